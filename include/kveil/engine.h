@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kveil/engine.h: the core without I/O: a record in; bytes and a verdict out.
+ *
+ *   plan (shared, immutable) ─┐
+ *   keyring (this thread's)  ─┼─► engine (this thread's) ─ run(record) ─► result
+ *   limits                   ─┘
+ *
+ * An engine belongs to one thread. Nothing is allocated per record once its buffers have grown to the load.
+ * Whatever goes wrong, a result other than PRODUCE carries no record bytes at all.
+ */
+#ifndef KVEIL_ENGINE_H
+#define KVEIL_ENGINE_H
+
+#include "kveil/base.h"
+#include "kveil/keys.h"
+
+struct kveil_plan;
+struct kveil_engine;
+
+struct kveil_header {
+	struct kveil_span name;
+	struct kveil_span value; /* data NULL = a null value */
+};
+
+struct kveil_record {
+	struct kveil_span key;   /* data NULL = a null key */
+	struct kveil_span value; /* data NULL = a tombstone */
+	const struct kveil_header *headers;
+	size_t header_count;
+};
+
+enum kveil_verdict {
+	KVEIL_PRODUCE,     /* outputs[0 … output_count): one a view, in view order */
+	KVEIL_DEAD_LETTER, /* error says why */
+	KVEIL_STOP,        /* stop this partition (on_error: stop, or a class STOP error) */
+	KVEIL_DROP,        /* on_error: drop */
+	KVEIL_RETRY,       /* class RETRY: the same record again later */
+};
+
+struct kveil_output {
+	size_t view;             /* index in the plan's views */
+	struct kveil_record record; /* order, duplicates and nulls of headers as they came */
+};
+
+struct kveil_result {
+	enum kveil_verdict verdict;
+	const struct kveil_output *outputs; /* borrowed from the engine until the next run */
+	size_t output_count;
+	struct kveil_error error;           /* when verdict != PRODUCE */
+};
+
+struct kveil_limits {
+	size_t record_bytes; /* of a value or key; 0 = 8 MiB. At most 1 GiB */
+	uint32_t depth;      /* 0 = 128 */
+};
+
+/* One field's story, for `apply --diff` and `--explain`. before and after are clear text or protected: they go
+ * to the user's own terminal and nowhere else. */
+struct kveil_trace_event {
+	size_t view;
+	const char *rule_id, *action, *key_name; /* key_name NULL = none */
+	struct kveil_span path;   /* "value:$['a'][0]", with true indices */
+	struct kveil_span before, after; /* raw spelling; after.data NULL = removed or failed */
+	const char *outcome;      /* "applied", "when is false", "null kept", "absent", "failed: code" */
+};
+typedef void kveil_trace_fn(void *user, const struct kveil_trace_event *event);
+
+/* Binds a plan to a thread's keys. The engine holds a reference on the plan; the keyring must outlive it.
+ * KVEIL_E_KEY_PENDING and other class RETRY errors: try again later. */
+enum kveil_status kveil_engine_new(struct kveil_plan *plan, struct kveil_keyring *keys,
+                                   const struct kveil_limits *limits, struct kveil_engine **ret,
+                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_engine_free(struct kveil_engine *e);
+
+/* trace NULL = off. Tracing allocates and is slow. */
+void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void *user);
+
+/* record's bytes must stay until the result is used: outputs may borrow them. */
+void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record, struct kveil_result *ret);
+
+/* How often each rule (by index in the plan) found a place since the engine was made; plain counters of this
+ * thread: another thread may read them, each load is atomic. */
+const _Atomic uint64_t *kveil_engine_rule_matches(const struct kveil_engine *e, size_t *ret_count);
+
+#endif

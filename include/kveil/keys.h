@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kveil/keys.h: what the engine asks of keys.
+ *
+ *   keystore   one a process: registry, custodians, all versions of all keys; any thread
+ *   keyring    one a thread: its nonce lease, its own cipher contexts; that thread only
+ *   key        a name in a keyring, with every version it knows; bound once a plan, used for each value
+ *
+ * The bytes of a sealed value (Tink's layout), for AES-GCM and SM4-GCM:
+ *
+ *   0x01 | key id (4, big-endian) | nonce (12) = lease (4) counter (8) | ciphertext | tag (16)
+ *
+ * Nonces are counted (SP 800-38D 8.2.1): a lease number is given to one keyring and never again, the counter
+ * begins at random and is used at most 2^40 times a lease. Without a lease nothing is sealed.
+ */
+#ifndef KVEIL_KEYS_H
+#define KVEIL_KEYS_H
+
+#include "kveil/base.h"
+
+struct kveil_keystore;
+struct kveil_keyring;
+struct kveil_key;
+
+/* What a rule wants to do with a key; a key's algorithm allows some of these. */
+enum kveil_key_use {
+	KVEIL_USE_SEAL = 1 << 0,
+	KVEIL_USE_OPEN = 1 << 1,
+	KVEIL_USE_MAC = 1 << 2,
+	KVEIL_USE_TOKENIZE = 1 << 3,
+	KVEIL_USE_DETOKENIZE = 1 << 4,
+};
+
+void kveil_keystore_unref(struct kveil_keystore *ks);
+
+/* Keys in memory only, made as they are asked for: AES-256-GCM to seal, HMAC-SHA-256 to hash, … by use.
+ * For `apply --demo-keys`, `test`, `demo`, `bench` and tests. `run` has no way to it. */
+enum kveil_status kveil_keystore_new_demo(struct kveil_keystore **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* As above; keys are derived from seed, and leases count from 1, so that golden tests can hold bytes. */
+enum kveil_status kveil_keystore_new_test(struct kveil_span seed, struct kveil_keystore **ret,
+                                          struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Is `name` a configured data key (or does it match a pattern such as "tenant-{}"), and does its algorithm
+ * allow use? KVEIL_E_NOT_FOUND, KVEIL_E_CONFIG with a hint otherwise. A demo keystore says yes to all. */
+enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+
+enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyring **ret,
+                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_keyring_free(struct kveil_keyring *ring);
+
+/* Once a batch of records, never per value: renews the lease when due, takes in new versions, activates the
+ * next version at its set time, wipes destroyed ones. Cheap when nothing changed (one atomic load and a clock
+ * read). A KVEIL_CLASS_RETRY error: seal nothing, back off, tick again. */
+enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wall_ms,
+                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* The key called name, or name@version (opens and seals with that version only), for the given uses. The
+ * pointer lives as long as the ring; asking again gives the same one. A name that fills a pattern and is not
+ * there yet is KVEIL_E_KEY_PENDING. */
+enum kveil_status kveil_keyring_key(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
+                                    struct kveil_key **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* --- the hot path: no allocation, no lock, no system call --- */
+
+/* Upper bound of what seal writes for n bytes, with any of the key's versions. */
+size_t kveil_key_sealed_max(const struct kveil_key *key, size_t n);
+
+/* Writes prefix | id | nonce | ciphertext | tag into out (kveil_key_sealed_max bytes of room, no overlap).
+ * ad.len > 0. */
+enum kveil_status kveil_key_seal(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain, uint8_t *out,
+                                 size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* out has room for sealed.len. Nothing of the plaintext is left in out on failure. BAD_CIPHERTEXT, UNKNOWN_KEY
+ * (the message names the id), KEY_DESTROYED, AUTHENTICATION. */
+enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, struct kveil_span sealed, uint8_t *out,
+                                 size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Length of the keyed hash. */
+size_t kveil_key_mac_bytes(const struct kveil_key *key);
+enum kveil_status kveil_key_mac(struct kveil_key *key, struct kveil_span in, uint8_t *out,
+                                struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif

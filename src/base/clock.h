@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* base/clock.h: time. Wall time for keys and records, monotonic time for waiting. Any thread. */
+#ifndef KVEIL_BASE_CLOCK_H
+#define KVEIL_BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+/* Milliseconds since 1970-01-01 UTC. */
+static inline int64_t kveil_clock_wall_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Nanoseconds and milliseconds since some fixed moment. */
+static inline int64_t kveil_clock_mono_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static inline int64_t kveil_clock_mono_ms(void)
+{
+	return kveil_clock_mono_ns() / 1000000;
+}
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * base/text.h: base64 (RFC 4648 sections 4 and 5), hex, UTF-8 (RFC 3629), edit distance. Any thread.
+ * Decoders are strict: no whitespace, no missing or superfluous padding, no stray trailing bits.
+ */
+#ifndef KVEIL_BASE_TEXT_H
+#define KVEIL_BASE_TEXT_H
+
+#include "kveil/base.h"
+
+enum kveil_encoding { KVEIL_BASE64, KVEIL_BASE64URL /* unpadded */, KVEIL_HEX /* lower */ };
+
+/* Characters that n bytes become. */
+size_t kveil_text_encoded_len(enum kveil_encoding e, size_t n);
+/* Writes exactly kveil_text_encoded_len characters, no NUL. */
+void kveil_text_encode(enum kveil_encoding e, const uint8_t *src, size_t n, uint8_t *dst);
+/* An upper bound of the bytes that n characters can hold. */
+size_t kveil_text_decoded_max(enum kveil_encoding e, size_t n);
+/* false: not strictly this encoding. */
+bool kveil_text_decode(enum kveil_encoding e, const uint8_t *src, size_t n, uint8_t *dst, size_t *ret_len);
+
+/* Length of the valid prefix; == len when all is well-formed (no surrogates, no overlongs, <= U+10FFFF). */
+size_t kveil_utf8_valid_prefix(const uint8_t *s, size_t len);
+
+/* The candidate nearest to word (Damerau-Levenshtein, at most 2 edits and a third of the length), or NULL:
+ * for "did you mean". candidates ends with NULL. */
+const char *kveil_text_nearest(const char *word, const char *const *candidates);
+
+#endif

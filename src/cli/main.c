@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/command.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+const struct kveil_flag kveil_flag_error, kveil_flag_help;
+
+const struct kveil_command *const kveil_commands[] = {
+    NULL,
+};
+
+int kveil_usage_error(const struct kveil_command *cmd, const char *fmt, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "kveil %s: ", cmd->name);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fprintf(stderr, "\ntry: kveil %s --help\n", cmd->name);
+	return KVEIL_EXIT_USAGE;
+}
+
+static void print_flags(const struct kveil_flag *flags, FILE *to)
+{
+	static const struct kveil_flag none;
+
+	for (const struct kveil_flag *f = flags ? flags : &none; f->long_name; f++) {
+		char left[64];
+		snprintf(left, sizeof left, "%c%c%s --%s%s%s", f->short_name ? '-' : ' ',
+		         f->short_name ? f->short_name : ' ', f->short_name ? "," : " ", f->long_name,
+		         f->argument ? " " : "", f->argument ? f->argument : "");
+		fprintf(to, "  %-28s %s\n", left, f->help);
+	}
+	fprintf(to, "  %-28s %s\n", "-h, --help", "this text");
+}
+
+static void print_command_help(const struct kveil_command *c, FILE *to)
+{
+	fprintf(to, "usage: kveil %s %s\n%s\n\n", c->name, c->usage, c->help);
+	print_flags(c->flags, to);
+}
+
+const struct kveil_flag *kveil_flag_next(const struct kveil_command *cmd, int argc, char **argv, int *index,
+                                         const char **ret_value)
+{
+	static const struct kveil_flag none;
+
+	*ret_value = NULL;
+	if (*index >= argc)
+		return NULL;
+	char *arg = argv[*index];
+	if (arg[0] != '-' || arg[1] == 0)
+		return NULL;
+	++*index;
+	if (strcmp(arg, "--") == 0)
+		return NULL;
+	if (strcmp(arg, "-h") == 0 || strcmp(arg, "--help") == 0) {
+		print_command_help(cmd, stdout);
+		return &kveil_flag_help;
+	}
+	for (const struct kveil_flag *f = cmd->flags ? cmd->flags : &none; f->long_name; f++) {
+		size_t n = strlen(f->long_name);
+		bool is_long = strncmp(arg, "--", 2) == 0 && strncmp(arg + 2, f->long_name, n) == 0 &&
+		               (arg[2 + n] == 0 || arg[2 + n] == '=');
+		bool is_short = arg[1] != '-' && arg[1] == f->short_name;
+		if (!is_long && !is_short)
+			continue;
+		const char *glued = is_long ? (arg[2 + n] == '=' ? arg + 3 + n : NULL) : (arg[2] ? arg + 2 : NULL);
+		if (!f->argument) {
+			if (glued) {
+				kveil_usage_error(cmd, "--%s takes no value", f->long_name);
+				return &kveil_flag_error;
+			}
+			return f;
+		}
+		if (glued)
+			*ret_value = glued;
+		else if (*index < argc)
+			*ret_value = argv[(*index)++];
+		else {
+			kveil_usage_error(cmd, "--%s needs %s", f->long_name, f->argument);
+			return &kveil_flag_error;
+		}
+		return f;
+	}
+	kveil_usage_error(cmd, "unknown option '%s'", arg);
+	return &kveil_flag_error;
+}
+
+static void print_help(FILE *to)
+{
+	fprintf(to, "usage: kveil COMMAND [OPTIONS]\n\n"
+	            "Protects chosen fields of Kafka records by rule, and never passes on what it could not "
+	            "protect.\n\n");
+	for (size_t i = 0; kveil_commands[i]; i++)
+		fprintf(to, "  %-12s %s\n", kveil_commands[i]->name, kveil_commands[i]->help);
+	fprintf(to, "\nkveil COMMAND --help tells more.\n");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_help(stderr);
+		return KVEIL_EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+		print_help(stdout);
+		return KVEIL_EXIT_OK;
+	}
+	for (size_t i = 0; kveil_commands[i]; i++)
+		if (strcmp(argv[1], kveil_commands[i]->name) == 0)
+			return kveil_commands[i]->run(argc - 1, argv + 1);
+	fprintf(stderr, "kveil: no command '%s'\n", argv[1]);
+	print_help(stderr);
+	return KVEIL_EXIT_USAGE;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* crypto/crypto.h: primitives that are not a field's algorithm: randomness, key wrapping, key derivation, digests. */
+#ifndef KVEIL_CRYPTO_CRYPTO_H
+#define KVEIL_CRYPTO_CRYPTO_H
+
+#include "kveil/base.h"
+
+/* Once, before any thread starts: libgcrypt and OpenSSL set-up. */
+enum kveil_status kveil_crypto_init(struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* From the operating system's generator by way of OpenSSL. */
+enum kveil_status kveil_crypto_random(void *out, size_t n, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* AES-256-KWP (RFC 5649). wrapped has room for plain.len rounded up to 8, plus 8. */
+enum kveil_status kveil_crypto_kwp_wrap(const uint8_t kek[32], struct kveil_span plain, uint8_t *wrapped,
+                                        size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* KVEIL_E_WRONG_KEK when the integrity check fails. plain has room for wrapped.len. */
+enum kveil_status kveil_crypto_kwp_unwrap(const uint8_t kek[32], struct kveil_span wrapped, uint8_t *plain,
+                                          size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* HKDF-SHA-256 (RFC 5869), empty salt; label keeps purposes apart. */
+enum kveil_status kveil_crypto_hkdf(struct kveil_span key, const char *label, uint8_t *out, size_t n,
+                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_crypto_hmac_sha256(struct kveil_span key, struct kveil_span in, uint8_t out[32],
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_crypto_sha256(struct kveil_span in, uint8_t out[32], struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keys/keystore.h: the process's keys: configuration, registry, custodians, versions. Above it kveil/keys.h gives each
+ * thread its keyring. `kveil keys …` and the worker's keeper thread call what stands here.
+ */
+#ifndef KVEIL_KEYS_KEYSTORE_H
+#define KVEIL_KEYS_KEYSTORE_H
+
+#include "base/buf.h"
+#include "base/options.h"
+#include "base/report.h"
+#include "crypto/algorithm.h"
+#include "kveil/keys.h"
+
+/* One entry of keys.keks: a provider and its own options (each provider has its option table). */
+struct kveil_kek_config {
+	char *name;
+	char *provider;                /* "file" */
+	const struct kveil_yaml *node; /* the provider's mapping, for its table; lives as long as the configuration */
+	void *params;                  /* parsed by the provider's table */
+};
+
+/* One entry of keys.data. */
+struct kveil_data_key_config {
+	char *name;                    /* "pii", or a pattern "tenant-{}" */
+	char *algorithm_name, *kek;
+	const struct kveil_algorithm *algorithm;
+	int64_t rotate_every_ms;       /* 0 = explicit only */
+	char *join;                    /* deterministic keys: stands in for the associated data; NULL = none */
+	uint32_t line;
+};
+
+struct kveil_keys_config {
+	const char *file;              /* the configuration file, for messages */
+	char *registry;                /* "file:PATH" or "kafka:TOPIC"; relative paths resolved */
+	struct kveil_kek_config *keks;
+	size_t kek_count;
+	struct kveil_data_key_config *data;
+	size_t data_count;
+	const struct kveil_yaml *yaml; /* keeps node pointers alive; owned by the configuration */
+};
+
+/* Parses the `keys:` mapping; problems go into report. */
+bool kveil_keys_config_parse(const struct kveil_yaml *map, const char *file, struct kveil_keys_config *ret,
+                             struct kveil_report *report);
+void kveil_keys_config_clear(struct kveil_keys_config *c);
+
+/* Opens the registry and unwraps what is there. Refuses (class CONFIG) a missing, corrupt, edited, rolled-back or
+ * foreign registry and files that others can read. Class RETRY: custodian or registry does not answer.
+ * cfg must outlive the keystore. */
+enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* The keeper's turn, about once a second from one background thread: makes and publishes the next versions half a
+ * period ahead, follows the registry, drops destroyed keys, wakes waiting requests. RETRY errors are for
+ * readiness; keys at hand go on. */
+enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* For metrics and `keys list`: one row a version. Names are NUL-terminated and borrowed for the call. */
+struct kveil_key_info {
+	const char *name, *algorithm, *kek, *state; /* "pending", "active", "previous", "opens only", "retired", "destroyed" */
+	uint32_t version, id;
+	int64_t created_ms, active_from_ms;
+};
+typedef void kveil_key_info_fn(void *user, const struct kveil_key_info *info);
+void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void *user);
+
+#endif

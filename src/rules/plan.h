@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rules/plan.h: a rule file, compiled. Immutable after kveil_plan_load, shared by all threads, swapped whole on
+ * reload.
+ *
+ *   rule file ─ yaml ─► rules (path, when, action + params, target) ─► views (ordered rules) ─► plan
+ *
+ * The engine binds a plan to a format (an automaton over all streamable paths of a record part) and to a
+ * thread's keys.
+ */
+#ifndef KVEIL_RULES_PLAN_H
+#define KVEIL_RULES_PLAN_H
+
+#include "base/report.h"
+#include "base/yaml.h"
+#include "kveil/base.h"
+#include "kveil/keys.h"
+#include "path/path.h"
+#include "transform/action.h"
+
+enum kveil_part { KVEIL_PART_VALUE, KVEIL_PART_KEY, KVEIL_PART_HEADER, KVEIL_PART_COUNT };
+enum kveil_unmatched { KVEIL_UNMATCHED_KEEP, KVEIL_UNMATCHED_REMOVE, KVEIL_UNMATCHED_DEAD_LETTER };
+enum kveil_on_error { KVEIL_ON_ERROR_DEAD_LETTER, KVEIL_ON_ERROR_STOP, KVEIL_ON_ERROR_DROP };
+
+/* Text with {$.path} holes: key names, associated data. */
+struct kveil_template_piece {
+	struct kveil_span text;        /* literal in front of the hole */
+	struct kveil_path *path;       /* the hole, in the record's value; NULL in the last piece */
+};
+struct kveil_template {
+	struct kveil_template_piece *pieces;
+	size_t count;
+	bool is_constant; /* one piece, no hole */
+};
+
+struct kveil_rule {
+	uint32_t index;           /* position in plan->rules: the number that counters use */
+	char id[96];              /* "orders/$.customer.phone", made unique with "#2": label of metrics, error.rule */
+	uint32_t line, column;
+	enum kveil_part part;
+	char *header_name;        /* PART_HEADER */
+	char *path_text;          /* as written */
+	struct kveil_path *path;  /* within the part; headers: the value is the root */
+	struct kveil_expr *when;  /* NULL = always. `$` is the record's value, also in rules on key and headers */
+	char *when_text;
+	const struct kveil_action *action;
+	void *params;
+	struct kveil_template *key, *key2, *ad; /* NULL = none; ad NULL = NAME:PATH */
+	/* to: same parent as the path, another last member */
+	struct kveil_path *to;    /* NULL = in place */
+	char *to_text;
+	struct kveil_span to_name; /* its last member, unescaped, in `to` */
+	bool keep_source, required, on_null_transform;
+	int view;                 /* -1 = a top-level rule: in every view; else the view's number */
+};
+
+struct kveil_view {
+	char *name;               /* "" for the only view of a file without outputs */
+	char *topic;              /* template with {topic} */
+	struct kveil_rule **rules; /* top-level ones first, then its own, in file order */
+	size_t rule_count;
+	struct kveil_path **clear; /* paths of the value named as deliberately clear */
+	size_t clear_count;
+	enum kveil_unmatched unmatched;
+};
+
+struct kveil_format; /* format/format.h */
+
+struct kveil_plan {
+	_Atomic uint32_t refs;
+	char *file;
+	char *name;               /* data set; binds ciphertexts. NULL when no rule encrypts */
+	char **topics;            /* NULL-terminated; an entry that begins with ^ is a regex */
+	const struct kveil_format *formats[KVEIL_PART_COUNT];
+	char *envelope;           /* "none" in this version */
+	enum kveil_on_error on_error;
+	struct kveil_view *views;
+	size_t view_count;
+	struct kveil_rule *rules; /* every rule of the file once */
+	size_t rule_count;
+};
+
+/* Reads and compiles one file. Every problem goes into report; NULL when there is any error. keys may be NULL
+ * (key names are then not checked against a configuration). */
+struct kveil_plan *kveil_plan_load(const char *path, struct kveil_keystore *keys, struct kveil_report *report);
+struct kveil_plan *kveil_plan_parse(struct kveil_span text, const char *file, struct kveil_keystore *keys,
+                                    struct kveil_report *report);
+struct kveil_plan *kveil_plan_ref(struct kveil_plan *p);
+void kveil_plan_unref(struct kveil_plan *p);
+
+/* All rule files of a run, checked against each other: no topic in two files, no output equal to an input, no
+ * input that matches an output or dead-letter template. */
+struct kveil_plan_set {
+	_Atomic uint32_t refs;
+	struct kveil_plan **plans;
+	size_t count;
+	char *dead_letter_topic; /* template with {topic} */
+};
+/* sources: files and folders (a folder's *.yaml but not *.examples.yaml, in name order; hidden names skipped). */
+struct kveil_plan_set *kveil_plan_set_load(const char *const *sources, const char *dead_letter_topic,
+                                           struct kveil_keystore *keys, struct kveil_report *report);
+struct kveil_plan_set *kveil_plan_set_ref(struct kveil_plan_set *s);
+void kveil_plan_set_unref(struct kveil_plan_set *s);
+/* The plan for an input topic, or NULL (none, or the topic is an output or dead-letter topic of this set). */
+struct kveil_plan *kveil_plan_set_for_topic(const struct kveil_plan_set *s, const char *topic);
+/* Does `now` protect less than `before`: a protecting rule gone, weakened or conditioned, a clear: added, unmatched or
+ * on_error relaxed, a topic gone. Tells what, for the log; such a plan needs SIGHUP. */
+bool kveil_plan_set_protects_less(const struct kveil_plan_set *before, const struct kveil_plan_set *now,
+                                  struct kveil_error *why);
+/* "{topic}.secure" for a topic; appended NUL-terminated through kveil_buf_cstr. */
+void kveil_plan_expand_topic(const char *tmpl, const char *topic, struct kveil_buf *out);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker/config.h: kveil.yaml. All of it comes out of the option tables in config.c: parsing, environment overrides
+ * (KVEIL_KAFKA_BOOTSTRAP_SERVERS), docs/configuration.md, the JSON Schema.
+ */
+#ifndef KVEIL_WORKER_CONFIG_H
+#define KVEIL_WORKER_CONFIG_H
+
+#include "base/options.h"
+#include "kveil/base.h"
+#include "keys/keystore.h"
+
+enum kveil_delivery { KVEIL_DELIVERY_AT_LEAST_ONCE, KVEIL_DELIVERY_EXACTLY_ONCE };
+enum kveil_partition_mode { KVEIL_PARTITION_SAME, KVEIL_PARTITION_KEY };
+
+struct kveil_config {
+	char *file;
+	struct {
+		char *bootstrap_servers, *group_id;
+		struct kveil_string_map properties, consumer, producer; /* librdkafka's; guarantees refused */
+	} kafka;
+	int delivery;                /* enum kveil_delivery */
+	int64_t commit_interval_ms;
+	uint64_t workers;
+	char **rules;                /* files and folders, relative to the configuration's folder; resolved */
+	bool create_topics;
+	int partition;               /* enum kveil_partition_mode */
+	struct {
+		char *topic, *key;       /* "{topic}.dead", data key name */
+	} dead_letter;
+	struct {
+		uint64_t record_bytes, depth, memory_bytes;
+	} limits;
+	struct kveil_keys_config keys;
+	struct {
+		char *listen;            /* "127.0.0.1:9819"; empty = no side port */
+	} http;
+	struct {
+		int level, format;       /* enum kveil_log_level; 0 text, 1 json */
+	} log;
+};
+
+/* NULL when report got an error. */
+struct kveil_config *kveil_config_load(const char *path, struct kveil_report *report);
+void kveil_config_free(struct kveil_config *c);
+
+extern const struct kveil_option kveil_config_options[];
+
+#endif

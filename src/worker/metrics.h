@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker/metrics.h: counters, gauges and histograms, one table row a family; text in the Prometheus exposition format
+ * (0.0.4). docs/metrics.md is generated from the table.
+ *
+ * A cell has one writer (usually one worker thread): adding is a relaxed load and store, no locked
+ * instruction. Cells with the same labels in several threads are summed when rendered. Labels never hold values,
+ * keys or offsets; the total of series is bounded.
+ */
+#ifndef KVEIL_WORKER_METRICS_H
+#define KVEIL_WORKER_METRICS_H
+
+#include "base/buf.h"
+#include "kveil/base.h"
+
+#include <stdatomic.h>
+
+/* X(ID, "name", TYPE, "label1,label2", "help") */
+#define KVEIL_METRIC_TABLE(X)                                                                                     \
+	X(RECORDS_CONSUMED, "kveil_records_consumed_total", COUNTER, "", "Records taken from input topics.")      \
+	X(RECORDS_PRODUCED, "kveil_records_produced_total", COUNTER, "", "Protected records acknowledged by the broker, a view each.") \
+	X(RECORDS_FAILED, "kveil_records_failed_total", COUNTER, "code", "Records that could not be protected, by error code.") \
+	X(RECORDS_DEAD_LETTERED, "kveil_records_dead_lettered_total", COUNTER, "", "Dead letters acknowledged by the broker.") \
+	X(RECORDS_DROPPED, "kveil_records_dropped_total", COUNTER, "", "Records dropped by on_error: drop.")      \
+	X(BYTES_CONSUMED, "kveil_consumed_bytes_total", COUNTER, "", "Bytes of keys and values consumed.")        \
+	X(BYTES_PRODUCED, "kveil_produced_bytes_total", COUNTER, "", "Bytes of keys and values produced.")        \
+	X(RULE_MATCHES, "kveil_rule_matches_total", COUNTER, "rule", "Places that a rule found.")                 \
+	X(TRANSFORM_DURATION, "kveil_transform_duration_seconds", HISTOGRAM, "", "Time to protect one record in all views (sampled).") \
+	X(CONSUMER_LAG, "kveil_consumer_lag_records", GAUGE, "topic,partition", "Records between the committed offset and the end of the partition.") \
+	X(IN_FLIGHT_BYTES, "kveil_in_flight_bytes", GAUGE, "", "Bytes of records consumed and not yet acknowledged.") \
+	X(REBALANCES, "kveil_rebalances_total", COUNTER, "", "Group rebalances seen.")                            \
+	X(RETRIES, "kveil_retries_total", COUNTER, "code", "Pauses because something outside did not answer, by error code.") \
+	X(REWINDS, "kveil_rewinds_total", COUNTER, "", "Partitions rewound to their first unacknowledged record.") \
+	X(KEY_CREATED, "kveil_key_created_timestamp_seconds", GAUGE, "key", "Creation time of the newest active version.") \
+	X(REGISTRY_IGNORED, "kveil_registry_records_ignored_total", COUNTER, "reason", "Registry records that were not authentic or not readable.") \
+	X(RELOAD_SUCCESSFUL, "kveil_config_last_reload_successful", GAUGE, "", "1 when the last reload of rules was taken.") \
+	X(RELOAD_TIMESTAMP, "kveil_config_last_reload_success_timestamp_seconds", GAUGE, "", "When rules were last taken.") \
+	X(BUILD_INFO, "kveil_build_info", GAUGE, "version", "Always 1.")
+
+enum kveil_metric {
+#define X(id, name, type, labels, help) KVEIL_M_##id,
+	KVEIL_METRIC_TABLE(X)
+#undef X
+	KVEIL_METRIC_COUNT
+};
+
+struct kveil_metrics;
+
+struct kveil_cell {
+	_Atomic uint64_t value; /* counters: uint64; gauges: bits of a double */
+};
+
+enum { KVEIL_HISTOGRAM_BUCKETS = 16 }; /* le: 1 µs · 4^(i/2) … , +Inf (see metrics.c) */
+struct kveil_histogram {
+	_Atomic uint64_t buckets[KVEIL_HISTOGRAM_BUCKETS], count, sum_ns;
+};
+
+struct kveil_metrics *kveil_metrics_new(void);
+void kveil_metrics_free(struct kveil_metrics *m);
+/* A new cell for the calling writer; lives as long as m, or until released. Label values are copied; NULL where the
+ * family has fewer labels. Takes a lock: not for the hot path. Never NULL: past the series bound all share one
+ * overflow cell with the label "other". */
+struct kveil_cell *kveil_metrics_cell(struct kveil_metrics *m, enum kveil_metric id, const char *label1,
+                                      const char *label2);
+/* Gauges vanish; counters' values are kept in the sum. */
+void kveil_metrics_release(struct kveil_metrics *m, struct kveil_cell *cell);
+struct kveil_histogram *kveil_metrics_histogram(struct kveil_metrics *m, enum kveil_metric id);
+void kveil_metrics_render(struct kveil_metrics *m, struct kveil_buf *out);
+/* The current sum over cells of a family (all labels), for the terminal and tests. */
+double kveil_metrics_sum(struct kveil_metrics *m, enum kveil_metric id);
+
+static inline void kveil_cell_add(struct kveil_cell *c, uint64_t n)
+{
+	atomic_store_explicit(&c->value, atomic_load_explicit(&c->value, memory_order_relaxed) + n,
+	                      memory_order_relaxed);
+}
+
+static inline void kveil_cell_set(struct kveil_cell *c, double v)
+{
+	uint64_t bits;
+	memcpy(&bits, &v, sizeof bits);
+	atomic_store_explicit(&c->value, bits, memory_order_relaxed);
+}
+
+void kveil_histogram_observe_ns(struct kveil_histogram *h, uint64_t ns); /* one writer */
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker/worker.h: `kveil run` as a library: N worker threads, a keeper thread for keys and reloads, the side port.
+ * `demo` runs the same code against the mock cluster.
+ */
+#ifndef KVEIL_WORKER_WORKER_H
+#define KVEIL_WORKER_WORKER_H
+
+#include "kveil/base.h"
+#include "rules/plan.h"
+#include "worker/config.h"
+#include "worker/health.h"
+#include "worker/metrics.h"
+
+struct kveil_service;
+
+/* Everything is borrowed and must outlive the service. keys may be a demo keystore (only the demo does that). */
+struct kveil_service_params {
+	const struct kveil_config *config;
+	struct kveil_keystore *keys;
+	struct kveil_plan_set *plans;   /* a reference is taken */
+	struct kveil_metrics *metrics;
+	struct kveil_health *health;
+};
+
+/* Starts the threads and returns at once; what is not there yet (broker, topics) is waited for inside. */
+enum kveil_status kveil_service_start(const struct kveil_service_params *p, struct kveil_service **ret,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Asks all workers to take a new plan set at their next batch. */
+void kveil_service_set_plans(struct kveil_service *s, struct kveil_plan_set *plans);
+/* Drains (at most 10 s), commits, closes, joins. KVEIL_OK, or why a worker had stopped. */
+enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* True once a worker stopped by an error that ends the process (exit 3). */
+bool kveil_service_failed(struct kveil_service *s, struct kveil_error *err);
+
+#endif
