@@ -28,8 +28,8 @@ enum kveil_class kveil_status_class(enum kveil_status status)
 	return (unsigned)status < KVEIL_STATUS_COUNT ? statuses[status].class : KVEIL_CLASS_STOP;
 }
 
-static KVEIL_PRINTF(4, 0) enum kveil_status fail(struct kveil_error *err, enum kveil_status status, size_t byte,
-                                                 const char *fmt, va_list args)
+static KVEIL_PRINTF(4, 0) enum kveil_status
+    fail(struct kveil_error *err, enum kveil_status status, size_t byte, const char *fmt, va_list args)
 {
 	if (err) {
 		*err = (struct kveil_error){.status = status, .byte = byte};
@@ -96,6 +96,6 @@ const char *kveil_error_format(const struct kveil_error *err, const char *severi
 	if (err->rule[0])
 		snprintf(rule, sizeof rule, "rule %s: ", err->rule);
 	snprintf(dst, size, "%s%s%s%s%s%s%s%s%s", place, severity ? severity : "", severity ? ": " : "", byte, rule,
-	         err->message, err->hint[0] ? " (" : "", err->hint, err->hint[0] ? ")" : "");
+		 err->message, err->hint[0] ? " (" : "", err->hint, err->hint[0] ? ")" : "");
 	return dst;
 }

@@ -56,9 +56,9 @@ void kveil_log(enum kveil_log_level level, const char *component, const char *fm
 	bool json = as_json;
 	escape(safe, sizeof safe, message, json);
 	int len = json ? snprintf(line, sizeof line,
-	                          "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\",\"message\":\"%s\"}\n", when,
-	                          names[level], component, safe)
-	               : snprintf(line, sizeof line, "%s %-5s %s: %s\n", when, names[level], component, safe);
+				  "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\",\"message\":\"%s\"}\n", when,
+				  names[level], component, safe)
+		       : snprintf(line, sizeof line, "%s %-5s %s: %s\n", when, names[level], component, safe);
 	if (len < 0)
 		return;
 	if ((size_t)len >= sizeof line) {
@@ -75,5 +75,5 @@ void kveil_log_error(enum kveil_log_level level, const char *component, const st
 	char text[1024];
 
 	kveil_log(level, component, "%s: %s", kveil_status_code(err->status),
-	          kveil_error_format(err, NULL, text, sizeof text));
+		  kveil_error_format(err, NULL, text, sizeof text));
 }

@@ -47,7 +47,7 @@ void kveil_report_warn(struct kveil_report *r, const struct kveil_error *err)
 }
 
 static KVEIL_PRINTF(6, 0) struct kveil_error *report_at(struct kveil_report *r, const char *file, uint32_t line,
-                                                        uint32_t column, bool warning, const char *fmt, va_list args)
+							uint32_t column, bool warning, const char *fmt, va_list args)
 {
 	struct kveil_error err = {.status = KVEIL_E_CONFIG, .byte = KVEIL_NO_BYTE};
 
@@ -57,7 +57,7 @@ static KVEIL_PRINTF(6, 0) struct kveil_error *report_at(struct kveil_report *r, 
 }
 
 struct kveil_error *kveil_report_at(struct kveil_report *r, const char *file, uint32_t line, uint32_t column,
-                                    const char *fmt, ...)
+				    const char *fmt, ...)
 {
 	va_list args;
 
@@ -68,7 +68,7 @@ struct kveil_error *kveil_report_at(struct kveil_report *r, const char *file, ui
 }
 
 struct kveil_error *kveil_report_warn_at(struct kveil_report *r, const char *file, uint32_t line, uint32_t column,
-                                         const char *fmt, ...)
+					 const char *fmt, ...)
 {
 	va_list args;
 
@@ -106,7 +106,7 @@ void kveil_report_print(const struct kveil_report *r, FILE *to)
 	}
 	for (size_t i = 0; i < r->count; i++)
 		fprintf(to, "%s\n",
-		        kveil_error_format(&p[i].error, p[i].warning ? "warning" : "error", line, sizeof line));
+			kveil_error_format(&p[i].error, p[i].warning ? "warning" : "error", line, sizeof line));
 	if (r->errors + r->warnings > r->count)
 		fprintf(to, "and %zu more\n", r->errors + r->warnings - r->count);
 	free(sorted);

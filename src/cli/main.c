@@ -29,8 +29,8 @@ static void print_flags(const struct kveil_flag *flags, FILE *to)
 	for (const struct kveil_flag *f = flags ? flags : &none; f->long_name; f++) {
 		char left[64];
 		snprintf(left, sizeof left, "%c%c%s --%s%s%s", f->short_name ? '-' : ' ',
-		         f->short_name ? f->short_name : ' ', f->short_name ? "," : " ", f->long_name,
-		         f->argument ? " " : "", f->argument ? f->argument : "");
+			 f->short_name ? f->short_name : ' ', f->short_name ? "," : " ", f->long_name,
+			 f->argument ? " " : "", f->argument ? f->argument : "");
 		fprintf(to, "  %-28s %s\n", left, f->help);
 	}
 	fprintf(to, "  %-28s %s\n", "-h, --help", "this text");
@@ -43,7 +43,7 @@ static void print_command_help(const struct kveil_command *c, FILE *to)
 }
 
 const struct kveil_flag *kveil_flag_next(const struct kveil_command *cmd, int argc, char **argv, int *index,
-                                         const char **ret_value)
+					 const char **ret_value)
 {
 	static const struct kveil_flag none;
 
@@ -63,7 +63,7 @@ const struct kveil_flag *kveil_flag_next(const struct kveil_command *cmd, int ar
 	for (const struct kveil_flag *f = cmd->flags ? cmd->flags : &none; f->long_name; f++) {
 		size_t n = strlen(f->long_name);
 		bool is_long = strncmp(arg, "--", 2) == 0 && strncmp(arg + 2, f->long_name, n) == 0 &&
-		               (arg[2 + n] == 0 || arg[2 + n] == '=');
+			       (arg[2 + n] == 0 || arg[2 + n] == '=');
 		bool is_short = arg[1] != '-' && arg[1] == f->short_name;
 		if (!is_long && !is_short)
 			continue;
@@ -92,8 +92,8 @@ const struct kveil_flag *kveil_flag_next(const struct kveil_command *cmd, int ar
 static void print_help(FILE *to)
 {
 	fprintf(to, "usage: kveil COMMAND [OPTIONS]\n\n"
-	            "Protects chosen fields of Kafka records by rule, and never passes on what it could not "
-	            "protect.\n\n");
+		    "Protects chosen fields of Kafka records by rule, and never passes on what it could not "
+		    "protect.\n\n");
 	for (size_t i = 0; kveil_commands[i]; i++)
 		fprintf(to, "  %-12s %s\n", kveil_commands[i]->name, kveil_commands[i]->help);
 	fprintf(to, "\nkveil COMMAND --help tells more.\n");
