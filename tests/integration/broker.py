@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An Apache Kafka broker (KRaft, one node) on loopback, started and stopped by the tests.
+
+    python3 tests/integration/broker.py [--port N]     # runs until Ctrl-C; prints the bootstrap address
+"""
+import argparse
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+JARS = pathlib.Path(os.environ.get("KVEIL_KAFKA_JARS", ROOT / ".cache" / "kafka-4.1.0"))
+CLUSTER_ID = "kveilTestsCluster00000"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def answers(port):
+    with socket.socket() as s:
+        s.settimeout(0.5)
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Broker:
+    """start() and stop() may be called again and again: the data stays until close()."""
+
+    def __init__(self, port=None, advertised_port=None, extra=None):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kveil-kafka-"))
+        self.port = port or free_port()
+        self.advertised_port = advertised_port or self.port
+        self.controller_port = free_port()
+        self.process = None
+        properties = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.advertised_port}",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(self.dir / "data"),
+            "auto.create.topics.enable": "false",
+            "num.partitions": "1",
+            "offsets.topic.num.partitions": "4",
+            "offsets.topic.replication.factor": "1",
+            "transaction.state.log.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            "log.cleaner.backoff.ms": "200",
+            **(extra or {}),
+        }
+        self.config = self.dir / "server.properties"
+        self.config.write_text("".join(f"{k}={v}\n" for k, v in properties.items()))
+        (self.dir / "simplelogger.properties").write_text("org.slf4j.simpleLogger.defaultLogLevel=warn\n")
+        self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self.config)).check_returncode()
+
+    @property
+    def bootstrap(self):
+        return f"127.0.0.1:{self.advertised_port}"
+
+    def _command(self, *args):
+        return ["java", "-Xms256m", "-Xmx768m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                "-cp", f"{JARS}/*", *args]
+
+    def _java(self, *args):
+        return subprocess.run(self._command(*args), capture_output=True, text=True)
+
+    def start(self, timeout=60):
+        self.log = open(self.dir / "server.log", "ab")
+        self.process = subprocess.Popen(self._command("kafka.Kafka", str(self.config)), stdout=self.log,
+                                        stderr=subprocess.STDOUT)
+        end = time.time() + timeout
+        while time.time() < end:
+            if self.process.poll() is not None:
+                break
+            if answers(self.port):
+                return self
+            time.sleep(0.1)
+        raise RuntimeError("the broker did not start:\n" + (self.dir / "server.log").read_text()[-4000:])
+
+    def stop(self, kill=False):
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+        self.log.close()
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self):
+        self.stop(kill=True)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int)
+    broker = Broker(parser.parse_args().port).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        print(broker.bootstrap, flush=True)
+        broker.process.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        broker.close()

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of the house that a compiler does not hold: format, layers, one owner a library, care with secrets.
+Each check is a function that yields complaints; `self_test` shows every check a bad example that it must catch."""
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# A layer may include itself and what stands in its row. Lower layers never look up.
+LAYERS = {
+    "base": set(),
+    "crypto": {"base"},
+    "keys": {"base", "crypto"},
+    "path": {"base"},
+    "format": {"base", "path"},
+    "transform": {"base", "crypto", "path"},
+    "rules": {"base", "path", "format", "transform"},
+    "engine": {"base", "path", "format", "transform", "rules"},
+    "worker": {"base", "crypto", "keys", "path", "format", "transform", "rules", "engine", "http"},
+    "http": {"base", "worker"},
+    "cli": {"base", "crypto", "keys", "path", "format", "transform", "rules", "engine", "worker", "http"},
+}
+# kveil/*.h by the layer that implements it.
+PUBLIC = {"kveil/base.h": "base", "kveil/keys.h": "keys", "kveil/engine.h": "engine"}
+KEYS_HEADER_USERS = {"transform", "rules", "engine"}  # they see keys through kveil/keys.h only
+
+# Header: where it may stand (regular expressions on the path below src/).
+OWNERS = {
+    r"yaml\.h": r"base/yaml\.c",
+    r"gcrypt\.h": r"crypto/gcrypt\.c",
+    r"openssl/.*": r"(crypto|keys)/.*",
+    r"librdkafka/.*": r"worker/.*",
+    r"microhttpd\.h": r"http/http\.c",
+    r"curl/.*": r"keys/[a-z_]*\.c",
+    r"pcre2\.h": r"(path|rules|transform)/[a-z_]*\.c",
+    r"utf8proc\.h": r"(transform|base)/[a-z_]*\.c",
+    r"avro\.h": r"format/avro\.c",
+    r"p11-kit/.*": r"keys/[a-z_]*\.c",
+}
+ONE_FILE = {r"curl/.*", r"p11-kit/.*", r"utf8proc\.h", r"yaml\.h", r"gcrypt\.h", r"microhttpd\.h"}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.M)
+SECRET_NAMES = r"(?:\w*(?:secret|plain|kek|dek|key_bytes|key_material|passphrase|pin)\w*)"
+
+
+def sources():
+    out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    return [f for f in out.stdout.splitlines() if (ROOT / f).is_file()]
+
+
+def check_layers(path, text):
+    m = re.match(r"src/(\w+)/", path)
+    if not m:
+        return
+    layer = m.group(1)
+    for header in INCLUDE.findall(text):
+        other = PUBLIC.get(header)
+        if other is None and re.match(r"\w+/", header) and header.split("/")[0] in LAYERS:
+            other = header.split("/")[0]
+        if other is None or other == layer or other in LAYERS[layer]:
+            continue
+        if header == "kveil/keys.h" and layer in KEYS_HEADER_USERS:
+            continue
+        yield f"{path}: {layer} may not include {header}: the arrow points up"
+
+
+def check_owners(path, text):
+    m = re.match(r"src/(.*)", path)
+    if not m:
+        return
+    for header in INCLUDE.findall(text):
+        for pattern, place in OWNERS.items():
+            if re.fullmatch(pattern, header) and not re.fullmatch(place, m.group(1)):
+                yield f"{path}: {header} belongs in src/{place}"
+
+
+def check_one_file(files):
+    for pattern in ONE_FILE:
+        users = [f for f, text in files if f.startswith("src/")
+                 and any(re.fullmatch(pattern, h) for h in INCLUDE.findall(text))]
+        if len(users) > 1:
+            yield f"{pattern} has {len(users)} owners: {', '.join(users)}"
+
+
+def check_secrets(path, text):
+    if not re.match(r"src/.*\.[ch]$", path):
+        return
+    for n, line in enumerate(text.splitlines(), 1):
+        if re.match(r"src/(crypto|keys)/", path) and re.search(r"\bmemcmp\(", line) and "public" not in line:
+            yield f"{path}:{n}: memcmp near secrets: kveil_secret_eq, or say /* public */ on the line"
+        if re.search(r"(?<![\w.])free\(\s*[\w.>-]*?" + SECRET_NAMES + r"\s*\)", line):
+            yield f"{path}:{n}: free of a secret: kveil_secret_free wipes"
+        if re.search(r"\bSHA(1|224|256|384|512)_(Init|Update|Final)\b", line) and not path.startswith("src/crypto/"):
+            yield f"{path}:{n}: low-level SHA calls belong in one file of src/crypto"
+
+
+def check_words(path, text):
+    if path == "tests/lint/lint.py":
+        return
+    for n, line in enumerate(text.splitlines(), 1):
+        if re.match(r"(src|include|rules|fuzz|bench)/", path) and re.search(r"\b(TODO|FIXME|XXX)\b", line):
+            yield f"{path}:{n}: finish it or delete it"
+        if re.search(r"(?<![\w.])/(work|farm|root)/", line):
+            yield f"{path}:{n}: a path of one machine"
+
+
+def check_spdx(path, text):
+    if re.search(r"\.(c|h|py)$", path) and "SPDX-License-Identifier: Apache-2.0" not in text[:300]:
+        yield f"{path}: no SPDX line"
+
+
+def check_header_guard(path, text):
+    if re.match(r"(src|include)/.*\.h$", path) and not re.search(r"#ifndef (KVEIL_\w+)\n#define \1\n", text):
+        yield f"{path}: no include guard"
+
+
+def check_format(paths):
+    c_files = [f for f in paths if f.endswith(".c")]
+    r = subprocess.run(["clang-format", "--dry-run", "-Werror", *c_files], cwd=ROOT, capture_output=True, text=True)
+    if r.returncode:
+        bad = sorted({line.split(":")[0] for line in r.stderr.splitlines() if ": error:" in line})
+        for f in bad or [r.stderr[:400]]:
+            yield f"{f}: not formatted: ./dev fmt"
+
+
+def check_scripts(paths):
+    for f in paths:
+        if f == "dev" or f.endswith(".sh") or f == ".ci/run":
+            r = subprocess.run(["bash", "-n", f], cwd=ROOT, capture_output=True, text=True)
+            if r.returncode:
+                yield f"{f}: {r.stderr.strip()}"
+
+
+PER_FILE = [check_layers, check_owners, check_secrets, check_words, check_spdx, check_header_guard]
+BAD_EXAMPLES = [
+    (check_layers, "src/base/x.c", '#include "engine/engine.h"\n'),
+    (check_layers, "src/engine/x.c", '#include "keys/keystore.h"\n'),
+    (check_layers, "src/rules/x.c", '#include "kveil/engine.h"\n'),
+    (check_owners, "src/cli/x.c", "#include <librdkafka/rdkafka.h>\n"),
+    (check_owners, "src/worker/x.c", "#include <openssl/evp.h>\n"),
+    (check_secrets, "src/keys/x.c", "if (memcmp(a, b, 32) == 0)\n"),
+    (check_secrets, "src/keys/x.c", "free(kek);\n"),
+    (check_secrets, "src/keys/x.c", "free(c->plaintext);\n"),
+    (check_words, "src/keys/x.c", "/* TO" + "DO: later */\n"),
+    (check_words, "docs/x.md", "cd /wo" + "rk/main\n"),
+    (check_spdx, "src/x.c", "int x;\n"),
+    (check_header_guard, "src/base/x.h", "int x;\n"),
+]
+
+
+def self_test():
+    for check, path, text in BAD_EXAMPLES:
+        if not list(check(path, text)):
+            yield f"lint itself: {check.__name__} does not catch {text.strip()!r} in {path}"
+
+
+def main():
+    paths = sources()
+    files = []
+    for f in paths:
+        try:
+            files.append((f, (ROOT / f).read_text()))
+        except UnicodeDecodeError:
+            pass
+    complaints = list(self_test())
+    for f, text in files:
+        for check in PER_FILE:
+            complaints += check(f, text)
+    complaints += check_one_file(files)
+    complaints += check_format(paths)
+    complaints += check_scripts(paths)
+    for c in complaints:
+        print(c)
+    print(f"lint: {len(paths)} files, {len(complaints)} complaints")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""All tests, in the order in which a failure is cheapest: lint, unit and corpus tests under ASan and UBSan, the shipped
+rules, then kveil as a process on a real Apache Kafka. Closes with `N passed, N failed`.
+
+    ./dev test [unit | fuzz | lint | rules | integration] [-k EXPRESSION]
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CACHE = ROOT / ".cache"
+ASAN = ROOT / "build-asan"
+RELEASE = ROOT / "build"
+STAGES = ["lint", "unit", "fuzz", "rules", "integration"]
+
+passed, failed = 0, []
+
+
+def count(name, ok, output=""):
+    global passed
+    if ok:
+        passed += 1
+    else:
+        failed.append(name)
+        print(f"FAILED {name}\n{output}", flush=True)
+
+
+def run(*cmd, **kw):
+    return subprocess.run([str(c) for c in cmd], cwd=ROOT, text=True, capture_output=True, **kw)
+
+
+def build(folder, *options):
+    if not (folder / "build.ninja").exists():
+        r = run("meson", "setup", folder, "-Dwerror=true", *options)
+        if r.returncode:
+            sys.exit(r.stdout + r.stderr + "\n0 passed, 1 failed")
+    r = run("ninja", "-C", folder)
+    if r.returncode:
+        errors = [line for line in r.stdout.splitlines() if not line.startswith("[")]
+        sys.exit("\n".join(errors[-80:]) + f"\nthe build in {folder.name} failed\n0 passed, 1 failed")
+
+
+def lint():
+    r = run(sys.executable, "tests/lint/lint.py")
+    count("lint", r.returncode == 0, r.stdout + r.stderr)
+
+
+def meson_suite(suite):
+    run("meson", "test", "-C", ASAN, "--no-rebuild", "--suite", suite, "--num-processes", "2",
+        env={**os.environ, "KVEIL_VECTORS": str(CACHE / "vectors")})
+    log = ASAN / "meson-logs" / "testlog.json"
+    results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    if not results:
+        count(f"{suite}: no test ran", False)
+    for t in results:
+        count(t["name"], t["result"] == "OK", (t.get("stdout", "") + t.get("stderr", ""))[-6000:])
+
+
+def rules():
+    kveil = ASAN / "src" / "cli" / "kveil"
+    files = [f for f in sorted((ROOT / "rules").glob("*.yaml")) if not f.name.endswith(".examples.yaml")]
+    for command in (["check", "-r", *files], ["test", "-r", ROOT / "rules"]):
+        r = run(kveil, *command)
+        count(f"kveil {command[0]} on rules/", r.returncode == 0, r.stdout + r.stderr)
+
+
+def integration(extra):
+    report = CACHE / "pytest.xml"
+    report.unlink(missing_ok=True)
+    env = {**os.environ, "KVEIL_BIN": str(ASAN / "src" / "cli" / "kveil"), "KVEIL_BUILD": str(ASAN),
+           "KVEIL_RELEASE_BUILD": str(RELEASE), "PYTHONDONTWRITEBYTECODE": "1",
+           "ASAN_OPTIONS": "detect_leaks=1:exitcode=66", "UBSAN_OPTIONS": "halt_on_error=1:exitcode=67"}
+    r = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x" if "-x" in extra else "-q", "--timeout=300",
+                        "-p", "no:cacheprovider", f"--junitxml={report}", "tests/integration",
+                        *[e for e in extra if e != "-x"]], cwd=ROOT, env=env)
+    if not report.exists():
+        count(f"pytest (exit {r.returncode})", False)
+        return
+    ran = 0
+    for case in ET.parse(report).iter("testcase"):
+        bad = case.find("failure") is not None or case.find("error") is not None
+        if case.find("skipped") is not None:
+            count(f"{case.get('name')}: skipped", False, "a skipped test proves nothing")
+        else:
+            count(case.get("name"), not bad)
+        ran += 1
+    if not ran:
+        count("pytest: no test ran", False)
+
+
+def main():
+    args = sys.argv[1:]
+    stages = [a for a in args if a in STAGES] or STAGES
+    extra = [a for a in args if a not in STAGES]
+    start = time.time()
+    print("building with sanitizers and for release", flush=True)
+    build(ASAN, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dfailpoints=true")
+    build(RELEASE)
+    for stage in stages:
+        t = time.time()
+        before, bad = passed, len(failed)
+        if stage == "lint":
+            lint()
+        elif stage in ("unit", "fuzz"):
+            meson_suite(stage)
+        elif stage == "rules":
+            rules()
+        else:
+            integration(extra)
+        print(f"{stage}: {passed - before} passed, {len(failed) - bad} failed in {time.time() - t:.0f} s", flush=True)
+    for name in failed:
+        print("failed:", name)
+    print(f"all in {time.time() - start:.0f} s")
+    print(f"{passed} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
