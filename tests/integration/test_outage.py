@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The world breaks: nothing lost, nothing dead-lettered, nothing clear; it recovers by itself."""
+import json
+import time
+
+import pytest
+
+from broker import Broker
+from conftest import ORDER_FIELDS, Kafka, order, wait_for
+
+
+@pytest.fixture
+def own_broker():
+    b = Broker().start()
+    yield b
+    b.close()
+
+
+def test_broker_down_at_start_and_later(make_kveil, own_broker):
+    kafka = Kafka(own_broker.bootstrap)
+    k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)
+    k.rules(ORDER_FIELDS)
+    k.init()
+    kafka.create(k.topic, k.secure, k.dead)
+    own_broker.stop()
+    p = k.start(ready=False)
+    wait_for("live", lambda: k.get("/livez")[0] == 200)
+    wait_for("not ready", lambda: k.get("/readyz")[0] == 503)
+    time.sleep(2)
+    assert p.poll() is None
+    own_broker.start()
+    wait_for("ready by itself", lambda: k.get("/readyz")[0] == 200, timeout=60)
+    n = 20000
+    kafka.produce(k.topic, [order(i) for i in range(n)])
+    kafka.consume(k.secure, 1000)
+    own_broker.stop(kill=True)
+    time.sleep(8)
+    assert p.poll() is None and k.get("/livez")[0] == 200
+    own_broker.start()
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == n, timeout=120)
+    ids = {json.loads(m.value())["id"] for m in kafka.consume(k.secure, n, settle=0.5)}
+    assert ids == {f"ORD{i:010d}" for i in range(n)}
+    assert kafka.end_offsets(k.dead) == {0: 0}
+    assert k.stop() == 0
+
+
+def test_a_frozen_broker_pauses_and_goes_on(make_kveil, own_broker):
+    kafka = Kafka(own_broker.bootstrap)
+    k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)
+    k.rules(ORDER_FIELDS)
+    k.init()
+    kafka.create(k.topic, k.secure, k.dead)
+    n = 20000
+    kafka.produce(k.topic, [order(i) for i in range(n)])
+    p = k.start()
+    kafka.consume(k.secure, 500)
+    own_broker.freeze()
+    time.sleep(12)
+    assert p.poll() is None and k.get("/livez")[0] == 200
+    own_broker.thaw()
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == n, timeout=120)
+    assert {json.loads(m.value())["id"] for m in kafka.consume(k.secure, n, settle=0.5)} == \
+        {f"ORD{i:010d}" for i in range(n)}
+    assert kafka.end_offsets(k.dead) == {0: 0}
