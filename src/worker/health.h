@@ -14,19 +14,26 @@
 struct kveil_health;
 struct kveil_loop;
 
-struct kveil_health *kveil_health_new(void);
+enum { KVEIL_HEALTH_STALE_MS = 30000 };
+
+struct kveil_health *kveil_health_new(void); /* NULL: out of memory */
 void kveil_health_free(struct kveil_health *h);
 
-struct kveil_loop *kveil_health_loop(struct kveil_health *h, const char *name); /* lives as long as h */
-void kveil_loop_beat(struct kveil_loop *l);   /* one relaxed store */
+/* Registers a loop and beats for it; lives as long as h. A name whose loop has ended is taken up again, so that
+ * restarted workers do not add up. NULL when memory is out: the loop must then not run, for nobody watches it. */
+struct kveil_loop *kveil_health_loop(struct kveil_health *h, const char *name);
+void kveil_loop_beat(struct kveil_loop *l);   /* a clock read and one relaxed store: once a turn */
 void kveil_loop_end(struct kveil_loop *l);    /* ended on purpose: no longer watched */
 
-/* Opens or updates the condition `name` ("worker 1: kafka") with a reason, or closes it (reason NULL). */
+/* Opens or updates the condition `name` ("worker 1: kafka") with a reason, or closes it (reason NULL). Never a
+ * value or a secret in a reason: anyone who reaches the port reads it. */
 void kveil_health_condition(struct kveil_health *h, const char *name, const char *reason, ...) KVEIL_PRINTF(3, 4);
 void kveil_health_draining(struct kveil_health *h);
 
-/* true = live / ready; why: one line a reason. */
+/* true = live / ready; why (NULL = not asked): one line a reason, control characters as '?'. */
 bool kveil_health_live(struct kveil_health *h, struct kveil_buf *why);
 bool kveil_health_ready(struct kveil_health *h, struct kveil_buf *why);
+/* kveil_health_live as it would answer at a moment of the monotonic clock: for tests. */
+bool kveil_health_live_at(struct kveil_health *h, int64_t now_mono_ms, struct kveil_buf *why);
 
 #endif

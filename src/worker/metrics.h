@@ -3,9 +3,12 @@
  * worker/metrics.h: counters, gauges and histograms, one table row a family; text in the Prometheus exposition format
  * (0.0.4). docs/metrics.md is generated from the table.
  *
+ *   family (a table row) ── series (its label values) ── cells (one a writer)
+ *
  * A cell has one writer (usually one worker thread): adding is a relaxed load and store, no locked
  * instruction. Cells with the same labels in several threads are summed when rendered. Labels never hold values,
- * keys or offsets; the total of series is bounded.
+ * keys or offsets. The exposition stays under 2,000 samples: past the bound, further label values of a family share
+ * its series "other". Everything but the cells themselves takes a lock and may be called from any thread.
  */
 #ifndef KVEIL_WORKER_METRICS_H
 #define KVEIL_WORKER_METRICS_H
@@ -50,23 +53,30 @@ struct kveil_cell {
 	_Atomic uint64_t value; /* counters: uint64; gauges: bits of a double */
 };
 
-enum { KVEIL_HISTOGRAM_BUCKETS = 16 }; /* le: 1 µs · 4^(i/2) … , +Inf (see metrics.c) */
+enum { KVEIL_HISTOGRAM_BUCKETS = 16 }; /* 0.2 µs … 1 s in steps of 2 to 10, then +Inf (see metrics.c) */
 struct kveil_histogram {
-	_Atomic uint64_t buckets[KVEIL_HISTOGRAM_BUCKETS], count, sum_ns;
+	_Atomic uint64_t buckets[KVEIL_HISTOGRAM_BUCKETS], sum_ns; /* buckets do not include lower ones */
 };
 
+/* build_info and a counter at 0 for every code that can stand in records_failed and retries are there from the
+ * start. NULL when memory is out. */
 struct kveil_metrics *kveil_metrics_new(void);
 void kveil_metrics_free(struct kveil_metrics *m);
-/* A new cell for the calling writer; lives as long as m, or until released. Label values are copied; NULL where the
- * family has fewer labels. Takes a lock: not for the hot path. Never NULL: past the series bound all share one
- * overflow cell with the label "other". */
+/* A new cell at 0 for the calling writer; lives as long as m, or until released. Label values are copied (their first
+ * 127 bytes); NULL where the family has fewer labels. Not for the hot path. Never NULL: without memory a cell that is
+ * not rendered. */
 struct kveil_cell *kveil_metrics_cell(struct kveil_metrics *m, enum kveil_metric id, const char *label1,
                                       const char *label2);
-/* Gauges vanish; counters' values are kept in the sum. */
+/* A gauge's series vanishes with its last cell; counters' values are kept in the sum. */
 void kveil_metrics_release(struct kveil_metrics *m, struct kveil_cell *cell);
+/* A new histogram for the calling writer; lives as long as m. Never NULL. */
 struct kveil_histogram *kveil_metrics_histogram(struct kveil_metrics *m, enum kveil_metric id);
 void kveil_metrics_render(struct kveil_metrics *m, struct kveil_buf *out);
-/* The current sum over cells of a family (all labels), for the terminal and tests. */
+/* The same numbers as a JSON object for /stats: {"name": 1, "name with labels": [{"label": "x", "value": 1}]}. */
+void kveil_metrics_render_json(struct kveil_metrics *m, struct kveil_buf *out);
+/* docs/metrics.md. */
+void kveil_metrics_write_markdown(struct kveil_buf *out);
+/* The current sum over cells of a family (all labels), for the terminal and tests; of a histogram, its count. */
 double kveil_metrics_sum(struct kveil_metrics *m, enum kveil_metric id);
 
 static inline void kveil_cell_add(struct kveil_cell *c, uint64_t n)
