@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http/http.h"
+
+#include "base/log.h"
+#include "http/address.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+	CONNECTIONS_MAX = 128,
+	CONNECTIONS_OF_ONE_PEER = 32, /* one that clings to its connections does not lock out the probes */
+	IDLE_SECONDS = 5,
+	CONNECTION_BYTES = 16384, /* request line and headers must fit: larger ones get 431 */
+};
+
+struct kveil_http {
+	struct MHD_Daemon *daemon;
+	const struct kveil_http_route *routes;
+	void *user;
+	bool on_loopback;
+	uint16_t port;
+	char address[80];
+};
+
+static enum MHD_Result send_response(struct MHD_Connection *c, unsigned status, const char *content_type,
+				     struct kveil_buf *body)
+{
+	if (!kveil_buf_ok(body)) {
+		kveil_buf_reset(body);
+		status = MHD_HTTP_INTERNAL_SERVER_ERROR;
+	}
+	struct MHD_Response *r = MHD_create_response_from_buffer(body->len, body->data, MHD_RESPMEM_MUST_COPY);
+	if (!r)
+		return MHD_NO;
+	MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+	MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+	if (status == MHD_HTTP_CONTENT_TOO_LARGE || status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close"); /* a body may follow: do not read it */
+	enum MHD_Result result = MHD_queue_response(c, status, r);
+	MHD_destroy_response(r);
+	return result;
+}
+
+static enum MHD_Result refuse(struct MHD_Connection *c, unsigned status, const char *why)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf body = KVEIL_BUF_INIT;
+
+	kveil_buf_printf(&body, "%s\n", why);
+	return send_response(c, status, "text/plain; charset=utf-8", &body);
+}
+
+static bool has_body(struct MHD_Connection *c)
+{
+	const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+	return MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING) ||
+	       (length && strcmp(length, "0") != 0);
+}
+
+/* A page of another site whose name was made to point here still sends that name. */
+static bool host_is_loopback(struct MHD_Connection *c)
+{
+	const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+	char name[64];
+
+	if (!host)
+		return true; /* HTTP/1.0: no browser */
+	size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+	if (n >= sizeof name)
+		return false;
+	memcpy(name, host, n);
+	name[n] = 0;
+	return strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
+	       (strncmp(name, "127.", 4) == 0 && strspn(name, "0123456789.") == n);
+}
+
+static bool peer_is_loopback(struct MHD_Connection *c)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+	return info && info->client_addr && kveil_address_is_loopback(info->client_addr);
+}
+
+static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const char *url, const char *method,
+				  const char *version, const char *upload, size_t *upload_size, void **state)
+{
+	const struct kveil_http *http = user;
+	const struct kveil_http_route *route;
+
+	(void)version;
+	(void)upload;
+	(void)upload_size;
+	(void)state;
+	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+		return refuse(c, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD");
+	if (has_body(c))
+		return refuse(c, MHD_HTTP_CONTENT_TOO_LARGE, "no body is taken here");
+	for (route = http->routes; route->path; route++)
+		if (strcmp(route->path, url) == 0)
+			break;
+	if (!route->path)
+		return refuse(c, MHD_HTTP_NOT_FOUND, "not found");
+	if (!route->public && !(http->on_loopback && peer_is_loopback(c) && host_is_loopback(c)))
+		return refuse(c, MHD_HTTP_FORBIDDEN, "this page answers on a loopback address only");
+	KVEIL_CLEANUP_BUF struct kveil_buf body = KVEIL_BUF_INIT;
+	unsigned status = route->answer(http->user, &body);
+	return send_response(c, status, route->content_type, &body);
+}
+
+static void on_log(void *user, const char *fmt, va_list args)
+{
+	char text[512];
+
+	(void)user;
+	vsnprintf(text, sizeof text, fmt, args);
+	text[strcspn(text, "\n")] = 0;
+	kveil_log(KVEIL_LOG_DEBUG, "http", "%s", text);
+}
+
+static int open_one(const struct addrinfo *ai)
+{
+	int on = 1, off = 0;
+	int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, ai->ai_protocol);
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (ai->ai_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+	if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, CONNECTIONS_MAX) == 0)
+		return fd;
+	int saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+static int open_first(const struct addrinfo *list, int family)
+{
+	int fd = -1;
+
+	for (const struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next)
+		if (family == AF_UNSPEC || ai->ai_family == family)
+			fd = open_one(ai);
+	return fd;
+}
+
+static enum kveil_status open_listener(struct kveil_http *http, const char *listen_on, int *ret_fd,
+				       struct kveil_error *err)
+{
+	struct kveil_address address;
+	struct addrinfo *list;
+	struct sockaddr_storage bound;
+	socklen_t len = sizeof bound;
+	const char *why;
+	int fd = -1;
+
+	if (!kveil_address_parse(listen_on, &address)) {
+		kveil_fail(err, KVEIL_E_CONFIG, "http.listen: '%s' is not HOST:PORT", listen_on);
+		kveil_error_hint(err, "write 127.0.0.1:9819, [::1]:9819 or :9819 for every address");
+		return KVEIL_E_CONFIG;
+	}
+	if (!kveil_address_resolve(&address, true, &list, &why))
+		return kveil_fail(err, KVEIL_E_CONFIG, "http.listen: cannot resolve '%s': %s", listen_on, why);
+	/* An IPv6 socket on "every address" takes IPv4 too. */
+	if (!*address.host)
+		fd = open_first(list, AF_INET6);
+	if (fd < 0)
+		fd = open_first(list, AF_UNSPEC);
+	int saved = errno;
+	freeaddrinfo(list);
+	if (fd < 0 || getsockname(fd, (struct sockaddr *)&bound, &len) != 0) {
+		kveil_fail(err, KVEIL_E_CONFIG, "cannot listen on %s: %s", listen_on, strerror(saved));
+		kveil_error_hint(err, saved == EADDRINUSE
+					  ? "another program has this port: choose another in http.listen"
+					  : "choose an address of this host in http.listen");
+		return KVEIL_E_CONFIG;
+	}
+	http->on_loopback = kveil_address_is_loopback((struct sockaddr *)&bound);
+	http->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+						       : ((struct sockaddr_in *)&bound)->sin_port);
+	kveil_address_format((struct sockaddr *)&bound, len, http->address, sizeof http->address);
+	*ret_fd = fd;
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_http_start(const char *listen_on, const struct kveil_http_route *routes, void *user,
+				   struct kveil_http **ret, struct kveil_error *err)
+{
+	struct kveil_http *http = calloc(1, sizeof *http);
+	sigset_t all, before;
+	int fd = -1;
+
+	if (!http)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	http->routes = routes;
+	http->user = user;
+	enum kveil_status status = open_listener(http, listen_on, &fd, err);
+	if (status != KVEIL_OK) {
+		free(http);
+		return status;
+	}
+	/* The new thread inherits the mask: signals are for the main thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	http->daemon =
+	    MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request,
+			     http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+			     MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+			     (unsigned)CONNECTIONS_OF_ONE_PEER, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+			     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!http->daemon) {
+		close(fd);
+		free(http);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "cannot start the side port's thread");
+	}
+	*ret = http;
+	return KVEIL_OK;
+}
+
+void kveil_http_stop(struct kveil_http *http)
+{
+	if (!http)
+		return;
+	MHD_stop_daemon(http->daemon);
+	free(http);
+}
+
+const char *kveil_http_address(const struct kveil_http *http)
+{
+	return http->address;
+}
+
+uint16_t kveil_http_port(const struct kveil_http *http)
+{
+	return http->port;
+}
