@@ -21,6 +21,8 @@
 struct kveil_keystore;
 struct kveil_keyring;
 struct kveil_key;
+struct kveil_algorithm;
+struct kveil_fpe_numerals;
 
 /* What a rule wants to do with a key; a key's algorithm allows some of these. */
 enum kveil_key_use {
@@ -78,5 +80,11 @@ enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, st
 size_t kveil_key_mac_bytes(const struct kveil_key *key);
 enum kveil_status kveil_key_mac(struct kveil_key *key, struct kveil_span in, uint8_t *out,
                                 struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Format-preserving, in place (crypto/algorithm.h). There is no room for a key id: the active or pinned version serves
+ * both ways. Such keys are asked for with KVEIL_USE_TOKENIZE, KVEIL_USE_DETOKENIZE. */
+enum kveil_status kveil_key_fpe(struct kveil_key *key, bool encrypt, struct kveil_span tweak,
+                                struct kveil_fpe_numerals *numerals, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The algorithm that protects now: which of the above to call. NULL: no version at all. */
+const struct kveil_algorithm *kveil_key_algorithm(const struct kveil_key *key);
 
 #endif

@@ -57,6 +57,13 @@ enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struc
 enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* A new version of the name, active from then on (0 = at once). */
+enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_span name, int64_t active_from_ms,
+                                        struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Demo keystores only: takes the custodian away, so that rings stop sealing at their next tick, and gives it back. */
+void kveil_keystore_demo_custodian(struct kveil_keystore *ks, bool present);
+
 /* For metrics and `keys list`: one row a version. Names are NUL-terminated and borrowed for the call. */
 struct kveil_key_info {
 	const char *name, *algorithm, *kek, *state; /* "pending", "active", "previous", "opens only", "retired", "destroyed" */

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keys/internal.h: what the files of keys/ share.
+ *
+ *   keystore (one a process)          keyring (one a thread)
+ *     names ─► versions ─► key bytes    keys ─► bound versions ─► ciphers
+ *     generation  ◄──────────────────── compared once a tick
+ *
+ * Locks, taken in this order: refresh_lock (one refresh at a time, registry order kept) > io_lock (calls into the registry
+ * driver) > lock (names, versions, key bytes: never held over I/O).
+ */
+#ifndef KVEIL_KEYS_INTERNAL_H
+#define KVEIL_KEYS_INTERNAL_H
+
+#include "keys/keystore.h"
+#include "keys/map.h"
+#include "keys/provider.h"
+#include "keys/record.h"
+#include "keys/registry.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* A version that was taken in. record.wrapped is kept only where the registry needs it back. */
+struct kveil_key_version {
+	struct kveil_key_record record;
+	const struct kveil_algorithm *alg;
+	uint8_t *key; /* secret memory, alg->key_bytes; NULL once destroyed */
+};
+
+struct kveil_key_name {
+	char *name;
+	struct kveil_key_version **versions; /* in the order taken in; versions are never moved or freed before the keystore */
+	size_t count, cap;
+	const struct kveil_data_key_config *config; /* NULL: not in the configuration */
+};
+
+struct kveil_keystore {
+	atomic_uint refs;
+	_Atomic uint64_t generation; /* counts changes of names and versions */
+	pthread_mutex_t refresh_lock, io_lock, lock;
+	struct kveil_map names;      /* struct kveil_key_name */
+	struct kveil_map ids;        /* by id (4 bytes): struct kveil_key_version */
+	const struct kveil_keys_config *config;
+
+	/* Keys in memory only: no registry, no custodian. */
+	bool memory, seeded;
+	uint8_t *seed; /* secret memory, 32 bytes */
+	_Atomic uint32_t memory_lease;
+	atomic_bool custodian_away; /* the demo's way to show an outage */
+
+	/* Keys in a registry. */
+	struct kveil_registry *registry;
+	struct kveil_kek **keks;
+	size_t kek_count;
+	struct kveil_registry_secret *secret; /* secret memory */
+	int64_t retry_at_ms;                  /* monotonic: no new attempt to make keys before */
+	unsigned failures;
+	struct {
+		uint32_t id;
+		int64_t until_ms; /* monotonic */
+	} unknown[64]; /* ids that the registry did not have when last asked; under lock */
+};
+
+/* memory.c */
+enum kveil_status kveil_memory_name(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
+                                    struct kveil_key_name **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_memory_rotate(struct kveil_keystore *ks, struct kveil_key_name *name, int64_t now_ms,
+                                      int64_t active_from_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* keystore.c */
+struct kveil_keystore *kveil_keystore_alloc(void);
+void kveil_keystore_ref(struct kveil_keystore *ks);
+/* The name's entry, made if need be; under lock. NULL: out of memory. */
+struct kveil_key_name *kveil_keystore_intern(struct kveil_keystore *ks, struct kveil_span name);
+/* Takes in a version (record and key move in on success); under lock. The caller bumps the generation. */
+enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key_name *name,
+                                     struct kveil_key_record *record, uint8_t *key,
+                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+struct kveil_key_version *kveil_keystore_by_id(const struct kveil_keystore *ks, uint32_t id);
+/* May a key of this kind be used so? The error says what the key is for. */
+enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct kveil_span name, unsigned use,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A random id that is not 0 and that no version here has. */
+enum kveil_status kveil_keystore_draw_id(struct kveil_keystore *ks, uint32_t *ret,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The entry of a name that is configured (or, in memory, of any name), for these uses. KVEIL_E_NOT_FOUND with a hint,
+ * KVEIL_E_KEY_PENDING. */
+enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
+                                      struct kveil_key_name **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The next lease. NO_LEASE and other class RETRY errors. */
+enum kveil_status kveil_keystore_lease(struct kveil_keystore *ks, uint32_t *ret,
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Reads the registry because a ciphertext names an id that is not here. OK: something may have changed, look again.
+ * KVEIL_E_UNKNOWN_KEY: the registry does not have it either. Class RETRY: the registry did not answer. */
+enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Is there a version of the name that may seal at now? Under lock. */
+const struct kveil_key_version *kveil_key_name_active(const struct kveil_key_name *name, int64_t now_ms,
+                                                      int64_t *ret_until_ms);
+
+#endif

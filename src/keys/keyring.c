@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One thread's keys: a lease, a counter, and a cipher for every version of every key that was asked for. */
+#include "keys/internal.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "crypto/crypto.h"
+
+#include <stdlib.h>
+
+enum {
+	PREFIX_BYTES = 5, /* 0x01 | key id */
+	NONCE_BYTES = 12, /* lease | counter */
+	HOUR_MS = 3600 * 1000,
+	RETRY_MS = 1000, /* between attempts to renew a lease that still holds */
+};
+#define LEASE_USES ((uint64_t)1 << 40)
+
+struct bound {
+	uint32_t id;
+	bool opens;
+	const struct kveil_algorithm *alg;
+	struct kveil_cipher *cipher; /* NULL once destroyed */
+	uint8_t prefix[PREFIX_BYTES];
+};
+
+struct kveil_key {
+	struct kveil_keyring *ring;
+	struct kveil_key_name *name;
+	char *asked;     /* the name as asked for, with @version */
+	uint32_t pinned; /* 0 = any version */
+	unsigned use;
+	struct bound *versions; /* by id, ascending */
+	size_t count;
+	struct bound *active, *last_opened; /* in versions; NULL = none */
+	size_t overhead;                    /* the most that any version adds */
+	int64_t until_ms;                   /* active may change from then on (wall time) */
+};
+
+struct kveil_keyring {
+	struct kveil_keystore *ks;
+	uint64_t generation;
+	int64_t next_change_ms;           /* the least until_ms of all keys */
+	struct kveil_map keys;            /* struct kveil_key, by asked name */
+	const struct kveil_key *inactive; /* a key that has to protect and has nothing to do it with; NULL = none */
+	bool needs_lease;
+
+	uint32_t lease;
+	uint64_t counter, uses_left; /* uses_left == 0: no lease */
+	int64_t lease_end_ms, lease_renew_ms, lease_retry_ms;
+};
+
+enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyring **ret, struct kveil_error *err)
+{
+	struct kveil_keyring *ring = calloc(1, sizeof *ring);
+
+	if (!ring)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyring");
+	kveil_keystore_ref(ks);
+	ring->ks = ks;
+	ring->next_change_ms = INT64_MAX;
+	ring->generation = atomic_load_explicit(&ks->generation, memory_order_acquire);
+	*ret = ring;
+	return KVEIL_OK;
+}
+
+static void free_versions(struct bound *versions, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (versions[i].cipher)
+			versions[i].alg->cipher_free(versions[i].cipher);
+	free(versions);
+}
+
+static void key_free(struct kveil_key *key)
+{
+	if (!key)
+		return;
+	free_versions(key->versions, key->count);
+	free(key->asked);
+	free(key);
+}
+
+void kveil_keyring_free(struct kveil_keyring *ring)
+{
+	if (!ring)
+		return;
+	for (size_t i = 0; i < ring->keys.cap; i++)
+		key_free(ring->keys.slots[i].value);
+	kveil_map_clear(&ring->keys);
+	kveil_keystore_unref(ring->ks);
+	free(ring);
+}
+
+static struct bound *find(const struct kveil_key *key, uint32_t id)
+{
+	size_t low = 0, high = key->count;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (key->versions[mid].id < id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < key->count && key->versions[low].id == id ? &key->versions[low] : NULL;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const struct bound *x = a, *y = b;
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static enum kveil_status bind(const struct kveil_key_version *v, const struct kveil_key *key, struct bound *b,
+			      struct kveil_error *err)
+{
+	b->id = v->record.id;
+	b->alg = v->alg;
+	b->prefix[0] = 1;
+	for (int i = 0; i < 4; i++)
+		b->prefix[1 + i] = (uint8_t)(b->id >> (24 - 8 * i));
+	if (!v->key)
+		return KVEIL_OK;
+	b->opens = true;
+	struct bound *had = find(key, b->id);
+	if (had && had->cipher) {
+		b->cipher = had->cipher;
+		return KVEIL_OK;
+	}
+	return v->alg->cipher_new(kveil_span_of(v->key, v->alg->key_bytes), &b->cipher, err);
+}
+
+static size_t overhead_of(const struct kveil_algorithm *alg)
+{
+	return PREFIX_BYTES + alg->nonce_bytes + alg->overhead_bytes;
+}
+
+/* Brings a key up to what the keystore has now. On failure the key stays as it was. */
+static enum kveil_status key_sync(struct kveil_key *key, int64_t now_ms, struct kveil_error *err)
+{
+	struct kveil_key_name *name = key->name;
+	const struct kveil_key_version *active;
+	enum kveil_status status = KVEIL_OK;
+	struct bound *fresh = NULL;
+	size_t count = 0, overhead = 0;
+	uint32_t active_id = 0;
+	int64_t until = INT64_MAX;
+
+	pthread_mutex_lock(&key->ring->ks->lock);
+	if (name->count) {
+		fresh = calloc(name->count, sizeof *fresh);
+		if (!fresh)
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	}
+	for (size_t i = 0; !status && i < name->count; i++) {
+		const struct kveil_key_version *v = name->versions[i];
+		if (key->pinned && v->record.version != key->pinned)
+			continue;
+		status = kveil_key_use_check(v->alg, kveil_span_str(name->name), key->use, err);
+		if (!status)
+			status = bind(v, key, &fresh[count], err);
+		if (status)
+			break;
+		if (overhead_of(v->alg) > overhead)
+			overhead = overhead_of(v->alg);
+		if (key->pinned && v->record.state == KVEIL_KEY_LIVE)
+			active_id = v->record.id;
+		count++;
+	}
+	if (!key->pinned && (active = kveil_key_name_active(name, now_ms, &until)))
+		active_id = active->record.id;
+	pthread_mutex_unlock(&key->ring->ks->lock);
+
+	if (status) {
+		for (size_t i = 0; i < count; i++) {
+			struct bound *had = find(key, fresh[i].id);
+			if (fresh[i].cipher && !(had && had->cipher == fresh[i].cipher))
+				fresh[i].alg->cipher_free(fresh[i].cipher);
+		}
+		free(fresh);
+		return status;
+	}
+	if (count)
+		qsort(fresh, count, sizeof *fresh, by_id);
+	struct kveil_key now_has = {.versions = fresh, .count = count};
+	for (size_t i = 0; i < key->count; i++) {
+		struct bound *kept = find(&now_has, key->versions[i].id);
+		if (kept && kept->cipher == key->versions[i].cipher)
+			key->versions[i].cipher = NULL;
+	}
+	free_versions(key->versions, key->count);
+	key->versions = fresh;
+	key->count = count;
+	key->overhead = overhead;
+	key->last_opened = NULL;
+	key->active = active_id ? find(key, active_id) : NULL;
+	key->until_ms = until;
+	return KVEIL_OK;
+}
+
+static bool lacks_active(const struct kveil_key *key)
+{
+	return !key->active && (key->use & (KVEIL_USE_SEAL | KVEIL_USE_MAC | KVEIL_USE_TOKENIZE));
+}
+
+static enum kveil_status ring_sync(struct kveil_keyring *ring, int64_t now_ms, struct kveil_error *err)
+{
+	uint64_t generation = atomic_load_explicit(&ring->ks->generation, memory_order_acquire);
+	int64_t next = INT64_MAX;
+
+	ring->inactive = NULL;
+	for (size_t i = 0; i < ring->keys.cap; i++) {
+		struct kveil_key *key = ring->keys.slots[i].value;
+		if (!key)
+			continue;
+		enum kveil_status status = key_sync(key, now_ms, err);
+		if (status)
+			return status;
+		if (lacks_active(key))
+			ring->inactive = key;
+		if (key->until_ms < next)
+			next = key->until_ms;
+	}
+	ring->generation = generation;
+	ring->next_change_ms = next;
+	return KVEIL_OK;
+}
+
+/* A fresh lease; the one at hand is kept when there is none to be had. */
+static enum kveil_status take_lease(struct kveil_keyring *ring, int64_t now_ms, struct kveil_error *err)
+{
+	uint32_t lease;
+	uint64_t start = 0;
+	enum kveil_status status = kveil_keystore_lease(ring->ks, &lease, err);
+
+	if (!status && !ring->ks->seeded)
+		status = kveil_crypto_random(&start, sizeof start, err);
+	if (status)
+		return status;
+	ring->lease = lease;
+	ring->counter = start;
+	ring->uses_left = LEASE_USES;
+	ring->lease_end_ms = now_ms + HOUR_MS;
+	ring->lease_renew_ms = now_ms + HOUR_MS * 3 / 4;
+	ring->lease_retry_ms = 0;
+	return KVEIL_OK;
+}
+
+static bool lease_holds(const struct kveil_keyring *ring, int64_t now_ms)
+{
+	/* A clock set back by more than the lease's age must not make it last longer. */
+	return ring->uses_left && now_ms < ring->lease_end_ms && now_ms >= ring->lease_end_ms - 2 * HOUR_MS;
+}
+
+static enum kveil_status tend_lease(struct kveil_keyring *ring, int64_t now_ms, struct kveil_error *err)
+{
+	bool holds = lease_holds(ring, now_ms);
+
+	if (holds && now_ms < ring->lease_renew_ms && ring->uses_left > LEASE_USES / 4)
+		return KVEIL_OK;
+	if (holds && now_ms < ring->lease_retry_ms)
+		return KVEIL_OK;
+	struct kveil_error why;
+	enum kveil_status status = take_lease(ring, now_ms, &why);
+	if (!status)
+		return KVEIL_OK;
+	if (holds && kveil_status_class(status) == KVEIL_CLASS_RETRY) {
+		ring->lease_retry_ms = now_ms + RETRY_MS;
+		return KVEIL_OK;
+	}
+	ring->uses_left = 0;
+	if (err)
+		*err = why;
+	return status;
+}
+
+static enum kveil_status no_active(const struct kveil_key *key, struct kveil_error *err)
+{
+	if (key->pinned)
+		return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "version %u of key '%s' does not seal", key->pinned,
+				  key->name->name);
+	return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "key '%s' has no version that may seal now", key->name->name);
+}
+
+enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wall_ms, struct kveil_error *err)
+{
+	struct kveil_keystore *ks = ring->ks;
+	enum kveil_status status;
+
+	if (atomic_load_explicit(&ks->generation, memory_order_acquire) != ring->generation ||
+	    now_wall_ms >= ring->next_change_ms) {
+		status = ring_sync(ring, now_wall_ms, err);
+		if (status)
+			return status;
+	}
+	if (atomic_load_explicit(&ks->custodian_away, memory_order_relaxed))
+		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the key custodian was taken away");
+	if (ring->needs_lease) {
+		status = tend_lease(ring, now_wall_ms, err);
+		if (status)
+			return status;
+	}
+	return ring->inactive ? no_active(ring->inactive, err) : KVEIL_OK;
+}
+
+/* NAME or NAME@VERSION. */
+static enum kveil_status parse_name(struct kveil_span asked, struct kveil_span *name, uint32_t *pinned,
+				    struct kveil_error *err)
+{
+	const uint8_t *at = asked.len ? memchr(asked.data, '@', asked.len) : NULL;
+	uint64_t version = 0;
+
+	*name = asked;
+	*pinned = 0;
+	if (!at)
+		return KVEIL_OK;
+	name->len = (size_t)(at - asked.data);
+	size_t digits = asked.len - name->len - 1;
+	for (size_t i = 0; i < digits && i < 10; i++) {
+		uint8_t c = at[1 + i];
+		version = c >= '0' && c <= '9' ? version * 10 + (c - '0') : UINT64_MAX / 20;
+	}
+	if (digits == 0 || digits > 9 || version == 0 || version > UINT32_MAX)
+		return kveil_fail(err, KVEIL_E_CONFIG, "'%.*s' names no version: write NAME@1", (int)asked.len,
+				  (const char *)asked.data);
+	*pinned = (uint32_t)version;
+	return KVEIL_OK;
+}
+
+static enum kveil_status key_new(struct kveil_keyring *ring, struct kveil_span asked, struct kveil_key_name *name,
+				 uint32_t pinned, unsigned use, struct kveil_key **ret, struct kveil_error *err)
+{
+	int64_t now = kveil_clock_wall_ms();
+	struct kveil_key *key = calloc(1, sizeof *key);
+	enum kveil_status status;
+
+	if (!key)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	key->ring = ring;
+	key->name = name;
+	key->pinned = pinned;
+	key->use = use;
+	key->asked = strndup((const char *)asked.data, asked.len);
+	status = key->asked ? key_sync(key, now, err) : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	if (!status && key->count == 0 && pinned)
+		status = kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' has no version %u", name->name, pinned);
+	if (!status && !kveil_map_put(&ring->keys, kveil_span_str(key->asked), key))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	if (status) {
+		key_free(key);
+		return status;
+	}
+	if (key->until_ms < ring->next_change_ms)
+		ring->next_change_ms = key->until_ms;
+	*ret = key;
+	return KVEIL_OK;
+}
+
+/* A pinned version that does not seal will never do so: the operator's mistake, not an outage. */
+static enum kveil_status check_active(struct kveil_keyring *ring, const struct kveil_key *key, struct kveil_error *err)
+{
+	if (!lacks_active(key))
+		return KVEIL_OK;
+	if (key->pinned) {
+		kveil_fail(err, KVEIL_E_CONFIG, "'%s' protects nothing any more: that version only opens", key->asked);
+		kveil_error_hint(err,
+				 "name '%s' without a version, or a version that `kveil keys list` shows as active",
+				 key->name->name);
+		return KVEIL_E_CONFIG;
+	}
+	ring->inactive = key;
+	return no_active(key, err);
+}
+
+static bool counts_nonces(const struct kveil_key *key)
+{
+	for (size_t i = 0; i < key->count; i++)
+		if (key->versions[i].alg->nonce_bytes && !key->versions[i].alg->nonce_is_random)
+			return true;
+	return false;
+}
+
+enum kveil_status kveil_keyring_key(struct kveil_keyring *ring, struct kveil_span asked, unsigned use,
+				    struct kveil_key **ret, struct kveil_error *err)
+{
+	struct kveil_key *key = kveil_map_get(&ring->keys, asked);
+	struct kveil_key_name *name;
+	struct kveil_span base;
+	uint32_t pinned;
+	enum kveil_status status;
+
+	if (key) {
+		if (key->count)
+			status = kveil_key_use_check(key->versions[0].alg, asked, use, err);
+		else
+			status = KVEIL_OK;
+		if (status)
+			return status;
+		key->use |= use;
+	} else {
+		status = parse_name(asked, &base, &pinned, err);
+		if (!status)
+			status = kveil_keystore_name(ring->ks, base, use, &name, err);
+		if (!status)
+			status = key_new(ring, asked, name, pinned, use, &key, err);
+		if (status)
+			return status;
+	}
+	status = check_active(ring, key, err);
+	if (!status && use & KVEIL_USE_SEAL && counts_nonces(key)) {
+		ring->needs_lease = true;
+		status = tend_lease(ring, kveil_clock_wall_ms(), err);
+	}
+	if (!status)
+		*ret = key;
+	return status;
+}
+
+const struct kveil_algorithm *kveil_key_algorithm(const struct kveil_key *key)
+{
+	return key->active ? key->active->alg : key->count ? key->versions[0].alg : NULL;
+}
+
+size_t kveil_key_sealed_max(const struct kveil_key *key, size_t n)
+{
+	return n + key->overhead;
+}
+
+enum kveil_status kveil_key_seal(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain, uint8_t *out,
+				 size_t *ret_len, struct kveil_error *err)
+{
+	struct kveil_keyring *ring = key->ring;
+	const struct bound *v = key->active;
+
+	if (__builtin_expect(!v || !v->cipher || !v->alg->seal, 0))
+		return no_active(key, err);
+	if (__builtin_expect(ad.len == 0, 0))
+		return kveil_fail(err, KVEIL_E_INTERNAL, "nothing is sealed without associated data");
+	const struct kveil_algorithm *alg = v->alg;
+	uint8_t *at = out + PREFIX_BYTES, *nonce = NULL;
+	memcpy(out, v->prefix, PREFIX_BYTES);
+	if (alg->nonce_bytes) {
+		nonce = at;
+		at += alg->nonce_bytes;
+		if (alg->nonce_is_random) {
+			enum kveil_status status = kveil_crypto_random(nonce, alg->nonce_bytes, err);
+			if (status)
+				return status;
+		} else {
+			if (__builtin_expect(ring->uses_left == 0 || alg->nonce_bytes != NONCE_BYTES, 0))
+				return kveil_fail(err, KVEIL_E_NO_LEASE, "no nonce lease: key '%s' seals nothing",
+						  key->name->name);
+			ring->uses_left--;
+			uint32_t lease = __builtin_bswap32(ring->lease);
+			uint64_t counter = __builtin_bswap64(ring->counter++);
+			memcpy(nonce, &lease, sizeof lease);
+			memcpy(nonce + sizeof lease, &counter, sizeof counter);
+		}
+	}
+	size_t n;
+	enum kveil_status status = alg->seal(v->cipher, nonce, ad, plain, at, &n, err);
+	if (__builtin_expect(status != KVEIL_OK, 0))
+		return status;
+	*ret_len = (size_t)(at - out) + n;
+	return KVEIL_OK;
+}
+
+/* A version that is not here may have been published since the last tick. */
+static enum kveil_status seek(struct kveil_key *key, uint32_t id, struct bound **ret, struct kveil_error *err)
+{
+	enum kveil_status status = key->pinned ? KVEIL_E_UNKNOWN_KEY : kveil_keystore_seek(key->ring->ks, id, err);
+
+	if (!status)
+		status = key_sync(key, kveil_clock_wall_ms(), err);
+	if (status && status != KVEIL_E_UNKNOWN_KEY)
+		return status;
+	*ret = find(key, id);
+	if (*ret)
+		return KVEIL_OK;
+	return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u under the name '%s'", id, key->asked);
+}
+
+enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, struct kveil_span sealed, uint8_t *out,
+				 size_t *ret_len, struct kveil_error *err)
+{
+	if (sealed.len < PREFIX_BYTES || sealed.data[0] != 1)
+		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no ciphertext of kveil's: %s",
+				  sealed.len < PREFIX_BYTES ? "too short" : "the first byte is not 1");
+	uint32_t id = (uint32_t)sealed.data[1] << 24 | (uint32_t)sealed.data[2] << 16 | (uint32_t)sealed.data[3] << 8 |
+		      sealed.data[4];
+	struct bound *v = key->last_opened;
+	if (!v || v->id != id) {
+		v = find(key, id);
+		if (!v) {
+			enum kveil_status status = seek(key, id, &v, err);
+			if (status)
+				return status;
+		}
+		key->last_opened = v;
+	}
+	if (!v->cipher)
+		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' with id %u was destroyed", key->asked, id);
+	const struct kveil_algorithm *alg = v->alg;
+	if (!alg->open)
+		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "key id %u is not one that opens ciphertext", id);
+	if (sealed.len < PREFIX_BYTES + alg->nonce_bytes)
+		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no ciphertext of kveil's: too short");
+	const uint8_t *nonce = sealed.data + PREFIX_BYTES;
+	struct kveil_span in = {nonce + alg->nonce_bytes, sealed.len - PREFIX_BYTES - alg->nonce_bytes};
+	return alg->open(v->cipher, alg->nonce_bytes ? nonce : NULL, ad, in, out, ret_len, err);
+}
+
+size_t kveil_key_mac_bytes(const struct kveil_key *key)
+{
+	return key->active ? key->active->alg->mac_bytes : 0;
+}
+
+enum kveil_status kveil_key_mac(struct kveil_key *key, struct kveil_span in, uint8_t *out, struct kveil_error *err)
+{
+	const struct bound *v = key->active;
+
+	if (__builtin_expect(!v || !v->cipher || !v->alg->mac, 0))
+		return no_active(key, err);
+	return v->alg->mac(v->cipher, in, out, err);
+}
+
+enum kveil_status kveil_key_fpe(struct kveil_key *key, bool encrypt, struct kveil_span tweak,
+				struct kveil_fpe_numerals *numerals, struct kveil_error *err)
+{
+	const struct bound *v = key->active;
+
+	if (!v || !v->cipher || !v->alg->fpe)
+		return no_active(key, err);
+	return v->alg->fpe(v->cipher, encrypt, tweak, numerals, err);
+}

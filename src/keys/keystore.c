@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The process's keys: names and versions as they are in memory. Where they come from is refresh.c or memory.c. */
+#include "keys/internal.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "crypto/crypto.h"
+
+#include <stdlib.h>
+
+struct kveil_keystore *kveil_keystore_alloc(void)
+{
+	struct kveil_keystore *ks = calloc(1, sizeof *ks);
+
+	if (!ks)
+		return NULL;
+	atomic_init(&ks->refs, 1);
+	atomic_init(&ks->generation, 1);
+	pthread_mutex_init(&ks->refresh_lock, NULL);
+	pthread_mutex_init(&ks->io_lock, NULL);
+	pthread_mutex_init(&ks->lock, NULL);
+	return ks;
+}
+
+void kveil_keystore_ref(struct kveil_keystore *ks)
+{
+	atomic_fetch_add_explicit(&ks->refs, 1, memory_order_relaxed);
+}
+
+static void version_free(struct kveil_key_version *v)
+{
+	kveil_secret_free(v->key);
+	kveil_key_record_clear(&v->record);
+	free(v);
+}
+
+void kveil_keystore_unref(struct kveil_keystore *ks)
+{
+	if (!ks || atomic_fetch_sub_explicit(&ks->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < ks->names.cap; i++) {
+		struct kveil_key_name *n = ks->names.slots[i].value;
+		if (!n)
+			continue;
+		for (size_t k = 0; k < n->count; k++)
+			version_free(n->versions[k]);
+		free(n->versions);
+		free(n->name);
+		free(n);
+	}
+	kveil_map_clear(&ks->names);
+	kveil_map_clear(&ks->ids);
+	kveil_secret_free(ks->seed);
+	if (ks->registry)
+		ks->registry->driver->close(ks->registry);
+	for (size_t i = 0; i < ks->kek_count; i++)
+		if (ks->keks[i])
+			ks->keks[i]->provider->close(ks->keks[i]);
+	free(ks->keks);
+	pthread_mutex_destroy(&ks->refresh_lock);
+	pthread_mutex_destroy(&ks->io_lock);
+	pthread_mutex_destroy(&ks->lock);
+	free(ks);
+}
+
+struct kveil_key_name *kveil_keystore_intern(struct kveil_keystore *ks, struct kveil_span name)
+{
+	struct kveil_key_name *n = kveil_map_get(&ks->names, name);
+
+	if (n)
+		return n;
+	n = calloc(1, sizeof *n);
+	if (!n)
+		return NULL;
+	n->name = strndup((const char *)name.data, name.len);
+	if (!n->name || !kveil_map_put(&ks->names, kveil_span_str(n->name), n)) {
+		free(n->name);
+		free(n);
+		return NULL;
+	}
+	for (size_t i = 0; ks->config && i < ks->config->data_count; i++)
+		if (strcmp(ks->config->data[i].name, n->name) == 0)
+			n->config = &ks->config->data[i];
+	return n;
+}
+
+enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key_name *name,
+				     struct kveil_key_record *record, uint8_t *key, struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(record->algorithm);
+	struct kveil_key_version *v = calloc(1, sizeof *v);
+
+	if (!v)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	if (name->count == name->cap) {
+		size_t cap = name->cap ? name->cap * 2 : 4;
+		struct kveil_key_version **grown = realloc(name->versions, cap * sizeof *grown);
+		if (!grown) {
+			free(v);
+			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		}
+		name->versions = grown;
+		name->cap = cap;
+	}
+	v->alg = alg;
+	v->record.id = record->id;
+	if (!kveil_map_put(&ks->ids, kveil_span_of(&v->record.id, sizeof v->record.id), v)) {
+		free(v);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	}
+	v->record = *record;
+	*record = (struct kveil_key_record){0};
+	v->key = key;
+	name->versions[name->count++] = v;
+	return KVEIL_OK;
+}
+
+struct kveil_key_version *kveil_keystore_by_id(const struct kveil_keystore *ks, uint32_t id)
+{
+	return kveil_map_get(&ks->ids, kveil_span_of(&id, sizeof id));
+}
+
+enum kveil_status kveil_keystore_draw_id(struct kveil_keystore *ks, uint32_t *ret, struct kveil_error *err)
+{
+	bool taken = true;
+
+	while (taken) {
+		enum kveil_status status = kveil_crypto_random(ret, sizeof *ret, err);
+		if (status)
+			return status;
+		pthread_mutex_lock(&ks->lock);
+		taken = *ret == 0 || kveil_keystore_by_id(ks, *ret);
+		pthread_mutex_unlock(&ks->lock);
+	}
+	return KVEIL_OK;
+}
+
+/* What each kind of algorithm is for. Format-preserving keys speak in numerals, not bytes: kveil_key_fpe. */
+static unsigned uses_of(const struct kveil_algorithm *alg)
+{
+	switch (alg->kind) {
+	case KVEIL_ALG_AEAD:
+		return KVEIL_USE_SEAL | KVEIL_USE_OPEN;
+	case KVEIL_ALG_DAEAD:
+		return KVEIL_USE_SEAL | KVEIL_USE_OPEN | KVEIL_USE_TOKENIZE | KVEIL_USE_DETOKENIZE;
+	case KVEIL_ALG_FPE:
+		return KVEIL_USE_TOKENIZE | KVEIL_USE_DETOKENIZE;
+	case KVEIL_ALG_MAC:
+		return KVEIL_USE_MAC;
+	}
+	return 0;
+}
+
+enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct kveil_span name, unsigned use,
+				      struct kveil_error *err)
+{
+	static const char *const for_kind[] = {
+	    [KVEIL_ALG_AEAD] = "it encrypts and decrypts",
+	    [KVEIL_ALG_DAEAD] = "it encrypts, decrypts and tokenizes",
+	    [KVEIL_ALG_FPE] = "it tokenizes and detokenizes",
+	    [KVEIL_ALG_MAC] = "it hashes",
+	};
+
+	if ((use & uses_of(alg)) == use)
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_CONFIG, "key '%.*s' is of algorithm %s: %s", (int)name.len, (const char *)name.data,
+		   alg->name, for_kind[alg->kind]);
+	kveil_error_hint(err, "name another key here, or give this one another algorithm under keys.data");
+	return KVEIL_E_CONFIG;
+}
+
+const struct kveil_key_version *kveil_key_name_active(const struct kveil_key_name *name, int64_t now_ms,
+						      int64_t *ret_until_ms)
+{
+	const struct kveil_key_version *active = NULL, *first_to_come = NULL;
+	int64_t until = INT64_MAX;
+
+	for (size_t i = 0; i < name->count; i++) {
+		const struct kveil_key_version *v = name->versions[i];
+		const struct kveil_key_record *r = &v->record;
+		if (r->state != KVEIL_KEY_LIVE || !v->key || (r->expires_ms && now_ms >= r->expires_ms))
+			continue;
+		if (r->active_from_ms > now_ms) {
+			if (!first_to_come || r->active_from_ms < first_to_come->record.active_from_ms)
+				first_to_come = v;
+			if (r->active_from_ms < until)
+				until = r->active_from_ms;
+		} else if (!active || r->active_from_ms > active->record.active_from_ms ||
+			   (r->active_from_ms == active->record.active_from_ms && r->version > active->record.version))
+			active = v;
+	}
+	/* A clock behind the maker's: everybody has the key already, so the first one to come serves. */
+	if (!active)
+		active = first_to_come;
+	if (active && active->record.expires_ms && active->record.expires_ms < until)
+		until = active->record.expires_ms;
+	*ret_until_ms = until;
+	return active;
+}
+
+enum kveil_status kveil_keystore_lease(struct kveil_keystore *ks, uint32_t *ret, struct kveil_error *err)
+{
+	if (ks->memory) {
+		if (atomic_load(&ks->custodian_away))
+			return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the key custodian was taken away");
+		*ret = atomic_fetch_add(&ks->memory_lease, 1) + 1;
+		return KVEIL_OK;
+	}
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->lease(ks->registry, ret, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	return status;
+}
+
+enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err)
+{
+	(void)ks;
+	return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", id);
+}
+
+enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
+				      struct kveil_key_name **ret, struct kveil_error *err)
+{
+	return kveil_memory_name(ks, name, use, ret, err);
+}
+
+enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
+				       struct kveil_error *err)
+{
+	(void)ks, (void)name, (void)use, (void)err;
+	return KVEIL_OK;
+}
+
+static const char *state_of(const struct kveil_key_version *v, const struct kveil_key_version *active, int64_t now_ms)
+{
+	switch (v->record.state) {
+	case KVEIL_KEY_LIVE:
+		break;
+	case KVEIL_KEY_OPENS_ONLY:
+		return "opens only";
+	case KVEIL_KEY_RETIRED:
+		return "retired";
+	case KVEIL_KEY_DESTROYED:
+		return "destroyed";
+	}
+	if (v == active)
+		return "active";
+	return v->record.active_from_ms > now_ms ? "pending" : "previous";
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct kveil_key_name *const *x = a, *const *y = b;
+	return strcmp((*x)->name, (*y)->name);
+}
+
+void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void *user)
+{
+	int64_t now = kveil_clock_wall_ms(), until;
+	size_t count = 0;
+
+	pthread_mutex_lock(&ks->lock);
+	struct kveil_key_name **names = calloc(ks->names.count ? ks->names.count : 1, sizeof(struct kveil_key_name *));
+	for (size_t i = 0; names && i < ks->names.cap; i++)
+		if (ks->names.slots[i].value)
+			names[count++] = ks->names.slots[i].value;
+	if (count)
+		qsort(names, count, sizeof *names, by_name);
+	for (size_t i = 0; i < count; i++) {
+		const struct kveil_key_version *active = kveil_key_name_active(names[i], now, &until);
+		for (size_t k = 0; k < names[i]->count; k++) {
+			const struct kveil_key_version *v = names[i]->versions[k];
+			fn(user, &(struct kveil_key_info){.name = names[i]->name,
+							  .algorithm = v->alg->name,
+							  .kek = v->record.kek,
+							  .state = state_of(v, active, now),
+							  .version = v->record.version,
+							  .id = v->record.id,
+							  .created_ms = v->record.created_ms,
+							  .active_from_ms = v->record.active_from_ms});
+		}
+	}
+	pthread_mutex_unlock(&ks->lock);
+	free(names);
+}

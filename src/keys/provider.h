@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keys/provider.h: custodians of key-encryption keys. One file and one row in kveil_providers[] (provider.c) each.
+ *
+ * A provider wraps small payloads (at most KVEIL_PAYLOAD_MAX bytes) and unwraps them. It may be a file, a token or a service
+ * behind a network:
+ *
+ *   time     every call returns within about 10 s; a service has its own timeouts below that
+ *   absence  KVEIL_E_KEK_UNAVAILABLE (class RETRY): nothing was done, ask again later. The provider neither sleeps nor retries
+ *            on its own, except to replace a dropped session or an expired token once within the call
+ *   refusal  KVEIL_E_WRONG_KEK: these bytes were not wrapped by this key. KVEIL_E_PERMISSIONS, KVEIL_E_CONFIG: the operator
+ *            must act; the hint says how
+ *   threads  wrap and unwrap may be called from several threads at once
+ */
+#ifndef KVEIL_KEYS_PROVIDER_H
+#define KVEIL_KEYS_PROVIDER_H
+
+#include "base/buf.h"
+#include "base/options.h"
+#include "kveil/base.h"
+
+/* Every implementation begins its own struct with this. */
+struct kveil_kek {
+	const struct kveil_provider *provider;
+	const char *name; /* as in keys.keks; borrowed from the configuration */
+};
+
+struct kveil_provider {
+	const char *name;                     /* "file": what users write; never renamed */
+	const char *help;                     /* one line for the reference page */
+	const struct kveil_option *options;   /* beside `provider:` */
+	size_t params_size;                   /* of the struct that options fill */
+
+	/* params: as parsed by options; file names in it are relative to base_dir. */
+	enum kveil_status (*open)(const char *name, const void *params, const char *base_dir, struct kveil_kek **ret,
+	                          struct kveil_error *err);
+	void (*close)(struct kveil_kek *kek); /* wipes; NULL is fine */
+	/* false: this process holds only what locks (a certificate, a public key): it may make keys, never read others'. */
+	bool (*can_unwrap)(const struct kveil_kek *kek);
+	enum kveil_status (*wrap)(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,
+	                          struct kveil_error *err);
+	/* plain is secret memory with room for `room` bytes; nothing is left in it on failure. */
+	enum kveil_status (*unwrap)(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
+	                            size_t *ret_len, struct kveil_error *err);
+	/* Encrypts a whole Tink keyset so that a Tink AEAD over the same KEK opens it (empty associated data); NULL: this
+	 * custodian has no such thing, exports then need --clear. */
+	enum kveil_status (*seal_keyset)(struct kveil_kek *kek, struct kveil_span keyset, struct kveil_buf *sealed,
+	                                 struct kveil_error *err);
+};
+
+/* All rows; ends with NULL. */
+extern const struct kveil_provider *const kveil_providers[];
+const struct kveil_provider *kveil_provider_by_name(const char *name);
+
+#endif

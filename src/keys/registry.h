@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keys/registry.h: where versions of keys are kept. One file and one row in kveil_registry_drivers[] (registry.c) each.
+ *
+ * Whatever stores it, a registry is a log with one order:
+ *
+ *   root     the registry's id and its own secret, wrapped by each KEK in use; written once by `keys init`, then only added to
+ *   record   one version of one key (record.h). The first record for a (name, version) wins; a later record for the same id
+ *            counts if it is authentic and its sequence is higher
+ *   lease    a number that is given once and never again
+ *
+ * The keystore decides what records mean (kveil_keystore_refresh); a driver only stores, orders and returns them. It is called
+ * under the keystore's io_lock, from one thread at a time, and every call returns within about 10 s:
+ * KVEIL_E_REGISTRY_UNAVAILABLE or KVEIL_E_IO (class RETRY) when it cannot.
+ */
+#ifndef KVEIL_KEYS_REGISTRY_H
+#define KVEIL_KEYS_REGISTRY_H
+
+#include "keys/provider.h"
+#include "keys/record.h"
+
+/* The registry's secret as one KEK wrapped it. */
+struct kveil_registry_root_key {
+	char kek[KVEIL_KEK_NAME_MAX + 1];
+	uint8_t *wrapped; /* owned */
+	size_t wrapped_len;
+};
+
+struct kveil_registry_root {
+	uint8_t id[KVEIL_REGISTRY_ID_BYTES];
+	struct kveil_registry_root_key *keys;
+	size_t count;
+};
+
+/* What a driver needs to check what it reads. */
+struct kveil_registry_env {
+	const char *base_dir; /* of relative paths; NULL = the current one */
+	struct kveil_kek *const *keks;
+	size_t kek_count;
+	const void *options;  /* the driver's own (a Kafka registry: the configuration's kafka properties) */
+};
+
+struct kveil_registry {
+	const struct kveil_registry_driver *driver;
+	struct kveil_registry_secret *secret; /* unwrapped by open or create; secret memory, owned */
+	uint64_t ignored;                     /* records that were not authentic or not wanted (drivers that ignore) */
+};
+
+typedef enum kveil_status kveil_registry_read_fn(void *user, const struct kveil_key_record *record,
+                                                 struct kveil_error *err);
+
+struct kveil_registry_driver {
+	const char *scheme; /* "file": before the colon in keys.registry */
+	const char *help;
+
+	/* A new registry with these records. KVEIL_E_KEY_EXISTS: there is one, or there was one. */
+	enum kveil_status (*create)(const struct kveil_registry_env *env, const char *where,
+	                            const struct kveil_registry_root *root, const struct kveil_registry_secret *secret,
+	                            const struct kveil_key_record *records, size_t count, struct kveil_error *err);
+	/* KVEIL_E_REGISTRY_MISSING, _CORRUPT, _ROLLED_BACK, WRONG_KEK, PERMISSIONS; class RETRY when it does not answer. */
+	enum kveil_status (*open)(const struct kveil_registry_env *env, const char *where, struct kveil_registry **ret,
+	                          struct kveil_error *err);
+	void (*close)(struct kveil_registry *r); /* NULL is fine */
+	/* Hands over, in the registry's order, at least every record that was added before the call and not handed over yet
+	 * (older ones may come again). A driver that ignores what is not authentic counts it in r->ignored; one that has a
+	 * file to itself refuses. */
+	enum kveil_status (*read)(struct kveil_registry *r, kveil_registry_read_fn *fn, void *user,
+	                          struct kveil_error *err);
+	/* Adds records, signed by the caller; durable on return. Somebody may have been first with the same (name, version),
+	 * or with a higher sequence: such a record is dropped without an error; read tells who won. */
+	enum kveil_status (*append)(struct kveil_registry *r, const struct kveil_key_record *records, size_t count,
+	                            struct kveil_error *err);
+	/* Adds keys to the root (a new KEK), or puts them in place of those with the same KEK name. */
+	enum kveil_status (*add_root_keys)(struct kveil_registry *r, const struct kveil_registry_root_key *keys,
+	                                   size_t count, struct kveil_error *err);
+	/* A copy of the root as it is now: for backups. */
+	enum kveil_status (*root)(struct kveil_registry *r, struct kveil_registry_root *ret, struct kveil_error *err);
+	/* A number that nobody got before and nobody gets again; durable on return. */
+	enum kveil_status (*lease)(struct kveil_registry *r, uint32_t *ret, struct kveil_error *err);
+};
+
+/* All rows; ends with NULL. */
+extern const struct kveil_registry_driver *const kveil_registry_drivers[];
+/* "file:PATH" -> the driver and PATH. KVEIL_E_CONFIG with the schemes there are. */
+enum kveil_status kveil_registry_driver_of(const char *registry, const struct kveil_registry_driver **ret,
+                                           const char **ret_where, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+void kveil_registry_root_clear(struct kveil_registry_root *root);
+bool kveil_registry_root_add(struct kveil_registry_root *root, const char *kek, struct kveil_span wrapped) KVEIL_MUST_CHECK;
+/* A new secret, and root with it wrapped by each of the KEKs. *ret is secret memory. */
+enum kveil_status kveil_registry_root_new(struct kveil_kek *const *keks, size_t count, struct kveil_registry_root *root,
+                                          struct kveil_registry_secret **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Wraps secret by one more KEK. */
+enum kveil_status kveil_registry_root_wrap(const struct kveil_registry_secret *secret, struct kveil_kek *kek,
+                                           struct kveil_registry_root *root, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Unwraps the root's secret with the first KEK that can. WRONG_KEK if all that are here refuse. */
+enum kveil_status kveil_registry_root_open(const struct kveil_registry_root *root, struct kveil_kek *const *keks,
+                                           size_t count, struct kveil_registry_secret **ret,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif
