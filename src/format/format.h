@@ -14,45 +14,63 @@
 #include "kveil/base.h"
 #include "path/doc.h"
 
+enum { KVEIL_NO_TRAIL = UINT32_MAX };
+
 /* A place that the automaton accepted. */
 struct kveil_match {
-	uint32_t start, end;            /* the value's raw text */
-	uint32_t name_start, name_end;  /* raw member name with quotes; 0,0 for elements and root */
-	uint32_t state;                 /* automaton state: gives the accept list and the fixed path */
-	uint32_t ordinal;               /* among its siblings */
-	uint32_t parent_start;          /* where the enclosing object or array begins; UINT32_MAX for the root */
-	uint32_t depth;                 /* root = 0 */
-	uint8_t kind, flags;            /* kveil_kind, KVEIL_NODE_* */
+	uint32_t start, end;           /* the value's raw text */
+	uint32_t name_start, name_end; /* raw member name with quotes; 0,0 for elements and root */
+	uint32_t state;                /* automaton state: gives the accept list */
+	uint32_t node;                 /* its node in the tape; meaningful when want_doc */
+	uint32_t trail;                /* first of `depth` steps in kveil_scan.trail, or KVEIL_NO_TRAIL */
+	uint32_t depth;                /* root = 0 */
+	uint8_t kind, flags;           /* kveil_kind, KVEIL_NODE_* */
 };
+
+/* A step from the root to a match: the raw member name with quotes, or 0,0 for an array element. */
+struct kveil_step {
+	uint32_t name_start, name_end;
+};
+
+struct kveil_scan_frame;
 
 struct kveil_scan {
 	/* in */
 	const struct kveil_automaton *automaton; /* NULL = only validate */
-	struct kveil_arena *arena;
-	size_t max_bytes;
-	uint32_t max_depth;
+	struct kveil_arena *arena;               /* for names with escapes */
+	size_t max_bytes;                        /* larger is TOO_LARGE; above 1 GiB counts as 1 GiB */
+	uint32_t max_depth;                      /* objects and arrays within each other */
 	bool want_doc;
-	/* out */
-	struct kveil_match *matches; /* document order; owned by the scan, grown and reused */
+	/* out; the arrays are owned by the scan, grown and reused */
+	struct kveil_match *matches; /* document order */
 	size_t match_count, match_cap;
-	struct kveil_doc doc;        /* when want_doc; nodes owned by the scan, grown and reused */
+	struct kveil_step *trail;
+	size_t trail_count, trail_cap;
+	struct kveil_doc doc; /* when want_doc */
 	size_t doc_cap;
+	struct kveil_scan_frame *frames; /* the format's stack */
+	size_t frame_cap;
 };
-void kveil_scan_clear(struct kveil_scan *s); /* wipes, frees */
+void kveil_scan_clear(struct kveil_scan *s);
 
 struct kveil_format {
 	const char *name; /* "json" */
-	unsigned parts;   /* bit set of kveil_part in which it may stand */
+	unsigned parts;   /* 1 << enum kveil_part in which it may stand */
 	bool has_paths;   /* false: the part is one value, only the path $ */
 	const char *help;
-	/* Scans all of text. Positions in errors are bytes of text. */
+	/* Scans all of text. Positions in errors are bytes of text. Called again it starts afresh. */
 	enum kveil_status (*scan)(struct kveil_scan *s, struct kveil_span text, struct kveil_error *err);
 	/* Appends a string value in the format's syntax: quotes, escapes. */
 	void (*write_text)(struct kveil_buf *out, struct kveil_span content, bool needs_escape);
-	struct kveil_span null_text; /* "null"; absent where the format has none */
+	/* What stands before and after a string that needs no escape: '"', or 0 for none. */
+	uint8_t quote;
+	struct kveil_span null_text; /* "null"; absent where the format has none: the whole part becomes null */
 };
 
 extern const struct kveil_format *const kveil_formats[]; /* ends with NULL */
 const struct kveil_format *kveil_format_by_name(struct kveil_span name);
+
+/* Must a string with this content be escaped in JSON: it holds a quote, a backslash or a control character. */
+bool kveil_json_needs_escape(struct kveil_span content);
 
 #endif

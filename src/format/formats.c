@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "format/format.h"
+
+#include <stdlib.h>
+
+extern const struct kveil_format kveil_format_json, kveil_format_text;
+
+/* A new format is one file and one row here. */
+const struct kveil_format *const kveil_formats[] = {
+    &kveil_format_json,
+    &kveil_format_text,
+    NULL,
+};
+
+const struct kveil_format *kveil_format_by_name(struct kveil_span name)
+{
+	for (size_t i = 0; kveil_formats[i]; i++)
+		if (kveil_span_eq(kveil_span_str(kveil_formats[i]->name), name))
+			return kveil_formats[i];
+	return NULL;
+}
+
+void kveil_scan_clear(struct kveil_scan *s)
+{
+	/* Offsets only: no values to wipe. */
+	free(s->matches);
+	free(s->trail);
+	free(s->doc.nodes);
+	free(s->frames);
+	*s = (struct kveil_scan){0};
+}

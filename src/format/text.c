@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Text: the whole part is one UTF-8 string; its only path is $. Record keys and headers. */
+#include "base/text.h"
+#include "format/automaton_internal.h"
+#include "format/format.h"
+#include "rules/plan.h"
+
+#include <stdlib.h>
+
+static enum kveil_status text_scan(struct kveil_scan *s, struct kveil_span text, struct kveil_error *err)
+{
+	size_t max = s->max_bytes < UINT32_MAX ? s->max_bytes : UINT32_MAX - 1;
+
+	s->match_count = s->trail_count = 0;
+	s->doc.count = 0;
+	s->doc.text = text;
+	if (text.len > max)
+		return kveil_fail_at(err, KVEIL_E_TOO_LARGE, max, "%zu bytes; at most %zu are taken", text.len, max);
+	size_t good = kveil_utf8_valid_prefix(text.data, text.len);
+	if (good != text.len)
+		return kveil_fail_at(err, KVEIL_E_INVALID_UTF8, good, "not UTF-8");
+	if (!s->match_cap) {
+		s->matches = calloc(1, sizeof *s->matches);
+		if (!s->matches)
+			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+		s->match_cap = 1;
+	}
+	if (s->automaton && s->automaton->states[s->automaton->start].accept_count)
+		s->matches[s->match_count++] = (struct kveil_match){.end = (uint32_t)text.len,
+								    .state = s->automaton->start,
+								    .trail = KVEIL_NO_TRAIL,
+								    .kind = KVEIL_KIND_STRING};
+	return KVEIL_OK;
+}
+
+static void text_write_text(struct kveil_buf *out, struct kveil_span content, bool needs_escape)
+{
+	(void)needs_escape;
+	kveil_buf_append_span(out, content);
+}
+
+const struct kveil_format kveil_format_text = {
+    .name = "text",
+    .parts = 1u << KVEIL_PART_KEY | 1u << KVEIL_PART_HEADER,
+    .has_paths = false,
+    .help = "one UTF-8 string",
+    .scan = text_scan,
+    .write_text = text_write_text,
+    .null_text = KVEIL_SPAN_NULL,
+};
