@@ -27,7 +27,7 @@ void *kveil_arena_grow(struct kveil_arena *a, size_t n); /* slow path of kveil_a
 /* n bytes aligned to 16, not zeroed; NULL when memory is out. n == 0 gives a valid pointer. */
 static inline void *kveil_arena_alloc(struct kveil_arena *a, size_t n)
 {
-	if (__builtin_expect(n > (size_t)(a->end - a->cur) || n > SIZE_MAX - 15, 0))
+	if (__builtin_expect(n >= (size_t)(a->end - a->cur), 0)) /* also: no block yet */
 		return kveil_arena_grow(a, n);
 	size_t step = (n + 15) & ~(size_t)15;
 	void *p = a->cur;

@@ -8,7 +8,7 @@
 #include "format/automaton_internal.h"
 #include "format/format.h"
 #include "format/json_chars.h"
-#include "rules/plan.h"
+#include "format/part.h"
 
 #include <stdlib.h>
 

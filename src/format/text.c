@@ -3,7 +3,7 @@
 #include "base/text.h"
 #include "format/automaton_internal.h"
 #include "format/format.h"
-#include "rules/plan.h"
+#include "format/part.h"
 
 #include <stdlib.h>
 

@@ -13,12 +13,12 @@
 
 #include "base/report.h"
 #include "base/yaml.h"
+#include "format/part.h"
 #include "kveil/base.h"
 #include "kveil/keys.h"
 #include "path/path.h"
 #include "transform/action.h"
 
-enum kveil_part { KVEIL_PART_VALUE, KVEIL_PART_KEY, KVEIL_PART_HEADER, KVEIL_PART_COUNT };
 enum kveil_unmatched { KVEIL_UNMATCHED_KEEP, KVEIL_UNMATCHED_REMOVE, KVEIL_UNMATCHED_DEAD_LETTER };
 enum kveil_on_error { KVEIL_ON_ERROR_DEAD_LETTER, KVEIL_ON_ERROR_STOP, KVEIL_ON_ERROR_DROP };
 
