@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "crypto/aead.h"
+
+#include "crypto/evp_aead.h"
+
+#include <stdlib.h>
+
+/* One of the two is there. */
+struct aead {
+	struct kveil_cipher base;
+	struct kveil_gcrypt *gcrypt;
+	struct kveil_evp_aead *evp;
+};
+
+bool kveil_aead_available(const struct kveil_aead_choice *choice)
+{
+	return kveil_gcrypt_has(choice->gcrypt) || kveil_evp_aead_has(choice->evp);
+}
+
+enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct kveil_aead_choice *choice,
+				 struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err)
+{
+	if (key.len != alg->key_bytes)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "%s: a key of %zu bytes", alg->name, key.len);
+	bool gcrypt = kveil_gcrypt_has(choice->gcrypt);
+	if (choice->openssl_first && gcrypt)
+		gcrypt = !kveil_evp_aead_has(choice->evp);
+
+	struct aead *a = calloc(1, sizeof *a);
+	if (!a)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+	a->base.alg = alg;
+	enum kveil_status status = gcrypt ? kveil_gcrypt_new(choice->gcrypt, key, &a->gcrypt, err)
+					  : kveil_evp_aead_new(choice->evp, key, &a->evp, err);
+	if (status == KVEIL_OK)
+		*ret = &a->base;
+	else
+		free(a);
+	return status;
+}
+
+void kveil_aead_free(struct kveil_cipher *c)
+{
+	struct aead *a = (struct aead *)c;
+
+	if (!a)
+		return;
+	kveil_gcrypt_free(a->gcrypt);
+	kveil_evp_aead_free(a->evp);
+	free(a);
+}
+
+enum kveil_status kveil_aead_seal(struct kveil_cipher *c, const uint8_t *nonce, struct kveil_span ad,
+				  struct kveil_span in, uint8_t *out, size_t *ret_len, struct kveil_error *err)
+{
+	struct aead *a = (struct aead *)c;
+
+	*ret_len = in.len + KVEIL_GCRYPT_TAG;
+	return a->gcrypt ? kveil_gcrypt_seal(a->gcrypt, nonce, ad, in, out, err)
+			 : kveil_evp_aead_seal(a->evp, nonce, ad, in, out, err);
+}
+
+enum kveil_status kveil_aead_open(struct kveil_cipher *c, const uint8_t *nonce, struct kveil_span ad,
+				  struct kveil_span in, uint8_t *out, size_t *ret_len, struct kveil_error *err)
+{
+	struct aead *a = (struct aead *)c;
+
+	*ret_len = in.len < KVEIL_GCRYPT_TAG ? 0 : in.len - KVEIL_GCRYPT_TAG;
+	return a->gcrypt ? kveil_gcrypt_open(a->gcrypt, nonce, ad, in, out, err)
+			 : kveil_evp_aead_open(a->evp, nonce, ad, in, out, err);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "crypto/aead.h"
+#include "crypto/rows.h"
+
+/* libgcrypt first: 16 bytes sealed in less than half of EVP's time, and no length up to 64 KiB where EVP is faster. */
+static const struct kveil_aead_choice choice = {.gcrypt = KVEIL_GCRYPT_AES_GCM, .evp = "AES-256-GCM"};
+
+static bool is_available(void)
+{
+	return kveil_aead_available(&choice);
+}
+
+static enum kveil_status cipher_new(struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err)
+{
+	return kveil_aead_new(&kveil_aes_256_gcm, &choice, key, ret, err);
+}
+
+const struct kveil_algorithm kveil_aes_256_gcm = {
+    .name = "aes-256-gcm",
+    .wire_id = 1,
+    .kind = KVEIL_ALG_AEAD,
+    .key_bytes = 32,
+    .nonce_bytes = 12,
+    .overhead_bytes = 16,
+    .standard = "NIST SP 800-38D",
+    .tink_type = "type.googleapis.com/google.crypto.tink.AesGcmKey",
+    .help = "authenticated encryption, the usual choice: equal values give different ciphertexts",
+    .is_available = is_available,
+    .cipher_new = cipher_new,
+    .cipher_free = kveil_aead_free,
+    .seal = kveil_aead_seal,
+    .open = kveil_aead_open,
+};

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * crypto/gcrypt.h: the AEADs that libgcrypt does better or that older OpenSSL lacks. gcrypt.h itself is included in
+ * gcrypt.c alone. Each call is one whole message; a context belongs to one thread. A tag is 16 bytes.
+ *
+ * libgcrypt's memory is ours: every context with its key schedule lies in kveil_secret_alloc_schedule.
+ */
+#ifndef KVEIL_CRYPTO_GCRYPT_H
+#define KVEIL_CRYPTO_GCRYPT_H
+
+#include "kveil/base.h"
+
+enum kveil_gcrypt_aead {
+	KVEIL_GCRYPT_AES_GCM, /* by the key's length: AES-128 or AES-256 */
+	KVEIL_GCRYPT_SM4_GCM,
+	KVEIL_GCRYPT_AES_GCM_SIV,
+	KVEIL_GCRYPT_AEAD_COUNT,
+};
+
+enum { KVEIL_GCRYPT_NONCE = 12, KVEIL_GCRYPT_TAG = 16 };
+
+struct kveil_gcrypt; /* one key's context */
+
+/* Idempotent; everything below calls it. */
+void kveil_gcrypt_init(void);
+const char *kveil_gcrypt_version(void);
+
+/* Has this libgcrypt the algorithm, allowed (FIPS mode refuses chosen nonces) and giving the right bytes? Tried once. */
+bool kveil_gcrypt_has(enum kveil_gcrypt_aead aead);
+
+enum kveil_status kveil_gcrypt_new(enum kveil_gcrypt_aead aead, struct kveil_span key, struct kveil_gcrypt **ret,
+                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_gcrypt_free(struct kveil_gcrypt *g); /* wipes; NULL is fine */
+
+/* Writes in.len bytes of ciphertext and the tag. */
+enum kveil_status kveil_gcrypt_seal(struct kveil_gcrypt *g, const uint8_t *nonce, struct kveil_span ad,
+                                    struct kveil_span in, uint8_t *out, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* in ends with the tag. KVEIL_E_AUTHENTICATION: out is wiped. */
+enum kveil_status kveil_gcrypt_open(struct kveil_gcrypt *g, const uint8_t *nonce, struct kveil_span ad,
+                                    struct kveil_span in, uint8_t *out, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif
