@@ -25,7 +25,7 @@ enum {
 	REGION_PAGES = 8,
 	SLAB_PAGES = REGION_PAGES - 3,
 	SLOT_MIN = 32,
-	CLASS_COUNT = 12, /* 32 << 11 = 64 KiB: the largest page that Linux uses */
+	CLASS_COUNT = 12,   /* 32 << 11 = 64 KiB: the largest page that Linux uses */
 	BITMAP_WORDS = 160, /* SLAB_PAGES * 64 KiB / 32 / 64 */
 };
 
@@ -34,7 +34,7 @@ struct region {
 	struct region *next, *prev; /* slabs with room */
 	struct region **list;       /* this slab's; NULL = not a slab */
 	size_t map_bytes, data_bytes;
-	size_t slot_bytes;          /* data_bytes when there is one slot */
+	size_t slot_bytes; /* data_bytes when there is one slot */
 	size_t slots, used;
 	uint64_t taken[BITMAP_WORDS];
 };
@@ -147,7 +147,7 @@ static void *alloc(size_t n, bool may_be_unlocked)
 	if (n <= page) {
 		size_t class = 0, slot_bytes = SLOT_MIN;
 		for (; slot_bytes < n; slot_bytes *= 2)
-			class++;
+			class ++;
 		p = slab_take(&slabs[may_be_unlocked][class], slot_bytes, may_be_unlocked);
 	} else if (n <= SIZE_MAX / 4) {
 		size_t data_bytes = (n + page - 1) / page * page;
@@ -229,7 +229,8 @@ void kveil_secret_harden_process(void)
 	if (getrlimit(RLIMIT_MEMLOCK, &memlock) == 0 && memlock.rlim_cur != memlock.rlim_max) {
 		memlock.rlim_cur = memlock.rlim_max;
 		if (setrlimit(RLIMIT_MEMLOCK, &memlock))
-			kveil_log(KVEIL_LOG_WARN, "secret", "cannot raise the limit of locked memory: %s", strerror(errno));
+			kveil_log(KVEIL_LOG_WARN, "secret", "cannot raise the limit of locked memory: %s",
+				  strerror(errno));
 	}
 }
 

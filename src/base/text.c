@@ -28,12 +28,13 @@ size_t kveil_text_encoded_len(enum kveil_encoding e, size_t n)
  * bytes: a table look-up a character would cost several times this. Returns the bytes it has encoded.
  */
 __attribute__((target("ssse3"))) static size_t base64_encode_blocks(const uint8_t *src, size_t n, uint8_t *dst,
-                                                                    char c62, char c63)
+								    char c62, char c63)
 {
 	const __m128i spread = _mm_set_epi8(10, 11, 9, 10, 7, 8, 6, 7, 4, 5, 3, 4, 1, 2, 0, 1);
 	/* What is added to a six-bit value to make its character, by the range that the value lies in. */
-	const __m128i shift = _mm_setr_epi8('a' - 26, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52,
-	                                    '0' - 52, '0' - 52, '0' - 52, (char)(c62 - 62), (char)(c63 - 63), 'A', 0, 0);
+	const __m128i shift =
+	    _mm_setr_epi8('a' - 26, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52,
+			  '0' - 52, '0' - 52, (char)(c62 - 62), (char)(c63 - 63), 'A', 0, 0);
 	size_t i = 0;
 
 	for (; n - i >= 12; i += 12, dst += 16) {
@@ -46,8 +47,10 @@ __attribute__((target("ssse3"))) static size_t base64_encode_blocks(const uint8_
 			in = _mm_loadu_si128((const __m128i *)last);
 		}
 		in = _mm_shuffle_epi8(in, spread);
-		__m128i high = _mm_mulhi_epu16(_mm_and_si128(in, _mm_set1_epi32(0x0fc0fc00)), _mm_set1_epi32(0x04000040));
-		__m128i low = _mm_mullo_epi16(_mm_and_si128(in, _mm_set1_epi32(0x003f03f0)), _mm_set1_epi32(0x01000010));
+		__m128i high =
+		    _mm_mulhi_epu16(_mm_and_si128(in, _mm_set1_epi32(0x0fc0fc00)), _mm_set1_epi32(0x04000040));
+		__m128i low =
+		    _mm_mullo_epi16(_mm_and_si128(in, _mm_set1_epi32(0x003f03f0)), _mm_set1_epi32(0x01000010));
 		__m128i six = _mm_or_si128(high, low);
 		__m128i range = _mm_subs_epu8(six, _mm_set1_epi8(51));
 		__m128i upper = _mm_cmpgt_epi8(_mm_set1_epi8(26), six);
@@ -193,7 +196,7 @@ bool kveil_text_decode(enum kveil_encoding e, const uint8_t *src, size_t n, uint
 {
 	*ret_len = 0;
 	bool ok = e == KVEIL_HEX ? hex_decode(src, n, dst, ret_len)
-	                         : base64_decode(src, n, dst, ret_len, e == KVEIL_BASE64URL);
+				 : base64_decode(src, n, dst, ret_len, e == KVEIL_BASE64URL);
 	if (!ok)
 		*ret_len = 0;
 	return ok;

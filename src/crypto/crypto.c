@@ -129,7 +129,8 @@ enum kveil_status kveil_crypto_hmac_sha256(struct kveil_span key, struct kveil_s
 
 	if (key.len > INT_MAX)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a key of %zu bytes", key.len);
-	if (!HMAC(EVP_sha256(), key.len ? (const void *)key.data : "", (int)key.len, in.data, in.len, out, &n) || n != 32)
+	if (!HMAC(EVP_sha256(), key.len ? (const void *)key.data : "", (int)key.len, in.data, in.len, out, &n) ||
+	    n != 32)
 		return fail(err, "HMAC-SHA-256");
 	return KVEIL_OK;
 }

@@ -66,8 +66,8 @@ static enum kveil_status context_init(struct kveil_gcrypt *g, enum kveil_gcrypt_
 /* A message sealed at start-up: it shows what FIPS mode, an odd build or a broken CPU feature would do to us. */
 static bool self_test(enum kveil_gcrypt_aead aead)
 {
-	/* Zero key, zero nonce, sixteen zero bytes. The first is case 14 of the GCM specification; the unit tests hold all
-	 * three algorithms to published vectors. */
+	/* Zero key, zero nonce, sixteen zero bytes. The first is case 14 of the GCM specification; the unit tests hold
+	 * all three algorithms to published vectors. */
 	static const uint8_t expected[KVEIL_GCRYPT_AEAD_COUNT][32] = {
 	    [KVEIL_GCRYPT_AES_GCM] = {0xce, 0xa7, 0x40, 0x3d, 0x4d, 0x60, 0x6b, 0x6e, 0x07, 0x4e, 0xc5,
 				      0xd3, 0xba, 0xf3, 0x9d, 0x18, 0xd0, 0xd1, 0xc8, 0xa7, 0x99, 0x99,

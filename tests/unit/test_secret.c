@@ -197,7 +197,7 @@ static void pages_are_locked_and_not_dumped(void **state)
 {
 	(void)state;
 	void *key = kveil_secret_alloc(32);
-	char flags[256];
+	char flags[512];
 	size_t locked;
 
 	find_flags(key, flags, sizeof flags, &locked);

@@ -75,13 +75,20 @@ static void decoders_are_strict(void **state)
 		enum kveil_encoding e;
 		const char *text;
 	} bad[] = {
-	    {KVEIL_BASE64, "Zg"},       {KVEIL_BASE64, "Zg="},     {KVEIL_BASE64, "Zh=="},   {KVEIL_BASE64, "Zm9="},
-	    {KVEIL_BASE64, "Zg==Zg=="}, {KVEIL_BASE64, "===="},    {KVEIL_BASE64, "Z==="},   {KVEIL_BASE64, "=Zg="},
-	    {KVEIL_BASE64, "Zm9v\n"},   {KVEIL_BASE64, "Zm 9"},    {KVEIL_BASE64, "-_-_"},   {KVEIL_BASE64, "Zm9vZ"},
-	    {KVEIL_BASE64, "A"},        {KVEIL_BASE64, "="},       {KVEIL_BASE64, "Zg=A"},   {KVEIL_BASE64, "\xc3\xa9YY"},
-	    {KVEIL_BASE64URL, "Zg=="},  {KVEIL_BASE64URL, "+/+/"}, {KVEIL_BASE64URL, "Zh"},  {KVEIL_BASE64URL, "Zm9vY"},
-	    {KVEIL_BASE64URL, "Zm9"},   {KVEIL_HEX, "0"},          {KVEIL_HEX, "0g"},        {KVEIL_HEX, "FF"},
-	    {KVEIL_HEX, "0x"},          {KVEIL_HEX, " 0"},         {KVEIL_BASE64, "Zm9v===="},
+	    {KVEIL_BASE64, "Zg"},       {KVEIL_BASE64, "Zg="},
+	    {KVEIL_BASE64, "Zh=="},     {KVEIL_BASE64, "Zm9="},
+	    {KVEIL_BASE64, "Zg==Zg=="}, {KVEIL_BASE64, "===="},
+	    {KVEIL_BASE64, "Z==="},     {KVEIL_BASE64, "=Zg="},
+	    {KVEIL_BASE64, "Zm9v\n"},   {KVEIL_BASE64, "Zm 9"},
+	    {KVEIL_BASE64, "-_-_"},     {KVEIL_BASE64, "Zm9vZ"},
+	    {KVEIL_BASE64, "A"},        {KVEIL_BASE64, "="},
+	    {KVEIL_BASE64, "Zg=A"},     {KVEIL_BASE64, "\xc3\xa9YY"},
+	    {KVEIL_BASE64URL, "Zg=="},  {KVEIL_BASE64URL, "+/+/"},
+	    {KVEIL_BASE64URL, "Zh"},    {KVEIL_BASE64URL, "Zm9vY"},
+	    {KVEIL_BASE64URL, "Zm9"},   {KVEIL_HEX, "0"},
+	    {KVEIL_HEX, "0g"},          {KVEIL_HEX, "FF"},
+	    {KVEIL_HEX, "0x"},          {KVEIL_HEX, " 0"},
+	    {KVEIL_BASE64, "Zm9v===="},
 	};
 	uint8_t out[64];
 	size_t n;
@@ -130,13 +137,35 @@ static size_t valid(const char *s, size_t n)
 static void utf8(void **state)
 {
 	(void)state;
-	static const char *const good[] = {"", "plain ascii, longer than a word", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80",
-					   "\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbf", "\xf0\x90\x80\x80",
-					   "\xf4\x8f\xbf\xbf", "身份证 12345678 é"};
-	static const char *const bad[] = {"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2\x7f", "\xe0\x9f\xbf",
-					  "\xed\xa0\x80", "\xed\xbf\xbf", "\xe2\x82", "\xf0\x8f\xbf\xbf",
-					  "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xfe", "\xf0\x9f\x98",
-					  "\xe2\x28\xa1", "\xf0\x9f\x28\x80"};
+	static const char *const good[] = {"",
+					   "plain ascii, longer than a word",
+					   "\xc2\x80",
+					   "\xdf\xbf",
+					   "\xe0\xa0\x80",
+					   "\xed\x9f\xbf",
+					   "\xee\x80\x80",
+					   "\xef\xbf\xbf",
+					   "\xf0\x90\x80\x80",
+					   "\xf4\x8f\xbf\xbf",
+					   "身份证 12345678 é"};
+	static const char *const bad[] = {"\x80",
+					  "\xbf",
+					  "\xc0\x80",
+					  "\xc1\xbf",
+					  "\xc2",
+					  "\xc2\x7f",
+					  "\xe0\x9f\xbf",
+					  "\xed\xa0\x80",
+					  "\xed\xbf\xbf",
+					  "\xe2\x82",
+					  "\xf0\x8f\xbf\xbf",
+					  "\xf4\x90\x80\x80",
+					  "\xf5\x80\x80\x80",
+					  "\xff",
+					  "\xfe",
+					  "\xf0\x9f\x98",
+					  "\xe2\x28\xa1",
+					  "\xf0\x9f\x28\x80"};
 
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
 		assert_int_equal(valid(good[i], strlen(good[i])), strlen(good[i]));
