@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/grapheme.h"
+
+#include <utf8proc.h>
+
+size_t kveil_grapheme_next(const uint8_t *s, size_t len)
+{
+	if (len < 2)
+		return len;
+	/* Two ASCII bytes part, but for CR LF. */
+	if (s[0] < 0x80 && s[1] < 0x80)
+		return s[0] == '\r' && s[1] == '\n' ? 2 : 1;
+	utf8proc_int32_t before, after, state = 0;
+	utf8proc_ssize_t most = len > 8 ? 8 : (utf8proc_ssize_t)len;
+	utf8proc_ssize_t n = utf8proc_iterate(s, most, &before);
+	if (n <= 0)
+		return 1;
+	size_t at = (size_t)n;
+	while (at < len) {
+		most = len - at > 8 ? 8 : (utf8proc_ssize_t)(len - at);
+		n = utf8proc_iterate(s + at, most, &after);
+		if (n <= 0 || utf8proc_grapheme_break_stateful(before, after, &state))
+			break;
+		at += (size_t)n;
+		before = after;
+	}
+	return at;
+}
+
+size_t kveil_grapheme_count(const uint8_t *s, size_t len)
+{
+	size_t count = 0;
+
+	for (size_t at = 0; at < len; at += kveil_grapheme_next(s + at, len - at))
+		count++;
+	return count;
+}
+
+const char *kveil_grapheme_unicode_version(void)
+{
+	return utf8proc_unicode_version();
+}
+
+const char *kveil_grapheme_library_version(void)
+{
+	return utf8proc_version();
+}
