@@ -302,6 +302,57 @@ static void test_docs_are_of_this_table(void **state)
 	free(page);
 }
 
+static bool is_metric(const char *name, size_t len)
+{
+	static const char *const suffixes[] = {"", "_bucket", "_sum", "_count"};
+	static const char *const names[] = {
+#define X(id, n, type, labels, help) n,
+	    KVEIL_METRIC_TABLE(X)
+#undef X
+	};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		for (size_t s = 0; s < sizeof suffixes / sizeof *suffixes; s++) {
+			size_t n = strlen(names[i]);
+			if (len == n + strlen(suffixes[s]) && strncmp(name, names[i], n) == 0 &&
+			    strncmp(name + n, suffixes[s], len - n) == 0)
+				return true;
+		}
+	return false;
+}
+
+/* Every metric that the pages and the alerts speak of is there; and promtool takes the alerts. */
+static void test_docs_name_true_metrics(void **state)
+{
+	static const char *const pages[] = {"docs/alerts.yaml", "docs/observability.md"};
+	const char *top = getenv("KVEIL_SOURCE_DIR");
+	char path[1024], command[1200];
+	static char page[65536];
+
+	(void)state;
+	if (!top)
+		skip();
+	for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
+		snprintf(path, sizeof path, "%s/%s", top, pages[i]);
+		FILE *f = fopen(path, "r");
+		assert_non_null(f);
+		page[fread(page, 1, sizeof page - 1, f)] = 0;
+		fclose(f);
+		size_t found = 0;
+		for (const char *at = page; (at = strstr(at, "kveil_")); found++) {
+			size_t len = strspn(at, "abcdefghijklmnopqrstuvwxyz_");
+			if (!is_metric(at, len))
+				fail_msg("%s: no metric '%.*s'", pages[i], (int)len, at);
+			at += len;
+		}
+		assert_true(found > 5);
+	}
+	if (access("/usr/bin/promtool", X_OK) != 0)
+		return;
+	snprintf(command, sizeof command, "/usr/bin/promtool check rules '%s/docs/alerts.yaml' >&2", top);
+	assert_int_equal(system(command), 0);
+}
+
 static int clear_text(void **state)
 {
 	(void)state;
@@ -322,6 +373,7 @@ int main(void)
 	    cmocka_unit_test(test_json_holds_the_same),
 	    cmocka_unit_test(test_threads),
 	    cmocka_unit_test(test_docs_are_of_this_table),
+	    cmocka_unit_test(test_docs_name_true_metrics),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, clear_text);
