@@ -7,7 +7,7 @@
 const char *kveil_kind_name(enum kveil_kind kind)
 {
 	static const char *const names[] = {
-	    [KVEIL_KIND_NULL] = "null",     [KVEIL_KIND_BOOL] = "boolean", [KVEIL_KIND_NUMBER] = "number",
+	    [KVEIL_KIND_NULL] = "null",     [KVEIL_KIND_BOOL] = "boolean",  [KVEIL_KIND_NUMBER] = "number",
 	    [KVEIL_KIND_STRING] = "string", [KVEIL_KIND_OBJECT] = "object", [KVEIL_KIND_ARRAY] = "array",
 	    [KVEIL_KIND_BYTES] = "bytes",
 	};
@@ -118,7 +118,7 @@ size_t kveil_json_unescape(struct kveil_span raw, uint8_t *dst)
 }
 
 enum kveil_status kveil_doc_text(const struct kveil_doc *doc, uint32_t node, struct kveil_arena *arena,
-                                 struct kveil_span *ret)
+				 struct kveil_span *ret)
 {
 	const struct kveil_doc_node *n = &doc->nodes[node];
 	struct kveil_span raw = kveil_span_of(doc->text.data + n->start, n->end - n->start);

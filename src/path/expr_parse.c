@@ -123,7 +123,7 @@ static bool check_argument(struct kveil_path_parser *p, const struct function *f
 	}
 	if (o->kind == KVEIL_OPERAND_CALL && functions[o->call->function].is_logical)
 		return kveil_parse_fail(p, o->at, "%s() takes a value, and %s() gives a condition", f->name,
-		                        functions[o->call->function].name);
+					functions[o->call->function].name);
 	return true;
 }
 
@@ -132,7 +132,8 @@ static bool parse_arguments(struct kveil_path_parser *p, const struct function *
 	kveil_parse_blanks(p);
 	while (kveil_parse_peek(p, 0) != ')') {
 		if (call->count == f->arity)
-			return kveil_parse_fail(p, p->at, "%s() takes %zu argument%s", f->name, f->arity, f->arity > 1 ? "s" : "");
+			return kveil_parse_fail(p, p->at, "%s() takes %zu argument%s", f->name, f->arity,
+						f->arity > 1 ? "s" : "");
 		struct kveil_operand *o = &call->args[call->count];
 		int c = kveil_parse_peek(p, 0);
 		if (c == '(' || c == '!')
@@ -152,7 +153,8 @@ static bool parse_arguments(struct kveil_path_parser *p, const struct function *
 			return kveil_parse_unexpected(p, "an argument");
 	}
 	if (call->count < f->arity)
-		return kveil_parse_fail(p, p->at, "%s() takes %zu argument%s", f->name, f->arity, f->arity > 1 ? "s" : "");
+		return kveil_parse_fail(p, p->at, "%s() takes %zu argument%s", f->name, f->arity,
+					f->arity > 1 ? "s" : "");
 	p->at++;
 	return true;
 }
@@ -219,7 +221,7 @@ static bool fail_word(struct kveil_path_parser *p, size_t len)
 	else if (len == 5 && strncasecmp(word, "false", 5) == 0)
 		kveil_parse_hint(p, "write false");
 	else if ((len == 4 && (strncasecmp(word, "null", 4) == 0 || strncasecmp(word, "none", 4) == 0)) ||
-	         (len == 3 && strncasecmp(word, "nil", 3) == 0))
+		 (len == 3 && strncasecmp(word, "nil", 3) == 0))
 		kveil_parse_hint(p, "write null");
 	else if (len == 3 && strncasecmp(word, "not", 3) == 0)
 		kveil_parse_hint(p, "not is !");
@@ -306,9 +308,9 @@ static bool check_comparable(struct kveil_path_parser *p, const struct kveil_ope
 	}
 	if (o->kind == KVEIL_OPERAND_CALL && functions[o->call->function].is_logical) {
 		kveil_parse_fail(p, o->at, "%s() is a condition by itself and cannot be compared",
-		                 functions[o->call->function].name);
+				 functions[o->call->function].name);
 		kveil_parse_hint(p, "write %s(…) or !%s(…)", functions[o->call->function].name,
-		                 functions[o->call->function].name);
+				 functions[o->call->function].name);
 		return false;
 	}
 	return true;
@@ -335,7 +337,8 @@ static bool make_test(struct kveil_path_parser *p, struct kveil_expr *e)
 		return kveil_parse_unexpected(p, "a comparison");
 	p->at = behind;
 	if (o->kind == KVEIL_OPERAND_CALL) {
-		kveil_parse_fail(p, o->at, "%s() gives a value: it must be compared", functions[o->call->function].name);
+		kveil_parse_fail(p, o->at, "%s() gives a value: it must be compared",
+				 functions[o->call->function].name);
 		return false;
 	}
 	kveil_parse_fail(p, o->at, "a literal is no condition: it must be compared");
@@ -460,7 +463,7 @@ static struct kveil_expr *append_part(struct kveil_path_parser *p, struct kveil_
 
 /* One or more parts joined by && or ||; a single part is itself. */
 static bool parse_chain(struct kveil_path_parser *p, struct kveil_expr *e, char op, enum kveil_expr_kind kind,
-                        bool (*parse_part)(struct kveil_path_parser *, struct kveil_expr *))
+			bool (*parse_part)(struct kveil_path_parser *, struct kveil_expr *))
 {
 	struct kveil_expr chain = {.kind = kind}, *part;
 

@@ -18,8 +18,9 @@ struct range {
 	uint32_t first, last;
 };
 
-struct class {
-	uint64_t ascii[2]; /* the answer for U+0000 to U+007F, negation included */
+struct class
+{
+	uint64_t ascii[2];   /* the answer for U+0000 to U+007F, negation included */
 	uint32_t categories; /* bit n: utf8proc's general category n */
 	bool negated;
 	struct range *ranges;
@@ -163,7 +164,8 @@ static bool parse_property(struct compiler *c, uint32_t *categories)
 	size_t len = close ? (size_t)(close - name) : 0;
 	for (size_t i = 0; close && i < sizeof properties / sizeof *properties; i++)
 		if (strlen(properties[i].name) == len && memcmp(properties[i].name, name, len) == 0) {
-			*categories |= complement ? ALL_CATEGORIES & ~properties[i].categories : properties[i].categories;
+			*categories |=
+			    complement ? ALL_CATEGORIES & ~properties[i].categories : properties[i].categories;
 			c->at += len + 1;
 			return true;
 		}
@@ -242,7 +244,8 @@ static bool parse_class_char(struct compiler *c, uint32_t *ret)
 		return parse_escape(c, ret);
 	}
 	if (ch == '[' || ch == ']' || ch == '-') {
-		fail(c, c->at, ch == '-' ? "'-' in a class stands first, last or in a range" : "a bare '[' or ']' in a class");
+		fail(c, c->at,
+		     ch == '-' ? "'-' in a class stands first, last or in a range" : "a bare '[' or ']' in a class");
 		hint(c, "put a backslash before it");
 		return false;
 	}
@@ -570,7 +573,7 @@ static bool emit_node(struct compiler *c, const struct node *n)
 }
 
 enum kveil_status kveil_iregexp_compile(struct kveil_span pattern, struct kveil_arena *arena,
-                                        const struct kveil_iregexp **ret, struct kveil_error *err)
+					const struct kveil_iregexp **ret, struct kveil_error *err)
 {
 	struct compiler c = {.text = pattern.data, .len = pattern.len, .arena = arena, .err = err};
 	struct node *tree = NULL;
@@ -663,7 +666,7 @@ static bool takes(const struct instruction *i, uint32_t cp)
 }
 
 enum kveil_status kveil_iregexp_run(const struct kveil_iregexp *re, struct kveil_text_cursor *text, bool anywhere,
-                                    void *scratch, int64_t *work, bool *ret)
+				    void *scratch, int64_t *work, bool *ret)
 {
 	uint32_t *words = scratch, n = re->count;
 	struct run r = {

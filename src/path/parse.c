@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RFC 9535 appendix A, by recursive descent: segments, selectors and string literals. */
+#include "base/text.h"
 #include "path/tree.h"
 
 #include <stdarg.h>
@@ -64,34 +65,14 @@ bool kveil_parse_is_name_char(int c)
 	return kveil_parse_is_name_first(c) || is_digit(c);
 }
 
-/* Length of the well-formed UTF-8 sequence at s (RFC 3629), 0 if there is none. */
-static size_t utf8_length(const uint8_t *s, size_t left)
-{
-	size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
-
-	if (n == 0 || n > left)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-	    (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return n;
-}
-
 bool kveil_parse_begin(struct kveil_path_parser *p, struct kveil_span text)
 {
 	p->text = text.data;
 	p->len = text.len;
 	if (text.len > KVEIL_PATH_MAX_BYTES)
 		return kveil_parse_fail(p, KVEIL_PATH_MAX_BYTES, "longer than %d bytes", KVEIL_PATH_MAX_BYTES);
-	for (size_t i = 0, n; i < text.len; i += n) {
-		n = utf8_length(text.data + i, text.len - i);
-		if (n == 0)
-			return kveil_parse_fail(p, i, "not UTF-8");
-	}
-	return true;
+	size_t valid = kveil_utf8_valid_prefix(text.data, text.len);
+	return valid == text.len || kveil_parse_fail(p, valid, "not UTF-8");
 }
 
 void *kveil_parse_more(struct kveil_path_parser *p, void *items, size_t count, size_t size)
@@ -134,7 +115,7 @@ static void hint_bracket_name(struct kveil_path_parser *p)
 	/* $.a-b loses its dot, $..a-b keeps both. */
 	size_t before = p->text[first - 2] == '.' ? first : first - 1;
 	kveil_parse_hint(p, "quote such a name in brackets: %.*s['%.*s']", (int)(before < 60 ? before : 0),
-	                 (const char *)p->text, (int)(last - first), (const char *)p->text + first);
+			 (const char *)p->text, (int)(last - first), (const char *)p->text + first);
 }
 
 static bool hint_smart_quote(struct kveil_path_parser *p)
@@ -172,7 +153,8 @@ static void hint_unexpected(struct kveil_path_parser *p, int c)
 		kveil_parse_hint(p, "RFC 9535 has no operator for a parent or a member's name");
 	else if ((c == '+' || c == '*' || c == '/' || c == '%') && !after_name)
 		kveil_parse_hint(p, "RFC 9535 has no arithmetic");
-	else if (after_name && (c == '-' || c == ':' || c == '/' || c == '@' || c == '$' || c == '#' || c == '+' || c == '*'))
+	else if (after_name &&
+		 (c == '-' || c == ':' || c == '/' || c == '@' || c == '$' || c == '#' || c == '+' || c == '*'))
 		hint_bracket_name(p);
 }
 
@@ -188,7 +170,11 @@ bool kveil_parse_unexpected(struct kveil_path_parser *p, const char *expected)
 		kveil_parse_fail(p, p->at, "a control character (0x%02x) where %s should stand", (unsigned)c, expected);
 	else
 		kveil_parse_fail(p, p->at, "unexpected '%.*s' where %s should stand",
-		                 (int)utf8_length(p->text + p->at, p->len - p->at), (const char *)p->text + p->at, expected);
+				 c < 0x80   ? 1
+				 : c < 0xe0 ? 2
+				 : c < 0xf0 ? 3
+					    : 4,
+				 (const char *)p->text + p->at, expected);
 	hint_unexpected(p, c);
 	return false;
 }
@@ -202,9 +188,9 @@ static bool parse_hex4(struct kveil_path_parser *p, uint32_t *ret)
 	for (size_t i = 0; i < 4; i++) {
 		int c = kveil_parse_peek(p, 0);
 		int digit = is_digit(c)            ? c - '0'
-		            : c >= 'a' && c <= 'f' ? c - 'a' + 10
-		            : c >= 'A' && c <= 'F' ? c - 'A' + 10
-		                                   : -1;
+			    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+			    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+						   : -1;
 		if (digit < 0)
 			return kveil_parse_fail(p, p->at, "\\u needs four hexadecimal digits");
 		v = v << 4 | (uint32_t)digit;
@@ -245,11 +231,13 @@ static bool parse_escape(struct kveil_path_parser *p, int quote, uint8_t **dst)
 	if (c != 'u') {
 		const char *known = c > 0 ? strchr(from, c) : NULL;
 		if (!known && c != quote) {
-			kveil_parse_fail(p, at, c < 0 ? "the text ends in an escape" : "no such escape in a quoted text");
+			kveil_parse_fail(p, at,
+					 c < 0 ? "the text ends in an escape" : "no such escape in a quoted text");
 			if (c == '\'' || c == '"')
 				kveil_parse_hint(p, "this quote needs no backslash here");
 			else if (c > 0)
-				kveil_parse_hint(p, "a backslash itself is \\\\; in YAML put the whole path in single quotes");
+				kveil_parse_hint(
+				    p, "a backslash itself is \\\\; in YAML put the whole path in single quotes");
 			return false;
 		}
 		*(*dst)++ = (uint8_t)(known ? to[known - from] : c);
@@ -326,8 +314,9 @@ static bool parse_int(struct kveil_path_parser *p, int64_t *ret)
 	if (!is_digit(kveil_parse_peek(p, 0)))
 		return kveil_parse_fail(p, start, "'-' without a digit");
 	if (kveil_parse_peek(p, 0) == '0' && (negative || is_digit(kveil_parse_peek(p, 1)))) {
-		kveil_parse_fail(p, start, negative && !is_digit(kveil_parse_peek(p, 1)) ? "-0 is no index"
-		                                                                          : "an index with a leading zero");
+		kveil_parse_fail(p, start,
+				 negative && !is_digit(kveil_parse_peek(p, 1)) ? "-0 is no index"
+									       : "an index with a leading zero");
 		kveil_parse_hint(p, "a member whose name is digits is written ['007']");
 		return false;
 	}
@@ -476,8 +465,9 @@ static bool parse_dotted(struct kveil_path_parser *p, struct kveil_segment *segm
 		else if (c == '\'' || c == '"')
 			kveil_parse_hint(p, "a quoted name stands in brackets without a dot: ['…']");
 		else if (is_digit(c))
-			kveil_parse_hint(p, "an index is [%.*s], a name that begins with a digit ['%.*s…']", word_length(p, start),
-			                 (const char *)p->text + start, word_length(p, start), (const char *)p->text + start);
+			kveil_parse_hint(p, "an index is [%.*s], a name that begins with a digit ['%.*s…']",
+					 word_length(p, start), (const char *)p->text + start, word_length(p, start),
+					 (const char *)p->text + start);
 		else if (c < 0)
 			kveil_parse_hint(p, segment->descendant ? "everything below is ..*" : "drop the last dot");
 		else if (c == '.')
