@@ -25,28 +25,22 @@ size_t kveil_text_encoded_len(enum kveil_encoding e, size_t n)
 #if defined(__x86_64__)
 /*
  * Twelve bytes become sixteen characters in one register. Every protected record carries some base64 of about fifty
- * bytes: a table look-up a character would cost several times this. Returns the bytes it has encoded.
+ * bytes: a table look-up a character would cost several times this. Each block but the first is loaded from four bytes
+ * before it, so that no load passes the end. n >= 16. Returns the bytes it has encoded.
  */
 __attribute__((target("ssse3"))) static size_t base64_encode_blocks(const uint8_t *src, size_t n, uint8_t *dst,
 								    char c62, char c63)
 {
-	const __m128i spread = _mm_set_epi8(10, 11, 9, 10, 7, 8, 6, 7, 4, 5, 3, 4, 1, 2, 0, 1);
+	const __m128i spread_first = _mm_set_epi8(10, 11, 9, 10, 7, 8, 6, 7, 4, 5, 3, 4, 1, 2, 0, 1);
+	const __m128i spread = _mm_add_epi8(spread_first, _mm_set1_epi8(4));
 	/* What is added to a six-bit value to make its character, by the range that the value lies in. */
-	const __m128i shift =
-	    _mm_setr_epi8('a' - 26, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52, '0' - 52,
-			  '0' - 52, '0' - 52, (char)(c62 - 62), (char)(c63 - 63), 'A', 0, 0);
+	const char digit = '0' - 52;
+	const __m128i shift = _mm_setr_epi8('a' - 26, digit, digit, digit, digit, digit, digit, digit, digit, digit,
+					    digit, (char)(c62 - 62), (char)(c63 - 63), 'A', 0, 0);
+	__m128i in = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)src), spread_first);
 	size_t i = 0;
 
-	for (; n - i >= 12; i += 12, dst += 16) {
-		__m128i in;
-		if (n - i >= 16) {
-			in = _mm_loadu_si128((const __m128i *)(src + i));
-		} else {
-			uint8_t last[16] = {0};
-			memcpy(last, src + i, 12);
-			in = _mm_loadu_si128((const __m128i *)last);
-		}
-		in = _mm_shuffle_epi8(in, spread);
+	for (;;) {
 		__m128i high =
 		    _mm_mulhi_epu16(_mm_and_si128(in, _mm_set1_epi32(0x0fc0fc00)), _mm_set1_epi32(0x04000040));
 		__m128i low =
@@ -56,8 +50,12 @@ __attribute__((target("ssse3"))) static size_t base64_encode_blocks(const uint8_
 		__m128i upper = _mm_cmpgt_epi8(_mm_set1_epi8(26), six);
 		range = _mm_or_si128(range, _mm_and_si128(upper, _mm_set1_epi8(13)));
 		_mm_storeu_si128((__m128i *)dst, _mm_add_epi8(_mm_shuffle_epi8(shift, range), six));
+		i += 12;
+		dst += 16;
+		if (n - i < 12)
+			return i;
+		in = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(src + i - 4)), spread);
 	}
-	return i;
 }
 #endif
 
@@ -66,7 +64,7 @@ static void base64_encode(const uint8_t *src, size_t n, uint8_t *dst, const char
 	size_t i = 0;
 
 #if defined(__x86_64__)
-	if (n >= 12 && __builtin_cpu_supports("ssse3")) {
+	if (n >= 16 && __builtin_cpu_supports("ssse3")) {
 		i = base64_encode_blocks(src, n, dst, alphabet[62], alphabet[63]);
 		dst += i / 3 * 4;
 	}
