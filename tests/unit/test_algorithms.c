@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of algorithms: each row is described, unique, and held to published vectors; what was altered does not
+ * open.
+ */
+#include "crypto/algorithm.h"
+
+#include "crypto/crypto.h"
+#include "crypto/evp_aead.h"
+#include "crypto/gcrypt.h"
+#include "vectors.h"
+
+static int setup(void **state)
+{
+	struct kveil_error err;
+
+	(void)state;
+	return kveil_crypto_init(&err) != KVEIL_OK;
+}
+
+/* A cipher, or the test fails. */
+static struct kveil_cipher *cipher_of(const struct kveil_algorithm *alg, struct kveil_span key)
+{
+	struct kveil_cipher *c = NULL;
+	struct kveil_error err;
+
+	if (alg->cipher_new(key, &c, &err) != KVEIL_OK)
+		fail_msg("%s: %s", alg->name, err.message);
+	assert_ptr_equal(c->alg, alg);
+	return c;
+}
+
+/* What a vector says of one message; sealed is what the algorithm writes without its nonce. */
+struct message {
+	const struct kveil_algorithm *alg;
+	struct kveil_span key, nonce, ad, plain, sealed;
+	bool valid;
+};
+
+static void check_open(struct kveil_cipher *c, const struct message *m, bool valid)
+{
+	uint8_t *out = vector_room(m->sealed.len);
+	size_t n = 0;
+	struct kveil_error err;
+
+	memset(out, 0x55, m->sealed.len);
+	enum kveil_status status = c->alg->open(c, m->nonce.data, m->ad, m->sealed, out, &n, &err);
+	if (valid) {
+		assert_int_equal(status, KVEIL_OK);
+		assert_int_equal(n, m->plain.len);
+		assert_memory_equal(out, m->plain.data, n);
+	} else {
+		assert_true(status == KVEIL_E_AUTHENTICATION || status == KVEIL_E_BAD_CIPHERTEXT);
+		assert_int_equal(err.status, status);
+		/* Four bytes could be equal by chance. */
+		if (m->plain.len > 4 && m->sealed.len >= m->plain.len)
+			assert_memory_not_equal(out, m->plain.data, m->plain.len);
+	}
+	free(out);
+}
+
+/* s with one bit flipped, in a room of its own. */
+static uint8_t *flipped(struct kveil_span s, size_t at)
+{
+	uint8_t *p = vector_room(s.len);
+
+	memcpy(p, s.data, s.len);
+	p[at] ^= (uint8_t)(1u << at % 8);
+	return p;
+}
+
+/* Each of nonce, associated data, ciphertext and tag altered; each length shortened. */
+static void check_altered(struct kveil_cipher *c, const struct message *m)
+{
+	for (size_t i = 0; i < m->sealed.len; i++) {
+		uint8_t *p = flipped(m->sealed, i);
+		struct message bad = *m;
+		bad.sealed.data = p;
+		check_open(c, &bad, false);
+		free(p);
+	}
+	for (size_t i = 0; i < m->nonce.len; i++) {
+		uint8_t *p = flipped(m->nonce, i);
+		struct message bad = *m;
+		bad.nonce.data = p;
+		check_open(c, &bad, false);
+		free(p);
+	}
+	for (size_t i = 0; i < m->ad.len; i++) {
+		uint8_t *p = flipped(m->ad, i);
+		struct message bad = *m;
+		bad.ad.data = p;
+		check_open(c, &bad, false);
+		free(p);
+	}
+	for (size_t i = 0; i < m->sealed.len; i++) {
+		struct message bad = *m;
+		bad.sealed.len = i;
+		check_open(c, &bad, false);
+	}
+	if (m->ad.len) {
+		struct message bad = *m;
+		bad.ad.len--;
+		check_open(c, &bad, false);
+	}
+}
+
+static void check_message(const struct message *m)
+{
+	struct kveil_cipher *c = cipher_of(m->alg, m->key);
+
+	check_open(c, m, m->valid);
+	if (m->valid) {
+		uint8_t *out = vector_room(m->plain.len + m->alg->overhead_bytes);
+		size_t n;
+		struct kveil_error err;
+		assert_int_equal(m->alg->seal(c, m->nonce.data, m->ad, m->plain, out, &n, &err), KVEIL_OK);
+		assert_int_equal(n, m->sealed.len);
+		assert_memory_equal(out, m->sealed.data, n);
+		free(out);
+		if (m->sealed.len < 100 && m->ad.len < 100)
+			check_altered(c, m);
+		/* Refusals leave no state behind. */
+		check_open(c, m, true);
+	}
+	m->alg->cipher_free(c);
+}
+
+static struct vector joined(struct vector a, struct vector b)
+{
+	struct vector v = {vector_room(a.len + b.len), a.len + b.len};
+
+	memcpy(v.data, a.data, a.len);
+	memcpy(v.data + a.len, b.data, b.len);
+	return v;
+}
+
+struct counted {
+	const struct kveil_algorithm *alg;
+	size_t ran, refused;
+};
+
+/* --- Wycheproof AEADs: tag behind the ciphertext --- */
+
+static void aead_case(const json_t *group, const json_t *test, const char *result, void *user)
+{
+	struct counted *k = user;
+
+	/* Other lengths cannot be said to this interface. */
+	if (json_integer_value(json_object_get(group, "keySize")) != (json_int_t)k->alg->key_bytes * 8 ||
+	    json_integer_value(json_object_get(group, "ivSize")) != (json_int_t)k->alg->nonce_bytes * 8)
+		return;
+	VECTOR key = vector_member(test, "key"), nonce = vector_member(test, "iv"), ad = vector_member(test, "aad");
+	VECTOR plain = vector_member(test, "msg"), ct = vector_member(test, "ct"), tag = vector_member(test, "tag");
+	VECTOR sealed = joined(ct, tag);
+	check_message(&(struct message){k->alg, vector_span(key), vector_span(nonce), vector_span(ad),
+					vector_span(plain), vector_span(sealed), strcmp(result, "valid") == 0});
+	k->ran++;
+	k->refused += strcmp(result, "invalid") == 0;
+}
+
+/* --- NIST CAVP GCM --- */
+
+static void gcm_nist_case(const struct nist_case *c, void *user)
+{
+	struct counted *k = user;
+
+	if (!nist_has(c, "IV"))
+		return;
+	VECTOR key = nist_member(c, "Key"), nonce = nist_member(c, "IV"), ad = nist_member(c, "AAD");
+	VECTOR ct = nist_member(c, "CT"), tag = nist_member(c, "Tag");
+	VECTOR plain = c->fail ? vector_hex("") : nist_member(c, "PT");
+	if (nonce.len != 12 || tag.len != 16)
+		return;
+	VECTOR sealed = joined(ct, tag);
+	check_message(&(struct message){k->alg, vector_span(key), vector_span(nonce), vector_span(ad),
+					vector_span(plain), vector_span(sealed), !c->fail});
+	k->ran++;
+	k->refused += c->fail;
+}
+
+/* --- Wycheproof MACs; shorter tags are the first bytes of ours --- */
+
+static void mac_case(const json_t *group, const json_t *test, const char *result, void *user)
+{
+	struct counted *k = user;
+	VECTOR key = vector_member(test, "key"), msg = vector_member(test, "msg"), tag = vector_member(test, "tag");
+	uint8_t out[64];
+	struct kveil_error err;
+
+	(void)group;
+	struct kveil_cipher *c = cipher_of(k->alg, vector_span(key));
+	assert_true(tag.len <= k->alg->mac_bytes);
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(k->alg->mac(c, vector_span(msg), out, &err), KVEIL_OK);
+		assert_int_equal(memcmp(out, tag.data, tag.len) == 0, strcmp(result, "valid") == 0);
+	}
+	k->alg->cipher_free(c);
+	k->ran++;
+	k->refused += strcmp(result, "invalid") == 0;
+}
+
+static void run_aes_256_gcm(struct counted *k)
+{
+	vectors_wycheproof("aes_gcm_test.json", aead_case, k);
+	assert_true(k->ran >= 60 && k->refused >= 20);
+	vectors_nist("ciphers/AES/GCM/gcmEncryptExtIV256.rsp", "Count", gcm_nist_case, k);
+	vectors_nist("ciphers/AES/GCM/gcmDecrypt256.rsp", "Count", gcm_nist_case, k);
+	assert_true(k->ran >= 800 && k->refused >= 200);
+}
+
+static void run_hmac_sha_256(struct counted *k)
+{
+	vectors_wycheproof("hmac_sha256_test.json", mac_case, k);
+	assert_true(k->ran >= 170 && k->refused >= 80);
+}
+
+/* Every row has one here. */
+static const struct {
+	const char *name;
+	void (*run)(struct counted *k);
+} known_answers[] = {
+    {"aes-256-gcm", run_aes_256_gcm},
+    {"hmac-sha-256", run_hmac_sha_256},
+};
+
+static void every_row_has_known_answers(void **state)
+{
+	(void)state;
+	size_t rows = 0;
+
+	for (const struct kveil_algorithm *const *a = kveil_algorithms; *a; a++, rows++) {
+		struct counted k = {.alg = *a};
+		for (size_t i = 0; i < sizeof known_answers / sizeof *known_answers; i++)
+			if (strcmp(known_answers[i].name, (*a)->name) == 0)
+				known_answers[i].run(&k);
+		if (k.ran == 0)
+			fail_msg("%s has no known-answer vectors", (*a)->name);
+		print_message("%s: %zu vectors, %zu of them to be refused\n", (*a)->name, k.ran, k.refused);
+	}
+	assert_int_equal(rows, sizeof known_answers / sizeof *known_answers);
+}
+
+static void every_row_is_whole(void **state)
+{
+	(void)state;
+	for (const struct kveil_algorithm *const *p = kveil_algorithms; *p; p++) {
+		const struct kveil_algorithm *a = *p;
+		assert_true(a->help && strlen(a->help) > 10 && !strchr(a->help, '\n'));
+		assert_true(a->standard && *a->standard);
+		assert_true(a->wire_id != 0 && a->key_bytes != 0);
+		assert_true(a->is_available && a->cipher_new && a->cipher_free);
+		assert_true(a->is_available());
+		bool seals = a->kind == KVEIL_ALG_AEAD || a->kind == KVEIL_ALG_DAEAD;
+		assert_int_equal(seals, a->seal && a->open && a->overhead_bytes);
+		assert_int_equal(a->kind == KVEIL_ALG_AEAD, a->nonce_bytes != 0);
+		assert_int_equal(a->kind == KVEIL_ALG_MAC, a->mac && a->mac_bytes);
+		assert_int_equal(a->kind == KVEIL_ALG_FPE, a->fpe != NULL);
+		for (const char *s = a->name; *s; s++)
+			assert_true((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') || *s == '-');
+		assert_ptr_equal(kveil_algorithm_by_name(kveil_span_str(a->name)), a);
+		assert_ptr_equal(kveil_algorithm_by_wire_id(a->wire_id), a);
+		for (const struct kveil_algorithm *const *q = kveil_algorithms; *q != a; q++) {
+			assert_string_not_equal((*q)->name, a->name);
+			assert_int_not_equal((*q)->wire_id, a->wire_id);
+		}
+		a->cipher_free(NULL);
+	}
+	assert_null(kveil_algorithm_by_name(KVEIL_SPAN("aes-256-gc")));
+	assert_null(kveil_algorithm_by_name(KVEIL_SPAN("")));
+	assert_null(kveil_algorithm_by_wire_id(0));
+}
+
+/* Keys of another length are a mistake of ours, and refused. MACs take what their standard takes. */
+static void keys_of_other_lengths_are_refused(void **state)
+{
+	(void)state;
+	static const uint8_t key[128];
+
+	for (const struct kveil_algorithm *const *a = kveil_algorithms; *a; a++) {
+		struct kveil_cipher *c = NULL;
+		struct kveil_error err;
+		if ((*a)->kind == KVEIL_ALG_MAC)
+			continue;
+		for (size_t n = 0; n < sizeof key; n++)
+			if (n != (*a)->key_bytes)
+				assert_int_equal((*a)->cipher_new(kveil_span_of(key, n), &c, &err), KVEIL_E_INTERNAL);
+		assert_null(c);
+	}
+}
+
+/* Lengths around blocks and beyond: sealing and opening undo each other in place of a library's special cases. */
+static void every_length_opens(void **state)
+{
+	(void)state;
+	enum { MAX = 300 };
+	uint8_t key[64], plain[MAX], nonce[16] = {0};
+	struct kveil_error err;
+
+	assert_int_equal(kveil_crypto_random(key, sizeof key, &err), KVEIL_OK);
+	assert_int_equal(kveil_crypto_random(plain, sizeof plain, &err), KVEIL_OK);
+	for (const struct kveil_algorithm *const *a = kveil_algorithms; *a; a++) {
+		if (!(*a)->seal)
+			continue;
+		struct kveil_cipher *c = cipher_of(*a, kveil_span_of(key, (*a)->key_bytes));
+		for (size_t n = 0; n <= MAX; n++) {
+			size_t len;
+			uint8_t *sealed = vector_room(n + (*a)->overhead_bytes);
+			nonce[0] = (uint8_t)n;
+			nonce[1] = (uint8_t)(n >> 8);
+			assert_int_equal((*a)->seal(c, nonce, kveil_span_of(plain, 1 + n % 40), kveil_span_of(plain, n),
+						    sealed, &len, &err),
+					 KVEIL_OK);
+			assert_true(len <= n + (*a)->overhead_bytes);
+			const uint8_t *whole = plain;
+			check_open(c,
+				   &(struct message){*a, KVEIL_SPAN_NULL, kveil_span_of(nonce, (*a)->nonce_bytes),
+						     kveil_span_of(whole, 1 + n % 40), kveil_span_of(whole, n),
+						     kveil_span_of(sealed, len), true},
+				   true);
+			free(sealed);
+		}
+		(*a)->cipher_free(c);
+	}
+}
+
+static void sealed_is_too_short(struct kveil_gcrypt *g, struct kveil_evp_aead *e)
+{
+	static const uint8_t sealed[15], nonce[12];
+	uint8_t out[15];
+	struct kveil_error err;
+
+	assert_int_equal(kveil_gcrypt_open(g, nonce, KVEIL_SPAN_NULL, kveil_span_of(sealed, 15), out, &err),
+			 KVEIL_E_BAD_CIPHERTEXT);
+	assert_int_equal(kveil_evp_aead_open(e, nonce, KVEIL_SPAN_NULL, kveil_span_of(sealed, 15), out, &err),
+			 KVEIL_E_BAD_CIPHERTEXT);
+}
+
+/* Which library seals is a matter of speed and of what a machine has: never of bytes. */
+static void libraries_agree(void **state)
+{
+	(void)state;
+	static const struct {
+		enum kveil_gcrypt_aead gcrypt;
+		const char *evp;
+		size_t key_bytes;
+	} pairs[] = {{KVEIL_GCRYPT_AES_GCM, "AES-256-GCM", 32},
+		     {KVEIL_GCRYPT_AES_GCM, "AES-128-GCM", 16},
+		     {KVEIL_GCRYPT_SM4_GCM, "SM4-GCM", 16},
+		     {KVEIL_GCRYPT_AES_GCM_SIV, "AES-256-GCM-SIV", 32}};
+	enum { MAX = 2000 };
+	static uint8_t key[32], plain[MAX], ad[64], a[MAX + 16], b[MAX + 16], back[MAX], nonce[12];
+	struct kveil_error err;
+	size_t compared = 0;
+
+	assert_int_equal(kveil_crypto_random(key, sizeof key, &err), KVEIL_OK);
+	assert_int_equal(kveil_crypto_random(plain, sizeof plain, &err), KVEIL_OK);
+	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+		struct kveil_gcrypt *g;
+		struct kveil_evp_aead *e;
+		if (!kveil_evp_aead_has(pairs[i].evp) || !kveil_gcrypt_has(pairs[i].gcrypt))
+			continue;
+		struct kveil_span k = kveil_span_of(key, pairs[i].key_bytes);
+		assert_int_equal(kveil_gcrypt_new(pairs[i].gcrypt, k, &g, &err), KVEIL_OK);
+		assert_int_equal(kveil_evp_aead_new(pairs[i].evp, k, &e, &err), KVEIL_OK);
+		for (size_t n = 0; n <= MAX; n += n < 70 ? 1 : 97) {
+			struct kveil_span in = kveil_span_of(plain, n), sealed = kveil_span_of(b, n + 16);
+			struct kveil_span ads = kveil_span_of(ad, n % 64);
+			nonce[0]++;
+			assert_int_equal(kveil_gcrypt_seal(g, nonce, ads, in, a, &err), KVEIL_OK);
+			assert_int_equal(kveil_evp_aead_seal(e, nonce, ads, in, b, &err), KVEIL_OK);
+			assert_memory_equal(a, b, n + 16);
+			assert_int_equal(kveil_gcrypt_open(g, nonce, ads, sealed, back, &err), KVEIL_OK);
+			assert_memory_equal(back, plain, n);
+			memset(back, 0, n);
+			assert_int_equal(kveil_evp_aead_open(e, nonce, ads, sealed, back, &err), KVEIL_OK);
+			assert_memory_equal(back, plain, n);
+			b[n / 2] ^= 1;
+			assert_int_equal(kveil_gcrypt_open(g, nonce, ads, sealed, back, &err), KVEIL_E_AUTHENTICATION);
+			assert_int_equal(kveil_evp_aead_open(e, nonce, ads, sealed, back, &err),
+					 KVEIL_E_AUTHENTICATION);
+			compared++;
+		}
+		sealed_is_too_short(g, e);
+		kveil_gcrypt_free(g);
+		kveil_evp_aead_free(e);
+	}
+	assert_true(compared > 100);
+	assert_false(kveil_evp_aead_has("AES-257-GCM"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(every_row_has_known_answers),
+	    cmocka_unit_test(every_row_is_whole),
+	    cmocka_unit_test(keys_of_other_lengths_are_refused),
+	    cmocka_unit_test(every_length_opens),
+	    cmocka_unit_test(libraries_agree),
+	};
+	return cmocka_run_group_tests(tests, setup, NULL);
+}
