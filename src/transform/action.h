@@ -29,7 +29,10 @@ struct kveil_value {
 enum kveil_result_kind {
 	KVEIL_RESULT_TEXT,   /* a string's content, which may need escaping */
 	KVEIL_RESULT_ASCII,  /* a string's content that needs no escaping in any format (base64, hex) */
-	KVEIL_RESULT_RAW,    /* a whole value in the format's own syntax (replace by a constant, decrypt type json) */
+	KVEIL_RESULT_RAW,    /* a whole value in the format's own syntax, known to be valid (replace by a constant) */
+	KVEIL_RESULT_RAW_UNCHECKED, /* the same, out of a ciphertext (decrypt type json). It is authentic, but whoever holds
+				     * the key may have sealed anything: the engine has the format scan it before it is
+				     * spliced in */
 	KVEIL_RESULT_NULL,   /* nothing appended: the value becomes null */
 	KVEIL_RESULT_REMOVE, /* nothing appended: the member or element goes */
 };
@@ -38,6 +41,8 @@ struct kveil_action_call {
 	const void *params;     /* the rule's parameters, as parsed by the action's option table */
 	struct kveil_key *key, *key2; /* bound key; key2: reencrypt's `to`. NULL where the action takes none */
 	struct kveil_span ad;   /* associated data of the place written, never empty when needs_ad */
+	struct kveil_span ad_read; /* of the place read, which is what opening needs: decrypt, reencrypt. Absent when the rule
+				    * has no `to`: it is ad then */
 	struct kveil_arena *arena;
 };
 
@@ -48,6 +53,7 @@ struct kveil_action {
 	enum kveil_action_effect effect; /* how doubt is taken */
 	unsigned kinds;        /* KVEIL_KIND_BIT of what it takes; anything else is UNSUPPORTED_KIND */
 	const char *help;      /* one line */
+	const char *about;     /* for the reference page: Markdown paragraphs */
 	const char *example;   /* a rule fragment for the reference page: "mask: {keep_first: 3, keep_last: 4}" */
 	const struct kveil_option *options; /* its parameters; ends with a zero row. `key` rows are of type KEY */
 	size_t params_bytes;

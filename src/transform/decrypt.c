@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transform/sealed.h"
+
+#include <stddef.h>
+
+struct decrypt {
+	char *key, *associated_data;
+	int encoding, type;
+};
+
+static const struct kveil_option options[] = {
+    {"key", KVEIL_OPT_KEY, offsetof(struct decrypt, key), .required = true,
+     .help = "the data key that sealed the value; the version is found by the id in the ciphertext"},
+    {"associated_data", KVEIL_OPT_STRING, offsetof(struct decrypt, associated_data), .help = KVEIL_SEALED_AD_HELP},
+    {"encoding", KVEIL_OPT_ENUM, offsetof(struct decrypt, encoding), .def = "base64", .choices = kveil_sealed_encodings,
+     .help = "as it was encrypted"},
+    {"type", KVEIL_OPT_ENUM, offsetof(struct decrypt, type), .def = "string", .choices = kveil_sealed_types,
+     .help = "as it was encrypted: `json` puts the JSON text back as a value"},
+    {0},
+};
+
+static enum kveil_status decrypt_apply(const struct kveil_action_call *call, const struct kveil_value *in,
+				       struct kveil_buf *out, enum kveil_result_kind *ret, struct kveil_error *err)
+{
+	const struct decrypt *p = call->params;
+	struct kveil_span plain;
+	enum kveil_status s = kveil_sealed_read(call, in->text, (enum kveil_encoding)p->encoding, &plain, err);
+
+	if (s)
+		return s;
+	*ret = p->type == KVEIL_SEALED_JSON ? KVEIL_RESULT_RAW_UNCHECKED : KVEIL_RESULT_TEXT;
+	if (*ret == KVEIL_RESULT_TEXT && kveil_utf8_valid_prefix(plain.data, plain.len) != plain.len)
+		return kveil_fail(err, KVEIL_E_INVALID_UTF8, "what was sealed here is not UTF-8 text");
+	kveil_buf_append_span(out, plain);
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+}
+
+const struct kveil_action kveil_action_decrypt = {
+    .name = "decrypt",
+    .effect = KVEIL_REVEALS,
+    .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING),
+    .help = "opens what `encrypt` sealed",
+    .about =
+	"Reveals: where a condition is in doubt, the value stays sealed. `name` and path must be those under which "
+	"the value was sealed (or give `associated_data`); with `to`, it is the path read that counts. A "
+	"ciphertext that is altered, moved, or from another key is an error of that record.",
+    .example = "decrypt: {key: pii}",
+    .options = options,
+    .params_bytes = sizeof(struct decrypt),
+    .key_use = KVEIL_USE_OPEN,
+    .needs_ad = true,
+    .apply = decrypt_apply,
+};

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transform/sealed.h"
+
+#include <stddef.h>
+
+struct encrypt {
+	char *key, *associated_data; /* bound by the rules; here only their rows */
+	int encoding, type;
+};
+
+static const struct kveil_option options[] = {
+    {"key", KVEIL_OPT_KEY, offsetof(struct encrypt, key), .required = true,
+     .help = "the data key; `\"tenant-{$.tenant}\"` names one from the record"},
+    {"associated_data", KVEIL_OPT_STRING, offsetof(struct encrypt, associated_data), .help = KVEIL_SEALED_AD_HELP},
+    {"encoding", KVEIL_OPT_ENUM, offsetof(struct encrypt, encoding), .def = "base64", .choices = kveil_sealed_encodings,
+     .help = "how the ciphertext is written as text; base64url has no padding"},
+    {"type", KVEIL_OPT_ENUM, offsetof(struct encrypt, type), .def = "string", .choices = kveil_sealed_types,
+     .help = "`string` takes strings alone; `json` seals the JSON text of any value, whole"},
+    {0},
+};
+
+enum { TEXTS = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_BYTES) };
+
+static unsigned encrypt_kinds(const void *params)
+{
+	return ((const struct encrypt *)params)->type == KVEIL_SEALED_JSON ? ~0u : TEXTS;
+}
+
+static enum kveil_status encrypt_apply(const struct kveil_action_call *call, const struct kveil_value *in,
+				       struct kveil_buf *out, enum kveil_result_kind *ret, struct kveil_error *err)
+{
+	const struct encrypt *p = call->params;
+
+	*ret = KVEIL_RESULT_ASCII;
+	return kveil_sealed_write(call->key, call->ad, p->type == KVEIL_SEALED_JSON ? in->raw : in->text,
+				  (enum kveil_encoding)p->encoding, call->arena, out, err);
+}
+
+const struct kveil_action kveil_action_encrypt = {
+    .name = "encrypt",
+    .effect = KVEIL_PROTECTS,
+    .kinds = TEXTS,
+    .help = "seals the value under a data key; whoever holds the key opens it",
+    .about = "The algorithm belongs to the key. The ciphertext is Google Tink's, bound to its place: moved to another "
+	     "field or data set it does not open. With `type: string` any other kind of value is an error of that "
+	     "record; `type: json` seals the JSON text of whatever stands there and restores it byte for byte.",
+    .example = "encrypt: {key: pii}",
+    .options = options,
+    .params_bytes = sizeof(struct encrypt),
+    .key_use = KVEIL_USE_SEAL,
+    .needs_ad = true,
+    .kinds_for = encrypt_kinds,
+    .apply = encrypt_apply,
+};

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transform/sealed.h"
+
+#include <stddef.h>
+
+struct hash {
+	char *key;
+	int encoding;
+	uint64_t truncate; /* bytes; 0 = whole */
+};
+
+static const struct kveil_option options[] = {
+    {"key", KVEIL_OPT_KEY, offsetof(struct hash, key), .required = true, .help = "a data key of an HMAC algorithm"},
+    {"encoding", KVEIL_OPT_ENUM, offsetof(struct hash, encoding), .def = "hex", .choices = kveil_sealed_encodings,
+     .help = "how the hash is written as text"},
+    {"truncate", KVEIL_OPT_UINT, offsetof(struct hash, truncate), .min = 8, .max = 64,
+     .help = "keeps this many bytes from the left, before encoding (RFC 2104); all when left out"},
+    {0},
+};
+
+static enum kveil_status hash_apply(const struct kveil_action_call *call, const struct kveil_value *in,
+				    struct kveil_buf *out, enum kveil_result_kind *ret, struct kveil_error *err)
+{
+	const struct hash *p = call->params;
+	uint8_t mac[64];
+	size_t n = kveil_key_mac_bytes(call->key);
+
+	if (n > sizeof mac)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "a hash of %zu bytes", n);
+	enum kveil_status s = kveil_key_mac(call->key, in->text, mac, err);
+	if (s)
+		return s;
+	if (p->truncate && p->truncate < n)
+		n = (size_t)p->truncate;
+	*ret = KVEIL_RESULT_ASCII;
+	return kveil_sealed_encode(kveil_span_of(mac, n), (enum kveil_encoding)p->encoding, out, err);
+}
+
+const struct kveil_action kveil_action_hash = {
+    .name = "hash",
+    .effect = KVEIL_PROTECTS,
+    .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_NUMBER) | KVEIL_KIND_BIT(KVEIL_KIND_BYTES),
+    .help = "a keyed hash (HMAC): equal values stay equal, and nobody without the key can try values out",
+    .about =
+	"The plain HMAC of a string's content (escapes resolved) or of a number's spelling: `1.0` and `1` differ. The "
+	"result is a string. The same value has the same hash in every field and topic under one key, so that "
+	"joins go on.",
+    .example = "hash: {key: pepper}",
+    .options = options,
+    .params_bytes = sizeof(struct hash),
+    .key_use = KVEIL_USE_MAC,
+    .apply = hash_apply,
+};

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What leaves nothing behind: remove and nullify. */
+#include "transform/action.h"
+
+static enum kveil_status remove_apply(const struct kveil_action_call *call, const struct kveil_value *in,
+				      struct kveil_buf *out, enum kveil_result_kind *ret, struct kveil_error *err)
+{
+	(void)call, (void)in, (void)out, (void)err;
+	*ret = KVEIL_RESULT_REMOVE;
+	return KVEIL_OK;
+}
+
+static enum kveil_status nullify_apply(const struct kveil_action_call *call, const struct kveil_value *in,
+				       struct kveil_buf *out, enum kveil_result_kind *ret, struct kveil_error *err)
+{
+	(void)call, (void)in, (void)out, (void)err;
+	*ret = KVEIL_RESULT_NULL;
+	return KVEIL_OK;
+}
+
+const struct kveil_action kveil_action_remove = {
+    .name = "remove",
+    .effect = KVEIL_PROTECTS,
+    .kinds = ~0u,
+    .help = "takes the member, the array element or the header out",
+    .about = "Whatever kind of value stands there goes, name and all.",
+    .example = "remove: true",
+    .params_bytes = sizeof(bool),
+    .scalar = true,
+    .apply = remove_apply,
+};
+
+const struct kveil_action kveil_action_nullify = {
+    .name = "nullify",
+    .effect = KVEIL_PROTECTS,
+    .kinds = ~0u,
+    .help = "puts null in the value's place",
+    .about = "The member stays, so that consumers with a fixed shape go on.",
+    .example = "nullify: true",
+    .params_bytes = sizeof(bool),
+    .scalar = true,
+    .apply = nullify_apply,
+};

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transform/sealed.h"
+
+const char *const kveil_sealed_encodings[] = {
+    [KVEIL_BASE64] = "base64", [KVEIL_BASE64URL] = "base64url", [KVEIL_HEX] = "hex", NULL};
+const char *const kveil_sealed_types[] = {[KVEIL_SEALED_STRING] = "string", [KVEIL_SEALED_JSON] = "json", NULL};
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+}
+
+enum kveil_status kveil_sealed_encode(struct kveil_span bytes, enum kveil_encoding encoding, struct kveil_buf *out,
+				      struct kveil_error *err)
+{
+	size_t n = kveil_text_encoded_len(encoding, bytes.len);
+	uint8_t *room = kveil_buf_reserve(out, n);
+
+	if (!room)
+		return no_memory(err);
+	kveil_text_encode(encoding, bytes.data, bytes.len, room);
+	out->len += n;
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_sealed_write(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain,
+				     enum kveil_encoding encoding, struct kveil_arena *arena, struct kveil_buf *out,
+				     struct kveil_error *err)
+{
+	uint8_t small[512]; /* most fields; holds nothing clear */
+	size_t most = kveil_key_sealed_max(key, plain.len), n;
+	uint8_t *sealed = most <= sizeof small ? small : kveil_arena_alloc(arena, most);
+
+	if (!sealed)
+		return no_memory(err);
+	enum kveil_status s = kveil_key_seal(key, ad, plain, sealed, &n, err);
+	return s ? s : kveil_sealed_encode(kveil_span_of(sealed, n), encoding, out, err);
+}
+
+enum kveil_status kveil_sealed_read(const struct kveil_action_call *call, struct kveil_span text,
+				    enum kveil_encoding encoding, struct kveil_span *ret_plain, struct kveil_error *err)
+{
+	struct kveil_span ad = call->ad_read.len ? call->ad_read : call->ad;
+	size_t most = kveil_text_decoded_max(encoding, text.len), n;
+	uint8_t *sealed = kveil_arena_alloc(call->arena, most);
+
+	if (!sealed)
+		return no_memory(err);
+	if (!kveil_text_decode(encoding, text.data, text.len, sealed, &n))
+		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "not %s", kveil_sealed_encodings[encoding]);
+	uint8_t *plain = kveil_arena_alloc(call->arena, n);
+	if (!plain)
+		return no_memory(err);
+	enum kveil_status s = kveil_key_open(call->key, ad, kveil_span_of(sealed, n), plain, &n, err);
+	*ret_plain = kveil_span_of(plain, n);
+	return s;
+}
