@@ -33,6 +33,14 @@ struct kveil_template {
 	bool is_constant; /* one piece, no hole */
 };
 
+/* What a `path:` or a line under `clear:` names. */
+struct kveil_place {
+	enum kveil_part part;
+	char *header_name;       /* PART_HEADER */
+	char *text;              /* as written */
+	struct kveil_path *path; /* within the part; headers: "$" */
+};
+
 struct kveil_rule {
 	uint32_t index;           /* position in plan->rules: the number that counters use */
 	char id[96];              /* "orders/$.customer.phone", made unique with "#2": label of metrics, error.rule */
@@ -45,6 +53,7 @@ struct kveil_rule {
 	char *when_text;
 	const struct kveil_action *action;
 	void *params;
+	char *action_text;        /* the action as written, in one fixed spelling: equal text, equal protection */
 	struct kveil_template *key, *key2, *ad; /* NULL = none; ad NULL = NAME:PATH */
 	/* to: same parent as the path, another last member */
 	struct kveil_path *to;    /* NULL = in place */
@@ -59,18 +68,23 @@ struct kveil_view {
 	char *topic;              /* template with {topic} */
 	struct kveil_rule **rules; /* top-level ones first, then its own, in file order */
 	size_t rule_count;
-	struct kveil_path **clear; /* paths of the value named as deliberately clear */
+	struct kveil_path **clear; /* paths of the value named as deliberately clear, the file's own ones first */
 	size_t clear_count;
+	struct kveil_place **clear_places; /* all of them, key and headers too */
+	size_t clear_place_count;
 	enum kveil_unmatched unmatched;
 };
 
 struct kveil_format; /* format/format.h */
+struct kveil_plan_memory; /* what all the pointers lead to; plan.c */
+struct kveil_topic_regex;
 
 struct kveil_plan {
 	_Atomic uint32_t refs;
 	char *file;
 	char *name;               /* data set; binds ciphertexts. NULL when no rule encrypts */
 	char **topics;            /* NULL-terminated; an entry that begins with ^ is a regex */
+	struct kveil_topic_regex **topic_regexes; /* beside topics; NULL for a plain name */
 	const struct kveil_format *formats[KVEIL_PART_COUNT];
 	char *envelope;           /* "none" in this version */
 	enum kveil_on_error on_error;
@@ -78,6 +92,7 @@ struct kveil_plan {
 	size_t view_count;
 	struct kveil_rule *rules; /* every rule of the file once */
 	size_t rule_count;
+	struct kveil_plan_memory *memory;
 };
 
 /* Reads and compiles one file. Every problem goes into report; NULL when there is any error. keys may be NULL
@@ -101,12 +116,21 @@ struct kveil_plan_set *kveil_plan_set_load(const char *const *sources, const cha
                                            struct kveil_keystore *keys, struct kveil_report *report);
 struct kveil_plan_set *kveil_plan_set_ref(struct kveil_plan_set *s);
 void kveil_plan_set_unref(struct kveil_plan_set *s);
-/* The plan for an input topic, or NULL (none, or the topic is an output or dead-letter topic of this set). */
+/* The plan for an input topic (borrowed), or NULL: none names it, two do, or the topic is an output or dead-letter
+ * topic of this set. A regex takes the whole name (PCRE2). A template's {topic} stands for any name at all here. */
 struct kveil_plan *kveil_plan_set_for_topic(const struct kveil_plan_set *s, const char *topic);
+/* Does a rule file name this topic and is it refused nevertheless? Tells why, for the log. */
+bool kveil_plan_set_refuses(const struct kveil_plan_set *s, const char *topic, struct kveil_error *why);
+/* The rule files behind the sources, in name order within a folder; NULL-terminated, freed by kveil_rule_files_free.
+ * Problems (nothing there, no rule file in a folder) go into report; NULL when there is any. */
+char **kveil_rule_files_list(const char *const *sources, struct kveil_report *report);
+void kveil_rule_files_free(char **files);
 /* Does `now` protect less than `before`: a protecting rule gone, weakened or conditioned, a clear: added, unmatched or
  * on_error relaxed, a topic gone. Tells what, for the log; such a plan needs SIGHUP. */
 bool kveil_plan_set_protects_less(const struct kveil_plan_set *before, const struct kveil_plan_set *now,
                                   struct kveil_error *why);
+/* Could this topic have come out of the template, whatever {topic} was? */
+bool kveil_plan_topic_fits(const char *tmpl, const char *topic);
 /* "{topic}.secure" for a topic; appended NUL-terminated through kveil_buf_cstr. */
 void kveil_plan_expand_topic(const char *tmpl, const char *topic, struct kveil_buf *out);
 

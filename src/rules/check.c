@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rules/check.c: what can be said about a file's rules without a record. */
+#include "rules/loader.h"
+
+#include "format/format.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static KVEIL_PRINTF(3, 4) struct kveil_error *problem(struct kveil_loader *l, const struct kveil_rule *r,
+						      const char *fmt, ...)
+{
+	char message[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(message, sizeof message, fmt, args);
+	va_end(args);
+	return kveil_report_at(l->report, l->file, r->line, r->column, "%s", message);
+}
+
+bool kveil_place_same_part(enum kveil_part a, const char *a_header, enum kveil_part b, const char *b_header)
+{
+	return a == b && (a != KVEIL_PART_HEADER || strcmp(a_header, b_header) == 0);
+}
+
+static bool is_protecting(const struct kveil_rule *r)
+{
+	return r->action->effect == KVEIL_PROTECTS;
+}
+
+/* Does the rule read ciphertext, so that what it leaves in place is protected already? */
+static bool reads_sealed(const struct kveil_rule *r)
+{
+	return r->action->key_use & KVEIL_USE_OPEN;
+}
+
+/* Does nothing remain at the path in clear once the rule applied? */
+static bool takes_source(const struct kveil_rule *r)
+{
+	return is_protecting(r) && (!r->to || !r->keep_source || reads_sealed(r));
+}
+
+static bool overlaps(const struct kveil_path *a, const struct kveil_path *b)
+{
+	return kveil_path_covers(a, b) || kveil_path_covers(b, a);
+}
+
+/* --- two rules of one output --- */
+
+static bool has_descendant(const struct kveil_path *p)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (p->segments[i].descendant)
+			return true;
+	return false;
+}
+
+/* Told by the paths: outer may find an ancestor of what inner finds. What only ..name could bring about in a record
+ * with unusual names is settled on the record. */
+static bool is_nested(const struct kveil_path *outer, const struct kveil_path *inner)
+{
+	return kveil_path_may_be_ancestor(outer, inner) && (!has_descendant(outer) || kveil_path_covers(outer, inner));
+}
+
+static bool check_nesting(struct kveil_loader *l, const struct kveil_rule *a, const struct kveil_rule *b)
+{
+	const struct kveil_rule *both[2] = {a, b};
+
+	for (size_t i = 0; i < 2; i++) {
+		const struct kveil_rule *outer = both[i], *inner = both[1 - i];
+		bool by_path = is_nested(outer->path, inner->path);
+		if (!by_path && !(outer->to && is_nested(outer->to, inner->path)))
+			continue;
+		kveil_error_hint(problem(l, b, "%.80s lies inside %.80s, which line %u's rule writes", inner->path_text,
+					 by_path ? outer->path_text : outer->to_text, outer->line),
+				 "one output has one rule for a place and all that is in it (the other: line %u)",
+				 a->line);
+		return true;
+	}
+	return false;
+}
+
+/* a stands before b. */
+static bool check_unreachable(struct kveil_loader *l, const struct kveil_rule *a, const struct kveil_rule *b)
+{
+	bool same_place = a->to && b->to ? kveil_span_eq(a->to_name, b->to_name) : !a->to && !b->to;
+
+	if (a->when || !same_place || !kveil_path_covers(a->path, b->path))
+		return false;
+	kveil_error_hint(problem(l, b, "never reached: line %u's rule always takes this place first", a->line),
+			 "put the rule with a when in front");
+	return true;
+}
+
+static bool check_targets(struct kveil_loader *l, const struct kveil_rule *a, const struct kveil_rule *b)
+{
+	/* Rules on one source may compete for one target; two sources may not share it. */
+	if (a->to && b->to && overlaps(a->to, b->to) && !overlaps(a->path, b->path)) {
+		problem(l, b, "to: %.80s is written from another source by line %u's rule", b->to_text, a->line);
+		return true;
+	}
+	const struct kveil_rule *to = a->to && overlaps(a->to, b->path) ? a : b;
+	const struct kveil_rule *other = to == a ? b : a;
+	if (to->to && overlaps(to->to, other->path)) {
+		problem(l, b, "%.80s is what line %u's rule writes to, and has a rule of its own", other->path_text,
+			to == a ? a->line : b->line);
+		return true;
+	}
+	return false;
+}
+
+static void check_pairs(struct kveil_loader *l, const struct kveil_view *v, size_t view)
+{
+	for (size_t j = 1; j < v->rule_count; j++) {
+		const struct kveil_rule *b = v->rules[j];
+		for (size_t i = 0; i < j; i++) {
+			const struct kveil_rule *a = v->rules[i];
+			/* Two top-level rules meet in every view: said once. */
+			if ((view > 0 && a->view < 0 && b->view < 0) || !kveil_rule_same_part(a, b))
+				continue;
+			if (check_nesting(l, a, b) || check_unreachable(l, a, b) || check_targets(l, a, b))
+				break;
+		}
+	}
+}
+
+/* --- one rule --- */
+
+static void check_one(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	const struct kveil_plan *p = l->plan;
+	const struct kveil_format *key = p->formats[KVEIL_PART_KEY];
+
+	if (r->part == KVEIL_PART_KEY && key && !key->has_paths && r->path->count)
+		kveil_error_hint(
+		    problem(l, r, "%.80s looks inside the key, whose format is %s", r->path_text, key->name),
+		    "format: {value: json, key: json}");
+}
+
+static bool is_named_clear(const struct kveil_view *v, const struct kveil_rule *r)
+{
+	for (size_t i = 0; i < v->clear_place_count; i++) {
+		const struct kveil_place *c = v->clear_places[i];
+		if (kveil_place_same_part(c->part, c->header_name, r->part, r->header_name) &&
+		    kveil_path_covers(c->path, r->path))
+			return true;
+	}
+	return false;
+}
+
+static void check_left_clear(struct kveil_loader *l, const struct kveil_view *v, size_t view)
+{
+	for (size_t i = 0; i < v->rule_count; i++) {
+		const struct kveil_rule *r = v->rules[i];
+		if (view > 0 && r->view < 0)
+			continue;
+		if (r->action->effect == KVEIL_REVEALS) {
+			struct kveil_error *w = kveil_report_warn_at(l->report, l->file, r->line, r->column,
+								     "%s puts clear values into %s%s", r->action->name,
+								     *v->name ? "output " : "the output", v->name);
+			kveil_error_hint(w, "who reads that topic reads them");
+		}
+		bool written = !r->keep_source || !is_protecting(r) || reads_sealed(r) || is_named_clear(v, r);
+		for (size_t k = 0; k < v->rule_count && !written; k++)
+			written = k != i && !v->rules[k]->when && takes_source(v->rules[k]) &&
+				  kveil_rule_same_part(v->rules[k], r) && kveil_path_covers(v->rules[k]->path, r->path);
+		if (!written) {
+			struct kveil_error *w = kveil_report_warn_at(l->report, l->file, r->line, r->column,
+								     "keep_source leaves %.80s in clear", r->path_text);
+			kveil_error_hint(w, "if that is meant, list it under clear");
+		}
+	}
+}
+
+static void check_name(struct kveil_loader *l)
+{
+	for (size_t i = 0; i < l->plan->rule_count; i++)
+		if (l->plan->rules[i].action->needs_ad) {
+			struct kveil_error *e =
+			    problem(l, &l->plan->rules[i], "a file that encrypts or decrypts needs a name");
+			kveil_error_hint(
+			    e, "name: orders: it binds a ciphertext to the data set, so never change it later");
+			return;
+		}
+}
+
+/* --- views against each other --- */
+
+/* Does the view protect, whatever the record says, what r protects in another one? */
+static bool view_protects(const struct kveil_view *v, const struct kveil_rule *r)
+{
+	bool shown = false;
+
+	for (size_t i = 0; i < v->rule_count; i++) {
+		const struct kveil_rule *q = v->rules[i];
+		if (!kveil_rule_same_part(q, r))
+			continue;
+		bool sure = !q->when || (r->when && strcmp(q->when_text, r->when_text) == 0);
+		if (sure && takes_source(q) && kveil_path_covers(q->path, r->path))
+			return true;
+		shown |= !takes_source(q) && overlaps(q->path, r->path);
+	}
+	/* What no rule names does not come out at all. */
+	return r->part == KVEIL_PART_VALUE && v->unmatched != KVEIL_UNMATCHED_KEEP && !shown;
+}
+
+static void check_views(struct kveil_loader *l)
+{
+	const struct kveil_plan *p = l->plan;
+
+	for (size_t i = 0; i < p->rule_count; i++) {
+		const struct kveil_rule *r = &p->rules[i];
+		if (r->view < 0 || !takes_source(r))
+			continue;
+		for (size_t v = 0; v < p->view_count; v++) {
+			const struct kveil_view *other = &p->views[v];
+			if ((int)v == r->view || is_named_clear(other, r) || view_protects(other, r))
+				continue;
+			kveil_error_hint(problem(l, r, "output %s protects %.80s and output %s does not",
+						 p->views[r->view].name, r->path_text, other->name),
+					 "add a rule there, or list the path under its clear");
+		}
+	}
+}
+
+void kveil_loader_check(struct kveil_loader *l, bool whole)
+{
+	const struct kveil_plan *p = l->plan;
+
+	for (size_t i = 0; i < p->rule_count; i++)
+		check_one(l, &p->rules[i]);
+	for (size_t v = 0; v < p->view_count; v++)
+		if (p->views[v].rules)
+			check_pairs(l, &p->views[v], v);
+	if (!whole)
+		return;
+	if (!p->name)
+		check_name(l);
+	check_views(l);
+	for (size_t v = 0; v < p->view_count; v++)
+		check_left_clear(l, &p->views[v], v);
+}

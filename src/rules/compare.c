@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rules/compare.c: does a new plan set protect less than the one before? Doubt says yes: the answer costs a SIGHUP,
+ * the wrong answer would cost clear values. So a protecting rule has to come back as it was (or as one that leaves
+ * nothing), and no new rule may stand in front of it where both could meet.
+ */
+#include "rules/loader.h"
+
+#include <stdio.h>
+
+static bool names_disjoint(const struct kveil_segment *a, const struct kveil_segment *b)
+{
+	for (size_t i = 0; i < a->count; i++)
+		for (size_t k = 0; k < b->count; k++)
+			if (a->selectors[i].kind != KVEIL_SEL_NAME || b->selectors[k].kind != KVEIL_SEL_NAME ||
+			    kveil_span_eq(a->selectors[i].name, b->selectors[k].name))
+				return false;
+	return true;
+}
+
+bool kveil_path_may_meet(const struct kveil_path *a, const struct kveil_path *b)
+{
+	size_t n = a->count < b->count ? a->count : b->count;
+
+	for (size_t i = 0; i < n; i++) {
+		/* Past a descendant segment the steps no longer stand side by side. */
+		if (a->segments[i].descendant || b->segments[i].descendant)
+			return true;
+		if (names_disjoint(&a->segments[i], &b->segments[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool leaves_nothing(const struct kveil_rule *r)
+{
+	return strcmp(r->action->name, "remove") == 0 || strcmp(r->action->name, "nullify") == 0;
+}
+
+/* Does q do for r's places at least what r does, wherever q gets to apply? */
+static bool stands_in(const struct kveil_rule *q, const struct kveil_rule *r)
+{
+	bool same_target = !q->to == !r->to && (!q->to || kveil_span_eq(q->to_name, r->to_name));
+
+	return q->action->effect == KVEIL_PROTECTS && kveil_rule_same_part(q, r) &&
+	       kveil_path_covers(q->path, r->path) && (!q->when || same_text(q->when_text, r->when_text)) &&
+	       (q->required || !r->required) &&
+	       (leaves_nothing(q) ||
+		(same_target && (!q->keep_source || r->keep_source) &&
+		 (q->on_null_transform || !r->on_null_transform) && strcmp(q->action_text, r->action_text) == 0));
+}
+
+static bool is_twin(const struct kveil_rule *q, const struct kveil_rule *r)
+{
+	return kveil_rule_same_part(q, r) && kveil_path_equal(q->path, r->path) &&
+	       same_text(q->when_text, r->when_text) && !q->to == !r->to &&
+	       (!q->to || kveil_path_equal(q->to, r->to)) && q->keep_source == r->keep_source &&
+	       q->on_null_transform == r->on_null_transform && strcmp(q->action_text, r->action_text) == 0;
+}
+
+/* Was it there before, in front of r? NULL r: anywhere. */
+static bool stood_before(const struct kveil_view *v, const struct kveil_rule *q, const struct kveil_rule *r)
+{
+	for (size_t i = 0; i < v->rule_count && v->rules[i] != r; i++)
+		if (is_twin(q, v->rules[i]))
+			return true;
+	return false;
+}
+
+static bool still_protected(const struct kveil_view *before, const struct kveil_rule *r, const struct kveil_view *now)
+{
+	for (size_t i = 0; i < now->rule_count; i++) {
+		const struct kveil_rule *q = now->rules[i];
+		if (stands_in(q, r))
+			return true;
+		/* One that may take the place first: only if it always did. */
+		if (kveil_rule_same_part(q, r) && kveil_path_may_meet(q->path, r->path) && !stood_before(before, q, r))
+			return false;
+	}
+	return false;
+}
+
+static bool is_clear_before(const struct kveil_view *before, const struct kveil_place *c)
+{
+	for (size_t i = 0; i < before->clear_place_count; i++) {
+		const struct kveil_place *b = before->clear_places[i];
+		if (kveil_place_same_part(b->part, b->header_name, c->part, c->header_name) &&
+		    kveil_path_covers(b->path, c->path))
+			return true;
+	}
+	return false;
+}
+
+static bool less(struct kveil_error *why, const struct kveil_plan *now, const struct kveil_view *v, const char *what,
+		 const char *detail)
+{
+	kveil_fail(why, KVEIL_E_RULES, "protects less than before:%s%s %s%.100s", *v->name ? " output " : "", v->name,
+		   what, detail);
+	kveil_error_where(why, now->file, 0, 0);
+	return true;
+}
+
+static bool view_protects_less(const struct kveil_view *before, const struct kveil_plan *plan,
+			       const struct kveil_view *now, struct kveil_error *why)
+{
+	if (before->unmatched != KVEIL_UNMATCHED_KEEP && now->unmatched == KVEIL_UNMATCHED_KEEP)
+		return less(why, plan, now, "unmatched: keep", "");
+	for (size_t i = 0; i < before->rule_count; i++)
+		if (before->rules[i]->action->effect == KVEIL_PROTECTS &&
+		    !still_protected(before, before->rules[i], now))
+			return less(why, plan, now, "gone or changed: the rule for ", before->rules[i]->path_text);
+	for (size_t i = 0; i < now->rule_count; i++) {
+		const struct kveil_rule *q = now->rules[i];
+		/* With unmatched: remove, a rule also lets its field come out at all. */
+		bool opens = q->action->effect == KVEIL_REVEALS || before->unmatched != KVEIL_UNMATCHED_KEEP;
+		if (opens && !leaves_nothing(q) && !stood_before(before, q, NULL))
+			return less(why, plan, now, "new: the rule for ", q->path_text);
+	}
+	for (size_t i = 0; i < now->clear_place_count; i++)
+		if (!is_clear_before(before, now->clear_places[i]))
+			return less(why, plan, now, "new under clear: ", now->clear_places[i]->text);
+	return false;
+}
+
+static const struct kveil_view *view_named(const struct kveil_plan *p, const char *name)
+{
+	for (size_t i = 0; i < p->view_count; i++)
+		if (strcmp(p->views[i].name, name) == 0)
+			return &p->views[i];
+	return NULL;
+}
+
+static bool plan_protects_less(const struct kveil_plan *before, const struct kveil_plan *now, struct kveil_error *why)
+{
+	if (before->on_error != KVEIL_ON_ERROR_DROP && now->on_error == KVEIL_ON_ERROR_DROP)
+		return less(why, now, &(struct kveil_view){.name = (char *)""}, "on_error: drop", "");
+	for (size_t i = 0; i < now->view_count; i++) {
+		const struct kveil_view *v = view_named(before, now->views[i].name);
+		if (v) {
+			if (view_protects_less(v, now, &now->views[i], why))
+				return true;
+			continue;
+		}
+		/* A view that was not there: it must protect what every other one did. */
+		for (size_t k = 0; k < before->view_count; k++)
+			if (view_protects_less(&before->views[k], now, &now->views[i], why))
+				return true;
+	}
+	return false;
+}
+
+static const struct kveil_plan *plan_for_entry(const struct kveil_plan_set *s, const char *entry)
+{
+	for (size_t i = 0; i < s->count; i++)
+		for (size_t k = 0; s->plans[i]->topics[k]; k++)
+			if (strcmp(s->plans[i]->topics[k], entry) == 0)
+				return s->plans[i];
+	return entry[0] == '^' ? NULL : kveil_plan_set_for_topic(s, entry);
+}
+
+bool kveil_plan_set_protects_less(const struct kveil_plan_set *before, const struct kveil_plan_set *now,
+				  struct kveil_error *why)
+{
+	for (size_t i = 0; i < before->count; i++) {
+		const struct kveil_plan *last = NULL;
+		for (size_t k = 0; before->plans[i]->topics[k]; k++) {
+			const struct kveil_plan *p = plan_for_entry(now, before->plans[i]->topics[k]);
+			if (!p) {
+				kveil_fail(why, KVEIL_E_RULES, "protects less than before: no rules for topic %.120s",
+					   before->plans[i]->topics[k]);
+				kveil_error_where(why, before->plans[i]->file, 0, 0);
+				return true;
+			}
+			if (p != last && plan_protects_less(before->plans[i], p, why))
+				return true;
+			last = p;
+		}
+	}
+	/* A topic that a regex took and another file takes now. */
+	for (size_t i = 0; i < now->count; i++)
+		for (size_t k = 0; now->plans[i]->topics[k]; k++) {
+			const char *topic = now->plans[i]->topics[k];
+			const struct kveil_plan *old = topic[0] == '^' ? NULL : kveil_plan_set_for_topic(before, topic);
+			if (old && plan_protects_less(old, now->plans[i], why))
+				return true;
+		}
+	return false;
+}

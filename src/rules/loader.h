@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rules/loader.h: what the files that compile a rule file share. Private to rules/. */
+#ifndef KVEIL_RULES_LOADER_H
+#define KVEIL_RULES_LOADER_H
+
+#include "base/arena.h"
+#include "rules/plan.h"
+#include "rules/schema.h"
+
+enum {
+	KVEIL_MOST_RULES = 2000, /* a file; the checks compare them in pairs */
+	KVEIL_MOST_VIEWS = 64,
+};
+
+struct kveil_loader {
+	struct kveil_plan *plan;
+	const char *file;
+	struct kveil_keystore *keys; /* NULL = names are not checked */
+	struct kveil_report *report;
+	char stem[64];               /* first part of rule ids */
+	struct kveil_option *rule_table; /* kveil_rule_table and a row for each action */
+	bool no_memory;
+};
+
+/* --- plan.c: everything a plan points to is freed with it --- */
+struct kveil_plan *kveil_plan_new(void);
+void *kveil_plan_alloc(struct kveil_plan *p, size_t n); /* zeroed; NULL when memory is out */
+char *kveil_plan_strndup(struct kveil_plan *p, const void *s, size_t n);
+char *kveil_plan_strdup(struct kveil_plan *p, const char *s);
+/* Hand an object over, also when the answer is false (memory is out: it is freed at once). */
+bool kveil_plan_own_path(struct kveil_plan *p, struct kveil_path *path);
+bool kveil_plan_own_expr(struct kveil_plan *p, struct kveil_expr *expr);
+
+/* --- topics.c --- */
+/* NULL: the pattern is wrong, err says how (err->byte: where in the text). */
+struct kveil_topic_regex *kveil_topic_regex_new(const char *text, struct kveil_error *err);
+void kveil_topic_regex_free(struct kveil_topic_regex *r);
+bool kveil_topic_regex_matches(const struct kveil_topic_regex *r, const char *topic);
+bool kveil_plan_takes_topic(const struct kveil_plan *p, const char *topic);
+/* Checks a topic name or, with is_template, one with {topic} in it. Reports at node and says false. */
+bool kveil_topic_check(struct kveil_loader *l, const struct kveil_yaml *node, const char *text, bool is_template);
+
+/* --- rule.c --- */
+/* Adds err at the place of its byte inside the scalar; skip: bytes of the scalar in front of what was parsed. */
+void kveil_loader_add(struct kveil_loader *l, const struct kveil_yaml *node, size_t skip, const struct kveil_error *err);
+/* "$.a", "key:$", "header:NAME". */
+bool kveil_loader_read_place(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_place *ret);
+bool kveil_loader_make_rule_table(struct kveil_loader *l);
+void kveil_loader_free_rule_table(struct kveil_loader *l);
+/* Fills *r from one entry of fields:. false when it added an error; r is then safe to free with the plan. */
+bool kveil_loader_read_rule(struct kveil_loader *l, const struct kveil_yaml *node, int view, struct kveil_rule *r);
+void kveil_rule_clear(struct kveil_rule *r);
+
+/* --- check.c: what can be told without a record --- */
+/* whole: nothing was wrong so far, so that what is missing is missing indeed. */
+void kveil_loader_check(struct kveil_loader *l, bool whole);
+
+/* --- relations of two rules, for check.c and compare.c --- */
+bool kveil_place_same_part(enum kveil_part a, const char *a_header, enum kveil_part b, const char *b_header);
+static inline bool kveil_rule_same_part(const struct kveil_rule *a, const struct kveil_rule *b)
+{
+	return kveil_place_same_part(a->part, a->header_name, b->part, b->header_name);
+}
+/* Could they find one place in some record, or one an ancestor of the other's? Never says no wrongly. */
+bool kveil_path_may_meet(const struct kveil_path *a, const struct kveil_path *b);
+
+#endif

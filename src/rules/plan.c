@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rules/loader.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* Everything is in the arena but for what has a destructor of its own. */
+struct kveil_plan_memory {
+	struct kveil_arena arena;
+	struct kveil_path **paths;
+	struct kveil_expr **exprs;
+	size_t path_count, path_cap, expr_count, expr_cap;
+};
+
+struct kveil_plan *kveil_plan_new(void)
+{
+	struct kveil_plan *p = calloc(1, sizeof *p);
+	struct kveil_plan_memory *m = calloc(1, sizeof *m);
+
+	if (!p || !m) {
+		free(p);
+		free(m);
+		return NULL;
+	}
+	kveil_arena_init(&m->arena, 0);
+	p->memory = m;
+	atomic_init(&p->refs, 1);
+	return p;
+}
+
+void *kveil_plan_alloc(struct kveil_plan *p, size_t n)
+{
+	void *mem = kveil_arena_alloc(&p->memory->arena, n);
+
+	return mem ? memset(mem, 0, n) : NULL;
+}
+
+char *kveil_plan_strndup(struct kveil_plan *p, const void *s, size_t n)
+{
+	char *copy = kveil_plan_alloc(p, n + 1);
+
+	return copy ? memcpy(copy, s, n) : NULL;
+}
+
+char *kveil_plan_strdup(struct kveil_plan *p, const char *s)
+{
+	return kveil_plan_strndup(p, s, strlen(s));
+}
+
+static bool own(void ***list, size_t *count, size_t *cap, void *item)
+{
+	if (*count == *cap) {
+		size_t more = *cap ? *cap * 2 : 16;
+		void **grown = realloc(*list, more * sizeof *grown);
+		if (!grown)
+			return false;
+		*list = grown;
+		*cap = more;
+	}
+	(*list)[(*count)++] = item;
+	return true;
+}
+
+bool kveil_plan_own_path(struct kveil_plan *p, struct kveil_path *path)
+{
+	struct kveil_plan_memory *m = p->memory;
+
+	if (own((void ***)&m->paths, &m->path_count, &m->path_cap, path))
+		return true;
+	kveil_path_free(path);
+	return false;
+}
+
+bool kveil_plan_own_expr(struct kveil_plan *p, struct kveil_expr *expr)
+{
+	struct kveil_plan_memory *m = p->memory;
+
+	if (own((void ***)&m->exprs, &m->expr_count, &m->expr_cap, expr))
+		return true;
+	kveil_expr_free(expr);
+	return false;
+}
+
+struct kveil_plan *kveil_plan_ref(struct kveil_plan *p)
+{
+	atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+	return p;
+}
+
+void kveil_plan_unref(struct kveil_plan *p)
+{
+	if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < p->rule_count; i++)
+		kveil_rule_clear(&p->rules[i]);
+	for (size_t i = 0; p->topics && p->topic_regexes && p->topics[i]; i++)
+		kveil_topic_regex_free(p->topic_regexes[i]);
+	struct kveil_plan_memory *m = p->memory;
+	for (size_t i = 0; i < m->path_count; i++)
+		kveil_path_free(m->paths[i]);
+	for (size_t i = 0; i < m->expr_count; i++)
+		kveil_expr_free(m->exprs[i]);
+	free(m->paths);
+	free(m->exprs);
+	kveil_arena_clear(&m->arena);
+	free(m);
+	free(p);
+}

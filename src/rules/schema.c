@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rules/schema.h"
+
+#include "transform/action.h"
+
+/* In the order of enum kveil_unmatched and enum kveil_on_error. */
+static const char *const unmatched_choices[] = {"keep", "remove", "dead-letter", NULL};
+static const char *const on_error_choices[] = {"dead-letter", "stop", "drop", NULL};
+static const char *const on_null_choices[] = {"keep", "transform", NULL};
+
+#define CLEAR_SCHEMA "{\"type\": \"array\", \"items\": {\"type\": \"string\"}}"
+
+#define FILE_ROW(member) offsetof(struct kveil_rule_file_options, member)
+const struct kveil_option kveil_rule_file_table[] = {
+    {"name", KVEIL_OPT_STRING, FILE_ROW(name),
+     .help = "the data set; part of what binds a ciphertext to its place. Needed when a rule encrypts or decrypts"},
+    {"topics", KVEIL_OPT_LIST, FILE_ROW(topics), .required = true, .min = 1,
+     .help = "input topics: names, or a regex that begins with ^ and takes the whole name"},
+    {"format", KVEIL_OPT_CUSTOM, FILE_ROW(format),
+     .help = "json, or {value: json, key: text}; the key is text unless the long form says otherwise",
+     .schema = "{\"oneOf\": [{\"type\": \"string\"}, {\"$ref\": \"#/$defs/format\"}]}"},
+    {"envelope", KVEIL_OPT_STRING, FILE_ROW(envelope), .def = "none", .help = "none in this version"},
+    {"output", KVEIL_OPT_STRING, FILE_ROW(output),
+     .help = "the output topic; {topic} stands for the input's name. This or outputs"},
+    {"unmatched", KVEIL_OPT_ENUM, FILE_ROW(unmatched), .def = "keep", .choices = unmatched_choices,
+     .help = "what becomes of fields of the value that no rule and no clear line names"},
+    {"on_error", KVEIL_OPT_ENUM, FILE_ROW(on_error), .def = "dead-letter", .choices = on_error_choices,
+     .help = "what becomes of a record that cannot be protected; it is never passed on"},
+    {"fields", KVEIL_OPT_CUSTOM, FILE_ROW(fields), .help = "the rules; with outputs they come first in every view",
+     .schema = "{\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/rule\"}}"},
+    {"outputs", KVEIL_OPT_CUSTOM, FILE_ROW(outputs), .help = "several views of one input, instead of output",
+     .schema = "{\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/output\"}}"},
+    {"clear", KVEIL_OPT_CUSTOM, FILE_ROW(clear), .help = "paths that are left clear on purpose, in every view",
+     .schema = CLEAR_SCHEMA},
+    {0},
+};
+
+#define VIEW_ROW(member) offsetof(struct kveil_rule_view_options, member)
+const struct kveil_option kveil_rule_view_table[] = {
+    {"name", KVEIL_OPT_STRING, VIEW_ROW(name), .required = true, .help = "the view's name"},
+    {"topic", KVEIL_OPT_STRING, VIEW_ROW(topic), .required = true,
+     .help = "its output topic; {topic} stands for the input's name"},
+    {"fields", KVEIL_OPT_CUSTOM, VIEW_ROW(fields), .help = "its own rules, behind the file's",
+     .schema = "{\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/rule\"}}"},
+    {"clear", KVEIL_OPT_CUSTOM, VIEW_ROW(clear),
+     .help = "paths that another view protects and this one leaves clear on purpose", .schema = CLEAR_SCHEMA},
+    {"unmatched", KVEIL_OPT_ENUM, VIEW_ROW(unmatched), .choices = unmatched_choices,
+     .help = "as for the file, whose word is the default"},
+    {0},
+};
+
+#define FORMAT_ROW(member) offsetof(struct kveil_rule_format_options, member)
+const struct kveil_option kveil_rule_format_table[] = {
+    {"value", KVEIL_OPT_STRING, FORMAT_ROW(value), .def = "json", .help = "json"},
+    {"key", KVEIL_OPT_STRING, FORMAT_ROW(key), .def = "text", .help = "text or json"},
+    {0},
+};
+
+#define RULE_ROW(member) offsetof(struct kveil_rule_options, member)
+const struct kveil_option kveil_rule_table[] = {
+    {"path", KVEIL_OPT_STRING, RULE_ROW(path), .required = true,
+     .help = "RFC 9535 path of the value; key:$ is the record's key, header:NAME a header"},
+    {"when", KVEIL_OPT_STRING, RULE_ROW(when),
+     .help = "a condition: $ is the record's value, @ what the path found. In doubt a rule that protects applies"},
+    {"to", KVEIL_OPT_STRING, RULE_ROW(to), .help = "write to this sibling (last member differs) and remove the source"},
+    {"keep_source", KVEIL_OPT_BOOL, RULE_ROW(keep_source), .def = "false", .help = "with to: leave the source clear"},
+    {"required", KVEIL_OPT_BOOL, RULE_ROW(required), .def = "false", .help = "an absent field is an error"},
+    {"on_null", KVEIL_OPT_ENUM, RULE_ROW(on_null), .def = "keep", .choices = on_null_choices,
+     .help = "keep: null stays null; transform: the action gets it"},
+    {"tags", KVEIL_OPT_CUSTOM, RULE_ROW(tags), .help = "fields that a schema tags: not in this version",
+     .schema = "false"},
+    {0},
+};
+_Static_assert(sizeof kveil_rule_table / sizeof kveil_rule_table[0] == KVEIL_RULE_TABLE_ROWS + 1, "count the rows");
+
+const char *const kveil_rule_later_actions[] = {
+    "reencrypt", "tokenize", "detokenize", "generalize", "redact", "truncate", NULL,
+};
+
+static void heading(struct kveil_buf *out, const char *title)
+{
+	kveil_buf_printf(out, "\n### %s\n\n| word | takes | default | meaning |\n| --- | --- | --- | --- |\n", title);
+}
+
+void kveil_rules_write_markdown(struct kveil_buf *out)
+{
+	heading(out, "The file");
+	kveil_options_write_markdown(kveil_rule_file_table, "", out);
+	heading(out, "One of `outputs`");
+	kveil_options_write_markdown(kveil_rule_view_table, "", out);
+	heading(out, "One of `fields`");
+	kveil_options_write_markdown(kveil_rule_table, "", out);
+}
+
+static void write_rule_schema(struct kveil_buf *out)
+{
+	kveil_buf_append_str(out, "{\"type\": \"object\", \"additionalProperties\": false, \"properties\": {");
+	kveil_options_write_schema(kveil_rule_table, out);
+	for (size_t i = 0; kveil_actions[i]; i++) {
+		kveil_buf_printf(out, ", \"%s\": ", kveil_actions[i]->name);
+		if (kveil_actions[i]->scalar)
+			kveil_buf_append_str(out, "{\"const\": true}");
+		else
+			kveil_options_write_schema_object(kveil_actions[i]->options, out);
+	}
+	kveil_buf_append_str(out, "}, \"required\": [\"path\"], \"oneOf\": [");
+	for (size_t i = 0; kveil_actions[i]; i++)
+		kveil_buf_printf(out, "%s{\"required\": [\"%s\"]}", i ? ", " : "", kveil_actions[i]->name);
+	kveil_buf_append_str(out, "]}");
+}
+
+void kveil_rules_write_schema(struct kveil_buf *out)
+{
+	kveil_buf_append_str(out, "{\"$schema\": \"https://json-schema.org/draft/2020-12/schema\", "
+				  "\"title\": \"kveil rule file\", \"$defs\": {\"rule\": ");
+	write_rule_schema(out);
+	kveil_buf_append_str(out, ", \"output\": ");
+	kveil_options_write_schema_object(kveil_rule_view_table, out);
+	kveil_buf_append_str(out, ", \"format\": ");
+	kveil_options_write_schema_object(kveil_rule_format_table, out);
+	kveil_buf_append_str(out, "}, ");
+	/* The file's own object, without its opening brace. */
+	KVEIL_CLEANUP_BUF struct kveil_buf file = KVEIL_BUF_INIT;
+	kveil_options_write_schema_object(kveil_rule_file_table, &file);
+	if (file.len)
+		kveil_buf_append(out, file.data + 1, file.len - 1);
+	out->failed |= file.failed;
+	kveil_buf_append_byte(out, '\n');
+}
