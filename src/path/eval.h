@@ -20,22 +20,25 @@ struct kveil_found {
 
 struct kveil_evaluation {
 	const struct kveil_doc *doc;
-	struct kveil_arena *arena;
 	struct kveil_error *err;
 	enum kveil_status status;
-	int64_t work; /* what is left of the bound */
+	int64_t *work; /* what is left of the bound */
 	struct kveil_found *stack;
 	size_t count, cap;
+	/* For what outgrows the first entries: memory that goes back at the end. A record may be asked thousands of
+	 * times, and its own arena keeps everything until the next record. */
+	struct kveil_arena large;
 	/* For patterns: the scratch of a run; the last pattern that came from the record, in an arena of its own. */
-	void *scratch;
+	uint32_t *scratch;
 	size_t scratch_bytes;
 	struct kveil_arena patterns;
 	const struct kveil_iregexp *pattern;
 	struct kveil_span pattern_text;
 	struct kveil_found first[32];
+	uint32_t first_scratch[256];
 };
 
-void kveil_evaluation_begin(struct kveil_evaluation *ev, const struct kveil_doc *doc, struct kveil_arena *arena,
+void kveil_evaluation_begin(struct kveil_evaluation *ev, const struct kveil_doc *doc, int64_t *work,
                             struct kveil_error *err);
 void kveil_evaluation_end(struct kveil_evaluation *ev);
 

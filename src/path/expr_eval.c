@@ -62,7 +62,8 @@ static enum kveil_tri equal_arrays(struct kveil_evaluation *ev, uint32_t a, uint
 
 	if (nodes[a].count != nodes[b].count)
 		return KVEIL_NO;
-	for (uint32_t x = a + 1, y = b + 1; x < nodes[a].next && all != KVEIL_NO; x = nodes[x].next, y = nodes[y].next) {
+	for (uint32_t x = a + 1, y = b + 1; x < nodes[a].next && all != KVEIL_NO;
+	     x = nodes[x].next, y = nodes[y].next) {
 		struct item i = node_item(ev, x), j = node_item(ev, y);
 		enum kveil_tri t = equal_items(ev, &i, &j, depth + 1);
 		all = t < all ? t : all;
@@ -80,8 +81,9 @@ static size_t find_member(struct kveil_evaluation *ev, uint32_t x, uint32_t b, u
 	if (!kveil_evaluation_charge(ev, nodes[b].count))
 		return 0;
 	for (uint32_t y = b + 1; y < nodes[b].next; y = nodes[y].next)
-		if (kveil_text_compare(name, nodes[x].flags & KVEIL_NODE_NAME_ESCAPED, kveil_node_name(ev->doc, &nodes[y]),
-		                       nodes[y].flags & KVEIL_NODE_NAME_ESCAPED) == 0) {
+		if (kveil_text_compare(name, nodes[x].flags & KVEIL_NODE_NAME_ESCAPED,
+				       kveil_node_name(ev->doc, &nodes[y]),
+				       nodes[y].flags & KVEIL_NODE_NAME_ESCAPED) == 0) {
 			found++;
 			*ret = y;
 		}
@@ -160,7 +162,7 @@ static bool order_items(struct kveil_evaluation *ev, const struct item *a, const
 }
 
 static enum kveil_tri compare_items(struct kveil_evaluation *ev, enum kveil_comparison op, const struct item *a,
-                                    const struct item *b)
+				    const struct item *b)
 {
 	int order;
 
@@ -312,8 +314,14 @@ static bool reserve_scratch(struct kveil_evaluation *ev, size_t bytes)
 {
 	if (bytes <= ev->scratch_bytes)
 		return true;
+	if (bytes <= sizeof ev->first_scratch) {
+		ev->scratch = ev->first_scratch;
+		ev->scratch_bytes = sizeof ev->first_scratch;
+		memset(ev->scratch, 0, ev->scratch_bytes);
+		return true;
+	}
 	bytes *= 2;
-	ev->scratch = kveil_arena_alloc(ev->arena, bytes);
+	ev->scratch = kveil_arena_alloc(&ev->large, bytes);
 	if (!ev->scratch) {
 		kveil_evaluation_fail(ev, KVEIL_E_NO_MEMORY, "out of memory while matching a pattern");
 		return false;
@@ -324,7 +332,7 @@ static bool reserve_scratch(struct kveil_evaluation *ev, size_t bytes)
 }
 
 static enum kveil_tri match_items(struct kveil_evaluation *ev, const struct kveil_call *call, const struct item *text,
-                                  const struct item *pattern)
+				  const struct item *pattern)
 {
 	bool matched;
 
@@ -334,7 +342,7 @@ static enum kveil_tri match_items(struct kveil_evaluation *ev, const struct kvei
 	if (!re || !reserve_scratch(ev, kveil_iregexp_scratch_bytes(re)))
 		return KVEIL_DOUBT;
 	struct kveil_text_cursor c = kveil_cursor_of(text->text, text->escaped);
-	if (kveil_iregexp_run(re, &c, call->function == KVEIL_FN_SEARCH, ev->scratch, &ev->work, &matched) != KVEIL_OK) {
+	if (kveil_iregexp_run(re, &c, call->function == KVEIL_FN_SEARCH, ev->scratch, ev->work, &matched) != KVEIL_OK) {
 		kveil_evaluation_fail(ev, KVEIL_E_TOO_COMPLEX, "matching a pattern on this record takes too long");
 		return KVEIL_DOUBT;
 	}
@@ -345,7 +353,7 @@ static enum kveil_tri match_items(struct kveil_evaluation *ev, const struct kvei
 
 /* Asks every pair; duplicates that disagree are a doubt. */
 static enum kveil_tri test_pairs(struct kveil_evaluation *ev, const struct kveil_expr *e,
-                                 const struct kveil_operand *left, const struct kveil_operand *right, uint32_t current)
+				 const struct kveil_operand *left, const struct kveil_operand *right, uint32_t current)
 {
 	size_t base = ev->count;
 	struct value a = operand_value(ev, left, current), b = operand_value(ev, right, current);
@@ -357,7 +365,7 @@ static enum kveil_tri test_pairs(struct kveil_evaluation *ev, const struct kveil
 		for (size_t j = 0; j < b.count; j++) {
 			struct item x = value_item(ev, &a, i), y = value_item(ev, &b, j);
 			enum kveil_tri t = e->kind == KVEIL_EXPR_CALL ? match_items(ev, e->left.call, &x, &y)
-			                                              : compare_items(ev, e->op, &x, &y);
+								      : compare_items(ev, e->op, &x, &y);
 			if (t == KVEIL_DOUBT || ev->status != KVEIL_OK || (i + j > 0 && t != answer)) {
 				ev->count = base;
 				return KVEIL_DOUBT;
@@ -413,16 +421,25 @@ enum kveil_tri kveil_evaluation_test(struct kveil_evaluation *ev, const struct k
 	return KVEIL_DOUBT;
 }
 
-enum kveil_status kveil_expr_eval(const struct kveil_expr *e, const struct kveil_doc *doc, uint32_t current,
-                                  struct kveil_arena *arena, enum kveil_tri *ret, struct kveil_error *err)
+enum kveil_status kveil_expr_eval_within(const struct kveil_expr *e, const struct kveil_doc *doc, uint32_t current,
+					 int64_t *work, enum kveil_tri *ret, struct kveil_error *err)
 {
 	struct kveil_evaluation ev;
 
 	*ret = KVEIL_DOUBT;
-	kveil_evaluation_begin(&ev, doc, arena, err);
+	kveil_evaluation_begin(&ev, doc, work, err);
 	enum kveil_tri answer = kveil_evaluation_test(&ev, e, current);
 	kveil_evaluation_end(&ev);
 	if (ev.status == KVEIL_OK)
 		*ret = answer;
 	return ev.status;
+}
+
+enum kveil_status kveil_expr_eval(const struct kveil_expr *e, const struct kveil_doc *doc, uint32_t current,
+				  struct kveil_arena *arena, enum kveil_tri *ret, struct kveil_error *err)
+{
+	int64_t work = KVEIL_PATH_WORK;
+
+	(void)arena;
+	return kveil_expr_eval_within(e, doc, current, &work, ret, err);
 }

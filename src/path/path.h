@@ -89,6 +89,15 @@ enum kveil_status kveil_path_select(const struct kveil_path *p, const struct kve
 enum kveil_status kveil_expr_eval(const struct kveil_expr *e, const struct kveil_doc *doc, uint32_t current,
                                   struct kveil_arena *arena, enum kveil_tri *ret,
                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same out of a budget that several calls share: what they look at is taken from *work, and TOO_COMPLEX when it
+ * is spent. One budget a record bounds a record, however many places its rules ask about; some 0.3 s on a slow core. */
+#define KVEIL_PATH_WORK INT64_C(50000000)
+enum kveil_status kveil_path_select_within(const struct kveil_path *p, const struct kveil_doc *doc, uint32_t from,
+                                           bool doubt_selects, int64_t *work, struct kveil_arena *arena,
+                                           uint32_t **ret, size_t *ret_count,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_expr_eval_within(const struct kveil_expr *e, const struct kveil_doc *doc, uint32_t current,
+                                         int64_t *work, enum kveil_tri *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* The content of a string node (escapes resolved into the arena, else borrowed), the spelling of another scalar. */
 enum kveil_status kveil_doc_text(const struct kveil_doc *doc, uint32_t node, struct kveil_arena *arena,

@@ -3,19 +3,17 @@
 #include "path/cursor.h"
 #include "path/eval.h"
 
-/* Nodes, members and states looked at in one evaluation: some 0.3 s on a slow core. */
-#define WORK_LIMIT INT64_C(50000000)
 /* Entries in lists at the same time, at least; more in a larger document. */
 #define STACK_LIMIT 1000000
 
-void kveil_evaluation_begin(struct kveil_evaluation *ev, const struct kveil_doc *doc, struct kveil_arena *arena,
-                            struct kveil_error *err)
+void kveil_evaluation_begin(struct kveil_evaluation *ev, const struct kveil_doc *doc, int64_t *work,
+			    struct kveil_error *err)
 {
+	/* Field by field: the first entries are large and need no zeroes. */
 	ev->doc = doc;
-	ev->arena = arena;
 	ev->err = err;
 	ev->status = KVEIL_OK;
-	ev->work = WORK_LIMIT;
+	ev->work = work;
 	ev->stack = ev->first;
 	ev->count = 0;
 	ev->cap = sizeof ev->first / sizeof *ev->first;
@@ -23,11 +21,13 @@ void kveil_evaluation_begin(struct kveil_evaluation *ev, const struct kveil_doc 
 	ev->scratch_bytes = 0;
 	ev->pattern = NULL;
 	ev->pattern_text = KVEIL_SPAN_NULL;
+	kveil_arena_init(&ev->large, 0);
 	kveil_arena_init(&ev->patterns, SIZE_MAX);
 }
 
 void kveil_evaluation_end(struct kveil_evaluation *ev)
 {
+	kveil_arena_clear(&ev->large);
 	kveil_arena_clear(&ev->patterns);
 }
 
@@ -40,8 +40,8 @@ enum kveil_status kveil_evaluation_fail(struct kveil_evaluation *ev, enum kveil_
 
 bool kveil_evaluation_charge(struct kveil_evaluation *ev, int64_t work)
 {
-	ev->work -= work;
-	if (__builtin_expect(ev->work < 0, 0))
+	*ev->work -= work;
+	if (__builtin_expect(*ev->work < 0, 0))
 		kveil_evaluation_fail(ev, KVEIL_E_TOO_COMPLEX, "evaluating a path on this record takes too long");
 	return ev->status == KVEIL_OK;
 }
@@ -52,7 +52,7 @@ static void grow_stack(struct kveil_evaluation *ev)
 		kveil_evaluation_fail(ev, KVEIL_E_TOO_COMPLEX, "a path finds too many places in this record");
 		return;
 	}
-	struct kveil_found *larger = kveil_arena_array(ev->arena, ev->cap * 2, sizeof *larger);
+	struct kveil_found *larger = kveil_arena_array(&ev->large, ev->cap * 2, sizeof *larger);
 	if (!larger) {
 		kveil_evaluation_fail(ev, KVEIL_E_NO_MEMORY, "out of memory while evaluating a path");
 		return;
@@ -101,14 +101,14 @@ static void select_name(struct kveil_evaluation *ev, const struct kveil_selector
 		bool escaped = nodes[c].flags & KVEIL_NODE_NAME_ESCAPED;
 		/* An escape takes at least as many bytes as what it stands for. */
 		if (escaped ? name.len > s->name.len && kveil_text_compare(name, true, s->name, false) == 0
-		            : kveil_span_eq(name, s->name))
+			    : kveil_span_eq(name, s->name))
 			push(ev, c, doubtful);
 	}
 }
 
 /* The elements first, first + step, … before end, first >= 0. */
 static void select_elements(struct kveil_evaluation *ev, uint32_t node, int64_t first, int64_t step, int64_t end,
-                            bool doubtful)
+			    bool doubtful)
 {
 	const struct kveil_doc_node *nodes = ev->doc->nodes;
 	int64_t i = 0;
@@ -254,7 +254,8 @@ static size_t make_set(struct kveil_found *list, size_t n)
 
 /* ---- paths ---- */
 
-static void select_descendants(struct kveil_evaluation *ev, const struct kveil_segment *segment, struct kveil_found from)
+static void select_descendants(struct kveil_evaluation *ev, const struct kveil_segment *segment,
+			       struct kveil_found from)
 {
 	uint32_t end = ev->doc->nodes[from.node].next;
 
@@ -303,28 +304,37 @@ void kveil_evaluation_select(struct kveil_evaluation *ev, const struct kveil_pat
 		ev->count = base;
 }
 
-enum kveil_status kveil_path_select(const struct kveil_path *p, const struct kveil_doc *doc, uint32_t from,
-                                    bool doubt_selects, struct kveil_arena *arena, uint32_t **ret, size_t *ret_count,
-                                    struct kveil_error *err)
+enum kveil_status kveil_path_select_within(const struct kveil_path *p, const struct kveil_doc *doc, uint32_t from,
+					   bool doubt_selects, int64_t *work, struct kveil_arena *arena, uint32_t **ret,
+					   size_t *ret_count, struct kveil_error *err)
 {
 	struct kveil_evaluation ev;
 	size_t n = 0;
 
 	*ret = NULL;
 	*ret_count = 0;
-	kveil_evaluation_begin(&ev, doc, arena, err);
+	kveil_evaluation_begin(&ev, doc, work, err);
 	if (doc->count)
 		kveil_evaluation_select(&ev, p, from, true);
 	uint32_t *list = kveil_arena_array(arena, ev.count, sizeof *list);
 	if (!list)
 		kveil_evaluation_fail(&ev, KVEIL_E_NO_MEMORY, "out of memory while evaluating a path");
+	for (size_t i = 0; i < ev.count && ev.status == KVEIL_OK; i++)
+		if (doubt_selects || !ev.stack[i].doubtful)
+			list[n++] = ev.stack[i].node;
 	kveil_evaluation_end(&ev);
 	if (ev.status != KVEIL_OK)
 		return ev.status;
-	for (size_t i = 0; i < ev.count; i++)
-		if (doubt_selects || !ev.stack[i].doubtful)
-			list[n++] = ev.stack[i].node;
 	*ret = list;
 	*ret_count = n;
 	return KVEIL_OK;
+}
+
+enum kveil_status kveil_path_select(const struct kveil_path *p, const struct kveil_doc *doc, uint32_t from,
+				    bool doubt_selects, struct kveil_arena *arena, uint32_t **ret, size_t *ret_count,
+				    struct kveil_error *err)
+{
+	int64_t work = KVEIL_PATH_WORK;
+
+	return kveil_path_select_within(p, doc, from, doubt_selects, &work, arena, ret, ret_count, err);
 }
