@@ -14,7 +14,7 @@ struct aead {
 
 bool kveil_aead_available(const struct kveil_aead_choice *choice)
 {
-	return kveil_gcrypt_has(choice->gcrypt) || kveil_evp_aead_has(choice->evp);
+	return kveil_gcrypt_has(choice->gcrypt) || (choice->evp && kveil_evp_aead_has(choice->evp));
 }
 
 enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct kveil_aead_choice *choice,
@@ -25,6 +25,9 @@ enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct
 	bool gcrypt = kveil_gcrypt_has(choice->gcrypt);
 	if (choice->openssl_first && gcrypt)
 		gcrypt = !kveil_evp_aead_has(choice->evp);
+
+	if (!gcrypt && !choice->evp)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "this machine's libgcrypt does not have %s", alg->name);
 
 	struct aead *a = calloc(1, sizeof *a);
 	if (!a)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * crypto/aead.h: what the rows of AES-GCM, SM4-GCM and AES-GCM-SIV share: a 12-byte nonce, a 16-byte tag behind the
- * ciphertext, and a library that is chosen when the key is made.
+ * crypto/aead.h: what the rows of AES-GCM, SM4-GCM, AES-GCM-SIV and AES-SIV share: a tag of 16 bytes, and a library that
+ * is chosen when the key is made.
  */
 #ifndef KVEIL_CRYPTO_AEAD_H
 #define KVEIL_CRYPTO_AEAD_H
@@ -11,7 +11,7 @@
 
 struct kveil_aead_choice {
 	enum kveil_gcrypt_aead gcrypt;
-	const char *evp;   /* OpenSSL's name */
+	const char *evp;    /* OpenSSL's name, or NULL: libgcrypt's only */
 	bool openssl_first; /* else libgcrypt's where both have it */
 };
 

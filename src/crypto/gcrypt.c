@@ -9,7 +9,8 @@
 
 struct kveil_gcrypt {
 	gcry_cipher_hd_t h;
-	bool tag_first; /* opening needs the tag before the ciphertext */
+	bool tag_first;    /* opening needs the tag before the ciphertext, and each message a reset */
+	bool tag_in_front; /* and there it stands; no nonce */
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -49,9 +50,12 @@ static enum kveil_status context_init(struct kveil_gcrypt *g, enum kveil_gcrypt_
 		cipher = GCRY_CIPHER_SM4;
 	else if (key.len == 16)
 		cipher = GCRY_CIPHER_AES128;
-	g->tag_first = aead == KVEIL_GCRYPT_AES_GCM_SIV;
-	if (g->tag_first)
+	if (aead == KVEIL_GCRYPT_AES_GCM_SIV)
 		mode = GCRY_CIPHER_MODE_GCM_SIV;
+	else if (aead == KVEIL_GCRYPT_AES_SIV)
+		mode = GCRY_CIPHER_MODE_SIV;
+	g->tag_in_front = mode == GCRY_CIPHER_MODE_SIV;
+	g->tag_first = mode != GCRY_CIPHER_MODE_GCM;
 	gcry_error_t e = gcry_cipher_open(&g->h, cipher, mode, GCRY_CIPHER_SECURE);
 	if (e)
 		return fail(err, "open", e);
@@ -75,15 +79,19 @@ static bool self_test(enum kveil_gcrypt_aead aead)
 	    [KVEIL_GCRYPT_SM4_GCM] = {0x7d, 0xe2, 0xaa, 0x7f, 0x11, 0x10, 0x18, 0x82, 0x18, 0x06, 0x3b,
 				      0xe1, 0xbf, 0xeb, 0x6d, 0x89, 0xb8, 0x51, 0xb5, 0xf3, 0x94, 0x93,
 				      0x75, 0x2b, 0xe5, 0x08, 0xf1, 0xbb, 0x44, 0x82, 0xc5, 0x57},
+	    [KVEIL_GCRYPT_AES_SIV] = {0xe9, 0xcd, 0xa8, 0x51, 0xc1, 0x41, 0x18, 0xa2, 0x80, 0x6e, 0xed,
+				      0xdb, 0x48, 0xb7, 0x71, 0xa3, 0xbf, 0xb9, 0xdb, 0x4c, 0x7c, 0xb4,
+				      0x78, 0x3d, 0x2c, 0x8c, 0x05, 0x9e, 0x1d, 0x4e, 0xf6, 0x60},
 	    [KVEIL_GCRYPT_AES_GCM_SIV] = {0x27, 0xbd, 0x33, 0xde, 0xc9, 0xd8, 0x62, 0x4a, 0x7b, 0x74, 0xb2,
 					  0x61, 0xd7, 0x04, 0x6f, 0x64, 0x81, 0x30, 0x46, 0x49, 0x31, 0x8d,
 					  0x72, 0x28, 0xb7, 0xdc, 0x7e, 0xfe, 0x1e, 0xbd, 0xd1, 0xae},
 	};
-	static const uint8_t zero[32];
+	static const uint8_t zero[64];
+	static const size_t key_bytes[KVEIL_GCRYPT_AEAD_COUNT] = {32, 16, 32, 64};
 	uint8_t out[32];
 	struct kveil_gcrypt g;
 
-	if (context_init(&g, aead, kveil_span_of(zero, aead == KVEIL_GCRYPT_SM4_GCM ? 16 : 32), NULL) != KVEIL_OK)
+	if (context_init(&g, aead, kveil_span_of(zero, key_bytes[aead]), NULL) != KVEIL_OK)
 		return false;
 	bool ok = kveil_gcrypt_seal(&g, zero, KVEIL_SPAN_NULL, kveil_span_of(zero, 16), out, NULL) == KVEIL_OK &&
 		  memcmp(out, expected[aead], sizeof out) == 0;
@@ -146,18 +154,29 @@ void kveil_gcrypt_free(struct kveil_gcrypt *g)
 	free(g);
 }
 
+static gcry_error_t begin(const struct kveil_gcrypt *g, const uint8_t *nonce, struct kveil_span ad)
+{
+	gcry_error_t e = g->tag_first ? gcry_cipher_reset(g->h) : 0;
+
+	if (!e && !g->tag_in_front)
+		e = gcry_cipher_setiv(g->h, nonce, KVEIL_GCRYPT_NONCE);
+	/* To SIV an empty component is not the same as none; Tink's always has one. */
+	if (!e && (ad.len || g->tag_in_front))
+		e = gcry_cipher_authenticate(g->h, ad.len ? ad.data : (const uint8_t *)"", ad.len);
+	return e;
+}
+
 enum kveil_status kveil_gcrypt_seal(struct kveil_gcrypt *g, const uint8_t *nonce, struct kveil_span ad,
 				    struct kveil_span in, uint8_t *out, struct kveil_error *err)
 {
-	gcry_cipher_hd_t h = g->h;
-	gcry_error_t e = gcry_cipher_setiv(h, nonce, KVEIL_GCRYPT_NONCE);
+	uint8_t *text = g->tag_in_front ? out + KVEIL_GCRYPT_TAG : out;
+	uint8_t *tag = g->tag_in_front ? out : out + in.len;
+	gcry_error_t e = begin(g, nonce, ad);
 
-	if (!e && ad.len)
-		e = gcry_cipher_authenticate(h, ad.data, ad.len);
 	if (!e)
-		e = gcry_cipher_encrypt(h, out, in.len, in.len ? in.data : out, in.len);
+		e = gcry_cipher_encrypt(g->h, text, in.len, in.len ? in.data : text, in.len);
 	if (!e)
-		e = gcry_cipher_gettag(h, out + in.len, KVEIL_GCRYPT_TAG);
+		e = gcry_cipher_gettag(g->h, tag, KVEIL_GCRYPT_TAG);
 	if (e) {
 		kveil_secret_wipe(out, in.len + KVEIL_GCRYPT_TAG);
 		return fail(err, "encrypt", e);
@@ -168,24 +187,61 @@ enum kveil_status kveil_gcrypt_seal(struct kveil_gcrypt *g, const uint8_t *nonce
 enum kveil_status kveil_gcrypt_open(struct kveil_gcrypt *g, const uint8_t *nonce, struct kveil_span ad,
 				    struct kveil_span in, uint8_t *out, struct kveil_error *err)
 {
-	gcry_cipher_hd_t h = g->h;
-
 	if (in.len < KVEIL_GCRYPT_TAG)
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "shorter than an authentication tag");
 	const size_t n = in.len - KVEIL_GCRYPT_TAG;
-	gcry_error_t e = gcry_cipher_setiv(h, nonce, KVEIL_GCRYPT_NONCE);
-	if (!e && ad.len)
-		e = gcry_cipher_authenticate(h, ad.data, ad.len);
+	const uint8_t *text = g->tag_in_front ? in.data + KVEIL_GCRYPT_TAG : in.data;
+	const uint8_t *tag = g->tag_in_front ? in.data : in.data + n;
+	gcry_error_t e = begin(g, nonce, ad);
+
 	if (!e && g->tag_first)
-		e = gcry_cipher_set_decryption_tag(h, in.data + n, KVEIL_GCRYPT_TAG);
+		e = gcry_cipher_set_decryption_tag(g->h, (uint8_t *)(uintptr_t)tag, KVEIL_GCRYPT_TAG);
 	if (!e)
-		e = gcry_cipher_decrypt(h, out, n, n ? in.data : out, n);
+		e = gcry_cipher_decrypt(g->h, out, n, n ? text : out, n);
 	if (!e)
-		e = gcry_cipher_checktag(h, in.data + n, KVEIL_GCRYPT_TAG);
+		e = gcry_cipher_checktag(g->h, tag, KVEIL_GCRYPT_TAG);
 	if (!e)
 		return KVEIL_OK;
 	kveil_secret_wipe(out, n);
 	if (gcry_err_code(e) == GPG_ERR_CHECKSUM)
 		return kveil_fail(err, KVEIL_E_AUTHENTICATION, "the authentication tag does not fit");
 	return fail(err, "decrypt", e);
+}
+
+struct kveil_gcrypt_mac {
+	gcry_md_hd_t h;
+};
+
+enum kveil_status kveil_gcrypt_hmac_sm3_new(struct kveil_span key, struct kveil_gcrypt_mac **ret,
+					    struct kveil_error *err)
+{
+	kveil_gcrypt_init();
+	struct kveil_gcrypt_mac *m = calloc(1, sizeof *m);
+	if (!m)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+	gcry_error_t e = gcry_md_open(&m->h, GCRY_MD_SM3, GCRY_MD_FLAG_HMAC | GCRY_MD_FLAG_SECURE);
+	if (!e)
+		e = gcry_md_setkey(m->h, key.data, key.len);
+	if (e) {
+		kveil_gcrypt_hmac_free(m);
+		return fail(err, "HMAC-SM3", e);
+	}
+	*ret = m;
+	return KVEIL_OK;
+}
+
+void kveil_gcrypt_hmac_free(struct kveil_gcrypt_mac *m)
+{
+	if (!m)
+		return;
+	gcry_md_close(m->h); /* wipes */
+	free(m);
+}
+
+void kveil_gcrypt_hmac(struct kveil_gcrypt_mac *m, const struct kveil_span *parts, size_t count, uint8_t out[32])
+{
+	gcry_md_reset(m->h); /* to the state behind the key */
+	for (size_t i = 0; i < count; i++)
+		gcry_md_write(m->h, parts[i].data, parts[i].len);
+	memcpy(out, gcry_md_read(m->h, 0), 32);
 }

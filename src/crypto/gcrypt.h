@@ -14,6 +14,7 @@ enum kveil_gcrypt_aead {
 	KVEIL_GCRYPT_AES_GCM, /* by the key's length: AES-128 or AES-256 */
 	KVEIL_GCRYPT_SM4_GCM,
 	KVEIL_GCRYPT_AES_GCM_SIV,
+	KVEIL_GCRYPT_AES_SIV, /* no nonce; the tag (the SIV) stands in front; one component of associated data */
 	KVEIL_GCRYPT_AEAD_COUNT,
 };
 
@@ -32,11 +33,19 @@ enum kveil_status kveil_gcrypt_new(enum kveil_gcrypt_aead aead, struct kveil_spa
                                    struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_gcrypt_free(struct kveil_gcrypt *g); /* wipes; NULL is fine */
 
-/* Writes in.len bytes of ciphertext and the tag. */
+/* Writes in.len bytes of ciphertext and the tag behind them, or before them if it is a SIV. */
 enum kveil_status kveil_gcrypt_seal(struct kveil_gcrypt *g, const uint8_t *nonce, struct kveil_span ad,
                                     struct kveil_span in, uint8_t *out, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* in ends with the tag. KVEIL_E_AUTHENTICATION: out is wiped. */
+/* in is what seal wrote. KVEIL_E_AUTHENTICATION: out is wiped. */
 enum kveil_status kveil_gcrypt_open(struct kveil_gcrypt *g, const uint8_t *nonce, struct kveil_span ad,
                                     struct kveil_span in, uint8_t *out, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* HMAC-SM3 with the key's states kept. */
+struct kveil_gcrypt_mac;
+enum kveil_status kveil_gcrypt_hmac_sm3_new(struct kveil_span key, struct kveil_gcrypt_mac **ret,
+                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_gcrypt_hmac_free(struct kveil_gcrypt_mac *m); /* wipes; NULL is fine */
+/* Of the parts one after the other. Cannot fail. */
+void kveil_gcrypt_hmac(struct kveil_gcrypt_mac *m, const struct kveil_span *parts, size_t count, uint8_t out[32]);
 
 #endif

@@ -91,3 +91,72 @@ const struct kveil_algorithm kveil_hmac_sha_256 = {
     .cipher_free = cipher_free,
     .mac = sha256_mac,
 };
+
+struct hmac_sha512 {
+	struct kveil_cipher base;
+	SHA512_CTX inner, outer;
+};
+
+static bool sha512_states(struct hmac_sha512 *h, struct kveil_span key)
+{
+	uint8_t block[SHA512_CBLOCK] = {0};
+	bool ok = true;
+
+	if (key.len > sizeof block)
+		ok = SHA512(key.data, key.len, block) != NULL;
+	else if (key.len)
+		memcpy(block, key.data, key.len);
+	for (size_t i = 0; i < sizeof block; i++)
+		block[i] ^= 0x36;
+	ok = ok && SHA512_Init(&h->inner) && SHA512_Update(&h->inner, block, sizeof block);
+	for (size_t i = 0; i < sizeof block; i++)
+		block[i] ^= 0x36 ^ 0x5c;
+	ok = ok && SHA512_Init(&h->outer) && SHA512_Update(&h->outer, block, sizeof block);
+	kveil_secret_wipe(block, sizeof block);
+	return ok;
+}
+
+static enum kveil_status sha512_new(struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err)
+{
+	struct hmac_sha512 *h = kveil_secret_alloc_schedule(sizeof *h);
+
+	if (!h)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+	h->base.alg = &kveil_hmac_sha_512;
+	if (!sha512_states(h, key)) {
+		kveil_secret_free(h);
+		return kveil_fail(err, KVEIL_E_CRYPTO, "OpenSSL: SHA-512 failed");
+	}
+	*ret = &h->base;
+	return KVEIL_OK;
+}
+
+static enum kveil_status sha512_mac(struct kveil_cipher *c, struct kveil_span in, uint8_t *out, struct kveil_error *err)
+{
+	const struct hmac_sha512 *h = (struct hmac_sha512 *)c;
+	SHA512_CTX s = h->inner;
+
+	if (SHA512_Update(&s, in.data, in.len) && SHA512_Final(out, &s)) {
+		s = h->outer;
+		if (SHA512_Update(&s, out, SHA512_DIGEST_LENGTH) && SHA512_Final(out, &s))
+			return KVEIL_OK;
+	}
+	kveil_secret_wipe(&s, sizeof s);
+	kveil_secret_wipe(out, SHA512_DIGEST_LENGTH);
+	return kveil_fail(err, KVEIL_E_CRYPTO, "OpenSSL: SHA-512 failed");
+}
+
+const struct kveil_algorithm kveil_hmac_sha_512 = {
+    .name = "hmac-sha-512",
+    .wire_id = 9,
+    .kind = KVEIL_ALG_MAC,
+    .key_bytes = 64,
+    .mac_bytes = 64,
+    .standard = "FIPS 198-1",
+    .tink_type = "type.googleapis.com/google.crypto.tink.HmacPrfKey",
+    .help = "as hmac-sha-256 with 64 bytes of output",
+    .is_available = is_available,
+    .cipher_new = sha512_new,
+    .cipher_free = cipher_free,
+    .mac = sha512_mac,
+};
