@@ -181,7 +181,7 @@ static void read_output_topic(struct kveil_loader *l, const struct kveil_yaml *a
 {
 	bool is_constant = !strstr(text, "{topic}");
 
-	if (at && kveil_topic_check(l, at, text, true))
+	if (kveil_topic_check(l, at, text, true))
 		for (size_t i = 0; l->plan->topics[i]; i++) {
 			/* What a regex takes is known at run time only: there an output's name is never consumed. */
 			if (l->plan->topics[i][0] == '^' && !is_constant && strcmp(text, "{topic}") != 0)
@@ -312,12 +312,7 @@ static void read_views(struct kveil_loader *l, const struct kveil_yaml *root, co
 		problem(l, outputs, "more than %d outputs", KVEIL_MOST_VIEWS);
 		return;
 	}
-	if (!outputs && !o->output) {
-		if (!kveil_yaml_get(root, "output"))
-			kveil_error_hint(problem(l, root, "there is no output"), "output: \"{topic}.secure\"");
-		return;
-	}
-	if (outputs && o->output)
+	if (outputs && kveil_options_given(root, "output"))
 		problem(l, kveil_yaml_get(root, "output"), "output and outputs: a file has one of them");
 
 	p->views = alloc(l, outputs ? outputs->count : 1, sizeof *p->views);
@@ -334,7 +329,9 @@ static void read_views(struct kveil_loader *l, const struct kveil_yaml *root, co
 		p->view_count = 1;
 		p->views[0].name = (char *)"";
 		p->views[0].unmatched = (enum kveil_unmatched)o->unmatched;
-		read_output_topic(l, kveil_yaml_get(root, "output"), o->output, &p->views[0]);
+		const struct kveil_yaml *at = kveil_yaml_get(root, "output");
+		if (o->output)
+			read_output_topic(l, at ? at : root, o->output, &p->views[0]);
 	}
 	if (fields > KVEIL_MOST_RULES) {
 		problem(l, root, "more than %d rules", KVEIL_MOST_RULES);
