@@ -144,15 +144,13 @@ static inline char *trim(char *s)
 	return s;
 }
 
-/* Every case of nist/NAME: "Name = value" lines, the first of which is FIRST ("Count"). Returns how many. */
-static inline size_t vectors_nist(const char *name, const char *first, vectors_nist_fn *fn, void *user)
+/* Every case of a file of "Name = value" lines, the first of which is FIRST ("Count"). Returns how many. */
+static inline size_t vectors_of_file(const char *path, const char *first, vectors_nist_fn *fn, void *user)
 {
-	char relative[128], path[4096];
 	struct nist_case c = {0};
 	size_t n = 0, size;
 
-	snprintf(relative, sizeof relative, "nist/%s", name);
-	FILE *f = fopen(vectors_path(path, sizeof path, relative), "rb");
+	FILE *f = fopen(path, "rb");
 	if (!f)
 		fail_msg("%s is missing (run tests/vectors/fetch.py)", path);
 	fseek(f, 0, SEEK_END);
@@ -195,6 +193,35 @@ static inline size_t vectors_nist(const char *name, const char *first, vectors_n
 	free(text);
 	assert_true(n > 0);
 	return n;
+}
+
+/* Of nist/NAME, from the package. */
+static inline size_t vectors_nist(const char *name, const char *first, vectors_nist_fn *fn, void *user)
+{
+	char relative[128], path[4096];
+
+	snprintf(relative, sizeof relative, "nist/%s", name);
+	return vectors_of_file(vectors_path(path, sizeof path, relative), first, fn, user);
+}
+
+/* Of tests/vectors/NAME, in the tree. */
+static inline size_t vectors_committed(const char *name, const char *first, vectors_nist_fn *fn, void *user)
+{
+	const char *source = getenv("KVEIL_SOURCE_DIR");
+	char path[4096];
+
+	assert_non_null(source);
+	snprintf(path, sizeof path, "%s/tests/vectors/%s", source, name);
+	return vectors_of_file(path, first, fn, user);
+}
+
+static inline const char *nist_text(const struct nist_case *c, const char *name)
+{
+	for (size_t i = 0; i < c->count; i++)
+		if (strcmp(c->names[i], name) == 0)
+			return c->values[i];
+	fail_msg("the vector has no %s", name);
+	return NULL;
 }
 
 #endif
