@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker/kafka.h: librdkafka as kveil uses it: configurations with the guarantees set, what an error means, headers,
+ * sizes on the wire. Only src/worker includes this or rdkafka.h.
+ *
+ * Known traps of librdkafka 2.0.2, and what stands against them here:
+ *   consume_batch with pause and resume skips offsets      records are polled one by one
+ *   seek_partitions takes its milliseconds for microseconds kveil_kafka_seek scales them below 2.1
+ *   cooperative-sticky may hang in close                   eager assignors only
+ *   a producer creates missing topics by asking for them    allow.auto.create.topics=false there too
+ */
+#ifndef KVEIL_WORKER_KAFKA_H
+#define KVEIL_WORKER_KAFKA_H
+
+#include "kveil/base.h"
+#include "kveil/engine.h"
+#include "worker/config.h"
+
+#include <librdkafka/rdkafka.h>
+
+/* The opaque of every handle: who it is for the log, and whose it is for callbacks. Log lines of one kind pass once a
+ * minute. */
+struct kveil_kafka_owner {
+	char name[32]; /* "worker 1" */
+	void *user;
+	_Atomic int64_t logged_ms[8];
+};
+
+/* How much memory one worker may use, split by what holds it. */
+struct kveil_kafka_budget {
+	size_t queue_bytes;     /* records fetched and not yet taken in */
+	size_t fetch_bytes;     /* one fetch response */
+	size_t in_flight_bytes; /* records handed to the producer and not yet acknowledged */
+};
+struct kveil_kafka_budget kveil_kafka_budget(const struct kveil_config *c);
+
+/* What one message costs beside its own bytes, in librdkafka's structs and malloc. */
+enum { KVEIL_KAFKA_MESSAGE_OVERHEAD = 256 };
+
+/* A configuration with the user's properties and kveil's guarantees on top. Which callbacks are wanted is the
+ * caller's to set. CONFIG: a property is refused by librdkafka; the message names it. */
+enum kveil_status kveil_kafka_conf_admin(const struct kveil_config *c, struct kveil_kafka_owner *owner,
+                                         rd_kafka_conf_t **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* group NULL: the configuration's. */
+enum kveil_status kveil_kafka_conf_consumer(const struct kveil_config *c, struct kveil_kafka_owner *owner,
+                                            const char *group, rd_kafka_conf_t **ret,
+                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+/* batch_bytes: no batch of several records is larger; message_bytes: no record is. */
+enum kveil_status kveil_kafka_conf_producer(const struct kveil_config *c, struct kveil_kafka_owner *owner,
+                                            size_t batch_bytes, size_t message_bytes, rd_kafka_conf_t **ret,
+                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Sets a property; CONFIG with librdkafka's words otherwise. */
+enum kveil_status kveil_kafka_set(rd_kafka_conf_t *conf, const char *name, const char *value,
+                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Takes conf, whatever happens. */
+enum kveil_status kveil_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_t **ret,
+                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Has the user asked for compression? A record's size on the wire is then not known beforehand. */
+bool kveil_kafka_compresses(const struct kveil_config *c);
+
+/* What a failed delivery means. */
+enum kveil_kafka_fault {
+	KVEIL_FAULT_NONE,
+	KVEIL_FAULT_REFUSED,  /* this record, or another in its batch, is one the broker will never take */
+	KVEIL_FAULT_TOO_LARGE, /* as REFUSED, and it is the size */
+	KVEIL_FAULT_PURGED,   /* by us */
+	KVEIL_FAULT_WORLD,    /* topic gone, no permission, …: wait and try again */
+	KVEIL_FAULT_PRODUCER, /* fatal or not known here: a new producer, then try again */
+};
+enum kveil_kafka_fault kveil_kafka_fault(rd_kafka_resp_err_t err);
+
+/* Headers of a message as borrowed spans in *array, which grows as needed and is the caller's. */
+enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kveil_header **array, size_t *cap,
+                                      size_t *ret_count, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The other way; NULL for none, or when memory is out (*ok false). */
+rd_kafka_headers_t *kveil_kafka_headers_new(const struct kveil_header *headers, size_t count, bool *ok);
+
+/* Hands a copy of the record to the producer. partition may be RD_KAFKA_PARTITION_UA. timestamp_ms 0 = now. */
+rd_kafka_resp_err_t kveil_kafka_produce(rd_kafka_t *producer, rd_kafka_topic_t *topic, int32_t partition,
+                                        const struct kveil_record *record, int64_t timestamp_ms, void *opaque);
+
+/* Bytes of a batch (message format 2) that holds this record alone: what max.message.bytes is held against. */
+size_t kveil_kafka_batch_bytes(const struct kveil_record *record);
+
+/* Goes on with partitions at the list's offsets; each element's err tells. */
+enum kveil_status kveil_kafka_seek(rd_kafka_t *consumer, rd_kafka_topic_partition_list_t *list,
+                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Commits and waits at most timeout_ms for the answer. */
+enum kveil_status kveil_kafka_commit_wait(rd_kafka_t *consumer, const rd_kafka_topic_partition_list_t *list,
+                                          int timeout_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif
