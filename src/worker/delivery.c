@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+#include "worker/loop.h"
+
+#include <stdio.h>
+
+static void on_fault(struct kveil_worker *w, struct kveil_partition *p, int64_t offset, const rd_kafka_message_t *msg)
+{
+	enum kveil_kafka_fault fault = kveil_kafka_fault(msg->err);
+
+	if (fault == KVEIL_FAULT_PURGED)
+		return;
+	if (fault == KVEIL_FAULT_REFUSED || fault == KVEIL_FAULT_TOO_LARGE) {
+		/* The whole batch failed, and one of it is to blame: which, only sending them one by one can tell. */
+		if (offset > p->solo_until)
+			p->solo_until = offset;
+	} else {
+		snprintf(w->produce_fault, sizeof w->produce_fault, "%s: %s", rd_kafka_topic_name(msg->rkt),
+			 rd_kafka_err2str(msg->err));
+		w->producer_broken |= fault == KVEIL_FAULT_PRODUCER;
+	}
+	kveil_worker_ask_rewind(w, p);
+}
+
+void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque)
+{
+	struct kveil_worker *w = ((struct kveil_kafka_owner *)opaque)->user;
+	uintptr_t token = (uintptr_t)msg->_private;
+
+	(void)rk;
+	w->in_flight_bytes -= kveil_message_cost(msg->key_len, msg->len);
+	w->in_flight_messages--;
+	struct kveil_partition *p = w->slots[token >> 48];
+	if (!p || p->generation != (uint16_t)(token >> 32))
+		return; /* revoked or rewound since */
+	p->unreported--;
+	if (w->solo.waiting && w->solo.token == msg->_private) {
+		w->solo.waiting = false;
+		w->solo.result = msg->err;
+		if (msg->err)
+			return;
+	} else if (msg->err) {
+		on_fault(w, p, kveil_watermark_slot(&p->marks, (uint32_t)token)->offset, msg);
+		return;
+	}
+	if (p->route && msg->rkt == p->route->dead)
+		kveil_cell_add(w->dead_lettered, 1);
+	else {
+		kveil_cell_add(w->produced, 1);
+		kveil_cell_add(w->produced_bytes, msg->len + msg->key_len);
+	}
+	if (w->produce_failures) {
+		w->produce_failures = 0;
+		kveil_health_condition(w->params->health, w->condition_produce, NULL);
+		kveil_log(KVEIL_LOG_INFO, w->name, "producing again");
+	}
+	kveil_watermark_done(&p->marks, (uint32_t)token);
+}
+
+void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
+			    void *opaque)
+{
+	struct kveil_worker *w = ((struct kveil_kafka_owner *)opaque)->user;
+
+	(void)rk;
+	w->commit_running = false;
+	for (int i = 0; list && i < list->cnt; i++) {
+		const rd_kafka_topic_partition_t *e = &list->elems[i];
+		struct kveil_partition *p = kveil_worker_partition(w, e->topic, e->partition);
+		if (!p)
+			continue;
+		if (!err && !e->err)
+			p->committed = e->offset;
+		else
+			p->committing = p->committed; /* once more, when the next commit is due */
+	}
+	if (err && err != RD_KAFKA_RESP_ERR__NO_OFFSET)
+		kveil_log(KVEIL_LOG_WARN, w->name, "commit: %s", rd_kafka_err2str(err));
+}
+
+static enum kveil_status commit(struct kveil_worker *w, int wait_ms, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	if (w->commit_running && wait_ms == 0)
+		return KVEIL_OK;
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		struct kveil_partition *p = w->slots[i];
+		int64_t offset = p ? kveil_watermark_committable(&p->marks) : -1;
+		/* What was asked for without an answer is asked for again when we wait. */
+		if (offset < 0 || offset == (wait_ms ? p->committed : p->committing))
+			continue;
+		rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = offset;
+		p->committing = offset;
+	}
+	if (list->cnt && wait_ms) {
+		status = kveil_kafka_commit_wait(w->consumer, list, wait_ms, err);
+		for (int i = 0; !status && i < list->cnt; i++) {
+			struct kveil_partition *p =
+			    kveil_worker_partition(w, list->elems[i].topic, list->elems[i].partition);
+			p->committed = list->elems[i].offset;
+		}
+	} else if (list->cnt) {
+		rd_kafka_resp_err_t e = rd_kafka_commit(w->consumer, list, 1);
+		w->commit_running = e == RD_KAFKA_RESP_ERR_NO_ERROR;
+		if (e)
+			status = kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "commit: %s", rd_kafka_err2str(e));
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+	return status;
+}
+
+const struct kveil_delivery_mode kveil_at_least_once = {.name = "at-least-once", .commit = commit};

@@ -1,0 +1,649 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/loop.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	TURN_RECORDS = 256,
+	IDLE_MS = 100,       /* a turn's wait for a record */
+	BUSY_MS = 10,        /* the same while delivery reports are due */
+	POLL_EVERY_MS = 500, /* in a wait: often enough for rebalances, rarely enough that short waits do not pause */
+	TICK_EVERY_MS = 20,
+	BACK_OFF_FIRST_MS = 100,
+	BACK_OFF_MOST_MS = 10000,
+	LOG_EVERY_MS = 60000,
+	DRAIN_MS = 10000,
+	COMMIT_WAIT_MS = 3000,
+	RESOLVE_MS = 1000,
+	MOST_BATCH_BYTES = 1000000,
+	MOST_MESSAGE_BYTES = 999000000,
+};
+
+bool kveil_worker_stopping(const struct kveil_worker *w)
+{
+	return atomic_load_explicit(&w->shared->stop, memory_order_relaxed) ||
+	       atomic_load_explicit(&w->shared->failed, memory_order_relaxed);
+}
+
+static bool has_news(const struct kveil_worker *w)
+{
+	return atomic_load_explicit(&w->shared->version, memory_order_acquire) != w->version;
+}
+
+void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why)
+{
+	pthread_mutex_lock(&w->shared->lock);
+	if (!atomic_load(&w->shared->failed)) {
+		w->shared->error = *why;
+		atomic_store(&w->shared->failed, true);
+	}
+	pthread_mutex_unlock(&w->shared->lock);
+	kveil_log_error(KVEIL_LOG_ERROR, w->name, why);
+}
+
+/* --- waiting --- */
+
+static void on_consumer_error(struct kveil_worker *w, const rd_kafka_message_t *msg)
+{
+	struct kveil_partition *p = kveil_worker_find(w, msg);
+	struct kveil_error err;
+
+	switch (msg->err) {
+	case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+		if (p && !p->stopped)
+			kveil_worker_stop_partition(w, p, false,
+						    "offset %lld is out of range: the records there are gone, or "
+						    "never were; set the group's offset to go on",
+						    (long long)(p->marks.next < 0 ? p->start : p->marks.next));
+		return;
+	case RD_KAFKA_RESP_ERR__FATAL:
+		kveil_fail(&err, KVEIL_E_INTERNAL, "the consumer cannot go on: %s", rd_kafka_message_errstr(msg));
+		kveil_worker_fail(w, &err);
+		return;
+	default:
+		/* The client goes on by itself; the error callback has told most of these. */
+		kveil_log(KVEIL_LOG_DEBUG, w->name, "consumer: %s", rd_kafka_message_errstr(msg));
+	}
+}
+
+static void poll_paused(struct kveil_worker *w)
+{
+	rd_kafka_message_t *msg;
+
+	kveil_worker_pause(w);
+	w->polled_ms = kveil_clock_mono_ms();
+	while ((msg = rd_kafka_consumer_poll(w->consumer, 0))) {
+		struct kveil_partition *p = kveil_worker_find(w, msg);
+		if (msg->err)
+			on_consumer_error(w, msg);
+		else if (p)
+			kveil_worker_ask_rewind(w, p); /* slipped through the pause: it will come again */
+		rd_kafka_message_destroy(msg);
+	}
+}
+
+void kveil_worker_pump(struct kveil_worker *w, int ms)
+{
+	kveil_loop_beat(w->loop);
+	if (!w->producer || !w->consumer) {
+		nanosleep(&(struct timespec){.tv_nsec = (long)(ms < 1000 ? ms : 999) * 1000000}, NULL);
+		return;
+	}
+	rd_kafka_poll(w->producer, ms);
+	if (kveil_clock_mono_ms() - w->polled_ms >= POLL_EVERY_MS)
+		poll_paused(w);
+}
+
+static void count_retry(struct kveil_worker *w, enum kveil_status status)
+{
+	if (!w->retries[status])
+		w->retries[status] =
+		    kveil_metrics_cell(w->params->metrics, KVEIL_M_RETRIES, kveil_status_code(status), NULL);
+	kveil_cell_add(w->retries[status], 1);
+}
+
+bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *at, unsigned attempt,
+			   const struct kveil_error *why)
+{
+	int64_t now = kveil_clock_mono_ms();
+	int64_t ms = BACK_OFF_FIRST_MS << (attempt < 7 ? attempt : 7);
+
+	ms = ms > BACK_OFF_MOST_MS ? BACK_OFF_MOST_MS : ms;
+	ms = ms / 2 + rand_r(&w->random) % (ms / 2 + 1);
+	count_retry(w, why->status);
+	if (!w->outage_logged_ms || now - w->outage_logged_ms >= LOG_EVERY_MS) {
+		w->outage_logged_ms = now;
+		kveil_log_error(KVEIL_LOG_WARN, w->name, why);
+	}
+	for (int64_t end = now + ms; now < end; now = kveil_clock_mono_ms()) {
+		kveil_worker_pump(w, end - now < 100 ? (int)(end - now) : 100);
+		if (kveil_worker_stopping(w) || (w->catalog && has_news(w)) || (at && !kveil_worker_owns(w, at)))
+			return false;
+	}
+	return true;
+}
+
+bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_position *at, const struct kveil_error *why)
+{
+	kveil_health_condition(w->params->health, w->condition_outage, "%s: %s", kveil_status_code(why->status),
+			       why->message);
+	return kveil_worker_back_off(w, at, w->outage_attempts++, why);
+}
+
+void kveil_worker_outage_over(struct kveil_worker *w)
+{
+	if (!w->outage_attempts)
+		return;
+	w->outage_attempts = 0;
+	w->outage_logged_ms = 0;
+	kveil_health_condition(w->params->health, w->condition_outage, NULL);
+	kveil_log(KVEIL_LOG_INFO, w->name, "the outage is over, going on");
+}
+
+/* --- producer --- */
+
+static void close_producer(struct kveil_worker *w)
+{
+	for (size_t i = 0; i < w->outlet_count; i++) {
+		rd_kafka_topic_destroy(w->outlets[i].rkt);
+		free(w->outlets[i].name);
+	}
+	free(w->outlets);
+	w->outlets = NULL;
+	w->outlet_count = 0;
+	if (w->producer) {
+		rd_kafka_purge(w->producer,
+			       RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+		rd_kafka_destroy(w->producer);
+	}
+	w->producer = NULL;
+	w->in_flight_bytes = w->in_flight_messages = 0;
+	if (w->solo.waiting) {
+		w->solo.waiting = false;
+		w->solo.result = RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+	}
+}
+
+static rd_kafka_topic_t *outlet(struct kveil_worker *w, const char *name)
+{
+	for (size_t i = 0; i < w->outlet_count; i++)
+		if (strcmp(w->outlets[i].name, name) == 0)
+			return w->outlets[i].rkt;
+	struct kveil_outlet *grown = realloc(w->outlets, (w->outlet_count + 1) * sizeof *grown);
+	if (!grown)
+		return NULL;
+	w->outlets = grown;
+	struct kveil_outlet *o = &grown[w->outlet_count];
+	o->name = strdup(name);
+	o->rkt = o->name ? rd_kafka_topic_new(w->producer, name, NULL) : NULL;
+	if (!o->rkt) {
+		free(o->name);
+		return NULL;
+	}
+	w->outlet_count++;
+	return o->rkt;
+}
+
+static enum kveil_status open_outlets(struct kveil_worker *w, struct kveil_error *err)
+{
+	for (size_t i = 0; i < w->route_count; i++) {
+		struct kveil_worker_route *r = &w->routes[i];
+		bool whole = (r->dead = outlet(w, r->route->dead.topic)) != NULL;
+		for (size_t v = 0; v < r->route->plan->view_count; v++)
+			whole &= (r->outputs[v] = outlet(w, r->route->outputs[v].topic)) != NULL;
+		if (!whole)
+			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the outputs of %s", r->route->topic);
+	}
+	return KVEIL_OK;
+}
+
+static enum kveil_status open_producer(struct kveil_worker *w, struct kveil_error *err)
+{
+	rd_kafka_conf_t *conf;
+
+	enum kveil_status status =
+	    kveil_kafka_conf_producer(w->params->config, &w->owner, w->batch_bytes, w->message_bytes, &conf, err);
+	if (status)
+		return status;
+	rd_kafka_conf_set_dr_msg_cb(conf, kveil_worker_on_delivery);
+	status = kveil_kafka_new(RD_KAFKA_PRODUCER, conf, &w->producer, err);
+	return status ? status : open_outlets(w, err);
+}
+
+void kveil_worker_renew_producer(struct kveil_worker *w)
+{
+	struct kveil_error err;
+
+	kveil_log(KVEIL_LOG_INFO, w->name, "making a new producer");
+	close_producer(w);
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		struct kveil_partition *p = w->slots[i];
+		if (p && p->unreported) {
+			p->unreported = 0;
+			kveil_worker_ask_rewind(w, p);
+		}
+	}
+	w->producer_broken = false;
+	if (open_producer(w, &err))
+		kveil_worker_fail(w, &err);
+}
+
+/* --- rules --- */
+
+static void count_matches(const struct kveil_bound_plan *b)
+{
+	size_t count = 0;
+	const _Atomic uint64_t *matches = b->engine ? kveil_engine_rule_matches(b->engine, &count) : NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t now = atomic_load_explicit(&matches[i], memory_order_relaxed);
+		kveil_cell_add(b->cells[i], now - b->seen[i]);
+		b->seen[i] = now;
+	}
+}
+
+static void free_bound(struct kveil_worker *w, struct kveil_bound_plan *b)
+{
+	if (!b)
+		return;
+	count_matches(b);
+	kveil_engine_free(b->engine);
+	for (size_t i = 0; b->cells && i < b->plan->rule_count; i++)
+		if (b->cells[i])
+			kveil_metrics_release(w->params->metrics, b->cells[i]);
+	free(b->cells);
+	free(b->seen);
+	kveil_plan_unref(b->plan);
+	free(b);
+}
+
+static struct kveil_bound_plan *new_bound(struct kveil_worker *w, struct kveil_plan *plan)
+{
+	struct kveil_bound_plan *b = calloc(1, sizeof *b);
+
+	if (!b)
+		return NULL;
+	b->plan = kveil_plan_ref(plan);
+	b->cells = calloc(plan->rule_count + 1, sizeof(struct kveil_cell *));
+	b->seen = calloc(plan->rule_count + 1, sizeof *b->seen);
+	if (!b->cells || !b->seen) {
+		free_bound(w, b);
+		return NULL;
+	}
+	for (size_t i = 0; i < plan->rule_count; i++)
+		b->cells[i] = kveil_metrics_cell(w->params->metrics, KVEIL_M_RULE_MATCHES, plan->rules[i].id, NULL);
+	return b;
+}
+
+enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err)
+{
+	struct kveil_bound_plan *b = route->bound;
+
+	if (b->engine)
+		return KVEIL_OK;
+	return kveil_engine_new(b->plan, w->ring, &w->limits, &b->engine, err);
+}
+
+/* One bound plan a plan of the set; those that were there are kept with their engines. */
+static bool bind_plans(struct kveil_worker *w, const struct kveil_plan_set *set)
+{
+	struct kveil_bound_plan **now = calloc(set->count + 1, sizeof(struct kveil_bound_plan *));
+	bool whole = now != NULL;
+
+	for (size_t i = 0; whole && i < set->count; i++) {
+		for (size_t k = 0; k < w->plan_count && !now[i]; k++)
+			if (w->plans[k] && w->plans[k]->plan == set->plans[i]) {
+				now[i] = w->plans[k];
+				w->plans[k] = NULL;
+			}
+		if (!now[i])
+			now[i] = new_bound(w, set->plans[i]);
+		whole = now[i] != NULL;
+	}
+	for (size_t k = 0; k < w->plan_count; k++)
+		free_bound(w, w->plans[k]);
+	free(w->plans);
+	w->plans = now;
+	w->plan_count = now ? set->count : 0;
+	return whole;
+}
+
+static void free_routes(struct kveil_worker_route *routes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(routes[i].outputs);
+	free(routes);
+}
+
+static bool make_routes(struct kveil_worker *w)
+{
+	w->route_count = 0;
+	w->routes = calloc(w->catalog->count + 1, sizeof *w->routes);
+	for (size_t i = 0; w->routes && i < w->catalog->count; i++) {
+		struct kveil_worker_route *r = &w->routes[w->route_count++];
+		r->route = &w->catalog->routes[i];
+		r->outputs = calloc(r->route->plan->view_count, sizeof(rd_kafka_topic_t *));
+		for (size_t k = 0; k < w->plan_count; k++)
+			if (w->plans[k]->plan == r->route->plan)
+				r->bound = w->plans[k];
+		if (!r->outputs || !r->bound)
+			return false;
+	}
+	return w->routes != NULL;
+}
+
+static void point_partitions(struct kveil_worker *w, bool new_rules)
+{
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		struct kveil_partition *p = w->slots[i];
+		if (!p)
+			continue;
+		bool had_route = p->route != NULL;
+		p->route = NULL;
+		for (size_t k = 0; k < w->route_count; k++)
+			if (strcmp(w->routes[k].route->topic, p->topic) == 0)
+				p->route = &w->routes[k];
+		if (!p->route) {
+			if (!p->stopped)
+				kveil_worker_stop_partition(w, p, true, "no rules for this topic any more");
+		} else if (!had_route || (p->stopped_by_rules && new_rules))
+			kveil_worker_restart_partition(w, p);
+	}
+}
+
+static void subscribe(struct kveil_worker *w)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)w->catalog->count);
+
+	for (size_t i = 0; i < w->catalog->count; i++)
+		rd_kafka_topic_partition_list_add(list, w->catalog->routes[i].topic, RD_KAFKA_PARTITION_UA);
+	rd_kafka_resp_err_t e = list->cnt ? rd_kafka_subscribe(w->consumer, list) : rd_kafka_unsubscribe(w->consumer);
+	if (e)
+		kveil_log(KVEIL_LOG_ERROR, w->name, "subscribe: %s", rd_kafka_err2str(e));
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+static bool same_inputs(const struct kveil_catalog *a, const struct kveil_catalog *b)
+{
+	if (!a || a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->routes[i].topic, b->routes[i].topic) != 0)
+			return false;
+	return true;
+}
+
+/* A producer is made for the limits of its topics; what it still holds is sent before it goes. */
+static enum kveil_status fit_producer(struct kveil_worker *w, struct kveil_error *err)
+{
+	size_t least, most;
+
+	enum kveil_status status = w->producer ? open_outlets(w, err) : KVEIL_OK;
+	if (status)
+		return status;
+	kveil_catalog_limits(w->catalog, &least, &most);
+	size_t batch = least < MOST_BATCH_BYTES ? least : MOST_BATCH_BYTES;
+	size_t message = w->compresses ? MOST_MESSAGE_BYTES : most;
+	if (w->producer && batch == w->batch_bytes && message <= w->message_bytes)
+		return KVEIL_OK;
+	while (w->in_flight_messages && !w->producer_broken && !kveil_worker_stopping(w))
+		kveil_worker_pump(w, 50);
+	w->batch_bytes = batch;
+	w->message_bytes = message;
+	if (!w->producer)
+		return open_producer(w, err);
+	kveil_worker_renew_producer(w);
+	return KVEIL_OK;
+}
+
+/* Takes the newest catalog, and with it new rules. Between two records only. */
+static enum kveil_status take_news(struct kveil_worker *w, struct kveil_error *err)
+{
+	struct kveil_catalog *before = w->catalog;
+
+	pthread_mutex_lock(&w->shared->lock);
+	w->catalog = kveil_catalog_ref(w->shared->catalog);
+	w->version = atomic_load(&w->shared->version);
+	pthread_mutex_unlock(&w->shared->lock);
+	bool new_rules = !before || before->plans != w->catalog->plans;
+	struct kveil_worker_route *old_routes = w->routes;
+	size_t old_count = w->route_count;
+	enum kveil_status status = KVEIL_OK;
+	if (bind_plans(w, w->catalog->plans) && make_routes(w))
+		point_partitions(w, new_rules);
+	else
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the new rules");
+	free_routes(old_routes, old_count);
+	if (!status)
+		status = fit_producer(w, err);
+	if (!status && !same_inputs(before, w->catalog))
+		subscribe(w);
+	if (!status && before && new_rules)
+		kveil_log(KVEIL_LOG_INFO, w->name, "took new rules");
+	kveil_catalog_unref(before);
+	return status;
+}
+
+/* --- the thread --- */
+
+static void every_second(struct kveil_worker *w)
+{
+	for (size_t i = 0; i < w->plan_count; i++)
+		count_matches(w->plans[i]);
+	kveil_cell_set(w->in_flight, (double)w->in_flight_bytes);
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		struct kveil_partition *p = w->slots[i];
+		int64_t low = -1, high = -1;
+		/* What the last fetch said: no request. */
+		if (!p || rd_kafka_get_watermark_offsets(w->consumer, p->topic, p->id, &low, &high) || high < 0)
+			continue;
+		int64_t done = p->committed > low ? p->committed : low;
+		kveil_cell_set(p->lag, (double)(high > done ? high - done : 0));
+	}
+}
+
+static void tick_keys(struct kveil_worker *w)
+{
+	struct kveil_error err;
+
+	w->ticked_ms = w->now_ms;
+	while (kveil_keyring_tick(w->ring, kveil_clock_wall_ms(), &err)) {
+		if (kveil_status_class(err.status) != KVEIL_CLASS_RETRY) {
+			kveil_worker_fail(w, &err);
+			return;
+		}
+		if (!kveil_worker_wait_out(w, NULL, &err))
+			return;
+	}
+	kveil_worker_outage_over(w);
+}
+
+/* What is due between records. */
+static void upkeep(struct kveil_worker *w)
+{
+	struct kveil_error err;
+
+	w->now_ms = kveil_clock_mono_ms();
+	kveil_loop_beat(w->loop);
+	rd_kafka_poll(w->producer, 0);
+	if (has_news(w) && take_news(w, &err))
+		kveil_worker_fail(w, &err);
+	if (w->unresolved)
+		kveil_worker_resolve(w, RESOLVE_MS);
+	if (w->want_rewind || w->producer_broken)
+		kveil_worker_rewind(w);
+	if (w->now_ms >= w->commit_due_ms) {
+		w->commit_due_ms = w->now_ms + w->params->config->commit_interval_ms;
+		if (w->mode->commit(w, 0, &err))
+			kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
+	}
+	if (w->now_ms >= w->second_due_ms) {
+		w->second_due_ms = w->now_ms + 1000;
+		every_second(w);
+	}
+	if (w->now_ms - w->ticked_ms >= TICK_EVERY_MS)
+		tick_keys(w);
+}
+
+/* Too much is in flight: nothing more is taken in until a part of it was acknowledged. */
+static void make_room(struct kveil_worker *w)
+{
+	size_t enough = w->in_flight_limit - w->in_flight_limit / 4;
+
+	while (w->in_flight_bytes > enough && !kveil_worker_stopping(w) && !w->want_rewind)
+		kveil_worker_pump(w, 20);
+}
+
+static void turn(struct kveil_worker *w)
+{
+	upkeep(w);
+	if (w->paused)
+		kveil_worker_resume(w);
+	if (w->paused) {
+		kveil_worker_pump(w, IDLE_MS);
+		return;
+	}
+	int wait_ms = w->in_flight_messages ? BUSY_MS : IDLE_MS;
+	for (int n = 0; n < TURN_RECORDS && !kveil_worker_stopping(w); n++) {
+		rd_kafka_message_t *msg = rd_kafka_consumer_poll(w->consumer, wait_ms);
+		if (!msg)
+			break;
+		wait_ms = 0;
+		if (msg->err)
+			on_consumer_error(w, msg);
+		else
+			kveil_worker_take(w, msg);
+		rd_kafka_message_destroy(msg);
+		if (w->want_rewind || w->paused || w->in_flight_bytes > w->in_flight_limit)
+			break;
+	}
+	w->polled_ms = w->now_ms;
+	if (w->in_flight_bytes > w->in_flight_limit)
+		make_room(w);
+}
+
+static enum kveil_status open_consumer(struct kveil_worker *w, struct kveil_error *err)
+{
+	rd_kafka_conf_t *conf;
+
+	enum kveil_status status = kveil_kafka_conf_consumer(w->params->config, &w->owner, NULL, &conf, err);
+	if (status)
+		return status;
+	rd_kafka_conf_set_rebalance_cb(conf, kveil_worker_on_rebalance);
+	rd_kafka_conf_set_offset_commit_cb(conf, kveil_worker_on_commit);
+	status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &w->consumer, err);
+	if (!status)
+		rd_kafka_poll_set_consumer(w->consumer);
+	return status;
+}
+
+static void open_cells(struct kveil_worker *w)
+{
+	struct kveil_metrics *m = w->params->metrics;
+
+	w->consumed = kveil_metrics_cell(m, KVEIL_M_RECORDS_CONSUMED, NULL, NULL);
+	w->consumed_bytes = kveil_metrics_cell(m, KVEIL_M_BYTES_CONSUMED, NULL, NULL);
+	w->produced = kveil_metrics_cell(m, KVEIL_M_RECORDS_PRODUCED, NULL, NULL);
+	w->produced_bytes = kveil_metrics_cell(m, KVEIL_M_BYTES_PRODUCED, NULL, NULL);
+	w->dead_lettered = kveil_metrics_cell(m, KVEIL_M_RECORDS_DEAD_LETTERED, NULL, NULL);
+	w->dropped = kveil_metrics_cell(m, KVEIL_M_RECORDS_DROPPED, NULL, NULL);
+	w->rebalances = kveil_metrics_cell(m, KVEIL_M_REBALANCES, NULL, NULL);
+	w->rewinds = kveil_metrics_cell(m, KVEIL_M_REWINDS, NULL, NULL);
+	w->in_flight = kveil_metrics_cell(m, KVEIL_M_IN_FLIGHT_BYTES, NULL, NULL);
+	w->transform = kveil_metrics_histogram(m, KVEIL_M_TRANSFORM_DURATION);
+}
+
+static bool start(struct kveil_worker *w)
+{
+	struct kveil_error err;
+
+	kveil_health_condition(w->params->health, w->condition_group, "not yet a member of the group");
+	while (!has_news(w) && !kveil_worker_stopping(w))
+		kveil_worker_pump(w, IDLE_MS);
+	enum kveil_status status = KVEIL_OK;
+	while (!kveil_worker_stopping(w) && (status = kveil_keyring_new(w->params->keys, &w->ring, &err)) &&
+	       kveil_status_class(status) == KVEIL_CLASS_RETRY)
+		kveil_worker_wait_out(w, NULL, &err);
+	if (kveil_worker_stopping(w))
+		return false;
+	if (!status)
+		kveil_worker_outage_over(w);
+	if (!status)
+		status = open_consumer(w, &err);
+	if (!status)
+		status = take_news(w, &err);
+	if (status)
+		kveil_worker_fail(w, &err);
+	return !status;
+}
+
+static void finish(struct kveil_worker *w)
+{
+	struct kveil_error err;
+
+	if (w->consumer && w->producer) {
+		if (!kveil_worker_drain(w, DRAIN_MS))
+			kveil_log(KVEIL_LOG_WARN, w->name, "stopping with records in flight; they will be read again");
+		if (w->mode->commit(w, COMMIT_WAIT_MS, &err))
+			kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
+		every_second(w);
+		close_producer(w);
+	}
+	if (w->consumer) {
+		rd_kafka_consumer_close(w->consumer);
+		rd_kafka_destroy(w->consumer);
+	}
+	close_producer(w);
+	kveil_worker_drop_partitions(w);
+	free_routes(w->routes, w->route_count);
+	for (size_t k = 0; k < w->plan_count; k++)
+		free_bound(w, w->plans[k]);
+	free(w->plans);
+	kveil_catalog_unref(w->catalog);
+	kveil_keyring_free(w->ring);
+	kveil_buf_clear(&w->letter);
+	free(w->headers);
+	free(w->slots);
+	free(w->generations);
+	kveil_loop_end(w->loop);
+}
+
+#ifdef KVEIL_FAILPOINTS
+static void failpoint(void)
+{
+	const char *name = getenv("KVEIL_FAILPOINT");
+
+	while (name && strcmp(name, "hang-loop") == 0)
+		nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+}
+#endif
+
+void *kveil_worker_main(void *worker)
+{
+	struct kveil_worker *w = worker;
+
+	w->mode = &kveil_at_least_once;
+	w->random = (unsigned)kveil_clock_mono_ns() ^ w->number;
+	w->compresses = kveil_kafka_compresses(w->params->config);
+	w->in_flight_limit = kveil_kafka_budget(w->params->config).in_flight_bytes;
+	w->limits = (struct kveil_limits){.record_bytes = w->params->config->limits.record_bytes,
+					  .depth = (uint32_t)w->params->config->limits.depth};
+	snprintf(w->owner.name, sizeof w->owner.name, "%s", w->name);
+	w->owner.user = w;
+	open_cells(w);
+	if (start(w)) {
+		while (!kveil_worker_stopping(w)) {
+#ifdef KVEIL_FAILPOINTS
+			failpoint();
+#endif
+			turn(w);
+		}
+	}
+	finish(w);
+	return NULL;
+}

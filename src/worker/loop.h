@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker/loop.h: one worker thread: a member of the consumer group with its own consumer, producer, keys and engines.
+ * Inside src/worker only.
+ *
+ *   consumer ─ poll ─► partition ─ engine ─► producer ─ delivery report ─► watermark ─ commit ─► consumer
+ *                          │                                └ refused ─► rewind, then one record a request
+ *                          └ cannot be protected ─► dead letter (sealed) ─► producer
+ *
+ * Everything here runs on the worker's own thread, callbacks of librdkafka included: nothing is locked. Whatever has
+ * to wait (an outage, a full queue, a rewind) waits in kveil_worker_pump, which keeps the membership alive with
+ * everything paused; a rebalance may happen in there, so that a caller asks kveil_worker_owns before it goes on.
+ *
+ *   loop.c       the thread: turns, waiting, keys, reloads
+ *   partition.c  rebalances, pausing, rewinding
+ *   record.c     one record: engine, outputs, dead letter
+ *   delivery.c   delivery reports, commits: the delivery mode
+ */
+#ifndef KVEIL_WORKER_LOOP_H
+#define KVEIL_WORKER_LOOP_H
+
+#include "kveil/base.h"
+#include "kveil/engine.h"
+#include "worker/dead_letter.h"
+#include "worker/kafka.h"
+#include "worker/topics.h"
+#include "worker/watermark.h"
+#include "worker/worker.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* What the service tells its workers. */
+struct kveil_shared {
+	pthread_mutex_t lock;
+	struct kveil_catalog *catalog; /* under lock; NULL until the cluster answered */
+	_Atomic uint64_t version;      /* rises with each catalog */
+	_Atomic bool stop;
+	_Atomic bool failed;           /* a worker ended by an error */
+	struct kveil_error error;      /* under lock: the first one */
+};
+
+/* A plan with this thread's keys. */
+struct kveil_bound_plan {
+	struct kveil_plan *plan;      /* referenced */
+	struct kveil_engine *engine;  /* NULL: not bound yet */
+	struct kveil_cell **cells;    /* one a rule */
+	uint64_t *seen;               /* matches already in the cells */
+};
+
+/* An output or dead-letter topic of the current producer. */
+struct kveil_outlet {
+	char *name;
+	rd_kafka_topic_t *rkt;
+};
+
+struct kveil_worker_route {
+	const struct kveil_route *route; /* in the worker's catalog */
+	struct kveil_bound_plan *bound;
+	rd_kafka_topic_t **outputs;      /* one a view */
+	rd_kafka_topic_t *dead;
+};
+
+struct kveil_partition {
+	char *topic;
+	int32_t id;
+	uint16_t slot, generation;
+	struct kveil_worker_route *route; /* NULL: no rules for it any more */
+	struct kveil_watermark marks;
+	int64_t start;        /* where consumption began: an offset or RD_KAFKA_OFFSET_BEGINNING */
+	int64_t committed;    /* confirmed by the broker; -1 = nothing */
+	int64_t committing;   /* asked for */
+	int64_t solo_until;   /* up to this offset, one record a request; -1 = none */
+	uint32_t unreported;  /* messages with the producer */
+	bool rewind;          /* to the watermark, as soon as nothing is unreported */
+	bool held;            /* the client was told to pause it */
+	bool stopped;         /* by an error; position kept */
+	bool stopped_by_rules; /* a reload may help */
+	struct kveil_cell *lag;
+};
+
+/* The record at hand, across waits. */
+struct kveil_position {
+	struct kveil_partition *partition;
+	uint16_t slot, generation;
+	uint32_t seq;
+};
+
+struct kveil_worker;
+
+/* How progress is made durable. At-least-once is the one there is. */
+struct kveil_delivery_mode {
+	const char *name;
+	/* Records the progress of all partitions. wait_ms 0: begins and returns. */
+	enum kveil_status (*commit)(struct kveil_worker *w, int wait_ms, struct kveil_error *err);
+};
+extern const struct kveil_delivery_mode kveil_at_least_once;
+
+struct kveil_worker {
+	const struct kveil_service_params *params;
+	struct kveil_shared *shared;
+	unsigned number;
+	char name[32];
+	char condition_group[48], condition_outage[48], condition_produce[48];
+	pthread_t thread;
+	struct kveil_loop *loop;
+	const struct kveil_delivery_mode *mode;
+
+	struct kveil_kafka_owner owner; /* of both handles */
+	rd_kafka_t *consumer, *producer;
+	size_t batch_bytes, message_bytes; /* what the producer was made for */
+	bool compresses;
+
+	struct kveil_keyring *ring;
+	struct kveil_limits limits;
+	struct kveil_catalog *catalog;
+	uint64_t version;
+	struct kveil_worker_route *routes; /* one a route of the catalog */
+	size_t route_count;
+	struct kveil_bound_plan **plans;
+	size_t plan_count;
+	struct kveil_outlet *outlets;
+	size_t outlet_count;
+
+	struct kveil_partition **slots; /* NULL = free */
+	uint16_t *generations;
+	size_t slot_cap;
+	const rd_kafka_topic_t *last_topic; /* of the message before: the next is most likely its neighbour */
+	struct kveil_partition *last_partition;
+	rd_kafka_topic_partition_list_t *unresolved; /* assigned; committed offsets not known yet */
+	bool commit_running;
+	bool paused;
+
+	size_t in_flight_bytes, in_flight_limit;
+	size_t in_flight_messages;
+	bool want_rewind;             /* a partition has asked */
+	bool producer_broken;
+	unsigned produce_failures;    /* in a row, for backing off */
+	char produce_fault[160];
+	struct {
+		bool waiting;
+		void *token;
+		rd_kafka_resp_err_t result;
+	} solo;
+
+	unsigned outage_attempts;
+	enum kveil_status outage_status;
+	int64_t outage_logged_ms, drop_logged_ms;
+	uint64_t drops_unlogged;
+	unsigned random;
+
+	int64_t now_ms, polled_ms, ticked_ms, commit_due_ms, second_due_ms;
+	uint32_t sample;
+
+	struct kveil_header *headers;
+	size_t header_cap;
+	struct kveil_buf letter;
+
+	struct kveil_cell *consumed, *consumed_bytes, *produced, *produced_bytes, *dead_lettered, *dropped, *rebalances,
+	    *rewinds, *in_flight;
+	struct kveil_cell *failed[KVEIL_STATUS_COUNT], *retries[KVEIL_STATUS_COUNT]; /* made at the first */
+	struct kveil_histogram *transform;
+};
+
+/* --- loop.c --- */
+void *kveil_worker_main(void *worker);
+bool kveil_worker_stopping(const struct kveil_worker *w);
+/* Serves delivery reports for at most ms, and the group with everything paused: its membership outlives any wait. */
+void kveil_worker_pump(struct kveil_worker *w, int ms);
+/* Waits, longer with each attempt, with jitter. False: no use in trying again (new rules, stopping, and when `at` is
+ * given: the record is not ours any more). */
+bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *at, unsigned attempt,
+                           const struct kveil_error *why);
+/* Backs off because of an error of class RETRY, as one outage: a condition and a line a minute until it is over. */
+bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_position *at, const struct kveil_error *why);
+void kveil_worker_outage_over(struct kveil_worker *w);
+/* Ends the process with exit 3. */
+void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why);
+/* The engine of a route, made on first use. */
+enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err);
+/* Throws away what the producer still holds, and makes another. */
+void kveil_worker_renew_producer(struct kveil_worker *w);
+
+/* --- partition.c --- */
+void kveil_worker_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
+                               void *opaque);
+/* Asks for the committed offsets of a new assignment and begins there; tried again each turn until it works. */
+void kveil_worker_resolve(struct kveil_worker *w, int timeout_ms);
+struct kveil_partition *kveil_worker_find(struct kveil_worker *w, const rd_kafka_message_t *msg);
+struct kveil_partition *kveil_worker_partition(struct kveil_worker *w, const char *topic, int32_t id);
+bool kveil_worker_owns(const struct kveil_worker *w, const struct kveil_position *at);
+void kveil_worker_pause(struct kveil_worker *w);
+void kveil_worker_resume(struct kveil_worker *w);
+void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition *p, bool by_rules,
+                                 const char *fmt, ...) KVEIL_PRINTF(4, 5);
+void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partition *p);
+void kveil_worker_ask_rewind(struct kveil_worker *w, struct kveil_partition *p);
+/* Waits until what is in flight for the asking partitions is reported, then goes back to their watermarks. */
+void kveil_worker_rewind(struct kveil_worker *w);
+void kveil_worker_drop_partitions(struct kveil_worker *w);
+/* Waits for delivery reports, at most ms. False: some are still out. */
+bool kveil_worker_drain(struct kveil_worker *w, int ms);
+
+/* --- record.c --- */
+void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg);
+
+/* --- delivery.c --- */
+void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque);
+void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
+                            void *opaque);
+
+/* A message's opaque: which partition of which generation, and which record of it. */
+static inline void *kveil_position_token(const struct kveil_position *at)
+{
+	return (void *)((uintptr_t)at->slot << 48 | (uintptr_t)at->generation << 32 | at->seq);
+}
+
+static inline size_t kveil_message_cost(size_t key_len, size_t value_len)
+{
+	return key_len + value_len + KVEIL_KAFKA_MESSAGE_OVERHEAD;
+}
+
+#endif

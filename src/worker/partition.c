@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/loop.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	DRAIN_MS = 10000,
+	COMMIT_WAIT_MS = 3000,
+	RESOLVE_MS = 2000,
+	MOST_SLOTS = UINT16_MAX,
+};
+
+static void condition_name(const struct kveil_partition *p, char *dst, size_t size)
+{
+	snprintf(dst, size, "%s[%" PRId32 "]", p->topic, p->id);
+}
+
+static struct kveil_worker_route *find_route(struct kveil_worker *w, const char *topic)
+{
+	for (size_t i = 0; i < w->route_count; i++)
+		if (strcmp(w->routes[i].route->topic, topic) == 0)
+			return &w->routes[i];
+	return NULL;
+}
+
+static size_t free_slot(struct kveil_worker *w)
+{
+	size_t i = 0;
+
+	while (i < w->slot_cap && w->slots[i])
+		i++;
+	if (i < w->slot_cap)
+		return i;
+	size_t cap = w->slot_cap ? w->slot_cap * 2 : 16;
+	struct kveil_partition **slots = cap > MOST_SLOTS ? NULL : realloc(w->slots, cap * sizeof *slots);
+	if (!slots)
+		return SIZE_MAX;
+	w->slots = slots;
+	uint16_t *generations = realloc(w->generations, cap * sizeof *generations);
+	if (!generations)
+		return SIZE_MAX;
+	w->generations = generations;
+	for (size_t k = w->slot_cap; k < cap; k++) {
+		slots[k] = NULL;
+		generations[k] = 0;
+	}
+	w->slot_cap = cap;
+	return i;
+}
+
+static bool add_partition(struct kveil_worker *w, const char *topic, int32_t id)
+{
+	size_t slot = free_slot(w);
+	struct kveil_partition *p = slot == SIZE_MAX ? NULL : calloc(1, sizeof *p);
+	char text[16];
+
+	if (!p || !(p->topic = strdup(topic))) {
+		free(p);
+		return false;
+	}
+	p->id = id;
+	p->slot = (uint16_t)slot;
+	p->generation = ++w->generations[slot];
+	p->route = find_route(w, topic);
+	p->stopped = !p->route;
+	p->committed = p->committing = p->solo_until = -1;
+	kveil_watermark_init(&p->marks, -1);
+	snprintf(text, sizeof text, "%" PRId32, id);
+	p->lag = kveil_metrics_cell(w->params->metrics, KVEIL_M_CONSUMER_LAG, topic, text);
+	w->slots[slot] = p;
+	return true;
+}
+
+static void free_partition(struct kveil_worker *w, struct kveil_partition *p)
+{
+	char name[300];
+
+	condition_name(p, name, sizeof name);
+	kveil_health_condition(w->params->health, name, NULL);
+	kveil_metrics_release(w->params->metrics, p->lag);
+	w->slots[p->slot] = NULL;
+	kveil_watermark_clear(&p->marks);
+	free(p->topic);
+	free(p);
+}
+
+void kveil_worker_drop_partitions(struct kveil_worker *w)
+{
+	w->last_topic = NULL;
+	w->last_partition = NULL;
+	for (size_t i = 0; i < w->slot_cap; i++)
+		if (w->slots[i])
+			free_partition(w, w->slots[i]);
+	if (w->unresolved)
+		rd_kafka_topic_partition_list_destroy(w->unresolved);
+	w->unresolved = NULL;
+	w->want_rewind = false;
+}
+
+struct kveil_partition *kveil_worker_partition(struct kveil_worker *w, const char *topic, int32_t id)
+{
+	for (size_t i = 0; i < w->slot_cap; i++)
+		if (w->slots[i] && w->slots[i]->id == id && strcmp(w->slots[i]->topic, topic) == 0)
+			return w->slots[i];
+	return NULL;
+}
+
+struct kveil_partition *kveil_worker_find(struct kveil_worker *w, const rd_kafka_message_t *msg)
+{
+	if (msg->rkt == w->last_topic && w->last_partition && w->last_partition->id == msg->partition)
+		return w->last_partition;
+	struct kveil_partition *p =
+	    msg->rkt ? kveil_worker_partition(w, rd_kafka_topic_name(msg->rkt), msg->partition) : NULL;
+	w->last_topic = msg->rkt;
+	w->last_partition = p;
+	return p;
+}
+
+bool kveil_worker_owns(const struct kveil_worker *w, const struct kveil_position *at)
+{
+	const struct kveil_partition *p = w->slots[at->slot];
+
+	return p && p == at->partition && p->generation == at->generation;
+}
+
+/* --- pausing --- */
+
+/* Where the partition goes on reading. */
+static int64_t position(const struct kveil_partition *p)
+{
+	return p->marks.next < 0 ? p->start : p->marks.next;
+}
+
+/* Partitions that the client may be told about, by what is wanted of them. */
+static rd_kafka_topic_partition_list_t *select_partitions(struct kveil_worker *w, bool held, bool stopped_too)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+
+	for (size_t i = 0; i < w->slot_cap && !w->unresolved; i++) {
+		const struct kveil_partition *p = w->slots[i];
+		if (p && p->held == held && (stopped_too || !p->stopped))
+			rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = position(p);
+	}
+	return list;
+}
+
+static void set_held(struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list, bool held)
+{
+	for (int i = 0; i < list->cnt; i++)
+		kveil_worker_partition(w, list->elems[i].topic, list->elems[i].partition)->held = held;
+}
+
+void kveil_worker_pause(struct kveil_worker *w)
+{
+	rd_kafka_topic_partition_list_t *list = select_partitions(w, false, true);
+
+	w->paused = true;
+	if (list->cnt) {
+		rd_kafka_pause_partitions(w->consumer, list);
+		set_held(w, list, true);
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+void kveil_worker_resume(struct kveil_worker *w)
+{
+	rd_kafka_topic_partition_list_t *list = select_partitions(w, true, false);
+	struct kveil_error err;
+
+	/* What the client had fetched is gone with the pause; where to go on is known here better than there. */
+	if (list->cnt && kveil_kafka_seek(w->consumer, list, &err)) {
+		/* A partition may be between two states of the client: a moment later it can. */
+		kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
+	} else {
+		w->paused = false;
+		if (list->cnt) {
+			rd_kafka_resume_partitions(w->consumer, list);
+			set_held(w, list, false);
+		}
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Before an assignment goes: the client would remember the pause for the next time. */
+static void let_go(struct kveil_worker *w)
+{
+	rd_kafka_topic_partition_list_t *list = select_partitions(w, true, true);
+
+	if (list->cnt) {
+		rd_kafka_resume_partitions(w->consumer, list);
+		set_held(w, list, false);
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+	w->paused = false;
+}
+
+static void hold(struct kveil_worker *w, struct kveil_partition *p)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+	if (!p->held && !w->unresolved) {
+		rd_kafka_topic_partition_list_add(list, p->topic, p->id);
+		rd_kafka_pause_partitions(w->consumer, list);
+		p->held = true;
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition *p, bool by_rules, const char *fmt, ...)
+{
+	char name[300], why[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(why, sizeof why, fmt, args);
+	va_end(args);
+	condition_name(p, name, sizeof name);
+	p->stopped = true;
+	p->stopped_by_rules = by_rules;
+	hold(w, p);
+	kveil_health_condition(w->params->health, name, "stopped: %s", why);
+	kveil_log(KVEIL_LOG_ERROR, w->name, "%s stopped: %s", name, why);
+}
+
+void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partition *p)
+{
+	char name[300];
+
+	condition_name(p, name, sizeof name);
+	kveil_health_condition(w->params->health, name, NULL);
+	p->stopped = p->stopped_by_rules = false;
+	kveil_worker_ask_rewind(w, p);
+}
+
+/* --- rebalances --- */
+
+static void assign(struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list)
+{
+	rd_kafka_resp_err_t e = rd_kafka_assign(w->consumer, list);
+
+	if (e)
+		kveil_log(KVEIL_LOG_ERROR, w->name, "assign: %s", rd_kafka_err2str(e));
+}
+
+static void log_assignment(const struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list)
+{
+	char text[400] = "";
+	size_t n = 0;
+
+	for (int i = 0; i < list->cnt && n < sizeof text - 1; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, " %s[%d]", list->elems[i].topic,
+				      (int)list->elems[i].partition);
+	kveil_log(KVEIL_LOG_INFO, w->name, "assigned %d partitions:%s%s", list->cnt, text, n >= sizeof text ? "…" : "");
+}
+
+/* Partitions that are new to the group begin at the earliest record; the others where they were left. Where that is
+ * gone, the broker says so later (auto.offset.reset is error). */
+void kveil_worker_resolve(struct kveil_worker *w, int timeout_ms)
+{
+	rd_kafka_topic_partition_list_t *list = w->unresolved;
+	rd_kafka_resp_err_t e = rd_kafka_committed(w->consumer, list, timeout_ms);
+
+	for (int i = 0; !e && i < list->cnt; i++)
+		e = list->elems[i].err;
+	if (e) {
+		kveil_health_condition(w->params->health, w->condition_group,
+				       "the group's committed offsets cannot be read: %s", rd_kafka_err2str(e));
+		return;
+	}
+	w->unresolved = NULL;
+	for (int i = 0; i < list->cnt; i++) {
+		rd_kafka_topic_partition_t *t = &list->elems[i];
+		struct kveil_partition *p = kveil_worker_partition(w, t->topic, t->partition);
+		p->committed = p->committing = t->offset < 0 ? -1 : t->offset;
+		if (t->offset < 0)
+			t->offset = RD_KAFKA_OFFSET_BEGINNING;
+		p->start = t->offset;
+		kveil_watermark_rewind(&p->marks, p->committed);
+	}
+	assign(w, list);
+	rd_kafka_topic_partition_list_destroy(list);
+	for (size_t i = 0; i < w->slot_cap; i++)
+		if (w->slots[i] && w->slots[i]->stopped)
+			hold(w, w->slots[i]);
+	kveil_health_condition(w->params->health, w->condition_group, NULL);
+}
+
+static void on_assign(struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list)
+{
+	rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
+	struct kveil_error err;
+
+	kveil_cell_add(w->rebalances, 1);
+	log_assignment(w, list);
+	assign(w, none);
+	rd_kafka_topic_partition_list_destroy(none);
+	kveil_worker_drop_partitions(w);
+	for (int i = 0; i < list->cnt; i++)
+		if (!add_partition(w, list->elems[i].topic, list->elems[i].partition)) {
+			kveil_fail(&err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", list->cnt);
+			kveil_worker_fail(w, &err);
+			return;
+		}
+	if (list->cnt == 0) {
+		kveil_health_condition(w->params->health, w->condition_group, NULL);
+		return;
+	}
+	w->unresolved = rd_kafka_topic_partition_list_copy(list);
+	kveil_worker_resolve(w, RESOLVE_MS);
+}
+
+bool kveil_worker_drain(struct kveil_worker *w, int ms)
+{
+	int64_t end = kveil_clock_mono_ms() + ms;
+
+	while (w->in_flight_messages && kveil_clock_mono_ms() < end) {
+		kveil_loop_beat(w->loop);
+		rd_kafka_flush(w->producer, 100);
+	}
+	return w->in_flight_messages == 0;
+}
+
+static void on_revoke(struct kveil_worker *w, bool lost)
+{
+	struct kveil_error err;
+
+	/* What is lost belongs to another member already: nothing of it may be committed, and nothing more sent. */
+	bool drained = w->in_flight_messages == 0 || (!lost && kveil_worker_drain(w, DRAIN_MS));
+	if (!lost && w->mode->commit(w, COMMIT_WAIT_MS, &err))
+		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
+	kveil_log(KVEIL_LOG_INFO, w->name, "%s, %s", lost ? "assignment lost" : "partitions revoked",
+		  drained ? "nothing in flight" : "discarding what is in flight");
+	let_go(w);
+	kveil_worker_drop_partitions(w);
+	kveil_worker_outage_over(w);
+	assign(w, NULL);
+	if (!drained)
+		kveil_worker_renew_producer(w);
+	if (lost)
+		kveil_health_condition(w->params->health, w->condition_group, "the group membership was lost");
+}
+
+void kveil_worker_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
+			       void *opaque)
+{
+	struct kveil_worker *w = ((struct kveil_kafka_owner *)opaque)->user;
+
+	if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+		on_assign(w, list);
+	else if (err == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
+		on_revoke(w, rd_kafka_assignment_lost(rk));
+	else {
+		kveil_log(KVEIL_LOG_ERROR, w->name, "rebalance: %s", rd_kafka_err2str(err));
+		on_revoke(w, true);
+	}
+}
+
+/* --- rewinding --- */
+
+void kveil_worker_ask_rewind(struct kveil_worker *w, struct kveil_partition *p)
+{
+	p->rewind = true;
+	w->want_rewind = true;
+}
+
+static struct kveil_partition *still_in_flight(struct kveil_worker *w)
+{
+	for (size_t i = 0; i < w->slot_cap; i++)
+		if (w->slots[i] && w->slots[i]->rewind && w->slots[i]->unreported)
+			return w->slots[i];
+	return NULL;
+}
+
+/* A fault that is nobody's record: wait before trying again. */
+static void back_off_producing(struct kveil_worker *w)
+{
+	struct kveil_error err;
+
+	w->produce_failures++;
+	kveil_health_condition(w->params->health, w->condition_produce, "producing fails: %s", w->produce_fault);
+	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s", w->produce_fault);
+	w->produce_fault[0] = 0;
+	kveil_worker_back_off(w, NULL, w->produce_failures, &err);
+}
+
+void kveil_worker_rewind(struct kveil_worker *w)
+{
+	if (w->produce_fault[0])
+		back_off_producing(w);
+	while (still_in_flight(w) && !w->producer_broken && !kveil_worker_stopping(w))
+		kveil_worker_pump(w, 50);
+	if (kveil_worker_stopping(w))
+		return;
+	if (w->producer_broken)
+		kveil_worker_renew_producer(w);
+	kveil_worker_pause(w); /* going on begins with a seek */
+	w->want_rewind = false;
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		struct kveil_partition *p = w->slots[i];
+		if (!p || !p->rewind)
+			continue;
+		p->rewind = false;
+		p->generation = ++w->generations[p->slot];
+		kveil_watermark_rewind(&p->marks, kveil_watermark_committable(&p->marks));
+		kveil_cell_add(w->rewinds, 1);
+	}
+}
