@@ -114,6 +114,8 @@ struct kveil_plan_set {
 /* sources: files and folders (a folder's *.yaml but not *.examples.yaml, in name order; hidden names skipped). */
 struct kveil_plan_set *kveil_plan_set_load(const char *const *sources, const char *dead_letter_topic,
                                            struct kveil_keystore *keys, struct kveil_report *report);
+/* The set of one plan, whose reference it takes, also on failure. NULL: out of memory. */
+struct kveil_plan_set *kveil_plan_set_of(struct kveil_plan *plan, const char *dead_letter_topic);
 struct kveil_plan_set *kveil_plan_set_ref(struct kveil_plan_set *s);
 void kveil_plan_set_unref(struct kveil_plan_set *s);
 /* The plan for an input topic (borrowed), or NULL: none names it, two do, or the topic is an output or dead-letter

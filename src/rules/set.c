@@ -217,6 +217,27 @@ struct kveil_plan_set *kveil_plan_set_load(const char *const *sources, const cha
 	return NULL;
 }
 
+struct kveil_plan_set *kveil_plan_set_of(struct kveil_plan *plan, const char *dead_letter_topic)
+{
+	struct kveil_plan_set *s = calloc(1, sizeof *s);
+
+	if (!s) {
+		kveil_plan_unref(plan);
+		return NULL;
+	}
+	atomic_init(&s->refs, 1);
+	s->plans = calloc(1, sizeof(struct kveil_plan *));
+	s->dead_letter_topic = strdup(dead_letter_topic);
+	if (s->plans)
+		s->plans[s->count++] = plan;
+	else
+		kveil_plan_unref(plan);
+	if (s->plans && s->dead_letter_topic)
+		return s;
+	kveil_plan_set_unref(s);
+	return NULL;
+}
+
 struct kveil_plan_set *kveil_plan_set_ref(struct kveil_plan_set *s)
 {
 	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
