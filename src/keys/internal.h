@@ -6,12 +6,13 @@
  *     names ─► versions ─► key bytes    keys ─► bound versions ─► ciphers
  *     generation  ◄──────────────────── compared once a tick
  *
- * Locks, taken in this order: refresh_lock (one refresh at a time, registry order kept) > io_lock (calls into the registry
+ * Locks, taken in this order: tend_lock (makes new versions) > refresh_lock (one refresh at a time, registry order kept) > io_lock (calls into the registry
  * driver) > lock (names, versions, key bytes: never held over I/O).
  */
 #ifndef KVEIL_KEYS_INTERNAL_H
 #define KVEIL_KEYS_INTERNAL_H
 
+#include "keys/document.h"
 #include "keys/keystore.h"
 #include "keys/map.h"
 #include "keys/provider.h"
@@ -53,13 +54,18 @@ struct kveil_keystore {
 	struct kveil_registry *registry;
 	struct kveil_kek **keks;
 	size_t kek_count;
-	struct kveil_registry_secret *secret; /* secret memory */
-	int64_t retry_at_ms;                  /* monotonic: no new attempt to make keys before */
-	unsigned failures;
+	atomic_uint_fast64_t refreshes; /* begun */
+	uint64_t refreshed;             /* the last one that ended well; under refresh_lock */
+	struct kveil_document backlog;  /* records read and not taken in yet; under refresh_lock */
 	struct {
 		uint32_t id;
 		int64_t until_ms; /* monotonic */
 	} unknown[64]; /* ids that the registry did not have when last asked; under lock */
+
+	pthread_mutex_t tend_lock; /* over the next four; taken before all others */
+	int64_t retry_at_ms;       /* monotonic: no new attempt to make keys before */
+	unsigned failures;
+	struct kveil_error last_failure;
 };
 
 /* memory.c */
@@ -97,5 +103,25 @@ enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, st
 /* Is there a version of the name that may seal at now? Under lock. */
 const struct kveil_key_version *kveil_key_name_active(const struct kveil_key_name *name, int64_t now_ms,
                                                       int64_t *ret_until_ms);
+
+/* refresh.c */
+/* A keystore with its custodians and no registry yet; then its registry, read to the end. */
+enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
+struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks);
+struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name); /* NULL: not configured */
+/* Takes in what the registry has more than memory. */
+enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* *ret_key is secret memory; NULL where the custodian can only wrap. */
+enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
+                                        uint8_t **ret_key, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A live record of the configured key, without id and bytes. */
+void kveil_key_record_begin(struct kveil_key_record *r, const struct kveil_data_key_config *c, uint32_t version,
+                            int64_t now_ms, int64_t active_from_ms);
+/* Gives a record its id (unless it has one), its bytes (material, or random ones), wraps and signs it. */
+enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_kek *kek,
+                                      const struct kveil_registry_secret *secret, struct kveil_key_record *r,
+                                      struct kveil_span material, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

@@ -16,6 +16,7 @@ struct kveil_keystore *kveil_keystore_alloc(void)
 		return NULL;
 	atomic_init(&ks->refs, 1);
 	atomic_init(&ks->generation, 1);
+	pthread_mutex_init(&ks->tend_lock, NULL);
 	pthread_mutex_init(&ks->refresh_lock, NULL);
 	pthread_mutex_init(&ks->io_lock, NULL);
 	pthread_mutex_init(&ks->lock, NULL);
@@ -57,6 +58,8 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 		if (ks->keks[i])
 			ks->keks[i]->provider->close(ks->keks[i]);
 	free(ks->keks);
+	kveil_document_clear(&ks->backlog);
+	pthread_mutex_destroy(&ks->tend_lock);
 	pthread_mutex_destroy(&ks->refresh_lock);
 	pthread_mutex_destroy(&ks->io_lock);
 	pthread_mutex_destroy(&ks->lock);
@@ -212,23 +215,40 @@ enum kveil_status kveil_keystore_lease(struct kveil_keystore *ks, uint32_t *ret,
 	return status;
 }
 
-enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err)
-{
-	(void)ks;
-	return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", id);
-}
-
 enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
 				      struct kveil_key_name **ret, struct kveil_error *err)
 {
-	return kveil_memory_name(ks, name, use, ret, err);
+	if (ks->memory)
+		return kveil_memory_name(ks, name, use, ret, err);
+	enum kveil_status status = kveil_keys_config_check(ks->config, name, use, err);
+	if (status)
+		return status;
+	const struct kveil_data_key_config *c = kveil_keys_config_find(ks->config, name);
+	if (!c)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "keys named from the record are not in this version");
+	int64_t now = kveil_clock_wall_ms(), until;
+	pthread_mutex_lock(&ks->lock);
+	struct kveil_key_name *n = kveil_map_get(&ks->names, name);
+	bool overdue = n && !kveil_key_name_active(n, now, &until);
+	pthread_mutex_unlock(&ks->lock);
+	if (!n) {
+		kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' is configured and not in the registry", c->name);
+		kveil_error_hint(err, "`kveil keys init` adds the keys that are missing, and touches no other");
+		return KVEIL_E_NOT_FOUND;
+	}
+	/* Nobody tended the keys for a while: no reason to wait for the keeper's turn. */
+	if (overdue && use & KVEIL_USE_SEAL)
+		status = kveil_keystore_tend(ks, now, err);
+	*ret = n;
+	return status;
 }
 
 enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
 				       struct kveil_error *err)
 {
-	(void)ks, (void)name, (void)use, (void)err;
-	return KVEIL_OK;
+	if (ks->memory)
+		return KVEIL_OK;
+	return kveil_keys_config_check(ks->config, name, use, err);
 }
 
 static const char *state_of(const struct kveil_key_version *v, const struct kveil_key_version *active, int64_t now_ms)

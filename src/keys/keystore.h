@@ -16,8 +16,7 @@
 struct kveil_kek_config {
 	char *name;
 	char *provider;                /* "file" */
-	const struct kveil_yaml *node; /* the provider's mapping, for its table; lives as long as the configuration */
-	void *params;                  /* parsed by the provider's table */
+	void *params;                  /* as the provider's table filled it */
 };
 
 /* One entry of keys.data. */
@@ -32,18 +31,26 @@ struct kveil_data_key_config {
 
 struct kveil_keys_config {
 	const char *file;              /* the configuration file, for messages */
-	char *registry;                /* "file:PATH" or "kafka:TOPIC"; relative paths resolved */
+	char *base_dir;                /* its folder: relative paths below start there */
+	char *registry;                /* "file:PATH" */
 	struct kveil_kek_config *keks;
 	size_t kek_count;
 	struct kveil_data_key_config *data;
 	size_t data_count;
-	const struct kveil_yaml *yaml; /* keeps node pointers alive; owned by the configuration */
 };
 
 /* Parses the `keys:` mapping; problems go into report. */
 bool kveil_keys_config_parse(const struct kveil_yaml *map, const char *file, struct kveil_keys_config *ret,
                              struct kveil_report *report);
+/* The tables of `keys:` and of one entry of keys.data, for the reference page and the schema. */
+const struct kveil_option *kveil_keys_options(void);
+const struct kveil_option *kveil_keys_data_options(void);
 void kveil_keys_config_clear(struct kveil_keys_config *c);
+/* The entry with exactly this name, or NULL. */
+const struct kveil_data_key_config *kveil_keys_config_find(const struct kveil_keys_config *c, struct kveil_span name);
+/* kveil_keystore_check without a keystore. name may be NAME@VERSION or hold a {$.path}, as rules write it. */
+enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, struct kveil_span name, unsigned use,
+                                          struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Opens the registry and unwraps what is there. Refuses (class CONFIG) a missing, corrupt, edited, rolled-back or
  * foreign registry and files that others can read. Class RETRY: custodian or registry does not answer.

@@ -85,6 +85,12 @@ bool kveil_key_name_valid(struct kveil_span name, bool pattern)
 	return braces <= 1;
 }
 
+bool kveil_key_record_supersedes(const struct kveil_key_record *next, const struct kveil_key_record *old)
+{
+	return next->id == old->id && next->version == old->version && strcmp(next->name, old->name) == 0 &&
+	       (next->state > old->state || (next->state == old->state && next->sequence > old->sequence));
+}
+
 static void put(struct kveil_buf *b, uint64_t value, unsigned bytes)
 {
 	while (bytes--)

@@ -15,7 +15,8 @@
  *
  * The payload makes a wrapped key say what it is, so it cannot be moved to another name or registry; the MAC guards what is
  * outside the wrapping (state, sequence), and stands against those who can wrap but not unwrap. Numbers are big-endian.
- * Readers order states (LIVE < OPENS_ONLY < RETIRED < DESTROYED) and never go back.
+ * States only go up (LIVE < OPENS_ONLY < RETIRED < DESTROYED); within a state a higher sequence supersedes: so a version
+ * that was destroyed stays so, whoever wrote at the same moment and whatever is replayed.
  */
 #ifndef KVEIL_KEYS_RECORD_H
 #define KVEIL_KEYS_RECORD_H
@@ -71,6 +72,9 @@ void kveil_key_record_clear(struct kveil_key_record *r);
 bool kveil_key_record_copy(struct kveil_key_record *dst, const struct kveil_key_record *src) KVEIL_MUST_CHECK;
 /* 1 to KVEIL_KEY_NAME_MAX of [A-Za-z0-9._-], or a pattern with one {}. */
 bool kveil_key_name_valid(struct kveil_span name, bool pattern);
+
+/* Does next, about the same version of the same name, stand in place of old? */
+bool kveil_key_record_supersedes(const struct kveil_key_record *next, const struct kveil_key_record *old);
 
 /* Every field but the MAC, in a fixed binary order. */
 void kveil_key_record_canonical(const struct kveil_key_record *r, struct kveil_buf *out);

@@ -6,7 +6,7 @@
  *
  *   root     the registry's id and its own secret, wrapped by each KEK in use; written once by `keys init`, then only added to
  *   record   one version of one key (record.h). The first record for a (name, version) wins; a later record for the same id
- *            counts if it is authentic and its sequence is higher
+ *            counts if it is authentic and supersedes it (record.h)
  *   lease    a number that is given once and never again
  *
  * The keystore decides what records mean (kveil_keystore_refresh); a driver only stores, orders and returns them. It is called
@@ -40,10 +40,12 @@ struct kveil_registry_env {
 	const void *options;  /* the driver's own (a Kafka registry: the configuration's kafka properties) */
 };
 
+struct kveil_document;
+
 struct kveil_registry {
 	const struct kveil_registry_driver *driver;
 	struct kveil_registry_secret *secret; /* unwrapped by open or create; secret memory, owned */
-	uint64_t ignored;                     /* records that were not authentic or not wanted (drivers that ignore) */
+	uint64_t ignored;                     /* records that were not authentic; see forgiving */
 };
 
 typedef enum kveil_status kveil_registry_read_fn(void *user, const struct kveil_key_record *record,
@@ -52,31 +54,37 @@ typedef enum kveil_status kveil_registry_read_fn(void *user, const struct kveil_
 struct kveil_registry_driver {
 	const char *scheme; /* "file": before the colon in keys.registry */
 	const char *help;
+	/* Others may write to it: what is not authentic is counted in `ignored` and passed over, instead of refused. */
+	bool forgiving;
 
-	/* A new registry with these records. KVEIL_E_KEY_EXISTS: there is one, or there was one. */
+	/* A new registry without records. KVEIL_E_KEY_EXISTS: there is one, or there was one. */
 	enum kveil_status (*create)(const struct kveil_registry_env *env, const char *where,
 	                            const struct kveil_registry_root *root, const struct kveil_registry_secret *secret,
-	                            const struct kveil_key_record *records, size_t count, struct kveil_error *err);
+	                            struct kveil_error *err);
 	/* KVEIL_E_REGISTRY_MISSING, _CORRUPT, _ROLLED_BACK, WRONG_KEK, PERMISSIONS; class RETRY when it does not answer. */
 	enum kveil_status (*open)(const struct kveil_registry_env *env, const char *where, struct kveil_registry **ret,
 	                          struct kveil_error *err);
 	void (*close)(struct kveil_registry *r); /* NULL is fine */
 	/* Hands over, in the registry's order, at least every record that was added before the call and not handed over yet
-	 * (older ones may come again). A driver that ignores what is not authentic counts it in r->ignored; one that has a
-	 * file to itself refuses. */
+	 * (older ones may come again). Their MACs are checked. */
 	enum kveil_status (*read)(struct kveil_registry *r, kveil_registry_read_fn *fn, void *user,
 	                          struct kveil_error *err);
 	/* Adds records, signed by the caller; durable on return. Somebody may have been first with the same (name, version),
-	 * or with a higher sequence: such a record is dropped without an error; read tells who won. */
+	 * or with what supersedes it: such a record is dropped without an error; read tells who won. */
 	enum kveil_status (*append)(struct kveil_registry *r, const struct kveil_key_record *records, size_t count,
 	                            struct kveil_error *err);
 	/* Adds keys to the root (a new KEK), or puts them in place of those with the same KEK name. */
-	enum kveil_status (*add_root_keys)(struct kveil_registry *r, const struct kveil_registry_root_key *keys,
-	                                   size_t count, struct kveil_error *err);
-	/* A copy of the root as it is now: for backups. */
-	enum kveil_status (*root)(struct kveil_registry *r, struct kveil_registry_root *ret, struct kveil_error *err);
+	enum kveil_status (*add_root_keys)(struct kveil_registry *r, const struct kveil_registry_root *keys,
+	                                   struct kveil_error *err);
+	/* All of it at one moment: for backups and for changes of many records. The caller clears it. */
+	enum kveil_status (*snapshot)(struct kveil_registry *r, struct kveil_document *ret, struct kveil_error *err);
 	/* A number that nobody got before and nobody gets again; durable on return. */
 	enum kveil_status (*lease)(struct kveil_registry *r, uint32_t *ret, struct kveil_error *err);
+	/* Takes in a verified backup: into the registry that is there if it is whole, else in its place (what can still be read
+	 * of it is kept, what cannot is moved aside). Keys with nonces come in opening only (kveil_document_demote). */
+	enum kveil_status (*restore)(const struct kveil_registry_env *env, const char *where,
+	                             const struct kveil_document *backup, const struct kveil_registry_secret *secret,
+	                             struct kveil_error *err);
 };
 
 /* All rows; ends with NULL. */

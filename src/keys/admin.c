@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keys/admin.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "keys/files.h"
+#include "keys/internal.h"
+
+#include <stdlib.h>
+
+/* --- init --- */
+
+static enum kveil_status driver_of(const struct kveil_keystore *ks, const struct kveil_registry_driver **ret,
+				   const char **ret_where, struct kveil_error *err)
+{
+	return kveil_registry_driver_of(ks->config->registry, ret, ret_where, err);
+}
+
+static enum kveil_status create(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	const struct kveil_registry_env env = kveil_keystore_env(ks);
+	const struct kveil_registry_driver *driver;
+	struct kveil_registry_secret *secret;
+	struct kveil_registry_root root;
+	const char *where;
+	enum kveil_status status = driver_of(ks, &driver, &where, err);
+
+	if (!status)
+		status = kveil_registry_root_new(ks->keks, ks->kek_count, &root, &secret, err);
+	if (status)
+		return status;
+	status = driver->create(&env, where, &root, secret, err);
+	kveil_registry_root_clear(&root);
+	kveil_secret_free(secret);
+	return status;
+}
+
+static enum kveil_status add_keks(struct kveil_keystore *ks, size_t *ret_added, struct kveil_error *err)
+{
+	const struct kveil_registry_driver *driver = ks->registry->driver;
+	struct kveil_registry_root more = {0};
+	struct kveil_document now = {0};
+	enum kveil_status status = driver->snapshot(ks->registry, &now, err);
+
+	for (size_t i = 0; !status && i < ks->kek_count; i++) {
+		bool there = false;
+		for (size_t k = 0; k < now.root.count; k++)
+			there |= strcmp(now.root.keys[k].kek, ks->keks[i]->name) == 0;
+		if (!there)
+			status = kveil_registry_root_wrap(ks->registry->secret, ks->keks[i], &more, err);
+	}
+	if (!status && more.count)
+		status = driver->add_root_keys(ks->registry, &more, err);
+	*ret_added = more.count;
+	kveil_registry_root_clear(&more);
+	kveil_document_clear(&now);
+	return status;
+}
+
+static bool has_name(struct kveil_keystore *ks, const char *name)
+{
+	pthread_mutex_lock(&ks->lock);
+	bool ret = kveil_map_get(&ks->names, kveil_span_str(name)) != NULL;
+	pthread_mutex_unlock(&ks->lock);
+	return ret;
+}
+
+static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added, struct kveil_error *err)
+{
+	const struct kveil_keys_config *cfg = ks->config;
+	struct kveil_key_record *made = calloc(cfg->data_count + 1, sizeof *made);
+	enum kveil_status status = KVEIL_OK;
+	int64_t now = kveil_clock_wall_ms();
+	size_t count = 0;
+
+	if (!made)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	for (size_t i = 0; !status && i < cfg->data_count; i++) {
+		const struct kveil_data_key_config *c = &cfg->data[i];
+		if (strchr(c->name, '{') || has_name(ks, c->name))
+			continue;
+		kveil_key_record_begin(&made[count], c, 1, now, now);
+		status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret, &made[count],
+					     KVEIL_SPAN_NULL, err);
+		if (!status)
+			count++;
+	}
+	if (!status && count)
+		status = ks->registry->driver->append(ks->registry, made, count, err);
+	if (!status && count)
+		status = kveil_keystore_refresh(ks, err);
+	for (size_t i = 0; i < count; i++)
+		kveil_key_record_clear(&made[i]);
+	free(made);
+	*ret_added = count;
+	return status;
+}
+
+static bool is_whole(struct kveil_keystore *ks)
+{
+	for (size_t i = 0; i < ks->config->data_count; i++)
+		if (!strchr(ks->config->data[i].name, '{') && !has_name(ks, ks->config->data[i].name))
+			return false;
+	return true;
+}
+
+enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kveil_keys_init_result *ret,
+				  struct kveil_error *err)
+{
+	struct kveil_keystore *ks = NULL;
+	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+
+	*ret = (struct kveil_keys_init_result){0};
+	if (status)
+		return status;
+	status = kveil_keystore_attach(ks, err);
+	if (status == KVEIL_E_REGISTRY_MISSING) {
+		status = create(ks, err);
+		ret->created = !status;
+		if (!status)
+			status = kveil_keystore_attach(ks, err);
+	}
+	if (!status)
+		status = add_keks(ks, &ret->keks_added, err);
+	/* Twice only if two keys drew one id: the second then lost its place. */
+	for (int i = 0; !status && i < 3 && !is_whole(ks); i++) {
+		size_t added = 0;
+		status = add_names(ks, &added, err);
+		ret->names_added += added;
+	}
+	kveil_keystore_unref(ks);
+	return status;
+}
+
+/* --- backup and restore --- */
+
+enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, size_t *ret_versions,
+				    struct kveil_error *err)
+{
+	struct kveil_buf text = KVEIL_BUF_INIT;
+	struct kveil_document d = {0};
+	struct kveil_keystore *ks = NULL;
+	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+
+	if (status)
+		return status;
+	status = kveil_keystore_attach(ks, err);
+	if (!status)
+		status = ks->registry->driver->snapshot(ks->registry, &d, err);
+	if (!status) {
+		d.backup = true;
+		status = kveil_document_write(&d, ks->registry->secret, &text, err);
+	}
+	if (!status)
+		status = kveil_files_write_whole(path, kveil_buf_span(&text), err);
+	*ret_versions = d.count;
+	kveil_document_clear(&d);
+	kveil_buf_clear(&text);
+	kveil_keystore_unref(ks);
+	return status;
+}
+
+static enum kveil_status read_backup(const struct kveil_keystore *ks, const char *path, struct kveil_document *ret,
+				     struct kveil_registry_secret **ret_secret, struct kveil_error *err)
+{
+	struct kveil_buf text = KVEIL_BUF_INIT;
+	enum kveil_status status =
+	    kveil_files_read_private(path, "the backup", KVEIL_DOCUMENT_BYTES_MAX, &text, NULL, NULL, err);
+
+	if (!status)
+		status = kveil_document_parse(kveil_buf_span(&text), ret, err);
+	kveil_buf_clear(&text);
+	if (!status)
+		status = kveil_registry_root_open(&ret->root, ks->keks, ks->kek_count, ret_secret, err);
+	if (!status)
+		status = kveil_document_verify(ret, *ret_secret, err);
+	if (status)
+		kveil_error_where(err, path, 0, 0);
+	if (status == KVEIL_E_REGISTRY_CORRUPT)
+		kveil_error_hint(err, "this file was altered or cut: take an older backup");
+	return status;
+}
+
+enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path, struct kveil_error *err)
+{
+	struct kveil_registry_secret *secret = NULL;
+	const struct kveil_registry_driver *driver;
+	struct kveil_document backup = {0};
+	struct kveil_keystore *ks;
+	const char *where;
+	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+
+	if (status)
+		return status;
+	const struct kveil_registry_env env = kveil_keystore_env(ks);
+	status = driver_of(ks, &driver, &where, err);
+	if (!status)
+		status = read_backup(ks, path, &backup, &secret, err);
+	if (!status)
+		status = driver->restore(&env, where, &backup, secret, err);
+	if (!status)
+		status = kveil_keystore_attach(ks, err);
+	if (!status)
+		status = kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
+	kveil_document_clear(&backup);
+	kveil_secret_free(secret);
+	kveil_keystore_unref(ks);
+	return status;
+}
+
+/* --- states --- */
+
+/* A copy of the versions to change, with the change made and signed. */
+static enum kveil_status changed_records(struct kveil_keystore *ks, const struct kveil_document *now, const char *name,
+					 uint32_t version, enum kveil_key_state state, struct kveil_document *ret,
+					 struct kveil_error *err)
+{
+	for (size_t i = 0; i < now->count; i++) {
+		if (strcmp(now->records[i].name, name) != 0 || (version && now->records[i].version != version) ||
+		    now->records[i].state >= state)
+			continue;
+		if (!kveil_document_add(ret, &now->records[i]))
+			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		struct kveil_key_record *r = &ret->records[ret->count - 1];
+		r->state = state;
+		r->sequence++;
+		r->changed_ms = kveil_clock_wall_ms();
+		if (state == KVEIL_KEY_DESTROYED) {
+			free(r->wrapped);
+			r->wrapped = NULL;
+			r->wrapped_len = 0;
+		}
+		enum kveil_status status = kveil_key_record_sign(r, ks->registry->secret, err);
+		if (status)
+			return status;
+	}
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *name, uint32_t version,
+				       enum kveil_key_state state, size_t *ret_changed, struct kveil_error *err)
+{
+	struct kveil_document now = {0}, changed = {0};
+
+	*ret_changed = 0;
+	if (!has_name(ks, name))
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
+	if (!status)
+		status = changed_records(ks, &now, name, version, state, &changed, err);
+	if (!status && changed.count)
+		status = ks->registry->driver->append(ks->registry, changed.records, changed.count, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	if (!status)
+		*ret_changed = changed.count;
+	kveil_document_clear(&now);
+	kveil_document_clear(&changed);
+	return status ? status : kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
+}
+
+/* --- a new KEK --- */
+
+static enum kveil_status rewrap_one(struct kveil_keystore *ks, struct kveil_key_record *r, struct kveil_kek *kek,
+				    struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
+	struct kveil_key_record old = *r;
+	uint8_t *key = NULL, *again = NULL;
+	enum kveil_status status = kveil_keystore_unwrap(ks, &old, &key, err);
+
+	if (!status && !key)
+		status =
+		    kveil_fail(err, KVEIL_E_WRONG_KEK, "KEK '%s' can only lock: key '%s' version %u stays under it",
+			       old.kek, old.name, old.version);
+	r->wrapped = NULL;
+	r->wrapped_len = 0;
+	if (!status) {
+		r->sequence++;
+		r->changed_ms = kveil_clock_wall_ms();
+		status = kveil_keystore_make(ks, kek, ks->registry->secret, r, kveil_span_of(key, alg->key_bytes), err);
+	}
+	/* What the new KEK wrapped must open to the same key before the old wrapping goes. */
+	if (!status && kek->provider->can_unwrap(kek)) {
+		status = kveil_keystore_unwrap(ks, r, &again, err);
+		if (!status && !kveil_secret_eq(again, key, alg->key_bytes))
+			status =
+			    kveil_fail(err, KVEIL_E_CRYPTO, "KEK '%s' does not give back what it wrapped", kek->name);
+	}
+	kveil_secret_free(key);
+	kveil_secret_free(again);
+	free(old.wrapped);
+	return status;
+}
+
+enum kveil_status kveil_keys_rewrap(struct kveil_keystore *ks, kveil_keys_progress_fn *progress, void *user,
+				    size_t *ret_changed, struct kveil_error *err)
+{
+	enum { BATCH = 64 };
+	struct kveil_document now = {0}, batch = {0};
+
+	*ret_changed = 0;
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	for (size_t i = 0; !status && i < now.count; i++) {
+		const struct kveil_key_record *r = &now.records[i];
+		const struct kveil_data_key_config *c = kveil_keys_config_find(ks->config, kveil_span_str(r->name));
+		if (c && r->state != KVEIL_KEY_DESTROYED && strcmp(r->kek, c->kek) != 0) {
+			if (!kveil_document_add(&batch, r))
+				status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+			else
+				status = rewrap_one(ks, &batch.records[batch.count - 1], kveil_keystore_kek(ks, c->kek),
+						    err);
+		}
+		if (!status && batch.count && (batch.count == BATCH || i + 1 == now.count)) {
+			/* A version that was destroyed meanwhile has gone further than this record: it stays so. */
+			pthread_mutex_lock(&ks->io_lock);
+			status = ks->registry->driver->append(ks->registry, batch.records, batch.count, err);
+			pthread_mutex_unlock(&ks->io_lock);
+			*ret_changed += status ? 0 : batch.count;
+			kveil_document_clear(&batch);
+		}
+		if (!status && progress)
+			progress(user, i + 1, now.count);
+	}
+	kveil_document_clear(&batch);
+	kveil_document_clear(&now);
+	return status;
+}

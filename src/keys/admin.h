@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keys/admin.h: what an operator does to a registry: `kveil keys …` and nothing else calls these. */
+#ifndef KVEIL_KEYS_ADMIN_H
+#define KVEIL_KEYS_ADMIN_H
+
+#include "keys/keystore.h"
+#include "keys/record.h"
+
+struct kveil_keys_init_result {
+	bool created;       /* there was no registry */
+	size_t names_added; /* keys of the configuration that were not in it */
+	size_t keks_added;  /* KEKs of the configuration that could not open it */
+};
+
+/* Makes the registry if there is none, lets every KEK of the configuration open it, and gives every key of keys.data its
+ * first version. What is there is not touched: running it again adds what is missing. */
+enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kveil_keys_init_result *ret,
+                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Everything, authentic, wrapped as it is, in one file (mode 0600). */
+enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, size_t *ret_versions,
+                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Takes a backup, or a registry file, in. Keys with nonces open what they sealed and never seal; new versions are made at
+ * once. The registry that is there is added to if it is whole, replaced if it is rolled back, damaged or missing. */
+enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path,
+                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Moves versions of a name (version 0: all of them) to a later state; with KVEIL_KEY_DESTROYED their wrapped bytes go too.
+ * A key with nonces gets a new version at once if none is left to seal. ret_changed counts. */
+enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *name, uint32_t version,
+                                       enum kveil_key_state state, size_t *ret_changed,
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* A Tink keyset of every version of the name that opens. Clear: JSON with the keys in it, handle with care. Wrapped: Tink's
+ * encrypted keyset, under the KEK of the name's active version (provider.h: seal_keyset). KVEIL_E_UNSUPPORTED where Tink has
+ * no such algorithm, or the custodian no such thing. out is wiped by kveil_buf_clear. */
+enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *name, bool clear, struct kveil_buf *out,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Takes the keys of a clear Tink keyset in under a configured name: they open and never seal. Keys of another algorithm than
+ * the name's kind, or with another prefix than TINK, are KVEIL_E_UNSUPPORTED, and then nothing is taken in. */
+enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *name, struct kveil_span keyset,
+                                         size_t *ret_added, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Wraps every version with the KEK that its name has in the configuration now, proving each before it counts. progress may
+ * be NULL. Interrupted, it goes on where it was when run again. */
+typedef void kveil_keys_progress_fn(void *user, size_t done, size_t total);
+enum kveil_status kveil_keys_rewrap(struct kveil_keystore *ks, kveil_keys_progress_fn *progress, void *user,
+                                    size_t *ret_changed, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `keys:` of kveil.yaml. */
+#include "keys/internal.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct top {
+	char *registry;
+	const struct kveil_yaml *keks, *data;
+};
+
+static const struct kveil_option top_options[] = {
+    {"registry", KVEIL_OPT_STRING, offsetof(struct top, registry), .required = true,
+     .help = "where the wrapped keys are kept: file:PATH, for the processes of one host"},
+    {"keks", KVEIL_OPT_CUSTOM, offsetof(struct top, keks), .required = true,
+     .help = "key-encryption keys by name, each with its provider and that provider's options"},
+    {"data", KVEIL_OPT_CUSTOM, offsetof(struct top, data), .help = "the keys that rules name"},
+    {0},
+};
+
+struct entry {
+	char *algorithm, *kek, *join;
+	int64_t rotate_every_ms;
+};
+
+static const struct kveil_option entry_options[] = {
+    {"algorithm", KVEIL_OPT_STRING, offsetof(struct entry, algorithm), .required = true,
+     .help = "what the key does; `kveil version` lists them"},
+    {"kek", KVEIL_OPT_STRING, offsetof(struct entry, kek),
+     .help = "which of keys.keks wraps it; needed where there is more than one"},
+    {"rotate_every", KVEIL_OPT_DURATION, offsetof(struct entry, rotate_every_ms), .min = 1000,
+     .max = UINT64_C(366) * 24 * 3600 * 1000,
+     .help = "a new version each period, published half a period ahead; ciphers with a nonce only"},
+    {"join", KVEIL_OPT_STRING, offsetof(struct entry, join),
+     .help = "deterministic keys: stands in for the associated data, so that equal values are equal across fields"},
+    {0},
+};
+
+const struct kveil_option *kveil_keys_options(void)
+{
+	return top_options;
+}
+
+const struct kveil_option *kveil_keys_data_options(void)
+{
+	return entry_options;
+}
+
+/* --- keks --- */
+
+static const char *provider_names[16];
+
+static const char *const *all_providers(void)
+{
+	for (size_t i = 0; kveil_providers[i] && i < 15; i++)
+		provider_names[i] = kveil_providers[i]->name;
+	return provider_names;
+}
+
+/* The provider's own table does not know `provider`: its mapping without that line. */
+static bool parse_params(const struct kveil_provider *p, const struct kveil_yaml *node, const char *file, void *params,
+			 struct kveil_report *report)
+{
+	struct kveil_yaml own = *node;
+	bool ok = false;
+
+	own.keys = calloc(node->count + 1, sizeof(struct kveil_yaml *));
+	own.items = calloc(node->count + 1, sizeof(struct kveil_yaml *));
+	own.count = 0;
+	if (own.keys && own.items) {
+		for (size_t i = 0; i < node->count; i++) {
+			if (strcmp(node->keys[i]->text, "provider") == 0)
+				continue;
+			own.keys[own.count] = node->keys[i];
+			own.items[own.count++] = node->items[i];
+		}
+		ok = kveil_options_parse(p->options, &own, file, NULL, params, report);
+	}
+	free(own.keys);
+	free(own.items);
+	return ok;
+}
+
+static void parse_kek(const char *name, const struct kveil_yaml *key, const struct kveil_yaml *node, const char *file,
+		      struct kveil_keys_config *c, struct kveil_report *report)
+{
+	const struct kveil_yaml *provider = node->kind == KVEIL_YAML_MAP ? kveil_yaml_get(node, "provider") : NULL;
+
+	if (!kveil_key_name_valid(kveil_span_str(name), false) || strlen(name) > KVEIL_KEK_NAME_MAX) {
+		kveil_report_at(report, file, key->line, key->column,
+				"a KEK's name is 1 to %d letters, digits, '.', '_' or '-'", KVEIL_KEK_NAME_MAX);
+		return;
+	}
+	if (!provider || provider->kind != KVEIL_YAML_SCALAR) {
+		kveil_error_hint(
+		    kveil_report_at(report, file, node->line, node->column, "KEK '%s' has no provider", name),
+		    "%s: {provider: file, path: /etc/kveil/kek}", name);
+		return;
+	}
+	const struct kveil_provider *p = kveil_provider_by_name(provider->text);
+	if (!p) {
+		struct kveil_error *e = kveil_report_at(report, file, provider->line, provider->column,
+							"this kveil has no provider '%s'", provider->text);
+		const char *near = kveil_text_nearest(provider->text, all_providers());
+		if (near)
+			kveil_error_hint(e, "did you mean '%s'?", near);
+		else
+			kveil_error_hint(e, "there is: file");
+		return;
+	}
+	struct kveil_kek_config *k = &c->keks[c->kek_count];
+	*k = (struct kveil_kek_config){
+	    .name = strdup(name), .provider = strdup(p->name), .params = calloc(1, p->params_size)};
+	c->kek_count++;
+	if (!k->name || !k->provider || !k->params)
+		kveil_report_at(report, file, node->line, node->column, "no memory for the configuration");
+	else
+		parse_params(p, node, file, k->params, report);
+}
+
+/* --- data --- */
+
+static void check_name(const char *name, const struct kveil_yaml *key, const char *file, struct kveil_report *report)
+{
+	const char *braces = strstr(name, "{}");
+	struct kveil_error *e;
+
+	if (!kveil_key_name_valid(kveil_span_str(name), true)) {
+		e = kveil_report_at(report, file, key->line, key->column,
+				    "a key's name is 1 to %d letters, digits, '.', '_' or '-', and may hold one {}",
+				    KVEIL_KEY_NAME_MAX);
+		if (strchr(name, '{'))
+			kveil_error_hint(
+			    e, "a pattern is written \"tenant-{}\"; the rule fills it: \"tenant-{$.tenant}\"");
+	} else if (braces == name) {
+		e = kveil_report_at(report, file, key->line, key->column,
+				    "a pattern begins with letters of its own: '%s'", name);
+		kveil_error_hint(e, "such as \"tenant-{}\": else every name would fit it");
+	}
+}
+
+static void check_kek(struct kveil_data_key_config *d, const struct kveil_keys_config *c, const struct kveil_yaml *node,
+		      const char *file, struct kveil_report *report)
+{
+	const struct kveil_yaml *at = kveil_yaml_get(node, "kek");
+	const char *names[65] = {NULL}, *near;
+
+	if (!d->kek && c->kek_count == 1) {
+		d->kek = strdup(c->keks[0].name);
+		return;
+	}
+	if (!d->kek) {
+		if (c->kek_count)
+			kveil_report_at(report, file, node->line, node->column,
+					"key '%s' does not say which KEK wraps it", d->name);
+		return;
+	}
+	for (size_t i = 0; i < c->kek_count; i++) {
+		if (strcmp(c->keks[i].name, d->kek) == 0)
+			return;
+		if (i < 64)
+			names[i] = c->keks[i].name;
+	}
+	struct kveil_error *e =
+	    kveil_report_at(report, file, at ? at->line : node->line, at ? at->column : node->column,
+			    "there is no KEK '%s' under keys.keks", d->kek);
+	near = kveil_text_nearest(d->kek, names);
+	if (near)
+		kveil_error_hint(e, "did you mean '%s'?", near);
+}
+
+static void check_algorithm(struct kveil_data_key_config *d, const struct kveil_yaml *node, const char *file,
+			    struct kveil_report *report)
+{
+	const struct kveil_yaml *at = kveil_yaml_get(node, "algorithm");
+	const char *names[64] = {NULL}, *near;
+	struct kveil_error *e;
+
+	if (!d->algorithm_name || !at)
+		return;
+	d->algorithm = kveil_algorithm_by_name(kveil_span_str(d->algorithm_name));
+	if (!d->algorithm) {
+		for (size_t i = 0; kveil_algorithms[i] && i < 63; i++)
+			names[i] = kveil_algorithms[i]->name;
+		e = kveil_report_at(report, file, at->line, at->column, "this kveil has no algorithm '%s'",
+				    d->algorithm_name);
+		near = kveil_text_nearest(d->algorithm_name, names);
+		if (near)
+			kveil_error_hint(e, "did you mean '%s'?", near);
+		else
+			kveil_error_hint(e, "`kveil version` lists them");
+		return;
+	}
+	if (!d->algorithm->is_available()) {
+		e = kveil_report_at(report, file, at->line, at->column, "the libraries of this machine have no %s",
+				    d->algorithm_name);
+		kveil_error_hint(e, "`kveil version` lists what is there");
+	}
+	if (d->rotate_every_ms && d->algorithm->kind != KVEIL_ALG_AEAD) {
+		e = kveil_report_at(report, file, at->line, at->column,
+				    "key '%s' (%s) cannot rotate by itself: equal values would stop being equal",
+				    d->name, d->algorithm_name);
+		kveil_error_hint(e, "leave rotate_every out; `kveil keys rotate %s` does it when everybody is ready",
+				 d->name);
+	}
+	if (d->join && d->algorithm->kind != KVEIL_ALG_DAEAD && d->algorithm->kind != KVEIL_ALG_FPE)
+		kveil_report_at(report, file, at->line, at->column, "`join` is for deterministic keys, and %s is none",
+				d->algorithm_name);
+}
+
+static void parse_data(const char *name, const struct kveil_yaml *key, const struct kveil_yaml *node, const char *file,
+		       struct kveil_keys_config *c, struct kveil_report *report)
+{
+	struct kveil_data_key_config *d = &c->data[c->data_count];
+	struct entry e = {0};
+
+	if (node->kind != KVEIL_YAML_MAP) {
+		kveil_error_hint(
+		    kveil_report_at(report, file, node->line, node->column, "key '%s' needs an algorithm", name),
+		    "%s: {algorithm: aes-256-gcm}", name);
+		return;
+	}
+	check_name(name, key, file, report);
+	kveil_options_parse(entry_options, node, file, NULL, &e, report);
+	*d = (struct kveil_data_key_config){.name = strdup(name),
+					    .algorithm_name = e.algorithm,
+					    .kek = e.kek,
+					    .join = e.join,
+					    .rotate_every_ms = e.rotate_every_ms,
+					    .line = key->line};
+	c->data_count++;
+	if (!d->name)
+		kveil_report_at(report, file, node->line, node->column, "no memory for the configuration");
+	check_kek(d, c, node, file, report);
+	check_algorithm(d, node, file, report);
+}
+
+/* Two patterns that one name could fill would make two keys of it. */
+static void check_patterns(const struct kveil_keys_config *c, const char *file, struct kveil_report *report)
+{
+	for (size_t i = 0; i < c->data_count; i++) {
+		const char *a = c->data[i].name, *a_end = a ? strstr(a, "{}") : NULL;
+		for (size_t k = 0; a_end && k < i; k++) {
+			const char *b = c->data[k].name, *b_end = b ? strstr(b, "{}") : NULL;
+			if (!b_end)
+				continue;
+			size_t n =
+			    (size_t)(a_end - a) < (size_t)(b_end - b) ? (size_t)(a_end - a) : (size_t)(b_end - b);
+			if (memcmp(a, b, n) == 0)
+				kveil_report_at(report, file, c->data[i].line, 1,
+						"the patterns '%s' and '%s' begin alike: a name could fill both", b, a);
+		}
+	}
+}
+
+typedef void each_fn(const char *name, const struct kveil_yaml *key, const struct kveil_yaml *node, const char *file,
+		     struct kveil_keys_config *c, struct kveil_report *report);
+
+static void each(const struct kveil_yaml *map, const char *what, each_fn *fn, const char *file,
+		 struct kveil_keys_config *c, struct kveil_report *report)
+{
+	if (!map || kveil_yaml_is_null(map))
+		return;
+	if (map->kind != KVEIL_YAML_MAP) {
+		kveil_report_at(report, file, map->line, map->column, "'%s' is a mapping from names", what);
+		return;
+	}
+	for (size_t i = 0; i < map->count; i++)
+		fn(map->keys[i]->text, map->keys[i], map->items[i], file, c, report);
+}
+
+static size_t pairs(const struct kveil_yaml *map)
+{
+	return map && map->kind == KVEIL_YAML_MAP ? map->count : 0;
+}
+
+static char *folder_of(const char *file)
+{
+	const char *slash = file ? strrchr(file, '/') : NULL;
+
+	if (!slash)
+		return strdup("");
+	return strndup(file, slash == file ? 1 : (size_t)(slash - file));
+}
+
+bool kveil_keys_config_parse(const struct kveil_yaml *map, const char *file, struct kveil_keys_config *ret,
+			     struct kveil_report *report)
+{
+	struct kveil_keys_config c = {.file = file};
+	size_t errors = report->errors;
+	struct top top = {0};
+	struct kveil_error err;
+	const struct kveil_registry_driver *driver;
+	const char *where;
+
+	kveil_options_parse(top_options, map, file, "KVEIL_KEYS", &top, report);
+	c.registry = top.registry;
+	c.base_dir = folder_of(file);
+	c.keks = calloc(pairs(top.keks) + 1, sizeof *c.keks);
+	c.data = calloc(pairs(top.data) + 1, sizeof *c.data);
+	if (!c.base_dir || !c.keks || !c.data) {
+		kveil_report_at(report, file, 0, 0, "no memory for the configuration");
+	} else {
+		if (c.registry && kveil_registry_driver_of(c.registry, &driver, &where, &err)) {
+			const struct kveil_yaml *at = map ? kveil_yaml_get(map, "registry") : NULL;
+			kveil_error_where(&err, file, at ? at->line : 0, at ? at->column : 0);
+			kveil_report_add(report, &err);
+		}
+		each(top.keks, "keks", parse_kek, file, &c, report);
+		each(top.data, "data", parse_data, file, &c, report);
+		check_patterns(&c, file, report);
+	}
+	*ret = c;
+	return report->errors == errors;
+}
+
+void kveil_keys_config_clear(struct kveil_keys_config *c)
+{
+	for (size_t i = 0; c->keks && i < c->kek_count; i++) {
+		const struct kveil_provider *p =
+		    c->keks[i].provider ? kveil_provider_by_name(c->keks[i].provider) : NULL;
+		if (p && c->keks[i].params)
+			kveil_options_clear(p->options, c->keks[i].params);
+		free(c->keks[i].params);
+		free(c->keks[i].provider);
+		free(c->keks[i].name);
+	}
+	for (size_t i = 0; c->data && i < c->data_count; i++) {
+		free(c->data[i].name);
+		free(c->data[i].algorithm_name);
+		free(c->data[i].kek);
+		free(c->data[i].join);
+	}
+	free(c->keks);
+	free(c->data);
+	free(c->registry);
+	free(c->base_dir);
+	*c = (struct kveil_keys_config){0};
+}
+
+/* --- looking names up --- */
+
+const struct kveil_data_key_config *kveil_keys_config_find(const struct kveil_keys_config *c, struct kveil_span name)
+{
+	for (size_t i = 0; i < c->data_count; i++)
+		if (kveil_span_eq(kveil_span_str(c->data[i].name), name))
+			return &c->data[i];
+	return NULL;
+}
+
+/* A name that fills PREFIX{}SUFFIX, or a template that will. */
+static bool fills(const char *pattern, struct kveil_span name)
+{
+	const char *braces = strstr(pattern, "{}");
+
+	if (!braces)
+		return false;
+	size_t head = (size_t)(braces - pattern), tail = strlen(braces + 2);
+	return name.len > head + tail && memcmp(name.data, pattern, head) == 0 &&
+	       memcmp(name.data + name.len - tail, braces + 2, tail) == 0;
+}
+
+enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, struct kveil_span name, unsigned use,
+					  struct kveil_error *err)
+{
+	const uint8_t *at = name.len ? memchr(name.data, '@', name.len) : NULL;
+	bool is_template = name.len && memchr(name.data, '{', name.len);
+	const char *names[257] = {NULL}, *near;
+	char asked[KVEIL_KEY_NAME_MAX + 1];
+
+	if (at && !is_template)
+		name.len = (size_t)(at - name.data);
+	const struct kveil_data_key_config *found = kveil_keys_config_find(c, name);
+	for (size_t i = 0; !found && i < c->data_count; i++)
+		if (fills(c->data[i].name, name))
+			found = &c->data[i];
+	if (found)
+		return kveil_key_use_check(found->algorithm, name, use, err);
+	snprintf(asked, sizeof asked, "%.*s", (int)name.len, (const char *)name.data);
+	for (size_t i = 0; i < c->data_count && i < 256; i++)
+		names[i] = c->data[i].name;
+	kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' under keys.data", asked);
+	near = kveil_text_nearest(asked, names);
+	if (near)
+		kveil_error_hint(err, "did you mean '%s'?", near);
+	else if (is_template)
+		kveil_error_hint(err, "a name with a template needs a pattern there, such as \"tenant-{}\"");
+	return KVEIL_E_NOT_FOUND;
+}

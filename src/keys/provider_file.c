@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The custodian `file`: a key-encryption key of 32 bytes in a file, raw or as one line of base64 or hex. Wrapping is
+ * AES-256-KWP (RFC 5649).
+ *
+ * A Tink keyset is encrypted with AES-256-GCM under HKDF-SHA-256(KEK, info "kveil tink keyset"), laid out as Tink's raw
+ * AES-GCM: nonce (12) | ciphertext | tag (16), so that the KEK itself serves one purpose only.
+ */
+#include "base/secret.h"
+#include "base/text.h"
+#include "crypto/algorithm.h"
+#include "crypto/crypto.h"
+#include "keys/files.h"
+#include "keys/provider.h"
+
+#include <stdlib.h>
+
+enum { KEY_BYTES = 32 };
+
+struct params {
+	char *path;
+};
+
+struct file_kek {
+	struct kveil_kek base;
+	uint8_t *key; /* secret memory */
+};
+
+static const struct kveil_option options[] = {
+    {"path", KVEIL_OPT_STRING, offsetof(struct params, path), .required = true,
+     .help = "file with 32 random bytes, raw or as one line of base64 or hex; not readable by others"},
+    {0},
+};
+
+static void hint_make(struct kveil_error *err, const char *path)
+{
+	kveil_error_hint(err, "a new one: (umask 077; openssl rand -base64 32 > %s)", path);
+}
+
+/* Text of 32 characters would pass for 32 raw bytes and hold half of the entropy. */
+static bool all_printable(const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i] < 0x20 || p[i] > 0x7e)
+			return false;
+	return true;
+}
+
+static bool all_equal(const uint8_t *p, size_t n)
+{
+	uint8_t d = 0;
+	for (size_t i = 1; i < n; i++)
+		d |= (uint8_t)(p[i] ^ p[0]);
+	return d == 0;
+}
+
+/* text is secret; key has room for KEY_BYTES. */
+static bool parse_key(struct kveil_span text, uint8_t *key)
+{
+	uint8_t bytes[64]; /* kveil_text_decoded_max of 64 characters is less */
+	size_t n = 0;
+	bool ok;
+
+	if (text.len == KEY_BYTES && !all_printable(text.data, text.len)) {
+		memcpy(key, text.data, KEY_BYTES);
+		return !all_equal(key, KEY_BYTES);
+	}
+	while (text.len && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r'))
+		text.len--;
+	ok = (text.len == 64 && kveil_text_decode(KVEIL_HEX, text.data, 64, bytes, &n)) ||
+	     (text.len == 44 && kveil_text_decode(KVEIL_BASE64, text.data, 44, bytes, &n)) ||
+	     (text.len == 43 && kveil_text_decode(KVEIL_BASE64URL, text.data, 43, bytes, &n));
+	if (ok && n == KEY_BYTES)
+		memcpy(key, bytes, KEY_BYTES);
+	kveil_secret_wipe(bytes, sizeof bytes);
+	return ok && n == KEY_BYTES && !all_equal(key, KEY_BYTES);
+}
+
+static void file_close(struct kveil_kek *kek)
+{
+	struct file_kek *f = (struct file_kek *)kek;
+
+	if (!f)
+		return;
+	kveil_secret_free(f->key);
+	free(f);
+}
+
+static enum kveil_status file_open(const char *name, const void *params, const char *base_dir, struct kveil_kek **ret,
+				   struct kveil_error *err)
+{
+	extern const struct kveil_provider kveil_provider_file;
+	const struct params *p = params;
+	struct kveil_buf text = KVEIL_BUF_INIT;
+	char *path = kveil_files_resolve(base_dir, p->path);
+	struct file_kek *f = calloc(1, sizeof *f);
+	uint8_t *key = kveil_secret_alloc(KEY_BYTES);
+	enum kveil_status status = KVEIL_OK;
+
+	if (!path || !f || !key)
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	if (!status) {
+		status = kveil_files_read_private(path, "the key-encryption key", 4096, &text, NULL, NULL, err);
+		if (status == KVEIL_E_NOT_FOUND)
+			kveil_error_hint(err, "mount it, or bring it back: without it nothing that it wrapped opens "
+					      "(for a new registry: (umask 077; openssl rand -base64 32 > FILE))");
+	}
+	if (!status && !parse_key(kveil_buf_span(&text), key)) {
+		status = kveil_fail(
+		    err, KVEIL_E_CONFIG,
+		    "the key-encryption key %s is not 32 random bytes, raw or as a line of base64 or hex", path);
+		hint_make(err, path);
+	}
+	kveil_buf_clear(&text);
+	free(path);
+	if (status) {
+		kveil_secret_free(key);
+		free(f);
+		return status;
+	}
+	f->base = (struct kveil_kek){.provider = &kveil_provider_file, .name = name};
+	f->key = key;
+	*ret = &f->base;
+	return KVEIL_OK;
+}
+
+static bool file_can_unwrap(const struct kveil_kek *kek)
+{
+	(void)kek;
+	return true;
+}
+
+static enum kveil_status file_wrap(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,
+				   struct kveil_error *err)
+{
+	const struct file_kek *f = (const struct file_kek *)kek;
+	uint8_t *room = kveil_buf_reserve(wrapped, plain.len + 16);
+	size_t n;
+
+	if (!room)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to wrap a key");
+	enum kveil_status status = kveil_crypto_kwp_wrap(f->key, plain, room, &n, err);
+	if (!status)
+		wrapped->len += n;
+	return status;
+}
+
+static enum kveil_status file_unwrap(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
+				     size_t *ret_len, struct kveil_error *err)
+{
+	const struct file_kek *f = (const struct file_kek *)kek;
+
+	if (wrapped.len > room || wrapped.len < 16 || wrapped.len % 8)
+		return kveil_fail(err, KVEIL_E_WRONG_KEK, "KEK '%s' did not wrap this key", kek->name);
+	enum kveil_status status = kveil_crypto_kwp_unwrap(f->key, wrapped, plain, ret_len, err);
+	if (status)
+		kveil_secret_wipe(plain, room);
+	if (status == KVEIL_E_WRONG_KEK)
+		kveil_fail(err, status, "KEK '%s' did not wrap this key", kek->name);
+	return status;
+}
+
+static enum kveil_status file_seal_keyset(struct kveil_kek *kek, struct kveil_span keyset, struct kveil_buf *sealed,
+					  struct kveil_error *err)
+{
+	const struct file_kek *f = (const struct file_kek *)kek;
+	const struct kveil_algorithm *gcm = kveil_algorithm_by_name(KVEIL_SPAN("aes-256-gcm"));
+	uint8_t *room = kveil_buf_reserve(sealed, keyset.len + gcm->nonce_bytes + gcm->overhead_bytes);
+	uint8_t *key = kveil_secret_alloc(KEY_BYTES);
+	struct kveil_cipher *cipher = NULL;
+	enum kveil_status status;
+	size_t n = 0;
+
+	status = room && key
+		     ? kveil_crypto_hkdf(kveil_span_of(f->key, KEY_BYTES), "kveil tink keyset", key, KEY_BYTES, err)
+		     : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to encrypt a keyset");
+	if (!status)
+		status = gcm->cipher_new(kveil_span_of(key, KEY_BYTES), &cipher, err);
+	/* Exports are rare: a random nonce is far from its bound. */
+	if (!status)
+		status = kveil_crypto_random(room, gcm->nonce_bytes, err);
+	if (!status)
+		status = gcm->seal(cipher, room, KVEIL_SPAN(""), keyset, room + gcm->nonce_bytes, &n, err);
+	if (!status)
+		sealed->len += gcm->nonce_bytes + n;
+	gcm->cipher_free(cipher);
+	kveil_secret_free(key);
+	return status;
+}
+
+const struct kveil_provider kveil_provider_file = {
+    .name = "file",
+    .help = "a key-encryption key of 32 bytes in a file (AES-256-KWP, RFC 5649)",
+    .options = options,
+    .params_size = sizeof(struct params),
+    .open = file_open,
+    .close = file_close,
+    .can_unwrap = file_can_unwrap,
+    .wrap = file_wrap,
+    .unwrap = file_unwrap,
+    .seal_keyset = file_seal_keyset,
+};

@@ -1,0 +1,721 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The registry `file:PATH`, for the processes of one host.
+ *
+ *   keys.json          the document (document.h); only ever replaced whole
+ *   .keys.json.lock    flock: shared to read, exclusive to write
+ *   .keys.json.mark    what this host wrote last: registry id, generation, and which file that was (inode and birth
+ * time, which a copy does not keep; not ctime, for Kubernetes changes owners)
+ *
+ * A write, under the lock and after checking the mark against the document:
+ *
+ *   1. .keys.json.tmp written and synced            its identity is known now
+ *   2. mark: "generation g is there, g+1 is to come", synced
+ *   3. renamed over keys.json, folder synced        <- the write counts from here on; only now does the caller get its
+ * lease
+ *   4. mark: "generation g+1 is there"
+ *
+ * A crash between 1 and 4 leaves a document that the mark names, as either the present or the coming one. A document
+ * that the mark does not name was put there by somebody else, from a backup or a copy: nonces counted since then may
+ * have been used before, so nothing is sealed with it (KVEIL_E_REGISTRY_ROLLED_BACK). A host restored whole, mark and
+ * all, shows no trace: then the counters' random starts keep two runs apart (2^-30 a lease of 2^33 values).
+ */
+#include "keys/document.h"
+#include "keys/files.h"
+#include "keys/registry.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/text.h"
+#include "crypto/crypto.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { LOCK_WAIT_MS = 10000, LOCK_POLL_US = 1500, MARK_MAX = 4096 };
+
+static const char what[] = "the key registry";
+
+struct file_registry {
+	struct kveil_registry base;
+	char *path, *lock_path, *mark_path, *tmp_path;
+	struct {
+		uint64_t inode;
+		int64_t size, mtime_ns;
+	} handed_over; /* what the document looked like when read gave its records; inode 0 = never */
+};
+
+struct place {
+	uint64_t generation; /* 0 = none */
+	struct kveil_file_identity file;
+};
+
+struct mark {
+	uint8_t id[KVEIL_REGISTRY_ID_BYTES];
+	struct place present, coming;
+};
+
+static void registry_free(struct file_registry *r)
+{
+	if (!r)
+		return;
+	kveil_secret_free(r->base.secret);
+	free(r->path);
+	free(r->lock_path);
+	free(r->mark_path);
+	free(r->tmp_path);
+	free(r);
+}
+
+static void file_close(struct kveil_registry *r)
+{
+	registry_free((struct file_registry *)r);
+}
+
+extern const struct kveil_registry_driver kveil_registry_file;
+
+static enum kveil_status registry_new(const struct kveil_registry_env *env, const char *where,
+				      struct file_registry **ret, struct kveil_error *err)
+{
+	struct file_registry *r = calloc(1, sizeof *r);
+
+	if (r) {
+		r->base.driver = &kveil_registry_file;
+		r->path = kveil_files_resolve(env->base_dir, where);
+	}
+	if (r && r->path) {
+		r->lock_path = kveil_files_beside(".", r->path, ".lock");
+		r->mark_path = kveil_files_beside(".", r->path, ".mark");
+		r->tmp_path = kveil_files_beside(".", r->path, ".tmp");
+	}
+	if (!r || !r->lock_path || !r->mark_path || !r->tmp_path) {
+		registry_free(r);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	}
+	*ret = r;
+	return KVEIL_OK;
+}
+
+/* --- the lock --- */
+
+static void hint_missing(const struct file_registry *r, struct kveil_error *err)
+{
+	(void)r;
+	kveil_error_hint(err, "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
+}
+
+/* Waits for others to finish; -1 and a class RETRY error if they do not. */
+static enum kveil_status lock(const struct file_registry *r, int how, int *ret_fd, struct kveil_error *err)
+{
+	int64_t end = kveil_clock_mono_ms() + LOCK_WAIT_MS;
+	int fd = open(r->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0 && (errno == EACCES || errno == EROFS))
+		fd = open(r->lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT) {
+		kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry at %s", r->path);
+		hint_missing(r, err);
+		return KVEIL_E_REGISTRY_MISSING;
+	}
+	if (fd < 0) {
+		int e = errno;
+		kveil_fail(err, KVEIL_E_IO, "cannot lock %s: %s", r->lock_path, strerror(e));
+		if (e == EACCES || e == EROFS)
+			kveil_error_hint(err,
+					 "kveil must be able to write beside the registry: leases are counted there");
+		return KVEIL_E_IO;
+	}
+	while (flock(fd, how | LOCK_NB)) {
+		if (errno != EWOULDBLOCK && errno != EINTR) {
+			kveil_fail(err, KVEIL_E_IO, "cannot lock %s: %s", r->lock_path, strerror(errno));
+			close(fd);
+			return KVEIL_E_IO;
+		}
+		if (kveil_clock_mono_ms() > end) {
+			close(fd);
+			return kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE,
+					  "another process has held the lock on %s for %d s", r->path,
+					  LOCK_WAIT_MS / 1000);
+		}
+		usleep(LOCK_POLL_US);
+	}
+	*ret_fd = fd;
+	return KVEIL_OK;
+}
+
+static void unlock(int fd)
+{
+	close(fd);
+}
+
+/* --- the mark --- */
+
+static enum kveil_status mark_mac(const struct kveil_registry_secret *secret, const char *line, size_t n,
+				  uint8_t mac[KVEIL_MAC_BYTES], struct kveil_error *err)
+{
+	return kveil_crypto_hmac_sha256(kveil_span_of(secret->mark_key, sizeof secret->mark_key),
+					kveil_span_of(line, n), mac, err);
+}
+
+static enum kveil_status mark_write(const struct file_registry *r, const struct kveil_registry_secret *secret,
+				    const struct mark *m, struct kveil_error *err)
+{
+	char id[2 * KVEIL_REGISTRY_ID_BYTES + 1] = "", mac_text[2 * KVEIL_MAC_BYTES + 1] = "", line[512];
+	uint8_t mac[KVEIL_MAC_BYTES];
+
+	kveil_text_encode(KVEIL_HEX, m->id, sizeof m->id, (uint8_t *)id);
+	int n = snprintf(line, sizeof line,
+			 "kveil-mark 1 %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " ", id,
+			 m->present.generation, m->present.file.inode, m->present.file.born_ns, m->coming.generation,
+			 m->coming.file.inode, m->coming.file.born_ns);
+	enum kveil_status status = mark_mac(secret, line, (size_t)n, mac, err);
+	if (status)
+		return status;
+	kveil_text_encode(KVEIL_HEX, mac, sizeof mac, (uint8_t *)mac_text);
+	n += snprintf(line + n, sizeof line - (size_t)n, "%s\n", mac_text);
+	return kveil_files_write_whole(r->mark_path, kveil_span_of(line, (size_t)n), err);
+}
+
+/* KVEIL_E_NOT_FOUND: there is none. */
+static enum kveil_status mark_read(const struct file_registry *r, const struct kveil_registry_secret *secret,
+				   struct mark *ret, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	char id[2 * KVEIL_REGISTRY_ID_BYTES + 1], mac_text[2 * KVEIL_MAC_BYTES + 1];
+	uint8_t mac[KVEIL_MAC_BYTES], is[KVEIL_MAC_BYTES + 1];
+	int head = 0, end = 0;
+	size_t n;
+
+	enum kveil_status status = kveil_files_read_private(r->mark_path, "the mark beside the key registry", MARK_MAX,
+							    &text, NULL, NULL, err);
+	if (status)
+		return status;
+	const char *line = kveil_buf_cstr(&text);
+	*ret = (struct mark){0};
+	if (!line || strlen(line) != text.len ||
+	    sscanf(line,
+		   "kveil-mark 1 %32[0-9a-f] %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+		   " %n%64[0-9a-f]%n",
+		   id, &ret->present.generation, &ret->present.file.inode, &ret->present.file.born_ns,
+		   &ret->coming.generation, &ret->coming.file.inode, &ret->coming.file.born_ns, &head, mac_text,
+		   &end) != 8 ||
+	    strcmp(line + end, "\n") != 0 ||
+	    !kveil_text_decode(KVEIL_HEX, (const uint8_t *)id, strlen(id), ret->id, &n) || n != sizeof ret->id ||
+	    !kveil_text_decode(KVEIL_HEX, (const uint8_t *)mac_text, strlen(mac_text), is, &n) || n != sizeof mac)
+		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s was altered", r->mark_path);
+	status = mark_mac(secret, line, (size_t)head, mac, err);
+	if (status)
+		return status;
+	if (!kveil_secret_eq(mac, is, sizeof mac))
+		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s was altered, or is another registry's",
+				  r->mark_path);
+	return KVEIL_OK;
+}
+
+static bool same_file(const struct kveil_file_identity *a, const struct kveil_file_identity *b)
+{
+	/* A kernel that has just learnt to tell birth times is no reason to stop. */
+	return a->inode == b->inode && (a->born_ns == b->born_ns || a->born_ns == 0 || b->born_ns == 0);
+}
+
+static bool is_at(const struct place *p, uint64_t generation, const struct kveil_file_identity *file)
+{
+	return p->generation == generation && same_file(&p->file, file);
+}
+
+static enum kveil_status rolled_back(struct kveil_error *err)
+{
+	kveil_error_hint(err,
+			 "`kveil keys restore FILE` takes a backup (or this very file) in: its keys open what they "
+			 "sealed, new ones seal from now on");
+	return KVEIL_E_REGISTRY_ROLLED_BACK;
+}
+
+static enum kveil_status mark_check(const struct file_registry *r, const struct kveil_registry_secret *secret,
+				    const struct kveil_document *d, const struct kveil_file_identity *file,
+				    struct kveil_error *err)
+{
+	struct mark m;
+	enum kveil_status status = mark_read(r, secret, &m, err);
+
+	if (status == KVEIL_E_NOT_FOUND) {
+		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+			   "%s was put here without the mark that this host keeps beside it", r->path);
+		return rolled_back(err);
+	}
+	if (status == KVEIL_E_REGISTRY_CORRUPT) {
+		kveil_error_hint(err, "`kveil keys restore FILE` makes registry and mark whole again");
+		return status;
+	}
+	if (status)
+		return status;
+	if (memcmp(m.id, d->root.id, sizeof m.id) != 0) {
+		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK, "%s is another registry than the one this host wrote",
+			   r->path);
+		return rolled_back(err);
+	}
+	if (is_at(&m.present, d->generation, file) || is_at(&m.coming, d->generation, file))
+		return KVEIL_OK;
+	uint64_t last = m.coming.generation > m.present.generation ? m.coming.generation : m.present.generation;
+	if (d->generation < last)
+		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+			   "%s is older (generation %" PRIu64 ") than what this host wrote last (%" PRIu64 ")", r->path,
+			   d->generation, last);
+	else
+		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+			   "%s is a copy, not the file that this host wrote (generation %" PRIu64 ")", r->path,
+			   d->generation);
+	return rolled_back(err);
+}
+
+/* --- the document --- */
+
+struct loaded {
+	struct kveil_document doc;
+	struct kveil_file_identity file;
+	struct stat stat;
+};
+
+static enum kveil_status name_file(const struct file_registry *r, enum kveil_status status, struct kveil_error *err)
+{
+	if (status == KVEIL_E_REGISTRY_CORRUPT && err && !err->hint[0])
+		kveil_error_hint(err, "`kveil keys restore BACKUP` brings it back");
+	kveil_error_where(err, r->path, 0, 0);
+	return status;
+}
+
+/* Form only. */
+static enum kveil_status load_document(const struct file_registry *r, struct loaded *ret, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	enum kveil_status status =
+	    kveil_files_read_private(r->path, what, KVEIL_DOCUMENT_BYTES_MAX, &text, &ret->file, &ret->stat, err);
+
+	if (status == KVEIL_E_NOT_FOUND) {
+		kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry at %s", r->path);
+		hint_missing(r, err);
+		return KVEIL_E_REGISTRY_MISSING;
+	}
+	if (!status)
+		status = kveil_document_parse(kveil_buf_span(&text), &ret->doc, err);
+	if (!status && ret->doc.backup) {
+		kveil_document_clear(&ret->doc);
+		kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s is a backup, not a registry", r->path);
+		kveil_error_hint(err, "`kveil keys restore FILE` takes a backup in");
+		return KVEIL_E_REGISTRY_CORRUPT;
+	}
+	return status ? name_file(r, status, err) : KVEIL_OK;
+}
+
+/* The document, authentic and the one that this host wrote last. Under the lock. */
+static enum kveil_status load(struct file_registry *r, struct loaded *ret, struct kveil_error *err)
+{
+	enum kveil_status status = load_document(r, ret, err);
+
+	if (status)
+		return status;
+	status = kveil_document_verify(&ret->doc, r->base.secret, err);
+	if (status)
+		name_file(r, status, err);
+	else
+		status = mark_check(r, r->base.secret, &ret->doc, &ret->file, err);
+	if (status)
+		kveil_document_clear(&ret->doc);
+	return status;
+}
+
+/* Steps 1 to 4. present: what is there now; NULL = nothing. Under the exclusive lock. */
+static enum kveil_status store(const struct file_registry *r, const struct kveil_registry_secret *secret,
+			       struct kveil_document *d, const struct loaded *present, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	struct mark m = {0};
+	enum kveil_status status;
+
+	memcpy(m.id, d->root.id, sizeof m.id);
+	if (present) {
+		m.present.generation = present->doc.generation;
+		m.present.file = present->file;
+	}
+	d->generation++;
+	m.coming.generation = d->generation;
+	status = kveil_document_write(d, secret, &text, err);
+	if (!status)
+		status = kveil_files_write_new(r->tmp_path, kveil_buf_span(&text), present ? &present->stat : NULL,
+					       &m.coming.file, err);
+	if (status)
+		return status;
+	status = mark_write(r, secret, &m, err);
+	if (status) {
+		unlink(r->tmp_path);
+		return status;
+	}
+	status = kveil_files_replace(r->tmp_path, r->path, err);
+	if (status)
+		return status;
+	/* The write stands. A mark that still says "to come" is as good: the next write settles it. */
+	m.present = m.coming;
+	m.coming = (struct place){0};
+	struct kveil_error ignored;
+	(void)!mark_write(r, secret, &m, &ignored);
+	return KVEIL_OK;
+}
+
+/* --- the driver --- */
+
+static enum kveil_status file_open(const struct kveil_registry_env *env, const char *where, struct kveil_registry **ret,
+				   struct kveil_error *err)
+{
+	struct loaded at = {0};
+	struct file_registry *r;
+	int fd = -1;
+	enum kveil_status status = registry_new(env, where, &r, err);
+
+	if (status)
+		return status;
+	/* No lock file is made where there is nothing to lock. */
+	if (access(r->path, F_OK) && errno == ENOENT) {
+		status = kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry at %s", r->path);
+		hint_missing(r, err);
+	}
+	if (!status)
+		status = lock(r, LOCK_SH, &fd, err);
+	if (!status)
+		status = load_document(r, &at, err);
+	if (!status) {
+		status = kveil_registry_root_open(&at.doc.root, env->keks, env->kek_count, &r->base.secret, err);
+		if (status == KVEIL_E_WRONG_KEK)
+			kveil_error_where(err, r->path, 0, 0);
+	}
+	if (!status) {
+		status = kveil_document_verify(&at.doc, r->base.secret, err);
+		if (status)
+			name_file(r, status, err);
+	}
+	if (!status)
+		status = mark_check(r, r->base.secret, &at.doc, &at.file, err);
+	kveil_document_clear(&at.doc);
+	if (fd >= 0)
+		unlock(fd);
+	if (status) {
+		registry_free(r);
+		return status;
+	}
+	*ret = &r->base;
+	return KVEIL_OK;
+}
+
+static enum kveil_status file_create(const struct kveil_registry_env *env, const char *where,
+				     const struct kveil_registry_root *root, const struct kveil_registry_secret *secret,
+				     struct kveil_error *err)
+{
+	struct kveil_document d = {0};
+	struct file_registry *r;
+	int fd;
+	enum kveil_status status = registry_new(env, where, &r, err);
+
+	if (status)
+		return status;
+	status = lock(r, LOCK_EX, &fd, err);
+	if (status) {
+		registry_free(r);
+		return status;
+	}
+	if (access(r->path, F_OK) == 0)
+		status = kveil_fail(err, KVEIL_E_KEY_EXISTS, "there is a key registry at %s already", r->path);
+	else if (access(r->mark_path, F_OK) == 0) {
+		status = kveil_fail(err, KVEIL_E_KEY_EXISTS, "there was a key registry at %s and it is gone", r->path);
+		kveil_error_hint(err,
+				 "bring it back with `kveil keys restore BACKUP`; to give up all it held, remove %s",
+				 r->mark_path);
+	}
+	memcpy(d.root.id, root->id, sizeof d.root.id);
+	for (size_t i = 0; !status && i < root->count; i++)
+		if (!kveil_registry_root_add(&d.root, root->keys[i].kek,
+					     kveil_span_of(root->keys[i].wrapped, root->keys[i].wrapped_len)))
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	if (!status)
+		status = store(r, secret, &d, NULL, err);
+	kveil_document_clear(&d);
+	unlock(fd);
+	registry_free(r);
+	return status;
+}
+
+static bool unchanged(const struct file_registry *r, const struct stat *st)
+{
+	return r->handed_over.inode == st->st_ino && r->handed_over.size == st->st_size &&
+	       r->handed_over.mtime_ns == st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec;
+}
+
+static enum kveil_status file_read(struct kveil_registry *base, kveil_registry_read_fn *fn, void *user,
+				   struct kveil_error *err)
+{
+	struct file_registry *r = (struct file_registry *)base;
+	struct loaded at = {0};
+	struct stat st;
+	int fd;
+
+	if (stat(r->path, &st) == 0 && unchanged(r, &st))
+		return KVEIL_OK;
+	enum kveil_status status = lock(r, LOCK_SH, &fd, err);
+	if (status)
+		return status;
+	status = load(r, &at, err);
+	unlock(fd);
+	for (size_t i = 0; !status && i < at.doc.count; i++)
+		status = fn(user, &at.doc.records[i], err);
+	kveil_document_clear(&at.doc);
+	if (status)
+		return status;
+	r->handed_over.inode = at.stat.st_ino;
+	r->handed_over.size = at.stat.st_size;
+	r->handed_over.mtime_ns = at.stat.st_mtim.tv_sec * INT64_C(1000000000) + at.stat.st_mtim.tv_nsec;
+	return KVEIL_OK;
+}
+
+/* Load, change, store, under the lock. change says whether there is anything to store. */
+typedef enum kveil_status change_fn(struct kveil_document *d, void *user, bool *ret_changed, struct kveil_error *err);
+
+static enum kveil_status update(struct file_registry *r, change_fn *change, void *user, struct kveil_error *err)
+{
+	struct loaded at = {0};
+	bool changed = false;
+	int fd;
+	enum kveil_status status = lock(r, LOCK_EX, &fd, err);
+
+	if (status)
+		return status;
+	status = load(r, &at, err);
+	if (!status) {
+		struct loaded present = at;
+		status = change(&at.doc, user, &changed, err);
+		if (!status && changed)
+			status = store(r, r->base.secret, &at.doc, &present, err);
+		kveil_document_clear(&at.doc);
+	}
+	unlock(fd);
+	return status;
+}
+
+struct batch {
+	const struct kveil_key_record *records;
+	size_t count;
+};
+
+static enum kveil_status change_append(struct kveil_document *d, void *user, bool *ret_changed, struct kveil_error *err)
+{
+	const struct batch *b = user;
+	return kveil_document_merge(d, b->records, b->count, ret_changed, err);
+}
+
+static enum kveil_status file_append(struct kveil_registry *r, const struct kveil_key_record *records, size_t count,
+				     struct kveil_error *err)
+{
+	return update((struct file_registry *)r, change_append, &(struct batch){records, count}, err);
+}
+
+static enum kveil_status change_root(struct kveil_document *d, void *user, bool *ret_changed, struct kveil_error *err)
+{
+	const struct kveil_registry_root *keys = user;
+
+	*ret_changed = keys->count > 0;
+	for (size_t i = 0; i < keys->count; i++)
+		if (!kveil_registry_root_add(&d->root, keys->keys[i].kek,
+					     kveil_span_of(keys->keys[i].wrapped, keys->keys[i].wrapped_len)))
+			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	return KVEIL_OK;
+}
+
+static enum kveil_status file_add_root_keys(struct kveil_registry *r, const struct kveil_registry_root *keys,
+					    struct kveil_error *err)
+{
+	return update((struct file_registry *)r, change_root, (void *)(uintptr_t)keys, err);
+}
+
+static enum kveil_status change_lease(struct kveil_document *d, void *user, bool *ret_changed, struct kveil_error *err)
+{
+	if (d->lease == UINT32_MAX)
+		return kveil_fail(err, KVEIL_E_NO_LEASE, "this registry has given all of its 4,294,967,295 leases");
+	*(uint32_t *)user = ++d->lease;
+	*ret_changed = true;
+	return KVEIL_OK;
+}
+
+static enum kveil_status file_lease(struct kveil_registry *r, uint32_t *ret, struct kveil_error *err)
+{
+	return update((struct file_registry *)r, change_lease, ret, err);
+}
+
+static enum kveil_status file_snapshot(struct kveil_registry *base, struct kveil_document *ret, struct kveil_error *err)
+{
+	struct file_registry *r = (struct file_registry *)base;
+	struct loaded at = {0};
+	int fd;
+	enum kveil_status status = lock(r, LOCK_SH, &fd, err);
+
+	if (status)
+		return status;
+	status = load(r, &at, err);
+	unlock(fd);
+	if (!status)
+		*ret = at.doc;
+	return status;
+}
+
+/* --- restore --- */
+
+/* What is at the path now: whole (KVEIL_OK), readable but not the last one (ROLLED_BACK), missing, or beyond reading.
+ */
+static enum kveil_status load_remains(struct file_registry *r, const struct kveil_registry_secret *secret,
+				      struct loaded *ret, struct kveil_error *err)
+{
+	enum kveil_status status = load_document(r, ret, err);
+
+	if (status)
+		return status;
+	if (memcmp(ret->doc.root.id, secret->id, sizeof secret->id) != 0) {
+		kveil_document_clear(&ret->doc);
+		kveil_fail(err, KVEIL_E_KEY_EXISTS, "the backup is of another registry than the one at %s", r->path);
+		kveil_error_hint(err,
+				 "restore it elsewhere; `kveil keys export` and `import` carry single keys across");
+		return KVEIL_E_KEY_EXISTS;
+	}
+	status = kveil_document_verify(&ret->doc, secret, err);
+	if (status)
+		kveil_document_clear(&ret->doc);
+	else if (mark_check(r, secret, &ret->doc, &ret->file, err))
+		status = KVEIL_E_REGISTRY_ROLLED_BACK;
+	return status;
+}
+
+static enum kveil_status move_aside(const struct file_registry *r, struct kveil_error *err)
+{
+	char suffix[40];
+
+	snprintf(suffix, sizeof suffix, ".damaged-%" PRId64, kveil_clock_wall_ms());
+	char *aside = kveil_files_beside("", r->path, suffix);
+	enum kveil_status status = aside ? kveil_files_replace(r->path, aside, err)
+					 : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a path");
+	free(aside);
+	return status;
+}
+
+static enum kveil_status copy_of(const struct kveil_document *from, struct kveil_document *ret, struct kveil_error *err)
+{
+	bool ok = true;
+
+	*ret = (struct kveil_document){.generation = from->generation, .lease = from->lease};
+	memcpy(ret->root.id, from->root.id, sizeof ret->root.id);
+	for (size_t i = 0; ok && i < from->root.count; i++)
+		ok = kveil_registry_root_add(&ret->root, from->root.keys[i].kek,
+					     kveil_span_of(from->root.keys[i].wrapped, from->root.keys[i].wrapped_len));
+	for (size_t i = 0; ok && i < from->count; i++)
+		ok = kveil_document_add(ret, &from->records[i]);
+	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+}
+
+/* The generation must pass everything that this host has seen. */
+static enum kveil_status outrun_mark(const struct file_registry *r, const struct kveil_registry_secret *secret,
+				     struct kveil_document *d, struct kveil_error *err)
+{
+	struct mark m;
+	enum kveil_status status = mark_read(r, secret, &m, err);
+
+	if (status == KVEIL_E_NOT_FOUND || status == KVEIL_E_REGISTRY_CORRUPT)
+		return KVEIL_OK;
+	if (status)
+		return status;
+	if (m.present.generation > d->generation)
+		d->generation = m.present.generation;
+	if (m.coming.generation > d->generation)
+		d->generation = m.coming.generation;
+	return KVEIL_OK;
+}
+
+static enum kveil_status restore_locked(struct file_registry *r, const struct kveil_document *backup,
+					const struct kveil_registry_secret *secret, struct kveil_error *err)
+{
+	struct loaded at = {0};
+	struct kveil_document from = {0};
+	struct kveil_document *d;
+	bool changed, there = false;
+	int64_t now = kveil_clock_wall_ms();
+
+	enum kveil_status remains = load_remains(r, secret, &at, err), status = copy_of(backup, &from, err);
+	if (!status)
+		status = kveil_document_demote(&from, secret, now, err);
+	if (status)
+		goto out;
+	switch (remains) {
+	case KVEIL_OK:
+	case KVEIL_E_REGISTRY_ROLLED_BACK:
+		there = true;
+		d = &at.doc;
+		if (remains)
+			status = kveil_document_demote(d, secret, now, err);
+		/* In the same state on both sides, what was there counts; what was destroyed since stays so. */
+		if (!status)
+			status = kveil_document_merge(d, from.records, from.count, &changed, err);
+		break;
+	case KVEIL_E_REGISTRY_MISSING:
+		d = &from;
+		break;
+	case KVEIL_E_REGISTRY_CORRUPT:
+		d = &from;
+		status = move_aside(r, err);
+		break;
+	default:
+		status = remains;
+		goto out;
+	}
+	if (!status) {
+		struct loaded present = at;
+		d->backup = false;
+		status = outrun_mark(r, secret, d, err);
+		if (!status)
+			status = store(r, secret, d, there ? &present : NULL, err);
+	}
+out:
+	kveil_document_clear(&at.doc);
+	kveil_document_clear(&from);
+	return status;
+}
+
+static enum kveil_status file_restore(const struct kveil_registry_env *env, const char *where,
+				      const struct kveil_document *backup, const struct kveil_registry_secret *secret,
+				      struct kveil_error *err)
+{
+	struct file_registry *r;
+	int fd;
+	enum kveil_status status = registry_new(env, where, &r, err);
+
+	if (status)
+		return status;
+	status = lock(r, LOCK_EX, &fd, err);
+	if (!status) {
+		status = restore_locked(r, backup, secret, err);
+		unlock(fd);
+	}
+	registry_free(r);
+	return status;
+}
+
+const struct kveil_registry_driver kveil_registry_file = {
+    .scheme = "file",
+    .help = "a file, for the processes of one host",
+    .create = file_create,
+    .open = file_open,
+    .close = file_close,
+    .read = file_read,
+    .append = file_append,
+    .add_root_keys = file_add_root_keys,
+    .snapshot = file_snapshot,
+    .lease = file_lease,
+    .restore = file_restore,
+};
