@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keys/provider.h"
 
-extern const struct kveil_provider kveil_provider_file;
+extern const struct kveil_provider kveil_provider_file, kveil_provider_pkcs11, kveil_provider_transit,
+    kveil_provider_rsa_oaep, kveil_provider_ecdh, kveil_provider_sm2;
 
 const struct kveil_provider *const kveil_providers[] = {
     &kveil_provider_file,
-    NULL,
+#ifdef KVEIL_WITH_PKCS11
+    &kveil_provider_pkcs11,
+#endif
+#ifdef KVEIL_WITH_TRANSIT
+    &kveil_provider_transit,
+#endif
+    &kveil_provider_rsa_oaep, &kveil_provider_ecdh, &kveil_provider_sm2, NULL,
 };
 
 const struct kveil_provider *kveil_provider_by_name(const char *name)

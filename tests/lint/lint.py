@@ -34,13 +34,13 @@ OWNERS = {
     r"openssl/.*": r"(crypto|keys)/.*",
     r"librdkafka/.*": r"worker/.*",
     r"microhttpd\.h": r"http/http\.c",
-    r"curl/.*": r"keys/[a-z_]*\.c",
-    r"pcre2\.h": r"(path|rules|transform)/[a-z_]*\.c",
-    r"utf8proc\.h": r"(transform|base)/[a-z_]*\.c",
+    r"curl/.*": r"keys/\w*\.c",
+    r"pcre2\.h": r"(path|rules|transform)/\w*\.c",
+    r"utf8proc\.h": r"(transform|base|path)/\w*\.c",
     r"avro\.h": r"format/avro\.c",
-    r"p11-kit/.*": r"keys/[a-z_]*\.c",
+    r"p11-kit/.*": r"keys/\w*\.c",
 }
-ONE_FILE = {r"curl/.*", r"p11-kit/.*", r"utf8proc\.h", r"yaml\.h", r"gcrypt\.h", r"microhttpd\.h"}
+ONE_FILE = {r"curl/.*", r"p11-kit/.*", r"yaml\.h", r"gcrypt\.h", r"microhttpd\.h"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.M)
 SECRET_NAMES = r"(?:\w*(?:secret|plain|kek|dek|key_bytes|key_material|passphrase|pin)\w*)"

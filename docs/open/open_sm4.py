@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Opens one field that kveil sealed under an sm4-gcm key (pip install cryptography).
+
+    kveil keys export -c kveil.yaml --tink pii-cn --clear > keyset.json
+    python3 open_sm4.py keyset.json "customers:$['id_card']" AXl0Zb4AAAAB...
+
+The bytes are laid out as Tink's AES-GCM: 0x01 | key id (4) | nonce (12) | ciphertext | tag (16); RFC 8998.
+"""
+import base64
+import json
+import sys
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+
+def raw_key(entry):
+    """The 16 key bytes: field 3 of the key's protobuf message."""
+    value = base64.b64decode(entry["keyData"]["value"])
+    at = value.index(b"\x1a\x10") + 2
+    return value[at:at + 16]
+
+
+def main(keyset_file, associated_data, field):
+    with open(keyset_file, encoding="utf-8") as f:
+        keys = {k["keyId"]: raw_key(k) for k in json.load(f)["key"]}
+    sealed = base64.b64decode(field, validate=True)
+    if sealed[0] != 1:
+        sys.exit("not a field that kveil sealed")
+    key = keys.get(int.from_bytes(sealed[1:5], "big"))
+    if key is None:
+        sys.exit("the keyset has no such key")
+    nonce, body, tag = sealed[5:17], sealed[17:-16], sealed[-16:]
+    opener = Cipher(algorithms.SM4(key), modes.GCM(nonce, tag)).decryptor()
+    opener.authenticate_additional_data(associated_data.encode())
+    sys.stdout.buffer.write(opener.update(body) + opener.finalize() + b"\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keys/provider_transit.c: the Transit engine of OpenBao or Vault guards the KEK; what it wraps is "vault:vN:…". The
+ * one user of libcurl.
+ *
+ * A token is renewed by its own right once half its life is over; with AppRole, or a token file that an agent keeps
+ * fresh, a refused token is replaced once within the call. Clear payloads pass through libcurl's buffers, which it does
+ * not wipe.
+ */
+#include "keys/files.h"
+#include "keys/provider.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/text.h"
+
+#include <curl/curl.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct transit_params {
+	char *url, *key, *mount, *token, *token_file, *role_id, *secret_id, *ca_file, *namespace;
+	int64_t timeout_ms;
+};
+
+static const struct kveil_option transit_options[] = {
+    {"url", KVEIL_OPT_STRING, offsetof(struct transit_params, url), .required = true,
+     .help = "address of the server, https://host:8200"},
+    {"key", KVEIL_OPT_STRING, offsetof(struct transit_params, key), .required = true,
+     .help = "name of the Transit key"},
+    {"mount", KVEIL_OPT_STRING, offsetof(struct transit_params, mount), .def = "transit",
+     .help = "where the Transit engine is mounted"},
+    {"token", KVEIL_OPT_STRING, offsetof(struct transit_params, token), .secret = true, .help = "a token"},
+    {"token_file", KVEIL_OPT_STRING, offsetof(struct transit_params, token_file),
+     .help = "a file that holds the token, read again when it is refused"},
+    {"role_id", KVEIL_OPT_STRING, offsetof(struct transit_params, role_id), .secret = true,
+     .help = "AppRole: the role"},
+    {"secret_id", KVEIL_OPT_STRING, offsetof(struct transit_params, secret_id), .secret = true,
+     .help = "AppRole: its secret"},
+    {"ca_file", KVEIL_OPT_STRING, offsetof(struct transit_params, ca_file),
+     .help = "PEM certificates to trust instead of the system's"},
+    {"namespace", KVEIL_OPT_STRING, offsetof(struct transit_params, namespace), .help = "namespace of the server"},
+    {"timeout", KVEIL_OPT_DURATION, offsetof(struct transit_params, timeout_ms), .def = "5s", .min = 100, .max = 10000,
+     .help = "for one request"},
+    {0},
+};
+
+struct transit {
+	struct kveil_kek kek;
+	const struct transit_params *params;
+	const char *base_dir;
+	char *ca_file;        /* resolved */
+	pthread_mutex_t lock; /* one request at a time: no storm when the server comes back */
+	CURL *curl;
+	struct kveil_buf token;
+	int64_t renew_at_ms; /* monotonic; INT64_MAX = never */
+};
+
+static void global_init(void)
+{
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+static size_t take_body(char *data, size_t size, size_t count, void *user)
+{
+	struct kveil_buf *body = user;
+	size_t n = size * count;
+
+	if (body->len + n > 256 * 1024)
+		return 0;
+	kveil_buf_append(body, data, n);
+	return kveil_buf_ok(body) ? n : 0;
+}
+
+/* The server's own words for a refusal, without control characters; never a payload: Transit's errors quote none. */
+static void server_says(struct kveil_span body, char *dst, size_t size)
+{
+	json_t *root = json_loadb((const char *)body.data, body.len, 0, NULL);
+	const char *text = json_string_value(json_array_get(json_object_get(root, "errors"), 0));
+
+	snprintf(dst, size, "%s", text ? text : "no reason given");
+	for (char *p = dst; *p; p++)
+		if ((unsigned char)*p < 0x20)
+			*p = ' ';
+	json_decref(root);
+}
+
+enum method { METHOD_GET, METHOD_POST };
+
+/* One request. OK for 2xx (or a 4xx other than 403 and 404, told by *ret_http); the body is in *reply. */
+static enum kveil_status request(struct transit *t, enum method method, const char *path, const struct kveil_buf *send,
+				 struct kveil_buf *reply, long *ret_http, struct kveil_error *err)
+{
+	const struct transit_params *p = t->params;
+	struct kveil_buf url KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT, header KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+	struct curl_slist *headers = NULL, *more;
+	char says[160];
+
+	kveil_buf_reset(reply);
+	size_t n = strlen(p->url);
+	while (n && p->url[n - 1] == '/')
+		n--;
+	kveil_buf_append(&url, p->url, n);
+	kveil_buf_printf(&url, "/v1/%s", path);
+	curl_easy_reset(t->curl);
+	headers = curl_slist_append(NULL, "X-Vault-Request: true");
+	if (t->token.len) {
+		kveil_buf_append_str(&header, "X-Vault-Token: ");
+		kveil_buf_append_span(&header, kveil_buf_span(&t->token));
+		more = kveil_buf_cstr(&header) ? curl_slist_append(headers, (const char *)header.data) : NULL;
+		headers = more ? more : headers;
+	}
+	if (p->namespace) {
+		kveil_buf_reset(&header);
+		kveil_buf_printf(&header, "X-Vault-Namespace: %s", p->namespace);
+		more = kveil_buf_ok(&header) ? curl_slist_append(headers, (const char *)header.data) : NULL;
+		headers = more ? more : headers;
+	}
+	if (!headers || !kveil_buf_cstr(&url)) {
+		curl_slist_free_all(headers);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	}
+	curl_easy_setopt(t->curl, CURLOPT_URL, (const char *)url.data);
+	curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
+	curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(t->curl, CURLOPT_NOPROXY, "*"); /* key material never goes by way of a proxy */
+	curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(t->curl, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(t->curl, CURLOPT_TIMEOUT_MS, (long)p->timeout_ms);
+	curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(p->timeout_ms < 3000 ? p->timeout_ms : 3000));
+	curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, take_body);
+	curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, reply);
+	if (t->ca_file)
+		curl_easy_setopt(t->curl, CURLOPT_CAINFO, t->ca_file);
+	if (method == METHOD_POST) {
+		curl_easy_setopt(t->curl, CURLOPT_POST, 1L);
+		curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, send ? (const char *)send->data : "{}");
+		curl_easy_setopt(t->curl, CURLOPT_POSTFIELDSIZE, (long)(send ? send->len : 2));
+	}
+	CURLcode code = curl_easy_perform(t->curl);
+	long http = 0;
+	curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &http);
+	curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, NULL);
+	for (struct curl_slist *h = headers; h; h = h->next)
+		kveil_secret_wipe(h->data, strlen(h->data));
+	curl_slist_free_all(headers);
+	*ret_http = http;
+	if (code == CURLE_SSL_CACERT_BADFILE) {
+		kveil_fail(err, KVEIL_E_CONFIG, "kek %s: ca_file cannot be read", t->kek.name);
+		return KVEIL_E_CONFIG;
+	}
+	if (code != CURLE_OK)
+		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s: %s", t->kek.name, p->url,
+				  curl_easy_strerror(code));
+	if (http >= 200 && http < 300)
+		return KVEIL_OK;
+	server_says(kveil_buf_span(reply), says, sizeof says);
+	if (http == 403)
+		return kveil_fail(err, KVEIL_E_PERMISSIONS, "kek %s: the server refuses the token: %s", t->kek.name,
+				  says);
+	if (http == 404) {
+		kveil_fail(err, KVEIL_E_CONFIG, "kek %s: there is no %s/%s", t->kek.name, p->mount, p->key);
+		kveil_error_hint(err, "bao secrets enable transit; bao write -f %s/keys/%s", p->mount, p->key);
+		return KVEIL_E_CONFIG;
+	}
+	if (http == 400)
+		return KVEIL_OK; /* the caller knows what it asked for */
+	return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: the server answers %ld: %s", t->kek.name, http, says);
+}
+
+static json_t *parse(const struct kveil_buf *reply)
+{
+	return json_loadb((const char *)reply->data, reply->len, 0, NULL);
+}
+
+static void schedule_renewal(struct transit *t, json_int_t ttl_s, bool renewable)
+{
+	t->renew_at_ms = ttl_s > 0 && renewable ? kveil_clock_mono_ms() + ttl_s * 500 : INT64_MAX;
+}
+
+/* Gets a token by the way that the configuration names. */
+static enum kveil_status login(struct transit *t, struct kveil_error *err)
+{
+	const struct transit_params *p = t->params;
+	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT, body KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+	enum kveil_status s;
+	long http;
+
+	kveil_buf_clear(&t->token);
+	t->renew_at_ms = INT64_MAX;
+	if (p->role_id) {
+		json_t *ask = json_pack("{s:s, s:s}", "role_id", p->role_id, "secret_id", p->secret_id);
+		char *text = ask ? json_dumps(ask, JSON_COMPACT) : NULL;
+		json_decref(ask);
+		if (!text)
+			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		kveil_buf_append_str(&body, text);
+		kveil_secret_wipe(text, strlen(text));
+		free(text);
+		s = request(t, METHOD_POST, "auth/approle/login", &body, &reply, &http, err);
+		if (s != KVEIL_OK)
+			return s;
+		json_t *root = parse(&reply), *auth = json_object_get(root, "auth");
+		const char *token = json_string_value(json_object_get(auth, "client_token"));
+		if (http != 200 || !token) {
+			json_decref(root);
+			return kveil_fail(err, KVEIL_E_PERMISSIONS, "kek %s: the server refuses the AppRole login",
+					  t->kek.name);
+		}
+		kveil_buf_append_str(&t->token, token);
+		schedule_renewal(t, json_integer_value(json_object_get(auth, "lease_duration")),
+				 json_is_true(json_object_get(auth, "renewable")));
+		json_decref(root);
+		return KVEIL_OK;
+	}
+	if (p->token_file) {
+		char *path = kveil_files_resolve(t->base_dir, p->token_file);
+		s = path ? kveil_files_read_private(path, "the token", 16 * 1024, &t->token, NULL, NULL, err)
+			 : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		free(path);
+		if (s != KVEIL_OK)
+			return s;
+		while (t->token.len &&
+		       (t->token.data[t->token.len - 1] == '\n' || t->token.data[t->token.len - 1] == '\r'))
+			t->token.len--;
+	} else {
+		kveil_buf_append_str(&t->token, p->token);
+	}
+	/* When does it end? A token that may not look itself up is used as it is. */
+	s = request(t, METHOD_GET, "auth/token/lookup-self", NULL, &reply, &http, NULL);
+	if (s == KVEIL_OK && http == 200) {
+		json_t *root = parse(&reply), *data = json_object_get(root, "data");
+		schedule_renewal(t, json_integer_value(json_object_get(data, "ttl")),
+				 json_is_true(json_object_get(data, "renewable")));
+		json_decref(root);
+	}
+	return KVEIL_OK;
+}
+
+static void renew(struct transit *t)
+{
+	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+	long http;
+
+	if (request(t, METHOD_POST, "auth/token/renew-self", NULL, &reply, &http, NULL) == KVEIL_OK && http == 200) {
+		json_t *root = parse(&reply), *auth = json_object_get(root, "auth");
+		schedule_renewal(t, json_integer_value(json_object_get(auth, "lease_duration")),
+				 json_is_true(json_object_get(auth, "renewable")));
+		json_decref(root);
+	} else {
+		t->renew_at_ms = kveil_clock_mono_ms() + 10000;
+	}
+}
+
+/* POSTs member: value to MOUNT/verb/KEY and appends data.answer to out. */
+static enum kveil_status call(struct transit *t, const char *verb, const char *member, struct kveil_span value,
+			      const char *answer, struct kveil_buf *out, struct kveil_error *err)
+{
+	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT, body KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+	char path[512];
+	enum kveil_status s = KVEIL_OK;
+	long http = 0;
+
+	snprintf(path, sizeof path, "%s/%s/%s", t->params->mount, verb, t->params->key);
+	/* base64 and vault:vN:base64 need no escaping; unwrap checks what it passes. */
+	kveil_buf_printf(&body, "{\"%s\":\"%.*s\"}", member, (int)value.len, (const char *)value.data);
+	if (!kveil_buf_cstr(&body))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	pthread_mutex_lock(&t->lock);
+	bool fresh = t->token.len == 0;
+	if (fresh)
+		s = login(t, err);
+	else if (kveil_clock_mono_ms() >= t->renew_at_ms)
+		renew(t);
+	if (s == KVEIL_OK)
+		s = request(t, METHOD_POST, path, &body, &reply, &http, err);
+	if (s == KVEIL_E_PERMISSIONS && !fresh && (t->params->role_id || t->params->token_file)) {
+		s = login(t, err);
+		if (s == KVEIL_OK)
+			s = request(t, METHOD_POST, path, &body, &reply, &http, err);
+	}
+	pthread_mutex_unlock(&t->lock);
+	if (s != KVEIL_OK)
+		return s;
+	if (http == 400) {
+		char says[160];
+		server_says(kveil_buf_span(&reply), says, sizeof says);
+		return kveil_fail(err, KVEIL_E_WRONG_KEK, "kek %s: %s/%s did not wrap this: %s", t->kek.name,
+				  t->params->mount, t->params->key, says);
+	}
+	json_t *root = parse(&reply);
+	json_t *text = json_object_get(json_object_get(root, "data"), answer);
+	if (json_is_string(text)) {
+		kveil_buf_append(out, json_string_value(text), json_string_length(text));
+		/* It may be the payload. The string is jansson's own heap copy. */
+		kveil_secret_wipe((char *)(uintptr_t)json_string_value(text), json_string_length(text));
+	} else {
+		s = kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: the server's answer has no %s", t->kek.name,
+			       answer);
+	}
+	json_decref(root);
+	if (s == KVEIL_OK && !kveil_buf_ok(out))
+		s = kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	return s;
+}
+
+static void transit_close(struct kveil_kek *kek)
+{
+	struct transit *t = (struct transit *)kek;
+
+	if (!t)
+		return;
+	kveil_buf_clear(&t->token);
+	curl_easy_cleanup(t->curl);
+	free(t->ca_file);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+static enum kveil_status transit_open(const char *name, const void *params, const char *base_dir,
+				      struct kveil_kek **ret, struct kveil_error *err)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	const struct transit_params *p = params;
+
+	if (!p->token + !p->token_file + !p->role_id != 2) {
+		kveil_fail(err, KVEIL_E_CONFIG, "kek %s: one way to log in is needed", name);
+		kveil_error_hint(err, "token: \"${env:BAO_TOKEN}\", or token_file, or role_id with secret_id");
+		return KVEIL_E_CONFIG;
+	}
+	if (p->role_id && !p->secret_id)
+		return kveil_fail(err, KVEIL_E_CONFIG, "kek %s: role_id needs secret_id", name);
+	pthread_once(&once, global_init);
+	struct transit *t = calloc(1, sizeof *t);
+	if (!t || !(t->curl = curl_easy_init())) {
+		free(t);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	}
+	pthread_mutex_init(&t->lock, NULL);
+	t->kek.name = name;
+	t->params = p;
+	t->base_dir = base_dir;
+	t->renew_at_ms = INT64_MAX;
+	if (p->ca_file && !(t->ca_file = kveil_files_resolve(base_dir, p->ca_file))) {
+		transit_close(&t->kek);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	}
+	*ret = &t->kek;
+	return KVEIL_OK;
+}
+
+static bool transit_can_unwrap(const struct kveil_kek *kek)
+{
+	(void)kek;
+	return true;
+}
+
+static enum kveil_status transit_wrap(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,
+				      struct kveil_error *err)
+{
+	struct kveil_buf text KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+	size_t n = kveil_text_encoded_len(KVEIL_BASE64, plain.len);
+	uint8_t *p = kveil_buf_reserve(&text, n);
+
+	if (!p)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	kveil_text_encode(KVEIL_BASE64, plain.data, plain.len, p);
+	text.len = n;
+	return call((struct transit *)kek, "encrypt", "plaintext", kveil_buf_span(&text), "ciphertext", wrapped, err);
+}
+
+static enum kveil_status transit_unwrap(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
+					size_t *ret_len, struct kveil_error *err)
+{
+	struct kveil_buf text KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+
+	for (size_t i = 0; i < wrapped.len; i++)
+		if (wrapped.data[i] < 0x21 || wrapped.data[i] > 0x7e || wrapped.data[i] == '"' ||
+		    wrapped.data[i] == '\\')
+			return kveil_fail(err, KVEIL_E_WRONG_KEK, "kek %s: not wrapped by Transit", kek->name);
+	enum kveil_status s = call((struct transit *)kek, "decrypt", "ciphertext", wrapped, "plaintext", &text, err);
+	if (s != KVEIL_OK)
+		return s;
+	struct kveil_buf opened KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+	uint8_t *p = kveil_buf_reserve(&opened, kveil_text_decoded_max(KVEIL_BASE64, text.len) + 1);
+	if (!p)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	if (!kveil_text_decode(KVEIL_BASE64, text.data, text.len, p, ret_len) || *ret_len > room)
+		return kveil_fail(err, KVEIL_E_WRONG_KEK, "kek %s: what Transit opened is not a key of ours",
+				  kek->name);
+	memcpy(plain, p, *ret_len);
+	return KVEIL_OK;
+}
+
+const struct kveil_provider kveil_provider_transit = {
+    .name = "transit",
+    .help = "the Transit engine of OpenBao or Vault: the KEK stays in the server",
+    .options = transit_options,
+    .params_size = sizeof(struct transit_params),
+    .open = transit_open,
+    .close = transit_close,
+    .can_unwrap = transit_can_unwrap,
+    .wrap = transit_wrap,
+    .unwrap = transit_unwrap,
+    /* Tink's Vault client wraps a keyset by the very same call. */
+    .seal_keyset = transit_wrap,
+};

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Key-encryption keys with real custodians: a file, SoftHSM2, an OpenBao server, CMS and SM2 key pairs opened by others."""
+import base64
+import json
+import os
+import pathlib
+import ssl
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from broker import answers, free_port
+from conftest import KVEIL, wait_for
+
+PAYLOAD_MAGIC = b"KVK1"
+CONFIG = """\
+kafka: {{bootstrap_servers: "127.0.0.1:1", group_id: none}}
+rules: rules.yaml
+keys:
+  registry: file:keys.json
+  keks:
+    guard: {kek}
+  data:
+    pii: {{algorithm: aes-256-gcm, kek: guard, rotate_every: 24h}}
+    pepper: {{algorithm: hmac-sha-256, kek: guard}}
+    dead-letters: {{algorithm: aes-256-gcm, kek: guard}}
+"""
+RULES = """\
+name: t
+topics: [t]
+format: json
+fields:
+  - {path: "$.a", %s: {key: pii}}
+"""
+
+
+class Folder:
+    def __init__(self, path, kek, env=None):
+        self.dir, self.env = path, {**os.environ, **(env or {})}
+        (path / "kveil.yaml").write_text(CONFIG.format(kek=kek))
+        (path / "rules.yaml").write_text(RULES % "encrypt")
+        (path / "open.yaml").write_text(RULES % "decrypt")
+
+    def kveil(self, *args, check=0, stdin=None):
+        r = subprocess.run([str(KVEIL), *args], cwd=self.dir, env=self.env, capture_output=True, text=True, input=stdin,
+                           timeout=60)
+        if check is not None:
+            assert r.returncode == check, f"{args}: exit {r.returncode}\n{r.stdout}\n{r.stderr}"
+        return r
+
+    def init(self):
+        self.kveil("keys", "init", "-c", "kveil.yaml")
+        return self
+
+    def seal(self, text, check=0):
+        return self.kveil("apply", "-c", "kveil.yaml", "-r", "rules.yaml", stdin=json.dumps({"a": text}) + "\n",
+                          check=check)
+
+    def open(self, line, check=0):
+        return self.kveil("apply", "-c", "kveil.yaml", "-r", "open.yaml", stdin=line, check=check)
+
+    def wrapped(self):
+        """Every wrapped blob in the registry."""
+        found = []
+
+        def walk(x):
+            if isinstance(x, dict):
+                for k, v in x.items():
+                    if k == "wrapped":
+                        found.append(base64.b64decode(v))
+                    walk(v)
+            elif isinstance(x, list):
+                for v in x:
+                    walk(v)
+
+        walk(json.loads((self.dir / "keys.json").read_text()))
+        assert found
+        return found
+
+    def round_trip(self):
+        sealed = self.seal("canary-4711").stdout
+        assert "canary" not in sealed
+        self.kveil("keys", "rotate", "-c", "kveil.yaml", "pii", "--now")
+        again = self.seal("canary-4712").stdout
+        assert base64.b64decode(json.loads(sealed)["a"])[1:5] != base64.b64decode(json.loads(again)["a"])[1:5]
+        assert json.loads(self.open(sealed).stdout) == {"a": "canary-4711"}
+        assert json.loads(self.open(again).stdout) == {"a": "canary-4712"}
+        text = (self.dir / "keys.json").read_text()
+        assert "canary" not in text
+
+
+# --- PKCS#11 ---
+
+SOFTHSM = next((p for p in ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+                            "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so") if os.path.exists(p)), None)
+
+
+@pytest.fixture
+def token(tmp_path):
+    (tmp_path / "tokens").mkdir()
+    conf = tmp_path / "softhsm2.conf"
+    conf.write_text(f"directories.tokendir = {tmp_path}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
+    env = {"SOFTHSM2_CONF": str(conf)}
+
+    def run(*cmd):
+        subprocess.run(cmd, check=True, env={**os.environ, **env}, capture_output=True)
+
+    run("softhsm2-util", "--init-token", "--free", "--label", "kveil", "--pin", "4711", "--so-pin", "0815")
+    run("pkcs11-tool", "--module", SOFTHSM, "--token-label", "kveil", "--login", "--pin", "4711", "--keygen",
+        "--key-type", "AES:32", "--label", "kek", "--sensitive")
+    (tmp_path / "pin").write_text("4711\n")
+    (tmp_path / "pin").chmod(0o600)
+    return env
+
+
+def pkcs11(mechanism="aes-gcm", label="kek", token="kveil", pin="${file:pin}"):
+    return f'{{provider: pkcs11, module: {SOFTHSM}, token: {token}, label: {label}, pin: "{pin}", mechanism: {mechanism}}}'
+
+
+@pytest.mark.parametrize("mechanism", ["aes-gcm", "aes-kwp"])
+def test_pkcs11_round_trip(tmp_path, token, mechanism):
+    f = Folder(tmp_path, pkcs11(mechanism), token).init()
+    f.round_trip()
+    for w in f.wrapped():
+        assert w[0] == (1 if mechanism == "aes-gcm" else 2) and PAYLOAD_MAGIC not in w
+
+
+def test_pkcs11_refusals(tmp_path, token):
+    f = Folder(tmp_path, pkcs11(), token).init()
+    good = (tmp_path / "kveil.yaml").read_text()
+    (tmp_path / "wrong").write_text("1234")
+    (tmp_path / "wrong").chmod(0o600)
+    for kek, word in ((pkcs11(label="nobody"), "nobody"), (pkcs11(pin="${file:wrong}"), "PIN")):
+        (tmp_path / "kveil.yaml").write_text(CONFIG.format(kek=kek))
+        r = f.kveil("keys", "list", "-c", "kveil.yaml", check=2)
+        assert word in r.stderr and "1234" not in r.stderr
+    # The right PIN still works: a wrong one was tried once a process.
+    (tmp_path / "kveil.yaml").write_text(good)
+    f.round_trip()
+
+
+# --- OpenBao ---
+
+class Bao:
+    def __init__(self, folder, tls=False):
+        self.port, self.folder, self.tls, self.process = free_port(), folder, tls, None
+        self.binary = pathlib.Path(sys.executable).parent / "bao"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+
+    def start(self):
+        """With storage in files, so that it can stop and come back with what it had."""
+        data = self.folder / "bao"
+        fresh = not data.exists()
+        data.mkdir(exist_ok=True)
+        listener = f'listener "tcp" {{ address = "127.0.0.1:{self.port}"\n '
+        listener += f'tls_cert_file = "{self.folder}/tls.pem"\n tls_key_file = "{self.folder}/tls.key" }}' if self.tls \
+            else "tls_disable = true }"
+        (self.folder / "bao.hcl").write_text(
+            f'storage "file" {{ path = "{data}" }}\n{listener}\ndisable_mlock = true\napi_addr = "{self.url}"\n')
+        self.process = subprocess.Popen([str(self.binary), "server", f"-config={self.folder}/bao.hcl"],
+                                        stdout=open(self.folder / "bao.log", "ab"), stderr=subprocess.STDOUT)
+        wait_for("bao listens", lambda: answers(self.port))
+        if fresh:
+            r = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, token=None)
+            self.root, self.unseal_key = r["root_token"], r["keys_base64"][0]
+        wait_for("unsealed", lambda: not self.call("PUT", "sys/unseal", {"key": self.unseal_key}, token=None)["sealed"])
+        wait_for("active", self.active)
+        if fresh:
+            self.call("POST", "sys/mounts/transit", {"type": "transit"})
+            self.call("POST", "transit/keys/kveil", {})
+        return self
+
+    def active(self):
+        try:
+            return self.call("GET", "sys/health", token=None)["initialized"]
+        except OSError:
+            return False
+
+    def call(self, method, path, body=None, token=""):
+        request = urllib.request.Request(f"{self.url}/v1/{path}", method=method,
+                                         data=None if body is None else json.dumps(body).encode())
+        if token is not None:
+            request.add_header("X-Vault-Token", token or self.root)
+        context = ssl.create_default_context(cafile=str(self.folder / "tls.pem")) if self.tls else None
+        with urllib.request.urlopen(request, timeout=10, context=context) as r:
+            text = r.read()
+            return json.loads(text) if text else {}
+
+    def token(self, **kw):
+        self.call("PUT", "sys/policies/acl/kveil", {"policy": """
+            path "transit/encrypt/kveil" { capabilities = ["update"] }
+            path "transit/decrypt/kveil" { capabilities = ["update"] }
+            path "transit/rewrap/kveil" { capabilities = ["update"] }"""})
+        return self.call("POST", "auth/token/create", {"policies": ["kveil"], **kw})["auth"]["client_token"]
+
+    def stop(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def bao(tmp_path):
+    b = Bao(tmp_path).start()
+    yield b
+    b.stop()
+
+
+def transit(b, how='token: "${env:BAO_TOKEN}"', extra=""):
+    return f'{{provider: transit, url: "{b.url}", key: kveil, {how}{extra}}}'
+
+
+def test_transit_round_trip_with_a_least_privileged_token(tmp_path, bao):
+    f = Folder(tmp_path, transit(bao), {"BAO_TOKEN": bao.token()}).init()
+    f.round_trip()
+    for w in f.wrapped():
+        assert w.startswith(b"vault:v1:")
+    # What was wrapped is ours: OpenBao itself opens it.
+    opened = bao.call("POST", "transit/decrypt/kveil", {"ciphertext": f.wrapped()[-1].decode()})["data"]["plaintext"]
+    assert PAYLOAD_MAGIC in base64.b64decode(opened)[:4] or len(base64.b64decode(opened)) >= 32
+    # A new version of the KEK in the server: old wraps go on opening.
+    bao.call("POST", "transit/keys/kveil/rotate", {})
+    f.round_trip()
+
+
+def test_transit_refusals_and_outage(tmp_path, bao):
+    f = Folder(tmp_path, transit(bao), {"BAO_TOKEN": bao.token()}).init()
+    sealed = f.seal("x").stdout
+    f.env["BAO_TOKEN"] = "s.nonsense"
+    r = f.kveil("keys", "list", "-c", "kveil.yaml", check=2)
+    assert "token" in r.stderr and "nonsense" not in r.stderr
+    f.env["BAO_TOKEN"] = bao.root
+    bao.call("POST", "transit/keys/other", {})
+    good = (tmp_path / "kveil.yaml").read_text()
+    (tmp_path / "kveil.yaml").write_text(good.replace("key: kveil,", "key: other,"))
+    f.kveil("apply", "-c", "kveil.yaml", "-r", "rules.yaml", stdin="{}\n", check=2)
+    (tmp_path / "kveil.yaml").write_text(good)
+    bao.stop()
+    r = f.seal("x", check=None)
+    assert r.returncode != 0 and r.stdout == "" and "127.0.0.1" in r.stderr
+    bao.start()
+    assert json.loads(f.open(sealed).stdout) == {"a": "x"}
+
+
+def test_transit_approle_and_tls(tmp_path):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "tls.key", "-out", "tls.pem",
+                    "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], cwd=tmp_path,
+                   check=True, capture_output=True)
+    b = Bao(tmp_path, tls=True).start()
+    try:
+        b.token()
+        b.call("POST", "sys/auth/approle", {"type": "approle"})
+        b.call("POST", "auth/approle/role/kveil", {"token_policies": "kveil", "token_ttl": "4s", "token_max_ttl": "6s"})
+        role = b.call("GET", "auth/approle/role/kveil/role-id")["data"]["role_id"]
+        secret = b.call("POST", "auth/approle/role/kveil/secret-id", {})["data"]["secret_id"]
+        how = 'role_id: "${env:ROLE}", secret_id: "${env:SECRET}"'
+        f = Folder(tmp_path, transit(b, how, ", ca_file: tls.pem"), {"ROLE": role, "SECRET": secret}).init()
+        f.round_trip()
+        # Without the CA file the server is not trusted.
+        g = tmp_path / "untrusted"
+        g.mkdir()
+        r = Folder(g, transit(b, how), f.env).kveil("keys", "init", "-c", "kveil.yaml", check=None)
+        assert r.returncode != 0 and "certificate" in r.stderr.lower()
+    finally:
+        b.stop()
+
+
+# --- public-key custodians ---
+
+def openssl(cwd, *args):
+    return subprocess.run(["openssl", *args], cwd=cwd, check=True, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("provider,algorithm", [("rsa-oaep", ["-newkey", "rsa:3072"]),
+                                                ("ecdh", ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])])
+def test_cms_opened_by_openssl(tmp_path, provider, algorithm):
+    openssl(tmp_path, "req", "-x509", *algorithm, "-nodes", "-keyout", "kek.key", "-out", "kek.pem", "-days", "2",
+            "-subj", "/CN=kek")
+    (tmp_path / "kek.key").chmod(0o600)
+    f = Folder(tmp_path, f"{{provider: {provider}, certificate: kek.pem, private_key: kek.key}}").init()
+    f.round_trip()
+    payloads = 0
+    for n, w in enumerate(f.wrapped()):
+        (tmp_path / f"{n}.der").write_bytes(w)
+        plain = openssl(tmp_path, "cms", "-decrypt", "-inform", "DER", "-in", f"{n}.der", "-recip", "kek.pem", "-inkey",
+                        "kek.key")
+        payloads += plain.startswith(PAYLOAD_MAGIC)
+        dump = openssl(tmp_path, "cms", "-cmsout", "-print", "-inform", "DER", "-in", f"{n}.der").decode()
+        assert "id-smime-ct-authEnvelopedData" in dump and "aes-256-gcm" in dump and "sha256" in dump
+    assert payloads >= 3
+    (tmp_path / "kek.key").chmod(0o644)
+    assert "kek.key" in f.kveil("keys", "list", "-c", "kveil.yaml", check=2).stderr
+
+
+def test_sm2_opened_by_gmssl(tmp_path):
+    from gmssl import sm2
+    openssl(tmp_path, "genpkey", "-algorithm", "SM2", "-out", "sm2.key")
+    openssl(tmp_path, "pkey", "-in", "sm2.key", "-pubout", "-out", "sm2.pub")
+    (tmp_path / "sm2.key").chmod(0o600)
+    f = Folder(tmp_path, "{provider: sm2, public_key: sm2.pub, private_key: sm2.key}").init()
+    f.round_trip()
+    text = openssl(tmp_path, "pkey", "-in", "sm2.key", "-text", "-noout").decode()
+
+    def number(title):
+        part = text.split(title + ":")[1]
+        digits = ""
+        for line in part.splitlines()[1:]:
+            if not line.startswith(" "):
+                break
+            digits += line.strip().replace(":", "")
+        return digits
+
+    crypt = sm2.CryptSM2(private_key=number("priv")[-64:], public_key=number("pub")[-128:], mode=1)
+    payloads = 0
+    for w in f.wrapped():
+        plain = crypt.decrypt(der_to_c1c3c2(w))
+        payloads += plain.startswith(PAYLOAD_MAGIC)
+    assert payloads >= 3
+
+
+def der_to_c1c3c2(der):
+    """GM/T 0009: SEQUENCE { INTEGER x, INTEGER y, OCTET STRING hash, OCTET STRING ciphertext }."""
+    def take(b):
+        n, head = b[1], 2
+        if n & 0x80:
+            head = 2 + (n & 0x7F)
+            n = int.from_bytes(b[2:head], "big")
+        return b[0], b[head:head + n], b[head + n:]
+
+    tag, body, rest = take(der)
+    assert tag == 0x30 and not rest
+    parts = []
+    while body:
+        tag, value, body = take(body)
+        parts.append((tag, value))
+    (_, x), (_, y), (_, c3), (_, c2) = parts
+    return x[-32:].rjust(32, b"\0") + y[-32:].rjust(32, b"\0") + c3 + c2
