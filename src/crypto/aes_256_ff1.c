@@ -347,7 +347,7 @@ static bool round_long(struct ff1 *f, const uint8_t mac[BLOCK], size_t fixed, si
 
 	x->tail[fixed] = (uint8_t)round;
 	for (size_t i = 0; i < b; i++)
-		number[b - 1 - i] = i / 4 < n ? (uint8_t)(x->limbs[i / 4] >> i % 4 * 8) : 0;
+		number[b - 1 - i] = (uint8_t)(i / 4 < n ? x->limbs[i / 4] >> i % 4 * 8 : 0);
 	memcpy(x->stream, mac, BLOCK);
 	for (size_t i = 0; i < tail_len; i += BLOCK) {
 		xor_into(x->stream, x->tail + i, BLOCK);
