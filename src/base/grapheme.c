@@ -36,6 +36,15 @@ size_t kveil_grapheme_count(const uint8_t *s, size_t len)
 	return count;
 }
 
+#define X(name) _Static_assert((int)KVEIL_CATEGORY_##name == (int)UTF8PROC_CATEGORY_##name, "the library's order");
+KVEIL_CATEGORY_TABLE(X)
+#undef X
+
+enum kveil_category kveil_grapheme_category(uint32_t code_point)
+{
+	return (enum kveil_category)utf8proc_category((utf8proc_int32_t)code_point);
+}
+
 const char *kveil_grapheme_unicode_version(void)
 {
 	return utf8proc_unicode_version();

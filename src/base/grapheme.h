@@ -11,6 +11,18 @@
 /* Bytes of the first cluster; 0 only when len is 0. */
 size_t kveil_grapheme_next(const uint8_t *s, size_t len);
 size_t kveil_grapheme_count(const uint8_t *s, size_t len);
+
+/* General categories (Unicode section 4.5), in the library's order. */
+#define KVEIL_CATEGORY_TABLE(X)                                                                                        \
+	X(CN) X(LU) X(LL) X(LT) X(LM) X(LO) X(MN) X(MC) X(ME) X(ND) X(NL) X(NO) X(PC) X(PD) X(PS) X(PE) X(PI) X(PF) X(PO)  \
+	X(SM) X(SC) X(SK) X(SO) X(ZS) X(ZL) X(ZP) X(CC) X(CF) X(CS) X(CO)
+enum kveil_category {
+#define X(name) KVEIL_CATEGORY_##name,
+	KVEIL_CATEGORY_TABLE(X)
+#undef X
+};
+enum kveil_category kveil_grapheme_category(uint32_t code_point);
+
 const char *kveil_grapheme_unicode_version(void); /* "14.0.0" */
 const char *kveil_grapheme_library_version(void); /* utf8proc's */
 

@@ -5,14 +5,13 @@
  */
 #include "path/iregexp.h"
 
+#include "base/grapheme.h"
 #include "path/cursor.h"
-
-#include <utf8proc.h>
 
 enum { MAX_PATTERN_BYTES = 4096, MAX_NESTING = 64, MAX_STEPS = 50000 };
 
 /* Every general category but Cs, which no text can hold. */
-#define ALL_CATEGORIES ((1u << (UTF8PROC_CATEGORY_CO + 1)) - 1)
+#define ALL_CATEGORIES ((1u << (KVEIL_CATEGORY_CO + 1)) - 1)
 
 struct range {
 	uint32_t first, last;
@@ -21,7 +20,7 @@ struct range {
 struct class
 {
 	uint64_t ascii[2];   /* the answer for U+0000 to U+007F, negation included */
-	uint32_t categories; /* bit n: utf8proc's general category n */
+	uint32_t categories; /* bit n: enum kveil_category n */
 	bool negated;
 	struct range *ranges;
 	size_t count;
@@ -111,7 +110,7 @@ static const struct {
 	char name[3];
 	uint32_t categories;
 } properties[] = {
-#define C(name) (1u << UTF8PROC_CATEGORY_##name)
+#define C(name) (1u << KVEIL_CATEGORY_##name)
     {"L", C(LU) | C(LL) | C(LT) | C(LM) | C(LO)},
     {"Lu", C(LU)},
     {"Ll", C(LL)},
@@ -221,7 +220,7 @@ static bool class_has(const struct class *k, uint32_t cp)
 	for (size_t i = 0; i < k->count && !in; i++)
 		in = cp >= k->ranges[i].first && cp <= k->ranges[i].last;
 	if (!in && k->categories)
-		in = k->categories >> utf8proc_category((utf8proc_int32_t)cp) & 1;
+		in = k->categories >> kveil_grapheme_category(cp) & 1;
 	return in != k->negated;
 }
 
