@@ -31,6 +31,7 @@ struct kveil_config {
 	struct {
 		uint64_t record_bytes, depth, memory_bytes;
 	} limits;
+	const struct kveil_yaml *keys_node; /* only while loading */
 	struct kveil_keys_config keys;
 	struct {
 		char *listen;            /* "127.0.0.1:9819"; empty = no side port */
@@ -42,8 +43,19 @@ struct kveil_config {
 
 /* NULL when report got an error. */
 struct kveil_config *kveil_config_load(const char *path, struct kveil_report *report);
-void kveil_config_free(struct kveil_config *c);
+/* From text; file is for messages and is what relative paths are relative to. */
+struct kveil_config *kveil_config_parse(struct kveil_span text, const char *file, struct kveil_report *report);
+void kveil_config_free(struct kveil_config *c); /* NULL is fine */
 
 extern const struct kveil_option kveil_config_options[];
+
+/* Properties of librdkafka that carry a promise of kveil's and are refused. name may end with '*'. */
+struct kveil_refused_property {
+	const char *name, *why;
+};
+extern const struct kveil_refused_property kveil_refused_properties[]; /* ends with NULL */
+const struct kveil_refused_property *kveil_refused_property(const char *name);
+/* Does the property hold a secret (a password, a private key)? */
+bool kveil_property_is_secret(const char *name);
 
 #endif

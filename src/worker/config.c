@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/config.h"
+
+#include "base/log.h"
+#include "http/address.h"
+
+#include <stdlib.h>
+
+#define AT(member) offsetof(struct kveil_config, member)
+
+enum { MIB = 1 << 20, PROCESS_BYTES = 32 * MIB };
+
+static const char *const deliveries[] = {
+    [KVEIL_DELIVERY_AT_LEAST_ONCE] = "at-least-once", [KVEIL_DELIVERY_EXACTLY_ONCE] = "exactly-once", NULL};
+static const char *const partitions[] = {[KVEIL_PARTITION_SAME] = "same", [KVEIL_PARTITION_KEY] = "key", NULL};
+static const char *const levels[] = {[KVEIL_LOG_ERROR] = "error",
+				     [KVEIL_LOG_WARN] = "warn",
+				     [KVEIL_LOG_INFO] = "info",
+				     [KVEIL_LOG_DEBUG] = "debug",
+				     NULL};
+static const char *const formats[] = {"text", "json", NULL};
+
+/* Groups stand at offset 0: their rows count from the configuration itself. */
+static const struct kveil_option kafka_options[] = {
+    {"bootstrap_servers", KVEIL_OPT_STRING, AT(kafka.bootstrap_servers), .required = true,
+     .help = "the cluster's first brokers, HOST:PORT with commas between"},
+    {"group_id", KVEIL_OPT_STRING, AT(kafka.group_id), .required = true,
+     .help = "the consumer group that all replicas share"},
+    {"properties", KVEIL_OPT_STRING_MAP, AT(kafka.properties),
+     .help = "librdkafka's properties for consumer and producer: TLS, SASL, …"},
+    {"consumer", KVEIL_OPT_STRING_MAP, AT(kafka.consumer), .help = "librdkafka's properties for the consumer alone"},
+    {"producer", KVEIL_OPT_STRING_MAP, AT(kafka.producer), .help = "librdkafka's properties for the producer alone"},
+    {0},
+};
+
+static const struct kveil_option dead_letter_options[] = {
+    {"topic", KVEIL_OPT_STRING, AT(dead_letter.topic), .def = "{topic}.dead",
+     .help = "where records go that could not be protected; `{topic}` is the input topic"},
+    {"key", KVEIL_OPT_KEY, AT(dead_letter.key), .def = "dead-letters",
+     .help = "the data key that seals dead letters; no rule's key"},
+    {0},
+};
+
+static const struct kveil_option limits_options[] = {
+    {"record_bytes", KVEIL_OPT_BYTES, AT(limits.record_bytes), .def = "8MiB", .min = 1024, .max = 1024 * (uint64_t)MIB,
+     .help = "a larger key or value is a dead letter"},
+    {"depth", KVEIL_OPT_UINT, AT(limits.depth), .def = "128", .min = 1, .max = 10000,
+     .help = "a value nested deeper is a dead letter"},
+    {"memory", KVEIL_OPT_BYTES, AT(limits.memory_bytes), .def = "192MiB", .min = 64 * (uint64_t)MIB,
+     .max = 1024 * 1024 * (uint64_t)MIB, .help = "for the whole process, librdkafka's queues and all workers included"},
+    {0},
+};
+
+static const struct kveil_option http_options[] = {
+    {"listen", KVEIL_OPT_STRING, AT(http.listen), .def = "127.0.0.1:9819",
+     .help = "HOST:PORT of health and metrics; `:9819` is every address, \"\" is no side port"},
+    {0},
+};
+
+static const struct kveil_option log_options[] = {
+    {"level", KVEIL_OPT_ENUM, AT(log.level), .def = "info", .choices = levels, .help = "the least that is logged"},
+    {"format", KVEIL_OPT_ENUM, AT(log.format), .def = "text", .choices = formats, .help = "one line an event"},
+    {0},
+};
+
+const struct kveil_option kveil_config_options[] = {
+    {"kafka", KVEIL_OPT_GROUP, .sub = kafka_options},
+    {"delivery", KVEIL_OPT_ENUM, AT(delivery), .def = "at-least-once", .choices = deliveries,
+     .help = "this version knows at-least-once"},
+    {"commit_interval", KVEIL_OPT_DURATION, AT(commit_interval_ms), .def = "1s", .min = 10, .max = 60 * 1000,
+     .help = "how often offsets are committed"},
+    {"workers", KVEIL_OPT_UINT, AT(workers), .def = "1", .min = 1, .max = 256,
+     .help = "threads, each a group member with its own consumer and nonce lease"},
+    {"rules", KVEIL_OPT_LIST, AT(rules), .min = 1, .max = 10000, .required = true, .reloadable = true,
+     .help = "rule files, or folders of them, relative to this file"},
+    {"create_topics", KVEIL_OPT_BOOL, AT(create_topics), .def = "false",
+     .help =
+	 "creates output and dead-letter topics with the input's number of partitions; otherwise they are waited for"},
+    {"partition", KVEIL_OPT_ENUM, AT(partition), .def = "same", .choices = partitions,
+     .help = "`same`: the input's partition; `key`: by the hash of the key that is written (murmur2, as Java's)"},
+    {"dead_letter", KVEIL_OPT_GROUP, .sub = dead_letter_options},
+    {"limits", KVEIL_OPT_GROUP, .sub = limits_options},
+    {"keys", KVEIL_OPT_CUSTOM, AT(keys_node), .required = true, .help = "registry, key-encryption keys, data keys"},
+    {"http", KVEIL_OPT_GROUP, .sub = http_options},
+    {"log", KVEIL_OPT_GROUP, .sub = log_options},
+    {0},
+};
+
+/* --- what a table cannot say --- */
+
+struct checker {
+	const struct kveil_yaml *root;
+	struct kveil_config *c;
+	struct kveil_report *report;
+};
+
+/* A problem with an option, at its value; with an environment override, at the file. */
+static struct kveil_error *complain(struct checker *k, const char *group, const char *name, const char *message)
+{
+	const struct kveil_yaml *map = group ? kveil_yaml_get(k->root, group) : k->root;
+	const struct kveil_yaml *y = map ? kveil_yaml_get(map, name) : NULL;
+
+	return kveil_report_at(k->report, k->c->file, y ? y->line : 0, y ? y->column : 0, "%s", message);
+}
+
+static void check_properties(struct checker *k, const char *group, const struct kveil_string_map *map)
+{
+	for (size_t i = 0; i < map->count; i++) {
+		const struct kveil_refused_property *refused = kveil_refused_property(map->names[i]);
+		if (refused)
+			kveil_error_hint(kveil_report_at(k->report, k->c->file, map->lines[i], 1,
+							 "kafka.%s: '%.80s' is not yours to set", group, map->names[i]),
+					 "%s", refused->why);
+		else if (kveil_property_is_secret(map->names[i]) && map->from_text[i])
+			kveil_error_hint(kveil_report_at(k->report, k->c->file, map->lines[i], 1,
+							 "kafka.%s: '%.80s' is a secret and must not stand in the text",
+							 group, map->names[i]),
+					 "write: %.80s: \"${file:PATH}\" or \"${env:NAME}\"", map->names[i]);
+	}
+}
+
+static bool is_topic_template(const char *s)
+{
+	size_t n = 0;
+
+	while (*s) {
+		size_t step = strncmp(s, "{topic}", 7) == 0 ? 7 : 1;
+		if (step == 1 && !strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *s))
+			return false;
+		s += step;
+		n += step;
+	}
+	return n > 0 && n < 249;
+}
+
+static void check(struct checker *k)
+{
+	const struct kveil_config *c = k->c;
+	struct kveil_address address;
+
+	check_properties(k, "properties", &c->kafka.properties);
+	check_properties(k, "consumer", &c->kafka.consumer);
+	check_properties(k, "producer", &c->kafka.producer);
+	if (!*c->kafka.bootstrap_servers)
+		complain(k, "kafka", "bootstrap_servers", "'bootstrap_servers' is empty");
+	if (!*c->kafka.group_id)
+		complain(k, "kafka", "group_id", "'group_id' is empty");
+	if (c->delivery == KVEIL_DELIVERY_EXACTLY_ONCE)
+		kveil_error_hint(complain(k, NULL, "delivery", "exactly-once is not in this version"),
+				 "at-least-once is");
+	if (!is_topic_template(c->dead_letter.topic))
+		kveil_error_hint(
+		    complain(k, "dead_letter", "topic", "'topic' is not a topic's name with {topic} in it"),
+		    "such as \"{topic}.dead\"");
+	else if (strcmp(c->dead_letter.topic, "{topic}") == 0)
+		kveil_error_hint(complain(k, "dead_letter", "topic", "dead letters would go back into the input"),
+				 "such as \"{topic}.dead\"");
+	if (*c->http.listen && !kveil_address_parse(c->http.listen, &address))
+		kveil_error_hint(complain(k, "http", "listen", "'listen' is not HOST:PORT"),
+				 "127.0.0.1:9819, [::1]:9819 or :9819");
+	/* A record and what becomes of it, in each worker at once, beside what the process needs to stand. */
+	uint64_t least = PROCESS_BYTES + c->workers * 2 * c->limits.record_bytes;
+	if (least > c->limits.memory_bytes)
+		kveil_error_hint(complain(k, "limits", "memory",
+					  "'memory' is too small for that many workers and records "
+					  "that large"),
+				 "at least %lluMiB, or fewer workers, or smaller record_bytes",
+				 (unsigned long long)((least + MIB - 1) / MIB));
+}
+
+static bool resolve_rules(struct kveil_config *c)
+{
+	for (size_t i = 0; c->rules && c->rules[i]; i++) {
+		char *path = kveil_options_resolve_path(c->rules[i], c->file);
+		if (!path)
+			return false;
+		free(c->rules[i]);
+		c->rules[i] = path;
+	}
+	return true;
+}
+
+static struct kveil_config *from_yaml(struct kveil_yaml *root, const char *file, struct kveil_report *report)
+{
+	struct kveil_config *c = calloc(1, sizeof *c);
+	size_t errors = report->errors;
+
+	if (!root) {
+		free(c);
+		return NULL;
+	}
+	if (!c || !(c->file = strdup(file))) {
+		kveil_report_at(report, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
+		kveil_yaml_free(root);
+		kveil_config_free(c);
+		return NULL;
+	}
+	struct checker k = {.root = root, .c = c, .report = report};
+	if (kveil_options_parse(kveil_config_options, root, file, "KVEIL", c, report))
+		check(&k);
+	if (c->keys_node)
+		kveil_keys_config_parse(c->keys_node, c->file, &c->keys, report);
+	c->keys_node = NULL;
+	if (!resolve_rules(c))
+		kveil_report_at(report, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
+	kveil_yaml_free(root);
+	if (report->errors == errors)
+		return c;
+	kveil_config_free(c);
+	return NULL;
+}
+
+struct kveil_config *kveil_config_load(const char *path, struct kveil_report *report)
+{
+	return from_yaml(kveil_yaml_load(path, report), path, report);
+}
+
+struct kveil_config *kveil_config_parse(struct kveil_span text, const char *file, struct kveil_report *report)
+{
+	return from_yaml(kveil_yaml_parse(text, file, report), file, report);
+}
+
+void kveil_config_free(struct kveil_config *c)
+{
+	if (!c)
+		return;
+	kveil_keys_config_clear(&c->keys);
+	kveil_options_clear(kveil_config_options, c);
+	free(c->file);
+	free(c);
+}
