@@ -593,3 +593,8 @@ bool kveil_yaml_is_null(const struct kveil_yaml *y)
 			return true;
 	return false;
 }
+
+const char *kveil_yaml_library_version(void)
+{
+	return yaml_get_version_string();
+}

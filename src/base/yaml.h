@@ -31,6 +31,7 @@ struct kveil_yaml *kveil_yaml_load(const char *path, struct kveil_report *report
 void kveil_yaml_free(struct kveil_yaml *y);
 /* The value of a key, or NULL. */
 const struct kveil_yaml *kveil_yaml_get(const struct kveil_yaml *map, const char *key);
+const char *kveil_yaml_library_version(void); /* "0.2.5" */
 /* An unquoted null, ~ or nothing. */
 bool kveil_yaml_is_null(const struct kveil_yaml *y);
 

@@ -22,6 +22,7 @@ struct kveil_command {
 	const char *name;
 	const char *usage; /* "-r FILE [FILE]": behind `kveil NAME` */
 	const char *help;  /* one line */
+	const char *const *words; /* what its first operand may be, for completion; ends with NULL. NULL = files */
 	const struct kveil_flag *flags; /* ends with a zero row; -h/--help is always there */
 	/* argv[0] is the subcommand's name. */
 	int (*run)(int argc, char **argv);

@@ -6,8 +6,21 @@
 
 const struct kveil_flag kveil_flag_error, kveil_flag_help;
 
+/* One row a command, in the order of help. */
+#define COMMANDS(X)                                                                                                    \
+	X(schema)                                                                                                      \
+	X(completion)                                                                                                  \
+	X(version)
+
+#define X(name) extern const struct kveil_command kveil_command_##name;
+COMMANDS(X)
+#undef X
+
 const struct kveil_command *const kveil_commands[] = {
-    NULL,
+#define X(name) &kveil_command_##name,
+    COMMANDS(X)
+#undef X
+	NULL,
 };
 
 int kveil_usage_error(const struct kveil_command *cmd, const char *fmt, ...)

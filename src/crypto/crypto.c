@@ -143,3 +143,8 @@ enum kveil_status kveil_crypto_sha256(struct kveil_span in, uint8_t out[32], str
 		return fail(err, "SHA-256");
 	return KVEIL_OK;
 }
+
+const char *kveil_crypto_openssl_version(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION_STRING);
+}

@@ -8,6 +8,8 @@
 /* Once, before any thread starts: libgcrypt and OpenSSL set-up. */
 enum kveil_status kveil_crypto_init(struct kveil_error *err) KVEIL_MUST_CHECK;
 
+const char *kveil_crypto_openssl_version(void); /* "3.0.11" */
+
 /* From the operating system's generator by way of OpenSSL. */
 enum kveil_status kveil_crypto_random(void *out, size_t n, struct kveil_error *err) KVEIL_MUST_CHECK;
 

@@ -246,3 +246,8 @@ uint16_t kveil_http_port(const struct kveil_http *http)
 {
 	return http->port;
 }
+
+const char *kveil_http_library_version(void)
+{
+	return MHD_get_version();
+}

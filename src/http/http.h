@@ -37,4 +37,6 @@ void kveil_http_stop(struct kveil_http *http);
 const char *kveil_http_address(const struct kveil_http *http);
 uint16_t kveil_http_port(const struct kveil_http *http);
 
+const char *kveil_http_library_version(void); /* libmicrohttpd's */
+
 #endif

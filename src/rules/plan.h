@@ -136,4 +136,6 @@ bool kveil_plan_topic_fits(const char *tmpl, const char *topic);
 /* "{topic}.secure" for a topic; appended NUL-terminated through kveil_buf_cstr. */
 void kveil_plan_expand_topic(const char *tmpl, const char *topic, struct kveil_buf *out);
 
+const char *kveil_rules_pcre2_version(void); /* of the library behind topic regexes */
+
 #endif

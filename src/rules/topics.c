@@ -152,3 +152,10 @@ bool kveil_plan_topic_fits(const char *tmpl, const char *topic)
 	}
 	return true;
 }
+
+const char *kveil_rules_pcre2_version(void)
+{
+	static _Thread_local char version[64];
+
+	return pcre2_config(PCRE2_CONFIG_VERSION, version) < 0 ? "unknown" : version;
+}

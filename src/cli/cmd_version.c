@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kveil version: what this program is made of, and which algorithms its libraries have on this machine. */
+#include "base/grapheme.h"
+#include "base/yaml.h"
+#include "cli/command.h"
+#include "crypto/algorithm.h"
+#include "crypto/crypto.h"
+#include "crypto/gcrypt.h"
+#include "http/http.h"
+#include "rules/plan.h"
+#include "worker/library.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+extern const struct kveil_command kveil_command_version;
+
+struct library {
+	const char *name, *version;
+};
+
+static void print_text(const struct library *libraries)
+{
+	printf("kveil %s\n\nlibraries\n", KVEIL_VERSION);
+	for (const struct library *l = libraries; l->name; l++)
+		printf("  %-22s %s\n", l->name, l->version);
+	printf("\nalgorithms\n");
+	for (size_t i = 0; kveil_algorithms[i]; i++)
+		printf("  %-22s %-11s  %s\n", kveil_algorithms[i]->name,
+		       kveil_algorithms[i]->is_available() ? "available" : "missing", kveil_algorithms[i]->standard);
+}
+
+static int print_json(const struct library *libraries)
+{
+	json_t *root = json_object(), *libs = json_object(), *algorithms = json_array();
+
+	json_object_set_new(root, "version", json_string(KVEIL_VERSION));
+	for (const struct library *l = libraries; l->name; l++)
+		json_object_set_new(libs, l->name, json_string(l->version));
+	for (size_t i = 0; kveil_algorithms[i]; i++)
+		json_array_append_new(algorithms, json_pack("{s:s, s:s, s:b}", "name", kveil_algorithms[i]->name,
+							    "standard", kveil_algorithms[i]->standard, "available",
+							    (int)kveil_algorithms[i]->is_available()));
+	json_object_set_new(root, "libraries", libs);
+	json_object_set_new(root, "algorithms", algorithms);
+	int failed = json_dumpf(root, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(root);
+	return failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
+}
+
+static int run(int argc, char **argv)
+{
+	const struct kveil_command *cmd = &kveil_command_version;
+	const struct kveil_flag *f;
+	const char *value;
+	bool json = false;
+	int index = 1;
+	struct kveil_error err;
+
+	while ((f = kveil_flag_next(cmd, argc, argv, &index, &value))) {
+		if (f == &kveil_flag_help)
+			return KVEIL_EXIT_OK;
+		if (f == &kveil_flag_error)
+			return KVEIL_EXIT_USAGE;
+		json = true;
+	}
+	if (index < argc)
+		return kveil_usage_error(cmd, "no argument expected: '%s'", argv[index]);
+	if (kveil_crypto_init(&err)) {
+		fprintf(stderr, "kveil version: %s\n", err.message);
+		return KVEIL_EXIT_FAILED;
+	}
+	const struct library libraries[] = {
+	    {"librdkafka", kveil_worker_rdkafka_version()},
+	    {"OpenSSL", kveil_crypto_openssl_version()},
+	    {"libgcrypt", kveil_gcrypt_version()},
+	    {"libyaml", kveil_yaml_library_version()},
+	    {"PCRE2", kveil_rules_pcre2_version()},
+	    {"utf8proc", kveil_grapheme_library_version()},
+	    {"Unicode (utf8proc)", kveil_grapheme_unicode_version()},
+	    {"libmicrohttpd", kveil_http_library_version()},
+	    {"jansson", jansson_version_str()},
+	    {0},
+	};
+	if (json)
+		return print_json(libraries);
+	print_text(libraries);
+	return KVEIL_EXIT_OK;
+}
+
+static const struct kveil_flag flags[] = {
+    {0, "json", NULL, "as JSON"},
+    {0},
+};
+
+const struct kveil_command kveil_command_version = {
+    .name = "version",
+    .usage = "[--json]",
+    .help = "versions of kveil and its libraries, and which algorithms are there",
+    .flags = flags,
+    .run = run,
+};
