@@ -8,7 +8,7 @@
 #include "crypto/gcrypt.h"
 #include "http/http.h"
 #include "rules/plan.h"
-#include "worker/library.h"
+#include "worker/kafka.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -72,7 +72,7 @@ static int run(int argc, char **argv)
 		return KVEIL_EXIT_FAILED;
 	}
 	const struct library libraries[] = {
-	    {"librdkafka", kveil_worker_rdkafka_version()},
+	    {"librdkafka", kveil_kafka_version()},
 	    {"OpenSSL", kveil_crypto_openssl_version()},
 	    {"libgcrypt", kveil_gcrypt_version()},
 	    {"libyaml", kveil_yaml_library_version()},

@@ -449,3 +449,8 @@ enum kveil_status kveil_kafka_commit_wait(rd_kafka_t *consumer, const rd_kafka_t
 		return kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "commit: %s", rd_kafka_err2str(e));
 	return KVEIL_OK;
 }
+
+const char *kveil_kafka_version(void)
+{
+	return rd_kafka_version_str();
+}

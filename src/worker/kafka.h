@@ -89,4 +89,6 @@ enum kveil_status kveil_kafka_seek(rd_kafka_t *consumer, rd_kafka_topic_partitio
 enum kveil_status kveil_kafka_commit_wait(rd_kafka_t *consumer, const rd_kafka_topic_partition_list_t *list,
                                           int timeout_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
 
+const char *kveil_kafka_version(void); /* librdkafka's */
+
 #endif
