@@ -389,6 +389,33 @@ static void test_protects_less(void **state)
 	write_rules("a.yaml", A_FILE);
 }
 
+/* What the repository ships loads as one set, and without a warning but where clear values are the purpose. */
+static void test_shipped(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *folder;
+		size_t files;
+		bool reveals;
+	} sets[] = {{"rules", 5, false}, {"rules/inverse", 1, true}};
+
+	for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+		char folder[1024];
+		struct kveil_report report = {0};
+		snprintf(folder, sizeof folder, "%s/%s", getenv("KVEIL_SOURCE_DIR"), sets[i].folder);
+		const char *const sources[] = {folder, NULL};
+		struct kveil_plan_set *s = kveil_plan_set_load(sources, "{topic}.dead", NULL, &report);
+		if (!s || (report.warnings && !sets[i].reveals))
+			kveil_report_print(&report, stderr);
+		assert_non_null(s);
+		assert_true(s->count >= sets[i].files);
+		assert_int_equal(report.warnings > 0, sets[i].reveals);
+		assert_false(kveil_plan_set_protects_less(s, s, NULL));
+		kveil_report_clear(&report);
+		kveil_plan_set_unref(s);
+	}
+}
+
 static void test_schema(void **state)
 {
 	(void)state;
@@ -406,9 +433,9 @@ static void test_schema(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_files),  cmocka_unit_test(test_plan), cmocka_unit_test(test_long_ids),
-	    cmocka_unit_test(test_topics), cmocka_unit_test(test_sets), cmocka_unit_test(test_protects_less),
-	    cmocka_unit_test(test_schema),
+	    cmocka_unit_test(test_files),  cmocka_unit_test(test_plan),    cmocka_unit_test(test_long_ids),
+	    cmocka_unit_test(test_topics), cmocka_unit_test(test_sets),    cmocka_unit_test(test_protects_less),
+	    cmocka_unit_test(test_schema), cmocka_unit_test(test_shipped),
 	};
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
