@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One rule on one value. */
+#include "base/secret.h"
+#include "base/text.h"
+#include "engine/internal.h"
+
+#include <stdio.h>
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+}
+
+enum kveil_status kveil_engine_blame(const struct kveil_bound_rule *r, size_t byte, enum kveil_status status,
+				     struct kveil_error *err)
+{
+	kveil_error_rule(err, r->rule->id);
+	if (err->byte == KVEIL_NO_BYTE && kveil_status_class(status) == KVEIL_CLASS_RECORD)
+		err->byte = byte;
+	return status;
+}
+
+enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kveil_doc **ret, struct kveil_error *err)
+{
+	const struct kveil_bound_part *value = &e->parts[KVEIL_PART_VALUE];
+
+	*ret = NULL;
+	if (!e->record->value.data)
+		return KVEIL_OK;
+	if (!e->lookup_ready) {
+		enum kveil_status st = value->format->scan(&e->lookup, e->record->value, err);
+		if (st)
+			return st;
+		e->lookup_ready = true;
+	}
+	*ret = &e->lookup.doc;
+	return KVEIL_OK;
+}
+
+/* The value's tape with the spot's own tree behind it, so that one expression sees both: `$` is node 0, `@` the
+ * returned node. Spans of the second tree are moved by the first text's length. */
+static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_doc *value, const struct kveil_spot *spot,
+				   struct kveil_doc *ret, uint32_t *ret_node, struct kveil_error *err)
+{
+	struct kveil_doc_node single = {.next = 1, .parent = UINT32_MAX, .kind = spot->match.kind};
+	struct kveil_doc own = {.text = spot->text, .nodes = &single, .count = 1};
+	uint32_t node = 0;
+
+	if (spot->doc) {
+		own = *spot->doc;
+		node = spot->match.node;
+	} else {
+		/* A text: as the JSON string that it would be. */
+		KVEIL_CLEANUP_BUF struct kveil_buf quoted = KVEIL_BUF_INIT;
+		if (spot->match.kind == KVEIL_KIND_NULL)
+			kveil_buf_append_str(&quoted, "null");
+		else
+			kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&quoted, spot->text, true);
+		uint8_t *copy = kveil_buf_ok(&quoted) ? kveil_arena_alloc(&e->arena, quoted.len) : NULL;
+		if (!copy)
+			return no_memory(err);
+		memcpy(copy, quoted.data, quoted.len);
+		own.text = kveil_span_of(copy, quoted.len);
+		single.end = (uint32_t)quoted.len;
+		single.flags = memchr(copy, '\\', quoted.len) ? KVEIL_NODE_VALUE_ESCAPED : 0;
+	}
+	uint32_t shift = (uint32_t)value->text.len, first = value->count;
+	uint8_t *text = kveil_arena_alloc(&e->arena, value->text.len + own.text.len);
+	struct kveil_doc_node *nodes = kveil_arena_array(&e->arena, (size_t)first + own.count, sizeof *nodes);
+	if (!text || !nodes)
+		return no_memory(err);
+	memcpy(text, value->text.data, value->text.len);
+	memcpy(text + shift, own.text.data, own.text.len);
+	memcpy(nodes, value->nodes, first * sizeof *nodes);
+	for (uint32_t i = 0; i < own.count; i++) {
+		struct kveil_doc_node n = own.nodes[i];
+		n.start += shift;
+		n.end += shift;
+		if (n.name_end) {
+			n.name_start += shift;
+			n.name_end += shift;
+		}
+		n.next += first;
+		if (n.parent != UINT32_MAX)
+			n.parent += first;
+		nodes[first + i] = n;
+	}
+	*ret = (struct kveil_doc){kveil_span_of(text, value->text.len + own.text.len), nodes, first + own.count};
+	*ret_node = first + node;
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				     const struct kveil_spot *spot, bool *ret, struct kveil_error *err)
+{
+	enum kveil_tri tri = KVEIL_DOUBT;
+	enum kveil_status st = KVEIL_OK;
+
+	*ret = true;
+	if (!r->rule->when)
+		return KVEIL_OK;
+	if (spot->part == KVEIL_PART_VALUE && spot->doc) {
+		st = kveil_expr_eval(r->rule->when, spot->doc, spot->match.node, &e->arena, &tri, err);
+	} else {
+		const struct kveil_doc *value;
+		struct kveil_doc both;
+		uint32_t node;
+		st = kveil_engine_value_doc(e, &value, err);
+		/* Of a tombstone nothing is known: doubt. */
+		if (!st && value) {
+			st = join_docs(e, value, spot, &both, &node, err);
+			if (!st)
+				st = kveil_expr_eval(r->rule->when, &both, node, &e->arena, &tri, err);
+		}
+	}
+	if (st)
+		return kveil_engine_blame(r, spot->match.start, st, err);
+	*ret = r->action->effect == KVEIL_PROTECTS ? tri != KVEIL_NO : tri == KVEIL_YES;
+	return KVEIL_OK;
+}
+
+struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span raw)
+{
+	struct kveil_span inner = {raw.data + 1, raw.len - 2};
+
+	if (!memchr(inner.data, '\\', inner.len))
+		return inner;
+	uint8_t *plain = kveil_arena_alloc(&e->arena, inner.len);
+	return kveil_span_of(plain, plain ? kveil_json_unescape(inner, plain) : 0);
+}
+
+/* A template's text in scratch. */
+static enum kveil_status fill_template(struct kveil_engine *e, const struct kveil_template *t, struct kveil_span *ret,
+				       struct kveil_error *err)
+{
+	const struct kveil_doc *doc;
+	enum kveil_status st = kveil_engine_value_doc(e, &doc, err);
+
+	kveil_buf_reset(&e->scratch);
+	for (size_t i = 0; !st && i < t->count; i++) {
+		const struct kveil_template_piece *piece = &t->pieces[i];
+		uint32_t *nodes;
+		size_t count = 0;
+		struct kveil_span text;
+		kveil_buf_append_span(&e->scratch, piece->text);
+		if (!piece->path)
+			continue;
+		if (doc)
+			st = kveil_path_select(piece->path, doc, 0, false, &e->arena, &nodes, &count, err);
+		if (st)
+			break;
+		if (count != 1)
+			return kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE, "a {$.path} finds %zu values instead of one",
+					  count);
+		const struct kveil_doc_node *n = &doc->nodes[nodes[0]];
+		if (n->kind != KVEIL_KIND_STRING && n->kind != KVEIL_KIND_NUMBER)
+			return kveil_fail_at(err, KVEIL_E_BAD_TEMPLATE_VALUE, n->start,
+					     "a {$.path} finds neither a string nor a number");
+		st = kveil_doc_text(doc, nodes[0], &e->arena, &text);
+		if (st)
+			return kveil_fail(err, st, "a {$.path} cannot be read");
+		kveil_buf_append_span(&e->scratch, text);
+	}
+	if (!st && !kveil_buf_ok(&e->scratch))
+		st = no_memory(err);
+	*ret = kveil_buf_span(&e->scratch);
+	return st;
+}
+
+static enum kveil_status find_key(struct kveil_engine *e, const struct kveil_template *name, unsigned use,
+				  struct kveil_key **ret, struct kveil_error *err)
+{
+	struct kveil_span text;
+
+	if (*ret || !name || !use)
+		return KVEIL_OK;
+	enum kveil_status st = fill_template(e, name, &text, err);
+	return st ? st : kveil_keyring_key(e->keys, text, use, ret, err);
+}
+
+static void write_step(struct kveil_engine *e, struct kveil_span text, struct kveil_step step, uint32_t ordinal,
+		       bool true_indices, struct kveil_buf *out)
+{
+	if (step.name_end) {
+		struct kveil_span raw = {text.data + step.name_start, step.name_end - step.name_start};
+		struct kveil_span name = kveil_engine_unquote(e, raw);
+		out->failed |= !name.data;
+		kveil_path_write_name(name, out);
+	} else if (true_indices) {
+		kveil_buf_printf(out, "[%u]", ordinal);
+	} else {
+		kveil_buf_append_str(out, "[*]");
+	}
+}
+
+void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, bool true_indices,
+			     struct kveil_span to_name, struct kveil_buf *out)
+{
+	uint32_t depth = spot->match.depth, node = spot->match.node, last = to_name.data ? depth - 1 : depth;
+
+	kveil_buf_append_byte(out, '$');
+	uint32_t *nodes = kveil_arena_array(&e->arena, depth, sizeof *nodes);
+	if (!nodes) {
+		out->failed = true;
+		return;
+	}
+	for (uint32_t d = depth; spot->doc && d > 0; d--) {
+		nodes[d - 1] = node;
+		node = spot->doc->nodes[node].parent;
+	}
+	for (uint32_t d = 0; d < last; d++) {
+		if (spot->doc) {
+			const struct kveil_doc_node *n = &spot->doc->nodes[nodes[d]];
+			write_step(e, spot->text, (struct kveil_step){n->name_start, n->name_end}, n->ordinal,
+				   true_indices, out);
+		} else {
+			write_step(e, spot->text, spot->trail[spot->match.trail + d], 0, false, out);
+		}
+	}
+	if (to_name.data)
+		kveil_path_write_name(to_name, out);
+}
+
+/* The associated data of the place; in scratch unless it was known before. */
+static enum kveil_status find_ad(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				 const struct kveil_spot *spot, struct kveil_span *ret, struct kveil_error *err)
+{
+	*ret = r->ad;
+	if (r->ad.data || !r->action->needs_ad)
+		return KVEIL_OK;
+	if (r->rule->ad) {
+		enum kveil_status st = fill_template(e, r->rule->ad, ret, err);
+		if (!st && ret->len == 0)
+			st = kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE, "the associated data comes out empty");
+		return st;
+	}
+	if (!spot->doc && spot->match.trail == KVEIL_NO_TRAIL)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "a place without its path");
+	kveil_buf_reset(&e->scratch);
+	kveil_buf_append_span(&e->scratch, r->ad_prefix);
+	kveil_engine_write_path(e, spot, false, r->ad_names_target ? r->rule->to_name : KVEIL_SPAN_NULL, &e->scratch);
+	*ret = kveil_buf_span(&e->scratch);
+	return kveil_buf_ok(&e->scratch) ? KVEIL_OK : no_memory(err);
+}
+
+/* The value's content, as actions take it. */
+static bool read_value(struct kveil_engine *e, const struct kveil_spot *spot, bool quoted, struct kveil_value *ret)
+{
+	const struct kveil_match *m = &spot->match;
+
+	ret->kind = m->kind;
+	ret->raw = kveil_span_of(spot->text.data + m->start, m->end - m->start);
+	ret->text = ret->raw;
+	if (m->kind != KVEIL_KIND_STRING || !quoted)
+		return true;
+	ret->text = kveil_span_of(ret->raw.data + 1, ret->raw.len - 2);
+	if (m->flags & KVEIL_NODE_VALUE_ESCAPED)
+		ret->text = kveil_engine_unquote(e, ret->raw);
+	return ret->text.data != NULL;
+}
+
+/* A string's content stands in out from `content` on, behind an opening quote: escapes it if it must be, closes it. */
+static enum kveil_status close_text(struct kveil_engine *e, const struct kveil_format *f, struct kveil_buf *out,
+				    size_t content, struct kveil_error *err)
+{
+	struct kveil_span text = {out->data + content, out->len - content};
+
+	if (kveil_utf8_valid_prefix(text.data, text.len) != text.len)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "the result is not UTF-8 text");
+	if (!f->quote)
+		return KVEIL_OK;
+	if (!kveil_json_needs_escape(text)) {
+		kveil_buf_append_byte(out, f->quote);
+		return KVEIL_OK;
+	}
+	uint8_t *copy = kveil_arena_alloc(&e->arena, text.len);
+	if (!copy)
+		return no_memory(err);
+	memcpy(copy, text.data, text.len);
+	out->len = content - 1;
+	f->write_text(out, kveil_span_of(copy, text.len), true);
+	return KVEIL_OK;
+}
+
+/* Turns what the action appended behind `start` (and an opening quote) into the format's syntax. */
+static enum kveil_status finish(struct kveil_engine *e, const struct kveil_bound_rule *r, const struct kveil_format *f,
+				struct kveil_buf *out, size_t start, enum kveil_result_kind kind,
+				enum kveil_effect *ret, struct kveil_error *err)
+{
+	size_t content = start + (f->quote != 0);
+
+	if (!kveil_buf_ok(out))
+		return no_memory(err);
+	if (out->len < content)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "an action took bytes from the output");
+	*ret = KVEIL_EFFECT_WRITTEN;
+	switch (kind) {
+	case KVEIL_RESULT_ASCII:
+		if (f->quote)
+			kveil_buf_append_byte(out, f->quote);
+		return KVEIL_OK;
+	case KVEIL_RESULT_TEXT:
+		return close_text(e, f, out, content, err);
+	case KVEIL_RESULT_RAW:
+		if (f->quote && out->len > content)
+			memmove(out->data + start, out->data + content, out->len - content);
+		out->len -= content - start;
+		if (f->has_paths) {
+			struct kveil_error bad;
+			if (f->scan(&e->check, kveil_span_of(out->data + start, out->len - start), &bad))
+				return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "the result is not a %s value",
+						  f->name);
+		}
+		return KVEIL_OK;
+	case KVEIL_RESULT_NULL:
+	case KVEIL_RESULT_REMOVE:
+		if (out->len != content)
+			return kveil_fail(err, KVEIL_E_INTERNAL, "an action wrote a value that it took back");
+		out->len = start;
+		*ret = KVEIL_EFFECT_REMOVED;
+		if (kind == KVEIL_RESULT_NULL) {
+			*ret = f->null_text.data ? KVEIL_EFFECT_WRITTEN : KVEIL_EFFECT_NULL;
+			kveil_buf_append_span(out, f->null_text);
+		}
+		return KVEIL_OK;
+	}
+	(void)r;
+	return kveil_fail(err, KVEIL_E_INTERNAL, "an action's result is of no kind");
+}
+
+static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
+			       struct kveil_buf *out, enum kveil_effect *ret, struct kveil_error *err)
+{
+	const struct kveil_format *f = e->parts[spot->part].format;
+	struct kveil_action_call call = {.params = r->rule->params, .key = r->key, .key2 = r->key2, .arena = &e->arena};
+	struct kveil_value in;
+	enum kveil_result_kind kind = (enum kveil_result_kind)-1;
+	size_t start = out->len;
+
+	if (__builtin_expect(!(r->kinds & KVEIL_KIND_BIT(spot->match.kind)), 0))
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "`%s` does not take a value of kind %s",
+				  r->action->name, kveil_kind_name(spot->match.kind));
+	if (!read_value(e, spot, f->quote != 0, &in))
+		return no_memory(err);
+	enum kveil_status st = find_key(e, r->rule->key, r->action->key_use, &call.key, err);
+	if (!st)
+		st = find_key(e, r->rule->key2, r->action->key2_use, &call.key2, err);
+	if (!st)
+		st = find_ad(e, r, spot, &call.ad, err);
+	if (st)
+		return st;
+	/* Most results are strings: the quote goes in front, and the action writes behind it. */
+	if (f->quote)
+		kveil_buf_append_byte(out, f->quote);
+	st = r->action->apply(&call, &in, out, &kind, err);
+	if (!st)
+		st = finish(e, r, f, out, start, kind, ret, err);
+	return st;
+}
+
+enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
+				     struct kveil_buf *out, enum kveil_effect *ret, struct kveil_error *err)
+{
+	size_t start = out->len;
+
+	if (spot->match.kind == KVEIL_KIND_NULL && !r->rule->on_null_transform) {
+		*ret = KVEIL_EFFECT_KEPT;
+		return KVEIL_OK;
+	}
+	enum kveil_status st = apply(e, r, spot, out, ret, err);
+	if (!st && !kveil_buf_ok(out))
+		st = no_memory(err);
+	if (__builtin_expect(st != KVEIL_OK, 0)) {
+		if (out->len > start)
+			kveil_secret_wipe(out->data + start, out->len - start);
+		out->len = start;
+		return kveil_engine_blame(r, spot->match.start, st, err);
+	}
+	return KVEIL_OK;
+}

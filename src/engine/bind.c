@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/internal.h"
+
+#include <stdlib.h>
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for an engine");
+}
+
+static void *bound_array(struct kveil_engine *e, size_t count, size_t size)
+{
+	void *p = kveil_arena_array(&e->bound, count, size);
+
+	if (p)
+		memset(p, 0, count * size);
+	return p;
+}
+
+static bool keep_buf(struct kveil_engine *e, const struct kveil_buf *b, struct kveil_span *ret)
+{
+	uint8_t *p = kveil_arena_alloc(&e->bound, b->len + 1);
+
+	if (!p || !kveil_buf_ok(b))
+		return false;
+	if (b->len)
+		memcpy(p, b->data, b->len);
+	*ret = kveil_span_of(p, b->len);
+	return true;
+}
+
+/* A key whose name needs no record. */
+static enum kveil_status bind_key(struct kveil_engine *e, const struct kveil_template *name, unsigned use,
+				  struct kveil_key **ret, struct kveil_error *err)
+{
+	if (!name || !use || !name->is_constant)
+		return KVEIL_OK;
+	return kveil_keyring_key(e->keys, name->pieces[0].text, use, ret, err);
+}
+
+/* Associated data: whole where the place's path is known before any record, else what stands in front of it. */
+static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule *b, struct kveil_error *err)
+{
+	const struct kveil_rule *r = b->rule;
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+
+	if (!b->action->needs_ad)
+		return KVEIL_OK;
+	if (r->ad) {
+		if (r->ad->is_constant)
+			b->ad = r->ad->pieces[0].text;
+		if (r->ad->is_constant && b->ad.len == 0)
+			return kveil_fail(err, KVEIL_E_RULES, "associated data is never empty");
+		return KVEIL_OK;
+	}
+	if (!e->plan->name || !e->plan->name[0])
+		return kveil_fail(err, KVEIL_E_RULES, "a file that encrypts or decrypts needs a `name`");
+	kveil_buf_append_str(&text, e->plan->name);
+	kveil_buf_append_str(&text, ":");
+	if (r->part == KVEIL_PART_HEADER) {
+		kveil_buf_append_str(&text, "header:");
+		kveil_buf_append_str(&text, r->header_name);
+		return keep_buf(e, &text, &b->ad) ? KVEIL_OK : no_memory(err);
+	}
+	if (r->part == KVEIL_PART_KEY)
+		kveil_buf_append_str(&text, "key:");
+	if (!keep_buf(e, &text, &b->ad_prefix))
+		return no_memory(err);
+	/* What opens reads where the ciphertext stands; what seals binds to where it puts it. */
+	b->ad_names_target = r->to && b->action->effect == KVEIL_PROTECTS;
+	const struct kveil_path *place = b->ad_names_target ? r->to : r->path;
+	if (!kveil_path_is_fixed(place))
+		return KVEIL_OK;
+	kveil_path_write_normalized(place, &text);
+	return keep_buf(e, &text, &b->ad) ? KVEIL_OK : no_memory(err);
+}
+
+static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_rule *b, struct kveil_error *err)
+{
+	const struct kveil_rule *r = b->rule;
+	const struct kveil_action *a = r->action;
+
+	b->action = a;
+	b->kinds = a->kinds_for ? a->kinds_for(r->params) : a->kinds;
+	b->streams = r->part == KVEIL_PART_HEADER || kveil_path_is_streamable(r->path);
+	if (r->index >= e->plan->rule_count)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
+	if (r->to && (r->part == KVEIL_PART_HEADER || !e->parts[r->part].format->has_paths))
+		return kveil_fail(err, KVEIL_E_RULES, "`to` needs a part with members");
+	enum kveil_status st = bind_key(e, r->key, a->key_use, &b->key, err);
+	if (!st)
+		st = bind_key(e, r->key2, a->key2_use, &b->key2, err);
+	if (!st)
+		st = bind_ad(e, b, err);
+	if (st) {
+		kveil_error_where(err, e->plan->file, r->line, r->column);
+		kveil_error_rule(err, r->id);
+	}
+	return st;
+}
+
+/* Ranks: the views' lists merged. The order of two rules is the same in every view that has both. */
+static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *err)
+{
+	const struct kveil_plan *plan = e->plan;
+	uint32_t *rank_of = bound_array(e, plan->rule_count, sizeof *rank_of); /* + 1 */
+
+	e->rules = bound_array(e, plan->rule_count, sizeof *e->rules);
+	if (!rank_of || !e->rules)
+		return no_memory(err);
+	for (size_t v = 0; v < plan->view_count; v++) {
+		const struct kveil_view *view = &plan->views[v];
+		uint32_t before = 0;
+		for (size_t i = 0; i < view->rule_count; i++) {
+			const struct kveil_rule *r = view->rules[i];
+			if (r->index >= plan->rule_count)
+				return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
+			if (!rank_of[r->index]) {
+				e->rules[e->rule_count].rule = r;
+				rank_of[r->index] = ++e->rule_count;
+			}
+			if (rank_of[r->index] <= before)
+				return kveil_fail(err, KVEIL_E_INTERNAL, "the views' rules have no common order");
+			before = rank_of[r->index];
+			e->rules[before - 1].views |= (uint64_t)1 << v;
+		}
+		e->clear_count += (uint32_t)view->clear_count;
+		if (view->unmatched != KVEIL_UNMATCHED_KEEP)
+			e->unmatched_views |= (uint64_t)1 << v;
+	}
+	return KVEIL_OK;
+}
+
+static enum kveil_status bind_clears(struct kveil_engine *e, struct kveil_error *err)
+{
+	uint32_t n = 0;
+
+	e->clears = bound_array(e, e->clear_count, sizeof *e->clears);
+	if (!e->clears)
+		return no_memory(err);
+	for (size_t v = 0; v < e->plan->view_count; v++) {
+		const struct kveil_view *view = &e->plan->views[v];
+		for (size_t i = 0; i < view->clear_count; i++)
+			e->clears[n++] = (struct kveil_bound_clear){view->clear[i], (uint64_t)1 << v,
+								    kveil_path_is_streamable(view->clear[i])};
+	}
+	return KVEIL_OK;
+}
+
+/* May stream.c rewrite the part: one view, and nothing that looks beyond the place itself. */
+static bool can_stream(const struct kveil_engine *e, enum kveil_part part)
+{
+	if (e->view_count != 1 || e->unmatched_views || !e->parts[part].format->has_paths)
+		return false;
+	for (uint32_t i = 0; i < e->rule_count; i++) {
+		const struct kveil_bound_rule *b = &e->rules[i];
+		if (b->rule->part == part && (!b->streams || b->rule->when || b->rule->to))
+			return false;
+	}
+	return true;
+}
+
+static enum kveil_status bind_part(struct kveil_engine *e, enum kveil_part part, struct kveil_error *err)
+{
+	struct kveil_bound_part *p = &e->parts[part];
+	struct kveil_automaton_path *rows = calloc((size_t)e->rule_count + e->clear_count + 1, sizeof *rows);
+	size_t n = 0;
+
+	if (!rows)
+		return no_memory(err);
+	for (uint32_t i = 0; i < e->rule_count; i++) {
+		const struct kveil_bound_rule *b = &e->rules[i];
+		if (b->rule->part != part)
+			continue;
+		p->has_rules = true;
+		p->has_required |= b->rule->required;
+		bool is_place_bound = b->ad_prefix.data && !b->ad.data;
+		if (b->streams)
+			rows[n++] = (struct kveil_automaton_path){b->rule->path, i, is_place_bound};
+	}
+	/* Clear paths matter only where what is not named goes. */
+	if (part == KVEIL_PART_VALUE && e->unmatched_views)
+		for (uint32_t i = 0; i < e->clear_count; i++)
+			if (e->clears[i].streams)
+				rows[n++] = (struct kveil_automaton_path){e->clears[i].path, e->rule_count + i, false};
+	enum kveil_status st = kveil_automaton_new(rows, n, &p->automaton, err);
+	free(rows);
+	p->can_stream = can_stream(e, part);
+	p->scan = (struct kveil_scan){
+	    .automaton = p->automaton, .arena = &e->arena, .max_bytes = e->max_bytes, .max_depth = e->max_depth};
+	if (st)
+		kveil_error_where(err, e->plan->file, 0, 0);
+	return st;
+}
+
+static enum kveil_status bind_headers(struct kveil_engine *e, struct kveil_error *err)
+{
+	e->headers = bound_array(e, e->rule_count, sizeof *e->headers);
+	if (!e->headers)
+		return no_memory(err);
+	for (uint32_t i = 0; i < e->rule_count; i++) {
+		const struct kveil_rule *r = e->rules[i].rule;
+		if (r->part != KVEIL_PART_HEADER)
+			continue;
+		struct kveil_span name = kveil_span_str(r->header_name);
+		size_t h = 0;
+		while (h < e->header_count && !kveil_span_eq(e->headers[h].name, name))
+			h++;
+		if (h == e->header_count) {
+			e->headers[h].name = name;
+			e->headers[h].ids = bound_array(e, e->rule_count, sizeof *e->headers[h].ids);
+			if (!e->headers[h].ids)
+				return no_memory(err);
+			e->header_count++;
+		}
+		e->headers[h].ids[e->headers[h].id_count++] = i;
+	}
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *err)
+{
+	const struct kveil_plan *plan = e->plan;
+
+	if (plan->view_count == 0 || plan->view_count > KVEIL_MAX_VIEWS)
+		return kveil_fail(err, KVEIL_E_RULES, "%zu outputs; from 1 to %d are taken", plan->view_count,
+				  KVEIL_MAX_VIEWS);
+	for (int part = 0; part < KVEIL_PART_COUNT; part++) {
+		const struct kveil_format *f = plan->formats[part];
+		e->parts[part].format =
+		    f ? f : kveil_format_by_name(part == KVEIL_PART_VALUE ? KVEIL_SPAN("json") : KVEIL_SPAN("text"));
+	}
+	e->view_count = plan->view_count;
+	e->views = bound_array(e, e->view_count, sizeof *e->views);
+	e->outputs = bound_array(e, e->view_count, sizeof *e->outputs);
+	e->matches = calloc(plan->rule_count + 1, sizeof *e->matches);
+	if (!e->views || !e->outputs || !e->matches)
+		return no_memory(err);
+	enum kveil_status st = rank_rules(e, err);
+	if (!st)
+		st = bind_clears(e, err);
+	for (uint32_t i = 0; !st && i < e->rule_count; i++)
+		st = bind_rule(e, &e->rules[i], err);
+	for (int part = 0; !st && part < KVEIL_PART_COUNT; part++)
+		st = bind_part(e, (enum kveil_part)part, err);
+	if (!st)
+		st = bind_headers(e, err);
+	e->lookup = (struct kveil_scan){
+	    .arena = &e->arena, .max_bytes = e->max_bytes, .max_depth = e->max_depth, .want_doc = true};
+	e->check = (struct kveil_scan){.arena = &e->arena, .max_bytes = e->max_bytes, .max_depth = e->max_depth};
+	return st;
+}
+
+void kveil_engine_unbind(struct kveil_engine *e)
+{
+	for (int part = 0; part < KVEIL_PART_COUNT; part++) {
+		kveil_scan_clear(&e->parts[part].scan);
+		kveil_automaton_free(e->parts[part].automaton);
+	}
+	kveil_scan_clear(&e->lookup);
+	kveil_scan_clear(&e->check);
+	for (size_t v = 0; e->views && v < e->view_count; v++) {
+		kveil_buf_clear(&e->views[v].value);
+		kveil_buf_clear(&e->views[v].key);
+		kveil_buf_clear(&e->views[v].headers);
+		free(e->views[v].header_list);
+	}
+	kveil_buf_clear(&e->pieces);
+	kveil_buf_clear(&e->scratch);
+	free(e->piece_list);
+	free(e->matches);
+	kveil_arena_clear(&e->bound);
+	kveil_arena_clear(&e->arena);
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/internal.h: an engine's parts, between its own files.
+ *
+ *   bind.c     plan + keyring ─► bound rules, an automaton a part, constant keys and associated data
+ *   engine.c   one record: value, key, headers; the verdict
+ *   stream.c   a part rewritten straight from the scan: in-place rules of one view that ask for nothing else
+ *   decide.c   the rest, over the tape: which rule writes which place, in each view
+ *   rewrite.c  those writes as edits in document order, spliced into one output a view
+ *   apply.c    one rule on one value: conditions, templates, associated data, the action, its result in syntax
+ *   trace.c    the story of each field, for people
+ *
+ * A record's clear text stands in the caller's bytes and in the arena, which is wiped before the next record.
+ */
+#ifndef KVEIL_ENGINE_INTERNAL_H
+#define KVEIL_ENGINE_INTERNAL_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "format/format.h"
+#include "kveil/engine.h"
+#include "rules/plan.h"
+
+enum { KVEIL_MAX_VIEWS = 64 };
+
+/* A rule with what this thread needs to run it. Its place in engine.rules is its rank: in every view, of two
+ * rules the one with the lower number comes first. */
+struct kveil_bound_rule {
+	const struct kveil_rule *rule;
+	const struct kveil_action *action;
+	uint64_t views;              /* one bit a view that it belongs to */
+	unsigned kinds;              /* KVEIL_KIND_BIT of what it takes */
+	struct kveil_key *key, *key2; /* NULL: none, or named by a template */
+	struct kveil_span ad;        /* whole, when it is known before any record; else data NULL */
+	struct kveil_span ad_prefix; /* "orders:" or "orders:key:"; the path of the place follows */
+	bool ad_names_target;        /* the place is where `to` writes, not where the value stood */
+	bool streams;                /* the automaton finds its places */
+	uint64_t found_in;           /* serial of the last record in which its path found a place */
+};
+
+/* A path under `clear:`; in accept lists its id is rule_count + its place in engine.clears. */
+struct kveil_bound_clear {
+	const struct kveil_path *path;
+	uint64_t views;
+	bool streams;
+};
+
+struct kveil_bound_part {
+	const struct kveil_format *format;
+	struct kveil_automaton *automaton;
+	struct kveil_scan scan;
+	bool has_rules;
+	bool has_required;
+	bool can_stream; /* stream.c may do it; ends for good when an action removes a place */
+};
+
+/* The rules for one header name, in rank order. */
+struct kveil_bound_header {
+	struct kveil_span name;
+	uint32_t *ids;
+	uint32_t id_count;
+};
+
+/* What one view sends: spans of the record where nothing was written, of these buffers elsewhere. */
+struct kveil_view_out {
+	struct kveil_buf value, key, headers;
+	struct kveil_header *header_list;
+	size_t header_cap;
+};
+
+/* A stretch of engine.pieces. */
+struct kveil_piece {
+	size_t offset, len;
+};
+
+struct kveil_engine {
+	struct kveil_plan *plan;
+	struct kveil_keyring *keys;
+	size_t max_bytes;
+	uint32_t max_depth;
+	size_t view_count;
+	struct kveil_bound_rule *rules;
+	uint32_t rule_count;
+	struct kveil_bound_clear *clears;
+	uint32_t clear_count;
+	uint64_t unmatched_views; /* views with unmatched other than keep */
+	struct kveil_bound_part parts[KVEIL_PART_COUNT];
+	struct kveil_bound_header *headers;
+	size_t header_count;
+	struct kveil_arena bound; /* what lives as long as the engine */
+
+	/* one record */
+	uint64_t serial;
+	const struct kveil_record *record;
+	struct kveil_arena arena;
+	struct kveil_buf pieces;  /* what actions wrote, before it is spliced */
+	struct kveil_piece *piece_list;
+	uint32_t piece_count, piece_cap;
+	struct kveil_buf scratch; /* associated data and key names under construction */
+	struct kveil_scan lookup; /* the value's tape, for conditions and templates outside the value's own pass */
+	bool lookup_ready;
+	struct kveil_scan check;  /* validates what a revealing action wrote as JSON */
+	struct kveil_view_out *views;
+	struct kveil_output *outputs;
+	_Atomic uint64_t *matches; /* by index in the plan */
+
+	kveil_trace_fn *trace;
+	void *trace_user;
+};
+
+/* --- bind.c --- */
+
+void kveil_engine_unbind(struct kveil_engine *e);
+enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* --- a place, as apply.c needs it --- */
+
+struct kveil_spot {
+	enum kveil_part part;
+	struct kveil_span text;      /* the part's bytes */
+	struct kveil_match match;
+	const struct kveil_doc *doc; /* the part's tape, or NULL: then match.trail holds the way */
+	const struct kveil_step *trail;
+	struct kveil_span header_name;
+};
+
+/* Counts a place for a rule. */
+static inline void kveil_engine_count(struct kveil_engine *e, struct kveil_bound_rule *r)
+{
+	_Atomic uint64_t *n = &e->matches[r->rule->index];
+	/* One writer: no locked add. */
+	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_relaxed);
+	r->found_in = e->serial;
+}
+
+/* --- apply.c --- */
+
+enum kveil_effect {
+	KVEIL_EFFECT_WRITTEN, /* the value's new text was appended, in the part's syntax */
+	KVEIL_EFFECT_KEPT,    /* a null that stays null; nothing appended */
+	KVEIL_EFFECT_NULL,    /* the whole part becomes null (formats without a null of their own) */
+	KVEIL_EFFECT_REMOVED, /* nothing appended */
+};
+
+/* Does the rule's `when` hold here? Doubt counts for a rule that protects, against one that reveals. */
+enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_bound_rule *r,
+                                     const struct kveil_spot *spot, bool *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Runs the rule's action and appends the result to out. On failure out is as it was and err says rule and byte. */
+enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
+                                     struct kveil_buf *out, enum kveil_effect *ret,
+                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The value's tape, scanned when first asked for; NULL doc for a tombstone. */
+enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kveil_doc **ret,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Adds the rule, and the place's first byte where err has none. Returns err's status. */
+enum kveil_status kveil_engine_blame(const struct kveil_bound_rule *r, size_t byte, enum kveil_status status,
+                                     struct kveil_error *err);
+/* Appends "$['a'][*]" for a place; true_indices writes [3]. to_name.data != NULL takes the place of the last step. */
+void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, bool true_indices,
+                             struct kveil_span to_name, struct kveil_buf *out);
+/* The content of a raw JSON string with its quotes: borrowed, or unescaped into the arena. data NULL = no memory. */
+struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span raw);
+
+/* --- stream.c, decide.c --- */
+
+/* One part of a record through the first (only) view's rules, appended to out. *ret_written false: nothing changed,
+ * the part stands as it came. *ret_give_up: an action removed something; do it again over the tape. */
+enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+                                      struct kveil_buf *out, bool *ret_written, bool *ret_give_up,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same over the tape, for every view: outs[v] and ret_written[v]. */
+enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+                                      struct kveil_buf **outs, bool *ret_written,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A part that is one value (text): what becomes of it in each view. */
+struct kveil_root_result {
+	enum kveil_effect effect;
+	size_t offset, len; /* in outs[v], when WRITTEN */
+	bool written;       /* false: stands as it came */
+};
+enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct kveil_spot *spot, const uint32_t *ids,
+                                           size_t id_count, struct kveil_buf **outs, struct kveil_root_result *results,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* --- rewrite.c --- */
+
+enum kveil_mark { KVEIL_MARK_NONE, KVEIL_MARK_WRITE, KVEIL_MARK_REMOVE, KVEIL_MARK_MOVED };
+enum kveil_named { KVEIL_UNNAMED, KVEIL_ON_THE_WAY, KVEIL_NAMED };
+
+/* A value that `to` writes, and its fellows with the same parent and name. Numbers are places in
+ * kveil_rewrite.appends + 1; 0 = none. */
+struct kveil_append {
+	const struct kveil_bound_rule *rule;
+	uint32_t parent, source; /* nodes */
+	struct kveil_span name;
+	uint32_t piece;
+	uint32_t next_same;        /* the next with the same parent and name */
+	uint32_t last_same, count; /* of the first of them */
+	uint32_t next_group;       /* the first with the same parent and another name */
+	bool is_placed;            /* existing members took the value */
+};
+
+struct kveil_node_state {
+	uint8_t mark, named;
+	bool is_dirty;    /* some child goes or comes */
+	uint32_t piece;   /* where marked WRITE */
+	uint32_t appends; /* its first append, as a parent */
+};
+
+/* What becomes of a document in one view. All in the arena. */
+struct kveil_rewrite {
+	const struct kveil_doc *doc;
+	struct kveil_node_state *nodes;
+	struct kveil_append *appends;
+	uint32_t append_count, append_cap;
+	uint32_t covered_until; /* byte: what starts before it was replaced with an ancestor */
+	bool is_changed;
+};
+
+enum kveil_status kveil_rewrite_init(struct kveil_engine *e, struct kveil_rewrite *w, const struct kveil_doc *doc,
+                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The action's result takes the place of a node. */
+void kveil_rewrite_mark(struct kveil_rewrite *w, uint32_t node, enum kveil_mark mark, uint32_t piece);
+/* Some rule or `clear:` names the node: its containers stay. */
+void kveil_rewrite_name(struct kveil_rewrite *w, uint32_t node);
+/* A rule's value for another member of source's parent. TARGET_CONFLICT when two values meet there. */
+enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewrite *w,
+                                       const struct kveil_bound_rule *r, uint32_t source, uint32_t piece,
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Settles the appends and unmatched places, then writes the document into out. */
+enum kveil_status kveil_rewrite_finish(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,
+                                       struct kveil_buf *out, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* --- trace.c --- */
+
+/* after.data NULL = removed, failed or unchanged. */
+void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_bound_rule *r,
+                        const struct kveil_spot *spot, bool at_target, struct kveil_span after, const char *outcome);
+/* "absent" for every rule of the part that found nothing in this record. */
+void kveil_engine_trace_absent(struct kveil_engine *e);
+
+#endif
