@@ -100,17 +100,17 @@ enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_
 	if (!r->rule->when)
 		return KVEIL_OK;
 	if (spot->part == KVEIL_PART_VALUE && spot->doc) {
-		st = kveil_expr_eval(r->rule->when, spot->doc, spot->match.node, &e->arena, &tri, err);
+		st = kveil_expr_eval_within(r->rule->when, spot->doc, spot->match.node, &e->work, &tri, err);
 	} else {
 		const struct kveil_doc *value;
 		struct kveil_doc both;
-		uint32_t node;
+		uint32_t node = 0;
 		st = kveil_engine_value_doc(e, &value, err);
 		/* Of a tombstone nothing is known: doubt. */
 		if (!st && value) {
 			st = join_docs(e, value, spot, &both, &node, err);
 			if (!st)
-				st = kveil_expr_eval(r->rule->when, &both, node, &e->arena, &tri, err);
+				st = kveil_expr_eval_within(r->rule->when, &both, node, &e->work, &tri, err);
 		}
 	}
 	if (st)
@@ -146,7 +146,8 @@ static enum kveil_status fill_template(struct kveil_engine *e, const struct kvei
 		if (!piece->path)
 			continue;
 		if (doc)
-			st = kveil_path_select(piece->path, doc, 0, false, &e->arena, &nodes, &count, err);
+			st = kveil_path_select_within(piece->path, doc, 0, false, &e->work, &e->arena, &nodes, &count,
+						      err);
 		if (st)
 			break;
 		if (count != 1)
@@ -282,10 +283,21 @@ static enum kveil_status close_text(struct kveil_engine *e, const struct kveil_f
 	return KVEIL_OK;
 }
 
+/* Is what a ciphertext held one value in the format's syntax. */
+static enum kveil_status check_raw(struct kveil_engine *e, const struct kveil_format *f, const struct kveil_buf *out,
+				   size_t start, struct kveil_error *err)
+{
+	struct kveil_error bad;
+
+	if (f->scan(&e->check, kveil_span_of(out->data + start, out->len - start), &bad) == KVEIL_OK)
+		return KVEIL_OK;
+	return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "the result is not %s", f->name);
+}
+
 /* Turns what the action appended behind `start` (and an opening quote) into the format's syntax. */
-static enum kveil_status finish(struct kveil_engine *e, const struct kveil_bound_rule *r, const struct kveil_format *f,
-				struct kveil_buf *out, size_t start, enum kveil_result_kind kind,
-				enum kveil_effect *ret, struct kveil_error *err)
+static enum kveil_status finish(struct kveil_engine *e, const struct kveil_format *f, struct kveil_buf *out,
+				size_t start, enum kveil_result_kind kind, enum kveil_effect *ret,
+				struct kveil_error *err)
 {
 	size_t content = start + (f->quote != 0);
 
@@ -302,16 +314,11 @@ static enum kveil_status finish(struct kveil_engine *e, const struct kveil_bound
 	case KVEIL_RESULT_TEXT:
 		return close_text(e, f, out, content, err);
 	case KVEIL_RESULT_RAW:
+	case KVEIL_RESULT_RAW_UNCHECKED:
 		if (f->quote && out->len > content)
 			memmove(out->data + start, out->data + content, out->len - content);
 		out->len -= content - start;
-		if (f->has_paths) {
-			struct kveil_error bad;
-			if (f->scan(&e->check, kveil_span_of(out->data + start, out->len - start), &bad))
-				return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "the result is not a %s value",
-						  f->name);
-		}
-		return KVEIL_OK;
+		return kind == KVEIL_RESULT_RAW ? KVEIL_OK : check_raw(e, f, out, start, err);
 	case KVEIL_RESULT_NULL:
 	case KVEIL_RESULT_REMOVE:
 		if (out->len != content)
@@ -324,7 +331,6 @@ static enum kveil_status finish(struct kveil_engine *e, const struct kveil_bound
 		}
 		return KVEIL_OK;
 	}
-	(void)r;
 	return kveil_fail(err, KVEIL_E_INTERNAL, "an action's result is of no kind");
 }
 
@@ -334,7 +340,7 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	const struct kveil_format *f = e->parts[spot->part].format;
 	struct kveil_action_call call = {.params = r->rule->params, .key = r->key, .key2 = r->key2, .arena = &e->arena};
 	struct kveil_value in;
-	enum kveil_result_kind kind = (enum kveil_result_kind)-1;
+	enum kveil_result_kind kind = (enum kveil_result_kind) - 1;
 	size_t start = out->len;
 
 	if (__builtin_expect(!(r->kinds & KVEIL_KIND_BIT(spot->match.kind)), 0))
@@ -354,7 +360,7 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 		kveil_buf_append_byte(out, f->quote);
 	st = r->action->apply(&call, &in, out, &kind, err);
 	if (!st)
-		st = finish(e, r, f, out, start, kind, ret, err);
+		st = finish(e, f, out, start, kind, ret, err);
 	return st;
 }
 

@@ -173,7 +173,7 @@ static enum kveil_status bind_part(struct kveil_engine *e, enum kveil_part part,
 		if (b->rule->part != part)
 			continue;
 		p->has_rules = true;
-		p->has_required |= b->rule->required;
+		e->has_required |= b->rule->required;
 		bool is_place_bound = b->ad_prefix.data && !b->ad.data;
 		if (b->streams)
 			rows[n++] = (struct kveil_automaton_path){b->rule->path, i, is_place_bound};
@@ -233,8 +233,9 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 	e->view_count = plan->view_count;
 	e->views = bound_array(e, e->view_count, sizeof *e->views);
 	e->outputs = bound_array(e, e->view_count, sizeof *e->outputs);
+	e->root_results = bound_array(e, e->view_count, sizeof *e->root_results);
 	e->matches = calloc(plan->rule_count + 1, sizeof *e->matches);
-	if (!e->views || !e->outputs || !e->matches)
+	if (!e->views || !e->outputs || !e->root_results || !e->matches)
 		return no_memory(err);
 	enum kveil_status st = rank_rules(e, err);
 	if (!st)
@@ -262,7 +263,6 @@ void kveil_engine_unbind(struct kveil_engine *e)
 	for (size_t v = 0; e->views && v < e->view_count; v++) {
 		kveil_buf_clear(&e->views[v].value);
 		kveil_buf_clear(&e->views[v].key);
-		kveil_buf_clear(&e->views[v].headers);
 		free(e->views[v].header_list);
 	}
 	kveil_buf_clear(&e->pieces);

@@ -21,6 +21,8 @@
 #include "kveil/engine.h"
 #include "rules/plan.h"
 
+#include <stdatomic.h>
+
 enum { KVEIL_MAX_VIEWS = 64 };
 
 /* A rule with what this thread needs to run it. Its place in engine.rules is its rank: in every view, of two
@@ -50,7 +52,6 @@ struct kveil_bound_part {
 	struct kveil_automaton *automaton;
 	struct kveil_scan scan;
 	bool has_rules;
-	bool has_required;
 	bool can_stream; /* stream.c may do it; ends for good when an action removes a place */
 };
 
@@ -63,7 +64,7 @@ struct kveil_bound_header {
 
 /* What one view sends: spans of the record where nothing was written, of these buffers elsewhere. */
 struct kveil_view_out {
-	struct kveil_buf value, key, headers;
+	struct kveil_buf value, key;
 	struct kveil_header *header_list;
 	size_t header_cap;
 };
@@ -72,6 +73,8 @@ struct kveil_view_out {
 struct kveil_piece {
 	size_t offset, len;
 };
+
+struct kveil_root_result;
 
 struct kveil_engine {
 	struct kveil_plan *plan;
@@ -83,7 +86,9 @@ struct kveil_engine {
 	uint32_t rule_count;
 	struct kveil_bound_clear *clears;
 	uint32_t clear_count;
+	bool has_required;
 	uint64_t unmatched_views; /* views with unmatched other than keep */
+	struct kveil_root_result *root_results; /* one a view, scratch */
 	struct kveil_bound_part parts[KVEIL_PART_COUNT];
 	struct kveil_bound_header *headers;
 	size_t header_count;
@@ -93,6 +98,7 @@ struct kveil_engine {
 	uint64_t serial;
 	const struct kveil_record *record;
 	struct kveil_arena arena;
+	int64_t work;             /* what paths and conditions may still look at */
 	struct kveil_buf pieces;  /* what actions wrote, before it is spliced */
 	struct kveil_piece *piece_list;
 	uint32_t piece_count, piece_cap;
@@ -172,14 +178,13 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
                                       struct kveil_buf **outs, bool *ret_written,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
-/* A part that is one value (text): what becomes of it in each view. */
+/* A part that is one value (text, a header): what becomes of it in each view. */
 struct kveil_root_result {
-	enum kveil_effect effect;
-	size_t offset, len; /* in outs[v], when WRITTEN */
-	bool written;       /* false: stands as it came */
+	enum kveil_effect effect; /* KEPT: it stands as it came */
+	struct kveil_piece piece; /* in engine.pieces, when WRITTEN */
 };
 enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct kveil_spot *spot, const uint32_t *ids,
-                                           size_t id_count, struct kveil_buf **outs, struct kveil_root_result *results,
+                                           size_t id_count, struct kveil_root_result *results,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- rewrite.c --- */
@@ -214,7 +219,6 @@ struct kveil_rewrite {
 	struct kveil_append *appends;
 	uint32_t append_count, append_cap;
 	uint32_t covered_until; /* byte: what starts before it was replaced with an ancestor */
-	bool is_changed;
 };
 
 enum kveil_status kveil_rewrite_init(struct kveil_engine *e, struct kveil_rewrite *w, const struct kveil_doc *doc,
@@ -227,9 +231,11 @@ void kveil_rewrite_name(struct kveil_rewrite *w, uint32_t node);
 enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewrite *w,
                                        const struct kveil_bound_rule *r, uint32_t source, uint32_t piece,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Settles the appends and unmatched places, then writes the document into out. */
+/* Settles the appends and unmatched places, then writes the document into out; *ret_written false: it stays as it
+ * came, and nothing is written. */
 enum kveil_status kveil_rewrite_finish(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,
-                                       struct kveil_buf *out, struct kveil_error *err) KVEIL_MUST_CHECK;
+                                       struct kveil_buf *out, bool *ret_written,
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- trace.c --- */
 

@@ -291,7 +291,7 @@ static void test_finds(void **state)
 	/* Names compare after unescaping. */
 	assert_finds(PATHS("$.ab"), "{\"\\u0061b\":1,\"a\\u0062\":2,\"\\u0061\":3}",
 		     "0:1 at /\\u0061b 0:2 at /a\\u0062");
-	assert_finds(PATHS("$['a\\\"b']"), "{\"a\\\"b\":1,\"a\\u0022b\":2}", "0:1 at /a\\\"b 0:2 at /a\\u0022b");
+	assert_finds(PATHS("$['a\"b']"), "{\"a\\\"b\":1,\"a\\u0022b\":2}", "0:1 at /a\\\"b 0:2 at /a\\u0022b");
 	assert_finds(PATHS("$['']"), "{\"\":1,\"a\":2}", "0:1 at /");
 	/* Names of 7, 8, 9, 16, 17 and 24 bytes that differ in one place. */
 	assert_finds(

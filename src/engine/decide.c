@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which rule writes which place, in every view: over the tape, place by place in document order. A rule runs once a
+ * place however many views take its result.
+ */
+#include "engine/internal.h"
+
+#include <stdlib.h>
+
+/* A node and one rule or `clear:` path that names it. */
+struct naming {
+	uint32_t node, id;
+};
+
+/* What a rule came to at the place at hand. */
+struct outcome {
+	uint32_t rule; /* rank */
+	bool holds, applied;
+	enum kveil_effect effect;
+	uint32_t piece; /* number in engine.piece_list, when WRITTEN */
+};
+
+/* The place at hand and what was tried there. */
+struct place {
+	struct kveil_spot spot;
+	const uint32_t *ids;
+	size_t id_count;
+	struct outcome *outcomes; /* id_count of room */
+	size_t outcome_count;
+};
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+}
+
+static bool add_piece(struct kveil_engine *e, size_t offset, uint32_t *ret)
+{
+	if (e->piece_count == e->piece_cap) {
+		uint32_t cap = e->piece_cap ? e->piece_cap * 2 : 64;
+		struct kveil_piece *list = realloc(e->piece_list, cap * sizeof *list); /* offsets, no values */
+		if (!list)
+			return false;
+		e->piece_list = list;
+		e->piece_cap = cap;
+	}
+	*ret = e->piece_count;
+	e->piece_list[e->piece_count++] = (struct kveil_piece){offset, e->pieces.len - offset};
+	return true;
+}
+
+static struct outcome *outcome_of(struct place *p, uint32_t rule)
+{
+	for (size_t i = 0; i < p->outcome_count; i++)
+		if (p->outcomes[i].rule == rule)
+			return &p->outcomes[i];
+	return NULL;
+}
+
+/* Asks a rule's condition here, once. */
+static enum kveil_status ask(struct kveil_engine *e, struct place *p, uint32_t rule, struct outcome **ret,
+			     struct kveil_error *err)
+{
+	*ret = outcome_of(p, rule);
+	if (*ret)
+		return KVEIL_OK;
+	*ret = &p->outcomes[p->outcome_count++];
+	**ret = (struct outcome){.rule = rule};
+	return kveil_engine_holds(e, &e->rules[rule], &p->spot, &(*ret)->holds, err);
+}
+
+/* Runs a rule's action here, once. A null that stays null counts as written, as it is, for `to` to carry. */
+static enum kveil_status run_rule(struct kveil_engine *e, struct place *p, struct outcome *o, size_t view,
+				  struct kveil_error *err)
+{
+	struct kveil_bound_rule *r = &e->rules[o->rule];
+	const struct kveil_match *m = &p->spot.match;
+	size_t offset = e->pieces.len;
+
+	if (o->applied)
+		return KVEIL_OK;
+	enum kveil_status st = kveil_engine_apply(e, r, &p->spot, &e->pieces, &o->effect, err);
+	if (st) {
+		char why[64] = "failed: ";
+		strncat(why, kveil_status_code(st), sizeof why - 16);
+		kveil_engine_trace(e, view, r, &p->spot, false, KVEIL_SPAN_NULL, why);
+		return st;
+	}
+	if (o->effect == KVEIL_EFFECT_KEPT && r->rule->to)
+		kveil_buf_append(&e->pieces, p->spot.text.data + m->start, m->end - m->start);
+	if (!kveil_buf_ok(&e->pieces) || !add_piece(e, offset, &o->piece))
+		return no_memory(err);
+	o->applied = true;
+	return KVEIL_OK;
+}
+
+static struct kveil_span piece_span(const struct kveil_engine *e, const struct outcome *o)
+{
+	const struct kveil_piece *piece = &e->piece_list[o->piece];
+
+	return kveil_span_of(e->pieces.data + piece->offset, piece->len);
+}
+
+static void trace_outcome(struct kveil_engine *e, struct place *p, size_t view, const struct outcome *o)
+{
+	const struct kveil_bound_rule *r = &e->rules[o->rule];
+
+	if (!e->trace)
+		return;
+	if (!o->holds)
+		kveil_engine_trace(e, view, r, &p->spot, false, KVEIL_SPAN_NULL, "when is false");
+	else if (o->effect == KVEIL_EFFECT_KEPT)
+		kveil_engine_trace(e, view, r, &p->spot, r->rule->to != NULL, KVEIL_SPAN_NULL, "null kept");
+	else
+		kveil_engine_trace(e, view, r, &p->spot, r->rule->to != NULL,
+				   o->effect == KVEIL_EFFECT_WRITTEN ? piece_span(e, o) : KVEIL_SPAN_NULL, "applied");
+}
+
+/* Of the rules that write the place's own node, the first that holds; NULL when none does. */
+static enum kveil_status decide_in_place(struct kveil_engine *e, struct place *p, size_t view, struct outcome **ret,
+					 struct kveil_error *err)
+{
+	*ret = NULL;
+	for (size_t i = 0; i < p->id_count; i++) {
+		uint32_t id = p->ids[i];
+		struct outcome *o;
+		if (id >= e->rule_count || e->rules[id].rule->to || !(e->rules[id].views >> view & 1))
+			continue;
+		enum kveil_status st = ask(e, p, id, &o, err);
+		if (!st && o->holds) {
+			*ret = o;
+			st = run_rule(e, p, o, view, err);
+		}
+		if (st)
+			return st;
+		trace_outcome(e, p, view, o);
+		if (o->holds)
+			return KVEIL_OK;
+	}
+	return KVEIL_OK;
+}
+
+/* The rules that write siblings: of those with one target, the first that holds. */
+static enum kveil_status decide_targets(struct kveil_engine *e, struct place *p, size_t view, struct kveil_rewrite *w,
+					bool *ret_moves, struct kveil_error *err)
+{
+	*ret_moves = false;
+	for (size_t i = 0; i < p->id_count; i++) {
+		uint32_t id = p->ids[i];
+		struct outcome *o;
+		bool is_taken = false;
+		if (id >= e->rule_count || !e->rules[id].rule->to || !(e->rules[id].views >> view & 1))
+			continue;
+		const struct kveil_rule *rule = e->rules[id].rule;
+		for (size_t k = 0; k < i; k++) {
+			const struct outcome *before = outcome_of(p, p->ids[k]);
+			const struct kveil_bound_rule *r = before ? &e->rules[before->rule] : NULL;
+			is_taken |= r && before->holds && r->rule->to && r->views >> view & 1 &&
+				    kveil_span_eq(r->rule->to_name, rule->to_name);
+		}
+		if (is_taken)
+			continue;
+		enum kveil_status st = ask(e, p, id, &o, err);
+		if (!st && o->holds)
+			st = run_rule(e, p, o, view, err);
+		if (st)
+			return st;
+		trace_outcome(e, p, view, o);
+		if (!o->holds)
+			continue;
+		*ret_moves |= !rule->keep_source;
+		/* A removed value has nothing to write: only its source goes. */
+		if (o->effect == KVEIL_EFFECT_REMOVED)
+			continue;
+		st = kveil_rewrite_append(e, w, &e->rules[id], p->spot.match.node, o->piece, err);
+		if (st)
+			return st;
+	}
+	return KVEIL_OK;
+}
+
+static enum kveil_status decide_view(struct kveil_engine *e, struct place *p, size_t view, struct kveil_rewrite *w,
+				     struct kveil_error *err)
+{
+	const struct kveil_match *m = &p->spot.match;
+	struct outcome *in_place;
+	bool moves;
+
+	if (e->unmatched_views >> view & 1) {
+		for (size_t i = 0; i < p->id_count; i++) {
+			uint32_t id = p->ids[i];
+			uint64_t views = id < e->rule_count ? e->rules[id].views : e->clears[id - e->rule_count].views;
+			if (views >> view & 1)
+				kveil_rewrite_name(w, m->node);
+		}
+	}
+	if (m->start < w->covered_until)
+		return KVEIL_OK;
+	enum kveil_status st = decide_in_place(e, p, view, &in_place, err);
+	if (!st)
+		st = decide_targets(e, p, view, w, &moves, err);
+	if (st)
+		return st;
+	if (in_place && in_place->effect != KVEIL_EFFECT_KEPT) {
+		bool removes = in_place->effect == KVEIL_EFFECT_REMOVED;
+		if (removes && m->depth == 0) {
+			kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "a whole record cannot be removed");
+			return kveil_engine_blame(&e->rules[in_place->rule], m->start, err->status, err);
+		}
+		kveil_rewrite_mark(w, m->node, removes ? KVEIL_MARK_REMOVE : KVEIL_MARK_WRITE, in_place->piece);
+		w->covered_until = m->end;
+	} else if (!in_place && moves) {
+		kveil_rewrite_mark(w, m->node, KVEIL_MARK_MOVED, 0);
+		w->covered_until = m->end;
+	}
+	return KVEIL_OK;
+}
+
+static void sift(struct naming *a, size_t i, size_t n)
+{
+#define KEY(x) ((uint64_t)(x).node << 32 | (x).id)
+	for (size_t child; (child = 2 * i + 1) < n; i = child) {
+		if (child + 1 < n && KEY(a[child + 1]) > KEY(a[child]))
+			child++;
+		if (KEY(a[i]) >= KEY(a[child]))
+			return;
+		struct naming t = a[i];
+		a[i] = a[child];
+		a[child] = t;
+	}
+#undef KEY
+}
+
+static void sort_namings(struct naming *a, size_t count)
+{
+	for (size_t i = count / 2; i-- > 0;)
+		sift(a, i, count);
+	for (size_t n = count; n-- > 1;) {
+		struct naming t = a[0];
+		a[0] = a[n];
+		a[n] = t;
+		sift(a, 0, n);
+	}
+}
+
+struct namings {
+	struct naming *items;
+	size_t count, cap;
+};
+
+static bool add_namings(struct kveil_engine *e, struct namings *ns, uint32_t id, const uint32_t *nodes, size_t count)
+{
+	if (ns->cap - ns->count < count) {
+		size_t cap = (ns->count + count) * 2;
+		struct naming *more = kveil_arena_array(&e->arena, cap, sizeof *more);
+		if (!more)
+			return false;
+		if (ns->count)
+			memcpy(more, ns->items, ns->count * sizeof *more);
+		ns->items = more;
+		ns->cap = cap;
+	}
+	for (size_t i = 0; i < count; i++)
+		ns->items[ns->count++] = (struct naming){nodes[i], id};
+	return true;
+}
+
+/* Every place with everything that names it, for paths that the automaton cannot follow as well. */
+static enum kveil_status find_namings(struct kveil_engine *e, enum kveil_part part, struct namings *ns,
+				      struct kveil_error *err)
+{
+	struct kveil_bound_part *p = &e->parts[part];
+	enum kveil_status st = KVEIL_OK;
+	uint32_t *nodes;
+	size_t count;
+
+	for (size_t i = 0; i < p->scan.match_count; i++) {
+		const uint32_t *ids = kveil_automaton_accepts(p->automaton, p->scan.matches[i].state, &count);
+		for (size_t k = 0; k < count; k++)
+			if (!add_namings(e, ns, ids[k], &p->scan.matches[i].node, 1))
+				return no_memory(err);
+	}
+	for (uint32_t i = 0; i < e->rule_count; i++) {
+		const struct kveil_bound_rule *r = &e->rules[i];
+		if (r->streams || r->rule->part != part)
+			continue;
+		st = kveil_path_select_within(r->rule->path, &p->scan.doc, 0, r->action->effect == KVEIL_PROTECTS,
+					      &e->work, &e->arena, &nodes, &count, err);
+		if (st)
+			return kveil_engine_blame(r, KVEIL_NO_BYTE, st, err);
+		if (!add_namings(e, ns, i, nodes, count))
+			return no_memory(err);
+	}
+	for (uint32_t i = 0; part == KVEIL_PART_VALUE && e->unmatched_views && i < e->clear_count; i++) {
+		if (e->clears[i].streams)
+			continue;
+		/* In doubt it is not clear. */
+		st = kveil_path_select_within(e->clears[i].path, &p->scan.doc, 0, false, &e->work, &e->arena, &nodes,
+					      &count, err);
+		if (st)
+			return st;
+		if (!add_namings(e, ns, e->rule_count + i, nodes, count))
+			return no_memory(err);
+	}
+	sort_namings(ns->items, ns->count);
+	return KVEIL_OK;
+}
+
+static struct kveil_match match_of_node(const struct kveil_doc *doc, uint32_t node)
+{
+	const struct kveil_doc_node *n = &doc->nodes[node];
+	struct kveil_match m = {.start = n->start,
+				.end = n->end,
+				.name_start = n->name_start,
+				.name_end = n->name_end,
+				.node = node,
+				.trail = KVEIL_NO_TRAIL,
+				.kind = n->kind,
+				.flags = n->flags};
+
+	for (uint32_t p = n->parent; p != UINT32_MAX; p = doc->nodes[p].parent)
+		m.depth++;
+	return m;
+}
+
+/* One place: counts it, then decides in each view. */
+static enum kveil_status decide_place(struct kveil_engine *e, struct place *p, struct kveil_rewrite *ws,
+				      struct kveil_error *err)
+{
+	p->outcome_count = 0;
+	for (size_t i = 0; i < p->id_count; i++)
+		if (p->ids[i] < e->rule_count)
+			kveil_engine_count(e, &e->rules[p->ids[i]]);
+	enum kveil_status st = KVEIL_OK;
+	for (size_t v = 0; !st && v < e->view_count; v++)
+		st = decide_view(e, p, v, &ws[v], err);
+	return st;
+}
+
+enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+				      struct kveil_buf **outs, bool *ret_written, struct kveil_error *err)
+{
+	struct kveil_bound_part *p = &e->parts[part];
+	bool all_stream = true;
+
+	p->scan.want_doc = true;
+	enum kveil_status st = p->format->scan(&p->scan, text, err);
+	if (st)
+		return st;
+	kveil_buf_reset(&e->pieces);
+	e->piece_count = 0;
+	const struct kveil_doc *doc = &p->scan.doc;
+	struct kveil_rewrite *ws = kveil_arena_array(&e->arena, e->view_count, sizeof *ws);
+	struct place place = {.spot = {.part = part, .text = text, .doc = doc}};
+	uint32_t *ids = kveil_arena_array(&e->arena, (size_t)e->rule_count + e->clear_count, sizeof *ids);
+	place.outcomes = kveil_arena_array(&e->arena, e->rule_count, sizeof *place.outcomes);
+	if (!ws || !ids || !place.outcomes)
+		return no_memory(err);
+	for (size_t v = 0; !st && v < e->view_count; v++)
+		st = kveil_rewrite_init(e, &ws[v], doc, err);
+	for (uint32_t i = 0; i < e->rule_count; i++)
+		all_stream &= e->rules[i].rule->part != part || e->rules[i].streams;
+	for (uint32_t i = 0; e->unmatched_views && i < e->clear_count; i++)
+		all_stream &= e->clears[i].streams;
+	if (!st && all_stream) {
+		for (size_t i = 0; !st && i < p->scan.match_count; i++) {
+			place.spot.match = p->scan.matches[i];
+			place.ids = kveil_automaton_accepts(p->automaton, place.spot.match.state, &place.id_count);
+			st = decide_place(e, &place, ws, err);
+		}
+	} else if (!st) {
+		struct namings ns = {0};
+		st = find_namings(e, part, &ns, err);
+		place.ids = ids;
+		for (size_t i = 0; !st && i < ns.count;) {
+			uint32_t node = ns.items[i].node;
+			place.spot.match = match_of_node(doc, node);
+			for (place.id_count = 0; i < ns.count && ns.items[i].node == node; i++)
+				if (!place.id_count || ids[place.id_count - 1] != ns.items[i].id)
+					ids[place.id_count++] = ns.items[i].id;
+			st = decide_place(e, &place, ws, err);
+		}
+	}
+	for (size_t v = 0; !st && v < e->view_count; v++) {
+		enum kveil_unmatched unmatched =
+		    part == KVEIL_PART_VALUE ? e->plan->views[v].unmatched : KVEIL_UNMATCHED_KEEP;
+		st = kveil_rewrite_finish(e, &ws[v], unmatched, outs[v], &ret_written[v], err);
+	}
+	return st;
+}
+
+enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct kveil_spot *spot, const uint32_t *ids,
+					   size_t id_count, struct kveil_root_result *results, struct kveil_error *err)
+{
+	struct place p = {.spot = *spot, .ids = ids, .id_count = id_count};
+
+	p.outcomes = kveil_arena_array(&e->arena, id_count, sizeof *p.outcomes);
+	if (!p.outcomes)
+		return no_memory(err);
+	for (size_t i = 0; i < id_count; i++)
+		kveil_engine_count(e, &e->rules[ids[i]]);
+	for (size_t v = 0; v < e->view_count; v++) {
+		struct outcome *o;
+		enum kveil_status st = decide_in_place(e, &p, v, &o, err);
+		if (st)
+			return st;
+		results[v] = (struct kveil_root_result){.effect = o ? o->effect : KVEIL_EFFECT_KEPT};
+		if (o)
+			results[v].piece = e->piece_list[o->piece];
+	}
+	return KVEIL_OK;
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kveil/engine.h"
+
+#include "base/secret.h"
+#include "engine/internal.h"
+
+#include <stdlib.h>
+
+enum {
+	KEEP_BYTES = 4 << 20,    /* what an arena or a buffer may keep from one record to the next */
+	KEEP_ENTRIES = 64 << 10, /* and the tables of a scan */
+	DEFAULT_RECORD_BYTES = 8 << 20,
+	MAX_RECORD_BYTES = 1 << 30,
+	DEFAULT_DEPTH = 128,
+};
+
+enum kveil_status kveil_engine_new(struct kveil_plan *plan, struct kveil_keyring *keys,
+				   const struct kveil_limits *limits, struct kveil_engine **ret,
+				   struct kveil_error *err)
+{
+	struct kveil_error scrap;
+
+	err = err ? err : &scrap;
+	*ret = NULL;
+	struct kveil_engine *e = calloc(1, sizeof *e);
+	if (!e)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for an engine");
+	e->plan = plan;
+	e->keys = keys;
+	e->max_bytes = limits && limits->record_bytes ? limits->record_bytes : DEFAULT_RECORD_BYTES;
+	if (e->max_bytes > MAX_RECORD_BYTES)
+		e->max_bytes = MAX_RECORD_BYTES;
+	e->max_depth = limits && limits->depth ? limits->depth : DEFAULT_DEPTH;
+	kveil_arena_init(&e->arena, KEEP_BYTES);
+	kveil_arena_init(&e->bound, 0);
+	kveil_plan_ref(plan);
+	enum kveil_status st = kveil_engine_bind(e, err);
+	if (st)
+		kveil_engine_free(e);
+	else
+		*ret = e;
+	return st;
+}
+
+void kveil_engine_free(struct kveil_engine *e)
+{
+	if (!e)
+		return;
+	kveil_engine_unbind(e);
+	kveil_plan_unref(e->plan);
+	free(e);
+}
+
+void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void *user)
+{
+	e->trace = trace;
+	e->trace_user = user;
+}
+
+const _Atomic uint64_t *kveil_engine_rule_matches(const struct kveil_engine *e, size_t *ret_count)
+{
+	*ret_count = e->plan->rule_count;
+	return e->matches;
+}
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+}
+
+static void trim_buf(struct kveil_buf *b)
+{
+	if (b->cap > KEEP_BYTES)
+		kveil_buf_clear(b);
+}
+
+static void trim_scan(struct kveil_scan *s)
+{
+	if (s->doc_cap <= KEEP_ENTRIES && s->match_cap <= KEEP_ENTRIES && s->trail_cap <= KEEP_ENTRIES)
+		return;
+	struct kveil_scan in = {.automaton = s->automaton,
+				.arena = s->arena,
+				.max_bytes = s->max_bytes,
+				.max_depth = s->max_depth,
+				.want_doc = s->want_doc};
+	kveil_scan_clear(s);
+	*s = in;
+}
+
+/* Wipes the record before and gives back what a rare large one took. */
+static void begin_record(struct kveil_engine *e, const struct kveil_record *record)
+{
+	kveil_arena_reset(&e->arena);
+	if (e->scratch.len) {
+		kveil_secret_wipe(e->scratch.data, e->scratch.len);
+		kveil_buf_reset(&e->scratch);
+	}
+	trim_buf(&e->pieces);
+	for (size_t v = 0; v < e->view_count; v++) {
+		trim_buf(&e->views[v].value);
+		trim_buf(&e->views[v].key);
+	}
+	for (int part = 0; part < KVEIL_PART_COUNT; part++)
+		trim_scan(&e->parts[part].scan);
+	trim_scan(&e->lookup);
+	trim_scan(&e->check);
+	e->serial++;
+	e->record = record;
+	e->lookup_ready = false;
+	e->work = KVEIL_PATH_WORK;
+}
+
+/* A part with members. */
+static enum kveil_status run_document(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+				      struct kveil_error *err)
+{
+	struct kveil_bound_part *p = &e->parts[part];
+	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
+	bool written[KVEIL_MAX_VIEWS] = {false}, give_up = true;
+	enum kveil_status st = KVEIL_OK;
+
+	for (size_t v = 0; v < e->view_count; v++)
+		outs[v] = part == KVEIL_PART_VALUE ? &e->views[v].value : &e->views[v].key;
+	if (p->can_stream && !e->trace) {
+		st = kveil_engine_stream(e, part, text, outs[0], &written[0], &give_up, err);
+		p->can_stream = !give_up;
+	}
+	if (!st && give_up)
+		st = kveil_engine_decide(e, part, text, outs, written, err);
+	for (size_t v = 0; !st && v < e->view_count; v++) {
+		struct kveil_span result = written[v] ? kveil_buf_span(outs[v]) : text;
+		if (part == KVEIL_PART_VALUE)
+			e->outputs[v].record.value = result;
+		else
+			e->outputs[v].record.key = result;
+	}
+	return st;
+}
+
+/* A key of text: one value. */
+static enum kveil_status run_text_key(struct kveil_engine *e, struct kveil_span key, struct kveil_error *err)
+{
+	struct kveil_bound_part *p = &e->parts[KVEIL_PART_KEY];
+	size_t count = 0;
+
+	enum kveil_status st = p->format->scan(&p->scan, key, err);
+	if (st || p->scan.match_count == 0)
+		return st;
+	kveil_buf_reset(&e->pieces);
+	e->piece_count = 0;
+	struct kveil_spot spot = {.part = KVEIL_PART_KEY, .text = key, .match = p->scan.matches[0]};
+	const uint32_t *ids = kveil_automaton_accepts(p->automaton, spot.match.state, &count);
+	st = kveil_engine_decide_root(e, &spot, ids, count, e->root_results, err);
+	for (size_t v = 0; !st && v < e->view_count; v++) {
+		const struct kveil_root_result *r = &e->root_results[v];
+		struct kveil_buf *out = &e->views[v].key;
+		switch (r->effect) {
+		case KVEIL_EFFECT_KEPT:
+			break;
+		case KVEIL_EFFECT_NULL:
+			e->outputs[v].record.key = KVEIL_SPAN_NULL;
+			break;
+		case KVEIL_EFFECT_REMOVED:
+			kveil_fail_at(err, KVEIL_E_UNSUPPORTED_KIND, 0, "a record key cannot be removed");
+			kveil_error_rule(err, e->rules[ids[0]].rule->id);
+			kveil_error_hint(err, "nullify: true");
+			return err->status;
+		case KVEIL_EFFECT_WRITTEN:
+			kveil_buf_reset(out);
+			/* An empty result is an empty key, not a null one. */
+			if (!kveil_buf_reserve(out, r->piece.len + 1))
+				return no_memory(err);
+			kveil_buf_append(out, e->pieces.data + r->piece.offset, r->piece.len);
+			e->outputs[v].record.key = kveil_buf_span(out);
+		}
+	}
+	return st;
+}
+
+static enum kveil_status run_key(struct kveil_engine *e, struct kveil_error *err)
+{
+	const struct kveil_bound_part *p = &e->parts[KVEIL_PART_KEY];
+	enum kveil_status st = KVEIL_OK;
+
+	if (!p->has_rules || !e->record->key.data)
+		return KVEIL_OK;
+	st = p->format->has_paths ? run_document(e, KVEIL_PART_KEY, e->record->key, err)
+				  : run_text_key(e, e->record->key, err);
+	if (st && !err->rule[0])
+		kveil_error_hint(err, "in the record's key");
+	return st;
+}
+
+static const struct kveil_bound_header *rules_of_header(const struct kveil_engine *e, struct kveil_span name)
+{
+	for (size_t i = 0; i < e->header_count; i++)
+		if (kveil_span_eq(e->headers[i].name, name))
+			return &e->headers[i];
+	return NULL;
+}
+
+/* One header, into every view's list; what is written stands in the arena until the next record. */
+static enum kveil_status run_header(struct kveil_engine *e, size_t number, const struct kveil_bound_header *rules,
+				    size_t *counts, struct kveil_error *err)
+{
+	const struct kveil_header *h = &e->record->headers[number];
+	struct kveil_bound_part *p = &e->parts[KVEIL_PART_HEADER];
+	struct kveil_spot spot = {.part = KVEIL_PART_HEADER,
+				  .text = h->value,
+				  .header_name = h->name,
+				  .match = {.trail = KVEIL_NO_TRAIL, .kind = KVEIL_KIND_NULL}};
+	enum kveil_status st = KVEIL_OK;
+
+	for (size_t v = 0; v < e->view_count; v++)
+		e->root_results[v] = (struct kveil_root_result){.effect = KVEIL_EFFECT_KEPT};
+	if (rules) {
+		if (h->value.data) {
+			st = p->format->scan(&p->scan, h->value, err);
+			spot.match.kind = KVEIL_KIND_STRING;
+			spot.match.end = (uint32_t)h->value.len;
+		}
+		if (!st)
+			st = kveil_engine_decide_root(e, &spot, rules->ids, rules->id_count, e->root_results, err);
+		if (st && !err->rule[0])
+			kveil_error_hint(err, "in the header %.*s", (int)(h->name.len < 64 ? h->name.len : 64),
+					 (const char *)h->name.data);
+	}
+	for (size_t v = 0; !st && v < e->view_count; v++) {
+		const struct kveil_root_result *r = &e->root_results[v];
+		struct kveil_view_out *out = &e->views[v];
+		struct kveil_header result = *h;
+		if (r->effect == KVEIL_EFFECT_REMOVED)
+			continue;
+		if (r->effect == KVEIL_EFFECT_NULL)
+			result.value = KVEIL_SPAN_NULL;
+		if (r->effect == KVEIL_EFFECT_WRITTEN) {
+			uint8_t *copy = kveil_arena_alloc(&e->arena, r->piece.len + 1);
+			if (!copy)
+				return no_memory(err);
+			if (r->piece.len)
+				memcpy(copy, e->pieces.data + r->piece.offset, r->piece.len);
+			result.value = kveil_span_of(copy, r->piece.len);
+		}
+		out->header_list[counts[v]++] = result;
+	}
+	return st;
+}
+
+static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error *err)
+{
+	const struct kveil_record *record = e->record;
+	size_t counts[KVEIL_MAX_VIEWS] = {0};
+
+	if (!e->header_count || !record->header_count)
+		return KVEIL_OK;
+	for (size_t v = 0; v < e->view_count; v++) {
+		struct kveil_view_out *out = &e->views[v];
+		if (out->header_cap >= record->header_count)
+			continue;
+		struct kveil_header *list = realloc(out->header_list, record->header_count * sizeof *list);
+		if (!list)
+			return no_memory(err);
+		out->header_list = list;
+		out->header_cap = record->header_count;
+	}
+	kveil_buf_reset(&e->pieces);
+	e->piece_count = 0;
+	for (size_t i = 0; i < record->header_count; i++) {
+		enum kveil_status st = run_header(e, i, rules_of_header(e, record->headers[i].name), counts, err);
+		if (st)
+			return st;
+	}
+	for (size_t v = 0; v < e->view_count; v++) {
+		e->outputs[v].record.headers = e->views[v].header_list;
+		e->outputs[v].record.header_count = counts[v];
+	}
+	return KVEIL_OK;
+}
+
+static enum kveil_status check_required(struct kveil_engine *e, struct kveil_error *err)
+{
+	for (uint32_t i = 0; i < e->rule_count; i++) {
+		const struct kveil_bound_rule *r = &e->rules[i];
+		bool is_absent = r->rule->required && r->found_in != e->serial;
+		/* A tombstone has no fields to miss. */
+		if (!is_absent || (r->rule->part == KVEIL_PART_VALUE && !e->record->value.data))
+			continue;
+		kveil_fail(err, KVEIL_E_MISSING_FIELD, "a required field is absent");
+		kveil_error_rule(err, r->rule->id);
+		return err->status;
+	}
+	return KVEIL_OK;
+}
+
+static enum kveil_status run_record(struct kveil_engine *e, struct kveil_error *err)
+{
+	const struct kveil_record *record = e->record;
+	enum kveil_status st = KVEIL_OK;
+
+	for (size_t v = 0; v < e->view_count; v++)
+		e->outputs[v] = (struct kveil_output){v, *record};
+	/* A tombstone stays a tombstone. */
+	if (record->value.data)
+		st = run_document(e, KVEIL_PART_VALUE, record->value, err);
+	if (!st)
+		st = run_key(e, err);
+	if (!st)
+		st = run_headers(e, err);
+	if (!st && e->has_required)
+		st = check_required(e, err);
+	return st;
+}
+
+static enum kveil_verdict verdict_of(const struct kveil_engine *e, enum kveil_status st)
+{
+	switch (kveil_status_class(st)) {
+	case KVEIL_CLASS_NONE:
+		return KVEIL_PRODUCE;
+	case KVEIL_CLASS_RETRY:
+		return KVEIL_RETRY;
+	case KVEIL_CLASS_RECORD:
+	case KVEIL_CLASS_CONFIG: /* a key that the record names and nobody configured */
+		break;
+	case KVEIL_CLASS_STOP:
+		return KVEIL_STOP;
+	}
+	switch (e->plan->on_error) {
+	case KVEIL_ON_ERROR_DEAD_LETTER:
+		return KVEIL_DEAD_LETTER;
+	case KVEIL_ON_ERROR_DROP:
+		return KVEIL_DROP;
+	case KVEIL_ON_ERROR_STOP:
+		break;
+	}
+	return KVEIL_STOP;
+}
+
+void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record, struct kveil_result *ret)
+{
+	begin_record(e, record);
+	enum kveil_status st = run_record(e, &ret->error);
+	if (e->trace)
+		kveil_engine_trace_absent(e);
+	e->record = NULL;
+	ret->verdict = verdict_of(e, st);
+	if (__builtin_expect(st == KVEIL_OK, 1)) {
+		ret->outputs = e->outputs;
+		ret->output_count = e->view_count;
+		return;
+	}
+	/* Nothing of a record that failed leaves, in any view. */
+	memset(e->outputs, 0, e->view_count * sizeof *e->outputs);
+	ret->outputs = NULL;
+	ret->output_count = 0;
+}

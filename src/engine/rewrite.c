@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A document in one view, from marks on its nodes to bytes. Commas, with k kept and x going:
+ *
+ *   [x, k, x, k, x]   a run in front of a kept one goes up to that one's begin; the run at the end goes from the
+ *      ^^^  ^^^ ^^^   last kept one's end on. What comes (appends) stands where the last kept one ends.
+ */
+#include "engine/internal.h"
+
+#include <stdlib.h>
+
+enum { NONE = UINT32_MAX };
+
+/* Bytes [start, end) of the text give way to len bytes of engine.pieces at offset. */
+struct edit {
+	uint32_t start, end;
+	size_t offset, len;
+};
+
+struct edits {
+	struct edit *items;
+	size_t count, cap;
+};
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+}
+
+enum kveil_status kveil_rewrite_init(struct kveil_engine *e, struct kveil_rewrite *w, const struct kveil_doc *doc,
+				     struct kveil_error *err)
+{
+	*w = (struct kveil_rewrite){.doc = doc};
+	w->nodes = kveil_arena_array(&e->arena, doc->count, sizeof *w->nodes);
+	if (!w->nodes)
+		return no_memory(err);
+	memset(w->nodes, 0, doc->count * sizeof *w->nodes);
+	return KVEIL_OK;
+}
+
+void kveil_rewrite_mark(struct kveil_rewrite *w, uint32_t node, enum kveil_mark mark, uint32_t piece)
+{
+	w->nodes[node].mark = (uint8_t)mark;
+	w->nodes[node].piece = piece;
+	if (mark != KVEIL_MARK_WRITE && node)
+		w->nodes[w->doc->nodes[node].parent].is_dirty = true;
+}
+
+void kveil_rewrite_name(struct kveil_rewrite *w, uint32_t node)
+{
+	w->nodes[node].named = KVEIL_NAMED;
+	while (node && w->nodes[w->doc->nodes[node].parent].named == KVEIL_UNNAMED) {
+		node = w->doc->nodes[node].parent;
+		w->nodes[node].named = KVEIL_ON_THE_WAY;
+	}
+}
+
+static struct kveil_span name_of(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t node)
+{
+	const struct kveil_doc_node *n = &doc->nodes[node];
+	struct kveil_span raw = {doc->text.data + n->name_start, n->name_end - n->name_start};
+
+	return kveil_engine_unquote(e, raw);
+}
+
+static struct kveil_append *append_at(struct kveil_rewrite *w, uint32_t number)
+{
+	return &w->appends[number - 1];
+}
+
+static enum kveil_status conflict(const struct kveil_bound_rule *r, const struct kveil_rewrite *w, uint32_t source,
+				  const char *why, struct kveil_error *err)
+{
+	kveil_fail(err, KVEIL_E_TARGET_CONFLICT, "%s", why);
+	return kveil_engine_blame(r, w->doc->nodes[source].start, KVEIL_E_TARGET_CONFLICT, err);
+}
+
+enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewrite *w,
+				       const struct kveil_bound_rule *r, uint32_t source, uint32_t piece,
+				       struct kveil_error *err)
+{
+	const struct kveil_doc *doc = w->doc;
+	uint32_t parent = doc->nodes[source].parent;
+
+	if (parent == UINT32_MAX || doc->nodes[parent].kind != KVEIL_KIND_OBJECT)
+		return conflict(r, w, source, "`to` needs an object around the value", err);
+	if (w->append_count == w->append_cap) {
+		uint32_t cap = w->append_cap ? w->append_cap * 2 : 8;
+		struct kveil_append *more = kveil_arena_array(&e->arena, cap, sizeof *more);
+		if (!more)
+			return no_memory(err);
+		if (w->append_count)
+			memcpy(more, w->appends, w->append_count * sizeof *more);
+		w->appends = more;
+		w->append_cap = cap;
+	}
+	uint32_t number = w->append_count + 1;
+	struct kveil_append *a = &w->appends[w->append_count++];
+	*a = (struct kveil_append){.rule = r,
+				   .parent = parent,
+				   .source = source,
+				   .name = r->rule->to_name,
+				   .piece = piece,
+				   .last_same = number,
+				   .count = 1};
+	w->nodes[parent].is_dirty = true;
+	uint32_t *link = &w->nodes[parent].appends;
+	for (; *link; link = &append_at(w, *link)->next_group) {
+		struct kveil_append *first = append_at(w, *link);
+		if (!kveil_span_eq(first->name, a->name))
+			continue;
+		/* Duplicates of one member may go to duplicates of another; anything else would lose a value. */
+		struct kveil_span x = name_of(e, doc, first->source), y = name_of(e, doc, source);
+		if (!x.data || !y.data)
+			return no_memory(err);
+		if (first->rule != r || !kveil_span_eq(x, y))
+			return conflict(r, w, source, "two values for the member that `to` names", err);
+		append_at(w, first->last_same)->next_same = number;
+		first->last_same = number;
+		first->count++;
+		return KVEIL_OK;
+	}
+	*link = number;
+	return KVEIL_OK;
+}
+
+/* Gives the appends of one parent to the members that have their names already. */
+static enum kveil_status place_appends(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t parent,
+				       struct kveil_error *err)
+{
+	const struct kveil_doc *doc = w->doc;
+
+	for (uint32_t c = parent + 1; c < doc->nodes[parent].next; c = doc->nodes[c].next) {
+		struct kveil_span name = name_of(e, doc, c);
+		if (!name.data)
+			return no_memory(err);
+		for (uint32_t n = w->nodes[parent].appends; n; n = append_at(w, n)->next_group) {
+			struct kveil_append *a = append_at(w, n);
+			if (!kveil_span_eq(a->name, name))
+				continue;
+			if (a->count > 1)
+				return conflict(a->rule, w, a->source, "several values for the member that `to` names",
+						err);
+			if (w->nodes[c].mark == KVEIL_MARK_WRITE || w->nodes[c].mark == KVEIL_MARK_REMOVE)
+				return conflict(a->rule, w, a->source, "another rule writes the member that `to` names",
+						err);
+			kveil_rewrite_mark(w, c, KVEIL_MARK_WRITE, a->piece);
+			kveil_rewrite_name(w, c);
+			a->is_placed = true;
+		}
+	}
+	return KVEIL_OK;
+}
+
+static bool push_edit(struct kveil_engine *e, struct edits *es, uint32_t start, uint32_t end, size_t offset, size_t len)
+{
+	if (es->count == es->cap) {
+		size_t cap = es->cap ? es->cap * 2 : 32;
+		struct edit *more = kveil_arena_array(&e->arena, cap, sizeof *more);
+		if (!more)
+			return false;
+		if (es->count)
+			memcpy(more, es->items, es->count * sizeof *more);
+		es->items = more;
+		es->cap = cap;
+	}
+	es->items[es->count++] = (struct edit){start, end, offset, len};
+	return true;
+}
+
+/* The members that come at a container's end, as one stretch of pieces. */
+static bool write_appends(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t parent, bool after_member,
+			  size_t *ret_offset, size_t *ret_len)
+{
+	const struct kveil_format *json = kveil_format_by_name(KVEIL_SPAN("json"));
+
+	*ret_offset = e->pieces.len;
+	for (uint32_t g = w->nodes[parent].appends; g; g = append_at(w, g)->next_group) {
+		if (append_at(w, g)->is_placed)
+			continue;
+		for (uint32_t n = g; n; n = append_at(w, n)->next_same) {
+			const struct kveil_append *a = append_at(w, n);
+			const struct kveil_piece *piece = &e->piece_list[a->piece];
+			if (after_member)
+				kveil_buf_append_byte(&e->pieces, ',');
+			json->write_text(&e->pieces, a->name, kveil_json_needs_escape(a->name));
+			kveil_buf_append_byte(&e->pieces, ':');
+			/* First the room: the piece stands in the buffer that grows. */
+			if (kveil_buf_reserve(&e->pieces, piece->len))
+				kveil_buf_append(&e->pieces, e->pieces.data + piece->offset, piece->len);
+			after_member = true;
+		}
+	}
+	*ret_len = e->pieces.len - *ret_offset;
+	return kveil_buf_ok(&e->pieces);
+}
+
+static uint32_t begin_of(const struct kveil_doc_node *n)
+{
+	return n->name_end ? n->name_start : n->start;
+}
+
+static bool goes(const struct kveil_node_state *s)
+{
+	return s->mark == KVEIL_MARK_REMOVE || s->mark == KVEIL_MARK_MOVED;
+}
+
+/* The edits for members that go and come in one container. */
+static enum kveil_status edit_container(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t at, struct edits *es,
+					struct kveil_error *err)
+{
+	const struct kveil_doc_node *nodes = w->doc->nodes, *last = NULL;
+	uint32_t run = NONE, kept = NONE; /* first of the run that goes; last that stays */
+	size_t offset, len;
+
+	for (uint32_t c = at + 1; c < nodes[at].next; c = nodes[c].next) {
+		last = &nodes[c];
+		if (goes(&w->nodes[c])) {
+			run = run == NONE ? c : run;
+			continue;
+		}
+		if (run != NONE && !push_edit(e, es, begin_of(&nodes[run]), begin_of(&nodes[c]), 0, 0))
+			return no_memory(err);
+		run = NONE;
+		kept = c;
+	}
+	if (!write_appends(e, w, at, kept != NONE, &offset, &len))
+		return no_memory(err);
+	uint32_t start = kept != NONE ? nodes[kept].end : last ? begin_of(&nodes[at + 1]) : nodes[at].start + 1;
+	uint32_t end = run != NONE ? last->end : start;
+	if ((len || end > start) && !push_edit(e, es, start, end, offset, len))
+		return no_memory(err);
+	return KVEIL_OK;
+}
+
+/* What no rule names, in a container on the way to something named. */
+static enum kveil_status judge_unmatched(struct kveil_rewrite *w, uint32_t at, enum kveil_unmatched unmatched,
+					 struct kveil_error *err)
+{
+	const struct kveil_doc_node *nodes = w->doc->nodes;
+
+	for (uint32_t c = at + 1; c < nodes[at].next; c = nodes[c].next) {
+		if (w->nodes[c].named || goes(&w->nodes[c]))
+			continue;
+		if (unmatched == KVEIL_UNMATCHED_DEAD_LETTER)
+			return kveil_fail_at(err, KVEIL_E_UNMATCHED_FIELD, begin_of(&nodes[c]),
+					     "a field that no rule names");
+		kveil_rewrite_mark(w, c, KVEIL_MARK_REMOVE, 0);
+	}
+	return KVEIL_OK;
+}
+
+static enum kveil_status collect(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,
+				 struct edits *es, struct kveil_error *err)
+{
+	const struct kveil_doc *doc = w->doc;
+	enum kveil_status st = KVEIL_OK;
+
+	for (uint32_t i = 0; !st && i < doc->count;) {
+		const struct kveil_doc_node *n = &doc->nodes[i];
+		struct kveil_node_state *s = &w->nodes[i];
+		if (s->mark == KVEIL_MARK_WRITE) {
+			const struct kveil_piece *piece = &e->piece_list[s->piece];
+			if (!push_edit(e, es, n->start, n->end, piece->offset, piece->len))
+				return no_memory(err);
+			i = n->next;
+			continue;
+		}
+		/* The container above has dealt with it. */
+		if (goes(s)) {
+			i = n->next;
+			continue;
+		}
+		bool is_container = n->kind == KVEIL_KIND_OBJECT || n->kind == KVEIL_KIND_ARRAY;
+		if (unmatched != KVEIL_UNMATCHED_KEEP && is_container && s->named != KVEIL_NAMED)
+			st = judge_unmatched(w, i, unmatched, err);
+		if (!st && s->is_dirty)
+			st = edit_container(e, w, i, es, err);
+		/* Below a named place everything is. */
+		if (unmatched != KVEIL_UNMATCHED_KEEP && s->named == KVEIL_NAMED)
+			for (uint32_t c = i + 1; c < n->next; c = doc->nodes[c].next)
+				w->nodes[c].named = KVEIL_NAMED;
+		i++;
+	}
+	return st;
+}
+
+/* Heapsort: in place, and without a bad case that a record could provoke. Most often there is nothing to do. */
+static void sift(struct edit *a, size_t i, size_t n)
+{
+	for (size_t child; (child = 2 * i + 1) < n; i = child) {
+		if (child + 1 < n && a[child + 1].start > a[child].start)
+			child++;
+		if (a[i].start >= a[child].start)
+			return;
+		struct edit t = a[i];
+		a[i] = a[child];
+		a[child] = t;
+	}
+}
+
+static void sort_edits(struct edits *es)
+{
+	struct edit *a = es->items;
+	size_t i = 1;
+
+	while (i < es->count && a[i - 1].start <= a[i].start)
+		i++;
+	if (i >= es->count)
+		return;
+	for (i = es->count / 2; i-- > 0;)
+		sift(a, i, es->count);
+	for (size_t n = es->count; n-- > 1;) {
+		struct edit t = a[0];
+		a[0] = a[n];
+		a[n] = t;
+		sift(a, 0, n);
+	}
+}
+
+static enum kveil_status splice(struct kveil_engine *e, struct kveil_span text, const struct edits *es,
+				struct kveil_buf *out, struct kveil_error *err)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < es->count; i++) {
+		const struct edit *d = &es->items[i];
+		bool is_sound = d->start >= at && d->end >= d->start && d->end <= text.len &&
+				d->offset <= e->pieces.len && d->len <= e->pieces.len - d->offset;
+		if (!is_sound)
+			return kveil_fail(err, KVEIL_E_INTERNAL, "edits overlap");
+		kveil_buf_append(out, text.data + at, d->start - at);
+		kveil_buf_append(out, e->pieces.data + d->offset, d->len);
+		at = d->end;
+	}
+	kveil_buf_append(out, text.data + at, text.len - at);
+	return kveil_buf_ok(out) ? KVEIL_OK : no_memory(err);
+}
+
+enum kveil_status kveil_rewrite_finish(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,
+				       struct kveil_buf *out, bool *ret_written, struct kveil_error *err)
+{
+	const struct kveil_doc_node *root = &w->doc->nodes[0];
+	struct edits es = {0};
+
+	*ret_written = false;
+	/* Each parent once: at the first of its appends. */
+	for (uint32_t n = 1; n <= w->append_count; n++) {
+		struct kveil_append *a = append_at(w, n);
+		if (w->nodes[a->parent].appends != n)
+			continue;
+		enum kveil_status st = place_appends(e, w, a->parent, err);
+		if (st)
+			return st;
+	}
+	if (unmatched != KVEIL_UNMATCHED_KEEP && w->nodes[0].named == KVEIL_UNNAMED &&
+	    root->kind != KVEIL_KIND_OBJECT && root->kind != KVEIL_KIND_ARRAY)
+		return kveil_fail_at(
+		    err, unmatched == KVEIL_UNMATCHED_REMOVE ? KVEIL_E_UNSUPPORTED_KIND : KVEIL_E_UNMATCHED_FIELD,
+		    root->start, "no rule names the value, and a whole record cannot be removed");
+	enum kveil_status st = collect(e, w, unmatched, &es, err);
+	if (st)
+		return st;
+	if (es.count == 0)
+		return KVEIL_OK;
+	*ret_written = true;
+	sort_edits(&es);
+	kveil_buf_reset(out);
+	return splice(e, w->doc->text, &es, out, err);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The common case, straight from the scan: one view, rules that write where they read. Gaps are copied, actions
+ * write into the output directly, nothing is looked at twice.
+ */
+#include "engine/internal.h"
+#include "format/automaton_internal.h"
+
+/* Takes back the counts of the first n matches: another pass counts them again. */
+static void uncount(struct kveil_engine *e, const struct kveil_bound_part *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct kveil_automaton_state *s = &p->automaton->states[p->scan.matches[i].state];
+		for (uint32_t k = 0; k < s->accept_count; k++) {
+			_Atomic uint64_t *count = &e->matches[e->rules[s->accepts[k]].rule->index];
+			atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) - 1,
+					      memory_order_relaxed);
+		}
+	}
+}
+
+enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+				      struct kveil_buf *out, bool *ret_written, bool *ret_give_up,
+				      struct kveil_error *err)
+{
+	struct kveil_bound_part *p = &e->parts[part];
+	struct kveil_spot spot = {.part = part, .text = text, .trail = NULL};
+	size_t copied = 0;    /* of text, into out */
+	uint32_t covered = 0; /* what starts before was replaced with its container */
+
+	*ret_written = *ret_give_up = false;
+	p->scan.want_doc = false;
+	enum kveil_status st = p->format->scan(&p->scan, text, err);
+	if (st)
+		return st;
+	spot.trail = p->scan.trail;
+	kveil_buf_reset(out);
+	/* Room for the gaps and most results at once. */
+	if (p->scan.match_count && !kveil_buf_reserve(out, text.len + 64 * p->scan.match_count + 64))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+	for (size_t i = 0; i < p->scan.match_count; i++) {
+		const struct kveil_match *m = &p->scan.matches[i];
+		const struct kveil_automaton_state *s = &p->automaton->states[m->state];
+		for (uint32_t k = 0; k < s->accept_count; k++)
+			kveil_engine_count(e, &e->rules[s->accepts[k]]);
+		if (m->start < covered)
+			continue;
+		if (__builtin_expect(m->start < copied || m->end <= m->start || m->end > text.len, 0))
+			return kveil_fail(err, KVEIL_E_INTERNAL, "places overlap");
+		kveil_buf_append(out, text.data + copied, m->start - copied);
+		copied = m->start;
+		spot.match = *m;
+		enum kveil_effect effect;
+		st = kveil_engine_apply(e, &e->rules[s->accepts[0]], &spot, out, &effect, err);
+		if (__builtin_expect(st != KVEIL_OK, 0))
+			return st;
+		if (effect == KVEIL_EFFECT_KEPT)
+			continue;
+		if (__builtin_expect(effect != KVEIL_EFFECT_WRITTEN, 0)) {
+			uncount(e, p, i + 1);
+			*ret_give_up = true;
+			return KVEIL_OK;
+		}
+		copied = covered = m->end;
+		*ret_written = true;
+	}
+	if (!*ret_written)
+		return KVEIL_OK;
+	kveil_buf_append(out, text.data + copied, text.len - copied);
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The story of each field. Slow, and only for a user's own terminal. */
+#include "engine/internal.h"
+
+static const char *const part_prefixes[KVEIL_PART_COUNT] = {"value:", "key:", "header:"};
+
+static const char *key_name(struct kveil_engine *e, const struct kveil_template *t)
+{
+	if (!t)
+		return NULL;
+	size_t len = 1;
+	for (size_t i = 0; i < t->count; i++)
+		len += t->pieces[i].text.len + 4;
+	char *name = kveil_arena_alloc(&e->arena, len), *p = name;
+	if (!name)
+		return NULL;
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->pieces[i].text.len)
+			memcpy(p, t->pieces[i].text.data, t->pieces[i].text.len);
+		p += t->pieces[i].text.len;
+		if (t->pieces[i].path) {
+			memcpy(p, "{$}", 3);
+			p += 3;
+		}
+	}
+	*p = 0;
+	return name;
+}
+
+void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_bound_rule *r,
+			const struct kveil_spot *spot, bool at_target, struct kveil_span after, const char *outcome)
+{
+	if (!e->trace)
+		return;
+	KVEIL_CLEANUP_BUF struct kveil_buf path = KVEIL_BUF_INIT;
+	kveil_buf_append_str(&path, part_prefixes[spot->part]);
+	if (spot->part == KVEIL_PART_HEADER)
+		kveil_buf_append_span(&path, spot->header_name);
+	else
+		kveil_engine_write_path(e, spot, true,
+					at_target && spot->match.depth ? r->rule->to_name : KVEIL_SPAN_NULL, &path);
+	const struct kveil_match *m = &spot->match;
+	struct kveil_trace_event event = {
+	    .view = view,
+	    .rule_id = r->rule->id,
+	    .action = r->action->name,
+	    .key_name = key_name(e, r->rule->key),
+	    .path = kveil_buf_span(&path),
+	    .before = {spot->text.data ? spot->text.data + m->start : NULL, m->end - m->start},
+	    .after = after,
+	    .outcome = outcome,
+	};
+	e->trace(e->trace_user, &event);
+}
+
+void kveil_engine_trace_absent(struct kveil_engine *e)
+{
+	for (uint32_t i = 0; e->trace && i < e->rule_count; i++) {
+		const struct kveil_bound_rule *r = &e->rules[i];
+		if (r->found_in == e->serial)
+			continue;
+		for (size_t v = 0; v < e->view_count; v++) {
+			struct kveil_trace_event event = {
+			    .view = v,
+			    .rule_id = r->rule->id,
+			    .action = r->action->name,
+			    .key_name = key_name(e, r->rule->key),
+			    .path = kveil_span_str(r->rule->path_text),
+			    .outcome = "absent",
+			};
+			if (r->views >> v & 1)
+				e->trace(e->trace_user, &event);
+		}
+	}
+}

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine's semantics, a record at a time: rules as a user writes them, bytes in, bytes out. */
+#include "base/text.h"
+#include "kveil/engine.h"
+#include "rules/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+struct rig {
+	struct kveil_plan *plan;
+	struct kveil_keystore *keystore;
+	struct kveil_keyring *ring;
+	struct kveil_engine *engine;
+	struct kveil_result result;
+	uint8_t *value; /* exactly sized, so that the sanitizers see a read past the end */
+	char shown[4096];
+};
+
+static void rig_init(struct rig *r, const char *yaml)
+{
+	struct kveil_report report = {0};
+	struct kveil_error err;
+
+	*r = (struct rig){0};
+	r->plan = kveil_plan_parse(kveil_span_str(yaml), "t.yaml", NULL, &report);
+	if (!r->plan) {
+		kveil_report_print(&report, stderr);
+		fail_msg("the rules do not load");
+	}
+	kveil_report_clear(&report);
+	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("seed"), &r->keystore, &err), KVEIL_OK);
+	assert_int_equal(kveil_keyring_new(r->keystore, &r->ring, &err), KVEIL_OK);
+	enum kveil_status st = kveil_engine_new(r->plan, r->ring, NULL, &r->engine, &err);
+	if (st)
+		fail_msg("%s: %s", kveil_status_code(st), err.message);
+}
+
+static void rig_clear(struct rig *r)
+{
+	kveil_engine_free(r->engine);
+	kveil_keyring_free(r->ring);
+	kveil_keystore_unref(r->keystore);
+	kveil_plan_unref(r->plan);
+	free(r->value);
+}
+
+static void run_record(struct rig *r, const struct kveil_record *record)
+{
+	kveil_engine_run(r->engine, record, &r->result);
+	if (r->result.verdict != KVEIL_PRODUCE) {
+		assert_null(r->result.outputs);
+		assert_int_equal(r->result.output_count, 0);
+	}
+}
+
+/* What a view's value became, or "code@byte rule". NULL value: a tombstone. */
+static const char *run_view(struct rig *r, const char *value, size_t view)
+{
+	size_t len = value ? strlen(value) : 0;
+
+	free(r->value);
+	r->value = malloc(len + !len);
+	if (len)
+		memcpy(r->value, value, len);
+	struct kveil_record record = {.value = value ? kveil_span_of(r->value, len) : KVEIL_SPAN_NULL};
+	run_record(r, &record);
+	if (r->result.verdict != KVEIL_PRODUCE) {
+		const struct kveil_error *e = &r->result.error;
+		char byte[24] = "-";
+		if (e->byte != KVEIL_NO_BYTE)
+			snprintf(byte, sizeof byte, "%zu", e->byte);
+		snprintf(r->shown, sizeof r->shown, "%s@%s %s", kveil_status_code(e->status), byte, e->rule);
+		return r->shown;
+	}
+	assert_true(view < r->result.output_count);
+	struct kveil_span out = r->result.outputs[view].record.value;
+	if (!out.data)
+		return "tombstone";
+	snprintf(r->shown, sizeof r->shown, "%.*s", (int)out.len, (const char *)out.data);
+	return r->shown;
+}
+
+static const char *run(struct rig *r, const char *value)
+{
+	return run_view(r, value, 0);
+}
+
+#define HEAD "name: t\ntopics: [in]\nformat: json\noutput: out\n"
+
+/* rules under `fields:` in flow style, one a line. */
+static const char *once(const char *yaml, const char *value)
+{
+	static char shown[4096];
+	struct rig r;
+
+	rig_init(&r, yaml);
+	snprintf(shown, sizeof shown, "%s", run(&r, value));
+	rig_clear(&r);
+	return shown;
+}
+
+#define FIELDS(rules)                HEAD "fields:\n" rules
+#define R(text)                      "  - {" text "}\n"
+#define SAME(rules, value, expected) assert_string_equal(once(FIELDS(rules), value), expected)
+
+static void test_in_place(void **state)
+{
+	(void)state;
+	SAME(R("path: $.a, mask: {keep_first: 1}"), "{\"a\":\"abc\",\"b\":1}", "{\"a\":\"a**\",\"b\":1}");
+	SAME(R("path: $.a, mask: {keep_first: 1}"), " { \"b\" : 1e0 , \"a\" : \"abc\" } ",
+	     " { \"b\" : 1e0 , \"a\" : \"a**\" } ");
+	/* Every duplicate, names after unescaping, numbers by their spelling. */
+	SAME(R("path: $.a, mask: {keep_first: 1}"), "{\"a\":\"abc\",\"\\u0061\":12.50,\"a\":\"xyz\"}",
+	     "{\"a\":\"a**\",\"\\u0061\":\"1****\",\"a\":\"x**\"}");
+	SAME(R("path: $.a, replace: {with: \"q\\\"\\n\"}"), "{\"a\":1}", "{\"a\":\"q\\\"\\n\"}");
+	SAME(R("path: $.a, nullify: true"), "{\"a\":{\"b\":[1]}}", "{\"a\":null}");
+	SAME(R("path: \"$.x[*].p\", nullify: true"), "{\"x\":[{\"p\":1},{\"q\":2},{\"p\":3}]}",
+	     "{\"x\":[{\"p\":null},{\"q\":2},{\"p\":null}]}");
+	SAME(R("path: $..p, nullify: true"), "{\"p\":1,\"x\":[{\"p\":{\"p\":2}}]}",
+	     "{\"p\":null,\"x\":[{\"p\":null}]}");
+	SAME(R("path: $, mask: {}"), "\"abc\"", "\"***\"");
+	SAME(R("path: $.a, mask: {keep_last: 1}"), "{\"a\":\"x\\n\\\"\"}", "{\"a\":\"**\\\"\"}");
+	/* Nothing found: the same bytes. */
+	SAME(R("path: $.nothing, mask: {}"), "{\"a\" : 1}\n", "{\"a\" : 1}\n");
+	/* Paths that need the tape. */
+	SAME(R("path: \"$.x[-1]\", nullify: true"), "{\"x\":[1,2,3]}", "{\"x\":[1,2,null]}");
+	SAME(R("path: \"$.x[::2]\", nullify: true"), "{\"x\":[1,2,3]}", "{\"x\":[null,2,null]}");
+	SAME(R("path: \"$.x[?@.k == 1].v\", nullify: true"), "{\"x\":[{\"k\":1,\"v\":2},{\"k\":2,\"v\":2},{\"v\":2}]}",
+	     "{\"x\":[{\"k\":1,\"v\":null},{\"k\":2,\"v\":2},{\"v\":null}]}");
+}
+
+static void test_nulls_and_kinds(void **state)
+{
+	(void)state;
+	SAME(R("path: $.a, mask: {}"), "{\"a\":null}", "{\"a\":null}");
+	SAME(R("path: $.a, on_null: transform, replace: {with: x}"), "{\"a\":null}", "{\"a\":\"x\"}");
+	SAME(R("path: $.a, mask: {}"), "{\"b\":1,\"a\":[1]}", "unsupported_kind@11 t/$.a");
+	SAME(R("path: $.a, encrypt: {key: k}"), "{\"a\":1}", "unsupported_kind@5 t/$.a");
+	SAME(R("path: $.a, on_null: transform, mask: {}"), "{\"a\":null}", "unsupported_kind@5 t/$.a");
+}
+
+static void test_remove(void **state)
+{
+	(void)state;
+#define GO R("path: $.a, remove: true")
+	SAME(GO, "{\"a\":1}", "{}");
+	SAME(GO, "{ \"a\" : 1 }", "{  }");
+	SAME(GO, "{\"a\":1,\"b\":2}", "{\"b\":2}");
+	SAME(GO, "{\"b\":2,\"a\":1}", "{\"b\":2}");
+	SAME(GO, "{\"b\":2, \"a\":1, \"c\":3}", "{\"b\":2, \"c\":3}");
+	SAME(GO, "{\"b\":2 , \"a\":1 , \"a\":1 }", "{\"b\":2 }");
+	SAME(GO, "{\"a\":1,\"a\":2,\"b\":3,\"a\":4,\"c\":5,\"a\":6,\"a\":7}", "{\"b\":3,\"c\":5}");
+	SAME(GO, "{\"a\":{\"a\":1},\"b\":{\"a\":1}}", "{\"b\":{\"a\":1}}");
+	SAME(R("path: \"$[0,2]\", remove: true"), "[1,2,3]", "[2]");
+	SAME(R("path: \"$[*]\", remove: true"), "[1,[2],3]", "[]");
+	SAME(R("path: \"$[1,2]\", remove: true"), "[ 1 , 2 , 3 ]", "[ 1 ]");
+	SAME(R("path: $..a, remove: true"), "{\"x\":[{\"a\":1,\"b\":{\"a\":2}},{\"a\":3}],\"a\":4}",
+	     "{\"x\":[{\"b\":{}},{}]}");
+	SAME(R("path: $.a, remove: true") R("path: $.b, nullify: true"), "{\"b\":1,\"a\":2,\"b\":3}",
+	     "{\"b\":null,\"b\":null}");
+	SAME(R("path: $, remove: true"), "{\"a\":1}", "unsupported_kind@0 t/$");
+	SAME(R("path: $.a, remove: true"), "{\"a\":null,\"b\":1}", "{\"a\":null,\"b\":1}");
+	/* The engine that met a removal goes on over the tape. */
+	struct rig r;
+	size_t n;
+	rig_init(&r, FIELDS(R("path: $.b, nullify: true") GO));
+	assert_string_equal(run(&r, "{\"b\":1,\"a\":2}"), "{\"b\":null}");
+	assert_string_equal(run(&r, "{\"a\":2,\"b\":1}"), "{\"b\":null}");
+	assert_int_equal(kveil_engine_rule_matches(r.engine, &n)[0], 2);
+	assert_int_equal(kveil_engine_rule_matches(r.engine, &n)[1], 2);
+	assert_int_equal(n, 2);
+	rig_clear(&r);
+}
+
+static void test_when(void **state)
+{
+	(void)state;
+#define PAID "path: $.salary, when: \"$.country == 'CN' && @ > 50000\", nullify: true"
+	SAME(R(PAID), "{\"country\":\"CN\",\"salary\":60000}", "{\"country\":\"CN\",\"salary\":null}");
+	SAME(R(PAID), "{\"country\":\"CN\",\"salary\":50000}", "{\"country\":\"CN\",\"salary\":50000}");
+	SAME(R(PAID), "{\"country\":\"FR\",\"salary\":60000}", "{\"country\":\"FR\",\"salary\":60000}");
+	/* Doubt protects. */
+	SAME(R(PAID), "{\"salary\":60000}", "{\"salary\":null}");
+	SAME(R(PAID), "{\"country\":1,\"salary\":\"x\"}", "{\"country\":1,\"salary\":null}");
+	/* Certain enough: one half says no. */
+	SAME(R(PAID), "{\"salary\":1}", "{\"salary\":1}");
+	/* The first rule that holds; all read the original. */
+#define TWO R("path: $.a, when: \"$.k == 1\", replace: {with: one}") R("path: $.a, replace: {with: other}")
+	SAME(TWO, "{\"k\":1,\"a\":0}", "{\"k\":1,\"a\":\"one\"}");
+	SAME(TWO, "{\"k\":2,\"a\":0}", "{\"k\":2,\"a\":\"other\"}");
+	SAME(R("path: $.k, replace: {with: 2}") R("path: $.a, when: \"$.k == 1\", nullify: true"), "{\"k\":1,\"a\":0}",
+	     "{\"k\":2,\"a\":null}");
+}
+
+static void test_to(void **state)
+{
+	(void)state;
+#define TO R("path: $.a, replace: {with: x}, to: $.b")
+	SAME(TO, "{\"a\":1}", "{\"b\":\"x\"}");
+	SAME(TO, "{\"a\":1,\"c\":2}", "{\"c\":2,\"b\":\"x\"}");
+	SAME(TO, "{ \"c\" : 2 , \"a\" : 1 }", "{ \"c\" : 2,\"b\":\"x\" }");
+	SAME(TO, "{\"b\":0,\"a\":1}", "{\"b\":\"x\"}");
+	SAME(TO, "{\"b\":0,\"a\":1,\"\\u0062\":[2]}", "{\"b\":\"x\",\"\\u0062\":\"x\"}");
+	SAME(TO, "{\"a\":null}", "{\"b\":null}");
+	SAME(TO, "{\"c\":1}", "{\"c\":1}");
+	SAME(R("path: $.a, replace: {with: x}, to: $.b, keep_source: true"), "{\"a\":1}", "{\"a\":1,\"b\":\"x\"}");
+	SAME(R("path: $.a, nullify: true") R("path: $.a, replace: {with: y}, to: $.b"), "{\"a\":1,\"c\":2}",
+	     "{\"a\":null,\"c\":2,\"b\":\"y\"}");
+	/* The same target from one source: the first that holds. */
+	SAME(R("path: $.a, when: \"@ == 1\", replace: {with: one}, to: $.b")
+		 R("path: $.a, replace: {with: other}, to: $.b"),
+	     "{\"a\":2}", "{\"b\":\"other\"}");
+	/* Duplicates of the source become duplicates of the target. */
+	SAME(TO, "{\"a\":1,\"a\":2}", "{\"b\":\"x\",\"b\":\"x\"}");
+	SAME(TO, "{\"a\":1,\"a\":2,\"b\":3}", "target_conflict@5 t/$.a");
+	SAME(R("path: \"$.x[*].p\", replace: {with: x}, to: \"$.x[*].q\""), "{\"x\":[{\"p\":1,\"r\":2},{\"p\":1}]}",
+	     "{\"x\":[{\"r\":2,\"q\":\"x\"},{\"q\":\"x\"}]}");
+	SAME(R("path: $..p, replace: {with: x}, to: $..q"), "{\"p\":1,\"s\":{\"p\":2}}",
+	     "{\"s\":{\"q\":\"x\"},\"q\":\"x\"}");
+	SAME(R("path: $.a, replace: {with: x}, to: \"$['b\\\"']\""), "{\"a\":1}", "{\"b\\\"\":\"x\"}");
+}
+
+static void test_overlap(void **state)
+{
+	(void)state;
+	/* The outermost rule that applied wins; what it replaced is not looked into. */
+	SAME(R("path: $..a, nullify: true") R("path: $..b, nullify: true"),
+	     "{\"a\":{\"b\":1},\"b\":{\"a\":[]},\"c\":{\"b\":2}}", "{\"a\":null,\"b\":null,\"c\":{\"b\":null}}");
+	SAME(R("path: $..a, when: \"@.k == 1\", nullify: true") R("path: $..b, nullify: true"),
+	     "{\"a\":{\"k\":1,\"b\":1},\"c\":{\"a\":{\"k\":2,\"b\":1}}}",
+	     "{\"a\":null,\"c\":{\"a\":{\"k\":2,\"b\":null}}}");
+}
+
+static void test_unmatched(void **state)
+{
+	(void)state;
+#define REMOVE(rules) once(HEAD "unmatched: remove\nfields:\n" rules, value)
+#define DEAD(rules)   once(HEAD "unmatched: dead-letter\nfields:\n" rules, value)
+	const char *value = "{\"a\":\"x\",\"b\":{\"c\":1,\"d\":[{\"e\":1,\"f\":2},3]},\"g\":{}}";
+	assert_string_equal(REMOVE(R("path: $.a, mask: {}")), "{\"a\":\"*\"}");
+	assert_string_equal(REMOVE(R("path: \"$.b.d[*].e\", nullify: true")), "{\"b\":{\"d\":[{\"e\":null}]}}");
+	assert_string_equal(REMOVE(R("path: $.zzz, mask: {}")), "{}");
+	assert_string_equal(REMOVE(R("path: $.a, replace: {with: y}, to: $.g")), "{\"g\":\"y\"}");
+	assert_string_equal(REMOVE(R("path: $.a, replace: {with: y}, to: $.h")), "{\"h\":\"y\"}");
+	assert_string_equal(REMOVE(R("path: $.a, when: \"@ == 'no'\", mask: {}")), "{\"a\":\"x\"}");
+	assert_string_equal(
+	    once(HEAD "unmatched: remove\nclear: [$.b.c, \"$.b.d[?@.e]\"]\nfields:\n" R("path: $.a, mask: {}"), value),
+	    "{\"a\":\"*\",\"b\":{\"c\":1,\"d\":[{\"e\":1,\"f\":2}]}}");
+	assert_string_equal(DEAD(R("path: $.a, mask: {}")), "unmatched_field@9 ");
+	assert_string_equal(DEAD(R("path: $.a, mask: {}") R("path: \"$.b[*]\", nullify: true")), "unmatched_field@43 ");
+	value = "{\"a\":\"x\"}";
+	assert_string_equal(DEAD(R("path: $.a, mask: {}")), "{\"a\":\"*\"}");
+	value = "5";
+	assert_string_equal(DEAD(R("path: $.a, mask: {}")), "unmatched_field@0 ");
+	assert_string_equal(REMOVE(R("path: $.a, mask: {}")), "unsupported_kind@0 ");
+}
+
+static void test_bad_records(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, FIELDS(R("path: $.a, mask: {}")));
+	assert_string_equal(run(&r, ""), "empty_value@0 ");
+	assert_string_equal(run(&r, " "), "invalid_json@1 ");
+	assert_string_equal(run(&r, "{\"a\":\"x\",}"), "invalid_json@9 ");
+	assert_string_equal(run(&r, "{\"a\":\"\\ud800\"}"), "invalid_surrogate@6 ");
+	assert_int_equal(r.result.verdict, KVEIL_DEAD_LETTER);
+	assert_string_equal(run(&r, "{\"a\":\"xy\"}"), "{\"a\":\"**\"}");
+	assert_string_equal(run(&r, NULL), "tombstone");
+	rig_clear(&r);
+	rig_init(&r, HEAD "on_error: drop\nfields:\n" R("path: $.a, mask: {}"));
+	assert_string_equal(run(&r, "x"), "invalid_json@0 ");
+	assert_int_equal(r.result.verdict, KVEIL_DROP);
+	rig_clear(&r);
+	rig_init(&r, HEAD "on_error: stop\nfields:\n" R("path: $.a, mask: {}"));
+	assert_string_equal(run(&r, "x"), "invalid_json@0 ");
+	assert_int_equal(r.result.verdict, KVEIL_STOP);
+	rig_clear(&r);
+	rig_init(&r, FIELDS(R("path: $.a, required: true, mask: {}")));
+	assert_string_equal(run(&r, "{\"b\":1}"), "missing_field@- t/$.a");
+	assert_string_equal(run(&r, "{\"a\":null}"), "{\"a\":null}");
+	assert_string_equal(run(&r, NULL), "tombstone");
+	rig_clear(&r);
+}
+
+static void test_views(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, "name: t\ntopics: [in]\nformat: json\nfields:\n" R(
+			 "path: $.card, encrypt: {key: k}") "outputs:\n"
+							    "  - name: one\n    topic: one\n    fields:\n      - "
+							    "{path: $.phone, mask: {keep_first: 1}}\n"
+							    "  - name: two\n    topic: two\n    unmatched: remove\n    "
+							    "clear: [$.phone, $.id]\n    fields: []\n");
+	const char *out = run_view(&r, "{\"id\":1,\"card\":\"4\",\"phone\":\"123\",\"x\":2}", 0);
+	assert_non_null(strstr(out, "=\",\"phone\":\"1**\",\"x\":2}"));
+	assert_memory_equal(out, "{\"id\":1,\"card\":\"A", 17);
+	assert_int_equal(r.result.output_count, 2);
+	assert_string_equal(run_view(&r, "{\"id\":1,\"phone\":\"123\",\"x\":2}", 1), "{\"id\":1,\"phone\":\"123\"}");
+	/* One place fails in one view: no view has anything. */
+	assert_string_equal(run_view(&r, "{\"id\":1,\"phone\":[1]}", 1), "unsupported_kind@16 t@one/$.phone");
+	rig_clear(&r);
+}
+
+static void open_field(struct rig *r, const char *key, const char *ad, const char *base64, size_t n, const char *clear)
+{
+	uint8_t sealed[512], plain[512];
+	size_t len;
+	struct kveil_key *k;
+	struct kveil_error err;
+
+	assert_true(kveil_text_decode(KVEIL_BASE64, (const uint8_t *)base64, n, sealed, &len));
+	assert_int_equal(kveil_keyring_key(r->ring, kveil_span_str(key), KVEIL_USE_OPEN, &k, &err), KVEIL_OK);
+	if (kveil_key_open(k, kveil_span_str(ad), kveil_span_of(sealed, len), plain, &len, &err))
+		fail_msg("%s: %s", ad, err.message);
+	assert_int_equal(len, strlen(clear));
+	assert_memory_equal(plain, clear, len);
+}
+
+/* Encrypts the one field of value under the rule and opens it with the associated data expected. */
+static void check_ad(const char *rule, const char *value, const char *key, const char *ad, const char *clear)
+{
+	struct rig r;
+	char yaml[1024];
+
+	snprintf(yaml, sizeof yaml, FIELDS("%s"), rule);
+	rig_init(&r, yaml);
+	const char *out = run(&r, value), *text = strstr(out, "\"A");
+	if (!text)
+		fail_msg("%s", out);
+	open_field(&r, key, ad, text + 1, strcspn(text + 1, "\""), clear);
+	rig_clear(&r);
+}
+
+static void test_associated_data(void **state)
+{
+	(void)state;
+	check_ad(R("path: $.a.b, encrypt: {key: k}"), "{\"a\":{\"b\":\"v\"}}", "k", "t:$['a']['b']", "v");
+	check_ad(R("path: \"$.a[0].b\", encrypt: {key: k}"), "{\"a\":[{\"b\":\"v\"}]}", "k", "t:$['a'][*]['b']", "v");
+	check_ad(R("path: \"$.a[*].b\", encrypt: {key: k}"), "{\"a\":[{\"b\":\"v\"}]}", "k", "t:$['a'][*]['b']", "v");
+	check_ad(R("path: \"$.a[*].b\", encrypt: {key: k}"), "{\"a\":{\"x\":{\"b\":\"v\"}}}", "k", "t:$['a']['x']['b']",
+		 "v");
+	check_ad(R("path: $..b, encrypt: {key: k}"), "{\"a\":[[{\"\\u0062\":\"v\"}]]}", "k", "t:$['a'][*][*]['b']",
+		 "v");
+	check_ad(R("path: \"$['x','y']\", encrypt: {key: k}"), "{\"y\":\"v\"}", "k", "t:$['y']", "v");
+	check_ad(R("path: \"$.a[-1]\", encrypt: {key: k}"), "{\"a\":[1,\"v\"]}", "k", "t:$['a'][*]", "v");
+	check_ad(R("path: $.a, encrypt: {key: k}, to: $.b"), "{\"a\":\"v\"}", "k", "t:$['b']", "v");
+	check_ad(R("path: \"$.x[*].a\", encrypt: {key: k}, to: \"$.x[*].b\""), "{\"x\":[{\"a\":\"v\"}]}", "k",
+		 "t:$['x'][*]['b']", "v");
+	check_ad(R("path: $..a, encrypt: {key: k}, to: $..b"), "{\"x\":[{\"a\":\"v\"}]}", "k", "t:$['x'][*]['b']", "v");
+	check_ad(R("path: $.a, encrypt: {key: k, associated_data: \"id-{$.id}\"}"), "{\"id\":7,\"a\":\"v\"}", "k",
+		 "id-7", "v");
+	check_ad(R("path: $.a, encrypt: {key: \"tenant-{$.t}\"}"), "{\"t\":\"x\\u0079\",\"a\":\"v\"}", "tenant-xy",
+		 "t:$['a']", "v");
+	check_ad(R("path: $.a, encrypt: {key: k, type: json}"), "{\"a\": [1, \"\\u0061\"]}", "k", "t:$['a']",
+		 "[1, \"\\u0061\"]");
+	check_ad(R("path: $.a, encrypt: {key: k}"), "{\"a\":\"\\u0061\\n\"}", "k", "t:$['a']", "a\n");
+	SAME(R("path: $.a, encrypt: {key: \"tenant-{$.t}\"}"), "{\"a\":\"v\"}", "bad_template_value@5 t/$.a");
+	SAME(R("path: $.a, encrypt: {key: \"tenant-{$.t}\"}"), "{\"t\":true,\"a\":\"v\"}",
+	     "bad_template_value@5 t/$.a");
+	SAME(R("path: $.a, encrypt: {key: \"tenant-{$.t}\"}"), "{\"t\":\"x\",\"t\":\"y\",\"a\":\"v\"}",
+	     "bad_template_value@21 t/$.a");
+}
+
+/* What one file seals its inverse opens, byte for byte. */
+static void test_inverse(void **state)
+{
+	(void)state;
+	static const char *const rows[][3] = {
+	    {R("path: $.a, encrypt: {key: k}"), R("path: $.a, decrypt: {key: k}"), "{\"a\":\"x\\n\xE7\x8E\x8B\\\"\"}"},
+	    {R("path: $..a, encrypt: {key: k, type: json}"), R("path: $..a, decrypt: {key: k, type: json}"),
+	     "{\"a\": [1.0 , {\"b\":null}],\"x\":[{\"a\":-0}]}"},
+	    {R("path: $.a, encrypt: {key: k}, to: $.b"), R("path: $.b, decrypt: {key: k}, to: $.a"), "{\"a\":\"x\"}"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rig there, back;
+		char yaml[512];
+		snprintf(yaml, sizeof yaml, FIELDS("%s"), rows[i][0]);
+		rig_init(&there, yaml);
+		snprintf(yaml, sizeof yaml, FIELDS("%s"), rows[i][1]);
+		rig_init(&back, yaml);
+		char sealed[4096];
+		snprintf(sealed, sizeof sealed, "%s", run(&there, rows[i][2]));
+		assert_string_not_equal(sealed, rows[i][2]);
+		assert_string_equal(run(&back, sealed), rows[i][2]);
+		rig_clear(&there);
+		rig_clear(&back);
+	}
+	/* Doubt does not reveal. */
+	SAME(R("path: $.a, when: \"$.k == 1\", decrypt: {key: k}"), "{\"a\":\"x\"}", "{\"a\":\"x\"}");
+	SAME(R("path: $.a, decrypt: {key: k}"), "{\"a\":\"x\"}", "bad_ciphertext@5 t/$.a");
+}
+
+static void test_key_and_headers(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct kveil_header headers[] = {
+	    {KVEIL_SPAN("trace"), KVEIL_SPAN("1")},     {KVEIL_SPAN("user"), KVEIL_SPAN("alice")},
+	    {KVEIL_SPAN("user"), KVEIL_SPAN_NULL},      {KVEIL_SPAN("gone"), KVEIL_SPAN("secret")},
+	    {KVEIL_SPAN("user"), KVEIL_SPAN("bob")},    {KVEIL_SPAN("User"), KVEIL_SPAN("carol")},
+	    {KVEIL_SPAN("empty"), KVEIL_SPAN("secret")}};
+	struct kveil_record record = {KVEIL_SPAN("key-1"), KVEIL_SPAN("{\"a\":1}"), headers, 7};
+
+	rig_init(&r,
+		 FIELDS(R("path: \"key:$\", mask: {keep_first: 1}") R("path: \"header:user\", mask: {keep_first: 1}")
+			    R("path: \"header:gone\", remove: true") R("path: \"header:empty\", nullify: true")));
+	run_record(&r, &record);
+	assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+	const struct kveil_record *out = &r.result.outputs[0].record;
+	assert_true(kveil_span_eq(out->key, KVEIL_SPAN("k****")));
+	assert_true(out->value.data == record.value.data);
+	assert_int_equal(out->header_count, 6);
+	assert_true(kveil_span_eq(out->headers[0].value, KVEIL_SPAN("1")));
+	assert_true(kveil_span_eq(out->headers[1].value, KVEIL_SPAN("a****")));
+	assert_null(out->headers[2].value.data);
+	assert_true(kveil_span_eq(out->headers[3].value, KVEIL_SPAN("b**")));
+	assert_true(kveil_span_eq(out->headers[4].value, KVEIL_SPAN("carol")));
+	assert_true(kveil_span_eq(out->headers[5].name, KVEIL_SPAN("empty")));
+	assert_null(out->headers[5].value.data);
+	/* Null and empty keys stay what they are; a tombstone's key is still protected. */
+	record.key = KVEIL_SPAN_NULL;
+	run_record(&r, &record);
+	assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+	assert_null(r.result.outputs[0].record.key.data);
+	record.key = KVEIL_SPAN("");
+	record.value = KVEIL_SPAN_NULL;
+	run_record(&r, &record);
+	assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+	assert_non_null(r.result.outputs[0].record.key.data);
+	assert_int_equal(r.result.outputs[0].record.key.len, 0);
+	assert_null(r.result.outputs[0].record.value.data);
+	record.key = KVEIL_SPAN("\xFF");
+	run_record(&r, &record);
+	assert_int_equal(r.result.error.status, KVEIL_E_INVALID_UTF8);
+	rig_clear(&r);
+
+	/* Conditions on a key see the record's value and the key. */
+	rig_init(&r, FIELDS(R("path: \"key:$\", when: \"$.k == 1 && @ == 'a\\\"b'\", replace: {with: x}")));
+	record = (struct kveil_record){.key = KVEIL_SPAN("a\"b"), .value = KVEIL_SPAN("{\"k\":1}")};
+	run_record(&r, &record);
+	assert_true(kveil_span_eq(r.result.outputs[0].record.key, KVEIL_SPAN("x")));
+	record.value = KVEIL_SPAN("{\"k\":2}");
+	run_record(&r, &record);
+	assert_true(kveil_span_eq(r.result.outputs[0].record.key, KVEIL_SPAN("a\"b")));
+	record.value = KVEIL_SPAN_NULL;
+	run_record(&r, &record);
+	assert_true(kveil_span_eq(r.result.outputs[0].record.key, KVEIL_SPAN("x")));
+	rig_clear(&r);
+
+	/* A key of JSON. */
+	rig_init(&r, "name: t\ntopics: [in]\nformat: {value: json, key: json}\noutput: out\nfields:\n" R(
+			 "path: \"key:$.id\", when: \"$.k == 1 && @ == 7\", nullify: true")
+			 R("path: \"key:$.t\", remove: true"));
+	record = (struct kveil_record){.key = KVEIL_SPAN("{\"id\":7,\"t\":1}"), .value = KVEIL_SPAN("{\"k\":1}")};
+	run_record(&r, &record);
+	assert_true(kveil_span_eq(r.result.outputs[0].record.key, KVEIL_SPAN("{\"id\":null}")));
+	rig_clear(&r);
+}
+
+struct events {
+	char text[4096];
+};
+
+static void on_event(void *user, const struct kveil_trace_event *e)
+{
+	struct events *es = user;
+	size_t n = strlen(es->text);
+
+	snprintf(es->text + n, sizeof es->text - n, "%zu %s %.*s %.*s -> %.*s %s\n", e->view, e->action,
+		 (int)e->path.len, (const char *)e->path.data, (int)e->before.len, (const char *)e->before.data,
+		 (int)e->after.len, e->after.data ? (const char *)e->after.data : "", e->outcome);
+}
+
+static void test_trace(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct events es = {""};
+
+	rig_init(&r, FIELDS(R("path: \"$.a[*]\", nullify: true") R("path: $.b, when: \"@ == 1\", remove: true") R(
+			 "path: $.c, replace: {with: x}, to: $.d") R("path: $.e, mask: {}") R("path: $.f, mask: {}")));
+	kveil_engine_set_trace(r.engine, on_event, &es);
+	run(&r, "{\"a\":[1,null],\"b\":2,\"c\":3,\"f\":[]}");
+	assert_string_equal(es.text, "0 nullify value:$['a'][0] 1 -> null applied\n"
+				     "0 nullify value:$['a'][1] null ->  null kept\n"
+				     "0 remove value:$['b'] 2 ->  when is false\n"
+				     "0 replace value:$['d'] 3 -> \"x\" applied\n"
+				     "0 mask value:$['f'] [] ->  failed: unsupported_kind\n"
+				     "0 mask $.e  ->  absent\n");
+	rig_clear(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_in_place),  cmocka_unit_test(test_nulls_and_kinds),
+	    cmocka_unit_test(test_remove),    cmocka_unit_test(test_when),
+	    cmocka_unit_test(test_to),        cmocka_unit_test(test_overlap),
+	    cmocka_unit_test(test_unmatched), cmocka_unit_test(test_bad_records),
+	    cmocka_unit_test(test_views),     cmocka_unit_test(test_associated_data),
+	    cmocka_unit_test(test_inverse),   cmocka_unit_test(test_key_and_headers),
+	    cmocka_unit_test(test_trace),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
