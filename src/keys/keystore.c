@@ -243,6 +243,18 @@ enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_sp
 	return status;
 }
 
+enum kveil_status kveil_keystore_new_names(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+					   struct kveil_error *err)
+{
+	struct kveil_keystore *ks = kveil_keystore_alloc();
+
+	if (!ks)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	ks->config = cfg;
+	*ret = ks;
+	return KVEIL_OK;
+}
+
 enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
 				       struct kveil_error *err)
 {

@@ -52,6 +52,11 @@ const struct kveil_data_key_config *kveil_keys_config_find(const struct kveil_ke
 enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, struct kveil_span name, unsigned use,
                                           struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* A keystore that knows the configured names and nothing else, for `kveil check`: no registry, no custodian is asked.
+ * Only kveil_keystore_check and kveil_keystore_unref may be called. cfg must outlive it. */
+enum kveil_status kveil_keystore_new_names(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* Opens the registry and unwraps what is there. Refuses (class CONFIG) a missing, corrupt, edited, rolled-back or
  * foreign registry and files that others can read. Class RETRY: custodian or registry does not answer.
  * cfg must outlive the keystore. */

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kveil check: every problem of configuration and rules at once, without Kafka and without keys. */
+#include "cli/command.h"
+
+#include "base/options.h"
+#include "keys/keystore.h"
+#include "rules/plan.h"
+#include "worker/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+extern const struct kveil_command kveil_command_check;
+
+static const struct kveil_flag flags[] = {
+    {'c', "config", "FILE", "check this configuration and the rules it names"},
+    {'r', "rules", "FILE", "check this rule file, or every one in this folder; may be given again"},
+    {0, "json", NULL, "the answer as JSON"},
+    {0},
+};
+
+static void print_json(const struct kveil_report *report, const char *const *what)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf out = KVEIL_BUF_INIT;
+
+	kveil_buf_append_str(&out, "{\"checked\": [");
+	for (size_t i = 0; what[i]; i++) {
+		kveil_buf_append_str(&out, i ? ", " : "");
+		kveil_options_write_json_string(&out, what[i]);
+	}
+	kveil_buf_printf(&out, "], \"errors\": %zu, \"warnings\": %zu, \"problems\": [", report->errors,
+			 report->warnings);
+	for (size_t i = 0; i < report->count; i++) {
+		const struct kveil_error *e = &report->problems[i].error;
+		kveil_buf_printf(&out, "%s{\"severity\": \"%s\", \"file\": ", i ? ", " : "",
+				 report->problems[i].warning ? "warning" : "error");
+		kveil_options_write_json_string(&out, e->file);
+		kveil_buf_printf(&out, ", \"line\": %u, \"column\": %u, \"message\": ", e->line, e->column);
+		kveil_options_write_json_string(&out, e->message);
+		kveil_buf_append_str(&out, ", \"hint\": ");
+		kveil_options_write_json_string(&out, e->hint);
+		kveil_buf_append_byte(&out, '}');
+	}
+	kveil_buf_append_str(&out, "]}\n");
+	fwrite(out.data, 1, out.len, stdout);
+}
+
+static int check(const char *config_path, const char *const *rules, bool json)
+{
+	struct kveil_report report = {0};
+	struct kveil_config *config = NULL;
+	struct kveil_keystore *keys = NULL;
+	struct kveil_plan_set *set = NULL;
+	struct kveil_error err;
+	const char *const *sources = rules;
+	const char *const config_only[] = {config_path, NULL};
+
+	if (config_path) {
+		config = kveil_config_load(config_path, &report);
+		sources = config ? (const char *const *)config->rules : NULL;
+	}
+	if (config && kveil_keystore_new_names(&config->keys, &keys, &err) != KVEIL_OK)
+		kveil_report_add(&report, &err);
+	else if (sources)
+		set = kveil_plan_set_load(sources, config ? config->dead_letter.topic : "{topic}.dead", keys, &report);
+	if (json)
+		print_json(&report, config_path ? config_only : rules);
+	else
+		kveil_report_print(&report, stderr);
+	int code = report.errors ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
+	if (!json && report.errors)
+		fprintf(stderr, "%zu error%s, %zu warning%s\n", report.errors, report.errors == 1 ? "" : "s",
+			report.warnings, report.warnings == 1 ? "" : "s");
+	else if (!json && set)
+		for (size_t i = 0; i < set->count; i++)
+			printf("%s: %zu rule%s, ok\n", set->plans[i]->file, set->plans[i]->rule_count,
+			       set->plans[i]->rule_count == 1 ? "" : "s");
+	kveil_plan_set_unref(set);
+	kveil_keystore_unref(keys);
+	kveil_config_free(config);
+	kveil_report_clear(&report);
+	return code;
+}
+
+static int run(int argc, char **argv)
+{
+	const char *value, *config = NULL;
+	bool json = false;
+	int index = 1;
+	size_t n = 0;
+	const char **rules = calloc((size_t)argc + 1, sizeof *rules);
+
+	if (!rules)
+		return KVEIL_EXIT_FAILED;
+	for (;;) {
+		const struct kveil_flag *f = kveil_flag_next(&kveil_command_check, argc, argv, &index, &value);
+		if (!f && index >= argc)
+			break;
+		if (!f) {
+			rules[n++] = argv[index++];
+			continue;
+		}
+		if (f == &kveil_flag_help || f == &kveil_flag_error) {
+			free(rules);
+			return f == &kveil_flag_help ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
+		}
+		if (f->short_name == 'c')
+			config = value;
+		else if (f->short_name == 'r')
+			rules[n++] = value;
+		else
+			json = true;
+	}
+	int code;
+	if (config && n)
+		code = kveil_usage_error(&kveil_command_check, "-c names its rules: leave -r out");
+	else if (!config && !n)
+		code = kveil_usage_error(&kveil_command_check, "-c kveil.yaml or -r FILE says what to check");
+	else
+		code = check(config, rules, json);
+	free(rules);
+	return code;
+}
+
+const struct kveil_command kveil_command_check = {
+    .name = "check",
+    .usage = "-c FILE | -r FILE…",
+    .help = "check configuration and rules; every problem at once",
+    .flags = flags,
+    .run = run,
+};
