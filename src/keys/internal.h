@@ -111,8 +111,6 @@ enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, st
 enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
 struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks);
 struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name); /* NULL: not configured */
-/* Takes in what the registry has more than memory. */
-enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* *ret_key is secret memory; NULL where the custodian can only wrap. */
 enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
                                         uint8_t **ret_key, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -69,6 +69,9 @@ enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struc
 enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* Takes in what the registry has more than memory, and makes nothing. */
+enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* A new version of the name, active from then on (0 = at once). */
 enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_span name, int64_t active_from_ms,
                                         struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -389,8 +389,8 @@ static enum kveil_status file_open(const struct kveil_registry_env *env, const c
 		status = load_document(r, &at, err);
 	if (!status) {
 		status = kveil_registry_root_open(&at.doc.root, env->keks, env->kek_count, &r->base.secret, err);
-		if (status == KVEIL_E_WRONG_KEK)
-			kveil_error_where(err, r->path, 0, 0);
+		if (status)
+			name_file(r, status, err);
 	}
 	if (!status) {
 		status = kveil_document_verify(&at.doc, r->base.secret, err);
@@ -638,6 +638,36 @@ static enum kveil_status outrun_mark(const struct file_registry *r, const struct
 	return KVEIL_OK;
 }
 
+static int by_id(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Leaves in d only the records whose ids `known` does not have. */
+static enum kveil_status drop_known(struct kveil_document *d, const struct kveil_document *known,
+				    struct kveil_error *err)
+{
+	uint32_t *ids = calloc(known->count + 1, sizeof *ids);
+	size_t kept = 0;
+
+	if (!ids)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	for (size_t i = 0; i < known->count; i++)
+		ids[i] = known->records[i].id;
+	qsort(ids, known->count, sizeof *ids, by_id);
+	for (size_t i = 0; i < d->count; i++) {
+		struct kveil_key_record r = d->records[i];
+		if (bsearch(&r.id, ids, known->count, sizeof *ids, by_id))
+			kveil_key_record_clear(&d->records[i]);
+		else
+			d->records[kept++] = r;
+	}
+	d->count = kept;
+	free(ids);
+	return KVEIL_OK;
+}
+
 static enum kveil_status restore_locked(struct file_registry *r, const struct kveil_document *backup,
 					const struct kveil_registry_secret *secret, struct kveil_error *err)
 {
@@ -654,12 +684,17 @@ static enum kveil_status restore_locked(struct file_registry *r, const struct kv
 		goto out;
 	switch (remains) {
 	case KVEIL_OK:
+		/* Nothing was lost here: what the backup has more comes in, what is there goes on. */
+		there = true;
+		d = &at.doc;
+		status = drop_known(&from, d, err);
+		if (!status)
+			status = kveil_document_merge(d, from.records, from.count, &changed, err);
+		break;
 	case KVEIL_E_REGISTRY_ROLLED_BACK:
 		there = true;
 		d = &at.doc;
-		if (remains)
-			status = kveil_document_demote(d, secret, now, err);
-		/* In the same state on both sides, what was there counts; what was destroyed since stays so. */
+		status = kveil_document_demote(d, secret, now, err);
 		if (!status)
 			status = kveil_document_merge(d, from.records, from.count, &changed, err);
 		break;

@@ -1,0 +1,614 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `kveil keys ACTION`: the key registry, for those who look after it. One row an action. */
+#include "cli/command.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "base/yaml.h"
+#include "crypto/crypto.h"
+#include "keys/admin.h"
+#include "keys/files.h"
+#include "keys/keystore.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ROTATE_LEAD_MS = 60000, FOLLOW_MS = 1000, KEYSET_MAX = 16 << 20 };
+
+static const struct kveil_flag flags[] = {
+    {'c', "config", "FILE", "configuration whose `keys:` to use (kveil.yaml)"},
+    {0, "json", NULL, "list: as JSON, for scripts"},
+    {0, "now", NULL, "rotate: active at once (default: in one minute, so that everybody has it by then)"},
+    {0, "at", "TIME", "rotate: active at a time such as 2026-01-31T06:00:00Z"},
+    {0, "tink", NULL, "export: as a Google Tink keyset in JSON (the only format)"},
+    {0, "clear", NULL, "export: with the keys in clear"},
+    {'o', "output", "FILE", "export: into a file of mode 0600, replaced whole (default: to stdout)"},
+    {0, "follow", "FILE", "export: as --output, and again whenever keys come or change, until SIGTERM"},
+    {0, "once", NULL, "export: with --follow, write once and end"},
+    {'y', "yes", NULL, "destroy: do not ask"},
+    {0},
+};
+
+struct options {
+	const char *config, *at, *output, *follow;
+	bool json, now, tink, clear, once, yes;
+	char *operands[3];
+	int count;
+};
+
+struct action {
+	const char *name, *operands, *help;
+	int least, most;
+	int (*run)(const struct options *o, const struct kveil_keys_config *cfg);
+};
+
+extern const struct kveil_command kveil_command_keys;
+
+static int failed(const struct kveil_error *err)
+{
+	char text[768];
+
+	fprintf(stderr, "kveil keys: %s\n", kveil_error_format(err, NULL, text, sizeof text));
+	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_FAILED;
+}
+
+static void format_time(int64_t ms, char out[32])
+{
+	time_t s = (time_t)(ms / 1000);
+	struct tm tm;
+
+	gmtime_r(&s, &tm);
+	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+/* NAME or NAME@VERSION; false: neither. */
+static bool split_version(char *operand, uint32_t *ret)
+{
+	char *at = strchr(operand, '@'), *end;
+
+	*ret = 0;
+	if (!at)
+		return true;
+	*at = 0;
+	errno = 0;
+	unsigned long n = strtoul(at + 1, &end, 10);
+	*ret = (uint32_t)n;
+	return !errno && end != at + 1 && *end == 0 && n >= 1 && n <= UINT32_MAX;
+}
+
+/* --- init, backup, restore --- */
+
+static int run_init(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	struct kveil_keys_init_result r;
+	struct kveil_error err;
+
+	(void)o;
+	if (kveil_keys_init(cfg, &r, &err))
+		return failed(&err);
+	printf("%s: %s, %zu key%s added", cfg->registry, r.created ? "made" : "was there", r.names_added,
+	       r.names_added == 1 ? "" : "s");
+	if (r.keks_added)
+		printf(", %zu KEK%s added", r.keks_added, r.keks_added == 1 ? "" : "s");
+	printf("\n");
+	return KVEIL_EXIT_OK;
+}
+
+static int run_backup(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	struct kveil_error err;
+	size_t versions;
+
+	if (kveil_keys_backup(cfg, o->operands[0], &versions, &err))
+		return failed(&err);
+	printf("%s: %zu version%s, wrapped; it opens with the same key-encryption keys only\n", o->operands[0],
+	       versions, versions == 1 ? "" : "s");
+	return KVEIL_EXIT_OK;
+}
+
+static int run_restore(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	struct kveil_error err;
+
+	if (kveil_keys_restore(cfg, o->operands[0], &err))
+		return failed(&err);
+	printf("%s: restored; what was in the backup opens, ciphers seal with new keys from now on\n", cfg->registry);
+	return KVEIL_EXIT_OK;
+}
+
+/* --- list --- */
+
+struct row {
+	char *cells[8];
+};
+
+enum { COLUMNS = 8 };
+
+struct table {
+	struct row *rows;
+	size_t count;
+	bool failed, json;
+};
+
+static void add_row(struct table *t, const char *const cells[COLUMNS])
+{
+	struct row *grown = realloc(t->rows, (t->count + 1) * sizeof *grown);
+
+	t->failed |= !grown;
+	if (!grown)
+		return;
+	t->rows = grown;
+	for (int i = 0; i < COLUMNS; i++) {
+		t->rows[t->count].cells[i] = strdup(cells[i]);
+		t->failed |= !t->rows[t->count].cells[i];
+	}
+	t->count++;
+}
+
+static void add_version(void *user, const struct kveil_key_info *v)
+{
+	char number[16], id[16], created[32], active[32];
+
+	snprintf(number, sizeof number, "%u", v->version);
+	snprintf(id, sizeof id, "%u", v->id);
+	format_time(v->created_ms, created);
+	format_time(v->active_from_ms, active);
+	add_row(user, (const char *[COLUMNS]){v->name, number, id, v->algorithm, v->kek, v->state, created, active});
+}
+
+/* Names are letters, digits, '.', '_', '-', '{' and '}': nothing that JSON would have to escape. */
+static void print_json(const struct table *t)
+{
+	static const char *const names[COLUMNS] = {"name", "version", "id",      "algorithm",
+						   "kek",  "state",   "created", "active_from"};
+
+	printf("[");
+	for (size_t i = 0; i < t->count; i++) {
+		printf("%s\n  {", i ? "," : "");
+		for (int c = 0; c < COLUMNS; c++) {
+			const char *quote = c == 1 || c == 2 ? "" : "\"";
+			printf("%s\"%s\": %s%s%s", c ? ", " : "", names[c], quote, t->rows[i].cells[c], quote);
+		}
+		printf("}");
+	}
+	printf("%s]\n", t->count ? "\n" : "");
+}
+
+static void print_table(const struct table *t)
+{
+	int width[COLUMNS] = {0};
+
+	for (size_t i = 0; i < t->count; i++)
+		for (int c = 0; c < COLUMNS; c++)
+			if ((int)strlen(t->rows[i].cells[c]) > width[c])
+				width[c] = (int)strlen(t->rows[i].cells[c]);
+	for (size_t i = 0; i < t->count; i++) {
+		for (int c = 0; c < COLUMNS - 1; c++)
+			printf("%-*s  ", width[c], t->rows[i].cells[c]);
+		printf("%s\n", t->rows[i].cells[COLUMNS - 1]);
+	}
+}
+
+static int run_list(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	struct kveil_keystore *ks;
+	struct table t = {.json = o->json};
+	struct kveil_error err;
+
+	if (kveil_keystore_open(cfg, &ks, &err))
+		return failed(&err);
+	if (!o->json)
+		add_row(&t, (const char *[COLUMNS]){"NAME", "VERSION", "ID", "ALGORITHM", "KEK", "STATE", "CREATED",
+						    "ACTIVE FROM"});
+	kveil_keystore_each(ks, add_version, &t);
+	kveil_keystore_unref(ks);
+	if (t.failed)
+		fprintf(stderr, "kveil keys: out of memory\n");
+	else if (o->json)
+		print_json(&t);
+	else
+		print_table(&t);
+	for (size_t i = 0; i < t.count; i++)
+		for (int c = 0; c < COLUMNS; c++)
+			free(t.rows[i].cells[c]);
+	free(t.rows);
+	return t.failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
+}
+
+/* --- rotate, retire, destroy --- */
+
+static bool parse_time(const char *text, int64_t *ret_ms)
+{
+	struct tm tm = {0};
+	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+
+	if (!end || *end)
+		return false;
+	*ret_ms = (int64_t)timegm(&tm) * 1000;
+	return true;
+}
+
+static int run_rotate(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	int64_t now = kveil_clock_wall_ms(), from = now + ROTATE_LEAD_MS;
+	struct kveil_keystore *ks;
+	struct kveil_error err;
+	char time[32];
+
+	if (o->now && o->at)
+		return kveil_usage_error(&kveil_command_keys, "--now and --at exclude each other");
+	if (o->now)
+		from = now;
+	if (o->at && !parse_time(o->at, &from))
+		return kveil_usage_error(&kveil_command_keys, "'%s' is no time such as 2026-01-31T06:00:00Z", o->at);
+	if (from < now)
+		return kveil_usage_error(&kveil_command_keys, "%s has passed", o->at);
+	if (kveil_keystore_open(cfg, &ks, &err))
+		return failed(&err);
+	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
+	enum kveil_status status = kveil_keystore_rotate(ks, kveil_span_str(o->operands[0]), from, &err);
+	kveil_keystore_unref(ks);
+	if (status)
+		return failed(&err);
+	format_time(from, time);
+	printf("%s: a new version is active from %s\n", o->operands[0], time);
+	if (c->algorithm->kind != KVEIL_ALG_AEAD)
+		fprintf(stderr,
+			"kveil keys: from then on equal values give other results than before: joins with older data "
+			"end there\n");
+	return KVEIL_EXIT_OK;
+}
+
+static int change_state(const struct options *o, const struct kveil_keys_config *cfg, uint32_t version,
+			enum kveil_key_state state, const char *done)
+{
+	struct kveil_keystore *ks;
+	struct kveil_error err;
+	size_t changed;
+
+	if (kveil_keystore_open(cfg, &ks, &err))
+		return failed(&err);
+	enum kveil_status status = kveil_keys_set_state(ks, o->operands[0], version, state, &changed, &err);
+	kveil_keystore_unref(ks);
+	if (status)
+		return failed(&err);
+	printf("%s: %zu version%s %s\n", o->operands[0], changed, changed == 1 ? "" : "s", done);
+	return KVEIL_EXIT_OK;
+}
+
+static int run_retire(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	uint32_t version;
+
+	if (!split_version(o->operands[0], &version))
+		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
+	return change_state(o, cfg, version, KVEIL_KEY_RETIRED, "retired: nothing is sealed with it, what was opens");
+}
+
+static bool confirmed(const char *name)
+{
+	char line[256];
+
+	if (!isatty(STDIN_FILENO)) {
+		fprintf(stderr, "kveil keys: destroying asks first: run it in a terminal, or with --yes\n");
+		return false;
+	}
+	fprintf(stderr, "Type the name of the key to destroy it: ");
+	if (!fgets(line, sizeof line, stdin))
+		return false;
+	line[strcspn(line, "\r\n")] = 0;
+	if (strcmp(line, name) == 0)
+		return true;
+	fprintf(stderr, "kveil keys: nothing was destroyed\n");
+	return false;
+}
+
+static int run_destroy(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	uint32_t version;
+
+	if (!split_version(o->operands[0], &version))
+		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
+	fprintf(
+	    stderr,
+	    "What was sealed with %s%s will never open again, except where the key survives:\n"
+	    "  exported keysets, backups of the registry and of its disk, and running workers for up to a minute.\n",
+	    version ? "this version of " : "", o->operands[0]);
+	if (!o->yes && !confirmed(o->operands[0]))
+		return KVEIL_EXIT_USAGE;
+	return change_state(o, cfg, version, KVEIL_KEY_DESTROYED, "destroyed");
+}
+
+/* --- export, import --- */
+
+static volatile sig_atomic_t ended;
+
+static void on_signal(int signal_number)
+{
+	(void)signal_number;
+	ended = 1;
+}
+
+static void warn_clear(const struct options *o)
+{
+	struct stat st;
+
+	if (!o->clear)
+		return;
+	if (o->output || o->follow)
+		fprintf(stderr, "kveil keys: %s holds the key in clear: whoever reads it opens everything\n",
+			o->follow ? o->follow : o->output);
+	else if (isatty(STDOUT_FILENO))
+		fprintf(stderr, "kveil keys: the key is on this terminal in clear, and in its scrollback\n");
+	else if (fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) && st.st_mode & (S_IRWXG | S_IRWXO))
+		fprintf(stderr,
+			"kveil keys: the key is in a file that others can read, in clear: chmod 0600 it, or use "
+			"--output\n");
+}
+
+static enum kveil_status write_stdout(struct kveil_span s, struct kveil_error *err)
+{
+	while (s.len) {
+		ssize_t n = write(STDOUT_FILENO, s.data, s.len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return kveil_fail(err, KVEIL_E_IO, "cannot write the keyset: %s", strerror(errno));
+		s.data += n;
+		s.len -= (size_t)n;
+	}
+	return KVEIL_OK;
+}
+
+/* Writes the keyset if it is another than the one that digest remembers. */
+static enum kveil_status export_changed(struct kveil_keystore *ks, const struct options *o, const char *file,
+					uint8_t digest[32], struct kveil_error *err)
+{
+	struct kveil_buf set = KVEIL_BUF_INIT, sealed = KVEIL_BUF_INIT;
+	uint8_t is[32];
+	enum kveil_status status = kveil_keys_export_tink(ks, o->operands[0], true, &set, err);
+
+	if (!status)
+		status = kveil_crypto_sha256(kveil_buf_span(&set), is, err);
+	if (!status && memcmp(is, digest, sizeof is) != 0) {
+		struct kveil_buf *what = o->clear ? &set : &sealed;
+		if (!o->clear)
+			status = kveil_keys_export_tink(ks, o->operands[0], false, &sealed, err);
+		if (!status)
+			status = file ? kveil_files_write_whole(file, kveil_buf_span(what), err)
+				      : write_stdout(kveil_buf_span(what), err);
+		if (!status)
+			memcpy(digest, is, sizeof is);
+	}
+	kveil_secret_wipe(is, sizeof is);
+	kveil_buf_clear(&set);
+	kveil_buf_clear(&sealed);
+	return status;
+}
+
+/* An outage is waited out and said once; anything else ends it. */
+static int follow(struct kveil_keystore *ks, const struct options *o, uint8_t digest[32])
+{
+	struct sigaction act = {.sa_handler = on_signal};
+	bool complained = false;
+	struct kveil_error err;
+
+	sigaction(SIGTERM, &act, NULL);
+	sigaction(SIGINT, &act, NULL);
+	while (!ended) {
+		usleep(FOLLOW_MS * 1000);
+		enum kveil_status status = kveil_keystore_refresh(ks, &err);
+		if (!status)
+			status = export_changed(ks, o, o->follow, digest, &err);
+		if (status && kveil_status_class(status) != KVEIL_CLASS_RETRY)
+			return failed(&err);
+		if (status && !complained)
+			failed(&err);
+		complained = status != KVEIL_OK;
+	}
+	return KVEIL_EXIT_OK;
+}
+
+static int run_export(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	const char *file = o->follow ? o->follow : o->output;
+	struct kveil_keystore *ks;
+	struct kveil_error err;
+	uint8_t digest[32] = {0};
+	int code = KVEIL_EXIT_OK;
+
+	if (!o->tink)
+		return kveil_usage_error(&kveil_command_keys, "say in which format: --tink");
+	if (o->follow && o->output)
+		return kveil_usage_error(&kveil_command_keys, "--follow and --output exclude each other");
+	if (kveil_keystore_open(cfg, &ks, &err))
+		return failed(&err);
+	warn_clear(o);
+	if (export_changed(ks, o, file, digest, &err))
+		code = failed(&err);
+	else if (o->follow && !o->once)
+		code = follow(ks, o, digest);
+	kveil_secret_wipe(digest, sizeof digest);
+	kveil_keystore_unref(ks);
+	return code;
+}
+
+static int run_import(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	struct kveil_buf text = KVEIL_BUF_INIT;
+	struct kveil_keystore *ks;
+	struct kveil_error err;
+	size_t added;
+
+	if (kveil_keystore_open(cfg, &ks, &err))
+		return failed(&err);
+	enum kveil_status status =
+	    kveil_files_read_private(o->operands[0], "the keyset", KEYSET_MAX, &text, NULL, NULL, &err);
+	if (!status)
+		status = kveil_keys_import_tink(ks, o->operands[1], kveil_buf_span(&text), &added, &err);
+	kveil_buf_clear(&text);
+	kveil_keystore_unref(ks);
+	if (status) {
+		kveil_error_where(&err, o->operands[0], 0, 0);
+		return failed(&err);
+	}
+	printf("%s: %zu version%s added that open%s and never seal\n", o->operands[1], added, added == 1 ? "" : "s",
+	       added == 1 ? "s" : "");
+	return KVEIL_EXIT_OK;
+}
+
+/* --- rewrap --- */
+
+static void show_progress(void *user, size_t done, size_t total)
+{
+	bool *terminal = user;
+
+	if (*terminal && (done == total || done % 50 == 0))
+		fprintf(stderr, "\r%zu of %zu%s", done, total, done == total ? "\n" : "");
+}
+
+static int run_rewrap(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	bool terminal = isatty(STDERR_FILENO);
+	struct kveil_keys_init_result added;
+	struct kveil_keystore *ks;
+	struct kveil_error err;
+	size_t changed;
+
+	(void)o;
+	/* The new KEK must open the registry itself as well. */
+	if (kveil_keys_init(cfg, &added, &err) || kveil_keystore_open(cfg, &ks, &err))
+		return failed(&err);
+	enum kveil_status status = kveil_keys_rewrap(ks, show_progress, &terminal, &changed, &err);
+	kveil_keystore_unref(ks);
+	if (status)
+		return failed(&err);
+	printf("%zu version%s wrapped anew\n", changed, changed == 1 ? "" : "s");
+	return KVEIL_EXIT_OK;
+}
+
+/* --- the command --- */
+
+static const struct action actions[] = {
+    {"init", "", "makes the registry and the first version of every configured key; adds what is missing", 0, 0,
+     run_init},
+    {"list", "", "every version of every key", 0, 0, run_list},
+    {"rotate", "NAME", "publishes a new version", 1, 1, run_rotate},
+    {"export", "NAME", "writes a keyset for those who open without kveil", 1, 1, run_export},
+    {"import", "FILE NAME", "takes a Tink keyset in: it opens and never seals", 2, 2, run_import},
+    {"backup", "FILE", "copies the registry, wrapped as it is", 1, 1, run_backup},
+    {"restore", "FILE", "brings a backup back", 1, 1, run_restore},
+    {"retire", "NAME[@VERSION]", "takes a key out of use; what it sealed opens", 1, 1, run_retire},
+    {"destroy", "NAME[@VERSION]", "ends a key and all that it sealed; asks first", 1, 1, run_destroy},
+    {"rewrap", "", "moves every version under the KEK that the configuration names now", 0, 0, run_rewrap},
+};
+
+static void print_actions(void)
+{
+	printf("\nactions:\n");
+	for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+		char left[48];
+		snprintf(left, sizeof left, "%s %s", actions[i].name, actions[i].operands);
+		printf("  %-26s %s\n", left, actions[i].help);
+	}
+}
+
+/* -1: go on. Options may stand anywhere. */
+static int parse(int argc, char **argv, struct options *o)
+{
+	int index = 1;
+
+	while (index < argc) {
+		const char *value;
+		const struct kveil_flag *f = kveil_flag_next(&kveil_command_keys, argc, argv, &index, &value);
+		if (f == &kveil_flag_error)
+			return KVEIL_EXIT_USAGE;
+		if (f == &kveil_flag_help) {
+			print_actions();
+			return KVEIL_EXIT_OK;
+		}
+		if (!f) {
+			if (index >= argc)
+				break;
+			if (o->count == 3)
+				return kveil_usage_error(&kveil_command_keys, "too many arguments: '%s'", argv[index]);
+			o->operands[o->count++] = argv[index++];
+			continue;
+		}
+		const char **text = strcmp(f->long_name, "config") == 0   ? &o->config
+				    : strcmp(f->long_name, "at") == 0     ? &o->at
+				    : strcmp(f->long_name, "output") == 0 ? &o->output
+				    : strcmp(f->long_name, "follow") == 0 ? &o->follow
+									  : NULL;
+		bool *flag = strcmp(f->long_name, "json") == 0    ? &o->json
+			     : strcmp(f->long_name, "now") == 0   ? &o->now
+			     : strcmp(f->long_name, "tink") == 0  ? &o->tink
+			     : strcmp(f->long_name, "clear") == 0 ? &o->clear
+			     : strcmp(f->long_name, "once") == 0  ? &o->once
+								  : &o->yes;
+		if (text)
+			*text = value;
+		else
+			*flag = true;
+	}
+	return -1;
+}
+
+/* Only `keys:` is read: whoever looks after keys need not have the rest in order. */
+static int with_config(const struct action *a, const struct options *o)
+{
+	struct kveil_report report = {0};
+	struct kveil_keys_config cfg = {0};
+	struct kveil_yaml *yaml = kveil_yaml_load(o->config, &report);
+	const struct kveil_yaml *keys = yaml && yaml->kind == KVEIL_YAML_MAP ? kveil_yaml_get(yaml, "keys") : NULL;
+	int code = KVEIL_EXIT_USAGE;
+
+	if (yaml && !keys)
+		kveil_error_hint(kveil_report_at(&report, o->config, 1, 1, "there is no `keys:`"),
+				 "keys: {registry: file:keys.json, keks: {…}, data: {…}}");
+	if (keys && kveil_keys_config_parse(keys, o->config, &cfg, &report))
+		code = a->run(o, &cfg);
+	kveil_report_print(&report, stderr);
+	kveil_report_clear(&report);
+	kveil_keys_config_clear(&cfg);
+	kveil_yaml_free(yaml);
+	return code;
+}
+
+static int run(int argc, char **argv)
+{
+	struct options o = {.config = "kveil.yaml"};
+	int code = parse(argc, argv, &o);
+
+	if (code >= 0)
+		return code;
+	if (o.count == 0)
+		return kveil_usage_error(&kveil_command_keys, "say what to do: init, list, rotate, export, …");
+	for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+		const struct action *a = &actions[i];
+		if (strcmp(a->name, o.operands[0]) != 0)
+			continue;
+		if (o.count - 1 < a->least || o.count - 1 > a->most)
+			return kveil_usage_error(&kveil_command_keys, "usage: kveil keys %s %s", a->name, a->operands);
+		o.operands[0] = o.operands[1];
+		o.operands[1] = o.operands[2];
+		umask(077);
+		kveil_secret_harden_process();
+		return with_config(a, &o);
+	}
+	return kveil_usage_error(&kveil_command_keys, "no action '%s'", o.operands[0]);
+}
+
+const struct kveil_command kveil_command_keys = {
+    .name = "keys",
+    .usage = "ACTION -c kveil.yaml [OPTIONS]",
+    .help = "the key registry: init, list, rotate, export, import, backup, restore, retire, destroy, rewrap",
+    .flags = flags,
+    .run = run,
+};

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keys out to Tink and in from it. */
+#include "keys/admin.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "keys/internal.h"
+#include "keys/tink.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Under lock. Borrows key bytes. */
+static enum kveil_status collect(const struct kveil_key_name *n, struct kveil_tink_keyset *set, const char **ret_kek,
+				 struct kveil_error *err)
+{
+	const struct kveil_key_version *primary;
+	int64_t until;
+
+	primary = kveil_key_name_active(n, kveil_clock_wall_ms(), &until);
+	set->keys = calloc(n->count ? n->count : 1, sizeof *set->keys);
+	if (!set->keys)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
+	for (size_t i = 0; i < n->count; i++) {
+		const struct kveil_key_version *v = n->versions[i];
+		if (!v->key)
+			continue;
+		if (!kveil_tink_has(v->alg)) {
+			kveil_fail(err, KVEIL_E_UNSUPPORTED,
+				   "key '%s' version %u is of algorithm %s, which Tink does not have", n->name,
+				   v->record.version, v->alg->name);
+			kveil_error_hint(err, "docs/keys.md says what opens it instead");
+			return KVEIL_E_UNSUPPORTED;
+		}
+		set->keys[set->count++] = (struct kveil_tink_key){v->alg, v->record.id, v->key};
+		if (!primary ||
+		    (primary->record.state != KVEIL_KEY_LIVE && v->record.version > primary->record.version))
+			primary = v;
+	}
+	if (!primary)
+		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "every version of key '%s' was destroyed", n->name);
+	set->primary = primary->record.id;
+	*ret_kek = primary->record.kek;
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *name, bool clear, struct kveil_buf *out,
+					 struct kveil_error *err)
+{
+	struct kveil_buf binary = KVEIL_BUF_INIT, sealed = KVEIL_BUF_INIT;
+	struct kveil_tink_keyset set = {0};
+	const char *kek_name = "";
+	char kek_copy[KVEIL_KEK_NAME_MAX + 1] = "";
+	enum kveil_status status;
+
+	pthread_mutex_lock(&ks->lock);
+	const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(name));
+	status = n ? collect(n, &set, &kek_name, err)
+		   : kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
+	if (!status && clear)
+		kveil_tink_write_json(&set, out);
+	else if (!status)
+		kveil_tink_write_binary(&set, &binary);
+	snprintf(kek_copy, sizeof kek_copy, "%s", kek_name);
+	pthread_mutex_unlock(&ks->lock);
+
+	struct kveil_kek *kek = status || clear ? NULL : kveil_keystore_kek(ks, kek_copy);
+	if (!status && !clear) {
+		if (!kek || !kek->provider->seal_keyset) {
+			status = kveil_fail(err, KVEIL_E_UNSUPPORTED, "KEK '%s' cannot encrypt a keyset", kek_copy);
+			kveil_error_hint(err, "--clear writes it in clear");
+		} else
+			status = kek->provider->seal_keyset(kek, kveil_buf_span(&binary), &sealed, err);
+	}
+	if (!status && !clear)
+		kveil_tink_write_encrypted_json(&set, kveil_buf_span(&sealed), out);
+	if (!status && (!kveil_buf_ok(out) || binary.failed))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
+	kveil_buf_clear(&binary);
+	kveil_buf_clear(&sealed);
+	free(set.keys);
+	return status;
+}
+
+/* --- in --- */
+
+struct importing {
+	struct kveil_keystore *ks;
+	const struct kveil_data_key_config *config;
+	struct kveil_document records;
+	uint32_t next_version;
+	int64_t now;
+};
+
+static enum kveil_status import_key(void *user, const struct kveil_tink_key *key, bool is_primary,
+				    struct kveil_error *err)
+{
+	struct importing *in = user;
+	const struct kveil_data_key_config *c = in->config;
+	struct kveil_key_record r;
+
+	if (key->alg->kind != c->algorithm->kind || (key->alg->kind != KVEIL_ALG_AEAD && key->alg != c->algorithm))
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u is of algorithm %s, and '%s' is of %s", key->id,
+				  key->alg->name, c->name, c->algorithm->name);
+	pthread_mutex_lock(&in->ks->lock);
+	bool taken = kveil_keystore_by_id(in->ks, key->id) != NULL;
+	pthread_mutex_unlock(&in->ks->lock);
+	for (size_t i = 0; i < in->records.count; i++)
+		taken |= in->records.records[i].id == key->id;
+	if (taken)
+		return kveil_fail(err, KVEIL_E_KEY_EXISTS, "key id %u is in the registry already", key->id);
+	kveil_key_record_begin(&r, c, in->next_version++, in->now, in->now);
+	r.algorithm = key->alg->wire_id;
+	r.id = key->id;
+	r.expires_ms = 0;
+	/* A hash has nothing to open, so the primary of a keyset of hash keys is there to hash from now on. */
+	if (key->alg->kind != KVEIL_ALG_MAC || !is_primary)
+		r.state = KVEIL_KEY_OPENS_ONLY;
+	enum kveil_status status =
+	    kveil_keystore_make(in->ks, kveil_keystore_kek(in->ks, c->kek), in->ks->registry->secret, &r,
+				kveil_span_of(key->key, key->alg->key_bytes), err);
+	if (!status && !kveil_document_add(&in->records, &r))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	kveil_key_record_clear(&r);
+	return status;
+}
+
+enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *name, struct kveil_span keyset,
+					 size_t *ret_added, struct kveil_error *err)
+{
+	struct importing in = {.ks = ks, .next_version = 1, .now = kveil_clock_wall_ms()};
+	struct kveil_key_name *n;
+	enum kveil_status status = kveil_keystore_name(ks, kveil_span_str(name), 0, &n, err);
+
+	*ret_added = 0;
+	if (status)
+		return status;
+	in.config = n->config;
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; i < n->count; i++)
+		if (n->versions[i]->record.version >= in.next_version)
+			in.next_version = n->versions[i]->record.version + 1;
+	pthread_mutex_unlock(&ks->lock);
+	status = kveil_tink_read_json(keyset, import_key, &in, err);
+	if (!status && in.records.count) {
+		pthread_mutex_lock(&ks->io_lock);
+		status = ks->registry->driver->append(ks->registry, in.records.records, in.records.count, err);
+		pthread_mutex_unlock(&ks->io_lock);
+	}
+	if (!status)
+		status = kveil_keystore_refresh(ks, err);
+	for (size_t i = 0; !status && i < in.records.count; i++) {
+		pthread_mutex_lock(&ks->lock);
+		bool there = kveil_keystore_by_id(ks, in.records.records[i].id) != NULL;
+		pthread_mutex_unlock(&ks->lock);
+		*ret_added += there;
+	}
+	if (!status && *ret_added != in.records.count)
+		status = kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE,
+				    "another process made versions of '%s' at the same moment: run it again", name);
+	kveil_document_clear(&in.records);
+	return status;
+}
