@@ -8,7 +8,7 @@
 #include "base/grapheme.h"
 #include "path/cursor.h"
 
-enum { MAX_PATTERN_BYTES = 4096, MAX_NESTING = 64, MAX_STEPS = 50000 };
+enum { MAX_PATTERN_BYTES = 4096, MAX_NESTING = 64, MAX_STEPS = 50000, STATES_A_WORK = 4 };
 
 /* Every general category but Cs, which no text can hold. */
 #define ALL_CATEGORIES ((1u << (KVEIL_CATEGORY_CO + 1)) - 1)
@@ -48,6 +48,10 @@ struct instruction {
 struct kveil_iregexp {
 	const struct instruction *code;
 	uint32_t count;
+	/* In the midst of a text a match can begin only with one of these, or beyond ASCII; no `skips` where it can
+	 * begin with nothing. */
+	uint64_t first[2];
+	bool skips;
 };
 
 struct compiler {
@@ -571,6 +575,52 @@ static bool emit_node(struct compiler *c, const struct node *n)
 	return false;
 }
 
+static void visit(uint32_t s, bool *seen, uint32_t *stack, uint32_t *depth)
+{
+	if (!seen[s])
+		stack[(*depth)++] = s;
+	seen[s] = true;
+}
+
+/* Sets first and skips. */
+static bool find_first(struct compiler *c, struct kveil_iregexp *re)
+{
+	uint32_t *stack = allocate(c, c->count, sizeof *stack), depth = 0;
+	bool *seen = allocate(c, c->count, sizeof *seen);
+
+	if (!stack || !seen)
+		return false;
+	re->skips = true;
+	visit(0, seen, stack, &depth);
+	while (depth) {
+		const struct instruction *i = &c->code[stack[--depth]];
+		switch (i->op) {
+		case OP_CHAR:
+			if (i->x < 128)
+				re->first[i->x / 64] |= UINT64_C(1) << i->x % 64;
+			break;
+		case OP_CLASS:
+			re->first[0] |= i->class->ascii[0];
+			re->first[1] |= i->class->ascii[1];
+			break;
+		case OP_START:
+			break; /* not in the midst */
+		case OP_END:
+		case OP_MATCH:
+			re->skips = false;
+			break;
+		case OP_SPLIT:
+			visit(i->y, seen, stack, &depth);
+			visit(i->x, seen, stack, &depth);
+			break;
+		case OP_JUMP:
+			visit(i->x, seen, stack, &depth);
+			break;
+		}
+	}
+	return true;
+}
+
 enum kveil_status kveil_iregexp_compile(struct kveil_span pattern, struct kveil_arena *arena,
 					const struct kveil_iregexp **ret, struct kveil_error *err)
 {
@@ -587,7 +637,10 @@ enum kveil_status kveil_iregexp_compile(struct kveil_span pattern, struct kveil_
 		fail(&c, c.at, "a ')' that no '(' opens");
 	if (c.status != KVEIL_OK || !emit_node(&c, tree) || !emit(&c, OP_MATCH, 0, 0, NULL))
 		return c.status;
-	*re = (struct kveil_iregexp){c.code, c.count};
+	if (!find_first(&c, re))
+		return c.status;
+	re->code = c.code;
+	re->count = c.count;
 	*ret = re;
 	return KVEIL_OK;
 }
@@ -664,6 +717,18 @@ static bool takes(const struct instruction *i, uint32_t cp)
 	return cp < 128 ? i->class->ascii[cp / 64] >> cp % 64 & 1 : class_has(i->class, cp);
 }
 
+/* Passes over characters with which no match begins. */
+static void skip(struct run *r, struct kveil_text_cursor *text)
+{
+	const uint8_t *from = text->at;
+
+	while (text->at < text->end && *text->at < 128 && !(*text->at == '\\' && text->escaped) &&
+	       !(r->re->first[*text->at / 64] >> *text->at % 64 & 1))
+		text->at++;
+	r->work -= (text->at - from) / 4;
+	r->at_end = text->at == text->end;
+}
+
 enum kveil_status kveil_iregexp_run(const struct kveil_iregexp *re, struct kveil_text_cursor *text, bool anywhere,
 				    void *scratch, int64_t *work, bool *ret)
 {
@@ -675,7 +740,7 @@ enum kveil_status kveil_iregexp_run(const struct kveil_iregexp *re, struct kveil
 	    .stack = words + 4 * (size_t)n,
 	    .at_start = true,
 	    .at_end = text->at == text->end,
-	    .work = *work,
+	    .work = *work * STATES_A_WORK,
 	};
 
 	add_state(&r, &r.now, 0);
@@ -688,6 +753,8 @@ enum kveil_status kveil_iregexp_run(const struct kveil_iregexp *re, struct kveil
 		for (uint32_t i = 0; i < r.now.count; i++)
 			if (takes(&re->code[r.now.list[i]], cp))
 				add_state(&r, &r.then, r.now.list[i] + 1);
+		if (anywhere && r.then.count == 0 && re->skips)
+			skip(&r, text);
 		if (anywhere)
 			add_state(&r, &r.then, 0);
 		else if (r.then.count == 0)
@@ -697,7 +764,7 @@ enum kveil_status kveil_iregexp_run(const struct kveil_iregexp *re, struct kveil
 		r.now = r.then;
 		r.then = swap;
 	}
-	*work = r.work;
+	*work = r.work < 0 ? -1 : r.work / STATES_A_WORK;
 	*ret = r.matched;
 	return r.work < 0 ? KVEIL_E_TOO_COMPLEX : KVEIL_OK;
 }
