@@ -434,12 +434,3 @@ enum kveil_status kveil_expr_eval_within(const struct kveil_expr *e, const struc
 		*ret = answer;
 	return ev.status;
 }
-
-enum kveil_status kveil_expr_eval(const struct kveil_expr *e, const struct kveil_doc *doc, uint32_t current,
-				  struct kveil_arena *arena, enum kveil_tri *ret, struct kveil_error *err)
-{
-	int64_t work = KVEIL_PATH_WORK;
-
-	(void)arena;
-	return kveil_expr_eval_within(e, doc, current, &work, ret, err);
-}

@@ -1,57 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * RFC 9485 appendix A by recursive descent into a tree, the tree into a program, and the program run by following
- * all its states at once (K. Thompson, "Regular expression search algorithm", CACM 11(6), 1968).
- */
-#include "path/iregexp.h"
-
+/* RFC 9485 appendix A by recursive descent into a tree, and the tree into a program. */
 #include "base/grapheme.h"
 #include "path/cursor.h"
+#include "path/iregexp_program.h"
 
-enum { MAX_PATTERN_BYTES = 4096, MAX_NESTING = 64, MAX_STEPS = 50000, STATES_A_WORK = 4 };
+enum { MAX_PATTERN_BYTES = 4096, MAX_NESTING = 64, MAX_STEPS = 50000 };
 
 /* Every general category but Cs, which no text can hold. */
 #define ALL_CATEGORIES ((1u << (KVEIL_CATEGORY_CO + 1)) - 1)
-
-struct range {
-	uint32_t first, last;
-};
-
-struct class
-{
-	uint64_t ascii[2];   /* the answer for U+0000 to U+007F, negation included */
-	uint32_t categories; /* bit n: enum kveil_category n */
-	bool negated;
-	struct range *ranges;
-	size_t count;
-};
 
 enum node_kind { NODE_CHAR, NODE_CLASS, NODE_START, NODE_END, NODE_SEQUENCE, NODE_CHOICE, NODE_REPEAT };
 
 /* Sequences and choices are chains: the first child, then its `next`. */
 struct node {
 	enum node_kind kind;
-	uint32_t c;                /* CHAR */
-	const struct class *class; /* CLASS */
+	uint32_t c;                     /* CHAR */
+	const struct char_class *class; /* CLASS */
 	struct node *child, *next;
 	uint32_t min, max; /* REPEAT; max UINT32_MAX = no end */
-};
-
-enum op { OP_CHAR, OP_CLASS, OP_START, OP_END, OP_SPLIT, OP_JUMP, OP_MATCH };
-
-struct instruction {
-	enum op op;
-	uint32_t x, y; /* CHAR: x; SPLIT: both ways; JUMP: x */
-	const struct class *class;
-};
-
-struct kveil_iregexp {
-	const struct instruction *code;
-	uint32_t count;
-	/* In the midst of a text a match can begin only with one of these, or beyond ASCII; no `skips` where it can
-	 * begin with nothing. */
-	uint64_t first[2];
-	bool skips;
 };
 
 struct compiler {
@@ -110,49 +76,23 @@ static bool is_one_of(int c, const char *set)
 
 /* ---- parsing ---- */
 
+/* clang-format off */
 static const struct {
 	char name[3];
 	uint32_t categories;
 } properties[] = {
 #define C(name) (1u << KVEIL_CATEGORY_##name)
-    {"L", C(LU) | C(LL) | C(LT) | C(LM) | C(LO)},
-    {"Lu", C(LU)},
-    {"Ll", C(LL)},
-    {"Lt", C(LT)},
-    {"Lm", C(LM)},
-    {"Lo", C(LO)},
-    {"M", C(MN) | C(MC) | C(ME)},
-    {"Mn", C(MN)},
-    {"Mc", C(MC)},
-    {"Me", C(ME)},
-    {"N", C(ND) | C(NL) | C(NO)},
-    {"Nd", C(ND)},
-    {"Nl", C(NL)},
-    {"No", C(NO)},
-    {"P", C(PC) | C(PD) | C(PS) | C(PE) | C(PI) | C(PF) | C(PO)},
-    {"Pc", C(PC)},
-    {"Pd", C(PD)},
-    {"Ps", C(PS)},
-    {"Pe", C(PE)},
-    {"Pi", C(PI)},
-    {"Pf", C(PF)},
-    {"Po", C(PO)},
-    {"Z", C(ZS) | C(ZL) | C(ZP)},
-    {"Zs", C(ZS)},
-    {"Zl", C(ZL)},
-    {"Zp", C(ZP)},
-    {"S", C(SM) | C(SC) | C(SK) | C(SO)},
-    {"Sm", C(SM)},
-    {"Sc", C(SC)},
-    {"Sk", C(SK)},
-    {"So", C(SO)},
-    {"C", C(CC) | C(CF) | C(CN) | C(CO)},
-    {"Cc", C(CC)},
-    {"Cf", C(CF)},
-    {"Cn", C(CN)},
-    {"Co", C(CO)},
+    {"L", C(LU) | C(LL) | C(LT) | C(LM) | C(LO)}, {"Lu", C(LU)}, {"Ll", C(LL)}, {"Lt", C(LT)}, {"Lm", C(LM)},
+    {"Lo", C(LO)}, {"M", C(MN) | C(MC) | C(ME)}, {"Mn", C(MN)}, {"Mc", C(MC)}, {"Me", C(ME)},
+    {"N", C(ND) | C(NL) | C(NO)}, {"Nd", C(ND)}, {"Nl", C(NL)}, {"No", C(NO)},
+    {"P", C(PC) | C(PD) | C(PS) | C(PE) | C(PI) | C(PF) | C(PO)}, {"Pc", C(PC)}, {"Pd", C(PD)}, {"Ps", C(PS)},
+    {"Pe", C(PE)}, {"Pi", C(PI)}, {"Pf", C(PF)}, {"Po", C(PO)}, {"Z", C(ZS) | C(ZL) | C(ZP)}, {"Zs", C(ZS)},
+    {"Zl", C(ZL)}, {"Zp", C(ZP)}, {"S", C(SM) | C(SC) | C(SK) | C(SO)}, {"Sm", C(SM)}, {"Sc", C(SC)},
+    {"Sk", C(SK)}, {"So", C(SO)}, {"C", C(CC) | C(CF) | C(CN) | C(CO)}, {"Cc", C(CC)}, {"Cf", C(CF)},
+    {"Cn", C(CN)}, {"Co", C(CO)},
 #undef C
 };
+/* clang-format on */
 
 /* The cursor stands on p or P behind a backslash. */
 static bool parse_property(struct compiler *c, uint32_t *categories)
@@ -203,7 +143,7 @@ static bool parse_escape(struct compiler *c, uint32_t *ret)
 	return true;
 }
 
-static bool add_range(struct compiler *c, struct class *k, uint32_t first, uint32_t last)
+static bool add_range(struct compiler *c, struct char_class *k, uint32_t first, uint32_t last)
 {
 	if ((k->count & (k->count - 1)) == 0) { /* full at each power of two */
 		struct range *larger = allocate(c, k->count ? k->count * 2 : 1, sizeof *larger);
@@ -217,21 +157,10 @@ static bool add_range(struct compiler *c, struct class *k, uint32_t first, uint3
 	return true;
 }
 
-static bool class_has(const struct class *k, uint32_t cp)
-{
-	bool in = false;
-
-	for (size_t i = 0; i < k->count && !in; i++)
-		in = cp >= k->ranges[i].first && cp <= k->ranges[i].last;
-	if (!in && k->categories)
-		in = k->categories >> kveil_grapheme_category(cp) & 1;
-	return in != k->negated;
-}
-
-static void fill_ascii(struct class *k)
+static void fill_ascii(struct char_class *k)
 {
 	for (uint32_t cp = 0; cp < 128; cp++)
-		if (class_has(k, cp))
+		if (kveil_char_class_has(k, cp))
 			k->ascii[cp / 64] |= UINT64_C(1) << cp % 64;
 }
 
@@ -257,7 +186,7 @@ static bool parse_class_char(struct compiler *c, uint32_t *ret)
 }
 
 /* CCE1: a character, a range or a category. */
-static bool parse_class_item(struct compiler *c, struct class *k)
+static bool parse_class_item(struct compiler *c, struct char_class *k)
 {
 	size_t at = c->at;
 	uint32_t first, last;
@@ -282,7 +211,7 @@ static bool parse_class_item(struct compiler *c, struct class *k)
 /* The cursor stands behind the opening bracket. */
 static bool parse_class(struct compiler *c, struct node *n)
 {
-	struct class *k = allocate(c, 1, sizeof *k);
+	struct char_class *k = allocate(c, 1, sizeof *k);
 
 	if (!k)
 		return false;
@@ -392,7 +321,7 @@ static bool parse_group(struct compiler *c, struct node **ret)
 
 static bool parse_dot(struct compiler *c, struct node *n)
 {
-	struct class *k = allocate(c, 1, sizeof *k);
+	struct char_class *k = allocate(c, 1, sizeof *k);
 
 	c->at++;
 	if (!k || !add_range(c, k, '\n', '\n') || !add_range(c, k, '\r', '\r'))
@@ -435,7 +364,7 @@ static bool parse_atom(struct compiler *c, struct node **ret)
 	c->at++;
 	if (!is_one_of(peek(c), "pP"))
 		return parse_escape(c, &n->c);
-	struct class *k = allocate(c, 1, sizeof *k);
+	struct char_class *k = allocate(c, 1, sizeof *k);
 	if (!k || !parse_property(c, &k->categories))
 		return false;
 	fill_ascii(k);
@@ -473,7 +402,7 @@ static bool parse_choice(struct compiler *c, struct node **ret)
 
 /* ---- the program ---- */
 
-static bool emit(struct compiler *c, enum op op, uint32_t x, uint32_t y, const struct class *class)
+static bool emit(struct compiler *c, enum op op, uint32_t x, uint32_t y, const struct char_class *class)
 {
 	if (c->count == KVEIL_IREGEXP_MAX_STATES)
 		return fail(c, 0, "the pattern is too large");
@@ -643,128 +572,4 @@ enum kveil_status kveil_iregexp_compile(struct kveil_span pattern, struct kveil_
 	re->count = c.count;
 	*ret = re;
 	return KVEIL_OK;
-}
-
-/* ---- the run ---- */
-
-/* A sparse set of states: `list` holds them in the order they were added, `at[s]` says where, and what stood there
- * before does no harm. */
-struct set {
-	uint32_t *list, *at;
-	uint32_t count;
-};
-
-struct run {
-	const struct kveil_iregexp *re;
-	struct set now, then;
-	uint32_t *stack;
-	bool at_start, at_end, matched;
-	int64_t work;
-};
-
-size_t kveil_iregexp_scratch_bytes(const struct kveil_iregexp *re)
-{
-	/* Two sets of two arrays; a state enters the stack once as itself and once as a second way. */
-	return ((size_t)re->count * 6 + 2) * sizeof(uint32_t);
-}
-
-/* Adds a state with all that it reaches without a character. */
-static void add_state(struct run *r, struct set *set, uint32_t first)
-{
-	uint32_t depth = 0;
-
-	r->stack[depth++] = first;
-	while (depth) {
-		uint32_t s = r->stack[--depth];
-		if (set->at[s] < set->count && set->list[set->at[s]] == s)
-			continue;
-		set->at[s] = set->count;
-		set->list[set->count++] = s;
-		r->work--;
-		const struct instruction *i = &r->re->code[s];
-		switch (i->op) {
-		case OP_JUMP:
-			r->stack[depth++] = i->x;
-			break;
-		case OP_SPLIT:
-			r->stack[depth++] = i->y;
-			r->stack[depth++] = i->x;
-			break;
-		case OP_START:
-			if (r->at_start)
-				r->stack[depth++] = s + 1;
-			break;
-		case OP_END:
-			if (r->at_end)
-				r->stack[depth++] = s + 1;
-			break;
-		case OP_MATCH:
-			r->matched = true;
-			break;
-		case OP_CHAR:
-		case OP_CLASS:
-			break;
-		}
-	}
-}
-
-static bool takes(const struct instruction *i, uint32_t cp)
-{
-	if (i->op == OP_CHAR)
-		return i->x == cp;
-	if (i->op != OP_CLASS)
-		return false;
-	return cp < 128 ? i->class->ascii[cp / 64] >> cp % 64 & 1 : class_has(i->class, cp);
-}
-
-/* Passes over characters with which no match begins. */
-static void skip(struct run *r, struct kveil_text_cursor *text)
-{
-	const uint8_t *from = text->at;
-
-	while (text->at < text->end && *text->at < 128 && !(*text->at == '\\' && text->escaped) &&
-	       !(r->re->first[*text->at / 64] >> *text->at % 64 & 1))
-		text->at++;
-	r->work -= (text->at - from) / 4;
-	r->at_end = text->at == text->end;
-}
-
-enum kveil_status kveil_iregexp_run(const struct kveil_iregexp *re, struct kveil_text_cursor *text, bool anywhere,
-				    void *scratch, int64_t *work, bool *ret)
-{
-	uint32_t *words = scratch, n = re->count;
-	struct run r = {
-	    .re = re,
-	    .now = {.list = words, .at = words + n},
-	    .then = {.list = words + 2 * (size_t)n, .at = words + 3 * (size_t)n},
-	    .stack = words + 4 * (size_t)n,
-	    .at_start = true,
-	    .at_end = text->at == text->end,
-	    .work = *work * STATES_A_WORK,
-	};
-
-	add_state(&r, &r.now, 0);
-	while (!r.at_end && r.work >= 0 && !(anywhere && r.matched)) {
-		uint32_t cp = kveil_cursor_next(text);
-		r.at_start = false;
-		r.at_end = text->at == text->end;
-		r.matched = false;
-		r.then.count = 0;
-		for (uint32_t i = 0; i < r.now.count; i++)
-			if (takes(&re->code[r.now.list[i]], cp))
-				add_state(&r, &r.then, r.now.list[i] + 1);
-		if (anywhere && r.then.count == 0 && re->skips)
-			skip(&r, text);
-		if (anywhere)
-			add_state(&r, &r.then, 0);
-		else if (r.then.count == 0)
-			break;
-		r.work -= r.now.count;
-		struct set swap = r.now;
-		r.now = r.then;
-		r.then = swap;
-	}
-	*work = r.work < 0 ? -1 : r.work / STATES_A_WORK;
-	*ret = r.matched;
-	return r.work < 0 ? KVEIL_E_TOO_COMPLEX : KVEIL_OK;
 }

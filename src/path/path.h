@@ -81,21 +81,18 @@ bool kveil_path_equal(const struct kveil_path *a, const struct kveil_path *b);
 
 enum kveil_tri { KVEIL_NO, KVEIL_DOUBT, KVEIL_YES };
 
-/* The nodes that p finds from `from` (the root for $), in document order, without repeats, in *ret (arena).
- * A filter in doubt selects when doubt_selects. UNSUPPORTED never; TOO_COMPLEX when the work passes a bound. */
-enum kveil_status kveil_path_select(const struct kveil_path *p, const struct kveil_doc *doc, uint32_t from,
-                                    bool doubt_selects, struct kveil_arena *arena, uint32_t **ret, size_t *ret_count,
-                                    struct kveil_error *err) KVEIL_MUST_CHECK;
-enum kveil_status kveil_expr_eval(const struct kveil_expr *e, const struct kveil_doc *doc, uint32_t current,
-                                  struct kveil_arena *arena, enum kveil_tri *ret,
-                                  struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The same out of a budget that several calls share: what they look at is taken from *work, and TOO_COMPLEX when it
- * is spent. One budget a record bounds a record, however many places its rules ask about; some 0.3 s on a slow core. */
+/* What a record may cost: nodes, members and pattern states looked at are taken from *work, and when it is spent the
+ * answer is TOO_COMPLEX. One budget a record bounds the record, however many places its rules ask about. This much
+ * is some 0.3 s on a slow core. */
 #define KVEIL_PATH_WORK INT64_C(50000000)
+
+/* The nodes that p finds from `from` (the root for $), in document order, without repeats, in *ret (arena).
+ * A filter in doubt selects when doubt_selects. */
 enum kveil_status kveil_path_select_within(const struct kveil_path *p, const struct kveil_doc *doc, uint32_t from,
                                            bool doubt_selects, int64_t *work, struct kveil_arena *arena,
                                            uint32_t **ret, size_t *ret_count,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+/* After an error *ret is DOUBT. */
 enum kveil_status kveil_expr_eval_within(const struct kveil_expr *e, const struct kveil_doc *doc, uint32_t current,
                                          int64_t *work, enum kveil_tri *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 

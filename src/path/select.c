@@ -329,12 +329,3 @@ enum kveil_status kveil_path_select_within(const struct kveil_path *p, const str
 	*ret_count = n;
 	return KVEIL_OK;
 }
-
-enum kveil_status kveil_path_select(const struct kveil_path *p, const struct kveil_doc *doc, uint32_t from,
-				    bool doubt_selects, struct kveil_arena *arena, uint32_t **ret, size_t *ret_count,
-				    struct kveil_error *err)
-{
-	int64_t work = KVEIL_PATH_WORK;
-
-	return kveil_path_select_within(p, doc, from, doubt_selects, &work, arena, ret, ret_count, err);
-}

@@ -91,8 +91,10 @@ static struct paths find(const struct kveil_path *path, struct kveil_scan *scan,
 	struct kveil_error err;
 	uint32_t *nodes;
 	struct paths p = {0};
+	int64_t work = KVEIL_PATH_WORK;
 
-	if (kveil_path_select(path, &scan->doc, 0, doubt_selects, scan->arena, &nodes, &p.count, &err) != KVEIL_OK)
+	if (kveil_path_select_within(path, &scan->doc, 0, doubt_selects, &work, scan->arena, &nodes, &p.count, &err) !=
+	    KVEIL_OK)
 		fail_msg("%s: %s", name, err.message);
 	p.items = calloc(p.count + 1, sizeof *p.items);
 	for (size_t i = 0; i < p.count; i++) {

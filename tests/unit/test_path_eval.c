@@ -39,11 +39,13 @@ static void select_text(const char *json, const char *path, bool doubt_selects, 
 	struct kveil_error err;
 	uint32_t *nodes;
 	size_t count;
+	int64_t work = KVEIL_PATH_WORK;
 
 	scan(&r, json);
 	if (kveil_path_parse(kveil_span_str(path), &p, &err) != KVEIL_OK)
 		fail_msg("%s: %s", path, err.message);
-	if (kveil_path_select(p, &r.scan.doc, 0, doubt_selects, &r.arena, &nodes, &count, &err) != KVEIL_OK)
+	if (kveil_path_select_within(p, &r.scan.doc, 0, doubt_selects, &work, &r.arena, &nodes, &count, &err) !=
+	    KVEIL_OK)
 		fail_msg("%s: %s", path, err.message);
 	kveil_buf_reset(out);
 	for (size_t i = 0; i < count; i++) {
@@ -106,11 +108,12 @@ static enum kveil_tri ask(const char *json, const char *condition)
 	struct kveil_expr *e;
 	struct kveil_error err;
 	enum kveil_tri answer;
+	int64_t work = KVEIL_PATH_WORK;
 
 	scan(&r, json);
 	if (kveil_expr_parse(kveil_span_str(condition), &e, &err) != KVEIL_OK)
 		fail_msg("%s: %s", condition, err.message);
-	if (kveil_expr_eval(e, &r.scan.doc, 0, &r.arena, &answer, &err) != KVEIL_OK)
+	if (kveil_expr_eval_within(e, &r.scan.doc, 0, &work, &answer, &err) != KVEIL_OK)
 		fail_msg("%s: %s", condition, err.message);
 	kveil_expr_free(e);
 	clear(&r);
@@ -239,7 +242,9 @@ static void bounds_work(void **state)
 	for (size_t i = 0; i < sizeof slow / sizeof *slow; i++) {
 		struct kveil_path *p;
 		assert_int_equal(kveil_path_parse(kveil_span_str(slow[i]), &p, &err), KVEIL_OK);
-		enum kveil_status status = kveil_path_select(p, &r.scan.doc, 0, true, &r.arena, &nodes, &count, &err);
+		int64_t work = KVEIL_PATH_WORK;
+		enum kveil_status status =
+		    kveil_path_select_within(p, &r.scan.doc, 0, true, &work, &r.arena, &nodes, &count, &err);
 		if (i == 1)
 			assert_int_equal(status, KVEIL_OK); /* lengths differ at once */
 		else
@@ -268,8 +273,9 @@ static void bounds_work(void **state)
 	kveil_arena_init(&r.arena, 0);
 	r.scan = (struct kveil_scan){.arena = &r.arena, .max_bytes = 1 << 26, .max_depth = 2000, .want_doc = true};
 	assert_int_equal(kveil_format_by_name(KVEIL_SPAN("json"))->scan(&r.scan, kveil_buf_span(&b), &err), KVEIL_OK);
+	work = KVEIL_PATH_WORK;
 	assert_int_equal(kveil_expr_parse(KVEIL_SPAN("@ == $ && @..a && count(@..*) == 1799"), &e, &err), KVEIL_OK);
-	assert_int_equal(kveil_expr_eval(e, &r.scan.doc, 0, &r.arena, &answer, &err), KVEIL_OK);
+	assert_int_equal(kveil_expr_eval_within(e, &r.scan.doc, 0, &work, &answer, &err), KVEIL_OK);
 	assert_int_equal(answer, KVEIL_YES);
 	kveil_expr_free(e);
 	clear(&r);

@@ -115,8 +115,10 @@ static void mark(const struct kveil_path *p, struct record *r, bool doubt_select
 	struct kveil_error err;
 	uint32_t *nodes;
 	size_t count;
+	int64_t work = KVEIL_PATH_WORK;
 
-	assert_int_equal(kveil_path_select(p, doc, 0, doubt_selects, &r->arena, &nodes, &count, &err), KVEIL_OK);
+	assert_int_equal(kveil_path_select_within(p, doc, 0, doubt_selects, &work, &r->arena, &nodes, &count, &err),
+			 KVEIL_OK);
 	memset(marks, 0, doc->count);
 	for (size_t i = 0; i < count; i++) {
 		marks[nodes[i]] |= 1;
