@@ -11,6 +11,7 @@ enum { TIMEOUT_MS = 5000 };
 struct kveil_admin {
 	struct kveil_kafka_owner owner;
 	rd_kafka_t *rk;
+	bool has_controller; /* questions about limits go there; the mock cluster names one that does not exist */
 };
 
 enum kveil_status kveil_admin_new(const struct kveil_config *config, const char *name, struct kveil_admin **ret,
@@ -66,6 +67,9 @@ enum kveil_status kveil_admin_fetch(struct kveil_admin *a, struct kveil_cluster 
 		*slot = (struct kveil_topic){strdup(t->topic), t->partition_cnt, before ? before->max_bytes : 0};
 		whole = slot->name != NULL;
 	}
+	a->has_controller = false;
+	for (int i = 0; i < m->broker_cnt; i++)
+		a->has_controller |= m->brokers[i].id == rd_kafka_controllerid(a->rk, 0);
 	rd_kafka_metadata_destroy(m);
 	if (!whole) {
 		kveil_cluster_clear(&now);
@@ -129,6 +133,8 @@ void kveil_admin_limits(struct kveil_admin *a, struct kveil_cluster *cluster, co
 {
 	size_t count = 0, room = 0;
 
+	if (!a->has_controller)
+		return;
 	for (size_t i = 0; i < catalog->count; i++)
 		room += catalog->routes[i].plan->view_count + 1;
 	rd_kafka_ConfigResource_t **resources = calloc(room + 1, sizeof(rd_kafka_ConfigResource_t *));
@@ -139,8 +145,6 @@ void kveil_admin_limits(struct kveil_admin *a, struct kveil_cluster *cluster, co
 			struct kveil_topic *t = find(cluster, name);
 			if (!t || (only_new && t->max_bytes))
 				continue;
-			if (!t->max_bytes)
-				t->max_bytes = KVEIL_DEFAULT_MESSAGE_BYTES;
 			resources[count++] = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
 		}
 	}

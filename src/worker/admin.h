@@ -19,8 +19,8 @@ void kveil_admin_free(struct kveil_admin *a);
 /* Replaces the snapshot; limits that were known are kept. KAFKA_UNAVAILABLE leaves it as it was. */
 enum kveil_status kveil_admin_fetch(struct kveil_admin *a, struct kveil_cluster *cluster,
                                     struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Asks for max.message.bytes of every target of the catalog, or only of those not asked yet. A broker that does not
- * say (no permission, the mock cluster) counts as Kafka's default. */
+/* Asks for max.message.bytes of every target of the catalog, or only of those not known yet. What a broker does not say
+ * (no permission, the mock cluster) stays unknown; a catalog then has Kafka's default. */
 void kveil_admin_limits(struct kveil_admin *a, struct kveil_cluster *cluster, const struct kveil_catalog *catalog,
                         bool only_new);
 /* With the broker's default replication. A topic that is there already is fine. */

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+enum { LOG_EVERY_MS = 60000 };
+
 static void on_fault(struct kveil_worker *w, struct kveil_partition *p, int64_t offset, const rd_kafka_message_t *msg)
 {
 	enum kveil_kafka_fault fault = kveil_kafka_fault(msg->err);
@@ -74,8 +76,14 @@ void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_to
 		else
 			p->committing = p->committed; /* once more, when the next commit is due */
 	}
-	if (err && err != RD_KAFKA_RESP_ERR__NO_OFFSET)
-		kveil_log(KVEIL_LOG_WARN, w->name, "commit: %s", rd_kafka_err2str(err));
+	if (!err || err == RD_KAFKA_RESP_ERR__NO_OFFSET)
+		return;
+	/* Once a minute; a rebalance is the ordinary reason, and ends with a commit of its own. */
+	bool ordinary = err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS || err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
+	bool say = !ordinary && (!w->commit_logged_ms || w->now_ms - w->commit_logged_ms >= LOG_EVERY_MS);
+	if (say)
+		w->commit_logged_ms = w->now_ms;
+	kveil_log(say ? KVEIL_LOG_WARN : KVEIL_LOG_DEBUG, w->name, "commit: %s", rd_kafka_err2str(err));
 }
 
 static enum kveil_status commit(struct kveil_worker *w, int wait_ms, struct kveil_error *err)

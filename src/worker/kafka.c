@@ -76,8 +76,9 @@ static void on_log(const rd_kafka_t *rk, int level, const char *fac, const char 
 {
 	struct kveil_kafka_owner *owner = rd_kafka_opaque(rk);
 
-	/* "…is a consumer property…": it is not, see common_guarantees. */
-	if (strcmp(fac, "CONFWARN") == 0 || (level < 7 && !may_log(owner, fac)))
+	/* CONFWARN: "…is a consumer property": it is not, see common_guarantees. AUTOCREATE: of brokers before 0.11 and
+	 * the mock cluster. */
+	if (strcmp(fac, "CONFWARN") == 0 || strcmp(fac, "AUTOCREATE") == 0 || (level < 7 && !may_log(owner, fac)))
 		return;
 	enum kveil_log_level to = level <= 3   ? KVEIL_LOG_ERROR
 				  : level <= 4 ? KVEIL_LOG_WARN

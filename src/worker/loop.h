@@ -145,7 +145,7 @@ struct kveil_worker {
 
 	unsigned outage_attempts;
 	enum kveil_status outage_status;
-	int64_t outage_logged_ms, drop_logged_ms;
+	int64_t outage_logged_ms, drop_logged_ms, commit_logged_ms;
 	uint64_t drops_unlogged;
 	unsigned random;
 

@@ -93,6 +93,14 @@ void kveil_mock_set_up(struct kveil_mock *m, bool up)
 			rd_kafka_mock_broker_set_down(m->cluster, i);
 }
 
+void kveil_mock_fail_produce(struct kveil_mock *m, const int16_t *codes, size_t count)
+{
+	enum { PRODUCE = 0 };
+
+	for (size_t i = 0; i < count; i++)
+		rd_kafka_mock_push_request_errors(m->cluster, PRODUCE, 1, (rd_kafka_resp_err_t)codes[i]);
+}
+
 enum kveil_status kveil_mock_writer_new(struct kveil_mock *m, struct kveil_mock_writer **ret, struct kveil_error *err)
 {
 	const char *const properties[] = {"bootstrap.servers",

@@ -21,7 +21,7 @@ enum { KVEIL_DEFAULT_MESSAGE_BYTES = 1048588 };
 struct kveil_topic {
 	char *name;
 	int32_t partitions;
-	size_t max_bytes;   /* max.message.bytes; 0 = not asked yet */
+	size_t max_bytes;   /* max.message.bytes; 0 = not known */
 };
 
 struct kveil_cluster {
