@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import sys
 
-PAGES = ["actions", "errors", "metrics"]
+PAGES = ["actions", "configuration", "errors", "metrics"]
 
 
 def main():

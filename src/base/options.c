@@ -30,15 +30,14 @@ static void complain(struct parser *p, const struct kveil_yaml *y, const struct 
 
 static enum kveil_status in_range(const struct kveil_option *o, uint64_t n, struct kveil_error *err)
 {
-	static const char *const unit[] = {[KVEIL_OPT_BYTES] = " bytes", [KVEIL_OPT_DURATION] = " ms"};
-	const char *u = o->type == KVEIL_OPT_BYTES || o->type == KVEIL_OPT_DURATION ? unit[o->type] : "";
+	char limit[KVEIL_OPTIONS_SPELLED];
 
 	if (n < o->min)
-		return kveil_fail(err, KVEIL_E_CONFIG, "'%s' must be at least %llu%s", o->name,
-				  (unsigned long long)o->min, u);
+		return kveil_fail(err, KVEIL_E_CONFIG, "'%s' must be at least %s", o->name,
+				  kveil_options_spell(o->type, o->min, limit));
 	if (o->max && n > o->max)
-		return kveil_fail(err, KVEIL_E_CONFIG, "'%s' must be at most %llu%s", o->name,
-				  (unsigned long long)o->max, u);
+		return kveil_fail(err, KVEIL_E_CONFIG, "'%s' must be at most %s", o->name,
+				  kveil_options_spell(o->type, o->max, limit));
 	return KVEIL_OK;
 }
 

@@ -57,6 +57,7 @@ struct kveil_option {
 	bool reloadable;
 	const char *help; /* one line, no full stop */
 	const char *schema; /* CUSTOM: its JSON Schema; NULL = anything */
+	void (*write_schema)(struct kveil_buf *out); /* CUSTOM: the same, where it comes out of other tables */
 };
 
 /* Fills *target from map (NULL map or an empty one = defaults only). Unknown keys, wrong types and ranges go into

@@ -2,27 +2,7 @@
 /* What the rows say of themselves: reference pages and JSON Schemas. */
 #include "base/options.h"
 
-/* A number as a user would write it, for limits. */
-static void write_limit(const struct kveil_option *o, uint64_t n, struct kveil_buf *out)
-{
-	static const struct {
-		const char *name;
-		uint64_t factor;
-	} bytes[] = {{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"", 1}},
-	  times[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
-	size_t i = 0;
-
-	if (o->type == KVEIL_OPT_BYTES) {
-		while (n % bytes[i].factor)
-			i++;
-		kveil_buf_printf(out, "%llu%s", (unsigned long long)(n / bytes[i].factor), bytes[i].name);
-	} else if (o->type == KVEIL_OPT_DURATION) {
-		while (n % times[i].factor)
-			i++;
-		kveil_buf_printf(out, "%llu%s", (unsigned long long)(n / times[i].factor), times[i].name);
-	} else
-		kveil_buf_printf(out, "%llu", (unsigned long long)n);
-}
+#include "base/options_text.h"
 
 static void write_type(const struct kveil_option *o, struct kveil_buf *out)
 {
@@ -35,6 +15,8 @@ static void write_type(const struct kveil_option *o, struct kveil_buf *out)
 	    [KVEIL_OPT_CUSTOM] = "see below",
 	};
 
+	char number[KVEIL_OPTIONS_SPELLED];
+
 	if (o->type == KVEIL_OPT_ENUM) {
 		for (size_t i = 0; o->choices[i]; i++)
 			kveil_buf_printf(out, "%s`%s`", i ? ", " : "", o->choices[i]);
@@ -46,11 +28,11 @@ static void write_type(const struct kveil_option *o, struct kveil_buf *out)
 	kveil_buf_append_str(out, ", ");
 	if (o->min) {
 		kveil_buf_append_str(out, o->max ? "" : "at least ");
-		write_limit(o, o->min, out);
+		kveil_buf_append_str(out, kveil_options_spell(o->type, o->min, number));
 	}
 	if (o->max) {
 		kveil_buf_append_str(out, o->min ? " to " : "at most ");
-		write_limit(o, o->max, out);
+		kveil_buf_append_str(out, kveil_options_spell(o->type, o->max, number));
 	}
 }
 
@@ -128,6 +110,10 @@ static void write_property(const struct kveil_option *o, struct kveil_buf *out)
 	kveil_buf_append_str(out, ": ");
 	if (o->type == KVEIL_OPT_GROUP) {
 		kveil_options_write_schema_object(o->sub, out);
+		return;
+	}
+	if (o->type == KVEIL_OPT_CUSTOM && o->write_schema) {
+		o->write_schema(out);
 		return;
 	}
 	if (o->type == KVEIL_OPT_CUSTOM) {

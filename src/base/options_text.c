@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/options_text.h"
 
-#include "base/options.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -61,12 +60,14 @@ static enum kveil_status with_unit(const char *text, const struct unit *units, u
 	return kveil_fail(err, KVEIL_E_CONFIG, "'%.40s' needs a unit", text);
 }
 
+/* Largest last. */
+static const struct unit durations[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {0}};
+static const struct unit sizes[] = {{"", 1}, {"B", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {0}};
+
 enum kveil_status kveil_options_duration(const char *text, int64_t *ret_ms, struct kveil_error *err)
 {
-	static const struct unit units[] = {{"ms", 1},          {"s", 1000},         {"m", 60 * 1000},
-					    {"h", 3600 * 1000}, {"d", 86400 * 1000}, {0}};
 	uint64_t n = 0;
-	enum kveil_status s = with_unit(text, units, &n, err);
+	enum kveil_status s = with_unit(text, durations, &n, err);
 
 	if (s)
 		kveil_error_hint(err, "a duration is written 500ms, 10s, 5m, 24h or 7d");
@@ -76,13 +77,24 @@ enum kveil_status kveil_options_duration(const char *text, int64_t *ret_ms, stru
 
 enum kveil_status kveil_options_bytes(const char *text, uint64_t *ret, struct kveil_error *err)
 {
-	static const struct unit units[] = {{"", 1},          {"B", 1},         {"KiB", 1 << 10},
-					    {"MiB", 1 << 20}, {"GiB", 1 << 30}, {0}};
-	enum kveil_status s = with_unit(text, units, ret, err);
+	enum kveil_status s = with_unit(text, sizes, ret, err);
 
 	if (s)
 		kveil_error_hint(err, "a size is written 100, 512KiB, 8MiB or 1GiB");
 	return s;
+}
+
+const char *kveil_options_spell(enum kveil_option_type type, uint64_t n, char dst[KVEIL_OPTIONS_SPELLED])
+{
+	static const struct unit none[] = {{"", 1}, {0}};
+	const struct unit *units = type == KVEIL_OPT_BYTES ? sizes : type == KVEIL_OPT_DURATION ? durations : none;
+	const struct unit *best = units;
+
+	for (const struct unit *u = units; u->name; u++)
+		if (n % u->factor == 0 && u->factor > best->factor)
+			best = u;
+	snprintf(dst, KVEIL_OPTIONS_SPELLED, "%llu%s", (unsigned long long)(n / best->factor), best->name);
+	return dst;
 }
 
 /* --- texts from elsewhere --- */

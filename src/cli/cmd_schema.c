@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/reference.h"
 #include "rules/schema.h"
+#include "worker/config_reference.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -16,8 +17,9 @@ static const struct {
 	void (*write)(struct kveil_buf *out);
 } schemas[] = {
     {"rules", kveil_rules_write_schema},
+    {"config", kveil_config_write_schema},
 };
-static const char *const words[] = {"rules", NULL};
+static const char *const words[] = {"rules", "config", NULL};
 
 static int print_schema(const char *name)
 {
@@ -78,13 +80,13 @@ static int run(int argc, char **argv)
 }
 
 static const struct kveil_flag flags[] = {
-    {0, "markdown", "PAGE", "a page of the reference instead: actions, commands, errors, metrics"},
+    {0, "markdown", "PAGE", "a page of the reference instead: actions, commands, configuration, errors, metrics"},
     {0},
 };
 
 const struct kveil_command kveil_command_schema = {
     .name = "schema",
-    .usage = "[rules] [--markdown PAGE]",
+    .usage = "[rules|config] [--markdown PAGE]",
     .help = "JSON Schemas of rule files and kveil.yaml, for editors",
     .words = words,
     .flags = flags,

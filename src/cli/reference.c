@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "transform/reference.h"
+#include "worker/config_reference.h"
 #include "worker/metrics.h"
 
 #include <ctype.h>
@@ -82,9 +83,7 @@ static void write_commands(struct kveil_buf *out)
 }
 
 const struct kveil_page kveil_pages[] = {
-    {"actions", kveil_actions_write_markdown},
-    {"commands", write_commands},
-    {"errors", write_errors},
-    {"metrics", kveil_metrics_write_markdown},
-    {0},
+    {"actions", kveil_actions_write_markdown},      {"commands", write_commands},
+    {"configuration", kveil_config_write_markdown}, {"errors", write_errors},
+    {"metrics", kveil_metrics_write_markdown},      {0},
 };

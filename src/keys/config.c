@@ -12,15 +12,6 @@ struct top {
 	const struct kveil_yaml *keks, *data;
 };
 
-static const struct kveil_option top_options[] = {
-    {"registry", KVEIL_OPT_STRING, offsetof(struct top, registry), .required = true,
-     .help = "where the wrapped keys are kept: file:PATH, for the processes of one host"},
-    {"keks", KVEIL_OPT_CUSTOM, offsetof(struct top, keks), .required = true,
-     .help = "key-encryption keys by name, each with its provider and that provider's options"},
-    {"data", KVEIL_OPT_CUSTOM, offsetof(struct top, data), .help = "the keys that rules name"},
-    {0},
-};
-
 struct entry {
 	char *algorithm, *kek, *join;
 	int64_t rotate_every_ms;
@@ -36,6 +27,41 @@ static const struct kveil_option entry_options[] = {
      .help = "a new version each period, published half a period ahead; ciphers with a nonce only"},
     {"join", KVEIL_OPT_STRING, offsetof(struct entry, join),
      .help = "deterministic keys: stands in for the associated data, so that equal values are equal across fields"},
+    {0},
+};
+
+static void write_keks_schema(struct kveil_buf *out)
+{
+	kveil_buf_append_str(out, "{\"type\": \"object\", \"additionalProperties\": {\"oneOf\": [");
+	for (size_t i = 0; kveil_providers[i]; i++) {
+		kveil_buf_printf(
+		    out, "%s{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"provider\"",
+		    i ? ", " : "");
+		for (const struct kveil_option *o = kveil_providers[i]->options; o->name; o++)
+			if (o->required)
+				kveil_buf_printf(out, ", \"%s\"", o->name);
+		kveil_buf_printf(out, "], \"properties\": {\"provider\": {\"const\": \"%s\"}, ",
+				 kveil_providers[i]->name);
+		kveil_options_write_schema(kveil_providers[i]->options, out);
+		kveil_buf_append_str(out, "}}");
+	}
+	kveil_buf_append_str(out, "]}}");
+}
+
+static void write_data_schema(struct kveil_buf *out)
+{
+	kveil_buf_append_str(out, "{\"type\": \"object\", \"additionalProperties\": ");
+	kveil_options_write_schema_object(entry_options, out);
+	kveil_buf_append_byte(out, '}');
+}
+
+static const struct kveil_option top_options[] = {
+    {"registry", KVEIL_OPT_STRING, offsetof(struct top, registry), .required = true,
+     .help = "where the wrapped keys are kept: file:PATH, for the processes of one host"},
+    {"keks", KVEIL_OPT_CUSTOM, offsetof(struct top, keks), .required = true, .write_schema = write_keks_schema,
+     .help = "key-encryption keys by name, each with its provider and that provider's options"},
+    {"data", KVEIL_OPT_CUSTOM, offsetof(struct top, data), .write_schema = write_data_schema,
+     .help = "the keys that rules name"},
     {0},
 };
 

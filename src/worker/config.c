@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "http/address.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define AT(member) offsetof(struct kveil_config, member)
@@ -44,7 +45,7 @@ static const struct kveil_option dead_letter_options[] = {
 static const struct kveil_option limits_options[] = {
     {"record_bytes", KVEIL_OPT_BYTES, AT(limits.record_bytes), .def = "8MiB", .min = 1024, .max = 1024 * (uint64_t)MIB,
      .help = "a larger key or value is a dead letter"},
-    {"depth", KVEIL_OPT_UINT, AT(limits.depth), .def = "128", .min = 1, .max = 10000,
+    {"depth", KVEIL_OPT_UINT, AT(limits.depth), .def = "128", .min = 1, .max = 1000,
      .help = "a value nested deeper is a dead letter"},
     {"memory", KVEIL_OPT_BYTES, AT(limits.memory_bytes), .def = "192MiB", .min = 64 * (uint64_t)MIB,
      .max = 1024 * 1024 * (uint64_t)MIB, .help = "for the whole process, librdkafka's queues and all workers included"},
@@ -63,6 +64,11 @@ static const struct kveil_option log_options[] = {
     {0},
 };
 
+static void write_keys_schema(struct kveil_buf *out)
+{
+	kveil_options_write_schema_object(kveil_keys_options(), out);
+}
+
 const struct kveil_option kveil_config_options[] = {
     {"kafka", KVEIL_OPT_GROUP, .sub = kafka_options},
     {"delivery", KVEIL_OPT_ENUM, AT(delivery), .def = "at-least-once", .choices = deliveries,
@@ -80,7 +86,8 @@ const struct kveil_option kveil_config_options[] = {
      .help = "`same`: the input's partition; `key`: by the hash of the key that is written (murmur2, as Java's)"},
     {"dead_letter", KVEIL_OPT_GROUP, .sub = dead_letter_options},
     {"limits", KVEIL_OPT_GROUP, .sub = limits_options},
-    {"keys", KVEIL_OPT_CUSTOM, AT(keys_node), .required = true, .help = "registry, key-encryption keys, data keys"},
+    {"keys", KVEIL_OPT_CUSTOM, AT(keys_node), .required = true, .write_schema = write_keys_schema,
+     .help = "registry, key-encryption keys, data keys"},
     {"http", KVEIL_OPT_GROUP, .sub = http_options},
     {"log", KVEIL_OPT_GROUP, .sub = log_options},
     {0},
@@ -168,6 +175,18 @@ static void check(struct checker *k)
 				 (unsigned long long)((least + MIB - 1) / MIB));
 }
 
+static void check_dead_letter_key(struct checker *k)
+{
+	struct kveil_error err;
+
+	if (!kveil_keys_config_check(&k->c->keys, kveil_span_str(k->c->dead_letter.key), KVEIL_USE_SEAL, &err))
+		return;
+	struct kveil_error *e = complain(k, "dead_letter", "key", "");
+	snprintf(e->message, sizeof e->message, "the key of dead letters: %.200s", err.message);
+	if (err.hint[0])
+		kveil_error_hint(e, "%s", err.hint);
+}
+
 static bool resolve_rules(struct kveil_config *c)
 {
 	for (size_t i = 0; c->rules && c->rules[i]; i++) {
@@ -196,10 +215,11 @@ static struct kveil_config *from_yaml(struct kveil_yaml *root, const char *file,
 		return NULL;
 	}
 	struct checker k = {.root = root, .c = c, .report = report};
-	if (kveil_options_parse(kveil_config_options, root, file, "KVEIL", c, report))
+	bool whole = kveil_options_parse(kveil_config_options, root, file, "KVEIL", c, report);
+	if (whole)
 		check(&k);
-	if (c->keys_node)
-		kveil_keys_config_parse(c->keys_node, c->file, &c->keys, report);
+	if (c->keys_node && kveil_keys_config_parse(c->keys_node, c->file, &c->keys, report) && whole)
+		check_dead_letter_key(&k);
 	c->keys_node = NULL;
 	if (!resolve_rules(c))
 		kveil_report_at(report, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
