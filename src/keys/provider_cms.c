@@ -24,6 +24,8 @@ struct cms_params {
 	char *certificate, *private_key, *passphrase;
 };
 
+extern const struct kveil_provider kveil_provider_rsa_oaep, kveil_provider_ecdh;
+
 static const struct kveil_option cms_options[] = {
     {"certificate", KVEIL_OPT_STRING, offsetof(struct cms_params, certificate), .required = true,
      .help = "PEM file of the certificate that locks"},
@@ -65,7 +67,7 @@ static enum kveil_status open_kind(const char *name, const void *params, const c
 
 	if (!k)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	k->kek.name = name;
+	k->kek = (struct kveil_kek){type == EVP_PKEY_RSA ? &kveil_provider_rsa_oaep : &kveil_provider_ecdh, name};
 	enum kveil_status s = kveil_pem_certificate(name, base_dir, p->certificate, &k->certificate, err);
 	if (s == KVEIL_OK && p->private_key)
 		s = kveil_pem_private_key(name, base_dir, p->private_key, p->passphrase, &k->private_key, err);

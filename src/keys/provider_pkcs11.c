@@ -30,6 +30,8 @@ struct pkcs11_params {
 
 static const char *const mechanisms[] = {"aes-gcm", "aes-kwp", NULL};
 
+extern const struct kveil_provider kveil_provider_pkcs11;
+
 static const struct kveil_option pkcs11_options[] = {
     {"module", KVEIL_OPT_STRING, offsetof(struct pkcs11_params, module), .required = true,
      .help = "the vendor's PKCS#11 library"},
@@ -363,7 +365,7 @@ static enum kveil_status pkcs11_open(const char *name, const void *params, const
 	if (!k)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
 	pthread_mutex_init(&k->lock, NULL);
-	k->kek.name = name;
+	k->kek = (struct kveil_kek){&kveil_provider_pkcs11, name};
 	k->params = p;
 	k->library = dlopen(p->module, RTLD_NOW | RTLD_LOCAL);
 	if (!k->library) {

@@ -15,6 +15,8 @@ struct sm2_params {
 	char *public_key, *private_key, *passphrase;
 };
 
+extern const struct kveil_provider kveil_provider_sm2;
+
 static const struct kveil_option sm2_options[] = {
     {"public_key", KVEIL_OPT_STRING, offsetof(struct sm2_params, public_key), .required = true,
      .help = "PEM file of the SM2 public key that locks"},
@@ -49,7 +51,7 @@ static enum kveil_status sm2_open(const char *name, const void *params, const ch
 
 	if (!k)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	k->kek.name = name;
+	k->kek = (struct kveil_kek){&kveil_provider_sm2, name};
 	enum kveil_status s = kveil_pem_public_key(name, base_dir, p->public_key, &k->public_key, err);
 	if (s == KVEIL_OK && p->private_key)
 		s = kveil_pem_private_key(name, base_dir, p->private_key, p->passphrase, &k->private_key, err);

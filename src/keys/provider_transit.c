@@ -26,6 +26,8 @@ struct transit_params {
 	int64_t timeout_ms;
 };
 
+extern const struct kveil_provider kveil_provider_transit;
+
 static const struct kveil_option transit_options[] = {
     {"url", KVEIL_OPT_STRING, offsetof(struct transit_params, url), .required = true,
      .help = "address of the server, https://host:8200"},
@@ -340,7 +342,7 @@ static enum kveil_status transit_open(const char *name, const void *params, cons
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
 	}
 	pthread_mutex_init(&t->lock, NULL);
-	t->kek.name = name;
+	t->kek = (struct kveil_kek){&kveil_provider_transit, name};
 	t->params = p;
 	t->base_dir = base_dir;
 	t->renew_at_ms = INT64_MAX;
