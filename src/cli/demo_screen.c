@@ -245,7 +245,7 @@ static void put_keys(struct frame *f, const struct kveil_demo_view *v)
 		const char *key, *does;
 	} keys[] = {
 	    {"p", "poison"},
-	    {"r", "rotate the key"},
+	    {"r", "rotate key"},
 	    {"k", v->custodian_up ? "take custodian away" : "give custodian back"},
 	    {"q", "quit"},
 	};

@@ -10,8 +10,10 @@ const struct kveil_flag kveil_flag_error, kveil_flag_help;
 #define COMMANDS(X)                                                                                                    \
 	X(keys)                                                                                                        \
 	X(check)                                                                                                       \
+	X(demo)                                                                                                        \
 	X(schema)                                                                                                      \
 	X(completion)                                                                                                  \
+	X(health)                                                                                                      \
 	X(version)
 
 #define X(name) extern const struct kveil_command kveil_command_##name;

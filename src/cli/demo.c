@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/demo.h"
+
+#include "base/clock.h"
+#include "cli/demo_poison.h"
+#include "demo_rules.h"
+#include "http/side_port.h"
+#include "keys/keystore.h"
+#include "worker/mock.h"
+#include "worker/worker.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	PARTITIONS = 4,
+	/* Orders that may be under way: far less than what the mock cluster keeps of four partitions. */
+	UNDER_WAY_MAX = 4000,
+	SEEN = 1 << 16, /* orders whose arrival is remembered; a power of two, far more than may be under way */
+	POISONS = 32,   /* poisons whose clear values are looked for in dead letters */
+	KEY_IDS = 64,
+	EVENTS = 64,
+	SAMPLE_MS = 1000, /* one record shown each second */
+	RATE_MS = 500,
+};
+static const char side_address[] = "127.0.0.1:9819";
+
+enum arrival { NOT_SENT, UNDER_WAY, ARRIVED };
+
+struct kveil_demo {
+	struct kveil_demo_params params;
+	uint64_t seed;
+	struct kveil_keystore *keys;
+	struct kveil_plan_set *plans;
+	struct kveil_config config;
+	struct kveil_metrics *metrics;
+	struct kveil_health *health;
+	struct kveil_mock *mock;
+	struct kveil_mock_writer *writer;
+	struct kveil_mock_reader *reader;
+	struct kveil_demo_check *check;
+	struct kveil_service *service;
+	struct kveil_side_port *side_port;
+	char input[64], output[64], dead[64]; /* topics */
+
+	pthread_t feed_thread, read_thread;
+	bool feeding, reading; /* threads were started */
+	_Atomic bool stop_feed, stop_read;
+	_Atomic uint64_t poisons_wanted;
+	bool custodian_up;
+
+	/* Written by one thread each, read by all. */
+	_Atomic uint64_t sent, poisoned;                                            /* feed */
+	_Atomic uint64_t arrived, dead_letters, duplicates, problems, output_bytes; /* reader */
+	_Atomic uint8_t seen[SEEN];
+	uint64_t rate_arrived;
+	int64_t rate_ms;
+	double rate;
+	bool was_ready;
+
+	/* What the reader and the feed tell the screen. */
+	pthread_mutex_t lock;
+	struct kveil_demo_finding sample;
+	uint8_t sample_output[4096];
+	size_t sample_len;
+	int64_t sample_ms;
+	uint32_t key_ids[KEY_IDS];
+	size_t key_id_count;
+	int64_t key_ms;
+	uint64_t poison_numbers[POISONS];
+	char first_problem[KVEIL_DEMO_TEXT];
+	char events[EVENTS][KVEIL_DEMO_TEXT];
+	uint64_t event_count;
+};
+
+void kveil_demo_note(struct kveil_demo *d, const char *fmt, ...)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+	va_list args;
+
+	localtime_r(&now, &tm);
+	pthread_mutex_lock(&d->lock);
+	char *text = d->events[d->event_count++ % EVENTS];
+	size_t n = strftime(text, KVEIL_DEMO_TEXT, "%H:%M:%S ", &tm);
+	va_start(args, fmt);
+	vsnprintf(text + n, KVEIL_DEMO_TEXT - n, fmt, args);
+	va_end(args);
+	pthread_mutex_unlock(&d->lock);
+}
+
+bool kveil_demo_next_event(struct kveil_demo *d, uint64_t *cursor, char text[KVEIL_DEMO_TEXT])
+{
+	pthread_mutex_lock(&d->lock);
+	bool more = *cursor < d->event_count;
+	if (more) {
+		if (d->event_count - *cursor > EVENTS)
+			*cursor = d->event_count - EVENTS;
+		memcpy(text, d->events[(*cursor)++ % EVENTS], KVEIL_DEMO_TEXT);
+	}
+	pthread_mutex_unlock(&d->lock);
+	return more;
+}
+
+/* --- the feed --- */
+
+static bool write_record(struct kveil_demo *d, const struct kveil_record *record, uint64_t number)
+{
+	struct kveil_error err;
+
+	while (kveil_mock_write(d->writer, d->input, (int)(number % PARTITIONS), record, &err) != KVEIL_OK) {
+		if (err.status != KVEIL_E_KAFKA_UNAVAILABLE || d->stop_feed) {
+			if (!d->stop_feed)
+				kveil_demo_note(d, "the feed cannot write: %s", err.message);
+			return false;
+		}
+		kveil_mock_writer_poll(d->writer, 10, false);
+	}
+	return true;
+}
+
+static void send_order(struct kveil_demo *d)
+{
+	uint64_t number = d->sent;
+	struct kveil_order order;
+
+	kveil_order_make(d->seed, number, &order);
+	d->seen[number % SEEN] = UNDER_WAY;
+	d->sent = number + 1;
+	const struct kveil_record record = {.key = kveil_span_str(order.key),
+					    .value = kveil_span_of(order.value, order.value_len)};
+	if (!write_record(d, &record, number))
+		d->stop_feed = true;
+}
+
+static void send_poison(struct kveil_demo *d)
+{
+	/* Orders that are never sent whole. */
+	uint64_t n = d->poisoned, number = 9000000000 + n;
+	uint8_t value[KVEIL_ORDER_BYTES_MAX];
+	struct kveil_order order;
+	size_t len;
+
+	kveil_order_make(d->seed, number, &order);
+	const char *what = kveil_demo_poison(n, &order, value, &len);
+	const struct kveil_record record = {.key = kveil_span_str(order.key), .value = kveil_span_of(value, len)};
+	pthread_mutex_lock(&d->lock);
+	d->poison_numbers[n % POISONS] = number;
+	pthread_mutex_unlock(&d->lock);
+	kveil_demo_note(d, "sent %s", what);
+	d->poisoned = n + 1;
+	write_record(d, &record, n);
+}
+
+static bool may_send(const struct kveil_demo *d)
+{
+	return (!d->params.limit || d->sent < d->params.limit) && d->sent - d->arrived < UNDER_WAY_MAX;
+}
+
+static void *feed(void *arg)
+{
+	struct kveil_demo *d = arg;
+	int64_t step_ns = d->params.rate ? 1000000000 / (int64_t)d->params.rate : 0;
+	int64_t due_ns = kveil_clock_mono_ns();
+
+	/* While the group settles, records would only be read twice. */
+	while (!d->stop_feed && !kveil_health_ready(d->health, NULL))
+		kveil_mock_writer_poll(d->writer, 20, false);
+	while (!d->stop_feed) {
+		int64_t now = kveil_clock_mono_ns();
+		if (now - due_ns > 100000000)
+			due_ns = now; /* what could not be sent is not caught up with */
+		bool sent = may_send(d) && now >= due_ns;
+		if (sent) {
+			send_order(d);
+			due_ns += step_ns;
+		}
+		if (d->poisons_wanted > d->poisoned)
+			send_poison(d);
+		if (!sent || d->sent % 128 == 0)
+			kveil_mock_writer_poll(d->writer, sent ? 0 : 2, false);
+	}
+	return NULL;
+}
+
+/* --- the reader --- */
+
+static void note_problem(struct kveil_demo *d, const char *text)
+{
+	if (d->problems++ < 3)
+		kveil_demo_note(d, "WRONG: %s", text);
+	pthread_mutex_lock(&d->lock);
+	if (!d->first_problem[0])
+		snprintf(d->first_problem, sizeof d->first_problem, "%s", text);
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* Is this the first output under that key? Returns the id before, 0 = none. */
+static bool is_new_key(struct kveil_demo *d, uint32_t id, uint32_t *ret_before)
+{
+	for (size_t i = 0; i < d->key_id_count; i++)
+		if (d->key_ids[i] == id)
+			return false;
+	*ret_before = d->key_id_count ? d->key_ids[d->key_id_count - 1] : 0;
+	if (d->key_id_count == KEY_IDS)
+		memmove(d->key_ids, d->key_ids + 1, sizeof d->key_ids - sizeof *d->key_ids), d->key_id_count--;
+	d->key_ids[d->key_id_count++] = id;
+	d->key_ms = kveil_clock_mono_ms();
+	return true;
+}
+
+static void keep_sample(struct kveil_demo *d, const struct kveil_demo_finding *f, struct kveil_span output)
+{
+	uint32_t before;
+
+	pthread_mutex_lock(&d->lock);
+	bool fresh = is_new_key(d, f->key_id, &before);
+	int64_t now = kveil_clock_mono_ms();
+	if ((fresh || now - d->sample_ms >= SAMPLE_MS) && output.len <= sizeof d->sample_output) {
+		d->sample = *f;
+		memcpy(d->sample_output, output.data, output.len);
+		d->sample_len = output.len;
+		d->sample_ms = now;
+	}
+	pthread_mutex_unlock(&d->lock);
+	if (fresh && before)
+		kveil_demo_note(d, "outputs: key id %08x; what %08x sealed still opens", f->key_id, before);
+}
+
+static void take_output(struct kveil_demo *d, const struct kveil_mock_message *m)
+{
+	struct kveil_demo_finding f;
+
+	d->output_bytes += m->record.value.len + m->record.key.len;
+	if (!kveil_demo_check_record(d->check, &m->record, &f)) {
+		note_problem(d, f.problem);
+		if (!kveil_order_number(m->record.key, &f.number))
+			return;
+	} else
+		keep_sample(d, &f, m->record.value);
+	_Atomic uint8_t *seen = &d->seen[f.number % SEEN];
+	if (f.number < d->sent && *seen == UNDER_WAY) {
+		*seen = ARRIVED;
+		d->arrived++;
+	} else
+		d->duplicates++;
+}
+
+static struct kveil_span header(const struct kveil_record *r, const char *name)
+{
+	for (size_t i = 0; i < r->header_count; i++)
+		if (kveil_span_eq(r->headers[i].name, kveil_span_str(name)) && r->headers[i].value.data)
+			return r->headers[i].value;
+	return KVEIL_SPAN("");
+}
+
+static bool letter_leaks(struct kveil_demo *d, const struct kveil_record *r)
+{
+	uint64_t numbers[POISONS], count = d->poisoned < POISONS ? d->poisoned : POISONS;
+	struct kveil_order order;
+	bool leaks = false;
+
+	pthread_mutex_lock(&d->lock);
+	memcpy(numbers, d->poison_numbers, sizeof numbers);
+	pthread_mutex_unlock(&d->lock);
+	for (size_t i = 0; i < count; i++) {
+		kveil_order_make(d->seed, numbers[i], &order);
+		leaks |= kveil_demo_leaks(&order, r->key) || kveil_demo_leaks(&order, r->value);
+		for (size_t h = 0; h < r->header_count; h++)
+			leaks |= kveil_demo_leaks(&order, r->headers[h].value);
+	}
+	return leaks;
+}
+
+static void take_dead_letter(struct kveil_demo *d, const struct kveil_mock_message *m)
+{
+	struct kveil_span code = header(&m->record, "kveil.error.code"), rule = header(&m->record, "kveil.error.rule");
+	struct kveil_span byte = header(&m->record, "kveil.error.byte");
+
+	d->dead_letters++;
+	if (letter_leaks(d, &m->record))
+		note_problem(d, "a clear value stands in a dead letter");
+	else
+		kveil_demo_note(d, "dead letter, sealed: %.*s%s%.*s%s%.*s", (int)code.len, (const char *)code.data,
+				byte.len ? " at byte " : "", (int)byte.len, (const char *)byte.data,
+				rule.len ? " by " : "", (int)rule.len, (const char *)rule.data);
+}
+
+static void *read_outputs(void *arg)
+{
+	struct kveil_demo *d = arg;
+	struct kveil_mock_message m;
+
+	while (!d->stop_read)
+		if (kveil_mock_read(d->reader, 50, &m)) {
+			if (strcmp(m.topic, d->dead) == 0)
+				take_dead_letter(d, &m);
+			else
+				take_output(d, &m);
+		}
+	return NULL;
+}
+
+/* --- start and stop --- */
+
+static void fail_from_report(struct kveil_report *report, struct kveil_error *err)
+{
+	if (report->count)
+		*err = report->problems[0].error;
+	else
+		kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	kveil_report_clear(report);
+}
+
+/* What a kveil.yaml for this would say; the rest is as it is by default. A mock cluster lets a rebalance take as long
+ * as a session, but for the first. */
+static enum kveil_status configure(struct kveil_demo *d, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	struct kveil_report report = {0};
+
+	kveil_buf_printf(&text,
+			 "kafka:\n"
+			 "  bootstrap_servers: '%s'\n"
+			 "  group_id: kveil-demo\n"
+			 "  consumer: {session.timeout.ms: 5000, heartbeat.interval.ms: 1000, fetch.wait.max.ms: 50}\n"
+			 "workers: %llu\n"
+			 "commit_interval: 250ms\n"
+			 "rules: [orders.yaml]\n"
+			 "keys: {}\n",
+			 kveil_mock_bootstrap_servers(d->mock), (unsigned long long)d->params.workers);
+	struct kveil_yaml *yaml = kveil_yaml_parse(kveil_buf_span(&text), "demo", &report);
+	bool ok = yaml && kveil_options_parse(kveil_config_options, yaml, "demo", NULL, &d->config, &report);
+	kveil_yaml_free(yaml);
+	if (!ok)
+		fail_from_report(&report, err);
+	kveil_report_clear(&report);
+	return ok ? KVEIL_OK : err->status;
+}
+
+static enum kveil_status load_rules(struct kveil_demo *d, struct kveil_error *err)
+{
+	struct kveil_report report = {0};
+	KVEIL_CLEANUP_BUF struct kveil_buf name = KVEIL_BUF_INIT;
+	struct kveil_plan *plan =
+	    kveil_plan_parse(kveil_span_of(demo_rules, sizeof demo_rules), "orders.yaml", d->keys, &report);
+
+	if (!plan) {
+		fail_from_report(&report, err);
+		return err->status;
+	}
+	kveil_report_clear(&report);
+	d->plans = kveil_plan_set_of(plan, d->config.dead_letter.topic);
+	if (!d->plans)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	snprintf(d->input, sizeof d->input, "%s", plan->topics[0]);
+	kveil_plan_expand_topic(plan->views[0].topic, d->input, &name);
+	snprintf(d->output, sizeof d->output, "%s", kveil_buf_cstr(&name));
+	kveil_buf_reset(&name);
+	kveil_plan_expand_topic(d->config.dead_letter.topic, d->input, &name);
+	snprintf(d->dead, sizeof d->dead, "%s", kveil_buf_cstr(&name));
+	return kveil_demo_check_new(d->seed, plan, d->keys, &d->check, err);
+}
+
+static enum kveil_status make_cluster(struct kveil_demo *d, struct kveil_error *err)
+{
+	const char *const topics[] = {d->input, d->output, d->dead, NULL};
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; topics[i] && status == KVEIL_OK; i++)
+		status = kveil_mock_create_topic(d->mock, topics[i], PARTITIONS, err);
+	if (status == KVEIL_OK)
+		status = kveil_mock_writer_new(d->mock, &d->writer, err);
+	if (status == KVEIL_OK)
+		status = kveil_mock_reader_new(d->mock, topics + 1, PARTITIONS, &d->reader, err);
+	return status;
+}
+
+/* The usual port, or any other where that one is taken (a kveil runs here already). */
+static enum kveil_status open_side_port(struct kveil_demo *d, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_side_port_start(side_address, d->health, d->metrics, &d->side_port, err);
+
+	return status ? kveil_side_port_start("127.0.0.1:0", d->health, d->metrics, &d->side_port, err) : status;
+}
+
+static enum kveil_status start_thread(pthread_t *thread, void *(*run)(void *), struct kveil_demo *d, bool *ret_started,
+				      struct kveil_error *err)
+{
+	if (pthread_create(thread, NULL, run, d) != 0)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "cannot start a thread");
+	*ret_started = true;
+	return KVEIL_OK;
+}
+
+static enum kveil_status start_all(struct kveil_demo *d, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_keystore_new_demo(&d->keys, err);
+
+	if (status == KVEIL_OK)
+		status = kveil_mock_new(1, &d->mock, err);
+	if (status == KVEIL_OK)
+		status = configure(d, err);
+	if (status == KVEIL_OK)
+		status = load_rules(d, err);
+	if (status == KVEIL_OK)
+		status = make_cluster(d, err);
+	if (status == KVEIL_OK && !((d->metrics = kveil_metrics_new()) && (d->health = kveil_health_new())))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	if (status == KVEIL_OK)
+		status = open_side_port(d, err);
+	const struct kveil_service_params params = {
+	    .config = &d->config, .keys = d->keys, .plans = d->plans, .metrics = d->metrics, .health = d->health};
+	if (status == KVEIL_OK)
+		status = kveil_service_start(&params, &d->service, err);
+	if (status == KVEIL_OK)
+		status = start_thread(&d->read_thread, read_outputs, d, &d->reading, err);
+	if (status == KVEIL_OK)
+		status = start_thread(&d->feed_thread, feed, d, &d->feeding, err);
+	return status;
+}
+
+enum kveil_status kveil_demo_start(const struct kveil_demo_params *params, struct kveil_demo **ret,
+				   struct kveil_error *err)
+{
+	struct kveil_demo *d = calloc(1, sizeof *d);
+
+	if (!d)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	pthread_mutex_init(&d->lock, NULL);
+	d->params = *params;
+	d->seed = (uint64_t)kveil_clock_wall_ms();
+	d->custodian_up = true;
+	d->rate_ms = kveil_clock_mono_ms();
+	enum kveil_status status = start_all(d, err);
+	if (status == KVEIL_OK) {
+		*ret = d;
+		return KVEIL_OK;
+	}
+	struct kveil_error ignored;
+	if (kveil_demo_stop(d, &ignored) != KVEIL_OK)
+		return status; /* the first error is the one to tell */
+	return status;
+}
+
+enum kveil_status kveil_demo_stop(struct kveil_demo *d, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	if (!d)
+		return KVEIL_OK;
+	if (!d->custodian_up)
+		kveil_keystore_demo_custodian(d->keys, true); /* what is under way can then still be sealed */
+	d->stop_feed = true;
+	if (d->feeding)
+		pthread_join(d->feed_thread, NULL);
+	if (d->service)
+		status = kveil_service_stop(d->service, err);
+	d->stop_read = true;
+	if (d->reading)
+		pthread_join(d->read_thread, NULL);
+	kveil_side_port_stop(d->side_port);
+	kveil_mock_writer_free(d->writer);
+	kveil_mock_reader_free(d->reader);
+	kveil_mock_free(d->mock);
+	kveil_demo_check_free(d->check);
+	kveil_plan_set_unref(d->plans);
+	kveil_keystore_unref(d->keys);
+	kveil_options_clear(kveil_config_options, &d->config);
+	kveil_metrics_free(d->metrics);
+	kveil_health_free(d->health);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+	return status;
+}
+
+/* --- what is to be seen, and the keys --- */
+
+/* Says in the list when it becomes ready or not. The reasons are cut to one line. */
+static void look_at_health(struct kveil_demo *d, struct kveil_demo_view *v)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf why = KVEIL_BUF_INIT;
+
+	v->ready = kveil_health_ready(d->health, &why);
+	const char *text = kveil_buf_cstr(&why);
+	snprintf(v->reasons, sizeof v->reasons, "%.*s", (int)strcspn(text, "\n"), text);
+	if (v->ready != d->was_ready)
+		kveil_demo_note(d, "%s%s", v->ready ? "ready: records flow" : "not ready: ", v->reasons);
+	d->was_ready = v->ready;
+}
+
+static void look_at_rate(struct kveil_demo *d)
+{
+	int64_t now = kveil_clock_mono_ms(), passed = now - d->rate_ms;
+	uint64_t arrived = d->arrived;
+
+	if (passed < RATE_MS)
+		return;
+	double fresh = (double)(arrived - d->rate_arrived) * 1000 / (double)passed;
+	d->rate = d->rate > 0 && fresh > 0 ? d->rate * 0.5 + fresh * 0.5 : fresh;
+	d->rate_ms = now;
+	d->rate_arrived = arrived;
+}
+
+void kveil_demo_look(struct kveil_demo *d, struct kveil_demo_view *v)
+{
+	look_at_health(d, v);
+	look_at_rate(d);
+	v->rate = d->rate;
+	v->sent = d->sent;
+	v->arrived = d->arrived;
+	v->lag = (double)(v->sent - v->arrived);
+	v->dead_letters = d->dead_letters;
+	v->problems = d->problems;
+	v->workers = d->params.workers;
+	v->input_topic = d->input;
+	v->output_topic = d->output;
+	v->key_name = kveil_demo_key_name(d->check);
+	v->custodian_up = d->custodian_up;
+	v->side_port = kveil_side_port_address(d->side_port);
+	pthread_mutex_lock(&d->lock);
+	v->sample = d->sample;
+	memcpy(v->output, d->sample_output, d->sample_len);
+	v->output_len = d->sample_len;
+	v->key_id = d->key_id_count ? d->key_ids[d->key_id_count - 1] : 0;
+	v->key_age_s = d->key_id_count ? (kveil_clock_mono_ms() - d->key_ms) / 1000 : 0;
+	pthread_mutex_unlock(&d->lock);
+}
+
+bool kveil_demo_failed(struct kveil_demo *d, struct kveil_error *err)
+{
+	return kveil_service_failed(d->service, err);
+}
+
+void kveil_demo_send_poison(struct kveil_demo *d)
+{
+	d->poisons_wanted++;
+}
+
+void kveil_demo_rotate(struct kveil_demo *d)
+{
+	struct kveil_error err;
+
+	if (!d->custodian_up)
+		kveil_demo_note(d, "no new version while the custodian is away: who would wrap it?");
+	else if (kveil_keystore_rotate(d->keys, kveil_span_str(kveil_demo_key_name(d->check)), 0, &err) == KVEIL_OK)
+		kveil_demo_note(d, "key %s has a new version; nothing pauses", kveil_demo_key_name(d->check));
+	else
+		kveil_demo_note(d, "key %s: %s", kveil_demo_key_name(d->check), err.message);
+}
+
+void kveil_demo_toggle_custodian(struct kveil_demo *d)
+{
+	d->custodian_up = !d->custodian_up;
+	kveil_keystore_demo_custodian(d->keys, d->custodian_up);
+	kveil_demo_note(d, "%s",
+			d->custodian_up ? "the key custodian is back"
+					: "the key custodian is away: nothing can be sealed, so nothing may pass");
+}
+
+void kveil_demo_tally(struct kveil_demo *d, struct kveil_demo_tally *t)
+{
+	*t = (struct kveil_demo_tally){.sent = d->sent,
+				       .poisoned = d->poisoned,
+				       .arrived = d->arrived,
+				       .duplicates = d->duplicates,
+				       .problems = d->problems,
+				       .dead_letters = d->dead_letters,
+				       .output_bytes = d->output_bytes};
+	t->missing = t->sent - t->arrived;
+	for (size_t i = 0; i < KVEIL_DEMO_FIELDS; i++)
+		t->actions[i] = kveil_demo_field_action(d->check, i);
+	pthread_mutex_lock(&d->lock);
+	memcpy(t->first_problem, d->first_problem, sizeof t->first_problem);
+	pthread_mutex_unlock(&d->lock);
+}
