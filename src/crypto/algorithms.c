@@ -2,8 +2,17 @@
 #include "crypto/rows.h"
 
 const struct kveil_algorithm *const kveil_algorithms[] = {
-    &kveil_aes_256_gcm, &kveil_aes_128_gcm,  &kveil_sm4_gcm,      &kveil_aes_256_siv, &kveil_aes_256_gcm_siv,
-    &kveil_aes_256_ff1, &kveil_hmac_sha_256, &kveil_hmac_sha_512, &kveil_hmac_sm3,    NULL,
+    &kveil_aes_256_gcm,
+    &kveil_aes_128_gcm,
+    &kveil_sm4_gcm,
+    &kveil_sm4_cbc_hmac_sm3,
+    &kveil_aes_256_siv,
+    &kveil_aes_256_gcm_siv,
+    &kveil_aes_256_ff1,
+    &kveil_hmac_sha_256,
+    &kveil_hmac_sha_512,
+    &kveil_hmac_sm3,
+    NULL,
 };
 
 const struct kveil_algorithm *kveil_algorithm_by_name(struct kveil_span name)

@@ -8,6 +8,7 @@
 #include "crypto/crypto.h"
 #include "crypto/evp_aead.h"
 #include "crypto/gcrypt.h"
+#include "crypto/rows.h"
 #include "vectors.h"
 
 static int setup(void **state)
@@ -284,6 +285,22 @@ static void run_hmac_sha_256(struct counted *k)
 	assert_true(k->ran >= 170 && k->refused >= 80);
 }
 
+static void sm4_cbc_case(const struct nist_case *c, void *user)
+{
+	struct counted *k = user;
+	VECTOR key = nist_member(c, "KEY"), nonce = nist_member(c, "IV"), ad = nist_member(c, "AAD");
+	VECTOR plain = nist_member(c, "PT"), sealed = nist_member(c, "CT");
+
+	check_message(&(struct message){k->alg, vector_span(key), vector_span(nonce), vector_span(ad),
+					vector_span(plain), vector_span(sealed), true});
+	k->ran++;
+}
+
+static void run_sm4_cbc_hmac_sm3(struct counted *k)
+{
+	assert_int_equal(vectors_committed("sm4_cbc_hmac_sm3.txt", "COUNT", sm4_cbc_case, k), 12);
+}
+
 /* --- FF1 --- */
 
 struct numerals {
@@ -408,9 +425,11 @@ static const struct {
 	const char *name;
 	void (*run)(struct counted *k);
 } known_answers[] = {
-    {"aes-256-gcm", run_aes_256_gcm},   {"aes-128-gcm", run_aes_128_gcm},         {"sm4-gcm", run_sm4_gcm},
-    {"aes-256-siv", run_aes_256_siv},   {"aes-256-gcm-siv", run_aes_256_gcm_siv}, {"aes-256-ff1", run_aes_256_ff1},
-    {"hmac-sha-256", run_hmac_sha_256}, {"hmac-sha-512", run_hmac_sha_512},       {"hmac-sm3", run_hmac_sm3},
+    {"sm4-cbc-hmac-sm3", run_sm4_cbc_hmac_sm3}, {"aes-256-gcm", run_aes_256_gcm},
+    {"aes-128-gcm", run_aes_128_gcm},           {"sm4-gcm", run_sm4_gcm},
+    {"aes-256-siv", run_aes_256_siv},           {"aes-256-gcm-siv", run_aes_256_gcm_siv},
+    {"aes-256-ff1", run_aes_256_ff1},           {"hmac-sha-256", run_hmac_sha_256},
+    {"hmac-sha-512", run_hmac_sha_512},         {"hmac-sm3", run_hmac_sm3},
 };
 
 static void every_row_has_known_answers(void **state)
@@ -513,6 +532,66 @@ static void every_length_opens(void **state)
 	}
 }
 
+static void ff1_bounds(void **state)
+{
+	(void)state;
+	static uint16_t digits[4097], before[4097];
+	static const uint8_t key[32] = {7};
+	static const struct {
+		uint32_t radix;
+		size_t count;
+		enum kveil_status want;
+	} cases[] = {
+	    {10, 5, KVEIL_E_VALUE_OUT_OF_DOMAIN},
+	    {10, 6, KVEIL_OK},
+	    {10, 0, KVEIL_E_VALUE_OUT_OF_DOMAIN},
+	    {2, 19, KVEIL_E_VALUE_OUT_OF_DOMAIN},
+	    {2, 20, KVEIL_OK},
+	    {1000, 2, KVEIL_OK},
+	    {999, 2, KVEIL_E_VALUE_OUT_OF_DOMAIN},
+	    {65536, 1, KVEIL_E_VALUE_OUT_OF_DOMAIN},
+	    {65536, 2, KVEIL_OK},
+	    {10, 57, KVEIL_OK},
+	    {10, 58, KVEIL_OK},
+	    {10, 59, KVEIL_OK},
+	    {2, 191, KVEIL_OK},
+	    {2, 192, KVEIL_OK},
+	    {2, 193, KVEIL_OK},
+	    {2, 194, KVEIL_OK},
+	    {65536, 12, KVEIL_OK},
+	    {65536, 13, KVEIL_OK},
+	    {65536, 4096, KVEIL_OK},
+	    {10, 4096, KVEIL_OK},
+	    {10, 4097, KVEIL_E_VALUE_OUT_OF_DOMAIN},
+	    {0, 10, KVEIL_E_INTERNAL},
+	    {1, 10, KVEIL_E_INTERNAL},
+	    {65537, 10, KVEIL_E_INTERNAL},
+	};
+	static const uint8_t tweak[100] = {1, 2, 3};
+	struct kveil_error err;
+	struct kveil_cipher *c = cipher_of(&kveil_aes_256_ff1, kveil_span_of(key, sizeof key));
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct kveil_fpe_numerals n = {digits, cases[i].count, cases[i].radix};
+		for (size_t j = 0; j < n.count; j++)
+			digits[j] = (uint16_t)(n.radix ? j * 40503 % n.radix : 0);
+		memcpy(before, digits, sizeof before);
+		for (size_t t = 0; t <= sizeof tweak; t += n.count > 1000 ? 50 : 1) {
+			assert_int_equal(c->alg->fpe(c, true, kveil_span_of(tweak, t), &n, &err), cases[i].want);
+			if (cases[i].want != KVEIL_OK) {
+				assert_memory_equal(before, digits, sizeof before);
+				continue;
+			}
+			assert_memory_not_equal(before, digits, n.count * sizeof *digits);
+			for (size_t j = 0; j < n.count; j++)
+				assert_true(digits[j] < n.radix);
+			assert_int_equal(c->alg->fpe(c, false, kveil_span_of(tweak, t), &n, &err), KVEIL_OK);
+			assert_memory_equal(before, digits, sizeof before);
+		}
+	}
+	c->alg->cipher_free(c);
+}
+
 static void sealed_is_too_short(struct kveil_gcrypt *g, struct kveil_evp_aead *e)
 {
 	static const uint8_t sealed[15], nonce[12];
@@ -584,6 +663,7 @@ int main(void)
 	    cmocka_unit_test(every_row_is_whole),
 	    cmocka_unit_test(keys_of_other_lengths_are_refused),
 	    cmocka_unit_test(every_length_opens),
+	    cmocka_unit_test(ff1_bounds),
 	    cmocka_unit_test(libraries_agree),
 	};
 	return cmocka_run_group_tests(tests, setup, NULL);
