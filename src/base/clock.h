@@ -27,4 +27,12 @@ static inline int64_t kveil_clock_mono_ms(void)
 	return kveil_clock_mono_ns() / 1000000;
 }
 
+/* Nanoseconds of processor time that this thread has used: for benchmarks. */
+static inline uint64_t kveil_clock_cpu_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/bench_baseline.h"
 
+#include "base/clock.h"
+
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { VALUE_MAX = 64 << 10, NONCE = 12, TAG = 16 };
 
@@ -90,17 +91,9 @@ static bool seal(struct kveil_bench_evp *b, EVP_CIPHER_CTX *c, struct kveil_span
 	return EVP_EncodeBlock(b->text, b->sealed, (int)(NONCE + in.len + TAG)) > 0;
 }
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 uint64_t kveil_bench_evp_loop(struct kveil_bench_evp *b, const struct kveil_bench_record *records, size_t count)
 {
-	uint64_t start = cpu_ns();
+	uint64_t start = kveil_clock_cpu_ns();
 
 	for (size_t i = 0; i < count; i++) {
 		const struct kveil_bench_record *r = &records[i];
@@ -118,6 +111,6 @@ uint64_t kveil_bench_evp_loop(struct kveil_bench_evp *b, const struct kveil_benc
 		/* The copy is nobody's: without this the compiler may leave it out. */
 		__asm__ volatile("" : : "r"(b->copy) : "memory");
 	}
-	uint64_t spent = cpu_ns() - start;
+	uint64_t spent = kveil_clock_cpu_ns() - start;
 	return spent ? spent : 1;
 }

@@ -7,6 +7,7 @@
 #ifndef KVEIL_CRYPTO_BENCH_BASELINE_H
 #define KVEIL_CRYPTO_BENCH_BASELINE_H
 
+#include "crypto/algorithm.h"
 #include "kveil/base.h"
 
 /* The values of one order; at most 64 KiB each. */
@@ -24,5 +25,19 @@ void kveil_bench_evp_free(struct kveil_bench_evp *b);
 /* For each record: seal id_card and card_number with associated data and a fresh nonce and write each as base64
  * (EVP_EncodeBlock), HMAC the email, memcpy the record. Returns the nanoseconds spent, 0 when a call failed. */
 uint64_t kveil_bench_evp_loop(struct kveil_bench_evp *b, const struct kveil_bench_record *records, size_t count);
+
+/* The associated data, or tweak, of what `kveil bench crypto` measures on both sides. */
+#define KVEIL_BENCH_AD KVEIL_SPAN("orders:$['customer']['id_card']")
+
+/* One library's way to do what an algorithm does, by its calls alone. */
+struct kveil_bench_bare {
+	const char *library; /* "EVP", "libgcrypt" */
+	/* count values of so many bytes (of FF1: digits; at most 1,024); set-up is not counted. 0 = not there. */
+	uint64_t (*run)(size_t bytes, size_t count);
+};
+
+/* Every way that we know, ending with a zero row; NULL for an algorithm without. No library has FF1: there it is the AES
+ * blocks alone that the standard asks for. */
+const struct kveil_bench_bare *kveil_bench_bare_of(const struct kveil_algorithm *alg);
 
 #endif

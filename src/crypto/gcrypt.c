@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/gcrypt.h"
 
+#include "base/clock.h"
 #include "base/secret.h"
 
 #include <gcrypt.h>
@@ -244,4 +245,94 @@ void kveil_gcrypt_hmac(struct kveil_gcrypt_mac *m, const struct kveil_span *part
 	for (size_t i = 0; i < count; i++)
 		gcry_md_write(m->h, parts[i].data, parts[i].len);
 	memcpy(out, gcry_md_read(m->h, 0), 32);
+}
+
+static uint64_t spent_since(uint64_t start, bool ok)
+{
+	uint64_t spent = kveil_clock_cpu_ns() - start;
+
+	return ok ? spent + !spent : 0;
+}
+
+uint64_t kveil_gcrypt_bare_seal(enum kveil_gcrypt_aead aead, size_t key_bytes, struct kveil_span ad,
+				struct kveil_span in, uint8_t *out, size_t count)
+{
+	static const uint8_t key[64] = {1};
+	struct kveil_gcrypt g;
+	uint64_t nonce[2] = {0};
+	uint8_t tag[KVEIL_GCRYPT_TAG];
+	bool ok = true;
+
+	if (!kveil_gcrypt_has(aead) || context_init(&g, aead, kveil_span_of(key, key_bytes), NULL) != KVEIL_OK)
+		return 0;
+	const bool reset = g.tag_first, nonced = !g.tag_in_front;
+	uint64_t start = kveil_clock_cpu_ns();
+	for (size_t i = 0; ok && i < count; i++) {
+		nonce[0] = i;
+		if (reset)
+			ok = !gcry_cipher_reset(g.h);
+		if (nonced)
+			ok = ok && !gcry_cipher_setiv(g.h, nonce, KVEIL_GCRYPT_NONCE);
+		ok = ok && !gcry_cipher_authenticate(g.h, ad.data, ad.len) &&
+		     !gcry_cipher_encrypt(g.h, out, in.len, in.data, in.len) &&
+		     !gcry_cipher_gettag(g.h, tag, sizeof tag);
+	}
+	uint64_t spent = spent_since(start, ok);
+	gcry_cipher_close(g.h);
+	return spent;
+}
+
+uint64_t kveil_gcrypt_bare_hmac(enum kveil_gcrypt_hash hash, struct kveil_span in, size_t count)
+{
+	static const int algos[] = {GCRY_MD_SHA256, GCRY_MD_SHA512, GCRY_MD_SM3};
+	static const uint8_t key[32] = {1};
+	uint8_t out[64];
+	gcry_md_hd_t h;
+
+	kveil_gcrypt_init();
+	if (gcry_md_open(&h, algos[hash], GCRY_MD_FLAG_HMAC))
+		return 0;
+	bool ok = !gcry_md_setkey(h, key, sizeof key);
+	const size_t n = gcry_md_get_algo_dlen(algos[hash]);
+	uint64_t start = kveil_clock_cpu_ns();
+	for (size_t i = 0; i < count; i++) {
+		gcry_md_reset(h);
+		gcry_md_write(h, in.data, in.len);
+		memcpy(out, gcry_md_read(h, 0), n);
+	}
+	uint64_t spent = spent_since(start, ok);
+	gcry_md_close(h);
+	return spent;
+}
+
+uint64_t kveil_gcrypt_bare_sm4_cbc_hmac(struct kveil_span ad, struct kveil_span in, uint8_t *out, size_t count)
+{
+	static const uint8_t key[32] = {1}, lengths[16];
+	uint64_t iv[2] = {0};
+	gcry_cipher_hd_t h;
+	gcry_md_hd_t m;
+
+	kveil_gcrypt_init();
+	if (gcry_cipher_open(&h, GCRY_CIPHER_SM4, GCRY_CIPHER_MODE_CBC, 0))
+		return 0;
+	if (gcry_md_open(&m, GCRY_MD_SM3, GCRY_MD_FLAG_HMAC)) {
+		gcry_cipher_close(h);
+		return 0;
+	}
+	bool ok = !gcry_cipher_setkey(h, key, 16) && !gcry_md_setkey(m, key, sizeof key);
+	uint64_t start = kveil_clock_cpu_ns();
+	for (size_t i = 0; ok && i < count; i++) {
+		iv[0] = i;
+		ok = !gcry_cipher_setiv(h, iv, sizeof iv) && !gcry_cipher_encrypt(h, out, in.len, in.data, in.len);
+		gcry_md_reset(m);
+		gcry_md_write(m, ad.data, ad.len);
+		gcry_md_write(m, iv, sizeof iv);
+		gcry_md_write(m, out, in.len);
+		gcry_md_write(m, lengths, sizeof lengths);
+		memcpy(out + in.len, gcry_md_read(m, 0), 32);
+	}
+	uint64_t spent = spent_since(start, ok);
+	gcry_cipher_close(h);
+	gcry_md_close(m);
+	return spent;
 }
