@@ -287,12 +287,13 @@ static u128 load_be128(const uint8_t p[BLOCK])
 	return (u128)be64toh(high) << 64 | be64toh(low);
 }
 
+/* In one store: two halves would not be forwarded to the load of the whole block that follows at once. */
 static void store_be128(uint8_t p[BLOCK], u128 x)
 {
-	uint64_t high = htobe64((uint64_t)(x >> 64)), low = htobe64((uint64_t)x);
+	typedef uint64_t two_words __attribute__((vector_size(BLOCK)));
+	const two_words words = {htobe64((uint64_t)(x >> 64)), htobe64((uint64_t)x)};
 
-	memcpy(p, &high, 8);
-	memcpy(p + 8, &low, 8);
+	memcpy(p, &words, BLOCK);
 }
 
 static u128 reduce(u128 y, u128 modulus)
@@ -320,10 +321,14 @@ static bool run_short(struct ff1 *f, bool encrypt, struct kveil_span tweak, uint
 		store_be128(block, base ^ (u128)round << 8 * b ^ half[!to]);
 		ok = aes_block(f, block);
 		u128 y = reduce(load_be128(block) >> 8 * (BLOCK - d), modulus);
-		if (encrypt)
-			half[to] += half[to] >= modulus - y ? y - modulus : y;
-		else
-			half[to] += half[to] < y ? modulus - y : -y;
+		/* Without a branch on the values, which no processor could predict. */
+		if (encrypt) {
+			half[to] += y;
+			half[to] -= modulus & -(u128)(half[to] >= modulus);
+		} else {
+			half[to] -= y;
+			half[to] += modulus & -(half[to] >> 127);
+		}
 	}
 	if (ok) {
 		split(half[0], s->radix, digits, s->half[0]);
