@@ -2,7 +2,7 @@
 /*
  * path/cursor.h: the Unicode scalar values of a text, one by one, JSON escapes resolved on the way, so that a
  * comparison needs no copy. The text was validated by whoever made it; on bytes that were not, a cursor gives
- * U+FFFD and never reads past the end.
+ * U+FFFD or a question mark and never reads past the end.
  */
 #ifndef KVEIL_PATH_CURSOR_H
 #define KVEIL_PATH_CURSOR_H

@@ -30,13 +30,13 @@ static uint32_t decode_utf8(struct kveil_text_cursor *c)
 	return cp;
 }
 
-/* Four hexadecimal digits at s; 0xfffd when they are none. */
+/* Four hexadecimal digits at s; a question mark when they are none: no longer than what it stands for. */
 static uint32_t hex4(const uint8_t *s, const uint8_t *end)
 {
 	uint32_t v = 0;
 
 	if (end - s < 4)
-		return 0xfffd;
+		return '?';
 	for (size_t i = 0; i < 4; i++) {
 		uint32_t c = s[i], letter = c | 0x20;
 		if (c >= '0' && c <= '9')
@@ -44,7 +44,7 @@ static uint32_t hex4(const uint8_t *s, const uint8_t *end)
 		else if (letter >= 'a' && letter <= 'f')
 			v = v << 4 | (letter - 'a' + 10);
 		else
-			return 0xfffd;
+			return '?';
 	}
 	return v;
 }
@@ -55,7 +55,7 @@ uint32_t kveil_cursor_next_slow(struct kveil_text_cursor *c)
 		return decode_utf8(c);
 	if (c->end - c->at < 2) {
 		c->at = c->end;
-		return 0xfffd;
+		return '?';
 	}
 	uint8_t letter = c->at[1];
 	c->at += 2;
