@@ -8,6 +8,7 @@ const struct kveil_flag kveil_flag_error, kveil_flag_help;
 
 /* One row a command, in the order of help. */
 #define COMMANDS(X)                                                                                                    \
+	X(run)                                                                                                         \
 	X(keys)                                                                                                        \
 	X(check)                                                                                                       \
 	X(demo)                                                                                                        \

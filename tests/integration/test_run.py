@@ -157,7 +157,7 @@ def test_a_record_over_the_output_topics_limit_is_dead_lettered_alone(make_kveil
 
 def test_a_timestamp_that_the_broker_refuses(make_kveil, kafka):
     k = make_kveil(topics=False)
-    kafka.create(k.topic)
+    kafka.create(k.topic, config={"message.timestamp.after.max.ms": "9223372036854775807"})
     kafka.create(k.secure, config={"message.timestamp.after.max.ms": "3600000"})
     kafka.create(k.dead)
     k.rules('  - {path: "$.p", encrypt: {key: pii}}\n')

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kveil run: the worker. This thread waits for signals and for rule files that were swapped; the service does the rest.
+ */
+#include "cli/command.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "crypto/crypto.h"
+#include "http/side_port.h"
+#include "keys/keystore.h"
+#include "worker/reload.h"
+#include "worker/worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { LOOK_MS = 700, WATCHDOG_S = 15, SAY_AGAIN_MS = 60000 };
+
+extern const struct kveil_command kveil_command_run;
+
+static const struct kveil_flag flags[] = {
+    {'c', "config", "FILE", "the configuration (default kveil.yaml)"},
+    {0},
+};
+
+/* Everything of a run; freed in one place. */
+struct run {
+	struct kveil_config *config;
+	struct kveil_keystore *names; /* what the configuration says of keys: rules are checked against it */
+	struct kveil_keystore *keys;
+	struct kveil_plan_set *plans;
+	struct kveil_metrics *metrics;
+	struct kveil_health *health;
+	struct kveil_side_port *port;
+	struct kveil_watch *watch;
+	struct kveil_cell *reload_ok, *reload_time;
+	sigset_t signals;
+};
+
+static void on_second_signal(int number)
+{
+	(void)number;
+	_exit(KVEIL_EXIT_WATCHDOG);
+}
+
+/* From here on the process ends, whatever hangs: by itself, by the watchdog, or by a second signal. */
+static void arm_watchdog(const struct run *r)
+{
+	struct sigaction action = {.sa_handler = on_second_signal};
+
+	sigaction(SIGALRM, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	alarm(WATCHDOG_S);
+	pthread_sigmask(SIG_UNBLOCK, &r->signals, NULL);
+}
+
+/* The next signal, or 0 after ms. */
+static int wait_signal(const struct run *r, int ms)
+{
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+	int number = sigtimedwait(&r->signals, NULL, &t);
+
+	return number > 0 ? number : 0;
+}
+
+static bool is_stop(int number)
+{
+	return number == SIGTERM || number == SIGINT;
+}
+
+static int told(const struct kveil_error *err)
+{
+	char text[1024];
+
+	fprintf(stderr, "%s\n", kveil_error_format(err, "error", text, sizeof text));
+	return KVEIL_EXIT_USAGE;
+}
+
+/* Configuration and rules, with every problem of both told at once. */
+static int load(struct run *r, const char *path)
+{
+	struct kveil_report report = {0};
+	struct kveil_error err;
+
+	r->config = kveil_config_load(path, &report);
+	if (r->config && kveil_keystore_new_names(&r->config->keys, &r->names, &err))
+		kveil_report_add(&report, &err);
+	else if (r->config)
+		r->plans = kveil_plan_set_load((const char *const *)r->config->rules, r->config->dead_letter.topic,
+					       r->names, &report);
+	if (r->plans && kveil_check_dead_letter_key(r->config, r->plans, &err))
+		kveil_report_add(&report, &err);
+	kveil_report_print(&report, stderr);
+	int code = report.errors || !r->plans ? KVEIL_EXIT_USAGE : KVEIL_EXIT_OK;
+	kveil_report_clear(&report);
+	return code;
+}
+
+/* Opens the keys, waiting for a custodian or a registry that does not answer. -1: go on; otherwise the exit code. */
+static int open_keys(struct run *r)
+{
+	struct kveil_error err;
+	int64_t said_ms = 0;
+
+	for (int attempt = 0;; attempt++) {
+		enum kveil_status status = kveil_keystore_open(&r->config->keys, &r->keys, &err);
+		if (!status) {
+			kveil_health_condition(r->health, "keys", NULL);
+			return -1;
+		}
+		if (kveil_status_class(status) != KVEIL_CLASS_RETRY)
+			return told(&err);
+		kveil_health_condition(r->health, "keys", "%s: %s", kveil_status_code(status), err.message);
+		int64_t now = kveil_clock_mono_ms();
+		if (!said_ms || now - said_ms >= SAY_AGAIN_MS) {
+			kveil_log_error(KVEIL_LOG_WARN, "keys", &err);
+			said_ms = now;
+		}
+		if (is_stop(wait_signal(r, attempt < 6 ? 100 << attempt : 10000)))
+			return KVEIL_EXIT_OK;
+	}
+}
+
+static void reload(struct run *r, struct kveil_service *service, bool asked)
+{
+	struct kveil_plan_set *set = kveil_reload(r->config, r->names, r->plans, asked, r->reload_ok, r->reload_time);
+
+	if (!set)
+		return;
+	kveil_service_set_plans(service, set);
+	kveil_plan_set_unref(r->plans);
+	r->plans = set;
+}
+
+/* Until a signal or a failure ends it. */
+static int serve(struct run *r)
+{
+	const struct kveil_service_params params = {r->config, r->keys, r->plans, r->metrics, r->health};
+	struct kveil_service *service;
+	struct kveil_error err;
+
+	if (kveil_service_start(&params, &service, &err))
+		return told(&err);
+	for (;;) {
+		int number = wait_signal(r, LOOK_MS);
+		if (is_stop(number) || kveil_service_failed(service, &err))
+			break;
+		bool swapped = kveil_watch_look(r->watch);
+		if (number == SIGHUP || swapped)
+			reload(r, service, number == SIGHUP);
+	}
+	arm_watchdog(r);
+	kveil_log(KVEIL_LOG_INFO, "run", "stopping");
+	bool failed = kveil_service_failed(service, &err);
+	if (kveil_service_stop(service, &err) && !failed) {
+		/* A thread hangs and still uses what would be freed. */
+		kveil_log_error(KVEIL_LOG_ERROR, "run", &err);
+		_exit(KVEIL_EXIT_WATCHDOG);
+	}
+	kveil_log(KVEIL_LOG_INFO, "run", "stopped");
+	return failed ? KVEIL_EXIT_RUNTIME : KVEIL_EXIT_OK;
+}
+
+static int start(struct run *r)
+{
+	struct kveil_error err;
+
+	kveil_log_setup((enum kveil_log_level)r->config->log.level, r->config->log.format == 1);
+	r->metrics = kveil_metrics_new();
+	r->health = kveil_health_new();
+	r->watch = kveil_watch_new((const char *const *)r->config->rules);
+	if (!r->metrics || !r->health || !r->watch) {
+		kveil_fail(&err, KVEIL_E_NO_MEMORY, "out of memory");
+		told(&err);
+		return KVEIL_EXIT_RUNTIME;
+	}
+	r->reload_ok = kveil_metrics_cell(r->metrics, KVEIL_M_RELOAD_SUCCESSFUL, NULL, NULL);
+	r->reload_time = kveil_metrics_cell(r->metrics, KVEIL_M_RELOAD_TIMESTAMP, NULL, NULL);
+	kveil_cell_set(r->reload_ok, 1);
+	kveil_cell_set(r->reload_time, (double)kveil_clock_wall_ms() / 1000);
+	kveil_health_condition(r->health, "keys", "not open yet");
+	if (r->config->http.listen && *r->config->http.listen) {
+		if (kveil_side_port_start(r->config->http.listen, r->health, r->metrics, &r->port, &err))
+			return told(&err);
+		kveil_log(KVEIL_LOG_INFO, "run", "side port http://%s", kveil_side_port_address(r->port));
+	}
+	int code = open_keys(r);
+	return code < 0 ? serve(r) : code;
+}
+
+static int run_config(const char *path)
+{
+	struct run r = {0};
+	struct kveil_error err;
+
+	kveil_secret_harden_process();
+	if (kveil_crypto_init(&err)) {
+		told(&err);
+		return KVEIL_EXIT_RUNTIME;
+	}
+	int code = load(&r, path);
+	sigemptyset(&r.signals);
+	sigaddset(&r.signals, SIGTERM);
+	sigaddset(&r.signals, SIGINT);
+	sigaddset(&r.signals, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &r.signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	if (code == KVEIL_EXIT_OK)
+		code = start(&r);
+	kveil_side_port_stop(r.port);
+	kveil_watch_free(r.watch);
+	kveil_plan_set_unref(r.plans);
+	kveil_keystore_unref(r.keys);
+	kveil_keystore_unref(r.names);
+	kveil_health_free(r.health);
+	kveil_metrics_free(r.metrics);
+	kveil_config_free(r.config);
+	return code;
+}
+
+static int run(int argc, char **argv)
+{
+	const char *value, *config = "kveil.yaml";
+	const struct kveil_flag *f;
+	int index = 1;
+
+	while ((f = kveil_flag_next(&kveil_command_run, argc, argv, &index, &value))) {
+		if (f == &kveil_flag_help)
+			return KVEIL_EXIT_OK;
+		if (f == &kveil_flag_error)
+			return KVEIL_EXIT_USAGE;
+		config = value;
+	}
+	if (index < argc)
+		return kveil_usage_error(&kveil_command_run, "'%s' is too much", argv[index]);
+	return run_config(config);
+}
+
+const struct kveil_command kveil_command_run = {
+    .name = "run",
+    .usage = "-c FILE",
+    .help = "the worker: consume, protect, produce",
+    .flags = flags,
+    .run = run,
+};

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/reload.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct identity {
+	char *path;
+	uint64_t device, inode;
+	int64_t born_ns;
+};
+
+struct look {
+	struct identity *files;
+	size_t count;
+	struct kveil_buf links; /* where each folder's ..data points */
+	bool failed;
+};
+
+struct kveil_watch {
+	const char *const *sources;
+	struct look taken, last;
+};
+
+static void clear_look(struct look *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		free(l->files[i].path);
+	free(l->files);
+	kveil_buf_clear(&l->links);
+	*l = (struct look){0};
+}
+
+static void look_at_file(struct look *l, const char *path)
+{
+	struct statx s;
+
+	if (statx(AT_FDCWD, path, 0, STATX_BASIC_STATS | STATX_BTIME, &s) != 0)
+		return;
+	struct identity *grown = realloc(l->files, (l->count + 1) * sizeof *grown);
+	char *copy = strdup(path);
+	if (grown)
+		l->files = grown;
+	if (!grown || !copy) {
+		free(copy);
+		l->failed = true;
+		return;
+	}
+	l->files[l->count++] = (struct identity){
+	    .path = copy,
+	    .device = (uint64_t)s.stx_dev_major << 32 | s.stx_dev_minor,
+	    .inode = s.stx_ino,
+	    .born_ns = s.stx_mask & STATX_BTIME ? s.stx_btime.tv_sec * 1000000000 + s.stx_btime.tv_nsec : 0,
+	};
+}
+
+static bool is_rule_file(const char *name)
+{
+	size_t n = strlen(name);
+
+	return name[0] != '.' && n > 5 && strcmp(name + n - 5, ".yaml") == 0;
+}
+
+static void look_at_folder(struct look *l, const char *folder, DIR *dir)
+{
+	char path[PATH_MAX], target[PATH_MAX];
+
+	snprintf(path, sizeof path, "%s/..data", folder);
+	ssize_t n = readlink(path, target, sizeof target);
+	if (n > 0) {
+		kveil_buf_append(&l->links, target, (size_t)n);
+		kveil_buf_append_byte(&l->links, 0);
+	}
+	for (struct dirent *e; (e = readdir(dir));)
+		if (is_rule_file(e->d_name) &&
+		    snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < (int)sizeof path)
+			look_at_file(l, path);
+}
+
+static struct look look(const char *const *sources)
+{
+	struct look l = {0};
+
+	for (; *sources; sources++) {
+		DIR *dir = opendir(*sources);
+		if (dir) {
+			look_at_folder(&l, *sources, dir);
+			closedir(dir);
+		} else
+			look_at_file(&l, *sources);
+	}
+	return l;
+}
+
+/* Is a file of `before` another one now, or a link elsewhere? */
+static bool swapped(const struct look *before, const struct look *now)
+{
+	if (!kveil_span_eq(kveil_buf_span(&before->links), kveil_buf_span(&now->links)))
+		return true;
+	for (size_t i = 0; i < before->count; i++)
+		for (size_t k = 0; k < now->count; k++) {
+			const struct identity *a = &before->files[i], *b = &now->files[k];
+			if (strcmp(a->path, b->path) == 0 &&
+			    (a->device != b->device || a->inode != b->inode || a->born_ns != b->born_ns))
+				return true;
+		}
+	return false;
+}
+
+struct kveil_watch *kveil_watch_new(const char *const *sources)
+{
+	struct kveil_watch *w = calloc(1, sizeof *w);
+
+	if (!w)
+		return NULL;
+	w->sources = sources;
+	w->taken = look(sources);
+	w->last = look(sources);
+	return w;
+}
+
+void kveil_watch_free(struct kveil_watch *w)
+{
+	if (!w)
+		return;
+	clear_look(&w->taken);
+	clear_look(&w->last);
+	free(w);
+}
+
+bool kveil_watch_look(struct kveil_watch *w)
+{
+	struct look now = look(w->sources);
+
+	if (now.failed) {
+		clear_look(&now);
+		return false;
+	}
+	bool still = !swapped(&w->last, &now);
+	bool news = still && swapped(&w->taken, &now);
+	clear_look(&w->last);
+	w->last = now;
+	if (news) {
+		clear_look(&w->taken);
+		w->taken = look(w->sources);
+	}
+	return news;
+}
+
+enum kveil_status kveil_check_dead_letter_key(const struct kveil_config *config, const struct kveil_plan_set *plans,
+					      struct kveil_error *err)
+{
+	struct kveil_span name = kveil_span_str(config->dead_letter.key);
+
+	for (size_t i = 0; i < plans->count; i++)
+		for (size_t k = 0; k < plans->plans[i]->rule_count; k++) {
+			const struct kveil_rule *r = &plans->plans[i]->rules[k];
+			const struct kveil_template *keys[] = {r->key, r->key2};
+			for (size_t n = 0; n < 2; n++) {
+				if (!keys[n] || !keys[n]->is_constant)
+					continue;
+				/* name@version is the same key */
+				struct kveil_span used = keys[n]->pieces[0].text;
+				const uint8_t *at = used.len ? memchr(used.data, '@', used.len) : NULL;
+				used.len = at ? (size_t)(at - used.data) : used.len;
+				if (!kveil_span_eq(used, name))
+					continue;
+				kveil_fail(err, KVEIL_E_CONFIG,
+					   "the key %s seals dead letters and may protect no field",
+					   config->dead_letter.key);
+				kveil_error_where(err, plans->plans[i]->file, r->line, r->column);
+				return KVEIL_E_CONFIG;
+			}
+		}
+	return KVEIL_OK;
+}
+
+static void log_report(const struct kveil_report *report)
+{
+	for (size_t i = 0; i < report->count; i++)
+		kveil_log_error(report->problems[i].warning ? KVEIL_LOG_WARN : KVEIL_LOG_ERROR, "reload",
+				&report->problems[i].error);
+}
+
+struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kveil_keystore *names,
+				    const struct kveil_plan_set *in_use, bool asked, struct kveil_cell *successful,
+				    struct kveil_cell *timestamp)
+{
+	struct kveil_report report = {0};
+	struct kveil_error why;
+
+	struct kveil_plan_set *set =
+	    kveil_plan_set_load((const char *const *)config->rules, config->dead_letter.topic, names, &report);
+	log_report(&report);
+	kveil_report_clear(&report);
+	if (!set)
+		kveil_log(KVEIL_LOG_ERROR, "reload", "the new rules are refused; those in use go on");
+	else if (kveil_check_dead_letter_key(config, set, &why)) {
+		kveil_log_error(KVEIL_LOG_ERROR, "reload", &why);
+		kveil_plan_set_unref(set);
+		set = NULL;
+	} else if (kveil_plan_set_protects_less(in_use, set, &why)) {
+		kveil_log_error(KVEIL_LOG_WARN, "reload", &why);
+		if (asked)
+			kveil_log(KVEIL_LOG_WARN, "reload",
+				  "the new rules protect less and are taken: SIGHUP asked for it");
+		else {
+			kveil_log(
+			    KVEIL_LOG_ERROR, "reload",
+			    "the new rules protect less and are not taken; those in use go on (SIGHUP takes them)");
+			kveil_plan_set_unref(set);
+			set = NULL;
+		}
+	}
+	kveil_cell_set(successful, set ? 1 : 0);
+	if (set) {
+		kveil_cell_set(timestamp, (double)kveil_clock_wall_ms() / 1000);
+		kveil_log(KVEIL_LOG_INFO, "reload", "new rules taken");
+	}
+	return set;
+}
