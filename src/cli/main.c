@@ -8,9 +8,11 @@ const struct kveil_flag kveil_flag_error, kveil_flag_help;
 
 /* One row a command, in the order of help. */
 #define COMMANDS(X)                                                                                                    \
+	X(apply)                                                                                                       \
 	X(run)                                                                                                         \
 	X(keys)                                                                                                        \
 	X(check)                                                                                                       \
+	X(test)                                                                                                        \
 	X(demo)                                                                                                        \
 	X(schema)                                                                                                      \
 	X(completion)                                                                                                  \

@@ -244,6 +244,23 @@ static enum kveil_status find_ad(struct kveil_engine *e, const struct kveil_boun
 	return kveil_buf_ok(&e->scratch) ? KVEIL_OK : no_memory(err);
 }
 
+/* A rule that opens and seals again (reencrypt) with `to`: what it opens is bound to the place it stands in. */
+static enum kveil_status find_ad_read(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				      const struct kveil_spot *spot, struct kveil_span *ret, struct kveil_error *err)
+{
+	if (!r->ad_names_target || !(r->action->key_use & KVEIL_USE_OPEN))
+		return KVEIL_OK;
+	kveil_buf_reset(&e->scratch);
+	kveil_buf_append_span(&e->scratch, r->ad_prefix);
+	kveil_engine_write_path(e, spot, false, KVEIL_SPAN_NULL, &e->scratch);
+	uint8_t *copy = kveil_arena_alloc(&e->arena, e->scratch.len);
+	if (!copy || !kveil_buf_ok(&e->scratch))
+		return no_memory(err);
+	memcpy(copy, e->scratch.data, e->scratch.len);
+	*ret = kveil_span_of(copy, e->scratch.len);
+	return KVEIL_OK;
+}
+
 /* The value's content, as actions take it. */
 static bool read_value(struct kveil_engine *e, const struct kveil_spot *spot, bool quoted, struct kveil_value *ret)
 {
@@ -351,6 +368,8 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	enum kveil_status st = find_key(e, r->rule->key, r->action->key_use, &call.key, err);
 	if (!st)
 		st = find_key(e, r->rule->key2, r->action->key2_use, &call.key2, err);
+	if (!st)
+		st = find_ad_read(e, r, spot, &call.ad_read, err);
 	if (!st)
 		st = find_ad(e, r, spot, &call.ad, err);
 	if (st)

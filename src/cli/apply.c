@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/apply.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "keys/keystore.h"
+#include "worker/config.h"
+
+#include <stdio.h>
+#include <time.h>
+
+static const char banner[] = "*** DEMO KEYS: made in memory for this command and gone when it ends. ***\n"
+			     "*** What is encrypted here cannot be opened afterwards.               ***\n";
+
+static bool needs_keys(const struct kveil_plan *p)
+{
+	for (size_t i = 0; i < p->rule_count; i++)
+		if (p->rules[i].key || p->rules[i].key2)
+			return true;
+	return false;
+}
+
+static int complain(const struct kveil_command *cmd, const struct kveil_error *err)
+{
+	char text[1024];
+
+	fprintf(stderr, "kveil %s: %s\n", cmd->name, kveil_error_format(err, NULL, text, sizeof text));
+	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_FAILED;
+}
+
+static int open_keys(const struct kveil_apply_source *source, const struct kveil_command *cmd,
+		     struct kveil_apply_session *s)
+{
+	struct kveil_report report = {0};
+	struct kveil_error err;
+	enum kveil_status status;
+
+	if (source->config) {
+		s->config = kveil_config_load(source->config, &report);
+		kveil_report_print(&report, stderr);
+		kveil_report_clear(&report);
+		if (!s->config)
+			return KVEIL_EXIT_USAGE;
+		s->limits = (struct kveil_limits){s->config->limits.record_bytes, (uint32_t)s->config->limits.depth};
+		status = kveil_keystore_open(&s->config->keys, &s->keys, &err);
+	} else {
+		status = kveil_keystore_new_demo(&s->keys, &err);
+	}
+	return status == KVEIL_OK ? KVEIL_EXIT_OK : complain(cmd, &err);
+}
+
+int kveil_apply_open(const struct kveil_apply_source *source, const struct kveil_command *cmd,
+		     struct kveil_apply_session *s)
+{
+	struct kveil_report report = {0};
+	struct kveil_error err;
+
+	*s = (struct kveil_apply_session){.limits = {8 << 20, 128}};
+	int code = open_keys(source, cmd, s);
+	if (code == KVEIL_EXIT_OK) {
+		s->plan = kveil_plan_load(source->rules, source->config ? s->keys : NULL, &report);
+		if (report.errors) {
+			kveil_report_print(&report, stderr);
+			code = KVEIL_EXIT_USAGE;
+		}
+		kveil_report_clear(&report);
+	}
+	if (s->plan && needs_keys(s->plan) && !source->config && !source->demo_keys) {
+		fprintf(stderr, "kveil %s: these rules need keys: --demo-keys for a try, -c kveil.yaml for real ones\n",
+			cmd->name);
+		code = KVEIL_EXIT_USAGE;
+	}
+	if (code == KVEIL_EXIT_OK && source->demo_keys)
+		fputs(banner, stderr);
+	if (code == KVEIL_EXIT_OK && kveil_keyring_new(s->keys, &s->ring, &err) != KVEIL_OK)
+		code = complain(cmd, &err);
+	if (code == KVEIL_EXIT_OK && kveil_engine_new(s->plan, s->ring, &s->limits, &s->engine, &err) != KVEIL_OK)
+		code = complain(cmd, &err);
+	if (code != KVEIL_EXIT_OK)
+		kveil_apply_close(s);
+	return code;
+}
+
+void kveil_apply_close(struct kveil_apply_session *s)
+{
+	kveil_engine_free(s->engine);
+	kveil_keyring_free(s->ring);
+	kveil_keystore_unref(s->keys);
+	kveil_plan_unref(s->plan);
+	kveil_config_free(s->config);
+	*s = (struct kveil_apply_session){0};
+}
+
+void kveil_apply_run(struct kveil_apply_session *s, const struct kveil_record *record, struct kveil_result *ret)
+{
+	enum { TICK_RECORDS = 1000, WAIT_MS = 5000, STEP_MS = 50 };
+	struct kveil_error err;
+
+	for (int64_t waited = 0;; waited += STEP_MS) {
+		enum kveil_status status = KVEIL_OK;
+		if (waited || s->records % TICK_RECORDS == 0)
+			status = kveil_keyring_tick(s->ring, kveil_clock_wall_ms(), &err);
+		if (status == KVEIL_OK)
+			kveil_engine_run(s->engine, record, ret);
+		else
+			*ret = (struct kveil_result){.verdict = KVEIL_RETRY, .error = err};
+		if (ret->verdict != KVEIL_RETRY || waited >= WAIT_MS)
+			break;
+		if (s->config)
+			(void)!kveil_keystore_tend(s->keys, kveil_clock_wall_ms(), &err);
+		nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000}, NULL);
+	}
+	s->records++;
+}
+
+/* --- the story of a record --- */
+
+/* What a terminal would act on is spelled out. */
+static void tell(struct kveil_buf *out, struct kveil_span s)
+{
+	for (size_t i = 0; i < s.len; i++) {
+		bool c1 = s.data[i] == 0xC2 && i + 1 < s.len && s.data[i + 1] >= 0x80 && s.data[i + 1] < 0xA0;
+		if (c1)
+			kveil_buf_printf(out, "\\u%04x", s.data[++i]);
+		else if ((s.data[i] < 0x20 && s.data[i] != '\t') || s.data[i] == 0x7F)
+			kveil_buf_printf(out, "\\u%04x", s.data[i]);
+		else
+			kveil_buf_append_byte(out, s.data[i]);
+	}
+}
+
+static void tell_line(struct kveil_story *s, char sign, const char *color, struct kveil_span value)
+{
+	if (s->color)
+		kveil_buf_append_str(&s->text, color);
+	kveil_buf_printf(&s->text, "  %c ", sign);
+	tell(&s->text, value);
+	kveil_buf_append_str(&s->text, s->color ? "\033[0m\n" : "\n");
+}
+
+void kveil_story_event(void *user, const struct kveil_trace_event *e)
+{
+	static const char value_prefix[] = "value:";
+	struct kveil_story *s = user;
+	struct kveil_span path = e->path;
+	bool applied = strcmp(e->outcome, "applied") == 0;
+
+	if ((s->view != SIZE_MAX && e->view != s->view) || (s->with_values && !applied))
+		return;
+	if (path.len > sizeof value_prefix - 1 && memcmp(path.data, value_prefix, sizeof value_prefix - 1) == 0)
+		path = kveil_span_of(path.data + sizeof value_prefix - 1, path.len - (sizeof value_prefix - 1));
+	kveil_buf_append_str(&s->text, "  ");
+	if (s->view == SIZE_MAX && s->plan->view_count > 1)
+		kveil_buf_printf(&s->text, "%s: ", s->plan->views[e->view].name);
+	tell(&s->text, path);
+	kveil_buf_printf(&s->text, "  %s%s%s  rule ", e->action, e->key_name ? " " : "",
+			 e->key_name ? e->key_name : "");
+	tell(&s->text, kveil_span_str(e->rule_id));
+	if (!s->with_values) {
+		kveil_buf_printf(&s->text, "  %s\n", e->outcome);
+		return;
+	}
+	kveil_buf_append_byte(&s->text, '\n');
+	tell_line(s, '-', "\033[31m", e->before);
+	tell_line(s, '+', "\033[32m", e->after.data ? e->after : KVEIL_SPAN("(removed)"));
+}
+
+void kveil_story_reset(struct kveil_story *s)
+{
+	if (s->text.data)
+		kveil_secret_wipe(s->text.data, s->text.len);
+	kveil_buf_reset(&s->text);
+}

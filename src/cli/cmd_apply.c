@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kveil apply: the engine on stdin or a file, a record a line, to stdout. No Kafka. */
+#include "cli/apply.h"
+#include "cli/command.h"
+#include "cli/lines.h"
+
+#include "format/format.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+extern const struct kveil_command kveil_command_apply;
+
+static const struct kveil_flag flags[] = {
+    {'r', "rules", "FILE", "the rule file"},
+    {'c', "config", "FILE", "take the keys from this configuration"},
+    {0, "demo-keys", NULL, "keys in memory, gone when the command ends"},
+    {'o', "output", "NAME", "of several outputs, this one only"},
+    {'K', "key-separator", "TEXT", "each line is key, TEXT, value; \\t is a tab"},
+    {'H', "header", "NAME=VALUE", "give each record this header; may be given again"},
+    {0, "diff", NULL, "each field before and after, with its rule"},
+    {0, "explain", NULL, "each field's path, rule, key and outcome, without values"},
+    {0},
+};
+
+enum { MOST_HEADERS = 32 };
+
+struct options {
+	const char *rules, *config, *output, *separator, *file;
+	char separator_text[16];
+	struct kveil_header headers[MOST_HEADERS];
+	size_t header_count;
+	bool demo_keys, diff, explain;
+};
+
+struct apply {
+	const struct options *o;
+	struct kveil_apply_session session;
+	struct kveil_lines lines;
+	const char *name; /* of the input, for messages */
+	size_t view;      /* the one chosen, or SIZE_MAX */
+	struct kveil_story story;
+	bool failed, stop;
+};
+
+/* FILE:LINE: byte N: code: why */
+static void report(struct apply *a, uint64_t line, struct kveil_span value, const struct kveil_error *err)
+{
+	fflush(stdout);
+	for (size_t i = 0; err->byte != KVEIL_NO_BYTE && i < err->byte && i < value.len; i++)
+		line += value.data[i] == '\n';
+	fprintf(stderr, "%s:%llu: ", a->name, (unsigned long long)line);
+	if (err->byte != KVEIL_NO_BYTE)
+		fprintf(stderr, "byte %zu: ", err->byte);
+	fprintf(stderr, "%s: %s", kveil_status_code(err->status), err->message);
+	if (err->rule[0])
+		fprintf(stderr, " (rule %s)", err->rule);
+	if (err->hint[0])
+		fprintf(stderr, " (%s)", err->hint);
+	fputc('\n', stderr);
+	a->failed = true;
+}
+
+static void print_span(struct kveil_span s)
+{
+	if (s.len)
+		fwrite(s.data, 1, s.len, stdout);
+}
+
+static void print_outputs(struct apply *a, const struct kveil_result *result)
+{
+	const struct kveil_plan *p = a->session.plan;
+
+	for (size_t i = 0; i < result->output_count; i++) {
+		const struct kveil_output *o = &result->outputs[i];
+		if (a->view != SIZE_MAX && o->view != a->view)
+			continue;
+		if (a->view == SIZE_MAX && p->view_count > 1)
+			printf("%s\t", p->views[o->view].name);
+		if (a->o->separator) {
+			print_span(o->record.key);
+			fputs(a->o->separator, stdout);
+		}
+		print_span(o->record.value);
+		fputc('\n', stdout);
+	}
+}
+
+static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
+{
+	struct kveil_record record = {.value = text, .headers = a->o->headers, .header_count = a->o->header_count};
+	struct kveil_result result;
+	struct kveil_error err;
+	size_t skip = 0;
+
+	/* An empty line is an empty value, not a tombstone. */
+	if (!record.value.data)
+		record.value.data = (const uint8_t *)"";
+	if (a->o->separator) {
+		size_t n = strlen(a->o->separator);
+		const uint8_t *at = memmem(record.value.data, record.value.len, a->o->separator, n);
+		if (!at) {
+			kveil_fail(&err, KVEIL_E_INVALID_JSON, "there is no key separator in this line");
+			report(a, line, text, &err);
+			return;
+		}
+		skip = (size_t)(at - record.value.data) + n;
+		record.key = kveil_span_of(record.value.data, skip - n);
+		record.value = kveil_span_of(record.value.data + skip, record.value.len - skip);
+	}
+	kveil_story_reset(&a->story);
+	kveil_apply_run(&a->session, &record, &result);
+	if (result.verdict != KVEIL_PRODUCE) {
+		report(a, line, record.value, &result.error);
+		a->stop = result.verdict == KVEIL_STOP;
+		return;
+	}
+	if (!a->o->diff && !a->o->explain) {
+		print_outputs(a, &result);
+		return;
+	}
+	printf("%s:%llu\n", a->name, (unsigned long long)line);
+	print_span(kveil_buf_span(&a->story.text));
+}
+
+static bool is_document(struct apply *a, struct kveil_span text, struct kveil_error *err)
+{
+	struct kveil_scan scan = {.arena = &a->session.scratch,
+				  .max_bytes = a->session.limits.record_bytes,
+				  .max_depth = a->session.limits.depth};
+	bool yes = a->session.plan->formats[KVEIL_PART_VALUE]->scan(&scan, text, err) == KVEIL_OK;
+
+	kveil_scan_clear(&scan);
+	return yes;
+}
+
+/* Is the line behind the first one a record of its own? */
+static bool has_second_record(struct apply *a, struct kveil_span whole, size_t first)
+{
+	struct kveil_error err;
+
+	if (first + 1 >= whole.len || whole.data[first + 1] != '{')
+		return false;
+	const uint8_t *start = whole.data + first + 1;
+	size_t rest = whole.len - first - 1;
+	const uint8_t *end = memchr(start, '\n', rest);
+	return is_document(a, kveil_span_of(start, end ? (size_t)(end - start) : rest), &err);
+}
+
+/* A file that holds one document over several lines is one record, also where the document is broken: its lines are
+ * not records. */
+static void take_whole(struct apply *a, struct kveil_span *line)
+{
+	struct kveil_span whole;
+	struct kveil_error err;
+	size_t first = line->len;
+
+	if (a->o->separator || !first || is_document(a, *line, &err) || err.status != KVEIL_E_INVALID_JSON ||
+	    err.byte < first)
+		return;
+	if (kveil_lines_whole(&a->lines, &whole, &err) == KVEIL_OK && whole.data &&
+	    !has_second_record(a, whole, first)) {
+		*line = whole;
+		kveil_lines_skip_rest(&a->lines);
+	} else {
+		/* The reader's memory may have moved. */
+		*line = kveil_span_of(a->lines.buf.data, first);
+	}
+}
+
+static int apply_lines(struct apply *a)
+{
+	struct kveil_span line;
+	struct kveil_error err;
+	enum kveil_status status;
+
+	while (!a->stop && (status = kveil_lines_next(&a->lines, &line, &err)) == KVEIL_OK && line.data) {
+		if (a->lines.number == 1)
+			take_whole(a, &line);
+		apply_record(a, a->lines.number, line);
+		if (ferror(stdout))
+			break;
+	}
+	if (!a->stop && !ferror(stdout) && status != KVEIL_OK)
+		report(a, a->lines.number + 1, KVEIL_SPAN_NULL, &err);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		fprintf(stderr, "kveil apply: writing the output failed\n");
+		a->failed = true;
+	}
+	return a->failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
+}
+
+static bool choose_view(struct apply *a)
+{
+	const struct kveil_plan *p = a->session.plan;
+
+	a->view = SIZE_MAX;
+	if (!a->o->output)
+		return true;
+	for (size_t i = 0; i < p->view_count; i++)
+		if (strcmp(p->views[i].name, a->o->output) == 0)
+			a->view = i;
+	if (a->view != SIZE_MAX)
+		return true;
+	fprintf(stderr, "kveil apply: %s has no output named '%s'", p->file, a->o->output);
+	for (size_t i = 0; i < p->view_count && p->views[i].name[0]; i++)
+		fprintf(stderr, "%s%s", i ? ", " : "; it has ", p->views[i].name);
+	fputc('\n', stderr);
+	return false;
+}
+
+static int apply(const struct options *o)
+{
+	struct apply a = {.o = o, .name = o->file ? o->file : "-", .lines = {.fd = -1}};
+	const struct kveil_apply_source source = {.rules = o->rules, .config = o->config, .demo_keys = o->demo_keys};
+	struct kveil_error err;
+	int code = kveil_apply_open(&source, &kveil_command_apply, &a.session);
+
+	if (code != KVEIL_EXIT_OK)
+		return code;
+	/* A reader that went away is a write error, not a silent death. */
+	signal(SIGPIPE, SIG_IGN);
+	code = KVEIL_EXIT_USAGE;
+	if (choose_view(&a)) {
+		const char *no_color = getenv("NO_COLOR");
+		kveil_arena_init(&a.session.scratch, 0);
+		a.story.plan = a.session.plan;
+		a.story.view = a.view;
+		a.story.with_values = o->diff;
+		a.story.color = isatty(STDOUT_FILENO) && (!no_color || !*no_color);
+		if (o->diff || o->explain)
+			kveil_engine_set_trace(a.session.engine, kveil_story_event, &a.story);
+		if (kveil_lines_open(&a.lines, o->file, a.session.limits.record_bytes, &err) == KVEIL_OK)
+			code = apply_lines(&a);
+		else
+			fprintf(stderr, "kveil apply: %s\n", err.message);
+	}
+	kveil_lines_close(&a.lines);
+	kveil_arena_clear(&a.session.scratch);
+	kveil_buf_clear(&a.story.text);
+	kveil_apply_close(&a.session);
+	return code;
+}
+
+static bool set_header(struct options *o, const char *text)
+{
+	const char *eq = strchr(text, '=');
+
+	if (!eq || eq == text || o->header_count == MOST_HEADERS)
+		return false;
+	o->headers[o->header_count++] =
+	    (struct kveil_header){kveil_span_of(text, (size_t)(eq - text)), kveil_span_str(eq + 1)};
+	return true;
+}
+
+static bool set_separator(struct options *o, const char *text)
+{
+	size_t n = 0;
+
+	for (; *text && n < sizeof o->separator_text - 1; text++) {
+		bool tab = text[0] == '\\' && text[1] == 't';
+		o->separator_text[n++] = tab ? '\t' : *text;
+		text += tab;
+	}
+	o->separator = o->separator_text;
+	return n > 0 && *text == 0;
+}
+
+static int run(int argc, char **argv)
+{
+	const struct kveil_command *cmd = &kveil_command_apply;
+	struct options o = {0};
+	const char *value;
+	int index = 1;
+
+	for (;;) {
+		const struct kveil_flag *f = kveil_flag_next(cmd, argc, argv, &index, &value);
+		if (!f && index >= argc)
+			break;
+		if (!f) {
+			if (o.file)
+				return kveil_usage_error(cmd, "one file at a time");
+			o.file = argv[index++];
+			continue;
+		}
+		if (f == &kveil_flag_help || f == &kveil_flag_error)
+			return f == &kveil_flag_help ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
+		if (f->short_name == 'r' && o.rules)
+			return kveil_usage_error(cmd, "one rule file at a time");
+		else if (f->short_name == 'r')
+			o.rules = value;
+		else if (f->short_name == 'c')
+			o.config = value;
+		else if (f->short_name == 'o')
+			o.output = value;
+		else if (f->short_name == 'K' && !set_separator(&o, value))
+			return kveil_usage_error(cmd, "a key separator has 1 to 15 bytes");
+		else if (f->short_name == 'H' && !set_header(&o, value))
+			return kveil_usage_error(cmd, "a header is NAME=VALUE, and there are at most %d", MOST_HEADERS);
+		else if (strcmp(f->long_name, "demo-keys") == 0)
+			o.demo_keys = true;
+		else if (strcmp(f->long_name, "diff") == 0)
+			o.diff = true;
+		else if (strcmp(f->long_name, "explain") == 0)
+			o.explain = true;
+	}
+	if (!o.rules)
+		return kveil_usage_error(cmd, "-r names the rule file");
+	if (o.diff && o.explain)
+		return kveil_usage_error(cmd, "--diff or --explain");
+	if (o.config && o.demo_keys)
+		return kveil_usage_error(cmd, "-c brings its own keys: leave --demo-keys out");
+	return apply(&o);
+}
+
+const struct kveil_command kveil_command_apply = {
+    .name = "apply",
+    .usage = "-r FILE [FILE]",
+    .help = "protect records from stdin or a file, a record a line, without Kafka",
+    .flags = flags,
+    .run = run,
+};

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""apply, check and test as a user meets them: no broker."""
+import base64
+import json
+import os
+import pty
+import re
+import subprocess
+
+import pytest
+from conftest import KVEIL, ROOT
+
+ORDERS = ROOT / "rules" / "orders.yaml"
+RECORD = {"customer": {"phone": "13812345678", "id_card": "110101199003074514", "email": "li@example.com"}}
+BANNER = "DEMO KEYS"
+
+
+def kveil(*args, stdin=None, cwd=None, env=None):
+    return subprocess.run([str(KVEIL), *map(str, args)], input=stdin, capture_output=True, text=True, cwd=cwd or ROOT,
+                          env=env, timeout=60)
+
+
+def apply(rules, stdin, *args):
+    return kveil("apply", "--demo-keys", "-r", rules, *args, stdin=stdin)
+
+
+def problems(r):
+    """stderr without the banner."""
+    return [line for line in r.stderr.splitlines() if not line.startswith("***")]
+
+
+@pytest.fixture
+def rules(tmp_path):
+    def write(fields, top="", name="r.yaml"):
+        path = tmp_path / name
+        path.write_text(f"name: test\ntopics: [t]\n{top}\nfields:\n{fields}")
+        return path
+    return write
+
+
+# --- apply ---
+
+def test_a_record_a_line():
+    r = apply(ORDERS, "".join(json.dumps(RECORD) + "\n" for _ in range(3)))
+    assert r.returncode == 0 and BANNER in r.stderr
+    lines = r.stdout.splitlines()
+    assert len(lines) == 3
+    out = json.loads(lines[0])["customer"]
+    assert out["phone"] == "138****5678"
+    sealed = base64.b64decode(out["id_card"], validate=True)
+    assert sealed[0] == 1 and len(sealed) == 1 + 4 + 12 + len(RECORD["customer"]["id_card"]) + 16
+    assert re.fullmatch("[0-9a-f]{64}", out["email"])
+    assert len({json.loads(line)["customer"]["id_card"] for line in lines}) == 3
+    assert len({json.loads(line)["customer"]["email"] for line in lines}) == 1
+
+
+def test_a_bad_record_gives_nothing_and_the_next_one_goes_on():
+    r = apply(ORDERS, '{"a":1}\n{"customer":{"phone":"13812345678"}\n\n{"card_number":"6\n{"card_number":6}\n{"b":2}')
+    assert r.returncode == 1
+    assert r.stdout == '{"a":1}\n{"b":2}\n'
+    assert [e.split(":")[1] for e in problems(r)] == ["2", "3", "4", "5"]
+    assert problems(r)[0].startswith("-:2: byte 35: invalid_json: ")
+    assert problems(r)[1].startswith("-:3: byte 0: empty_value: ")
+    assert "byte 15: unsupported_kind" in problems(r)[3] and "orders/$.card_number" in problems(r)[3]
+    assert "13812345678" not in r.stderr
+
+
+def test_a_file_of_one_document_over_several_lines(tmp_path):
+    text = json.dumps(RECORD, indent=2)
+    sample = tmp_path / "sample.json"
+    sample.write_text(text + "\n")
+    r = apply(ORDERS, None, sample)
+    assert r.returncode == 0
+    assert json.loads(r.stdout)["customer"]["phone"] == "138****5678"
+    # All whitespace is as it was.
+    assert re.sub(r'"[^"]*"', "", r.stdout) == re.sub(r'"[^"]*"', "", text + "\n")
+    # Broken in its middle it is one bad record: no line of it comes out.
+    sample.write_text('[\n"13812345678",\n{"a":1}\n{"phone": "13812345678"}\n]\n')
+    r = apply(ORDERS, None, sample)
+    assert r.returncode == 1 and r.stdout == ""
+    assert len(problems(r)) == 1 and problems(r)[0].startswith(f"{sample}:4: byte ")
+    # A first line cut short is no document over several lines.
+    r = apply(ORDERS, '{"a":\n{"b":2}\n')
+    assert r.returncode == 1 and r.stdout == '{"b":2}\n' and problems(r)[0].startswith("-:1: byte 5: invalid_json")
+
+
+def test_input_is_answered_line_by_line():
+    p = subprocess.Popen([str(KVEIL), "apply", "-r", str(ROOT / "tests/rules/good_short.yaml")], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, text=True)
+    for n in range(3):
+        p.stdin.write('{"phone":"1"}\n')
+        p.stdin.flush()
+        assert p.stdout.readline() == '{"phone":"*"}\n'
+    p.stdin.close()
+    assert p.wait(10) == 0
+
+
+def test_a_line_over_the_limit_is_refused_and_the_next_one_goes_on():
+    r = apply(ORDERS, '{"a":"' + "x" * (9 << 20) + '"}\n{"b":2}\n')
+    assert r.returncode == 1 and r.stdout == '{"b":2}\n' and "too_large" in r.stderr
+
+
+def test_keys_are_needed_or_not(rules):
+    r = kveil("apply", "-r", ORDERS, stdin="{}\n")
+    assert r.returncode == 2 and r.stdout == "" and "--demo-keys" in r.stderr
+    plain = rules('  - {path: "$.a", mask: {}}\n')
+    r = kveil("apply", "-r", plain, stdin='{"a":"x"}\n')
+    assert r.returncode == 0 and r.stdout == '{"a":"*"}\n' and r.stderr == ""
+
+
+def test_views():
+    record = '{"amount":2500,"card":"6222","payer":{"iban":"DE00123456"}}\n'
+    rules = ROOT / "rules" / "payments.yaml"
+    lines = apply(rules, record).stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["analytics", "finance"]
+    assert "iban" not in json.loads(lines[0].split("\t")[1])["payer"]
+    one = apply(rules, record, "--output", "analytics").stdout
+    assert one.splitlines() == [lines[0].split("\t")[1]] or json.loads(one)["payer"] == {}
+    r = apply(rules, record, "--output", "nobody")
+    assert r.returncode == 2 and "analytics, finance" in r.stderr
+
+
+def test_keys_and_headers(rules):
+    path = rules('  - {path: "key:$", hash: {key: pepper}}\n  - {path: "header:user", remove: true, required: true}\n')
+    r = apply(path, 'k1\t{"a":1}\nno separator\n', "-K", "\\t", "-H", "user=li")
+    assert r.returncode == 1
+    key, value = r.stdout.rstrip("\n").split("\t")
+    assert re.fullmatch("[0-9a-f]{64}", key) and value == '{"a":1}'
+    assert problems(r)[0].startswith("-:2: ")
+    r = apply(path, '{"a":1}\n')
+    assert r.returncode == 1 and "missing_field" in r.stderr
+
+
+def test_diff_and_explain():
+    line = json.dumps(RECORD) + "\n"
+    r = apply(ORDERS, line, "--diff")
+    assert r.returncode == 0 and "\033" not in r.stdout
+    assert '  - "13812345678"\n  + "138****5678"\n' in r.stdout and "rule orders/$.customer.phone" in r.stdout
+    r = apply(ORDERS, line, "--explain")
+    assert r.returncode == 0
+    assert re.search(r"\$\['customer'\]\['id_card'\]  encrypt pii  rule orders/\$\.customer\.id_card  applied", r.stdout)
+    assert "absent" in r.stdout
+    for value in RECORD["customer"].values():
+        assert value not in r.stdout
+    # A record that fails tells nothing on stdout.
+    r = apply(ORDERS, '{"customer":{"phone":"13812345678"},"card_number":1}\n', "--diff")
+    assert r.returncode == 1 and r.stdout == ""
+    assert apply(ORDERS, line, "--diff", "--explain").returncode == 2
+
+
+def test_diff_is_coloured_on_a_terminal_unless_told_otherwise():
+    def on_terminal(**env):
+        master, slave = pty.openpty()
+        p = subprocess.Popen([str(KVEIL), "apply", "--demo-keys", "--diff", "-r", str(ORDERS)], stdin=subprocess.PIPE,
+                             stdout=slave, stderr=subprocess.DEVNULL, env={**os.environ, **env})
+        p.communicate(json.dumps(RECORD).encode() + b"\n", timeout=30)
+        os.close(slave)
+        out = os.read(master, 65536)
+        os.close(master)
+        return out
+    assert b"\033[31m" in on_terminal(NO_COLOR="")
+    assert b"\033" not in on_terminal(NO_COLOR="1")
+
+
+def test_a_terminal_is_not_told_what_a_record_says(rules):
+    r = apply(rules('  - {path: "header:user", mask: {}}\n'), '{"a":1}\n', "-H", "user=\033[2Jli", "--diff")
+    assert "\033" not in r.stdout and "\\u001b[2Jli" in r.stdout
+
+
+def test_output_that_cannot_be_written_is_a_failure():
+    with open("/dev/full", "w") as full:
+        r = subprocess.run([str(KVEIL), "apply", "--demo-keys", "-r", str(ORDERS)], input="{}\n", text=True, stdout=full,
+                           stderr=subprocess.PIPE)
+    assert r.returncode == 1 and "writing the output failed" in r.stderr
+    p = subprocess.Popen([str(KVEIL), "apply", "--demo-keys", "-r", str(ORDERS)], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    p.stdout.close()
+    try:
+        p.stdin.write(b"{}\n" * 100000)
+        p.stdin.close()
+    except BrokenPipeError:
+        pass
+    assert p.wait(20) == 1
+
+
+@pytest.mark.parametrize("args", [
+    ["apply"], ["apply", "-r", "nothing.yaml", "--demo-keys"], ["apply", "-r", "rules", "--demo-keys"],
+    ["apply", "-r", "rules/orders.yaml", "--demo-keys", "no-such-file"], ["apply", "-r", "rules/orders.yaml", "-x"],
+    ["apply", "-r", "rules/orders.yaml", "-K", ""], ["apply", "-r", "rules/orders.yaml", "-H", "x"],
+    ["apply", "-r", "tests/rules/bad_paths.yaml", "--demo-keys"], ["apply", "-r", "rules/orders.yaml", "-c", "no.yaml"],
+    ["apply", "-r", "rules/orders.yaml", "a", "b"], ["check"], ["check", "-c", "a", "-r", "b"], ["test"],
+    ["test", "-r", "tests/rules/bad_paths.yaml"],
+])
+def test_usage_and_configuration_are_exit_2(args):
+    r = kveil(*args, stdin="{}\n")
+    assert r.returncode == 2 and r.stdout.replace("no examples: orders.examples.yaml beside orders.yaml holds them\n", "") == ""
+    assert r.stderr
+
+
+# --- check ---
+
+def test_what_is_shipped_passes():
+    for folder in ("rules", "rules/inverse"):
+        r = kveil("check", "-r", folder)
+        assert r.returncode == 0, r.stderr
+        r = kveil("test", "-r", folder, "--strict")
+        assert r.returncode == 0, r.stdout + r.stderr
+
+
+def test_every_problem_at_once(rules):
+    path = rules('  - {path: "$.a[", mask: {}}\n  - {path: "$.b", maks: {}}\n  - {path: "$.c", mask: {keep_frist: 3}}\n')
+    r = kveil("check", "-r", path)
+    assert r.returncode == 1
+    lines = r.stderr.splitlines()
+    assert lines[0].startswith(f"{path}:5:17: error: ")
+    assert lines[1].startswith(f"{path}:6:19: error: ") and "did you mean 'mask'?" in lines[1]
+    assert lines[2].startswith(f"{path}:7:26: error: ") and "did you mean 'keep_first'?" in lines[2]
+    answer = json.loads(kveil("check", "--json", "-r", path).stdout)
+    assert answer["errors"] == 3 and [p["line"] for p in answer["problems"]] == [5, 6, 7]
+
+
+def test_check_holds_rules_against_the_configured_keys(tmp_path):
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "orders.yaml").write_text(ORDERS.read_text())
+    config = tmp_path / "kveil.yaml"
+    text = """\
+kafka: {bootstrap_servers: "localhost:9092", group_id: g}
+rules: rules/
+keys:
+  registry: file:keys.json
+  keks: {local: {provider: file, path: kek}}
+  data:
+    pii: {algorithm: aes-256-gcm, kek: local}
+    PEPPER: {algorithm: hmac-sha-256, kek: local}
+    dead-letters: {algorithm: aes-256-gcm, kek: local}
+"""
+    config.write_text(text.replace("PEPPER", "peper"))
+    r = kveil("check", "-c", config)
+    assert r.returncode == 1 and "did you mean 'peper'?" in r.stderr and "orders.yaml:23:" in r.stderr
+    config.write_text(text.replace("PEPPER", "pepper"))
+    r = kveil("check", "-c", config)
+    assert r.returncode == 0, r.stderr
+
+
+# --- test ---
+
+def test_examples(rules):
+    path = rules('  - {path: "$.a", mask: {}}\n  - {path: "$.b", encrypt: {key: pii}}\n  - {path: "$.c", hash: {key: k}}\n')
+    examples = path.with_name("r.examples.yaml")
+    examples.write_text("""\
+- {name: right, in: {a: x}, out: {a: "*"}}
+- {name: wrong, in: {a: xy}, out: {a: "*"}}
+- {name: opens, in: {b: x}, out: {b: ~sealed(pii) x}}
+- {name: opens to another, in: {b: x}, out: {b: ~sealed(pii) y}}
+- {name: another key, in: {b: x}, out: {b: ~sealed(pij) x}}
+- {name: bytes, in: '{"a": "x"}', out: '{"a":"*"}'}
+- {name: an error, in: '{"a"', error: invalid_json}
+- {name: another error, in: '{"a"', error: empty_value}
+- {name: no error, in: {a: x}, error: invalid_json}
+- {name: a tilde, in: {x: ~~x}, out: {x: ~~x}}
+- {name: a key, key: k, in: {x: 1}, out: {x: 1}}
+- {name: another key, key: k, in: {x: 1}, out: {x: 1}, out_key: l}
+- {name: numbers are what they are spelled, in: {x: 1.0}, out: {x: 1.00}}
+""")
+    r = kveil("test", "-r", path)
+    assert r.returncode == 1
+    passed = [re.match(r"(ok  |FAIL) .*?: (.*)", line).group(1) == "ok  " for line in r.stdout.splitlines()
+              if line[:4] in ("ok  ", "FAIL")]
+    assert passed == [True, False, True, False, False, False, True, False, False, True, True, False, False]
+    assert 'at $[\'a\']: expected "*", got "**"' in r.stdout
+    assert f"{path}:7: no example touches this rule: test/$.c" in r.stdout
+    answer = json.loads(kveil("test", "--json", "-r", path).stdout)
+    assert answer["passed"] == 5 and answer["failed"] == 8 and answer["untouched"] == 1
+    assert [e["passed"] for e in answer["examples"]] == passed
+    assert answer["untouched_rules"][0]["rule"] == "test/$.c"
+
+
+def test_examples_strict_and_none(rules):
+    path = rules('  - {path: "$.a", mask: {}}\n  - {path: "$.b", mask: {}}\n')
+    assert kveil("test", "-r", path).returncode == 1
+    path.with_name("r.examples.yaml").write_text('- {name: a, in: {a: x}, out: {a: "*"}}\n')
+    assert kveil("test", "-r", path).returncode == 0
+    assert kveil("test", "-r", path, "--strict").returncode == 1
+
+
+def test_examples_that_are_no_examples(rules):
+    path = rules('  - {path: "$.a", mask: {}}\n')
+    path.with_name("r.examples.yaml").write_text(
+        '- {name: a, in: {a: x}}\n- {nam: a, in: {}, out: {}}\n- {name: c, in: {}, error: no_such}\n- x\n')
+    r = kveil("test", "-r", path)
+    assert r.returncode == 2
+    for line in (1, 2, 3, 4):
+        assert f"r.examples.yaml:{line}:" in r.stderr
