@@ -14,6 +14,7 @@ const struct kveil_flag kveil_flag_error, kveil_flag_help;
 	X(check)                                                                                                       \
 	X(test)                                                                                                        \
 	X(demo)                                                                                                        \
+	X(bench)                                                                                                       \
 	X(schema)                                                                                                      \
 	X(completion)                                                                                                  \
 	X(health)                                                                                                      \
