@@ -158,9 +158,12 @@ static enum kveil_status decide_targets(struct kveil_engine *e, struct place *p,
 			is_taken |= r && before->holds && r->rule->to && r->views >> view & 1 &&
 				    kveil_span_eq(r->rule->to_name, rule->to_name);
 		}
-		if (is_taken)
-			continue;
 		enum kveil_status st = ask(e, p, id, &o, err);
+		/* A rule that lost its target to another still wants the source gone. */
+		if (!st && o->holds)
+			*ret_moves |= !rule->keep_source;
+		if (!st && is_taken)
+			continue;
 		if (!st && o->holds)
 			st = run_rule(e, p, o, view, err);
 		if (st)
@@ -168,7 +171,6 @@ static enum kveil_status decide_targets(struct kveil_engine *e, struct place *p,
 		trace_outcome(e, p, view, o);
 		if (!o->holds)
 			continue;
-		*ret_moves |= !rule->keep_source;
 		/* A removed value has nothing to write: only its source goes. */
 		if (o->effect == KVEIL_EFFECT_REMOVED)
 			continue;

@@ -199,10 +199,13 @@ struct kveil_append {
 	uint32_t parent, source; /* nodes */
 	struct kveil_span name;
 	uint32_t piece;
-	uint32_t next_same;        /* the next with the same parent and name */
-	uint32_t last_same, count; /* of the first of them */
-	uint32_t next_group;       /* the first with the same parent and another name */
-	bool is_placed;            /* existing members took the value */
+	uint32_t next;       /* of the same parent, in document order of the sources */
+	uint32_t group;      /* the first with the same parent and name */
+	/* of a group's first */
+	uint32_t next_group, count;
+	bool is_placed;      /* existing members took the value */
+	/* of a parent's first */
+	uint32_t last;
 };
 
 struct kveil_node_state {

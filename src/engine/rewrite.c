@@ -101,26 +101,32 @@ enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewr
 				   .source = source,
 				   .name = r->rule->to_name,
 				   .piece = piece,
-				   .last_same = number,
-				   .count = 1};
+				   .group = number,
+				   .count = 1,
+				   .last = number};
 	w->nodes[parent].is_dirty = true;
-	uint32_t *link = &w->nodes[parent].appends;
-	for (; *link; link = &append_at(w, *link)->next_group) {
-		struct kveil_append *first = append_at(w, *link);
-		if (!kveil_span_eq(first->name, a->name))
-			continue;
-		/* Duplicates of one member may go to duplicates of another; anything else would lose a value. */
-		struct kveil_span x = name_of(e, doc, first->source), y = name_of(e, doc, source);
-		if (!x.data || !y.data)
-			return no_memory(err);
-		if (first->rule != r || !kveil_span_eq(x, y))
-			return conflict(r, w, source, "two values for the member that `to` names", err);
-		append_at(w, first->last_same)->next_same = number;
-		first->last_same = number;
-		first->count++;
+	uint32_t head = w->nodes[parent].appends, group = head, *link = &w->nodes[parent].appends;
+	while (group && !kveil_span_eq(append_at(w, group)->name, a->name)) {
+		link = &append_at(w, group)->next_group;
+		group = *link;
+	}
+	if (head) {
+		append_at(w, append_at(w, head)->last)->next = number;
+		append_at(w, head)->last = number;
+	}
+	if (!group) {
+		*link = number;
 		return KVEIL_OK;
 	}
-	*link = number;
+	/* Duplicates of one member may go to duplicates of another; anything else would lose a value. */
+	struct kveil_append *first = append_at(w, group);
+	struct kveil_span x = name_of(e, doc, first->source), y = name_of(e, doc, source);
+	if (!x.data || !y.data)
+		return no_memory(err);
+	if (first->rule != r || !kveil_span_eq(x, y))
+		return conflict(r, w, source, "two values for the member that `to` names", err);
+	a->group = group;
+	first->count++;
 	return KVEIL_OK;
 }
 
@@ -175,21 +181,19 @@ static bool write_appends(struct kveil_engine *e, struct kveil_rewrite *w, uint3
 	const struct kveil_format *json = kveil_format_by_name(KVEIL_SPAN("json"));
 
 	*ret_offset = e->pieces.len;
-	for (uint32_t g = w->nodes[parent].appends; g; g = append_at(w, g)->next_group) {
-		if (append_at(w, g)->is_placed)
+	for (uint32_t n = w->nodes[parent].appends; n; n = append_at(w, n)->next) {
+		const struct kveil_append *a = append_at(w, n);
+		const struct kveil_piece *piece = &e->piece_list[a->piece];
+		if (append_at(w, a->group)->is_placed)
 			continue;
-		for (uint32_t n = g; n; n = append_at(w, n)->next_same) {
-			const struct kveil_append *a = append_at(w, n);
-			const struct kveil_piece *piece = &e->piece_list[a->piece];
-			if (after_member)
-				kveil_buf_append_byte(&e->pieces, ',');
-			json->write_text(&e->pieces, a->name, kveil_json_needs_escape(a->name));
-			kveil_buf_append_byte(&e->pieces, ':');
-			/* First the room: the piece stands in the buffer that grows. */
-			if (kveil_buf_reserve(&e->pieces, piece->len))
-				kveil_buf_append(&e->pieces, e->pieces.data + piece->offset, piece->len);
-			after_member = true;
-		}
+		if (after_member)
+			kveil_buf_append_byte(&e->pieces, ',');
+		json->write_text(&e->pieces, a->name, kveil_json_needs_escape(a->name));
+		kveil_buf_append_byte(&e->pieces, ':');
+		/* First the room: the piece stands in the buffer that grows. */
+		if (kveil_buf_reserve(&e->pieces, piece->len))
+			kveil_buf_append(&e->pieces, e->pieces.data + piece->offset, piece->len);
+		after_member = true;
 	}
 	*ret_len = e->pieces.len - *ret_offset;
 	return kveil_buf_ok(&e->pieces);

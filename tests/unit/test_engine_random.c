@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine against a slow reference that is easy to believe: random records under random rules. The reference asks
+ * kveil_path_select_within for every rule (no automaton), decides node by node by walking the tree down, and writes the
+ * result recursively. Where nothing goes or comes the bytes must be equal; else the documents without blanks. And a
+ * value that a rule names without condition must not be found in the output at all.
+ */
+#include "format/format.h"
+#include "kveil/engine.h"
+#include "rules/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static uint64_t seed = 7;
+
+static uint32_t draw(uint32_t below)
+{
+	seed = seed * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)((seed >> 33) % below);
+}
+
+static const char *pick(const char *const *words)
+{
+	uint32_t n = 0;
+	while (words[n])
+		n++;
+	return words[draw(n)];
+}
+
+#define PICK(...) pick((const char *const[]){__VA_ARGS__, NULL})
+
+/* --- records --- */
+
+static const char *current_rules; /* for messages */
+static uint32_t canaries;
+
+static void write_value(struct kveil_buf *b, int depth)
+{
+	uint32_t kind = depth > 4 ? 9 : draw(10);
+
+	if (kind > 5) {
+		if (draw(3))
+			kveil_buf_printf(b, "\"S%uS%s\"", canaries++, PICK("", "", "\\n", "\\u00e9", "\xE7\x8E\x8B"));
+		else
+			kveil_buf_append_str(b, PICK("1", "-2.50", "true", "null", "\"\"", "[]", "{}", "1e3"));
+		return;
+	}
+	bool is_object = kind < 4;
+	uint32_t n = draw(5);
+	kveil_buf_append_str(b, is_object ? "{" : "[");
+	for (uint32_t i = 0; i < n; i++) {
+		kveil_buf_printf(b, "%s%s", i ? "," : "", PICK("", "", " ", "\n  "));
+		if (is_object)
+			kveil_buf_printf(b, "\"%s\"%s:%s", PICK("a", "b", "c", "d", "\\u0061", "x"), PICK("", " "),
+					 PICK("", " "));
+		write_value(b, depth + 1);
+		kveil_buf_append_str(b, PICK("", "", " "));
+	}
+	kveil_buf_append_str(b, is_object ? "}" : "]");
+}
+
+/* --- rules --- */
+
+static void write_path(struct kveil_buf *b)
+{
+	kveil_buf_append_str(b, "$");
+	for (uint32_t n = 1 + draw(3); n > 0; n--)
+		kveil_buf_append_str(b, PICK(".a", ".b", ".c", "[*]", "..a", "..b", "[0]", "[1]", "[-1]", "['a','b']",
+					     "[0:2]", "[?@.a]", "..x", ".x"));
+}
+
+static void write_rules(struct kveil_buf *b)
+{
+	kveil_buf_printf(b, "name: t\ntopics: [in]\nformat: json\nunmatched: %s\n",
+			 PICK("keep", "keep", "keep", "remove", "dead-letter"));
+	kveil_buf_append_str(b, draw(2) ? "clear: [$.c]\n" : "");
+	bool has_views = draw(4) == 0;
+	kveil_buf_append_str(b, has_views ? "" : "output: out\n");
+	kveil_buf_append_str(b, "fields:\n");
+	for (uint32_t n = 1 + draw(4), i = 0; i < n; i++) {
+		kveil_buf_append_str(b, "  - {path: \"");
+		size_t begin = b->len;
+		write_path(b);
+		size_t len = b->len - begin;
+		kveil_buf_printf(b, "\", %s, %s",
+				 PICK("nullify: true", "remove: true", "replace: {with: R}", "mask: {char: x}"),
+				 PICK("on_null: keep", "on_null: transform"));
+		kveil_buf_append_str(
+		    b, PICK("", "", "", ", when: \"@ == 1\"", ", when: \"$.a\"", ", when: \"@.a == 'z'\""));
+		/* `to` beside a path that ends in a name. */
+		if (b->data[begin + len - 1] != ']' && draw(3) == 0) {
+			kveil_buf_append_str(b, ", to: \"");
+			uint8_t *p = kveil_buf_reserve(b, len);
+			memcpy(p, b->data + begin, len - 1);
+			b->len += len - 1;
+			kveil_buf_printf(b, "%s\"%s", PICK("c", "d", "e"), PICK("", ", keep_source: true"));
+		}
+		kveil_buf_append_str(b, "}\n");
+	}
+	if (has_views)
+		kveil_buf_append_str(
+		    b, "outputs:\n"
+		       "  - {name: one, topic: one, fields: [{path: $.d, nullify: true}]}\n"
+		       "  - {name: two, topic: two, clear: [$.d], fields: [{path: \"$.x\", remove: true}]}\n");
+}
+
+/* --- the reference --- */
+
+struct model {
+	const struct kveil_plan *plan;
+	const struct kveil_view *view;
+	struct kveil_doc doc;
+	struct kveil_arena *arena;
+	bool **names;   /* [rule of the view][node] */
+	bool *is_clear; /* by `clear:` */
+	bool fails, moves_things;
+	size_t applied;
+	int overwritten; /* > 0: inside what does not leave anyway */
+};
+
+static bool selected(uint32_t node, const uint32_t *nodes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (nodes[i] == node)
+			return true;
+	return false;
+}
+
+static bool *select_all(struct model *m, const struct kveil_path *path, bool doubt)
+{
+	uint32_t *nodes;
+	size_t count;
+	int64_t work = KVEIL_PATH_WORK;
+	struct kveil_error err;
+	bool *all = kveil_arena_array(m->arena, m->doc.count, sizeof *all);
+
+	assert_int_equal(kveil_path_select_within(path, &m->doc, 0, doubt, &work, m->arena, &nodes, &count, &err),
+			 KVEIL_OK);
+	for (uint32_t i = 0; i < m->doc.count; i++)
+		all[i] = selected(i, nodes, count);
+	return all;
+}
+
+static bool holds(struct model *m, const struct kveil_rule *r, uint32_t node)
+{
+	enum kveil_tri tri = KVEIL_YES;
+	int64_t work = KVEIL_PATH_WORK;
+	struct kveil_error err;
+
+	if (r->when)
+		assert_int_equal(kveil_expr_eval_within(r->when, &m->doc, node, &work, &tri, &err), KVEIL_OK);
+	return tri != KVEIL_NO;
+}
+
+/* What the action makes of a node: text, or NULL when it goes. */
+static const char *transform(struct model *m, const struct kveil_rule *r, uint32_t node)
+{
+	const struct kveil_doc_node *n = &m->doc.nodes[node];
+	KVEIL_CLEANUP_BUF struct kveil_buf b = KVEIL_BUF_INIT;
+
+	if (n->kind == KVEIL_KIND_NULL && !r->on_null_transform)
+		return "null";
+	if (strcmp(r->action->name, "nullify") == 0)
+		return "null";
+	if (strcmp(r->action->name, "replace") == 0)
+		return "\"R\"";
+	if (strcmp(r->action->name, "remove") == 0)
+		return NULL;
+	if (n->kind == KVEIL_KIND_OBJECT || n->kind == KVEIL_KIND_ARRAY || n->kind == KVEIL_KIND_NULL) {
+		m->fails = true;
+		return "null";
+	}
+	if (n->kind == KVEIL_KIND_BOOL) {
+		/* Whether mask takes it is mask's own word. */
+		m->fails |= !(r->action->kinds & KVEIL_KIND_BIT(KVEIL_KIND_BOOL));
+	}
+	struct kveil_span text;
+	assert_int_equal(kveil_doc_text(&m->doc, node, m->arena, &text), KVEIL_OK);
+	kveil_buf_append_str(&b, "\"");
+	for (size_t i = 0; i < text.len; i++)
+		if ((text.data[i] & 0xC0) != 0x80)
+			kveil_buf_append_str(&b, "x");
+	kveil_buf_append_str(&b, "\"");
+	char *copy = kveil_arena_alloc(m->arena, b.len + 1);
+	memcpy(copy, kveil_buf_cstr(&b), b.len + 1);
+	return copy;
+}
+
+static const struct kveil_rule *in_place_rule(struct model *m, uint32_t node)
+{
+	for (size_t i = 0; i < m->view->rule_count; i++)
+		if (m->names[i][node] && !m->view->rules[i]->to && holds(m, m->view->rules[i], node))
+			return m->view->rules[i];
+	return NULL;
+}
+
+/* The rules that carry a node's value elsewhere; does one of them, or of those that came too late, want it gone. */
+static size_t to_rules(struct model *m, uint32_t node, const struct kveil_rule **ret, bool *ret_goes)
+{
+	size_t n = 0;
+
+	*ret_goes = false;
+
+	for (size_t i = 0; i < m->view->rule_count; i++) {
+		const struct kveil_rule *r = m->view->rules[i];
+		bool is_first = true;
+		if (!r->to || !m->names[i][node] || !holds(m, r, node))
+			continue;
+		*ret_goes |= !r->keep_source;
+		for (size_t k = 0; k < n; k++)
+			is_first &= !kveil_span_eq(ret[k]->to_name, r->to_name);
+		if (is_first)
+			ret[n++] = r;
+	}
+	return n;
+}
+
+static bool is_named_below(struct model *m, uint32_t node)
+{
+	for (uint32_t i = node; i < m->doc.nodes[node].next; i++) {
+		if (m->is_clear[i])
+			return true;
+		for (size_t k = 0; k < m->view->rule_count; k++)
+			if (m->names[k][i])
+				return true;
+	}
+	return false;
+}
+
+static bool is_named(struct model *m, uint32_t node)
+{
+	for (uint32_t i = node; i != UINT32_MAX; i = m->doc.nodes[i].parent) {
+		if (m->is_clear[i])
+			return true;
+		for (size_t k = 0; k < m->view->rule_count; k++)
+			if (m->names[k][i])
+				return true;
+	}
+	return false;
+}
+
+static struct kveil_span name_of(struct model *m, uint32_t node)
+{
+	const struct kveil_doc_node *n = &m->doc.nodes[node];
+	uint8_t *p = kveil_arena_alloc(m->arena, n->name_end - n->name_start);
+
+	return kveil_span_of(
+	    p, kveil_json_unescape(kveil_span_of(m->doc.text.data + n->name_start + 1, n->name_end - n->name_start - 2),
+				   p));
+}
+
+struct child {
+	uint32_t node;    /* UINT32_MAX = one that came */
+	const char *text; /* what it became; NULL = look inside */
+	bool goes, is_written;
+	bool is_over; /* another's value takes its place: what stood there was an error all the same */
+	struct kveil_span name;
+	const struct kveil_rule *by; /* the `to` rule */
+	uint32_t source;
+};
+
+static void emit(struct model *m, uint32_t node, bool exact, struct kveil_buf *out);
+
+static void emit_children(struct model *m, uint32_t node, bool exact, struct kveil_buf *out)
+{
+	const struct kveil_doc_node *n = &m->doc.nodes[node];
+	bool is_object = n->kind == KVEIL_KIND_OBJECT;
+	struct child *all = kveil_arena_array(m->arena, (size_t)n->count * 6 + 1, sizeof *all);
+	const struct kveil_rule *tos[16];
+	size_t count = 0;
+
+	for (uint32_t c = node + 1; c < n->next; c = m->doc.nodes[c].next) {
+		struct child *x = &all[count++];
+		*x = (struct child){.node = c};
+		if (is_object)
+			x->name = name_of(m, c);
+		const struct kveil_rule *r = in_place_rule(m, c);
+		bool null_kept = r && m->doc.nodes[c].kind == KVEIL_KIND_NULL && !r->on_null_transform;
+		if (r && !null_kept) {
+			x->text = transform(m, r, c);
+			x->goes = !x->text;
+			x->is_written = true;
+			m->applied++;
+		}
+		bool source_goes;
+		size_t k = to_rules(m, c, tos, &source_goes);
+		for (size_t i = 0; i < k; i++) {
+			m->moves_things = true;
+			m->applied++;
+			if (!is_object)
+				m->fails = true;
+			/* Where no rule writes the source itself, it goes. */
+			if (!r && source_goes)
+				x->goes = true;
+		}
+		if (m->view->unmatched != KVEIL_UNMATCHED_KEEP && !is_named(m, c) && !is_named_below(m, c))
+			x->goes = true;
+	}
+	size_t own = count;
+	for (size_t s = 0; is_object && s < own; s++) {
+		bool source_goes;
+		size_t k = to_rules(m, all[s].node, tos, &source_goes);
+		for (size_t i = 0; i < k; i++) {
+			const char *text = transform(m, tos[i], all[s].node);
+			bool exists = false;
+			if (!text)
+				continue;
+			for (size_t t = 0; t < own; t++) {
+				if (!kveil_span_eq(all[t].name, tos[i]->to_name))
+					continue;
+				m->fails |= all[t].is_written;
+				all[t].text = text;
+				all[t].is_over = !all[t].goes;
+				all[t].goes = false;
+				all[t].is_written = exists = true;
+			}
+			/* Two values for one place, but for duplicates of one member that become duplicates. */
+			for (size_t t = own; t < count; t++)
+				if (kveil_span_eq(all[t].name, tos[i]->to_name))
+					m->fails |=
+					    all[t].by != tos[i] || !kveil_span_eq(all[all[t].source].name, all[s].name);
+			if (!exists)
+				all[count++] = (struct child){.node = UINT32_MAX,
+							      .text = text,
+							      .name = tos[i]->to_name,
+							      .by = tos[i],
+							      .source = (uint32_t)s};
+		}
+	}
+	if (m->view->unmatched == KVEIL_UNMATCHED_DEAD_LETTER && !m->overwritten)
+		for (size_t s = 0; s < own; s++)
+			m->fails |= all[s].goes && !is_named(m, all[s].node) && !is_named_below(m, all[s].node);
+	for (size_t s = 0; s < own; s++) {
+		KVEIL_CLEANUP_BUF struct kveil_buf unused = KVEIL_BUF_INIT;
+		if (!all[s].is_over)
+			continue;
+		m->overwritten++;
+		emit(m, all[s].node, false, &unused);
+		m->overwritten--;
+	}
+	const uint8_t *text = m->doc.text.data;
+	uint32_t at = n->start;
+	bool first = true;
+	if (!exact)
+		kveil_buf_append_byte(out, is_object ? '{' : '[');
+	for (size_t s = 0; s < count; s++) {
+		const struct child *x = &all[s];
+		m->moves_things |= x->goes || x->node == UINT32_MAX;
+		if (x->goes)
+			continue;
+		if (exact && x->node != UINT32_MAX) {
+			kveil_buf_append(out, text + at, m->doc.nodes[x->node].start - at);
+			at = m->doc.nodes[x->node].end;
+		} else if (!exact) {
+			kveil_buf_append_str(out, first ? "" : ",");
+			if (is_object && x->node == UINT32_MAX)
+				kveil_buf_printf(out, "\"%.*s\":", (int)x->name.len, (const char *)x->name.data);
+			else if (is_object)
+				kveil_buf_printf(
+				    out,
+				    "%.*s:", (int)(m->doc.nodes[x->node].name_end - m->doc.nodes[x->node].name_start),
+				    (const char *)text + m->doc.nodes[x->node].name_start);
+		}
+		first = false;
+		if (x->text)
+			kveil_buf_append_str(out, x->text);
+		else
+			emit(m, x->node, exact, out);
+	}
+	if (exact)
+		kveil_buf_append(out, text + at, n->end - at);
+	else
+		kveil_buf_append_byte(out, is_object ? '}' : ']');
+}
+
+static void emit(struct model *m, uint32_t node, bool exact, struct kveil_buf *out)
+{
+	const struct kveil_doc_node *n = &m->doc.nodes[node];
+
+	if (n->kind == KVEIL_KIND_OBJECT || n->kind == KVEIL_KIND_ARRAY)
+		emit_children(m, node, exact, out);
+	else
+		kveil_buf_append(out, m->doc.text.data + n->start, n->end - n->start);
+}
+
+/* A document without blanks. */
+static void squeeze(struct kveil_arena *arena, struct kveil_span text, struct kveil_buf *out)
+{
+	struct kveil_scan s = {.arena = arena, .max_bytes = 1 << 20, .max_depth = 200, .want_doc = true};
+	struct kveil_error err;
+
+	if (kveil_format_by_name(KVEIL_SPAN("json"))->scan(&s, text, &err))
+		fail_msg("the output is no JSON: %s at %zu: %.*s", err.message, err.byte, (int)text.len,
+			 (const char *)text.data);
+	struct kveil_view none = {0};
+	struct model m = {.view = &none, .doc = s.doc, .arena = arena};
+	emit(&m, 0, false, out);
+	kveil_scan_clear(&s);
+}
+
+static void check_view(const struct kveil_plan *plan, size_t v, struct kveil_span text,
+		       const struct kveil_result *result, bool *ret_fails, size_t *applied)
+{
+	struct kveil_arena arena;
+	struct kveil_error err;
+	KVEIL_CLEANUP_BUF struct kveil_buf expected = KVEIL_BUF_INIT;
+	KVEIL_CLEANUP_BUF struct kveil_buf exact = KVEIL_BUF_INIT;
+	KVEIL_CLEANUP_BUF struct kveil_buf got = KVEIL_BUF_INIT;
+
+	kveil_arena_init(&arena, 1 << 20);
+	struct kveil_scan s = {.arena = &arena, .max_bytes = 1 << 20, .max_depth = 200, .want_doc = true};
+	assert_int_equal(kveil_format_by_name(KVEIL_SPAN("json"))->scan(&s, text, &err), KVEIL_OK);
+	struct model m = {.plan = plan, .view = &plan->views[v], .doc = s.doc, .arena = &arena};
+	m.names = kveil_arena_array(&arena, m.view->rule_count, sizeof *m.names);
+	for (size_t i = 0; i < m.view->rule_count; i++)
+		m.names[i] = select_all(&m, m.view->rules[i]->path, true);
+	m.is_clear = kveil_arena_array(&arena, m.doc.count, sizeof *m.is_clear);
+	memset(m.is_clear, 0, m.doc.count);
+	for (size_t i = 0; i < m.view->clear_count; i++) {
+		bool *clear = select_all(&m, m.view->clear[i], false);
+		for (uint32_t k = 0; k < m.doc.count; k++)
+			m.is_clear[k] |= clear[k];
+	}
+	emit(&m, 0, false, &expected);
+	bool is_scalar = m.doc.nodes[0].kind != KVEIL_KIND_OBJECT && m.doc.nodes[0].kind != KVEIL_KIND_ARRAY;
+	if (m.view->unmatched != KVEIL_UNMATCHED_KEEP && is_scalar && !is_named(&m, 0))
+		m.fails = true;
+	*ret_fails |= m.fails;
+	*applied += m.applied;
+	if (result->verdict == KVEIL_PRODUCE && !m.fails) {
+		struct kveil_span out = result->outputs[v].record.value;
+		squeeze(&arena, out, &got);
+		kveil_buf_cstr(&expected);
+		if (!kveil_span_eq(kveil_buf_span(&got), kveil_buf_span(&expected)))
+			fail_msg("view %zu of %.*s\n got      %.*s\n expected %s", v, (int)text.len,
+				 (const char *)text.data, (int)out.len, (const char *)out.data, expected.data);
+		if (!m.moves_things) {
+			/* Around the root, too. */
+			kveil_buf_append(&exact, text.data, m.doc.nodes[0].start);
+			emit(&m, 0, true, &exact);
+			kveil_buf_append(&exact, text.data + m.doc.nodes[0].end, text.len - m.doc.nodes[0].end);
+			assert_true(kveil_span_eq(out, kveil_buf_span(&exact)));
+		}
+		/* Independently of how: what is named is not there. */
+		for (size_t i = 0; i < m.view->rule_count; i++) {
+			const struct kveil_rule *r = m.view->rules[i];
+			for (uint32_t k = 0; k < m.doc.count; k++) {
+				const struct kveil_doc_node *n = &m.doc.nodes[k];
+				const uint8_t *raw = text.data + n->start;
+				if (r->when || r->keep_source || !m.names[i][k] || n->kind != KVEIL_KIND_STRING ||
+				    n->end - n->start < 5)
+					continue;
+				const uint8_t *stop = memchr(raw + 2, 'S', n->end - n->start - 2);
+				if (memmem(out.data, out.len, raw + 1, (size_t)(stop - raw)))
+					fail_msg("%s\nrule %s left a clear value of %.*s in %.*s", current_rules, r->id,
+						 (int)text.len, (const char *)text.data, (int)out.len,
+						 (const char *)out.data);
+			}
+		}
+	}
+	kveil_scan_clear(&s);
+	kveil_arena_clear(&arena);
+}
+
+static void test_random(void **state)
+{
+	(void)state;
+	size_t plans = 0, produced = 0, failed = 0, applied = 0;
+
+	for (int round = 0; round < 6000; round++) {
+		KVEIL_CLEANUP_BUF struct kveil_buf yaml = KVEIL_BUF_INIT;
+		struct kveil_report report = {0};
+		struct kveil_keystore *ks;
+		struct kveil_keyring *ring;
+		struct kveil_engine *engine;
+		struct kveil_error err;
+		write_rules(&yaml);
+		struct kveil_plan *plan = kveil_plan_parse(kveil_buf_span(&yaml), "r.yaml", NULL, &report);
+		kveil_report_clear(&report);
+		if (!plan)
+			continue; /* `check` refuses it */
+		plans++;
+		assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("s"), &ks, &err), KVEIL_OK);
+		assert_int_equal(kveil_keyring_new(ks, &ring, &err), KVEIL_OK);
+		assert_int_equal(kveil_engine_new(plan, ring, NULL, &engine, &err), KVEIL_OK);
+		for (int i = 0; i < 40; i++) {
+			KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+			struct kveil_result result;
+			bool fails = false;
+			kveil_buf_append_str(&text, PICK("", " ", "\n"));
+			write_value(&text, 0);
+			kveil_buf_append_str(&text, PICK("", " ", "\n"));
+			struct kveil_record record = {.value = kveil_buf_span(&text)};
+			kveil_engine_run(engine, &record, &result);
+			current_rules = kveil_buf_cstr(&yaml);
+			for (size_t v = 0; v < plan->view_count; v++)
+				check_view(plan, v, record.value, &result, &fails, &applied);
+			if (fails != (result.verdict != KVEIL_PRODUCE))
+				fail_msg("%s\n%.*s\n the engine says %s %s, the reference %s", kveil_buf_cstr(&yaml),
+					 (int)text.len, (const char *)text.data,
+					 result.verdict == KVEIL_PRODUCE ? "ok"
+									 : kveil_status_code(result.error.status),
+					 result.verdict == KVEIL_PRODUCE ? "" : result.error.message,
+					 fails ? "error" : "ok");
+			if (fails)
+				failed++;
+			else
+				produced++;
+		}
+		kveil_engine_free(engine);
+		kveil_keyring_free(ring);
+		kveil_keystore_unref(ks);
+		kveil_plan_unref(plan);
+	}
+	/* It must have had something to do. */
+	print_message("%zu rule files, %zu records out, %zu refused, %zu values written\n", plans, produced, failed,
+		      applied);
+	assert_true(plans > 500 && produced > 10000 && failed > 1000 && applied > 10000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
