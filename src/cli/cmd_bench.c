@@ -3,6 +3,7 @@
  * kveil bench: what the engine costs a record, in this process and without Kafka, beside a bare loop of library calls
  * on the same values. Both sides take turns, round by round, and the medians of the rounds are what counts.
  */
+#include "cli/bench_crypto.h"
 #include "cli/command.h"
 #include "cli/orders.h"
 #include "crypto/bench_baseline.h"
@@ -410,8 +411,10 @@ static int run(int argc, char **argv)
 				     flag->short_name == 'n' ? &count : &b.rounds))
 			return kveil_usage_error(cmd, "--%s takes a number from 1 on: '%s'", flag->long_name, value);
 	}
+	if (index == argc - 1 && strcmp(argv[index], "crypto") == 0)
+		return kveil_bench_crypto(as_json);
 	if (index < argc)
-		return kveil_usage_error(cmd, "no argument expected: '%s'", argv[index]);
+		return kveil_usage_error(cmd, "only `crypto` may stand there, not '%s'", argv[index]);
 	if (rules && scale)
 		return kveil_usage_error(cmd, "--rules-scale brings its own rules: no -r");
 	if (kveil_crypto_init(&err) || kveil_keystore_new_demo(&b.keystore, &err) ||
@@ -447,8 +450,8 @@ static const struct kveil_flag flags[] = {
 
 const struct kveil_command kveil_command_bench = {
     .name = "bench",
-    .usage = "[-r FILE] [-f FILE] [-n N] [--rules-scale] [--json]",
-    .help = "in-process throughput, beside a bare loop of library calls",
+    .usage = "[-r FILE] [-f FILE] [-n N] [--rules-scale] [--json] [crypto]",
+    .help = "in-process throughput of a rule file, or of each algorithm, beside bare library calls",
     .flags = flags,
     .run = run,
 };
