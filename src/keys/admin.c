@@ -26,7 +26,7 @@ static enum kveil_status create(struct kveil_keystore *ks, struct kveil_error *e
 	enum kveil_status status = driver_of(ks, &driver, &where, err);
 
 	if (!status)
-		status = kveil_registry_root_new(ks->keks, ks->kek_count, &root, &secret, err);
+		status = kveil_registry_root_new(ks->custodians, ks->custodian_count, &root, &secret, err);
 	if (status)
 		return status;
 	status = driver->create(&env, where, &root, secret, err);
@@ -42,12 +42,12 @@ static enum kveil_status add_keks(struct kveil_keystore *ks, size_t *ret_added, 
 	struct kveil_document now = {0};
 	enum kveil_status status = driver->snapshot(ks->registry, &now, err);
 
-	for (size_t i = 0; !status && i < ks->kek_count; i++) {
+	for (size_t i = 0; !status && i < ks->custodian_count; i++) {
 		bool there = false;
 		for (size_t k = 0; k < now.root.count; k++)
-			there |= strcmp(now.root.keys[k].kek, ks->keks[i]->name) == 0;
+			there |= strcmp(now.root.keys[k].kek, ks->custodians[i]->name) == 0;
 		if (!there)
-			status = kveil_registry_root_wrap(ks->registry->secret, ks->keks[i], &more, err);
+			status = kveil_registry_root_wrap(ks->registry->secret, ks->custodians[i], &more, err);
 	}
 	if (!status && more.count)
 		status = driver->add_root_keys(ks->registry, &more, err);
@@ -171,7 +171,7 @@ static enum kveil_status read_backup(const struct kveil_keystore *ks, const char
 		status = kveil_document_parse(kveil_buf_span(&text), ret, err);
 	kveil_buf_clear(&text);
 	if (!status)
-		status = kveil_registry_root_open(&ret->root, ks->keks, ks->kek_count, ret_secret, err);
+		status = kveil_registry_root_open(&ret->root, ks->custodians, ks->custodian_count, ret_secret, err);
 	if (!status)
 		status = kveil_document_verify(ret, *ret_secret, err);
 	if (status)

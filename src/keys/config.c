@@ -86,6 +86,17 @@ static const char *const *all_providers(void)
 	return provider_names;
 }
 
+static void hint_all(struct kveil_error *e)
+{
+	char list[160] = "";
+
+	for (size_t i = 0; kveil_providers[i]; i++) {
+		size_t n = strlen(list);
+		snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", kveil_providers[i]->name);
+	}
+	kveil_error_hint(e, "there are: %s", list);
+}
+
 /* The provider's own table does not know `provider`: its mapping without that line. */
 static bool parse_params(const struct kveil_provider *p, const struct kveil_yaml *node, const char *file, void *params,
 			 struct kveil_report *report)
@@ -134,13 +145,13 @@ static void parse_kek(const char *name, const struct kveil_yaml *key, const stru
 		if (near)
 			kveil_error_hint(e, "did you mean '%s'?", near);
 		else
-			kveil_error_hint(e, "there is: file");
+			hint_all(e);
 		return;
 	}
-	struct kveil_kek_config *k = &c->keks[c->kek_count];
+	struct kveil_kek_config *k = &c->custodians[c->custodian_count];
 	*k = (struct kveil_kek_config){
 	    .name = strdup(name), .provider = strdup(p->name), .params = calloc(1, p->params_size)};
-	c->kek_count++;
+	c->custodian_count++;
 	if (!k->name || !k->provider || !k->params)
 		kveil_report_at(report, file, node->line, node->column, "no memory for the configuration");
 	else
@@ -174,21 +185,21 @@ static void check_kek(struct kveil_data_key_config *d, const struct kveil_keys_c
 	const struct kveil_yaml *at = kveil_yaml_get(node, "kek");
 	const char *names[65] = {NULL}, *near;
 
-	if (!d->kek && c->kek_count == 1) {
-		d->kek = strdup(c->keks[0].name);
+	if (!d->kek && c->custodian_count == 1) {
+		d->kek = strdup(c->custodians[0].name);
 		return;
 	}
 	if (!d->kek) {
-		if (c->kek_count)
+		if (c->custodian_count)
 			kveil_report_at(report, file, node->line, node->column,
 					"key '%s' does not say which KEK wraps it", d->name);
 		return;
 	}
-	for (size_t i = 0; i < c->kek_count; i++) {
-		if (strcmp(c->keks[i].name, d->kek) == 0)
+	for (size_t i = 0; i < c->custodian_count; i++) {
+		if (strcmp(c->custodians[i].name, d->kek) == 0)
 			return;
 		if (i < 64)
-			names[i] = c->keks[i].name;
+			names[i] = c->custodians[i].name;
 	}
 	struct kveil_error *e =
 	    kveil_report_at(report, file, at ? at->line : node->line, at ? at->column : node->column,
@@ -275,7 +286,7 @@ static void check_patterns(const struct kveil_keys_config *c, const char *file, 
 				continue;
 			size_t n =
 			    (size_t)(a_end - a) < (size_t)(b_end - b) ? (size_t)(a_end - a) : (size_t)(b_end - b);
-			if (memcmp(a, b, n) == 0)
+			if (strncmp(a, b, n) == 0)
 				kveil_report_at(report, file, c->data[i].line, 1,
 						"the patterns '%s' and '%s' begin alike: a name could fill both", b, a);
 		}
@@ -325,9 +336,9 @@ bool kveil_keys_config_parse(const struct kveil_yaml *map, const char *file, str
 	kveil_options_parse(top_options, map, file, "KVEIL_KEYS", &top, report);
 	c.registry = top.registry;
 	c.base_dir = folder_of(file);
-	c.keks = calloc(pairs(top.keks) + 1, sizeof *c.keks);
+	c.custodians = calloc(pairs(top.keks) + 1, sizeof *c.custodians);
 	c.data = calloc(pairs(top.data) + 1, sizeof *c.data);
-	if (!c.base_dir || !c.keks || !c.data) {
+	if (!c.base_dir || !c.custodians || !c.data) {
 		kveil_report_at(report, file, 0, 0, "no memory for the configuration");
 	} else {
 		if (c.registry && kveil_registry_driver_of(c.registry, &driver, &where, &err)) {
@@ -345,14 +356,14 @@ bool kveil_keys_config_parse(const struct kveil_yaml *map, const char *file, str
 
 void kveil_keys_config_clear(struct kveil_keys_config *c)
 {
-	for (size_t i = 0; c->keks && i < c->kek_count; i++) {
+	for (size_t i = 0; c->custodians && i < c->custodian_count; i++) {
 		const struct kveil_provider *p =
-		    c->keks[i].provider ? kveil_provider_by_name(c->keks[i].provider) : NULL;
-		if (p && c->keks[i].params)
-			kveil_options_clear(p->options, c->keks[i].params);
-		free(c->keks[i].params);
-		free(c->keks[i].provider);
-		free(c->keks[i].name);
+		    c->custodians[i].provider ? kveil_provider_by_name(c->custodians[i].provider) : NULL;
+		if (p && c->custodians[i].params)
+			kveil_options_clear(p->options, c->custodians[i].params);
+		free(c->custodians[i].params);
+		free(c->custodians[i].provider);
+		free(c->custodians[i].name);
 	}
 	for (size_t i = 0; c->data && i < c->data_count; i++) {
 		free(c->data[i].name);
@@ -360,7 +371,7 @@ void kveil_keys_config_clear(struct kveil_keys_config *c)
 		free(c->data[i].kek);
 		free(c->data[i].join);
 	}
-	free(c->keks);
+	free(c->custodians);
 	free(c->data);
 	free(c->registry);
 	free(c->base_dir);
@@ -385,8 +396,8 @@ static bool fills(const char *pattern, struct kveil_span name)
 	if (!braces)
 		return false;
 	size_t head = (size_t)(braces - pattern), tail = strlen(braces + 2);
-	return name.len > head + tail && memcmp(name.data, pattern, head) == 0 &&
-	       memcmp(name.data + name.len - tail, braces + 2, tail) == 0;
+	return name.len > head + tail && kveil_span_eq(kveil_span_of(name.data, head), kveil_span_of(pattern, head)) &&
+	       kveil_span_eq(kveil_span_of(name.data + name.len - tail, tail), kveil_span_of(braces + 2, tail));
 }
 
 enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, struct kveil_span name, unsigned use,

@@ -222,7 +222,7 @@ enum kveil_status kveil_document_verify(const struct kveil_document *d, const st
 
 	if (status)
 		return status;
-	if (!kveil_secret_eq(mac, d->mac, sizeof mac) || memcmp(d->root.id, secret->id, sizeof secret->id) != 0) {
+	if (!kveil_secret_eq(mac, d->mac, sizeof mac) || !kveil_secret_eq(d->root.id, secret->id, sizeof secret->id)) {
 		/* The record that was altered, if it is one. */
 		for (size_t i = 0; i < d->count; i++) {
 			status = kveil_key_record_verify(&d->records[i], secret, err);

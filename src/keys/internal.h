@@ -52,8 +52,8 @@ struct kveil_keystore {
 
 	/* Keys in a registry. */
 	struct kveil_registry *registry;
-	struct kveil_kek **keks;
-	size_t kek_count;
+	struct kveil_kek **custodians; /* one a KEK of the configuration */
+	size_t custodian_count;
 	atomic_uint_fast64_t refreshes; /* begun */
 	uint64_t refreshed;             /* the last one that ended well; under refresh_lock */
 	struct kveil_document backlog;  /* records read and not taken in yet; under refresh_lock */

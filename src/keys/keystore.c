@@ -54,10 +54,10 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 	kveil_secret_free(ks->seed);
 	if (ks->registry)
 		ks->registry->driver->close(ks->registry);
-	for (size_t i = 0; i < ks->kek_count; i++)
-		if (ks->keks[i])
-			ks->keks[i]->provider->close(ks->keks[i]);
-	free(ks->keks);
+	for (size_t i = 0; i < ks->custodian_count; i++)
+		if (ks->custodians[i])
+			ks->custodians[i]->provider->close(ks->custodians[i]);
+	free(ks->custodians);
 	kveil_document_clear(&ks->backlog);
 	pthread_mutex_destroy(&ks->tend_lock);
 	pthread_mutex_destroy(&ks->refresh_lock);

@@ -33,8 +33,8 @@ struct kveil_keys_config {
 	const char *file;              /* the configuration file, for messages */
 	char *base_dir;                /* its folder: relative paths below start there */
 	char *registry;                /* "file:PATH" */
-	struct kveil_kek_config *keks;
-	size_t kek_count;
+	struct kveil_kek_config *custodians; /* keys.keks */
+	size_t custodian_count;
 	struct kveil_data_key_config *data;
 	size_t data_count;
 };

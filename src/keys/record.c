@@ -202,7 +202,7 @@ enum kveil_status kveil_key_payload_read(const struct kveil_key_record *r,
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED,
 				  "key '%s' version %u: this kveil does not know algorithm %u", r->name, r->version,
 				  r->algorithm);
-	if (payload.len != n + 2 + alg->key_bytes || memcmp(payload.data, head, n) != 0 ||
+	if (payload.len != n + 2 + alg->key_bytes || !kveil_secret_eq(payload.data, head, n) ||
 	    ((size_t)payload.data[n] << 8 | payload.data[n + 1]) != alg->key_bytes)
 		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT,
 				  "the wrapped key beside '%s' version %u is another one's", r->name, r->version);

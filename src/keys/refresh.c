@@ -15,9 +15,9 @@ enum { UNKNOWN_MS = 60000, BACKOFF_MS = 1000, BACKOFF_MAX_MS = 30000, NEW_AT_ONC
 
 struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name)
 {
-	for (size_t i = 0; i < ks->kek_count; i++)
-		if (strcmp(ks->keks[i]->name, name) == 0)
-			return ks->keks[i];
+	for (size_t i = 0; i < ks->custodian_count; i++)
+		if (strcmp(ks->custodians[i]->name, name) == 0)
+			return ks->custodians[i];
 	return NULL;
 }
 
@@ -504,16 +504,16 @@ static enum kveil_status open_keks(struct kveil_keystore *ks, struct kveil_error
 {
 	const struct kveil_keys_config *c = ks->config;
 
-	ks->keks = calloc(c->kek_count ? c->kek_count : 1, sizeof *ks->keks);
-	if (!ks->keks)
+	ks->custodians = calloc(c->custodian_count ? c->custodian_count : 1, sizeof *ks->custodians);
+	if (!ks->custodians)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
-	for (size_t i = 0; i < c->kek_count; i++) {
-		const struct kveil_provider *p = kveil_provider_by_name(c->keks[i].provider);
-		enum kveil_status status =
-		    p->open(c->keks[i].name, c->keks[i].params, c->base_dir, &ks->keks[ks->kek_count], err);
+	for (size_t i = 0; i < c->custodian_count; i++) {
+		const struct kveil_provider *p = kveil_provider_by_name(c->custodians[i].provider);
+		enum kveil_status status = p->open(c->custodians[i].name, c->custodians[i].params, c->base_dir,
+						   &ks->custodians[ks->custodian_count], err);
 		if (status)
 			return status;
-		ks->kek_count++;
+		ks->custodian_count++;
 	}
 	return KVEIL_OK;
 }
@@ -568,7 +568,7 @@ enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, st
 struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks)
 {
 	return (struct kveil_registry_env){
-	    .base_dir = ks->config->base_dir, .keks = ks->keks, .kek_count = ks->kek_count};
+	    .base_dir = ks->config->base_dir, .keks = ks->custodians, .kek_count = ks->custodian_count};
 }
 
 enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_error *err)

@@ -135,8 +135,8 @@ static enum kveil_status open_one(const struct kveil_registry_root *root, const 
 
 	if (status)
 		return status;
-	if (n != ROOT_PAYLOAD || memcmp(payload, root_magic, sizeof root_magic) != 0 ||
-	    memcmp(payload + sizeof root_magic, root->id, sizeof root->id) != 0)
+	if (n != ROOT_PAYLOAD || !kveil_secret_eq(payload, root_magic, sizeof root_magic) ||
+	    !kveil_secret_eq(payload + sizeof root_magic, root->id, sizeof root->id))
 		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "the registry key is another registry's");
 	memcpy(secret->id, root->id, sizeof secret->id);
 	memcpy(secret->root, payload + sizeof root_magic + sizeof root->id, sizeof secret->root);

@@ -23,11 +23,10 @@
 #include "keys/document.h"
 #include "keys/files.h"
 #include "keys/registry.h"
+#include "keys/registry_mark.h"
 
 #include "base/clock.h"
 #include "base/secret.h"
-#include "base/text.h"
-#include "crypto/crypto.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +36,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-enum { LOCK_WAIT_MS = 10000, LOCK_POLL_US = 1500, MARK_MAX = 4096 };
+enum { LOCK_WAIT_MS = 10000, LOCK_POLL_US = 1500 };
 
 static const char what[] = "the key registry";
 
@@ -48,16 +47,6 @@ struct file_registry {
 		uint64_t inode;
 		int64_t size, mtime_ns;
 	} handed_over; /* what the document looked like when read gave its records; inode 0 = never */
-};
-
-struct place {
-	uint64_t generation; /* 0 = none */
-	struct kveil_file_identity file;
-};
-
-struct mark {
-	uint8_t id[KVEIL_REGISTRY_ID_BYTES];
-	struct place present, coming;
 };
 
 static void registry_free(struct file_registry *r)
@@ -153,126 +142,6 @@ static void unlock(int fd)
 	close(fd);
 }
 
-/* --- the mark --- */
-
-static enum kveil_status mark_mac(const struct kveil_registry_secret *secret, const char *line, size_t n,
-				  uint8_t mac[KVEIL_MAC_BYTES], struct kveil_error *err)
-{
-	return kveil_crypto_hmac_sha256(kveil_span_of(secret->mark_key, sizeof secret->mark_key),
-					kveil_span_of(line, n), mac, err);
-}
-
-static enum kveil_status mark_write(const struct file_registry *r, const struct kveil_registry_secret *secret,
-				    const struct mark *m, struct kveil_error *err)
-{
-	char id[2 * KVEIL_REGISTRY_ID_BYTES + 1] = "", mac_text[2 * KVEIL_MAC_BYTES + 1] = "", line[512];
-	uint8_t mac[KVEIL_MAC_BYTES];
-
-	kveil_text_encode(KVEIL_HEX, m->id, sizeof m->id, (uint8_t *)id);
-	int n = snprintf(line, sizeof line,
-			 "kveil-mark 1 %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " ", id,
-			 m->present.generation, m->present.file.inode, m->present.file.born_ns, m->coming.generation,
-			 m->coming.file.inode, m->coming.file.born_ns);
-	enum kveil_status status = mark_mac(secret, line, (size_t)n, mac, err);
-	if (status)
-		return status;
-	kveil_text_encode(KVEIL_HEX, mac, sizeof mac, (uint8_t *)mac_text);
-	n += snprintf(line + n, sizeof line - (size_t)n, "%s\n", mac_text);
-	return kveil_files_write_whole(r->mark_path, kveil_span_of(line, (size_t)n), err);
-}
-
-/* KVEIL_E_NOT_FOUND: there is none. */
-static enum kveil_status mark_read(const struct file_registry *r, const struct kveil_registry_secret *secret,
-				   struct mark *ret, struct kveil_error *err)
-{
-	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
-	char id[2 * KVEIL_REGISTRY_ID_BYTES + 1], mac_text[2 * KVEIL_MAC_BYTES + 1];
-	uint8_t mac[KVEIL_MAC_BYTES], is[KVEIL_MAC_BYTES + 1];
-	int head = 0, end = 0;
-	size_t n;
-
-	enum kveil_status status = kveil_files_read_private(r->mark_path, "the mark beside the key registry", MARK_MAX,
-							    &text, NULL, NULL, err);
-	if (status)
-		return status;
-	const char *line = kveil_buf_cstr(&text);
-	*ret = (struct mark){0};
-	if (!line || strlen(line) != text.len ||
-	    sscanf(line,
-		   "kveil-mark 1 %32[0-9a-f] %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
-		   " %n%64[0-9a-f]%n",
-		   id, &ret->present.generation, &ret->present.file.inode, &ret->present.file.born_ns,
-		   &ret->coming.generation, &ret->coming.file.inode, &ret->coming.file.born_ns, &head, mac_text,
-		   &end) != 8 ||
-	    strcmp(line + end, "\n") != 0 ||
-	    !kveil_text_decode(KVEIL_HEX, (const uint8_t *)id, strlen(id), ret->id, &n) || n != sizeof ret->id ||
-	    !kveil_text_decode(KVEIL_HEX, (const uint8_t *)mac_text, strlen(mac_text), is, &n) || n != sizeof mac)
-		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s was altered", r->mark_path);
-	status = mark_mac(secret, line, (size_t)head, mac, err);
-	if (status)
-		return status;
-	if (!kveil_secret_eq(mac, is, sizeof mac))
-		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s was altered, or is another registry's",
-				  r->mark_path);
-	return KVEIL_OK;
-}
-
-static bool same_file(const struct kveil_file_identity *a, const struct kveil_file_identity *b)
-{
-	/* A kernel that has just learnt to tell birth times is no reason to stop. */
-	return a->inode == b->inode && (a->born_ns == b->born_ns || a->born_ns == 0 || b->born_ns == 0);
-}
-
-static bool is_at(const struct place *p, uint64_t generation, const struct kveil_file_identity *file)
-{
-	return p->generation == generation && same_file(&p->file, file);
-}
-
-static enum kveil_status rolled_back(struct kveil_error *err)
-{
-	kveil_error_hint(err,
-			 "`kveil keys restore FILE` takes a backup (or this very file) in: its keys open what they "
-			 "sealed, new ones seal from now on");
-	return KVEIL_E_REGISTRY_ROLLED_BACK;
-}
-
-static enum kveil_status mark_check(const struct file_registry *r, const struct kveil_registry_secret *secret,
-				    const struct kveil_document *d, const struct kveil_file_identity *file,
-				    struct kveil_error *err)
-{
-	struct mark m;
-	enum kveil_status status = mark_read(r, secret, &m, err);
-
-	if (status == KVEIL_E_NOT_FOUND) {
-		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
-			   "%s was put here without the mark that this host keeps beside it", r->path);
-		return rolled_back(err);
-	}
-	if (status == KVEIL_E_REGISTRY_CORRUPT) {
-		kveil_error_hint(err, "`kveil keys restore FILE` makes registry and mark whole again");
-		return status;
-	}
-	if (status)
-		return status;
-	if (memcmp(m.id, d->root.id, sizeof m.id) != 0) {
-		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK, "%s is another registry than the one this host wrote",
-			   r->path);
-		return rolled_back(err);
-	}
-	if (is_at(&m.present, d->generation, file) || is_at(&m.coming, d->generation, file))
-		return KVEIL_OK;
-	uint64_t last = m.coming.generation > m.present.generation ? m.coming.generation : m.present.generation;
-	if (d->generation < last)
-		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
-			   "%s is older (generation %" PRIu64 ") than what this host wrote last (%" PRIu64 ")", r->path,
-			   d->generation, last);
-	else
-		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
-			   "%s is a copy, not the file that this host wrote (generation %" PRIu64 ")", r->path,
-			   d->generation);
-	return rolled_back(err);
-}
-
 /* --- the document --- */
 
 struct loaded {
@@ -323,7 +192,7 @@ static enum kveil_status load(struct file_registry *r, struct loaded *ret, struc
 	if (status)
 		name_file(r, status, err);
 	else
-		status = mark_check(r, r->base.secret, &ret->doc, &ret->file, err);
+		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &ret->doc, &ret->file, err);
 	if (status)
 		kveil_document_clear(&ret->doc);
 	return status;
@@ -334,7 +203,7 @@ static enum kveil_status store(const struct file_registry *r, const struct kveil
 			       struct kveil_document *d, const struct loaded *present, struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
-	struct mark m = {0};
+	struct kveil_mark m = {0};
 	enum kveil_status status;
 
 	memcpy(m.id, d->root.id, sizeof m.id);
@@ -350,7 +219,7 @@ static enum kveil_status store(const struct file_registry *r, const struct kveil
 					       &m.coming.file, err);
 	if (status)
 		return status;
-	status = mark_write(r, secret, &m, err);
+	status = kveil_mark_write(r->mark_path, secret, &m, err);
 	if (status) {
 		unlink(r->tmp_path);
 		return status;
@@ -360,9 +229,9 @@ static enum kveil_status store(const struct file_registry *r, const struct kveil
 		return status;
 	/* The write stands. A mark that still says "to come" is as good: the next write settles it. */
 	m.present = m.coming;
-	m.coming = (struct place){0};
+	m.coming = (struct kveil_mark_place){0};
 	struct kveil_error ignored;
-	(void)!mark_write(r, secret, &m, &ignored);
+	(void)!kveil_mark_write(r->mark_path, secret, &m, &ignored);
 	return KVEIL_OK;
 }
 
@@ -398,7 +267,7 @@ static enum kveil_status file_open(const struct kveil_registry_env *env, const c
 			name_file(r, status, err);
 	}
 	if (!status)
-		status = mark_check(r, r->base.secret, &at.doc, &at.file, err);
+		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &at.doc, &at.file, err);
 	kveil_document_clear(&at.doc);
 	if (fd >= 0)
 		unlock(fd);
@@ -579,7 +448,7 @@ static enum kveil_status load_remains(struct file_registry *r, const struct kvei
 
 	if (status)
 		return status;
-	if (memcmp(ret->doc.root.id, secret->id, sizeof secret->id) != 0) {
+	if (!kveil_secret_eq(ret->doc.root.id, secret->id, sizeof secret->id)) {
 		kveil_document_clear(&ret->doc);
 		kveil_fail(err, KVEIL_E_KEY_EXISTS, "the backup is of another registry than the one at %s", r->path);
 		kveil_error_hint(err,
@@ -589,7 +458,7 @@ static enum kveil_status load_remains(struct file_registry *r, const struct kvei
 	status = kveil_document_verify(&ret->doc, secret, err);
 	if (status)
 		kveil_document_clear(&ret->doc);
-	else if (mark_check(r, secret, &ret->doc, &ret->file, err))
+	else if (kveil_mark_check(r->mark_path, r->path, secret, &ret->doc, &ret->file, err))
 		status = KVEIL_E_REGISTRY_ROLLED_BACK;
 	return status;
 }
@@ -624,8 +493,8 @@ static enum kveil_status copy_of(const struct kveil_document *from, struct kveil
 static enum kveil_status outrun_mark(const struct file_registry *r, const struct kveil_registry_secret *secret,
 				     struct kveil_document *d, struct kveil_error *err)
 {
-	struct mark m;
-	enum kveil_status status = mark_read(r, secret, &m, err);
+	struct kveil_mark m;
+	enum kveil_status status = kveil_mark_read(r->mark_path, secret, &m, err);
 
 	if (status == KVEIL_E_NOT_FOUND || status == KVEIL_E_REGISTRY_CORRUPT)
 		return KVEIL_OK;

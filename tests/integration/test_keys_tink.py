@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`kveil keys` from outside, and Google Tink as the reader of what it exports."""
+import base64
+import io
+import json
+import os
+import pathlib
+import signal
+import stat
+import subprocess
+import time
+
+import pytest
+import tink
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from tink import aead, cleartext_keyset_handle, daead, prf
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KVEIL = pathlib.Path(os.environ.get("KVEIL_BIN", ROOT / "build" / "src" / "cli" / "kveil"))
+
+aead.register()
+daead.register()
+prf.register()
+
+KEYS = """
+keys:
+  registry: file:keys.json
+  keks:
+    local: {provider: file, path: kek}
+  data:
+    pii: {algorithm: aes-256-gcm, rotate_every: 24h}
+    small: {algorithm: aes-128-gcm}
+    misuse: {algorithm: aes-256-gcm-siv}
+    ids: {algorithm: aes-256-siv}
+    pepper: {algorithm: hmac-sha-256}
+    pepper512: {algorithm: hmac-sha-512}
+    cn: {algorithm: sm4-gcm}
+"""
+
+RULES = """
+name: orders
+topics: [orders]
+output: "{topic}.secure"
+fields:
+  - {path: "$.a", encrypt: {key: pii}}
+  - {path: "$.b", encrypt: {key: small}}
+  - {path: "$.c", encrypt: {key: misuse}}
+  - {path: "$.d", encrypt: {key: ids}}
+  - {path: "$.e", hash: {key: pepper}}
+  - {path: "$.f", hash: {key: pepper512}}
+"""
+
+
+class Home:
+    def __init__(self, path):
+        self.path = path
+        (path / "kveil.yaml").write_text(KEYS)
+        self.kek = os.urandom(32)
+        (path / "kek").write_bytes(self.kek)
+        (path / "kek").chmod(0o600)
+
+    def run(self, *args, expect=0, **more):
+        p = subprocess.run([KVEIL, *args], cwd=self.path, capture_output=True, text=True, timeout=60, **more)
+        assert p.returncode == expect, p.stderr
+        return p
+
+    def keys(self, *args, expect=0, **more):
+        return self.run("keys", *args, expect=expect, **more)
+
+    def export(self, name):
+        return self.keys("export", "--tink", name, "--clear").stdout
+
+    def handle(self, name):
+        return cleartext_keyset_handle.read(tink.JsonKeysetReader(self.export(name)))
+
+
+@pytest.fixture
+def home(tmp_path):
+    h = Home(tmp_path)
+    h.keys("init")
+    return h
+
+
+def test_tink_reads_every_keyset(home):
+    assert home.handle("pii").primitive(aead.Aead)
+    assert home.handle("small").primitive(aead.Aead)
+    assert home.handle("misuse").primitive(aead.Aead)
+    assert home.handle("ids").primitive(daead.DeterministicAead)
+    assert home.handle("pepper").primitive(prf.PrfSet)
+    assert home.handle("pepper512").primitive(prf.PrfSet)
+    p = home.keys("export", "--tink", "cn", "--clear", expect=2)
+    assert "sm4-gcm" in p.stderr and "docs/keys.md" in p.stderr
+
+
+def test_tink_opens_what_kveil_sealed(home):
+    """The outputs of the engine itself, every algorithm that Tink has."""
+    (home.path / "rules").mkdir()
+    (home.path / "rules" / "orders.yaml").write_text(RULES)
+    record = {c: f"value {c} 值" for c in "abcdef"}
+    p = home.run("apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml", input=json.dumps(record) + "\n")
+    out = json.loads(p.stdout)
+    for field, name, kind in [("a", "pii", aead.Aead), ("b", "small", aead.Aead), ("c", "misuse", aead.Aead)]:
+        sealed = base64.b64decode(out[field])
+        opened = home.handle(name).primitive(kind).decrypt(sealed, f"orders:$['{field}']".encode())
+        assert opened.decode() == record[field]
+        with pytest.raises(tink.TinkError):
+            home.handle(name).primitive(kind).decrypt(sealed, b"orders:$['elsewhere']")
+    opened = home.handle("ids").primitive(daead.DeterministicAead).decrypt_deterministically(
+        base64.b64decode(out["d"]), b"orders:$['d']")
+    assert opened.decode() == record["d"]
+    assert home.handle("pepper").primitive(prf.PrfSet).primary().compute(record["e"].encode(), 32).hex() == out["e"]
+    assert home.handle("pepper512").primitive(prf.PrfSet).primary().compute(record["f"].encode(), 64).hex() == out["f"]
+
+
+def test_the_wrapped_keyset_opens_with_the_kek(home):
+    """As docs/keys.md tells: the KEK's Tink subkey, as a raw AES-GCM AEAD."""
+    wrapped = home.keys("export", "--tink", "pii").stdout
+    assert json.loads(wrapped)["keysetInfo"]["primaryKeyId"]
+
+    class Kek(aead.Aead):
+        key = HKDF(SHA256(), 32, salt=None, info=b"kveil tink keyset").derive(home.kek)
+
+        def encrypt(self, plaintext, associated_data):
+            raise NotImplementedError
+
+        def decrypt(self, ciphertext, associated_data):
+            return AESGCM(self.key).decrypt(ciphertext[:12], ciphertext[12:], associated_data)
+
+    handle = tink.read_keyset_handle(tink.JsonKeysetReader(wrapped), Kek())
+    clear = home.handle("pii").primitive(aead.Aead)
+    sealed = clear.encrypt(b"x", b"ad")
+    assert handle.primitive(aead.Aead).decrypt(sealed, b"ad") == b"x"
+
+
+def test_a_tink_keyset_comes_in_and_only_opens(home):
+    handle = tink.new_keyset_handle(aead.aead_key_templates.AES256_GCM)
+    text = io.StringIO()
+    cleartext_keyset_handle.write(tink.JsonKeysetWriter(text), handle)
+    theirs = home.path / "theirs.json"
+    theirs.write_text(text.getvalue())
+    theirs.chmod(0o644)
+    assert "others" in home.keys("import", "theirs.json", "pii", expect=2).stderr
+    theirs.chmod(0o600)
+    home.keys("import", "theirs.json", "pii")
+    rows = json.loads(home.keys("list", "--json").stdout)
+    new = json.loads(text.getvalue())["primaryKeyId"]
+    assert [r["state"] for r in rows if r["id"] == new] == ["opens only"]
+    assert [r["state"] for r in rows if r["name"] == "pii" and r["id"] != new] == ["active"]
+    assert "already" in home.keys("import", "theirs.json", "pii", expect=2).stderr
+    assert home.handle("pii").primitive(aead.Aead).decrypt(handle.primitive(aead.Aead).encrypt(b"x", b"a"), b"a") == b"x"
+    # What kveil has no algorithm for is refused whole.
+    other = tink.new_keyset_handle(aead.aead_key_templates.XCHACHA20_POLY1305)
+    text = io.StringIO()
+    cleartext_keyset_handle.write(tink.JsonKeysetWriter(text), other)
+    theirs.write_text(text.getvalue())
+    assert "no algorithm" in home.keys("import", "theirs.json", "pii", expect=2).stderr
+
+
+def test_what_tink_seals_under_an_exported_keyset_kveil_knows(home):
+    """The same key ids and layout both ways: the prefix is 0x01 and the primary's id."""
+    sealed = home.handle("pii").primitive(aead.Aead).encrypt(b"x", b"ad")
+    primary = json.loads(home.export("pii"))["primaryKeyId"]
+    assert sealed[0] == 1 and int.from_bytes(sealed[1:5], "big") == primary
+
+
+def test_files_are_private_and_warnings_are_given(home):
+    p = home.keys("export", "--tink", "pii", "--clear", "-o", "set.json")
+    assert "clear" in p.stderr
+    assert stat.S_IMODE((home.path / "set.json").stat().st_mode) == 0o600
+    assert home.keys("export", "--tink", "pii", "-o", "wrapped.json").stderr == ""
+    home.keys("export", "pii", expect=2)
+    with open(home.path / "open.json", "w") as f:
+        (home.path / "open.json").chmod(0o644)
+        p = subprocess.run([KVEIL, "keys", "export", "--tink", "pii", "--clear"], cwd=home.path, stdout=f,
+                           stderr=subprocess.PIPE, text=True)
+        assert "others can read" in p.stderr
+
+
+def test_follow_covers_tomorrow(home):
+    p = subprocess.Popen([KVEIL, "keys", "export", "--tink", "pii", "--clear", "--follow", "f.json"], cwd=home.path,
+                         stderr=subprocess.DEVNULL)
+
+    def ids():
+        return [k["keyId"] for k in json.loads((home.path / "f.json").read_text())["key"]]
+
+    def wait(condition):
+        end = time.time() + 20
+        while not condition():
+            assert time.time() < end, "the keyset did not follow"
+            time.sleep(0.05)
+
+    wait(lambda: (home.path / "f.json").exists())
+    assert len(ids()) == 1
+    primary = json.loads((home.path / "f.json").read_text())["primaryKeyId"]
+    home.keys("rotate", "pii")  # active in a minute: published now, primary later
+    wait(lambda: len(ids()) == 2)
+    assert json.loads((home.path / "f.json").read_text())["primaryKeyId"] == primary
+    home.keys("rotate", "pii", "--now")
+    wait(lambda: json.loads((home.path / "f.json").read_text())["primaryKeyId"] != primary)
+    assert len(ids()) == 3
+    p.send_signal(signal.SIGTERM)
+    assert p.wait(10) == 0
+
+
+def test_a_backup_restores_and_never_seals_again(home):
+    before = home.export("pii")
+    home.keys("backup", "backup.json")
+    assert json.loads((home.path / "backup.json").read_text())["kveil"] == "key backup"
+    (home.path / "keys.json").unlink()
+    p = home.keys("list", expect=2)
+    assert "keys restore" in p.stderr
+    assert "restore" in home.keys("init", expect=2).stderr  # never a fresh registry silently
+    home.keys("restore", "backup.json")
+    old = json.loads(before)["primaryKeyId"]
+    rows = {r["id"]: r["state"] for r in json.loads(home.keys("list", "--json").stdout)}
+    assert rows[old] == "opens only"
+    assert json.loads(home.export("pii"))["primaryKeyId"] != old
+
+
+def test_destroy_asks_and_says_what_survives(home):
+    p = home.keys("destroy", "ids", expect=2, stdin=subprocess.DEVNULL)
+    assert "exported" in p.stderr and "backups" in p.stderr and "--yes" in p.stderr
+    assert home.export("ids")
+    home.keys("destroy", "ids", "--yes")
+    home.keys("export", "--tink", "ids", "--clear", expect=1)
+    assert "wrapped" not in [r for r in json.loads((home.path / "keys.json").read_text())["keys"] if r["name"] == "ids"]
+
+
+@pytest.mark.parametrize("damage", ["kek-missing", "kek-open", "kek-other", "registry-missing", "registry-cut",
+                                    "registry-edited", "registry-open", "mark-missing", "yesterday"])
+def test_what_is_wrong_ends_with_2_and_a_hint(home, damage):
+    p = home.path
+    if damage == "kek-missing":
+        (p / "kek").unlink()
+    elif damage == "kek-open":
+        (p / "kek").chmod(0o644)
+    elif damage == "kek-other":
+        (p / "kek").write_bytes(os.urandom(32))
+    elif damage == "registry-missing":
+        (p / "keys.json").unlink()
+    elif damage == "registry-cut":
+        (p / "keys.json").write_bytes((p / "keys.json").read_bytes()[:-200])
+    elif damage == "registry-edited":
+        text = (p / "keys.json").read_text()
+        (p / "keys.json").write_text(text.replace('"lease": 0', '"lease": 1'))
+    elif damage == "registry-open":
+        (p / "keys.json").chmod(0o664)
+    elif damage == "mark-missing":
+        (p / ".keys.json.mark").unlink()
+    else:
+        old = (p / "keys.json").read_bytes()
+        home.keys("rotate", "pii", "--now")
+        (p / "keys.json").write_bytes(old)
+    before = sorted(f.name for f in p.iterdir())
+    for action in (["list"], ["rotate", "pii"], ["export", "--tink", "pii"]):
+        r = home.keys(*action, expect=2)
+        assert "(" in r.stderr, "no hint: " + r.stderr
+    assert sorted(f.name for f in p.iterdir()) == before, "something was made silently"
