@@ -241,14 +241,17 @@ static void live_in_lines(struct session *s)
 	}
 }
 
-static void show_progress(const struct kveil_demo_tally *t, bool bar)
+static void show_progress(struct session *s, const struct kveil_demo_tally *t, bool bar)
 {
 	char a[32], b[32];
-	unsigned tenths = (unsigned)(t->arrived * 40 / ONCE_ORDERS);
+	int width = (int)(t->arrived * 40 / ONCE_ORDERS);
 
+	kveil_demo_look(s->demo, &s->view);
 	if (bar)
-		printf("\r  [%-40.*s] %s of %s", (int)tenths, "########################################",
+		printf("\r  [%-40.*s] %s of %s", width, "########################################",
 		       kveil_demo_count(t->arrived, a), kveil_demo_count(ONCE_ORDERS, b));
+	else if (!s->view.ready)
+		printf("  waiting: %s\n", s->view.reasons);
 	else
 		printf("  %s of %s\n", kveil_demo_count(t->arrived, a), kveil_demo_count(ONCE_ORDERS, b));
 	fflush(stdout);
@@ -309,7 +312,7 @@ static bool run_once(struct session *s)
 		if (now - moved > STALL_MS)
 			break;
 		if (now - shown >= (bar ? 100 : 1000)) {
-			show_progress(&t, bar);
+			show_progress(s, &t, bar);
 			shown = now;
 		}
 	}
@@ -317,7 +320,7 @@ static bool run_once(struct session *s)
 	wait_for_input(s, 300); /* a record too many would come now */
 	kveil_demo_tally(s->demo, &t);
 	if (bar) {
-		show_progress(&t, bar);
+		show_progress(s, &t, bar);
 		printf("\r\033[K");
 	}
 	print_summary(&t, end - start);

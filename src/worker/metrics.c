@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/metrics.h"
 
+#include "base/text.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,6 +148,14 @@ static struct series *add_series(struct kveil_metrics *m, enum kveil_metric id,
 	return s;
 }
 
+/* Prometheus refuses a page that is not UTF-8: a label ends before the first byte that is not, or that was cut. label
+ * is zeroed; NULL leaves it empty. */
+static void set_label(char label[LABEL_SIZE], const char *value)
+{
+	if (value)
+		memcpy(label, value, kveil_utf8_valid_prefix((const uint8_t *)value, strnlen(value, LABEL_SIZE - 1)));
+}
+
 static struct series *find_series(struct kveil_metrics *m, enum kveil_metric id, const char *label1, const char *label2)
 {
 	struct family *f = &m->families[id];
@@ -153,9 +163,9 @@ static struct series *find_series(struct kveil_metrics *m, enum kveil_metric id,
 	char wanted[LABELS_MAX][LABEL_SIZE] = {0};
 
 	if (labels > 0)
-		snprintf(wanted[0], LABEL_SIZE, "%s", label1 ? label1 : "");
+		set_label(wanted[0], label1);
 	if (labels > 1)
-		snprintf(wanted[1], LABEL_SIZE, "%s", label2 ? label2 : "");
+		set_label(wanted[1], label2);
 	for (struct series *s = f->first; s; s = s->next)
 		if (strcmp(s->labels[0], wanted[0]) == 0 && strcmp(s->labels[1], wanted[1]) == 0)
 			return s;

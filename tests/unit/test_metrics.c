@@ -100,6 +100,24 @@ static void test_labels_are_escaped(void **state)
 	kveil_metrics_free(m);
 }
 
+static void test_labels_stay_utf8(void **state)
+{
+	struct kveil_metrics *m = kveil_metrics_new();
+	char label[200];
+
+	(void)state;
+	for (size_t i = 0; i + 3 <= 198; i += 3)
+		memcpy(label + i, "\u7801", 4);
+	kveil_metrics_cell(m, KVEIL_M_RULE_MATCHES, label, NULL);
+	label[126] = 0; /* 42 whole characters; a 43rd would be cut in two */
+	char line[300];
+	snprintf(line, sizeof line, "{rule=\"%s\"} 0\n", label);
+	assert_has(m, line);
+	kveil_metrics_cell(m, KVEIL_M_RULE_MATCHES, "bad\xff\xfe", NULL);
+	assert_has(m, "{rule=\"bad\"} 0\n");
+	kveil_metrics_free(m);
+}
+
 static void test_series_are_bounded(void **state)
 {
 	struct kveil_metrics *m = kveil_metrics_new();
@@ -366,6 +384,7 @@ int main(void)
 	    cmocka_unit_test(test_counters_stand_at_zero),
 	    cmocka_unit_test(test_cells_with_the_same_labels_are_summed),
 	    cmocka_unit_test(test_labels_are_escaped),
+	    cmocka_unit_test(test_labels_stay_utf8),
 	    cmocka_unit_test(test_series_are_bounded),
 	    cmocka_unit_test(test_released_series_make_room),
 	    cmocka_unit_test(test_histogram),
