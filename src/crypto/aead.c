@@ -17,14 +17,24 @@ bool kveil_aead_available(const struct kveil_aead_choice *choice)
 	return kveil_gcrypt_has(choice->gcrypt) || (choice->evp && kveil_evp_aead_has(choice->evp));
 }
 
+/* Asked for each key, and the same each time: OpenSSL takes longer to tell than libgcrypt to make a context. */
+static bool openssl_wins(const struct kveil_aead_choice *choice)
+{
+	static _Atomic signed char known[KVEIL_GCRYPT_AEAD_COUNT]; /* 1 yes, -1 no */
+
+	if (!choice->openssl_first)
+		return false;
+	if (!known[choice->gcrypt])
+		known[choice->gcrypt] = kveil_evp_aead_has(choice->evp) ? 1 : -1;
+	return known[choice->gcrypt] > 0;
+}
+
 enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct kveil_aead_choice *choice,
 				 struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err)
 {
 	if (key.len != alg->key_bytes)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "%s: a key of %zu bytes", alg->name, key.len);
-	bool gcrypt = kveil_gcrypt_has(choice->gcrypt);
-	if (choice->openssl_first && gcrypt)
-		gcrypt = !kveil_evp_aead_has(choice->evp);
+	const bool gcrypt = kveil_gcrypt_has(choice->gcrypt) && !openssl_wins(choice);
 
 	if (!gcrypt && !choice->evp)
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "this machine's libgcrypt does not have %s", alg->name);

@@ -34,7 +34,12 @@ enum kveil_status kveil_evp_aead_new(const char *name, struct kveil_span key, st
 				     struct kveil_error *err)
 {
 	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, name, NULL);
-	EVP_CIPHER_CTX *c = cipher ? EVP_CIPHER_CTX_new() : NULL;
+
+	if (!cipher) {
+		ERR_clear_error();
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "this machine's libraries do not have %s", name);
+	}
+	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
 	bool ok = c && EVP_CIPHER_get_key_length(cipher) == (int)key.len &&
 		  EVP_EncryptInit_ex2(c, cipher, key.data, NULL, NULL) == 1 && EVP_CIPHER_CTX_get_iv_length(c) == NONCE;
 
