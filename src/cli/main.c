@@ -13,6 +13,7 @@ const struct kveil_flag kveil_flag_error, kveil_flag_help;
 	X(keys)                                                                                                        \
 	X(check)                                                                                                       \
 	X(test)                                                                                                        \
+	X(invert)                                                                                                      \
 	X(demo)                                                                                                        \
 	X(bench)                                                                                                       \
 	X(schema)                                                                                                      \

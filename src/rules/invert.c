@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rules/invert.h"
+
+#include "format/format.h"
+#include "rules/loader.h"
+
+struct inverse {
+	const struct kveil_plan *plan;
+	const struct kveil_view *view;
+	struct kveil_buf *out;
+	size_t rules;
+};
+
+/* JSON strings are YAML's double-quoted ones. */
+static void quote(struct inverse *v, const char *text)
+{
+	kveil_options_write_json_string(v->out, text);
+}
+
+/* In a comment: no line may end early. */
+static void comment(struct inverse *v, const char *text)
+{
+	for (; *text; text++)
+		kveil_buf_append_byte(v->out, (uint8_t)*text < 0x20 ? ' ' : (uint8_t)*text);
+}
+
+static const struct kveil_option *row(const struct kveil_rule *r, const char *name)
+{
+	for (const struct kveil_option *o = r->action->options; o && o->name; o++)
+		if (strcmp(o->name, name) == 0)
+			return o;
+	return NULL;
+}
+
+static const char *text_of(const struct kveil_rule *r, const char *name)
+{
+	const struct kveil_option *o = row(r, name);
+	const char *s = NULL;
+
+	if (o)
+		memcpy(&s, (const char *)r->params + o->offset, sizeof s);
+	return s;
+}
+
+static void write_choice(struct inverse *v, const struct kveil_rule *r, const char *name)
+{
+	const struct kveil_option *o = row(r, name);
+	int choice;
+
+	if (!o || o->type != KVEIL_OPT_ENUM)
+		return;
+	memcpy(&choice, (const char *)r->params + o->offset, sizeof choice);
+	if (!o->def || strcmp(o->choices[choice], o->def) != 0)
+		kveil_buf_printf(v->out, ", %s: %s", name, o->choices[choice]);
+}
+
+static bool seals(const struct kveil_rule *r)
+{
+	return (r->action->key_use | r->action->key2_use) & KVEIL_USE_SEAL;
+}
+
+/* The name of the key that what comes out is sealed under. */
+static const char *sealing_key(const struct kveil_rule *r)
+{
+	return text_of(r, r->action->key_use & KVEIL_USE_SEAL ? "key" : "to");
+}
+
+/* --- what the inverse would have to read, and cannot --- */
+
+/* Is what the rule's path finds what `read` finds, or an ancestor of it? `$..cvv` is neither for `$.amount`. */
+static bool may_write(const struct kveil_path *written, const struct kveil_path *read)
+{
+	const struct kveil_segment *last = written->count ? &written->segments[written->count - 1] : NULL;
+	bool only_names = last != NULL;
+
+	for (size_t i = 0; last && i < last->count; i++)
+		only_names &= last->selectors[i].kind == KVEIL_SEL_NAME;
+	for (size_t i = 0; only_names && i < read->count; i++) {
+		const struct kveil_segment *s = &read->segments[i];
+		for (size_t k = 0; k < s->count; k++) {
+			only_names &= s->selectors[k].kind == KVEIL_SEL_NAME;
+			for (size_t n = 0; only_names && n < last->count; n++)
+				only_names = !kveil_span_eq(s->selectors[k].name, last->selectors[n].name);
+		}
+	}
+	return !only_names && kveil_path_may_meet(written, read);
+}
+
+static bool is_rewritten(const struct inverse *v, const struct kveil_path *path)
+{
+	for (size_t i = 0; i < v->view->rule_count; i++) {
+		const struct kveil_rule *r = v->view->rules[i];
+		if (r->part != KVEIL_PART_VALUE)
+			continue;
+		if ((!(r->to && r->keep_source) && may_write(r->path, path)) || (r->to && may_write(r->to, path)))
+			return true;
+	}
+	return false;
+}
+
+static bool template_is_lost(const struct inverse *v, const struct kveil_template *t)
+{
+	for (size_t i = 0; t && i < t->count; i++)
+		if (t->pieces[i].path && is_rewritten(v, t->pieces[i].path))
+			return true;
+	return false;
+}
+
+/* Every path in the condition, as long as it reads as one. @ is the value itself, which is sealed now. */
+static bool condition_is_lost(const struct inverse *v, const char *when)
+{
+	size_t len = strlen(when), step;
+	char quoted = 0;
+
+	for (size_t i = 0; i < len; i += step) {
+		char c = when[i];
+		step = 1;
+		if (quoted) {
+			if (c == '\\')
+				step = 2;
+			else if (c == quoted)
+				quoted = 0;
+		} else if (c == '\'' || c == '"') {
+			quoted = c;
+		} else if (c == '@') {
+			return true;
+		} else if (c == '$') {
+			struct kveil_path *path = NULL;
+			size_t n = len - i;
+			while (n && kveil_path_parse(kveil_span_of(when + i, n), &path, NULL) != KVEIL_OK)
+				n--;
+			bool lost = !path || is_rewritten(v, path);
+			kveil_path_free(path);
+			if (lost)
+				return true;
+			step = n;
+		}
+	}
+	return false;
+}
+
+/* NULL = it can be opened. */
+static const char *why_not(const struct inverse *v, const struct kveil_rule *r)
+{
+	if (r->when && condition_is_lost(v, r->when_text))
+		return "its `when` reads values that are protected now";
+	if (template_is_lost(v, r->key) || template_is_lost(v, r->key2))
+		return "its key is named by a value that is protected now";
+	if (template_is_lost(v, r->ad))
+		return "its associated data holds a value that is protected now";
+	return NULL;
+}
+
+/* --- rules --- */
+
+/* What stays at the source was sealed before this rule read it. */
+static bool keeps_sealed_source(const struct kveil_rule *r)
+{
+	return r->to && r->keep_source && r->action->key_use & KVEIL_USE_OPEN;
+}
+
+/* Does another rule write the source in place, or does it stay: then what `to` wrote is a copy. */
+static bool is_copy(const struct inverse *v, const struct kveil_rule *r)
+{
+	if (!r->to || r->keep_source)
+		return r->to && !keeps_sealed_source(r);
+	for (size_t i = 0; i < v->view->rule_count; i++) {
+		const struct kveil_rule *q = v->view->rules[i];
+		if (q != r && !q->to && !q->when && kveil_rule_same_part(q, r) && kveil_path_equal(q->path, r->path))
+			return true;
+	}
+	return false;
+}
+
+static void write_rule(struct inverse *v, const struct kveil_rule *r)
+{
+	const char *reason = why_not(v, r), *ad = text_of(r, "associated_data");
+	const char *lead = reason ? "  #" : "  ";
+
+	if (reason)
+		kveil_buf_printf(v->out, "  # %s:\n", reason);
+	else
+		v->rules++;
+	kveil_buf_printf(v->out, "%s- path: ", lead);
+	quote(v, r->to ? r->to_text : r->path_text);
+	if (r->when) {
+		kveil_buf_printf(v->out, "\n%s  when: ", lead);
+		quote(v, r->when_text);
+	}
+	if (is_copy(v, r)) {
+		kveil_buf_printf(v->out, "\n%s  remove: true # a copy\n", lead);
+		return;
+	}
+	kveil_buf_printf(v->out, "\n%s  decrypt: {key: ", lead);
+	quote(v, sealing_key(r));
+	if (ad) {
+		kveil_buf_append_str(v->out, ", associated_data: ");
+		quote(v, ad);
+	}
+	write_choice(v, r, "encoding");
+	write_choice(v, r, "type");
+	kveil_buf_append_str(v->out, "}\n");
+	if (r->to && !keeps_sealed_source(r)) {
+		kveil_buf_printf(v->out, "%s  to: ", lead);
+		quote(v, r->path_text);
+		kveil_buf_append_byte(v->out, '\n');
+	}
+}
+
+/* --- the file --- */
+
+/* A template's text as part of a regex. */
+static void write_literal(struct kveil_buf *out, const char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		kveil_buf_printf(out, text[i] == '.' ? "[%c]" : "%c", text[i]);
+}
+
+/* "^etl[.].*" through "{topic}.secure" is "^(?:etl[.].*)[.]secure". */
+static void expand_regex(const char *tmpl, const char *regex, struct kveil_buf *out)
+{
+	static const char hole[] = "{topic}";
+
+	kveil_buf_append_byte(out, '^');
+	while (*tmpl) {
+		const char *next = strstr(tmpl, hole);
+		size_t n = next ? (size_t)(next - tmpl) : strlen(tmpl);
+		write_literal(out, tmpl, n);
+		tmpl += n;
+		if (next) {
+			kveil_buf_printf(out, "(?:%s)", regex + 1);
+			tmpl += sizeof hole - 1;
+		}
+	}
+	kveil_buf_cstr(out);
+}
+
+static void write_topics(struct inverse *v)
+{
+	const char *tmpl = v->view->topic;
+	bool is_constant = !strstr(tmpl, "{topic}");
+
+	kveil_buf_append_str(v->out, "topics: [");
+	for (size_t i = 0; v->plan->topics[i] && !(is_constant && i); i++) {
+		KVEIL_CLEANUP_BUF struct kveil_buf name = KVEIL_BUF_INIT;
+		if (v->plan->topics[i][0] == '^' && !is_constant)
+			expand_regex(tmpl, v->plan->topics[i], &name);
+		else
+			kveil_plan_expand_topic(tmpl, v->plan->topics[i], &name);
+		const char *text = kveil_buf_cstr(&name);
+		kveil_buf_append_str(v->out, i ? ", " : "");
+		quote(v, text ? text : "");
+	}
+	kveil_buf_append_str(v->out, "]\n");
+}
+
+size_t kveil_plan_write_inverse(const struct kveil_plan *p, size_t view, struct kveil_buf *out)
+{
+	struct inverse v = {.plan = p, .view = &p->views[view], .out = out};
+
+	kveil_buf_append_str(out, "# Opens what ");
+	comment(&v, p->file);
+	kveil_buf_printf(out, " seals%s%s, for those who hold the keys.\n", *v.view->name ? " for output " : "",
+			 v.view->name);
+	for (size_t i = 0; i < v.view->rule_count; i++) {
+		const struct kveil_rule *r = v.view->rules[i];
+		if (seals(r) || r->action->effect == KVEIL_REVEALS)
+			continue;
+		kveil_buf_append_str(out, "# Not to be had back: ");
+		comment(&v, r->path_text);
+		kveil_buf_printf(out, " (%s)\n", r->action->name);
+	}
+	if (p->name)
+		kveil_buf_printf(out, "name: %s\n", p->name);
+	write_topics(&v);
+	kveil_buf_printf(out, "format: {value: %s, key: %s}\n", p->formats[KVEIL_PART_VALUE]->name,
+			 p->formats[KVEIL_PART_KEY]->name);
+	kveil_buf_append_str(out, "output: \"{topic}.opened\"\nfields:\n");
+	for (size_t i = 0; i < v.view->rule_count; i++)
+		if (seals(v.view->rules[i]))
+			write_rule(&v, v.view->rules[i]);
+	return v.rules;
+}
