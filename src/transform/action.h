@@ -40,9 +40,10 @@ enum kveil_result_kind {
 struct kveil_action_call {
 	const void *params;     /* the rule's parameters, as parsed by the action's option table */
 	struct kveil_key *key, *key2; /* bound key; key2: reencrypt's `to`. NULL where the action takes none */
-	struct kveil_span ad;   /* associated data of the place written, never empty when needs_ad */
-	struct kveil_span ad_read; /* of the place read, which is what opening needs: decrypt, reencrypt. Absent when the rule
-				    * has no `to`: it is ad then */
+	struct kveil_span ad;   /* associated data of the place: written for what protects, read for what reveals; never
+				 * empty when needs_ad */
+	struct kveil_span ad_read; /* of the place read, where that is another: reencrypt with `to`. Absent otherwise. (What
+				    * reveals has the place read in ad.) */
 	struct kveil_arena *arena;
 };
 

@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include "base/text.h"
+#include "kveil/engine.h"
+#include "rules/plan.h"
 #include "transform/action.h"
 
 static struct kveil_keystore *store;
@@ -442,6 +444,60 @@ static void test_reencrypt(void **state)
 	unmake(&d);
 }
 
+/* One record through a rule file. */
+static enum kveil_verdict run(const char *rules, const char *in, struct kveil_buf *out)
+{
+	struct kveil_report report = {0};
+	struct kveil_engine *engine;
+	struct kveil_error err;
+	struct kveil_result result;
+	struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(rules), "f.yaml", store, &report);
+
+	if (!plan)
+		kveil_report_print(&report, stderr);
+	assert_non_null(plan);
+	assert_int_equal(kveil_engine_new(plan, ring, NULL, &engine, &err), KVEIL_OK);
+	const struct kveil_record record = {.value = kveil_span_str(in)};
+	kveil_engine_run(engine, &record, &result);
+	kveil_buf_reset(out);
+	if (result.verdict == KVEIL_PRODUCE)
+		kveil_buf_append_span(out, result.outputs[0].record.value);
+	kveil_engine_free(engine);
+	kveil_plan_unref(plan);
+	kveil_report_clear(&report);
+	return result.verdict;
+}
+
+#define HEAD "name: people\ntopics: [t]\nformat: json\noutput: \"{topic}.out\"\nfields:\n"
+
+/* A migration: the new ciphertext beside the old one, each bound to where it stands. */
+static void test_reencrypt_beside(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *from, *to;
+	} places[] = {{"$.a.id", "$.a.id2"}, {"$.list[*].id", "$.list[*].id2"}, {"$..id", "$..id2"}};
+	static const char *const record = "{\"a\":{\"id\":\"one\"},\"list\":[{\"id\":\"two\"}]}";
+	KVEIL_CLEANUP_BUF struct kveil_buf sealed = KVEIL_BUF_INIT, both = KVEIL_BUF_INIT, opened = KVEIL_BUF_INIT;
+	char rules[512];
+
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+		snprintf(rules, sizeof rules, HEAD "  - {path: \"%s\", encrypt: {key: old}}\n", places[i].from);
+		assert_int_equal(run(rules, record, &sealed), KVEIL_PRODUCE);
+		snprintf(rules, sizeof rules,
+			 HEAD "  - {path: \"%s\", to: \"%s\", keep_source: true, reencrypt: {from: old, to: new}}\n",
+			 places[i].from, places[i].to);
+		assert_int_equal(run(rules, kveil_buf_cstr(&sealed), &both), KVEIL_PRODUCE);
+		snprintf(rules, sizeof rules,
+			 HEAD "  - {path: \"%s\", decrypt: {key: old}}\n  - {path: \"%s\", decrypt: {key: new}}\n",
+			 places[i].from, places[i].to);
+		assert_int_equal(run(rules, kveil_buf_cstr(&both), &opened), KVEIL_PRODUCE);
+		const char *member = i == 1 ? "\"id2\":\"two\"" : "\"id2\":\"one\"";
+		assert_non_null(strstr(kveil_buf_cstr(&opened), member));
+		assert_null(strstr(kveil_buf_cstr(&both), strchr(member, ':')));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -455,6 +511,7 @@ int main(void)
 	    cmocka_unit_test(test_kinds),
 	    cmocka_unit_test(test_sealed_bytes_that_are_no_text),
 	    cmocka_unit_test(test_reencrypt),
+	    cmocka_unit_test(test_reencrypt_beside),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
