@@ -18,7 +18,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { GROWTH = 144, BATCH = 1000, SERVE_EVERY = 256 };
+enum { GROWTH = 141, BATCH = 1000, SERVE_EVERY = 256 };
 
 static const char *const common[][2] = {{"client.id", "forwarder"}, {NULL, NULL}};
 
