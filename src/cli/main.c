@@ -10,6 +10,7 @@ const struct kveil_flag kveil_flag_error, kveil_flag_help;
 #define COMMANDS(X)                                                                                                    \
 	X(apply)                                                                                                       \
 	X(run)                                                                                                         \
+	X(replay)                                                                                                      \
 	X(keys)                                                                                                        \
 	X(check)                                                                                                       \
 	X(test)                                                                                                        \

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kveil replay: dead letters through the rules again. */
+#include "cli/command.h"
+
+#include "base/log.h"
+#include "base/secret.h"
+#include "crypto/crypto.h"
+#include "keys/keystore.h"
+#include "worker/replay.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+extern const struct kveil_command kveil_command_replay;
+
+static const struct kveil_flag flags[] = {
+    {'c', "config", "FILE", "the configuration (default kveil.yaml)"},
+    {'t', "topic", "TOPIC", "this dead-letter topic only (default: those of all input topics)"},
+    {0, "max", "N", "at most so many letters"},
+    {0, "dry-run", NULL, "open and try the rules; send nothing, commit nothing"},
+    {0},
+};
+
+static _Atomic bool stop;
+
+static void on_signal(int number)
+{
+	(void)number;
+	atomic_store(&stop, true);
+}
+
+static int told(const struct kveil_error *err)
+{
+	char text[1024];
+
+	fprintf(stderr, "%s\n", kveil_error_format(err, "error", text, sizeof text));
+	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_RUNTIME;
+}
+
+/* Only what fails is worth a line; none of it holds a value. */
+static void on_letter(void *user, const struct kveil_replay_outcome *o)
+{
+	char text[1024];
+
+	(void)user;
+	if (o->error)
+		printf("%s[%" PRId32 "]@%" PRId64 ": %s: %s\n", o->topic, o->partition, o->offset,
+		       kveil_status_code(o->error->status), kveil_error_format(o->error, NULL, text, sizeof text));
+}
+
+static int replay(const struct kveil_replay_params *p)
+{
+	struct kveil_replay_counts counts;
+	struct kveil_error err;
+
+	enum kveil_status status = kveil_replay(p, on_letter, NULL, &counts, &err);
+	printf("%" PRIu64 " %s, %" PRIu64 " failed%s\n", counts.replayed, p->dry_run ? "would go through" : "replayed",
+	       counts.failed, counts.failed && !p->dry_run ? " and stay in their dead-letter topic" : "");
+	if (status)
+		return told(&err);
+	return counts.failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
+}
+
+static int load_and_replay(const char *path, struct kveil_replay_params *p)
+{
+	struct kveil_report report = {0};
+	struct kveil_keystore *names = NULL;
+	struct kveil_error err;
+	int code = KVEIL_EXIT_USAGE;
+
+	struct kveil_config *config = kveil_config_load(path, &report);
+	if (config && kveil_keystore_new_names(&config->keys, &names, &err))
+		kveil_report_add(&report, &err);
+	else if (config)
+		p->plans =
+		    kveil_plan_set_load((const char *const *)config->rules, config->dead_letter.topic, names, &report);
+	kveil_report_print(&report, stderr);
+	if (p->plans && !report.errors) {
+		kveil_log_setup((enum kveil_log_level)config->log.level, config->log.format == 1);
+		p->config = config;
+		code = kveil_keystore_open(&config->keys, &p->keys, &err) ? told(&err) : replay(p);
+	}
+	kveil_plan_set_unref(p->plans);
+	kveil_keystore_unref(p->keys);
+	kveil_keystore_unref(names);
+	kveil_config_free(config);
+	kveil_report_clear(&report);
+	return code;
+}
+
+static bool parse_count(const char *text, uint64_t *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtoull(text, &end, 10);
+	return *text >= '0' && *text <= '9' && *end == 0 && errno == 0 && *ret > 0;
+}
+
+static int run(int argc, char **argv)
+{
+	const char *value, *path = "kveil.yaml";
+	struct kveil_replay_params params = {.stop = &stop};
+	const struct sigaction action = {.sa_handler = on_signal};
+	const struct kveil_flag *f;
+	struct kveil_error err;
+	int index = 1;
+
+	while ((f = kveil_flag_next(&kveil_command_replay, argc, argv, &index, &value))) {
+		if (f == &kveil_flag_help)
+			return KVEIL_EXIT_OK;
+		if (f == &kveil_flag_error)
+			return KVEIL_EXIT_USAGE;
+		if (f->short_name == 'c')
+			path = value;
+		else if (f->short_name == 't')
+			params.topic = value;
+		else if (!f->argument)
+			params.dry_run = true;
+		else if (!parse_count(value, &params.most))
+			return kveil_usage_error(&kveil_command_replay, "--max needs a number, not '%s'", value);
+	}
+	if (index < argc)
+		return kveil_usage_error(&kveil_command_replay, "'%s' is too much", argv[index]);
+	kveil_secret_harden_process();
+	if (kveil_crypto_init(&err))
+		return told(&err);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	return load_and_replay(path, &params);
+}
+
+const struct kveil_command kveil_command_replay = {
+    .name = "replay",
+    .usage = "-c FILE [--topic TOPIC] [--dry-run]",
+    .help = "open dead letters and send them through again",
+    .flags = flags,
+    .run = run,
+};

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/replay.h"
+
+#include "base/clock.h"
+#include "keys/keystore.h"
+#include "kveil/engine.h"
+#include "worker/admin.h"
+#include "worker/dead_letter.h"
+#include "worker/kafka.h"
+#include "worker/topics.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { TIMEOUT_MS = 10000, POLL_MS = 200, FLUSH_MS = 100, RETRY_MS = 500, OUTAGE_MS = 120000 };
+
+struct engine_of {
+	struct kveil_plan *plan;
+	struct kveil_engine *engine;
+};
+
+struct replay {
+	const struct kveil_replay_params *p;
+	kveil_replay_report_fn *report;
+	void *user;
+	struct kveil_kafka_owner owner;
+	rd_kafka_t *consumer, *producer;
+	struct kveil_cluster cluster;
+	struct kveil_catalog *catalog;
+	struct kveil_keyring *ring;
+	struct engine_of *engines;
+	size_t engine_count;
+	rd_kafka_topic_partition_list_t *parts; /* offset: where the replay begins */
+	int64_t *ends;
+	struct kveil_header *headers;
+	size_t header_cap;
+	struct kveil_dead_letter letter;
+	size_t unreported;
+	rd_kafka_resp_err_t refused;
+	struct kveil_replay_counts counts;
+};
+
+static bool stopped(const struct replay *r)
+{
+	return r->p->stop && atomic_load_explicit(r->p->stop, memory_order_relaxed);
+}
+
+static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque)
+{
+	struct replay *r = ((struct kveil_kafka_owner *)opaque)->user;
+
+	(void)rk;
+	r->unreported--;
+	if (msg->err)
+		r->refused = msg->err;
+}
+
+static void ignore_problem(void *user, const struct kveil_topic_problem *problem)
+{
+	(void)user;
+	(void)problem;
+}
+
+/* What the cluster has, and the topics' limits. */
+static enum kveil_status look_around(struct replay *r, struct kveil_error *err)
+{
+	struct kveil_admin *admin;
+	enum kveil_status status = kveil_admin_new(r->p->config, "replay", &admin, err);
+
+	if (status)
+		return status;
+	status = kveil_admin_fetch(admin, &r->cluster, err);
+	for (int turn = 0; !status && turn < 2; turn++) {
+		kveil_catalog_unref(r->catalog);
+		r->catalog =
+		    kveil_catalog_build(&r->cluster, r->p->plans, r->p->config->partition, ignore_problem, NULL);
+		if (!r->catalog)
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the topics");
+		else if (turn == 0)
+			kveil_admin_limits(admin, &r->cluster, r->catalog, false);
+	}
+	kveil_admin_free(admin);
+	return status;
+}
+
+static enum kveil_status add_topic(struct replay *r, const char *name, struct kveil_error *err)
+{
+	const struct kveil_topic *t = kveil_cluster_find(&r->cluster, name);
+
+	if (!t)
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "the dead-letter topic %s does not exist", name);
+	for (int32_t i = 0; i < t->partitions; i++)
+		if (!rd_kafka_topic_partition_list_find(r->parts, name, i))
+			rd_kafka_topic_partition_list_add(r->parts, name, i);
+	return KVEIL_OK;
+}
+
+/* From where the last replay ended to what is there now. */
+static enum kveil_status find_range(struct replay *r, struct kveil_error *err)
+{
+	r->ends = calloc((size_t)r->parts->cnt + 1, sizeof *r->ends);
+	if (!r->ends)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", r->parts->cnt);
+	rd_kafka_resp_err_t e = rd_kafka_committed(r->consumer, r->parts, TIMEOUT_MS);
+	for (int i = 0; !e && i < r->parts->cnt; i++) {
+		rd_kafka_topic_partition_t *t = &r->parts->elems[i];
+		int64_t low;
+		e = t->err ? t->err
+			   : rd_kafka_query_watermark_offsets(r->consumer, t->topic, t->partition, &low, &r->ends[i],
+							      TIMEOUT_MS);
+		if (t->offset < low)
+			t->offset = low;
+	}
+	if (!e)
+		e = rd_kafka_assign(r->consumer, r->parts);
+	return e ? kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the dead letters cannot be read: %s",
+			      rd_kafka_err2str(e))
+		 : KVEIL_OK;
+}
+
+static enum kveil_status open_clients(struct replay *r, struct kveil_error *err)
+{
+	rd_kafka_conf_t *conf;
+	char group[512];
+	size_t least, most;
+
+	snprintf(r->owner.name, sizeof r->owner.name, "replay");
+	r->owner.user = r;
+	snprintf(group, sizeof group, "%s.replay", r->p->config->kafka.group_id);
+	enum kveil_status status = kveil_kafka_conf_consumer(r->p->config, &r->owner, group, &conf, err);
+	if (!status)
+		status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &r->consumer, err);
+	if (status)
+		return status;
+	rd_kafka_poll_set_consumer(r->consumer);
+	kveil_catalog_limits(r->catalog, &least, &most);
+	status = kveil_kafka_conf_producer(r->p->config, &r->owner, least, most, &conf, err);
+	if (status)
+		return status;
+	rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+	return kveil_kafka_new(RD_KAFKA_PRODUCER, conf, &r->producer, err);
+}
+
+static enum kveil_status open(struct replay *r, struct kveil_error *err)
+{
+	enum kveil_status status = look_around(r, err);
+
+	r->parts = rd_kafka_topic_partition_list_new(8);
+	if (!status)
+		status = open_clients(r, err);
+	if (!status && r->p->topic)
+		status = add_topic(r, r->p->topic, err);
+	for (size_t i = 0; !status && !r->p->topic && i < r->catalog->count; i++)
+		status = add_topic(r, r->catalog->routes[i].dead.topic, err);
+	if (!status)
+		status = kveil_keyring_new(r->p->keys, &r->ring, err);
+	return status ? status : find_range(r, err);
+}
+
+static void close_all(struct replay *r)
+{
+	for (size_t i = 0; i < r->engine_count; i++)
+		kveil_engine_free(r->engines[i].engine);
+	free(r->engines);
+	kveil_keyring_free(r->ring);
+	kveil_dead_letter_clear(&r->letter);
+	if (r->parts)
+		rd_kafka_topic_partition_list_destroy(r->parts);
+	if (r->producer)
+		rd_kafka_destroy(r->producer);
+	if (r->consumer) {
+		rd_kafka_consumer_close(r->consumer);
+		rd_kafka_destroy(r->consumer);
+	}
+	kveil_catalog_unref(r->catalog);
+	kveil_cluster_clear(&r->cluster);
+	free(r->headers);
+	free(r->ends);
+}
+
+static enum kveil_status engine_for(struct replay *r, struct kveil_plan *plan, struct kveil_engine **ret,
+				    struct kveil_error *err)
+{
+	const struct kveil_limits limits = {.record_bytes = r->p->config->limits.record_bytes,
+					    .depth = (uint32_t)r->p->config->limits.depth};
+
+	for (size_t i = 0; i < r->engine_count; i++)
+		if (r->engines[i].plan == plan) {
+			*ret = r->engines[i].engine;
+			return KVEIL_OK;
+		}
+	struct engine_of *grown = realloc(r->engines, (r->engine_count + 1) * sizeof *grown);
+	if (!grown)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an engine");
+	r->engines = grown;
+	enum kveil_status status = kveil_engine_new(plan, r->ring, &limits, ret, err);
+	if (!status)
+		grown[r->engine_count++] = (struct engine_of){plan, *ret};
+	return status;
+}
+
+/* Waits for every report that is out. */
+static rd_kafka_resp_err_t settle(struct replay *r)
+{
+	while (r->unreported)
+		rd_kafka_flush(r->producer, FLUSH_MS);
+	rd_kafka_resp_err_t e = r->refused;
+	r->refused = RD_KAFKA_RESP_ERR_NO_ERROR;
+	return e;
+}
+
+static rd_kafka_resp_err_t hand_over(struct replay *r, const char *topic, int32_t partition,
+				     const struct kveil_record *record, int64_t timestamp_ms)
+{
+	rd_kafka_topic_t *rkt = rd_kafka_topic_new(r->producer, topic, NULL);
+	rd_kafka_resp_err_t e;
+
+	while ((e = kveil_kafka_produce(r->producer, rkt, partition, record, timestamp_ms, NULL)) ==
+	       RD_KAFKA_RESP_ERR__QUEUE_FULL)
+		rd_kafka_flush(r->producer, FLUSH_MS);
+	r->unreported += e == RD_KAFKA_RESP_ERR_NO_ERROR;
+	rd_kafka_topic_destroy(rkt);
+	return e;
+}
+
+static enum kveil_status refusal(rd_kafka_resp_err_t e, struct kveil_error *err)
+{
+	switch (kveil_kafka_fault(e)) {
+	case KVEIL_FAULT_TOO_LARGE:
+		return kveil_fail(err, KVEIL_E_OUTPUT_TOO_LARGE, "%s", kveil_status_text(KVEIL_E_OUTPUT_TOO_LARGE));
+	case KVEIL_FAULT_REFUSED:
+		return kveil_fail(err, KVEIL_E_REFUSED_BY_BROKER, "%s", rd_kafka_err2str(e));
+	default:
+		return kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s", rd_kafka_err2str(e));
+	}
+}
+
+static enum kveil_status deliver(struct replay *r, const struct kveil_route *route, const struct kveil_result *result,
+				 struct kveil_error *err)
+{
+	bool same = r->p->config->partition == KVEIL_PARTITION_SAME;
+	rd_kafka_resp_err_t e = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+	for (size_t i = 0; i < result->output_count; i++) {
+		const struct kveil_output *o = &result->outputs[i];
+		if (!kveil_kafka_compresses(r->p->config) &&
+		    kveil_kafka_batch_bytes(&o->record) > route->outputs[o->view].max_bytes)
+			return refusal(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, err);
+	}
+	for (size_t i = 0; i < result->output_count && !e && !r->p->dry_run; i++) {
+		const struct kveil_output *o = &result->outputs[i];
+		e = hand_over(r, route->outputs[o->view].topic, same ? r->letter.partition : RD_KAFKA_PARTITION_UA,
+			      &o->record, r->letter.timestamp_ms);
+	}
+	rd_kafka_resp_err_t reported = settle(r);
+	e = e ? e : reported;
+	return e ? refusal(e, err) : KVEIL_OK;
+}
+
+/* One try at one letter. */
+static enum kveil_status try_letter(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+{
+	struct kveil_key *key;
+	struct kveil_engine *engine;
+	struct kveil_result result;
+	size_t count;
+
+	enum kveil_status status = kveil_kafka_headers(msg, &r->headers, &r->header_cap, &count, err);
+	if (!status)
+		status = kveil_keyring_key(r->ring, kveil_span_str(r->p->config->dead_letter.key), KVEIL_USE_OPEN, &key,
+					   err);
+	if (!status)
+		status = kveil_dead_letter_open(key, r->headers, count, kveil_span_of(msg->payload, msg->len),
+						&r->letter, err);
+	if (status)
+		return status;
+	if (r->letter.part != KVEIL_LETTER_WHOLE)
+		return kveil_fail(err, KVEIL_E_TOO_LARGE,
+				  "the letter holds no value, for the record was too large; it is "
+				  "at its offset in the input topic");
+	const struct kveil_route *route = kveil_catalog_route(r->catalog, r->letter.topic);
+	if (!route)
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "no rules for this topic, or its outputs are not there");
+	if (r->letter.partition >= route->partitions)
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "the topic has no such partition any more");
+	status = engine_for(r, route->plan, &engine, err);
+	if (status)
+		return status;
+	kveil_engine_run(engine, &r->letter.record, &result);
+	if (result.verdict != KVEIL_PRODUCE) {
+		*err = result.error;
+		return err->status;
+	}
+	return deliver(r, route, &result, err);
+}
+
+/* Again and again while only the world is at fault, for some time. */
+static enum kveil_status replay_letter(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+{
+	struct kveil_error ignored;
+	int64_t end = kveil_clock_mono_ms() + OUTAGE_MS;
+
+	for (;;) {
+		enum kveil_status status = kveil_keyring_tick(r->ring, kveil_clock_wall_ms(), err);
+		if (!status)
+			status = try_letter(r, msg, err);
+		if (kveil_status_class(status) != KVEIL_CLASS_RETRY || stopped(r) || kveil_clock_mono_ms() > end)
+			return status;
+		(void)!kveil_keystore_tend(r->p->keys, kveil_clock_wall_ms(), &ignored);
+		nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+	}
+}
+
+/* What did not go through stays a dead letter: the same bytes, at the end. */
+static enum kveil_status put_back(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+{
+	struct kveil_record same = {.key = kveil_span_of(msg->key, msg->key_len),
+				    .value = kveil_span_of(msg->payload, msg->len)};
+
+	enum kveil_status status = kveil_kafka_headers(msg, &r->headers, &r->header_cap, &same.header_count, err);
+	if (status)
+		return status;
+	same.headers = r->headers;
+	rd_kafka_resp_err_t e = hand_over(r, rd_kafka_topic_name(msg->rkt), msg->partition, &same, 0);
+	rd_kafka_resp_err_t reported = settle(r);
+	e = e ? e : reported;
+	return e ? refusal(e, err) : KVEIL_OK;
+}
+
+static enum kveil_status commit(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+	rd_kafka_topic_partition_list_add(list, rd_kafka_topic_name(msg->rkt), msg->partition)->offset =
+	    msg->offset + 1;
+	enum kveil_status status = kveil_kafka_commit_wait(r->consumer, list, TIMEOUT_MS, err);
+	rd_kafka_topic_partition_list_destroy(list);
+	return status;
+}
+
+/* An error here ends the replay; a letter that fails does not. */
+static enum kveil_status take(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+{
+	struct kveil_error why;
+
+	r->letter.topic[0] = 0;
+	enum kveil_status failed = replay_letter(r, msg, &why);
+	if (kveil_status_class(failed) == KVEIL_CLASS_RETRY || kveil_status_class(failed) == KVEIL_CLASS_STOP) {
+		*err = why;
+		return failed;
+	}
+	bool open = r->letter.topic[0] != 0;
+	struct kveil_replay_outcome outcome = {
+	    .topic = open ? r->letter.topic : rd_kafka_topic_name(msg->rkt),
+	    .partition = open ? r->letter.partition : msg->partition,
+	    .offset = open ? r->letter.offset : msg->offset,
+	    .error = failed ? &why : NULL,
+	};
+	r->counts.replayed += !failed;
+	r->counts.failed += failed != KVEIL_OK;
+	r->report(r->user, &outcome);
+	if (r->p->dry_run)
+		return KVEIL_OK;
+	enum kveil_status status = failed ? put_back(r, msg, err) : KVEIL_OK;
+	return status ? status : commit(r, msg, err);
+}
+
+/* Is there anything left before the ends? Also where transaction markers or compaction leave gaps. */
+static bool at_end(struct replay *r)
+{
+	rd_kafka_topic_partition_list_t *now = rd_kafka_topic_partition_list_copy(r->parts);
+	bool end = rd_kafka_position(r->consumer, now) == RD_KAFKA_RESP_ERR_NO_ERROR;
+
+	for (int i = 0; i < now->cnt; i++) {
+		/* Nothing consumed yet: the position is where it began. */
+		int64_t at = now->elems[i].offset < 0 ? r->parts->elems[i].offset : now->elems[i].offset;
+		end &= at >= r->ends[i];
+	}
+	rd_kafka_topic_partition_list_destroy(now);
+	return end;
+}
+
+static bool is_before_end(const struct replay *r, const rd_kafka_message_t *msg)
+{
+	for (int i = 0; i < r->parts->cnt; i++)
+		if (r->parts->elems[i].partition == msg->partition &&
+		    strcmp(r->parts->elems[i].topic, rd_kafka_topic_name(msg->rkt)) == 0)
+			return msg->offset < r->ends[i];
+	return false;
+}
+
+enum kveil_status kveil_replay(const struct kveil_replay_params *p, kveil_replay_report_fn *report, void *user,
+			       struct kveil_replay_counts *ret, struct kveil_error *err)
+{
+	struct replay r = {.p = p, .report = report, .user = user};
+	enum kveil_status status = open(&r, err);
+
+	while (!status && !stopped(&r) && !at_end(&r) && (!p->most || r.counts.replayed + r.counts.failed < p->most)) {
+		rd_kafka_message_t *msg = rd_kafka_consumer_poll(r.consumer, POLL_MS);
+		if (msg && !msg->err && is_before_end(&r, msg))
+			status = take(&r, msg, err);
+		else if (msg && msg->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
+			status =
+			    kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the dead letters moved while they were read");
+		if (msg)
+			rd_kafka_message_destroy(msg);
+	}
+	close_all(&r);
+	*ret = r.counts;
+	return status;
+}
