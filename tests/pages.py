@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import sys
 
-PAGES = ["actions", "configuration", "errors", "metrics"]
+PAGES = ["actions", "commands", "configuration", "errors", "metrics"]
 
 
 def main():

@@ -605,10 +605,14 @@ static int run(int argc, char **argv)
 	return kveil_usage_error(&kveil_command_keys, "no action '%s'", o.operands[0]);
 }
 
+static const char *const words[] = {"init",    "list",   "rotate",  "export", "import", "backup",
+				    "restore", "retire", "destroy", "rewrap", NULL};
+
 const struct kveil_command kveil_command_keys = {
     .name = "keys",
     .usage = "ACTION -c kveil.yaml [OPTIONS]",
     .help = "the key registry: init, list, rotate, export, import, backup, restore, retire, destroy, rewrap",
+    .words = words,
     .flags = flags,
     .run = run,
 };
