@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import sys
 
-PAGES = ["actions", "commands", "configuration", "errors", "metrics"]
+PAGES = ["actions", "commands", "configuration", "errors", "metrics", "rules"]
 
 
 def main():

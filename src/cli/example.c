@@ -13,7 +13,7 @@ struct words {
 };
 
 #define ROW(member) offsetof(struct words, member)
-static const struct kveil_option table[] = {
+const struct kveil_option kveil_example_table[] = {
     {"name", KVEIL_OPT_STRING, ROW(name), .required = true, .help = "what it shows"},
     {"in", KVEIL_OPT_CUSTOM, ROW(in), .required = true,
      .help = "the record's value: a mapping, or JSON as text; null for a tombstone"},
@@ -28,7 +28,7 @@ static const struct kveil_option table[] = {
     {"error", KVEIL_OPT_STRING, ROW(error), .help = "the code of the error instead, such as invalid_json"},
     {0},
 };
-static const struct kveil_option output_table[] = {
+const struct kveil_option kveil_example_output_table[] = {
     {"name", KVEIL_OPT_STRING, ROW(name), .required = true, .help = "the output's name"},
     {"out", KVEIL_OPT_CUSTOM, ROW(out), .required = true, .help = "what comes out"},
     {"out_key", KVEIL_OPT_CUSTOM, ROW(out_key), .help = "its key"},
@@ -208,14 +208,14 @@ static void read_outs(struct reader *r, const struct kveil_yaml *node, const str
 	for (size_t i = 0; i < list->count; i++) {
 		struct words v = {0};
 		if (list->items[i]->kind == KVEIL_YAML_MAP &&
-		    kveil_options_parse(output_table, list->items[i], r->file, NULL, &v, r->report)) {
+		    kveil_options_parse(kveil_example_output_table, list->items[i], r->file, NULL, &v, r->report)) {
 			if (!has_view(r->plan, v.name))
 				problem(r, list->items[i], "the rule file has no output with this name");
 			read_out(r, &v, e, v.name, &e->outs[e->out_count++]);
 		} else if (list->items[i]->kind != KVEIL_YAML_MAP) {
 			problem(r, list->items[i], "an output of an example is a mapping");
 		}
-		kveil_options_clear(output_table, &v);
+		kveil_options_clear(kveil_example_output_table, &v);
 	}
 }
 
@@ -237,7 +237,7 @@ static void read_example(struct reader *r, const struct kveil_yaml *node, struct
 		kveil_error_hint(problem(r, node, "an example is a mapping"), "- {name: …, in: {…}, out: {…}}");
 		return;
 	}
-	if (kveil_options_parse(table, node, r->file, NULL, &w, r->report)) {
+	if (kveil_options_parse(kveil_example_table, node, r->file, NULL, &w, r->report)) {
 		e->name = copy(r, w.name, strlen(w.name));
 		e->value = read_value(r, w.in, &exact);
 		e->key = w.key ? read_value(r, w.key, &exact) : NULL;
@@ -252,7 +252,7 @@ static void read_example(struct reader *r, const struct kveil_yaml *node, struct
 		else
 			read_outs(r, node, &w, e);
 	}
-	kveil_options_clear(table, &w);
+	kveil_options_clear(kveil_example_table, &w);
 }
 
 bool kveil_examples_load(const char *path, const struct kveil_plan *plan, struct kveil_arena *arena,

@@ -14,6 +14,7 @@
 #define KVEIL_CLI_EXAMPLE_H
 
 #include "base/arena.h"
+#include "base/options.h"
 #include "base/report.h"
 #include "format/format.h"
 #include "kveil/engine.h"
@@ -41,6 +42,9 @@ struct kveil_example {
 	struct kveil_example_out *outs;
 	size_t out_count;
 };
+
+/* The words of an example, and of one of its outputs. */
+extern const struct kveil_option kveil_example_table[], kveil_example_output_table[];
 
 /* Everything a file's examples point to is in arena. Problems go into report. */
 bool kveil_examples_load(const char *path, const struct kveil_plan *plan, struct kveil_arena *arena,

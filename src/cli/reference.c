@@ -83,7 +83,11 @@ static void write_commands(struct kveil_buf *out)
 }
 
 const struct kveil_page kveil_pages[] = {
-    {"actions", kveil_actions_write_markdown},      {"commands", write_commands},
-    {"configuration", kveil_config_write_markdown}, {"errors", write_errors},
-    {"metrics", kveil_metrics_write_markdown},      {0},
+    {"actions", kveil_actions_write_markdown},
+    {"commands", write_commands},
+    {"configuration", kveil_config_write_markdown},
+    {"errors", write_errors},
+    {"metrics", kveil_metrics_write_markdown},
+    {"rules", kveil_rules_page_write},
+    {0},
 };

@@ -12,4 +12,7 @@ struct kveil_page {
 
 extern const struct kveil_page kveil_pages[]; /* ends with a zero row */
 
+/* The page on rule files, in a file of its own. */
+void kveil_rules_page_write(struct kveil_buf *out);
+
 #endif
