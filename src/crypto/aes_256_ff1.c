@@ -12,11 +12,10 @@
  * reckoned numeral by numeral. Division takes the time that the values make it take, as in every FF1 that we know.
  */
 #include "base/secret.h"
+#include "crypto/gcrypt.h"
 #include "crypto/rows.h"
 
 #include <endian.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 
 __extension__ typedef unsigned __int128 u128;
@@ -50,16 +49,14 @@ struct shape {
 
 struct ff1 {
 	struct kveil_cipher base;
-	EVP_CIPHER_CTX *aes; /* ECB */
-	struct shape shape;  /* of the last string: fields of one rule tend to be of one shape */
+	struct kveil_gcrypt_aes *aes;
+	struct shape shape; /* of the last string: fields of one rule tend to be of one shape */
 	struct scratch *scratch;
 };
 
 static bool aes_block(struct ff1 *f, uint8_t block[BLOCK])
 {
-	int n;
-
-	return EVP_EncryptUpdate(f->aes, block, &n, block, BLOCK) == 1;
+	return kveil_gcrypt_aes_block(f->aes, block);
 }
 
 static void xor_into(uint8_t *to, const uint8_t *from, size_t n)
@@ -432,15 +429,14 @@ static enum kveil_status fpe(struct kveil_cipher *c, bool encrypt, struct kveil_
 	if (!ok) {
 		/* What is half done must not be taken for done. */
 		kveil_secret_wipe(n->digits, n->count * sizeof *n->digits);
-		ERR_clear_error();
-		return kveil_fail(err, KVEIL_E_CRYPTO, "OpenSSL: AES failed");
+		return kveil_fail(err, KVEIL_E_CRYPTO, "libgcrypt: AES failed");
 	}
 	return KVEIL_OK;
 }
 
 static bool is_available(void)
 {
-	return true;
+	return kveil_gcrypt_aes_available();
 }
 
 static void cipher_free(struct kveil_cipher *c)
@@ -449,7 +445,7 @@ static void cipher_free(struct kveil_cipher *c)
 
 	if (!f)
 		return;
-	EVP_CIPHER_CTX_free(f->aes);
+	kveil_gcrypt_aes_free(f->aes);
 	free(f->scratch); /* wiped after each use */
 	free(f);
 }
@@ -462,12 +458,10 @@ static enum kveil_status cipher_new(struct kveil_span key, struct kveil_cipher *
 	if (!f)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
 	f->base.alg = &kveil_aes_256_ff1;
-	f->aes = EVP_CIPHER_CTX_new();
-	if (!f->aes || EVP_EncryptInit_ex2(f->aes, EVP_aes_256_ecb(), key.data, NULL, NULL) != 1 ||
-	    EVP_CIPHER_CTX_set_padding(f->aes, 0) != 1) {
-		cipher_free(&f->base);
-		ERR_clear_error();
-		return kveil_fail(err, KVEIL_E_CRYPTO, "OpenSSL: AES failed");
+	enum kveil_status status = kveil_gcrypt_aes_new(key.data, &f->aes, err);
+	if (status != KVEIL_OK) {
+		free(f);
+		return status;
 	}
 	*ret = &f->base;
 	return KVEIL_OK;

@@ -209,6 +209,49 @@ enum kveil_status kveil_gcrypt_open(struct kveil_gcrypt *g, const uint8_t *nonce
 	return fail(err, "decrypt", e);
 }
 
+/* The handle is what this type stands for: nothing between a Feistel round and its block. */
+static gcry_error_t aes_open(gcry_cipher_hd_t *ret)
+{
+	kveil_gcrypt_init();
+	return gcry_cipher_open(ret, GCRY_CIPHER_AES256, GCRY_CIPHER_MODE_ECB, GCRY_CIPHER_SECURE);
+}
+
+bool kveil_gcrypt_aes_available(void)
+{
+	gcry_cipher_hd_t h;
+
+	if (aes_open(&h))
+		return false;
+	gcry_cipher_close(h);
+	return true;
+}
+
+enum kveil_status kveil_gcrypt_aes_new(const uint8_t key[32], struct kveil_gcrypt_aes **ret, struct kveil_error *err)
+{
+	gcry_cipher_hd_t h;
+	gcry_error_t e = aes_open(&h);
+
+	if (e)
+		return fail(err, "open", e);
+	e = gcry_cipher_setkey(h, key, 32);
+	if (e) {
+		gcry_cipher_close(h);
+		return fail(err, "set key", e);
+	}
+	*ret = (struct kveil_gcrypt_aes *)h;
+	return KVEIL_OK;
+}
+
+void kveil_gcrypt_aes_free(struct kveil_gcrypt_aes *a)
+{
+	gcry_cipher_close((gcry_cipher_hd_t)a);
+}
+
+bool kveil_gcrypt_aes_block(struct kveil_gcrypt_aes *a, uint8_t block[16])
+{
+	return !gcry_cipher_encrypt((gcry_cipher_hd_t)a, block, 16, NULL, 0);
+}
+
 struct kveil_gcrypt_mac {
 	gcry_md_hd_t h;
 };

@@ -8,7 +8,8 @@
  *           ciphertext (8, big-endian)
  *
  * The MAC is checked before anything is deciphered, so padding tells nothing. The lengths keep associated data and
- * ciphertext from being shifted into one another (as RFC 7518 5.2 does).
+ * ciphertext from being shifted into one another (as RFC 7518 5.2 does). SM4 is OpenSSL's, a fifth faster in CBC than
+ * libgcrypt's; its key schedule is in OpenSSL's heap, wiped when freed but not locked.
  */
 #include "base/secret.h"
 #include "crypto/gcrypt.h"

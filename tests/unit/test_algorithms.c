@@ -5,6 +5,7 @@
  */
 #include "crypto/algorithm.h"
 
+#include "base/secret.h"
 #include "crypto/crypto.h"
 #include "crypto/evp_aead.h"
 #include "crypto/gcrypt.h"
@@ -532,6 +533,82 @@ static void every_length_opens(void **state)
 	}
 }
 
+/* How often key stands in memory that a core dump would hold. */
+static size_t copies_of(const uint8_t *key, size_t n)
+{
+	enum { CHUNK = 1 << 20 };
+	FILE *maps = fopen("/proc/self/smaps", "r"), *mem = fopen("/proc/self/mem", "rb");
+	unsigned long from = 0, to = 0;
+	char line[512], access[8] = "";
+	size_t copies = 0, scanned = 0;
+	/* Where the copies that this search makes are not found by the next. */
+	uint8_t *chunk = kveil_secret_alloc(CHUNK);
+
+	assert_true(maps && mem && chunk);
+	setvbuf(mem, NULL, _IONBF, 0);
+	while (fgets(line, sizeof line, maps)) {
+		unsigned long a, b;
+		char rights[8];
+		if (sscanf(line, "%lx-%lx %7s", &a, &b, rights) == 3) {
+			from = a;
+			to = b;
+			memcpy(access, rights, sizeof access);
+		}
+		/* The sanitizers' shadow is terabytes of what is no memory of ours. */
+		if (strncmp(line, "VmFlags:", 8) != 0 || strstr(line, " dd") || strncmp(access, "rw", 2) != 0 ||
+		    to - from > 1ul << 30)
+			continue;
+		for (unsigned long at = from; at < to; at += CHUNK) {
+			size_t len = to - at < CHUNK ? to - at : CHUNK;
+			if (fseek(mem, (long)at, SEEK_SET) || fread(chunk, 1, len, mem) != len)
+				continue;
+			scanned += len;
+			for (const uint8_t *p = chunk; (p = memmem(p, (size_t)(chunk + len - p), key, n)); p++)
+				copies++;
+		}
+	}
+	fclose(maps);
+	fclose(mem);
+	kveil_secret_free(chunk);
+	assert_true(scanned > 100000);
+	return copies;
+}
+
+/* An AES key schedule begins with the key: it lies in locked, undumped pages, and nowhere once it is freed. */
+static void key_schedules_are_kept_apart(void **state)
+{
+	(void)state;
+	struct kveil_error err;
+
+	for (const struct kveil_algorithm *const *a = kveil_algorithms; *a; a++) {
+		const size_t n = (*a)->key_bytes;
+		uint8_t *key = kveil_secret_alloc(n), out[128];
+		size_t len;
+		assert_int_equal(kveil_crypto_random(key, n, &err), KVEIL_OK);
+		struct kveil_cipher *c = cipher_of(*a, kveil_span_of(key, n));
+		if ((*a)->seal)
+			assert_int_equal((*a)->seal(c, (const uint8_t *)"a nonce of sixteen", KVEIL_SPAN("ad"),
+						    KVEIL_SPAN("value"), out, &len, &err),
+					 KVEIL_OK);
+		for (size_t i = 0; i < n; i += 16)
+			assert_int_equal(copies_of(key + i, 16), 0);
+		(*a)->cipher_free(c);
+		for (size_t i = 0; i < n; i += 16)
+			assert_int_equal(copies_of(key + i, 16), 0);
+		kveil_secret_free(key);
+	}
+	/* The search finds what is there. */
+	uint8_t *plain = malloc(32), *secret = kveil_secret_alloc(32);
+	assert_true(plain && secret);
+	assert_int_equal(kveil_crypto_random(secret, 32, &err), KVEIL_OK);
+	memcpy(plain, secret, 32);
+	/* Nobody reads it: without this the compiler leaves it out. */
+	__asm__ volatile("" : : "r"(plain) : "memory");
+	assert_true(copies_of(secret, 32) >= 1);
+	free(plain);
+	kveil_secret_free(secret);
+}
+
 static void ff1_bounds(void **state)
 {
 	(void)state;
@@ -663,6 +740,7 @@ int main(void)
 	    cmocka_unit_test(every_row_is_whole),
 	    cmocka_unit_test(keys_of_other_lengths_are_refused),
 	    cmocka_unit_test(every_length_opens),
+	    cmocka_unit_test(key_schedules_are_kept_apart),
 	    cmocka_unit_test(ff1_bounds),
 	    cmocka_unit_test(libraries_agree),
 	};
