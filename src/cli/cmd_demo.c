@@ -280,7 +280,7 @@ static void print_summary(const struct kveil_demo_tally *t, int64_t ms)
 			       strcmp(t->actions[i], "encrypt") == 0 ? "each opened, and equal to the original"
 			       : strcmp(t->actions[i], "hash") == 0  ? "each made again, and equal"
 								     : "each as the rule says");
-		printf("  everything else      byte for byte as it came; no clear value in %s bytes\n",
+		printf("  everything else      the same bytes as before; no clear value in %s bytes\n",
 		       kveil_demo_count(t->output_bytes, a));
 		return;
 	}
@@ -297,10 +297,11 @@ static bool run_once(struct session *s)
 	struct kveil_demo_tally t = {0};
 	struct kveil_error err;
 	bool bar = isatty(STDOUT_FILENO);
+	char count[32];
 	int64_t start = kveil_clock_mono_ms(), moved = start, shown = start;
 
-	printf("kveil demo: %d invented orders through an embedded broker; keys in memory, nothing lasts\n",
-	       ONCE_ORDERS);
+	printf("kveil demo: %s invented orders, an embedded broker, keys in memory: nothing lasts\n",
+	       kveil_demo_count(ONCE_ORDERS, count));
 	fflush(stdout);
 	while (!s->quit && t.arrived + t.dead_letters < ONCE_ORDERS && !kveil_demo_failed(s->demo, &err)) {
 		uint64_t before = t.arrived;

@@ -15,7 +15,7 @@
 #define GREEN  "\033[32m"
 #define YELLOW "\033[33m"
 
-enum { ROWS_FOR_WHOLE_RECORDS = 32, ROWS_MIN = 10, COLUMNS_MIN = 40 };
+enum { ROWS_FOR_WHOLE_RECORDS = 32, ROWS_FOR_RECORDS_FIRST = 20, ROWS_MIN = 10, COLUMNS_MIN = 40 };
 
 struct frame {
 	struct kveil_buf *out;
@@ -239,6 +239,18 @@ static void put_numbers(struct frame *f, const struct kveil_demo_view *v)
 	new_line(f);
 }
 
+/* The newest that there is room for. */
+static void put_events(struct frame *f, const struct kveil_demo_view *v)
+{
+	size_t room = is_full(f) ? 0 : f->rows - 1 - f->row;
+
+	for (size_t i = room < KVEIL_DEMO_EVENTS ? KVEIL_DEMO_EVENTS - room : 0; i < KVEIL_DEMO_EVENTS; i++)
+		if (v->events[i][0]) {
+			put_format(f, " %s", v->events[i]);
+			new_line(f);
+		}
+}
+
 static void put_keys(struct frame *f, const struct kveil_demo_view *v)
 {
 	const struct {
@@ -281,6 +293,10 @@ void kveil_demo_render(const struct kveil_demo_view *v, unsigned rows, unsigned 
 	set_style(&f, NULL);
 	new_line(&f);
 	new_line(&f);
+	/* Where not all fits, the records give way. */
+	bool low = f.rows < ROWS_FOR_RECORDS_FIRST;
+	if (low)
+		put_numbers(&f, v);
 	if (v->output_len > 0)
 		put_records(&f, v);
 	else {
@@ -288,13 +304,10 @@ void kveil_demo_render(const struct kveil_demo_view *v, unsigned rows, unsigned 
 		new_line(&f);
 		new_line(&f);
 	}
-	put_numbers(&f, v);
+	if (!low)
+		put_numbers(&f, v);
 	new_line(&f);
-	for (size_t i = 0; i < KVEIL_DEMO_EVENTS; i++)
-		if (v->events[i][0] && !is_full(&f)) {
-			put_format(&f, " %s", v->events[i]);
-			new_line(&f);
-		}
+	put_events(&f, v);
 	put_keys(&f, v);
 }
 

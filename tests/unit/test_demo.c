@@ -225,21 +225,22 @@ static void fill_view(struct fixture *f, struct kveil_demo_view *v)
 {
 	protect(f, 5);
 	assert_true(is_right(f));
-	*v = (struct kveil_demo_view){.sample = f->finding,
-				      .output_len = f->output.len,
-				      .input_topic = "etl.orders",
-				      .output_topic = "etl.orders.secure",
-				      .rate = 1000,
-				      .sent = 1234567,
-				      .arrived = 1234560,
-				      .workers = 2,
-				      .key_name = "pii",
-				      .key_id = 0x1234abcd,
-				      .custodian_up = true,
-				      .ready = true,
-				      .side_port = "127.0.0.1:9819",
-				      .events = {"12:00:00 one", "12:00:01 t\033[2Jwo\n"},
-				      .keyboard = true};
+	*v = (struct kveil_demo_view){
+	    .sample = f->finding,
+	    .output_len = f->output.len,
+	    .input_topic = "etl.orders",
+	    .output_topic = "etl.orders.secure",
+	    .rate = 1000,
+	    .sent = 1234567,
+	    .arrived = 1234560,
+	    .workers = 2,
+	    .key_name = "pii",
+	    .key_id = 0x1234abcd,
+	    .custodian_up = true,
+	    .ready = true,
+	    .side_port = "127.0.0.1:9819",
+	    .events = {"12:00:00 one", "12:00:01 t\033[2Jwo\n", "three", "four", "five", "12:00:05 newest"},
+	    .keyboard = true};
 	memcpy(v->output, f->output.data, f->output.len);
 }
 
@@ -312,7 +313,7 @@ static void test_frame_says_it(void **state)
 	assert_non_null(strstr(text, "1,234,567"));
 	assert_non_null(strstr(text, "http://127.0.0.1:9819/"));
 	assert_non_null(strstr(text, "1234abcd"));
-	assert_non_null(strstr(text, "12:00:00 one"));
+	assert_non_null(strstr(text, "12:00:05 newest"));
 	assert_true(count(text, "\033[31m") >= 4); /* four fields before */
 	assert_true(count(text, "\033[32m") >= 5); /* four after, and "ready" */
 	kveil_buf_reset(&frame);
@@ -324,6 +325,13 @@ static void test_frame_says_it(void **state)
 	assert_int_equal(count(text, "\033[3"), 0); /* no colour */
 	assert_non_null(strstr(text, "keys: away"));
 	assert_non_null(strstr(text, "give custodian back"));
+	assert_non_null(strstr(text, "12:00:00 one"));
+	/* On a low screen the numbers stay and the records give way. */
+	kveil_buf_reset(&frame);
+	kveil_demo_render(&v, 12, 60, false, &frame);
+	text = kveil_buf_cstr(&frame);
+	assert_non_null(strstr(text, "1,234,567"));
+	assert_non_null(strstr(text, "keys: away"));
 }
 
 static void test_counts(void **state)
