@@ -209,8 +209,19 @@ static void check_kek(struct kveil_data_key_config *d, const struct kveil_keys_c
 		kveil_error_hint(e, "did you mean '%s'?", near);
 }
 
-static void check_algorithm(struct kveil_data_key_config *d, const struct kveil_yaml *node, const char *file,
-			    struct kveil_report *report)
+/* Does the configuration hold only the half of this KEK that locks? */
+static bool locks_only(const struct kveil_keys_config *c, const char *kek)
+{
+	for (size_t i = 0; kek && i < c->custodian_count; i++) {
+		const struct kveil_provider *p = kveil_provider_by_name(c->custodians[i].provider);
+		if (strcmp(c->custodians[i].name, kek) == 0)
+			return p->locks_only && c->custodians[i].params && p->locks_only(c->custodians[i].params);
+	}
+	return false;
+}
+
+static void check_algorithm(struct kveil_data_key_config *d, const struct kveil_keys_config *c,
+			    const struct kveil_yaml *node, const char *file, struct kveil_report *report)
 {
 	const struct kveil_yaml *at = kveil_yaml_get(node, "algorithm");
 	const char *names[64] = {NULL}, *near;
@@ -243,6 +254,14 @@ static void check_algorithm(struct kveil_data_key_config *d, const struct kveil_
 		kveil_error_hint(e, "leave rotate_every out; `kveil keys rotate %s` does it when everybody is ready",
 				 d->name);
 	}
+	if (d->algorithm->kind != KVEIL_ALG_AEAD && locks_only(c, d->kek)) {
+		e = kveil_report_at(
+		    report, file, at->line, at->column,
+		    "key '%s' (%s) cannot be under KEK '%s', which only locks here: no two workers would agree",
+		    d->name, d->algorithm_name, d->kek);
+		kveil_error_hint(
+		    e, "a worker without the private key makes ciphers with a nonce of its own, and no other key");
+	}
 	if (d->join && d->algorithm->kind != KVEIL_ALG_DAEAD && d->algorithm->kind != KVEIL_ALG_FPE)
 		kveil_report_at(report, file, at->line, at->column, "`join` is for deterministic keys, and %s is none",
 				d->algorithm_name);
@@ -272,7 +291,7 @@ static void parse_data(const char *name, const struct kveil_yaml *key, const str
 	if (!d->name)
 		kveil_report_at(report, file, node->line, node->column, "no memory for the configuration");
 	check_kek(d, c, node, file, report);
-	check_algorithm(d, node, file, report);
+	check_algorithm(d, c, node, file, report);
 }
 
 /* Two patterns that one name could fill would make two keys of it. */
@@ -414,6 +433,19 @@ enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, str
 	for (size_t i = 0; !found && i < c->data_count; i++)
 		if (fills(c->data[i].name, name))
 			found = &c->data[i];
+	if (found && strchr(found->name, '{')) {
+		kveil_fail(err, KVEIL_E_UNSUPPORTED, "keys named from the record ('%s') are not in this version",
+			   found->name);
+		kveil_error_hint(err, "name one key; --demo-keys has them");
+		return KVEIL_E_UNSUPPORTED;
+	}
+	if (found && use & KVEIL_USE_OPEN && locks_only(c, found->kek)) {
+		kveil_fail(err, KVEIL_E_CONFIG,
+			   "key '%s' is under KEK '%s', of which this configuration has only what locks", found->name,
+			   found->kek);
+		kveil_error_hint(err, "open where the private key is; here it can only be sealed");
+		return KVEIL_E_CONFIG;
+	}
 	if (found)
 		return kveil_key_use_check(found->algorithm, name, use, err);
 	snprintf(asked, sizeof asked, "%.*s", (int)name.len, (const char *)name.data);

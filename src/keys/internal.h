@@ -62,6 +62,14 @@ struct kveil_keystore {
 		int64_t until_ms; /* monotonic */
 	} unknown[64]; /* ids that the registry did not have when last asked; under lock */
 
+	/* Bytes of versions made here under a KEK that only locks: nobody gives them back, so they are kept until their
+	 * record has come round through the registry. Under lock. */
+	struct kveil_made_key {
+		struct kveil_made_key *next;
+		uint32_t id;
+		uint8_t *key; /* secret memory */
+	} * made;
+
 	pthread_mutex_t tend_lock; /* over the next four; taken before all others */
 	int64_t retry_at_ms;       /* monotonic: no new attempt to make keys before */
 	unsigned failures;

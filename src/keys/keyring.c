@@ -18,9 +18,9 @@ enum {
 
 struct bound {
 	uint32_t id;
-	bool opens;
+	bool destroyed;
 	const struct kveil_algorithm *alg;
-	struct kveil_cipher *cipher; /* NULL once destroyed */
+	struct kveil_cipher *cipher; /* NULL: destroyed, or wrapped for somebody else */
 	uint8_t prefix[PREFIX_BYTES];
 };
 
@@ -120,9 +120,9 @@ static enum kveil_status bind(const struct kveil_key_version *v, const struct kv
 	b->prefix[0] = 1;
 	for (int i = 0; i < 4; i++)
 		b->prefix[1 + i] = (uint8_t)(b->id >> (24 - 8 * i));
+	b->destroyed = v->record.state == KVEIL_KEY_DESTROYED;
 	if (!v->key)
 		return KVEIL_OK;
-	b->opens = true;
 	struct bound *had = find(key, b->id);
 	if (had && had->cipher) {
 		b->cipher = had->cipher;
@@ -265,14 +265,20 @@ static enum kveil_status tend_lease(struct kveil_keyring *ring, int64_t now_ms, 
 	enum kveil_status status = take_lease(ring, now_ms, &why);
 	if (!status)
 		return KVEIL_OK;
-	if (holds && kveil_status_class(status) == KVEIL_CLASS_RETRY) {
+	if (holds) {
 		ring->lease_retry_ms = now_ms + RETRY_MS;
 		return KVEIL_OK;
 	}
 	ring->uses_left = 0;
-	if (err)
-		*err = why;
-	return status;
+	if (kveil_status_class(status) != KVEIL_CLASS_CONFIG) {
+		if (err)
+			*err = why;
+		return status;
+	}
+	/* The registry was whole when it was opened: what befell it since is waited out, as any outage. */
+	kveil_fail(err, KVEIL_E_NO_LEASE, "no nonce lease: %s", why.message);
+	kveil_error_hint(err, "%s", why.hint);
+	return KVEIL_E_NO_LEASE;
 }
 
 static enum kveil_status no_active(const struct kveil_key *key, struct kveil_error *err)
@@ -499,6 +505,9 @@ enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, st
 		}
 		key->last_opened = v;
 	}
+	if (!v->cipher && !v->destroyed)
+		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "key '%s' with id %u was wrapped for others to open",
+				  key->asked, id);
 	if (!v->cipher)
 		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' with id %u was destroyed", key->asked, id);
 	const struct kveil_algorithm *alg = v->alg;

@@ -58,6 +58,12 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 		if (ks->custodians[i])
 			ks->custodians[i]->provider->close(ks->custodians[i]);
 	free(ks->custodians);
+	while (ks->made) {
+		struct kveil_made_key *m = ks->made;
+		ks->made = m->next;
+		kveil_secret_free(m->key);
+		free(m);
+	}
 	kveil_document_clear(&ks->backlog);
 	pthread_mutex_destroy(&ks->tend_lock);
 	pthread_mutex_destroy(&ks->refresh_lock);
@@ -225,7 +231,10 @@ enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_sp
 		return status;
 	const struct kveil_data_key_config *c = kveil_keys_config_find(ks->config, name);
 	if (!c)
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "keys named from the record are not in this version");
+		return kveil_fail(err, KVEIL_E_INTERNAL, "key '%.*s' has no entry", (int)name.len,
+				  (const char *)name.data);
+	if (!ks->registry)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "a keystore of names has no keys");
 	int64_t now = kveil_clock_wall_ms(), until;
 	pthread_mutex_lock(&ks->lock);
 	struct kveil_key_name *n = kveil_map_get(&ks->names, name);

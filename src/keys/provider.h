@@ -35,6 +35,8 @@ struct kveil_provider {
 	enum kveil_status (*open)(const char *name, const void *params, const char *base_dir, struct kveil_kek **ret,
 	                          struct kveil_error *err);
 	void (*close)(struct kveil_kek *kek); /* wipes; NULL is fine */
+	/* Do these params hold only what locks? NULL: never. Known without opening anything, for `check`. */
+	bool (*locks_only)(const void *params);
 	/* false: this process holds only what locks (a certificate, a public key): it may make keys, never read others'. */
 	bool (*can_unwrap)(const struct kveil_kek *kek);
 	enum kveil_status (*wrap)(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,

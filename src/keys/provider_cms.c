@@ -59,6 +59,11 @@ static void cms_close(struct kveil_kek *kek)
 	free(k);
 }
 
+static bool cms_locks_only(const void *params)
+{
+	return !((const struct cms_params *)params)->private_key;
+}
+
 static enum kveil_status open_kind(const char *name, const void *params, const char *base_dir, int type,
 				   const char *type_name, struct kveil_kek **ret, struct kveil_error *err)
 {
@@ -127,7 +132,7 @@ static enum kveil_status cms_wrap(struct kveil_kek *kek, struct kveil_span plain
 	unsigned char *der = NULL;
 	int n = -1;
 
-	if (in && cms && add_recipient(cms, k) && CMS_final(cms, in, NULL, CMS_BINARY) == 1)
+	if (in && cms && CMS_set_detached(cms, 0) && add_recipient(cms, k) && CMS_final(cms, in, NULL, CMS_BINARY) == 1)
 		n = i2d_CMS_ContentInfo(cms, &der);
 	if (n > 0)
 		kveil_buf_append(wrapped, der, (size_t)n);
@@ -183,6 +188,7 @@ const struct kveil_provider kveil_provider_rsa_oaep = {
     .params_size = sizeof(struct cms_params),
     .open = rsa_open,
     .close = cms_close,
+    .locks_only = cms_locks_only,
     .can_unwrap = cms_can_unwrap,
     .wrap = cms_wrap,
     .unwrap = cms_unwrap,
@@ -195,6 +201,7 @@ const struct kveil_provider kveil_provider_ecdh = {
     .params_size = sizeof(struct cms_params),
     .open = ecdh_open,
     .close = cms_close,
+    .locks_only = cms_locks_only,
     .can_unwrap = cms_can_unwrap,
     .wrap = cms_wrap,
     .unwrap = cms_unwrap,

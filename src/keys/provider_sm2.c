@@ -43,6 +43,11 @@ static void sm2_close(struct kveil_kek *kek)
 	free(k);
 }
 
+static bool sm2_locks_only(const void *params)
+{
+	return !((const struct sm2_params *)params)->private_key;
+}
+
 static enum kveil_status sm2_open(const char *name, const void *params, const char *base_dir, struct kveil_kek **ret,
 				  struct kveil_error *err)
 {
@@ -128,6 +133,7 @@ const struct kveil_provider kveil_provider_sm2 = {
     .params_size = sizeof(struct sm2_params),
     .open = sm2_open,
     .close = sm2_close,
+    .locks_only = sm2_locks_only,
     .can_unwrap = sm2_can_unwrap,
     .wrap = sm2_wrap,
     .unwrap = sm2_unwrap,

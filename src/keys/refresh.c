@@ -82,6 +82,41 @@ static enum novelty judge(struct kveil_keystore *ks, const struct kveil_key_reco
 	return ret;
 }
 
+/* Gives up what was kept for this id. Under lock. */
+static uint8_t *made_here(struct kveil_keystore *ks, uint32_t id)
+{
+	for (struct kveil_made_key **at = &ks->made; *at; at = &(*at)->next) {
+		struct kveil_made_key *m = *at;
+		if (m->id != id)
+			continue;
+		uint8_t *key = m->key;
+		*at = m->next;
+		free(m);
+		return key;
+	}
+	return NULL;
+}
+
+static enum kveil_status keep_made(struct kveil_keystore *ks, uint32_t id, const uint8_t *key, size_t n,
+				   struct kveil_error *err)
+{
+	struct kveil_made_key *m = calloc(1, sizeof *m);
+	uint8_t *copy = kveil_secret_alloc(n);
+
+	if (!m || !copy) {
+		free(m);
+		kveil_secret_free(copy);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	}
+	memcpy(copy, key, n);
+	*m = (struct kveil_made_key){.id = id, .key = copy};
+	pthread_mutex_lock(&ks->lock);
+	m->next = ks->made;
+	ks->made = m;
+	pthread_mutex_unlock(&ks->lock);
+	return KVEIL_OK;
+}
+
 static enum kveil_status take_version(struct kveil_keystore *ks, const struct kveil_key_record *r,
 				      struct kveil_error *err)
 {
@@ -95,6 +130,8 @@ static enum kveil_status take_version(struct kveil_keystore *ks, const struct kv
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
 	if (!status) {
 		pthread_mutex_lock(&ks->lock);
+		if (!key)
+			key = made_here(ks, r->id);
 		struct kveil_key_name *n = kveil_keystore_intern(ks, kveil_span_str(r->name));
 		status = n ? kveil_keystore_add(ks, n, &copy, key, err)
 			   : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
@@ -289,6 +326,8 @@ enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_ke
 		size_t n = kveil_key_payload_write(r, secret->id, kveil_span_of(key, alg->key_bytes), payload);
 		status = kek->provider->wrap(kek, kveil_span_of(payload, n), &wrapped, err);
 	}
+	if (!status && !kek->provider->can_unwrap(kek) && !material.data)
+		status = keep_made(ks, r->id, key, alg->key_bytes, err);
 	kveil_secret_free(payload);
 	kveil_secret_free(key);
 	if (status)

@@ -178,7 +178,10 @@ enum kveil_status kveil_registry_root_open(const struct kveil_registry_root *roo
 			kveil_fail(err, status,
 				   "no KEK of the configuration can open the key registry, which was made under '%s'",
 				   root->count ? root->keys[0].kek : "none");
-		kveil_error_hint(err, "bring back the key-encryption key that this registry was made with");
+		kveil_error_hint(
+		    err, tried ? "bring back the key-encryption key that this registry was made with"
+			       : "give this configuration one KEK that it can unlock with, such as `provider: file`: "
+				 "it opens the registry, not the others' keys");
 	}
 	kveil_secret_free(payload);
 	if (status) {

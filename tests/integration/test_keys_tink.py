@@ -25,6 +25,8 @@ daead.register()
 prf.register()
 
 KEYS = """
+kafka: {bootstrap_servers: "127.0.0.1:1", group_id: none}
+rules: rules/
 keys:
   registry: file:keys.json
   keks:
@@ -37,6 +39,7 @@ keys:
     pepper: {algorithm: hmac-sha-256}
     pepper512: {algorithm: hmac-sha-512}
     cn: {algorithm: sm4-gcm}
+    dead-letters: {algorithm: aes-256-gcm}
 """
 
 RULES = """
@@ -258,3 +261,60 @@ def test_what_is_wrong_ends_with_2_and_a_hint(home, damage):
         r = home.keys(*action, expect=2)
         assert "(" in r.stderr, "no hint: " + r.stderr
     assert sorted(f.name for f in p.iterdir()) == before, "something was made silently"
+
+
+EDGE = """
+kafka: {bootstrap_servers: "127.0.0.1:1", group_id: none}
+rules: rules/
+keys:
+  registry: file:keys.json
+  keks:
+    edge: {provider: rsa-oaep, certificate: edge.pem%s}
+    local: {provider: file, path: kek}
+  data:
+    pii: {algorithm: aes-256-gcm, kek: edge, rotate_every: 1h}
+    dead-letters: {algorithm: aes-256-gcm, kek: edge}
+"""
+
+
+def test_an_edge_worker_locks_and_never_unlocks(tmp_path):
+    """Two processes with the certificate only seal with keys of their own; who holds the private key opens both."""
+    edge, centre = tmp_path / "edge", tmp_path / "centre"
+    for p in (edge, centre):
+        (p / "rules").mkdir(parents=True)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=edge", "-days", "9",
+                    "-keyout", centre / "edge.key", "-out", edge / "edge.pem"], check=True, capture_output=True)
+    (centre / "edge.key").chmod(0o600)
+    (centre / "edge.pem").write_bytes((edge / "edge.pem").read_bytes())
+    kek = os.urandom(32)
+    for p in (edge, centre):
+        (p / "kek").write_bytes(kek)
+        (p / "kek").chmod(0o600)
+    (edge / "kveil.yaml").write_text(EDGE % "")
+    (centre / "kveil.yaml").write_text(EDGE % ", private_key: edge.key")
+    rule = 'name: orders\ntopics: [orders]\noutput: "{topic}.x"\nfields:\n  - {path: "$.a", %s: {key: pii}}\n'
+    (edge / "rules" / "orders.yaml").write_text(rule % "encrypt")
+    (edge / "open.yaml").write_text(rule % "decrypt")
+    (centre / "rules" / "orders.yaml").write_text(rule % "decrypt")
+
+    def kveil(home, *args, expect=0, **more):
+        p = subprocess.run([KVEIL, *args], cwd=home, capture_output=True, text=True, timeout=60, **more)
+        assert p.returncode == expect, p.stderr
+        return p
+
+    kveil(edge, "keys", "init")
+    seal = ["apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml"]
+    sealed = [kveil(edge, *seal, input=json.dumps({"a": f"value {i}"}) + "\n").stdout for i in range(2)]
+    ids = {base64.b64decode(json.loads(s)["a"])[1:5] for s in sealed}
+    assert len(ids) == 2  # a key of its own each time: nobody there can read the other's
+    refused = kveil(edge, "apply", "-c", "kveil.yaml", "-r", "open.yaml", input=sealed[0], expect=2)
+    assert "what locks" in refused.stderr
+
+    kveil(edge, "keys", "backup", "b.json")
+    kveil(centre, "keys", "restore", edge / "b.json")
+    opened = kveil(centre, "apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml", input="".join(sealed))
+    assert [json.loads(s)["a"] for s in opened.stdout.splitlines()] == ["value 0", "value 1"]
+
+    # A hash that two edge workers could not agree on is no configuration.
+    (edge / "kveil.yaml").write_text((EDGE % "") + "    pepper: {algorithm: hmac-sha-256, kek: edge}\n")
+    assert "only locks" in kveil(edge, "keys", "init", expect=2).stderr
