@@ -211,16 +211,24 @@ static CK_RV gcm(struct pkcs11_kek *k, bool encrypt, uint8_t *iv, struct kveil_s
 
 static CK_RV kwp_wrap(struct pkcs11_kek *k, struct kveil_span in, uint8_t *out, CK_ULONG *len)
 {
+	size_t padded = (2 + in.len + 7) & ~(size_t)7;
+	uint8_t *value = in.len <= UINT16_MAX ? kveil_secret_alloc(padded) : NULL;
 	CK_OBJECT_CLASS class = CKO_SECRET_KEY;
 	CK_KEY_TYPE type = CKK_GENERIC_SECRET;
 	CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 	CK_ATTRIBUTE object[] = {{CKA_CLASS, &class, sizeof class},   {CKA_KEY_TYPE, &type, sizeof type},
 				 {CKA_TOKEN, &no, sizeof no},         {CKA_SENSITIVE, &no, sizeof no},
-				 {CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_VALUE, (void *)(uintptr_t)in.data, in.len}};
+				 {CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_VALUE, value, padded}};
 	CK_MECHANISM mechanism = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
 	CK_OBJECT_HANDLE payload;
-	CK_RV rv = k->f->C_CreateObject(k->session, object, sizeof object / sizeof object[0], &payload);
 
+	if (!value)
+		return CKR_HOST_MEMORY;
+	value[0] = (uint8_t)(in.len >> 8);
+	value[1] = (uint8_t)in.len;
+	memcpy(value + 2, in.data, in.len);
+	CK_RV rv = k->f->C_CreateObject(k->session, object, sizeof object / sizeof object[0], &payload);
+	kveil_secret_free(value);
 	if (rv != CKR_OK)
 		return rv;
 	rv = k->f->C_WrapKey(k->session, &mechanism, k->key, payload, out, len);
@@ -247,9 +255,15 @@ static CK_RV kwp_unwrap(struct pkcs11_kek *k, struct kveil_span in, uint8_t *out
 		return rv;
 	CK_ATTRIBUTE value = {CKA_VALUE, out, *len};
 	rv = k->f->C_GetAttributeValue(k->session, payload, &value, 1);
-	*len = value.ulValueLen;
 	k->f->C_DestroyObject(k->session, payload);
-	return rv;
+	if (rv != CKR_OK)
+		return rv;
+	CK_ULONG n = value.ulValueLen < 2 ? 0 : (CK_ULONG)out[0] << 8 | out[1];
+	if (value.ulValueLen < 2 || n > value.ulValueLen - 2)
+		return CKR_WRAPPED_KEY_INVALID;
+	memmove(out, out + 2, n);
+	*len = n;
+	return CKR_OK;
 }
 
 static enum kveil_status pkcs11_wrap(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,

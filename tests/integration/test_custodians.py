@@ -146,6 +146,7 @@ def test_pkcs11_refusals(tmp_path, token):
 class Bao:
     def __init__(self, folder, tls=False):
         self.port, self.folder, self.tls, self.process = free_port(), folder, tls, None
+        self.cluster_port = free_port()
         self.binary = pathlib.Path(sys.executable).parent / "bao"
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
 
@@ -158,7 +159,8 @@ class Bao:
         listener += f'tls_cert_file = "{self.folder}/tls.pem"\n tls_key_file = "{self.folder}/tls.key" }}' if self.tls \
             else "tls_disable = true }"
         (self.folder / "bao.hcl").write_text(
-            f'storage "file" {{ path = "{data}" }}\n{listener}\ndisable_mlock = true\napi_addr = "{self.url}"\n')
+            f'storage "raft" {{ path = "{data}"\n node_id = "one" }}\n{listener}\napi_addr = "{self.url}"\n'
+            f'cluster_addr = "http://127.0.0.1:{self.cluster_port}"\n')
         self.process = subprocess.Popen([str(self.binary), "server", f"-config={self.folder}/bao.hcl"],
                                         stdout=open(self.folder / "bao.log", "ab"), stderr=subprocess.STDOUT)
         wait_for("bao listens", lambda: answers(self.port))
@@ -174,7 +176,7 @@ class Bao:
 
     def active(self):
         try:
-            return self.call("GET", "sys/health", token=None)["initialized"]
+            return not self.call("GET", "sys/health", token=None)["standby"]
         except OSError:
             return False
 

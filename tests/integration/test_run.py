@@ -380,7 +380,7 @@ def test_registry_and_kek_failures_are_exit_2(make_kveil):
     refused("keys.json")
     registry.chmod(0o600)
     (k.dir / "kek").write_bytes(os.urandom(32))
-    refused("kek")
+    refused("key-encryption key")
     (k.dir / "kek").rename(k.dir / "elsewhere")
     refused("kek")
     (k.dir / "kek").write_bytes(kek)
