@@ -18,6 +18,7 @@ enum {
 	STALL_MS = 30000, /* --once gives up when nothing has arrived for so long */
 	RATE = 1000,      /* orders a second on a screen: more than an eye can follow */
 	FRAME_MS = 250,
+	SETTLE_MS = 700, /* for what is under way at the end */
 };
 
 static int run_demo(int argc, char **argv);
@@ -333,7 +334,8 @@ static bool run_once(struct session *s)
 	return all_is_well(&t);
 }
 
-static void say_goodbye(struct session *s)
+/* false: something came out that should not have. */
+static bool say_goodbye(struct session *s)
 {
 	struct kveil_demo_tally t;
 	char a[32], b[32], c[32];
@@ -346,6 +348,7 @@ static void say_goodbye(struct session *s)
 	if (t.problems || t.duplicates)
 		printf(", %llu WRONG, %llu twice", (unsigned long long)t.problems, (unsigned long long)t.duplicates);
 	printf("; nothing is kept\n");
+	return t.problems == 0;
 }
 
 static void leave_now(int signal)
@@ -383,16 +386,19 @@ static int run_session(const struct kveil_demo_params *params, bool once)
 		live_on_screen(&s);
 	else
 		live_in_lines(&s);
-	struct kveil_demo_tally t;
-	kveil_demo_tally(s.demo, &t);
-	if (!once)
-		say_goodbye(&s);
+	bool failed = kveil_demo_failed(s.demo, &err);
+	limit_goodbye(failed ? KVEIL_EXIT_RUNTIME : well ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED);
+	if (!once) {
+		kveil_demo_settle(s.demo, failed ? 0 : SETTLE_MS);
+		if (!say_goodbye(&s))
+			leave_with = KVEIL_EXIT_FAILED, well = false;
+	}
 	fflush(stdout);
-	int exit_code = well && !t.problems ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
-	limit_goodbye(kveil_demo_failed(s.demo, &err) ? KVEIL_EXIT_RUNTIME : exit_code);
 	status = kveil_demo_stop(s.demo, &err);
 	close(s.signals);
-	return status == KVEIL_OK ? exit_code : fail(&err);
+	if (status != KVEIL_OK)
+		return fail(&err);
+	return well ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
 }
 
 static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)

@@ -444,14 +444,22 @@ enum kveil_status kveil_demo_start(const struct kveil_demo_params *params, struc
 	return status;
 }
 
+void kveil_demo_settle(struct kveil_demo *d, int timeout_ms)
+{
+	int64_t end = kveil_clock_mono_ms() + timeout_ms;
+
+	kveil_keystore_demo_custodian(d->keys, true); /* what is under way can then still be sealed */
+	d->stop_feed = true;
+	while (d->arrived < d->sent && kveil_clock_mono_ms() < end)
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+}
+
 enum kveil_status kveil_demo_stop(struct kveil_demo *d, struct kveil_error *err)
 {
 	enum kveil_status status = KVEIL_OK;
 
 	if (!d)
 		return KVEIL_OK;
-	if (!d->custodian_up)
-		kveil_keystore_demo_custodian(d->keys, true); /* what is under way can then still be sealed */
 	d->stop_feed = true;
 	if (d->feeding)
 		pthread_join(d->feed_thread, NULL);
