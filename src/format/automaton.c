@@ -193,13 +193,16 @@ static enum kveil_status group_state(struct builder *b, const struct set *rest, 
 	return state_of(b, ret, err);
 }
 
-static void put_slot(struct kveil_automaton_slot *slots, uint32_t mask, struct kveil_span name, uint32_t next)
+static void put_name(const struct kveil_automaton_state *moves, struct kveil_automaton_slot *slots, uint64_t *filter,
+		     struct kveil_span name, uint32_t next)
 {
 	struct kveil_name n = kveil_name_of(name.data, name.len, name.len);
-	uint32_t at = kveil_name_hash(&n) & mask;
+	uint64_t bit = kveil_name_hash(&n) >> moves->shift;
+	uint32_t at = (uint32_t)bit / 4;
 
+	filter[bit / 64] |= (uint64_t)1 << bit % 64;
 	while (slots[at].name)
-		at = (at + 1) & mask;
+		at = (at + 1) & moves->mask;
 	slots[at] = (struct kveil_automaton_slot){n.head, n.tail, (uint32_t)name.len, next, name.data};
 }
 
@@ -223,8 +226,15 @@ static enum kveil_status row_names(struct builder *b, const struct set *rest, st
 	if (!slots)
 		return no_memory(err);
 	memset(slots, 0, cap * sizeof *slots);
+	size_t words = (cap * 4 + 63) / 64;
+	uint64_t *filter = kveil_arena_array(b->memory, words, sizeof *filter);
+	if (!filter)
+		return no_memory(err);
+	memset(filter, 0, words * sizeof *filter);
 	moves->slots = slots;
+	moves->filter = filter;
 	moves->mask = cap - 1;
+	moves->shift = 64 - (uint32_t)__builtin_ctz(cap * 4);
 	for (size_t i = 0, j; i < count; i = j) {
 		for (j = i + 1; j < count && edge_compare_names(&edges[i], &edges[j]) == 0; j++)
 			;
@@ -238,7 +248,7 @@ static enum kveil_status row_names(struct builder *b, const struct set *rest, st
 			return no_memory(err);
 		if (edges[i].name.len)
 			memcpy(name, edges[i].name.data, edges[i].name.len);
-		put_slot(slots, moves->mask, kveil_span_of(name, edges[i].name.len), next);
+		put_name(moves, slots, filter, kveil_span_of(name, edges[i].name.len), next);
 	}
 	b->transitions += (uint32_t)groups;
 	return KVEIL_OK;

@@ -31,7 +31,10 @@ struct kveil_automaton_index {
 
 struct kveil_automaton_state {
 	const struct kveil_automaton_slot *slots; /* mask + 1 of them; NULL = no name leads anywhere special */
-	uint32_t mask;
+	/* A hash without its lower `shift` bits is a bit of the filter, four to a slot: set where some name's search
+	 * begins. Most other names end there. */
+	const uint64_t *filter;
+	uint32_t mask, shift;
 	uint32_t default_name, default_index; /* next state of any other member, element */
 	uint32_t index_count;
 	const struct kveil_automaton_index *indices; /* ascending */
@@ -70,10 +73,10 @@ static inline uint64_t kveil_name_load_short(const uint8_t *p, size_t len)
 	return v;
 }
 
-static inline uint32_t kveil_name_hash(const struct kveil_name *n)
+/* Its upper bits are the good ones. */
+static inline uint64_t kveil_name_hash(const struct kveil_name *n)
 {
-	uint64_t h = (n->head ^ (n->tail + n->len)) * 0x9E3779B97F4A7C15u;
-	return (uint32_t)(h >> 32);
+	return n->head * 0x9E3779B97F4A7C15u + (n->tail ^ n->len) * 0xC2B2AE3D27D4EB4Fu;
 }
 
 /* readable: how many bytes may be read from p on, at least len. */
@@ -95,7 +98,10 @@ static inline struct kveil_name kveil_name_of(const uint8_t *p, size_t len, size
 static inline uint32_t kveil_automaton_on_name(const struct kveil_automaton_state *s, const struct kveil_name *n)
 {
 	if (s->slots) {
-		for (uint32_t i = kveil_name_hash(n) & s->mask; s->slots[i].name; i = (i + 1) & s->mask) {
+		uint64_t bit = kveil_name_hash(n) >> s->shift;
+		if (!(s->filter[bit / 64] >> bit % 64 & 1))
+			return s->default_name;
+		for (uint32_t i = (uint32_t)bit / 4; s->slots[i].name; i = (i + 1) & s->mask) {
 			const struct kveil_automaton_slot *slot = &s->slots[i];
 			if (slot->head == n->head && slot->tail == n->tail && slot->len == n->len &&
 			    (n->len <= 16 || memcmp(slot->name, n->data, n->len) == 0))
@@ -103,6 +109,16 @@ static inline uint32_t kveil_automaton_on_name(const struct kveil_automaton_stat
 		}
 	}
 	return s->default_name;
+}
+
+/* The same for a name as it stands in a text, without escapes. */
+static inline uint32_t kveil_automaton_on_plain_name(const struct kveil_automaton_state *s, const uint8_t *name,
+                                                     size_t len, size_t readable)
+{
+	if (!s->slots)
+		return s->default_name;
+	struct kveil_name n = kveil_name_of(name, len, readable);
+	return kveil_automaton_on_name(s, &n);
 }
 
 static inline uint32_t kveil_automaton_on_index(const struct kveil_automaton_state *s, uint64_t index)

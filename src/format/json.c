@@ -14,8 +14,8 @@
 
 /* An open object or array. */
 struct kveil_scan_frame {
-	uint32_t state;   /* of the container itself */
-	uint32_t ordinal; /* of the child at hand */
+	const struct kveil_automaton_state *live; /* the container's own; NULL = nothing below can be named */
+	uint32_t ordinal;                         /* of the child at hand */
 	uint32_t start;
 	uint32_t match; /* its entry in matches, or NO_MATCH */
 	uint32_t node;  /* on the tape */
@@ -38,12 +38,20 @@ static const uint8_t *trouble(struct trouble *t, enum kveil_status status, const
 	return NULL;
 }
 
+/* Three bytes as they are nearly always: not E0 (overlong ones) and not ED (surrogates). Reads four. */
+static inline bool is_common_3(const uint8_t *p)
+{
+	return (p[0] & 0xF0) == 0xE0 && p[0] != 0xE0 && p[0] != 0xED && (p[1] & 0xC0) == 0x80 && (p[2] & 0xC0) == 0x80;
+}
+
 /* One or more well-formed multi-byte characters (RFC 3629) from p on; NULL at the first that is not. */
 static inline const uint8_t *skip_multibyte(const uint8_t *p, const uint8_t *end)
 {
 	do {
 		uint8_t c = *p;
-		if ((c & 0xF0) == 0xE0) {
+		if (end - p >= 3 && is_common_3(p)) {
+			p += 3;
+		} else if ((c & 0xF0) == 0xE0) {
 			if (end - p < 3 || (p[1] & 0xC0) != 0x80 || (p[2] & 0xC0) != 0x80)
 				return NULL;
 			if ((c == 0xE0 && p[1] < 0xA0) || (c == 0xED && p[1] > 0x9F))
@@ -122,44 +130,60 @@ static const uint8_t *skip_escape(const uint8_t *p, const uint8_t *end, struct t
 	return p;
 }
 
+/* Two registers: no flag in memory. */
+struct string {
+	const uint8_t *close; /* the closing quote; NULL = trouble */
+	bool escaped;
+};
+
 /* From a special byte inside a string on to its closing quote. */
-static __attribute__((noinline)) const uint8_t *string_rest(const uint8_t *p, const uint8_t *end, bool *escaped,
-							    struct trouble *t)
+static __attribute__((noinline)) struct string string_rest(const uint8_t *p, const uint8_t *end, struct trouble *t)
 {
+	struct string s = {NULL, false};
+
 	for (;;) {
-		if (p == end)
-			return trouble(t, KVEIL_E_INVALID_JSON, p, "the text ends in a string");
+		if (p == end) {
+			trouble(t, KVEIL_E_INVALID_JSON, p, "the text ends in a string");
+			return s;
+		}
 		uint8_t c = *p;
 		if (c >= 0x80) {
 			const uint8_t *next = skip_multibyte(p, end);
 			if (!next) {
 				/* Again one by one, for the exact place. */
 				size_t good = kveil_utf8_valid_prefix(p, (size_t)(end - p));
-				return trouble(t, KVEIL_E_INVALID_UTF8, p + good, "not UTF-8");
+				trouble(t, KVEIL_E_INVALID_UTF8, p + good, "not UTF-8");
+				return s;
 			}
 			p = next;
+			if (p < end && *p == '"') {
+				s.close = p;
+				return s;
+			}
 		} else if (c == '"') {
-			return p;
+			s.close = p;
+			return s;
 		} else if (c == '\\') {
-			*escaped = true;
+			s.escaped = true;
 			p = skip_escape(p, end, t);
 			if (!p)
-				return NULL;
+				return s;
 		} else if (c < 0x20) {
-			return trouble(t, KVEIL_E_INVALID_JSON, p, "a control character in a string");
+			trouble(t, KVEIL_E_INVALID_JSON, p, "a control character in a string");
+			return s;
 		}
 		p = kveil_json_plain_end(p, end);
 	}
 }
 
-/* p behind the opening quote; gives the closing quote, or NULL. */
-static inline __attribute__((always_inline)) const uint8_t *string_end(const uint8_t *p, const uint8_t *end,
-								       bool *escaped, struct trouble *t)
+/* p behind the opening quote. */
+static inline __attribute__((always_inline)) struct string string_of(const uint8_t *p, const uint8_t *end,
+								     struct trouble *t)
 {
 	p = kveil_json_plain_end(p, end);
 	if (__builtin_expect(p < end && *p == '"', 1))
-		return p;
-	return string_rest(p, end, escaped, t);
+		return (struct string){p, false};
+	return string_rest(p, end, t);
 }
 
 static inline bool is_digit(const uint8_t *p, const uint8_t *end)
@@ -168,7 +192,7 @@ static inline bool is_digit(const uint8_t *p, const uint8_t *end)
 }
 
 /* p at '-' or a digit; gives the end of the number. */
-static inline const uint8_t *number_end(const uint8_t *p, const uint8_t *end, struct trouble *t)
+static __attribute__((noinline)) const uint8_t *number_slow(const uint8_t *p, const uint8_t *end, struct trouble *t)
 {
 	static const char *const why = "not a number";
 
@@ -204,6 +228,28 @@ static inline const uint8_t *number_end(const uint8_t *p, const uint8_t *end, st
 		while (is_digit(p, end));
 	}
 	return p;
+}
+
+static inline __attribute__((always_inline)) const uint8_t *number_end(const uint8_t *p, const uint8_t *end,
+								       struct trouble *t)
+{
+	/* Most are a few digits, a point, a few more: told from one block without a loop. */
+	if (end - p >= KVEIL_JSON_BLOCK && KVEIL_JSON_BLOCK == 16) {
+		unsigned stops = kveil_json_not_digits(p);
+		unsigned n = (unsigned)__builtin_ctz(stops | 0x10000);
+		if (n > 0 && n < 14 && (*p != '0' || n == 1)) {
+			uint8_t c = p[n];
+			if (c == ',' || c == '}' || c == ']')
+				return p + n;
+			if (c == '.') {
+				unsigned m = (unsigned)__builtin_ctz((stops >> (n + 1)) | 0x10000);
+				unsigned all = n + 1 + m;
+				if (m > 0 && all < 16 && (p[all] | 0x20) != 'e')
+					return p + all;
+			}
+		}
+	}
+	return number_slow(p, end, t);
 }
 
 static const uint8_t *literal_end(const uint8_t *p, const uint8_t *end, const char *word, struct trouble *t)
@@ -283,21 +329,20 @@ static __attribute__((noinline)) bool on_escaped_name(const struct kveil_automat
 	return true;
 }
 
-static const struct kveil_automaton_state dead_states[1];
-
 static inline __attribute__((always_inline)) enum kveil_status scan_text(struct kveil_scan *s, struct kveil_span text,
 									 const bool want_doc, struct kveil_error *err)
 {
 	const uint8_t *const base = text.data, *const end = base + text.len;
 	const uint8_t *p = base, *begin;
-	const struct kveil_automaton_state *const states = s->automaton ? s->automaton->states : dead_states;
-	struct kveil_scan_frame *f = NULL; /* the innermost open container */
+	const struct kveil_automaton_state *const states = s->automaton ? s->automaton->states : NULL;
+	const struct kveil_automaton_state *live = NULL; /* of the innermost container, as in its frame */
+	struct kveil_scan_frame *f = NULL;               /* the innermost open container */
 	uint32_t depth = 0;
-	/* of the value at hand */
+	/* Of the value at hand. The name is kept where somebody may ask for it. */
 	uint32_t state = s->automaton ? s->automaton->start : KVEIL_AUTOMATON_DEAD;
 	uint32_t name_start = 0, name_end = 0;
 	uint8_t flags = 0, kind;
-	bool escaped;
+	struct string string;
 	struct trouble t;
 
 	SKIP_SPACE();
@@ -305,56 +350,39 @@ value:
 	if (__builtin_expect(p == end, 0))
 		goto ends_early;
 	begin = p;
-	switch (*p) {
-	case '"':
-		escaped = false;
-		p = string_end(p + 1, end, &escaped, &t);
+	if (*p == '"') {
+		string = string_of(p + 1, end, &t);
+		p = string.close;
 		if (__builtin_expect(!p, 0))
 			goto in_trouble;
 		p++;
-		if (escaped)
+		if (string.escaped)
 			flags |= KVEIL_NODE_VALUE_ESCAPED;
 		kind = KVEIL_KIND_STRING;
-		break;
-	case '-':
-	case '0':
-	case '1':
-	case '2':
-	case '3':
-	case '4':
-	case '5':
-	case '6':
-	case '7':
-	case '8':
-	case '9':
-		p = number_end(p, end, &t);
+	} else if ((uint8_t)(*p - '0') < 10 || *p == '-') {
 		kind = KVEIL_KIND_NUMBER;
-		goto maybe_in_trouble;
-	case '{':
+		p = number_end(p, end, &t);
+	} else if (*p == '{') {
 		kind = KVEIL_KIND_OBJECT;
 		goto open;
-	case '[':
+	} else if (*p == '[') {
 		kind = KVEIL_KIND_ARRAY;
 		goto open;
-	case 't':
+	} else if (*p == 't') {
+		kind = KVEIL_KIND_BOOL;
 		p = literal_end(p, end, "true", &t);
+	} else if (*p == 'f') {
 		kind = KVEIL_KIND_BOOL;
-		goto maybe_in_trouble;
-	case 'f':
 		p = literal_end(p, end, "false", &t);
-		kind = KVEIL_KIND_BOOL;
-		goto maybe_in_trouble;
-	case 'n':
-		p = literal_end(p, end, "null", &t);
+	} else if (*p == 'n') {
 		kind = KVEIL_KIND_NULL;
-	maybe_in_trouble:
-		if (__builtin_expect(!p, 0))
-			goto in_trouble;
-		break;
-	default:
-		trouble(&t, KVEIL_E_INVALID_JSON, p, "not a JSON value");
-		goto in_trouble;
+		p = literal_end(p, end, "null", &t);
+	} else {
+		p = trouble(&t, KVEIL_E_INVALID_JSON, p, "not a JSON value");
+		kind = 0;
 	}
+	if (__builtin_expect(!p, 0))
+		goto in_trouble;
 	/* A scalar from begin to p. */
 	if (want_doc) {
 		if (!reserve_node(s))
@@ -372,7 +400,7 @@ value:
 		};
 		s->doc.count++;
 	}
-	if (states[state].accept_count) {
+	if (state && states[state].accept_count) {
 		if (!reserve_match(s))
 			goto no_memory;
 		struct kveil_match *m = &s->matches[s->match_count++];
@@ -392,30 +420,29 @@ open:
 	if (__builtin_expect(depth == s->frame_cap, 0) &&
 	    !grow((void **)&s->frames, &s->frame_cap, (size_t)depth + 1, FIRST_FRAMES, sizeof *s->frames))
 		goto no_memory;
-	{
-		uint32_t parent = depth ? s->frames[depth - 1].node : UINT32_MAX;
-		uint32_t ordinal = depth ? s->frames[depth - 1].ordinal : 0;
-		f = &s->frames[depth];
-		*f = (struct kveil_scan_frame){.state = state,
-					       .start = (uint32_t)(p - base),
-					       .match = NO_MATCH,
-					       .node = want_doc ? s->doc.count : 0,
-					       .name_start = name_start,
-					       .name_end = name_end,
-					       .is_object = kind == KVEIL_KIND_OBJECT};
-		if (want_doc) {
-			if (!reserve_node(s))
-				goto no_memory;
-			s->doc.nodes[s->doc.count++] = (struct kveil_doc_node){.start = f->start,
-									       .name_start = name_start,
-									       .name_end = name_end,
-									       .parent = parent,
-									       .ordinal = ordinal,
-									       .kind = kind,
-									       .flags = flags};
-		}
+	f = &s->frames[depth];
+	live = state && states[state].live ? &states[state] : NULL;
+	f->live = live;
+	f->ordinal = 0;
+	f->start = (uint32_t)(begin - base);
+	f->match = NO_MATCH;
+	f->node = want_doc ? s->doc.count : 0;
+	f->name_start = name_start;
+	f->name_end = name_end;
+	f->is_object = kind == KVEIL_KIND_OBJECT;
+	if (want_doc) {
+		const struct kveil_scan_frame *up = depth ? f - 1 : NULL;
+		if (!reserve_node(s))
+			goto no_memory;
+		s->doc.nodes[s->doc.count++] = (struct kveil_doc_node){.start = f->start,
+								       .name_start = name_start,
+								       .name_end = name_end,
+								       .parent = up ? up->node : UINT32_MAX,
+								       .ordinal = up ? up->ordinal : 0,
+								       .kind = kind,
+								       .flags = flags};
 	}
-	if (states[state].accept_count) {
+	if (state && states[state].accept_count) {
 		if (!reserve_match(s))
 			goto no_memory;
 		struct kveil_match *m = &s->matches[s->match_count];
@@ -435,9 +462,11 @@ open:
 	}
 	if (p < end && *p == ']')
 		goto close_empty;
+
+element:
 	name_start = name_end = 0;
 	flags = 0;
-	state = kveil_automaton_on_index(&states[f->state], 0);
+	state = live ? kveil_automaton_on_index(live, f->ordinal) : KVEIL_AUTOMATON_DEAD;
 	goto value;
 
 member:
@@ -448,21 +477,27 @@ member:
 		goto in_trouble;
 	}
 	begin = p + 1;
-	escaped = false;
-	p = string_end(begin, end, &escaped, &t);
+name:
+	string = string_of(begin, end, &t);
+	p = string.close;
 	if (__builtin_expect(!p, 0))
 		goto in_trouble;
-	name_start = (uint32_t)(begin - 1 - base);
-	name_end = (uint32_t)(p + 1 - base);
-	flags = escaped ? KVEIL_NODE_NAME_ESCAPED : 0;
-	state = states[f->state].default_name;
-	if (states[f->state].slots) {
-		if (__builtin_expect(!escaped, 1)) {
-			struct kveil_name key = kveil_name_of(begin, (size_t)(p - begin), (size_t)(end - begin));
-			state = kveil_automaton_on_name(&states[f->state], &key);
-		} else if (!on_escaped_name(&states[f->state], begin, (size_t)(p - begin), s->arena, &state)) {
+	flags = string.escaped ? KVEIL_NODE_NAME_ESCAPED : 0;
+	state = KVEIL_AUTOMATON_DEAD;
+	if (live) {
+		if (__builtin_expect(!string.escaped, 1))
+			state = kveil_automaton_on_plain_name(live, begin, (size_t)(p - begin), (size_t)(end - begin));
+		else if (!on_escaped_name(live, begin, (size_t)(p - begin), s->arena, &state))
 			goto no_memory;
-		}
+	}
+	if (want_doc || state) {
+		name_start = (uint32_t)(begin - 1 - base);
+		name_end = (uint32_t)(p + 1 - base);
+	}
+	/* As it is without blanks. */
+	if (__builtin_expect(end - p > 2 && p[1] == ':' && p[2] > ' ', 1)) {
+		p += 2;
+		goto value;
 	}
 	p++;
 	SKIP_SPACE();
@@ -477,11 +512,11 @@ member:
 	goto value;
 
 close_empty:
-	/* Without children: the ordinal counts from 0, so a full container has ordinal + 1 of them. */
 	if (want_doc)
 		s->doc.nodes[f->node].count = 0;
 	goto close_counted;
 close:
+	/* The last child's ordinal counts from 0. */
 	if (want_doc)
 		s->doc.nodes[f->node].count = f->ordinal + 1;
 close_counted:
@@ -490,19 +525,23 @@ close_counted:
 		s->doc.nodes[f->node].end = (uint32_t)(p - base);
 		s->doc.nodes[f->node].next = s->doc.count;
 	}
-	if (f->match != NO_MATCH)
+	if (__builtin_expect(f->match != NO_MATCH, 0))
 		s->matches[f->match].end = (uint32_t)(p - base);
-	depth--;
-	f = depth ? f - 1 : NULL;
+	if (--depth == 0)
+		goto at_end;
+	f--;
+	live = f->live;
 
 after_value:
-	SKIP_SPACE();
-	if (__builtin_expect(!f, 0)) {
-		if (p == end)
-			return KVEIL_OK;
-		trouble(&t, KVEIL_E_INVALID_JSON, p, "something behind the JSON value");
-		goto in_trouble;
+	if (__builtin_expect(!f, 0))
+		goto at_end;
+	/* As it is without blanks. */
+	if (__builtin_expect(end - p > 1 && p[0] == ',' && p[1] == '"' && f->is_object, 1)) {
+		f->ordinal++;
+		begin = p + 2;
+		goto name;
 	}
+	SKIP_SPACE();
 	if (__builtin_expect(p == end, 0))
 		goto ends_early;
 	if (*p == ',') {
@@ -511,16 +550,19 @@ after_value:
 		SKIP_SPACE();
 		if (f->is_object)
 			goto member;
-		name_start = name_end = 0;
-		flags = 0;
-		state = kveil_automaton_on_index(&states[f->state], f->ordinal);
-		goto value;
+		goto element;
 	}
 	if (__builtin_expect(*p == (f->is_object ? '}' : ']'), 1))
 		goto close;
 	trouble(&t, KVEIL_E_INVALID_JSON, p, f->is_object ? "',' or '}' belongs here" : "',' or ']' belongs here");
 	goto in_trouble;
 
+at_end:
+	SKIP_SPACE();
+	if (__builtin_expect(p == end, 1))
+		return KVEIL_OK;
+	trouble(&t, KVEIL_E_INVALID_JSON, p, "something behind the JSON value");
+	goto in_trouble;
 ends_early:
 	trouble(&t, KVEIL_E_INVALID_JSON, p, "the text ends too early");
 in_trouble:

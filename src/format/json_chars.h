@@ -29,6 +29,14 @@ static inline unsigned kveil_json_first_bit(uint64_t bits)
 {
 	return (unsigned)__builtin_ctzll(bits);
 }
+
+/* One bit a byte of the 16 at p: set where it is no digit. */
+static inline unsigned kveil_json_not_digits(const uint8_t *p)
+{
+	__m128i v = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)(const void *)p), _mm_set1_epi8('0'));
+	__m128i digit = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(9)), v);
+	return (unsigned)_mm_movemask_epi8(digit) ^ 0xFFFF;
+}
 #else
 
 enum { KVEIL_JSON_BLOCK = 8 };
@@ -51,6 +59,13 @@ static inline uint64_t kveil_json_special_bits(const uint8_t *p)
 static inline unsigned kveil_json_first_bit(uint64_t bits)
 {
 	return (unsigned)__builtin_ctzll(bits) / 8;
+}
+
+/* Not asked for where blocks are of eight. */
+static inline unsigned kveil_json_not_digits(const uint8_t *p)
+{
+	(void)p;
+	return 1;
 }
 #endif
 
