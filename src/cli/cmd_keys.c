@@ -100,6 +100,16 @@ static int run_init(const struct options *o, const struct kveil_keys_config *cfg
 	return KVEIL_EXIT_OK;
 }
 
+static int run_kek(const struct options *o, const struct kveil_keys_config *cfg)
+{
+	struct kveil_error err;
+
+	if (kveil_keys_make_kek(cfg, o->operands[0], &err))
+		return failed(&err);
+	printf("%s: made; keep a copy of it elsewhere: what it wraps opens with nothing else\n", o->operands[0]);
+	return KVEIL_EXIT_OK;
+}
+
 static int run_backup(const struct options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_error err;
@@ -496,6 +506,7 @@ static int run_rewrap(const struct options *o, const struct kveil_keys_config *c
 /* --- the command --- */
 
 static const struct action actions[] = {
+    {"kek", "NAME", "makes the key-encryption key that keys.keks names, in its file", 1, 1, run_kek},
     {"init", "", "makes the registry and the first version of every configured key; adds what is missing", 0, 0,
      run_init},
     {"list", "", "every version of every key", 0, 0, run_list},
@@ -611,7 +622,7 @@ static const char *const words[] = {"init",    "list",   "rotate",  "export", "i
 const struct kveil_command kveil_command_keys = {
     .name = "keys",
     .usage = "ACTION -c kveil.yaml [OPTIONS]",
-    .help = "the key registry: init, list, rotate, export, import, backup, restore, retire, destroy, rewrap",
+    .help = "the key registry: kek, init, list, rotate, export, import, backup, restore, retire, destroy, rewrap",
     .words = words,
     .flags = flags,
     .run = run,

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "crypto/crypto.h"
 #include "keys/files.h"
 #include "keys/internal.h"
 
@@ -130,6 +131,24 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 	}
 	kveil_keystore_unref(ks);
 	return status;
+}
+
+enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const char *name, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_crypto_init(err);
+
+	if (status)
+		return status;
+	for (size_t i = 0; i < cfg->custodian_count; i++) {
+		const struct kveil_provider *p = kveil_provider_by_name(cfg->custodians[i].provider);
+		if (strcmp(cfg->custodians[i].name, name) != 0)
+			continue;
+		if (!p->make)
+			return kveil_fail(err, KVEIL_E_UNSUPPORTED,
+					  "KEK '%s' is made where it is kept (%s), not by kveil", name, p->name);
+		return p->make(cfg->custodians[i].params, cfg->base_dir, err);
+	}
+	return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no KEK '%s' under keys.keks", name);
 }
 
 /* --- backup and restore --- */

@@ -17,6 +17,10 @@ struct kveil_keys_init_result {
 enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kveil_keys_init_result *ret,
                                   struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* Makes the KEK of that name where there is none: KVEIL_E_KEY_EXISTS, KVEIL_E_UNSUPPORTED where that is not kveil's to do. */
+enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const char *name,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* Everything, authentic, wrapped as it is, in one file (mode 0600). */
 enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, size_t *ret_versions,
                                     struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -44,6 +44,8 @@ struct kveil_provider {
 	/* plain is secret memory with room for `room` bytes; nothing is left in it on failure. */
 	enum kveil_status (*unwrap)(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
 	                            size_t *ret_len, struct kveil_error *err);
+	/* Makes the KEK itself, where there is none yet: NULL where that is the custodian's own business. */
+	enum kveil_status (*make)(const void *params, const char *base_dir, struct kveil_error *err);
 	/* Encrypts a whole Tink keyset so that a Tink AEAD over the same KEK opens it (empty associated data); NULL: this
 	 * custodian has no such thing, exports then need --clear. */
 	enum kveil_status (*seal_keyset)(struct kveil_kek *kek, struct kveil_span keyset, struct kveil_buf *sealed,

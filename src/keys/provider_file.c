@@ -3,6 +3,11 @@
  * The custodian `file`: a key-encryption key of 32 bytes in a file, raw or as one line of base64 or hex. Wrapping is
  * AES-256-KWP (RFC 5649).
  *
+ * With a passphrase, the file is one line of text:
+ *
+ *   kveil-kek scrypt LOG2-N R P SALT WRAPPED       wrapped = AES-256-KWP of the KEK under scrypt(passphrase, salt) (RFC
+ * 7914)
+ *
  * A Tink keyset is encrypted with AES-256-GCM under HKDF-SHA-256(KEK, info "kveil tink keyset"), laid out as Tink's raw
  * AES-GCM: nonce (12) | ciphertext | tag (16), so that the KEK itself serves one purpose only.
  */
@@ -13,12 +18,16 @@
 #include "keys/files.h"
 #include "keys/provider.h"
 
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { KEY_BYTES = 32 };
 
 struct params {
-	char *path;
+	char *path, *passphrase;
 };
 
 struct file_kek {
@@ -29,13 +38,10 @@ struct file_kek {
 static const struct kveil_option options[] = {
     {"path", KVEIL_OPT_STRING, offsetof(struct params, path), .required = true,
      .help = "file with 32 random bytes, raw or as one line of base64 or hex; not readable by others"},
+    {"passphrase", KVEIL_OPT_STRING, offsetof(struct params, passphrase), .secret = true,
+     .help = "what the file is protected with (scrypt); `kveil keys kek` makes such a file"},
     {0},
 };
-
-static void hint_make(struct kveil_error *err, const char *path)
-{
-	kveil_error_hint(err, "a new one: (umask 077; openssl rand -base64 32 > %s)", path);
-}
 
 /* Text of 32 characters would pass for 32 raw bytes and hold half of the entropy. */
 static bool all_printable(const uint8_t *p, size_t n)
@@ -76,6 +82,143 @@ static bool parse_key(struct kveil_span text, uint8_t *key)
 	return ok && n == KEY_BYTES && !all_equal(key, KEY_BYTES);
 }
 
+/* --- under a passphrase --- */
+
+static const char sealed_magic[] = "kveil-kek scrypt ";
+enum { LOG2_N = 15, R = 8, P = 3, SALT_BYTES = 16, WRAPPED_BYTES = KEY_BYTES + 8 };
+
+/* 32 MiB for a moment, and a tenth of a second. */
+static enum kveil_status stretch(const char *passphrase, const uint8_t *salt, unsigned log2_n, unsigned r, unsigned p,
+				 uint8_t *key, struct kveil_error *err)
+{
+	uint64_t n = (uint64_t)1 << log2_n;
+
+	if (EVP_PBE_scrypt(passphrase, strlen(passphrase), salt, SALT_BYTES, n, r, p, 128 * n * r + (1 << 20), key,
+			   KEY_BYTES) == 1)
+		return KVEIL_OK;
+	ERR_clear_error();
+	return kveil_fail(err, KVEIL_E_CRYPTO, "OpenSSL: scrypt failed");
+}
+
+static bool parse_sealed(const char *line, unsigned *log2_n, unsigned *r, unsigned *p, uint8_t salt[SALT_BYTES],
+			 uint8_t wrapped[WRAPPED_BYTES])
+{
+	char salt_text[25], wrapped_text[65];
+	uint8_t bytes[64];
+	int end = 0;
+	size_t n;
+
+	if (sscanf(line, "kveil-kek scrypt %2u %2u %2u %24[A-Za-z0-9+/=] %64[A-Za-z0-9+/=]%n", log2_n, r, p, salt_text,
+		   wrapped_text, &end) != 5 ||
+	    (line[end] != 0 && strcmp(line + end, "\n") != 0) || *log2_n < 10 || *log2_n > 20 || *r < 1 || *r > 32 ||
+	    *p < 1 || *p > 16)
+		return false;
+	if (!kveil_text_decode(KVEIL_BASE64, (const uint8_t *)salt_text, strlen(salt_text), bytes, &n) ||
+	    n != SALT_BYTES)
+		return false;
+	memcpy(salt, bytes, SALT_BYTES);
+	if (!kveil_text_decode(KVEIL_BASE64, (const uint8_t *)wrapped_text, strlen(wrapped_text), bytes, &n) ||
+	    n != WRAPPED_BYTES)
+		return false;
+	memcpy(wrapped, bytes, WRAPPED_BYTES);
+	return true;
+}
+
+static enum kveil_status open_sealed(const char *line, const char *path, const char *passphrase, uint8_t *key,
+				     struct kveil_error *err)
+{
+	uint8_t salt[SALT_BYTES], wrapped[WRAPPED_BYTES];
+	unsigned log2_n, r, p;
+	size_t n = 0;
+
+	if (!parse_sealed(line, &log2_n, &r, &p, salt, wrapped))
+		return kveil_fail(err, KVEIL_E_CONFIG, "the key-encryption key %s was altered or cut", path);
+	if (!passphrase || !passphrase[0]) {
+		kveil_fail(err, KVEIL_E_CONFIG, "the key-encryption key %s is protected by a passphrase", path);
+		kveil_error_hint(err, "give it: passphrase: \"${env:KEK_PASSPHRASE}\" or \"${file:PATH}\"");
+		return KVEIL_E_CONFIG;
+	}
+	uint8_t *stretched = kveil_secret_alloc(KEY_BYTES), *plain = kveil_secret_alloc(WRAPPED_BYTES);
+	enum kveil_status status = stretched && plain
+				       ? stretch(passphrase, salt, log2_n, r, p, stretched, err)
+				       : kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	if (!status)
+		status = kveil_crypto_kwp_unwrap(stretched, kveil_span_of(wrapped, sizeof wrapped), plain, &n, err);
+	if (status == KVEIL_E_WRONG_KEK || (!status && n != KEY_BYTES))
+		status =
+		    kveil_fail(err, KVEIL_E_WRONG_KEK, "the passphrase does not open the key-encryption key %s", path);
+	if (!status)
+		memcpy(key, plain, KEY_BYTES);
+	kveil_secret_free(stretched);
+	kveil_secret_free(plain);
+	return status;
+}
+
+static void put_base64(struct kveil_buf *b, const uint8_t *data, size_t n)
+{
+	size_t len = kveil_text_encoded_len(KVEIL_BASE64, n);
+	uint8_t *room = kveil_buf_reserve(b, len);
+
+	if (room) {
+		kveil_text_encode(KVEIL_BASE64, data, n, room);
+		b->len += len;
+	}
+}
+
+static enum kveil_status seal_line(const uint8_t *key, const char *passphrase, struct kveil_buf *line,
+				   struct kveil_error *err)
+{
+	uint8_t salt[SALT_BYTES], wrapped[WRAPPED_BYTES], *stretched = kveil_secret_alloc(KEY_BYTES);
+	enum kveil_status status = stretched ? kveil_crypto_random(salt, sizeof salt, err)
+					     : kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	size_t n;
+
+	if (!status)
+		status = stretch(passphrase, salt, LOG2_N, R, P, stretched, err);
+	if (!status)
+		status = kveil_crypto_kwp_wrap(stretched, kveil_span_of(key, KEY_BYTES), wrapped, &n, err);
+	kveil_secret_free(stretched);
+	if (status)
+		return status;
+	kveil_buf_printf(line, "%s%u %u %u ", sealed_magic, LOG2_N, R, P);
+	put_base64(line, salt, sizeof salt);
+	kveil_buf_append_byte(line, ' ');
+	put_base64(line, wrapped, sizeof wrapped);
+	return KVEIL_OK;
+}
+
+static enum kveil_status file_make(const void *params, const char *base_dir, struct kveil_error *err)
+{
+	const struct params *p = params;
+	char *path = kveil_files_resolve(base_dir, p->path);
+	uint8_t *key = kveil_secret_alloc(KEY_BYTES);
+	struct kveil_buf line = KVEIL_BUF_INIT;
+	enum kveil_status status = KVEIL_OK;
+
+	if (!path || !key)
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	else if (access(path, F_OK) == 0)
+		status = kveil_fail(err, KVEIL_E_KEY_EXISTS, "there is a key-encryption key at %s already", path);
+	else if (p->passphrase && strlen(p->passphrase) < 12) {
+		status = kveil_fail(err, KVEIL_E_CONFIG, "a passphrase has 12 characters at least");
+		kveil_error_hint(err, "five words drawn at random are better than any one that is clever");
+	} else
+		status = kveil_crypto_random(key, KEY_BYTES, err);
+	if (!status && p->passphrase)
+		status = seal_line(key, p->passphrase, &line, err);
+	else if (!status)
+		put_base64(&line, key, KEY_BYTES);
+	if (!status) {
+		kveil_buf_append_byte(&line, '\n');
+		status = kveil_buf_ok(&line) ? kveil_files_write_whole(path, kveil_buf_span(&line), err)
+					     : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	}
+	kveil_buf_clear(&line);
+	kveil_secret_free(key);
+	free(path);
+	return status;
+}
+
 static void file_close(struct kveil_kek *kek)
 {
 	struct file_kek *f = (struct file_kek *)kek;
@@ -102,14 +245,24 @@ static enum kveil_status file_open(const char *name, const void *params, const c
 	if (!status) {
 		status = kveil_files_read_private(path, "the key-encryption key", 4096, &text, NULL, NULL, err);
 		if (status == KVEIL_E_NOT_FOUND)
-			kveil_error_hint(err, "mount it, or bring it back: without it nothing that it wrapped opens "
-					      "(for a new registry: (umask 077; openssl rand -base64 32 > FILE))");
+			kveil_error_hint(err,
+					 "mount it, or bring it back: without it nothing that it wrapped opens "
+					 "(for a new registry: `kveil keys kek %s` makes one)",
+					 name);
 	}
-	if (!status && !parse_key(kveil_buf_span(&text), key)) {
+	const char *line = status ? NULL : kveil_buf_cstr(&text);
+	if (line && strncmp(line, sealed_magic, sizeof sealed_magic - 1) == 0)
+		status = open_sealed(line, path, p->passphrase, key, err);
+	else if (!status && p->passphrase) {
+		status =
+		    kveil_fail(err, KVEIL_E_CONFIG, "the key-encryption key %s is not protected by a passphrase", path);
+		kveil_error_hint(err, "leave the passphrase out, or make another: `kveil keys kek NAME`");
+	} else if (!status && !parse_key(kveil_buf_span(&text), key)) {
 		status = kveil_fail(
 		    err, KVEIL_E_CONFIG,
 		    "the key-encryption key %s is not 32 random bytes, raw or as a line of base64 or hex", path);
-		hint_make(err, path);
+		kveil_error_hint(err, "a new one: `kveil keys kek %s`, or (umask 077; openssl rand -base64 32 > %s)",
+				 name, path);
 	}
 	kveil_buf_clear(&text);
 	free(path);
@@ -194,6 +347,7 @@ const struct kveil_provider kveil_provider_file = {
     .options = options,
     .params_size = sizeof(struct params),
     .open = file_open,
+    .make = file_make,
     .close = file_close,
     .can_unwrap = file_can_unwrap,
     .wrap = file_wrap,

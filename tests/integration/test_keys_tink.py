@@ -318,3 +318,27 @@ def test_an_edge_worker_locks_and_never_unlocks(tmp_path):
     # A hash that two edge workers could not agree on is no configuration.
     (edge / "kveil.yaml").write_text((EDGE % "") + "    pepper: {algorithm: hmac-sha-256, kek: edge}\n")
     assert "only locks" in kveil(edge, "keys", "init", expect=2).stderr
+
+
+def test_a_kek_under_a_passphrase_is_scrypt_and_kwp(tmp_path):
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+    from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
+    (tmp_path / "kveil.yaml").write_text(KEYS.replace("path: kek", 'path: kek, passphrase: "${env:KEK_PASSPHRASE}"'))
+    env = os.environ | {"KEK_PASSPHRASE": "five words drawn at random"}
+
+    def keys(*args, expect=0):
+        p = subprocess.run([KVEIL, "keys", *args], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert p.returncode == expect, p.stderr
+        return p
+
+    assert "keys kek local" in keys("init", expect=2).stderr
+    keys("kek", "local")
+    assert stat.S_IMODE((tmp_path / "kek").stat().st_mode) == 0o600
+    keys("init")
+    magic, kdf, log_n, r, p, salt, wrapped = (tmp_path / "kek").read_text().split()
+    assert (magic, kdf) == ("kveil-kek", "scrypt")
+    outer = Scrypt(base64.b64decode(salt), 32, 2 ** int(log_n), int(r), int(p)).derive(b"five words drawn at random")
+    kek = aes_key_unwrap_with_padding(outer, base64.b64decode(wrapped))
+    # And that KEK is the one that wrapped the registry: payloads begin with their magic.
+    for record in json.loads((tmp_path / "keys.json").read_text())["keys"]:
+        assert aes_key_unwrap_with_padding(kek, base64.b64decode(record["wrapped"])).startswith(b"KVK1")

@@ -472,6 +472,45 @@ static void a_kek_is_raw_or_a_line_of_text(void **state)
 	fixture_tear_down(&f);
 }
 
+static void a_passphrase_protects_a_kek(void **state)
+{
+	(void)state;
+	static const char text[] =
+	    "registry: file:keys.json\n"
+	    "keks: {local: {provider: file, path: sealed, passphrase: \"${env:TEST_PASSPHRASE}\"}}\n"
+	    "data: {pii: {algorithm: aes-256-gcm}}\n";
+	struct fixture f;
+	size_t n;
+
+	setenv("TEST_PASSPHRASE", "too short", 1);
+	fixture_set_up(&f, text);
+	assert_int_equal(kveil_keys_make_kek(&f.config, "local", &err), KVEIL_E_CONFIG);
+	fixture_forget(&f);
+	setenv("TEST_PASSPHRASE", "five words drawn at random", 1);
+	fixture_parse(&f, text);
+	assert_ok(kveil_keys_make_kek(&f.config, "local", &err));
+	assert_int_equal(kveil_keys_make_kek(&f.config, "local", &err), KVEIL_E_KEY_EXISTS);
+	assert_int_equal(kveil_keys_make_kek(&f.config, "other", &err), KVEIL_E_NOT_FOUND);
+	kveil_keystore_unref(fixture_init(&f));
+	assert_int_equal(fixture_open_status(&f), KVEIL_OK);
+
+	uint8_t *whole = get_file(at(&f, "sealed"), &n);
+	for (size_t i = 0; i < n; i += 11) {
+		whole[i] ^= 1;
+		overwrite(at(&f, "sealed"), whole, n);
+		assert_int_equal(kveil_status_class(fixture_open_status(&f)), KVEIL_CLASS_CONFIG);
+		whole[i] ^= 1;
+	}
+	overwrite(at(&f, "sealed"), whole, n);
+	free(whole);
+	fixture_forget(&f);
+	setenv("TEST_PASSPHRASE", "five words drawn at randon", 1);
+	fixture_parse(&f, text);
+	assert_int_equal(fixture_open_status(&f), KVEIL_E_WRONG_KEK);
+	assert_null(strstr(err.message, "randon"));
+	fixture_tear_down(&f);
+}
+
 static void files_that_others_can_read_are_refused(void **state)
 {
 	(void)state;
@@ -584,6 +623,7 @@ int main(void)
 	    cmocka_unit_test(a_full_disk_makes_no_half_keys),
 	    cmocka_unit_test(another_kek_is_refused),
 	    cmocka_unit_test(a_kek_is_raw_or_a_line_of_text),
+	    cmocka_unit_test(a_passphrase_protects_a_kek),
 	    cmocka_unit_test(files_that_others_can_read_are_refused),
 	    cmocka_unit_test(a_kubernetes_mount_is_fine),
 	    cmocka_unit_test(configurations_with_mistakes),
