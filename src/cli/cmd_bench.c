@@ -391,10 +391,19 @@ static int run(int argc, char **argv)
 	struct bench b = {.rounds = 21};
 	struct kveil_error err;
 	size_t count = 20000;
-	bool as_json = false, scale = false;
+	bool as_json = false, scale = false, crypto = false;
 	int index = 1, code = KVEIL_EXIT_FAILED;
 
-	while ((flag = kveil_flag_next(cmd, argc, argv, &index, &value))) {
+	for (;;) {
+		flag = kveil_flag_next(cmd, argc, argv, &index, &value);
+		/* Options may stand on either side of it. */
+		if (!flag && !crypto && index < argc && strcmp(argv[index], "crypto") == 0) {
+			crypto = true;
+			index++;
+			continue;
+		}
+		if (!flag)
+			break;
 		if (flag == &kveil_flag_help)
 			return KVEIL_EXIT_OK;
 		if (flag == &kveil_flag_error)
@@ -411,10 +420,10 @@ static int run(int argc, char **argv)
 				     flag->short_name == 'n' ? &count : &b.rounds))
 			return kveil_usage_error(cmd, "--%s takes a number from 1 on: '%s'", flag->long_name, value);
 	}
-	if (index == argc - 1 && strcmp(argv[index], "crypto") == 0)
-		return kveil_bench_crypto(as_json);
 	if (index < argc)
 		return kveil_usage_error(cmd, "only `crypto` may stand there, not '%s'", argv[index]);
+	if (crypto)
+		return kveil_bench_crypto(as_json);
 	if (rules && scale)
 		return kveil_usage_error(cmd, "--rules-scale brings its own rules: no -r");
 	if (kveil_crypto_init(&err) || kveil_keystore_new_demo(&b.keystore, &err) ||
