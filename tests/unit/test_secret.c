@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/secret.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -253,6 +254,48 @@ static void harden(void **state)
 	assert_int_equal(code, 0);
 }
 
+/* Allocates, marks and frees in an order of its own; what it finds changed is another thread's doing. */
+static void *churn(void *arg)
+{
+	enum { HELD = 64 };
+	uint8_t *held[HELD] = {0};
+	unsigned seed = *(unsigned *)arg;
+	uintptr_t wrong = 0;
+
+	for (size_t i = 0; i < 20000; i++) {
+		size_t at = (size_t)rand_r(&seed) % HELD;
+		if (held[at]) {
+			wrong += held[at][0] != (uint8_t)at;
+			kveil_secret_free(held[at]);
+			held[at] = NULL;
+		} else {
+			size_t n = 1 + (size_t)rand_r(&seed) % 5000;
+			held[at] = at % 2 ? kveil_secret_alloc(n) : kveil_secret_alloc_schedule(n);
+			wrong += !held[at] || held[at][0] || held[at][n - 1];
+			if (held[at])
+				memset(held[at], (int)at, n);
+		}
+	}
+	for (size_t i = 0; i < HELD; i++)
+		kveil_secret_free(held[i]);
+	return (void *)wrong;
+}
+
+static void threads_share_it(void **state)
+{
+	(void)state;
+	pthread_t threads[4];
+	unsigned seeds[4] = {1, 2, 3, 4};
+	void *wrong;
+
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, churn, &seeds[i]), 0);
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(pthread_join(threads[i], &wrong), 0);
+		assert_null(wrong);
+	}
+}
+
 static void eq_and_wipe(void **state)
 {
 	(void)state;
@@ -283,6 +326,7 @@ int main(void)
 	    cmocka_unit_test(pages_are_locked_and_not_dumped),
 	    cmocka_unit_test(what_cannot_be_locked_is_refused),
 	    cmocka_unit_test(harden),
+	    cmocka_unit_test(threads_share_it),
 	    cmocka_unit_test(eq_and_wipe),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
