@@ -36,12 +36,15 @@ struct region {
 	size_t map_bytes, data_bytes;
 	size_t slot_bytes; /* data_bytes when there is one slot */
 	size_t slots, used;
+	size_t schedule_bytes; /* of schedule_locked */
 	uint64_t taken[BITMAP_WORDS];
 };
 
 static const uint64_t region_magic = 0x6b7665696c536563u;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct region *slabs[2][CLASS_COUNT]; /* with room, by size; [1] holds what may be unlocked */
+
+static size_t schedule_locked; /* bytes that key schedules have locked */
 
 static size_t page_bytes(void)
 {
@@ -64,6 +67,15 @@ static uint8_t *region_data(const struct region *r)
 	return (uint8_t *)(uintptr_t)r + 2 * page_bytes();
 }
 
+/* Half of what may be locked: schedules, which go without, must not take it all from the keys, which do not. */
+static bool schedule_may_lock(size_t n)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY ||
+	       schedule_locked + n <= limit.rlim_cur / 2;
+}
+
 static struct region *region_map(size_t data_bytes, size_t slot_bytes, bool may_be_unlocked)
 {
 	const size_t page = page_bytes(), align = REGION_PAGES * page;
@@ -84,10 +96,13 @@ static struct region *region_map(size_t data_bytes, size_t slot_bytes, bool may_
 	if (mprotect(base, page, PROT_READ | PROT_WRITE) || mprotect(data, data_bytes, PROT_READ | PROT_WRITE))
 		goto fail;
 	/* mlock2 without flags is mlock, but the sanitizers do not make it a pretence. */
-	bool locked = mlock2(data, data_bytes, 0) == 0;
+	bool locked = (!may_be_unlocked || schedule_may_lock(data_bytes)) && mlock2(data, data_bytes, 0) == 0;
+	if (locked && may_be_unlocked)
+		r->schedule_bytes = data_bytes;
 	bool hidden = madvise(data, data_bytes, MADV_DONTDUMP) == 0 && madvise(data, data_bytes, MADV_WIPEONFORK) == 0;
 	if ((!locked || !hidden) && !may_be_unlocked && !unlocked_is_allowed())
 		goto fail;
+	schedule_locked += r->schedule_bytes;
 	r->magic = region_magic;
 	r->map_bytes = map_bytes;
 	r->data_bytes = data_bytes;
@@ -204,6 +219,7 @@ void kveil_secret_free(void *p)
 	if (r->used == 0 && (!r->list || r->next || r->prev)) {
 		if (r->list)
 			list_remove(r->list, r);
+		schedule_locked -= r->schedule_bytes;
 		munmap(r, r->map_bytes);
 	}
 	pthread_mutex_unlock(&lock);

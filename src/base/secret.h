@@ -19,7 +19,7 @@ void kveil_secret_harden_process(void);
  * KVEIL_ALLOW_UNLOCKED_KEYS=1 in the environment, memory that the system refuses to lock is used all the same. */
 void *kveil_secret_alloc(size_t n);
 /* As above, but what cannot be locked is used in any case: for what is derived from keys and large (key schedules of
- * many keys), where RLIMIT_MEMLOCK would be a limit on their number. */
+ * many keys), where RLIMIT_MEMLOCK would be a limit on their number. Half of that limit is left to the keys. */
 void *kveil_secret_alloc_schedule(size_t n);
 void kveil_secret_free(void *p); /* wipes; NULL is fine */
 /* Bytes that can be used at p. */

@@ -236,6 +236,30 @@ static void what_cannot_be_locked_is_refused(void **state)
 	assert_int_equal(code, 3);
 }
 
+static int keys_after_many_schedules(void *arg)
+{
+	(void)arg;
+	setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){1 << 20, 1 << 20});
+	if (getuid() == 0 && setuid(65534) != 0)
+		return 9;
+	for (size_t i = 0; i < 1000; i++)
+		if (!kveil_secret_alloc_schedule(4000))
+			return 8;
+	for (size_t i = 0; i < 5000; i++)
+		if (!kveil_secret_alloc(64))
+			return 7;
+	return 0;
+}
+
+static void schedules_leave_room_for_keys(void **state)
+{
+	(void)state;
+	int code;
+
+	assert_int_equal(in_child(keys_after_many_schedules, NULL, &code), 0);
+	assert_int_equal(code, 0);
+}
+
 static int hardened(void *arg)
 {
 	struct rlimit core;
@@ -325,6 +349,7 @@ int main(void)
 	    cmocka_unit_test(guards_and_bad_frees_end_the_process),
 	    cmocka_unit_test(pages_are_locked_and_not_dumped),
 	    cmocka_unit_test(what_cannot_be_locked_is_refused),
+	    cmocka_unit_test(schedules_leave_room_for_keys),
 	    cmocka_unit_test(harden),
 	    cmocka_unit_test(threads_share_it),
 	    cmocka_unit_test(eq_and_wipe),
