@@ -77,6 +77,12 @@ def fill(kafka, records):
     assert p.flush(120) == 0
 
 
+def ended_badly(pid):
+    """Has the process ended other than by exit 0? It is left to be reaped with its usage."""
+    r = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return r is not None and r.si_status != 0
+
+
 class Side:
     """One contestant: a process that copies bench.in into an output topic."""
 
@@ -114,14 +120,13 @@ class Side:
                 first = (n, now)
             if n >= self.records:
                 break
-            if p.poll() or time.time() > limit:
+            if ended_badly(p.pid) or time.time() > limit:
                 log.seek(0)
                 sys.exit(f"{self.name} stopped at {n} records:\n" + log.read().decode()[-3000:])
             if watch:
                 watch(p.pid, n)
             time.sleep(0.05)
-        if p.poll() is None:
-            p.send_signal(signal.SIGTERM)
+        os.kill(p.pid, signal.SIGTERM)  # a forwarder may have ended by itself: not reaped yet, so the id is still its own
         _, status, usage = os.wait4(p.pid, 0)
         p.returncode = os.waitstatus_to_exitcode(status)
         if p.returncode not in (0, -signal.SIGTERM):

@@ -11,7 +11,7 @@ import urllib.request
 import uuid
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from broker import Broker, free_port
@@ -72,8 +72,14 @@ class Kafka:
     def end_offsets(self, topic):
         c = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "peek"})
         try:
-            parts = c.list_topics(topic, 10).topics[topic].partitions
-            return {p: c.get_watermark_offsets(TopicPartition(topic, p), 10)[1] for p in parts}
+            for attempt in range(20):
+                try:
+                    parts = c.list_topics(topic, 10).topics[topic].partitions
+                    return {p: c.get_watermark_offsets(TopicPartition(topic, p), 10)[1] for p in parts}
+                except KafkaException:  # a new topic has no leader for a moment
+                    if attempt == 19:
+                        raise
+                    time.sleep(0.1)
         finally:
             c.close()
 
