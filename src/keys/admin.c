@@ -116,10 +116,17 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 		return status;
 	status = kveil_keystore_attach(ks, err);
 	if (status == KVEIL_E_REGISTRY_MISSING) {
-		status = create(ks, err);
-		ret->created = !status;
-		if (!status)
+		struct kveil_error why = {0};
+		enum kveil_status made = create(ks, &why);
+		ret->created = !made;
+		/* Another process may have been first: then its registry serves. */
+		if (!made || made == KVEIL_E_KEY_EXISTS)
 			status = kveil_keystore_attach(ks, err);
+		if (made && status) {
+			status = made;
+			if (err)
+				*err = why;
+		}
 	}
 	if (!status)
 		status = add_keks(ks, &ret->keks_added, err);

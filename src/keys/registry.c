@@ -16,7 +16,7 @@ const struct kveil_registry_driver *const kveil_registry_drivers[] = {
 
 /* "KVR1" | registry id | secret: what each KEK wraps. */
 static const char root_magic[4] = {'K', 'V', 'R', '1'};
-enum { ROOT_PAYLOAD = 4 + KVEIL_REGISTRY_ID_BYTES + 32, ROOT_ROOM = KVEIL_WRAPPED_BYTES_MAX };
+enum { ROOT_PAYLOAD = 4 + KVEIL_REGISTRY_ID_BYTES + 32, ROOT_ROOM = 512 };
 
 enum kveil_status kveil_registry_driver_of(const char *registry, const struct kveil_registry_driver **ret,
 					   const char **ret_where, struct kveil_error *err)

@@ -92,49 +92,61 @@ static enum kveil_status registry_new(const struct kveil_registry_env *env, cons
 
 /* --- the lock --- */
 
-static void hint_missing(const struct file_registry *r, struct kveil_error *err)
+static void hint_missing(struct kveil_error *err)
 {
-	(void)r;
 	kveil_error_hint(err, "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
 }
 
-/* Waits for others to finish; -1 and a class RETRY error if they do not. */
+static enum kveil_status open_lock(const struct file_registry *r, int *ret_fd, struct kveil_error *err)
+{
+	*ret_fd = open(r->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (*ret_fd < 0 && (errno == EACCES || errno == EROFS))
+		*ret_fd = open(r->lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (*ret_fd >= 0)
+		return KVEIL_OK;
+	if (errno == ENOENT) {
+		kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry at %s", r->path);
+		hint_missing(err);
+		return KVEIL_E_REGISTRY_MISSING;
+	}
+	int e = errno;
+	kveil_fail(err, KVEIL_E_IO, "cannot lock %s: %s", r->lock_path, strerror(e));
+	if (e == EACCES || e == EROFS)
+		kveil_error_hint(err, "kveil must be able to write beside the registry: leases are counted there");
+	return KVEIL_E_IO;
+}
+
+/* Is what was locked still the file that others lock? */
+static bool is_current(const struct file_registry *r, int fd)
+{
+	struct stat here, there;
+
+	return fstat(fd, &here) == 0 && stat(r->lock_path, &there) == 0 && here.st_ino == there.st_ino &&
+	       here.st_dev == there.st_dev;
+}
+
+/* Waits for others to finish; a class RETRY error if they do not. */
 static enum kveil_status lock(const struct file_registry *r, int how, int *ret_fd, struct kveil_error *err)
 {
 	int64_t end = kveil_clock_mono_ms() + LOCK_WAIT_MS;
-	int fd = open(r->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	enum kveil_status status;
+	int fd;
 
-	if (fd < 0 && (errno == EACCES || errno == EROFS))
-		fd = open(r->lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 && errno == ENOENT) {
-		kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry at %s", r->path);
-		hint_missing(r, err);
-		return KVEIL_E_REGISTRY_MISSING;
-	}
-	if (fd < 0) {
-		int e = errno;
-		kveil_fail(err, KVEIL_E_IO, "cannot lock %s: %s", r->lock_path, strerror(e));
-		if (e == EACCES || e == EROFS)
-			kveil_error_hint(err,
-					 "kveil must be able to write beside the registry: leases are counted there");
-		return KVEIL_E_IO;
-	}
-	while (flock(fd, how | LOCK_NB)) {
-		if (errno != EWOULDBLOCK && errno != EINTR) {
-			kveil_fail(err, KVEIL_E_IO, "cannot lock %s: %s", r->lock_path, strerror(errno));
-			close(fd);
-			return KVEIL_E_IO;
+	for (;;) {
+		status = open_lock(r, &fd, err);
+		if (status)
+			return status;
+		if (flock(fd, how | LOCK_NB) == 0 && is_current(r, fd)) {
+			*ret_fd = fd;
+			return KVEIL_OK;
 		}
-		if (kveil_clock_mono_ms() > end) {
-			close(fd);
+		close(fd);
+		if (kveil_clock_mono_ms() > end)
 			return kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE,
 					  "another process has held the lock on %s for %d s", r->path,
 					  LOCK_WAIT_MS / 1000);
-		}
 		usleep(LOCK_POLL_US);
 	}
-	*ret_fd = fd;
-	return KVEIL_OK;
 }
 
 static void unlock(int fd)
@@ -167,7 +179,7 @@ static enum kveil_status load_document(const struct file_registry *r, struct loa
 
 	if (status == KVEIL_E_NOT_FOUND) {
 		kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry at %s", r->path);
-		hint_missing(r, err);
+		hint_missing(err);
 		return KVEIL_E_REGISTRY_MISSING;
 	}
 	if (!status)
@@ -250,7 +262,7 @@ static enum kveil_status file_open(const struct kveil_registry_env *env, const c
 	/* No lock file is made where there is nothing to lock. */
 	if (access(r->path, F_OK) && errno == ENOENT) {
 		status = kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry at %s", r->path);
-		hint_missing(r, err);
+		hint_missing(err);
 	}
 	if (!status)
 		status = lock(r, LOCK_SH, &fd, err);

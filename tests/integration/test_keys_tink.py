@@ -342,3 +342,24 @@ def test_a_kek_under_a_passphrase_is_scrypt_and_kwp(tmp_path):
     # And that KEK is the one that wrapped the registry: payloads begin with their magic.
     for record in json.loads((tmp_path / "keys.json").read_text())["keys"]:
         assert aes_key_unwrap_with_padding(kek, base64.b64decode(record["wrapped"])).startswith(b"KVK1")
+
+
+def test_processes_that_start_and_rotate_at_the_same_moment(tmp_path):
+    """One registry, one first version of each key, one id a version, whoever came first."""
+    for turn in range(5):
+        home = Home.__new__(Home)
+        home.path = tmp_path / str(turn)
+        home.path.mkdir()
+        (home.path / "kveil.yaml").write_text(KEYS)
+        (home.path / "kek").write_bytes(os.urandom(32))
+        (home.path / "kek").chmod(0o600)
+        for args in (["init"], ["rotate", "pii", "--now"]):
+            running = [subprocess.Popen([KVEIL, "keys", *args], cwd=home.path, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, text=True) for _ in range(8)]
+            for p in running:
+                _, said = p.communicate(timeout=60)
+                assert p.returncode == 0, said
+        rows = json.loads(home.keys("list", "--json").stdout)
+        assert len({r["id"] for r in rows}) == len(rows)
+        assert sorted(r["version"] for r in rows if r["name"] == "pii") == list(range(1, 10))
+        assert all(r["version"] == 1 for r in rows if r["name"] != "pii")
