@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/lines.h"
 
+#include "base/secret.h"
 #include "format/format.h"
 
 #include <signal.h>
@@ -312,6 +313,7 @@ static int run(int argc, char **argv)
 		return kveil_usage_error(cmd, "--diff or --explain");
 	if (o.config && o.demo_keys)
 		return kveil_usage_error(cmd, "-c brings its own keys: leave --demo-keys out");
+	kveil_secret_harden_process();
 	return apply(&o);
 }
 

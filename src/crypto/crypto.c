@@ -122,6 +122,20 @@ enum kveil_status kveil_crypto_hkdf(struct kveil_span key, const char *label, ui
 	return KVEIL_OK;
 }
 
+enum kveil_status kveil_crypto_scrypt(struct kveil_span passphrase, struct kveil_span salt, uint64_t n, uint32_t r,
+				      uint32_t p, uint8_t *out, size_t len, struct kveil_error *err)
+{
+	/* Beside the table of n blocks: one block for each of p, and a little of OpenSSL's own. */
+	const uint64_t memory = 128 * (uint64_t)r * (n + p + 2) + 4096;
+
+	if (EVP_PBE_scrypt(passphrase.len ? (const char *)passphrase.data : "", passphrase.len,
+			   salt.len ? salt.data : (const uint8_t *)"", salt.len, n, r, p, memory, out, len) != 1) {
+		kveil_secret_wipe(out, len);
+		return fail(err, "scrypt");
+	}
+	return KVEIL_OK;
+}
+
 enum kveil_status kveil_crypto_hmac_sha256(struct kveil_span key, struct kveil_span in, uint8_t out[32],
 					   struct kveil_error *err)
 {

@@ -171,6 +171,22 @@ enum kveil_status kveil_files_write_whole(const char *path, struct kveil_span da
 	return status;
 }
 
+enum kveil_status kveil_files_write_once(const char *path, struct kveil_span data, struct kveil_error *err)
+{
+	char *tmp = kveil_files_beside(".", path, ".tmp");
+	enum kveil_status status = tmp ? kveil_files_write_new(tmp, data, NULL, NULL, err)
+				       : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a path");
+
+	if (!status && renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE)) {
+		status = errno == EEXIST ? kveil_fail(err, KVEIL_E_KEY_EXISTS, "%s is there already", path)
+					 : io_error("make", path, err);
+		unlink(tmp);
+	} else if (!status && sync_folder(path))
+		status = io_error("sync the folder of", path, err);
+	free(tmp);
+	return status;
+}
+
 char *kveil_files_beside(const char *prefix, const char *path, const char *suffix)
 {
 	const char *slash = strrchr(path, '/');

@@ -34,6 +34,9 @@ enum kveil_status kveil_files_replace(const char *from, const char *to, struct k
 /* Both at once, through PATH.tmp: mode 0600. */
 enum kveil_status kveil_files_write_whole(const char *path, struct kveil_span data,
                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+/* As above, but never over a file that is there: KVEIL_E_KEY_EXISTS. */
+enum kveil_status kveil_files_write_once(const char *path, struct kveil_span data,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
 /* PREFIX + name of path's last part + SUFFIX in the same folder: (".", "/a/keys.json", ".mark") -> "/a/.keys.json.mark". */
 char *kveil_files_beside(const char *prefix, const char *path, const char *suffix);
 /* path if it is absolute or base is NULL, else base/path. Owned. */

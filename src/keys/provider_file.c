@@ -5,8 +5,8 @@
  *
  * With a passphrase, the file is one line of text:
  *
- *   kveil-kek scrypt LOG2-N R P SALT WRAPPED       wrapped = AES-256-KWP of the KEK under scrypt(passphrase, salt) (RFC
- * 7914)
+ *   kveil-kek scrypt LOG2-N R P SALT WRAPPED       wrapped = AES-256-KWP of the KEK under
+ *                                                  scrypt(passphrase, salt) (RFC 7914)
  *
  * A Tink keyset is encrypted with AES-256-GCM under HKDF-SHA-256(KEK, info "kveil tink keyset"), laid out as Tink's raw
  * AES-GCM: nonce (12) | ciphertext | tag (16), so that the KEK itself serves one purpose only.
@@ -18,11 +18,8 @@
 #include "keys/files.h"
 #include "keys/provider.h"
 
-#include <openssl/err.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { KEY_BYTES = 32 };
 
@@ -87,31 +84,29 @@ static bool parse_key(struct kveil_span text, uint8_t *key)
 static const char sealed_magic[] = "kveil-kek scrypt ";
 enum { LOG2_N = 15, R = 8, P = 3, SALT_BYTES = 16, WRAPPED_BYTES = KEY_BYTES + 8 };
 
-/* 32 MiB for a moment, and a tenth of a second. */
-static enum kveil_status stretch(const char *passphrase, const uint8_t *salt, unsigned log2_n, unsigned r, unsigned p,
-				 uint8_t *key, struct kveil_error *err)
-{
-	uint64_t n = (uint64_t)1 << log2_n;
+/* What kveil makes takes 32 MiB for a moment and a tenth of a second; what it reads may take 256 MiB. */
+enum { LOG2_N_MIN = 14, LOG2_N_MAX = 18, P_MAX = 4 };
 
-	if (EVP_PBE_scrypt(passphrase, strlen(passphrase), salt, SALT_BYTES, n, r, p, 128 * n * r + (1 << 20), key,
-			   KEY_BYTES) == 1)
-		return KVEIL_OK;
-	ERR_clear_error();
-	return kveil_fail(err, KVEIL_E_CRYPTO, "OpenSSL: scrypt failed");
+static enum kveil_status stretch(const char *passphrase, const uint8_t *salt, unsigned log2_n, unsigned p, uint8_t *key,
+				 struct kveil_error *err)
+{
+	return kveil_crypto_scrypt(kveil_span_str(passphrase), kveil_span_of(salt, SALT_BYTES), (uint64_t)1 << log2_n,
+				   R, p, key, KEY_BYTES, err);
 }
 
-static bool parse_sealed(const char *line, unsigned *log2_n, unsigned *r, unsigned *p, uint8_t salt[SALT_BYTES],
+static bool parse_sealed(const char *line, unsigned *log2_n, unsigned *p, uint8_t salt[SALT_BYTES],
 			 uint8_t wrapped[WRAPPED_BYTES])
 {
 	char salt_text[25], wrapped_text[65];
 	uint8_t bytes[64];
+	unsigned r;
 	int end = 0;
 	size_t n;
 
-	if (sscanf(line, "kveil-kek scrypt %2u %2u %2u %24[A-Za-z0-9+/=] %64[A-Za-z0-9+/=]%n", log2_n, r, p, salt_text,
+	if (sscanf(line, "kveil-kek scrypt %2u %2u %2u %24[A-Za-z0-9+/=] %64[A-Za-z0-9+/=]%n", log2_n, &r, p, salt_text,
 		   wrapped_text, &end) != 5 ||
-	    (line[end] != 0 && strcmp(line + end, "\n") != 0) || *log2_n < 10 || *log2_n > 20 || *r < 1 || *r > 32 ||
-	    *p < 1 || *p > 16)
+	    (line[end] != 0 && strcmp(line + end, "\n") != 0) || *log2_n < LOG2_N_MIN || *log2_n > LOG2_N_MAX ||
+	    r != R || *p < 1 || *p > P_MAX)
 		return false;
 	if (!kveil_text_decode(KVEIL_BASE64, (const uint8_t *)salt_text, strlen(salt_text), bytes, &n) ||
 	    n != SALT_BYTES)
@@ -128,10 +123,10 @@ static enum kveil_status open_sealed(const char *line, const char *path, const c
 				     struct kveil_error *err)
 {
 	uint8_t salt[SALT_BYTES], wrapped[WRAPPED_BYTES];
-	unsigned log2_n, r, p;
+	unsigned log2_n, p;
 	size_t n = 0;
 
-	if (!parse_sealed(line, &log2_n, &r, &p, salt, wrapped))
+	if (!parse_sealed(line, &log2_n, &p, salt, wrapped))
 		return kveil_fail(err, KVEIL_E_CONFIG, "the key-encryption key %s was altered or cut", path);
 	if (!passphrase || !passphrase[0]) {
 		kveil_fail(err, KVEIL_E_CONFIG, "the key-encryption key %s is protected by a passphrase", path);
@@ -140,7 +135,7 @@ static enum kveil_status open_sealed(const char *line, const char *path, const c
 	}
 	uint8_t *stretched = kveil_secret_alloc(KEY_BYTES), *plain = kveil_secret_alloc(WRAPPED_BYTES);
 	enum kveil_status status = stretched && plain
-				       ? stretch(passphrase, salt, log2_n, r, p, stretched, err)
+				       ? stretch(passphrase, salt, log2_n, p, stretched, err)
 				       : kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
 	if (!status)
 		status = kveil_crypto_kwp_unwrap(stretched, kveil_span_of(wrapped, sizeof wrapped), plain, &n, err);
@@ -174,7 +169,7 @@ static enum kveil_status seal_line(const uint8_t *key, const char *passphrase, s
 	size_t n;
 
 	if (!status)
-		status = stretch(passphrase, salt, LOG2_N, R, P, stretched, err);
+		status = stretch(passphrase, salt, LOG2_N, P, stretched, err);
 	if (!status)
 		status = kveil_crypto_kwp_wrap(stretched, kveil_span_of(key, KEY_BYTES), wrapped, &n, err);
 	kveil_secret_free(stretched);
@@ -197,8 +192,6 @@ static enum kveil_status file_make(const void *params, const char *base_dir, str
 
 	if (!path || !key)
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
-	else if (access(path, F_OK) == 0)
-		status = kveil_fail(err, KVEIL_E_KEY_EXISTS, "there is a key-encryption key at %s already", path);
 	else if (p->passphrase && strlen(p->passphrase) < 12) {
 		status = kveil_fail(err, KVEIL_E_CONFIG, "a passphrase has 12 characters at least");
 		kveil_error_hint(err, "five words drawn at random are better than any one that is clever");
@@ -210,7 +203,7 @@ static enum kveil_status file_make(const void *params, const char *base_dir, str
 		put_base64(&line, key, KEY_BYTES);
 	if (!status) {
 		kveil_buf_append_byte(&line, '\n');
-		status = kveil_buf_ok(&line) ? kveil_files_write_whole(path, kveil_buf_span(&line), err)
+		status = kveil_buf_ok(&line) ? kveil_files_write_once(path, kveil_buf_span(&line), err)
 					     : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
 	}
 	kveil_buf_clear(&line);

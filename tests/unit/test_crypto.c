@@ -179,6 +179,40 @@ static void hmac_case(const json_t *group, const json_t *test, const char *resul
 	assert_int_equal(memcmp(out, tag.data, tag.len) == 0, strcmp(result, "valid") == 0);
 }
 
+static void scrypt_case(const struct nist_case *c, void *user)
+{
+	const char *password = nist_text(c, "PASSWORD"), *salt = nist_text(c, "SALT");
+	unsigned long n = strtoul(nist_text(c, "N"), NULL, 10), r = strtoul(nist_text(c, "r"), NULL, 10),
+		      p = strtoul(nist_text(c, "p"), NULL, 10);
+	VECTOR want = nist_member(c, "DERIVED_KEY");
+	struct kveil_error err;
+	uint8_t out[64];
+
+	/* The largest of RFC 7914 asks for a gigabyte. */
+	if (n > 16384)
+		return;
+	assert_int_equal(kveil_crypto_scrypt(kveil_span_str(password), kveil_span_str(salt), n, (uint32_t)r,
+					     (uint32_t)p, out, sizeof out, &err),
+			 KVEIL_OK);
+	assert_int_equal(want.len, sizeof out);
+	assert_memory_equal(out, want.data, sizeof out);
+	++*(size_t *)user;
+}
+
+static void scrypt(void **state)
+{
+	(void)state;
+	size_t n = 0;
+	struct kveil_error err;
+	uint8_t out[32];
+
+	vectors_nist("KDF/scrypt.txt", "COUNT", scrypt_case, &n);
+	assert_true(n >= 3);
+	/* No power of two. */
+	assert_int_equal(kveil_crypto_scrypt(KVEIL_SPAN("p"), KVEIL_SPAN("s"), 1000, 8, 1, out, sizeof out, &err),
+			 KVEIL_E_CRYPTO);
+}
+
 static void hmac_sha256(void **state)
 {
 	(void)state;
@@ -229,8 +263,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(random_differs), cmocka_unit_test(kwp_nist),
 	    cmocka_unit_test(kwp_wycheproof), cmocka_unit_test(kwp_takes_any_length_and_no_change),
-	    cmocka_unit_test(hkdf),           cmocka_unit_test(hmac_sha256),
-	    cmocka_unit_test(sha256),         cmocka_unit_test(baseline_runs),
+	    cmocka_unit_test(hkdf),           cmocka_unit_test(scrypt),
+	    cmocka_unit_test(hmac_sha256),    cmocka_unit_test(sha256),
+	    cmocka_unit_test(baseline_runs),
 	};
 	return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -501,7 +501,18 @@ static void a_passphrase_protects_a_kek(void **state)
 		assert_int_equal(kveil_status_class(fixture_open_status(&f)), KVEIL_CLASS_CONFIG);
 		whole[i] ^= 1;
 	}
-	overwrite(at(&f, "sealed"), whole, n);
+	/* What a file may ask for is bounded, whoever wrote it: no gigabytes, no hours. */
+	static const char *const asks[] = {"13 8 1", "19 8 1", "14 1 1", "14 8 0",
+					   "14 8 5", "99 8 1", "-1 8 1", "14 8"};
+	const char *tail = strchr((char *)whole + 23, ' ');
+	char other[256];
+	for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
+		int len = snprintf(other, sizeof other, "kveil-kek scrypt %s%s", asks[i], tail);
+		put_file(at(&f, "sealed"), other, (size_t)len, 0600);
+		assert_int_equal(fixture_open_status(&f), KVEIL_E_CONFIG);
+	}
+	put_file(at(&f, "sealed"), whole, n, 0600);
+	assert_int_equal(fixture_open_status(&f), KVEIL_OK);
 	free(whole);
 	fixture_forget(&f);
 	setenv("TEST_PASSPHRASE", "five words drawn at randon", 1);
