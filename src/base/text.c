@@ -92,6 +92,26 @@ static void base64_encode(const uint8_t *src, size_t n, uint8_t *dst, const char
 	}
 }
 
+static void hex_encode(const uint8_t *src, size_t n, uint8_t *dst)
+{
+#if defined(__x86_64__)
+	const __m128i low = _mm_set1_epi8(15), nine = _mm_set1_epi8(9), zero = _mm_set1_epi8('0'),
+		      gap = _mm_set1_epi8('a' - '9' - 1);
+	for (; n >= 16; n -= 16, src += 16, dst += 32) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)src);
+		__m128i h = _mm_and_si128(_mm_srli_epi16(v, 4), low), l = _mm_and_si128(v, low);
+		h = _mm_add_epi8(_mm_add_epi8(h, zero), _mm_and_si128(_mm_cmpgt_epi8(h, nine), gap));
+		l = _mm_add_epi8(_mm_add_epi8(l, zero), _mm_and_si128(_mm_cmpgt_epi8(l, nine), gap));
+		_mm_storeu_si128((__m128i *)(void *)dst, _mm_unpacklo_epi8(h, l));
+		_mm_storeu_si128((__m128i *)(void *)(dst + 16), _mm_unpackhi_epi8(h, l));
+	}
+#endif
+	for (size_t i = 0; i < n; i++) {
+		*dst++ = (uint8_t)hex_digits[src[i] >> 4];
+		*dst++ = (uint8_t)hex_digits[src[i] & 15];
+	}
+}
+
 void kveil_text_encode(enum kveil_encoding e, const uint8_t *src, size_t n, uint8_t *dst)
 {
 	switch (e) {
@@ -102,10 +122,7 @@ void kveil_text_encode(enum kveil_encoding e, const uint8_t *src, size_t n, uint
 		base64_encode(src, n, dst, base64url_alphabet, false);
 		return;
 	case KVEIL_HEX:
-		for (size_t i = 0; i < n; i++) {
-			*dst++ = (uint8_t)hex_digits[src[i] >> 4];
-			*dst++ = (uint8_t)hex_digits[src[i] & 15];
-		}
+		hex_encode(src, n, dst);
 		return;
 	}
 }

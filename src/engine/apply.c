@@ -173,7 +173,7 @@ static enum kveil_status find_key(struct kveil_engine *e, const struct kveil_tem
 {
 	struct kveil_span text;
 
-	if (*ret || !name || !use)
+	if (!name || !use)
 		return KVEIL_OK;
 	enum kveil_status st = fill_template(e, name, &text, err);
 	return st ? st : kveil_keyring_key(e->keys, text, use, ret, err);
@@ -265,15 +265,19 @@ static enum kveil_status find_ad_read(struct kveil_engine *e, const struct kveil
 static bool read_value(struct kveil_engine *e, const struct kveil_spot *spot, bool quoted, struct kveil_value *ret)
 {
 	const struct kveil_match *m = &spot->match;
+	const uint8_t *data = spot->text.data + m->start;
+	size_t len = m->end - m->start;
 
+	/* Field by field: a struct read back whole right after would wait for its halves. */
 	ret->kind = m->kind;
-	ret->raw = kveil_span_of(spot->text.data + m->start, m->end - m->start);
-	ret->text = ret->raw;
+	ret->raw.data = ret->text.data = data;
+	ret->raw.len = ret->text.len = len;
 	if (m->kind != KVEIL_KIND_STRING || !quoted)
 		return true;
-	ret->text = kveil_span_of(ret->raw.data + 1, ret->raw.len - 2);
+	ret->text.data = data + 1;
+	ret->text.len = len - 2;
 	if (m->flags & KVEIL_NODE_VALUE_ESCAPED)
-		ret->text = kveil_engine_unquote(e, ret->raw);
+		ret->text = kveil_engine_unquote(e, kveil_span_of(data, len));
 	return ret->text.data != NULL;
 }
 
@@ -365,8 +369,10 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 				  r->action->name, kveil_kind_name(spot->match.kind));
 	if (!read_value(e, spot, f->quote != 0, &in))
 		return no_memory(err);
-	enum kveil_status st = find_key(e, r->rule->key, r->action->key_use, &call.key, err);
-	if (!st)
+	enum kveil_status st = KVEIL_OK;
+	if (!call.key)
+		st = find_key(e, r->rule->key, r->action->key_use, &call.key, err);
+	if (!st && !call.key2)
 		st = find_key(e, r->rule->key2, r->action->key2_use, &call.key2, err);
 	if (!st)
 		st = find_ad_read(e, r, spot, &call.ad_read, err);

@@ -85,6 +85,7 @@ static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_ru
 	b->streams = r->part == KVEIL_PART_HEADER || kveil_path_is_streamable(r->path);
 	if (r->index >= e->plan->rule_count)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
+	b->matches = &e->matches[r->index];
 	if (r->to && (r->part == KVEIL_PART_HEADER || !e->parts[r->part].format->has_paths))
 		return kveil_fail(err, KVEIL_E_RULES, "`to` needs a part with members");
 	enum kveil_status st = bind_key(e, r->key, a->key_use, &b->key, err);

@@ -9,6 +9,7 @@
 enum {
 	KEEP_BYTES = 4 << 20,    /* what an arena or a buffer may keep from one record to the next */
 	KEEP_ENTRIES = 64 << 10, /* and the tables of a scan */
+	LARGE_BYTES = 64 << 10,  /* a record that may have grown them past that */
 	DEFAULT_RECORD_BYTES = 8 << 20,
 	MAX_RECORD_BYTES = 1 << 30,
 	DEFAULT_DEPTH = 128,
@@ -87,14 +88,8 @@ static void trim_scan(struct kveil_scan *s)
 	*s = in;
 }
 
-/* Wipes the record before and gives back what a rare large one took. */
-static void begin_record(struct kveil_engine *e, const struct kveil_record *record)
+static void trim(struct kveil_engine *e)
 {
-	kveil_arena_reset(&e->arena);
-	if (e->scratch.len) {
-		kveil_secret_wipe(e->scratch.data, e->scratch.len);
-		kveil_buf_reset(&e->scratch);
-	}
 	trim_buf(&e->pieces);
 	for (size_t v = 0; v < e->view_count; v++) {
 		trim_buf(&e->views[v].value);
@@ -104,6 +99,19 @@ static void begin_record(struct kveil_engine *e, const struct kveil_record *reco
 		trim_scan(&e->parts[part].scan);
 	trim_scan(&e->lookup);
 	trim_scan(&e->check);
+}
+
+/* Wipes the record before and gives back what a rare large one took. */
+static void begin_record(struct kveil_engine *e, const struct kveil_record *record)
+{
+	kveil_arena_reset(&e->arena);
+	if (e->scratch.len) {
+		kveil_secret_wipe(e->scratch.data, e->scratch.len);
+		kveil_buf_reset(&e->scratch);
+	}
+	if (__builtin_expect(e->was_large, 0))
+		trim(e);
+	e->was_large = record->value.len + record->key.len > LARGE_BYTES;
 	e->serial++;
 	e->record = record;
 	e->lookup_ready = false;
@@ -116,11 +124,13 @@ static enum kveil_status run_document(struct kveil_engine *e, enum kveil_part pa
 {
 	struct kveil_bound_part *p = &e->parts[part];
 	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
-	bool written[KVEIL_MAX_VIEWS] = {false}, give_up = true;
+	bool written[KVEIL_MAX_VIEWS], give_up = true;
 	enum kveil_status st = KVEIL_OK;
 
-	for (size_t v = 0; v < e->view_count; v++)
+	for (size_t v = 0; v < e->view_count; v++) {
+		written[v] = false;
 		outs[v] = part == KVEIL_PART_VALUE ? &e->views[v].value : &e->views[v].key;
+	}
 	if (p->can_stream && !e->trace) {
 		st = kveil_engine_stream(e, part, text, outs[0], &written[0], &give_up, err);
 		p->can_stream = !give_up;
@@ -251,8 +261,6 @@ static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error 
 	const struct kveil_record *record = e->record;
 	size_t counts[KVEIL_MAX_VIEWS] = {0};
 
-	if (!e->header_count || !record->header_count)
-		return KVEIL_OK;
 	for (size_t v = 0; v < e->view_count; v++) {
 		struct kveil_view_out *out = &e->views[v];
 		if (out->header_cap >= record->header_count)
@@ -304,7 +312,7 @@ static enum kveil_status run_record(struct kveil_engine *e, struct kveil_error *
 		st = run_document(e, KVEIL_PART_VALUE, record->value, err);
 	if (!st)
 		st = run_key(e, err);
-	if (!st)
+	if (!st && e->header_count && record->header_count)
 		st = run_headers(e, err);
 	if (!st && e->has_required)
 		st = check_required(e, err);

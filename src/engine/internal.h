@@ -37,6 +37,7 @@ struct kveil_bound_rule {
 	struct kveil_span ad_prefix; /* "orders:" or "orders:key:"; the path of the place follows */
 	bool ad_names_target;        /* the place is where `to` writes, not where the value stood */
 	bool streams;                /* the automaton finds its places */
+	_Atomic uint64_t *matches;   /* its counter in engine.matches */
 	uint64_t found_in;           /* serial of the last record in which its path found a place */
 };
 
@@ -104,7 +105,7 @@ struct kveil_engine {
 	uint32_t piece_count, piece_cap;
 	struct kveil_buf scratch; /* associated data and key names under construction */
 	struct kveil_scan lookup; /* the value's tape, for conditions and templates outside the value's own pass */
-	bool lookup_ready;
+	bool lookup_ready, was_large;
 	struct kveil_scan check;  /* validates what a revealing action wrote as JSON */
 	struct kveil_view_out *views;
 	struct kveil_output *outputs;
@@ -133,7 +134,7 @@ struct kveil_spot {
 /* Counts a place for a rule. */
 static inline void kveil_engine_count(struct kveil_engine *e, struct kveil_bound_rule *r)
 {
-	_Atomic uint64_t *n = &e->matches[r->rule->index];
+	_Atomic uint64_t *n = r->matches;
 	/* One writer: no locked add. */
 	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_relaxed);
 	r->found_in = e->serial;

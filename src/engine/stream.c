@@ -12,7 +12,7 @@ static void uncount(struct kveil_engine *e, const struct kveil_bound_part *p, si
 	for (size_t i = 0; i < n; i++) {
 		const struct kveil_automaton_state *s = &p->automaton->states[p->scan.matches[i].state];
 		for (uint32_t k = 0; k < s->accept_count; k++) {
-			_Atomic uint64_t *count = &e->matches[e->rules[s->accepts[k]].rule->index];
+			_Atomic uint64_t *count = e->rules[s->accepts[k]].matches;
 			atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) - 1,
 					      memory_order_relaxed);
 		}
@@ -24,16 +24,20 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 				      struct kveil_error *err)
 {
 	struct kveil_bound_part *p = &e->parts[part];
-	struct kveil_spot spot = {.part = part, .text = text, .trail = NULL};
-	size_t copied = 0;    /* of text, into out */
-	uint32_t covered = 0; /* what starts before was replaced with its container */
+	struct kveil_spot spot; /* filled below: clearing it costs as much as a short field */
+	size_t copied = 0;      /* of text, into out */
+	uint32_t covered = 0;   /* what starts before was replaced with its container */
 
 	*ret_written = *ret_give_up = false;
 	p->scan.want_doc = false;
 	enum kveil_status st = p->format->scan(&p->scan, text, err);
 	if (st)
 		return st;
+	spot.part = part;
+	spot.text = text;
+	spot.doc = NULL;
 	spot.trail = p->scan.trail;
+	spot.header_name = KVEIL_SPAN_NULL;
 	kveil_buf_reset(out);
 	/* Room for the gaps and most results at once. */
 	if (p->scan.match_count && !kveil_buf_reserve(out, text.len + 64 * p->scan.match_count + 64))

@@ -34,6 +34,8 @@ struct kveil_step {
 
 struct kveil_scan_frame;
 
+enum { KVEIL_SCAN_GUESSES = 128 };
+
 struct kveil_scan {
 	/* in */
 	const struct kveil_automaton *automaton; /* NULL = only validate */
@@ -50,6 +52,7 @@ struct kveil_scan {
 	size_t doc_cap;
 	struct kveil_scan_frame *frames; /* the format's stack */
 	size_t frame_cap;
+	uint8_t guesses[KVEIL_SCAN_GUESSES]; /* lengths of the names of the record before; see json.c */
 };
 void kveil_scan_clear(struct kveil_scan *s);
 

@@ -186,6 +186,23 @@ static inline __attribute__((always_inline)) struct string string_of(const uint8
 	return string_rest(p, end, t);
 }
 
+/* Where a name ends is known only when its bytes have been compared, and the next token waits for that. But records
+ * of one topic look alike: the name in the same place of the record before was most often as long. The end is taken
+ * from that guess, and the comparison only confirms it, as a branch that the processor runs ahead of (a fifth of the
+ * scan). */
+static inline const uint8_t *close_by_guess(uint8_t *guess, const uint8_t *begin, const uint8_t *close)
+{
+	size_t len = *guess;
+
+	if (__builtin_expect(close == begin + len, 1)) {
+		/* Keeps the compiler from putting the one for the other: they are equal, but not at once. */
+		__asm__("" : "+r"(len));
+		return begin + len;
+	}
+	*guess = (uint8_t)(close - begin);
+	return close;
+}
+
 static inline bool is_digit(const uint8_t *p, const uint8_t *end)
 {
 	return p < end && (uint8_t)(*p - '0') < 10;
@@ -337,7 +354,7 @@ static inline __attribute__((always_inline)) enum kveil_status scan_text(struct 
 	const struct kveil_automaton_state *const states = s->automaton ? s->automaton->states : NULL;
 	const struct kveil_automaton_state *live = NULL; /* of the innermost container, as in its frame */
 	struct kveil_scan_frame *f = NULL;               /* the innermost open container */
-	uint32_t depth = 0;
+	uint32_t depth = 0, names = 0;
 	/* Of the value at hand. The name is kept where somebody may ask for it. */
 	uint32_t state = s->automaton ? s->automaton->start : KVEIL_AUTOMATON_DEAD;
 	uint32_t name_start = 0, name_end = 0;
@@ -479,9 +496,9 @@ member:
 	begin = p + 1;
 name:
 	string = string_of(begin, end, &t);
-	p = string.close;
-	if (__builtin_expect(!p, 0))
+	if (__builtin_expect(!string.close, 0))
 		goto in_trouble;
+	p = close_by_guess(&s->guesses[names++ % KVEIL_SCAN_GUESSES], begin, string.close);
 	flags = string.escaped ? KVEIL_NODE_NAME_ESCAPED : 0;
 	state = KVEIL_AUTOMATON_DEAD;
 	if (live) {

@@ -72,12 +72,13 @@ static void cut(const struct mask *p, bool mask_outer, size_t n, size_t *a, size
 static void write_part(struct kveil_buf *out, const struct mask *p, struct kveil_span part, size_t clusters,
 		       bool masked)
 {
-	size_t n = strlen(p->mark), bytes;
+	size_t bytes;
 
 	if (!masked) {
 		kveil_buf_append_span(out, part);
 		return;
 	}
+	size_t n = p->mark[1] ? strlen(p->mark) : 1; /* most often one byte; a call is as long as a short field */
 	uint8_t *room = __builtin_mul_overflow(clusters, n, &bytes) ? NULL : kveil_buf_reserve(out, bytes);
 	if (!room) {
 		out->failed = true;
