@@ -415,8 +415,53 @@ static void a_full_disk_makes_no_half_keys(void **state)
 	enum kveil_status status = kveil_keystore_tend(ks, now + 13 * hour, &err);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
 	assert_int_equal(kveil_status_class(status), KVEIL_CLASS_RETRY);
+	/* It backs off, says the same meanwhile, and recovers by itself. */
+	assert_int_equal(kveil_keystore_tend(ks, now + 13 * hour, &err), status);
+	int64_t end = kveil_clock_mono_ms() + 10000;
+	while (kveil_keystore_tend(ks, now + 13 * hour, &err)) {
+		assert_true(kveil_clock_mono_ms() < end);
+		usleep(20000);
+	}
 	kveil_keystore_unref(ks);
 	assert_int_equal(fixture_open_status(&f), KVEIL_OK);
+	fixture_tear_down(&f);
+}
+
+static void a_registry_that_breaks_while_running_pauses_work(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct kveil_keyring *ring;
+	struct kveil_key *key;
+	uint8_t sealed[64];
+	size_t n, len;
+
+	fixture_set_up(&f, NULL);
+	struct kveil_keystore *ks = fixture_init(&f);
+	uint8_t *old = get_file(at(&f, "keys.json"), &n);
+	assert_ok(kveil_keyring_new(ks, &ring, &err));
+	assert_ok(kveil_keyring_key(ring, KVEIL_SPAN("pii"), KVEIL_USE_SEAL, &key, &err));
+	uint8_t *good = get_file(at(&f, "keys.json"), &len);
+	int64_t now = kveil_clock_wall_ms();
+	for (int way = 0; way < 2; way++) {
+		if (way == 0)
+			overwrite(at(&f, "keys.json"), old, n);
+		else
+			assert_int_equal(rename(at(&f, "keys.json"), at(&f, "aside")), 0);
+		assert_int_not_equal(kveil_keystore_tend(ks, now, &err), KVEIL_OK);
+		assert_ok(kveil_keyring_tick(ring, now + 50 * 60000, &err));
+		assert_ok(kveil_key_seal(key, AD, KVEIL_SPAN("x"), sealed, &n, &err));
+		assert_int_equal(kveil_keyring_tick(ring, now + 61 * 60000, &err), KVEIL_E_NO_LEASE);
+		assert_int_equal(kveil_key_seal(key, AD, KVEIL_SPAN("x"), sealed, &n, &err), KVEIL_E_NO_LEASE);
+		if (way == 0) {
+			overwrite(at(&f, "keys.json"), good, len);
+			assert_ok(kveil_keyring_tick(ring, kveil_clock_wall_ms(), &err));
+		}
+	}
+	free(old);
+	free(good);
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
 	fixture_tear_down(&f);
 }
 
@@ -632,6 +677,7 @@ int main(void)
 	    cmocka_unit_test(a_crash_at_any_step_loses_nothing),
 	    cmocka_unit_test(a_full_disk_stops_sealing_before_the_first_value),
 	    cmocka_unit_test(a_full_disk_makes_no_half_keys),
+	    cmocka_unit_test(a_registry_that_breaks_while_running_pauses_work),
 	    cmocka_unit_test(another_kek_is_refused),
 	    cmocka_unit_test(a_kek_is_raw_or_a_line_of_text),
 	    cmocka_unit_test(a_passphrase_protects_a_kek),
