@@ -24,16 +24,13 @@ enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kv
 {
 	const struct kveil_bound_part *value = &e->parts[KVEIL_PART_VALUE];
 
-	*ret = NULL;
-	if (!e->record->value.data)
-		return KVEIL_OK;
-	if (!e->lookup_ready) {
+	if (!e->value_doc && e->record->value.data) {
 		enum kveil_status st = value->format->scan(&e->lookup, e->record->value, err);
 		if (st)
 			return st;
-		e->lookup_ready = true;
+		e->value_doc = &e->lookup.doc;
 	}
-	*ret = &e->lookup.doc;
+	*ret = e->value_doc;
 	return KVEIL_OK;
 }
 
@@ -102,7 +99,7 @@ enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_
 	if (spot->part == KVEIL_PART_VALUE && spot->doc) {
 		st = kveil_expr_eval_within(r->rule->when, spot->doc, spot->match.node, &e->work, &tri, err);
 	} else {
-		const struct kveil_doc *value;
+		const struct kveil_doc *value = NULL;
 		struct kveil_doc both;
 		uint32_t node = 0;
 		st = kveil_engine_value_doc(e, &value, err);
@@ -133,7 +130,7 @@ struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span
 static enum kveil_status fill_template(struct kveil_engine *e, const struct kveil_template *t, struct kveil_span *ret,
 				       struct kveil_error *err)
 {
-	const struct kveil_doc *doc;
+	const struct kveil_doc *doc = NULL;
 	enum kveil_status st = kveil_engine_value_doc(e, &doc, err);
 
 	kveil_buf_reset(&e->scratch);
@@ -222,43 +219,45 @@ void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *sp
 		kveil_path_write_name(to_name, out);
 }
 
-/* The associated data of the place; in scratch unless it was known before. */
-static enum kveil_status find_ad(struct kveil_engine *e, const struct kveil_bound_rule *r,
-				 const struct kveil_spot *spot, struct kveil_span *ret, struct kveil_error *err)
+/* "orders:$['a'][*]" for the place at hand, in the arena. */
+static enum kveil_status place_ad(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				  const struct kveil_spot *spot, bool at_target, struct kveil_span *ret,
+				  struct kveil_error *err)
 {
-	*ret = r->ad;
-	if (r->ad.data || !r->action->needs_ad)
-		return KVEIL_OK;
-	if (r->rule->ad) {
-		enum kveil_status st = fill_template(e, r->rule->ad, ret, err);
-		if (!st && ret->len == 0)
-			st = kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE, "the associated data comes out empty");
-		return st;
-	}
 	if (!spot->doc && spot->match.trail == KVEIL_NO_TRAIL)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a place without its path");
 	kveil_buf_reset(&e->scratch);
 	kveil_buf_append_span(&e->scratch, r->ad_prefix);
-	kveil_engine_write_path(e, spot, false, r->ad_names_target ? r->rule->to_name : KVEIL_SPAN_NULL, &e->scratch);
-	*ret = kveil_buf_span(&e->scratch);
-	return kveil_buf_ok(&e->scratch) ? KVEIL_OK : no_memory(err);
-}
-
-/* A rule that opens and seals again (reencrypt) with `to`: what it opens is bound to the place it stands in. */
-static enum kveil_status find_ad_read(struct kveil_engine *e, const struct kveil_bound_rule *r,
-				      const struct kveil_spot *spot, struct kveil_span *ret, struct kveil_error *err)
-{
-	if (!r->ad_names_target || !(r->action->key_use & KVEIL_USE_OPEN))
-		return KVEIL_OK;
-	kveil_buf_reset(&e->scratch);
-	kveil_buf_append_span(&e->scratch, r->ad_prefix);
-	kveil_engine_write_path(e, spot, false, KVEIL_SPAN_NULL, &e->scratch);
-	uint8_t *copy = kveil_arena_alloc(&e->arena, e->scratch.len);
-	if (!copy || !kveil_buf_ok(&e->scratch))
+	kveil_engine_write_path(e, spot, false, at_target ? r->rule->to_name : KVEIL_SPAN_NULL, &e->scratch);
+	uint8_t *copy = kveil_buf_ok(&e->scratch) ? kveil_arena_alloc(&e->arena, e->scratch.len) : NULL;
+	if (!copy)
 		return no_memory(err);
 	memcpy(copy, e->scratch.data, e->scratch.len);
 	*ret = kveil_span_of(copy, e->scratch.len);
 	return KVEIL_OK;
+}
+
+/* The associated data; in scratch where a template makes it. */
+static enum kveil_status find_ad(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				 const struct kveil_spot *spot, struct kveil_action_call *call, struct kveil_error *err)
+{
+	enum kveil_status st = KVEIL_OK;
+
+	call->ad = r->ad;
+	call->ad_read = r->ad_read;
+	if (!r->action->needs_ad)
+		return KVEIL_OK;
+	if (!r->ad.data && r->rule->ad) {
+		st = fill_template(e, r->rule->ad, &call->ad, err);
+		if (!st && call->ad.len == 0)
+			st = kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE, "the associated data comes out empty");
+		return st;
+	}
+	if (!r->ad.data)
+		st = place_ad(e, r, spot, r->ad_names_target, &call->ad, err);
+	if (!st && r->wants_ad_read && !r->ad_read.data)
+		st = place_ad(e, r, spot, false, &call->ad_read, err);
+	return st;
 }
 
 /* The value's content, as actions take it. */
@@ -375,9 +374,7 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	if (!st && !call.key2)
 		st = find_key(e, r->rule->key2, r->action->key2_use, &call.key2, err);
 	if (!st)
-		st = find_ad_read(e, r, spot, &call.ad_read, err);
-	if (!st)
-		st = find_ad(e, r, spot, &call.ad, err);
+		st = find_ad(e, r, spot, &call, err);
 	if (st)
 		return st;
 	/* Most results are strings: the quote goes in front, and the action writes behind it. */

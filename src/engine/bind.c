@@ -38,13 +38,27 @@ static enum kveil_status bind_key(struct kveil_engine *e, const struct kveil_tem
 	return kveil_keyring_key(e->keys, name->pieces[0].text, use, ret, err);
 }
 
+/* "orders:$['a']", where the path says it before any record. */
+static bool bind_place(struct kveil_engine *e, const struct kveil_path *place, struct kveil_span prefix,
+		       struct kveil_span *ret)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+
+	if (!kveil_path_is_fixed(place))
+		return true;
+	kveil_buf_append_span(&text, prefix);
+	kveil_path_write_normalized(place, &text);
+	return keep_buf(e, &text, ret);
+}
+
 /* Associated data: whole where the place's path is known before any record, else what stands in front of it. */
 static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule *b, struct kveil_error *err)
 {
 	const struct kveil_rule *r = b->rule;
+	const struct kveil_action *a = b->action;
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 
-	if (!b->action->needs_ad)
+	if (!a->needs_ad)
 		return KVEIL_OK;
 	if (r->ad) {
 		if (r->ad->is_constant)
@@ -67,12 +81,13 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 	if (!keep_buf(e, &text, &b->ad_prefix))
 		return no_memory(err);
 	/* What opens reads where the ciphertext stands; what seals binds to where it puts it. */
-	b->ad_names_target = r->to && b->action->effect == KVEIL_PROTECTS;
-	const struct kveil_path *place = b->ad_names_target ? r->to : r->path;
-	if (!kveil_path_is_fixed(place))
-		return KVEIL_OK;
-	kveil_path_write_normalized(place, &text);
-	return keep_buf(e, &text, &b->ad) ? KVEIL_OK : no_memory(err);
+	b->ad_names_target = r->to && a->effect == KVEIL_PROTECTS;
+	b->wants_ad_read = b->ad_names_target && a->key_use & KVEIL_USE_OPEN;
+	if (!bind_place(e, b->ad_names_target ? r->to : r->path, b->ad_prefix, &b->ad))
+		return no_memory(err);
+	if (b->wants_ad_read && !bind_place(e, r->path, b->ad_prefix, &b->ad_read))
+		return no_memory(err);
+	return KVEIL_OK;
 }
 
 static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_rule *b, struct kveil_error *err)
@@ -175,7 +190,7 @@ static enum kveil_status bind_part(struct kveil_engine *e, enum kveil_part part,
 			continue;
 		p->has_rules = true;
 		e->has_required |= b->rule->required;
-		bool is_place_bound = b->ad_prefix.data && !b->ad.data;
+		bool is_place_bound = b->ad_prefix.data && !b->ad.data; /* `to` goes over the tape */
 		if (b->streams)
 			rows[n++] = (struct kveil_automaton_path){b->rule->path, i, is_place_bound};
 	}

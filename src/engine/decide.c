@@ -352,6 +352,8 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 	kveil_buf_reset(&e->pieces);
 	e->piece_count = 0;
 	const struct kveil_doc *doc = &p->scan.doc;
+	if (part == KVEIL_PART_VALUE)
+		e->value_doc = doc;
 	struct kveil_rewrite *ws = kveil_arena_array(&e->arena, e->view_count, sizeof *ws);
 	struct place place = {.spot = {.part = part, .text = text, .doc = doc}};
 	uint32_t *ids = kveil_arena_array(&e->arena, (size_t)e->rule_count + e->clear_count, sizeof *ids);
@@ -407,8 +409,10 @@ enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct 
 		if (st)
 			return st;
 		results[v] = (struct kveil_root_result){.effect = o ? o->effect : KVEIL_EFFECT_KEPT};
-		if (o)
+		if (o) {
 			results[v].piece = e->piece_list[o->piece];
+			results[v].rule = e->rules[o->rule].rule;
+		}
 	}
 	return KVEIL_OK;
 }

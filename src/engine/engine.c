@@ -114,7 +114,7 @@ static void begin_record(struct kveil_engine *e, const struct kveil_record *reco
 	e->was_large = record->value.len + record->key.len > LARGE_BYTES;
 	e->serial++;
 	e->record = record;
-	e->lookup_ready = false;
+	e->value_doc = NULL;
 	e->work = KVEIL_PATH_WORK;
 }
 
@@ -172,7 +172,7 @@ static enum kveil_status run_text_key(struct kveil_engine *e, struct kveil_span 
 			break;
 		case KVEIL_EFFECT_REMOVED:
 			kveil_fail_at(err, KVEIL_E_UNSUPPORTED_KIND, 0, "a record key cannot be removed");
-			kveil_error_rule(err, e->rules[ids[0]].rule->id);
+			kveil_error_rule(err, r->rule->id);
 			kveil_error_hint(err, "nullify: true");
 			return err->status;
 		case KVEIL_EFFECT_WRITTEN:

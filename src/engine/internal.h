@@ -35,7 +35,9 @@ struct kveil_bound_rule {
 	struct kveil_key *key, *key2; /* NULL: none, or named by a template */
 	struct kveil_span ad;        /* whole, when it is known before any record; else data NULL */
 	struct kveil_span ad_prefix; /* "orders:" or "orders:key:"; the path of the place follows */
+	struct kveil_span ad_read;   /* the same of the place read, for what opens there and seals elsewhere */
 	bool ad_names_target;        /* the place is where `to` writes, not where the value stood */
+	bool wants_ad_read;
 	bool streams;                /* the automaton finds its places */
 	_Atomic uint64_t *matches;   /* its counter in engine.matches */
 	uint64_t found_in;           /* serial of the last record in which its path found a place */
@@ -105,7 +107,8 @@ struct kveil_engine {
 	uint32_t piece_count, piece_cap;
 	struct kveil_buf scratch; /* associated data and key names under construction */
 	struct kveil_scan lookup; /* the value's tape, for conditions and templates outside the value's own pass */
-	bool lookup_ready, was_large;
+	const struct kveil_doc *value_doc; /* that, or the tape of the value's own pass; NULL = not asked for yet */
+	bool was_large;
 	struct kveil_scan check;  /* validates what a revealing action wrote as JSON */
 	struct kveil_view_out *views;
 	struct kveil_output *outputs;
@@ -183,6 +186,7 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 struct kveil_root_result {
 	enum kveil_effect effect; /* KEPT: it stands as it came */
 	struct kveil_piece piece; /* in engine.pieces, when WRITTEN */
+	const struct kveil_rule *rule; /* whose effect it is */
 };
 enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct kveil_spot *spot, const uint32_t *ids,
                                            size_t id_count, struct kveil_root_result *results,

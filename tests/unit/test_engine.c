@@ -394,6 +394,18 @@ static void test_inverse(void **state)
 		rig_clear(&there);
 		rig_clear(&back);
 	}
+	/* Reencrypted to a sibling: opened where it stood, sealed to where it goes. */
+	struct rig there, between, back;
+	char sealed[4096];
+	rig_init(&there, FIELDS(R("path: \"$.x[*].a\", encrypt: {key: k}")));
+	rig_init(&between, FIELDS(R("path: \"$.x[*].a\", reencrypt: {from: k, to: q}, to: \"$.x[*].b\"")));
+	rig_init(&back, FIELDS(R("path: \"$.x[*].b\", decrypt: {key: q}")));
+	snprintf(sealed, sizeof sealed, "%s", run(&there, "{\"x\":[{\"a\":\"v\"}]}"));
+	snprintf(sealed, sizeof sealed, "%s", run(&between, sealed));
+	assert_string_equal(run(&back, sealed), "{\"x\":[{\"b\":\"v\"}]}");
+	rig_clear(&there);
+	rig_clear(&between);
+	rig_clear(&back);
 	/* Doubt does not reveal. */
 	SAME(R("path: $.a, when: \"$.k == 1\", decrypt: {key: k}"), "{\"a\":\"x\"}", "{\"a\":\"x\"}");
 	SAME(R("path: $.a, decrypt: {key: k}"), "{\"a\":\"x\"}", "bad_ciphertext@5 t/$.a");
