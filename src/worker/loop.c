@@ -17,8 +17,9 @@ enum {
 	BACK_OFF_FIRST_MS = 100,
 	BACK_OFF_MOST_MS = 10000,
 	LOG_EVERY_MS = 60000,
-	DRAIN_MS = 10000,
-	COMMIT_WAIT_MS = 3000,
+	STOP_DRAIN_MS =
+	    6000, /* clients that cannot reach their brokers take seconds to close; the watchdog is at 15 s */
+	COMMIT_WAIT_MS = 2000, /* with the drain, well before the watchdog */
 	RESOLVE_MS = 1000,
 	MOST_BATCH_BYTES = 1000000,
 	MOST_MESSAGE_BYTES = 999000000,
@@ -585,19 +586,25 @@ static bool start(struct kveil_worker *w)
 static void finish(struct kveil_worker *w)
 {
 	struct kveil_error err;
+	bool orderly = true;
 
 	if (w->consumer && w->producer) {
-		if (!kveil_worker_drain(w, DRAIN_MS))
+		orderly = kveil_worker_drain(w, STOP_DRAIN_MS);
+		if (!orderly)
 			kveil_log(KVEIL_LOG_WARN, w->name, "stopping with records in flight; they will be read again");
-		if (w->mode->commit(w, COMMIT_WAIT_MS, &err))
+		if (w->mode->commit(w, COMMIT_WAIT_MS, &err)) {
 			kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
+			orderly = false;
+		}
 		every_second(w);
 		close_producer(w);
 	}
-	if (w->consumer) {
+	w->closing = true;
+	/* Brokers that do not answer are not asked to let us go: that would take longer than there is time. */
+	if (w->consumer && orderly)
 		rd_kafka_consumer_close(w->consumer);
-		rd_kafka_destroy(w->consumer);
-	}
+	if (w->consumer)
+		rd_kafka_destroy_flags(w->consumer, orderly ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 	close_producer(w);
 	kveil_worker_drop_partitions(w);
 	free_routes(w->routes, w->route_count);

@@ -129,6 +129,7 @@ struct kveil_worker {
 	struct kveil_partition *last_partition;
 	rd_kafka_topic_partition_list_t *unresolved; /* assigned; committed offsets not known yet */
 	bool commit_running;
+	bool closing; /* drained and committed: what the close revokes needs neither */
 	bool paused;
 
 	size_t in_flight_bytes, in_flight_limit;

@@ -330,7 +330,7 @@ static void on_revoke(struct kveil_worker *w, bool lost)
 
 	/* What is lost belongs to another member already: nothing of it may be committed, and nothing more sent. */
 	bool drained = w->in_flight_messages == 0 || (!lost && kveil_worker_drain(w, DRAIN_MS));
-	if (!lost && w->mode->commit(w, COMMIT_WAIT_MS, &err))
+	if (!lost && !w->closing && w->mode->commit(w, COMMIT_WAIT_MS, &err))
 		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
 	kveil_log(KVEIL_LOG_INFO, w->name, "%s, %s", lost ? "assignment lost" : "partitions revoked",
 		  drained ? "nothing in flight" : "discarding what is in flight");

@@ -91,6 +91,7 @@ static void on_problem(void *user, const struct kveil_topic_problem *problem)
 	char name[320];
 
 	s->missing_any = true;
+	kveil_loop_beat(s->topics_loop);
 	if (problem->missing && problem->is_output && s->params.config->create_topics) {
 		if (!kveil_admin_create(s->admin, problem->topic, problem->partitions, &err)) {
 			kveil_log(KVEIL_LOG_INFO, "topics", "made the topic %s (%d partitions)", problem->topic,

@@ -62,3 +62,26 @@ def test_a_frozen_broker_pauses_and_goes_on(make_kveil, own_broker):
     assert {json.loads(m.value())["id"] for m in kafka.consume(k.secure, n, settle=0.5)} == \
         {f"ORD{i:010d}" for i in range(n)}
     assert kafka.end_offsets(k.dead) == {0: 0}
+
+
+def test_sigterm_while_the_broker_is_frozen(make_kveil, own_broker):
+    kafka = Kafka(own_broker.bootstrap)
+    k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)
+    k.rules(ORDER_FIELDS)
+    k.init()
+    kafka.create(k.topic, k.secure, k.dead)
+    n = 50000
+    kafka.produce(k.topic, [order(i) for i in range(n)])
+    k.start()
+    kafka.consume(k.secure, 500)
+    own_broker.freeze()
+    time.sleep(1)
+    begin = time.time()
+    assert k.stop() == 0
+    assert time.time() - begin < 15
+    own_broker.thaw()
+    k.start()
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == n, timeout=120)
+    assert {json.loads(m.value())["id"] for m in kafka.consume(k.secure, n, settle=0.5)} == \
+        {f"ORD{i:010d}" for i in range(n)}
+    assert k.stop() == 0

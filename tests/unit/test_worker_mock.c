@@ -437,6 +437,43 @@ static void on_error_stop_keeps_the_position(void **state)
 	free_world(w);
 }
 
+/* A member without partitions is ready: another has them. */
+static void more_workers_than_partitions_are_ready(void **state)
+{
+	(void)state;
+	struct world *w = new_world(rules, PARTITIONS + 1, all_topics);
+
+	start(w);
+	assert_true(becomes_ready(w));
+	free_world(w);
+}
+
+/* Records in flight to brokers that do not answer: the stop gives them up in time, and loses nothing. */
+static void stops_in_time_without_brokers(void **state)
+{
+	(void)state;
+	struct world *w = new_world(rules, 1, all_topics);
+	struct kveil_mock_reader *r = read_topic(w, "in.secure");
+
+	start(w);
+	write_numbers(w, 0, 300);
+	assert_int_equal(expect_numbers(w, r, 300), 300);
+	write_numbers(w, 300, 600);
+	kveil_mock_set_up(w->mock, false);
+	int64_t begin = kveil_clock_mono_ms();
+	stop(w);
+	assert_true(kveil_clock_mono_ms() - begin < 14000);
+	kveil_mock_set_up(w->mock, true);
+	kveil_health_free(w->health);
+	w->health = kveil_health_new();
+	start(w);
+	kveil_mock_reader_free(r);
+	r = read_topic(w, "in.secure");
+	assert_true(expect_numbers(w, r, 600) >= 600);
+	kveil_mock_reader_free(r);
+	free_world(w);
+}
+
 /* The mock cluster takes its time with groups (3 s for the first member): the tests run side by side, a process each.
  */
 int main(void)
@@ -450,6 +487,8 @@ int main(void)
 	    cmocka_unit_test(brokers_go_away_and_come_back),
 	    cmocka_unit_test(waits_for_topics_and_names_them),
 	    cmocka_unit_test(on_error_stop_keeps_the_position),
+	    cmocka_unit_test(more_workers_than_partitions_are_ready),
+	    cmocka_unit_test(stops_in_time_without_brokers),
 	};
 	enum { COUNT = sizeof tests / sizeof tests[0] };
 	pid_t children[COUNT];
