@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 
 def raw_key(entry):
-    """The 16 key bytes: field 3 of the key's protobuf message."""
+    """The key's protobuf message is its field 3 and nothing else: 0x1a, the length 16, the key."""
     value = base64.b64decode(entry["keyData"]["value"])
-    at = value.index(b"\x1a\x10") + 2
-    return value[at:at + 16]
+    if entry["keyData"]["typeUrl"] != "kveil/sm4-gcm" or value[:2] != b"\x1a\x10" or len(value) != 18:
+        sys.exit("the keyset is not of an sm4-gcm key")
+    return value[2:]
 
 
 def main(keyset_file, associated_data, field):

@@ -5,7 +5,7 @@
 //	kveil keys export -c kveil.yaml --tink pii --clear > keyset.json
 //	go run open_tink.go keyset.json "orders:$['customer']['id_card']" AXl0Zb4AAAAB...
 //
-// go mod init open && go get github.com/tink-crypto/tink-go/v2
+// Once: go mod init open && go mod tidy
 package main
 
 import (

@@ -440,6 +440,9 @@ static int run_export(const struct options *o, const struct kveil_keys_config *c
 	if (kveil_keystore_open(cfg, &ks, &err))
 		return failed(&err);
 	warn_clear(o);
+	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
+	if (c && !c->algorithm->tink_type)
+		fprintf(stderr, "kveil keys: Tink has no %s: docs/opening.md has what opens it\n", c->algorithm->name);
 	if (export_changed(ks, o, file, digest, &err))
 		code = failed(&err);
 	else if (o->follow && !o->once)

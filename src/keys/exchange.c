@@ -25,13 +25,6 @@ static enum kveil_status collect(const struct kveil_key_name *n, struct kveil_ti
 		const struct kveil_key_version *v = n->versions[i];
 		if (!v->key)
 			continue;
-		if (!kveil_tink_has(v->alg)) {
-			kveil_fail(err, KVEIL_E_UNSUPPORTED,
-				   "key '%s' version %u is of algorithm %s, which Tink does not have", n->name,
-				   v->record.version, v->alg->name);
-			kveil_error_hint(err, "docs/keys.md says what opens it instead");
-			return KVEIL_E_UNSUPPORTED;
-		}
 		set->keys[set->count++] = (struct kveil_tink_key){v->alg, v->record.id, v->key};
 		if (!primary ||
 		    (primary->record.state != KVEIL_KEY_LIVE && v->record.version > primary->record.version))

@@ -6,6 +6,7 @@
 #include "keys/record.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { TINK = 1, RAW = 3, ENABLED = 1, SYMMETRIC = 1 };
@@ -24,17 +25,24 @@ static const struct layout layouts[] = {
     {"aes-256-siv", 2, 0, TINK}, {"hmac-sha-256", 3, SHA256, RAW}, {"hmac-sha-512", 3, SHA512, RAW},
 };
 
+/* What Tink does not have, as it would be laid out if it had. */
+static const struct layout other_cipher = {NULL, 3, 0, TINK}, other_key = {NULL, 3, 0, RAW};
+static const char other_type[] = "kveil/";
+
 static const struct layout *layout_of(const struct kveil_algorithm *alg)
 {
 	for (size_t i = 0; alg->tink_type && i < sizeof layouts / sizeof *layouts; i++)
 		if (strcmp(layouts[i].algorithm, alg->name) == 0)
 			return &layouts[i];
-	return NULL;
+	return alg->kind == KVEIL_ALG_AEAD || alg->kind == KVEIL_ALG_DAEAD ? &other_cipher : &other_key;
 }
 
-bool kveil_tink_has(const struct kveil_algorithm *alg)
+static const char *type_of(const struct kveil_tink_key *key, char room[64])
 {
-	return layout_of(alg) != NULL;
+	if (key->alg->tink_type)
+		return key->alg->tink_type;
+	snprintf(room, 64, "%s%s", other_type, key->alg->name);
+	return room;
 }
 
 /* --- protobuf, the little of it that is needed --- */
@@ -75,11 +83,12 @@ void kveil_tink_write_binary(const struct kveil_tink_keyset *ks, struct kveil_bu
 
 	put_number(out, 1, ks->primary);
 	for (size_t i = 0; i < ks->count; i++) {
+		char type[64];
 		kveil_buf_reset(&value);
 		kveil_buf_reset(&data);
 		kveil_buf_reset(&key);
 		put_value(&value, &ks->keys[i]);
-		put_bytes(&data, 1, kveil_span_str(ks->keys[i].alg->tink_type));
+		put_bytes(&data, 1, kveil_span_str(type_of(&ks->keys[i], type)));
 		put_bytes(&data, 2, kveil_buf_span(&value));
 		put_number(&data, 3, SYMMETRIC);
 		put_bytes(&key, 1, kveil_buf_span(&data));
@@ -119,10 +128,11 @@ void kveil_tink_write_json(const struct kveil_tink_keyset *ks, struct kveil_buf 
 	kveil_buf_printf(out, "{\"primaryKeyId\":%u,\"key\":[", ks->primary);
 	for (size_t i = 0; i < ks->count; i++) {
 		const struct kveil_tink_key *k = &ks->keys[i];
+		char type[64];
 		kveil_buf_reset(&value);
 		put_value(&value, k);
 		kveil_buf_printf(out, "%s\n{\"keyData\":{\"typeUrl\":\"%s\",\"value\":\"", i ? "," : "",
-				 k->alg->tink_type);
+				 type_of(k, type));
 		put_base64(out, kveil_buf_span(&value));
 		kveil_buf_printf(out,
 				 "\",\"keyMaterialType\":\"SYMMETRIC\"},\"status\":\"ENABLED\",\"keyId\":%u,"
@@ -140,10 +150,12 @@ void kveil_tink_write_encrypted_json(const struct kveil_tink_keyset *ks, struct 
 	kveil_buf_append_str(out, "{\"encryptedKeyset\":\"");
 	put_base64(out, sealed);
 	kveil_buf_printf(out, "\",\n\"keysetInfo\":{\"primaryKeyId\":%u,\"keyInfo\":[", ks->primary);
-	for (size_t i = 0; i < ks->count; i++)
+	for (size_t i = 0; i < ks->count; i++) {
+		char type[64];
 		kveil_buf_printf(
 		    out, "%s\n{\"typeUrl\":\"%s\",\"status\":\"ENABLED\",\"keyId\":%u,\"outputPrefixType\":\"%s\"}",
-		    i ? "," : "", ks->keys[i].alg->tink_type, ks->keys[i].id, prefix_name(&ks->keys[i]));
+		    i ? "," : "", type_of(&ks->keys[i], type), ks->keys[i].id, prefix_name(&ks->keys[i]));
+	}
 	kveil_buf_append_str(out, "]}}\n");
 }
 
@@ -206,7 +218,14 @@ static const struct kveil_algorithm *recognise(const char *type_url, struct kvei
 		    v->hash == layouts[i].hash && v->version == 0)
 			return alg;
 	}
-	return NULL;
+	*v = (struct value){0};
+	if (strncmp(type_url, other_type, sizeof other_type - 1) != 0)
+		return NULL;
+	const struct kveil_algorithm *alg = kveil_algorithm_by_name(kveil_span_str(type_url + sizeof other_type - 1));
+	return alg && !alg->tink_type && get_value(bytes, 3, v) && v->key.len == alg->key_bytes && v->hash == 0 &&
+		       v->version == 0
+		   ? alg
+		   : NULL;
 }
 
 static enum kveil_status read_key(const json_t *item, uint32_t primary, kveil_tink_read_fn *fn, void *user,

@@ -7,6 +7,9 @@
  *   KeyData  1 type_url   2 value   3 key_material_type (SYMMETRIC 1)
  *   value    AesGcmKey, AesGcmSivKey {3 key_value}   AesSivKey {2 key_value}   HmacPrfKey {2 params {1 hash}, 3 key_value}
  *
+ * What Tink does not have (sm4-gcm, aes-256-ff1, …) is written in the same form with the type "kveil/ALGORITHM" and the key in
+ * field 3: Tink's libraries refuse it, docs/opening.md has programs that take it, and kveil reads it back.
+ *
  * Ciphers have Tink's prefix (0x01 | key id), which is what kveil seals. A hash of kveil's is the plain HMAC: a PRF in
  * Tink's words, whose prefix is always RAW; prf_set.primary().compute(data, 32) gives kveil's bytes.
  */
@@ -29,8 +32,6 @@ struct kveil_tink_keyset {
 	size_t count;
 };
 
-/* Can Tink use such a key? */
-bool kveil_tink_has(const struct kveil_algorithm *alg);
 /* The binary Keyset message; the JSON form with the keys in clear; the JSON EncryptedKeyset around sealed bytes. All
  * append to out, which grows no copy that is not wiped. */
 void kveil_tink_write_binary(const struct kveil_tink_keyset *ks, struct kveil_buf *out);

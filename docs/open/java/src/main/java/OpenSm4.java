@@ -32,7 +32,7 @@ public final class OpenSm4 {
     for (JsonElement e : keyset.getAsJsonArray("key")) {
       JsonObject entry = e.getAsJsonObject();
       if ((int) entry.get("keyId").getAsLong() == id) {
-        key = keyBytes(Base64.getDecoder().decode(entry.getAsJsonObject("keyData").get("value").getAsString()));
+        key = keyBytes(entry.getAsJsonObject("keyData"));
       }
     }
     if (sealed[0] != 1 || key == null) {
@@ -47,13 +47,12 @@ public final class OpenSm4 {
     System.out.println(new String(clear, StandardCharsets.UTF_8));
   }
 
-  /** The 16 key bytes: field 3 of the key's protobuf message. */
-  private static byte[] keyBytes(byte[] message) {
-    for (int i = 0; i + 18 <= message.length; i++) {
-      if (message[i] == 0x1a && message[i + 1] == 16) {
-        return Arrays.copyOfRange(message, i + 2, i + 18);
-      }
+  /** The key's protobuf message is its field 3 and nothing else: 0x1a, the length 16, the key. */
+  private static byte[] keyBytes(JsonObject keyData) {
+    byte[] message = Base64.getDecoder().decode(keyData.get("value").getAsString());
+    if (!keyData.get("typeUrl").getAsString().equals("kveil/sm4-gcm") || message.length != 18 || message[0] != 0x1a) {
+      throw new IllegalArgumentException("the keyset is not of an sm4-gcm key");
     }
-    throw new IllegalArgumentException("not a key of 16 bytes");
+    return Arrays.copyOfRange(message, 2, 18);
   }
 }

@@ -10,7 +10,9 @@ import com.google.crypto.tink.daead.DeterministicAeadConfig;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.Security;
 import java.util.Base64;
+import org.bouncycastle.jce.provider.BouncyCastleProvider;
 
 /**
  * Opens one field that kveil sealed, with Google Tink.
@@ -22,6 +24,7 @@ import java.util.Base64;
  */
 public final class OpenTink {
   public static void main(String[] args) throws Exception {
+    Security.addProvider(new BouncyCastleProvider()); // for AES-GCM-SIV, which the JDK lacks
     AeadConfig.register();
     DeterministicAeadConfig.register();
     KeysetHandle keys =

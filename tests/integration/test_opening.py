@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs of docs/open/ on what kveil sealed: a consumer needs no kveil."""
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from conftest import KVEIL, ROOT
+
+OPEN = ROOT / "docs" / "open"
+VALUES = {"aes-256-gcm": "11010119900307447X", "aes-128-gcm": "", "aes-256-siv": "张伟", "aes-256-gcm-siv": "a" * 5000,
+          "sm4-gcm": "北京市朝阳区 1 号\n\"quoted\""}
+TINK = [a for a in VALUES if a != "sm4-gcm"]
+CONFIG = """\
+kafka: {bootstrap_servers: "127.0.0.1:1", group_id: none}
+rules: rules.yaml
+keys:
+  registry: file:keys.json
+  keks: {local: {provider: file, path: kek}}
+  data:
+    pepper: {algorithm: hmac-sha-256}
+    pepper512: {algorithm: hmac-sha-512}
+    dead-letters: {algorithm: aes-256-gcm}
+"""
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    """A record that kveil apply sealed twice, with a new version of every key between, and every key exported."""
+    home = tmp_path_factory.mktemp("opening")
+
+    def kveil(*args, **kw):
+        return subprocess.run([str(KVEIL), *args], cwd=home, check=True, capture_output=True, text=True, timeout=60,
+                              **kw).stdout
+
+    data = "".join(f"    {a}: {{algorithm: {a}}}\n" for a in VALUES)
+    fields = "".join(f"  - {{path: \"$.customer['{a}']\", encrypt: {{key: {a}}}}}\n" for a in VALUES)
+    hashes = '  - {path: "$.email", hash: {key: pepper}}\n  - {path: "$.mail", hash: {key: pepper512}}\n'
+    (home / "kveil.yaml").write_text(CONFIG + data)
+    (home / "rules.yaml").write_text(f'name: orders\ntopics: [t]\noutput: "{{topic}}.x"\nfields:\n{fields}{hashes}')
+    kveil("keys", "kek", "local", "-c", "kveil.yaml")
+    kveil("keys", "init", "-c", "kveil.yaml")
+    record = json.dumps({"customer": VALUES, "email": "u@example.com", "mail": "u@example.com"})
+    apply = ["apply", "-c", "kveil.yaml", "-r", "rules.yaml"]
+    old = json.loads(kveil(*apply, input=record + "\n"))
+    for name in [*VALUES, "pepper", "pepper512"]:
+        kveil("keys", "rotate", "-c", "kveil.yaml", name, "--now")
+    new = json.loads(kveil(*apply, input=record + "\n"))
+    for name in [*VALUES, "pepper", "pepper512"]:
+        kveil("keys", "export", "-c", "kveil.yaml", "--tink", name, "--clear", "-o", f"{name}.json")
+    assert not any(v and v in json.dumps([old, new], ensure_ascii=False) for v in VALUES.values())
+    return home, old, new
+
+
+def opens(sealed, algorithm, *program):
+    """The program opens both versions' fields, and nothing at another place or with a bit changed."""
+    home, old, new = sealed
+    keyset, ad = str(home / f"{algorithm}.json"), f"orders:$['customer']['{algorithm}']"
+
+    def run(*args):
+        return subprocess.run([*map(str, program), *args], capture_output=True, timeout=120)
+
+    for fields in old, new:
+        r = run(keyset, ad, fields["customer"][algorithm])
+        assert r.returncode == 0, r.stderr.decode()
+        assert r.stdout.decode() == VALUES[algorithm] + "\n"
+    field = new["customer"][algorithm]
+    changed = field[:-6] + ("B" if field[-6] != "B" else "C") + field[-5:]
+    for args in ([keyset, "orders:$['elsewhere']", field], [keyset, ad, changed]):
+        r = run(*args)
+        assert r.returncode != 0 and r.stdout == b""
+
+
+@pytest.mark.parametrize("algorithm", TINK)
+def test_python_with_tink(sealed, algorithm):
+    opens(sealed, algorithm, sys.executable, OPEN / "open_tink.py")
+
+
+def test_python_with_cryptography(sealed):
+    opens(sealed, "sm4-gcm", sys.executable, OPEN / "open_sm4.py")
+
+
+@pytest.fixture(scope="module")
+def java(tmp_path_factory):
+    if not shutil.which("mvn"):
+        pytest.skip("no Maven")
+    folder = tmp_path_factory.mktemp("java")
+    shutil.copytree(OPEN / "java", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("target"))
+    r = subprocess.run(["mvn", "-q", "-B", "package", "dependency:copy-dependencies"], cwd=folder, capture_output=True,
+                       text=True, timeout=600)
+    assert r.returncode == 0, r.stdout + r.stderr
+    return ["java", "-cp", f"{folder}/target/open-1.jar:{folder}/target/dependency/*"]
+
+
+@pytest.mark.parametrize("algorithm", TINK)
+def test_java_with_tink(sealed, java, algorithm):
+    opens(sealed, algorithm, *java, "OpenTink")
+
+
+def test_java_with_bouncy_castle(sealed, java):
+    opens(sealed, "sm4-gcm", *java, "OpenSm4")
+
+
+@pytest.fixture(scope="module")
+def go(tmp_path_factory):
+    if not shutil.which("go"):
+        pytest.skip("no Go")
+    folder = tmp_path_factory.mktemp("go")
+    shutil.copy(OPEN / "open_tink.go", folder)
+    for step in (["mod", "init", "open"], ["mod", "tidy"], ["build", "-o", "open", "."]):
+        r = subprocess.run(["go", *step], cwd=folder, capture_output=True, text=True, timeout=600)
+        assert r.returncode == 0, r.stderr
+    return [folder / "open"]
+
+
+@pytest.mark.parametrize("algorithm", TINK)
+def test_go_with_tink(sealed, go, algorithm):
+    opens(sealed, algorithm, *go)
+
+
+@pytest.mark.parametrize("name,field,more", [("pepper", "email", []), ("pepper512", "mail", ["hmac-sha-512"])])
+def test_hashes_computed_again(sealed, name, field, more):
+    home, old, new = sealed
+    out = subprocess.run([sys.executable, str(OPEN / "hash_tink.py"), str(home / f"{name}.json"), "u@example.com", *more],
+                         check=True, capture_output=True, text=True).stdout
+    assert [line.split()[0] for line in out.splitlines()] == [new[field], old[field]]
+
+
+def test_a_keyset_of_sm4_goes_from_kveil_to_kveil(sealed, tmp_path):
+    home, old, _ = sealed
+    for f in ("kveil.yaml", "rules.yaml"):
+        shutil.copy(home / f, tmp_path)
+    (tmp_path / "open.yaml").write_text('name: orders\ntopics: [t]\noutput: "{topic}.x"\nfields:\n'
+                                        "  - {path: \"$.customer['sm4-gcm']\", decrypt: {key: sm4-gcm}}\n")
+
+    def kveil(*args, **kw):
+        return subprocess.run([str(KVEIL), *args], cwd=tmp_path, check=True, capture_output=True, text=True, **kw).stdout
+
+    kveil("keys", "kek", "local", "-c", "kveil.yaml")
+    kveil("keys", "init", "-c", "kveil.yaml")
+    kveil("keys", "import", "-c", "kveil.yaml", str(home / "sm4-gcm.json"), "sm4-gcm")
+    out = kveil("apply", "-c", "kveil.yaml", "-r", "open.yaml", input=json.dumps(old) + "\n")
+    assert json.loads(out)["customer"]["sm4-gcm"] == VALUES["sm4-gcm"]
