@@ -6,11 +6,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/secret.h"
-#include "base/yaml.h"
 #include "crypto/crypto.h"
 #include "keys/admin.h"
 #include "keys/files.h"
 #include "keys/keystore.h"
+#include "worker/config.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -574,24 +574,15 @@ static int parse(int argc, char **argv, struct options *o)
 	return -1;
 }
 
-/* Only `keys:` is read: whoever looks after keys need not have the rest in order. */
 static int with_config(const struct action *a, const struct options *o)
 {
 	struct kveil_report report = {0};
-	struct kveil_keys_config cfg = {0};
-	struct kveil_yaml *yaml = kveil_yaml_load(o->config, &report);
-	const struct kveil_yaml *keys = yaml && yaml->kind == KVEIL_YAML_MAP ? kveil_yaml_get(yaml, "keys") : NULL;
-	int code = KVEIL_EXIT_USAGE;
+	struct kveil_config *config = kveil_config_load_keys(o->config, &report);
+	int code = config ? a->run(o, &config->keys) : KVEIL_EXIT_USAGE;
 
-	if (yaml && !keys)
-		kveil_error_hint(kveil_report_at(&report, o->config, 1, 1, "there is no `keys:`"),
-				 "keys: {registry: file:keys.json, keks: {…}, data: {…}}");
-	if (keys && kveil_keys_config_parse(keys, o->config, &cfg, &report))
-		code = a->run(o, &cfg);
 	kveil_report_print(&report, stderr);
 	kveil_report_clear(&report);
-	kveil_keys_config_clear(&cfg);
-	kveil_yaml_free(yaml);
+	kveil_config_free(config);
 	return code;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
 
+#include "worker/registry_kafka.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -124,6 +126,7 @@ static void print_help(FILE *to)
 
 int main(int argc, char **argv)
 {
+	kveil_registry_driver_add(&kveil_registry_kafka);
 	if (argc < 2) {
 		print_help(stderr);
 		return KVEIL_EXIT_USAGE;

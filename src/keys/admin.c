@@ -90,10 +90,14 @@ static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added,
 		status = ks->registry->driver->append(ks->registry, made, count, err);
 	if (!status && count)
 		status = kveil_keystore_refresh(ks, err);
-	for (size_t i = 0; i < count; i++)
+	/* Somebody else may have been first. */
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; i < count; i++) {
+		*ret_added += !status && kveil_keystore_by_id(ks, made[i].id);
 		kveil_key_record_clear(&made[i]);
+	}
+	pthread_mutex_unlock(&ks->lock);
 	free(made);
-	*ret_added = count;
 	return status;
 }
 

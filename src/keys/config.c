@@ -57,7 +57,9 @@ static void write_data_schema(struct kveil_buf *out)
 
 static const struct kveil_option top_options[] = {
     {"registry", KVEIL_OPT_STRING, offsetof(struct top, registry), .required = true,
-     .help = "where the wrapped keys are kept: file:PATH, for the processes of one host"},
+     .help = "where the wrapped keys are kept: kafka:TOPIC, a compacted topic that the whole group shares, or "
+	     "file:PATH, for the "
+	     "processes of one host"},
     {"keks", KVEIL_OPT_CUSTOM, offsetof(struct top, keks), .required = true, .write_schema = write_keks_schema,
      .help = "key-encryption keys by name, each with its provider and that provider's options"},
     {"data", KVEIL_OPT_CUSTOM, offsetof(struct top, data), .write_schema = write_data_schema,

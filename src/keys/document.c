@@ -49,7 +49,7 @@ static enum kveil_status corrupt(struct kveil_error *err, const char *why)
 	return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s", why);
 }
 
-static bool parse_root_key(const json_t *item, struct kveil_registry_root *root)
+bool kveil_registry_root_key_parse(const json_t *item, struct kveil_registry_root *root)
 {
 	const char *kek, *wrapped;
 	size_t kek_len, wrapped_len, n;
@@ -108,7 +108,7 @@ static enum kveil_status parse_tree(json_t *tree, struct kveil_document *d, stru
 	d->generation = (uint64_t)generation;
 	d->lease = (uint32_t)lease;
 	for (size_t i = 0; i < json_array_size(roots); i++)
-		if (!parse_root_key(json_array_get(roots, i), &d->root))
+		if (!kveil_registry_root_key_parse(json_array_get(roots, i), &d->root))
 			return corrupt(err, "the key registry holds what no kveil writes");
 	for (size_t i = 0; i < json_array_size(keys); i++) {
 		struct kveil_key_record *r = add_room(d);

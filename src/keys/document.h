@@ -25,6 +25,9 @@ struct kveil_document {
 	uint8_t mac[KVEIL_MAC_BYTES];
 };
 
+/* {"kek": NAME, "wrapped": BASE64} to the end of root; false: not so, or that KEK is there already. */
+bool kveil_registry_root_key_parse(const json_t *item, struct kveil_registry_root *root) KVEIL_MUST_CHECK;
+
 void kveil_document_clear(struct kveil_document *d);
 /* A copy of record at the end. false: out of memory. */
 bool kveil_document_add(struct kveil_document *d, const struct kveil_key_record *record) KVEIL_MUST_CHECK;

@@ -55,7 +55,10 @@ struct kveil_keystore {
 	struct kveil_kek **custodians; /* one a KEK of the configuration */
 	size_t custodian_count;
 	atomic_uint_fast64_t refreshes; /* begun */
-	uint64_t refreshed;             /* the last one that ended well; under refresh_lock */
+	uint64_t refreshed, refused;    /* the last one that ended well, and ill; under refresh_lock */
+	struct kveil_error refusal;     /* why; under refresh_lock */
+	uint32_t lateness;              /* drawn: how much later than due this process makes a version, of 2^32 */
+	atomic_bool rolled_back;        /* the registry is no longer the one whose keys these are: nothing is sealed */
 	struct kveil_document backlog;  /* records read and not taken in yet; under refresh_lock */
 	struct {
 		uint32_t id;

@@ -6,6 +6,7 @@
 #include "base/secret.h"
 #include "crypto/crypto.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 struct kveil_keystore *kveil_keystore_alloc(void)
@@ -270,6 +271,17 @@ enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_s
 	if (ks->memory)
 		return KVEIL_OK;
 	return kveil_keys_config_check(ks->config, name, use, err);
+}
+
+const char *kveil_keystore_reason(unsigned reason)
+{
+	static_assert((int)KVEIL_REGISTRY_REASONS == (int)KVEIL_DOUBT_COUNT, "one number, two headers");
+	return kveil_registry_doubt_names[reason];
+}
+
+uint64_t kveil_keystore_ignored(struct kveil_keystore *ks, unsigned reason)
+{
+	return ks->registry ? atomic_load_explicit(&ks->registry->ignored[reason], memory_order_relaxed) : 0;
 }
 
 static const char *state_of(const struct kveil_key_version *v, const struct kveil_key_version *active, int64_t now_ms)

@@ -32,7 +32,8 @@ struct kveil_data_key_config {
 struct kveil_keys_config {
 	const char *file;              /* the configuration file, for messages */
 	char *base_dir;                /* its folder: relative paths below start there */
-	char *registry;                /* "file:PATH" */
+	char *registry;                /* "file:PATH", "kafka:TOPIC" */
+	const void *registry_options;  /* the driver's own; a Kafka registry: the struct kveil_config that this stands in */
 	struct kveil_kek_config *custodians; /* keys.keks */
 	size_t custodian_count;
 	struct kveil_data_key_config *data;
@@ -75,6 +76,12 @@ enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil
 /* A new version of the name, active from then on (0 = at once). */
 enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_span name, int64_t active_from_ms,
                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Messages of the registry that were passed over because somebody else wrote them, by reason; see
+ * kveil_registry_doubt_names. Any thread. */
+enum { KVEIL_REGISTRY_REASONS = 4 };
+const char *kveil_keystore_reason(unsigned reason);
+uint64_t kveil_keystore_ignored(struct kveil_keystore *ks, unsigned reason);
 
 /* Demo keystores only: takes the custodian away, so that rings stop sealing at their next tick, and gives it back. */
 void kveil_keystore_demo_custodian(struct kveil_keystore *ks, bool present);

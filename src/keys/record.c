@@ -29,10 +29,9 @@ enum kveil_status kveil_registry_secret_derive(struct kveil_registry_secret *s, 
 		const char *label;
 		uint8_t *key;
 	} subkeys[] = {
-	    {"kveil registry record", s->record_key},
-	    {"kveil registry document", s->document_key},
-	    {"kveil registry mark", s->mark_key},
-	    {"kveil registry name", s->name_key},
+	    {"kveil registry record", s->record_key}, {"kveil registry document", s->document_key},
+	    {"kveil registry mark", s->mark_key},     {"kveil registry name", s->name_key},
+	    {"kveil registry log", s->log_key},
 	};
 
 	for (size_t i = 0; i < sizeof subkeys / sizeof *subkeys; i++) {

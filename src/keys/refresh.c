@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { UNKNOWN_MS = 60000, BACKOFF_MS = 1000, BACKOFF_MAX_MS = 30000, NEW_AT_ONCE = 256 };
+enum { UNKNOWN_MS = 60000, BACKOFF_MS = 1000, BACKOFF_MAX_MS = 30000, NEW_AT_ONCE = 256, LATE_MS = 30000 };
 
 /* --- records in --- */
 
@@ -74,9 +74,11 @@ static enum novelty judge(struct kveil_keystore *ks, const struct kveil_key_reco
 	const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(r->name));
 	if (v)
 		ret = kveil_key_record_supersedes(r, &v->record) ? A_CHANGE : NOTHING;
-	/* The first record for a version wins. */
+	/* The first record for a version wins; one that was written again by somebody who knew that wins over one that
+	 * only looks first because its rival was removed (registry_log.h). */
 	for (size_t i = 0; !v && n && i < n->count; i++)
-		if (n->versions[i]->record.version == r->version)
+		if (n->versions[i]->record.version == r->version &&
+		    (r->sequence == 1 || n->versions[i]->record.sequence > 1))
 			ret = NOTHING;
 	pthread_mutex_unlock(&ks->lock);
 	return ret;
@@ -135,6 +137,11 @@ static enum kveil_status take_version(struct kveil_keystore *ks, const struct kv
 		struct kveil_key_name *n = kveil_keystore_intern(ks, kveil_span_str(r->name));
 		status = n ? kveil_keystore_add(ks, n, &copy, key, err)
 			   : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		/* One that took its place unlawfully may have sealed: it opens on. */
+		for (size_t i = 0; !status && i + 1 < n->count; i++)
+			if (n->versions[i]->record.version == r->version &&
+			    n->versions[i]->record.state == KVEIL_KEY_LIVE)
+				n->versions[i]->record.state = KVEIL_KEY_OPENS_ONLY;
 		pthread_mutex_unlock(&ks->lock);
 	}
 	if (status) {
@@ -180,7 +187,7 @@ static enum kveil_status take(struct kveil_keystore *ks, const struct kveil_key_
 		return KVEIL_OK;
 	enum kveil_status status = n == A_VERSION ? take_version(ks, r, err) : take_change(ks, r, err);
 	if (status == KVEIL_E_REGISTRY_CORRUPT && ks->registry->driver->forgiving) {
-		ks->registry->ignored++;
+		atomic_fetch_add_explicit(&ks->registry->ignored[KVEIL_DOUBT_FORGED], 1, memory_order_relaxed);
 		return KVEIL_OK;
 	}
 	*changed |= status == KVEIL_OK;
@@ -228,14 +235,23 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, struct kveil_
 {
 	bool changed = false;
 	uint64_t number = atomic_fetch_add(&ks->refreshes, 1) + 1;
+	struct kveil_error why = {0};
 
 	pthread_mutex_lock(&ks->io_lock);
-	enum kveil_status status = ks->registry->driver->read(ks->registry, collect, ks, err);
+	enum kveil_status status = ks->registry->driver->read(ks->registry, collect, ks, &why);
 	pthread_mutex_unlock(&ks->io_lock);
+	if (status == KVEIL_E_REGISTRY_ROLLED_BACK)
+		atomic_store(&ks->rolled_back, true);
 	if (!status)
-		status = take_backlog(ks, &changed, err);
-	if (!status)
+		status = take_backlog(ks, &changed, &why);
+	if (status) {
+		ks->refused = number;
+		ks->refusal = why;
+		if (err)
+			*err = why;
+	} else {
 		ks->refreshed = number;
+	}
 	if (changed) {
 		pthread_mutex_lock(&ks->lock);
 		memset(ks->unknown, 0, sizeof ks->unknown);
@@ -279,11 +295,16 @@ enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, st
 	if (unknown)
 		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", id);
 
-	/* Whoever waited here while another thread began a refresh and ended it well need not do it again. */
+	/* Whoever waited here while another thread began a refresh and ended it need not do it again. */
 	uint64_t asked = atomic_load(&ks->refreshes);
 	pthread_mutex_lock(&ks->refresh_lock);
-	if (ks->refreshed <= asked)
+	if (ks->refreshed <= asked && ks->refused <= asked)
 		status = refresh_locked(ks, err);
+	else if (ks->refreshed <= asked) {
+		status = ks->refusal.status;
+		if (err)
+			*err = ks->refusal;
+	}
 	pthread_mutex_unlock(&ks->refresh_lock);
 	if (status && kveil_status_class(status) != KVEIL_CLASS_STOP) {
 		/* Whatever is wrong with the registry, this record is not at fault. */
@@ -371,9 +392,16 @@ static uint32_t next_number(const struct kveil_key_name *n)
 	return last + 1;
 }
 
+/* Where many processes share a registry, they do not all make the same version at the same moment. */
+static int64_t late_by(const struct kveil_keystore *ks, int64_t period_ms)
+{
+	int64_t most = period_ms / 16 < LATE_MS ? period_ms / 16 : LATE_MS;
+	return ks->registry->driver->forgiving ? (int64_t)(((uint64_t)most * ks->lateness) >> 32) : 0;
+}
+
 /* Is a new version due, and from when will it be active? Under lock. */
-static bool is_due(const struct kveil_data_key_config *c, const struct kveil_key_name *n, int64_t now,
-		   int64_t *ret_active_from)
+static bool is_due(const struct kveil_keystore *ks, const struct kveil_data_key_config *c,
+		   const struct kveil_key_name *n, int64_t now, int64_t *ret_active_from)
 {
 	const struct kveil_key_record *newest = NULL;
 
@@ -394,7 +422,7 @@ static bool is_due(const struct kveil_data_key_config *c, const struct kveil_key
 	if (!c->rotate_every_ms) /* no longer rotated: the last one that ends needs a successor without an end */
 		return newest->expires_ms &&
 		       now >= newest->expires_ms - (newest->expires_ms - newest->active_from_ms) / 2;
-	if (now < newest->active_from_ms + c->rotate_every_ms / 2)
+	if (now < newest->active_from_ms + c->rotate_every_ms / 2 + late_by(ks, c->rotate_every_ms))
 		return false;
 	if (newest->active_from_ms + c->rotate_every_ms > now)
 		*ret_active_from = newest->active_from_ms + c->rotate_every_ms;
@@ -424,7 +452,7 @@ static enum kveil_status make_due(struct kveil_keystore *ks, int64_t now, struct
 		int64_t active_from;
 		pthread_mutex_lock(&ks->lock);
 		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
-		bool due = is_due(c, n, now, &active_from);
+		bool due = is_due(ks, c, n, now, &active_from);
 		uint32_t number = next_number(n);
 		pthread_mutex_unlock(&ks->lock);
 		if (!due)
@@ -449,6 +477,38 @@ static enum kveil_status make_due(struct kveil_keystore *ks, int64_t now, struct
 	return first ? first : count ? status : KVEIL_OK;
 }
 
+/* Writes again what somebody else overwrote, for compaction keeps only what was written last. */
+static enum kveil_status heal(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	const struct kveil_registry_driver *driver = ks->registry->driver;
+	struct kveil_document again = {0};
+	enum kveil_status status = KVEIL_OK;
+	uint32_t ids[NEW_AT_ONCE];
+
+	if (!driver->damaged)
+		return KVEIL_OK;
+	pthread_mutex_lock(&ks->io_lock);
+	size_t count = driver->damaged(ks->registry, ids, NEW_AT_ONCE);
+	pthread_mutex_unlock(&ks->io_lock);
+	for (size_t i = 0; !status && i < count; i++) {
+		pthread_mutex_lock(&ks->lock);
+		const struct kveil_key_version *v = kveil_keystore_by_id(ks, ids[i]);
+		bool copied = !v || kveil_document_add(&again, &v->record);
+		pthread_mutex_unlock(&ks->lock);
+		if (!copied)
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		if (status || !v) /* not unwrapped yet: its custodian is away */
+			continue;
+		struct kveil_key_record *r = &again.records[again.count - 1];
+		r->sequence++;
+		status = kveil_key_record_sign(r, ks->registry->secret, err);
+	}
+	if (!status && again.count)
+		status = append(ks, again.records, again.count, err);
+	kveil_document_clear(&again);
+	return status;
+}
+
 /* Doubling, with half of it drawn: many processes whose custodian is away do not come back in step. */
 static void back_off(struct kveil_keystore *ks)
 {
@@ -469,6 +529,8 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 	if (ks->memory)
 		return KVEIL_OK;
 	enum kveil_status status = kveil_keystore_refresh(ks, err);
+	if (!status)
+		status = heal(ks, err);
 	if (status)
 		return status;
 	pthread_mutex_lock(&ks->tend_lock);
@@ -595,7 +657,9 @@ enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, st
 	if (!ks)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 	ks->config = cfg;
-	status = open_keks(ks, err);
+	status = kveil_crypto_random(&ks->lateness, sizeof ks->lateness, err);
+	if (!status)
+		status = open_keks(ks, err);
 	if (status) {
 		kveil_keystore_unref(ks);
 		return status;
@@ -606,8 +670,10 @@ enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, st
 
 struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks)
 {
-	return (struct kveil_registry_env){
-	    .base_dir = ks->config->base_dir, .keks = ks->custodians, .kek_count = ks->custodian_count};
+	return (struct kveil_registry_env){.base_dir = ks->config->base_dir,
+					   .keks = ks->custodians,
+					   .kek_count = ks->custodian_count,
+					   .options = ks->config->registry_options};
 }
 
 enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_error *err)

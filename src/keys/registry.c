@@ -9,10 +9,28 @@
 
 extern const struct kveil_registry_driver kveil_registry_file;
 
-const struct kveil_registry_driver *const kveil_registry_drivers[] = {
-    &kveil_registry_file,
-    NULL,
+/* Filled once, before there are threads. */
+enum { DRIVERS_MAX = 4 };
+static const struct kveil_registry_driver *drivers[DRIVERS_MAX + 1] = {&kveil_registry_file};
+
+const char *const kveil_registry_doubt_names[] = {
+    [KVEIL_DOUBT_FORGED] = "forged",
+    [KVEIL_DOUBT_RELABELLED] = "relabelled",
+    [KVEIL_DOUBT_REPLAYED] = "replayed",
+    [KVEIL_DOUBT_EMPTIED] = "emptied",
 };
+
+void kveil_registry_driver_add(const struct kveil_registry_driver *driver)
+{
+	for (size_t i = 0; i < DRIVERS_MAX; i++) {
+		if (drivers[i] == driver)
+			return;
+		if (!drivers[i]) {
+			drivers[i] = driver;
+			return;
+		}
+	}
+}
 
 /* "KVR1" | registry id | secret: what each KEK wraps. */
 static const char root_magic[4] = {'K', 'V', 'R', '1'};
@@ -23,8 +41,8 @@ enum kveil_status kveil_registry_driver_of(const char *registry, const struct kv
 {
 	const char *colon = strchr(registry, ':');
 
-	for (size_t i = 0; colon && colon[1] && kveil_registry_drivers[i]; i++) {
-		const struct kveil_registry_driver *d = kveil_registry_drivers[i];
+	for (size_t i = 0; colon && colon[1] && drivers[i]; i++) {
+		const struct kveil_registry_driver *d = drivers[i];
 		if (strlen(d->scheme) == (size_t)(colon - registry) &&
 		    strncmp(d->scheme, registry, strlen(d->scheme)) == 0) {
 			*ret = d;
@@ -33,7 +51,10 @@ enum kveil_status kveil_registry_driver_of(const char *registry, const struct kv
 		}
 	}
 	kveil_fail(err, KVEIL_E_CONFIG, "'%s' is no key registry that this kveil knows", registry);
-	kveil_error_hint(err, "file:PATH, for the processes of one host");
+	char hint[160] = "";
+	for (size_t i = 0; drivers[i]; i++)
+		snprintf(hint + strlen(hint), sizeof hint - strlen(hint), "%s%s", i ? "; " : "", drivers[i]->help);
+	kveil_error_hint(err, "%s", hint);
 	return KVEIL_E_CONFIG;
 }
 

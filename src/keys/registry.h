@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keys/registry.h: where versions of keys are kept. One file and one row in kveil_registry_drivers[] (registry.c) each.
+ * keys/registry.h: where versions of keys are kept. One file and one row in registry.c each; what needs a
+ * library of a higher layer is added from there (kveil_registry_driver_add).
  *
  * Whatever stores it, a registry is a log with one order:
  *
@@ -18,6 +19,8 @@
 
 #include "keys/provider.h"
 #include "keys/record.h"
+
+#include <stdatomic.h>
 
 /* The registry's secret as one KEK wrapped it. */
 struct kveil_registry_root_key {
@@ -42,10 +45,20 @@ struct kveil_registry_env {
 
 struct kveil_document;
 
+/* Why a message of a forgiving registry was passed over. */
+enum kveil_registry_doubt {
+	KVEIL_DOUBT_FORGED,     /* not of a registry's form, or its MAC is wrong */
+	KVEIL_DOUBT_RELABELLED, /* authentic, under a message key that is not its own */
+	KVEIL_DOUBT_REPLAYED,   /* authentic, and older than what is known */
+	KVEIL_DOUBT_EMPTIED,    /* null in the place of a record */
+	KVEIL_DOUBT_COUNT,
+};
+extern const char *const kveil_registry_doubt_names[KVEIL_DOUBT_COUNT]; /* "forged", … */
+
 struct kveil_registry {
 	const struct kveil_registry_driver *driver;
 	struct kveil_registry_secret *secret; /* unwrapped by open or create; secret memory, owned */
-	uint64_t ignored;                     /* records that were not authentic; see forgiving */
+	_Atomic uint64_t ignored[KVEIL_DOUBT_COUNT]; /* see forgiving */
 };
 
 typedef enum kveil_status kveil_registry_read_fn(void *user, const struct kveil_key_record *record,
@@ -54,7 +67,7 @@ typedef enum kveil_status kveil_registry_read_fn(void *user, const struct kveil_
 struct kveil_registry_driver {
 	const char *scheme; /* "file": before the colon in keys.registry */
 	const char *help;
-	/* Others may write to it: what is not authentic is counted in `ignored` and passed over, instead of refused. */
+	/* Others may write to it: what is not authentic is counted in ignored[] and passed over, instead of refused. */
 	bool forgiving;
 
 	/* A new registry without records. KVEIL_E_KEY_EXISTS: there is one, or there was one. */
@@ -69,6 +82,9 @@ struct kveil_registry_driver {
 	 * (older ones may come again). Their MACs are checked. */
 	enum kveil_status (*read)(struct kveil_registry *r, kveil_registry_read_fn *fn, void *user,
 	                          struct kveil_error *err);
+	/* Ids of records in whose place something else was written, at most max: those who have them write them again, with a
+	 * higher sequence. NULL where nobody else can write. */
+	size_t (*damaged)(struct kveil_registry *r, uint32_t *ids, size_t max);
 	/* Adds records, signed by the caller; durable on return. Somebody may have been first with the same (name, version),
 	 * or with what supersedes it: such a record is dropped without an error; read tells who won. */
 	enum kveil_status (*append)(struct kveil_registry *r, const struct kveil_key_record *records, size_t count,
@@ -87,8 +103,8 @@ struct kveil_registry_driver {
 	                             struct kveil_error *err);
 };
 
-/* All rows; ends with NULL. */
-extern const struct kveil_registry_driver *const kveil_registry_drivers[];
+/* A driver that stands in a higher layer; before any thread and any call of the next. It must last. */
+void kveil_registry_driver_add(const struct kveil_registry_driver *driver);
 /* "file:PATH" -> the driver and PATH. KVEIL_E_CONFIG with the schemes there are. */
 enum kveil_status kveil_registry_driver_of(const char *registry, const struct kveil_registry_driver **ret,
                                            const char **ret_where, struct kveil_error *err) KVEIL_MUST_CHECK;

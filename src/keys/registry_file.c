@@ -624,7 +624,7 @@ static enum kveil_status file_restore(const struct kveil_registry_env *env, cons
 
 const struct kveil_registry_driver kveil_registry_file = {
     .scheme = "file",
-    .help = "a file, for the processes of one host",
+    .help = "file:PATH, for the processes of one host",
     .create = file_create,
     .open = file_open,
     .close = file_close,

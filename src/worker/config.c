@@ -220,6 +220,7 @@ static struct kveil_config *from_yaml(struct kveil_yaml *root, const char *file,
 		check(&k);
 	if (c->keys_node && kveil_keys_config_parse(c->keys_node, c->file, &c->keys, report) && whole)
 		check_dead_letter_key(&k);
+	c->keys.registry_options = c;
 	c->keys_node = NULL;
 	if (!resolve_rules(c))
 		kveil_report_at(report, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
@@ -238,6 +239,36 @@ struct kveil_config *kveil_config_load(const char *path, struct kveil_report *re
 struct kveil_config *kveil_config_parse(struct kveil_span text, const char *file, struct kveil_report *report)
 {
 	return from_yaml(kveil_yaml_parse(text, file, report), file, report);
+}
+
+struct kveil_config *kveil_config_load_keys(const char *path, struct kveil_report *report)
+{
+	struct kveil_yaml *root = kveil_yaml_load(path, report);
+	const struct kveil_yaml *keys = root && root->kind == KVEIL_YAML_MAP ? kveil_yaml_get(root, "keys") : NULL;
+	const struct kveil_yaml *kafka = keys ? kveil_yaml_get(root, "kafka") : NULL;
+	struct kveil_config *c = keys ? calloc(1, sizeof *c) : NULL;
+	size_t errors = report->errors;
+
+	if (root && !keys)
+		kveil_error_hint(kveil_report_at(report, path, 1, 1, "there is no `keys:`"),
+				 "keys: {registry: file:keys.json, keks: {…}, data: {…}}");
+	if (keys && (!c || !(c->file = strdup(path))))
+		kveil_report_at(report, path, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
+	if (c && c->file) {
+		struct checker k = {.root = root, .c = c, .report = report};
+		if (kafka && kveil_options_parse(kafka_options, kafka, path, "KVEIL_KAFKA", c, report)) {
+			check_properties(&k, "properties", &c->kafka.properties);
+			check_properties(&k, "consumer", &c->kafka.consumer);
+			check_properties(&k, "producer", &c->kafka.producer);
+		}
+		(void)kveil_keys_config_parse(keys, c->file, &c->keys, report);
+		c->keys.registry_options = kafka ? c : NULL;
+	}
+	kveil_yaml_free(root);
+	if (c && report->errors == errors)
+		return c;
+	kveil_config_free(c);
+	return NULL;
 }
 
 void kveil_config_free(struct kveil_config *c)

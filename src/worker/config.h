@@ -45,6 +45,9 @@ struct kveil_config {
 struct kveil_config *kveil_config_load(const char *path, struct kveil_report *report);
 /* From text; file is for messages and is what relative paths are relative to. */
 struct kveil_config *kveil_config_parse(struct kveil_span text, const char *file, struct kveil_report *report);
+/* Only `keys:`, and `kafka:` if it is there: for those who look after keys and need not have the rest in order. The other
+ * members are zero. */
+struct kveil_config *kveil_config_load_keys(const char *path, struct kveil_report *report);
 void kveil_config_free(struct kveil_config *c); /* NULL is fine */
 
 extern const struct kveil_option kveil_config_options[];

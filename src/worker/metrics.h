@@ -85,6 +85,11 @@ static inline void kveil_cell_add(struct kveil_cell *c, uint64_t n)
 	                      memory_order_relaxed);
 }
 
+static inline uint64_t kveil_cell_count(const struct kveil_cell *c)
+{
+	return atomic_load_explicit(&c->value, memory_order_relaxed);
+}
+
 static inline void kveil_cell_set(struct kveil_cell *c, double v)
 {
 	uint64_t bits;

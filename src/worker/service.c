@@ -50,6 +50,9 @@ struct kveil_service {
 	struct kveil_loop *keeper_loop;
 	struct key_gauge *gauges;
 	size_t gauge_count;
+	struct kveil_cell *ignored[KVEIL_REGISTRY_REASONS];
+	uint64_t ignored_told[KVEIL_REGISTRY_REASONS];
+	int64_t ignored_ms; /* when it was last logged */
 
 	pthread_mutex_t plans_lock;
 	struct kveil_plan_set *plans; /* under plans_lock: the newest */
@@ -234,6 +237,31 @@ static void on_key(void *user, const struct kveil_key_info *info)
 	kveil_cell_set(g->cell, (double)info->created_ms / 1000);
 }
 
+/* Somebody else writes to the registry: counted at once, said once a minute. */
+static void tell_ignored(struct kveil_service *s)
+{
+	int64_t now = kveil_clock_mono_ms();
+	bool may_say = !s->ignored_ms || now - s->ignored_ms >= SAY_AGAIN_MS;
+	char text[160] = "";
+
+	for (unsigned i = 0; i < KVEIL_REGISTRY_REASONS; i++) {
+		uint64_t n = kveil_keystore_ignored(s->params.keys, i);
+		kveil_cell_add(s->ignored[i], n - kveil_cell_count(s->ignored[i]));
+		size_t at = strlen(text);
+		if (may_say && n > s->ignored_told[i]) {
+			snprintf(text + at, sizeof text - at, "%s%llu %s", at ? ", " : "",
+				 (unsigned long long)(n - s->ignored_told[i]), kveil_keystore_reason(i));
+			s->ignored_told[i] = n;
+		}
+	}
+	if (!*text)
+		return;
+	s->ignored_ms = now;
+	kveil_log(KVEIL_LOG_WARN, "keys",
+		  "the key registry holds messages that no kveil wrote there, passed over: %s; see who may write to it",
+		  text);
+}
+
 static void *keeper_main(void *service)
 {
 	struct kveil_service *s = service;
@@ -255,6 +283,7 @@ static void *keeper_main(void *service)
 				kveil_health_condition(s->params.health, "keys", NULL);
 				failed_ms = 0;
 			}
+			tell_ignored(s);
 			kveil_keystore_each(s->params.keys, on_key, s);
 		}
 		nap(s->keeper_loop, TURN_MS);
@@ -336,6 +365,9 @@ enum kveil_status kveil_service_start(const struct kveil_service_params *p, stru
 	s->params = *p;
 	s->worker_count = p->config->workers;
 	s->plans = kveil_plan_set_ref(p->plans);
+	for (unsigned i = 0; i < KVEIL_REGISTRY_REASONS; i++)
+		s->ignored[i] =
+		    kveil_metrics_cell(p->metrics, KVEIL_M_REGISTRY_IGNORED, kveil_keystore_reason(i), NULL);
 	pthread_mutex_init(&s->shared.lock, NULL);
 	pthread_mutex_init(&s->plans_lock, NULL);
 	s->workers = calloc(s->worker_count, sizeof(struct kveil_worker *));

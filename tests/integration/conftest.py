@@ -135,7 +135,7 @@ class Kveil:
         self.port = free_port()
         self.config(bootstrap)
 
-    def config(self, bootstrap, extra="", workers=1, rotate="24h"):
+    def config(self, bootstrap, extra="", workers=1, rotate="24h", registry="file:keys.json", data=""):
         (self.dir / "kveil.yaml").write_text(f"""\
 kafka:
   bootstrap_servers: {bootstrap}
@@ -145,13 +145,14 @@ workers: {workers}
 commit_interval: 200ms
 rules: rules/
 keys:
-  registry: file:keys.json
+  registry: {registry}
   keks:
     local: {{provider: file, path: kek}}
   data:
     pii: {{algorithm: aes-256-gcm, kek: local, rotate_every: {rotate}}}
     pepper: {{algorithm: hmac-sha-256, kek: local}}
     dead-letters: {{algorithm: aes-256-gcm, kek: local}}
+{data}
 http: {{listen: "127.0.0.1:{self.port}"}}
 {extra}
 """)

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keys/registry_log.h: what the messages of a shared, compacted log mean, for a registry that others may write to. It does
+ * no I/O: the driver (worker/registry_kafka.c) brings messages in their order and writes what is given back.
+ *
+ *   offer (until the root is known)    take (each message)  ──►  hand_over (when the end is reached)
+ *
+ * Who is first. For each (name, version) the first record by offset wins. Compaction keeps only the last message of a record,
+ * so a winner that was written again would fall behind a loser that was not: a record with a sequence above 1 was written by
+ * somebody who knew the winner, and therefore wins over one with sequence 1. That is why nothing is handed over before the end.
+ *
+ * Who lies. A message counts if its MAC is right and its message key names what is in it. What does not count is counted by
+ * reason. If it stands in the place of a record that is known here, compaction will leave it as the only one: the id is
+ * damaged until somebody writes the right record again, with a higher sequence, after a wait that is drawn, so that one
+ * process of a group does it and the others see it done.
+ *
+ * One thread at a time.
+ */
+#ifndef KVEIL_KEYS_REGISTRY_LOG_H
+#define KVEIL_KEYS_REGISTRY_LOG_H
+
+#include "keys/document.h"
+#include "keys/map.h"
+#include "keys/registry_message.h"
+
+struct kveil_registry_known;
+
+struct kveil_registry_log {
+	struct kveil_registry *registry; /* secret, and where what is ignored is counted */
+	struct kveil_registry_epoch_root root;
+	bool has_root, root_damaged;
+	int64_t root_due_ms; /* monotonic: when to write a damaged root again */
+	bool rolled_back;    /* the last lease says so */
+	int64_t lease;       /* the last one's offset; -1 = none */
+	unsigned tries;      /* roots that a custodian was asked about in vain */
+	struct kveil_map ids, versions;
+	struct kveil_registry_known **damaged;
+	size_t damaged_count, damaged_cap;
+	struct kveil_document batch; /* taken and not handed over yet */
+};
+
+void kveil_registry_log_init(struct kveil_registry_log *log, struct kveil_registry *registry);
+void kveil_registry_log_clear(struct kveil_registry_log *log);
+
+/* Looks for the root: the first whose secret a KEK unwraps (or, if the registry has its secret, that is authentic under it).
+ * Fills log->root and registry->secret. refused: why the last one that looked right did not open; its status is KVEIL_OK if
+ * there was none. Only class RETRY and STOP errors are returned. */
+enum kveil_status kveil_registry_log_offer(struct kveil_registry_log *log, const struct kveil_registry_env *env,
+                                           struct kveil_span label, struct kveil_span value, struct kveil_error *refused,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* One message, with the root known. value is absent for a tombstone. */
+enum kveil_status kveil_registry_log_take(struct kveil_registry_log *log, int64_t offset, struct kveil_span label,
+                                          struct kveil_span value, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Winners that were taken since the last call and may be new. On failure they come again. */
+enum kveil_status kveil_registry_log_hand_over(struct kveil_registry_log *log, kveil_registry_read_fn *fn, void *user,
+                                               struct kveil_error *err) KVEIL_MUST_CHECK;
+
+bool kveil_registry_log_knows(const struct kveil_registry_log *log, uint32_t id);
+/* Damaged ids whose wait is over, at most max of them. They stay damaged until the right record is read. */
+size_t kveil_registry_log_damaged(struct kveil_registry_log *log, uint32_t *ids, size_t max);
+
+#endif

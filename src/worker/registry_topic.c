@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/registry_topic.h"
+
+#include "base/clock.h"
+#include "worker/kafka.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	CALL_MS = 10000,
+	QUERY_MS = 5000,
+	POLL_MS = 100,
+	CONFIRM_MS = 300,    /* between two looks at a topic that seems not to be there */
+	SHRUNK_MS = 3000,    /* how long a new leader may not know yet what the old one had acknowledged */
+	MESSAGE_MAX = 65536, /* a root of many KEKs; a record is far smaller */
+	BATCH_BYTES = 900 * 1024,
+};
+
+struct kveil_registry_topic {
+	const struct kveil_config *config;
+	struct kveil_kafka_owner owner;
+	char *name;
+	/* The plain consumer of one partition: it begins, stops and goes back without a group, and at once. */
+	rd_kafka_t *consumer;
+	rd_kafka_topic_t *partition;
+	rd_kafka_t *producer; /* made when needed, and again after a failure */
+	int64_t position, highest;
+};
+
+static enum kveil_status unavailable(const struct kveil_registry_topic *t, const char *why, struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "the key registry, topic %s at %.100s: %s", t->name,
+			  t->config->kafka.bootstrap_servers, why);
+}
+
+static enum kveil_status missing(const struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry: the topic %s is not there", t->name);
+	kveil_error_hint(err, "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
+	return KVEIL_E_REGISTRY_MISSING;
+}
+
+static enum kveil_status rolled_back(const struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+		   "the key registry %s ends before what was read from it: the topic was made anew, or lost its end",
+		   t->name);
+	kveil_error_hint(err, "`kveil keys restore BACKUP` brings the keys back, opening only; then start again");
+	return KVEIL_E_REGISTRY_ROLLED_BACK;
+}
+
+int64_t kveil_registry_topic_highest(const struct kveil_registry_topic *t)
+{
+	return t->highest;
+}
+
+static enum kveil_status bad_name(const struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_CONFIG, "the key registry's topic '%s': %s", t->name,
+			  rd_kafka_err2str(rd_kafka_last_error()));
+}
+
+/* --- clients --- */
+
+static enum kveil_status new_consumer(struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	static const char *const settings[][2] = {
+	    {"enable.partition.eof", "true"},
+	    /* Whoever may write could leave a transaction open and hide all that follows. */
+	    {"isolation.level", "read_uncommitted"},
+	    {"fetch.wait.max.ms", "50"},
+	    {"queued.max.messages.kbytes", "4096"},
+	    {"queued.min.messages", "1000"},
+	};
+	rd_kafka_conf_t *conf;
+	enum kveil_status status = kveil_kafka_conf_consumer(t->config, &t->owner, "kveil-key-registry", &conf, err);
+
+	for (size_t i = 0; !status && i < sizeof settings / sizeof *settings; i++) {
+		status = kveil_kafka_set(conf, settings[i][0], settings[i][1], err);
+		if (status)
+			rd_kafka_conf_destroy(conf);
+	}
+	if (!status)
+		status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &t->consumer, err);
+	if (status)
+		return status;
+	t->partition = rd_kafka_topic_new(t->consumer, t->name, NULL);
+	return t->partition ? KVEIL_OK : bad_name(t, err);
+}
+
+struct delivery {
+	size_t *waiting;
+	rd_kafka_resp_err_t error;
+	int64_t offset;
+};
+
+static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+	struct delivery *d = m->_private;
+
+	(void)rk;
+	(void)opaque;
+	d->error = m->err;
+	d->offset = m->offset;
+	--*d->waiting;
+}
+
+static enum kveil_status need_producer(struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	rd_kafka_conf_t *conf;
+
+	if (t->producer)
+		return KVEIL_OK;
+	enum kveil_status status =
+	    kveil_kafka_conf_producer(t->config, &t->owner, BATCH_BYTES, MESSAGE_MAX, &conf, err);
+	if (status)
+		return status;
+	rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+	status = kveil_kafka_set(conf, "linger.ms", "0", err);
+	if (status) {
+		rd_kafka_conf_destroy(conf);
+		return status;
+	}
+	return kveil_kafka_new(RD_KAFKA_PRODUCER, conf, &t->producer, err);
+}
+
+static void drop_producer(struct kveil_registry_topic *t)
+{
+	rd_kafka_destroy(t->producer);
+	t->producer = NULL;
+}
+
+enum kveil_status kveil_registry_topic_new(const struct kveil_config *config, const char *name,
+					   struct kveil_registry_topic **ret, struct kveil_error *err)
+{
+	struct kveil_registry_topic *t = calloc(1, sizeof *t);
+
+	if (!t || !(t->name = strdup(name))) {
+		free(t);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	}
+	t->config = config;
+	t->highest = -1;
+	snprintf(t->owner.name, sizeof t->owner.name, "key registry");
+	enum kveil_status status = new_consumer(t, err);
+	if (status) {
+		kveil_registry_topic_free(t);
+		return status;
+	}
+	*ret = t;
+	return KVEIL_OK;
+}
+
+void kveil_registry_topic_free(struct kveil_registry_topic *t)
+{
+	if (!t)
+		return;
+	if (t->partition)
+		rd_kafka_topic_destroy(t->partition);
+	/* In no group: closing has nobody to wait for. */
+	if (t->consumer)
+		rd_kafka_destroy_flags(t->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	if (t->producer)
+		rd_kafka_destroy(t->producer);
+	free(t->name);
+	free(t);
+}
+
+/* --- reading --- */
+
+static bool is_absent(rd_kafka_resp_err_t e)
+{
+	return e == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || e == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+	       e == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+}
+
+/* Where the log ends now. */
+static enum kveil_status end_offset(struct kveil_registry_topic *t, int64_t *ret, struct kveil_error *err)
+{
+	int64_t low, high, give_up = kveil_clock_mono_ms() + SHRUNK_MS;
+
+	for (;;) {
+		rd_kafka_resp_err_t e =
+		    rd_kafka_query_watermark_offsets(t->consumer, t->name, 0, &low, &high, QUERY_MS);
+		/* A topic that was deleted under a running process: its keys are in memory and perhaps nowhere else. */
+		if (is_absent(e))
+			return unavailable(t, "the topic is not there", err);
+		if (e)
+			return unavailable(t, rd_kafka_err2str(e), err);
+		if (high > t->highest && low <= t->position)
+			break;
+		if (kveil_clock_mono_ms() > give_up)
+			return rolled_back(t, err);
+		rd_kafka_poll(t->consumer, 0);
+		struct timespec nap = {.tv_nsec = POLL_MS * 1000000L};
+		nanosleep(&nap, NULL);
+	}
+	*ret = high;
+	return KVEIL_OK;
+}
+
+int64_t kveil_registry_topic_position(const struct kveil_registry_topic *t)
+{
+	return t->position;
+}
+
+void kveil_registry_topic_seek(struct kveil_registry_topic *t, int64_t offset)
+{
+	t->position = offset;
+}
+
+enum kveil_status kveil_registry_topic_rewind(struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	int64_t low, high;
+	rd_kafka_resp_err_t e = rd_kafka_query_watermark_offsets(t->consumer, t->name, 0, &low, &high, QUERY_MS);
+
+	if (e)
+		return unavailable(t, rd_kafka_err2str(e), err);
+	t->position = low;
+	return KVEIL_OK;
+}
+
+/* One answer of the consumer; *progress: it was no trouble. */
+static enum kveil_status take(struct kveil_registry_topic *t, const rd_kafka_message_t *m, kveil_registry_topic_fn *fn,
+			      void *user, bool *progress, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	*progress = false;
+	if (!m->err) {
+		struct kveil_span label = kveil_span_of(m->key, m->key ? m->key_len : 0);
+		struct kveil_span value = kveil_span_of(m->payload, m->payload ? m->len : 0);
+		if (m->offset >= t->position)
+			status = fn(user, m->offset, label, value, err);
+		if (status)
+			return status;
+		if (m->offset >= t->position)
+			t->position = m->offset + 1;
+		if (m->offset > t->highest)
+			t->highest = m->offset;
+		*progress = true;
+	} else if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+		/* The last offsets may be a transaction's marks, or compacted away. */
+		*progress = m->offset > t->position;
+		if (*progress)
+			t->position = m->offset;
+	} else if (m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE) {
+		status = rolled_back(t, err);
+	}
+	return status;
+}
+
+static enum kveil_status read_until(struct kveil_registry_topic *t, int64_t target, kveil_registry_topic_fn *fn,
+				    void *user, struct kveil_error *err)
+{
+	int64_t quiet_until = kveil_clock_mono_ms() + CALL_MS;
+	enum kveil_status status = KVEIL_OK;
+	char why[160] = "it stopped answering while it was read";
+
+	/* Nothing is fetched between reads: asking once a second where the end is costs less than waiting there. */
+	if (rd_kafka_consume_start(t->partition, 0, t->position))
+		return unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err);
+	while (!status && t->position < target) {
+		rd_kafka_message_t *m = rd_kafka_consume(t->partition, 0, POLL_MS);
+		bool progress = false;
+		if (m) {
+			status = take(t, m, fn, user, &progress, err);
+			if (m->err && m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
+				snprintf(why, sizeof why, "%s", rd_kafka_err2str(m->err));
+			rd_kafka_message_destroy(m);
+		}
+		int64_t now = kveil_clock_mono_ms();
+		if (progress)
+			quiet_until = now + CALL_MS;
+		else if (!status && now > quiet_until)
+			status = unavailable(t, why, err);
+	}
+	rd_kafka_consume_stop(t->partition, 0);
+	return status;
+}
+
+enum kveil_status kveil_registry_topic_read(struct kveil_registry_topic *t, kveil_registry_topic_fn *fn, void *user,
+					    struct kveil_error *err)
+{
+	int64_t target;
+	enum kveil_status status = end_offset(t, &target, err);
+
+	/* While this reads, compaction may take away what it did not reach yet, for the sake of what was written after
+	 * the end that it knew: only an end that stands still is one. */
+	while (!status && t->position < target) {
+		status = read_until(t, target, fn, user, err);
+		if (!status)
+			status = end_offset(t, &target, err);
+	}
+	return status;
+}
+
+/* --- writing --- */
+
+enum kveil_status kveil_registry_topic_append(struct kveil_registry_topic *t, struct kveil_registry_message *messages,
+					      size_t count, struct kveil_error *err)
+{
+	struct delivery *deliveries = calloc(count ? count : 1, sizeof *deliveries);
+	int64_t end = kveil_clock_mono_ms() + CALL_MS;
+	rd_kafka_resp_err_t failure = RD_KAFKA_RESP_ERR_NO_ERROR;
+	size_t waiting = 0;
+
+	enum kveil_status status =
+	    deliveries ? need_producer(t, err) : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	if (status) {
+		free(deliveries);
+		return status;
+	}
+	for (size_t i = 0; i < count && !failure; i++) {
+		const struct kveil_registry_message *m = &messages[i];
+		deliveries[i].waiting = &waiting;
+		failure = rd_kafka_producev(t->producer, RD_KAFKA_V_TOPIC(t->name), RD_KAFKA_V_PARTITION(0),
+					    RD_KAFKA_V_KEY((void *)(uintptr_t)m->label.data, m->label.len),
+					    RD_KAFKA_V_VALUE((void *)(uintptr_t)m->value.data, m->value.len),
+					    RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(&deliveries[i]),
+					    RD_KAFKA_V_END);
+		waiting += !failure;
+	}
+	while (waiting && kveil_clock_mono_ms() < end)
+		rd_kafka_poll(t->producer, POLL_MS);
+	if (waiting) {
+		/* The reports must come before their place goes. What is written all the same is read like any other.
+		 */
+		rd_kafka_purge(t->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+		while (waiting)
+			rd_kafka_poll(t->producer, POLL_MS);
+		failure = RD_KAFKA_RESP_ERR__TIMED_OUT;
+	}
+	for (size_t i = 0; i < count && !failure; i++) {
+		failure = deliveries[i].error;
+		messages[i].offset = deliveries[i].offset;
+	}
+	free(deliveries);
+	if (!failure)
+		return KVEIL_OK;
+	drop_producer(t);
+	return unavailable(t, rd_kafka_err2str(failure), err);
+}
+
+/* --- the topic itself --- */
+
+static enum kveil_status count_partitions(struct kveil_registry_topic *t, int *ret, struct kveil_error *err)
+{
+	const struct rd_kafka_metadata *meta;
+	rd_kafka_topic_t *topic = rd_kafka_topic_new(t->producer, t->name, NULL);
+
+	if (!topic)
+		return bad_name(t, err);
+	rd_kafka_resp_err_t e = rd_kafka_metadata(t->producer, 0, topic, &meta, QUERY_MS);
+	rd_kafka_topic_destroy(topic);
+	if (e)
+		return unavailable(t, rd_kafka_err2str(e), err);
+	rd_kafka_resp_err_t of_topic =
+	    meta->topic_cnt == 1 ? meta->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+	*ret = meta->topic_cnt == 1 ? meta->topics[0].partition_cnt : 0;
+	rd_kafka_metadata_destroy(meta);
+	if (is_absent(of_topic) || (!of_topic && *ret == 0))
+		return missing(t, err);
+	if (of_topic == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION)
+		return kveil_fail(err, KVEIL_E_CONFIG, "'%s' is no topic's name", t->name);
+	return of_topic ? unavailable(t, rd_kafka_err2str(of_topic), err) : KVEIL_OK;
+}
+
+static enum kveil_status check_policy(struct kveil_registry_topic *t, const rd_kafka_ConfigResource_t *r,
+				      struct kveil_error *err)
+{
+	const char *policy = NULL;
+	size_t n = 0;
+	const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(r, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), "cleanup.policy") == 0)
+			policy = rd_kafka_ConfigEntry_value(entries[i]);
+	if (policy && strcmp(policy, "compact") == 0)
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_CONFIG,
+		   "the key registry's topic %s has cleanup.policy=%s: keys would be deleted with time", t->name,
+		   policy ? policy : "?");
+	kveil_error_hint(err, "kafka-configs --alter --topic %s --add-config cleanup.policy=compact", t->name);
+	return KVEIL_E_CONFIG;
+}
+
+static rd_kafka_AdminOptions_t *admin_options(struct kveil_registry_topic *t, rd_kafka_admin_op_t op)
+{
+	rd_kafka_AdminOptions_t *o = rd_kafka_AdminOptions_new(t->producer, op);
+	char why[128];
+
+	rd_kafka_AdminOptions_set_request_timeout(o, QUERY_MS, why, sizeof why);
+	return o;
+}
+
+static enum kveil_status describe(struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(t->producer);
+	rd_kafka_AdminOptions_t *options = admin_options(t, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+	rd_kafka_ConfigResource_t *ask = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, t->name);
+	enum kveil_status status;
+	size_t n = 0;
+
+	rd_kafka_DescribeConfigs(t->producer, &ask, 1, options, queue);
+	rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CALL_MS);
+	const rd_kafka_DescribeConfigs_result_t *result = event ? rd_kafka_event_DescribeConfigs_result(event) : NULL;
+	const rd_kafka_ConfigResource_t **found = result ? rd_kafka_DescribeConfigs_result_resources(result, &n) : NULL;
+	if (!event || n != 1)
+		status = unavailable(t, event ? rd_kafka_event_error_string(event) : "no answer", err);
+	else if (rd_kafka_ConfigResource_error(found[0]))
+		status = unavailable(t, rd_kafka_err2str(rd_kafka_ConfigResource_error(found[0])), err);
+	else
+		status = check_policy(t, found[0], err);
+	if (event)
+		rd_kafka_event_destroy(event);
+	rd_kafka_ConfigResource_destroy(ask);
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_queue_destroy(queue);
+	return status;
+}
+
+enum kveil_status kveil_registry_topic_check(struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	int partitions = 0;
+	enum kveil_status status = need_producer(t, err);
+
+	if (!status)
+		status = count_partitions(t, &partitions, err);
+	/* A broker that has just started may not know of it yet. */
+	for (int i = 0; i < 3 && status == KVEIL_E_REGISTRY_MISSING; i++) {
+		rd_kafka_poll(t->producer, CONFIRM_MS);
+		struct timespec nap = {.tv_nsec = CONFIRM_MS * 1000000L};
+		nanosleep(&nap, NULL);
+		status = count_partitions(t, &partitions, err);
+	}
+	if (status)
+		return status;
+	if (partitions != 1)
+		return kveil_fail(err, KVEIL_E_CONFIG,
+				  "the key registry's topic %s has %d partitions: only one has one order", t->name,
+				  partitions);
+	return describe(t, err);
+}
+
+enum kveil_status kveil_registry_topic_make(struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	char why[256];
+	rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(t->name, 1, -1, why, sizeof why);
+	enum kveil_status status =
+	    topic ? need_producer(t, err) : kveil_fail(err, KVEIL_E_CONFIG, "the key registry's topic: %s", why);
+	size_t n = 0;
+
+	if (status) {
+		if (topic)
+			rd_kafka_NewTopic_destroy(topic);
+		return status;
+	}
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(t->producer);
+	rd_kafka_AdminOptions_t *options = admin_options(t, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+	rd_kafka_NewTopic_set_config(topic, "cleanup.policy", "compact");
+	rd_kafka_CreateTopics(t->producer, &topic, 1, options, queue);
+	rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CALL_MS);
+	const rd_kafka_CreateTopics_result_t *result = event ? rd_kafka_event_CreateTopics_result(event) : NULL;
+	const rd_kafka_topic_result_t **made = result ? rd_kafka_CreateTopics_result_topics(result, &n) : NULL;
+	if (!event || n != 1) {
+		status = unavailable(t, event ? rd_kafka_event_error_string(event) : "no answer", err);
+	} else {
+		rd_kafka_resp_err_t e = rd_kafka_topic_result_error(made[0]);
+		if (e && e != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+			status = unavailable(t, rd_kafka_topic_result_error_string(made[0]), err);
+	}
+	if (event)
+		rd_kafka_event_destroy(event);
+	rd_kafka_NewTopic_destroy(topic);
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_queue_destroy(queue);
+	if (status)
+		return status;
+	/* Its leader may take a moment. */
+	int64_t end = kveil_clock_mono_ms() + CALL_MS;
+	do
+		status = kveil_registry_topic_check(t, err);
+	while (status == KVEIL_E_REGISTRY_MISSING && kveil_clock_mono_ms() < end);
+	return status;
+}
