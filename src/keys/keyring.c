@@ -303,8 +303,9 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 	if (atomic_load_explicit(&ks->custodian_away, memory_order_relaxed))
 		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the key custodian was taken away");
 	if (atomic_load_explicit(&ks->rolled_back, memory_order_relaxed))
-		return kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
-				  "the key registry went back behind what was read from it: its keys may be lost");
+		return kveil_fail(
+		    err, KVEIL_E_NO_LEASE,
+		    "the key registry went back behind what was read from it: nothing is sealed with its keys");
 	if (ring->needs_lease) {
 		status = tend_lease(ring, now_wall_ms, err);
 		if (status)

@@ -240,7 +240,8 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, struct kveil_
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->read(ks->registry, collect, ks, &why);
 	pthread_mutex_unlock(&ks->io_lock);
-	if (status == KVEIL_E_REGISTRY_ROLLED_BACK)
+	/* A file that was swapped may be swapped back; a log that begins anew will never hold these keys again. */
+	if (status == KVEIL_E_REGISTRY_ROLLED_BACK && ks->registry->driver->forgiving)
 		atomic_store(&ks->rolled_back, true);
 	if (!status)
 		status = take_backlog(ks, &changed, &why);
