@@ -83,6 +83,14 @@ def ended_badly(pid):
     return r is not None and r.si_status != 0
 
 
+def status_mib(pid, field):
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            return next((int(line.split()[1]) // 1024 for line in f if line.startswith(field)), 0)
+    except OSError:
+        return 0
+
+
 class Side:
     """One contestant: a process that copies bench.in into an output topic."""
 
@@ -123,6 +131,8 @@ class Side:
             if ended_badly(p.pid) or time.time() > limit:
                 log.seek(0)
                 sys.exit(f"{self.name} stopped at {n} records:\n" + log.read().decode()[-3000:])
+            # Not ru_maxrss: that is inherited from this process.
+            self.peak_rss = max(self.peak_rss, status_mib(p.pid, "VmHWM"))
             if watch:
                 watch(p.pid, n)
             time.sleep(0.05)
@@ -132,7 +142,6 @@ class Side:
         if p.returncode not in (0, -signal.SIGTERM):
             log.seek(0)
             sys.exit(f"{self.name}: exit {p.returncode}\n" + log.read().decode()[-3000:])
-        self.peak_rss = max(self.peak_rss, usage.ru_maxrss // 1024)
         self.cpu.append((usage.ru_utime + usage.ru_stime) / self.records * 1e6)
         self.rate.append((self.records - first[0]) / (now - first[1]))
         for f in self.kafka.admin.delete_topics([output]).values():
@@ -179,12 +188,7 @@ def memory(build, records, result):
         samples = []
 
         def watch(pid, n):
-            try:
-                for line in open(f"/proc/{pid}/status"):
-                    if line.startswith("VmRSS"):
-                        samples.append((n, int(line.split()[1]) / 1024))
-            except OSError:
-                pass
+            samples.append((n, status_mib(pid, "VmRSS")))
 
         side = Side("kveil", build, kafka, records)
         side.round(0, watch)

@@ -29,6 +29,11 @@ static const char *const consumer_properties[][2] = {
     {"queued.min.messages", "54613"},
     {"fetch.max.bytes", "8388608"},
     {"max.partition.fetch.bytes", "4194304"},
+#if RD_KAFKA_VERSION >= 0x02020000
+    {"fetch.queue.backoff.ms", "20"},
+#else
+    {"fetch.error.backoff.ms", "20"},
+#endif
     {NULL, NULL},
 };
 

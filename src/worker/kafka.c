@@ -39,6 +39,17 @@ static const char *const consumer_guarantees[][2] = {
     {NULL, NULL},
 };
 
+static const char *const consumer_defaults[][2] = {
+/* A consumer whose queue was full looks again after this long; a queue of kveil's size is worked off in less than the
+ * default of half a second (a whole one from 2.2 on, under another name). */
+#if RD_KAFKA_VERSION >= 0x02020000
+    {"fetch.queue.backoff.ms", "20"},
+#else
+    {"fetch.error.backoff.ms", "20"},
+#endif
+    {NULL, NULL},
+};
+
 static const char *const producer_guarantees[][2] = {
     {"enable.idempotence", "true"},
     {"acks", "all"},
@@ -208,7 +219,7 @@ enum kveil_status kveil_kafka_conf_consumer(const struct kveil_config *c, struct
 	if (!status)
 		status = set_size(conf, "message.max.bytes", 65536, 1000, 1000000000, err);
 	if (!status)
-		status = conf_common(c, owner, NULL, &c->kafka.consumer, conf, err);
+		status = conf_common(c, owner, consumer_defaults, &c->kafka.consumer, conf, err);
 	if (!status)
 		status = set_all(conf, consumer_guarantees, err);
 	if (!status)

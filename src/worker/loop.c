@@ -21,6 +21,7 @@ enum {
 	    6000, /* clients that cannot reach their brokers take seconds to close; the watchdog is at 15 s */
 	COMMIT_WAIT_MS = 2000, /* with the drain, well before the watchdog */
 	RESOLVE_MS = 1000,
+	WAKE_EVERY_MS = 20,
 	MOST_BATCH_BYTES = 1000000,
 	MOST_MESSAGE_BYTES = 999000000,
 };
@@ -464,6 +465,25 @@ static void tick_keys(struct kveil_worker *w)
 	kveil_worker_outage_over(w);
 }
 
+/* The queue runs low and there is more where it came from: the fetcher should be at work. */
+static void wake_fetcher(struct kveil_worker *w)
+{
+	if (!w->waker || w->now_ms < w->wake_due_ms || w->paused)
+		return;
+	w->wake_due_ms = w->now_ms + WAKE_EVERY_MS;
+	if (rd_kafka_queue_length(w->fetched) >= w->fetched_low)
+		return;
+	for (size_t n = 0; n < w->slot_cap; n++) {
+		struct kveil_partition *p = w->slots[w->wake_slot++ % w->slot_cap];
+		int64_t low = -1, high = -1;
+		if (p && !p->held && !rd_kafka_get_watermark_offsets(w->consumer, p->topic, p->id, &low, &high) &&
+		    high > p->marks.next) {
+			kveil_waker_wake(w->waker, p->topic, p->id);
+			return;
+		}
+	}
+}
+
 /* What is due between records. */
 static void upkeep(struct kveil_worker *w)
 {
@@ -489,15 +509,39 @@ static void upkeep(struct kveil_worker *w)
 	}
 	if (w->now_ms - w->ticked_ms >= TICK_EVERY_MS)
 		tick_keys(w);
+	wake_fetcher(w);
 }
 
-/* Too much is in flight: nothing more is taken in until a part of it was acknowledged. */
+/* One message, if there is one within ms. false: none. */
+static bool take_one(struct kveil_worker *w, int ms)
+{
+	rd_kafka_message_t *msg = rd_kafka_consumer_poll(w->consumer, ms);
+
+	if (!msg)
+		return false;
+	if (msg->err)
+		on_consumer_error(w, msg);
+	else
+		kveil_worker_take(w, msg);
+	rd_kafka_message_destroy(msg);
+	return true;
+}
+
+/* Too much is in flight: nothing more is taken in until a part of it was acknowledged. But for one record now and then,
+ * for rebalances come by the same poll: to pause instead would throw away what was fetched. */
 static void make_room(struct kveil_worker *w)
 {
 	size_t enough = w->in_flight_limit - w->in_flight_limit / 4;
 
-	while (w->in_flight_bytes > enough && !kveil_worker_stopping(w) && !w->want_rewind)
-		kveil_worker_pump(w, 20);
+	while (w->in_flight_bytes > enough && !kveil_worker_stopping(w) && !w->want_rewind && !w->paused) {
+		kveil_loop_beat(w->loop);
+		rd_kafka_poll(w->producer, 20);
+		int64_t now = kveil_clock_mono_ms();
+		if (now - w->polled_ms >= POLL_EVERY_MS) {
+			w->polled_ms = now;
+			take_one(w, 0);
+		}
+	}
 }
 
 static void turn(struct kveil_worker *w)
@@ -511,15 +555,9 @@ static void turn(struct kveil_worker *w)
 	}
 	int wait_ms = w->in_flight_messages ? BUSY_MS : IDLE_MS;
 	for (int n = 0; n < TURN_RECORDS && !kveil_worker_stopping(w); n++) {
-		rd_kafka_message_t *msg = rd_kafka_consumer_poll(w->consumer, wait_ms);
-		if (!msg)
+		if (!take_one(w, wait_ms))
 			break;
 		wait_ms = 0;
-		if (msg->err)
-			on_consumer_error(w, msg);
-		else
-			kveil_worker_take(w, msg);
-		rd_kafka_message_destroy(msg);
 		if (w->want_rewind || w->paused || w->in_flight_bytes > w->in_flight_limit)
 			break;
 	}
@@ -538,8 +576,12 @@ static enum kveil_status open_consumer(struct kveil_worker *w, struct kveil_erro
 	rd_kafka_conf_set_rebalance_cb(conf, kveil_worker_on_rebalance);
 	rd_kafka_conf_set_offset_commit_cb(conf, kveil_worker_on_commit);
 	status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &w->consumer, err);
-	if (!status)
+	if (!status) {
 		rd_kafka_poll_set_consumer(w->consumer);
+		w->waker = kveil_waker_new(w->consumer);
+		w->fetched = rd_kafka_queue_get_consumer(w->consumer);
+		w->fetched_low = kveil_kafka_budget(w->params->config).queue_bytes / 512 / 2;
+	}
 	return status;
 }
 

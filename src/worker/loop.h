@@ -24,6 +24,7 @@
 #include "worker/dead_letter.h"
 #include "worker/kafka.h"
 #include "worker/topics.h"
+#include "worker/waker.h"
 #include "worker/watermark.h"
 #include "worker/worker.h"
 
@@ -108,6 +109,11 @@ struct kveil_worker {
 
 	struct kveil_kafka_owner owner; /* of both handles */
 	rd_kafka_t *consumer, *producer;
+	struct kveil_waker *waker;  /* NULL: not needed */
+	rd_kafka_queue_t *fetched;  /* the consumer's queue, to see how long it is */
+	size_t fetched_low;         /* below this many messages it should be filling */
+	int64_t wake_due_ms;
+	size_t wake_slot;
 	size_t batch_bytes, message_bytes; /* what the producer was made for */
 	bool compresses;
 
