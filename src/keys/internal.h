@@ -26,8 +26,14 @@
 struct kveil_key_version {
 	struct kveil_key_record record;
 	const struct kveil_algorithm *alg;
-	uint8_t *key; /* secret memory, alg->key_bytes; NULL once destroyed */
+	uint8_t *key; /* secret memory, alg->key_bytes; NULL: destroyed, or wrapped for somebody else */
+	bool anyones; /* under a KEK whose public half any edge has, and not the name's own KEK: opens, never seals */
 };
+
+static inline bool kveil_key_version_seals(const struct kveil_key_version *v)
+{
+	return v->record.state == KVEIL_KEY_LIVE && v->key && !v->anyones;
+}
 
 struct kveil_key_name {
 	char *name;
@@ -90,6 +96,9 @@ struct kveil_keystore *kveil_keystore_alloc(void);
 void kveil_keystore_ref(struct kveil_keystore *ks);
 /* The name's entry, made if need be; under lock. NULL: out of memory. */
 struct kveil_key_name *kveil_keystore_intern(struct kveil_keystore *ks, struct kveil_span name);
+/* Is this version under another KEK than its name's, one that anybody with its public half wraps for? Under lock. */
+bool kveil_keystore_is_anyones(const struct kveil_keystore *ks, const struct kveil_key_name *name,
+                               const struct kveil_key_record *record);
 /* Takes in a version (record and key move in on success); under lock. The caller bumps the generation. */
 enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key_name *name,
                                      struct kveil_key_record *record, uint8_t *key,

@@ -164,7 +164,7 @@ static enum kveil_status key_sync(struct kveil_key *key, int64_t now_ms, struct 
 			break;
 		if (overhead_of(v->alg) > overhead)
 			overhead = overhead_of(v->alg);
-		if (key->pinned && v->record.state == KVEIL_KEY_LIVE)
+		if (key->pinned && v->record.state == KVEIL_KEY_LIVE && !v->anyones)
 			active_id = v->record.id;
 		count++;
 	}

@@ -94,6 +94,15 @@ struct kveil_key_name *kveil_keystore_intern(struct kveil_keystore *ks, struct k
 	return n;
 }
 
+/* Who has only a certificate can make versions under it. None of them may come to seal what another KEK guards. */
+bool kveil_keystore_is_anyones(const struct kveil_keystore *ks, const struct kveil_key_name *name,
+			       const struct kveil_key_record *record)
+{
+	const struct kveil_kek *kek = kveil_keystore_kek(ks, record->kek);
+
+	return kek && kek->provider->locks_only && name->config && strcmp(name->config->kek, record->kek) != 0;
+}
+
 enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key_name *name,
 				     struct kveil_key_record *record, uint8_t *key, struct kveil_error *err)
 {
@@ -113,6 +122,7 @@ enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key
 		name->cap = cap;
 	}
 	v->alg = alg;
+	v->anyones = kveil_keystore_is_anyones(ks, name, record);
 	v->record.id = record->id;
 	if (!kveil_map_put(&ks->ids, kveil_span_of(&v->record.id, sizeof v->record.id), v)) {
 		free(v);
@@ -188,7 +198,7 @@ const struct kveil_key_version *kveil_key_name_active(const struct kveil_key_nam
 	for (size_t i = 0; i < name->count; i++) {
 		const struct kveil_key_version *v = name->versions[i];
 		const struct kveil_key_record *r = &v->record;
-		if (r->state != KVEIL_KEY_LIVE || !v->key || (r->expires_ms && now_ms >= r->expires_ms))
+		if (!kveil_key_version_seals(v) || (r->expires_ms && now_ms >= r->expires_ms))
 			continue;
 		if (r->active_from_ms > now_ms) {
 			if (!first_to_come || r->active_from_ms < first_to_come->record.active_from_ms)
@@ -296,6 +306,8 @@ static const char *state_of(const struct kveil_key_version *v, const struct kvei
 	case KVEIL_KEY_DESTROYED:
 		return "destroyed";
 	}
+	if (v->anyones)
+		return "opens only";
 	if (v == active)
 		return "active";
 	return v->record.active_from_ms > now_ms ? "pending" : "previous";

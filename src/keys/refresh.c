@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { UNKNOWN_MS = 60000, BACKOFF_MS = 1000, BACKOFF_MAX_MS = 30000, NEW_AT_ONCE = 256, LATE_MS = 30000 };
+enum { UNKNOWN_MS = 60000, BACKOFF_MS = 1000, BACKOFF_MAX_MS = 30000, NEW_AT_ONCE = 256, LATE_MS = 30000, RACES = 16 };
 
 /* --- records in --- */
 
@@ -163,6 +163,8 @@ static enum kveil_status take_change(struct kveil_keystore *ks, const struct kve
 	/* The id inside stays where it is: the map borrows it. */
 	free(v->record.wrapped);
 	v->record = copy;
+	const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(copy.name));
+	v->anyones = n && kveil_keystore_is_anyones(ks, n, &v->record);
 	if (r->state == KVEIL_KEY_DESTROYED) {
 		kveil_secret_free(v->key);
 		v->key = NULL;
@@ -411,7 +413,7 @@ static bool is_due(const struct kveil_keystore *ks, const struct kveil_data_key_
 		return false;
 	for (size_t i = 0; i < n->count; i++) {
 		const struct kveil_key_record *r = &n->versions[i]->record;
-		if (r->state != KVEIL_KEY_LIVE || !n->versions[i]->key || (r->expires_ms && now >= r->expires_ms))
+		if (!kveil_key_version_seals(n->versions[i]) || (r->expires_ms && now >= r->expires_ms))
 			continue;
 		if (!newest || r->active_from_ms > newest->active_from_ms ||
 		    (r->active_from_ms == newest->active_from_ms && r->version > newest->version))
@@ -439,7 +441,23 @@ static enum kveil_status append(struct kveil_keystore *ks, const struct kveil_ke
 	return status ? status : kveil_keystore_refresh(ks, err);
 }
 
-static enum kveil_status make_due(struct kveil_keystore *ks, int64_t now, struct kveil_error *err)
+/* Did somebody else's record come first? Then what was kept of ours is of no use. */
+static bool has_lost(struct kveil_keystore *ks, const struct kveil_key_record *made, size_t count)
+{
+	bool lost = false;
+
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; i < count; i++) {
+		if (kveil_keystore_by_id(ks, made[i].id))
+			continue;
+		kveil_secret_free(made_here(ks, made[i].id));
+		lost = true;
+	}
+	pthread_mutex_unlock(&ks->lock);
+	return lost;
+}
+
+static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, bool *ret_lost, struct kveil_error *err)
 {
 	struct kveil_key_record *made = calloc(NEW_AT_ONCE, sizeof *made);
 	enum kveil_status status = KVEIL_OK, first = KVEIL_OK;
@@ -472,10 +490,22 @@ static enum kveil_status make_due(struct kveil_keystore *ks, int64_t now, struct
 	}
 	if (count)
 		status = append(ks, made, count, first ? NULL : err);
+	*ret_lost = count && !status && has_lost(ks, made, count);
 	for (size_t i = 0; i < count; i++)
 		kveil_key_record_clear(&made[i]);
 	free(made);
 	return first ? first : count ? status : KVEIL_OK;
+}
+
+/* Whoever can read the winner's key has what was due; an edge cannot, and takes the number after it. */
+static enum kveil_status make_due(struct kveil_keystore *ks, int64_t now, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+	bool lost = true;
+
+	for (int i = 0; !status && lost && i < RACES; i++)
+		status = make_due_once(ks, now, &lost, err);
+	return status;
 }
 
 /* Writes again what somebody else overwrote, for compaction keeps only what was written last. */
