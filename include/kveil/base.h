@@ -73,7 +73,7 @@ enum kveil_class {
 	X(INVALID_UTF8, "invalid_utf8", RECORD, "the bytes are not UTF-8")                                       \
 	X(INVALID_SURROGATE, "invalid_surrogate", RECORD, "a \\u escape is half of a surrogate pair")            \
 	X(TOO_DEEP, "too_deep", RECORD, "nested deeper than limits.depth")                                       \
-	X(TOO_LARGE, "too_large", RECORD, "larger than limits.record_bytes")                                     \
+	X(TOO_LARGE, "too_large", RECORD, "larger than limits.record_bytes, or takes too much of limits.memory")  \
 	X(OUTPUT_TOO_LARGE, "output_too_large", RECORD, "the protected record is over the output topic's limit") \
 	X(REFUSED_BY_BROKER, "refused_by_broker", RECORD, "the broker refused this record, sent alone")          \
 	/* a record against its rules */                                                                         \

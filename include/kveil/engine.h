@@ -53,6 +53,7 @@ struct kveil_result {
 struct kveil_limits {
 	size_t record_bytes; /* of a value or key; 0 = 8 MiB. At most 1 GiB */
 	uint32_t depth;      /* 0 = 128 */
+	size_t memory_bytes; /* for one record's tables and results; 0 = 40 MiB. One that takes more is TOO_LARGE */
 };
 
 /* One field's story, for `apply --diff` and `--explain`. before and after are clear text or protected: they go

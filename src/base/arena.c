@@ -26,9 +26,14 @@ void *kveil_arena_grow(struct kveil_arena *a, size_t n)
 		return NULL;
 	while (size < n + 15)
 		size *= 2;
-	struct kveil_arena_block *b = malloc(sizeof *b + size);
-	if (!b)
+	size = kveil_allowance_fit(a->allowance, size, n + 15);
+	if (!kveil_allowance_take(a->allowance, size))
 		return NULL;
+	struct kveil_arena_block *b = malloc(sizeof *b + size);
+	if (!b) {
+		kveil_allowance_give(a->allowance, size);
+		return NULL;
+	}
 	b->older = a->blocks;
 	b->size = size;
 	a->blocks = b;
@@ -40,8 +45,9 @@ void *kveil_arena_grow(struct kveil_arena *a, size_t n)
 	return p;
 }
 
-static void free_block(struct kveil_arena_block *b)
+static void free_block(struct kveil_arena *a, struct kveil_arena_block *b)
 {
+	kveil_allowance_give(a->allowance, b->size);
 	kveil_secret_wipe(b->bytes, b->size);
 	free(b);
 }
@@ -51,7 +57,7 @@ void kveil_arena_clear(struct kveil_arena *a)
 	while (a->blocks) {
 		struct kveil_arena_block *b = a->blocks;
 		a->blocks = b->older;
-		free_block(b);
+		free_block(a, b);
 	}
 	a->cur = a->end = NULL;
 }
@@ -66,10 +72,10 @@ void kveil_arena_reset(struct kveil_arena *a)
 	while (b->older) {
 		struct kveil_arena_block *old = b->older;
 		b->older = old->older;
-		free_block(old);
+		free_block(a, old);
 	}
 	if (b->size > a->keep_bytes && b->size > FIRST_BLOCK) {
-		free_block(b);
+		free_block(a, b);
 		a->blocks = NULL;
 		a->cur = a->end = NULL;
 		return;

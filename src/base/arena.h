@@ -9,7 +9,7 @@
 #ifndef KVEIL_BASE_ARENA_H
 #define KVEIL_BASE_ARENA_H
 
-#include "kveil/base.h"
+#include "base/allowance.h"
 
 struct kveil_arena_block;
 
@@ -17,6 +17,7 @@ struct kveil_arena {
 	uint8_t *cur, *end; /* free part of the newest block */
 	struct kveil_arena_block *blocks; /* newest first */
 	size_t keep_bytes;  /* how much a reset may keep; larger blocks go back to the system */
+	struct kveil_allowance *allowance; /* NULL = none; set before the first allocation */
 };
 
 void kveil_arena_init(struct kveil_arena *a, size_t keep_bytes);
@@ -24,7 +25,7 @@ void kveil_arena_clear(struct kveil_arena *a);
 void kveil_arena_reset(struct kveil_arena *a);
 void *kveil_arena_grow(struct kveil_arena *a, size_t n); /* slow path of kveil_arena_alloc */
 
-/* n bytes aligned to 16, not zeroed; NULL when memory is out. n == 0 gives a valid pointer. */
+/* n bytes aligned to 16, not zeroed; NULL when memory or the allowance is out. n == 0 gives a valid pointer. */
 static inline void *kveil_arena_alloc(struct kveil_arena *a, size_t n)
 {
 	if (__builtin_expect(n >= (size_t)(a->end - a->cur), 0)) /* also: no block yet */

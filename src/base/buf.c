@@ -11,7 +11,8 @@ void kveil_buf_clear(struct kveil_buf *b)
 	if (b->data)
 		kveil_secret_wipe(b->data, b->cap);
 	free(b->data);
-	*b = KVEIL_BUF_INIT;
+	kveil_allowance_give(b->allowance, b->cap);
+	*b = (struct kveil_buf){.allowance = b->allowance};
 }
 
 void kveil_buf_cleanup(struct kveil_buf *b)
@@ -34,8 +35,9 @@ bool kveil_buf_grow(struct kveil_buf *b, size_t extra)
 	size_t cap = b->cap ? b->cap : 256;
 	while (cap < need)
 		cap *= 2;
+	cap = kveil_allowance_fit(b->allowance, cap, need);
 	/* Not realloc: it may leave a copy of clear bytes behind. */
-	uint8_t *data = malloc(cap);
+	uint8_t *data = kveil_allowance_take(b->allowance, cap) ? malloc(cap) : NULL;
 	if (!data) {
 		b->failed = true;
 		return false;
@@ -44,6 +46,7 @@ bool kveil_buf_grow(struct kveil_buf *b, size_t extra)
 		memcpy(data, b->data, b->len);
 		kveil_secret_wipe(b->data, b->cap);
 		free(b->data);
+		kveil_allowance_give(b->allowance, b->cap);
 	}
 	b->data = data;
 	b->cap = cap;

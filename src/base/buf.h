@@ -11,7 +11,7 @@
 #ifndef KVEIL_BASE_BUF_H
 #define KVEIL_BASE_BUF_H
 
-#include "kveil/base.h"
+#include "base/allowance.h"
 
 #include <stdarg.h>
 
@@ -19,11 +19,12 @@ struct kveil_buf {
 	uint8_t *data;
 	size_t len, cap;
 	bool failed;
+	struct kveil_allowance *allowance; /* NULL = none; set while empty */
 };
 
 #define KVEIL_BUF_INIT ((struct kveil_buf){0})
 
-void kveil_buf_clear(struct kveil_buf *b);              /* wipes, frees; ready for reuse */
+void kveil_buf_clear(struct kveil_buf *b);              /* wipes, frees; ready for reuse, the allowance kept */
 bool kveil_buf_grow(struct kveil_buf *b, size_t extra); /* makes room for extra more bytes; false = failed */
 void kveil_buf_printf(struct kveil_buf *b, const char *fmt, ...) KVEIL_PRINTF(2, 3);
 void kveil_buf_vprintf(struct kveil_buf *b, const char *fmt, va_list args) KVEIL_PRINTF(2, 0);

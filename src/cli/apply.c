@@ -5,6 +5,7 @@
 #include "base/secret.h"
 #include "keys/keystore.h"
 #include "worker/config.h"
+#include "worker/kafka.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -41,7 +42,8 @@ static int open_keys(const struct kveil_apply_source *source, const struct kveil
 		kveil_report_clear(&report);
 		if (!s->config)
 			return KVEIL_EXIT_USAGE;
-		s->limits = (struct kveil_limits){s->config->limits.record_bytes, (uint32_t)s->config->limits.depth};
+		s->limits = (struct kveil_limits){s->config->limits.record_bytes, (uint32_t)s->config->limits.depth,
+						  kveil_kafka_budget(s->config).record_bytes};
 		status = kveil_keystore_open(&s->config->keys, &s->keys, &err);
 	} else {
 		status = kveil_keystore_new_demo(&s->keys, &err);
@@ -55,7 +57,7 @@ int kveil_apply_open(const struct kveil_apply_source *source, const struct kveil
 	struct kveil_report report = {0};
 	struct kveil_error err;
 
-	*s = (struct kveil_apply_session){.limits = {8 << 20, 128}};
+	*s = (struct kveil_apply_session){.limits = {8 << 20, 128, 0}};
 	int code = open_keys(source, cmd, s);
 	if (code == KVEIL_EXIT_OK) {
 		s->plan = kveil_plan_load(source->rules, source->config ? s->keys : NULL, &report);

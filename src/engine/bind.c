@@ -265,6 +265,11 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 	e->lookup = (struct kveil_scan){
 	    .arena = &e->arena, .max_bytes = e->max_bytes, .max_depth = e->max_depth, .want_doc = true};
 	e->check = (struct kveil_scan){.arena = &e->arena, .max_bytes = e->max_bytes, .max_depth = e->max_depth};
+	for (int part = 0; part < KVEIL_PART_COUNT; part++)
+		e->parts[part].scan.allowance = &e->allowance;
+	e->lookup.allowance = e->check.allowance = e->pieces.allowance = e->scratch.allowance = &e->allowance;
+	for (size_t v = 0; v < e->view_count; v++)
+		e->views[v].value.allowance = e->views[v].key.allowance = &e->allowance;
 	return st;
 }
 
@@ -279,11 +284,11 @@ void kveil_engine_unbind(struct kveil_engine *e)
 	for (size_t v = 0; e->views && v < e->view_count; v++) {
 		kveil_buf_clear(&e->views[v].value);
 		kveil_buf_clear(&e->views[v].key);
-		free(e->views[v].header_list);
 	}
 	kveil_buf_clear(&e->pieces);
 	kveil_buf_clear(&e->scratch);
 	free(e->piece_list);
+	kveil_allowance_give(&e->allowance, e->piece_cap * sizeof *e->piece_list);
 	free(e->matches);
 	kveil_arena_clear(&e->bound);
 	kveil_arena_clear(&e->arena);

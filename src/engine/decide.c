@@ -38,9 +38,14 @@ static bool add_piece(struct kveil_engine *e, size_t offset, uint32_t *ret)
 {
 	if (e->piece_count == e->piece_cap) {
 		uint32_t cap = e->piece_cap ? e->piece_cap * 2 : 64;
-		struct kveil_piece *list = realloc(e->piece_list, cap * sizeof *list); /* offsets, no values */
-		if (!list)
+		size_t more = (cap - e->piece_cap) * sizeof *e->piece_list;
+		if (!kveil_allowance_take(&e->allowance, more))
 			return false;
+		struct kveil_piece *list = realloc(e->piece_list, cap * sizeof *list); /* offsets, no values */
+		if (!list) {
+			kveil_allowance_give(&e->allowance, more);
+			return false;
+		}
 		e->piece_list = list;
 		e->piece_cap = cap;
 	}

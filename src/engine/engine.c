@@ -13,6 +13,7 @@ enum {
 	DEFAULT_RECORD_BYTES = 8 << 20,
 	MAX_RECORD_BYTES = 1 << 30,
 	DEFAULT_DEPTH = 128,
+	DEFAULT_MEMORY_BYTES = 40 << 20, /* what one worker has under the default configuration */
 };
 
 enum kveil_status kveil_engine_new(struct kveil_plan *plan, struct kveil_keyring *keys,
@@ -32,7 +33,9 @@ enum kveil_status kveil_engine_new(struct kveil_plan *plan, struct kveil_keyring
 	if (e->max_bytes > MAX_RECORD_BYTES)
 		e->max_bytes = MAX_RECORD_BYTES;
 	e->max_depth = limits && limits->depth ? limits->depth : DEFAULT_DEPTH;
+	e->allowance.max_bytes = limits && limits->memory_bytes ? limits->memory_bytes : DEFAULT_MEMORY_BYTES;
 	kveil_arena_init(&e->arena, KEEP_BYTES);
+	e->arena.allowance = &e->allowance;
 	kveil_arena_init(&e->bound, 0);
 	kveil_plan_ref(plan);
 	enum kveil_status st = kveil_engine_bind(e, err);
@@ -69,36 +72,46 @@ static enum kveil_status no_memory(struct kveil_error *err)
 	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
 }
 
-static void trim_buf(struct kveil_buf *b)
+static void trim_buf(struct kveil_buf *b, size_t keep_bytes)
 {
-	if (b->cap > KEEP_BYTES)
+	if (b->cap > keep_bytes)
 		kveil_buf_clear(b);
 }
 
-static void trim_scan(struct kveil_scan *s)
+static void trim_scan(struct kveil_scan *s, size_t keep_entries)
 {
-	if (s->doc_cap <= KEEP_ENTRIES && s->match_cap <= KEEP_ENTRIES && s->trail_cap <= KEEP_ENTRIES)
+	if (s->doc_cap <= keep_entries && s->match_cap <= keep_entries && s->trail_cap <= keep_entries)
 		return;
-	struct kveil_scan in = {.automaton = s->automaton,
-				.arena = s->arena,
-				.max_bytes = s->max_bytes,
-				.max_depth = s->max_depth,
-				.want_doc = s->want_doc};
 	kveil_scan_clear(s);
-	*s = in;
+}
+
+static void trim_to(struct kveil_engine *e, size_t keep_bytes, size_t keep_entries)
+{
+	trim_buf(&e->pieces, keep_bytes);
+	for (size_t v = 0; v < e->view_count; v++) {
+		trim_buf(&e->views[v].value, keep_bytes);
+		trim_buf(&e->views[v].key, keep_bytes);
+	}
+	for (int part = 0; part < KVEIL_PART_COUNT; part++)
+		trim_scan(&e->parts[part].scan, keep_entries);
+	trim_scan(&e->lookup, keep_entries);
+	trim_scan(&e->check, keep_entries);
+	if (e->piece_cap > keep_entries) {
+		free(e->piece_list);
+		kveil_allowance_give(&e->allowance, e->piece_cap * sizeof *e->piece_list);
+		e->piece_list = NULL;
+		e->piece_count = e->piece_cap = 0;
+	}
 }
 
 static void trim(struct kveil_engine *e)
 {
-	trim_buf(&e->pieces);
-	for (size_t v = 0; v < e->view_count; v++) {
-		trim_buf(&e->views[v].value);
-		trim_buf(&e->views[v].key);
+	trim_to(e, KEEP_BYTES, KEEP_ENTRIES);
+	/* Many views may each keep a little: the next large record is not to find less room for it. */
+	if (e->allowance.used_bytes > e->allowance.max_bytes / 4) {
+		kveil_arena_clear(&e->arena);
+		trim_to(e, 0, 0);
 	}
-	for (int part = 0; part < KVEIL_PART_COUNT; part++)
-		trim_scan(&e->parts[part].scan);
-	trim_scan(&e->lookup);
-	trim_scan(&e->check);
 }
 
 /* Wipes the record before and gives back what a rare large one took. */
@@ -115,6 +128,7 @@ static void begin_record(struct kveil_engine *e, const struct kveil_record *reco
 	e->serial++;
 	e->record = record;
 	e->value_doc = NULL;
+	e->allowance.was_refused = false;
 	e->work = KVEIL_PATH_WORK;
 }
 
@@ -262,14 +276,10 @@ static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error 
 	size_t counts[KVEIL_MAX_VIEWS] = {0};
 
 	for (size_t v = 0; v < e->view_count; v++) {
-		struct kveil_view_out *out = &e->views[v];
-		if (out->header_cap >= record->header_count)
-			continue;
-		struct kveil_header *list = realloc(out->header_list, record->header_count * sizeof *list);
+		struct kveil_header *list = kveil_arena_array(&e->arena, record->header_count, sizeof *list);
 		if (!list)
 			return no_memory(err);
-		out->header_list = list;
-		out->header_cap = record->header_count;
+		e->views[v].header_list = list;
 	}
 	kveil_buf_reset(&e->pieces);
 	e->piece_count = 0;
@@ -347,6 +357,13 @@ void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record,
 {
 	begin_record(e, record);
 	enum kveil_status st = run_record(e, &ret->error);
+	if (st == KVEIL_E_NO_MEMORY && e->allowance.was_refused) {
+		/* It is this record, not the machine: waiting would not help, and stopping would be its wish. */
+		st = kveil_fail(&ret->error, KVEIL_E_TOO_LARGE,
+				"takes more than the %zu MiB of memory that one record may",
+				e->allowance.max_bytes >> 20);
+		kveil_error_hint(&ret->error, "limits.memory, shared by the workers, gives more");
+	}
 	if (e->trace)
 		kveil_engine_trace_absent(e);
 	e->record = NULL;

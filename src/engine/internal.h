@@ -68,8 +68,7 @@ struct kveil_bound_header {
 /* What one view sends: spans of the record where nothing was written, of these buffers elsewhere. */
 struct kveil_view_out {
 	struct kveil_buf value, key;
-	struct kveil_header *header_list;
-	size_t header_cap;
+	struct kveil_header *header_list; /* in the arena */
 };
 
 /* A stretch of engine.pieces. */
@@ -99,6 +98,7 @@ struct kveil_engine {
 
 	/* one record */
 	uint64_t serial;
+	struct kveil_allowance allowance; /* of all that grows with a record: below, in parts and in views */
 	const struct kveil_record *record;
 	struct kveil_arena arena;
 	int64_t work;             /* what paths and conditions may still look at */

@@ -325,8 +325,15 @@ static void sort_edits(struct edits *es)
 static enum kveil_status splice(struct kveil_engine *e, struct kveil_span text, const struct edits *es,
 				struct kveil_buf *out, struct kveil_error *err)
 {
-	size_t at = 0;
+	size_t at = 0, grows = 0, shrinks = 0;
 
+	for (size_t i = 0; i < es->count; i++) {
+		grows += es->items[i].len;
+		shrinks += es->items[i].end - es->items[i].start;
+	}
+	/* All at once: growing by steps would hold the output twice. */
+	if (shrinks <= text.len && !kveil_buf_reserve(out, text.len - shrinks + grows))
+		return no_memory(err);
 	for (size_t i = 0; i < es->count; i++) {
 		const struct edit *d = &es->items[i];
 		bool is_sound = d->start >= at && d->end >= d->start && d->end <= text.len &&

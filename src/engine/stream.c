@@ -39,8 +39,9 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 	spot.trail = p->scan.trail;
 	spot.header_name = KVEIL_SPAN_NULL;
 	kveil_buf_reset(out);
-	/* Room for the gaps and most results at once. */
-	if (p->scan.match_count && !kveil_buf_reserve(out, text.len + 64 * p->scan.match_count + 64))
+	/* Room for the gaps and most results at once; a record of nothing but places may be refused for less. */
+	size_t room = 64 * p->scan.match_count + 64;
+	if (p->scan.match_count && !kveil_buf_reserve(out, text.len + (room < text.len + 4096 ? room : text.len)))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
 	for (size_t i = 0; i < p->scan.match_count; i++) {
 		const struct kveil_match *m = &p->scan.matches[i];

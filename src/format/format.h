@@ -43,6 +43,7 @@ struct kveil_scan {
 	size_t max_bytes;                        /* larger is TOO_LARGE; above 1 GiB counts as 1 GiB */
 	uint32_t max_depth;                      /* objects and arrays within each other */
 	bool want_doc;
+	struct kveil_allowance *allowance;       /* for the arrays below; NULL = none */
 	/* out; the arrays are owned by the scan, grown and reused */
 	struct kveil_match *matches; /* document order */
 	size_t match_count, match_cap;
@@ -54,7 +55,7 @@ struct kveil_scan {
 	size_t frame_cap;
 	uint8_t guesses[KVEIL_SCAN_GUESSES]; /* lengths of the names of the record before; see json.c */
 };
-void kveil_scan_clear(struct kveil_scan *s);
+void kveil_scan_clear(struct kveil_scan *s); /* what it owns goes, what it was given (in) stays */
 
 struct kveil_format {
 	const char *name; /* "json" */

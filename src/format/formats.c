@@ -27,5 +27,12 @@ void kveil_scan_clear(struct kveil_scan *s)
 	free(s->trail);
 	free(s->doc.nodes);
 	free(s->frames);
-	*s = (struct kveil_scan){0};
+	kveil_allowance_give(s->allowance, s->match_cap * sizeof *s->matches + s->trail_cap * sizeof *s->trail +
+					       s->doc_cap * sizeof *s->doc.nodes);
+	*s = (struct kveil_scan){.automaton = s->automaton,
+				 .arena = s->arena,
+				 .max_bytes = s->max_bytes,
+				 .max_depth = s->max_depth,
+				 .want_doc = s->want_doc,
+				 .allowance = s->allowance};
 }

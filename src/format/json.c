@@ -291,15 +291,21 @@ static __attribute__((noinline)) const uint8_t *skip_space(const uint8_t *p, con
 	} while (0)
 
 /* Room for one more entry of an array that the scan owns. Old contents are offsets, not values. */
-static __attribute__((noinline)) bool grow(void **items, size_t *cap, size_t count, size_t first, size_t size)
+static __attribute__((noinline)) bool grow(struct kveil_allowance *a, void **items, size_t *cap, size_t count,
+					   size_t first, size_t size)
 {
-	size_t n = *cap ? *cap : first;
+	size_t had = *cap, n = had ? had : first;
 
 	while (n < count)
 		n *= 2;
-	void *p = realloc(*items, n * size);
-	if (!p)
+	n = had + kveil_allowance_fit(a, (n - had) * size, (count - had) * size) / size;
+	if (!kveil_allowance_take(a, (n - had) * size))
 		return false;
+	void *p = realloc(*items, n * size);
+	if (!p) {
+		kveil_allowance_give(a, (n - had) * size);
+		return false;
+	}
 	*items = p;
 	*cap = n;
 	return true;
@@ -308,13 +314,14 @@ static __attribute__((noinline)) bool grow(void **items, size_t *cap, size_t cou
 static inline bool reserve_match(struct kveil_scan *s)
 {
 	return __builtin_expect(s->match_count < s->match_cap, 1) ||
-	       grow((void **)&s->matches, &s->match_cap, s->match_count + 1, 64, sizeof *s->matches);
+	       grow(s->allowance, (void **)&s->matches, &s->match_cap, s->match_count + 1, 64, sizeof *s->matches);
 }
 
 static inline bool reserve_node(struct kveil_scan *s)
 {
 	return __builtin_expect(s->doc.count < s->doc_cap, 1) ||
-	       grow((void **)&s->doc.nodes, &s->doc_cap, (size_t)s->doc.count + 1, 256, sizeof *s->doc.nodes);
+	       grow(s->allowance, (void **)&s->doc.nodes, &s->doc_cap, (size_t)s->doc.count + 1, 256,
+		    sizeof *s->doc.nodes);
 }
 
 /* The names from the root to a match below the `depth` open frames. */
@@ -323,7 +330,7 @@ static __attribute__((noinline)) bool write_trail(struct kveil_scan *s, struct k
 	size_t need = s->trail_count + m->depth;
 
 	m->trail = (uint32_t)s->trail_count;
-	if (need > s->trail_cap && !grow((void **)&s->trail, &s->trail_cap, need, 64, sizeof *s->trail))
+	if (need > s->trail_cap && !grow(s->allowance, (void **)&s->trail, &s->trail_cap, need, 64, sizeof *s->trail))
 		return false;
 	for (uint32_t d = 1; d < m->depth; d++)
 		s->trail[s->trail_count++] = (struct kveil_step){s->frames[d].name_start, s->frames[d].name_end};
@@ -435,7 +442,7 @@ open:
 		goto in_trouble;
 	}
 	if (__builtin_expect(depth == s->frame_cap, 0) &&
-	    !grow((void **)&s->frames, &s->frame_cap, (size_t)depth + 1, FIRST_FRAMES, sizeof *s->frames))
+	    !grow(NULL, (void **)&s->frames, &s->frame_cap, (size_t)depth + 1, FIRST_FRAMES, sizeof *s->frames))
 		goto no_memory;
 	f = &s->frames[depth];
 	live = state && states[state].live ? &states[state] : NULL;

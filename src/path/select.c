@@ -314,6 +314,7 @@ enum kveil_status kveil_path_select_within(const struct kveil_path *p, const str
 	*ret = NULL;
 	*ret_count = 0;
 	kveil_evaluation_begin(&ev, doc, work, err);
+	ev.large.allowance = arena->allowance;
 	if (doc->count)
 		kveil_evaluation_select(&ev, p, from, true);
 	uint32_t *list = kveil_arena_array(arena, ev.count, sizeof *list);

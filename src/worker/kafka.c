@@ -196,9 +196,13 @@ struct kveil_kafka_budget kveil_kafka_budget(const struct kveil_config *c)
 	size_t each = (size_t)(memory / (c->workers ? c->workers : 1));
 
 	/* What stands in the queue costs about as much again in librdkafka's structs (records of a few hundred
-	 * bytes); the last part is what fragments. */
-	return (struct kveil_kafka_budget){
-	    .queue_bytes = each / 6, .fetch_bytes = each / 12, .in_flight_bytes = each / 3};
+	 * bytes). The last part is what fragments, and what a rare large record may take for a moment: its outputs
+	 * and its tape, at least. */
+	size_t record = 3 * (size_t)c->limits.record_bytes;
+	return (struct kveil_kafka_budget){.queue_bytes = each / 6,
+					   .fetch_bytes = each / 12,
+					   .in_flight_bytes = each / 3,
+					   .record_bytes = record > each / 4 ? record : each / 4};
 }
 
 enum kveil_status kveil_kafka_conf_consumer(const struct kveil_config *c, struct kveil_kafka_owner *owner,

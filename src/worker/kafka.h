@@ -31,6 +31,7 @@ struct kveil_kafka_budget {
 	size_t queue_bytes;     /* records fetched and not yet taken in */
 	size_t fetch_bytes;     /* one fetch response */
 	size_t in_flight_bytes; /* records handed to the producer and not yet acknowledged */
+	size_t record_bytes;    /* the engine's tables and results of the record at hand */
 };
 struct kveil_kafka_budget kveil_kafka_budget(const struct kveil_config *c);
 

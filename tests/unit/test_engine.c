@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The engine's semantics, a record at a time: rules as a user writes them, bytes in, bytes out. */
 #include "base/text.h"
+#include "engine/internal.h"
 #include "kveil/engine.h"
 #include "rules/plan.h"
 
@@ -478,6 +479,65 @@ static void test_key_and_headers(void **state)
 	rig_clear(&r);
 }
 
+/* A record of n elements, each of them a place. */
+static char *array_of(size_t n, const char *element)
+{
+	struct kveil_buf b = KVEIL_BUF_INIT;
+
+	kveil_buf_append_str(&b, "{\"a\":[");
+	for (size_t i = 0; i < n; i++) {
+		kveil_buf_append_str(&b, i ? "," : "");
+		kveil_buf_append_str(&b, element);
+	}
+	kveil_buf_append_str(&b, "]}");
+	char *text = strdup(kveil_buf_cstr(&b));
+	kveil_buf_clear(&b);
+	return text;
+}
+
+/* A record may be small and ask for a hundred times its size: it is refused, and the next one is as if it had not been.
+ */
+static void test_memory(void **state)
+{
+	(void)state;
+	static const char *const rules[] = {
+	    FIELDS(R("path: \"$.a[*]\", remove: true")),
+	    FIELDS(R("path: \"$.a[?@ == 1]\", nullify: true")),
+	    FIELDS(R("path: \"$.a[*]\", replace: {with: \"a constant that is longer than what it replaces\"}")),
+	    FIELDS(R("path: \"$.a[*]\", encrypt: {key: pii, type: json}")),
+	    FIELDS(R("path: \"$.a[*]\", when: \"$.b == 1\", hash: {key: pepper}")),
+	    FIELDS(R("path: \"$.b\", mask: {}")) "unmatched: remove\n",
+	};
+	char *large = array_of(100000, "1"), *small = array_of(100, "1");
+
+	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+		struct rig r;
+		struct kveil_error err;
+		rig_init(&r, rules[i]);
+		kveil_engine_free(r.engine);
+		const struct kveil_limits limits = {.memory_bytes = 1 << 20};
+		assert_int_equal(kveil_engine_new(r.plan, r.ring, &limits, &r.engine, &err), KVEIL_OK);
+		for (int round = 0; round < 3; round++) {
+			assert_string_equal(run(&r, large), "too_large@- ");
+			assert_int_equal(r.result.verdict, KVEIL_DEAD_LETTER);
+			assert_non_null(strstr(r.result.error.message, "1 MiB of memory"));
+			assert_true(r.engine->allowance.used_bytes <= r.engine->allowance.max_bytes);
+			run(&r, small);
+			assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+		}
+		/* Every byte that was taken is given back. */
+		struct kveil_engine *e = r.engine;
+		kveil_engine_unbind(e);
+		assert_int_equal(e->allowance.used_bytes, 0);
+		kveil_plan_unref(e->plan);
+		free(e);
+		r.engine = NULL;
+		rig_clear(&r);
+	}
+	free(large);
+	free(small);
+}
+
 struct events {
 	char text[4096];
 };
@@ -520,7 +580,7 @@ int main(void)
 	    cmocka_unit_test(test_unmatched), cmocka_unit_test(test_bad_records),
 	    cmocka_unit_test(test_views),     cmocka_unit_test(test_associated_data),
 	    cmocka_unit_test(test_inverse),   cmocka_unit_test(test_key_and_headers),
-	    cmocka_unit_test(test_trace),
+	    cmocka_unit_test(test_memory),    cmocka_unit_test(test_trace),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
