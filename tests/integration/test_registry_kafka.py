@@ -177,3 +177,183 @@ def test_replicas_share_keys_and_tink_opens(make_registry, kafka, keyset):
     assert kafka.end_offsets(k.dead) == {0: 0}
     assert [k.stop(p) for p in k.processes] == [0, 0]
     assert first != k.port
+
+
+def label(row):
+    return f"{row['name']}/{row['id']:08x}"
+
+
+def last(kafka, k):
+    """What compaction would leave: the last message of each key."""
+    return {m.key().decode(): m for m in messages(kafka, k) if m.key()}
+
+
+def ignored(k):
+    return {r: k.metric("kveil_registry_records_ignored_total", reason=r)
+            for r in ("forged", "relabelled", "replayed", "emptied")}
+
+
+def test_what_others_write_is_passed_over_counted_and_mended(make_registry, kafka):
+    k = make_registry(config=EAGER, topics=True)
+    k.rules(ORDER_FIELDS)
+    k.run("keys", "rotate", "pii", "--now", check=0)
+    k.run("keys", "retire", "pii@1", check=0)
+    rows = keys(k)
+    good = {m.offset(): m for m in messages(kafka, k)}
+    by_label = {}
+    for m in good.values():
+        by_label.setdefault(m.key().decode(), []).append(m.value())
+    k.start()
+    other = k.port
+    k.port = __import__("broker").free_port()
+    k.config(kafka.bootstrap, **k.again)
+    k.start()
+    assert set(ignored(k).values()) == {0}
+    pii1, pii2 = (label(r) for v in (1, 2) for r in rows if (r["name"], r["version"]) == ("pii", v))
+    pepper, dead = (label(r) for n in ("pepper", "dead-letters") for r in rows if r["name"] == n)
+    root = next(x for x in by_label if x.startswith("!root/"))
+    forged = json.loads(by_label[pii2][0])
+    forged["state"], forged["sequence"] = "retired", 9
+    before = max(good)
+    damage(kafka, k, pii2, json.dumps(forged).encode())
+    damage(kafka, k, pepper, by_label[dead][0])            # an authentic record under another's name
+    damage(kafka, k, pii1, by_label[pii1][0])              # what it was before it was retired
+    damage(kafka, k, dead, None)
+    damage(kafka, k, root, None)
+    damage(kafka, k, "pii/00000001", b"junk")
+    wait_for("counted", lambda: ignored(k) == {"forged": 2, "relabelled": 1, "replayed": 1, "emptied": 2})
+
+    def mended():
+        now = last(kafka, k)
+        return all(now[x].value() and now[x].value() not in (by_label[dead][0] if x == pepper else b"",
+                   by_label[pii1][0], json.dumps(forged).encode()) for x in (pii1, pii2, pepper, dead, root))
+
+    wait_for("mended", mended, timeout=30)
+    assert "passed over" in k.processes[-1].log.read_text()
+    # One of the two mends, now and then both: no storm.
+    assert len([m for m in messages(kafka, k) if m.offset() > before + 6 and not m.key().startswith(b"!lease")]) <= 10
+    compacted(kafka, k, {o for o, m in good.items() if m.key().decode() in (pii1, pii2, pepper, dead, root)})
+    assert keys(k) == rows
+    kafka.produce(k.topic, [order(i) for i in range(100)])
+    kafka.consume(k.secure, 100)
+    assert kafka.end_offsets(k.dead) == {0: 0}
+    for p in k.processes:
+        assert k.stop(p) == 0
+    assert other != k.port
+
+
+def test_a_loser_stays_one_when_the_winner_is_written_again(make_registry, kafka):
+    k = make_registry(config=EAGER)
+    finish([start(k, "keys", "rotate", "pii", "--now") for _ in range(2)])
+    # Both versions 2 that were written: one of them lost, and is not in the list.
+    rows = keys(k, "pii")
+    k.run("keys", "retire", "pii@2", check=0)
+    gone = {m.offset() for m in messages(kafka, k) if m.key() == label(next(r for r in rows if r["version"] == 2)).encode()}
+    compacted(kafka, k, {min(gone)})
+    assert {(r["version"], r["id"]) for r in keys(k, "pii")} == {(r["version"], r["id"]) for r in rows}
+
+
+def test_a_topic_made_anew_is_rolled_back_and_restored(make_registry, kafka):
+    k = make_registry(topics=True)
+    k.rules(ORDER_FIELDS)
+    k.run("keys", "backup", "backup.json", check=0)
+    rows = keys(k)
+    p = k.start()
+    kafka.produce(k.topic, [order(1)])
+    kafka.consume(k.secure, 1)
+    kafka.admin.delete_topics([k.keys])[k.keys].result(30)
+    wait_for("not ready", lambda: k.get("/readyz")[0] == 503)
+    assert p.poll() is None
+    wait_for("gone", lambda: k.keys not in kafka.admin.list_topics().topics)
+    k.run("keys", "restore", "backup.json", check=0)
+    wait_for("it says so", lambda: "registry_rolled_back" in k.get("/readyz")[1], timeout=40)
+    kafka.produce(k.topic, [order(2)])
+    time.sleep(2)
+    assert kafka.end_offsets(k.secure) == {0: 1}
+    assert k.stop() == 0
+    now = {(r["name"], r["version"]): r for r in keys(k)}
+    assert now["pii", 1]["id"] == next(r["id"] for r in rows if r["name"] == "pii")
+    assert now["pii", 1]["state"] == "opens only" and now["pii", 2]["state"] == "active"
+    assert now["pepper", 1]["state"] == "active"
+    k.start()
+    kafka.consume(k.secure, 2)
+    assert k.stop() == 0
+
+
+def test_a_copied_topic_gives_no_leases(make_registry, kafka):
+    k = make_registry()
+    for _ in range(3):
+        k.run(*apply_args(k), input='{"v":"x"}\n', check=0)
+    kept = last(kafka, k)
+    copy = k.keys + ".copy"
+    kafka.create(copy, config={"cleanup.policy": "compact"})
+    kafka.produce(copy, [{"key": m.key(), "value": m.value()} for m in kept.values()])
+    k.run("keys", "backup", "backup.json", check=0)
+    k.config(kafka.bootstrap, registry=f"kafka:{copy}")
+    r = k.run(*apply_args(k), input='{"v":"x"}\n')
+    assert r.returncode == 2 and r.stdout == "" and "copy" in r.stderr
+    k.run("keys", "restore", "backup.json", check=0)
+    found = dict(sealed(k.run(*apply_args(k), input='{"v":"x"}\n', check=0).stdout))
+    states = {r["id"]: r["state"] for r in keys(k, "pii")}
+    assert [states[i] for i in found] == ["active"] and sorted(states.values()) == ["active", "opens only"]
+
+
+def test_an_unknown_id_is_looked_for_and_named(make_registry, kafka):
+    k = make_registry(topics=True)
+    opening = k.dir / "opening"
+    k.rules('  - {path: "$.v", decrypt: {key: pii}}\n')
+    k.start()
+    (opening).mkdir()
+    (opening / "seal.yaml").write_text(
+        f'name: {k.name}\ntopics: [{k.topic}]\nformat: json\nfields:\n  - {{path: "$.v", encrypt: {{key: pii}}}}\n')
+    seal = ["apply", "-c", "kveil.yaml", "-r", "opening/seal.yaml"]
+    k.run("keys", "rotate", "pii", "--now", check=0)
+    line = k.run(*seal, input='{"v":"new"}\n', check=0).stdout.strip().encode()
+    kafka.produce(k.topic, [line])
+    assert json.loads(kafka.consume(k.secure, 1)[0].value())["v"] == "new"
+    box = bytearray(base64.b64decode(json.loads(line)["v"]))
+    box[1:5] = (12345).to_bytes(4, "big")
+    kafka.produce(k.topic, [json.dumps({"v": base64.b64encode(bytes(box)).decode()}).encode()] * 500)
+    kafka.consume(k.dead, 500)
+    assert k.metric("kveil_records_failed_total", code="unknown_key") == 500
+    r = k.run(*apply_args(k), input=json.dumps({"v": base64.b64encode(bytes(box)).decode()}) + "\n")
+    assert r.returncode == 1 and "12345" in r.stderr
+    assert k.stop() == 0
+
+
+def test_the_broker_goes_and_comes_back(make_kveil):
+    from broker import Broker
+    from conftest import Kafka
+    b = Broker().start()
+    try:
+        kafka = Kafka(b.bootstrap)
+        k = make_kveil(bootstrap=b.bootstrap, topics=False)
+        k.config(b.bootstrap, registry="kafka:kveil.keys", rotate="20s")
+        k.rules(ORDER_FIELDS)
+        k.init()
+        kafka.create(k.topic, k.secure, k.dead)
+        before = keys(k)
+        b.stop()
+        assert k.run("keys", "list").returncode in (1, 2)
+        p = k.start(ready=False)
+        wait_for("named", lambda: "registry_unavailable" in k.get("/readyz")[1])
+        time.sleep(3)
+        assert p.poll() is None
+        b.start()
+        wait_for("ready by itself", lambda: k.get("/readyz")[0] == 200, timeout=60)
+        kafka.produce(k.topic, [order(i) for i in range(100)])
+        kafka.consume(k.secure, 100)
+        b.stop(kill=True)
+        time.sleep(12)
+        assert p.poll() is None and k.get("/livez")[0] == 200
+        b.start()
+        wait_for("ready again", lambda: k.get("/readyz")[0] == 200, timeout=60)
+        kafka.produce(k.topic, [order(i) for i in range(100, 200)])
+        kafka.consume(k.secure, 200)
+        assert k.stop() == 0
+        rows = keys(k)
+        assert {(r["name"], r["id"]) for r in before} <= {(r["name"], r["id"]) for r in rows}
+        versions = [r["version"] for r in rows if r["name"] == "pii"]
+        assert len(versions) == len(set(versions))
+    finally:
+        b.close()

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A log in memory that races, compaction and others write into: whoever reads it, and whenever, sees the same keys. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "keys/registry_log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MESSAGES = 4096, RECORDS = 512 };
+
+struct message {
+	int64_t offset;
+	char label[KVEIL_RECORD_LABEL_MAX];
+	char *value; /* NULL: a tombstone */
+	bool gone;
+};
+
+static struct kveil_registry_secret secret;
+static struct message messages[MESSAGES];
+static size_t message_count;
+
+/* A reader and what it was given, by id. */
+struct reader {
+	struct kveil_registry registry;
+	struct kveil_registry_log log;
+	struct kveil_key_record got[RECORDS];
+	size_t count, position;
+};
+
+static enum kveil_status on_record(void *user, const struct kveil_key_record *record, struct kveil_error *err)
+{
+	struct reader *r = user;
+	size_t i = 0;
+
+	(void)err;
+	while (i < r->count && r->got[i].id != record->id)
+		i++;
+	assert_true(i < RECORDS);
+	r->got[i] = *record;
+	r->got[i].wrapped = NULL;
+	r->count += i == r->count;
+	return KVEIL_OK;
+}
+
+static void read_all(struct reader *r)
+{
+	for (; r->position < message_count; r->position++) {
+		const struct message *m = &messages[r->position];
+		if (!m->gone)
+			assert_int_equal(kveil_registry_log_take(&r->log, m->offset, kveil_span_str(m->label),
+								 kveil_span_str(m->value), NULL),
+					 KVEIL_OK);
+	}
+	assert_int_equal(kveil_registry_log_hand_over(&r->log, on_record, r, NULL), KVEIL_OK);
+}
+
+static struct reader *reader(void)
+{
+	struct reader *r = calloc(1, sizeof *r);
+	struct kveil_error refused = {0};
+
+	r->registry.secret = &secret;
+	kveil_registry_log_init(&r->log, &r->registry);
+	for (size_t i = 0; i < message_count; i++)
+		if (!messages[i].gone)
+			assert_int_equal(kveil_registry_log_offer(&r->log, NULL, kveil_span_str(messages[i].label),
+								  kveil_span_str(messages[i].value), &refused, NULL),
+					 KVEIL_OK);
+	assert_true(r->log.has_root);
+	read_all(r);
+	return r;
+}
+
+static void reader_free(struct reader *r)
+{
+	kveil_registry_log_clear(&r->log);
+	free(r);
+}
+
+static uint64_t ignored(const struct reader *r, enum kveil_registry_doubt why)
+{
+	return atomic_load(&r->registry.ignored[why]);
+}
+
+static const struct kveil_key_record *find(const struct reader *r, uint32_t id)
+{
+	for (size_t i = 0; i < r->count; i++)
+		if (r->got[i].id == id)
+			return &r->got[i];
+	return NULL;
+}
+
+static size_t put(const char *label, const char *value)
+{
+	struct message *m = &messages[message_count];
+
+	assert_true(message_count < MESSAGES);
+	*m = (struct message){.offset = (int64_t)message_count, .value = value ? strdup(value) : NULL};
+	snprintf(m->label, sizeof m->label, "%s", label);
+	return message_count++;
+}
+
+static size_t put_root(uint32_t sequence, uint8_t epoch)
+{
+	struct kveil_registry_epoch_root root = {.sequence = sequence, .epoch = {epoch}};
+	struct kveil_buf value = KVEIL_BUF_INIT;
+	char label[KVEIL_ROOT_LABEL_MAX];
+
+	memcpy(root.keys.id, secret.id, sizeof secret.id);
+	assert_true(kveil_registry_root_add(&root.keys, "local", KVEIL_SPAN("wrapped")));
+	assert_int_equal(kveil_registry_root_write(&root, &secret, &value, NULL), KVEIL_OK);
+	kveil_registry_root_label(&root.keys, label);
+	size_t at = put(label, kveil_buf_cstr(&value));
+	kveil_buf_clear(&value);
+	kveil_registry_epoch_root_clear(&root);
+	return at;
+}
+
+static size_t put_lease(int64_t after, uint8_t epoch)
+{
+	struct kveil_registry_lease lease = {.after = after, .epoch = {epoch}};
+	struct kveil_buf value = KVEIL_BUF_INIT;
+
+	assert_int_equal(kveil_registry_lease_write(&lease, &secret, &value, NULL), KVEIL_OK);
+	size_t at = put(KVEIL_LEASE_LABEL, kveil_buf_cstr(&value));
+	kveil_buf_clear(&value);
+	return at;
+}
+
+static size_t put_record(uint32_t id, uint32_t version, uint32_t sequence, enum kveil_key_state state)
+{
+	uint8_t bytes[] = {1, 2, 3};
+	struct kveil_key_record r = {.name = "pii",
+				     .kek = "local",
+				     .id = id,
+				     .version = version,
+				     .sequence = sequence,
+				     .algorithm = kveil_algorithm_by_name(KVEIL_SPAN("aes-256-gcm"))->wire_id,
+				     .state = state,
+				     .created_ms = 1,
+				     .active_from_ms = 1,
+				     .changed_ms = 1};
+	struct kveil_buf value = KVEIL_BUF_INIT;
+	char label[KVEIL_RECORD_LABEL_MAX];
+
+	if (state != KVEIL_KEY_DESTROYED) {
+		r.wrapped = bytes;
+		r.wrapped_len = sizeof bytes;
+	}
+	assert_int_equal(kveil_key_record_sign(&r, &secret, NULL), KVEIL_OK);
+	assert_int_equal(kveil_key_record_to_json(&r, &value, NULL), KVEIL_OK);
+	kveil_registry_record_label(&r, label);
+	size_t at = put(label, kveil_buf_cstr(&value));
+	kveil_buf_clear(&value);
+	return at;
+}
+
+/* Of each label only the last message before end stays. */
+static void compact(size_t end)
+{
+	for (size_t i = 0; i < end; i++)
+		for (size_t k = i + 1; k < end && !messages[i].gone; k++)
+			messages[i].gone = strcmp(messages[i].label, messages[k].label) == 0;
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	memset(secret.id, 7, sizeof secret.id);
+	memset(secret.log_key, 8, sizeof secret.log_key);
+	memset(secret.record_key, 9, sizeof secret.record_key);
+	put_root(1, 1);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < message_count; i++)
+		free(messages[i].value);
+	message_count = 0;
+	return 0;
+}
+
+static void the_first_wins_and_stays_so(void **state)
+{
+	(void)state;
+	put_record(0xa, 1, 1, KVEIL_KEY_LIVE);
+	put_record(0xb, 1, 1, KVEIL_KEY_LIVE);
+	struct reader *follower = reader();
+	assert_non_null(find(follower, 0xa));
+	assert_null(find(follower, 0xb));
+	/* The winner's first writing is compacted away, and the loser's is not. */
+	put_record(0xa, 1, 2, KVEIL_KEY_RETIRED);
+	compact(message_count);
+	assert_true(messages[1].gone);
+	struct reader *newcomer = reader();
+	read_all(follower);
+	assert_null(find(newcomer, 0xb));
+	assert_int_equal(find(newcomer, 0xa)->state, KVEIL_KEY_RETIRED);
+	assert_int_equal(find(follower, 0xa)->state, KVEIL_KEY_RETIRED);
+	for (int i = 0; i < KVEIL_DOUBT_COUNT; i++)
+		assert_int_equal(ignored(newcomer, (enum kveil_registry_doubt)i), 0);
+	reader_free(follower);
+	reader_free(newcomer);
+}
+
+static void what_is_not_authentic_is_ignored_and_mended(void **state)
+{
+	(void)state;
+	size_t a = put_record(0xa, 1, 1, KVEIL_KEY_LIVE), b = put_record(0xb, 2, 1, KVEIL_KEY_LIVE);
+	size_t gone = put_record(0xb, 2, 2, KVEIL_KEY_DESTROYED);
+	struct reader *r = reader();
+	uint32_t ids[4];
+
+	char *forged = strdup(messages[a].value);
+	memcpy(strstr(forged, "\"sequence\":1") + 11, "5", 1);
+	put(messages[a].label, forged);
+	free(forged);
+	put(messages[a].label, messages[b].value);
+	put(messages[b].label, messages[b].value); /* from before it was destroyed */
+	put(messages[a].label, NULL);
+	put("orders", "{}");
+	put(messages[0].label, NULL);
+	read_all(r);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_FORGED), 2);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_RELABELLED), 1);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_REPLAYED), 1);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_EMPTIED), 2);
+	assert_int_equal(find(r, 0xa)->sequence, 1);
+	assert_int_equal(find(r, 0xb)->state, KVEIL_KEY_DESTROYED);
+	assert_int_equal(r->log.damaged_count, 2);
+	assert_true(r->log.root_damaged);
+	/* Not before a wait that is drawn; and not at all once another process has done it. */
+	assert_int_equal(kveil_registry_log_damaged(&r->log, ids, 4), 0);
+	put_record(0xa, 1, 2, KVEIL_KEY_LIVE);
+	put(messages[gone].label, messages[gone].value);
+	put_root(2, 1);
+	read_all(r);
+	(void)kveil_registry_log_damaged(&r->log, ids, 4);
+	assert_int_equal(r->log.damaged_count, 0);
+	assert_false(r->log.root_damaged);
+	compact(message_count);
+	struct reader *newcomer = reader();
+	assert_int_equal(find(newcomer, 0xa)->state, KVEIL_KEY_LIVE);
+	assert_int_equal(find(newcomer, 0xb)->state, KVEIL_KEY_DESTROYED);
+	reader_free(newcomer);
+	reader_free(r);
+}
+
+static void a_first_writing_moved_behind_its_rival_is_noticed(void **state)
+{
+	(void)state;
+	size_t a = put_record(0xa, 1, 1, KVEIL_KEY_LIVE);
+	put_record(0xb, 1, 1, KVEIL_KEY_LIVE);
+	struct reader *r = reader();
+
+	put(messages[a].label, messages[a].value);
+	read_all(r);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_REPLAYED), 1);
+	assert_int_equal(r->log.damaged_count, 1);
+	put_record(0xa, 1, 2, KVEIL_KEY_LIVE);
+	compact(message_count);
+	struct reader *newcomer = reader();
+	assert_non_null(find(newcomer, 0xa));
+	assert_null(find(newcomer, 0xb));
+	reader_free(newcomer);
+	reader_free(r);
+}
+
+static void a_lease_behind_what_its_writer_saw_is_a_copy(void **state)
+{
+	(void)state;
+	put_lease(0, 1);
+	struct reader *r = reader();
+	assert_int_equal(r->log.lease, 1);
+	assert_false(r->log.rolled_back);
+	put_lease(2, 1);
+	read_all(r);
+	assert_true(r->log.rolled_back);
+	put_lease(5000, 2); /* of another life of this registry */
+	read_all(r);
+	assert_int_equal(r->log.lease, 2);
+	put_lease(3, 1);
+	put(KVEIL_LEASE_LABEL, "{}");
+	read_all(r);
+	assert_false(r->log.rolled_back);
+	assert_int_equal(r->log.lease, 4);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_FORGED), 1);
+	reader_free(r);
+}
+
+static void a_root_from_before_does_not_come_back(void **state)
+{
+	(void)state;
+	struct reader *r = reader();
+	put_root(3, 4);
+	put(messages[0].label, messages[0].value);
+	read_all(r);
+	assert_int_equal(r->log.root.sequence, 3);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_REPLAYED), 1);
+	assert_true(r->log.root_damaged);
+	struct reader *newcomer = reader();
+	assert_int_equal(newcomer->log.root.sequence, 3);
+	reader_free(newcomer);
+	reader_free(r);
+}
+
+static uint32_t next(uint32_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 17;
+	*seed ^= *seed << 5;
+	return *seed;
+}
+
+static void assert_same(const struct reader *a, const struct reader *b)
+{
+	assert_int_equal(a->count, b->count);
+	for (size_t i = 0; i < a->count; i++) {
+		const struct kveil_key_record *other = find(b, a->got[i].id);
+		assert_non_null(other);
+		assert_int_equal(a->got[i].state, other->state);
+		assert_int_equal(a->got[i].version, other->version);
+	}
+}
+
+/* One turn of somebody: a race for the next version, a change of a winner, or harm, which the follower mends. */
+static void turn(struct reader *follower, uint32_t *version, uint32_t *seed)
+{
+	uint32_t draw = next(seed) % 8;
+
+	if (draw < 4 || follower->count == 0) {
+		++*version;
+		for (uint32_t i = 0; i <= draw % 3; i++)
+			put_record(*version * 16 + i, *version, 1, KVEIL_KEY_LIVE);
+		read_all(follower);
+		return;
+	}
+	struct kveil_key_record *r = &follower->got[next(seed) % follower->count];
+	char label[KVEIL_RECORD_LABEL_MAX];
+	kveil_registry_record_label(r, label);
+	if (draw < 6) {
+		enum kveil_key_state to = (enum kveil_key_state)(r->state + next(seed) % 2);
+		put_record(r->id, r->version, r->sequence + 1, to <= KVEIL_KEY_DESTROYED ? to : KVEIL_KEY_DESTROYED);
+	} else {
+		uint32_t any = next(seed) % (uint32_t)message_count;
+		put(label, draw == 6 ? NULL : messages[any].value);
+		read_all(follower);
+		put_record(r->id, r->version, r->sequence + 1, r->state);
+	}
+	read_all(follower);
+}
+
+static void every_reader_sees_the_same_whatever_was_compacted(void **state)
+{
+	for (uint32_t round = 1; round <= 60; round++) {
+		uint32_t version = 0, seed = round * 2654435761u;
+		struct reader *follower = reader();
+		for (int i = 0; i < 30; i++) {
+			turn(follower, &version, &seed);
+			if (next(&seed) % 4 == 0)
+				compact(next(&seed) % (uint32_t)message_count + 1);
+			struct reader *newcomer = reader();
+			assert_same(follower, newcomer);
+			reader_free(newcomer);
+		}
+		reader_free(follower);
+		end(state);
+		begin(state);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(the_first_wins_and_stays_so, begin, end),
+	    cmocka_unit_test_setup_teardown(what_is_not_authentic_is_ignored_and_mended, begin, end),
+	    cmocka_unit_test_setup_teardown(a_first_writing_moved_behind_its_rival_is_noticed, begin, end),
+	    cmocka_unit_test_setup_teardown(a_lease_behind_what_its_writer_saw_is_a_copy, begin, end),
+	    cmocka_unit_test_setup_teardown(a_root_from_before_does_not_come_back, begin, end),
+	    cmocka_unit_test_setup_teardown(every_reader_sees_the_same_whatever_was_compacted, begin, end),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
