@@ -35,7 +35,7 @@ static enum kveil_status no_memory(struct kveil_error *err)
 
 void kveil_registry_log_init(struct kveil_registry_log *log, struct kveil_registry *registry)
 {
-	*log = (struct kveil_registry_log){.registry = registry, .lease = -1};
+	*log = (struct kveil_registry_log){.registry = registry, .lease = -1, .root_offset = -1};
 }
 
 void kveil_registry_log_clear(struct kveil_registry_log *log)
@@ -129,7 +129,20 @@ static void doubt(struct kveil_registry_log *log, enum kveil_registry_doubt why)
 	atomic_fetch_add_explicit(&log->registry->ignored[why], 1, memory_order_relaxed);
 }
 
-static void take_root(struct kveil_registry_log *log, struct kveil_span label, struct kveil_span value)
+bool kveil_registry_log_is_root(const struct kveil_registry_log *log, struct kveil_span label, struct kveil_span value)
+{
+	struct kveil_registry_epoch_root root;
+	char ours[KVEIL_ROOT_LABEL_MAX];
+
+	kveil_registry_root_label(&log->root.keys, ours);
+	if (!kveil_span_eq(label, kveil_span_str(ours)) || !kveil_registry_root_parse(value, &root))
+		return false;
+	bool same = kveil_secret_eq(root.mac, log->root.mac, sizeof root.mac);
+	kveil_registry_epoch_root_clear(&root);
+	return same;
+}
+
+static void take_root(struct kveil_registry_log *log, int64_t offset, struct kveil_span label, struct kveil_span value)
 {
 	struct kveil_registry_epoch_root root;
 	char ours[KVEIL_ROOT_LABEL_MAX];
@@ -148,6 +161,7 @@ static void take_root(struct kveil_registry_log *log, struct kveil_span label, s
 		kveil_registry_epoch_root_clear(&root);
 	} else {
 		set_root(log, &root);
+		log->root_offset = offset;
 		log->root_damaged = false;
 		return;
 	}
@@ -359,7 +373,7 @@ enum kveil_status kveil_registry_log_take(struct kveil_registry_log *log, int64_
 					  struct kveil_span value, struct kveil_error *err)
 {
 	if (kveil_registry_is_root_label(label)) {
-		take_root(log, label, value);
+		take_root(log, offset, label, value);
 		return KVEIL_OK;
 	}
 	if (kveil_span_eq(label, KVEIL_SPAN(KVEIL_LEASE_LABEL))) {

@@ -30,6 +30,7 @@ struct kveil_registry_log {
 	struct kveil_registry_epoch_root root;
 	bool has_root, root_damaged;
 	int64_t root_due_ms; /* monotonic: when to write a damaged root again */
+	int64_t root_offset; /* where it was read; -1 = not yet */
 	bool rolled_back;    /* the last lease says so */
 	int64_t lease;       /* the last one's offset; -1 = none */
 	unsigned tries;      /* roots that a custodian was asked about in vain */
@@ -55,6 +56,9 @@ enum kveil_status kveil_registry_log_take(struct kveil_registry_log *log, int64_
 /* Winners that were taken since the last call and may be new. On failure they come again. */
 enum kveil_status kveil_registry_log_hand_over(struct kveil_registry_log *log, kveil_registry_read_fn *fn, void *user,
                                                struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Is this message, read again at root_offset, still the root that is known? If not, this is another log. */
+bool kveil_registry_log_is_root(const struct kveil_registry_log *log, struct kveil_span label, struct kveil_span value);
 
 bool kveil_registry_log_knows(const struct kveil_registry_log *log, uint32_t id);
 /* Damaged ids whose wait is over, at most max of them. They stay damaged until the right record is read. */

@@ -17,7 +17,10 @@ struct kafka_registry {
 	struct kveil_registry base;
 	struct kveil_registry_topic *topic;
 	struct kveil_registry_log log;
+	int64_t proof_due_ms; /* monotonic: when to look next whether this is still the same log */
 };
+
+enum { PROOF_MS = 30000 };
 
 static enum kveil_status no_memory(struct kveil_error *err)
 {
@@ -165,12 +168,61 @@ static enum kveil_status heal_root(struct kafka_registry *r, struct kveil_error 
 	return status ? status : read_log(r, err);
 }
 
+struct looking {
+	const struct kveil_registry_log *log;
+	bool found;
+};
+
+static enum kveil_status look(void *user, int64_t offset, struct kveil_span label, struct kveil_span value,
+			      struct kveil_error *err)
+{
+	struct looking *l = user;
+
+	(void)err;
+	l->found = offset == l->log->root_offset && kveil_registry_log_is_root(l->log, label, value);
+	return KVEIL_OK;
+}
+
+/* A topic that was made anew and has grown past what was read from the old one looks like the old one, but for its
+ * root. */
+static enum kveil_status prove_same(struct kafka_registry *r, struct kveil_error *err)
+{
+	struct looking l = {&r->log, false};
+	int64_t now = kveil_clock_mono_ms();
+	enum kveil_status status = KVEIL_OK;
+
+	if (kveil_registry_topic_was_away(r->topic))
+		r->proof_due_ms = now;
+	if (now < r->proof_due_ms)
+		return KVEIL_OK;
+	/* Between reading and looking somebody may have written it again, and compaction taken it away. */
+	for (int i = 0; !status && !l.found && i < 3; i++) {
+		status = read_log(r, err);
+		if (status || r->log.root_damaged)
+			return status;
+		status = kveil_registry_topic_peek(r->topic, r->log.root_offset, look, &l, err);
+	}
+	if (status)
+		return status;
+	if (!l.found) {
+		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+			   "the key registry's topic is not the one that was read before: it was made anew");
+		kveil_error_hint(err,
+				 "`kveil keys restore BACKUP` brings the keys back, opening only; then start again");
+		return KVEIL_E_REGISTRY_ROLLED_BACK;
+	}
+	r->proof_due_ms = now + PROOF_MS;
+	return KVEIL_OK;
+}
+
 static enum kveil_status kafka_read(struct kveil_registry *base, kveil_registry_read_fn *fn, void *user,
 				    struct kveil_error *err)
 {
 	struct kafka_registry *r = (struct kafka_registry *)base;
 	enum kveil_status status = read_log(r, err);
 
+	if (!status)
+		status = prove_same(r, err);
 	if (!status && r->log.rolled_back)
 		status = copied(err);
 	if (!status && r->log.root_damaged && kveil_clock_mono_ms() >= r->log.root_due_ms)
@@ -272,6 +324,11 @@ static enum kveil_status kafka_lease(struct kveil_registry *base, uint32_t *ret,
 		return status;
 	if (m.offset <= after)
 		return copied(err);
+	/* The number counts for nothing in another log than the one whose keys are sealed with. */
+	r->proof_due_ms = 0;
+	status = prove_same(r, err);
+	if (status)
+		return status;
 	if (m.offset > UINT32_MAX)
 		return kveil_fail(err, KVEIL_E_NO_LEASE, "this registry has given all of its 4,294,967,295 leases");
 	*ret = (uint32_t)m.offset;

@@ -27,6 +27,7 @@ struct kveil_registry_topic {
 	rd_kafka_topic_t *partition;
 	rd_kafka_t *producer; /* made when needed, and again after a failure */
 	int64_t position, highest;
+	bool was_away;
 };
 
 static enum kveil_status unavailable(const struct kveil_registry_topic *t, const char *why, struct kveil_error *err)
@@ -185,8 +186,10 @@ static enum kveil_status end_offset(struct kveil_registry_topic *t, int64_t *ret
 		rd_kafka_resp_err_t e =
 		    rd_kafka_query_watermark_offsets(t->consumer, t->name, 0, &low, &high, QUERY_MS);
 		/* A topic that was deleted under a running process: its keys are in memory and perhaps nowhere else. */
-		if (is_absent(e))
+		if (is_absent(e)) {
+			t->was_away = true;
 			return unavailable(t, "the topic is not there", err);
+		}
 		if (e)
 			return unavailable(t, rd_kafka_err2str(e), err);
 		if (high > t->highest && low <= t->position)
@@ -294,6 +297,40 @@ enum kveil_status kveil_registry_topic_read(struct kveil_registry_topic *t, kvei
 		if (!status)
 			status = end_offset(t, &target, err);
 	}
+	return status;
+}
+
+bool kveil_registry_topic_was_away(struct kveil_registry_topic *t)
+{
+	bool was = t->was_away;
+
+	t->was_away = false;
+	return was;
+}
+
+enum kveil_status kveil_registry_topic_peek(struct kveil_registry_topic *t, int64_t offset, kveil_registry_topic_fn *fn,
+					    void *user, struct kveil_error *err)
+{
+	int64_t end = kveil_clock_mono_ms() + QUERY_MS;
+	enum kveil_status status = KVEIL_OK;
+	bool done = false;
+
+	if (rd_kafka_consume_start(t->partition, 0, offset))
+		return unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err);
+	while (!status && !done) {
+		rd_kafka_message_t *m = rd_kafka_consume(t->partition, 0, POLL_MS);
+		if (m && !m->err)
+			status = fn(user, m->offset, kveil_span_of(m->key, m->key ? m->key_len : 0),
+				    kveil_span_of(m->payload, m->payload ? m->len : 0), err);
+		done = m && (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF ||
+			     m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ||
+			     m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE);
+		if (!done && kveil_clock_mono_ms() > end)
+			status = unavailable(t, "it stopped answering while it was read", err);
+		if (m)
+			rd_kafka_message_destroy(m);
+	}
+	rd_kafka_consume_stop(t->partition, 0);
 	return status;
 }
 

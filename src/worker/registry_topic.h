@@ -29,6 +29,11 @@ typedef enum kveil_status kveil_registry_topic_fn(void *user, int64_t offset, st
                                                   struct kveil_span value, struct kveil_error *err);
 enum kveil_status kveil_registry_topic_read(struct kveil_registry_topic *t, kveil_registry_topic_fn *fn, void *user,
                                             struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Hands over the first message at or after this offset, if there is one; the next read goes on where it was. */
+enum kveil_status kveil_registry_topic_peek(struct kveil_registry_topic *t, int64_t offset, kveil_registry_topic_fn *fn,
+                                            void *user, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Was the topic not there at some moment since the last call of this? */
+bool kveil_registry_topic_was_away(struct kveil_registry_topic *t);
 /* Where the next read begins, and to go back there. */
 int64_t kveil_registry_topic_position(const struct kveil_registry_topic *t);
 void kveil_registry_topic_seek(struct kveil_registry_topic *t, int64_t position);
