@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/secret.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -340,6 +341,26 @@ enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kvei
 	}
 	*ret_count = count;
 	return KVEIL_OK;
+}
+
+void kveil_kafka_message_free(rd_kafka_message_t *msg)
+{
+	rd_kafka_headers_t *headers;
+	const char *name;
+	const void *value;
+	size_t size;
+
+	if (!msg)
+		return;
+	/* The message is the application's alone, and so are the bytes of its record in the fetched batch. */
+	if (!msg->err) {
+		kveil_secret_wipe(msg->payload, msg->len);
+		kveil_secret_wipe(msg->key, msg->key_len);
+		if (rd_kafka_message_headers(msg, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR)
+			for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &size); i++)
+				kveil_secret_wipe((void *)(uintptr_t)value, value ? size : 0);
+	}
+	rd_kafka_message_destroy(msg);
 }
 
 rd_kafka_headers_t *kveil_kafka_headers_new(const struct kveil_header *headers, size_t count, bool *ok)

@@ -73,6 +73,9 @@ enum kveil_kafka_fault kveil_kafka_fault(rd_kafka_resp_err_t err);
 /* Headers of a message as borrowed spans in *array, which grows as needed and is the caller's. */
 enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kveil_header **array, size_t *cap,
                                       size_t *ret_count, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* rd_kafka_message_destroy of a consumed message, after its key, value and headers were wiped: librdkafka frees clear
+ * values as they are. NULL is fine. */
+void kveil_kafka_message_free(rd_kafka_message_t *msg);
 /* The other way; NULL for none, or when memory is out (*ok false). */
 rd_kafka_headers_t *kveil_kafka_headers_new(const struct kveil_header *headers, size_t count, bool *ok);
 

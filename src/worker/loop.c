@@ -85,7 +85,7 @@ static void poll_paused(struct kveil_worker *w)
 			on_consumer_error(w, msg);
 		else if (p)
 			kveil_worker_ask_rewind(w, p); /* slipped through the pause: it will come again */
-		rd_kafka_message_destroy(msg);
+		kveil_kafka_message_free(msg);
 	}
 }
 
@@ -523,7 +523,7 @@ static bool take_one(struct kveil_worker *w, int ms)
 		on_consumer_error(w, msg);
 	else
 		kveil_worker_take(w, msg);
-	rd_kafka_message_destroy(msg);
+	kveil_kafka_message_free(msg);
 	return true;
 }
 

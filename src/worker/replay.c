@@ -405,8 +405,7 @@ enum kveil_status kveil_replay(const struct kveil_replay_params *p, kveil_replay
 		else if (msg && msg->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
 			status =
 			    kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the dead letters moved while they were read");
-		if (msg)
-			rd_kafka_message_destroy(msg);
+		kveil_kafka_message_free(msg);
 	}
 	close_all(&r);
 	*ret = r.counts;
