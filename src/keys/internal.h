@@ -37,7 +37,7 @@ static inline bool kveil_key_version_seals(const struct kveil_key_version *v)
 
 struct kveil_key_name {
 	char *name;
-	struct kveil_key_version **versions; /* in the order taken in; versions are never moved or freed before the keystore */
+	struct kveil_key_version **versions; /* in no order; what they point to is never moved or freed before the keystore */
 	size_t count, cap;
 	const struct kveil_data_key_config *config; /* NULL: not in the configuration */
 };

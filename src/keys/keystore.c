@@ -319,6 +319,12 @@ static int by_name(const void *a, const void *b)
 	return strcmp((*x)->name, (*y)->name);
 }
 
+static int by_version(const void *a, const void *b)
+{
+	const struct kveil_key_version *const *x = a, *const *y = b;
+	return (*x)->record.version < (*y)->record.version ? -1 : (*x)->record.version > (*y)->record.version;
+}
+
 void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void *user)
 {
 	int64_t now = kveil_clock_wall_ms(), until;
@@ -333,6 +339,8 @@ void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void 
 		qsort(names, count, sizeof *names, by_name);
 	for (size_t i = 0; i < count; i++) {
 		const struct kveil_key_version *active = kveil_key_name_active(names[i], now, &until);
+		/* A version that was written again comes later in the registry's order; people count. */
+		qsort(names[i]->versions, names[i]->count, sizeof(struct kveil_key_version *), by_version);
 		for (size_t k = 0; k < names[i]->count; k++) {
 			const struct kveil_key_version *v = names[i]->versions[k];
 			fn(user, &(struct kveil_key_info){.name = names[i]->name,
