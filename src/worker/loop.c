@@ -642,6 +642,9 @@ static void finish(struct kveil_worker *w)
 		close_producer(w);
 	}
 	w->closing = true;
+	kveil_waker_free(w->waker);
+	if (w->fetched)
+		rd_kafka_queue_destroy(w->fetched);
 	/* Brokers that do not answer are not asked to let us go: that would take longer than there is time. */
 	if (w->consumer && orderly)
 		rd_kafka_consumer_close(w->consumer);
