@@ -24,6 +24,8 @@ struct kveil_key;
 struct kveil_algorithm;
 struct kveil_fpe_numerals;
 
+enum { KVEIL_KEY_NAME_MAX = 128 }; /* bytes of a key's name */
+
 /* What a rule wants to do with a key; a key's algorithm allows some of these. */
 enum kveil_key_use {
 	KVEIL_USE_SEAL = 1 << 0,
@@ -86,5 +88,8 @@ enum kveil_status kveil_key_fpe(struct kveil_key *key, bool encrypt, struct kvei
                                 struct kveil_fpe_numerals *numerals, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The algorithm that protects now: which of the above to call. NULL: no version at all. */
 const struct kveil_algorithm *kveil_key_algorithm(const struct kveil_key *key);
+/* What stands in for the default associated data, so that equal values are equal wherever this key seals them (`join` of
+ * keys.data, deterministic keys only). Absent for most keys. Lives as long as the keystore. */
+struct kveil_span kveil_key_join(const struct kveil_key *key);
 
 #endif

@@ -165,6 +165,12 @@ static enum kveil_status fill_template(struct kveil_engine *e, const struct kvei
 	return st;
 }
 
+static bool is_name_byte(uint8_t c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+	       c == '-';
+}
+
 static enum kveil_status find_key(struct kveil_engine *e, const struct kveil_template *name, unsigned use,
 				  struct kveil_key **ret, struct kveil_error *err)
 {
@@ -173,7 +179,19 @@ static enum kveil_status find_key(struct kveil_engine *e, const struct kveil_tem
 	if (!name || !use)
 		return KVEIL_OK;
 	enum kveil_status st = fill_template(e, name, &text, err);
-	return st ? st : kveil_keyring_key(e->keys, text, use, ret, err);
+	if (st)
+		return st;
+	/* What the record fills in is part of a name and nothing else: no version, above all. */
+	size_t head = name->pieces[0].text.len, tail = name->pieces[name->count - 1].text.len;
+	struct kveil_span hole = {text.data + head, text.len - head - tail};
+	if (hole.len == 0 || text.len > KVEIL_KEY_NAME_MAX)
+		return kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE, "a key's name from the record is %s",
+				  hole.len ? "too long" : "empty");
+	for (size_t i = 0; i < hole.len; i++)
+		if (!is_name_byte(hole.data[i]))
+			return kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE,
+					  "a key's name is of letters, digits, '.', '_' and '-': the record's is not");
+	return kveil_keyring_key(e->keys, text, use, ret, err);
 }
 
 static void write_step(struct kveil_engine *e, struct kveil_span text, struct kveil_step step, uint32_t ordinal,
@@ -237,6 +255,20 @@ static enum kveil_status place_ad(struct kveil_engine *e, const struct kveil_bou
 	return KVEIL_OK;
 }
 
+/* A key's scope in place of the place: each key of reencrypt has its own. */
+static void join_ad(struct kveil_action_call *call)
+{
+	struct kveil_span first = kveil_key_join(call->key);
+	struct kveil_span last = call->key2 ? kveil_key_join(call->key2) : first;
+
+	if (call->key2 && !call->ad_read.data)
+		call->ad_read = call->ad;
+	if (call->key2 && first.data)
+		call->ad_read = first;
+	if (last.data)
+		call->ad = last;
+}
+
 /* The associated data; in scratch where a template makes it. */
 static enum kveil_status find_ad(struct kveil_engine *e, const struct kveil_bound_rule *r,
 				 const struct kveil_spot *spot, struct kveil_action_call *call, struct kveil_error *err)
@@ -257,6 +289,8 @@ static enum kveil_status find_ad(struct kveil_engine *e, const struct kveil_boun
 		st = place_ad(e, r, spot, r->ad_names_target, &call->ad, err);
 	if (!st && r->wants_ad_read && !r->ad_read.data)
 		st = place_ad(e, r, spot, false, &call->ad_read, err);
+	if (!st && r->may_join)
+		join_ad(call);
 	return st;
 }
 

@@ -69,6 +69,8 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 	}
 	if (!e->plan->name || !e->plan->name[0])
 		return kveil_fail(err, KVEIL_E_RULES, "a file that encrypts or decrypts needs a `name`");
+	b->may_join = !b->key || kveil_key_join(b->key).data || (b->key2 && kveil_key_join(b->key2).data) ||
+		      (a->key2_use && !b->key2);
 	kveil_buf_append_str(&text, e->plan->name);
 	kveil_buf_append_str(&text, ":");
 	if (r->part == KVEIL_PART_HEADER) {

@@ -38,6 +38,7 @@ struct kveil_bound_rule {
 	struct kveil_span ad_read;   /* the same of the place read, for what opens there and seals elsewhere */
 	bool ad_names_target;        /* the place is where `to` writes, not where the value stood */
 	bool wants_ad_read;
+	bool may_join;               /* a key's own scope may stand in for ad and ad_read */
 	bool streams;                /* the automaton finds its places */
 	_Atomic uint64_t *matches;   /* its counter in engine.matches */
 	uint64_t found_in;           /* serial of the last record in which its path found a place */

@@ -222,6 +222,23 @@ static bool locks_only(const struct kveil_keys_config *c, const char *kek)
 	return false;
 }
 
+static void check_join(const struct kveil_data_key_config *d, const struct kveil_yaml *at, const char *file,
+		       struct kveil_report *report)
+{
+	if (d->algorithm->kind != KVEIL_ALG_DAEAD && d->algorithm->kind != KVEIL_ALG_FPE) {
+		kveil_report_at(report, file, at->line, at->column, "`join` is for deterministic keys, and %s is none",
+				d->algorithm_name);
+	} else if (!*d->join) {
+		kveil_error_hint(kveil_report_at(report, file, at->line, at->column, "`join` is never empty"),
+				 "a word for the fields that shall be equal, such as join: customer");
+	} else {
+		struct kveil_error *w = kveil_report_warn_at(
+		    report, file, at->line, at->column,
+		    "`join` of key '%s' shows which values are equal, in every field and topic that it seals", d->name);
+		kveil_error_hint(w, "without it equality shows within one field alone");
+	}
+}
+
 static void check_algorithm(struct kveil_data_key_config *d, const struct kveil_keys_config *c,
 			    const struct kveil_yaml *node, const char *file, struct kveil_report *report)
 {
@@ -264,9 +281,8 @@ static void check_algorithm(struct kveil_data_key_config *d, const struct kveil_
 		kveil_error_hint(
 		    e, "a worker without the private key makes ciphers with a nonce of its own, and no other key");
 	}
-	if (d->join && d->algorithm->kind != KVEIL_ALG_DAEAD && d->algorithm->kind != KVEIL_ALG_FPE)
-		kveil_report_at(report, file, at->line, at->column, "`join` is for deterministic keys, and %s is none",
-				d->algorithm_name);
+	if (d->join)
+		check_join(d, kveil_yaml_get(node, "join"), file, report);
 }
 
 static void parse_data(const char *name, const struct kveil_yaml *key, const struct kveil_yaml *node, const char *file,

@@ -432,6 +432,13 @@ const struct kveil_algorithm *kveil_key_algorithm(const struct kveil_key *key)
 	return key->active ? key->active->alg : key->count ? key->versions[0].alg : NULL;
 }
 
+struct kveil_span kveil_key_join(const struct kveil_key *key)
+{
+	const struct kveil_data_key_config *c = key->name->config;
+
+	return c && c->join ? kveil_span_str(c->join) : KVEIL_SPAN_NULL;
+}
+
 size_t kveil_key_sealed_max(const struct kveil_key *key, size_t n)
 {
 	return n + key->overhead;

@@ -23,10 +23,9 @@
 
 #include "base/buf.h"
 #include "crypto/algorithm.h"
-#include "kveil/base.h"
+#include "kveil/keys.h"
 
 enum {
-	KVEIL_KEY_NAME_MAX = 128,
 	KVEIL_KEK_NAME_MAX = 64,
 	KVEIL_KEY_BYTES_MAX = 128,     /* of key material */
 	KVEIL_WRAPPED_BYTES_MAX = 16384, /* CMS and a KMS's envelope are larger than KWP */

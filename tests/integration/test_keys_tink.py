@@ -120,6 +120,83 @@ def test_tink_opens_what_kveil_sealed(home):
     assert home.handle("pepper512").primitive(prf.PrfSet).primary().compute(record["f"].encode(), 64).hex() == out["f"]
 
 
+JOIN_RULES = """
+name: %s
+topics: [%s]
+output: "{topic}.secure"
+fields:
+  - {path: "$.id", encrypt: {key: joined}}
+  - {path: "$.list[*]", encrypt: {key: joined}}
+  - {path: "$.alone", encrypt: {key: ids}}
+  - {path: "$.told", encrypt: {key: joined, associated_data: elsewhere}}
+  - {path: "header:user", encrypt: {key: joined}}
+"""
+
+
+def test_a_joined_key_makes_equal_values_equal_everywhere(home):
+    config = home.path / "kveil.yaml"
+    config.write_text(KEYS.replace("    pepper:", "    joined: {algorithm: aes-256-siv, join: customer}\n    pepper:", 1))
+    home.keys("init")
+    (home.path / "rules").mkdir()
+    outs = []
+    for name in ["orders", "returns"]:
+        (home.path / "rules" / f"{name}.yaml").write_text(JOIN_RULES % (name, name))
+        record = {"id": "C-1 值", "list": ["C-1 值", "C-2"], "alone": "C-1 值", "told": "C-1 值"}
+        p = home.run("apply", "-c", "kveil.yaml", "-r", f"rules/{name}.yaml", input=json.dumps(record) + "\n")
+        outs.append(json.loads(p.stdout))
+    a, b = outs
+    assert a["id"] == b["id"] == a["list"][0] == b["list"][0] != a["list"][1]
+    assert a["alone"] != b["alone"]
+    assert a["told"] != a["id"] and a["told"] == b["told"]
+    joined = home.handle("joined").primitive(daead.DeterministicAead)
+    assert joined.decrypt_deterministically(base64.b64decode(a["id"]), b"customer").decode() == "C-1 值"
+    with pytest.raises(tink.TinkError):
+        joined.decrypt_deterministically(base64.b64decode(a["id"]), b"orders:$['id']")
+    inverse = home.run("invert", "-r", "rules/orders.yaml").stdout
+    (home.path / "inverse.yaml").write_text(inverse)
+    p = home.run("apply", "-c", "kveil.yaml", "-r", "inverse.yaml", input=json.dumps(b | {"alone": a["alone"]}) + "\n")
+    assert json.loads(p.stdout) == record
+    p = home.run("check", "-c", "kveil.yaml")
+    assert "warning: `join` of key 'joined' shows which values are equal" in p.stderr
+
+
+def test_a_pinned_version_seals_and_opens_alone(home):
+    """orders.yaml seals with version 1 whatever comes later; a pin that is not there is refused."""
+    (home.path / "rules").mkdir()
+    rules = home.path / "rules" / "orders.yaml"
+    rules.write_text(RULES.replace("key: pii", "key: pii@1").replace("key: ids", "key: ids@2")
+                     .replace("key: pepper}", "key: pepper@1}"))
+    apply = ["apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml"]
+    home.run("check", "-c", "kveil.yaml")
+    record = json.dumps({c: c for c in "abcdef"}) + "\n"
+    p = home.run(*apply, input=record, expect=2)
+    assert "key 'ids' has no version 2" in p.stderr and "orders.yaml:9" in p.stderr
+    before = {v["version"]: v["id"] for v in json.loads(home.keys("list", "--json").stdout)
+              if v["name"] == "pii"}
+    for name in ["pii", "ids", "pepper"]:
+        home.keys("rotate", name, "--now")
+    first = json.loads(home.run(*apply, input=record).stdout)
+    home.keys("rotate", "ids", "--now")
+    home.keys("rotate", "pepper", "--now")
+    again = json.loads(home.run(*apply, input=record).stdout)
+    ids = {(v["name"], v["version"]): v["id"] for v in json.loads(home.keys("list", "--json").stdout)}
+
+    def id_of(sealed):
+        return int.from_bytes(base64.b64decode(sealed)[1:5], "big")
+
+    assert id_of(again["a"]) == int(ids["pii", 1]) == int(before[1])
+    assert id_of(again["d"]) == int(ids["ids", 2]) and again["d"] == first["d"]
+    assert again["e"] == first["e"]
+    rules.write_text(RULES.replace("encrypt: {key: pii}", "decrypt: {key: pii@2}"))
+    p = home.run(*apply, input=json.dumps({"a": again["a"]}) + "\n", expect=1)
+    assert "unknown_key" in p.stderr
+    rules.write_text(RULES.replace("encrypt: {key: pii}", "decrypt: {key: pii@1}"))
+    assert json.loads(home.run(*apply, input=json.dumps({"a": again["a"]}) + "\n").stdout) == {"a": "a"}
+    rules.write_text(RULES.replace("key: pii", "key: pii@0"))
+    p = home.run(*apply, input=record, expect=2)
+    assert "names no version" in p.stderr
+
+
 def test_the_wrapped_keyset_opens_with_the_kek(home):
     """As docs/keys.md tells: the KEK's Tink subkey, as a raw AES-GCM AEAD."""
     wrapped = home.keys("export", "--tink", "pii").stdout

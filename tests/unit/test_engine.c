@@ -369,6 +369,15 @@ static void test_associated_data(void **state)
 	     "bad_template_value@5 t/$.a");
 	SAME(R("path: $.a, encrypt: {key: \"tenant-{$.t}\"}"), "{\"t\":\"x\",\"t\":\"y\",\"a\":\"v\"}",
 	     "bad_template_value@21 t/$.a");
+	/* A record names a key, and nothing else: above all no version of it. */
+	SAME(R("path: $.a, encrypt: {key: \"tenant-{$.t}\"}"), "{\"t\":\"x@1\",\"a\":\"v\"}",
+	     "bad_template_value@15 t/$.a");
+	SAME(R("path: $.a, encrypt: {key: \"tenant-{$.t}\"}"), "{\"t\":\"\",\"a\":\"v\"}",
+	     "bad_template_value@12 t/$.a");
+	SAME(R("path: $.a, encrypt: {key: \"tenant-{$.t}\"}"), "{\"t\":\"a/b\",\"a\":\"v\"}",
+	     "bad_template_value@15 t/$.a");
+	check_ad(R("path: $.a, encrypt: {key: \"tenant-{$.t}@1\"}"), "{\"t\":\"x\",\"a\":\"v\"}", "tenant-x@1",
+		 "t:$['a']", "v");
 }
 
 /* What one file seals its inverse opens, byte for byte. */

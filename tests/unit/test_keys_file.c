@@ -644,6 +644,12 @@ static void configurations_with_mistakes(void **state)
 	     "which KEK"},
 	    {"registry: file:k\nkeks: {a: {provider: file, path: x}}\ndata: {k: {algoritm: aes-256-gcm}}\n",
 	     "algorithm"},
+	    {"registry: file:k\nkeks: {a: {provider: file, path: x}}\n"
+	     "data: {k: {algorithm: aes-256-gcm-siv, join: customer}}\n",
+	     "is for deterministic keys"},
+	    {"registry: file:k\nkeks: {a: {provider: file, path: x}}\ndata: {k: {algorithm: aes-256-siv, join: "
+	     "\"\"}}\n",
+	     "never empty"},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
