@@ -33,7 +33,7 @@ static const struct kveil_flag flags[] = {
 const struct kveil_command kveil_command_demo = {
     .name = "demo",
     .usage = "[--once] [--workers N]",
-    .help = "See it all on an embedded broker; nothing lasts",
+    .help = "see it all on an embedded broker; nothing lasts",
     .flags = flags,
     .run = run_demo,
 };

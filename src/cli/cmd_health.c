@@ -19,7 +19,7 @@ static const struct kveil_flag flags[] = {
 const struct kveil_command kveil_command_health = {
     .name = "health",
     .usage = "[--ready] [-c kveil.yaml | --url URL]",
-    .help = "Ask a running kveil how it is: a probe for containers",
+    .help = "ask a running kveil how it is: a probe for containers",
     .flags = flags,
     .run = run_health,
 };
