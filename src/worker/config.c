@@ -140,7 +140,9 @@ static bool is_topic_template(const char *s)
 	return n > 0 && n < 249;
 }
 
-static void check(struct checker *k)
+/* What options must be to each other and to us. Not whole: some of them are not there (NULL), and were complained of.
+ */
+static void check(struct checker *k, bool whole)
 {
 	const struct kveil_config *c = k->c;
 	struct kveil_address address;
@@ -148,26 +150,27 @@ static void check(struct checker *k)
 	check_properties(k, "properties", &c->kafka.properties);
 	check_properties(k, "consumer", &c->kafka.consumer);
 	check_properties(k, "producer", &c->kafka.producer);
-	if (!*c->kafka.bootstrap_servers)
+	if (c->kafka.bootstrap_servers && !*c->kafka.bootstrap_servers)
 		complain(k, "kafka", "bootstrap_servers", "'bootstrap_servers' is empty");
-	if (!*c->kafka.group_id)
+	if (c->kafka.group_id && !*c->kafka.group_id)
 		complain(k, "kafka", "group_id", "'group_id' is empty");
 	if (c->delivery == KVEIL_DELIVERY_EXACTLY_ONCE)
 		kveil_error_hint(complain(k, NULL, "delivery", "exactly-once is not in this version"),
 				 "at-least-once is");
-	if (!is_topic_template(c->dead_letter.topic))
+	const char *dead = c->dead_letter.topic;
+	if (dead && !is_topic_template(dead))
 		kveil_error_hint(
 		    complain(k, "dead_letter", "topic", "'topic' is not a topic's name with {topic} in it"),
 		    "such as \"{topic}.dead\"");
-	else if (strcmp(c->dead_letter.topic, "{topic}") == 0)
+	else if (dead && strcmp(dead, "{topic}") == 0)
 		kveil_error_hint(complain(k, "dead_letter", "topic", "dead letters would go back into the input"),
 				 "such as \"{topic}.dead\"");
-	if (*c->http.listen && !kveil_address_parse(c->http.listen, &address))
+	if (c->http.listen && *c->http.listen && !kveil_address_parse(c->http.listen, &address))
 		kveil_error_hint(complain(k, "http", "listen", "'listen' is not HOST:PORT"),
 				 "127.0.0.1:9819, [::1]:9819 or :9819");
 	/* A record and what becomes of it, in each worker at once, beside what the process needs to stand. */
 	uint64_t least = PROCESS_BYTES + c->workers * 2 * c->limits.record_bytes;
-	if (least > c->limits.memory_bytes)
+	if (whole && least > c->limits.memory_bytes)
 		kveil_error_hint(complain(k, "limits", "memory",
 					  "'memory' is too small for that many workers and records "
 					  "that large"),
@@ -216,8 +219,7 @@ static struct kveil_config *from_yaml(struct kveil_yaml *root, const char *file,
 	}
 	struct checker k = {.root = root, .c = c, .report = report};
 	bool whole = kveil_options_parse(kveil_config_options, root, file, "KVEIL", c, report);
-	if (whole)
-		check(&k);
+	check(&k, whole);
 	if (c->keys_node && kveil_keys_config_parse(c->keys_node, c->file, &c->keys, report) && whole)
 		check_dead_letter_key(&k);
 	c->keys.registry_options = c;

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "worker/config.h"
 
@@ -171,6 +172,24 @@ static void test_mistakes(void **state)
 }
 
 /* All that carries a promise, in whichever of librdkafka's spellings. */
+/* One mistake does not hide another of another sort. */
+static void test_every_mistake_at_once(void **state)
+{
+	(void)state;
+	struct kveil_config *c =
+	    parse("kafka: {properties: {acks: 1}}\nrules: [r.yaml]\nworkers: many\n"
+		  "delivery: exactly-once\nhttp: {listen: x}\ndead_letter: {topic: \"{topic}\"}\n");
+
+	assert_null(c);
+	KVEIL_CLEANUP_BUF struct kveil_buf all = KVEIL_BUF_INIT;
+	for (size_t i = 0; i < report.count; i++)
+		kveil_buf_append_str(&all, report.problems[i].error.message);
+	static const char *const words[] = {"group_id",  "bootstrap_servers",  "many", "acks", "exactly-once",
+					    "HOST:PORT", "back into the input"};
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		assert_non_null(strstr(kveil_buf_cstr(&all), words[i]));
+}
+
 static void test_refused_properties(void **state)
 {
 	(void)state;
@@ -233,6 +252,7 @@ int main(void)
 	    cmocka_unit_test_teardown(test_everything, clean),
 	    cmocka_unit_test_teardown(test_environment, clean),
 	    cmocka_unit_test_teardown(test_mistakes, clean),
+	    cmocka_unit_test_teardown(test_every_mistake_at_once, clean),
 	    cmocka_unit_test_teardown(test_refused_properties, clean),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
