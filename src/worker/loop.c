@@ -642,13 +642,13 @@ static void finish(struct kveil_worker *w)
 		close_producer(w);
 	}
 	w->closing = true;
-	kveil_waker_free(w->waker);
+	bool whole = kveil_waker_free(w->waker);
 	if (w->fetched)
 		rd_kafka_queue_destroy(w->fetched);
 	/* Brokers that do not answer are not asked to let us go: that would take longer than there is time. */
-	if (w->consumer && orderly)
+	if (w->consumer && orderly && whole)
 		rd_kafka_consumer_close(w->consumer);
-	if (w->consumer)
+	if (w->consumer && whole)
 		rd_kafka_destroy_flags(w->consumer, orderly ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 	close_producer(w);
 	kveil_worker_drop_partitions(w);

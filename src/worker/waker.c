@@ -4,15 +4,16 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
-enum { WAIT_MS = 500 };
+enum { WAIT_MS = 500, END_MS = 1000 };
 
 struct kveil_waker {
 	rd_kafka_t *consumer;
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t asked;
-	bool wanted, busy, ending;
+	pthread_cond_t asked, done;
+	bool wanted, busy, ending, ended;
 	char topic[256]; /* a topic's name has at most 249 characters */
 	int32_t partition;
 };
@@ -39,6 +40,8 @@ static void *waker_main(void *waker)
 		pthread_mutex_lock(&w->lock);
 		w->busy = false;
 	}
+	w->ended = true;
+	pthread_cond_signal(&w->done);
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
 }
@@ -52,6 +55,7 @@ struct kveil_waker *kveil_waker_new(rd_kafka_t *consumer)
 	w->consumer = consumer;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->asked, NULL);
+	pthread_cond_init(&w->done, NULL);
 	if (pthread_create(&w->thread, NULL, waker_main, w)) {
 		free(w);
 		return NULL;
@@ -59,18 +63,32 @@ struct kveil_waker *kveil_waker_new(rd_kafka_t *consumer)
 	return w;
 }
 
-void kveil_waker_free(struct kveil_waker *w)
+bool kveil_waker_free(struct kveil_waker *w)
 {
+	struct timespec until;
+	int late = 0;
+
 	if (!w)
-		return;
+		return true;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += END_MS / 1000;
 	pthread_mutex_lock(&w->lock);
 	w->ending = true;
 	pthread_cond_signal(&w->asked);
+	while (!w->ended && !late)
+		late = pthread_cond_timedwait(&w->done, &w->lock, &until);
+	bool ended = w->ended;
 	pthread_mutex_unlock(&w->lock);
+	if (!ended) {
+		pthread_detach(w->thread);
+		return false;
+	}
 	pthread_join(w->thread, NULL);
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->asked);
+	pthread_cond_destroy(&w->done);
 	free(w);
+	return true;
 }
 
 void kveil_waker_wake(struct kveil_waker *w, const char *topic, int32_t partition)

@@ -16,7 +16,9 @@ struct kveil_waker;
 
 /* NULL when there is no need for one, or no thread to be had: then fetching is slower. The consumer must outlive it. */
 struct kveil_waker *kveil_waker_new(rd_kafka_t *consumer);
-void kveil_waker_free(struct kveil_waker *w); /* waits for a request under way, at most half a second; NULL is fine */
+/* Ends it; NULL is fine. false: the client does not come back from a request, for its broker does not answer and it does not
+ * keep the time it was given; the thread and the consumer are then left as they are, for the process ends. */
+bool kveil_waker_free(struct kveil_waker *w);
 /* Asks the partition's leader for something. Returns at once; one request is under way at a time. topic is copied. */
 void kveil_waker_wake(struct kveil_waker *w, const char *topic, int32_t partition);
 
