@@ -196,7 +196,8 @@ static enum kveil_status open_session(struct pkcs11_kek *k, struct kveil_error *
 
 static CK_RV gcm(struct pkcs11_kek *k, bool encrypt, uint8_t *iv, struct kveil_span in, uint8_t *out, CK_ULONG *len)
 {
-	CK_GCM_PARAMS params = {.iv_ptr = iv, .iv_len = IV_BYTES, .iv_bits = IV_BYTES * 8, .tag_bits = TAG_BYTES * 8};
+	/* By position: IV, its bytes and bits, no associated data, tag bits. p11-kit has changed the names. */
+	CK_GCM_PARAMS params = {iv, IV_BYTES, IV_BYTES * 8, NULL, 0, TAG_BYTES * 8};
 	CK_MECHANISM mechanism = {CKM_AES_GCM, &params, sizeof params};
 	CK_BYTE_PTR data = (CK_BYTE_PTR)(uintptr_t)in.data;
 	CK_RV rv;
