@@ -31,8 +31,9 @@ enum kveil_key_use {
 	KVEIL_USE_SEAL = 1 << 0,
 	KVEIL_USE_OPEN = 1 << 1,
 	KVEIL_USE_MAC = 1 << 2,
-	KVEIL_USE_TOKENIZE = 1 << 3,
+	KVEIL_USE_TOKENIZE = 1 << 3, /* format-preserving, both ways: kveil_key_fpe */
 	KVEIL_USE_DETOKENIZE = 1 << 4,
+	KVEIL_USE_DETERMINISTIC = 1 << 5, /* beside SEAL or OPEN: equal values have equal ciphertexts */
 };
 
 void kveil_keystore_unref(struct kveil_keystore *ks);

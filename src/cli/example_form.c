@@ -156,8 +156,8 @@ static const struct kveil_rule *rule_for(struct kveil_form_context *c, const str
 		bool seals = use == KVEIL_USE_SEAL;
 		if (r->part != c->part)
 			continue;
-		if (((r->action->key_use & use && names_key(c, r->key, key)) ||
-		     (r->action->key2_use & use && names_key(c, r->key2, key))) &&
+		if (((r->key_use & use && names_key(c, r->key, key)) ||
+		     (r->key2_use & use && names_key(c, r->key2, key))) &&
 		    finds(c, seals && r->to ? r->to : r->path, doc, node))
 			return r;
 	}

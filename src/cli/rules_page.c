@@ -37,7 +37,7 @@ static const char introduction[] =
     "```\n"
     "\n"
     "`rules/` has worked files with examples: orders, customer profiles with nested arrays and an "
-    "allow-list, payments with two outputs and their inverse, and keys side by side for a migration.\n"
+    "allow-list, payments with two outputs and their inverse, tokens that keep their form, and keys side by side for a migration.\n"
     "\n"
     "## Words\n";
 
@@ -113,7 +113,7 @@ static const char semantics[] =
     "was written to, indices as `[*]` (`orders:$['customer']['id_card']`, `orders:key:$`, "
     "`orders:header:user`). It does not open anywhere else. So a file that encrypts or decrypts has "
     "a `name`, which never changes. `associated_data` on the action stands in for it and may hold "
-    "`{$.id}`.\n"
+    "`{$.id}`; so does, for what has none, the `join` of a deterministic key.\n"
     "\n"
     "`kveil invert -r orders.yaml` prints the rule file that opens what this one seals. It runs as a "
     "deployment of its own.\n"

@@ -404,9 +404,9 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 		return no_memory(err);
 	enum kveil_status st = KVEIL_OK;
 	if (!call.key)
-		st = find_key(e, r->rule->key, r->action->key_use, &call.key, err);
+		st = find_key(e, r->rule->key, r->rule->key_use, &call.key, err);
 	if (!st && !call.key2)
-		st = find_key(e, r->rule->key2, r->action->key2_use, &call.key2, err);
+		st = find_key(e, r->rule->key2, r->rule->key2_use, &call.key2, err);
 	if (!st)
 		st = find_ad(e, r, spot, &call, err);
 	if (st)

@@ -70,7 +70,7 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 	if (!e->plan->name || !e->plan->name[0])
 		return kveil_fail(err, KVEIL_E_RULES, "a file that encrypts or decrypts needs a `name`");
 	b->may_join = !b->key || kveil_key_join(b->key).data || (b->key2 && kveil_key_join(b->key2).data) ||
-		      (a->key2_use && !b->key2);
+		      (r->key2_use && !b->key2);
 	kveil_buf_append_str(&text, e->plan->name);
 	kveil_buf_append_str(&text, ":");
 	if (r->part == KVEIL_PART_HEADER) {
@@ -84,7 +84,7 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 		return no_memory(err);
 	/* What opens reads where the ciphertext stands; what seals binds to where it puts it. */
 	b->ad_names_target = r->to && a->effect == KVEIL_PROTECTS;
-	b->wants_ad_read = b->ad_names_target && a->key_use & KVEIL_USE_OPEN;
+	b->wants_ad_read = b->ad_names_target && r->key_use & KVEIL_USE_OPEN;
 	if (!bind_place(e, b->ad_names_target ? r->to : r->path, b->ad_prefix, &b->ad))
 		return no_memory(err);
 	if (b->wants_ad_read && !bind_place(e, r->path, b->ad_prefix, &b->ad_read))
@@ -105,9 +105,9 @@ static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_ru
 	b->matches = &e->matches[r->index];
 	if (r->to && (r->part == KVEIL_PART_HEADER || !e->parts[r->part].format->has_paths))
 		return kveil_fail(err, KVEIL_E_RULES, "`to` needs a part with members");
-	enum kveil_status st = bind_key(e, r->key, a->key_use, &b->key, err);
+	enum kveil_status st = bind_key(e, r->key, r->key_use, &b->key, err);
 	if (!st)
-		st = bind_key(e, r->key2, a->key2_use, &b->key2, err);
+		st = bind_key(e, r->key2, r->key2_use, &b->key2, err);
 	if (!st)
 		st = bind_ad(e, b, err);
 	if (st) {

@@ -550,6 +550,9 @@ enum kveil_status kveil_key_fpe(struct kveil_key *key, bool encrypt, struct kvei
 {
 	const struct bound *v = key->active;
 
+	/* A pinned version that seals no more still takes back what it made. */
+	if (!v && !encrypt && key->pinned && key->count)
+		v = &key->versions[0];
 	if (!v || !v->cipher || !v->alg->fpe)
 		return no_active(key, err);
 	return v->alg->fpe(v->cipher, encrypt, tweak, numerals, err);

@@ -162,7 +162,7 @@ static unsigned uses_of(const struct kveil_algorithm *alg)
 	case KVEIL_ALG_AEAD:
 		return KVEIL_USE_SEAL | KVEIL_USE_OPEN;
 	case KVEIL_ALG_DAEAD:
-		return KVEIL_USE_SEAL | KVEIL_USE_OPEN | KVEIL_USE_TOKENIZE | KVEIL_USE_DETOKENIZE;
+		return KVEIL_USE_SEAL | KVEIL_USE_OPEN | KVEIL_USE_DETERMINISTIC;
 	case KVEIL_ALG_FPE:
 		return KVEIL_USE_TOKENIZE | KVEIL_USE_DETOKENIZE;
 	case KVEIL_ALG_MAC:
@@ -176,8 +176,8 @@ enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct 
 {
 	static const char *const for_kind[] = {
 	    [KVEIL_ALG_AEAD] = "it encrypts and decrypts",
-	    [KVEIL_ALG_DAEAD] = "it encrypts, decrypts and tokenizes",
-	    [KVEIL_ALG_FPE] = "it tokenizes and detokenizes",
+	    [KVEIL_ALG_DAEAD] = "it encrypts, decrypts and tokenizes, without an `alphabet`",
+	    [KVEIL_ALG_FPE] = "it encrypts and tokenizes with an `alphabet`, and takes that back",
 	    [KVEIL_ALG_MAC] = "it hashes",
 	};
 

@@ -58,7 +58,9 @@ static const char *algorithm_for(unsigned use)
 	if (use & KVEIL_USE_MAC)
 		return "hmac-sha-256";
 	if (use & (KVEIL_USE_TOKENIZE | KVEIL_USE_DETOKENIZE))
-		return use & (KVEIL_USE_SEAL | KVEIL_USE_OPEN) ? "aes-256-siv" : "aes-256-ff1";
+		return "aes-256-ff1";
+	if (use & KVEIL_USE_DETERMINISTIC)
+		return "aes-256-siv";
 	return "aes-256-gcm";
 }
 

@@ -32,7 +32,7 @@ static bool is_protecting(const struct kveil_rule *r)
 /* Does the rule read ciphertext, so that what it leaves in place is protected already? */
 static bool reads_sealed(const struct kveil_rule *r)
 {
-	return r->action->key_use & KVEIL_USE_OPEN;
+	return r->key_use & (KVEIL_USE_OPEN | KVEIL_USE_DETOKENIZE);
 }
 
 /* Does nothing remain at the path in clear once the rule applied? */

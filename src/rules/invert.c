@@ -42,27 +42,37 @@ static const char *text_of(const struct kveil_rule *r, const char *name)
 	return s;
 }
 
-static void write_choice(struct inverse *v, const struct kveil_rule *r, const char *name)
+/* A parameter of the inverse that the rule has too, unless it is as by default. */
+static void write_parameter(struct inverse *v, const struct kveil_rule *r, const char *name)
 {
 	const struct kveil_option *o = row(r, name);
-	int choice;
+	const char *text = o && o->type == KVEIL_OPT_STRING ? text_of(r, name) : NULL;
 
-	if (!o || o->type != KVEIL_OPT_ENUM)
-		return;
-	memcpy(&choice, (const char *)r->params + o->offset, sizeof choice);
-	if (!o->def || strcmp(o->choices[choice], o->def) != 0)
-		kveil_buf_printf(v->out, ", %s: %s", name, o->choices[choice]);
+	if (text) {
+		kveil_buf_printf(v->out, ", %s: ", name);
+		quote(v, text);
+	} else if (o && o->type == KVEIL_OPT_UINT) {
+		uint64_t n;
+		memcpy(&n, (const char *)r->params + o->offset, sizeof n);
+		if (n)
+			kveil_buf_printf(v->out, ", %s: %llu", name, (unsigned long long)n);
+	} else if (o && o->type == KVEIL_OPT_ENUM) {
+		int choice;
+		memcpy(&choice, (const char *)r->params + o->offset, sizeof choice);
+		if (!o->def || strcmp(o->choices[choice], o->def) != 0)
+			kveil_buf_printf(v->out, ", %s: %s", name, o->choices[choice]);
+	}
 }
 
 static bool seals(const struct kveil_rule *r)
 {
-	return (r->action->key_use | r->action->key2_use) & KVEIL_USE_SEAL;
+	return r->action->inverse != NULL;
 }
 
 /* The name of the key that what comes out is sealed under. */
 static const char *sealing_key(const struct kveil_rule *r)
 {
-	return text_of(r, r->action->key_use & KVEIL_USE_SEAL ? "key" : "to");
+	return text_of(r, r->action->key2_use ? "to" : "key");
 }
 
 /* --- what the inverse would have to read, and cannot --- */
@@ -156,7 +166,7 @@ static const char *why_not(const struct inverse *v, const struct kveil_rule *r)
 /* What stays at the source was sealed before this rule read it. */
 static bool keeps_sealed_source(const struct kveil_rule *r)
 {
-	return r->to && r->keep_source && r->action->key_use & KVEIL_USE_OPEN;
+	return r->to && r->keep_source && r->key_use & KVEIL_USE_OPEN;
 }
 
 /* Does another rule write the source in place, or does it stay: then what `to` wrote is a copy. */
@@ -174,7 +184,8 @@ static bool is_copy(const struct inverse *v, const struct kveil_rule *r)
 
 static void write_rule(struct inverse *v, const struct kveil_rule *r)
 {
-	const char *reason = why_not(v, r), *ad = text_of(r, "associated_data");
+	const struct kveil_action *inverse = kveil_action_by_name(kveil_span_str(r->action->inverse));
+	const char *reason = why_not(v, r);
 	const char *lead = reason ? "  #" : "  ";
 
 	if (reason)
@@ -191,14 +202,10 @@ static void write_rule(struct inverse *v, const struct kveil_rule *r)
 		kveil_buf_printf(v->out, "\n%s  remove: true # a copy\n", lead);
 		return;
 	}
-	kveil_buf_printf(v->out, "\n%s  decrypt: {key: ", lead);
+	kveil_buf_printf(v->out, "\n%s  %s: {key: ", lead, inverse->name);
 	quote(v, sealing_key(r));
-	if (ad) {
-		kveil_buf_append_str(v->out, ", associated_data: ");
-		quote(v, ad);
-	}
-	write_choice(v, r, "encoding");
-	write_choice(v, r, "type");
+	for (const struct kveil_option *o = inverse->options; o->name; o++)
+		write_parameter(v, r, o->name);
 	kveil_buf_append_str(v->out, "}\n");
 	if (r->to && !keeps_sealed_source(r)) {
 		kveil_buf_printf(v->out, "%s  to: ", lead);

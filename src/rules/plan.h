@@ -54,6 +54,7 @@ struct kveil_rule {
 	const struct kveil_action *action;
 	void *params;
 	char *action_text;        /* the action as written, in one fixed spelling: equal text, equal protection */
+	unsigned key_use, key2_use; /* of enum kveil_key_use, by the action and its parameters */
 	struct kveil_template *key, *key2, *ad; /* NULL = none; ad NULL = NAME:PATH */
 	/* to: same parent as the path, another last member */
 	struct kveil_path *to;    /* NULL = in place */

@@ -280,6 +280,8 @@ static bool read_bindings(struct kveil_loader *l, const struct kveil_yaml *node,
 	size_t keys = 0;
 	bool ok = true;
 
+	r->key_use = r->action->key_use_for ? r->action->key_use_for(r->params) : r->action->key_use;
+	r->key2_use = r->action->key2_use;
 	for (const struct kveil_option *o = r->action->options; o && o->name; o++) {
 		bool is_ad = r->action->needs_ad && strcmp(o->name, "associated_data") == 0;
 		if (o->type != KVEIL_OPT_KEY && !is_ad)
@@ -301,7 +303,7 @@ static bool read_bindings(struct kveil_loader *l, const struct kveil_yaml *node,
 		bool first = keys++ == 0;
 		if (!text || !at)
 			continue;
-		struct kveil_template *t = read_key(l, at, first ? r->action->key_use : r->action->key2_use);
+		struct kveil_template *t = read_key(l, at, first ? r->key_use : r->key2_use);
 		if (first)
 			r->key = t;
 		else

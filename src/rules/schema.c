@@ -74,7 +74,10 @@ const struct kveil_option kveil_rule_table[] = {
 _Static_assert(sizeof kveil_rule_table / sizeof kveil_rule_table[0] == KVEIL_RULE_TABLE_ROWS + 1, "count the rows");
 
 const char *const kveil_rule_later_actions[] = {
-    "tokenize", "detokenize", "generalize", "redact", "truncate", NULL,
+    "generalize",
+    "redact",
+    "truncate",
+    NULL,
 };
 
 static void heading(struct kveil_buf *out, const char *title)

@@ -61,6 +61,8 @@ struct kveil_action {
 	bool scalar;           /* written as `remove: true`: params is a struct with one bool at offset 0 */
 	unsigned key_use;      /* enum kveil_key_use of `key`; 0 = takes no key */
 	unsigned key2_use;
+	unsigned (*key_use_for)(const void *params); /* may be NULL; of `key`, where it depends on parameters */
+	const char *inverse; /* the action that brings the value back; NULL = none does */
 	bool needs_ad;
 	/* After the options are parsed: contradictions between them. Adds to report. May be NULL. node: where. */
 	void (*check)(const void *params, const char *file, const struct kveil_yaml *node, struct kveil_report *report);

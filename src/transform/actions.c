@@ -6,6 +6,8 @@
 	X(encrypt)                                                                                                     \
 	X(decrypt)                                                                                                     \
 	X(reencrypt)                                                                                                   \
+	X(tokenize)                                                                                                    \
+	X(detokenize)                                                                                                  \
 	X(mask)                                                                                                        \
 	X(replace)                                                                                                     \
 	X(hash)                                                                                                        \

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "transform/preserve.h"
 #include "transform/sealed.h"
 
 #include <stddef.h>
@@ -6,6 +7,7 @@
 struct decrypt {
 	char *key, *associated_data;
 	int encoding, type;
+	struct kveil_preserve form;
 };
 
 static const struct kveil_option options[] = {
@@ -16,14 +18,41 @@ static const struct kveil_option options[] = {
      .help = "as it was encrypted"},
     {"type", KVEIL_OPT_ENUM, offsetof(struct decrypt, type), .def = "string", .choices = kveil_sealed_types,
      .help = "as it was encrypted: `json` puts the JSON text back as a value"},
+    KVEIL_PRESERVE_ROWS(decrypt, form),
     {0},
 };
+
+static unsigned decrypt_use(const void *params)
+{
+	return ((const struct decrypt *)params)->form.alphabet ? KVEIL_USE_DETOKENIZE : KVEIL_USE_OPEN;
+}
+
+static void decrypt_check(const void *params, const char *file, const struct kveil_yaml *node,
+			  struct kveil_report *report)
+{
+	kveil_preserve_check(&((const struct decrypt *)params)->form, file, node, report);
+}
+
+static enum kveil_status decrypt_prepare(void *params, struct kveil_error *err)
+{
+	return kveil_preserve_prepare(&((struct decrypt *)params)->form, err);
+}
+
+static void decrypt_clear(void *params)
+{
+	kveil_preserve_clear(&((struct decrypt *)params)->form);
+}
 
 static enum kveil_status decrypt_apply(const struct kveil_action_call *call, const struct kveil_value *in,
 				       struct kveil_buf *out, enum kveil_result_kind *ret, struct kveil_error *err)
 {
 	const struct decrypt *p = call->params;
 	struct kveil_span plain;
+
+	if (p->form.made) {
+		*ret = KVEIL_RESULT_TEXT;
+		return kveil_preserve_write(&p->form, call, false, in->text, out, err);
+	}
 	enum kveil_status s = kveil_sealed_read(call, in->text, (enum kveil_encoding)p->encoding, &plain, err);
 
 	if (s)
@@ -43,11 +72,16 @@ const struct kveil_action kveil_action_decrypt = {
     .about =
 	"Reveals: where a condition is in doubt, the value stays sealed. `name` and path must be those under which "
 	"the value was sealed (or give `associated_data`); with `to`, it is the path read that counts. A "
-	"ciphertext that is altered, moved, or from another key is an error of that record.",
+	"ciphertext that is altered, moved, or from another key is an error of that record. "
+	"With an `alphabet` (a key of `aes-256-ff1`) nothing tells the wrong key or place: another text comes out.",
     .example = "decrypt: {key: pii}",
     .options = options,
     .params_bytes = sizeof(struct decrypt),
     .key_use = KVEIL_USE_OPEN,
+    .key_use_for = decrypt_use,
     .needs_ad = true,
+    .check = decrypt_check,
+    .prepare = decrypt_prepare,
+    .params_clear = decrypt_clear,
     .apply = decrypt_apply,
 };

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "transform/preserve.h"
 #include "transform/sealed.h"
 
 #include <stddef.h>
@@ -6,6 +7,7 @@
 struct encrypt {
 	char *key, *associated_data; /* bound by the rules; here only their rows */
 	int encoding, type;
+	struct kveil_preserve form;
 };
 
 static const struct kveil_option options[] = {
@@ -16,6 +18,7 @@ static const struct kveil_option options[] = {
      .help = "how the ciphertext is written as text; base64url has no padding"},
     {"type", KVEIL_OPT_ENUM, offsetof(struct encrypt, type), .def = "string", .choices = kveil_sealed_types,
      .help = "`string` takes strings alone; `json` seals the JSON text of any value, whole"},
+    KVEIL_PRESERVE_ROWS(encrypt, form),
     {0},
 };
 
@@ -26,11 +29,36 @@ static unsigned encrypt_kinds(const void *params)
 	return ((const struct encrypt *)params)->type == KVEIL_SEALED_JSON ? ~0u : TEXTS;
 }
 
+static unsigned encrypt_use(const void *params)
+{
+	return ((const struct encrypt *)params)->form.alphabet ? KVEIL_USE_TOKENIZE : KVEIL_USE_SEAL;
+}
+
+static void encrypt_check(const void *params, const char *file, const struct kveil_yaml *node,
+			  struct kveil_report *report)
+{
+	kveil_preserve_check(&((const struct encrypt *)params)->form, file, node, report);
+}
+
+static enum kveil_status encrypt_prepare(void *params, struct kveil_error *err)
+{
+	return kveil_preserve_prepare(&((struct encrypt *)params)->form, err);
+}
+
+static void encrypt_clear(void *params)
+{
+	kveil_preserve_clear(&((struct encrypt *)params)->form);
+}
+
 static enum kveil_status encrypt_apply(const struct kveil_action_call *call, const struct kveil_value *in,
 				       struct kveil_buf *out, enum kveil_result_kind *ret, struct kveil_error *err)
 {
 	const struct encrypt *p = call->params;
 
+	if (p->form.made) {
+		*ret = KVEIL_RESULT_TEXT;
+		return kveil_preserve_write(&p->form, call, true, in->text, out, err);
+	}
 	*ret = KVEIL_RESULT_ASCII;
 	return kveil_sealed_write(call->key, call->ad, p->type == KVEIL_SEALED_JSON ? in->raw : in->text,
 				  (enum kveil_encoding)p->encoding, call->arena, out, err);
@@ -43,12 +71,18 @@ const struct kveil_action kveil_action_encrypt = {
     .help = "seals the value under a data key; whoever holds the key opens it",
     .about = "The algorithm belongs to the key. The ciphertext is Google Tink's, bound to its place: moved to another "
 	     "field or data set it does not open. With `type: string` any other kind of value is an error of that "
-	     "record; `type: json` seals the JSON text of whatever stands there and restores it byte for byte.",
+	     "record; `type: json` seals the JSON text of whatever stands there and restores it byte for byte. With an "
+	     "`alphabet`, and a key of `aes-256-ff1`, the text keeps its form, as `tokenize` has it.",
     .example = "encrypt: {key: pii}",
     .options = options,
     .params_bytes = sizeof(struct encrypt),
+    .inverse = "decrypt",
     .key_use = KVEIL_USE_SEAL,
+    .key_use_for = encrypt_use,
     .needs_ad = true,
+    .check = encrypt_check,
+    .prepare = encrypt_prepare,
+    .params_clear = encrypt_clear,
     .kinds_for = encrypt_kinds,
     .apply = encrypt_apply,
 };

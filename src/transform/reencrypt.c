@@ -51,6 +51,7 @@ const struct kveil_action kveil_action_reencrypt = {
     .example = "reencrypt: {from: pii, to: pii-cn}",
     .options = options,
     .params_bytes = sizeof(struct reencrypt),
+    .inverse = "decrypt",
     .key_use = KVEIL_USE_OPEN,
     .key2_use = KVEIL_USE_SEAL,
     .needs_ad = true,

@@ -160,6 +160,67 @@ def test_a_joined_key_makes_equal_values_equal_everywhere(home):
     assert "warning: `join` of key 'joined' shows which values are equal" in p.stderr
 
 
+TOKEN_RULES = """
+name: %s
+topics: [%s]
+output: "{topic}.secure"
+fields:
+  - {path: "$.card", tokenize: {key: cards, alphabet: digits, keep_last: 4, keep_chars: "-"}}
+  - {path: "$.old", encrypt: {key: cards@1, alphabet: digits}}
+  - {path: "$.list[*]", tokenize: {key: cards, alphabet: digits, keep_last: 4}}
+  - {path: "$.alone", tokenize: {key: plates, alphabet: alphanumeric}}
+  - {path: "$.member", tokenize: {key: ids}}
+"""
+
+
+def test_tokens_under_real_keys(home):
+    """Joined, rotated, pinned, taken back; and each kind of key refused where the other is meant."""
+    config = home.path / "kveil.yaml"
+    config.write_text(KEYS.replace("    pepper:", "    cards: {algorithm: aes-256-ff1, join: card}\n"
+                                   "    plates: {algorithm: aes-256-ff1}\n    pepper:", 1))
+    home.keys("init")
+    (home.path / "rules").mkdir()
+
+    def apply(file, record, expect=0):
+        return home.run("apply", "-c", "kveil.yaml", "-r", file, input=json.dumps(record) + "\n", expect=expect)
+
+    record = {"card": "6222-0200-0000-0005", "old": "6222020000000005", "list": ["6222020000000005"],
+              "alone": "aB3456", "member": "王小明"}
+    outs = []
+    for name in ["orders", "returns"]:
+        (home.path / "rules" / f"{name}.yaml").write_text(TOKEN_RULES % (name, name))
+        outs.append(json.loads(apply(f"rules/{name}.yaml", record).stdout))
+    a, b = outs
+    assert a["card"] == b["card"] and a["list"] == b["list"] == [a["card"].replace("-", "")]
+    assert a["card"] != record["card"] and a["card"].endswith("-0005") and len(a["card"]) == 19
+    assert a["alone"] != b["alone"] and a["member"] != b["member"]
+    assert home.handle("ids").primitive(daead.DeterministicAead).decrypt_deterministically(
+        base64.b64decode(a["member"]), b"orders:$['member']").decode() == record["member"]
+    (home.path / "inverse.yaml").write_text(home.run("invert", "-r", "rules/orders.yaml").stdout)
+    assert json.loads(apply("inverse.yaml", a).stdout) == record
+
+    home.keys("rotate", "cards", "--now")
+    later = json.loads(apply("rules/orders.yaml", record).stdout)
+    assert later["old"] == a["old"] and later["card"] != a["card"]
+    assert json.loads(apply("inverse.yaml", later).stdout) == record
+    home.keys("retire", "cards@1")
+    p = apply("rules/orders.yaml", record, expect=2)
+    assert "'cards@1' protects nothing any more" in p.stderr
+    assert json.loads(apply("inverse.yaml", {"old": a["old"]}).stdout) == {"old": record["old"]}
+
+    wrong = [("tokenize: {key: pii}", "it encrypts and decrypts"),
+             ("tokenize: {key: pii, alphabet: digits}", "it encrypts and decrypts"),
+             ("tokenize: {key: cards}", "with an `alphabet`"), ("encrypt: {key: cards}", "with an `alphabet`"),
+             ("tokenize: {key: ids, alphabet: digits}", "without an `alphabet`"),
+             ("reencrypt: {from: cards, to: pii}", "with an `alphabet`"),
+             ("detokenize: {key: pepper, alphabet: digits}", "it hashes")]
+    rules = home.path / "rules" / "returns.yaml"
+    for action, why in wrong:
+        rules.write_text(f'name: r\ntopics: [r]\nfields:\n  - {{path: "$.a", {action}}}\n')
+        p = home.run("check", "-c", "kveil.yaml", expect=1)
+        assert why in p.stderr and "returns.yaml:4" in p.stderr
+
+
 def test_a_pinned_version_seals_and_opens_alone(home):
     """orders.yaml seals with version 1 whatever comes later; a pin that is not there is refused."""
     (home.path / "rules").mkdir()

@@ -3,11 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "base/text.h"
+#include "crypto/algorithm.h"
 #include "kveil/engine.h"
 #include "rules/plan.h"
 #include "transform/action.h"
@@ -66,15 +68,15 @@ static bool make(struct made *m, const char *fragment)
 		if (ok && a->prepare)
 			assert_int_equal(a->prepare(m->params, &err), KVEIL_OK);
 	}
+	unsigned use = ok && a->key_use_for ? a->key_use_for(m->params) : a->key_use;
 	for (const struct kveil_option *o = a->options; ok && o && o->name; o++) {
 		if (o->type != KVEIL_OPT_KEY)
 			continue;
 		char *name;
 		memcpy(&name, m->params + o->offset, sizeof name);
 		struct kveil_key **key = m->key ? &m->key2 : &m->key;
-		assert_int_equal(
-		    kveil_keyring_key(ring, kveil_span_str(name), m->key ? a->key2_use : a->key_use, key, &err),
-		    KVEIL_OK);
+		assert_int_equal(kveil_keyring_key(ring, kveil_span_str(name), m->key ? a->key2_use : use, key, &err),
+				 KVEIL_OK);
 	}
 	kveil_yaml_free(y);
 	return ok;
@@ -498,6 +500,200 @@ static void test_reencrypt_beside(void **state)
 	}
 }
 
+/* --- tokens --- */
+
+static void token_text(const struct made *m, const char *ad, struct kveil_span in, char *ret)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf out = KVEIL_BUF_INIT;
+	enum kveil_result_kind kind;
+	struct kveil_error err;
+	enum kveil_status s = apply(m, KVEIL_KIND_STRING, in, ad, &out, &kind, &err);
+
+	if (s)
+		snprintf(ret, 256, "%s", kveil_status_code(s));
+	else
+		snprintf(ret, 256, "%.*s", (int)out.len, (const char *)out.data);
+}
+
+static const struct {
+	const char *how, *in;
+	size_t first, last; /* bytes that stay */
+} tokens[] = {
+    {"alphabet: digits", "123456", 0, 0},
+    {"alphabet: digits, keep_first: 6, keep_last: 4", "6222020000000005", 6, 4},
+    {"alphabet: digits, keep_first: 3, keep_last: 4", "+86138123456780001", 3, 4},
+    {"alphabet: upper", "KVEIL", 0, 0},
+    {"alphabet: lower, keep_last: 1", "abcdefg", 0, 1},
+    {"alphabet: alphanumeric", "aB3z", 0, 0},
+    {"alphabet: hex", "00ffee", 0, 0},
+    {"alphabet: \"0123456789X\", keep_first: 6", "11010119900307451X", 6, 0},
+    {"alphabet: \"甲乙丙丁戊己庚辛壬癸\", keep_last: 1", "甲乙丙丁戊己王", 0, 3},
+    {"alphabet: \"01\"", "01010101010101010101", 0, 0},
+    {"alphabet: \"aé😀\"", "aé😀aé😀aé😀aé😀aé😀", 0, 0},
+};
+
+static void test_tokens_keep_the_form(void **state)
+{
+	(void)state;
+	char rule[200], token[256], again[256], back[256];
+
+	for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
+		const char *in = tokens[i].in;
+		static const char *const pairs[][2] = {{"tokenize", "detokenize"}, {"encrypt", "decrypt"}};
+		for (size_t p = 0; p < 2; p++) {
+			struct made seal, open;
+			snprintf(rule, sizeof rule, "%s: {key: cards, %s}", pairs[p][0], tokens[i].how);
+			assert_true(make(&seal, rule));
+			snprintf(rule, sizeof rule, "%s: {key: cards, %s}", pairs[p][1], tokens[i].how);
+			assert_true(make(&open, rule));
+			token_text(&seal, "t:$['a']", kveil_span_str(in), token);
+			token_text(&seal, "t:$['a']", kveil_span_str(in), again);
+			token_text(&open, "t:$['a']", kveil_span_str(token), back);
+			assert_string_equal(token, again);
+			assert_string_equal(back, in);
+			assert_string_not_equal(token, in);
+			assert_memory_equal(token, in, tokens[i].first);
+			size_t n = strlen(token), last = tokens[i].last;
+			assert_memory_equal(token + n - last, in + strlen(in) - last, last);
+			token_text(&seal, "t:$['b']", kveil_span_str(in), again);
+			assert_string_not_equal(token, again);
+			token_text(&open, "t:$['b']", kveil_span_str(token), back);
+			assert_string_not_equal(back, in);
+			unmake(&seal);
+			unmake(&open);
+		}
+	}
+}
+
+static void test_what_is_kept_is_in_the_tweak(void **state)
+{
+	(void)state;
+	struct made m;
+	char a[256], b[256];
+
+	assert_true(
+	    make(&m, "tokenize: {key: cards, alphabet: digits, keep_first: 6, keep_last: 4, keep_chars: \" -\"}"));
+	token_text(&m, "x", KVEIL_SPAN("6222020000000005"), a);
+	token_text(&m, "x", KVEIL_SPAN("6222-0200 0000-0005"), b);
+	assert_int_equal(strlen(b), 19);
+	assert_memory_equal(b, "6222-02", 7);
+	assert_memory_equal(b + 14, "-0005", 5);
+	assert_int_equal(b[9], ' ');
+	assert_memory_equal(b + 7, a + 6, 2);
+	assert_memory_equal(b + 10, a + 8, 4); /* spaced or not, the same token */
+	token_text(&m, "x", KVEIL_SPAN("6222030000000005"), b);
+	assert_memory_not_equal(a + 6, b + 6, 6);
+	token_text(&m, "x", KVEIL_SPAN("6222020000000006"), b);
+	assert_memory_not_equal(a + 6, b + 6, 6);
+
+	/* The tweak as preserve.h has it, byte for byte. */
+	uint16_t digits[6] = {0};
+	struct kveil_fpe_numerals n = {digits, 6, 10};
+	static const uint8_t tweak[] = "\0\0\0\1x\0\0\0\6"
+				       "622202"
+				       "0005";
+	struct kveil_error err;
+	assert_int_equal(kveil_key_fpe(m.key, true, kveil_span_of(tweak, sizeof tweak - 1), &n, &err), KVEIL_OK);
+	for (size_t i = 0; i < 6; i++)
+		assert_int_equal(a[6 + i], '0' + digits[i]);
+	unmake(&m);
+}
+
+static const struct {
+	const char *how, *in, *code;
+} untokenable[] = {
+    {"alphabet: digits", "12345", "value_out_of_domain"},
+    {"alphabet: digits", "", "value_out_of_domain"},
+    {"alphabet: digits, keep_first: 6, keep_last: 4", "622202000005", "value_out_of_domain"},
+    {"alphabet: digits, keep_first: 6, keep_last: 4", "6222020005", "value_out_of_domain"},
+    {"alphabet: digits, keep_first: 6, keep_last: 4", "1", "value_out_of_domain"},
+    {"alphabet: digits, keep_first: 1048576, keep_last: 1048576", "123456789", "value_out_of_domain"},
+    {"alphabet: digits", "12345678-9", "value_out_of_domain"},
+    {"alphabet: digits, keep_chars: \"-\"", "12345-", "value_out_of_domain"},
+    {"alphabet: hex", "ABCDEF", "value_out_of_domain"},
+    {"alphabet: upper", "KVEIL王", "value_out_of_domain"},
+    {"alphabet: \"01\"", "0101010101010101010", "value_out_of_domain"},
+    {"alphabet: digits", "12345\xff", "invalid_utf8"},
+};
+
+static const struct {
+	const char *rule, *says;
+} untokenable_rules[] = {
+    {"tokenize: {key: cards, alphabet: digit}", "did you mean 'digits'"},
+    {"tokenize: {key: cards, alphabet: uper}", "did you mean 'upper'"},
+    {"tokenize: {key: cards, alphabet: \"\"}", "fewer than two"},
+    {"tokenize: {key: cards, alphabet: \"x\"}", "fewer than two"},
+    {"tokenize: {key: cards, alphabet: \"0120\"}", "twice"},
+    {"tokenize: {key: cards, alphabet: digits, keep_chars: \"-1\"}", "of the alphabet"},
+    {"tokenize: {key: cards, keep_first: 3}", "needs an 'alphabet'"},
+    {"tokenize: {key: cards, alphabet: digits, encoding: hex}", "says nothing"},
+    {"encrypt: {key: cards, alphabet: digits, type: json}", "says nothing"},
+    {"decrypt: {key: cards, keep_chars: \"-\"}", "needs an 'alphabet'"},
+    {"tokenize: {key: cards, vault: v}", "vault is not in this version"},
+    {"tokenize: {key: cards, style: uuid}", "style is not in this version"},
+    {"detokenize: {key: cards, vault: v}", "vault is not in this version"},
+};
+
+static void test_what_has_no_token(void **state)
+{
+	(void)state;
+	char rule[200], token[256];
+
+	for (size_t i = 0; i < sizeof untokenable / sizeof *untokenable; i++) {
+		struct made m;
+		snprintf(rule, sizeof rule, "tokenize: {key: cards, %s}", untokenable[i].how);
+		assert_true(make(&m, rule));
+		token_text(&m, "x", kveil_span_str(untokenable[i].in), token);
+		assert_string_equal(token, untokenable[i].code);
+		unmake(&m);
+	}
+	for (size_t i = 0; i < sizeof untokenable_rules / sizeof *untokenable_rules; i++) {
+		struct made m;
+		bool found = false;
+		assert_false(make(&m, untokenable_rules[i].rule));
+		for (size_t k = 0; k < m.report.count; k++)
+			found |= strstr(m.report.problems[k].error.message, untokenable_rules[i].says) ||
+				 strstr(m.report.problems[k].error.hint, untokenable_rules[i].says);
+		if (!found) {
+			kveil_report_print(&m.report, stderr);
+			fail_msg("%s: nobody says '%s'", untokenable_rules[i].rule, untokenable_rules[i].says);
+		}
+		unmake(&m);
+	}
+}
+
+static void test_tokens_without_an_alphabet(void **state)
+{
+	(void)state;
+	struct made seal, open;
+	char token[256], again[256], back[256];
+	struct kveil_key *key;
+	struct kveil_error err;
+
+	assert_true(make(&seal, "tokenize: {key: members, encoding: base64url}"));
+	assert_true(make(&open, "detokenize: {key: members, encoding: base64url}"));
+	token_text(&seal, "x", KVEIL_SPAN("王小明"), token);
+	token_text(&seal, "x", KVEIL_SPAN("王小明"), again);
+	assert_string_equal(token, again);
+	token_text(&open, "x", kveil_span_str(token), back);
+	assert_string_equal(back, "王小明");
+	token_text(&open, "y", kveil_span_str(token), back);
+	assert_string_equal(back, "authentication_failed");
+	unmake(&seal);
+	unmake(&open);
+	/* Each kind of key for its own kind of token. */
+	assert_int_equal(kveil_keyring_key(ring, KVEIL_SPAN("members"), KVEIL_USE_TOKENIZE, &key, &err),
+			 KVEIL_E_CONFIG);
+	assert_int_equal(
+	    kveil_keyring_key(ring, KVEIL_SPAN("cards"), KVEIL_USE_SEAL | KVEIL_USE_DETERMINISTIC, &key, &err),
+	    KVEIL_E_CONFIG);
+	assert_int_equal(kveil_keyring_key(ring, KVEIL_SPAN("cards"), KVEIL_USE_SEAL, &key, &err), KVEIL_E_CONFIG);
+	assert_int_equal(kveil_keyring_key(ring, KVEIL_SPAN("random"), KVEIL_USE_SEAL, &key, &err), KVEIL_OK);
+	assert_int_equal(
+	    kveil_keyring_key(ring, KVEIL_SPAN("random"), KVEIL_USE_SEAL | KVEIL_USE_DETERMINISTIC, &key, &err),
+	    KVEIL_E_CONFIG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -512,6 +708,10 @@ int main(void)
 	    cmocka_unit_test(test_sealed_bytes_that_are_no_text),
 	    cmocka_unit_test(test_reencrypt),
 	    cmocka_unit_test(test_reencrypt_beside),
+	    cmocka_unit_test(test_tokens_keep_the_form),
+	    cmocka_unit_test(test_what_is_kept_is_in_the_tweak),
+	    cmocka_unit_test(test_what_has_no_token),
+	    cmocka_unit_test(test_tokens_without_an_alphabet),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transform/preserve.h"
+#include "transform/sealed.h"
+
+#include <stddef.h>
+
+struct tokenize {
+	char *key, *associated_data;
+	int encoding;
+	struct kveil_preserve form;
+	const struct kveil_yaml *vault, *style;
+};
+
+static const struct kveil_option options[] = {
+    {"key", KVEIL_OPT_KEY, offsetof(struct tokenize, key), .required = true,
+     .help = "a deterministic data key: `aes-256-ff1` with an `alphabet`, `aes-256-siv` without one"},
+    KVEIL_PRESERVE_ROWS(tokenize, form),
+    {"associated_data", KVEIL_OPT_STRING, offsetof(struct tokenize, associated_data), .help = KVEIL_SEALED_AD_HELP},
+    {"encoding", KVEIL_OPT_ENUM, offsetof(struct tokenize, encoding), .def = "base64",
+     .choices = kveil_sealed_encodings, .help = "without `alphabet`: how the token is written as text"},
+    {"vault", KVEIL_OPT_CUSTOM, offsetof(struct tokenize, vault), .help = "not in this version"},
+    {"style", KVEIL_OPT_CUSTOM, offsetof(struct tokenize, style), .help = "not in this version"},
+    {0},
+};
+
+static unsigned tokenize_use(const void *params)
+{
+	return ((const struct tokenize *)params)->form.alphabet ? KVEIL_USE_TOKENIZE
+								: KVEIL_USE_SEAL | KVEIL_USE_DETERMINISTIC;
+}
+
+static void tokenize_check(const void *params, const char *file, const struct kveil_yaml *node,
+			   struct kveil_report *report)
+{
+	const struct tokenize *p = params;
+	const struct kveil_yaml *const later[] = {p->vault, p->style};
+
+	for (size_t i = 0; i < 2; i++)
+		if (later[i])
+			kveil_error_hint(kveil_report_at(report, file, later[i]->line, later[i]->column,
+							 "%s is not in this version", i ? "style" : "vault"),
+					 "tokenize: {key: cards, alphabet: digits} needs no vault");
+	kveil_preserve_check(&p->form, file, node, report);
+}
+
+static enum kveil_status tokenize_prepare(void *params, struct kveil_error *err)
+{
+	return kveil_preserve_prepare(&((struct tokenize *)params)->form, err);
+}
+
+static void tokenize_clear(void *params)
+{
+	kveil_preserve_clear(&((struct tokenize *)params)->form);
+}
+
+static enum kveil_status tokenize_apply(const struct kveil_action_call *call, const struct kveil_value *in,
+					struct kveil_buf *out, enum kveil_result_kind *ret, struct kveil_error *err)
+{
+	const struct tokenize *p = call->params;
+
+	*ret = p->form.made ? KVEIL_RESULT_TEXT : KVEIL_RESULT_ASCII;
+	if (p->form.made)
+		return kveil_preserve_write(&p->form, call, true, in->text, out, err);
+	return kveil_sealed_write(call->key, call->ad, in->text, (enum kveil_encoding)p->encoding, call->arena, out,
+				  err);
+}
+
+const struct kveil_action kveil_action_tokenize = {
+    .name = "tokenize",
+    .effect = KVEIL_PROTECTS,
+    .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_NUMBER) | KVEIL_KIND_BIT(KVEIL_KIND_BYTES),
+    .help = "a stand-in that is the same each time, and that whoever holds the key takes back; no vault",
+    .about =
+	"With an `alphabet` the token looks like the value: as long, of the same characters (FF1, NIST SP 800-38G). "
+	"`keep_first` and `keep_last` stay clear, `keep_chars` stay where they are and count for nothing. Any other "
+	"character is an error of the record, and so is a value with fewer than a million possible tokens: six digits "
+	"at "
+	"least are enciphered. Characters are code points here. Without an `alphabet` the key is one of `aes-256-siv`, "
+	"and the token is its ciphertext as text.\n\n"
+	"One value has one token in one field; under a key with a `join`, in every field. With `keep_…` it also "
+	"depends on what is kept. A number is taken by its spelling and becomes a string. A token of an `alphabet` is "
+	"not "
+	"authenticated: another key, place or kept part gives another value and no error.",
+    .example = "tokenize: {key: cards, alphabet: digits, keep_first: 6, keep_last: 4}",
+    .options = options,
+    .params_bytes = sizeof(struct tokenize),
+    .inverse = "detokenize",
+    .key_use = KVEIL_USE_TOKENIZE,
+    .key_use_for = tokenize_use,
+    .needs_ad = true,
+    .check = tokenize_check,
+    .prepare = tokenize_prepare,
+    .params_clear = tokenize_clear,
+    .apply = tokenize_apply,
+};
