@@ -18,6 +18,8 @@ from broker import Broker, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KVEIL = pathlib.Path(os.environ.get("KVEIL_BIN", ROOT / "build" / "src" / "cli" / "kveil"))
+# As users run it: where a sanitizer's own memory and signal handlers would be what is tested.
+PLAIN = pathlib.Path(os.environ.get("KVEIL_RELEASE_BUILD", ROOT / "build")) / "src" / "cli" / "kveil"
 
 
 def wait_for(what, condition, timeout=30, interval=0.1):
@@ -129,6 +131,7 @@ class Kveil:
         self.dead = f"{self.topic}.dead"
         self.group = f"kveil-{name}"
         self.processes = []
+        self.binary = KVEIL
         (folder / "kek").write_bytes(os.urandom(32))
         (folder / "kek").chmod(0o600)
         (folder / "rules").mkdir()
@@ -168,7 +171,7 @@ fields:
 """)
 
     def run(self, *args, check=None, **kw):
-        r = subprocess.run([str(KVEIL), *args], cwd=self.dir, capture_output=True, text=True, timeout=60, **kw)
+        r = subprocess.run([str(self.binary), *args], cwd=self.dir, capture_output=True, text=True, timeout=60, **kw)
         if check is not None:
             assert r.returncode == check, f"kveil {' '.join(args)}: exit {r.returncode}\n{r.stdout}\n{r.stderr}"
         return r
@@ -179,7 +182,7 @@ fields:
 
     def start(self, ready=True, env=None):
         log = open(self.dir / f"run{len(self.processes)}.log", "ab")
-        p = subprocess.Popen([str(KVEIL), "run", "-c", "kveil.yaml"], cwd=self.dir, stdout=log, stderr=log,
+        p = subprocess.Popen([str(self.binary), "run", "-c", "kveil.yaml"], cwd=self.dir, stdout=log, stderr=log,
                              env={**os.environ, **(env or {})})
         p.log = pathlib.Path(log.name)
         self.processes.append(p)

@@ -15,7 +15,7 @@ import uuid
 
 import pytest
 
-from conftest import KVEIL, wait_for
+from conftest import PLAIN, wait_for
 
 FIELDS = """\
   - {path: "$.id_card", encrypt: {key: pii}}
@@ -78,6 +78,7 @@ def record(canary, i):
 
 def test_no_canary_and_no_key_comes_out(make_kveil, kafka):
     k = make_kveil()
+    k.binary = PLAIN
     canary = "kanarie" + uuid.uuid4().hex
     k.config(kafka.bootstrap, extra="log: {level: debug}", workers=2)
     k.rules(FIELDS)
@@ -157,7 +158,7 @@ def stranger():
         pytest.skip("needs root, to be somebody else")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kveil-canary-"))
     binary = folder / "kveil"
-    shutil.copy(KVEIL, binary)
+    shutil.copy(PLAIN, binary)
     (folder / "kveil.yaml").write_text('kafka: {bootstrap_servers: "127.0.0.1:1", group_id: none}\nrules: rules.yaml\n'
                                        "keys:\n  registry: file:keys.json\n  keks: {local: {provider: file, path: kek}}\n"
                                        "  data:\n    pii: {algorithm: aes-256-gcm}\n    dead-letters: {algorithm: aes-256-gcm}\n")
