@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
 
+#include "base/text.h"
 #include "worker/registry_kafka.h"
 
 #include <stdarg.h>
@@ -110,7 +111,16 @@ const struct kveil_flag *kveil_flag_next(const struct kveil_command *cmd, int ar
 		}
 		return f;
 	}
-	kveil_usage_error(cmd, "unknown option '%s'", arg);
+	const char *names[64], *near;
+	size_t count = 0;
+	for (const struct kveil_flag *f = cmd->flags ? cmd->flags : &none; f->long_name && count < 63; f++)
+		names[count++] = f->long_name;
+	names[count] = NULL;
+	near = kveil_text_nearest(arg + strspn(arg, "-"), names);
+	if (near)
+		kveil_usage_error(cmd, "unknown option '%s' (did you mean '--%s'?)", arg, near);
+	else
+		kveil_usage_error(cmd, "unknown option '%s'", arg);
 	return &kveil_flag_error;
 }
 
@@ -135,9 +145,17 @@ int main(int argc, char **argv)
 		print_help(stdout);
 		return KVEIL_EXIT_OK;
 	}
+#define X(name) #name,
+	static const char *const names[] = {COMMANDS(X) NULL};
+#undef X
 	for (size_t i = 0; kveil_commands[i]; i++)
 		if (strcmp(argv[1], kveil_commands[i]->name) == 0)
 			return kveil_commands[i]->run(argc - 1, argv + 1);
+	const char *near = kveil_text_nearest(argv[1], names);
+	if (near) {
+		fprintf(stderr, "kveil: no command '%s' (did you mean '%s'?)\n", argv[1], near);
+		return KVEIL_EXIT_USAGE;
+	}
 	fprintf(stderr, "kveil: no command '%s'\n", argv[1]);
 	print_help(stderr);
 	return KVEIL_EXIT_USAGE;

@@ -392,3 +392,11 @@ def test_the_commands_in_the_readme_work_as_they_stand(tmp_path):
         assert r.returncode == 0, r.stderr
     r = kveil("keys", "list", "-c", "kveil.yaml", cwd=tmp_path)
     assert r.returncode == 0 and {"pii", "pepper", "dead-letters"} <= set(r.stdout.split())
+
+
+def test_a_slip_of_the_pen_gets_the_right_word():
+    for args, word in ((("aply",), "did you mean 'apply'?"), (("apply", "--demo-kesy"), "did you mean '--demo-keys'?")):
+        r = kveil(*args)
+        assert r.returncode == 2 and word in r.stderr and not r.stdout
+    r = kveil("frobnicate")
+    assert r.returncode == 2 and "did you mean" not in r.stderr and "replay" in r.stderr
