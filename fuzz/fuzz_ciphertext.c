@@ -31,7 +31,8 @@ static void set_up(void)
 	check(!kveil_keystore_new_test(KVEIL_SPAN("fuzz"), &ks, &err), "no keystore");
 	check(!kveil_keyring_new(ks, &ring, &err), "no keyring");
 	check(!kveil_keyring_key(ring, KVEIL_SPAN("gcm"), both, &keys[0], &err), "no AES-GCM key");
-	check(!kveil_keyring_key(ring, KVEIL_SPAN("siv"), both | KVEIL_USE_DETERMINISTIC, &keys[1], &err), "no AES-SIV key");
+	check(!kveil_keyring_key(ring, KVEIL_SPAN("siv"), both | KVEIL_USE_DETERMINISTIC, &keys[1], &err),
+	      "no AES-SIV key");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

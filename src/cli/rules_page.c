@@ -37,7 +37,8 @@ static const char introduction[] =
     "```\n"
     "\n"
     "`rules/` has worked files with examples: orders, customer profiles with nested arrays and an "
-    "allow-list, payments with two outputs and their inverse, tokens that keep their form, and keys side by side for a migration.\n"
+    "allow-list, payments with two outputs and their inverse, tokens that keep their form, and keys side by side for a "
+    "migration.\n"
     "\n"
     "## Words\n";
 
