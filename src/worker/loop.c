@@ -449,7 +449,8 @@ static void every_second(struct kveil_worker *w)
 	}
 }
 
-static void tick_keys(struct kveil_worker *w)
+/* false: nothing may be sealed now, so no record may be taken; the next turn asks again. */
+static bool tick_keys(struct kveil_worker *w)
 {
 	struct kveil_error err;
 
@@ -457,12 +458,15 @@ static void tick_keys(struct kveil_worker *w)
 	while (kveil_keyring_tick(w->ring, kveil_clock_wall_ms(), &err)) {
 		if (kveil_status_class(err.status) != KVEIL_CLASS_RETRY) {
 			kveil_worker_fail(w, &err);
-			return;
+			return false;
 		}
-		if (!kveil_worker_wait_out(w, NULL, &err))
-			return;
+		if (!kveil_worker_wait_out(w, NULL, &err)) {
+			w->ticked_ms = 0;
+			return false;
+		}
 	}
 	kveil_worker_outage_over(w);
+	return true;
 }
 
 /* The queue runs low and there is more where it came from: the fetcher should be at work. */
@@ -484,8 +488,8 @@ static void wake_fetcher(struct kveil_worker *w)
 	}
 }
 
-/* What is due between records. */
-static void upkeep(struct kveil_worker *w)
+/* What is due between records. false: no record may be taken in this turn. */
+static bool upkeep(struct kveil_worker *w)
 {
 	struct kveil_error err;
 
@@ -507,9 +511,10 @@ static void upkeep(struct kveil_worker *w)
 		w->second_due_ms = w->now_ms + 1000;
 		every_second(w);
 	}
-	if (w->now_ms - w->ticked_ms >= TICK_EVERY_MS)
-		tick_keys(w);
+	if (w->now_ms - w->ticked_ms >= TICK_EVERY_MS && !tick_keys(w))
+		return false;
 	wake_fetcher(w);
+	return true;
 }
 
 /* One message, if there is one within ms. false: none. */
@@ -546,7 +551,8 @@ static void make_room(struct kveil_worker *w)
 
 static void turn(struct kveil_worker *w)
 {
-	upkeep(w);
+	if (!upkeep(w))
+		return;
 	if (w->paused)
 		kveil_worker_resume(w);
 	if (w->paused) {

@@ -27,7 +27,7 @@ struct kveil_registry_topic {
 	rd_kafka_topic_t *partition;
 	rd_kafka_t *producer; /* made when needed, and again after a failure */
 	int64_t position, highest;
-	bool was_away;
+	bool was_away, was_deleted;
 };
 
 static enum kveil_status unavailable(const struct kveil_registry_topic *t, const char *why, struct kveil_error *err)
@@ -158,10 +158,11 @@ void kveil_registry_topic_free(struct kveil_registry_topic *t)
 {
 	if (!t)
 		return;
-	if (t->partition)
+	if (t->partition && !t->was_deleted)
 		rd_kafka_topic_destroy(t->partition);
-	/* In no group: closing has nobody to wait for. */
-	if (t->consumer)
+	/* In no group: closing has nobody to wait for. But librdkafka 2.0.2 may wait for ever for a partition whose
+	 * topic was deleted; a registry is closed when the process ends, which takes the client with it. */
+	if (t->consumer && !t->was_deleted)
 		rd_kafka_destroy_flags(t->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 	if (t->producer)
 		rd_kafka_destroy(t->producer);
@@ -187,7 +188,7 @@ static enum kveil_status end_offset(struct kveil_registry_topic *t, int64_t *ret
 		    rd_kafka_query_watermark_offsets(t->consumer, t->name, 0, &low, &high, QUERY_MS);
 		/* A topic that was deleted under a running process: its keys are in memory and perhaps nowhere else. */
 		if (is_absent(e)) {
-			t->was_away = true;
+			t->was_away = t->was_deleted = true;
 			return unavailable(t, "the topic is not there", err);
 		}
 		if (e)
