@@ -649,6 +649,7 @@ static void finish(struct kveil_worker *w)
 	}
 	w->closing = true;
 	bool whole = kveil_waker_free(w->waker);
+	w->client_left = !whole;
 	if (w->fetched)
 		rd_kafka_queue_destroy(w->fetched);
 	/* Brokers that do not answer are not asked to let us go: that would take longer than there is time. */

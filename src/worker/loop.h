@@ -135,6 +135,7 @@ struct kveil_worker {
 	struct kveil_partition *last_partition;
 	rd_kafka_topic_partition_list_t *unresolved; /* assigned; committed offsets not known yet */
 	bool commit_running;
+	bool client_left; /* the consumer could not be closed and still logs to us: this struct stays */
 	bool closing; /* drained and committed: what the close revokes needs neither */
 	bool paused;
 

@@ -429,7 +429,8 @@ enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error
 	struct kveil_error failure;
 	bool failed = kveil_service_failed(s, &failure);
 	for (size_t i = 0; s->workers && i < s->worker_count; i++)
-		free(s->workers[i]);
+		if (!s->workers[i]->client_left)
+			free(s->workers[i]);
 	free(s->workers);
 	free_names(s->open, s->open_count);
 	for (size_t i = 0; i < s->gauge_count; i++) {

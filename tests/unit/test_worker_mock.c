@@ -351,22 +351,28 @@ static void dead_letters_are_sealed_and_pass(void **state)
 }
 
 /* A batch that is refused whole is sent again one by one; nobody in it is at fault, so nothing is dead-lettered. */
-static void a_refused_batch_loses_nothing(void **state)
+static void refuse_one_batch(int16_t code)
 {
-	(void)state;
 	struct world *w = new_world(rules, 1, all_topics);
 	struct kveil_mock_reader *r = read_topic(w, "in.secure");
-	static const int16_t codes[] = {10, 32}; /* MESSAGE_TOO_LARGE, INVALID_TIMESTAMP */
 
 	write_numbers(w, 0, 900);
-	kveil_mock_fail_produce(w->mock, codes, 2);
+	/* Once only: a second refusal may strike a record sent alone, which is then rightly a dead letter. */
+	kveil_mock_fail_produce(w->mock, &code, 1);
 	start(w);
 	assert_true(expect_numbers(w, r, 900) >= 900);
 	stop(w);
 	assert_true(kveil_metrics_sum(w->metrics, KVEIL_M_REWINDS) >= 1);
-	assert_true(kveil_metrics_sum(w->metrics, KVEIL_M_RECORDS_FAILED) <= 1);
+	assert_true(kveil_metrics_sum(w->metrics, KVEIL_M_RECORDS_FAILED) == 0);
 	kveil_mock_reader_free(r);
 	free_world(w);
+}
+
+static void a_refused_batch_loses_nothing(void **state)
+{
+	(void)state;
+	refuse_one_batch(10); /* MESSAGE_TOO_LARGE */
+	refuse_one_batch(32); /* INVALID_TIMESTAMP */
 }
 
 /* What is unknown to us or fatal makes a new producer, not an exit. */
