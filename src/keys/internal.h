@@ -124,6 +124,33 @@ enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, st
 const struct kveil_key_version *kveil_key_name_active(const struct kveil_key_name *name, int64_t now_ms,
                                                       int64_t *ret_until_ms);
 
+/* succession.c: who of a name's versions seals now, and when there should be another. */
+struct kveil_life {
+	uint32_t version;
+	uint16_t algorithm;
+	int64_t active_from_ms, expires_ms; /* 0 = no end */
+};
+
+struct kveil_succession {
+	int64_t now_ms;
+	const void *active; /* after end; NULL = none */
+	struct kveil_life active_life;
+	int64_t until_ms;   /* after end: active may be another from then on */
+	bool has_newest;
+	struct kveil_life newest; /* of those that seal or will */
+	const void *to_come;
+	struct kveil_life to_come_life;
+};
+
+void kveil_succession_begin(struct kveil_succession *s, int64_t now_ms);
+/* Only versions whose state lets them seal. */
+void kveil_succession_offer(struct kveil_succession *s, const void *version, const struct kveil_life *life);
+void kveil_succession_end(struct kveil_succession *s);
+void kveil_key_name_succession(const struct kveil_key_name *name, int64_t now_ms, struct kveil_succession *ret);
+/* From when there should be a version after the newest (INT64_MAX = never), and from when that one shall be active. */
+int64_t kveil_succession_due(const struct kveil_succession *s, const struct kveil_data_key_config *c, int64_t late_ms,
+                             int64_t *ret_active_from_ms);
+
 /* refresh.c */
 /* A keystore with its custodians and no registry yet; then its registry, read to the end. */
 enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
@@ -134,6 +161,14 @@ struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char
 /* *ret_key is secret memory; NULL where the custodian can only wrap. */
 enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
                                         uint8_t **ret_key, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* make.c */
+/* Adds records and reads back: who was first is known after. */
+enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,
+                                        struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Sets when to try to make keys again, later with each failure; under tend_lock. */
+void kveil_keystore_back_off(struct kveil_keystore *ks);
+/* Gives up the bytes that were kept for this id (kveil_keystore.made); NULL = none. Under lock. */
+uint8_t *kveil_keystore_made_here(struct kveil_keystore *ks, uint32_t id);
 /* A live record of the configured key, without id and bytes. */
 void kveil_key_record_begin(struct kveil_key_record *r, const struct kveil_data_key_config *c, uint32_t version,
                             int64_t now_ms, int64_t active_from_ms);

@@ -189,33 +189,27 @@ enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct 
 	return KVEIL_E_CONFIG;
 }
 
-const struct kveil_key_version *kveil_key_name_active(const struct kveil_key_name *name, int64_t now_ms,
-						      int64_t *ret_until_ms)
+void kveil_key_name_succession(const struct kveil_key_name *name, int64_t now_ms, struct kveil_succession *ret)
 {
-	const struct kveil_key_version *active = NULL, *first_to_come = NULL;
-	int64_t until = INT64_MAX;
-
+	kveil_succession_begin(ret, now_ms);
 	for (size_t i = 0; i < name->count; i++) {
 		const struct kveil_key_version *v = name->versions[i];
 		const struct kveil_key_record *r = &v->record;
-		if (!kveil_key_version_seals(v) || (r->expires_ms && now_ms >= r->expires_ms))
-			continue;
-		if (r->active_from_ms > now_ms) {
-			if (!first_to_come || r->active_from_ms < first_to_come->record.active_from_ms)
-				first_to_come = v;
-			if (r->active_from_ms < until)
-				until = r->active_from_ms;
-		} else if (!active || r->active_from_ms > active->record.active_from_ms ||
-			   (r->active_from_ms == active->record.active_from_ms && r->version > active->record.version))
-			active = v;
+		struct kveil_life life = {r->version, r->algorithm, r->active_from_ms, r->expires_ms};
+		if (kveil_key_version_seals(v))
+			kveil_succession_offer(ret, v, &life);
 	}
-	/* A clock behind the maker's: everybody has the key already, so the first one to come serves. */
-	if (!active)
-		active = first_to_come;
-	if (active && active->record.expires_ms && active->record.expires_ms < until)
-		until = active->record.expires_ms;
-	*ret_until_ms = until;
-	return active;
+	kveil_succession_end(ret);
+}
+
+const struct kveil_key_version *kveil_key_name_active(const struct kveil_key_name *name, int64_t now_ms,
+						      int64_t *ret_until_ms)
+{
+	struct kveil_succession s;
+
+	kveil_key_name_succession(name, now_ms, &s);
+	*ret_until_ms = s.until_ms;
+	return s.active;
 }
 
 enum kveil_status kveil_keystore_lease(struct kveil_keystore *ks, uint32_t *ret, struct kveil_error *err)

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* New versions: made, wrapped, published ahead of their time, and written again where somebody overwrote them. */
+#include "keys/internal.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "crypto/crypto.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BACKOFF_MS = 1000, BACKOFF_MAX_MS = 30000, NEW_AT_ONCE = 256, LATE_MS = 30000, RACES = 16 };
+
+/* Gives up what was kept for this id. Under lock. */
+uint8_t *kveil_keystore_made_here(struct kveil_keystore *ks, uint32_t id)
+{
+	for (struct kveil_made_key **at = &ks->made; *at; at = &(*at)->next) {
+		struct kveil_made_key *m = *at;
+		if (m->id != id)
+			continue;
+		uint8_t *key = m->key;
+		*at = m->next;
+		free(m);
+		return key;
+	}
+	return NULL;
+}
+
+static enum kveil_status keep_made(struct kveil_keystore *ks, uint32_t id, const uint8_t *key, size_t n,
+				   struct kveil_error *err)
+{
+	struct kveil_made_key *m = calloc(1, sizeof *m);
+	uint8_t *copy = kveil_secret_alloc(n);
+
+	if (!m || !copy) {
+		free(m);
+		kveil_secret_free(copy);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	}
+	memcpy(copy, key, n);
+	*m = (struct kveil_made_key){.id = id, .key = copy};
+	pthread_mutex_lock(&ks->lock);
+	m->next = ks->made;
+	ks->made = m;
+	pthread_mutex_unlock(&ks->lock);
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_kek *kek,
+				      const struct kveil_registry_secret *secret, struct kveil_key_record *r,
+				      struct kveil_span material, struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
+	KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
+	uint8_t *payload = kveil_secret_alloc(KVEIL_PAYLOAD_MAX), *key = kveil_secret_alloc(alg->key_bytes);
+	enum kveil_status status = KVEIL_OK;
+
+	if (!payload || !key)
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	if (!status && r->id == 0)
+		status = kveil_keystore_draw_id(ks, &r->id, err);
+	if (!status && material.data)
+		memcpy(key, material.data, alg->key_bytes);
+	else if (!status)
+		status = kveil_crypto_random(key, alg->key_bytes, err);
+	if (!status) {
+		size_t n = kveil_key_payload_write(r, secret->id, kveil_span_of(key, alg->key_bytes), payload);
+		status = kek->provider->wrap(kek, kveil_span_of(payload, n), &wrapped, err);
+	}
+	if (!status && !kek->provider->can_unwrap(kek) && !material.data)
+		status = keep_made(ks, r->id, key, alg->key_bytes, err);
+	kveil_secret_free(payload);
+	kveil_secret_free(key);
+	if (status)
+		return status;
+	snprintf(r->kek, sizeof r->kek, "%s", kek->name);
+	r->wrapped = malloc(wrapped.len ? wrapped.len : 1);
+	if (!r->wrapped)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	memcpy(r->wrapped, wrapped.data, wrapped.len);
+	r->wrapped_len = wrapped.len;
+	status = kveil_key_record_sign(r, secret, err);
+	if (status)
+		kveil_key_record_clear(r);
+	return status;
+}
+
+void kveil_key_record_begin(struct kveil_key_record *r, const struct kveil_data_key_config *c, uint32_t version,
+			    int64_t now_ms, int64_t active_from_ms)
+{
+	*r = (struct kveil_key_record){.version = version,
+				       .sequence = 1,
+				       .algorithm = c->algorithm->wire_id,
+				       .state = KVEIL_KEY_LIVE,
+				       .created_ms = now_ms,
+				       .active_from_ms = active_from_ms,
+				       .changed_ms = now_ms};
+	snprintf(r->name, sizeof r->name, "%s", c->name);
+	/* Its successor is due after one period; one more is how long an outage of the custodian may last. */
+	if (c->rotate_every_ms)
+		r->expires_ms = active_from_ms + 2 * c->rotate_every_ms;
+}
+
+/* The version after all others, in record; under lock. */
+static uint32_t next_number(const struct kveil_key_name *n)
+{
+	uint32_t last = 0;
+
+	for (size_t i = 0; n && i < n->count; i++)
+		if (n->versions[i]->record.version > last)
+			last = n->versions[i]->record.version;
+	return last + 1;
+}
+
+/* Where many processes share a registry, they do not all make the same version at the same moment. */
+static int64_t late_by(const struct kveil_keystore *ks, int64_t period_ms)
+{
+	int64_t most = period_ms / 16 < LATE_MS ? period_ms / 16 : LATE_MS;
+	return ks->registry->driver->forgiving ? (int64_t)(((uint64_t)most * ks->lateness) >> 32) : 0;
+}
+
+/* Is a new version due, and from when will it be active? Under lock. */
+static bool is_due(const struct kveil_keystore *ks, const struct kveil_data_key_config *c,
+		   const struct kveil_key_name *n, int64_t now, int64_t *ret_active_from)
+{
+	struct kveil_succession s;
+
+	/* Only keys that any version can open are made on a worker's own account. */
+	if (c->algorithm->kind != KVEIL_ALG_AEAD || strchr(c->name, '{') || !n || n->count == 0)
+		return false;
+	kveil_key_name_succession(n, now, &s);
+	return now >= kveil_succession_due(&s, c, late_by(ks, c->rotate_every_ms), ret_active_from);
+}
+
+enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,
+					struct kveil_error *err)
+{
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->append(ks->registry, records, count, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	return status ? status : kveil_keystore_refresh(ks, err);
+}
+
+/* Did somebody else's record come first? Then what was kept of ours is of no use. */
+static bool has_lost(struct kveil_keystore *ks, const struct kveil_key_record *made, size_t count)
+{
+	bool lost = false;
+
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; i < count; i++) {
+		if (kveil_keystore_by_id(ks, made[i].id))
+			continue;
+		kveil_secret_free(kveil_keystore_made_here(ks, made[i].id));
+		lost = true;
+	}
+	pthread_mutex_unlock(&ks->lock);
+	return lost;
+}
+
+static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, bool *ret_lost, struct kveil_error *err)
+{
+	struct kveil_key_record *made = calloc(NEW_AT_ONCE, sizeof *made);
+	enum kveil_status status = KVEIL_OK, first = KVEIL_OK;
+	struct kveil_error why;
+	size_t count = 0;
+
+	if (!made)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	for (size_t i = 0; i < ks->config->data_count && count < NEW_AT_ONCE; i++) {
+		const struct kveil_data_key_config *c = &ks->config->data[i];
+		int64_t active_from;
+		pthread_mutex_lock(&ks->lock);
+		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
+		bool due = is_due(ks, c, n, now, &active_from);
+		uint32_t number = next_number(n);
+		pthread_mutex_unlock(&ks->lock);
+		if (!due)
+			continue;
+		kveil_key_record_begin(&made[count], c, number, now, active_from);
+		status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret, &made[count],
+					     KVEIL_SPAN_NULL, &why);
+		/* One custodian away does not hold up the keys of another. */
+		if (!status)
+			count++;
+		else if (!first) {
+			first = status;
+			if (err)
+				*err = why;
+		}
+	}
+	if (count)
+		status = kveil_keystore_append(ks, made, count, first ? NULL : err);
+	*ret_lost = count && !status && has_lost(ks, made, count);
+	for (size_t i = 0; i < count; i++)
+		kveil_key_record_clear(&made[i]);
+	free(made);
+	return first ? first : count ? status : KVEIL_OK;
+}
+
+/* Whoever can read the winner's key has what was due; an edge cannot, and takes the number after it. */
+static enum kveil_status make_due(struct kveil_keystore *ks, int64_t now, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+	bool lost = true;
+
+	for (int i = 0; !status && lost && i < RACES; i++)
+		status = make_due_once(ks, now, &lost, err);
+	return status;
+}
+
+/* Writes again what somebody else overwrote, for compaction keeps only what was written last. */
+static enum kveil_status heal(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	const struct kveil_registry_driver *driver = ks->registry->driver;
+	struct kveil_document again = {0};
+	enum kveil_status status = KVEIL_OK;
+	uint32_t ids[NEW_AT_ONCE];
+
+	if (!driver->damaged)
+		return KVEIL_OK;
+	pthread_mutex_lock(&ks->io_lock);
+	size_t count = driver->damaged(ks->registry, ids, NEW_AT_ONCE);
+	pthread_mutex_unlock(&ks->io_lock);
+	for (size_t i = 0; !status && i < count; i++) {
+		pthread_mutex_lock(&ks->lock);
+		const struct kveil_key_version *v = kveil_keystore_by_id(ks, ids[i]);
+		bool copied = !v || kveil_document_add(&again, &v->record);
+		pthread_mutex_unlock(&ks->lock);
+		if (!copied)
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		if (status || !v) /* not unwrapped yet: its custodian is away */
+			continue;
+		struct kveil_key_record *r = &again.records[again.count - 1];
+		r->sequence++;
+		status = kveil_key_record_sign(r, ks->registry->secret, err);
+	}
+	if (!status && again.count)
+		status = kveil_keystore_append(ks, again.records, again.count, err);
+	kveil_document_clear(&again);
+	return status;
+}
+
+/* Doubling, with half of it drawn: many processes whose custodian is away do not come back in step. */
+void kveil_keystore_back_off(struct kveil_keystore *ks)
+{
+	int64_t wait = BACKOFF_MS;
+	uint32_t draw = 0;
+
+	for (unsigned i = 0; i < ks->failures && wait < BACKOFF_MAX_MS; i++)
+		wait *= 2;
+	if (wait > BACKOFF_MAX_MS)
+		wait = BACKOFF_MAX_MS;
+	(void)!kveil_crypto_random(&draw, sizeof draw, NULL);
+	ks->failures++;
+	ks->retry_at_ms = kveil_clock_mono_ms() + wait / 2 + draw % (wait / 2 + 1);
+}
+
+enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms, struct kveil_error *err)
+{
+	if (ks->memory)
+		return KVEIL_OK;
+	enum kveil_status status = kveil_keystore_refresh(ks, err);
+	if (!status)
+		status = heal(ks, err);
+	if (status)
+		return status;
+	pthread_mutex_lock(&ks->tend_lock);
+	if (kveil_clock_mono_ms() < ks->retry_at_ms) {
+		status = ks->last_failure.status;
+		if (err)
+			*err = ks->last_failure;
+	} else {
+		status = make_due(ks, now_wall_ms, &ks->last_failure);
+		if (status) {
+			kveil_keystore_back_off(ks);
+			if (err)
+				*err = ks->last_failure;
+		} else {
+			ks->failures = 0;
+			ks->retry_at_ms = 0;
+		}
+	}
+	pthread_mutex_unlock(&ks->tend_lock);
+	return status;
+}
+
+static enum kveil_status rotate_once(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
+				     int64_t active_from_ms, bool *ret_won, struct kveil_error *err)
+{
+	struct kveil_key_record r;
+	int64_t now = kveil_clock_wall_ms();
+
+	pthread_mutex_lock(&ks->lock);
+	uint32_t number = next_number(kveil_map_get(&ks->names, kveil_span_str(c->name)));
+	pthread_mutex_unlock(&ks->lock);
+	kveil_key_record_begin(&r, c, number, now, active_from_ms ? active_from_ms : now);
+	enum kveil_status status =
+	    kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret, &r, KVEIL_SPAN_NULL, err);
+	if (status)
+		return status;
+	status = kveil_keystore_append(ks, &r, 1, err);
+	if (!status) {
+		pthread_mutex_lock(&ks->lock);
+		*ret_won = kveil_keystore_by_id(ks, r.id) != NULL;
+		pthread_mutex_unlock(&ks->lock);
+	}
+	kveil_key_record_clear(&r);
+	return status;
+}
+
+enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_span name, int64_t active_from_ms,
+					struct kveil_error *err)
+{
+	struct kveil_key_name *n;
+	bool won = false;
+	enum kveil_status status = kveil_keystore_name(ks, name, 0, &n, err);
+
+	if (status)
+		return status;
+	if (ks->memory) {
+		int64_t now = kveil_clock_wall_ms();
+		return kveil_memory_rotate(ks, n, now, active_from_ms ? active_from_ms : now, err);
+	}
+	/* Another process may make the same version at the same moment: then ours is the one after it. */
+	for (int i = 0; !status && !won && i < 10; i++)
+		status = rotate_once(ks, n->config, active_from_ms, &won, err);
+	if (!status && !won)
+		status = kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "other processes keep making versions of '%s'",
+				    n->name);
+	return status;
+}
