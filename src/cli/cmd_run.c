@@ -100,6 +100,16 @@ static int load(struct run *r, const char *path)
 	return code;
 }
 
+/* Doubling up to ten seconds, with half of it drawn: replicas that start together do not ask in step. */
+static int pause_ms(int attempt)
+{
+	uint32_t draw = 0;
+	int ms = attempt < 7 ? 100 << attempt : 10000;
+
+	(void)!kveil_crypto_random(&draw, sizeof draw, NULL);
+	return ms / 2 + (int)(draw % (uint32_t)(ms / 2 + 1));
+}
+
 /* Opens the keys, waiting for a custodian or a registry that does not answer. -1: go on; otherwise the exit code. */
 static int open_keys(struct run *r)
 {
@@ -107,8 +117,13 @@ static int open_keys(struct run *r)
 	int64_t said_ms = 0;
 
 	for (int attempt = 0;; attempt++) {
-		enum kveil_status status = kveil_keystore_open(&r->config->keys, &r->keys, &err);
+		enum kveil_status status =
+		    r->keys ? KVEIL_OK : kveil_keystore_prepare(&r->config->keys, &r->keys, &err);
+		if (!status)
+			status = kveil_keystore_enter(r->keys, &err);
 		if (!status) {
+			if (said_ms)
+				kveil_log(KVEIL_LOG_INFO, "keys", "open, going on");
 			kveil_health_condition(r->health, "keys", NULL);
 			return -1;
 		}
@@ -120,7 +135,7 @@ static int open_keys(struct run *r)
 			kveil_log_error(KVEIL_LOG_WARN, "keys", &err);
 			said_ms = now;
 		}
-		if (is_stop(wait_signal(r, attempt < 6 ? 100 << attempt : 10000)))
+		if (is_stop(wait_signal(r, pause_ms(attempt))))
 			return KVEIL_EXIT_OK;
 	}
 }

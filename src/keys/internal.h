@@ -79,8 +79,8 @@ struct kveil_keystore {
 		uint8_t *key; /* secret memory */
 	} * made;
 
-	pthread_mutex_t tend_lock; /* over the next four; taken before all others */
-	int64_t retry_at_ms;       /* monotonic: no new attempt to make keys before */
+	pthread_mutex_t tend_lock; /* over the next three; taken before all others */
+	int64_t retry_at_ms;       /* monotonic: nothing is written to the registry before */
 	unsigned failures;
 	struct kveil_error last_failure;
 };
@@ -152,21 +152,22 @@ int64_t kveil_succession_due(const struct kveil_succession *s, const struct kvei
                              int64_t *ret_active_from_ms);
 
 /* refresh.c */
-/* A keystore with its custodians and no registry yet; then its registry, read to the end. */
-enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The registry, read to the end; again after a class RETRY error, which goes on where it was. */
 enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
 struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks);
 struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name); /* NULL: not configured */
+/* As kveil_keystore_refresh. *ret_read: the registry answered, and at most a custodian is in the way of what it holds. */
+enum kveil_status kveil_keystore_refresh_read(struct kveil_keystore *ks, bool *ret_read,
+                                              struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Does the registry hold versions of this name that a custodian has yet to open? */
+bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name);
 /* *ret_key is secret memory; NULL where the custodian can only wrap. */
 enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
                                         uint8_t **ret_key, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* make.c */
-/* Adds records and reads back: who was first is known after. */
+/* Adds records and reads back: who was first is known after, but for what a custodian that is away holds up. */
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,
                                         struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Sets when to try to make keys again, later with each failure; under tend_lock. */
-void kveil_keystore_back_off(struct kveil_keystore *ks);
 /* Gives up the bytes that were kept for this id (kveil_keystore.made); NULL = none. Under lock. */
 uint8_t *kveil_keystore_made_here(struct kveil_keystore *ks, uint32_t id);
 /* A live record of the configured key, without id and bytes. */

@@ -56,8 +56,7 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 	if (ks->registry)
 		ks->registry->driver->close(ks->registry);
 	for (size_t i = 0; i < ks->custodian_count; i++)
-		if (ks->custodians[i])
-			ks->custodians[i]->provider->close(ks->custodians[i]);
+		kveil_kek_close(ks->custodians[i]);
 	free(ks->custodians);
 	while (ks->made) {
 		struct kveil_made_key *m = ks->made;
@@ -226,6 +225,30 @@ enum kveil_status kveil_keystore_lease(struct kveil_keystore *ks, uint32_t *ret,
 	return status;
 }
 
+/* What stands in the way has befallen a registry that was whole: an outage, whatever its class, and no fault of a rule.
+ */
+static enum kveil_status make_active(struct kveil_keystore *ks, const struct kveil_key_name *n, int64_t now,
+				     struct kveil_error *err)
+{
+	struct kveil_error why = {0};
+	enum kveil_status status = kveil_keystore_tend(ks, now, &why);
+	int64_t until;
+
+	pthread_mutex_lock(&ks->lock);
+	bool active = kveil_key_name_active(n, now, &until);
+	pthread_mutex_unlock(&ks->lock);
+	if (active || !status)
+		return KVEIL_OK;
+	if (kveil_status_class(status) != KVEIL_CLASS_CONFIG) {
+		if (err)
+			*err = why;
+		return status;
+	}
+	kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "key '%s' has no version that may seal now: %s", n->name, why.message);
+	kveil_error_hint(err, "%s", why.hint);
+	return KVEIL_E_NO_ACTIVE_KEY;
+}
+
 enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
 				      struct kveil_key_name **ret, struct kveil_error *err)
 {
@@ -243,18 +266,16 @@ enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_sp
 	int64_t now = kveil_clock_wall_ms(), until;
 	pthread_mutex_lock(&ks->lock);
 	struct kveil_key_name *n = kveil_map_get(&ks->names, name);
-	bool overdue = n && !kveil_key_name_active(n, now, &until);
+	bool overdue = n && use & KVEIL_USE_SEAL && !kveil_key_name_active(n, now, &until);
 	pthread_mutex_unlock(&ks->lock);
 	if (!n) {
 		kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' is configured and not in the registry", c->name);
 		kveil_error_hint(err, "`kveil keys init` adds the keys that are missing, and touches no other");
 		return KVEIL_E_NOT_FOUND;
 	}
-	/* Nobody tended the keys for a while: no reason to wait for the keeper's turn. */
-	if (overdue && use & KVEIL_USE_SEAL)
-		status = kveil_keystore_tend(ks, now, err);
 	*ret = n;
-	return status;
+	/* Nobody tended the keys for a while: no reason to wait for the keeper's turn. */
+	return overdue ? make_active(ks, n, now, err) : KVEIL_OK;
 }
 
 enum kveil_status kveil_keystore_new_names(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,

@@ -58,6 +58,12 @@ enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, str
 enum kveil_status kveil_keystore_new_names(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* kveil_keystore_open in two steps, for who waits out an outage: prepare asks nobody; enter may be called again after a
+ * class RETRY error, keeps what it has read and unwrapped, and asks no custodian before its back-off is over. */
+enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_keystore_enter(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* Opens the registry and unwraps what is there. Refuses (class CONFIG) a missing, corrupt, edited, rolled-back or
  * foreign registry and files that others can read. Class RETRY: custodian or registry does not answer.
  * cfg must outlive the keystore. */

@@ -65,7 +65,7 @@ enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_ke
 		status = kveil_crypto_random(key, alg->key_bytes, err);
 	if (!status) {
 		size_t n = kveil_key_payload_write(r, secret->id, kveil_span_of(key, alg->key_bytes), payload);
-		status = kek->provider->wrap(kek, kveil_span_of(payload, n), &wrapped, err);
+		status = kveil_kek_wrap(kek, kveil_span_of(payload, n), &wrapped, err);
 	}
 	if (!status && !kek->provider->can_unwrap(kek) && !material.data)
 		status = keep_made(ks, r->id, key, alg->key_bytes, err);
@@ -135,10 +135,14 @@ static bool is_due(const struct kveil_keystore *ks, const struct kveil_data_key_
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,
 					struct kveil_error *err)
 {
+	bool read = false;
+
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->append(ks->registry, records, count, err);
 	pthread_mutex_unlock(&ks->io_lock);
-	return status ? status : kveil_keystore_refresh(ks, err);
+	if (!status)
+		status = kveil_keystore_refresh_read(ks, &read, err);
+	return read ? KVEIL_OK : status;
 }
 
 /* Did somebody else's record come first? Then what was kept of ours is of no use. */
@@ -157,6 +161,23 @@ static bool has_lost(struct kveil_keystore *ks, const struct kveil_key_record *m
 	return lost;
 }
 
+/* A registry that is read and takes no writing is asked less and less often, with half of the wait drawn. Custodians
+ * have their own back-off (kek.c). */
+static void back_off(struct kveil_keystore *ks, const struct kveil_error *why)
+{
+	int64_t wait = BACKOFF_MS;
+	uint32_t draw = 0;
+
+	for (unsigned i = 0; i < ks->failures && wait < BACKOFF_MAX_MS; i++)
+		wait *= 2;
+	if (wait > BACKOFF_MAX_MS)
+		wait = BACKOFF_MAX_MS;
+	(void)!kveil_crypto_random(&draw, sizeof draw, NULL);
+	ks->failures++;
+	ks->retry_at_ms = kveil_clock_mono_ms() + wait / 2 + draw % (wait / 2 + 1);
+	ks->last_failure = *why;
+}
+
 static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, bool *ret_lost, struct kveil_error *err)
 {
 	struct kveil_key_record *made = calloc(NEW_AT_ONCE, sizeof *made);
@@ -169,6 +190,9 @@ static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, b
 	for (size_t i = 0; i < ks->config->data_count && count < NEW_AT_ONCE; i++) {
 		const struct kveil_data_key_config *c = &ks->config->data[i];
 		int64_t active_from;
+		/* What waits for its custodian may be the very version that is due. */
+		if (kveil_keystore_is_held_up(ks, c->name))
+			continue;
 		pthread_mutex_lock(&ks->lock);
 		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
 		bool due = is_due(ks, c, n, now, &active_from);
@@ -188,13 +212,20 @@ static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, b
 				*err = why;
 		}
 	}
-	if (count)
-		status = kveil_keystore_append(ks, made, count, first ? NULL : err);
+	status = count ? kveil_keystore_append(ks, made, count, &why) : KVEIL_OK;
+	if (status)
+		back_off(ks, &why);
+	else if (count)
+		ks->failures = 0;
 	*ret_lost = count && !status && has_lost(ks, made, count);
 	for (size_t i = 0; i < count; i++)
 		kveil_key_record_clear(&made[i]);
 	free(made);
-	return first ? first : count ? status : KVEIL_OK;
+	if (first)
+		return first;
+	if (status && err)
+		*err = why;
+	return status;
 }
 
 /* Whoever can read the winner's key has what was due; an edge cannot, and takes the number after it. */
@@ -240,47 +271,31 @@ static enum kveil_status heal(struct kveil_keystore *ks, struct kveil_error *err
 	return status;
 }
 
-/* Doubling, with half of it drawn: many processes whose custodian is away do not come back in step. */
-void kveil_keystore_back_off(struct kveil_keystore *ks)
-{
-	int64_t wait = BACKOFF_MS;
-	uint32_t draw = 0;
-
-	for (unsigned i = 0; i < ks->failures && wait < BACKOFF_MAX_MS; i++)
-		wait *= 2;
-	if (wait > BACKOFF_MAX_MS)
-		wait = BACKOFF_MAX_MS;
-	(void)!kveil_crypto_random(&draw, sizeof draw, NULL);
-	ks->failures++;
-	ks->retry_at_ms = kveil_clock_mono_ms() + wait / 2 + draw % (wait / 2 + 1);
-}
-
 enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms, struct kveil_error *err)
 {
 	if (ks->memory)
 		return KVEIL_OK;
-	enum kveil_status status = kveil_keystore_refresh(ks, err);
-	if (!status)
-		status = heal(ks, err);
-	if (status)
-		return status;
-	pthread_mutex_lock(&ks->tend_lock);
-	if (kveil_clock_mono_ms() < ks->retry_at_ms) {
-		status = ks->last_failure.status;
-		if (err)
-			*err = ks->last_failure;
-	} else {
-		status = make_due(ks, now_wall_ms, &ks->last_failure);
-		if (status) {
-			kveil_keystore_back_off(ks);
-			if (err)
-				*err = ks->last_failure;
+	struct kveil_error why = {0};
+	bool read;
+	/* One custodian away does not hold up the keys of another. */
+	enum kveil_status held_up = kveil_keystore_refresh_read(ks, &read, err);
+	if (!read)
+		return held_up;
+	enum kveil_status status = heal(ks, &why);
+	if (!status) {
+		pthread_mutex_lock(&ks->tend_lock);
+		if (kveil_clock_mono_ms() < ks->retry_at_ms) {
+			why = ks->last_failure;
+			status = why.status;
 		} else {
-			ks->failures = 0;
-			ks->retry_at_ms = 0;
+			status = make_due(ks, now_wall_ms, &why);
 		}
+		pthread_mutex_unlock(&ks->tend_lock);
 	}
-	pthread_mutex_unlock(&ks->tend_lock);
+	if (held_up)
+		return held_up;
+	if (status && err)
+		*err = why;
 	return status;
 }
 
@@ -303,6 +318,9 @@ static enum kveil_status rotate_once(struct kveil_keystore *ks, const struct kve
 		pthread_mutex_lock(&ks->lock);
 		*ret_won = kveil_keystore_by_id(ks, r.id) != NULL;
 		pthread_mutex_unlock(&ks->lock);
+		/* Written, and its custodian went before it could be read back. */
+		if (!*ret_won && kveil_keystore_is_held_up(ks, c->name))
+			status = kveil_keystore_refresh(ks, err);
 	}
 	kveil_key_record_clear(&r);
 	return status;

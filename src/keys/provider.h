@@ -7,10 +7,11 @@
  *
  *   time     every call returns within about 10 s; a service has its own timeouts below that
  *   absence  KVEIL_E_KEK_UNAVAILABLE (class RETRY): nothing was done, ask again later. The provider neither sleeps nor retries
- *            on its own, except to replace a dropped session or an expired token once within the call
+ *            on its own, except to replace a dropped session or an expired token once within the call: kveil_kek_wrap and
+ *            its like (kek.c) stand between it and all who ask, with one call at a time and a back-off with jitter
  *   refusal  KVEIL_E_WRONG_KEK: these bytes were not wrapped by this key. KVEIL_E_PERMISSIONS, KVEIL_E_CONFIG: the operator
  *            must act; the hint says how
- *   threads  wrap and unwrap may be called from several threads at once
+ *   threads  kveil_kek_…: any; what stands in a provider's row is called by one thread at a time
  */
 #ifndef KVEIL_KEYS_PROVIDER_H
 #define KVEIL_KEYS_PROVIDER_H
@@ -22,7 +23,8 @@
 /* Every implementation begins its own struct with this. */
 struct kveil_kek {
 	const struct kveil_provider *provider;
-	const char *name; /* as in keys.keks; borrowed from the configuration */
+	const char *name;            /* as in keys.keks; borrowed from the configuration */
+	struct kveil_kek_gate *gate; /* kek.c's own */
 };
 
 struct kveil_provider {
@@ -51,6 +53,17 @@ struct kveil_provider {
 	enum kveil_status (*seal_keyset)(struct kveil_kek *kek, struct kveil_span keyset, struct kveil_buf *sealed,
 	                                 struct kveil_error *err);
 };
+
+/* The way to a custodian for everybody but its own tests. After a failure, and until its back-off is over, each of these
+ * gives that failure at once and asks nobody. */
+enum kveil_status kveil_kek_open(const struct kveil_provider *p, const char *name, const void *params,
+                                 const char *base_dir, struct kveil_kek **ret,
+                                 struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_kek_close(struct kveil_kek *kek); /* NULL is fine */
+enum kveil_status kveil_kek_wrap(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,
+                                 struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_kek_unwrap(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
+                                   size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* All rows; ends with NULL. */
 extern const struct kveil_provider *const kveil_providers[];

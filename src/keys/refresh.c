@@ -43,7 +43,7 @@ enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const s
 	uint8_t *payload = kveil_secret_alloc(room);
 	if (!payload)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
-	status = kek->provider->unwrap(kek, kveil_span_of(r->wrapped, r->wrapped_len), payload, room, &n, err);
+	status = kveil_kek_unwrap(kek, kveil_span_of(r->wrapped, r->wrapped_len), payload, room, &n, err);
 	if (status == KVEIL_E_WRONG_KEK) {
 		kveil_fail(err, status, "KEK '%s' is not the one that wrapped key '%s' version %u", r->kek, r->name,
 			   r->version);
@@ -198,7 +198,8 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 	return first;
 }
 
-static enum kveil_status refresh_locked(struct kveil_keystore *ks, struct kveil_error *err)
+/* *ret_read: the registry answered, and at most a custodian stands between what it holds and us. */
+static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_read, struct kveil_error *err)
 {
 	bool changed = false;
 	uint64_t number = atomic_fetch_add(&ks->refreshes, 1) + 1;
@@ -210,6 +211,7 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, struct kveil_
 	/* A file that was swapped may be swapped back; a log that begins anew will never hold these keys again. */
 	if (status == KVEIL_E_REGISTRY_ROLLED_BACK && ks->registry->driver->forgiving)
 		atomic_store(&ks->rolled_back, true);
+	*ret_read = !status;
 	if (!status)
 		status = take_backlog(ks, &changed, &why);
 	if (status) {
@@ -229,14 +231,27 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, struct kveil_
 	return status;
 }
 
-enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil_error *err)
+enum kveil_status kveil_keystore_refresh_read(struct kveil_keystore *ks, bool *ret_read, struct kveil_error *err)
 {
-	if (ks->memory)
-		return KVEIL_OK;
 	pthread_mutex_lock(&ks->refresh_lock);
-	enum kveil_status status = refresh_locked(ks, err);
+	enum kveil_status status = refresh_locked(ks, ret_read, err);
 	pthread_mutex_unlock(&ks->refresh_lock);
 	return status;
+}
+
+enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	bool read;
+
+	return ks->memory ? KVEIL_OK : kveil_keystore_refresh_read(ks, &read, err);
+}
+
+bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name)
+{
+	pthread_mutex_lock(&ks->refresh_lock);
+	bool ret = holds_name(ks->backlog.records, ks->backlog.count, name);
+	pthread_mutex_unlock(&ks->refresh_lock);
+	return ret;
 }
 
 /* --- an id that is not here --- */
@@ -254,6 +269,7 @@ enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, st
 {
 	enum kveil_status status = KVEIL_OK;
 	int64_t now = kveil_clock_mono_ms();
+	bool read;
 
 	pthread_mutex_lock(&ks->lock);
 	bool here = kveil_keystore_by_id(ks, id), unknown = ks->memory || is_known_unknown(ks, id, now);
@@ -267,7 +283,7 @@ enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, st
 	uint64_t asked = atomic_load(&ks->refreshes);
 	pthread_mutex_lock(&ks->refresh_lock);
 	if (ks->refreshed <= asked && ks->refused <= asked)
-		status = refresh_locked(ks, err);
+		status = refresh_locked(ks, &read, err);
 	else if (ks->refreshed <= asked) {
 		status = ks->refusal.status;
 		if (err)
@@ -303,8 +319,8 @@ static enum kveil_status open_keks(struct kveil_keystore *ks, struct kveil_error
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 	for (size_t i = 0; i < c->custodian_count; i++) {
 		const struct kveil_provider *p = kveil_provider_by_name(c->custodians[i].provider);
-		enum kveil_status status = p->open(c->custodians[i].name, c->custodians[i].params, c->base_dir,
-						   &ks->custodians[ks->custodian_count], err);
+		enum kveil_status status = kveil_kek_open(p, c->custodians[i].name, c->custodians[i].params,
+							  c->base_dir, &ks->custodians[ks->custodian_count], err);
 		if (status)
 			return status;
 		ks->custodian_count++;
@@ -376,11 +392,18 @@ enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_
 	const char *where;
 	enum kveil_status status = kveil_registry_driver_of(ks->config->registry, &driver, &where, err);
 
-	if (!status)
+	if (!status && !ks->registry)
 		status = driver->open(&env, where, &ks->registry, err);
 	if (!status)
 		status = kveil_keystore_refresh(ks, err);
 	return status;
+}
+
+enum kveil_status kveil_keystore_enter(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_keystore_attach(ks, err);
+
+	return status ? status : check_names(ks, err);
 }
 
 enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
@@ -391,9 +414,7 @@ enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struc
 
 	if (status)
 		return status;
-	status = kveil_keystore_attach(ks, err);
-	if (!status)
-		status = check_names(ks, err);
+	status = kveil_keystore_enter(ks, err);
 	if (status) {
 		kveil_keystore_unref(ks);
 		return status;

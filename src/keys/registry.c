@@ -105,7 +105,7 @@ enum kveil_status kveil_registry_root_wrap(const struct kveil_registry_secret *s
 	memcpy(payload, root_magic, sizeof root_magic);
 	memcpy(payload + sizeof root_magic, secret->id, sizeof secret->id);
 	memcpy(payload + sizeof root_magic + sizeof secret->id, secret->root, sizeof secret->root);
-	enum kveil_status status = kek->provider->wrap(kek, kveil_span_of(payload, ROOT_PAYLOAD), &wrapped, err);
+	enum kveil_status status = kveil_kek_wrap(kek, kveil_span_of(payload, ROOT_PAYLOAD), &wrapped, err);
 	kveil_secret_free(payload);
 	if (!status && !kveil_registry_root_add(root, kek->name, kveil_buf_span(&wrapped)))
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
@@ -152,7 +152,7 @@ static enum kveil_status open_one(const struct kveil_registry_root *root, const 
 {
 	size_t n = 0;
 	enum kveil_status status =
-	    kek->provider->unwrap(kek, kveil_span_of(key->wrapped, key->wrapped_len), payload, ROOT_ROOM, &n, err);
+	    kveil_kek_unwrap(kek, kveil_span_of(key->wrapped, key->wrapped_len), payload, ROOT_ROOM, &n, err);
 
 	if (status)
 		return status;

@@ -147,6 +147,26 @@ void kveil_worker_outage_over(struct kveil_worker *w)
 	kveil_log(KVEIL_LOG_INFO, w->name, "the outage is over, going on");
 }
 
+/* Is there what to seal with? Not: *why, and the next turn asks again. */
+static bool tick(struct kveil_worker *w, struct kveil_error *why)
+{
+	bool fine = !kveil_keyring_tick(w->ring, kveil_clock_wall_ms(), why);
+
+	w->ticked_ms = fine ? kveil_clock_mono_ms() : 0;
+	if (!fine && kveil_status_class(why->status) != KVEIL_CLASS_RETRY)
+		kveil_worker_fail(w, why);
+	return fine;
+}
+
+bool kveil_worker_wait_out_record(struct kveil_worker *w, const struct kveil_position *at, struct kveil_error *why)
+{
+	do {
+		if (!kveil_worker_wait_out(w, at, why))
+			return false;
+	} while (!tick(w, why) && !kveil_worker_stopping(w));
+	return !kveil_worker_stopping(w);
+}
+
 /* --- producer --- */
 
 static void close_producer(struct kveil_worker *w)
@@ -454,17 +474,9 @@ static bool tick_keys(struct kveil_worker *w)
 {
 	struct kveil_error err;
 
-	w->ticked_ms = w->now_ms;
-	while (kveil_keyring_tick(w->ring, kveil_clock_wall_ms(), &err)) {
-		if (kveil_status_class(err.status) != KVEIL_CLASS_RETRY) {
-			kveil_worker_fail(w, &err);
+	while (!tick(w, &err))
+		if (kveil_worker_stopping(w) || !kveil_worker_wait_out(w, NULL, &err))
 			return false;
-		}
-		if (!kveil_worker_wait_out(w, NULL, &err)) {
-			w->ticked_ms = 0;
-			return false;
-		}
-	}
 	kveil_worker_outage_over(w);
 	return true;
 }
@@ -537,6 +549,7 @@ static bool take_one(struct kveil_worker *w, int ms)
 static void make_room(struct kveil_worker *w)
 {
 	size_t enough = w->in_flight_limit - w->in_flight_limit / 4;
+	struct kveil_error err;
 
 	while (w->in_flight_bytes > enough && !kveil_worker_stopping(w) && !w->want_rewind && !w->paused) {
 		kveil_loop_beat(w->loop);
@@ -544,6 +557,8 @@ static void make_room(struct kveil_worker *w)
 		int64_t now = kveil_clock_mono_ms();
 		if (now - w->polled_ms >= POLL_EVERY_MS) {
 			w->polled_ms = now;
+			if (!tick(w, &err))
+				return;
 			take_one(w, 0);
 		}
 	}

@@ -181,6 +181,8 @@ bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *
                            const struct kveil_error *why);
 /* Backs off because of an error of class RETRY, as one outage: a condition and a line a minute until it is over. */
 bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_position *at, const struct kveil_error *why);
+/* The same for a record at hand, and on until there are keys to seal with: they change and end while it waits. */
+bool kveil_worker_wait_out_record(struct kveil_worker *w, const struct kveil_position *at, struct kveil_error *why);
 void kveil_worker_outage_over(struct kveil_worker *w);
 /* Ends the process with exit 3. */
 void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why);

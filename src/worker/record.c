@@ -172,7 +172,7 @@ static enum outcome seal(struct kveil_worker *w, const struct work *k, const str
 			stop(w, k, true, &err);
 			return ABANDONED;
 		}
-		if (!kveil_worker_wait_out(w, &k->at, &err))
+		if (!kveil_worker_wait_out_record(w, &k->at, &err))
 			return abandon(w, k);
 	}
 }
@@ -346,7 +346,7 @@ void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 		return;
 	}
 	while (!protect(w, &k, &err))
-		if (!kveil_worker_wait_out(w, &k.at, &err)) {
+		if (!kveil_worker_wait_out_record(w, &k.at, &err)) {
 			abandon(w, &k);
 			return;
 		}

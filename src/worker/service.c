@@ -281,6 +281,8 @@ static void *keeper_main(void *service)
 				}
 			} else {
 				kveil_health_condition(s->params.health, "keys", NULL);
+				if (failed_ms)
+					kveil_log(KVEIL_LOG_INFO, "keys", "custodians and registry answer again");
 				failed_ms = 0;
 			}
 			tell_ignored(s);

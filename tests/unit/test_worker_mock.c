@@ -419,6 +419,47 @@ static void brokers_go_away_and_come_back(void **state)
 	free_world(w);
 }
 
+/* Whatever ends the wait for keys, here new rules and topics again and again: no record is taken before they are back.
+ */
+static void nothing_is_taken_while_keys_refuse(void **state)
+{
+	(void)state;
+	static const char *const topics[] = {"in", "in.secure", "in.dead", "more", "more.secure", "more.dead", NULL};
+	static const char more_rules[] = "name: orders\n"
+					 "topics: [in, more]\n"
+					 "format: json\n"
+					 "fields:\n"
+					 "  - {path: \"$.p\", mask: {}}\n";
+	struct world *w = new_world(rules, 1, topics);
+	struct kveil_mock_reader *r = read_topic(w, "in.secure");
+	struct kveil_mock_message m;
+
+	start(w);
+	write_numbers(w, 0, 300);
+	assert_int_equal(expect_numbers(w, r, 300), 300);
+	kveil_keystore_demo_custodian(w->keys, false);
+	assert_true(not_ready_because(w, "the key custodian was taken away"));
+	double consumed = kveil_metrics_sum(w->metrics, KVEIL_M_RECORDS_CONSUMED);
+	write_numbers(w, 300, 600);
+	for (int i = 0; i < 6; i++) {
+		struct kveil_plan_set *news = load(w, i % 2 ? rules : more_rules);
+		kveil_service_set_plans(w->service, news);
+		kveil_plan_set_unref(news);
+		assert_false(kveil_mock_read(r, 500, &m));
+	}
+	assert_true(kveil_metrics_sum(w->metrics, KVEIL_M_RECORDS_CONSUMED) == consumed);
+	assert_true(kveil_health_live(w->health, NULL));
+	kveil_keystore_demo_custodian(w->keys, true);
+	kveil_mock_reader_free(r);
+	r = read_topic(w, "in.secure");
+	assert_true(expect_numbers(w, r, 600) >= 600);
+	assert_true(becomes_ready(w));
+	stop(w);
+	assert_true(kveil_metrics_sum(w->metrics, KVEIL_M_RECORDS_DEAD_LETTERED) == 0);
+	kveil_mock_reader_free(r);
+	free_world(w);
+}
+
 static void waits_for_topics_and_names_them(void **state)
 {
 	(void)state;
@@ -520,6 +561,7 @@ int main(void)
 	    cmocka_unit_test(a_refused_batch_loses_nothing),
 	    cmocka_unit_test(an_unknown_producer_error_is_survived),
 	    cmocka_unit_test(brokers_go_away_and_come_back),
+	    cmocka_unit_test(nothing_is_taken_while_keys_refuse),
 	    cmocka_unit_test(waits_for_topics_and_names_them),
 	    cmocka_unit_test(on_error_stop_keeps_the_position),
 	    cmocka_unit_test(more_workers_than_partitions_are_ready),
