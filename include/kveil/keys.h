@@ -61,10 +61,16 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* The key called name, or name@version (opens and seals with that version only), for the given uses. The
- * pointer lives as long as the ring; asking again gives the same one. A name that fills a pattern and is not
- * there yet is KVEIL_E_KEY_PENDING. */
+ * pointer lives as long as the ring; asking again gives the same one. */
 enum kveil_status kveil_keyring_key(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
                                     struct kveil_key **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* The key that a record names: name fills a pattern of the configuration such as "tenant-{}". The pointer is good until
+ * the second call of this after it, or the next tick. To seal with a name that is not there yet is KVEIL_E_KEY_PENDING:
+ * it was asked for and will be made (kveil_keystore_make_asked); one that was destroyed is KVEIL_E_KEY_DESTROYED. No name
+ * is made for the sake of opening. A demo keystore makes whatever it is asked for. */
+enum kveil_status kveil_keyring_named(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
+                                      struct kveil_key **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- the hot path: no allocation, no lock, no system call --- */
 

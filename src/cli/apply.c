@@ -108,7 +108,10 @@ void kveil_apply_run(struct kveil_apply_session *s, const struct kveil_record *r
 			*ret = (struct kveil_result){.verdict = KVEIL_RETRY, .error = err};
 		if (ret->verdict != KVEIL_RETRY || waited >= WAIT_MS)
 			break;
-		if (s->config)
+		bool pending = ret->error.status == KVEIL_E_KEY_PENDING;
+		if (s->config && pending && !kveil_keystore_make_asked(s->keys, kveil_clock_wall_ms(), &err))
+			continue;
+		if (s->config && !pending)
 			(void)!kveil_keystore_tend(s->keys, kveil_clock_wall_ms(), &err);
 		nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000}, NULL);
 	}

@@ -205,6 +205,19 @@ static void print_table(const struct table *t)
 	}
 }
 
+static void ignore_version(void *user, const struct kveil_key_info *v)
+{
+	(void)user;
+	(void)v;
+}
+
+static void print_pattern(void *user, const struct kveil_pattern_info *p)
+{
+	(void)user;
+	printf("%s wraps the keys of %llu name%s\n", p->pattern, (unsigned long long)p->names,
+	       p->names == 1 ? "" : "s");
+}
+
 static int run_list(const struct options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_keystore *ks;
@@ -213,17 +226,26 @@ static int run_list(const struct options *o, const struct kveil_keys_config *cfg
 
 	if (kveil_keystore_open(cfg, &ks, &err))
 		return failed(&err);
+	if (o->operands[0] && kveil_keystore_each_of(ks, o->operands[0], ignore_version, NULL, &err)) {
+		kveil_keystore_unref(ks);
+		return failed(&err);
+	}
 	if (!o->json)
 		add_row(&t, (const char *[COLUMNS]){"NAME", "VERSION", "ID", "ALGORITHM", "KEK", "STATE", "CREATED",
 						    "ACTIVE FROM"});
-	kveil_keystore_each(ks, add_version, &t);
-	kveil_keystore_unref(ks);
+	if (o->operands[0])
+		(void)!kveil_keystore_each_of(ks, o->operands[0], add_version, &t, &err);
+	else
+		kveil_keystore_each(ks, add_version, &t);
 	if (t.failed)
 		fprintf(stderr, "kveil keys: out of memory\n");
 	else if (o->json)
 		print_json(&t);
 	else
 		print_table(&t);
+	if (!o->json && !o->operands[0])
+		kveil_keystore_patterns(ks, print_pattern, NULL);
+	kveil_keystore_unref(ks);
 	for (size_t i = 0; i < t.count; i++)
 		for (int c = 0; c < COLUMNS; c++)
 			free(t.rows[i].cells[c]);
@@ -268,7 +290,7 @@ static int run_rotate(const struct options *o, const struct kveil_keys_config *c
 		return failed(&err);
 	format_time(from, time);
 	printf("%s: a new version is active from %s\n", o->operands[0], time);
-	if (c->algorithm->kind != KVEIL_ALG_AEAD)
+	if (c && c->algorithm->kind != KVEIL_ALG_AEAD && !strchr(c->name, '{'))
 		fprintf(stderr,
 			"kveil keys: from then on equal values give other results than before: joins with older data "
 			"end there\n");
@@ -327,9 +349,10 @@ static int run_destroy(const struct options *o, const struct kveil_keys_config *
 		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
 	fprintf(
 	    stderr,
-	    "What was sealed with %s%s will never open again, except where the key survives:\n"
+	    "What was sealed with %s%s%s will never open again, except where the key survives:\n"
 	    "  exported keysets, backups of the registry and of its disk, and running workers for up to a minute.\n",
-	    version ? "this version of " : "", o->operands[0]);
+	    strchr(o->operands[0], '{') ? "every key that is wrapped by " : "", version ? "this version of " : "",
+	    o->operands[0]);
 	if (!o->yes && !confirmed(o->operands[0]))
 		return KVEIL_EXIT_USAGE;
 	return change_state(o, cfg, version, KVEIL_KEY_DESTROYED, "destroyed");
@@ -512,7 +535,7 @@ static const struct action actions[] = {
     {"kek", "NAME", "makes the key-encryption key that keys.keks names, in its file", 1, 1, run_kek},
     {"init", "", "makes the registry and the first version of every configured key; adds what is missing", 0, 0,
      run_init},
-    {"list", "", "every version of every key", 0, 0, run_list},
+    {"list", "[NAME]", "every version of every key, or of one", 0, 1, run_list},
     {"rotate", "NAME", "publishes a new version", 1, 1, run_rotate},
     {"export", "NAME", "writes a keyset for those who open without kveil", 1, 1, run_export},
     {"import", "FILE NAME", "takes a Tink keyset in: it opens and never seals", 2, 2, run_import},

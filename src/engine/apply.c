@@ -191,7 +191,7 @@ static enum kveil_status find_key(struct kveil_engine *e, const struct kveil_tem
 		if (!is_name_byte(hole.data[i]))
 			return kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE,
 					  "a key's name is of letters, digits, '.', '_' and '-': the record's is not");
-	return kveil_keyring_key(e->keys, text, use, ret, err);
+	return kveil_keyring_named(e->keys, text, use, ret, err);
 }
 
 static void write_step(struct kveil_engine *e, struct kveil_span text, struct kveil_step step, uint32_t ordinal,

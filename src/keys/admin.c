@@ -78,7 +78,7 @@ static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added,
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 	for (size_t i = 0; !status && i < cfg->data_count; i++) {
 		const struct kveil_data_key_config *c = &cfg->data[i];
-		if (strchr(c->name, '{') || has_name(ks, c->name))
+		if (has_name(ks, c->name))
 			continue;
 		kveil_key_record_begin(&made[count], c, 1, now, now);
 		status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret, &made[count],
@@ -104,7 +104,7 @@ static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added,
 static bool is_whole(struct kveil_keystore *ks)
 {
 	for (size_t i = 0; i < ks->config->data_count; i++)
-		if (!strchr(ks->config->data[i].name, '{') && !has_name(ks, ks->config->data[i].name))
+		if (!has_name(ks, ks->config->data[i].name))
 			return false;
 	return true;
 }
@@ -267,23 +267,53 @@ static enum kveil_status changed_records(struct kveil_keystore *ks, const struct
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *name, uint32_t version,
+static bool has_tenant(struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
+{
+	pthread_mutex_lock(&ks->lock);
+	bool ret = kveil_tenants_find(ks, a->digest) != NULL;
+	pthread_mutex_unlock(&ks->lock);
+	return ret;
+}
+
+/* A version that a worker makes at the same moment must not outlive its name. */
+static enum kveil_status add_end(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
+				 struct kveil_document *changed, struct kveil_error *err)
+{
+	struct kveil_key_record end;
+	enum kveil_status status = kveil_tenants_end(ks, a, &end, err);
+
+	if (!status && !kveil_document_add(changed, &end))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	kveil_key_record_clear(&end);
+	return status;
+}
+
+enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *asked, uint32_t version,
 				       enum kveil_key_state state, size_t *ret_changed, struct kveil_error *err)
 {
 	struct kveil_document now = {0}, changed = {0};
+	struct kveil_tenant_ask tenant;
+	char name[KVEIL_KEY_NAME_MAX + 1];
+	bool is_tenant = kveil_tenants_meant(ks, asked, &tenant);
 
 	*ret_changed = 0;
-	if (!has_name(ks, name))
-		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
+	snprintf(name, sizeof name, "%s", asked);
+	if (is_tenant)
+		kveil_tenants_write_name(tenant.pattern, tenant.digest, name);
+	if (is_tenant ? !has_tenant(ks, &tenant) : !has_name(ks, name))
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", asked);
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
 	if (!status)
 		status = changed_records(ks, &now, name, version, state, &changed, err);
+	size_t count = changed.count;
+	if (!status && is_tenant && state == KVEIL_KEY_DESTROYED && !version)
+		status = add_end(ks, &tenant, &changed, err);
 	if (!status && changed.count)
 		status = ks->registry->driver->append(ks->registry, changed.records, changed.count, err);
 	pthread_mutex_unlock(&ks->io_lock);
 	if (!status)
-		*ret_changed = changed.count;
+		*ret_changed = count;
 	kveil_document_clear(&now);
 	kveil_document_clear(&changed);
 	return status ? status : kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
@@ -323,6 +353,55 @@ static enum kveil_status rewrap_one(struct kveil_keystore *ks, struct kveil_key_
 	return status;
 }
 
+/* From an older version of the pattern's own key to the newest. */
+static enum kveil_status rewrap_tenant(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+				       struct kveil_key_record *r, struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
+	uint8_t key[KVEIL_KEY_BYTES_MAX], again[KVEIL_KEY_BYTES_MAX];
+
+	pthread_mutex_lock(&ks->lock);
+	enum kveil_status status = kveil_tenants_unwrap(ks, pattern, r, key, err);
+	if (!status) {
+		r->sequence++;
+		r->changed_ms = kveil_clock_wall_ms();
+		status = kveil_tenants_wrap(ks, pattern, r, key, err);
+	}
+	if (!status)
+		status = kveil_tenants_unwrap(ks, pattern, r, again, err);
+	pthread_mutex_unlock(&ks->lock);
+	if (!status && !kveil_secret_eq(again, key, alg->key_bytes))
+		status = kveil_fail(err, KVEIL_E_CRYPTO, "'%s' does not give back what it wrapped", pattern->name);
+	kveil_secret_wipe(key, sizeof key);
+	kveil_secret_wipe(again, sizeof again);
+	return status;
+}
+
+/* Is there anything to do for it, and then: done. */
+static enum kveil_status rewrap_into(struct kveil_keystore *ks, const struct kveil_key_record *r,
+				     struct kveil_document *batch, struct kveil_error *err)
+{
+	bool is_tenants = kveil_record_is_tenants(r);
+	const struct kveil_data_key_config *c =
+	    kveil_keys_config_find(ks->config, kveil_span_str(is_tenants ? r->kek : r->name));
+
+	if (!c || r->state == KVEIL_KEY_DESTROYED)
+		return KVEIL_OK;
+	if (is_tenants) {
+		pthread_mutex_lock(&ks->lock);
+		bool current = kveil_tenants_is_current(ks, c, r);
+		pthread_mutex_unlock(&ks->lock);
+		if (current)
+			return KVEIL_OK;
+	} else if (strcmp(r->kek, c->kek) == 0) {
+		return KVEIL_OK;
+	}
+	if (!kveil_document_add(batch, r))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	struct kveil_key_record *copy = &batch->records[batch->count - 1];
+	return is_tenants ? rewrap_tenant(ks, c, copy, err) : rewrap_one(ks, copy, kveil_keystore_kek(ks, c->kek), err);
+}
+
 enum kveil_status kveil_keys_rewrap(struct kveil_keystore *ks, kveil_keys_progress_fn *progress, void *user,
 				    size_t *ret_changed, struct kveil_error *err)
 {
@@ -334,15 +413,7 @@ enum kveil_status kveil_keys_rewrap(struct kveil_keystore *ks, kveil_keys_progre
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
 	pthread_mutex_unlock(&ks->io_lock);
 	for (size_t i = 0; !status && i < now.count; i++) {
-		const struct kveil_key_record *r = &now.records[i];
-		const struct kveil_data_key_config *c = kveil_keys_config_find(ks->config, kveil_span_str(r->name));
-		if (c && r->state != KVEIL_KEY_DESTROYED && strcmp(r->kek, c->kek) != 0) {
-			if (!kveil_document_add(&batch, r))
-				status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
-			else
-				status = rewrap_one(ks, &batch.records[batch.count - 1], kveil_keystore_kek(ks, c->kek),
-						    err);
-		}
+		status = rewrap_into(ks, &now.records[i], &batch, err);
 		if (!status && batch.count && (batch.count == BATCH || i + 1 == now.count)) {
 			/* A version that was destroyed meanwhile has gone further than this record: it stays so. */
 			pthread_mutex_lock(&ks->io_lock);

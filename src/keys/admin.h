@@ -31,7 +31,7 @@ enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const 
 
 /* Moves versions of a name (version 0: all of them) to a later state; with KVEIL_KEY_DESTROYED their wrapped bytes go too.
  * A key with nonces gets a new version at once if none is left to seal. ret_changed counts. */
-enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *name, uint32_t version,
+enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *asked, uint32_t version,
                                        enum kveil_key_state state, size_t *ret_changed,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 

@@ -15,6 +15,7 @@ struct top {
 struct entry {
 	char *algorithm, *kek, *join;
 	int64_t rotate_every_ms;
+	uint64_t new_per_second;
 };
 
 static const struct kveil_option entry_options[] = {
@@ -27,6 +28,10 @@ static const struct kveil_option entry_options[] = {
      .help = "a new version each period, published half a period ahead; ciphers with a nonce only"},
     {"join", KVEIL_OPT_STRING, offsetof(struct entry, join),
      .help = "deterministic keys: stands in for the associated data, so that equal values are equal across fields"},
+    {"new_per_second", KVEIL_OPT_UINT, offsetof(struct entry, new_per_second), .def = "200", .min = 1, .max = 100000,
+     .help =
+	 "patterns such as `tenant-{}`: how many new names one process takes, on average; ten seconds' worth at once. "
+	 "What is more waits"},
     {0},
 };
 
@@ -285,6 +290,39 @@ static void check_algorithm(struct kveil_data_key_config *d, const struct kveil_
 		check_join(d, kveil_yaml_get(node, "join"), file, report);
 }
 
+/* A name of the registry stands where a record's own would, so there is less room. */
+enum { PATTERN_MAX = KVEIL_KEK_NAME_MAX };
+
+static void check_pattern(const struct kveil_data_key_config *d, const struct kveil_keys_config *c,
+			  const struct kveil_yaml *at, const char *file, struct kveil_report *report)
+{
+	const struct kveil_algorithm *wraps = kveil_pattern_algorithm(d);
+	struct kveil_error *e;
+
+	if (strlen(d->name) > PATTERN_MAX)
+		kveil_report_at(report, file, at->line, at->column, "a pattern has at most %d characters", PATTERN_MAX);
+	if (d->algorithm->kind != KVEIL_ALG_AEAD) {
+		e = kveil_report_at(report, file, at->line, at->column,
+				    "keys named from the record are ciphers with a nonce, and %s is none",
+				    d->algorithm->name);
+		kveil_error_hint(
+		    e, "two workers that make one name's key at the same moment would not agree on the others");
+	} else if (!wraps || !wraps->is_available()) {
+		kveil_report_at(report, file, at->line, at->column,
+				"the libraries of this machine have no %s, which wraps "
+				"the keys of '%s'",
+				wraps ? wraps->name : "cipher", d->name);
+	}
+	if (locks_only(c, d->kek)) {
+		e = kveil_report_at(
+		    report, file, at->line, at->column,
+		    "the keys of '%s' cannot be under KEK '%s', which only locks here: each of them needs the "
+		    "pattern's own key",
+		    d->name, d->kek);
+		kveil_error_hint(e, "an edge worker seals with one key: name one");
+	}
+}
+
 static void parse_data(const char *name, const struct kveil_yaml *key, const struct kveil_yaml *node, const char *file,
 		       struct kveil_keys_config *c, struct kveil_report *report)
 {
@@ -304,12 +342,18 @@ static void parse_data(const char *name, const struct kveil_yaml *key, const str
 					    .kek = e.kek,
 					    .join = e.join,
 					    .rotate_every_ms = e.rotate_every_ms,
+					    .new_per_second = e.new_per_second,
 					    .line = key->line};
 	c->data_count++;
 	if (!d->name)
 		kveil_report_at(report, file, node->line, node->column, "no memory for the configuration");
 	check_kek(d, c, node, file, report);
 	check_algorithm(d, c, node, file, report);
+	if (strchr(name, '{') && d->algorithm)
+		check_pattern(d, c, key, file, report);
+	else if (kveil_yaml_get(node, "new_per_second"))
+		kveil_report_at(report, file, key->line, key->column,
+				"`new_per_second` is for patterns, and '%s' is one name", name);
 }
 
 /* Two patterns that one name could fill would make two keys of it. */
@@ -425,18 +469,6 @@ const struct kveil_data_key_config *kveil_keys_config_find(const struct kveil_ke
 	return NULL;
 }
 
-/* A name that fills PREFIX{}SUFFIX, or a template that will. */
-static bool fills(const char *pattern, struct kveil_span name)
-{
-	const char *braces = strstr(pattern, "{}");
-
-	if (!braces)
-		return false;
-	size_t head = (size_t)(braces - pattern), tail = strlen(braces + 2);
-	return name.len > head + tail && kveil_span_eq(kveil_span_of(name.data, head), kveil_span_of(pattern, head)) &&
-	       kveil_span_eq(kveil_span_of(name.data + name.len - tail, tail), kveil_span_of(braces + 2, tail));
-}
-
 enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, struct kveil_span name, unsigned use,
 					  struct kveil_error *err)
 {
@@ -444,19 +476,19 @@ enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, str
 	bool is_template = name.len && memchr(name.data, '{', name.len);
 	const char *names[257] = {NULL}, *near;
 	char asked[KVEIL_KEY_NAME_MAX + 1];
+	struct kveil_span filling;
 
 	if (at && !is_template)
 		name.len = (size_t)(at - name.data);
 	const struct kveil_data_key_config *found = kveil_keys_config_find(c, name);
-	for (size_t i = 0; !found && i < c->data_count; i++)
-		if (fills(c->data[i].name, name))
-			found = &c->data[i];
-	if (found && strchr(found->name, '{')) {
-		kveil_fail(err, KVEIL_E_UNSUPPORTED, "keys named from the record ('%s') are not in this version",
-			   found->name);
-		kveil_error_hint(err, "name one key; --demo-keys has them");
-		return KVEIL_E_UNSUPPORTED;
+	if (is_template && at) {
+		kveil_fail(err, KVEIL_E_CONFIG, "a key named from the record takes no version");
+		kveil_error_hint(err, "what was sealed opens with its own version by itself");
+		return KVEIL_E_CONFIG;
 	}
+	/* A name that a record fills in never meets one that is configured for itself. */
+	if (is_template)
+		found = kveil_keys_config_pattern(c, name, &filling);
 	if (found && use & KVEIL_USE_OPEN && locks_only(c, found->kek)) {
 		kveil_fail(err, KVEIL_E_CONFIG,
 			   "key '%s' is under KEK '%s', of which this configuration has only what locks", found->name,
@@ -471,7 +503,9 @@ enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, str
 		names[i] = c->data[i].name;
 	kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' under keys.data", asked);
 	near = kveil_text_nearest(asked, names);
-	if (near)
+	if (kveil_keys_config_pattern(c, name, &filling))
+		kveil_error_hint(err, "it fills a pattern, which only records do: write \"tenant-{$.tenant}\"");
+	else if (near)
 		kveil_error_hint(err, "did you mean '%s'?", near);
 	else if (is_template)
 		kveil_error_hint(err, "a name with a template needs a pattern there, such as \"tenant-{}\"");

@@ -353,7 +353,8 @@ enum kveil_status kveil_document_demote(struct kveil_document *d, const struct k
 	for (size_t i = 0; i < d->count; i++) {
 		struct kveil_key_record *r = &d->records[i];
 		const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
-		if (r->state != KVEIL_KEY_LIVE || alg->kind != KVEIL_ALG_AEAD)
+		/* A pattern's own key wraps keys, and counts no nonces. */
+		if (r->state != KVEIL_KEY_LIVE || alg->kind != KVEIL_ALG_AEAD || strchr(r->name, '{'))
 			continue;
 		r->state = KVEIL_KEY_OPENS_ONLY;
 		r->sequence++;

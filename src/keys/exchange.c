@@ -37,6 +37,56 @@ static enum kveil_status collect(const struct kveil_key_name *n, struct kveil_ti
 	return KVEIL_OK;
 }
 
+/* The same of a name that a record filled in; the keys are copies, which drop_copies frees. Under lock. */
+static enum kveil_status collect_tenant(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
+					struct kveil_tink_keyset *set, const char **ret_kek, struct kveil_error *err)
+{
+	const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
+	struct kveil_succession turn;
+	enum kveil_status status = KVEIL_OK;
+	size_t count = 0;
+
+	if (!t)
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no such key under '%s' in the registry",
+				  a->pattern->name);
+	kveil_tenants_succession(t, kveil_clock_wall_ms(), &turn);
+	const struct kveil_tenant_version *primary = turn.active;
+	for (const struct kveil_tenant_version *v = t->versions; v; v = v->next)
+		count++;
+	set->keys = calloc(count ? count : 1, sizeof *set->keys);
+	if (!set->keys)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
+	for (struct kveil_tenant_version *v = t->versions; !status && v; v = v->next) {
+		const uint8_t *key;
+		if (v->state == KVEIL_KEY_DESTROYED || t->ended)
+			continue;
+		status = kveil_tenants_key(ks, v, &key, err);
+		if (status)
+			break;
+		const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(v->algorithm);
+		uint8_t *copy = kveil_secret_alloc(alg->key_bytes);
+		if (!copy)
+			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		memcpy(copy, key, alg->key_bytes);
+		set->keys[set->count++] = (struct kveil_tink_key){alg, v->id, copy};
+		if (!primary || (!turn.active && v->version > primary->version))
+			primary = v;
+	}
+	if (!status && !primary)
+		status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "every version of this key was destroyed");
+	if (status)
+		return status;
+	set->primary = primary->id;
+	*ret_kek = a->pattern->kek;
+	return KVEIL_OK;
+}
+
+static void drop_copies(struct kveil_tink_keyset *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		kveil_secret_free((uint8_t *)(uintptr_t)set->keys[i].key);
+}
+
 enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *name, bool clear, struct kveil_buf *out,
 					 struct kveil_error *err)
 {
@@ -44,12 +94,20 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 	struct kveil_tink_keyset set = {0};
 	const char *kek_name = "";
 	char kek_copy[KVEIL_KEK_NAME_MAX + 1] = "";
+	struct kveil_tenant_ask tenant;
+	bool is_tenant = kveil_tenants_meant(ks, name, &tenant);
 	enum kveil_status status;
 
 	pthread_mutex_lock(&ks->lock);
 	const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(name));
-	status = n ? collect(n, &set, &kek_name, err)
-		   : kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
+	if (is_tenant)
+		status = collect_tenant(ks, &tenant, &set, &kek_name, err);
+	else if (n && strchr(n->name, '{'))
+		status = kveil_fail(err, KVEIL_E_UNSUPPORTED,
+				    "'%s' wraps keys and seals nothing: name one that fills it", name);
+	else
+		status = n ? collect(n, &set, &kek_name, err)
+			   : kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
 	if (!status && clear)
 		kveil_tink_write_json(&set, out);
 	else if (!status)
@@ -71,6 +129,8 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
 	kveil_buf_clear(&binary);
 	kveil_buf_clear(&sealed);
+	if (is_tenant)
+		drop_copies(&set);
 	free(set.keys);
 	return status;
 }
@@ -80,6 +140,7 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 struct importing {
 	struct kveil_keystore *ks;
 	const struct kveil_data_key_config *config;
+	const struct kveil_tenant_ask *tenant; /* NULL: the key is the configuration's own */
 	struct kveil_document records;
 	uint32_t next_version;
 	int64_t now;
@@ -96,7 +157,7 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u is of algorithm %s, and '%s' is of %s", key->id,
 				  key->alg->name, c->name, c->algorithm->name);
 	pthread_mutex_lock(&in->ks->lock);
-	bool taken = kveil_keystore_by_id(in->ks, key->id) != NULL;
+	bool taken = kveil_keystore_has_id(in->ks, key->id);
 	pthread_mutex_unlock(&in->ks->lock);
 	for (size_t i = 0; i < in->records.count; i++)
 		taken |= in->records.records[i].id == key->id;
@@ -109,9 +170,16 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 	/* A hash has nothing to open, so the primary of a keyset of hash keys is there to hash from now on. */
 	if (key->alg->kind != KVEIL_ALG_MAC || !is_primary)
 		r.state = KVEIL_KEY_OPENS_ONLY;
-	enum kveil_status status =
-	    kveil_keystore_make(in->ks, kveil_keystore_kek(in->ks, c->kek), in->ks->registry->secret, &r,
-				kveil_span_of(key->key, key->alg->key_bytes), err);
+	enum kveil_status status;
+	if (in->tenant) {
+		kveil_tenants_write_name(c, in->tenant->digest, r.name);
+		pthread_mutex_lock(&in->ks->lock);
+		status = kveil_tenants_wrap(in->ks, c, &r, key->key, err);
+		pthread_mutex_unlock(&in->ks->lock);
+	} else {
+		status = kveil_keystore_make(in->ks, kveil_keystore_kek(in->ks, c->kek), in->ks->registry->secret, &r,
+					     kveil_span_of(key->key, key->alg->key_bytes), err);
+	}
 	if (!status && !kveil_document_add(&in->records, &r))
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 	kveil_key_record_clear(&r);
@@ -121,20 +189,30 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *name, struct kveil_span keyset,
 					 size_t *ret_added, struct kveil_error *err)
 {
-	struct importing in = {.ks = ks, .next_version = 1, .now = kveil_clock_wall_ms()};
-	struct kveil_key_name *n;
-	enum kveil_status status = kveil_keystore_name(ks, kveil_span_str(name), 0, &n, err);
+	struct importing in = {.ks = ks, .now = kveil_clock_wall_ms()};
+	struct kveil_tenant_ask tenant;
+	struct kveil_key_name *n = NULL;
+	enum kveil_status status = KVEIL_OK;
 
 	*ret_added = 0;
+	if (kveil_tenants_meant(ks, name, &tenant))
+		in.tenant = &tenant;
+	else
+		status = kveil_keystore_name(ks, kveil_span_str(name), 0, &n, err);
+	if (!status && n && kveil_is_pattern(n->config))
+		status = kveil_fail(err, KVEIL_E_UNSUPPORTED,
+				    "'%s' wraps keys and opens nothing: name one that fills it", name);
 	if (status)
 		return status;
-	in.config = n->config;
+	in.config = in.tenant ? tenant.pattern : n->config;
 	pthread_mutex_lock(&ks->lock);
-	for (size_t i = 0; i < n->count; i++)
-		if (n->versions[i]->record.version >= in.next_version)
-			in.next_version = n->versions[i]->record.version + 1;
+	const struct kveil_tenant *t = in.tenant ? kveil_tenants_find(ks, tenant.digest) : NULL;
+	if (t && kveil_tenants_is_destroyed(t))
+		status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' was destroyed", name);
+	in.next_version = n ? kveil_key_name_next(n) : kveil_tenants_next(t);
 	pthread_mutex_unlock(&ks->lock);
-	status = kveil_tink_read_json(keyset, import_key, &in, err);
+	if (!status)
+		status = kveil_tink_read_json(keyset, import_key, &in, err);
 	if (!status && in.records.count) {
 		pthread_mutex_lock(&ks->io_lock);
 		status = ks->registry->driver->append(ks->registry, in.records.records, in.records.count, err);
@@ -144,7 +222,7 @@ enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *
 		status = kveil_keystore_refresh(ks, err);
 	for (size_t i = 0; !status && i < in.records.count; i++) {
 		pthread_mutex_lock(&ks->lock);
-		bool there = kveil_keystore_by_id(ks, in.records.records[i].id) != NULL;
+		bool there = kveil_keystore_has_id(ks, in.records.records[i].id);
 		pthread_mutex_unlock(&ks->lock);
 		*ret_added += there;
 	}

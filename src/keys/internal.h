@@ -18,6 +18,7 @@
 #include "keys/provider.h"
 #include "keys/record.h"
 #include "keys/registry.h"
+#include "keys/tenants.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -70,6 +71,7 @@ struct kveil_keystore {
 		uint32_t id;
 		int64_t until_ms; /* monotonic */
 	} unknown[64]; /* ids that the registry did not have when last asked; under lock */
+	struct kveil_tenants tenants; /* under lock */
 
 	/* Bytes of versions made here under a KEK that only locks: nobody gives them back, so they are kept until their
 	 * record has come round through the registry. Under lock. */
@@ -103,6 +105,10 @@ bool kveil_keystore_is_anyones(const struct kveil_keystore *ks, const struct kve
 enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key_name *name,
                                      struct kveil_key_record *record, uint8_t *key,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* An id that was looked for in vain is here now; under lock. */
+void kveil_keystore_forget_unknown(struct kveil_keystore *ks, uint32_t id);
+/* By anybody's version, tenants' included; under lock. */
+bool kveil_keystore_has_id(const struct kveil_keystore *ks, uint32_t id);
 struct kveil_key_version *kveil_keystore_by_id(const struct kveil_keystore *ks, uint32_t id);
 /* May a key of this kind be used so? The error says what the key is for. */
 enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct kveil_span name, unsigned use,
@@ -168,8 +174,13 @@ enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const s
 /* Adds records and reads back: who was first is known after, but for what a custodian that is away holds up. */
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,
                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same on this process's own account: under tend_lock, and less and less often after a failure. */
+enum kveil_status kveil_keystore_publish(struct kveil_keystore *ks, const struct kveil_key_record *records,
+                                         size_t count, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Gives up the bytes that were kept for this id (kveil_keystore.made); NULL = none. Under lock. */
 uint8_t *kveil_keystore_made_here(struct kveil_keystore *ks, uint32_t id);
+/* The number after all others, in record; under lock. n may be NULL. */
+uint32_t kveil_key_name_next(const struct kveil_key_name *n);
 /* A live record of the configured key, without id and bytes. */
 void kveil_key_record_begin(struct kveil_key_record *r, const struct kveil_data_key_config *c, uint32_t version,
                             int64_t now_ms, int64_t active_from_ms);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One thread's keys: a lease, a counter, and a cipher for every version of every key that was asked for. */
-#include "keys/internal.h"
+#include "keys/keyring.h"
 
 #include "base/clock.h"
 #include "base/secret.h"
@@ -9,46 +9,11 @@
 #include <stdlib.h>
 
 enum {
-	PREFIX_BYTES = 5, /* 0x01 | key id */
 	NONCE_BYTES = 12, /* lease | counter */
 	HOUR_MS = 3600 * 1000,
 	RETRY_MS = 1000, /* between attempts to renew a lease that still holds */
 };
 #define LEASE_USES ((uint64_t)1 << 40)
-
-struct bound {
-	uint32_t id;
-	bool destroyed;
-	const struct kveil_algorithm *alg;
-	struct kveil_cipher *cipher; /* NULL: destroyed, or wrapped for somebody else */
-	uint8_t prefix[PREFIX_BYTES];
-};
-
-struct kveil_key {
-	struct kveil_keyring *ring;
-	struct kveil_key_name *name;
-	char *asked;     /* the name as asked for, with @version */
-	uint32_t pinned; /* 0 = any version */
-	unsigned use;
-	struct bound *versions; /* by id, ascending */
-	size_t count;
-	struct bound *active, *last_opened; /* in versions; NULL = none */
-	size_t overhead;                    /* the most that any version adds */
-	int64_t until_ms;                   /* active may change from then on (wall time) */
-};
-
-struct kveil_keyring {
-	struct kveil_keystore *ks;
-	uint64_t generation;
-	int64_t next_change_ms;           /* the least until_ms of all keys */
-	struct kveil_map keys;            /* struct kveil_key, by asked name */
-	const struct kveil_key *inactive; /* a key that has to protect and has nothing to do it with; NULL = none */
-	bool needs_lease;
-
-	uint32_t lease;
-	uint64_t counter, uses_left; /* uses_left == 0: no lease */
-	int64_t lease_end_ms, lease_renew_ms, lease_retry_ms;
-};
 
 enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyring **ret, struct kveil_error *err)
 {
@@ -64,7 +29,7 @@ enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyr
 	return KVEIL_OK;
 }
 
-static void free_versions(struct bound *versions, size_t count)
+static void free_versions(struct kveil_bound *versions, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		if (versions[i].cipher)
@@ -88,11 +53,12 @@ void kveil_keyring_free(struct kveil_keyring *ring)
 	for (size_t i = 0; i < ring->keys.cap; i++)
 		key_free(ring->keys.slots[i].value);
 	kveil_map_clear(&ring->keys);
+	kveil_named_free(ring);
 	kveil_keystore_unref(ring->ks);
 	free(ring);
 }
 
-static struct bound *find(const struct kveil_key *key, uint32_t id)
+struct kveil_bound *kveil_bound_find(const struct kveil_key *key, uint32_t id)
 {
 	size_t low = 0, high = key->count;
 
@@ -108,22 +74,24 @@ static struct bound *find(const struct kveil_key *key, uint32_t id)
 
 static int by_id(const void *a, const void *b)
 {
-	const struct bound *x = a, *y = b;
+	const struct kveil_bound *x = a, *y = b;
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static enum kveil_status bind(const struct kveil_key_version *v, const struct kveil_key *key, struct bound *b,
+void kveil_bound_init(struct kveil_bound *b, uint32_t id, const struct kveil_algorithm *alg, bool destroyed)
+{
+	*b = (struct kveil_bound){.id = id, .destroyed = destroyed, .alg = alg, .prefix = {1}};
+	for (int i = 0; i < 4; i++)
+		b->prefix[1 + i] = (uint8_t)(id >> (24 - 8 * i));
+}
+
+static enum kveil_status bind(const struct kveil_key_version *v, const struct kveil_key *key, struct kveil_bound *b,
 			      struct kveil_error *err)
 {
-	b->id = v->record.id;
-	b->alg = v->alg;
-	b->prefix[0] = 1;
-	for (int i = 0; i < 4; i++)
-		b->prefix[1 + i] = (uint8_t)(b->id >> (24 - 8 * i));
-	b->destroyed = v->record.state == KVEIL_KEY_DESTROYED;
+	kveil_bound_init(b, v->record.id, v->alg, v->record.state == KVEIL_KEY_DESTROYED);
 	if (!v->key)
 		return KVEIL_OK;
-	struct bound *had = find(key, b->id);
+	struct kveil_bound *had = kveil_bound_find(key, b->id);
 	if (had && had->cipher) {
 		b->cipher = had->cipher;
 		return KVEIL_OK;
@@ -131,9 +99,9 @@ static enum kveil_status bind(const struct kveil_key_version *v, const struct kv
 	return v->alg->cipher_new(kveil_span_of(v->key, v->alg->key_bytes), &b->cipher, err);
 }
 
-static size_t overhead_of(const struct kveil_algorithm *alg)
+size_t kveil_bound_overhead(const struct kveil_algorithm *alg)
 {
-	return PREFIX_BYTES + alg->nonce_bytes + alg->overhead_bytes;
+	return KVEIL_PREFIX_BYTES + alg->nonce_bytes + alg->overhead_bytes;
 }
 
 /* Brings a key up to what the keystore has now. On failure the key stays as it was. */
@@ -142,7 +110,7 @@ static enum kveil_status key_sync(struct kveil_key *key, int64_t now_ms, struct 
 	struct kveil_key_name *name = key->name;
 	const struct kveil_key_version *active;
 	enum kveil_status status = KVEIL_OK;
-	struct bound *fresh = NULL;
+	struct kveil_bound *fresh = NULL;
 	size_t count = 0, overhead = 0;
 	uint32_t active_id = 0;
 	int64_t until = INT64_MAX;
@@ -162,8 +130,8 @@ static enum kveil_status key_sync(struct kveil_key *key, int64_t now_ms, struct 
 			status = bind(v, key, &fresh[count], err);
 		if (status)
 			break;
-		if (overhead_of(v->alg) > overhead)
-			overhead = overhead_of(v->alg);
+		if (kveil_bound_overhead(v->alg) > overhead)
+			overhead = kveil_bound_overhead(v->alg);
 		if (key->pinned && v->record.state == KVEIL_KEY_LIVE && !v->anyones)
 			active_id = v->record.id;
 		count++;
@@ -174,7 +142,7 @@ static enum kveil_status key_sync(struct kveil_key *key, int64_t now_ms, struct 
 
 	if (status) {
 		for (size_t i = 0; i < count; i++) {
-			struct bound *had = find(key, fresh[i].id);
+			struct kveil_bound *had = kveil_bound_find(key, fresh[i].id);
 			if (fresh[i].cipher && !(had && had->cipher == fresh[i].cipher))
 				fresh[i].alg->cipher_free(fresh[i].cipher);
 		}
@@ -185,7 +153,7 @@ static enum kveil_status key_sync(struct kveil_key *key, int64_t now_ms, struct 
 		qsort(fresh, count, sizeof *fresh, by_id);
 	struct kveil_key now_has = {.versions = fresh, .count = count};
 	for (size_t i = 0; i < key->count; i++) {
-		struct bound *kept = find(&now_has, key->versions[i].id);
+		struct kveil_bound *kept = kveil_bound_find(&now_has, key->versions[i].id);
 		if (kept && kept->cipher == key->versions[i].cipher)
 			key->versions[i].cipher = NULL;
 	}
@@ -194,7 +162,7 @@ static enum kveil_status key_sync(struct kveil_key *key, int64_t now_ms, struct 
 	key->count = count;
 	key->overhead = overhead;
 	key->last_opened = NULL;
-	key->active = active_id ? find(key, active_id) : NULL;
+	key->active = active_id ? kveil_bound_find(key, active_id) : NULL;
 	key->until_ms = until;
 	return KVEIL_OK;
 }
@@ -253,7 +221,7 @@ static bool lease_holds(const struct kveil_keyring *ring, int64_t now_ms)
 	return ring->uses_left && now_ms < ring->lease_end_ms && now_ms >= ring->lease_end_ms - 2 * HOUR_MS;
 }
 
-static enum kveil_status tend_lease(struct kveil_keyring *ring, int64_t now_ms, struct kveil_error *err)
+enum kveil_status kveil_keyring_tend_lease(struct kveil_keyring *ring, int64_t now_ms, struct kveil_error *err)
 {
 	bool holds = lease_holds(ring, now_ms);
 
@@ -285,8 +253,8 @@ static enum kveil_status no_active(const struct kveil_key *key, struct kveil_err
 {
 	if (key->pinned)
 		return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "version %u of key '%s' does not seal", key->pinned,
-				  key->name->name);
-	return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "key '%s' has no version that may seal now", key->name->name);
+				  key->label);
+	return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "key '%s' has no version that may seal now", key->label);
 }
 
 enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wall_ms, struct kveil_error *err)
@@ -294,6 +262,9 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 	struct kveil_keystore *ks = ring->ks;
 	enum kveil_status status;
 
+	ring->now_ms = now_wall_ms;
+	if (ring->named)
+		kveil_named_tick(ring);
 	if (atomic_load_explicit(&ks->generation, memory_order_acquire) != ring->generation ||
 	    now_wall_ms >= ring->next_change_ms) {
 		status = ring_sync(ring, now_wall_ms, err);
@@ -307,7 +278,7 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 		    err, KVEIL_E_NO_LEASE,
 		    "the key registry went back behind what was read from it: nothing is sealed with its keys");
 	if (ring->needs_lease) {
-		status = tend_lease(ring, now_wall_ms, err);
+		status = kveil_keyring_tend_lease(ring, now_wall_ms, err);
 		if (status)
 			return status;
 	}
@@ -349,6 +320,7 @@ static enum kveil_status key_new(struct kveil_keyring *ring, struct kveil_span a
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
 	key->ring = ring;
 	key->name = name;
+	key->label = name->name;
 	key->pinned = pinned;
 	key->use = use;
 	key->asked = strndup((const char *)asked.data, asked.len);
@@ -376,7 +348,7 @@ static enum kveil_status check_active(struct kveil_keyring *ring, const struct k
 		kveil_fail(err, KVEIL_E_CONFIG, "'%s' protects nothing any more: that version only opens", key->asked);
 		kveil_error_hint(err,
 				 "name '%s' without a version, or a version that `kveil keys list` shows as active",
-				 key->name->name);
+				 key->label);
 		return KVEIL_E_CONFIG;
 	}
 	ring->inactive = key;
@@ -420,7 +392,7 @@ enum kveil_status kveil_keyring_key(struct kveil_keyring *ring, struct kveil_spa
 	status = check_active(ring, key, err);
 	if (!status && use & KVEIL_USE_SEAL && counts_nonces(key)) {
 		ring->needs_lease = true;
-		status = tend_lease(ring, kveil_clock_wall_ms(), err);
+		status = kveil_keyring_tend_lease(ring, kveil_clock_wall_ms(), err);
 	}
 	if (!status)
 		*ret = key;
@@ -434,7 +406,8 @@ const struct kveil_algorithm *kveil_key_algorithm(const struct kveil_key *key)
 
 struct kveil_span kveil_key_join(const struct kveil_key *key)
 {
-	const struct kveil_data_key_config *c = key->name->config;
+	const struct kveil_data_key_config *c =
+	    key->name ? key->name->config : NULL; /* a cipher with nonces joins nothing */
 
 	return c && c->join ? kveil_span_str(c->join) : KVEIL_SPAN_NULL;
 }
@@ -448,15 +421,15 @@ enum kveil_status kveil_key_seal(struct kveil_key *key, struct kveil_span ad, st
 				 size_t *ret_len, struct kveil_error *err)
 {
 	struct kveil_keyring *ring = key->ring;
-	const struct bound *v = key->active;
+	const struct kveil_bound *v = key->active;
 
 	if (__builtin_expect(!v || !v->cipher || !v->alg->seal, 0))
 		return no_active(key, err);
 	if (__builtin_expect(ad.len == 0, 0))
 		return kveil_fail(err, KVEIL_E_INTERNAL, "nothing is sealed without associated data");
 	const struct kveil_algorithm *alg = v->alg;
-	uint8_t *at = out + PREFIX_BYTES, *nonce = NULL;
-	memcpy(out, v->prefix, PREFIX_BYTES);
+	uint8_t *at = out + KVEIL_PREFIX_BYTES, *nonce = NULL;
+	memcpy(out, v->prefix, KVEIL_PREFIX_BYTES);
 	if (alg->nonce_bytes) {
 		nonce = at;
 		at += alg->nonce_bytes;
@@ -467,7 +440,7 @@ enum kveil_status kveil_key_seal(struct kveil_key *key, struct kveil_span ad, st
 		} else {
 			if (__builtin_expect(ring->uses_left == 0 || alg->nonce_bytes != NONCE_BYTES, 0))
 				return kveil_fail(err, KVEIL_E_NO_LEASE, "no nonce lease: key '%s' seals nothing",
-						  key->name->name);
+						  key->label);
 			ring->uses_left--;
 			uint32_t lease = __builtin_bswap32(ring->lease);
 			uint64_t counter = __builtin_bswap64(ring->counter++);
@@ -484,31 +457,32 @@ enum kveil_status kveil_key_seal(struct kveil_key *key, struct kveil_span ad, st
 }
 
 /* A version that is not here may have been published since the last tick. */
-static enum kveil_status seek(struct kveil_key *key, uint32_t id, struct bound **ret, struct kveil_error *err)
+static enum kveil_status seek(struct kveil_key *key, uint32_t id, struct kveil_bound **ret, struct kveil_error *err)
 {
 	enum kveil_status status = key->pinned ? KVEIL_E_UNKNOWN_KEY : kveil_keystore_seek(key->ring->ks, id, err);
 
 	if (!status)
-		status = key_sync(key, kveil_clock_wall_ms(), err);
+		status = key->name ? key_sync(key, kveil_clock_wall_ms(), err) : kveil_named_sync(key, err);
 	if (status && status != KVEIL_E_UNKNOWN_KEY)
 		return status;
-	*ret = find(key, id);
+	*ret = kveil_bound_find(key, id);
 	if (*ret)
 		return KVEIL_OK;
-	return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u under the name '%s'", id, key->asked);
+	return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u under the name '%s'", id,
+			  key->asked ? key->asked : key->label);
 }
 
 enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, struct kveil_span sealed, uint8_t *out,
 				 size_t *ret_len, struct kveil_error *err)
 {
-	if (sealed.len < PREFIX_BYTES || sealed.data[0] != 1)
+	if (sealed.len < KVEIL_PREFIX_BYTES || sealed.data[0] != 1)
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no ciphertext of kveil's: %s",
-				  sealed.len < PREFIX_BYTES ? "too short" : "the first byte is not 1");
+				  sealed.len < KVEIL_PREFIX_BYTES ? "too short" : "the first byte is not 1");
 	uint32_t id = (uint32_t)sealed.data[1] << 24 | (uint32_t)sealed.data[2] << 16 | (uint32_t)sealed.data[3] << 8 |
 		      sealed.data[4];
-	struct bound *v = key->last_opened;
+	struct kveil_bound *v = key->last_opened;
 	if (!v || v->id != id) {
-		v = find(key, id);
+		v = kveil_bound_find(key, id);
 		if (!v) {
 			enum kveil_status status = seek(key, id, &v, err);
 			if (status)
@@ -516,18 +490,23 @@ enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, st
 		}
 		key->last_opened = v;
 	}
+	if (!v->cipher && !v->destroyed && !key->name) {
+		enum kveil_status status = kveil_named_cipher(key, v, err);
+		if (status)
+			return status;
+	}
 	if (!v->cipher && !v->destroyed)
 		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "key '%s' with id %u was wrapped for others to open",
-				  key->asked, id);
+				  key->asked ? key->asked : key->label, id);
 	if (!v->cipher)
-		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' with id %u was destroyed", key->asked, id);
+		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' with id %u was destroyed", key->label, id);
 	const struct kveil_algorithm *alg = v->alg;
 	if (!alg->open)
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "key id %u is not one that opens ciphertext", id);
-	if (sealed.len < PREFIX_BYTES + alg->nonce_bytes)
+	if (sealed.len < KVEIL_PREFIX_BYTES + alg->nonce_bytes)
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no ciphertext of kveil's: too short");
-	const uint8_t *nonce = sealed.data + PREFIX_BYTES;
-	struct kveil_span in = {nonce + alg->nonce_bytes, sealed.len - PREFIX_BYTES - alg->nonce_bytes};
+	const uint8_t *nonce = sealed.data + KVEIL_PREFIX_BYTES;
+	struct kveil_span in = {nonce + alg->nonce_bytes, sealed.len - KVEIL_PREFIX_BYTES - alg->nonce_bytes};
 	return alg->open(v->cipher, alg->nonce_bytes ? nonce : NULL, ad, in, out, ret_len, err);
 }
 
@@ -538,7 +517,7 @@ size_t kveil_key_mac_bytes(const struct kveil_key *key)
 
 enum kveil_status kveil_key_mac(struct kveil_key *key, struct kveil_span in, uint8_t *out, struct kveil_error *err)
 {
-	const struct bound *v = key->active;
+	const struct kveil_bound *v = key->active;
 
 	if (__builtin_expect(!v || !v->cipher || !v->alg->mac, 0))
 		return no_active(key, err);
@@ -548,7 +527,7 @@ enum kveil_status kveil_key_mac(struct kveil_key *key, struct kveil_span in, uin
 enum kveil_status kveil_key_fpe(struct kveil_key *key, bool encrypt, struct kveil_span tweak,
 				struct kveil_fpe_numerals *numerals, struct kveil_error *err)
 {
-	const struct bound *v = key->active;
+	const struct kveil_bound *v = key->active;
 
 	/* A pinned version that seals no more still takes back what it made. */
 	if (!v && !encrypt && key->pinned && key->count)

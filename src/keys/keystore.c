@@ -52,6 +52,7 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 	}
 	kveil_map_clear(&ks->names);
 	kveil_map_clear(&ks->ids);
+	kveil_tenants_clear(ks);
 	kveil_secret_free(ks->seed);
 	if (ks->registry)
 		ks->registry->driver->close(ks->registry);
@@ -148,7 +149,7 @@ enum kveil_status kveil_keystore_draw_id(struct kveil_keystore *ks, uint32_t *re
 		if (status)
 			return status;
 		pthread_mutex_lock(&ks->lock);
-		taken = *ret == 0 || kveil_keystore_by_id(ks, *ret);
+		taken = *ret == 0 || kveil_keystore_has_id(ks, *ret);
 		pthread_mutex_unlock(&ks->lock);
 	}
 	return KVEIL_OK;
@@ -340,9 +341,31 @@ static int by_version(const void *a, const void *b)
 	return (*x)->record.version < (*y)->record.version ? -1 : (*x)->record.version > (*y)->record.version;
 }
 
+/* Under lock. */
+static void each_version(struct kveil_key_name *n, int64_t now, kveil_key_info_fn *fn, void *user)
+{
+	int64_t until;
+	const struct kveil_key_version *active = kveil_key_name_active(n, now, &until);
+
+	/* A version that was written again comes later in the registry's order; people count. */
+	if (n->count)
+		qsort(n->versions, n->count, sizeof(struct kveil_key_version *), by_version);
+	for (size_t k = 0; k < n->count; k++) {
+		const struct kveil_key_version *v = n->versions[k];
+		fn(user, &(struct kveil_key_info){.name = n->name,
+						  .algorithm = v->alg->name,
+						  .kek = v->record.kek,
+						  .state = state_of(v, active, now),
+						  .version = v->record.version,
+						  .id = v->record.id,
+						  .created_ms = v->record.created_ms,
+						  .active_from_ms = v->record.active_from_ms});
+	}
+}
+
 void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void *user)
 {
-	int64_t now = kveil_clock_wall_ms(), until;
+	int64_t now = kveil_clock_wall_ms();
 	size_t count = 0;
 
 	pthread_mutex_lock(&ks->lock);
@@ -352,22 +375,66 @@ void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void 
 			names[count++] = ks->names.slots[i].value;
 	if (count)
 		qsort(names, count, sizeof *names, by_name);
-	for (size_t i = 0; i < count; i++) {
-		const struct kveil_key_version *active = kveil_key_name_active(names[i], now, &until);
-		/* A version that was written again comes later in the registry's order; people count. */
-		qsort(names[i]->versions, names[i]->count, sizeof(struct kveil_key_version *), by_version);
-		for (size_t k = 0; k < names[i]->count; k++) {
-			const struct kveil_key_version *v = names[i]->versions[k];
-			fn(user, &(struct kveil_key_info){.name = names[i]->name,
-							  .algorithm = v->alg->name,
-							  .kek = v->record.kek,
-							  .state = state_of(v, active, now),
-							  .version = v->record.version,
-							  .id = v->record.id,
-							  .created_ms = v->record.created_ms,
-							  .active_from_ms = v->record.active_from_ms});
-		}
-	}
+	for (size_t i = 0; i < count; i++)
+		each_version(names[i], now, fn, user);
 	pthread_mutex_unlock(&ks->lock);
 	free(names);
+}
+
+static const char *tenants_state(const struct kveil_tenant_version *v, const struct kveil_succession *turn)
+{
+	if (v->tenant->ended || v->state == KVEIL_KEY_DESTROYED)
+		return "destroyed";
+	if (v->state != KVEIL_KEY_LIVE)
+		return v->state == KVEIL_KEY_RETIRED ? "retired" : "opens only";
+	if (v == turn->active)
+		return "active";
+	return v->active_from_ms > turn->now_ms ? "pending" : "previous";
+}
+
+enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user,
+					 struct kveil_error *err)
+{
+	struct kveil_tenant_ask asked;
+	struct kveil_succession turn;
+	bool is_tenant = kveil_tenants_meant(ks, name, &asked);
+
+	pthread_mutex_lock(&ks->lock);
+	struct kveil_key_name *n = is_tenant ? NULL : kveil_map_get(&ks->names, kveil_span_str(name));
+	const struct kveil_tenant *t = is_tenant ? kveil_tenants_find(ks, asked.digest) : NULL;
+	if (n)
+		each_version(n, kveil_clock_wall_ms(), fn, user);
+	if (t)
+		kveil_tenants_succession(t, kveil_clock_wall_ms(), &turn);
+	for (uint32_t number = 1, last = t ? kveil_tenants_next(t) : 0; number && number <= last; number++)
+		for (const struct kveil_tenant_version *v = t->versions; v; v = v->next)
+			if (v->version == number)
+				fn(user,
+				   &(struct kveil_key_info){.name = name,
+							    .algorithm = kveil_algorithm_by_wire_id(v->algorithm)->name,
+							    .kek = t->pattern->name,
+							    .state = tenants_state(v, &turn),
+							    .version = v->version,
+							    .id = v->id,
+							    .created_ms = v->created_ms,
+							    .active_from_ms = v->active_from_ms});
+	pthread_mutex_unlock(&ks->lock);
+	return n || t ? KVEIL_OK : kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
+}
+
+void kveil_keystore_patterns(struct kveil_keystore *ks, kveil_pattern_info_fn *fn, void *user)
+{
+	for (size_t i = 0; ks->config && i < ks->config->data_count; i++) {
+		const struct kveil_data_key_config *c = &ks->config->data[i];
+		if (!kveil_is_pattern(c))
+			continue;
+		struct kveil_pattern_info info = {.pattern = c->name};
+		pthread_mutex_lock(&ks->lock);
+		if (ks->tenants.rates)
+			info.names = ks->tenants.rates[i].count;
+		for (size_t k = 0; k < ks->tenants.asked_count; k++)
+			info.waiting += ks->tenants.asked[k].pattern == c;
+		pthread_mutex_unlock(&ks->lock);
+		fn(user, &info);
+	}
 }

@@ -26,6 +26,7 @@ struct kveil_data_key_config {
 	const struct kveil_algorithm *algorithm;
 	int64_t rotate_every_ms;       /* 0 = explicit only */
 	char *join;                    /* deterministic keys: stands in for the associated data; NULL = none */
+	uint64_t new_per_second;       /* patterns: names that one process adds at most */
 	uint32_t line;
 };
 
@@ -76,6 +77,12 @@ enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struc
 enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* Makes the keys named from records that rings have asked for (KVEIL_E_KEY_PENDING), all at once: after KVEIL_OK, ask the
+ * ring again. Blocks as long as the registry takes, some 10 s where it does not answer. KVEIL_E_KEY_PENDING: their turn
+ * comes later; other class RETRY errors: an outage. */
+enum kveil_status kveil_keystore_make_asked(struct kveil_keystore *ks, int64_t now_wall_ms,
+                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* Takes in what the registry has more than memory, and makes nothing. */
 enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
 
@@ -100,5 +107,16 @@ struct kveil_key_info {
 };
 typedef void kveil_key_info_fn(void *user, const struct kveil_key_info *info);
 void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void *user);
+/* The same of one name, which may be one that fills a pattern. KVEIL_E_NOT_FOUND. */
+enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* One row a pattern of the configuration: how many names there are, and how many more were asked for and wait. */
+struct kveil_pattern_info {
+	const char *pattern;
+	uint64_t names, waiting;
+};
+typedef void kveil_pattern_info_fn(void *user, const struct kveil_pattern_info *info);
+void kveil_keystore_patterns(struct kveil_keystore *ks, kveil_pattern_info_fn *fn, void *user);
 
 #endif

@@ -96,13 +96,17 @@ void kveil_key_record_begin(struct kveil_key_record *r, const struct kveil_data_
 				       .active_from_ms = active_from_ms,
 				       .changed_ms = now_ms};
 	snprintf(r->name, sizeof r->name, "%s", c->name);
+	/* A pattern's own key wraps the others, and is rotated by hand. */
+	if (kveil_is_pattern(c)) {
+		r->algorithm = kveil_pattern_algorithm(c)->wire_id;
+		return;
+	}
 	/* Its successor is due after one period; one more is how long an outage of the custodian may last. */
 	if (c->rotate_every_ms)
 		r->expires_ms = active_from_ms + 2 * c->rotate_every_ms;
 }
 
-/* The version after all others, in record; under lock. */
-static uint32_t next_number(const struct kveil_key_name *n)
+uint32_t kveil_key_name_next(const struct kveil_key_name *n)
 {
 	uint32_t last = 0;
 
@@ -178,6 +182,22 @@ static void back_off(struct kveil_keystore *ks, const struct kveil_error *why)
 	ks->last_failure = *why;
 }
 
+enum kveil_status kveil_keystore_publish(struct kveil_keystore *ks, const struct kveil_key_record *records,
+					 size_t count, struct kveil_error *err)
+{
+	struct kveil_error why = {0};
+	enum kveil_status status = kveil_keystore_append(ks, records, count, &why);
+
+	if (!status) {
+		ks->failures = 0;
+		return KVEIL_OK;
+	}
+	back_off(ks, &why);
+	if (err)
+		*err = why;
+	return status;
+}
+
 static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, bool *ret_lost, struct kveil_error *err)
 {
 	struct kveil_key_record *made = calloc(NEW_AT_ONCE, sizeof *made);
@@ -196,7 +216,7 @@ static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, b
 		pthread_mutex_lock(&ks->lock);
 		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
 		bool due = is_due(ks, c, n, now, &active_from);
-		uint32_t number = next_number(n);
+		uint32_t number = kveil_key_name_next(n);
 		pthread_mutex_unlock(&ks->lock);
 		if (!due)
 			continue;
@@ -212,11 +232,7 @@ static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, b
 				*err = why;
 		}
 	}
-	status = count ? kveil_keystore_append(ks, made, count, &why) : KVEIL_OK;
-	if (status)
-		back_off(ks, &why);
-	else if (count)
-		ks->failures = 0;
+	status = count ? kveil_keystore_publish(ks, made, count, &why) : KVEIL_OK;
 	*ret_lost = count && !status && has_lost(ks, made, count);
 	for (size_t i = 0; i < count; i++)
 		kveil_key_record_clear(&made[i]);
@@ -239,6 +255,20 @@ static enum kveil_status make_due(struct kveil_keystore *ks, int64_t now, struct
 	return status;
 }
 
+/* To the end of d, if it is here; under lock. */
+static bool copy_record(const struct kveil_keystore *ks, uint32_t id, struct kveil_document *d)
+{
+	const struct kveil_key_version *v = kveil_keystore_by_id(ks, id);
+	const struct kveil_tenant_version *t = v ? NULL : kveil_tenants_by_id(ks, id);
+	struct kveil_key_record r = {0};
+
+	if (v)
+		return kveil_document_add(d, &v->record);
+	bool ok = !t || (kveil_tenants_record(t, &r) && kveil_document_add(d, &r));
+	kveil_key_record_clear(&r);
+	return ok;
+}
+
 /* Writes again what somebody else overwrote, for compaction keeps only what was written last. */
 static enum kveil_status heal(struct kveil_keystore *ks, struct kveil_error *err)
 {
@@ -254,12 +284,12 @@ static enum kveil_status heal(struct kveil_keystore *ks, struct kveil_error *err
 	pthread_mutex_unlock(&ks->io_lock);
 	for (size_t i = 0; !status && i < count; i++) {
 		pthread_mutex_lock(&ks->lock);
-		const struct kveil_key_version *v = kveil_keystore_by_id(ks, ids[i]);
-		bool copied = !v || kveil_document_add(&again, &v->record);
+		size_t before = again.count;
+		bool copied = copy_record(ks, ids[i], &again);
 		pthread_mutex_unlock(&ks->lock);
 		if (!copied)
 			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
-		if (status || !v) /* not unwrapped yet: its custodian is away */
+		if (status || again.count == before) /* not unwrapped yet: its custodian is away */
 			continue;
 		struct kveil_key_record *r = &again.records[again.count - 1];
 		r->sequence++;
@@ -289,6 +319,10 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 			status = why.status;
 		} else {
 			status = make_due(ks, now_wall_ms, &why);
+			if (!status)
+				status = kveil_tenants_make(ks, now_wall_ms, &why);
+			if (status == KVEIL_E_KEY_PENDING) /* whoever waits for them knows */
+				status = KVEIL_OK;
 		}
 		pthread_mutex_unlock(&ks->tend_lock);
 	}
@@ -299,6 +333,29 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 	return status;
 }
 
+enum kveil_status kveil_keystore_make_asked(struct kveil_keystore *ks, int64_t now_wall_ms, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+	bool read = false;
+
+	if (ks->memory)
+		return KVEIL_OK;
+	if (pthread_mutex_trylock(&ks->tend_lock))
+		return kveil_fail(err, KVEIL_E_KEY_PENDING, "another thread is making keys");
+	if (kveil_clock_mono_ms() < ks->retry_at_ms) {
+		status = ks->last_failure.status;
+		if (err)
+			*err = ks->last_failure;
+	}
+	/* Somebody else may have made them by now. */
+	if (!status)
+		status = kveil_keystore_refresh_read(ks, &read, err);
+	if (!status || read)
+		status = kveil_tenants_make(ks, now_wall_ms, err);
+	pthread_mutex_unlock(&ks->tend_lock);
+	return status;
+}
+
 static enum kveil_status rotate_once(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
 				     int64_t active_from_ms, bool *ret_won, struct kveil_error *err)
 {
@@ -306,7 +363,7 @@ static enum kveil_status rotate_once(struct kveil_keystore *ks, const struct kve
 	int64_t now = kveil_clock_wall_ms();
 
 	pthread_mutex_lock(&ks->lock);
-	uint32_t number = next_number(kveil_map_get(&ks->names, kveil_span_str(c->name)));
+	uint32_t number = kveil_key_name_next(kveil_map_get(&ks->names, kveil_span_str(c->name)));
 	pthread_mutex_unlock(&ks->lock);
 	kveil_key_record_begin(&r, c, number, now, active_from_ms ? active_from_ms : now);
 	enum kveil_status status =
@@ -330,7 +387,13 @@ enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_
 					struct kveil_error *err)
 {
 	struct kveil_key_name *n;
+	struct kveil_tenant_ask tenant;
+	char text[KVEIL_KEY_NAME_MAX + 1];
 	bool won = false;
+
+	snprintf(text, sizeof text, "%.*s", (int)name.len, (const char *)name.data);
+	if (kveil_tenants_meant(ks, text, &tenant))
+		return kveil_tenants_rotate(ks, &tenant, active_from_ms, err);
 	enum kveil_status status = kveil_keystore_name(ks, name, 0, &n, err);
 
 	if (status)

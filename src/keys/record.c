@@ -158,9 +158,8 @@ static uint8_t *store(uint8_t *at, uint64_t value, unsigned bytes)
 	return at;
 }
 
-/* All of the payload that stands before the key. */
-static size_t payload_head(const struct kveil_key_record *r, const uint8_t registry_id[KVEIL_REGISTRY_ID_BYTES],
-			   uint8_t *out)
+size_t kveil_key_payload_head(const struct kveil_key_record *r, const uint8_t registry_id[KVEIL_REGISTRY_ID_BYTES],
+			      uint8_t *out)
 {
 	size_t name_len = strlen(r->name);
 	uint8_t *at = out;
@@ -182,7 +181,7 @@ static size_t payload_head(const struct kveil_key_record *r, const uint8_t regis
 size_t kveil_key_payload_write(const struct kveil_key_record *r, const uint8_t registry_id[KVEIL_REGISTRY_ID_BYTES],
 			       struct kveil_span key, uint8_t *out)
 {
-	size_t n = payload_head(r, registry_id, out);
+	size_t n = kveil_key_payload_head(r, registry_id, out);
 
 	store(out + n, key.len, 2);
 	memcpy(out + n + 2, key.data, key.len);
@@ -194,7 +193,7 @@ enum kveil_status kveil_key_payload_read(const struct kveil_key_record *r,
 					 struct kveil_span *ret_key, struct kveil_error *err)
 {
 	uint8_t head[KVEIL_PAYLOAD_MAX];
-	size_t n = payload_head(r, registry_id, head);
+	size_t n = kveil_key_payload_head(r, registry_id, head);
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
 
 	if (!alg)

@@ -86,6 +86,9 @@ enum kveil_status kveil_key_record_verify(const struct kveil_key_record *r, cons
 
 /* The bytes to wrap for r and key; out (secret memory) has room for KVEIL_PAYLOAD_MAX. */
 enum { KVEIL_PAYLOAD_MAX = 4 + 16 + 2 + 4 + 4 + 8 + 8 + 8 + 1 + KVEIL_KEY_NAME_MAX + 2 + KVEIL_KEY_BYTES_MAX };
+/* All of it that stands before the length of the key; out has room for KVEIL_PAYLOAD_MAX. */
+size_t kveil_key_payload_head(const struct kveil_key_record *r, const uint8_t registry_id[KVEIL_REGISTRY_ID_BYTES],
+                              uint8_t *out);
 size_t kveil_key_payload_write(const struct kveil_key_record *r, const uint8_t registry_id[KVEIL_REGISTRY_ID_BYTES],
                                struct kveil_span key, uint8_t *out);
 /* The key inside an unwrapped payload, if the payload is r's own: else KVEIL_E_REGISTRY_CORRUPT. Borrowed. */

@@ -133,6 +133,8 @@ static enum kveil_status take_change(struct kveil_keystore *ks, const struct kve
 	if (r->state == KVEIL_KEY_DESTROYED) {
 		kveil_secret_free(v->key);
 		v->key = NULL;
+		if (strchr(copy.name, '{'))
+			kveil_tenants_wrapper_gone(ks, v->record.id);
 	}
 	pthread_mutex_unlock(&ks->lock);
 	return KVEIL_OK;
@@ -148,8 +150,9 @@ static enum kveil_status collect(void *user, const struct kveil_key_record *reco
 static enum kveil_status take(struct kveil_keystore *ks, const struct kveil_key_record *r, bool *changed,
 			      struct kveil_error *err)
 {
+	if (kveil_record_is_tenants(r))
+		return kveil_tenants_take(ks, r, err);
 	enum novelty n = judge(ks, r);
-
 	if (n == NOTHING)
 		return KVEIL_OK;
 	enum kveil_status status = n == A_VERSION ? take_version(ks, r, err) : take_change(ks, r, err);
@@ -179,7 +182,8 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 	size_t kept = 0;
 
 	for (size_t i = 0; i < b->count; i++) {
-		bool waits = kept && holds_name(b->records, kept, b->records[i].name);
+		bool waits = kept && !kveil_record_is_tenants(&b->records[i]) &&
+			     holds_name(b->records, kept, b->records[i].name);
 		enum kveil_status status = waits ? first : take(ks, &b->records[i], changed, &why);
 		if (!status) {
 			kveil_key_record_clear(&b->records[i]);
@@ -265,6 +269,19 @@ static bool is_known_unknown(struct kveil_keystore *ks, uint32_t id, int64_t now
 	return ret;
 }
 
+void kveil_keystore_forget_unknown(struct kveil_keystore *ks, uint32_t id)
+{
+	size_t at = id % (sizeof ks->unknown / sizeof *ks->unknown);
+
+	if (ks->unknown[at].id == id)
+		ks->unknown[at].until_ms = 0;
+}
+
+bool kveil_keystore_has_id(const struct kveil_keystore *ks, uint32_t id)
+{
+	return kveil_keystore_by_id(ks, id) || kveil_tenants_by_id(ks, id);
+}
+
 enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err)
 {
 	enum kveil_status status = KVEIL_OK;
@@ -272,7 +289,7 @@ enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, st
 	bool read;
 
 	pthread_mutex_lock(&ks->lock);
-	bool here = kveil_keystore_by_id(ks, id), unknown = ks->memory || is_known_unknown(ks, id, now);
+	bool here = kveil_keystore_has_id(ks, id), unknown = ks->memory || is_known_unknown(ks, id, now);
 	pthread_mutex_unlock(&ks->lock);
 	if (here)
 		return KVEIL_OK;
@@ -298,7 +315,7 @@ enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, st
 	if (status)
 		return status;
 	pthread_mutex_lock(&ks->lock);
-	here = kveil_keystore_by_id(ks, id);
+	here = kveil_keystore_has_id(ks, id);
 	if (!here) {
 		size_t at = id % (sizeof ks->unknown / sizeof *ks->unknown);
 		ks->unknown[at].id = id;
@@ -334,7 +351,7 @@ static enum kveil_status check_names(struct kveil_keystore *ks, struct kveil_err
 	for (size_t i = 0; i < ks->config->data_count; i++) {
 		const struct kveil_data_key_config *c = &ks->config->data[i];
 		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
-		if (!n && !strchr(c->name, '{')) {
+		if (!n) {
 			kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' is configured and not in the registry", c->name);
 			kveil_error_hint(err, "`kveil keys init` adds the keys that are missing, and touches no other");
 			kveil_error_where(err, ks->config->file, c->line, 1);
@@ -342,7 +359,7 @@ static enum kveil_status check_names(struct kveil_keystore *ks, struct kveil_err
 		}
 		for (size_t k = 0; n && k < n->count; k++) {
 			const struct kveil_algorithm *was = n->versions[k]->alg;
-			if (was == c->algorithm ||
+			if (was == c->algorithm || kveil_is_pattern(c) ||
 			    (was->kind == KVEIL_ALG_AEAD && c->algorithm->kind == KVEIL_ALG_AEAD))
 				continue;
 			kveil_fail(err, KVEIL_E_CONFIG, "key '%s' is of algorithm %s in the registry and %s here",

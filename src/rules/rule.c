@@ -209,6 +209,11 @@ static struct kveil_template *read_key(struct kveil_loader *l, const struct kvei
 	}
 	/* The configuration knows names; versions are looked up when the key is bound. */
 	char *at = strrchr(name, '@');
+	if (at && !t->is_constant) {
+		kveil_error_hint(problem(l, node, "a key named from the record takes no version"),
+				 "what was sealed opens with its own version by itself");
+		return NULL;
+	}
 	if (at && at[1] && strspn(at + 1, "0123456789") == strlen(at + 1))
 		*at = 0;
 	if (l->keys && kveil_keystore_check(l->keys, kveil_span_str(name), use, &err) != KVEIL_OK) {

@@ -50,7 +50,7 @@ void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why)
 
 /* --- waiting --- */
 
-static void on_consumer_error(struct kveil_worker *w, const rd_kafka_message_t *msg)
+void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_message_t *msg)
 {
 	struct kveil_partition *p = kveil_worker_find(w, msg);
 	struct kveil_error err;
@@ -82,7 +82,7 @@ static void poll_paused(struct kveil_worker *w)
 	while ((msg = rd_kafka_consumer_poll(w->consumer, 0))) {
 		struct kveil_partition *p = kveil_worker_find(w, msg);
 		if (msg->err)
-			on_consumer_error(w, msg);
+			kveil_worker_on_consumer_error(w, msg);
 		else if (p)
 			kveil_worker_ask_rewind(w, p); /* slipped through the pause: it will come again */
 		kveil_kafka_message_free(msg);
@@ -147,8 +147,7 @@ void kveil_worker_outage_over(struct kveil_worker *w)
 	kveil_log(KVEIL_LOG_INFO, w->name, "the outage is over, going on");
 }
 
-/* Is there what to seal with? Not: *why, and the next turn asks again. */
-static bool tick(struct kveil_worker *w, struct kveil_error *why)
+bool kveil_worker_tick(struct kveil_worker *w, struct kveil_error *why)
 {
 	bool fine = !kveil_keyring_tick(w->ring, kveil_clock_wall_ms(), why);
 
@@ -163,7 +162,7 @@ bool kveil_worker_wait_out_record(struct kveil_worker *w, const struct kveil_pos
 	do {
 		if (!kveil_worker_wait_out(w, at, why))
 			return false;
-	} while (!tick(w, why) && !kveil_worker_stopping(w));
+	} while (!kveil_worker_tick(w, why) && !kveil_worker_stopping(w));
 	return !kveil_worker_stopping(w);
 }
 
@@ -474,7 +473,7 @@ static bool tick_keys(struct kveil_worker *w)
 {
 	struct kveil_error err;
 
-	while (!tick(w, &err))
+	while (!kveil_worker_tick(w, &err))
 		if (kveil_worker_stopping(w) || !kveil_worker_wait_out(w, NULL, &err))
 			return false;
 	kveil_worker_outage_over(w);
@@ -532,12 +531,14 @@ static bool upkeep(struct kveil_worker *w)
 /* One message, if there is one within ms. false: none. */
 static bool take_one(struct kveil_worker *w, int ms)
 {
-	rd_kafka_message_t *msg = rd_kafka_consumer_poll(w->consumer, ms);
+	rd_kafka_message_t *msg = kveil_ahead_next(w);
 
+	if (!msg)
+		msg = rd_kafka_consumer_poll(w->consumer, ms);
 	if (!msg)
 		return false;
 	if (msg->err)
-		on_consumer_error(w, msg);
+		kveil_worker_on_consumer_error(w, msg);
 	else
 		kveil_worker_take(w, msg);
 	kveil_kafka_message_free(msg);
@@ -557,7 +558,7 @@ static void make_room(struct kveil_worker *w)
 		int64_t now = kveil_clock_mono_ms();
 		if (now - w->polled_ms >= POLL_EVERY_MS) {
 			w->polled_ms = now;
-			if (!tick(w, &err))
+			if (!kveil_worker_tick(w, &err))
 				return;
 			take_one(w, 0);
 		}
@@ -663,6 +664,7 @@ static void finish(struct kveil_worker *w)
 		close_producer(w);
 	}
 	w->closing = true;
+	kveil_ahead_free(w);
 	bool whole = kveil_waker_free(w->waker);
 	w->client_left = !whole;
 	if (w->fetched)

@@ -11,6 +11,7 @@
  * to wait (an outage, a full queue, a rewind) waits in kveil_worker_pump, which keeps the membership alive with
  * everything paused; a rebalance may happen in there, so that a caller asks kveil_worker_owns before it goes on.
  *
+ *   ahead.c      messages polled before their turn, for the keys that they name
  *   loop.c       the thread: turns, waiting, keys, reloads
  *   partition.c  rebalances, pausing, rewinding
  *   record.c     one record: engine, outputs, dead letter
@@ -87,6 +88,12 @@ struct kveil_position {
 	uint32_t seq;
 };
 
+/* See ahead.c. */
+struct kveil_ahead {
+	rd_kafka_message_t **messages; /* from first to count */
+	size_t first, count, bytes;
+};
+
 struct kveil_worker;
 
 /* How progress is made durable. At-least-once is the one there is. */
@@ -139,6 +146,8 @@ struct kveil_worker {
 	bool closing; /* drained and committed: what the close revokes needs neither */
 	bool paused;
 
+	struct kveil_ahead ahead;
+
 	size_t in_flight_bytes, in_flight_limit;
 	size_t in_flight_messages;
 	bool want_rewind;             /* a partition has asked */
@@ -183,9 +192,13 @@ bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *
 bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_position *at, const struct kveil_error *why);
 /* The same for a record at hand, and on until there are keys to seal with: they change and end while it waits. */
 bool kveil_worker_wait_out_record(struct kveil_worker *w, const struct kveil_position *at, struct kveil_error *why);
+/* Is there what to seal with? Not: *why, and the next turn asks again. */
+bool kveil_worker_tick(struct kveil_worker *w, struct kveil_error *why);
 void kveil_worker_outage_over(struct kveil_worker *w);
 /* Ends the process with exit 3. */
 void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why);
+/* An error in the place of a message. */
+void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_message_t *msg);
 /* The engine of a route, made on first use. */
 enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err);
 /* Throws away what the producer still holds, and makes another. */
@@ -213,6 +226,17 @@ bool kveil_worker_drain(struct kveil_worker *w, int ms);
 
 /* --- record.c --- */
 void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg);
+/* The message as a record; its headers stand in w->headers until the next call. */
+enum kveil_status kveil_worker_read(struct kveil_worker *w, const rd_kafka_message_t *msg, struct kveil_record *ret,
+                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* --- ahead.c --- */
+/* The next of those that were polled already; NULL = none. The caller frees it. */
+rd_kafka_message_t *kveil_ahead_next(struct kveil_worker *w);
+/* Polls as much as may be, and lets the keys that those records name be asked for. */
+void kveil_ahead_look(struct kveil_worker *w);
+void kveil_ahead_drop(struct kveil_worker *w);
+void kveil_ahead_free(struct kveil_worker *w);
 
 /* --- delivery.c --- */
 void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque);

@@ -35,6 +35,8 @@
 	X(RETRIES, "kveil_retries_total", COUNTER, "code", "Pauses because something outside did not answer, by error code.") \
 	X(REWINDS, "kveil_rewinds_total", COUNTER, "", "Partitions rewound to their first unacknowledged record.") \
 	X(KEY_CREATED, "kveil_key_created_timestamp_seconds", GAUGE, "key", "Creation time of the newest active version.") \
+	X(NAMED_KEYS, "kveil_named_keys", GAUGE, "pattern", "Names that records have filled into a pattern of keys.data, each with a key of its own.") \
+	X(NAMED_KEYS_WAITING, "kveil_named_keys_waiting", GAUGE, "pattern", "Names that were asked for and wait for their key.") \
 	X(REGISTRY_IGNORED, "kveil_registry_records_ignored_total", COUNTER, "reason", "Registry records that were not authentic or not readable.") \
 	X(RELOAD_SUCCESSFUL, "kveil_config_last_reload_successful", GAUGE, "", "1 when the last reload of rules was taken.") \
 	X(RELOAD_TIMESTAMP, "kveil_config_last_reload_success_timestamp_seconds", GAUGE, "", "When rules were last taken.") \

@@ -3,6 +3,7 @@
  * leaves its slot in the watermark open, so that nothing behind it is committed. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "keys/keystore.h"
 #include "worker/loop.h"
 
 #include <stdio.h>
@@ -315,6 +316,38 @@ static bool protect(struct kveil_worker *w, const struct work *k, struct kveil_e
 	return true;
 }
 
+enum kveil_status kveil_worker_read(struct kveil_worker *w, const rd_kafka_message_t *msg, struct kveil_record *ret,
+				    struct kveil_error *err)
+{
+	size_t count = 0;
+	enum kveil_status status = kveil_kafka_headers(msg, &w->headers, &w->header_cap, &count, err);
+
+	*ret = (struct kveil_record){.key = kveil_span_of(msg->key, msg->key ? msg->key_len : 0),
+				     .value = kveil_span_of(msg->payload, msg->payload ? msg->len : 0),
+				     .headers = w->headers,
+				     .header_count = count};
+	return status;
+}
+
+/* The record names a key that is to be made, and so may those behind it. False: no use in trying again. */
+static bool wait_for_names(struct kveil_worker *w, struct work *k, struct kveil_error *why)
+{
+	kveil_ahead_look(w);
+	if (!kveil_worker_owns(w, &k->at))
+		return false;
+	kveil_loop_beat(w->loop);
+	enum kveil_status status = kveil_keystore_make_asked(w->params->keys, kveil_clock_wall_ms(), why);
+	kveil_loop_beat(w->loop);
+	bool ret = true;
+	if (status == KVEIL_E_KEY_PENDING) /* at the pace that the configuration sets: no outage */
+		ret = kveil_worker_back_off(w, &k->at, 0, why) &&
+		      (kveil_worker_tick(w, why) || kveil_worker_wait_out_record(w, &k->at, why));
+	else if (status)
+		ret = kveil_worker_wait_out_record(w, &k->at, why);
+	/* Looking ahead has used the place of its headers. */
+	return ret && kveil_worker_read(w, k->msg, &k->record, why) == KVEIL_OK;
+}
+
 void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 {
 	struct kveil_partition *p = kveil_worker_find(w, msg);
@@ -335,19 +368,19 @@ void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 	}
 	k.solo = msg->offset <= p->solo_until;
 	k.timestamp_ms = timestamp_of(msg);
-	k.record.key = kveil_span_of(msg->key, msg->key ? msg->key_len : 0);
-	k.record.value = kveil_span_of(msg->payload, msg->payload ? msg->len : 0);
-	enum kveil_status status = kveil_kafka_headers(msg, &w->headers, &w->header_cap, &k.record.header_count, &err);
-	k.record.headers = w->headers;
+	enum kveil_status status = kveil_worker_read(w, msg, &k.record, &err);
 	kveil_cell_add(w->consumed, 1);
 	kveil_cell_add(w->consumed_bytes, msg->len + msg->key_len);
 	if (status) {
 		stop(w, &k, true, &err);
 		return;
 	}
-	while (!protect(w, &k, &err))
-		if (!kveil_worker_wait_out_record(w, &k.at, &err)) {
+	while (!protect(w, &k, &err)) {
+		bool waited = err.status == KVEIL_E_KEY_PENDING ? wait_for_names(w, &k, &err)
+								: kveil_worker_wait_out_record(w, &k.at, &err);
+		if (!waited) {
 			abandon(w, &k);
 			return;
 		}
+	}
 }

@@ -22,6 +22,11 @@ enum {
 	STOP_MS = 14000, /* drain (10 s), commit, close; the caller's watchdog is at 15 s */
 };
 
+struct pattern_gauge {
+	const char *pattern; /* the configuration's */
+	struct kveil_cell *names, *waiting;
+};
+
 struct key_gauge {
 	char *name;
 	struct kveil_cell *cell;
@@ -50,6 +55,8 @@ struct kveil_service {
 	struct kveil_loop *keeper_loop;
 	struct key_gauge *gauges;
 	size_t gauge_count;
+	struct pattern_gauge *patterns;
+	size_t pattern_count;
 	struct kveil_cell *ignored[KVEIL_REGISTRY_REASONS];
 	uint64_t ignored_told[KVEIL_REGISTRY_REASONS];
 	int64_t ignored_ms; /* when it was last logged */
@@ -237,6 +244,28 @@ static void on_key(void *user, const struct kveil_key_info *info)
 	kveil_cell_set(g->cell, (double)info->created_ms / 1000);
 }
 
+static void on_pattern(void *user, const struct kveil_pattern_info *info)
+{
+	struct kveil_service *s = user;
+	struct pattern_gauge *g = NULL;
+
+	for (size_t i = 0; i < s->pattern_count && !g; i++)
+		if (s->patterns[i].pattern == info->pattern)
+			g = &s->patterns[i];
+	if (!g) {
+		struct pattern_gauge *grown = realloc(s->patterns, (s->pattern_count + 1) * sizeof *grown);
+		if (!grown)
+			return;
+		s->patterns = grown;
+		g = &grown[s->pattern_count++];
+		*g = (struct pattern_gauge){
+		    info->pattern, kveil_metrics_cell(s->params.metrics, KVEIL_M_NAMED_KEYS, info->pattern, NULL),
+		    kveil_metrics_cell(s->params.metrics, KVEIL_M_NAMED_KEYS_WAITING, info->pattern, NULL)};
+	}
+	kveil_cell_set(g->names, (double)info->names);
+	kveil_cell_set(g->waiting, (double)info->waiting);
+}
+
 /* Somebody else writes to the registry: counted at once, said once a minute. */
 static void tell_ignored(struct kveil_service *s)
 {
@@ -287,6 +316,7 @@ static void *keeper_main(void *service)
 			}
 			tell_ignored(s);
 			kveil_keystore_each(s->params.keys, on_key, s);
+			kveil_keystore_patterns(s->params.keys, on_pattern, s);
 		}
 		nap(s->keeper_loop, TURN_MS);
 	}
@@ -440,6 +470,11 @@ enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error
 		free(s->gauges[i].name);
 	}
 	free(s->gauges);
+	for (size_t i = 0; i < s->pattern_count; i++) {
+		kveil_metrics_release(s->params.metrics, s->patterns[i].names);
+		kveil_metrics_release(s->params.metrics, s->patterns[i].waiting);
+	}
+	free(s->patterns);
 	kveil_cluster_clear(&s->cluster);
 	kveil_admin_free(s->admin);
 	kveil_catalog_unref(s->shared.catalog);

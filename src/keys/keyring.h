@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keys/keyring.h: inside of a keyring, for its two files: keyring.c (lease, counter, keys that the configuration names) and
+ * keyring_named.c (keys named from records, a bounded cache).
+ */
+#ifndef KVEIL_KEYS_KEYRING_H
+#define KVEIL_KEYS_KEYRING_H
+
+#include "keys/internal.h"
+
+enum { KVEIL_PREFIX_BYTES = 5 }; /* 0x01 | key id */
+
+struct kveil_bound {
+	uint32_t id;
+	bool destroyed;
+	const struct kveil_algorithm *alg;
+	struct kveil_cipher *cipher; /* NULL: destroyed, or wrapped for somebody else */
+	uint8_t prefix[KVEIL_PREFIX_BYTES];
+};
+
+struct kveil_key {
+	struct kveil_keyring *ring;
+	struct kveil_key_name *name; /* NULL: named from a record, see slot */
+	struct kveil_named_slot *slot;
+	char *asked;       /* the name as asked for, with @version */
+	const char *label; /* for messages: never what a record filled in */
+	uint32_t pinned;   /* 0 = any version */
+	unsigned use;
+	struct kveil_bound *versions; /* by id, ascending */
+	size_t count;
+	struct kveil_bound *active, *last_opened; /* in versions; NULL = none */
+	size_t overhead;                    /* the most that any version adds */
+	int64_t until_ms;                   /* active may change from then on (wall time) */
+};
+
+struct kveil_keyring {
+	struct kveil_keystore *ks;
+	uint64_t generation;
+	int64_t next_change_ms;           /* the least until_ms of all keys */
+	struct kveil_map keys;            /* struct kveil_key, by asked name */
+	struct kveil_named *named;        /* keys named from records; NULL until the first */
+	uint64_t tenants_changes;
+	int64_t now_ms;                   /* of the last tick (wall time) */
+	const struct kveil_key *inactive; /* a key that has to protect and has nothing to do it with; NULL = none */
+	bool needs_lease;
+
+	uint32_t lease;
+	uint64_t counter, uses_left; /* uses_left == 0: no lease */
+	int64_t lease_end_ms, lease_renew_ms, lease_retry_ms;
+};
+
+/* --- keyring.c --- */
+
+/* Renews the lease when due; see kveil_keyring_tick. */
+enum kveil_status kveil_keyring_tend_lease(struct kveil_keyring *ring, int64_t now_ms,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A version without its cipher. */
+void kveil_bound_init(struct kveil_bound *b, uint32_t id, const struct kveil_algorithm *alg, bool destroyed);
+struct kveil_bound *kveil_bound_find(const struct kveil_key *key, uint32_t id);
+size_t kveil_bound_overhead(const struct kveil_algorithm *alg);
+
+/* --- keyring_named.c --- */
+
+/* What changed since the last tick is bound anew when it is asked for. */
+void kveil_named_tick(struct kveil_keyring *ring);
+void kveil_named_free(struct kveil_keyring *ring);
+/* Looks at the keystore again: a version may have come. */
+enum kveil_status kveil_named_sync(struct kveil_key *key, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The cipher of a version that has been in no need of one so far. */
+enum kveil_status kveil_named_cipher(struct kveil_key *key, struct kveil_bound *b, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A ring's keys that records name: a cache of fixed size, by what the record filled in. What is not in it costs a keyed
+ * hash, a look into the keystore and a key schedule, which together take about as long as sealing a field; so a few
+ * hundred entries serve as well as many thousand, whose schedules would not stay in the processor's cache either.
+ */
+#include "keys/keyring.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+
+#include <stdlib.h>
+
+enum {
+	WAYS = 4,
+	SETS = 256,
+	FEW = 2,              /* versions that a slot has room for */
+	LOOK_AGAIN_MS = 1000, /* for a tenant that was not there */
+	ASK_AGAIN_MS = 5000,  /* for a version that is due */
+};
+
+struct kveil_named_slot {
+	uint64_t hash;
+	struct kveil_key key;
+	struct kveil_tenant *tenant; /* NULL: not there */
+	const struct kveil_data_key_config *pattern;
+	int64_t check_ms; /* wall time: to be bound anew from then on */
+	uint64_t used;    /* when, in calls */
+	uint32_t changes; /* the tenant's, when it was bound */
+	bool taken;
+	uint8_t name_len;
+	uint8_t digest[KVEIL_DIGEST_BYTES];
+	struct kveil_bound few[FEW];
+	char label[KVEIL_KEY_NAME_MAX + 1];
+	uint8_t name[KVEIL_KEY_NAME_MAX]; /* as the record has it */
+};
+
+/* Names may be somebody's: they lie with the key schedules, out of core dumps. */
+struct kveil_named {
+	struct kveil_cipher *namer; /* HMAC under the registry's "name" subkey */
+	uint64_t calls;
+	struct kveil_named_slot *last[2];
+	struct kveil_buf text;
+	struct kveil_named_slot slots[SETS * WAYS];
+};
+
+/* Collisions push each other out of the cache, as many names do: nothing is gained by choosing them. */
+static uint64_t hash_of(struct kveil_span s)
+{
+	uint64_t h = s.len * UINT64_C(0x9e3779b97f4a7c15), word;
+	size_t i = 0;
+
+	for (; i + 8 <= s.len; i += 8) {
+		memcpy(&word, s.data + i, 8);
+		h = (h ^ word) * UINT64_C(0xff51afd7ed558ccd);
+		h ^= h >> 32;
+	}
+	word = 0;
+	memcpy(&word, s.data + i, s.len - i);
+	h = (h ^ word) * UINT64_C(0xff51afd7ed558ccd);
+	return h ^ h >> 29;
+}
+
+static bool is_called(const struct kveil_named_slot *s, uint64_t hash, struct kveil_span name)
+{
+	return s->hash == hash && kveil_span_eq(kveil_span_of(s->name, s->name_len), name);
+}
+
+static void release(struct kveil_named_slot *s)
+{
+	struct kveil_key *key = &s->key;
+
+	for (size_t i = 0; i < key->count; i++)
+		if (key->versions[i].cipher)
+			key->versions[i].alg->cipher_free(key->versions[i].cipher);
+	if (key->versions != s->few)
+		free(key->versions);
+	key->versions = NULL;
+	key->count = 0;
+	key->active = key->last_opened = NULL;
+	s->taken = false;
+}
+
+void kveil_named_free(struct kveil_keyring *ring)
+{
+	struct kveil_named *n = ring->named;
+
+	if (!n)
+		return;
+	for (size_t i = 0; i < SETS * WAYS; i++)
+		release(&n->slots[i]);
+	if (n->namer)
+		n->namer->alg->cipher_free(n->namer);
+	kveil_buf_clear(&n->text);
+	kveil_secret_free(n);
+	ring->named = NULL;
+}
+
+static enum kveil_status need_named(struct kveil_keyring *ring, struct kveil_error *err)
+{
+	const struct kveil_registry_secret *secret = ring->ks->registry->secret;
+	const struct kveil_algorithm *hmac = kveil_algorithm_by_name(KVEIL_SPAN("hmac-sha-256"));
+	struct kveil_named *n = kveil_secret_alloc_schedule(sizeof *n);
+
+	if (!n)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys named from records");
+	n->text = (struct kveil_buf)KVEIL_BUF_INIT;
+	enum kveil_status status =
+	    hmac->cipher_new(kveil_span_of(secret->name_key, sizeof secret->name_key), &n->namer, err);
+	if (status) {
+		kveil_secret_free(n);
+		return status;
+	}
+	ring->named = n;
+	ring->tenants_changes = atomic_load_explicit(&ring->ks->tenants.changes, memory_order_acquire);
+	return KVEIL_OK;
+}
+
+void kveil_named_tick(struct kveil_keyring *ring)
+{
+	struct kveil_named *n = ring->named;
+	uint64_t changes = atomic_load_explicit(&ring->ks->tenants.changes, memory_order_acquire);
+
+	if (changes == ring->tenants_changes)
+		return;
+	ring->tenants_changes = changes;
+	pthread_mutex_lock(&ring->ks->lock);
+	for (size_t i = 0; i < SETS * WAYS; i++) {
+		struct kveil_named_slot *s = &n->slots[i];
+		if (s->taken && (!s->tenant || s->tenant->changes != s->changes))
+			release(s);
+	}
+	pthread_mutex_unlock(&ring->ks->lock);
+}
+
+/* The least lately used of the set, but for what was given out last. */
+static struct kveil_named_slot *victim(struct kveil_named *n, struct kveil_named_slot *set)
+{
+	struct kveil_named_slot *ret = NULL;
+
+	for (int i = 0; i < WAYS; i++) {
+		struct kveil_named_slot *s = &set[i];
+		if (s == n->last[0] || s == n->last[1])
+			continue;
+		if (!s->taken)
+			return s;
+		if (!ret || s->used < ret->used)
+			ret = s;
+	}
+	return ret;
+}
+
+static enum kveil_status digest_of(struct kveil_named *n, const struct kveil_data_key_config *pattern,
+				   struct kveil_span filling, uint8_t digest[KVEIL_DIGEST_BYTES],
+				   struct kveil_error *err)
+{
+	uint8_t mac[32];
+
+	kveil_buf_reset(&n->text);
+	kveil_tenants_digest_text(pattern, filling, &n->text);
+	if (!kveil_buf_ok(&n->text))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's name");
+	enum kveil_status status = n->namer->alg->mac(n->namer, kveil_buf_span(&n->text), mac, err);
+	if (!status)
+		memcpy(digest, mac, KVEIL_DIGEST_BYTES);
+	return status;
+}
+
+/* Room for the tenant's versions. */
+static enum kveil_status make_versions(struct kveil_named_slot *s, size_t count, struct kveil_error *err)
+{
+	s->key.versions = count <= FEW ? s->few : calloc(count, sizeof *s->key.versions);
+	return s->key.versions ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const struct kveil_bound *x = a, *y = b;
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Everything but the ciphers. Under the keystore's lock. */
+static enum kveil_status take_versions(struct kveil_named_slot *s, struct kveil_error *err)
+{
+	struct kveil_key *key = &s->key;
+	size_t count = 0;
+
+	for (const struct kveil_tenant_version *v = s->tenant->versions; v; v = v->next)
+		count++;
+	enum kveil_status status = make_versions(s, count, err);
+	if (status)
+		return status;
+	for (const struct kveil_tenant_version *v = s->tenant->versions; v; v = v->next) {
+		const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(v->algorithm);
+		if (!alg)
+			continue;
+		bool destroyed = v->state == KVEIL_KEY_DESTROYED || s->tenant->ended;
+		kveil_bound_init(&key->versions[key->count++], v->id, alg, destroyed);
+		if (kveil_bound_overhead(alg) > key->overhead)
+			key->overhead = kveil_bound_overhead(alg);
+	}
+	if (key->count > 1)
+		qsort(key->versions, key->count, sizeof *key->versions, by_id);
+	return KVEIL_OK;
+}
+
+/* The version that seals, with its cipher; asks for another where one is due. Under the keystore's lock. */
+static enum kveil_status take_active(struct kveil_keystore *ks, struct kveil_named_slot *s, int64_t now_ms,
+				     struct kveil_error *err)
+{
+	struct kveil_key *key = &s->key;
+	struct kveil_succession turn;
+	int64_t active_from;
+
+	if (kveil_tenants_is_destroyed(s->tenant))
+		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' was destroyed", s->label);
+	kveil_tenants_succession(s->tenant, now_ms, &turn);
+	int64_t due = kveil_succession_due(&turn, s->pattern, 0, &active_from);
+	if (now_ms >= due)
+		kveil_tenants_ask(ks, s->pattern, s->digest);
+	if (!turn.active)
+		return kveil_fail(err, KVEIL_E_KEY_PENDING, "the next version of key '%s' is not there yet", s->label);
+	struct kveil_tenant_version *v = (struct kveil_tenant_version *)(uintptr_t)turn.active;
+	key->active = kveil_bound_find(key, v->id);
+	if (!key->active)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "key '%s' lost a version", s->label);
+	s->check_ms = turn.until_ms;
+	if (now_ms >= due)
+		due = now_ms + ASK_AGAIN_MS;
+	if (due < s->check_ms)
+		s->check_ms = due;
+	return kveil_tenants_cipher(ks, v, &key->active->cipher, err);
+}
+
+/* Fills a slot whose name, pattern, digest and label are set. */
+static enum kveil_status fill(struct kveil_keyring *ring, struct kveil_named_slot *s, unsigned use,
+			      struct kveil_error *err)
+{
+	struct kveil_keystore *ks = ring->ks;
+	int64_t now = ring->now_ms ? ring->now_ms : kveil_clock_wall_ms();
+	enum kveil_status status = KVEIL_OK;
+
+	release(s);
+	s->key = (struct kveil_key){.ring = ring, .slot = s, .label = s->label, .use = use, .until_ms = INT64_MAX};
+	s->check_ms = INT64_MAX;
+	pthread_mutex_lock(&ks->lock);
+	s->tenant = kveil_tenants_find(ks, s->digest);
+	if (s->tenant) {
+		s->changes = s->tenant->changes;
+		status = take_versions(s, err);
+		if (!status && use & KVEIL_USE_SEAL)
+			status = take_active(ks, s, now, err);
+	} else if (use & KVEIL_USE_SEAL) {
+		kveil_tenants_ask(ks, s->pattern, s->digest);
+		status = kveil_fail(err, KVEIL_E_KEY_PENDING, "key '%s' is not there yet", s->label);
+	} else {
+		s->check_ms = now + LOOK_AGAIN_MS;
+	}
+	pthread_mutex_unlock(&ks->lock);
+	if (status)
+		release(s);
+	else
+		s->taken = true;
+	return status;
+}
+
+static enum kveil_status bind_slot(struct kveil_keyring *ring, struct kveil_named_slot *s, struct kveil_span name,
+				   unsigned use, uint64_t hash, struct kveil_error *err)
+{
+	struct kveil_span filling;
+	const struct kveil_data_key_config *pattern = kveil_keys_config_pattern(ring->ks->config, name, &filling);
+
+	if (!pattern)
+		return kveil_fail(err, KVEIL_E_CONFIG,
+				  "a record names a key, and no pattern of keys.data fits its name");
+	enum kveil_status status = kveil_key_use_check(pattern->algorithm, kveil_span_str(pattern->name), use, err);
+	if (status)
+		return status;
+	if (s->taken && !is_called(s, hash, name))
+		release(s);
+	s->hash = hash;
+	s->name_len = (uint8_t)name.len;
+	memcpy(s->name, name.data, name.len);
+	s->pattern = pattern;
+	status = digest_of(ring->named, pattern, filling, s->digest, err);
+	if (status)
+		return status;
+	kveil_tenants_write_name(pattern, s->digest, s->label);
+	return fill(ring, s, use, err);
+}
+
+static enum kveil_status check_lease(struct kveil_keyring *ring, const struct kveil_key *key, struct kveil_error *err)
+{
+	if (!key->active->alg->nonce_bytes || key->active->alg->nonce_is_random)
+		return KVEIL_OK;
+	ring->needs_lease = true;
+	return kveil_keyring_tend_lease(ring, kveil_clock_wall_ms(), err);
+}
+
+enum kveil_status kveil_keyring_named(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
+				      struct kveil_key **ret, struct kveil_error *err)
+{
+	struct kveil_named *n = ring->named;
+	enum kveil_status status = KVEIL_OK;
+
+	if (ring->ks->memory)
+		return kveil_keyring_key(ring, name, use, ret, err);
+	if (!ring->ks->registry)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "a keystore of names has no keys");
+	if (name.len == 0 || name.len > KVEIL_KEY_NAME_MAX)
+		return kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE, "a key's name is empty or too long");
+	if (!n && (status = need_named(ring, err)))
+		return status;
+	n = ring->named;
+	uint64_t hash = hash_of(name);
+	struct kveil_named_slot *set = &n->slots[hash % SETS * WAYS], *s = NULL;
+	for (int i = 0; i < WAYS && !s; i++)
+		if (set[i].taken && is_called(&set[i], hash, name))
+			s = &set[i];
+	bool fresh = !s;
+	if (fresh)
+		s = victim(n, set);
+	if (fresh || (s->key.use & use) != use || ring->now_ms >= s->check_ms) {
+		status = bind_slot(ring, s, name, fresh ? use : use | s->key.use, hash, err);
+		if (!status && use & KVEIL_USE_SEAL)
+			status = check_lease(ring, &s->key, err);
+	}
+	if (status)
+		return status;
+	s->used = ++n->calls;
+	if (n->last[0] != s) {
+		n->last[1] = n->last[0];
+		n->last[0] = s;
+	}
+	*ret = &s->key;
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_named_sync(struct kveil_key *key, struct kveil_error *err)
+{
+	return fill(key->ring, key->slot, key->use, err);
+}
+
+enum kveil_status kveil_named_cipher(struct kveil_key *key, struct kveil_bound *b, struct kveil_error *err)
+{
+	struct kveil_keystore *ks = key->ring->ks;
+
+	pthread_mutex_lock(&ks->lock);
+	struct kveil_tenant_version *v = kveil_tenants_by_id(ks, b->id);
+	enum kveil_status status = v ? kveil_tenants_cipher(ks, v, &b->cipher, err)
+				     : kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", b->id);
+	pthread_mutex_unlock(&ks->lock);
+	return status;
+}

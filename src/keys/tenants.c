@@ -1,0 +1,770 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keys/tenants.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/text.h"
+#include "crypto/crypto.h"
+#include "keys/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	HELD_MAX = 1 << 17, /* keys at hand, in locked memory */
+	EVICT = 64,         /* let go at once where locked memory ends */
+	PREFIX_BYTES = 5,   /* 0x01 | id of the pattern's version */
+	WRAPPED_MAX = 256,
+};
+
+/* A version of a pattern's own key, ready to wrap and unwrap. */
+struct kveil_tenant_wrapper {
+	uint32_t id;
+	const struct kveil_algorithm *alg;
+	struct kveil_cipher *cipher;
+};
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key named from the record");
+}
+
+/* --- names --- */
+
+const struct kveil_algorithm *kveil_pattern_algorithm(const struct kveil_data_key_config *pattern)
+{
+	/* Who asks for SM4 asks for nothing else to stand between the KEK and the data. */
+	bool sm4 = strncmp(pattern->algorithm->name, "sm4", 3) == 0;
+	return kveil_algorithm_by_name(sm4 ? KVEIL_SPAN("sm4-cbc-hmac-sm3") : KVEIL_SPAN("aes-256-siv"));
+}
+
+static bool fills(const char *pattern, struct kveil_span name, struct kveil_span *ret)
+{
+	const char *braces = strstr(pattern, "{}");
+
+	if (!braces)
+		return false;
+	size_t head = (size_t)(braces - pattern), tail = strlen(braces + 2);
+	if (name.len <= head + tail || !kveil_span_eq(kveil_span_of(name.data, head), kveil_span_of(pattern, head)) ||
+	    !kveil_span_eq(kveil_span_of(name.data + name.len - tail, tail), kveil_span_of(braces + 2, tail)))
+		return false;
+	*ret = kveil_span_of(name.data + head, name.len - head - tail);
+	return true;
+}
+
+const struct kveil_data_key_config *kveil_keys_config_pattern(const struct kveil_keys_config *c, struct kveil_span name,
+							      struct kveil_span *ret_filling)
+{
+	for (size_t i = 0; i < c->data_count; i++)
+		if (fills(c->data[i].name, name, ret_filling))
+			return &c->data[i];
+	return NULL;
+}
+
+bool kveil_record_is_tenants(const struct kveil_key_record *r)
+{
+	return strchr(r->kek, '{') != NULL; /* no KEK is called so */
+}
+
+void kveil_tenants_digest_text(const struct kveil_data_key_config *pattern, struct kveil_span filling,
+			       struct kveil_buf *out)
+{
+	kveil_buf_append(out, pattern->name, strlen(pattern->name) + 1);
+	kveil_buf_append_span(out, filling);
+}
+
+enum kveil_status kveil_tenants_digest(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+				       struct kveil_span filling, uint8_t digest[KVEIL_DIGEST_BYTES],
+				       struct kveil_error *err)
+{
+	const struct kveil_registry_secret *secret = ks->registry->secret;
+	struct kveil_buf text = KVEIL_BUF_INIT;
+	uint8_t mac[32];
+
+	kveil_tenants_digest_text(pattern, filling, &text);
+	enum kveil_status status =
+	    kveil_buf_ok(&text) ? kveil_crypto_hmac_sha256(kveil_span_of(secret->name_key, sizeof secret->name_key),
+							   kveil_buf_span(&text), mac, err)
+				: no_memory(err);
+	if (!status)
+		memcpy(digest, mac, KVEIL_DIGEST_BYTES);
+	kveil_buf_clear(&text);
+	return status;
+}
+
+void kveil_tenants_write_name(const struct kveil_data_key_config *pattern, const uint8_t digest[KVEIL_DIGEST_BYTES],
+			      char name[KVEIL_KEY_NAME_MAX + 1])
+{
+	const char *braces = strstr(pattern->name, "{}");
+	char hex[2 * KVEIL_DIGEST_BYTES + 1] = "";
+
+	kveil_text_encode(KVEIL_HEX, digest, KVEIL_DIGEST_BYTES, (uint8_t *)hex);
+	snprintf(name, KVEIL_KEY_NAME_MAX + 1, "%.*s%s%s", (int)(braces - pattern->name), pattern->name, hex,
+		 braces + 2);
+}
+
+/* The other way: the pattern is what the record says wrapped it. NULL: not configured here, or no such name. */
+static const struct kveil_data_key_config *read_name(const struct kveil_keystore *ks, const struct kveil_key_record *r,
+						     uint8_t digest[KVEIL_DIGEST_BYTES])
+{
+	const struct kveil_data_key_config *c = kveil_keys_config_find(ks->config, kveil_span_str(r->kek));
+	struct kveil_span hex;
+	size_t n;
+
+	if (!kveil_is_pattern(c) || !fills(c->name, kveil_span_str(r->name), &hex) ||
+	    hex.len != 2 * KVEIL_DIGEST_BYTES || !kveil_text_decode(KVEIL_HEX, hex.data, hex.len, digest, &n))
+		return NULL;
+	return c;
+}
+
+/* --- keys at hand --- */
+
+static void let_go(struct kveil_tenants *t, struct kveil_tenant_version *v)
+{
+	if (!v || !v->key)
+		return;
+	kveil_secret_free(v->key);
+	v->key = NULL;
+	t->held[v->held_at] = NULL;
+}
+
+/* Room for one more: the place where the oldest stood. */
+static size_t make_room(struct kveil_tenants *t)
+{
+	size_t at = t->held_next;
+
+	t->held_next = (t->held_next + 1) % HELD_MAX;
+	let_go(t, t->held[at]);
+	return at;
+}
+
+static void evict_some(struct kveil_tenants *t)
+{
+	size_t gone = 0;
+
+	for (size_t i = 0; i < HELD_MAX && gone < EVICT; i++) {
+		struct kveil_tenant_version *v = t->held[(t->held_next + i) % HELD_MAX];
+		gone += v != NULL;
+		let_go(t, v);
+	}
+}
+
+/* Takes a copy of the key into locked memory. */
+static enum kveil_status hold(struct kveil_tenants *t, struct kveil_tenant_version *v, const uint8_t *key, size_t n,
+			      struct kveil_error *err)
+{
+	if (!t->held && !(t->held = calloc(HELD_MAX, sizeof(struct kveil_tenant_version *))))
+		return no_memory(err);
+	size_t at = make_room(t);
+	uint8_t *copy = kveil_secret_alloc(n);
+	if (!copy) {
+		evict_some(t);
+		copy = kveil_secret_alloc(n);
+	}
+	if (!copy)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	memcpy(copy, key, n);
+	v->key = copy;
+	v->held_at = (uint32_t)at;
+	t->held[at] = v;
+	return KVEIL_OK;
+}
+
+/* --- wrapping --- */
+
+static enum kveil_status wrapper_of(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern, uint32_t id,
+				    struct kveil_tenant_wrapper **ret, struct kveil_error *err)
+{
+	struct kveil_tenants *t = &ks->tenants;
+
+	for (size_t i = 0; i < t->wrapper_count; i++)
+		if (t->wrappers[i].id == id) {
+			*ret = &t->wrappers[i];
+			return KVEIL_OK;
+		}
+	const struct kveil_key_version *v = kveil_keystore_by_id(ks, id);
+	if (v && strcmp(v->record.name, pattern->name) != 0)
+		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "key id %u does not wrap the keys of '%s'", id,
+				  pattern->name);
+	if (v && v->record.state == KVEIL_KEY_DESTROYED)
+		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "the version of '%s' that wrapped this key was destroyed",
+				  pattern->name);
+	if (!v || !v->key)
+		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the own key of '%s' is not at hand", pattern->name);
+	struct kveil_tenant_wrapper *grown = realloc(t->wrappers, (t->wrapper_count + 1) * sizeof *grown);
+	if (!grown)
+		return no_memory(err);
+	t->wrappers = grown;
+	struct kveil_tenant_wrapper *w = &grown[t->wrapper_count];
+	*w = (struct kveil_tenant_wrapper){.id = id, .alg = v->alg};
+	enum kveil_status status = v->alg->seal
+				       ? v->alg->cipher_new(kveil_span_of(v->key, v->alg->key_bytes), &w->cipher, err)
+				       : kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "'%s' wraps nothing", pattern->name);
+	if (status)
+		return status;
+	t->wrapper_count++;
+	*ret = w;
+	return KVEIL_OK;
+}
+
+uint32_t kveil_tenants_wrapper_id(const uint8_t *wrapped)
+{
+	return (uint32_t)wrapped[1] << 24 | (uint32_t)wrapped[2] << 16 | (uint32_t)wrapped[3] << 8 | wrapped[4];
+}
+
+void kveil_tenants_wrapper_gone(struct kveil_keystore *ks, uint32_t id)
+{
+	struct kveil_tenants *t = &ks->tenants;
+
+	for (size_t i = 0; i < t->wrapper_count; i++)
+		if (t->wrappers[i].id == id) {
+			t->wrappers[i].alg->cipher_free(t->wrappers[i].cipher);
+			t->wrappers[i] = t->wrappers[--t->wrapper_count];
+			break;
+		}
+	for (size_t i = 0; i < t->ids.cap; i++) {
+		struct kveil_tenant_version *v = t->ids.slots[i].value;
+		if (!v || v->wrapped_len < PREFIX_BYTES || kveil_tenants_wrapper_id(v->wrapped) != id)
+			continue;
+		let_go(t, v);
+		v->tenant->changes++;
+	}
+	atomic_fetch_add_explicit(&t->changes, 1, memory_order_release);
+}
+
+static struct kveil_key_record head_of(const struct kveil_tenant_version *v)
+{
+	struct kveil_key_record r = {.id = v->id,
+				     .version = v->version,
+				     .sequence = v->sequence,
+				     .algorithm = v->algorithm,
+				     .state = (enum kveil_key_state)v->state,
+				     .created_ms = v->created_ms,
+				     .active_from_ms = v->active_from_ms,
+				     .expires_ms = v->expires_ms,
+				     .changed_ms = v->changed_ms};
+
+	kveil_tenants_write_name(v->tenant->pattern, v->tenant->digest, r.name);
+	snprintf(r.kek, sizeof r.kek, "%s", v->tenant->pattern->name);
+	return r;
+}
+
+bool kveil_tenants_record(const struct kveil_tenant_version *v, struct kveil_key_record *ret)
+{
+	*ret = head_of(v);
+	if (!v->wrapped_len)
+		return true;
+	ret->wrapped = malloc(v->wrapped_len);
+	if (!ret->wrapped)
+		return false;
+	memcpy(ret->wrapped, v->wrapped, v->wrapped_len);
+	ret->wrapped_len = v->wrapped_len;
+	return true;
+}
+
+enum kveil_status kveil_tenants_unwrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+				       const struct kveil_key_record *r, uint8_t key[KVEIL_KEY_BYTES_MAX],
+				       struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
+	uint8_t head[KVEIL_PAYLOAD_MAX], out[WRAPPED_MAX];
+	struct kveil_tenant_wrapper *w;
+	size_t n = 0;
+
+	if (!alg || r->wrapped_len < PREFIX_BYTES || r->wrapped_len > WRAPPED_MAX || r->wrapped[0] != 1)
+		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "key '%s' with id %u is not wrapped as its kind is",
+				  r->name, r->id);
+	enum kveil_status status = wrapper_of(ks, pattern, kveil_tenants_wrapper_id(r->wrapped), &w, err);
+	if (status)
+		return status;
+	struct kveil_span ad = {head, kveil_key_payload_head(r, ks->registry->secret->id, head)};
+	const uint8_t *nonce = r->wrapped + PREFIX_BYTES;
+	struct kveil_span in = {nonce + w->alg->nonce_bytes, 0};
+	if (r->wrapped_len >= PREFIX_BYTES + w->alg->nonce_bytes)
+		in.len = r->wrapped_len - PREFIX_BYTES - w->alg->nonce_bytes;
+	status = w->alg->open(w->cipher, w->alg->nonce_bytes ? nonce : NULL, ad, in, out, &n, NULL);
+	if (!status && n == alg->key_bytes)
+		memcpy(key, out, n);
+	else
+		status = kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT,
+				    "the wrapped key beside '%s' version %u is another's", r->name, r->version);
+	kveil_secret_wipe(out, sizeof out);
+	return status;
+}
+
+enum kveil_status kveil_tenants_key(struct kveil_keystore *ks, struct kveil_tenant_version *v, const uint8_t **ret,
+				    struct kveil_error *err)
+{
+	uint8_t key[KVEIL_KEY_BYTES_MAX];
+
+	*ret = v->key;
+	if (v->key)
+		return KVEIL_OK;
+	struct kveil_key_record r = head_of(v);
+	if (v->state == KVEIL_KEY_DESTROYED || v->tenant->ended)
+		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' with id %u was destroyed", r.name, v->id);
+	r.wrapped = v->wrapped; /* borrowed */
+	r.wrapped_len = v->wrapped_len;
+	enum kveil_status status = kveil_tenants_unwrap(ks, v->tenant->pattern, &r, key, err);
+	if (!status)
+		status = hold(&ks->tenants, v, key, kveil_algorithm_by_wire_id(v->algorithm)->key_bytes, err);
+	kveil_secret_wipe(key, sizeof key);
+	*ret = v->key;
+	return status;
+}
+
+enum kveil_status kveil_tenants_cipher(struct kveil_keystore *ks, struct kveil_tenant_version *v,
+				       struct kveil_cipher **ret, struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(v->algorithm);
+	const uint8_t *key;
+	enum kveil_status status = kveil_tenants_key(ks, v, &key, err);
+
+	return status ? status : alg->cipher_new(kveil_span_of(key, alg->key_bytes), ret, err);
+}
+
+/* It has no nonce that is counted: a restored one wraps as well as a new one. */
+static const struct kveil_key_version *newest_wrapper(const struct kveil_keystore *ks,
+						      const struct kveil_data_key_config *pattern)
+{
+	const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(pattern->name));
+	const struct kveil_key_version *newest = NULL;
+
+	for (size_t i = 0; n && i < n->count; i++)
+		if (n->versions[i]->key && n->versions[i]->record.state < KVEIL_KEY_RETIRED &&
+		    (!newest || n->versions[i]->record.version > newest->record.version))
+			newest = n->versions[i];
+	return newest;
+}
+
+bool kveil_tenants_is_current(const struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+			      const struct kveil_key_record *r)
+{
+	const struct kveil_key_version *newest = newest_wrapper(ks, pattern);
+
+	return r->wrapped_len < PREFIX_BYTES || (newest && kveil_tenants_wrapper_id(r->wrapped) == newest->record.id);
+}
+
+enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+				     struct kveil_key_record *r, const uint8_t *key, struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
+	const struct kveil_key_version *newest = newest_wrapper(ks, pattern);
+	uint8_t head[KVEIL_PAYLOAD_MAX];
+	struct kveil_tenant_wrapper *w;
+	size_t len = 0;
+
+	if (!newest)
+		return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY,
+				  "key '%s' has no version that may wrap: `kveil keys rotate`", pattern->name);
+	snprintf(r->kek, sizeof r->kek, "%s", pattern->name);
+	enum kveil_status status = wrapper_of(ks, pattern, newest->record.id, &w, err);
+	if (status)
+		return status;
+	struct kveil_span ad = {head, kveil_key_payload_head(r, ks->registry->secret->id, head)};
+	uint8_t *out = malloc(PREFIX_BYTES + w->alg->nonce_bytes + alg->key_bytes + w->alg->overhead_bytes);
+	if (!out)
+		return no_memory(err);
+	out[0] = 1;
+	for (int i = 0; i < 4; i++)
+		out[1 + i] = (uint8_t)(w->id >> (24 - 8 * i));
+	uint8_t *nonce = out + PREFIX_BYTES;
+	if (w->alg->nonce_bytes)
+		status = kveil_crypto_random(nonce, w->alg->nonce_bytes, err);
+	if (!status)
+		status = w->alg->seal(w->cipher, w->alg->nonce_bytes ? nonce : NULL, ad,
+				      kveil_span_of(key, alg->key_bytes), nonce + w->alg->nonce_bytes, &len, err);
+	if (status) {
+		free(out);
+		return status;
+	}
+	free(r->wrapped);
+	r->wrapped = out;
+	r->wrapped_len = PREFIX_BYTES + w->alg->nonce_bytes + len;
+	return kveil_key_record_sign(r, ks->registry->secret, err);
+}
+
+/* --- records in --- */
+
+struct kveil_tenant *kveil_tenants_find(const struct kveil_keystore *ks, const uint8_t digest[KVEIL_DIGEST_BYTES])
+{
+	return kveil_map_get(&ks->tenants.names, kveil_span_of(digest, KVEIL_DIGEST_BYTES));
+}
+
+struct kveil_tenant_version *kveil_tenants_by_id(const struct kveil_keystore *ks, uint32_t id)
+{
+	return kveil_map_get(&ks->tenants.ids, kveil_span_of(&id, sizeof id));
+}
+
+static struct kveil_tenant_rate *rate_of(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern)
+{
+	if (!ks->tenants.rates)
+		ks->tenants.rates = calloc(ks->config->data_count, sizeof *ks->tenants.rates);
+	return ks->tenants.rates ? &ks->tenants.rates[pattern - ks->config->data] : NULL;
+}
+
+static struct kveil_tenant *intern(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+				   const uint8_t digest[KVEIL_DIGEST_BYTES])
+{
+	struct kveil_tenant *t = kveil_tenants_find(ks, digest);
+	struct kveil_tenant_rate *rate = rate_of(ks, pattern);
+
+	if (t || !rate)
+		return t;
+	t = calloc(1, sizeof *t);
+	if (!t)
+		return NULL;
+	t->pattern = pattern;
+	memcpy(t->digest, digest, KVEIL_DIGEST_BYTES);
+	if (!kveil_map_put(&ks->tenants.names, kveil_span_of(t->digest, KVEIL_DIGEST_BYTES), t)) {
+		free(t);
+		return NULL;
+	}
+	rate->count++;
+	return t;
+}
+
+static bool set_wrapped(struct kveil_tenant_version *v, const struct kveil_key_record *r)
+{
+	uint8_t *copy = r->wrapped_len ? malloc(r->wrapped_len) : NULL;
+
+	if (r->wrapped_len > WRAPPED_MAX || (r->wrapped_len && !copy)) {
+		free(copy);
+		return false;
+	}
+	if (copy)
+		memcpy(copy, r->wrapped, r->wrapped_len);
+	free(v->wrapped);
+	v->wrapped = copy;
+	v->wrapped_len = (uint16_t)r->wrapped_len;
+	return true;
+}
+
+static void changed(struct kveil_tenants *all, struct kveil_tenant *t)
+{
+	t->changes++;
+	atomic_fetch_add_explicit(&all->changes, 1, memory_order_release);
+}
+
+static enum kveil_status take_change(struct kveil_tenants *all, struct kveil_tenant_version *v,
+				     const struct kveil_key_record *r, struct kveil_error *err)
+{
+	struct kveil_key_record was = head_of(v);
+
+	if (!kveil_key_record_supersedes(r, &was))
+		return KVEIL_OK;
+	if (!set_wrapped(v, r))
+		return no_memory(err);
+	v->state = (uint8_t)r->state;
+	v->sequence = r->sequence;
+	v->changed_ms = r->changed_ms;
+	if (r->state == KVEIL_KEY_DESTROYED)
+		let_go(all, v);
+	changed(all, v->tenant);
+	return KVEIL_OK;
+}
+
+static enum kveil_status take_new(struct kveil_keystore *ks, struct kveil_tenant *t, const struct kveil_key_record *r,
+				  struct kveil_error *err)
+{
+	struct kveil_tenants *all = &ks->tenants;
+
+	/* The first record for a version wins; see judge in refresh.c. One that had its place unlawfully opens on. */
+	for (struct kveil_tenant_version *v = t->versions; v; v = v->next)
+		if (v->version == r->version && (r->sequence == 1 || v->sequence > 1))
+			return KVEIL_OK;
+	struct kveil_tenant_version *v = calloc(1, sizeof *v);
+	if (!v || !set_wrapped(v, r)) {
+		free(v);
+		return no_memory(err);
+	}
+	v->tenant = t;
+	v->id = r->id;
+	v->version = r->version;
+	v->sequence = r->sequence;
+	v->algorithm = r->algorithm;
+	v->state = (uint8_t)r->state;
+	v->created_ms = r->created_ms;
+	v->active_from_ms = r->active_from_ms;
+	v->expires_ms = r->expires_ms;
+	v->changed_ms = r->changed_ms;
+	if (!kveil_map_put(&all->ids, kveil_span_of(&v->id, sizeof v->id), v)) {
+		free(v->wrapped);
+		free(v);
+		return no_memory(err);
+	}
+	for (struct kveil_tenant_version *was = t->versions; was; was = was->next)
+		if (was->version == v->version && was->state == KVEIL_KEY_LIVE)
+			was->state = KVEIL_KEY_OPENS_ONLY;
+	bool first = !t->versions;
+	v->next = t->versions;
+	t->versions = v;
+	if (r->version == KVEIL_TENANT_ENDED) {
+		t->ended = true;
+		for (struct kveil_tenant_version *was = t->versions; was; was = was->next)
+			let_go(all, was);
+	}
+	if (!first)
+		changed(all, t);
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_tenants_take(struct kveil_keystore *ks, const struct kveil_key_record *r,
+				     struct kveil_error *err)
+{
+	uint8_t digest[KVEIL_DIGEST_BYTES];
+	const struct kveil_data_key_config *pattern = read_name(ks, r, digest);
+	enum kveil_status status = KVEIL_OK;
+
+	if (!pattern)
+		return KVEIL_OK;
+	pthread_mutex_lock(&ks->lock);
+	struct kveil_tenant_version *v = kveil_tenants_by_id(ks, r->id);
+	struct kveil_tenant *t = v ? NULL : intern(ks, pattern, digest);
+	if (v)
+		status = take_change(&ks->tenants, v, r, err);
+	else if (t)
+		status = take_new(ks, t, r, err);
+	else
+		status = no_memory(err);
+	kveil_keystore_forget_unknown(ks, r->id);
+	pthread_mutex_unlock(&ks->lock);
+	return status;
+}
+
+void kveil_tenants_succession(const struct kveil_tenant *t, int64_t now_ms, struct kveil_succession *ret)
+{
+	kveil_succession_begin(ret, now_ms);
+	for (const struct kveil_tenant_version *v = t->versions; v; v = v->next) {
+		struct kveil_life life = {v->version, v->algorithm, v->active_from_ms, v->expires_ms};
+		if (v->state == KVEIL_KEY_LIVE && !t->ended)
+			kveil_succession_offer(ret, v, &life);
+	}
+	kveil_succession_end(ret);
+}
+
+bool kveil_tenants_is_destroyed(const struct kveil_tenant *t)
+{
+	bool ret = t->versions != NULL;
+
+	for (const struct kveil_tenant_version *v = t->versions; v; v = v->next)
+		ret &= v->state == KVEIL_KEY_DESTROYED;
+	return ret || t->ended;
+}
+
+void kveil_tenants_clear(struct kveil_keystore *ks)
+{
+	struct kveil_tenants *t = &ks->tenants;
+
+	for (size_t i = 0; i < t->ids.cap; i++) {
+		struct kveil_tenant_version *v = t->ids.slots[i].value;
+		if (!v)
+			continue;
+		kveil_secret_free(v->key);
+		free(v->wrapped);
+		free(v);
+	}
+	for (size_t i = 0; i < t->names.cap; i++)
+		free(t->names.slots[i].value);
+	for (size_t i = 0; i < t->wrapper_count; i++)
+		t->wrappers[i].alg->cipher_free(t->wrappers[i].cipher);
+	kveil_map_clear(&t->ids);
+	kveil_map_clear(&t->names);
+	free(t->wrappers);
+	free(t->held);
+	free(t->asked);
+	free(t->rates);
+	*t = (struct kveil_tenants){0};
+}
+
+bool kveil_tenants_meant(struct kveil_keystore *ks, const char *name, struct kveil_tenant_ask *ret)
+{
+	struct kveil_span filling;
+
+	if (ks->memory || kveil_keys_config_find(ks->config, kveil_span_str(name)))
+		return false;
+	ret->pattern = kveil_keys_config_pattern(ks->config, kveil_span_str(name), &filling);
+	return ret->pattern && kveil_tenants_digest(ks, ret->pattern, filling, ret->digest, NULL) == KVEIL_OK;
+}
+
+/* --- what rings ask for --- */
+
+void kveil_tenants_ask(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+		       const uint8_t digest[KVEIL_DIGEST_BYTES])
+{
+	struct kveil_tenants *t = &ks->tenants;
+
+	if (!t->asked)
+		t->asked = calloc(KVEIL_ASKED_MAX, sizeof *t->asked);
+	if (!t->asked || t->asked_count == KVEIL_ASKED_MAX) /* whoever still wants it asks again */
+		return;
+	for (size_t i = 0; i < t->asked_count; i++)
+		if (memcmp(t->asked[i].digest, digest, KVEIL_DIGEST_BYTES) == 0) /* public: the registry shows it */
+			return;
+	t->asked[t->asked_count].pattern = pattern;
+	memcpy(t->asked[t->asked_count++].digest, digest, KVEIL_DIGEST_BYTES);
+}
+
+/* One more name of this pattern now? Names come from records, and records may be anybody's. */
+static bool allow(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern)
+{
+	struct kveil_tenant_rate *r = rate_of(ks, pattern);
+	int64_t now = kveil_clock_mono_ms();
+	double most = (double)pattern->new_per_second * KVEIL_BURST_SECONDS;
+
+	if (!r)
+		return false;
+	r->left = r->filled_ms ? r->left + (double)(now - r->filled_ms) * (double)pattern->new_per_second / 1000 : most;
+	if (r->left > most)
+		r->left = most;
+	r->filled_ms = now;
+	if (r->left < 1)
+		return false;
+	r->left -= 1;
+	return true;
+}
+
+uint32_t kveil_tenants_next(const struct kveil_tenant *t)
+{
+	uint32_t last = 0;
+
+	for (const struct kveil_tenant_version *v = t ? t->versions : NULL; v; v = v->next)
+		if (v->version > last && v->version != KVEIL_TENANT_ENDED)
+			last = v->version;
+	return last + 1;
+}
+
+static void start(struct kveil_key_record *r, const struct kveil_tenant_ask *a, uint32_t version, int64_t now,
+		  int64_t active_from)
+{
+	kveil_key_record_begin(r, a->pattern, version, now, active_from);
+	r->algorithm = a->pattern->algorithm->wire_id;
+	if (a->pattern->rotate_every_ms)
+		r->expires_ms = active_from + 2 * a->pattern->rotate_every_ms;
+	kveil_tenants_write_name(a->pattern, a->digest, r->name);
+	snprintf(r->kek, sizeof r->kek, "%s", a->pattern->name);
+}
+
+/* What to make for this asking: false if there is nothing to make (any more). */
+static bool begin(struct kveil_keystore *ks, const struct kveil_tenant_ask *a, int64_t now, struct kveil_key_record *r)
+{
+	const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
+	struct kveil_succession s;
+	int64_t active_from = now;
+
+	if (t) {
+		kveil_tenants_succession(t, now, &s);
+		if (kveil_tenants_is_destroyed(t) || now < kveil_succession_due(&s, a->pattern, 0, &active_from))
+			return false;
+	}
+	start(r, a, kveil_tenants_next(t), now, active_from);
+	return true;
+}
+
+/* The record that ends a name, whatever else is there or comes. */
+enum kveil_status kveil_tenants_end(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
+				    struct kveil_key_record *r, struct kveil_error *err)
+{
+	int64_t now = kveil_clock_wall_ms();
+
+	start(r, a, KVEIL_TENANT_ENDED, now, now);
+	r->state = KVEIL_KEY_DESTROYED;
+	enum kveil_status status = kveil_keystore_draw_id(ks, &r->id, err);
+	return status ? status : kveil_key_record_sign(r, ks->registry->secret, err);
+}
+
+static enum kveil_status make_one(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
+				  struct kveil_key_record *r, struct kveil_error *err)
+{
+	uint8_t key[KVEIL_KEY_BYTES_MAX];
+	enum kveil_status status = kveil_keystore_draw_id(ks, &r->id, err);
+
+	if (!status)
+		status = kveil_crypto_random(key, a->pattern->algorithm->key_bytes, err);
+	pthread_mutex_lock(&ks->lock);
+	if (!status)
+		status = kveil_tenants_wrap(ks, a->pattern, r, key, err);
+	pthread_mutex_unlock(&ks->lock);
+	kveil_secret_wipe(key, sizeof key);
+	return status;
+}
+
+enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
+				       int64_t active_from_ms, struct kveil_error *err)
+{
+	struct kveil_key_record r;
+	int64_t now = kveil_clock_wall_ms();
+	bool won = false;
+	enum kveil_status status = KVEIL_OK;
+
+	/* Another process may make the same version at the same moment: then ours is the one after it. */
+	for (int i = 0; !status && !won && i < 10; i++) {
+		pthread_mutex_lock(&ks->lock);
+		const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
+		if (!t || kveil_tenants_is_destroyed(t))
+			status = kveil_fail(err, t ? KVEIL_E_KEY_DESTROYED : KVEIL_E_NOT_FOUND,
+					    t ? "this key was destroyed" : "there is no such key in the registry");
+		else
+			start(&r, a, kveil_tenants_next(t), now, active_from_ms ? active_from_ms : now);
+		pthread_mutex_unlock(&ks->lock);
+		if (status)
+			return status;
+		status = make_one(ks, a, &r, err);
+		if (!status)
+			status = kveil_keystore_append(ks, &r, 1, err);
+		pthread_mutex_lock(&ks->lock);
+		won = kveil_tenants_by_id(ks, r.id) != NULL;
+		pthread_mutex_unlock(&ks->lock);
+		kveil_key_record_clear(&r);
+	}
+	if (!status && !won)
+		status =
+		    kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "other processes keep making versions of this key");
+	return status;
+}
+
+enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now, struct kveil_error *err)
+{
+	struct kveil_tenants *t = &ks->tenants;
+	struct kveil_key_record *made = NULL;
+	struct kveil_tenant_ask *asked = NULL;
+	enum kveil_status status = KVEIL_OK;
+	size_t count = 0, taken = 0, held_up = 0;
+
+	pthread_mutex_lock(&ks->lock);
+	if (t->asked_count) {
+		made = calloc(t->asked_count, sizeof *made);
+		asked = calloc(t->asked_count, sizeof *asked);
+		if (!made || !asked)
+			status = no_memory(err);
+	}
+	for (size_t i = 0; !status && i < t->asked_count; i++) {
+		const struct kveil_tenant_ask a = t->asked[i];
+		if (!begin(ks, &a, now, &made[taken]))
+			continue;
+		if (made[taken].version == 1 && !allow(ks, a.pattern)) {
+			t->asked[held_up++] = a; /* behind i, or i itself */
+			continue;
+		}
+		asked[taken++] = a;
+	}
+	if (!status)
+		t->asked_count = held_up;
+	pthread_mutex_unlock(&ks->lock);
+	while (!status && count < taken) {
+		status = make_one(ks, &asked[count], &made[count], err);
+		count++;
+	}
+	if (!status && count)
+		status = kveil_keystore_publish(ks, made, count, err);
+	if (!status)
+		atomic_fetch_add_explicit(&t->made, count, memory_order_relaxed);
+	for (size_t i = 0; i < count; i++)
+		kveil_key_record_clear(&made[i]);
+	free(made);
+	free(asked);
+	if (!status && held_up)
+		return kveil_fail(err, KVEIL_E_KEY_PENDING,
+				  "%zu keys named from records wait: no more than `new_per_second` are made", held_up);
+	return status;
+}

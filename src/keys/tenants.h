@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keys/tenants.h: keys named from the record. A name that a record fills into a pattern of keys.data ("tenant-{}") is a
+ * tenant here, whatever it stands for.
+ *
+ *   pattern's own key   name "tenant-{}", made by `keys init`, wrapped by its KEK; it wraps keys and does nothing else
+ *   tenant's key        name "tenant-" + HEX(digest): what the record filled in leaves the process as a keyed hash only
+ *     digest            HMAC-SHA-256 under the registry's "name" subkey of  pattern | 0 | what was filled in,  16 bytes
+ *     kek               the pattern's name
+ *     wrapped           0x01 | id of the pattern's version (4) | what its cipher made of the key; the associated data
+ *                       is the payload's head (record.h), so that a wrapped key says what it is
+ *
+ * So 100,000 tenants cost the custodian one call. Records stay wrapped in memory, small; keys are unwrapped as they are
+ * asked for, and a bounded number of them is kept. A ring that misses a tenant asks for it; whoever serves the asking
+ * (kveil_keystore_make_asked) makes all that were asked for at once, appends, reads back: the first by the registry's
+ * order wins, and nothing is sealed with a key before that is known.
+ *
+ * A destroyed name stays destroyed: a record of version KVEIL_TENANT_ENDED says so, whatever comes before or after it.
+ *
+ * Under the keystore's lock, but for what says otherwise.
+ */
+#ifndef KVEIL_KEYS_TENANTS_H
+#define KVEIL_KEYS_TENANTS_H
+
+#include "keys/keystore.h"
+#include "keys/map.h"
+#include "keys/record.h"
+
+enum { KVEIL_DIGEST_BYTES = 16 };
+#define KVEIL_TENANT_ENDED UINT32_MAX
+
+struct kveil_tenant_version {
+	struct kveil_tenant_version *next; /* of the same tenant */
+	struct kveil_tenant *tenant;
+	uint8_t *key;     /* secret memory; NULL = not at hand */
+	uint8_t *wrapped; /* owned */
+	int64_t created_ms, active_from_ms, expires_ms, changed_ms;
+	uint32_t id, version, sequence;
+	uint32_t held_at; /* in kveil_tenants.held, if key */
+	uint16_t algorithm, wrapped_len;
+	uint8_t state;
+};
+
+struct kveil_tenant {
+	uint8_t digest[KVEIL_DIGEST_BYTES];
+	const struct kveil_data_key_config *pattern;
+	struct kveil_tenant_version *versions;
+	uint32_t changes; /* rises with each change after the first version */
+	bool ended;
+};
+
+struct kveil_tenant_ask {
+	const struct kveil_data_key_config *pattern;
+	uint8_t digest[KVEIL_DIGEST_BYTES];
+};
+
+enum { KVEIL_ASKED_MAX = 1024, KVEIL_BURST_SECONDS = 10 };
+
+/* How many more names a pattern may be given now. */
+struct kveil_tenant_rate {
+	double left;
+	int64_t filled_ms; /* monotonic; 0 = never */
+	uint64_t count;    /* tenants there are */
+};
+
+struct kveil_tenant_wrapper;
+
+struct kveil_tenants {
+	struct kveil_map names, ids;      /* by digest: kveil_tenant; by id: kveil_tenant_version */
+	_Atomic uint64_t changes;         /* of tenants that were here before; rings look */
+	_Atomic uint64_t made;            /* versions made by this process */
+	struct kveil_tenant_version **held; /* whose keys are at hand, oldest first from held_next */
+	size_t held_next;
+	struct kveil_tenant_ask *asked;
+	size_t asked_count;
+	struct kveil_tenant_rate *rates;  /* one an entry of keys.data */
+	struct kveil_tenant_wrapper *wrappers;
+	size_t wrapper_count;
+};
+
+void kveil_tenants_clear(struct kveil_keystore *ks);
+
+/* The algorithm of a pattern's own key. */
+const struct kveil_algorithm *kveil_pattern_algorithm(const struct kveil_data_key_config *pattern);
+static inline bool kveil_is_pattern(const struct kveil_data_key_config *c)
+{
+	return c && strchr(c->name, '{') != NULL;
+}
+/* The pattern that name fills, and what fills it; NULL: none. */
+const struct kveil_data_key_config *kveil_keys_config_pattern(const struct kveil_keys_config *c, struct kveil_span name,
+                                                              struct kveil_span *ret_filling);
+/* Is this record one of a tenant's keys? */
+bool kveil_record_is_tenants(const struct kveil_key_record *r);
+
+/* text is kveil_tenants_digest_text. */
+void kveil_tenants_digest_text(const struct kveil_data_key_config *pattern, struct kveil_span filling,
+                               struct kveil_buf *out);
+enum kveil_status kveil_tenants_digest(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+                                       struct kveil_span filling, uint8_t digest[KVEIL_DIGEST_BYTES],
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The name that the registry knows it by. */
+void kveil_tenants_write_name(const struct kveil_data_key_config *pattern, const uint8_t digest[KVEIL_DIGEST_BYTES],
+                              char name[KVEIL_KEY_NAME_MAX + 1]);
+
+/* Takes a record in; KVEIL_OK too for what counts for nothing. Takes the lock itself. */
+enum kveil_status kveil_tenants_take(struct kveil_keystore *ks, const struct kveil_key_record *r,
+                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Which version of the pattern's own key made these wrapped bytes (at least 5). */
+uint32_t kveil_tenants_wrapper_id(const uint8_t *wrapped);
+/* A version of a pattern's own key is destroyed: what it wrapped cannot be had any more. */
+void kveil_tenants_wrapper_gone(struct kveil_keystore *ks, uint32_t id);
+
+struct kveil_tenant *kveil_tenants_find(const struct kveil_keystore *ks, const uint8_t digest[KVEIL_DIGEST_BYTES]);
+struct kveil_tenant_version *kveil_tenants_by_id(const struct kveil_keystore *ks, uint32_t id);
+/* A copy as the registry has it; the caller clears it. */
+bool kveil_tenants_record(const struct kveil_tenant_version *v, struct kveil_key_record *ret) KVEIL_MUST_CHECK;
+struct kveil_succession;
+void kveil_tenants_succession(const struct kveil_tenant *t, int64_t now_ms, struct kveil_succession *ret);
+/* The number after all others; t may be NULL. */
+uint32_t kveil_tenants_next(const struct kveil_tenant *t);
+/* Has it versions, and none that was not destroyed? */
+bool kveil_tenants_is_destroyed(const struct kveil_tenant *t);
+
+/* A cipher for this version, the caller's. KEK_UNAVAILABLE where the pattern's own key is not at hand. */
+enum kveil_status kveil_tenants_cipher(struct kveil_keystore *ks, struct kveil_tenant_version *v,
+                                       struct kveil_cipher **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The bytes of this version's key, borrowed until the lock is given up. */
+enum kveil_status kveil_tenants_key(struct kveil_keystore *ks, struct kveil_tenant_version *v, const uint8_t **ret,
+                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The key inside r, which may be newer than what is in memory. */
+enum kveil_status kveil_tenants_unwrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+                                       const struct kveil_key_record *r, uint8_t key[KVEIL_KEY_BYTES_MAX],
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Is it wrapped by the pattern's newest version, or not at all? */
+bool kveil_tenants_is_current(const struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+                              const struct kveil_key_record *r);
+/* Wraps key for r (whose fields but wrapped and kek are set) with the pattern's newest version, and signs it. */
+enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+                                     struct kveil_key_record *r, const uint8_t *key,
+                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Makes what was asked for; takes the lock itself, under tend_lock. KEY_PENDING: some of it waits for its turn. */
+enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* For operators; these take the lock themselves. A next version of a tenant that is there; and the record that ends a name. */
+enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
+                                       int64_t active_from_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_tenants_end(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
+                                    struct kveil_key_record *r, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The tenant that an operator means by a name that fills a pattern and is configured for nothing else. */
+bool kveil_tenants_meant(struct kveil_keystore *ks, const char *name, struct kveil_tenant_ask *ret);
+/* Somebody wants a (next) version of this tenant. */
+void kveil_tenants_ask(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+                       const uint8_t digest[KVEIL_DIGEST_BYTES]);
+
+#endif
