@@ -438,6 +438,8 @@ static int follow(struct kveil_keystore *ks, const struct options *o, uint8_t di
 		usleep(FOLLOW_MS * 1000);
 		enum kveil_status status = kveil_keystore_refresh(ks, &err);
 		if (!status)
+			status = kveil_keystore_stay_welcome(ks, &err);
+		if (!status)
 			status = export_changed(ks, o, o->follow, digest, &err);
 		if (status && kveil_status_class(status) != KVEIL_CLASS_RETRY)
 			return failed(&err);

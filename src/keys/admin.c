@@ -353,6 +353,82 @@ static enum kveil_status rewrap_one(struct kveil_keystore *ks, struct kveil_key_
 	return status;
 }
 
+/* The same KEK's newest version in the place of an older one, proved as well. Nothing is added where it is the newest.
+ */
+static enum kveil_status renew_wrapping(struct kveil_keystore *ks, const struct kveil_key_record *old,
+					struct kveil_document *batch, struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(old->algorithm);
+	KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
+	uint8_t *key = NULL, *again = NULL;
+	enum kveil_status status = kveil_kek_rewrap(kveil_keystore_kek(ks, old->kek),
+						    kveil_span_of(old->wrapped, old->wrapped_len), &wrapped, err);
+
+	if (status || wrapped.len == 0)
+		return status;
+	if (!kveil_document_add(batch, old))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	struct kveil_key_record *r = &batch->records[batch->count - 1];
+	uint8_t *copy = malloc(wrapped.len);
+	if (!copy)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	memcpy(copy, wrapped.data, wrapped.len);
+	free(r->wrapped);
+	r->wrapped = copy;
+	r->wrapped_len = wrapped.len;
+	r->sequence++;
+	r->changed_ms = kveil_clock_wall_ms();
+	status = kveil_keystore_unwrap(ks, old, &key, err);
+	if (!status)
+		status = kveil_keystore_unwrap(ks, r, &again, err);
+	if (!status && !kveil_secret_eq(again, key, alg->key_bytes))
+		status = kveil_fail(err, KVEIL_E_CRYPTO, "KEK '%s' does not give back what it wrapped anew", r->kek);
+	if (!status)
+		status = kveil_key_record_sign(r, ks->registry->secret, err);
+	kveil_secret_free(key);
+	kveil_secret_free(again);
+	return status;
+}
+
+/* The registry's own secret, as the configured KEKs wrapped it. */
+static enum kveil_status renew_root(struct kveil_keystore *ks, const struct kveil_registry_root *root,
+				    struct kveil_error *err)
+{
+	struct kveil_registry_root renewed = {0};
+	enum kveil_status status = KVEIL_OK;
+
+	memcpy(renewed.id, root->id, sizeof renewed.id);
+	for (size_t i = 0; !status && i < root->count; i++) {
+		KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
+		struct kveil_kek *kek = kveil_keystore_kek(ks, root->keys[i].kek);
+		if (!kek)
+			continue;
+		status = kveil_kek_rewrap(kek, kveil_span_of(root->keys[i].wrapped, root->keys[i].wrapped_len),
+					  &wrapped, err);
+		if (status || wrapped.len == 0)
+			continue;
+		if (!kveil_registry_root_add(&renewed, kek->name, kveil_buf_span(&wrapped))) {
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+			continue;
+		}
+		struct kveil_registry_root one = {.keys = &renewed.keys[renewed.count - 1], .count = 1};
+		struct kveil_registry_secret *secret = NULL;
+		memcpy(one.id, root->id, sizeof one.id);
+		status = kveil_registry_root_open(&one, ks->custodians, ks->custodian_count, &secret, err);
+		if (!status && !kveil_secret_eq(secret->root, ks->registry->secret->root, sizeof secret->root))
+			status = kveil_fail(err, KVEIL_E_CRYPTO, "KEK '%s' does not give back what it wrapped anew",
+					    kek->name);
+		kveil_secret_free(secret);
+	}
+	if (!status && renewed.count) {
+		pthread_mutex_lock(&ks->io_lock);
+		status = ks->registry->driver->add_root_keys(ks->registry, &renewed, err);
+		pthread_mutex_unlock(&ks->io_lock);
+	}
+	kveil_registry_root_clear(&renewed);
+	return status;
+}
+
 /* From an older version of the pattern's own key to the newest. */
 static enum kveil_status rewrap_tenant(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
 				       struct kveil_key_record *r, struct kveil_error *err)
@@ -394,7 +470,7 @@ static enum kveil_status rewrap_into(struct kveil_keystore *ks, const struct kve
 		if (current)
 			return KVEIL_OK;
 	} else if (strcmp(r->kek, c->kek) == 0) {
-		return KVEIL_OK;
+		return renew_wrapping(ks, r, batch, err);
 	}
 	if (!kveil_document_add(batch, r))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
@@ -412,6 +488,8 @@ enum kveil_status kveil_keys_rewrap(struct kveil_keystore *ks, kveil_keys_progre
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
 	pthread_mutex_unlock(&ks->io_lock);
+	if (!status)
+		status = renew_root(ks, &now.root, err);
 	for (size_t i = 0; !status && i < now.count; i++) {
 		status = rewrap_into(ks, &now.records[i], &batch, err);
 		if (!status && batch.count && (batch.count == BATCH || i + 1 == now.count)) {

@@ -45,8 +45,8 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *name, struct kveil_span keyset,
                                          size_t *ret_added, struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* Wraps every version with the KEK that its name has in the configuration now, proving each before it counts. progress may
- * be NULL. Interrupted, it goes on where it was when run again. */
+/* Wraps every version with the KEK that its name has in the configuration now, and with the newest version of that KEK where
+ * its custodian has several; the registry's own secret too. Each is proved before it counts. progress may be NULL. Interrupted, it goes on where it was when run again. */
 typedef void kveil_keys_progress_fn(void *user, size_t done, size_t total);
 enum kveil_status kveil_keys_rewrap(struct kveil_keystore *ks, kveil_keys_progress_fn *progress, void *user,
                                     size_t *ret_changed, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -121,7 +121,7 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 			status = kveil_fail(err, KVEIL_E_UNSUPPORTED, "KEK '%s' cannot encrypt a keyset", kek_copy);
 			kveil_error_hint(err, "--clear writes it in clear");
 		} else
-			status = kek->provider->seal_keyset(kek, kveil_buf_span(&binary), &sealed, err);
+			status = kveil_kek_seal_keyset(kek, kveil_buf_span(&binary), &sealed, err);
 	}
 	if (!status && !clear)
 		kveil_tink_write_encrypted_json(&set, kveil_buf_span(&sealed), out);

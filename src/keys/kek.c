@@ -107,3 +107,40 @@ enum kveil_status kveil_kek_unwrap(struct kveil_kek *kek, struct kveil_span wrap
 	return status ? status
 		      : leave(kek->gate, kek->provider->unwrap(kek, wrapped, plain, room, ret_len, &why), &why, err);
 }
+
+enum kveil_status kveil_kek_rewrap(struct kveil_kek *kek, struct kveil_span wrapped, struct kveil_buf *again,
+				   struct kveil_error *err)
+{
+	struct kveil_error why;
+
+	if (!kek->provider->rewrap)
+		return KVEIL_OK;
+	enum kveil_status status = enter(kek->gate, err);
+	return status ? status : leave(kek->gate, kek->provider->rewrap(kek, wrapped, again, &why), &why, err);
+}
+
+enum kveil_status kveil_kek_seal_keyset(struct kveil_kek *kek, struct kveil_span keyset, struct kveil_buf *sealed,
+					struct kveil_error *err)
+{
+	struct kveil_error why;
+	enum kveil_status status = enter(kek->gate, err);
+
+	return status ? status : leave(kek->gate, kek->provider->seal_keyset(kek, keyset, sealed, &why), &why, err);
+}
+
+enum kveil_status kveil_kek_tend(struct kveil_kek *kek, struct kveil_error *err)
+{
+	struct kveil_error why;
+	bool asked = false;
+
+	if (!kek->provider->tend)
+		return KVEIL_OK;
+	enum kveil_status status = enter(kek->gate, err);
+	if (status)
+		return status;
+	status = kek->provider->tend(kek, &asked, &why);
+	if (asked)
+		return leave(kek->gate, status, &why, err);
+	pthread_mutex_unlock(&kek->gate->lock);
+	return KVEIL_OK;
+}

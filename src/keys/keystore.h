@@ -83,6 +83,9 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 enum kveil_status kveil_keystore_make_asked(struct kveil_keystore *ks, int64_t now_wall_ms,
                                             struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* What custodians want now and then of those they know (a token renewed): a part of tend, for who only follows. */
+enum kveil_status kveil_keystore_stay_welcome(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* Takes in what the registry has more than memory, and makes nothing. */
 enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
 

@@ -301,6 +301,22 @@ static enum kveil_status heal(struct kveil_keystore *ks, struct kveil_error *err
 	return status;
 }
 
+enum kveil_status kveil_keystore_stay_welcome(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	enum kveil_status first = KVEIL_OK;
+	struct kveil_error why;
+
+	for (size_t i = 0; i < ks->custodian_count; i++) {
+		enum kveil_status status = kveil_kek_tend(ks->custodians[i], &why);
+		if (!status || first)
+			continue;
+		first = status;
+		if (err)
+			*err = why;
+	}
+	return first;
+}
+
 enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms, struct kveil_error *err)
 {
 	if (ks->memory)
@@ -311,6 +327,10 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 	enum kveil_status held_up = kveil_keystore_refresh_read(ks, &read, err);
 	if (!read)
 		return held_up;
+	enum kveil_status unwelcome = kveil_keystore_stay_welcome(ks, &why);
+	if (unwelcome && !held_up && err)
+		*err = why;
+	held_up = held_up ? held_up : unwelcome;
 	enum kveil_status status = heal(ks, &why);
 	if (!status) {
 		pthread_mutex_lock(&ks->tend_lock);

@@ -46,6 +46,13 @@ struct kveil_provider {
 	/* plain is secret memory with room for `room` bytes; nothing is left in it on failure. */
 	enum kveil_status (*unwrap)(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
 	                            size_t *ret_len, struct kveil_error *err);
+	/* Wraps anew under the newest version of this same KEK, without the clear bytes leaving the custodian. Nothing is
+	 * appended where `wrapped` is of that version already. NULL: this KEK has one version for ever. */
+	enum kveil_status (*rewrap)(struct kveil_kek *kek, struct kveil_span wrapped, struct kveil_buf *again,
+	                            struct kveil_error *err);
+	/* What keeps this process welcome (a token renewed before it ends), called every second. *ret_asked: was the
+	 * custodian asked at all? NULL: nothing to do. */
+	enum kveil_status (*tend)(struct kveil_kek *kek, bool *ret_asked, struct kveil_error *err);
 	/* Makes the KEK itself, where there is none yet: NULL where that is the custodian's own business. */
 	enum kveil_status (*make)(const void *params, const char *base_dir, struct kveil_error *err);
 	/* Encrypts a whole Tink keyset so that a Tink AEAD over the same KEK opens it (empty associated data); NULL: this
@@ -64,6 +71,11 @@ enum kveil_status kveil_kek_wrap(struct kveil_kek *kek, struct kveil_span plain,
                                  struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_kek_unwrap(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
                                    size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_kek_rewrap(struct kveil_kek *kek, struct kveil_span wrapped, struct kveil_buf *again,
+                                   struct kveil_error *err) KVEIL_MUST_CHECK; /* fine without a row for it */
+enum kveil_status kveil_kek_seal_keyset(struct kveil_kek *kek, struct kveil_span keyset, struct kveil_buf *sealed,
+                                        struct kveil_error *err) KVEIL_MUST_CHECK; /* not fine without */
+enum kveil_status kveil_kek_tend(struct kveil_kek *kek, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* All rows; ends with NULL. */
 extern const struct kveil_provider *const kveil_providers[];

@@ -17,7 +17,6 @@
 
 #include <dlfcn.h>
 #include <p11-kit/pkcs11.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +49,6 @@ struct pkcs11_kek {
 	const struct pkcs11_params *params;
 	void *library;
 	CK_FUNCTION_LIST_PTR f;
-	pthread_mutex_t lock; /* a session is for one thread */
 	CK_SESSION_HANDLE session;
 	CK_OBJECT_HANDLE key;
 	bool open, pin_refused;
@@ -286,7 +284,6 @@ static enum kveil_status pkcs11_wrap(struct kveil_kek *kek, struct kveil_span pl
 		if (s != KVEIL_OK)
 			return s;
 	}
-	pthread_mutex_lock(&k->lock);
 	for (int attempt = 0; attempt < 2; attempt++) {
 		s = open_session(k, err);
 		if (s != KVEIL_OK)
@@ -297,7 +294,6 @@ static enum kveil_status pkcs11_wrap(struct kveil_kek *kek, struct kveil_span pl
 			break;
 		drop_session(k);
 	}
-	pthread_mutex_unlock(&k->lock);
 	if (s != KVEIL_OK)
 		return s;
 	if (rv == CKR_KEY_FUNCTION_NOT_PERMITTED || rv == CKR_MECHANISM_INVALID) {
@@ -332,7 +328,6 @@ static enum kveil_status pkcs11_unwrap(struct kveil_kek *kek, struct kveil_span 
 	uint8_t *opened = kveil_secret_alloc(in.len + 16);
 	if (!opened)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	pthread_mutex_lock(&k->lock);
 	for (int attempt = 0; attempt < 2; attempt++) {
 		s = open_session(k, err);
 		if (s != KVEIL_OK)
@@ -343,7 +338,6 @@ static enum kveil_status pkcs11_unwrap(struct kveil_kek *kek, struct kveil_span 
 			break;
 		drop_session(k);
 	}
-	pthread_mutex_unlock(&k->lock);
 	if (s == KVEIL_OK && dropped(rv))
 		s = away(k, kwp ? "C_UnwrapKey" : "C_Decrypt", rv, err);
 	else if (s == KVEIL_OK && (rv != CKR_OK || n > room))
@@ -365,7 +359,6 @@ static void pkcs11_close(struct kveil_kek *kek)
 		return;
 	/* C_Finalize would end the sessions of other KEKs in the same module: the process's end does it. */
 	drop_session(k);
-	pthread_mutex_destroy(&k->lock);
 	free(k);
 }
 
@@ -379,7 +372,6 @@ static enum kveil_status pkcs11_open(const char *name, const void *params, const
 	struct pkcs11_kek *k = calloc(1, sizeof *k);
 	if (!k)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	pthread_mutex_init(&k->lock, NULL);
 	k->kek = (struct kveil_kek){&kveil_provider_pkcs11, name};
 	k->params = p;
 	k->library = dlopen(p->module, RTLD_NOW | RTLD_LOCAL);

@@ -3,9 +3,10 @@
  * keys/provider_transit.c: the Transit engine of OpenBao or Vault guards the KEK; what it wraps is "vault:vN:…". The
  * one user of libcurl.
  *
- * A token is renewed by its own right once half its life is over; with AppRole, or a token file that an agent keeps
- * fresh, a refused token is replaced once within the call. Clear payloads pass through libcurl's buffers, which it does
- * not wipe.
+ * A token that may be renewed is, once half its life is over, whether or not there is something to wrap. With AppRole,
+ * or a token file that an agent keeps fresh, a refused token is replaced once within the call; any other is asked about
+ * again with each attempt: a policy may come back. Clear payloads pass through libcurl's buffers, which it does not
+ * wipe.
  */
 #include "keys/files.h"
 #include "keys/provider.h"
@@ -16,7 +17,7 @@
 
 #include <curl/curl.h>
 #include <jansson.h>
-#include <pthread.h>
+#include <pthread.h> /* pthread_once */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +55,7 @@ struct transit {
 	struct kveil_kek kek;
 	const struct transit_params *params;
 	const char *base_dir;
-	char *ca_file;        /* resolved */
-	pthread_mutex_t lock; /* one request at a time: no storm when the server comes back */
+	char *ca_file; /* resolved */
 	CURL *curl;
 	struct kveil_buf token;
 	int64_t renew_at_ms; /* monotonic; INT64_MAX = never */
@@ -178,8 +178,11 @@ static json_t *parse(const struct kveil_buf *reply)
 	return json_loadb((const char *)reply->data, reply->len, 0, NULL);
 }
 
-static void schedule_renewal(struct transit *t, json_int_t ttl_s, bool renewable)
+static void schedule_renewal(struct transit *t, const json_t *of, const char *life)
 {
+	json_int_t ttl_s = json_integer_value(json_object_get(of, life));
+	bool renewable = json_is_true(json_object_get(of, "renewable"));
+
 	t->renew_at_ms = ttl_s > 0 && renewable ? kveil_clock_mono_ms() + ttl_s * 500 : INT64_MAX;
 }
 
@@ -213,8 +216,7 @@ static enum kveil_status login(struct transit *t, struct kveil_error *err)
 					  t->kek.name);
 		}
 		kveil_buf_append_str(&t->token, token);
-		schedule_renewal(t, json_integer_value(json_object_get(auth, "lease_duration")),
-				 json_is_true(json_object_get(auth, "renewable")));
+		schedule_renewal(t, auth, "lease_duration");
 		json_decref(root);
 		return KVEIL_OK;
 	}
@@ -232,29 +234,43 @@ static enum kveil_status login(struct transit *t, struct kveil_error *err)
 		kveil_buf_append_str(&t->token, p->token);
 	}
 	/* When does it end? A token that may not look itself up is used as it is. */
-	s = request(t, METHOD_GET, "auth/token/lookup-self", NULL, &reply, &http, NULL);
+	s = request(t, METHOD_GET, "auth/token/lookup-self", NULL, &reply, &http, err);
+	if (kveil_status_class(s) == KVEIL_CLASS_RETRY) {
+		kveil_buf_clear(&t->token);
+		return s;
+	}
 	if (s == KVEIL_OK && http == 200) {
-		json_t *root = parse(&reply), *data = json_object_get(root, "data");
-		schedule_renewal(t, json_integer_value(json_object_get(data, "ttl")),
-				 json_is_true(json_object_get(data, "renewable")));
+		json_t *root = parse(&reply);
+		schedule_renewal(t, json_object_get(root, "data"), "ttl");
 		json_decref(root);
 	}
 	return KVEIL_OK;
 }
 
-static void renew(struct transit *t)
+/* A server that is away is an error; one that does not renew this token lets it end: the next call deals with that. */
+static enum kveil_status renew(struct transit *t, struct kveil_error *err)
 {
 	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
 	long http;
 
-	if (request(t, METHOD_POST, "auth/token/renew-self", NULL, &reply, &http, NULL) == KVEIL_OK && http == 200) {
-		json_t *root = parse(&reply), *auth = json_object_get(root, "auth");
-		schedule_renewal(t, json_integer_value(json_object_get(auth, "lease_duration")),
-				 json_is_true(json_object_get(auth, "renewable")));
+	enum kveil_status s = request(t, METHOD_POST, "auth/token/renew-self", NULL, &reply, &http, err);
+	if (kveil_status_class(s) == KVEIL_CLASS_RETRY)
+		return s;
+	t->renew_at_ms = INT64_MAX;
+	if (s == KVEIL_OK && http == 200) {
+		json_t *root = parse(&reply);
+		schedule_renewal(t, json_object_get(root, "auth"), "lease_duration");
 		json_decref(root);
-	} else {
-		t->renew_at_ms = kveil_clock_mono_ms() + 10000;
 	}
+	return KVEIL_OK;
+}
+
+static enum kveil_status transit_tend(struct kveil_kek *kek, bool *ret_asked, struct kveil_error *err)
+{
+	struct transit *t = (struct transit *)kek;
+
+	*ret_asked = t->token.len && kveil_clock_mono_ms() >= t->renew_at_ms;
+	return *ret_asked ? renew(t, err) : KVEIL_OK;
 }
 
 /* POSTs member: value to MOUNT/verb/KEY and appends data.answer to out. */
@@ -271,12 +287,11 @@ static enum kveil_status call(struct transit *t, const char *verb, const char *m
 	kveil_buf_printf(&body, "{\"%s\":\"%.*s\"}", member, (int)value.len, (const char *)value.data);
 	if (!kveil_buf_cstr(&body))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	pthread_mutex_lock(&t->lock);
 	bool fresh = t->token.len == 0;
 	if (fresh)
 		s = login(t, err);
 	else if (kveil_clock_mono_ms() >= t->renew_at_ms)
-		renew(t);
+		s = renew(t, err);
 	if (s == KVEIL_OK)
 		s = request(t, METHOD_POST, path, &body, &reply, &http, err);
 	if (s == KVEIL_E_PERMISSIONS && !fresh && (t->params->role_id || t->params->token_file)) {
@@ -284,7 +299,8 @@ static enum kveil_status call(struct transit *t, const char *verb, const char *m
 		if (s == KVEIL_OK)
 			s = request(t, METHOD_POST, path, &body, &reply, &http, err);
 	}
-	pthread_mutex_unlock(&t->lock);
+	if (s == KVEIL_E_PERMISSIONS)
+		kveil_buf_clear(&t->token);
 	if (s != KVEIL_OK)
 		return s;
 	if (http == 400) {
@@ -318,7 +334,6 @@ static void transit_close(struct kveil_kek *kek)
 	kveil_buf_clear(&t->token);
 	curl_easy_cleanup(t->curl);
 	free(t->ca_file);
-	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
 
@@ -341,7 +356,6 @@ static enum kveil_status transit_open(const char *name, const void *params, cons
 		free(t);
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
 	}
-	pthread_mutex_init(&t->lock, NULL);
 	t->kek = (struct kveil_kek){&kveil_provider_transit, name};
 	t->params = p;
 	t->base_dir = base_dir;
@@ -374,15 +388,49 @@ static enum kveil_status transit_wrap(struct kveil_kek *kek, struct kveil_span p
 	return call((struct transit *)kek, "encrypt", "plaintext", kveil_buf_span(&text), "ciphertext", wrapped, err);
 }
 
+static bool is_transits(struct kveil_span wrapped)
+{
+	for (size_t i = 0; i < wrapped.len; i++)
+		if (wrapped.data[i] < 0x21 || wrapped.data[i] > 0x7e || wrapped.data[i] == '"' ||
+		    wrapped.data[i] == '\\')
+			return false;
+	return true;
+}
+
+/* Bytes of "vault:vN:". */
+static size_t version_bytes(struct kveil_span wrapped)
+{
+	size_t i = 0;
+
+	for (int colons = 0; i < wrapped.len && colons < 2; i++)
+		colons += wrapped.data[i] == ':';
+	return i;
+}
+
+static enum kveil_status transit_rewrap(struct kveil_kek *kek, struct kveil_span wrapped, struct kveil_buf *again,
+					struct kveil_error *err)
+{
+	size_t before = again->len;
+
+	if (!is_transits(wrapped))
+		return kveil_fail(err, KVEIL_E_WRONG_KEK, "kek %s: not wrapped by Transit", kek->name);
+	enum kveil_status s = call((struct transit *)kek, "rewrap", "ciphertext", wrapped, "ciphertext", again, err);
+	if (s != KVEIL_OK)
+		return s;
+	struct kveil_span now = kveil_span_of(again->data + before, again->len - before);
+	if (kveil_span_eq(kveil_span_of(now.data, version_bytes(now)),
+			  kveil_span_of(wrapped.data, version_bytes(wrapped))))
+		again->len = before;
+	return KVEIL_OK;
+}
+
 static enum kveil_status transit_unwrap(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
 					size_t *ret_len, struct kveil_error *err)
 {
 	struct kveil_buf text KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
 
-	for (size_t i = 0; i < wrapped.len; i++)
-		if (wrapped.data[i] < 0x21 || wrapped.data[i] > 0x7e || wrapped.data[i] == '"' ||
-		    wrapped.data[i] == '\\')
-			return kveil_fail(err, KVEIL_E_WRONG_KEK, "kek %s: not wrapped by Transit", kek->name);
+	if (!is_transits(wrapped))
+		return kveil_fail(err, KVEIL_E_WRONG_KEK, "kek %s: not wrapped by Transit", kek->name);
 	enum kveil_status s = call((struct transit *)kek, "decrypt", "ciphertext", wrapped, "plaintext", &text, err);
 	if (s != KVEIL_OK)
 		return s;
@@ -407,6 +455,8 @@ const struct kveil_provider kveil_provider_transit = {
     .can_unwrap = transit_can_unwrap,
     .wrap = transit_wrap,
     .unwrap = transit_unwrap,
+    .rewrap = transit_rewrap,
+    .tend = transit_tend,
     /* Tink's Vault client wraps a keyset by the very same call. */
     .seal_keyset = transit_wrap,
 };

@@ -3,16 +3,12 @@
 import base64
 import json
 import os
-import pathlib
-import ssl
 import subprocess
-import sys
-import urllib.request
 
 import pytest
 
-from broker import answers, free_port
-from conftest import KVEIL, wait_for
+from conftest import KVEIL
+from custodian import Bao, pkcs11, softhsm, transit
 
 PAYLOAD_MAGIC = b"KVK1"
 CONFIG = """\
@@ -93,30 +89,9 @@ class Folder:
 
 # --- PKCS#11 ---
 
-SOFTHSM = next((p for p in ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
-                            "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so") if os.path.exists(p)), None)
-
-
 @pytest.fixture
 def token(tmp_path):
-    (tmp_path / "tokens").mkdir()
-    conf = tmp_path / "softhsm2.conf"
-    conf.write_text(f"directories.tokendir = {tmp_path}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
-    env = {"SOFTHSM2_CONF": str(conf)}
-
-    def run(*cmd):
-        subprocess.run(cmd, check=True, env={**os.environ, **env}, capture_output=True)
-
-    run("softhsm2-util", "--init-token", "--free", "--label", "kveil", "--pin", "4711", "--so-pin", "0815")
-    run("pkcs11-tool", "--module", SOFTHSM, "--token-label", "kveil", "--login", "--pin", "4711", "--keygen",
-        "--key-type", "AES:32", "--label", "kek", "--sensitive")
-    (tmp_path / "pin").write_text("4711\n")
-    (tmp_path / "pin").chmod(0o600)
-    return env
-
-
-def pkcs11(mechanism="aes-gcm", label="kek", token="kveil", pin="${file:pin}"):
-    return f'{{provider: pkcs11, module: {SOFTHSM}, token: {token}, label: {label}, pin: "{pin}", mechanism: {mechanism}}}'
+    return softhsm(tmp_path)
 
 
 @pytest.mark.parametrize("mechanism", ["aes-gcm", "aes-kwp"])
@@ -143,76 +118,11 @@ def test_pkcs11_refusals(tmp_path, token):
 
 # --- OpenBao ---
 
-class Bao:
-    def __init__(self, folder, tls=False):
-        self.port, self.folder, self.tls, self.process = free_port(), folder, tls, None
-        self.cluster_port = free_port()
-        self.binary = pathlib.Path(sys.executable).parent / "bao"
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
-
-    def start(self):
-        """With storage in files, so that it can stop and come back with what it had."""
-        data = self.folder / "bao"
-        fresh = not data.exists()
-        data.mkdir(exist_ok=True)
-        listener = f'listener "tcp" {{ address = "127.0.0.1:{self.port}"\n '
-        listener += f'tls_cert_file = "{self.folder}/tls.pem"\n tls_key_file = "{self.folder}/tls.key" }}' if self.tls \
-            else "tls_disable = true }"
-        (self.folder / "bao.hcl").write_text(
-            f'storage "raft" {{ path = "{data}"\n node_id = "one" }}\n{listener}\napi_addr = "{self.url}"\n'
-            f'cluster_addr = "http://127.0.0.1:{self.cluster_port}"\n')
-        self.process = subprocess.Popen([str(self.binary), "server", f"-config={self.folder}/bao.hcl"],
-                                        stdout=open(self.folder / "bao.log", "ab"), stderr=subprocess.STDOUT)
-        wait_for("bao listens", lambda: answers(self.port))
-        if fresh:
-            r = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, token=None)
-            self.root, self.unseal_key = r["root_token"], r["keys_base64"][0]
-        wait_for("unsealed", lambda: not self.call("PUT", "sys/unseal", {"key": self.unseal_key}, token=None)["sealed"])
-        wait_for("active", self.active)
-        if fresh:
-            self.call("POST", "sys/mounts/transit", {"type": "transit"})
-            self.call("POST", "transit/keys/kveil", {})
-        return self
-
-    def active(self):
-        try:
-            return not self.call("GET", "sys/health", token=None)["standby"]
-        except OSError:
-            return False
-
-    def call(self, method, path, body=None, token=""):
-        request = urllib.request.Request(f"{self.url}/v1/{path}", method=method,
-                                         data=None if body is None else json.dumps(body).encode())
-        if token is not None:
-            request.add_header("X-Vault-Token", token or self.root)
-        context = ssl.create_default_context(cafile=str(self.folder / "tls.pem")) if self.tls else None
-        with urllib.request.urlopen(request, timeout=10, context=context) as r:
-            text = r.read()
-            return json.loads(text) if text else {}
-
-    def token(self, **kw):
-        self.call("PUT", "sys/policies/acl/kveil", {"policy": """
-            path "transit/encrypt/kveil" { capabilities = ["update"] }
-            path "transit/decrypt/kveil" { capabilities = ["update"] }
-            path "transit/rewrap/kveil" { capabilities = ["update"] }"""})
-        return self.call("POST", "auth/token/create", {"policies": ["kveil"], **kw})["auth"]["client_token"]
-
-    def stop(self):
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
 @pytest.fixture
 def bao(tmp_path):
     b = Bao(tmp_path).start()
     yield b
     b.stop()
-
-
-def transit(b, how='token: "${env:BAO_TOKEN}"', extra=""):
-    return f'{{provider: transit, url: "{b.url}", key: kveil, {how}{extra}}}'
 
 
 def test_transit_round_trip_with_a_least_privileged_token(tmp_path, bao):
