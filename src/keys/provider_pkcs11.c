@@ -8,7 +8,8 @@
  * 5649): the payload passes as a generic secret of the session, since many tokens wrap only keys
  *
  * What begins with either byte is opened, whatever `mechanism` says. A session that dropped is opened anew once within
- * the call. A refused PIN is never tried twice: tokens lock themselves.
+ * the call. A module whose token is away is begun anew with each attempt: many do not see a token come back, or a line
+ * mended, before that. A refused PIN is never tried twice: tokens lock themselves.
  */
 #include "keys/provider.h"
 
@@ -17,6 +18,7 @@
 
 #include <dlfcn.h>
 #include <p11-kit/pkcs11.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +46,10 @@ static const struct kveil_option pkcs11_options[] = {
     {0},
 };
 
+/* A module is the process's, whatever number of KEKs stand in it: one call at a time, and one life of all sessions. */
+static pthread_mutex_t modules_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned life; /* under modules_lock */
+
 struct pkcs11_kek {
 	struct kveil_kek kek;
 	const struct pkcs11_params *params;
@@ -51,6 +57,7 @@ struct pkcs11_kek {
 	CK_FUNCTION_LIST_PTR f;
 	CK_SESSION_HANDLE session;
 	CK_OBJECT_HANDLE key;
+	unsigned life; /* in which session and key were opened */
 	bool open, pin_refused;
 };
 
@@ -148,18 +155,17 @@ static enum kveil_status find_key(struct pkcs11_kek *k, struct kveil_error *err)
 
 static void drop_session(struct pkcs11_kek *k)
 {
-	if (k->open)
+	/* Another life may have given the same number to somebody else's. */
+	if (k->open && k->life == life)
 		k->f->C_CloseSession(k->session);
 	k->open = false;
 }
 
-static enum kveil_status open_session(struct pkcs11_kek *k, struct kveil_error *err)
+static enum kveil_status try_session(struct pkcs11_kek *k, struct kveil_error *err)
 {
 	CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
 	CK_SLOT_ID slot;
 
-	if (k->open)
-		return KVEIL_OK;
 	if (k->pin_refused) {
 		kveil_fail(err, KVEIL_E_PERMISSIONS, "kek %s: the token refused the PIN", k->kek.name);
 		kveil_error_hint(err, "mend pin and start again: it is not tried twice, tokens lock themselves");
@@ -175,6 +181,7 @@ static enum kveil_status open_session(struct pkcs11_kek *k, struct kveil_error *
 	if (rv != CKR_OK)
 		return away(k, "C_OpenSession", rv, err);
 	k->open = true;
+	k->life = life;
 	rv = k->f->C_Login(k->session, CKU_USER, (CK_UTF8CHAR_PTR)k->params->pin, strlen(k->params->pin));
 	if (rv != CKR_OK && rv != CKR_USER_ALREADY_LOGGED_IN) {
 		drop_session(k);
@@ -182,12 +189,26 @@ static enum kveil_status open_session(struct pkcs11_kek *k, struct kveil_error *
 		    rv != CKR_PIN_LEN_RANGE && rv != CKR_PIN_EXPIRED)
 			return away(k, "C_Login", rv, err);
 		k->pin_refused = true;
-		return open_session(k, err);
+		return try_session(k, err);
 	}
 	s = find_key(k, err);
 	if (s != KVEIL_OK)
 		drop_session(k);
 	return s;
+}
+
+static enum kveil_status open_session(struct pkcs11_kek *k, struct kveil_error *err)
+{
+	if (k->open && k->life == life)
+		return KVEIL_OK;
+	k->open = false;
+	enum kveil_status s = try_session(k, err);
+	if (s != KVEIL_E_KEK_UNAVAILABLE)
+		return s;
+	drop_session(k);
+	k->f->C_Finalize(NULL);
+	life++;
+	return try_session(k, err);
 }
 
 /* --- one try of each; CKR_OK, or what the token said --- */
@@ -284,6 +305,7 @@ static enum kveil_status pkcs11_wrap(struct kveil_kek *kek, struct kveil_span pl
 		if (s != KVEIL_OK)
 			return s;
 	}
+	pthread_mutex_lock(&modules_lock);
 	for (int attempt = 0; attempt < 2; attempt++) {
 		s = open_session(k, err);
 		if (s != KVEIL_OK)
@@ -294,6 +316,9 @@ static enum kveil_status pkcs11_wrap(struct kveil_kek *kek, struct kveil_span pl
 			break;
 		drop_session(k);
 	}
+	if (rv != CKR_OK) /* whatever it was, the next call begins with a session of its own */
+		drop_session(k);
+	pthread_mutex_unlock(&modules_lock);
 	if (s != KVEIL_OK)
 		return s;
 	if (rv == CKR_KEY_FUNCTION_NOT_PERMITTED || rv == CKR_MECHANISM_INVALID) {
@@ -328,6 +353,7 @@ static enum kveil_status pkcs11_unwrap(struct kveil_kek *kek, struct kveil_span 
 	uint8_t *opened = kveil_secret_alloc(in.len + 16);
 	if (!opened)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	pthread_mutex_lock(&modules_lock);
 	for (int attempt = 0; attempt < 2; attempt++) {
 		s = open_session(k, err);
 		if (s != KVEIL_OK)
@@ -338,6 +364,9 @@ static enum kveil_status pkcs11_unwrap(struct kveil_kek *kek, struct kveil_span 
 			break;
 		drop_session(k);
 	}
+	if (rv != CKR_OK) /* whatever it was, the next call begins with a session of its own */
+		drop_session(k);
+	pthread_mutex_unlock(&modules_lock);
 	if (s == KVEIL_OK && dropped(rv))
 		s = away(k, kwp ? "C_UnwrapKey" : "C_Decrypt", rv, err);
 	else if (s == KVEIL_OK && (rv != CKR_OK || n > room))
@@ -358,7 +387,9 @@ static void pkcs11_close(struct kveil_kek *kek)
 	if (!k)
 		return;
 	/* C_Finalize would end the sessions of other KEKs in the same module: the process's end does it. */
+	pthread_mutex_lock(&modules_lock);
 	drop_session(k);
+	pthread_mutex_unlock(&modules_lock);
 	free(k);
 }
 

@@ -39,12 +39,39 @@ def softhsm(folder):
     return env
 
 
-def pkcs11(mechanism="aes-gcm", label="kek", token="kveil", pin="${file:pin}"):
-    return f'{{provider: pkcs11, module: {SOFTHSM}, token: {token}, label: {label}, pin: "{pin}", mechanism: {mechanism}}}'
+class Hsm:
+    """That token behind a line that can be cut: hsm.c."""
+
+    def __init__(self, folder):
+        self.module, self.word = folder / "hsm.so", folder / "line"
+        flags = subprocess.run(["pkg-config", "--cflags", "p11-kit-1"], check=True, capture_output=True, text=True).stdout
+        source = pathlib.Path(__file__).with_name("hsm.c")
+        subprocess.run(["gcc", "-shared", "-fPIC", *flags.split(), "-o", str(self.module), str(source)], check=True)
+        self.line("up")
+        self.env = {**softhsm(folder), "HSM_MODULE": SOFTHSM, "HSM_LINE": str(self.word)}
+
+    def line(self, word):
+        new = self.word.with_suffix(".new")
+        new.write_text(word)
+        new.rename(self.word)
+
+
+def pkcs11(mechanism="aes-gcm", label="kek", token="kveil", pin="${file:pin}", module=SOFTHSM):
+    return f'{{provider: pkcs11, module: {module}, token: {token}, label: {label}, pin: "{pin}", mechanism: {mechanism}}}'
+
+
+def certificate(folder, name):
+    """A self-signed one for 127.0.0.1: NAME.pem and NAME.key. Gives the name."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out",
+                    f"{name}.pem", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
+                   cwd=folder, check=True, capture_output=True)
+    return name
 
 
 class Bao:
-    def __init__(self, folder, tls=False):
+    """tls: the name of a certificate() in the folder."""
+
+    def __init__(self, folder, tls=None):
         self.port, self.folder, self.tls, self.process = free_port(), folder, tls, None
         self.cluster_port = free_port()
         self.binary = pathlib.Path(sys.executable).parent / "bao"
@@ -56,8 +83,8 @@ class Bao:
         fresh = not data.exists()
         data.mkdir(exist_ok=True)
         listener = f'listener "tcp" {{ address = "127.0.0.1:{self.port}"\n '
-        listener += f'tls_cert_file = "{self.folder}/tls.pem"\n tls_key_file = "{self.folder}/tls.key" }}' if self.tls \
-            else "tls_disable = true }"
+        listener += f'tls_cert_file = "{self.folder}/{self.tls}.pem"\n tls_key_file = "{self.folder}/{self.tls}.key" }}' \
+            if self.tls else "tls_disable = true }"
         (self.folder / "bao.hcl").write_text(
             f'storage "raft" {{ path = "{data}"\n node_id = "one" }}\n{listener}\napi_addr = "{self.url}"\n'
             f'cluster_addr = "http://127.0.0.1:{self.cluster_port}"\n')
@@ -95,7 +122,7 @@ class Bao:
                                          data=None if body is None else json.dumps(body).encode())
         if token is not None:
             request.add_header("X-Vault-Token", token or self.root)
-        context = ssl.create_default_context(cafile=str(self.folder / "tls.pem")) if self.tls else None
+        context = ssl.create_default_context(cafile=str(self.folder / f"{self.tls}.pem")) if self.tls else None
         with urllib.request.urlopen(request, timeout=10, context=context) as r:
             text = r.read()
             return json.loads(text) if text else {}
@@ -123,7 +150,7 @@ class Door:
 
     def __init__(self, backend_port):
         door = self
-        self.seen, self.lock = [], threading.Lock()
+        self.seen, self.lock, self.shut = [], threading.Lock(), False
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -132,6 +159,9 @@ class Door:
                 with door.lock:
                     door.seen.append((time.time(), self.path))
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if door.shut:
+                    self.close_connection = True
+                    return
                 try:
                     c = http.client.HTTPConnection("127.0.0.1", backend_port, timeout=60)
                     c.request(self.command, self.path, body, dict(self.headers))

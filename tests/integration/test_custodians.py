@@ -3,12 +3,13 @@
 import base64
 import json
 import os
+import re
 import subprocess
 
 import pytest
 
 from conftest import KVEIL
-from custodian import Bao, pkcs11, softhsm, transit
+from custodian import Bao, certificate, pkcs11, softhsm, transit
 
 PAYLOAD_MAGIC = b"KVK1"
 CONFIG = """\
@@ -157,11 +158,25 @@ def test_transit_refusals_and_outage(tmp_path, bao):
     assert json.loads(f.open(sealed).stdout) == {"a": "x"}
 
 
+def test_transit_rewraps_under_the_keks_newest_version(tmp_path, bao):
+    f = Folder(tmp_path, transit(bao), {"BAO_TOKEN": bao.token()}).init()
+    f.kveil("keys", "rotate", "-c", "kveil.yaml", "pii", "--now")
+    f.kveil("keys", "destroy", "-c", "kveil.yaml", "pii@1", "--yes")
+    sealed = f.seal("canary-4711").stdout
+    bao.call("POST", "transit/keys/kveil/rotate", {})
+    assert f.kveil("keys", "rewrap", "-c", "kveil.yaml").stdout.startswith("3 versions")
+    # The registry's own secret as well.
+    assert all(w.startswith(b"vault:v2:") for w in f.wrapped() if w)
+    bao.call("POST", "transit/keys/kveil/config", {"min_decryption_version": 2})
+    assert json.loads(f.open(sealed).stdout) == {"a": "canary-4711"}
+    before = f.wrapped()
+    assert f.kveil("keys", "rewrap", "-c", "kveil.yaml").stdout.startswith("0 versions")
+    assert f.wrapped() == before
+    assert f.kveil("keys", "list", "-c", "kveil.yaml").stdout.count("destroyed") == 1
+
+
 def test_transit_approle_and_tls(tmp_path):
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "tls.key", "-out", "tls.pem",
-                    "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], cwd=tmp_path,
-                   check=True, capture_output=True)
-    b = Bao(tmp_path, tls=True).start()
+    b = Bao(tmp_path, tls=certificate(tmp_path, "tls")).start()
     try:
         b.token()
         b.call("POST", "sys/auth/approle", {"type": "approle"})
@@ -171,11 +186,14 @@ def test_transit_approle_and_tls(tmp_path):
         how = 'role_id: "${env:ROLE}", secret_id: "${env:SECRET}"'
         f = Folder(tmp_path, transit(b, how, ", ca_file: tls.pem"), {"ROLE": role, "SECRET": secret}).init()
         f.round_trip()
-        # Without the CA file the server is not trusted.
+        # Without the CA file, with another's, or with one that is none the server is not trusted.
         g = tmp_path / "untrusted"
         g.mkdir()
-        r = Folder(g, transit(b, how), f.env).kveil("keys", "init", "-c", "kveil.yaml", check=None)
-        assert r.returncode != 0 and "certificate" in r.stderr.lower()
+        certificate(g, "other")
+        (g / "none.pem").write_text("nothing")
+        for extra in ("", ", ca_file: other.pem", ", ca_file: none.pem", ", ca_file: missing.pem"):
+            r = Folder(g, transit(b, how, extra), f.env).kveil("keys", "init", "-c", "kveil.yaml", check=None)
+            assert r.returncode != 0 and re.search("certificate|ca_file", r.stderr), (extra, r.stderr)
     finally:
         b.stop()
 

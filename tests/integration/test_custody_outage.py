@@ -15,7 +15,7 @@ import pytest
 
 from broker import free_port
 from conftest import order, wait_for
-from custodian import Bao, Door, pkcs11, softhsm, transit
+from custodian import Bao, Door, Hsm, certificate, pkcs11, transit
 
 KEYS = ["pii", "names", "cards", "mails"]
 FIELDS = """\
@@ -143,7 +143,7 @@ def door(bao):
     d.close()
 
 
-def outage(group, door, name, begin, end, word):
+def outage(group, name, begin, end, word, door=None):
     """One outage, long enough for the keys at hand to expire. Gives how many requests came to the custodian meanwhile."""
     wait_for(f"{name}: ready before", group.ready, 40)
     before = group.out()
@@ -158,7 +158,7 @@ def outage(group, door, name, begin, end, word):
     time.sleep(1)
     group.alive()
     assert group.out() == stands, name
-    asked = door.since(when)
+    asked = door.since(when) if door else []
     lasted = time.time() - when
     end()
     wait_for(f"{name}: ready by itself", group.ready, 40)
@@ -200,7 +200,7 @@ def test_every_kind_of_outage(group, kafka, bao, door, keyset):
          lambda: bao.call("DELETE", limit), "429"),
         ("revoked", revoke, grant, "refuses the token"),
     ]:
-        asked[name] = outage(group, door, name, begin, end, word)
+        asked[name] = outage(group, name, begin, end, word, door)
     # Two processes, four workers, four keys that are due every second: a few requests each, longer and longer apart.
     for name, (n, lasted) in asked.items():
         assert n <= 2 * 2 * 6, asked
@@ -242,19 +242,117 @@ def test_a_start_while_the_custodian_is_down(group, kafka, bao, door, keyset):
     group.close(keyset, 1)
 
 
-def test_the_end_comes_in_time_while_the_custodian_is_frozen(group, kafka, bao, door, keyset):
+def test_one_custodian_away_holds_up_no_other_and_no_end(group, kafka, bao, door, keyset):
     k = group.k
     os.environ["BAO_TOKEN"] = bao.token()
-    config(k, kafka.bootstrap, transit(bao, f'token: "{"${env:BAO_TOKEN}"}"'), "file:keys.json", "2s")
+
+    def configure(server, port=None):
+        config(k, kafka.bootstrap, transit(server, f'token: "{"${env:BAO_TOKEN}"}"'), "file:keys.json", "24h", port)
+        text = (k.dir / "kveil.yaml").read_text()
+        text = text.replace("  keks:\n", "  keks:\n    local: {provider: file, path: kek}\n")
+        text = re.sub("names: .*", "names: {algorithm: aes-256-gcm, kek: local, rotate_every: 2s}", text)
+        text = re.sub("mails: .*", "mails: {algorithm: aes-256-gcm, kek: guard, rotate_every: 8s}", text)
+        (k.dir / "kveil.yaml").write_text(text)
+
+    def names():
+        rows = json.loads(k.run("keys", "list", "--json", check=0).stdout)
+        return max(r["version"] for r in rows if r["name"] == "names")
+
+    configure(door)
     k.init()
     group.start()
     group.feed()
     wait_for("records flow", lambda: group.out() > 0)
-    bao.freeze()
+    # Somebody whose way is open makes a version that the worker cannot take in: its door is shut.
+    door.shut = True
+    configure(bao, k.port)
+    k.run("keys", "rotate", "pii", "--now", check=0)
     wait_for("it has noticed", lambda: "kek_unavailable" in group.reasons()[0], 20)
+    before = names()
+    wait_for("the other's keys go on", lambda: names() >= before + 2, 20)
+    stands = group.out()
+    wait_for("records flow", lambda: group.out() > stands + 40)
+    door.shut = False
+    wait_for("ready", group.ready, 40)
+    # A custodian that never answers does not keep the worker from ending in time.
+    bao.freeze()
+    wait_for("it asks", lambda: "kek_unavailable" in group.reasons()[0], 20)
     begin = time.time()
-    assert k.stop() == 0
-    assert time.time() - begin < 15
+    assert k.stop() == 0 and time.time() - begin < 15
     bao.thaw()
+    configure(bao)
     k.start()
-    group.close(keyset, 1)
+    group.close(keyset, 2)
+
+
+def test_tokens_end_and_the_kek_has_a_new_version(group, kafka, tmp_path, keyset):
+    """By TLS: one worker with a token that is renewed, one that logs in anew by AppRole. Nobody wraps while both tokens'
+    first lives end."""
+    k = group.k
+    b = Bao(tmp_path, tls=certificate(tmp_path, "tls")).start()
+    try:
+        os.environ["BAO_ROOT"] = b.root
+        os.environ["BAO_TOKEN"] = b.token(ttl="4s")
+        b.call("POST", "sys/auth/approle", {"type": "approle"})
+        b.call("POST", "auth/approle/role/kveil", {"token_policies": "kveil", "token_ttl": "4s", "token_max_ttl": "5s"})
+        os.environ["ROLE"] = b.call("GET", "auth/approle/role/kveil/role-id")["data"]["role_id"]
+        os.environ["SECRET"] = b.call("POST", "auth/approle/role/kveil/secret-id", {})["data"]["secret_id"]
+        registry = "kafka:kveil.keys." + uuid.uuid4().hex[:8]
+
+        def configure(how):
+            config(k, kafka.bootstrap, transit(b, how, f", ca_file: {tmp_path}/tls.pem"), registry, "24h", workers=1)
+
+        configure('token: "${env:BAO_TOKEN}"')
+        k.init()
+        group.start()
+        configure('role_id: "${env:ROLE}", secret_id: "${env:SECRET}"')
+        group.start()
+        group.feed()
+        time.sleep(9)
+        configure('token: "${env:BAO_ROOT}"')
+        k.run("keys", "rotate", "pii", "--now", check=0)
+        new = max(json.loads(k.run("keys", "list", "--json", check=0).stdout),
+                  key=lambda r: (r["name"] == "pii", r["version"]))["id"].to_bytes(4, "big")
+
+        def switched():
+            last = {m.partition(): m for m in kafka.consume(k.secure, group.out())}
+            return all(base64.b64decode(json.loads(m.value())["customer"]["id_card"])[1:5] == new for m in last.values())
+
+        wait_for("both seal with the new version", switched, 20)
+        assert group.ready(), group.reasons()
+        # The KEK's next version: everything moves to it, and the first one may go.
+        b.call("POST", "transit/keys/kveil/rotate", {})
+        assert k.run("keys", "rewrap", check=0).stdout.startswith("6 versions")
+        assert k.run("keys", "rewrap", check=0).stdout.startswith("0 versions")
+        b.call("POST", "transit/keys/kveil/config", {"min_decryption_version": 2})
+        k.start()
+        group.close(keyset, 2)
+    finally:
+        b.stop()
+
+
+def test_an_hsm_drops_its_sessions_and_its_token(group, kafka, tmp_path, keyset):
+    k, hsm = group.k, Hsm(tmp_path)
+    os.environ.update(hsm.env)
+    (k.dir / "pin").write_text("4711")
+    (k.dir / "pin").chmod(0o600)
+    config(k, kafka.bootstrap, pkcs11(module=hsm.module), "file:keys.json", "2s")
+    k.init()
+    group.start()
+    group.feed()
+
+    def line(word):
+        return lambda: hsm.line(word)
+
+    outage(group, "unplugged", line("unplugged"), line("up"), "no token 'kveil'")
+    outage(group, "cut", line("cut"), line("up"), "kek_unavailable")
+    tokens, away = tmp_path / "tokens", tmp_path / "away"
+    outage(group, "removed", lambda: tokens.rename(away), lambda: away.rename(tokens), "kek_unavailable")
+    # Sessions that drop and may be opened anew are no outage at all.
+    before = group.out()
+    for n in range(40):
+        hsm.line(f"dropped {n}")
+        assert group.ready(), group.reasons()
+        time.sleep(0.1)
+    assert group.out() > before
+    group.close(keyset, 5)
