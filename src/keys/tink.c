@@ -11,6 +11,7 @@
 
 enum { TINK = 1, RAW = 3, ENABLED = 1, SYMMETRIC = 1 };
 enum { SHA256 = 3, SHA512 = 4 };
+enum { VALUE_MAX = 4096 }; /* in base64; what kveil takes is below 200 */
 
 /* How a key's value is laid out, for each row of algorithms[] that Tink knows. */
 struct layout {
@@ -228,43 +229,146 @@ static const struct kveil_algorithm *recognise(const char *type_url, struct kvei
 		   : NULL;
 }
 
-static enum kveil_status read_key(const json_t *item, uint32_t primary, kveil_tink_read_fn *fn, void *user,
+/* A keyset whose members were mixed up may hold key bytes anywhere: only words that Tink has are said again. */
+static const char *known_word(const char *word, const char *const *known)
+{
+	for (; *known; known++)
+		if (strcmp(*known, word) == 0)
+			return *known;
+	return NULL;
+}
+
+static const char *const statuses[] = {"ENABLED", "DISABLED", "DESTROYED", NULL};
+static const char *const prefixes[] = {"TINK", "RAW", "LEGACY", "CRUNCHY", "WITH_ID_REQUIREMENT", NULL};
+
+static bool is_type(const char *text)
+{
+	static const char google[] = "type.googleapis.com/google.crypto.tink.";
+	bool ok =
+	    strncmp(text, google, sizeof google - 1) == 0 || strncmp(text, other_type, sizeof other_type - 1) == 0;
+
+	for (; ok && *text; text++)
+		ok = (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') ||
+		     (*text >= '0' && *text <= '9') || *text == '.' || *text == '/' || *text == '-' || *text == '_';
+	return ok;
+}
+
+/* One member of "key", by form. */
+struct item {
+	const char *type, *value, *material, *status, *prefix;
+	size_t value_len;
+	json_int_t id;
+};
+
+static enum kveil_status no_keyset(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_CONFIG, "this is no Tink keyset in JSON");
+}
+
+static enum kveil_status get_item(const json_t *json, struct item *ret, struct kveil_error *err)
+{
+	if (json_unpack((json_t *)json, "{s:{s:s, s:s%, s:s}, s:s, s:I, s:s}", "keyData", "typeUrl", &ret->type,
+			"value", &ret->value, &ret->value_len, "keyMaterialType", &ret->material, "status",
+			&ret->status, "keyId", &ret->id, "outputPrefixType", &ret->prefix) ||
+	    ret->id < 1 || ret->id > UINT32_MAX)
+		return no_keyset(err);
+	if (!known_word(ret->status, statuses))
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u has a status that is none of Tink's",
+				  (uint32_t)ret->id);
+	return KVEIL_OK;
+}
+
+static bool is_enabled(const struct item *item)
+{
+	return strcmp(item->status, "ENABLED") == 0;
+}
+
+static enum kveil_status check_prefix(const struct item *item, const struct kveil_tink_key *key,
+				      struct kveil_error *err)
+{
+	const char *prefix = known_word(item->prefix, prefixes);
+
+	if (strcmp(item->prefix, prefix_name(key)) == 0)
+		return KVEIL_OK;
+	return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u has output prefix %s, kveil's %s has %s", key->id,
+			  prefix ? prefix : "unknown to Tink", key->alg->name, prefix_name(key));
+}
+
+static enum kveil_status check_type(const struct item *item, struct kveil_error *err)
+{
+	const uint32_t id = (uint32_t)item->id;
+
+	if (strcmp(item->material, "SYMMETRIC") != 0)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u is not a symmetric key", id);
+	if (!is_type(item->type))
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u is of no type that Tink or kveil writes", id);
+	return KVEIL_OK;
+}
+
+static enum kveil_status read_key(const struct item *item, bool is_primary, kveil_tink_read_fn *fn, void *user,
 				  struct kveil_error *err)
 {
-	const char *type_url, *text, *status_name, *prefix, *material;
+	size_t room = kveil_text_decoded_max(KVEIL_BASE64, item->value_len), n = 0;
+	const struct kveil_algorithm *alg = NULL;
+	enum kveil_status status = check_type(item, err);
 	struct value v;
-	json_int_t id;
-	size_t n = 0;
 
-	if (json_unpack((json_t *)item, "{s:{s:s, s:s, s:s}, s:s, s:I, s:s}", "keyData", "typeUrl", &type_url, "value",
-			&text, "keyMaterialType", &material, "status", &status_name, "keyId", &id, "outputPrefixType",
-			&prefix) ||
-	    id < 1 || id > UINT32_MAX)
-		return kveil_fail(err, KVEIL_E_CONFIG, "this is no Tink keyset in JSON");
-	if (strcmp(status_name, "ENABLED") != 0)
-		return KVEIL_OK;
-	size_t len = strlen(text), room = kveil_text_decoded_max(KVEIL_BASE64, len);
+	if (status)
+		return status;
+	if (item->value_len > VALUE_MAX)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u is larger than any key of kveil's",
+				  (uint32_t)item->id);
 	uint8_t *bytes = kveil_secret_alloc(room ? room : 1);
 	if (!bytes)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
-	const struct kveil_algorithm *alg = NULL;
-	if (kveil_text_decode(KVEIL_BASE64, (const uint8_t *)text, len, bytes, &n))
-		alg = recognise(type_url, kveil_span_of(bytes, n), &v);
-	enum kveil_status status;
-	if (!alg) {
+	if (kveil_text_decode(KVEIL_BASE64, (const uint8_t *)item->value, item->value_len, bytes, &n))
+		alg = recognise(item->type, kveil_span_of(bytes, n), &v);
+	else
+		status = kveil_fail(err, KVEIL_E_CONFIG, "the value of key id %u is not base64", (uint32_t)item->id);
+	if (!status && !alg)
 		status = kveil_fail(err, KVEIL_E_UNSUPPORTED,
-				    "key id %u is of a type or size that kveil has no algorithm for: %.120s",
-				    (uint32_t)id, type_url);
-	} else {
-		struct kveil_tink_key key = {.alg = alg, .id = (uint32_t)id, .key = v.key.data};
-		if (strcmp(prefix, prefix_name(&key)) != 0)
-			status =
-			    kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u has output prefix %.20s, kveil's %s has %s",
-				       key.id, prefix, alg->name, prefix_name(&key));
-		else
-			status = fn(user, &key, key.id == primary, err);
+				    "key id %u is of a type, size or hash that kveil has no algorithm for: %.120s",
+				    (uint32_t)item->id, item->type);
+	if (!status) {
+		struct kveil_tink_key key = {.alg = alg, .id = (uint32_t)item->id, .key = v.key.data};
+		status = check_prefix(item, &key, err);
+		if (!status)
+			status = fn(user, &key, is_primary, err);
 	}
 	kveil_secret_free(bytes);
+	return status;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Each id once, and the primary one of the enabled keys: before any key is handed over. */
+static enum kveil_status check_ids(const json_t *keys, json_int_t primary, struct kveil_error *err)
+{
+	size_t count = json_array_size(keys);
+	uint32_t *ids = calloc(count + 1, sizeof *ids);
+	enum kveil_status status = KVEIL_OK;
+	bool found = false;
+	struct item item;
+
+	if (!ids)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
+	for (size_t i = 0; !status && i < count; i++) {
+		status = get_item(json_array_get(keys, i), &item, err);
+		ids[i] = status ? 0 : (uint32_t)item.id;
+		found |= !status && item.id == primary && is_enabled(&item);
+	}
+	if (!status)
+		qsort(ids, count, sizeof *ids, by_id);
+	for (size_t i = 1; !status && i < count; i++)
+		if (ids[i] == ids[i - 1])
+			status = kveil_fail(err, KVEIL_E_CONFIG, "key id %u stands twice in the keyset", ids[i]);
+	if (!status && !found)
+		status = kveil_fail(err, KVEIL_E_CONFIG, "the keyset's primary key is not among its enabled keys");
+	free(ids);
 	return status;
 }
 
@@ -291,9 +395,15 @@ enum kveil_status kveil_tink_read_json(struct kveil_span json, kveil_tink_read_f
 		kveil_error_hint(err, "decrypt it with Tinkey first, and remove the clear file when it is taken in");
 	} else if (!json_is_array(keys) || json_array_size(keys) == 0 ||
 		   json_unpack(tree, "{s:I}", "primaryKeyId", &primary))
-		status = kveil_fail(err, KVEIL_E_CONFIG, "this is no Tink keyset in JSON");
-	for (size_t i = 0; !status && i < json_array_size(keys); i++)
-		status = read_key(json_array_get(keys, i), (uint32_t)primary, fn, user, err);
+		status = no_keyset(err);
+	else
+		status = check_ids(keys, primary, err);
+	for (size_t i = 0; !status && i < json_array_size(keys); i++) {
+		struct item item;
+		status = get_item(json_array_get(keys, i), &item, err);
+		if (!status && is_enabled(&item))
+			status = read_key(&item, item.id == primary, fn, user, err);
+	}
 	wipe_values(keys);
 	json_decref(tree);
 	return status;

@@ -41,8 +41,9 @@ void kveil_tink_write_encrypted_json(const struct kveil_tink_keyset *ks, struct 
 /* One key of a JSON keyset: bytes is secret memory that the receiver copies from. */
 typedef enum kveil_status kveil_tink_read_fn(void *user, const struct kveil_tink_key *key, bool is_primary,
                                              struct kveil_error *err);
-/* Reads a clear JSON keyset. Keys that are not ENABLED are passed over. Another type, size or prefix than above is
- * KVEIL_E_UNSUPPORTED and names the key id; what is no keyset at all is KVEIL_E_CONFIG. */
+/* Reads a clear JSON keyset. Keys that are DISABLED or DESTROYED are passed over. Another type, size, prefix or status than
+ * above is KVEIL_E_UNSUPPORTED and names the key id; what is no keyset at all, has an id twice or a primary that is not enabled is
+ * KVEIL_E_CONFIG, before fn is called. Errors repeat nothing of the file but ids and Tink's own words. */
 enum kveil_status kveil_tink_read_json(struct kveil_span json, kveil_tink_read_fn *fn, void *user,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 
