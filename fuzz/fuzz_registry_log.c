@@ -54,7 +54,10 @@ static void sign(struct kveil_span *label, struct kveil_span *value, struct kvei
 	} else if (!kveil_key_record_from_json(*value, &record, &err)) {
 		check(!kveil_key_record_sign(&record, secret, &err), "a record cannot be signed");
 		check(!kveil_key_record_to_json(&record, out, &err), "a record cannot be written");
-		kveil_registry_record_label(&record, text);
+		if (kveil_registry_is_end_label(*label))
+			kveil_registry_end_label(&record, text);
+		else
+			kveil_registry_record_label(&record, text);
 		kveil_key_record_clear(&record);
 	} else {
 		return;
@@ -97,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size -= n + (end != NULL);
 	}
 	check(!kveil_registry_log_hand_over(&log, on_record, &seen, &err), "handing over failed");
-	(void)kveil_registry_log_damaged(&log, ids, 8);
+	(void)kveil_registry_log_damaged(&log, false, ids, 8);
 	kveil_registry_log_clear(&log);
 	return 0;
 }

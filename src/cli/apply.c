@@ -25,7 +25,8 @@ static int complain(const struct kveil_command *cmd, const struct kveil_error *e
 {
 	char text[1024];
 
-	fprintf(stderr, "kveil %s: %s\n", cmd->name, kveil_error_format(err, NULL, text, sizeof text));
+	fprintf(stderr, "kveil %s: %s\n", cmd->name,
+		kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
 	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_FAILED;
 }
 

@@ -54,7 +54,7 @@ static int failed(const struct kveil_error *err)
 {
 	char text[768];
 
-	fprintf(stderr, "kveil keys: %s\n", kveil_error_format(err, NULL, text, sizeof text));
+	fprintf(stderr, "kveil keys: %s\n", kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
 	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_FAILED;
 }
 
@@ -79,7 +79,10 @@ static bool split_version(char *operand, uint32_t *ret)
 	errno = 0;
 	unsigned long n = strtoul(at + 1, &end, 10);
 	*ret = (uint32_t)n;
-	return !errno && end != at + 1 && *end == 0 && n >= 1 && n <= UINT32_MAX;
+	if (!errno && at[1] >= '0' && at[1] <= '9' && *end == 0 && n >= 1 && n <= UINT32_MAX)
+		return true;
+	*at = '@';
+	return false;
 }
 
 /* --- init, backup, restore --- */
@@ -297,30 +300,35 @@ static int run_rotate(const struct options *o, const struct kveil_keys_config *c
 	return KVEIL_EXIT_OK;
 }
 
-static int change_state(const struct options *o, const struct kveil_keys_config *cfg, uint32_t version,
-			enum kveil_key_state state, const char *done)
+static int change_state(struct kveil_keystore *ks, const char *name, uint32_t version, enum kveil_key_state state,
+			const char *done)
 {
-	struct kveil_keystore *ks;
 	struct kveil_error err;
 	size_t changed;
 
-	if (kveil_keystore_open(cfg, &ks, &err))
+	if (kveil_keys_set_state(ks, name, version, state, &changed, &err))
 		return failed(&err);
-	enum kveil_status status = kveil_keys_set_state(ks, o->operands[0], version, state, &changed, &err);
-	kveil_keystore_unref(ks);
-	if (status)
-		return failed(&err);
-	printf("%s: %zu version%s %s\n", o->operands[0], changed, changed == 1 ? "" : "s", done);
+	if (changed)
+		printf("%s: %zu version%s %s\n", name, changed, changed == 1 ? "" : "s", done);
+	else
+		printf("%s: nothing to do\n", name);
 	return KVEIL_EXIT_OK;
 }
 
 static int run_retire(const struct options *o, const struct kveil_keys_config *cfg)
 {
+	struct kveil_keystore *ks;
+	struct kveil_error err;
 	uint32_t version;
 
 	if (!split_version(o->operands[0], &version))
 		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
-	return change_state(o, cfg, version, KVEIL_KEY_RETIRED, "retired: nothing is sealed with it, what was opens");
+	if (kveil_keystore_open(cfg, &ks, &err))
+		return failed(&err);
+	int code = change_state(ks, o->operands[0], version, KVEIL_KEY_RETIRED,
+				"retired: nothing is sealed with it, what was opens");
+	kveil_keystore_unref(ks);
+	return code;
 }
 
 static bool confirmed(const char *name)
@@ -341,21 +349,47 @@ static bool confirmed(const char *name)
 	return false;
 }
 
+struct counting {
+	const char *name;
+	uint32_t version;
+	size_t count;
+};
+
+static void count_version(void *user, const struct kveil_key_info *v)
+{
+	struct counting *c = user;
+
+	c->count += !c->version || v->version == c->version;
+}
+
 static int run_destroy(const struct options *o, const struct kveil_keys_config *cfg)
 {
-	uint32_t version;
+	struct counting c = {.name = o->operands[0]};
+	struct kveil_keystore *ks;
+	struct kveil_error err;
+	int code = KVEIL_EXIT_USAGE;
 
-	if (!split_version(o->operands[0], &version))
+	if (!split_version(o->operands[0], &c.version))
 		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
-	fprintf(
-	    stderr,
-	    "What was sealed with %s%s%s will never open again, except where the key survives:\n"
-	    "  exported keysets, backups of the registry and of its disk, and running workers for up to a minute.\n",
-	    strchr(o->operands[0], '{') ? "every key that is wrapped by " : "", version ? "this version of " : "",
-	    o->operands[0]);
-	if (!o->yes && !confirmed(o->operands[0]))
-		return KVEIL_EXIT_USAGE;
-	return change_state(o, cfg, version, KVEIL_KEY_DESTROYED, "destroyed");
+	if (kveil_keystore_open(cfg, &ks, &err))
+		return failed(&err);
+	/* What is not there needs no question. */
+	if (kveil_keystore_each_of(ks, c.name, count_version, &c, &err)) {
+		kveil_keystore_unref(ks);
+		return failed(&err);
+	}
+	if (c.count)
+		fprintf(
+		    stderr,
+		    "What was sealed with %s%s%s will never open again, except where the key survives:\n"
+		    "  exported keysets, backups of the registry and of its disk%s, and running workers for up to a "
+		    "minute.\n",
+		    strchr(c.name, '{') ? "every key that is wrapped by " : "", c.version ? "this version of " : "",
+		    c.name, strncmp(cfg->registry, "kafka:", 6) == 0 ? ", its topic until Kafka compacts it" : "");
+	if (!c.count || o->yes || confirmed(c.name))
+		code = change_state(ks, c.name, c.version, KVEIL_KEY_DESTROYED, "destroyed");
+	kveil_keystore_unref(ks);
+	return code;
 }
 
 /* --- export, import --- */
@@ -452,6 +486,7 @@ static int follow(struct kveil_keystore *ks, const struct options *o, uint8_t di
 
 static int run_export(const struct options *o, const struct kveil_keys_config *cfg)
 {
+	static const char *const keyset[] = {"{\"primaryKeyId\":", "{\"encryptedKeyset\":", NULL};
 	const char *file = o->follow ? o->follow : o->output;
 	struct kveil_keystore *ks;
 	struct kveil_error err;
@@ -462,7 +497,7 @@ static int run_export(const struct options *o, const struct kveil_keys_config *c
 		return kveil_usage_error(&kveil_command_keys, "say in which format: --tink");
 	if (o->follow && o->output)
 		return kveil_usage_error(&kveil_command_keys, "--follow and --output exclude each other");
-	if (kveil_keystore_open(cfg, &ks, &err))
+	if ((file && kveil_files_check_replaced(file, keyset, "keyset", &err)) || kveil_keystore_open(cfg, &ks, &err))
 		return failed(&err);
 	warn_clear(o);
 	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
@@ -503,31 +538,55 @@ static int run_import(const struct options *o, const struct kveil_keys_config *c
 
 /* --- rewrap --- */
 
+struct progress {
+	bool terminal;
+	int64_t said_ms; /* monotonic */
+};
+
+/* A bar on a terminal; elsewhere a line every few seconds, for whoever reads the log of a long move. */
 static void show_progress(void *user, size_t done, size_t total)
 {
-	bool *terminal = user;
+	enum { WIDTH = 40, BAR_MS = 50, LINE_MS = 5000 };
+	static const char full[] = "########################################";
+	struct progress *p = user;
+	int64_t now = kveil_clock_mono_ms();
 
-	if (*terminal && (done == total || done % 50 == 0))
-		fprintf(stderr, "\r%zu of %zu%s", done, total, done == total ? "\n" : "");
+	if (now - p->said_ms < (p->terminal ? BAR_MS : LINE_MS) && !(p->terminal && done == total))
+		return;
+	p->said_ms = now;
+	if (p->terminal)
+		fprintf(stderr, "\r[%-*.*s] %zu of %zu%s", WIDTH, (int)(done * WIDTH / total), full, done, total,
+			done == total ? "\n" : "");
+	else
+		fprintf(stderr, "kveil keys: %zu of %zu versions looked at\n", done, total);
 }
 
 static int run_rewrap(const struct options *o, const struct kveil_keys_config *cfg)
 {
-	bool terminal = isatty(STDERR_FILENO);
+	struct progress p = {.terminal = isatty(STDERR_FILENO), .said_ms = kveil_clock_mono_ms()};
+	struct kveil_keys_rewrap_result moved;
 	struct kveil_keys_init_result added;
 	struct kveil_keystore *ks;
 	struct kveil_error err;
-	size_t changed;
 
 	(void)o;
 	/* The new KEK must open the registry itself as well. */
 	if (kveil_keys_init(cfg, &added, &err) || kveil_keystore_open(cfg, &ks, &err))
 		return failed(&err);
-	enum kveil_status status = kveil_keys_rewrap(ks, show_progress, &terminal, &changed, &err);
+	enum kveil_status status = kveil_keys_rewrap(ks, show_progress, &p, &moved, &err);
 	kveil_keystore_unref(ks);
-	if (status)
+	if (status) {
+		if (moved.moved)
+			fprintf(stderr, "kveil keys: %zu moved before this; run it again to go on\n", moved.moved);
 		return failed(&err);
-	printf("%zu version%s wrapped anew\n", changed, changed == 1 ? "" : "s");
+	}
+	printf("%zu version%s wrapped anew\n", moved.moved, moved.moved == 1 ? "" : "s");
+	if (moved.unnamed)
+		fprintf(
+		    stderr,
+		    "kveil keys: %zu version%s of keys that keys.data does not name stay%s as wrapped: name the keys "
+		    "there and run it again, or keep their KEK\n",
+		    moved.unnamed, moved.unnamed == 1 ? "" : "s", moved.unnamed == 1 ? "s" : "");
 	return KVEIL_EXIT_OK;
 }
 
@@ -625,7 +684,8 @@ static int run(int argc, char **argv)
 		if (strcmp(a->name, o.operands[0]) != 0)
 			continue;
 		if (o.count - 1 < a->least || o.count - 1 > a->most)
-			return kveil_usage_error(&kveil_command_keys, "usage: kveil keys %s %s", a->name, a->operands);
+			return kveil_usage_error(&kveil_command_keys, "usage: kveil keys %s%s%s", a->name,
+						 *a->operands ? " " : "", a->operands);
 		o.operands[0] = o.operands[1];
 		o.operands[1] = o.operands[2];
 		umask(077);

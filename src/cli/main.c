@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "worker/registry_kafka.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -134,6 +135,17 @@ static void print_help(FILE *to)
 	fprintf(to, "\nkveil COMMAND --help tells more.\n");
 }
 
+/* What was not written was not done: a full disk under stdout is no success. A reader that went away knows that itself.
+ */
+static int ended(int code)
+{
+	if (code != KVEIL_EXIT_OK || (fflush(stdout) == 0 && !ferror(stdout)))
+		return code;
+	if (errno != EPIPE)
+		fprintf(stderr, "kveil: cannot write to stdout: %s\n", strerror(errno));
+	return KVEIL_EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	kveil_registry_driver_add(&kveil_registry_kafka);
@@ -150,7 +162,7 @@ int main(int argc, char **argv)
 #undef X
 	for (size_t i = 0; kveil_commands[i]; i++)
 		if (strcmp(argv[1], kveil_commands[i]->name) == 0)
-			return kveil_commands[i]->run(argc - 1, argv + 1);
+			return ended(kveil_commands[i]->run(argc - 1, argv + 1));
 	const char *near = kveil_text_nearest(argv[1], names);
 	if (near) {
 		fprintf(stderr, "kveil: no command '%s' (did you mean '%s'?)\n", argv[1], near);

@@ -167,11 +167,15 @@ enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const
 enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, size_t *ret_versions,
 				    struct kveil_error *err)
 {
+	static const char *const backup[] = {"{\n \"kveil\": \"key backup\"", NULL};
 	struct kveil_buf text = KVEIL_BUF_INIT;
 	struct kveil_document d = {0};
 	struct kveil_keystore *ks = NULL;
-	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+	enum kveil_status status = kveil_files_check_replaced(path, backup, "backup", err);
 
+	*ret_versions = 0;
+	if (!status)
+		status = kveil_keystore_prepare(cfg, &ks, err);
 	if (status)
 		return status;
 	status = kveil_keystore_attach(ks, err);
@@ -253,7 +257,7 @@ static enum kveil_status changed_records(struct kveil_keystore *ks, const struct
 			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 		struct kveil_key_record *r = &ret->records[ret->count - 1];
 		r->state = state;
-		r->sequence++;
+		kveil_key_record_advance(r);
 		r->changed_ms = kveil_clock_wall_ms();
 		if (state == KVEIL_KEY_DESTROYED) {
 			free(r->wrapped);
@@ -265,6 +269,14 @@ static enum kveil_status changed_records(struct kveil_keystore *ks, const struct
 			return status;
 	}
 	return KVEIL_OK;
+}
+
+static bool has_version(const struct kveil_document *d, const char *name, uint32_t version)
+{
+	for (size_t i = 0; i < d->count; i++)
+		if (d->records[i].version == version && strcmp(d->records[i].name, name) == 0)
+			return true;
+	return false;
 }
 
 static bool has_tenant(struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
@@ -304,6 +316,8 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", asked);
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
+	if (!status && version && !has_version(&now, name, version))
+		status = kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' has no version %u", asked, version);
 	if (!status)
 		status = changed_records(ks, &now, name, version, state, &changed, err);
 	size_t count = changed.count;
@@ -316,194 +330,7 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 		*ret_changed = count;
 	kveil_document_clear(&now);
 	kveil_document_clear(&changed);
+	if (!status)
+		status = kveil_keystore_settle(ks, err);
 	return status ? status : kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
-}
-
-/* --- a new KEK --- */
-
-static enum kveil_status rewrap_one(struct kveil_keystore *ks, struct kveil_key_record *r, struct kveil_kek *kek,
-				    struct kveil_error *err)
-{
-	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
-	struct kveil_key_record old = *r;
-	uint8_t *key = NULL, *again = NULL;
-	enum kveil_status status = kveil_keystore_unwrap(ks, &old, &key, err);
-
-	if (!status && !key)
-		status =
-		    kveil_fail(err, KVEIL_E_WRONG_KEK, "KEK '%s' can only lock: key '%s' version %u stays under it",
-			       old.kek, old.name, old.version);
-	r->wrapped = NULL;
-	r->wrapped_len = 0;
-	if (!status) {
-		r->sequence++;
-		r->changed_ms = kveil_clock_wall_ms();
-		status = kveil_keystore_make(ks, kek, ks->registry->secret, r, kveil_span_of(key, alg->key_bytes), err);
-	}
-	/* What the new KEK wrapped must open to the same key before the old wrapping goes. */
-	if (!status && kek->provider->can_unwrap(kek)) {
-		status = kveil_keystore_unwrap(ks, r, &again, err);
-		if (!status && !kveil_secret_eq(again, key, alg->key_bytes))
-			status =
-			    kveil_fail(err, KVEIL_E_CRYPTO, "KEK '%s' does not give back what it wrapped", kek->name);
-	}
-	kveil_secret_free(key);
-	kveil_secret_free(again);
-	free(old.wrapped);
-	return status;
-}
-
-/* The same KEK's newest version in the place of an older one, proved as well. Nothing is added where it is the newest.
- */
-static enum kveil_status renew_wrapping(struct kveil_keystore *ks, const struct kveil_key_record *old,
-					struct kveil_document *batch, struct kveil_error *err)
-{
-	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(old->algorithm);
-	KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
-	uint8_t *key = NULL, *again = NULL;
-	enum kveil_status status = kveil_kek_rewrap(kveil_keystore_kek(ks, old->kek),
-						    kveil_span_of(old->wrapped, old->wrapped_len), &wrapped, err);
-
-	if (status || wrapped.len == 0)
-		return status;
-	if (!kveil_document_add(batch, old))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
-	struct kveil_key_record *r = &batch->records[batch->count - 1];
-	uint8_t *copy = malloc(wrapped.len);
-	if (!copy)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
-	memcpy(copy, wrapped.data, wrapped.len);
-	free(r->wrapped);
-	r->wrapped = copy;
-	r->wrapped_len = wrapped.len;
-	r->sequence++;
-	r->changed_ms = kveil_clock_wall_ms();
-	status = kveil_keystore_unwrap(ks, old, &key, err);
-	if (!status)
-		status = kveil_keystore_unwrap(ks, r, &again, err);
-	if (!status && !kveil_secret_eq(again, key, alg->key_bytes))
-		status = kveil_fail(err, KVEIL_E_CRYPTO, "KEK '%s' does not give back what it wrapped anew", r->kek);
-	if (!status)
-		status = kveil_key_record_sign(r, ks->registry->secret, err);
-	kveil_secret_free(key);
-	kveil_secret_free(again);
-	return status;
-}
-
-/* The registry's own secret, as the configured KEKs wrapped it. */
-static enum kveil_status renew_root(struct kveil_keystore *ks, const struct kveil_registry_root *root,
-				    struct kveil_error *err)
-{
-	struct kveil_registry_root renewed = {0};
-	enum kveil_status status = KVEIL_OK;
-
-	memcpy(renewed.id, root->id, sizeof renewed.id);
-	for (size_t i = 0; !status && i < root->count; i++) {
-		KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
-		struct kveil_kek *kek = kveil_keystore_kek(ks, root->keys[i].kek);
-		if (!kek)
-			continue;
-		status = kveil_kek_rewrap(kek, kveil_span_of(root->keys[i].wrapped, root->keys[i].wrapped_len),
-					  &wrapped, err);
-		if (status || wrapped.len == 0)
-			continue;
-		if (!kveil_registry_root_add(&renewed, kek->name, kveil_buf_span(&wrapped))) {
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
-			continue;
-		}
-		struct kveil_registry_root one = {.keys = &renewed.keys[renewed.count - 1], .count = 1};
-		struct kveil_registry_secret *secret = NULL;
-		memcpy(one.id, root->id, sizeof one.id);
-		status = kveil_registry_root_open(&one, ks->custodians, ks->custodian_count, &secret, err);
-		if (!status && !kveil_secret_eq(secret->root, ks->registry->secret->root, sizeof secret->root))
-			status = kveil_fail(err, KVEIL_E_CRYPTO, "KEK '%s' does not give back what it wrapped anew",
-					    kek->name);
-		kveil_secret_free(secret);
-	}
-	if (!status && renewed.count) {
-		pthread_mutex_lock(&ks->io_lock);
-		status = ks->registry->driver->add_root_keys(ks->registry, &renewed, err);
-		pthread_mutex_unlock(&ks->io_lock);
-	}
-	kveil_registry_root_clear(&renewed);
-	return status;
-}
-
-/* From an older version of the pattern's own key to the newest. */
-static enum kveil_status rewrap_tenant(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-				       struct kveil_key_record *r, struct kveil_error *err)
-{
-	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
-	uint8_t key[KVEIL_KEY_BYTES_MAX], again[KVEIL_KEY_BYTES_MAX];
-
-	pthread_mutex_lock(&ks->lock);
-	enum kveil_status status = kveil_tenants_unwrap(ks, pattern, r, key, err);
-	if (!status) {
-		r->sequence++;
-		r->changed_ms = kveil_clock_wall_ms();
-		status = kveil_tenants_wrap(ks, pattern, r, key, err);
-	}
-	if (!status)
-		status = kveil_tenants_unwrap(ks, pattern, r, again, err);
-	pthread_mutex_unlock(&ks->lock);
-	if (!status && !kveil_secret_eq(again, key, alg->key_bytes))
-		status = kveil_fail(err, KVEIL_E_CRYPTO, "'%s' does not give back what it wrapped", pattern->name);
-	kveil_secret_wipe(key, sizeof key);
-	kveil_secret_wipe(again, sizeof again);
-	return status;
-}
-
-/* Is there anything to do for it, and then: done. */
-static enum kveil_status rewrap_into(struct kveil_keystore *ks, const struct kveil_key_record *r,
-				     struct kveil_document *batch, struct kveil_error *err)
-{
-	bool is_tenants = kveil_record_is_tenants(r);
-	const struct kveil_data_key_config *c =
-	    kveil_keys_config_find(ks->config, kveil_span_str(is_tenants ? r->kek : r->name));
-
-	if (!c || r->state == KVEIL_KEY_DESTROYED)
-		return KVEIL_OK;
-	if (is_tenants) {
-		pthread_mutex_lock(&ks->lock);
-		bool current = kveil_tenants_is_current(ks, c, r);
-		pthread_mutex_unlock(&ks->lock);
-		if (current)
-			return KVEIL_OK;
-	} else if (strcmp(r->kek, c->kek) == 0) {
-		return renew_wrapping(ks, r, batch, err);
-	}
-	if (!kveil_document_add(batch, r))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
-	struct kveil_key_record *copy = &batch->records[batch->count - 1];
-	return is_tenants ? rewrap_tenant(ks, c, copy, err) : rewrap_one(ks, copy, kveil_keystore_kek(ks, c->kek), err);
-}
-
-enum kveil_status kveil_keys_rewrap(struct kveil_keystore *ks, kveil_keys_progress_fn *progress, void *user,
-				    size_t *ret_changed, struct kveil_error *err)
-{
-	enum { BATCH = 64 };
-	struct kveil_document now = {0}, batch = {0};
-
-	*ret_changed = 0;
-	pthread_mutex_lock(&ks->io_lock);
-	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
-	pthread_mutex_unlock(&ks->io_lock);
-	if (!status)
-		status = renew_root(ks, &now.root, err);
-	for (size_t i = 0; !status && i < now.count; i++) {
-		status = rewrap_into(ks, &now.records[i], &batch, err);
-		if (!status && batch.count && (batch.count == BATCH || i + 1 == now.count)) {
-			/* A version that was destroyed meanwhile has gone further than this record: it stays so. */
-			pthread_mutex_lock(&ks->io_lock);
-			status = ks->registry->driver->append(ks->registry, batch.records, batch.count, err);
-			pthread_mutex_unlock(&ks->io_lock);
-			*ret_changed += status ? 0 : batch.count;
-			kveil_document_clear(&batch);
-		}
-		if (!status && progress)
-			progress(user, i + 1, now.count);
-	}
-	kveil_document_clear(&batch);
-	kveil_document_clear(&now);
-	return status;
 }

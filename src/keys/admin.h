@@ -29,7 +29,7 @@ enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const c
 enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* Moves versions of a name (version 0: all of them) to a later state; with KVEIL_KEY_DESTROYED their wrapped bytes go too.
+/* Moves versions of a name (version 0: all of them; KVEIL_E_NOT_FOUND) to a later state; with KVEIL_KEY_DESTROYED their wrapped bytes go too.
  * A key with nonces gets a new version at once if none is left to seal. ret_changed counts. */
 enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *asked, uint32_t version,
                                        enum kveil_key_state state, size_t *ret_changed,
@@ -45,10 +45,17 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *name, struct kveil_span keyset,
                                          size_t *ret_added, struct kveil_error *err) KVEIL_MUST_CHECK;
 
+struct kveil_keys_rewrap_result {
+	size_t moved;
+	size_t unnamed; /* versions of names that the configuration does not have: they stay under their KEK */
+};
+
 /* Wraps every version with the KEK that its name has in the configuration now, and with the newest version of that KEK where
- * its custodian has several; the registry's own secret too. Each is proved before it counts. progress may be NULL. Interrupted, it goes on where it was when run again. */
+ * its custodian has several; the registry's own secret too. Each is proved before it counts: a KEK that only locks here is
+ * refused. What was changed meanwhile (retired, destroyed) stays changed. progress may be NULL. Interrupted, it goes on where
+ * it was when run again. */
 typedef void kveil_keys_progress_fn(void *user, size_t done, size_t total);
 enum kveil_status kveil_keys_rewrap(struct kveil_keystore *ks, kveil_keys_progress_fn *progress, void *user,
-                                    size_t *ret_changed, struct kveil_error *err) KVEIL_MUST_CHECK;
+                                    struct kveil_keys_rewrap_result *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

@@ -128,9 +128,10 @@ enum kveil_status kveil_document_parse(struct kveil_span text, struct kveil_docu
 	json_error_t why;
 	json_t *tree = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, &why);
 
+	/* jansson's own words quote what stands there, and the file may be a KEK that was named by mistake. */
 	if (!tree)
-		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "line %d, column %d: %s", why.line, why.column,
-				  why.text);
+		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT,
+				  "this is no key registry: line %d, column %d is not JSON", why.line, why.column);
 	enum kveil_status status = parse_tree(tree, &d, err);
 	json_decref(tree);
 	if (status) {
@@ -357,7 +358,7 @@ enum kveil_status kveil_document_demote(struct kveil_document *d, const struct k
 		if (r->state != KVEIL_KEY_LIVE || alg->kind != KVEIL_ALG_AEAD || strchr(r->name, '{'))
 			continue;
 		r->state = KVEIL_KEY_OPENS_ONLY;
-		r->sequence++;
+		kveil_key_record_advance(r);
 		r->changed_ms = now_ms;
 		enum kveil_status status = kveil_key_record_sign(r, secret, err);
 		if (status)

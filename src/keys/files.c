@@ -171,6 +171,35 @@ enum kveil_status kveil_files_write_whole(const char *path, struct kveil_span da
 	return status;
 }
 
+enum kveil_status kveil_files_check_replaced(const char *path, const char *const *begins, const char *what,
+					     struct kveil_error *err)
+{
+	char head[64];
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	bool ours = false;
+
+	if (fd < 0 && errno == ENOENT)
+		return KVEIL_OK;
+	if (fd < 0 || fstat(fd, &st)) {
+		enum kveil_status status = io_error("read", path, err);
+		if (fd >= 0)
+			close(fd);
+		return status;
+	}
+	ssize_t n = S_ISREG(st.st_mode) ? read(fd, head, sizeof head) : -1;
+	close(fd);
+	if (!S_ISREG(st.st_mode))
+		return kveil_fail(err, KVEIL_E_CONFIG, "%s is not a file", path);
+	for (; n > 0 && *begins && !ours; begins++)
+		ours = (size_t)n >= strlen(*begins) && memcmp(head, *begins, strlen(*begins)) == 0; /* public */
+	if (ours || n == 0)
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_KEY_EXISTS, "%s is there and is no %s of kveil's: it is not replaced", path, what);
+	kveil_error_hint(err, "name another file, or remove this one");
+	return KVEIL_E_KEY_EXISTS;
+}
+
 enum kveil_status kveil_files_write_once(const char *path, struct kveil_span data, struct kveil_error *err)
 {
 	char *tmp = kveil_files_beside(".", path, ".tmp");

@@ -37,6 +37,10 @@ enum kveil_status kveil_files_write_whole(const char *path, struct kveil_span da
 /* As above, but never over a file that is there: KVEIL_E_KEY_EXISTS. */
 enum kveil_status kveil_files_write_once(const char *path, struct kveil_span data,
                                          struct kveil_error *err) KVEIL_MUST_CHECK;
+/* May path be written over? Nothing there, an empty file, or one that begins as one of these (NULL ends them): so that a slip
+ * of the pen does not put a backup in the place of a KEK. KVEIL_E_KEY_EXISTS, CONFIG where it is no file. */
+enum kveil_status kveil_files_check_replaced(const char *path, const char *const *begins, const char *what,
+                                             struct kveil_error *err) KVEIL_MUST_CHECK;
 /* PREFIX + name of path's last part + SUFFIX in the same folder: (".", "/a/keys.json", ".mark") -> "/a/.keys.json.mark". */
 char *kveil_files_beside(const char *prefix, const char *path, const char *suffix);
 /* path if it is absolute or base is NULL, else base/path. Owned. */

@@ -161,6 +161,9 @@ int64_t kveil_succession_due(const struct kveil_succession *s, const struct kvei
 /* The registry, read to the end; again after a class RETRY error, which goes on where it was. */
 enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
 struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks);
+/* After a change of records: reads what became of it, and writes again what somebody else changed further at the same moment
+ * and this change then stood behind in the log. */
+enum kveil_status kveil_keystore_settle(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
 struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name); /* NULL: not configured */
 /* As kveil_keystore_refresh. *ret_read: the registry answered, and at most a custodian is in the way of what it holds. */
 enum kveil_status kveil_keystore_refresh_read(struct kveil_keystore *ks, bool *ret_read,
@@ -177,6 +180,8 @@ enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct 
 /* The same on this process's own account: under tend_lock, and less and less often after a failure. */
 enum kveil_status kveil_keystore_publish(struct kveil_keystore *ks, const struct kveil_key_record *records,
                                          size_t count, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The record of this id as it is known, to the end of d, if it is here. Under lock. */
+bool kveil_keystore_copy_record(const struct kveil_keystore *ks, uint32_t id, struct kveil_document *d) KVEIL_MUST_CHECK;
 /* Gives up the bytes that were kept for this id (kveil_keystore.made); NULL = none. Under lock. */
 uint8_t *kveil_keystore_made_here(struct kveil_keystore *ks, uint32_t id);
 /* The number after all others, in record; under lock. n may be NULL. */

@@ -57,6 +57,11 @@ enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_ke
 
 	if (!payload || !key)
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	/* Whoever holds the registry's secret could have used up the numbers: 0 comes after the last one. */
+	if (!status && r->version == 0) {
+		status = kveil_fail(err, KVEIL_E_UNSUPPORTED, "key '%s' has used its last version number", r->name);
+		kveil_error_hint(err, "give what it protects a key of another name");
+	}
 	if (!status && r->id == 0)
 		status = kveil_keystore_draw_id(ks, &r->id, err);
 	if (!status && material.data)
@@ -255,8 +260,7 @@ static enum kveil_status make_due(struct kveil_keystore *ks, int64_t now, struct
 	return status;
 }
 
-/* To the end of d, if it is here; under lock. */
-static bool copy_record(const struct kveil_keystore *ks, uint32_t id, struct kveil_document *d)
+bool kveil_keystore_copy_record(const struct kveil_keystore *ks, uint32_t id, struct kveil_document *d)
 {
 	const struct kveil_key_version *v = kveil_keystore_by_id(ks, id);
 	const struct kveil_tenant_version *t = v ? NULL : kveil_tenants_by_id(ks, id);
@@ -270,34 +274,46 @@ static bool copy_record(const struct kveil_keystore *ks, uint32_t id, struct kve
 }
 
 /* Writes again what somebody else overwrote, for compaction keeps only what was written last. */
-static enum kveil_status heal(struct kveil_keystore *ks, struct kveil_error *err)
+static enum kveil_status heal(struct kveil_keystore *ks, bool at_once, size_t *ret_count, struct kveil_error *err)
 {
 	const struct kveil_registry_driver *driver = ks->registry->driver;
 	struct kveil_document again = {0};
 	enum kveil_status status = KVEIL_OK;
 	uint32_t ids[NEW_AT_ONCE];
 
+	*ret_count = 0;
 	if (!driver->damaged)
 		return KVEIL_OK;
 	pthread_mutex_lock(&ks->io_lock);
-	size_t count = driver->damaged(ks->registry, ids, NEW_AT_ONCE);
+	size_t count = driver->damaged(ks->registry, at_once, ids, NEW_AT_ONCE);
 	pthread_mutex_unlock(&ks->io_lock);
 	for (size_t i = 0; !status && i < count; i++) {
 		pthread_mutex_lock(&ks->lock);
 		size_t before = again.count;
-		bool copied = copy_record(ks, ids[i], &again);
+		bool copied = kveil_keystore_copy_record(ks, ids[i], &again);
 		pthread_mutex_unlock(&ks->lock);
 		if (!copied)
 			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 		if (status || again.count == before) /* not unwrapped yet: its custodian is away */
 			continue;
 		struct kveil_key_record *r = &again.records[again.count - 1];
-		r->sequence++;
+		kveil_key_record_advance(r);
 		status = kveil_key_record_sign(r, ks->registry->secret, err);
 	}
 	if (!status && again.count)
 		status = kveil_keystore_append(ks, again.records, again.count, err);
+	*ret_count = again.count;
 	kveil_document_clear(&again);
+	return status;
+}
+
+enum kveil_status kveil_keystore_settle(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_keystore_refresh(ks, err);
+	size_t count = 1;
+
+	for (int i = 0; !status && count && i < RACES; i++)
+		status = heal(ks, true, &count, err);
 	return status;
 }
 
@@ -322,6 +338,7 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 	if (ks->memory)
 		return KVEIL_OK;
 	struct kveil_error why = {0};
+	size_t healed;
 	bool read;
 	/* One custodian away does not hold up the keys of another. */
 	enum kveil_status held_up = kveil_keystore_refresh_read(ks, &read, err);
@@ -331,7 +348,7 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 	if (unwelcome && !held_up && err)
 		*err = why;
 	held_up = held_up ? held_up : unwelcome;
-	enum kveil_status status = heal(ks, &why);
+	enum kveil_status status = heal(ks, false, &healed, &why);
 	if (!status) {
 		pthread_mutex_lock(&ks->tend_lock);
 		if (kveil_clock_mono_ms() < ks->retry_at_ms) {

@@ -90,6 +90,11 @@ bool kveil_key_record_supersedes(const struct kveil_key_record *next, const stru
 	       (next->state > old->state || (next->state == old->state && next->sequence > old->sequence));
 }
 
+void kveil_key_record_advance(struct kveil_key_record *r)
+{
+	r->sequence += r->sequence < UINT32_MAX;
+}
+
 static void put(struct kveil_buf *b, uint64_t value, unsigned bytes)
 {
 	while (bytes--)
@@ -201,9 +206,14 @@ enum kveil_status kveil_key_payload_read(const struct kveil_key_record *r,
 				  "key '%s' version %u: this kveil does not know algorithm %u", r->name, r->version,
 				  r->algorithm);
 	if (payload.len != n + 2 + alg->key_bytes || !kveil_secret_eq(payload.data, head, n) ||
-	    ((size_t)payload.data[n] << 8 | payload.data[n + 1]) != alg->key_bytes)
-		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT,
-				  "the wrapped key beside '%s' version %u is another one's", r->name, r->version);
+	    ((size_t)payload.data[n] << 8 | payload.data[n + 1]) != alg->key_bytes) {
+		kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "the wrapped key beside '%s' version %u is another one's",
+			   r->name, r->version);
+		kveil_error_hint(
+		    err, "somebody with the registry's secret wrote it: move the registry away and bring back a "
+			 "backup (`kveil keys restore`)");
+		return KVEIL_E_REGISTRY_CORRUPT;
+	}
 	*ret_key = kveil_span_of(payload.data + n + 2, alg->key_bytes);
 	return KVEIL_OK;
 }
@@ -244,6 +254,9 @@ struct raw {
 	size_t name_len, kek_len, wrapped_len, mac_len;
 	json_int_t version, sequence, created, active, expires, changed;
 };
+
+/* Far enough for any key, and near enough to reckon with. */
+static const json_int_t TIME_MAX_MS = INT64_C(1) << 53;
 
 static bool number(json_int_t in, json_int_t min, json_int_t max)
 {
@@ -296,8 +309,8 @@ static bool parse(const struct raw *raw, struct kveil_key_record *r)
 	    raw->kek_len > KVEIL_KEK_NAME_MAX || strlen(raw->kek) != raw->kek_len || !alg)
 		return false;
 	if (!number(raw->version, 1, UINT32_MAX) || !number(raw->sequence, 1, UINT32_MAX) ||
-	    !number(raw->created, 0, INT64_MAX) || !number(raw->active, 0, INT64_MAX) ||
-	    !number(raw->expires, 0, INT64_MAX) || !number(raw->changed, 0, INT64_MAX))
+	    !number(raw->created, 0, TIME_MAX_MS) || !number(raw->active, 0, TIME_MAX_MS) ||
+	    !number(raw->expires, 0, TIME_MAX_MS) || !number(raw->changed, 0, TIME_MAX_MS))
 		return false;
 	memcpy(r->name, raw->name, raw->name_len + 1);
 	memcpy(r->kek, raw->kek, raw->kek_len + 1);
@@ -318,16 +331,15 @@ static bool parse(const struct raw *raw, struct kveil_key_record *r)
 enum kveil_status kveil_key_record_from_tree(json_t *object, struct kveil_key_record *ret, struct kveil_error *err)
 {
 	struct kveil_key_record r = {0};
-	json_error_t why;
 	struct raw raw;
 
-	if (json_unpack_ex(object, &why, JSON_STRICT,
+	if (json_unpack_ex(object, NULL, JSON_STRICT,
 			   "{s:s%, s:I, s:s, s:s, s:s%, s:I, s:I, s:I, s:s, s:I, s:I, s:s%, s:s%}", "name", &raw.name,
 			   &raw.name_len, "version", &raw.version, "id", &raw.id, "algorithm", &raw.algorithm, "kek",
 			   &raw.kek, &raw.kek_len, "created", &raw.created, "active", &raw.active, "expires",
 			   &raw.expires, "state", &raw.state, "sequence", &raw.sequence, "changed", &raw.changed,
 			   "wrapped", &raw.wrapped, &raw.wrapped_len, "mac", &raw.mac, &raw.mac_len))
-		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "this is no key record: %s", why.text);
+		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "this is no key record");
 	if (!parse(&raw, &r)) {
 		kveil_key_record_clear(&r);
 		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "a key record holds what no kveil writes");
@@ -352,11 +364,10 @@ enum kveil_status kveil_key_record_to_json(const struct kveil_key_record *r, str
 enum kveil_status kveil_key_record_from_json(struct kveil_span json, struct kveil_key_record *ret,
 					     struct kveil_error *err)
 {
-	json_error_t why;
-	json_t *tree = json_loadb((const char *)json.data, json.len, JSON_REJECT_DUPLICATES, &why);
+	json_t *tree = json_loadb((const char *)json.data, json.len, JSON_REJECT_DUPLICATES, NULL);
 
 	if (!tree)
-		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "this is no key record: %s", why.text);
+		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "this is no key record");
 	enum kveil_status status = kveil_key_record_from_tree(tree, ret, err);
 	json_decref(tree);
 	return status;

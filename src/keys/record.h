@@ -75,6 +75,9 @@ bool kveil_key_name_valid(struct kveil_span name, bool pattern);
 /* Does next, about the same version of the same name, stand in place of old? */
 bool kveil_key_record_supersedes(const struct kveil_key_record *next, const struct kveil_key_record *old);
 
+/* One more change of the record. The last number of all is not left again: then only a higher state supersedes. */
+void kveil_key_record_advance(struct kveil_key_record *r);
+
 /* Every field but the MAC, in a fixed binary order. */
 void kveil_key_record_canonical(const struct kveil_key_record *r, struct kveil_buf *out);
 /* Sets r->mac. */

@@ -83,8 +83,8 @@ struct kveil_registry_driver {
 	enum kveil_status (*read)(struct kveil_registry *r, kveil_registry_read_fn *fn, void *user,
 	                          struct kveil_error *err);
 	/* Ids of records in whose place something else was written, at most max: those who have them write them again, with a
-	 * higher sequence. NULL where nobody else can write. */
-	size_t (*damaged)(struct kveil_registry *r, uint32_t *ids, size_t max);
+	 * higher sequence; after a while that is drawn, so that one of many does it, or at_once. NULL where nobody else can write. */
+	size_t (*damaged)(struct kveil_registry *r, bool at_once, uint32_t *ids, size_t max);
 	/* Adds records, signed by the caller; durable on return. Somebody may have been first with the same (name, version),
 	 * or with what supersedes it: such a record is dropped without an error; read tells who won. */
 	enum kveil_status (*append)(struct kveil_registry *r, const struct kveil_key_record *records, size_t count,

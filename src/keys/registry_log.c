@@ -222,7 +222,7 @@ static bool damage(struct kveil_registry_log *log, struct kveil_registry_known *
 	return true;
 }
 
-size_t kveil_registry_log_damaged(struct kveil_registry_log *log, uint32_t *ids, size_t max)
+size_t kveil_registry_log_damaged(struct kveil_registry_log *log, bool at_once, uint32_t *ids, size_t max)
 {
 	int64_t now = kveil_clock_mono_ms();
 	size_t kept = 0, count = 0;
@@ -232,7 +232,7 @@ size_t kveil_registry_log_damaged(struct kveil_registry_log *log, uint32_t *ids,
 		if (!k->due_ms)
 			continue;
 		log->damaged[kept++] = k;
-		if (count < max && now >= k->due_ms) {
+		if (count < max && (at_once || now >= k->due_ms)) {
 			ids[count++] = k->id;
 			k->due_ms = now + HEAL_AGAIN_MS;
 		}
@@ -352,10 +352,14 @@ static enum kveil_status take_record(struct kveil_registry_log *log, int64_t off
 		doubt(log, KVEIL_DOUBT_FORGED);
 		return damage(log, place) ? KVEIL_OK : no_memory(err);
 	}
-	kveil_registry_record_label(&r, should);
+	const bool is_end = kveil_registry_is_end_label(label);
+	if (is_end)
+		kveil_registry_end_label(&r, should);
+	else
+		kveil_registry_record_label(&r, should);
 	if (kveil_key_record_verify(&r, log->registry->secret, &ignored))
 		why = KVEIL_DOUBT_FORGED;
-	else if (!kveil_span_eq(label, kveil_span_str(should)))
+	else if (!kveil_span_eq(label, kveil_span_str(should)) || (is_end && r.state != KVEIL_KEY_DESTROYED))
 		why = KVEIL_DOUBT_RELABELLED;
 	struct kveil_registry_known *k = known_of(log, r.id);
 	if (why != KVEIL_DOUBT_COUNT) {

@@ -61,7 +61,8 @@ enum kveil_status kveil_registry_log_hand_over(struct kveil_registry_log *log, k
 bool kveil_registry_log_is_root(const struct kveil_registry_log *log, struct kveil_span label, struct kveil_span value);
 
 bool kveil_registry_log_knows(const struct kveil_registry_log *log, uint32_t id);
-/* Damaged ids whose wait is over, at most max of them. They stay damaged until the right record is read. */
-size_t kveil_registry_log_damaged(struct kveil_registry_log *log, uint32_t *ids, size_t max);
+/* Damaged ids whose wait is over, at most max of them. They stay damaged until the right record is read. at_once: without the
+ * wait, for whoever may have damaged them itself by writing what somebody else's change had overtaken. */
+size_t kveil_registry_log_damaged(struct kveil_registry_log *log, bool at_once, uint32_t *ids, size_t max);
 
 #endif

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char magic[] = "key registry", root_prefix[] = "!root/";
+static const char magic[] = "key registry", root_prefix[] = "!root/", end_prefix[] = "!destroyed/";
 
 void kveil_registry_epoch_root_clear(struct kveil_registry_epoch_root *r)
 {
@@ -49,10 +49,25 @@ void kveil_registry_record_label(const struct kveil_key_record *record, char lab
 	snprintf(label, KVEIL_RECORD_LABEL_MAX, "%s/%08" PRIx32, record->name, record->id);
 }
 
+void kveil_registry_end_label(const struct kveil_key_record *record, char label[KVEIL_RECORD_LABEL_MAX])
+{
+	snprintf(label, KVEIL_RECORD_LABEL_MAX, "%s%08" PRIx32, end_prefix, record->id);
+}
+
+static bool begins(struct kveil_span label, const char *prefix)
+{
+	size_t n = strlen(prefix);
+	return label.len >= n && memcmp(label.data, prefix, n) == 0; /* public */
+}
+
 bool kveil_registry_is_root_label(struct kveil_span label)
 {
-	size_t n = sizeof root_prefix - 1;
-	return label.len >= n && kveil_span_eq(kveil_span_of(label.data, n), KVEIL_SPAN("!root/"));
+	return begins(label, root_prefix);
+}
+
+bool kveil_registry_is_end_label(struct kveil_span label)
+{
+	return begins(label, end_prefix);
 }
 
 uint32_t kveil_registry_label_id(struct kveil_span label)

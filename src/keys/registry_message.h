@@ -9,6 +9,9 @@
  * A lease is the offset of its message. `after` is the highest offset that its writer had seen: where a lease stands at or
  * before it, the log was copied or began anew, and its offsets are given a second time. `epoch` is drawn when a log is begun
  * or restored, so that leases of an earlier life prove nothing. MACs are under the registry's "log" subkey. Any thread.
+ *
+ *   "!destroyed/ID"  the record of a version that was destroyed, once more. Whoever changed the same version at the same moment
+ *                    may write its record behind the end under NAME/ID, and compaction would keep that one; here nobody does.
  */
 #ifndef KVEIL_KEYS_REGISTRY_MESSAGE_H
 #define KVEIL_KEYS_REGISTRY_MESSAGE_H
@@ -39,8 +42,10 @@ bool kveil_registry_epoch_root_copy(struct kveil_registry_epoch_root *dst,
 /* The message keys; NUL-terminated. */
 void kveil_registry_root_label(const struct kveil_registry_root *root, char label[KVEIL_ROOT_LABEL_MAX]);
 void kveil_registry_record_label(const struct kveil_key_record *record, char label[KVEIL_RECORD_LABEL_MAX]);
+void kveil_registry_end_label(const struct kveil_key_record *record, char label[KVEIL_RECORD_LABEL_MAX]);
 bool kveil_registry_is_root_label(struct kveil_span label);
-/* The id at the end of a record's label; 0 = it is none. */
+bool kveil_registry_is_end_label(struct kveil_span label);
+/* The id at the end of a record's or an end's label; 0 = it is none. */
 uint32_t kveil_registry_label_id(struct kveil_span label);
 
 /* By form only, and strict: false is "not ours". ret is owned by the caller on success only. */

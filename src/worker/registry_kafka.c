@@ -162,7 +162,7 @@ static enum kveil_status heal_root(struct kafka_registry *r, struct kveil_error 
 
 	if (!kveil_registry_epoch_root_copy(&again, &r->log.root))
 		return no_memory(err);
-	again.sequence++;
+	again.sequence += again.sequence < UINT32_MAX;
 	enum kveil_status status = put_root(r, &again, r->base.secret, err);
 	kveil_registry_epoch_root_clear(&again);
 	return status ? status : read_log(r, err);
@@ -230,9 +230,9 @@ static enum kveil_status kafka_read(struct kveil_registry *base, kveil_registry_
 	return status ? status : kveil_registry_log_hand_over(&r->log, fn, user, err);
 }
 
-static size_t kafka_damaged(struct kveil_registry *base, uint32_t *ids, size_t max)
+static size_t kafka_damaged(struct kveil_registry *base, bool at_once, uint32_t *ids, size_t max)
 {
-	return kveil_registry_log_damaged(&((struct kafka_registry *)base)->log, ids, max);
+	return kveil_registry_log_damaged(&((struct kafka_registry *)base)->log, at_once, ids, max);
 }
 
 struct writing {
@@ -241,22 +241,33 @@ struct writing {
 	char (*labels)[KVEIL_RECORD_LABEL_MAX];
 };
 
+static void add_message(struct writing *w, size_t n, const struct kveil_buf *value)
+{
+	w->messages[n].label = kveil_span_str(w->labels[n]);
+	w->messages[n].value = kveil_buf_span(value);
+}
+
 static enum kveil_status kafka_append(struct kveil_registry *base, const struct kveil_key_record *records, size_t count,
 				      struct kveil_error *err)
 {
 	struct kafka_registry *r = (struct kafka_registry *)base;
-	struct writing w = {calloc(count + 1, sizeof *w.messages), calloc(count + 1, sizeof *w.values),
-			    calloc(count + 1, sizeof *w.labels)};
+	struct writing w = {calloc(2 * count + 1, sizeof *w.messages), calloc(count + 1, sizeof *w.values),
+			    calloc(2 * count + 1, sizeof *w.labels)};
 	enum kveil_status status = w.messages && w.values && w.labels ? KVEIL_OK : no_memory(err);
+	size_t n = 0;
 
 	for (size_t i = 0; !status && i < count; i++) {
 		status = kveil_key_record_to_json(&records[i], &w.values[i], err);
-		kveil_registry_record_label(&records[i], w.labels[i]);
-		w.messages[i].label = kveil_span_str(w.labels[i]);
-		w.messages[i].value = kveil_buf_span(&w.values[i]);
+		/* The end first: from then on it counts, whatever becomes of the rest. */
+		if (records[i].state == KVEIL_KEY_DESTROYED) {
+			kveil_registry_end_label(&records[i], w.labels[n]);
+			add_message(&w, n++, &w.values[i]);
+		}
+		kveil_registry_record_label(&records[i], w.labels[n]);
+		add_message(&w, n++, &w.values[i]);
 	}
 	if (!status)
-		status = kveil_registry_topic_append(r->topic, w.messages, count, err);
+		status = kveil_registry_topic_append(r->topic, w.messages, n, err);
 	for (size_t i = 0; w.values && i < count; i++)
 		kveil_buf_clear(&w.values[i]);
 	free(w.messages);
@@ -291,7 +302,7 @@ static enum kveil_status kafka_add_root_keys(struct kveil_registry *base, const 
 		struct kveil_registry_epoch_root root;
 		if (!kveil_registry_epoch_root_copy(&root, &r->log.root))
 			return no_memory(err);
-		root.sequence++;
+		root.sequence += root.sequence < UINT32_MAX;
 		for (size_t k = 0; !status && k < keys->count; k++) {
 			struct kveil_span wrapped = kveil_span_of(keys->keys[k].wrapped, keys->keys[k].wrapped_len);
 			if (!kveil_registry_root_add(&root.keys, keys->keys[k].kek, wrapped))
@@ -491,7 +502,7 @@ static enum kveil_status begin_anew(struct kafka_registry *r, struct kveil_docum
 		status = put_records(r, there, true, err);
 	if (!status)
 		status = kveil_registry_epoch_root_copy(&root, &r->log.root) ? draw_epoch(&root, err) : no_memory(err);
-	root.sequence++;
+	root.sequence += root.sequence < UINT32_MAX;
 	if (!status)
 		status = put_root(r, &root, secret, err);
 	kveil_registry_epoch_root_clear(&root);

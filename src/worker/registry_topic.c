@@ -499,6 +499,8 @@ enum kveil_status kveil_registry_topic_make(struct kveil_registry_topic *t, stru
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(t->producer);
 	rd_kafka_AdminOptions_t *options = admin_options(t, RD_KAFKA_ADMIN_OP_CREATETOPICS);
 	rd_kafka_NewTopic_set_config(topic, "cleanup.policy", "compact");
+	/* What a destroyed key was wrapped as goes within a day or so, however little is written. */
+	rd_kafka_NewTopic_set_config(topic, "max.compaction.lag.ms", "86400000");
 	rd_kafka_CreateTopics(t->producer, &topic, 1, options, queue);
 	rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CALL_MS);
 	const rd_kafka_CreateTopics_result_t *result = event ? rd_kafka_event_CreateTopics_result(event) : NULL;

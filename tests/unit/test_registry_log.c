@@ -238,12 +238,12 @@ static void what_is_not_authentic_is_ignored_and_mended(void **state)
 	assert_int_equal(r->log.damaged_count, 2);
 	assert_true(r->log.root_damaged);
 	/* Not before a wait that is drawn; and not at all once another process has done it. */
-	assert_int_equal(kveil_registry_log_damaged(&r->log, ids, 4), 0);
+	assert_int_equal(kveil_registry_log_damaged(&r->log, false, ids, 4), 0);
 	put_record(0xa, 1, 2, KVEIL_KEY_LIVE);
 	put(messages[gone].label, messages[gone].value);
 	put_root(2, 1);
 	read_all(r);
-	(void)kveil_registry_log_damaged(&r->log, ids, 4);
+	(void)kveil_registry_log_damaged(&r->log, false, ids, 4);
 	assert_int_equal(r->log.damaged_count, 0);
 	assert_false(r->log.root_damaged);
 	compact(message_count);
@@ -312,6 +312,106 @@ static void a_root_from_before_does_not_come_back(void **state)
 	reader_free(r);
 }
 
+/* As kveil_keys_set_state does: the end under its own label, then the record. */
+static size_t put_end(uint32_t id, uint32_t version, uint32_t sequence)
+{
+	struct kveil_key_record r = {.id = id};
+	char label[KVEIL_RECORD_LABEL_MAX];
+
+	kveil_registry_end_label(&r, label);
+	size_t record = put_record(id, version, sequence, KVEIL_KEY_DESTROYED);
+	snprintf(messages[record].label, sizeof messages[record].label, "%s", label);
+	put_record(id, version, sequence, KVEIL_KEY_DESTROYED);
+	return record;
+}
+
+/* Somebody who moved the version to another KEK had read it before it was destroyed, and writes after. */
+static void an_end_outlives_what_is_written_behind_it(void **state)
+{
+	(void)state;
+	uint32_t ids[4];
+
+	put_record(0xa, 1, 1, KVEIL_KEY_LIVE);
+	struct reader *follower = reader();
+	put_end(0xa, 1, 2);
+	put_record(0xa, 1, 2, KVEIL_KEY_LIVE);
+	compact(message_count);
+	struct reader *newcomer = reader();
+	read_all(follower);
+	struct reader *all[] = {newcomer, follower};
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(find(all[i], 0xa)->state, KVEIL_KEY_DESTROYED);
+		/* What holds wrapped bytes again is mended: at once by whoever did it. */
+		assert_int_equal(all[i]->log.damaged_count, 1);
+		assert_int_equal(kveil_registry_log_damaged(&all[i]->log, true, ids, 4), 1);
+		assert_int_equal(ids[0], 0xa);
+	}
+	put_end(0xa, 1, 3);
+	read_all(follower);
+	assert_int_equal(kveil_registry_log_damaged(&follower->log, true, ids, 4), 0);
+	compact(message_count);
+	for (size_t i = 0; i < message_count; i++)
+		assert_true(messages[i].gone || !messages[i].value || !strstr(messages[i].value, "\"live\""));
+	reader_free(newcomer);
+	reader_free(follower);
+}
+
+static void an_end_is_believed_only_if_it_is_one(void **state)
+{
+	(void)state;
+	uint32_t ids[4];
+	size_t a = put_record(0xa, 1, 1, KVEIL_KEY_LIVE), b = put_record(0xb, 2, 1, KVEIL_KEY_LIVE);
+
+	put("!destroyed/0000000a", messages[a].value); /* authentic, and not destroyed */
+	put("!destroyed/0000000a", messages[b].value);
+	put("!destroyed/", messages[a].value);
+	put("!destroyed/zz", "{}");
+	struct reader *r = reader();
+	assert_int_equal(find(r, 0xa)->state, KVEIL_KEY_LIVE);
+	assert_int_equal(find(r, 0xb)->state, KVEIL_KEY_LIVE);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_RELABELLED), 3);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_FORGED), 1);
+	size_t end = put_end(0xb, 2, 2);
+	put("!destroyed/0000000a", messages[end].value); /* another one's end */
+	put(messages[end].label, NULL);
+	read_all(r);
+	assert_int_equal(find(r, 0xa)->state, KVEIL_KEY_LIVE);
+	assert_int_equal(find(r, 0xb)->state, KVEIL_KEY_DESTROYED);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_RELABELLED), 4);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_EMPTIED), 1);
+	assert_int_equal(kveil_registry_log_damaged(&r->log, true, ids, 4), 2);
+	reader_free(r);
+}
+
+/* The known limit (docs/keys.md): between harm and mending, compaction may leave only the one that had lost. */
+static void a_newcomer_before_the_mending_may_take_the_loser(void **state)
+{
+	(void)state;
+	size_t a = put_record(0xa, 1, 1, KVEIL_KEY_LIVE);
+	put_record(0xb, 1, 1, KVEIL_KEY_LIVE);
+	struct reader *r = reader();
+
+	put(messages[a].label, "harm");
+	compact(message_count);
+	struct reader *newcomer = reader();
+	assert_null(find(newcomer, 0xa));
+	assert_non_null(find(newcomer, 0xb));
+	read_all(r);
+	assert_null(find(r, 0xb));
+	/* Mended: all have the winner, whoever came when; the loser's bytes are still in the log. */
+	put_record(0xa, 1, 2, KVEIL_KEY_LIVE);
+	read_all(newcomer);
+	assert_non_null(find(newcomer, 0xa));
+	compact(message_count);
+	struct reader *later = reader();
+	assert_non_null(find(later, 0xa));
+	assert_null(find(later, 0xb));
+	assert_true(kveil_registry_log_knows(&later->log, 0xb));
+	reader_free(later);
+	reader_free(newcomer);
+	reader_free(r);
+}
+
 static uint32_t next(uint32_t *seed)
 {
 	*seed ^= *seed << 13;
@@ -348,7 +448,13 @@ static void turn(struct reader *follower, uint32_t *version, uint32_t *seed)
 	kveil_registry_record_label(r, label);
 	if (draw < 6) {
 		enum kveil_key_state to = (enum kveil_key_state)(r->state + next(seed) % 2);
-		put_record(r->id, r->version, r->sequence + 1, to <= KVEIL_KEY_DESTROYED ? to : KVEIL_KEY_DESTROYED);
+		if (to < KVEIL_KEY_DESTROYED)
+			put_record(r->id, r->version, r->sequence + 1, to);
+		else
+			put_end(r->id, r->version, r->sequence + 1);
+	} else if (draw == 7 && r->state == KVEIL_KEY_DESTROYED) {
+		/* A change that was under way when the version ended; nobody has mended it yet. */
+		put_record(r->id, r->version, r->sequence, KVEIL_KEY_LIVE);
 	} else {
 		uint32_t any = next(seed) % (uint32_t)message_count;
 		put(label, draw == 6 ? NULL : messages[any].value);
@@ -385,6 +491,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_first_writing_moved_behind_its_rival_is_noticed, begin, end),
 	    cmocka_unit_test_setup_teardown(a_lease_behind_what_its_writer_saw_is_a_copy, begin, end),
 	    cmocka_unit_test_setup_teardown(a_root_from_before_does_not_come_back, begin, end),
+	    cmocka_unit_test_setup_teardown(an_end_outlives_what_is_written_behind_it, begin, end),
+	    cmocka_unit_test_setup_teardown(an_end_is_believed_only_if_it_is_one, begin, end),
+	    cmocka_unit_test_setup_teardown(a_newcomer_before_the_mending_may_take_the_loser, begin, end),
 	    cmocka_unit_test_setup_teardown(every_reader_sees_the_same_whatever_was_compacted, begin, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
