@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ciphertexts that somebody bent, for every algorithm that opens: each a code of its own, and no clear byte left. */
+#include "keys_fixture.h"
+
+#include "keys/internal.h"
+
+#define AD   KVEIL_SPAN("orders:$['card']")
+#define TEXT "a card"
+
+static const char yaml[] = "registry: file:keys.json\n"
+			   "keks: {local: {provider: file, path: kek}}\n"
+			   "data:\n"
+			   "  aes-256-gcm: {algorithm: aes-256-gcm}\n"
+			   "  aes-128-gcm: {algorithm: aes-128-gcm}\n"
+			   "  aes-256-gcm-siv: {algorithm: aes-256-gcm-siv}\n"
+			   "  sm4-gcm: {algorithm: sm4-gcm}\n"
+			   "  sm4-cbc-hmac-sm3: {algorithm: sm4-cbc-hmac-sm3}\n"
+			   "  aes-256-siv: {algorithm: aes-256-siv}\n"
+			   "  other: {algorithm: aes-256-gcm}\n";
+
+static const char *const names[] = {"aes-256-gcm", "aes-128-gcm",      "aes-256-gcm-siv",
+				    "sm4-gcm",     "sm4-cbc-hmac-sm3", "aes-256-siv"};
+enum { NAMES = sizeof names / sizeof *names };
+
+struct bent {
+	struct fixture f;
+	struct kveil_keystore *ks;
+	struct kveil_keyring *ring;
+	struct kveil_key *keys[NAMES], *other;
+	uint8_t sealed[NAMES][128];
+	size_t n[NAMES];
+};
+
+static struct kveil_key *key_of(struct bent *b, const char *name)
+{
+	struct kveil_key *key = NULL;
+	unsigned use = KVEIL_USE_SEAL | KVEIL_USE_OPEN;
+
+	if (strcmp(name, "aes-256-siv") == 0)
+		use |= KVEIL_USE_DETERMINISTIC;
+	assert_ok(kveil_keyring_key(b->ring, kveil_span_str(name), use, &key, &err));
+	return key;
+}
+
+static void set_up(struct bent *b)
+{
+	fixture_set_up(&b->f, yaml);
+	b->ks = fixture_init(&b->f);
+	assert_ok(kveil_keyring_new(b->ks, &b->ring, &err));
+	for (size_t i = 0; i < NAMES; i++) {
+		b->keys[i] = key_of(b, names[i]);
+		assert_ok(kveil_key_seal(b->keys[i], AD, KVEIL_SPAN(TEXT), b->sealed[i], &b->n[i], &err));
+	}
+	b->other = key_of(b, "other");
+}
+
+static void tear_down(struct bent *b)
+{
+	kveil_keyring_free(b->ring);
+	kveil_keystore_unref(b->ks);
+	fixture_tear_down(&b->f);
+}
+
+/* In memory of exactly its size, so that a byte read too far is seen. */
+static enum kveil_status open_it(struct kveil_key *key, struct kveil_span ad, const uint8_t *sealed, size_t n)
+{
+	uint8_t *in = malloc(n ? n : 1), *out = calloc(1, n ? n : 1);
+	size_t len = 0;
+
+	assert_true(in && out);
+	memcpy(in, sealed, n);
+	enum kveil_status status = kveil_key_open(key, ad, kveil_span_of(in, n), out, &len, &err);
+	for (size_t i = 0; status && i < n; i++)
+		assert_int_equal(out[i], 0);
+	if (status)
+		assert_null(strstr(err.message, TEXT));
+	else
+		assert_int_equal(len, sizeof TEXT - 1);
+	free(in);
+	free(out);
+	return status;
+}
+
+static void every_bit_counts(void **state)
+{
+	(void)state;
+	struct bent b;
+
+	set_up(&b);
+	for (size_t k = 0; k < NAMES; k++) {
+		for (size_t bit = 0; bit < b.n[k] * 8; bit++) {
+			b.sealed[k][bit / 8] ^= (uint8_t)(1 << bit % 8);
+			enum kveil_status want = bit < 8    ? KVEIL_E_BAD_CIPHERTEXT
+						 : bit < 40 ? KVEIL_E_UNKNOWN_KEY
+							    : KVEIL_E_AUTHENTICATION;
+			assert_int_equal(open_it(b.keys[k], AD, b.sealed[k], b.n[k]), want);
+			b.sealed[k][bit / 8] ^= (uint8_t)(1 << bit % 8);
+		}
+		assert_ok(open_it(b.keys[k], AD, b.sealed[k], b.n[k]));
+	}
+	tear_down(&b);
+}
+
+static void every_length_but_its_own_is_wrong(void **state)
+{
+	(void)state;
+	struct bent b;
+
+	set_up(&b);
+	for (size_t k = 0; k < NAMES; k++) {
+		for (size_t n = 0; n < b.n[k]; n++) {
+			enum kveil_status status = open_it(b.keys[k], AD, b.sealed[k], n);
+			assert_true(status == KVEIL_E_BAD_CIPHERTEXT || status == KVEIL_E_AUTHENTICATION);
+			if (n < 5)
+				assert_int_equal(status, KVEIL_E_BAD_CIPHERTEXT);
+		}
+		for (size_t n = b.n[k] + 1; n < b.n[k] + 40; n++) {
+			enum kveil_status status = open_it(b.keys[k], AD, b.sealed[k], n);
+			assert_true(status == KVEIL_E_BAD_CIPHERTEXT || status == KVEIL_E_AUTHENTICATION);
+		}
+	}
+	tear_down(&b);
+}
+
+static void places_and_keys_cannot_be_exchanged(void **state)
+{
+	(void)state;
+	static const char *const places[] = {"orders:$['name']",  "returns:$['card']",     "orders:$['car']",
+					     "orders:$['card'] ", "Orders:$['card']",      "o",
+					     "rders:$['card']o",  "orders:$['card']['x']", "orders:key:$"};
+	struct bent b;
+
+	set_up(&b);
+	for (size_t k = 0; k < NAMES; k++) {
+		for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+			assert_int_equal(open_it(b.keys[k], kveil_span_str(places[i]), b.sealed[k], b.n[k]),
+					 KVEIL_E_AUTHENTICATION);
+		/* Another name's ciphertext, as it is and under this one's id. */
+		for (size_t i = 0; i < NAMES; i++) {
+			uint8_t moved[128];
+			if (i == k)
+				continue;
+			assert_int_equal(open_it(b.keys[k], AD, b.sealed[i], b.n[i]), KVEIL_E_UNKNOWN_KEY);
+			memcpy(moved, b.sealed[i], b.n[i]);
+			memcpy(moved + 1, b.sealed[k] + 1, 4);
+			enum kveil_status status = open_it(b.keys[k], AD, moved, b.n[i]);
+			assert_true(status == KVEIL_E_AUTHENTICATION || status == KVEIL_E_BAD_CIPHERTEXT);
+		}
+		assert_int_equal(open_it(b.other, AD, b.sealed[k], b.n[k]), KVEIL_E_UNKNOWN_KEY);
+	}
+	tear_down(&b);
+}
+
+/* The id of another version of the same name, of another algorithm even. */
+static void versions_cannot_be_exchanged(void **state)
+{
+	(void)state;
+	static const char *const algorithms[] = {"aes-256-gcm", "aes-256-gcm-siv", "sm4-cbc-hmac-sm3", "sm4-gcm",
+						 "aes-128-gcm"};
+	enum { ALGORITHMS = sizeof algorithms / sizeof *algorithms };
+	uint8_t sealed[ALGORITHMS][128], moved[128];
+	struct bent b = {0};
+	size_t n[ALGORITHMS];
+
+	fixture_set_up(&b.f, yaml);
+	kveil_keystore_unref(fixture_init(&b.f));
+	for (size_t i = 0; i < ALGORITHMS; i++) {
+		char text[256];
+		snprintf(text, sizeof text,
+			 "registry: file:keys.json\nkeks: {local: {provider: file, path: kek}}\n"
+			 "data: {other: {algorithm: %s}}\n",
+			 algorithms[i]);
+		fixture_forget(&b.f);
+		fixture_parse(&b.f, text);
+		assert_ok(kveil_keystore_open(&b.f.config, &b.ks, &err));
+		assert_ok(kveil_keystore_tend(b.ks, kveil_clock_wall_ms(), &err));
+		assert_ok(kveil_keyring_new(b.ks, &b.ring, &err));
+		b.other = key_of(&b, "other");
+		assert_ok(kveil_key_seal(b.other, AD, KVEIL_SPAN(TEXT), sealed[i], &n[i], &err));
+		if (i + 1 == ALGORITHMS)
+			break;
+		kveil_keyring_free(b.ring);
+		kveil_keystore_unref(b.ks);
+	}
+	for (size_t i = 0; i < ALGORITHMS; i++) {
+		assert_ok(open_it(b.other, AD, sealed[i], n[i]));
+		for (size_t k = 0; k < ALGORITHMS; k++) {
+			if (i == k)
+				continue;
+			assert_memory_not_equal(sealed[i] + 1, sealed[k] + 1, 4);
+			memcpy(moved, sealed[i], n[i]);
+			memcpy(moved + 1, sealed[k] + 1, 4);
+			enum kveil_status status = open_it(b.other, AD, moved, n[i]);
+			assert_true(status == KVEIL_E_AUTHENTICATION || status == KVEIL_E_BAD_CIPHERTEXT);
+		}
+	}
+	tear_down(&b);
+}
+
+static void what_has_no_key_any_more_says_so(void **state)
+{
+	(void)state;
+	struct bent b;
+	size_t changed;
+	char id[16];
+
+	set_up(&b);
+	for (size_t k = 0; k < NAMES; k++) {
+		const uint8_t *p = b.sealed[k] + 1;
+		snprintf(id, sizeof id, "%u", (unsigned)p[0] << 24 | (unsigned)p[1] << 16 | (unsigned)p[2] << 8 | p[3]);
+		assert_int_equal(kveil_keys_set_state(b.ks, names[k], 7, KVEIL_KEY_DESTROYED, &changed, &err),
+				 KVEIL_E_NOT_FOUND);
+		assert_ok(kveil_keys_set_state(b.ks, names[k], 1, KVEIL_KEY_DESTROYED, &changed, &err));
+		assert_int_equal(changed, 1);
+		(void)!kveil_keyring_tick(b.ring, kveil_clock_wall_ms(),
+					  &err); /* a deterministic key has no successor */
+		assert_int_equal(open_it(b.keys[k], AD, b.sealed[k], b.n[k]), KVEIL_E_KEY_DESTROYED);
+		assert_non_null(strstr(err.message, id));
+		assert_int_equal(open_it(b.other, AD, b.sealed[k], b.n[k]), KVEIL_E_UNKNOWN_KEY);
+		assert_non_null(strstr(err.message, id));
+		/* Nothing that is no ciphertext gets that far. */
+		b.sealed[k][0] = 0;
+		assert_int_equal(open_it(b.keys[k], AD, b.sealed[k], b.n[k]), KVEIL_E_BAD_CIPHERTEXT);
+	}
+	tear_down(&b);
+}
+
+/* --- a registry by somebody who has its secret, and so can sign --- */
+
+typedef void bend_fn(struct kveil_keystore *ks, struct kveil_document *d);
+
+static struct kveil_key_record *copy_last(struct kveil_document *d, size_t from)
+{
+	assert_true(kveil_document_add(d, &d->records[from]));
+	return &d->records[d->count - 1];
+}
+
+static void same_twice(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	copy_last(d, 0);
+}
+
+static void id_twice(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	d->records[1].id = d->records[0].id;
+}
+
+static void version_twice(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	copy_last(d, 0)->id ^= 1;
+}
+
+static void no_id(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	d->records[0].id = 0;
+}
+
+static void no_version(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	d->records[0].version = 0;
+}
+
+static void no_sequence(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	d->records[0].sequence = 0;
+}
+
+static void far_time(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	d->records[0].active_from_ms = INT64_MAX;
+}
+
+static void last_version(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	d->records[0].version = UINT32_MAX;
+}
+
+static void wrapped_of_another(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	struct kveil_key_record *a = &d->records[0], *b = &d->records[3];
+	uint8_t *bytes = a->wrapped;
+	size_t n = a->wrapped_len;
+	a->wrapped = b->wrapped;
+	a->wrapped_len = b->wrapped_len;
+	b->wrapped = bytes;
+	b->wrapped_len = n;
+}
+
+static void renamed(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	snprintf(d->records[0].name, sizeof d->records[0].name, "stolen");
+}
+
+static void another_algorithm(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	for (size_t i = 0; i < d->count; i++)
+		if (strcmp(d->records[i].name, "aes-256-gcm") == 0)
+			d->records[i].algorithm = kveil_algorithm_by_name(KVEIL_SPAN("aes-256-gcm-siv"))->wire_id;
+}
+
+static void wrapped_bent(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	d->records[0].wrapped[9] ^= 1;
+}
+
+static void wrapped_cut(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	d->records[0].wrapped_len -= 8;
+}
+
+static void wrapped_tiny(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	d->records[0].wrapped_len = 1;
+}
+
+static void wrapped_huge(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	free(d->records[0].wrapped);
+	d->records[0].wrapped_len = KVEIL_WRAPPED_BYTES_MAX;
+	d->records[0].wrapped = calloc(1, KVEIL_WRAPPED_BYTES_MAX);
+	assert_non_null(d->records[0].wrapped);
+}
+
+static void no_such_kek(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	snprintf(d->records[0].kek, sizeof d->records[0].kek, "elsewhere");
+}
+
+static void no_roots(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	for (size_t i = 0; i < d->root.count; i++)
+		free(d->root.keys[i].wrapped);
+	d->root.count = 0;
+}
+
+static void root_of_another(struct kveil_keystore *ks, struct kveil_document *d)
+{
+	(void)ks;
+	d->root.keys[0].wrapped[9] ^= 1;
+}
+
+static const struct {
+	bend_fn *bend;
+	enum kveil_status status;
+	const char *says;
+} bends[] = {
+    {same_twice, KVEIL_E_REGISTRY_CORRUPT, "twice"},
+    {id_twice, KVEIL_E_REGISTRY_CORRUPT, "twice"},
+    {version_twice, KVEIL_E_REGISTRY_CORRUPT, "twice"},
+    {no_id, KVEIL_E_REGISTRY_CORRUPT, "no kveil writes"},
+    {no_version, KVEIL_E_REGISTRY_CORRUPT, "no kveil writes"},
+    {no_sequence, KVEIL_E_REGISTRY_CORRUPT, "no kveil writes"},
+    {far_time, KVEIL_E_REGISTRY_CORRUPT, "no kveil writes"},
+    {last_version, KVEIL_E_REGISTRY_CORRUPT, "another one's"},
+    {wrapped_of_another, KVEIL_E_REGISTRY_CORRUPT, "another one's"},
+    {renamed, KVEIL_E_REGISTRY_CORRUPT, "another one's"},
+    {another_algorithm, KVEIL_E_REGISTRY_CORRUPT, "another one's"},
+    {wrapped_bent, KVEIL_E_WRONG_KEK, "not the one that wrapped"},
+    {wrapped_cut, KVEIL_E_WRONG_KEK, "not the one that wrapped"},
+    {wrapped_tiny, KVEIL_E_WRONG_KEK, "not the one that wrapped"},
+    {wrapped_huge, KVEIL_E_WRONG_KEK, "not the one that wrapped"},
+    {no_such_kek, KVEIL_E_CONFIG, "elsewhere"},
+    {no_roots, KVEIL_E_WRONG_KEK, ""},
+    {root_of_another, KVEIL_E_WRONG_KEK, ""},
+};
+
+/* Over the file as it stands, so that its mark still names it. */
+static void write_over(const char *path, struct kveil_document *d, const struct kveil_registry_secret *secret)
+{
+	struct kveil_buf text = KVEIL_BUF_INIT;
+
+	for (size_t i = 0; i < d->count; i++)
+		assert_ok(kveil_key_record_sign(&d->records[i], secret, &err));
+	assert_ok(kveil_document_write(d, secret, &text, &err));
+	int fd = open(path, O_WRONLY | O_TRUNC);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text.data, text.len), text.len);
+	close(fd);
+	kveil_buf_clear(&text);
+}
+
+static void a_signed_registry_is_still_looked_at(void **state)
+{
+	(void)state;
+	struct kveil_document d = {0};
+	struct fixture f;
+
+	fixture_set_up(&f, yaml);
+	struct kveil_keystore *ks = fixture_init(&f);
+	for (size_t i = 0; i < sizeof bends / sizeof *bends; i++) {
+		struct kveil_document whole = {0};
+		assert_ok(ks->registry->driver->snapshot(ks->registry, &whole, &err));
+		assert_ok(ks->registry->driver->snapshot(ks->registry, &d, &err));
+		bends[i].bend(ks, &d);
+		write_over(at(&f, "keys.json"), &d, ks->registry->secret);
+		enum kveil_status status = fixture_open_status(&f);
+		if (status != bends[i].status || !strstr(err.message, bends[i].says))
+			fail_msg("case %zu: %s: %s", i, kveil_status_code(status), err.message);
+		assert_true(err.hint[0] != 0);
+		write_over(at(&f, "keys.json"), &whole, ks->registry->secret);
+		assert_int_equal(fixture_open_status(&f), KVEIL_OK);
+		kveil_document_clear(&d);
+		kveil_document_clear(&whole);
+	}
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
+/* A process that runs goes on with the keys that it has, whatever the file says meanwhile. */
+static void a_process_that_runs_keeps_its_keys(void **state)
+{
+	(void)state;
+	struct bent b;
+
+	set_up(&b);
+	for (size_t i = 0; i < sizeof bends / sizeof *bends; i++) {
+		struct kveil_document d = {0}, whole = {0};
+		assert_ok(b.ks->registry->driver->snapshot(b.ks->registry, &whole, &err));
+		assert_ok(b.ks->registry->driver->snapshot(b.ks->registry, &d, &err));
+		bends[i].bend(b.ks, &d);
+		write_over(at(&b.f, "keys.json"), &d, b.ks->registry->secret);
+		(void)!kveil_keystore_tend(b.ks, kveil_clock_wall_ms(), &err);
+		assert_ok(open_it(b.keys[0], AD, b.sealed[0], b.n[0]));
+		uint8_t again[128];
+		size_t n;
+		assert_ok(kveil_key_seal(b.keys[0], AD, KVEIL_SPAN(TEXT), again, &n, &err));
+		assert_memory_equal(again, b.sealed[0], 5);
+		write_over(at(&b.f, "keys.json"), &whole, b.ks->registry->secret);
+		kveil_document_clear(&d);
+		kveil_document_clear(&whole);
+	}
+	assert_ok(kveil_keystore_tend(b.ks, kveil_clock_wall_ms(), &err));
+	assert_int_equal(fixture_open_status(&b.f), KVEIL_OK);
+	tear_down(&b);
+}
+
+/* The last numbers there are, with a key that is right: what follows them must not be 0. */
+static void the_last_numbers_are_the_end(void **state)
+{
+	(void)state;
+	struct kveil_keystore *ks;
+	struct kveil_key_record r;
+	struct fixture f;
+	size_t changed;
+
+	fixture_set_up(&f, yaml);
+	ks = fixture_init(&f);
+	const struct kveil_data_key_config *c = kveil_keys_config_find(&f.config, KVEIL_SPAN("other"));
+	int64_t now = kveil_clock_wall_ms();
+	kveil_key_record_begin(&r, c, UINT32_MAX, now, now);
+	r.sequence = UINT32_MAX;
+	assert_ok(
+	    kveil_keystore_make(ks, kveil_keystore_kek(ks, "local"), ks->registry->secret, &r, KVEIL_SPAN_NULL, &err));
+	assert_ok(ks->registry->driver->append(ks->registry, &r, 1, &err));
+	kveil_key_record_clear(&r);
+	assert_ok(kveil_keystore_refresh(ks, &err));
+	assert_int_equal(kveil_keystore_rotate(ks, KVEIL_SPAN("other"), 0, &err), KVEIL_E_UNSUPPORTED);
+	assert_non_null(strstr(err.message, "last version number"));
+	assert_int_equal(fixture_open_status(&f), KVEIL_OK);
+	/* Its end is a higher state, and needs no higher sequence. */
+	(void)!kveil_keys_set_state(ks, "other", UINT32_MAX, KVEIL_KEY_DESTROYED, &changed, &err);
+	assert_int_equal(changed, 1);
+	kveil_keystore_unref(ks);
+	assert_ok(kveil_keystore_open(&f.config, &ks, &err));
+	struct kveil_document d = {0};
+	assert_ok(ks->registry->driver->snapshot(ks->registry, &d, &err));
+	assert_int_equal(d.records[d.count - 1].state, KVEIL_KEY_DESTROYED);
+	kveil_document_clear(&d);
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(every_bit_counts),
+	    cmocka_unit_test(every_length_but_its_own_is_wrong),
+	    cmocka_unit_test(places_and_keys_cannot_be_exchanged),
+	    cmocka_unit_test(versions_cannot_be_exchanged),
+	    cmocka_unit_test(what_has_no_key_any_more_says_so),
+	    cmocka_unit_test(a_signed_registry_is_still_looked_at),
+	    cmocka_unit_test(a_process_that_runs_keeps_its_keys),
+	    cmocka_unit_test(the_last_numbers_are_the_end),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
