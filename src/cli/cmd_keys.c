@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `kveil keys ACTION`: the key registry, for those who look after it. One row an action. */
-#include "cli/command.h"
+#include "cli/cmd_keys.h"
 
-#include "base/buf.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/secret.h"
-#include "crypto/crypto.h"
 #include "keys/admin.h"
-#include "keys/files.h"
-#include "keys/keystore.h"
 #include "worker/config.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ROTATE_LEAD_MS = 60000, FOLLOW_MS = 1000, KEYSET_MAX = 16 << 20 };
+enum { ROTATE_LEAD_MS = 60000 };
 
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "configuration whose `keys:` to use (kveil.yaml)"},
@@ -35,22 +29,13 @@ static const struct kveil_flag flags[] = {
     {0},
 };
 
-struct options {
-	const char *config, *at, *output, *follow;
-	bool json, now, tink, clear, once, yes;
-	char *operands[3];
-	int count;
-};
-
 struct action {
 	const char *name, *operands, *help;
 	int least, most;
-	int (*run)(const struct options *o, const struct kveil_keys_config *cfg);
+	int (*run)(const struct keys_options *o, const struct kveil_keys_config *cfg);
 };
 
-extern const struct kveil_command kveil_command_keys;
-
-static int failed(const struct kveil_error *err)
+int keys_failed(const struct kveil_error *err)
 {
 	char text[768];
 
@@ -87,14 +72,14 @@ static bool split_version(char *operand, uint32_t *ret)
 
 /* --- init, backup, restore --- */
 
-static int run_init(const struct options *o, const struct kveil_keys_config *cfg)
+static int run_init(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_keys_init_result r;
 	struct kveil_error err;
 
 	(void)o;
 	if (kveil_keys_init(cfg, &r, &err))
-		return failed(&err);
+		return keys_failed(&err);
 	printf("%s: %s, %zu key%s added", cfg->registry, r.created ? "made" : "was there", r.names_added,
 	       r.names_added == 1 ? "" : "s");
 	if (r.keks_added)
@@ -103,34 +88,34 @@ static int run_init(const struct options *o, const struct kveil_keys_config *cfg
 	return KVEIL_EXIT_OK;
 }
 
-static int run_kek(const struct options *o, const struct kveil_keys_config *cfg)
+static int run_kek(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_error err;
 
 	if (kveil_keys_make_kek(cfg, o->operands[0], &err))
-		return failed(&err);
+		return keys_failed(&err);
 	printf("%s: made; keep a copy of it elsewhere: what it wraps opens with nothing else\n", o->operands[0]);
 	return KVEIL_EXIT_OK;
 }
 
-static int run_backup(const struct options *o, const struct kveil_keys_config *cfg)
+static int run_backup(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_error err;
 	size_t versions;
 
 	if (kveil_keys_backup(cfg, o->operands[0], &versions, &err))
-		return failed(&err);
+		return keys_failed(&err);
 	printf("%s: %zu version%s, wrapped; it opens with the same key-encryption keys only\n", o->operands[0],
 	       versions, versions == 1 ? "" : "s");
 	return KVEIL_EXIT_OK;
 }
 
-static int run_restore(const struct options *o, const struct kveil_keys_config *cfg)
+static int run_restore(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_error err;
 
 	if (kveil_keys_restore(cfg, o->operands[0], &err))
-		return failed(&err);
+		return keys_failed(&err);
 	printf("%s: restored; what was in the backup opens, ciphers seal with new keys from now on\n", cfg->registry);
 	return KVEIL_EXIT_OK;
 }
@@ -221,17 +206,17 @@ static void print_pattern(void *user, const struct kveil_pattern_info *p)
 	       p->names == 1 ? "" : "s");
 }
 
-static int run_list(const struct options *o, const struct kveil_keys_config *cfg)
+static int run_list(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_keystore *ks;
 	struct table t = {.json = o->json};
 	struct kveil_error err;
 
 	if (kveil_keystore_open(cfg, &ks, &err))
-		return failed(&err);
+		return keys_failed(&err);
 	if (o->operands[0] && kveil_keystore_each_of(ks, o->operands[0], ignore_version, NULL, &err)) {
 		kveil_keystore_unref(ks);
-		return failed(&err);
+		return keys_failed(&err);
 	}
 	if (!o->json)
 		add_row(&t, (const char *[COLUMNS]){"NAME", "VERSION", "ID", "ALGORITHM", "KEK", "STATE", "CREATED",
@@ -269,7 +254,7 @@ static bool parse_time(const char *text, int64_t *ret_ms)
 	return true;
 }
 
-static int run_rotate(const struct options *o, const struct kveil_keys_config *cfg)
+static int run_rotate(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	int64_t now = kveil_clock_wall_ms(), from = now + ROTATE_LEAD_MS;
 	struct kveil_keystore *ks;
@@ -285,12 +270,12 @@ static int run_rotate(const struct options *o, const struct kveil_keys_config *c
 	if (from < now)
 		return kveil_usage_error(&kveil_command_keys, "%s has passed", o->at);
 	if (kveil_keystore_open(cfg, &ks, &err))
-		return failed(&err);
+		return keys_failed(&err);
 	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
 	enum kveil_status status = kveil_keystore_rotate(ks, kveil_span_str(o->operands[0]), from, &err);
 	kveil_keystore_unref(ks);
 	if (status)
-		return failed(&err);
+		return keys_failed(&err);
 	format_time(from, time);
 	printf("%s: a new version is active from %s\n", o->operands[0], time);
 	if (c && c->algorithm->kind != KVEIL_ALG_AEAD && !strchr(c->name, '{'))
@@ -307,7 +292,7 @@ static int change_state(struct kveil_keystore *ks, const char *name, uint32_t ve
 	size_t changed;
 
 	if (kveil_keys_set_state(ks, name, version, state, &changed, &err))
-		return failed(&err);
+		return keys_failed(&err);
 	if (changed)
 		printf("%s: %zu version%s %s\n", name, changed, changed == 1 ? "" : "s", done);
 	else
@@ -315,7 +300,7 @@ static int change_state(struct kveil_keystore *ks, const char *name, uint32_t ve
 	return KVEIL_EXIT_OK;
 }
 
-static int run_retire(const struct options *o, const struct kveil_keys_config *cfg)
+static int run_retire(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_keystore *ks;
 	struct kveil_error err;
@@ -324,7 +309,7 @@ static int run_retire(const struct options *o, const struct kveil_keys_config *c
 	if (!split_version(o->operands[0], &version))
 		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
 	if (kveil_keystore_open(cfg, &ks, &err))
-		return failed(&err);
+		return keys_failed(&err);
 	int code = change_state(ks, o->operands[0], version, KVEIL_KEY_RETIRED,
 				"retired: nothing is sealed with it, what was opens");
 	kveil_keystore_unref(ks);
@@ -362,7 +347,7 @@ static void count_version(void *user, const struct kveil_key_info *v)
 	c->count += !c->version || v->version == c->version;
 }
 
-static int run_destroy(const struct options *o, const struct kveil_keys_config *cfg)
+static int run_destroy(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct counting c = {.name = o->operands[0]};
 	struct kveil_keystore *ks;
@@ -372,11 +357,11 @@ static int run_destroy(const struct options *o, const struct kveil_keys_config *
 	if (!split_version(o->operands[0], &c.version))
 		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
 	if (kveil_keystore_open(cfg, &ks, &err))
-		return failed(&err);
+		return keys_failed(&err);
 	/* What is not there needs no question. */
 	if (kveil_keystore_each_of(ks, c.name, count_version, &c, &err)) {
 		kveil_keystore_unref(ks);
-		return failed(&err);
+		return keys_failed(&err);
 	}
 	if (c.count)
 		fprintf(
@@ -390,150 +375,6 @@ static int run_destroy(const struct options *o, const struct kveil_keys_config *
 		code = change_state(ks, c.name, c.version, KVEIL_KEY_DESTROYED, "destroyed");
 	kveil_keystore_unref(ks);
 	return code;
-}
-
-/* --- export, import --- */
-
-static volatile sig_atomic_t ended;
-
-static void on_signal(int signal_number)
-{
-	(void)signal_number;
-	ended = 1;
-}
-
-static void warn_clear(const struct options *o)
-{
-	struct stat st;
-
-	if (!o->clear)
-		return;
-	if (o->output || o->follow)
-		fprintf(stderr, "kveil keys: %s holds the key in clear: whoever reads it opens everything\n",
-			o->follow ? o->follow : o->output);
-	else if (isatty(STDOUT_FILENO))
-		fprintf(stderr, "kveil keys: the key is on this terminal in clear, and in its scrollback\n");
-	else if (fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) && st.st_mode & (S_IRWXG | S_IRWXO))
-		fprintf(stderr,
-			"kveil keys: the key is in a file that others can read, in clear: chmod 0600 it, or use "
-			"--output\n");
-}
-
-static enum kveil_status write_stdout(struct kveil_span s, struct kveil_error *err)
-{
-	while (s.len) {
-		ssize_t n = write(STDOUT_FILENO, s.data, s.len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return kveil_fail(err, KVEIL_E_IO, "cannot write the keyset: %s", strerror(errno));
-		s.data += n;
-		s.len -= (size_t)n;
-	}
-	return KVEIL_OK;
-}
-
-/* Writes the keyset if it is another than the one that digest remembers. */
-static enum kveil_status export_changed(struct kveil_keystore *ks, const struct options *o, const char *file,
-					uint8_t digest[32], struct kveil_error *err)
-{
-	struct kveil_buf set = KVEIL_BUF_INIT, sealed = KVEIL_BUF_INIT;
-	uint8_t is[32];
-	enum kveil_status status = kveil_keys_export_tink(ks, o->operands[0], true, &set, err);
-
-	if (!status)
-		status = kveil_crypto_sha256(kveil_buf_span(&set), is, err);
-	if (!status && memcmp(is, digest, sizeof is) != 0) {
-		struct kveil_buf *what = o->clear ? &set : &sealed;
-		if (!o->clear)
-			status = kveil_keys_export_tink(ks, o->operands[0], false, &sealed, err);
-		if (!status)
-			status = file ? kveil_files_write_whole(file, kveil_buf_span(what), err)
-				      : write_stdout(kveil_buf_span(what), err);
-		if (!status)
-			memcpy(digest, is, sizeof is);
-	}
-	kveil_secret_wipe(is, sizeof is);
-	kveil_buf_clear(&set);
-	kveil_buf_clear(&sealed);
-	return status;
-}
-
-/* An outage is waited out and said once; anything else ends it. */
-static int follow(struct kveil_keystore *ks, const struct options *o, uint8_t digest[32])
-{
-	struct sigaction act = {.sa_handler = on_signal};
-	bool complained = false;
-	struct kveil_error err;
-
-	sigaction(SIGTERM, &act, NULL);
-	sigaction(SIGINT, &act, NULL);
-	while (!ended) {
-		usleep(FOLLOW_MS * 1000);
-		enum kveil_status status = kveil_keystore_refresh(ks, &err);
-		if (!status)
-			status = kveil_keystore_stay_welcome(ks, &err);
-		if (!status)
-			status = export_changed(ks, o, o->follow, digest, &err);
-		if (status && kveil_status_class(status) != KVEIL_CLASS_RETRY)
-			return failed(&err);
-		if (status && !complained)
-			failed(&err);
-		complained = status != KVEIL_OK;
-	}
-	return KVEIL_EXIT_OK;
-}
-
-static int run_export(const struct options *o, const struct kveil_keys_config *cfg)
-{
-	static const char *const keyset[] = {"{\"primaryKeyId\":", "{\"encryptedKeyset\":", NULL};
-	const char *file = o->follow ? o->follow : o->output;
-	struct kveil_keystore *ks;
-	struct kveil_error err;
-	uint8_t digest[32] = {0};
-	int code = KVEIL_EXIT_OK;
-
-	if (!o->tink)
-		return kveil_usage_error(&kveil_command_keys, "say in which format: --tink");
-	if (o->follow && o->output)
-		return kveil_usage_error(&kveil_command_keys, "--follow and --output exclude each other");
-	if ((file && kveil_files_check_replaced(file, keyset, "keyset", &err)) || kveil_keystore_open(cfg, &ks, &err))
-		return failed(&err);
-	warn_clear(o);
-	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
-	if (c && !c->algorithm->tink_type)
-		fprintf(stderr, "kveil keys: Tink has no %s: docs/opening.md has what opens it\n", c->algorithm->name);
-	if (export_changed(ks, o, file, digest, &err))
-		code = failed(&err);
-	else if (o->follow && !o->once)
-		code = follow(ks, o, digest);
-	kveil_secret_wipe(digest, sizeof digest);
-	kveil_keystore_unref(ks);
-	return code;
-}
-
-static int run_import(const struct options *o, const struct kveil_keys_config *cfg)
-{
-	struct kveil_buf text = KVEIL_BUF_INIT;
-	struct kveil_keystore *ks;
-	struct kveil_error err;
-	size_t added;
-
-	if (kveil_keystore_open(cfg, &ks, &err))
-		return failed(&err);
-	enum kveil_status status =
-	    kveil_files_read_private(o->operands[0], "the keyset", KEYSET_MAX, &text, NULL, NULL, &err);
-	if (!status)
-		status = kveil_keys_import_tink(ks, o->operands[1], kveil_buf_span(&text), &added, &err);
-	kveil_buf_clear(&text);
-	kveil_keystore_unref(ks);
-	if (status) {
-		kveil_error_where(&err, o->operands[0], 0, 0);
-		return failed(&err);
-	}
-	printf("%s: %zu version%s added that open%s and never seal\n", o->operands[1], added, added == 1 ? "" : "s",
-	       added == 1 ? "s" : "");
-	return KVEIL_EXIT_OK;
 }
 
 /* --- rewrap --- */
@@ -561,7 +402,7 @@ static void show_progress(void *user, size_t done, size_t total)
 		fprintf(stderr, "kveil keys: %zu of %zu versions looked at\n", done, total);
 }
 
-static int run_rewrap(const struct options *o, const struct kveil_keys_config *cfg)
+static int run_rewrap(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct progress p = {.terminal = isatty(STDERR_FILENO), .said_ms = kveil_clock_mono_ms()};
 	struct kveil_keys_rewrap_result moved;
@@ -572,13 +413,13 @@ static int run_rewrap(const struct options *o, const struct kveil_keys_config *c
 	(void)o;
 	/* The new KEK must open the registry itself as well. */
 	if (kveil_keys_init(cfg, &added, &err) || kveil_keystore_open(cfg, &ks, &err))
-		return failed(&err);
+		return keys_failed(&err);
 	enum kveil_status status = kveil_keys_rewrap(ks, show_progress, &p, &moved, &err);
 	kveil_keystore_unref(ks);
 	if (status) {
 		if (moved.moved)
 			fprintf(stderr, "kveil keys: %zu moved before this; run it again to go on\n", moved.moved);
-		return failed(&err);
+		return keys_failed(&err);
 	}
 	printf("%zu version%s wrapped anew\n", moved.moved, moved.moved == 1 ? "" : "s");
 	if (moved.unnamed)
@@ -598,8 +439,8 @@ static const struct action actions[] = {
      run_init},
     {"list", "[NAME]", "every version of every key, or of one", 0, 1, run_list},
     {"rotate", "NAME", "publishes a new version", 1, 1, run_rotate},
-    {"export", "NAME", "writes a keyset for those who open without kveil", 1, 1, run_export},
-    {"import", "FILE NAME", "takes a Tink keyset in: it opens and never seals", 2, 2, run_import},
+    {"export", "NAME", "writes a keyset for those who open without kveil", 1, 1, keys_run_export},
+    {"import", "FILE NAME", "takes a Tink keyset in: it opens and never seals", 2, 2, keys_run_import},
     {"backup", "FILE", "copies the registry, wrapped as it is", 1, 1, run_backup},
     {"restore", "FILE", "brings a backup back", 1, 1, run_restore},
     {"retire", "NAME[@VERSION]", "takes a key out of use; what it sealed opens", 1, 1, run_retire},
@@ -618,7 +459,7 @@ static void print_actions(void)
 }
 
 /* -1: go on. Options may stand anywhere. */
-static int parse(int argc, char **argv, struct options *o)
+static int parse(int argc, char **argv, struct keys_options *o)
 {
 	int index = 1;
 
@@ -658,7 +499,7 @@ static int parse(int argc, char **argv, struct options *o)
 	return -1;
 }
 
-static int with_config(const struct action *a, const struct options *o)
+static int with_config(const struct action *a, const struct keys_options *o)
 {
 	struct kveil_report report = {0};
 	struct kveil_config *config = kveil_config_load_keys(o->config, &report);
@@ -672,7 +513,7 @@ static int with_config(const struct action *a, const struct options *o)
 
 static int run(int argc, char **argv)
 {
-	struct options o = {.config = "kveil.yaml"};
+	struct keys_options o = {.config = "kveil.yaml"};
 	int code = parse(argc, argv, &o);
 
 	if (code >= 0)

@@ -178,7 +178,9 @@ class SlowTransit(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if "plaintext" in body:
+        if "/rewrap/" in self.path:
+            self.answer({"ciphertext": body["ciphertext"]})
+        elif "plaintext" in body:
             payload = base64.b64decode(body["plaintext"])
             if payload.startswith(b"KVK1"):
                 self.before(payload[55:55 + payload[54]].decode())
@@ -213,15 +215,16 @@ def test_what_ends_while_it_is_wrapped_stays_ended(make, monkeypatch):
         monkeypatch.setenv("SLOW_TOKEN", "t")
         slow = f'{{provider: transit, url: "http://127.0.0.1:{server.server_port}", key: k, '
         slow += 'token: "${env:SLOW_TOKEN}", timeout: 10s}'
-        (k.dir / "kveil.yaml").write_text(text.replace("{provider: file, path: kek-new}", slow))
+        text = text.replace("kek: new", "kek: slow").replace("  keks:\n", f"  keks:\n    slow: {slow}\n")
+        (k.dir / "kveil.yaml").write_text(text)
         # 9 that are there, and the one that came meanwhile was made under the new KEK at once.
         assert k.run("keys", "rewrap", check=0).stdout == "8 versions wrapped anew\n" and not change
         found = {(r["name"], r["version"]): r["state"] for r in rows(k)}
         assert (found["n001", 1], found["n002", 1], found["n003", 1]) == ("destroyed", "retired", "previous")
-        assert {r["kek"] for r in rows(k) if r["state"] != "destroyed"} == {"new"}
+        assert {r["kek"] for r in rows(k) if r["state"] != "destroyed"} == {"slow"}
         kept = {(r["name"], r["version"]): r for r in records(k).values()}
         assert kept["n001", 1]["state"] == "destroyed" and kept["n001", 1]["wrapped"] == ""
-        assert kept["n002", 1]["state"] == "retired" and kept["n002", 1]["kek"] == "new"
+        assert kept["n002", 1]["state"] == "retired" and kept["n002", 1]["kek"] == "slow"
     finally:
         server.shutdown()
         server.server_close()

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/cmd_keys.h: what the files of `kveil keys` share. */
+#ifndef KVEIL_CLI_CMD_KEYS_H
+#define KVEIL_CLI_CMD_KEYS_H
+
+#include "cli/command.h"
+#include "keys/keystore.h"
+
+extern const struct kveil_command kveil_command_keys;
+
+struct keys_options {
+	const char *config, *at, *output, *follow;
+	bool json, now, tink, clear, once, yes;
+	char *operands[3];
+	int count;
+};
+
+/* Says the error with its code; the exit code for its class. */
+int keys_failed(const struct kveil_error *err);
+
+int keys_run_export(const struct keys_options *o, const struct kveil_keys_config *cfg);
+int keys_run_import(const struct keys_options *o, const struct kveil_keys_config *cfg);
+
+#endif
