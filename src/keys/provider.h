@@ -5,7 +5,7 @@
  * A provider wraps small payloads (at most KVEIL_PAYLOAD_MAX bytes) and unwraps them. It may be a file, a token or a service
  * behind a network:
  *
- *   time     every call returns within about 10 s; a service has its own timeouts below that
+ *   time     every call returns within about 10 s; a service has its own timeouts below that, or says may_hang
  *   absence  KVEIL_E_KEK_UNAVAILABLE (class RETRY): nothing was done, ask again later. The provider neither sleeps nor retries
  *            on its own, except to replace a dropped session or an expired token once within the call: kveil_kek_wrap and
  *            its like (kek.c) stand between it and all who ask, with one call at a time and a back-off with jitter
@@ -32,6 +32,7 @@ struct kveil_provider {
 	const char *help;                     /* one line for the reference page */
 	const struct kveil_option *options;   /* beside `provider:` */
 	size_t params_size;                   /* of the struct that options fill */
+	bool may_hang;                        /* its calls have no limit in time of their own: kek.c gives them one */
 
 	/* params: as parsed by options; file names in it are relative to base_dir. */
 	enum kveil_status (*open)(const char *name, const void *params, const char *base_dir, struct kveil_kek **ret,

@@ -431,6 +431,7 @@ const struct kveil_provider kveil_provider_pkcs11 = {
     .help = "an AES-256 key in an HSM, by PKCS#11: it never leaves the token",
     .options = pkcs11_options,
     .params_size = sizeof(struct pkcs11_params),
+    .may_hang = true,
     .open = pkcs11_open,
     .close = pkcs11_close,
     .can_unwrap = pkcs11_can_unwrap,

@@ -180,12 +180,76 @@ static void foreign_bytes_close_nothing(void **state)
 	kveil_kek_close(NULL);
 }
 
+static enum kveil_status locks_wrap(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,
+				    struct kveil_error *err)
+{
+	enum kveil_status status = stub_wrap(kek, plain, wrapped, err);
+
+	kveil_buf_append_str(wrapped, "wrapped ");
+	kveil_buf_append_span(wrapped, plain);
+	return status;
+}
+
+static enum kveil_status locks_unwrap(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
+				      size_t *ret_len, struct kveil_error *err)
+{
+	enum kveil_status status = called(err);
+
+	(void)kek;
+	assert_true(wrapped.len > 8 && wrapped.len - 8 <= room);
+	*ret_len = wrapped.len - 8;
+	memcpy(plain, wrapped.data + 8, *ret_len);
+	return status;
+}
+
+/* A call without a limit in time gets one, what it was given stays its own, and it is not asked again before it came
+ * back.
+ */
+static void a_call_that_hangs_is_left(void **state)
+{
+	(void)state;
+	static const struct kveil_provider hangs = {.name = "hangs",
+						    .may_hang = true,
+						    .open = stub_open,
+						    .close = stub_close,
+						    .wrap = locks_wrap,
+						    .unwrap = locks_unwrap};
+	struct kveil_kek *kek = new_kek();
+	struct kveil_buf out = KVEIL_BUF_INIT;
+	struct kveil_error err = {0};
+	uint8_t plain[16];
+	size_t n = 0;
+
+	kek->provider = &hangs;
+	kveil_buf_append_str(&out, "before ");
+	assert_int_equal(kveil_kek_wrap(kek, KVEIL_SPAN("key"), &out, &err), KVEIL_OK);
+	assert_true(kveil_span_eq(kveil_buf_span(&out), KVEIL_SPAN("before wrapped key")));
+	assert_int_equal(kveil_kek_unwrap(kek, KVEIL_SPAN("wrapped key"), plain, sizeof plain, &n, &err), KVEIL_OK);
+	assert_int_equal(n, 3);
+	assert_memory_equal(plain, "key", 3);
+	answer_ms = 14000;
+	int64_t begin = kveil_clock_mono_ms();
+	kveil_buf_reset(&out);
+	assert_int_equal(kveil_kek_wrap(kek, KVEIL_SPAN("key"), &out, &err), KVEIL_E_KEK_UNAVAILABLE);
+	assert_int_equal(out.len, 0);
+	assert_in_range(kveil_clock_mono_ms() - begin, 10000, 12000);
+	answer_ms = 0;
+	while (kveil_kek_wrap(kek, KVEIL_SPAN("key"), &out, &err))
+		nap(50);
+	assert_true(kveil_clock_mono_ms() - begin >= 14000);
+	assert_int_equal(atomic_load(&most_inside), 1);
+	assert_int_equal(atomic_load(&calls), 4);
+	kveil_buf_clear(&out);
+	kveil_kek_close(kek);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_storm_is_one_request),
 	    cmocka_unit_test(rests_grow_and_end),
 	    cmocka_unit_test(foreign_bytes_close_nothing),
+	    cmocka_unit_test(a_call_that_hangs_is_left),
 	};
 	struct kveil_error err;
 
