@@ -5,7 +5,7 @@
 Everything is a ratio within one run: rounds are interleaved, medians and spread are shown. F0 copies each record
 unchanged; F1 polls one by one and sends as many bytes as kveil does, with timestamp and headers.
 
-    ./dev bench [engine] [topic] [memory] [--records N] [--rounds N] [--json FILE]
+    ./dev bench [engine] [topic] [memory] [rotation] [--records N] [--rounds N] [--registry file|kafka] [--json FILE]
 """
 import argparse
 import json
@@ -30,10 +30,10 @@ kafka: {{bootstrap_servers: {bootstrap}, group_id: {group}}}
 workers: 1
 rules: rules/
 keys:
-  registry: file:keys.json
+  registry: {registry}
   keks: {{local: {{provider: file, path: kek}}}}
   data:
-    pii: {{algorithm: aes-256-gcm, kek: local, rotate_every: 24h}}
+    pii: {{algorithm: aes-256-gcm, kek: local, rotate_every: {rotate}}}
     pepper: {{algorithm: hmac-sha-256, kek: local}}
     dead-letters: {{algorithm: aes-256-gcm, kek: local}}
 http: {{listen: "127.0.0.1:{port}"}}
@@ -48,6 +48,17 @@ fields:
   - {{path: "$.card_number", encrypt: {{key: pii}}}}
   - {{path: "$.customer.phone", mask: {{keep_first: 3, keep_last: 4}}}}
   - {{path: "$.customer.email", hash: {{key: pepper}}}}
+"""
+
+
+OPEN = """\
+name: bench
+topics: [{topic}]
+format: json
+output: "{{topic}}.open"
+fields:
+  - {{path: "$.customer.id_card", decrypt: {{key: pii}}}}
+  - {{path: "$.card_number", decrypt: {{key: pii}}}}
 """
 
 
@@ -91,6 +102,12 @@ def status_mib(pid, field):
         return 0
 
 
+class Bench(Kafka):
+    def delete(self, *topics):
+        for f in self.admin.delete_topics(list(topics)).values():
+            f.result(30)
+
+
 class Side:
     """One contestant: a process that copies bench.in into an output topic."""
 
@@ -104,20 +121,24 @@ class Side:
             return [str(self.build / "bench" / "forwarder"), self.name, self.kafka.bootstrap, "bench.in", output, group,
                     str(self.records)], None
         folder = pathlib.Path(tempfile.mkdtemp(prefix="kveil-bench-"))
-        (folder / "kek").write_bytes(os.urandom(32))
-        (folder / "kek").chmod(0o600)
-        (folder / "rules").mkdir()
-        (folder / "rules" / "bench.yaml").write_text(RULES.format(output=output))
-        (folder / "kveil.yaml").write_text(CONFIG.format(bootstrap=self.kafka.bootstrap, group=group, port=free_port()))
+        return self.kveil(folder, RULES.format(output=output), group, "file:keys.json", "24h"), folder
+
+    def kveil(self, folder, rules, group, registry, rotate):
+        """Fills the folder with what kveil needs; its KEK and its keys stay if they are there. Gives the command."""
+        if not (folder / "kek").exists():
+            (folder / "kek").write_bytes(os.urandom(32))
+            (folder / "kek").chmod(0o600)
+        (folder / "rules").mkdir(exist_ok=True)
+        (folder / "rules" / "bench.yaml").write_text(rules)
+        (folder / "kveil.yaml").write_text(CONFIG.format(bootstrap=self.kafka.bootstrap, group=group, port=free_port(),
+                                                         registry=registry, rotate=rotate))
         kveil = str(self.build / "src" / "cli" / "kveil")
         subprocess.run([kveil, "keys", "init", "-c", "kveil.yaml"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        return [kveil, "run", "-c", "kveil.yaml"], folder
+        return [kveil, "run", "-c", "kveil.yaml"]
 
     def round(self, number, watch=None):
         output, group = f"bench.{self.name}.{number}.{os.getpid()}", f"bench-{self.name}-{number}-{os.getpid()}"
         self.kafka.create(output, partitions=PARTITIONS)
-        if self.name == "kveil" and number == 0:
-            self.kafka.create("bench.in.dead")
         command, folder = self.command(output, group)
         log = tempfile.TemporaryFile()
         p = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
@@ -144,17 +165,135 @@ class Side:
             sys.exit(f"{self.name}: exit {p.returncode}\n" + log.read().decode()[-3000:])
         self.cpu.append((usage.ru_utime + usage.ru_stime) / self.records * 1e6)
         self.rate.append((self.records - first[0]) / (now - first[1]))
-        for f in self.kafka.admin.delete_topics([output]).values():
-            f.result(30)
+        self.kafka.delete(output)
         if folder:
             shutil.rmtree(folder)
+
+
+class Keeper(Side):
+    """kveil with keys that outlive a round and rotate as `rotate` says."""
+
+    def __init__(self, name, build, kafka, records, registry, rotate):
+        super().__init__(name, build, kafka, records)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kveil-bench-"))
+        self.registry = "file:keys.json" if registry == "file" else f"kafka:bench.keys.{name}"
+        self.rotate, self.opened, self.used = rotate, 0, {}
+
+    def command(self, output, group):
+        return self.kveil(self.folder, RULES.format(output=output), group, self.registry, self.rotate), \
+            self.folder
+
+    def start(self, number):
+        self.output = f"bench.{self.name}.{number}.{os.getpid()}"
+        self.kafka.create(self.output, partitions=PARTITIONS)
+        command, folder = self.command(self.output, f"bench-{self.name}-{number}-{os.getpid()}")
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(command, cwd=folder, stdout=self.log, stderr=self.log)
+
+    def fail(self, why):
+        self.log.seek(0)
+        sys.exit(f"{self.name}: {why}\n" + self.log.read().decode()[-3000:])
+
+    def now(self):
+        """Records out, CPU seconds."""
+        if self.process.poll() is not None:
+            self.fail(f"exit {self.process.returncode}")
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            ticks = f.read().rsplit(")", 1)[1].split()[11:13]
+        return sum(self.kafka.end_offsets(self.output).values()), sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self):
+        self.process.terminate()
+        if self.process.wait(30):
+            self.fail(f"exit {self.process.returncode}")
+
+    def open_all(self):
+        """Every record of the round goes back through kveil; which versions sealed them is read from their first bytes."""
+        from confluent_kafka import Consumer, TopicPartition
+        output, opened = self.output, f"{self.output}.open"
+        self.kafka.create(opened, f"{output}.dead", partitions=PARTITIONS)
+        command = self.kveil(self.folder, OPEN.format(topic=output), f"open-{output}", self.registry, "24h")
+        with tempfile.TemporaryFile() as self.log:
+            p = self.process = subprocess.Popen(command, cwd=self.folder, stdout=self.log, stderr=self.log)
+            ends = self.kafka.end_offsets(output)
+            c = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": "ids", "enable.auto.commit": False})
+            c.assign([TopicPartition(output, i, 0) for i in ends])
+            all_of_them, mark = sum(ends.values()), b'"card_number":"'
+            left = all_of_them
+            while left:
+                for m in c.consume(10000, 1):
+                    v = m.value()
+                    at = v.index(mark) + len(mark)
+                    self.used[v[at:at + 6]] = self.used.get(v[at:at + 6], 0) + 1  # 36 bits: 0x01 and 28 of the id
+                    left -= 1
+            c.close()
+            limit = time.time() + 600
+            while (done := sum(self.kafka.end_offsets(opened).values())) < all_of_them and time.time() < limit:
+                if p.poll() is not None:
+                    break
+                time.sleep(0.2)
+            p.terminate()
+            if p.wait() != 0 or done != all_of_them or sum(self.kafka.end_offsets(f"{output}.dead").values()):
+                self.fail(f"{done} of {all_of_them} records opened")
+        self.opened += done
+        self.kafka.delete(opened, f"{output}.dead")
+
+
+def rotation(build, records, rounds, registry, result):
+    """Keys that rotate every 2 s against keys that do not, under full load, until there were 100 rotations. Both run at the
+    same time, so that whatever else the machine does is in both. Every record is opened afterwards."""
+    broker = Broker(extra={"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}).start()
+    try:
+        kafka = Bench(broker.bootstrap)
+        kafka.create("bench.in", partitions=PARTITIONS)
+        kafka.create("bench.in.dead")
+        print(f"filling {records:,} orders", flush=True)
+        fill(kafka, records)
+        still = Keeper("still", build, kafka, records, registry, "24h")
+        turning = Keeper("turning", build, kafka, records, registry, "2s")
+        sides, number = (still, turning), 0
+        while number < rounds or len(turning.used) <= 100:
+            for side in sides if number % 2 else reversed(sides):
+                side.start(number)
+            first, limit = None, time.time() + 60 + records / 1000
+            while True:
+                now = [side.now() for side in sides]
+                if not first and min(n for n, _ in now) > records / 50:
+                    first = now
+                if max(n for n, _ in now) >= records:
+                    break
+                if time.time() > limit:
+                    turning.fail("too slow")
+                time.sleep(0.05)
+            for side, (n, cpu), (n0, cpu0) in zip(sides, now, first):
+                side.rate.append(n - n0)
+                side.cpu.append((cpu - cpu0) / (n - n0) * 1e6)
+                side.stop()
+            turning.open_all()
+            kafka.delete(*(side.output for side in sides))
+            number += 1
+            print(f"round {number}: records in the same time {turning.rate[-1] / still.rate[-1]:.3f}, CPU s/million "
+                  f"{turning.cpu[-1]:.2f} to {still.cpu[-1]:.2f}; {len(turning.used)} versions so far", flush=True)
+        dead = sum(kafka.end_offsets("bench.in.dead").values())
+        cpu = [a / b for a, b in zip(turning.cpu, still.cpu)]
+        rate = [a / b for a, b in zip(turning.rate, still.rate)]
+        print(f"{registry} registry: {len(turning.used)} versions sealed {turning.opened:,} records, every one opened; "
+              f"{dead} dead letters")
+        print(f"rotating every 2 s to not: rate {spread(rate)} (at least 0.95), CPU {spread(cpu)}")
+        result["rotation"] = {"registry": registry, "versions": len(turning.used), "opened": turning.opened,
+                              "rate": rate, "cpu": cpu}
+        for side in sides:
+            shutil.rmtree(side.folder)
+    finally:
+        broker.close()
 
 
 def topic_to_topic(build, records, rounds, result):
     broker = Broker(extra={"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}).start()
     try:
-        kafka = Kafka(broker.bootstrap)
+        kafka = Bench(broker.bootstrap)
         kafka.create("bench.in", partitions=PARTITIONS)
+        kafka.create("bench.in.dead")
         print(f"filling {records:,} orders", flush=True)
         fill(kafka, records)
         sides = [Side(n, build, kafka, records) for n in ("f0", "f1", "kveil")]
@@ -181,8 +320,9 @@ def memory(build, records, result):
     """Resident memory over many records: flat, and under 200 MiB."""
     broker = Broker(extra={"log.segment.bytes": "268435456"}).start()
     try:
-        kafka = Kafka(broker.bootstrap)
+        kafka = Bench(broker.bootstrap)
         kafka.create("bench.in", partitions=PARTITIONS)
+        kafka.create("bench.in.dead")
         print(f"filling {records:,} orders", flush=True)
         fill(kafka, records)
         samples = []
@@ -217,6 +357,7 @@ def main():
     a.add_argument("--build", default="build-release")
     a.add_argument("--records", type=int)
     a.add_argument("--rounds", type=int, default=5)
+    a.add_argument("--registry", choices=["file", "kafka"], default="kafka")
     a.add_argument("--json")
     args = a.parse_args()
     build, result = ROOT / args.build, {}
@@ -224,6 +365,8 @@ def main():
         engine(build, result)
     if "topic" in args.what:
         topic_to_topic(build, args.records or 1_000_000, args.rounds, result)
+    if "rotation" in args.what:
+        rotation(build, args.records or 3_000_000, args.rounds, args.registry, result)
     if "memory" in args.what:
         memory(build, args.records or 10_000_000, result)
     if args.json:
