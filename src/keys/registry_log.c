@@ -65,6 +65,8 @@ static bool root_wins(const struct kveil_registry_epoch_root *next, const struct
 
 static void set_root(struct kveil_registry_log *log, struct kveil_registry_epoch_root *root)
 {
+	if (log->has_root && !kveil_secret_eq(log->root.epoch, root->epoch, sizeof root->epoch))
+		log->rolled_back = false;
 	kveil_registry_epoch_root_clear(&log->root);
 	log->root = *root;
 	log->has_root = true;
@@ -157,8 +159,11 @@ static void take_root(struct kveil_registry_log *log, int64_t offset, struct kve
 		doubt(log, KVEIL_DOUBT_FORGED);
 		kveil_registry_epoch_root_clear(&root);
 	} else if (root.sequence < log->root.sequence) {
-		doubt(log, KVEIL_DOUBT_REPLAYED);
 		kveil_registry_epoch_root_clear(&root);
+		/* The one that counts was found ahead of reading: what comes before it is how it came to be. */
+		if (log->root_offset < 0)
+			return;
+		doubt(log, KVEIL_DOUBT_REPLAYED);
 	} else {
 		set_root(log, &root);
 		log->root_offset = offset;
@@ -183,7 +188,9 @@ static void take_lease(struct kveil_registry_log *log, int64_t offset, struct kv
 	if (!kveil_secret_eq(l.epoch, log->root.epoch, sizeof l.epoch))
 		return; /* from before a restore */
 	log->lease = offset;
-	log->rolled_back = offset <= l.after;
+	/* A log that was a copy stays one, whatever is written into it, until it is restored: then it has another
+	 * epoch. */
+	log->rolled_back |= offset <= l.after;
 }
 
 /* --- records --- */
@@ -345,7 +352,9 @@ static enum kveil_status take_record(struct kveil_registry_log *log, int64_t off
 		doubt(log, KVEIL_DOUBT_EMPTIED);
 		return damage(log, place) ? KVEIL_OK : no_memory(err);
 	}
-	enum kveil_status status = kveil_key_record_from_json(value, &r, &ignored);
+	enum kveil_status status = value.len > KVEIL_REGISTRY_MESSAGE_MAX
+				       ? KVEIL_E_REGISTRY_CORRUPT
+				       : kveil_key_record_from_json(value, &r, &ignored);
 	if (status == KVEIL_E_NO_MEMORY)
 		return no_memory(err);
 	if (status) {

@@ -31,7 +31,7 @@ struct kveil_registry_log {
 	bool has_root, root_damaged;
 	int64_t root_due_ms; /* monotonic: when to write a damaged root again */
 	int64_t root_offset; /* where it was read; -1 = not yet */
-	bool rolled_back;    /* the last lease says so */
+	bool rolled_back;    /* a lease of this epoch says so */
 	int64_t lease;       /* the last one's offset; -1 = none */
 	unsigned tries;      /* roots that a custodian was asked about in vain */
 	struct kveil_map ids, versions;

@@ -229,7 +229,9 @@ static bool decode_fixed(enum kveil_encoding e, const char *text, size_t len, ui
 static json_t *load(struct kveil_span value)
 {
 	json_error_t why;
-	return value.data ? json_loadb((const char *)value.data, value.len, JSON_REJECT_DUPLICATES, &why) : NULL;
+	if (!value.data || value.len > KVEIL_REGISTRY_MESSAGE_MAX)
+		return NULL;
+	return json_loadb((const char *)value.data, value.len, JSON_REJECT_DUPLICATES, &why);
 }
 
 bool kveil_registry_root_parse(struct kveil_span value, struct kveil_registry_epoch_root *ret)

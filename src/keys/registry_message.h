@@ -21,6 +21,8 @@
 enum { KVEIL_EPOCH_BYTES = 8, KVEIL_ROOT_LABEL_MAX = 6 + 2 * KVEIL_REGISTRY_ID_BYTES + 1,
        KVEIL_RECORD_LABEL_MAX = KVEIL_KEY_NAME_MAX + 1 + 8 + 1 };
 #define KVEIL_LEASE_LABEL "!lease"
+/* No message that kveil writes is larger, and none that is larger is looked into: reading what others wrote costs little. */
+enum { KVEIL_REGISTRY_MESSAGE_MAX = 65536 };
 
 struct kveil_registry_epoch_root {
 	struct kveil_registry_root keys;

@@ -2,6 +2,7 @@
 #include "worker/registry_topic.h"
 
 #include "base/clock.h"
+#include "keys/registry_message.h"
 #include "worker/kafka.h"
 
 #include <inttypes.h>
@@ -12,9 +13,8 @@ enum {
 	CALL_MS = 10000,
 	QUERY_MS = 5000,
 	POLL_MS = 100,
-	CONFIRM_MS = 300,    /* between two looks at a topic that seems not to be there */
-	SHRUNK_MS = 3000,    /* how long a new leader may not know yet what the old one had acknowledged */
-	MESSAGE_MAX = 65536, /* a root of many KEKs; a record is far smaller */
+	CONFIRM_MS = 300, /* between two looks at a topic that seems not to be there */
+	SHRUNK_MS = 3000, /* how long a new leader may not know yet what the old one had acknowledged */
 	BATCH_BYTES = 900 * 1024,
 };
 
@@ -115,7 +115,7 @@ static enum kveil_status need_producer(struct kveil_registry_topic *t, struct kv
 	if (t->producer)
 		return KVEIL_OK;
 	enum kveil_status status =
-	    kveil_kafka_conf_producer(t->config, &t->owner, BATCH_BYTES, MESSAGE_MAX, &conf, err);
+	    kveil_kafka_conf_producer(t->config, &t->owner, BATCH_BYTES, KVEIL_REGISTRY_MESSAGE_MAX, &conf, err);
 	if (status)
 		return status;
 	rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);

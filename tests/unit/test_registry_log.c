@@ -287,12 +287,26 @@ static void a_lease_behind_what_its_writer_saw_is_a_copy(void **state)
 	put_lease(5000, 2); /* of another life of this registry */
 	read_all(r);
 	assert_int_equal(r->log.lease, 2);
+	/* Neither what is forged nor an old one brought once more makes it the log that it was. */
 	put_lease(3, 1);
 	put(KVEIL_LEASE_LABEL, "{}");
+	put(KVEIL_LEASE_LABEL, messages[1].value);
+	put(KVEIL_LEASE_LABEL, NULL);
+	read_all(r);
+	assert_true(r->log.rolled_back);
+	assert_int_equal(r->log.lease, 6);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_FORGED), 1);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_EMPTIED), 1);
+	/* Restored: another epoch, whose leases begin where they stand. */
+	put_root(2, 3);
+	put_lease((int64_t)message_count - 1, 3);
 	read_all(r);
 	assert_false(r->log.rolled_back);
-	assert_int_equal(r->log.lease, 4);
-	assert_int_equal(ignored(r, KVEIL_DOUBT_FORGED), 1);
+	assert_int_equal(r->log.lease, 9);
+	struct reader *newcomer = reader();
+	assert_false(newcomer->log.rolled_back);
+	assert_int_equal(newcomer->log.lease, 9);
+	reader_free(newcomer);
 	reader_free(r);
 }
 
@@ -308,8 +322,23 @@ static void a_root_from_before_does_not_come_back(void **state)
 	assert_true(r->log.root_damaged);
 	struct reader *newcomer = reader();
 	assert_int_equal(newcomer->log.root.sequence, 3);
+	assert_int_equal(ignored(newcomer, KVEIL_DOUBT_REPLAYED), 1);
 	reader_free(newcomer);
 	reader_free(r);
+}
+
+/* What stands before the root that counts is how it came to be, and no attack. */
+static void a_root_that_was_added_to_raises_no_alarm(void **state)
+{
+	(void)state;
+	put_root(2, 1);
+	put_record(0xa, 1, 1, KVEIL_KEY_LIVE);
+	put_root(3, 1);
+	struct reader *newcomer = reader();
+	for (int i = 0; i < KVEIL_DOUBT_COUNT; i++)
+		assert_int_equal(ignored(newcomer, (enum kveil_registry_doubt)i), 0);
+	assert_false(newcomer->log.root_damaged);
+	reader_free(newcomer);
 }
 
 /* As kveil_keys_set_state does: the end under its own label, then the record. */
@@ -491,6 +520,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_first_writing_moved_behind_its_rival_is_noticed, begin, end),
 	    cmocka_unit_test_setup_teardown(a_lease_behind_what_its_writer_saw_is_a_copy, begin, end),
 	    cmocka_unit_test_setup_teardown(a_root_from_before_does_not_come_back, begin, end),
+	    cmocka_unit_test_setup_teardown(a_root_that_was_added_to_raises_no_alarm, begin, end),
 	    cmocka_unit_test_setup_teardown(an_end_outlives_what_is_written_behind_it, begin, end),
 	    cmocka_unit_test_setup_teardown(an_end_is_believed_only_if_it_is_one, begin, end),
 	    cmocka_unit_test_setup_teardown(a_newcomer_before_the_mending_may_take_the_loser, begin, end),
