@@ -325,11 +325,11 @@ static bool confirmed(const char *name)
 		return false;
 	}
 	fprintf(stderr, "Type the name of the key to destroy it: ");
-	if (!fgets(line, sizeof line, stdin))
-		return false;
-	line[strcspn(line, "\r\n")] = 0;
-	if (strcmp(line, name) == 0)
-		return true;
+	if (fgets(line, sizeof line, stdin)) {
+		line[strcspn(line, "\r\n")] = 0;
+		if (strcmp(line, name) == 0)
+			return true;
+	}
 	fprintf(stderr, "kveil keys: nothing was destroyed\n");
 	return false;
 }

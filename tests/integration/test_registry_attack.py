@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A registry in a topic under somebody who may write there: without its secret, and, worse, with it."""
+import base64
+import hashlib
+import hmac
+import json
+import os
+import struct
+import time
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding, aes_key_wrap_with_padding
+
+from conftest import ORDER_FIELDS, order, wait_for
+from test_registry_kafka import EAGER, apply_args, damage, ignored, keys, label, last, make_registry, messages  # noqa: F401
+
+STATES = {"live": 1, "opens-only": 2, "retired": 3, "destroyed": 4}
+
+
+class Insider:
+    """Whoever has the registry's KEK has its secret: MACs as kveil makes them (keys/record.h, registry_message.h)."""
+
+    def __init__(self, k, kafka):
+        self.kek = (k.dir / "kek").read_bytes()
+        self.root = json.loads(next(m.value() for x, m in last(kafka, k).items() if x.startswith("!root/")))
+        payload = aes_key_unwrap_with_padding(self.kek, base64.b64decode(self.root["registry_keys"][0]["wrapped"]))
+        assert payload[:4] == b"KVR1"
+        self.id, self.secret = payload[4:20], payload[20:52]
+
+    def mac(self, name, text):
+        key = HKDF(SHA256(), 32, salt=None, info=f"kveil registry {name}".encode()).derive(self.secret)
+        return base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()
+
+    def sign(self, r):
+        wrapped = base64.b64decode(r["wrapped"])
+        text = b"".join(struct.pack(">I", len(r[x])) + r[x].encode() for x in ("name", "kek"))
+        text += bytes.fromhex(r["id"]) + struct.pack(">IIHB", r["version"], r["sequence"], 1, STATES[r["state"]])
+        text += b"".join(struct.pack(">q", r[x]) for x in ("created", "active", "expires", "changed"))
+        r["mac"] = self.mac("record", self.id + text + struct.pack(">I", len(wrapped)) + wrapped)
+        return r
+
+    def record(self, like, key=None, **changed):
+        """A record like another, with what was changed, signed; its key, if any, wrapped for what the record says."""
+        r = {**like, **changed}
+        if key:
+            name = r["name"].encode()
+            head = b"KVK1" + self.id + struct.pack(">H", 1) + bytes.fromhex(r["id"])
+            head += struct.pack(">Iqqq", r["version"], r["created"], r["active"], r["expires"]) + bytes([len(name)]) + name
+            r["wrapped"] = base64.b64encode(aes_key_wrap_with_padding(self.kek, head + struct.pack(">H", len(key)) + key)).decode()
+        return self.sign(r)
+
+    def put(self, k, kafka, record):
+        damage(kafka, k, f"{record['name']}/{record['id']}", json.dumps(record).encode())
+
+
+def count(k):
+    return sum(ignored(k).values())
+
+
+def works(k, kafka, n):
+    """The worker is ready, seals, and nothing went to the dead letters; somebody who comes now sees the same keys."""
+    assert k.get("/readyz")[0] == 200, k.get("/readyz")
+    before = kafka.end_offsets(k.secure)[0]
+    kafka.produce(k.topic, [order(n)])
+    kafka.consume(k.secure, before + 1)
+    assert kafka.end_offsets(k.dead) == {0: 0}
+
+
+def test_whoever_writes_without_the_secret(make_registry, kafka):  # noqa: F811
+    k = make_registry(topics=True)
+    k.rules(ORDER_FIELDS)
+    rows = keys(k)
+    k.run(*apply_args(k), input="{}\n", check=0)
+    kept = last(kafka, k)
+    pii = next(r for r in rows if r["name"] == "pii")
+    good = json.loads(kept[label(pii)].value())
+    root = next(x for x in kept if x.startswith("!root/"))
+    lease = kept["!lease"].value()
+    k.start()
+    works(k, kafka, 0)
+    base = count(k)
+    huge = "A" * 200_000
+    values = [{**good, x: v} for x, v in (
+        ("version", 0), ("version", 2 ** 32 - 1), ("version", 2 ** 64), ("version", -1), ("version", 1.5), ("version", "1"),
+        ("id", "00000000"), ("id", "zzzzzzzz"), ("id", ""), ("sequence", 0), ("sequence", 2 ** 32), ("sequence", 2 ** 63 - 1),
+        ("state", "alive"), ("state", ""), ("active", 2 ** 63 - 1), ("active", -1), ("expires", 1e300), ("wrapped", huge),
+        ("wrapped", ""), ("wrapped", None), ("mac", huge), ("mac", ""), ("name", huge), ("name", "../x"), ("name", "pii\u0000"),
+        ("kek", huge), ("kek", "\u0000"), ("algorithm", "none"), ("extra", 1))]
+    junk = [json.dumps(v).encode() for v in values]
+    junk += [b"", b"\0", b"null", b"[" * 200_000, b'{"a":' * 40_000, b"\xff" * 100, b'"' + b"\\ud800" * 1000 + b'"', b"9" * 100_000,
+             json.dumps(good).encode()[:-1], json.dumps({**good, "state": "destroyed", "wrapped": ""}).encode()]
+    for label_ in (label(pii), "pii/0badbeef"):
+        kafka.produce(k.keys, [{"key": label_, "value": v} for v in junk])
+    labels = ["", "/", "pii", "pii/", "pii/xyz", "x" * 100_000, "!", "!root/", "!root/" + "0" * 32, "!destroyed/", "\0", "!lease\0",
+              f"!destroyed/{pii['id']:08x}"]
+    kafka.produce(k.keys, [{"key": x, "value": v} for x in labels for v in (b"{}", junk[-1], None)])
+    # Roots: of 10,000 keys, of none, of another registry, of this one with one byte changed; and leases.
+    many = [{"kek": f"kek{i}", "wrapped": "AAAA"} for i in range(10_000)]
+    whole = json.loads(kept[root].value())
+    roots = [{**whole, "registry_keys": many}, {**whole, "registry_keys": []}, {**whole, "epoch": "00" * 8},
+             {**whole, "sequence": 2 ** 32 - 1}, {**whole, "registry_keys": whole["registry_keys"] * 5000},
+             {**whole, "registry_keys": [{"kek": "local", "wrapped": base64.b64encode(os.urandom(12_000)).decode()}]}]
+    kafka.produce(k.keys, [{"key": root, "value": json.dumps(r).encode()} for r in roots])
+    others = [{**whole, "id": os.urandom(16).hex(), "registry_keys": [{"kek": "local", "wrapped": base64.b64encode(
+        os.urandom(64)).decode()}]} for _ in range(100)]
+    kafka.produce(k.keys, [{"key": "!root/" + r["id"], "value": json.dumps(r).encode()} for r in others])
+    lie = json.loads(lease)
+    for after in (-2, -1, 2 ** 62, 2 ** 63 - 1, 0):
+        kafka.produce(k.keys, [{"key": "!lease", "value": json.dumps({**lie, "after": after}).encode()}])
+    kafka.produce(k.keys, [{"key": "!lease", "value": v} for v in (lease, b"", None, b"{}", lease)])
+    wait_for("all of it is passed over", lambda: count(k) >= base + 2 * len(junk) + len(roots), timeout=60)
+
+    def mended():
+        now = last(kafka, k)
+        return (json.loads(now[label(pii)].value() or b"{}").get("wrapped") == good["wrapped"]
+                and json.loads(now[root].value() or b"{}").get("registry_keys") == whole["registry_keys"])
+
+    wait_for("mended", mended, timeout=40)
+    works(k, kafka, 1)
+    assert keys(k) == rows
+    start = time.time()
+    k.run(*apply_args(k), input=order(5).decode() + "\n", check=0)
+    assert time.time() - start < 20
+    assert k.stop() == 0
+
+
+def test_an_insider_can_stop_keys_and_read_none(make_registry, kafka):  # noqa: F811
+    """With the registry's secret, what is signed is still looked at: nothing crashes, nothing that ended comes back."""
+    k = make_registry(topics=True)
+    k.rules(ORDER_FIELDS)
+    k.run("keys", "rotate", "pii", "--now", check=0)
+    k.run("keys", "destroy", "pii@1", "--yes", check=0)
+    rows = keys(k)
+    insider = Insider(k, kafka)
+    by = {(r["name"], r["version"]): json.loads(last(kafka, k)[label(r)].value()) for r in rows}
+    for r in by.values():  # the insider signs as kveil does
+        if r["algorithm"] == "aes-256-gcm":
+            assert insider.sign(dict(r))["mac"] == r["mac"]
+    ended, active, dead = by["pii", 1], by["pii", 2], by["dead-letters", 1]
+    k.start()
+    works(k, kafka, 0)
+    before = count(k)
+    # What was destroyed, alive again, with a key even.
+    for state in ("live", "retired"):
+        insider.put(k, kafka, insider.record(ended, key=os.urandom(32), state=state, sequence=1000))
+    insider.put(k, kafka, insider.record(ended, key=os.urandom(32), state="live", sequence=1))
+    # Another's wrapped key beside a name; numbers that nothing has.
+    insider.put(k, kafka, insider.record(active, id="00000aaa", version=3, sequence=1, wrapped=dead["wrapped"]))
+    for changed in ({"id": "00000000"}, {"id": "00000aab", "version": 0}, {"id": "00000aac", "version": 9, "sequence": 0}):
+        insider.put(k, kafka, insider.record(active, key=os.urandom(32), **changed))
+    wait_for("counted", lambda: count(k) >= before + 7, timeout=40)
+    works(k, kafka, 1)
+    assert [r for r in keys(k) if r["name"] == "pii"] == [r for r in rows if r["name"] == "pii"]
+    # A rival of a version that there is loses; a version of their own is one, and says whose it is not.
+    insider.put(k, kafka, insider.record(active, key=os.urandom(32), id="00000aad", sequence=1))
+    works(k, kafka, 2)
+    assert "00000aad" not in [f"{r['id']:08x}" for r in keys(k)]
+    # The last number of all: what would follow is refused, and everything goes on.
+    insider.put(k, kafka, insider.record(active, key=os.urandom(32), id="00000aae", version=2 ** 32 - 1, sequence=2 ** 32 - 1,
+                                         state="opens-only"))
+    wait_for("it is here", lambda: any(r["version"] == 2 ** 32 - 1 for r in keys(k)))
+    r = k.run("keys", "rotate", "pii", "--now", check=2)
+    assert "unsupported: " in r.stderr and "last version number" in r.stderr
+    works(k, kafka, 3)
+    k.run("keys", "destroy", "pii@4294967295", "--yes", check=0)
+    # What no KEK opens: who runs goes on, who comes is told which one it is.
+    insider.put(k, kafka, insider.record(active, id="00000aaf", version=77, sequence=1,
+                                         wrapped=base64.b64encode(os.urandom(112)).decode()))
+    time.sleep(3)
+    kafka.produce(k.topic, [order(9)])
+    kafka.consume(k.secure, 5)
+    r = k.run("keys", "list", check=2)
+    assert "wrong_kek: " in r.stderr and "version 77" in r.stderr
+    assert kafka.end_offsets(k.dead) == {0: 0} and k.stop() == 0
+
+
+def test_a_lease_that_was_moved_or_forged(make_registry, kafka):  # noqa: F811
+    """An old lease brought again gives nobody a number twice; one that says the log was copied stops all, until restored."""
+    k = make_registry(config=EAGER)
+    seen = set()
+    first = None
+    for i in range(4):
+        out = k.run(*apply_args(k), input='{"v":"x"}\n', check=0).stdout
+        box = base64.b64decode(json.loads(out)["v"])
+        assert box[5:9] not in seen
+        seen.add(box[5:9])
+        leases = [m for m in messages(kafka, k) if m.key() == b"!lease"]
+        first = first or leases[0].value()
+        damage(kafka, k, "!lease", first if i % 2 else None)
+    assert len(seen) == 4
+    k.run("keys", "backup", "backup.json", check=0)
+    insider = Insider(k, kafka)
+    lease = json.loads(first)
+    lease["after"] = 2 ** 62
+    lease["mac"] = insider.mac("log", b"lease" + insider.id + bytes.fromhex(lease["epoch"]) + struct.pack(">q", lease["after"]))
+    damage(kafka, k, "!lease", json.dumps(lease).encode())
+    damage(kafka, k, "!lease", first)  # an old one behind it does not make it good
+    r = k.run(*apply_args(k), input='{"v":"x"}\n')
+    compacted_away = r.returncode == 0  # EAGER may have taken the evidence between the two
+    assert compacted_away or (r.returncode == 2 and "registry_rolled_back: " in r.stderr and r.stdout == "")
+    k.run("keys", "restore", "backup.json", check=0)
+    out = k.run(*apply_args(k), input='{"v":"x"}\n', check=0).stdout
+    assert base64.b64decode(json.loads(out)["v"])[5:9] not in seen
+
+
+def test_a_rewrapped_registry_raises_no_alarm(make_registry, kafka):  # noqa: F811
+    k = make_registry(topics=True)
+    k.rules(ORDER_FIELDS)
+    (k.dir / "kek2").write_bytes(os.urandom(32))
+    (k.dir / "kek2").chmod(0o600)
+    config = k.dir / "kveil.yaml"
+    config.write_text(config.read_text().replace("  keks:\n", "  keks:\n    more: {provider: file, path: kek2}\n")
+                      .replace("kek: local", "kek: more"))
+    k.run("keys", "rewrap", check=0)
+    k.run("keys", "retire", "pii", check=0)
+    k.run("keys", "destroy", "pii@1", "--yes", check=0)
+    k.start()
+    works(k, kafka, 0)
+    assert set(ignored(k).values()) == {0}
+    assert k.stop() == 0
