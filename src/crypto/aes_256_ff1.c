@@ -7,18 +7,25 @@
  *   y = the first d bytes of AES-CBC-MAC(P | Q), lengthened in counter mode
  *   half = half ± y mod radix^m
  *
- * P and the tweak's blocks are the same in all rounds and go through AES once. Where a half is a number of at most 96
- * bits (57 digits, 32 letters and digits), the rest of Q is one block and 128-bit integers do; longer strings are
- * reckoned numeral by numeral. Division takes the time that the values make it take, as in every FF1 that we know.
+ * Every round's AES waits for the one before, so what stands between the two is what counts:
+ * - The halves are numbers from the first round to the last. Numerals are read and written once (crypto/radix.h).
+ * - P and the tweak's whole blocks are the same in all rounds, and often in the next value of a field: the MAC after
+ * each of the first blocks is kept with the shape.
+ * - y mod radix^m takes two multiplications where halves are words (b <= 7: 33 digits, 18 letters and digits), and
+ *   one pass over the limbs where they are longer, the quotient being told by the first 64 bits of y. A quotient
+ *   may be low by one or two; that is put right without a branch for words, in `settle` for the longer ones: the only
+ *   place where time depends on values.
  */
 #include "base/secret.h"
 #include "crypto/gcrypt.h"
+#include "crypto/radix.h"
 #include "crypto/rows.h"
 
 #include <endian.h>
 #include <stdlib.h>
 
-__extension__ typedef unsigned __int128 u128;
+typedef kveil_u128 u128;
+__extension__ typedef __int128 i128;
 
 enum {
 	ROUNDS = 10,
@@ -26,38 +33,55 @@ enum {
 	NUMERALS_MAX = 4096, /* a field's token, not a document: the cost is quadratic */
 	HALF_MAX = NUMERALS_MAX / 2,
 	HALF_BYTES_MAX = HALF_MAX * 2, /* radix 2^16 */
-	SHORT_BYTES = 12,              /* b, where d is one block */
+	LIMBS_MAX = HALF_BYTES_MAX / 8 + 2 + KVEIL_RADIX_ROOM,
+	WORD_BYTES = 7, /* b: four times a modulus fit a word with a sign */
 	DOMAIN_MIN = 1000000,
+	SHAPES = 4,
+	KEPT_BLOCKS = 6,
 };
 
-/* For long strings: made when the first one comes. */
-struct scratch {
-	uint32_t limbs[HALF_BYTES_MAX / 4 + 2];
-	uint8_t tail[HALF_BYTES_MAX + 2 * BLOCK];
-	uint8_t stream[HALF_BYTES_MAX + 2 * BLOCK];
-	uint16_t numerals[HALF_MAX];
+struct word_modulus {
+	uint64_t m, inverse; /* 2^(8 d) / m, rounded down */
+	struct kveil_radix_scale scale;
 };
 
-/* What follows from radix and length alone. */
+/* What follows from radix, length and the tweak's length, and the blocks with which the last Q began. Nothing in a
+ * tweak is secret: what it has of a value stays clear in the token. */
 struct shape {
 	uint32_t radix;
-	size_t count;        /* n */
-	size_t half[2];      /* u, v */
-	size_t number_bytes; /* b */
-	u128 modulus[2];     /* radix^u, radix^v, where b is short */
+	bool words;   /* else the moduli are in the scratch */
+	size_t count; /* n */
+	size_t tweak_len;
+	size_t half[2]; /* u, v */
+	size_t b, d;
+	struct word_modulus modulus[2]; /* radix^u, radix^v */
+	size_t kept;
+	uint8_t block[KEPT_BLOCKS][BLOCK], mac[1 + KEPT_BLOCKS][BLOCK]; /* mac[0]: after P */
+};
+
+struct long_modulus {
+	uint64_t limbs[LIMBS_MAX];
+	size_t bits;
+	uint64_t inverse; /* 2^127 / (the first 64 bits + 1), rounded down */
+};
+
+/* For halves that are no words: made when the first one comes. */
+struct scratch {
+	struct kveil_radix radix; /* of the moduli */
+	size_t count;
+	size_t limbs; /* of radix^v */
+	struct long_modulus modulus[2];
+	uint64_t half[2][LIMBS_MAX], y[LIMBS_MAX], rest[LIMBS_MAX];
+	uint8_t tail[HALF_BYTES_MAX + 2 * BLOCK];
+	uint8_t stream[BLOCK + HALF_BYTES_MAX + 2 * BLOCK]; /* zeros stand before it */
 };
 
 struct ff1 {
 	struct kveil_cipher base;
 	struct kveil_gcrypt_aes *aes;
-	struct shape shape; /* of the last string: fields of one rule tend to be of one shape */
 	struct scratch *scratch;
+	struct shape shapes[SHAPES]; /* the fields of one key are of few lengths */
 };
-
-static bool aes_block(struct ff1 *f, uint8_t block[BLOCK])
-{
-	return kveil_gcrypt_aes_block(f->aes, block);
-}
 
 static void xor_into(uint8_t *to, const uint8_t *from, size_t n)
 {
@@ -73,324 +97,39 @@ static void put_be(uint8_t *p, size_t n, uint64_t v)
 	}
 }
 
-/* As many numerals as fit 32 bits at once. */
-static size_t number_of(const uint16_t *digits, size_t count, uint32_t radix, uint32_t *limbs)
+static uint64_t load_be64(const uint8_t *p)
 {
-	size_t n = 0;
+	uint64_t x;
 
-	for (size_t i = 0; i < count;) {
-		uint32_t factor = 1, carry = 0;
-		while (i < count && factor <= UINT32_MAX / radix) {
-			carry = carry * radix + digits[i++];
-			factor *= radix;
-		}
-		for (size_t j = 0; j < n; j++) {
-			uint64_t t = (uint64_t)limbs[j] * factor + carry;
-			limbs[j] = (uint32_t)t;
-			carry = (uint32_t)(t >> 32);
-		}
-		if (carry)
-			limbs[n++] = carry;
-	}
-	return n;
+	memcpy(&x, p, 8);
+	return be64toh(x);
 }
 
-/* The last count numerals of a number, which is used up. */
-static void numerals_of(uint32_t *limbs, size_t n, uint32_t radix, uint16_t *digits, size_t count)
+static void store_be64(uint8_t *p, uint64_t x)
 {
-	while (count) {
-		uint32_t divisor = 1;
-		size_t together = 0;
-		while (together < count && divisor <= UINT32_MAX / radix) {
-			divisor *= radix;
-			together++;
-		}
-		uint64_t rest = 0;
-		for (size_t j = n; j--;) {
-			rest = rest << 32 | limbs[j];
-			limbs[j] = (uint32_t)(rest / divisor);
-			rest %= divisor;
-		}
-		while (together--) {
-			digits[--count] = (uint16_t)(rest % radix);
-			rest /= radix;
-		}
-	}
-}
-
-/* a ± b mod radix^count: the carry out of the first numeral is what the modulus takes. */
-static void add_numerals(uint16_t *a, const uint16_t *b, size_t count, uint32_t radix)
-{
-	uint32_t carry = 0;
-
-	for (size_t i = count; i--;) {
-		uint32_t s = (uint32_t)a[i] + b[i] + carry;
-		carry = s >= radix;
-		a[i] = (uint16_t)(carry ? s - radix : s);
-	}
-}
-
-static void subtract_numerals(uint16_t *a, const uint16_t *b, size_t count, uint32_t radix)
-{
-	uint32_t borrow = 0;
-
-	for (size_t i = count; i--;) {
-		uint32_t take = b[i] + borrow;
-		borrow = a[i] < take;
-		a[i] = (uint16_t)(borrow ? a[i] + radix - take : a[i] - take);
-	}
-}
-
-static u128 power(uint32_t radix, size_t n)
-{
-	u128 p = 1;
-
-	while (n--)
-		p *= radix;
-	return p;
-}
-
-static bool scratch_ready(struct ff1 *f)
-{
-	if (!f->scratch)
-		f->scratch = calloc(1, sizeof *f->scratch);
-	return f->scratch != NULL;
-}
-
-static size_t bits_of(uint32_t x)
-{
-	return x ? 32 - (size_t)__builtin_clz(x) : 0;
-}
-
-static bool shape_is(struct ff1 *f, uint32_t radix, size_t count)
-{
-	struct shape *s = &f->shape;
-
-	if (s->radix == radix && s->count == count)
-		return true;
-	const size_t u = count / 2, v = count - u;
-	size_t bits;
-	/* ceil(v * log2(radix)) is the length of radix^v - 1 in bits. */
-	if (v * bits_of(radix) <= 127) {
-		u128 last = power(radix, v) - 1;
-		bits = last >> 64 ? 128 - (size_t)__builtin_clzll((uint64_t)(last >> 64))
-				  : 64 - (size_t)__builtin_clzll((uint64_t)last);
-	} else {
-		if (!scratch_ready(f))
-			return false;
-		struct scratch *x = f->scratch;
-		for (size_t i = 0; i < v; i++)
-			x->numerals[i] = (uint16_t)(radix - 1);
-		size_t n = number_of(x->numerals, v, radix, x->limbs);
-		bits = (n - 1) * 32 + bits_of(x->limbs[n - 1]);
-	}
-	*s = (struct shape){radix, count, {u, v}, (bits + 7) / 8, {0, 0}};
-	if (s->number_bytes <= SHORT_BYTES) {
-		s->modulus[0] = power(radix, u);
-		s->modulus[1] = power(radix, v);
-	} else {
-		return scratch_ready(f);
-	}
-	return true;
-}
-
-/*
- * AES-CBC-MAC over P and the blocks of Q that are the same in all rounds, into mac. The rest of Q up to the round's
- * number goes to tail; *ret_fixed says how long that is, *ret_tail how long the whole rest.
- */
-static bool mac_begin(struct ff1 *f, struct kveil_span tweak, uint8_t mac[BLOCK], uint8_t *tail, size_t *ret_fixed,
-		      size_t *ret_tail)
-{
-	const struct shape *s = &f->shape;
-	const size_t q_len = (tweak.len + 1 + s->number_bytes + BLOCK - 1) / BLOCK * BLOCK;
-	const size_t at = q_len - s->number_bytes - 1, whole = at / BLOCK * BLOCK;
-
-	mac[0] = 1;
-	mac[1] = 2;
-	mac[2] = 1;
-	put_be(mac + 3, 3, s->radix);
-	mac[6] = ROUNDS;
-	mac[7] = (uint8_t)s->half[0];
-	put_be(mac + 8, 4, s->count);
-	put_be(mac + 12, 4, tweak.len);
-	if (!aes_block(f, mac))
-		return false;
-	for (size_t i = 0; i < whole; i += BLOCK) {
-		if (i < tweak.len)
-			xor_into(mac, tweak.data + i, tweak.len - i < BLOCK ? tweak.len - i : BLOCK);
-		if (!aes_block(f, mac))
-			return false;
-	}
-	memset(tail, 0, at - whole);
-	if (tweak.len > whole)
-		memcpy(tail, tweak.data + whole, tweak.len - whole);
-	*ret_fixed = at - whole;
-	*ret_tail = q_len - whole;
-	return true;
-}
-
-/* Inlined for radix 10, so that the divisions become multiplications. */
-static inline __attribute__((always_inline)) void split_words(uint64_t high, uint64_t low, size_t low_count,
-							      uint32_t radix, uint16_t *digits, size_t count)
-{
-	while (count > 0 && low_count > 0) {
-		digits[--count] = (uint16_t)(low % radix);
-		low /= radix;
-		low_count--;
-	}
-	while (count > 0) {
-		digits[--count] = (uint16_t)(high % radix);
-		high /= radix;
-	}
-}
-
-static void split(u128 x, uint32_t radix, uint16_t *digits, size_t count)
-{
-	uint64_t high = 0, low = (uint64_t)x;
-	size_t low_count = count;
-
-	if (x >> 64) {
-		/* 2^96 over a power of the radix above 2^32: both parts are words. */
-		uint64_t divisor = radix;
-		low_count = 1;
-		while (divisor <= UINT64_MAX / radix && low_count < count) {
-			divisor *= radix;
-			low_count++;
-		}
-		high = (uint64_t)(x / divisor);
-		low = (uint64_t)(x % divisor);
-	}
-	if (radix == 10)
-		split_words(high, low, low_count, 10, digits, count);
-	else
-		split_words(high, low, low_count, radix, digits, count);
-}
-
-static u128 join(const uint16_t *digits, size_t count, uint32_t radix)
-{
-	u128 x = 0;
-
-	for (size_t i = 0; i < count; i++)
-		x = x * radix + digits[i];
-	return x;
-}
-
-static u128 load_be128(const uint8_t p[BLOCK])
-{
-	uint64_t high, low;
-
-	memcpy(&high, p, 8);
-	memcpy(&low, p + 8, 8);
-	return (u128)be64toh(high) << 64 | be64toh(low);
+	x = htobe64(x);
+	memcpy(p, &x, 8);
 }
 
 /* In one store: two halves would not be forwarded to the load of the whole block that follows at once. */
-static void store_be128(uint8_t p[BLOCK], u128 x)
+static void store_block(uint8_t p[BLOCK], uint64_t high, uint64_t low)
 {
 	typedef uint64_t two_words __attribute__((vector_size(BLOCK)));
-	const two_words words = {htobe64((uint64_t)(x >> 64)), htobe64((uint64_t)x)};
+	const two_words words = {htobe64(high), htobe64(low)};
 
 	memcpy(p, &words, BLOCK);
 }
 
-static u128 reduce(u128 y, u128 modulus)
+static uint64_t high_product(uint64_t a, uint64_t b)
 {
-	/* One machine division does for halves of up to nine digits. */
-	return y >> 64 || modulus >> 64 ? y % modulus : (uint64_t)y % (uint64_t)modulus;
+	return (uint64_t)((u128)a * b >> 64);
 }
 
-static bool run_short(struct ff1 *f, bool encrypt, struct kveil_span tweak, uint16_t *digits)
+/* --- shapes --- */
+
+static size_t bits_of(uint64_t x)
 {
-	const struct shape *s = &f->shape;
-	const size_t b = s->number_bytes, d = (b + 3) / 4 * 4 + 4;
-	uint8_t mac[BLOCK], tail[BLOCK], block[BLOCK];
-	size_t fixed, tail_len;
-	bool ok = mac_begin(f, tweak, mac, tail, &fixed, &tail_len);
-
-	/* The tail is one block; with the MAC so far in it, a round only adds its number and the other half. */
-	memset(tail + fixed, 0, BLOCK - fixed);
-	xor_into(tail, mac, BLOCK);
-	const u128 base = load_be128(tail);
-	u128 half[2] = {join(digits, s->half[0], s->radix), join(digits + s->half[0], s->half[1], s->radix)};
-	for (unsigned i = 0; ok && i < ROUNDS; i++) {
-		const unsigned round = encrypt ? i : ROUNDS - 1 - i, to = round & 1;
-		const u128 modulus = s->modulus[to];
-		store_be128(block, base ^ (u128)round << 8 * b ^ half[!to]);
-		ok = aes_block(f, block);
-		u128 y = reduce(load_be128(block) >> 8 * (BLOCK - d), modulus);
-		/* Without a branch on the values, which no processor could predict. */
-		if (encrypt) {
-			half[to] += y;
-			half[to] -= modulus & -(u128)(half[to] >= modulus);
-		} else {
-			half[to] -= y;
-			half[to] += modulus & -(half[to] >> 127);
-		}
-	}
-	if (ok) {
-		split(half[0], s->radix, digits, s->half[0]);
-		split(half[1], s->radix, digits + s->half[0], s->half[1]);
-	}
-	kveil_secret_wipe(half, sizeof half);
-	kveil_secret_wipe(block, sizeof block);
-	return ok;
-}
-
-/* y for one round of a long string, as the numerals of the half that it changes, into scratch. */
-static bool round_long(struct ff1 *f, const uint8_t mac[BLOCK], size_t fixed, size_t tail_len, unsigned round,
-		       const uint16_t *other)
-{
-	const struct shape *s = &f->shape;
-	struct scratch *x = f->scratch;
-	const unsigned to = round & 1;
-	const size_t b = s->number_bytes, d = (b + 3) / 4 * 4 + 4;
-	size_t n = number_of(other, s->half[!to], s->radix, x->limbs);
-	uint8_t *number = x->tail + tail_len - b;
-
-	x->tail[fixed] = (uint8_t)round;
-	for (size_t i = 0; i < b; i++)
-		number[b - 1 - i] = (uint8_t)(i / 4 < n ? x->limbs[i / 4] >> i % 4 * 8 : 0);
-	memcpy(x->stream, mac, BLOCK);
-	for (size_t i = 0; i < tail_len; i += BLOCK) {
-		xor_into(x->stream, x->tail + i, BLOCK);
-		if (!aes_block(f, x->stream))
-			return false;
-	}
-	for (size_t i = BLOCK; i < d; i += BLOCK) {
-		uint8_t counter[BLOCK] = {0};
-		put_be(counter + 8, 8, i / BLOCK);
-		memcpy(x->stream + i, x->stream, BLOCK);
-		xor_into(x->stream + i, counter, BLOCK);
-		if (!aes_block(f, x->stream + i))
-			return false;
-	}
-	for (size_t i = 0; i < d / 4; i++) {
-		uint32_t word;
-		memcpy(&word, x->stream + d - 4 - 4 * i, 4);
-		x->limbs[i] = be32toh(word);
-	}
-	numerals_of(x->limbs, d / 4, s->radix, x->numerals, s->half[to]);
-	return true;
-}
-
-static bool run_long(struct ff1 *f, bool encrypt, struct kveil_span tweak, uint16_t *digits)
-{
-	const struct shape *s = &f->shape;
-	uint8_t mac[BLOCK];
-	size_t fixed, tail_len;
-	uint16_t *half[2] = {digits, digits + s->half[0]};
-	bool ok = mac_begin(f, tweak, mac, f->scratch->tail, &fixed, &tail_len);
-
-	for (unsigned i = 0; ok && i < ROUNDS; i++) {
-		const unsigned round = encrypt ? i : ROUNDS - 1 - i, to = round & 1;
-		ok = round_long(f, mac, fixed, tail_len, round, half[!to]);
-		if (ok && encrypt)
-			add_numerals(half[to], f->scratch->numerals, s->half[to], s->radix);
-		else if (ok)
-			subtract_numerals(half[to], f->scratch->numerals, s->half[to], s->radix);
-	}
-	kveil_secret_wipe(f->scratch, sizeof *f->scratch);
-	return ok;
+	return x ? 64 - (size_t)__builtin_clzll(x) : 0;
 }
 
 static bool domain_is_large_enough(uint32_t radix, size_t count)
@@ -402,31 +141,364 @@ static bool domain_is_large_enough(uint32_t radix, size_t count)
 	return size >= DOMAIN_MIN;
 }
 
+/* bits: of radix^v - 1. */
+static void set_lengths(struct shape *s, size_t bits)
+{
+	s->b = (bits + 7) / 8;
+	s->d = (s->b + 3) / 4 * 4 + 4;
+}
+
+static bool word_modulus_init(struct word_modulus *w, uint64_t m, size_t d)
+{
+	const u128 inverse = ((u128)1 << 8 * d) / m;
+
+	w->m = m;
+	w->inverse = (uint64_t)inverse;
+	kveil_radix_scale_init(&w->scale, m);
+	return inverse >> 64 == 0;
+}
+
+/* false: they are no words. */
+static bool words_init(struct shape *s)
+{
+	uint64_t m[2] = {1, 1};
+
+	for (size_t h = 0; h < 2; h++)
+		for (size_t i = 0; i < s->half[h]; i++) {
+			if (m[h] > ((uint64_t)1 << 8 * WORD_BYTES) / s->radix)
+				return false;
+			m[h] *= s->radix;
+		}
+	set_lengths(s, bits_of(m[1] - 1));
+	return word_modulus_init(&s->modulus[0], m[0], s->d) && word_modulus_init(&s->modulus[1], m[1], s->d);
+}
+
+/* 64 bits of a number from bit `from` on. */
+static uint64_t window(const uint64_t *limbs, size_t from)
+{
+	const size_t i = from / 64, by = from % 64;
+
+	return by ? limbs[i] >> by | limbs[i + 1] << (64 - by) : limbs[i];
+}
+
+static size_t long_modulus_init(struct long_modulus *m, const struct kveil_radix *r, size_t count)
+{
+	const size_t n = kveil_radix_power(r, count, m->limbs);
+
+	memset(m->limbs + n, 0, sizeof m->limbs - n * sizeof *m->limbs);
+	m->bits = 64 * (n - 1) + bits_of(m->limbs[n - 1]);
+	const uint64_t first = m->bits < 64 ? m->limbs[0] << (64 - m->bits) : window(m->limbs, m->bits - 64);
+	m->inverse = (uint64_t)(((u128)1 << 127) / ((u128)first + 1));
+	return n;
+}
+
+/* false: out of memory. */
+static bool longs_init(struct ff1 *f, struct shape *s)
+{
+	if (!f->scratch)
+		f->scratch = calloc(1, sizeof *f->scratch);
+	struct scratch *x = f->scratch;
+	if (!x)
+		return false;
+	if (x->radix.radix != s->radix || x->count != s->count) {
+		if (x->radix.radix != s->radix)
+			kveil_radix_init(&x->radix, s->radix);
+		long_modulus_init(&x->modulus[0], &x->radix, s->half[0]);
+		x->limbs = long_modulus_init(&x->modulus[1], &x->radix, s->half[1]);
+		x->count = s->count;
+	}
+	const bool power_of_two = (s->radix & (s->radix - 1)) == 0;
+	set_lengths(s, x->modulus[1].bits - power_of_two);
+	return true;
+}
+
+static bool aes_of_p(struct ff1 *f, struct shape *s)
+{
+	uint8_t *p = s->mac[0];
+
+	p[0] = 1;
+	p[1] = 2;
+	p[2] = 1;
+	put_be(p + 3, 3, s->radix);
+	p[6] = ROUNDS;
+	p[7] = (uint8_t)s->half[0];
+	put_be(p + 8, 4, s->count);
+	put_be(p + 12, 4, s->tweak_len);
+	return kveil_gcrypt_aes_blocks(f->aes, p, 1);
+}
+
+static enum kveil_status shape_init(struct ff1 *f, struct shape *s, uint32_t radix, size_t count, size_t tweak_len,
+				    struct kveil_error *err)
+{
+	s->radix = 0; /* not to be found if this fails */
+	if (radix < 2 || radix > 65536)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "FF1: a radix of %u", radix);
+	if (!domain_is_large_enough(radix, count))
+		return kveil_fail(err, KVEIL_E_VALUE_OUT_OF_DOMAIN,
+				  "%zu characters of an alphabet of %u: fewer than %d values, so they could be guessed",
+				  count, radix, DOMAIN_MIN);
+	if (count > NUMERALS_MAX)
+		return kveil_fail(err, KVEIL_E_VALUE_OUT_OF_DOMAIN, "%zu characters, more than %d", count,
+				  NUMERALS_MAX);
+	if (tweak_len > UINT32_MAX)
+		return kveil_fail(err, KVEIL_E_VALUE_OUT_OF_DOMAIN, "a tweak of %zu bytes", tweak_len);
+	struct shape made = {
+	    .radix = radix, .count = count, .tweak_len = tweak_len, .half = {count / 2, count - count / 2}};
+	made.words = words_init(&made);
+	if (!made.words && !longs_init(f, &made))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu characters", count);
+	if (!aes_of_p(f, &made))
+		return kveil_fail(err, KVEIL_E_CRYPTO, "libgcrypt: AES failed");
+	*s = made;
+	return KVEIL_OK;
+}
+
+/* --- rounds --- */
+
+/*
+ * AES-CBC-MAC over P and the blocks of Q that are the same in all rounds, into mac. The rest of Q up to the round's
+ * number goes to tail; *ret_fixed says how long that is, *ret_tail how long the whole rest.
+ */
+static bool mac_begin(struct ff1 *f, struct shape *s, struct kveil_span tweak, uint8_t mac[BLOCK], uint8_t *tail,
+		      size_t *ret_fixed, size_t *ret_tail)
+{
+	const size_t q_len = (tweak.len + 1 + s->b + BLOCK - 1) / BLOCK * BLOCK;
+	const size_t at = q_len - s->b - 1, whole = at / BLOCK * BLOCK;
+
+	memcpy(mac, s->mac[0], BLOCK);
+	for (size_t i = 0; i < whole / BLOCK; i++) {
+		const size_t from = i * BLOCK, left = from < tweak.len ? tweak.len - from : 0;
+		uint8_t block[BLOCK] = {0};
+		if (left)
+			memcpy(block, tweak.data + from, left < BLOCK ? left : BLOCK);
+		if (i < s->kept && memcmp(block, s->block[i], BLOCK) == 0) {
+			memcpy(mac, s->mac[i + 1], BLOCK);
+			continue;
+		}
+		xor_into(mac, block, BLOCK);
+		if (!kveil_gcrypt_aes_blocks(f->aes, mac, 1))
+			return false;
+		if (i < KEPT_BLOCKS) {
+			memcpy(s->block[i], block, BLOCK);
+			memcpy(s->mac[i + 1], mac, BLOCK);
+			s->kept = i + 1;
+		}
+	}
+	memset(tail, 0, at - whole);
+	if (tweak.len > whole)
+		memcpy(tail, tweak.data + whole, tweak.len - whole);
+	*ret_fixed = at - whole;
+	*ret_tail = q_len - whole;
+	return true;
+}
+
+/* What all rounds of a value share. */
+struct words {
+	struct kveil_gcrypt_aes *aes;
+	uint64_t high, low; /* the block with neither round nor number */
+	size_t b, d;
+};
+
+/* to ± y mod m. The other half and the round's number change only the block's last eight bytes. */
+static inline __attribute__((always_inline)) uint64_t word_round(const struct words *w, bool encrypt, unsigned round,
+								 uint64_t to, uint64_t other,
+								 const struct word_modulus *k, bool *ok)
+{
+	uint8_t block[BLOCK];
+
+	store_block(block, w->high, w->low ^ (uint64_t)round << 8 * w->b ^ other);
+	*ok &= kveil_gcrypt_aes_blocks(w->aes, block, 1);
+	/* y - quotient * m is below 3 m, and the sum below 4 m: the words may wrap on the way. */
+	const uint64_t quotient = high_product(load_be64(block), k->inverse), y = load_be64(block + w->d - 8);
+	uint64_t t = encrypt ? to + y - quotient * k->m : to + 3 * k->m - y + quotient * k->m;
+	/* Without a branch on the values, which no processor could predict. */
+	uint64_t less = t - 2 * k->m;
+	t = less >> 63 ? t : less;
+	less = t - k->m;
+	return less >> 63 ? t : less;
+}
+
+static bool run_words(struct ff1 *f, struct shape *s, bool encrypt, struct kveil_span tweak, uint16_t *digits)
+{
+	uint8_t mac[BLOCK], tail[BLOCK];
+	size_t fixed, tail_len;
+	bool ok = mac_begin(f, s, tweak, mac, tail, &fixed, &tail_len);
+
+	/* The tail is one block. */
+	memset(tail + fixed, 0, BLOCK - fixed);
+	xor_into(tail, mac, BLOCK);
+	const struct words w = {f->aes, load_be64(tail), load_be64(tail + 8), s->b, s->d};
+	const struct word_modulus *u = &s->modulus[0], *v = &s->modulus[1];
+	uint64_t a = kveil_radix_read(digits, s->half[0], s->radix);
+	uint64_t b = kveil_radix_read(digits + s->half[0], s->half[1], s->radix);
+	if (encrypt)
+		for (unsigned i = 0; i < ROUNDS; i += 2) {
+			a = word_round(&w, true, i, a, b, u, &ok);
+			b = word_round(&w, true, i + 1, b, a, v, &ok);
+		}
+	else
+		for (unsigned i = ROUNDS; i > 0; i -= 2) {
+			b = word_round(&w, false, i - 1, b, a, v, &ok);
+			a = word_round(&w, false, i - 2, a, b, u, &ok);
+		}
+	if (ok) {
+		kveil_radix_write(&u->scale, s->radix, a, digits, s->half[0], 0);
+		kveil_radix_write(&v->scale, s->radix, b, digits + s->half[0], s->half[1], 0);
+	}
+	return ok;
+}
+
+/* a, at most a few m too large or too small (as a two's complement), to 0 <= a < m. */
+static void settle(uint64_t *a, const uint64_t *m, size_t n)
+{
+	while (a[n] >> 63) {
+		u128 sum = 0;
+		for (size_t i = 0; i <= n; i++) {
+			sum += (u128)a[i] + m[i];
+			a[i] = (uint64_t)sum;
+			sum >>= 64;
+		}
+	}
+	for (;;) {
+		size_t i = n;
+		while (i > 0 && a[i] == m[i])
+			i--;
+		if (a[i] < m[i])
+			return;
+		i128 difference = 0;
+		for (i = 0; i <= n; i++) {
+			difference += (i128)a[i] - m[i];
+			a[i] = (uint64_t)difference;
+			difference >>= 64;
+		}
+	}
+}
+
+/* a ± y mod m, where a < m and y < 2^(from + 64) < 2^63 m. All have n + 1 limbs. */
+static void add_modulo(bool add, uint64_t *a, const uint64_t *y, size_t from, const struct long_modulus *k, size_t n)
+{
+	const uint64_t top = window(y, from), of_a = window(a, from);
+	uint64_t sum;
+	i128 acc = 0;
+	u128 product = 0;
+
+	/* The quotient that a ± y leaves, seldom off by one. */
+	if (add)
+		sum = __builtin_add_overflow(top, of_a, &sum) ? UINT64_MAX : sum;
+	else
+		sum = top > of_a ? top - of_a : 0;
+	const uint64_t quotient = (high_product(sum, k->inverse) >> (k->bits - from - 1)) + !add;
+	if (add)
+		for (size_t i = 0; i <= n; i++) {
+			product += (u128)quotient * k->limbs[i];
+			acc += (i128)a[i] + y[i] - (uint64_t)product;
+			a[i] = (uint64_t)acc;
+			product >>= 64;
+			acc >>= 64;
+		}
+	else
+		for (size_t i = 0; i <= n; i++) {
+			product += (u128)quotient * k->limbs[i];
+			acc += (i128)a[i] - y[i] + (uint64_t)product;
+			a[i] = (uint64_t)acc;
+			product >>= 64;
+			acc >>= 64;
+		}
+	settle(a, k->limbs, n);
+}
+
+/* One round: the half that it changes ± y. */
+static bool long_round(struct ff1 *f, const struct shape *s, bool encrypt, const uint8_t mac[BLOCK], size_t fixed,
+		       size_t tail_len, unsigned round)
+{
+	struct scratch *x = f->scratch;
+	const size_t to = round & 1, n = x->limbs, whole = s->b / 8;
+	const uint64_t *other = x->half[!to];
+	uint8_t *number = x->tail + tail_len - s->b, *stream = x->stream + BLOCK;
+
+	x->tail[fixed] = (uint8_t)round;
+	for (size_t i = 0; i < whole; i++)
+		store_be64(number + s->b - 8 * (i + 1), other[i]);
+	put_be(number, s->b % 8, other[whole]);
+	if (!kveil_gcrypt_aes_cbc_mac(f->aes, mac, kveil_span_of(x->tail, tail_len), stream))
+		return false;
+	const size_t more = (s->d + BLOCK - 1) / BLOCK - 1;
+	for (size_t i = 1; i <= more; i++) {
+		memcpy(stream + i * BLOCK, stream, 8);
+		store_be64(stream + i * BLOCK + 8, load_be64(stream + 8) ^ i);
+	}
+	if (more && !kveil_gcrypt_aes_blocks(f->aes, stream + BLOCK, more))
+		return false;
+	for (size_t i = 0; i <= n; i++)
+		x->y[i] = 8 * i < s->d ? load_be64(stream + s->d - 8 * (i + 1)) : 0;
+	/* The first numeral may make radix^u so much smaller than y that a quotient is no word; modulo radix^v it is.
+	 */
+	size_t from = 8 * s->d - 64;
+	const uint64_t *y = x->y;
+	if (x->modulus[to].bits <= from) {
+		memset(x->rest, 0, (n + 1) * sizeof *x->rest);
+		add_modulo(true, x->rest, y, from, &x->modulus[1], n);
+		y = x->rest;
+		from = x->modulus[1].bits < 64 ? 0 : x->modulus[1].bits - 64;
+	}
+	add_modulo(encrypt, x->half[to], y, from, &x->modulus[to], n);
+	return true;
+}
+
+static bool run_long(struct ff1 *f, struct shape *s, bool encrypt, struct kveil_span tweak, uint16_t *digits)
+{
+	struct scratch *x = f->scratch;
+	uint8_t mac[BLOCK];
+	size_t fixed, tail_len, limbs = kveil_radix_limbs(&x->radix, s->half[1]);
+	bool ok = mac_begin(f, s, tweak, mac, x->tail, &fixed, &tail_len);
+
+	limbs = (limbs > x->limbs ? limbs : x->limbs) + 1;
+	for (size_t h = 0; h < 2; h++) {
+		memset(x->half[h], 0, limbs * sizeof **x->half);
+		kveil_radix_join(&x->radix, h ? digits + s->half[0] : digits, s->half[h], x->half[h]);
+	}
+	for (unsigned i = 0; ok && i < ROUNDS; i++)
+		ok = long_round(f, s, encrypt, mac, fixed, tail_len, encrypt ? i : ROUNDS - 1 - i);
+	for (size_t h = 0; ok && h < 2; h++)
+		kveil_radix_split(&x->radix, x->half[h], h ? digits + s->half[0] : digits, s->half[h]);
+	const size_t used = (limbs + KVEIL_RADIX_ROOM) * sizeof(uint64_t);
+	kveil_secret_wipe(x->half[0], used);
+	kveil_secret_wipe(x->half[1], used);
+	kveil_secret_wipe(x->y, used);
+	kveil_secret_wipe(x->rest, used);
+	kveil_secret_wipe(x->tail, tail_len);
+	kveil_secret_wipe(x->stream, s->d + 2 * BLOCK);
+	return ok;
+}
+
+/* The place of the first numeral that is none, or count. */
+static size_t first_outside(const uint16_t *digits, size_t count, uint32_t radix)
+{
+	size_t i = 0;
+
+	while (i < count && digits[i] < radix)
+		i++;
+	return i;
+}
+
 static enum kveil_status fpe(struct kveil_cipher *c, bool encrypt, struct kveil_span tweak,
 			     struct kveil_fpe_numerals *n, struct kveil_error *err)
 {
 	struct ff1 *f = (struct ff1 *)c;
+	struct shape *s = &f->shapes[(n->count + tweak.len) % SHAPES];
 
-	if (n->radix < 2 || n->radix > 65536)
-		return kveil_fail(err, KVEIL_E_INTERNAL, "FF1: a radix of %u", n->radix);
-	if (!domain_is_large_enough(n->radix, n->count))
-		return kveil_fail(err, KVEIL_E_VALUE_OUT_OF_DOMAIN,
-				  "%zu characters of an alphabet of %u: fewer than %d values, so they could be guessed",
-				  n->count, n->radix, DOMAIN_MIN);
-	if (n->count > NUMERALS_MAX)
-		return kveil_fail(err, KVEIL_E_VALUE_OUT_OF_DOMAIN, "%zu characters, more than %d", n->count,
-				  NUMERALS_MAX);
-	if (tweak.len > UINT32_MAX)
-		return kveil_fail(err, KVEIL_E_VALUE_OUT_OF_DOMAIN, "a tweak of %zu bytes", tweak.len);
-	for (size_t i = 0; i < n->count; i++)
-		if (n->digits[i] >= n->radix)
-			return kveil_fail(err, KVEIL_E_VALUE_OUT_OF_DOMAIN, "character %zu is not of the alphabet",
-					  i + 1);
-	if (!shape_is(f, n->radix, n->count))
+	if (s->radix != n->radix || s->count != n->count || s->tweak_len != tweak.len || n->radix == 0) {
+		enum kveil_status status = shape_init(f, s, n->radix, n->count, tweak.len, err);
+		if (status != KVEIL_OK)
+			return status;
+	} else if (!s->words && !longs_init(f, s)) {
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu characters", n->count);
-	bool ok = f->shape.number_bytes <= SHORT_BYTES ? run_short(f, encrypt, tweak, n->digits)
-						       : run_long(f, encrypt, tweak, n->digits);
-	if (!ok) {
+	}
+	const size_t outside = first_outside(n->digits, n->count, n->radix);
+	if (outside < n->count)
+		return kveil_fail(err, KVEIL_E_VALUE_OUT_OF_DOMAIN, "character %zu is not of the alphabet",
+				  outside + 1);
+	if (!(s->words ? run_words : run_long)(f, s, encrypt, tweak, n->digits)) {
 		/* What is half done must not be taken for done. */
 		kveil_secret_wipe(n->digits, n->count * sizeof *n->digits);
 		return kveil_fail(err, KVEIL_E_CRYPTO, "libgcrypt: AES failed");
@@ -447,6 +519,7 @@ static void cipher_free(struct kveil_cipher *c)
 		return;
 	kveil_gcrypt_aes_free(f->aes);
 	free(f->scratch); /* wiped after each use */
+	kveil_secret_wipe(f, sizeof *f);
 	free(f);
 }
 

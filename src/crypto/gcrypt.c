@@ -209,18 +209,21 @@ enum kveil_status kveil_gcrypt_open(struct kveil_gcrypt *g, const uint8_t *nonce
 	return fail(err, "decrypt", e);
 }
 
-/* The handle is what this type stands for: nothing between a Feistel round and its block. */
-static gcry_error_t aes_open(gcry_cipher_hd_t *ret)
+struct kveil_gcrypt_aes {
+	gcry_cipher_hd_t ecb, cbc_mac;
+};
+
+static gcry_error_t aes_open(gcry_cipher_hd_t *ret, int mode, unsigned flags)
 {
 	kveil_gcrypt_init();
-	return gcry_cipher_open(ret, GCRY_CIPHER_AES256, GCRY_CIPHER_MODE_ECB, GCRY_CIPHER_SECURE);
+	return gcry_cipher_open(ret, GCRY_CIPHER_AES256, mode, GCRY_CIPHER_SECURE | flags);
 }
 
 bool kveil_gcrypt_aes_available(void)
 {
 	gcry_cipher_hd_t h;
 
-	if (aes_open(&h))
+	if (aes_open(&h, GCRY_CIPHER_MODE_ECB, 0))
 		return false;
 	gcry_cipher_close(h);
 	return true;
@@ -228,28 +231,43 @@ bool kveil_gcrypt_aes_available(void)
 
 enum kveil_status kveil_gcrypt_aes_new(const uint8_t key[32], struct kveil_gcrypt_aes **ret, struct kveil_error *err)
 {
-	gcry_cipher_hd_t h;
-	gcry_error_t e = aes_open(&h);
+	struct kveil_gcrypt_aes *a = calloc(1, sizeof *a);
 
-	if (e)
-		return fail(err, "open", e);
-	e = gcry_cipher_setkey(h, key, 32);
+	if (!a)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+	gcry_error_t e = aes_open(&a->ecb, GCRY_CIPHER_MODE_ECB, 0);
+	if (!e)
+		e = aes_open(&a->cbc_mac, GCRY_CIPHER_MODE_CBC, GCRY_CIPHER_CBC_MAC);
+	if (!e)
+		e = gcry_cipher_setkey(a->ecb, key, 32);
+	if (!e)
+		e = gcry_cipher_setkey(a->cbc_mac, key, 32);
 	if (e) {
-		gcry_cipher_close(h);
-		return fail(err, "set key", e);
+		kveil_gcrypt_aes_free(a);
+		return fail(err, "AES-256", e);
 	}
-	*ret = (struct kveil_gcrypt_aes *)h;
+	*ret = a;
 	return KVEIL_OK;
 }
 
 void kveil_gcrypt_aes_free(struct kveil_gcrypt_aes *a)
 {
-	gcry_cipher_close((gcry_cipher_hd_t)a);
+	if (!a)
+		return;
+	gcry_cipher_close(a->ecb);
+	gcry_cipher_close(a->cbc_mac);
+	free(a);
 }
 
-bool kveil_gcrypt_aes_block(struct kveil_gcrypt_aes *a, uint8_t block[16])
+bool kveil_gcrypt_aes_blocks(struct kveil_gcrypt_aes *a, uint8_t *blocks, size_t count)
 {
-	return !gcry_cipher_encrypt((gcry_cipher_hd_t)a, block, 16, NULL, 0);
+	return !gcry_cipher_encrypt(a->ecb, blocks, 16 * count, NULL, 0);
+}
+
+bool kveil_gcrypt_aes_cbc_mac(struct kveil_gcrypt_aes *a, const uint8_t start[16], struct kveil_span in,
+			      uint8_t mac[16])
+{
+	return !gcry_cipher_setiv(a->cbc_mac, start, 16) && !gcry_cipher_encrypt(a->cbc_mac, mac, 16, in.data, in.len);
 }
 
 struct kveil_gcrypt_mac {

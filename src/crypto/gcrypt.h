@@ -40,14 +40,17 @@ enum kveil_status kveil_gcrypt_seal(struct kveil_gcrypt *g, const uint8_t *nonce
 enum kveil_status kveil_gcrypt_open(struct kveil_gcrypt *g, const uint8_t *nonce, struct kveil_span ad,
                                     struct kveil_span in, uint8_t *out, struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* AES-256 block by block, for FF1. */
+/* AES-256 in blocks, for FF1. */
 struct kveil_gcrypt_aes;
 bool kveil_gcrypt_aes_available(void);
 enum kveil_status kveil_gcrypt_aes_new(const uint8_t key[32], struct kveil_gcrypt_aes **ret,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_gcrypt_aes_free(struct kveil_gcrypt_aes *a); /* wipes; NULL is fine */
-/* Enciphers in place. false: the library failed. */
-bool kveil_gcrypt_aes_block(struct kveil_gcrypt_aes *a, uint8_t block[16]) KVEIL_MUST_CHECK;
+/* Enciphers each block for itself, in place. false: the library failed. */
+bool kveil_gcrypt_aes_blocks(struct kveil_gcrypt_aes *a, uint8_t *blocks, size_t count) KVEIL_MUST_CHECK;
+/* AES-CBC-MAC of whole blocks, going on from a state. */
+bool kveil_gcrypt_aes_cbc_mac(struct kveil_gcrypt_aes *a, const uint8_t start[16], struct kveil_span in,
+                              uint8_t mac[16]) KVEIL_MUST_CHECK;
 
 /* HMAC-SM3 with the key's states kept. */
 struct kveil_gcrypt_mac;
