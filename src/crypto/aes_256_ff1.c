@@ -45,8 +45,8 @@ struct word_modulus {
 	struct kveil_radix_scale scale;
 };
 
-/* What follows from radix, length and the tweak's length, and the blocks with which the last Q began. Nothing in a
- * tweak is secret: what it has of a value stays clear in the token. */
+/* What follows from radix, length and the tweak's length; and what follows from the last tweak, which is often the next
+ * one too or begins like it. Nothing in a tweak is secret: what it has of a value stays clear in the token. */
 struct shape {
 	uint32_t radix;
 	bool words;   /* else the moduli are in the scratch */
@@ -55,8 +55,13 @@ struct shape {
 	size_t half[2]; /* u, v */
 	size_t b, d;
 	struct word_modulus modulus[2]; /* radix^u, radix^v */
-	size_t kept;
-	uint8_t block[KEPT_BLOCKS][BLOCK], mac[1 + KEPT_BLOCKS][BLOCK]; /* mac[0]: after P */
+	size_t whole, fixed,
+	    tail_len; /* Q: blocks that are the same in all rounds, bytes after them, bytes with the rest */
+	bool begun;   /* what follows is of this tweak */
+	uint8_t tweak[KEPT_BLOCKS * BLOCK];
+	uint8_t mac[1 + KEPT_BLOCKS][BLOCK]; /* after P and each whole block */
+	uint8_t state[BLOCK], tail[BLOCK];   /* after them all, and the fixed bytes */
+	uint64_t high, low;                  /* one xor the other */
 };
 
 struct long_modulus {
@@ -73,7 +78,7 @@ struct scratch {
 	struct long_modulus modulus[2];
 	uint64_t half[2][LIMBS_MAX], y[LIMBS_MAX], rest[LIMBS_MAX];
 	uint8_t tail[HALF_BYTES_MAX + 2 * BLOCK];
-	uint8_t stream[BLOCK + HALF_BYTES_MAX + 2 * BLOCK]; /* zeros stand before it */
+	uint8_t stream[HALF_BYTES_MAX + 2 * BLOCK];
 };
 
 struct ff1 {
@@ -103,12 +108,6 @@ static uint64_t load_be64(const uint8_t *p)
 
 	memcpy(&x, p, 8);
 	return be64toh(x);
-}
-
-static void store_be64(uint8_t *p, uint64_t x)
-{
-	x = htobe64(x);
-	memcpy(p, &x, 8);
 }
 
 /* In one store: two halves would not be forwarded to the load of the whole block that follows at once. */
@@ -247,6 +246,10 @@ static enum kveil_status shape_init(struct ff1 *f, struct shape *s, uint32_t rad
 	made.words = words_init(&made);
 	if (!made.words && !longs_init(f, &made))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu characters", count);
+	const size_t q_len = (tweak_len + 1 + made.b + BLOCK - 1) / BLOCK * BLOCK, at = q_len - made.b - 1;
+	made.whole = at / BLOCK;
+	made.fixed = at % BLOCK;
+	made.tail_len = q_len - made.whole * BLOCK;
 	if (!aes_of_p(f, &made))
 		return kveil_fail(err, KVEIL_E_CRYPTO, "libgcrypt: AES failed");
 	*s = made;
@@ -255,40 +258,41 @@ static enum kveil_status shape_init(struct ff1 *f, struct shape *s, uint32_t rad
 
 /* --- rounds --- */
 
-/*
- * AES-CBC-MAC over P and the blocks of Q that are the same in all rounds, into mac. The rest of Q up to the round's
- * number goes to tail; *ret_fixed says how long that is, *ret_tail how long the whole rest.
- */
-static bool mac_begin(struct ff1 *f, struct shape *s, struct kveil_span tweak, uint8_t mac[BLOCK], uint8_t *tail,
-		      size_t *ret_fixed, size_t *ret_tail)
+/* AES-CBC-MAC over P and the blocks of Q that are the same in all rounds: s->state and what is beside it. */
+static bool begin(struct ff1 *f, struct shape *s, struct kveil_span tweak)
 {
-	const size_t q_len = (tweak.len + 1 + s->b + BLOCK - 1) / BLOCK * BLOCK;
-	const size_t at = q_len - s->b - 1, whole = at / BLOCK * BLOCK;
+	const size_t covered = s->whole * BLOCK;
+	const bool keep = covered <= sizeof s->tweak && tweak.len <= sizeof s->tweak;
+	bool same = s->begun;
 
-	memcpy(mac, s->mac[0], BLOCK);
-	for (size_t i = 0; i < whole / BLOCK; i++) {
+	if (same && memcmp(s->tweak, tweak.data, tweak.len) == 0)
+		return true;
+	s->begun = false;
+	memcpy(s->state, s->mac[0], BLOCK);
+	for (size_t i = 0; i < s->whole; i++) {
 		const size_t from = i * BLOCK, left = from < tweak.len ? tweak.len - from : 0;
 		uint8_t block[BLOCK] = {0};
 		if (left)
 			memcpy(block, tweak.data + from, left < BLOCK ? left : BLOCK);
-		if (i < s->kept && memcmp(block, s->block[i], BLOCK) == 0) {
-			memcpy(mac, s->mac[i + 1], BLOCK);
+		same = same && memcmp(block, s->tweak + from, BLOCK) == 0;
+		if (same) {
+			memcpy(s->state, s->mac[i + 1], BLOCK);
 			continue;
 		}
-		xor_into(mac, block, BLOCK);
-		if (!kveil_gcrypt_aes_blocks(f->aes, mac, 1))
+		xor_into(s->state, block, BLOCK);
+		if (!kveil_gcrypt_aes_blocks(f->aes, s->state, 1))
 			return false;
-		if (i < KEPT_BLOCKS) {
-			memcpy(s->block[i], block, BLOCK);
-			memcpy(s->mac[i + 1], mac, BLOCK);
-			s->kept = i + 1;
-		}
+		if (keep)
+			memcpy(s->mac[i + 1], s->state, BLOCK);
 	}
-	memset(tail, 0, at - whole);
-	if (tweak.len > whole)
-		memcpy(tail, tweak.data + whole, tweak.len - whole);
-	*ret_fixed = at - whole;
-	*ret_tail = q_len - whole;
+	memset(s->tail, 0, BLOCK);
+	if (tweak.len > covered)
+		memcpy(s->tail, tweak.data + covered, tweak.len - covered);
+	s->high = load_be64(s->state) ^ load_be64(s->tail);
+	s->low = load_be64(s->state + 8) ^ load_be64(s->tail + 8);
+	if (keep && tweak.len)
+		memcpy(s->tweak, tweak.data, tweak.len);
+	s->begun = keep && tweak.len;
 	return true;
 }
 
@@ -309,25 +313,26 @@ static inline __attribute__((always_inline)) uint64_t word_round(const struct wo
 	store_block(block, w->high, w->low ^ (uint64_t)round << 8 * w->b ^ other);
 	*ok &= kveil_gcrypt_aes_blocks(w->aes, block, 1);
 	/* y - quotient * m is below 3 m, and the sum below 4 m: the words may wrap on the way. */
-	const uint64_t quotient = high_product(load_be64(block), k->inverse), y = load_be64(block + w->d - 8);
-	uint64_t t = encrypt ? to + y - quotient * k->m : to + 3 * k->m - y + quotient * k->m;
+	const uint64_t m = k->m, y = load_be64(block + w->d - 8);
+	uint64_t base = encrypt ? to + y : to + 3 * m - y, less_1 = base - m, less_2 = base - 2 * m,
+		 less_3 = base - 3 * m;
+	/* All four candidates are there before the quotient is: the compiler would make each from the one before. */
+	__asm__("" : "+r"(base), "+r"(less_1), "+r"(less_2), "+r"(less_3));
+	const uint64_t product =
+	    encrypt ? -high_product(load_be64(block), k->inverse) * m : high_product(load_be64(block), k->inverse) * m;
+	base += product;
+	less_1 += product;
+	less_2 += product;
+	less_3 += product;
 	/* Without a branch on the values, which no processor could predict. */
-	uint64_t less = t - 2 * k->m;
-	t = less >> 63 ? t : less;
-	less = t - k->m;
-	return less >> 63 ? t : less;
+	const uint64_t low = less_1 >> 63 ? base : less_1, high = less_3 >> 63 ? less_2 : less_3;
+	return less_2 >> 63 ? low : high;
 }
 
 static bool run_words(struct ff1 *f, struct shape *s, bool encrypt, struct kveil_span tweak, uint16_t *digits)
 {
-	uint8_t mac[BLOCK], tail[BLOCK];
-	size_t fixed, tail_len;
-	bool ok = mac_begin(f, s, tweak, mac, tail, &fixed, &tail_len);
-
-	/* The tail is one block. */
-	memset(tail + fixed, 0, BLOCK - fixed);
-	xor_into(tail, mac, BLOCK);
-	const struct words w = {f->aes, load_be64(tail), load_be64(tail + 8), s->b, s->d};
+	bool ok = begin(f, s, tweak);
+	const struct words w = {f->aes, s->high, s->low, s->b, s->d}; /* the tail is one block */
 	const struct word_modulus *u = &s->modulus[0], *v = &s->modulus[1];
 	uint64_t a = kveil_radix_read(digits, s->half[0], s->radix);
 	uint64_t b = kveil_radix_read(digits + s->half[0], s->half[1], s->radix);
@@ -407,34 +412,53 @@ static void add_modulo(bool add, uint64_t *a, const uint64_t *y, size_t from, co
 	settle(a, k->limbs, n);
 }
 
+/* The first bytes of CBC-MAC over the rest of Q with the other half in it, lengthened; as whole blocks. */
+static bool stream_of(struct ff1 *f, const struct shape *s, unsigned round, const uint64_t *other)
+{
+	static const uint8_t zero[BLOCK];
+	struct scratch *x = f->scratch;
+	const size_t blocks = s->tail_len / BLOCK, more = (s->d + BLOCK - 1) / BLOCK - 1;
+	const uint64_t number = (uint64_t)round << 8 * (7 - s->fixed % 8);
+
+	/* The number ends where the last block does, so blocks are pairs of limbs. All is stored and loaded as what it
+	 * is next loaded as: see store_block. */
+	store_block(x->tail, s->high ^ other[2 * blocks - 1] ^ (s->fixed < 8 ? number : 0),
+		    s->low ^ other[2 * blocks - 2] ^ (s->fixed < 8 ? 0 : number));
+	for (size_t i = 1; i < blocks; i++)
+		store_block(x->tail + i * BLOCK, other[2 * (blocks - i) - 1], other[2 * (blocks - i) - 2]);
+	if (!kveil_gcrypt_aes_cbc_mac(f->aes, zero, kveil_span_of(x->tail, s->tail_len), x->stream))
+		return false;
+	const uint64_t high = load_be64(x->stream), low = load_be64(x->stream + 8);
+	for (size_t i = 1; i <= more; i++)
+		store_block(x->stream + i * BLOCK, high, low ^ i);
+	return !more || kveil_gcrypt_aes_blocks(f->aes, x->stream + BLOCK, more);
+}
+
+/* The first d bytes of the stream as a number of n + 1 limbs. */
+static void read_y(struct scratch *x, size_t d, size_t n)
+{
+	const size_t words = (d + 7) / 8;
+
+	for (size_t i = 0; i <= n; i++)
+		x->y[i] = i < words ? load_be64(x->stream + 8 * (words - 1 - i)) : 0;
+	if (d % 8)
+		for (size_t i = 0; i <= n; i++)
+			x->y[i] = x->y[i] >> 32 | (i < n ? x->y[i + 1] << 32 : 0);
+}
+
 /* One round: the half that it changes ± y. */
-static bool long_round(struct ff1 *f, const struct shape *s, bool encrypt, const uint8_t mac[BLOCK], size_t fixed,
-		       size_t tail_len, unsigned round)
+static bool long_round(struct ff1 *f, const struct shape *s, bool encrypt, unsigned round)
 {
 	struct scratch *x = f->scratch;
-	const size_t to = round & 1, n = x->limbs, whole = s->b / 8;
-	const uint64_t *other = x->half[!to];
-	uint8_t *number = x->tail + tail_len - s->b, *stream = x->stream + BLOCK;
+	const size_t to = round & 1, n = x->limbs;
+	const uint64_t *y = x->y;
+	size_t from = 8 * s->d - 64;
 
-	x->tail[fixed] = (uint8_t)round;
-	for (size_t i = 0; i < whole; i++)
-		store_be64(number + s->b - 8 * (i + 1), other[i]);
-	put_be(number, s->b % 8, other[whole]);
-	if (!kveil_gcrypt_aes_cbc_mac(f->aes, mac, kveil_span_of(x->tail, tail_len), stream))
+	if (!stream_of(f, s, round, x->half[!to]))
 		return false;
-	const size_t more = (s->d + BLOCK - 1) / BLOCK - 1;
-	for (size_t i = 1; i <= more; i++) {
-		memcpy(stream + i * BLOCK, stream, 8);
-		store_be64(stream + i * BLOCK + 8, load_be64(stream + 8) ^ i);
-	}
-	if (more && !kveil_gcrypt_aes_blocks(f->aes, stream + BLOCK, more))
-		return false;
-	for (size_t i = 0; i <= n; i++)
-		x->y[i] = 8 * i < s->d ? load_be64(stream + s->d - 8 * (i + 1)) : 0;
+	read_y(x, s->d, n);
 	/* The first numeral may make radix^u so much smaller than y that a quotient is no word; modulo radix^v it is.
 	 */
-	size_t from = 8 * s->d - 64;
-	const uint64_t *y = x->y;
 	if (x->modulus[to].bits <= from) {
 		memset(x->rest, 0, (n + 1) * sizeof *x->rest);
 		add_modulo(true, x->rest, y, from, &x->modulus[1], n);
@@ -448,26 +472,26 @@ static bool long_round(struct ff1 *f, const struct shape *s, bool encrypt, const
 static bool run_long(struct ff1 *f, struct shape *s, bool encrypt, struct kveil_span tweak, uint16_t *digits)
 {
 	struct scratch *x = f->scratch;
-	uint8_t mac[BLOCK];
-	size_t fixed, tail_len, limbs = kveil_radix_limbs(&x->radix, s->half[1]);
-	bool ok = mac_begin(f, s, tweak, mac, x->tail, &fixed, &tail_len);
+	size_t limbs = kveil_radix_limbs(&x->radix, s->half[1]);
+	bool ok = begin(f, s, tweak);
 
-	limbs = (limbs > x->limbs ? limbs : x->limbs) + 1;
+	/* Zeros beyond a number are read as part of the rest of Q. */
+	limbs = (limbs > x->limbs ? limbs : x->limbs) + KVEIL_RADIX_ROOM;
 	for (size_t h = 0; h < 2; h++) {
 		memset(x->half[h], 0, limbs * sizeof **x->half);
 		kveil_radix_join(&x->radix, h ? digits + s->half[0] : digits, s->half[h], x->half[h]);
 	}
 	for (unsigned i = 0; ok && i < ROUNDS; i++)
-		ok = long_round(f, s, encrypt, mac, fixed, tail_len, encrypt ? i : ROUNDS - 1 - i);
+		ok = long_round(f, s, encrypt, encrypt ? i : ROUNDS - 1 - i);
 	for (size_t h = 0; ok && h < 2; h++)
 		kveil_radix_split(&x->radix, x->half[h], h ? digits + s->half[0] : digits, s->half[h]);
-	const size_t used = (limbs + KVEIL_RADIX_ROOM) * sizeof(uint64_t);
+	const size_t used = limbs * sizeof(uint64_t);
 	kveil_secret_wipe(x->half[0], used);
 	kveil_secret_wipe(x->half[1], used);
 	kveil_secret_wipe(x->y, used);
 	kveil_secret_wipe(x->rest, used);
-	kveil_secret_wipe(x->tail, tail_len);
-	kveil_secret_wipe(x->stream, s->d + 2 * BLOCK);
+	kveil_secret_wipe(x->tail, s->tail_len);
+	kveil_secret_wipe(x->stream, s->d + BLOCK);
 	return ok;
 }
 

@@ -3,7 +3,7 @@
 
 typedef kveil_u128 u128;
 
-enum { TOGETHER = KVEIL_RADIX_ROOM };
+_Static_assert(KVEIL_RADIX_ROOM >= 4, "raise_4 and lower_4 go so far beyond the number");
 
 static unsigned bits_of(uint64_t x)
 {
@@ -46,72 +46,66 @@ size_t kveil_radix_limbs(const struct kveil_radix *r, size_t count)
 	return limbs_of(r, chunks_of(r, count));
 }
 
-/* n limbs times chunk^stages plus the number that the stages' carries are, first chunk first: stages more limbs. */
-static inline __attribute__((always_inline)) void raise(uint64_t *limbs, size_t n, uint64_t chunk, uint64_t *carry,
-							unsigned stages)
+static inline uint64_t multiply(uint64_t *carry, uint64_t x, uint64_t chunk)
 {
-	for (unsigned s = 0; s < stages; s++)
-		limbs[n + s] = 0;
-	for (size_t i = 0; i < n + stages; i++) {
-		uint64_t x = limbs[i];
-		for (unsigned s = 0; s < stages; s++) {
-			const u128 p = (u128)x * chunk + carry[s];
-			x = (uint64_t)p;
-			carry[s] = (uint64_t)(p >> 64);
-		}
-		limbs[i] = x;
-	}
+	const u128 p = (u128)x * chunk + *carry;
+
+	*carry = (uint64_t)(p >> 64);
+	return (uint64_t)p;
 }
 
-static void raise_by(uint64_t *limbs, size_t n, uint64_t chunk, uint64_t *carry, size_t stages)
+/* n limbs times chunk plus carry: one limb more. */
+static void raise(uint64_t *limbs, size_t n, uint64_t chunk, uint64_t carry)
 {
-	switch (stages) {
-	case 1:
-		raise(limbs, n, chunk, carry, 1);
-		break;
-	case 2:
-		raise(limbs, n, chunk, carry, 2);
-		break;
-	case 3:
-		raise(limbs, n, chunk, carry, 3);
-		break;
-	default:
-		raise(limbs, n, chunk, carry, TOGETHER);
-	}
+	for (size_t i = 0; i < n; i++)
+		limbs[i] = multiply(&carry, limbs[i], chunk);
+	limbs[n] = carry;
+}
+
+/* The same four times, first carry first, in one pass: four limbs more. */
+static void raise_4(uint64_t *limbs, size_t n, uint64_t chunk, const uint64_t *carries)
+{
+	uint64_t a = carries[0], b = carries[1], c = carries[2], d = carries[3];
+
+	memset(limbs + n, 0, 4 * sizeof *limbs);
+	for (size_t i = 0; i < n + 4; i++)
+		limbs[i] = multiply(&d, multiply(&c, multiply(&b, multiply(&a, limbs[i], chunk), chunk), chunk), chunk);
 }
 
 void kveil_radix_join(const struct kveil_radix *r, const uint16_t *digits, size_t count, uint64_t *limbs)
 {
-	size_t left = chunks_of(r, count) - 1, done = 1, first = count - left * r->numerals;
+	const size_t chunks = chunks_of(r, count), first = count - (chunks - 1) * r->numerals;
+	size_t done = 1;
 
 	limbs[0] = kveil_radix_read(digits, first, r->radix);
 	digits += first;
-	while (left > 0) {
-		const size_t stages = left < TOGETHER ? left : TOGETHER;
-		uint64_t carry[TOGETHER];
-		for (size_t s = 0; s < stages; s++, digits += r->numerals)
-			carry[s] = kveil_radix_read(digits, r->numerals, r->radix);
-		raise_by(limbs, limbs_of(r, done), r->chunk, carry, stages);
-		done += stages;
-		left -= stages;
+	for (; done % 4 != chunks % 4; done++, digits += r->numerals)
+		raise(limbs, limbs_of(r, done), r->chunk, kveil_radix_read(digits, r->numerals, r->radix));
+	for (; done < chunks; done += 4) {
+		uint64_t carries[4];
+		for (size_t s = 0; s < 4; s++, digits += r->numerals)
+			carries[s] = kveil_radix_read(digits, r->numerals, r->radix);
+		raise_4(limbs, limbs_of(r, done), r->chunk, carries);
 	}
 }
 
 size_t kveil_radix_power(const struct kveil_radix *r, size_t count, uint64_t *limbs)
 {
 	size_t n = 1, left = count / r->numerals;
-	uint64_t rest = 1;
 
+	limbs[0] = 1;
 	for (size_t i = left * r->numerals; i < count; i++)
-		rest *= r->radix;
-	limbs[0] = rest;
+		limbs[0] *= r->radix;
 	while (left > 0) {
-		const size_t stages = left < TOGETHER ? left : TOGETHER;
-		uint64_t carry[TOGETHER] = {0};
-		raise_by(limbs, n, r->chunk, carry, stages);
-		for (n += stages; limbs[n - 1] == 0;)
+		static const uint64_t none[4];
+		if (left % 4)
+			raise(limbs, n, r->chunk, 0);
+		else
+			raise_4(limbs, n, r->chunk, none);
+		n += left % 4 ? 1 : 4;
+		left -= left % 4 ? 1 : 4;
+		while (limbs[n - 1] == 0)
 			n--;
-		left -= stages;
 	}
 	return n;
 }
@@ -123,68 +117,62 @@ size_t kveil_radix_power(const struct kveil_radix *r, size_t count, uint64_t *li
 static inline __attribute__((always_inline)) uint64_t divide(uint64_t *rest, uint64_t x, const struct kveil_radix *r)
 {
 	const uint64_t high = *rest | x >> (64 - r->shift), low = x << r->shift;
-	const u128 p = (u128)r->inverse * high + ((u128)high << 64 | low);
-	uint64_t quotient = (uint64_t)(p >> 64) + 1, remainder = low - quotient * r->divisor;
-	const uint64_t over = -(uint64_t)(remainder > (uint64_t)p);
+	const u128 p = (u128)r->inverse * high;
+	const uint64_t fraction = (uint64_t)p + low;
+	uint64_t quotient = (uint64_t)(p >> 64) + high + 1 + (fraction < low);
+	uint64_t remainder = low - quotient * r->divisor;
 
+	/* As a mask: half of the values need it, and no processor can tell which. */
+	const uint64_t over = -(uint64_t)(remainder > fraction);
 	quotient += over;
 	remainder += over & r->divisor;
-	const uint64_t under = -(uint64_t)(remainder >= r->divisor);
-	*rest = remainder - (under & r->divisor);
-	return quotient - under;
+	if (__builtin_expect(remainder >= r->divisor, 0)) {
+		quotient++;
+		remainder -= r->divisor;
+	}
+	*rest = remainder;
+	return quotient;
 }
 
-/* n limbs over chunk^stages; the rests are the last chunk, the one before it and so on. */
-static inline __attribute__((always_inline)) void lower(const struct kveil_radix *r, uint64_t *limbs, size_t n,
-							uint64_t *rests, unsigned stages)
+/*
+ * n limbs over chunk^4; the rests are the last chunk, the one before it and so on. Each of the four divisions is a
+ * limb behind the one before it, so that they do not wait for each other. They begin with zeros, which give zeros.
+ */
+static void lower_4(const struct kveil_radix *radix, uint64_t *limbs, size_t n, uint64_t *rests)
 {
-	uint64_t rest[TOGETHER] = {0};
+	const struct kveil_radix r = *radix; /* no store to limbs can change it: it stays in registers */
+	uint64_t a = 0, b = 0, c = 0, d = 0, x = 0, y = 0, z = 0;
 
 	for (size_t i = n; i--;) {
-		uint64_t x = limbs[i];
-		for (unsigned s = 0; s < stages; s++)
-			x = divide(&rest[s], x, r);
-		limbs[i] = x;
+		limbs[i + 3] = divide(&d, z, &r);
+		z = divide(&c, y, &r);
+		y = divide(&b, x, &r);
+		x = divide(&a, limbs[i], &r);
 	}
-	for (unsigned s = 0; s < stages; s++)
-		rests[s] = rest[s] >> r->shift;
-}
-
-static void lower_by(const struct kveil_radix *r, uint64_t *limbs, size_t n, uint64_t *rests, size_t stages)
-{
-	/* A copy of the constants that no store to the limbs can change: they stay in registers. */
-	const struct kveil_radix k = *r;
-
-	switch (stages) {
-	case 1:
-		lower(&k, limbs, n, rests, 1);
-		break;
-	case 2:
-		lower(&k, limbs, n, rests, 2);
-		break;
-	case 3:
-		lower(&k, limbs, n, rests, 3);
-		break;
-	default:
-		lower(&k, limbs, n, rests, TOGETHER);
-	}
+	limbs[2] = divide(&d, z, &r);
+	z = divide(&c, y, &r);
+	y = divide(&b, x, &r);
+	limbs[1] = divide(&d, z, &r);
+	z = divide(&c, y, &r);
+	limbs[0] = divide(&d, z, &r);
+	rests[0] = a >> r.shift;
+	rests[1] = b >> r.shift;
+	rests[2] = c >> r.shift;
+	rests[3] = d >> r.shift;
 }
 
 void kveil_radix_split(const struct kveil_radix *r, uint64_t *limbs, uint16_t *digits, size_t count)
 {
-	size_t chunks = chunks_of(r, count);
-	const size_t first = count - (chunks - 1) * r->numerals;
+	const size_t chunks = chunks_of(r, count), first = count - (chunks - 1) * r->numerals;
 	uint16_t *at = digits + count;
+	uint64_t rests[4];
 
-	while (chunks > 1) {
-		const size_t stages = chunks - 1 < TOGETHER ? chunks - 1 : TOGETHER;
-		uint64_t rests[TOGETHER];
-		lower_by(r, limbs, limbs_of(r, chunks), rests, stages);
-		for (size_t s = 0; s < stages; s++) {
-			at -= r->numerals;
-			kveil_radix_write(&r->scale, r->radix, rests[s], at, r->numerals, 0);
+	for (size_t left = chunks; left > 0;) {
+		lower_4(r, limbs, limbs_of(r, left), rests);
+		for (size_t s = 0; s < 4 && left > 0; s++, left--) {
+			const size_t n = left > 1 ? r->numerals : first;
+			at -= n;
+			kveil_radix_write(&r->scale, r->radix, rests[s], at, n, r->numerals - n);
 		}
-		chunks -= stages;
 	}
-	kveil_radix_write(&r->scale, r->radix, limbs[0], digits, first, r->numerals - first);
 }
