@@ -220,28 +220,116 @@ static uint64_t sm4_cbc_evp(size_t bytes, size_t count)
 	return spent;
 }
 
-/* The blocks of SP 800-38G for so many digits: P and the tweak once, then ten rounds, each after the one before. */
-static uint64_t ff1_aes_blocks(size_t digits, size_t count)
+/* What SP 800-38G asks of AES for one string: blocks of the tweak, then ten times a chain of blocks and others that
+ * wait for its end only. P is the same for all strings of a length. */
+struct ff1_blocks {
+	size_t tweak, chain, after;
+};
+
+static struct ff1_blocks ff1_blocks(size_t count)
 {
-	const size_t b = ((digits - digits / 2) * 3322 / 1000 + 8) / 8, d = (b + 3) / 4 * 4 + 4;
-	const size_t q = (KVEIL_BENCH_AD.len + 1 + b + 15) / 16 * 16, fixed = (q - b - 1) / 16;
-	const size_t blocks = 1 + fixed + 10 * (q / 16 - fixed + (d + 15) / 16 - 1);
-	EVP_CIPHER_CTX *c = cipher_context("AES-256-ECB");
-	uint8_t block[16] = {0};
-	bool ok = c != NULL;
+	/* Logarithms to base 2, in millionths. */
+	const size_t numeral = kveil_bench_ff1_radix(count) == 10 ? 3321929 : 5954197;
+	const size_t bits = ((count - count / 2) * numeral + 999999) / 1000000;
+	const size_t b = (bits + 7) / 8, d = (b + 3) / 4 * 4 + 4;
+	const size_t q = (KVEIL_BENCH_AD.len + 1 + b + 15) / 16, tweak = (q * 16 - b - 1) / 16;
+
+	return (struct ff1_blocks){tweak, q - tweak, (d + 15) / 16 - 1};
+}
+
+static uint64_t ff1_evp(size_t size, size_t count, bool new_tweak)
+{
+	const struct ff1_blocks k = ff1_blocks(size);
+	EVP_CIPHER_CTX *ecb = cipher_context("AES-256-ECB"), *cbc = cipher_context("AES-256-CBC");
+	uint8_t chain[ROOM] = {0}, after[ROOM] = {0}, *last = chain + 16 * (k.chain - 1);
+	bool ok = ecb && cbc;
 	int n;
 
 	uint64_t start = kveil_clock_cpu_ns();
-	for (size_t i = 0; ok && i < count * blocks; i++)
-		ok = EVP_EncryptUpdate(c, block, &n, block, sizeof block) == 1;
+	for (size_t i = 0; ok && i < count; i++) {
+		if (new_tweak) {
+			ok = EVP_EncryptUpdate(cbc, after, &n, value, (int)(16 * k.tweak)) == 1;
+			memcpy(chain, after + 16 * (k.tweak - 1), 16); /* the rounds wait for it */
+		}
+		for (int round = 0; ok && round < 10; round++) {
+			if (k.chain == 1)
+				ok = EVP_EncryptUpdate(ecb, chain, &n, chain, 16) == 1;
+			else
+				ok = EVP_EncryptUpdate(cbc, chain, &n, chain, (int)(16 * k.chain)) == 1;
+			for (size_t j = 0; j < k.after; j++)
+				memcpy(after + 16 * j, last, 16);
+			if (ok && k.after) {
+				ok = EVP_EncryptUpdate(ecb, after, &n, after, (int)(16 * k.after)) == 1;
+				memcpy(chain, after + 16 * (k.after - 1), 16);
+			}
+		}
+	}
 	uint64_t spent = spent_since(start, ok);
-	EVP_CIPHER_CTX_free(c);
+	EVP_CIPHER_CTX_free(ecb);
+	EVP_CIPHER_CTX_free(cbc);
 	return spent;
+}
+
+static uint64_t ff1_gcrypt(size_t size, size_t count, bool new_tweak)
+{
+	const struct ff1_blocks k = ff1_blocks(size);
+	struct kveil_gcrypt_aes *aes;
+	uint8_t chain[ROOM] = {0}, after[ROOM] = {0}, state[16] = {0};
+
+	if (kveil_gcrypt_aes_new(key, &aes, NULL) != KVEIL_OK)
+		return 0;
+	bool ok = true;
+	uint64_t start = kveil_clock_cpu_ns();
+	for (size_t i = 0; ok && i < count; i++) {
+		if (new_tweak)
+			ok = kveil_gcrypt_aes_cbc_mac(aes, state, kveil_span_of(value, 16 * k.tweak), state);
+		for (int round = 0; ok && round < 10; round++) {
+			if (k.chain == 1)
+				ok = kveil_gcrypt_aes_blocks(aes, state, 1);
+			else
+				ok = kveil_gcrypt_aes_cbc_mac(aes, state, kveil_span_of(chain, 16 * k.chain), state);
+			for (size_t j = 0; j < k.after; j++)
+				memcpy(after + 16 * j, state, 16);
+			if (ok && k.after) {
+				ok = kveil_gcrypt_aes_blocks(aes, after, k.after);
+				memcpy(state, after + 16 * (k.after - 1), 16);
+			}
+		}
+	}
+	uint64_t spent = spent_since(start, ok);
+	kveil_gcrypt_aes_free(aes);
+	return spent;
+}
+
+static uint64_t ff1_rounds_evp(size_t size, size_t count)
+{
+	return ff1_evp(size, count, false);
+}
+
+static uint64_t ff1_rounds_gcrypt(size_t size, size_t count)
+{
+	return ff1_gcrypt(size, count, false);
+}
+
+static uint64_t ff1_tweak_evp(size_t size, size_t count)
+{
+	return ff1_evp(size, count, true);
+}
+
+static uint64_t ff1_tweak_gcrypt(size_t size, size_t count)
+{
+	return ff1_gcrypt(size, count, true);
+}
+
+uint32_t kveil_bench_ff1_radix(size_t count)
+{
+	return count <= 16 ? 10 : 62;
 }
 
 static const struct {
 	const struct kveil_algorithm *alg;
 	struct kveil_bench_bare ways[3];
+	bool new_tweak;
 } bare[] = {
     {&kveil_aes_256_gcm, {{"EVP", gcm_256_evp}, {"libgcrypt", gcm_256_gcrypt}}},
     {&kveil_aes_128_gcm, {{"EVP", gcm_128_evp}, {"libgcrypt", gcm_128_gcrypt}}},
@@ -249,16 +337,17 @@ static const struct {
     {&kveil_sm4_cbc_hmac_sm3, {{"EVP", sm4_cbc_evp}, {"libgcrypt", sm4_cbc_gcrypt}}},
     {&kveil_aes_256_siv, {{"EVP", siv_evp}, {"libgcrypt", siv_gcrypt}}},
     {&kveil_aes_256_gcm_siv, {{"libgcrypt", gcm_siv_gcrypt}}},
-    {&kveil_aes_256_ff1, {{"AES blocks by EVP", ff1_aes_blocks}}},
+    {&kveil_aes_256_ff1, {{"AES alone, EVP", ff1_rounds_evp}, {"AES alone, libgcrypt", ff1_rounds_gcrypt}}},
+    {&kveil_aes_256_ff1, {{"AES alone, EVP", ff1_tweak_evp}, {"AES alone, libgcrypt", ff1_tweak_gcrypt}}, true},
     {&kveil_hmac_sha_256, {{"EVP", sha256_evp}, {"libgcrypt", sha256_gcrypt}}},
     {&kveil_hmac_sha_512, {{"EVP", sha512_evp}, {"libgcrypt", sha512_gcrypt}}},
     {&kveil_hmac_sm3, {{"EVP", sm3_evp}, {"libgcrypt", sm3_gcrypt}}},
 };
 
-const struct kveil_bench_bare *kveil_bench_bare_of(const struct kveil_algorithm *alg)
+const struct kveil_bench_bare *kveil_bench_bare_of(const struct kveil_algorithm *alg, bool new_tweak)
 {
 	for (size_t i = 0; i < sizeof bare / sizeof *bare; i++)
-		if (bare[i].alg == alg)
+		if (bare[i].alg == alg && bare[i].new_tweak == new_tweak)
 			return bare[i].ways;
 	return NULL;
 }

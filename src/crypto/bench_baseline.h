@@ -32,12 +32,16 @@ uint64_t kveil_bench_evp_loop(struct kveil_bench_evp *b, const struct kveil_benc
 /* One library's way to do what an algorithm does, by its calls alone. */
 struct kveil_bench_bare {
 	const char *library; /* "EVP", "libgcrypt" */
-	/* count values of so many bytes (of FF1: digits; at most 1,024); set-up is not counted. 0 = not there. */
+	/* count values of so many bytes (of FF1: characters; at most 1,024); set-up is not counted. 0 = not there. */
 	uint64_t (*run)(size_t bytes, size_t count);
 };
 
-/* Every way that we know, ending with a zero row; NULL for an algorithm without. No library has FF1: there it is the AES
- * blocks alone that the standard asks for. */
-const struct kveil_bench_bare *kveil_bench_bare_of(const struct kveil_algorithm *alg);
+/* Every way that we know, ending with a zero row; NULL for an algorithm without. No library has FF1: there it is the
+ * calls of AES alone that the standard asks for, which no FF1 can go below. new_tweak: a tweak is not the one before,
+ * so its blocks count for each value; for FF1 only. */
+const struct kveil_bench_bare *kveil_bench_bare_of(const struct kveil_algorithm *alg, bool new_tweak);
+
+/* The alphabet of a string that FF1 is measured with: digits as on cards, letters and digits for longer ones. */
+uint32_t kveil_bench_ff1_radix(size_t count);
 
 #endif
