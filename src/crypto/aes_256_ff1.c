@@ -10,11 +10,12 @@
  * Every round's AES waits for the one before, so what stands between the two is what counts:
  * - The halves are numbers from the first round to the last. Numerals are read and written once (crypto/radix.h).
  * - P and the tweak's whole blocks are the same in all rounds, and often in the next value of a field: the MAC after
- * each of the first blocks is kept with the shape.
- * - y mod radix^m takes two multiplications where halves are words (b <= 7: 33 digits, 18 letters and digits), and
- *   one pass over the limbs where they are longer, the quotient being told by the first 64 bits of y. A quotient
- *   may be low by one or two; that is put right without a branch for words, in `settle` for the longer ones: the only
- *   place where time depends on values.
+ *   each of them is kept.
+ * - y mod radix^m takes two multiplications where halves are words (b <= 7: 33 digits, 18 letters and digits), and one
+ *   pass over the limbs where they are longer, the first 64 bits of y telling the quotient.
+ *
+ * Time depends on the values of long strings alone, and little: a quotient that was told off by one is put right by
+ * another pass (`settle`), and one division of crypto/radix.c in some thousands takes a step more.
  */
 #include "base/secret.h"
 #include "crypto/gcrypt.h"
@@ -55,9 +56,9 @@ struct shape {
 	size_t half[2]; /* u, v */
 	size_t b, d;
 	struct word_modulus modulus[2]; /* radix^u, radix^v */
-	size_t whole, fixed,
-	    tail_len; /* Q: blocks that are the same in all rounds, bytes after them, bytes with the rest */
-	bool begun;   /* what follows is of this tweak */
+	size_t whole, fixed;            /* of Q: the blocks that are the same in all rounds, the bytes after them */
+	size_t tail_len;                /* and the bytes of the blocks that are not */
+	bool begun;                     /* what follows is of this tweak */
 	uint8_t tweak[KEPT_BLOCKS * BLOCK];
 	uint8_t mac[1 + KEPT_BLOCKS][BLOCK]; /* after P and each whole block */
 	uint8_t state[BLOCK], tail[BLOCK];   /* after them all, and the fixed bytes */
@@ -301,14 +302,15 @@ struct words {
 	struct kveil_gcrypt_aes *aes;
 	uint64_t high, low; /* the block with neither round nor number */
 	size_t b, d;
+	uint8_t block[BLOCK];
 };
 
 /* to ± y mod m. The other half and the round's number change only the block's last eight bytes. */
-static inline __attribute__((always_inline)) uint64_t word_round(const struct words *w, bool encrypt, unsigned round,
+static inline __attribute__((always_inline)) uint64_t word_round(struct words *w, bool encrypt, unsigned round,
 								 uint64_t to, uint64_t other,
 								 const struct word_modulus *k, bool *ok)
 {
-	uint8_t block[BLOCK];
+	uint8_t *block = w->block;
 
 	store_block(block, w->high, w->low ^ (uint64_t)round << 8 * w->b ^ other);
 	*ok &= kveil_gcrypt_aes_blocks(w->aes, block, 1);
@@ -332,7 +334,7 @@ static inline __attribute__((always_inline)) uint64_t word_round(const struct wo
 static bool run_words(struct ff1 *f, struct shape *s, bool encrypt, struct kveil_span tweak, uint16_t *digits)
 {
 	bool ok = begin(f, s, tweak);
-	const struct words w = {f->aes, s->high, s->low, s->b, s->d}; /* the tail is one block */
+	struct words w = {f->aes, s->high, s->low, s->b, s->d, {0}}; /* the tail is one block */
 	const struct word_modulus *u = &s->modulus[0], *v = &s->modulus[1];
 	uint64_t a = kveil_radix_read(digits, s->half[0], s->radix);
 	uint64_t b = kveil_radix_read(digits + s->half[0], s->half[1], s->radix);
@@ -350,6 +352,7 @@ static bool run_words(struct ff1 *f, struct shape *s, bool encrypt, struct kveil
 		kveil_radix_write(&u->scale, s->radix, a, digits, s->half[0], 0);
 		kveil_radix_write(&v->scale, s->radix, b, digits + s->half[0], s->half[1], 0);
 	}
+	kveil_secret_wipe(w.block, sizeof w.block);
 	return ok;
 }
 

@@ -2,7 +2,7 @@
 #include "crypto/aead.h"
 #include "crypto/rows.h"
 
-/* libgcrypt first: 16 bytes sealed in less than half of EVP's time, and no length up to 64 KiB where EVP is faster. */
+/* libgcrypt first: measured up to 4 KiB, it seals 16 bytes in less than half of EVP's time, and no length more slowly. */
 static const struct kveil_aead_choice choice = {.gcrypt = KVEIL_GCRYPT_AES_GCM, .evp = "AES-256-GCM"};
 
 static bool is_available(void)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/radix.h"
 
+#include "base/secret.h"
+
 typedef kveil_u128 u128;
 
 _Static_assert(KVEIL_RADIX_ROOM >= 4, "raise_4 and lower_4 go so far beyond the number");
@@ -75,6 +77,7 @@ static void raise_4(uint64_t *limbs, size_t n, uint64_t chunk, const uint64_t *c
 void kveil_radix_join(const struct kveil_radix *r, const uint16_t *digits, size_t count, uint64_t *limbs)
 {
 	const size_t chunks = chunks_of(r, count), first = count - (chunks - 1) * r->numerals;
+	uint64_t carries[4];
 	size_t done = 1;
 
 	limbs[0] = kveil_radix_read(digits, first, r->radix);
@@ -82,11 +85,11 @@ void kveil_radix_join(const struct kveil_radix *r, const uint16_t *digits, size_
 	for (; done % 4 != chunks % 4; done++, digits += r->numerals)
 		raise(limbs, limbs_of(r, done), r->chunk, kveil_radix_read(digits, r->numerals, r->radix));
 	for (; done < chunks; done += 4) {
-		uint64_t carries[4];
 		for (size_t s = 0; s < 4; s++, digits += r->numerals)
 			carries[s] = kveil_radix_read(digits, r->numerals, r->radix);
 		raise_4(limbs, limbs_of(r, done), r->chunk, carries);
 	}
+	kveil_secret_wipe(carries, sizeof carries);
 }
 
 size_t kveil_radix_power(const struct kveil_radix *r, size_t count, uint64_t *limbs)
@@ -175,4 +178,5 @@ void kveil_radix_split(const struct kveil_radix *r, uint64_t *limbs, uint16_t *d
 			kveil_radix_write(&r->scale, r->radix, rests[s], at, n, r->numerals - n);
 		}
 	}
+	kveil_secret_wipe(rests, sizeof rests);
 }

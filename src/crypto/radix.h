@@ -3,8 +3,8 @@
  * crypto/radix.h: strings of numerals as numbers in machine words and back, for FF1.
  *
  * A number is little-endian limbs of 64 bits; digits stand with the first numeral first, as in SP 800-38G. Chunks of
- * as many numerals as a word takes go through at once, four chunks in one pass over the limbs. Which limbs are
- * touched follows from radix and length alone, never from the values.
+ * as many numerals as a word takes go through at once, four chunks in one pass over the limbs. Which memory is touched
+ * follows from radix and length alone, never from the values.
  */
 #ifndef KVEIL_CRYPTO_RADIX_H
 #define KVEIL_CRYPTO_RADIX_H
