@@ -204,6 +204,12 @@ int kveil_bench_crypto(bool json)
 			status = bench_algorithm(*a, json, &first, &err);
 	if (json)
 		printf("\n]\n");
+	else
+		printf("\nNo library has aes-256-ff1: beside it stands the AES that it cannot do without, each block "
+		       "waiting for\n"
+		       "the one before, with P and the tweak's blocks kept unless the tweak is new. 16 are digits, 64 "
+		       "and 1024\n"
+		       "letters and digits.\n");
 	if (status != KVEIL_OK) {
 		char line[512];
 		fprintf(stderr, "%s\n", kveil_error_format(&err, "error", line, sizeof line));

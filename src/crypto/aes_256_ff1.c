@@ -266,7 +266,7 @@ static bool begin(struct ff1 *f, struct shape *s, struct kveil_span tweak)
 	const bool keep = covered <= sizeof s->tweak && tweak.len <= sizeof s->tweak;
 	bool same = s->begun;
 
-	if (same && memcmp(s->tweak, tweak.data, tweak.len) == 0)
+	if (same && memcmp(s->tweak, tweak.data, tweak.len) == 0) /* public */
 		return true;
 	s->begun = false;
 	memcpy(s->state, s->mac[0], BLOCK);
@@ -275,7 +275,7 @@ static bool begin(struct ff1 *f, struct shape *s, struct kveil_span tweak)
 		uint8_t block[BLOCK] = {0};
 		if (left)
 			memcpy(block, tweak.data + from, left < BLOCK ? left : BLOCK);
-		same = same && memcmp(block, s->tweak + from, BLOCK) == 0;
+		same = same && memcmp(block, s->tweak + from, BLOCK) == 0; /* public */
 		if (same) {
 			memcpy(s->state, s->mac[i + 1], BLOCK);
 			continue;
