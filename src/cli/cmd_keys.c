@@ -334,45 +334,32 @@ static bool confirmed(const char *name)
 	return false;
 }
 
-struct counting {
-	const char *name;
-	uint32_t version;
-	size_t count;
-};
-
-static void count_version(void *user, const struct kveil_key_info *v)
-{
-	struct counting *c = user;
-
-	c->count += !c->version || v->version == c->version;
-}
-
 static int run_destroy(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
-	struct counting c = {.name = o->operands[0]};
+	const char *name = o->operands[0];
 	struct kveil_keystore *ks;
 	struct kveil_error err;
 	int code = KVEIL_EXIT_USAGE;
+	uint32_t version;
+	size_t count;
 
-	if (!split_version(o->operands[0], &c.version))
+	if (!split_version(o->operands[0], &version))
 		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
-	if (kveil_keystore_open(cfg, &ks, &err))
+	if (kveil_keystore_open_to_end(cfg, &ks, &err))
 		return keys_failed(&err);
 	/* What is not there needs no question. */
-	if (kveil_keystore_each_of(ks, c.name, count_version, &c, &err)) {
+	if (kveil_keys_count(ks, name, version, &count, &err)) {
 		kveil_keystore_unref(ks);
 		return keys_failed(&err);
 	}
-	if (c.count)
-		fprintf(
-		    stderr,
-		    "What was sealed with %s%s%s will never open again, except where the key survives:\n"
-		    "  exported keysets, backups of the registry and of its disk%s, and running workers for up to a "
-		    "minute.\n",
-		    strchr(c.name, '{') ? "every key that is wrapped by " : "", c.version ? "this version of " : "",
-		    c.name, strncmp(cfg->registry, "kafka:", 6) == 0 ? ", its topic until Kafka compacts it" : "");
-	if (!c.count || o->yes || confirmed(c.name))
-		code = change_state(ks, c.name, c.version, KVEIL_KEY_DESTROYED, "destroyed");
+	fprintf(stderr,
+		"What was sealed with %s%s%s will never open again, except where the key survives:\n"
+		"  exported keysets, backups of the registry and of its disk%s, and running workers for up to a "
+		"minute.\n",
+		strchr(name, '{') ? "every key that is wrapped by " : "", version ? "this version of " : "", name,
+		strncmp(cfg->registry, "kafka:", 6) == 0 ? ", its topic until Kafka compacts it" : "");
+	if (o->yes || confirmed(name))
+		code = change_state(ks, name, version, KVEIL_KEY_DESTROYED, "destroyed");
 	kveil_keystore_unref(ks);
 	return code;
 }

@@ -271,20 +271,50 @@ static enum kveil_status changed_records(struct kveil_keystore *ks, const struct
 	return KVEIL_OK;
 }
 
-static bool has_version(const struct kveil_document *d, const char *name, uint32_t version)
+/* How many versions are meant; version 0: all. */
+static enum kveil_status count_meant(const struct kveil_document *d, const char *asked, const char *name,
+				     uint32_t version, size_t *ret, struct kveil_error *err)
 {
-	for (size_t i = 0; i < d->count; i++)
-		if (d->records[i].version == version && strcmp(d->records[i].name, name) == 0)
-			return true;
-	return false;
+	bool known = false;
+
+	*ret = 0;
+	for (size_t i = 0; i < d->count; i++) {
+		bool is_named = strcmp(d->records[i].name, name) == 0;
+		known |= is_named;
+		*ret += is_named && (!version || d->records[i].version == version);
+	}
+	if (!known)
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", asked);
+	return *ret ? KVEIL_OK : kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' has no version %u", asked, version);
 }
 
-static bool has_tenant(struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
+/* The registry's name for what an operator calls so. */
+static bool name_meant(struct kveil_keystore *ks, const char *asked, struct kveil_tenant_ask *ret,
+		       char name[KVEIL_KEY_NAME_MAX + 1])
 {
-	pthread_mutex_lock(&ks->lock);
-	bool ret = kveil_tenants_find(ks, a->digest) != NULL;
-	pthread_mutex_unlock(&ks->lock);
-	return ret;
+	bool is_tenant = kveil_tenants_meant(ks, asked, ret);
+
+	snprintf(name, KVEIL_KEY_NAME_MAX + 1, "%s", asked);
+	if (is_tenant)
+		kveil_tenants_write_name(ret->pattern, ret->digest, name);
+	return is_tenant;
+}
+
+enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *asked, uint32_t version, size_t *ret,
+				   struct kveil_error *err)
+{
+	struct kveil_tenant_ask tenant;
+	struct kveil_document now = {0};
+	char name[KVEIL_KEY_NAME_MAX + 1];
+
+	name_meant(ks, asked, &tenant, name);
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	if (!status)
+		status = count_meant(&now, asked, name, version, ret, err);
+	kveil_document_clear(&now);
+	return status;
 }
 
 /* A version that a worker makes at the same moment must not outlive its name. */
@@ -306,18 +336,14 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 	struct kveil_document now = {0}, changed = {0};
 	struct kveil_tenant_ask tenant;
 	char name[KVEIL_KEY_NAME_MAX + 1];
-	bool is_tenant = kveil_tenants_meant(ks, asked, &tenant);
+	bool is_tenant = name_meant(ks, asked, &tenant, name);
+	size_t meant;
 
 	*ret_changed = 0;
-	snprintf(name, sizeof name, "%s", asked);
-	if (is_tenant)
-		kveil_tenants_write_name(tenant.pattern, tenant.digest, name);
-	if (is_tenant ? !has_tenant(ks, &tenant) : !has_name(ks, name))
-		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", asked);
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
-	if (!status && version && !has_version(&now, name, version))
-		status = kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' has no version %u", asked, version);
+	if (!status)
+		status = count_meant(&now, asked, name, version, &meant, err);
 	if (!status)
 		status = changed_records(ks, &now, name, version, state, &changed, err);
 	size_t count = changed.count;
@@ -332,5 +358,9 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 	kveil_document_clear(&changed);
 	if (!status)
 		status = kveil_keystore_settle(ks, err);
-	return status ? status : kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
+	if (status)
+		return status;
+	/* What was destroyed is, whatever becomes of its successor. */
+	status = kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
+	return state == KVEIL_KEY_DESTROYED ? KVEIL_OK : status;
 }

@@ -35,6 +35,10 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
                                        enum kveil_key_state state, size_t *ret_changed,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* How many versions these are, destroyed ones too. KVEIL_E_NOT_FOUND: none. */
+enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *name, uint32_t version, size_t *ret,
+                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* A Tink keyset of every version of the name that opens. Clear: JSON with the keys in it, handle with care. Wrapped: Tink's
  * encrypted keyset, under the KEK of the name's active version (provider.h: seal_keyset). KVEIL_E_UNSUPPORTED where Tink has
  * no such algorithm, or the custodian no such thing. out is wiped by kveil_buf_clear. */

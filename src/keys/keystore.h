@@ -71,6 +71,10 @@ enum kveil_status kveil_keystore_enter(struct kveil_keystore *ks, struct kveil_e
 enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* For ending keys: opens the registry though some of its keys cannot be opened, because their KEK is lost or away. */
+enum kveil_status kveil_keystore_open_to_end(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+                                             struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* The keeper's turn, about once a second from one background thread: makes and publishes the next versions half a
  * period ahead, follows the registry, drops destroyed keys, wakes waiting requests. RETRY errors are for
  * readiness; keys at hand go on. */

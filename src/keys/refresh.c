@@ -34,7 +34,10 @@ enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const s
 		kveil_fail(err, KVEIL_E_CONFIG,
 			   "key '%s' version %u is wrapped by KEK '%s', which keys.keks does not name", r->name,
 			   r->version, r->kek);
-		kveil_error_hint(err, "keep a KEK in the configuration as long as keys that it wrapped are in use");
+		kveil_error_hint(err,
+				 "keep a KEK in the configuration as long as keys that it wrapped are in use; if it is "
+				 "lost, `kveil keys destroy %.60s` gives up what it wrapped",
+				 r->name);
 		return KVEIL_E_CONFIG;
 	}
 	if (!kek->provider->can_unwrap(kek))
@@ -172,6 +175,17 @@ static bool holds_name(const struct kveil_key_record *records, size_t count, con
 	return false;
 }
 
+/* Does something that was read after it stand in its place? */
+static bool is_overtaken(const struct kveil_document *b, size_t at)
+{
+	const struct kveil_key_record *r = &b->records[at];
+
+	for (size_t i = at + 1; i < b->count && !kveil_record_is_tenants(r); i++)
+		if (kveil_key_record_supersedes(&b->records[i], r))
+			return true;
+	return false;
+}
+
 /* Takes in the backlog. What cannot be taken in now (its custodian is away) stays, and with it all that follows under
  * the same name, so that the first record for a version still wins. */
 static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, struct kveil_error *err)
@@ -185,7 +199,8 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 		bool waits = kept && !kveil_record_is_tenants(&b->records[i]) &&
 			     holds_name(b->records, kept, b->records[i].name);
 		enum kveil_status status = waits ? first : take(ks, &b->records[i], changed, &why);
-		if (!status) {
+		/* What was ended or moved since need not be opened as it was. */
+		if (!status || is_overtaken(b, i)) {
 			kveil_key_record_clear(&b->records[i]);
 			continue;
 		}
@@ -414,6 +429,31 @@ enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_
 	if (!status)
 		status = kveil_keystore_refresh(ks, err);
 	return status;
+}
+
+enum kveil_status kveil_keystore_open_to_end(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+					     struct kveil_error *err)
+{
+	const struct kveil_registry_driver *driver;
+	struct kveil_keystore *ks = NULL;
+	bool is_read = false;
+	const char *where;
+	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+
+	if (status)
+		return status;
+	const struct kveil_registry_env env = kveil_keystore_env(ks);
+	status = kveil_registry_driver_of(ks->config->registry, &driver, &where, err);
+	if (!status)
+		status = driver->open(&env, where, &ks->registry, err);
+	if (!status)
+		status = kveil_keystore_refresh_read(ks, &is_read, err);
+	if (!is_read) {
+		kveil_keystore_unref(ks);
+		return status;
+	}
+	*ret = ks;
+	return KVEIL_OK;
 }
 
 enum kveil_status kveil_keystore_enter(struct kveil_keystore *ks, struct kveil_error *err)

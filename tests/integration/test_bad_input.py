@@ -148,6 +148,44 @@ def test_keys_that_are_unknown_or_destroyed(home):
     assert any(str(i) in p.stderr for i in ids) and p.stdout == ""
 
 
+def test_in_a_stream_each_goes_to_the_dead_letters(make_kveil, kafka):
+    """Between good records, from other topics and fields too: the good ones open, none is lost, none stops the rest."""
+    k = make_kveil()
+    k.init()
+    for name in (k.name, "other"):
+        (k.dir / f"seal-{name}.yaml").write_text(
+            f'name: {name}\ntopics: [{name}]\nformat: json\nfields:\n  - {{path: "$.v", encrypt: {{key: pii}}}}\n'
+            '  - {path: "$.w", encrypt: {key: pii}}\n  - {path: "$.x", encrypt: {key: dead-letters}}\n')
+
+    def seal(record, name=k.name):
+        line = json.dumps(record) + "\n"
+        return json.loads(k.run("apply", "-c", "kveil.yaml", "-r", f"seal-{name}.yaml", input=line, check=0).stdout)
+
+    whole, theirs = seal({"v": CANARY, "w": CANARY, "x": CANARY}), seal({"v": CANARY}, "other")
+    box = base64.b64decode(whole["v"])
+    bad = [(whole["w"], "authentication_failed"), (theirs["v"], "authentication_failed"), (whole["x"], "unknown_key"),
+           (text(box[:-1]), "authentication_failed"), (text(box[:9]), "bad_ciphertext"), ("", "bad_ciphertext"),
+           (text(b"\2" + box[1:]), "bad_ciphertext"), (text(box[:1] + b"\0\0\0\1" + box[5:]), "unknown_key"),
+           (CANARY, "bad_ciphertext"), (7, "unsupported_kind")]
+    k.rules('  - {path: "$.v", decrypt: {key: pii}}\n')
+    k.start()
+    stream = []
+    for i in range(60):
+        stream.append((json.dumps({"n": 2 * i, "v": whole["v"]}).encode(), None))
+        value, code = bad[i % len(bad)]
+        stream.append((json.dumps({"n": 2 * i + 1, "v": value}).encode(), code))
+    kafka.produce(k.topic, [value for value, _ in stream])
+    good = kafka.consume(k.secure, 60, settle=0.5)
+    assert [json.loads(m.value()) for m in good] == [{"n": 2 * i, "v": CANARY} for i in range(60)]
+    letters = kafka.consume(k.dead, 60, settle=0.5)
+    assert len(good) == len(letters) == 60
+    for m in letters:
+        headers = dict(m.headers())
+        assert headers["kveil.error.code"].decode() == stream[int(headers["kveil.error.offset"])][1]
+        assert CANARY.encode() not in b"|".join([m.value(), *(v or b"" for v in headers.values())])
+    assert k.stop() == 0 and CANARY not in k.processes[-1].log.read_text()
+
+
 def test_tokens_that_are_none(home):
     cases = [({"card": x}, {"value_out_of_domain", "unsupported_kind"}) for x in
              ("12345", "", "622202020011223a", "６２２２０２０２００", " 622202020011", "-" * 20, True, [1], {"a": "1234567"})]

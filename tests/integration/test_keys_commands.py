@@ -279,6 +279,28 @@ def test_a_running_worker_forgets_a_destroyed_key(make, kafka):
     assert states(k, "pii") == {1: "destroyed", 2: "active"}
 
 
+def test_what_a_lost_kek_wrapped_is_given_up(make):
+    """Its keys are in the way of all others until somebody says that they are gone."""
+    k = make(["a", "b"])
+    text = (k.dir / "kveil.yaml").read_text()
+    (k.dir / "kveil.yaml").write_text(text.replace("    dead-letters:",
+                                                   "    lost: {algorithm: aes-256-gcm, kek: new}\n    dead-letters:"))
+    k.init()
+    k.run("keys", "rotate", "lost", "--now", check=0)
+    sealed = apply(k, rules_for(k, "seal.yaml", "encrypt"), '{"v":"x"}\n').stdout
+    (k.dir / "kek-new").unlink()
+    k.configure("local", keks=("local",))
+    for args in (["keys", "list"], ["keys", "rotate", "a"], ["apply", "-c", "kveil.yaml", "-r", "seal.yaml"]):
+        r = k.run(*args, check=2, input='{"v":"x"}\n')
+        assert "'lost'" in r.stderr and "'new'" in r.stderr and "keys destroy lost" in r.stderr
+    assert "not_found: " in k.run("keys", "destroy", "nobody", "--yes", check=2).stderr
+    assert k.run("keys", "destroy", "lost@1", "--yes", check=0).stdout == "lost: 1 version destroyed\n"
+    assert k.run("keys", "list").returncode == 2
+    assert k.run("keys", "destroy", "lost", "--yes", check=0).stdout == "lost: 1 version destroyed\n"
+    assert states(k, "lost") == {1: "destroyed", 2: "destroyed"}
+    assert json.loads(apply(k, rules_for(k, "open.yaml", "decrypt"), sealed).stdout) == {"v": "x"}
+
+
 def test_a_destroyed_key_comes_back_by_no_way(make):
     k = make()
     k.run("keys", "backup", "backup.json", check=0)
