@@ -5,12 +5,15 @@
 Everything is a ratio within one run: rounds are interleaved, medians and spread are shown. F0 copies each record
 unchanged; F1 polls one by one and sends as many bytes as kveil does, with timestamp and headers.
 
-    ./dev bench [engine] [topic] [memory] [rotation] [--records N] [--rounds N] [--registry file|kafka] [--json FILE]
+    ./dev bench [engine] [topic] [memory] [rotation] [names] [--records N] [--rounds N] [--registry file|kafka] [--json FILE]
+
+names: one key named from the record against 100,000 of them, the same records otherwise, the registry in a topic.
 """
 import argparse
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import statistics
@@ -66,8 +69,8 @@ def spread(values):
     return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
-def fill(kafka, records):
-    """The workload, made once and repeated as often as needed to reach `records`."""
+def fill(kafka, records, topic="bench.in", tenant=None):
+    """The workload, made once and repeated as often as needed to reach `records`. tenant(n): a first member."""
     from confluent_kafka import Producer
     with tempfile.NamedTemporaryFile(suffix=".tsv") as f:
         unique = min(records, 1_000_000)
@@ -77,9 +80,11 @@ def fill(kafka, records):
                   "queue.buffering.max.messages": 500_000})
     for n in range(records):
         key, value = lines[n % unique]
+        if tenant:
+            value = f'{{"tenant":"{tenant(n)}",{value[1:]}'
         while True:
             try:
-                p.produce("bench.in", value, key, partition=n % PARTITIONS)
+                p.produce(topic, value, key, partition=n % PARTITIONS)
                 break
             except BufferError:
                 p.poll(0.05)
@@ -115,6 +120,7 @@ class Side:
         self.name, self.build, self.kafka, self.records = name, build, kafka, records
         self.cpu, self.rate = [], []
         self.peak_rss = 0
+        self.folder = None  # one that outlives a round
 
     def command(self, output, group):
         if self.name != "kveil":
@@ -141,7 +147,7 @@ class Side:
         self.kafka.create(output, partitions=PARTITIONS)
         command, folder = self.command(output, group)
         log = tempfile.TemporaryFile()
-        p = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        p = subprocess.Popen(command, cwd=folder or self.folder, stdout=log, stderr=log)
         first, limit = None, time.time() + 60 + self.records / 2000
         while True:
             n, now = sum(self.kafka.end_offsets(output).values()), time.monotonic()
@@ -340,6 +346,62 @@ def memory(build, records, result):
         broker.close()
 
 
+class NamedSide(Side):
+    """kveil with keys named from the record; what differs between two of these is their input. One registry for all rounds."""
+
+    def __init__(self, name, build, kafka, records, folder):
+        super().__init__(name, build, kafka, records)
+        self.folder = folder
+
+    def command(self, output, group):
+        (self.folder / "rules" / "bench.yaml").write_text(
+            RULES.format(output=output).replace("bench.in", f"bench.{self.name}").replace("pii", '"tenant-{$.tenant}"'))
+        config = CONFIG.format(bootstrap=self.kafka.bootstrap, group=group, port=free_port(), registry="kafka:kveil.keys",
+                               rotate="24h")
+        config = config.replace(
+            "    pii:", '    "tenant-{}": {algorithm: aes-256-gcm, kek: local, new_per_second: 100000}\n    pii:')
+        (self.folder / "kveil.yaml").write_text(config)
+        kveil = str(self.build / "src" / "cli" / "kveil")
+        subprocess.run([kveil, "keys", "init", "-c", "kveil.yaml"], cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+        return [kveil, "run", "-c", "kveil.yaml"], None
+
+
+def names(build, records, rounds, result):
+    count = 100_000
+    broker = Broker(extra={"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}).start()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="kveil-bench-"))
+    try:
+        kafka = Kafka(broker.bootstrap)
+        kafka.create("bench.one", "bench.many", partitions=PARTITIONS)
+        kafka.create("bench.one.dead", "bench.many.dead", "bench.in.dead")
+        (folder / "kek").write_bytes(os.urandom(32))
+        (folder / "kek").chmod(0o600)
+        (folder / "rules").mkdir()
+        print(f"filling twice {records:,} orders: of one tenant, and of {count:,} at random", flush=True)
+        draw = random.Random(1)
+        fill(kafka, records, "bench.one", lambda n: "t000042")
+        fill(kafka, records, "bench.many", lambda n: f"t{draw.randrange(count):06d}")
+        one, many = (NamedSide(n, build, kafka, records, folder) for n in ("one", "many"))
+        first = NamedSide("many", build, kafka, records, folder)
+        first.round(1000)
+        print(f"the first time, keys made on the way: {first.cpu[0]:.2f} CPU s/million, {first.rate[0]:,.0f} records/s, "
+              f"peak {first.peak_rss} MiB", flush=True)
+        for number in range(rounds):
+            for side in (one, many):
+                side.round(number)
+            print(f"round {number + 1}: " + ", ".join(
+                f"{s.name} {s.cpu[-1]:.2f} CPU s/million {s.rate[-1] / 1000:.0f}k/s" for s in (one, many)), flush=True)
+        cpu = [a / b for a, b in zip(many.cpu, one.cpu)]
+        rate = [a / b for a, b in zip(many.rate, one.rate)]
+        for s in (one, many):
+            print(f"{s.name:6} CPU s/million {spread(s.cpu)}; records/s {statistics.median(s.rate):,.0f}; peak {s.peak_rss} MiB")
+        print(f"{count:,} names to one: CPU {spread(cpu)} (at most 2), rate {spread(rate)}")
+        result["names"] = {"names": count, "cpu_to_one": statistics.median(cpu), "rate_to_one": statistics.median(rate)}
+    finally:
+        broker.close()
+        shutil.rmtree(folder)
+
+
 def engine(build, result):
     kveil = build / "src" / "cli" / "kveil"
     for name, args in (("engine", ["bench"]), ("rules", ["bench", "--rules-scale"])):
@@ -369,6 +431,8 @@ def main():
         rotation(build, args.records or 3_000_000, args.rounds, args.registry, result)
     if "memory" in args.what:
         memory(build, args.records or 10_000_000, result)
+    if "names" in args.what:
+        names(build, args.records or 1_000_000, args.rounds, result)
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
 

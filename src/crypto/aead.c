@@ -52,6 +52,13 @@ enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct
 	return status;
 }
 
+bool kveil_aead_rekey(struct kveil_cipher *c, struct kveil_span key)
+{
+	struct aead *a = (struct aead *)c;
+
+	return a->gcrypt && key.len == c->alg->key_bytes && kveil_gcrypt_rekey(a->gcrypt, key);
+}
+
 void kveil_aead_free(struct kveil_cipher *c)
 {
 	struct aead *a = (struct aead *)c;

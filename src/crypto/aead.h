@@ -19,6 +19,7 @@ bool kveil_aead_available(const struct kveil_aead_choice *choice);
 enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct kveil_aead_choice *choice,
                                  struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err);
 void kveil_aead_free(struct kveil_cipher *c);
+bool kveil_aead_rekey(struct kveil_cipher *c, struct kveil_span key);
 enum kveil_status kveil_aead_seal(struct kveil_cipher *c, const uint8_t *nonce, struct kveil_span ad,
                                   struct kveil_span in, uint8_t *out, size_t *ret_len, struct kveil_error *err);
 enum kveil_status kveil_aead_open(struct kveil_cipher *c, const uint8_t *nonce, struct kveil_span ad,

@@ -28,6 +28,7 @@ const struct kveil_algorithm kveil_aes_128_gcm = {
     .is_available = is_available,
     .cipher_new = cipher_new,
     .cipher_free = kveil_aead_free,
+    .cipher_rekey = kveil_aead_rekey,
     .seal = kveil_aead_seal,
     .open = kveil_aead_open,
 };

@@ -44,6 +44,9 @@ struct kveil_algorithm {
 	/* key.len == key_bytes. The key bytes are copied where needed; the caller wipes its own. */
 	enum kveil_status (*cipher_new)(struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err);
 	void (*cipher_free)(struct kveil_cipher *c); /* wipes; NULL is fine */
+	/* Another key in the same cipher, quicker than free and new. NULL: there is no such way; false: it did not work, and c
+	 * may only be freed. */
+	bool (*cipher_rekey)(struct kveil_cipher *c, struct kveil_span key);
 
 	/* AEAD, DAEAD. out has room for in.len + overhead_bytes; out must not overlap in. */
 	enum kveil_status (*seal)(struct kveil_cipher *c, const uint8_t *nonce, struct kveil_span ad,

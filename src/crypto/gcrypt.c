@@ -147,6 +147,11 @@ enum kveil_status kveil_gcrypt_new(enum kveil_gcrypt_aead aead, struct kveil_spa
 	return status;
 }
 
+bool kveil_gcrypt_rekey(struct kveil_gcrypt *g, struct kveil_span key)
+{
+	return gcry_cipher_setkey(g->h, key.data, key.len) == 0;
+}
+
 void kveil_gcrypt_free(struct kveil_gcrypt *g)
 {
 	if (!g)

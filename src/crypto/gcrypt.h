@@ -31,6 +31,7 @@ bool kveil_gcrypt_has(enum kveil_gcrypt_aead aead);
 
 enum kveil_status kveil_gcrypt_new(enum kveil_gcrypt_aead aead, struct kveil_span key, struct kveil_gcrypt **ret,
                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+bool kveil_gcrypt_rekey(struct kveil_gcrypt *g, struct kveil_span key);
 void kveil_gcrypt_free(struct kveil_gcrypt *g); /* wipes; NULL is fine */
 
 /* Writes in.len bytes of ciphertext and the tag behind them, or before them if it is a SIV. */

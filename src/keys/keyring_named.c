@@ -13,7 +13,7 @@
 
 enum {
 	WAYS = 4,
-	SETS = 256,
+	SETS = 128,
 	FEW = 2,              /* versions that a slot has room for */
 	LOOK_AGAIN_MS = 1000, /* for a tenant that was not there */
 	ASK_AGAIN_MS = 5000,  /* for a version that is due */
@@ -28,6 +28,7 @@ struct kveil_named_slot {
 	uint64_t used;    /* when, in calls */
 	uint32_t changes; /* the tenant's, when it was bound */
 	bool taken;
+	struct kveil_cipher *spare; /* to make the next one of; NULL = none */
 	uint8_t name_len;
 	uint8_t digest[KVEIL_DIGEST_BYTES];
 	struct kveil_bound few[FEW];
@@ -66,13 +67,27 @@ static bool is_called(const struct kveil_named_slot *s, uint64_t hash, struct kv
 	return s->hash == hash && kveil_span_eq(kveil_span_of(s->name, s->name_len), name);
 }
 
-static void release(struct kveil_named_slot *s)
+static void drop_spare(struct kveil_named_slot *s)
+{
+	if (s->spare)
+		s->spare->alg->cipher_free(s->spare);
+	s->spare = NULL;
+}
+
+/* keep: another key takes this one's place at once. */
+static void release(struct kveil_named_slot *s, bool keep)
 {
 	struct kveil_key *key = &s->key;
 
-	for (size_t i = 0; i < key->count; i++)
-		if (key->versions[i].cipher)
-			key->versions[i].alg->cipher_free(key->versions[i].cipher);
+	for (size_t i = 0; i < key->count; i++) {
+		struct kveil_bound *v = &key->versions[i];
+		if (keep && v->cipher && !s->spare && v->alg->cipher_rekey)
+			s->spare = v->cipher;
+		else if (v->cipher)
+			v->alg->cipher_free(v->cipher);
+	}
+	if (!keep)
+		drop_spare(s);
 	if (key->versions != s->few)
 		free(key->versions);
 	key->versions = NULL;
@@ -88,7 +103,7 @@ void kveil_named_free(struct kveil_keyring *ring)
 	if (!n)
 		return;
 	for (size_t i = 0; i < SETS * WAYS; i++)
-		release(&n->slots[i]);
+		release(&n->slots[i], false);
 	if (n->namer)
 		n->namer->alg->cipher_free(n->namer);
 	kveil_buf_clear(&n->text);
@@ -128,7 +143,7 @@ void kveil_named_tick(struct kveil_keyring *ring)
 	for (size_t i = 0; i < SETS * WAYS; i++) {
 		struct kveil_named_slot *s = &n->slots[i];
 		if (s->taken && (!s->tenant || s->tenant->changes != s->changes))
-			release(s);
+			release(s, false);
 	}
 	pthread_mutex_unlock(&ring->ks->lock);
 }
@@ -229,6 +244,8 @@ static enum kveil_status take_active(struct kveil_keystore *ks, struct kveil_nam
 		due = now_ms + ASK_AGAIN_MS;
 	if (due < s->check_ms)
 		s->check_ms = due;
+	key->active->cipher = s->spare;
+	s->spare = NULL;
 	return kveil_tenants_cipher(ks, v, &key->active->cipher, err);
 }
 
@@ -240,7 +257,7 @@ static enum kveil_status fill(struct kveil_keyring *ring, struct kveil_named_slo
 	int64_t now = ring->now_ms ? ring->now_ms : kveil_clock_wall_ms();
 	enum kveil_status status = KVEIL_OK;
 
-	release(s);
+	release(s, true);
 	s->key = (struct kveil_key){.ring = ring, .slot = s, .label = s->label, .use = use, .until_ms = INT64_MAX};
 	s->check_ms = INT64_MAX;
 	pthread_mutex_lock(&ks->lock);
@@ -257,8 +274,9 @@ static enum kveil_status fill(struct kveil_keyring *ring, struct kveil_named_slo
 		s->check_ms = now + LOOK_AGAIN_MS;
 	}
 	pthread_mutex_unlock(&ks->lock);
+	drop_spare(s);
 	if (status)
-		release(s);
+		release(s, false);
 	else
 		s->taken = true;
 	return status;
@@ -276,15 +294,15 @@ static enum kveil_status bind_slot(struct kveil_keyring *ring, struct kveil_name
 	enum kveil_status status = kveil_key_use_check(pattern->algorithm, kveil_span_str(pattern->name), use, err);
 	if (status)
 		return status;
-	if (s->taken && !is_called(s, hash, name))
-		release(s);
 	s->hash = hash;
 	s->name_len = (uint8_t)name.len;
 	memcpy(s->name, name.data, name.len);
 	s->pattern = pattern;
 	status = digest_of(ring->named, pattern, filling, s->digest, err);
-	if (status)
+	if (status) {
+		release(s, false);
 		return status;
+	}
 	kveil_tenants_write_name(pattern, s->digest, s->label);
 	return fill(ring, s, use, err);
 }

@@ -146,6 +146,10 @@ static enum kveil_status take_change(struct kveil_keystore *ks, const struct kve
 static enum kveil_status collect(void *user, const struct kveil_key_record *record, struct kveil_error *err)
 {
 	struct kveil_keystore *ks = user;
+
+	/* A tenant's key needs no custodian, so it waits for none. */
+	if (kveil_record_is_tenants(record))
+		return kveil_tenants_take(ks, record, err);
 	return kveil_document_add(&ks->backlog, record) ? KVEIL_OK
 							: kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 }
@@ -153,9 +157,8 @@ static enum kveil_status collect(void *user, const struct kveil_key_record *reco
 static enum kveil_status take(struct kveil_keystore *ks, const struct kveil_key_record *r, bool *changed,
 			      struct kveil_error *err)
 {
-	if (kveil_record_is_tenants(r))
-		return kveil_tenants_take(ks, r, err);
 	enum novelty n = judge(ks, r);
+
 	if (n == NOTHING)
 		return KVEIL_OK;
 	enum kveil_status status = n == A_VERSION ? take_version(ks, r, err) : take_change(ks, r, err);
@@ -196,8 +199,7 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 	size_t kept = 0;
 
 	for (size_t i = 0; i < b->count; i++) {
-		bool waits = kept && !kveil_record_is_tenants(&b->records[i]) &&
-			     holds_name(b->records, kept, b->records[i].name);
+		bool waits = kept && holds_name(b->records, kept, b->records[i].name);
 		enum kveil_status status = waits ? first : take(ks, &b->records[i], changed, &why);
 		/* What was ended or moved since need not be opened as it was. */
 		if (!status || is_overtaken(b, i)) {

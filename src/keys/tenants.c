@@ -96,11 +96,11 @@ void kveil_tenants_write_name(const struct kveil_data_key_config *pattern, const
 			      char name[KVEIL_KEY_NAME_MAX + 1])
 {
 	const char *braces = strstr(pattern->name, "{}");
-	char hex[2 * KVEIL_DIGEST_BYTES + 1] = "";
+	size_t head = (size_t)(braces - pattern->name);
 
-	kveil_text_encode(KVEIL_HEX, digest, KVEIL_DIGEST_BYTES, (uint8_t *)hex);
-	snprintf(name, KVEIL_KEY_NAME_MAX + 1, "%.*s%s%s", (int)(braces - pattern->name), pattern->name, hex,
-		 braces + 2);
+	memcpy(name, pattern->name, head);
+	kveil_text_encode(KVEIL_HEX, digest, KVEIL_DIGEST_BYTES, (uint8_t *)name + head);
+	strcpy(name + head + (size_t)2 * KVEIL_DIGEST_BYTES, braces + 2); /* patterns are short enough */
 }
 
 /* The other way: the pattern is what the record says wrapped it. NULL: not configured here, or no such name. */
@@ -317,9 +317,15 @@ enum kveil_status kveil_tenants_cipher(struct kveil_keystore *ks, struct kveil_t
 				       struct kveil_cipher **ret, struct kveil_error *err)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(v->algorithm);
+	struct kveil_cipher *spare = *ret;
 	const uint8_t *key;
 	enum kveil_status status = kveil_tenants_key(ks, v, &key, err);
 
+	if (!status && spare && spare->alg == alg && alg->cipher_rekey(spare, kveil_span_of(key, alg->key_bytes)))
+		return KVEIL_OK;
+	*ret = NULL;
+	if (spare)
+		spare->alg->cipher_free(spare);
 	return status ? status : alg->cipher_new(kveil_span_of(key, alg->key_bytes), ret, err);
 }
 

@@ -121,7 +121,8 @@ uint32_t kveil_tenants_next(const struct kveil_tenant *t);
 /* Has it versions, and none that was not destroyed? */
 bool kveil_tenants_is_destroyed(const struct kveil_tenant *t);
 
-/* A cipher for this version, the caller's. KEK_UNAVAILABLE where the pattern's own key is not at hand. */
+/* A cipher for this version, the caller's. *ret is one to make it of, or NULL; it is given up on failure. KEK_UNAVAILABLE
+ * where the pattern's own key is not at hand. */
 enum kveil_status kveil_tenants_cipher(struct kveil_keystore *ks, struct kveil_tenant_version *v,
                                        struct kveil_cipher **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The bytes of this version's key, borrowed until the lock is given up. */
