@@ -371,7 +371,7 @@ def names(build, records, rounds, result):
     broker = Broker(extra={"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}).start()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kveil-bench-"))
     try:
-        kafka = Kafka(broker.bootstrap)
+        kafka = Bench(broker.bootstrap)
         kafka.create("bench.one", "bench.many", partitions=PARTITIONS)
         kafka.create("bench.one.dead", "bench.many.dead", "bench.in.dead")
         (folder / "kek").write_bytes(os.urandom(32))
