@@ -11,8 +11,8 @@
  * - The halves are numbers from the first round to the last. Numerals are read and written once (crypto/radix.h).
  * - P and the tweak's whole blocks are the same in all rounds, and often in the next value of a field: the MAC after
  *   each of them is kept.
- * - y mod radix^m takes two multiplications where halves are words (b <= 7: 33 digits, 18 letters and digits), and one
- *   pass over the limbs where they are longer, the first 64 bits of y telling the quotient.
+ * - y mod radix^m takes two multiplications where halves are words (of 36 digits, 20 letters and digits), and one pass
+ *   over the limbs where they are longer, the first 64 bits of y telling the quotient.
  *
  * Time depends on the values of long strings alone, and little: a quotient that was told off by one is put right by
  * another pass (`settle`), and one division of crypto/radix.c in some thousands takes a step more.
@@ -35,14 +35,15 @@ enum {
 	HALF_MAX = NUMERALS_MAX / 2,
 	HALF_BYTES_MAX = HALF_MAX * 2, /* radix 2^16 */
 	LIMBS_MAX = HALF_BYTES_MAX / 8 + 2 + KVEIL_RADIX_ROOM,
-	WORD_BYTES = 7, /* b: four times a modulus fit a word with a sign */
+	WORD_BITS = 61, /* of a modulus: four times it fit a word with a sign */
 	DOMAIN_MIN = 1000000,
 	SHAPES = 4,
 	KEPT_BLOCKS = 6,
 };
 
 struct word_modulus {
-	uint64_t m, inverse; /* 2^(8 d) / m, rounded down */
+	bool narrow;         /* y over m is no word: y goes in two parts, the first of 64 bits */
+	uint64_t m, inverse; /* 2^(8 d) / m, or if narrow 2^64 / m, rounded down */
 	struct kveil_radix_scale scale;
 };
 
@@ -148,14 +149,12 @@ static void set_lengths(struct shape *s, size_t bits)
 	s->d = (s->b + 3) / 4 * 4 + 4;
 }
 
-static bool word_modulus_init(struct word_modulus *w, uint64_t m, size_t d)
+static void word_modulus_init(struct word_modulus *w, uint64_t m, size_t d)
 {
-	const u128 inverse = ((u128)1 << 8 * d) / m;
-
+	w->narrow = d > 8 && m <= (uint64_t)1 << 32;
 	w->m = m;
-	w->inverse = (uint64_t)inverse;
+	w->inverse = (uint64_t)(((u128)1 << (w->narrow ? 64 : 8 * d)) / m);
 	kveil_radix_scale_init(&w->scale, m);
-	return inverse >> 64 == 0;
 }
 
 /* false: they are no words. */
@@ -165,12 +164,14 @@ static bool words_init(struct shape *s)
 
 	for (size_t h = 0; h < 2; h++)
 		for (size_t i = 0; i < s->half[h]; i++) {
-			if (m[h] > ((uint64_t)1 << 8 * WORD_BYTES) / s->radix)
+			if (m[h] > ((uint64_t)1 << WORD_BITS) / s->radix)
 				return false;
 			m[h] *= s->radix;
 		}
 	set_lengths(s, bits_of(m[1] - 1));
-	return word_modulus_init(&s->modulus[0], m[0], s->d) && word_modulus_init(&s->modulus[1], m[1], s->d);
+	word_modulus_init(&s->modulus[0], m[0], s->d);
+	word_modulus_init(&s->modulus[1], m[1], s->d);
+	return true;
 }
 
 /* 64 bits of a number from bit `from` on. */
@@ -305,30 +306,37 @@ struct words {
 	uint8_t block[BLOCK];
 };
 
-/* to ± y mod m. The other half and the round's number change only the block's last eight bytes. */
+/* to ± y mod m. The other half is in the block's last eight bytes. */
 static inline __attribute__((always_inline)) uint64_t word_round(struct words *w, bool encrypt, unsigned round,
 								 uint64_t to, uint64_t other,
 								 const struct word_modulus *k, bool *ok)
 {
 	uint8_t *block = w->block;
 
-	store_block(block, w->high, w->low ^ (uint64_t)round << 8 * w->b ^ other);
+	const uint64_t number = (uint64_t)round << 8 * (w->b % 8);
+	const uint64_t high = w->b == 8 ? w->high ^ number : w->high, low = w->b == 8 ? w->low : w->low ^ number;
+	store_block(block, high, low ^ other);
 	*ok &= kveil_gcrypt_aes_blocks(w->aes, block, 1);
+	const uint64_t m = k->m;
+	uint64_t first = load_be64(block), y = load_be64(block + w->d - 8);
+	if (k->narrow) {
+		first -= high_product(first, k->inverse) * m;
+		first = (first - m) >> 63 ? first : first - m;
+		first = y = first << 32 | (uint32_t)y;
+	}
 	/* y - quotient * m is below 3 m, and the sum below 4 m: the words may wrap on the way. */
-	const uint64_t m = k->m, y = load_be64(block + w->d - 8);
 	uint64_t base = encrypt ? to + y : to + 3 * m - y, less_1 = base - m, less_2 = base - 2 * m,
 		 less_3 = base - 3 * m;
 	/* All four candidates are there before the quotient is: the compiler would make each from the one before. */
 	__asm__("" : "+r"(base), "+r"(less_1), "+r"(less_2), "+r"(less_3));
-	const uint64_t product =
-	    encrypt ? -high_product(load_be64(block), k->inverse) * m : high_product(load_be64(block), k->inverse) * m;
+	const uint64_t product = encrypt ? -high_product(first, k->inverse) * m : high_product(first, k->inverse) * m;
 	base += product;
 	less_1 += product;
 	less_2 += product;
 	less_3 += product;
 	/* Without a branch on the values, which no processor could predict. */
-	const uint64_t low = less_1 >> 63 ? base : less_1, high = less_3 >> 63 ? less_2 : less_3;
-	return less_2 >> 63 ? low : high;
+	const uint64_t lower = less_1 >> 63 ? base : less_1, upper = less_3 >> 63 ? less_2 : less_3;
+	return less_2 >> 63 ? lower : upper;
 }
 
 static bool run_words(struct ff1 *f, struct shape *s, bool encrypt, struct kveil_span tweak, uint16_t *digits)
