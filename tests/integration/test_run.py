@@ -407,20 +407,35 @@ def test_livez_fails_when_a_loop_hangs(make_kveil, kafka):
 
 def test_keys_rotate_while_running(make_kveil, kafka, keyset):
     k = make_kveil()
-    k.config(kafka.bootstrap, rotate="4s")
+    k.config(kafka.bootstrap, rotate="2s", registry=f"kafka:{k.name}.keys")
     k.rules('  - {path: "$.p", encrypt: {key: pii}}\n')
     k.init().start()
-    end, n = time.time() + 14, 0
+    end, n = time.time() + 21, 0
     while time.time() < end:
-        kafka.produce(k.topic, [b'{"p":"%d"}' % i for i in range(n, n + 100)])
-        n += 100
-        time.sleep(0.2)
-    got = kafka.consume(k.secure, n)
+        kafka.produce(k.topic, [b'{"p":"%d"}' % i for i in range(n, n + 1000)])
+        n += 1000
+    got = kafka.consume(k.secure, n, settle=0.5)
+    assert len(got) == n
     sealed = [base64.b64decode(json.loads(m.value())["p"]) for m in got]
-    ids = {struct.unpack(">I", s[1:5])[0] for s in sealed}
-    assert len(ids) >= 3, ids
+    versions = {r["id"]: r["version"] for r in json.loads(k.run("keys", "list", "--json", check=0).stdout)}
+    used = [versions[struct.unpack(">I", s[1:5])[0]] for s in sealed]
+    # Each in its turn, none left out, none again.
+    assert sorted(set(used)) == list(range(1, max(used) + 1)) and max(used) >= 10
+    assert used == sorted(used)
+    # Every record opens: with Tink those on both sides of a change, all of them with kveil.
+    ends = [i for i in range(n) if i in (0, n - 1) or used[i] != used[i - 1] or used[i] != used[i + 1]]
     aead = keyset(k, "pii")
-    assert {int(aead.decrypt(s, k.name.encode() + b":$['p']")) for s in sealed} == set(range(n))
+    assert [int(aead.decrypt(sealed[i], k.name.encode() + b":$['p']")) for i in ends] == ends
+    (k.dir / "open.yaml").write_text(f"""\
+name: {k.name}
+topics: [{k.secure}]
+format: json
+fields:
+  - {{path: "$.p", decrypt: {{key: pii}}}}
+""")
+    lines = k.run("apply", "-c", "kveil.yaml", "-r", "open.yaml", check=0,
+                  input="".join(m.value().decode() + "\n" for m in got)).stdout.splitlines()
+    assert [int(json.loads(line)["p"]) for line in lines] == list(range(n))
 
 
 def test_health_command(make_kveil, kafka):
