@@ -17,6 +17,8 @@ enum { REST_MS = 1000, REST_MAX_MS = 30000, CALL_MS = 10000 };
 struct call {
 	pthread_mutex_t lock;
 	pthread_cond_t end;
+	pthread_t thread;
+	bool started;
 	bool ended; /* under lock; the rest is the thread's until then */
 	struct kveil_kek *kek;
 	uint8_t *in; /* secret memory */
@@ -55,10 +57,13 @@ enum kveil_status kveil_kek_open(const struct kveil_provider *p, const char *nam
 
 /* --- calls that may hang --- */
 
+/* Of a call that has ended, or never began. */
 static void call_free(struct call *c)
 {
 	if (!c)
 		return;
+	if (c->started)
+		pthread_join(c->thread, NULL);
 	kveil_secret_free(c->in);
 	kveil_secret_free(c->plain);
 	kveil_buf_clear(&c->wrapped);
@@ -126,15 +131,12 @@ static bool has_ended(struct call *c, int ms)
 static bool call_start(struct call *c)
 {
 	sigset_t all, before;
-	pthread_t thread;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	bool started = pthread_create(&thread, NULL, call_main, c) == 0;
+	c->started = pthread_create(&c->thread, NULL, call_main, c) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (started)
-		pthread_detach(thread);
-	return started;
+	return c->started;
 }
 
 /* OK: *ret has the answer, whatever it is. */

@@ -145,6 +145,8 @@ def test_transit_refusals_and_outage(tmp_path, bao):
     f.env["BAO_TOKEN"] = "s.nonsense"
     r = f.kveil("keys", "list", "-c", "kveil.yaml", check=2)
     assert "token" in r.stderr and "nonsense" not in r.stderr
+    f.env["KVEIL_HTTP_LISTEN"] = "127.0.0.1:0"
+    assert "token" in f.kveil("run", "-c", "kveil.yaml", check=2).stderr
     f.env["BAO_TOKEN"] = bao.root
     bao.call("POST", "transit/keys/other", {})
     good = (tmp_path / "kveil.yaml").read_text()
