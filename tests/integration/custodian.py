@@ -86,7 +86,7 @@ class Bao:
         listener += f'tls_cert_file = "{self.folder}/{self.tls}.pem"\n tls_key_file = "{self.folder}/{self.tls}.key" }}' \
             if self.tls else "tls_disable = true }"
         (self.folder / "bao.hcl").write_text(
-            f'storage "raft" {{ path = "{data}"\n node_id = "one" }}\n{listener}\napi_addr = "{self.url}"\n'
+            f'storage "raft" {{ path = "{data}"\n node_id = "one"\n performance_multiplier = 1 }}\n{listener}\napi_addr = "{self.url}"\n'
             f'cluster_addr = "http://127.0.0.1:{self.cluster_port}"\n')
         self.process = subprocess.Popen([str(self.binary), "server", f"-config={self.folder}/bao.hcl"],
                                         stdout=open(self.folder / "bao.log", "ab"), stderr=subprocess.STDOUT)

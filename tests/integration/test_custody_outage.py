@@ -152,7 +152,8 @@ def outage(group, name, begin, end, word, door=None):
     # What is at hand seals on.
     wait_for(f"{name}: sealing on", lambda: group.out() > before + 40, 4)
     wait_for(f"{name}: the keys expire, and it says why",
-             lambda: all("no_active_key" in r and word in r for r in group.reasons()), 30)
+             lambda: all(r.count("no_active_key") == 2 and word in r for r in group.reasons()), 30)
+    time.sleep(0.5)  # what was sealed before is still on its way
     stands = group.out()
     time.sleep(1)
     group.alive()
