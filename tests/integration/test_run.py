@@ -414,6 +414,7 @@ def test_keys_rotate_while_running(make_kveil, kafka, keyset):
     while time.time() < end:
         kafka.produce(k.topic, [b'{"p":"%d"}' % i for i in range(n, n + 1000)])
         n += 1000
+        time.sleep(0.25)
     got = kafka.consume(k.secure, n, settle=0.5)
     assert len(got) == n
     sealed = [base64.b64decode(json.loads(m.value())["p"]) for m in got]
