@@ -116,7 +116,8 @@ static int run_restore(const struct keys_options *o, const struct kveil_keys_con
 
 	if (kveil_keys_restore(cfg, o->operands[0], &err))
 		return keys_failed(&err);
-	printf("%s: restored; what was in the backup opens, ciphers seal with new keys from now on\n", cfg->registry);
+	printf("%s: restored; what was in the backup opens, and ciphers that came out of it never seal again\n",
+	       cfg->registry);
 	return KVEIL_EXIT_OK;
 }
 

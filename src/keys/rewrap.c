@@ -261,7 +261,7 @@ static enum kveil_status put_batch(struct rewrapping *w, struct kveil_error *err
 static enum kveil_status pass(struct rewrapping *w, kveil_keys_progress_fn *progress, void *user,
 			      struct kveil_error *err)
 {
-	enum { BATCH = 64 };
+	enum { LEAST = 64, MOST = 1024, BATCHES = 100 };
 	struct kveil_keystore *ks = w->ks;
 	struct kveil_document now = {0};
 
@@ -272,9 +272,11 @@ static enum kveil_status pass(struct rewrapping *w, kveil_keys_progress_fn *prog
 	pthread_mutex_unlock(&ks->io_lock);
 	if (!status)
 		status = renew_root(ks, &now.root, err);
+	/* A file is written whole for each batch: not too many of them. */
+	size_t batch = now.count / BATCHES < LEAST ? LEAST : now.count / BATCHES < MOST ? now.count / BATCHES : MOST;
 	for (size_t i = 0; !status && i < now.count; i++) {
 		status = rewrap_into(w, &now.records[i], err);
-		if (!status && w->batch.count && (w->batch.count == BATCH || i + 1 == now.count))
+		if (!status && w->batch.count && (w->batch.count == batch || i + 1 == now.count))
 			status = put_batch(w, err);
 		if (!status && progress)
 			progress(user, i + 1, now.count);

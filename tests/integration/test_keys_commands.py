@@ -352,6 +352,41 @@ def test_destroy_asks(make):
     assert states(k, "pii") == {1: "destroyed", 2: "destroyed", 3: "destroyed", 4: "active"}
 
 
+def test_import_opens_and_never_seals(make):
+    """From Tink; twice is an error that changes nothing."""
+    import io
+    import tink
+    from tink import aead, cleartext_keyset_handle
+    aead.register()
+    k = make()
+    theirs = tink.new_keyset_handle(aead.aead_key_templates.AES256_GCM)
+    text = io.StringIO()
+    cleartext_keyset_handle.write(tink.JsonKeysetWriter(text), theirs)
+    (k.dir / "theirs.json").write_text(text.getvalue())
+    (k.dir / "theirs.json").chmod(0o600)
+    box = theirs.primitive(aead.Aead).encrypt(b"from Tink", f"{k.name}:$['v']".encode())
+    k.run("keys", "import", "theirs.json", "pii", check=0)
+    k.run("keys", "rotate", "pii", "--now", check=0)
+    line = json.dumps({"v": base64.b64encode(box).decode()}) + "\n"
+    assert json.loads(apply(k, rules_for(k, "open.yaml", "decrypt"), line).stdout) == {"v": "from Tink"}
+    ours = [r for r in rows(k) if r["name"] == "pii"]
+    assert len({r["version"] for r in ours}) == len(ours) == 3
+    imported = int.from_bytes(box[1:5], "big")
+    assert [r["state"] for r in ours if r["id"] == imported] == ["opens only"]
+    sealed = json.loads(apply(k, rules_for(k, "seal.yaml", "encrypt"), '{"v":"x"}\n').stdout)["v"]
+    assert int.from_bytes(base64.b64decode(sealed)[1:5], "big") != imported
+    before = rows(k)
+    assert "key_exists: " in k.run("keys", "import", "theirs.json", "pii", check=2).stderr
+    assert rows(k) == before
+    # It is exported with the rest, and retired and destroyed like the rest.
+    k.run("keys", "export", "--tink", "pii", "--clear", "-o", "all.json", check=0)
+    assert imported in [x["keyId"] for x in json.loads((k.dir / "all.json").read_text())["key"]]
+    version = next(r["version"] for r in ours if r["id"] == imported)
+    k.run("keys", "destroy", f"pii@{version}", "--yes", check=0)
+    r = apply(k, "open.yaml", line, check=1)
+    assert "key_destroyed" in r.stderr and not r.stdout
+
+
 def test_retire_seals_no_more_and_opens(make):
     k = make()
     seal, opens = rules_for(k, "seal.yaml", "encrypt"), rules_for(k, "open.yaml", "decrypt")
