@@ -600,13 +600,22 @@ void kveil_tenants_ask(struct kveil_keystore *ks, const struct kveil_data_key_co
 {
 	struct kveil_tenants *t = &ks->tenants;
 
+	size_t mine = 0, patterns = 0;
+
 	if (!t->asked)
 		t->asked = calloc(KVEIL_ASKED_MAX, sizeof *t->asked);
-	if (!t->asked || t->asked_count == KVEIL_ASKED_MAX) /* whoever still wants it asks again */
+	if (!t->asked)
 		return;
-	for (size_t i = 0; i < t->asked_count; i++)
+	for (size_t i = 0; i < t->asked_count; i++) {
 		if (memcmp(t->asked[i].digest, digest, KVEIL_DIGEST_BYTES) == 0) /* public: the registry shows it */
 			return;
+		mine += t->asked[i].pattern == pattern;
+	}
+	for (size_t i = 0; i < ks->config->data_count; i++)
+		patterns += kveil_is_pattern(&ks->config->data[i]);
+	/* Names of one pattern that wait for their turn leave room for another's. Whoever still wants it asks again. */
+	if (mine >= KVEIL_ASKED_MAX / patterns)
+		return;
 	t->asked[t->asked_count].pattern = pattern;
 	memcpy(t->asked[t->asked_count++].digest, digest, KVEIL_DIGEST_BYTES);
 }

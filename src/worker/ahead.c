@@ -62,6 +62,9 @@ void kveil_ahead_look(struct kveil_worker *w)
 {
 	struct kveil_ahead *a = &w->ahead;
 
+	/* What slips through a pause comes again by the seek that ends it. */
+	if (w->paused)
+		return;
 	if (!a->messages && !(a->messages = calloc(AHEAD_MESSAGES, sizeof(rd_kafka_message_t *))))
 		return;
 	memmove(a->messages, a->messages + a->first, (a->count - a->first) * sizeof(rd_kafka_message_t *));

@@ -160,7 +160,7 @@ static void a_later_name_is_found(void **state)
 /* More names than the ring has room for, in one batch, each with its own key; in any order again. */
 static void many_names_pass_through_a_bounded_cache(void **state)
 {
-	enum { MANY = 3000 };
+	enum { MANY = 3000, BATCH = KVEIL_ASKED_MAX / 3 }; /* three patterns share the queue */
 	struct kveil_keystore *ks = fixture_init(&fx);
 	struct kveil_keyring *ring = ring_of(ks);
 	struct sealed *sealed = calloc(MANY, sizeof *sealed);
@@ -168,8 +168,8 @@ static void many_names_pass_through_a_bounded_cache(void **state)
 	char name[32];
 
 	(void)state;
-	for (int from = 0; from < MANY; from += KVEIL_ASKED_MAX) {
-		for (int i = from; i < MANY && i < from + KVEIL_ASKED_MAX; i++) {
+	for (int from = 0; from < MANY; from += BATCH) {
+		for (int i = from; i < MANY && i < from + BATCH; i++) {
 			snprintf(name, sizeof name, "tenant-%d", i);
 			assert_int_equal(kveil_keyring_named(ring, kveil_span_str(name), KVEIL_USE_SEAL, &key, &err),
 					 KVEIL_E_KEY_PENDING);
@@ -205,7 +205,7 @@ static void two_keys_are_good_at_once(void **state)
 		snprintf(name, sizeof name, "tenant-%d", i);
 		struct kveil_key *key;
 		(void)!kveil_keyring_named(ring, kveil_span_str(name), KVEIL_USE_SEAL, &key, &err);
-		if (i % 500 == 499)
+		if (i % 300 == 299)
 			assert_ok(kveil_keystore_make_asked(ks, kveil_clock_wall_ms(), &err));
 	}
 	struct kveil_key *before = named(ks, ring, "tenant-0", KVEIL_USE_SEAL | KVEIL_USE_OPEN);
@@ -336,6 +336,28 @@ static void versions_come_as_they_are_used(void **state)
 	kveil_keystore_unref(ks);
 }
 
+/* A flood of names that wait for their turn leaves room for the names of another pattern. */
+static void a_flood_of_one_pattern_holds_up_no_other(void **state)
+{
+	struct kveil_keystore *ks = fixture_init(&fx);
+	struct kveil_keyring *ring = ring_of(ks);
+	struct kveil_key *key;
+	char name[32];
+
+	(void)state;
+	for (int i = 0; i < 2 * KVEIL_ASKED_MAX; i++) {
+		snprintf(name, sizeof name, "slow-%d", i);
+		assert_int_equal(kveil_keyring_named(ring, kveil_span_str(name), KVEIL_USE_SEAL, &key, &err),
+				 KVEIL_E_KEY_PENDING);
+	}
+	assert_int_equal(kveil_keyring_named(ring, KVEIL_SPAN("tenant-1"), KVEIL_USE_SEAL, &key, &err),
+			 KVEIL_E_KEY_PENDING);
+	assert_int_equal(kveil_keystore_make_asked(ks, kveil_clock_wall_ms(), &err), KVEIL_E_KEY_PENDING);
+	assert_ok(kveil_keyring_named(ring, KVEIL_SPAN("tenant-1"), KVEIL_USE_SEAL, &key, &err));
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+}
+
 static void new_names_are_limited(void **state)
 {
 	struct kveil_keystore *ks = fixture_init(&fx);
@@ -456,6 +478,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_destroyed_name_stays_destroyed, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(the_patterns_own_key, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(versions_come_as_they_are_used, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_flood_of_one_pattern_holds_up_no_other, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(new_names_are_limited, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(a_wrapped_key_cannot_be_moved, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(names_that_fill_nothing, set_up, tear_down),
