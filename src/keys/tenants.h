@@ -80,6 +80,9 @@ struct kveil_tenants {
 
 void kveil_tenants_clear(struct kveil_keystore *ks);
 
+/* NULL: no memory. */
+struct kveil_tenant_rate *kveil_tenants_rate(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern);
+
 /* The algorithm of a pattern's own key. */
 const struct kveil_algorithm *kveil_pattern_algorithm(const struct kveil_data_key_config *pattern);
 static inline bool kveil_is_pattern(const struct kveil_data_key_config *c)
