@@ -22,8 +22,6 @@ enum {
 	COMMIT_WAIT_MS = 2000, /* with the drain, well before the watchdog */
 	RESOLVE_MS = 1000,
 	WAKE_EVERY_MS = 20,
-	MOST_BATCH_BYTES = 1000000,
-	MOST_MESSAGE_BYTES = 999000000,
 };
 
 bool kveil_worker_stopping(const struct kveil_worker *w)
@@ -164,94 +162,6 @@ bool kveil_worker_wait_out_record(struct kveil_worker *w, const struct kveil_pos
 			return false;
 	} while (!kveil_worker_tick(w, why) && !kveil_worker_stopping(w));
 	return !kveil_worker_stopping(w);
-}
-
-/* --- producer --- */
-
-static void close_producer(struct kveil_worker *w)
-{
-	for (size_t i = 0; i < w->outlet_count; i++) {
-		rd_kafka_topic_destroy(w->outlets[i].rkt);
-		free(w->outlets[i].name);
-	}
-	free(w->outlets);
-	w->outlets = NULL;
-	w->outlet_count = 0;
-	if (w->producer) {
-		rd_kafka_purge(w->producer,
-			       RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
-		rd_kafka_destroy(w->producer);
-	}
-	w->producer = NULL;
-	w->in_flight_bytes = w->in_flight_messages = 0;
-	if (w->solo.waiting) {
-		w->solo.waiting = false;
-		w->solo.result = RD_KAFKA_RESP_ERR__PURGE_QUEUE;
-	}
-}
-
-static rd_kafka_topic_t *outlet(struct kveil_worker *w, const char *name)
-{
-	for (size_t i = 0; i < w->outlet_count; i++)
-		if (strcmp(w->outlets[i].name, name) == 0)
-			return w->outlets[i].rkt;
-	struct kveil_outlet *grown = realloc(w->outlets, (w->outlet_count + 1) * sizeof *grown);
-	if (!grown)
-		return NULL;
-	w->outlets = grown;
-	struct kveil_outlet *o = &grown[w->outlet_count];
-	o->name = strdup(name);
-	o->rkt = o->name ? rd_kafka_topic_new(w->producer, name, NULL) : NULL;
-	if (!o->rkt) {
-		free(o->name);
-		return NULL;
-	}
-	w->outlet_count++;
-	return o->rkt;
-}
-
-static enum kveil_status open_outlets(struct kveil_worker *w, struct kveil_error *err)
-{
-	for (size_t i = 0; i < w->route_count; i++) {
-		struct kveil_worker_route *r = &w->routes[i];
-		bool whole = (r->dead = outlet(w, r->route->dead.topic)) != NULL;
-		for (size_t v = 0; v < r->route->plan->view_count; v++)
-			whole &= (r->outputs[v] = outlet(w, r->route->outputs[v].topic)) != NULL;
-		if (!whole)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the outputs of %s", r->route->topic);
-	}
-	return KVEIL_OK;
-}
-
-static enum kveil_status open_producer(struct kveil_worker *w, struct kveil_error *err)
-{
-	rd_kafka_conf_t *conf;
-
-	enum kveil_status status =
-	    kveil_kafka_conf_producer(w->params->config, &w->owner, w->batch_bytes, w->message_bytes, &conf, err);
-	if (status)
-		return status;
-	rd_kafka_conf_set_dr_msg_cb(conf, kveil_worker_on_delivery);
-	status = kveil_kafka_new(RD_KAFKA_PRODUCER, conf, &w->producer, err);
-	return status ? status : open_outlets(w, err);
-}
-
-void kveil_worker_renew_producer(struct kveil_worker *w)
-{
-	struct kveil_error err;
-
-	kveil_log(KVEIL_LOG_INFO, w->name, "making a new producer");
-	close_producer(w);
-	for (size_t i = 0; i < w->slot_cap; i++) {
-		struct kveil_partition *p = w->slots[i];
-		if (p && p->unreported) {
-			p->unreported = 0;
-			kveil_worker_ask_rewind(w, p);
-		}
-	}
-	w->producer_broken = false;
-	if (open_producer(w, &err))
-		kveil_worker_fail(w, &err);
 }
 
 /* --- rules --- */
@@ -399,29 +309,6 @@ static bool same_inputs(const struct kveil_catalog *a, const struct kveil_catalo
 	return true;
 }
 
-/* A producer is made for the limits of its topics; what it still holds is sent before it goes. */
-static enum kveil_status fit_producer(struct kveil_worker *w, struct kveil_error *err)
-{
-	size_t least, most;
-
-	enum kveil_status status = w->producer ? open_outlets(w, err) : KVEIL_OK;
-	if (status)
-		return status;
-	kveil_catalog_limits(w->catalog, &least, &most);
-	size_t batch = least < MOST_BATCH_BYTES ? least : MOST_BATCH_BYTES;
-	size_t message = w->compresses ? MOST_MESSAGE_BYTES : most;
-	if (w->producer && batch == w->batch_bytes && message <= w->message_bytes)
-		return KVEIL_OK;
-	while (w->in_flight_messages && !w->producer_broken && !kveil_worker_stopping(w))
-		kveil_worker_pump(w, 50);
-	w->batch_bytes = batch;
-	w->message_bytes = message;
-	if (!w->producer)
-		return open_producer(w, err);
-	kveil_worker_renew_producer(w);
-	return KVEIL_OK;
-}
-
 /* Takes the newest catalog, and with it new rules. Between two records only. */
 static enum kveil_status take_news(struct kveil_worker *w, struct kveil_error *err)
 {
@@ -441,7 +328,7 @@ static enum kveil_status take_news(struct kveil_worker *w, struct kveil_error *e
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the new rules");
 	free_routes(old_routes, old_count);
 	if (!status)
-		status = fit_producer(w, err);
+		status = kveil_worker_fit_producer(w, err);
 	if (!status && !same_inputs(before, w->catalog))
 		subscribe(w);
 	if (!status && before && new_rules)
@@ -661,7 +548,7 @@ static void finish(struct kveil_worker *w)
 			orderly = false;
 		}
 		every_second(w);
-		close_producer(w);
+		kveil_worker_close_producer(w);
 	}
 	w->closing = true;
 	kveil_ahead_free(w);
@@ -674,7 +561,7 @@ static void finish(struct kveil_worker *w)
 		rd_kafka_consumer_close(w->consumer);
 	if (w->consumer && whole)
 		rd_kafka_destroy_flags(w->consumer, orderly ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-	close_producer(w);
+	kveil_worker_close_producer(w);
 	kveil_worker_drop_partitions(w);
 	free_routes(w->routes, w->route_count);
 	for (size_t k = 0; k < w->plan_count; k++)

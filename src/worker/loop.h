@@ -14,6 +14,7 @@
  *   ahead.c      messages polled before their turn, for the keys that they name
  *   loop.c       the thread: turns, waiting, keys, reloads
  *   partition.c  rebalances, pausing, rewinding
+ *   producer.c   the producer and the topics that it writes to
  *   record.c     one record: engine, outputs, dead letter
  *   delivery.c   delivery reports, commits: the delivery mode
  */
@@ -201,8 +202,13 @@ void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why);
 void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_message_t *msg);
 /* The engine of a route, made on first use. */
 enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err);
+
+/* --- producer.c --- */
+/* A producer for the limits of the catalog's topics, and its outlets; what the one before still holds is sent first. */
+enum kveil_status kveil_worker_fit_producer(struct kveil_worker *w, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Throws away what the producer still holds, and makes another. */
 void kveil_worker_renew_producer(struct kveil_worker *w);
+void kveil_worker_close_producer(struct kveil_worker *w);
 
 /* --- partition.c --- */
 void kveil_worker_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
