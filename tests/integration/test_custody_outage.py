@@ -2,6 +2,7 @@
 """A custodian that is down under `kveil run`: what is at hand seals until it expires, then work waits; few requests; readyz
 says why; nothing dead-lettered, nothing clear, nothing lost; it goes on by itself."""
 import base64
+import contextlib
 import json
 import os
 import re
@@ -203,12 +204,18 @@ def test_every_kind_of_outage(group, kafka, bao, door, keyset):
     grant()
     wait_for("records flow", lambda: group.out() > 0, 40)
     limit = "sys/quotas/rate-limit/all"
+
+    def throttle():
+        """One request an hour, and that one is ours: whatever a worker asks is refused."""
+        bao.call("POST", limit, {"rate": 1, "interval": "1h", "path": "transit/"})
+        with contextlib.suppress(urllib.error.HTTPError):
+            bao.call("POST", "transit/encrypt/kveil", {"plaintext": "YWJj"})
+
     for name, begin, end, word in [
         ("refused", bao.stop, bao.start, "kek_unavailable"),
         ("frozen", bao.freeze, bao.thaw, "kek_unavailable"),
         ("503", lambda: bao.call("PUT", "sys/seal"), bao.unseal, "503"),
-        ("429", lambda: bao.call("POST", limit, {"rate": 0.001, "path": "transit/"}),
-         lambda: bao.call("DELETE", limit), "429"),
+        ("429", throttle, lambda: bao.call("DELETE", limit), "429"),
     ]:
         asked[name] = outage(group, name, begin, end, word, door)
     # Two processes, four workers, four keys that are due every second: a few requests each, longer and longer apart.
