@@ -16,9 +16,8 @@ enum { ROUNDS = 15, WAYS = 3, VALUE_MAX = 1024, ROOM = VALUE_MAX + 64, ROUND_NS 
 struct subject {
 	const struct kveil_algorithm *alg;
 	struct kveil_cipher *cipher;
-	const struct kveil_bench_bare *ways;
+	const struct kveil_bench_row *row;
 	size_t bytes; /* of FF1: characters */
-	bool new_tweak;
 };
 
 /* Nanoseconds a value, by round; way 0 is ours. */
@@ -62,7 +61,7 @@ static enum kveil_status run_ff1(const struct subject *s, uint64_t i, struct kve
 	struct kveil_fpe_numerals n = {strings[i % STRINGS], s->bytes, kveil_bench_ff1_radix(s->bytes)};
 	uint8_t tweak[64];
 
-	if (!s->new_tweak)
+	if (!s->row->new_tweak)
 		return s->alg->fpe(s->cipher, true, ad, &n, err);
 	memcpy(tweak, ad.data, ad.len);
 	memcpy(tweak, &i, sizeof i); /* no block is as it was */
@@ -109,7 +108,7 @@ static bool measure(const struct subject *s, struct measured *ret, struct kveil_
 			return false;
 		ret->ns[0][r] = (double)spent / (double)count;
 		for (size_t w = 1; w < WAYS; w++) {
-			const struct kveil_bench_bare *bare = &s->ways[w - 1];
+			const struct kveil_bench_bare *bare = &s->row->ways[w - 1];
 			ret->ns[w][r] = bare->library ? (double)bare->run(s->bytes, count) / (double)count : 0;
 		}
 	}
@@ -136,10 +135,10 @@ static void print_row(const struct subject *s, const struct measured *m, bool js
 		low = r == 0 || ratio < low ? ratio : low;
 		high = ratio > high ? ratio : high;
 	}
-	const char *library = s->ways[fastest - 1].library;
+	const char *library = s->row->ways[fastest - 1].library;
 	if (json) {
 		printf("%s\n{\"algorithm\": \"%s\", \"bytes\": %zu, \"new_tweak\": %s, ", first ? "" : ",",
-		       s->alg->name, s->bytes, s->new_tweak ? "true" : "false");
+		       s->alg->name, s->bytes, s->row->new_tweak ? "true" : "false");
 		printf("\"operations_per_second\": %.0f, \"nanoseconds\": %.1f, \"baseline\": \"%s\", ", 1e9 / ours,
 		       ours, library);
 		printf("\"baseline_nanoseconds\": %.1f, \"ratio\": %.3f, \"ratio_lowest\": %.3f, "
@@ -147,7 +146,7 @@ static void print_row(const struct subject *s, const struct measured *m, bool js
 		       bare, ours / bare, low, high);
 	} else {
 		char name[32];
-		snprintf(name, sizeof name, "%s%s", s->alg->name, s->new_tweak ? ", new tweak" : "");
+		snprintf(name, sizeof name, "%s%s", s->alg->name, s->row->new_tweak ? ", new tweak" : "");
 		printf("%-22s %5zu %12.0f %9.1f %9.1f  %-20s %5.2f  (%.2f to %.2f)\n", name, s->bytes, 1e9 / ours, ours,
 		       bare, library, ours / bare, low, high);
 	}
@@ -169,22 +168,17 @@ static bool bench_sizes(struct subject *s, bool json, bool *first, struct kveil_
 	return true;
 }
 
-static enum kveil_status bench_algorithm(const struct kveil_algorithm *alg, bool json, bool *first,
-					 struct kveil_error *err)
+static enum kveil_status bench_row(const struct kveil_bench_row *row, bool json, bool *first, struct kveil_error *err)
 {
 	static const uint8_t key[64] = {1};
-	struct subject s = {.alg = alg};
-	enum kveil_status status = alg->cipher_new(kveil_span_of(key, alg->key_bytes), &s.cipher, err);
+	struct subject s = {.alg = row->alg, .row = row};
+	enum kveil_status status = s.alg->cipher_new(kveil_span_of(key, s.alg->key_bytes), &s.cipher, err);
 
 	if (status != KVEIL_OK)
 		return status;
-	for (int again = 0; status == KVEIL_OK && again < 2; again++) {
-		s.new_tweak = again;
-		s.ways = kveil_bench_bare_of(alg, s.new_tweak);
-		if (s.ways && !bench_sizes(&s, json, first, err))
-			status = err->status;
-	}
-	alg->cipher_free(s.cipher);
+	if (!bench_sizes(&s, json, first, err))
+		status = err->status;
+	s.alg->cipher_free(s.cipher);
 	return status;
 }
 
@@ -199,16 +193,17 @@ int kveil_bench_crypto(bool json)
 	else
 		printf("%-22s %5s %12s %9s %9s  %-20s %5s\n", "algorithm", "bytes", "operations/s", "ns", "bare ns",
 		       "fastest bare call", "ratio");
-	for (const struct kveil_algorithm *const *a = kveil_algorithms; status == KVEIL_OK && *a; a++)
-		if ((*a)->is_available())
-			status = bench_algorithm(*a, json, &first, &err);
+	for (const struct kveil_bench_row *row = kveil_bench_rows; status == KVEIL_OK && row->alg; row++)
+		if (row->alg->is_available())
+			status = bench_row(row, json, &first, &err);
 	if (json)
 		printf("\n]\n");
 	else
-		printf("\nNo library has aes-256-ff1: beside it stands the AES that it cannot do without, each block "
-		       "waiting for\n"
-		       "the one before, with P and the tweak's blocks kept unless the tweak is new. 16 are digits, 64 "
-		       "and 1024\n"
+		printf("\nNo library has aes-256-ff1. Beside it stands FF1 out of libgcrypt's CBC-MAC and OpenSSL's "
+		       "BIGNUM (machine\n"
+		       "words where they do), and then the AES alone that it cannot do without, each block waiting for "
+		       "the one before:\n"
+		       "P and the tweak's blocks are kept there unless the tweak is new. 16 are digits, 64 and 1024 "
 		       "letters and digits.\n");
 	if (status != KVEIL_OK) {
 		char line[512];

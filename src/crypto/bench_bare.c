@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "crypto/bench_baseline.h"
+#include "crypto/bench_internal.h"
 #include "crypto/gcrypt.h"
 #include "crypto/rows.h"
 
@@ -11,9 +12,11 @@
 
 enum { VALUE_MAX = 1024, ROOM = VALUE_MAX + 64 };
 
-static const uint8_t key[64] = {1}, value[ROOM];
+const uint8_t kveil_bench_key[64] = {1};
+static const uint8_t *const key = kveil_bench_key;
+static const uint8_t value[ROOM];
 
-static uint64_t spent_since(uint64_t start, bool ok)
+uint64_t kveil_bench_spent(uint64_t start, bool ok)
 {
 	uint64_t spent = kveil_clock_cpu_ns() - start;
 
@@ -21,7 +24,7 @@ static uint64_t spent_since(uint64_t start, bool ok)
 	return ok ? spent + !spent : 0;
 }
 
-static EVP_CIPHER_CTX *cipher_context(const char *name)
+EVP_CIPHER_CTX *kveil_bench_evp_context(const char *name)
 {
 	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, name, NULL);
 	EVP_CIPHER_CTX *c = cipher ? EVP_CIPHER_CTX_new() : NULL;
@@ -40,7 +43,7 @@ static EVP_CIPHER_CTX *cipher_context(const char *name)
 static uint64_t evp_seal(const char *name, bool nonced, bool key_each, size_t bytes, size_t count)
 {
 	const struct kveil_span ad = KVEIL_BENCH_AD;
-	EVP_CIPHER_CTX *c = cipher_context(name);
+	EVP_CIPHER_CTX *c = kveil_bench_evp_context(name);
 	uint8_t out[ROOM], tag[16];
 	uint64_t nonce[2] = {0};
 	bool ok = c != NULL;
@@ -56,7 +59,7 @@ static uint64_t evp_seal(const char *name, bool nonced, bool key_each, size_t by
 		     EVP_EncryptFinal_ex(c, out + n, &n) == 1 &&
 		     EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, sizeof tag, tag) == 1;
 	}
-	uint64_t spent = spent_since(start, ok);
+	uint64_t spent = kveil_bench_spent(start, ok);
 	EVP_CIPHER_CTX_free(c);
 	return spent;
 }
@@ -89,7 +92,7 @@ static uint64_t evp_hmac(const char *digest, size_t bytes, size_t count)
 	for (size_t i = 0; ok && i < count; i++)
 		ok = EVP_MAC_init(c, NULL, 0, NULL) == 1 && EVP_MAC_update(c, value, bytes) == 1 &&
 		     EVP_MAC_final(c, out, &n, sizeof out) == 1;
-	uint64_t spent = spent_since(start, ok);
+	uint64_t spent = kveil_bench_spent(start, ok);
 	EVP_MAC_CTX_free(c);
 	return spent;
 }
@@ -194,7 +197,7 @@ static uint64_t sm4_cbc_gcrypt(size_t bytes, size_t count)
 static uint64_t sm4_cbc_evp(size_t bytes, size_t count)
 {
 	const struct kveil_span ad = KVEIL_BENCH_AD;
-	EVP_CIPHER_CTX *c = cipher_context("SM4-CBC");
+	EVP_CIPHER_CTX *c = kveil_bench_evp_context("SM4-CBC");
 	EVP_MAC_CTX *m = mac_context("SM3");
 	uint8_t out[ROOM];
 	uint64_t iv[2] = {0};
@@ -214,140 +217,28 @@ static uint64_t sm4_cbc_evp(size_t bytes, size_t count)
 		     EVP_MAC_update(m, out, (size_t)(n + last)) == 1 &&
 		     EVP_MAC_update(m, lengths, sizeof lengths) == 1 && EVP_MAC_final(m, out + n + last, &tag, 32) == 1;
 	}
-	uint64_t spent = spent_since(start, ok);
+	uint64_t spent = kveil_bench_spent(start, ok);
 	EVP_CIPHER_CTX_free(c);
 	EVP_MAC_CTX_free(m);
 	return spent;
 }
 
-/* What SP 800-38G asks of AES for one string: blocks of the tweak, then ten times a chain of blocks and others that
- * wait for its end only. P is the same for all strings of a length. */
-struct ff1_blocks {
-	size_t tweak, chain, after;
-};
-
-static struct ff1_blocks ff1_blocks(size_t count)
-{
-	/* Logarithms to base 2, in millionths. */
-	const size_t numeral = kveil_bench_ff1_radix(count) == 10 ? 3321929 : 5954197;
-	const size_t bits = ((count - count / 2) * numeral + 999999) / 1000000;
-	const size_t b = (bits + 7) / 8, d = (b + 3) / 4 * 4 + 4;
-	const size_t q = (KVEIL_BENCH_AD.len + 1 + b + 15) / 16, tweak = (q * 16 - b - 1) / 16;
-
-	return (struct ff1_blocks){tweak, q - tweak, (d + 15) / 16 - 1};
-}
-
-static uint64_t ff1_evp(size_t size, size_t count, bool new_tweak)
-{
-	const struct ff1_blocks k = ff1_blocks(size);
-	EVP_CIPHER_CTX *ecb = cipher_context("AES-256-ECB"), *cbc = cipher_context("AES-256-CBC");
-	uint8_t chain[ROOM] = {0}, after[ROOM] = {0}, *last = chain + 16 * (k.chain - 1);
-	bool ok = ecb && cbc;
-	int n;
-
-	uint64_t start = kveil_clock_cpu_ns();
-	for (size_t i = 0; ok && i < count; i++) {
-		if (new_tweak) {
-			ok = EVP_EncryptUpdate(cbc, after, &n, value, (int)(16 * k.tweak)) == 1;
-			memcpy(chain, after + 16 * (k.tweak - 1), 16); /* the rounds wait for it */
-		}
-		for (int round = 0; ok && round < 10; round++) {
-			if (k.chain == 1)
-				ok = EVP_EncryptUpdate(ecb, chain, &n, chain, 16) == 1;
-			else
-				ok = EVP_EncryptUpdate(cbc, chain, &n, chain, (int)(16 * k.chain)) == 1;
-			for (size_t j = 0; j < k.after; j++)
-				memcpy(after + 16 * j, last, 16);
-			if (ok && k.after) {
-				ok = EVP_EncryptUpdate(ecb, after, &n, after, (int)(16 * k.after)) == 1;
-				memcpy(chain, after + 16 * (k.after - 1), 16);
-			}
-		}
-	}
-	uint64_t spent = spent_since(start, ok);
-	EVP_CIPHER_CTX_free(ecb);
-	EVP_CIPHER_CTX_free(cbc);
-	return spent;
-}
-
-static uint64_t ff1_gcrypt(size_t size, size_t count, bool new_tweak)
-{
-	const struct ff1_blocks k = ff1_blocks(size);
-	struct kveil_gcrypt_aes *aes;
-	uint8_t chain[ROOM] = {0}, after[ROOM] = {0}, state[16] = {0};
-
-	if (kveil_gcrypt_aes_new(key, &aes, NULL) != KVEIL_OK)
-		return 0;
-	bool ok = true;
-	uint64_t start = kveil_clock_cpu_ns();
-	for (size_t i = 0; ok && i < count; i++) {
-		if (new_tweak)
-			ok = kveil_gcrypt_aes_cbc_mac(aes, state, kveil_span_of(value, 16 * k.tweak), state);
-		for (int round = 0; ok && round < 10; round++) {
-			if (k.chain == 1)
-				ok = kveil_gcrypt_aes_blocks(aes, state, 1);
-			else
-				ok = kveil_gcrypt_aes_cbc_mac(aes, state, kveil_span_of(chain, 16 * k.chain), state);
-			for (size_t j = 0; j < k.after; j++)
-				memcpy(after + 16 * j, state, 16);
-			if (ok && k.after) {
-				ok = kveil_gcrypt_aes_blocks(aes, after, k.after);
-				memcpy(state, after + 16 * (k.after - 1), 16);
-			}
-		}
-	}
-	uint64_t spent = spent_since(start, ok);
-	kveil_gcrypt_aes_free(aes);
-	return spent;
-}
-
-static uint64_t ff1_rounds_evp(size_t size, size_t count)
-{
-	return ff1_evp(size, count, false);
-}
-
-static uint64_t ff1_rounds_gcrypt(size_t size, size_t count)
-{
-	return ff1_gcrypt(size, count, false);
-}
-
-static uint64_t ff1_tweak_evp(size_t size, size_t count)
-{
-	return ff1_evp(size, count, true);
-}
-
-static uint64_t ff1_tweak_gcrypt(size_t size, size_t count)
-{
-	return ff1_gcrypt(size, count, true);
-}
-
-uint32_t kveil_bench_ff1_radix(size_t count)
-{
-	return count <= 16 ? 10 : 62;
-}
-
-static const struct {
-	const struct kveil_algorithm *alg;
-	struct kveil_bench_bare ways[3];
-	bool new_tweak;
-} bare[] = {
+const struct kveil_bench_row kveil_bench_rows[] = {
     {&kveil_aes_256_gcm, {{"EVP", gcm_256_evp}, {"libgcrypt", gcm_256_gcrypt}}},
     {&kveil_aes_128_gcm, {{"EVP", gcm_128_evp}, {"libgcrypt", gcm_128_gcrypt}}},
     {&kveil_sm4_gcm, {{"EVP", sm4_gcm_evp}, {"libgcrypt", sm4_gcm_gcrypt}}},
     {&kveil_sm4_cbc_hmac_sm3, {{"EVP", sm4_cbc_evp}, {"libgcrypt", sm4_cbc_gcrypt}}},
     {&kveil_aes_256_siv, {{"EVP", siv_evp}, {"libgcrypt", siv_gcrypt}}},
     {&kveil_aes_256_gcm_siv, {{"libgcrypt", gcm_siv_gcrypt}}},
-    {&kveil_aes_256_ff1, {{"AES alone, EVP", ff1_rounds_evp}, {"AES alone, libgcrypt", ff1_rounds_gcrypt}}},
-    {&kveil_aes_256_ff1, {{"AES alone, EVP", ff1_tweak_evp}, {"AES alone, libgcrypt", ff1_tweak_gcrypt}}, true},
+    {&kveil_aes_256_ff1, {{"libgcrypt, BIGNUM", kveil_bench_ff1_whole}}},
+    {&kveil_aes_256_ff1, {{"libgcrypt, BIGNUM", kveil_bench_ff1_whole}}, .new_tweak = true},
+    {&kveil_aes_256_ff1,
+     {{"AES alone, EVP", kveil_bench_ff1_alone_evp}, {"AES alone, libgcrypt", kveil_bench_ff1_alone_gcrypt}}},
+    {&kveil_aes_256_ff1,
+     {{"AES alone, EVP", kveil_bench_ff1_alone_new_evp}, {"AES alone, libgcrypt", kveil_bench_ff1_alone_new_gcrypt}},
+     .new_tweak = true},
     {&kveil_hmac_sha_256, {{"EVP", sha256_evp}, {"libgcrypt", sha256_gcrypt}}},
     {&kveil_hmac_sha_512, {{"EVP", sha512_evp}, {"libgcrypt", sha512_gcrypt}}},
     {&kveil_hmac_sm3, {{"EVP", sm3_evp}, {"libgcrypt", sm3_gcrypt}}},
+    {0},
 };
-
-const struct kveil_bench_bare *kveil_bench_bare_of(const struct kveil_algorithm *alg, bool new_tweak)
-{
-	for (size_t i = 0; i < sizeof bare / sizeof *bare; i++)
-		if (bare[i].alg == alg && bare[i].new_tweak == new_tweak)
-			return bare[i].ways;
-	return NULL;
-}

@@ -36,12 +36,23 @@ struct kveil_bench_bare {
 	uint64_t (*run)(size_t bytes, size_t count);
 };
 
-/* Every way that we know, ending with a zero row; NULL for an algorithm without. No library has FF1: there it is the
- * calls of AES alone that the standard asks for, which no FF1 can go below. new_tweak: a tweak is not the one before,
- * so its blocks count for each value; for FF1 only. */
-const struct kveil_bench_bare *kveil_bench_bare_of(const struct kveil_algorithm *alg, bool new_tweak);
+/* An algorithm and every way to it that we know, up to an absent one. No library has FF1, so it is in more rows: against
+ * FF1 out of a library's calls, and against the calls of AES alone that it cannot go below. */
+struct kveil_bench_row {
+	const struct kveil_algorithm *alg;
+	struct kveil_bench_bare ways[3];
+	bool new_tweak; /* FF1: no tweak is as the one before, so its blocks count for each value */
+};
+
+extern const struct kveil_bench_row kveil_bench_rows[]; /* ends with a zero row */
 
 /* The alphabet of a string that FF1 is measured with: digits as on cards, letters and digits for longer ones. */
 uint32_t kveil_bench_ff1_radix(size_t count);
+
+/* That FF1, to be compared with ours: encrypts in place strings of up to 1,024 numerals. NULL: out of memory. */
+struct kveil_bench_ff1;
+struct kveil_bench_ff1 *kveil_bench_ff1_new(const uint8_t key[32], uint32_t radix, size_t count, size_t tweak_len);
+void kveil_bench_ff1_free(struct kveil_bench_ff1 *f);
+bool kveil_bench_ff1_encrypt(struct kveil_bench_ff1 *f, const uint8_t *tweak, uint16_t *digits) KVEIL_MUST_CHECK;
 
 #endif

@@ -3,6 +3,7 @@
  * FF1 and its numbers against SP 800-38G written down as it reads: numbers are bytes, reckoned numeral by numeral;
  * every round runs CBC-MAC over all of P and Q. Published vectors are in test_algorithms.c.
  */
+#include "crypto/bench_baseline.h"
 #include "crypto/crypto.h"
 #include "crypto/radix.h"
 #include "crypto/rows.h"
@@ -235,6 +236,34 @@ static void fields_in_turn_are_the_standards(void **state)
 
 /* --- numbers --- */
 
+/* What `bench crypto` measures ours against is FF1 too. */
+static void the_benchs_own_is_the_standards(void **state)
+{
+	static const size_t counts[] = {7, 16, 18, 19, 20, 35, 36, 37, 64, 1023, 1024};
+	uint16_t ours[1024], theirs[1024];
+	uint8_t tweak[50] = {1, 2, 3};
+	struct kveil_error err;
+
+	(void)state;
+	for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+		for (uint32_t radix = 10; radix <= 62; radix += 52) {
+			struct kveil_fpe_numerals n = {ours, counts[c], radix};
+			struct kveil_bench_ff1 *f = kveil_bench_ff1_new(key, radix, counts[c], sizeof tweak);
+			assert_non_null(f);
+			for (size_t i = 0; i < n.count; i++)
+				ours[i] = theirs[i] = (uint16_t)random_below(radix);
+			for (uint8_t again = 0; again < 3; again++) {
+				tweak[again] ^= 0x55;
+				assert_true(kveil_bench_ff1_encrypt(f, tweak, theirs));
+				assert_int_equal(
+				    cipher->alg->fpe(cipher, true, kveil_span_of(tweak, sizeof tweak), &n, &err),
+				    KVEIL_OK);
+				assert_memory_equal(ours, theirs, n.count * sizeof *ours);
+			}
+			kveil_bench_ff1_free(f);
+		}
+}
+
 static void check_number(const struct kveil_radix *r, const uint16_t *x, size_t n)
 {
 	static uint64_t limbs[NUMERALS_MAX / 2];
@@ -332,6 +361,7 @@ int main(void)
 	    cmocka_unit_test(numbers_go_to_words_and_back),      cmocka_unit_test(powers_are_one_and_zeros),
 	    cmocka_unit_test(short_strings_are_the_standards),   cmocka_unit_test(random_strings_are_the_standards),
 	    cmocka_unit_test(longest_strings_are_the_standards), cmocka_unit_test(fields_in_turn_are_the_standards),
+	    cmocka_unit_test(the_benchs_own_is_the_standards),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
