@@ -272,8 +272,8 @@ static enum kveil_status changed_records(struct kveil_keystore *ks, const struct
 }
 
 /* How many versions are meant; version 0: all. */
-static enum kveil_status count_meant(const struct kveil_document *d, const char *asked, const char *name,
-				     uint32_t version, size_t *ret, struct kveil_error *err)
+static enum kveil_status count_meant(struct kveil_keystore *ks, const struct kveil_document *d, const char *asked,
+				     const char *name, uint32_t version, size_t *ret, struct kveil_error *err)
 {
 	bool known = false;
 
@@ -283,8 +283,11 @@ static enum kveil_status count_meant(const struct kveil_document *d, const char 
 		known |= is_named;
 		*ret += is_named && (!version || d->records[i].version == version);
 	}
-	if (!known)
-		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", asked);
+	if (!known) {
+		kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", asked);
+		kveil_tenants_hint(ks, asked, err);
+		return KVEIL_E_NOT_FOUND;
+	}
 	return *ret ? KVEIL_OK : kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' has no version %u", asked, version);
 }
 
@@ -312,7 +315,7 @@ enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *asked,
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
 	pthread_mutex_unlock(&ks->io_lock);
 	if (!status)
-		status = count_meant(&now, asked, name, version, ret, err);
+		status = count_meant(ks, &now, asked, name, version, ret, err);
 	kveil_document_clear(&now);
 	return status;
 }
@@ -343,7 +346,7 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
 	if (!status)
-		status = count_meant(&now, asked, name, version, &meant, err);
+		status = count_meant(ks, &now, asked, name, version, &meant, err);
 	if (!status)
 		status = changed_records(ks, &now, name, version, state, &changed, err);
 	size_t count = changed.count;

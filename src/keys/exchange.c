@@ -44,21 +44,22 @@ static enum kveil_status collect_tenant(struct kveil_keystore *ks, const struct 
 	const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
 	struct kveil_succession turn;
 	enum kveil_status status = KVEIL_OK;
+	const uint8_t *key;
 	size_t count = 0;
 
-	if (!t)
+	if (!t || !t->versions)
 		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no such key under '%s' in the registry",
 				  a->pattern->name);
+	/* A dud shows when it is unwrapped. */
+	for (struct kveil_tenant_version *v = t->versions; v; v = v->next, count++)
+		(void)!kveil_tenants_key(ks, v, &key, NULL);
 	kveil_tenants_succession(t, kveil_clock_wall_ms(), &turn);
 	const struct kveil_tenant_version *primary = turn.active;
-	for (const struct kveil_tenant_version *v = t->versions; v; v = v->next)
-		count++;
 	set->keys = calloc(count ? count : 1, sizeof *set->keys);
 	if (!set->keys)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
 	for (struct kveil_tenant_version *v = t->versions; !status && v; v = v->next) {
-		const uint8_t *key;
-		if (v->state == KVEIL_KEY_DESTROYED || t->ended)
+		if (v->state == KVEIL_KEY_DESTROYED || v->dud || t->ended)
 			continue;
 		status = kveil_tenants_key(ks, v, &key, err);
 		if (status)

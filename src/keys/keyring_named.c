@@ -229,24 +229,33 @@ static enum kveil_status take_active(struct kveil_keystore *ks, struct kveil_nam
 
 	if (kveil_tenants_is_destroyed(s->tenant))
 		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' was destroyed", s->label);
-	kveil_tenants_succession(s->tenant, now_ms, &turn);
-	int64_t due = kveil_succession_due(&turn, s->pattern, 0, &active_from);
-	if (now_ms >= due)
-		kveil_tenants_ask(ks, s->pattern, s->digest);
-	if (!turn.active)
-		return kveil_fail(err, KVEIL_E_KEY_PENDING, "the next version of key '%s' is not there yet", s->label);
-	struct kveil_tenant_version *v = (struct kveil_tenant_version *)(uintptr_t)turn.active;
-	key->active = kveil_bound_find(key, v->id);
-	if (!key->active)
-		return kveil_fail(err, KVEIL_E_INTERNAL, "key '%s' lost a version", s->label);
-	s->check_ms = turn.until_ms;
-	if (now_ms >= due)
-		due = now_ms + ASK_AGAIN_MS;
-	if (due < s->check_ms)
-		s->check_ms = due;
-	key->active->cipher = s->spare;
-	s->spare = NULL;
-	return kveil_tenants_cipher(ks, v, &key->active->cipher, err);
+	/* One that cannot be unwrapped is passed over from then on. */
+	for (;;) {
+		kveil_tenants_succession(s->tenant, now_ms, &turn);
+		int64_t due = kveil_succession_due(&turn, s->pattern, 0, &active_from);
+		if (now_ms >= due)
+			kveil_tenants_ask(ks, s->pattern, s->digest);
+		if (!turn.active && kveil_tenants_next(s->tenant) == KVEIL_TENANT_ENDED)
+			return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key '%s' has used its last version number",
+					  s->label);
+		if (!turn.active)
+			return kveil_fail(err, KVEIL_E_KEY_PENDING, "the next version of key '%s' is not there yet",
+					  s->label);
+		struct kveil_tenant_version *v = (struct kveil_tenant_version *)(uintptr_t)turn.active;
+		key->active = kveil_bound_find(key, v->id);
+		if (!key->active)
+			return kveil_fail(err, KVEIL_E_INTERNAL, "key '%s' lost a version", s->label);
+		s->check_ms = turn.until_ms;
+		if (now_ms >= due)
+			due = now_ms + ASK_AGAIN_MS;
+		if (due < s->check_ms)
+			s->check_ms = due;
+		key->active->cipher = s->spare;
+		s->spare = NULL;
+		enum kveil_status status = kveil_tenants_cipher(ks, v, &key->active->cipher, err);
+		if (status != KVEIL_E_UNKNOWN_KEY)
+			return status;
+	}
 }
 
 /* Fills a slot whose name, pattern, digest and label are set. */
@@ -339,7 +348,9 @@ enum kveil_status kveil_keyring_named(struct kveil_keyring *ring, struct kveil_s
 	if (fresh)
 		s = victim(n, set);
 	if (fresh || (s->key.use & use) != use || ring->now_ms >= s->check_ms) {
-		status = bind_slot(ring, s, name, fresh ? use : use | s->key.use, hash, err);
+		/* Whoever only opens waits for no version that seals. */
+		unsigned more = !fresh && use & KVEIL_USE_SEAL ? s->key.use : 0;
+		status = bind_slot(ring, s, name, use | more, hash, err);
 		if (!status && use & KVEIL_USE_SEAL)
 			status = check_lease(ring, &s->key, err);
 	}

@@ -392,6 +392,17 @@ static const char *tenants_state(const struct kveil_tenant_version *v, const str
 	return v->active_from_ms > turn->now_ms ? "pending" : "previous";
 }
 
+/* The next number that t has versions of; KVEIL_TENANT_ENDED = none. */
+static uint32_t number_after(const struct kveil_tenant *t, uint32_t number)
+{
+	uint32_t ret = KVEIL_TENANT_ENDED;
+
+	for (const struct kveil_tenant_version *v = t ? t->versions : NULL; v; v = v->next)
+		if (v->version > number && v->version < ret)
+			ret = v->version;
+	return ret;
+}
+
 enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user,
 					 struct kveil_error *err)
 {
@@ -402,11 +413,13 @@ enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *
 	pthread_mutex_lock(&ks->lock);
 	struct kveil_key_name *n = is_tenant ? NULL : kveil_map_get(&ks->names, kveil_span_str(name));
 	const struct kveil_tenant *t = is_tenant ? kveil_tenants_find(ks, asked.digest) : NULL;
+	if (t && !t->versions)
+		t = NULL;
 	if (n)
 		each_version(n, kveil_clock_wall_ms(), fn, user);
 	if (t)
 		kveil_tenants_succession(t, kveil_clock_wall_ms(), &turn);
-	for (uint32_t number = 1, last = t ? kveil_tenants_next(t) : 0; number && number <= last; number++)
+	for (uint32_t number = number_after(t, 0); number != KVEIL_TENANT_ENDED; number = number_after(t, number))
 		for (const struct kveil_tenant_version *v = t->versions; v; v = v->next)
 			if (v->version == number)
 				fn(user,
@@ -419,7 +432,11 @@ enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *
 							    .created_ms = v->created_ms,
 							    .active_from_ms = v->active_from_ms});
 	pthread_mutex_unlock(&ks->lock);
-	return n || t ? KVEIL_OK : kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
+	if (n || t)
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
+	kveil_tenants_hint(ks, name, err);
+	return KVEIL_E_NOT_FOUND;
 }
 
 void kveil_keystore_patterns(struct kveil_keystore *ks, kveil_pattern_info_fn *fn, void *user)

@@ -105,6 +105,8 @@ static enum kveil_status take_version(struct kveil_keystore *ks, const struct kv
 		struct kveil_key_name *n = kveil_keystore_intern(ks, kveil_span_str(r->name));
 		status = n ? kveil_keystore_add(ks, n, &copy, key, err)
 			   : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		if (!status && strchr(r->name, '{'))
+			kveil_tenants_wrapper_here(ks, r->id);
 		/* One that took its place unlawfully may have sealed: it opens on. */
 		for (size_t i = 0; !status && i + 1 < n->count; i++)
 			if (n->versions[i]->record.version == r->version &&
@@ -150,8 +152,9 @@ static enum kveil_status collect(void *user, const struct kveil_key_record *reco
 	/* A tenant's key needs no custodian, so it waits for none. */
 	if (kveil_record_is_tenants(record))
 		return kveil_tenants_take(ks, record, err);
-	return kveil_document_add(&ks->backlog, record) ? KVEIL_OK
-							: kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	if (!kveil_document_add(&ks->backlog, record))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	return kveil_tenants_note(ks, record, err);
 }
 
 static enum kveil_status take(struct kveil_keystore *ks, const struct kveil_key_record *r, bool *changed,
@@ -226,6 +229,7 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_rea
 	uint64_t number = atomic_fetch_add(&ks->refreshes, 1) + 1;
 	struct kveil_error why = {0};
 
+	kveil_tenants_reading(ks);
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->read(ks->registry, collect, ks, &why);
 	pthread_mutex_unlock(&ks->io_lock);
@@ -235,6 +239,7 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_rea
 	*ret_read = !status;
 	if (!status)
 		status = take_backlog(ks, &changed, &why);
+	kveil_tenants_read(ks, *ret_read);
 	if (status) {
 		ks->refused = number;
 		ks->refusal = why;

@@ -13,8 +13,6 @@
 enum {
 	HELD_MAX = 1 << 17, /* keys at hand, in locked memory */
 	EVICT = 64,         /* let go at once where locked memory ends */
-	PREFIX_BYTES = 5,   /* 0x01 | id of the pattern's version */
-	WRAPPED_MAX = 256,
 };
 
 /* A version of a pattern's own key, ready to wrap and unwrap. */
@@ -103,23 +101,19 @@ void kveil_tenants_write_name(const struct kveil_data_key_config *pattern, const
 	strcpy(name + head + (size_t)2 * KVEIL_DIGEST_BYTES, braces + 2); /* patterns are short enough */
 }
 
-/* The other way: the pattern is what the record says wrapped it. NULL: not configured here, or no such name. */
-static const struct kveil_data_key_config *read_name(const struct kveil_keystore *ks, const struct kveil_key_record *r,
-						     uint8_t digest[KVEIL_DIGEST_BYTES])
+bool kveil_tenants_read_name(const struct kveil_data_key_config *pattern, const char *name,
+			     uint8_t digest[KVEIL_DIGEST_BYTES])
 {
-	const struct kveil_data_key_config *c = kveil_keys_config_find(ks->config, kveil_span_str(r->kek));
 	struct kveil_span hex;
 	size_t n;
 
-	if (!kveil_is_pattern(c) || !fills(c->name, kveil_span_str(r->name), &hex) ||
-	    hex.len != 2 * KVEIL_DIGEST_BYTES || !kveil_text_decode(KVEIL_HEX, hex.data, hex.len, digest, &n))
-		return NULL;
-	return c;
+	return fills(pattern->name, kveil_span_str(name), &hex) && hex.len == 2 * KVEIL_DIGEST_BYTES &&
+	       kveil_text_decode(KVEIL_HEX, hex.data, hex.len, digest, &n);
 }
 
 /* --- keys at hand --- */
 
-static void let_go(struct kveil_tenants *t, struct kveil_tenant_version *v)
+void kveil_tenants_let_go(struct kveil_tenants *t, struct kveil_tenant_version *v)
 {
 	if (!v || !v->key)
 		return;
@@ -134,7 +128,7 @@ static size_t make_room(struct kveil_tenants *t)
 	size_t at = t->held_next;
 
 	t->held_next = (t->held_next + 1) % HELD_MAX;
-	let_go(t, t->held[at]);
+	kveil_tenants_let_go(t, t->held[at]);
 	return at;
 }
 
@@ -145,7 +139,7 @@ static void evict_some(struct kveil_tenants *t)
 	for (size_t i = 0; i < HELD_MAX && gone < EVICT; i++) {
 		struct kveil_tenant_version *v = t->held[(t->held_next + i) % HELD_MAX];
 		gone += v != NULL;
-		let_go(t, v);
+		kveil_tenants_let_go(t, v);
 	}
 }
 
@@ -189,7 +183,13 @@ static enum kveil_status wrapper_of(struct kveil_keystore *ks, const struct kvei
 	if (v && v->record.state == KVEIL_KEY_DESTROYED)
 		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "the version of '%s' that wrapped this key was destroyed",
 				  pattern->name);
-	if (!v || !v->key)
+	if (v && !v->key)
+		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "the own key of '%s' was wrapped for others to open",
+				  pattern->name);
+	const struct kveil_tenant_rate *rate = kveil_tenants_rate(ks, pattern);
+	if (!v && t->is_read && rate && !rate->held_up)
+		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u under the name '%s'", id, pattern->name);
+	if (!v)
 		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the own key of '%s' is not at hand", pattern->name);
 	struct kveil_tenant_wrapper *grown = realloc(t->wrappers, (t->wrapper_count + 1) * sizeof *grown);
 	if (!grown)
@@ -212,6 +212,25 @@ uint32_t kveil_tenants_wrapper_id(const uint8_t *wrapped)
 	return (uint32_t)wrapped[1] << 24 | (uint32_t)wrapped[2] << 16 | (uint32_t)wrapped[3] << 8 | wrapped[4];
 }
 
+/* What this version of a pattern's own key wrapped is looked at anew. */
+static void wrapper_changed(struct kveil_tenants *t, uint32_t id)
+{
+	for (size_t i = 0; i < t->ids.cap; i++) {
+		struct kveil_tenant_version *v = t->ids.slots[i].value;
+		if (!v || v->wrapped_len < KVEIL_TENANT_PREFIX_BYTES || kveil_tenants_wrapper_id(v->wrapped) != id)
+			continue;
+		kveil_tenants_let_go(t, v);
+		v->dud = false;
+		v->tenant->changes++;
+	}
+	atomic_fetch_add_explicit(&t->changes, 1, memory_order_release);
+}
+
+void kveil_tenants_wrapper_here(struct kveil_keystore *ks, uint32_t id)
+{
+	wrapper_changed(&ks->tenants, id);
+}
+
 void kveil_tenants_wrapper_gone(struct kveil_keystore *ks, uint32_t id)
 {
 	struct kveil_tenants *t = &ks->tenants;
@@ -222,17 +241,10 @@ void kveil_tenants_wrapper_gone(struct kveil_keystore *ks, uint32_t id)
 			t->wrappers[i] = t->wrappers[--t->wrapper_count];
 			break;
 		}
-	for (size_t i = 0; i < t->ids.cap; i++) {
-		struct kveil_tenant_version *v = t->ids.slots[i].value;
-		if (!v || v->wrapped_len < PREFIX_BYTES || kveil_tenants_wrapper_id(v->wrapped) != id)
-			continue;
-		let_go(t, v);
-		v->tenant->changes++;
-	}
-	atomic_fetch_add_explicit(&t->changes, 1, memory_order_release);
+	wrapper_changed(t, id);
 }
 
-static struct kveil_key_record head_of(const struct kveil_tenant_version *v)
+struct kveil_key_record kveil_tenants_head(const struct kveil_tenant_version *v)
 {
 	struct kveil_key_record r = {.id = v->id,
 				     .version = v->version,
@@ -251,7 +263,7 @@ static struct kveil_key_record head_of(const struct kveil_tenant_version *v)
 
 bool kveil_tenants_record(const struct kveil_tenant_version *v, struct kveil_key_record *ret)
 {
-	*ret = head_of(v);
+	*ret = kveil_tenants_head(v);
 	if (!v->wrapped_len)
 		return true;
 	ret->wrapped = malloc(v->wrapped_len);
@@ -267,21 +279,22 @@ enum kveil_status kveil_tenants_unwrap(struct kveil_keystore *ks, const struct k
 				       struct kveil_error *err)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
-	uint8_t head[KVEIL_PAYLOAD_MAX], out[WRAPPED_MAX];
+	uint8_t head[KVEIL_PAYLOAD_MAX], out[KVEIL_TENANT_WRAPPED_MAX];
 	struct kveil_tenant_wrapper *w;
 	size_t n = 0;
 
-	if (!alg || r->wrapped_len < PREFIX_BYTES || r->wrapped_len > WRAPPED_MAX || r->wrapped[0] != 1)
+	if (!alg || r->wrapped_len < KVEIL_TENANT_PREFIX_BYTES || r->wrapped_len > KVEIL_TENANT_WRAPPED_MAX ||
+	    r->wrapped[0] != 1)
 		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "key '%s' with id %u is not wrapped as its kind is",
 				  r->name, r->id);
 	enum kveil_status status = wrapper_of(ks, pattern, kveil_tenants_wrapper_id(r->wrapped), &w, err);
 	if (status)
 		return status;
 	struct kveil_span ad = {head, kveil_key_payload_head(r, ks->registry->secret->id, head)};
-	const uint8_t *nonce = r->wrapped + PREFIX_BYTES;
+	const uint8_t *nonce = r->wrapped + KVEIL_TENANT_PREFIX_BYTES;
 	struct kveil_span in = {nonce + w->alg->nonce_bytes, 0};
-	if (r->wrapped_len >= PREFIX_BYTES + w->alg->nonce_bytes)
-		in.len = r->wrapped_len - PREFIX_BYTES - w->alg->nonce_bytes;
+	if (r->wrapped_len >= KVEIL_TENANT_PREFIX_BYTES + w->alg->nonce_bytes)
+		in.len = r->wrapped_len - KVEIL_TENANT_PREFIX_BYTES - w->alg->nonce_bytes;
 	status = w->alg->open(w->cipher, w->alg->nonce_bytes ? nonce : NULL, ad, in, out, &n, NULL);
 	if (!status && n == alg->key_bytes)
 		memcpy(key, out, n);
@@ -300,7 +313,7 @@ enum kveil_status kveil_tenants_key(struct kveil_keystore *ks, struct kveil_tena
 	*ret = v->key;
 	if (v->key)
 		return KVEIL_OK;
-	struct kveil_key_record r = head_of(v);
+	struct kveil_key_record r = kveil_tenants_head(v);
 	if (v->state == KVEIL_KEY_DESTROYED || v->tenant->ended)
 		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' with id %u was destroyed", r.name, v->id);
 	r.wrapped = v->wrapped; /* borrowed */
@@ -310,7 +323,10 @@ enum kveil_status kveil_tenants_key(struct kveil_keystore *ks, struct kveil_tena
 		status = hold(&ks->tenants, v, key, kveil_algorithm_by_wire_id(v->algorithm)->key_bytes, err);
 	kveil_secret_wipe(key, sizeof key);
 	*ret = v->key;
-	return status;
+	v->dud = status == KVEIL_E_REGISTRY_CORRUPT || status == KVEIL_E_UNKNOWN_KEY;
+	return v->dud ? kveil_fail(err, KVEIL_E_UNKNOWN_KEY,
+				   "key '%s' with id %u cannot be unwrapped by any key there is", r.name, v->id)
+		      : status;
 }
 
 enum kveil_status kveil_tenants_cipher(struct kveil_keystore *ks, struct kveil_tenant_version *v,
@@ -348,7 +364,8 @@ bool kveil_tenants_is_current(const struct kveil_keystore *ks, const struct kvei
 {
 	const struct kveil_key_version *newest = newest_wrapper(ks, pattern);
 
-	return r->wrapped_len < PREFIX_BYTES || (newest && kveil_tenants_wrapper_id(r->wrapped) == newest->record.id);
+	return r->wrapped_len < KVEIL_TENANT_PREFIX_BYTES ||
+	       (newest && kveil_tenants_wrapper_id(r->wrapped) == newest->record.id);
 }
 
 enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
@@ -363,18 +380,21 @@ enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kve
 	if (!newest)
 		return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY,
 				  "key '%s' has no version that may wrap: `kveil keys rotate`", pattern->name);
+	if (r->version == KVEIL_TENANT_ENDED)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key '%s' has used its last version number", r->name);
 	snprintf(r->kek, sizeof r->kek, "%s", pattern->name);
 	enum kveil_status status = wrapper_of(ks, pattern, newest->record.id, &w, err);
 	if (status)
 		return status;
 	struct kveil_span ad = {head, kveil_key_payload_head(r, ks->registry->secret->id, head)};
-	uint8_t *out = malloc(PREFIX_BYTES + w->alg->nonce_bytes + alg->key_bytes + w->alg->overhead_bytes);
+	uint8_t *out =
+	    malloc(KVEIL_TENANT_PREFIX_BYTES + w->alg->nonce_bytes + alg->key_bytes + w->alg->overhead_bytes);
 	if (!out)
 		return no_memory(err);
 	out[0] = 1;
 	for (int i = 0; i < 4; i++)
 		out[1 + i] = (uint8_t)(w->id >> (24 - 8 * i));
-	uint8_t *nonce = out + PREFIX_BYTES;
+	uint8_t *nonce = out + KVEIL_TENANT_PREFIX_BYTES;
 	if (w->alg->nonce_bytes)
 		status = kveil_crypto_random(nonce, w->alg->nonce_bytes, err);
 	if (!status)
@@ -386,176 +406,8 @@ enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kve
 	}
 	free(r->wrapped);
 	r->wrapped = out;
-	r->wrapped_len = PREFIX_BYTES + w->alg->nonce_bytes + len;
+	r->wrapped_len = KVEIL_TENANT_PREFIX_BYTES + w->alg->nonce_bytes + len;
 	return kveil_key_record_sign(r, ks->registry->secret, err);
-}
-
-/* --- records in --- */
-
-struct kveil_tenant *kveil_tenants_find(const struct kveil_keystore *ks, const uint8_t digest[KVEIL_DIGEST_BYTES])
-{
-	return kveil_map_get(&ks->tenants.names, kveil_span_of(digest, KVEIL_DIGEST_BYTES));
-}
-
-struct kveil_tenant_version *kveil_tenants_by_id(const struct kveil_keystore *ks, uint32_t id)
-{
-	return kveil_map_get(&ks->tenants.ids, kveil_span_of(&id, sizeof id));
-}
-
-struct kveil_tenant_rate *kveil_tenants_rate(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern)
-{
-	if (!ks->tenants.rates)
-		ks->tenants.rates = calloc(ks->config->data_count, sizeof *ks->tenants.rates);
-	return ks->tenants.rates ? &ks->tenants.rates[pattern - ks->config->data] : NULL;
-}
-
-static struct kveil_tenant *intern(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-				   const uint8_t digest[KVEIL_DIGEST_BYTES])
-{
-	struct kveil_tenant *t = kveil_tenants_find(ks, digest);
-	struct kveil_tenant_rate *rate = kveil_tenants_rate(ks, pattern);
-
-	if (t || !rate)
-		return t;
-	t = calloc(1, sizeof *t);
-	if (!t)
-		return NULL;
-	t->pattern = pattern;
-	memcpy(t->digest, digest, KVEIL_DIGEST_BYTES);
-	if (!kveil_map_put(&ks->tenants.names, kveil_span_of(t->digest, KVEIL_DIGEST_BYTES), t)) {
-		free(t);
-		return NULL;
-	}
-	rate->count++;
-	return t;
-}
-
-static bool set_wrapped(struct kveil_tenant_version *v, const struct kveil_key_record *r)
-{
-	uint8_t *copy = r->wrapped_len ? malloc(r->wrapped_len) : NULL;
-
-	if (r->wrapped_len > WRAPPED_MAX || (r->wrapped_len && !copy)) {
-		free(copy);
-		return false;
-	}
-	if (copy)
-		memcpy(copy, r->wrapped, r->wrapped_len);
-	free(v->wrapped);
-	v->wrapped = copy;
-	v->wrapped_len = (uint16_t)r->wrapped_len;
-	return true;
-}
-
-static void changed(struct kveil_tenants *all, struct kveil_tenant *t)
-{
-	t->changes++;
-	atomic_fetch_add_explicit(&all->changes, 1, memory_order_release);
-}
-
-static enum kveil_status take_change(struct kveil_tenants *all, struct kveil_tenant_version *v,
-				     const struct kveil_key_record *r, struct kveil_error *err)
-{
-	struct kveil_key_record was = head_of(v);
-
-	if (!kveil_key_record_supersedes(r, &was))
-		return KVEIL_OK;
-	if (!set_wrapped(v, r))
-		return no_memory(err);
-	v->state = (uint8_t)r->state;
-	v->sequence = r->sequence;
-	v->changed_ms = r->changed_ms;
-	if (r->state == KVEIL_KEY_DESTROYED)
-		let_go(all, v);
-	changed(all, v->tenant);
-	return KVEIL_OK;
-}
-
-static enum kveil_status take_new(struct kveil_keystore *ks, struct kveil_tenant *t, const struct kveil_key_record *r,
-				  struct kveil_error *err)
-{
-	struct kveil_tenants *all = &ks->tenants;
-
-	/* The first record for a version wins; see judge in refresh.c. One that had its place unlawfully opens on. */
-	for (struct kveil_tenant_version *v = t->versions; v; v = v->next)
-		if (v->version == r->version && (r->sequence == 1 || v->sequence > 1))
-			return KVEIL_OK;
-	struct kveil_tenant_version *v = calloc(1, sizeof *v);
-	if (!v || !set_wrapped(v, r)) {
-		free(v);
-		return no_memory(err);
-	}
-	v->tenant = t;
-	v->id = r->id;
-	v->version = r->version;
-	v->sequence = r->sequence;
-	v->algorithm = r->algorithm;
-	v->state = (uint8_t)r->state;
-	v->created_ms = r->created_ms;
-	v->active_from_ms = r->active_from_ms;
-	v->expires_ms = r->expires_ms;
-	v->changed_ms = r->changed_ms;
-	if (!kveil_map_put(&all->ids, kveil_span_of(&v->id, sizeof v->id), v)) {
-		free(v->wrapped);
-		free(v);
-		return no_memory(err);
-	}
-	for (struct kveil_tenant_version *was = t->versions; was; was = was->next)
-		if (was->version == v->version && was->state == KVEIL_KEY_LIVE)
-			was->state = KVEIL_KEY_OPENS_ONLY;
-	bool first = !t->versions;
-	v->next = t->versions;
-	t->versions = v;
-	if (r->version == KVEIL_TENANT_ENDED) {
-		t->ended = true;
-		for (struct kveil_tenant_version *was = t->versions; was; was = was->next)
-			let_go(all, was);
-	}
-	if (!first)
-		changed(all, t);
-	return KVEIL_OK;
-}
-
-enum kveil_status kveil_tenants_take(struct kveil_keystore *ks, const struct kveil_key_record *r,
-				     struct kveil_error *err)
-{
-	uint8_t digest[KVEIL_DIGEST_BYTES];
-	const struct kveil_data_key_config *pattern = read_name(ks, r, digest);
-	enum kveil_status status = KVEIL_OK;
-
-	if (!pattern)
-		return KVEIL_OK;
-	pthread_mutex_lock(&ks->lock);
-	struct kveil_tenant_version *v = kveil_tenants_by_id(ks, r->id);
-	struct kveil_tenant *t = v ? NULL : intern(ks, pattern, digest);
-	if (v)
-		status = take_change(&ks->tenants, v, r, err);
-	else if (t)
-		status = take_new(ks, t, r, err);
-	else
-		status = no_memory(err);
-	kveil_keystore_forget_unknown(ks, r->id);
-	pthread_mutex_unlock(&ks->lock);
-	return status;
-}
-
-void kveil_tenants_succession(const struct kveil_tenant *t, int64_t now_ms, struct kveil_succession *ret)
-{
-	kveil_succession_begin(ret, now_ms);
-	for (const struct kveil_tenant_version *v = t->versions; v; v = v->next) {
-		struct kveil_life life = {v->version, v->algorithm, v->active_from_ms, v->expires_ms};
-		if (v->state == KVEIL_KEY_LIVE && !t->ended)
-			kveil_succession_offer(ret, v, &life);
-	}
-	kveil_succession_end(ret);
-}
-
-bool kveil_tenants_is_destroyed(const struct kveil_tenant *t)
-{
-	bool ret = t->versions != NULL;
-
-	for (const struct kveil_tenant_version *v = t->versions; v; v = v->next)
-		ret &= v->state == KVEIL_KEY_DESTROYED;
-	return ret || t->ended;
 }
 
 void kveil_tenants_clear(struct kveil_keystore *ks)
@@ -591,4 +443,17 @@ bool kveil_tenants_meant(struct kveil_keystore *ks, const char *name, struct kve
 		return false;
 	ret->pattern = kveil_keys_config_pattern(ks->config, kveil_span_str(name), &filling);
 	return ret->pattern && kveil_tenants_digest(ks, ret->pattern, filling, ret->digest, NULL) == KVEIL_OK;
+}
+
+void kveil_tenants_hint(struct kveil_keystore *ks, const char *name, struct kveil_error *err)
+{
+	uint8_t digest[KVEIL_DIGEST_BYTES];
+	bool known = false;
+
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; ks->config && i < ks->config->data_count; i++)
+		known |= kveil_tenants_read_name(&ks->config->data[i], name, digest) && kveil_tenants_find(ks, digest);
+	pthread_mutex_unlock(&ks->lock);
+	if (known)
+		kveil_error_hint(err, "so the registry calls a key that records name: name it as records do");
 }

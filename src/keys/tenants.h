@@ -17,6 +17,9 @@
  *
  * A destroyed name stays destroyed: a record of version KVEIL_TENANT_ENDED says so, whatever comes before or after it.
  *
+ * A number belongs to the first record that has it, be that one a key or not: one under another KEK, or whose bytes open
+ * to nothing, is passed over for good, and the name goes on with the number after it.
+ *
  * Under the keystore's lock, but for what says otherwise.
  */
 #ifndef KVEIL_KEYS_TENANTS_H
@@ -26,7 +29,11 @@
 #include "keys/map.h"
 #include "keys/record.h"
 
-enum { KVEIL_DIGEST_BYTES = 16 };
+enum {
+	KVEIL_DIGEST_BYTES = 16,
+	KVEIL_TENANT_PREFIX_BYTES = 5, /* 0x01 | id of the pattern's version */
+	KVEIL_TENANT_WRAPPED_MAX = 256,
+};
 #define KVEIL_TENANT_ENDED UINT32_MAX
 
 struct kveil_tenant_version {
@@ -39,6 +46,7 @@ struct kveil_tenant_version {
 	uint32_t held_at; /* in kveil_tenants.held, if key */
 	uint16_t algorithm, wrapped_len;
 	uint8_t state;
+	bool dud; /* its wrapped bytes open to nothing */
 };
 
 struct kveil_tenant {
@@ -46,12 +54,14 @@ struct kveil_tenant {
 	const struct kveil_data_key_config *pattern;
 	struct kveil_tenant_version *versions;
 	uint32_t changes; /* rises with each change after the first version */
+	uint32_t last;    /* the highest number that is taken, but for KVEIL_TENANT_ENDED; 0 = none */
 	bool ended;
 };
 
 struct kveil_tenant_ask {
 	const struct kveil_data_key_config *pattern;
 	uint8_t digest[KVEIL_DIGEST_BYTES];
+	uint32_t number; /* the next one, when it was asked for */
 };
 
 enum { KVEIL_ASKED_MAX = 1024, KVEIL_BURST_SECONDS = 10 };
@@ -61,6 +71,7 @@ struct kveil_tenant_rate {
 	double left;
 	int64_t filled_ms; /* monotonic; 0 = never */
 	uint64_t count;    /* tenants there are */
+	bool held_up;      /* a version of the pattern's own key waits for its custodian */
 };
 
 struct kveil_tenant_wrapper;
@@ -76,6 +87,7 @@ struct kveil_tenants {
 	struct kveil_tenant_rate *rates;  /* one an entry of keys.data */
 	struct kveil_tenant_wrapper *wrappers;
 	size_t wrapper_count;
+	bool is_read; /* the registry, to its end: what it has is in memory or held up */
 };
 
 void kveil_tenants_clear(struct kveil_keystore *ks);
@@ -105,27 +117,43 @@ enum kveil_status kveil_tenants_digest(struct kveil_keystore *ks, const struct k
 void kveil_tenants_write_name(const struct kveil_data_key_config *pattern, const uint8_t digest[KVEIL_DIGEST_BYTES],
                               char name[KVEIL_KEY_NAME_MAX + 1]);
 
-/* Takes a record in; KVEIL_OK too for what counts for nothing. Takes the lock itself. */
+/* The other way; false: name is none. */
+bool kveil_tenants_read_name(const struct kveil_data_key_config *pattern, const char *name,
+                             uint8_t digest[KVEIL_DIGEST_BYTES]);
+
+/* Takes a record in; KVEIL_OK too for what counts for nothing, but for the number that it has. Takes the lock itself. */
 enum kveil_status kveil_tenants_take(struct kveil_keystore *ks, const struct kveil_key_record *r,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A record that is no tenant's key may have the name of one, and with it a number. Takes the lock itself. */
+enum kveil_status kveil_tenants_note(struct kveil_keystore *ks, const struct kveil_key_record *r,
+                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Between these two a wrapper that is not here may be on its way. Under refresh_lock; they take the lock themselves. */
+void kveil_tenants_reading(struct kveil_keystore *ks);
+void kveil_tenants_read(struct kveil_keystore *ks, bool to_its_end);
 /* Which version of the pattern's own key made these wrapped bytes (at least 5). */
 uint32_t kveil_tenants_wrapper_id(const uint8_t *wrapped);
-/* A version of a pattern's own key is destroyed: what it wrapped cannot be had any more. */
+/* A version of a pattern's own key has come: what it wrapped may be had. */
+void kveil_tenants_wrapper_here(struct kveil_keystore *ks, uint32_t id);
+/* It is destroyed: what it wrapped cannot be had any more. */
 void kveil_tenants_wrapper_gone(struct kveil_keystore *ks, uint32_t id);
 
 struct kveil_tenant *kveil_tenants_find(const struct kveil_keystore *ks, const uint8_t digest[KVEIL_DIGEST_BYTES]);
 struct kveil_tenant_version *kveil_tenants_by_id(const struct kveil_keystore *ks, uint32_t id);
+/* The bytes of its key are not at hand any more. NULL is fine. */
+void kveil_tenants_let_go(struct kveil_tenants *t, struct kveil_tenant_version *v);
+/* As the registry has it, but for what is wrapped and the MAC. */
+struct kveil_key_record kveil_tenants_head(const struct kveil_tenant_version *v);
 /* A copy as the registry has it; the caller clears it. */
 bool kveil_tenants_record(const struct kveil_tenant_version *v, struct kveil_key_record *ret) KVEIL_MUST_CHECK;
 struct kveil_succession;
 void kveil_tenants_succession(const struct kveil_tenant *t, int64_t now_ms, struct kveil_succession *ret);
-/* The number after all others; t may be NULL. */
+/* The number after all others; KVEIL_TENANT_ENDED: there is none. t may be NULL. */
 uint32_t kveil_tenants_next(const struct kveil_tenant *t);
 /* Has it versions, and none that was not destroyed? */
 bool kveil_tenants_is_destroyed(const struct kveil_tenant *t);
 
 /* A cipher for this version, the caller's. *ret is one to make it of, or NULL; it is given up on failure. KEK_UNAVAILABLE
- * where the pattern's own key is not at hand. */
+ * where the pattern's own key is not at hand. UNKNOWN_KEY: it opens to nothing, is a dud from now on and seals no more. */
 enum kveil_status kveil_tenants_cipher(struct kveil_keystore *ks, struct kveil_tenant_version *v,
                                        struct kveil_cipher **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The bytes of this version's key, borrowed until the lock is given up. */
@@ -143,7 +171,8 @@ enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kve
                                      struct kveil_key_record *r, const uint8_t *key,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* Makes what was asked for; takes the lock itself, under tend_lock. KEY_PENDING: some of it waits for its turn. */
+/* Makes what was asked for; takes the lock itself, under tend_lock. KEY_PENDING: some of it waits for its turn. Another
+ * error: the first that stood in the way of a name; the others are made. */
 enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* For operators; these take the lock themselves. A next version of a tenant that is there; and the record that ends a name. */
 enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
@@ -152,6 +181,8 @@ enum kveil_status kveil_tenants_end(struct kveil_keystore *ks, const struct kvei
                                     struct kveil_key_record *r, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The tenant that an operator means by a name that fills a pattern and is configured for nothing else. */
 bool kveil_tenants_meant(struct kveil_keystore *ks, const char *name, struct kveil_tenant_ask *ret);
+/* Adds what to do to an error about a name that is nobody's, if it was copied out of the registry. Takes the lock itself. */
+void kveil_tenants_hint(struct kveil_keystore *ks, const char *name, struct kveil_error *err);
 /* Somebody wants a (next) version of this tenant. */
 void kveil_tenants_ask(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
                        const uint8_t digest[KVEIL_DIGEST_BYTES]);

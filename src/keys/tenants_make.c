@@ -10,29 +10,40 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* How many names of one pattern may wait: they leave room for another's. */
+static size_t most_asked(const struct kveil_keystore *ks)
+{
+	size_t patterns = 0;
+
+	for (size_t i = 0; i < ks->config->data_count; i++)
+		patterns += kveil_is_pattern(&ks->config->data[i]);
+	return patterns < KVEIL_ASKED_MAX ? KVEIL_ASKED_MAX / patterns : 1;
+}
+
 void kveil_tenants_ask(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
 		       const uint8_t digest[KVEIL_DIGEST_BYTES])
 {
 	struct kveil_tenants *t = &ks->tenants;
-
-	size_t mine = 0, patterns = 0;
+	uint32_t number = kveil_tenants_next(kveil_tenants_find(ks, digest));
+	size_t mine = 0;
 
 	if (!t->asked)
 		t->asked = calloc(KVEIL_ASKED_MAX, sizeof *t->asked);
 	if (!t->asked)
 		return;
 	for (size_t i = 0; i < t->asked_count; i++) {
-		if (memcmp(t->asked[i].digest, digest, KVEIL_DIGEST_BYTES) == 0) /* public: the registry shows it */
+		if (memcmp(t->asked[i].digest, digest, KVEIL_DIGEST_BYTES) == 0) { /* public: the registry shows it */
+			t->asked[i].number = number;
 			return;
+		}
 		mine += t->asked[i].pattern == pattern;
 	}
-	for (size_t i = 0; i < ks->config->data_count; i++)
-		patterns += kveil_is_pattern(&ks->config->data[i]);
-	/* Names of one pattern that wait for their turn leave room for another's. Whoever still wants it asks again. */
-	if (mine >= KVEIL_ASKED_MAX / patterns)
+	/* Whoever still wants it asks again. */
+	if (mine >= most_asked(ks) || t->asked_count == KVEIL_ASKED_MAX)
 		return;
-	t->asked[t->asked_count].pattern = pattern;
-	memcpy(t->asked[t->asked_count++].digest, digest, KVEIL_DIGEST_BYTES);
+	struct kveil_tenant_ask *a = &t->asked[t->asked_count++];
+	*a = (struct kveil_tenant_ask){.pattern = pattern, .number = number};
+	memcpy(a->digest, digest, KVEIL_DIGEST_BYTES);
 }
 
 /* One more name of this pattern now? Names come from records, and records may be anybody's. */
@@ -56,12 +67,13 @@ static bool allow(struct kveil_keystore *ks, const struct kveil_data_key_config 
 
 uint32_t kveil_tenants_next(const struct kveil_tenant *t)
 {
-	uint32_t last = 0;
+	return t ? t->last + 1 : 1;
+}
 
-	for (const struct kveil_tenant_version *v = t ? t->versions : NULL; v; v = v->next)
-		if (v->version > last && v->version != KVEIL_TENANT_ENDED)
-			last = v->version;
-	return last + 1;
+/* Nothing is made of this name any more. */
+static bool is_settled(const struct kveil_tenant *t)
+{
+	return kveil_tenants_is_destroyed(t) || kveil_tenants_next(t) == KVEIL_TENANT_ENDED;
 }
 
 static void start(struct kveil_key_record *r, const struct kveil_tenant_ask *a, uint32_t version, int64_t now,
@@ -75,7 +87,7 @@ static void start(struct kveil_key_record *r, const struct kveil_tenant_ask *a, 
 	snprintf(r->kek, sizeof r->kek, "%s", a->pattern->name);
 }
 
-/* What to make for this asking: false if there is nothing to make (any more). */
+/* What to make for this asking: false if there is nothing to make, any more or yet. */
 static bool begin(struct kveil_keystore *ks, const struct kveil_tenant_ask *a, int64_t now, struct kveil_key_record *r)
 {
 	const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
@@ -84,11 +96,30 @@ static bool begin(struct kveil_keystore *ks, const struct kveil_tenant_ask *a, i
 
 	if (t) {
 		kveil_tenants_succession(t, now, &s);
-		if (kveil_tenants_is_destroyed(t) || now < kveil_succession_due(&s, a->pattern, 0, &active_from))
+		if (is_settled(t) || now < kveil_succession_due(&s, a->pattern, 0, &active_from))
 			return false;
 	}
 	start(r, a, kveil_tenants_next(t), now, active_from);
 	return true;
+}
+
+/* Can whoever asked go on, with a new version or with the news that there will be none? */
+static bool is_served(const struct kveil_keystore *ks, const struct kveil_tenant_ask *a, int64_t now)
+{
+	const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
+	struct kveil_succession s;
+
+	if (!t || kveil_tenants_next(t) == a->number)
+		return t && is_settled(t);
+	kveil_tenants_succession(t, now, &s);
+	return s.active || is_settled(t);
+}
+
+static bool is_new(const struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
+{
+	const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
+
+	return !t || !t->versions;
 }
 
 /* The record that ends a name, whatever else is there or comes. */
@@ -131,9 +162,10 @@ enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct k
 	for (int i = 0; !status && !won && i < 10; i++) {
 		pthread_mutex_lock(&ks->lock);
 		const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
-		if (!t || kveil_tenants_is_destroyed(t))
-			status = kveil_fail(err, t ? KVEIL_E_KEY_DESTROYED : KVEIL_E_NOT_FOUND,
-					    t ? "this key was destroyed" : "there is no such key in the registry");
+		if (t && kveil_tenants_is_destroyed(t))
+			status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "this key was destroyed");
+		else if (is_new(ks, a))
+			status = kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no such key in the registry");
 		else
 			start(&r, a, kveil_tenants_next(t), now, active_from_ms ? active_from_ms : now);
 		pthread_mutex_unlock(&ks->lock);
@@ -153,48 +185,93 @@ enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct k
 	return status;
 }
 
+/* What was asked for and may be begun, to the end of what the two have room for; the rest waits. */
+static size_t take_asked(struct kveil_keystore *ks, int64_t now, struct kveil_tenant_ask *asked,
+			 struct kveil_key_record *made, size_t *ret_held_up, size_t *ret_unserved)
+{
+	struct kveil_tenants *t = &ks->tenants;
+	size_t taken = 0, held_up = 0;
+
+	for (size_t i = 0; i < t->asked_count; i++) {
+		const struct kveil_tenant_ask a = t->asked[i];
+		if (!begin(ks, &a, now, &made[taken]))
+			*ret_unserved += !is_served(ks, &a, now);
+		else if (is_new(ks, &a) && !allow(ks, a.pattern))
+			t->asked[held_up++] = a; /* behind i, or i itself */
+		else
+			asked[taken++] = a;
+	}
+	t->asked_count = held_up;
+	*ret_held_up = held_up;
+	return taken;
+}
+
+/* Whose names are not there after all: what they were allowed is for others. */
+static size_t count_unserved(struct kveil_keystore *ks, int64_t now, const struct kveil_tenant_ask *asked, size_t count)
+{
+	size_t ret = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct kveil_tenant_rate *r = kveil_tenants_rate(ks, asked[i].pattern);
+		if (r && is_new(ks, &asked[i]))
+			r->left += 1;
+		ret += !is_served(ks, &asked[i], now);
+	}
+	return ret;
+}
+
 enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now, struct kveil_error *err)
 {
 	struct kveil_tenants *t = &ks->tenants;
 	struct kveil_key_record *made = NULL;
 	struct kveil_tenant_ask *asked = NULL;
-	enum kveil_status status = KVEIL_OK;
-	size_t count = 0, taken = 0, held_up = 0;
+	enum kveil_status first = KVEIL_OK;
+	struct kveil_error why;
+	size_t taken = 0, count = 0, held_up = 0, unserved = 0;
 
 	pthread_mutex_lock(&ks->lock);
 	if (t->asked_count) {
 		made = calloc(t->asked_count, sizeof *made);
 		asked = calloc(t->asked_count, sizeof *asked);
 		if (!made || !asked)
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys named from records");
+			first = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys named from records");
+		else
+			taken = take_asked(ks, now, asked, made, &held_up, &unserved);
 	}
-	for (size_t i = 0; !status && i < t->asked_count; i++) {
-		const struct kveil_tenant_ask a = t->asked[i];
-		if (!begin(ks, &a, now, &made[taken]))
-			continue;
-		if (made[taken].version == 1 && !allow(ks, a.pattern)) {
-			t->asked[held_up++] = a; /* behind i, or i itself */
-			continue;
-		}
-		asked[taken++] = a;
-	}
-	if (!status)
-		t->asked_count = held_up;
 	pthread_mutex_unlock(&ks->lock);
-	while (!status && count < taken) {
-		status = make_one(ks, &asked[count], &made[count], err);
-		count++;
+	/* A pattern whose own key is not at hand holds up no other's names. */
+	for (size_t i = 0; i < taken; i++) {
+		struct kveil_key_record r = made[i];
+		enum kveil_status status = make_one(ks, &asked[i], &r, &why);
+		if (!status)
+			made[count++] = r;
+		else if (!first) {
+			first = status;
+			if (err)
+				*err = why;
+		}
 	}
-	if (!status && count)
-		status = kveil_keystore_publish(ks, made, count, err);
-	if (!status)
-		atomic_fetch_add_explicit(&t->made, count, memory_order_relaxed);
+	if (count) {
+		enum kveil_status status = kveil_keystore_publish(ks, made, count, &why);
+		if (!status)
+			atomic_fetch_add_explicit(&t->made, count, memory_order_relaxed);
+		if (status && !first && err)
+			*err = why;
+		first = first ? first : status;
+	}
+	pthread_mutex_lock(&ks->lock);
+	unserved += count_unserved(ks, now, asked, taken);
+	pthread_mutex_unlock(&ks->lock);
 	for (size_t i = 0; i < count; i++)
 		kveil_key_record_clear(&made[i]);
 	free(made);
 	free(asked);
-	if (!status && held_up)
+	if (!first && held_up)
 		return kveil_fail(err, KVEIL_E_KEY_PENDING,
 				  "%zu keys named from records wait: no more than `new_per_second` are made", held_up);
-	return status;
+	if (!first && unserved)
+		return kveil_fail(err, KVEIL_E_KEY_PENDING,
+				  "%zu keys named from records are not due by this clock, or others took their numbers",
+				  unserved);
+	return first;
 }

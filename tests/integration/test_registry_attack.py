@@ -50,6 +50,11 @@ class Insider:
             r["wrapped"] = base64.b64encode(aes_key_wrap_with_padding(self.kek, head + struct.pack(">H", len(key)) + key)).decode()
         return self.sign(r)
 
+    def tenant(self, pattern, filling):
+        """The registry's name for a key that records name."""
+        key = HKDF(SHA256(), 32, salt=None, info=b"kveil registry name").derive(self.secret)
+        return pattern.replace("{}", hmac.new(key, f"{pattern}\0{filling}".encode(), hashlib.sha256).digest()[:16].hex())
+
     def put(self, k, kafka, record):
         damage(kafka, k, f"{record['name']}/{record['id']}", json.dumps(record).encode())
 
@@ -223,4 +228,51 @@ def test_a_rewrapped_registry_raises_no_alarm(make_registry, kafka):  # noqa: F8
     k.start()
     works(k, kafka, 0)
     assert set(ignored(k).values()) == {0}
+    assert k.stop() == 0
+
+
+def test_an_insider_cannot_hold_up_names(make_registry, kafka):  # noqa: F811
+    """Numbers of names that records give, taken ahead by what is signed and no key: each name goes on behind them, with one
+    write, and nobody else waits."""
+    k = make_registry(topics=True, data='''    "tenant-{{}}": {{algorithm: aes-256-gcm, kek: local}}
+    "other-{{}}": {{algorithm: aes-256-gcm, kek: local}}'''.replace("{{", "{").replace("}}", "}"))
+    k.rules('  - {path: "$.v", encrypt: {key: "tenant-{$.tenant}"}}\n')
+    k.run(*apply_args(k), input='{"tenant":"first","v":"x"}\n', check=0)
+    insider = Insider(k, kafka)
+    first = insider.tenant("tenant-{}", "first")
+    like = next(json.loads(m.value()) for x, m in last(kafka, k).items() if x.startswith(first))
+    assert insider.sign(dict(like))["mac"] == like["mac"]
+    wrapped = base64.b64decode(like["wrapped"])
+    bad = {"long": dict(wrapped=wrapped + bytes(300)), "short": dict(wrapped=b"\1"), "moved": dict(wrapped=wrapped),
+           "nobodys": dict(wrapped=b"\1\xde\xad\xbe\xef" + wrapped[5:]), "pattern": dict(kek="other-{}", wrapped=wrapped),
+           "gone": dict(kek="gone-{}", wrapped=wrapped)}
+    k.start()
+    for n, (tenant, changed) in enumerate(bad.items()):
+        changed["wrapped"] = base64.b64encode(changed["wrapped"]).decode()
+        name = insider.tenant("tenant-{}", tenant)
+        for version in (1, 2):
+            insider.put(k, kafka, insider.record(like, name=name, id=f"{n:04x}{version:04x}", version=version, sequence=1, **changed))
+    for shape in ("tenant-", "tenant-" + "z" * 32, "tenant-" + "0" * 31, "x" + first):
+        insider.put(k, kafka, insider.record(like, name=shape, id=os.urandom(4).hex(), sequence=1))
+    wait_for("counted", lambda: ignored(k)["forged"] >= 2 * 3 + 4, timeout=40)
+    tenants = [*bad, *(f"good{i}" for i in range(20))]
+    kafka.produce(k.topic, [json.dumps({"tenant": t, "v": f"{t}.{i}"}).encode() for i in range(3) for t in tenants])
+    got = kafka.consume(k.secure, 3 * len(tenants))
+    assert kafka.end_offsets(k.dead) == {0: 0}
+    ids = {}
+    for m in got:
+        r = json.loads(m.value())
+        ids.setdefault(r["tenant"], set()).add(base64.b64decode(r["v"])[1:5].hex())
+    assert all(len(i) == 1 for i in ids.values()) and len(ids) == len(tenants)
+    written = [m.key().decode() for m in messages(kafka, k)]
+    for t in tenants:
+        assert len([x for x in written if x.startswith(insider.tenant("tenant-{}", t))]) == (3 if t in bad else 1)
+    # Whoever comes later agrees, and opens; one that is destroyed ends with what stood before it.
+    k.rules('  - {path: "$.v", decrypt: {key: "tenant-{$.tenant}"}}\n', file="open.yaml")
+    opened = k.run("apply", "-c", "kveil.yaml", "-r", "rules/open.yaml", input="".join(m.value().decode() + "\n" for m in got),
+                   check=0).stdout
+    assert [json.loads(x)["v"].split(".")[0] for x in opened.splitlines()] == [json.loads(x)["tenant"] for x in opened.splitlines()]
+    k.run("keys", "destroy", "tenant-long", "--yes", check=0)
+    r = k.run(*apply_args(k), input='{"tenant":"long","v":"x"}\n')
+    assert r.returncode == 1 and "key_destroyed" in r.stderr
     assert k.stop() == 0
