@@ -94,6 +94,23 @@ void kveil_apply_close(struct kveil_apply_session *s)
 	*s = (struct kveil_apply_session){0};
 }
 
+static void run_once(struct kveil_apply_session *s, const struct kveil_record *record, struct kveil_result *ret)
+{
+	if (s->story) {
+		kveil_story_reset(s->story);
+		kveil_engine_set_trace(s->engine, kveil_story_event, s->story);
+	}
+	kveil_engine_run(s->engine, record, ret);
+}
+
+void kveil_apply_ask(struct kveil_apply_session *s, const struct kveil_record *record)
+{
+	struct kveil_result ignored;
+
+	kveil_engine_set_trace(s->engine, NULL, NULL);
+	kveil_engine_run(s->engine, record, &ignored);
+}
+
 void kveil_apply_run(struct kveil_apply_session *s, const struct kveil_record *record, struct kveil_result *ret)
 {
 	enum { TICK_RECORDS = 1000, WAIT_MS = 5000, STEP_MS = 50 };
@@ -104,12 +121,14 @@ void kveil_apply_run(struct kveil_apply_session *s, const struct kveil_record *r
 		if (waited || s->records % TICK_RECORDS == 0)
 			status = kveil_keyring_tick(s->ring, kveil_clock_wall_ms(), &err);
 		if (status == KVEIL_OK)
-			kveil_engine_run(s->engine, record, ret);
+			run_once(s, record, ret);
 		else
 			*ret = (struct kveil_result){.verdict = KVEIL_RETRY, .error = err};
 		if (ret->verdict != KVEIL_RETRY || waited >= WAIT_MS)
 			break;
 		bool pending = ret->error.status == KVEIL_E_KEY_PENDING;
+		if (pending && !waited && s->look_ahead)
+			s->look_ahead(s->user);
 		if (s->config && pending && !kveil_keystore_make_asked(s->keys, kveil_clock_wall_ms(), &err))
 			continue;
 		if (s->config && !pending)

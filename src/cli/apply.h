@@ -10,6 +10,7 @@
 #include "rules/plan.h"
 
 struct kveil_config;
+struct kveil_story;
 
 struct kveil_apply_source {
 	const char *rules;  /* the rule file */
@@ -26,6 +27,11 @@ struct kveil_apply_session {
 	struct kveil_limits limits;
 	struct kveil_arena scratch;
 	uint64_t records;
+	struct kveil_story *story; /* told of each record, begun anew with each try; NULL = none */
+	/* Called when a record waits for a key that it names: to kveil_apply_ask for those of the records behind it, so
+	 * that one write to the registry makes all of them. May be NULL. */
+	void (*look_ahead)(void *user);
+	void *user;
 };
 
 /* Prints what is wrong and returns an exit code; KVEIL_EXIT_OK = ready. */
@@ -34,6 +40,8 @@ int kveil_apply_open(const struct kveil_apply_source *source, const struct kveil
 void kveil_apply_close(struct kveil_apply_session *s);
 /* As kveil_engine_run, but waits a while (5 s) for keys that are on their way. */
 void kveil_apply_run(struct kveil_apply_session *s, const struct kveil_record *record, struct kveil_result *ret);
+/* Lets a record ask for its keys; nothing else comes of it. */
+void kveil_apply_ask(struct kveil_apply_session *s, const struct kveil_record *record);
 
 /* The fields of one record as they are told, one event after the other. */
 struct kveil_story {

@@ -89,36 +89,54 @@ static void print_outputs(struct apply *a, const struct kveil_result *result)
 	}
 }
 
+/* false: there is no key separator. */
+static bool to_record(const struct apply *a, struct kveil_span text, struct kveil_record *ret)
+{
+	*ret = (struct kveil_record){.value = text, .headers = a->o->headers, .header_count = a->o->header_count};
+	/* An empty line is an empty value, not a tombstone. */
+	if (!text.data)
+		ret->value.data = (const uint8_t *)"";
+	if (!a->o->separator)
+		return true;
+	const size_t n = strlen(a->o->separator);
+	const uint8_t *at = memmem(ret->value.data, ret->value.len, a->o->separator, n);
+	if (!at)
+		return false;
+	const size_t key = (size_t)(at - ret->value.data);
+	ret->key = kveil_span_of(ret->value.data, key);
+	ret->value = kveil_span_of(at + n, ret->value.len - key - n);
+	return true;
+}
+
+static void look_ahead(void *user)
+{
+	struct apply *a = user;
+	struct kveil_record record;
+	struct kveil_span line;
+
+	for (size_t at = 0; kveil_lines_peek(&a->lines, &at, &line);)
+		if (to_record(a, line, &record))
+			kveil_apply_ask(&a->session, &record);
+}
+
 static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
 {
-	struct kveil_record record = {.value = text, .headers = a->o->headers, .header_count = a->o->header_count};
+	struct kveil_record record;
 	struct kveil_result result;
 	struct kveil_error err;
-	size_t skip = 0;
 
-	/* An empty line is an empty value, not a tombstone. */
-	if (!record.value.data)
-		record.value.data = (const uint8_t *)"";
-	if (a->o->separator) {
-		size_t n = strlen(a->o->separator);
-		const uint8_t *at = memmem(record.value.data, record.value.len, a->o->separator, n);
-		if (!at) {
-			kveil_fail(&err, KVEIL_E_INVALID_JSON, "there is no key separator in this line");
-			report(a, line, text, &err);
-			return;
-		}
-		skip = (size_t)(at - record.value.data) + n;
-		record.key = kveil_span_of(record.value.data, skip - n);
-		record.value = kveil_span_of(record.value.data + skip, record.value.len - skip);
+	if (!to_record(a, text, &record)) {
+		kveil_fail(&err, KVEIL_E_INVALID_JSON, "there is no key separator in this line");
+		report(a, line, text, &err);
+		return;
 	}
-	kveil_story_reset(&a->story);
 	kveil_apply_run(&a->session, &record, &result);
 	if (result.verdict != KVEIL_PRODUCE) {
 		report(a, line, record.value, &result.error);
 		a->stop = result.verdict == KVEIL_STOP;
 		return;
 	}
-	if (!a->o->diff && !a->o->explain) {
+	if (!a->session.story) {
 		print_outputs(a, &result);
 		return;
 	}
@@ -232,7 +250,9 @@ static int apply(const struct options *o)
 		a.story.with_values = o->diff;
 		a.story.color = isatty(STDOUT_FILENO) && (!no_color || !*no_color);
 		if (o->diff || o->explain)
-			kveil_engine_set_trace(a.session.engine, kveil_story_event, &a.story);
+			a.session.story = &a.story;
+		a.session.look_ahead = look_ahead;
+		a.session.user = &a;
 		if (kveil_lines_open(&a.lines, o->file, a.session.limits.record_bytes, &err) == KVEIL_OK)
 			code = apply_lines(&a);
 		else

@@ -94,6 +94,19 @@ enum kveil_status kveil_lines_next(struct kveil_lines *l, struct kveil_span *ret
 	}
 }
 
+bool kveil_lines_peek(const struct kveil_lines *l, size_t *at, struct kveil_span *ret)
+{
+	const uint8_t *line = l->buf.data + l->start + *at;
+	const size_t have = l->buf.len - l->start - *at;
+	const uint8_t *end = have ? memchr(line, '\n', have) : NULL;
+
+	if (!end)
+		return false;
+	*ret = kveil_span_of(line, (size_t)(end - line));
+	*at += ret->len + 1;
+	return true;
+}
+
 enum kveil_status kveil_lines_whole(struct kveil_lines *l, struct kveil_span *ret, struct kveil_error *err)
 {
 	*ret = KVEIL_SPAN_NULL;

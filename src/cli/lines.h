@@ -24,6 +24,8 @@ void kveil_lines_close(struct kveil_lines *l);
 /* The next line without its "\n", borrowed until the next call. *ret.data NULL at the end. IO when reading fails. */
 enum kveil_status kveil_lines_next(struct kveil_lines *l, struct kveil_span *ret,
                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A line behind the one given last that is read already, whole; *at is 0 for the first one and moves on. false: no more. */
+bool kveil_lines_peek(const struct kveil_lines *l, size_t *at, struct kveil_span *ret);
 /* Right after the first line: everything from its start to the end of the input, without a last "\n", if that is at
  * most max_bytes; else *ret.data is NULL. The lines behind the first can still be had. */
 enum kveil_status kveil_lines_whole(struct kveil_lines *l, struct kveil_span *ret,

@@ -5,6 +5,7 @@ KVEIL_REGISTRY_ROUNDS=50 is the long form of the races."""
 import base64
 import json
 import random
+import threading
 import time
 import uuid
 
@@ -162,3 +163,31 @@ def test_records_name_no_key_but_their_own(make_kveil, kafka):
     assert r.returncode == 1 and r.stdout == "" and r.stderr.count("bad_template_value") == 8
     rows = json.loads(k.run("keys", "list", "--json", check=0).stdout)
     assert {x["name"] for x in rows} == {"pii", "pepper", "dead-letters", "tenant-{}"}
+
+
+def test_apply_makes_the_names_of_many_lines_at_once(make_kveil, kafka):
+    k = make_kveil(topics=False)
+    k.config(kafka.bootstrap, data=PATTERN.format(algorithm="aes-256-gcm", limit=100000))
+    k.rules('  - {path: "$.i", mask: {}}\n' + FIELDS)
+    k.init()
+    writes, done = set(), threading.Event()
+
+    def watch():
+        while not done.is_set():
+            s = (k.dir / "keys.json").stat()
+            writes.add((s.st_ino, s.st_mtime_ns))
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    lines = [json.dumps({"tenant": f"t{i % 700}", "i": str(i), "v": "x"}) for i in range(1400)]
+    out = k.run(*apply_args(k), input="\n".join(lines) + "\n", check=0).stdout.splitlines()
+    done.set()
+    watcher.join()
+    ids = [key_id(line) for line in out]
+    assert [t for t, _ in ids] == [f"t{i % 700}" for i in range(1400)]
+    assert len(set(ids)) == len({i for _, i in ids}) == 700
+    assert len(writes) < 50, "a write to the registry for each name"
+    # What is told of a record that waited for its key is told once.
+    told = k.run(*apply_args(k), "--explain", input=json.dumps({"tenant": "new", "i": "1", "v": "x"}) + "\n", check=0)
+    assert [line.rsplit("  ", 1)[1] for line in told.stdout.splitlines()[1:]] == ["applied", "applied"]
