@@ -182,8 +182,15 @@ static enum kveil_status rewrap_into(struct rewrapping *w, const struct kveil_ke
 	if (!kveil_document_add(&w->batch, r))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 	struct kveil_key_record *copy = &w->batch.records[w->batch.count - 1];
-	return kveil_record_is_tenants(r) ? rewrap_tenant(w->ks, c, copy, err)
-					  : rewrap_one(w->ks, copy, kveil_keystore_kek(w->ks, c->kek), err);
+	if (!kveil_record_is_tenants(r))
+		return rewrap_one(w->ks, copy, kveil_keystore_kek(w->ks, c->kek), err);
+	enum kveil_status status = rewrap_tenant(w->ks, c, copy, err);
+	if (status != KVEIL_E_KEY_DESTROYED)
+		return status;
+	/* It ended with what wrapped it: there is nothing to move. */
+	kveil_key_record_clear(copy);
+	w->batch.count--;
+	return KVEIL_OK;
 }
 
 /* What is known of this record's version now; the caller clears it. */
