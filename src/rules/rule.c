@@ -185,6 +185,14 @@ static struct kveil_template *read_template(struct kveil_loader *l, const struct
 	return t;
 }
 
+/* From 1, as kveil_keyring takes it. */
+static bool is_version(const char *s)
+{
+	size_t digits = strspn(s, "0123456789");
+
+	return digits > 0 && digits < 10 && s[digits] == 0 && strspn(s, "0") < digits;
+}
+
 /* A key's name: "pii", "pii@2", or "tenant-{$.tenant}", which a pattern "tenant-{}" of the configuration takes. */
 static struct kveil_template *read_key(struct kveil_loader *l, const struct kveil_yaml *node, unsigned use)
 {
@@ -208,13 +216,17 @@ static struct kveil_template *read_key(struct kveil_loader *l, const struct kvei
 		return NULL;
 	}
 	/* The configuration knows names; versions are looked up when the key is bound. */
-	char *at = strrchr(name, '@');
+	char *at = strchr(name, '@');
 	if (at && !t->is_constant) {
 		kveil_error_hint(problem(l, node, "a key named from the record takes no version"),
 				 "what was sealed opens with its own version by itself");
 		return NULL;
 	}
-	if (at && at[1] && strspn(at + 1, "0123456789") == strlen(at + 1))
+	if (at && !is_version(at + 1)) {
+		kveil_error_hint(problem(l, node, "'%s' names no version", name), "write NAME@1");
+		return NULL;
+	}
+	if (at)
 		*at = 0;
 	if (l->keys && kveil_keystore_check(l->keys, kveil_span_str(name), use, &err) != KVEIL_OK) {
 		err.byte = KVEIL_NO_BYTE;
