@@ -252,7 +252,10 @@ static bool parse_time(const char *text, int64_t *ret_ms)
 	if (!end || *end)
 		return false;
 	*ret_ms = (int64_t)timegm(&tm) * 1000;
-	return true;
+	/* The 31st of February is no day: timegm would take it for one of March. */
+	char again[32];
+	format_time(*ret_ms, again);
+	return strcmp(again, text) == 0;
 }
 
 static int run_rotate(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -270,9 +273,17 @@ static int run_rotate(const struct keys_options *o, const struct kveil_keys_conf
 		return kveil_usage_error(&kveil_command_keys, "'%s' is no time such as 2026-01-31T06:00:00Z", o->at);
 	if (from < now)
 		return kveil_usage_error(&kveil_command_keys, "%s has passed", o->at);
+	if (strchr(o->operands[0], '@'))
+		return kveil_usage_error(&kveil_command_keys,
+					 "'%s' is a version: `kveil keys rotate %.*s` makes the next one",
+					 o->operands[0], (int)strcspn(o->operands[0], "@"), o->operands[0]);
+	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
+	if (o->at && c && c->rotate_every_ms && from > now + c->rotate_every_ms)
+		return kveil_usage_error(&kveil_command_keys,
+					 "%s is more than rotate_every ahead: '%s' would not rotate until then", o->at,
+					 c->name);
 	if (kveil_keystore_open(cfg, &ks, &err))
 		return keys_failed(&err);
-	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
 	enum kveil_status status = kveil_keystore_rotate(ks, kveil_span_str(o->operands[0]), from, &err);
 	kveil_keystore_unref(ks);
 	if (status)
@@ -286,8 +297,29 @@ static int run_rotate(const struct keys_options *o, const struct kveil_keys_conf
 	return KVEIL_EXIT_OK;
 }
 
-static int change_state(struct kveil_keystore *ks, const char *name, uint32_t version, enum kveil_key_state state,
-			const char *done)
+static void find_active(void *user, const struct kveil_key_info *v)
+{
+	uint32_t *active = user;
+
+	if (strcmp(v->state, "active") == 0)
+		*active = v->version;
+}
+
+/* Ciphers have had their next version made by now; equal values of the others would stop being equal. */
+static void say_what_follows(struct kveil_keystore *ks, const char *name)
+{
+	uint32_t active = 0;
+
+	(void)!kveil_keystore_each_of(ks, name, find_active, &active, NULL);
+	if (active)
+		fprintf(stderr, "kveil keys: version %u of '%s' is active\n", active, name);
+	else
+		fprintf(stderr, "kveil keys: no version of '%s' is active: records wait until `kveil keys rotate %s`\n",
+			name, name);
+}
+
+static int change_state(const struct kveil_keys_config *cfg, struct kveil_keystore *ks, const char *name,
+			uint32_t version, enum kveil_key_state state, const char *done)
 {
 	struct kveil_error err;
 	size_t changed;
@@ -298,6 +330,8 @@ static int change_state(struct kveil_keystore *ks, const char *name, uint32_t ve
 		printf("%s: %zu version%s %s\n", name, changed, changed == 1 ? "" : "s", done);
 	else
 		printf("%s: nothing to do\n", name);
+	if (changed && kveil_keys_config_find(cfg, kveil_span_str(name)))
+		say_what_follows(ks, name);
 	return KVEIL_EXIT_OK;
 }
 
@@ -311,7 +345,7 @@ static int run_retire(const struct keys_options *o, const struct kveil_keys_conf
 		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
 	if (kveil_keystore_open(cfg, &ks, &err))
 		return keys_failed(&err);
-	int code = change_state(ks, o->operands[0], version, KVEIL_KEY_RETIRED,
+	int code = change_state(cfg, ks, o->operands[0], version, KVEIL_KEY_RETIRED,
 				"retired: nothing is sealed with it, what was opens");
 	kveil_keystore_unref(ks);
 	return code;
@@ -360,7 +394,7 @@ static int run_destroy(const struct keys_options *o, const struct kveil_keys_con
 		strchr(name, '{') ? "every key that is wrapped by " : "", version ? "this version of " : "", name,
 		strncmp(cfg->registry, "kafka:", 6) == 0 ? ", its topic until Kafka compacts it" : "");
 	if (o->yes || confirmed(name))
-		code = change_state(ks, name, version, KVEIL_KEY_DESTROYED, "destroyed");
+		code = change_state(cfg, ks, name, version, KVEIL_KEY_DESTROYED, "destroyed");
 	kveil_keystore_unref(ks);
 	return code;
 }
@@ -483,8 +517,21 @@ static int parse(int argc, char **argv, struct keys_options *o)
 			*text = value;
 		else
 			*flag = true;
+		o->given |= 1u << (f - flags);
 	}
 	return -1;
+}
+
+/* An option is of the action that its help begins with; NULL: all that were given are. */
+static const struct kveil_flag *foreign_option(const struct action *a, const struct keys_options *o)
+{
+	size_t len = strlen(a->name);
+
+	for (const struct kveil_flag *f = flags; f->long_name; f++)
+		if (o->given & 1u << (f - flags) && strcmp(f->long_name, "config") != 0 &&
+		    (strncmp(f->help, a->name, len) != 0 || f->help[len] != ':'))
+			return f;
+	return NULL;
 }
 
 static int with_config(const struct action *a, const struct keys_options *o)
@@ -515,6 +562,10 @@ static int run(int argc, char **argv)
 		if (o.count - 1 < a->least || o.count - 1 > a->most)
 			return kveil_usage_error(&kveil_command_keys, "usage: kveil keys %s%s%s", a->name,
 						 *a->operands ? " " : "", a->operands);
+		const struct kveil_flag *foreign = foreign_option(a, &o);
+		if (foreign)
+			return kveil_usage_error(&kveil_command_keys, "--%s is no option of `kveil keys %s`",
+						 foreign->long_name, a->name);
 		o.operands[0] = o.operands[1];
 		o.operands[1] = o.operands[2];
 		umask(077);
@@ -524,8 +575,8 @@ static int run(int argc, char **argv)
 	return kveil_usage_error(&kveil_command_keys, "no action '%s'", o.operands[0]);
 }
 
-static const char *const words[] = {"init",    "list",   "rotate",  "export", "import", "backup",
-				    "restore", "retire", "destroy", "rewrap", NULL};
+static const char *const words[] = {"kek",    "init",    "list",   "rotate",  "export", "import",
+				    "backup", "restore", "retire", "destroy", "rewrap", NULL};
 
 const struct kveil_command kveil_command_keys = {
     .name = "keys",

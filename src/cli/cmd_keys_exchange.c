@@ -119,6 +119,8 @@ int keys_run_export(const struct keys_options *o, const struct kveil_keys_config
 		return kveil_usage_error(&kveil_command_keys, "say in which format: --tink");
 	if (o->follow && o->output)
 		return kveil_usage_error(&kveil_command_keys, "--follow and --output exclude each other");
+	if (o->once && !o->follow)
+		return kveil_usage_error(&kveil_command_keys, "--once goes with --follow");
 	if ((file && kveil_files_check_replaced(file, keyset, "keyset", &err)) || kveil_keystore_open(cfg, &ks, &err))
 		return keys_failed(&err);
 	warn_clear(o);
@@ -141,6 +143,8 @@ int keys_run_import(const struct keys_options *o, const struct kveil_keys_config
 	struct kveil_error err;
 	size_t added;
 
+	if (strchr(o->operands[1], '@'))
+		return kveil_usage_error(&kveil_command_keys, "'%s' is a version: name the key alone", o->operands[1]);
 	if (kveil_keystore_open(cfg, &ks, &err))
 		return keys_failed(&err);
 	enum kveil_status status =

@@ -254,7 +254,10 @@ static enum kveil_status no_active(const struct kveil_key *key, struct kveil_err
 	if (key->pinned)
 		return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "version %u of key '%s' does not seal", key->pinned,
 				  key->label);
-	return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "key '%s' has no version that may seal now", key->label);
+	kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "key '%s' has no version that may seal now", key->label);
+	if (key->name && key->name->config && key->name->config->algorithm->kind != KVEIL_ALG_AEAD)
+		kveil_error_hint(err, "`kveil keys rotate %s` makes one", key->label);
+	return KVEIL_E_NO_ACTIVE_KEY;
 }
 
 enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wall_ms, struct kveil_error *err)

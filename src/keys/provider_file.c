@@ -239,8 +239,8 @@ static enum kveil_status file_open(const char *name, const void *params, const c
 		status = kveil_files_read_private(path, "the key-encryption key", 4096, &text, NULL, NULL, err);
 		if (status == KVEIL_E_NOT_FOUND)
 			kveil_error_hint(err,
-					 "mount it, or bring it back: without it nothing that it wrapped opens "
-					 "(for a new registry: `kveil keys kek %s` makes one)",
+					 "mount it, or bring it back: without it nothing that it wrapped opens; for a "
+					 "new registry, `kveil keys kek %s` makes one",
 					 name);
 	}
 	const char *line = status ? NULL : kveil_buf_cstr(&text);

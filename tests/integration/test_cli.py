@@ -342,6 +342,51 @@ def test_what_one_process_seals_another_one_opens(configured):
     assert r.returncode == 1 and "unknown_key" in r.stderr and r.stdout == ""
 
 
+def keys(cwd, *args):
+    return kveil("keys", *args, cwd=cwd)
+
+
+@pytest.mark.parametrize("args, words", [
+    # An option of another action is no option of this one.
+    (["list", "--now"], ["--now", "keys list"]), (["init", "--json"], ["--json", "keys init"]),
+    (["rewrap", "--clear"], ["--clear", "keys rewrap"]), (["retire", "pii", "--yes"], ["--yes", "keys retire"]),
+    (["rotate", "pii", "-o", "x"], ["--output", "keys rotate"]), (["backup", "b", "--at", "x"], ["--at", "keys backup"]),
+    # Days that are none, and a time by which nothing would have rotated.
+    (["rotate", "pii", "--at", "2099-02-31T00:00:00Z"], ["2099-02-31T00:00:00Z"]),
+    (["rotate", "pii", "--at", "2099-06-01T24:00:00Z"], ["2099-06-01T24:00:00Z"]),
+    (["rotate", "hourly", "--at", "2099-01-01T00:00:00Z"], ["rotate_every"]),
+    (["rotate", "pii@1"], ["'pii@1'", "rotate pii"]),
+    (["import", "keyset.json", "pii@1"], ["pii@1"]),
+])
+def test_keys_refuses_what_it_would_not_do(configured, args, words):
+    config = configured / "kveil.yaml"
+    config.write_text(config.read_text() + "    hourly: {algorithm: aes-256-gcm, kek: local, rotate_every: 1h}\n")
+    (configured / "keyset.json").write_text("{}")
+    (configured / "keyset.json").chmod(0o600)
+    assert keys(configured, "init").returncode == 0
+    before = keys(configured, "list").stdout
+    r = keys(configured, *args)
+    assert r.returncode == 2 and r.stdout == "" and "internal" not in r.stderr, r.stderr
+    assert [w for w in words if w not in r.stderr] == [], r.stderr
+    assert keys(configured, "list").stdout == before and not (configured / "x").exists()
+
+
+def test_the_end_of_a_version_says_what_seals_now(configured):
+    assert keys(configured, "init").returncode == 0
+    for action, n in (("retire", 2), ("destroy", 3)):
+        r = keys(configured, action, "pii", *["--yes"] * (action == "destroy"))
+        assert r.returncode == 0 and f"version {n} of 'pii' is active" in r.stderr
+    assert "nothing to do" in keys(configured, "retire", "pii@2").stdout
+    # Nobody makes a hash key but by a decision, for equal values stop being equal.
+    r = keys(configured, "retire", "pepper")
+    assert r.returncode == 0 and "wait" in r.stderr and "kveil keys rotate pepper" in r.stderr
+    r = kveil("apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml", stdin="{}\n", cwd=configured)
+    assert r.returncode == 1 and "no_active_key" in r.stderr and "kveil keys rotate pepper" in r.stderr
+    assert keys(configured, "rotate", "pepper", "--now").returncode == 0
+    r = keys(configured, "destroy", "pepper@1", "--yes")
+    assert "version 2 of 'pepper' is active" in r.stderr and "rotate" not in r.stderr
+
+
 def test_invert(tmp_path, rules):
     # The inverse that is shipped has examples: what is printed passes them too.
     r = kveil("invert", "-r", "rules/payments.yaml", "--output", "finance")

@@ -123,9 +123,10 @@ source <("$0" completion bash)
 COMP_WORDS=(kveil comp) COMP_CWORD=1; _kveil; echo "${COMPREPLY[@]}"
 COMP_WORDS=(kveil completion z) COMP_CWORD=2; _kveil; echo "${COMPREPLY[@]}"
 COMP_WORDS=(kveil schema --mark) COMP_CWORD=2; _kveil; echo "${COMPREPLY[@]}"
+COMP_WORDS=(kveil keys k) COMP_CWORD=2; _kveil; echo "${COMPREPLY[@]}"
 """
     out = subprocess.run(["bash", "-c", script, str(KVEIL)], capture_output=True, text=True).stdout
-    assert out.split("\n")[:3] == ["completion", "zsh", "--markdown"]
+    assert out.split("\n")[:4] == ["completion", "zsh", "--markdown", "kek"]
 
 
 def test_version_as_json():
