@@ -10,6 +10,7 @@ unchanged; F1 polls one by one and sends as many bytes as kveil does, with times
 names: one key named from the record against 100,000 of them, the same records otherwise, the registry in a topic.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -91,6 +92,22 @@ def fill(kafka, records, topic="bench.in", tenant=None):
         if n % 1000 == 0:
             p.poll(0)
     assert p.flush(120) == 0
+
+
+@contextlib.contextmanager
+def filled(records, **config):
+    """A broker with so many orders in bench.in; config: of the broker's log, in place of one that clears up by itself late."""
+    config = config or {"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}
+    broker = Broker(extra=config).start()
+    try:
+        kafka = Bench(broker.bootstrap)
+        kafka.create("bench.in", partitions=PARTITIONS)
+        kafka.create("bench.in.dead")
+        print(f"filling {records:,} orders", flush=True)
+        fill(kafka, records)
+        yield kafka
+    finally:
+        broker.close()
 
 
 def ended_badly(pid):
@@ -248,13 +265,7 @@ class Keeper(Side):
 def rotation(build, records, rounds, registry, result):
     """Keys that rotate every 2 s against keys that do not, under full load, until there were 100 rotations. Both run at the
     same time, so that whatever else the machine does is in both. Every record is opened afterwards."""
-    broker = Broker(extra={"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}).start()
-    try:
-        kafka = Bench(broker.bootstrap)
-        kafka.create("bench.in", partitions=PARTITIONS)
-        kafka.create("bench.in.dead")
-        print(f"filling {records:,} orders", flush=True)
-        fill(kafka, records)
+    with filled(records) as kafka:
         still = Keeper("still", build, kafka, records, registry, "24h")
         turning = Keeper("turning", build, kafka, records, registry, "2s")
         sides, number = (still, turning), 0
@@ -290,18 +301,10 @@ def rotation(build, records, rounds, registry, result):
                               "rate": rate, "cpu": cpu}
         for side in sides:
             shutil.rmtree(side.folder)
-    finally:
-        broker.close()
 
 
 def topic_to_topic(build, records, rounds, result):
-    broker = Broker(extra={"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}).start()
-    try:
-        kafka = Bench(broker.bootstrap)
-        kafka.create("bench.in", partitions=PARTITIONS)
-        kafka.create("bench.in.dead")
-        print(f"filling {records:,} orders", flush=True)
-        fill(kafka, records)
+    with filled(records) as kafka:
         sides = [Side(n, build, kafka, records) for n in ("f0", "f1", "kveil")]
         for number in range(rounds):
             for side in sides:
@@ -318,19 +321,11 @@ def topic_to_topic(build, records, rounds, result):
         print(f"kveil to F0: CPU {spread([a / b for a, b in zip(kveil.cpu, f0.cpu)])}")
         result["topic"] = {"cpu_to_f1": statistics.median(cpu), "rate_to_f1": statistics.median(rate),
                            **{s.name: {"cpu": s.cpu, "rate": s.rate, "peak_mib": s.peak_rss} for s in sides}}
-    finally:
-        broker.close()
 
 
 def memory(build, records, result):
     """Resident memory over many records: flat, and under 200 MiB."""
-    broker = Broker(extra={"log.segment.bytes": "268435456"}).start()
-    try:
-        kafka = Bench(broker.bootstrap)
-        kafka.create("bench.in", partitions=PARTITIONS)
-        kafka.create("bench.in.dead")
-        print(f"filling {records:,} orders", flush=True)
-        fill(kafka, records)
+    with filled(records, **{"log.segment.bytes": "268435456"}) as kafka:
         samples = []
 
         def watch(pid, n):
@@ -342,8 +337,6 @@ def memory(build, records, result):
                  for i in range(10)]
         print("resident MiB by tenth of the run:", " ".join(f"{m:.0f}" for m in tenth), f"peak {side.peak_rss}")
         result["memory"] = {"by_tenth_mib": tenth, "peak_mib": side.peak_rss, "records": records}
-    finally:
-        broker.close()
 
 
 class NamedSide(Side):
