@@ -4,29 +4,6 @@
 
 static const char *const part_prefixes[KVEIL_PART_COUNT] = {"value:", "key:", "header:"};
 
-static const char *key_name(struct kveil_engine *e, const struct kveil_template *t)
-{
-	if (!t)
-		return NULL;
-	size_t len = 1;
-	for (size_t i = 0; i < t->count; i++)
-		len += t->pieces[i].text.len + 4;
-	char *name = kveil_arena_alloc(&e->arena, len), *p = name;
-	if (!name)
-		return NULL;
-	for (size_t i = 0; i < t->count; i++) {
-		if (t->pieces[i].text.len)
-			memcpy(p, t->pieces[i].text.data, t->pieces[i].text.len);
-		p += t->pieces[i].text.len;
-		if (t->pieces[i].path) {
-			memcpy(p, "{$}", 3);
-			p += 3;
-		}
-	}
-	*p = 0;
-	return name;
-}
-
 void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_bound_rule *r,
 			const struct kveil_spot *spot, bool at_target, struct kveil_span after, const char *outcome)
 {
@@ -44,7 +21,7 @@ void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_
 	    .view = view,
 	    .rule_id = r->rule->id,
 	    .action = r->action->name,
-	    .key_name = key_name(e, r->rule->key),
+	    .key_name = r->rule->key ? r->rule->key->text : NULL,
 	    .path = kveil_buf_span(&path),
 	    .before = {spot->text.data ? spot->text.data + m->start : NULL, m->end - m->start},
 	    .after = after,
@@ -64,7 +41,7 @@ void kveil_engine_trace_absent(struct kveil_engine *e)
 			    .view = v,
 			    .rule_id = r->rule->id,
 			    .action = r->action->name,
-			    .key_name = key_name(e, r->rule->key),
+			    .key_name = r->rule->key ? r->rule->key->text : NULL,
 			    .path = kveil_span_str(r->rule->path_text),
 			    .outcome = "absent",
 			};

@@ -31,6 +31,7 @@ struct kveil_template {
 	struct kveil_template_piece *pieces;
 	size_t count;
 	bool is_constant; /* one piece, no hole */
+	const char *text; /* as written */
 };
 
 /* What a `path:` or a line under `clear:` names. */

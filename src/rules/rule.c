@@ -182,6 +182,7 @@ static struct kveil_template *read_template(struct kveil_loader *l, const struct
 	}
 	t->pieces[t->count++] = (struct kveil_template_piece){kveil_span_of(text + start, i - start), NULL};
 	t->is_constant = t->count == 1;
+	t->text = text;
 	return t;
 }
 

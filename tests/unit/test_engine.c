@@ -554,9 +554,10 @@ static void on_event(void *user, const struct kveil_trace_event *e)
 	struct events *es = user;
 	size_t n = strlen(es->text);
 
-	snprintf(es->text + n, sizeof es->text - n, "%zu %s %.*s %.*s -> %.*s %s\n", e->view, e->action,
-		 (int)e->path.len, (const char *)e->path.data, (int)e->before.len, (const char *)e->before.data,
-		 (int)e->after.len, e->after.data ? (const char *)e->after.data : "", e->outcome);
+	snprintf(es->text + n, sizeof es->text - n, "%zu %s%s%s %.*s %.*s -> %.*s %s\n", e->view, e->action,
+		 e->key_name ? " " : "", e->key_name ? e->key_name : "", (int)e->path.len, (const char *)e->path.data,
+		 (int)e->before.len, (const char *)e->before.data, (int)e->after.len,
+		 e->after.data ? (const char *)e->after.data : "", e->outcome);
 }
 
 static void test_trace(void **state)
@@ -575,6 +576,16 @@ static void test_trace(void **state)
 				     "0 replace value:$['d'] 3 -> \"x\" applied\n"
 				     "0 mask value:$['f'] [] ->  failed: unsupported_kind\n"
 				     "0 mask $.e  ->  absent\n");
+	rig_clear(&r);
+
+	/* A key as the rule writes it: never what the record fills in. */
+	es.text[0] = 0;
+	rig_init(&r,
+		 FIELDS(R("path: $.g, encrypt: {key: \"tenant-{$.h['}']}.x\"}") R("path: $.i, encrypt: {key: pii}")));
+	kveil_engine_set_trace(r.engine, on_event, &es);
+	run(&r, "{\"g\":[],\"h\":{\"}\":\"acme\"}}");
+	assert_string_equal(es.text, "0 encrypt tenant-{$.h['}']}.x value:$['g'] [] ->  failed: unsupported_kind\n"
+				     "0 encrypt pii $.i  ->  absent\n");
 	rig_clear(&r);
 }
 
