@@ -36,7 +36,7 @@ struct sealed {
 
 static struct fixture fx;
 static struct kveil_keystore *ks;
-static atomic_bool destroyed[NAMES]; /* or about to be */
+static atomic_bool destroyed[NAMES], ended[NAMES]; /* destroyed: or about to be */
 static atomic_bool over;
 static atomic_int_fast64_t ahead_ms; /* of the wall clock */
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -151,6 +151,14 @@ static void *use_keys(void *arg)
 		seal_one(ring, (unsigned)rand_r(&seed) % (1 + i * NAMES / ROUNDS), &seed);
 		open_one(ring, &seed);
 	}
+	/* Whose end is known seals no more, though its key may still be in the ring's cache. */
+	for (unsigned name = 0; name < NAMES; name++) {
+		if (!atomic_load(&ended[name]))
+			continue;
+		REQUIRE(kveil_keystore_refresh(ks, &why) == KVEIL_OK);
+		REQUIRE(kveil_keyring_tick(ring, clock_ms(), &why) == KVEIL_OK);
+		REQUIRE(!named(ring, name, KVEIL_USE_SEAL));
+	}
 	kveil_keyring_free(ring);
 	return NULL;
 }
@@ -217,6 +225,7 @@ static void *operate(void *arg)
 		if (i % 4 == 3 && !status) {
 			bool some = false;
 			REQUIRE(kveil_keystore_each_of(mine, text, read_state, &some, &why) == KVEIL_OK && !some);
+			atomic_store(&ended[name], true);
 		}
 		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 	}
