@@ -138,14 +138,32 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 
 /* --- in --- */
 
+enum { RACES = 16 };
+
 struct importing {
 	struct kveil_keystore *ks;
 	const struct kveil_data_key_config *config;
 	const struct kveil_tenant_ask *tenant; /* NULL: the key is the configuration's own */
+	char name[KVEIL_KEY_NAME_MAX + 1];     /* as the registry has it */
 	struct kveil_document records;
 	uint32_t next_version;
 	int64_t now;
+	bool again; /* what is there under this name by now came with this very call */
 };
+
+/* Is this id anybody's, and is it this name's? */
+static bool find_id(const struct importing *in, uint32_t id, bool *ret_ours)
+{
+	struct kveil_keystore *ks = in->ks;
+
+	pthread_mutex_lock(&ks->lock);
+	const struct kveil_key_version *v = kveil_keystore_by_id(ks, id);
+	const struct kveil_tenant_version *t = v ? NULL : kveil_tenants_by_id(ks, id);
+	struct kveil_key_record r = t ? kveil_tenants_head(t) : (struct kveil_key_record){0};
+	*ret_ours = (v || t) && strcmp(v ? v->record.name : r.name, in->name) == 0;
+	pthread_mutex_unlock(&ks->lock);
+	return v || t;
+}
 
 static enum kveil_status import_key(void *user, const struct kveil_tink_key *key, bool is_primary,
 				    struct kveil_error *err)
@@ -153,15 +171,14 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 	struct importing *in = user;
 	const struct kveil_data_key_config *c = in->config;
 	struct kveil_key_record r;
+	bool ours;
 
 	if (key->alg->kind != c->algorithm->kind || (key->alg->kind != KVEIL_ALG_AEAD && key->alg != c->algorithm))
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u is of algorithm %s, and '%s' is of %s", key->id,
 				  key->alg->name, c->name, c->algorithm->name);
-	pthread_mutex_lock(&in->ks->lock);
-	bool taken = kveil_keystore_has_id(in->ks, key->id);
-	pthread_mutex_unlock(&in->ks->lock);
-	for (size_t i = 0; i < in->records.count; i++)
-		taken |= in->records.records[i].id == key->id;
+	bool taken = find_id(in, key->id, &ours);
+	if (ours && in->again)
+		return KVEIL_OK;
 	if (taken)
 		return kveil_fail(err, KVEIL_E_KEY_EXISTS, "key id %u is in the registry already", key->id);
 	kveil_key_record_begin(&r, c, in->next_version++, in->now, in->now);
@@ -173,7 +190,7 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 		r.state = KVEIL_KEY_OPENS_ONLY;
 	enum kveil_status status;
 	if (in->tenant) {
-		kveil_tenants_write_name(c, in->tenant->digest, r.name);
+		snprintf(r.name, sizeof r.name, "%s", in->name);
 		pthread_mutex_lock(&in->ks->lock);
 		status = kveil_tenants_wrap(in->ks, c, &r, key->key, err);
 		pthread_mutex_unlock(&in->ks->lock);
@@ -187,6 +204,44 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 	return status;
 }
 
+/* Under the numbers after all others. */
+static enum kveil_status prepare(struct importing *in, struct kveil_span keyset, struct kveil_error *err)
+{
+	struct kveil_keystore *ks = in->ks;
+	enum kveil_status status = KVEIL_OK;
+
+	pthread_mutex_lock(&ks->lock);
+	const struct kveil_tenant *t = in->tenant ? kveil_tenants_find(ks, in->tenant->digest) : NULL;
+	if (t && kveil_tenants_is_destroyed(t))
+		status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "this key was destroyed");
+	in->next_version = in->tenant ? kveil_tenants_next(t)
+				      : kveil_key_name_next(kveil_map_get(&ks->names, kveil_span_str(in->name)));
+	pthread_mutex_unlock(&ks->lock);
+	return status ? status : kveil_tink_read_json(keyset, import_key, in, err);
+}
+
+/* One try. What lost its number to somebody else is not counted. */
+static enum kveil_status import_once(struct importing *in, struct kveil_span keyset, size_t *ret_added, bool *ret_lost,
+				     struct kveil_error *err)
+{
+	enum kveil_status status = prepare(in, keyset, err);
+	size_t added = 0;
+	bool ours;
+
+	if (!status && in->records.count)
+		status = kveil_keystore_append(in->ks, in->records.records, in->records.count, err);
+	for (size_t i = 0; !status && i < in->records.count; i++)
+		added += find_id(in, in->records.records[i].id, &ours) && ours;
+	*ret_lost = !status && added != in->records.count;
+	/* Written, and its custodian went before it could be read back. */
+	if (*ret_lost && kveil_keystore_is_held_up(in->ks, in->name))
+		status = kveil_keystore_refresh(in->ks, err);
+	*ret_added += added;
+	kveil_document_clear(&in->records);
+	in->again = true;
+	return status;
+}
+
 enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *name, struct kveil_span keyset,
 					 size_t *ret_added, struct kveil_error *err)
 {
@@ -194,6 +249,7 @@ enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *
 	struct kveil_tenant_ask tenant;
 	struct kveil_key_name *n = NULL;
 	enum kveil_status status = KVEIL_OK;
+	bool lost = true;
 
 	*ret_added = 0;
 	if (kveil_tenants_meant(ks, name, &tenant))
@@ -206,30 +262,13 @@ enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *
 	if (status)
 		return status;
 	in.config = in.tenant ? tenant.pattern : n->config;
-	pthread_mutex_lock(&ks->lock);
-	const struct kveil_tenant *t = in.tenant ? kveil_tenants_find(ks, tenant.digest) : NULL;
-	if (t && kveil_tenants_is_destroyed(t))
-		status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' was destroyed", name);
-	in.next_version = n ? kveil_key_name_next(n) : kveil_tenants_next(t);
-	pthread_mutex_unlock(&ks->lock);
-	if (!status)
-		status = kveil_tink_read_json(keyset, import_key, &in, err);
-	if (!status && in.records.count) {
-		pthread_mutex_lock(&ks->io_lock);
-		status = ks->registry->driver->append(ks->registry, in.records.records, in.records.count, err);
-		pthread_mutex_unlock(&ks->io_lock);
-	}
-	if (!status)
-		status = kveil_keystore_refresh(ks, err);
-	for (size_t i = 0; !status && i < in.records.count; i++) {
-		pthread_mutex_lock(&ks->lock);
-		bool there = kveil_keystore_has_id(ks, in.records.records[i].id);
-		pthread_mutex_unlock(&ks->lock);
-		*ret_added += there;
-	}
-	if (!status && *ret_added != in.records.count)
-		status = kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE,
-				    "another process made versions of '%s' at the same moment: run it again", name);
-	kveil_document_clear(&in.records);
+	snprintf(in.name, sizeof in.name, "%s", name);
+	if (in.tenant)
+		kveil_tenants_write_name(tenant.pattern, tenant.digest, in.name);
+	for (int i = 0; !status && lost && i < RACES; i++)
+		status = import_once(&in, keyset, ret_added, &lost, err);
+	if (!status && lost)
+		status =
+		    kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "other processes keep making versions of '%s'", name);
 	return status;
 }

@@ -90,6 +90,12 @@ bool kveil_key_record_supersedes(const struct kveil_key_record *next, const stru
 	       (next->state > old->state || (next->state == old->state && next->sequence > old->sequence));
 }
 
+bool kveil_key_record_renumbers(const struct kveil_key_record *next, const struct kveil_key_record *old)
+{
+	return next->id == old->id && next->version > old->version && strcmp(next->name, old->name) == 0 &&
+	       next->state >= old->state;
+}
+
 void kveil_key_record_advance(struct kveil_key_record *r)
 {
 	r->sequence += r->sequence < UINT32_MAX;

@@ -75,6 +75,9 @@ bool kveil_key_name_valid(struct kveil_span name, bool pattern);
 /* Does next, about the same version of the same name, stand in place of old? */
 bool kveil_key_record_supersedes(const struct kveil_key_record *next, const struct kveil_key_record *old);
 
+/* Is next the same key under a later number of the same name? An import that lost its number goes on so. */
+bool kveil_key_record_renumbers(const struct kveil_key_record *next, const struct kveil_key_record *old);
+
 /* One more change of the record. The last number of all is not left again: then only a higher state supersedes. */
 void kveil_key_record_advance(struct kveil_key_record *r);
 

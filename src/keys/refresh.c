@@ -76,7 +76,8 @@ static enum novelty judge(struct kveil_keystore *ks, const struct kveil_key_reco
 	const struct kveil_key_version *v = kveil_keystore_by_id(ks, r->id);
 	const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(r->name));
 	if (v)
-		ret = kveil_key_record_supersedes(r, &v->record) ? A_CHANGE : NOTHING;
+		ret = kveil_key_record_supersedes(r, &v->record) || kveil_key_record_renumbers(r, &v->record) ? A_CHANGE
+													      : NOTHING;
 	/* The first record for a version wins; one that was written again by somebody who knew that wins over one that
 	 * only looks first because its rival was removed (registry_log.h). */
 	for (size_t i = 0; !v && n && i < n->count; i++)

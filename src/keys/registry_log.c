@@ -279,24 +279,32 @@ static struct slot *slot_of(struct kveil_registry_log *log, const struct kveil_k
 	return NULL;
 }
 
-static enum kveil_status take_new(struct kveil_registry_log *log, int64_t offset, const struct kveil_key_record *r,
-				  struct kveil_error *err)
+/* k is what this record says, in a place that somebody may have. */
+static enum kveil_status settle(struct kveil_registry_log *log, int64_t offset, struct kveil_registry_known *k,
+				struct slot *s, const struct kveil_key_record *r, struct kveil_error *err)
 {
-	struct slot *s = slot_of(log, r);
-	struct kveil_registry_known *k = s ? malloc(sizeof *k) : NULL;
-
-	if (!k)
-		return no_memory(err);
 	*k = (struct kveil_registry_known){
-	    .id = r->id, .sequence = r->sequence, .state = r->state, .slot = s, .offset = offset};
-	if (!kveil_map_put(&log->ids, kveil_span_of(&k->id, sizeof k->id), k)) {
-		free(k);
-		return no_memory(err);
-	}
+	    .id = k->id, .sequence = r->sequence, .state = r->state, .slot = s, .offset = offset};
 	if (s->winner && (r->sequence == 1 || s->winner->sequence > 1))
 		return KVEIL_OK;
 	s->winner = k;
 	return kveil_document_add(&log->batch, r) ? KVEIL_OK : no_memory(err);
+}
+
+static enum kveil_status take_new(struct kveil_registry_log *log, int64_t offset, const struct kveil_key_record *r,
+				  struct kveil_error *err)
+{
+	struct slot *s = slot_of(log, r);
+	struct kveil_registry_known *k = s ? calloc(1, sizeof *k) : NULL;
+
+	if (!k)
+		return no_memory(err);
+	k->id = r->id;
+	if (!kveil_map_put(&log->ids, kveil_span_of(&k->id, sizeof k->id), k)) {
+		free(k);
+		return no_memory(err);
+	}
+	return settle(log, offset, k, s, r, err);
 }
 
 static bool same_version(const struct kveil_registry_known *k, const struct kveil_key_record *r)
@@ -307,18 +315,47 @@ static bool same_version(const struct kveil_registry_known *k, const struct kvei
 	return kveil_span_eq(kveil_span_of(k->slot->label, k->slot->len), kveil_span_of(label, n));
 }
 
+/* The id is known in another place. A key that lost its number may come under a later one (an import keeps its ids):
+ * there it counts, also for whoever took it for the winner of the first. */
+static enum kveil_status take_elsewhere(struct kveil_registry_log *log, int64_t offset, struct kveil_registry_known *k,
+					const struct kveil_key_record *r, struct kveil_error *err)
+{
+	bool same_name = strcmp((const char *)k->slot->label, r->name) == 0;
+	uint32_t version;
+
+	memcpy(&version, k->slot->label + k->slot->len - sizeof version, sizeof version);
+	/* Two keys that drew one id: the second has lost. */
+	if (is_winner(k) && !same_name)
+		return KVEIL_OK;
+	/* An earlier number behind a later one, which compaction would take away. */
+	if (same_name && r->version < version) {
+		if (!is_winner(k))
+			return KVEIL_OK;
+		doubt(log, KVEIL_DOUBT_REPLAYED);
+		return damage(log, k) ? KVEIL_OK : no_memory(err);
+	}
+	struct slot *s = slot_of(log, r);
+	if (!s)
+		return no_memory(err);
+	if (is_winner(k))
+		k->slot->winner = NULL;
+	return settle(log, offset, k, s, r, err);
+}
+
 static enum kveil_status take_again(struct kveil_registry_log *log, int64_t offset, struct kveil_registry_known *k,
 				    const struct kveil_key_record *r, struct kveil_error *err)
 {
-	/* Two keys that drew one id: the second has lost. */
-	if (offset <= k->offset || !same_version(k, r))
+	if (offset <= k->offset)
 		return KVEIL_OK;
+	if (!same_version(k, r))
+		return take_elsewhere(log, offset, k, r, err);
 	if (r->state > k->state || (r->state == k->state && r->sequence > k->sequence)) {
 		k->state = r->state;
 		k->sequence = r->sequence;
 		k->offset = offset;
 		k->due_ms = 0;
-		if (!is_winner(k) && r->sequence > 1 && k->slot->winner->sequence == 1)
+		const struct kveil_registry_known *winner = k->slot->winner;
+		if (r->sequence > 1 && (!winner || winner->sequence == 1))
 			k->slot->winner = k;
 		if (!is_winner(k))
 			return KVEIL_OK;
@@ -403,7 +440,7 @@ enum kveil_status kveil_registry_log_hand_over(struct kveil_registry_log *log, k
 		const struct kveil_key_record *r = &log->batch.records[i];
 		const struct kveil_registry_known *k = known_of(log, r->id);
 		/* One that lost after all, or that a later one in this batch supersedes. */
-		if (!is_winner(k) || k->sequence != r->sequence || k->state != r->state)
+		if (!is_winner(k) || !same_version(k, r) || k->sequence != r->sequence || k->state != r->state)
 			continue;
 		enum kveil_status status = fn(user, r, err);
 		if (status)

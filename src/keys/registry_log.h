@@ -8,6 +8,8 @@
  * Who is first. For each (name, version) the first record by offset wins. Compaction keeps only the last message of a record,
  * so a winner that was written again would fall behind a loser that was not: a record with a sequence above 1 was written by
  * somebody who knew the winner, and therefore wins over one with sequence 1. That is why nothing is handed over before the end.
+ * A key that lost its number may be written again under a later one, with the same id (an import's ids are given): there it
+ * counts.
  *
  * Who lies. A message counts if its MAC is right and its message key names what is in it. What does not count is counted by
  * reason. If it stands in the place of a record that is known here, compaction will leave it as the only one: the id is

@@ -85,10 +85,12 @@ static enum kveil_status take_change(struct kveil_tenants *all, struct kveil_ten
 {
 	struct kveil_key_record was = kveil_tenants_head(v);
 
-	if (!kveil_key_record_supersedes(r, &was))
+	if (!kveil_key_record_supersedes(r, &was) && !kveil_key_record_renumbers(r, &was))
 		return KVEIL_OK;
 	if (!set_wrapped(v, r))
 		return no_memory(err);
+	v->version = r->version;
+	take_number(all, v->tenant, r->version);
 	v->state = (uint8_t)r->state;
 	v->sequence = r->sequence;
 	v->changed_ms = r->changed_ms;

@@ -274,6 +274,86 @@ static void a_first_writing_moved_behind_its_rival_is_noticed(void **state)
 	reader_free(r);
 }
 
+/* An import keeps its ids: a key that lost its number to a rotation comes again under the next one. */
+static void a_loser_may_come_under_another_number(void **state)
+{
+	(void)state;
+	put_record(0xa, 1, 1, KVEIL_KEY_LIVE);
+	put_record(0xb, 2, 1, KVEIL_KEY_LIVE);
+	size_t lost = put_record(0xc, 2, 1, KVEIL_KEY_OPENS_ONLY);
+	put_record(0xd, 3, 1, KVEIL_KEY_LIVE);
+	struct reader *r = reader();
+
+	assert_null(find(r, 0xc));
+	put_record(0xc, 3, 1, KVEIL_KEY_OPENS_ONLY); /* lost once more */
+	read_all(r);
+	assert_null(find(r, 0xc));
+	put_record(0xc, 4, 1, KVEIL_KEY_OPENS_ONLY);
+	read_all(r);
+	assert_int_equal(find(r, 0xc)->version, 4);
+	assert_int_equal(find(r, 0xb)->version, 2);
+	/* Whoever reads it all at once, and whoever comes after compaction, sees the same. */
+	struct reader *newcomer = reader();
+	assert_int_equal(find(newcomer, 0xc)->version, 4);
+	reader_free(newcomer);
+	compact(message_count);
+	newcomer = reader();
+	assert_int_equal(newcomer->count, 4);
+	assert_int_equal(find(newcomer, 0xc)->version, 4);
+	assert_int_equal(find(newcomer, 0xb)->version, 2);
+	assert_int_equal(find(newcomer, 0xd)->version, 3);
+	for (int i = 0; i < KVEIL_DOUBT_COUNT; i++)
+		assert_int_equal(ignored(r, (enum kveil_registry_doubt)i), 0);
+	reader_free(newcomer);
+
+	/* Somebody brings the first writing again, behind which compaction would take the last away: it is mended. */
+	put(messages[lost].label, messages[lost].value);
+	read_all(r);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_REPLAYED), 1);
+	assert_int_equal(r->log.damaged_count, 1);
+	assert_int_equal(find(r, 0xc)->version, 4);
+	put_record(0xc, 4, 2, KVEIL_KEY_OPENS_ONLY);
+	read_all(r);
+	compact(message_count);
+	newcomer = reader();
+	assert_int_equal(find(newcomer, 0xc)->version, 4);
+	assert_int_equal(find(r, 0xc)->sequence, 2);
+	reader_free(newcomer);
+	reader_free(r);
+}
+
+/* The winner was overwritten and compacted away before it was mended: who starts then takes the loser for it, and goes
+ * over when the loser comes under its next number and the winner is back. */
+static void a_loser_that_was_taken_for_the_winner_goes_on(void **state)
+{
+	(void)state;
+	put_record(0xa, 1, 1, KVEIL_KEY_LIVE);
+	size_t won = put_record(0xb, 2, 1, KVEIL_KEY_LIVE);
+	put_record(0xc, 2, 1, KVEIL_KEY_OPENS_ONLY);
+	struct reader *knows = reader();
+	put(messages[won].label, "{}");
+	compact(message_count);
+	struct reader *newcomer = reader();
+	assert_int_equal(find(newcomer, 0xc)->version, 2);
+	put_record(0xc, 3, 1, KVEIL_KEY_OPENS_ONLY);
+	put_record(0xd, 3, 1, KVEIL_KEY_LIVE);
+	put_record(0xb, 2, 2, KVEIL_KEY_LIVE);
+	read_all(knows);
+	read_all(newcomer);
+	for (struct reader *r = knows; r; r = r == knows ? newcomer : NULL) {
+		assert_int_equal(find(r, 0xc)->version, 3);
+		assert_int_equal(find(r, 0xb)->version, 2);
+		assert_null(find(r, 0xd));
+		assert_int_equal(ignored(r, KVEIL_DOUBT_REPLAYED), 0);
+	}
+	reader_free(knows);
+	reader_free(newcomer);
+	/* Read in one go, it is given out once. */
+	newcomer = reader();
+	assert_int_equal(find(newcomer, 0xc)->version, 3);
+	reader_free(newcomer);
+}
+
 static void a_lease_behind_what_its_writer_saw_is_a_copy(void **state)
 {
 	(void)state;
@@ -470,6 +550,15 @@ static void turn(struct reader *follower, uint32_t *version, uint32_t *seed)
 		for (uint32_t i = 0; i <= draw % 3; i++)
 			put_record(*version * 16 + i, *version, 1, KVEIL_KEY_LIVE);
 		read_all(follower);
+		/* One that lost comes under the next number, which it may lose as well. */
+		for (uint32_t id = *version * 16 + 1, tries = draw % 3; tries; tries--) {
+			++*version;
+			if (next(seed) % 2)
+				put_record(*version * 16, *version, 1, KVEIL_KEY_LIVE);
+			if (!find(follower, id))
+				put_record(id, *version, 1, KVEIL_KEY_OPENS_ONLY);
+			read_all(follower);
+		}
 		return;
 	}
 	struct kveil_key_record *r = &follower->got[next(seed) % follower->count];
@@ -518,6 +607,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(the_first_wins_and_stays_so, begin, end),
 	    cmocka_unit_test_setup_teardown(what_is_not_authentic_is_ignored_and_mended, begin, end),
 	    cmocka_unit_test_setup_teardown(a_first_writing_moved_behind_its_rival_is_noticed, begin, end),
+	    cmocka_unit_test_setup_teardown(a_loser_may_come_under_another_number, begin, end),
+	    cmocka_unit_test_setup_teardown(a_loser_that_was_taken_for_the_winner_goes_on, begin, end),
 	    cmocka_unit_test_setup_teardown(a_lease_behind_what_its_writer_saw_is_a_copy, begin, end),
 	    cmocka_unit_test_setup_teardown(a_root_from_before_does_not_come_back, begin, end),
 	    cmocka_unit_test_setup_teardown(a_root_that_was_added_to_raises_no_alarm, begin, end),
