@@ -5,6 +5,7 @@
 #include "worker/registry_kafka.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -148,6 +149,8 @@ static int ended(int code)
 
 int main(int argc, char **argv)
 {
+	/* A limit on the size of files is an error of writing, like a full disk. */
+	signal(SIGXFSZ, SIG_IGN);
 	kveil_registry_driver_add(&kveil_registry_kafka);
 	if (argc < 2) {
 		print_help(stderr);

@@ -371,6 +371,17 @@ def test_keys_refuses_what_it_would_not_do(configured, args, words):
     assert keys(configured, "list").stdout == before and not (configured / "x").exists()
 
 
+def test_files_that_may_not_grow_are_an_error_like_a_full_disk(configured):
+    assert keys(configured, "init").returncode == 0
+    before = (configured / "keys.json").read_bytes()
+    for args in (["keys", "rotate", "pii"], ["keys", "backup", "b.json"], ["apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml"]):
+        r = subprocess.run(["bash", "-c", 'ulimit -f 1; exec "$0" "$@"', KVEIL, *args], cwd=configured, input="{}\n",
+                           capture_output=True, text=True, timeout=60)
+        assert r.returncode in (1, 2) and "io_error" in r.stderr and r.stdout == "", (args, r)
+    assert (configured / "keys.json").read_bytes() == before
+    assert sorted(x.name for x in configured.iterdir() if x.name.endswith("tmp")) == []
+
+
 def test_the_end_of_a_version_says_what_seals_now(configured):
     assert keys(configured, "init").returncode == 0
     for action, n in (("retire", 2), ("destroy", 3)):
