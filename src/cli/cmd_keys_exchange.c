@@ -123,14 +123,16 @@ int keys_run_export(const struct keys_options *o, const struct kveil_keys_config
 		return kveil_usage_error(&kveil_command_keys, "--once goes with --follow");
 	if ((file && kveil_files_check_replaced(file, keyset, "keyset", &err)) || kveil_keystore_open(cfg, &ks, &err))
 		return keys_failed(&err);
-	warn_clear(o);
 	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
 	if (c && !c->algorithm->tink_type)
 		fprintf(stderr, "kveil keys: Tink has no %s: docs/opening.md has what opens it\n", c->algorithm->name);
 	if (export_changed(ks, o, file, digest, &err))
 		code = keys_failed(&err);
-	else if (o->follow && !o->once)
-		code = follow(ks, o, digest);
+	else {
+		warn_clear(o);
+		if (o->follow && !o->once)
+			code = follow(ks, o, digest);
+	}
 	kveil_secret_wipe(digest, sizeof digest);
 	kveil_keystore_unref(ks);
 	return code;

@@ -37,7 +37,8 @@ static int told(const struct kveil_error *err)
 {
 	char text[1024];
 
-	fprintf(stderr, "%s\n", kveil_error_format(err, "error", text, sizeof text));
+	fprintf(stderr, "kveil replay: %s\n",
+		kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
 	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_RUNTIME;
 }
 

@@ -76,7 +76,7 @@ static int told(const struct kveil_error *err)
 {
 	char text[1024];
 
-	fprintf(stderr, "%s\n", kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
+	fprintf(stderr, "kveil run: %s\n", kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
 	return KVEIL_EXIT_USAGE;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cli/command.h: one file and one row a subcommand (the table is in main.c). Exit codes: 0 ok; 1 a record, a check or an
- * example failed; 2 usage or configuration; `run` adds 3 (stopped by an error at runtime) and 4 (the shutdown watchdog).
+ * example failed; 2 usage or configuration; `run` and `replay` add 3 (stopped by an error at runtime), `run` 4 (the
+ * shutdown watchdog).
  */
 #ifndef KVEIL_CLI_COMMAND_H
 #define KVEIL_CLI_COMMAND_H

@@ -149,10 +149,16 @@ static int sync_folder(const char *path)
 	return rc;
 }
 
+/* What was written under the temporary name is not there any more. */
+static enum kveil_status overtaken(const char *path, struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_IO, "another process writes %s at this moment", path);
+}
+
 enum kveil_status kveil_files_replace(const char *from, const char *to, struct kveil_error *err)
 {
 	if (rename(from, to)) {
-		enum kveil_status status = io_error("replace", to, err);
+		enum kveil_status status = errno == ENOENT ? overtaken(to, err) : io_error("replace", to, err);
 		unlink(from);
 		return status;
 	}
@@ -207,8 +213,9 @@ enum kveil_status kveil_files_write_once(const char *path, struct kveil_span dat
 				       : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a path");
 
 	if (!status && renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE)) {
-		status = errno == EEXIST ? kveil_fail(err, KVEIL_E_KEY_EXISTS, "%s is there already", path)
-					 : io_error("make", path, err);
+		status = errno == EEXIST   ? kveil_fail(err, KVEIL_E_KEY_EXISTS, "%s is there already", path)
+			 : errno == ENOENT ? overtaken(path, err)
+					   : io_error("make", path, err);
 		unlink(tmp);
 	} else if (!status && sync_folder(path))
 		status = io_error("sync the folder of", path, err);

@@ -243,6 +243,8 @@ static enum kveil_status file_open(const char *name, const void *params, const c
 					 "new registry, `kveil keys kek %s` makes one",
 					 name);
 	}
+	if (!status && text.len == 0)
+		status = kveil_fail(err, KVEIL_E_CONFIG, "the key-encryption key %s is empty", path);
 	const char *line = status ? NULL : kveil_buf_cstr(&text);
 	if (line && strncmp(line, sealed_magic, sizeof sealed_magic - 1) == 0)
 		status = open_sealed(line, path, p->passphrase, key, err);

@@ -84,7 +84,7 @@ static bool is_at(const struct kveil_mark_place *p, uint64_t generation, const s
 static enum kveil_status rolled_back(struct kveil_error *err)
 {
 	kveil_error_hint(err,
-			 "`kveil keys restore FILE` takes a backup (or this very file) in: its keys open what they "
+			 "`kveil keys restore FILE` takes a backup, or this very file, in: its keys open what they "
 			 "sealed, new ones seal from now on");
 	return KVEIL_E_REGISTRY_ROLLED_BACK;
 }
