@@ -116,7 +116,10 @@ static enum kveil_status set_scalar(const struct kveil_option *o, const char *te
 		*(int64_t *)at = ms;
 		return KVEIL_OK;
 	case KVEIL_OPT_STRING:
-		return set_string(o, text, file, from_file, at, err);
+		s = set_string(o, text, file, from_file, at, err);
+		if (!s && o->required && !**(char **)at)
+			return kveil_fail(err, KVEIL_E_CONFIG, "'%s' is empty", o->name);
+		return s;
 	case KVEIL_OPT_CHAR:
 		if (kveil_grapheme_count((const uint8_t *)text, strlen(text)) != 1)
 			return kveil_fail(err, KVEIL_E_CONFIG, "'%s' must be exactly one character", o->name);

@@ -540,7 +540,9 @@ static int with_config(const struct action *a, const struct keys_options *o)
 	struct kveil_config *config = kveil_config_load_keys(o->config, &report);
 	int code = config ? a->run(o, &config->keys) : KVEIL_EXIT_USAGE;
 
-	kveil_report_print(&report, stderr);
+	/* Warnings are for `check` and `run`. */
+	if (!config)
+		kveil_report_print(&report, stderr);
 	kveil_report_clear(&report);
 	kveil_config_free(config);
 	return code;

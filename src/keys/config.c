@@ -161,8 +161,8 @@ static void parse_kek(const char *name, const struct kveil_yaml *key, const stru
 	c->custodian_count++;
 	if (!k->name || !k->provider || !k->params)
 		kveil_report_at(report, file, node->line, node->column, "no memory for the configuration");
-	else
-		parse_params(p, node, file, k->params, report);
+	else if (parse_params(p, node, file, k->params, report) && p->check)
+		p->check(name, k->params, node, file, report);
 }
 
 /* --- data --- */
@@ -427,6 +427,10 @@ bool kveil_keys_config_parse(const struct kveil_yaml *map, const char *file, str
 			kveil_error_where(&err, file, at ? at->line : 0, at ? at->column : 0);
 			kveil_report_add(report, &err);
 		}
+		if (top.keks && top.keks->kind == KVEIL_YAML_MAP && top.keks->count == 0)
+			kveil_error_hint(
+			    kveil_report_at(report, file, top.keks->line, top.keks->column, "'keks' is empty"),
+			    "local: {provider: file, path: /etc/kveil/kek}");
 		each(top.keks, "keks", parse_kek, file, &c, report);
 		each(top.data, "data", parse_data, file, &c, report);
 		check_patterns(&c, file, report);

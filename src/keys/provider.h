@@ -34,7 +34,10 @@ struct kveil_provider {
 	size_t params_size;                   /* of the struct that options fill */
 	bool may_hang;                        /* its calls have no limit in time of their own: kek.c gives them one */
 
-	/* params: as parsed by options; file names in it are relative to base_dir. */
+	/* Adds to the report what its options cannot say one by one, without asking anybody. NULL: they say it all. */
+	void (*check)(const char *name, const void *params, const struct kveil_yaml *node, const char *file,
+	              struct kveil_report *report);
+	/* params: as parsed by options and checked; file names in it are relative to base_dir. */
 	enum kveil_status (*open)(const char *name, const void *params, const char *base_dir, struct kveil_kek **ret,
 	                          struct kveil_error *err);
 	void (*close)(struct kveil_kek *kek); /* wipes; NULL is fine */

@@ -337,19 +337,48 @@ static void transit_close(struct kveil_kek *kek)
 	free(t);
 }
 
+/* Does what is sent there stay on this host? */
+static bool is_loopback(const char *host)
+{
+	static const char *const hosts[] = {"127.0.0.1", "localhost", "[::1]"};
+
+	for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+		size_t n = strlen(hosts[i]);
+		if (strncmp(host, hosts[i], n) == 0 && (!host[n] || host[n] == ':' || host[n] == '/'))
+			return true;
+	}
+	return false;
+}
+
+static void transit_check(const char *name, const void *params, const struct kveil_yaml *node, const char *file,
+			  struct kveil_report *report)
+{
+	const struct transit_params *p = params;
+	const char *host = strncmp(p->url, "http://", 7) == 0 ? p->url + 7 : NULL;
+
+	if (!host && strncmp(p->url, "https://", 8) != 0)
+		kveil_error_hint(kveil_report_at(report, file, node->line, node->column,
+						 "KEK '%s': '%s' is no address of a server", name, p->url),
+				 "https://bao:8200");
+	else if (host && !is_loopback(host))
+		kveil_error_hint(kveil_report_warn_at(report, file, node->line, node->column,
+						      "KEK '%s' sends data keys and its token unencrypted to %s", name,
+						      p->url),
+				 "https://, with ca_file where the certificate is of your own authority");
+	if (!p->token + !p->token_file + !p->role_id != 2)
+		kveil_error_hint(
+		    kveil_report_at(report, file, node->line, node->column, "KEK '%s' needs one way to log in", name),
+		    "token: \"${env:BAO_TOKEN}\", or token_file, or role_id with secret_id");
+	else if (p->role_id && !p->secret_id)
+		kveil_report_at(report, file, node->line, node->column, "KEK '%s': role_id needs secret_id", name);
+}
+
 static enum kveil_status transit_open(const char *name, const void *params, const char *base_dir,
 				      struct kveil_kek **ret, struct kveil_error *err)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	const struct transit_params *p = params;
 
-	if (!p->token + !p->token_file + !p->role_id != 2) {
-		kveil_fail(err, KVEIL_E_CONFIG, "kek %s: one way to log in is needed", name);
-		kveil_error_hint(err, "token: \"${env:BAO_TOKEN}\", or token_file, or role_id with secret_id");
-		return KVEIL_E_CONFIG;
-	}
-	if (p->role_id && !p->secret_id)
-		return kveil_fail(err, KVEIL_E_CONFIG, "kek %s: role_id needs secret_id", name);
 	pthread_once(&once, global_init);
 	struct transit *t = calloc(1, sizeof *t);
 	if (!t || !(t->curl = curl_easy_init())) {
@@ -450,6 +479,7 @@ const struct kveil_provider kveil_provider_transit = {
     .help = "the Transit engine of OpenBao or Vault: the KEK stays in the server",
     .options = transit_options,
     .params_size = sizeof(struct transit_params),
+    .check = transit_check,
     .open = transit_open,
     .close = transit_close,
     .can_unwrap = transit_can_unwrap,

@@ -150,10 +150,6 @@ static void check(struct checker *k, bool whole)
 	check_properties(k, "properties", &c->kafka.properties);
 	check_properties(k, "consumer", &c->kafka.consumer);
 	check_properties(k, "producer", &c->kafka.producer);
-	if (c->kafka.bootstrap_servers && !*c->kafka.bootstrap_servers)
-		complain(k, "kafka", "bootstrap_servers", "'bootstrap_servers' is empty");
-	if (c->kafka.group_id && !*c->kafka.group_id)
-		complain(k, "kafka", "group_id", "'group_id' is empty");
 	if (c->delivery == KVEIL_DELIVERY_EXACTLY_ONCE)
 		kveil_error_hint(complain(k, NULL, "delivery", "exactly-once is not in this version"),
 				 "at-least-once is");

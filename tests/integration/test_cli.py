@@ -242,6 +242,56 @@ keys:
     assert r.returncode == 0, r.stderr
 
 
+CHECKED = """\
+kafka: {bootstrap_servers: "localhost:9092", group_id: g}
+rules: r.yaml
+keys:
+  registry: file:keys.json
+  keks: {local: KEK}
+  data:
+    pii: {algorithm: aes-256-gcm}
+    dead-letters: {algorithm: aes-256-gcm}
+"""
+KEK = "{provider: file, path: kek}"
+TOKEN = 'token: "${env:HOME}"'
+
+
+@pytest.mark.parametrize("kek, wrong", [
+    (KEK, None),
+    ('{provider: file, path: ""}', "5:40: error: 'path' is empty"),
+    ('{provider: transit, url: "https://b:1", key: k, TOKEN}', None),
+    ('{provider: transit, url: "http://127.0.0.1:1", key: k, TOKEN}', None),
+    ('{provider: transit, url: "http://[::1]:1", key: k, TOKEN}', None),
+    ('{provider: transit, url: "http://localhost", key: k, TOKEN}', None),
+    ('{provider: transit, url: "http://b:1", key: k, TOKEN}', "5:17: warning: KEK 'local' sends data keys and its token"),
+    ('{provider: transit, url: "http://localhost.b:1", key: k, TOKEN}', "5:17: warning: KEK 'local' sends data keys"),
+    ('{provider: transit, url: "b:8200", key: k, TOKEN}', "5:17: error: KEK 'local': 'b:8200' is no address of a server"),
+    ('{provider: transit, url: "ftp://b:8200", key: k, TOKEN}', "5:17: error: KEK 'local': 'ftp://b:8200' is no address"),
+    ('{provider: transit, url: "https://b:1", key: "", TOKEN}', "error: 'key' is empty"),
+    ('{provider: transit, url: "https://b:1", key: k}', "5:17: error: KEK 'local' needs one way to log in"),
+    ('{provider: transit, url: "https://b:1", key: k, TOKEN, token_file: t}', "5:17: error: KEK 'local' needs one way"),
+    ('{provider: transit, url: "https://b:1", key: k, role_id: "${env:HOME}"}', "5:17: error: KEK 'local': role_id needs"),
+])
+def test_check_knows_what_a_custodian_needs(tmp_path, kek, wrong):
+    (tmp_path / "r.yaml").write_text('name: n\ntopics: [t]\nfields:\n  - {path: "$.a", encrypt: {key: pii}}\n')
+    (tmp_path / "kveil.yaml").write_text(CHECKED.replace("KEK", kek).replace("TOKEN", TOKEN))
+    r = kveil("check", "-c", "kveil.yaml", cwd=tmp_path)
+    assert (wrong or "") in r.stderr and (wrong or not r.stderr)
+    assert r.returncode == ("error: " in (wrong or "")), r.stderr
+
+
+@pytest.mark.parametrize("old, new, wrong", [
+    ("{local: KEK}", "{}", "kveil.yaml:5:9: error: 'keks' is empty"),
+    ("dead-letters", "other", "kveil.yaml: error: the key of dead letters: there is no key 'dead-letters'"),
+    ("rules:", "dead_letter: {key: pii}\nrules:", "r.yaml:4:5: error: the key pii seals dead letters"),
+])
+def test_check_finds_keys_that_do_not_go_together(tmp_path, old, new, wrong):
+    (tmp_path / "r.yaml").write_text('name: n\ntopics: [t]\nfields:\n  - {path: "$.a", encrypt: {key: pii@1}}\n')
+    (tmp_path / "kveil.yaml").write_text(CHECKED.replace(old, new).replace("KEK", KEK))
+    r = kveil("check", "-c", "kveil.yaml", cwd=tmp_path)
+    assert r.returncode == 1 and wrong in r.stderr, r.stderr
+
+
 # --- test ---
 
 def test_examples(rules):

@@ -146,6 +146,7 @@ static const struct {
     {MINIMUM "log: {level: trace}\n", 11, "cannot be 'trace'", "known: error, warn, info, debug"},
     {KEYS "rules: a\nkafka:\n  bootstrap_servers: a\n  group_id: g\n  properties:\n    sasl.password: hunter2\n", 14,
      "must not stand in the text", "${file:PATH}"},
+    {KEYS "rules: a\nkafka:\n  bootstrap_servers: a\n  group_id: \"\"\n", 12, "'group_id' is empty", ""},
     {KEYS "rules: a\nkafka:\n  bootstrap_servers: a\n  group_id: g\n  producer:\n    acks: 1\n", 14,
      "'acks' is not yours to set", "acknowledgement"},
 };
