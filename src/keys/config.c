@@ -356,13 +356,28 @@ static void parse_data(const char *name, const struct kveil_yaml *key, const str
 				"`new_per_second` is for patterns, and '%s' is one name", name);
 }
 
-/* Two patterns that one name could fill would make two keys of it. */
+/* One name, one key: for those who seal and for those who destroy. */
 static void check_patterns(const struct kveil_keys_config *c, const char *file, struct kveil_report *report)
 {
+	struct kveil_span filling;
+	struct kveil_error *e;
+
+	for (size_t i = 0; i < c->data_count; i++)
+		if (!c->data[i].name) /* no memory, as was said */
+			return;
 	for (size_t i = 0; i < c->data_count; i++) {
-		const char *a = c->data[i].name, *a_end = a ? strstr(a, "{}") : NULL;
+		const char *a = c->data[i].name, *a_end = strstr(a, "{}");
+		const struct kveil_data_key_config *pattern =
+		    a_end ? NULL : kveil_keys_config_pattern(c, kveil_span_str(a), &filling);
+		if (pattern) {
+			e = kveil_report_at(report, file, c->data[i].line, 1,
+					    "key '%s' fills the pattern '%s': a record could name it too", a,
+					    pattern->name);
+			kveil_error_hint(e, "`kveil keys destroy %s` must mean one key: begin one of them otherwise",
+					 a);
+		}
 		for (size_t k = 0; a_end && k < i; k++) {
-			const char *b = c->data[k].name, *b_end = b ? strstr(b, "{}") : NULL;
+			const char *b = c->data[k].name, *b_end = strstr(b, "{}");
 			if (!b_end)
 				continue;
 			size_t n =

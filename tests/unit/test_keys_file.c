@@ -637,6 +637,9 @@ static void configurations_with_mistakes(void **state)
 	     "data: {\"t-{}\": {algorithm: aes-256-gcm}, \"t-x-{}\": {algorithm: aes-256-gcm}}\n",
 	     "begin alike"},
 	    {"registry: file:k\nkeks: {a: {provider: file, path: x}}\n"
+	     "data: {t-acme.x: {algorithm: aes-256-siv}, \"t-{}.x\": {algorithm: aes-256-gcm}}\n",
+	     "a record could name it too"},
+	    {"registry: file:k\nkeks: {a: {provider: file, path: x}}\n"
 	     "data: {h: {algorithm: hmac-sha-256, rotate_every: 1h}}\n",
 	     "cannot rotate by itself"},
 	    {"registry: file:k\nkeks: {a: {provider: file, path: x}, b: {provider: file, path: y}}\n"
