@@ -67,6 +67,14 @@ struct kveil_keystore {
 	uint32_t lateness;              /* drawn: how much later than due this process makes a version, of 2^32 */
 	atomic_bool rolled_back;        /* the registry is no longer the one whose keys these are: nothing is sealed */
 	struct kveil_document backlog;  /* records read and not taken in yet; under refresh_lock */
+	size_t held_up;                 /* of these, from the front: were tried */
+	struct kveil_refusal {
+		uint32_t id, sequence;
+		enum kveil_key_state state;
+		unsigned times;
+		int64_t until_ms; /* monotonic: its custodian is not asked before */
+	} *refusals; /* records of the backlog that the KEK which they name did not wrap; under refresh_lock */
+	size_t refusal_count;
 	struct {
 		uint32_t id;
 		int64_t until_ms; /* monotonic */

@@ -232,19 +232,17 @@ static enum kveil_status enter(struct kveil_kek_gate *gate, struct kveil_error *
 	return status;
 }
 
-/* Doubling, with half of it drawn: many processes whose custodian is away do not come back in step. */
-static void rest(struct kveil_kek_gate *gate)
+int64_t kveil_kek_rest_ms(unsigned failures)
 {
 	int64_t wait = REST_MS;
 	uint32_t draw = 0;
 
-	for (unsigned i = 0; i < gate->failures && wait < REST_MAX_MS; i++)
+	for (unsigned i = 0; i < failures && wait < REST_MAX_MS; i++)
 		wait *= 2;
 	if (wait > REST_MAX_MS)
 		wait = REST_MAX_MS;
 	(void)!kveil_crypto_random(&draw, sizeof draw, NULL);
-	gate->failures++;
-	gate->closed_until_ms = kveil_clock_mono_ms() + wait / 2 + draw % (wait / 2 + 1);
+	return wait / 2 + draw % (wait / 2 + 1);
 }
 
 /* Bytes that this KEK did not wrap, or a lack of memory here, say nothing about the custodian. */
@@ -253,7 +251,7 @@ static enum kveil_status leave(struct kveil_kek_gate *gate, enum kveil_status st
 {
 	if (status && status != KVEIL_E_WRONG_KEK && kveil_status_class(status) != KVEIL_CLASS_STOP) {
 		gate->why = *why;
-		rest(gate);
+		gate->closed_until_ms = kveil_clock_mono_ms() + kveil_kek_rest_ms(gate->failures++);
 	} else {
 		gate->failures = 0;
 	}

@@ -66,6 +66,7 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 		free(m);
 	}
 	kveil_document_clear(&ks->backlog);
+	free(ks->refusals);
 	pthread_mutex_destroy(&ks->tend_lock);
 	pthread_mutex_destroy(&ks->refresh_lock);
 	pthread_mutex_destroy(&ks->io_lock);

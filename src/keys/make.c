@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BACKOFF_MS = 1000, BACKOFF_MAX_MS = 30000, NEW_AT_ONCE = 256, LATE_MS = 30000, RACES = 16 };
+enum { NEW_AT_ONCE = 256, LATE_MS = 30000, RACES = 16 };
 
 /* Gives up what was kept for this id. Under lock. */
 uint8_t *kveil_keystore_made_here(struct kveil_keystore *ks, uint32_t id)
@@ -170,20 +170,11 @@ static bool has_lost(struct kveil_keystore *ks, const struct kveil_key_record *m
 	return lost;
 }
 
-/* A registry that is read and takes no writing is asked less and less often, with half of the wait drawn. Custodians
- * have their own back-off (kek.c). */
+/* A registry that is read and takes no writing is asked less and less often. Custodians have their own back-off
+ * (kek.c). */
 static void back_off(struct kveil_keystore *ks, const struct kveil_error *why)
 {
-	int64_t wait = BACKOFF_MS;
-	uint32_t draw = 0;
-
-	for (unsigned i = 0; i < ks->failures && wait < BACKOFF_MAX_MS; i++)
-		wait *= 2;
-	if (wait > BACKOFF_MAX_MS)
-		wait = BACKOFF_MAX_MS;
-	(void)!kveil_crypto_random(&draw, sizeof draw, NULL);
-	ks->failures++;
-	ks->retry_at_ms = kveil_clock_mono_ms() + wait / 2 + draw % (wait / 2 + 1);
+	ks->retry_at_ms = kveil_clock_mono_ms() + kveil_kek_rest_ms(ks->failures++);
 	ks->last_failure = *why;
 }
 

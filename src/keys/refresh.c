@@ -21,6 +21,14 @@ struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char
 	return NULL;
 }
 
+static enum kveil_status wrong_kek(const struct kveil_key_record *r, struct kveil_error *err)
+{
+	kveil_fail(err, KVEIL_E_WRONG_KEK, "KEK '%s' is not the one that wrapped key '%s' version %u", r->kek, r->name,
+		   r->version);
+	kveil_error_hint(err, "bring back the key-encryption key that this registry was made with");
+	return KVEIL_E_WRONG_KEK;
+}
+
 enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
 					uint8_t **ret_key, struct kveil_error *err)
 {
@@ -47,11 +55,8 @@ enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const s
 	if (!payload)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
 	status = kveil_kek_unwrap(kek, kveil_span_of(r->wrapped, r->wrapped_len), payload, room, &n, err);
-	if (status == KVEIL_E_WRONG_KEK) {
-		kveil_fail(err, status, "KEK '%s' is not the one that wrapped key '%s' version %u", r->kek, r->name,
-			   r->version);
-		kveil_error_hint(err, "bring back the key-encryption key that this registry was made with");
-	}
+	if (status == KVEIL_E_WRONG_KEK)
+		status = wrong_kek(r, err);
 	if (!status)
 		status = kveil_key_payload_read(r, ks->registry->secret->id, kveil_span_of(payload, n), &key, err);
 	if (!status) {
@@ -153,6 +158,11 @@ static enum kveil_status collect(void *user, const struct kveil_key_record *reco
 	/* A tenant's key needs no custodian, so it waits for none. */
 	if (kveil_record_is_tenants(record))
 		return kveil_tenants_take(ks, record, err);
+	/* A file hands over all that it holds. */
+	for (size_t i = 0; i < ks->held_up; i++)
+		if (ks->backlog.records[i].id == record->id && ks->backlog.records[i].state == record->state &&
+		    ks->backlog.records[i].sequence == record->sequence)
+			return KVEIL_OK;
 	if (!kveil_document_add(&ks->backlog, record))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 	return kveil_tenants_note(ks, record, err);
@@ -171,6 +181,33 @@ static enum kveil_status take(struct kveil_keystore *ks, const struct kveil_key_
 		return KVEIL_OK;
 	}
 	*changed |= status == KVEIL_OK;
+	return status;
+}
+
+/* Its KEK may be brought back: until then it is asked less and less often, and about everything else at once. */
+static enum kveil_status take_unless_refused(struct kveil_keystore *ks, const struct kveil_key_record *r, bool *changed,
+					     struct kveil_error *err)
+{
+	int64_t now = kveil_clock_mono_ms();
+	struct kveil_refusal *f = NULL;
+
+	for (size_t i = 0; i < ks->refusal_count && !f; i++)
+		if (ks->refusals[i].id == r->id && ks->refusals[i].sequence == r->sequence &&
+		    ks->refusals[i].state == r->state)
+			f = &ks->refusals[i];
+	if (f && now < f->until_ms)
+		return wrong_kek(r, err);
+	enum kveil_status status = take(ks, r, changed, err);
+	if (status == KVEIL_E_WRONG_KEK && !f) {
+		struct kveil_refusal *grown = realloc(ks->refusals, (ks->refusal_count + 1) * sizeof *grown);
+		if (!grown)
+			return status;
+		ks->refusals = grown;
+		f = &grown[ks->refusal_count++];
+		*f = (struct kveil_refusal){.id = r->id, .sequence = r->sequence, .state = r->state};
+	}
+	if (status == KVEIL_E_WRONG_KEK)
+		f->until_ms = now + kveil_kek_rest_ms(f->times++);
 	return status;
 }
 
@@ -204,7 +241,7 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 
 	for (size_t i = 0; i < b->count; i++) {
 		bool waits = kept && holds_name(b->records, kept, b->records[i].name);
-		enum kveil_status status = waits ? first : take(ks, &b->records[i], changed, &why);
+		enum kveil_status status = waits ? first : take_unless_refused(ks, &b->records[i], changed, &why);
 		/* What was ended or moved since need not be opened as it was. */
 		if (!status || is_overtaken(b, i)) {
 			kveil_key_record_clear(&b->records[i]);
@@ -219,7 +256,9 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 		b->records[i] = (struct kveil_key_record){0};
 		b->records[kept++] = r;
 	}
-	b->count = kept;
+	b->count = ks->held_up = kept;
+	if (!kept)
+		ks->refusal_count = 0;
 	return first;
 }
 

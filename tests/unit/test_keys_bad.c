@@ -487,6 +487,75 @@ static void the_last_numbers_are_the_end(void **state)
 	fixture_tear_down(&f);
 }
 
+static struct kveil_provider counting;
+static int asked;
+
+static enum kveil_status count_unwrap(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
+				      size_t *ret_len, struct kveil_error *why)
+{
+	asked++;
+	return kveil_provider_by_name("file")->unwrap(kek, wrapped, plain, room, ret_len, why);
+}
+
+static void put_foreign(struct kveil_keystore *ks, const char *name, uint32_t id, enum kveil_key_state state)
+{
+	struct kveil_key_record r;
+
+	kveil_key_record_begin(&r, kveil_keys_config_find(ks->config, kveil_span_str(name)), 9, 1, 1);
+	r.id = id;
+	r.state = state;
+	snprintf(r.kek, sizeof r.kek, "local");
+	if (state != KVEIL_KEY_DESTROYED)
+		r.wrapped = calloc(1, r.wrapped_len = 64);
+	assert_ok(kveil_key_record_sign(&r, ks->registry->secret, &err));
+	assert_ok(kveil_keystore_append(ks, &r, 1, &err));
+	kveil_key_record_clear(&r);
+}
+
+/* What a KEK did not wrap it is asked about like a custodian that is away: less and less often, and nobody else waits.
+ */
+static void a_wrong_kek_is_let_rest(void **state)
+{
+	struct fixture f;
+	(void)state;
+	fixture_set_up(&f, yaml);
+	struct kveil_keystore *ks = fixture_init(&f);
+
+	counting = *ks->custodians[0]->provider;
+	counting.unwrap = count_unwrap;
+	ks->custodians[0]->provider = &counting;
+	put_foreign(ks, "other", 77, KVEIL_KEY_LIVE);
+	assert_int_equal(asked, 1);
+	int64_t begin = kveil_clock_mono_ms();
+	while (kveil_clock_mono_ms() < begin + 400) {
+		assert_int_equal(kveil_keystore_tend(ks, kveil_clock_wall_ms(), &err), KVEIL_E_WRONG_KEK);
+		assert_non_null(strstr(err.message, "'other' version 9"));
+		assert_int_equal(kveil_keystore_seek(ks, 4711, &err), KVEIL_E_REGISTRY_UNAVAILABLE);
+	}
+	assert_int_equal(asked, 1);
+	while (kveil_clock_mono_ms() < begin + 1500) {
+		assert_int_equal(kveil_keystore_refresh(ks, &err), KVEIL_E_WRONG_KEK);
+		usleep(5000);
+	}
+	assert_int_equal(asked, 2);
+	/* Each is looked at when it comes, and the file is not read into memory again and again. */
+	put_foreign(ks, "aes-128-gcm", 78, KVEIL_KEY_LIVE);
+	assert_int_equal(asked, 3);
+	assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("sm4-gcm"), 0, &err));
+	size_t waiting = ks->backlog.count;
+	for (int i = 0; i < 5; i++)
+		assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("sm4-gcm"), 0, &err));
+	assert_int_equal(asked, 3 + 6);
+	assert_int_equal(ks->backlog.count, waiting);
+	/* What changes in the registry counts at once. */
+	put_foreign(ks, "other", 77, KVEIL_KEY_DESTROYED);
+	put_foreign(ks, "aes-128-gcm", 78, KVEIL_KEY_DESTROYED);
+	assert_int_equal(asked, 3 + 6);
+	assert_ok(kveil_keystore_tend(ks, kveil_clock_wall_ms(), &err));
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -498,6 +567,7 @@ int main(void)
 	    cmocka_unit_test(a_signed_registry_is_still_looked_at),
 	    cmocka_unit_test(a_process_that_runs_keeps_its_keys),
 	    cmocka_unit_test(the_last_numbers_are_the_end),
+	    cmocka_unit_test(a_wrong_kek_is_let_rest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
