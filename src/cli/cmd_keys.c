@@ -17,7 +17,7 @@ enum { ROTATE_LEAD_MS = 60000 };
 
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "configuration whose `keys:` to use (kveil.yaml)"},
-    {0, "json", NULL, "list: as JSON, for scripts"},
+    {0, "json", NULL, "list, rewrap: as JSON, for scripts"},
     {0, "now", NULL, "rotate: active at once (default: in one minute, so that everybody has it by then)"},
     {0, "at", "TIME", "rotate: active at a time such as 2026-01-31T06:00:00Z"},
     {0, "tink", NULL, "export: as a Google Tink keyset in JSON (the only format)"},
@@ -432,7 +432,6 @@ static int run_rewrap(const struct keys_options *o, const struct kveil_keys_conf
 	struct kveil_keystore *ks;
 	struct kveil_error err;
 
-	(void)o;
 	/* The new KEK must open the registry itself as well. */
 	if (kveil_keys_init(cfg, &added, &err) || kveil_keystore_open(cfg, &ks, &err))
 		return keys_failed(&err);
@@ -443,7 +442,10 @@ static int run_rewrap(const struct keys_options *o, const struct kveil_keys_conf
 			fprintf(stderr, "kveil keys: %zu moved before this; run it again to go on\n", moved.moved);
 		return keys_failed(&err);
 	}
-	printf("%zu version%s wrapped anew\n", moved.moved, moved.moved == 1 ? "" : "s");
+	if (o->json)
+		printf("{\"wrapped_anew\": %zu, \"unnamed\": %zu}\n", moved.moved, moved.unnamed);
+	else
+		printf("%zu version%s wrapped anew\n", moved.moved, moved.moved == 1 ? "" : "s");
 	if (moved.unnamed)
 		fprintf(
 		    stderr,
@@ -522,14 +524,22 @@ static int parse(int argc, char **argv, struct keys_options *o)
 	return -1;
 }
 
-/* An option is of the action that its help begins with; NULL: all that were given are. */
-static const struct kveil_flag *foreign_option(const struct action *a, const struct keys_options *o)
+/* An option's help begins with the actions that have it. */
+static bool has_option(const struct action *a, const struct kveil_flag *f)
 {
 	size_t len = strlen(a->name);
 
+	for (const char *at = f->help, *end = strchr(at, ':'); end && at < end; at += strcspn(at, ",:") + 2)
+		if (strncmp(at, a->name, len) == 0 && (at[len] == ',' || at[len] == ':'))
+			return true;
+	return false;
+}
+
+/* NULL: the action has all that were given. */
+static const struct kveil_flag *foreign_option(const struct action *a, const struct keys_options *o)
+{
 	for (const struct kveil_flag *f = flags; f->long_name; f++)
-		if (o->given & 1u << (f - flags) && strcmp(f->long_name, "config") != 0 &&
-		    (strncmp(f->help, a->name, len) != 0 || f->help[len] != ':'))
+		if (o->given & 1u << (f - flags) && strcmp(f->long_name, "config") != 0 && !has_option(a, f))
 			return f;
 	return NULL;
 }

@@ -118,6 +118,7 @@ def test_rewrap_says_what_it_left_and_refuses_what_it_cannot_prove(make):
     r = k.run("keys", "rewrap", check=0)
     assert "4 versions wrapped anew" in r.stdout
     assert "1 version of keys that keys.data does not name" in r.stderr
+    assert json.loads(k.run("keys", "rewrap", "--json", check=0).stdout) == {"wrapped_anew": 0, "unnamed": 1}
     assert {r["name"]: r["kek"] for r in rows(k)} == {"gone": "local", "stays": "new", "pii": "new", "pepper": "new",
                                                       "dead-letters": "new"}
     # Without the old KEK it says which key is missing it.
