@@ -30,6 +30,13 @@ static enum kveil_status collect(const struct kveil_key_name *n, struct kveil_ti
 		    (primary->record.state != KVEIL_KEY_LIVE && v->record.version > primary->record.version))
 			primary = v;
 	}
+	for (size_t i = 0; !primary && i < n->count; i++)
+		if (n->versions[i]->record.state != KVEIL_KEY_DESTROYED) {
+			kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' only locks here: key '%s' cannot be read",
+				   n->versions[i]->record.kek, n->name);
+			kveil_error_hint(err, "export where the private key is");
+			return KVEIL_E_CONFIG;
+		}
 	if (!primary)
 		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "every version of key '%s' was destroyed", n->name);
 	set->primary = primary->record.id;

@@ -434,6 +434,14 @@ enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_
 		int64_t now = kveil_clock_wall_ms();
 		return kveil_memory_rotate(ks, n, now, active_from_ms ? active_from_ms : now, err);
 	}
+	const struct kveil_kek *kek = kveil_keystore_kek(ks, n->config->kek);
+	if (kek && !kek->provider->can_unwrap(kek)) {
+		kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' only locks here: no worker could read a version of another's",
+			   kek->name);
+		kveil_error_hint(err,
+				 "each worker makes its own when it starts, and one for each period of rotate_every");
+		return KVEIL_E_CONFIG;
+	}
 	/* Another process may make the same version at the same moment: then ours is the one after it. */
 	for (int i = 0; !status && !won && i < 10; i++)
 		status = rotate_once(ks, n->config, active_from_ms, &won, err);

@@ -90,6 +90,10 @@ enum kveil_status kveil_pem_private_key(const char *kek, const char *base_dir, c
 		return s;
 	*ret = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, (void *)(uintptr_t)passphrase);
 	BIO_free(bio);
-	return *ret ? KVEIL_OK
-		    : not_pem(kek, path, passphrase ? "private key that the passphrase opens" : "private key", err);
+	if (*ret)
+		return KVEIL_OK;
+	not_pem(kek, path, passphrase ? "private key that the passphrase opens" : "private key", err);
+	if (!passphrase)
+		kveil_error_hint(err, "one that is encrypted needs its `passphrase`");
+	return KVEIL_E_CONFIG;
 }

@@ -160,9 +160,13 @@ static enum kveil_status request(struct transit *t, enum method method, const ch
 	if (http >= 200 && http < 300)
 		return KVEIL_OK;
 	server_says(kveil_buf_span(reply), says, sizeof says);
-	if (http == 403)
-		return kveil_fail(err, KVEIL_E_PERMISSIONS, "kek %s: the server refuses the token: %s", t->kek.name,
-				  says);
+	if (http == 403) {
+		kveil_fail(err, KVEIL_E_PERMISSIONS, "kek %s: the server refuses the token: %s", t->kek.name, says);
+		kveil_error_hint(
+		    err, "it needs to be valid, with a policy that allows update on %s/encrypt/%s and %s/decrypt/%s",
+		    p->mount, p->key, p->mount, p->key);
+		return KVEIL_E_PERMISSIONS;
+	}
 	if (http == 404) {
 		kveil_fail(err, KVEIL_E_CONFIG, "kek %s: there is no %s/%s", t->kek.name, p->mount, p->key);
 		kveil_error_hint(err, "bao secrets enable transit; bao write -f %s/keys/%s", p->mount, p->key);

@@ -88,6 +88,9 @@ def test_what_an_edge_must_not_do_is_refused(tmp_path):
     rule.write_text(RULE % ("orders", "encrypt: {key: pii}"))
     pair.kveil(pair.edge, "check", "-c", "kveil.yaml")
     pair.kveil(pair.edge, "keys", "init", "-c", "kveil.yaml")
+    for command in (["export", "--tink", "pii", "--clear"], ["export", "--tink", "pii"], ["rotate", "pii"]):
+        said = pair.kveil(pair.edge, "keys", *command, expect=2)
+        assert "KEK 'edge' only locks here" in said.stderr and said.stdout == ""
     other = good.replace("  data:\n", "  data:\n    mine: {algorithm: aes-256-gcm, kek: local}\n")
     for action, keys in (("decrypt: {key: pii}", good), ("reencrypt: {from: pii, to: mine}", other)):
         rule.write_text(RULE % ("orders", action))
