@@ -122,6 +122,8 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 		kveil_tink_write_binary(&set, &binary);
 	snprintf(kek_copy, sizeof kek_copy, "%s", kek_name);
 	pthread_mutex_unlock(&ks->lock);
+	if (status == KVEIL_E_NOT_FOUND)
+		kveil_tenants_hint(ks, name, err);
 
 	struct kveil_kek *kek = status || clear ? NULL : kveil_keystore_kek(ks, kek_copy);
 	if (!status && !clear) {

@@ -228,7 +228,8 @@ static void wrapper_changed(struct kveil_tenants *t, uint32_t id)
 
 void kveil_tenants_wrapper_here(struct kveil_keystore *ks, uint32_t id)
 {
-	wrapper_changed(&ks->tenants, id);
+	if (ks->tenants.has_duds)
+		wrapper_changed(&ks->tenants, id);
 }
 
 void kveil_tenants_wrapper_gone(struct kveil_keystore *ks, uint32_t id)
@@ -324,6 +325,7 @@ enum kveil_status kveil_tenants_key(struct kveil_keystore *ks, struct kveil_tena
 	kveil_secret_wipe(key, sizeof key);
 	*ret = v->key;
 	v->dud = status == KVEIL_E_REGISTRY_CORRUPT || status == KVEIL_E_UNKNOWN_KEY;
+	ks->tenants.has_duds |= v->dud;
 	return v->dud ? kveil_fail(err, KVEIL_E_UNKNOWN_KEY,
 				   "key '%s' with id %u cannot be unwrapped by any key there is", r.name, v->id)
 		      : status;

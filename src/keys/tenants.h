@@ -87,6 +87,7 @@ struct kveil_tenants {
 	struct kveil_tenant_rate *rates;  /* one an entry of keys.data */
 	struct kveil_tenant_wrapper *wrappers;
 	size_t wrapper_count;
+	bool has_duds; /* or had */
 	bool is_read; /* the registry, to its end: what it has is in memory or held up */
 };
 

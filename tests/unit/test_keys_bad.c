@@ -556,6 +556,47 @@ static void a_wrong_kek_is_let_rest(void **state)
 	fixture_tear_down(&f);
 }
 
+static struct kveil_registry_driver telling;
+static struct kveil_key_record told;
+
+static enum kveil_status tell(struct kveil_registry *r, kveil_registry_read_fn *fn, void *user, struct kveil_error *why)
+{
+	(void)r;
+	return fn(user, &told, why);
+}
+
+/* The registry's order gave a key a later number of its name (registry_log.h): the next one comes after that. */
+static void a_key_goes_on_under_a_later_number(void **state)
+{
+	struct fixture f;
+	(void)state;
+	fixture_set_up(&f, yaml);
+	struct kveil_keystore *ks = fixture_init(&f);
+	const struct kveil_key_name *n = kveil_map_get(&ks->names, KVEIL_SPAN("other"));
+	const struct kveil_registry_driver *plain = ks->registry->driver;
+
+	telling = *plain;
+	telling.read = tell;
+	ks->registry->driver = &telling;
+	assert_true(kveil_key_record_copy(&told, &n->versions[0]->record));
+	for (uint32_t version = 5; version >= 3; version -= 2) {
+		told.version = version;
+		assert_ok(kveil_keystore_refresh(ks, &err));
+		assert_int_equal(n->count, 1);
+		assert_int_equal(n->versions[0]->record.version, 5);
+		assert_int_equal(kveil_key_name_next(n), 6);
+	}
+	/* Never back from a higher state. */
+	n->versions[0]->record.state = KVEIL_KEY_RETIRED;
+	told.version = 7;
+	assert_ok(kveil_keystore_refresh(ks, &err));
+	assert_int_equal(n->versions[0]->record.version, 5);
+	kveil_key_record_clear(&told);
+	ks->registry->driver = plain;
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -568,6 +609,7 @@ int main(void)
 	    cmocka_unit_test(a_process_that_runs_keeps_its_keys),
 	    cmocka_unit_test(the_last_numbers_are_the_end),
 	    cmocka_unit_test(a_wrong_kek_is_let_rest),
+	    cmocka_unit_test(a_key_goes_on_under_a_later_number),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

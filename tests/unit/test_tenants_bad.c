@@ -360,9 +360,69 @@ static void a_registrys_name_is_told_apart(void **state)
 	assert_non_null(strstr(err.hint, "as records do"));
 	assert_int_equal(kveil_keystore_each_of(ks, name, NULL, NULL, &err), KVEIL_E_NOT_FOUND);
 	assert_non_null(strstr(err.hint, "as records do"));
+	struct kveil_buf keyset = KVEIL_BUF_INIT;
+	assert_int_equal(kveil_keys_export_tink(ks, name, true, &keyset, &err), KVEIL_E_NOT_FOUND);
+	assert_non_null(strstr(err.hint, "as records do"));
+	kveil_buf_clear(&keyset);
+	assert_int_equal(kveil_keystore_rotate(ks, kveil_span_str(name), 0, &err), KVEIL_E_NOT_FOUND);
+	assert_non_null(strstr(err.hint, "as records do"));
 	name[strlen(name) - 1] ^= 1;
 	assert_int_equal(kveil_keys_count(ks, name, 0, &n, &err), KVEIL_E_NOT_FOUND);
 	assert_string_equal(err.hint, "");
+}
+
+/* A wrapper comes after all: what it wrapped is no dud any more. */
+static void a_wrapper_that_comes_late(void **state)
+{
+	struct kveil_keystore *other = NULL;
+	struct kveil_key *key;
+
+	(void)state;
+	/* This process has not read the new version of the pattern's own key, as if its record had been overwritten. */
+	assert_ok(kveil_keystore_open(&fx.config, &other, &err));
+	assert_ok(kveil_keystore_rotate(other, KVEIL_SPAN("tenant-{}"), 0, &err));
+	struct kveil_keyring *theirs = ring_of(other);
+	struct sealed acme = seal(named(other, theirs, "tenant-acme", KVEIL_USE_SEAL));
+	struct kveil_key_record r;
+	assert_true(kveil_tenants_record(kveil_tenants_by_id(other, id_of(&acme)), &r));
+	assert_ok(kveil_tenants_take(ks, &r, &err));
+	kveil_key_record_clear(&r);
+	assert_int_equal(try_open(ring, "tenant-acme", &acme), KVEIL_E_UNKNOWN_KEY);
+	assert_int_equal(kveil_keyring_named(ring, KVEIL_SPAN("tenant-acme"), KVEIL_USE_SEAL, &key, &err),
+			 KVEIL_E_KEY_PENDING);
+	assert_ok(kveil_keystore_refresh(ks, &err));
+	assert_ok(kveil_keyring_tick(ring, kveil_clock_wall_ms(), &err));
+	assert_ok(try_open(ring, "tenant-acme", &acme));
+	struct sealed again = seal(named(ks, ring, "tenant-acme", KVEIL_USE_SEAL));
+	assert_int_equal(id_of(&again), id_of(&acme));
+	kveil_keyring_free(theirs);
+	kveil_keystore_unref(other);
+}
+
+/* An import that lost its number to another comes under a later one (registry_log.h); not under an earlier one. */
+static void a_key_that_comes_under_a_later_number(void **state)
+{
+	struct kveil_tenant_ask ask;
+	struct kveil_key_record r;
+	uint8_t key[KVEIL_KEY_BYTES_MAX];
+
+	(void)state;
+	struct sealed a = seal(named(ks, ring, "tenant-acme", KVEIL_USE_SEAL));
+	assert_true(kveil_tenants_meant(ks, "tenant-acme", &ask));
+	assert_true(kveil_tenants_record(kveil_tenants_by_id(ks, id_of(&a)), &r));
+	assert_ok(kveil_tenants_unwrap(ks, ask.pattern, &r, key, &err));
+	for (uint32_t version = 4; version >= 2; version -= 2) {
+		r.version = version;
+		assert_ok(kveil_tenants_wrap(ks, ask.pattern, &r, key, &err));
+		assert_ok(kveil_tenants_take(ks, &r, &err));
+		assert_int_equal(kveil_tenants_by_id(ks, id_of(&a))->version, 4);
+		assert_int_equal(kveil_tenants_next(kveil_tenants_find(ks, ask.digest)), 5);
+	}
+	kveil_key_record_clear(&r);
+	assert_ok(kveil_keyring_tick(ring, kveil_clock_wall_ms(), &err));
+	assert_ok(try_open(ring, "tenant-acme", &a));
+	kveil_tenants_let_go(&ks->tenants, kveil_tenants_by_id(ks, id_of(&a)));
+	assert_ok(try_open(ring, "tenant-acme", &a));
 }
 
 /* More patterns than the queue has places: each has its turn. */
@@ -418,6 +478,8 @@ int main(void)
 	    TEST(opening_asks_for_no_version),
 	    TEST(a_name_has_one_spelling),
 	    TEST(a_registrys_name_is_told_apart),
+	    TEST(a_wrapper_that_comes_late),
+	    TEST(a_key_that_comes_under_a_later_number),
 	    TEST(a_thousand_patterns_and_more),
 	};
 #undef TEST
