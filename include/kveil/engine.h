@@ -81,7 +81,9 @@ void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void 
 void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record, struct kveil_result *ret);
 
 /* How often each rule (by index in the plan) found a place since the engine was made; plain counters of this
- * thread: another thread may read them, each load is atomic. */
+ * thread: another thread may read them, each load is atomic. A run that ends in RETRY counts nothing. */
 const _Atomic uint64_t *kveil_engine_rule_matches(const struct kveil_engine *e, size_t *ret_count);
+/* Takes back what the last run counted: the record comes again. */
+void kveil_engine_forget(struct kveil_engine *e);
 
 #endif

@@ -353,6 +353,13 @@ static enum kveil_verdict verdict_of(const struct kveil_engine *e, enum kveil_st
 	return KVEIL_STOP;
 }
 
+void kveil_engine_forget(struct kveil_engine *e)
+{
+	for (uint32_t i = 0; i < e->rule_count; i++)
+		if (e->rules[i].found_in == e->serial)
+			kveil_engine_uncount(&e->rules[i], e->rules[i].found_times);
+}
+
 void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record, struct kveil_result *ret)
 {
 	begin_record(e, record);
@@ -375,6 +382,8 @@ void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record,
 	}
 	/* Nothing of a record that failed leaves, in any view. */
 	memset(e->outputs, 0, e->view_count * sizeof *e->outputs);
+	if (ret->verdict == KVEIL_RETRY)
+		kveil_engine_forget(e);
 	ret->outputs = NULL;
 	ret->output_count = 0;
 }

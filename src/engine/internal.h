@@ -42,6 +42,7 @@ struct kveil_bound_rule {
 	bool streams;                /* the automaton finds its places */
 	_Atomic uint64_t *matches;   /* its counter in engine.matches */
 	uint64_t found_in;           /* serial of the last record in which its path found a place */
+	uint64_t found_times;        /* in that record, as counted */
 };
 
 /* A path under `clear:`; in accept lists its id is rule_count + its place in engine.clears. */
@@ -141,7 +142,15 @@ static inline void kveil_engine_count(struct kveil_engine *e, struct kveil_bound
 	_Atomic uint64_t *n = r->matches;
 	/* One writer: no locked add. */
 	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_relaxed);
+	r->found_times = r->found_in == e->serial ? r->found_times + 1 : 1;
 	r->found_in = e->serial;
+}
+
+static inline void kveil_engine_uncount(struct kveil_bound_rule *r, uint64_t times)
+{
+	_Atomic uint64_t *n = r->matches;
+	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) - times, memory_order_relaxed);
+	r->found_times -= times;
 }
 
 /* --- apply.c --- */

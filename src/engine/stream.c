@@ -12,9 +12,7 @@ static void uncount(struct kveil_engine *e, const struct kveil_bound_part *p, si
 	for (size_t i = 0; i < n; i++) {
 		const struct kveil_automaton_state *s = &p->automaton->states[p->scan.matches[i].state];
 		for (uint32_t k = 0; k < s->accept_count; k++) {
-			_Atomic uint64_t *count = e->rules[s->accepts[k]].matches;
-			atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) - 1,
-					      memory_order_relaxed);
+			kveil_engine_uncount(&e->rules[s->accepts[k]], 1);
 		}
 	}
 }

@@ -10,52 +10,122 @@
 
 #include <stdlib.h>
 
-enum { AHEAD_MESSAGES = 1024, AHEAD_BYTES = 4 << 20 };
+enum {
+	MESSAGES = 1024,      /* what is polled ahead, and twice that at most; see below */
+	BYTES = 4 << 20,      /* the same in bytes, or a quarter of what may be in flight */
+	HEADER_OVERHEAD = 64, /* of one header in librdkafka's structs and malloc */
+	PROBE_MS = 250,       /* one look; the loop has more to do */
+	SLOTS = 2 * MESSAGES + 1,
+};
 
-static size_t cost(const rd_kafka_message_t *msg)
+static size_t cost(struct kveil_worker *w, const rd_kafka_message_t *msg)
 {
-	return kveil_message_cost(msg->key_len, msg->len);
+	size_t n = kveil_message_cost(msg->key_len, msg->len), count = 0;
+	struct kveil_error ignored;
+
+	if (msg->err || kveil_kafka_headers(msg, &w->headers, &w->header_cap, &count, &ignored))
+		return n;
+	for (size_t i = 0; i < count; i++)
+		n += w->headers[i].name.len + w->headers[i].value.len + HEADER_OVERHEAD;
+	return n;
 }
 
-rd_kafka_message_t *kveil_ahead_next(struct kveil_worker *w)
+static bool has_room(const struct kveil_worker *w, size_t times)
+{
+	const struct kveil_ahead *a = &w->ahead;
+	size_t bytes = w->in_flight_limit / 4 < BYTES ? w->in_flight_limit / 4 : BYTES;
+
+	return a->count - a->first < times * MESSAGES && a->bytes < times * bytes;
+}
+
+/* Polls for real. A rebalance in here empties all of it. false: nothing came. */
+static bool hold_one(struct kveil_worker *w)
 {
 	struct kveil_ahead *a = &w->ahead;
 
+	w->polled_ms = kveil_clock_mono_ms();
+	rd_kafka_message_t *msg = rd_kafka_consumer_poll(w->consumer, 0);
+	if (!msg)
+		return false;
+	/* Where a partition's records end is said in its place, behind them. */
+	if (msg->err && msg->err != RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+		kveil_worker_on_consumer_error(w, msg);
+		kveil_kafka_message_free(msg);
+		return true;
+	}
+	if (a->count == SLOTS) {
+		memmove(a->held, a->held + a->first, (a->count - a->first) * sizeof *a->held);
+		a->count -= a->first;
+		a->probed -= a->probed < a->first ? a->probed : a->first;
+		a->first = 0;
+	}
+	a->held[a->count] = (struct kveil_held){msg, cost(w, msg)};
+	a->bytes += a->held[a->count++].bytes;
+	return true;
+}
+
+static rd_kafka_message_t *take_first(struct kveil_ahead *a)
+{
 	if (a->first == a->count)
 		return NULL;
-	rd_kafka_message_t *msg = a->messages[a->first++];
-	a->bytes -= cost(msg);
-	return msg;
+	struct kveil_held *h = &a->held[a->first++];
+	a->bytes -= h->bytes;
+	if (a->first == a->count)
+		a->first = a->count = a->probed = 0;
+	return h->message;
+}
+
+rd_kafka_message_t *kveil_ahead_next(struct kveil_worker *w, int ms)
+{
+	struct kveil_ahead *a = &w->ahead;
+
+	if (a->first == a->count) {
+		w->polled_ms = w->now_ms;
+		return rd_kafka_consumer_poll(w->consumer, ms);
+	}
+	/* Rebalances come by the same poll, and do not wait until all that is held is done. */
+	if (kveil_clock_mono_ms() - w->polled_ms >= KVEIL_POLL_EVERY_MS) {
+		if (has_room(w, 2))
+			hold_one(w);
+		else
+			kveil_worker_pause(w);
+	}
+	return take_first(a);
 }
 
 void kveil_ahead_drop(struct kveil_worker *w)
 {
 	rd_kafka_message_t *msg;
 
-	while ((msg = kveil_ahead_next(w)))
+	while ((msg = take_first(&w->ahead)))
 		kveil_kafka_message_free(msg);
-	w->ahead.first = w->ahead.count = 0;
 }
 
 void kveil_ahead_free(struct kveil_worker *w)
 {
 	kveil_ahead_drop(w);
-	free(w->ahead.messages);
+	free(w->ahead.held);
 	w->ahead = (struct kveil_ahead){0};
 }
 
-/* Lets a record's keys be asked for; what comes of the record is its turn's affair. */
-static void probe(struct kveil_worker *w, rd_kafka_message_t *msg)
+/* Lets a record's keys be asked for; what comes of the record is its turn's affair. false: no use in going on. */
+static bool probe(struct kveil_worker *w, rd_kafka_message_t *msg)
 {
 	struct kveil_partition *p = kveil_worker_find(w, msg);
 	struct kveil_result ignored;
 	struct kveil_record record;
 	struct kveil_error err;
 
-	if (!p || p->stopped || p->rewind || !p->route || kveil_worker_bind(w, p->route, &err) ||
+	if (msg->err || !p || p->stopped || p->rewind || !p->route || kveil_worker_bind(w, p->route, &err) ||
 	    kveil_worker_read(w, msg, &record, &err))
-		return;
+		return true;
+	if (kveil_failpoint("slow-probe"))
+		nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
 	kveil_engine_run(p->route->bound->engine, &record, &ignored);
+	if (ignored.verdict == KVEIL_RETRY)
+		return ignored.error.status == KVEIL_E_KEY_PENDING;
+	kveil_engine_forget(p->route->bound->engine);
+	return true;
 }
 
 void kveil_ahead_look(struct kveil_worker *w)
@@ -63,27 +133,23 @@ void kveil_ahead_look(struct kveil_worker *w)
 	struct kveil_ahead *a = &w->ahead;
 
 	/* What slips through a pause comes again by the seek that ends it. */
-	if (w->paused)
+	if (w->paused || (!a->held && !(a->held = calloc(SLOTS, sizeof *a->held))))
 		return;
-	if (!a->messages && !(a->messages = calloc(AHEAD_MESSAGES, sizeof(rd_kafka_message_t *))))
-		return;
-	memmove(a->messages, a->messages + a->first, (a->count - a->first) * sizeof(rd_kafka_message_t *));
-	a->count -= a->first;
-	a->first = 0;
-	w->polled_ms = kveil_clock_mono_ms();
-	while (a->count < AHEAD_MESSAGES && a->bytes < AHEAD_BYTES) {
-		/* A rebalance in here empties all of it. */
-		rd_kafka_message_t *msg = rd_kafka_consumer_poll(w->consumer, 0);
-		if (!msg)
+	bool more = true;
+	while (more && has_room(w, 1))
+		more = hold_one(w);
+	/* Full, and a long wait: one more now and then, for the sake of the membership. Past twice as much the wait
+	 * polls with everything paused, and what is held goes. */
+	if (kveil_clock_mono_ms() - w->polled_ms >= KVEIL_POLL_EVERY_MS && has_room(w, 2))
+		hold_one(w);
+	/* Names that were asked for and wait need not be asked for again. */
+	if (!a->names_wait)
+		a->probed = a->first;
+	if (a->probed < a->first)
+		a->probed = a->first;
+	for (int64_t end = kveil_clock_mono_ms() + PROBE_MS; a->probed < a->count; a->probed++) {
+		kveil_loop_beat(w->loop);
+		if (kveil_worker_stopping(w) || !probe(w, a->held[a->probed].message) || kveil_clock_mono_ms() > end)
 			break;
-		if (msg->err) {
-			kveil_worker_on_consumer_error(w, msg);
-			kveil_kafka_message_free(msg);
-			continue;
-		}
-		a->messages[a->count++] = msg;
-		a->bytes += cost(msg);
 	}
-	for (size_t i = 0; i < a->count; i++)
-		probe(w, a->messages[i]);
 }

@@ -53,6 +53,7 @@ void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, voi
 	}
 	if (w->produce_failures) {
 		w->produce_failures = 0;
+		w->produce_logged_ms = 0;
 		kveil_health_condition(w->params->health, w->condition_produce, NULL);
 		kveil_log(KVEIL_LOG_INFO, w->name, "producing again");
 	}

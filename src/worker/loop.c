@@ -10,9 +10,8 @@
 
 enum {
 	TURN_RECORDS = 256,
-	IDLE_MS = 100,       /* a turn's wait for a record */
-	BUSY_MS = 10,        /* the same while delivery reports are due */
-	POLL_EVERY_MS = 500, /* in a wait: often enough for rebalances, rarely enough that short waits do not pause */
+	IDLE_MS = 100, /* a turn's wait for a record */
+	BUSY_MS = 10,  /* the same while delivery reports are due */
 	TICK_EVERY_MS = 20,
 	BACK_OFF_FIRST_MS = 100,
 	BACK_OFF_MOST_MS = 10000,
@@ -55,11 +54,8 @@ void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_messa
 
 	switch (msg->err) {
 	case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
-		if (p && !p->stopped)
-			kveil_worker_stop_partition(w, p, false,
-						    "offset %lld is out of range: the records there are gone, or "
-						    "never were; set the group's offset to go on",
-						    (long long)(p->marks.next < 0 ? p->start : p->marks.next));
+		if (p)
+			kveil_worker_on_out_of_range(w, p, msg->offset);
 		return;
 	case RD_KAFKA_RESP_ERR__FATAL:
 		kveil_fail(&err, KVEIL_E_INTERNAL, "the consumer cannot go on: %s", rd_kafka_message_errstr(msg));
@@ -70,6 +66,8 @@ void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_messa
 		kveil_log(KVEIL_LOG_DEBUG, w->name, "consumer: %s", rd_kafka_message_errstr(msg));
 	}
 }
+
+static void record_progress(struct kveil_worker *w);
 
 static void poll_paused(struct kveil_worker *w)
 {
@@ -95,7 +93,7 @@ void kveil_worker_pump(struct kveil_worker *w, int ms)
 		return;
 	}
 	rd_kafka_poll(w->producer, ms);
-	if (kveil_clock_mono_ms() - w->polled_ms >= POLL_EVERY_MS)
+	if (kveil_clock_mono_ms() - w->polled_ms >= KVEIL_POLL_EVERY_MS)
 		poll_paused(w);
 }
 
@@ -108,7 +106,7 @@ static void count_retry(struct kveil_worker *w, enum kveil_status status)
 }
 
 bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *at, unsigned attempt,
-			   const struct kveil_error *why)
+			   const struct kveil_error *why, int64_t *logged_ms)
 {
 	int64_t now = kveil_clock_mono_ms();
 	int64_t ms = BACK_OFF_FIRST_MS << (attempt < 7 ? attempt : 7);
@@ -116,12 +114,13 @@ bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *
 	ms = ms > BACK_OFF_MOST_MS ? BACK_OFF_MOST_MS : ms;
 	ms = ms / 2 + rand_r(&w->random) % (ms / 2 + 1);
 	count_retry(w, why->status);
-	if (!w->outage_logged_ms || now - w->outage_logged_ms >= LOG_EVERY_MS) {
-		w->outage_logged_ms = now;
+	if (!*logged_ms || now - *logged_ms >= LOG_EVERY_MS) {
+		*logged_ms = now;
 		kveil_log_error(KVEIL_LOG_WARN, w->name, why);
 	}
 	for (int64_t end = now + ms; now < end; now = kveil_clock_mono_ms()) {
 		kveil_worker_pump(w, end - now < 100 ? (int)(end - now) : 100);
+		record_progress(w);
 		if (kveil_worker_stopping(w) || (w->catalog && has_news(w)) || (at && !kveil_worker_owns(w, at)))
 			return false;
 	}
@@ -132,7 +131,7 @@ bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_position *
 {
 	kveil_health_condition(w->params->health, w->condition_outage, "%s: %s", kveil_status_code(why->status),
 			       why->message);
-	return kveil_worker_back_off(w, at, w->outage_attempts++, why);
+	return kveil_worker_back_off(w, at, w->outage_attempts++, why, &w->outage_logged_ms);
 }
 
 void kveil_worker_outage_over(struct kveil_worker *w)
@@ -355,6 +354,23 @@ static void every_second(struct kveil_worker *w)
 	}
 }
 
+/* In waits too: what was done before them stays done. */
+static void record_progress(struct kveil_worker *w)
+{
+	struct kveil_error err;
+
+	w->now_ms = kveil_clock_mono_ms();
+	if (w->consumer && w->now_ms >= w->commit_due_ms) {
+		w->commit_due_ms = w->now_ms + w->params->config->commit_interval_ms;
+		if (w->mode->commit(w, 0, &err))
+			kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
+	}
+	if (w->consumer && w->now_ms >= w->second_due_ms) {
+		w->second_due_ms = w->now_ms + 1000;
+		every_second(w);
+	}
+}
+
 /* false: nothing may be sealed now, so no record may be taken; the next turn asks again. */
 static bool tick_keys(struct kveil_worker *w)
 {
@@ -400,15 +416,7 @@ static bool upkeep(struct kveil_worker *w)
 		kveil_worker_resolve(w, RESOLVE_MS);
 	if (w->want_rewind || w->producer_broken)
 		kveil_worker_rewind(w);
-	if (w->now_ms >= w->commit_due_ms) {
-		w->commit_due_ms = w->now_ms + w->params->config->commit_interval_ms;
-		if (w->mode->commit(w, 0, &err))
-			kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
-	}
-	if (w->now_ms >= w->second_due_ms) {
-		w->second_due_ms = w->now_ms + 1000;
-		every_second(w);
-	}
+	record_progress(w);
 	if (w->now_ms - w->ticked_ms >= TICK_EVERY_MS && !tick_keys(w))
 		return false;
 	wake_fetcher(w);
@@ -418,10 +426,8 @@ static bool upkeep(struct kveil_worker *w)
 /* One message, if there is one within ms. false: none. */
 static bool take_one(struct kveil_worker *w, int ms)
 {
-	rd_kafka_message_t *msg = kveil_ahead_next(w);
+	rd_kafka_message_t *msg = kveil_ahead_next(w, ms);
 
-	if (!msg)
-		msg = rd_kafka_consumer_poll(w->consumer, ms);
 	if (!msg)
 		return false;
 	if (msg->err)
@@ -442,9 +448,8 @@ static void make_room(struct kveil_worker *w)
 	while (w->in_flight_bytes > enough && !kveil_worker_stopping(w) && !w->want_rewind && !w->paused) {
 		kveil_loop_beat(w->loop);
 		rd_kafka_poll(w->producer, 20);
-		int64_t now = kveil_clock_mono_ms();
-		if (now - w->polled_ms >= POLL_EVERY_MS) {
-			w->polled_ms = now;
+		record_progress(w);
+		if (w->now_ms - w->polled_ms >= KVEIL_POLL_EVERY_MS) {
 			if (!kveil_worker_tick(w, &err))
 				return;
 			take_one(w, 0);
@@ -470,7 +475,6 @@ static void turn(struct kveil_worker *w)
 		if (w->want_rewind || w->paused || w->in_flight_bytes > w->in_flight_limit)
 			break;
 	}
-	w->polled_ms = w->now_ms;
 	if (w->in_flight_bytes > w->in_flight_limit)
 		make_room(w);
 }
@@ -576,16 +580,6 @@ static void finish(struct kveil_worker *w)
 	kveil_loop_end(w->loop);
 }
 
-#ifdef KVEIL_FAILPOINTS
-static void failpoint(void)
-{
-	const char *name = getenv("KVEIL_FAILPOINT");
-
-	while (name && strcmp(name, "hang-loop") == 0)
-		nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
-}
-#endif
-
 void *kveil_worker_main(void *worker)
 {
 	struct kveil_worker *w = worker;
@@ -602,9 +596,8 @@ void *kveil_worker_main(void *worker)
 	open_cells(w);
 	if (start(w)) {
 		while (!kveil_worker_stopping(w)) {
-#ifdef KVEIL_FAILPOINTS
-			failpoint();
-#endif
+			while (kveil_failpoint("hang-loop"))
+				nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
 			turn(w);
 		}
 	}

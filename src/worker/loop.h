@@ -32,6 +32,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 /* What the service tells its workers. */
 struct kveil_shared {
@@ -74,6 +75,7 @@ struct kveil_partition {
 	int64_t committed;    /* confirmed by the broker; -1 = nothing */
 	int64_t committing;   /* asked for */
 	int64_t solo_until;   /* up to this offset, one record a request; -1 = none */
+	int64_t out_of_range; /* where the client said so last; -1 = nowhere */
 	uint32_t unreported;  /* messages with the producer */
 	bool rewind;          /* to the watermark, as soon as nothing is unreported */
 	bool held;            /* the client was told to pause it */
@@ -90,10 +92,19 @@ struct kveil_position {
 };
 
 /* See ahead.c. */
-struct kveil_ahead {
-	rd_kafka_message_t **messages; /* from first to count */
-	size_t first, count, bytes;
+struct kveil_held {
+	rd_kafka_message_t *message; /* or an error in the place of one */
+	size_t bytes;
 };
+struct kveil_ahead {
+	struct kveil_held *held; /* from first to count */
+	size_t first, count, bytes;
+	size_t probed;           /* up to here their keys were asked for */
+	bool names_wait;         /* and not all that was asked for is made yet */
+};
+
+/* In a wait and while much is held: often enough for rebalances, rarely enough that short waits do not pause. */
+enum { KVEIL_POLL_EVERY_MS = 500 };
 
 struct kveil_worker;
 
@@ -163,7 +174,7 @@ struct kveil_worker {
 
 	unsigned outage_attempts;
 	enum kveil_status outage_status;
-	int64_t outage_logged_ms, drop_logged_ms, commit_logged_ms;
+	int64_t outage_logged_ms, names_logged_ms, produce_logged_ms, drop_logged_ms, commit_logged_ms;
 	uint64_t drops_unlogged;
 	unsigned random;
 
@@ -185,10 +196,10 @@ void *kveil_worker_main(void *worker);
 bool kveil_worker_stopping(const struct kveil_worker *w);
 /* Serves delivery reports for at most ms, and the group with everything paused: its membership outlives any wait. */
 void kveil_worker_pump(struct kveil_worker *w, int ms);
-/* Waits, longer with each attempt, with jitter. False: no use in trying again (new rules, stopping, and when `at` is
- * given: the record is not ours any more). */
+/* Waits, longer with each attempt, with jitter, and says why once a minute (*logged_ms: when last, 0 = never). False: no
+ * use in trying again (new rules, stopping, and when `at` is given: the record is not ours any more). */
 bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *at, unsigned attempt,
-                           const struct kveil_error *why);
+                           const struct kveil_error *why, int64_t *logged_ms);
 /* Backs off because of an error of class RETRY, as one outage: a condition and a line a minute until it is over. */
 bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_position *at, const struct kveil_error *why);
 /* The same for a record at hand, and on until there are keys to seal with: they change and end while it waits. */
@@ -217,6 +228,8 @@ void kveil_worker_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka
 void kveil_worker_resolve(struct kveil_worker *w, int timeout_ms);
 struct kveil_partition *kveil_worker_find(struct kveil_worker *w, const rd_kafka_message_t *msg);
 struct kveil_partition *kveil_worker_partition(struct kveil_worker *w, const char *topic, int32_t id);
+/* The client finds no record where it reads on. */
+void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition *p, int64_t offset);
 bool kveil_worker_owns(const struct kveil_worker *w, const struct kveil_position *at);
 void kveil_worker_pause(struct kveil_worker *w);
 void kveil_worker_resume(struct kveil_worker *w);
@@ -237,9 +250,9 @@ enum kveil_status kveil_worker_read(struct kveil_worker *w, const rd_kafka_messa
                                     struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- ahead.c --- */
-/* The next of those that were polled already; NULL = none. The caller frees it. */
-rd_kafka_message_t *kveil_ahead_next(struct kveil_worker *w);
-/* Polls as much as may be, and lets the keys that those records name be asked for. */
+/* The next message in order, of those held or polled within ms; NULL = none. The caller frees it. */
+rd_kafka_message_t *kveil_ahead_next(struct kveil_worker *w, int ms);
+/* Polls as much as may be held, and lets the keys that those records name be asked for. */
 void kveil_ahead_look(struct kveil_worker *w);
 void kveil_ahead_drop(struct kveil_worker *w);
 void kveil_ahead_free(struct kveil_worker *w);
@@ -248,6 +261,18 @@ void kveil_ahead_free(struct kveil_worker *w);
 void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque);
 void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
                             void *opaque);
+
+/* Is this fault asked for? In test builds only. */
+static inline bool kveil_failpoint(const char *name)
+{
+#ifdef KVEIL_FAILPOINTS
+	const char *asked = getenv("KVEIL_FAILPOINT");
+	return asked && strcmp(asked, name) == 0;
+#else
+	(void)name;
+	return false;
+#endif
+}
 
 /* A message's opaque: which partition of which generation, and which record of it. */
 static inline void *kveil_position_token(const struct kveil_position *at)

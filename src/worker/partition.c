@@ -67,7 +67,7 @@ static bool add_partition(struct kveil_worker *w, const char *topic, int32_t id)
 	p->generation = ++w->generations[slot];
 	p->route = find_route(w, topic);
 	p->stopped = !p->route;
-	p->committed = p->committing = p->solo_until = -1;
+	p->committed = p->committing = p->solo_until = p->out_of_range = -1;
 	kveil_watermark_init(&p->marks, -1);
 	snprintf(text, sizeof text, "%" PRId32, id);
 	p->lag = kveil_metrics_cell(w->params->metrics, KVEIL_M_CONSUMER_LAG, topic, text);
@@ -238,6 +238,23 @@ void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partiti
 	kveil_worker_ask_rewind(w, p);
 }
 
+void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition *p, int64_t offset)
+{
+	if (p->stopped)
+		return;
+	/* This survives the seeks of the client (librdkafka 2.0.2), and the records before it do not. If it is so for
+	 * whoever comes there in order, it will be said again. */
+	if (p->rewind || (offset > position(p) && offset != p->out_of_range)) {
+		p->out_of_range = offset;
+		kveil_worker_ask_rewind(w, p);
+		return;
+	}
+	kveil_worker_stop_partition(w, p, false,
+				    "offset %lld is out of range: the records there are gone, or never were; set the "
+				    "group's offset to go on",
+				    (long long)position(p));
+}
+
 /* --- rebalances --- */
 
 static void assign(struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list)
@@ -386,7 +403,7 @@ static void back_off_producing(struct kveil_worker *w)
 	kveil_health_condition(w->params->health, w->condition_produce, "producing fails: %s", w->produce_fault);
 	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s", w->produce_fault);
 	w->produce_fault[0] = 0;
-	kveil_worker_back_off(w, NULL, w->produce_failures, &err);
+	kveil_worker_back_off(w, NULL, w->produce_failures, &err, &w->produce_logged_ms);
 }
 
 void kveil_worker_rewind(struct kveil_worker *w)

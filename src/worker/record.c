@@ -278,6 +278,10 @@ static bool protect(struct kveil_worker *w, const struct work *k, struct kveil_e
 	struct kveil_worker_route *route = k->at.partition->route;
 	struct kveil_result result;
 
+	if (kveil_failpoint("names-stay-pending")) {
+		kveil_fail(why, KVEIL_E_KEY_PENDING, "a test wants it so");
+		return false;
+	}
 	enum kveil_status status = kveil_worker_bind(w, route, why);
 	if (status && kveil_status_class(status) == KVEIL_CLASS_RETRY)
 		return false;
@@ -329,23 +333,60 @@ enum kveil_status kveil_worker_read(struct kveil_worker *w, const rd_kafka_messa
 	return status;
 }
 
+/* What came of making the keys that a record names. */
+struct making {
+	unsigned tries;
+	enum kveil_status status;
+	struct kveil_error error;
+};
+
+/* The name is still pending after that. why: what the record says of it. */
+static bool wait_for_its_turn(struct kveil_worker *w, const struct work *k, struct making *m, struct kveil_error *why)
+{
+	enum { SOON = 3 };
+	bool ret;
+
+	if (m->status == KVEIL_E_KEY_PENDING) { /* at the pace that the configuration sets: no outage */
+		kveil_worker_outage_over(w);
+		ret = kveil_worker_back_off(w, &k->at, 0, &m->error, &w->names_logged_ms);
+	} else if (m->status) {
+		return kveil_worker_wait_out_record(w, &k->at, &m->error);
+	} else if (m->tries <= SOON) { /* too many at once, or another process was first: a matter of moments */
+		ret = kveil_worker_back_off(w, &k->at, m->tries, why, &w->names_logged_ms);
+	} else {
+		return kveil_worker_wait_out_record(w, &k->at, why);
+	}
+	return ret && (kveil_worker_tick(w, why) || kveil_worker_wait_out_record(w, &k->at, why));
+}
+
 /* The record names a key that is to be made, and so may those behind it. False: no use in trying again. */
-static bool wait_for_names(struct kveil_worker *w, struct work *k, struct kveil_error *why)
+static bool wait_for_names(struct kveil_worker *w, struct work *k, struct making *m, struct kveil_error *why)
 {
 	kveil_ahead_look(w);
-	if (!kveil_worker_owns(w, &k->at))
+	if (kveil_worker_stopping(w) || !kveil_worker_owns(w, &k->at) ||
+	    (m->tries++ && !wait_for_its_turn(w, k, m, why)))
 		return false;
 	kveil_loop_beat(w->loop);
-	enum kveil_status status = kveil_keystore_make_asked(w->params->keys, kveil_clock_wall_ms(), why);
+	m->status = kveil_keystore_make_asked(w->params->keys, kveil_clock_wall_ms(), &m->error);
 	kveil_loop_beat(w->loop);
-	bool ret = true;
-	if (status == KVEIL_E_KEY_PENDING) /* at the pace that the configuration sets: no outage */
-		ret = kveil_worker_back_off(w, &k->at, 0, why) &&
-		      (kveil_worker_tick(w, why) || kveil_worker_wait_out_record(w, &k->at, why));
-	else if (status)
-		ret = kveil_worker_wait_out_record(w, &k->at, why);
+	w->ahead.names_wait = m->status == KVEIL_E_KEY_PENDING;
 	/* Looking ahead has used the place of its headers. */
-	return ret && kveil_worker_read(w, k->msg, &k->record, why) == KVEIL_OK;
+	return kveil_worker_read(w, k->msg, &k->record, why) == KVEIL_OK;
+}
+
+/* After the first try: again, until it goes or there is no use in it. */
+static void try_again(struct kveil_worker *w, struct work *k, struct kveil_error *why)
+{
+	struct making m = {0};
+
+	do {
+		bool waited = why->status == KVEIL_E_KEY_PENDING ? wait_for_names(w, k, &m, why)
+								 : kveil_worker_wait_out_record(w, &k->at, why);
+		if (!waited) {
+			abandon(w, k);
+			return;
+		}
+	} while (!protect(w, k, why));
 }
 
 void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
@@ -375,12 +416,6 @@ void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 		stop(w, &k, true, &err);
 		return;
 	}
-	while (!protect(w, &k, &err)) {
-		bool waited = err.status == KVEIL_E_KEY_PENDING ? wait_for_names(w, &k, &err)
-								: kveil_worker_wait_out_record(w, &k.at, &err);
-		if (!waited) {
-			abandon(w, &k);
-			return;
-		}
-	}
+	if (!protect(w, &k, &err))
+		try_again(w, &k, &err);
 }
