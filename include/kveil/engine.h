@@ -79,11 +79,13 @@ void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void 
 
 /* record's bytes must stay until the result is used: outputs may borrow them. */
 void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record, struct kveil_result *ret);
+/* The outputs were used: wipes what is left of their record. The next run does so too, but may be long in coming. */
+void kveil_engine_wipe(struct kveil_engine *e);
 
 /* How often each rule (by index in the plan) found a place since the engine was made; plain counters of this
  * thread: another thread may read them, each load is atomic. A run that ends in RETRY counts nothing. */
 const _Atomic uint64_t *kveil_engine_rule_matches(const struct kveil_engine *e, size_t *ret_count);
-/* Takes back what the last run counted: the record comes again. */
+/* Takes back what the last run counted, and wipes: the record comes again. */
 void kveil_engine_forget(struct kveil_engine *e);
 
 #endif

@@ -133,7 +133,7 @@ static enum kveil_status fill_template(struct kveil_engine *e, const struct kvei
 	const struct kveil_doc *doc = NULL;
 	enum kveil_status st = kveil_engine_value_doc(e, &doc, err);
 
-	kveil_buf_reset(&e->scratch);
+	kveil_engine_reset_scratch(e);
 	for (size_t i = 0; !st && i < t->count; i++) {
 		const struct kveil_template_piece *piece = &t->pieces[i];
 		uint32_t *nodes;
@@ -244,7 +244,7 @@ static enum kveil_status place_ad(struct kveil_engine *e, const struct kveil_bou
 {
 	if (!spot->doc && spot->match.trail == KVEIL_NO_TRAIL)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a place without its path");
-	kveil_buf_reset(&e->scratch);
+	kveil_engine_reset_scratch(e);
 	kveil_buf_append_span(&e->scratch, r->ad_prefix);
 	kveil_engine_write_path(e, spot, false, at_target ? r->rule->to_name : KVEIL_SPAN_NULL, &e->scratch);
 	uint8_t *copy = kveil_buf_ok(&e->scratch) ? kveil_arena_alloc(&e->arena, e->scratch.len) : NULL;

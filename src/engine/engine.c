@@ -114,14 +114,16 @@ static void trim(struct kveil_engine *e)
 	}
 }
 
+void kveil_engine_wipe(struct kveil_engine *e)
+{
+	kveil_arena_reset(&e->arena);
+	kveil_engine_reset_scratch(e);
+}
+
 /* Wipes the record before and gives back what a rare large one took. */
 static void begin_record(struct kveil_engine *e, const struct kveil_record *record)
 {
-	kveil_arena_reset(&e->arena);
-	if (e->scratch.len) {
-		kveil_secret_wipe(e->scratch.data, e->scratch.len);
-		kveil_buf_reset(&e->scratch);
-	}
+	kveil_engine_wipe(e);
 	if (__builtin_expect(e->was_large, 0))
 		trim(e);
 	e->was_large = record->value.len + record->key.len > LARGE_BYTES;
@@ -358,6 +360,7 @@ void kveil_engine_forget(struct kveil_engine *e)
 	for (uint32_t i = 0; i < e->rule_count; i++)
 		if (e->rules[i].found_in == e->serial)
 			kveil_engine_uncount(&e->rules[i], e->rules[i].found_times);
+	kveil_engine_wipe(e);
 }
 
 void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record, struct kveil_result *ret)
@@ -382,6 +385,7 @@ void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record,
 	}
 	/* Nothing of a record that failed leaves, in any view. */
 	memset(e->outputs, 0, e->view_count * sizeof *e->outputs);
+	kveil_engine_wipe(e);
 	if (ret->verdict == KVEIL_RETRY)
 		kveil_engine_forget(e);
 	ret->outputs = NULL;

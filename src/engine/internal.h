@@ -10,13 +10,14 @@
  *   apply.c    one rule on one value: conditions, templates, associated data, the action, its result in syntax
  *   trace.c    the story of each field, for people
  *
- * A record's clear text stands in the caller's bytes and in the arena, which is wiped before the next record.
+ * A record's clear text stands in the caller's bytes and in the arena, which is wiped when the record is done.
  */
 #ifndef KVEIL_ENGINE_INTERNAL_H
 #define KVEIL_ENGINE_INTERNAL_H
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/secret.h"
 #include "format/format.h"
 #include "kveil/engine.h"
 #include "rules/plan.h"
@@ -151,6 +152,14 @@ static inline void kveil_engine_uncount(struct kveil_bound_rule *r, uint64_t tim
 	_Atomic uint64_t *n = r->matches;
 	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) - times, memory_order_relaxed);
 	r->found_times -= times;
+}
+
+/* What it held may be a clear value, and longer than what comes. */
+static inline void kveil_engine_reset_scratch(struct kveil_engine *e)
+{
+	if (e->scratch.len)
+		kveil_secret_wipe(e->scratch.data, e->scratch.len);
+	kveil_buf_reset(&e->scratch);
 }
 
 /* --- apply.c --- */

@@ -176,6 +176,7 @@ static enum kveil_status digest_of(struct kveil_named *n, const struct kveil_dat
 	if (!kveil_buf_ok(&n->text))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's name");
 	enum kveil_status status = n->namer->alg->mac(n->namer, kveil_buf_span(&n->text), mac, err);
+	kveil_secret_wipe(n->text.data, n->text.len);
 	if (!status)
 		memcpy(digest, mac, KVEIL_DIGEST_BYTES);
 	return status;

@@ -317,6 +317,7 @@ static bool protect(struct kveil_worker *w, const struct work *k, struct kveil_e
 		stop(w, k, true, &result.error);
 		break;
 	}
+	kveil_engine_wipe(route->bound->engine);
 	return true;
 }
 

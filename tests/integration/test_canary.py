@@ -26,6 +26,12 @@ FIELDS = """\
   - {path: "key:$", hash: {key: pepper}}
   - {path: "header:who", encrypt: {key: pii}}
 """
+# Whose record it is, is nobody's business either.
+TENANTS = """\
+  - {path: "$.tenant", hash: {key: pepper}}
+  - {path: "$.amount", encrypt: {key: "tenant-{$.tenant}", type: json}}
+"""
+PATTERN = '    "tenant-{}": {algorithm: aes-256-gcm, kek: local, new_per_second: 20}'
 PAGES = ["/livez", "/readyz", "/healthz", "/metrics", "/stats", "/"]
 
 
@@ -70,8 +76,9 @@ def image(pid):
 
 
 def record(canary, i):
-    value = {"id": i, "id_card": f"{canary}-idc-{i}", "phone": f"138{canary}{i:04d}", "email": f"{canary}-mail-{i}",
-             "notes": {"text": f"{canary}-notes-{i}"}, "nested": [{"card": f"{canary}-card-{i}"}, {}]}
+    value = {"id": i, "id_card": f"{canary}-idc-{i}王", "phone": f"138{canary}{i:04d}", "email": f"{canary}-mail-{i}王",
+             "notes": {"text": f"{canary}-notes-{i}"}, "nested": [{"card": f"{canary}-card-{i}"}, {}],
+             "tenant": f"{canary}-ten-{min(i, 250)}", "amount": i}
     return {"key": f"{canary}-key-{i}".encode(), "value": json.dumps(value).encode(),
             "headers": [("who", f"{canary}-head-{i}".encode()), ("trace", b"t")]}
 
@@ -80,33 +87,47 @@ def test_no_canary_and_no_key_comes_out(make_kveil, kafka):
     k = make_kveil()
     k.binary = PLAIN
     canary = "kanarie" + uuid.uuid4().hex
-    k.config(kafka.bootstrap, extra="log: {level: debug}", workers=2)
-    k.rules(FIELDS)
+    k.keys = "kveil.keys." + uuid.uuid4().hex[:8]
+    k.config(kafka.bootstrap, extra="log: {level: debug}", workers=2, registry=f"kafka:{k.keys}", data=PATTERN)
+    k.rules(FIELDS + TENANTS)
     k.init()
     good = [record(canary, i) for i in range(500)]
     # Cut JSON, a value of a kind that encrypt does not take, bytes that are no UTF-8, an empty value.
     poison = [{"key": f"{canary}-p".encode(), "value": v} for v in (
         f'{{"id_card": "{canary}-cut'.encode(), json.dumps({"id_card": {canary: canary}}).encode(),
         f'{{"id_card": "{canary}'.encode() + b'\xff\xfe"}', b"")]
+    # Names that none may have, one that is too long, and one that was destroyed.
+    poison += [{"key": f"{canary}-p".encode(), "value": json.dumps({"tenant": t, "amount": 1}).encode()} for t in (
+        f"{canary} ten", f"{canary}-ten@1", f"{canary}-ten-" + "x" * 200, f"{canary}-ten-gone")]
+    (k.dir / "apply.yaml").write_text(f'name: {k.name}\ntopics: [{k.topic}]\noutput: "{{topic}}.x"\nfields:\n{TENANTS}')
+    k.run("apply", "-c", "kveil.yaml", "-r", "apply.yaml", input=poison[-1]["value"].decode() + "\n", check=0)
+    k.run("keys", "destroy", f"tenant-{canary}-ten-gone", "--yes", check=0)
     kafka.produce(k.topic, good[:250] + poison + good[250:])
     p = k.start()
-    kafka.consume(k.secure, len(good))
+    pages = ""
+    wait_for("names wait", lambda: k.metric("kveil_named_keys_waiting") > 0)
+    pages += "".join(k.get(page)[1] for page in PAGES)
+    kafka.consume(k.secure, len(good), timeout=60)
     for i in range(500, 510):  # fetched alone, into small buffers that are freed and not unmapped
         good.append(record(canary, i))
         kafka.produce(k.topic, [good[-1]])
     secure, dead = kafka.consume(k.secure, len(good)), kafka.consume(k.dead, len(poison), settle=1)
     assert len(dead) == len(poison)
-    pages = "".join(k.get(page)[1] for page in PAGES)
+    pages += "".join(k.get(page)[1] for page in PAGES)
     assert "kveil_" in pages
 
-    keys = [key for name in ("pii", "pepper", "dead-letters") for key in key_bytes(k, name)]
+    letters = [dict(m.headers())["kveil.error.code"] for m in dead]
+    assert letters.count(b"bad_template_value") == 3 and letters.count(b"key_destroyed") == 1
+    keys = [key for name in ("pii", "pepper", "dead-letters", f"tenant-{canary}-ten-7", f"tenant-{canary}-ten-250")
+            for key in key_bytes(k, name)]
     assert all(len(key) == 32 for key in keys) and len(keys) >= 3
     needles = {n for key in [*keys, (k.dir / "kek").read_bytes()] for n in spellings(key)} | {canary.encode()}
     # The scan can fail: the input has the canary, the clear keyset has the keys.
     with pytest.raises(AssertionError):
         scan("the input", good[0]["value"], needles)
 
-    for topic, messages in ((k.secure, secure), (k.dead, dead)):
+    registry = kafka.consume(k.keys, 251)
+    for topic, messages in ((k.secure, secure), (k.dead, dead), (k.keys, registry)):
         for m in messages:
             for part in (m.key() or b"", m.value() or b"", *[v or b"" for _, v in m.headers() or []]):
                 scan(topic, part, needles)
@@ -116,7 +137,8 @@ def test_no_canary_and_no_key_comes_out(make_kveil, kafka):
     # frees the batches that it fetched as they are.
     for data, flags in image(p.pid):
         if "dd" not in flags:
-            scan("the process", data, {f"{canary}-{word}".encode() for word in ("idc", "mail", "notes", "card", "key", "cut")})
+            scan("the process", data, {f"{canary}-{word}".encode() for word in
+                                         ("idc", "mail", "notes", "card", "key", "cut", "ten")})
 
     # The key bytes in the process lie in locked pages that no core image has, and nowhere else.
     copies = 0
@@ -136,12 +158,13 @@ def test_no_canary_and_no_key_comes_out(make_kveil, kafka):
 def test_apply_says_nothing_of_values(make_kveil, kafka):
     k = make_kveil(topics=False)
     canary = "kanarie" + uuid.uuid4().hex
-    k.rules(FIELDS)
+    k.config(kafka.bootstrap, data=PATTERN)
+    k.rules(FIELDS + TENANTS)
     k.init()
     rules = ["apply", "-c", "kveil.yaml", "-r", f"rules/{k.name}.yaml"]
     lines = record(canary, 1)["value"].decode() + "\n"
     bad = [f'{{"id_card": "{canary}', json.dumps({"id_card": [canary]}), f'{{"{canary}": "\\ud800{canary}"}}',
-           f"{canary}", f'{{"id_card": "{canary}"}}{canary}']
+           f"{canary}", f'{{"id_card": "{canary}"}}{canary}', json.dumps({"tenant": f"{canary} ", "amount": 1})]
     for how in ([], ["--explain"]):
         out = k.run(*rules, *how, input=lines, check=0)
         scan("apply", (out.stdout + out.stderr).encode(), {canary.encode()})
