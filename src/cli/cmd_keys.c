@@ -43,6 +43,12 @@ int keys_failed(const struct kveil_error *err)
 	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_FAILED;
 }
 
+void keys_warn_unequal(void)
+{
+	fprintf(stderr, "kveil keys: from then on equal values give other results than before: joins with older data "
+			"end there\n");
+}
+
 static void format_time(int64_t ms, char out[32])
 {
 	time_t s = (time_t)(ms / 1000);
@@ -291,9 +297,7 @@ static int run_rotate(const struct keys_options *o, const struct kveil_keys_conf
 	format_time(from, time);
 	printf("%s: a new version is active from %s\n", o->operands[0], time);
 	if (c && c->algorithm->kind != KVEIL_ALG_AEAD && !strchr(c->name, '{'))
-		fprintf(stderr,
-			"kveil keys: from then on equal values give other results than before: joins with older data "
-			"end there\n");
+		keys_warn_unequal();
 	return KVEIL_EXIT_OK;
 }
 

@@ -19,6 +19,9 @@ struct keys_options {
 /* Says the error with its code; the exit code for its class. */
 int keys_failed(const struct kveil_error *err);
 
+/* A deterministic key or a hash has another version that seals. */
+void keys_warn_unequal(void);
+
 int keys_run_export(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_import(const struct keys_options *o, const struct kveil_keys_config *cfg);
 

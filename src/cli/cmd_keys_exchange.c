@@ -119,6 +119,8 @@ int keys_run_export(const struct keys_options *o, const struct kveil_keys_config
 		return kveil_usage_error(&kveil_command_keys, "say in which format: --tink");
 	if (o->follow && o->output)
 		return kveil_usage_error(&kveil_command_keys, "--follow and --output exclude each other");
+	if (file && strcmp(file, "-") == 0)
+		return kveil_usage_error(&kveil_command_keys, "leave --output out to write to stdout");
 	if (o->once && !o->follow)
 		return kveil_usage_error(&kveil_command_keys, "--once goes with --follow");
 	if ((file && kveil_files_check_replaced(file, keyset, "keyset", &err)) || kveil_keystore_open(cfg, &ks, &err))
@@ -159,7 +161,14 @@ int keys_run_import(const struct keys_options *o, const struct kveil_keys_config
 		kveil_error_where(&err, o->operands[0], 0, 0);
 		return keys_failed(&err);
 	}
-	printf("%s: %zu version%s added that open%s and never seal\n", o->operands[1], added, added == 1 ? "" : "s",
-	       added == 1 ? "s" : "");
+	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[1]));
+	const char *s = added == 1 ? "" : "s", *verb_s = added == 1 ? "s" : "";
+	if (c && c->algorithm->kind == KVEIL_ALG_MAC) {
+		printf("%s: %zu version%s added; the keyset's primary hashes from now on\n", o->operands[1], added, s);
+		keys_warn_unequal();
+	} else {
+		printf("%s: %zu version%s added that open%s and never seal%s\n", o->operands[1], added, s, verb_s,
+		       verb_s);
+	}
 	return KVEIL_EXIT_OK;
 }

@@ -407,6 +407,8 @@ def keys(cwd, *args):
     (["rotate", "hourly", "--at", "2099-01-01T00:00:00Z"], ["rotate_every"]),
     (["rotate", "pii@1"], ["'pii@1'", "rotate pii"]),
     (["import", "keyset.json", "pii@1"], ["pii@1"]),
+    (["export", "--tink", "pii", "--clear", "-o", "-"], ["stdout"]),
+    (["export", "--tink", "pii", "--once"], ["--follow"]),
 ])
 def test_keys_refuses_what_it_would_not_do(configured, args, words):
     config = configured / "kveil.yaml"
@@ -430,6 +432,21 @@ def test_files_that_may_not_grow_are_an_error_like_a_full_disk(configured):
         assert r.returncode in (1, 2) and "io_error" in r.stderr and r.stdout == "", (args, r)
     assert (configured / "keys.json").read_bytes() == before
     assert sorted(x.name for x in configured.iterdir() if x.name.endswith("tmp")) == []
+
+
+def test_a_hash_key_that_comes_in_hashes_and_that_is_said(configured, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "kveil.yaml").write_text(CONFIG)
+    for home in configured, other:
+        (home / "kek").write_bytes(os.urandom(32))
+        (home / "kek").chmod(0o600)
+        assert keys(home, "init").returncode == 0
+    for name in "pii", "pepper":
+        assert keys(other, "export", "--tink", name, "--clear", "-o", f"{name}.json").returncode == 0
+    r = keys(configured, "import", other / "pepper.json", "pepper")
+    assert r.stdout == "pepper: 1 version added; the keyset's primary hashes from now on\n" and "joins" in r.stderr
+    r = keys(configured, "import", other / "pii.json", "pii")
+    assert r.stdout == "pii: 1 version added that opens and never seals\n" and not r.stderr
 
 
 def test_the_end_of_a_version_says_what_seals_now(configured):
