@@ -64,7 +64,7 @@ static int check(const char *config_path, const char *const *rules, bool json)
 		kveil_report_add(&report, &err);
 	else if (sources)
 		set = kveil_plan_set_load(sources, config ? config->dead_letter.topic : "{topic}.dead", keys, &report);
-	if (config && set && kveil_check_dead_letter_key(config, set, &err))
+	if (config && set && kveil_check_together(config, set, &err))
 		kveil_report_add(&report, &err);
 	if (json)
 		print_json(&report, config_path ? config_only : rules);

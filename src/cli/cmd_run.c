@@ -92,7 +92,7 @@ static int load(struct run *r, const char *path)
 	else if (r->config)
 		r->plans = kveil_plan_set_load((const char *const *)r->config->rules, r->config->dead_letter.topic,
 					       r->names, &report);
-	if (r->plans && kveil_check_dead_letter_key(r->config, r->plans, &err))
+	if (r->plans && kveil_check_together(r->config, r->plans, &err))
 		kveil_report_add(&report, &err);
 	kveil_report_print(&report, stderr);
 	int code = report.errors || !r->plans ? KVEIL_EXIT_USAGE : KVEIL_EXIT_OK;

@@ -155,8 +155,8 @@ bool kveil_watch_look(struct kveil_watch *w)
 	return news;
 }
 
-enum kveil_status kveil_check_dead_letter_key(const struct kveil_config *config, const struct kveil_plan_set *plans,
-					      struct kveil_error *err)
+static enum kveil_status check_dead_letter_key(const struct kveil_config *config, const struct kveil_plan_set *plans,
+					       struct kveil_error *err)
 {
 	struct kveil_span name = kveil_span_str(config->dead_letter.key);
 
@@ -183,6 +183,42 @@ enum kveil_status kveil_check_dead_letter_key(const struct kveil_config *config,
 	return KVEIL_OK;
 }
 
+/* Does this rule file read or write that topic? */
+static bool uses_topic(const struct kveil_plan_set *plans, const struct kveil_plan *p, const char *topic)
+{
+	bool uses = kveil_plan_set_for_topic(plans, topic) == p;
+
+	for (size_t v = 0; v < p->view_count && !uses; v++)
+		uses = strcmp(p->views[v].topic, topic) == 0;
+	return uses;
+}
+
+static enum kveil_status check_registry_topic(const struct kveil_config *config, const struct kveil_plan_set *plans,
+					      struct kveil_error *err)
+{
+	static const char prefix[] = "kafka:";
+	const char *topic = config->keys.registry + sizeof prefix - 1;
+
+	if (strncmp(config->keys.registry, prefix, sizeof prefix - 1) != 0)
+		return KVEIL_OK;
+	for (size_t i = 0; i < plans->count; i++)
+		if (uses_topic(plans, plans->plans[i], topic)) {
+			kveil_fail(err, KVEIL_E_CONFIG,
+				   "the topic %s is the key registry's: no rule file reads or writes it", topic);
+			kveil_error_where(err, plans->plans[i]->file, 0, 0);
+			return KVEIL_E_CONFIG;
+		}
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_check_together(const struct kveil_config *config, const struct kveil_plan_set *plans,
+				       struct kveil_error *err)
+{
+	enum kveil_status status = check_dead_letter_key(config, plans, err);
+
+	return status ? status : check_registry_topic(config, plans, err);
+}
+
 static void log_report(const struct kveil_report *report)
 {
 	for (size_t i = 0; i < report->count; i++)
@@ -203,7 +239,7 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 	kveil_report_clear(&report);
 	if (!set)
 		kveil_log(KVEIL_LOG_ERROR, "reload", "the new rules are refused; those in use go on");
-	else if (kveil_check_dead_letter_key(config, set, &why)) {
+	else if (kveil_check_together(config, set, &why)) {
 		kveil_log_error(KVEIL_LOG_ERROR, "reload", &why);
 		kveil_plan_set_unref(set);
 		set = NULL;

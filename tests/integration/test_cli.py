@@ -283,13 +283,17 @@ def test_check_knows_what_a_custodian_needs(tmp_path, kek, wrong):
 @pytest.mark.parametrize("old, new, wrong", [
     ("{local: KEK}", "{}", "kveil.yaml:5:9: error: 'keks' is empty"),
     ("dead-letters", "other", "kveil.yaml: error: the key of dead letters: there is no key 'dead-letters'"),
-    ("rules:", "dead_letter: {key: pii}\nrules:", "r.yaml:4:5: error: the key pii seals dead letters"),
+    ("file:keys.json", "kafka:t", "r.yaml: error: the topic t is the key registry's"),
+    ("file:keys.json", "kafka:t.secure", None),
+    ("file:keys.json", "kafka:out", "r.yaml: error: the topic out is the key registry's"),
+    ("rules:", "dead_letter: {key: pii}\nrules:", "r.yaml:5:5: error: the key pii seals dead letters"),
 ])
 def test_check_finds_keys_that_do_not_go_together(tmp_path, old, new, wrong):
-    (tmp_path / "r.yaml").write_text('name: n\ntopics: [t]\nfields:\n  - {path: "$.a", encrypt: {key: pii@1}}\n')
+    (tmp_path / "r.yaml").write_text('name: n\ntopics: [t]\noutput: out\nfields:\n  - {path: "$.a", encrypt: {key: pii@1}}\n')
     (tmp_path / "kveil.yaml").write_text(CHECKED.replace(old, new).replace("KEK", KEK))
-    r = kveil("check", "-c", "kveil.yaml", cwd=tmp_path)
-    assert r.returncode == 1 and wrong in r.stderr, r.stderr
+    for command in ("check", "run") if wrong else ("check",):
+        r = kveil(command, "-c", "kveil.yaml", cwd=tmp_path)
+        assert r.returncode == bool(wrong) + (command == "run") and (wrong or "") in r.stderr, r.stderr
 
 
 # --- test ---
