@@ -297,7 +297,8 @@ static bool name_meant(struct kveil_keystore *ks, const char *asked, struct kvei
 {
 	bool is_tenant = kveil_tenants_meant(ks, asked, ret);
 
-	snprintf(name, KVEIL_KEY_NAME_MAX + 1, "%s", asked);
+	/* What is too long is nobody's name, though its beginning may be. */
+	snprintf(name, KVEIL_KEY_NAME_MAX + 1, "%s", strlen(asked) <= KVEIL_KEY_NAME_MAX ? asked : "");
 	if (is_tenant)
 		kveil_tenants_write_name(ret->pattern, ret->digest, name);
 	return is_tenant;

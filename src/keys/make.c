@@ -424,7 +424,7 @@ enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_
 	bool won = false;
 
 	snprintf(text, sizeof text, "%.*s", (int)name.len, (const char *)name.data);
-	if (kveil_tenants_meant(ks, text, &tenant)) {
+	if (name.len < sizeof text && kveil_tenants_meant(ks, text, &tenant)) {
 		enum kveil_status status = kveil_tenants_rotate(ks, &tenant, active_from_ms, err);
 		if (status == KVEIL_E_NOT_FOUND)
 			kveil_tenants_hint(ks, text, err);

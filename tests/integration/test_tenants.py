@@ -161,6 +161,19 @@ def test_records_name_no_key_but_their_own(make_kveil, kafka):
     r = k.run(*apply_args(k), input="".join(
         json.dumps({"tenant": t, "v": "x"}) + "\n" for t in ("a@1", "", "a b", "客户", "a/b", None, {}, "x" * 200)))
     assert r.returncode == 1 and r.stdout == "" and r.stderr.count("bad_template_value") == 8
+    # Every other character, spelled out where JSON wants it, two values, and a name of more than 128 bytes.
+    plain = [chr(c) for c in range(128) if chr(c).isalnum() or chr(c) in "._-"]
+    others = [f'"a\\u{c:04x}z"' for c in [*range(256), 0x4e00, 0x212a, 0xff21] if chr(c) not in plain]
+    others += ['"a","tenant":"b"', "1e+0", "true", f'"{"x" * 122}"']
+    r = k.run(*apply_args(k), input="".join(f'{{"tenant":{t},"v":"x"}}\n' for t in others))
+    assert r.returncode == 1 and r.stdout == "" and r.stderr.count("bad_template_value") == len(others)
+    # As it is spelled, and whatever it looks like.
+    names = ["1", "1.0", "1e0", "1E0", "-0", '"pii"', '"0123456789abcdef0123456789abcdef"', f'"{"x" * 121}"',
+             *[f'"a{c}z"' for c in plain]]
+    out = k.run(*apply_args(k), input="".join(f'{{"tenant":{t},"v":"x"}}\n' for t in [*names, '"1"', '"\\u0031"']),
+                check=0).stdout.splitlines()
+    ids = [key_id(line)[1] for line in out]
+    assert len(set(ids)) == len(names) and ids[-1] == ids[-2] == ids[0]
     rows = json.loads(k.run("keys", "list", "--json", check=0).stdout)
     assert {x["name"] for x in rows} == {"pii", "pepper", "dead-letters", "tenant-{}"}
 

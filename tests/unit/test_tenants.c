@@ -353,6 +353,38 @@ static void names_that_fill_nothing(void **state)
 	kveil_keystore_unref(ks);
 }
 
+/* Whatever its length, a name is that name and no other. */
+static void names_of_every_length(void **state)
+{
+	struct kveil_keystore *ks = fixture_init(&fx);
+	struct kveil_keyring *ring = ring_of(ks);
+	char name[256] = "tenant-";
+	struct kveil_key *key;
+	size_t changed;
+
+	(void)state;
+	memset(name + 7, 'x', 193);
+	for (size_t n = 8; n <= 200; n++) {
+		struct kveil_span span = kveil_span_of(name, n);
+		enum kveil_status status = kveil_keyring_named(ring, span, KVEIL_USE_SEAL, &key, &err);
+		assert_int_equal(status, n <= KVEIL_KEY_NAME_MAX ? KVEIL_E_KEY_PENDING : KVEIL_E_BAD_TEMPLATE_VALUE);
+	}
+	assert_ok(kveil_keystore_make_asked(ks, kveil_clock_wall_ms(), &err));
+	for (size_t n = 200; n > KVEIL_KEY_NAME_MAX; n--) {
+		assert_int_equal(kveil_keystore_rotate(ks, kveil_span_of(name, n), 0, &err), KVEIL_E_NOT_FOUND);
+		name[n] = 0;
+		assert_int_equal(kveil_keys_set_state(ks, name, 0, KVEIL_KEY_DESTROYED, &changed, &err),
+				 KVEIL_E_NOT_FOUND);
+	}
+	for (size_t n = KVEIL_KEY_NAME_MAX; n >= 8; n--) {
+		name[n] = 0;
+		assert_ok(kveil_keys_set_state(ks, name, 0, KVEIL_KEY_DESTROYED, &changed, &err));
+		assert_int_equal(changed, 1);
+	}
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+}
+
 /* Restored names open what they sealed, and seal with new keys. */
 static void a_restored_name_seals_anew(void **state)
 {
@@ -396,6 +428,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(new_names_are_limited, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(a_wrapped_key_cannot_be_moved, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(names_that_fill_nothing, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(names_of_every_length, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(a_restored_name_seals_anew, set_up, tear_down),
 	};
 
