@@ -60,7 +60,7 @@ struct kveil_limits {
  * to the user's own terminal and nowhere else. */
 struct kveil_trace_event {
 	size_t view;
-	const char *rule_id, *action, *key_name; /* key_name NULL = none */
+	const char *rule_id, *action, *key_name, *key2_name; /* NULL = none; key2: what reencrypt seals with */
 	struct kveil_span path;   /* "value:$['a'][0]", with true indices */
 	struct kveil_span before, after; /* raw spelling; after.data NULL = removed or failed */
 	const char *outcome;      /* "applied", "when is false", "null kept", "absent", "failed: code" */

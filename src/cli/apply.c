@@ -178,8 +178,8 @@ void kveil_story_event(void *user, const struct kveil_trace_event *e)
 	if (s->view == SIZE_MAX && s->plan->view_count > 1)
 		kveil_buf_printf(&s->text, "%s: ", s->plan->views[e->view].name);
 	tell(&s->text, path);
-	kveil_buf_printf(&s->text, "  %s%s%s  rule ", e->action, e->key_name ? " " : "",
-			 e->key_name ? e->key_name : "");
+	kveil_buf_printf(&s->text, "  %s%s%s%s%s  rule ", e->action, e->key_name ? " " : "",
+			 e->key_name ? e->key_name : "", e->key2_name ? " to " : "", e->key2_name ? e->key2_name : "");
 	tell(&s->text, kveil_span_str(e->rule_id));
 	if (!s->with_values) {
 		kveil_buf_printf(&s->text, "  %s\n", e->outcome);

@@ -22,6 +22,7 @@ void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_
 	    .rule_id = r->rule->id,
 	    .action = r->action->name,
 	    .key_name = r->rule->key ? r->rule->key->text : NULL,
+	    .key2_name = r->rule->key2 ? r->rule->key2->text : NULL,
 	    .path = kveil_buf_span(&path),
 	    .before = {spot->text.data ? spot->text.data + m->start : NULL, m->end - m->start},
 	    .after = after,
@@ -42,6 +43,7 @@ void kveil_engine_trace_absent(struct kveil_engine *e)
 			    .rule_id = r->rule->id,
 			    .action = r->action->name,
 			    .key_name = r->rule->key ? r->rule->key->text : NULL,
+			    .key2_name = r->rule->key2 ? r->rule->key2->text : NULL,
 			    .path = kveil_span_str(r->rule->path_text),
 			    .outcome = "absent",
 			};

@@ -471,8 +471,14 @@ static enum kveil_status seek(struct kveil_key *key, uint32_t id, struct kveil_b
 	*ret = kveil_bound_find(key, id);
 	if (*ret)
 		return KVEIL_OK;
-	return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u under the name '%s'", id,
-			  key->asked ? key->asked : key->label);
+	kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u under the name '%s'", id,
+		   key->asked ? key->asked : key->label);
+	pthread_mutex_lock(&key->ring->ks->lock);
+	const struct kveil_key_version *v = kveil_keystore_by_id(key->ring->ks, id);
+	if (v)
+		kveil_error_hint(err, "it is version %u of '%s'", v->record.version, v->record.name);
+	pthread_mutex_unlock(&key->ring->ks->lock);
+	return KVEIL_E_UNKNOWN_KEY;
 }
 
 enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, struct kveil_span sealed, uint8_t *out,

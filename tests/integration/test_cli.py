@@ -453,6 +453,25 @@ def test_a_hash_key_that_comes_in_hashes_and_that_is_said(configured, tmp_path_f
     assert r.stdout == "pii: 1 version added that opens and never seals\n" and not r.stderr
 
 
+def test_what_another_key_sealed_says_which(configured):
+    assert keys(configured, "init").returncode == 0
+    for name, action in (("seal", "encrypt: {key: pii}"), ("open", "decrypt: {key: pii-cn}"),
+                         ("move", "reencrypt: {from: pii, to: pii-cn}"), ("old", "decrypt: {key: pii@1}")):
+        text = f'name: n\ntopics: [t]\nfields:\n  - {{path: "$.a", {action}}}\n'
+        (configured / f"{name}.yaml").write_text(text)
+
+    def run(rules, line, *args):
+        return kveil("apply", "-c", "kveil.yaml", "-r", rules, *args, stdin=line, cwd=configured)
+
+    sealed = run("seal.yaml", '{"a":"x"}\n').stdout
+    r = run("open.yaml", sealed)
+    assert r.returncode == 1 and "unknown_key" in r.stderr and "it is version 1 of 'pii'" in r.stderr
+    assert "  reencrypt pii to pii-cn  rule n/$.a  applied" in run("move.yaml", sealed, "--explain").stdout
+    assert keys(configured, "rotate", "pii", "--now").returncode == 0
+    r = run("old.yaml", run("seal.yaml", '{"a":"x"}\n').stdout)
+    assert r.returncode == 1 and "under the name 'pii@1'" in r.stderr and "it is version 2 of 'pii'" in r.stderr
+
+
 def test_the_end_of_a_version_says_what_seals_now(configured):
     assert keys(configured, "init").returncode == 0
     for action, n in (("retire", 2), ("destroy", 3)):
