@@ -3,7 +3,8 @@
 """Computes again what kveil's `hash` made of a value, under each version of the key (pip install tink).
 
     kveil keys export -c kveil.yaml --tink pepper --clear > keyset.json
-    python3 hash_tink.py keyset.json someone@example.com
+    python3 hash_tink.py keyset.json someone@example.com                    # hmac-sha-256
+    python3 hash_tink.py keyset.json someone@example.com hmac-sha-512
 
 The first line is the version that hashes now. With `truncate: N`, kveil writes the first N bytes.
 """

@@ -51,8 +51,9 @@ static int complain(const struct kveil_error *err)
 {
 	char line[1024];
 
-	fprintf(stderr, "kveil bench: %s\n", kveil_error_format(err, NULL, line, sizeof line));
-	return KVEIL_EXIT_FAILED;
+	fprintf(stderr, "kveil bench: %s\n",
+		kveil_error_format(err, kveil_status_code(err->status), line, sizeof line));
+	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_FAILED;
 }
 
 static uint64_t cpu_ns(void)

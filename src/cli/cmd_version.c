@@ -7,6 +7,7 @@
 #include "crypto/crypto.h"
 #include "crypto/gcrypt.h"
 #include "http/http.h"
+#include "keys/provider.h"
 #include "rules/plan.h"
 #include "worker/kafka.h"
 
@@ -81,6 +82,7 @@ static int run(int argc, char **argv)
 	    {"Unicode (utf8proc)", kveil_grapheme_unicode_version()},
 	    {"libmicrohttpd", kveil_http_library_version()},
 	    {"jansson", jansson_version_str()},
+	    {"libcurl", kveil_transit_library_version()},
 	    {0},
 	};
 	if (json)

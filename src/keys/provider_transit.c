@@ -478,6 +478,11 @@ static enum kveil_status transit_unwrap(struct kveil_kek *kek, struct kveil_span
 	return KVEIL_OK;
 }
 
+const char *kveil_transit_library_version(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->version;
+}
+
 const struct kveil_provider kveil_provider_transit = {
     .name = "transit",
     .help = "the Transit engine of OpenBao or Vault: the KEK stays in the server",

@@ -131,5 +131,5 @@ COMP_WORDS=(kveil keys k) COMP_CWORD=2; _kveil; echo "${COMPREPLY[@]}"
 
 def test_version_as_json():
     answer = json.loads(subprocess.run([KVEIL, "version", "--json"], capture_output=True, check=True).stdout)
-    assert answer["version"] and answer["libraries"]["librdkafka"]
+    assert answer["version"] and answer["libraries"]["librdkafka"] and answer["libraries"]["libcurl"]
     assert {"name": "aes-256-gcm", "standard": "NIST SP 800-38D", "available": True} in answer["algorithms"]
