@@ -10,8 +10,10 @@
 
 enum {
 	TURN_RECORDS = 256,
-	IDLE_MS = 100, /* a turn's wait for a record */
-	BUSY_MS = 10,  /* the same while delivery reports are due */
+	TURN_LOOKS = 16, /* records between two looks at the clock */
+	TURN_MS = 20,    /* of slow records: keys, commits and the watchdog do not wait for 256 of them */
+	IDLE_MS = 100,   /* a turn's wait for a record */
+	BUSY_MS = 10,    /* the same while delivery reports are due */
 	TICK_EVERY_MS = 20,
 	BACK_OFF_FIRST_MS = 100,
 	BACK_OFF_MOST_MS = 10000,
@@ -473,6 +475,8 @@ static void turn(struct kveil_worker *w)
 			break;
 		wait_ms = 0;
 		if (w->want_rewind || w->paused || w->in_flight_bytes > w->in_flight_limit)
+			break;
+		if (n % TURN_LOOKS == TURN_LOOKS - 1 && kveil_clock_mono_ms() - w->now_ms > TURN_MS)
 			break;
 	}
 	if (w->in_flight_bytes > w->in_flight_limit)

@@ -282,6 +282,8 @@ static bool protect(struct kveil_worker *w, const struct work *k, struct kveil_e
 		kveil_fail(why, KVEIL_E_KEY_PENDING, "a test wants it so");
 		return false;
 	}
+	if (kveil_failpoint("slow-record"))
+		nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
 	enum kveil_status status = kveil_worker_bind(w, route, why);
 	if (status && kveil_status_class(status) == KVEIL_CLASS_RETRY)
 		return false;

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker whose records wait for keys that they name: what it has polled ahead, its membership, its order, its end."""
 import json
+import signal
 import time
 
 from confluent_kafka import TopicPartition
 
 from conftest import wait_for
-from test_tenants import FIELDS, PATTERN, make, record
+from test_tenants import FIELDS, PATTERN, another, make, record
 
 TIGHT = {"session.timeout.ms": 6000, "max.poll.interval.ms": 6000}
 
@@ -156,6 +157,67 @@ def test_looking_ahead_takes_no_time_from_the_loop(make_kveil, kafka):
     again(k, kafka)
     wait_for("all", lambda: kafka.end_offsets(k.secure) == {0: 200})
     assert tenants(kafka.consume(k.secure, 200, settle=0.5)) == [f"n{i}" for i in range(200)]
+    assert k.stop() == 0
+
+
+def test_slow_records_leave_the_loop_its_time(make_kveil, kafka):
+    k = make(make_kveil, kafka)
+    k.start(env={"KVEIL_FAILPOINT": "slow-record"})
+    kafka.produce(k.topic, [record("acme", i) for i in range(250)])
+    wait_for("commits", lambda: 0 < kafka.committed(k.group, k.topic) < 150)
+    wait_for("metrics", lambda: 0 < k.metric("kveil_rule_matches_total") < 200)
+    assert k.stop() == 0
+
+
+def test_a_reload_and_a_rebalance_in_the_wait_change_nothing(make_kveil, kafka):
+    """What is held ahead goes and comes again: each record once, in its order, under the rules of its time."""
+    k = make(make_kveil, kafka, limit=20, partitions=2)
+    first = k.start()
+    sent = {p: [json.dumps({"tenant": f"p{p}.{i}", "v": "x", "w": "w"}).encode() for i in range(400)] for p in (0, 1)}
+    for p, records in sent.items():
+        kafka.produce(k.topic, records, partition=p)
+    wait_for("the wait", lambda: waiting(k) > 100)
+    for n in range(3):
+        k.rules(FIELDS + '  - {path: "$.w", mask: {char: "%d"}}\n' % n)
+        first.send_signal(signal.SIGHUP)
+        wait_for("the reload", lambda: first.log.read_text().count("took new rules") == n + 1)
+        time.sleep(0.5)
+    another(k, kafka)
+    wait_for("a share", lambda: k.metric("kveil_records_produced_total") > 0)
+    assert k.stop(first) == 0
+    wait_for("all", lambda: sum(kafka.end_offsets(k.secure).values()) >= 800, timeout=60)
+    got = kafka.consume(k.secure, 800, settle=1)
+    for p, records in sent.items():
+        mine = [json.loads(m.value()) for m in got if m.partition() == p]
+        assert [r["tenant"] for r in mine] == [json.loads(r)["tenant"] for r in records]
+        # A reload is between two records: once new rules, always new rules.
+        marks = [r["w"] for r in mine]
+        assert marks == sorted(marks, key=["w", "0", "1", "2"].index) and marks[-1] == "2"
+    assert k.stop() == 0
+
+
+def test_an_outage_before_a_gap_keeps_the_position(make_kveil, kafka):
+    """What was held ahead is thrown away by the pause and gone from the broker: the partition stands before it."""
+    k = make_kveil()
+    k.config(kafka.bootstrap, data=PATTERN.format(algorithm="aes-256-gcm", limit=2), workers=8)
+    k.rules(FIELDS)
+    tune(k.init(), top="limits: {memory: 64MiB, record_bytes: 1MiB}\n").start()
+    kafka.produce(k.topic, [json.dumps({"tenant": f"n{i}", "v": "x", "more": "y" * 20000}).encode()
+                            for i in range(800)])
+    wait_for("the wait", lambda: waiting(k) > 5)
+    (k.dir / "keys.json").rename(k.dir / "away.json")
+    for f in kafka.admin.delete_records([TopicPartition(k.topic, 0, 750)]).values():
+        f.result(30)
+    wait_for("the outage", lambda: "registry_missing" in k.get("/readyz")[1])
+    time.sleep(2)
+    (k.dir / "away.json").rename(k.dir / "keys.json")
+    reason = wait_for("the stop", lambda: "is out of range" in (r := k.get("/readyz")[1]) and r, timeout=60)
+    wait_for("the end of the outage", lambda: "registry_missing" not in k.get("/readyz")[1])
+    time.sleep(1)
+    passed = kafka.end_offsets(k.secure)[0]
+    assert f"offset {passed} is out of range" in reason
+    assert tenants(kafka.consume(k.secure, passed, settle=0.5)) == [f"n{i}" for i in range(passed)]
+    wait_for("the commit", lambda: kafka.committed(k.group, k.topic) == passed)
     assert k.stop() == 0
 
 
