@@ -178,6 +178,12 @@ static void check_dead_letter_key(struct checker *k)
 {
 	struct kveil_error err;
 
+	/* A pattern's own key wraps others and nothing else; a version that is pinned ends. */
+	if (strpbrk(k->c->dead_letter.key, "@{")) {
+		kveil_error_hint(complain(k, "dead_letter", "key", "the key of dead letters is one name of keys.data"),
+				 "no pattern, and no version");
+		return;
+	}
 	if (!kveil_keys_config_check(&k->c->keys, kveil_span_str(k->c->dead_letter.key), KVEIL_USE_SEAL, &err))
 		return;
 	struct kveil_error *e = complain(k, "dead_letter", "key", "");

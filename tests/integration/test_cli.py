@@ -283,6 +283,8 @@ def test_check_knows_what_a_custodian_needs(tmp_path, kek, wrong):
 @pytest.mark.parametrize("old, new, wrong", [
     ("{local: KEK}", "{}", "kveil.yaml:5:9: error: 'keks' is empty"),
     ("dead-letters", "other", "kveil.yaml: error: the key of dead letters: there is no key 'dead-letters'"),
+    ("rules:", "dead_letter: {key: dead-letters@1}\nrules:", "kveil.yaml:2:20: error: the key of dead letters is one name"),
+    ("rules:", 'dead_letter: {key: "t-{}"}\nrules:', "kveil.yaml:2:20: error: the key of dead letters is one name"),
     ("file:keys.json", "kafka:t", "r.yaml: error: the topic t is the key registry's"),
     ("file:keys.json", "kafka:t.secure", None),
     ("file:keys.json", "kafka:out", "r.yaml: error: the topic out is the key registry's"),
