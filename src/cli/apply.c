@@ -114,7 +114,7 @@ void kveil_apply_ask(struct kveil_apply_session *s, const struct kveil_record *r
 void kveil_apply_run(struct kveil_apply_session *s, const struct kveil_record *record, struct kveil_result *ret)
 {
 	enum { TICK_RECORDS = 1000, WAIT_MS = 5000, STEP_MS = 50 };
-	struct kveil_error err;
+	struct kveil_error err, why = {0};
 
 	for (int64_t waited = 0;; waited += STEP_MS) {
 		enum kveil_status status = KVEIL_OK;
@@ -129,12 +129,15 @@ void kveil_apply_run(struct kveil_apply_session *s, const struct kveil_record *r
 		bool pending = ret->error.status == KVEIL_E_KEY_PENDING;
 		if (pending && !waited && s->look_ahead)
 			s->look_ahead(s->user);
-		if (s->config && pending && !kveil_keystore_make_asked(s->keys, kveil_clock_wall_ms(), &err))
+		if (s->config && pending && !kveil_keystore_make_asked(s->keys, kveil_clock_wall_ms(), &why))
 			continue;
 		if (s->config && !pending)
 			(void)!kveil_keystore_tend(s->keys, kveil_clock_wall_ms(), &err);
 		nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000}, NULL);
 	}
+	/* What it waited for says less than what was in the way. */
+	if (ret->verdict == KVEIL_RETRY && ret->error.status == KVEIL_E_KEY_PENDING && why.status)
+		ret->error = why;
 	s->records++;
 }
 

@@ -382,9 +382,15 @@ void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void 
 	free(names);
 }
 
-static const char *tenants_state(const struct kveil_tenant_version *v, const struct kveil_succession *turn)
+static const char *tenants_state(struct kveil_keystore *ks, const struct kveil_tenant_version *v,
+				 const struct kveil_succession *turn)
 {
-	if (v->tenant->ended || v->state == KVEIL_KEY_DESTROYED)
+	const struct kveil_key_version *wrapper = v->wrapped_len < KVEIL_TENANT_PREFIX_BYTES
+						      ? NULL
+						      : kveil_keystore_by_id(ks, kveil_tenants_wrapper_id(v->wrapped));
+
+	if (v->tenant->ended || v->state == KVEIL_KEY_DESTROYED ||
+	    (wrapper && wrapper->record.state == KVEIL_KEY_DESTROYED))
 		return "destroyed";
 	if (v->state != KVEIL_KEY_LIVE)
 		return v->state == KVEIL_KEY_RETIRED ? "retired" : "opens only";
@@ -427,7 +433,7 @@ enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *
 				   &(struct kveil_key_info){.name = name,
 							    .algorithm = kveil_algorithm_by_wire_id(v->algorithm)->name,
 							    .kek = t->pattern->name,
-							    .state = tenants_state(v, &turn),
+							    .state = tenants_state(ks, v, &turn),
 							    .version = v->version,
 							    .id = v->id,
 							    .created_ms = v->created_ms,

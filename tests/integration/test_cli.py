@@ -455,6 +455,26 @@ def test_a_hash_key_that_comes_in_hashes_and_that_is_said(configured, tmp_path_f
     assert r.stdout == "pii: 1 version added that opens and never seals\n" and not r.stderr
 
 
+def test_the_end_of_a_pattern_is_the_end_of_its_names(configured):
+    config = configured / "kveil.yaml"
+    config.write_text(config.read_text() + '    "t-{}": {algorithm: aes-256-gcm, kek: local}\n')
+    (configured / "r.yaml").write_text('name: n\ntopics: [t]\nfields:\n  - {path: "$.a", encrypt: {key: "t-{$.b}"}}\n')
+    assert keys(configured, "init").returncode == 0
+
+    def run(name):
+        return kveil("apply", "-c", "kveil.yaml", "-r", "r.yaml", stdin=f'{{"a":"x","b":"{name}"}}\n', cwd=configured)
+
+    assert run("one").returncode == 0 and " active " in keys(configured, "list", "t-one").stdout
+    assert "rotate t-{}" in keys(configured, "destroy", "t-{}", "--yes").stderr
+    assert " destroyed " in keys(configured, "list", "t-one").stdout
+    r = run("one")
+    assert r.returncode == 1 and "key_destroyed" in r.stderr
+    r = run("two")
+    assert r.returncode == 1 and "no_active_key" in r.stderr and "keys rotate" in r.stderr
+    assert keys(configured, "rotate", "t-{}", "--now").returncode == 0 and run("two").returncode == 0
+    assert keys(configured, "rewrap").returncode == 0
+
+
 def test_what_another_key_sealed_says_which(configured):
     assert keys(configured, "init").returncode == 0
     for name, action in (("seal", "encrypt: {key: pii}"), ("open", "decrypt: {key: pii-cn}"),
