@@ -344,6 +344,14 @@ bool kveil_keystore_has_id(const struct kveil_keystore *ks, uint32_t id)
 	return kveil_keystore_by_id(ks, id) || kveil_tenants_by_id(ks, id);
 }
 
+static bool holds_id(const struct kveil_document *d, uint32_t id)
+{
+	for (size_t i = 0; i < d->count; i++)
+		if (d->records[i].id == id)
+			return true;
+	return false;
+}
+
 enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err)
 {
 	enum kveil_status status = KVEIL_OK;
@@ -368,6 +376,9 @@ enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, st
 		if (err)
 			*err = ks->refusal;
 	}
+	/* The registry was read to its end, and no custodian holds up this id. */
+	if (kveil_status_class(status) != KVEIL_CLASS_STOP && ks->tenants.is_read && !holds_id(&ks->backlog, id))
+		status = KVEIL_OK;
 	pthread_mutex_unlock(&ks->refresh_lock);
 	if (status && kveil_status_class(status) != KVEIL_CLASS_STOP) {
 		/* Whatever is wrong with the registry, this record is not at fault. */
