@@ -17,7 +17,7 @@ enum { THREADS = 8 };
 
 static atomic_int calls, inside, most_inside;
 static enum kveil_status answer;
-static int answer_ms;
+static atomic_int answer_ms;
 
 static void nap(int ms)
 {
