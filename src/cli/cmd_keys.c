@@ -397,6 +397,10 @@ static int run_destroy(const struct keys_options *o, const struct kveil_keys_con
 		"minute.\n",
 		strchr(name, '{') ? "every key that is wrapped by " : "", version ? "this version of " : "", name,
 		strncmp(cfg->registry, "kafka:", 6) == 0 ? ", its topic until Kafka compacts it" : "");
+	size_t wrapped = kveil_keys_count_wrapped(ks, name, version);
+	if (wrapped)
+		fprintf(stderr, "  It wraps %zu key%s now%s.\n", wrapped, wrapped == 1 ? "" : "s",
+			version ? ": `kveil keys rewrap` moves them to the newest version" : "");
 	if (o->yes || confirmed(name))
 		code = change_state(cfg, ks, name, version, KVEIL_KEY_DESTROYED, "destroyed");
 	kveil_keystore_unref(ks);

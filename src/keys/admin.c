@@ -321,6 +321,23 @@ enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *asked,
 	return status;
 }
 
+size_t kveil_keys_count_wrapped(struct kveil_keystore *ks, const char *pattern, uint32_t version)
+{
+	size_t ret = 0;
+
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; i < ks->tenants.ids.cap; i++) {
+		const struct kveil_tenant_version *v = ks->tenants.ids.slots[i].value;
+		if (!v || v->wrapped_len < KVEIL_TENANT_PREFIX_BYTES || v->tenant->ended ||
+		    v->state == KVEIL_KEY_DESTROYED)
+			continue;
+		const struct kveil_key_version *by = kveil_keystore_by_id(ks, kveil_tenants_wrapper_id(v->wrapped));
+		ret += by && strcmp(by->record.name, pattern) == 0 && (!version || by->record.version == version);
+	}
+	pthread_mutex_unlock(&ks->lock);
+	return ret;
+}
+
 /* A version that a worker makes at the same moment must not outlive its name. */
 static enum kveil_status add_end(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
 				 struct kveil_document *changed, struct kveil_error *err)

@@ -39,6 +39,9 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *name, uint32_t version, size_t *ret,
                                    struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* How many keys named from records this version of a pattern's own key (0: all of them) wraps, and so ends with it. */
+size_t kveil_keys_count_wrapped(struct kveil_keystore *ks, const char *pattern, uint32_t version);
+
 /* A Tink keyset of every version of the name that opens. Clear: JSON with the keys in it, handle with care. Wrapped: Tink's
  * encrypted keyset, under the KEK of the name's active version (provider.h: seal_keyset). KVEIL_E_UNSUPPORTED where Tink has
  * no such algorithm, or the custodian no such thing. out is wiped by kveil_buf_clear. */

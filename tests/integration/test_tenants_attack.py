@@ -103,15 +103,19 @@ def test_rewrap_of_many_names_is_killed_and_goes_on(make):
             _, err = o.communicate(timeout=60)
             assert o.returncode == 0, err
         moved.append(sum(r["state"] == "live" and wrapper(r) == new for r in registry(k)))
+    # Who would end the old version now hears how many keys go with it.
+    r = k.run("keys", "destroy", "tenant-{}@1", stdin=subprocess.DEVNULL)
+    wraps = len(left) - moved[-1]
+    assert r.returncode == 2 and (f"It wraps {wraps} key{'s' if wraps > 1 else ''} now: `kveil keys rewrap`" in r.stderr) == (wraps > 0)
     out = k.run("keys", "rewrap", check=0).stdout
     kept = registry(k)
     live = [r for r in kept if r["state"] == "live"]
     assert len(live) == len(left) and {wrapper(r) for r in live} == {new}
     assert not [r for r in kept if r["state"] == "destroyed" and r["wrapped"]]
-    assert int(out.split()[0]) == len(left) - moved[-1]
+    assert int(out.split()[0]) == wraps
     assert k.run("keys", "rewrap", check=0).stdout == "0 versions wrapped anew\n"
     # The old version of the pattern's own key is needed for nothing any more.
-    k.run("keys", "destroy", "tenant-{}@1", "--yes", check=0)
+    assert "It wraps" not in k.run("keys", "destroy", "tenant-{}@1", "--yes", check=0).stderr
     opened, err = run(k, "open", sealed)
     assert opened == records_of(n for n in names if n not in ended)
     assert err.count("key_destroyed") == len(ended)
