@@ -157,7 +157,8 @@ struct importing {
 	struct kveil_document records;
 	uint32_t next_version;
 	int64_t now;
-	bool again; /* what is there under this name by now came with this very call */
+	bool again;     /* what is there under this name by now came with this very call */
+	uint32_t there; /* the id of one that was there before, the same key; 0 = none */
 };
 
 /* Is this id anybody's, and is it this name's? */
@@ -174,6 +175,24 @@ static bool find_id(const struct importing *in, uint32_t id, bool *ret_ours)
 	return v || t;
 }
 
+/* The same bytes: an import that was cut off put it there. */
+static bool is_same_key(const struct importing *in, const struct kveil_tink_key *key)
+{
+	struct kveil_keystore *ks = in->ks;
+	const uint8_t *there = NULL;
+
+	pthread_mutex_lock(&ks->lock);
+	const struct kveil_key_version *v = kveil_keystore_by_id(ks, key->id);
+	struct kveil_tenant_version *t = v ? NULL : kveil_tenants_by_id(ks, key->id);
+	if (v)
+		there = v->alg == key->alg ? v->key : NULL;
+	else if (!t || t->algorithm != key->alg->wire_id || kveil_tenants_key(ks, t, &there, NULL) != KVEIL_OK)
+		there = NULL;
+	bool ret = there && kveil_secret_eq(there, key->key, key->alg->key_bytes);
+	pthread_mutex_unlock(&ks->lock);
+	return ret;
+}
+
 static enum kveil_status import_key(void *user, const struct kveil_tink_key *key, bool is_primary,
 				    struct kveil_error *err)
 {
@@ -186,8 +205,10 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u is of algorithm %s, and '%s' is of %s", key->id,
 				  key->alg->name, c->name, c->algorithm->name);
 	bool taken = find_id(in, key->id, &ours);
-	if (ours && in->again)
+	if (ours && (in->again || is_same_key(in, key))) {
+		in->there = key->id;
 		return KVEIL_OK;
+	}
 	if (taken)
 		return kveil_fail(err, KVEIL_E_KEY_EXISTS, "key id %u is in the registry already", key->id);
 	kveil_key_record_begin(&r, c, in->next_version++, in->now, in->now);
@@ -226,7 +247,11 @@ static enum kveil_status prepare(struct importing *in, struct kveil_span keyset,
 	in->next_version = in->tenant ? kveil_tenants_next(t)
 				      : kveil_key_name_next(kveil_map_get(&ks->names, kveil_span_str(in->name)));
 	pthread_mutex_unlock(&ks->lock);
-	return status ? status : kveil_tink_read_json(keyset, import_key, in, err);
+	if (!status)
+		status = kveil_tink_read_json(keyset, import_key, in, err);
+	if (!status && !in->records.count && !in->again)
+		status = kveil_fail(err, KVEIL_E_KEY_EXISTS, "key id %u is in the registry already", in->there);
+	return status;
 }
 
 /* One try. What lost its number to somebody else is not counted. */

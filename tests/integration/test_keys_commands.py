@@ -388,6 +388,32 @@ def test_import_opens_and_never_seals(make):
     assert "key_destroyed" in r.stderr and not r.stdout
 
 
+def test_an_import_that_was_cut_off_is_run_again(make):
+    """What it had brought in by then is passed over; another key with the same id is not."""
+    k = make(["n"])
+
+    def keyset(*keys):
+        rows = [{"keyData": {"typeUrl": "type.googleapis.com/google.crypto.tink.AesGcmKey", "keyMaterialType": "SYMMETRIC",
+                             "value": base64.b64encode(b"\x1a\x20" + bytes([fill]) * 32).decode()},
+                 "status": "ENABLED", "keyId": i, "outputPrefixType": "TINK"} for i, fill in keys]
+        (k.dir / "set.json").write_text(json.dumps({"primaryKeyId": keys[0][0], "key": rows}))
+        (k.dir / "set.json").chmod(0o600)
+
+    def imported():
+        return {r["id"] for r in rows(k) if r["name"] == "pii" and r["state"] == "opens only"}
+
+    keyset((7, 1), (8, 2))
+    k.run("keys", "import", "set.json", "pii", check=0)
+    keyset((7, 1), (8, 2), (9, 3))
+    assert k.run("keys", "import", "set.json", "pii", check=0).stdout == "pii: 1 version added that opens and never seals\n"
+    assert imported() == {7, 8, 9}
+    for keys in (((7, 1), (8, 2), (9, 3)), ((7, 1), (8, 77), (10, 4))):
+        keyset(*keys)
+        assert "key_exists: " in k.run("keys", "import", "set.json", "pii", check=2).stderr
+    assert "key_exists: " in k.run("keys", "import", "set.json", "n", check=2).stderr
+    assert imported() == {7, 8, 9}
+
+
 def test_imports_beside_rotations(make):
     """A key that loses its number to a rotation comes in under the next, and stays after compaction."""
     k = make(["n"], config=EAGER)
