@@ -244,13 +244,20 @@ enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const 
 
 /* --- states --- */
 
+/* asked fills a pattern, and name is what the registry calls it; or they are the same. A key that was configured as
+ * asked before there was the pattern is meant as well. */
+static bool is_meant(const struct kveil_key_record *r, const char *asked, const char *name)
+{
+	return strcmp(r->name, name) == 0 || (!kveil_record_is_tenants(r) && strcmp(r->name, asked) == 0);
+}
+
 /* A copy of the versions to change, with the change made and signed. */
-static enum kveil_status changed_records(struct kveil_keystore *ks, const struct kveil_document *now, const char *name,
-					 uint32_t version, enum kveil_key_state state, struct kveil_document *ret,
-					 struct kveil_error *err)
+static enum kveil_status changed_records(struct kveil_keystore *ks, const struct kveil_document *now, const char *asked,
+					 const char *name, uint32_t version, enum kveil_key_state state,
+					 struct kveil_document *ret, struct kveil_error *err)
 {
 	for (size_t i = 0; i < now->count; i++) {
-		if (strcmp(now->records[i].name, name) != 0 || (version && now->records[i].version != version) ||
+		if (!is_meant(&now->records[i], asked, name) || (version && now->records[i].version != version) ||
 		    now->records[i].state >= state)
 			continue;
 		if (!kveil_document_add(ret, &now->records[i]))
@@ -279,7 +286,7 @@ static enum kveil_status count_meant(struct kveil_keystore *ks, const struct kve
 
 	*ret = 0;
 	for (size_t i = 0; i < d->count; i++) {
-		bool is_named = strcmp(d->records[i].name, name) == 0;
+		bool is_named = is_meant(&d->records[i], asked, name);
 		known |= is_named;
 		*ret += is_named && (!version || d->records[i].version == version);
 	}
@@ -366,7 +373,7 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 	if (!status)
 		status = count_meant(ks, &now, asked, name, version, &meant, err);
 	if (!status)
-		status = changed_records(ks, &now, name, version, state, &changed, err);
+		status = changed_records(ks, &now, asked, name, version, state, &changed, err);
 	size_t count = changed.count;
 	if (!status && is_tenant && state == KVEIL_KEY_DESTROYED && !version)
 		status = add_end(ks, &tenant, &changed, err);

@@ -385,6 +385,37 @@ static void names_of_every_length(void **state)
 	kveil_keystore_unref(ks);
 }
 
+/* A key that was configured before there was a pattern for its name: whoever ends the name ends both. */
+static void a_name_from_before_the_pattern(void **state)
+{
+	static const char before[] = "registry: file:keys.json\n"
+				     "keks: {local: {provider: file, path: kek}}\n"
+				     "data: {tenant-acme: {algorithm: aes-256-gcm}}\n";
+	size_t changed;
+
+	(void)state;
+	fixture_forget(&fx);
+	fixture_parse(&fx, before);
+	kveil_keystore_unref(fixture_init(&fx));
+	fixture_forget(&fx);
+	fixture_parse(&fx, tenants_yaml);
+	struct kveil_keystore *ks = fixture_init(&fx);
+	struct kveil_keyring *ring = ring_of(ks);
+	struct sealed acme = seal(named(ks, ring, "tenant-acme", KVEIL_USE_SEAL));
+	/* What the registry calls it is nobody's name. */
+	char name[KVEIL_KEY_NAME_MAX + 1];
+	struct kveil_tenant_ask ask;
+	assert_true(kveil_tenants_meant(ks, "tenant-acme", &ask));
+	kveil_tenants_write_name(ask.pattern, ask.digest, name);
+	assert_int_equal(kveil_keys_set_state(ks, name, 0, KVEIL_KEY_DESTROYED, &changed, &err), KVEIL_E_NOT_FOUND);
+	assert_ok(kveil_keys_set_state(ks, "tenant-acme", 0, KVEIL_KEY_DESTROYED, &changed, &err));
+	assert_int_equal(changed, 2);
+	assert_ok(kveil_keyring_tick(ring, kveil_clock_wall_ms(), &err));
+	assert_int_equal(try_open(ring, "tenant-acme", &acme), KVEIL_E_KEY_DESTROYED);
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+}
+
 /* Restored names open what they sealed, and seal with new keys. */
 static void a_restored_name_seals_anew(void **state)
 {
@@ -429,6 +460,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_wrapped_key_cannot_be_moved, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(names_that_fill_nothing, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(names_of_every_length, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(a_name_from_before_the_pattern, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(a_restored_name_seals_anew, set_up, tear_down),
 	};
 
