@@ -213,6 +213,23 @@ static void print_pattern(void *user, const struct kveil_pattern_info *p)
 	       p->names == 1 ? "" : "s");
 }
 
+static void say_ignored(struct kveil_keystore *ks)
+{
+	char text[160] = "";
+
+	for (unsigned i = 0; i < KVEIL_REGISTRY_REASONS; i++) {
+		uint64_t n = kveil_keystore_ignored(ks, i);
+		size_t at = strlen(text);
+		if (n)
+			snprintf(text + at, sizeof text - at, "%s%llu %s", at ? ", " : "", (unsigned long long)n,
+				 kveil_keystore_reason(i));
+	}
+	if (*text)
+		fprintf(stderr,
+			"kveil keys: passed over what no kveil wrote into the registry: %s; see who may write to it\n",
+			text);
+}
+
 static int run_list(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_keystore *ks;
@@ -240,6 +257,7 @@ static int run_list(const struct keys_options *o, const struct kveil_keys_config
 		print_table(&t);
 	if (!o->json && !o->operands[0])
 		kveil_keystore_patterns(ks, print_pattern, NULL);
+	say_ignored(ks);
 	kveil_keystore_unref(ks);
 	for (size_t i = 0; i < t.count; i++)
 		for (int c = 0; c < COLUMNS; c++)

@@ -229,6 +229,7 @@ def test_what_others_write_is_passed_over_counted_and_mended(make_registry, kafk
         return all(now.get(x) and now[x] != bad.get(x) for x in (pii1, pii2, pepper, dead, root))
 
     wait_for("mended", mended, timeout=30)
+    assert " forged" in k.run("keys", "list", check=0).stderr
     assert "passed over" in k.processes[-1].log.read_text()
     # One of the two mends, now and then both: no storm.
     assert len([m for m in messages(kafka, k) if m.offset() > before + 6 and not m.key().startswith(b"!lease")]) <= 10
