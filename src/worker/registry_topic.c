@@ -217,9 +217,16 @@ void kveil_registry_topic_seek(struct kveil_registry_topic *t, int64_t offset)
 
 enum kveil_status kveil_registry_topic_rewind(struct kveil_registry_topic *t, struct kveil_error *err)
 {
-	int64_t low, high;
-	rd_kafka_resp_err_t e = rd_kafka_query_watermark_offsets(t->consumer, t->name, 0, &low, &high, QUERY_MS);
+	int64_t low, high, give_up = kveil_clock_mono_ms() + SHRUNK_MS;
+	rd_kafka_resp_err_t e;
 
+	/* A broker that has just begun, or a topic that was just made: it is there, as was checked, and not yet known.
+	 */
+	while (is_absent(e = rd_kafka_query_watermark_offsets(t->consumer, t->name, 0, &low, &high, QUERY_MS)) &&
+	       kveil_clock_mono_ms() < give_up) {
+		struct timespec nap = {.tv_nsec = POLL_MS * 1000000L};
+		nanosleep(&nap, NULL);
+	}
 	if (e)
 		return unavailable(t, rd_kafka_err2str(e), err);
 	t->position = low;
