@@ -458,6 +458,30 @@ enum kveil_status kveil_kafka_seek(rd_kafka_t *consumer, rd_kafka_topic_partitio
 	return KVEIL_OK;
 }
 
+rd_kafka_resp_err_t kveil_kafka_range(rd_kafka_t *consumer, const char *topic, int32_t partition, int64_t *ret_low,
+				      int64_t *ret_high, int timeout_ms)
+{
+	int64_t *const rets[] = {ret_low, ret_high};
+	int64_t end = kveil_clock_mono_ms() + timeout_ms;
+	rd_kafka_resp_err_t e = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+	for (size_t i = 0; !e && i < 2; i++) {
+		/* To the broker the ends are times before all others. */
+		rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+		rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
+		int64_t left = end - kveil_clock_mono_ms();
+		p->offset = i == 0 ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
+		e = rd_kafka_offsets_for_times(consumer, list, left > 1 ? (int)left : 1);
+		if (!e)
+			e = p->err;
+		if (!e && p->offset < 0)
+			e = RD_KAFKA_RESP_ERR__FAIL;
+		*rets[i] = p->offset;
+		rd_kafka_topic_partition_list_destroy(list);
+	}
+	return e;
+}
+
 static void on_committed(rd_kafka_t *rk, rd_kafka_resp_err_t e, rd_kafka_topic_partition_list_t *list, void *opaque)
 {
 	rd_kafka_resp_err_t *answer = opaque;

@@ -7,6 +7,7 @@
  *   consume_batch with pause and resume skips offsets      records are polled one by one
  *   seek_partitions takes its milliseconds for microseconds kveil_kafka_seek scales them below 2.1
  *   cooperative-sticky may hang in close                   eager assignors only
+ *   query_watermark_offsets waits a minute and longer      kveil_kafka_range asks by offsets_for_times
  *   a producer creates missing topics by asking for them    allow.auto.create.topics=false there too
  */
 #ifndef KVEIL_WORKER_KAFKA_H
@@ -89,6 +90,9 @@ size_t kveil_kafka_batch_bytes(const struct kveil_record *record);
 /* Goes on with partitions at the list's offsets; each element's err tells. */
 enum kveil_status kveil_kafka_seek(rd_kafka_t *consumer, rd_kafka_topic_partition_list_t *list,
                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Where the records of a partition begin and end now; waits at most timeout_ms. */
+rd_kafka_resp_err_t kveil_kafka_range(rd_kafka_t *consumer, const char *topic, int32_t partition, int64_t *ret_low,
+                                      int64_t *ret_high, int timeout_ms);
 /* Commits and waits at most timeout_ms for the answer. */
 enum kveil_status kveil_kafka_commit_wait(rd_kafka_t *consumer, const rd_kafka_topic_partition_list_t *list,
                                           int timeout_ms, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -27,7 +27,7 @@ enum {
 
 bool kveil_worker_stopping(const struct kveil_worker *w)
 {
-	return atomic_load_explicit(&w->shared->stop, memory_order_relaxed) ||
+	return atomic_load_explicit(&w->shared->stop_ms, memory_order_relaxed) ||
 	       atomic_load_explicit(&w->shared->failed, memory_order_relaxed);
 }
 
@@ -542,13 +542,21 @@ static bool start(struct kveil_worker *w)
 	return !status;
 }
 
+/* What the end may still wait for what is in flight: less where it was noticed late, in a call that blocked. */
+static int drain_ms(const struct kveil_worker *w)
+{
+	int64_t asked = atomic_load(&w->shared->stop_ms), late = asked ? kveil_clock_mono_ms() - asked : 0;
+
+	return late < STOP_DRAIN_MS ? (int)(STOP_DRAIN_MS - late) + 1 : 1;
+}
+
 static void finish(struct kveil_worker *w)
 {
 	struct kveil_error err;
 	bool orderly = true;
 
 	if (w->consumer && w->producer) {
-		orderly = kveil_worker_drain(w, STOP_DRAIN_MS);
+		orderly = kveil_worker_drain(w, drain_ms(w));
 		if (!orderly)
 			kveil_log(KVEIL_LOG_WARN, w->name, "stopping with records in flight; they will be read again");
 		if (w->mode->commit(w, COMMIT_WAIT_MS, &err)) {

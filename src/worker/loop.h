@@ -39,7 +39,7 @@ struct kveil_shared {
 	pthread_mutex_t lock;
 	struct kveil_catalog *catalog; /* under lock; NULL until the cluster answered */
 	_Atomic uint64_t version;      /* rises with each catalog */
-	_Atomic bool stop;
+	_Atomic int64_t stop_ms;       /* when the end was asked for (monotonic); 0 = not */
 	_Atomic bool failed;           /* a worker ended by an error */
 	struct kveil_error error;      /* under lock: the first one */
 };

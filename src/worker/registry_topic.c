@@ -184,8 +184,7 @@ static enum kveil_status end_offset(struct kveil_registry_topic *t, int64_t *ret
 	int64_t low, high, give_up = kveil_clock_mono_ms() + SHRUNK_MS;
 
 	for (;;) {
-		rd_kafka_resp_err_t e =
-		    rd_kafka_query_watermark_offsets(t->consumer, t->name, 0, &low, &high, QUERY_MS);
+		rd_kafka_resp_err_t e = kveil_kafka_range(t->consumer, t->name, 0, &low, &high, QUERY_MS);
 		/* A topic that was deleted under a running process: its keys are in memory and perhaps nowhere else. */
 		if (is_absent(e)) {
 			t->was_away = t->was_deleted = true;
@@ -222,7 +221,7 @@ enum kveil_status kveil_registry_topic_rewind(struct kveil_registry_topic *t, st
 
 	/* A broker that has just begun, or a topic that was just made: it is there, as was checked, and not yet known.
 	 */
-	while (is_absent(e = rd_kafka_query_watermark_offsets(t->consumer, t->name, 0, &low, &high, QUERY_MS)) &&
+	while (is_absent(e = kveil_kafka_range(t->consumer, t->name, 0, &low, &high, QUERY_MS)) &&
 	       kveil_clock_mono_ms() < give_up) {
 		struct timespec nap = {.tv_nsec = POLL_MS * 1000000L};
 		nanosleep(&nap, NULL);

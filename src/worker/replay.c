@@ -106,10 +106,9 @@ static enum kveil_status find_range(struct replay *r, struct kveil_error *err)
 	rd_kafka_resp_err_t e = rd_kafka_committed(r->consumer, r->parts, TIMEOUT_MS);
 	for (int i = 0; !e && i < r->parts->cnt; i++) {
 		rd_kafka_topic_partition_t *t = &r->parts->elems[i];
-		int64_t low;
+		int64_t low = -1;
 		e = t->err ? t->err
-			   : rd_kafka_query_watermark_offsets(r->consumer, t->topic, t->partition, &low, &r->ends[i],
-							      TIMEOUT_MS);
+			   : kveil_kafka_range(r->consumer, t->topic, t->partition, &low, &r->ends[i], TIMEOUT_MS);
 		if (t->offset < low)
 			t->offset = low;
 	}

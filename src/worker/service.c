@@ -68,7 +68,7 @@ struct kveil_service {
 
 static bool stopping(const struct kveil_service *s)
 {
-	return atomic_load_explicit(&s->shared.stop, memory_order_relaxed);
+	return atomic_load_explicit(&s->shared.stop_ms, memory_order_relaxed) != 0;
 }
 
 static void nap(struct kveil_loop *loop, int ms)
@@ -444,11 +444,11 @@ static bool join(pthread_t thread, int64_t end_ms)
 
 enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error *err)
 {
-	int64_t end = kveil_clock_mono_ms() + STOP_MS;
+	int64_t now = kveil_clock_mono_ms(), end = now + STOP_MS;
 	bool joined = true;
 
 	kveil_health_draining(s->params.health);
-	atomic_store(&s->shared.stop, true);
+	atomic_store(&s->shared.stop_ms, now);
 	for (size_t i = 0; i < s->started; i++)
 		joined &= join(s->workers[i]->thread, end);
 	if (s->has_topics_thread)

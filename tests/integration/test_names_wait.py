@@ -6,7 +6,8 @@ import time
 
 from confluent_kafka import TopicPartition
 
-from conftest import wait_for
+from broker import Broker
+from conftest import Kafka, wait_for
 from test_tenants import FIELDS, PATTERN, another, make, record
 
 TIGHT = {"session.timeout.ms": 6000, "max.poll.interval.ms": 6000}
@@ -271,3 +272,52 @@ def test_names_that_wait_do_not_hide_an_outage(make_kveil, kafka):
     wait_for("all", lambda: kafka.end_offsets(k.secure) == {0: 40}, timeout=60)
     assert tenants(kafka.consume(k.secure, 40, settle=0.5)) == [f"n{i}" for i in range(40)]
     assert kafka.end_offsets(k.dead) == {0: 0} and k.stop() == 0
+
+
+def test_brokers_that_do_not_answer_leave_the_loops_alive(make_kveil):
+    """They take connections and say nothing: making a name and following the registry wait, and end in time."""
+    broker = Broker().start()
+    try:
+        kafka = Kafka(broker.bootstrap)
+        k = make_kveil(bootstrap=broker.bootstrap, topics=False)
+        kafka.create(k.topic, k.secure, k.dead)
+        k.config(broker.bootstrap, registry="kafka:kveil.keys", data=PATTERN.format(algorithm="aes-256-gcm", limit=2))
+        k.rules(FIELDS)
+        k.init().start()
+        kafka.produce(k.topic, [record(f"n{i}", i) for i in range(60)])
+        wait_for("the wait", lambda: waiting(k) > 0 and kafka.end_offsets(k.secure)[0] > 20)
+        broker.process.send_signal(signal.SIGSTOP)
+        for _ in range(50):
+            assert k.get("/livez") == (200, k.get("/livez")[1])
+            time.sleep(1)
+        broker.process.send_signal(signal.SIGCONT)
+        wait_for("all", lambda: kafka.end_offsets(k.secure)[0] >= 60, timeout=90)
+        got = tenants(kafka.consume(k.secure, 60, settle=0.5))
+        assert list(dict.fromkeys(got)) == [f"n{i}" for i in range(60)]
+        assert k.stop() == 0
+    finally:
+        broker.process.send_signal(signal.SIGCONT)
+        broker.close()
+
+
+def test_a_stop_while_the_registry_does_not_answer_is_in_time(make_kveil):
+    """Making a name takes as long as the brokers let it, and an end is asked for meanwhile."""
+    broker = Broker().start()
+    try:
+        kafka = Kafka(broker.bootstrap)
+        k = make_kveil(bootstrap=broker.bootstrap, topics=False)
+        kafka.create(k.topic, k.secure, k.dead)
+        k.keys = "kveil.keys"
+        k.config(broker.bootstrap, registry="kafka:kveil.keys", data=PATTERN.format(algorithm="aes-256-gcm", limit=2))
+        k.rules(FIELDS)
+        p = k.init().start()
+        kafka.produce(k.topic, [record(f"n{i}", i) for i in range(100)])
+        wait_for("the wait", lambda: waiting(k) > 0 and kafka.end_offsets(k.secure)[0] > 20)
+        broker.process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        begin = time.time()
+        code = k.stop(p)
+        assert code == 0 and time.time() - begin < 15
+    finally:
+        broker.process.send_signal(signal.SIGCONT)
+        broker.close()
