@@ -261,7 +261,7 @@ def test_names_that_wait_do_not_hide_an_outage(make_kveil, kafka):
     k.rules(FIELDS)
     k.init()
     p = k.start()
-    kafka.produce(k.topic, [record(f"n{i}", i) for i in range(40)])
+    kafka.produce(k.topic, [record(f"n{i}", i) for i in range(22)])
     wait_for("the wait", lambda: b"new_per_second" in p.log.read_bytes() and kafka.end_offsets(k.secure)[0] > 10)
     assert k.get("/readyz")[0] == 200
     (k.dir / "keys.json").rename(k.dir / "away.json")
@@ -269,8 +269,8 @@ def test_names_that_wait_do_not_hide_an_outage(make_kveil, kafka):
     assert [x for x in p.log.read_text().splitlines() if "worker 1" in x and "there is no key registry" in x]
     (k.dir / "away.json").rename(k.dir / "keys.json")
     wait_for("its end", lambda: k.get("/readyz")[0] == 200)
-    wait_for("all", lambda: kafka.end_offsets(k.secure) == {0: 40}, timeout=60)
-    assert tenants(kafka.consume(k.secure, 40, settle=0.5)) == [f"n{i}" for i in range(40)]
+    wait_for("all", lambda: kafka.end_offsets(k.secure) == {0: 22}, timeout=60)
+    assert tenants(kafka.consume(k.secure, 22, settle=0.5)) == [f"n{i}" for i in range(22)]
     assert kafka.end_offsets(k.dead) == {0: 0} and k.stop() == 0
 
 
@@ -287,7 +287,7 @@ def test_brokers_that_do_not_answer_leave_the_loops_alive(make_kveil):
         kafka.produce(k.topic, [record(f"n{i}", i) for i in range(60)])
         wait_for("the wait", lambda: waiting(k) > 0 and kafka.end_offsets(k.secure)[0] > 20)
         broker.process.send_signal(signal.SIGSTOP)
-        for _ in range(50):
+        for _ in range(36):
             assert k.get("/livez") == (200, k.get("/livez")[1])
             time.sleep(1)
         broker.process.send_signal(signal.SIGCONT)
