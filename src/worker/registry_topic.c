@@ -72,8 +72,9 @@ static enum kveil_status new_consumer(struct kveil_registry_topic *t, struct kve
 	    /* Whoever may write could leave a transaction open and hide all that follows. */
 	    {"isolation.level", "read_uncommitted"},
 	    {"fetch.wait.max.ms", "50"},
-	    {"queued.max.messages.kbytes", "4096"},
-	    {"queued.min.messages", "1000"},
+	    /* librdkafka 2.0.2 fetches once a second from where its queue is full by these. */
+	    {"queued.max.messages.kbytes", "16384"},
+	    {"queued.min.messages", "100000"},
 	};
 	rd_kafka_conf_t *conf;
 	enum kveil_status status = kveil_kafka_conf_consumer(t->config, &t->owner, "kveil-key-registry", &conf, err);

@@ -123,6 +123,21 @@ def test_new_names_wait_their_turn(make_kveil, kafka):
     assert k.stop() == 0
 
 
+def test_many_names_are_read_without_a_pause(make_kveil, kafka):
+    """A start with 100,000 of them took a minute, at the rate of one fetch a second."""
+    k = make(make_kveil, kafka, topics=False)
+
+    def reading():
+        begin = time.time()
+        k.run("keys", "list", check=0)
+        return time.time() - begin
+
+    few = min(reading() for _ in range(3))
+    k.run(*apply_args(k), input="".join(record(f"t{i}", i).decode() + "\n" for i in range(12000)), check=0)
+    many = min(reading() for _ in range(3))
+    assert many < few + 3, (few, many)
+
+
 def test_a_destroyed_name_ends_in_running_workers(make_kveil, kafka):
     k = make(make_kveil, kafka, config=EAGER, algorithm="sm4-gcm")
     k.start()
