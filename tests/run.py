@@ -3,7 +3,10 @@
 """All tests, in the order in which a failure is cheapest: lint, unit and corpus tests under ASan and UBSan, the shipped
 rules, then kveil as a process on a real Apache Kafka. Closes with `N passed, N failed`.
 
-    ./dev test [unit | fuzz | lint | rules | integration] [-k EXPRESSION]
+    ./dev test [STAGE…] [-k EXPRESSION] [-n JOBS]    # stages: lint, unit, fuzz, rules, integration
+    ./dev test --fast                                # lint, rules and the quick unit and corpus tests, no broker
+
+-k and -n are pytest's and act on the integration tests: those that match; how many at once (most of their time they wait).
 """
 import json
 import os
@@ -51,9 +54,9 @@ def lint():
     count("lint", r.returncode == 0, r.stdout + r.stderr)
 
 
-def meson_suite(suite):
-    run("meson", "test", "-C", ASAN, "--no-rebuild", "--suite", suite, "--num-processes", "2",
-        env={**os.environ, "KVEIL_VECTORS": str(CACHE / "vectors")})
+def meson_suite(suite, fast=False):
+    run("meson", "test", "-C", ASAN, "--no-rebuild", "--suite", suite, "--num-processes", str(os.cpu_count() or 2),
+        *(["--no-suite", "slow"] if fast else []), env={**os.environ, "KVEIL_VECTORS": str(CACHE / "vectors")})
     log = ASAN / "meson-logs" / "testlog.json"
     results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     if not results:
@@ -76,9 +79,9 @@ def integration(extra):
     env = {**os.environ, "KVEIL_BIN": str(ASAN / "src" / "cli" / "kveil"), "KVEIL_BUILD": str(ASAN),
            "KVEIL_RELEASE_BUILD": str(RELEASE), "PYTHONDONTWRITEBYTECODE": "1",
            "ASAN_OPTIONS": "detect_leaks=1:exitcode=66", "UBSAN_OPTIONS": "halt_on_error=1:exitcode=67"}
-    r = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x" if "-x" in extra else "-q", "--timeout=300",
-                        "-p", "no:cacheprovider", f"--junitxml={report}", "tests/integration",
-                        *[e for e in extra if e != "-x"]], cwd=ROOT, env=env)
+    r = subprocess.run([sys.executable, "-m", "pytest", "-q", "--timeout=300", "-p", "no:cacheprovider",
+                        *([] if "-n" in extra else ["-n", "3"]), "--dist", "loadfile", f"--junitxml={report}",
+                        "tests/integration", *extra], cwd=ROOT, env=env)
     if not report.exists():
         count(f"pytest (exit {r.returncode})", False)
         return
@@ -96,7 +99,12 @@ def integration(extra):
 
 def main():
     args = sys.argv[1:]
-    stages = [a for a in args if a in STAGES] or STAGES
+    if {"-h", "--help"} & set(args):
+        print(__doc__.strip())
+        return 0
+    fast = "--fast" in args
+    args = [a for a in args if a != "--fast"]
+    stages = [a for a in args if a in STAGES] or (STAGES[:-1] if fast else STAGES)
     extra = [a for a in args if a not in STAGES]
     start = time.time()
     print("building with sanitizers and for release", flush=True)
@@ -108,7 +116,7 @@ def main():
         if stage == "lint":
             lint()
         elif stage in ("unit", "fuzz"):
-            meson_suite(stage)
+            meson_suite(stage, fast)
         elif stage == "rules":
             rules()
         else:

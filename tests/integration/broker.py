@@ -4,6 +4,7 @@
     python3 tests/integration/broker.py [--port N]     # runs until Ctrl-C; prints the bootstrap address
 """
 import argparse
+import itertools
 import os
 import pathlib
 import shutil
@@ -19,10 +20,22 @@ JARS = pathlib.Path(os.environ.get("KVEIL_KAFKA_JARS", ROOT / ".cache" / "kafka-
 CLUSTER_ID = "kveilTestsCluster00000"
 
 
+# Tests run side by side: each of pytest's workers takes ports of a range of its own, below those that the kernel gives
+# to clients, so that no port is lost between asking and listening.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_RANGE = [12000 + 2000 * _WORKER + (os.getpid() + i) % 2000 for i in range(2000)]
+_ports = itertools.cycle(_RANGE)
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    for port in _ports:
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def answers(port):
