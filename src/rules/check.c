@@ -138,15 +138,27 @@ static void check_one(struct kveil_loader *l, const struct kveil_rule *r)
 		    "format: {value: json, key: json}");
 }
 
-static bool is_named_clear(const struct kveil_view *v, const struct kveil_rule *r)
+struct within {
+	const struct kveil_view *view;
+	const struct kveil_rule *rule;
+};
+
+static bool a_line_clears(const void *user, const struct kveil_path *path)
 {
-	for (size_t i = 0; i < v->clear_place_count; i++) {
-		const struct kveil_place *c = v->clear_places[i];
-		if (kveil_place_same_part(c->part, c->header_name, r->part, r->header_name) &&
-		    kveil_path_covers(c->path, r->path))
+	const struct within *w = user;
+
+	for (size_t i = 0; i < w->view->clear_place_count; i++) {
+		const struct kveil_place *c = w->view->clear_places[i];
+		if (kveil_place_same_part(c->part, c->header_name, w->rule->part, w->rule->header_name) &&
+		    kveil_path_covers(c->path, path))
 			return true;
 	}
 	return false;
+}
+
+static bool is_named_clear(const struct kveil_view *v, const struct kveil_rule *r)
+{
+	return kveil_path_all_parts(r->path, a_line_clears, &(struct within){v, r});
 }
 
 static void check_left_clear(struct kveil_loader *l, const struct kveil_view *v, size_t view)
@@ -187,20 +199,59 @@ static void check_name(struct kveil_loader *l)
 
 /* --- views against each other --- */
 
+/* Does a null that the rule finds come out as one, and tell so? */
+static bool shows_null(const struct kveil_rule *r)
+{
+	return !r->on_null_transform && !kveil_rule_leaves_nothing(r);
+}
+
+/* Is what r hides gone where q applied? */
+static bool takes_as(const struct kveil_rule *q, const struct kveil_rule *r)
+{
+	return takes_source(q) && !(r->on_null_transform && shows_null(q));
+}
+
+static bool a_rule_takes(const void *user, const struct kveil_path *path)
+{
+	const struct within *w = user;
+
+	for (size_t i = 0; i < w->view->rule_count; i++) {
+		const struct kveil_rule *q = w->view->rules[i];
+		if (kveil_rule_same_part(q, w->rule) && takes_as(q, w->rule) &&
+		    (!q->when || kveil_rule_same_condition(q, w->rule)) && kveil_path_covers(q->path, path))
+			return true;
+	}
+	return false;
+}
+
+/* May what r hides come out where q finds it: q reveals it, applies only at times, or leaves it? */
+static bool may_show(const struct kveil_view *v, const struct kveil_rule *q, const struct kveil_rule *r)
+{
+	if (q->action->effect == KVEIL_REVEALS)
+		return true;
+	for (size_t i = 0; i < v->rule_count; i++) {
+		const struct kveil_rule *other = v->rules[i];
+		if (kveil_rule_same_part(other, q) && !other->when && takes_as(other, r) &&
+		    kveil_path_covers(other->path, q->path))
+			return false;
+	}
+	return true;
+}
+
 /* Does the view protect, whatever the record says, what r protects in another one? */
 static bool view_protects(const struct kveil_view *v, const struct kveil_rule *r)
 {
-	bool shown = false;
+	bool may_reveal = false, shown = false;
 
 	for (size_t i = 0; i < v->rule_count; i++) {
 		const struct kveil_rule *q = v->rules[i];
-		if (!kveil_rule_same_part(q, r))
+		if (!kveil_rule_same_part(q, r) || !kveil_path_may_meet(q->path, r->path))
 			continue;
-		bool sure = !q->when || (r->when && strcmp(q->when_text, r->when_text) == 0);
-		if (sure && takes_source(q) && kveil_path_covers(q->path, r->path))
-			return true;
-		shown |= !takes_source(q) && overlaps(q->path, r->path);
+		may_reveal |= q->action->effect == KVEIL_REVEALS && overlaps(q->path, r->path);
+		shown |= may_show(v, q, r);
 	}
+	if (!may_reveal && kveil_path_all_parts(r->path, a_rule_takes, &(struct within){v, r}))
+		return true;
 	/* What no rule names does not come out at all. */
 	return r->part == KVEIL_PART_VALUE && v->unmatched != KVEIL_UNMATCHED_KEEP && !shown;
 }

@@ -7,6 +7,7 @@
 #include "rules/loader.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static bool names_disjoint(const struct kveil_segment *a, const struct kveil_segment *b)
 {
@@ -32,12 +33,58 @@ bool kveil_path_may_meet(const struct kveil_path *a, const struct kveil_path *b)
 	return true;
 }
 
+/* fn of all paths that have one selector in each segment from `at` on; *budget bounds how many are asked about. */
+static bool all_parts_from(const struct kveil_path *p, size_t at, unsigned *budget,
+			   bool (*fn)(const void *user, const struct kveil_path *), const void *user)
+{
+	struct kveil_segment one, *segment;
+	bool all = true;
+
+	if (*budget == 0)
+		return false;
+	--*budget;
+	if (fn(user, p))
+		return true;
+	while (at < p->count && p->segments[at].count == 1)
+		at++;
+	if (at == p->count)
+		return false;
+	/* A copy of the list of segments, of which one is narrowed at a time. */
+	struct kveil_path part = *p;
+	part.segments = malloc(p->count * sizeof *part.segments);
+	if (!part.segments)
+		return false;
+	memcpy(part.segments, p->segments, p->count * sizeof *part.segments);
+	one = p->segments[at];
+	segment = &part.segments[at];
+	for (size_t i = 0; i < one.count && all; i++) {
+		*segment = (struct kveil_segment){one.descendant, &one.selectors[i], 1};
+		all = all_parts_from(&part, at + 1, budget, fn, user);
+	}
+	free(part.segments);
+	return all;
+}
+
+bool kveil_path_all_parts(const struct kveil_path *p, bool (*fn)(const void *user, const struct kveil_path *),
+			  const void *user)
+{
+	unsigned budget = 1000;
+
+	return all_parts_from(p, 0, &budget, fn, user);
+}
+
 static bool same_text(const char *a, const char *b)
 {
 	return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-static bool leaves_nothing(const struct kveil_rule *r)
+bool kveil_rule_same_condition(const struct kveil_rule *q, const struct kveil_rule *r)
+{
+	return same_text(q->when_text, r->when_text) &&
+	       (!q->when_text || !strchr(q->when_text, '@') || kveil_path_equal(q->path, r->path));
+}
+
+bool kveil_rule_leaves_nothing(const struct kveil_rule *r)
 {
 	return strcmp(r->action->name, "remove") == 0 || strcmp(r->action->name, "nullify") == 0;
 }
@@ -50,7 +97,7 @@ static bool stands_in(const struct kveil_rule *q, const struct kveil_rule *r)
 	return q->action->effect == KVEIL_PROTECTS && kveil_rule_same_part(q, r) &&
 	       kveil_path_covers(q->path, r->path) && (!q->when || same_text(q->when_text, r->when_text)) &&
 	       (q->required || !r->required) &&
-	       (leaves_nothing(q) ||
+	       (kveil_rule_leaves_nothing(q) ||
 		(same_target && (!q->keep_source || r->keep_source) &&
 		 (q->on_null_transform || !r->on_null_transform) && strcmp(q->action_text, r->action_text) == 0));
 }
@@ -118,7 +165,7 @@ static bool view_protects_less(const struct kveil_view *before, const struct kve
 		const struct kveil_rule *q = now->rules[i];
 		/* With unmatched: remove, a rule also lets its field come out at all. */
 		bool opens = q->action->effect == KVEIL_REVEALS || before->unmatched != KVEIL_UNMATCHED_KEEP;
-		if (opens && !leaves_nothing(q) && !stood_before(before, q, NULL))
+		if (opens && !kveil_rule_leaves_nothing(q) && !stood_before(before, q, NULL))
 			return less(why, plan, now, "new: the rule for ", q->path_text);
 	}
 	for (size_t i = 0; i < now->clear_place_count; i++)

@@ -63,5 +63,12 @@ static inline bool kveil_rule_same_part(const struct kveil_rule *a, const struct
 }
 /* Could they find one place in some record, or one an ancestor of the other's? Never says no wrongly. */
 bool kveil_path_may_meet(const struct kveil_path *a, const struct kveil_path *b);
+/* Does q's `when` hold wherever r's does? Told by the text; @ is the same value in both only on one path. */
+bool kveil_rule_same_condition(const struct kveil_rule *q, const struct kveil_rule *r);
+/* remove, nullify: whatever stood there, nothing tells. */
+bool kveil_rule_leaves_nothing(const struct kveil_rule *r);
+/* Is fn true of the path, or of each that it stands for? $['a','b'] is $.a and $.b. */
+bool kveil_path_all_parts(const struct kveil_path *p, bool (*fn)(const void *user, const struct kveil_path *),
+                          const void *user);
 
 #endif

@@ -403,6 +403,22 @@ static void squeeze(struct kveil_arena *arena, struct kveil_span text, struct kv
 	kveil_scan_clear(&s);
 }
 
+static void init_model(struct model *m, const struct kveil_plan *plan, size_t v, const struct kveil_doc *doc,
+		       struct kveil_arena *arena)
+{
+	*m = (struct model){.plan = plan, .view = &plan->views[v], .doc = *doc, .arena = arena};
+	m->names = kveil_arena_array(arena, m->view->rule_count, sizeof *m->names);
+	for (size_t i = 0; i < m->view->rule_count; i++)
+		m->names[i] = select_all(m, m->view->rules[i]->path, true);
+	m->is_clear = kveil_arena_array(arena, m->doc.count, sizeof *m->is_clear);
+	memset(m->is_clear, 0, m->doc.count);
+	for (size_t i = 0; i < m->view->clear_count; i++) {
+		bool *clear = select_all(m, m->view->clear[i], false);
+		for (uint32_t k = 0; k < m->doc.count; k++)
+			m->is_clear[k] |= clear[k];
+	}
+}
+
 static void check_view(const struct kveil_plan *plan, size_t v, struct kveil_span text,
 		       const struct kveil_result *result, bool *ret_fails, size_t *applied)
 {
@@ -415,17 +431,8 @@ static void check_view(const struct kveil_plan *plan, size_t v, struct kveil_spa
 	kveil_arena_init(&arena, 1 << 20);
 	struct kveil_scan s = {.arena = &arena, .max_bytes = 1 << 20, .max_depth = 200, .want_doc = true};
 	assert_int_equal(kveil_format_by_name(KVEIL_SPAN("json"))->scan(&s, text, &err), KVEIL_OK);
-	struct model m = {.plan = plan, .view = &plan->views[v], .doc = s.doc, .arena = &arena};
-	m.names = kveil_arena_array(&arena, m.view->rule_count, sizeof *m.names);
-	for (size_t i = 0; i < m.view->rule_count; i++)
-		m.names[i] = select_all(&m, m.view->rules[i]->path, true);
-	m.is_clear = kveil_arena_array(&arena, m.doc.count, sizeof *m.is_clear);
-	memset(m.is_clear, 0, m.doc.count);
-	for (size_t i = 0; i < m.view->clear_count; i++) {
-		bool *clear = select_all(&m, m.view->clear[i], false);
-		for (uint32_t k = 0; k < m.doc.count; k++)
-			m.is_clear[k] |= clear[k];
-	}
+	struct model m;
+	init_model(&m, plan, v, &s.doc, &arena);
 	emit(&m, 0, false, &expected);
 	bool is_scalar = m.doc.nodes[0].kind != KVEIL_KIND_OBJECT && m.doc.nodes[0].kind != KVEIL_KIND_ARRAY;
 	if (m.view->unmatched != KVEIL_UNMATCHED_KEEP && is_scalar && !is_named(&m, 0))
@@ -523,8 +530,128 @@ static void test_random(void **state)
 	assert_true(plans > 500 && produced > 10000 && failed > 1000 && applied > 10000);
 }
 
+/* --- views against each other --- */
+
+static void write_own_rules(struct kveil_buf *b, uint32_t most)
+{
+	kveil_buf_append_str(b, "[");
+	for (uint32_t n = draw(most + 1), i = 0; i < n; i++) {
+		const char *stem = PICK("$.", "$.", "$.", "$.a.", "$..", "$.*.", "$[0:2].", "$[?@.b].");
+		kveil_buf_printf(b, "%s{path: \"%s%s\", %s, %s%s}", i ? ", " : "", stem,
+				 PICK("a", "b", "c", "['a','b']", "*"),
+				 PICK("nullify: true", "remove: true", "replace: {with: R}", "mask: {char: x}"),
+				 PICK("on_null: keep", "on_null: transform"),
+				 PICK("", "", "", "", ", when: \"$.x == 1\"", ", when: \"@ == 1\"", ", when: \"$.a\""));
+	}
+	kveil_buf_append_str(b, "]");
+}
+
+static void write_views(struct kveil_buf *b)
+{
+	kveil_buf_append_str(b, "name: t\ntopics: [in]\nfields: ");
+	write_own_rules(b, 1);
+	kveil_buf_append_str(b, "\noutputs:\n");
+	for (uint32_t i = 0; i < 2; i++) {
+		kveil_buf_printf(b, "  - {name: v%u, topic: out%u, unmatched: %s, clear: [%s], fields: ", i, i,
+				 PICK("keep", "remove", "dead-letter"),
+				 PICK("", "", "$.x", "$.c", "$.a.a", "$.*", "$..b", "\"$['a','c']\""));
+		write_own_rules(b, 3);
+		kveil_buf_append_str(b, "}\n");
+	}
+}
+
+/* Does a rule of the view take this node, or what it is in? */
+static bool is_protected(struct model *m, uint32_t node)
+{
+	for (uint32_t i = node; i != UINT32_MAX; i = m->doc.nodes[i].parent)
+		for (size_t k = 0; k < m->view->rule_count; k++) {
+			const struct kveil_rule *r = m->view->rules[k];
+			if (m->names[k][i] && r->action->effect == KVEIL_PROTECTS && !r->keep_source && holds(m, r, i))
+				return true;
+		}
+	return false;
+}
+
+static bool is_under_clear(struct model *m, uint32_t node)
+{
+	for (uint32_t i = node; i != UINT32_MAX; i = m->doc.nodes[i].parent)
+		if (m->is_clear[i])
+			return true;
+	return false;
+}
+
+static void check_across(const struct kveil_plan *plan, struct kveil_span text, const struct kveil_result *result,
+			 size_t *looked)
+{
+	struct model ms[2];
+	struct kveil_arena arena;
+	struct kveil_error err;
+
+	kveil_arena_init(&arena, 1 << 20);
+	struct kveil_scan s = {.arena = &arena, .max_bytes = 1 << 20, .max_depth = 200, .want_doc = true};
+	assert_int_equal(kveil_format_by_name(KVEIL_SPAN("json"))->scan(&s, text, &err), KVEIL_OK);
+	for (size_t v = 0; v < 2; v++)
+		init_model(&ms[v], plan, v, &s.doc, &arena);
+	for (uint32_t i = 0; i < s.doc.count; i++) {
+		const struct kveil_doc_node *n = &s.doc.nodes[i];
+		if (n->kind != KVEIL_KIND_STRING || n->end - n->start < 5)
+			continue;
+		const uint8_t *raw = text.data + n->start, *stop = memchr(raw + 2, 'S', n->end - n->start - 2);
+		for (size_t v = 0; v < 2; v++) {
+			struct kveil_span out = result->outputs[1 - v].record.value;
+			if (!is_protected(&ms[v], i) || is_under_clear(&ms[1 - v], i))
+				continue;
+			++*looked;
+			if (memmem(out.data, out.len, raw + 1, (size_t)(stop - raw)))
+				fail_msg("%s\nwhat view %zu protects of %.*s is clear in %.*s", current_rules, v,
+					 (int)text.len, (const char *)text.data, (int)out.len, (const char *)out.data);
+		}
+	}
+	kveil_scan_clear(&s);
+	kveil_arena_clear(&arena);
+}
+
+/* What `check` accepts leaves nothing clear in one view that another protects. */
+static void test_views(void **state)
+{
+	(void)state;
+	size_t plans = 0, produced = 0, looked = 0;
+
+	for (int round = 0; round < 5000; round++) {
+		KVEIL_CLEANUP_BUF struct kveil_buf yaml = KVEIL_BUF_INIT;
+		struct kveil_report report = {0};
+		struct kveil_engine *engine;
+		struct kveil_error err;
+		write_views(&yaml);
+		struct kveil_plan *plan = kveil_plan_parse(kveil_buf_span(&yaml), "r.yaml", NULL, &report);
+		kveil_report_clear(&report);
+		if (!plan || plan->rule_count == 0) {
+			kveil_plan_unref(plan);
+			continue;
+		}
+		plans++;
+		assert_int_equal(kveil_engine_new(plan, NULL, NULL, &engine, &err), KVEIL_OK);
+		current_rules = kveil_buf_cstr(&yaml);
+		for (int i = 0; i < 40; i++) {
+			KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+			struct kveil_result result;
+			write_value(&text, 0);
+			kveil_engine_run(engine, &(struct kveil_record){.value = kveil_buf_span(&text)}, &result);
+			if (result.verdict != KVEIL_PRODUCE)
+				continue;
+			produced++;
+			check_across(plan, kveil_buf_span(&text), &result, &looked);
+		}
+		kveil_engine_free(engine);
+		kveil_plan_unref(plan);
+	}
+	print_message("%zu rule files, %zu records out, %zu values held against the other view\n", plans, produced,
+		      looked);
+	assert_true(plans > 500 && produced > 10000 && looked > 1000);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_views)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
