@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+uint8_t kveil_buf_nothing[1];
+
 void kveil_buf_clear(struct kveil_buf *b)
 {
 	if (b->data)

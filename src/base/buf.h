@@ -43,12 +43,16 @@ static inline void kveil_buf_reset(struct kveil_buf *b)
 	b->failed = false;
 }
 
-/* Room for n bytes at the end, or NULL. Write there, then b->len += what was written. */
+/* Where nothing was written yet: an address for what is empty, which NULL would make absent. Never written to. */
+extern uint8_t kveil_buf_nothing[1];
+
+/* Room for n bytes at the end. Write there, then b->len += what was written. NULL is a failure and nothing else, also
+ * for n == 0. */
 static inline uint8_t *kveil_buf_reserve(struct kveil_buf *b, size_t n)
 {
 	if (__builtin_expect(b->cap - b->len < n || b->failed, 0) && !kveil_buf_grow(b, n))
 		return NULL;
-	return b->data + b->len;
+	return b->data ? b->data + b->len : kveil_buf_nothing;
 }
 
 static inline void kveil_buf_append(struct kveil_buf *b, const void *data, size_t n)
@@ -81,9 +85,10 @@ static inline void kveil_buf_append_byte(struct kveil_buf *b, uint8_t c)
 	}
 }
 
+/* Never the absent span: what nothing was written to is empty. */
 static inline struct kveil_span kveil_buf_span(const struct kveil_buf *b)
 {
-	return (struct kveil_span){b->data, b->len};
+	return (struct kveil_span){b->data ? b->data : kveil_buf_nothing, b->len};
 }
 
 #define KVEIL_CLEANUP_BUF __attribute__((cleanup(kveil_buf_cleanup)))

@@ -193,10 +193,10 @@ static enum kveil_status run_text_key(struct kveil_engine *e, struct kveil_span 
 			return err->status;
 		case KVEIL_EFFECT_WRITTEN:
 			kveil_buf_reset(out);
-			/* An empty result is an empty key, not a null one. */
-			if (!kveil_buf_reserve(out, r->piece.len + 1))
+			if (!kveil_buf_reserve(out, r->piece.len))
 				return no_memory(err);
-			kveil_buf_append(out, e->pieces.data + r->piece.offset, r->piece.len);
+			if (r->piece.len)
+				kveil_buf_append(out, e->pieces.data + r->piece.offset, r->piece.len);
 			e->outputs[v].record.key = kveil_buf_span(out);
 		}
 	}

@@ -431,6 +431,37 @@ static void test_inverse(void **state)
 	SAME(R("path: $.a, decrypt: {key: k}"), "{\"a\":\"x\"}", "bad_ciphertext@5 t/$.a");
 }
 
+/* The first thing that a new engine writes is nothing: empty stays empty, for every action that can write it. */
+static void test_empty_first(void **state)
+{
+	(void)state;
+	static const char *const actions[] = {"mask: {keep_first: 3}", "mask: {char: \"●\"}", "replace: {with: \"\"}"};
+
+	for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+		struct kveil_header header = {KVEIL_SPAN("user"), KVEIL_SPAN("")};
+		const struct kveil_record records[] = {{.key = KVEIL_SPAN(""), .value = KVEIL_SPAN_NULL},
+						       {.headers = &header, .header_count = 1}};
+		for (size_t k = 0; k < 2; k++) {
+			struct rig r;
+			char rules[512];
+			snprintf(rules, sizeof rules,
+				 FIELDS(R("path: \"key:$\", %s") R("path: \"header:user\", %s") R("path: $.a, %s")),
+				 actions[i], actions[i], actions[i]);
+			rig_init(&r, rules);
+			run_record(&r, &records[k]);
+			assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+			const struct kveil_record *out = &r.result.outputs[0].record;
+			struct kveil_span got = k ? out->headers[0].value : out->key;
+			assert_non_null(got.data);
+			assert_int_equal(got.len, 0);
+			assert_true(k ? !out->key.data : out->header_count == 0);
+			assert_null(out->value.data);
+			assert_string_equal(run(&r, "{\"a\":\"\"}"), "{\"a\":\"\"}");
+			rig_clear(&r);
+		}
+	}
+}
+
 static void test_key_and_headers(void **state)
 {
 	(void)state;
@@ -637,7 +668,7 @@ int main(void)
 	    cmocka_unit_test(test_views),      cmocka_unit_test(test_associated_data),
 	    cmocka_unit_test(test_inverse),    cmocka_unit_test(test_key_and_headers),
 	    cmocka_unit_test(test_memory),     cmocka_unit_test(test_trace),
-	    cmocka_unit_test(test_forgetting),
+	    cmocka_unit_test(test_forgetting), cmocka_unit_test(test_empty_first),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

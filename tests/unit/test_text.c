@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/arena.h"
+#include "base/buf.h"
 #include "base/text.h"
 
 #include <setjmp.h>
@@ -198,6 +200,31 @@ static void nearest(void **state)
 	assert_null(kveil_text_nearest(longest, words));
 }
 
+/* No room is not a failure, and nothing written is empty, not absent. */
+static void nothing_is_not_failure(void **state)
+{
+	(void)state;
+	KVEIL_CLEANUP_BUF struct kveil_buf b = KVEIL_BUF_INIT;
+	struct kveil_allowance none = {0};
+	struct kveil_arena a;
+
+	assert_non_null(kveil_buf_span(&b).data);
+	assert_non_null(kveil_buf_reserve(&b, 0));
+	assert_true(kveil_buf_ok(&b));
+	kveil_buf_append(&b, NULL, 0);
+	assert_int_equal(kveil_buf_span(&b).len, 0);
+	kveil_buf_clear(&b);
+	b.allowance = &none;
+	assert_non_null(kveil_buf_reserve(&b, 0));
+	assert_false(none.was_refused);
+	assert_null(kveil_buf_reserve(&b, 1));
+	assert_null(kveil_buf_reserve(&b, 0)); /* a failure stays one */
+	kveil_arena_init(&a, 0);
+	assert_non_null(kveil_arena_alloc(&a, 0));
+	assert_non_null(kveil_arena_array(&a, 0, 8));
+	kveil_arena_clear(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +234,7 @@ int main(void)
 	    cmocka_unit_test(one_value_one_spelling),
 	    cmocka_unit_test(utf8),
 	    cmocka_unit_test(nearest),
+	    cmocka_unit_test(nothing_is_not_failure),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
