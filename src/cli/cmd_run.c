@@ -165,6 +165,8 @@ static int serve(struct run *r)
 		if (is_stop(number) || kveil_service_failed(service, &err))
 			break;
 		bool swapped = kveil_watch_look(r->watch);
+		if (number == SIGHUP)
+			kveil_watch_taken(r->watch);
 		if (number == SIGHUP || swapped)
 			reload(r, service, number == SIGHUP);
 	}

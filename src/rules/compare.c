@@ -2,7 +2,8 @@
 /*
  * rules/compare.c: does a new plan set protect less than the one before? Doubt says yes: the answer costs a SIGHUP,
  * the wrong answer would cost clear values. So a protecting rule has to come back as it was (or as one that leaves
- * nothing), and no new rule may stand in front of it where both could meet.
+ * nothing), and no new rule may stand in front of it where both could meet. Where values go is protection too: outputs
+ * are compared by the topic that they write, whatever they are called, and a topic that nothing went to is a loss.
  */
 #include "rules/loader.h"
 
@@ -89,14 +90,13 @@ bool kveil_rule_leaves_nothing(const struct kveil_rule *r)
 	return strcmp(r->action->name, "remove") == 0 || strcmp(r->action->name, "nullify") == 0;
 }
 
-/* Does q do for r's places at least what r does, wherever q gets to apply? */
-static bool stands_in(const struct kveil_rule *q, const struct kveil_rule *r)
+/* Does q do for r's places at `path` at least what r does, wherever q gets to apply? */
+static bool stands_in(const struct kveil_rule *q, const struct kveil_rule *r, const struct kveil_path *path)
 {
 	bool same_target = !q->to == !r->to && (!q->to || kveil_span_eq(q->to_name, r->to_name));
 
-	return q->action->effect == KVEIL_PROTECTS && kveil_rule_same_part(q, r) &&
-	       kveil_path_covers(q->path, r->path) && (!q->when || same_text(q->when_text, r->when_text)) &&
-	       (q->required || !r->required) &&
+	return q->action->effect == KVEIL_PROTECTS && kveil_rule_same_part(q, r) && kveil_path_covers(q->path, path) &&
+	       (!q->when || kveil_rule_same_condition(q, r)) && (q->required || !r->required) &&
 	       (kveil_rule_leaves_nothing(q) ||
 		(same_target && (!q->keep_source || r->keep_source) &&
 		 (q->on_null_transform || !r->on_null_transform) && strcmp(q->action_text, r->action_text) == 0));
@@ -119,17 +119,30 @@ static bool stood_before(const struct kveil_view *v, const struct kveil_rule *q,
 	return false;
 }
 
-static bool still_protected(const struct kveil_view *before, const struct kveil_rule *r, const struct kveil_view *now)
+struct question {
+	const struct kveil_view *before, *now;
+	const struct kveil_rule *rule;
+};
+
+static bool part_is_protected(const void *user, const struct kveil_path *path)
 {
-	for (size_t i = 0; i < now->rule_count; i++) {
-		const struct kveil_rule *q = now->rules[i];
-		if (stands_in(q, r))
+	const struct question *x = user;
+
+	for (size_t i = 0; i < x->now->rule_count; i++) {
+		const struct kveil_rule *q = x->now->rules[i];
+		if (stands_in(q, x->rule, path))
 			return true;
 		/* One that may take the place first: only if it always did. */
-		if (kveil_rule_same_part(q, r) && kveil_path_may_meet(q->path, r->path) && !stood_before(before, q, r))
+		if (kveil_rule_same_part(q, x->rule) && kveil_path_may_meet(q->path, path) &&
+		    !stood_before(x->before, q, x->rule))
 			return false;
 	}
 	return false;
+}
+
+static bool still_protected(const struct kveil_view *before, const struct kveil_rule *r, const struct kveil_view *now)
+{
+	return kveil_path_all_parts(r->path, part_is_protected, &(struct question){before, now, r});
 }
 
 static bool is_clear_before(const struct kveil_view *before, const struct kveil_place *c)
@@ -143,62 +156,108 @@ static bool is_clear_before(const struct kveil_view *before, const struct kveil_
 	return false;
 }
 
-static bool less(struct kveil_error *why, const struct kveil_plan *now, const struct kveil_view *v, const char *what,
-		 const char *detail)
+/* Two plans held against each other for one entry of `topics`, and what came of it so far. */
+struct comparison {
+	const struct kveil_plan *before, *now;
+	const struct kveil_view *same[KVEIL_MOST_VIEWS]; /* for each view of now: the one that wrote its topic */
+	struct kveil_report *losses;                     /* NULL = not asked for */
+	bool less;
+};
+
+static bool is_told(const struct kveil_report *losses, const struct kveil_error *loss)
 {
-	kveil_fail(why, KVEIL_E_RULES, "protects less than before:%s%s %s%.100s", *v->name ? " output " : "", v->name,
-		   what, detail);
-	kveil_error_where(why, now->file, 0, 0);
-	return true;
+	for (size_t i = 0; i < losses->count; i++)
+		if (strcmp(losses->problems[i].error.message, loss->message) == 0 &&
+		    strcmp(losses->problems[i].error.file, loss->file) == 0)
+			return true;
+	return false;
 }
 
-static bool view_protects_less(const struct kveil_view *before, const struct kveil_plan *plan,
-			       const struct kveil_view *now, struct kveil_error *why)
+static void lose(struct comparison *c, const char *file, const struct kveil_view *v, const char *what,
+		 const char *detail)
 {
+	struct kveil_error loss;
+
+	c->less = true;
+	if (!c->losses)
+		return;
+	kveil_fail(&loss, KVEIL_E_RULES, "protects less than before:%s%s %s%.120s", v && *v->name ? " output " : "",
+		   v ? v->name : "", what, detail);
+	kveil_error_where(&loss, file, 0, 0);
+	if (!is_told(c->losses, &loss))
+		kveil_report_warn(c->losses, &loss);
+}
+
+static void compare_views(struct comparison *c, const struct kveil_view *before, const struct kveil_view *now)
+{
+	const char *file = c->now->file;
+
 	if (before->unmatched != KVEIL_UNMATCHED_KEEP && now->unmatched == KVEIL_UNMATCHED_KEEP)
-		return less(why, plan, now, "unmatched: keep", "");
+		lose(c, file, now, "unmatched: keep", "");
 	for (size_t i = 0; i < before->rule_count; i++)
 		if (before->rules[i]->action->effect == KVEIL_PROTECTS &&
 		    !still_protected(before, before->rules[i], now))
-			return less(why, plan, now, "gone or changed: the rule for ", before->rules[i]->path_text);
+			lose(c, file, now, "gone or changed: the rule for ", before->rules[i]->path_text);
 	for (size_t i = 0; i < now->rule_count; i++) {
 		const struct kveil_rule *q = now->rules[i];
 		/* With unmatched: remove, a rule also lets its field come out at all. */
 		bool opens = q->action->effect == KVEIL_REVEALS || before->unmatched != KVEIL_UNMATCHED_KEEP;
 		if (opens && !kveil_rule_leaves_nothing(q) && !stood_before(before, q, NULL))
-			return less(why, plan, now, "new: the rule for ", q->path_text);
+			lose(c, file, now, "new: the rule for ", q->path_text);
 	}
 	for (size_t i = 0; i < now->clear_place_count; i++)
 		if (!is_clear_before(before, now->clear_places[i]))
-			return less(why, plan, now, "new under clear: ", now->clear_places[i]->text);
-	return false;
+			lose(c, file, now, "new under clear: ", now->clear_places[i]->text);
 }
 
-static const struct kveil_view *view_named(const struct kveil_plan *p, const char *name)
+static bool is_regex(const char *entry)
+{
+	return entry[0] == '^';
+}
+
+/* Do both templates lead what the entry takes to one topic? */
+static bool same_output(const char *a, const char *b, const char *entry)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf x = KVEIL_BUF_INIT;
+	KVEIL_CLEANUP_BUF struct kveil_buf y = KVEIL_BUF_INIT;
+
+	if (strcmp(a, b) == 0 || is_regex(entry))
+		return strcmp(a, b) == 0;
+	kveil_plan_expand_topic(a, entry, &x);
+	kveil_plan_expand_topic(b, entry, &y);
+	return kveil_buf_ok(&x) && kveil_buf_ok(&y) && kveil_span_eq(kveil_buf_span(&x), kveil_buf_span(&y));
+}
+
+static const struct kveil_view *view_to(const struct kveil_plan *p, const char *topic, const char *entry)
 {
 	for (size_t i = 0; i < p->view_count; i++)
-		if (strcmp(p->views[i].name, name) == 0)
+		if (same_output(p->views[i].topic, topic, entry))
 			return &p->views[i];
 	return NULL;
 }
 
-static bool plan_protects_less(const struct kveil_plan *before, const struct kveil_plan *now, struct kveil_error *why)
+static void compare_plans(struct comparison *c, const struct kveil_plan *before, const struct kveil_plan *now,
+			  const char *entry)
 {
-	if (before->on_error != KVEIL_ON_ERROR_DROP && now->on_error == KVEIL_ON_ERROR_DROP)
-		return less(why, now, &(struct kveil_view){.name = (char *)""}, "on_error: drop", "");
+	bool known = before == c->before && now == c->now;
+
 	for (size_t i = 0; i < now->view_count; i++) {
-		const struct kveil_view *v = view_named(before, now->views[i].name);
-		if (v) {
-			if (view_protects_less(v, now, &now->views[i], why))
-				return true;
-			continue;
-		}
-		/* A view that was not there: it must protect what every other one did. */
-		for (size_t k = 0; k < before->view_count; k++)
-			if (view_protects_less(&before->views[k], now, &now->views[i], why))
-				return true;
+		const struct kveil_view *v = view_to(before, now->views[i].topic, entry);
+		known &= v == c->same[i];
+		c->same[i] = v;
 	}
-	return false;
+	c->before = before;
+	c->now = now;
+	if (known)
+		return;
+	if (before->on_error != KVEIL_ON_ERROR_DROP && now->on_error == KVEIL_ON_ERROR_DROP)
+		lose(c, now->file, NULL, "on_error: drop", "");
+	for (size_t i = 0; i < now->view_count; i++) {
+		if (c->same[i])
+			compare_views(c, c->same[i], &now->views[i]);
+		else
+			lose(c, now->file, &now->views[i], "goes to another topic: ", now->views[i].topic);
+	}
 }
 
 static const struct kveil_plan *plan_for_entry(const struct kveil_plan_set *s, const char *entry)
@@ -207,34 +266,30 @@ static const struct kveil_plan *plan_for_entry(const struct kveil_plan_set *s, c
 		for (size_t k = 0; s->plans[i]->topics[k]; k++)
 			if (strcmp(s->plans[i]->topics[k], entry) == 0)
 				return s->plans[i];
-	return entry[0] == '^' ? NULL : kveil_plan_set_for_topic(s, entry);
+	return is_regex(entry) ? NULL : kveil_plan_set_for_topic(s, entry);
 }
 
 bool kveil_plan_set_protects_less(const struct kveil_plan_set *before, const struct kveil_plan_set *now,
-				  struct kveil_error *why)
+				  struct kveil_report *losses)
 {
-	for (size_t i = 0; i < before->count; i++) {
-		const struct kveil_plan *last = NULL;
+	struct comparison c = {.losses = losses};
+
+	for (size_t i = 0; i < before->count; i++)
 		for (size_t k = 0; before->plans[i]->topics[k]; k++) {
-			const struct kveil_plan *p = plan_for_entry(now, before->plans[i]->topics[k]);
-			if (!p) {
-				kveil_fail(why, KVEIL_E_RULES, "protects less than before: no rules for topic %.120s",
-					   before->plans[i]->topics[k]);
-				kveil_error_where(why, before->plans[i]->file, 0, 0);
-				return true;
-			}
-			if (p != last && plan_protects_less(before->plans[i], p, why))
-				return true;
-			last = p;
+			const char *entry = before->plans[i]->topics[k];
+			const struct kveil_plan *p = plan_for_entry(now, entry);
+			if (p)
+				compare_plans(&c, before->plans[i], p, entry);
+			else
+				lose(&c, before->plans[i]->file, NULL, "no rules for topic ", entry);
 		}
-	}
 	/* A topic that a regex took and another file takes now. */
 	for (size_t i = 0; i < now->count; i++)
 		for (size_t k = 0; now->plans[i]->topics[k]; k++) {
-			const char *topic = now->plans[i]->topics[k];
-			const struct kveil_plan *old = topic[0] == '^' ? NULL : kveil_plan_set_for_topic(before, topic);
-			if (old && plan_protects_less(old, now->plans[i], why))
-				return true;
+			const char *entry = now->plans[i]->topics[k];
+			const struct kveil_plan *old = is_regex(entry) ? NULL : kveil_plan_set_for_topic(before, entry);
+			if (old)
+				compare_plans(&c, old, now->plans[i], entry);
 		}
-	return false;
+	return c.less;
 }

@@ -130,9 +130,10 @@ bool kveil_plan_set_refuses(const struct kveil_plan_set *s, const char *topic, s
 char **kveil_rule_files_list(const char *const *sources, struct kveil_report *report);
 void kveil_rule_files_free(char **files);
 /* Does `now` protect less than `before`: a protecting rule gone, weakened or conditioned, a clear: added, unmatched or
- * on_error relaxed, a topic gone. Tells what, for the log; such a plan needs SIGHUP. */
+ * on_error relaxed, an input topic gone, an output topic that nothing of the same input went to. Every loss goes into
+ * losses as a warning (NULL = not asked for); such a plan needs SIGHUP. */
 bool kveil_plan_set_protects_less(const struct kveil_plan_set *before, const struct kveil_plan_set *now,
-                                  struct kveil_error *why);
+                                  struct kveil_report *losses);
 /* Could this topic have come out of the template, whatever {topic} was? */
 bool kveil_plan_topic_fits(const char *tmpl, const char *topic);
 /* "{topic}.secure" for a topic; appended NUL-terminated through kveil_buf_cstr. */

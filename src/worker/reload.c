@@ -15,7 +15,7 @@
 struct identity {
 	char *path;
 	uint64_t device, inode;
-	int64_t born_ns;
+	int64_t born_ns, written_ns;
 };
 
 struct look {
@@ -59,6 +59,7 @@ static void look_at_file(struct look *l, const char *path)
 	    .device = (uint64_t)s.stx_dev_major << 32 | s.stx_dev_minor,
 	    .inode = s.stx_ino,
 	    .born_ns = s.stx_mask & STATX_BTIME ? s.stx_btime.tv_sec * 1000000000 + s.stx_btime.tv_nsec : 0,
+	    .written_ns = s.stx_mtime.tv_sec * 1000000000 + s.stx_mtime.tv_nsec,
 	};
 }
 
@@ -100,6 +101,30 @@ static struct look look(const char *const *sources)
 	return l;
 }
 
+static bool same_file(const struct identity *a, const struct identity *b)
+{
+	return strcmp(a->path, b->path) == 0 && a->device == b->device && a->inode == b->inode &&
+	       a->born_ns == b->born_ns;
+}
+
+/* Files that somebody wrote into since `taken`, and no more since `last`. Each is said once: `taken` learns its time.
+ */
+static void say_written(struct look *taken, const struct look *last, const struct look *now)
+{
+	for (size_t i = 0; i < taken->count; i++)
+		for (size_t k = 0; k < now->count && k < last->count; k++) {
+			struct identity *a = &taken->files[i];
+			const struct identity *b = &now->files[k];
+			if (!same_file(a, b) || a->written_ns == b->written_ns || !same_file(&last->files[k], b) ||
+			    last->files[k].written_ns != b->written_ns)
+				continue;
+			a->written_ns = b->written_ns;
+			kveil_log(KVEIL_LOG_WARN, "reload",
+				  "%s was written in place and is not read again: swap it whole (mv), or send SIGHUP",
+				  b->path);
+		}
+}
+
 /* Is a file of `before` another one now, or a link elsewhere? */
 static bool swapped(const struct look *before, const struct look *now)
 {
@@ -108,8 +133,7 @@ static bool swapped(const struct look *before, const struct look *now)
 	for (size_t i = 0; i < before->count; i++)
 		for (size_t k = 0; k < now->count; k++) {
 			const struct identity *a = &before->files[i], *b = &now->files[k];
-			if (strcmp(a->path, b->path) == 0 &&
-			    (a->device != b->device || a->inode != b->inode || a->born_ns != b->born_ns))
+			if (strcmp(a->path, b->path) == 0 && !same_file(a, b))
 				return true;
 		}
 	return false;
@@ -146,13 +170,19 @@ bool kveil_watch_look(struct kveil_watch *w)
 	}
 	bool still = !swapped(&w->last, &now);
 	bool news = still && swapped(&w->taken, &now);
+	if (still && !news)
+		say_written(&w->taken, &w->last, &now);
 	clear_look(&w->last);
 	w->last = now;
-	if (news) {
-		clear_look(&w->taken);
-		w->taken = look(w->sources);
-	}
+	if (news)
+		kveil_watch_taken(w);
 	return news;
+}
+
+void kveil_watch_taken(struct kveil_watch *w)
+{
+	clear_look(&w->taken);
+	w->taken = look(w->sources);
 }
 
 static enum kveil_status check_dead_letter_key(const struct kveil_config *config, const struct kveil_plan_set *plans,
@@ -221,9 +251,13 @@ enum kveil_status kveil_check_together(const struct kveil_config *config, const 
 
 static void log_report(const struct kveil_report *report)
 {
+	size_t all = report->errors + report->warnings;
+
 	for (size_t i = 0; i < report->count; i++)
 		kveil_log_error(report->problems[i].warning ? KVEIL_LOG_WARN : KVEIL_LOG_ERROR, "reload",
 				&report->problems[i].error);
+	if (all > report->count)
+		kveil_log(KVEIL_LOG_WARN, "reload", "and %zu more", all - report->count);
 }
 
 struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kveil_keystore *names,
@@ -243,8 +277,8 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 		kveil_log_error(KVEIL_LOG_ERROR, "reload", &why);
 		kveil_plan_set_unref(set);
 		set = NULL;
-	} else if (kveil_plan_set_protects_less(in_use, set, &why)) {
-		kveil_log_error(KVEIL_LOG_WARN, "reload", &why);
+	} else if (kveil_plan_set_protects_less(in_use, set, &report)) {
+		log_report(&report);
 		if (asked)
 			kveil_log(KVEIL_LOG_WARN, "reload",
 				  "the new rules protect less and are taken: SIGHUP asked for it");
@@ -256,6 +290,7 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 			set = NULL;
 		}
 	}
+	kveil_report_clear(&report);
 	kveil_cell_set(successful, set ? 1 : 0);
 	if (set) {
 		kveil_cell_set(timestamp, (double)kveil_clock_wall_ms() / 1000);

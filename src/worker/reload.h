@@ -3,9 +3,9 @@
  * worker/reload.h: when rule files were swapped, and whether the new rules may be taken.
  *
  * A swap is a file put in another's place by rename, or the ..data link of a Kubernetes volume pointing elsewhere. It is
- * seen by identity (device, inode, time of birth), never by content: a write in place changes nothing here. Two looks
- * in a row must agree before a swap counts. A file that is new in a folder, or gone from it, waits for SIGHUP, unless a
- * swap comes with it. One thread.
+ * seen by identity (device, inode, time of birth), never by content: a write in place is said in the log and changes
+ * nothing. Two looks in a row must agree before a swap counts. A file that is new in a folder, or gone from it, waits
+ * for SIGHUP, unless a swap comes with it. One thread.
  */
 #ifndef KVEIL_WORKER_RELOAD_H
 #define KVEIL_WORKER_RELOAD_H
@@ -22,6 +22,8 @@ struct kveil_watch *kveil_watch_new(const char *const *sources);
 void kveil_watch_free(struct kveil_watch *w); /* NULL is fine */
 /* One look, about once a second. True: something was swapped since the last time this said so. */
 bool kveil_watch_look(struct kveil_watch *w);
+/* The files are about to be read as they are now, for another reason. */
+void kveil_watch_taken(struct kveil_watch *w);
 
 /* Loads the rules of the configuration afresh and holds them against the ones in use. NULL: refused, logged and counted
  * (a bad file; asked false and the new rules protect less). */

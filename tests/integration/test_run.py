@@ -332,15 +332,16 @@ def test_reload(make_kveil, kafka):
     wait_for("refused", lambda: k.metric("kveil_config_last_reload_successful") == 0)
     assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"*"}'
     # Cut in mid-list: still YAML, but protects less: not without SIGHUP.
-    swap('  - {path: "$.a", mask: {}}\n')
-    time.sleep(4)
+    swap('  - {path: "$.a", mask: {}}\nclear: [$.z]\n')
+    wait_for("refused", lambda: "SIGHUP takes them" in p.log.read_text())
     assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"*"}'
-    assert "SIGHUP" in p.log.read_text()
+    for loss in ("the rule for $.b", "new under clear: $.z"):
+        assert loss in p.log.read_text()
     p.send_signal(signal.SIGHUP)
     wait_for("taken on SIGHUP", lambda: send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"y"}')
     # Written in place: never taken without SIGHUP.
     k.rules('  - {path: "$.a", mask: {}}\n  - {path: "$.b", mask: {}}\n')
-    time.sleep(4)
+    wait_for("said", lambda: "was written in place" in p.log.read_text())
     assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"y"}'
     assert k.metric("kveil_config_last_reload_successful") in (0, 1) and p.poll() is None
 

@@ -325,10 +325,11 @@ static void test_sets(void **state)
 }
 
 /* Two files that may only be compared: is the second one weaker? */
+static struct kveil_report losses; /* of the last comparison */
+
 static bool less(const char *before, const char *now)
 {
 	struct kveil_report report;
-	struct kveil_error why;
 
 	write_rules("a.yaml", before);
 	struct kveil_plan_set *a = load(&report);
@@ -340,7 +341,9 @@ static bool less(const char *before, const char *now)
 	kveil_report_print(&report, stderr);
 	assert_non_null(b);
 	kveil_report_clear(&report);
-	bool yes = kveil_plan_set_protects_less(a, b, &why);
+	kveil_report_clear(&losses);
+	bool yes = kveil_plan_set_protects_less(a, b, &losses);
+	assert_int_equal(yes, losses.warnings > 0);
 	kveil_plan_set_unref(a);
 	kveil_plan_set_unref(b);
 	return yes;
@@ -380,12 +383,60 @@ static void test_protects_less(void **state)
 	assert_true(
 	    less(HEAD "  - {path: $.a, required: true, remove: true}\n", HEAD "  - {path: $.a, nullify: true}\n"));
 	/* A topic gone, a topic that another spelling still takes, an output more. */
-	assert_true(less(HEAD RULE_A, "topics: etl.b\noutput: s\nfields:\n" RULE_A));
-	assert_false(less(HEAD RULE_A, "topics: '^etl[.].*'\noutput: s\nfields:\n" RULE_A));
-#define TWO(second) "topics: etl.a\noutputs: [{name: x, topic: x, fields: [{path: $.a, remove: true}]}," second "]\n"
-	assert_false(less(HEAD "  - {path: $.a, remove: true}\n",
-			  TWO("{name: y, topic: y, fields: [{path: $.a, remove: true}]}")));
+	assert_true(less(HEAD RULE_A, "topics: etl.b\nfields:\n" RULE_A));
+	assert_false(less(HEAD RULE_A, "topics: '^etl[.].*'\nfields:\n" RULE_A));
+#define TWO(second)                                                                                                    \
+	"topics: etl.a\noutputs: [{name: x, topic: etl.a.secure, fields: [{path: $.a, remove: true}]}," second "]\n"
+	assert_true(less(HEAD "  - {path: $.a, remove: true}\n",
+			 TWO("{name: y, topic: y, fields: [{path: $.a, remove: true}]}")));
+	assert_false(less(TWO("{name: y, topic: y, clear: [$.a]}"), HEAD "  - {path: $.a, remove: true}\n"));
 	assert_true(less(HEAD "  - {path: $.a, remove: true}\n", TWO("{name: y, topic: y, clear: [$.a]}")));
+	/* One path for two names, and two paths. */
+#define BOTH       HEAD "  - {path: \"$['a','b']\", mask: {}}\n"
+#define ONE_BY_ONE HEAD "  - {path: $.b, mask: {}}\n  - {path: $.a, mask: {}}\n"
+	assert_false(less(BOTH, ONE_BY_ONE));
+	assert_false(less(ONE_BY_ONE, BOTH));
+	assert_true(less(BOTH, HEAD "  - {path: $.b, mask: {}}\n"));
+	/* The same words about another value. */
+	assert_true(less(HEAD "  - {path: $.a.b, when: '@ > 5', remove: true}\n",
+			 HEAD "  - {path: $.a, when: '@ > 5', remove: true}\n"));
+	kveil_report_clear(&losses);
+	write_rules("a.yaml", A_FILE);
+}
+
+static bool lost(const char *what)
+{
+	for (size_t i = 0; i < losses.count; i++)
+		if (strcmp(losses.problems[i].error.message, what) == 0)
+			return true;
+	return false;
+}
+
+/* Where values go is protection, and everything that is lost is told. */
+static void test_losses(void **state)
+{
+	(void)state;
+#define VIEWS(one, two, left)                                                                                          \
+	"topics: [etl.a, etl.b]\noutputs:\n"                                                                           \
+	"  - {name: analytics, topic: '" one "', fields: [{path: $.phone, mask: {}}]}\n"                               \
+	"  - {name: ops, topic: '" two "', clear: [" left "]}\n"
+	assert_false(less(VIEWS("{topic}.x", "{topic}.y", "$.phone"), VIEWS("{topic}.x", "{topic}.y", "$.phone")));
+	assert_true(less(VIEWS("{topic}.x", "{topic}.y", "$.phone"), VIEWS("{topic}.y", "{topic}.x", "$.phone")));
+	assert_int_equal(losses.warnings, 2);
+	assert_true(lost("protects less than before: output ops gone or changed: the rule for $.phone"));
+	assert_true(lost("protects less than before: output ops new under clear: $.phone"));
+	assert_true(less(HEAD RULE_A, "topics: etl.a\noutput: public\nfields:\n" RULE_A));
+	assert_true(lost("protects less than before: goes to another topic: public"));
+	assert_false(less(HEAD RULE_A, "topics: etl.a\noutput: etl.a.secure\nfields:\n" RULE_A));
+	assert_true(less("topics: '^etl[.].*'\noutput: '{topic}.secure'\nfields:\n" RULE_A,
+			 "topics: '^etl[.].*'\noutput: all\nfields:\n" RULE_A));
+	assert_true(less(HEAD RULE_A RULE_B "  - {path: $.c, remove: true}\non_error: stop\nunmatched: remove\n",
+			 "topics: etl.b\nfields:\n" RULE_A));
+	assert_int_equal(losses.warnings, 1);
+	assert_true(less(HEAD RULE_A RULE_B "  - {path: $.c, remove: true}\non_error: stop\nunmatched: remove\n",
+			 HEAD RULE_A "on_error: drop\nclear: [$.c]\n"));
+	assert_int_equal(losses.warnings, 5);
+	kveil_report_clear(&losses);
 	write_rules("a.yaml", A_FILE);
 }
 
@@ -433,9 +484,9 @@ static void test_schema(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_files),  cmocka_unit_test(test_plan),    cmocka_unit_test(test_long_ids),
-	    cmocka_unit_test(test_topics), cmocka_unit_test(test_sets),    cmocka_unit_test(test_protects_less),
-	    cmocka_unit_test(test_schema), cmocka_unit_test(test_shipped),
+	    cmocka_unit_test(test_files),  cmocka_unit_test(test_plan),   cmocka_unit_test(test_long_ids),
+	    cmocka_unit_test(test_topics), cmocka_unit_test(test_sets),   cmocka_unit_test(test_protects_less),
+	    cmocka_unit_test(test_losses), cmocka_unit_test(test_schema), cmocka_unit_test(test_shipped),
 	};
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
