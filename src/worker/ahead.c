@@ -11,31 +11,18 @@
 #include <stdlib.h>
 
 enum {
-	MESSAGES = 1024,      /* what is polled ahead, and twice that at most; see below */
-	BYTES = 4 << 20,      /* the same in bytes, or a quarter of what may be in flight */
-	HEADER_OVERHEAD = 64, /* of one header in librdkafka's structs and malloc */
-	PROBE_MS = 250,       /* one look; the loop has more to do */
-	SLOTS = 2 * MESSAGES + 1,
+	MESSAGES = 1024, /* what is taken ahead */
+	BYTES = 4 << 20, /* the same in bytes, or a quarter of what may be in flight */
+	PROBE_MS = 250,  /* one look; the loop has more to do */
+	SLOTS = 2 * MESSAGES,
 };
 
-static size_t cost(struct kveil_worker *w, const rd_kafka_message_t *msg)
-{
-	size_t n = kveil_message_cost(msg->key_len, msg->len), count = 0;
-	struct kveil_error ignored;
-
-	if (msg->err || kveil_kafka_headers(msg, &w->headers, &w->header_cap, &count, &ignored))
-		return n;
-	for (size_t i = 0; i < count; i++)
-		n += w->headers[i].name.len + w->headers[i].value.len + HEADER_OVERHEAD;
-	return n;
-}
-
-static bool has_room(const struct kveil_worker *w, size_t times)
+static bool has_room(const struct kveil_worker *w)
 {
 	const struct kveil_ahead *a = &w->ahead;
 	size_t bytes = w->in_flight_limit / 4 < BYTES ? w->in_flight_limit / 4 : BYTES;
 
-	return a->count - a->first < times * MESSAGES && a->bytes < times * bytes;
+	return a->count - a->first < MESSAGES && a->bytes < bytes;
 }
 
 /* Polls for real. A rebalance in here empties all of it. false: nothing came. */
@@ -43,8 +30,7 @@ static bool hold_one(struct kveil_worker *w)
 {
 	struct kveil_ahead *a = &w->ahead;
 
-	w->polled_ms = kveil_clock_mono_ms();
-	rd_kafka_message_t *msg = rd_kafka_consumer_poll(w->consumer, 0);
+	rd_kafka_message_t *msg = kveil_intake_poll(w, 0);
 	if (!msg)
 		return false;
 	/* Where a partition's records end is said in its place, behind them. */
@@ -59,7 +45,7 @@ static bool hold_one(struct kveil_worker *w)
 		a->probed -= a->probed < a->first ? a->probed : a->first;
 		a->first = 0;
 	}
-	a->held[a->count] = (struct kveil_held){msg, cost(w, msg)};
+	a->held[a->count] = (struct kveil_held){msg, kveil_held_bytes(w, msg)};
 	a->bytes += a->held[a->count++].bytes;
 	return true;
 }
@@ -79,17 +65,10 @@ rd_kafka_message_t *kveil_ahead_next(struct kveil_worker *w, int ms)
 {
 	struct kveil_ahead *a = &w->ahead;
 
-	if (a->first == a->count) {
-		w->polled_ms = w->now_ms;
-		return rd_kafka_consumer_poll(w->consumer, ms);
-	}
+	if (a->first == a->count)
+		return kveil_intake_poll(w, ms);
 	/* Rebalances come by the same poll, and do not wait until all that is held is done. */
-	if (kveil_clock_mono_ms() - w->polled_ms >= KVEIL_POLL_EVERY_MS) {
-		if (has_room(w, 2))
-			hold_one(w);
-		else
-			kveil_worker_pause(w);
-	}
+	kveil_intake_serve(w);
 	return take_first(a);
 }
 
@@ -136,12 +115,10 @@ void kveil_ahead_look(struct kveil_worker *w)
 	if (w->paused || (!a->held && !(a->held = calloc(SLOTS, sizeof *a->held))))
 		return;
 	bool more = true;
-	while (more && has_room(w, 1))
+	while (more && has_room(w))
 		more = hold_one(w);
-	/* Full, and a long wait: one more now and then, for the sake of the membership. Past twice as much the wait
-	 * polls with everything paused, and what is held goes. */
-	if (kveil_clock_mono_ms() - w->polled_ms >= KVEIL_POLL_EVERY_MS && has_room(w, 2))
-		hold_one(w);
+	/* Full, and a long wait: the membership is kept all the same. */
+	kveil_intake_serve(w);
 	/* Names that were asked for and wait need not be asked for again. */
 	if (!a->names_wait)
 		a->probed = a->first;

@@ -164,8 +164,9 @@ static void check(struct checker *k, bool whole)
 	if (c->http.listen && *c->http.listen && !kveil_address_parse(c->http.listen, &address))
 		kveil_error_hint(complain(k, "http", "listen", "'listen' is not HOST:PORT"),
 				 "127.0.0.1:9819, [::1]:9819 or :9819");
-	/* A record and what becomes of it, in each worker at once, beside what the process needs to stand. */
-	uint64_t least = PROCESS_BYTES + c->workers * 2 * c->limits.record_bytes;
+	/* The largest record in each worker: waiting, at hand, as what becomes of it, and with the producer; beside
+	 * what the process needs to stand. */
+	uint64_t least = PROCESS_BYTES + c->workers * 4 * c->limits.record_bytes;
 	if (whole && least > c->limits.memory_bytes)
 		kveil_error_hint(complain(k, "limits", "memory",
 					  "'memory' is too small for that many workers and records "

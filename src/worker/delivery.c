@@ -30,7 +30,7 @@ void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, voi
 	uintptr_t token = (uintptr_t)msg->_private;
 
 	(void)rk;
-	w->in_flight_bytes -= kveil_message_cost(msg->key_len, msg->len);
+	w->in_flight_bytes -= kveil_kafka_sent_bytes(msg);
 	w->in_flight_messages--;
 	struct kveil_partition *p = w->slots[token >> 48];
 	if (!p || p->generation != (uint16_t)(token >> 32))

@@ -41,12 +41,10 @@ static const char *const consumer_guarantees[][2] = {
 };
 
 static const char *const consumer_defaults[][2] = {
-/* A consumer whose queue was full looks again after this long; a queue of kveil's size is worked off in less than the
- * default of half a second (a whole one from 2.2 on, under another name). */
+/* A consumer whose queue was full looks again after this long; kveil empties it many times a second. Before 2.2 it
+ * waits to be woken: see waker.h. */
 #if RD_KAFKA_VERSION >= 0x02020000
-    {"fetch.queue.backoff.ms", "20"},
-#else
-    {"fetch.error.backoff.ms", "20"},
+    {"fetch.queue.backoff.ms", "2"},
 #endif
     {NULL, NULL},
 };
@@ -196,12 +194,16 @@ struct kveil_kafka_budget kveil_kafka_budget(const struct kveil_config *c)
 									       : PROCESS_BYTES;
 	size_t each = (size_t)(memory / (c->workers ? c->workers : 1));
 
-	/* What stands in the queue costs about as much again in librdkafka's structs (records of a few hundred
-	 * bytes). The last part is what fragments, and what a rare large record may take for a moment: its outputs
-	 * and its tape, at least. */
-	size_t record = 3 * (size_t)c->limits.record_bytes;
+	/* A response of the smallest records there are (seven bytes) takes sixty times as much when librdkafka has
+	 * taken it apart; so much may it be. Its queue counts values alone: kveil counts the rest (intake.c) and leaves
+	 * there no more messages than may have the size of the largest record. The last part is what fragments, and
+	 * what a rare large record may take for a moment: its outputs and its tape, at least. */
+	size_t record = 3 * (size_t)c->limits.record_bytes, messages = each / 6 / (size_t)c->limits.record_bytes;
 	return (struct kveil_kafka_budget){.queue_bytes = each / 6,
-					   .fetch_bytes = each / 12,
+					   .queue_messages = messages < 2    ? 2
+							     : messages > 16 ? 16
+									     : messages,
+					   .fetch_bytes = each / 4 / 60,
 					   .in_flight_bytes = each / 3,
 					   .record_bytes = record > each / 4 ? record : each / 4};
 }
@@ -215,11 +217,11 @@ enum kveil_status kveil_kafka_conf_consumer(const struct kveil_config *c, struct
 
 	enum kveil_status status = set_size(conf, "queued.max.messages.kbytes", b.queue_bytes / 1024, 64, 2097151, err);
 	if (!status)
-		status = set_size(conf, "queued.min.messages", b.queue_bytes / 512, 100, 10000000, err);
+		status = set_size(conf, "queued.min.messages", b.queue_messages, 1, 10000000, err);
 	if (!status)
 		status = set_size(conf, "fetch.max.bytes", fetch, 65536, 1024 * MIB, err);
 	if (!status)
-		status = set_size(conf, "max.partition.fetch.bytes", fetch / 2, 32768, 4 * MIB, err);
+		status = set_size(conf, "max.partition.fetch.bytes", fetch, 65536, 8 * MIB, err);
 	/* librdkafka holds fetch.max.bytes up to this one; a larger record still comes, alone. */
 	if (!status)
 		status = set_size(conf, "message.max.bytes", 65536, 1000, 1000000000, err);
@@ -341,6 +343,35 @@ enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kvei
 	}
 	*ret_count = count;
 	return KVEIL_OK;
+}
+
+size_t kveil_kafka_header_bytes(const struct kveil_header *headers, size_t count)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		n += headers[i].name.len + headers[i].value.len + KVEIL_KAFKA_HEADER_OVERHEAD;
+	return n;
+}
+
+size_t kveil_kafka_sends_bytes(const struct kveil_record *r)
+{
+	return r->key.len + r->value.len + KVEIL_KAFKA_MESSAGE_OVERHEAD +
+	       kveil_kafka_header_bytes(r->headers, r->header_count);
+}
+
+size_t kveil_kafka_sent_bytes(const rd_kafka_message_t *msg)
+{
+	size_t n = msg->key_len + msg->len + KVEIL_KAFKA_MESSAGE_OVERHEAD, size;
+	rd_kafka_headers_t *headers;
+	const char *name;
+	const void *value;
+
+	if (rd_kafka_message_headers(msg, &headers))
+		return n;
+	for (size_t i = 0; !rd_kafka_header_get_all(headers, i, &name, &value, &size); i++)
+		n += strlen(name) + (value ? size : 0) + KVEIL_KAFKA_HEADER_OVERHEAD;
+	return n;
 }
 
 void kveil_kafka_message_free(rd_kafka_message_t *msg)

@@ -30,14 +30,19 @@ struct kveil_kafka_owner {
 /* How much memory one worker may use, split by what holds it. */
 struct kveil_kafka_budget {
 	size_t queue_bytes;     /* records fetched and not yet taken in */
+	size_t queue_messages;  /* …and of them, in librdkafka's own queue */
 	size_t fetch_bytes;     /* one fetch response */
 	size_t in_flight_bytes; /* records handed to the producer and not yet acknowledged */
 	size_t record_bytes;    /* the engine's tables and results of the record at hand */
 };
 struct kveil_kafka_budget kveil_kafka_budget(const struct kveil_config *c);
 
-/* What one message costs beside its own bytes, in librdkafka's structs and malloc. */
-enum { KVEIL_KAFKA_MESSAGE_OVERHEAD = 256 };
+/* What a message costs beside its own bytes, in librdkafka's structs and malloc: with the producer, taken from the
+ * consumer; and a header. */
+enum { KVEIL_KAFKA_MESSAGE_OVERHEAD = 256, KVEIL_KAFKA_HELD_OVERHEAD = 448, KVEIL_KAFKA_HEADER_OVERHEAD = 96 };
+
+/* Headers in librdkafka's structs and malloc. */
+size_t kveil_kafka_header_bytes(const struct kveil_header *headers, size_t count);
 
 /* A configuration with the user's properties and kveil's guarantees on top. Which callbacks are wanted is the
  * caller's to set. CONFIG: a property is refused by librdkafka; the message names it. */
@@ -74,6 +79,10 @@ enum kveil_kafka_fault kveil_kafka_fault(rd_kafka_resp_err_t err);
 /* Headers of a message as borrowed spans in *array, which grows as needed and is the caller's. */
 enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kveil_header **array, size_t *cap,
                                       size_t *ret_count, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* What a message took that was handed to the producer, of its delivery report. */
+size_t kveil_kafka_sent_bytes(const rd_kafka_message_t *msg);
+/* The same, before. */
+size_t kveil_kafka_sends_bytes(const struct kveil_record *record);
 /* rd_kafka_message_destroy of a consumed message, after its key, value and headers were wiped: librdkafka frees clear
  * values as they are. NULL is fine. */
 void kveil_kafka_message_free(rd_kafka_message_t *msg);

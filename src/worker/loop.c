@@ -22,7 +22,7 @@ enum {
 	    6000, /* clients that cannot reach their brokers take seconds to close; the watchdog is at 15 s */
 	COMMIT_WAIT_MS = 2000, /* with the drain, well before the watchdog */
 	RESOLVE_MS = 1000,
-	WAKE_EVERY_MS = 20,
+	WAKE_EVERY_MS = 2,
 };
 
 bool kveil_worker_stopping(const struct kveil_worker *w)
@@ -385,7 +385,7 @@ static bool tick_keys(struct kveil_worker *w)
 	return true;
 }
 
-/* The queue runs low and there is more where it came from: the fetcher should be at work. */
+/* librdkafka's queue has been emptied: its fetcher should be at work. */
 static void wake_fetcher(struct kveil_worker *w)
 {
 	if (!w->waker || w->now_ms < w->wake_due_ms || w->paused)
@@ -395,10 +395,8 @@ static void wake_fetcher(struct kveil_worker *w)
 		return;
 	for (size_t n = 0; n < w->slot_cap; n++) {
 		struct kveil_partition *p = w->slots[w->wake_slot++ % w->slot_cap];
-		int64_t low = -1, high = -1;
-		if (p && !p->held && !rd_kafka_get_watermark_offsets(w->consumer, p->topic, p->id, &low, &high) &&
-		    high > p->marks.next) {
-			kveil_waker_wake(w->waker, p->topic, p->id);
+		if (p && !p->held && p->wake) {
+			p->wake = !kveil_waker_wake(w->waker, p->topic, p->id);
 			return;
 		}
 	}
@@ -440,22 +438,19 @@ static bool take_one(struct kveil_worker *w, int ms)
 	return true;
 }
 
-/* Too much is in flight: nothing more is taken in until a part of it was acknowledged. But for one record now and then,
- * for rebalances come by the same poll: to pause instead would throw away what was fetched. */
+static bool has_room(const struct kveil_worker *w)
+{
+	return w->in_flight_bytes <= w->in_flight_limit - w->in_flight_limit / 4;
+}
+
+/* Too much is in flight: nothing more is taken in until a part of it was acknowledged. */
 static void make_room(struct kveil_worker *w)
 {
-	size_t enough = w->in_flight_limit - w->in_flight_limit / 4;
-	struct kveil_error err;
-
-	while (w->in_flight_bytes > enough && !kveil_worker_stopping(w) && !w->want_rewind && !w->paused) {
+	while (!has_room(w) && !kveil_worker_stopping(w) && !w->want_rewind && !w->paused) {
 		kveil_loop_beat(w->loop);
 		rd_kafka_poll(w->producer, 20);
 		record_progress(w);
-		if (w->now_ms - w->polled_ms >= KVEIL_POLL_EVERY_MS) {
-			if (!kveil_worker_tick(w, &err))
-				return;
-			take_one(w, 0);
-		}
+		kveil_intake_serve(w);
 	}
 }
 
@@ -463,7 +458,8 @@ static void turn(struct kveil_worker *w)
 {
 	if (!upkeep(w))
 		return;
-	if (w->paused)
+	/* What a pause threw away is fetched again only when there is room for it. */
+	if (w->paused && has_room(w))
 		kveil_worker_resume(w);
 	if (w->paused) {
 		kveil_worker_pump(w, IDLE_MS);
@@ -497,7 +493,7 @@ static enum kveil_status open_consumer(struct kveil_worker *w, struct kveil_erro
 		rd_kafka_poll_set_consumer(w->consumer);
 		w->waker = kveil_waker_new(w->consumer);
 		w->fetched = rd_kafka_queue_get_consumer(w->consumer);
-		w->fetched_low = kveil_kafka_budget(w->params->config).queue_bytes / 512 / 2;
+		w->fetched_low = kveil_kafka_budget(w->params->config).queue_messages;
 	}
 	return status;
 }
@@ -568,6 +564,7 @@ static void finish(struct kveil_worker *w)
 	}
 	w->closing = true;
 	kveil_ahead_free(w);
+	kveil_intake_free(w);
 	bool whole = kveil_waker_free(w->waker);
 	w->client_left = !whole;
 	if (w->fetched)
@@ -600,6 +597,7 @@ void *kveil_worker_main(void *worker)
 	w->random = (unsigned)kveil_clock_mono_ns() ^ w->number;
 	w->compresses = kveil_kafka_compresses(w->params->config);
 	w->in_flight_limit = kveil_kafka_budget(w->params->config).in_flight_bytes;
+	w->intake_limit = kveil_kafka_budget(w->params->config).queue_bytes;
 	w->limits = (struct kveil_limits){.record_bytes = w->params->config->limits.record_bytes,
 					  .depth = (uint32_t)w->params->config->limits.depth,
 					  .memory_bytes = kveil_kafka_budget(w->params->config).record_bytes};

@@ -11,7 +11,8 @@
  * to wait (an outage, a full queue, a rewind) waits in kveil_worker_pump, which keeps the membership alive with
  * everything paused; a rebalance may happen in there, so that a caller asks kveil_worker_owns before it goes on.
  *
- *   ahead.c      messages polled before their turn, for the keys that they name
+ *   intake.c     messages between librdkafka's queue and their turn, counted in bytes
+ *   ahead.c      messages looked at before their turn, for the keys that they name
  *   loop.c       the thread: turns, waiting, keys, reloads
  *   partition.c  rebalances, pausing, rewinding
  *   producer.c   the producer and the topics that it writes to
@@ -81,6 +82,7 @@ struct kveil_partition {
 	bool held;            /* the client was told to pause it */
 	bool stopped;         /* by an error; position kept */
 	bool stopped_by_rules; /* a reload may help */
+	bool wake;            /* its fetcher may sleep */
 	struct kveil_cell *lag;
 };
 
@@ -91,11 +93,17 @@ struct kveil_position {
 	uint32_t seq;
 };
 
-/* See ahead.c. */
 struct kveil_held {
 	rd_kafka_message_t *message; /* or an error in the place of one */
 	size_t bytes;
 };
+/* See intake.c. A ring. */
+struct kveil_intake {
+	struct kveil_held *held;
+	size_t cap, first, count, bytes; /* cap: a power of two, or 0 */
+	unsigned taken;                  /* since librdkafka's queue was drained last */
+};
+/* See ahead.c. */
 struct kveil_ahead {
 	struct kveil_held *held; /* from first to count */
 	size_t first, count, bytes;
@@ -130,7 +138,7 @@ struct kveil_worker {
 	rd_kafka_t *consumer, *producer;
 	struct kveil_waker *waker;  /* NULL: not needed */
 	rd_kafka_queue_t *fetched;  /* the consumer's queue, to see how long it is */
-	size_t fetched_low;         /* below this many messages it should be filling */
+	size_t fetched_low;         /* with so many messages the client fetches no more */
 	int64_t wake_due_ms;
 	size_t wake_slot;
 	size_t batch_bytes, message_bytes; /* what the producer was made for */
@@ -158,6 +166,8 @@ struct kveil_worker {
 	bool closing; /* drained and committed: what the close revokes needs neither */
 	bool paused;
 
+	struct kveil_intake intake;
+	size_t intake_limit; /* bytes */
 	struct kveil_ahead ahead;
 
 	size_t in_flight_bytes, in_flight_limit;
@@ -249,6 +259,16 @@ void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg);
 enum kveil_status kveil_worker_read(struct kveil_worker *w, const rd_kafka_message_t *msg, struct kveil_record *ret,
                                     struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* --- intake.c --- */
+/* The next message in order, of those held or polled within ms; NULL = none. The caller frees it. */
+rd_kafka_message_t *kveil_intake_poll(struct kveil_worker *w, int ms);
+/* In a wait that takes nothing: polls now and then for the sake of the membership; pauses when too much is held. */
+void kveil_intake_serve(struct kveil_worker *w);
+void kveil_intake_drop(struct kveil_worker *w);
+void kveil_intake_free(struct kveil_worker *w);
+/* What a polled message holds in memory, about. Uses w->headers. */
+size_t kveil_held_bytes(struct kveil_worker *w, const rd_kafka_message_t *msg);
+
 /* --- ahead.c --- */
 /* The next message in order, of those held or polled within ms; NULL = none. The caller frees it. */
 rd_kafka_message_t *kveil_ahead_next(struct kveil_worker *w, int ms);
@@ -278,11 +298,6 @@ static inline bool kveil_failpoint(const char *name)
 static inline void *kveil_position_token(const struct kveil_position *at)
 {
 	return (void *)((uintptr_t)at->slot << 48 | (uintptr_t)at->generation << 32 | at->seq);
-}
-
-static inline size_t kveil_message_cost(size_t key_len, size_t value_len)
-{
-	return key_len + value_len + KVEIL_KAFKA_MESSAGE_OVERHEAD;
 }
 
 #endif

@@ -93,6 +93,7 @@ void kveil_worker_drop_partitions(struct kveil_worker *w)
 	w->last_topic = NULL;
 	w->last_partition = NULL;
 	kveil_ahead_drop(w);
+	kveil_intake_drop(w);
 	for (size_t i = 0; i < w->slot_cap; i++)
 		if (w->slots[i])
 			free_partition(w, w->slots[i]);
@@ -161,6 +162,7 @@ void kveil_worker_pause(struct kveil_worker *w)
 
 	w->paused = true;
 	kveil_ahead_drop(w);
+	kveil_intake_drop(w);
 	if (list->cnt) {
 		rd_kafka_pause_partitions(w->consumer, list);
 		set_held(w, list, true);

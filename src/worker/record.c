@@ -112,7 +112,7 @@ static enum outcome hand_over(struct kveil_worker *w, const struct work *k, rd_k
 			return abandon(w, k);
 	}
 	if (!e) {
-		w->in_flight_bytes += kveil_message_cost(record->key.len, record->value.len);
+		w->in_flight_bytes += kveil_kafka_sends_bytes(record);
 		w->in_flight_messages++;
 		p->unreported++;
 		kveil_watermark_hold(&p->marks, k->at.seq);

@@ -508,6 +508,8 @@ enum kveil_status kveil_registry_topic_make(struct kveil_registry_topic *t, stru
 	rd_kafka_NewTopic_set_config(topic, "cleanup.policy", "compact");
 	/* What a destroyed key was wrapped as goes within a day or so, however little is written. */
 	rd_kafka_NewTopic_set_config(topic, "max.compaction.lag.ms", "86400000");
+	/* The broker unpacks what comes, and holds the records themselves against its limit of size, not their zip. */
+	rd_kafka_NewTopic_set_config(topic, "compression.type", "uncompressed");
 	rd_kafka_CreateTopics(t->producer, &topic, 1, options, queue);
 	rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CALL_MS);
 	const rd_kafka_CreateTopics_result_t *result = event ? rd_kafka_event_CreateTopics_result(event) : NULL;

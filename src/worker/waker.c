@@ -91,14 +91,16 @@ bool kveil_waker_free(struct kveil_waker *w)
 	return true;
 }
 
-void kveil_waker_wake(struct kveil_waker *w, const char *topic, int32_t partition)
+bool kveil_waker_wake(struct kveil_waker *w, const char *topic, int32_t partition)
 {
 	pthread_mutex_lock(&w->lock);
-	if (!w->busy && !w->wanted) {
+	bool idle = !w->busy && !w->wanted;
+	if (idle) {
 		snprintf(w->topic, sizeof w->topic, "%s", topic);
 		w->partition = partition;
 		w->wanted = true;
 		pthread_cond_signal(&w->asked);
 	}
 	pthread_mutex_unlock(&w->lock);
+	return idle;
 }

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages between librdkafka's queue and the worker. librdkafka bounds its queue by what values weigh: keys, headers
+ * and its own structs count for nothing there, and may be all that a record has. So its queue is kept to a few
+ * messages, one fetch response at most, and what stands ready for the worker stands here, counted with all that it
+ * holds.
+ *
+ *   broker ─ a response ─► librdkafka's queue ─ drained ─► held, up to a number of bytes ─► the worker's turn
+ *
+ * A pause and a rebalance throw away what is held: both go on by a seek to what was done.
+ */
+#include "base/clock.h"
+#include "worker/loop.h"
+
+#include <stdlib.h>
+
+enum { FILL_EVERY = 32, FIRST_SLOTS = 1024 };
+
+size_t kveil_held_bytes(struct kveil_worker *w, const rd_kafka_message_t *msg)
+{
+	size_t n = msg->key_len + msg->len + KVEIL_KAFKA_HELD_OVERHEAD, count = 0;
+	struct kveil_error ignored;
+
+	if (msg->err || kveil_kafka_headers(msg, &w->headers, &w->header_cap, &count, &ignored))
+		return n;
+	/* Once as they came, and once as librdkafka takes them apart. */
+	return n + 2 * kveil_kafka_header_bytes(w->headers, count);
+}
+
+static bool has_room(const struct kveil_worker *w, size_t times)
+{
+	return w->intake.bytes < times * w->intake_limit;
+}
+
+static bool grow(struct kveil_intake *in)
+{
+	size_t cap = in->cap ? in->cap * 2 : FIRST_SLOTS;
+	struct kveil_held *held = calloc(cap, sizeof *held);
+
+	if (!held)
+		return false;
+	for (size_t i = 0; i < in->count; i++)
+		held[i] = in->held[(in->first + i) & (in->cap - 1)];
+	free(in->held);
+	*in = (struct kveil_intake){.held = held, .cap = cap, .count = in->count, .bytes = in->bytes};
+	return true;
+}
+
+/* Polls for real. A rebalance in here empties all of it. false: nothing came, or there is no place for it. */
+static bool hold_one(struct kveil_worker *w, int ms)
+{
+	struct kveil_intake *in = &w->intake;
+
+	if (in->count == in->cap && !grow(in))
+		return false;
+	rd_kafka_message_t *msg = rd_kafka_consumer_poll(w->consumer, ms);
+	if (!msg)
+		return false;
+	size_t bytes = kveil_held_bytes(w, msg);
+	in->held[(in->first + in->count++) & (in->cap - 1)] = (struct kveil_held){msg, bytes};
+	in->bytes += bytes;
+	return true;
+}
+
+/* The fetcher sleeps when it finds the queue full, and does not see that it was emptied. */
+static void note_fetcher(struct kveil_worker *w, const rd_kafka_message_t *msg)
+{
+	struct kveil_partition *p = msg->err ? NULL : kveil_worker_find(w, msg);
+
+	if (p)
+		p->wake = true;
+}
+
+static void fill(struct kveil_worker *w, int ms)
+{
+	struct kveil_intake *in = &w->intake;
+	size_t came = 0;
+
+	in->taken = 0;
+	w->polled_ms = kveil_clock_mono_ms();
+	while (has_room(w, 1) && hold_one(w, ms)) {
+		ms = 0;
+		if (++came >= w->fetched_low && in->count)
+			note_fetcher(w, in->held[(in->first + in->count - 1) & (in->cap - 1)].message);
+	}
+}
+
+void kveil_intake_serve(struct kveil_worker *w)
+{
+	if (w->paused || kveil_clock_mono_ms() - w->polled_ms < KVEIL_POLL_EVERY_MS)
+		return;
+	w->polled_ms = kveil_clock_mono_ms();
+	if (has_room(w, 2))
+		hold_one(w, 0);
+	else
+		kveil_worker_pause(w);
+}
+
+static rd_kafka_message_t *take_first(struct kveil_intake *in)
+{
+	if (in->count == 0)
+		return NULL;
+	struct kveil_held *h = &in->held[in->first];
+	in->first = (in->first + 1) & (in->cap - 1);
+	in->count--;
+	in->bytes -= h->bytes;
+	return h->message;
+}
+
+rd_kafka_message_t *kveil_intake_poll(struct kveil_worker *w, int ms)
+{
+	struct kveil_intake *in = &w->intake;
+
+	if (in->count == 0 || (++in->taken >= FILL_EVERY && has_room(w, 1)))
+		fill(w, in->count ? 0 : ms);
+	return take_first(in);
+}
+
+void kveil_intake_drop(struct kveil_worker *w)
+{
+	rd_kafka_message_t *msg;
+
+	while ((msg = take_first(&w->intake)))
+		kveil_kafka_message_free(msg);
+}
+
+void kveil_intake_free(struct kveil_worker *w)
+{
+	kveil_intake_drop(w);
+	free(w->intake.held);
+	w->intake = (struct kveil_intake){0};
+}
