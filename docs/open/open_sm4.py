@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Opens one field that kveil sealed under an sm4-gcm key (pip install cryptography).
+r"""Opens one field that kveil sealed under an sm4-gcm key (pip install cryptography).
 
     kveil keys export -c kveil.yaml --tink pii-cn --clear > keyset.json
-    python3 open_sm4.py keyset.json "customers:$['id_card']" AXl0Zb4AAAAB...
+    python3 open_sm4.py keyset.json "customers:\$['id_card']" AXl0Zb4AAAAB...
 
 The bytes are laid out as Tink's AES-GCM: 0x01 | key id (4) | nonce (12) | ciphertext | tag (16); RFC 8998.
 """

@@ -3,7 +3,7 @@
 // Opens one field that kveil sealed, with Google Tink:
 //
 //	kveil keys export -c kveil.yaml --tink pii --clear > keyset.json
-//	go run open_tink.go keyset.json "orders:$['customer']['id_card']" AXl0Zb4AAAAB...
+//	go run open_tink.go keyset.json "orders:\$['customer']['id_card']" AXl0Zb4AAAAB...
 //
 // Once: go mod init open && go mod tidy
 package main

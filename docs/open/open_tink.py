@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Opens one field that kveil sealed, with Google Tink (pip install tink).
+r"""Opens one field that kveil sealed, with Google Tink (pip install tink).
 
     kveil keys export -c kveil.yaml --tink pii --clear > keyset.json
-    python3 open_tink.py keyset.json "orders:$['customer']['id_card']" AXl0Zb4AAAAB...
+    python3 open_tink.py keyset.json "orders:\$['customer']['id_card']" AXl0Zb4AAAAB...
 
 The associated data is NAME:PATH: the rule file's name and the place of the field.
 """

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -256,6 +257,17 @@ def keyset(request):
         return handle.primitive(aead.Aead)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory):
+    """The folder of docs/open/java with its programs built, and how one of them begins."""
+    folder = tmp_path_factory.mktemp("java")
+    shutil.copytree(ROOT / "docs" / "open" / "java", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("target"))
+    r = subprocess.run(["mvn", "-q", "-B", "package", "dependency:copy-dependencies"], cwd=folder, capture_output=True,
+                       text=True, timeout=600)
+    assert r.returncode == 0, r.stdout + r.stderr
+    return folder, ["java", "-cp", f"{folder}/target/open-1.jar:{folder}/target/dependency/*"]
 
 
 def order(i, **more):

@@ -542,26 +542,6 @@ def test_invert(tmp_path, rules):
     assert '- path: "$..f"\n    decrypt: {key: "t-{$.d}"}' in text
 
 
-def test_the_commands_in_the_readme_work_as_they_stand(tmp_path):
-    text = (ROOT / "README.md").read_text()
-    line = next(x for x in text.splitlines() if " apply " in x)
-    r = subprocess.run([str(KVEIL), *line.split()[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert r.returncode == 0, r.stderr
-    assert "rule orders/$.customer.phone" in r.stdout
-    # The configuration beside it, and what its first lines say to do before the first run; in a folder of its own.
-    for name in ("kveil.yaml", "rules"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    config = (tmp_path / "kveil.yaml").read_text()
-    (tmp_path / "kveil.yaml").unlink()
-    (tmp_path / "kveil.yaml").write_text(config)
-    assert kveil("check", "-c", "kveil.yaml", cwd=tmp_path).returncode == 0
-    for words in re.findall(r"^#   \S*kveil (keys [^#]*?) *#", config, re.M):
-        r = kveil(*words.split(), cwd=tmp_path)
-        assert r.returncode == 0, r.stderr
-    r = kveil("keys", "list", "-c", "kveil.yaml", cwd=tmp_path)
-    assert r.returncode == 0 and {"pii", "pepper", "dead-letters"} <= set(r.stdout.split())
-
-
 def test_a_slip_of_the_pen_gets_the_right_word():
     for args, word in ((("aply",), "did you mean 'apply'?"), (("apply", "--demo-kesy"), "did you mean '--demo-keys'?")):
         r = kveil(*args)

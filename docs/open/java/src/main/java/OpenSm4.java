@@ -20,7 +20,7 @@ import org.bouncycastle.crypto.params.KeyParameter;
  *
  * <pre>
  * kveil keys export -c kveil.yaml --tink pii-cn --clear > keyset.json
- * java … OpenSm4 keyset.json "customers:$['id_card']" AXl0Zb4AAAAB...
+ * java … OpenSm4 keyset.json "customers:\$['id_card']" AXl0Zb4AAAAB...
  * </pre>
  */
 public final class OpenSm4 {

@@ -19,7 +19,7 @@ import org.bouncycastle.jce.provider.BouncyCastleProvider;
  *
  * <pre>
  * kveil keys export -c kveil.yaml --tink pii --clear > keyset.json
- * java … OpenTink keyset.json "orders:$['customer']['id_card']" AXl0Zb4AAAAB...
+ * java … OpenTink keyset.json "orders:\$['customer']['id_card']" AXl0Zb4AAAAB...
  * </pre>
  */
 public final class OpenTink {
