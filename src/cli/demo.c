@@ -23,6 +23,10 @@ enum {
 	EVENTS = 64,
 	SAMPLE_MS = 1000, /* one record shown each second */
 	RATE_MS = 500,
+	BEHIND_NS = 500000000, /* what could not be sent for so long is not caught up with */
+	/* The mock cluster answers a fetch with one batch a partition: orders that came one by one would be read one by
+	 * one. So they go out in bursts. */
+	BURST_NS = 50000000,
 };
 static const char side_address[] = "127.0.0.1:9819";
 
@@ -162,24 +166,24 @@ static void *feed(void *arg)
 {
 	struct kveil_demo *d = arg;
 	int64_t step_ns = d->params.rate ? 1000000000 / (int64_t)d->params.rate : 0;
-	int64_t due_ns = kveil_clock_mono_ns();
+	bool burst = false;
 
 	/* While the group settles, records would only be read twice. */
 	while (!d->stop_feed && !kveil_health_ready(d->health, NULL))
 		kveil_mock_writer_poll(d->writer, 20, false);
-	while (!d->stop_feed) {
+	for (int64_t due_ns = kveil_clock_mono_ns(); !d->stop_feed;) {
 		int64_t now = kveil_clock_mono_ns();
-		if (now - due_ns > 100000000)
-			due_ns = now; /* what could not be sent is not caught up with */
-		bool sent = may_send(d) && now >= due_ns;
-		if (sent) {
+		if (now - due_ns > BEHIND_NS)
+			due_ns = now - BEHIND_NS;
+		burst = may_send(d) && now >= due_ns + (burst || !step_ns ? 0 : BURST_NS);
+		if (burst) {
 			send_order(d);
 			due_ns += step_ns;
 		}
 		if (d->poisons_wanted > d->poisoned)
 			send_poison(d);
-		if (!sent || d->sent % 128 == 0)
-			kveil_mock_writer_poll(d->writer, sent ? 0 : 2, false);
+		if (!burst || d->sent % 128 == 0)
+			kveil_mock_writer_poll(d->writer, burst ? 0 : 2, false);
 	}
 	return NULL;
 }

@@ -26,7 +26,7 @@ struct kveil_health {
 	pthread_mutex_t lock;
 	struct kveil_loop *loops;     /* in the order of registration */
 	struct condition *conditions; /* in the order of opening */
-	bool draining;
+	bool started, draining;
 	bool unknown; /* a condition could not be kept for lack of memory: not ready until draining */
 };
 
@@ -123,6 +123,13 @@ void kveil_health_condition(struct kveil_health *h, const char *name, const char
 	pthread_mutex_unlock(&h->lock);
 }
 
+void kveil_health_started(struct kveil_health *h)
+{
+	pthread_mutex_lock(&h->lock);
+	h->started = true;
+	pthread_mutex_unlock(&h->lock);
+}
+
 void kveil_health_draining(struct kveil_health *h)
 {
 	pthread_mutex_lock(&h->lock);
@@ -155,7 +162,9 @@ bool kveil_health_live(struct kveil_health *h, struct kveil_buf *why)
 bool kveil_health_ready(struct kveil_health *h, struct kveil_buf *why)
 {
 	pthread_mutex_lock(&h->lock);
-	bool ready = !h->draining && !h->unknown && !h->conditions;
+	bool ready = h->started && !h->draining && !h->unknown && !h->conditions;
+	if (why && !h->started && !h->draining && !h->conditions)
+		kveil_buf_append_str(why, "start: not yet begun\n");
 	if (why && h->draining)
 		kveil_buf_append_str(why, "draining: shutting down\n");
 	if (why && h->unknown)

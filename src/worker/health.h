@@ -3,7 +3,7 @@
  * worker/health.h: what /livez and /readyz answer. Loops beat; conditions say why not ready. Any thread.
  *
  *   live   every registered loop has turned within 30 s (outages do not fail it)
- *   ready  no condition is open and the process is not draining
+ *   ready  it has started, no condition is open and the process is not draining
  */
 #ifndef KVEIL_WORKER_HEALTH_H
 #define KVEIL_WORKER_HEALTH_H
@@ -16,7 +16,9 @@ struct kveil_loop;
 
 enum { KVEIL_HEALTH_STALE_MS = 30000 };
 
-struct kveil_health *kveil_health_new(void); /* NULL: out of memory */
+/* Not ready before kveil_health_started(), called when whoever may not be ready has said so. NULL: out of memory. */
+struct kveil_health *kveil_health_new(void);
+void kveil_health_started(struct kveil_health *h);
 void kveil_health_free(struct kveil_health *h);
 
 /* Registers a loop and beats for it; lives as long as h. A name whose loop has ended is taken up again, so that

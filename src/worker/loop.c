@@ -518,7 +518,6 @@ static bool start(struct kveil_worker *w)
 {
 	struct kveil_error err;
 
-	kveil_health_condition(w->params->health, w->condition_group, "not yet a member of the group");
 	while (!has_news(w) && !kveil_worker_stopping(w))
 		kveil_worker_pump(w, IDLE_MS);
 	enum kveil_status status = KVEIL_OK;

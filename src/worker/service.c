@@ -357,6 +357,7 @@ static bool start_worker(struct kveil_service *s, unsigned number)
 	snprintf(w->condition_group, sizeof w->condition_group, "worker %u: group", number);
 	snprintf(w->condition_outage, sizeof w->condition_outage, "worker %u: outage", number);
 	snprintf(w->condition_produce, sizeof w->condition_produce, "worker %u: produce", number);
+	kveil_health_condition(s->params.health, w->condition_group, "not yet a member of the group");
 	w->loop = kveil_health_loop(s->params.health, w->name);
 	if (!w->loop || pthread_create(&w->thread, NULL, kveil_worker_main, w))
 		return false;
@@ -412,6 +413,7 @@ enum kveil_status kveil_service_start(const struct kveil_service_params *p, stru
 		(void)!kveil_service_stop(s, &ignored);
 		return status;
 	}
+	kveil_health_started(p->health);
 	*ret = s;
 	return KVEIL_OK;
 }

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import KVEIL, wait_for
+from conftest import KVEIL, PLAIN, wait_for
 
 
 def get(url):
@@ -162,6 +162,25 @@ def test_lines_where_there_is_no_terminal():
     assert p.returncode == 0
     assert "nothing lasts" in seen[0] and "\033" not in "".join(seen)
     assert "arrived protected" in rest
+
+
+def test_it_holds_its_rate_and_says_ready_when_it_is():
+    p = subprocess.Popen([PLAIN, "demo"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         text=True)
+    before, flowing = [], []
+    for line in p.stdout:
+        if re.match(r"\d+s .* ready$", line):
+            flowing.append({k: float(v) for k, v in re.findall(r"(\w+)=(\d+)\b", line)})
+        else:
+            before.append(line)
+        if len(flowing) == 10:
+            break
+    p.send_signal(signal.SIGINT)
+    p.communicate(timeout=10)
+    ready = [line for line in before if line.endswith("ready: records flow\n")]
+    assert len(ready) == 1 and before[-1] == ready[0], before
+    # A thousand a second go in; a lag that grows for eight seconds would be twice that.
+    assert max(second["lag"] for second in flowing[2:]) < 2000 and flowing[-1]["rate"] > 700, flowing
 
 
 def test_usage():

@@ -29,6 +29,7 @@ static int set_up_on(void **state, const char *listen_on)
 	struct kveil_error err;
 
 	f->health = kveil_health_new();
+	kveil_health_started(f->health);
 	f->metrics = kveil_metrics_new();
 	if (kveil_side_port_start(listen_on, f->health, f->metrics, &f->port, &err) != KVEIL_OK) {
 		print_error("%s\n", err.message);
