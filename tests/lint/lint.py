@@ -119,7 +119,8 @@ def check_header_guard(path, text):
 
 def check_format(paths):
     c_files = [f for f in paths if f.endswith(".c")]
-    r = subprocess.run(["clang-format", "--dry-run", "-Werror", *c_files], cwd=ROOT, capture_output=True, text=True)
+    # The pinned one, beside this Python: another version formats otherwise.
+    r = subprocess.run([pathlib.Path(sys.executable).parent / "clang-format", "--dry-run", "-Werror", *c_files], cwd=ROOT, capture_output=True, text=True)
     if r.returncode:
         bad = sorted({line.split(":")[0] for line in r.stderr.splitlines() if ": error:" in line})
         for f in bad or [r.stderr[:400]]:
