@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	for (uint32_t i = 0; !automaton && i < PATHS; i++) {
 		check(kveil_path_parse(kveil_span_str(texts[i]), &paths[i], &err) == KVEIL_OK);
-		rows[i] = (struct kveil_automaton_path){paths[i], i, true};
+		rows[i] = (struct kveil_automaton_path){paths[i], i, i, true};
 	}
 	if (!automaton)
 		check(kveil_automaton_new(rows, PATHS, &automaton, &err) == KVEIL_OK);

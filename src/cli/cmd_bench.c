@@ -143,7 +143,7 @@ static void find_values(struct bench *b)
 	kveil_arena_init(&arena, 1 << 20);
 	for (uint32_t i = 0; i < 3; i++) {
 		ok = ok && !kveil_path_parse(kveil_span_str(texts[i]), &paths[i], NULL);
-		rows[i] = (struct kveil_automaton_path){paths[i], i, false};
+		rows[i] = (struct kveil_automaton_path){paths[i], i, i, false};
 	}
 	ok = ok && !kveil_automaton_new(rows, 3, &a, NULL);
 	struct kveil_scan s = {.automaton = a, .arena = &arena, .max_bytes = SIZE_MAX, .max_depth = 128};

@@ -82,7 +82,8 @@ static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_do
 			n.parent += first;
 		nodes[first + i] = n;
 	}
-	*ret = (struct kveil_doc){kveil_span_of(text, value->text.len + own.text.len), nodes, first + own.count};
+	*ret = (struct kveil_doc){kveil_span_of(text, value->text.len + own.text.len), nodes, first + own.count,
+				  value->root};
 	*ret_node = first + node;
 	return KVEIL_OK;
 }
@@ -97,7 +98,8 @@ enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_
 	if (!r->rule->when)
 		return KVEIL_OK;
 	if (spot->part == KVEIL_PART_VALUE && spot->doc) {
-		st = kveil_expr_eval_within(r->rule->when, spot->doc, spot->match.node, &e->work, &tri, err);
+		struct kveil_doc row = kveil_engine_row(e, spot->doc, r, spot);
+		st = kveil_expr_eval_within(r->rule->when, &row, spot->match.node, &e->work, &tri, err);
 	} else {
 		const struct kveil_doc *value = NULL;
 		struct kveil_doc both;
@@ -127,11 +129,18 @@ struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span
 }
 
 /* A template's text in scratch. */
-static enum kveil_status fill_template(struct kveil_engine *e, const struct kveil_template *t, struct kveil_span *ret,
-				       struct kveil_error *err)
+static enum kveil_status fill_template(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				       const struct kveil_spot *spot, const struct kveil_template *t,
+				       struct kveil_span *ret, struct kveil_error *err)
 {
 	const struct kveil_doc *doc = NULL;
+	struct kveil_doc row;
 	enum kveil_status st = kveil_engine_value_doc(e, &doc, err);
+
+	if (!st && doc && r->part == KVEIL_PART_VALUE) {
+		row = kveil_engine_row(e, doc, r, spot);
+		doc = &row;
+	}
 
 	kveil_engine_reset_scratch(e);
 	for (size_t i = 0; !st && i < t->count; i++) {
@@ -171,14 +180,15 @@ static bool is_name_byte(uint8_t c)
 	       c == '-';
 }
 
-static enum kveil_status find_key(struct kveil_engine *e, const struct kveil_template *name, unsigned use,
+static enum kveil_status find_key(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				  const struct kveil_spot *spot, const struct kveil_template *name, unsigned use,
 				  struct kveil_key **ret, struct kveil_error *err)
 {
 	struct kveil_span text;
 
 	if (!name || !use)
 		return KVEIL_OK;
-	enum kveil_status st = fill_template(e, name, &text, err);
+	enum kveil_status st = fill_template(e, r, spot, name, &text, err);
 	if (st)
 		return st;
 	/* What the record fills in is part of a name and nothing else: no version, above all. */
@@ -209,7 +219,7 @@ static void write_step(struct kveil_engine *e, struct kveil_span text, struct kv
 	}
 }
 
-void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, bool true_indices,
+void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, uint32_t skip, bool true_indices,
 			     struct kveil_span to_name, struct kveil_buf *out)
 {
 	uint32_t depth = spot->match.depth, node = spot->match.node, last = to_name.data ? depth - 1 : depth;
@@ -224,7 +234,7 @@ void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *sp
 		nodes[d - 1] = node;
 		node = spot->doc->nodes[node].parent;
 	}
-	for (uint32_t d = 0; d < last; d++) {
+	for (uint32_t d = skip; d < last; d++) {
 		if (spot->doc) {
 			const struct kveil_doc_node *n = &spot->doc->nodes[nodes[d]];
 			write_step(e, spot->text, (struct kveil_step){n->name_start, n->name_end}, n->ordinal,
@@ -246,7 +256,8 @@ static enum kveil_status place_ad(struct kveil_engine *e, const struct kveil_bou
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a place without its path");
 	kveil_engine_reset_scratch(e);
 	kveil_buf_append_span(&e->scratch, r->ad_prefix);
-	kveil_engine_write_path(e, spot, false, at_target ? r->rule->to_name : KVEIL_SPAN_NULL, &e->scratch);
+	kveil_engine_write_path(e, spot, (uint32_t)r->root->count, false,
+				at_target ? r->rule->to_name : KVEIL_SPAN_NULL, &e->scratch);
 	uint8_t *copy = kveil_buf_ok(&e->scratch) ? kveil_arena_alloc(&e->arena, e->scratch.len) : NULL;
 	if (!copy)
 		return no_memory(err);
@@ -280,7 +291,7 @@ static enum kveil_status find_ad(struct kveil_engine *e, const struct kveil_boun
 	if (!r->action->needs_ad)
 		return KVEIL_OK;
 	if (!r->ad.data && r->rule->ad) {
-		st = fill_template(e, r->rule->ad, &call->ad, err);
+		st = fill_template(e, r, spot, r->rule->ad, &call->ad, err);
 		if (!st && call->ad.len == 0)
 			st = kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE, "the associated data comes out empty");
 		return st;
@@ -404,9 +415,9 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 		return no_memory(err);
 	enum kveil_status st = KVEIL_OK;
 	if (!call.key)
-		st = find_key(e, r->rule->key, r->rule->key_use, &call.key, err);
+		st = find_key(e, r, spot, r->rule->key, r->rule->key_use, &call.key, err);
 	if (!st && !call.key2)
-		st = find_key(e, r->rule->key2, r->rule->key2_use, &call.key2, err);
+		st = find_key(e, r, spot, r->rule->key2, r->rule->key2_use, &call.key2, err);
 	if (!st)
 		st = find_ad(e, r, spot, &call, err);
 	if (st)

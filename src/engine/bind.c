@@ -73,11 +73,12 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 		      (r->key2_use && !b->key2);
 	kveil_buf_append_str(&text, e->plan->name);
 	kveil_buf_append_str(&text, ":");
-	if (r->part == KVEIL_PART_HEADER) {
+	if (b->part == KVEIL_PART_HEADER) {
 		kveil_buf_append_str(&text, "header:");
 		kveil_buf_append_str(&text, r->header_name);
 		return keep_buf(e, &text, &b->ad) ? KVEIL_OK : no_memory(err);
 	}
+	/* A rule for the row means the same value in the key: there too the path is the row's. */
 	if (r->part == KVEIL_PART_KEY)
 		kveil_buf_append_str(&text, "key:");
 	if (!keep_buf(e, &text, &b->ad_prefix))
@@ -99,11 +100,11 @@ static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_ru
 
 	b->action = a;
 	b->kinds = a->kinds_for ? a->kinds_for(r->params) : a->kinds;
-	b->streams = r->part == KVEIL_PART_HEADER || kveil_path_is_streamable(r->path);
+	b->streams = b->part == KVEIL_PART_HEADER || kveil_path_is_streamable(r->path);
 	if (r->index >= e->plan->rule_count)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
 	b->matches = &e->matches[r->index];
-	if (r->to && (r->part == KVEIL_PART_HEADER || !e->parts[r->part].format->has_paths))
+	if (r->to && (b->part == KVEIL_PART_HEADER || !e->parts[b->part].format->has_paths))
 		return kveil_fail(err, KVEIL_E_RULES, "`to` needs a part with members");
 	enum kveil_status st = bind_key(e, r->key, r->key_use, &b->key, err);
 	if (!st)
@@ -117,13 +118,63 @@ static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_ru
 	return st;
 }
 
+/* The path of a place in the part, from the row's root and the path in the row. */
+static const struct kveil_path *join_paths(struct kveil_engine *e, const struct kveil_path *root,
+					   const struct kveil_path *path)
+{
+	struct kveil_path *joined = bound_array(e, 1, sizeof *joined);
+	struct kveil_segment *segments = bound_array(e, root->count + path->count, sizeof *segments);
+
+	if (root->count == 0)
+		return path;
+	if (!joined || !segments)
+		return NULL;
+	memcpy(segments, root->segments, root->count * sizeof *segments);
+	if (path->count)
+		memcpy(segments + root->count, path->segments, path->count * sizeof *segments);
+	*joined = (struct kveil_path){.segments = segments, .count = root->count + path->count};
+	return joined;
+}
+
+static bool add_bindings(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part,
+			 const struct kveil_rows *rows)
+{
+	for (size_t i = 0; i < rows->count; i++) {
+		struct kveil_bound_rule *b = &e->rules[e->rule_count++];
+		*b = (struct kveil_bound_rule){.rule = r, .part = part, .root = rows->roots[i]};
+		b->path = join_paths(e, b->root, r->path);
+		if (!b->path)
+			return false;
+	}
+	return true;
+}
+
+/* The rows of its own part that a rule holds in. */
+static const struct kveil_rows *rows_of(const struct kveil_plan *plan, const struct kveil_rule *r)
+{
+	if (r->part == KVEIL_PART_HEADER || (r->part == KVEIL_PART_KEY && r->path->count == 0))
+		return &plan->rows[KVEIL_ROWS_WHOLE];
+	if (r->part == KVEIL_PART_KEY)
+		return &plan->rows[KVEIL_ROWS_KEY];
+	return &plan->rows[r->is_of_event ? KVEIL_ROWS_EVENT : KVEIL_ROWS_VALUE];
+}
+
+static size_t count_bindings(const struct kveil_plan *plan)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < plan->rule_count; i++)
+		n += rows_of(plan, &plan->rules[i])->count;
+	return n;
+}
+
 /* Ranks: the views' lists merged. The order of two rules is the same in every view that has both. */
 static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *err)
 {
 	const struct kveil_plan *plan = e->plan;
 	uint32_t *rank_of = bound_array(e, plan->rule_count, sizeof *rank_of); /* + 1 */
 
-	e->rules = bound_array(e, plan->rule_count, sizeof *e->rules);
+	e->rules = bound_array(e, count_bindings(plan), sizeof *e->rules);
 	if (!rank_of || !e->rules)
 		return no_memory(err);
 	for (size_t v = 0; v < plan->view_count; v++) {
@@ -134,13 +185,15 @@ static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *
 			if (r->index >= plan->rule_count)
 				return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
 			if (!rank_of[r->index]) {
-				e->rules[e->rule_count].rule = r;
-				rank_of[r->index] = ++e->rule_count;
+				rank_of[r->index] = e->rule_count + 1;
+				if (!add_bindings(e, r, r->part, rows_of(plan, r)))
+					return no_memory(err);
 			}
 			if (rank_of[r->index] <= before)
 				return kveil_fail(err, KVEIL_E_INTERNAL, "the views' rules have no common order");
 			before = rank_of[r->index];
-			e->rules[before - 1].views |= (uint64_t)1 << v;
+			for (uint32_t k = before - 1, next = kveil_engine_next_rule(e, k); k < next; k++)
+				e->rules[k].views |= (uint64_t)1 << v;
 		}
 		e->clear_count += (uint32_t)view->clear_count;
 		if (view->unmatched != KVEIL_UNMATCHED_KEEP)
@@ -172,7 +225,7 @@ static bool can_stream(const struct kveil_engine *e, enum kveil_part part)
 		return false;
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *b = &e->rules[i];
-		if (b->rule->part == part && (!b->streams || b->rule->when || b->rule->to))
+		if (b->part == part && (!b->streams || b->rule->when || b->rule->to))
 			return false;
 	}
 	return true;
@@ -186,21 +239,27 @@ static enum kveil_status bind_part(struct kveil_engine *e, enum kveil_part part,
 
 	if (!rows)
 		return no_memory(err);
-	for (uint32_t i = 0; i < e->rule_count; i++) {
+	p->all_stream = true;
+	for (uint32_t i = 0, first = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *b = &e->rules[i];
-		if (b->rule->part != part)
+		first = i && b->rule == e->rules[i - 1].rule ? first : i;
+		if (b->part != part)
 			continue;
 		p->has_rules = true;
+		p->all_stream &= b->streams;
 		e->has_required |= b->rule->required;
 		bool is_place_bound = b->ad_prefix.data && !b->ad.data; /* `to` goes over the tape */
 		if (b->streams)
-			rows[n++] = (struct kveil_automaton_path){b->rule->path, i, is_place_bound};
+			rows[n++] = (struct kveil_automaton_path){b->path, i, first, is_place_bound};
 	}
 	/* Clear paths matter only where what is not named goes. */
 	if (part == KVEIL_PART_VALUE && e->unmatched_views)
-		for (uint32_t i = 0; i < e->clear_count; i++)
+		for (uint32_t i = 0; i < e->clear_count; i++) {
+			uint32_t id = e->rule_count + i;
+			p->all_stream &= e->clears[i].streams;
 			if (e->clears[i].streams)
-				rows[n++] = (struct kveil_automaton_path){e->clears[i].path, e->rule_count + i, false};
+				rows[n++] = (struct kveil_automaton_path){e->clears[i].path, id, id, false};
+		}
 	enum kveil_status st = kveil_automaton_new(rows, n, &p->automaton, err);
 	free(rows);
 	p->can_stream = can_stream(e, part);
@@ -217,10 +276,9 @@ static enum kveil_status bind_headers(struct kveil_engine *e, struct kveil_error
 	if (!e->headers)
 		return no_memory(err);
 	for (uint32_t i = 0; i < e->rule_count; i++) {
-		const struct kveil_rule *r = e->rules[i].rule;
-		if (r->part != KVEIL_PART_HEADER)
+		if (e->rules[i].part != KVEIL_PART_HEADER)
 			continue;
-		struct kveil_span name = kveil_span_str(r->header_name);
+		struct kveil_span name = kveil_span_str(e->rules[i].rule->header_name);
 		size_t h = 0;
 		while (h < e->header_count && !kveil_span_eq(e->headers[h].name, name))
 			h++;

@@ -272,6 +272,27 @@ static bool add_namings(struct kveil_engine *e, struct namings *ns, uint32_t id,
 	return true;
 }
 
+/* The places of a rule that the automaton cannot follow, in each of its rows. */
+static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const struct kveil_doc *doc,
+				      struct namings *ns, struct kveil_error *err)
+{
+	const struct kveil_bound_rule *r = &e->rules[id];
+	struct kveil_doc row = *doc;
+	uint32_t *rows, *nodes;
+	size_t row_count, count;
+
+	enum kveil_status st =
+	    kveil_path_select_within(r->root, doc, 0, false, &e->work, &e->arena, &rows, &row_count, err);
+	for (size_t i = 0; !st && i < row_count; i++) {
+		row.root = rows[i];
+		st = kveil_path_select_within(r->rule->path, &row, 0, r->action->effect == KVEIL_PROTECTS, &e->work,
+					      &e->arena, &nodes, &count, err);
+		if (!st && !add_namings(e, ns, id, nodes, count))
+			st = no_memory(err);
+	}
+	return st;
+}
+
 /* Every place with everything that names it, for paths that the automaton cannot follow as well. */
 static enum kveil_status find_namings(struct kveil_engine *e, enum kveil_part part, struct namings *ns,
 				      struct kveil_error *err)
@@ -289,14 +310,11 @@ static enum kveil_status find_namings(struct kveil_engine *e, enum kveil_part pa
 	}
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *r = &e->rules[i];
-		if (r->streams || r->rule->part != part)
+		if (r->streams || r->part != part)
 			continue;
-		st = kveil_path_select_within(r->rule->path, &p->scan.doc, 0, r->action->effect == KVEIL_PROTECTS,
-					      &e->work, &e->arena, &nodes, &count, err);
+		st = find_by_tape(e, i, &p->scan.doc, ns, err);
 		if (st)
 			return kveil_engine_blame(r, KVEIL_NO_BYTE, st, err);
-		if (!add_namings(e, ns, i, nodes, count))
-			return no_memory(err);
 	}
 	for (uint32_t i = 0; part == KVEIL_PART_VALUE && e->unmatched_views && i < e->clear_count; i++) {
 		if (e->clears[i].streams)
@@ -330,6 +348,11 @@ static struct kveil_match match_of_node(const struct kveil_doc *doc, uint32_t no
 	return m;
 }
 
+static bool are_twins(const struct kveil_engine *e, uint32_t a, uint32_t b)
+{
+	return a == b || (a < e->rule_count && b < e->rule_count && e->rules[a].rule == e->rules[b].rule);
+}
+
 /* One place: counts it, then decides in each view. */
 static enum kveil_status decide_place(struct kveil_engine *e, struct place *p, struct kveil_rewrite *ws,
 				      struct kveil_error *err)
@@ -348,7 +371,6 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 				      struct kveil_buf **outs, bool *ret_written, struct kveil_error *err)
 {
 	struct kveil_bound_part *p = &e->parts[part];
-	bool all_stream = true;
 
 	p->scan.want_doc = true;
 	enum kveil_status st = p->format->scan(&p->scan, text, err);
@@ -367,11 +389,7 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 		return no_memory(err);
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		st = kveil_rewrite_init(e, &ws[v], doc, err);
-	for (uint32_t i = 0; i < e->rule_count; i++)
-		all_stream &= e->rules[i].rule->part != part || e->rules[i].streams;
-	for (uint32_t i = 0; e->unmatched_views && i < e->clear_count; i++)
-		all_stream &= e->clears[i].streams;
-	if (!st && all_stream) {
+	if (!st && p->all_stream) {
 		for (size_t i = 0; !st && i < p->scan.match_count; i++) {
 			place.spot.match = p->scan.matches[i];
 			place.ids = kveil_automaton_accepts(p->automaton, place.spot.match.state, &place.id_count);
@@ -385,7 +403,7 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 			uint32_t node = ns.items[i].node;
 			place.spot.match = match_of_node(doc, node);
 			for (place.id_count = 0; i < ns.count && ns.items[i].node == node; i++)
-				if (!place.id_count || ids[place.id_count - 1] != ns.items[i].id)
+				if (!place.id_count || !are_twins(e, ids[place.id_count - 1], ns.items[i].id))
 					ids[place.id_count++] = ns.items[i].id;
 			st = decide_place(e, &place, ws, err);
 		}

@@ -299,11 +299,12 @@ static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error 
 
 static enum kveil_status check_required(struct kveil_engine *e, struct kveil_error *err)
 {
-	for (uint32_t i = 0; i < e->rule_count; i++) {
+	for (uint32_t i = 0, next; i < e->rule_count; i = next) {
 		const struct kveil_bound_rule *r = &e->rules[i];
-		bool is_absent = r->rule->required && r->found_in != e->serial;
+		next = kveil_engine_next_rule(e, i);
+		bool is_absent = r->rule->required && !kveil_engine_found(e, i);
 		/* A tombstone has no fields to miss. */
-		if (!is_absent || (r->rule->part == KVEIL_PART_VALUE && !e->record->value.data))
+		if (!is_absent || (r->part == KVEIL_PART_VALUE && !e->record->value.data))
 			continue;
 		kveil_fail(err, KVEIL_E_MISSING_FIELD, "a required field is absent");
 		kveil_error_rule(err, r->rule->id);

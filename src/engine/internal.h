@@ -3,6 +3,7 @@
  * engine/internal.h: an engine's parts, between its own files.
  *
  *   bind.c     plan + keyring ─► bound rules, an automaton a part, constant keys and associated data
+ *   rows.c     where rows stand: in an event of an envelope there are several, and each rule is bound at every one
  *   engine.c   one record: value, key, headers; the verdict
  *   stream.c   a part rewritten straight from the scan: in-place rules of one view that ask for nothing else
  *   decide.c   the rest, over the tape: which rule writes which place, in each view
@@ -26,11 +27,15 @@
 
 enum { KVEIL_MAX_VIEWS = 64 };
 
-/* A rule with what this thread needs to run it. Its place in engine.rules is its rank: in every view, of two
- * rules the one with the lower number comes first. */
+/* A rule at one of the rows that it holds for, with what this thread needs to run it. Its place in engine.rules is its
+ * rank: in every view, of two rules the one with the lower number comes first. The bindings of one rule stand side by
+ * side, the innermost rows first: where two rows claim a place, the inner one has it. */
 struct kveil_bound_rule {
 	const struct kveil_rule *rule;
 	const struct kveil_action *action;
+	enum kveil_part part;
+	const struct kveil_path *root; /* of the row, in the part */
+	const struct kveil_path *path; /* of the place, in the part: root and the rule's own path */
 	uint64_t views;              /* one bit a view that it belongs to */
 	unsigned kinds;              /* KVEIL_KIND_BIT of what it takes */
 	struct kveil_key *key, *key2; /* NULL: none, or named by a template */
@@ -59,6 +64,7 @@ struct kveil_bound_part {
 	struct kveil_scan scan;
 	bool has_rules;
 	bool can_stream; /* stream.c may do it; ends for good when an action removes a place */
+	bool all_stream; /* the automaton finds every place */
 };
 
 /* The rules for one header name, in rank order. */
@@ -137,6 +143,26 @@ struct kveil_spot {
 	struct kveil_span header_name;
 };
 
+/* The first binding of the next rule. */
+static inline uint32_t kveil_engine_next_rule(const struct kveil_engine *e, uint32_t i)
+{
+	const struct kveil_rule *rule = e->rules[i].rule;
+
+	do
+		i++;
+	while (i < e->rule_count && e->rules[i].rule == rule);
+	return i;
+}
+
+/* Did the rule, whose first binding this is, find a place in the record at hand? */
+static inline bool kveil_engine_found(const struct kveil_engine *e, uint32_t i)
+{
+	for (uint32_t next = kveil_engine_next_rule(e, i); i < next; i++)
+		if (e->rules[i].found_in == e->serial)
+			return true;
+	return false;
+}
+
 /* Counts a place for a rule. */
 static inline void kveil_engine_count(struct kveil_engine *e, struct kveil_bound_rule *r)
 {
@@ -184,11 +210,18 @@ enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kv
 /* Adds the rule, and the place's first byte where err has none. Returns err's status. */
 enum kveil_status kveil_engine_blame(const struct kveil_bound_rule *r, size_t byte, enum kveil_status status,
                                      struct kveil_error *err);
-/* Appends "$['a'][*]" for a place; true_indices writes [3]. to_name.data != NULL takes the place of the last step. */
-void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, bool true_indices,
+/* Appends "$['a'][*]" for a place, without the first `skip` steps; true_indices writes [3]. to_name.data != NULL takes
+ * the place of the last step. */
+void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, uint32_t skip, bool true_indices,
                              struct kveil_span to_name, struct kveil_buf *out);
 /* The content of a raw JSON string with its quotes: borrowed, or unescaped into the arena. data NULL = no memory. */
 struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span raw);
+
+/* --- rows.c --- */
+
+/* The tape of the spot's part with $ at the binding's row. */
+struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
+                                  const struct kveil_spot *spot);
 
 /* --- stream.c, decide.c --- */
 

@@ -14,7 +14,7 @@ void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_
 	if (spot->part == KVEIL_PART_HEADER)
 		kveil_buf_append_span(&path, spot->header_name);
 	else
-		kveil_engine_write_path(e, spot, true,
+		kveil_engine_write_path(e, spot, 0, true,
 					at_target && spot->match.depth ? r->rule->to_name : KVEIL_SPAN_NULL, &path);
 	const struct kveil_match *m = &spot->match;
 	struct kveil_trace_event event = {
@@ -33,9 +33,10 @@ void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_
 
 void kveil_engine_trace_absent(struct kveil_engine *e)
 {
-	for (uint32_t i = 0; e->trace && i < e->rule_count; i++) {
+	for (uint32_t i = 0, next; e->trace && i < e->rule_count; i = next) {
 		const struct kveil_bound_rule *r = &e->rules[i];
-		if (r->found_in == e->serial)
+		next = kveil_engine_next_rule(e, i);
+		if (kveil_engine_found(e, i))
 			continue;
 		for (size_t v = 0; v < e->view_count; v++) {
 			struct kveil_trace_event event = {

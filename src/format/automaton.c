@@ -11,7 +11,7 @@ enum { MAX_STATES = 65536, MAX_TRANSITIONS = 1 << 20 };
  * matched; the one behind a path's last segment accepts. */
 struct position {
 	const struct kveil_segment *segment; /* NULL = accepts */
-	uint32_t id;
+	uint32_t id, twin;
 	bool want_trail;
 };
 
@@ -351,9 +351,21 @@ static enum kveil_status row_of(struct builder *b, uint32_t *ret, struct kveil_e
 
 static int compare_ids(const void *x, const void *y)
 {
-	uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+	uint32_t a = (*(const struct position *const *)x)->id, b = (*(const struct position *const *)y)->id;
 
 	return a < b ? -1 : a > b;
+}
+
+/* The ids of the accepting positions, ascending, the first of each set of twins only. */
+static uint32_t take_ids(const struct position **accepting, uint32_t count, uint32_t *ids)
+{
+	uint32_t n = 0;
+
+	qsort(accepting, count, sizeof *accepting, compare_ids);
+	for (uint32_t i = 0; i < count; i++)
+		if (i == 0 || accepting[i]->twin != accepting[i - 1]->twin)
+			ids[n++] = accepting[i]->id;
+	return n;
 }
 
 static enum kveil_status state_build(struct builder *b, uint32_t number, struct kveil_error *err)
@@ -361,9 +373,10 @@ static enum kveil_status state_build(struct builder *b, uint32_t number, struct 
 	struct set set = b->sets[number];
 	uint32_t count = 0, row = 0;
 	uint32_t *ids = kveil_arena_array(b->memory, set.count, sizeof *ids);
+	const struct position **accepting = kveil_arena_array(&b->scratch, set.count, sizeof *accepting);
 	bool want_trail = false;
 
-	if (!ids)
+	if (!ids || !accepting)
 		return no_memory(err);
 	for (uint32_t i = 0; i < set.count; i++) {
 		const struct position *p = &b->positions[set.items[i]];
@@ -371,13 +384,13 @@ static enum kveil_status state_build(struct builder *b, uint32_t number, struct 
 			mark(b, set.items[i]);
 			continue;
 		}
-		ids[count++] = p->id;
+		accepting[count++] = p;
 		want_trail |= p->want_trail;
 	}
 	enum kveil_status st = row_of(b, &row, err);
 	if (st)
 		return st;
-	qsort(ids, count, sizeof *ids, compare_ids);
+	count = take_ids(accepting, count, ids);
 	b->states[number] = b->rows[row].moves;
 	b->states[number].accepts = ids;
 	b->states[number].accept_count = count;
@@ -405,8 +418,8 @@ static enum kveil_status build(struct builder *b, const struct kveil_automaton_p
 		const struct kveil_path *p = paths[i].path;
 		firsts[i] = (uint32_t)at;
 		for (size_t k = 0; k <= p->count; k++)
-			b->positions[at++] =
-			    (struct position){k < p->count ? &p->segments[k] : NULL, paths[i].id, paths[i].want_trail};
+			b->positions[at++] = (struct position){k < p->count ? &p->segments[k] : NULL, paths[i].id,
+							       paths[i].twin, paths[i].want_trail};
 	}
 	uint32_t dead;
 	enum kveil_status st = state_of(b, &dead, err); /* nothing marked: the dead state is number 0 */

@@ -16,6 +16,7 @@ struct kveil_automaton;
 struct kveil_automaton_path {
 	const struct kveil_path *path; /* kveil_path_is_streamable */
 	uint32_t id;                   /* what accept lists hold */
+	uint32_t twin;                 /* of paths with one twin, whose ids follow each other, a list holds the first */
 	bool want_trail;               /* its matches carry the names on the way (struct kveil_match.trail) */
 };
 

@@ -46,6 +46,7 @@ struct kveil_doc {
 	struct kveil_span text;
 	struct kveil_doc_node *nodes;
 	uint32_t count;
+	uint32_t root; /* what $ is: node 0, or a row inside the document */
 };
 
 #endif

@@ -297,7 +297,7 @@ void kveil_evaluation_select(struct kveil_evaluation *ev, const struct kveil_pat
 {
 	size_t base = ev->count;
 
-	push(ev, path->relative ? current : 0, false);
+	push(ev, path->relative ? current : ev->doc->root, false);
 	for (size_t i = 0; i < path->count && ev->status == KVEIL_OK && ev->count > base; i++)
 		step(ev, &path->segments[i], base, as_set);
 	if (ev->status != KVEIL_OK)

@@ -12,6 +12,9 @@ struct kveil_plan_memory {
 	size_t path_count, path_cap, expr_count, expr_cap;
 };
 
+static const struct kveil_path whole_path;
+static const struct kveil_path *const whole_part[] = {&whole_path};
+
 struct kveil_plan *kveil_plan_new(void)
 {
 	struct kveil_plan *p = calloc(1, sizeof *p);
@@ -24,6 +27,8 @@ struct kveil_plan *kveil_plan_new(void)
 	}
 	kveil_arena_init(&m->arena, 0);
 	p->memory = m;
+	for (int i = 0; i < KVEIL_ROWS_COUNT; i++)
+		p->rows[i] = (struct kveil_rows){whole_part, 1};
 	atomic_init(&p->refs, 1);
 	return p;
 }

@@ -63,6 +63,20 @@ struct kveil_rule {
 	struct kveil_span to_name; /* its last member, unescaped, in `to` */
 	bool keep_source, required, on_null_transform;
 	int view;                 /* -1 = a top-level rule: in every view; else the view's number */
+	bool is_of_event;         /* its path begins at the event and not at a row in it */
+};
+
+/* Where rows stand in a part of a record. Without an envelope the whole part is the one row. */
+enum kveil_rows_kind {
+	KVEIL_ROWS_WHOLE, /* $ and nothing else */
+	KVEIL_ROWS_VALUE, /* rules address these, the innermost first */
+	KVEIL_ROWS_EVENT, /* the events around them */
+	KVEIL_ROWS_KEY,
+	KVEIL_ROWS_COUNT,
+};
+struct kveil_rows {
+	const struct kveil_path *const *roots; /* names and wildcards only */
+	size_t count;
 };
 
 struct kveil_view {
@@ -89,6 +103,7 @@ struct kveil_plan {
 	struct kveil_topic_regex **topic_regexes; /* beside topics; NULL for a plain name */
 	const struct kveil_format *formats[KVEIL_PART_COUNT];
 	char *envelope;           /* "none" in this version */
+	struct kveil_rows rows[KVEIL_ROWS_COUNT];
 	enum kveil_on_error on_error;
 	struct kveil_view *views;
 	size_t view_count;

@@ -31,7 +31,7 @@ static void fixture_init(struct fixture *f, const char *const *paths)
 	kveil_arena_init(&f->arena, 1 << 20);
 	for (; paths && paths[n]; n++) {
 		assert_int_equal(kveil_path_parse(kveil_span_str(paths[n]), &f->paths[n], &err), KVEIL_OK);
-		rows[n] = (struct kveil_automaton_path){f->paths[n], (uint32_t)n, true};
+		rows[n] = (struct kveil_automaton_path){f->paths[n], (uint32_t)n, (uint32_t)n, true};
 	}
 	assert_int_equal(kveil_automaton_new(rows, n, &f->automaton, &err), KVEIL_OK);
 	f->scan =
