@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+enum { TEMPLATE_BYTES = 4 }; /* that go for one unit of work (KVEIL_PATH_WORK), by measurement */
+
 static enum kveil_status no_memory(struct kveil_error *err)
 {
 	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
@@ -166,6 +168,10 @@ static enum kveil_status fill_template(struct kveil_engine *e, const struct kvei
 		st = kveil_doc_text(doc, nodes[0], &e->arena, &text);
 		if (st)
 			return kveil_fail(err, st, "a {$.path} cannot be read");
+		/* Copied, and bound to the value, once for each place that asks. */
+		e->work -= (int64_t)(text.len / TEMPLATE_BYTES);
+		if (e->work < 0)
+			return kveil_fail(err, KVEIL_E_TOO_COMPLEX, "filling templates on this record takes too long");
 		kveil_buf_append_span(&e->scratch, text);
 	}
 	if (!st && !kveil_buf_ok(&e->scratch))

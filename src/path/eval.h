@@ -53,6 +53,12 @@ enum kveil_tri kveil_evaluation_test(struct kveil_evaluation *ev, const struct k
 /* The two texts' scalar values in order; escaped: backslashes are JSON escapes. */
 int kveil_text_compare(struct kveil_span a, bool a_escaped, struct kveil_span b, bool b_escaped);
 
+/* Units of work for comparing so many bytes: plain ones by the block, escaped ones one by one. */
+static inline int64_t kveil_text_compare_work(size_t shorter, bool escaped)
+{
+	return 1 + (int64_t)(escaped ? shorter : shorter / 64);
+}
+
 /* A member's name without its quotes. */
 static inline struct kveil_span kveil_node_name(const struct kveil_doc *doc, const struct kveil_doc_node *n)
 {

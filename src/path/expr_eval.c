@@ -10,6 +10,16 @@
 
 enum { MAX_DEPTH = 2000 }; /* of values compared, beyond any limits.depth */
 
+/* How much goes for one unit of work (KVEIL_PATH_WORK), by measurement. */
+enum {
+	BYTES_OF_NUMBERS = 4,
+	BYTES_OF_LENGTH = 4,
+	PATTERN_WORK = 1000,        /* a pattern of the record: to begin with, … */
+	PATTERN_BYTE_WORK = 10,     /* … a byte of it, … */
+	PATTERN_STATE_WORK = 2,     /* … a state of what it becomes, … */
+	PATTERN_WRONG_WORK = 10000, /* … or this, for it may have become many before it failed */
+};
+
 /* One scalar, or one node, ready to compare. */
 struct item {
 	enum kveil_kind kind;
@@ -53,6 +63,24 @@ static struct item value_item(const struct kveil_evaluation *ev, const struct va
 
 /* ---- equality and order ---- */
 
+/* Comparing ends with the shorter text at the latest. */
+static int compare_texts(struct kveil_evaluation *ev, struct kveil_span a, bool a_escaped, struct kveil_span b,
+			 bool b_escaped)
+{
+	size_t shorter = a.len < b.len ? a.len : b.len;
+
+	if (!kveil_evaluation_charge(ev, kveil_text_compare_work(shorter, a_escaped || b_escaped)))
+		return 1;
+	return kveil_text_compare(a, a_escaped, b, b_escaped);
+}
+
+/* Both spellings are read to their ends, for the exponent. */
+static bool compare_numbers(struct kveil_evaluation *ev, struct kveil_span a, struct kveil_span b, int *ret)
+{
+	return kveil_evaluation_charge(ev, (int64_t)((a.len + b.len) / BYTES_OF_NUMBERS)) &&
+	       kveil_number_compare(a, b, ret);
+}
+
 static enum kveil_tri equal_items(struct kveil_evaluation *ev, const struct item *a, const struct item *b, int depth);
 
 static enum kveil_tri equal_arrays(struct kveil_evaluation *ev, uint32_t a, uint32_t b, int depth)
@@ -78,12 +106,9 @@ static size_t find_member(struct kveil_evaluation *ev, uint32_t x, uint32_t b, u
 	struct kveil_span name = kveil_node_name(ev->doc, &nodes[x]);
 	size_t found = 0;
 
-	if (!kveil_evaluation_charge(ev, nodes[b].count))
-		return 0;
-	for (uint32_t y = b + 1; y < nodes[b].next; y = nodes[y].next)
-		if (kveil_text_compare(name, nodes[x].flags & KVEIL_NODE_NAME_ESCAPED,
-				       kveil_node_name(ev->doc, &nodes[y]),
-				       nodes[y].flags & KVEIL_NODE_NAME_ESCAPED) == 0) {
+	for (uint32_t y = b + 1; y < nodes[b].next && ev->status == KVEIL_OK; y = nodes[y].next)
+		if (compare_texts(ev, name, nodes[x].flags & KVEIL_NODE_NAME_ESCAPED,
+				  kveil_node_name(ev->doc, &nodes[y]), nodes[y].flags & KVEIL_NODE_NAME_ESCAPED) == 0) {
 			found++;
 			*ret = y;
 		}
@@ -127,7 +152,7 @@ static enum kveil_tri equal_items(struct kveil_evaluation *ev, const struct item
 		kveil_evaluation_fail(ev, KVEIL_E_TOO_COMPLEX, "comparing values nested too deeply");
 		return KVEIL_DOUBT;
 	}
-	if (!kveil_evaluation_charge(ev, 1 + (int64_t)(a->text.len / 64)))
+	if (!kveil_evaluation_charge(ev, 1))
 		return KVEIL_DOUBT;
 	switch (a->kind) {
 	case KVEIL_KIND_NULL:
@@ -135,9 +160,9 @@ static enum kveil_tri equal_items(struct kveil_evaluation *ev, const struct item
 	case KVEIL_KIND_BOOL:
 		return yes_if(kveil_span_eq(a->text, b->text));
 	case KVEIL_KIND_NUMBER:
-		return kveil_number_compare(a->text, b->text, &order) ? yes_if(order == 0) : KVEIL_DOUBT;
+		return compare_numbers(ev, a->text, b->text, &order) ? yes_if(order == 0) : KVEIL_DOUBT;
 	case KVEIL_KIND_STRING:
-		return yes_if(kveil_text_compare(a->text, a->escaped, b->text, b->escaped) == 0);
+		return yes_if(compare_texts(ev, a->text, a->escaped, b->text, b->escaped) == 0);
 	case KVEIL_KIND_ARRAY:
 		return equal_arrays(ev, a->node, b->node, depth);
 	case KVEIL_KIND_OBJECT:
@@ -151,13 +176,13 @@ static enum kveil_tri equal_items(struct kveil_evaluation *ev, const struct item
 /* false: the two have no order. */
 static bool order_items(struct kveil_evaluation *ev, const struct item *a, const struct item *b, int *ret)
 {
-	if (a->kind != b->kind || !kveil_evaluation_charge(ev, 1 + (int64_t)(a->text.len / 64)))
+	if (a->kind != b->kind || !kveil_evaluation_charge(ev, 1))
 		return false;
 	if (a->kind == KVEIL_KIND_NUMBER)
-		return kveil_number_compare(a->text, b->text, ret);
+		return compare_numbers(ev, a->text, b->text, ret);
 	if (a->kind != KVEIL_KIND_STRING)
 		return false;
-	*ret = kveil_text_compare(a->text, a->escaped, b->text, b->escaped);
+	*ret = compare_texts(ev, a->text, a->escaped, b->text, b->escaped);
 	return true;
 }
 
@@ -206,7 +231,8 @@ static bool item_length(struct kveil_evaluation *ev, const struct item *item, ui
 		*ret = ev->doc->nodes[item->node].count;
 		return true;
 	}
-	if (item->kind != KVEIL_KIND_STRING || !kveil_evaluation_charge(ev, (int64_t)(item->text.len / 16)))
+	if (item->kind != KVEIL_KIND_STRING ||
+	    !kveil_evaluation_charge(ev, (int64_t)(item->text.len / BYTES_OF_LENGTH)))
 		return false;
 	struct kveil_text_cursor c = kveil_cursor_of(item->text, item->escaped);
 	for (*ret = 0; kveil_cursor_next(&c) != KVEIL_CURSOR_END;)
@@ -293,7 +319,7 @@ static const struct kveil_iregexp *record_pattern(struct kveil_evaluation *ev, c
 		return ev->pattern;
 	ev->pattern = NULL;
 	ev->pattern_text = item->text;
-	if (!kveil_evaluation_charge(ev, 1000 + 10 * (int64_t)item->text.len))
+	if (!kveil_evaluation_charge(ev, PATTERN_WORK + PATTERN_BYTE_WORK * (int64_t)item->text.len))
 		return NULL;
 	kveil_arena_reset(&ev->patterns);
 	struct kveil_span text = item->text;
@@ -307,6 +333,9 @@ static const struct kveil_iregexp *record_pattern(struct kveil_evaluation *ev, c
 	}
 	if (kveil_iregexp_compile(text, &ev->patterns, &ev->pattern, NULL) == KVEIL_E_NO_MEMORY)
 		kveil_evaluation_fail(ev, KVEIL_E_NO_MEMORY, "out of memory while compiling a pattern");
+	size_t states = ev->pattern ? kveil_iregexp_states(ev->pattern) : 0;
+	if (!kveil_evaluation_charge(ev, states ? PATTERN_STATE_WORK * (int64_t)states : PATTERN_WRONG_WORK))
+		ev->pattern = NULL;
 	return ev->pattern;
 }
 

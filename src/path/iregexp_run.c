@@ -7,7 +7,7 @@
 #include "path/cursor.h"
 #include "path/iregexp_program.h"
 
-enum { STATES_A_WORK = 4 };
+enum { STATES_A_WORK = 4, CATEGORY_WORK = 4 };
 
 bool kveil_char_class_has(const struct char_class *k, uint32_t cp)
 {
@@ -39,6 +39,11 @@ size_t kveil_iregexp_scratch_bytes(const struct kveil_iregexp *re)
 {
 	/* Two sets of two arrays; a state enters the stack once as itself and once as a second way. */
 	return ((size_t)re->count * 6 + 2) * sizeof(uint32_t);
+}
+
+size_t kveil_iregexp_states(const struct kveil_iregexp *re)
+{
+	return re->count;
 }
 
 /* Adds a state with all that it reaches without a character. */
@@ -81,13 +86,16 @@ static void add_state(struct run *r, struct set *set, uint32_t first)
 	}
 }
 
-static bool takes(const struct instruction *i, uint32_t cp)
+static bool takes(struct run *r, const struct instruction *i, uint32_t cp)
 {
 	if (i->op == OP_CHAR)
 		return i->x == cp;
 	if (i->op != OP_CLASS)
 		return false;
-	return cp < 128 ? i->class->ascii[cp / 64] >> cp % 64 & 1 : kveil_char_class_has(i->class, cp);
+	if (cp < 128)
+		return i->class->ascii[cp / 64] >> cp % 64 & 1;
+	r->work -= CATEGORY_WORK + (int64_t)i->class->count;
+	return kveil_char_class_has(i->class, cp);
 }
 
 /* Passes over characters with which no match begins. */
@@ -124,7 +132,7 @@ enum kveil_status kveil_iregexp_run(const struct kveil_iregexp *re, struct kveil
 		r.matched = false;
 		r.then.count = 0;
 		for (uint32_t i = 0; i < r.now.count; i++)
-			if (takes(&re->code[r.now.list[i]], cp))
+			if (takes(&r, &re->code[r.now.list[i]], cp))
 				add_state(&r, &r.then, r.now.list[i] + 1);
 		if (anywhere && r.then.count == 0 && re->skips)
 			skip(&r, text);

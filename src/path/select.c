@@ -93,6 +93,7 @@ int kveil_text_compare(struct kveil_span a, bool a_escaped, struct kveil_span b,
 static void select_name(struct kveil_evaluation *ev, const struct kveil_selector *s, uint32_t node, bool doubtful)
 {
 	const struct kveil_doc_node *nodes = ev->doc->nodes;
+	int64_t compared = 0;
 
 	if (nodes[node].kind != KVEIL_KIND_OBJECT || !kveil_evaluation_charge(ev, nodes[node].count))
 		return;
@@ -100,10 +101,13 @@ static void select_name(struct kveil_evaluation *ev, const struct kveil_selector
 		struct kveil_span name = kveil_node_name(ev->doc, &nodes[c]);
 		bool escaped = nodes[c].flags & KVEIL_NODE_NAME_ESCAPED;
 		/* An escape takes at least as many bytes as what it stands for. */
-		if (escaped ? name.len > s->name.len && kveil_text_compare(name, true, s->name, false) == 0
-			    : kveil_span_eq(name, s->name))
+		if (escaped ? name.len <= s->name.len : name.len != s->name.len)
+			continue;
+		compared += kveil_text_compare_work(s->name.len, escaped);
+		if (kveil_text_compare(name, escaped, s->name, false) == 0)
 			push(ev, c, doubtful);
 	}
+	kveil_evaluation_charge(ev, compared);
 }
 
 /* The elements first, first + step, … before end, first >= 0. */
@@ -237,13 +241,14 @@ static void sort(struct kveil_found *list, size_t n)
 	}
 }
 
-static size_t make_set(struct kveil_found *list, size_t n)
+static size_t make_set(struct kveil_evaluation *ev, struct kveil_found *list, size_t n)
 {
 	size_t i = 1, kept = 1;
+	int64_t levels = 64 - __builtin_clzll(n);
 
 	while (i < n && list[i - 1].node < list[i].node)
 		i++;
-	if (i >= n)
+	if (i >= n || !kveil_evaluation_charge(ev, (int64_t)n * levels))
 		return n;
 	sort(list, n);
 	for (i = 1; i < n; i++)
@@ -289,7 +294,7 @@ static void step(struct kveil_evaluation *ev, const struct kveil_segment *segmen
 	size_t found = ev->count - end;
 	memmove(ev->stack + base, ev->stack + end, found * sizeof *ev->stack);
 	if (as_set && found > 1)
-		found = make_set(ev->stack + base, found);
+		found = make_set(ev, ev->stack + base, found);
 	ev->count = base + found;
 }
 

@@ -462,6 +462,32 @@ static void test_empty_first(void **state)
 	}
 }
 
+/* A large value in a template is bound to every place: that is paid for, too. */
+static void test_template_work(void **state)
+{
+	(void)state;
+	enum { PLACES = 300, ID_BYTES = 1 << 20 };
+	struct kveil_buf b = KVEIL_BUF_INIT;
+	struct rig r;
+
+	kveil_buf_append_str(&b, "{\"p\":[\"a\"");
+	for (int i = 1; i < PLACES; i++)
+		kveil_buf_append_str(&b, ",\"a\"");
+	kveil_buf_append_str(&b, "],\"id\":\"");
+	uint8_t *id = kveil_buf_reserve(&b, ID_BYTES);
+	assert_non_null(id);
+	memset(id, 'x', ID_BYTES);
+	b.len += ID_BYTES;
+	kveil_buf_append_str(&b, "\"}");
+	struct kveil_record record = {.value = kveil_buf_span(&b)};
+	rig_init(&r, FIELDS(R("path: \"$.p[*]\", encrypt: {key: k, associated_data: \"{$.id}\"}")));
+	run_record(&r, &record);
+	assert_int_equal(r.result.verdict, KVEIL_DEAD_LETTER);
+	assert_int_equal(r.result.error.status, KVEIL_E_TOO_COMPLEX);
+	rig_clear(&r);
+	kveil_buf_clear(&b);
+}
+
 static void test_key_and_headers(void **state)
 {
 	(void)state;
@@ -661,14 +687,23 @@ static void test_trace(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_in_place),   cmocka_unit_test(test_nulls_and_kinds),
-	    cmocka_unit_test(test_remove),     cmocka_unit_test(test_when),
-	    cmocka_unit_test(test_to),         cmocka_unit_test(test_overlap),
-	    cmocka_unit_test(test_unmatched),  cmocka_unit_test(test_bad_records),
-	    cmocka_unit_test(test_views),      cmocka_unit_test(test_associated_data),
-	    cmocka_unit_test(test_inverse),    cmocka_unit_test(test_key_and_headers),
-	    cmocka_unit_test(test_memory),     cmocka_unit_test(test_trace),
-	    cmocka_unit_test(test_forgetting), cmocka_unit_test(test_empty_first),
+	    cmocka_unit_test(test_in_place),
+	    cmocka_unit_test(test_nulls_and_kinds),
+	    cmocka_unit_test(test_remove),
+	    cmocka_unit_test(test_when),
+	    cmocka_unit_test(test_to),
+	    cmocka_unit_test(test_overlap),
+	    cmocka_unit_test(test_unmatched),
+	    cmocka_unit_test(test_bad_records),
+	    cmocka_unit_test(test_views),
+	    cmocka_unit_test(test_associated_data),
+	    cmocka_unit_test(test_inverse),
+	    cmocka_unit_test(test_key_and_headers),
+	    cmocka_unit_test(test_memory),
+	    cmocka_unit_test(test_trace),
+	    cmocka_unit_test(test_forgetting),
+	    cmocka_unit_test(test_empty_first),
+	    cmocka_unit_test(test_template_work),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -282,12 +282,105 @@ static void bounds_work(void **state)
 	kveil_buf_clear(&b);
 }
 
+static void repeat(struct kveil_buf *b, const char *text, const char *between, size_t times)
+{
+	for (size_t i = 0; i < times; i++) {
+		kveil_buf_append_str(b, i ? between : "");
+		kveil_buf_append_str(b, text);
+	}
+}
+
+/* Whatever a step's time hangs on is paid for: both operands, the bytes of names, sorting, the pattern's own size.
+ * Each of these came to less than `work` when one of the two went unpaid. */
+static void charges_both_operands(void **state)
+{
+	static const struct {
+		const char *path, *element, *big, *big_end;
+		size_t elements, times;
+		int64_t work;
+	} rows[] = {
+	    {"$.p[?@ > $.l]", "1", "\"l\":1", "0", 1000, 20000, 1000000},
+	    {"$.p[?@ == $.l]", "1", "\"l\":1.", "0", 1000, 20000, 1000000},
+	    {"$.p[?@ < $.l]", "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "\"l\":\"", "\\u0061", 1000, 1000, 30000},
+	    {"$.p[?length($.l) > @]", "1", "\"l\":\"", "\\u00e9", 1000, 6000, 5000000},
+	    {"$.p[?$.customer_identification == @]", "1", NULL, "\"customer_identificati\\u006fm\":1,", 1000, 1000,
+	     5000000},
+	    {"$.p[?$.o[*]['b','a']]", "1", "\"o\":[0", ",{\"a\":1,\"b\":2}", 300, 2000, 8000000},
+	    {"$.p[?@ == $.l]", "{\"\\u0061\\u0061\\u0061\\u0061\\u0061\\u0061\\u0061\\u0061b\":1}",
+	     "\"l\":{\"\\u0061\\u0061\\u0061\\u0061\\u0061\\u0061\\u0061\\u0061c\":1},\"x\":1", "0", 1000, 1, 20000},
+	    {"$.p[?search(@, $.a) || search(@, $.b)]", "\"q\"",
+	     "\"a\":\"((a{10}){10}){40}\",\"b\":\"((b{10}){10}){40}\",\"l\":1", "0", 200, 1, 2000000},
+	    {"$.p[?search(@, '[\u4e00\u4e02-\u4e03\u4e05\u4e07\u4e09\u4e0b\u4e0d\u4e0f\u4e11\u4e13]')]", "\"\u4e04\"",
+	     NULL, "\"z\":1,", 2000, 1, 9000},
+	};
+	struct kveil_buf b = KVEIL_BUF_INIT;
+	struct kveil_error err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct record r;
+		struct kveil_path *p;
+		uint32_t *nodes;
+		size_t count;
+		kveil_buf_reset(&b);
+		kveil_buf_append_str(&b, "{\"p\":[");
+		repeat(&b, rows[i].element, ",", rows[i].elements);
+		kveil_buf_append_str(&b, "],");
+		kveil_buf_append_str(&b, rows[i].big ? rows[i].big : "");
+		repeat(&b, rows[i].big_end, "", rows[i].times);
+		size_t open = rows[i].big ? strlen(rows[i].big) : 0;
+		kveil_buf_append_str(&b, !open                          ? "\"z\":1}"
+					 : rows[i].big[open - 1] == '"' ? "\"}"
+					 : strstr(rows[i].big, "[0")    ? "]}"
+									: "}");
+		scan(&r, kveil_buf_cstr(&b));
+		assert_int_equal(kveil_path_parse(kveil_span_str(rows[i].path), &p, &err), KVEIL_OK);
+		int64_t work = rows[i].work;
+		enum kveil_status status =
+		    kveil_path_select_within(p, &r.scan.doc, 0, true, &work, &r.arena, &nodes, &count, &err);
+		if (status != KVEIL_E_TOO_COMPLEX)
+			fail_msg("%s: %s, %lld left", rows[i].path, kveil_status_code(status), (long long)work);
+		kveil_path_free(p);
+		clear(&r);
+	}
+	kveil_buf_clear(&b);
+}
+
+/* What people send is far from the bound: 8 MiB of orders, and a condition of four comparisons on each item. */
+static void leaves_room(void **state)
+{
+	struct kveil_buf b = KVEIL_BUF_INIT;
+	struct kveil_error err;
+	struct kveil_path *p;
+	struct record r;
+	uint32_t *nodes;
+	size_t count;
+	int64_t work = KVEIL_PATH_WORK;
+
+	(void)state;
+	kveil_buf_append_str(&b, "{\"country\":\"CN\",\"limit\":5000.00,\"items\":[");
+	repeat(&b, "{\"sku\":\"A-1002\",\"price\":1299.99,\"name\":\"\\u5317\\u4eac\",\"n\":3}", ",", 100000);
+	kveil_buf_append_str(&b, "]}");
+	scan(&r, kveil_buf_cstr(&b));
+	assert_int_equal(kveil_path_parse(KVEIL_SPAN("$.items[?$.country == 'CN' && @.price < $.limit && "
+						     "match(@.sku, '[A-Z]-[0-9]+') && length(@.name) == 2]"),
+					  &p, &err),
+			 KVEIL_OK);
+	assert_int_equal(kveil_path_select_within(p, &r.scan.doc, 0, false, &work, &r.arena, &nodes, &count, &err),
+			 KVEIL_OK);
+	assert_int_equal(count, 100000);
+	assert_true(work > KVEIL_PATH_WORK / 2);
+	kveil_path_free(p);
+	clear(&r);
+	kveil_buf_clear(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(finds),
-	    cmocka_unit_test(answers_in_three_values),
-	    cmocka_unit_test(bounds_work),
+	    cmocka_unit_test(finds),       cmocka_unit_test(answers_in_three_values),
+	    cmocka_unit_test(bounds_work), cmocka_unit_test(charges_both_operands),
+	    cmocka_unit_test(leaves_room),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
