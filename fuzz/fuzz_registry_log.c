@@ -69,6 +69,7 @@ static void sign(struct kveil_span *label, struct kveil_span *value, struct kvei
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct kveil_registry_secret secret;
+	static const struct kveil_registry_env env; /* no KEK: nothing opens */
 	struct kveil_registry registry = {.secret = &secret};
 	struct kveil_registry_log log;
 	struct kveil_error err, refused = {0};
@@ -90,7 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (authentic)
 			sign(&label, &value, &secret, text, &signed_value);
 		if (!log.has_root)
-			check(!kveil_registry_log_offer(&log, NULL, label, value, &refused, &err), "an offer failed");
+			check(!kveil_registry_log_offer(&log, &env, label, value, &err), "an offer failed");
 		check(!kveil_registry_log_take(&log, offset, label, value, &err), "a message failed");
 		kveil_buf_clear(&signed_value);
 		if (offset % 3 == 0)
@@ -100,6 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size -= n + (end != NULL);
 	}
 	check(!kveil_registry_log_hand_over(&log, on_record, &seen, &err), "handing over failed");
+	check(!kveil_registry_log_choose(&log, &env, &refused, &err), "choosing failed");
 	(void)kveil_registry_log_damaged(&log, false, ids, 8);
 	kveil_registry_log_clear(&log);
 	return 0;

@@ -91,6 +91,8 @@ static int run_init(const struct keys_options *o, const struct kveil_keys_config
 	if (r.keks_added)
 		printf(", %zu KEK%s added", r.keks_added, r.keks_added == 1 ? "" : "s");
 	printf("\n");
+	if (!cfg->registry_id)
+		printf("registry_id: %s\n", r.id);
 	return KVEIL_EXIT_OK;
 }
 

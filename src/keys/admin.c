@@ -119,7 +119,11 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 	if (status)
 		return status;
 	status = kveil_keystore_attach(ks, err);
-	if (status == KVEIL_E_REGISTRY_MISSING) {
+	if (status == KVEIL_E_REGISTRY_MISSING && ks->is_pinned) {
+		kveil_error_hint(
+		    err, "keys.registry_id names one: `kveil keys restore BACKUP` brings it back; to make a new "
+			 "one, leave that line out");
+	} else if (status == KVEIL_E_REGISTRY_MISSING) {
 		struct kveil_error why = {0};
 		enum kveil_status made = create(ks, &why);
 		ret->created = !made;
@@ -140,6 +144,8 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 		status = add_names(ks, &added, err);
 		ret->names_added += added;
 	}
+	if (!status)
+		kveil_registry_id_write(ks->registry->secret->id, ret->id);
 	kveil_keystore_unref(ks);
 	return status;
 }
@@ -215,6 +221,19 @@ static enum kveil_status read_backup(const struct kveil_keystore *ks, const char
 	return status;
 }
 
+static enum kveil_status check_pin(const struct kveil_keystore *ks, const struct kveil_registry_secret *secret,
+				   const char *path, struct kveil_error *err)
+{
+	char id[KVEIL_REGISTRY_ID_TEXT];
+
+	if (!ks->is_pinned || kveil_secret_eq(ks->pin, secret->id, sizeof ks->pin))
+		return KVEIL_OK;
+	kveil_registry_id_write(secret->id, id);
+	kveil_fail(err, KVEIL_E_CONFIG, "the backup is of the registry %s, and keys.registry_id says another", id);
+	kveil_error_where(err, path, 0, 0);
+	return KVEIL_E_CONFIG;
+}
+
 enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path, struct kveil_error *err)
 {
 	struct kveil_registry_secret *secret = NULL;
@@ -231,9 +250,15 @@ enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const 
 	if (!status)
 		status = read_backup(ks, path, &backup, &secret, err);
 	if (!status)
-		status = driver->restore(&env, where, &backup, secret, err);
+		status = check_pin(ks, secret, path, err);
 	if (!status)
+		status = driver->restore(&env, where, &backup, secret, err);
+	/* Whatever else somebody wrote there, this is the one. */
+	if (!status) {
+		ks->is_pinned = true;
+		memcpy(ks->pin, secret->id, sizeof ks->pin);
 		status = kveil_keystore_attach(ks, err);
+	}
 	if (!status)
 		status = kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
 	kveil_document_clear(&backup);

@@ -10,6 +10,7 @@ struct kveil_keys_init_result {
 	bool created;       /* there was no registry */
 	size_t names_added; /* keys of the configuration that were not in it */
 	size_t keks_added;  /* KEKs of the configuration that could not open it */
+	char id[KVEIL_REGISTRY_ID_TEXT];
 };
 
 /* Makes the registry if there is none, lets every KEK of the configuration open it, and gives every key of keys.data its

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 struct top {
-	char *registry;
+	char *registry, *registry_id;
 	const struct kveil_yaml *keks, *data;
 };
 
@@ -65,6 +65,9 @@ static const struct kveil_option top_options[] = {
      .help = "where the wrapped keys are kept: kafka:TOPIC, a compacted topic that the whole group shares, or "
 	     "file:PATH, for the "
 	     "processes of one host"},
+    {"registry_id", KVEIL_OPT_STRING, offsetof(struct top, registry_id),
+     .help = "the registry's id, as `kveil keys init` prints it: no other registry counts, however many somebody "
+	     "writes into the topic"},
     {"keks", KVEIL_OPT_CUSTOM, offsetof(struct top, keks), .required = true, .write_schema = write_keks_schema,
      .help = "key-encryption keys by name, each with its provider and that provider's options"},
     {"data", KVEIL_OPT_CUSTOM, offsetof(struct top, data), .write_schema = write_data_schema,
@@ -419,6 +422,17 @@ static char *folder_of(const char *file)
 	return strndup(file, slash == file ? 1 : (size_t)(slash - file));
 }
 
+static void check_registry_id(const struct kveil_keys_config *c, const struct kveil_yaml *map, const char *file,
+			      struct kveil_report *report)
+{
+	const struct kveil_yaml *at = map ? kveil_yaml_get(map, "registry_id") : NULL;
+	uint8_t id[KVEIL_REGISTRY_ID_BYTES];
+
+	if (c->registry_id && !kveil_registry_id_parse(c->registry_id, id))
+		kveil_report_at(report, file, at ? at->line : 0, at ? at->column : 0,
+				"`registry_id` is 32 hex digits, as `kveil keys init` prints them");
+}
+
 bool kveil_keys_config_parse(const struct kveil_yaml *map, const char *file, struct kveil_keys_config *ret,
 			     struct kveil_report *report)
 {
@@ -431,6 +445,8 @@ bool kveil_keys_config_parse(const struct kveil_yaml *map, const char *file, str
 
 	kveil_options_parse(top_options, map, file, "KVEIL_KEYS", &top, report);
 	c.registry = top.registry;
+	c.registry_id = top.registry_id;
+	check_registry_id(&c, map, file, report);
 	c.base_dir = folder_of(file);
 	c.custodians = calloc(pairs(top.keks) + 1, sizeof *c.custodians);
 	c.data = calloc(pairs(top.data) + 1, sizeof *c.data);
@@ -474,6 +490,7 @@ void kveil_keys_config_clear(struct kveil_keys_config *c)
 	free(c->custodians);
 	free(c->data);
 	free(c->registry);
+	free(c->registry_id);
 	free(c->base_dir);
 	*c = (struct kveil_keys_config){0};
 }

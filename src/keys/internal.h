@@ -59,6 +59,8 @@ struct kveil_keystore {
 
 	/* Keys in a registry. */
 	struct kveil_registry *registry;
+	bool is_pinned; /* only the registry with the id in pin counts */
+	uint8_t pin[KVEIL_REGISTRY_ID_BYTES];
 	struct kveil_kek **custodians; /* one a KEK of the configuration */
 	size_t custodian_count;
 	atomic_uint_fast64_t refreshes; /* begun */

@@ -31,6 +31,7 @@ enum {
 	KVEIL_WRAPPED_BYTES_MAX = 16384, /* CMS and a KMS's envelope are larger than KWP */
 	KVEIL_MAC_BYTES = 32,
 	KVEIL_REGISTRY_ID_BYTES = 16,
+	KVEIL_REGISTRY_ID_TEXT = 2 * KVEIL_REGISTRY_ID_BYTES + 1, /* in hex, with a NUL */
 };
 
 enum kveil_key_state {

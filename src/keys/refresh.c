@@ -456,6 +456,7 @@ enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, st
 	if (!ks)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 	ks->config = cfg;
+	ks->is_pinned = cfg->registry_id && kveil_registry_id_parse(cfg->registry_id, ks->pin);
 	status = kveil_crypto_random(&ks->lateness, sizeof ks->lateness, err);
 	if (!status)
 		status = open_keks(ks, err);
@@ -472,18 +473,37 @@ struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks)
 	return (struct kveil_registry_env){.base_dir = ks->config->base_dir,
 					   .keks = ks->custodians,
 					   .kek_count = ks->custodian_count,
+					   .id = ks->is_pinned ? ks->pin : NULL,
 					   .options = ks->config->registry_options};
+}
+
+static enum kveil_status open_registry(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	const struct kveil_registry_driver *driver;
+	const struct kveil_registry_env env = kveil_keystore_env(ks);
+	char id[KVEIL_REGISTRY_ID_TEXT];
+	const char *where;
+
+	if (ks->registry)
+		return KVEIL_OK;
+	enum kveil_status status = kveil_registry_driver_of(ks->config->registry, &driver, &where, err);
+	if (!status)
+		status = driver->open(&env, where, &ks->registry, err);
+	if (status || !env.id || kveil_secret_eq(env.id, ks->registry->secret->id, sizeof ks->pin))
+		return status;
+	kveil_registry_id_write(ks->registry->secret->id, id);
+	driver->close(ks->registry);
+	ks->registry = NULL;
+	kveil_fail(err, KVEIL_E_CONFIG, "the registry %s has the id %s, and keys.registry_id says another",
+		   ks->config->registry, id);
+	kveil_error_hint(err, "this is another registry: change the one or the other");
+	return KVEIL_E_CONFIG;
 }
 
 enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_error *err)
 {
-	const struct kveil_registry_driver *driver;
-	const struct kveil_registry_env env = kveil_keystore_env(ks);
-	const char *where;
-	enum kveil_status status = kveil_registry_driver_of(ks->config->registry, &driver, &where, err);
+	enum kveil_status status = open_registry(ks, err);
 
-	if (!status && !ks->registry)
-		status = driver->open(&env, where, &ks->registry, err);
 	if (!status)
 		status = kveil_keystore_refresh(ks, err);
 	return status;
@@ -492,18 +512,13 @@ enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_
 enum kveil_status kveil_keystore_open_to_end(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
 					     struct kveil_error *err)
 {
-	const struct kveil_registry_driver *driver;
 	struct kveil_keystore *ks = NULL;
 	bool is_read = false;
-	const char *where;
 	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
 
 	if (status)
 		return status;
-	const struct kveil_registry_env env = kveil_keystore_env(ks);
-	status = kveil_registry_driver_of(ks->config->registry, &driver, &where, err);
-	if (!status)
-		status = driver->open(&env, where, &ks->registry, err);
+	status = open_registry(ks, err);
 	if (!status)
 		status = kveil_keystore_refresh_read(ks, &is_read, err);
 	if (!is_read) {

@@ -2,6 +2,7 @@
 #include "keys/registry.h"
 
 #include "base/secret.h"
+#include "base/text.h"
 #include "crypto/crypto.h"
 
 #include <stdio.h>
@@ -56,6 +57,19 @@ enum kveil_status kveil_registry_driver_of(const char *registry, const struct kv
 		snprintf(hint + strlen(hint), sizeof hint - strlen(hint), "%s%s", i ? "; " : "", drivers[i]->help);
 	kveil_error_hint(err, "%s", hint);
 	return KVEIL_E_CONFIG;
+}
+
+bool kveil_registry_id_parse(const char *text, uint8_t id[KVEIL_REGISTRY_ID_BYTES])
+{
+	size_t n = strlen(text);
+
+	return n == 2 * KVEIL_REGISTRY_ID_BYTES && kveil_text_decode(KVEIL_HEX, (const uint8_t *)text, n, id, &n);
+}
+
+void kveil_registry_id_write(const uint8_t id[KVEIL_REGISTRY_ID_BYTES], char text[KVEIL_REGISTRY_ID_TEXT])
+{
+	kveil_text_encode(KVEIL_HEX, id, KVEIL_REGISTRY_ID_BYTES, (uint8_t *)text);
+	text[KVEIL_REGISTRY_ID_TEXT - 1] = 0;
 }
 
 void kveil_registry_root_clear(struct kveil_registry_root *root)

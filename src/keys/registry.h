@@ -40,6 +40,7 @@ struct kveil_registry_env {
 	const char *base_dir; /* of relative paths; NULL = the current one */
 	struct kveil_kek *const *keks;
 	size_t kek_count;
+	const uint8_t *id;    /* the only registry that counts, KVEIL_REGISTRY_ID_BYTES; NULL = any that a KEK opens */
 	const void *options;  /* the driver's own (a Kafka registry: the configuration's kafka properties) */
 };
 
@@ -105,6 +106,9 @@ struct kveil_registry_driver {
 
 /* A driver that stands in a higher layer; before any thread and any call of the next. It must last. */
 void kveil_registry_driver_add(const struct kveil_registry_driver *driver);
+/* 32 hex digits. */
+bool kveil_registry_id_parse(const char *text, uint8_t id[KVEIL_REGISTRY_ID_BYTES]) KVEIL_MUST_CHECK;
+void kveil_registry_id_write(const uint8_t id[KVEIL_REGISTRY_ID_BYTES], char text[KVEIL_REGISTRY_ID_TEXT]);
 /* "file:PATH" -> the driver and PATH. KVEIL_E_CONFIG with the schemes there are. */
 enum kveil_status kveil_registry_driver_of(const char *registry, const struct kveil_registry_driver **ret,
                                            const char **ret_where, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -10,7 +10,6 @@
 enum {
 	HEAL_MS = 4000,        /* the longest wait before a damaged record is written again */
 	HEAL_AGAIN_MS = 10000, /* and from then on, until it is read */
-	TRIES_MAX = 64,        /* a custodian is not asked about more false roots than this */
 };
 
 /* A (name, version) and who has it. */
@@ -47,76 +46,13 @@ void kveil_registry_log_clear(struct kveil_registry_log *log)
 	kveil_map_clear(&log->ids);
 	kveil_map_clear(&log->versions);
 	kveil_registry_epoch_root_clear(&log->root);
+	kveil_registry_log_forget_candidates(log);
 	kveil_document_clear(&log->batch);
 	free(log->damaged);
 	*log = (struct kveil_registry_log){0};
 }
 
 /* --- the root --- */
-
-/* Does next stand in for what is there? A root that was written again counts more than one that was not, for the reason
- * that records do. */
-static bool root_wins(const struct kveil_registry_epoch_root *next, const struct kveil_registry_epoch_root *now)
-{
-	if (kveil_secret_eq(next->keys.id, now->keys.id, sizeof now->keys.id))
-		return next->sequence >= now->sequence;
-	return next->sequence > 1 && now->sequence == 1;
-}
-
-static void set_root(struct kveil_registry_log *log, struct kveil_registry_epoch_root *root)
-{
-	if (log->has_root && !kveil_secret_eq(log->root.epoch, root->epoch, sizeof root->epoch))
-		log->rolled_back = false;
-	kveil_registry_epoch_root_clear(&log->root);
-	log->root = *root;
-	log->has_root = true;
-}
-
-enum kveil_status kveil_registry_log_offer(struct kveil_registry_log *log, const struct kveil_registry_env *env,
-					   struct kveil_span label, struct kveil_span value,
-					   struct kveil_error *refused, struct kveil_error *err)
-{
-	struct kveil_registry *r = log->registry;
-	struct kveil_registry_secret *secret = NULL;
-	struct kveil_registry_epoch_root root;
-	char should[KVEIL_ROOT_LABEL_MAX];
-
-	if (!kveil_registry_is_root_label(label) || !kveil_registry_root_parse(value, &root))
-		return KVEIL_OK;
-	kveil_registry_root_label(&root.keys, should);
-	if (!kveil_span_eq(label, kveil_span_str(should)) || (log->has_root && !root_wins(&root, &log->root)))
-		goto out;
-	if (r->secret && kveil_secret_eq(root.keys.id, r->secret->id, sizeof root.keys.id)) {
-		if (kveil_registry_root_authentic(&root, r->secret)) {
-			set_root(log, &root);
-			return KVEIL_OK;
-		}
-		goto out;
-	}
-	if (!env || log->tries >= TRIES_MAX)
-		goto out;
-	enum kveil_status status = kveil_registry_root_open(&root.keys, env->keks, env->kek_count, &secret, refused);
-	if (!status && kveil_registry_root_authentic(&root, secret)) {
-		kveil_secret_free(r->secret);
-		r->secret = secret;
-		set_root(log, &root);
-		return KVEIL_OK;
-	}
-	log->tries++;
-	if (!status)
-		kveil_fail(refused, KVEIL_E_REGISTRY_CORRUPT, "the root of the key registry was altered");
-	kveil_secret_free(secret);
-	enum kveil_class class = kveil_status_class(status);
-	if (class == KVEIL_CLASS_RETRY || class == KVEIL_CLASS_STOP) {
-		kveil_registry_epoch_root_clear(&root);
-		if (err)
-			*err = *refused;
-		return status;
-	}
-out:
-	kveil_registry_epoch_root_clear(&root);
-	return KVEIL_OK;
-}
 
 static int64_t draw_due(void)
 {
@@ -165,7 +101,7 @@ static void take_root(struct kveil_registry_log *log, int64_t offset, struct kve
 			return;
 		doubt(log, KVEIL_DOUBT_REPLAYED);
 	} else {
-		set_root(log, &root);
+		kveil_registry_log_set_root(log, &root);
 		log->root_offset = offset;
 		log->root_damaged = false;
 		return;

@@ -27,6 +27,12 @@
 
 struct kveil_registry_known;
 
+/* What may be the root of a log that is not known yet. */
+struct kveil_registry_candidate {
+	struct kveil_registry_epoch_root root;
+	bool withdrawn; /* null was written in its place */
+};
+
 struct kveil_registry_log {
 	struct kveil_registry *registry; /* secret, and where what is ignored is counted */
 	struct kveil_registry_epoch_root root;
@@ -35,7 +41,10 @@ struct kveil_registry_log {
 	int64_t root_offset; /* where it was read; -1 = not yet */
 	bool rolled_back;    /* a lease of this epoch says so */
 	int64_t lease;       /* the last one's offset; -1 = none */
-	unsigned tries;      /* roots that a custodian was asked about in vain */
+	struct kveil_registry_candidate *candidates;
+	size_t candidate_count, candidate_bytes;
+	bool crowded;        /* there were too many to keep */
+	unsigned tries;      /* candidates that a custodian was asked about */
 	struct kveil_map ids, versions;
 	struct kveil_registry_known **damaged;
 	size_t damaged_count, damaged_cap;
@@ -45,12 +54,17 @@ struct kveil_registry_log {
 void kveil_registry_log_init(struct kveil_registry_log *log, struct kveil_registry *registry);
 void kveil_registry_log_clear(struct kveil_registry_log *log);
 
-/* Looks for the root: the first whose secret a KEK unwraps (or, if the registry has its secret, that is authentic under it).
- * Fills log->root and registry->secret. refused: why the last one that looked right did not open; its status is KVEIL_OK if
- * there was none. Only class RETRY and STOP errors are returned. */
+/* Looking for the root. Each message is offered first: a root of the registry whose secret is known counts at once, others
+ * are kept, with an env those alone that it may be about (env->id). Then choose: the first whose secret a KEK unwraps. It fills log->root and
+ * registry->secret, and asks about 64 at most, for whoever may write to the log can write many. refused: why the last one that
+ * looked right did not open; its status stays as it was if there was none. Only class RETRY and STOP errors are returned. */
 enum kveil_status kveil_registry_log_offer(struct kveil_registry_log *log, const struct kveil_registry_env *env,
-                                           struct kveil_span label, struct kveil_span value, struct kveil_error *refused,
+                                           struct kveil_span label, struct kveil_span value,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_log_choose(struct kveil_registry_log *log, const struct kveil_registry_env *env,
+                                            struct kveil_error *refused, struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_registry_log_forget_candidates(struct kveil_registry_log *log);
+void kveil_registry_log_set_root(struct kveil_registry_log *log, struct kveil_registry_epoch_root *root); /* moves in */
 
 /* One message, with the root known. value is absent for a tombstone. */
 enum kveil_status kveil_registry_log_take(struct kveil_registry_log *log, int64_t offset, struct kveil_span label,

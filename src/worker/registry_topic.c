@@ -16,6 +16,7 @@ enum {
 	CONFIRM_MS = 300, /* between two looks at a topic that seems not to be there */
 	SHRUNK_MS = 3000, /* how long a new leader may not know yet what the old one had acknowledged */
 	BATCH_BYTES = 900 * 1024,
+	ENDS_MAX = 4, /* ends that are followed in one reading */
 };
 
 struct kveil_registry_topic {
@@ -299,8 +300,9 @@ enum kveil_status kveil_registry_topic_read(struct kveil_registry_topic *t, kvei
 	enum kveil_status status = end_offset(t, &target, err);
 
 	/* While this reads, compaction may take away what it did not reach yet, for the sake of what was written after
-	 * the end that it knew: only an end that stands still is one. */
-	while (!status && t->position < target) {
+	 * the end that it knew: an end that stands still is better. But whoever may write could move it for ever: what
+	 * is still to come then is the next call's. */
+	for (int i = 0; !status && t->position < target && i < ENDS_MAX; i++) {
 		status = read_until(t, target, fn, user, err);
 		if (!status)
 			status = end_offset(t, &target, err);

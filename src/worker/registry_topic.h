@@ -23,8 +23,8 @@ enum kveil_status kveil_registry_topic_make(struct kveil_registry_topic *t, stru
 
 /* The next read begins with the first message. */
 enum kveil_status kveil_registry_topic_rewind(struct kveil_registry_topic *t, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Every message that is not read yet, until the end of the log, asked for after the last one was read, is reached. value is
- * absent for a tombstone. A message that fn fails on comes again. REGISTRY_ROLLED_BACK: the log ends before what was read. */
+/* Every message that is not read yet, to the end that the log has now; and to its new end, a few times, where others write
+ * meanwhile. value is absent for a tombstone. A message that fn fails on comes again. REGISTRY_ROLLED_BACK: the log ends before what was read. */
 typedef enum kveil_status kveil_registry_topic_fn(void *user, int64_t offset, struct kveil_span label,
                                                   struct kveil_span value, struct kveil_error *err);
 enum kveil_status kveil_registry_topic_read(struct kveil_registry_topic *t, kveil_registry_topic_fn *fn, void *user,

@@ -5,9 +5,12 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import struct
+import threading
 import time
 
+from confluent_kafka import Producer
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding, aes_key_wrap_with_padding
@@ -276,3 +279,64 @@ def test_an_insider_cannot_hold_up_names(make_registry, kafka):  # noqa: F811
     r = k.run(*apply_args(k), input='{"tenant":"long","v":"x"}\n')
     assert r.returncode == 1 and "key_destroyed" in r.stderr
     assert k.stop() == 0
+
+
+def false_root(root):
+    """Well-formed, and no KEK opens it."""
+    wrapped = [{"kek": r["kek"], "wrapped": base64.b64encode(os.urandom(64)).decode()} for r in root["registry_keys"]]
+    f = {**root, "id": os.urandom(16).hex(), "registry_keys": wrapped}
+    return {"key": f"!root/{f['id']}", "value": json.dumps(f).encode()}
+
+
+def test_a_flood_of_false_roots(make_registry, kafka):  # noqa: F811
+    k = make_registry(init=False)
+    registry_id = re.search(r"registry_id: (\w{32})", k.run("keys", "init", "-c", "kveil.yaml", check=0).stdout)[1]
+    rows = keys(k)
+    k.run("keys", "backup", "backup", "-c", "kveil.yaml", check=0)
+    kept = messages(kafka, k)
+    root = json.loads(next(m.value() for m in kept if m.key().decode().startswith("!root/")))
+    # As compaction leaves it where the true root was overwritten and mended: behind the false ones.
+    k.keys += ".flooded"
+    kafka.create(k.keys, config={"cleanup.policy": "compact"})
+    kafka.produce(k.keys, [false_root(root) for _ in range(64)])
+    kafka.produce(k.keys, [{"key": m.key(), "value": m.value()} for m in kept])
+    text = (k.dir / "kveil.yaml").read_text()
+    text = re.sub(r"registry: .*", f"registry: kafka:{k.keys}", text)
+    (k.dir / "kveil.yaml").write_text(text)
+    why = k.run("keys", "list", check=2).stderr
+    assert "flooded" in why and "keys.registry_id" in why
+
+    # Whoever knows the id finds it.
+    (k.dir / "kveil.yaml").write_text(text.replace("registry: ", f"registry_id: {registry_id}\n  registry: "))
+    assert keys(k) == rows
+    (k.dir / "kveil.yaml").write_text(text.replace("registry: ", f"registry_id: {'0' * 32}\n  registry: "))
+    assert "no key registry" in k.run("keys", "list", check=2).stderr
+
+    # restore mends it for everybody.
+    (k.dir / "kveil.yaml").write_text(text)
+    k.run("keys", "restore", "backup", "-c", "kveil.yaml", check=0)
+    assert {r["id"] for r in rows} <= {r["id"] for r in keys(k)}
+
+
+def test_a_start_while_somebody_writes_on_and_on(make_registry, kafka):  # noqa: F811
+    k = make_registry()
+    end = threading.Event()
+
+    def write():
+        p = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 5, "queue.buffering.max.messages": 20000})
+        while not end.is_set():
+            for _ in range(200):
+                p.produce(k.keys, key="junk", value=b"x" * 20)
+            p.flush(10)
+            end.wait(0.005)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        wait_for("junk", lambda: kafka.end_offsets(k.keys)[0] > 5000)
+        begun = time.monotonic()
+        assert len(keys(k)) == 3
+        assert time.monotonic() - begun < 15
+        print(kafka.end_offsets(k.keys)[0], time.monotonic() - begun)
+    finally:
+        end.set()
+        writer.join()

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* worker/registry_kafka_internal.h: what the two files of the registry in a topic share. One thread at a time. */
+#ifndef KVEIL_WORKER_REGISTRY_KAFKA_INTERNAL_H
+#define KVEIL_WORKER_REGISTRY_KAFKA_INTERNAL_H
+
+#include "keys/registry_log.h"
+#include "worker/registry_kafka.h"
+#include "worker/registry_topic.h"
+
+struct kafka_registry {
+	struct kveil_registry base;
+	struct kveil_registry_topic *topic;
+	struct kveil_registry_log log;
+	int64_t proof_due_ms; /* monotonic: when to look next whether this is still the same log */
+};
+
+struct finding {
+	struct kveil_registry_log *log;
+	const struct kveil_registry_env *env;
+	struct kveil_error refused;
+	bool any; /* message at all */
+};
+
+enum kveil_status kveil_registry_kafka_connect(const struct kveil_registry_env *env, const char *where,
+                                               struct kafka_registry **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_registry_kafka_close(struct kveil_registry *base);
+enum kveil_status kveil_registry_kafka_check_or_make(struct kafka_registry *r, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Reads the whole log for its root; the next read begins with the first message again. Fine without a root too:
+ * log.has_root tells. env NULL: only that of the registry whose secret is known. */
+enum kveil_status kveil_registry_kafka_find_root(struct kafka_registry *r, const struct kveil_registry_env *env,
+                                                 struct finding *f, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A kveil_registry_topic_fn; user is the struct kveil_registry_log. */
+enum kveil_status kveil_registry_kafka_take(void *user, int64_t offset, struct kveil_span label,
+                                            struct kveil_span value, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+enum kveil_status kveil_registry_kafka_append(struct kveil_registry *base, const struct kveil_key_record *records,
+                                              size_t count, struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_kafka_put_root(struct kafka_registry *r, struct kveil_registry_epoch_root *root,
+                                                const struct kveil_registry_secret *secret,
+                                                struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_kafka_put_first_root(struct kafka_registry *r, const struct kveil_registry_root *keys,
+                                                      const struct kveil_registry_secret *secret,
+                                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_kafka_draw_epoch(struct kveil_registry_epoch_root *root,
+                                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+bool kveil_registry_kafka_take_keys(struct kveil_registry_root *to,
+                                    const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
+
+/* registry_kafka_restore.c: the driver's */
+enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, struct kveil_document *ret,
+                                                struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_kafka_restore(const struct kveil_registry_env *env, const char *where,
+                                               const struct kveil_document *backup,
+                                               const struct kveil_registry_secret *secret,
+                                               struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif
