@@ -82,7 +82,8 @@ size_t kveil_key_sealed_max(const struct kveil_key *key, size_t n);
 enum kveil_status kveil_key_seal(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain, uint8_t *out,
                                  size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* out has room for sealed.len. Nothing of the plaintext is left in out on failure. BAD_CIPHERTEXT, UNKNOWN_KEY
- * (the message names the id), KEY_DESTROYED, AUTHENTICATION. */
+ * (the message names the id), KEY_DESTROYED, AUTHENTICATION. An id that is not here is KEY_PENDING: it was asked for, and after
+ * the keystore's next refresh (kveil_keystore_make_asked, or the keeper's turn) the same call knows. */
 enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, struct kveil_span sealed, uint8_t *out,
                                  size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Length of the keyed hash. */

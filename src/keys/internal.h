@@ -36,6 +36,8 @@ static inline bool kveil_key_version_seals(const struct kveil_key_version *v)
 	return v->record.state == KVEIL_KEY_LIVE && v->key && !v->anyones;
 }
 
+enum { KVEIL_SOUGHT_MAX = 4096 };
+
 struct kveil_key_name {
 	char *name;
 	struct kveil_key_version **versions; /* in no order; what they point to is never moved or freed before the keystore */
@@ -64,8 +66,6 @@ struct kveil_keystore {
 	struct kveil_kek **custodians; /* one a KEK of the configuration */
 	size_t custodian_count;
 	atomic_uint_fast64_t refreshes; /* begun */
-	uint64_t refreshed, refused;    /* the last one that ended well, and ill; under refresh_lock */
-	struct kveil_error refusal;     /* why; under refresh_lock */
 	uint32_t lateness;              /* drawn: how much later than due this process makes a version, of 2^32 */
 	atomic_bool rolled_back;        /* the registry is no longer the one whose keys these are: nothing is sealed */
 	struct kveil_document backlog;  /* records read and not taken in yet; under refresh_lock */
@@ -77,11 +77,24 @@ struct kveil_keystore {
 		int64_t until_ms; /* monotonic: its custodian is not asked before */
 	} *refusals; /* records of the backlog that the KEK which they name did not wrap; under refresh_lock */
 	size_t refusal_count;
-	struct {
+	/* Ids of ciphertexts that are not here: the next refresh tells whether they are anywhere. Under lock. */
+	struct kveil_sought {
 		uint32_t id;
-		int64_t until_ms; /* monotonic */
-	} unknown[64]; /* ids that the registry did not have when last asked; under lock */
+		enum { KVEIL_SOUGHT_ASKED, KVEIL_SOUGHT_HELD_UP, KVEIL_SOUGHT_UNKNOWN } found;
+		uint64_t asked;   /* refreshes begun by then: none of those answers */
+		int64_t until_ms; /* monotonic: how long an unknown one stays so */
+	} sought[KVEIL_SOUGHT_MAX];
+	size_t sought_count, sought_next; /* the oldest goes for a new one */
+	struct kveil_error held_up_why;
 	struct kveil_tenants tenants; /* under lock */
+
+	/* Leases that a keeper takes ahead, for rings that have one already: none of them waits for the registry. */
+	atomic_bool kept;
+	struct {
+		uint32_t stock[16];
+		unsigned count, wanted;
+		struct kveil_error why; /* the last one could not be had */
+	} leases; /* under lock */
 
 	/* Bytes of versions made here under a KEK that only locks: nobody gives them back, so they are kept until their
 	 * record has come round through the registry. Under lock. */
@@ -133,8 +146,13 @@ enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_sp
 /* The next lease. NO_LEASE and other class RETRY errors. */
 enum kveil_status kveil_keystore_lease(struct kveil_keystore *ks, uint32_t *ret,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Reads the registry because a ciphertext names an id that is not here. OK: something may have changed, look again.
- * KVEIL_E_UNKNOWN_KEY: the registry does not have it either. Class RETRY: the registry did not answer. */
+/* The same from what the keeper took ahead, and at once: asks for one where there is none. Only for a keystore that is kept. */
+enum kveil_status kveil_keystore_next_lease(struct kveil_keystore *ks, bool asked, uint32_t *ret,
+                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The keeper's part: takes as many as were asked for. */
+enum kveil_status kveil_keystore_stock_leases(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A ciphertext names an id that was not here. OK: look again. KVEIL_E_KEY_PENDING: the next refresh finds out.
+ * KVEIL_E_UNKNOWN_KEY: the registry does not have it either. REGISTRY_UNAVAILABLE: it does, and a custodian holds it up. */
 enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Is there a version of the name that may seal at now? Under lock. */
 const struct kveil_key_version *kveil_key_name_active(const struct kveil_key_name *name, int64_t now_ms,

@@ -200,13 +200,18 @@ static enum kveil_status take_lease(struct kveil_keyring *ring, int64_t now_ms, 
 {
 	uint32_t lease;
 	uint64_t start = 0;
-	enum kveil_status status = kveil_keystore_lease(ring->ks, &lease, err);
+	/* The first is taken where the keys are bound; those after it while records flow. */
+	bool by_keeper = ring->had_lease && atomic_load(&ring->ks->kept);
+	enum kveil_status status = by_keeper ? kveil_keystore_next_lease(ring->ks, ring->asked_lease, &lease, err)
+					     : kveil_keystore_lease(ring->ks, &lease, err);
 
+	ring->asked_lease = by_keeper && status;
 	if (!status && !ring->ks->seeded)
 		status = kveil_crypto_random(&start, sizeof start, err);
 	if (status)
 		return status;
 	ring->lease = lease;
+	ring->had_lease = true;
 	ring->counter = start;
 	ring->uses_left = LEASE_USES;
 	ring->lease_end_ms = now_ms + HOUR_MS;

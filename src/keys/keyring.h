@@ -42,7 +42,7 @@ struct kveil_keyring {
 	uint64_t tenants_changes;
 	int64_t now_ms;                   /* of the last tick (wall time) */
 	const struct kveil_key *inactive; /* a key that has to protect and has nothing to do it with; NULL = none */
-	bool needs_lease;
+	bool needs_lease, had_lease, asked_lease; /* asked: the keeper, for the next one */
 
 	uint32_t lease;
 	uint64_t counter, uses_left; /* uses_left == 0: no lease */

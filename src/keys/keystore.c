@@ -227,6 +227,57 @@ enum kveil_status kveil_keystore_lease(struct kveil_keystore *ks, uint32_t *ret,
 	return status;
 }
 
+enum kveil_status kveil_keystore_next_lease(struct kveil_keystore *ks, bool asked, uint32_t *ret,
+					    struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	pthread_mutex_lock(&ks->lock);
+	if (ks->leases.count) {
+		*ret = ks->leases.stock[--ks->leases.count];
+	} else {
+		ks->leases.wanted += !asked;
+		status = kveil_fail(err, KVEIL_E_NO_LEASE, "no nonce lease yet");
+		if (ks->leases.why.status && err)
+			*err = ks->leases.why;
+	}
+	pthread_mutex_unlock(&ks->lock);
+	return status;
+}
+
+enum kveil_status kveil_keystore_stock_leases(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	struct kveil_error why = {0};
+	enum kveil_status status = KVEIL_OK;
+	uint32_t lease;
+
+	for (;;) {
+		pthread_mutex_lock(&ks->lock);
+		bool more = ks->leases.wanted && ks->leases.count < sizeof ks->leases.stock / sizeof *ks->leases.stock;
+		pthread_mutex_unlock(&ks->lock);
+		if (!more)
+			return KVEIL_OK;
+		status = kveil_keystore_lease(ks, &lease, &why);
+		pthread_mutex_lock(&ks->lock);
+		ks->leases.why = why;
+		if (!status) {
+			ks->leases.stock[ks->leases.count++] = lease;
+			ks->leases.wanted--;
+		}
+		pthread_mutex_unlock(&ks->lock);
+		if (status) {
+			if (err)
+				*err = why;
+			return status;
+		}
+	}
+}
+
+void kveil_keystore_keep(struct kveil_keystore *ks)
+{
+	atomic_store(&ks->kept, !ks->memory);
+}
+
 /* What stands in the way has befallen a registry that was whole: an outage, whatever its class, and no fault of a rule.
  */
 static enum kveil_status make_active(struct kveil_keystore *ks, const struct kveil_key_name *n, int64_t now,

@@ -82,8 +82,11 @@ enum kveil_status kveil_keystore_open_to_end(const struct kveil_keys_config *cfg
 enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* Makes the keys named from records that rings have asked for (KVEIL_E_KEY_PENDING), all at once: after KVEIL_OK, ask the
- * ring again. Blocks as long as the registry takes, some 10 s where it does not answer. KVEIL_E_KEY_PENDING: their turn
+/* From now on a thread calls tend once a second: rings leave to it what may have to wait for the registry. */
+void kveil_keystore_keep(struct kveil_keystore *ks);
+
+/* Makes the keys named from records that rings have asked for (KVEIL_E_KEY_PENDING), and looks for the ids of ciphertexts that
+ * were not here, all at once: after KVEIL_OK, ask the ring again. Blocks as long as the registry takes, some 10 s where it does not answer. KVEIL_E_KEY_PENDING: their turn
  * comes later, or nothing is due by this clock: wait, tick the ring, and ask it again. Other class RETRY errors: an outage of
  * some of them; the rest were made. */
 enum kveil_status kveil_keystore_make_asked(struct kveil_keystore *ks, int64_t now_wall_ms,

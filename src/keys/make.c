@@ -343,7 +343,9 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 	if (unwelcome && !held_up && err)
 		*err = why;
 	held_up = held_up ? held_up : unwelcome;
-	enum kveil_status status = heal(ks, false, &healed, &why);
+	enum kveil_status status = kveil_keystore_stock_leases(ks, &why);
+	if (!status)
+		status = heal(ks, false, &healed, &why);
 	if (!status) {
 		pthread_mutex_lock(&ks->tend_lock);
 		if (kveil_clock_mono_ms() < ks->retry_at_ms) {
@@ -374,15 +376,16 @@ enum kveil_status kveil_keystore_make_asked(struct kveil_keystore *ks, int64_t n
 		return KVEIL_OK;
 	if (pthread_mutex_trylock(&ks->tend_lock))
 		return kveil_fail(err, KVEIL_E_KEY_PENDING, "another thread is making keys");
-	if (kveil_clock_mono_ms() < ks->retry_at_ms) {
+	/* Somebody else may have made them by now. */
+	status = kveil_keystore_refresh_read(ks, &read, err);
+	if (read)
+		status = KVEIL_OK;
+	if (!status && kveil_clock_mono_ms() < ks->retry_at_ms && kveil_tenants_are_asked(ks)) {
 		status = ks->last_failure.status;
 		if (err)
 			*err = ks->last_failure;
 	}
-	/* Somebody else may have made them by now. */
 	if (!status)
-		status = kveil_keystore_refresh_read(ks, &read, err);
-	if (!status || read)
 		status = kveil_tenants_make(ks, now_wall_ms, err);
 	pthread_mutex_unlock(&ks->tend_lock);
 	return status;

@@ -262,6 +262,98 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 	return first;
 }
 
+/* --- an id that is not here --- */
+
+static struct kveil_sought *find_sought(struct kveil_keystore *ks, uint32_t id)
+{
+	for (size_t i = 0; i < ks->sought_count; i++)
+		if (ks->sought[i].id == id)
+			return &ks->sought[i];
+	return NULL;
+}
+
+void kveil_keystore_forget_unknown(struct kveil_keystore *ks, uint32_t id)
+{
+	struct kveil_sought *s = find_sought(ks, id);
+
+	if (s)
+		s->found = KVEIL_SOUGHT_ASKED;
+}
+
+bool kveil_keystore_has_id(const struct kveil_keystore *ks, uint32_t id)
+{
+	return kveil_keystore_by_id(ks, id) || kveil_tenants_by_id(ks, id);
+}
+
+static bool holds_id(const struct kveil_document *d, uint32_t id)
+{
+	for (size_t i = 0; i < d->count; i++)
+		if (d->records[i].id == id)
+			return true;
+	return false;
+}
+
+/* The registry was read to its end: what was asked for before is here, is held up by a custodian, or is nowhere. */
+static void judge_sought(struct kveil_keystore *ks, uint64_t refresh, bool changed, const struct kveil_error *why)
+{
+	int64_t until = kveil_clock_mono_ms() + UNKNOWN_MS;
+
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; i < ks->sought_count; i++) {
+		struct kveil_sought *s = &ks->sought[i];
+		if (s->found == KVEIL_SOUGHT_UNKNOWN && !changed)
+			continue;
+		if (s->asked >= refresh)
+			continue;
+		s->found = holds_id(&ks->backlog, s->id) ? KVEIL_SOUGHT_HELD_UP : KVEIL_SOUGHT_UNKNOWN;
+		if (s->found == KVEIL_SOUGHT_UNKNOWN)
+			s->until_ms = until;
+	}
+	ks->held_up_why = *why;
+	pthread_mutex_unlock(&ks->lock);
+}
+
+/* Under lock. */
+static enum kveil_status ask_for(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err)
+{
+	struct kveil_sought *s = find_sought(ks, id);
+
+	if (!s) {
+		s = &ks->sought[ks->sought_next];
+		ks->sought_next = (ks->sought_next + 1) % KVEIL_SOUGHT_MAX;
+		if (ks->sought_count < KVEIL_SOUGHT_MAX)
+			ks->sought_count++;
+		*s = (struct kveil_sought){.id = id, .asked = atomic_load(&ks->refreshes)};
+	}
+	if (s->found == KVEIL_SOUGHT_UNKNOWN && kveil_clock_mono_ms() >= s->until_ms)
+		*s = (struct kveil_sought){.id = id, .asked = atomic_load(&ks->refreshes)};
+	switch (s->found) {
+	case KVEIL_SOUGHT_ASKED:
+		return kveil_fail(err, KVEIL_E_KEY_PENDING, "the registry is asked for key id %u", id);
+	case KVEIL_SOUGHT_HELD_UP: /* this record is not at fault */
+		return kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "key id %u cannot be opened yet: %s", id,
+				  ks->held_up_why.message);
+	case KVEIL_SOUGHT_UNKNOWN:
+		break;
+	}
+	return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", id);
+}
+
+enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	if (ks->memory)
+		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", id);
+	pthread_mutex_lock(&ks->lock);
+	if (!kveil_keystore_has_id(ks, id))
+		status = ask_for(ks, id, err);
+	pthread_mutex_unlock(&ks->lock);
+	return status;
+}
+
+/* --- the registry's news --- */
+
 /* *ret_read: the registry answered, and at most a custodian stands between what it holds and us. */
 static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_read, struct kveil_error *err)
 {
@@ -280,20 +372,12 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_rea
 	if (!status)
 		status = take_backlog(ks, &changed, &why);
 	kveil_tenants_read(ks, *ret_read);
-	if (status) {
-		ks->refused = number;
-		ks->refusal = why;
-		if (err)
-			*err = why;
-	} else {
-		ks->refreshed = number;
-	}
-	if (changed) {
-		pthread_mutex_lock(&ks->lock);
-		memset(ks->unknown, 0, sizeof ks->unknown);
-		pthread_mutex_unlock(&ks->lock);
+	if (status && err)
+		*err = why;
+	if (*ret_read)
+		judge_sought(ks, number, changed, &why);
+	if (changed)
 		atomic_fetch_add_explicit(&ks->generation, 1, memory_order_release);
-	}
 	return status;
 }
 
@@ -318,84 +402,6 @@ bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name)
 	bool ret = holds_name(ks->backlog.records, ks->backlog.count, name);
 	pthread_mutex_unlock(&ks->refresh_lock);
 	return ret;
-}
-
-/* --- an id that is not here --- */
-
-static bool is_known_unknown(struct kveil_keystore *ks, uint32_t id, int64_t now)
-{
-	bool ret = false;
-
-	for (size_t i = 0; i < sizeof ks->unknown / sizeof *ks->unknown; i++)
-		ret |= ks->unknown[i].id == id && ks->unknown[i].until_ms > now;
-	return ret;
-}
-
-void kveil_keystore_forget_unknown(struct kveil_keystore *ks, uint32_t id)
-{
-	size_t at = id % (sizeof ks->unknown / sizeof *ks->unknown);
-
-	if (ks->unknown[at].id == id)
-		ks->unknown[at].until_ms = 0;
-}
-
-bool kveil_keystore_has_id(const struct kveil_keystore *ks, uint32_t id)
-{
-	return kveil_keystore_by_id(ks, id) || kveil_tenants_by_id(ks, id);
-}
-
-static bool holds_id(const struct kveil_document *d, uint32_t id)
-{
-	for (size_t i = 0; i < d->count; i++)
-		if (d->records[i].id == id)
-			return true;
-	return false;
-}
-
-enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err)
-{
-	enum kveil_status status = KVEIL_OK;
-	int64_t now = kveil_clock_mono_ms();
-	bool read;
-
-	pthread_mutex_lock(&ks->lock);
-	bool here = kveil_keystore_has_id(ks, id), unknown = ks->memory || is_known_unknown(ks, id, now);
-	pthread_mutex_unlock(&ks->lock);
-	if (here)
-		return KVEIL_OK;
-	if (unknown)
-		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", id);
-
-	/* Whoever waited here while another thread began a refresh and ended it need not do it again. */
-	uint64_t asked = atomic_load(&ks->refreshes);
-	pthread_mutex_lock(&ks->refresh_lock);
-	if (ks->refreshed <= asked && ks->refused <= asked)
-		status = refresh_locked(ks, &read, err);
-	else if (ks->refreshed <= asked) {
-		status = ks->refusal.status;
-		if (err)
-			*err = ks->refusal;
-	}
-	/* The registry was read to its end, and no custodian holds up this id. */
-	if (kveil_status_class(status) != KVEIL_CLASS_STOP && ks->tenants.is_read && !holds_id(&ks->backlog, id))
-		status = KVEIL_OK;
-	pthread_mutex_unlock(&ks->refresh_lock);
-	if (status && kveil_status_class(status) != KVEIL_CLASS_STOP) {
-		/* Whatever is wrong with the registry, this record is not at fault. */
-		struct kveil_error why = err ? *err : (struct kveil_error){0};
-		return kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "cannot look for key id %u: %s", id, why.message);
-	}
-	if (status)
-		return status;
-	pthread_mutex_lock(&ks->lock);
-	here = kveil_keystore_has_id(ks, id);
-	if (!here) {
-		size_t at = id % (sizeof ks->unknown / sizeof *ks->unknown);
-		ks->unknown[at].id = id;
-		ks->unknown[at].until_ms = now + UNKNOWN_MS;
-	}
-	pthread_mutex_unlock(&ks->lock);
-	return here ? KVEIL_OK : kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", id);
 }
 
 /* --- opening --- */

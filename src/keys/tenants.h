@@ -172,6 +172,8 @@ enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kve
                                      struct kveil_key_record *r, const uint8_t *key,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* Is there anything to make? Takes the lock itself. */
+bool kveil_tenants_are_asked(struct kveil_keystore *ks);
 /* Makes what was asked for; takes the lock itself, under tend_lock. KEY_PENDING: some of it waits for its turn. Another
  * error: the first that stood in the way of a name; the others are made. */
 enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now_ms, struct kveil_error *err) KVEIL_MUST_CHECK;

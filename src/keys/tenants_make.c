@@ -220,6 +220,14 @@ static size_t count_unserved(struct kveil_keystore *ks, int64_t now, const struc
 	return ret;
 }
 
+bool kveil_tenants_are_asked(struct kveil_keystore *ks)
+{
+	pthread_mutex_lock(&ks->lock);
+	bool ret = ks->tenants.asked_count > 0;
+	pthread_mutex_unlock(&ks->lock);
+	return ret;
+}
+
 enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now, struct kveil_error *err)
 {
 	struct kveil_tenants *t = &ks->tenants;

@@ -297,6 +297,7 @@ static void *keeper_main(void *service)
 	int64_t due_ms = 0, failed_ms = 0;
 	struct kveil_error err;
 
+	kveil_keystore_keep(s->params.keys);
 	while (!stopping(s)) {
 		int64_t now = kveil_clock_mono_ms();
 		if (now >= due_ms) {

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/yaml.h"
 #include "keys/admin.h"
+#include "keys/keyring.h"
 #include "keys/keystore.h"
 
 #include <fcntl.h>
@@ -30,11 +31,11 @@ struct fixture {
 
 static struct kveil_error err; /* of the last call that took it */
 
-#define assert_ok(call)                                                                                          \
-	do {                                                                                                     \
-		enum kveil_status status_ = (call);                                                              \
-		if (status_)                                                                                     \
-			fail_msg("%s: %s: %s", #call, kveil_status_code(status_), err.message);                  \
+#define assert_ok(call)                                                                                                \
+	do {                                                                                                           \
+		enum kveil_status status_ = (call);                                                                    \
+		if (status_)                                                                                           \
+			fail_msg("%s: %s: %s", #call, kveil_status_code(status_), err.message);                        \
 	} while (0)
 
 static inline const char *at(const struct fixture *f, const char *name)
@@ -68,14 +69,13 @@ static inline uint8_t *get_file(const char *path, size_t *n)
 	return data;
 }
 
-static const char fixture_yaml[] =
-    "registry: file:keys.json\n"
-    "keks:\n"
-    "  local: {provider: file, path: kek}\n"
-    "data:\n"
-    "  pii: {algorithm: aes-256-gcm, kek: local, rotate_every: 24h}\n"
-    "  still: {algorithm: aes-256-gcm}\n"
-    "  pepper: {algorithm: hmac-sha-256}\n";
+static const char fixture_yaml[] = "registry: file:keys.json\n"
+				   "keks:\n"
+				   "  local: {provider: file, path: kek}\n"
+				   "data:\n"
+				   "  pii: {algorithm: aes-256-gcm, kek: local, rotate_every: 24h}\n"
+				   "  still: {algorithm: aes-256-gcm}\n"
+				   "  pepper: {algorithm: hmac-sha-256}\n";
 
 static inline void fixture_parse(struct fixture *f, const char *text)
 {
@@ -117,6 +117,18 @@ static inline void fixture_tear_down(struct fixture *f)
 	fixture_forget(f);
 	snprintf(command, sizeof command, "rm -rf '%s'", f->dir);
 	assert_int_equal(system(command), 0);
+}
+
+/* As a worker does: what is not here is looked for, and then tried again. */
+static inline enum kveil_status open_or_look(struct kveil_key *key, struct kveil_span ad, struct kveil_span sealed,
+					     uint8_t *out, size_t *ret_len, struct kveil_error *why)
+{
+	enum kveil_status status = kveil_key_open(key, ad, sealed, out, ret_len, why);
+
+	if (status != KVEIL_E_KEY_PENDING)
+		return status;
+	(void)!kveil_keystore_refresh(key->ring->ks, why);
+	return kveil_key_open(key, ad, sealed, out, ret_len, why);
 }
 
 static inline struct kveil_keystore *fixture_init(const struct fixture *f)

@@ -39,7 +39,7 @@ static void opens(struct kveil_key *key, const uint8_t *sealed, size_t n, const 
 	uint8_t out[256];
 	size_t len = 0;
 
-	assert_ok(kveil_key_open(key, AD, kveil_span_of(sealed, n), out, &len, &err));
+	assert_ok(open_or_look(key, AD, kveil_span_of(sealed, n), out, &len, &err));
 	assert_int_equal(len, strlen(text));
 	assert_memory_equal(out, text, len);
 }
@@ -135,7 +135,7 @@ static void what_was_altered_does_not_open(void **state)
 		for (int bit = 0; bit < 8; bit++) {
 			sealed[i] ^= (uint8_t)(1 << bit);
 			memset(out, 0, sizeof out);
-			enum kveil_status status = kveil_key_open(key, AD, kveil_span_of(sealed, n), out, &len, &err);
+			enum kveil_status status = open_or_look(key, AD, kveil_span_of(sealed, n), out, &len, &err);
 			assert_int_equal(status, i == 0  ? KVEIL_E_BAD_CIPHERTEXT
 						 : i < 5 ? KVEIL_E_UNKNOWN_KEY
 							 : KVEIL_E_AUTHENTICATION);
@@ -143,13 +143,13 @@ static void what_was_altered_does_not_open(void **state)
 			sealed[i] ^= (uint8_t)(1 << bit);
 		}
 	for (size_t i = 0; i < n; i++) {
-		enum kveil_status status = kveil_key_open(key, AD, kveil_span_of(sealed, i), out, &len, &err);
+		enum kveil_status status = open_or_look(key, AD, kveil_span_of(sealed, i), out, &len, &err);
 		assert_true(status == KVEIL_E_BAD_CIPHERTEXT || status == KVEIL_E_AUTHENTICATION);
 	}
-	assert_int_equal(kveil_key_open(key, KVEIL_SPAN("orders:$['name']"), kveil_span_of(sealed, n), out, &len, &err),
+	assert_int_equal(open_or_look(key, KVEIL_SPAN("orders:$['name']"), kveil_span_of(sealed, n), out, &len, &err),
 			 KVEIL_E_AUTHENTICATION);
 	struct kveil_key *other = key_of(ring, "other", KVEIL_USE_OPEN);
-	assert_int_equal(kveil_key_open(other, AD, kveil_span_of(sealed, n), out, &len, &err), KVEIL_E_UNKNOWN_KEY);
+	assert_int_equal(open_or_look(other, AD, kveil_span_of(sealed, n), out, &len, &err), KVEIL_E_UNKNOWN_KEY);
 	opens(key, sealed, n, "a secret of some length");
 	kveil_keyring_free(ring);
 	kveil_keystore_unref(ks);
@@ -185,7 +185,7 @@ static void versions_switch_at_their_time(void **state)
 	struct kveil_key *first = key_of(ring, "pii@1", KVEIL_USE_SEAL | KVEIL_USE_OPEN);
 	seal(first, "x", d);
 	assert_int_equal(id_of(a), id_of(d));
-	assert_int_equal(kveil_key_open(first, AD, kveil_span_of(c, n), out, &len, &err), KVEIL_E_UNKNOWN_KEY);
+	assert_int_equal(open_or_look(first, AD, kveil_span_of(c, n), out, &len, &err), KVEIL_E_UNKNOWN_KEY);
 	kveil_keyring_free(ring);
 	kveil_keystore_unref(ks);
 }
@@ -291,8 +291,8 @@ static void a_second_process_opens_what_the_first_sealed(void **state)
 	/* An id that nobody has is this record's fault, and is not asked for again at once. */
 	size_t len;
 	a[4] ^= 1;
-	assert_int_equal(kveil_key_open(k2, AD, kveil_span_of(a, n), b, &len, &err), KVEIL_E_UNKNOWN_KEY);
-	assert_int_equal(kveil_key_open(k2, AD, kveil_span_of(a, n), b, &len, &err), KVEIL_E_UNKNOWN_KEY);
+	assert_int_equal(open_or_look(k2, AD, kveil_span_of(a, n), b, &len, &err), KVEIL_E_UNKNOWN_KEY);
+	assert_int_equal(open_or_look(k2, AD, kveil_span_of(a, n), b, &len, &err), KVEIL_E_UNKNOWN_KEY);
 	char id[16];
 	snprintf(id, sizeof id, "%u", id_of(a));
 	assert_non_null(strstr(err.message, id));
@@ -381,7 +381,7 @@ static void states_go_one_way(void **state)
 	opens(key, a, n, "x");
 	assert_ok(kveil_keys_set_state(ks, "pii", 1, KVEIL_KEY_DESTROYED, &changed, &err));
 	assert_ok(kveil_keyring_tick(ring, kveil_clock_wall_ms(), &err));
-	assert_int_equal(kveil_key_open(key, AD, kveil_span_of(a, n), out, &len, &err), KVEIL_E_KEY_DESTROYED);
+	assert_int_equal(open_or_look(key, AD, kveil_span_of(a, n), out, &len, &err), KVEIL_E_KEY_DESTROYED);
 	opens(key, b, n, "x");
 	/* No way back. */
 	assert_ok(kveil_keys_set_state(ks, "pii", 1, KVEIL_KEY_RETIRED, &changed, &err));
@@ -486,7 +486,7 @@ static void *seal_and_open(void *user)
 			uint8_t sealed[64], out[64];
 			size_t n, len;
 			if (kveil_key_seal(key, AD, KVEIL_SPAN("value"), sealed, &n, &why) ||
-			    kveil_key_open(key, AD, kveil_span_of(sealed, n), out, &len, &why) || len != 5)
+			    open_or_look(key, AD, kveil_span_of(sealed, n), out, &len, &why) || len != 5)
 				return "value";
 			if (t->sealed++ && counter_of(sealed) != last + 1)
 				return "a nonce was not counted";

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -251,7 +252,7 @@ static void what_is_restored_opens_and_never_seals(void **state)
 		assert_ok(kveil_keyring_new(ks, &ring, &err));
 		assert_ok(kveil_keyring_key(ring, KVEIL_SPAN("pii"), KVEIL_USE_SEAL | KVEIL_USE_OPEN, &key, &err));
 		assert_ok(kveil_keyring_key(ring, KVEIL_SPAN("pepper"), KVEIL_USE_MAC, &pepper, &err));
-		assert_ok(kveil_key_open(key, AD, kveil_span_of(sealed, n), out, &len, &err));
+		assert_ok(open_or_look(key, AD, kveil_span_of(sealed, n), out, &len, &err));
 		assert_memory_equal(out, "clear", 5);
 		assert_ok(kveil_key_seal(key, AD, KVEIL_SPAN("clear"), again, &n, &err));
 		if (way == 0) /* nothing was lost, so nothing that was there has to stop */
@@ -393,6 +394,49 @@ static void a_full_disk_stops_sealing_before_the_first_value(void **state)
 	/* Room again: it goes on by itself. */
 	assert_ok(kveil_keyring_tick(ring, now + 61 * 60000, &err));
 	assert_ok(kveil_key_seal(key, AD, KVEIL_SPAN("x"), sealed, &n, &err));
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
+/* Somebody holds the registry: whoever has keys and a lease goes on, and asks for what is not here. */
+static void a_ring_that_is_kept_waits_for_no_registry(void **state)
+{
+	(void)state;
+	struct fixture f;
+	uint8_t sealed[64], plain[64];
+	int64_t now = kveil_clock_wall_ms();
+	size_t n, len;
+
+	fixture_set_up(&f, NULL);
+	struct kveil_keystore *ks = fixture_init(&f);
+	struct kveil_keyring *ring;
+	struct kveil_key *key;
+	kveil_keystore_keep(ks);
+	assert_ok(kveil_keyring_new(ks, &ring, &err));
+	assert_ok(kveil_keyring_key(ring, KVEIL_SPAN("pii"), KVEIL_USE_SEAL | KVEIL_USE_OPEN, &key, &err));
+	assert_ok(kveil_key_seal(key, AD, KVEIL_SPAN("x"), sealed, &n, &err));
+	uint8_t first[4];
+	memcpy(first, sealed + 5, 4);
+
+	int fd = open(at(&f, ".keys.json.lock"), O_RDWR);
+	assert_true(fd >= 0 && flock(fd, LOCK_EX) == 0);
+	int64_t begin = kveil_clock_mono_ms();
+	assert_ok(kveil_keyring_tick(ring, now + 50 * 60000, &err));
+	assert_ok(kveil_key_seal(key, AD, KVEIL_SPAN("x"), sealed, &n, &err));
+	assert_memory_equal(sealed + 5, first, 4);
+	sealed[4] ^= 1;
+	assert_int_equal(kveil_key_open(key, AD, kveil_span_of(sealed, n), plain, &len, &err), KVEIL_E_KEY_PENDING);
+	assert_int_equal(kveil_keyring_tick(ring, now + 61 * 60000, &err), KVEIL_E_NO_LEASE);
+	assert_true(kveil_clock_mono_ms() - begin < 5000); /* a lock is waited for twice as long */
+	close(fd);
+
+	/* The keeper's turn. */
+	assert_ok(kveil_keystore_tend(ks, kveil_clock_wall_ms(), &err));
+	assert_ok(kveil_keyring_tick(ring, now + 61 * 60000, &err));
+	assert_int_equal(kveil_key_open(key, AD, kveil_span_of(sealed, n), plain, &len, &err), KVEIL_E_UNKNOWN_KEY);
+	assert_ok(kveil_key_seal(key, AD, KVEIL_SPAN("x"), sealed, &n, &err));
+	assert_memory_not_equal(sealed + 5, first, 4);
 	kveil_keyring_free(ring);
 	kveil_keystore_unref(ks);
 	fixture_tear_down(&f);
@@ -685,6 +729,7 @@ int main(void)
 	    cmocka_unit_test(a_backup_that_was_altered_is_not_restored),
 	    cmocka_unit_test(a_crash_at_any_step_loses_nothing),
 	    cmocka_unit_test(a_full_disk_stops_sealing_before_the_first_value),
+	    cmocka_unit_test(a_ring_that_is_kept_waits_for_no_registry),
 	    cmocka_unit_test(a_full_disk_makes_no_half_keys),
 	    cmocka_unit_test(a_registry_that_breaks_while_running_pauses_work),
 	    cmocka_unit_test(another_kek_is_refused),

@@ -126,7 +126,7 @@ static void open_one(struct kveil_keyring *ring, unsigned *seed)
 	struct kveil_key *key = some ? named(ring, s.name, KVEIL_USE_OPEN) : NULL;
 	if (!key)
 		return;
-	enum kveil_status status = kveil_key_open(key, AD, kveil_span_of(s.data, s.len), plain, &n, &why);
+	enum kveil_status status = open_or_look(key, AD, kveil_span_of(s.data, s.len), plain, &n, &why);
 	if (status == KVEIL_E_KEY_DESTROYED) {
 		REQUIRE(atomic_load(&destroyed[s.name]));
 		atomic_fetch_add(&refused, 1);
@@ -273,7 +273,7 @@ static void threads_and_an_operator(void **state)
 		size_t n;
 		write_name(pool[i].name, text);
 		assert_ok(kveil_keyring_named(ring, kveil_span_str(text), KVEIL_USE_OPEN, &key, &err));
-		assert_int_equal(kveil_key_open(key, AD, kveil_span_of(pool[i].data, pool[i].len), plain, &n, &err),
+		assert_int_equal(open_or_look(key, AD, kveil_span_of(pool[i].data, pool[i].len), plain, &n, &err),
 				 atomic_load(&destroyed[pool[i].name]) ? KVEIL_E_KEY_DESTROYED : KVEIL_OK);
 	}
 	kveil_keyring_free(ring);
