@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "keys/registry_message.h"
 #include "worker/kafka.h"
+#include "worker/loop.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -304,6 +305,8 @@ enum kveil_status kveil_registry_topic_read(struct kveil_registry_topic *t, kvei
 	 * is still to come then is the next call's. */
 	for (int i = 0; !status && t->position < target && i < ENDS_MAX; i++) {
 		status = read_until(t, target, fn, user, err);
+		if (kveil_failpoint("slow-registry"))
+			nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
 		if (!status)
 			status = end_offset(t, &target, err);
 	}
