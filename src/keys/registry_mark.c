@@ -121,7 +121,8 @@ enum kveil_status kveil_mark_check(const char *path, const char *document_path,
 			   document_path, d->generation, last);
 	else
 		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
-			   "%s is a copy, not the file that this host wrote (generation %" PRIu64 ")", document_path,
-			   d->generation);
+			   "%s is a copy, or came with the image of a container: not the file that was written here "
+			   "(generation %" PRIu64 ")",
+			   document_path, d->generation);
 	return rolled_back(err);
 }

@@ -6,7 +6,8 @@
  *                    \__ the present __/   \__ to come, or 0 __/
  *
  * Which file a document is, is told by its inode and birth time: a copy has others, while changes of owner and mode keep
- * them (ctime would not do: Kubernetes changes owners).
+ * them (ctime would not do: Kubernetes changes owners). On overlayfs, btrfs and ZFS, where one file comes up in several containers
+ * or snapshots with the same of both, INODE is mixed with what tells the place: the container's own layer, the subvolume.
  */
 #ifndef KVEIL_KEYS_REGISTRY_MARK_H
 #define KVEIL_KEYS_REGISTRY_MARK_H

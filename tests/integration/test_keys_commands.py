@@ -522,3 +522,42 @@ def test_follow_survives_what_it_meets(make):
     _, err = p.communicate(timeout=20)
     assert p.returncode == 0 and "Sanitizer" not in err
     assert stat.S_IMODE((k.dir / "f.json").stat().st_mode) == 0o600
+
+
+def test_a_registry_that_came_with_an_image(make_kveil):
+    """Containers of one image see one file, with one inode and one birth time, and each writes into its own layer."""
+    k = make_kveil(topics=False)
+    k.rules('  - {path: "$.v", encrypt: {key: pii}}\n')
+    (k.dir / "in").write_text('{"v": "x"}\n')
+    for name in ("build", "one", "two", "work-build", "work-one", "work-two", "at"):
+        (k.dir / name).mkdir()
+
+    def inside(layer, lower, *commands):
+        """Runs commands in a container: lower is its image, layer its own."""
+        options = f"lowerdir={lower},upperdir={k.dir}/{layer},workdir={k.dir}/work-{layer}"
+        if os.geteuid():
+            options += ",userxattr"
+        script = " && ".join([f"mount -t overlay overlay -o {options} {k.dir}/at", f"cd {k.dir}/at", *commands])
+        return subprocess.run(["unshare", "-m" if os.geteuid() == 0 else "-Urm", "sh", "-c", script], capture_output=True,
+                              text=True, timeout=60)
+
+    (k.dir / "image").mkdir()
+    for name in ("kek", "kveil.yaml", "rules"):
+        (k.dir / name).rename(k.dir / "image" / name)
+    kveil = f"{k.binary} "
+    apply = f"{kveil} apply -c kveil.yaml -r rules/{k.name}.yaml {k.dir}/in"
+    # Made and used in one container it is this one's, and stays so after a restart.
+    made = inside("build", f"{k.dir}/image", kveil + "keys init -c kveil.yaml", apply)
+    assert made.returncode == 0, made.stderr
+    assert inside("build", f"{k.dir}/image", apply).returncode == 0
+    # As an image it belongs to nobody: two containers of it would give the same lease.
+    image = f"{k.dir}/build:{k.dir}/image"
+    for layer in ("one", "two"):
+        r = inside(layer, image, apply)
+        assert r.returncode == 2 and "registry_rolled_back" in r.stderr and "image of a container" in r.stderr, r.stderr
+    ids = []
+    for layer in ("one", "two"):
+        r = inside(layer, image, kveil + "keys restore keys.json -c kveil.yaml", apply)
+        assert r.returncode == 0, r.stderr
+        ids.append(base64.b64decode(json.loads(r.stdout.splitlines()[-1])["v"])[1:5])
+    assert ids[0] != ids[1]
