@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 extern const struct kveil_command kveil_command_replay;
 
@@ -25,12 +26,23 @@ static const struct kveil_flag flags[] = {
     {0},
 };
 
+enum { WATCHDOG_S = 15 };
+
 static _Atomic bool stop;
 
+static void on_watchdog(int number)
+{
+	(void)number;
+	_exit(KVEIL_EXIT_RUNTIME);
+}
+
+/* From here on the process ends: after the letter at hand, by the watchdog, or by a second signal. */
 static void on_signal(int number)
 {
 	(void)number;
-	atomic_store(&stop, true);
+	if (atomic_exchange(&stop, true))
+		_exit(KVEIL_EXIT_RUNTIME);
+	alarm(WATCHDOG_S);
 }
 
 static int told(const struct kveil_error *err)
@@ -42,7 +54,7 @@ static int told(const struct kveil_error *err)
 	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_RUNTIME;
 }
 
-/* Only what fails is worth a line; none of it holds a value. */
+/* Only what fails or is skipped is worth a line; none of it holds a value. */
 static void on_letter(void *user, const struct kveil_replay_outcome *o)
 {
 	char text[1024];
@@ -51,6 +63,9 @@ static void on_letter(void *user, const struct kveil_replay_outcome *o)
 	if (o->error)
 		printf("%s[%" PRId32 "]@%" PRId64 ": %s: %s\n", o->topic, o->partition, o->offset,
 		       kveil_status_code(o->error->status), kveil_error_format(o->error, NULL, text, sizeof text));
+	else if (o->skipped)
+		printf("%s[%" PRId32 "]@%" PRId64 ": skipped: it was replayed before\n", o->topic, o->partition,
+		       o->offset);
 }
 
 static int replay(const struct kveil_replay_params *p)
@@ -61,8 +76,14 @@ static int replay(const struct kveil_replay_params *p)
 	enum kveil_status status = kveil_replay(p, on_letter, NULL, &counts, &err);
 	printf("%" PRIu64 " %s, %" PRIu64 " failed%s\n", counts.replayed, p->dry_run ? "would go through" : "replayed",
 	       counts.failed, counts.failed && !p->dry_run ? " and stay in their dead-letter topic" : "");
+	if (counts.skipped)
+		printf("%" PRIu64 " skipped: replayed before\n", counts.skipped);
 	if (status)
 		return told(&err);
+	if (counts.stopped) {
+		fprintf(stderr, "kveil replay: stopped by a signal; the next replay goes on from here\n");
+		return KVEIL_EXIT_RUNTIME;
+	}
 	return counts.failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }
 
@@ -106,7 +127,7 @@ static int run(int argc, char **argv)
 {
 	const char *value, *path = "kveil.yaml";
 	struct kveil_replay_params params = {.stop = &stop};
-	const struct sigaction action = {.sa_handler = on_signal};
+	const struct sigaction action = {.sa_handler = on_signal}, watchdog = {.sa_handler = on_watchdog};
 	const struct kveil_flag *f;
 	struct kveil_error err;
 	int index = 1;
@@ -132,6 +153,7 @@ static int run(int argc, char **argv)
 		return told(&err);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGALRM, &watchdog, NULL);
 	return load_and_replay(path, &params);
 }
 

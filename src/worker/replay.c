@@ -7,6 +7,7 @@
 #include "worker/admin.h"
 #include "worker/dead_letter.h"
 #include "worker/kafka.h"
+#include "worker/replayed.h"
 #include "worker/topics.h"
 
 #include <stdatomic.h>
@@ -14,7 +15,15 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { TIMEOUT_MS = 10000, POLL_MS = 200, FLUSH_MS = 100, RETRY_MS = 500, OUTAGE_MS = 120000 };
+enum {
+	TIMEOUT_MS = 10000,
+	POLL_MS = 200,
+	FLUSH_MS = 100,
+	RETRY_MS = 500,
+	OUTAGE_MS = 120000, /* how long the brokers may say nothing */
+	STOP_MS = 5000,     /* how long after a signal the letter at hand may take */
+	PURGE_TURNS = 50,
+};
 
 struct engine_of {
 	struct kveil_plan *plan;
@@ -34,6 +43,9 @@ struct replay {
 	size_t engine_count;
 	rd_kafka_topic_partition_list_t *parts; /* offset: where the replay begins */
 	int64_t *ends;
+	struct kveil_replayed *seen; /* a list for each of parts */
+	uint64_t id;                 /* of the letter at hand */
+	bool is_copy;
 	struct kveil_header *headers;
 	size_t header_cap;
 	struct kveil_dead_letter letter;
@@ -45,6 +57,16 @@ struct replay {
 static bool stopped(const struct replay *r)
 {
 	return r->p->stop && atomic_load_explicit(r->p->stop, memory_order_relaxed);
+}
+
+/* A deadline that a signal moves closer. */
+static bool expired(const struct replay *r, int64_t *end)
+{
+	int64_t now = kveil_clock_mono_ms();
+
+	if (stopped(r) && *end > now + STOP_MS)
+		*end = now + STOP_MS;
+	return now > *end;
 }
 
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque)
@@ -101,12 +123,14 @@ static enum kveil_status add_topic(struct replay *r, const char *name, struct kv
 static enum kveil_status find_range(struct replay *r, struct kveil_error *err)
 {
 	r->ends = calloc((size_t)r->parts->cnt + 1, sizeof *r->ends);
-	if (!r->ends)
+	r->seen = kveil_replayed_new((size_t)r->parts->cnt);
+	if (!r->ends || !r->seen)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", r->parts->cnt);
 	rd_kafka_resp_err_t e = rd_kafka_committed(r->consumer, r->parts, TIMEOUT_MS);
 	for (int i = 0; !e && i < r->parts->cnt; i++) {
 		rd_kafka_topic_partition_t *t = &r->parts->elems[i];
 		int64_t low = -1;
+		kveil_replayed_read(r->seen, (size_t)i, kveil_span_of(t->metadata, t->metadata_size));
 		e = t->err ? t->err
 			   : kveil_kafka_range(r->consumer, t->topic, t->partition, &low, &r->ends[i], TIMEOUT_MS);
 		if (t->offset < low)
@@ -175,6 +199,7 @@ static void close_all(struct replay *r)
 	}
 	kveil_catalog_unref(r->catalog);
 	kveil_cluster_clear(&r->cluster);
+	kveil_replayed_free(r->seen);
 	free(r->headers);
 	free(r->ends);
 }
@@ -201,12 +226,19 @@ static enum kveil_status engine_for(struct replay *r, struct kveil_plan *plan, s
 	return status;
 }
 
-/* Waits for every report that is out. */
+/* Waits for every report that is out. What is not reported in time is taken back; it may have arrived. */
 static rd_kafka_resp_err_t settle(struct replay *r)
 {
-	while (r->unreported)
+	int64_t end = kveil_clock_mono_ms() + OUTAGE_MS;
+
+	while (r->unreported && !expired(r, &end))
 		rd_kafka_flush(r->producer, FLUSH_MS);
-	rd_kafka_resp_err_t e = r->refused;
+	bool late = r->unreported > 0;
+	if (late)
+		rd_kafka_purge(r->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+	for (int turn = 0; r->unreported && turn < PURGE_TURNS; turn++)
+		rd_kafka_flush(r->producer, FLUSH_MS);
+	rd_kafka_resp_err_t e = late ? RD_KAFKA_RESP_ERR__TIMED_OUT : r->refused;
 	r->refused = RD_KAFKA_RESP_ERR_NO_ERROR;
 	return e;
 }
@@ -215,10 +247,12 @@ static rd_kafka_resp_err_t hand_over(struct replay *r, const char *topic, int32_
 				     const struct kveil_record *record, int64_t timestamp_ms)
 {
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(r->producer, topic, NULL);
+	int64_t end = kveil_clock_mono_ms() + OUTAGE_MS;
 	rd_kafka_resp_err_t e;
 
 	while ((e = kveil_kafka_produce(r->producer, rkt, partition, record, timestamp_ms, NULL)) ==
-	       RD_KAFKA_RESP_ERR__QUEUE_FULL)
+		   RD_KAFKA_RESP_ERR__QUEUE_FULL &&
+	       !expired(r, &end))
 		rd_kafka_flush(r->producer, FLUSH_MS);
 	r->unreported += e == RD_KAFKA_RESP_ERR_NO_ERROR;
 	rd_kafka_topic_destroy(rkt);
@@ -280,6 +314,11 @@ static enum kveil_status try_letter(struct replay *r, const rd_kafka_message_t *
 		return kveil_fail(err, KVEIL_E_TOO_LARGE,
 				  "the letter holds no value, for the record was too large; it is "
 				  "at its offset in the input topic");
+	status = kveil_replayed_id(r->letter.topic, r->letter.partition, r->letter.offset, r->letter.timestamp_ms,
+				   &r->id, err);
+	r->is_copy = !status && kveil_replayed_has(r->seen, r->id);
+	if (status || r->is_copy)
+		return status;
 	const struct kveil_route *route = kveil_catalog_route(r->catalog, r->letter.topic);
 	if (!route)
 		return kveil_fail(err, KVEIL_E_NOT_FOUND, "no rules for this topic, or its outputs are not there");
@@ -329,15 +368,42 @@ static enum kveil_status put_back(struct replay *r, const rd_kafka_message_t *ms
 	return e ? refusal(e, err) : KVEIL_OK;
 }
 
-static enum kveil_status commit(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+/* Which of parts the letter is of; their count for none. */
+static size_t part_of(const struct replay *r, const rd_kafka_message_t *msg)
+{
+	for (int i = 0; i < r->parts->cnt; i++)
+		if (r->parts->elems[i].partition == msg->partition &&
+		    strcmp(r->parts->elems[i].topic, rd_kafka_topic_name(msg->rkt)) == 0)
+			return (size_t)i;
+	return (size_t)r->parts->cnt;
+}
+
+static enum kveil_status commit_with(struct replay *r, const rd_kafka_message_t *msg, struct kveil_span note,
+				     struct kveil_error *err)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_t *t =
+	    rd_kafka_topic_partition_list_add(list, rd_kafka_topic_name(msg->rkt), msg->partition);
 
-	rd_kafka_topic_partition_list_add(list, rd_kafka_topic_name(msg->rkt), msg->partition)->offset =
-	    msg->offset + 1;
+	t->offset = msg->offset + 1;
+	t->metadata = note.len ? malloc(note.len) : NULL; /* librdkafka frees it with the list */
+	t->metadata_size = t->metadata ? note.len : 0;
+	if (t->metadata)
+		memcpy(t->metadata, note.data, note.len);
 	enum kveil_status status = kveil_kafka_commit_wait(r->consumer, list, TIMEOUT_MS, err);
 	rd_kafka_topic_partition_list_destroy(list);
 	return status;
+}
+
+static enum kveil_status commit(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf note = KVEIL_BUF_INIT;
+
+	kveil_replayed_write(r->seen, part_of(r, msg), KVEIL_REPLAYED_KEPT, &note);
+	if (kveil_buf_ok(&note) && commit_with(r, msg, kveil_buf_span(&note), err) == KVEIL_OK)
+		return KVEIL_OK;
+	/* A broker may take fewer bytes beside an offset than is usual: better forgetful than at a standstill. */
+	return commit_with(r, msg, KVEIL_SPAN_NULL, err);
 }
 
 /* An error here ends the replay; a letter that fails does not. */
@@ -346,6 +412,7 @@ static enum kveil_status take(struct replay *r, const rd_kafka_message_t *msg, s
 	struct kveil_error why;
 
 	r->letter.topic[0] = 0;
+	r->is_copy = false;
 	enum kveil_status failed = replay_letter(r, msg, &why);
 	if (kveil_status_class(failed) == KVEIL_CLASS_RETRY || kveil_status_class(failed) == KVEIL_CLASS_STOP) {
 		*err = why;
@@ -357,8 +424,12 @@ static enum kveil_status take(struct replay *r, const rd_kafka_message_t *msg, s
 	    .partition = open ? r->letter.partition : msg->partition,
 	    .offset = open ? r->letter.offset : msg->offset,
 	    .error = failed ? &why : NULL,
+	    .skipped = r->is_copy,
 	};
-	r->counts.replayed += !failed;
+	r->counts.skipped += r->is_copy;
+	r->counts.replayed += !failed && !r->is_copy;
+	if (!failed && !r->is_copy)
+		kveil_replayed_add(r->seen, part_of(r, msg), r->id);
 	r->counts.failed += failed != KVEIL_OK;
 	r->report(r->user, &outcome);
 	if (r->p->dry_run)
@@ -384,11 +455,42 @@ static bool at_end(struct replay *r)
 
 static bool is_before_end(const struct replay *r, const rd_kafka_message_t *msg)
 {
-	for (int i = 0; i < r->parts->cnt; i++)
-		if (r->parts->elems[i].partition == msg->partition &&
-		    strcmp(r->parts->elems[i].topic, rd_kafka_topic_name(msg->rkt)) == 0)
-			return msg->offset < r->ends[i];
-	return false;
+	size_t part = part_of(r, msg);
+
+	return part < (size_t)r->parts->cnt && msg->offset < r->ends[part];
+}
+
+static bool is_done(struct replay *r)
+{
+	uint64_t taken = r->counts.replayed + r->counts.failed + r->counts.skipped;
+
+	return at_end(r) || (r->p->most && taken >= r->p->most);
+}
+
+static enum kveil_status read_letters(struct replay *r, struct kveil_error *err)
+{
+	int64_t end = kveil_clock_mono_ms() + OUTAGE_MS;
+	enum kveil_status status = KVEIL_OK;
+
+	while (!status && !is_done(r)) {
+		if (stopped(r)) {
+			r->counts.stopped = true;
+			break;
+		}
+		rd_kafka_message_t *msg = rd_kafka_consumer_poll(r->consumer, POLL_MS);
+		if (msg && !msg->err && is_before_end(r, msg))
+			status = take(r, msg, err);
+		else if (msg && msg->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
+			status =
+			    kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the dead letters moved while they were read");
+		if (msg && !msg->err)
+			end = kveil_clock_mono_ms() + OUTAGE_MS;
+		else if (!status && kveil_clock_mono_ms() > end)
+			status = kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "no dead letter came for %d s",
+					    OUTAGE_MS / 1000);
+		kveil_kafka_message_free(msg);
+	}
+	return status;
 }
 
 enum kveil_status kveil_replay(const struct kveil_replay_params *p, kveil_replay_report_fn *report, void *user,
@@ -397,15 +499,8 @@ enum kveil_status kveil_replay(const struct kveil_replay_params *p, kveil_replay
 	struct replay r = {.p = p, .report = report, .user = user};
 	enum kveil_status status = open(&r, err);
 
-	while (!status && !stopped(&r) && !at_end(&r) && (!p->most || r.counts.replayed + r.counts.failed < p->most)) {
-		rd_kafka_message_t *msg = rd_kafka_consumer_poll(r.consumer, POLL_MS);
-		if (msg && !msg->err && is_before_end(&r, msg))
-			status = take(&r, msg, err);
-		else if (msg && msg->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
-			status =
-			    kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the dead letters moved while they were read");
-		kveil_kafka_message_free(msg);
-	}
+	if (!status)
+		status = read_letters(&r, err);
 	close_all(&r);
 	*ret = r.counts;
 	return status;

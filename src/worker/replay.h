@@ -7,7 +7,8 @@
  *
  * Either way the letter's offset is committed only after the broker has acknowledged where it went, under the group
  * GROUP.replay: a replay that is cut off is gone on with, and may repeat its last records. It ends at the offsets that
- * were the ends when it began. One replay at a time. One thread.
+ * were the ends when it began. A letter of a record that went through before, in this run or, as far as is remembered
+ * (worker/replayed.h), in an earlier one, is skipped: copies give no more outputs. One replay at a time. One thread.
  */
 #ifndef KVEIL_WORKER_REPLAY_H
 #define KVEIL_WORKER_REPLAY_H
@@ -23,7 +24,7 @@ struct kveil_replay_params {
 	const char *topic;    /* one dead-letter topic; NULL = those of all input topics */
 	bool dry_run;         /* opens and runs the rules; sends and commits nothing */
 	uint64_t most;        /* letters; 0 = no limit */
-	const _Atomic bool *stop; /* set from outside: ends after the letter at hand */
+	const _Atomic bool *stop; /* set from outside: ends after the letter at hand, or 5 s later without it */
 };
 
 /* What became of a letter. topic, partition and offset are of the record inside, once it is open; else of the letter. */
@@ -32,11 +33,13 @@ struct kveil_replay_outcome {
 	int32_t partition;
 	int64_t offset;
 	const struct kveil_error *error; /* NULL: it went through */
+	bool skipped;                    /* it went through before: a copy, not sent again */
 };
 typedef void kveil_replay_report_fn(void *user, const struct kveil_replay_outcome *outcome);
 
 struct kveil_replay_counts {
-	uint64_t replayed, failed;
+	uint64_t replayed, failed, skipped;
+	bool stopped; /* before the end */
 };
 
 enum kveil_status kveil_replay(const struct kveil_replay_params *p, kveil_replay_report_fn *report, void *user,

@@ -86,6 +86,14 @@ class Kafka:
         finally:
             c.close()
 
+    def reset(self, group, topic, partition=0):
+        """As kafka-consumer-groups --reset-offsets --to-earliest does."""
+        c = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
+        try:
+            c.commit(offsets=[TopicPartition(topic, partition, 0)], asynchronous=False)
+        finally:
+            c.close()
+
     def committed(self, group, topic, partition=0):
         c = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
         try:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The world breaks: nothing lost, nothing dead-lettered, nothing clear; it recovers by itself."""
 import json
+import signal
+import subprocess
 import time
 
 import pytest
@@ -42,6 +44,36 @@ def test_broker_down_at_start_and_later(make_kveil, own_broker):
     assert ids == {f"ORD{i:010d}" for i in range(n)}
     assert kafka.end_offsets(k.dead) == {0: 0}
     assert k.stop() == 0
+
+
+def test_a_replay_in_an_outage_ends_on_a_signal(make_kveil, own_broker):
+    kafka = Kafka(own_broker.bootstrap)
+    k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init()
+    kafka.create(k.topic, k.secure, k.dead)
+    n = 400
+    kafka.produce(k.topic, [b'{"i":%d,"p":[1]}' % i for i in range(n)])
+    k.start()
+    wait_for("dead letters", lambda: kafka.end_offsets(k.dead) == {0: n})
+    assert k.stop() == 0
+    k.rules('  - {path: "$.p[*]", mask: {}}\n')
+    p = subprocess.Popen([str(k.binary), "replay", "-c", "kveil.yaml"], cwd=k.dir, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True)
+    wait_for("replaying", lambda: kafka.end_offsets(k.secure)[0] > 0, interval=0.02)
+    own_broker.freeze()
+    try:
+        time.sleep(1)
+        assert p.poll() is None
+        p.send_signal(signal.SIGTERM)
+        out = p.communicate(timeout=20)[0]
+        assert p.returncode == 3, out
+    finally:
+        own_broker.thaw()
+        p.kill()
+    k.run("replay", "-c", "kveil.yaml", check=0)
+    ids = [json.loads(m.value())["i"] for m in kafka.consume(k.secure, n, settle=0.5)]
+    assert set(ids) == set(range(n)) and len(ids) <= n + 1
 
 
 def test_a_frozen_broker_pauses_and_goes_on(make_kveil, own_broker):

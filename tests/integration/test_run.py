@@ -135,6 +135,33 @@ def test_replay_sends_dead_letters_through_again(make_kveil, kafka):
     assert m[0].headers() == [("h", b"v")]
 
 
+def test_copies_of_a_dead_letter_are_replayed_once(make_kveil, kafka):
+    k = make_kveil()
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init().start()
+    kafka.produce(k.topic, [{"value": b'{"p":[1]}', "key": b"k1"}, {"value": b"{broken"}])
+    letters = kafka.consume(k.dead, 2)
+    assert k.stop() == 0
+
+    def copy(letter, times):
+        kafka.produce(k.dead, [{"value": letter.value(), "headers": letter.headers()}] * times)
+
+    copy(letters[0], 4)
+    k.rules('  - {path: "$.p[*]", mask: {}}\n')
+    r = k.run("replay", "-c", "kveil.yaml", check=1)  # the broken one stays
+    assert "1 replayed, 1 failed" in r.stdout and "4 skipped: replayed before" in r.stdout
+    assert f"{k.topic}[0]@0: skipped: it was replayed before" in r.stdout
+    copy(letters[0], 1)
+    r = k.run("replay", "-c", "kveil.yaml", check=1)
+    assert "0 replayed, 1 failed" in r.stdout and "1 skipped: replayed before" in r.stdout
+    assert kafka.end_offsets(k.secure) == {0: 1}
+    # A group whose offsets were reset begins anew.
+    kafka.reset(f"{k.group}.replay", k.dead)
+    r = k.run("replay", "-c", "kveil.yaml", check=1)
+    assert "1 replayed" in r.stdout
+    assert kafka.end_offsets(k.secure) == {0: 2}
+
+
 def test_a_record_over_the_output_topics_limit_is_dead_lettered_alone(make_kveil, kafka):
     k = make_kveil(topics=False)
     kafka.create(k.topic)
