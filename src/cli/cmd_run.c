@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 700, WATCHDOG_S = 15, SAY_AGAIN_MS = 60000 };
+enum { LOOK_MS = 700, WATCHDOG_S = 15, SAY_AGAIN_MS = 60000, LAST_LINES_MS = 1000 };
 
 extern const struct kveil_command kveil_command_run;
 
@@ -36,7 +36,7 @@ struct run {
 	struct kveil_health *health;
 	struct kveil_side_port *port;
 	struct kveil_watch *watch;
-	struct kveil_cell *reload_ok, *reload_time;
+	struct kveil_cell *reload_ok, *reload_time, *log_dropped;
 	sigset_t signals;
 };
 
@@ -151,6 +151,12 @@ static void reload(struct run *r, struct kveil_service *service, bool asked)
 	r->plans = set;
 }
 
+static void tend_log(struct run *r)
+{
+	kveil_log_drain(0);
+	kveil_cell_add(r->log_dropped, kveil_log_dropped() - kveil_cell_count(r->log_dropped));
+}
+
 /* Until a signal or a failure ends it. */
 static int serve(struct run *r)
 {
@@ -162,6 +168,7 @@ static int serve(struct run *r)
 		return told(&err);
 	for (;;) {
 		int number = wait_signal(r, LOOK_MS);
+		tend_log(r);
 		if (is_stop(number) || kveil_service_failed(service, &err))
 			break;
 		bool swapped = kveil_watch_look(r->watch);
@@ -176,6 +183,7 @@ static int serve(struct run *r)
 	if (kveil_service_stop(service, &err) && !failed) {
 		/* A thread hangs and still uses what would be freed. */
 		kveil_log_error(KVEIL_LOG_ERROR, "run", &err);
+		kveil_log_drain(LAST_LINES_MS);
 		_exit(KVEIL_EXIT_WATCHDOG);
 	}
 	kveil_log(KVEIL_LOG_INFO, "run", "stopped");
@@ -196,6 +204,7 @@ static int start(struct run *r)
 		return KVEIL_EXIT_RUNTIME;
 	}
 	r->reload_ok = kveil_metrics_cell(r->metrics, KVEIL_M_RELOAD_SUCCESSFUL, NULL, NULL);
+	r->log_dropped = kveil_metrics_cell(r->metrics, KVEIL_M_LOG_DROPPED, NULL, NULL);
 	r->reload_time = kveil_metrics_cell(r->metrics, KVEIL_M_RELOAD_TIMESTAMP, NULL, NULL);
 	kveil_cell_set(r->reload_ok, 1);
 	kveil_cell_set(r->reload_time, (double)kveil_clock_wall_ms() / 1000);

@@ -40,6 +40,7 @@
 	X(REGISTRY_IGNORED, "kveil_registry_records_ignored_total", COUNTER, "reason", "Registry records that were not authentic or not readable.") \
 	X(RELOAD_SUCCESSFUL, "kveil_config_last_reload_successful", GAUGE, "", "1 when the last reload of rules was taken.") \
 	X(RELOAD_TIMESTAMP, "kveil_config_last_reload_success_timestamp_seconds", GAUGE, "", "When rules were last taken.") \
+	X(LOG_DROPPED, "kveil_log_dropped_total", COUNTER, "", "Lines of the log that stderr did not take.") \
 	X(BUILD_INFO, "kveil_build_info", GAUGE, "version", "Always 1.")
 
 enum kveil_metric {
