@@ -23,6 +23,7 @@
 
 enum {
 	REGION_PAGES = 8,
+	LEAST_LOCKED_KIB = 128, /* what a worker with a few keys takes, by measurement */
 	SLAB_PAGES = REGION_PAGES - 3,
 	SLOT_MIN = 32,
 	CLASS_COUNT = 12,   /* 32 << 11 = 64 KiB: the largest page that Linux uses */
@@ -249,6 +250,28 @@ void kveil_secret_harden_process(void)
 			kveil_log(KVEIL_LOG_WARN, "secret", "cannot raise the limit of locked memory: %s",
 				  strerror(errno));
 	}
+}
+
+enum kveil_status kveil_secret_refused(struct kveil_error *err)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key: the limit is %llu KiB",
+		   (unsigned long long)limit.rlim_cur / 1024);
+	kveil_error_hint(err,
+			 "allow %d KiB at least (ulimit -l, LimitMEMLOCK=, --ulimit memlock=), or set "
+			 "KVEIL_ALLOW_UNLOCKED_KEYS=1: keys may then be swapped out",
+			 LEAST_LOCKED_KIB);
+	return KVEIL_E_NO_MEMORY;
+}
+
+void kveil_secret_log_unlocked(void)
+{
+	if (unlocked_is_allowed())
+		kveil_log(KVEIL_LOG_WARN, "secret",
+			  "KVEIL_ALLOW_UNLOCKED_KEYS=1: keys that cannot be locked in memory may be swapped out");
 }
 
 void kveil_secret_wipe(void *p, size_t n)

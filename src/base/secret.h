@@ -21,6 +21,10 @@ void *kveil_secret_alloc(size_t n);
 /* As above, but what cannot be locked is used in any case: for what is derived from keys and large (key schedules of
  * many keys), where RLIMIT_MEMLOCK would be a limit on their number. Half of that limit is left to the keys. */
 void *kveil_secret_alloc_schedule(size_t n);
+/* What to say where kveil_secret_alloc gave NULL: NO_MEMORY, with the limit and the ways out. */
+enum kveil_status kveil_secret_refused(struct kveil_error *err);
+/* A warning, where KVEIL_ALLOW_UNLOCKED_KEYS=1. */
+void kveil_secret_log_unlocked(void);
 void kveil_secret_free(void *p); /* wipes; NULL is fine */
 /* Bytes that can be used at p. */
 size_t kveil_secret_size(const void *p);

@@ -103,6 +103,7 @@ static int load_and_replay(const char *path, struct kveil_replay_params *p)
 	kveil_report_print(&report, stderr);
 	if (p->plans && !report.errors) {
 		kveil_log_setup((enum kveil_log_level)config->log.level, config->log.format == 1);
+		kveil_secret_log_unlocked();
 		p->config = config;
 		code = kveil_keystore_open(&config->keys, &p->keys, &err) ? told(&err) : replay(p);
 	}

@@ -195,6 +195,7 @@ static int start(struct run *r)
 	struct kveil_error err;
 
 	kveil_log_setup((enum kveil_log_level)r->config->log.level, r->config->log.format == 1);
+	kveil_secret_log_unlocked();
 	r->metrics = kveil_metrics_new();
 	r->health = kveil_health_new();
 	r->watch = kveil_watch_new((const char *const *)r->config->rules);

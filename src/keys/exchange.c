@@ -74,7 +74,7 @@ static enum kveil_status collect_tenant(struct kveil_keystore *ks, const struct 
 		const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(v->algorithm);
 		uint8_t *copy = kveil_secret_alloc(alg->key_bytes);
 		if (!copy)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+			return kveil_secret_refused(err);
 		memcpy(copy, key, alg->key_bytes);
 		set->keys[set->count++] = (struct kveil_tink_key){alg, v->id, copy};
 		if (!primary || (!turn.active && v->version > primary->version))

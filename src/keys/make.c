@@ -35,7 +35,7 @@ static enum kveil_status keep_made(struct kveil_keystore *ks, uint32_t id, const
 	if (!m || !copy) {
 		free(m);
 		kveil_secret_free(copy);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		return kveil_secret_refused(err);
 	}
 	memcpy(copy, key, n);
 	*m = (struct kveil_made_key){.id = id, .key = copy};
@@ -56,7 +56,7 @@ enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_ke
 	enum kveil_status status = KVEIL_OK;
 
 	if (!payload || !key)
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		status = kveil_secret_refused(err);
 	/* Whoever holds the registry's secret could have used up the numbers: 0 comes after the last one. */
 	if (!status && r->version == 0) {
 		status = kveil_fail(err, KVEIL_E_UNSUPPORTED, "key '%s' has used its last version number", r->name);

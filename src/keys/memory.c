@@ -37,8 +37,8 @@ enum kveil_status kveil_keystore_new_test(struct kveil_span seed, struct kveil_k
 		return status;
 	ks->seeded = true;
 	ks->seed = kveil_secret_alloc(32);
-	status = ks->seed ? kveil_crypto_hkdf(seed, "kveil test keystore", ks->seed, 32, err)
-			  : kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for keys");
+	status =
+	    ks->seed ? kveil_crypto_hkdf(seed, "kveil test keystore", ks->seed, 32, err) : kveil_secret_refused(err);
 	if (status) {
 		kveil_keystore_unref(ks);
 		return status;
@@ -98,7 +98,7 @@ static enum kveil_status add_version(struct kveil_keystore *ks, struct kveil_key
 	uint8_t *key = kveil_secret_alloc(alg->key_bytes);
 
 	if (!key)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		return kveil_secret_refused(err);
 	snprintf(record.name, sizeof record.name, "%s", name->name);
 	snprintf(record.kek, sizeof record.kek, "memory");
 	enum kveil_status status = make_bytes(ks, name->name, record.version, &record.id, key, alg->key_bytes, err);

@@ -134,9 +134,8 @@ static enum kveil_status open_sealed(const char *line, const char *path, const c
 		return KVEIL_E_CONFIG;
 	}
 	uint8_t *stretched = kveil_secret_alloc(KEY_BYTES), *plain = kveil_secret_alloc(WRAPPED_BYTES);
-	enum kveil_status status = stretched && plain
-				       ? stretch(passphrase, salt, log2_n, p, stretched, err)
-				       : kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	enum kveil_status status =
+	    stretched && plain ? stretch(passphrase, salt, log2_n, p, stretched, err) : kveil_secret_refused(err);
 	if (!status)
 		status = kveil_crypto_kwp_unwrap(stretched, kveil_span_of(wrapped, sizeof wrapped), plain, &n, err);
 	if (status == KVEIL_E_WRONG_KEK || (!status && n != KEY_BYTES))
@@ -164,8 +163,7 @@ static enum kveil_status seal_line(const uint8_t *key, const char *passphrase, s
 				   struct kveil_error *err)
 {
 	uint8_t salt[SALT_BYTES], wrapped[WRAPPED_BYTES], *stretched = kveil_secret_alloc(KEY_BYTES);
-	enum kveil_status status = stretched ? kveil_crypto_random(salt, sizeof salt, err)
-					     : kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	enum kveil_status status = stretched ? kveil_crypto_random(salt, sizeof salt, err) : kveil_secret_refused(err);
 	size_t n;
 
 	if (!status)
@@ -191,7 +189,7 @@ static enum kveil_status file_make(const void *params, const char *base_dir, str
 	enum kveil_status status = KVEIL_OK;
 
 	if (!path || !key)
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		status = kveil_secret_refused(err);
 	else if (p->passphrase && strlen(p->passphrase) < 12) {
 		status = kveil_fail(err, KVEIL_E_CONFIG, "a passphrase has 12 characters at least");
 		kveil_error_hint(err, "five words drawn at random are better than any one that is clever");
@@ -234,7 +232,7 @@ static enum kveil_status file_open(const char *name, const void *params, const c
 	enum kveil_status status = KVEIL_OK;
 
 	if (!path || !f || !key)
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		status = kveil_secret_refused(err);
 	if (!status) {
 		status = kveil_files_read_private(path, "the key-encryption key", 4096, &text, NULL, NULL, err);
 		if (status == KVEIL_E_NOT_FOUND)

@@ -53,7 +53,7 @@ enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const s
 	size_t room = r->wrapped_len > KVEIL_PAYLOAD_MAX ? r->wrapped_len : KVEIL_PAYLOAD_MAX;
 	uint8_t *payload = kveil_secret_alloc(room);
 	if (!payload)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		return kveil_secret_refused(err);
 	status = kveil_kek_unwrap(kek, kveil_span_of(r->wrapped, r->wrapped_len), payload, room, &n, err);
 	if (status == KVEIL_E_WRONG_KEK)
 		status = wrong_kek(r, err);
@@ -64,7 +64,7 @@ enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const s
 		if (*ret_key)
 			memcpy(*ret_key, key.data, key.len);
 		else
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+			status = kveil_secret_refused(err);
 	}
 	kveil_secret_free(payload);
 	return status;

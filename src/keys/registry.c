@@ -115,7 +115,7 @@ enum kveil_status kveil_registry_root_wrap(const struct kveil_registry_secret *s
 	uint8_t *payload = kveil_secret_alloc(ROOT_PAYLOAD);
 
 	if (!payload)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		return kveil_secret_refused(err);
 	memcpy(payload, root_magic, sizeof root_magic);
 	memcpy(payload + sizeof root_magic, secret->id, sizeof secret->id);
 	memcpy(payload + sizeof root_magic + sizeof secret->id, secret->root, sizeof secret->root);
@@ -133,8 +133,7 @@ enum kveil_status kveil_registry_root_new(struct kveil_kek *const *keks, size_t 
 	enum kveil_status status;
 
 	*root = (struct kveil_registry_root){0};
-	status = secret ? kveil_crypto_random(secret->id, sizeof secret->id, err)
-			: kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	status = secret ? kveil_crypto_random(secret->id, sizeof secret->id, err) : kveil_secret_refused(err);
 	if (!status)
 		status = kveil_crypto_random(secret->root, sizeof secret->root, err);
 	if (!status)
@@ -187,7 +186,7 @@ enum kveil_status kveil_registry_root_open(const struct kveil_registry_root *roo
 	bool tried = false;
 
 	if (!secret || !payload)
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		status = kveil_secret_refused(err);
 	/* A custodian that is away outweighs one that refuses: it may well be the right one. */
 	for (size_t i = 0; secret && payload && i < root->count; i++) {
 		struct kveil_kek *kek = kek_named(keks, count, root->keys[i].kek);

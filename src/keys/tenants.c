@@ -156,7 +156,7 @@ static enum kveil_status hold(struct kveil_tenants *t, struct kveil_tenant_versi
 		copy = kveil_secret_alloc(n);
 	}
 	if (!copy)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		return kveil_secret_refused(err);
 	memcpy(copy, key, n);
 	v->key = copy;
 	v->held_at = (uint32_t)at;

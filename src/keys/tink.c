@@ -320,7 +320,7 @@ static enum kveil_status read_key(const struct item *item, bool is_primary, kvei
 				  (uint32_t)item->id);
 	uint8_t *bytes = kveil_secret_alloc(room ? room : 1);
 	if (!bytes)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		return kveil_secret_refused(err);
 	if (kveil_text_decode(KVEIL_BASE64, (const uint8_t *)item->value, item->value_len, bytes, &n))
 		alg = recognise(item->type, kveil_span_of(bytes, n), &v);
 	else
