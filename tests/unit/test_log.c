@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A reader of stderr that stands still holds nobody up, and learns what it missed. */
 #include "base/log.h"
+#include "base/secret.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -65,9 +66,36 @@ static void stuck_reader(void **state)
 	assert_int_equal(kveil_log_dropped(), dropped);
 }
 
+static void unlocked_keys_leave_a_line(void **state)
+{
+	(void)state;
+	int ends[2], saved = dup(STDERR_FILENO);
+
+	assert_int_equal(pipe(ends), 0);
+	assert_true(fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0);
+	assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+	got = 0;
+	unsetenv("KVEIL_ALLOW_UNLOCKED_KEYS");
+	kveil_secret_log_unlocked();
+	read_some(ends[0]);
+	bool silent = got == 0;
+	setenv("KVEIL_ALLOW_UNLOCKED_KEYS", "1", 1);
+	kveil_secret_log_unlocked();
+	read_some(ends[0]);
+	assert_true(dup2(saved, STDERR_FILENO) >= 0);
+	close(ends[0]);
+	close(ends[1]);
+	close(saved);
+	assert_true(silent);
+	assert_non_null(strstr(text, "warn  secret: KVEIL_ALLOW_UNLOCKED_KEYS=1"));
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(stuck_reader)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(stuck_reader),
+	    cmocka_unit_test(unlocked_keys_leave_a_line),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

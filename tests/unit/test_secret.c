@@ -236,6 +236,25 @@ static void what_cannot_be_locked_is_refused(void **state)
 	assert_int_equal(code, 3);
 }
 
+static int message_of_refusal(void *arg)
+{
+	struct kveil_error err;
+
+	(void)arg;
+	setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){65536, 65536});
+	return kveil_secret_refused(&err) == KVEIL_E_NO_MEMORY && strstr(err.message, "64 KiB") &&
+	       strstr(err.hint, "128 KiB") && strstr(err.hint, "KVEIL_ALLOW_UNLOCKED_KEYS=1");
+}
+
+static void a_refusal_names_the_limit_and_the_ways_out(void **state)
+{
+	(void)state;
+	int code;
+
+	assert_int_equal(in_child(message_of_refusal, NULL, &code), 0);
+	assert_int_equal(code, 1);
+}
+
 static int keys_after_many_schedules(void *arg)
 {
 	(void)arg;
@@ -349,6 +368,7 @@ int main(void)
 	    cmocka_unit_test(guards_and_bad_frees_end_the_process),
 	    cmocka_unit_test(pages_are_locked_and_not_dumped),
 	    cmocka_unit_test(what_cannot_be_locked_is_refused),
+	    cmocka_unit_test(a_refusal_names_the_limit_and_the_ways_out),
 	    cmocka_unit_test(schedules_leave_room_for_keys),
 	    cmocka_unit_test(harden),
 	    cmocka_unit_test(threads_share_it),
