@@ -77,6 +77,7 @@ enum kveil_class {
 	X(OUTPUT_TOO_LARGE, "output_too_large", RECORD, "the protected record is over the output topic's limit") \
 	X(REFUSED_BY_BROKER, "refused_by_broker", RECORD, "the broker refused this record, sent alone")          \
 	/* a record against its rules */                                                                         \
+	X(UNREADABLE_BATCH, "unreadable_batch", RECORD, "a batch of records is damaged, or takes too much of limits.memory when decompressed") \
 	X(UNSUPPORTED_KIND, "unsupported_kind", RECORD, "the rule's action cannot handle this kind of value")    \
 	X(MISSING_FIELD, "missing_field", RECORD, "a field that the rule requires is absent")                    \
 	X(UNMATCHED_FIELD, "unmatched_field", RECORD, "no rule names this field and unmatched is dead-letter")   \

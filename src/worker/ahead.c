@@ -33,8 +33,8 @@ static bool hold_one(struct kveil_worker *w)
 	rd_kafka_message_t *msg = kveil_intake_poll(w, 0);
 	if (!msg)
 		return false;
-	/* Where a partition's records end is said in its place, behind them. */
-	if (msg->err && msg->err != RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+	/* Where a partition's records end, or cannot be read, is said in its place, behind those before it. */
+	if (msg->err && msg->err != RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET && !kveil_kafka_unreadable(msg->err)) {
 		kveil_worker_on_consumer_error(w, msg);
 		kveil_kafka_message_free(msg);
 		return true;

@@ -78,6 +78,19 @@ static void append_envelope(struct kveil_buf *b, const struct kveil_record *r, i
 	}
 }
 
+size_t kveil_dead_letter_bytes(const struct kveil_record *r, enum kveil_dead_letter_part part)
+{
+	size_t n = 1 + 1 + 8 + 4 + 4 + 4; /* the numbers, see append_envelope */
+
+	if (part == KVEIL_LETTER_WHOLE)
+		n += r->value.len;
+	if (part == KVEIL_LETTER_NO_RECORD)
+		return n;
+	for (size_t i = 0; i < r->header_count; i++)
+		n += r->headers[i].name.len + r->headers[i].value.len + 8;
+	return n + r->key.len;
+}
+
 enum kveil_status kveil_dead_letter_seal(struct kveil_key *key, const struct kveil_dead_letter_where *where,
 					 const struct kveil_record *record, int64_t timestamp_ms,
 					 enum kveil_dead_letter_part part, struct kveil_buf *out,

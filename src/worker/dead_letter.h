@@ -34,6 +34,8 @@ void kveil_dead_letter_describe(struct kveil_dead_letter_where *w, const char *t
 /* What is left out when the whole does not fit the dead-letter topic's limit. */
 enum kveil_dead_letter_part { KVEIL_LETTER_WHOLE, KVEIL_LETTER_NO_VALUE, KVEIL_LETTER_NO_RECORD };
 
+/* At least so many bytes has the sealed letter of this. */
+size_t kveil_dead_letter_bytes(const struct kveil_record *record, enum kveil_dead_letter_part part);
 /* Replaces out with the message's value. Class RETRY errors: the record waits, nothing is sent. */
 enum kveil_status kveil_dead_letter_seal(struct kveil_key *key, const struct kveil_dead_letter_where *where,
                                          const struct kveil_record *record, int64_t timestamp_ms,

@@ -78,7 +78,11 @@ static void fill(struct kveil_worker *w, int ms)
 
 	in->taken = 0;
 	w->polled_ms = kveil_clock_mono_ms();
-	while (has_room(w, 1) && hold_one(w, ms)) {
+	while (has_room(w, 1)) {
+		if (!hold_one(w, ms)) {
+			kveil_unpack_taken(&w->owner.unpack);
+			return;
+		}
 		ms = 0;
 		if (++came >= w->fetched_low && in->count)
 			note_fetcher(w, in->held[(in->first + in->count - 1) & (in->cap - 1)].message);

@@ -204,6 +204,7 @@ struct kveil_kafka_budget kveil_kafka_budget(const struct kveil_config *c)
 							     : messages > 16 ? 16
 									     : messages,
 					   .fetch_bytes = each / 4 / 60,
+					   .unpack_bytes = record * 2 / 3 > each / 4 ? record * 2 / 3 : each / 4,
 					   .in_flight_bytes = each / 3,
 					   .record_bytes = record > each / 4 ? record : each / 4};
 }
@@ -215,6 +216,8 @@ enum kveil_status kveil_kafka_conf_consumer(const struct kveil_config *c, struct
 	struct kveil_kafka_budget b = kveil_kafka_budget(c);
 	size_t fetch = b.fetch_bytes < 8 * MIB ? b.fetch_bytes : 8 * MIB;
 
+	owner->unpack.most = b.unpack_bytes;
+	kveil_unpack_watch(conf, &owner->unpack);
 	enum kveil_status status = set_size(conf, "queued.max.messages.kbytes", b.queue_bytes / 1024, 64, 2097151, err);
 	if (!status)
 		status = set_size(conf, "queued.min.messages", b.queue_messages, 1, 10000000, err);
@@ -311,6 +314,12 @@ enum kveil_kafka_fault kveil_kafka_fault(rd_kafka_resp_err_t err)
 	default:
 		return KVEIL_FAULT_PRODUCER;
 	}
+}
+
+bool kveil_kafka_unreadable(rd_kafka_resp_err_t err)
+{
+	return err == RD_KAFKA_RESP_ERR__BAD_COMPRESSION || err == RD_KAFKA_RESP_ERR__BAD_MSG ||
+	       err == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED || err == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
 }
 
 enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kveil_header **array, size_t *cap,

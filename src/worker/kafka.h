@@ -16,6 +16,7 @@
 #include "kveil/base.h"
 #include "kveil/engine.h"
 #include "worker/config.h"
+#include "worker/unpack.h"
 
 #include <librdkafka/rdkafka.h>
 
@@ -25,6 +26,7 @@ struct kveil_kafka_owner {
 	char name[32]; /* "worker 1" */
 	void *user;
 	_Atomic int64_t logged_ms[8];
+	struct kveil_unpack unpack; /* a consumer's */
 };
 
 /* How much memory one worker may use, split by what holds it. */
@@ -32,6 +34,7 @@ struct kveil_kafka_budget {
 	size_t queue_bytes;     /* records fetched and not yet taken in */
 	size_t queue_messages;  /* …and of them, in librdkafka's own queue */
 	size_t fetch_bytes;     /* one fetch response */
+	size_t unpack_bytes;    /* one batch, decompressed */
 	size_t in_flight_bytes; /* records handed to the producer and not yet acknowledged */
 	size_t record_bytes;    /* the engine's tables and results of the record at hand */
 };
@@ -75,6 +78,9 @@ enum kveil_kafka_fault {
 	KVEIL_FAULT_PRODUCER, /* fatal or not known here: a new producer, then try again */
 };
 enum kveil_kafka_fault kveil_kafka_fault(rd_kafka_resp_err_t err);
+
+/* An error in the place of records: there is a batch that the client cannot read, now or ever. */
+bool kveil_kafka_unreadable(rd_kafka_resp_err_t err);
 
 /* Headers of a message as borrowed spans in *array, which grows as needed and is the caller's. */
 enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kveil_header **array, size_t *cap,

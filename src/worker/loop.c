@@ -64,6 +64,8 @@ void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_messa
 		kveil_worker_fail(w, &err);
 		return;
 	default:
+		if (kveil_worker_on_fetch_error(w, p, msg))
+			return;
 		/* The client goes on by itself; the error callback has told most of these. */
 		kveil_log(KVEIL_LOG_DEBUG, w->name, "consumer: %s", rd_kafka_message_errstr(msg));
 	}
@@ -97,6 +99,14 @@ void kveil_worker_pump(struct kveil_worker *w, int ms)
 	rd_kafka_poll(w->producer, ms);
 	if (kveil_clock_mono_ms() - w->polled_ms >= KVEIL_POLL_EVERY_MS)
 		poll_paused(w);
+}
+
+struct kveil_cell *kveil_worker_fetch_errors(struct kveil_worker *w, enum kveil_status status)
+{
+	if (!w->fetch_errors[status])
+		w->fetch_errors[status] =
+		    kveil_metrics_cell(w->params->metrics, KVEIL_M_FETCH_ERRORS, kveil_status_code(status), NULL);
+	return w->fetch_errors[status];
 }
 
 static void count_retry(struct kveil_worker *w, enum kveil_status status)
@@ -486,6 +496,7 @@ static enum kveil_status open_consumer(struct kveil_worker *w, struct kveil_erro
 	enum kveil_status status = kveil_kafka_conf_consumer(w->params->config, &w->owner, NULL, &conf, err);
 	if (status)
 		return status;
+	w->owner.unpack.sums = true;
 	rd_kafka_conf_set_rebalance_cb(conf, kveil_worker_on_rebalance);
 	rd_kafka_conf_set_offset_commit_cb(conf, kveil_worker_on_commit);
 	status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &w->consumer, err);
@@ -585,6 +596,7 @@ static void finish(struct kveil_worker *w)
 	free(w->headers);
 	free(w->slots);
 	free(w->generations);
+	free(w->index);
 	kveil_loop_end(w->loop);
 }
 

@@ -14,6 +14,7 @@
  *   intake.c     messages between librdkafka's queue and their turn, counted in bytes
  *   ahead.c      messages looked at before their turn, for the keys that they name
  *   loop.c       the thread: turns, waiting, keys, reloads
+ *   quarantine.c what cannot be fetched
  *   partition.c  rebalances, pausing, rewinding
  *   producer.c   the producer and the topics that it writes to
  *   record.c     one record: engine, outputs, dead letter
@@ -83,6 +84,9 @@ struct kveil_partition {
 	bool stopped;         /* by an error; position kept */
 	bool stopped_by_rules; /* a reload may help */
 	bool wake;            /* its fetcher may sleep */
+	bool fetch_fault;     /* and a condition says so */
+	int64_t unreadable;   /* first offset of the batch that could not be read last; -1 = none */
+	unsigned unreadable_tries;
 	struct kveil_cell *lag;
 };
 
@@ -157,6 +161,8 @@ struct kveil_worker {
 
 	struct kveil_partition **slots; /* NULL = free */
 	uint16_t *generations;
+	uint32_t *index;    /* topic and partition → slot + 1; 0 = none; twice slot_cap */
+	size_t slots_used;
 	size_t slot_cap;
 	const rd_kafka_topic_t *last_topic; /* of the message before: the next is most likely its neighbour */
 	struct kveil_partition *last_partition;
@@ -197,7 +203,8 @@ struct kveil_worker {
 
 	struct kveil_cell *consumed, *consumed_bytes, *produced, *produced_bytes, *dead_lettered, *dropped, *rebalances,
 	    *rewinds, *in_flight;
-	struct kveil_cell *failed[KVEIL_STATUS_COUNT], *retries[KVEIL_STATUS_COUNT]; /* made at the first */
+	struct kveil_cell *failed[KVEIL_STATUS_COUNT], *retries[KVEIL_STATUS_COUNT],
+	    *fetch_errors[KVEIL_STATUS_COUNT]; /* made at the first */
 	struct kveil_histogram *transform;
 };
 
@@ -217,6 +224,8 @@ bool kveil_worker_wait_out_record(struct kveil_worker *w, const struct kveil_pos
 /* Is there what to seal with? Not: *why, and the next turn asks again. */
 bool kveil_worker_tick(struct kveil_worker *w, struct kveil_error *why);
 void kveil_worker_outage_over(struct kveil_worker *w);
+/* The counter of fetches that ended so. */
+struct kveil_cell *kveil_worker_fetch_errors(struct kveil_worker *w, enum kveil_status status);
 /* Ends the process with exit 3. */
 void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why);
 /* An error in the place of a message. */
@@ -258,6 +267,16 @@ void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg);
 /* The message as a record; its headers stand in w->headers until the next call. */
 enum kveil_status kveil_worker_read(struct kveil_worker *w, const rd_kafka_message_t *msg, struct kveil_record *ret,
                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Sets aside what no record can be had of: offsets from first to before next. */
+void kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition *p, int64_t first, int64_t next,
+                                  const struct kveil_error *why);
+
+/* --- quarantine.c --- */
+/* An error in the place of records; false: not one of those that are told here. May set a batch aside. */
+bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg);
+/* There are records again, or the partition goes. */
+void kveil_worker_fetch_over(struct kveil_worker *w, struct kveil_partition *p);
 
 /* --- intake.c --- */
 /* The next message in order, of those held or polled within ms; NULL = none. The caller frees it. */

@@ -96,6 +96,8 @@ struct kveil_metrics *kveil_metrics_new(void)
 		else if (class == KVEIL_CLASS_RETRY)
 			kveil_metrics_cell(m, KVEIL_M_RETRIES, kveil_status_code((enum kveil_status)s), NULL);
 	}
+	kveil_metrics_cell(m, KVEIL_M_FETCH_ERRORS, kveil_status_code(KVEIL_E_UNREADABLE_BATCH), NULL);
+	kveil_metrics_cell(m, KVEIL_M_FETCH_ERRORS, kveil_status_code(KVEIL_E_KAFKA_UNAVAILABLE), NULL);
 	return m;
 }
 

@@ -33,6 +33,7 @@
 	X(IN_FLIGHT_BYTES, "kveil_in_flight_bytes", GAUGE, "", "Bytes of records consumed and not yet acknowledged.") \
 	X(REBALANCES, "kveil_rebalances_total", COUNTER, "", "Group rebalances seen.")                            \
 	X(RETRIES, "kveil_retries_total", COUNTER, "code", "Pauses because something outside did not answer, by error code.") \
+	X(FETCH_ERRORS, "kveil_fetch_errors_total", COUNTER, "code", "Fetches that gave an error for records, by error code.") \
 	X(REWINDS, "kveil_rewinds_total", COUNTER, "", "Partitions rewound to their first unacknowledged record.") \
 	X(KEY_CREATED, "kveil_key_created_timestamp_seconds", GAUGE, "key", "Creation time of the newest active version.") \
 	X(NAMED_KEYS, "kveil_named_keys", GAUGE, "pattern", "Names that records have filled into a pattern of keys.data, each with a key of its own.") \

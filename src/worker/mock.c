@@ -93,12 +93,20 @@ void kveil_mock_set_up(struct kveil_mock *m, bool up)
 			rd_kafka_mock_broker_set_down(m->cluster, i);
 }
 
+static void fail_requests(struct kveil_mock *m, int16_t api_key, const int16_t *codes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		rd_kafka_mock_push_request_errors(m->cluster, api_key, 1, (rd_kafka_resp_err_t)codes[i]);
+}
+
 void kveil_mock_fail_produce(struct kveil_mock *m, const int16_t *codes, size_t count)
 {
-	enum { PRODUCE = 0 };
+	fail_requests(m, 0, codes, count);
+}
 
-	for (size_t i = 0; i < count; i++)
-		rd_kafka_mock_push_request_errors(m->cluster, PRODUCE, 1, (rd_kafka_resp_err_t)codes[i]);
+void kveil_mock_fail_fetch(struct kveil_mock *m, const int16_t *codes, size_t count)
+{
+	fail_requests(m, 1, codes, count);
 }
 
 enum kveil_status kveil_mock_writer_new(struct kveil_mock *m, struct kveil_mock_writer **ret, struct kveil_error *err)

@@ -25,6 +25,8 @@ enum kveil_status kveil_mock_create_topic(struct kveil_mock *m, const char *topi
 void kveil_mock_set_up(struct kveil_mock *m, bool up);
 /* The next produce requests are answered with these Kafka error codes (10 = MESSAGE_TOO_LARGE), one each. */
 void kveil_mock_fail_produce(struct kveil_mock *m, const int16_t *codes, size_t count);
+/* The same of the next requests to fetch. */
+void kveil_mock_fail_fetch(struct kveil_mock *m, const int16_t *codes, size_t count);
 
 /* compression "none", acks all, idempotent: what a careful source does. */
 enum kveil_status kveil_mock_writer_new(struct kveil_mock *m, struct kveil_mock_writer **ret,

@@ -11,7 +11,7 @@ enum {
 	DRAIN_MS = 10000,
 	COMMIT_WAIT_MS = 3000,
 	RESOLVE_MS = 2000,
-	MOST_SLOTS = UINT16_MAX,
+	MOST_SLOTS = UINT16_MAX + 1, /* as many as a message's opaque can tell apart */
 };
 
 static void condition_name(const struct kveil_partition *p, char *dst, size_t size)
@@ -27,12 +27,47 @@ static struct kveil_worker_route *find_route(struct kveil_worker *w, const char 
 	return NULL;
 }
 
+static size_t hash(const char *topic, int32_t id)
+{
+	size_t n = (uint32_t)id * (size_t)2654435761U;
+
+	for (; *topic; topic++)
+		n = n * 31 + (unsigned char)*topic;
+	return n ^ n >> 17;
+}
+
+/* Where the slot of a partition stands in the index, or its place there. The index is never full. */
+static uint32_t *index_place(const struct kveil_worker *w, const char *topic, int32_t id)
+{
+	size_t mask = 2 * w->slot_cap - 1, at = hash(topic, id) & mask;
+
+	for (; w->index[at]; at = (at + 1) & mask) {
+		const struct kveil_partition *p = w->slots[w->index[at] - 1];
+		if (p && p->id == id && strcmp(p->topic, topic) == 0)
+			break;
+	}
+	return &w->index[at];
+}
+
+static bool make_index(struct kveil_worker *w)
+{
+	uint32_t *index = calloc(2 * w->slot_cap, sizeof *index);
+
+	if (!index)
+		return false;
+	free(w->index);
+	w->index = index;
+	for (size_t i = 0; i < w->slot_cap; i++)
+		if (w->slots[i])
+			*index_place(w, w->slots[i]->topic, w->slots[i]->id) = (uint32_t)i + 1;
+	return true;
+}
+
+/* Slots are taken in order, and all let go at once. */
 static size_t free_slot(struct kveil_worker *w)
 {
-	size_t i = 0;
+	size_t i = w->slots_used;
 
-	while (i < w->slot_cap && w->slots[i])
-		i++;
 	if (i < w->slot_cap)
 		return i;
 	size_t cap = w->slot_cap ? w->slot_cap * 2 : 16;
@@ -49,7 +84,7 @@ static size_t free_slot(struct kveil_worker *w)
 		generations[k] = 0;
 	}
 	w->slot_cap = cap;
-	return i;
+	return make_index(w) ? i : SIZE_MAX;
 }
 
 static bool add_partition(struct kveil_worker *w, const char *topic, int32_t id)
@@ -67,11 +102,13 @@ static bool add_partition(struct kveil_worker *w, const char *topic, int32_t id)
 	p->generation = ++w->generations[slot];
 	p->route = find_route(w, topic);
 	p->stopped = !p->route;
-	p->committed = p->committing = p->solo_until = p->out_of_range = -1;
+	p->committed = p->committing = p->solo_until = p->out_of_range = p->unreadable = -1;
 	kveil_watermark_init(&p->marks, -1);
 	snprintf(text, sizeof text, "%" PRId32, id);
 	p->lag = kveil_metrics_cell(w->params->metrics, KVEIL_M_CONSUMER_LAG, topic, text);
+	*index_place(w, topic, id) = (uint32_t)slot + 1;
 	w->slots[slot] = p;
+	w->slots_used = slot + 1;
 	return true;
 }
 
@@ -81,6 +118,8 @@ static void free_partition(struct kveil_worker *w, struct kveil_partition *p)
 
 	condition_name(p, name, sizeof name);
 	kveil_health_condition(w->params->health, name, NULL);
+	if (p->fetch_fault)
+		kveil_worker_fetch_over(w, p);
 	kveil_metrics_release(w->params->metrics, p->lag);
 	w->slots[p->slot] = NULL;
 	kveil_watermark_clear(&p->marks);
@@ -97,6 +136,9 @@ void kveil_worker_drop_partitions(struct kveil_worker *w)
 	for (size_t i = 0; i < w->slot_cap; i++)
 		if (w->slots[i])
 			free_partition(w, w->slots[i]);
+	w->slots_used = 0;
+	if (w->index)
+		memset(w->index, 0, 2 * w->slot_cap * sizeof *w->index);
 	if (w->unresolved)
 		rd_kafka_topic_partition_list_destroy(w->unresolved);
 	w->unresolved = NULL;
@@ -105,10 +147,9 @@ void kveil_worker_drop_partitions(struct kveil_worker *w)
 
 struct kveil_partition *kveil_worker_partition(struct kveil_worker *w, const char *topic, int32_t id)
 {
-	for (size_t i = 0; i < w->slot_cap; i++)
-		if (w->slots[i] && w->slots[i]->id == id && strcmp(w->slots[i]->topic, topic) == 0)
-			return w->slots[i];
-	return NULL;
+	uint32_t slot = w->index ? *index_place(w, topic, id) : 0;
+
+	return slot ? w->slots[slot - 1] : NULL;
 }
 
 struct kveil_partition *kveil_worker_find(struct kveil_worker *w, const rd_kafka_message_t *msg)

@@ -24,6 +24,7 @@ struct work {
 	struct kveil_record record;
 	int64_t timestamp_ms; /* as a producer takes it */
 	bool solo;
+	bool pointer; /* there is no record, only where it should be */
 };
 
 /* librdkafka's producer takes 0 for "now": the first millisecond of 1970 becomes the second. */
@@ -178,6 +179,17 @@ static enum outcome seal(struct kveil_worker *w, const struct work *k, const str
 	}
 }
 
+/* How much of the record a letter can hold: by arithmetic, for sealing takes as much memory again, and twice. */
+static int first_part(const struct kveil_worker *w, const struct work *k, size_t most)
+{
+	int part = k->pointer ? KVEIL_LETTER_NO_RECORD : KVEIL_LETTER_WHOLE;
+
+	while (part < KVEIL_LETTER_NO_RECORD && !w->compresses &&
+	       kveil_dead_letter_bytes(&k->record, (enum kveil_dead_letter_part)part) > most)
+		part++;
+	return part;
+}
+
 /* Nothing of the record leaves but the sealed envelope; what does not fit is left out of it. */
 static void dead_letter(struct kveil_worker *w, const struct work *k, const struct kveil_error *why)
 {
@@ -186,7 +198,7 @@ static void dead_letter(struct kveil_worker *w, const struct work *k, const stru
 	struct kveil_error err;
 
 	kveil_dead_letter_describe(&where, route->route->topic, k->msg->partition, k->msg->offset, why);
-	for (int part = KVEIL_LETTER_WHOLE; part <= KVEIL_LETTER_NO_RECORD; part++) {
+	for (int part = first_part(w, k, route->route->dead.max_bytes); part <= KVEIL_LETTER_NO_RECORD; part++) {
 		if (seal(w, k, &where, (enum kveil_dead_letter_part)part) != SENT)
 			return;
 		struct kveil_record letter = {.key = KVEIL_SPAN_NULL,
@@ -223,7 +235,22 @@ static void drop(struct kveil_worker *w, const struct work *k, const struct kvei
 	acknowledged(k);
 }
 
-/* A record that the engine let pass and Kafka does not take: the rule file's on_error decides as for any other. */
+/* As the rule file's on_error says. */
+static void settle(struct kveil_worker *w, const struct work *k, const struct kveil_error *why)
+{
+	switch (k->at.partition->route->route->plan->on_error) {
+	case KVEIL_ON_ERROR_DEAD_LETTER:
+		dead_letter(w, k, why);
+		break;
+	case KVEIL_ON_ERROR_DROP:
+		drop(w, k, why);
+		break;
+	default:
+		stop(w, k, true, why);
+	}
+}
+
+/* A record that the engine let pass and Kafka does not take: on_error decides as for any other. */
 static void set_aside(struct kveil_worker *w, const struct work *k, enum kveil_status status, size_t view)
 {
 	const struct kveil_plan *plan = k->at.partition->route->route->plan;
@@ -233,12 +260,7 @@ static void set_aside(struct kveil_worker *w, const struct work *k, enum kveil_s
 	if (plan->view_count > 1)
 		kveil_error_rule(&err, plan->views[view].name);
 	count_failure(w, status);
-	if (plan->on_error == KVEIL_ON_ERROR_DEAD_LETTER)
-		dead_letter(w, k, &err);
-	else if (plan->on_error == KVEIL_ON_ERROR_DROP)
-		drop(w, k, &err);
-	else
-		stop(w, k, true, &err);
+	settle(w, k, &err);
 }
 
 static void deliver(struct kveil_worker *w, const struct work *k, const struct kveil_result *result)
@@ -392,6 +414,35 @@ static void try_again(struct kveil_worker *w, struct work *k, struct kveil_error
 	} while (!protect(w, k, why));
 }
 
+void kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition *p, int64_t first, int64_t next,
+				  const struct kveil_error *why)
+{
+	const rd_kafka_message_t msg = {.partition = p->id, .offset = first};
+	struct work k = {
+	    .at = {.partition = p, .slot = p->slot, .generation = p->generation}, .msg = &msg, .pointer = true};
+	struct kveil_error err;
+	uint32_t last;
+
+	if (!p->route)
+		return;
+	kveil_log(KVEIL_LOG_ERROR, w->name, "%s[%d]: offsets %lld to %lld are set aside: %s", p->topic, (int)p->id,
+		  (long long)first, (long long)next - 1, why->message);
+	if (!kveil_watermark_add(&p->marks, first, &k.at.seq) ||
+	    (next - 1 > first && !kveil_watermark_add(&p->marks, next - 1, &last))) {
+		kveil_fail(&err, KVEIL_E_NO_MEMORY, "no memory for the watermark of %s", p->topic);
+		kveil_worker_fail(w, &err);
+		return;
+	}
+	if (next - 1 > first)
+		kveil_watermark_done(&p->marks, last);
+	count_failure(w, why->status);
+	settle(w, &k, why);
+	if (kveil_worker_owns(w, &k.at) && !p->stopped) {
+		kveil_worker_fetch_over(w, p);
+		kveil_worker_ask_rewind(w, p); /* goes on behind it, when the letter is there */
+	}
+}
+
 void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 {
 	struct kveil_partition *p = kveil_worker_find(w, msg);
@@ -399,6 +450,8 @@ void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 
 	if (!p || p->stopped || p->rewind)
 		return;
+	if (p->fetch_fault)
+		kveil_worker_fetch_over(w, p);
 	if (msg->offset < p->marks.next) {
 		/* Never seen; going back to the watermark is right whatever it was. */
 		kveil_worker_ask_rewind(w, p);

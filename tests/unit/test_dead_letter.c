@@ -66,6 +66,8 @@ static void round_trip(const struct kveil_record *record, enum kveil_dead_letter
 	kveil_dead_letter_describe(&where, "etl.orders", 3, INT64_C(1) << 40, &why);
 	assert_int_equal(where.count, KVEIL_DEAD_LETTER_HEADERS);
 	assert_int_equal(kveil_dead_letter_seal(key, &where, record, 1700000000123, part, &out, &err), KVEIL_OK);
+	assert_true(kveil_dead_letter_bytes(record, part) <= out.len);
+	assert_true(kveil_dead_letter_bytes(record, part) + 64 > out.len);
 	assert_int_equal(kveil_dead_letter_open(key, where.headers, where.count, kveil_buf_span(&out), &letter, &err),
 			 KVEIL_OK);
 	assert_string_equal(letter.topic, "etl.orders");

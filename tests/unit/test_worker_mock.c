@@ -368,6 +368,26 @@ static void refuse_one_batch(int16_t code)
 	free_world(w);
 }
 
+/* The client asks again for ever and says it once: the probe must say it as long as nothing comes. */
+static void a_fetch_that_is_not_allowed_is_said(void **state)
+{
+	(void)state;
+	struct world *w = new_world(rules, 1, all_topics);
+	const int16_t code = 29; /* TOPIC_AUTHORIZATION_FAILED */
+
+	start(w);
+	assert_true(becomes_ready(w));
+	kveil_mock_fail_fetch(w->mock, &code, 1);
+	assert_true(not_ready_because(w, "fetch in["));
+	assert_true(kveil_metrics_sum(w->metrics, KVEIL_M_FETCH_ERRORS) >= 1);
+	struct kveil_mock_reader *r = read_topic(w, "in.secure");
+	write_numbers(w, 0, 300);
+	assert_true(expect_numbers(w, r, 300) >= 300);
+	assert_true(becomes_ready(w));
+	kveil_mock_reader_free(r);
+	free_world(w);
+}
+
 static void a_refused_batch_loses_nothing(void **state)
 {
 	(void)state;
@@ -558,6 +578,7 @@ int main(void)
 	    cmocka_unit_test(two_workers_and_restart),
 	    cmocka_unit_test(keeps_what_no_rule_names),
 	    cmocka_unit_test(dead_letters_are_sealed_and_pass),
+	    cmocka_unit_test(a_fetch_that_is_not_allowed_is_said),
 	    cmocka_unit_test(a_refused_batch_loses_nothing),
 	    cmocka_unit_test(an_unknown_producer_error_is_survived),
 	    cmocka_unit_test(brokers_go_away_and_come_back),

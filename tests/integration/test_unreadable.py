@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches that cannot be read end neither the process nor the partition: they are set aside as a whole."""
+
+import pytest
+from confluent_kafka import Producer
+from conftest import ORDER_FIELDS, PLAIN, order, wait_for
+from test_memory import LIMIT, MIB, peak_mib
+
+
+def bomb(kafka, topic, codec, records, size):
+    """A batch of records that are nothing but zeros."""
+    p = Producer({"bootstrap.servers": kafka.bootstrap, "compression.type": codec, "message.max.bytes": 1_000_000_000,
+                  "batch.size": 2_000_000_000, "linger.ms": 5000, "queue.buffering.max.kbytes": 2_000_000})
+    errors = []
+    for _ in range(records):
+        p.produce(topic, bytes(size), partition=0, on_delivery=lambda e, m: errors.append(e) if e else None)
+    assert p.flush(60) == 0 and not errors, errors
+
+
+def headers(m):
+    return {k: v.decode() for k, v in m.headers()}
+
+
+@pytest.mark.parametrize("codec,records", [("gzip", 1), ("gzip", 5), ("lz4", 1), ("zstd", 1)])
+def test_a_batch_that_unpacks_to_more_than_there_is_memory(kafka, make_kveil, codec, records):
+    k = make_kveil()
+    k.binary = PLAIN
+    k.config(kafka.bootstrap, extra=f"limits: {{memory: {LIMIT}MiB}}")
+    k.rules(ORDER_FIELDS)
+    k.init()
+    kafka.produce(k.topic, [order(0)])
+    bomb(kafka, k.topic, codec, records, 200 * MIB // records)
+    kafka.produce(k.topic, [order(i) for i in range(1, 10)])
+    p = k.start(ready=False)
+    letters = kafka.consume(k.dead, 1)
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 10 + records, timeout=60)
+    print(f"{codec} {records}: {peak_mib(p):.0f} MiB")
+    assert p.poll() is None
+    assert peak_mib(p) <= 1.2 * LIMIT
+    assert len(kafka.consume(k.secure, 10, settle=0.5)) == 10
+    assert headers(letters[0]) == {"kveil.error.topic": k.topic, "kveil.error.partition": "0", "kveil.error.offset": "1",
+                                   "kveil.error.rule": "", "kveil.error.code": "unreadable_batch"}
+    assert kafka.end_offsets(k.dead) == {0: 1}
+    assert k.metric("kveil_fetch_errors_total", code="unreadable_batch") >= 1
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200)
+    assert k.stop(p) == 0
+
+
+def test_bombs_in_a_row(kafka, make_kveil):
+    """Each is small enough alone, all together are not: none is lost or set aside."""
+    k = make_kveil()
+    k.binary = PLAIN
+    k.config(kafka.bootstrap, extra=f"limits: {{memory: {LIMIT}MiB}}")
+    k.rules(ORDER_FIELDS, top="on_error: drop")
+    k.init()
+    for _ in range(20):
+        bomb(kafka, k.topic, "gzip", 1, 7 * MIB)
+    p = k.start()
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 20, timeout=60)
+    assert peak_mib(p) <= 1.2 * LIMIT
+    assert k.metric("kveil_records_consumed_total") == 20
+    k.stop(p)
