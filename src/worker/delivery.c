@@ -98,7 +98,10 @@ static enum kveil_status commit(struct kveil_worker *w, int wait_ms, struct kvei
 		struct kveil_partition *p = w->slots[i];
 		int64_t offset = p ? kveil_watermark_committable(&p->marks) : -1;
 		/* What was asked for without an answer is asked for again when we wait. */
-		if (offset < 0 || offset == (wait_ms ? p->committed : p->committing))
+		if (offset < 0)
+			continue;
+		bool note_over = kveil_attempts_over(p, offset, w->in_order);
+		if (!note_over && offset == (wait_ms ? p->committed : p->committing))
 			continue;
 		rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = offset;
 		p->committing = offset;

@@ -424,8 +424,10 @@ static bool upkeep(struct kveil_worker *w)
 		kveil_worker_fail(w, &err);
 	if (w->unresolved)
 		kveil_worker_resolve(w, RESOLVE_MS);
-	if (w->want_rewind || w->producer_broken)
+	if (w->want_rewind || w->producer_broken) {
+		kveil_attempts_set_aside(w);
 		kveil_worker_rewind(w);
+	}
 	record_progress(w);
 	if (w->now_ms - w->ticked_ms >= TICK_EVERY_MS && !tick_keys(w))
 		return false;
@@ -445,6 +447,8 @@ static bool take_one(struct kveil_worker *w, int ms)
 	else
 		kveil_worker_take(w, msg);
 	kveil_kafka_message_free(msg);
+	if (w->careful)
+		kveil_attempts_careful(w);
 	return true;
 }
 
@@ -565,6 +569,7 @@ static void finish(struct kveil_worker *w)
 		orderly = kveil_worker_drain(w, drain_ms(w));
 		if (!orderly)
 			kveil_log(KVEIL_LOG_WARN, w->name, "stopping with records in flight; they will be read again");
+		w->in_order = true;
 		if (w->mode->commit(w, COMMIT_WAIT_MS, &err)) {
 			kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
 			orderly = false;

@@ -18,6 +18,7 @@
  *   partition.c  rebalances, pausing, rewinding
  *   producer.c   the producer and the topics that it writes to
  *   record.c     one record: engine, outputs, dead letter
+ *   attempts.c   records at which processes end
  *   delivery.c   delivery reports, commits: the delivery mode
  */
 #ifndef KVEIL_WORKER_LOOP_H
@@ -87,6 +88,9 @@ struct kveil_partition {
 	bool fetch_fault;     /* and a condition says so */
 	int64_t unreadable;   /* first offset of the batch that could not be read last; -1 = none */
 	unsigned unreadable_tries;
+	uint32_t attempts;    /* processes that began at `committed`, and what the note there says; 0 = no note */
+	bool poison;          /* too many: what is at `committed` is to be set aside unread */
+	int64_t began_ms;
 	struct kveil_cell *lag;
 };
 
@@ -171,6 +175,8 @@ struct kveil_worker {
 	bool client_left; /* the consumer could not be closed and still logs to us: this struct stays */
 	bool closing; /* drained and committed: what the close revokes needs neither */
 	bool paused;
+	bool careful;  /* a process ended where one of the partitions begins */
+	bool in_order; /* what is committed now is the last of this assignment */
 
 	struct kveil_intake intake;
 	size_t intake_limit; /* bytes */
@@ -277,6 +283,17 @@ void kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition
 bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg);
 /* There are records again, or the partition goes. */
 void kveil_worker_fetch_over(struct kveil_worker *w, struct kveil_partition *p);
+
+/* --- attempts.c --- */
+/* Reads the notes of what was committed and raises them; moves an offset that is not to be read. */
+void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_t *committed);
+/* The first record of a partition that the group had not committed yet. */
+void kveil_attempts_first(struct kveil_worker *w, struct kveil_partition *p, int64_t offset);
+void kveil_attempts_set_aside(struct kveil_worker *w);
+/* true: there is a note, and no reason for it any more now that this offset is committed. */
+bool kveil_attempts_over(struct kveil_partition *p, int64_t offset, bool in_order);
+/* Commits what was just taken. */
+void kveil_attempts_careful(struct kveil_worker *w);
 
 /* --- intake.c --- */
 /* The next message in order, of those held or polled within ms; NULL = none. The caller frees it. */

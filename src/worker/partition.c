@@ -343,6 +343,7 @@ void kveil_worker_resolve(struct kveil_worker *w, int timeout_ms)
 		p->start = t->offset;
 		kveil_watermark_rewind(&p->marks, p->committed);
 	}
+	kveil_attempts_begin(w, list);
 	assign(w, list);
 	rd_kafka_topic_partition_list_destroy(list);
 	for (size_t i = 0; i < w->slot_cap; i++)
@@ -392,8 +393,10 @@ static void on_revoke(struct kveil_worker *w, bool lost)
 
 	/* What is lost belongs to another member already: nothing of it may be committed, and nothing more sent. */
 	bool drained = w->in_flight_messages == 0 || (!lost && kveil_worker_drain(w, DRAIN_MS));
+	w->in_order = true;
 	if (!lost && !w->closing && w->mode->commit(w, COMMIT_WAIT_MS, &err))
 		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
+	w->in_order = false;
 	kveil_log(KVEIL_LOG_INFO, w->name, "%s, %s", lost ? "assignment lost" : "partitions revoked",
 		  drained ? "nothing in flight" : "discarding what is in flight");
 	let_go(w);

@@ -304,6 +304,9 @@ static bool protect(struct kveil_worker *w, const struct work *k, struct kveil_e
 		kveil_fail(why, KVEIL_E_KEY_PENDING, "a test wants it so");
 		return false;
 	}
+	if (kveil_failpoint("poison") && k->record.value.data &&
+	    memmem(k->record.value.data, k->record.value.len, "POISON", 6))
+		abort();
 	if (kveil_failpoint("slow-record"))
 		nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
 	enum kveil_status status = kveil_worker_bind(w, route, why);
@@ -457,6 +460,8 @@ void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 		kveil_worker_ask_rewind(w, p);
 		return;
 	}
+	if (p->committed < 0 && !p->attempts)
+		kveil_attempts_first(w, p, msg->offset);
 	struct work k = {.at = {.partition = p, .slot = p->slot, .generation = p->generation}, .msg = msg};
 	if (!kveil_watermark_add(&p->marks, msg->offset, &k.at.seq)) {
 		kveil_fail(&err, KVEIL_E_NO_MEMORY, "no memory for the watermark of %s", p->topic);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches that cannot be read end neither the process nor the partition: they are set aside as a whole."""
+import json
 
 import pytest
 from confluent_kafka import Producer
@@ -60,3 +61,26 @@ def test_bombs_in_a_row(kafka, make_kveil):
     assert peak_mib(p) <= 1.2 * LIMIT
     assert k.metric("kveil_records_consumed_total") == 20
     k.stop(p)
+
+
+def test_a_record_that_ends_each_process(kafka, make_kveil):
+    """A bug, say: the record kills whoever takes it. The count of that outlives the processes."""
+    k = make_kveil()
+    k.rules(ORDER_FIELDS)
+    k.init()
+    kafka.produce(k.topic, [order(i) for i in range(30)] + [order(30, note="POISON")] + [order(i) for i in range(31, 60)])
+    deaths = 0
+    while deaths < 10:
+        p = k.start(ready=False, env={"KVEIL_FAILPOINT": "poison"})
+        wait_for("an end, or all committed",
+                 lambda: p.poll() is not None or kafka.committed(k.group, k.topic) == 60, timeout=60)
+        if p.poll() is None:
+            break
+        deaths += 1
+    assert 3 <= deaths <= 5
+    assert k.stop(p) == 0
+    ids = {json.loads(m.value())["id"] for m in kafka.consume(k.secure, 59, settle=0.5)}
+    assert ids == {f"ORD{i:010d}" for i in range(60) if i != 30}
+    letters = kafka.consume(k.dead, 1, settle=0.5)
+    assert [headers(m)["kveil.error.offset"] for m in letters] == ["30"]
+    assert b"POISON" not in letters[0].value()

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Processes that end at one record, one replica after the other. A note beside the committed offset counts who began
+ * there: it is raised before anything is read, and gone when the offset has passed, when the process lets go in order,
+ * or when it has lived for a while. With a count the worker goes on carefully, one committed record at a time, so that
+ * the offset comes to the record that is to blame; after the third that record is set aside unread.
+ *
+ *   begin: 1 ─ ended ─ begin: 2 ─ ended ─ begin: 3 ─ ended ─ begin: a letter that points to it, and on behind it
+ *           └ lived, passed, let go: no count
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/commit_note.h"
+#include "worker/loop.h"
+
+enum { ATTEMPTS = 3, WAIT_MS = 2000, LIVED_MS = 30000 };
+
+/* What cannot be noted is not counted, and read all the same. */
+static void commit_notes(struct kveil_worker *w, rd_kafka_topic_partition_list_t *list)
+{
+	struct kveil_error err;
+
+	if (list->cnt && kveil_kafka_commit_wait(w->consumer, list, WAIT_MS, &err))
+		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+static void add_note(rd_kafka_topic_partition_list_t *list, const struct kveil_partition *p)
+{
+	rd_kafka_topic_partition_t *t = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
+
+	t->offset = p->committed;
+	kveil_commit_note_put(&(struct kveil_commit_note){.attempts = p->attempts}, t);
+}
+
+void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_t *committed)
+{
+	rd_kafka_topic_partition_list_t *notes = rd_kafka_topic_partition_list_new(committed->cnt);
+
+	for (int i = 0; i < committed->cnt; i++) {
+		rd_kafka_topic_partition_t *t = &committed->elems[i];
+		struct kveil_partition *p = kveil_worker_partition(w, t->topic, t->partition);
+		struct kveil_commit_note note;
+		if (p->committed < 0)
+			continue;
+		kveil_commit_note_get(t, &note);
+		p->poison = note.attempts >= ATTEMPTS;
+		p->attempts = p->poison ? 1 : note.attempts + 1;
+		p->began_ms = kveil_clock_mono_ms();
+		w->careful |= note.attempts > 0;
+		if (p->poison) {
+			t->offset++;
+			kveil_worker_ask_rewind(w, p); /* nothing is taken before it is set aside */
+		}
+		add_note(notes, p);
+	}
+	commit_notes(w, notes);
+}
+
+void kveil_attempts_first(struct kveil_worker *w, struct kveil_partition *p, int64_t offset)
+{
+	rd_kafka_topic_partition_list_t *notes = rd_kafka_topic_partition_list_new(1);
+
+	p->committed = p->committing = offset;
+	p->attempts = 1;
+	p->began_ms = kveil_clock_mono_ms();
+	add_note(notes, p);
+	commit_notes(w, notes);
+}
+
+void kveil_attempts_set_aside(struct kveil_worker *w)
+{
+	struct kveil_error why;
+
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		struct kveil_partition *p = w->slots[i];
+		if (!p || !p->poison || p->stopped)
+			continue;
+		p->poison = false;
+		kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "%d processes ended there", ATTEMPTS);
+		kveil_worker_set_aside_batch(w, p, p->committed, p->committed + 1, &why);
+	}
+}
+
+bool kveil_attempts_over(struct kveil_partition *p, int64_t offset, bool in_order)
+{
+	bool lived = kveil_clock_mono_ms() - p->began_ms > LIVED_MS;
+
+	if (!p->attempts || (offset == p->committed && !lived && !in_order))
+		return false;
+	p->attempts = 0;
+	return true;
+}
+
+void kveil_attempts_careful(struct kveil_worker *w)
+{
+	struct kveil_error err;
+	bool any = false;
+
+	for (size_t i = 0; i < w->slot_cap; i++)
+		any |= w->slots[i] && kveil_clock_mono_ms() - w->slots[i]->began_ms < LIVED_MS;
+	w->careful = any;
+	if (any && kveil_worker_drain(w, WAIT_MS) && w->mode->commit(w, WAIT_MS, &err))
+		kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
+}
