@@ -166,7 +166,7 @@ struct kveil_life {
 };
 
 struct kveil_succession {
-	int64_t now_ms;
+	int64_t now_ms, horizon_ms;
 	const void *active; /* after end; NULL = none */
 	struct kveil_life active_life;
 	int64_t until_ms;   /* after end: active may be another from then on */
@@ -176,11 +176,14 @@ struct kveil_succession {
 	struct kveil_life to_come_life;
 };
 
-void kveil_succession_begin(struct kveil_succession *s, int64_t now_ms);
+/* period_ms: rotate_every. What becomes active more than two of them ahead was made by a clock that was wrong. 0 = none. */
+void kveil_succession_begin(struct kveil_succession *s, int64_t now_ms, int64_t period_ms);
 /* Only versions whose state lets them seal. */
 void kveil_succession_offer(struct kveil_succession *s, const void *version, const struct kveil_life *life);
 void kveil_succession_end(struct kveil_succession *s);
 void kveil_key_name_succession(const struct kveil_key_name *name, int64_t now_ms, struct kveil_succession *ret);
+/* How long ago the newest version should have been followed by another; 0 = all is well. */
+int64_t kveil_succession_overdue(const struct kveil_succession *s, int64_t period_ms);
 /* From when there should be a version after the newest (INT64_MAX = never), and from when that one shall be active. */
 int64_t kveil_succession_due(const struct kveil_succession *s, const struct kveil_data_key_config *c, int64_t late_ms,
                              int64_t *ret_active_from_ms);

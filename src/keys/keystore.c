@@ -192,7 +192,7 @@ enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct 
 
 void kveil_key_name_succession(const struct kveil_key_name *name, int64_t now_ms, struct kveil_succession *ret)
 {
-	kveil_succession_begin(ret, now_ms);
+	kveil_succession_begin(ret, now_ms, name->config ? name->config->rotate_every_ms : 0);
 	for (size_t i = 0; i < name->count; i++) {
 		const struct kveil_key_version *v = name->versions[i];
 		const struct kveil_key_record *r = &v->record;
@@ -495,6 +495,23 @@ enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *
 	kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
 	kveil_tenants_hint(ks, name, err);
 	return KVEIL_E_NOT_FOUND;
+}
+
+void kveil_keystore_rotations(struct kveil_keystore *ks, int64_t now_ms, kveil_rotation_fn *fn, void *user)
+{
+	struct kveil_succession s;
+
+	for (size_t i = 0; ks->config && i < ks->config->data_count; i++) {
+		const struct kveil_data_key_config *c = &ks->config->data[i];
+		if (!c->rotate_every_ms || kveil_is_pattern(c))
+			continue;
+		pthread_mutex_lock(&ks->lock);
+		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
+		if (n)
+			kveil_key_name_succession(n, now_ms, &s);
+		pthread_mutex_unlock(&ks->lock);
+		fn(user, c->name, n ? kveil_succession_overdue(&s, c->rotate_every_ms) : 0);
+	}
 }
 
 void kveil_keystore_patterns(struct kveil_keystore *ks, kveil_pattern_info_fn *fn, void *user)

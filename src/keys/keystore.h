@@ -123,6 +123,10 @@ void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void 
 enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user,
                                          struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* One call a key that rotates: for how long its next version should have been there already; 0 = all is well. */
+typedef void kveil_rotation_fn(void *user, const char *name, int64_t overdue_ms);
+void kveil_keystore_rotations(struct kveil_keystore *ks, int64_t now_ms, kveil_rotation_fn *fn, void *user);
+
 /* One row a pattern of the configuration: how many names there are, and how many more were asked for and wait. */
 struct kveil_pattern_info {
 	const char *pattern;

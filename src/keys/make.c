@@ -194,6 +194,29 @@ enum kveil_status kveil_keystore_publish(struct kveil_keystore *ks, const struct
 	return status;
 }
 
+/* What is published with a wrong clock counts for nobody else, or for too long. */
+static enum kveil_status check_clock(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
+				     struct kveil_error *err)
+{
+	const struct kveil_registry_driver *driver = ks->registry->driver;
+	int64_t ahead = 0;
+
+	if (!driver->clock_ahead || !c->rotate_every_ms)
+		return KVEIL_OK;
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = driver->clock_ahead(ks->registry, &ahead, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	if (status || (ahead <= c->rotate_every_ms && -ahead <= c->rotate_every_ms))
+		return status;
+	kveil_fail(
+	    err, KVEIL_E_CLOCK_WRONG,
+	    "this host's clock is %lld s %s that of the brokers, more than `rotate_every` of key '%s': no version "
+	    "is made by it",
+	    (long long)((ahead < 0 ? -ahead : ahead) / 1000), ahead < 0 ? "behind" : "ahead of", c->name);
+	kveil_error_hint(err, "set the clock (chronyc, timedatectl)");
+	return KVEIL_E_CLOCK_WRONG;
+}
+
 static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, bool *ret_lost, struct kveil_error *err)
 {
 	struct kveil_key_record *made = calloc(NEW_AT_ONCE, sizeof *made);
@@ -217,8 +240,10 @@ static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, b
 		if (!due)
 			continue;
 		kveil_key_record_begin(&made[count], c, number, now, active_from);
-		status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret, &made[count],
-					     KVEIL_SPAN_NULL, &why);
+		status = check_clock(ks, c, &why);
+		if (!status)
+			status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret,
+						     &made[count], KVEIL_SPAN_NULL, &why);
 		/* One custodian away does not hold up the keys of another. */
 		if (!status)
 			count++;
@@ -401,8 +426,10 @@ static enum kveil_status rotate_once(struct kveil_keystore *ks, const struct kve
 	uint32_t number = kveil_key_name_next(kveil_map_get(&ks->names, kveil_span_str(c->name)));
 	pthread_mutex_unlock(&ks->lock);
 	kveil_key_record_begin(&r, c, number, now, active_from_ms ? active_from_ms : now);
-	enum kveil_status status =
-	    kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret, &r, KVEIL_SPAN_NULL, err);
+	enum kveil_status status = check_clock(ks, c, err);
+	if (!status)
+		status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret, &r,
+					     KVEIL_SPAN_NULL, err);
 	if (status)
 		return status;
 	status = kveil_keystore_append(ks, &r, 1, err);

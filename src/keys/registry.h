@@ -97,6 +97,8 @@ struct kveil_registry_driver {
 	enum kveil_status (*snapshot)(struct kveil_registry *r, struct kveil_document *ret, struct kveil_error *err);
 	/* A number that nobody got before and nobody gets again; durable on return. */
 	enum kveil_status (*lease)(struct kveil_registry *r, uint32_t *ret, struct kveil_error *err);
+	/* How far this host's clock is ahead of the one that all share. NULL, and 0: that cannot be told. */
+	enum kveil_status (*clock_ahead)(struct kveil_registry *r, int64_t *ret_ms, struct kveil_error *err);
 	/* Takes in a verified backup: into the registry that is there if it is whole, else in its place (what can still be read
 	 * of it is kept, what cannot is moved aside). Keys with nonces come in opening only (kveil_document_demote). */
 	enum kveil_status (*restore)(const struct kveil_registry_env *env, const char *where,

@@ -228,7 +228,7 @@ void kveil_tenants_read(struct kveil_keystore *ks, bool to_its_end)
 
 void kveil_tenants_succession(const struct kveil_tenant *t, int64_t now_ms, struct kveil_succession *ret)
 {
-	kveil_succession_begin(ret, now_ms);
+	kveil_succession_begin(ret, now_ms, t->pattern ? t->pattern->rotate_every_ms : 0);
 	for (const struct kveil_tenant_version *v = t->versions; v; v = v->next) {
 		struct kveil_life life = {v->version, v->algorithm, v->active_from_ms, v->expires_ms};
 		if (v->state == KVEIL_KEY_LIVE && !v->dud && !t->ended)

@@ -36,6 +36,7 @@
 	X(FETCH_ERRORS, "kveil_fetch_errors_total", COUNTER, "code", "Fetches that gave an error for records, by error code.") \
 	X(REWINDS, "kveil_rewinds_total", COUNTER, "", "Partitions rewound to their first unacknowledged record.") \
 	X(KEY_CREATED, "kveil_key_created_timestamp_seconds", GAUGE, "key", "Creation time of the newest active version.") \
+	X(ROTATION_OVERDUE, "kveil_key_rotation_overdue_seconds", GAUGE, "key", "For how long the next version of a key that rotates should have been there; 0 where all is well.") \
 	X(NAMED_KEYS, "kveil_named_keys", GAUGE, "pattern", "Names that records have filled into a pattern of keys.data, each with a key of its own.") \
 	X(NAMED_KEYS_WAITING, "kveil_named_keys_waiting", GAUGE, "pattern", "Names that were asked for and wait for their key.") \
 	X(REGISTRY_IGNORED, "kveil_registry_records_ignored_total", COUNTER, "reason", "Registry records that were not authentic or not readable.") \

@@ -402,6 +402,22 @@ static enum kveil_status kafka_create(const struct kveil_registry_env *env, cons
 	return status;
 }
 
+static enum kveil_status kafka_clock_ahead(struct kveil_registry *base, int64_t *ret_ms, struct kveil_error *err)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = KVEIL_OK;
+	uint32_t lease;
+	int64_t now;
+
+	*ret_ms = 0;
+	/* A lease that nobody uses is the least that can be written. */
+	if (!kveil_registry_topic_clock(r->topic, &now))
+		status = kafka_lease(base, &lease, err);
+	if (!status && kveil_registry_topic_clock(r->topic, &now))
+		*ret_ms = kveil_clock_wall_ms() - now;
+	return status;
+}
+
 const struct kveil_registry_driver kveil_registry_kafka = {
     .scheme = "kafka",
     .help = "kafka:TOPIC, a compacted topic that the whole group shares",
@@ -415,5 +431,6 @@ const struct kveil_registry_driver kveil_registry_kafka = {
     .add_root_keys = kafka_add_root_keys,
     .snapshot = kveil_registry_kafka_snapshot,
     .lease = kafka_lease,
+    .clock_ahead = kafka_clock_ahead,
     .restore = kveil_registry_kafka_restore,
 };

@@ -30,6 +30,8 @@ struct kveil_registry_topic {
 	rd_kafka_t *producer; /* made when needed, and again after a failure */
 	int64_t position, highest;
 	bool was_away, was_deleted;
+	bool has_clock;
+	int64_t clock_ahead_ms; /* of the brokers' clock before the monotonic one */
 };
 
 static enum kveil_status unavailable(const struct kveil_registry_topic *t, const char *why, struct kveil_error *err)
@@ -98,6 +100,7 @@ struct delivery {
 	size_t *waiting;
 	rd_kafka_resp_err_t error;
 	int64_t offset;
+	int64_t appended_ms; /* by the brokers' clock; -1 = unknown */
 };
 
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
@@ -108,6 +111,9 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
 	(void)opaque;
 	d->error = m->err;
 	d->offset = m->offset;
+	rd_kafka_timestamp_type_t type;
+	int64_t ms = rd_kafka_message_timestamp(m, &type);
+	d->appended_ms = type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME ? ms : -1;
 	--*d->waiting;
 }
 
@@ -386,12 +392,24 @@ enum kveil_status kveil_registry_topic_append(struct kveil_registry_topic *t, st
 	for (size_t i = 0; i < count && !failure; i++) {
 		failure = deliveries[i].error;
 		messages[i].offset = deliveries[i].offset;
+		if (!failure && deliveries[i].appended_ms >= 0) {
+			t->has_clock = true;
+			t->clock_ahead_ms = deliveries[i].appended_ms - kveil_clock_mono_ms();
+		}
 	}
 	free(deliveries);
 	if (!failure)
 		return KVEIL_OK;
 	drop_producer(t);
 	return unavailable(t, rd_kafka_err2str(failure), err);
+}
+
+bool kveil_registry_topic_clock(const struct kveil_registry_topic *t, int64_t *ret_ms)
+{
+	*ret_ms = kveil_clock_mono_ms() + t->clock_ahead_ms;
+	if (kveil_failpoint("clock-ahead"))
+		*ret_ms -= INT64_C(10) * 365 * 24 * 3600 * 1000;
+	return t->has_clock;
 }
 
 /* --- the topic itself --- */
@@ -511,6 +529,8 @@ enum kveil_status kveil_registry_topic_make(struct kveil_registry_topic *t, stru
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(t->producer);
 	rd_kafka_AdminOptions_t *options = admin_options(t, RD_KAFKA_ADMIN_OP_CREATETOPICS);
 	rd_kafka_NewTopic_set_config(topic, "cleanup.policy", "compact");
+	/* The brokers' clock: the one that all share. */
+	rd_kafka_NewTopic_set_config(topic, "message.timestamp.type", "LogAppendTime");
 	/* What a destroyed key was wrapped as goes within a day or so, however little is written. */
 	rd_kafka_NewTopic_set_config(topic, "max.compaction.lag.ms", "86400000");
 	/* The broker unpacks what comes, and holds the records themselves against its limit of size, not their zip. */

@@ -37,6 +37,8 @@ bool kveil_registry_topic_was_away(struct kveil_registry_topic *t);
 /* Where the next read begins, and to go back there. */
 int64_t kveil_registry_topic_position(const struct kveil_registry_topic *t);
 void kveil_registry_topic_seek(struct kveil_registry_topic *t, int64_t position);
+/* The brokers' time now, as the last append told it. false: nothing was appended yet, or the topic keeps its writers' time. */
+bool kveil_registry_topic_clock(const struct kveil_registry_topic *t, int64_t *ret_ms);
 /* The highest offset seen, written or read; -1 = none. */
 int64_t kveil_registry_topic_highest(const struct kveil_registry_topic *t);
 

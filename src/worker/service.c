@@ -33,6 +33,11 @@ struct key_gauge {
 	int64_t created_ms;
 };
 
+struct rotation_gauge {
+	const char *name; /* the configuration's */
+	struct kveil_cell *cell;
+};
+
 struct kveil_service {
 	struct kveil_service_params params;
 	struct kveil_shared shared;
@@ -57,6 +62,9 @@ struct kveil_service {
 	size_t gauge_count;
 	struct pattern_gauge *patterns;
 	size_t pattern_count;
+	struct rotation_gauge *rotations;
+	size_t rotation_count;
+	bool overdue; /* some key's next version */
 	struct kveil_cell *ignored[KVEIL_REGISTRY_REASONS];
 	uint64_t ignored_told[KVEIL_REGISTRY_REASONS];
 	int64_t ignored_ms; /* when it was last logged */
@@ -244,6 +252,42 @@ static void on_key(void *user, const struct kveil_key_info *info)
 	kveil_cell_set(g->cell, (double)info->created_ms / 1000);
 }
 
+static struct kveil_cell *rotation_cell(struct kveil_service *s, const char *name)
+{
+	for (size_t i = 0; i < s->rotation_count; i++)
+		if (s->rotations[i].name == name)
+			return s->rotations[i].cell;
+	struct rotation_gauge *grown = realloc(s->rotations, (s->rotation_count + 1) * sizeof *grown);
+	if (!grown)
+		return NULL;
+	s->rotations = grown;
+	grown[s->rotation_count] =
+	    (struct rotation_gauge){name, kveil_metrics_cell(s->params.metrics, KVEIL_M_ROTATION_OVERDUE, name, NULL)};
+	return grown[s->rotation_count++].cell;
+}
+
+static void on_rotation(void *user, const char *name, int64_t overdue_ms)
+{
+	struct kveil_service *s = user;
+	struct kveil_cell *cell = rotation_cell(s, name);
+
+	if (cell)
+		kveil_cell_set(cell, (double)overdue_ms / 1000);
+	if (overdue_ms && !s->overdue)
+		kveil_health_condition(s->params.health, "rotation",
+				       "no_active_key: the next version of key '%s' is %lld s overdue", name,
+				       (long long)(overdue_ms / 1000));
+	s->overdue |= overdue_ms > 0;
+}
+
+static void tell_rotations(struct kveil_service *s)
+{
+	s->overdue = false;
+	kveil_keystore_rotations(s->params.keys, kveil_clock_wall_ms(), on_rotation, s);
+	if (!s->overdue)
+		kveil_health_condition(s->params.health, "rotation", NULL);
+}
+
 static void on_pattern(void *user, const struct kveil_pattern_info *info)
 {
 	struct kveil_service *s = user;
@@ -318,6 +362,7 @@ static void *keeper_main(void *service)
 			tell_ignored(s);
 			kveil_keystore_each(s->params.keys, on_key, s);
 			kveil_keystore_patterns(s->params.keys, on_pattern, s);
+			tell_rotations(s);
 		}
 		nap(s->keeper_loop, TURN_MS);
 	}
@@ -478,6 +523,7 @@ enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error
 		kveil_metrics_release(s->params.metrics, s->patterns[i].waiting);
 	}
 	free(s->patterns);
+	free(s->rotations);
 	kveil_cluster_clear(&s->cluster);
 	kveil_admin_free(s->admin);
 	kveil_catalog_unref(s->shared.catalog);

@@ -362,3 +362,16 @@ def test_the_broker_goes_and_comes_back(make_kveil):
         assert len(versions) == len(set(versions))
     finally:
         b.close()
+
+
+def test_a_host_whose_clock_is_wrong_makes_no_keys(make_registry, kafka):
+    k = make_registry(topics=True, rotate="4s")
+    k.rules(ORDER_FIELDS)
+    k.start(env={"KVEIL_FAILPOINT": "clock-ahead"})
+    wait_for("the reason", lambda: "clock_wrong" in k.get("/readyz")[1])
+    assert "ahead of that of the brokers" in k.get("/readyz")[1]
+    wait_for("the alert", lambda: k.metric("kveil_key_rotation_overdue_seconds", key="pii") > 0)
+    assert [r["version"] for r in keys(k, "pii")] == [1]
+    k.stop()
+    k.start()
+    wait_for("the next version", lambda: k.metric("kveil_key_rotation_overdue_seconds", key="pii") == 0 and len(keys(k, "pii")) > 1)

@@ -259,6 +259,39 @@ static void init_makes_what_is_missing_and_no_more(void **state)
 	fixture_tear_down(&f);
 }
 
+/* A clock that was ten years ahead for a moment: what it published opens, and nobody waits ten years for the next. */
+static void a_version_from_the_far_future_is_passed_over(void **state)
+{
+	(void)state;
+	const int64_t hour = INT64_C(3600) * 1000, years = 24 * 3652 * hour, now = kveil_clock_wall_ms();
+	struct fixture f;
+	uint8_t a[64], b[64];
+
+	fixture_set_up(&f, NULL);
+	struct kveil_keystore *ks = fixture_init(&f);
+	struct kveil_keyring *ring = ring_of(ks);
+	struct kveil_key *key = key_of(ring, "pii", KVEIL_USE_SEAL | KVEIL_USE_OPEN);
+	seal(key, "x", a);
+	assert_ok(kveil_keystore_tend(ks, now + years, &err));
+	assert_ok(kveil_keyring_tick(ring, now + years, &err));
+	size_t n = seal(key, "x", b);
+	uint32_t far = id_of(b);
+	assert_int_not_equal(far, id_of(a));
+	assert_ok(kveil_keyring_tick(ring, now, &err));
+	opens(key, b, n, "x");
+	for (int day = 0; day < 5; day++) {
+		int64_t then = now + 24 * day * hour + 13 * hour;
+		assert_ok(kveil_keystore_tend(ks, then, &err));
+		assert_ok(kveil_keyring_tick(ring, then, &err));
+		seal(key, "x", b);
+		assert_int_not_equal(id_of(b), far);
+		assert_true(day == 0 ? id_of(b) == id_of(a) : id_of(b) != id_of(a));
+	}
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
 static void a_second_process_opens_what_the_first_sealed(void **state)
 {
 	(void)state;
@@ -538,6 +571,7 @@ int main(void)
 	    cmocka_unit_test(versions_switch_at_their_time),
 	    cmocka_unit_test(a_lease_ends_and_is_never_outlived),
 	    cmocka_unit_test(init_makes_what_is_missing_and_no_more),
+	    cmocka_unit_test(a_version_from_the_far_future_is_passed_over),
 	    cmocka_unit_test(a_second_process_opens_what_the_first_sealed),
 	    cmocka_unit_test(the_next_version_comes_half_a_period_ahead),
 	    cmocka_unit_test(states_go_one_way),
