@@ -85,6 +85,8 @@ enum kveil_class {
 	X(TARGET_CONFLICT, "target_conflict", RECORD, "the place that `to` names cannot be written")             \
 	X(BAD_TEMPLATE_VALUE, "bad_template_value", RECORD, "a {$.path} in a key name or associated data has no usable value") \
 	X(TOO_COMPLEX, "too_complex", RECORD, "evaluating a path or a pattern on this record took too long")     \
+	X(KEY_COLUMN, "key_column", RECORD, "the record's key holds a column that its rule cannot protect there")  \
+	X(UNSUPPORTED_ENVELOPE, "unsupported_envelope", RECORD, "a change event of a shape that cannot be protected") \
 	/* ciphertext */                                                                                         \
 	X(BAD_CIPHERTEXT, "bad_ciphertext", RECORD, "not a ciphertext of this layout")                           \
 	X(AUTHENTICATION, "authentication_failed", RECORD, "the ciphertext does not open here: altered, moved or another key") \

@@ -76,8 +76,8 @@ static int check(const char *config_path, const char *const *rules, bool json)
 			report.warnings, report.warnings == 1 ? "" : "s");
 	else if (!json && set)
 		for (size_t i = 0; i < set->count; i++)
-			printf("%s: %zu rule%s, ok\n", set->plans[i]->file, set->plans[i]->rule_count,
-			       set->plans[i]->rule_count == 1 ? "" : "s");
+			printf("%s: %zu rule%s, ok\n", set->plans[i]->file, set->plans[i]->own_rule_count,
+			       set->plans[i]->own_rule_count == 1 ? "" : "s");
 	kveil_plan_set_unref(set);
 	kveil_keystore_unref(keys);
 	kveil_config_free(config);

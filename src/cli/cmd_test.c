@@ -157,7 +157,7 @@ static bool check_example(struct file *f, const struct kveil_example *e, struct 
 
 static void list_untouched(struct file *f)
 {
-	for (size_t i = 0; i < f->plan->rule_count; i++) {
+	for (size_t i = 0; i < f->plan->own_rule_count; i++) {
 		const struct kveil_rule *r = &f->plan->rules[i];
 		if (f->touched[i])
 			continue;

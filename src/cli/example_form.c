@@ -94,11 +94,11 @@ static enum kveil_status select_nodes(struct kveil_form_context *c, const struct
 	return kveil_path_select_within(path, doc, 0, doubt, &work, c->arena, ret, ret_count, NULL);
 }
 
-/* "$['a'][*]". */
+/* "$['a'][*]", from the doc's root on. */
 static void write_path(struct kveil_form_context *c, const struct kveil_doc *doc, uint32_t node, struct kveil_buf *out)
 {
-	if (node == 0) {
-		kveil_buf_append_str(out, c->part == KVEIL_PART_KEY ? "key:$" : "$");
+	if (node == doc->root) {
+		kveil_buf_append_str(out, "$");
 		return;
 	}
 	write_path(c, doc, doc->nodes[node].parent, out);
@@ -148,28 +148,59 @@ static bool finds(struct kveil_form_context *c, const struct kveil_path *path, c
 	return false;
 }
 
-static const struct kveil_rule *rule_for(struct kveil_form_context *c, const struct kveil_doc *doc, uint32_t node,
+/* The rows of this part that a rule holds in. */
+static const struct kveil_rows *rows_of(const struct kveil_form_context *c, const struct kveil_rule *r)
+{
+	if (r->is_of_event)
+		return &c->plan->rows[KVEIL_ROWS_EVENT];
+	return &c->plan->rows[c->part == KVEIL_PART_KEY ? KVEIL_ROWS_KEY : KVEIL_ROWS_VALUE];
+}
+
+/* Does the rule find the node? doc's root is then its row's. */
+static bool finds_in_row(struct kveil_form_context *c, const struct kveil_rule *r, bool seals, struct kveil_doc *doc,
+			 uint32_t node)
+{
+	const struct kveil_rows *rows = rows_of(c, r);
+
+	for (size_t i = 0; i < rows->count; i++) {
+		uint32_t *nodes;
+		size_t n = 0;
+		doc->root = 0;
+		if (select_nodes(c, rows->roots[i], doc, true, &nodes, &n) != KVEIL_OK)
+			return false;
+		for (size_t k = 0; k < n; k++) {
+			doc->root = nodes[k];
+			if (finds(c, seals && r->to ? r->to : r->path, doc, node))
+				return true;
+		}
+	}
+	doc->root = 0;
+	return false;
+}
+
+static const struct kveil_rule *rule_for(struct kveil_form_context *c, struct kveil_doc *doc, uint32_t node,
 					 unsigned use, struct kveil_span key)
 {
 	for (size_t i = 0; i < c->plan->rule_count; i++) {
 		const struct kveil_rule *r = &c->plan->rules[i];
-		bool seals = use == KVEIL_USE_SEAL;
-		if (r->part != c->part)
+		if (r->part != c->part && !(c->plan->envelope && r->part == KVEIL_PART_VALUE))
 			continue;
 		if (((r->key_use & use && names_key(c, r->key, key)) ||
 		     (r->key2_use & use && names_key(c, r->key2, key))) &&
-		    finds(c, seals && r->to ? r->to : r->path, doc, node))
+		    finds_in_row(c, r, use == KVEIL_USE_SEAL, doc, node))
 			return r;
 	}
 	return NULL;
 }
 
+/* doc: as rule_for left it. */
 static bool write_ad(struct kveil_form_context *c, const struct kveil_rule *r, const struct kveil_doc *doc,
 		     uint32_t node, struct kveil_buf *out)
 {
 	if (r && r->ad)
 		return fill_template(c, r->ad, out);
-	kveil_buf_printf(out, "%s:", c->plan->name ? c->plan->name : "");
+	bool is_of_key = c->part == KVEIL_PART_KEY && !(r && r->part == KVEIL_PART_VALUE);
+	kveil_buf_printf(out, "%s:%s", c->plan->name ? c->plan->name : "", is_of_key ? "key:" : "");
 	write_path(c, doc, node, out);
 	return kveil_buf_ok(out);
 }
@@ -191,7 +222,8 @@ static enum kveil_status seal(struct kveil_form_context *c, const struct form *f
 			      uint32_t node, struct kveil_buf *out, struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf ad = KVEIL_BUF_INIT;
-	const struct kveil_rule *r = rule_for(c, doc, node, KVEIL_USE_OPEN, f->key);
+	struct kveil_doc row = *doc;
+	const struct kveil_rule *r = rule_for(c, &row, node, KVEIL_USE_OPEN, f->key);
 	enum kveil_encoding encoding = encoding_of(r);
 	struct kveil_key *key;
 	size_t n;
@@ -199,7 +231,7 @@ static enum kveil_status seal(struct kveil_form_context *c, const struct form *f
 
 	if (s)
 		return s;
-	if (!write_ad(c, r, doc, node, &ad))
+	if (!write_ad(c, r, &row, node, &ad))
 		return kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE,
 				  "the associated data needs fields that are not in the example");
 	uint8_t *sealed = kveil_arena_alloc(c->arena, kveil_key_sealed_max(key, f->text.len));
@@ -321,9 +353,11 @@ static bool string_matches(struct kveil_form_context *c, const struct form *f, c
 	if (got->nodes[node].kind != KVEIL_KIND_STRING || kveil_doc_text(got, node, c->arena, &content) != KVEIL_OK)
 		return false;
 	switch (f->kind) {
-	case FORM_SEALED:
-		return write_ad(c, rule_for(c, got, node, KVEIL_USE_SEAL, f->key), got, node, &ad) &&
-		       is_sealed(c, f, kveil_buf_span(&ad), content);
+	case FORM_SEALED: {
+		struct kveil_doc row = *got;
+		const struct kveil_rule *r = rule_for(c, &row, node, KVEIL_USE_SEAL, f->key);
+		return write_ad(c, r, &row, node, &ad) && is_sealed(c, f, kveil_buf_span(&ad), content);
+	}
 	case FORM_HASH:
 		return is_hash(c, f, content);
 	default:
@@ -339,7 +373,7 @@ struct comparison {
 
 static bool differs(struct comparison *m, uint32_t want, uint32_t got)
 {
-	kveil_buf_append_str(m->why, "at ");
+	kveil_buf_append_str(m->why, m->c->part == KVEIL_PART_KEY ? "at key:" : "at ");
 	write_path(m->c, &m->want, want, m->why);
 	kveil_buf_append_str(m->why, ": expected ");
 	kveil_buf_append_span(m->why, raw(&m->want, want));

@@ -84,10 +84,26 @@ static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_do
 			n.parent += first;
 		nodes[first + i] = n;
 	}
-	*ret = (struct kveil_doc){kveil_span_of(text, value->text.len + own.text.len), nodes, first + own.count,
-				  value->root};
+	*ret = *value;
+	ret->text = kveil_span_of(text, value->text.len + own.text.len);
+	ret->nodes = nodes;
+	ret->count = first + own.count;
 	*ret_node = first + node;
 	return KVEIL_OK;
+}
+
+/* Does the tape at hand hold all that conditions and templates may read? Rules of the file on keys and headers read the
+ * record's value. */
+static bool has_own_row(const struct kveil_bound_rule *r, const struct kveil_spot *spot)
+{
+	return spot->doc && (spot->part == KVEIL_PART_VALUE || r->in_key_row || r->rule->is_of_event);
+}
+
+static enum kveil_status key_column(struct kveil_error *err, const char *why)
+{
+	kveil_fail(err, KVEIL_E_KEY_COLUMN, "%s", why);
+	kveil_error_hint(err, "on_key: any, or the column under clear, as key:$.name");
+	return KVEIL_E_KEY_COLUMN;
 }
 
 enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_bound_rule *r,
@@ -99,21 +115,27 @@ enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_
 	*ret = true;
 	if (!r->rule->when)
 		return KVEIL_OK;
-	if (spot->part == KVEIL_PART_VALUE && spot->doc) {
+	if (has_own_row(r, spot)) {
 		struct kveil_doc row = kveil_engine_row(e, spot->doc, r, spot);
 		st = kveil_expr_eval_within(r->rule->when, &row, spot->match.node, &e->work, &tri, err);
 	} else {
 		const struct kveil_doc *value = NULL;
-		struct kveil_doc both;
+		struct kveil_doc row, both;
 		uint32_t node = 0;
-		st = kveil_engine_value_doc(e, &value, err);
-		/* Of a tombstone nothing is known: doubt. */
+		/* Of a bare key, and of a tombstone, nothing is known: doubt. */
+		if (!r->in_key_row)
+			st = kveil_engine_value_doc(e, &value, err);
+		if (!st && value)
+			st = kveil_engine_main_row(e, value, &row, err);
 		if (!st && value) {
-			st = join_docs(e, value, spot, &both, &node, err);
+			st = join_docs(e, &row, spot, &both, &node, err);
 			if (!st)
 				st = kveil_expr_eval_within(r->rule->when, &both, node, &e->work, &tri, err);
 		}
 	}
+	/* The row may know better, and then its value would no longer be the key's. */
+	if (!st && tri == KVEIL_DOUBT && r->in_key_row && !r->rule->on_key_any)
+		st = key_column(err, "the record's key holds this column and not all that its rule's `when` reads");
 	if (st)
 		return kveil_engine_blame(r, spot->match.start, st, err);
 	*ret = r->action->effect == KVEIL_PROTECTS ? tri != KVEIL_NO : tri == KVEIL_YES;
@@ -130,19 +152,44 @@ struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span
 	return kveil_span_of(plain, plain ? kveil_json_unescape(inner, plain) : 0);
 }
 
+/* Where a template reads: the place's own row, and for what that image of the row lacks, the event's main one. */
+static enum kveil_status find_rows(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				   const struct kveil_spot *spot, struct kveil_doc *rows, size_t *ret_count,
+				   struct kveil_error *err)
+{
+	const struct kveil_doc *value;
+
+	*ret_count = 0;
+	if (r->in_key_row || (spot->part == KVEIL_PART_KEY && r->rule->is_of_event)) {
+		if (spot->doc)
+			rows[(*ret_count)++] = kveil_engine_row(e, spot->doc, r, spot);
+		return KVEIL_OK;
+	}
+	enum kveil_status st = kveil_engine_value_doc(e, &value, err);
+	if (st || !value)
+		return st;
+	if (r->part == KVEIL_PART_VALUE)
+		rows[(*ret_count)++] = kveil_engine_row(e, value, r, spot);
+	return e->plan->envelope || *ret_count == 0 ? kveil_engine_main_row(e, value, &rows[(*ret_count)++], err) : st;
+}
+
+/* Does it stand for a value that the source did not send? */
+static bool is_absent(const struct kveil_engine *e, struct kveil_span text)
+{
+	for (size_t i = 0; i < e->plan->absent_count; i++)
+		if (kveil_span_eq(e->plan->absent[i], text))
+			return true;
+	return false;
+}
+
 /* A template's text in scratch. */
 static enum kveil_status fill_template(struct kveil_engine *e, const struct kveil_bound_rule *r,
 				       const struct kveil_spot *spot, const struct kveil_template *t,
 				       struct kveil_span *ret, struct kveil_error *err)
 {
-	const struct kveil_doc *doc = NULL;
-	struct kveil_doc row;
-	enum kveil_status st = kveil_engine_value_doc(e, &doc, err);
-
-	if (!st && doc && r->part == KVEIL_PART_VALUE) {
-		row = kveil_engine_row(e, doc, r, spot);
-		doc = &row;
-	}
+	struct kveil_doc rows[2];
+	size_t row_count = 0;
+	enum kveil_status st = find_rows(e, r, spot, rows, &row_count, err);
 
 	kveil_engine_reset_scratch(e);
 	for (size_t i = 0; !st && i < t->count; i++) {
@@ -153,14 +200,15 @@ static enum kveil_status fill_template(struct kveil_engine *e, const struct kvei
 		kveil_buf_append_span(&e->scratch, piece->text);
 		if (!piece->path)
 			continue;
-		if (doc)
-			st = kveil_path_select_within(piece->path, doc, 0, false, &e->work, &e->arena, &nodes, &count,
-						      err);
+		for (size_t k = 0; !st && count == 0 && k < row_count; k++)
+			st = kveil_path_select_within(piece->path, &rows[k], 0, false, &e->work, &e->arena, &nodes,
+						      &count, err);
 		if (st)
 			break;
 		if (count != 1)
 			return kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE, "a {$.path} finds %zu values instead of one",
 					  count);
+		const struct kveil_doc *doc = &rows[0];
 		const struct kveil_doc_node *n = &doc->nodes[nodes[0]];
 		if (n->kind != KVEIL_KIND_STRING && n->kind != KVEIL_KIND_NUMBER)
 			return kveil_fail_at(err, KVEIL_E_BAD_TEMPLATE_VALUE, n->start,
@@ -168,6 +216,9 @@ static enum kveil_status fill_template(struct kveil_engine *e, const struct kvei
 		st = kveil_doc_text(doc, nodes[0], &e->arena, &text);
 		if (st)
 			return kveil_fail(err, st, "a {$.path} cannot be read");
+		if (is_absent(e, text))
+			return kveil_fail_at(err, KVEIL_E_BAD_TEMPLATE_VALUE, n->start,
+					     "a {$.path} finds a value that the source did not send");
 		/* Copied, and bound to the value, once for each place that asks. */
 		e->work -= (int64_t)(text.len / TEMPLATE_BYTES);
 		if (e->work < 0)
@@ -426,6 +477,8 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 		st = find_key(e, r, spot, r->rule->key2, r->rule->key2_use, &call.key2, err);
 	if (!st)
 		st = find_ad(e, r, spot, &call, err);
+	if (!st && r->in_key_row && !r->rule->on_key_any && !(r->action->keeps_apart && r->action->keeps_apart(&call)))
+		st = key_column(err, "the record's key holds this column, and its rule does not keep keys apart");
 	if (st)
 		return st;
 	/* Most results are strings: the quote goes in front, and the action writes behind it. */
@@ -445,6 +498,15 @@ enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_
 	if (spot->match.kind == KVEIL_KIND_NULL && !r->rule->on_null_transform) {
 		*ret = KVEIL_EFFECT_KEPT;
 		return KVEIL_OK;
+	}
+	if (__builtin_expect(e->plan->absent_count && spot->match.kind == KVEIL_KIND_STRING, 0)) {
+		struct kveil_value in;
+		if (!read_value(e, spot, e->parts[spot->part].format->quote != 0, &in))
+			return no_memory(err);
+		if (is_absent(e, in.text)) {
+			*ret = KVEIL_EFFECT_KEPT;
+			return KVEIL_OK;
+		}
 	}
 	enum kveil_status st = apply(e, r, spot, out, ret, err);
 	if (!st && !kveil_buf_ok(out))

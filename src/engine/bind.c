@@ -86,9 +86,11 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 	/* What opens reads where the ciphertext stands; what seals binds to where it puts it. */
 	b->ad_names_target = r->to && a->effect == KVEIL_PROTECTS;
 	b->wants_ad_read = b->ad_names_target && r->key_use & KVEIL_USE_OPEN;
-	if (!bind_place(e, b->ad_names_target ? r->to : r->path, b->ad_prefix, &b->ad))
+	/* A bare key has no path of its own. */
+	const struct kveil_path *place = b->in_key_row && !b->path->count ? e->plan->key_column : r->path;
+	if (!bind_place(e, b->ad_names_target ? r->to : place, b->ad_prefix, &b->ad))
 		return no_memory(err);
-	if (b->wants_ad_read && !bind_place(e, r->path, b->ad_prefix, &b->ad_read))
+	if (b->wants_ad_read && !bind_place(e, place, b->ad_prefix, &b->ad_read))
 		return no_memory(err);
 	return KVEIL_OK;
 }
@@ -104,7 +106,7 @@ static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_ru
 	if (r->index >= e->plan->rule_count)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
 	b->matches = &e->matches[r->index];
-	if (r->to && (b->part == KVEIL_PART_HEADER || !e->parts[b->part].format->has_paths))
+	if (r->to && !b->in_key_row && (b->part == KVEIL_PART_HEADER || !e->parts[b->part].format->has_paths))
 		return kveil_fail(err, KVEIL_E_RULES, "`to` needs a part with members");
 	enum kveil_status st = bind_key(e, r->key, r->key_use, &b->key, err);
 	if (!st)
@@ -136,17 +138,28 @@ static const struct kveil_path *join_paths(struct kveil_engine *e, const struct 
 	return joined;
 }
 
+static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part,
+			const struct kveil_path *root, const struct kveil_path *path, unsigned only_kinds)
+{
+	struct kveil_bound_rule *b = &e->rules[e->rule_count++];
+
+	*b = (struct kveil_bound_rule){.rule = r,
+				       .part = part,
+				       .root = root,
+				       .path = join_paths(e, root, path),
+				       .only_kinds = only_kinds,
+				       .in_key_row = part != r->part};
+	return b->path != NULL;
+}
+
 static bool add_bindings(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part,
 			 const struct kveil_rows *rows)
 {
-	for (size_t i = 0; i < rows->count; i++) {
-		struct kveil_bound_rule *b = &e->rules[e->rule_count++];
-		*b = (struct kveil_bound_rule){.rule = r, .part = part, .root = rows->roots[i]};
-		b->path = join_paths(e, b->root, r->path);
-		if (!b->path)
-			return false;
-	}
-	return true;
+	bool ok = true;
+
+	for (size_t i = 0; ok && i < rows->count; i++)
+		ok = add_binding(e, r, part, rows->roots[i], r->path, r->only_kinds ? r->only_kinds : ~0u);
+	return ok;
 }
 
 /* The rows of its own part that a rule holds in. */
@@ -159,13 +172,49 @@ static const struct kveil_rows *rows_of(const struct kveil_plan *plan, const str
 	return &plan->rows[r->is_of_event ? KVEIL_ROWS_EVENT : KVEIL_ROWS_VALUE];
 }
 
+/* In an event, the key holds columns of the row. */
+static bool holds_in_key(const struct kveil_plan *plan, const struct kveil_rule *r)
+{
+	return plan->envelope && r->part == KVEIL_PART_VALUE && !r->is_of_event;
+}
+
 static size_t count_bindings(const struct kveil_plan *plan)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < plan->rule_count; i++)
+	for (size_t i = 0; i < plan->rule_count; i++) {
 		n += rows_of(plan, &plan->rules[i])->count;
+		if (holds_in_key(plan, &plan->rules[i]))
+			n += plan->rows[KVEIL_ROWS_KEY].count + 1;
+	}
 	return n;
+}
+
+static bool bind_rows(struct kveil_engine *e, const struct kveil_rule *r)
+{
+	static const unsigned containers = KVEIL_KIND_BIT(KVEIL_KIND_OBJECT) | KVEIL_KIND_BIT(KVEIL_KIND_ARRAY);
+	const struct kveil_plan *plan = e->plan;
+	const struct kveil_path *whole = plan->rows[KVEIL_ROWS_WHOLE].roots[0];
+
+	if (!add_bindings(e, r, r->part, rows_of(plan, r)))
+		return false;
+	if (!holds_in_key(plan, r))
+		return true;
+	if (e->parts[KVEIL_PART_KEY].format->has_paths &&
+	    !add_bindings(e, r, KVEIL_PART_KEY, &plan->rows[KVEIL_ROWS_KEY]))
+		return false;
+	/* A bare key is the column's value. */
+	return !plan->key_column || !kveil_path_covers(r->path, plan->key_column) ||
+	       add_binding(e, r, KVEIL_PART_KEY, whole, whole, ~containers);
+}
+
+/* Is the record's key clear in this view on purpose? */
+static bool is_clear_in_key(const struct kveil_view *v, const struct kveil_path *path)
+{
+	for (size_t i = 0; i < v->clear_place_count; i++)
+		if (v->clear_places[i]->part == KVEIL_PART_KEY && kveil_path_covers(v->clear_places[i]->path, path))
+			return true;
+	return false;
 }
 
 /* Ranks: the views' lists merged. The order of two rules is the same in every view that has both. */
@@ -186,14 +235,16 @@ static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *
 				return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
 			if (!rank_of[r->index]) {
 				rank_of[r->index] = e->rule_count + 1;
-				if (!add_bindings(e, r, r->part, rows_of(plan, r)))
+				if (!bind_rows(e, r))
 					return no_memory(err);
 			}
 			if (rank_of[r->index] <= before)
 				return kveil_fail(err, KVEIL_E_INTERNAL, "the views' rules have no common order");
 			before = rank_of[r->index];
+			bool is_clear = is_clear_in_key(view, r->path);
 			for (uint32_t k = before - 1, next = kveil_engine_next_rule(e, k); k < next; k++)
-				e->rules[k].views |= (uint64_t)1 << v;
+				if (!e->rules[k].in_key_row || !is_clear)
+					e->rules[k].views |= (uint64_t)1 << v;
 		}
 		e->clear_count += (uint32_t)view->clear_count;
 		if (view->unmatched != KVEIL_UNMATCHED_KEEP)
@@ -218,6 +269,11 @@ static enum kveil_status bind_clears(struct kveil_engine *e, struct kveil_error 
 	return KVEIL_OK;
 }
 
+static bool has_holes(const struct kveil_template *t)
+{
+	return t && !t->is_constant;
+}
+
 /* May stream.c rewrite the part: one view, and nothing that looks beyond the place itself. */
 static bool can_stream(const struct kveil_engine *e, enum kveil_part part)
 {
@@ -225,7 +281,13 @@ static bool can_stream(const struct kveil_engine *e, enum kveil_part part)
 		return false;
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *b = &e->rules[i];
-		if (b->part == part && (!b->streams || b->rule->when || b->rule->to))
+		if (b->part != part || !b->views)
+			continue;
+		/* An envelope's own conditions come up once in a while: stream.c gives such a record to decide.c. */
+		if (!b->streams || (b->rule->when && !b->rule->is_of_event) || b->rule->to)
+			return false;
+		/* What they read is the key's own. */
+		if (b->in_key_row && (has_holes(b->rule->key) || has_holes(b->rule->key2) || has_holes(b->rule->ad)))
 			return false;
 	}
 	return true;
@@ -243,9 +305,10 @@ static enum kveil_status bind_part(struct kveil_engine *e, enum kveil_part part,
 	for (uint32_t i = 0, first = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *b = &e->rules[i];
 		first = i && b->rule == e->rules[i - 1].rule ? first : i;
-		if (b->part != part)
+		if (b->part != part || !b->views)
 			continue;
 		p->has_rules = true;
+		e->has_key_rows |= b->in_key_row;
 		p->all_stream &= b->streams;
 		e->has_required |= b->rule->required;
 		bool is_place_bound = b->ad_prefix.data && !b->ad.data; /* `to` goes over the tape */
@@ -329,7 +392,8 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 		e->parts[part].scan.allowance = &e->allowance;
 	e->lookup.allowance = e->check.allowance = e->pieces.allowance = e->scratch.allowance = &e->allowance;
 	for (size_t v = 0; v < e->view_count; v++)
-		e->views[v].value.allowance = e->views[v].key.allowance = &e->allowance;
+		e->views[v].value.allowance = e->views[v].key.allowance = e->views[v].key_header.allowance =
+		    &e->allowance;
 	return st;
 }
 
@@ -344,6 +408,7 @@ void kveil_engine_unbind(struct kveil_engine *e)
 	for (size_t v = 0; e->views && v < e->view_count; v++) {
 		kveil_buf_clear(&e->views[v].value);
 		kveil_buf_clear(&e->views[v].key);
+		kveil_buf_clear(&e->views[v].key_header);
 	}
 	kveil_buf_clear(&e->pieces);
 	kveil_buf_clear(&e->scratch);

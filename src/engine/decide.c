@@ -62,6 +62,11 @@ static struct outcome *outcome_of(struct place *p, uint32_t rule)
 	return NULL;
 }
 
+static bool applies(const struct kveil_engine *e, const struct place *p, uint32_t rule, size_t view)
+{
+	return e->rules[rule].views >> view & 1 && kveil_engine_takes(&e->rules[rule], p->spot.match.kind);
+}
+
 /* Asks a rule's condition here, once. */
 static enum kveil_status ask(struct kveil_engine *e, struct place *p, uint32_t rule, struct outcome **ret,
 			     struct kveil_error *err)
@@ -129,7 +134,7 @@ static enum kveil_status decide_in_place(struct kveil_engine *e, struct place *p
 	for (size_t i = 0; i < p->id_count; i++) {
 		uint32_t id = p->ids[i];
 		struct outcome *o;
-		if (id >= e->rule_count || e->rules[id].rule->to || !(e->rules[id].views >> view & 1))
+		if (id >= e->rule_count || e->rules[id].rule->to || !applies(e, p, id, view))
 			continue;
 		enum kveil_status st = ask(e, p, id, &o, err);
 		if (!st && o->holds) {
@@ -154,7 +159,7 @@ static enum kveil_status decide_targets(struct kveil_engine *e, struct place *p,
 		uint32_t id = p->ids[i];
 		struct outcome *o;
 		bool is_taken = false;
-		if (id >= e->rule_count || !e->rules[id].rule->to || !(e->rules[id].views >> view & 1))
+		if (id >= e->rule_count || !e->rules[id].rule->to || !applies(e, p, id, view))
 			continue;
 		const struct kveil_rule *rule = e->rules[id].rule;
 		for (size_t k = 0; k < i; k++) {
@@ -278,13 +283,15 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 {
 	const struct kveil_bound_rule *r = &e->rules[id];
 	struct kveil_doc row = *doc;
-	uint32_t *rows, *nodes;
+	uint32_t *rows = NULL, *nodes;
 	size_t row_count, count;
 
 	enum kveil_status st =
 	    kveil_path_select_within(r->root, doc, 0, false, &e->work, &e->arena, &rows, &row_count, err);
 	for (size_t i = 0; !st && i < row_count; i++) {
 		row.root = rows[i];
+		row.absent = e->plan->absent;
+		row.absent_count = e->plan->absent_count;
 		st = kveil_path_select_within(r->rule->path, &row, 0, r->action->effect == KVEIL_PROTECTS, &e->work,
 					      &e->arena, &nodes, &count, err);
 		if (!st && !add_namings(e, ns, id, nodes, count))
@@ -310,7 +317,7 @@ static enum kveil_status find_namings(struct kveil_engine *e, enum kveil_part pa
 	}
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *r = &e->rules[i];
-		if (r->streams || r->part != part)
+		if (r->streams || r->part != part || !r->views)
 			continue;
 		st = find_by_tape(e, i, &p->scan.doc, ns, err);
 		if (st)
@@ -359,7 +366,7 @@ static enum kveil_status decide_place(struct kveil_engine *e, struct place *p, s
 {
 	p->outcome_count = 0;
 	for (size_t i = 0; i < p->id_count; i++)
-		if (p->ids[i] < e->rule_count)
+		if (p->ids[i] < e->rule_count && kveil_engine_takes(&e->rules[p->ids[i]], p->spot.match.kind))
 			kveil_engine_count(e, &e->rules[p->ids[i]]);
 	enum kveil_status st = KVEIL_OK;
 	for (size_t v = 0; !st && v < e->view_count; v++)
@@ -425,7 +432,8 @@ enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct 
 	if (!p.outcomes)
 		return no_memory(err);
 	for (size_t i = 0; i < id_count; i++)
-		kveil_engine_count(e, &e->rules[ids[i]]);
+		if (kveil_engine_takes(&e->rules[ids[i]], spot->match.kind))
+			kveil_engine_count(e, &e->rules[ids[i]]);
 	for (size_t v = 0; v < e->view_count; v++) {
 		struct outcome *o;
 		enum kveil_status st = decide_in_place(e, &p, v, &o, err);

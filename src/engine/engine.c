@@ -91,6 +91,7 @@ static void trim_to(struct kveil_engine *e, size_t keep_bytes, size_t keep_entri
 	for (size_t v = 0; v < e->view_count; v++) {
 		trim_buf(&e->views[v].value, keep_bytes);
 		trim_buf(&e->views[v].key, keep_bytes);
+		trim_buf(&e->views[v].key_header, keep_bytes);
 	}
 	for (int part = 0; part < KVEIL_PART_COUNT; part++)
 		trim_scan(&e->parts[part].scan, keep_entries);
@@ -134,32 +135,53 @@ static void begin_record(struct kveil_engine *e, const struct kveil_record *reco
 	e->work = KVEIL_PATH_WORK;
 }
 
-/* A part with members. */
+/* A part with members: results[v] is a view's. */
 static enum kveil_status run_document(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
-				      struct kveil_error *err)
+				      struct kveil_buf **outs, struct kveil_span *results, struct kveil_error *err)
 {
 	struct kveil_bound_part *p = &e->parts[part];
-	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
 	bool written[KVEIL_MAX_VIEWS], give_up = true;
 	enum kveil_status st = KVEIL_OK;
 
-	for (size_t v = 0; v < e->view_count; v++) {
+	for (size_t v = 0; v < e->view_count; v++)
 		written[v] = false;
-		outs[v] = part == KVEIL_PART_VALUE ? &e->views[v].value : &e->views[v].key;
-	}
 	if (p->can_stream && !e->trace) {
 		st = kveil_engine_stream(e, part, text, outs[0], &written[0], &give_up, err);
-		p->can_stream = !give_up;
 	}
 	if (!st && give_up)
 		st = kveil_engine_decide(e, part, text, outs, written, err);
-	for (size_t v = 0; !st && v < e->view_count; v++) {
-		struct kveil_span result = written[v] ? kveil_buf_span(outs[v]) : text;
-		if (part == KVEIL_PART_VALUE)
-			e->outputs[v].record.value = result;
-		else
-			e->outputs[v].record.key = result;
-	}
+	for (size_t v = 0; !st && v < e->view_count; v++)
+		results[v] = written[v] ? kveil_buf_span(outs[v]) : text;
+	return st;
+}
+
+static enum kveil_status run_value(struct kveil_engine *e, struct kveil_error *err)
+{
+	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
+	struct kveil_span results[KVEIL_MAX_VIEWS];
+
+	for (size_t v = 0; v < e->view_count; v++)
+		outs[v] = &e->views[v].value;
+	enum kveil_status st = kveil_engine_check_event(e, e->record->value, err);
+	if (!st)
+		st = run_document(e, KVEIL_PART_VALUE, e->record->value, outs, results, err);
+	for (size_t v = 0; !st && v < e->view_count; v++)
+		e->outputs[v].record.value = results[v];
+	return st;
+}
+
+static enum kveil_status run_document_key(struct kveil_engine *e, struct kveil_span key, struct kveil_error *err)
+{
+	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
+	struct kveil_span results[KVEIL_MAX_VIEWS];
+
+	for (size_t v = 0; v < e->view_count; v++)
+		outs[v] = &e->views[v].key;
+	enum kveil_status st = kveil_engine_check_key(e, key, err);
+	if (!st)
+		st = run_document(e, KVEIL_PART_KEY, key, outs, results, err);
+	for (size_t v = 0; !st && v < e->view_count; v++)
+		e->outputs[v].record.key = results[v];
 	return st;
 }
 
@@ -210,8 +232,7 @@ static enum kveil_status run_key(struct kveil_engine *e, struct kveil_error *err
 
 	if (!p->has_rules || !e->record->key.data)
 		return KVEIL_OK;
-	st = p->format->has_paths ? run_document(e, KVEIL_PART_KEY, e->record->key, err)
-				  : run_text_key(e, e->record->key, err);
+	st = p->format->has_paths ? run_document_key(e, e->record->key, err) : run_text_key(e, e->record->key, err);
 	if (st && !err->rule[0])
 		kveil_error_hint(err, "in the record's key");
 	return st;
@@ -272,8 +293,40 @@ static enum kveil_status run_header(struct kveil_engine *e, size_t number, const
 	return st;
 }
 
+/* A header that holds a whole key, in clear, is protected as the key is; one that cannot be read as such goes. */
+static enum kveil_status run_key_header(struct kveil_engine *e, const struct kveil_header *h, size_t *counts,
+					struct kveil_error *err)
+{
+	bool has_members =
+	    e->parts[KVEIL_PART_KEY].format->has_paths && kveil_engine_check_key(e, h->value, err) == KVEIL_OK;
+	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
+	struct kveil_span results[KVEIL_MAX_VIEWS];
+	enum kveil_status st = has_members ? KVEIL_OK : KVEIL_E_INVALID_JSON;
+
+	for (size_t v = 0; v < e->view_count; v++) {
+		outs[v] = &e->views[v].key_header;
+		results[v] = h->value;
+	}
+	if (!st && h->value.data)
+		st = run_document(e, KVEIL_PART_KEY, h->value, outs, results, err);
+	if (st == KVEIL_E_INVALID_JSON || st == KVEIL_E_INVALID_UTF8 || st == KVEIL_E_INVALID_SURROGATE ||
+	    st == KVEIL_E_EMPTY_VALUE)
+		return KVEIL_OK;
+	for (size_t v = 0; !st && v < e->view_count; v++) {
+		uint8_t *copy = h->value.data ? kveil_arena_alloc(&e->arena, results[v].len + 1) : NULL;
+		if (h->value.data && !copy)
+			return no_memory(err);
+		if (results[v].len)
+			memcpy(copy, results[v].data, results[v].len);
+		e->views[v].header_list[counts[v]++] =
+		    (struct kveil_header){h->name, kveil_span_of(copy, results[v].len)};
+	}
+	return st;
+}
+
 static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error *err)
 {
+	bool follows_key = e->parts[KVEIL_PART_KEY].has_rules;
 	const struct kveil_record *record = e->record;
 	size_t counts[KVEIL_MAX_VIEWS] = {0};
 
@@ -286,7 +339,10 @@ static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error 
 	kveil_buf_reset(&e->pieces);
 	e->piece_count = 0;
 	for (size_t i = 0; i < record->header_count; i++) {
-		enum kveil_status st = run_header(e, i, rules_of_header(e, record->headers[i].name), counts, err);
+		const struct kveil_header *h = &record->headers[i];
+		enum kveil_status st = follows_key && kveil_engine_is_key_header(e, h->name)
+					   ? run_key_header(e, h, counts, err)
+					   : run_header(e, i, rules_of_header(e, h->name), counts, err);
 		if (st)
 			return st;
 	}
@@ -322,10 +378,10 @@ static enum kveil_status run_record(struct kveil_engine *e, struct kveil_error *
 		e->outputs[v] = (struct kveil_output){v, *record};
 	/* A tombstone stays a tombstone. */
 	if (record->value.data)
-		st = run_document(e, KVEIL_PART_VALUE, record->value, err);
+		st = run_value(e, err);
 	if (!st)
 		st = run_key(e, err);
-	if (!st && e->header_count && record->header_count)
+	if (!st && (e->header_count || e->plan->envelope) && record->header_count)
 		st = run_headers(e, err);
 	if (!st && e->has_required)
 		st = check_required(e, err);

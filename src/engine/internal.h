@@ -38,6 +38,8 @@ struct kveil_bound_rule {
 	const struct kveil_path *path; /* of the place, in the part: root and the rule's own path */
 	uint64_t views;              /* one bit a view that it belongs to */
 	unsigned kinds;              /* KVEIL_KIND_BIT of what it takes */
+	unsigned only_kinds;         /* values of other kinds are none of its business */
+	bool in_key_row;             /* a rule for the row, at a column that the record's key holds */
 	struct kveil_key *key, *key2; /* NULL: none, or named by a template */
 	struct kveil_span ad;        /* whole, when it is known before any record; else data NULL */
 	struct kveil_span ad_prefix; /* "orders:" or "orders:key:"; the path of the place follows */
@@ -76,7 +78,7 @@ struct kveil_bound_header {
 
 /* What one view sends: spans of the record where nothing was written, of these buffers elsewhere. */
 struct kveil_view_out {
-	struct kveil_buf value, key;
+	struct kveil_buf value, key, key_header;
 	struct kveil_header *header_list; /* in the arena */
 };
 
@@ -98,6 +100,7 @@ struct kveil_engine {
 	struct kveil_bound_clear *clears;
 	uint32_t clear_count;
 	bool has_required;
+	bool has_key_rows; /* rules for the row hold in the key too */
 	uint64_t unmatched_views; /* views with unmatched other than keep */
 	struct kveil_root_result *root_results; /* one a view, scratch */
 	struct kveil_bound_part parts[KVEIL_PART_COUNT];
@@ -142,6 +145,11 @@ struct kveil_spot {
 	const struct kveil_step *trail;
 	struct kveil_span header_name;
 };
+
+static inline bool kveil_engine_takes(const struct kveil_bound_rule *r, unsigned kind)
+{
+	return r->only_kinds & KVEIL_KIND_BIT(kind);
+}
 
 /* The first binding of the next rule. */
 static inline uint32_t kveil_engine_next_rule(const struct kveil_engine *e, uint32_t i)
@@ -219,9 +227,21 @@ struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span
 
 /* --- rows.c --- */
 
+/* The tape of the value with $ at the row that the event is about: the first of plan->rows that is an object. */
+enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc, struct kveil_doc *ret,
+                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The tape of the spot's part with $ at the binding's row. */
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
                                   const struct kveil_spot *spot);
+
+/* Under an envelope: is a key of JSON one whose columns are known? */
+enum kveil_status kveil_engine_check_key(const struct kveil_engine *e, struct kveil_span key,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Under an envelope: does the value have members at all? */
+enum kveil_status kveil_engine_check_event(const struct kveil_engine *e, struct kveil_span value,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Does the header hold a whole key? */
+bool kveil_engine_is_key_header(const struct kveil_engine *e, struct kveil_span name);
 
 /* --- stream.c, decide.c --- */
 

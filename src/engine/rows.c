@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where the rows of a record stand on its tape. */
 #include "engine/internal.h"
+#include "format/envelope.h"
+
+static struct kveil_doc known(const struct kveil_engine *e, const struct kveil_doc *doc)
+{
+	struct kveil_doc d = *doc;
+
+	d.absent = e->plan->absent;
+	d.absent_count = e->plan->absent_count;
+	return d;
+}
 
 /* The child that holds the byte. */
 static uint32_t child_around(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t node, uint32_t byte)
@@ -16,7 +26,7 @@ static uint32_t child_around(struct kveil_engine *e, const struct kveil_doc *doc
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
 				  const struct kveil_spot *spot)
 {
-	struct kveil_doc row = *doc;
+	struct kveil_doc row = known(e, doc);
 
 	if (!spot->doc) {
 		for (size_t depth = 0; depth < r->root->count; depth++)
@@ -27,4 +37,66 @@ struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc
 	for (size_t depth = spot->match.depth; depth > r->root->count; depth--)
 		row.root = doc->nodes[row.root].parent;
 	return row;
+}
+
+enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc, struct kveil_doc *ret,
+					struct kveil_error *err)
+{
+	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_VALUE];
+	uint32_t *nodes;
+	size_t count;
+
+	*ret = known(e, doc);
+	for (size_t i = 0; e->plan->envelope && i < rows->count; i++) {
+		enum kveil_status st =
+		    kveil_path_select_within(rows->roots[i], doc, 0, false, &e->work, &e->arena, &nodes, &count, err);
+		if (st)
+			return st;
+		if (count == 0 || doc->nodes[nodes[0]].kind != KVEIL_KIND_OBJECT)
+			continue;
+		ret->root = nodes[0];
+		break;
+	}
+	return KVEIL_OK;
+}
+
+/* The first byte of a JSON text; 0 = none. */
+static uint8_t first_byte(struct kveil_span text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (text.data[i] != ' ' && text.data[i] != '\n' && text.data[i] != '\r' && text.data[i] != '\t')
+			return text.data[i];
+	return 0;
+}
+
+enum kveil_status kveil_engine_check_key(const struct kveil_engine *e, struct kveil_span key, struct kveil_error *err)
+{
+	uint8_t c = first_byte(key);
+	bool is_bare = c && c != '{' && c != 'n';
+
+	if (!e->has_key_rows || !is_bare || (e->plan->key_column && c != '['))
+		return KVEIL_OK;
+	kveil_fail_at(err, KVEIL_E_KEY_COLUMN, 0, "the record's key is no object, so its columns are not known");
+	kveil_error_hint(err, "envelope: {kind: %s, key: \"$.id\"}", e->plan->envelope->name);
+	return KVEIL_E_KEY_COLUMN;
+}
+
+enum kveil_status kveil_engine_check_event(const struct kveil_engine *e, struct kveil_span value,
+					   struct kveil_error *err)
+{
+	uint8_t c = first_byte(value);
+
+	if (!e->plan->envelope || !c || !strchr("[\"-0123456789tf", c))
+		return KVEIL_OK;
+	return kveil_fail_at(err, KVEIL_E_UNSUPPORTED_ENVELOPE, 0, "the value is no JSON object");
+}
+
+bool kveil_engine_is_key_header(const struct kveil_engine *e, struct kveil_span name)
+{
+	const char *const *known = e->plan->envelope ? e->plan->envelope->key_headers : NULL;
+
+	for (; known && *known; known++)
+		if (kveil_span_eq(kveil_span_str(*known), name))
+			return true;
+	return false;
 }

@@ -11,10 +11,26 @@ static void uncount(struct kveil_engine *e, const struct kveil_bound_part *p, si
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct kveil_automaton_state *s = &p->automaton->states[p->scan.matches[i].state];
-		for (uint32_t k = 0; k < s->accept_count; k++) {
-			kveil_engine_uncount(&e->rules[s->accepts[k]], 1);
-		}
+		for (uint32_t k = 0; k < s->accept_count; k++)
+			if (kveil_engine_takes(&e->rules[s->accepts[k]], p->scan.matches[i].kind))
+				kveil_engine_uncount(&e->rules[s->accepts[k]], 1);
 	}
+}
+
+/* Counts a place for all its rules, and gives the one that applies; NULL: the value is none that they are about. */
+static inline struct kveil_bound_rule *first_rule(struct kveil_engine *e, const struct kveil_automaton_state *s,
+						  unsigned kind)
+{
+	struct kveil_bound_rule *first = NULL;
+
+	for (uint32_t k = s->accept_count; k-- > 0;) {
+		struct kveil_bound_rule *r = &e->rules[s->accepts[k]];
+		if (!kveil_engine_takes(r, kind))
+			continue;
+		kveil_engine_count(e, r);
+		first = r;
+	}
+	return first;
 }
 
 enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
@@ -44,17 +60,21 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 	for (size_t i = 0; i < p->scan.match_count; i++) {
 		const struct kveil_match *m = &p->scan.matches[i];
 		const struct kveil_automaton_state *s = &p->automaton->states[m->state];
-		for (uint32_t k = 0; k < s->accept_count; k++)
-			kveil_engine_count(e, &e->rules[s->accepts[k]]);
-		if (m->start < covered)
+		struct kveil_bound_rule *r = first_rule(e, s, m->kind);
+		if (!r || m->start < covered)
 			continue;
+		if (__builtin_expect(r->rule->when != NULL, 0)) {
+			uncount(e, p, i + 1);
+			*ret_give_up = true;
+			return KVEIL_OK;
+		}
 		if (__builtin_expect(m->start < copied || m->end <= m->start || m->end > text.len, 0))
 			return kveil_fail(err, KVEIL_E_INTERNAL, "places overlap");
 		kveil_buf_append(out, text.data + copied, m->start - copied);
 		copied = m->start;
 		spot.match = *m;
 		enum kveil_effect effect;
-		st = kveil_engine_apply(e, &e->rules[s->accepts[0]], &spot, out, &effect, err);
+		st = kveil_engine_apply(e, r, &spot, out, &effect, err);
 		if (__builtin_expect(st != KVEIL_OK, 0))
 			return st;
 		if (effect == KVEIL_EFFECT_KEPT)
@@ -62,6 +82,7 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 		if (__builtin_expect(effect != KVEIL_EFFECT_WRITTEN, 0)) {
 			uncount(e, p, i + 1);
 			*ret_give_up = true;
+			p->can_stream = false;
 			return KVEIL_OK;
 		}
 		copied = covered = m->end;

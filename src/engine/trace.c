@@ -36,7 +36,7 @@ void kveil_engine_trace_absent(struct kveil_engine *e)
 	for (uint32_t i = 0, next; e->trace && i < e->rule_count; i = next) {
 		const struct kveil_bound_rule *r = &e->rules[i];
 		next = kveil_engine_next_rule(e, i);
-		if (kveil_engine_found(e, i))
+		if (r->rule->is_of_event || kveil_engine_found(e, i))
 			continue;
 		for (size_t v = 0; v < e->view_count; v++) {
 			struct kveil_trace_event event = {

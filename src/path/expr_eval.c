@@ -61,6 +61,18 @@ static struct item value_item(const struct kveil_evaluation *ev, const struct va
 	return v->is_item ? v->item : node_item(ev, ev->stack[v->first + i].node);
 }
 
+/* Does it stand for a value that the source did not send? */
+static bool is_absent(const struct kveil_evaluation *ev, const struct item *item)
+{
+	for (size_t i = 0; item->kind == KVEIL_KIND_STRING && i < ev->doc->absent_count; i++) {
+		struct kveil_span text = ev->doc->absent[i];
+		bool may_be = item->escaped ? item->text.len > text.len : item->text.len == text.len;
+		if (may_be && kveil_text_compare(item->text, item->escaped, text, false) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* ---- equality and order ---- */
 
 /* Comparing ends with the shorter text at the latest. */
@@ -146,7 +158,7 @@ static enum kveil_tri equal_items(struct kveil_evaluation *ev, const struct item
 {
 	int order;
 
-	if (a->kind != b->kind)
+	if (a->kind != b->kind || is_absent(ev, a) || is_absent(ev, b))
 		return KVEIL_DOUBT;
 	if (depth > MAX_DEPTH) {
 		kveil_evaluation_fail(ev, KVEIL_E_TOO_COMPLEX, "comparing values nested too deeply");
@@ -176,7 +188,7 @@ static enum kveil_tri equal_items(struct kveil_evaluation *ev, const struct item
 /* false: the two have no order. */
 static bool order_items(struct kveil_evaluation *ev, const struct item *a, const struct item *b, int *ret)
 {
-	if (a->kind != b->kind || !kveil_evaluation_charge(ev, 1))
+	if (a->kind != b->kind || is_absent(ev, a) || is_absent(ev, b) || !kveil_evaluation_charge(ev, 1))
 		return false;
 	if (a->kind == KVEIL_KIND_NUMBER)
 		return compare_numbers(ev, a->text, b->text, ret);
@@ -231,7 +243,7 @@ static bool item_length(struct kveil_evaluation *ev, const struct item *item, ui
 		*ret = ev->doc->nodes[item->node].count;
 		return true;
 	}
-	if (item->kind != KVEIL_KIND_STRING ||
+	if (item->kind != KVEIL_KIND_STRING || is_absent(ev, item) ||
 	    !kveil_evaluation_charge(ev, (int64_t)(item->text.len / BYTES_OF_LENGTH)))
 		return false;
 	struct kveil_text_cursor c = kveil_cursor_of(item->text, item->escaped);
@@ -365,7 +377,8 @@ static enum kveil_tri match_items(struct kveil_evaluation *ev, const struct kvei
 {
 	bool matched;
 
-	if (text->kind != KVEIL_KIND_STRING || pattern->kind != KVEIL_KIND_STRING)
+	if (text->kind != KVEIL_KIND_STRING || pattern->kind != KVEIL_KIND_STRING || is_absent(ev, text) ||
+	    is_absent(ev, pattern))
 		return KVEIL_DOUBT;
 	const struct kveil_iregexp *re = call->pattern ? call->pattern : record_pattern(ev, pattern);
 	if (!re || !reserve_scratch(ev, kveil_iregexp_scratch_bytes(re)))

@@ -119,6 +119,9 @@ static void check_pairs(struct kveil_loader *l, const struct kveil_view *v, size
 			/* Two top-level rules meet in every view: said once. */
 			if ((view > 0 && a->view < 0 && b->view < 0) || !kveil_rule_same_part(a, b))
 				continue;
+			/* An envelope's own rules stand behind all others, and the outermost place wins. */
+			if (b->is_of_event)
+				continue;
 			if (check_nesting(l, a, b) || check_unreachable(l, a, b) || check_targets(l, a, b))
 				break;
 		}
@@ -284,6 +287,7 @@ void kveil_loader_check(struct kveil_loader *l, bool whole)
 	for (size_t v = 0; v < p->view_count; v++)
 		if (p->views[v].rules)
 			check_pairs(l, &p->views[v], v);
+	kveil_loader_check_envelope(l);
 	if (!whole)
 		return;
 	if (!p->name)

@@ -236,6 +236,17 @@ static const struct kveil_view *view_to(const struct kveil_plan *p, const char *
 	return NULL;
 }
 
+/* Rules hold in the same rows, and the same values count as not sent. */
+static bool same_envelope(const struct kveil_plan *a, const struct kveil_plan *b)
+{
+	bool same = a->envelope == b->envelope && a->absent_count == b->absent_count &&
+		    same_text(a->key_column_text, b->key_column_text);
+
+	for (size_t i = 0; same && i < a->absent_count; i++)
+		same = kveil_span_eq(a->absent[i], b->absent[i]);
+	return same;
+}
+
 static void compare_plans(struct comparison *c, const struct kveil_plan *before, const struct kveil_plan *now,
 			  const char *entry)
 {
@@ -252,6 +263,8 @@ static void compare_plans(struct comparison *c, const struct kveil_plan *before,
 		return;
 	if (before->on_error != KVEIL_ON_ERROR_DROP && now->on_error == KVEIL_ON_ERROR_DROP)
 		lose(c, now->file, NULL, "on_error: drop", "");
+	if (!same_envelope(before, now))
+		lose(c, now->file, NULL, "another envelope", "");
 	for (size_t i = 0; i < now->view_count; i++) {
 		if (c->same[i])
 			compare_views(c, c->same[i], &now->views[i]);

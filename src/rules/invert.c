@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rules/invert.h"
 
+#include "format/envelope.h"
 #include "format/format.h"
 #include "rules/loader.h"
 
@@ -182,6 +183,15 @@ static bool is_copy(const struct inverse *v, const struct kveil_rule *r)
 	return false;
 }
 
+static void write_action(struct inverse *v, const struct kveil_rule *r, const struct kveil_action *inverse)
+{
+	kveil_buf_printf(v->out, "%s: {key: ", inverse->name);
+	quote(v, sealing_key(r));
+	for (const struct kveil_option *o = inverse->options; o->name; o++)
+		write_parameter(v, r, o->name);
+	kveil_buf_append_byte(v->out, '}');
+}
+
 static void write_rule(struct inverse *v, const struct kveil_rule *r)
 {
 	const struct kveil_action *inverse = kveil_action_by_name(kveil_span_str(r->action->inverse));
@@ -202,11 +212,11 @@ static void write_rule(struct inverse *v, const struct kveil_rule *r)
 		kveil_buf_printf(v->out, "\n%s  remove: true # a copy\n", lead);
 		return;
 	}
-	kveil_buf_printf(v->out, "\n%s  %s: {key: ", lead, inverse->name);
-	quote(v, sealing_key(r));
-	for (const struct kveil_option *o = inverse->options; o->name; o++)
-		write_parameter(v, r, o->name);
-	kveil_buf_append_str(v->out, "}\n");
+	if (r->on_key_any)
+		kveil_buf_printf(v->out, "\n%s  on_key: any", lead);
+	kveil_buf_printf(v->out, "\n%s  ", lead);
+	write_action(v, r, inverse);
+	kveil_buf_append_byte(v->out, '\n');
 	if (r->to && !keeps_sealed_source(r)) {
 		kveil_buf_printf(v->out, "%s  to: ", lead);
 		quote(v, r->path_text);
@@ -261,6 +271,36 @@ static void write_topics(struct inverse *v)
 	kveil_buf_append_str(v->out, "]\n");
 }
 
+/* What was blanked stays so. */
+static void write_envelope(struct inverse *v)
+{
+	const struct kveil_plan *p = v->plan;
+	const struct kveil_rule *sql = NULL;
+
+	if (!p->envelope)
+		return;
+	for (size_t i = p->own_rule_count; i < p->rule_count && !sql; i++)
+		sql = seals(&p->rules[i]) ? &p->rules[i] : NULL;
+	kveil_buf_printf(v->out, "envelope:\n  kind: %s\n  messages: keep\n", p->envelope->name);
+	if (p->key_column_text) {
+		kveil_buf_append_str(v->out, "  key: ");
+		quote(v, p->key_column_text);
+		kveil_buf_append_byte(v->out, '\n');
+	}
+	if (p->absent_text) {
+		kveil_buf_append_str(v->out, "  unavailable_value: ");
+		quote(v, p->absent_text);
+		kveil_buf_append_byte(v->out, '\n');
+	}
+	if (!sql) {
+		kveil_buf_append_str(v->out, "  sql: keep\n");
+		return;
+	}
+	kveil_buf_append_str(v->out, "  sql: {");
+	write_action(v, sql, kveil_action_by_name(kveil_span_str(sql->action->inverse)));
+	kveil_buf_append_str(v->out, "}\n");
+}
+
 size_t kveil_plan_write_inverse(const struct kveil_plan *p, size_t view, struct kveil_buf *out)
 {
 	struct inverse v = {.plan = p, .view = &p->views[view], .out = out};
@@ -271,7 +311,7 @@ size_t kveil_plan_write_inverse(const struct kveil_plan *p, size_t view, struct 
 			 v.view->name);
 	for (size_t i = 0; i < v.view->rule_count; i++) {
 		const struct kveil_rule *r = v.view->rules[i];
-		if (seals(r) || r->action->effect == KVEIL_REVEALS)
+		if (seals(r) || r->action->effect == KVEIL_REVEALS || r->is_of_event)
 			continue;
 		kveil_buf_append_str(out, "# Not to be had back: ");
 		comment(&v, r->path_text);
@@ -282,9 +322,10 @@ size_t kveil_plan_write_inverse(const struct kveil_plan *p, size_t view, struct 
 	write_topics(&v);
 	kveil_buf_printf(out, "format: {value: %s, key: %s}\n", p->formats[KVEIL_PART_VALUE]->name,
 			 p->formats[KVEIL_PART_KEY]->name);
+	write_envelope(&v);
 	kveil_buf_append_str(out, "output: \"{topic}.opened\"\nfields:\n");
 	for (size_t i = 0; i < v.view->rule_count; i++)
-		if (seals(v.view->rules[i]))
+		if (seals(v.view->rules[i]) && !v.view->rules[i]->is_of_event)
 			write_rule(&v, v.view->rules[i]);
 	return v.rules;
 }

@@ -103,6 +103,12 @@ static void read_format(struct kveil_loader *l, enum kveil_part part, const stru
 		kveil_error_hint(e, "did you mean '%s'?", near);
 }
 
+/* An event's key is written as its value is. */
+static const struct kveil_format *default_key_format(const struct kveil_loader *l)
+{
+	return l->plan->envelope ? l->plan->formats[KVEIL_PART_VALUE] : kveil_format_by_name(KVEIL_SPAN("text"));
+}
+
 static void read_formats(struct kveil_loader *l, const struct kveil_yaml *at)
 {
 	struct kveil_rule_format_options o = {0};
@@ -111,7 +117,7 @@ static void read_formats(struct kveil_loader *l, const struct kveil_yaml *at)
 	l->plan->formats[KVEIL_PART_HEADER] = kveil_format_by_name(KVEIL_SPAN("text"));
 	if (at && at->kind == KVEIL_YAML_SCALAR) {
 		read_format(l, KVEIL_PART_VALUE, at, at->text);
-		l->plan->formats[KVEIL_PART_KEY] = kveil_format_by_name(KVEIL_SPAN("text"));
+		l->plan->formats[KVEIL_PART_KEY] = default_key_format(l);
 		return;
 	}
 	if (at && at->kind != KVEIL_YAML_MAP) {
@@ -124,7 +130,9 @@ static void read_formats(struct kveil_loader *l, const struct kveil_yaml *at)
 			key = kveil_yaml_get(at, "key");
 		}
 		read_format(l, KVEIL_PART_VALUE, value ? value : at, o.value);
-		read_format(l, KVEIL_PART_KEY, key ? key : at, o.key);
+		l->plan->formats[KVEIL_PART_KEY] = default_key_format(l);
+		if (key)
+			read_format(l, KVEIL_PART_KEY, key, o.key);
 	}
 	kveil_options_clear(kveil_rule_format_table, &o);
 }
@@ -337,12 +345,14 @@ static void read_views(struct kveil_loader *l, const struct kveil_yaml *root, co
 		problem(l, root, "more than %d rules", KVEIL_MOST_RULES);
 		return;
 	}
-	p->rules = alloc(l, fields ? fields : 1, sizeof *p->rules);
+	p->rules = alloc(l, fields + kveil_loader_count_clauses(l) + 1, sizeof *p->rules);
 	if (!p->rules)
 		return;
 	read_fields(l, o->fields, -1);
 	for (size_t i = 0; outputs && i < outputs->count; i++)
 		read_fields(l, own[i].fields, (int)i);
+	p->own_rule_count = p->rule_count;
+	kveil_loader_add_clauses(l);
 	for (size_t i = 0; i < p->view_count; i++) {
 		if (fields == 0 && p->views[i].unmatched == KVEIL_UNMATCHED_KEEP) {
 			kveil_error_hint(problem(l, root, "there are no rules: everything would pass in clear"),
@@ -384,9 +394,6 @@ static void read_file(struct kveil_loader *l, const struct kveil_yaml *root)
 	kveil_options_parse(kveil_rule_file_table, root, l->file, NULL, &o, l->report);
 	if (o.name && (at = kveil_yaml_get(root, "name")) && check_name(l, at, "a data set"))
 		p->name = dup(l, o.name);
-	if (o.envelope && strcmp(o.envelope, "none") != 0 && (at = kveil_yaml_get(root, "envelope")))
-		kveil_error_hint(problem(l, at, "envelope %.40s is not in this version", o.envelope), "envelope: none");
-	p->envelope = dup(l, "none");
 	p->on_error = (enum kveil_on_error)o.on_error;
 	if (p->on_error == KVEIL_ON_ERROR_DROP && (at = kveil_yaml_get(root, "on_error"))) {
 		struct kveil_error *w =
@@ -396,6 +403,7 @@ static void read_file(struct kveil_loader *l, const struct kveil_yaml *root)
 	}
 	make_stem(l, p->name);
 	read_topics(l, root, o.topics);
+	kveil_loader_read_envelope(l, o.envelope);
 	read_formats(l, o.format);
 	if (!l->no_memory)
 		read_views(l, root, &o);

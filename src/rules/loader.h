@@ -19,6 +19,9 @@ struct kveil_loader {
 	struct kveil_report *report;
 	char stem[64];               /* first part of rule ids */
 	struct kveil_option *rule_table; /* kveil_rule_table and a row for each action */
+	const struct kveil_yaml *envelope_sql; /* NULL = blank */
+	bool keeps_messages;
+	uint32_t envelope_line;
 	bool no_memory;
 };
 
@@ -50,6 +53,16 @@ void kveil_loader_free_rule_table(struct kveil_loader *l);
 /* Fills *r from one entry of fields:. false when it added an error; r is then safe to free with the plan. */
 bool kveil_loader_read_rule(struct kveil_loader *l, const struct kveil_yaml *node, int view, struct kveil_rule *r);
 void kveil_rule_clear(struct kveil_rule *r);
+
+/* Reads the one action in a mapping. */
+bool kveil_loader_read_action(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_rule *r);
+
+/* --- envelope.c --- */
+void kveil_loader_read_envelope(struct kveil_loader *l, const struct kveil_yaml *at);
+/* Rules of the envelope's own, behind the file's; there is room for the count in plan->rules. */
+size_t kveil_loader_count_clauses(const struct kveil_loader *l);
+void kveil_loader_add_clauses(struct kveil_loader *l);
+void kveil_loader_check_envelope(struct kveil_loader *l);
 
 /* --- check.c: what can be told without a record --- */
 /* whole: nothing was wrong so far, so that what is missing is missing indeed. */

@@ -63,7 +63,9 @@ struct kveil_rule {
 	struct kveil_span to_name; /* its last member, unescaped, in `to` */
 	bool keep_source, required, on_null_transform;
 	int view;                 /* -1 = a top-level rule: in every view; else the view's number */
-	bool is_of_event;         /* its path begins at the event and not at a row in it */
+	bool on_key_any;          /* on a column in the record's key any action may do */
+	bool is_of_event;         /* a clause of the envelope: its path begins at the event and not at a row in it */
+	unsigned only_kinds;      /* KVEIL_KIND_BIT of the values that it is about; 0 = all */
 };
 
 /* Where rows stand in a part of a record. Without an envelope the whole part is the one row. */
@@ -92,6 +94,8 @@ struct kveil_view {
 };
 
 struct kveil_format; /* format/format.h */
+struct kveil_envelope; /* format/envelope.h */
+enum { KVEIL_MOST_ABSENT = 8 };
 struct kveil_plan_memory; /* what all the pointers lead to; plan.c */
 struct kveil_topic_regex;
 
@@ -102,13 +106,19 @@ struct kveil_plan {
 	char **topics;            /* NULL-terminated; an entry that begins with ^ is a regex */
 	struct kveil_topic_regex **topic_regexes; /* beside topics; NULL for a plain name */
 	const struct kveil_format *formats[KVEIL_PART_COUNT];
-	char *envelope;           /* "none" in this version */
+	const struct kveil_envelope *envelope; /* NULL = none */
+	struct kveil_path *key_column; /* under an envelope: what a bare key holds; NULL = not said */
+	char *key_column_text;
+	struct kveil_span absent[KVEIL_MOST_ABSENT]; /* texts that stand for a value that the source did not send */
+	size_t absent_count;
+	char *absent_text;        /* as written; NULL = the kind's own */
 	struct kveil_rows rows[KVEIL_ROWS_COUNT];
 	enum kveil_on_error on_error;
 	struct kveil_view *views;
 	size_t view_count;
 	struct kveil_rule *rules; /* every rule of the file once */
 	size_t rule_count;
+	size_t own_rule_count;    /* of those, what the file says; an envelope's own stand behind */
 	struct kveil_plan_memory *memory;
 };
 

@@ -418,7 +418,7 @@ static bool knows_word(const struct kveil_option *table, const char *word)
 	return table->name != NULL;
 }
 
-static bool read_action(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_rule *r)
+bool kveil_loader_read_action(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_rule *r)
 {
 	const struct kveil_yaml *at = NULL;
 	bool later = false, unknown = false;
@@ -544,7 +544,7 @@ static bool read_words(struct kveil_loader *l, const struct kveil_yaml *node, co
 		}
 		r->when_text = kveil_plan_strdup(l->plan, at->text);
 	}
-	ok &= read_action(l, node, r);
+	ok &= kveil_loader_read_action(l, node, r);
 	if (w->to && r->path && (at = kveil_yaml_get(node, "to")))
 		ok &= read_to(l, at, r);
 	if (w->keep_source && !w->to) {
@@ -554,6 +554,7 @@ static bool read_words(struct kveil_loader *l, const struct kveil_yaml *node, co
 	}
 	r->keep_source = w->keep_source;
 	r->required = w->required;
+	r->on_key_any = w->on_key == 1;
 	r->on_null_transform = w->on_null == 1;
 	return ok && r->path;
 }

@@ -7,6 +7,7 @@
 static const char *const unmatched_choices[] = {"keep", "remove", "dead-letter", NULL};
 static const char *const on_error_choices[] = {"dead-letter", "stop", "drop", NULL};
 static const char *const on_null_choices[] = {"keep", "transform", NULL};
+static const char *const on_key_choices[] = {"one-to-one", "any", NULL};
 
 #define CLEAR_SCHEMA "{\"type\": \"array\", \"items\": {\"type\": \"string\"}}"
 
@@ -19,7 +20,9 @@ const struct kveil_option kveil_rule_file_table[] = {
     {"format", KVEIL_OPT_CUSTOM, FILE_ROW(format),
      .help = "json, or {value: json, key: text}; the key is text unless the long form says otherwise",
      .schema = "{\"oneOf\": [{\"type\": \"string\"}, {\"$ref\": \"#/$defs/format\"}]}"},
-    {"envelope", KVEIL_OPT_STRING, FILE_ROW(envelope), .def = "none", .help = "none in this version"},
+    {"envelope", KVEIL_OPT_CUSTOM, FILE_ROW(envelope),
+     .help = "none, debezium, or {kind: debezium, …}: the records are change events, and rules address the row in them",
+     .schema = "{\"oneOf\": [{\"type\": \"string\"}, {\"$ref\": \"#/$defs/envelope\"}]}"},
     {"output", KVEIL_OPT_STRING, FILE_ROW(output), .def = "{topic}.secure",
      .help = "the output topic; {topic} stands for the input's name"},
     {"unmatched", KVEIL_OPT_ENUM, FILE_ROW(unmatched), .def = "keep", .choices = unmatched_choices,
@@ -56,6 +59,22 @@ const struct kveil_option kveil_rule_format_table[] = {
     {0},
 };
 
+static const char *const messages_choices[] = {"blank", "keep", NULL};
+#define ENVELOPE_ROW(member) offsetof(struct kveil_rule_envelope_options, member)
+const struct kveil_option kveil_rule_envelope_table[] = {
+    {"kind", KVEIL_OPT_STRING, ENVELOPE_ROW(kind), .required = true, .help = "none or debezium"},
+    {"key", KVEIL_OPT_STRING, ENVELOPE_ROW(key),
+     .help = "the column that the record's key holds, where the key is a bare value and no object"},
+    {"sql", KVEIL_OPT_CUSTOM, ENVELOPE_ROW(sql),
+     .help = "text of statements beside the row, as source.query: blank, keep, or an action such as "
+	     "{encrypt: {key: sql}}; blank when left out"},
+    {"messages", KVEIL_OPT_ENUM, ENVELOPE_ROW(messages), .def = "blank", .choices = messages_choices,
+     .help = "the content of messages that programs write into the log (op m)"},
+    {"unavailable_value", KVEIL_OPT_STRING, ENVELOPE_ROW(unavailable_value),
+     .help = "what stands for a value that the source did not send, and passes as it is; the kind's own when left out"},
+    {0},
+};
+
 #define RULE_ROW(member) offsetof(struct kveil_rule_options, member)
 const struct kveil_option kveil_rule_table[] = {
     {"path", KVEIL_OPT_STRING, RULE_ROW(path), .required = true,
@@ -67,6 +86,9 @@ const struct kveil_option kveil_rule_table[] = {
     {"required", KVEIL_OPT_BOOL, RULE_ROW(required), .def = "false", .help = "an absent field is an error"},
     {"on_null", KVEIL_OPT_ENUM, RULE_ROW(on_null), .def = "keep", .choices = on_null_choices,
      .help = "keep: null stays null; transform: the action gets it"},
+    {"on_key", KVEIL_OPT_ENUM, RULE_ROW(on_key), .def = "one-to-one", .choices = on_key_choices,
+     .help = "where an envelope's key holds the column. one-to-one: an action that does not keep equal keys equal and "
+	     "others apart is an error of the record; any: it may"},
     {"tags", KVEIL_OPT_CUSTOM, RULE_ROW(tags), .help = "fields that a schema tags: not in this version",
      .schema = "false"},
     {0},
@@ -89,6 +111,8 @@ void kveil_rules_write_markdown(struct kveil_buf *out)
 {
 	heading(out, "The file");
 	kveil_options_write_markdown(kveil_rule_file_table, "", out);
+	heading(out, "`envelope`");
+	kveil_options_write_markdown(kveil_rule_envelope_table, "", out);
 	heading(out, "One of `outputs`");
 	kveil_options_write_markdown(kveil_rule_view_table, "", out);
 	heading(out, "One of `fields`");
@@ -121,6 +145,8 @@ void kveil_rules_write_schema(struct kveil_buf *out)
 	kveil_options_write_schema_object(kveil_rule_view_table, out);
 	kveil_buf_append_str(out, ", \"format\": ");
 	kveil_options_write_schema_object(kveil_rule_format_table, out);
+	kveil_buf_append_str(out, ", \"envelope\": ");
+	kveil_options_write_schema_object(kveil_rule_envelope_table, out);
 	kveil_buf_append_str(out, "}, ");
 	/* The file's own object, without its opening brace. */
 	KVEIL_CLEANUP_BUF struct kveil_buf file = KVEIL_BUF_INIT;

@@ -11,10 +11,10 @@
 #include <stddef.h>
 
 struct kveil_rule_file_options {
-	char *name, *envelope, *output;
+	char *name, *output;
 	char **topics;
 	int unmatched, on_error;
-	const struct kveil_yaml *format, *fields, *outputs, *clear;
+	const struct kveil_yaml *format, *envelope, *fields, *outputs, *clear;
 };
 
 struct kveil_rule_view_options {
@@ -27,18 +27,25 @@ struct kveil_rule_format_options {
 	char *value, *key;
 };
 
+struct kveil_rule_envelope_options {
+	char *kind, *key, *unavailable_value;
+	const struct kveil_yaml *sql;
+	int messages;
+};
+
 struct kveil_rule_options {
 	char *path, *when, *to;
 	bool keep_source, required;
-	int on_null;
+	int on_null, on_key;
 	const struct kveil_yaml *tags;
 };
 
 extern const struct kveil_option kveil_rule_file_table[];   /* struct kveil_rule_file_options */
 extern const struct kveil_option kveil_rule_view_table[];   /* one entry of outputs: */
 extern const struct kveil_option kveil_rule_format_table[]; /* the long form of format: */
+extern const struct kveil_option kveil_rule_envelope_table[]; /* the long form of envelope: */
 extern const struct kveil_option kveil_rule_table[];        /* one entry of fields:, without the actions */
-enum { KVEIL_RULE_TABLE_ROWS = 7 };
+enum { KVEIL_RULE_TABLE_ROWS = 8 };
 
 /* Words of the rule language that a later version will know; ends with NULL. */
 extern const char *const kveil_rule_later_actions[];

@@ -68,6 +68,9 @@ struct kveil_action {
 	void (*check)(const void *params, const char *file, const struct kveil_yaml *node, struct kveil_report *report);
 	/* May be NULL. Kinds that depend on parameters (encrypt's `type: json` takes all). */
 	unsigned (*kinds_for)(const void *params);
+	/* With these parameters and keys, are equal values equal and different ones different in what comes out, each
+	 * time: what a record's key needs. NULL: never. */
+	bool (*keeps_apart)(const struct kveil_action_call *call);
 	/* May be NULL. Derives lookup data in params after check succeeded. params_clear frees it. */
 	enum kveil_status (*prepare)(void *params, struct kveil_error *err);
 	void (*params_clear)(void *params);

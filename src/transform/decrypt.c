@@ -83,5 +83,6 @@ const struct kveil_action kveil_action_decrypt = {
     .check = decrypt_check,
     .prepare = decrypt_prepare,
     .params_clear = decrypt_clear,
+    .keeps_apart = kveil_sealed_keeps_apart,
     .apply = decrypt_apply,
 };

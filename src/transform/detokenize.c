@@ -82,5 +82,6 @@ const struct kveil_action kveil_action_detokenize = {
     .check = detokenize_check,
     .prepare = detokenize_prepare,
     .params_clear = detokenize_clear,
+    .keeps_apart = kveil_sealed_keeps_apart,
     .apply = detokenize_apply,
 };

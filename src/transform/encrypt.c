@@ -84,5 +84,6 @@ const struct kveil_action kveil_action_encrypt = {
     .prepare = encrypt_prepare,
     .params_clear = encrypt_clear,
     .kinds_for = encrypt_kinds,
+    .keeps_apart = kveil_sealed_keeps_apart,
     .apply = encrypt_apply,
 };

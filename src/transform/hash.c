@@ -36,6 +36,14 @@ static enum kveil_status hash_apply(const struct kveil_action_call *call, const 
 	return kveil_sealed_encode(kveil_span_of(mac, n), (enum kveil_encoding)p->encoding, out, err);
 }
 
+/* Of 16 bytes and more no two are ever equal by chance. */
+static bool hash_keeps_apart(const struct kveil_action_call *call)
+{
+	const struct hash *p = call->params;
+
+	return kveil_key_mac_bytes(call->key) >= 16 && (!p->truncate || p->truncate >= 16);
+}
+
 const struct kveil_action kveil_action_hash = {
     .name = "hash",
     .effect = KVEIL_PROTECTS,
@@ -49,5 +57,6 @@ const struct kveil_action kveil_action_hash = {
     .options = options,
     .params_bytes = sizeof(struct hash),
     .key_use = KVEIL_USE_MAC,
+    .keeps_apart = hash_keeps_apart,
     .apply = hash_apply,
 };

@@ -56,5 +56,6 @@ const struct kveil_action kveil_action_reencrypt = {
     .key2_use = KVEIL_USE_SEAL,
     .needs_ad = true,
     .check = reencrypt_check,
+    .keeps_apart = kveil_sealed_keeps_apart,
     .apply = reencrypt_apply,
 };

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "transform/sealed.h"
 
+#include "crypto/algorithm.h"
+
 const char *const kveil_sealed_encodings[] = {
     [KVEIL_BASE64] = "base64", [KVEIL_BASE64URL] = "base64url", [KVEIL_HEX] = "hex", NULL};
 const char *const kveil_sealed_types[] = {[KVEIL_SEALED_STRING] = "string", [KVEIL_SEALED_JSON] = "json", NULL};
@@ -54,4 +56,16 @@ enum kveil_status kveil_sealed_read(const struct kveil_action_call *call, struct
 	enum kveil_status s = kveil_key_open(call->key, ad, kveil_span_of(sealed, n), plain, &n, err);
 	*ret_plain = kveil_span_of(plain, n);
 	return s;
+}
+
+static bool is_random(const struct kveil_key *key)
+{
+	const struct kveil_algorithm *a = key ? kveil_key_algorithm(key) : NULL;
+
+	return !a || a->kind == KVEIL_ALG_AEAD;
+}
+
+bool kveil_sealed_keeps_apart(const struct kveil_action_call *call)
+{
+	return !is_random(call->key) && (!call->key2 || !is_random(call->key2));
 }

@@ -28,4 +28,7 @@ enum kveil_status kveil_sealed_read(const struct kveil_action_call *call, struct
 enum kveil_status kveil_sealed_encode(struct kveil_span bytes, enum kveil_encoding encoding, struct kveil_buf *out,
 				      struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* kveil_action.keeps_apart of what works by keys alone: none of them draws or counts nonces. */
+bool kveil_sealed_keeps_apart(const struct kveil_action_call *call);
+
 #endif

@@ -91,5 +91,6 @@ const struct kveil_action kveil_action_tokenize = {
     .check = tokenize_check,
     .prepare = tokenize_prepare,
     .params_clear = tokenize_clear,
+    .keeps_apart = kveil_sealed_keeps_apart,
     .apply = tokenize_apply,
 };

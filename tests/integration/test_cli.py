@@ -200,7 +200,7 @@ def test_usage_and_configuration_are_exit_2(args):
 # --- check ---
 
 def test_what_is_shipped_passes():
-    for folder in ("rules", "rules/inverse"):
+    for folder in ("rules", "rules/inverse", "rules/cdc"):
         r = kveil("check", "-r", folder)
         assert r.returncode == 0, r.stderr
         r = kveil("test", "-r", folder, "--strict")

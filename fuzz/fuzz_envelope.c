@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bytes as a change event: a key, a zero byte, a value. What comes out holds nothing at a named column, in any row, but
+ * what the rule puts there, null, or the text for a value that was not sent.
+ */
+#include "format/envelope.h"
+#include "format/format.h"
+#include "kveil/engine.h"
+#include "rules/plan.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char yaml[] = "name: f\ntopics: [in]\noutput: out\nenvelope: {kind: debezium, key: $.k}\nfields:\n"
+			   "  - {path: $.a, replace: {with: x}, on_key: any}\n"
+			   "  - {path: \"$.l[*].a\", when: \"$.c != 1\", nullify: true, on_key: any}\n"
+			   "  - {path: $.k, tokenize: {key: k}}\n";
+
+static void check(bool fact)
+{
+	if (!fact)
+		abort();
+}
+
+static bool may_stand(const struct kveil_plan *plan, struct kveil_span content)
+{
+	bool is_absent = false;
+
+	for (size_t i = 0; i < plan->absent_count; i++)
+		is_absent |= kveil_span_eq(plan->absent[i], content);
+	return is_absent || kveil_span_eq(content, KVEIL_SPAN("x"));
+}
+
+static void check_row(const struct kveil_plan *plan, struct kveil_doc *doc, const struct kveil_path *column,
+		      struct kveil_arena *arena)
+{
+	int64_t work = KVEIL_PATH_WORK;
+	uint32_t *nodes;
+	size_t n;
+	struct kveil_span content;
+
+	if (kveil_path_select_within(column, doc, 0, true, &work, arena, &nodes, &n, NULL) != KVEIL_OK)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		check(kveil_doc_text(doc, nodes[i], arena, &content) == KVEIL_OK);
+		check(doc->nodes[nodes[i]].kind == KVEIL_KIND_NULL || may_stand(plan, content));
+	}
+}
+
+static void check_output(const struct kveil_plan *plan, struct kveil_span out, const struct kveil_path *column)
+{
+	struct kveil_arena arena;
+	int64_t work = KVEIL_PATH_WORK;
+	const struct kveil_rows *rows = &plan->rows[KVEIL_ROWS_VALUE];
+
+	kveil_arena_init(&arena, 1 << 20);
+	struct kveil_scan s = {.arena = &arena, .max_bytes = 1 << 20, .max_depth = 128, .want_doc = true};
+	check(kveil_format_by_name(KVEIL_SPAN("json"))->scan(&s, out, NULL) == KVEIL_OK);
+	for (size_t i = 0; i < rows->count; i++) {
+		struct kveil_doc doc = s.doc;
+		uint32_t *nodes;
+		size_t n = 0;
+		if (kveil_path_select_within(rows->roots[i], &doc, 0, true, &work, &arena, &nodes, &n, NULL))
+			n = 0;
+		for (size_t k = 0; k < n; k++) {
+			doc.root = nodes[k];
+			check_row(plan, &doc, column, &arena);
+		}
+	}
+	kveil_scan_clear(&s);
+	kveil_arena_clear(&arena);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct kveil_engine *engine;
+	static struct kveil_plan *plan;
+	static struct kveil_path *column;
+	struct kveil_error err;
+
+	if (!engine) {
+		struct kveil_keystore *ks;
+		struct kveil_keyring *ring;
+		struct kveil_report report = {0};
+		check(kveil_path_parse(KVEIL_SPAN("$.a"), &column, &err) == KVEIL_OK);
+		check(kveil_keystore_new_test(KVEIL_SPAN("fuzz"), &ks, &err) == KVEIL_OK);
+		check(kveil_keyring_new(ks, &ring, &err) == KVEIL_OK);
+		plan = kveil_plan_parse(kveil_span_str(yaml), "f", NULL, &report);
+		kveil_report_print(&report, stderr);
+		check(plan && kveil_engine_new(plan, ring, NULL, &engine, &err) == KVEIL_OK);
+		kveil_report_clear(&report);
+	}
+	const uint8_t *zero = size ? memchr(data, 0, size) : NULL;
+	size_t key = zero ? (size_t)(zero - data) : 0;
+	struct kveil_record record = {.value = {data + key + (zero != NULL), size - key - (zero != NULL)}};
+	if (zero)
+		record.key = kveil_span_of(data, key);
+	/* The same bytes as a header that holds a key. */
+	struct kveil_header header = {KVEIL_SPAN("__debezium.oldkey"), record.value};
+	record.headers = &header;
+	record.header_count = 1;
+	struct kveil_result result;
+	kveil_engine_run(engine, &record, &result);
+	if (result.verdict != KVEIL_PRODUCE) {
+		check(!result.outputs && result.output_count == 0);
+		check(result.error.status != KVEIL_E_INTERNAL && result.error.status != KVEIL_OK);
+		return 0;
+	}
+	check_output(plan, result.outputs[0].record.value, column);
+	if (result.outputs[0].record.key.len)
+		check_output(plan, result.outputs[0].record.key, column);
+	return 0;
+}

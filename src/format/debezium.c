@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Debezium's change events in JSON, and the flat rows that its ExtractNewRecordState makes of them. */
+#include "format/envelope.h"
+#include "path/doc.h"
+
+#define OBJECT   KVEIL_KIND_BIT(KVEIL_KIND_OBJECT)
+#define STRING   KVEIL_KIND_BIT(KVEIL_KIND_STRING)
+#define NO_ROW   (~OBJECT & NOT_NULL)
+#define NOT_NULL (~KVEIL_KIND_BIT(KVEIL_KIND_NULL))
+
+static const char *const rows[] = {
+    "$.payload.after", "$.payload.before", "$.after", "$.before", "$.payload", "$", NULL};
+static const char *const events[] = {"$.payload", "$", NULL};
+static const char *const keys[] = {"$.payload", "$", NULL};
+static const char *const key_headers[] = {"__debezium.newkey", "__debezium.oldkey", NULL};
+
+static const char inline_schema[] = "a schema inline with its payload is not in this version: set schemas.enable=false";
+static const char mongodb[] =
+    "rows that are no objects, such as MongoDB's texts, are not in this version: flatten them "
+    "with ExtractNewDocumentState";
+
+static const struct kveil_clause clauses[] = {
+    {KVEIL_CLAUSE_SQL, "$.source.query"},
+    {KVEIL_CLAUSE_SQL, "$.source.redo_sql"},
+    {KVEIL_CLAUSE_SQL, "$.__source_query"},
+    {KVEIL_CLAUSE_SQL, "$.__source_redo_sql"},
+    {KVEIL_CLAUSE_SQL, "header:__source_query"},
+    {KVEIL_CLAUSE_SQL, "header:__source_redo_sql"},
+    {KVEIL_CLAUSE_SQL, "$.ddl", "$.tableChanges"},
+    {KVEIL_CLAUSE_SQL, "$.tableChanges[*].table.columns[*].defaultValueExpression"},
+    {KVEIL_CLAUSE_MESSAGE, "$.message.content", "$.op && $.op == 'm'"},
+    {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema", OBJECT, inline_schema},
+    {KVEIL_CLAUSE_REFUSE, "key:$.payload", "$.schema", NOT_NULL, inline_schema},
+    {KVEIL_CLAUSE_REFUSE, "$.after", "$.op", NO_ROW, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.before", "$.op", NO_ROW, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.updateDescription", "$.op", OBJECT, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.specversion", "$.id && $.source && $.type", STRING,
+     "CloudEvents are not in this version: use Debezium's JSON converter"},
+    {KVEIL_CLAUSE_REFUSE, "$.position", "$.source && ($.ddl || $.tableChanges)", OBJECT,
+     "a topic of Debezium's schema history is its own business: take it out of the topics"},
+    {0},
+};
+
+const struct kveil_envelope kveil_envelope_debezium = {
+    .name = "debezium",
+    .help = "Debezium's events in JSON without their schemas, and rows flattened by ExtractNewRecordState",
+    .rows = rows,
+    .events = events,
+    .keys = keys,
+    .key_headers = key_headers,
+    .clauses = clauses,
+    .unavailable = "__debezium_unavailable_value",
+};

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * format/envelope.h: the shapes of change events: where rows stand in them, and what else in them holds values of rows.
+ * One file and one row in kveil_envelopes[] each.
+ *
+ *   {"before": row, "after": row, "source": {"query": SQL, …}, "op": "u", …}
+ *
+ * Nothing here looks at a record to tell its shape. A rule holds at every row that the envelope can have, always; a
+ * shape that would hide a row from the rules is refused by name.
+ */
+#ifndef KVEIL_FORMAT_ENVELOPE_H
+#define KVEIL_FORMAT_ENVELOPE_H
+
+#include "format/part.h"
+#include "kveil/base.h"
+
+enum kveil_clause_kind {
+	KVEIL_CLAUSE_SQL,     /* text of a statement, literals and all: the option `sql` decides */
+	KVEIL_CLAUSE_MESSAGE, /* what a program put into the stream: the option `messages` decides */
+	KVEIL_CLAUSE_REFUSE,  /* the record is an error */
+};
+
+/* A place beside the rows that does not pass as it is. */
+struct kveil_clause {
+	enum kveil_clause_kind kind;
+	const char *place; /* as a rule writes it, from the event: "$.source.query", "key:$.payload", "header:__op" */
+	const char *when;  /* a condition on the event; NULL = always */
+	unsigned kinds;    /* KVEIL_KIND_BIT of the values that it is about; 0 = of any */
+	const char *why;   /* REFUSE: what to tell the user */
+};
+
+/* All lists end with NULL, or with a clause without a place. Roots: names and [*] only, the innermost first. */
+struct kveil_envelope {
+	const char *name; /* what users write */
+	const char *help;
+	const char *const *rows;   /* in the value; of a rule's templates the first that is an object is the row */
+	const char *const *events; /* in the value: what clauses begin at */
+	const char *const *keys;   /* rows in a key of JSON */
+	const char *const *key_headers; /* headers that hold a whole key */
+	const struct kveil_clause *clauses;
+	const char *unavailable;   /* what stands for a value that the source did not send; NULL = there is none */
+};
+
+extern const struct kveil_envelope *const kveil_envelopes[]; /* ends with NULL */
+const struct kveil_envelope *kveil_envelope_by_name(struct kveil_span name);
+
+#endif

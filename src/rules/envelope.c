@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rules/envelope.c: `envelope:`, from YAML to the rows of a plan and the rules for what stands beside them. */
+#include "rules/loader.h"
+
+#include "base/text.h"
+#include "format/envelope.h"
+#include "format/format.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MOST_ROOTS = 16 };
+
+static KVEIL_PRINTF(3, 4) struct kveil_error *problem(struct kveil_loader *l, const struct kveil_yaml *node,
+						      const char *fmt, ...)
+{
+	char message[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(message, sizeof message, fmt, args);
+	va_end(args);
+	return kveil_report_at(l->report, l->file, node->line, node->column, "%s", message);
+}
+
+static struct kveil_path *own_path(struct kveil_loader *l, const char *text)
+{
+	struct kveil_path *path = NULL;
+
+	if (kveil_path_parse(kveil_span_str(text), &path, NULL) == KVEIL_OK && kveil_plan_own_path(l->plan, path))
+		return path;
+	l->no_memory = true;
+	return NULL;
+}
+
+static void read_roots(struct kveil_loader *l, const char *const *texts, struct kveil_rows *ret)
+{
+	const struct kveil_path **roots = kveil_plan_alloc(l->plan, MOST_ROOTS * sizeof *roots);
+
+	l->no_memory |= !roots;
+	for (size_t n = 0; roots && n < MOST_ROOTS && texts[n]; n++) {
+		roots[n] = own_path(l, texts[n]);
+		if (!roots[n])
+			return;
+		*ret = (struct kveil_rows){roots, n + 1};
+	}
+}
+
+/* --- what stands for a value that the source did not send --- */
+
+static void add_absent(struct kveil_loader *l, const void *data, size_t n)
+{
+	struct kveil_plan *p = l->plan;
+	char *copy = kveil_plan_strndup(p, data, n);
+
+	l->no_memory |= !copy;
+	if (copy && n && p->absent_count < KVEIL_MOST_ABSENT)
+		p->absent[p->absent_count++] = kveil_span_of(copy, n);
+}
+
+static void add_absent_encoded(struct kveil_loader *l, enum kveil_encoding e, const void *data, size_t n)
+{
+	size_t len = kveil_text_encoded_len(e, n);
+	uint8_t *text = kveil_plan_alloc(l->plan, len + 1);
+
+	l->no_memory |= !text;
+	if (!text)
+		return;
+	kveil_text_encode(e, data, n, text);
+	add_absent(l, text, len);
+}
+
+/* A column of text has it as it is, one of bytes in the spelling of binary.handling.mode, an hstore as a map. */
+static void read_absent(struct kveil_loader *l, const struct kveil_yaml *node, const char *text)
+{
+	static const char hex_prefix[] = "hex:";
+	size_t n = strlen(text), skip = sizeof hex_prefix - 1, bytes = n;
+	uint8_t *data = kveil_plan_alloc(l->plan, n + 1);
+	char map[512];
+
+	if (!data) {
+		l->no_memory = true;
+		return;
+	}
+	memcpy(data, text, n);
+	if (strncmp(text, hex_prefix, skip) == 0 &&
+	    !kveil_text_decode(KVEIL_HEX, (const uint8_t *)text + skip, n - skip, data, &bytes)) {
+		problem(l, node, "unavailable_value: hex: is followed by hexadecimal digits");
+		return;
+	}
+	if (bytes == 0 || bytes > 200) {
+		problem(l, node, "unavailable_value has 1 to 200 bytes");
+		return;
+	}
+	add_absent(l, data, bytes);
+	for (int e = KVEIL_BASE64; e <= KVEIL_HEX; e++)
+		add_absent_encoded(l, (enum kveil_encoding)e, data, bytes);
+	int len = snprintf(map, sizeof map, "{\"%.*s\":\"%.*s\"}", (int)bytes, (const char *)data, (int)bytes,
+			   (const char *)data);
+	add_absent(l, map, (size_t)len);
+}
+
+/* --- rules of the envelope's own --- */
+
+static enum kveil_status refuse_apply(const struct kveil_action_call *call, const struct kveil_value *in,
+				      struct kveil_buf *out, enum kveil_result_kind *ret, struct kveil_error *err)
+{
+	(void)in, (void)out, (void)ret;
+	const char *const *why = call->params;
+	return kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE, "%s", *why);
+}
+
+/* Not a word of rule files: what a clause does to a record that no rule can protect. */
+static const struct kveil_action refuse = {
+    .name = "refuse", .effect = KVEIL_PROTECTS, .kinds = ~0u, .params_bytes = sizeof(char *), .apply = refuse_apply};
+
+static bool read_place(struct kveil_loader *l, const struct kveil_clause *c, struct kveil_rule *r)
+{
+	struct kveil_yaml at = {.kind = KVEIL_YAML_SCALAR, .text = (char *)c->place, .line = r->line};
+	struct kveil_place place;
+
+	if (!kveil_loader_read_place(l, &at, &place))
+		return false;
+	r->part = place.part;
+	r->header_name = place.header_name;
+	r->path_text = place.text;
+	r->path = place.path;
+	if (!c->when)
+		return true;
+	if (kveil_expr_parse(kveil_span_str(c->when), &r->when, NULL) != KVEIL_OK ||
+	    !kveil_plan_own_expr(l->plan, r->when)) {
+		r->when = NULL;
+		return false;
+	}
+	r->when_text = kveil_plan_strdup(l->plan, c->when);
+	return r->when_text != NULL;
+}
+
+/* blank: null, as the producer writes it when it is told not to send the text. */
+static bool read_action(struct kveil_loader *l, const struct kveil_clause *c, struct kveil_rule *r)
+{
+	const struct kveil_yaml *sql = l->envelope_sql;
+
+	if (c->kind == KVEIL_CLAUSE_SQL && sql && sql->kind == KVEIL_YAML_MAP)
+		return kveil_loader_read_action(l, sql, r);
+	r->action = c->kind == KVEIL_CLAUSE_REFUSE ? &refuse : kveil_action_by_name(KVEIL_SPAN("nullify"));
+	r->action_text = (char *)r->action->name;
+	r->params = calloc(1, r->action->params_bytes);
+	if (r->params && c->kind == KVEIL_CLAUSE_REFUSE)
+		memcpy(r->params, &c->why, sizeof c->why);
+	return r->params != NULL;
+}
+
+static bool is_wanted(const struct kveil_loader *l, const struct kveil_clause *c)
+{
+	const struct kveil_yaml *sql = l->envelope_sql;
+	const struct kveil_format *key = l->plan->formats[KVEIL_PART_KEY];
+
+	/* A key of text has no members: all of it is the column. */
+	if (strncmp(c->place, "key:", 4) == 0 && !(key && key->has_paths))
+		return false;
+	if (c->kind == KVEIL_CLAUSE_SQL)
+		return !sql || sql->kind == KVEIL_YAML_MAP || strcmp(sql->text, "keep") != 0;
+	return c->kind != KVEIL_CLAUSE_MESSAGE || !l->keeps_messages;
+}
+
+size_t kveil_loader_count_clauses(const struct kveil_loader *l)
+{
+	size_t n = 0;
+
+	while (l->plan->envelope && l->plan->envelope->clauses[n].place)
+		n++;
+	return n;
+}
+
+void kveil_loader_add_clauses(struct kveil_loader *l)
+{
+	struct kveil_plan *p = l->plan;
+	size_t n = kveil_loader_count_clauses(l);
+
+	for (size_t i = 0; i < n && !l->no_memory; i++) {
+		const struct kveil_clause *c = &p->envelope->clauses[i];
+		struct kveil_rule *r = &p->rules[p->rule_count];
+		if (!is_wanted(l, c))
+			continue;
+		*r = (struct kveil_rule){
+		    .line = l->envelope_line, .column = 1, .view = -1, .is_of_event = true, .only_kinds = c->kinds};
+		if (!read_place(l, c, r) || !read_action(l, c, r)) {
+			l->no_memory |= l->report->errors == 0;
+			kveil_rule_clear(r);
+			return;
+		}
+		snprintf(r->id, sizeof r->id, "%s/envelope:%s", l->stem, r->path_text);
+		r->index = (uint32_t)p->rule_count++;
+	}
+}
+
+/* --- the words --- */
+
+static void read_sql(struct kveil_loader *l, const struct kveil_yaml *at)
+{
+	bool is_word = at && at->kind == KVEIL_YAML_SCALAR;
+
+	if (at && (is_word ? strcmp(at->text, "blank") != 0 && strcmp(at->text, "keep") != 0
+			   : at->kind != KVEIL_YAML_MAP || at->count != 1)) {
+		kveil_error_hint(problem(l, at, "sql is blank, keep or one action"), "sql: {encrypt: {key: sql}}");
+		return;
+	}
+	l->envelope_sql = at;
+}
+
+static void read_key_column(struct kveil_loader *l, const struct kveil_yaml *at)
+{
+	struct kveil_place place;
+
+	if (!at || !kveil_loader_read_place(l, at, &place))
+		return;
+	bool ok = place.part == KVEIL_PART_VALUE && place.path->count > 0 && kveil_path_is_fixed(place.path);
+	for (size_t i = 0; ok && i < place.path->count; i++)
+		ok = place.path->segments[i].selectors[0].kind == KVEIL_SEL_NAME;
+	if (!ok) {
+		kveil_error_hint(problem(l, at, "key names the one column that a bare key holds"),
+				 "key: \"$.id_card\"");
+		return;
+	}
+	l->plan->key_column = place.path;
+	l->plan->key_column_text = place.text;
+}
+
+static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const char *name)
+{
+	static const char *const known[] = {"none", "debezium", "connect", "canal", "maxwell", "ogg", "auto", NULL};
+	const struct kveil_envelope *e = kveil_envelope_by_name(kveil_span_str(name));
+
+	if (e) {
+		l->plan->envelope = e;
+		l->envelope_line = at->line;
+		read_roots(l, e->rows, &l->plan->rows[KVEIL_ROWS_VALUE]);
+		read_roots(l, e->events, &l->plan->rows[KVEIL_ROWS_EVENT]);
+		read_roots(l, e->keys, &l->plan->rows[KVEIL_ROWS_KEY]);
+		return;
+	}
+	for (size_t i = 1; known[i]; i++)
+		if (strcmp(known[i], name) == 0) {
+			kveil_error_hint(problem(l, at, "envelope %s is not in this version", name),
+					 "envelope: debezium, or none");
+			return;
+		}
+	if (strcmp(name, "none") == 0)
+		return;
+	struct kveil_error *err = problem(l, at, "no envelope '%.60s'", name);
+	kveil_options_suggest(err, name, known);
+}
+
+void kveil_loader_read_envelope(struct kveil_loader *l, const struct kveil_yaml *at)
+{
+	struct kveil_rule_envelope_options o = {0};
+
+	if (!at)
+		return;
+	if (at->kind == KVEIL_YAML_SCALAR) {
+		use_kind(l, at, at->text);
+	} else if (at->kind != KVEIL_YAML_MAP) {
+		kveil_error_hint(problem(l, at, "envelope is a name or a mapping"), "envelope: debezium");
+		return;
+	} else if (kveil_options_parse(kveil_rule_envelope_table, at, l->file, NULL, &o, l->report)) {
+		use_kind(l, kveil_yaml_get(at, "kind"), o.kind);
+		read_sql(l, o.sql);
+		read_key_column(l, kveil_yaml_get(at, "key"));
+		l->keeps_messages = o.messages == 1;
+	}
+	const char *absent =
+	    o.unavailable_value ? o.unavailable_value : (l->plan->envelope ? l->plan->envelope->unavailable : NULL);
+	if (absent)
+		read_absent(l, at, absent);
+	if (o.unavailable_value)
+		l->plan->absent_text = kveil_plan_strdup(l->plan, o.unavailable_value);
+	kveil_options_clear(kveil_rule_envelope_table, &o);
+}
+
+/* --- what rules may say of a row --- */
+
+static bool begins_with_columns(const struct kveil_path *p)
+{
+	const struct kveil_segment *first = p->count ? &p->segments[0] : NULL;
+
+	for (size_t i = 0; first && i < first->count; i++)
+		if (first->selectors[i].kind != KVEIL_SEL_NAME)
+			return false;
+	return first != NULL;
+}
+
+/* Is it a member of the event that holds a row, such as `after`? */
+static bool holds_row(const struct kveil_plan *p, struct kveil_span name)
+{
+	const struct kveil_rows *rows = &p->rows[KVEIL_ROWS_VALUE], *events = &p->rows[KVEIL_ROWS_EVENT];
+
+	for (size_t i = 0; i < rows->count; i++) {
+		const struct kveil_path *root = rows->roots[i];
+		bool is_event = false;
+		for (size_t k = 0; k < events->count; k++)
+			is_event |= kveil_path_equal(events->roots[k], root);
+		if (!is_event && root->count && kveil_span_eq(root->segments[root->count - 1].selectors[0].name, name))
+			return true;
+	}
+	return false;
+}
+
+static void check_columns(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	if (!begins_with_columns(r->path)) {
+		struct kveil_error *e = kveil_report_at(
+		    l->report, l->file, r->line, r->column,
+		    "under an envelope a path begins with the name of a column: %.80s takes more", r->path_text);
+		kveil_error_hint(e, "such as $.phone or $..phone");
+		return;
+	}
+	for (size_t i = 0; i < r->path->segments[0].count; i++) {
+		struct kveil_span name = r->path->segments[0].selectors[i].name;
+		if (!holds_row(l->plan, name))
+			continue;
+		struct kveil_error *e = kveil_report_at(
+		    l->report, l->file, r->line, r->column,
+		    "`%.*s` is a member of the envelope: rules address the row inside", (int)name.len, name.data);
+		kveil_error_hint(e, "$.phone holds in before, after, the flat row and the key");
+	}
+}
+
+/* A bare key has no member beside it to write. */
+static void check_target(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	if (r->to && l->plan->key_column && kveil_path_covers(r->path, l->plan->key_column))
+		kveil_report_at(l->report, l->file, r->line, r->column,
+				"the bare key holds %.80s, and to has nowhere to write there", r->path_text);
+}
+
+static bool is_key_clear(const struct kveil_plan *p, const struct kveil_rule *r)
+{
+	for (size_t v = 0; v < p->view_count; v++)
+		for (size_t i = 0; i < p->views[v].clear_place_count; i++) {
+			const struct kveil_place *c = p->views[v].clear_places[i];
+			if (c->part == KVEIL_PART_KEY && kveil_path_covers(c->path, r->path))
+				return true;
+		}
+	return false;
+}
+
+void kveil_loader_check_envelope(struct kveil_loader *l)
+{
+	const struct kveil_plan *p = l->plan;
+	const struct kveil_rule *open = NULL;
+
+	for (size_t i = 0; p->envelope && i < p->rule_count; i++) {
+		const struct kveil_rule *r = &p->rules[i];
+		if (r->is_of_event || r->part != KVEIL_PART_VALUE)
+			continue;
+		check_columns(l, r);
+		check_target(l, r);
+		if (!open && !is_key_clear(p, r))
+			open = r;
+	}
+	for (size_t v = 0; p->envelope && v < p->view_count; v++)
+		if (p->views[v].unmatched != KVEIL_UNMATCHED_KEEP)
+			kveil_report_at(l->report, l->file, l->envelope_line, 1,
+					"unmatched with an envelope is not in this version");
+	if (p->envelope && open && !p->key_column && p->formats[KVEIL_PART_KEY] &&
+	    !p->formats[KVEIL_PART_KEY]->has_paths) {
+		struct kveil_error *e = kveil_report_at(l->report, l->file, l->envelope_line, 1,
+							"a key of text is a bare value: say which column it holds");
+		kveil_error_hint(e, "envelope: {kind: %s, key: \"$.id\"}", p->envelope->name);
+	}
+}

@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Change events: one rule holds in every row that an event carries, in its key and its headers, and nowhere less. */
+#include "base/text.h"
+#include "kveil/engine.h"
+#include "rules/invert.h"
+#include "rules/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define HEAD     "name: t\ntopics: [in]\noutput: out\n"
+#define DEBEZIUM HEAD "envelope: debezium\nfields:\n"
+
+struct rig {
+	struct kveil_plan *plan;
+	struct kveil_keystore *keystore;
+	struct kveil_keyring *ring;
+	struct kveil_engine *engine;
+	struct kveil_result result;
+	char value[4096], key[1024];
+};
+
+static struct kveil_plan *load(const char *yaml)
+{
+	struct kveil_report report = {0};
+	struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(yaml), "t.yaml", NULL, &report);
+
+	if (!plan) {
+		kveil_report_print(&report, stderr);
+		fail_msg("the rules do not load");
+	}
+	kveil_report_clear(&report);
+	return plan;
+}
+
+static void bind(struct rig *r, struct kveil_plan *plan)
+{
+	struct kveil_error err;
+
+	r->plan = plan;
+	assert_int_equal(kveil_engine_new(r->plan, r->ring, NULL, &r->engine, &err), KVEIL_OK);
+}
+
+static void rig_init(struct rig *r, const char *yaml)
+{
+	struct kveil_error err;
+
+	*r = (struct rig){0};
+	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("seed"), &r->keystore, &err), KVEIL_OK);
+	assert_int_equal(kveil_keyring_new(r->keystore, &r->ring, &err), KVEIL_OK);
+	bind(r, load(yaml));
+}
+
+static void unbind(struct rig *r)
+{
+	kveil_engine_free(r->engine);
+	kveil_plan_unref(r->plan);
+}
+
+static void rig_clear(struct rig *r)
+{
+	unbind(r);
+	kveil_keyring_free(r->ring);
+	kveil_keystore_unref(r->keystore);
+}
+
+static void show(struct kveil_span s, char *dst, size_t size)
+{
+	snprintf(dst, size, "%.*s", s.data ? (int)s.len : 4, s.data ? (const char *)s.data : "null");
+}
+
+/* The status; on success value and key as text. */
+static enum kveil_status run(struct rig *r, const char *key, const char *value)
+{
+	struct kveil_record record = {.key = kveil_span_str(key), .value = kveil_span_str(value)};
+
+	kveil_engine_run(r->engine, &record, &r->result);
+	if (r->result.verdict != KVEIL_PRODUCE) {
+		assert_int_equal(r->result.output_count, 0);
+		return r->result.error.status;
+	}
+	show(r->result.outputs[0].record.value, r->value, sizeof r->value);
+	show(r->result.outputs[0].record.key, r->key, sizeof r->key);
+	return KVEIL_OK;
+}
+
+static void becomes(struct rig *r, const char *value, const char *want)
+{
+	if (run(r, NULL, value) != KVEIL_OK)
+		fail_msg("%s: %s", value, r->result.error.message);
+	assert_string_equal(r->value, want);
+}
+
+/* What stands behind `"name":"`, in its n-th appearance from 1. */
+static const char *text_of(const char *json, const char *name, int n, char *dst)
+{
+	char quoted[64];
+	const char *at = json;
+
+	snprintf(quoted, sizeof quoted, "\"%s\":\"", name);
+	for (int i = 0; i < n; i++) {
+		at = strstr(at, quoted);
+		if (!at)
+			fail_msg("no %s number %d in %s", name, n, json);
+		at += strlen(quoted);
+	}
+	size_t len = strcspn(at, "\"");
+	memcpy(dst, at, len);
+	dst[len] = 0;
+	return dst;
+}
+
+static void one_rule_holds_in_every_row(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, DEBEZIUM "  - {path: $.phone, mask: {keep_last: 1}}\n");
+	becomes(&r, "{\"before\":{\"phone\":\"11\"},\"after\":{\"phone\":\"12\",\"x\":1},\"op\":\"u\"}",
+		"{\"before\":{\"phone\":\"*1\"},\"after\":{\"phone\":\"*2\",\"x\":1},\"op\":\"u\"}");
+	becomes(&r, "{\"before\":null,\"after\":{\"phone\":\"12\"}}", "{\"before\":null,\"after\":{\"phone\":\"*2\"}}");
+	becomes(&r, "{\"phone\":\"12\",\"__op\":\"c\"}", "{\"phone\":\"*2\",\"__op\":\"c\"}");
+	becomes(&r, "{\"payload\":{\"before\":{\"phone\":\"12\"},\"after\":{\"phone\":\"13\"}}}",
+		"{\"payload\":{\"before\":{\"phone\":\"*2\"},\"after\":{\"phone\":\"*3\"}}}");
+	becomes(&r, "{\"payload\":{\"phone\":\"12\"}}", "{\"payload\":{\"phone\":\"*2\"}}");
+	/* A row whose columns look like something else, and duplicates. */
+	becomes(&r, "{\"status\":\"END\",\"id\":\"1\",\"event_count\":2,\"phone\":\"12\"}",
+		"{\"status\":\"END\",\"id\":\"1\",\"event_count\":2,\"phone\":\"*2\"}");
+	becomes(&r, "{\"after\":{\"phone\":\"12\"},\"after\":{\"phone\":\"13\",\"phone\":\"14\"},\"phone\":\"15\"}",
+		"{\"after\":{\"phone\":\"*2\"},\"after\":{\"phone\":\"*3\",\"phone\":\"*4\"},\"phone\":\"*5\"}");
+	rig_clear(&r);
+}
+
+static void associated_data_is_the_rows_path(void **state)
+{
+	(void)state;
+	struct rig r;
+	char a[256], b[256], c[256];
+
+	rig_init(&r, DEBEZIUM "  - {path: $.id, tokenize: {key: k}}\n  - {path: $..mail, tokenize: {key: k}}\n");
+	assert_int_equal(
+	    run(&r, "{\"id\":\"1\"}",
+		"{\"before\":{\"id\":\"1\",\"o\":{\"mail\":\"m\"}},\"after\":{\"id\":\"1\",\"o\":{\"mail\":"
+		"\"m\"}}}"),
+	    KVEIL_OK);
+	text_of(r.value, "id", 1, a);
+	assert_string_equal(text_of(r.value, "id", 2, b), a);
+	assert_string_equal(text_of(r.key, "id", 1, b), a);
+	text_of(r.value, "mail", 1, c);
+	assert_string_equal(text_of(r.value, "mail", 2, b), c);
+	assert_int_equal(run(&r, "{\"id\":\"1\"}", "{\"id\":\"1\",\"o\":{\"mail\":\"m\"}}"), KVEIL_OK);
+	assert_string_equal(text_of(r.value, "id", 1, b), a);
+	assert_string_equal(text_of(r.value, "mail", 1, b), c);
+	/* A tombstone has no row, and its key is what it was. */
+	assert_int_equal(run(&r, "{\"id\":\"1\"}", NULL), KVEIL_OK);
+	assert_string_equal(r.value, "null");
+	assert_string_equal(text_of(r.key, "id", 1, b), a);
+	rig_clear(&r);
+	/* Without an envelope the same rule on the flat row gives the same bytes. */
+	rig_init(&r, HEAD "fields:\n  - {path: $.id, tokenize: {key: k}}\n");
+	assert_int_equal(run(&r, NULL, "{\"id\":\"1\"}"), KVEIL_OK);
+	assert_string_equal(text_of(r.value, "id", 1, b), a);
+	rig_clear(&r);
+}
+
+static void conditions_and_templates_read_the_row(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, DEBEZIUM "  - {path: $.a, when: \"$.c == 'CN'\", mask: {}}\n"
+			      "  - {path: \"$.l[?@.p == 1].q\", mask: {}}\n");
+	becomes(&r, "{\"before\":{\"a\":\"x\",\"c\":\"CN\"},\"after\":{\"a\":\"y\",\"c\":\"US\"},\"c\":\"US\"}",
+		"{\"before\":{\"a\":\"*\",\"c\":\"CN\"},\"after\":{\"a\":\"y\",\"c\":\"US\"},\"c\":\"US\"}");
+	becomes(&r, "{\"after\":{\"a\":\"y\"}}", "{\"after\":{\"a\":\"*\"}}"); /* doubt */
+	becomes(&r, "{\"after\":{\"l\":[{\"p\":1,\"q\":\"x\"},{\"p\":2,\"q\":\"y\"}]}}",
+		"{\"after\":{\"l\":[{\"p\":1,\"q\":\"*\"},{\"p\":2,\"q\":\"y\"}]}}");
+	rig_clear(&r);
+
+	/* What this image lacks comes from the event's other one; what neither has is an error. */
+	rig_init(&r, DEBEZIUM "  - {path: $.a, encrypt: {key: k, associated_data: \"x{$.t}\"}, on_key: any}\n");
+	assert_int_equal(run(&r, NULL, "{\"before\":{\"a\":\"x\"},\"after\":{\"a\":\"y\",\"t\":\"1\"}}"), KVEIL_OK);
+	assert_int_equal(run(&r, NULL, "{\"before\":{\"a\":\"x\"},\"after\":null}"), KVEIL_E_BAD_TEMPLATE_VALUE);
+	rig_clear(&r);
+}
+
+static void keys_stay_one_to_one(void **state)
+{
+	(void)state;
+	static const char *const refused[] = {
+	    "mask: {}",
+	    "nullify: true",
+	    "remove: true",
+	    "encrypt: {key: k}",
+	    "hash: {key: p, truncate: 8}",
+	    "tokenize: {key: k}, when: \"$.b == 1\"",
+	    "replace: {with: x}",
+	};
+	char yaml[512];
+	struct rig r;
+
+	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+		snprintf(yaml, sizeof yaml, DEBEZIUM "  - {path: $.a, %s}\n", refused[i]);
+		rig_init(&r, yaml);
+		assert_int_equal(run(&r, "{\"a\":\"x\"}", "{\"after\":{\"a\":\"x\",\"b\":1}}"), KVEIL_E_KEY_COLUMN);
+		assert_int_equal(run(&r, "{\"a\":\"x\"}", NULL), KVEIL_E_KEY_COLUMN);
+		/* Another column's key is as it was, byte for byte. */
+		assert_int_equal(run(&r, "{ \"b\": 1e0 }", "{\"after\":{\"a\":\"x\",\"b\":1}}"), KVEIL_OK);
+		assert_string_equal(r.key, "{ \"b\": 1e0 }");
+		rig_clear(&r);
+		snprintf(yaml, sizeof yaml, DEBEZIUM "  - {path: $.a, %s, on_key: any}\n", refused[i]);
+		rig_init(&r, yaml);
+		assert_int_equal(run(&r, "{\"a\":\"secret\"}", NULL), KVEIL_OK);
+		assert_null(strstr(r.key, "secret"));
+		rig_clear(&r);
+		snprintf(yaml, sizeof yaml,
+			 HEAD "envelope: debezium\nclear: [\"key:$.a\"]\nfields:\n  - {path: $.a, %s}\n", refused[i]);
+		rig_init(&r, yaml);
+		assert_int_equal(run(&r, "{\"a\":\"x\"}", "{\"after\":{\"a\":\"secret\",\"b\":1}}"), KVEIL_OK);
+		assert_string_equal(r.key, "{\"a\":\"x\"}");
+		assert_null(strstr(r.value, "secret"));
+		rig_clear(&r);
+	}
+	/* A condition over the key's own columns decides alike. */
+	rig_init(&r, DEBEZIUM "  - {path: $.a, when: \"$.b == 1\", hash: {key: p}}\n");
+	assert_int_equal(run(&r, "{\"a\":\"x\",\"b\":2}", "{\"after\":{\"a\":\"x\",\"b\":2}}"), KVEIL_OK);
+	assert_string_equal(r.key, "{\"a\":\"x\",\"b\":2}");
+	assert_int_equal(run(&r, "{\"a\":\"secret\",\"b\":1}", NULL), KVEIL_OK);
+	assert_null(strstr(r.key, "secret"));
+	rig_clear(&r);
+}
+
+static void a_bare_key_is_the_column_that_the_file_names(void **state)
+{
+	(void)state;
+	static const char *const bare[] = {"\"x\"", "42", "[\"x\"]", " true"};
+	struct rig r;
+	char a[256], b[sizeof a + 2];
+
+	rig_init(&r, DEBEZIUM "  - {path: $.a, tokenize: {key: k}}\n");
+	for (size_t i = 0; i < sizeof bare / sizeof *bare; i++)
+		assert_int_equal(run(&r, bare[i], NULL), KVEIL_E_KEY_COLUMN);
+	assert_int_equal(run(&r, "x", NULL), KVEIL_E_KEY_COLUMN);
+	rig_clear(&r);
+
+	rig_init(&r, HEAD "envelope: {kind: debezium, key: $.a}\nfields:\n  - {path: $.a, tokenize: {key: k}}\n");
+	assert_int_equal(run(&r, "\"x\"", "{\"after\":{\"a\":\"x\"}}"), KVEIL_OK);
+	text_of(r.value, "a", 1, a);
+	snprintf(b, sizeof b, "\"%s\"", a);
+	assert_string_equal(r.key, b);
+	assert_int_equal(run(&r, "[\"x\"]", NULL), KVEIL_E_KEY_COLUMN);
+	assert_int_equal(run(&r, "{\"a\":\"x\"}", NULL), KVEIL_OK);
+	assert_string_equal(text_of(r.key, "a", 1, b), a);
+	rig_clear(&r);
+
+	rig_init(&r, HEAD "envelope: {kind: debezium, key: $.a}\nformat: {value: json, key: text}\n"
+			  "fields:\n  - {path: $.a, tokenize: {key: k}}\n");
+	assert_int_equal(run(&r, "x", "{\"after\":{\"a\":\"x\"}}"), KVEIL_OK);
+	assert_string_equal(r.key, a);
+	rig_clear(&r);
+	/* The key's column has no rule: then it is clear, and says so. */
+	rig_init(&r, HEAD "envelope: {kind: debezium, key: $.id}\nfields:\n  - {path: $.a, tokenize: {key: k}}\n");
+	assert_int_equal(run(&r, "42", "{\"after\":{\"a\":\"x\"}}"), KVEIL_OK);
+	assert_string_equal(r.key, "42");
+	rig_clear(&r);
+}
+
+static void headers_with_keys_follow_the_key(void **state)
+{
+	(void)state;
+	struct rig r;
+	char a[256], b[256];
+	struct kveil_header in[] = {
+	    {KVEIL_SPAN("__debezium.newkey"), KVEIL_SPAN("{\"id\":\"new\"}")},
+	    {KVEIL_SPAN("other"), KVEIL_SPAN("x")},
+	    {KVEIL_SPAN("__debezium.oldkey"), KVEIL_SPAN("Struct{id=old}")},
+	    {KVEIL_SPAN("__source_query"), KVEIL_SPAN("UPDATE t SET id='secret'")},
+	};
+	struct kveil_record record = {
+	    .key = KVEIL_SPAN("{\"id\":\"new\"}"), .headers = in, .header_count = sizeof in / sizeof *in};
+
+	rig_init(&r, DEBEZIUM "  - {path: $.id, tokenize: {key: k}}\n");
+	kveil_engine_run(r.engine, &record, &r.result);
+	assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+	const struct kveil_record *out = &r.result.outputs[0].record;
+	/* One that is no JSON cannot be protected, and goes. */
+	assert_int_equal(out->header_count, 3);
+	show(out->key, r.key, sizeof r.key);
+	show(out->headers[0].value, r.value, sizeof r.value);
+	assert_string_equal(text_of(r.value, "id", 1, a), text_of(r.key, "id", 1, b));
+	assert_true(kveil_span_eq(out->headers[1].value, KVEIL_SPAN("x")));
+	assert_null(out->headers[2].value.data);
+	rig_clear(&r);
+}
+
+static void what_was_not_sent_passes_and_is_in_doubt(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, DEBEZIUM "  - {path: $.a, when: \"$.c == 'CN'\", encrypt: {key: \"t-{$.t}\"}, on_key: any}\n"
+			      "  - {path: \"$.l[*]\", mask: {}}\n");
+	becomes(&r, "{\"after\":{\"a\":\"__debezium_unavailable_value\",\"c\":\"CN\"}}",
+		"{\"after\":{\"a\":\"__debezium_unavailable_value\",\"c\":\"CN\"}}");
+	/* The same as bytes, and as a map. */
+	becomes(&r, "{\"after\":{\"a\":\"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==\",\"l\":[\"b\"]}}",
+		"{\"after\":{\"a\":\"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==\",\"l\":[\"*\"]}}");
+	becomes(&r, "{\"l\":[\"__debezium_unavailable_value\",\"b\"]}",
+		"{\"l\":[\"__debezium_unavailable_value\",\"*\"]}");
+	/* In doubt protected; but not under a key that is named by what nobody sent. */
+	assert_int_equal(
+	    run(&r, NULL,
+		"{\"a\":\"x\",\"c\":\"__debezium_unavailable_value\",\"t\":\"__debezium_unavailable_value\"}"),
+	    KVEIL_E_BAD_TEMPLATE_VALUE);
+	assert_int_equal(run(&r, NULL, "{\"a\":\"secret\",\"c\":\"__debezium_unavailable_value\",\"t\":\"1\"}"),
+			 KVEIL_OK);
+	assert_null(strstr(r.value, "secret"));
+	rig_clear(&r);
+	rig_init(&r, HEAD "envelope: {kind: debezium, unavailable_value: gone}\nfields:\n  - {path: $.a, mask: {}}\n");
+	becomes(&r, "{\"a\":\"gone\"}", "{\"a\":\"gone\"}");
+	becomes(&r, "{\"a\":\"__debezium_unavailable_value\"}", "{\"a\":\"****************************\"}");
+	rig_clear(&r);
+}
+
+static void what_stands_beside_the_row_is_blanked(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, DEBEZIUM "  - {path: $.a, mask: {}}\n");
+	becomes(&r, "{\"after\":{\"a\":\"x\"},\"source\":{\"query\":\"UPDATE\",\"redo_sql\":\"x\",\"db\":\"d\"}}",
+		"{\"after\":{\"a\":\"*\"},\"source\":{\"query\":null,\"redo_sql\":null,\"db\":\"d\"}}");
+	becomes(&r, "{\"op\":\"m\",\"message\":{\"prefix\":\"p\",\"content\":\"YQ==\"}}",
+		"{\"op\":\"m\",\"message\":{\"prefix\":\"p\",\"content\":null}}");
+	becomes(&r, "{\"message\":{\"content\":\"a column\"},\"ddl\":\"a column\"}",
+		"{\"message\":{\"content\":\"a column\"},\"ddl\":\"a column\"}");
+	becomes(&r,
+		"{\"ddl\":\"ALTER TABLE t ADD a text DEFAULT 'x'\",\"tableChanges\":[{\"table\":{\"columns\":[{"
+		"\"defaultValueExpression\":\"'x'\"}]}}]}",
+		"{\"ddl\":null,\"tableChanges\":[{\"table\":{\"columns\":[{\"defaultValueExpression\":null}]}}]}");
+	rig_clear(&r);
+	rig_init(&r,
+		 HEAD "envelope: {kind: debezium, sql: keep, messages: keep}\nfields:\n  - {path: $.a, mask: {}}\n");
+	becomes(&r, "{\"op\":\"m\",\"message\":{\"content\":\"YQ==\"},\"source\":{\"query\":\"x\"}}",
+		"{\"op\":\"m\",\"message\":{\"content\":\"YQ==\"},\"source\":{\"query\":\"x\"}}");
+	rig_clear(&r);
+	rig_init(&r,
+		 HEAD "envelope: {kind: debezium, sql: {encrypt: {key: sql}}}\nfields:\n  - {path: $.a, mask: {}}\n");
+	assert_int_equal(run(&r, NULL, "{\"source\":{\"query\":\"secret\"}}"), KVEIL_OK);
+	assert_null(strstr(r.value, "secret"));
+	assert_null(strstr(r.value, "null"));
+	rig_clear(&r);
+}
+
+static void shapes_that_hide_rows_are_refused(void **state)
+{
+	(void)state;
+	static const char *const shapes[] = {
+	    "{\"schema\":{},\"payload\":{\"a\":\"x\"}}",
+	    "{\"payload\":{\"a\":\"x\"},\"schema\":null}",
+	    "{\"op\":\"c\",\"after\":\"{\\\"a\\\":1}\"}",
+	    "{\"op\":\"u\",\"after\":null,\"updateDescription\":{\"updatedFields\":\"{\\\"a\\\":1}\"}}",
+	    "{\"id\":\"1\",\"source\":\"/d\",\"specversion\":\"1.0\",\"type\":\"t\",\"data\":{}}",
+	    "{\"source\":{},\"position\":{},\"ddl\":\"x\",\"tableChanges\":[]}",
+	    "[{\"a\":\"x\"}]",
+	    "\"{\\\"a\\\":\\\"x\\\"}\"",
+	    " 5",
+	};
+	struct rig r;
+
+	rig_init(&r, DEBEZIUM "  - {path: $.a, mask: {}}\n");
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+		if (run(&r, NULL, shapes[i]) != KVEIL_E_UNSUPPORTED_ENVELOPE)
+			fail_msg("%s: %s", shapes[i], kveil_status_code(r.result.error.status));
+	assert_int_equal(run(&r, "{\"schema\":{},\"payload\":\"x\"}", NULL), KVEIL_E_UNSUPPORTED_ENVELOPE);
+	assert_int_equal(run(&r, NULL, "{\"after\":\"a column\"}"), KVEIL_OK);
+	assert_int_equal(run(&r, NULL, "null"), KVEIL_OK);
+	rig_clear(&r);
+}
+
+/* The tape and the stream agree: two views never stream. */
+static void views_and_streams_agree(void **state)
+{
+	(void)state;
+	static const char event[] =
+	    "{\"before\":{\"a\":\"x\"},\"after\":{\"a\":\"y\",\"b\":\"z\"},\"source\":{\"query\":\"q\"},"
+	    "\"op\":\"u\"}";
+	struct rig one, two;
+
+	rig_init(&one, DEBEZIUM "  - {path: $.a, hash: {key: p}}\n  - {path: $.b, mask: {}}\n");
+	rig_init(&two, "name: t\ntopics: [in]\nenvelope: debezium\noutputs:\n"
+		       "  - {name: v, topic: v, fields: [{path: $.b, mask: {}}]}\n"
+		       "  - {name: w, topic: w, clear: [$.b]}\n"
+		       "fields:\n  - {path: $.a, hash: {key: p}}\n");
+	assert_int_equal(run(&one, "{\"a\":\"y\"}", event), KVEIL_OK);
+	assert_int_equal(run(&two, "{\"a\":\"y\"}", event), KVEIL_OK);
+	assert_string_equal(one.value, two.value);
+	assert_string_equal(one.key, two.key);
+	assert_int_equal(two.result.output_count, 2);
+	show(two.result.outputs[1].record.value, two.value, sizeof two.value);
+	assert_non_null(strstr(two.value, "\"b\":\"z\""));
+	assert_non_null(strstr(two.value, "\"query\":null"));
+	rig_clear(&one);
+	rig_clear(&two);
+}
+
+static void an_inverse_opens_every_row(void **state)
+{
+	(void)state;
+	static const char event[] =
+	    "{\"before\":{\"a\":\"x\"},\"after\":{\"a\":\"y\",\"b\":\"z\"},\"source\":{\"query\":\"q\"}}";
+	KVEIL_CLEANUP_BUF struct kveil_buf inverse = KVEIL_BUF_INIT;
+	struct rig r;
+	char value[4096], key[1024];
+
+	rig_init(&r, HEAD "envelope: {kind: debezium, key: $.a, sql: {encrypt: {key: sql}}}\nfields:\n"
+			  "  - {path: $.a, tokenize: {key: k}}\n  - {path: $.b, encrypt: {key: k2}}\n");
+	assert_int_equal(run(&r, "\"y\"", event), KVEIL_OK);
+	strcpy(value, r.value);
+	strcpy(key, r.key);
+	assert_int_equal(kveil_plan_write_inverse(r.plan, 0, &inverse), 2);
+	struct kveil_plan *plan = load(kveil_buf_cstr(&inverse));
+	unbind(&r);
+	bind(&r, plan);
+	assert_int_equal(run(&r, key, value), KVEIL_OK);
+	assert_string_equal(r.value, event);
+	assert_string_equal(r.key, "\"y\"");
+	rig_clear(&r);
+}
+
+static void check_says_what_cannot_be_meant(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *yaml, *why;
+	} wrong[] = {
+	    {HEAD "envelope: canal\nfields: [{path: $.a, mask: {}}]\n", "envelope canal is not in this version"},
+	    {HEAD "envelope: debezum\nfields: [{path: $.a, mask: {}}]\n", "no envelope 'debezum'"},
+	    {DEBEZIUM "  - {path: \"$.*\", mask: {}}\n", "begins with the name of a column"},
+	    {DEBEZIUM "  - {path: \"$\", encrypt: {key: k, type: json}}\n", "begins with the name of a column"},
+	    {DEBEZIUM "  - {path: $.after.a, mask: {}}\n", "is a member of the envelope"},
+	    {HEAD "envelope: debezium\nunmatched: remove\nfields: [{path: $.a, mask: {}}]\n",
+	     "unmatched with an envelope"},
+	    {HEAD "envelope: debezium\nformat: {value: json, key: text}\nfields: [{path: $.a, mask: {}}]\n",
+	     "say which column it holds"},
+	    {HEAD "envelope: {kind: debezium, sql: maybe}\nfields: [{path: $.a, mask: {}}]\n", "sql is blank, keep"},
+	    {HEAD "envelope: {kind: debezium, key: \"$..a\"}\nfields: [{path: $.a, mask: {}}]\n", "the one column"},
+	    {HEAD "envelope: {kind: debezium, key: $.a}\nfields: [{path: $.a, tokenize: {key: k}, to: $.b}]\n",
+	     "nowhere to write"},
+	    {HEAD "envelope: {kind: debezium, control: drop}\nfields: [{path: $.a, mask: {}}]\n", "control"},
+	};
+
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		struct kveil_report report = {0};
+		bool found = false;
+		assert_null(kveil_plan_parse(kveil_span_str(wrong[i].yaml), "t.yaml", NULL, &report));
+		for (size_t k = 0; k < report.count; k++)
+			found |= strstr(report.problems[k].error.message, wrong[i].why) != NULL;
+		if (!found)
+			fail_msg("nobody said: %s", wrong[i].why);
+		kveil_report_clear(&report);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(one_rule_holds_in_every_row),
+	    cmocka_unit_test(associated_data_is_the_rows_path),
+	    cmocka_unit_test(conditions_and_templates_read_the_row),
+	    cmocka_unit_test(keys_stay_one_to_one),
+	    cmocka_unit_test(a_bare_key_is_the_column_that_the_file_names),
+	    cmocka_unit_test(headers_with_keys_follow_the_key),
+	    cmocka_unit_test(what_was_not_sent_passes_and_is_in_doubt),
+	    cmocka_unit_test(what_stands_beside_the_row_is_blanked),
+	    cmocka_unit_test(shapes_that_hide_rows_are_refused),
+	    cmocka_unit_test(views_and_streams_agree),
+	    cmocka_unit_test(an_inverse_opens_every_row),
+	    cmocka_unit_test(check_says_what_cannot_be_meant),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
