@@ -25,6 +25,7 @@ static const struct kveil_flag flags[] = {
     {'o', "output", "FILE", "export: into a file of mode 0600, replaced whole (default: to stdout)"},
     {0, "follow", "FILE", "export: as --output, and again whenever keys come or change, until SIGTERM"},
     {0, "once", NULL, "export: with --follow, write once and end"},
+    {0, "dry-run", NULL, "restore: change nothing, say what would come in"},
     {'y', "yes", NULL, "destroy: do not ask"},
     {0},
 };
@@ -120,12 +121,17 @@ static int run_backup(const struct keys_options *o, const struct kveil_keys_conf
 
 static int run_restore(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
+	struct kveil_keys_restored r;
 	struct kveil_error err;
+	enum kveil_status status = kveil_keys_restore(cfg, o->operands[0], o->dry_run, &r, &err);
 
-	if (kveil_keys_restore(cfg, o->operands[0], &err))
+	if (!status || r.left_out)
+		printf("%s: %s%zu added, %zu there already, %zu under another number, %zu left out\n", cfg->registry,
+		       o->dry_run ? "would be: " : "", r.added, r.skipped, r.renumbered, r.left_out);
+	if (status)
 		return keys_failed(&err);
-	printf("%s: restored; what was in the backup opens, and ciphers that came out of it never seal again\n",
-	       cfg->registry);
+	if (!o->dry_run)
+		printf("what was in the backup opens, and ciphers that came out of it never seal again\n");
 	return KVEIL_EXIT_OK;
 }
 
@@ -537,12 +543,13 @@ static int parse(int argc, char **argv, struct keys_options *o)
 				    : strcmp(f->long_name, "output") == 0 ? &o->output
 				    : strcmp(f->long_name, "follow") == 0 ? &o->follow
 									  : NULL;
-		bool *flag = strcmp(f->long_name, "json") == 0    ? &o->json
-			     : strcmp(f->long_name, "now") == 0   ? &o->now
-			     : strcmp(f->long_name, "tink") == 0  ? &o->tink
-			     : strcmp(f->long_name, "clear") == 0 ? &o->clear
-			     : strcmp(f->long_name, "once") == 0  ? &o->once
-								  : &o->yes;
+		bool *flag = strcmp(f->long_name, "json") == 0      ? &o->json
+			     : strcmp(f->long_name, "now") == 0     ? &o->now
+			     : strcmp(f->long_name, "tink") == 0    ? &o->tink
+			     : strcmp(f->long_name, "clear") == 0   ? &o->clear
+			     : strcmp(f->long_name, "once") == 0    ? &o->once
+			     : strcmp(f->long_name, "dry-run") == 0 ? &o->dry_run
+								    : &o->yes;
 		if (text)
 			*text = value;
 		else

@@ -10,7 +10,7 @@ extern const struct kveil_command kveil_command_keys;
 
 struct keys_options {
 	const char *config, *at, *output, *follow;
-	bool json, now, tink, clear, once, yes;
+	bool json, now, tink, clear, once, yes, dry_run;
 	unsigned given; /* a bit for each row of the table of options */
 	char *operands[3];
 	int count;

@@ -168,7 +168,7 @@ enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const
 	return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no KEK '%s' under keys.keks", name);
 }
 
-/* --- backup and restore --- */
+/* --- backup --- */
 
 enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, size_t *ret_versions,
 				    struct kveil_error *err)
@@ -196,73 +196,6 @@ enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const c
 	*ret_versions = d.count;
 	kveil_document_clear(&d);
 	kveil_buf_clear(&text);
-	kveil_keystore_unref(ks);
-	return status;
-}
-
-static enum kveil_status read_backup(const struct kveil_keystore *ks, const char *path, struct kveil_document *ret,
-				     struct kveil_registry_secret **ret_secret, struct kveil_error *err)
-{
-	struct kveil_buf text = KVEIL_BUF_INIT;
-	enum kveil_status status =
-	    kveil_files_read_private(path, "the backup", KVEIL_DOCUMENT_BYTES_MAX, &text, NULL, NULL, err);
-
-	if (!status)
-		status = kveil_document_parse(kveil_buf_span(&text), ret, err);
-	kveil_buf_clear(&text);
-	if (!status)
-		status = kveil_registry_root_open(&ret->root, ks->custodians, ks->custodian_count, ret_secret, err);
-	if (!status)
-		status = kveil_document_verify(ret, *ret_secret, err);
-	if (status)
-		kveil_error_where(err, path, 0, 0);
-	if (status == KVEIL_E_REGISTRY_CORRUPT)
-		kveil_error_hint(err, "this file was altered or cut: take an older backup");
-	return status;
-}
-
-static enum kveil_status check_pin(const struct kveil_keystore *ks, const struct kveil_registry_secret *secret,
-				   const char *path, struct kveil_error *err)
-{
-	char id[KVEIL_REGISTRY_ID_TEXT];
-
-	if (!ks->is_pinned || kveil_secret_eq(ks->pin, secret->id, sizeof ks->pin))
-		return KVEIL_OK;
-	kveil_registry_id_write(secret->id, id);
-	kveil_fail(err, KVEIL_E_CONFIG, "the backup is of the registry %s, and keys.registry_id says another", id);
-	kveil_error_where(err, path, 0, 0);
-	return KVEIL_E_CONFIG;
-}
-
-enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path, struct kveil_error *err)
-{
-	struct kveil_registry_secret *secret = NULL;
-	const struct kveil_registry_driver *driver;
-	struct kveil_document backup = {0};
-	struct kveil_keystore *ks;
-	const char *where;
-	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
-
-	if (status)
-		return status;
-	const struct kveil_registry_env env = kveil_keystore_env(ks);
-	status = driver_of(ks, &driver, &where, err);
-	if (!status)
-		status = read_backup(ks, path, &backup, &secret, err);
-	if (!status)
-		status = check_pin(ks, secret, path, err);
-	if (!status)
-		status = driver->restore(&env, where, &backup, secret, err);
-	/* Whatever else somebody wrote there, this is the one. */
-	if (!status) {
-		ks->is_pinned = true;
-		memcpy(ks->pin, secret->id, sizeof ks->pin);
-		status = kveil_keystore_attach(ks, err);
-	}
-	if (!status)
-		status = kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
-	kveil_document_clear(&backup);
-	kveil_secret_free(secret);
 	kveil_keystore_unref(ks);
 	return status;
 }

@@ -25,10 +25,17 @@ enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const
 /* Everything, authentic, wrapped as it is, in one file (mode 0600). */
 enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, size_t *ret_versions,
                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+struct kveil_keys_restored {
+	size_t added, skipped; /* versions that were not there, and that were */
+	size_t renumbered;     /* another key has their number: they come in under the next one */
+	size_t left_out;       /* they could not be wrapped for it: the error says why for the first of them */
+};
+
 /* Takes a backup, or a registry file, in. Keys with nonces open what they sealed and never seal; new versions are made at
- * once. The registry that is there is added to if it is whole, replaced if it is rolled back, damaged or missing. */
-enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+ * once. The registry that is there is added to if it is whole, replaced if it is rolled back, damaged or missing. No version
+ * that is there goes, or makes room for one of the backup. dry_run: changes nothing, and says what would be. */
+enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path, bool dry_run,
+                                     struct kveil_keys_restored *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Moves versions of a name (version 0: all of them; KVEIL_E_NOT_FOUND) to a later state; with KVEIL_KEY_DESTROYED their wrapped bytes go too.
  * A key with nonces gets a new version at once if none is left to seal. ret_changed counts. */

@@ -293,6 +293,42 @@ enum kveil_status kveil_document_merge(struct kveil_document *d, const struct kv
 	return status;
 }
 
+static bool holds_id(const struct index *ix, uint32_t id)
+{
+	return kveil_map_get(&ix->map, kveil_span_of(&id, sizeof id));
+}
+
+enum kveil_status kveil_document_sort_out(struct kveil_document *d, const struct kveil_document *there,
+					  struct kveil_restoring *how, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+	size_t kept = 0, i = 0;
+	struct index ix;
+
+	if (!index_new(&ix, there->count + d->count))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	for (size_t k = 0; !status && k < there->count; k++)
+		if (index_add(&ix, &there->records[k], &there->records[k]) < 0)
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	for (; !status && i < d->count; i++) {
+		struct kveil_key_record r = d->records[i];
+		bool known = holds_id(&ix, r.id);
+		int taken = known ? 1 : index_add(&ix, &r, &ix);
+		if (taken < 0)
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		how->skipped += known;
+		how->conflicting += !known && taken > 0;
+		how->added += taken == 0;
+		if (taken)
+			kveil_key_record_clear(&d->records[i]);
+		else
+			d->records[kept++] = r;
+	}
+	d->count = status ? i : kept;
+	index_free(&ix);
+	return status;
+}
+
 static json_t *encoded(enum kveil_encoding e, const uint8_t *data, size_t n)
 {
 	size_t len = kveil_text_encoded_len(e, n);

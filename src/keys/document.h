@@ -45,6 +45,10 @@ enum kveil_status kveil_document_write(struct kveil_document *d, const struct kv
 enum kveil_status kveil_document_merge(struct kveil_document *d, const struct kveil_key_record *records, size_t count,
                                        bool *ret_changed, struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* Leaves in d only what can be added to `there`: neither its id nor its (name, version) is taken. Counts all three kinds. */
+enum kveil_status kveil_document_sort_out(struct kveil_document *d, const struct kveil_document *there,
+                                          struct kveil_restoring *how, struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* Restored keys open and never seal: live records of algorithms with nonces become OPENS_ONLY, signed anew. Deterministic
  * keys and MACs stay as they are: they have no nonce to use twice, and another key would break every join. */
 enum kveil_status kveil_document_demote(struct kveil_document *d, const struct kveil_registry_secret *secret, int64_t now_ms,

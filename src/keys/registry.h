@@ -46,6 +46,11 @@ struct kveil_registry_env {
 
 struct kveil_document;
 
+struct kveil_restoring {
+	bool dry_run; /* change nothing */
+	size_t added, skipped, conflicting;
+};
+
 /* Why a message of a forgiving registry was passed over. */
 enum kveil_registry_doubt {
 	KVEIL_DOUBT_FORGED,     /* not of a registry's form, or its MAC is wrong */
@@ -100,10 +105,11 @@ struct kveil_registry_driver {
 	/* How far this host's clock is ahead of the one that all share. NULL, and 0: that cannot be told. */
 	enum kveil_status (*clock_ahead)(struct kveil_registry *r, int64_t *ret_ms, struct kveil_error *err);
 	/* Takes in a verified backup: into the registry that is there if it is whole, else in its place (what can still be read
-	 * of it is kept, what cannot is moved aside). Keys with nonces come in opening only (kveil_document_demote). */
+	 * of it is kept, what cannot is moved aside). Keys with nonces come in opening only (kveil_document_demote). Versions
+	 * whose number another key has stay outside and are counted. */
 	enum kveil_status (*restore)(const struct kveil_registry_env *env, const char *where,
 	                             const struct kveil_document *backup, const struct kveil_registry_secret *secret,
-	                             struct kveil_error *err);
+	                             struct kveil_restoring *how, struct kveil_error *err);
 };
 
 /* A driver that stands in a higher layer; before any thread and any call of the next. It must last. */

@@ -519,44 +519,16 @@ static enum kveil_status outrun_mark(const struct file_registry *r, const struct
 	return KVEIL_OK;
 }
 
-static int by_id(const void *a, const void *b)
-{
-	const uint32_t *x = a, *y = b;
-	return *x < *y ? -1 : *x > *y;
-}
-
-/* Leaves in d only the records whose ids `known` does not have. */
-static enum kveil_status drop_known(struct kveil_document *d, const struct kveil_document *known,
-				    struct kveil_error *err)
-{
-	uint32_t *ids = calloc(known->count + 1, sizeof *ids);
-	size_t kept = 0;
-
-	if (!ids)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
-	for (size_t i = 0; i < known->count; i++)
-		ids[i] = known->records[i].id;
-	qsort(ids, known->count, sizeof *ids, by_id);
-	for (size_t i = 0; i < d->count; i++) {
-		struct kveil_key_record r = d->records[i];
-		if (bsearch(&r.id, ids, known->count, sizeof *ids, by_id))
-			kveil_key_record_clear(&d->records[i]);
-		else
-			d->records[kept++] = r;
-	}
-	d->count = kept;
-	free(ids);
-	return KVEIL_OK;
-}
-
 static enum kveil_status restore_locked(struct file_registry *r, const struct kveil_document *backup,
-					const struct kveil_registry_secret *secret, struct kveil_error *err)
+					const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+					struct kveil_error *err)
 {
 	struct loaded at = {0};
 	struct kveil_document from = {0};
 	struct kveil_document *d;
 	bool changed, there = false;
 	int64_t now = kveil_clock_wall_ms();
+	size_t before;
 
 	enum kveil_status remains = load_remains(r, secret, &at, err), status = copy_of(backup, &from, err);
 	if (!status)
@@ -568,7 +540,7 @@ static enum kveil_status restore_locked(struct file_registry *r, const struct kv
 		/* Nothing was lost here: what the backup has more comes in, what is there goes on. */
 		there = true;
 		d = &at.doc;
-		status = drop_known(&from, d, err);
+		status = kveil_document_sort_out(&from, d, how, err);
 		if (!status)
 			status = kveil_document_merge(d, from.records, from.count, &changed, err);
 		break;
@@ -576,21 +548,26 @@ static enum kveil_status restore_locked(struct file_registry *r, const struct kv
 		there = true;
 		d = &at.doc;
 		status = kveil_document_demote(d, secret, now, err);
+		before = d->count;
 		if (!status)
 			status = kveil_document_merge(d, from.records, from.count, &changed, err);
+		how->added = d->count - before;
+		if (!status)
+			status = kveil_document_sort_out(&from, d, how, err);
+		how->skipped -= how->added;
 		break;
 	case KVEIL_E_REGISTRY_MISSING:
-		d = &from;
-		break;
 	case KVEIL_E_REGISTRY_CORRUPT:
 		d = &from;
-		status = move_aside(r, err);
+		how->added = from.count;
+		if (remains == KVEIL_E_REGISTRY_CORRUPT && !how->dry_run)
+			status = move_aside(r, err);
 		break;
 	default:
 		status = remains;
 		goto out;
 	}
-	if (!status) {
+	if (!status && !how->dry_run) {
 		struct loaded present = at;
 		d->backup = false;
 		status = outrun_mark(r, secret, d, err);
@@ -605,7 +582,7 @@ out:
 
 static enum kveil_status file_restore(const struct kveil_registry_env *env, const char *where,
 				      const struct kveil_document *backup, const struct kveil_registry_secret *secret,
-				      struct kveil_error *err)
+				      struct kveil_restoring *how, struct kveil_error *err)
 {
 	struct file_registry *r;
 	int fd;
@@ -615,7 +592,7 @@ static enum kveil_status file_restore(const struct kveil_registry_env *env, cons
 		return status;
 	status = lock(r, LOCK_EX, &fd, err);
 	if (!status) {
-		status = restore_locked(r, backup, secret, err);
+		status = restore_locked(r, backup, secret, how, err);
 		unlock(fd);
 	}
 	registry_free(r);

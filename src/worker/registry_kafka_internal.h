@@ -52,7 +52,7 @@ enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, str
                                                 struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_registry_kafka_restore(const struct kveil_registry_env *env, const char *where,
                                                const struct kveil_document *backup,
-                                               const struct kveil_registry_secret *secret,
+                                               const struct kveil_registry_secret *secret, struct kveil_restoring *how,
                                                struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

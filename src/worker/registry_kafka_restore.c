@@ -136,46 +136,82 @@ static enum kveil_status disown_false_roots(struct kafka_registry *r, const stru
 	return status;
 }
 
+static enum kveil_status check_same(const struct kafka_registry *r, const struct kveil_registry_secret *secret,
+				    const char *where, struct kveil_error *err)
+{
+	if (!r->log.has_root || kveil_secret_eq(r->log.root.keys.id, secret->id, sizeof secret->id))
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_KEY_EXISTS, "the backup is of another registry than the one in the topic %s", where);
+	kveil_error_hint(err, "restore it elsewhere; `kveil keys export` and `import` carry single keys across");
+	return KVEIL_E_KEY_EXISTS;
+}
+
+/* A first writing, which takes nobody's number. */
+static enum kveil_status begin_again(struct kveil_document *d, const struct kveil_registry_secret *secret,
+				     struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; !status && i < d->count; i++) {
+		d->records[i].sequence = 1;
+		status = kveil_key_record_sign(&d->records[i], secret, err);
+	}
+	return status;
+}
+
+/* What is there goes on, what the backup has more comes in. */
+static enum kveil_status add(struct kafka_registry *r, struct kveil_document *from,
+			     const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+			     struct kveil_error *err)
+{
+	struct kveil_document there = {0};
+	enum kveil_status status = kveil_registry_kafka_read_whole(r, &r->log, &there, err);
+
+	if (!status)
+		status = kveil_document_sort_out(from, &there, how, err);
+	if (!status && !how->dry_run && r->log.rolled_back)
+		status = begin_anew(r, &there, secret, err);
+	else if (!status && there.count)
+		status = begin_again(from, secret, err);
+	if (!status && !how->dry_run)
+		status = put_records(r, from, false, err);
+	kveil_document_clear(&there);
+	return status;
+}
+
 static enum kveil_status restore(struct kafka_registry *r, const struct kveil_registry_env *env, const char *where,
 				 const struct kveil_document *backup, const struct kveil_registry_secret *secret,
-				 struct kveil_error *err)
+				 struct kveil_restoring *how, struct kveil_error *err)
 {
-	struct kveil_document from = {0}, there = {0};
+	struct kveil_document from = {0};
 	struct finding f;
 
 	enum kveil_status status = kveil_registry_kafka_find_root(r, env, &f, err);
-	if (!status && r->log.has_root && !kveil_secret_eq(r->log.root.keys.id, secret->id, sizeof secret->id)) {
-		status = kveil_fail(err, KVEIL_E_KEY_EXISTS,
-				    "the backup is of another registry than the one in the topic %s", where);
-		kveil_error_hint(err,
-				 "restore it elsewhere; `kveil keys export` and `import` carry single keys across");
-	}
 	if (!status)
+		status = check_same(r, secret, where, err);
+	if (!status && !how->dry_run)
 		status = disown_false_roots(r, env, err);
 	if (!status)
 		status = copy_records(backup, &from, err);
 	if (!status)
 		status = kveil_document_demote(&from, secret, kveil_clock_wall_ms(), err);
-	if (!status && !r->log.has_root) {
+	if (!status && !how->dry_run && !r->log.has_root) {
 		status = kveil_registry_kafka_put_first_root(r, &backup->root, secret, err);
 		if (!status)
 			status = kveil_registry_kafka_find_root(r, NULL, &f, err);
 	}
-	/* What is there goes on, what the backup has more comes in. */
-	if (!status)
-		status = kveil_registry_kafka_read_whole(r, &r->log, &there, err);
-	if (!status && r->log.rolled_back)
-		status = begin_anew(r, &there, secret, err);
-	if (!status)
-		status = put_records(r, &from, false, err);
+	if (!status && r->log.has_root)
+		status = add(r, &from, secret, how, err);
+	else if (!status)
+		how->added = from.count;
 	kveil_document_clear(&from);
-	kveil_document_clear(&there);
 	return status;
 }
 
 enum kveil_status kveil_registry_kafka_restore(const struct kveil_registry_env *env, const char *where,
 					       const struct kveil_document *backup,
-					       const struct kveil_registry_secret *secret, struct kveil_error *err)
+					       const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+					       struct kveil_error *err)
 {
 	struct kafka_registry *r;
 	enum kveil_status status = kveil_registry_kafka_connect(env, where, &r, err);
@@ -188,9 +224,14 @@ enum kveil_status kveil_registry_kafka_restore(const struct kveil_registry_env *
 	else
 		status = no_memory(err);
 	if (!status)
-		status = kveil_registry_kafka_check_or_make(r, err);
-	if (!status)
-		status = restore(r, env, where, backup, secret, err);
+		status = how->dry_run ? kveil_registry_topic_check(r->topic, err)
+				      : kveil_registry_kafka_check_or_make(r, err);
+	if (status == KVEIL_E_REGISTRY_MISSING && how->dry_run) {
+		status = KVEIL_OK;
+		how->added = backup->count;
+	} else if (!status) {
+		status = restore(r, env, where, backup, secret, how, err);
+	}
 	kveil_registry_kafka_close(&r->base);
 	return status;
 }

@@ -375,3 +375,42 @@ def test_a_host_whose_clock_is_wrong_makes_no_keys(make_registry, kafka):
     k.stop()
     k.start()
     wait_for("the next version", lambda: k.metric("kveil_key_rotation_overdue_seconds", key="pii") == 0 and len(keys(k, "pii")) > 1)
+
+
+def test_a_restore_of_another_site_displaces_nothing(make_registry, kafka):
+    """One registry in two topics, and each made versions of its own since."""
+    data = '    "tenant-{}": {algorithm: aes-256-gcm}\n'
+    one = make_registry(data=data)
+    two = make_registry(init=False, data=data)
+    (two.dir / "kek").write_bytes((one.dir / "kek").read_bytes())
+    fields = '  - {path: "$.v", encrypt: {key: pii}}\n  - {path: "$.t", encrypt: {key: "tenant-{$.name}"}}\n'
+    opens = fields.replace("encrypt", "decrypt")
+    for k in (one, two):
+        k.rules(fields)
+
+    def backup(k, name):
+        k.run("keys", "backup", str(one.dir / name), "-c", "kveil.yaml", check=0)
+
+    def seal(k):
+        return k.run(*apply_args(k), input='{"v": "x", "t": "y", "name": "acme"}\n', check=0).stdout
+
+    backup(one, "b1")
+    two.run("keys", "restore", str(one.dir / "b1"), "-c", "kveil.yaml", check=0)
+    values = [seal(two)]
+    before = keys(two)
+    one.run("keys", "rotate", "pii", "--now", "-c", "kveil.yaml", check=0)
+    theirs = seal(one)
+    backup(one, "b2")
+    dry = two.run("keys", "restore", str(one.dir / "b2"), "--dry-run", "-c", "kveil.yaml", check=0).stdout
+    assert "2 under another number" in dry and keys(two) == before
+    out = two.run("keys", "restore", str(one.dir / "b2"), "-c", "kveil.yaml", check=0).stdout
+    assert "2 under another number, 0 left out" in out
+    # Nothing that was there went, and what was active is.
+    now = {r["id"]: r for r in keys(two)}
+    assert all(now[r["id"]]["state"] == r["state"] and now[r["id"]]["version"] == r["version"] for r in before)
+    two.rules(opens)
+    text = (two.dir / "rules" / f"{two.name}.yaml")
+    for sealed_by, line in ((two, values[0]), (one, theirs)):
+        text.write_text(text.read_text().replace(f"name: {one.name}", f"name: {sealed_by.name}")
+                        .replace(f"name: {two.name}", f"name: {sealed_by.name}"))
+        assert json.loads(two.run(*apply_args(two), input=line, check=0).stdout) == {"v": "x", "t": "y", "name": "acme"}

@@ -141,6 +141,13 @@ static inline struct kveil_keystore *fixture_init(const struct fixture *f)
 	return ks;
 }
 
+static inline enum kveil_status restore_it(const struct kveil_keys_config *config, const char *path)
+{
+	struct kveil_keys_restored ignored;
+
+	return kveil_keys_restore(config, path, false, &ignored, &err);
+}
+
 static inline enum kveil_status fixture_open_status(const struct fixture *f)
 {
 	struct kveil_keystore *ks = NULL;

@@ -205,7 +205,7 @@ static void yesterdays_registry_is_refused_however_it_came(void **state)
 	assert_int_equal(fixture_open_status(&f), KVEIL_E_REGISTRY_CORRUPT);
 	unlink(at(&f, "keys.json"));
 
-	assert_ok(kveil_keys_restore(&f.config, at(&f, "backup"), &err));
+	assert_ok(restore_it(&f.config, at(&f, "backup")));
 	uint32_t next = lease_from_disk(&f);
 	assert_true(next > 0 && lease > 0);
 	free(old);
@@ -247,7 +247,7 @@ static void what_is_restored_opens_and_never_seals(void **state)
 			unlink(at(&f, ".keys.json.mark"));
 		free(old);
 
-		assert_ok(kveil_keys_restore(&f.config, at(&f, "backup"), &err));
+		assert_ok(restore_it(&f.config, at(&f, "backup")));
 		assert_ok(kveil_keystore_open(&f.config, &ks, &err));
 		assert_ok(kveil_keyring_new(ks, &ring, &err));
 		assert_ok(kveil_keyring_key(ring, KVEIL_SPAN("pii"), KVEIL_USE_SEAL | KVEIL_USE_OPEN, &key, &err));
@@ -281,7 +281,7 @@ static void a_backup_that_was_altered_is_not_restored(void **state)
 	for (size_t i = 0; i < n; i += 5) {
 		whole[i] ^= 1;
 		overwrite(at(&f, "backup"), whole, n);
-		enum kveil_status status = kveil_keys_restore(&f.config, at(&f, "backup"), &err);
+		enum kveil_status status = restore_it(&f.config, at(&f, "backup"));
 		whole[i] ^= 1;
 		if (status == KVEIL_OK) {
 			assert_true(only_space(whole[i]));
@@ -293,7 +293,7 @@ static void a_backup_that_was_altered_is_not_restored(void **state)
 	/* A backup of another registry does not mix with this one. */
 	fixture_set_up(&other, NULL);
 	kveil_keystore_unref(fixture_init(&other));
-	assert_int_equal(kveil_keys_restore(&other.config, at(&f, "backup"), &err), KVEIL_E_KEY_EXISTS);
+	assert_int_equal(restore_it(&other.config, at(&f, "backup")), KVEIL_E_KEY_EXISTS);
 	free(whole);
 	free(before);
 	fixture_tear_down(&other);
@@ -397,6 +397,79 @@ static void a_full_disk_stops_sealing_before_the_first_value(void **state)
 	kveil_keyring_free(ring);
 	kveil_keystore_unref(ks);
 	fixture_tear_down(&f);
+}
+
+struct site {
+	struct kveil_keystore *ks;
+	struct kveil_keyring *ring;
+	struct kveil_key *key;
+	uint8_t sealed[64];
+	size_t n;
+};
+
+/* What the site's keys are now, and a value sealed with them. */
+static void seal_at(const struct fixture *f, struct site *s)
+{
+	assert_ok(kveil_keystore_open(&f->config, &s->ks, &err));
+	assert_ok(kveil_keyring_new(s->ks, &s->ring, &err));
+	assert_ok(kveil_keyring_key(s->ring, KVEIL_SPAN("pii"), KVEIL_USE_SEAL | KVEIL_USE_OPEN, &s->key, &err));
+	assert_ok(kveil_key_seal(s->key, AD, KVEIL_SPAN("x"), s->sealed, &s->n, &err));
+}
+
+static void leave(struct site *s)
+{
+	kveil_keyring_free(s->ring);
+	kveil_keystore_unref(s->ks);
+}
+
+/* Two sites of one registry, each of which made version 2: all that either sealed opens at the second. */
+static void a_restore_drops_and_displaces_nothing(void **state)
+{
+	(void)state;
+	struct kveil_keys_restored r;
+	struct fixture a, b;
+	struct site first = {0}, second = {0}, after = {0};
+	uint8_t plain[64];
+	size_t n, versions;
+
+	fixture_set_up(&a, NULL);
+	fixture_set_up(&b, NULL);
+	kveil_keystore_unref(fixture_init(&a));
+	assert_ok(kveil_keys_backup(&a.config, at(&a, "b1"), &versions, &err));
+	assert_ok(restore_it(&b.config, at(&a, "b1")));
+	seal_at(&b, &second);
+	leave(&second);
+	struct kveil_keystore *ks = NULL;
+	assert_ok(kveil_keystore_open(&a.config, &ks, &err));
+	assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("pii"), 0, &err));
+	kveil_keystore_unref(ks);
+	seal_at(&a, &first);
+	leave(&first);
+	assert_memory_not_equal(first.sealed, second.sealed, 5);
+	assert_ok(kveil_keys_backup(&a.config, at(&a, "b2"), &versions, &err));
+
+	uint8_t *before = get_file(at(&b, "keys.json"), &n);
+	assert_ok(kveil_keys_restore(&b.config, at(&a, "b2"), true, &r, &err));
+	assert_int_equal(r.renumbered, 1);
+	size_t now;
+	uint8_t *same = get_file(at(&b, "keys.json"), &now);
+	assert_int_equal(n, now);
+	assert_memory_equal(before, same, n);
+	free(before);
+	free(same);
+	assert_ok(kveil_keys_restore(&b.config, at(&a, "b2"), false, &r, &err));
+	assert_int_equal(r.renumbered, 1);
+	assert_int_equal(r.added + r.left_out, 0);
+	assert_int_equal(r.skipped, versions - 1);
+	seal_at(&b, &after);
+	assert_memory_equal(after.sealed, second.sealed, 5); /* the same version goes on */
+	assert_ok(open_or_look(after.key, AD, kveil_span_of(first.sealed, first.n), plain, &n, &err));
+	assert_ok(open_or_look(after.key, AD, kveil_span_of(second.sealed, second.n), plain, &n, &err));
+	leave(&after);
+	assert_ok(kveil_keys_restore(&b.config, at(&a, "b2"), false, &r, &err));
+	assert_int_equal(r.skipped, versions);
+	fixture_tear_down(&a);
+	fixture_tear_down(&b);
 }
 
 /* Somebody holds the registry: whoever has keys and a lease goes on, and asks for what is not here. */
@@ -729,6 +802,7 @@ int main(void)
 	    cmocka_unit_test(a_backup_that_was_altered_is_not_restored),
 	    cmocka_unit_test(a_crash_at_any_step_loses_nothing),
 	    cmocka_unit_test(a_full_disk_stops_sealing_before_the_first_value),
+	    cmocka_unit_test(a_restore_drops_and_displaces_nothing),
 	    cmocka_unit_test(a_ring_that_is_kept_waits_for_no_registry),
 	    cmocka_unit_test(a_full_disk_makes_no_half_keys),
 	    cmocka_unit_test(a_registry_that_breaks_while_running_pauses_work),

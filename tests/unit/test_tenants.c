@@ -432,7 +432,7 @@ static void a_restored_name_seals_anew(void **state)
 	kveil_keyring_free(ring);
 	kveil_keystore_unref(ks);
 	assert_int_equal(unlink(at(&fx, "keys.json")), 0);
-	assert_ok(kveil_keys_restore(&fx.config, path, &err));
+	assert_ok(restore_it(&fx.config, path));
 	assert_ok(kveil_keystore_open(&fx.config, &ks, &err));
 	ring = ring_of(ks);
 	assert_ok(try_open(ring, "tenant-acme", &one));
