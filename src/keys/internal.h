@@ -204,6 +204,11 @@ bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name);
 /* *ret_key is secret memory; NULL where the custodian can only wrap. */
 enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
                                         uint8_t **ret_key, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* prove.c: both are fine for a KEK that only locks here, which proves nothing. KEK_UNAVAILABLE: not the one, or not well. */
+enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kveil_kek *kek,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_keystore_prove_wrapped(struct kveil_kek *kek, struct kveil_span wrapped, struct kveil_span payload,
+                                               struct kveil_error *err) KVEIL_MUST_CHECK;
 /* make.c */
 /* Adds records and reads back: who was first is known after, but for what a custodian that is away holds up. */
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,

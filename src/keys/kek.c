@@ -261,6 +261,16 @@ static enum kveil_status leave(struct kveil_kek_gate *gate, enum kveil_status st
 	return status;
 }
 
+void kveil_kek_rest(struct kveil_kek *kek, const struct kveil_error *why)
+{
+	struct kveil_kek_gate *gate = kek->gate;
+
+	pthread_mutex_lock(&gate->lock);
+	gate->why = *why;
+	gate->closed_until_ms = kveil_clock_mono_ms() + kveil_kek_rest_ms(gate->failures++);
+	pthread_mutex_unlock(&gate->lock);
+}
+
 enum kveil_status kveil_kek_wrap(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,
 				 struct kveil_error *err)
 {

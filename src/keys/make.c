@@ -70,7 +70,12 @@ enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_ke
 		status = kveil_crypto_random(key, alg->key_bytes, err);
 	if (!status) {
 		size_t n = kveil_key_payload_write(r, secret->id, kveil_span_of(key, alg->key_bytes), payload);
-		status = kveil_kek_wrap(kek, kveil_span_of(payload, n), &wrapped, err);
+		status = kveil_keystore_prove_kek(ks, kek, err);
+		if (!status)
+			status = kveil_kek_wrap(kek, kveil_span_of(payload, n), &wrapped, err);
+		if (!status)
+			status =
+			    kveil_keystore_prove_wrapped(kek, kveil_buf_span(&wrapped), kveil_span_of(payload, n), err);
 	}
 	if (!status && !kek->provider->can_unwrap(kek) && !material.data)
 		status = keep_made(ks, r->id, key, alg->key_bytes, err);

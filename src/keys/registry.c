@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keys/registry.h"
 
+#include "keys/internal.h"
+
 #include "base/secret.h"
 #include "base/text.h"
 #include "crypto/crypto.h"
@@ -120,6 +122,9 @@ enum kveil_status kveil_registry_root_wrap(const struct kveil_registry_secret *s
 	memcpy(payload + sizeof root_magic, secret->id, sizeof secret->id);
 	memcpy(payload + sizeof root_magic + sizeof secret->id, secret->root, sizeof secret->root);
 	enum kveil_status status = kveil_kek_wrap(kek, kveil_span_of(payload, ROOT_PAYLOAD), &wrapped, err);
+	if (!status)
+		status = kveil_keystore_prove_wrapped(kek, kveil_buf_span(&wrapped),
+						      kveil_span_of(payload, ROOT_PAYLOAD), err);
 	kveil_secret_free(payload);
 	if (!status && !kveil_registry_root_add(root, kek->name, kveil_buf_span(&wrapped)))
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");

@@ -64,6 +64,7 @@ extern const char *const kveil_registry_doubt_names[KVEIL_DOUBT_COUNT]; /* "forg
 struct kveil_registry {
 	const struct kveil_registry_driver *driver;
 	struct kveil_registry_secret *secret; /* unwrapped by open or create; secret memory, owned */
+	const struct kveil_registry_root *root; /* as it was read last: the driver's, under io_lock */
 	_Atomic uint64_t ignored[KVEIL_DOUBT_COUNT]; /* see forgiving */
 };
 

@@ -43,6 +43,7 @@ static const char what[] = "the key registry";
 struct file_registry {
 	struct kveil_registry base;
 	char *path, *lock_path, *mark_path, *tmp_path;
+	struct kveil_registry_root root; /* as it was read last */
 	struct {
 		uint64_t inode;
 		int64_t size, mtime_ns;
@@ -54,6 +55,7 @@ static void registry_free(struct file_registry *r)
 	if (!r)
 		return;
 	kveil_secret_free(r->base.secret);
+	kveil_registry_root_clear(&r->root);
 	free(r->path);
 	free(r->lock_path);
 	free(r->mark_path);
@@ -75,6 +77,7 @@ static enum kveil_status registry_new(const struct kveil_registry_env *env, cons
 
 	if (r) {
 		r->base.driver = &kveil_registry_file;
+		r->base.root = &r->root;
 		r->path = kveil_files_resolve(env->base_dir, where);
 	}
 	if (r && r->path) {
@@ -193,6 +196,18 @@ static enum kveil_status load_document(const struct file_registry *r, struct loa
 	return status ? name_file(r, status, err) : KVEIL_OK;
 }
 
+static bool take_root(struct kveil_registry_root *to, const struct kveil_registry_root *from)
+{
+	bool ok = true;
+
+	kveil_registry_root_clear(to);
+	memcpy(to->id, from->id, sizeof to->id);
+	for (size_t i = 0; ok && i < from->count; i++)
+		ok = kveil_registry_root_add(to, from->keys[i].kek,
+					     kveil_span_of(from->keys[i].wrapped, from->keys[i].wrapped_len));
+	return ok;
+}
+
 /* The document, authentic and the one that this host wrote last. Under the lock. */
 static enum kveil_status load(struct file_registry *r, struct loaded *ret, struct kveil_error *err)
 {
@@ -205,6 +220,8 @@ static enum kveil_status load(struct file_registry *r, struct loaded *ret, struc
 		name_file(r, status, err);
 	else
 		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &ret->doc, &ret->file, err);
+	if (!status && !take_root(&r->root, &ret->doc.root))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	if (status)
 		kveil_document_clear(&ret->doc);
 	return status;
@@ -489,13 +506,8 @@ static enum kveil_status move_aside(const struct file_registry *r, struct kveil_
 
 static enum kveil_status copy_of(const struct kveil_document *from, struct kveil_document *ret, struct kveil_error *err)
 {
-	bool ok = true;
-
 	*ret = (struct kveil_document){.generation = from->generation, .lease = from->lease};
-	memcpy(ret->root.id, from->root.id, sizeof ret->root.id);
-	for (size_t i = 0; ok && i < from->root.count; i++)
-		ok = kveil_registry_root_add(&ret->root, from->root.keys[i].kek,
-					     kveil_span_of(from->root.keys[i].wrapped, from->root.keys[i].wrapped_len));
+	bool ok = take_root(&ret->root, &from->root);
 	for (size_t i = 0; ok && i < from->count; i++)
 		ok = kveil_document_add(ret, &from->records[i]);
 	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");

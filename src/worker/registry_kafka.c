@@ -41,6 +41,7 @@ enum kveil_status kveil_registry_kafka_connect(const struct kveil_registry_env *
 	if (!r)
 		return no_memory(err);
 	r->base.driver = &kveil_registry_kafka;
+	r->base.root = &r->log.root.keys;
 	kveil_registry_log_init(&r->log, &r->base);
 	enum kveil_status status = kveil_registry_topic_new(env->options, where, &r->topic, err);
 	if (status) {

@@ -497,6 +497,59 @@ static enum kveil_status count_unwrap(struct kveil_kek *kek, struct kveil_span w
 	return kveil_provider_by_name("file")->unwrap(kek, wrapped, plain, room, ret_len, why);
 }
 
+static enum kveil_status wrap_garbage(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,
+				      struct kveil_error *why)
+{
+	(void)kek;
+	(void)why;
+	for (size_t i = 0; i < plain.len + 16; i++)
+		kveil_buf_append_byte(wrapped, (uint8_t)i);
+	return KVEIL_OK;
+}
+
+/* Another key under the same name, then answers that mean nothing: nothing of either is published, and what was there
+ * opens. */
+static void a_stranger_wraps_nothing(void **state)
+{
+	struct kveil_kek *right, *stranger;
+	uint8_t other[32] = {9};
+	struct fixture f;
+	size_t n, m;
+	(void)state;
+
+	fixture_set_up(&f, yaml);
+	struct kveil_keystore *ks = fixture_init(&f);
+	uint8_t *before = get_file(at(&f, "keys.json"), &n);
+	put_file(at(&f, "kek"), other, sizeof other, 0600);
+	right = ks->custodians[0];
+	const struct kveil_kek_config *c = &f.config.custodians[0];
+	assert_ok(kveil_kek_open(right->provider, c->name, c->params, f.config.base_dir, &stranger, &err));
+	ks->custodians[0] = stranger;
+	assert_int_equal(kveil_keystore_rotate(ks, KVEIL_SPAN("other"), 0, &err), KVEIL_E_KEK_UNAVAILABLE);
+	assert_non_null(strstr(err.message, "own secret"));
+	ks->custodians[0] = right;
+	kveil_kek_close(stranger);
+
+	counting = *right->provider;
+	counting.wrap = wrap_garbage;
+	right->provider = &counting;
+	assert_int_equal(kveil_keystore_rotate(ks, KVEIL_SPAN("other"), 0, &err), KVEIL_E_KEK_UNAVAILABLE);
+	assert_non_null(strstr(err.message, "give back"));
+	uint8_t *after = get_file(at(&f, "keys.json"), &m);
+	assert_int_equal(n, m);
+	assert_memory_equal(before, after, n);
+	free(before);
+	free(after);
+	right->provider = kveil_provider_by_name("file");
+	int64_t end = kveil_clock_mono_ms() + 5000;
+	while (kveil_keystore_rotate(ks, KVEIL_SPAN("other"), 0, &err)) {
+		assert_true(kveil_clock_mono_ms() < end);
+		usleep(50000);
+	}
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
 static void put_foreign(struct kveil_keystore *ks, const char *name, uint32_t id, enum kveil_key_state state)
 {
 	struct kveil_key_record r;
@@ -516,6 +569,7 @@ static void put_foreign(struct kveil_keystore *ks, const char *name, uint32_t id
  */
 static void a_wrong_kek_is_let_rest(void **state)
 {
+	enum { ROTATED = 6 * 3 }; /* is it the KEK, does it give back what it wrapped, and the key itself */
 	struct fixture f;
 	(void)state;
 	fixture_set_up(&f, yaml);
@@ -550,12 +604,12 @@ static void a_wrong_kek_is_let_rest(void **state)
 	size_t waiting = ks->backlog.count;
 	for (int i = 0; i < 5; i++)
 		assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("sm4-gcm"), 0, &err));
-	assert_int_equal(asked, 3 + 6);
+	assert_in_range(asked, 3 + ROTATED, 3 + ROTATED + 5); /* on a slow machine its rest may be over now and then */
 	assert_int_equal(ks->backlog.count, waiting);
 	/* What changes in the registry counts at once. */
 	put_foreign(ks, "other", 77, KVEIL_KEY_DESTROYED);
 	put_foreign(ks, "aes-128-gcm", 78, KVEIL_KEY_DESTROYED);
-	assert_int_equal(asked, 3 + 6);
+	assert_in_range(asked, 3 + ROTATED, 3 + ROTATED + 5); /* on a slow machine its rest may be over now and then */
 	assert_ok(kveil_keystore_tend(ks, kveil_clock_wall_ms(), &err));
 	kveil_keystore_unref(ks);
 	fixture_tear_down(&f);
@@ -613,6 +667,7 @@ int main(void)
 	    cmocka_unit_test(a_signed_registry_is_still_looked_at),
 	    cmocka_unit_test(a_process_that_runs_keeps_its_keys),
 	    cmocka_unit_test(the_last_numbers_are_the_end),
+	    cmocka_unit_test(a_stranger_wraps_nothing),
 	    cmocka_unit_test(a_wrong_kek_is_let_rest),
 	    cmocka_unit_test(a_key_goes_on_under_a_later_number),
 	};

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Is a KEK the one that this registry was made with, and does it give back what it wraps? Asked before anything is
+ * published: another server behind the same address, or another token with the same label, wraps as willingly. */
+#include "keys/internal.h"
+
+#include "base/secret.h"
+#include "crypto/crypto.h"
+
+/* This KEK's own entry in the root; count 0: it has none. The caller clears it. */
+static enum kveil_status entry_of(struct kveil_keystore *ks, const char *kek, struct kveil_registry_root *ret,
+				  struct kveil_error *err)
+{
+	bool ok = true;
+
+	*ret = (struct kveil_registry_root){0};
+	pthread_mutex_lock(&ks->io_lock);
+	const struct kveil_registry_root *root = ks->registry->root;
+	memcpy(ret->id, root->id, sizeof ret->id);
+	for (size_t i = 0; ok && i < root->count; i++)
+		if (strcmp(root->keys[i].kek, kek) == 0)
+			ok = kveil_registry_root_add(ret, kek,
+						     kveil_span_of(root->keys[i].wrapped, root->keys[i].wrapped_len));
+	pthread_mutex_unlock(&ks->io_lock);
+	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to prove a KEK");
+}
+
+/* An outage of this KEK, whatever the custodian thinks of it: it is let rest, and asked again. */
+static enum kveil_status distrust(struct kveil_kek *kek, struct kveil_error *err, const char *why)
+{
+	struct kveil_error e;
+
+	kveil_fail(&e, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s: nothing is published under it", kek->name, why);
+	kveil_error_hint(
+	    &e, "bring back the key-encryption key that this registry was made with; it goes on by itself then");
+	kveil_kek_rest(kek, &e);
+	if (err)
+		*err = e;
+	return KVEIL_E_KEK_UNAVAILABLE;
+}
+
+enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kveil_kek *kek, struct kveil_error *err)
+{
+	struct kveil_registry_secret *secret = NULL;
+	struct kveil_registry_root entry;
+	struct kveil_error why;
+
+	if (!kek->provider->can_unwrap(kek))
+		return KVEIL_OK;
+	enum kveil_status status = entry_of(ks, kek->name, &entry, err);
+	if (!status && entry.count) {
+		status = kveil_registry_root_open(&entry, &kek, 1, &secret, &why);
+		bool same = !status && kveil_secret_eq(secret->root, ks->registry->secret->root, sizeof secret->root);
+		kveil_secret_free(secret);
+		if (kveil_status_class(status) == KVEIL_CLASS_CONFIG || (!status && !same))
+			status = distrust(kek, err, "it does not open this registry's own secret");
+		else if (status && err)
+			*err = why;
+	}
+	kveil_registry_root_clear(&entry);
+	return status;
+}
+
+enum kveil_status kveil_keystore_prove_wrapped(struct kveil_kek *kek, struct kveil_span wrapped,
+					       struct kveil_span payload, struct kveil_error *err)
+{
+	size_t n = 0, room = wrapped.len > KVEIL_PAYLOAD_MAX ? wrapped.len : KVEIL_PAYLOAD_MAX;
+	struct kveil_error why;
+
+	if (!kek->provider->can_unwrap(kek))
+		return KVEIL_OK;
+	uint8_t *again = kveil_secret_alloc(room);
+	if (!again)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+	enum kveil_status status = kveil_kek_unwrap(kek, wrapped, again, room, &n, &why);
+	bool same = !status && n == payload.len && kveil_secret_eq(again, payload.data, n);
+	kveil_secret_free(again);
+	if (kveil_status_class(status) == KVEIL_CLASS_CONFIG || (!status && !same))
+		return distrust(kek, err, "it does not give back what it wrapped");
+	if (status && err)
+		*err = why;
+	return status;
+}
