@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bytes as a change event: a key, a zero byte, a value. What comes out holds nothing at a named column, in any row, but
- * what the rule puts there, null, or the text for a value that was not sent.
+ * Bytes as a change event of each kind: a key, a zero byte, a value. What comes out holds nothing at a named column, in
+ * any row, but what the rule puts there, null, or the text for a value that was not sent.
  */
 #include "format/envelope.h"
 #include "format/format.h"
 #include "kveil/engine.h"
 #include "rules/plan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+enum { MOST_KINDS = 8 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char yaml[] = "name: f\ntopics: [in]\noutput: out\nenvelope: {kind: debezium, key: $.k}\nfields:\n"
+static const char yaml[] = "name: f\ntopics: [in]\noutput: out\nenvelope: {kind: %s, key: $.k}\nfields:\n"
 			   "  - {path: $.a, replace: {with: x}, on_key: any}\n"
 			   "  - {path: \"$.l[*].a\", when: \"$.c != 1\", nullify: true, on_key: any}\n"
 			   "  - {path: $.k, tokenize: {key: k}}\n";
@@ -72,24 +75,52 @@ static void check_output(const struct kveil_plan *plan, struct kveil_span out, c
 	kveil_arena_clear(&arena);
 }
 
+static struct kveil_engine *make_engine(struct kveil_keyring *ring, const char *kind, struct kveil_plan **plan)
+{
+	struct kveil_report report = {0};
+	struct kveil_engine *engine;
+	char text[1024];
+
+	snprintf(text, sizeof text, yaml, kind);
+	*plan = kveil_plan_parse(kveil_span_str(text), "f", NULL, &report);
+	kveil_report_print(&report, stderr);
+	check(*plan && kveil_engine_new(*plan, ring, NULL, &engine, NULL) == KVEIL_OK);
+	kveil_report_clear(&report);
+	return engine;
+}
+
+static void run(struct kveil_engine *engine, const struct kveil_plan *plan, const struct kveil_record *record,
+		const struct kveil_path *column)
+{
+	struct kveil_result result;
+
+	kveil_engine_run(engine, record, &result);
+	if (result.verdict != KVEIL_PRODUCE) {
+		check(!result.outputs && result.output_count == 0);
+		check(result.error.status != KVEIL_E_INTERNAL && result.error.status != KVEIL_OK);
+		return;
+	}
+	check_output(plan, result.outputs[0].record.value, column);
+	if (result.outputs[0].record.key.len)
+		check_output(plan, result.outputs[0].record.key, column);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct kveil_engine *engine;
-	static struct kveil_plan *plan;
+	static struct kveil_engine *engines[MOST_KINDS];
+	static struct kveil_plan *plans[MOST_KINDS];
 	static struct kveil_path *column;
-	struct kveil_error err;
 
-	if (!engine) {
+	if (!column) {
 		struct kveil_keystore *ks;
 		struct kveil_keyring *ring;
-		struct kveil_report report = {0};
-		check(kveil_path_parse(KVEIL_SPAN("$.a"), &column, &err) == KVEIL_OK);
-		check(kveil_keystore_new_test(KVEIL_SPAN("fuzz"), &ks, &err) == KVEIL_OK);
-		check(kveil_keyring_new(ks, &ring, &err) == KVEIL_OK);
-		plan = kveil_plan_parse(kveil_span_str(yaml), "f", NULL, &report);
-		kveil_report_print(&report, stderr);
-		check(plan && kveil_engine_new(plan, ring, NULL, &engine, &err) == KVEIL_OK);
-		kveil_report_clear(&report);
+		check(kveil_path_parse(KVEIL_SPAN("$.a"), &column, NULL) == KVEIL_OK);
+		check(kveil_keystore_new_test(KVEIL_SPAN("fuzz"), &ks, NULL) == KVEIL_OK);
+		check(kveil_keyring_new(ks, &ring, NULL) == KVEIL_OK);
+		for (size_t i = 0; kveil_envelopes[i]; i++) {
+			check(i < MOST_KINDS);
+			engines[i] = make_engine(ring, kveil_envelopes[i]->name, &plans[i]);
+		}
 	}
 	const uint8_t *zero = size ? memchr(data, 0, size) : NULL;
 	size_t key = zero ? (size_t)(zero - data) : 0;
@@ -100,15 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct kveil_header header = {KVEIL_SPAN("__debezium.oldkey"), record.value};
 	record.headers = &header;
 	record.header_count = 1;
-	struct kveil_result result;
-	kveil_engine_run(engine, &record, &result);
-	if (result.verdict != KVEIL_PRODUCE) {
-		check(!result.outputs && result.output_count == 0);
-		check(result.error.status != KVEIL_E_INTERNAL && result.error.status != KVEIL_OK);
-		return 0;
-	}
-	check_output(plan, result.outputs[0].record.value, column);
-	if (result.outputs[0].record.key.len)
-		check_output(plan, result.outputs[0].record.key, column);
+	for (size_t i = 0; engines[i]; i++)
+		run(engines[i], plans[i], &record, column);
 	return 0;
 }

@@ -122,12 +122,13 @@ enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_
 		const struct kveil_doc *value = NULL;
 		struct kveil_doc row, both;
 		uint32_t node = 0;
+		bool found = false;
 		/* Of a bare key, and of a tombstone, nothing is known: doubt. */
 		if (!r->in_key_row)
 			st = kveil_engine_value_doc(e, &value, err);
 		if (!st && value)
-			st = kveil_engine_main_row(e, value, &row, err);
-		if (!st && value) {
+			st = kveil_engine_main_row(e, value, &row, &found, err);
+		if (!st && found) {
 			st = join_docs(e, &row, spot, &both, &node, err);
 			if (!st)
 				st = kveil_expr_eval_within(r->rule->when, &both, node, &e->work, &tri, err);
@@ -170,7 +171,12 @@ static enum kveil_status find_rows(struct kveil_engine *e, const struct kveil_bo
 		return st;
 	if (r->part == KVEIL_PART_VALUE)
 		rows[(*ret_count)++] = kveil_engine_row(e, value, r, spot);
-	return e->plan->envelope || *ret_count == 0 ? kveil_engine_main_row(e, value, &rows[(*ret_count)++], err) : st;
+	if (!e->plan->envelope && *ret_count)
+		return KVEIL_OK;
+	bool found = false;
+	st = kveil_engine_main_row(e, value, &rows[*ret_count], &found, err);
+	*ret_count += found;
+	return st;
 }
 
 /* Does it stand for a value that the source did not send? */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/internal.h"
+#include "format/envelope.h"
 
 #include <stdlib.h>
 
@@ -138,6 +139,29 @@ static const struct kveil_path *join_paths(struct kveil_engine *e, const struct 
 	return joined;
 }
 
+/* The same path as keys spell it: "$.Id" is "$['pk.id']" in a key of Maxwell's. */
+static const struct kveil_path *spell_in_key(struct kveil_engine *e, const char *prefix, const struct kveil_path *path)
+{
+	size_t n = strlen(prefix);
+	struct kveil_path *p = bound_array(e, 1, sizeof *p);
+	struct kveil_segment *segments = bound_array(e, path->count, sizeof *segments);
+	struct kveil_selector *column = bound_array(e, 1, sizeof *column);
+	struct kveil_span name = path->segments[0].selectors[0].name;
+	uint8_t *spelled = bound_array(e, n + name.len, 1);
+
+	if (!p || !segments || !column || !spelled)
+		return NULL;
+	memcpy(spelled, prefix, n);
+	for (size_t k = 0; k < name.len; k++)
+		spelled[n + k] = name.data[k] >= 'A' && name.data[k] <= 'Z' ? name.data[k] | 0x20 : name.data[k];
+	memcpy(segments, path->segments, path->count * sizeof *segments);
+	*column = path->segments[0].selectors[0];
+	column->name = kveil_span_of(spelled, n + name.len);
+	segments[0].selectors = column;
+	*p = (struct kveil_path){.segments = segments, .count = path->count};
+	return p;
+}
+
 static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part,
 			const struct kveil_path *root, const struct kveil_path *path, unsigned only_kinds)
 {
@@ -153,12 +177,12 @@ static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum
 }
 
 static bool add_bindings(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part,
-			 const struct kveil_rows *rows)
+			 const struct kveil_rows *rows, const struct kveil_path *path)
 {
-	bool ok = true;
+	bool ok = path != NULL;
 
 	for (size_t i = 0; ok && i < rows->count; i++)
-		ok = add_binding(e, r, part, rows->roots[i], r->path, r->only_kinds ? r->only_kinds : ~0u);
+		ok = add_binding(e, r, part, rows->roots[i], path, r->only_kinds ? r->only_kinds : ~0u);
 	return ok;
 }
 
@@ -185,7 +209,7 @@ static size_t count_bindings(const struct kveil_plan *plan)
 	for (size_t i = 0; i < plan->rule_count; i++) {
 		n += rows_of(plan, &plan->rules[i])->count;
 		if (holds_in_key(plan, &plan->rules[i]))
-			n += plan->rows[KVEIL_ROWS_KEY].count + 1;
+			n += 2 * plan->rows[KVEIL_ROWS_KEY].count + 1;
 	}
 	return n;
 }
@@ -196,12 +220,16 @@ static bool bind_rows(struct kveil_engine *e, const struct kveil_rule *r)
 	const struct kveil_plan *plan = e->plan;
 	const struct kveil_path *whole = plan->rows[KVEIL_ROWS_WHOLE].roots[0];
 
-	if (!add_bindings(e, r, r->part, rows_of(plan, r)))
+	if (!add_bindings(e, r, r->part, rows_of(plan, r), r->path))
 		return false;
 	if (!holds_in_key(plan, r))
 		return true;
-	if (e->parts[KVEIL_PART_KEY].format->has_paths &&
-	    !add_bindings(e, r, KVEIL_PART_KEY, &plan->rows[KVEIL_ROWS_KEY]))
+	const struct kveil_rows *keys = &plan->rows[KVEIL_ROWS_KEY];
+	const char *prefix = plan->envelope->key_prefix;
+	bool has_paths = e->parts[KVEIL_PART_KEY].format->has_paths;
+	if (has_paths && !add_bindings(e, r, KVEIL_PART_KEY, keys, r->path))
+		return false;
+	if (has_paths && prefix && !add_bindings(e, r, KVEIL_PART_KEY, keys, spell_in_key(e, prefix, r->path)))
 		return false;
 	/* A bare key is the column's value. */
 	return !plan->key_column || !kveil_path_covers(r->path, plan->key_column) ||

@@ -40,13 +40,14 @@ struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc
 }
 
 enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc, struct kveil_doc *ret,
-					struct kveil_error *err)
+					bool *ret_found, struct kveil_error *err)
 {
 	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_VALUE];
 	uint32_t *nodes;
 	size_t count;
 
 	*ret = known(e, doc);
+	*ret_found = true;
 	for (size_t i = 0; e->plan->envelope && i < rows->count; i++) {
 		enum kveil_status st =
 		    kveil_path_select_within(rows->roots[i], doc, 0, false, &e->work, &e->arena, &nodes, &count, err);
@@ -55,6 +56,7 @@ enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kve
 		if (count == 0 || doc->nodes[nodes[0]].kind != KVEIL_KIND_OBJECT)
 			continue;
 		ret->root = nodes[0];
+		*ret_found = count == 1;
 		break;
 	}
 	return KVEIL_OK;

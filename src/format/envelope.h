@@ -36,8 +36,11 @@ struct kveil_envelope {
 	const char *const *rows;   /* in the value; of a rule's templates the first that is an object is the row */
 	const char *const *events; /* in the value: what clauses begin at */
 	const char *const *keys;   /* rows in a key of JSON */
+	const char *key_prefix;    /* what stands before the names of columns in a key, which are lower-case; NULL = nothing */
 	const char *const *key_headers; /* headers that hold a whole key */
 	const struct kveil_clause *clauses;
+	bool blanks_with_text;     /* a producer without the text of a statement writes "", not null */
+	bool names_columns;        /* members beside the rows have the names of columns: `$..name` would take those too */
 	const char *unavailable;   /* what stands for a value that the source did not send; NULL = there is none */
 };
 

@@ -137,13 +137,29 @@ static bool read_place(struct kveil_loader *l, const struct kveil_clause *c, str
 	return r->when_text != NULL;
 }
 
-/* blank: null, as the producer writes it when it is told not to send the text. */
+/* replace: {with: ""} */
+static const struct kveil_yaml *blank_text(void)
+{
+	static struct kveil_yaml text = {.kind = KVEIL_YAML_SCALAR, .quoted = true, .text = (char *)""};
+	static struct kveil_yaml with = {.kind = KVEIL_YAML_SCALAR, .text = (char *)"with"};
+	static struct kveil_yaml word = {.kind = KVEIL_YAML_SCALAR, .text = (char *)"replace"};
+	static struct kveil_yaml *with_key[] = {&with}, *with_value[] = {&text}, *key[] = {&word};
+	static struct kveil_yaml params = {.kind = KVEIL_YAML_MAP, .count = 1, .keys = with_key, .items = with_value};
+	static struct kveil_yaml *value[] = {&params};
+	static const struct kveil_yaml action = {.kind = KVEIL_YAML_MAP, .count = 1, .keys = key, .items = value};
+
+	return &action;
+}
+
+/* blank: null or "", as the producer writes it when it is told not to send the text. */
 static bool read_action(struct kveil_loader *l, const struct kveil_clause *c, struct kveil_rule *r)
 {
 	const struct kveil_yaml *sql = l->envelope_sql;
 
 	if (c->kind == KVEIL_CLAUSE_SQL && sql && sql->kind == KVEIL_YAML_MAP)
 		return kveil_loader_read_action(l, sql, r);
+	if (c->kind == KVEIL_CLAUSE_SQL && l->plan->envelope->blanks_with_text)
+		return kveil_loader_read_action(l, blank_text(), r);
 	r->action = c->kind == KVEIL_CLAUSE_REFUSE ? &refuse : kveil_action_by_name(KVEIL_SPAN("nullify"));
 	r->action_text = (char *)r->action->name;
 	r->params = calloc(1, r->action->params_bytes);
@@ -230,7 +246,7 @@ static void read_key_column(struct kveil_loader *l, const struct kveil_yaml *at)
 
 static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const char *name)
 {
-	static const char *const known[] = {"none", "debezium", "connect", "canal", "maxwell", "ogg", "auto", NULL};
+	static const char *const known[] = {"none", "debezium", "canal", "maxwell", "ogg", "connect", "auto", NULL};
 	const struct kveil_envelope *e = kveil_envelope_by_name(kveil_span_str(name));
 
 	if (e) {
@@ -244,7 +260,7 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 	for (size_t i = 1; known[i]; i++)
 		if (strcmp(known[i], name) == 0) {
 			kveil_error_hint(problem(l, at, "envelope %s is not in this version", name),
-					 "envelope: debezium, or none");
+					 "envelope: debezium, canal, maxwell, ogg or none");
 			return;
 		}
 	if (strcmp(name, "none") == 0)
@@ -281,49 +297,75 @@ void kveil_loader_read_envelope(struct kveil_loader *l, const struct kveil_yaml 
 
 /* --- what rules may say of a row --- */
 
-static bool begins_with_columns(const struct kveil_path *p)
+static bool begins_with_columns(const struct kveil_plan *plan, const struct kveil_path *p)
 {
 	const struct kveil_segment *first = p->count ? &p->segments[0] : NULL;
+	const struct kveil_envelope *e = plan->envelope;
 
 	for (size_t i = 0; first && i < first->count; i++)
 		if (first->selectors[i].kind != KVEIL_SEL_NAME)
 			return false;
-	return first != NULL;
+	if (!first || (e->key_prefix && first->count > 1))
+		return false;
+	return !first->descendant || (!e->names_columns && !e->key_prefix);
 }
 
-/* Is it a member of the event that holds a row, such as `after`? */
+static bool is_event(const struct kveil_plan *p, const struct kveil_path *root)
+{
+	const struct kveil_rows *events = &p->rows[KVEIL_ROWS_EVENT];
+
+	for (size_t i = 0; i < events->count; i++)
+		if (kveil_path_equal(events->roots[i], root))
+			return true;
+	return false;
+}
+
+/* Is it a member of the event that holds rows, such as `after`? */
 static bool holds_row(const struct kveil_plan *p, struct kveil_span name)
 {
-	const struct kveil_rows *rows = &p->rows[KVEIL_ROWS_VALUE], *events = &p->rows[KVEIL_ROWS_EVENT];
+	const struct kveil_rows *rows = &p->rows[KVEIL_ROWS_VALUE];
 
 	for (size_t i = 0; i < rows->count; i++) {
 		const struct kveil_path *root = rows->roots[i];
-		bool is_event = false;
-		for (size_t k = 0; k < events->count; k++)
-			is_event |= kveil_path_equal(events->roots[k], root);
-		if (!is_event && root->count && kveil_span_eq(root->segments[root->count - 1].selectors[0].name, name))
+		size_t last = root->count;
+		while (last && root->segments[last - 1].selectors[0].kind != KVEIL_SEL_NAME)
+			last--;
+		if (last && !is_event(p, root) && kveil_span_eq(root->segments[last - 1].selectors[0].name, name))
 			return true;
 	}
 	return false;
 }
 
+static bool is_ascii(struct kveil_span name)
+{
+	for (size_t i = 0; i < name.len; i++)
+		if (name.data[i] >= 0x80)
+			return false;
+	return true;
+}
+
 static void check_columns(struct kveil_loader *l, const struct kveil_rule *r)
 {
-	if (!begins_with_columns(r->path)) {
+	if (!begins_with_columns(l->plan, r->path)) {
 		struct kveil_error *e = kveil_report_at(
 		    l->report, l->file, r->line, r->column,
 		    "under an envelope a path begins with the name of a column: %.80s takes more", r->path_text);
-		kveil_error_hint(e, "such as $.phone or $..phone");
+		kveil_error_hint(e, "such as $.phone");
 		return;
 	}
 	for (size_t i = 0; i < r->path->segments[0].count; i++) {
 		struct kveil_span name = r->path->segments[0].selectors[i].name;
+		if (l->plan->envelope->key_prefix && !is_ascii(name))
+			kveil_report_at(
+			    l->report, l->file, r->line, r->column,
+			    "columns of envelope %s have ASCII names in this version: its keys lower-case them",
+			    l->plan->envelope->name);
 		if (!holds_row(l->plan, name))
 			continue;
 		struct kveil_error *e = kveil_report_at(
 		    l->report, l->file, r->line, r->column,
 		    "`%.*s` is a member of the envelope: rules address the row inside", (int)name.len, name.data);
-		kveil_error_hint(e, "$.phone holds in before, after, the flat row and the key");
+		kveil_error_hint(e, "$.phone holds in every row of an event and in its key");
 	}
 }
 

@@ -21,7 +21,7 @@ const struct kveil_option kveil_rule_file_table[] = {
      .help = "json, or {value: json, key: text}; the key is text unless the long form says otherwise",
      .schema = "{\"oneOf\": [{\"type\": \"string\"}, {\"$ref\": \"#/$defs/format\"}]}"},
     {"envelope", KVEIL_OPT_CUSTOM, FILE_ROW(envelope),
-     .help = "none, debezium, or {kind: debezium, …}: the records are change events, and rules address the row in them",
+     .help = "a kind, or {kind: debezium, …}: the records are change events, and rules address the row in them",
      .schema = "{\"oneOf\": [{\"type\": \"string\"}, {\"$ref\": \"#/$defs/envelope\"}]}"},
     {"output", KVEIL_OPT_STRING, FILE_ROW(output), .def = "{topic}.secure",
      .help = "the output topic; {topic} stands for the input's name"},
@@ -62,7 +62,7 @@ const struct kveil_option kveil_rule_format_table[] = {
 static const char *const messages_choices[] = {"blank", "keep", NULL};
 #define ENVELOPE_ROW(member) offsetof(struct kveil_rule_envelope_options, member)
 const struct kveil_option kveil_rule_envelope_table[] = {
-    {"kind", KVEIL_OPT_STRING, ENVELOPE_ROW(kind), .required = true, .help = "none or debezium"},
+    {"kind", KVEIL_OPT_STRING, ENVELOPE_ROW(kind), .required = true, .help = "none, debezium, canal, maxwell or ogg"},
     {"key", KVEIL_OPT_STRING, ENVELOPE_ROW(key),
      .help = "the column that the record's key holds, where the key is a bare value and no object"},
     {"sql", KVEIL_OPT_CUSTOM, ENVELOPE_ROW(sql),

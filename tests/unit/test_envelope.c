@@ -432,13 +432,75 @@ static void an_inverse_opens_every_row(void **state)
 	rig_clear(&r);
 }
 
+static void canal_has_many_rows(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, HEAD "envelope: canal\nfields:\n  - {path: $.phone, mask: {keep_last: 1}}\n");
+	becomes(&r,
+		"{\"data\":[{\"phone\":\"11\",\"id\":\"1\"},{\"phone\":\"12\"}],\"old\":[{\"phone\":\"13\"},{}],"
+		"\"isDdl\":false,\"mysqlType\":{\"phone\":\"varchar(11)\"},\"sql\":\"\",\"type\":\"UPDATE\"}",
+		"{\"data\":[{\"phone\":\"*1\",\"id\":\"1\"},{\"phone\":\"*2\"}],\"old\":[{\"phone\":\"*3\"},{}],"
+		"\"isDdl\":false,\"mysqlType\":{\"phone\":\"varchar(11)\"},\"sql\":\"\",\"type\":\"UPDATE\"}");
+	becomes(&r, "{\"isDdl\":true,\"sql\":\"ALTER TABLE t ADD phone text DEFAULT '1'\",\"data\":null,\"old\":null}",
+		"{\"isDdl\":true,\"sql\":\"\",\"data\":null,\"old\":null}");
+	becomes(&r, "{\"phone\":\"11\"}", "{\"phone\":\"*1\"}");
+	rig_clear(&r);
+	/* Of several rows none stands for another. */
+	rig_init(&r, HEAD "envelope: canal\nfields:\n  - {path: $.a, encrypt: {key: \"t-{$.t}\"}}\n");
+	assert_int_equal(run(&r, NULL, "{\"data\":[{\"a\":\"x\",\"t\":\"1\"},{\"a\":\"y\"}]}"),
+			 KVEIL_E_BAD_TEMPLATE_VALUE);
+	assert_int_equal(run(&r, NULL, "{\"data\":[{\"a\":\"x\",\"t\":\"1\"}],\"old\":[{\"a\":\"y\"}]}"), KVEIL_OK);
+	rig_clear(&r);
+}
+
+static void maxwell_spells_keys_its_own_way(void **state)
+{
+	(void)state;
+	struct rig r;
+	char a[256], b[256];
+
+	rig_init(&r, HEAD "envelope: maxwell\nfields:\n  - {path: $.Id, tokenize: {key: k}}\n");
+	assert_int_equal(
+	    run(&r, "{\"database\":\"d\",\"table\":\"t\",\"pk.id\":\"1\"}",
+		"{\"type\":\"update\",\"data\":{\"Id\":\"1\"},\"old\":{\"Id\":\"1\"},\"query\":\"secret\"}"),
+	    KVEIL_OK);
+	text_of(r.value, "Id", 1, a);
+	assert_string_equal(text_of(r.value, "Id", 2, b), a);
+	assert_string_equal(text_of(r.key, "pk.id", 1, b), a);
+	assert_non_null(strstr(r.value, "\"query\":null"));
+	assert_int_equal(run(&r, "{\"Id\":\"1\"}", NULL), KVEIL_OK);
+	assert_string_equal(text_of(r.key, "Id", 1, b), a);
+	assert_int_equal(run(&r, "[\"d\",\"t\",[{\"id\":1}]]", NULL), KVEIL_E_KEY_COLUMN);
+	assert_int_equal(run(&r, NULL, "{\"data\":{\"x\":1},\"primary_key\":[\"1\"]}"), KVEIL_E_UNSUPPORTED_ENVELOPE);
+	becomes(&r, "{\"type\":\"table-alter\",\"def\":{},\"sql\":\"ALTER\"}",
+		"{\"type\":\"table-alter\",\"def\":{},\"sql\":null}");
+	rig_clear(&r);
+}
+
+static void goldengate_has_before_and_after(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, HEAD "envelope: ogg\nfields:\n  - {path: $.PHONE, mask: {}}\n");
+	becomes(&r, "{\"table\":\"T\",\"op_type\":\"U\",\"before\":{\"PHONE\":\"x\"},\"after\":{\"PHONE\":\"y\"}}",
+		"{\"table\":\"T\",\"op_type\":\"U\",\"before\":{\"PHONE\":\"*\"},\"after\":{\"PHONE\":\"*\"}}");
+	becomes(&r, "{\"op_type\":\"I\",\"PHONE\":\"x\"}", "{\"op_type\":\"I\",\"PHONE\":\"*\"}");
+	rig_clear(&r);
+}
+
 static void check_says_what_cannot_be_meant(void **state)
 {
 	(void)state;
 	static const struct {
 		const char *yaml, *why;
 	} wrong[] = {
-	    {HEAD "envelope: canal\nfields: [{path: $.a, mask: {}}]\n", "envelope canal is not in this version"},
+	    {HEAD "envelope: connect\nfields: [{path: $.a, mask: {}}]\n", "envelope connect is not in this version"},
+	    {HEAD "envelope: canal\nfields: [{path: $.data.a, mask: {}}]\n", "is a member of the envelope"},
+	    {HEAD "envelope: canal\nfields: [{path: $..a, mask: {}}]\n", "begins with the name of a column"},
+	    {HEAD "envelope: maxwell\nfields: [{path: $.姓名, mask: {}}]\n", "ASCII names"},
 	    {HEAD "envelope: debezum\nfields: [{path: $.a, mask: {}}]\n", "no envelope 'debezum'"},
 	    {DEBEZIUM "  - {path: \"$.*\", mask: {}}\n", "begins with the name of a column"},
 	    {DEBEZIUM "  - {path: \"$\", encrypt: {key: k, type: json}}\n", "begins with the name of a column"},
@@ -480,6 +542,9 @@ int main(void)
 	    cmocka_unit_test(shapes_that_hide_rows_are_refused),
 	    cmocka_unit_test(views_and_streams_agree),
 	    cmocka_unit_test(an_inverse_opens_every_row),
+	    cmocka_unit_test(canal_has_many_rows),
+	    cmocka_unit_test(maxwell_spells_keys_its_own_way),
+	    cmocka_unit_test(goldengate_has_before_and_after),
 	    cmocka_unit_test(check_says_what_cannot_be_meant),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

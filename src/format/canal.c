@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Canal's flat messages, and TiCDC's canal-json: several rows of one table, and what changed of each before. */
+#include "format/envelope.h"
+
+static const char *const rows[] = {"$.data[*]", "$.old[*]", "$", NULL};
+static const char *const events[] = {"$", NULL};
+static const char *const keys[] = {"$", NULL};
+static const char *const no_headers[] = {NULL};
+
+static const struct kveil_clause clauses[] = {
+    {KVEIL_CLAUSE_SQL, "$.sql"},
+    {0},
+};
+
+const struct kveil_envelope kveil_envelope_canal = {
+    .name = "canal",
+    .help = "Canal's flat messages in JSON, and TiCDC's canal-json",
+    .rows = rows,
+    .events = events,
+    .keys = keys,
+    .key_headers = no_headers,
+    .clauses = clauses,
+    .blanks_with_text = true,
+    .names_columns = true, /* mysqlType, sqlType */
+};

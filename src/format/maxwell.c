@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Maxwell's messages: one row, and what changed of it before. */
+#include "format/envelope.h"
+#include "path/doc.h"
+
+static const char *const rows[] = {"$.data", "$.old", "$", NULL};
+static const char *const events[] = {"$", NULL};
+static const char *const keys[] = {"$", NULL};
+static const char *const no_headers[] = {NULL};
+
+static const struct kveil_clause clauses[] = {
+    {KVEIL_CLAUSE_SQL, "$.query"},
+    {KVEIL_CLAUSE_SQL, "$.sql"},
+    {KVEIL_CLAUSE_REFUSE, "$.primary_key", "$.data || $.old", KVEIL_KIND_BIT(KVEIL_KIND_ARRAY),
+     "primary_key repeats columns without their names: set output_primary_keys=false"},
+    {0},
+};
+
+const struct kveil_envelope kveil_envelope_maxwell = {
+    .name = "maxwell",
+    .help = "Maxwell's messages in JSON, with keys of kind hash",
+    .rows = rows,
+    .events = events,
+    .keys = keys,
+    .key_prefix = "pk.",
+    .key_headers = no_headers,
+    .clauses = clauses,
+};
