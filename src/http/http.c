@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/http.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "http/address.h"
 
@@ -16,11 +17,25 @@
 enum {
 	CONNECTIONS_MAX = 128,
 	CONNECTIONS_OF_ONE_PEER = 32, /* one that clings to its connections does not lock out the probes */
+	CONNECTIONS_EASY = 96,        /* beyond that there is no waiting for slow ones */
 	IDLE_SECONDS = 5,
+	REQUEST_MS = 3000, /* for a whole request, whether its bytes trickle or not */
+	LOOK_MS = 500,
 	CONNECTION_BYTES = 16384, /* request line and headers must fit: larger ones get 431 */
 };
 
+/* A connection and when its request began. */
+struct guest {
+	int fd; /* -1 = none */
+	int64_t since_ms;
+};
+
 struct kveil_http {
+	pthread_mutex_t lock; /* of the guests */
+	pthread_cond_t ended;
+	bool ending;
+	struct guest guests[CONNECTIONS_MAX];
+	pthread_t doorkeeper;
 	struct MHD_Daemon *daemon;
 	const struct kveil_http_route *routes;
 	void *user;
@@ -117,6 +132,93 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const ch
 	return send_response(c, status, route->content_type, &body);
 }
 
+/* --- deadlines: libmicrohttpd's own is for idle connections, and a byte a second is not idle --- */
+
+static struct guest *guest_of(struct kveil_http *http, int fd)
+{
+	for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+		if (http->guests[i].fd == fd)
+			return &http->guests[i];
+	return NULL;
+}
+
+/* The server's thread then sees that the connection has ended. */
+static void show_out(struct guest *g)
+{
+	shutdown(g->fd, SHUT_RDWR);
+	g->since_ms = INT64_MAX;
+}
+
+static void *keep_door(void *arg)
+{
+	struct kveil_http *http = arg;
+	struct timespec until;
+
+	pthread_mutex_lock(&http->lock);
+	while (!http->ending) {
+		int64_t now = kveil_clock_mono_ms(), next = now + LOOK_MS;
+		for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+			if (http->guests[i].fd >= 0 && http->guests[i].since_ms < now - REQUEST_MS)
+				show_out(&http->guests[i]);
+		until = (struct timespec){.tv_sec = next / 1000, .tv_nsec = (long)(next % 1000) * 1000000};
+		pthread_cond_clockwait(&http->ended, &http->lock, CLOCK_MONOTONIC, &until);
+	}
+	pthread_mutex_unlock(&http->lock);
+	return NULL;
+}
+
+static int fd_of(struct MHD_Connection *c)
+{
+	return MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+}
+
+/* Whoever comes gets in: where it becomes tight, the one that has taken longest over its request leaves. */
+static void make_place(struct kveil_http *http)
+{
+	struct guest *oldest = NULL;
+	size_t count = 0;
+
+	for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+		struct guest *g = &http->guests[i];
+		if (g->fd < 0 || g->since_ms == INT64_MAX)
+			continue;
+		count++;
+		if (!oldest || g->since_ms < oldest->since_ms)
+			oldest = g;
+	}
+	if (count > CONNECTIONS_EASY)
+		show_out(oldest);
+}
+
+static void on_connection(void *user, struct MHD_Connection *c, void **context,
+			  enum MHD_ConnectionNotificationCode what)
+{
+	struct kveil_http *http = user;
+
+	(void)context;
+	pthread_mutex_lock(&http->lock);
+	struct guest *g = guest_of(http, what == MHD_CONNECTION_NOTIFY_STARTED ? -1 : fd_of(c));
+	if (g && what == MHD_CONNECTION_NOTIFY_STARTED) {
+		*g = (struct guest){.fd = fd_of(c), .since_ms = kveil_clock_mono_ms()};
+		make_place(http);
+	} else if (g)
+		g->fd = -1;
+	pthread_mutex_unlock(&http->lock);
+}
+
+static void on_completed(void *user, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode how)
+{
+	struct kveil_http *http = user;
+
+	(void)state;
+	(void)how;
+	pthread_mutex_lock(&http->lock);
+	struct guest *g = guest_of(http, fd_of(c));
+	if (g && g->since_ms != INT64_MAX)
+		g->since_ms = kveil_clock_mono_ms();
+	pthread_mutex_unlock(&http->lock);
+}
+
 static void on_log(void *user, const char *fmt, va_list args)
 {
 	char text[512];
@@ -125,6 +227,14 @@ static void on_log(void *user, const char *fmt, va_list args)
 	vsnprintf(text, sizeof text, fmt, args);
 	text[strcspn(text, "\n")] = 0;
 	kveil_log(KVEIL_LOG_DEBUG, "http", "%s", text);
+}
+
+/* Paths are compared as they come: decoded, "/livez%00" would end where "/livez" does. */
+static size_t leave_escapes(void *user, struct MHD_Connection *c, char *text)
+{
+	(void)user;
+	(void)c;
+	return strlen(text);
 }
 
 static int open_one(const struct addrinfo *ai)
@@ -203,6 +313,10 @@ enum kveil_status kveil_http_start(const char *listen_on, const struct kveil_htt
 
 	if (!http)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	pthread_mutex_init(&http->lock, NULL);
+	pthread_cond_init(&http->ended, NULL);
+	for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+		http->guests[i].fd = -1;
 	http->routes = routes;
 	http->user = user;
 	enum kveil_status status = open_listener(http, listen_on, &fd, err);
@@ -213,15 +327,20 @@ enum kveil_status kveil_http_start(const char *listen_on, const struct kveil_htt
 	/* The new thread inherits the mask: signals are for the main thread. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	http->daemon =
-	    MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request,
-			     http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-			     MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-			     (unsigned)CONNECTIONS_OF_ONE_PEER, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
-			     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
+	http->daemon = MHD_start_daemon(
+	    MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, http,
+	    MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_UNESCAPE_CALLBACK, leave_escapes, NULL,
+	    MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+	    MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)CONNECTIONS_OF_ONE_PEER, MHD_OPTION_CONNECTION_TIMEOUT,
+	    (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
+	bool whole = http->daemon && pthread_create(&http->doorkeeper, NULL, keep_door, http) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!http->daemon) {
-		close(fd);
+	if (!whole) {
+		if (http->daemon)
+			MHD_stop_daemon(http->daemon);
+		else
+			close(fd);
 		free(http);
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "cannot start the side port's thread");
 	}
@@ -233,6 +352,11 @@ void kveil_http_stop(struct kveil_http *http)
 {
 	if (!http)
 		return;
+	pthread_mutex_lock(&http->lock);
+	http->ending = true;
+	pthread_cond_signal(&http->ended);
+	pthread_mutex_unlock(&http->lock);
+	pthread_join(http->doorkeeper, NULL);
 	MHD_stop_daemon(http->daemon);
 	free(http);
 }

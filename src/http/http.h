@@ -5,7 +5,8 @@
  *   routes (a const table) ── request ──► answer(user, out) ──► status, bytes
  *
  * GET and HEAD only; a request with a body is refused. One thread of its own polls and answers at most 128
- * connections (32 of one peer), each at most 5 s idle: an answer must not wait. That thread takes no signals. A route
+ * connections (32 of one peer), each at most 5 s idle and 3 s over a request; beyond 96 a new one displaces the one that
+ * has taken longest. An answer must not wait. That thread takes no signals. A route
  * that is not `public` answers only where no other host can ask: the server is bound to a loopback address, the peer
  * is one, and the Host header names one (or a web page elsewhere could ask through the user's browser); else 403.
  */

@@ -4,6 +4,7 @@
 #include "http/side_port.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <jansson.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -161,6 +162,9 @@ static void test_stats_and_index(void **state)
 	assert_non_null(strstr((char *)f->body.data, "/readyz "));
 	assert_int_equal(get(f, "/nothing"), 404);
 	assert_int_equal(get(f, "/livez/"), 404);
+	assert_int_equal(get(f, "/livez%00"), 404);
+	assert_int_equal(get(f, "/livez%00x"), 404);
+	assert_int_equal(get(f, "/%6civez"), 404);
 	assert_int_equal(get(f, "/metrics?name=x"), 200);
 }
 
@@ -232,6 +236,41 @@ static void test_idle_connections_do_not_shut_it(void **state)
 	assert_int_equal(status, 200);
 	for (int i = 0; i < 100; i++)
 		close(fds[i]);
+}
+
+static int connect_from(struct fixture *f, unsigned host)
+{
+	struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + host)};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	to.sin_port = htons((uint16_t)atoi(strrchr(kveil_side_port_address(f->port), ':') + 1));
+	assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+	return fd;
+}
+
+/* A byte now and then is not idle: such requests end all the same, and probes get in meanwhile. */
+static void test_trickling_requests_do_not_shut_it(void **state)
+{
+	struct fixture *f = *state;
+	enum { FDS = 128 };
+	static const char request[] = "GET /livez HTTP/1.1\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+	int fds[FDS];
+	char byte;
+
+	for (int i = 0; i < FDS; i++)
+		fds[i] = connect_from(f, 1 + (unsigned)i / 32);
+	for (int second = 0; second < 6; second++) {
+		for (int i = 0; i < FDS; i++)
+			send(fds[i], &request[second], 1, MSG_NOSIGNAL);
+		assert_int_equal(get(f, "/livez"), 200);
+		sleep(1);
+	}
+	for (int i = 0; i < FDS; i++) {
+		assert_true(recv(fds[i], &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET || errno == EPIPE);
+		close(fds[i]);
+	}
 }
 
 static void test_listen_errors(void **state)
@@ -315,6 +354,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_bound_to_every_address_private_pages_are_shut, set_up_everywhere,
 					    tear_down),
 	    cmocka_unit_test_setup_teardown(test_idle_connections_do_not_shut_it, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_trickling_requests_do_not_shut_it, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_listen_errors, set_up, tear_down),
 	    cmocka_unit_test(test_address_parse),
 	    cmocka_unit_test(test_client_gives_up),
