@@ -17,7 +17,7 @@ struct kveil_loop {
 };
 
 struct condition {
-	char name[96], reason[400];
+	char name[288], reason[400]; /* a topic's name has up to 249 characters */
 	struct condition *next;
 };
 

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -93,6 +94,27 @@ static void test_a_long_name_is_one_condition(void **state)
 	kveil_health_free(h);
 }
 
+static void test_partitions_of_a_long_topic_are_conditions_of_their_own(void **state)
+{
+	struct kveil_health *h = kveil_health_new();
+	char topic[250], name[300];
+
+	(void)state;
+	kveil_health_started(h);
+	memset(topic, 't', sizeof topic - 1);
+	topic[sizeof topic - 1] = 0;
+	for (int i = 0; i < 2; i++) {
+		snprintf(name, sizeof name, "%s[%d]", topic, i);
+		kveil_health_condition(h, name, "stopped");
+	}
+	kveil_health_condition(h, name, NULL);
+	assert_false(kveil_health_ready(h, NULL));
+	snprintf(name, sizeof name, "%s[0]", topic);
+	kveil_health_condition(h, name, NULL);
+	assert_true(kveil_health_ready(h, NULL));
+	kveil_health_free(h);
+}
+
 static void test_draining_is_not_ready_but_live(void **state)
 {
 	struct kveil_health *h = kveil_health_new();
@@ -114,6 +136,7 @@ int main(void)
 	    cmocka_unit_test(test_two_loops_of_one_name_are_both_watched),
 	    cmocka_unit_test(test_ready_while_no_condition_is_open),
 	    cmocka_unit_test(test_a_long_name_is_one_condition),
+	    cmocka_unit_test(test_partitions_of_a_long_topic_are_conditions_of_their_own),
 	    cmocka_unit_test(test_draining_is_not_ready_but_live),
 	};
 
