@@ -3,6 +3,7 @@
 
 #include "worker/kafka.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -43,6 +44,12 @@ void kveil_admin_free(struct kveil_admin *a)
 	free(a);
 }
 
+bool kveil_admin_lost(struct kveil_admin *a)
+{
+	rd_kafka_poll(a->rk, 0);
+	return atomic_exchange(&a->owner.lost, false);
+}
+
 static int topics_by_name(const void *a, const void *b)
 {
 	return strcmp(((const struct kveil_topic *)a)->name, ((const struct kveil_topic *)b)->name);
@@ -54,6 +61,8 @@ enum kveil_status kveil_admin_fetch(struct kveil_admin *a, struct kveil_cluster 
 
 	rd_kafka_poll(a->rk, 0);
 	rd_kafka_resp_err_t e = rd_kafka_metadata(a->rk, 1, NULL, &m, TIMEOUT_MS);
+	rd_kafka_poll(a->rk, 0);
+	atomic_store(&a->owner.lost, false); /* what broke before the answer, or there was none */
 	if (e)
 		return kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "no broker answers: %s", rd_kafka_err2str(e));
 	struct kveil_cluster now = {.topics = calloc((size_t)m->topic_cnt + 1, sizeof *now.topics)};

@@ -16,6 +16,8 @@ enum kveil_status kveil_admin_new(const struct kveil_config *config, const char 
                                   struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_admin_free(struct kveil_admin *a);
 
+/* Has a connection broken, or could none be made, since it was last asked? */
+bool kveil_admin_lost(struct kveil_admin *a);
 /* Replaces the snapshot; limits that were known are kept. KAFKA_UNAVAILABLE leaves it as it was. */
 enum kveil_status kveil_admin_fetch(struct kveil_admin *a, struct kveil_cluster *cluster,
                                     struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -16,13 +16,15 @@
 enum { ATTEMPTS = 3, WAIT_MS = 2000, LIVED_MS = 30000 };
 
 /* What cannot be noted is not counted, and read all the same. */
-static void commit_notes(struct kveil_worker *w, rd_kafka_topic_partition_list_t *list)
+static bool commit_notes(struct kveil_worker *w, rd_kafka_topic_partition_list_t *list)
 {
 	struct kveil_error err;
+	bool failed = list->cnt && kveil_kafka_commit_wait(w->consumer, list, WAIT_MS, &err);
 
-	if (list->cnt && kveil_kafka_commit_wait(w->consumer, list, WAIT_MS, &err))
+	if (failed)
 		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
 	rd_kafka_topic_partition_list_destroy(list);
+	return !failed;
 }
 
 static void add_note(rd_kafka_topic_partition_list_t *list, const struct kveil_partition *p)
@@ -54,7 +56,7 @@ void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_
 		}
 		add_note(notes, p);
 	}
-	commit_notes(w, notes);
+	(void)commit_notes(w, notes);
 }
 
 void kveil_attempts_first(struct kveil_worker *w, struct kveil_partition *p, int64_t offset)
@@ -65,7 +67,9 @@ void kveil_attempts_first(struct kveil_worker *w, struct kveil_partition *p, int
 	p->attempts = 1;
 	p->began_ms = kveil_clock_mono_ms();
 	add_note(notes, p);
-	commit_notes(w, notes);
+	/* Only what was committed can be missed later: see committed.c. */
+	if (!commit_notes(w, notes))
+		p->committed = p->committing = -1;
 }
 
 void kveil_attempts_set_aside(struct kveil_worker *w)

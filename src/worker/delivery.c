@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "base/log.h"
 #include "worker/loop.h"
 
@@ -87,27 +88,40 @@ void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_to
 	kveil_log(say ? KVEIL_LOG_WARN : KVEIL_LOG_DEBUG, w->name, "commit: %s", rd_kafka_err2str(err));
 }
 
-static enum kveil_status commit(struct kveil_worker *w, int wait_ms, struct kveil_error *err)
+/* again: what was asked for without an answer, too. */
+static rd_kafka_topic_partition_list_t *due_offsets(struct kveil_worker *w, bool again)
 {
-	enum kveil_status status = KVEIL_OK;
-
-	if (w->commit_running && wait_ms == 0)
-		return KVEIL_OK;
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+
 	for (size_t i = 0; i < w->slot_cap; i++) {
 		struct kveil_partition *p = w->slots[i];
-		int64_t offset = p ? kveil_watermark_committable(&p->marks) : -1;
-		/* What was asked for without an answer is asked for again when we wait. */
+		int64_t offset = p && !p->anew ? kveil_watermark_committable(&p->marks) : -1;
 		if (offset < 0)
 			continue;
 		bool note_over = kveil_attempts_over(p, offset, w->in_order);
-		if (!note_over && offset == (wait_ms ? p->committed : p->committing))
+		if (!note_over && offset == (again ? p->committed : p->committing))
 			continue;
 		rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = offset;
 		p->committing = offset;
 	}
+	return list;
+}
+
+static enum kveil_status commit(struct kveil_worker *w, int wait_ms, struct kveil_error *err)
+{
+	int64_t end = kveil_clock_mono_ms() + wait_ms;
+	enum kveil_status status = KVEIL_OK;
+
+	if (w->commit_running && wait_ms == 0)
+		return KVEIL_OK;
+	if (wait_ms)
+		status = kveil_committed_ask_wait(w, wait_ms, err);
+	if (status)
+		return status;
+	rd_kafka_topic_partition_list_t *list = due_offsets(w, wait_ms != 0);
 	if (list->cnt && wait_ms) {
-		status = kveil_kafka_commit_wait(w->consumer, list, wait_ms, err);
+		int64_t left = end - kveil_clock_mono_ms();
+		status = kveil_kafka_commit_wait(w->consumer, list, left > 1 ? (int)left : 1, err);
 		for (int i = 0; !status && i < list->cnt; i++) {
 			struct kveil_partition *p =
 			    kveil_worker_partition(w, list->elems[i].topic, list->elems[i].partition);

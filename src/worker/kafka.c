@@ -5,12 +5,14 @@
 #include "base/log.h"
 #include "base/secret.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
 	LOG_AGAIN_MS = 60000,
+	DESTROY_MS = 2000,
 	MIB = 1024 * 1024,
 	PROCESS_BYTES = 32 * MIB, /* what the process needs before the first record: libraries, threads, connections */
 };
@@ -25,7 +27,7 @@ static const char *const common_defaults[][2] = {
     {"client.id", "kveil"},
     {"log.connection.close", "false"},
     {"socket.keepalive.enable", "true"},
-    {"reconnect.backoff.max.ms", "5000"},
+    {"reconnect.backoff.max.ms", "2000"},
     {"topic.metadata.refresh.interval.ms", "60000"},
     {NULL, NULL},
 };
@@ -103,6 +105,9 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 	const char *name = rd_kafka_err2name((rd_kafka_resp_err_t)code);
 
 	(void)rk;
+	if (code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+	    code == RD_KAFKA_RESP_ERR__RESOLVE)
+		atomic_store(&owner->lost, true);
 	if (may_log(owner, name))
 		kveil_log(KVEIL_LOG_WARN, owner->name, "kafka: %s: %s", name, reason);
 }
@@ -549,6 +554,41 @@ enum kveil_status kveil_kafka_commit_wait(rd_kafka_t *consumer, const rd_kafka_t
 	if (e)
 		return kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "commit: %s", rd_kafka_err2str(e));
 	return KVEIL_OK;
+}
+
+struct ending {
+	rd_kafka_t *rk;
+	int flags;
+};
+
+static void *end_client(void *arg)
+{
+	struct ending e = *(struct ending *)arg;
+
+	free(arg);
+	rd_kafka_destroy_flags(e.rk, e.flags);
+	return NULL;
+}
+
+bool kveil_kafka_destroy(rd_kafka_t *rk, int flags)
+{
+	struct ending *e = rk ? malloc(sizeof *e) : NULL;
+	int64_t until_ms = kveil_clock_mono_ms() + DESTROY_MS;
+	struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = (long)(until_ms % 1000) * 1000000};
+	pthread_t thread;
+
+	if (!rk)
+		return true;
+	if (e)
+		*e = (struct ending){rk, flags};
+	if (!e || pthread_create(&thread, NULL, end_client, e)) {
+		free(e);
+		return false;
+	}
+	if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+		return true;
+	pthread_detach(thread);
+	return false;
 }
 
 const char *kveil_kafka_version(void)

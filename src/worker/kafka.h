@@ -7,6 +7,7 @@
  *   consume_batch with pause and resume skips offsets      records are polled one by one
  *   seek_partitions takes its milliseconds for microseconds kveil_kafka_seek scales them below 2.1
  *   cooperative-sticky may hang in close                   eager assignors only
+ *   a client whose topic was deleted may not end          kveil_kafka_destroy waits for so long only
  *   query_watermark_offsets waits a minute and longer      kveil_kafka_range asks by offsets_for_times
  *   a producer creates missing topics by asking for them    allow.auto.create.topics=false there too
  */
@@ -25,6 +26,7 @@
 struct kveil_kafka_owner {
 	char name[32]; /* "worker 1" */
 	void *user;
+	_Atomic bool lost; /* a connection broke, or could not be made */
 	_Atomic int64_t logged_ms[8];
 	struct kveil_unpack unpack; /* a consumer's */
 };
@@ -111,6 +113,9 @@ rd_kafka_resp_err_t kveil_kafka_range(rd_kafka_t *consumer, const char *topic, i
 /* Commits and waits at most timeout_ms for the answer. */
 enum kveil_status kveil_kafka_commit_wait(rd_kafka_t *consumer, const rd_kafka_topic_partition_list_t *list,
                                           int timeout_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* rd_kafka_destroy_flags, but for at most a few seconds: a client whose topic was deleted may never come to its end
+ * (2.0.2). False: it is left behind, and its owner must stay where it is. NULL is fine. */
+bool kveil_kafka_destroy(rd_kafka_t *rk, int flags);
 
 const char *kveil_kafka_version(void); /* librdkafka's */
 

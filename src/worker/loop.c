@@ -109,7 +109,7 @@ struct kveil_cell *kveil_worker_fetch_errors(struct kveil_worker *w, enum kveil_
 	return w->fetch_errors[status];
 }
 
-static void count_retry(struct kveil_worker *w, enum kveil_status status)
+void kveil_worker_count_retry(struct kveil_worker *w, enum kveil_status status)
 {
 	if (!w->retries[status])
 		w->retries[status] =
@@ -125,7 +125,7 @@ bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *
 
 	ms = ms > BACK_OFF_MOST_MS ? BACK_OFF_MOST_MS : ms;
 	ms = ms / 2 + rand_r(&w->random) % (ms / 2 + 1);
-	count_retry(w, why->status);
+	kveil_worker_count_retry(w, why->status);
 	if (!*logged_ms || now - *logged_ms >= LOG_EVERY_MS) {
 		*logged_ms = now;
 		kveil_log_error(KVEIL_LOG_WARN, w->name, why);
@@ -279,6 +279,13 @@ static bool make_routes(struct kveil_worker *w)
 	return w->routes != NULL;
 }
 
+static const char *why_no_route(const struct kveil_worker *w, const char *topic)
+{
+	return kveil_plan_set_for_topic(w->catalog->plans, topic)
+		   ? "waiting for its topics: it, its outputs or its dead-letter topic are not there"
+		   : "no rules for this topic any more";
+}
+
 static void point_partitions(struct kveil_worker *w, bool new_rules)
 {
 	for (size_t i = 0; i < w->slot_cap; i++) {
@@ -292,7 +299,7 @@ static void point_partitions(struct kveil_worker *w, bool new_rules)
 				p->route = &w->routes[k];
 		if (!p->route) {
 			if (!p->stopped)
-				kveil_worker_stop_partition(w, p, true, "no rules for this topic any more");
+				kveil_worker_stop_partition(w, p, true, -1, "%s", why_no_route(w, p->topic));
 		} else if (!had_route || (p->stopped_by_rules && new_rules))
 			kveil_worker_restart_partition(w, p);
 	}
@@ -366,17 +373,26 @@ static void every_second(struct kveil_worker *w)
 	}
 }
 
+/* A commit is due, and it was asked that it goes to the topic that was read. */
+static bool commit_may_go(struct kveil_worker *w)
+{
+	bool may = kveil_committed_answered(w);
+
+	if (!may && w->now_ms >= w->commit_due_ms) {
+		w->commit_due_ms = w->now_ms + w->params->config->commit_interval_ms;
+		may = kveil_committed_ask(w);
+	}
+	return may;
+}
+
 /* In waits too: what was done before them stays done. */
 static void record_progress(struct kveil_worker *w)
 {
 	struct kveil_error err;
 
 	w->now_ms = kveil_clock_mono_ms();
-	if (w->consumer && w->now_ms >= w->commit_due_ms) {
-		w->commit_due_ms = w->now_ms + w->params->config->commit_interval_ms;
-		if (w->mode->commit(w, 0, &err))
-			kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
-	}
+	if (w->consumer && commit_may_go(w) && w->mode->commit(w, 0, &err))
+		kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
 	if (w->consumer && w->now_ms >= w->second_due_ms) {
 		w->second_due_ms = w->now_ms + 1000;
 		every_second(w);
@@ -525,6 +541,7 @@ static void open_cells(struct kveil_worker *w)
 	w->dropped = kveil_metrics_cell(m, KVEIL_M_RECORDS_DROPPED, NULL, NULL);
 	w->rebalances = kveil_metrics_cell(m, KVEIL_M_REBALANCES, NULL, NULL);
 	w->rewinds = kveil_metrics_cell(m, KVEIL_M_REWINDS, NULL, NULL);
+	w->begun_anew = kveil_metrics_cell(m, KVEIL_M_BEGUN_ANEW, NULL, NULL);
 	w->in_flight = kveil_metrics_cell(m, KVEIL_M_IN_FLIGHT_BYTES, NULL, NULL);
 	w->transform = kveil_metrics_histogram(m, KVEIL_M_TRANSFORM_DURATION);
 }
@@ -580,15 +597,15 @@ static void finish(struct kveil_worker *w)
 	w->closing = true;
 	kveil_ahead_free(w);
 	kveil_intake_free(w);
-	bool whole = kveil_waker_free(w->waker);
-	w->client_left = !whole;
+	bool whole = kveil_waker_free(w->waker) & kveil_committed_end(w);
+	w->client_left |= !whole;
 	if (w->fetched)
 		rd_kafka_queue_destroy(w->fetched);
 	/* Brokers that do not answer are not asked to let us go: that would take longer than there is time. */
 	if (w->consumer && orderly && whole)
 		rd_kafka_consumer_close(w->consumer);
 	if (w->consumer && whole)
-		rd_kafka_destroy_flags(w->consumer, orderly ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+		w->client_left |= !kveil_kafka_destroy(w->consumer, orderly ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 	kveil_worker_close_producer(w);
 	kveil_worker_drop_partitions(w);
 	free_routes(w->routes, w->route_count);

@@ -19,6 +19,7 @@
  *   producer.c   the producer and the topics that it writes to
  *   record.c     one record: engine, outputs, dead letter
  *   attempts.c   records at which processes end
+ *   committed.c  whether the group's offsets are still there: topics made anew
  *   delivery.c   delivery reports, commits: the delivery mode
  */
 #ifndef KVEIL_WORKER_LOOP_H
@@ -81,6 +82,9 @@ struct kveil_partition {
 	int64_t out_of_range; /* where the client said so last; -1 = nowhere */
 	uint32_t unreported;  /* messages with the producer */
 	bool rewind;          /* to the watermark, as soon as nothing is unreported */
+	bool anew;            /* its topic is another one: the rewind goes to the start */
+	bool unplaced;        /* out of range, and whether its topic is another one was asked */
+	bool ended;           /* out of range: the client fetches it no more, and a seek does not change that */
 	bool held;            /* the client was told to pause it */
 	bool stopped;         /* by an error; position kept */
 	bool stopped_by_rules; /* a reload may help */
@@ -137,7 +141,7 @@ struct kveil_worker {
 	struct kveil_shared *shared;
 	unsigned number;
 	char name[32];
-	char condition_group[48], condition_outage[48], condition_produce[48];
+	char condition_group[48], condition_outage[48], condition_produce[48], condition_kafka[48];
 	pthread_t thread;
 	struct kveil_loop *loop;
 	const struct kveil_delivery_mode *mode;
@@ -172,7 +176,9 @@ struct kveil_worker {
 	struct kveil_partition *last_partition;
 	rd_kafka_topic_partition_list_t *unresolved; /* assigned; committed offsets not known yet */
 	bool commit_running;
-	bool client_left; /* the consumer could not be closed and still logs to us: this struct stays */
+	struct kveil_question *question; /* see committed.c; NULL: none is open */
+	bool answer_late; /* the condition is open */
+	bool client_left; /* one could not be closed and still logs to us: this struct stays */
 	bool closing; /* drained and committed: what the close revokes needs neither */
 	bool paused;
 	bool careful;  /* a process ended where one of the partitions begins */
@@ -208,7 +214,7 @@ struct kveil_worker {
 	struct kveil_buf letter;
 
 	struct kveil_cell *consumed, *consumed_bytes, *produced, *produced_bytes, *dead_lettered, *dropped, *rebalances,
-	    *rewinds, *in_flight;
+	    *rewinds, *begun_anew, *in_flight;
 	struct kveil_cell *failed[KVEIL_STATUS_COUNT], *retries[KVEIL_STATUS_COUNT],
 	    *fetch_errors[KVEIL_STATUS_COUNT]; /* made at the first */
 	struct kveil_histogram *transform;
@@ -232,6 +238,7 @@ bool kveil_worker_tick(struct kveil_worker *w, struct kveil_error *why);
 void kveil_worker_outage_over(struct kveil_worker *w);
 /* The counter of fetches that ended so. */
 struct kveil_cell *kveil_worker_fetch_errors(struct kveil_worker *w, enum kveil_status status);
+void kveil_worker_count_retry(struct kveil_worker *w, enum kveil_status status);
 /* Ends the process with exit 3. */
 void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why);
 /* An error in the place of a message. */
@@ -255,11 +262,15 @@ struct kveil_partition *kveil_worker_find(struct kveil_worker *w, const rd_kafka
 struct kveil_partition *kveil_worker_partition(struct kveil_worker *w, const char *topic, int32_t id);
 /* The client finds no record where it reads on. */
 void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition *p, int64_t offset);
+void kveil_worker_stop_out_of_range(struct kveil_worker *w, struct kveil_partition *p);
+/* The topic is not the one that was read so far: from its start, then. */
+void kveil_worker_begin_anew(struct kveil_worker *w, struct kveil_partition *p, const char *why);
 bool kveil_worker_owns(const struct kveil_worker *w, const struct kveil_position *at);
 void kveil_worker_pause(struct kveil_worker *w);
 void kveil_worker_resume(struct kveil_worker *w);
-void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition *p, bool by_rules,
-                                 const char *fmt, ...) KVEIL_PRINTF(4, 5);
+/* offset: of the record at fault, or -1; in the log only, for /readyz shows none. */
+void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition *p, bool by_rules, int64_t offset,
+                                 const char *fmt, ...) KVEIL_PRINTF(5, 6);
 void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partition *p);
 void kveil_worker_ask_rewind(struct kveil_worker *w, struct kveil_partition *p);
 /* Waits until what is in flight for the asking partitions is reported, then goes back to their watermarks. */
@@ -312,6 +323,18 @@ rd_kafka_message_t *kveil_ahead_next(struct kveil_worker *w, int ms);
 void kveil_ahead_look(struct kveil_worker *w);
 void kveil_ahead_drop(struct kveil_worker *w);
 void kveil_ahead_free(struct kveil_worker *w);
+
+/* --- committed.c --- */
+/* Asks whether what was committed is there, unless it is being asked. True: nothing was, so go on and commit. */
+bool kveil_committed_ask(struct kveil_worker *w);
+/* True, once: it was answered just now, and partitions of other topics begin anew. */
+bool kveil_committed_answered(struct kveil_worker *w);
+/* The same in one call. An error: nothing may be committed. */
+enum kveil_status kveil_committed_ask_wait(struct kveil_worker *w, int wait_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* An answer that is still to come would be about other partitions. */
+void kveil_committed_forget(struct kveil_worker *w);
+/* False: a question is still open, and the consumer is in use. */
+bool kveil_committed_end(struct kveil_worker *w);
 
 /* --- delivery.c --- */
 void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque);

@@ -35,6 +35,7 @@
 	X(RETRIES, "kveil_retries_total", COUNTER, "code", "Pauses because something outside did not answer, by error code.") \
 	X(FETCH_ERRORS, "kveil_fetch_errors_total", COUNTER, "code", "Fetches that gave an error for records, by error code.") \
 	X(REWINDS, "kveil_rewinds_total", COUNTER, "", "Partitions rewound to their first unacknowledged record.") \
+	X(BEGUN_ANEW, "kveil_partitions_begun_anew_total", COUNTER, "", "Partitions read from their start because their topic was deleted and made anew.") \
 	X(KEY_CREATED, "kveil_key_created_timestamp_seconds", GAUGE, "key", "Creation time of the newest active version.") \
 	X(ROTATION_OVERDUE, "kveil_key_rotation_overdue_seconds", GAUGE, "key", "For how long the next version of a key that rotates should have been there; 0 where all is well.") \
 	X(NAMED_KEYS, "kveil_named_keys", GAUGE, "pattern", "Names that records have filled into a pattern of keys.data, each with a key of its own.") \

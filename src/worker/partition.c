@@ -131,6 +131,7 @@ void kveil_worker_drop_partitions(struct kveil_worker *w)
 {
 	w->last_topic = NULL;
 	w->last_partition = NULL;
+	kveil_committed_forget(w);
 	kveil_ahead_drop(w);
 	kveil_intake_drop(w);
 	for (size_t i = 0; i < w->slot_cap; i++)
@@ -211,25 +212,6 @@ void kveil_worker_pause(struct kveil_worker *w)
 	rd_kafka_topic_partition_list_destroy(list);
 }
 
-void kveil_worker_resume(struct kveil_worker *w)
-{
-	rd_kafka_topic_partition_list_t *list = select_partitions(w, true, false);
-	struct kveil_error err;
-
-	/* What the client had fetched is gone with the pause; where to go on is known here better than there. */
-	if (list->cnt && kveil_kafka_seek(w->consumer, list, &err)) {
-		/* A partition may be between two states of the client: a moment later it can. */
-		kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
-	} else {
-		w->paused = false;
-		if (list->cnt) {
-			rd_kafka_resume_partitions(w->consumer, list);
-			set_held(w, list, false);
-		}
-	}
-	rd_kafka_topic_partition_list_destroy(list);
-}
-
 /* Before an assignment goes: the client would remember the pause for the next time. */
 static void let_go(struct kveil_worker *w)
 {
@@ -255,9 +237,76 @@ static void hold(struct kveil_worker *w, struct kveil_partition *p)
 	rd_kafka_topic_partition_list_destroy(list);
 }
 
-void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition *p, bool by_rules, const char *fmt, ...)
+static void assign(struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list)
 {
-	char name[300], why[512];
+	rd_kafka_resp_err_t e = rd_kafka_assign(w->consumer, list);
+
+	if (e)
+		kveil_log(KVEIL_LOG_ERROR, w->name, "assign: %s", rd_kafka_err2str(e));
+}
+
+static void hold_stopped(struct kveil_worker *w)
+{
+	for (size_t i = 0; i < w->slot_cap; i++)
+		if (w->slots[i] && (w->slots[i]->stopped || w->slots[i]->unplaced))
+			hold(w, w->slots[i]);
+}
+
+/* The same partitions, each where it goes on: what a seek is, and it works for those that the client has given up. */
+static void reassign(struct kveil_worker *w)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+
+	kveil_ahead_drop(w);
+	kveil_intake_drop(w);
+	let_go(w);
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		struct kveil_partition *p = w->slots[i];
+		if (p) {
+			rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = position(p);
+			p->ended = false;
+		}
+	}
+	assign(w, list);
+	rd_kafka_topic_partition_list_destroy(list);
+	hold_stopped(w);
+}
+
+static bool any_ended(const struct kveil_worker *w)
+{
+	for (size_t i = 0; i < w->slot_cap && !w->unresolved; i++)
+		if (w->slots[i] && w->slots[i]->ended && !w->slots[i]->stopped && !w->slots[i]->unplaced)
+			return true;
+	return false;
+}
+
+void kveil_worker_resume(struct kveil_worker *w)
+{
+	if (any_ended(w)) {
+		reassign(w);
+		return;
+	}
+	rd_kafka_topic_partition_list_t *list = select_partitions(w, true, false);
+	struct kveil_error err;
+
+	/* What the client had fetched is gone with the pause; where to go on is known here better than there. */
+	if (list->cnt && kveil_kafka_seek(w->consumer, list, &err)) {
+		/* A partition may be between two states of the client: a moment later it can. */
+		kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
+	} else {
+		w->paused = false;
+		if (list->cnt) {
+			rd_kafka_resume_partitions(w->consumer, list);
+			set_held(w, list, false);
+		}
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition *p, bool by_rules, int64_t offset,
+				 const char *fmt, ...)
+{
+	char name[300], why[512], where[40] = "";
 	va_list args;
 
 	va_start(args, fmt);
@@ -268,7 +317,9 @@ void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition 
 	p->stopped_by_rules = by_rules;
 	hold(w, p);
 	kveil_health_condition(w->params->health, name, "stopped: %s", why);
-	kveil_log(KVEIL_LOG_ERROR, w->name, "%s stopped: %s", name, why);
+	if (offset >= 0)
+		snprintf(where, sizeof where, " at offset %" PRId64, offset);
+	kveil_log(KVEIL_LOG_ERROR, w->name, "%s stopped%s: %s", name, where, why);
 }
 
 void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partition *p)
@@ -283,7 +334,8 @@ void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partiti
 
 void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition *p, int64_t offset)
 {
-	if (p->stopped)
+	p->ended = true;
+	if (p->stopped || p->unplaced)
 		return;
 	/* This survives the seeks of the client (librdkafka 2.0.2), and the records before it do not. If it is so for
 	 * whoever comes there in order, it will be said again. */
@@ -292,21 +344,43 @@ void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition
 		kveil_worker_ask_rewind(w, p);
 		return;
 	}
-	kveil_worker_stop_partition(w, p, false,
-				    "offset %lld is out of range: the records there are gone, or never were; set the "
-				    "group's offset to go on",
-				    (long long)position(p));
+	/* Of a topic made anew the committed offset is gone, too: that is asked before anyone is called for. */
+	if (p->committed >= 0) {
+		p->unplaced = true;
+		hold(w, p);
+		w->commit_due_ms = 0;
+		return;
+	}
+	kveil_worker_stop_out_of_range(w, p);
+}
+
+void kveil_worker_stop_out_of_range(struct kveil_worker *w, struct kveil_partition *p)
+{
+	p->unplaced = false;
+	kveil_worker_stop_partition(w, p, false, position(p),
+				    "the offset is out of range: the records there are gone, or never were; set the "
+				    "group's offset to go on");
+}
+
+void kveil_worker_begin_anew(struct kveil_worker *w, struct kveil_partition *p, const char *why)
+{
+	kveil_log(KVEIL_LOG_WARN, w->name,
+		  "%s[%" PRId32 "]: the topic was deleted or made anew (%s; it was %lld): reading from the start",
+		  p->topic, p->id, why, (long long)p->committed);
+	kveil_cell_add(w->begun_anew, 1);
+	p->committed = p->committing = p->solo_until = p->out_of_range = -1;
+	p->start = RD_KAFKA_OFFSET_BEGINNING;
+	p->anew = true;
+	p->unplaced = false;
+	p->attempts = 0;
+	p->poison = false;
+	if (p->stopped && p->route)
+		kveil_worker_restart_partition(w, p);
+	else
+		kveil_worker_ask_rewind(w, p);
 }
 
 /* --- rebalances --- */
-
-static void assign(struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list)
-{
-	rd_kafka_resp_err_t e = rd_kafka_assign(w->consumer, list);
-
-	if (e)
-		kveil_log(KVEIL_LOG_ERROR, w->name, "assign: %s", rd_kafka_err2str(e));
-}
 
 static void log_assignment(const struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list)
 {
@@ -346,9 +420,7 @@ void kveil_worker_resolve(struct kveil_worker *w, int timeout_ms)
 	kveil_attempts_begin(w, list);
 	assign(w, list);
 	rd_kafka_topic_partition_list_destroy(list);
-	for (size_t i = 0; i < w->slot_cap; i++)
-		if (w->slots[i] && w->slots[i]->stopped)
-			hold(w, w->slots[i]);
+	hold_stopped(w);
 	kveil_health_condition(w->params->health, w->condition_group, NULL);
 }
 
@@ -406,7 +478,10 @@ static void on_revoke(struct kveil_worker *w, bool lost)
 	if (!drained)
 		kveil_worker_renew_producer(w);
 	if (lost)
-		kveil_health_condition(w->params->health, w->condition_group, "the group membership was lost");
+		kveil_health_condition(
+		    w->params->health, w->condition_group,
+		    "the group membership was lost: joining again, once the group gives up its members that are gone "
+		    "(session.timeout.ms)");
 }
 
 void kveil_worker_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
@@ -470,7 +545,8 @@ void kveil_worker_rewind(struct kveil_worker *w)
 			continue;
 		p->rewind = false;
 		p->generation = ++w->generations[p->slot];
-		kveil_watermark_rewind(&p->marks, kveil_watermark_committable(&p->marks));
+		kveil_watermark_rewind(&p->marks, p->anew ? -1 : kveil_watermark_committable(&p->marks));
+		p->anew = false;
 		kveil_cell_add(w->rewinds, 1);
 	}
 }

@@ -19,7 +19,7 @@ void kveil_worker_close_producer(struct kveil_worker *w)
 	if (w->producer) {
 		rd_kafka_purge(w->producer,
 			       RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
-		rd_kafka_destroy(w->producer);
+		w->client_left |= !kveil_kafka_destroy(w->producer, 0);
 	}
 	w->producer = NULL;
 	w->in_flight_bytes = w->in_flight_messages = 0;

@@ -137,7 +137,7 @@ static void count_failure(struct kveil_worker *w, enum kveil_status status)
 
 static void stop(struct kveil_worker *w, const struct work *k, bool by_rules, const struct kveil_error *why)
 {
-	kveil_worker_stop_partition(w, k->at.partition, by_rules, "offset %lld: %s: %s", (long long)k->msg->offset,
+	kveil_worker_stop_partition(w, k->at.partition, by_rules, k->msg->offset, "%s: %s",
 				    kveil_status_code(why->status), why->message);
 }
 

@@ -54,6 +54,7 @@ struct kveil_service {
 	char **open, **seen; /* conditions about topics: open from the last look, seen in this one */
 	size_t open_count, seen_count;
 	bool say, missing_any;
+	struct kveil_cell *retries; /* of questions to the cluster */
 	int64_t said_ms;
 
 	/* the keeper's */
@@ -194,8 +195,13 @@ static void *topics_main(void *service)
 
 	while (!stopping(s)) {
 		int64_t now = kveil_clock_mono_ms();
-		bool due = now >= fetch_ms;
+		bool lost = kveil_admin_lost(s->admin);
+		bool due = now >= fetch_ms || lost;
+		if (lost)
+			kveil_health_condition(s->params.health, "kafka", "a broker went away: asking the others (%s)",
+					       s->params.config->kafka.bootstrap_servers);
 		if (due && kveil_admin_fetch(s->admin, &s->cluster, &err)) {
+			kveil_cell_add(s->retries, 1);
 			kveil_health_condition(s->params.health, "kafka", "%s (%s)", err.message,
 					       s->params.config->kafka.bootstrap_servers);
 			if (!failed_ms || now - failed_ms >= SAY_AGAIN_MS) {
@@ -402,6 +408,7 @@ static bool start_worker(struct kveil_service *s, unsigned number)
 	snprintf(w->name, sizeof w->name, "worker %u", number);
 	snprintf(w->condition_group, sizeof w->condition_group, "worker %u: group", number);
 	snprintf(w->condition_outage, sizeof w->condition_outage, "worker %u: outage", number);
+	snprintf(w->condition_kafka, sizeof w->condition_kafka, "worker %u: kafka", number);
 	snprintf(w->condition_produce, sizeof w->condition_produce, "worker %u: produce", number);
 	kveil_health_condition(s->params.health, w->condition_group, "not yet a member of the group");
 	w->loop = kveil_health_loop(s->params.health, w->name);
@@ -449,6 +456,8 @@ enum kveil_status kveil_service_start(const struct kveil_service_params *p, stru
 		    kveil_metrics_cell(p->metrics, KVEIL_M_REGISTRY_IGNORED, kveil_keystore_reason(i), NULL);
 	pthread_mutex_init(&s->shared.lock, NULL);
 	pthread_mutex_init(&s->plans_lock, NULL);
+	s->retries =
+	    kveil_metrics_cell(p->metrics, KVEIL_M_RETRIES, kveil_status_code(KVEIL_E_KAFKA_UNAVAILABLE), NULL);
 	s->workers = calloc(s->worker_count, sizeof(struct kveil_worker *));
 	status = s->workers ? kveil_admin_new(p->config, "topics", &s->admin, err)
 			    : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu workers", s->worker_count);

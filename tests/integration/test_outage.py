@@ -117,3 +117,23 @@ def test_sigterm_while_the_broker_is_frozen(make_kveil, own_broker):
     assert {json.loads(m.value())["id"] for m in kafka.consume(k.secure, n, settle=0.5)} == \
         {f"ORD{i:010d}" for i in range(n)}
     assert k.stop() == 0
+
+
+def test_brokers_gone_are_noticed_counted_and_come_back(make_kveil, own_broker):
+    kafka = Kafka(own_broker.bootstrap)
+    k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)
+    k.rules(ORDER_FIELDS)
+    k.init()
+    kafka.create(k.topic, k.secure, k.dead)
+    k.start()
+    kafka.produce(k.topic, [order(0)])
+    wait_for("committed", lambda: kafka.committed(k.group, k.topic) == 1)
+    for away, back in ((own_broker.stop, own_broker.start), (own_broker.freeze, own_broker.thaw)):
+        counted = k.metric("kveil_retries_total", code="kafka_unavailable")
+        away()
+        wait_for("not ready", lambda: k.get("/readyz")[0] == 503, timeout=5)
+        assert "kafka" in k.get("/readyz")[1]
+        wait_for("counted", lambda: k.metric("kveil_retries_total", code="kafka_unavailable") > counted, timeout=5)
+        back()
+        wait_for("ready again", lambda: k.get("/readyz")[0] == 200, timeout=10)
+    assert k.stop() == 0

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Is what we committed still there? Kafka deletes a group's offsets together with their topic, and lets nobody else
+ * delete them under a member. So an offset that is gone means: the topic was deleted, and what stands in its place now
+ * is another one, of which nothing was read. Therefore nothing is committed before this was asked: an offset of the old
+ * topic, committed onto the new one, would hide for ever that the records below it were never read.
+ *
+ * What remains: a topic deleted and made anew between the answer and the commit that follows at once.
+ */
+#include "base/clock.h"
+#include "worker/loop.h"
+
+enum {
+	ANSWER_MS = 10000, /* after that the client says that nobody answered */
+	FRESH_MS = 10000,  /* an older answer is no ground to commit on: the process may have been frozen since */
+	LATE_MS = 3000,    /* and this is when we say so */
+	END_MS = 2000,
+};
+
+static rd_kafka_topic_partition_list_t *committed_partitions(struct kveil_worker *w)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+
+	for (size_t i = 0; i < w->slot_cap && !w->unresolved; i++) {
+		const struct kveil_partition *p = w->slots[i];
+		if (p && p->committed >= 0)
+			rd_kafka_topic_partition_list_add(list, p->topic, p->id);
+	}
+	return list;
+}
+
+static void judge(struct kveil_worker *w, const rd_kafka_topic_partition_t *answer)
+{
+	struct kveil_partition *p = kveil_worker_partition(w, answer->topic, answer->partition);
+
+	if (!p || p->committed < 0 || answer->err)
+		return;
+	if (answer->offset < 0)
+		kveil_worker_begin_anew(w, p, "its committed offset is gone");
+	else if (p->unplaced)
+		kveil_worker_stop_out_of_range(w, p);
+}
+
+static enum kveil_status judge_all(struct kveil_worker *w, rd_kafka_resp_err_t e,
+				   const rd_kafka_topic_partition_list_t *list, struct kveil_error *err)
+{
+	for (int i = 0; !e && i < list->cnt; i++) {
+		e = list->elems[i].err;
+		judge(w, &list->elems[i]);
+	}
+	return e ? kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the group's committed offsets cannot be read: %s",
+			      rd_kafka_err2str(e))
+		 : KVEIL_OK;
+}
+
+/* The client's own call blocks, and its admin call aborts the process when the coordinator goes away (2.0.2). */
+struct kveil_question {
+	rd_kafka_t *consumer;
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_resp_err_t error;
+	pthread_t thread;
+	_Atomic bool done;
+	bool stale; /* about an assignment that has ended */
+	int64_t at_ms;
+};
+
+static void *ask_main(void *arg)
+{
+	struct kveil_question *q = arg;
+
+	q->error = rd_kafka_committed(q->consumer, q->list, ANSWER_MS);
+	atomic_store(&q->done, true);
+	return NULL;
+}
+
+static void free_question(struct kveil_question *q)
+{
+	rd_kafka_topic_partition_list_destroy(q->list);
+	free(q);
+}
+
+bool kveil_committed_ask(struct kveil_worker *w)
+{
+	if (w->question || w->commit_running)
+		return false;
+	rd_kafka_topic_partition_list_t *list = committed_partitions(w);
+	bool none = list->cnt == 0;
+	struct kveil_question *q = none ? NULL : calloc(1, sizeof *q);
+	if (q)
+		*q = (struct kveil_question){.consumer = w->consumer, .list = list, .at_ms = w->now_ms};
+	if (q && pthread_create(&q->thread, NULL, ask_main, q) == 0) {
+		w->question = q;
+		return false;
+	}
+	free(q);
+	rd_kafka_topic_partition_list_destroy(list);
+	return none;
+}
+
+static void say_late(struct kveil_worker *w, const char *why)
+{
+	w->answer_late = true;
+	kveil_worker_count_retry(w, KVEIL_E_KAFKA_UNAVAILABLE);
+	kveil_health_condition(w->params->health, w->condition_kafka, "%s: %s",
+			       kveil_status_code(KVEIL_E_KAFKA_UNAVAILABLE), why);
+}
+
+static void say_in_time(struct kveil_worker *w)
+{
+	if (w->answer_late)
+		kveil_health_condition(w->params->health, w->condition_kafka, NULL);
+	w->answer_late = false;
+}
+
+/* True: nothing in it speaks against a commit. */
+static bool take_answer(struct kveil_worker *w, const struct kveil_question *q)
+{
+	struct kveil_error err;
+
+	if (q->stale)
+		return false;
+	if (judge_all(w, q->error, q->list, &err)) {
+		say_late(w, err.message);
+		return false;
+	}
+	say_in_time(w);
+	return w->now_ms - q->at_ms < FRESH_MS;
+}
+
+bool kveil_committed_answered(struct kveil_worker *w)
+{
+	struct kveil_question *q = w->question;
+
+	if (q && !atomic_load(&q->done)) {
+		if (!w->answer_late && !q->stale && w->now_ms - q->at_ms >= LATE_MS)
+			say_late(w, "waiting for the broker that keeps the group's offsets");
+		return false;
+	}
+	if (!q)
+		return false;
+	pthread_join(q->thread, NULL);
+	w->question = NULL;
+	bool may = take_answer(w, q);
+	free_question(q);
+	return may;
+}
+
+enum kveil_status kveil_committed_ask_wait(struct kveil_worker *w, int wait_ms, struct kveil_error *err)
+{
+	rd_kafka_topic_partition_list_t *list = committed_partitions(w);
+	enum kveil_status status = KVEIL_OK;
+
+	kveil_committed_forget(w);
+	if (list->cnt)
+		status = judge_all(w, rd_kafka_committed(w->consumer, list, wait_ms), list, err);
+	rd_kafka_topic_partition_list_destroy(list);
+	return status;
+}
+
+void kveil_committed_forget(struct kveil_worker *w)
+{
+	if (w->question)
+		w->question->stale = true;
+	say_in_time(w);
+}
+
+bool kveil_committed_end(struct kveil_worker *w)
+{
+	int64_t until_ms = kveil_clock_mono_ms() + END_MS;
+	struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = (long)(until_ms % 1000) * 1000000};
+
+	if (!w->question)
+		return true;
+	if (pthread_clockjoin_np(w->question->thread, NULL, CLOCK_MONOTONIC, &until)) {
+		pthread_detach(w->question->thread);
+		return false; /* and the question stays with it */
+	}
+	free_question(w->question);
+	w->question = NULL;
+	return true;
+}
