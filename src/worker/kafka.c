@@ -203,7 +203,9 @@ struct kveil_kafka_budget kveil_kafka_budget(const struct kveil_config *c)
 	 * taken it apart; so much may it be. Its queue counts values alone: kveil counts the rest (intake.c) and leaves
 	 * there no more messages than may have the size of the largest record. The last part is what fragments, and
 	 * what a rare large record may take for a moment: its outputs and its tape, at least. */
-	size_t record = 3 * (size_t)c->limits.record_bytes, messages = each / 6 / (size_t)c->limits.record_bytes;
+	/* What serves the key registry alone has no limit of its own. */
+	size_t largest = c->limits.record_bytes ? (size_t)c->limits.record_bytes : 1;
+	size_t record = 3 * largest, messages = each / 6 / largest;
 	return (struct kveil_kafka_budget){.queue_bytes = each / 6,
 					   .queue_messages = messages < 2    ? 2
 							     : messages > 16 ? 16
