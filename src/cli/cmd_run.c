@@ -9,6 +9,7 @@
 #include "crypto/crypto.h"
 #include "http/side_port.h"
 #include "keys/keystore.h"
+#include "worker/notify.h"
 #include "worker/reload.h"
 #include "worker/worker.h"
 
@@ -37,6 +38,7 @@ struct run {
 	struct kveil_side_port *port;
 	struct kveil_watch *watch;
 	struct kveil_cell *reload_ok, *reload_time, *log_dropped;
+	struct kveil_notify notify;
 	sigset_t signals;
 };
 
@@ -59,8 +61,9 @@ static void arm_watchdog(const struct run *r)
 }
 
 /* The next signal, or 0 after ms. */
-static int wait_signal(const struct run *r, int ms)
+static int wait_signal(struct run *r, int ms)
 {
+	kveil_notify_turn(&r->notify, r->health, kveil_clock_mono_ms());
 	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 	int number = sigtimedwait(&r->signals, NULL, &t);
 
@@ -179,6 +182,7 @@ static int serve(struct run *r)
 	}
 	arm_watchdog(r);
 	kveil_log(KVEIL_LOG_INFO, "run", "stopping");
+	kveil_notify_stopping(&r->notify);
 	bool failed = kveil_service_failed(service, &err);
 	if (kveil_service_stop(service, &err) && !failed) {
 		/* A thread hangs and still uses what would be freed. */
@@ -215,6 +219,7 @@ static int start(struct run *r)
 			return told(&err);
 		kveil_log(KVEIL_LOG_INFO, "run", "side port http://%s", kveil_side_port_address(r->port));
 	}
+	kveil_notify_ready(&r->notify);
 	int code = open_keys(r);
 	return code < 0 ? serve(r) : code;
 }
@@ -224,6 +229,7 @@ static int run_config(const char *path)
 	struct run r = {0};
 	struct kveil_error err;
 
+	kveil_notify_init(&r.notify);
 	kveil_secret_harden_process();
 	if (kveil_crypto_init(&err)) {
 		told(&err);
@@ -238,6 +244,7 @@ static int run_config(const char *path)
 	signal(SIGPIPE, SIG_IGN);
 	if (code == KVEIL_EXIT_OK)
 		code = start(&r);
+	kveil_notify_clear(&r.notify);
 	kveil_side_port_stop(r.port);
 	kveil_watch_free(r.watch);
 	kveil_plan_set_unref(r.plans);
