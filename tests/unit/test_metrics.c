@@ -342,7 +342,7 @@ static bool is_metric(const char *name, size_t len)
 /* Every metric that the pages and the alerts speak of is there; and promtool takes the alerts. */
 static void test_docs_name_true_metrics(void **state)
 {
-	static const char *const pages[] = {"docs/alerts.yaml", "docs/observability.md"};
+	static const char *const pages[] = {"deploy/prometheus/alerts.yaml", "docs/observability.md"};
 	const char *top = getenv("KVEIL_SOURCE_DIR");
 	char path[1024], command[1200];
 	static char page[65536];
@@ -367,7 +367,7 @@ static void test_docs_name_true_metrics(void **state)
 	}
 	if (access("/usr/bin/promtool", X_OK) != 0)
 		return;
-	snprintf(command, sizeof command, "/usr/bin/promtool check rules '%s/docs/alerts.yaml' >&2", top);
+	snprintf(command, sizeof command, "/usr/bin/promtool check rules '%s/deploy/prometheus/alerts.yaml' >&2", top);
 	assert_int_equal(system(command), 0);
 }
 

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docker/ and deploy/, as far as a machine without a cluster can hold them to their word in seconds; what takes minutes
+(images, the chart's matrix) is `./dev package`."""
+import json
+import re
+import socket
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+import yaml
+
+from conftest import KVEIL, ROOT
+
+DEPLOY, DOCKER, CHART = ROOT / "deploy", ROOT / "docker", ROOT / "deploy" / "helm" / "kveil"
+
+
+def load(path):
+    return yaml.safe_load(path.read_text())
+
+
+def alerts():
+    return [rule for group in load(DEPLOY / "prometheus" / "alerts.yaml")["groups"] for rule in group["rules"]]
+
+
+def test_each_alert_fires_for_what_it_is_meant_for():
+    tests = DEPLOY / "prometheus" / "alerts.test.yaml"
+    r = subprocess.run(["promtool", "test", "rules", str(tests)], capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout + r.stderr
+    tried = {t["alertname"] for case in load(tests)["tests"] for t in case["alert_rule_test"] if t["exp_alerts"]}
+    assert tried == {rule["alert"] for rule in alerts()}
+
+
+def test_each_alert_has_its_place_in_the_runbook():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    headings = re.findall(r"^### (Kveil\w+)$", page, re.M)
+    assert headings == [rule["alert"] for rule in alerts()]
+    for rule in alerts():
+        assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_are_there():
+    there = set(re.findall(r"^\| `(kveil_\w+)` \|", (ROOT / "docs" / "metrics.md").read_text(), re.M))
+    there |= {f"{name}_{end}" for name in there for end in ("bucket", "count", "sum")}
+    board = DEPLOY / "grafana" / "dashboard.json"
+    made = subprocess.run([sys.executable, str(DEPLOY / "grafana" / "dashboard.py")], capture_output=True, text=True)
+    assert made.stdout == board.read_text(), "python3 deploy/grafana/dashboard.py > deploy/grafana/dashboard.json"
+    queries = [t["expr"] for p in json.loads(made.stdout)["panels"] for t in p.get("targets", [])]
+    for query in queries + [rule["expr"] for rule in alerts()]:
+        names = set(re.findall(r"\bkveil_\w+", query))
+        assert names <= there, query
+        assert names or "up{" in query
+
+
+def check(folder, config, rules):
+    """kveil check on a configuration as it would stand in a container."""
+    (folder / "rules").mkdir()
+    for name, text in rules.items():
+        (folder / "rules" / name).write_text(text)
+    (folder / "kveil.yaml").write_text(yaml.safe_dump(config))
+    return subprocess.run([str(KVEIL), "check", "-c", str(folder / "kveil.yaml")], capture_output=True, text=True)
+
+
+def test_the_charts_defaults_fit_its_schema_and_kveil(tmp_path):
+    values, schema = load(CHART / "values.yaml"), json.loads((CHART / "values.schema.json").read_text())
+    jsonschema.validate(values, schema)
+    assert set(values) == set(schema["properties"]) - {"global"}
+    r = check(tmp_path, values["config"], values["rules"])
+    assert r.returncode == 0, r.stdout + r.stderr
+    for wrong in ({"memory": 10}, {"replicas": 3}, {"image": {**values["image"], "digest": "latest"}},
+                  {"workload": {"kind": "DaemonSet"}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**values, **wrong}, schema)
+
+
+def test_compose_files_name_what_is_there(tmp_path):
+    for name in ("compose.yaml", "compose.demo.yaml"):
+        compose = load(DOCKER / name)
+        for service in compose["services"].values():
+            assert set(service.get("depends_on", {})) <= set(compose["services"])
+            for volume in service.get("volumes", []):
+                source = volume.split(":")[0]
+                assert (DOCKER / source).exists() if source.startswith(".") else source in compose["volumes"], volume
+            if "build" in service:
+                assert (DOCKER / service["build"]["context"] / service["build"]["dockerfile"]).exists()
+                assert service["read_only"] and service["cap_drop"] == ["ALL"]
+    r = check(tmp_path, load(DOCKER / "kveil.yaml"), {"orders.yaml": (ROOT / "rules" / "orders.yaml").read_text()})
+    assert r.returncode == 0, r.stdout + r.stderr
+
+
+def test_the_image_is_built_from_what_dev_installs():
+    dev = re.search(r'BUILD_PACKAGES="([^"]*)"', (ROOT / "dev").read_text()).group(1).split()
+    image = (DOCKER / "packages").read_text().split()
+    assert set(dev) - set(image) == {"libcmocka-dev"}
+    assert set(image) - set(dev) == {"ca-certificates", "python3"}
+
+
+def test_the_unit_is_one_that_systemd_takes(tmp_path):
+    unit = tmp_path / "kveil@.service"
+    text = (DEPLOY / "systemd" / "kveil@.service").read_text()
+    unit.write_text(text.replace("/usr/bin/kveil", str(KVEIL)).replace("Documentation=man:kveil(1)\n", ""))
+    r = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True)
+    assert "kveil@" not in r.stderr, r.stderr
+    r = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", str(unit)],
+                       capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout[-300:]
+
+
+def test_a_service_manager_hears_of_readiness_and_the_end(make_kveil, tmp_path):
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.settimeout(30)
+    k = make_kveil()
+    k.rules('  - {path: "$.a", mask: {}}')
+    k.init()
+    p = k.start(env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"})
+    heard = []
+
+    def hears(text):
+        while text not in heard:
+            heard.append(manager.recv(4096).decode())
+        return True
+
+    for text in ("READY=1", "STATUS=ready", "WATCHDOG=1"):
+        assert hears(text)
+    assert k.stop(p) == 0
+    assert hears("STOPPING=1\nSTATUS=draining")
+    manager.close()
