@@ -54,12 +54,11 @@ void kveil_notify_clear(struct kveil_notify *n)
 	kveil_buf_clear(&n->next_status);
 }
 
-/* A manager that does not read is its own trouble: nothing here may wait for it. */
-static void send_text(struct kveil_notify *n, const char *text)
+/* Nothing here may wait for a manager that does not read: what its queue has no room for is not sent. */
+static bool send_text(struct kveil_notify *n, const char *text)
 {
-	if (n->fd >= 0)
-		(void)!sendto(n->fd, text, strlen(text), MSG_NOSIGNAL, (const struct sockaddr *)&n->address,
-			      n->address_len);
+	return n->fd >= 0 && sendto(n->fd, text, strlen(text), MSG_NOSIGNAL, (const struct sockaddr *)&n->address,
+				    n->address_len) >= 0;
 }
 
 void kveil_notify_ready(struct kveil_notify *n)
@@ -86,15 +85,12 @@ void kveil_notify_turn(struct kveil_notify *n, struct kveil_health *health, int6
 {
 	if (n->fd < 0)
 		return;
-	if (n->watchdog_ms && now_mono_ms >= n->due_ms && kveil_health_live(health, NULL)) {
-		send_text(n, "WATCHDOG=1");
+	if (n->watchdog_ms && now_mono_ms >= n->due_ms && kveil_health_live(health, NULL) && send_text(n, "WATCHDOG=1"))
 		n->due_ms = now_mono_ms + n->watchdog_ms;
-	}
 	write_status(&n->next_status, health);
 	const char *next = kveil_buf_cstr(&n->next_status), *last = kveil_buf_cstr(&n->status);
-	if (!next || !last || strcmp(next, last) == 0)
+	if (!next || !last || strcmp(next, last) == 0 || !send_text(n, next))
 		return;
-	send_text(n, next);
 	struct kveil_buf old = n->status;
 	n->status = n->next_status;
 	n->next_status = old;

@@ -43,11 +43,19 @@ static void assert_next(int fd, const char *want)
 	assert_string_equal(got, want);
 }
 
+static struct kveil_health *begun(void)
+{
+	struct kveil_health *h = kveil_health_new();
+
+	kveil_health_started(h);
+	return h;
+}
+
 static void tells_readiness_status_and_the_end(void **state)
 {
 	char name[64];
 	struct kveil_notify n;
-	struct kveil_health *health = kveil_health_new();
+	struct kveil_health *health = begun();
 
 	(void)state;
 	snprintf(name, sizeof name, "%s/socket", folder);
@@ -75,7 +83,7 @@ static void a_loop_that_stands_still_is_no_sign_of_life(void **state)
 {
 	char name[64], pid[32];
 	struct kveil_notify n;
-	struct kveil_health *health = kveil_health_new();
+	struct kveil_health *health = begun();
 
 	(void)state;
 	snprintf(name, sizeof name, "@kveil-test-notify-%d", getpid());
@@ -105,10 +113,35 @@ static void a_loop_that_stands_still_is_no_sign_of_life(void **state)
 	close(fd);
 }
 
+/* The kernel keeps a few datagrams for a reader that is busy. */
+static void what_found_no_room_is_sent_again(void **state)
+{
+	char name[64];
+	struct kveil_notify n;
+	struct kveil_health *health = begun();
+
+	(void)state;
+	snprintf(name, sizeof name, "@kveil-test-full-%d", getpid());
+	int fd = manager(name);
+	kveil_notify_init(&n);
+	for (int i = 0; i < 2000; i++)
+		kveil_notify_ready(&n);
+	kveil_notify_turn(&n, health, 1000);
+	char last[64] = "";
+	for (ssize_t got; (got = recv(fd, last, sizeof last - 1, 0)) > 0;)
+		last[got] = 0;
+	assert_string_equal(last, "READY=1");
+	kveil_notify_turn(&n, health, 2000);
+	assert_next(fd, "STATUS=ready");
+	kveil_notify_clear(&n);
+	kveil_health_free(health);
+	close(fd);
+}
+
 static void without_a_manager_nothing_happens(void **state)
 {
 	static const char *const bad[] = {"", "relative", "/", "@", "/no/such/socket"};
-	struct kveil_health *health = kveil_health_new();
+	struct kveil_health *health = begun();
 	struct kveil_notify n;
 
 	(void)state;
@@ -136,6 +169,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(tells_readiness_status_and_the_end),
 	    cmocka_unit_test(a_loop_that_stands_still_is_no_sign_of_life),
+	    cmocka_unit_test(what_found_no_room_is_sent_again),
 	    cmocka_unit_test(without_a_manager_nothing_happens),
 	};
 
