@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-uint8_t kveil_buf_nothing[1];
+static uint8_t nothing[1];
+uint8_t *const kveil_buf_nothing = nothing;
 
 void kveil_buf_clear(struct kveil_buf *b)
 {

@@ -43,8 +43,9 @@ static inline void kveil_buf_reset(struct kveil_buf *b)
 	b->failed = false;
 }
 
-/* Where nothing was written yet: an address for what is empty, which NULL would make absent. Never written to. */
-extern uint8_t kveil_buf_nothing[1];
+/* Where nothing was written yet: an address for what is empty, which NULL would make absent. Never written to. A
+ * pointer, so that the compiler does not warn of what would be written over the end of an array of one byte. */
+extern uint8_t *const kveil_buf_nothing;
 
 /* Room for n bytes at the end. Write there, then b->len += what was written. NULL is a failure and nothing else, also
  * for n == 0. */
