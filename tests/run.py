@@ -3,7 +3,7 @@
 """All tests, in the order in which a failure is cheapest: lint, unit and corpus tests under ASan and UBSan, the shipped
 rules, then kveil as a process on a real Apache Kafka. Closes with `N passed, N failed`.
 
-    ./dev test [STAGE…] [-k EXPRESSION] [-n JOBS]    # stages: lint, unit, fuzz, rules, integration
+    ./dev test [STAGE…] [-k EXPRESSION] [-n JOBS]    # stages: lint, unit, fuzz, rules, debian13, integration
     ./dev test --fast                                # lint, rules and the quick unit and corpus tests, no broker
 
 -k and -n are pytest's and act on the integration tests: those that match; how many at once (most of their time they wait).
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 ASAN = ROOT / "build-asan"
 RELEASE = ROOT / "build"
-STAGES = ["lint", "unit", "fuzz", "rules", "integration"]
+STAGES = ["lint", "unit", "fuzz", "rules", "debian13", "integration"]
 
 passed, failed = 0, []
 
@@ -73,6 +73,11 @@ def rules():
         count(f"kveil {command[0]} on rules/", r.returncode == 0, r.stdout + r.stderr)
 
 
+def debian13():
+    r = run(ROOT / "tests" / "debian13.sh")
+    count("Debian 13: builds, unit tests, demo", r.returncode == 0, (r.stdout + r.stderr)[-6000:])
+
+
 def integration(extra):
     report = CACHE / "pytest.xml"
     report.unlink(missing_ok=True)
@@ -104,7 +109,7 @@ def main():
         return 0
     fast = "--fast" in args
     args = [a for a in args if a != "--fast"]
-    stages = [a for a in args if a in STAGES] or (STAGES[:-1] if fast else STAGES)
+    stages = [a for a in args if a in STAGES] or (STAGES[:-2] if fast else STAGES)
     extra = [a for a in args if a not in STAGES]
     start = time.time()
     print("building with sanitizers and for release", flush=True)
@@ -119,6 +124,8 @@ def main():
             meson_suite(stage, fast)
         elif stage == "rules":
             rules()
+        elif stage == "debian13":
+            debian13()
         else:
             integration(extra)
         print(f"{stage}: {passed - before} passed, {len(failed) - bad} failed in {time.time() - t:.0f} s", flush=True)
