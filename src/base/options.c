@@ -8,12 +8,23 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct parser {
 	const char *file;
 	struct kveil_report *report;
 	char env[192]; /* KVEIL_GROUP; empty = no environment */
 };
+
+/* Beside the value: a secret that others can read is none. */
+static void warn_shared(struct parser *p, const struct kveil_yaml *y, const char *name, unsigned how)
+{
+	if (how & KVEIL_SUBSTITUTED_SHARED)
+		kveil_error_hint(kveil_report_warn_at(p->report, p->file, y ? y->line : 0, y ? y->column : 0,
+						      "'%s' comes from a file that every user of this host can read",
+						      name),
+				 "chmod o-r, or 0400");
+}
 
 static void complain(struct parser *p, const struct kveil_yaml *y, const struct kveil_error *err)
 {
@@ -52,14 +63,13 @@ static enum kveil_status named(const struct kveil_option *o, enum kveil_status s
 }
 
 static enum kveil_status set_string(const struct kveil_option *o, const char *text, const char *file, bool from_file,
-				    char **at, struct kveil_error *err)
+				    char **at, unsigned *how, struct kveil_error *err)
 {
-	bool replaced;
-	enum kveil_status s = kveil_options_substitute(text, file, at, &replaced, err);
+	enum kveil_status s = kveil_options_substitute(text, file, at, how, err);
 
 	if (s)
 		return named(o, s, err);
-	if (o->secret && from_file && !replaced) {
+	if (o->secret && from_file && !*how) {
 		s = kveil_fail(err, KVEIL_E_CONFIG, "'%s' is a secret and must not stand in the text", o->name);
 		kveil_error_hint(err, "write: %s: \"${file:PATH}\" or \"${env:NAME}\"", o->name);
 	} else if (o->secret && !**at)
@@ -75,7 +85,7 @@ static enum kveil_status copy(const char *text, char **at, struct kveil_error *e
 
 /* from_file: the text stands in the file (not in the environment or the table's default). */
 static enum kveil_status set_scalar(const struct kveil_option *o, const char *text, const char *file, bool from_file,
-				    void *at, struct kveil_error *err)
+				    void *at, unsigned *how, struct kveil_error *err)
 {
 	uint64_t n = 0;
 	int64_t ms = 0;
@@ -116,7 +126,7 @@ static enum kveil_status set_scalar(const struct kveil_option *o, const char *te
 		*(int64_t *)at = ms;
 		return KVEIL_OK;
 	case KVEIL_OPT_STRING:
-		s = set_string(o, text, file, from_file, at, err);
+		s = set_string(o, text, file, from_file, at, how, err);
 		if (!s && o->required && !**(char **)at)
 			return kveil_fail(err, KVEIL_E_CONFIG, "'%s' is empty", o->name);
 		return s;
@@ -168,11 +178,10 @@ static void free_string(char *s)
 }
 
 static enum kveil_status append_item(const struct kveil_option *o, char ***list, size_t *count, const char *text,
-				     const char *file, struct kveil_error *err)
+				     const char *file, unsigned *how, struct kveil_error *err)
 {
 	char *item = NULL;
-	bool replaced;
-	enum kveil_status s = kveil_options_substitute(text, file, &item, &replaced, err);
+	enum kveil_status s = kveil_options_substitute(text, file, &item, how, err);
 
 	if (s)
 		return named(o, s, err);
@@ -192,6 +201,7 @@ static enum kveil_status set_list_text(const struct kveil_option *o, const char 
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf item = KVEIL_BUF_INIT;
 	size_t count = 0;
+	unsigned how;
 
 	while (*text) {
 		size_t n = strcspn(text, ",");
@@ -200,17 +210,22 @@ static enum kveil_status set_list_text(const struct kveil_option *o, const char 
 		const char *c = kveil_buf_cstr(&item);
 		if (!c)
 			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-		enum kveil_status s = append_item(o, list, &count, c, NULL, err);
+		enum kveil_status s = append_item(o, list, &count, c, NULL, &how, err);
 		if (s)
 			return s;
 		text += n + (text[n] == ',');
 	}
+	if (count < o->min || (o->max && count > o->max))
+		return kveil_fail(err, KVEIL_E_CONFIG, "'%s' must have at %s %llu items, with commas between", o->name,
+				  count < o->min ? "least" : "most",
+				  (unsigned long long)(count < o->min ? o->min : o->max));
 	return KVEIL_OK;
 }
 
 static void set_list(struct parser *p, const struct kveil_option *o, const struct kveil_yaml *y, char ***list)
 {
 	size_t count = 0;
+	unsigned how;
 	struct kveil_error err;
 
 	for (size_t i = 0; i < (y->kind == KVEIL_YAML_LIST ? y->count : 1); i++) {
@@ -220,8 +235,10 @@ static void set_list(struct parser *p, const struct kveil_option *o, const struc
 					"'%s' must be text or a list of texts", o->name);
 			continue;
 		}
-		if (append_item(o, list, &count, item->text, p->file, &err))
+		if (append_item(o, list, &count, item->text, p->file, &how, &err))
 			complain(p, item, &err);
+		else
+			warn_shared(p, item, o->name, how);
 	}
 	if (count < o->min || (o->max && count > o->max))
 		kveil_report_at(p->report, p->file, y->line, y->column, "'%s' must have %s %llu items", o->name,
@@ -250,7 +267,7 @@ static void set_map(struct parser *p, const struct kveil_option *o, const struct
 	}
 	for (size_t i = 0; i < y->count; i++) {
 		const struct kveil_yaml *v = y->items[i];
-		bool replaced;
+		unsigned how;
 		if (v->kind != KVEIL_YAML_SCALAR || kveil_yaml_is_null(v)) {
 			kveil_report_at(p->report, p->file, v->line, v->column, "'%s' in '%s' must be text",
 					y->keys[i]->text, o->name);
@@ -258,14 +275,15 @@ static void set_map(struct parser *p, const struct kveil_option *o, const struct
 		}
 		size_t at = map->count;
 		if (copy(y->keys[i]->text, &map->names[at], &err) ||
-		    kveil_options_substitute(v->text, p->file, &map->values[at], &replaced, &err)) {
+		    kveil_options_substitute(v->text, p->file, &map->values[at], &how, &err)) {
 			free(map->names[at]);
 			map->names[at] = NULL;
 			complain(p, v, &err);
 			continue;
 		}
 		map->lines[at] = y->keys[i]->line;
-		map->from_text[at] = !replaced;
+		map->from_text[at] = !how;
+		warn_shared(p, v, map->names[at], how);
 		map->count++;
 	}
 }
@@ -345,27 +363,76 @@ static void set_from_yaml(struct parser *p, const struct kveil_option *o, const 
 				 "leave the quotes out");
 		return;
 	}
-	if (set_scalar(o, y->text, p->file, true, at, &err))
+	unsigned how = 0;
+	if (set_scalar(o, y->text, p->file, true, at, &how, &err))
 		complain(p, y, &err);
+	else
+		warn_shared(p, y, o->name, how);
+}
+
+/* "KVEIL_HTTP_LISTEN"; false: it has none. */
+static bool variable_name(const char *prefix, const struct kveil_option *o, char *name, size_t size)
+{
+	if (!prefix[0] || o->type == KVEIL_OPT_CUSTOM || o->type == KVEIL_OPT_STRING_MAP || o->type == KVEIL_OPT_GROUP)
+		return false;
+	size_t n = (size_t)snprintf(name, size, "%s_%s", prefix, o->name);
+	for (size_t i = 0; i < n && i < size; i++)
+		if (name[i] >= 'a' && name[i] <= 'z')
+			name[i] = (char)(name[i] - 'a' + 'A');
+	return n < size;
 }
 
 static const char *environment(const struct parser *p, const struct kveil_option *o, char *name, size_t size)
 {
-	if (!p->env[0] || o->type == KVEIL_OPT_CUSTOM || o->type == KVEIL_OPT_STRING_MAP || o->type == KVEIL_OPT_GROUP)
-		return NULL;
-	size_t n = (size_t)snprintf(name, size, "%s_%s", p->env, o->name);
-	for (size_t i = 0; i < n && i < size; i++)
-		if (name[i] >= 'a' && name[i] <= 'z')
-			name[i] = (char)(name[i] - 'a' + 'A');
-	return n < size ? getenv(name) : NULL;
+	return variable_name(p->env, o, name, size) ? getenv(name) : NULL;
+}
+
+/* Its name, or the nearest to it in *ret_near ("" = none). */
+static bool is_variable(const struct kveil_option *table, const char *prefix, const char *variable, char *ret_near)
+{
+	char name[256];
+
+	for (const struct kveil_option *o = table; o->name; o++) {
+		if (o->type == KVEIL_OPT_GROUP) {
+			snprintf(name, sizeof name, "%s_%s", prefix, o->name);
+			if (is_variable(o->sub, name, variable, ret_near))
+				return true;
+		} else if (variable_name(prefix, o, name, sizeof name)) {
+			const char *const candidate[] = {name + strlen("KVEIL_"), NULL};
+			if (strcmp(name, variable) == 0)
+				return true;
+			if (kveil_text_nearest(variable + strlen("KVEIL_"), candidate))
+				snprintf(ret_near, sizeof name, "%s", name);
+		}
+	}
+	return false;
+}
+
+void kveil_options_check_environment(const struct kveil_option *const *tables, const char *const *prefixes,
+				     struct kveil_report *report)
+{
+	for (char **e = environ; *e; e++) {
+		char variable[128], near[256] = "";
+		size_t n = strcspn(*e, "=");
+		bool known = false;
+		if (n >= sizeof variable || strncmp(*e, "KVEIL_", 6) != 0)
+			continue;
+		snprintf(variable, sizeof variable, "%.*s", (int)n, *e);
+		for (size_t i = 0; tables[i] && !known; i++)
+			known = is_variable(tables[i], prefixes[i], variable, near);
+		if (!known && near[0])
+			kveil_error_hint(kveil_report_warn_at(report, variable, 0, 0, "no option has this variable"),
+					 "did you mean %s?", near);
+	}
 }
 
 static void set_from_text(struct parser *p, const struct kveil_option *o, const char *text, const char *variable,
 			  void *at)
 {
+	unsigned how = 0;
 	struct kveil_error err;
-	enum kveil_status s =
-	    o->type == KVEIL_OPT_LIST ? set_list_text(o, text, at, &err) : set_scalar(o, text, NULL, false, at, &err);
+	enum kveil_status s = o->type == KVEIL_OPT_LIST ? set_list_text(o, text, at, &err)
+							: set_scalar(o, text, NULL, false, at, &how, &err);
 
 	if (!s)
 		return;

@@ -68,6 +68,10 @@ struct kveil_option {
 bool kveil_options_parse(const struct kveil_option *table, const struct kveil_yaml *map, const char *file,
                          const char *env_prefix, void *target, struct kveil_report *report);
 void kveil_options_clear(const struct kveil_option *table, void *target);
+/* Warns of each variable that looks like a misspelt override of one of the tables (their prefixes beside them; both end
+ * with NULL). Others are left alone: Kubernetes makes KVEIL_PORT of a service. */
+void kveil_options_check_environment(const struct kveil_option *const *tables, const char *const *prefixes,
+                                     struct kveil_report *report);
 /* Was the option written in the map? */
 bool kveil_options_given(const struct kveil_yaml *map, const char *name);
 

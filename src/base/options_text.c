@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LARGEST_SECRET = 64 * 1024 };
@@ -109,7 +110,40 @@ char *kveil_options_resolve_path(const char *path, const char *file)
 	return asprintf(&ret, "%.*s/%s", (int)(slash - file), file, path) < 0 ? NULL : ret;
 }
 
-static enum kveil_status append_file(const char *name, const char *file, struct kveil_buf *out, struct kveil_error *err)
+/* A secret that Kubernetes or Docker mounts has mode 0644 or 0444, and nobody else lives in its container. */
+static bool is_mounted(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	struct stat st;
+	char *data;
+
+	if (strncmp(path, "/run/secrets/", 13) == 0 || strncmp(path, "/var/run/secrets/", 17) == 0)
+		return true;
+	if (asprintf(&data, "%.*s..data", slash ? (int)(slash - path) + 1 : 0, path) < 0)
+		return false;
+	bool yes = lstat(data, &st) == 0 && S_ISLNK(st.st_mode);
+	free(data);
+	return yes;
+}
+
+static enum kveil_status look_at_mode(int fd, const char *path, unsigned *how, struct kveil_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+		return KVEIL_OK;
+	if (st.st_mode & S_IWOTH) {
+		kveil_fail(err, KVEIL_E_CONFIG, "%.150s can be written by every user of this host", path);
+		kveil_error_hint(err, "chmod o-w %.100s", path);
+		return KVEIL_E_CONFIG;
+	}
+	if (st.st_mode & S_IROTH && !is_mounted(path))
+		*how |= KVEIL_SUBSTITUTED_SHARED;
+	return KVEIL_OK;
+}
+
+static enum kveil_status append_file(const char *name, const char *file, struct kveil_buf *out, unsigned *how,
+				     struct kveil_error *err)
 {
 	size_t start = out->len;
 	char *path = kveil_options_resolve_path(name, file);
@@ -127,10 +161,12 @@ static enum kveil_status append_file(const char *name, const char *file, struct 
 			n = 1;
 	}
 	int error = errno;
+	enum kveil_status s = fd >= 0 ? look_at_mode(fd, path, how, err) : KVEIL_OK;
 	if (fd >= 0)
 		close(fd);
-	enum kveil_status s = KVEIL_OK;
-	if (n < 0)
+	if (s)
+		;
+	else if (n < 0)
 		s = kveil_fail(err, KVEIL_E_CONFIG, "cannot read %.150s: %s", path, strerror(error));
 	else if (out->len - start > LARGEST_SECRET)
 		s = kveil_fail(err, KVEIL_E_CONFIG, "%.150s is larger than 64 KiB", path);
@@ -144,13 +180,13 @@ static enum kveil_status append_file(const char *name, const char *file, struct 
 	return s;
 }
 
-enum kveil_status kveil_options_substitute(const char *text, const char *file, char **ret, bool *ret_replaced,
+enum kveil_status kveil_options_substitute(const char *text, const char *file, char **ret, unsigned *ret_how,
 					   struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf out = KVEIL_BUF_INIT;
 	enum kveil_status s = KVEIL_OK;
 
-	*ret_replaced = false;
+	*ret_how = 0;
 	while (*text && !s) {
 		bool env = strncmp(text, "${env:", 6) == 0, from_file = strncmp(text, "${file:", 7) == 0;
 		if (!env && !from_file) {
@@ -171,9 +207,9 @@ enum kveil_status kveil_options_substitute(const char *text, const char *file, c
 		else if (env)
 			s = kveil_fail(err, KVEIL_E_CONFIG, "the environment has no %.100s", copy);
 		else
-			s = append_file(copy, file, &out, err);
+			s = append_file(copy, file, &out, ret_how, err);
 		free(copy);
-		*ret_replaced = true;
+		*ret_how |= KVEIL_SUBSTITUTED;
 		text = end + 1;
 	}
 	if (s)

@@ -5,9 +5,14 @@
 
 #include "base/options.h"
 
-/* Copies text with every ${env:NAME} and ${file:PATH} replaced (and says whether there was one). Paths are relative to
- * the folder of `file`, if given. What they stand for is never in an error. *ret is owned by the caller. */
-enum kveil_status kveil_options_substitute(const char *text, const char *file, char **ret, bool *ret_replaced,
+enum {
+	KVEIL_SUBSTITUTED = 1, /* there was a ${…} */
+	KVEIL_SUBSTITUTED_SHARED = 2, /* a file behind it can be read by every user of the host */
+};
+/* Copies text with every ${env:NAME} and ${file:PATH} replaced, and says how (a set of the above). Paths are relative to
+ * the folder of `file`, if given. What they stand for is never in an error. A file that every user can write is one.
+ * *ret is owned by the caller. */
+enum kveil_status kveil_options_substitute(const char *text, const char *file, char **ret, unsigned *ret_how,
 					   struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* n as a user would write it in an option of that type: "8MiB", "24h", "3". Returns dst. */

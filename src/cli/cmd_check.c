@@ -3,19 +3,18 @@
 #include "cli/command.h"
 
 #include "base/options.h"
-#include "keys/keystore.h"
-#include "rules/plan.h"
-#include "worker/config.h"
-#include "worker/reload.h"
+#include "worker/setup.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 extern const struct kveil_command kveil_command_check;
 
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "check this configuration and the rules it names"},
     {'r', "rules", "FILE", "check this rule file, or every one in this folder; may be given again"},
+    {0, "strict", NULL, "a warning fails too"},
     {0, "json", NULL, "the answer as JSON"},
     {0},
 };
@@ -46,49 +45,57 @@ static void print_json(const struct kveil_report *report, const char *const *wha
 	fwrite(out.data, 1, out.len, stdout);
 }
 
-static int check(const char *config_path, const char *const *rules, bool json)
+static void print_counts(const struct kveil_report *report, const struct kveil_plan_set *set, bool failed)
+{
+	if (failed)
+		fprintf(stderr, "%zu error%s, %zu warning%s\n", report->errors, report->errors == 1 ? "" : "s",
+			report->warnings, report->warnings == 1 ? "" : "s");
+	else
+		for (size_t i = 0; set && i < set->count; i++)
+			printf("%s: %zu rule%s, ok\n", set->plans[i]->file, set->plans[i]->own_rule_count,
+			       set->plans[i]->own_rule_count == 1 ? "" : "s");
+}
+
+/* `run` says so itself. */
+static void warn_unlocked(struct kveil_report *report)
+{
+	const char *unlocked = getenv("KVEIL_ALLOW_UNLOCKED_KEYS");
+
+	if (unlocked && strcmp(unlocked, "1") == 0)
+		kveil_error_hint(kveil_report_warn_at(report, "KVEIL_ALLOW_UNLOCKED_KEYS", 0, 0,
+						      "keys may lie in memory that is swapped to a disk"),
+				 "raise RLIMIT_MEMLOCK (in a container: --ulimit memlock=) instead");
+}
+
+static int check(const char *config_path, const char *const *rules, bool strict, bool json)
 {
 	struct kveil_report report = {0};
-	struct kveil_config *config = NULL;
-	struct kveil_keystore *keys = NULL;
-	struct kveil_plan_set *set = NULL;
-	struct kveil_error err;
-	const char *const *sources = rules;
+	struct kveil_setup s = {0};
 	const char *const config_only[] = {config_path, NULL};
 
 	if (config_path) {
-		config = kveil_config_load(config_path, &report);
-		sources = config ? (const char *const *)config->rules : NULL;
+		kveil_setup_load(config_path, &s, &report);
+		kveil_setup_warn(&s, &report);
+		warn_unlocked(&report);
+	} else {
+		s.plans = kveil_plan_set_read(rules, "{topic}.dead", NULL, &report);
 	}
-	if (config && kveil_keystore_new_names(&config->keys, &keys, &err) != KVEIL_OK)
-		kveil_report_add(&report, &err);
-	else if (sources)
-		set = kveil_plan_set_load(sources, config ? config->dead_letter.topic : "{topic}.dead", keys, &report);
-	if (config && set && kveil_check_together(config, set, &err))
-		kveil_report_add(&report, &err);
+	bool failed = report.errors || (strict && report.warnings);
 	if (json)
 		print_json(&report, config_path ? config_only : rules);
 	else
 		kveil_report_print(&report, stderr);
-	int code = report.errors ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
-	if (!json && report.errors)
-		fprintf(stderr, "%zu error%s, %zu warning%s\n", report.errors, report.errors == 1 ? "" : "s",
-			report.warnings, report.warnings == 1 ? "" : "s");
-	else if (!json && set)
-		for (size_t i = 0; i < set->count; i++)
-			printf("%s: %zu rule%s, ok\n", set->plans[i]->file, set->plans[i]->own_rule_count,
-			       set->plans[i]->own_rule_count == 1 ? "" : "s");
-	kveil_plan_set_unref(set);
-	kveil_keystore_unref(keys);
-	kveil_config_free(config);
+	if (!json)
+		print_counts(&report, s.plans, failed);
+	kveil_setup_clear(&s);
 	kveil_report_clear(&report);
-	return code;
+	return failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }
 
 static int run(int argc, char **argv)
 {
 	const char *value, *config = NULL;
-	bool json = false;
+	bool json = false, strict = false;
 	int index = 1;
 	size_t n = 0;
 	const char **rules = calloc((size_t)argc + 1, sizeof *rules);
@@ -111,6 +118,8 @@ static int run(int argc, char **argv)
 			config = value;
 		else if (f->short_name == 'r')
 			rules[n++] = value;
+		else if (strcmp(f->long_name, "strict") == 0)
+			strict = true;
 		else
 			json = true;
 	}
@@ -120,7 +129,7 @@ static int run(int argc, char **argv)
 	else if (!config && !n)
 		code = kveil_usage_error(&kveil_command_check, "-c kveil.yaml or -r FILE says what to check");
 	else
-		code = check(config, rules, json);
+		code = check(config, rules, strict, json);
 	free(rules);
 	return code;
 }

@@ -7,6 +7,7 @@
 #include "crypto/crypto.h"
 #include "keys/keystore.h"
 #include "worker/replay.h"
+#include "worker/setup.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -90,27 +91,21 @@ static int replay(const struct kveil_replay_params *p)
 static int load_and_replay(const char *path, struct kveil_replay_params *p)
 {
 	struct kveil_report report = {0};
-	struct kveil_keystore *names = NULL;
+	struct kveil_setup s;
 	struct kveil_error err;
 	int code = KVEIL_EXIT_USAGE;
 
-	struct kveil_config *config = kveil_config_load(path, &report);
-	if (config && kveil_keystore_new_names(&config->keys, &names, &err))
-		kveil_report_add(&report, &err);
-	else if (config)
-		p->plans =
-		    kveil_plan_set_load((const char *const *)config->rules, config->dead_letter.topic, names, &report);
+	kveil_setup_load(path, &s, &report);
 	kveil_report_print(&report, stderr);
-	if (p->plans && !report.errors) {
-		kveil_log_setup((enum kveil_log_level)config->log.level, config->log.format == 1);
+	if (!report.errors) {
+		kveil_log_setup((enum kveil_log_level)s.config->log.level, s.config->log.format == 1);
 		kveil_secret_log_unlocked();
-		p->config = config;
-		code = kveil_keystore_open(&config->keys, &p->keys, &err) ? told(&err) : replay(p);
+		p->config = s.config;
+		p->plans = s.plans;
+		code = kveil_keystore_open(&s.config->keys, &p->keys, &err) ? told(&err) : replay(p);
 	}
-	kveil_plan_set_unref(p->plans);
 	kveil_keystore_unref(p->keys);
-	kveil_keystore_unref(names);
-	kveil_config_free(config);
+	kveil_setup_clear(&s);
 	kveil_report_clear(&report);
 	return code;
 }

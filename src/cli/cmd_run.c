@@ -11,6 +11,7 @@
 #include "keys/keystore.h"
 #include "worker/notify.h"
 #include "worker/reload.h"
+#include "worker/setup.h"
 #include "worker/worker.h"
 
 #include <signal.h>
@@ -30,7 +31,7 @@ static const struct kveil_flag flags[] = {
 /* Everything of a run; freed in one place. */
 struct run {
 	struct kveil_config *config;
-	struct kveil_keystore *names; /* what the configuration says of keys: rules are checked against it */
+	struct kveil_keystore *names; /* of what the configuration says of keys */
 	struct kveil_keystore *keys;
 	struct kveil_plan_set *plans;
 	struct kveil_metrics *metrics;
@@ -83,23 +84,34 @@ static int told(const struct kveil_error *err)
 	return KVEIL_EXIT_USAGE;
 }
 
+/* In the log's own form, where that is asked for: whoever collects a JSON log reads nothing else. */
+static void tell(const struct kveil_report *report, const struct kveil_config *config)
+{
+	if (!config || config->log.format == 0) {
+		kveil_report_print(report, stderr);
+		return;
+	}
+	for (size_t i = 0; i < report->count; i++)
+		kveil_log_error(report->problems[i].warning ? KVEIL_LOG_WARN : KVEIL_LOG_ERROR, "config",
+				&report->problems[i].error);
+}
+
 /* Configuration and rules, with every problem of both told at once. */
 static int load(struct run *r, const char *path)
 {
 	struct kveil_report report = {0};
-	struct kveil_error err;
+	struct kveil_setup s;
 
-	r->config = kveil_config_load(path, &report);
-	if (r->config && kveil_keystore_new_names(&r->config->keys, &r->names, &err))
-		kveil_report_add(&report, &err);
-	else if (r->config)
-		r->plans = kveil_plan_set_load((const char *const *)r->config->rules, r->config->dead_letter.topic,
-					       r->names, &report);
-	if (r->plans && kveil_check_together(r->config, r->plans, &err))
-		kveil_report_add(&report, &err);
-	kveil_report_print(&report, stderr);
-	int code = report.errors || !r->plans ? KVEIL_EXIT_USAGE : KVEIL_EXIT_OK;
+	kveil_setup_load(path, &s, &report);
+	kveil_setup_warn(&s, &report);
+	if (s.config)
+		kveil_log_setup((enum kveil_log_level)s.config->log.level, s.config->log.format == 1);
+	tell(&report, s.config);
+	int code = report.errors ? KVEIL_EXIT_USAGE : KVEIL_EXIT_OK;
 	kveil_report_clear(&report);
+	r->config = s.config;
+	r->names = s.names;
+	r->plans = s.plans;
 	return code;
 }
 
@@ -198,7 +210,6 @@ static int start(struct run *r)
 {
 	struct kveil_error err;
 
-	kveil_log_setup((enum kveil_log_level)r->config->log.level, r->config->log.format == 1);
 	kveil_secret_log_unlocked();
 	r->metrics = kveil_metrics_new();
 	r->health = kveil_health_new();

@@ -271,8 +271,8 @@ static int test(const char *const *sources, bool strict, bool json)
 	char **files = kveil_rule_files_list(sources, &report);
 
 	/* The same keys each time, so that an example may also hold what they make. */
-	if (!files || kveil_keystore_new_test(KVEIL_SPAN("kveil test"), &keys, &err) != KVEIL_OK)
-		complain(&r, &report, files ? &err : NULL);
+	if (report.errors || kveil_keystore_new_test(KVEIL_SPAN("kveil test"), &keys, &err) != KVEIL_OK)
+		complain(&r, &report, report.errors ? NULL : &err);
 	for (size_t i = 0; keys && files[i]; i++)
 		run_file(&r, files[i], keys);
 	kveil_rule_files_free(files);

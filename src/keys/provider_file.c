@@ -20,6 +20,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { KEY_BYTES = 32 };
 
@@ -270,6 +272,22 @@ static enum kveil_status file_open(const char *name, const void *params, const c
 	return KVEIL_OK;
 }
 
+/* Whoever owns the file can read and replace it, whatever its mode. */
+static void file_check(const char *name, const void *params, const struct kveil_yaml *node, const char *file,
+		       struct kveil_report *report)
+{
+	const struct params *p = params;
+	char *path = kveil_options_resolve_path(p->path, file);
+	struct stat st;
+
+	if (path && stat(path, &st) == 0 && st.st_uid != 0 && st.st_uid != geteuid())
+		kveil_error_hint(
+		    kveil_report_warn_at(report, file, node->line, node->column,
+					 "the key-encryption key of '%s' belongs to another user", name),
+		    "chown it to the user that kveil runs as, or to root with mode 0440 and kveil's group");
+	free(path);
+}
+
 static bool file_can_unwrap(const struct kveil_kek *kek)
 {
 	(void)kek;
@@ -339,6 +357,7 @@ const struct kveil_provider kveil_provider_file = {
     .help = "a key-encryption key of 32 bytes in a file (AES-256-KWP, RFC 5649)",
     .options = options,
     .params_size = sizeof(struct params),
+    .check = file_check,
     .open = file_open,
     .make = file_make,
     .close = file_close,

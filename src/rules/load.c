@@ -412,8 +412,18 @@ static void read_file(struct kveil_loader *l, const struct kveil_yaml *root)
 	kveil_options_clear(kveil_rule_file_table, &o);
 }
 
+/* Do its topics and outputs stand, whatever else is wrong? */
+static bool is_addressed(const struct kveil_plan *p)
+{
+	bool yes = p->topics && p->topic_regexes && p->view_count;
+
+	for (size_t i = 0; yes && i < p->view_count; i++)
+		yes = p->views[i].topic != NULL;
+	return yes;
+}
+
 static struct kveil_plan *compile(const struct kveil_yaml *root, const char *file, struct kveil_keystore *keys,
-				  struct kveil_report *report)
+				  bool also_broken, struct kveil_report *report)
 {
 	struct kveil_loader l = {.plan = kveil_plan_new(), .file = file, .keys = keys, .report = report};
 	size_t before = report->errors;
@@ -427,7 +437,7 @@ static struct kveil_plan *compile(const struct kveil_yaml *root, const char *fil
 	kveil_loader_free_rule_table(&l);
 	if (l.no_memory)
 		kveil_report_at(report, file, 0, 0, "out of memory");
-	if (report->errors == before)
+	if (report->errors == before || (also_broken && !l.no_memory && is_addressed(l.plan)))
 		return l.plan;
 	kveil_plan_unref(l.plan);
 	return NULL;
@@ -437,7 +447,17 @@ struct kveil_plan *kveil_plan_parse(struct kveil_span text, const char *file, st
 				    struct kveil_report *report)
 {
 	struct kveil_yaml *root = kveil_yaml_parse(text, file, report);
-	struct kveil_plan *p = root ? compile(root, file, keys, report) : NULL;
+	struct kveil_plan *p = root ? compile(root, file, keys, false, report) : NULL;
+
+	kveil_yaml_free(root);
+	return p;
+}
+
+static struct kveil_plan *load(const char *path, struct kveil_keystore *keys, bool also_broken,
+			       struct kveil_report *report)
+{
+	struct kveil_yaml *root = kveil_yaml_load(path, report);
+	struct kveil_plan *p = root ? compile(root, path, keys, also_broken, report) : NULL;
 
 	kveil_yaml_free(root);
 	return p;
@@ -445,9 +465,10 @@ struct kveil_plan *kveil_plan_parse(struct kveil_span text, const char *file, st
 
 struct kveil_plan *kveil_plan_load(const char *path, struct kveil_keystore *keys, struct kveil_report *report)
 {
-	struct kveil_yaml *root = kveil_yaml_load(path, report);
-	struct kveil_plan *p = root ? compile(root, path, keys, report) : NULL;
+	return load(path, keys, false, report);
+}
 
-	kveil_yaml_free(root);
-	return p;
+struct kveil_plan *kveil_plan_read(const char *path, struct kveil_keystore *keys, struct kveil_report *report)
+{
+	return load(path, keys, true, report);
 }

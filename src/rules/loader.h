@@ -37,6 +37,7 @@ bool kveil_plan_own_expr(struct kveil_plan *p, struct kveil_expr *expr);
 /* --- topics.c --- */
 /* NULL: the pattern is wrong, err says how (err->byte: where in the text). */
 struct kveil_topic_regex *kveil_topic_regex_new(const char *text, struct kveil_error *err);
+/* r NULL (a pattern that was wrong): takes nothing. */
 void kveil_topic_regex_free(struct kveil_topic_regex *r);
 bool kveil_topic_regex_matches(const struct kveil_topic_regex *r, const char *topic);
 bool kveil_plan_takes_topic(const struct kveil_plan *p, const char *topic);

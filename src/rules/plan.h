@@ -127,6 +127,8 @@ struct kveil_plan {
 struct kveil_plan *kveil_plan_load(const char *path, struct kveil_keystore *keys, struct kveil_report *report);
 struct kveil_plan *kveil_plan_parse(struct kveil_span text, const char *file, struct kveil_keystore *keys,
                                     struct kveil_report *report);
+/* The same, and with errors what can be held against other files: its topics and outputs. Never to be run. */
+struct kveil_plan *kveil_plan_read(const char *path, struct kveil_keystore *keys, struct kveil_report *report);
 struct kveil_plan *kveil_plan_ref(struct kveil_plan *p);
 void kveil_plan_unref(struct kveil_plan *p);
 
@@ -141,6 +143,9 @@ struct kveil_plan_set {
 /* sources: files and folders (a folder's *.yaml but not *.examples.yaml, in name order; hidden names skipped). */
 struct kveil_plan_set *kveil_plan_set_load(const char *const *sources, const char *dead_letter_topic,
                                            struct kveil_keystore *keys, struct kveil_report *report);
+/* The same, and with errors what can be looked at of it, so that every problem is found in one round. Never to be run. */
+struct kveil_plan_set *kveil_plan_set_read(const char *const *sources, const char *dead_letter_topic,
+                                           struct kveil_keystore *keys, struct kveil_report *report);
 /* The set of one plan, whose reference it takes, also on failure. NULL: out of memory. */
 struct kveil_plan_set *kveil_plan_set_of(struct kveil_plan *plan, const char *dead_letter_topic);
 struct kveil_plan_set *kveil_plan_set_ref(struct kveil_plan_set *s);
@@ -151,7 +156,7 @@ struct kveil_plan *kveil_plan_set_for_topic(const struct kveil_plan_set *s, cons
 /* Does a rule file name this topic and is it refused nevertheless? Tells why, for the log. */
 bool kveil_plan_set_refuses(const struct kveil_plan_set *s, const char *topic, struct kveil_error *why);
 /* The rule files behind the sources, in name order within a folder; NULL-terminated, freed by kveil_rule_files_free.
- * Problems (nothing there, no rule file in a folder) go into report; NULL when there is any. */
+ * Problems (nothing there, no rule file in a folder) go into report; NULL: there is none at all. */
 char **kveil_rule_files_list(const char *const *sources, struct kveil_report *report);
 void kveil_rule_files_free(char **files);
 /* Does `now` protect less than `before`: a protecting rule gone, weakened or conditioned, a clear: added, unmatched or

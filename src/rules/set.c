@@ -96,10 +96,7 @@ char **kveil_rule_files_list(const char *const *sources, struct kveil_report *re
 		kveil_report_at(report, NULL, 0, 0, "out of memory");
 	else if (l.count == 0 && report->errors == before)
 		kveil_report_at(report, NULL, 0, 0, "there is no rule file");
-	if (report->errors == before)
-		return l.names;
-	kveil_rule_files_free(l.names);
-	return NULL;
+	return l.names;
 }
 
 /* --- files against each other --- */
@@ -184,10 +181,10 @@ static void check_outputs(const struct kveil_plan_set *s, size_t index, struct k
 
 /* --- the set --- */
 
-struct kveil_plan_set *kveil_plan_set_load(const char *const *sources, const char *dead_letter_topic,
+struct kveil_plan_set *kveil_plan_set_read(const char *const *sources, const char *dead_letter_topic,
 					   struct kveil_keystore *keys, struct kveil_report *report)
 {
-	size_t before = report->errors, n = 0;
+	size_t n = 0;
 	char **files = kveil_rule_files_list(sources, report);
 	struct kveil_plan_set *s = files ? calloc(1, sizeof *s) : NULL;
 
@@ -198,10 +195,13 @@ struct kveil_plan_set *kveil_plan_set_load(const char *const *sources, const cha
 		s->plans = calloc(n + 1, sizeof(struct kveil_plan *));
 		s->dead_letter_topic = dead_letter_topic ? strdup(dead_letter_topic) : NULL;
 	}
-	if (files && (!s || !s->plans || (dead_letter_topic && !s->dead_letter_topic)))
+	if (files && (!s || !s->plans || (dead_letter_topic && !s->dead_letter_topic))) {
 		kveil_report_at(report, NULL, 0, 0, "out of memory");
-	for (size_t i = 0; s && s->plans && i < n; i++) {
-		struct kveil_plan *p = kveil_plan_load(files[i], keys, report);
+		kveil_plan_set_unref(s);
+		s = NULL;
+	}
+	for (size_t i = 0; s && i < n; i++) {
+		struct kveil_plan *p = kveil_plan_read(files[i], keys, report);
 		if (p)
 			s->plans[s->count++] = p;
 	}
@@ -211,6 +211,15 @@ struct kveil_plan_set *kveil_plan_set_load(const char *const *sources, const cha
 			check_input(s, i, s->plans[i]->topics[k], report);
 		check_outputs(s, i, report);
 	}
+	return s;
+}
+
+struct kveil_plan_set *kveil_plan_set_load(const char *const *sources, const char *dead_letter_topic,
+					   struct kveil_keystore *keys, struct kveil_report *report)
+{
+	size_t before = report->errors;
+	struct kveil_plan_set *s = kveil_plan_set_read(sources, dead_letter_topic, keys, report);
+
 	if (report->errors == before)
 		return s;
 	kveil_plan_set_unref(s);

@@ -51,7 +51,7 @@ bool kveil_topic_regex_matches(const struct kveil_topic_regex *r, const char *to
 	pcre2_match_context *limits = pcre2_match_context_create(NULL);
 	bool yes = false;
 
-	if (data && limits) {
+	if (r && data && limits) {
 		pcre2_set_match_limit(limits, 100000);
 		yes = pcre2_match(r->code, (PCRE2_SPTR)topic, strlen(topic), 0, 0, data, limits) >= 0;
 	}

@@ -101,9 +101,18 @@ struct checker {
 	struct kveil_report *report;
 };
 
-/* A problem with an option, at its value; with an environment override, at the file. */
+/* A problem with an option: at its value, or with the variable that overrides it. */
 static struct kveil_error *complain(struct checker *k, const char *group, const char *name, const char *message)
 {
+	char variable[128];
+	size_t n =
+	    (size_t)snprintf(variable, sizeof variable, "KVEIL_%s%s%s", group ? group : "", group ? "_" : "", name);
+
+	for (size_t i = 0; i < n && variable[i]; i++)
+		if (variable[i] >= 'a' && variable[i] <= 'z')
+			variable[i] = (char)(variable[i] - 'a' + 'A');
+	if (getenv(variable))
+		return kveil_report_at(k->report, variable, 0, 0, "%s", message);
 	const struct kveil_yaml *map = group ? kveil_yaml_get(k->root, group) : k->root;
 	const struct kveil_yaml *y = map ? kveil_yaml_get(map, name) : NULL;
 
@@ -112,6 +121,8 @@ static struct kveil_error *complain(struct checker *k, const char *group, const 
 
 static void check_properties(struct checker *k, const char *group, const struct kveil_string_map *map)
 {
+	struct kveil_error err;
+
 	for (size_t i = 0; i < map->count; i++) {
 		const struct kveil_refused_property *refused = kveil_refused_property(map->names[i]);
 		if (refused)
@@ -123,6 +134,10 @@ static void check_properties(struct checker *k, const char *group, const struct 
 							 "kafka.%s: '%.80s' is a secret and must not stand in the text",
 							 group, map->names[i]),
 					 "write: %.80s: \"${file:PATH}\" or \"${env:NAME}\"", map->names[i]);
+		else if (kveil_property_try(map->names[i], map->values[i], &err))
+			kveil_error_hint(kveil_report_at(k->report, k->c->file, map->lines[i], 1, "kafka.%s: %s", group,
+							 err.message),
+					 "%s", err.hint);
 	}
 }
 
@@ -205,10 +220,18 @@ static bool resolve_rules(struct kveil_config *c)
 	return true;
 }
 
+static void check_environment(struct kveil_report *report)
+{
+	const struct kveil_option *const tables[] = {kveil_config_options, kveil_keys_options(), NULL};
+	static const char *const prefixes[] = {"KVEIL", "KVEIL_KEYS", NULL};
+
+	kveil_options_check_environment(tables, prefixes, report);
+}
+
+/* What there is of it, also with errors; NULL: not even a mapping. */
 static struct kveil_config *from_yaml(struct kveil_yaml *root, const char *file, struct kveil_report *report)
 {
 	struct kveil_config *c = calloc(1, sizeof *c);
-	size_t errors = report->errors;
 
 	if (!root) {
 		free(c);
@@ -222,28 +245,44 @@ static struct kveil_config *from_yaml(struct kveil_yaml *root, const char *file,
 	}
 	struct checker k = {.root = root, .c = c, .report = report};
 	bool whole = kveil_options_parse(kveil_config_options, root, file, "KVEIL", c, report);
+	check_environment(report);
 	check(&k, whole);
-	if (c->keys_node && kveil_keys_config_parse(c->keys_node, c->file, &c->keys, report) && whole)
+	c->keys_whole = c->keys_node && kveil_keys_config_parse(c->keys_node, c->file, &c->keys, report);
+	if (c->keys_whole && whole)
 		check_dead_letter_key(&k);
 	c->keys.registry_options = c;
 	c->keys_node = NULL;
 	if (!resolve_rules(c))
 		kveil_report_at(report, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
 	kveil_yaml_free(root);
+	return c;
+}
+
+static struct kveil_config *without_errors(struct kveil_config *c, size_t errors, const struct kveil_report *report)
+{
 	if (report->errors == errors)
 		return c;
 	kveil_config_free(c);
 	return NULL;
 }
 
-struct kveil_config *kveil_config_load(const char *path, struct kveil_report *report)
+struct kveil_config *kveil_config_read(const char *path, struct kveil_report *report)
 {
 	return from_yaml(kveil_yaml_load(path, report), path, report);
 }
 
+struct kveil_config *kveil_config_load(const char *path, struct kveil_report *report)
+{
+	size_t errors = report->errors;
+
+	return without_errors(kveil_config_read(path, report), errors, report);
+}
+
 struct kveil_config *kveil_config_parse(struct kveil_span text, const char *file, struct kveil_report *report)
 {
-	return from_yaml(kveil_yaml_parse(text, file, report), file, report);
+	size_t errors = report->errors;
+
+	return without_errors(from_yaml(kveil_yaml_parse(text, file, report), file, report), errors, report);
 }
 
 struct kveil_config *kveil_config_load_keys(const char *path, struct kveil_report *report)

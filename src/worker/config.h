@@ -33,6 +33,7 @@ struct kveil_config {
 	} limits;
 	const struct kveil_yaml *keys_node; /* only while loading */
 	struct kveil_keys_config keys;
+	bool keys_whole;             /* `keys:` had no error */
 	struct {
 		char *listen;            /* "127.0.0.1:9819"; empty = no side port */
 	} http;
@@ -43,6 +44,9 @@ struct kveil_config {
 
 /* NULL when report got an error. */
 struct kveil_config *kveil_config_load(const char *path, struct kveil_report *report);
+/* The same, and what could be read of it when there are errors, so that the rest is looked at too. What is wrong or
+ * missing is zero. NULL: not even a mapping. */
+struct kveil_config *kveil_config_read(const char *path, struct kveil_report *report);
 /* From text; file is for messages and is what relative paths are relative to. */
 struct kveil_config *kveil_config_parse(struct kveil_span text, const char *file, struct kveil_report *report);
 /* Only `keys:`, and `kafka:` if it is there: for those who look after keys and need not have the rest in order. The other
@@ -58,6 +62,8 @@ struct kveil_refused_property {
 };
 extern const struct kveil_refused_property kveil_refused_properties[]; /* ends with NULL */
 const struct kveil_refused_property *kveil_refused_property(const char *name);
+/* Would librdkafka refuse the property? Says why, never with the value of a secret. */
+enum kveil_status kveil_property_try(const char *name, const char *value, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Does the property hold a secret (a password, a private key)? */
 bool kveil_property_is_secret(const char *name);
 

@@ -2,6 +2,11 @@
 /* Which of librdkafka's properties a user may not set, and why. */
 #include "worker/config.h"
 
+#include "base/text.h"
+
+#include <librdkafka/rdkafka.h>
+#include <stdlib.h>
+
 #define COMMITS  "kveil commits an offset once every output of its record is acknowledged"
 #define DURABLE  "an acknowledgement must mean that the record is safe"
 #define ORDER    "records would be lost or change their order"
@@ -77,6 +82,60 @@ const struct kveil_refused_property *kveil_refused_property(const char *name)
 			return p;
 	}
 	return NULL;
+}
+
+/* librdkafka's names: of a client, and of its topics. dumps are freed by the caller. */
+static const char **all_names(const char **dumps[2], size_t counts[2])
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_topic_conf_t *topic = rd_kafka_topic_conf_new();
+	size_t n = 0;
+
+	dumps[0] = rd_kafka_conf_dump(conf, &counts[0]);
+	dumps[1] = rd_kafka_topic_conf_dump(topic, &counts[1]);
+	const char **names = calloc((counts[0] + counts[1]) / 2 + 1, sizeof *names);
+	for (size_t d = 0; names && d < 2; d++)
+		for (size_t i = 0; i < counts[d]; i += 2)
+			names[n++] = dumps[d][i];
+	rd_kafka_conf_destroy(conf);
+	rd_kafka_topic_conf_destroy(topic);
+	return names;
+}
+
+static void suggest(const char *name, struct kveil_error *err)
+{
+	const char **dumps[2];
+	size_t counts[2];
+	const char **names = all_names(dumps, counts);
+	const char *near = names ? kveil_text_nearest(name, names) : NULL;
+
+	if (near)
+		kveil_error_hint(err, "did you mean '%s'?", near);
+	else
+		kveil_error_hint(err, "its CONFIGURATION.md lists them");
+	free(names);
+	for (size_t d = 0; d < 2; d++)
+		rd_kafka_conf_dump_free(dumps[d], counts[d]);
+}
+
+enum kveil_status kveil_property_try(const char *name, const char *value, struct kveil_error *err)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char why[200];
+	rd_kafka_conf_res_t res = rd_kafka_conf_set(conf, name, value, why, sizeof why);
+
+	rd_kafka_conf_destroy(conf);
+	if (res == RD_KAFKA_CONF_OK)
+		return KVEIL_OK;
+	if (res == RD_KAFKA_CONF_UNKNOWN) {
+		kveil_fail(err, KVEIL_E_CONFIG, "librdkafka has no property '%.80s'", name);
+		suggest(name, err);
+	} else {
+		kveil_fail(err, KVEIL_E_CONFIG, "librdkafka refuses this value of '%.80s'", name);
+		if (!kveil_property_is_secret(name))
+			kveil_error_hint(err, "%s", why);
+	}
+	return KVEIL_E_CONFIG;
 }
 
 bool kveil_property_is_secret(const char *name)

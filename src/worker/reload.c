@@ -185,8 +185,8 @@ void kveil_watch_taken(struct kveil_watch *w)
 	w->taken = look(w->sources);
 }
 
-static enum kveil_status check_dead_letter_key(const struct kveil_config *config, const struct kveil_plan_set *plans,
-					       struct kveil_error *err)
+static void check_dead_letter_key(const struct kveil_config *config, const struct kveil_plan_set *plans,
+				  struct kveil_report *report)
 {
 	struct kveil_span name = kveil_span_str(config->dead_letter.key);
 
@@ -203,14 +203,11 @@ static enum kveil_status check_dead_letter_key(const struct kveil_config *config
 				used.len = at ? (size_t)(at - used.data) : used.len;
 				if (!kveil_span_eq(used, name))
 					continue;
-				kveil_fail(err, KVEIL_E_CONFIG,
-					   "the key %s seals dead letters and may protect no field",
-					   config->dead_letter.key);
-				kveil_error_where(err, plans->plans[i]->file, r->line, r->column);
-				return KVEIL_E_CONFIG;
+				kveil_report_at(report, plans->plans[i]->file, r->line, r->column,
+						"the key %s seals dead letters and may protect no field",
+						config->dead_letter.key);
 			}
 		}
-	return KVEIL_OK;
 }
 
 /* Does this rule file read or write that topic? */
@@ -223,30 +220,27 @@ static bool uses_topic(const struct kveil_plan_set *plans, const struct kveil_pl
 	return uses;
 }
 
-static enum kveil_status check_registry_topic(const struct kveil_config *config, const struct kveil_plan_set *plans,
-					      struct kveil_error *err)
+static void check_registry_topic(const struct kveil_config *config, const struct kveil_plan_set *plans,
+				 struct kveil_report *report)
 {
 	static const char prefix[] = "kafka:";
 	const char *topic = config->keys.registry + sizeof prefix - 1;
 
 	if (strncmp(config->keys.registry, prefix, sizeof prefix - 1) != 0)
-		return KVEIL_OK;
+		return;
 	for (size_t i = 0; i < plans->count; i++)
-		if (uses_topic(plans, plans->plans[i], topic)) {
-			kveil_fail(err, KVEIL_E_CONFIG,
-				   "the topic %s is the key registry's: no rule file reads or writes it", topic);
-			kveil_error_where(err, plans->plans[i]->file, 0, 0);
-			return KVEIL_E_CONFIG;
-		}
-	return KVEIL_OK;
+		if (uses_topic(plans, plans->plans[i], topic))
+			kveil_report_at(report, plans->plans[i]->file, 0, 0,
+					"the topic %s is the key registry's: no rule file reads or writes it", topic);
 }
 
-enum kveil_status kveil_check_together(const struct kveil_config *config, const struct kveil_plan_set *plans,
-				       struct kveil_error *err)
+void kveil_check_together(const struct kveil_config *config, const struct kveil_plan_set *plans,
+			  struct kveil_report *report)
 {
-	enum kveil_status status = check_dead_letter_key(config, plans, err);
-
-	return status ? status : check_registry_topic(config, plans, err);
+	if (config->dead_letter.key)
+		check_dead_letter_key(config, plans, report);
+	if (config->keys.registry)
+		check_registry_topic(config, plans, report);
 }
 
 static void log_report(const struct kveil_report *report)
@@ -265,19 +259,20 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 				    struct kveil_cell *timestamp)
 {
 	struct kveil_report report = {0};
-	struct kveil_error why;
 
 	struct kveil_plan_set *set =
-	    kveil_plan_set_load((const char *const *)config->rules, config->dead_letter.topic, names, &report);
+	    kveil_plan_set_read((const char *const *)config->rules, config->dead_letter.topic, names, &report);
+	if (set)
+		kveil_check_together(config, set, &report);
+	if (report.errors) {
+		kveil_plan_set_unref(set);
+		set = NULL;
+	}
 	log_report(&report);
 	kveil_report_clear(&report);
 	if (!set)
 		kveil_log(KVEIL_LOG_ERROR, "reload", "the new rules are refused; those in use go on");
-	else if (kveil_check_together(config, set, &why)) {
-		kveil_log_error(KVEIL_LOG_ERROR, "reload", &why);
-		kveil_plan_set_unref(set);
-		set = NULL;
-	} else if (kveil_plan_set_protects_less(in_use, set, &report)) {
+	else if (kveil_plan_set_protects_less(in_use, set, &report)) {
 		log_report(&report);
 		if (asked)
 			kveil_log(KVEIL_LOG_WARN, "reload",

@@ -33,7 +33,7 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 
 /* What configuration and rules must not have in common. The key that seals dead letters is no field's key: who may open
  * a field must not open whole records by it. The key registry's topic is none of the rules'. */
-enum kveil_status kveil_check_together(const struct kveil_config *config, const struct kveil_plan_set *plans,
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_check_together(const struct kveil_config *config, const struct kveil_plan_set *plans,
+                          struct kveil_report *report);
 
 #endif

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`kveil check`: what `run` refuses, every problem in one round, and what works and is a risk. No broker."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from conftest import KVEIL
+
+CONFIG = """\
+kafka: {bootstrap_servers: "localhost:9092", group_id: g, properties: {PROPERTIES}}
+rules: rules/
+keys:
+  registry: file:keys.json
+  keks: {local: {provider: file, path: kek}}
+  data: {pii: {algorithm: aes-256-gcm}, dead-letters: {algorithm: aes-256-gcm}}
+log: {format: json}
+"""
+RULES = 'name: NAME\ntopics: [in.NAME]\nfields:\n  - {path: "$.a", encrypt: {key: pii}}\n'
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "kveil.yaml").write_text(CONFIG.replace("PROPERTIES", ""))
+    (tmp_path / "rules" / "a.yaml").write_text(RULES.replace("NAME", "a"))
+    (tmp_path / "kek").write_bytes(os.urandom(32))
+    (tmp_path / "kek").chmod(0o600)
+    return tmp_path
+
+
+def kveil(home, *args, **env):
+    return subprocess.run([KVEIL, *args], cwd=home, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+
+
+def check(home, *args, **env):
+    return kveil(home, "check", "-c", "kveil.yaml", *args, **env)
+
+
+def properties(home, text):
+    (home / "kveil.yaml").write_text(CONFIG.replace("PROPERTIES", text))
+
+
+@pytest.mark.parametrize("text, words", [
+    ("socket.timeout.ms: abc", ["kveil.yaml:1:", "socket.timeout.ms"]),
+    ("security.protocl: ssl", ["security.protocl", "did you mean 'security.protocol'?"]),
+])
+def test_properties_that_librdkafka_refuses(home, text, words):
+    properties(home, text)
+    r = check(home)
+    assert r.returncode == 1 and [w for w in words if w not in r.stderr] == [], r.stderr
+
+
+def test_a_property_that_is_refused_does_not_show_a_secret(home):
+    properties(home, 'ssl.key.pem: "${env:SECRET}"')
+    r = check(home, SECRET="canary-secret")
+    assert "canary" not in r.stderr + r.stdout
+
+
+def test_the_environment_is_checked_and_named(home):
+    r = check(home, KVEIL_RULES="")
+    assert r.returncode == 1 and "KVEIL_RULES: error:" in r.stderr
+    r = check(home, KVEIL_HTTP_LISTEN="nowhere")
+    assert r.returncode == 1 and "KVEIL_HTTP_LISTEN: error:" in r.stderr
+    r = check(home, KVEIL_WORKRES="2", KVEIL_PORT="tcp://10.0.0.1:9819")
+    assert r.returncode == 0 and "KVEIL_WORKRES: warning:" in r.stderr and "KVEIL_WORKERS" in r.stderr
+    assert "KVEIL_PORT" not in r.stderr
+
+
+def test_every_problem_in_one_round(home):
+    """Of the configuration, of each rule file, and of the files together."""
+    (home / "kveil.yaml").write_text(CONFIG.replace("PROPERTIES", "") + "wrokers: 2\n")
+    (home / "rules" / "a.yaml").write_text(RULES.replace("NAME", "a") + '  - {path: "$.b", maks: {}}\n')
+    (home / "rules" / "b.yaml").write_text(RULES.replace("NAME", "a").replace("pii", "dead-letters"))
+    r = check(home)
+    assert r.returncode == 1
+    for words in ("'wrokers'", "'maks'", "in.a has rules in", "seals dead letters"):
+        assert words in r.stderr, r.stderr
+    r = kveil(home, "check", "-r", "rules/a.yaml", "-r", "missing.yaml")
+    assert r.returncode == 1 and "'maks'" in r.stderr and "missing.yaml" in r.stderr
+
+
+@pytest.mark.parametrize("text, word", [
+    ("sasl.kerberos.kinit.cmd: kinit", "sasl.kerberos.kinit.cmd"),
+    ("enable.ssl.certificate.verification: 'false'", "enable.ssl.certificate.verification"),
+])
+def test_properties_that_are_a_risk(home, text, word):
+    properties(home, text)
+    assert (r := check(home)).returncode == 0 and f"warning: kafka.properties: {word}" in r.stderr, r.stderr
+    assert check(home, "--strict").returncode == 1
+
+
+def test_nothing_to_warn_of(home):
+    r = check(home, "--strict")
+    assert r.returncode == 0 and r.stderr == ""
+
+
+def test_files_networks_and_memory_that_are_a_risk(home):
+    (home / "rules" / "a.yaml").chmod(0o646)
+    if os.geteuid() == 0:
+        os.chown(home / "kek", 4711, 4711)
+        assert "the key-encryption key of 'local' belongs to another user" in check(home).stderr
+    r = check(home, KVEIL_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1,kafka.example:9092", KVEIL_ALLOW_UNLOCKED_KEYS="1")
+    assert r.returncode == 0, r.stderr
+    for words in ("rules/a.yaml: warning:", "kafka.example:9092 comes in clear", "KVEIL_ALLOW_UNLOCKED_KEYS: warning:"):
+        assert words in r.stderr, r.stderr
+    properties(home, "security.protocol: ssl")
+    assert "in clear" not in check(home, KVEIL_KAFKA_BOOTSTRAP_SERVERS="kafka.example:9092").stderr
+
+
+def test_secrets_that_others_can_write_or_read(home):
+    secret = home / "secret"
+    properties(home, 'sasl.password: "${file:secret}"')
+    secret.write_text("canary-secret\n")
+    secret.chmod(0o606)
+    r = check(home)
+    assert r.returncode == 1 and "secret can be written by every user" in r.stderr
+    secret.chmod(0o604)
+    r = check(home)
+    assert r.returncode == 0 and "that every user of this host can read" in r.stderr
+    (home / "..data").symlink_to(".")  # as Kubernetes mounts it
+    r = check(home)
+    assert r.returncode == 0 and r.stderr == ""
+    assert "canary" not in r.stderr
+
+
+def test_run_says_the_risks_once_in_the_form_of_its_log(home):
+    (home / "rules" / "a.yaml").chmod(0o646)
+    r = kveil(home, "run", "-c", "kveil.yaml")  # there is no registry
+    lines = [json.loads(line) for line in r.stderr.splitlines() if line.startswith("{")]
+    said = [x for x in lines if "can write this rule file" in x["message"]]
+    assert r.returncode == 2 and len(said) == 1 and said[0]["level"] == "warn" and said[0]["component"] == "config"
