@@ -156,6 +156,14 @@ int main(int argc, char **argv)
 		print_help(stderr);
 		return KVEIL_EXIT_USAGE;
 	}
+	/* `kveil --version`, and `kveil help run` for `kveil run --help`. */
+	static char version[] = "version", help[] = "--help";
+	if (strcmp(argv[1], "--version") == 0)
+		argv[1] = version;
+	if (argc == 3 && strcmp(argv[1], "help") == 0) {
+		argv[1] = argv[2];
+		argv[2] = help;
+	}
 	if (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
 		print_help(stdout);
 		return KVEIL_EXIT_OK;

@@ -542,6 +542,13 @@ def test_invert(tmp_path, rules):
     assert '- path: "$..f"\n    decrypt: {key: "t-{$.d}"}' in text
 
 
+def test_the_other_ways_to_ask():
+    assert kveil("--version").stdout == kveil("version").stdout != ""
+    assert kveil("help", "run").stdout == kveil("run", "--help").stdout != ""
+    r = subprocess.run([ROOT / "dev", "test", "--help"], capture_output=True, text=True, timeout=30)
+    assert r.returncode == 0 and "debian13" in r.stdout
+
+
 def test_a_slip_of_the_pen_gets_the_right_word():
     for args, word in ((("aply",), "did you mean 'apply'?"), (("apply", "--demo-kesy"), "did you mean '--demo-keys'?")):
         r = kveil(*args)
