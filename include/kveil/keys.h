@@ -60,6 +60,10 @@ void kveil_keyring_free(struct kveil_keyring *ring);
 enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wall_ms,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* After a tick that failed: may nothing at all be protected? Otherwise some key has no version that protects, or there is no
+ * lease; the ring refuses what needs it by itself, and the rest goes on. */
+bool kveil_keyring_refuses(const struct kveil_keyring *ring);
+
 /* The key called name, or name@version (opens and seals with that version only), for the given uses. The
  * pointer lives as long as the ring; asking again gives the same one. */
 enum kveil_status kveil_keyring_key(struct kveil_keyring *ring, struct kveil_span name, unsigned use,

@@ -271,6 +271,7 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 	enum kveil_status status;
 
 	ring->now_ms = now_wall_ms;
+	ring->refuses = true;
 	if (ring->named)
 		kveil_named_tick(ring);
 	if (atomic_load_explicit(&ks->generation, memory_order_acquire) != ring->generation ||
@@ -285,12 +286,18 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 		return kveil_fail(
 		    err, KVEIL_E_NO_LEASE,
 		    "the key registry went back behind what was read from it: nothing is sealed with its keys");
+	ring->refuses = false;
 	if (ring->needs_lease) {
 		status = kveil_keyring_tend_lease(ring, now_wall_ms, err);
 		if (status)
 			return status;
 	}
 	return ring->inactive ? no_active(ring->inactive, err) : KVEIL_OK;
+}
+
+bool kveil_keyring_refuses(const struct kveil_keyring *ring)
+{
+	return ring->refuses;
 }
 
 /* NAME or NAME@VERSION. */

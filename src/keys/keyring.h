@@ -43,6 +43,7 @@ struct kveil_keyring {
 	int64_t now_ms;                   /* of the last tick (wall time) */
 	const struct kveil_key *inactive; /* a key that has to protect and has nothing to do it with; NULL = none */
 	bool needs_lease, had_lease, asked_lease; /* asked: the keeper, for the next one */
+	bool refuses;                     /* the last tick: nothing may be protected */
 
 	uint32_t lease;
 	uint64_t counter, uses_left; /* uses_left == 0: no lease */

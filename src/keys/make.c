@@ -404,8 +404,7 @@ enum kveil_status kveil_keystore_make_asked(struct kveil_keystore *ks, int64_t n
 
 	if (ks->memory)
 		return KVEIL_OK;
-	if (pthread_mutex_trylock(&ks->tend_lock))
-		return kveil_fail(err, KVEIL_E_KEY_PENDING, "another thread is making keys");
+	pthread_mutex_lock(&ks->tend_lock);
 	/* Somebody else may have made them by now. */
 	status = kveil_keystore_refresh_read(ks, &read, err);
 	if (read)

@@ -78,11 +78,10 @@ void kveil_attempts_set_aside(struct kveil_worker *w)
 
 	for (size_t i = 0; i < w->slot_cap; i++) {
 		struct kveil_partition *p = w->slots[i];
-		if (!p || !p->poison || p->stopped)
+		if (!p || !p->poison || p->stopped || p->wait)
 			continue;
-		p->poison = false;
 		kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "%d processes ended there", ATTEMPTS);
-		kveil_worker_set_aside_batch(w, p, p->committed, p->committed + 1, &why);
+		p->poison = !kveil_worker_set_aside_batch(w, p, p->committed, p->committed + 1, &why);
 	}
 }
 

@@ -7,7 +7,7 @@
  *
  *   broker ─ a response ─► librdkafka's queue ─ drained ─► held, up to a number of bytes ─► the worker's turn
  *
- * A pause and a rebalance throw away what is held: both go on by a seek to what was done.
+ * A pause and a rebalance throw away what is held of their partitions: both go on by a seek to what was done.
  */
 #include "base/clock.h"
 #include "worker/loop.h"
@@ -91,7 +91,7 @@ static void fill(struct kveil_worker *w, int ms)
 
 void kveil_intake_serve(struct kveil_worker *w)
 {
-	if (w->paused || kveil_clock_mono_ms() - w->polled_ms < KVEIL_POLL_EVERY_MS)
+	if (kveil_clock_mono_ms() - w->polled_ms < KVEIL_POLL_EVERY_MS)
 		return;
 	w->polled_ms = kveil_clock_mono_ms();
 	if (has_room(w, 2))
@@ -102,13 +102,16 @@ void kveil_intake_serve(struct kveil_worker *w)
 
 static rd_kafka_message_t *take_first(struct kveil_intake *in)
 {
-	if (in->count == 0)
-		return NULL;
-	struct kveil_held *h = &in->held[in->first];
-	in->first = (in->first + 1) & (in->cap - 1);
-	in->count--;
-	in->bytes -= h->bytes;
-	return h->message;
+	rd_kafka_message_t *ret = NULL;
+
+	while (in->count && !ret) {
+		struct kveil_held *h = &in->held[in->first];
+		in->first = (in->first + 1) & (in->cap - 1);
+		in->count--;
+		in->bytes -= h->bytes;
+		ret = h->message;
+	}
+	return ret;
 }
 
 rd_kafka_message_t *kveil_intake_poll(struct kveil_worker *w, int ms)
@@ -126,6 +129,20 @@ void kveil_intake_drop(struct kveil_worker *w)
 
 	while ((msg = take_first(&w->intake)))
 		kveil_kafka_message_free(msg);
+}
+
+void kveil_intake_drop_of(struct kveil_worker *w, const struct kveil_partition *p)
+{
+	struct kveil_intake *in = &w->intake;
+
+	for (size_t i = 0; i < in->count; i++) {
+		struct kveil_held *h = &in->held[(in->first + i) & (in->cap - 1)];
+		if (!h->message || kveil_worker_find(w, h->message) != p)
+			continue;
+		kveil_kafka_message_free(h->message);
+		in->bytes -= h->bytes;
+		*h = (struct kveil_held){0}; /* its place is passed over */
+	}
 }
 
 void kveil_intake_free(struct kveil_worker *w)

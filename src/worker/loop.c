@@ -14,10 +14,12 @@ enum {
 	TURN_MS = 20,    /* of slow records: keys, commits and the watchdog do not wait for 256 of them */
 	IDLE_MS = 100,   /* a turn's wait for a record */
 	BUSY_MS = 10,    /* the same while delivery reports are due */
+	NAMES_MS = 2,    /* the same while keys are made that records wait for */
 	TICK_EVERY_MS = 20,
 	BACK_OFF_FIRST_MS = 100,
 	BACK_OFF_MOST_MS = 10000,
 	LOG_EVERY_MS = 60000,
+	KEYS_TELL_MS = 1000,
 	STOP_DRAIN_MS =
 	    6000, /* clients that cannot reach their brokers take seconds to close; the watchdog is at 15 s */
 	COMMIT_WAIT_MS = 2000, /* with the drain, well before the watchdog */
@@ -56,7 +58,10 @@ void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_messa
 
 	switch (msg->err) {
 	case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
-		if (p)
+		/* What was taken before this comes first. */
+		if (p && (p->wait || p->waiting.first))
+			p->beyond = msg->offset;
+		else if (p)
 			kveil_worker_on_out_of_range(w, p, msg->offset);
 		return;
 	case RD_KAFKA_RESP_ERR__FATAL:
@@ -79,12 +84,10 @@ static void poll_paused(struct kveil_worker *w)
 
 	kveil_worker_pause(w);
 	w->polled_ms = kveil_clock_mono_ms();
+	/* What slips through a pause comes again by the seek that ends it. */
 	while ((msg = rd_kafka_consumer_poll(w->consumer, 0))) {
-		struct kveil_partition *p = kveil_worker_find(w, msg);
 		if (msg->err)
 			kveil_worker_on_consumer_error(w, msg);
-		else if (p)
-			kveil_worker_ask_rewind(w, p); /* slipped through the pause: it will come again */
 		kveil_kafka_message_free(msg);
 	}
 }
@@ -117,8 +120,17 @@ void kveil_worker_count_retry(struct kveil_worker *w, enum kveil_status status)
 	kveil_cell_add(w->retries[status], 1);
 }
 
-bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *at, unsigned attempt,
-			   const struct kveil_error *why, int64_t *logged_ms)
+static void log_now_and_then(struct kveil_worker *w, const struct kveil_error *why, int64_t *logged_ms)
+{
+	int64_t now = kveil_clock_mono_ms();
+
+	if (*logged_ms && now - *logged_ms < LOG_EVERY_MS)
+		return;
+	*logged_ms = now;
+	kveil_log_error(KVEIL_LOG_WARN, w->name, why);
+}
+
+bool kveil_worker_back_off(struct kveil_worker *w, unsigned attempt, const struct kveil_error *why, int64_t *logged_ms)
 {
 	int64_t now = kveil_clock_mono_ms();
 	int64_t ms = BACK_OFF_FIRST_MS << (attempt < 7 ? attempt : 7);
@@ -126,53 +138,50 @@ bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *
 	ms = ms > BACK_OFF_MOST_MS ? BACK_OFF_MOST_MS : ms;
 	ms = ms / 2 + rand_r(&w->random) % (ms / 2 + 1);
 	kveil_worker_count_retry(w, why->status);
-	if (!*logged_ms || now - *logged_ms >= LOG_EVERY_MS) {
-		*logged_ms = now;
-		kveil_log_error(KVEIL_LOG_WARN, w->name, why);
-	}
+	log_now_and_then(w, why, logged_ms);
 	for (int64_t end = now + ms; now < end; now = kveil_clock_mono_ms()) {
 		kveil_worker_pump(w, end - now < 100 ? (int)(end - now) : 100);
 		record_progress(w);
-		if (kveil_worker_stopping(w) || (w->catalog && has_news(w)) || (at && !kveil_worker_owns(w, at)))
+		if (kveil_worker_stopping(w) || (w->catalog && has_news(w)))
 			return false;
 	}
 	return true;
 }
 
-bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_position *at, const struct kveil_error *why)
+static void open_outage(struct kveil_worker *w, const struct kveil_partition *p, const struct kveil_error *why)
 {
-	kveil_health_condition(w->params->health, w->condition_outage, "%s: %s", kveil_status_code(why->status),
-			       why->message);
-	return kveil_worker_back_off(w, at, w->outage_attempts++, why, &w->outage_logged_ms);
+	const char *code = kveil_status_code(why->status), *name = w->condition_outage;
+
+	if (p && w->outages > 1)
+		kveil_health_condition(w->params->health, name, "%s: %s (%s[%d] and %zu more wait)", code, why->message,
+				       p->topic, (int)p->id, w->outages - 1);
+	else if (p)
+		kveil_health_condition(w->params->health, name, "%s: %s (%s[%d] waits)", code, why->message, p->topic,
+				       (int)p->id);
+	else
+		kveil_health_condition(w->params->health, name, "%s: %s", code, why->message);
+}
+
+void kveil_worker_tell_outage(struct kveil_worker *w, const struct kveil_partition *p, const struct kveil_error *why)
+{
+	open_outage(w, p, why);
+	kveil_worker_count_retry(w, why->status);
+	log_now_and_then(w, why, &w->outage_logged_ms);
+}
+
+bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_error *why)
+{
+	open_outage(w, NULL, why);
+	return kveil_worker_back_off(w, w->outage_attempts++, why, &w->outage_logged_ms);
 }
 
 void kveil_worker_outage_over(struct kveil_worker *w)
 {
-	if (!w->outage_attempts)
+	if (w->outages || w->outage_attempts || w->keys_out || !w->outage_logged_ms)
 		return;
-	w->outage_attempts = 0;
 	w->outage_logged_ms = 0;
 	kveil_health_condition(w->params->health, w->condition_outage, NULL);
 	kveil_log(KVEIL_LOG_INFO, w->name, "the outage is over, going on");
-}
-
-bool kveil_worker_tick(struct kveil_worker *w, struct kveil_error *why)
-{
-	bool fine = !kveil_keyring_tick(w->ring, kveil_clock_wall_ms(), why);
-
-	w->ticked_ms = fine ? kveil_clock_mono_ms() : 0;
-	if (!fine && kveil_status_class(why->status) != KVEIL_CLASS_RETRY)
-		kveil_worker_fail(w, why);
-	return fine;
-}
-
-bool kveil_worker_wait_out_record(struct kveil_worker *w, const struct kveil_position *at, struct kveil_error *why)
-{
-	do {
-		if (!kveil_worker_wait_out(w, at, why))
-			return false;
-	} while (!kveil_worker_tick(w, why) && !kveil_worker_stopping(w));
-	return !kveil_worker_stopping(w);
 }
 
 /* --- rules --- */
@@ -302,6 +311,8 @@ static void point_partitions(struct kveil_worker *w, bool new_rules)
 				kveil_worker_stop_partition(w, p, true, -1, "%s", why_no_route(w, p->topic));
 		} else if (!had_route || (p->stopped_by_rules && new_rules))
 			kveil_worker_restart_partition(w, p);
+		else if (new_rules)
+			p->due_ms = 0; /* they may name another key */
 	}
 }
 
@@ -399,22 +410,56 @@ static void record_progress(struct kveil_worker *w)
 	}
 }
 
-/* false: nothing may be sealed now, so no record may be taken; the next turn asks again. */
+/* Some key protects nothing now, or there is no lease: the records that need it wait, and the others go on. */
+static void tell_keys_out(struct kveil_worker *w, const struct kveil_error *why)
+{
+	int64_t now = kveil_clock_mono_ms();
+
+	if (w->keys_out && now < w->keys_told_ms + KEYS_TELL_MS)
+		return;
+	w->keys_out = true;
+	w->keys_told_ms = now;
+	kveil_worker_tell_outage(w, NULL, why);
+}
+
+static void end_outage(struct kveil_worker *w)
+{
+	w->outage_attempts = 0;
+	w->keys_out = false;
+	kveil_worker_outage_over(w);
+}
+
+/* false: no record may be taken now; the next turn asks again. */
 static bool tick_keys(struct kveil_worker *w)
 {
 	struct kveil_error err;
 
-	while (!kveil_worker_tick(w, &err))
-		if (kveil_worker_stopping(w) || !kveil_worker_wait_out(w, NULL, &err))
+	for (;;) {
+		w->ticked_ms = kveil_clock_mono_ms();
+		if (!kveil_keyring_tick(w->ring, kveil_clock_wall_ms(), &err)) {
+			if (w->outage_attempts || w->keys_out)
+				end_outage(w);
+			return true;
+		}
+		if (kveil_status_class(err.status) != KVEIL_CLASS_RETRY) {
+			w->ticked_ms = 0;
+			kveil_worker_fail(w, &err);
 			return false;
-	kveil_worker_outage_over(w);
-	return true;
+		}
+		if (!kveil_keyring_refuses(w->ring)) {
+			tell_keys_out(w, &err);
+			return true;
+		}
+		w->ticked_ms = 0;
+		if (kveil_worker_stopping(w) || !kveil_worker_wait_out(w, &err))
+			return false;
+	}
 }
 
 /* librdkafka's queue has been emptied: its fetcher should be at work. */
 static void wake_fetcher(struct kveil_worker *w)
 {
-	if (!w->waker || w->now_ms < w->wake_due_ms || w->paused)
+	if (!w->waker || w->now_ms < w->wake_due_ms)
 		return;
 	w->wake_due_ms = w->now_ms + WAKE_EVERY_MS;
 	if (rd_kafka_queue_length(w->fetched) >= w->fetched_low)
@@ -447,6 +492,7 @@ static bool upkeep(struct kveil_worker *w)
 	record_progress(w);
 	if (w->now_ms - w->ticked_ms >= TICK_EVERY_MS && !tick_keys(w))
 		return false;
+	kveil_park_turn(w);
 	wake_fetcher(w);
 	return true;
 }
@@ -454,7 +500,7 @@ static bool upkeep(struct kveil_worker *w)
 /* One message, if there is one within ms. false: none. */
 static bool take_one(struct kveil_worker *w, int ms)
 {
-	rd_kafka_message_t *msg = kveil_ahead_next(w, ms);
+	rd_kafka_message_t *msg = kveil_intake_poll(w, ms);
 
 	if (!msg)
 		return false;
@@ -476,7 +522,7 @@ static bool has_room(const struct kveil_worker *w)
 /* Too much is in flight: nothing more is taken in until a part of it was acknowledged. */
 static void make_room(struct kveil_worker *w)
 {
-	while (!has_room(w) && !kveil_worker_stopping(w) && !w->want_rewind && !w->paused) {
+	while (!has_room(w) && !kveil_worker_stopping(w) && !w->want_rewind) {
 		kveil_loop_beat(w->loop);
 		rd_kafka_poll(w->producer, 20);
 		record_progress(w);
@@ -488,19 +534,12 @@ static void turn(struct kveil_worker *w)
 {
 	if (!upkeep(w))
 		return;
-	/* What a pause threw away is fetched again only when there is room for it. */
-	if (w->paused && has_room(w))
-		kveil_worker_resume(w);
-	if (w->paused) {
-		kveil_worker_pump(w, IDLE_MS);
-		return;
-	}
-	int wait_ms = w->in_flight_messages ? BUSY_MS : IDLE_MS;
+	int wait_ms = w->names_wait ? NAMES_MS : w->in_flight_messages ? BUSY_MS : IDLE_MS;
 	for (int n = 0; n < TURN_RECORDS && !kveil_worker_stopping(w); n++) {
 		if (!take_one(w, wait_ms))
 			break;
 		wait_ms = 0;
-		if (w->want_rewind || w->paused || w->in_flight_bytes > w->in_flight_limit)
+		if (w->want_rewind || w->in_flight_bytes > w->in_flight_limit)
 			break;
 		if (n % TURN_LOOKS == TURN_LOOKS - 1 && kveil_clock_mono_ms() - w->now_ms > TURN_MS)
 			break;
@@ -555,11 +594,11 @@ static bool start(struct kveil_worker *w)
 	enum kveil_status status = KVEIL_OK;
 	while (!kveil_worker_stopping(w) && (status = kveil_keyring_new(w->params->keys, &w->ring, &err)) &&
 	       kveil_status_class(status) == KVEIL_CLASS_RETRY)
-		kveil_worker_wait_out(w, NULL, &err);
+		kveil_worker_wait_out(w, &err);
 	if (kveil_worker_stopping(w))
 		return false;
-	if (!status)
-		kveil_worker_outage_over(w);
+	if (!status && w->outage_attempts)
+		end_outage(w);
 	if (!status)
 		status = open_consumer(w, &err);
 	if (!status)
@@ -595,7 +634,6 @@ static void finish(struct kveil_worker *w)
 		kveil_worker_close_producer(w);
 	}
 	w->closing = true;
-	kveil_ahead_free(w);
 	kveil_intake_free(w);
 	bool whole = kveil_waker_free(w->waker) & kveil_committed_end(w);
 	w->client_left |= !whole;

@@ -7,14 +7,15 @@
  *                          │                                └ refused ─► rewind, then one record a request
  *                          └ cannot be protected ─► dead letter (sealed) ─► producer
  *
- * Everything here runs on the worker's own thread, callbacks of librdkafka included: nothing is locked. Whatever has
- * to wait (an outage, a full queue, a rewind) waits in kveil_worker_pump, which keeps the membership alive with
- * everything paused; a rebalance may happen in there, so that a caller asks kveil_worker_owns before it goes on.
+ * Everything here runs on the worker's own thread, callbacks of librdkafka included: nothing is locked. A record that
+ * has to wait parks its partition, and the others go on. What concerns all of them (a producer that is made anew, a key
+ * registry that went back) waits in kveil_worker_pump, which keeps the membership alive with everything paused; rebalances
+ * happen there and in the poll for the next message, never in the middle of a record.
  *
  *   intake.c     messages between librdkafka's queue and their turn, counted in bytes
- *   ahead.c      messages looked at before their turn, for the keys that they name
  *   loop.c       the thread: turns, waiting, keys, reloads
  *   quarantine.c what cannot be fetched
+ *   park.c       partitions whose next record waits
  *   partition.c  rebalances, pausing, rewinding
  *   producer.c   the producer and the topics that it writes to
  *   record.c     one record: engine, outputs, dead letter
@@ -29,6 +30,7 @@
 #include "kveil/engine.h"
 #include "worker/dead_letter.h"
 #include "worker/kafka.h"
+#include "worker/maker.h"
 #include "worker/topics.h"
 #include "worker/waker.h"
 #include "worker/watermark.h"
@@ -69,6 +71,34 @@ struct kveil_worker_route {
 	rd_kafka_topic_t *dead;
 };
 
+/* A record on its way in; its bytes are borrowed from the message, or from the copy that waits. */
+struct kveil_incoming {
+	int64_t offset;
+	int64_t timestamp_ms; /* as a producer takes it */
+	struct kveil_record record;
+};
+
+/* See park.c: a record that waits, with its bytes behind it. */
+struct kveil_waiting {
+	struct kveil_waiting *next;
+	size_t bytes;
+	struct kveil_incoming in;
+	struct kveil_header headers[];
+};
+/* What of a partition was taken from the client and waits. */
+struct kveil_queue {
+	struct kveil_waiting *first, *last;
+	struct kveil_waiting *unseen; /* from here on nobody has looked at the keys that they name */
+	size_t count, bytes;
+};
+
+/* What the next record of a partition waits for. */
+enum kveil_wait {
+	KVEIL_WAIT_NONE,
+	KVEIL_WAIT_NAMES,  /* keys that it names are being made */
+	KVEIL_WAIT_OUTAGE, /* a moment: then it is tried again */
+};
+
 struct kveil_partition {
 	char *topic;
 	int32_t id;
@@ -96,9 +126,18 @@ struct kveil_partition {
 	bool poison;          /* too many: what is at `committed` is to be set aside unread */
 	int64_t began_ms;
 	struct kveil_cell *lag;
+
+	enum kveil_wait wait;
+	int64_t due_ms;       /* monotonic: when it is tried again */
+	unsigned outage_tries;
+	unsigned name_tries;  /* that found no key, though it was asked for */
+	uint64_t round;       /* of the maker, when it was asked for */
+	bool in_outage;       /* counted in the worker's outages */
+	struct kveil_queue waiting; /* taken from the client, and not in marks yet */
+	int64_t beyond;       /* behind all of these the client finds no record; -1 = no such news */
 };
 
-/* The record at hand, across waits. */
+/* The record at hand. */
 struct kveil_position {
 	struct kveil_partition *partition;
 	uint16_t slot, generation;
@@ -106,7 +145,7 @@ struct kveil_position {
 };
 
 struct kveil_held {
-	rd_kafka_message_t *message; /* or an error in the place of one */
+	rd_kafka_message_t *message; /* or an error in the place of one; NULL: dropped */
 	size_t bytes;
 };
 /* See intake.c. A ring. */
@@ -115,14 +154,6 @@ struct kveil_intake {
 	size_t cap, first, count, bytes; /* cap: a power of two, or 0 */
 	unsigned taken;                  /* since librdkafka's queue was drained last */
 };
-/* See ahead.c. */
-struct kveil_ahead {
-	struct kveil_held *held; /* from first to count */
-	size_t first, count, bytes;
-	size_t probed;           /* up to here their keys were asked for */
-	bool names_wait;         /* and not all that was asked for is made yet */
-};
-
 /* In a wait and while much is held: often enough for rebalances, rarely enough that short waits do not pause. */
 enum { KVEIL_POLL_EVERY_MS = 500 };
 
@@ -180,13 +211,17 @@ struct kveil_worker {
 	bool answer_late; /* the condition is open */
 	bool client_left; /* one could not be closed and still logs to us: this struct stays */
 	bool closing; /* drained and committed: what the close revokes needs neither */
-	bool paused;
 	bool careful;  /* a process ended where one of the partitions begins */
 	bool in_order; /* what is committed now is the last of this assignment */
 
 	struct kveil_intake intake;
 	size_t intake_limit; /* bytes */
-	struct kveil_ahead ahead;
+	struct kveil_maker *maker;
+	size_t waiting_bytes;  /* of all partitions */
+	size_t outages;        /* partitions that wait one out */
+	size_t first_turn;
+	bool some_wait;        /* or are held, or have something that waited */
+	bool names_wait;       /* and some of them for names */
 
 	size_t in_flight_bytes, in_flight_limit;
 	size_t in_flight_messages;
@@ -201,8 +236,9 @@ struct kveil_worker {
 	} solo;
 
 	unsigned outage_attempts;
-	enum kveil_status outage_status;
-	int64_t outage_logged_ms, names_logged_ms, produce_logged_ms, drop_logged_ms, commit_logged_ms;
+	bool keys_out; /* some key protects nothing now, or there is no lease */
+	int64_t keys_told_ms;
+	int64_t outage_logged_ms, produce_logged_ms, drop_logged_ms, commit_logged_ms;
 	uint64_t drops_unlogged;
 	unsigned random;
 
@@ -225,20 +261,17 @@ void *kveil_worker_main(void *worker);
 bool kveil_worker_stopping(const struct kveil_worker *w);
 /* Serves delivery reports for at most ms, and the group with everything paused: its membership outlives any wait. */
 void kveil_worker_pump(struct kveil_worker *w, int ms);
-/* Waits, longer with each attempt, with jitter, and says why once a minute (*logged_ms: when last, 0 = never). False: no
- * use in trying again (new rules, stopping, and when `at` is given: the record is not ours any more). */
-bool kveil_worker_back_off(struct kveil_worker *w, const struct kveil_position *at, unsigned attempt,
-                           const struct kveil_error *why, int64_t *logged_ms);
-/* Backs off because of an error of class RETRY, as one outage: a condition and a line a minute until it is over. */
-bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_position *at, const struct kveil_error *why);
-/* The same for a record at hand, and on until there are keys to seal with: they change and end while it waits. */
-bool kveil_worker_wait_out_record(struct kveil_worker *w, const struct kveil_position *at, struct kveil_error *why);
-/* Is there what to seal with? Not: *why, and the next turn asks again. */
-bool kveil_worker_tick(struct kveil_worker *w, struct kveil_error *why);
+/* Waits with everything paused, longer with each attempt, with jitter, and says why once a minute (*logged_ms: when last,
+ * 0 = never). False: no use in trying again (new rules, stopping). */
+bool kveil_worker_back_off(struct kveil_worker *w, unsigned attempt, const struct kveil_error *why, int64_t *logged_ms);
+/* Backs off because of an error of class RETRY that concerns every partition. */
+bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_error *why);
+void kveil_worker_count_retry(struct kveil_worker *w, enum kveil_status status);
+/* An outage, of one partition or (p NULL) of all: counted, a condition until all are over, a line a minute. */
+void kveil_worker_tell_outage(struct kveil_worker *w, const struct kveil_partition *p, const struct kveil_error *why);
 void kveil_worker_outage_over(struct kveil_worker *w);
 /* The counter of fetches that ended so. */
 struct kveil_cell *kveil_worker_fetch_errors(struct kveil_worker *w, enum kveil_status status);
-void kveil_worker_count_retry(struct kveil_worker *w, enum kveil_status status);
 /* Ends the process with exit 3. */
 void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why);
 /* An error in the place of a message. */
@@ -265,8 +298,17 @@ void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition
 void kveil_worker_stop_out_of_range(struct kveil_worker *w, struct kveil_partition *p);
 /* The topic is not the one that was read so far: from its start, then. */
 void kveil_worker_begin_anew(struct kveil_worker *w, struct kveil_partition *p, const char *why);
-bool kveil_worker_owns(const struct kveil_worker *w, const struct kveil_position *at);
+/* Where the partition goes on reading: behind what was taken, and what of it waits. */
+static inline int64_t kveil_worker_position(const struct kveil_partition *p)
+{
+	if (p->waiting.last)
+		return p->waiting.last->in.offset + 1;
+	return p->marks.next < 0 ? p->start : p->marks.next;
+}
+/* Has the client pause one partition, which throws away what it has fetched of it; and all of them. */
+void kveil_worker_hold(struct kveil_worker *w, struct kveil_partition *p);
 void kveil_worker_pause(struct kveil_worker *w);
+/* Lets those that are held and may be read go on, behind the last record that was taken from the client. */
 void kveil_worker_resume(struct kveil_worker *w);
 /* offset: of the record at fault, or -1; in the log only, for /readyz shows none. */
 void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition *p, bool by_rules, int64_t offset,
@@ -280,13 +322,13 @@ void kveil_worker_drop_partitions(struct kveil_worker *w);
 bool kveil_worker_drain(struct kveil_worker *w, int ms);
 
 /* --- record.c --- */
+/* A message from the client: tried at once, or behind those of its partition that wait. */
 void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg);
-/* The message as a record; its headers stand in w->headers until the next call. */
-enum kveil_status kveil_worker_read(struct kveil_worker *w, const rd_kafka_message_t *msg, struct kveil_record *ret,
-                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+/* One try at a record. false: it is to be tried again, and its partition waits. */
+bool kveil_worker_try(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_incoming *in);
 
-/* Sets aside what no record can be had of: offsets from first to before next. */
-void kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition *p, int64_t first, int64_t next,
+/* Sets aside what no record can be had of: offsets from first to before next. false: the letter has to wait. */
+bool kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition *p, int64_t first, int64_t next,
                                   const struct kveil_error *why);
 
 /* --- quarantine.c --- */
@@ -312,17 +354,27 @@ rd_kafka_message_t *kveil_intake_poll(struct kveil_worker *w, int ms);
 /* In a wait that takes nothing: polls now and then for the sake of the membership; pauses when too much is held. */
 void kveil_intake_serve(struct kveil_worker *w);
 void kveil_intake_drop(struct kveil_worker *w);
+void kveil_intake_drop_of(struct kveil_worker *w, const struct kveil_partition *p);
 void kveil_intake_free(struct kveil_worker *w);
 /* What a polled message holds in memory, about. Uses w->headers. */
 size_t kveil_held_bytes(struct kveil_worker *w, const rd_kafka_message_t *msg);
 
-/* --- ahead.c --- */
-/* The next message in order, of those held or polled within ms; NULL = none. The caller frees it. */
-rd_kafka_message_t *kveil_ahead_next(struct kveil_worker *w, int ms);
-/* Polls as much as may be held, and lets the keys that those records name be asked for. */
-void kveil_ahead_look(struct kveil_worker *w);
-void kveil_ahead_drop(struct kveil_worker *w);
-void kveil_ahead_free(struct kveil_worker *w);
+/* --- park.c --- */
+/* The record that this partition is at has to wait. */
+void kveil_park(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_error *why);
+/* It went. */
+void kveil_park_over(struct kveil_worker *w, struct kveil_partition *p);
+/* A copy of the record joins those that wait; where there is no room, the client is told to pause and will read it again. */
+void kveil_park_add(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_incoming *in);
+/* Forgets what waits: it will be read again. */
+void kveil_park_drop(struct kveil_worker *w, struct kveil_partition *p);
+/* Tries again what is due. */
+void kveil_park_turn(struct kveil_worker *w);
+/* Is there room for records from the client, or will they be tried at once? */
+static inline bool kveil_park_may_read(const struct kveil_partition *p)
+{
+	return !p->stopped && !p->unplaced && !p->rewind && !p->poison && !p->wait && !p->waiting.first;
+}
 
 /* --- committed.c --- */
 /* Asks whether what was committed is there, unless it is being asked. True: nothing was, so go on and commit. */

@@ -103,6 +103,7 @@ static bool add_partition(struct kveil_worker *w, const char *topic, int32_t id)
 	p->route = find_route(w, topic);
 	p->stopped = !p->route;
 	p->committed = p->committing = p->solo_until = p->out_of_range = p->unreadable = -1;
+	p->beyond = -1;
 	kveil_watermark_init(&p->marks, -1);
 	snprintf(text, sizeof text, "%" PRId32, id);
 	p->lag = kveil_metrics_cell(w->params->metrics, KVEIL_M_CONSUMER_LAG, topic, text);
@@ -116,6 +117,8 @@ static void free_partition(struct kveil_worker *w, struct kveil_partition *p)
 {
 	char name[300];
 
+	kveil_park_drop(w, p);
+	kveil_park_over(w, p);
 	condition_name(p, name, sizeof name);
 	kveil_health_condition(w->params->health, name, NULL);
 	if (p->fetch_fault)
@@ -132,7 +135,6 @@ void kveil_worker_drop_partitions(struct kveil_worker *w)
 	w->last_topic = NULL;
 	w->last_partition = NULL;
 	kveil_committed_forget(w);
-	kveil_ahead_drop(w);
 	kveil_intake_drop(w);
 	for (size_t i = 0; i < w->slot_cap; i++)
 		if (w->slots[i])
@@ -164,30 +166,17 @@ struct kveil_partition *kveil_worker_find(struct kveil_worker *w, const rd_kafka
 	return p;
 }
 
-bool kveil_worker_owns(const struct kveil_worker *w, const struct kveil_position *at)
-{
-	const struct kveil_partition *p = w->slots[at->slot];
-
-	return p && p == at->partition && p->generation == at->generation;
-}
-
 /* --- pausing --- */
 
-/* Where the partition goes on reading. */
-static int64_t position(const struct kveil_partition *p)
-{
-	return p->marks.next < 0 ? p->start : p->marks.next;
-}
-
-/* Partitions that the client may be told about, by what is wanted of them. */
-static rd_kafka_topic_partition_list_t *select_partitions(struct kveil_worker *w, bool held, bool stopped_too)
+/* Partitions that the client may be told about. */
+static rd_kafka_topic_partition_list_t *select_partitions(struct kveil_worker *w, bool held, bool to_read)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
 
 	for (size_t i = 0; i < w->slot_cap && !w->unresolved; i++) {
 		const struct kveil_partition *p = w->slots[i];
-		if (p && p->held == held && (stopped_too || !p->stopped))
-			rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = position(p);
+		if (p && p->held == held && (!to_read || kveil_park_may_read(p)))
+			rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = kveil_worker_position(p);
 	}
 	return list;
 }
@@ -200,39 +189,39 @@ static void set_held(struct kveil_worker *w, const rd_kafka_topic_partition_list
 
 void kveil_worker_pause(struct kveil_worker *w)
 {
-	rd_kafka_topic_partition_list_t *list = select_partitions(w, false, true);
+	rd_kafka_topic_partition_list_t *list = select_partitions(w, false, false);
 
-	w->paused = true;
-	kveil_ahead_drop(w);
 	kveil_intake_drop(w);
 	if (list->cnt) {
 		rd_kafka_pause_partitions(w->consumer, list);
 		set_held(w, list, true);
 	}
+	w->some_wait = true;
 	rd_kafka_topic_partition_list_destroy(list);
 }
 
 /* Before an assignment goes: the client would remember the pause for the next time. */
 static void let_go(struct kveil_worker *w)
 {
-	rd_kafka_topic_partition_list_t *list = select_partitions(w, true, true);
+	rd_kafka_topic_partition_list_t *list = select_partitions(w, true, false);
 
 	if (list->cnt) {
 		rd_kafka_resume_partitions(w->consumer, list);
 		set_held(w, list, false);
 	}
 	rd_kafka_topic_partition_list_destroy(list);
-	w->paused = false;
 }
 
-static void hold(struct kveil_worker *w, struct kveil_partition *p)
+void kveil_worker_hold(struct kveil_worker *w, struct kveil_partition *p)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
 
 	if (!p->held && !w->unresolved) {
 		rd_kafka_topic_partition_list_add(list, p->topic, p->id);
 		rd_kafka_pause_partitions(w->consumer, list);
+		kveil_intake_drop_of(w, p);
 		p->held = true;
+		w->some_wait = true;
 	}
 	rd_kafka_topic_partition_list_destroy(list);
 }
@@ -249,7 +238,7 @@ static void hold_stopped(struct kveil_worker *w)
 {
 	for (size_t i = 0; i < w->slot_cap; i++)
 		if (w->slots[i] && (w->slots[i]->stopped || w->slots[i]->unplaced))
-			hold(w, w->slots[i]);
+			kveil_worker_hold(w, w->slots[i]);
 }
 
 /* The same partitions, each where it goes on: what a seek is, and it works for those that the client has given up. */
@@ -257,13 +246,12 @@ static void reassign(struct kveil_worker *w)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
 
-	kveil_ahead_drop(w);
 	kveil_intake_drop(w);
 	let_go(w);
 	for (size_t i = 0; i < w->slot_cap; i++) {
 		struct kveil_partition *p = w->slots[i];
 		if (p) {
-			rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = position(p);
+			rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = kveil_worker_position(p);
 			p->ended = false;
 		}
 	}
@@ -275,9 +263,17 @@ static void reassign(struct kveil_worker *w)
 static bool any_ended(const struct kveil_worker *w)
 {
 	for (size_t i = 0; i < w->slot_cap && !w->unresolved; i++)
-		if (w->slots[i] && w->slots[i]->ended && !w->slots[i]->stopped && !w->slots[i]->unplaced)
+		if (w->slots[i] && w->slots[i]->ended && kveil_park_may_read(w->slots[i]))
 			return true;
 	return false;
+}
+
+/* Those that the client could not seek in are between two states of it: a moment later it can. */
+static void drop_failed(rd_kafka_topic_partition_list_t *list)
+{
+	for (int i = list->cnt - 1; i >= 0; i--)
+		if (list->elems[i].err)
+			rd_kafka_topic_partition_list_del_by_idx(list, i);
 }
 
 void kveil_worker_resume(struct kveil_worker *w)
@@ -286,19 +282,17 @@ void kveil_worker_resume(struct kveil_worker *w)
 		reassign(w);
 		return;
 	}
-	rd_kafka_topic_partition_list_t *list = select_partitions(w, true, false);
+	rd_kafka_topic_partition_list_t *list = select_partitions(w, true, true);
 	struct kveil_error err;
 
 	/* What the client had fetched is gone with the pause; where to go on is known here better than there. */
 	if (list->cnt && kveil_kafka_seek(w->consumer, list, &err)) {
-		/* A partition may be between two states of the client: a moment later it can. */
 		kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
-	} else {
-		w->paused = false;
-		if (list->cnt) {
-			rd_kafka_resume_partitions(w->consumer, list);
-			set_held(w, list, false);
-		}
+		drop_failed(list);
+	}
+	if (list->cnt) {
+		rd_kafka_resume_partitions(w->consumer, list);
+		set_held(w, list, false);
 	}
 	rd_kafka_topic_partition_list_destroy(list);
 }
@@ -315,7 +309,7 @@ void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition 
 	condition_name(p, name, sizeof name);
 	p->stopped = true;
 	p->stopped_by_rules = by_rules;
-	hold(w, p);
+	kveil_worker_hold(w, p);
 	kveil_health_condition(w->params->health, name, "stopped: %s", why);
 	if (offset >= 0)
 		snprintf(where, sizeof where, " at offset %" PRId64, offset);
@@ -339,7 +333,7 @@ void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition
 		return;
 	/* This survives the seeks of the client (librdkafka 2.0.2), and the records before it do not. If it is so for
 	 * whoever comes there in order, it will be said again. */
-	if (p->rewind || (offset > position(p) && offset != p->out_of_range)) {
+	if (p->rewind || (offset > kveil_worker_position(p) && offset != p->out_of_range)) {
 		p->out_of_range = offset;
 		kveil_worker_ask_rewind(w, p);
 		return;
@@ -347,7 +341,7 @@ void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition
 	/* Of a topic made anew the committed offset is gone, too: that is asked before anyone is called for. */
 	if (p->committed >= 0) {
 		p->unplaced = true;
-		hold(w, p);
+		kveil_worker_hold(w, p);
 		w->commit_due_ms = 0;
 		return;
 	}
@@ -357,7 +351,7 @@ void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition
 void kveil_worker_stop_out_of_range(struct kveil_worker *w, struct kveil_partition *p)
 {
 	p->unplaced = false;
-	kveil_worker_stop_partition(w, p, false, position(p),
+	kveil_worker_stop_partition(w, p, false, kveil_worker_position(p),
 				    "the offset is out of range: the records there are gone, or never were; set the "
 				    "group's offset to go on");
 }
@@ -473,7 +467,6 @@ static void on_revoke(struct kveil_worker *w, bool lost)
 		  drained ? "nothing in flight" : "discarding what is in flight");
 	let_go(w);
 	kveil_worker_drop_partitions(w);
-	kveil_worker_outage_over(w);
 	assign(w, NULL);
 	if (!drained)
 		kveil_worker_renew_producer(w);
@@ -524,7 +517,7 @@ static void back_off_producing(struct kveil_worker *w)
 	kveil_health_condition(w->params->health, w->condition_produce, "producing fails: %s", w->produce_fault);
 	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s", w->produce_fault);
 	w->produce_fault[0] = 0;
-	kveil_worker_back_off(w, NULL, w->produce_failures, &err, &w->produce_logged_ms);
+	kveil_worker_back_off(w, w->produce_failures, &err, &w->produce_logged_ms);
 }
 
 void kveil_worker_rewind(struct kveil_worker *w)
@@ -544,6 +537,7 @@ void kveil_worker_rewind(struct kveil_worker *w)
 		if (!p || !p->rewind)
 			continue;
 		p->rewind = false;
+		kveil_park_drop(w, p);
 		p->generation = ++w->generations[p->slot];
 		kveil_watermark_rewind(&p->marks, p->anew ? -1 : kveil_watermark_committable(&p->marks));
 		p->anew = false;

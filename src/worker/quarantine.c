@@ -164,12 +164,16 @@ static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, con
 	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "the batch at offset %lld cannot be read: %.200s",
 		   (long long)msg->offset, rd_kafka_err2str(msg->err));
 	say(w, p, why.status, why.message);
-	if (w->paused || p->stopped || p->rewind || msg->offset < 0 || ++p->unreadable_tries < TRIES)
+	if (p->wait || p->waiting.first) {
+		kveil_worker_hold(w, p); /* what was taken before this comes first; then it is said again */
+		return;
+	}
+	if (p->held || p->stopped || p->rewind || msg->offset < 0 || ++p->unreadable_tries < TRIES)
 		return;
 	int64_t first = p->marks.next > msg->offset ? p->marks.next : msg->offset;
 	p->unreadable_tries = 0;
 	if (search(w, p, first, &next) == SAME)
-		kveil_worker_set_aside_batch(w, p, first, next, &why);
+		(void)kveil_worker_set_aside_batch(w, p, first, next, &why);
 }
 
 bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg)

@@ -8,11 +8,12 @@
 
 #include <stdio.h>
 
-enum { SAMPLE_EVERY = 64, DROP_LOG_EVERY_MS = 60000, SOLO_FLUSH_MS = 100 };
+enum { SAMPLE_EVERY = 64, DROP_LOG_EVERY_MS = 60000, SOLO_FLUSH_MS = 100, SOLO_MS = 5000, FULL_MS = 1000 };
 
 enum outcome {
 	SENT,
-	ABANDONED, /* not ours any more, or to be read again: nothing more to do here */
+	ABANDONED, /* to be read again, or stopped: nothing more to do here */
+	WAIT,      /* to be tried again */
 	REFUSED,   /* by the broker, alone in its request */
 	TOO_LARGE,
 };
@@ -20,9 +21,7 @@ enum outcome {
 /* The record at hand. */
 struct work {
 	struct kveil_position at;
-	const rd_kafka_message_t *msg;
-	struct kveil_record record;
-	int64_t timestamp_ms; /* as a producer takes it */
+	const struct kveil_incoming *in;
 	bool solo;
 	bool pointer; /* there is no record, only where it should be */
 };
@@ -38,25 +37,31 @@ static int64_t timestamp_of(const rd_kafka_message_t *msg)
 	return t == 0 ? 1 : t;
 }
 
-/* It will be read again, if it is still ours. */
+/* It will be read again. */
 static enum outcome abandon(struct kveil_worker *w, const struct work *k)
 {
-	if (kveil_worker_owns(w, &k->at))
-		kveil_worker_ask_rewind(w, k->at.partition);
+	kveil_worker_ask_rewind(w, k->at.partition);
 	return ABANDONED;
 }
 
-static bool wait_for_report(struct kveil_worker *w, const struct work *k)
+/* Serves delivery reports and nothing else. false: too long. */
+static bool serve_until(struct kveil_worker *w, int64_t end_ms)
 {
-	while (w->solo.waiting && !kveil_worker_stopping(w) && kveil_worker_owns(w, &k->at)) {
-		/* A flush does not wait for the linger time. */
-		rd_kafka_flush(w->producer, SOLO_FLUSH_MS);
-		if (w->solo.waiting)
-			kveil_worker_pump(w, 0);
-	}
+	kveil_loop_beat(w->loop);
+	/* A flush does not wait for the linger time. */
+	rd_kafka_flush(w->producer, SOLO_FLUSH_MS);
+	return !kveil_worker_stopping(w) && kveil_clock_mono_ms() < end_ms;
+}
+
+static bool wait_for_report(struct kveil_worker *w)
+{
+	int64_t end = kveil_clock_mono_ms() + SOLO_MS;
+
+	while (w->solo.waiting && serve_until(w, end))
+		;
 	bool reported = !w->solo.waiting;
 	w->solo.waiting = false;
-	return reported && kveil_worker_owns(w, &k->at);
+	return reported;
 }
 
 /* One of what the record waits for is settled. */
@@ -68,7 +73,7 @@ static void acknowledged(const struct work *k)
 /* After a message went out alone. */
 static enum outcome judge_solo(struct kveil_worker *w, const struct work *k, const char *topic)
 {
-	if (!wait_for_report(w, k))
+	if (!wait_for_report(w))
 		return abandon(w, k);
 	switch (kveil_kafka_fault(w->solo.result)) {
 	case KVEIL_FAULT_NONE:
@@ -96,20 +101,21 @@ static enum outcome hand_over(struct kveil_worker *w, const struct work *k, rd_k
 {
 	struct kveil_partition *p = k->at.partition;
 	void *token = kveil_position_token(&k->at);
+	int64_t end = k->solo ? kveil_clock_mono_ms() + SOLO_MS : 0, full_end = 0;
 	rd_kafka_resp_err_t e;
 
-	while (k->solo && w->in_flight_messages) {
-		kveil_worker_pump(w, 0);
-		rd_kafka_flush(w->producer, SOLO_FLUSH_MS);
-		if (kveil_worker_stopping(w) || !kveil_worker_owns(w, &k->at) || p->rewind)
+	while (k->solo && w->in_flight_messages)
+		if (!serve_until(w, end) || p->rewind)
 			return abandon(w, k);
-	}
 	w->solo.waiting = k->solo;
 	w->solo.token = token;
 	while ((e = kveil_kafka_produce(w->producer, topic, partition, record, timestamp_ms, token)) ==
 	       RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-		kveil_worker_pump(w, 50);
-		if (kveil_worker_stopping(w) || !kveil_worker_owns(w, &k->at) || p->rewind)
+		int64_t now = kveil_clock_mono_ms();
+		full_end = full_end ? full_end : now + FULL_MS;
+		kveil_loop_beat(w->loop);
+		rd_kafka_poll(w->producer, 50);
+		if (kveil_worker_stopping(w) || p->rewind || now > full_end)
 			return abandon(w, k);
 	}
 	if (!e) {
@@ -137,7 +143,7 @@ static void count_failure(struct kveil_worker *w, enum kveil_status status)
 
 static void stop(struct kveil_worker *w, const struct work *k, bool by_rules, const struct kveil_error *why)
 {
-	kveil_worker_stop_partition(w, k->at.partition, by_rules, k->msg->offset, "%s: %s",
+	kveil_worker_stop_partition(w, k->at.partition, by_rules, k->in->offset, "%s: %s",
 				    kveil_status_code(why->status), why->message);
 }
 
@@ -153,30 +159,22 @@ static bool fits(const struct kveil_worker *w, const struct kveil_record *r, siz
 	return rough + SURELY_MORE < most || kveil_kafka_batch_bytes(r) <= most;
 }
 
-/* Seals the record into w->letter; waits out what the world does. */
+/* Seals the record into w->letter. WAIT: *why. */
 static enum outcome seal(struct kveil_worker *w, const struct work *k, const struct kveil_dead_letter_where *where,
-			 enum kveil_dead_letter_part part)
+			 enum kveil_dead_letter_part part, struct kveil_error *why)
 {
-	struct kveil_error err;
 	struct kveil_key *key;
+	enum kveil_status status =
+	    kveil_keyring_key(w->ring, kveil_span_str(w->params->config->dead_letter.key), KVEIL_USE_SEAL, &key, why);
 
-	for (;;) {
-		enum kveil_status status = kveil_keyring_key(
-		    w->ring, kveil_span_str(w->params->config->dead_letter.key), KVEIL_USE_SEAL, &key, &err);
-		if (!status)
-			status =
-			    kveil_dead_letter_seal(key, where, &k->record, k->timestamp_ms, part, &w->letter, &err);
-		if (!status) {
-			kveil_worker_outage_over(w);
-			return SENT;
-		}
-		if (kveil_status_class(status) != KVEIL_CLASS_RETRY) {
-			stop(w, k, true, &err);
-			return ABANDONED;
-		}
-		if (!kveil_worker_wait_out_record(w, &k->at, &err))
-			return abandon(w, k);
-	}
+	if (!status)
+		status = kveil_dead_letter_seal(key, where, &k->in->record, k->in->timestamp_ms, part, &w->letter, why);
+	if (!status)
+		return SENT;
+	if (kveil_status_class(status) == KVEIL_CLASS_RETRY)
+		return WAIT;
+	stop(w, k, true, why);
+	return ABANDONED;
 }
 
 /* How much of the record a letter can hold: by arithmetic, for sealing takes as much memory again, and twice. */
@@ -185,39 +183,43 @@ static int first_part(const struct kveil_worker *w, const struct work *k, size_t
 	int part = k->pointer ? KVEIL_LETTER_NO_RECORD : KVEIL_LETTER_WHOLE;
 
 	while (part < KVEIL_LETTER_NO_RECORD && !w->compresses &&
-	       kveil_dead_letter_bytes(&k->record, (enum kveil_dead_letter_part)part) > most)
+	       kveil_dead_letter_bytes(&k->in->record, (enum kveil_dead_letter_part)part) > most)
 		part++;
 	return part;
 }
 
-/* Nothing of the record leaves but the sealed envelope; what does not fit is left out of it. */
-static void dead_letter(struct kveil_worker *w, const struct work *k, const struct kveil_error *why)
+/* Nothing of the record leaves but the sealed envelope; what does not fit is left out of it. WAIT: *ret_wait. */
+static enum outcome dead_letter(struct kveil_worker *w, const struct work *k, const struct kveil_error *why,
+				struct kveil_error *ret_wait)
 {
 	const struct kveil_worker_route *route = k->at.partition->route;
 	struct kveil_dead_letter_where where;
 	struct kveil_error err;
 
-	kveil_dead_letter_describe(&where, route->route->topic, k->msg->partition, k->msg->offset, why);
+	kveil_dead_letter_describe(&where, route->route->topic, k->at.partition->id, k->in->offset, why);
 	for (int part = first_part(w, k, route->route->dead.max_bytes); part <= KVEIL_LETTER_NO_RECORD; part++) {
-		if (seal(w, k, &where, (enum kveil_dead_letter_part)part) != SENT)
-			return;
+		enum outcome o = seal(w, k, &where, (enum kveil_dead_letter_part)part, ret_wait);
+		if (o != SENT)
+			return o;
 		struct kveil_record letter = {.key = KVEIL_SPAN_NULL,
 					      .value = kveil_buf_span(&w->letter),
 					      .headers = where.headers,
 					      .header_count = where.count};
-		enum outcome o = TOO_LARGE;
+		o = TOO_LARGE;
 		if (fits(w, &letter, route->route->dead.max_bytes))
-			o = hand_over(w, k, route->dead, k->msg->partition % route->route->dead.partitions, &letter, 0);
+			o = hand_over(w, k, route->dead, k->at.partition->id % route->route->dead.partitions, &letter,
+				      0);
 		if (o == SENT)
 			acknowledged(k);
 		if (o == SENT || o == ABANDONED)
-			return;
+			return o;
 		if (o == REFUSED)
 			break;
 	}
 	kveil_fail(&err, KVEIL_E_REFUSED_BY_BROKER, "the dead letter itself is refused (it is for: %s)",
 		   kveil_status_code(why->status));
 	stop(w, k, false, &err);
+	return ABANDONED;
 }
 
 static void drop(struct kveil_worker *w, const struct work *k, const struct kveil_error *why)
@@ -227,31 +229,40 @@ static void drop(struct kveil_worker *w, const struct work *k, const struct kvei
 	if (!w->drop_logged_ms || w->now_ms - w->drop_logged_ms >= DROP_LOG_EVERY_MS) {
 		kveil_log(KVEIL_LOG_WARN, w->name,
 			  "on_error: drop: %llu records dropped, the last %s[%d] offset %lld: %s",
-			  (unsigned long long)w->drops_unlogged, k->at.partition->topic, (int)k->msg->partition,
-			  (long long)k->msg->offset, kveil_status_code(why->status));
+			  (unsigned long long)w->drops_unlogged, k->at.partition->topic, (int)k->at.partition->id,
+			  (long long)k->in->offset, kveil_status_code(why->status));
 		w->drop_logged_ms = w->now_ms;
 		w->drops_unlogged = 0;
 	}
 	acknowledged(k);
 }
 
-/* As the rule file's on_error says. */
-static void settle(struct kveil_worker *w, const struct work *k, const struct kveil_error *why)
+/* What the rule file's on_error says becomes of a record that failed. */
+static enum outcome set_aside(struct kveil_worker *w, const struct work *k, const struct kveil_error *why,
+			      struct kveil_error *ret_wait)
 {
+	enum outcome o = ABANDONED;
+
 	switch (k->at.partition->route->route->plan->on_error) {
 	case KVEIL_ON_ERROR_DEAD_LETTER:
-		dead_letter(w, k, why);
+		o = dead_letter(w, k, why, ret_wait);
 		break;
 	case KVEIL_ON_ERROR_DROP:
 		drop(w, k, why);
+		o = SENT;
 		break;
-	default:
+	case KVEIL_ON_ERROR_STOP:
 		stop(w, k, true, why);
+		break;
 	}
+	if (o != WAIT)
+		count_failure(w, why->status);
+	return o;
 }
 
-/* A record that the engine let pass and Kafka does not take: on_error decides as for any other. */
-static void set_aside(struct kveil_worker *w, const struct work *k, enum kveil_status status, size_t view)
+/* A record that the engine let pass and Kafka does not take. */
+static enum outcome not_taken(struct kveil_worker *w, const struct work *k, enum kveil_status status, size_t view,
+			      struct kveil_error *ret_wait)
 {
 	const struct kveil_plan *plan = k->at.partition->route->route->plan;
 	struct kveil_error err;
@@ -259,224 +270,200 @@ static void set_aside(struct kveil_worker *w, const struct work *k, enum kveil_s
 	kveil_fail(&err, status, "%s", kveil_status_text(status));
 	if (plan->view_count > 1)
 		kveil_error_rule(&err, plan->views[view].name);
-	count_failure(w, status);
-	settle(w, k, &err);
+	return set_aside(w, k, &err, ret_wait);
 }
 
-static void deliver(struct kveil_worker *w, const struct work *k, const struct kveil_result *result)
+static enum outcome deliver(struct kveil_worker *w, const struct work *k, const struct kveil_result *result,
+			    struct kveil_error *ret_wait)
 {
 	const struct kveil_worker_route *route = k->at.partition->route;
 	bool same = w->params->config->partition == KVEIL_PARTITION_SAME;
 
 	for (size_t i = 0; i < result->output_count; i++) {
 		const struct kveil_output *o = &result->outputs[i];
-		if (!fits(w, &o->record, route->route->outputs[o->view].max_bytes)) {
-			set_aside(w, k, KVEIL_E_OUTPUT_TOO_LARGE, o->view);
-			return;
-		}
+		if (!fits(w, &o->record, route->route->outputs[o->view].max_bytes))
+			return not_taken(w, k, KVEIL_E_OUTPUT_TOO_LARGE, o->view, ret_wait);
 	}
 	for (size_t i = 0; i < result->output_count; i++) {
 		const struct kveil_output *o = &result->outputs[i];
-		switch (hand_over(w, k, route->outputs[o->view], same ? k->msg->partition : RD_KAFKA_PARTITION_UA,
-				  &o->record, k->timestamp_ms)) {
-		case SENT:
-			continue;
-		case ABANDONED:
-			return;
-		case REFUSED:
-			set_aside(w, k, KVEIL_E_REFUSED_BY_BROKER, o->view);
-			return;
-		case TOO_LARGE:
-			set_aside(w, k, KVEIL_E_OUTPUT_TOO_LARGE, o->view);
-			return;
-		}
+		enum outcome out =
+		    hand_over(w, k, route->outputs[o->view], same ? k->at.partition->id : RD_KAFKA_PARTITION_UA,
+			      &o->record, k->in->timestamp_ms);
+		if (out == REFUSED)
+			return not_taken(w, k, KVEIL_E_REFUSED_BY_BROKER, o->view, ret_wait);
+		if (out == TOO_LARGE)
+			return not_taken(w, k, KVEIL_E_OUTPUT_TOO_LARGE, o->view, ret_wait);
+		if (out != SENT)
+			return out;
 	}
 	acknowledged(k);
+	return SENT;
 }
 
-/* One try. False: wait, then the same record again. */
-static bool protect(struct kveil_worker *w, const struct work *k, struct kveil_error *why)
+static void run(struct kveil_worker *w, struct kveil_engine *engine, const struct kveil_record *record,
+		struct kveil_result *ret)
+{
+	if (w->sample++ % SAMPLE_EVERY) {
+		kveil_engine_run(engine, record, ret);
+		return;
+	}
+	int64_t begin = kveil_clock_mono_ns();
+	kveil_engine_run(engine, record, ret);
+	kveil_histogram_observe_ns(w->transform, (uint64_t)(kveil_clock_mono_ns() - begin));
+}
+
+static enum outcome judge(struct kveil_worker *w, const struct work *k, const struct kveil_result *result,
+			  struct kveil_error *ret_wait)
+{
+	switch (result->verdict) {
+	case KVEIL_PRODUCE:
+		return deliver(w, k, result, ret_wait);
+	case KVEIL_RETRY:
+		*ret_wait = result->error;
+		return WAIT;
+	case KVEIL_DEAD_LETTER:
+	case KVEIL_DROP:
+		return set_aside(w, k, &result->error, ret_wait);
+	case KVEIL_STOP:
+		break;
+	}
+	count_failure(w, result->error.status);
+	stop(w, k, true, &result->error);
+	return ABANDONED;
+}
+
+static enum outcome protect(struct kveil_worker *w, const struct work *k, struct kveil_error *ret_wait)
 {
 	struct kveil_worker_route *route = k->at.partition->route;
 	struct kveil_result result;
 
 	if (kveil_failpoint("names-stay-pending")) {
-		kveil_fail(why, KVEIL_E_KEY_PENDING, "a test wants it so");
-		return false;
+		kveil_fail(ret_wait, KVEIL_E_KEY_PENDING, "a test wants it so");
+		return WAIT;
 	}
-	if (kveil_failpoint("poison") && k->record.value.data &&
-	    memmem(k->record.value.data, k->record.value.len, "POISON", 6))
+	if (kveil_failpoint("poison") && k->in->record.value.data &&
+	    memmem(k->in->record.value.data, k->in->record.value.len, "POISON", 6))
 		abort();
 	if (kveil_failpoint("slow-record"))
 		nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
-	enum kveil_status status = kveil_worker_bind(w, route, why);
+	enum kveil_status status = kveil_worker_bind(w, route, ret_wait);
 	if (status && kveil_status_class(status) == KVEIL_CLASS_RETRY)
-		return false;
+		return WAIT;
 	if (status) {
-		stop(w, k, true, why);
+		stop(w, k, true, ret_wait);
+		return ABANDONED;
+	}
+	run(w, route->bound->engine, &k->in->record, &result);
+	enum outcome o = judge(w, k, &result, ret_wait);
+	if (o == WAIT && result.verdict != KVEIL_RETRY)
+		kveil_engine_forget(route->bound->engine);
+	else
+		kveil_engine_wipe(route->bound->engine);
+	return o;
+}
+
+bool kveil_worker_try(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_incoming *in)
+{
+	struct work k = {.at = {.partition = p, .slot = p->slot, .generation = p->generation},
+			 .in = in,
+			 .solo = in->offset <= p->solo_until};
+	struct kveil_error why;
+
+	if (!kveil_watermark_add(&p->marks, in->offset, &k.at.seq)) {
+		kveil_fail(&why, KVEIL_E_NO_MEMORY, "no memory for the watermark of %s", p->topic);
+		kveil_worker_fail(w, &why);
 		return true;
 	}
-	if (w->sample++ % SAMPLE_EVERY == 0) {
-		int64_t begin = kveil_clock_mono_ns();
-		kveil_engine_run(route->bound->engine, &k->record, &result);
-		kveil_histogram_observe_ns(w->transform, (uint64_t)(kveil_clock_mono_ns() - begin));
-	} else
-		kveil_engine_run(route->bound->engine, &k->record, &result);
-	if (result.verdict == KVEIL_RETRY) {
-		*why = result.error;
+	if (protect(w, &k, &why) == WAIT) {
+		kveil_park(w, p, &why);
+		/* Another view of it may be on its way, and is to be reported first. */
+		if (kveil_watermark_slot(&p->marks, k.at.seq)->open > 1)
+			kveil_worker_ask_rewind(w, p);
+		else
+			kveil_watermark_undo(&p->marks, k.at.seq);
 		return false;
 	}
-	kveil_worker_outage_over(w);
-	if (result.verdict != KVEIL_PRODUCE)
-		count_failure(w, result.error.status);
-	switch (result.verdict) {
-	case KVEIL_PRODUCE:
-		deliver(w, k, &result);
-		break;
-	case KVEIL_DEAD_LETTER:
-		dead_letter(w, k, &result.error);
-		break;
-	case KVEIL_DROP:
-		drop(w, k, &result.error);
-		break;
-	case KVEIL_RETRY:
-	case KVEIL_STOP:
-		stop(w, k, true, &result.error);
-		break;
-	}
-	kveil_engine_wipe(route->bound->engine);
+	if (__builtin_expect(p->outage_tries || p->name_tries, 0))
+		kveil_park_over(w, p);
+	kveil_cell_add(w->consumed, 1);
+	kveil_cell_add(w->consumed_bytes, in->record.value.len + in->record.key.len);
 	return true;
 }
 
-enum kveil_status kveil_worker_read(struct kveil_worker *w, const rd_kafka_message_t *msg, struct kveil_record *ret,
-				    struct kveil_error *err)
+static enum kveil_status read_message(struct kveil_worker *w, const rd_kafka_message_t *msg, struct kveil_incoming *ret,
+				      struct kveil_error *err)
 {
 	size_t count = 0;
 	enum kveil_status status = kveil_kafka_headers(msg, &w->headers, &w->header_cap, &count, err);
 
-	*ret = (struct kveil_record){.key = kveil_span_of(msg->key, msg->key ? msg->key_len : 0),
-				     .value = kveil_span_of(msg->payload, msg->payload ? msg->len : 0),
-				     .headers = w->headers,
-				     .header_count = count};
+	ret->offset = msg->offset;
+	ret->timestamp_ms = timestamp_of(msg);
+	ret->record = (struct kveil_record){.key = kveil_span_of(msg->key, msg->key ? msg->key_len : 0),
+					    .value = kveil_span_of(msg->payload, msg->payload ? msg->len : 0),
+					    .headers = w->headers,
+					    .header_count = count};
 	return status;
 }
 
-/* What came of making the keys that a record names. */
-struct making {
-	unsigned tries;
-	enum kveil_status status;
-	struct kveil_error error;
-};
-
-/* The name is still pending after that. why: what the record says of it. */
-static bool wait_for_its_turn(struct kveil_worker *w, const struct work *k, struct making *m, struct kveil_error *why)
-{
-	enum { SOON = 3 };
-	bool ret;
-
-	if (m->status == KVEIL_E_KEY_PENDING) { /* at the pace that the configuration sets: no outage */
-		kveil_worker_outage_over(w);
-		ret = kveil_worker_back_off(w, &k->at, 0, &m->error, &w->names_logged_ms);
-	} else if (m->status) {
-		return kveil_worker_wait_out_record(w, &k->at, &m->error);
-	} else if (m->tries <= SOON) { /* too many at once, or another process was first: a matter of moments */
-		ret = kveil_worker_back_off(w, &k->at, m->tries, why, &w->names_logged_ms);
-	} else {
-		return kveil_worker_wait_out_record(w, &k->at, why);
-	}
-	return ret && (kveil_worker_tick(w, why) || kveil_worker_wait_out_record(w, &k->at, why));
-}
-
-/* The record names a key that is to be made, and so may those behind it. False: no use in trying again. */
-static bool wait_for_names(struct kveil_worker *w, struct work *k, struct making *m, struct kveil_error *why)
-{
-	kveil_ahead_look(w);
-	if (kveil_worker_stopping(w) || !kveil_worker_owns(w, &k->at) ||
-	    (m->tries++ && !wait_for_its_turn(w, k, m, why)))
-		return false;
-	kveil_loop_beat(w->loop);
-	m->status = kveil_keystore_make_asked(w->params->keys, kveil_clock_wall_ms(), &m->error);
-	kveil_loop_beat(w->loop);
-	w->ahead.names_wait = m->status == KVEIL_E_KEY_PENDING;
-	/* Looking ahead has used the place of its headers. */
-	return kveil_worker_read(w, k->msg, &k->record, why) == KVEIL_OK;
-}
-
-/* After the first try: again, until it goes or there is no use in it. */
-static void try_again(struct kveil_worker *w, struct work *k, struct kveil_error *why)
-{
-	struct making m = {0};
-
-	do {
-		bool waited = why->status == KVEIL_E_KEY_PENDING ? wait_for_names(w, k, &m, why)
-								 : kveil_worker_wait_out_record(w, &k->at, why);
-		if (!waited) {
-			abandon(w, k);
-			return;
-		}
-	} while (!protect(w, k, why));
-}
-
-void kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition *p, int64_t first, int64_t next,
+bool kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition *p, int64_t first, int64_t next,
 				  const struct kveil_error *why)
 {
-	const rd_kafka_message_t msg = {.partition = p->id, .offset = first};
+	const struct kveil_incoming in = {.offset = first};
 	struct work k = {
-	    .at = {.partition = p, .slot = p->slot, .generation = p->generation}, .msg = &msg, .pointer = true};
+	    .at = {.partition = p, .slot = p->slot, .generation = p->generation}, .in = &in, .pointer = true};
 	struct kveil_error err;
 	uint32_t last;
 
 	if (!p->route)
-		return;
+		return true;
 	kveil_log(KVEIL_LOG_ERROR, w->name, "%s[%d]: offsets %lld to %lld are set aside: %s", p->topic, (int)p->id,
 		  (long long)first, (long long)next - 1, why->message);
 	if (!kveil_watermark_add(&p->marks, first, &k.at.seq) ||
 	    (next - 1 > first && !kveil_watermark_add(&p->marks, next - 1, &last))) {
 		kveil_fail(&err, KVEIL_E_NO_MEMORY, "no memory for the watermark of %s", p->topic);
 		kveil_worker_fail(w, &err);
-		return;
+		return true;
 	}
 	if (next - 1 > first)
 		kveil_watermark_done(&p->marks, last);
-	count_failure(w, why->status);
-	settle(w, &k, why);
-	if (kveil_worker_owns(w, &k.at) && !p->stopped) {
+	if (set_aside(w, &k, why, &err) == WAIT) {
+		kveil_watermark_undo(&p->marks, k.at.seq);
+		kveil_park(w, p, &err);
+		kveil_worker_hold(w, p);
+		return false;
+	}
+	kveil_park_over(w, p);
+	if (!p->stopped) {
 		kveil_worker_fetch_over(w, p);
 		kveil_worker_ask_rewind(w, p); /* goes on behind it, when the letter is there */
 	}
+	return true;
 }
 
 void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 {
 	struct kveil_partition *p = kveil_worker_find(w, msg);
+	struct kveil_incoming in;
 	struct kveil_error err;
 
-	if (!p || p->stopped || p->rewind)
+	/* What slips through a pause comes again by the seek that ends it. */
+	if (!p || p->stopped || p->rewind || p->held)
 		return;
 	if (p->fetch_fault)
 		kveil_worker_fetch_over(w, p);
-	if (msg->offset < p->marks.next) {
+	if (msg->offset < kveil_worker_position(p)) {
 		/* Never seen; going back to the watermark is right whatever it was. */
 		kveil_worker_ask_rewind(w, p);
 		return;
 	}
 	if (p->committed < 0 && !p->attempts)
 		kveil_attempts_first(w, p, msg->offset);
-	struct work k = {.at = {.partition = p, .slot = p->slot, .generation = p->generation}, .msg = msg};
-	if (!kveil_watermark_add(&p->marks, msg->offset, &k.at.seq)) {
-		kveil_fail(&err, KVEIL_E_NO_MEMORY, "no memory for the watermark of %s", p->topic);
-		kveil_worker_fail(w, &err);
+	if (read_message(w, msg, &in, &err)) {
+		kveil_worker_stop_partition(w, p, true, msg->offset, "%s: %s", kveil_status_code(err.status),
+					    err.message);
 		return;
 	}
-	k.solo = msg->offset <= p->solo_until;
-	k.timestamp_ms = timestamp_of(msg);
-	enum kveil_status status = kveil_worker_read(w, msg, &k.record, &err);
-	kveil_cell_add(w->consumed, 1);
-	kveil_cell_add(w->consumed_bytes, msg->len + msg->key_len);
-	if (status) {
-		stop(w, &k, true, &err);
-		return;
-	}
-	if (!protect(w, &k, &err))
-		try_again(w, &k, &err);
+	bool at_once = kveil_park_may_read(p);
+	if (!at_once || !kveil_worker_try(w, p, &in))
+		kveil_park_add(w, p, &in);
 }

@@ -41,6 +41,7 @@ struct rotation_gauge {
 struct kveil_service {
 	struct kveil_service_params params;
 	struct kveil_shared shared;
+	struct kveil_maker *maker;
 	struct kveil_worker **workers;
 	size_t worker_count, started;
 	pthread_t topics_thread, keeper_thread;
@@ -404,6 +405,7 @@ static bool start_worker(struct kveil_service *s, unsigned number)
 	s->workers[number - 1] = w;
 	w->params = &s->params;
 	w->shared = &s->shared;
+	w->maker = s->maker;
 	w->number = number;
 	snprintf(w->name, sizeof w->name, "worker %u", number);
 	snprintf(w->condition_group, sizeof w->condition_group, "worker %u: group", number);
@@ -431,7 +433,8 @@ static bool start_threads(struct kveil_service *s)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	s->has_topics_thread = pthread_create(&s->topics_thread, NULL, topics_main, s) == 0;
 	s->has_keeper_thread = pthread_create(&s->keeper_thread, NULL, keeper_main, s) == 0;
-	bool whole = s->has_topics_thread && s->has_keeper_thread;
+	s->maker = kveil_maker_new(s->params.keys, s->params.health);
+	bool whole = s->has_topics_thread && s->has_keeper_thread && s->maker;
 	for (unsigned i = 1; whole && i <= s->worker_count; i++)
 		whole = start_worker(s, i);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -512,6 +515,7 @@ enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error
 		joined &= join(s->topics_thread, end);
 	if (s->has_keeper_thread)
 		joined &= join(s->keeper_thread, end);
+	joined = joined && kveil_maker_free(s->maker, end);
 	/* A thread that hangs still uses all this: the process is to be ended. */
 	if (!joined)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a thread does not end");

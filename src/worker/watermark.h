@@ -57,6 +57,13 @@ static inline void kveil_watermark_done(struct kveil_watermark *w, uint32_t seq)
 		w->head++;
 }
 
+/* Takes the last record back, as if it had not come yet: it waits, and nothing of it was handed on. */
+static inline void kveil_watermark_undo(struct kveil_watermark *w, uint32_t seq)
+{
+	w->next = kveil_watermark_slot(w, seq)->offset;
+	w->tail = seq;
+}
+
 /* Records taken in and not done. */
 static inline uint32_t kveil_watermark_open(const struct kveil_watermark *w)
 {
