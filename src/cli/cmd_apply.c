@@ -2,6 +2,7 @@
 /* kveil apply: the engine on stdin or a file, a record a line, to stdout. No Kafka. */
 #include "cli/apply.h"
 #include "cli/command.h"
+#include "cli/json_record.h"
 #include "cli/lines.h"
 
 #include "base/secret.h"
@@ -20,6 +21,7 @@ static const struct kveil_flag flags[] = {
     {0, "demo-keys", NULL, "keys in memory, gone when the command ends"},
     {'o', "output", "NAME", "of several outputs, this one only"},
     {'K', "key-separator", "TEXT", "each line is key, TEXT, value; \\t is a tab"},
+    {'J', "json-records", NULL, "each line is a whole record, in and out, as `kcat -J` prints it"},
     {'H', "header", "NAME=VALUE", "give each record this header; may be given again"},
     {0, "diff", NULL, "each field before and after, with its rule"},
     {0, "explain", NULL, "each field's path, rule, key and outcome, without values"},
@@ -33,7 +35,7 @@ struct options {
 	char separator_text[16];
 	struct kveil_header headers[MOST_HEADERS];
 	size_t header_count;
-	bool demo_keys, diff, explain;
+	bool demo_keys, diff, explain, json;
 };
 
 struct apply {
@@ -43,6 +45,8 @@ struct apply {
 	const char *name; /* of the input, for messages */
 	size_t view;      /* the one chosen, or SIZE_MAX */
 	struct kveil_story story;
+	struct kveil_json_record json, ahead; /* -J: the line at hand, and those that look_ahead reads */
+	struct kveil_buf line;
 	bool failed, stop;
 };
 
@@ -80,6 +84,13 @@ static void print_outputs(struct apply *a, const struct kveil_result *result)
 			continue;
 		if (a->view == SIZE_MAX && p->view_count > 1)
 			printf("%s\t", p->views[o->view].name);
+		if (a->o->json) {
+			kveil_buf_reset(&a->line);
+			kveil_json_record_write(&a->json, &o->record, &a->line);
+			print_span(kveil_buf_span(&a->line));
+			fputc('\n', stdout);
+			continue;
+		}
 		if (a->o->separator) {
 			print_span(o->record.key);
 			fputs(a->o->separator, stdout);
@@ -89,23 +100,25 @@ static void print_outputs(struct apply *a, const struct kveil_result *result)
 	}
 }
 
-/* false: there is no key separator. */
-static bool to_record(const struct apply *a, struct kveil_span text, struct kveil_record *ret)
+static enum kveil_status to_record(const struct apply *a, struct kveil_json_record *json, struct kveil_span text,
+				   struct kveil_record *ret, struct kveil_error *err)
 {
+	if (a->o->json)
+		return kveil_json_record_read(json, text, ret, err);
 	*ret = (struct kveil_record){.value = text, .headers = a->o->headers, .header_count = a->o->header_count};
 	/* An empty line is an empty value, not a tombstone. */
 	if (!text.data)
 		ret->value.data = (const uint8_t *)"";
 	if (!a->o->separator)
-		return true;
+		return KVEIL_OK;
 	const size_t n = strlen(a->o->separator);
 	const uint8_t *at = memmem(ret->value.data, ret->value.len, a->o->separator, n);
 	if (!at)
-		return false;
+		return kveil_fail(err, KVEIL_E_INVALID_JSON, "there is no key separator in this line");
 	const size_t key = (size_t)(at - ret->value.data);
 	ret->key = kveil_span_of(ret->value.data, key);
 	ret->value = kveil_span_of(at + n, ret->value.len - key - n);
-	return true;
+	return KVEIL_OK;
 }
 
 static void look_ahead(void *user)
@@ -113,9 +126,10 @@ static void look_ahead(void *user)
 	struct apply *a = user;
 	struct kveil_record record;
 	struct kveil_span line;
+	struct kveil_error err;
 
 	for (size_t at = 0; kveil_lines_peek(&a->lines, &at, &line);)
-		if (to_record(a, line, &record))
+		if (to_record(a, &a->ahead, line, &record, &err) == KVEIL_OK)
 			kveil_apply_ask(&a->session, &record);
 }
 
@@ -125,14 +139,13 @@ static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
 	struct kveil_result result;
 	struct kveil_error err;
 
-	if (!to_record(a, text, &record)) {
-		kveil_fail(&err, KVEIL_E_INVALID_JSON, "there is no key separator in this line");
+	if (to_record(a, &a->json, text, &record, &err) != KVEIL_OK) {
 		report(a, line, text, &err);
 		return;
 	}
 	kveil_apply_run(&a->session, &record, &result);
 	if (result.verdict != KVEIL_PRODUCE) {
-		report(a, line, record.value, &result.error);
+		report(a, line, a->o->json ? KVEIL_SPAN_NULL : record.value, &result.error);
 		a->stop = result.verdict == KVEIL_STOP;
 		return;
 	}
@@ -176,8 +189,8 @@ static void take_whole(struct apply *a, struct kveil_span *line)
 	struct kveil_error err;
 	size_t first = line->len;
 
-	if (a->o->separator || !first || is_document(a, *line, &err) || err.status != KVEIL_E_INVALID_JSON ||
-	    err.byte < first)
+	if (a->o->separator || a->o->json || !first || is_document(a, *line, &err) ||
+	    err.status != KVEIL_E_INVALID_JSON || err.byte < first)
 		return;
 	if (kveil_lines_whole(&a->lines, &whole, &err) == KVEIL_OK && whole.data &&
 	    !has_second_record(a, whole, first)) {
@@ -230,6 +243,12 @@ static bool choose_view(struct apply *a)
 	return false;
 }
 
+/* A line of JSON spells a record's bytes with escapes, and has a key and headers beside the value. */
+static size_t line_bytes(const struct apply *a)
+{
+	return a->session.limits.record_bytes * (a->o->json ? 4 : 1);
+}
+
 static int apply(const struct options *o)
 {
 	struct apply a = {.o = o, .name = o->file ? o->file : "-", .lines = {.fd = -1}};
@@ -245,6 +264,8 @@ static int apply(const struct options *o)
 	if (choose_view(&a)) {
 		const char *no_color = getenv("NO_COLOR");
 		kveil_arena_init(&a.session.scratch, 0);
+		kveil_json_record_init(&a.json, line_bytes(&a));
+		kveil_json_record_init(&a.ahead, line_bytes(&a));
 		a.story.plan = a.session.plan;
 		a.story.view = a.view;
 		a.story.with_values = o->diff;
@@ -253,13 +274,16 @@ static int apply(const struct options *o)
 			a.session.story = &a.story;
 		a.session.look_ahead = look_ahead;
 		a.session.user = &a;
-		if (kveil_lines_open(&a.lines, o->file, a.session.limits.record_bytes, &err) == KVEIL_OK)
+		if (kveil_lines_open(&a.lines, o->file, line_bytes(&a), &err) == KVEIL_OK)
 			code = apply_lines(&a);
 		else
 			fprintf(stderr, "kveil apply: %s\n", err.message);
 	}
 	kveil_lines_close(&a.lines);
 	kveil_arena_clear(&a.session.scratch);
+	kveil_json_record_clear(&a.json);
+	kveil_json_record_clear(&a.ahead);
+	kveil_buf_clear(&a.line);
 	kveil_buf_clear(&a.story.text);
 	kveil_apply_close(&a.session);
 	return code;
@@ -318,6 +342,8 @@ static int run(int argc, char **argv)
 			o.output = value;
 		else if (f->short_name == 'K' && !set_separator(&o, value))
 			return kveil_usage_error(cmd, "a key separator has 1 to 15 bytes");
+		else if (f->short_name == 'J')
+			o.json = true;
 		else if (f->short_name == 'H' && !set_header(&o, value))
 			return kveil_usage_error(cmd, "a header is NAME=VALUE, and there are at most %d", MOST_HEADERS);
 		else if (strcmp(f->long_name, "demo-keys") == 0)
@@ -329,6 +355,8 @@ static int run(int argc, char **argv)
 	}
 	if (!o.rules)
 		return kveil_usage_error(cmd, "-r names the rule file");
+	if (o.json && (o.separator || o.header_count))
+		return kveil_usage_error(cmd, "-J has the key and the headers in the line: no -K, no -H");
 	if (o.diff && o.explain)
 		return kveil_usage_error(cmd, "--diff or --explain");
 	if (o.config && o.demo_keys)

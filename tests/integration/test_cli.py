@@ -197,6 +197,30 @@ def test_usage_and_configuration_are_exit_2(args):
     assert r.stderr
 
 
+def test_whole_records_as_kcat_prints_them():
+    def line(key, payload, headers):
+        return json.dumps({"topic": "t", "partition": 3, "headers": headers, "key": key, "payload": payload},
+                          ensure_ascii=False)
+    card, old = "110101199003077571", "110101199003074514"
+    key = json.dumps({"id_card": card})
+    lines = [line(key, json.dumps({"after": {"id_card": card, "phone": "13812345678", "text": 'a"b\n王'}}),
+                  ["__debezium.oldkey", json.dumps({"id_card": old}), "x", None]),
+             line(key, None, []),
+             line(json.dumps({"phone": "13812345678"}), None, []),
+             '{"key":null,"payload":null,"payload":"twice"}', "[]", '{"key":1,"payload":null}']
+    r = kveil("apply", "-J", "--demo-keys", "-r", "rules/cdc/debezium.yaml", stdin="\n".join(lines))
+    assert r.returncode == 1
+    event, tombstone = [json.loads(x) for x in r.stdout.splitlines()]
+    value = json.loads(event["payload"])["after"]
+    assert event["topic"] == "t" and event["partition"] == 3
+    assert value["phone"] == "138****5678" and value["text"] == 'a"b\n王'
+    assert json.loads(event["key"]) == {"id_card": value["id_card"]}
+    assert tombstone == {**event, "headers": [], "payload": None}
+    assert event["headers"][2:] == ["x", None] and old not in r.stdout and card not in r.stdout
+    assert [x.split(":")[1] for x in r.stderr.splitlines() if x.startswith("-:")] == ["3", "4", "5", "6"]
+    assert kveil("apply", "-J", "-K", ":", "--demo-keys", "-r", "rules/cdc/debezium.yaml", stdin="").returncode == 2
+
+
 # --- check ---
 
 def test_what_is_shipped_passes():
