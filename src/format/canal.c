@@ -7,6 +7,9 @@ static const char *const events[] = {"$", NULL};
 static const char *const keys[] = {"$", NULL};
 static const char *const no_headers[] = {NULL};
 
+static const char *const members[] = {"id", "database", "table",   "type",    "isDdl",     "es",
+				      "ts", "sql",      "pkNames", "sqlType", "mysqlType", NULL};
+
 static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_SQL, "$.sql"},
     {0},
@@ -20,6 +23,7 @@ const struct kveil_envelope kveil_envelope_canal = {
     .keys = keys,
     .key_headers = no_headers,
     .clauses = clauses,
+    .members = members,
     .blanks_with_text = true,
     .names_columns = true, /* mysqlType, sqlType */
 };

@@ -19,6 +19,8 @@ static const char mongodb[] =
     "rows that are no objects, such as MongoDB's texts, are not in this version: flatten them "
     "with ExtractNewDocumentState";
 
+static const char *const members[] = {"op", "source", "transaction", "ts_ms", "ts_us", "ts_ns", NULL};
+
 static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_SQL, "$.source.query"},
     {KVEIL_CLAUSE_SQL, "$.source.redo_sql"},
@@ -49,5 +51,6 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .keys = keys,
     .key_headers = key_headers,
     .clauses = clauses,
+    .members = members,
     .unavailable = "__debezium_unavailable_value",
 };

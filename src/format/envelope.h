@@ -37,6 +37,7 @@ struct kveil_envelope {
 	const char *const *events; /* in the value: what clauses begin at */
 	const char *const *keys;   /* rows in a key of JSON */
 	const char *key_prefix;    /* what stands before the names of columns in a key, which are lower-case; NULL = nothing */
+	const char *const *members; /* of the event, beside the rows: a column with such a name is not told from them */
 	const char *const *key_headers; /* headers that hold a whole key */
 	const struct kveil_clause *clauses;
 	bool blanks_with_text;     /* a producer without the text of a statement writes "", not null */

@@ -8,6 +8,9 @@ static const char *const events[] = {"$", NULL};
 static const char *const keys[] = {"$", NULL};
 static const char *const no_headers[] = {NULL};
 
+static const char *const members[] = {"database", "table",    "type",      "ts",        "xid", "xoffset",
+				      "commit",   "position", "server_id", "thread_id", NULL};
+
 static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_SQL, "$.query"},
     {KVEIL_CLAUSE_SQL, "$.sql"},
@@ -25,4 +28,5 @@ const struct kveil_envelope kveil_envelope_maxwell = {
     .key_prefix = "pk.",
     .key_headers = no_headers,
     .clauses = clauses,
+    .members = members,
 };

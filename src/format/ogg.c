@@ -7,6 +7,8 @@ static const char *const events[] = {"$", NULL};
 static const char *const keys[] = {"$", NULL};
 static const char *const no_headers[] = {NULL};
 
+static const char *const members[] = {"table", "op_type", "op_ts", "current_ts", "pos", "primary_keys", "tokens", NULL};
+
 static const struct kveil_clause clauses[] = {{0}};
 
 const struct kveil_envelope kveil_envelope_ogg = {
@@ -17,4 +19,5 @@ const struct kveil_envelope kveil_envelope_ogg = {
     .keys = keys,
     .key_headers = no_headers,
     .clauses = clauses,
+    .members = members,
 };

@@ -344,6 +344,20 @@ static bool is_ascii(struct kveil_span name)
 	return true;
 }
 
+/* The flat row is read as well, so a rule would take the event's own member too. */
+static void check_members(struct kveil_loader *l, const struct kveil_rule *r, struct kveil_span name)
+{
+	const char *const *m = l->plan->envelope->members;
+
+	while (*m && !kveil_span_eq(kveil_span_str(*m), name))
+		m++;
+	if (*m)
+		kveil_error_hint(
+		    kveil_report_warn_at(l->report, l->file, r->line, r->column,
+					 "`%s` is a column here and a member of every event: the rule takes both", *m),
+		    "kveil apply shows what becomes of an event");
+}
+
 static void check_columns(struct kveil_loader *l, const struct kveil_rule *r)
 {
 	if (!begins_with_columns(l->plan, r->path)) {
@@ -360,6 +374,7 @@ static void check_columns(struct kveil_loader *l, const struct kveil_rule *r)
 			    l->report, l->file, r->line, r->column,
 			    "columns of envelope %s have ASCII names in this version: its keys lower-case them",
 			    l->plan->envelope->name);
+		check_members(l, r, name);
 		if (!holds_row(l->plan, name))
 			continue;
 		struct kveil_error *e = kveil_report_at(

@@ -528,6 +528,26 @@ static void check_says_what_cannot_be_meant(void **state)
 	}
 }
 
+static void check_warns_of_columns_called_as_members(void **state)
+{
+	(void)state;
+	static const char *const yaml[] = {HEAD "envelope: canal\nfields: [{path: $.id, tokenize: {key: k}}]\n",
+					   DEBEZIUM "  - {path: $.source, mask: {}}\n"};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct kveil_report report = {0};
+		struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(yaml[i]), "t.yaml", NULL, &report);
+		bool found = false;
+		assert_non_null(plan);
+		for (size_t k = 0; k < report.count; k++)
+			found |= report.problems[k].warning &&
+				 strstr(report.problems[k].error.message, "a member of every event");
+		assert_true(found);
+		kveil_report_clear(&report);
+		kveil_plan_unref(plan);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -545,6 +565,7 @@ int main(void)
 	    cmocka_unit_test(canal_has_many_rows),
 	    cmocka_unit_test(maxwell_spells_keys_its_own_way),
 	    cmocka_unit_test(goldengate_has_before_and_after),
+	    cmocka_unit_test(check_warns_of_columns_called_as_members),
 	    cmocka_unit_test(check_says_what_cannot_be_meant),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
