@@ -300,7 +300,8 @@ static enum kveil_status take_again(struct kveil_registry_log *log, int64_t offs
 	bool same = r->state == k->state && r->sequence == k->sequence;
 	if (same) {
 		k->offset = offset;
-		if (r->sequence > 1) { /* two who healed it at the same moment */
+		/* Two who healed it at the same moment; or the end of a name, under its second label. */
+		if (r->sequence > 1 || r->state == KVEIL_KEY_DESTROYED) {
 			k->due_ms = 0;
 			return KVEIL_OK;
 		}

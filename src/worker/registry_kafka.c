@@ -251,6 +251,9 @@ enum kveil_status kveil_registry_kafka_append(struct kveil_registry *base, const
 		if (records[i].state == KVEIL_KEY_DESTROYED) {
 			kveil_registry_end_label(&records[i], w.labels[n]);
 			add_message(&w, n++, &w.values[i]);
+			/* The end of a name is a record that never was anything else. */
+			if (records[i].sequence == 1)
+				continue;
 		}
 		kveil_registry_record_label(&records[i], w.labels[n]);
 		add_message(&w, n++, &w.values[i]);

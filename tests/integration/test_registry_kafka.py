@@ -414,3 +414,14 @@ def test_a_restore_of_another_site_displaces_nothing(make_registry, kafka):
         text.write_text(text.read_text().replace(f"name: {one.name}", f"name: {sealed_by.name}")
                         .replace(f"name: {two.name}", f"name: {sealed_by.name}"))
         assert json.loads(two.run(*apply_args(two), input=line, check=0).stdout) == {"v": "x", "t": "y", "name": "acme"}
+
+
+def test_the_end_of_a_name_raises_no_alarm(make_registry, kafka):
+    k = make_registry(data='    "tenant-{}": {algorithm: aes-256-gcm}\n')
+    k.rules('  - {path: "$.v", encrypt: {key: "tenant-{$.name}"}}\n')
+    k.run(*apply_args(k), input='{"v": "x", "name": "acme"}\n', check=0)
+    k.run("keys", "destroy", "tenant-acme", "--yes", "-c", "kveil.yaml", check=0)
+    listed = k.run("keys", "list", "tenant-acme", "-c", "kveil.yaml", check=0)
+    assert "destroyed" in listed.stdout and "passed over" not in listed.stderr
+    ends = [json.loads(m.value()) for m in messages(kafka, k) if m.key().decode().startswith("!destroyed/")]
+    assert len(ends) == len({e["id"] for e in ends}) == 2  # the version's, and the name's
