@@ -238,15 +238,23 @@ static void say_ignored(struct kveil_keystore *ks)
 			text);
 }
 
+static void count_version(void *user, const struct kveil_key_info *v)
+{
+	(void)v;
+	++*(size_t *)user;
+}
+
 static int run_list(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_keystore *ks;
 	struct table t = {.json = o->json};
 	struct kveil_error err;
 
-	if (kveil_keystore_open(cfg, &ks, &err))
+	if (kveil_keystore_open_to_end(cfg, &ks, &err))
 		return keys_failed(&err);
-	if (o->operands[0] && kveil_keystore_each_of(ks, o->operands[0], ignore_version, NULL, &err)) {
+	size_t outside = 0;
+	kveil_keystore_each_outside(ks, o->operands[0], count_version, &outside);
+	if (o->operands[0] && !outside && kveil_keystore_each_of(ks, o->operands[0], ignore_version, NULL, &err)) {
 		kveil_keystore_unref(ks);
 		return keys_failed(&err);
 	}
@@ -257,6 +265,7 @@ static int run_list(const struct keys_options *o, const struct kveil_keys_config
 		(void)!kveil_keystore_each_of(ks, o->operands[0], add_version, &t, &err);
 	else
 		kveil_keystore_each(ks, add_version, &t);
+	kveil_keystore_each_outside(ks, o->operands[0], add_version, &t);
 	if (t.failed)
 		fprintf(stderr, "kveil keys: out of memory\n");
 	else if (o->json)
@@ -399,6 +408,18 @@ static bool confirmed(const char *name)
 	return false;
 }
 
+struct ending {
+	uint32_t version; /* 0 = all */
+};
+
+static void print_ending(void *user, const struct kveil_key_info *v)
+{
+	const struct ending *e = user;
+
+	if ((!e->version || e->version == v->version) && strcmp(v->state, "destroyed") != 0)
+		fprintf(stderr, "  %s@%u, %s, under KEK %s\n", v->name, v->version, v->state, v->kek);
+}
+
 static int run_destroy(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	const char *name = o->operands[0];
@@ -420,9 +441,13 @@ static int run_destroy(const struct keys_options *o, const struct kveil_keys_con
 	fprintf(stderr,
 		"What was sealed with %s%s%s will never open again, except where the key survives:\n"
 		"  exported keysets, backups of the registry and of its disk%s, and running workers for up to a "
-		"minute.\n",
+		"minute. Clear values may still stand in input topics.\n",
 		strchr(name, '{') ? "every key that is wrapped by " : "", version ? "this version of " : "", name,
 		strncmp(cfg->registry, "kafka:", 6) == 0 ? ", its topic until Kafka compacts it" : "");
+	struct ending e = {.version = version};
+	struct kveil_error none;
+	(void)!kveil_keystore_each_of(ks, name, print_ending, &e, &none);
+	kveil_keystore_each_outside(ks, name, print_ending, &e);
 	size_t wrapped = kveil_keys_count_wrapped(ks, name, version);
 	if (wrapped)
 		fprintf(stderr, "  It wraps %zu key%s now%s.\n", wrapped, wrapped == 1 ? "" : "s",

@@ -63,7 +63,7 @@ static bool has_name(struct kveil_keystore *ks, const char *name)
 	pthread_mutex_lock(&ks->lock);
 	bool ret = kveil_map_get(&ks->names, kveil_span_str(name)) != NULL;
 	pthread_mutex_unlock(&ks->lock);
-	return ret;
+	return ret || kveil_keystore_is_outside(ks, name, NULL);
 }
 
 static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added, struct kveil_error *err)
@@ -184,7 +184,7 @@ enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const c
 		status = kveil_keystore_prepare(cfg, &ks, err);
 	if (status)
 		return status;
-	status = kveil_keystore_attach(ks, err);
+	status = kveil_keystore_attach_reading(ks, err);
 	if (!status)
 		status = ks->registry->driver->snapshot(ks->registry, &d, err);
 	if (!status) {

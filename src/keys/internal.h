@@ -201,6 +201,12 @@ enum kveil_status kveil_keystore_refresh_read(struct kveil_keystore *ks, bool *r
                                               struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Does the registry hold versions of this name that a custodian has yet to open? */
 bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name);
+/* The same, and versions under a KEK that this configuration does not have. kek: that of the first; may be NULL. */
+bool kveil_keystore_is_outside(struct kveil_keystore *ks, const char *name, char kek[KVEIL_KEK_NAME_MAX + 1]);
+/* The number after all others of a name, those that were not taken in included. */
+uint32_t kveil_keystore_next_number(struct kveil_keystore *ks, const char *name);
+/* As attach, fine too where a custodian stands between what was read and us. */
+enum kveil_status kveil_keystore_attach_reading(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* *ret_key is secret memory; NULL where the custodian can only wrap. */
 enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
                                         uint8_t **ret_key, struct kveil_error *err) KVEIL_MUST_CHECK;

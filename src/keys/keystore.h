@@ -72,7 +72,7 @@ enum kveil_status kveil_keystore_enter(struct kveil_keystore *ks, struct kveil_e
 enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* For ending keys: opens the registry though some of its keys cannot be opened, because their KEK is lost or away. */
+/* For looking and for ending keys: opens the registry though some of its keys cannot be opened, because their KEK is lost or away. */
 enum kveil_status kveil_keystore_open_to_end(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
                                              struct kveil_error *err) KVEIL_MUST_CHECK;
 
@@ -119,6 +119,10 @@ struct kveil_key_info {
 };
 typedef void kveil_key_info_fn(void *user, const struct kveil_key_info *info);
 void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void *user);
+/* Versions that were read and cannot be used here, because their custodian is away or their KEK is not in the configuration:
+ * state "unreachable". name NULL: of all keys. */
+void kveil_keystore_each_outside(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user);
+
 /* The same of one name, which may be one that fills a pattern. KVEIL_E_NOT_FOUND. */
 enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user,
                                          struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -240,10 +240,10 @@ static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, b
 		pthread_mutex_lock(&ks->lock);
 		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
 		bool due = is_due(ks, c, n, now, &active_from);
-		uint32_t number = kveil_key_name_next(n);
 		pthread_mutex_unlock(&ks->lock);
 		if (!due)
 			continue;
+		uint32_t number = kveil_keystore_next_number(ks, c->name);
 		kveil_key_record_begin(&made[count], c, number, now, active_from);
 		status = check_clock(ks, c, &why);
 		if (!status)
@@ -426,9 +426,7 @@ static enum kveil_status rotate_once(struct kveil_keystore *ks, const struct kve
 	struct kveil_key_record r;
 	int64_t now = kveil_clock_wall_ms();
 
-	pthread_mutex_lock(&ks->lock);
-	uint32_t number = kveil_key_name_next(kveil_map_get(&ks->names, kveil_span_str(c->name)));
-	pthread_mutex_unlock(&ks->lock);
+	uint32_t number = kveil_keystore_next_number(ks, c->name);
 	kveil_key_record_begin(&r, c, number, now, active_from_ms ? active_from_ms : now);
 	enum kveil_status status = check_clock(ks, c, err);
 	if (!status)

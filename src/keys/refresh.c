@@ -44,8 +44,8 @@ enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const s
 			   r->version, r->kek);
 		kveil_error_hint(err,
 				 "keep a KEK in the configuration as long as keys that it wrapped are in use; if it is "
-				 "lost, `kveil keys destroy %.60s` gives up what it wrapped",
-				 r->name);
+				 "lost for good, `kveil keys destroy %.60s@%u` gives up this version",
+				 r->name, r->version);
 		return KVEIL_E_CONFIG;
 	}
 	if (!kek->provider->can_unwrap(kek))
@@ -211,11 +211,21 @@ static enum kveil_status take_unless_refused(struct kveil_keystore *ks, const st
 	return status;
 }
 
-static bool holds_name(const struct kveil_key_record *records, size_t count, const char *name)
+/* Under a KEK that this configuration does not have: others use it, or will soon. It stays outside and holds up
+ * nothing. */
+static bool is_foreign(const struct kveil_keystore *ks, const struct kveil_key_record *r)
 {
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(records[i].name, name) == 0)
+	return !kveil_keystore_kek(ks, r->kek) && r->state != KVEIL_KEY_DESTROYED;
+}
+
+/* Something that was read before it may be the first record for its version, and was not taken in. */
+static bool waits_for(const struct kveil_keystore *ks, size_t kept, const struct kveil_key_record *r)
+{
+	for (size_t i = 0; i < kept; i++) {
+		const struct kveil_key_record *before = &ks->backlog.records[i];
+		if (strcmp(before->name, r->name) == 0 && (before->version == r->version || !is_foreign(ks, before)))
 			return true;
+	}
 	return false;
 }
 
@@ -240,14 +250,15 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 	size_t kept = 0;
 
 	for (size_t i = 0; i < b->count; i++) {
-		bool waits = kept && holds_name(b->records, kept, b->records[i].name);
-		enum kveil_status status = waits ? first : take_unless_refused(ks, &b->records[i], changed, &why);
+		bool waits = waits_for(ks, kept, &b->records[i]), foreign = is_foreign(ks, &b->records[i]);
+		enum kveil_status status =
+		    waits || foreign ? first : take_unless_refused(ks, &b->records[i], changed, &why);
 		/* What was ended or moved since need not be opened as it was. */
-		if (!status || is_overtaken(b, i)) {
+		if ((!status && !waits && !foreign) || is_overtaken(b, i)) {
 			kveil_key_record_clear(&b->records[i]);
 			continue;
 		}
-		if (!first) {
+		if (!first && !waits && !foreign) {
 			first = status;
 			if (err)
 				*err = why;
@@ -398,10 +409,62 @@ enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil
 
 bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name)
 {
+	bool ret = false;
+
 	pthread_mutex_lock(&ks->refresh_lock);
-	bool ret = holds_name(ks->backlog.records, ks->backlog.count, name);
+	for (size_t i = 0; i < ks->backlog.count; i++)
+		ret |= strcmp(ks->backlog.records[i].name, name) == 0 && !is_foreign(ks, &ks->backlog.records[i]);
 	pthread_mutex_unlock(&ks->refresh_lock);
 	return ret;
+}
+
+bool kveil_keystore_is_outside(struct kveil_keystore *ks, const char *name, char kek[KVEIL_KEK_NAME_MAX + 1])
+{
+	bool ret = false;
+
+	pthread_mutex_lock(&ks->refresh_lock);
+	for (size_t i = 0; i < ks->backlog.count && !ret; i++) {
+		ret = strcmp(ks->backlog.records[i].name, name) == 0;
+		if (ret && kek)
+			memcpy(kek, ks->backlog.records[i].kek, KVEIL_KEK_NAME_MAX + 1);
+	}
+	pthread_mutex_unlock(&ks->refresh_lock);
+	return ret;
+}
+
+uint32_t kveil_keystore_next_number(struct kveil_keystore *ks, const char *name)
+{
+	pthread_mutex_lock(&ks->lock);
+	uint32_t next = kveil_key_name_next(kveil_map_get(&ks->names, kveil_span_str(name)));
+	pthread_mutex_unlock(&ks->lock);
+	pthread_mutex_lock(&ks->refresh_lock);
+	for (size_t i = 0; next && i < ks->backlog.count; i++) {
+		const struct kveil_key_record *r = &ks->backlog.records[i];
+		if (strcmp(r->name, name) == 0 && r->version >= next)
+			next = r->version + 1;
+	}
+	pthread_mutex_unlock(&ks->refresh_lock);
+	return next;
+}
+
+void kveil_keystore_each_outside(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user)
+{
+	pthread_mutex_lock(&ks->refresh_lock);
+	for (size_t i = 0; i < ks->backlog.count; i++) {
+		const struct kveil_key_record *r = &ks->backlog.records[i];
+		const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
+		if (name && strcmp(r->name, name) != 0)
+			continue;
+		fn(user, &(struct kveil_key_info){.name = r->name,
+						  .algorithm = alg ? alg->name : "unknown",
+						  .kek = r->kek,
+						  .state = "unreachable",
+						  .version = r->version,
+						  .id = r->id,
+						  .created_ms = r->created_ms,
+						  .active_from_ms = r->active_from_ms});
+	}
+	pthread_mutex_unlock(&ks->refresh_lock);
 }
 
 /* --- opening --- */
@@ -427,9 +490,21 @@ static enum kveil_status open_keks(struct kveil_keystore *ks, struct kveil_error
 /* Only `keys init` makes names, and a key does not change what it is for. */
 static enum kveil_status check_names(struct kveil_keystore *ks, struct kveil_error *err)
 {
+	char kek[KVEIL_KEK_NAME_MAX + 1];
+
 	for (size_t i = 0; i < ks->config->data_count; i++) {
 		const struct kveil_data_key_config *c = &ks->config->data[i];
 		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
+		if (!n && kveil_keystore_is_outside(ks, c->name, kek)) {
+			kveil_fail(err, KVEIL_E_CONFIG,
+				   "key '%s' has versions under KEK '%s' only, which keys.keks does not name", c->name,
+				   kek);
+			kveil_error_hint(
+			    err, "bring that KEK back into the configuration; `kveil keys list` shows which versions "
+				 "it holds");
+			kveil_error_where(err, ks->config->file, c->line, 1);
+			return KVEIL_E_CONFIG;
+		}
 		if (!n) {
 			kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' is configured and not in the registry", c->name);
 			kveil_error_hint(err, "`kveil keys init` adds the keys that are missing, and touches no other");
@@ -513,6 +588,16 @@ enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_
 	if (!status)
 		status = kveil_keystore_refresh(ks, err);
 	return status;
+}
+
+enum kveil_status kveil_keystore_attach_reading(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	bool is_read = false;
+	enum kveil_status status = open_registry(ks, err);
+
+	if (!status)
+		status = kveil_keystore_refresh_read(ks, &is_read, err);
+	return is_read ? KVEIL_OK : status;
 }
 
 enum kveil_status kveil_keystore_open_to_end(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,

@@ -292,6 +292,66 @@ static void a_version_from_the_far_future_is_passed_over(void **state)
 	fixture_tear_down(&f);
 }
 
+static void collect_state(void *user, const struct kveil_key_info *v)
+{
+	char *text = user;
+	size_t n = strlen(text);
+	snprintf(text + n, 256 - n, "%s@%u %s %s;", v->name, v->version, v->kek, v->state);
+}
+
+/* A version under a KEK that this configuration does not have is no end: the rest goes on, and the number is taken. */
+static void a_version_under_a_foreign_kek_holds_up_nothing(void **state)
+{
+	(void)state;
+	static const char head[] = "registry: file:keys.json\nkeks:\n  local: {provider: file, path: kek}\n",
+			  other[] = "  new: {provider: file, path: kek2}\n";
+	char one[512], both[512], outside[256] = "";
+	uint8_t kek2[32] = {2}, a[64], b[64];
+	struct fixture f;
+
+	snprintf(one, sizeof one, "%sdata:\n  pii: {algorithm: aes-256-gcm}\n", head);
+	snprintf(both, sizeof both, "%s%sdata:\n  pii: {algorithm: aes-256-gcm, kek: new}\n", head, other);
+	fixture_set_up(&f, one);
+	put_file(at(&f, "kek2"), kek2, sizeof kek2, 0600);
+	kveil_keystore_unref(fixture_init(&f));
+	fixture_forget(&f);
+	fixture_parse(&f, both);
+	struct kveil_keystore *ks = fixture_init(&f);
+	assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("pii"), 0, &err));
+	kveil_keystore_unref(ks);
+	fixture_forget(&f);
+
+	fixture_parse(&f, one);
+	ks = fixture_init(&f);
+	struct kveil_keyring *ring = ring_of(ks);
+	struct kveil_key *key = key_of(ring, "pii", KVEIL_USE_SEAL | KVEIL_USE_OPEN);
+	size_t n = seal(key, "x", a);
+	kveil_keystore_each_outside(ks, NULL, collect_state, outside);
+	assert_string_equal(outside, "pii@2 new unreachable;");
+	assert_ok(kveil_keystore_tend(ks, kveil_clock_wall_ms(), &err));
+	assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("pii"), 0, &err));
+	assert_ok(kveil_keyring_tick(ring, kveil_clock_wall_ms(), &err));
+	size_t m = seal(key, "x", b);
+	assert_int_not_equal(id_of(a), id_of(b));
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+	fixture_forget(&f);
+
+	/* Whoever has both KEKs has all three. */
+	fixture_parse(&f, both);
+	ks = fixture_init(&f);
+	ring = ring_of(ks);
+	key = key_of(ring, "pii", KVEIL_USE_SEAL | KVEIL_USE_OPEN);
+	opens(key, a, n, "x");
+	opens(key, b, m, "x");
+	char all[256] = "";
+	kveil_keystore_each(ks, collect_state, all);
+	assert_string_equal(all, "pii@1 local previous;pii@2 new previous;pii@3 local active;");
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
 static void a_second_process_opens_what_the_first_sealed(void **state)
 {
 	(void)state;
@@ -572,6 +632,7 @@ int main(void)
 	    cmocka_unit_test(a_lease_ends_and_is_never_outlived),
 	    cmocka_unit_test(init_makes_what_is_missing_and_no_more),
 	    cmocka_unit_test(a_version_from_the_far_future_is_passed_over),
+	    cmocka_unit_test(a_version_under_a_foreign_kek_holds_up_nothing),
 	    cmocka_unit_test(a_second_process_opens_what_the_first_sealed),
 	    cmocka_unit_test(the_next_version_comes_half_a_period_ahead),
 	    cmocka_unit_test(states_go_one_way),
