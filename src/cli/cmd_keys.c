@@ -238,22 +238,28 @@ static void say_ignored(struct kveil_keystore *ks)
 			text);
 }
 
-static void count_version(void *user, const struct kveil_key_info *v)
+static void say_outside(void *user, const struct kveil_key_info *v)
 {
-	(void)v;
 	++*(size_t *)user;
+	fprintf(stderr,
+		"kveil keys: version %u of '%s' cannot be reached: KEK '%s' is away, refuses it, or is not in "
+		"keys.keks (if it "
+		"is lost for good: `kveil keys destroy %s@%u`)\n",
+		v->version, v->name, v->kek, v->name, v->version);
 }
 
 static int run_list(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_keystore *ks;
 	struct table t = {.json = o->json};
-	struct kveil_error err;
+	struct kveil_error err = {0};
 
 	if (kveil_keystore_open_to_end(cfg, &ks, &err))
 		return keys_failed(&err);
 	size_t outside = 0;
-	kveil_keystore_each_outside(ks, o->operands[0], count_version, &outside);
+	kveil_keystore_each_outside(ks, o->operands[0], say_outside, &outside);
+	if (outside && err.status)
+		(void)keys_failed(&err);
 	if (o->operands[0] && !outside && kveil_keystore_each_of(ks, o->operands[0], ignore_version, NULL, &err)) {
 		kveil_keystore_unref(ks);
 		return keys_failed(&err);
