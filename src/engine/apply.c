@@ -127,7 +127,7 @@ enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_
 		if (!r->in_key_row)
 			st = kveil_engine_value_doc(e, &value, err);
 		if (!st && value)
-			st = kveil_engine_main_row(e, value, &row, &found, err);
+			st = kveil_engine_main_row(e, value, NULL, &row, &found, err);
 		if (!st && found) {
 			st = join_docs(e, &row, spot, &both, &node, err);
 			if (!st)
@@ -174,7 +174,7 @@ static enum kveil_status find_rows(struct kveil_engine *e, const struct kveil_bo
 	if (!e->plan->envelope && *ret_count)
 		return KVEIL_OK;
 	bool found = false;
-	st = kveil_engine_main_row(e, value, &rows[*ret_count], &found, err);
+	st = kveil_engine_main_row(e, value, *ret_count ? &rows[0] : NULL, &rows[*ret_count], &found, err);
 	*ret_count += found;
 	return st;
 }

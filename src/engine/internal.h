@@ -227,10 +227,11 @@ struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span
 
 /* --- rows.c --- */
 
-/* The tape of the value with $ at the row that the event is about: the first of plan->rows that is an object. Not found:
- * there are several like it, and nothing says which. */
-enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc, struct kveil_doc *ret,
-                                        bool *ret_found, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The tape of the value with $ at the row that the event is about: the first of plan->rows that is an object. own: an
+ * image of that row, or NULL. Not found: there are several like it, and nothing says which. */
+enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc,
+                                        const struct kveil_doc *own, struct kveil_doc *ret, bool *ret_found,
+                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The tape of the spot's part with $ at the binding's row. */
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
                                   const struct kveil_spot *spot);

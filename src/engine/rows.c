@@ -39,8 +39,18 @@ struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc
 	return row;
 }
 
-enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc, struct kveil_doc *ret,
-					bool *ret_found, struct kveil_error *err)
+/* May the row at node stand for the image of it at own? In lists of rows the numbers say so: old[1] was data[1]. */
+static bool is_image_of(const struct kveil_doc *doc, uint32_t node, const struct kveil_doc *own)
+{
+	const struct kveil_doc_node *a = &doc->nodes[node], *b = own ? &doc->nodes[own->root] : NULL;
+	bool is_element = b && own->root && !b->name_end;
+
+	return !is_element || (!a->name_end && a->ordinal == b->ordinal);
+}
+
+enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc,
+					const struct kveil_doc *own, struct kveil_doc *ret, bool *ret_found,
+					struct kveil_error *err)
 {
 	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_VALUE];
 	uint32_t *nodes;
@@ -55,8 +65,13 @@ enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kve
 			return st;
 		if (count == 0 || doc->nodes[nodes[0]].kind != KVEIL_KIND_OBJECT)
 			continue;
-		ret->root = nodes[0];
-		*ret_found = count == 1;
+		size_t images = 0;
+		for (size_t k = 0; k < count; k++)
+			if (is_image_of(doc, nodes[k], own)) {
+				ret->root = nodes[k];
+				images++;
+			}
+		*ret_found = images == 1;
 		break;
 	}
 	return KVEIL_OK;

@@ -447,11 +447,17 @@ static void canal_has_many_rows(void **state)
 		"{\"isDdl\":true,\"sql\":\"\",\"data\":null,\"old\":null}");
 	becomes(&r, "{\"phone\":\"11\"}", "{\"phone\":\"*1\"}");
 	rig_clear(&r);
-	/* Of several rows none stands for another. */
+	/* Of several rows none stands for another, but an image of it. */
 	rig_init(&r, HEAD "envelope: canal\nfields:\n  - {path: $.a, encrypt: {key: \"t-{$.t}\"}}\n");
 	assert_int_equal(run(&r, NULL, "{\"data\":[{\"a\":\"x\",\"t\":\"1\"},{\"a\":\"y\"}]}"),
 			 KVEIL_E_BAD_TEMPLATE_VALUE);
 	assert_int_equal(run(&r, NULL, "{\"data\":[{\"a\":\"x\",\"t\":\"1\"}],\"old\":[{\"a\":\"y\"}]}"), KVEIL_OK);
+	assert_int_equal(run(&r, NULL, "{\"data\":[{\"b\":1},{\"t\":\"2\"}],\"old\":[{\"b\":2},{\"a\":\"y\"}]}"),
+			 KVEIL_OK);
+	assert_int_equal(run(&r, NULL, "{\"data\":[{\"t\":\"1\"},{\"b\":2}],\"old\":[{\"b\":1},{\"a\":\"y\"}]}"),
+			 KVEIL_E_BAD_TEMPLATE_VALUE);
+	assert_int_equal(run(&r, NULL, "{\"data\":[{\"t\":\"1\"}],\"data\":[{\"t\":\"2\"}],\"old\":[{\"a\":\"y\"}]}"),
+			 KVEIL_E_BAD_TEMPLATE_VALUE);
 	rig_clear(&r);
 }
 
