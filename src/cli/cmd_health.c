@@ -10,15 +10,16 @@ enum { TIMEOUT_MS = 2000 };
 static int run_health(int argc, char **argv);
 
 static const struct kveil_flag flags[] = {
-    {'c', "config", "FILE", "take the address from http.listen of this kveil.yaml"},
+    {'c', "config", "FILE", "ask where this kveil.yaml says: at http.socket, or without one at http.listen"},
     {0, "url", "URL", "the side port (default http://127.0.0.1:9819)"},
+    {0, "socket", "PATH", "the side port's unix socket: it answers however busy the port is"},
     {0, "ready", NULL, "ask whether it is ready, not only alive"},
     {0},
 };
 
 const struct kveil_command kveil_command_health = {
     .name = "health",
-    .usage = "[--ready] [-c kveil.yaml | --url URL]",
+    .usage = "[--ready] [-c kveil.yaml | --url URL | --socket PATH]",
     .help = "ask a running kveil how it is: a probe for containers",
     .flags = flags,
     .run = run_health,
@@ -49,6 +50,14 @@ static int ask(const char *url, bool ready)
 	return KVEIL_EXIT_FAILED;
 }
 
+static int ask_socket(const char *path, bool ready)
+{
+	char url[300];
+
+	snprintf(url, sizeof url, "unix:%s", path);
+	return ask(url, ready);
+}
+
 static int ask_configured(const char *file, bool ready)
 {
 	struct kveil_report report = {0};
@@ -57,8 +66,10 @@ static int ask_configured(const char *file, bool ready)
 
 	if (!config)
 		kveil_report_print(&report, stderr);
+	else if (config->http.socket && *config->http.socket)
+		exit_code = ask_socket(config->http.socket, ready);
 	else if (!config->http.listen || !*config->http.listen)
-		fprintf(stderr, "kveil health: %s has no side port (http.listen is empty)\n", file);
+		fprintf(stderr, "kveil health: %s has no side port (http.listen and http.socket are empty)\n", file);
 	else
 		exit_code = ask(config->http.listen, ready);
 	kveil_report_clear(&report);
@@ -68,7 +79,7 @@ static int ask_configured(const char *file, bool ready)
 
 static int run_health(int argc, char **argv)
 {
-	const char *config = NULL, *url = NULL, *value;
+	const char *config = NULL, *url = NULL, *socket = NULL, *value;
 	bool ready = false;
 	int index = 1;
 
@@ -79,14 +90,18 @@ static int run_health(int argc, char **argv)
 			return KVEIL_EXIT_USAGE;
 		if (f->short_name == 'c')
 			config = value;
-		else if (f->argument)
+		else if (f->argument && strcmp(f->long_name, "url") == 0)
 			url = value;
+		else if (f->argument)
+			socket = value;
 		else
 			ready = true;
 	}
 	if (index < argc)
 		return kveil_usage_error(&kveil_command_health, "unexpected '%s'", argv[index]);
-	if (config && url)
-		return kveil_usage_error(&kveil_command_health, "--config and --url: which of the two?");
+	if (!!config + !!url + !!socket > 1)
+		return kveil_usage_error(&kveil_command_health, "--config, --url, --socket: which of them?");
+	if (socket)
+		return ask_socket(socket, ready);
 	return config ? ask_configured(config, ready) : ask(url ? url : "http://127.0.0.1:9819", ready);
 }

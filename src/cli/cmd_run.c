@@ -206,6 +206,26 @@ static int serve(struct run *r)
 	return failed ? KVEIL_EXIT_RUNTIME : KVEIL_EXIT_OK;
 }
 
+static bool open_side_port(struct run *r, struct kveil_error *err)
+{
+	const struct kveil_config *c = r->config;
+	const struct kveil_http_places places = {
+	    .listen = c->http.listen && *c->http.listen ? c->http.listen : NULL,
+	    .socket = c->http.socket && *c->http.socket ? c->http.socket : NULL,
+	    .socket_mode = c->http.socket_access ? 0660 : 0600,
+	};
+
+	if (!places.listen && !places.socket)
+		return true;
+	if (kveil_side_port_start(&places, r->health, r->metrics, &r->port, err))
+		return false;
+	if (places.listen)
+		kveil_log(KVEIL_LOG_INFO, "run", "side port http://%s", kveil_side_port_address(r->port));
+	if (places.socket)
+		kveil_log(KVEIL_LOG_INFO, "run", "side port unix:%s", places.socket);
+	return true;
+}
+
 static int start(struct run *r)
 {
 	struct kveil_error err;
@@ -225,11 +245,8 @@ static int start(struct run *r)
 	kveil_cell_set(r->reload_ok, 1);
 	kveil_cell_set(r->reload_time, (double)kveil_clock_wall_ms() / 1000);
 	kveil_health_condition(r->health, "keys", "not open yet");
-	if (r->config->http.listen && *r->config->http.listen) {
-		if (kveil_side_port_start(r->config->http.listen, r->health, r->metrics, &r->port, &err))
-			return told(&err);
-		kveil_log(KVEIL_LOG_INFO, "run", "side port http://%s", kveil_side_port_address(r->port));
-	}
+	if (!open_side_port(r, &err))
+		return told(&err);
 	kveil_notify_ready(&r->notify);
 	int code = open_keys(r);
 	return code < 0 ? serve(r) : code;

@@ -384,9 +384,10 @@ static enum kveil_status make_cluster(struct kveil_demo *d, struct kveil_error *
 /* The usual port, or any other where that one is taken (a kveil runs here already). */
 static enum kveil_status open_side_port(struct kveil_demo *d, struct kveil_error *err)
 {
-	enum kveil_status status = kveil_side_port_start(side_address, d->health, d->metrics, &d->side_port, err);
+	const struct kveil_http_places usual = {.listen = side_address}, other = {.listen = "127.0.0.1:0"};
+	enum kveil_status status = kveil_side_port_start(&usual, d->health, d->metrics, &d->side_port, err);
 
-	return status ? kveil_side_port_start("127.0.0.1:0", d->health, d->metrics, &d->side_port, err) : status;
+	return status ? kveil_side_port_start(&other, d->health, d->metrics, &d->side_port, err) : status;
 }
 
 static enum kveil_status start_thread(pthread_t *thread, void *(*run)(void *), struct kveil_demo *d, bool *ret_started,

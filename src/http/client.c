@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "http/address.h"
+#include "http/unix_socket.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -38,15 +39,15 @@ static enum kveil_status wait_for(struct exchange *x, short events)
 	}
 }
 
-static enum kveil_status connect_to(struct exchange *x, const struct addrinfo *ai)
+static enum kveil_status connect_to(struct exchange *x, const struct sockaddr *address, socklen_t address_len)
 {
 	int error = 0;
 	socklen_t len = sizeof error;
 
-	x->fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, ai->ai_protocol);
+	x->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (x->fd < 0)
 		return no_answer(x, strerror(errno));
-	if (connect(x->fd, ai->ai_addr, ai->ai_addrlen) == 0)
+	if (connect(x->fd, address, address_len) == 0)
 		return KVEIL_OK;
 	if (errno != EINPROGRESS)
 		return no_answer(x, strerror(errno));
@@ -95,15 +96,13 @@ static enum kveil_status receive_all(struct exchange *x, struct kveil_buf *answe
 	return no_answer(x, "the answer does not end");
 }
 
-static enum kveil_status talk(struct exchange *x, const struct kveil_address *a, const char *path, unsigned *ret_status,
+static enum kveil_status talk(struct exchange *x, const char *host, const char *path, unsigned *ret_status,
 			      struct kveil_buf *body)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf request = KVEIL_BUF_INIT;
 	KVEIL_CLEANUP_BUF struct kveil_buf answer = KVEIL_BUF_INIT;
-	bool v6 = strchr(a->host, ':');
 
-	kveil_buf_printf(&request, "GET %s HTTP/1.1\r\nHost: %s%s%s:%s\r\nConnection: close\r\n\r\n", path,
-			 v6 ? "[" : "", a->host, v6 ? "]" : "", a->port);
+	kveil_buf_printf(&request, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host);
 	if (!kveil_buf_ok(&request))
 		return kveil_fail(x->err, KVEIL_E_NO_MEMORY, "out of memory");
 	enum kveil_status status = send_all(x, (const char *)request.data, request.len);
@@ -120,37 +119,55 @@ static enum kveil_status talk(struct exchange *x, const struct kveil_address *a,
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_http_get(const char *url, const char *path, int timeout_ms, unsigned *ret_status,
-				 struct kveil_buf *body, struct kveil_error *err)
+static enum kveil_status get_from_socket(struct exchange *x, const char *socket_path, const char *path,
+					 unsigned *ret_status, struct kveil_buf *body)
 {
-	struct exchange x = {.fd = -1, .deadline_ms = kveil_clock_mono_ms() + timeout_ms, .url = url, .err = err};
+	struct sockaddr_un address;
+
+	if (!kveil_unix_socket_address(socket_path, &address))
+		return kveil_fail(x->err, KVEIL_E_USAGE, "'%.200s' is not a path of 1 to 107 bytes", socket_path);
+	enum kveil_status status = connect_to(x, (struct sockaddr *)&address, sizeof address);
+	return status ? status : talk(x, "localhost", path, ret_status, body);
+}
+
+static enum kveil_status get_from_port(struct exchange *x, const char *path, unsigned *ret_status,
+				       struct kveil_buf *body)
+{
 	struct kveil_address a;
 	struct addrinfo *list;
 	const char *why;
 	char place[300];
 
-	snprintf(place, sizeof place, "%s", strncmp(url, "http://", 7) == 0 ? url + 7 : url);
+	snprintf(place, sizeof place, "%s", strncmp(x->url, "http://", 7) == 0 ? x->url + 7 : x->url);
 	if (*place && place[strlen(place) - 1] == '/')
 		place[strlen(place) - 1] = 0;
-	if (!kveil_address_parse(place, &a)) {
-		kveil_fail(err, KVEIL_E_USAGE, "'%s' is not http://HOST:PORT", url);
-		return KVEIL_E_USAGE;
-	}
+	if (!kveil_address_parse(place, &a))
+		return kveil_fail(x->err, KVEIL_E_USAGE, "'%s' is not http://HOST:PORT", x->url);
 	if (!*a.host || strcmp(a.host, "0.0.0.0") == 0)
 		strcpy(a.host, "127.0.0.1");
 	else if (strcmp(a.host, "::") == 0)
 		strcpy(a.host, "::1");
 	if (!kveil_address_resolve(&a, false, &list, &why))
-		return no_answer(&x, why);
+		return no_answer(x, why);
 	enum kveil_status status = KVEIL_E_IO;
 	for (struct addrinfo *ai = list; ai && status != KVEIL_OK; ai = ai->ai_next) {
-		if (x.fd >= 0)
-			close(x.fd);
-		status = connect_to(&x, ai);
+		if (x->fd >= 0)
+			close(x->fd);
+		status = connect_to(x, ai->ai_addr, ai->ai_addrlen);
 	}
 	freeaddrinfo(list);
-	if (status == KVEIL_OK)
-		status = talk(&x, &a, path, ret_status, body);
+	bool v6 = strchr(a.host, ':');
+	snprintf(place, sizeof place, "%s%s%s:%s", v6 ? "[" : "", a.host, v6 ? "]" : "", a.port);
+	return status ? status : talk(x, place, path, ret_status, body);
+}
+
+enum kveil_status kveil_http_get(const char *url, const char *path, int timeout_ms, unsigned *ret_status,
+				 struct kveil_buf *body, struct kveil_error *err)
+{
+	struct exchange x = {.fd = -1, .deadline_ms = kveil_clock_mono_ms() + timeout_ms, .url = url, .err = err};
+	enum kveil_status status = strncmp(url, "unix:", 5) == 0 ? get_from_socket(&x, url + 5, path, ret_status, body)
+								 : get_from_port(&x, path, ret_status, body);
+
 	if (x.fd >= 0)
 		close(x.fd);
 	return status;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/address.h"
+#include "http/unix_socket.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -18,6 +19,8 @@ enum {
 	CONNECTIONS_MAX = 128,
 	CONNECTIONS_OF_ONE_PEER = 32, /* one that clings to its connections does not lock out the probes */
 	CONNECTIONS_EASY = 96,        /* beyond that there is no waiting for slow ones */
+	UNIX_CONNECTIONS_MAX = 32,
+	UNIX_CONNECTIONS_EASY = 24,
 	IDLE_SECONDS = 5,
 	REQUEST_MS = 3000, /* for a whole request, whether its bytes trickle or not */
 	LOOK_MS = 500,
@@ -30,18 +33,27 @@ struct guest {
 	int64_t since_ms;
 };
 
+/* What listens: each has connections of its own, so that nobody on the network can take those of the unix socket. */
+struct door {
+	struct kveil_http *http;
+	struct MHD_Daemon *daemon; /* NULL = closed */
+	size_t easy;
+	bool is_unix;
+	struct guest guests[CONNECTIONS_MAX];
+};
+
 struct kveil_http {
 	pthread_mutex_t lock; /* of the guests */
 	pthread_cond_t ended;
 	bool ending;
-	struct guest guests[CONNECTIONS_MAX];
+	struct door tcp, local;
 	pthread_t doorkeeper;
-	struct MHD_Daemon *daemon;
 	const struct kveil_http_route *routes;
 	void *user;
 	bool on_loopback;
 	uint16_t port;
 	char address[80];
+	struct kveil_unix_socket socket; /* where `local` is open */
 };
 
 static enum MHD_Result send_response(struct MHD_Connection *c, unsigned status, const char *content_type,
@@ -106,10 +118,17 @@ static bool peer_is_loopback(struct MHD_Connection *c)
 	return info && info->client_addr && kveil_address_is_loopback(info->client_addr);
 }
 
+/* Whoever may open the unix socket is of this host. */
+static bool is_of_this_host(const struct door *door, struct MHD_Connection *c)
+{
+	return door->is_unix || (door->http->on_loopback && peer_is_loopback(c) && host_is_loopback(c));
+}
+
 static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const char *url, const char *method,
 				  const char *version, const char *upload, size_t *upload_size, void **state)
 {
-	const struct kveil_http *http = user;
+	const struct door *door = user;
+	const struct kveil_http *http = door->http;
 	const struct kveil_http_route *route;
 
 	(void)version;
@@ -125,7 +144,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const ch
 			break;
 	if (!route->path)
 		return refuse(c, MHD_HTTP_NOT_FOUND, "not found");
-	if (!route->public && !(http->on_loopback && peer_is_loopback(c) && host_is_loopback(c)))
+	if (!route->public && !is_of_this_host(door, c))
 		return refuse(c, MHD_HTTP_FORBIDDEN, "this page answers on a loopback address only");
 	KVEIL_CLEANUP_BUF struct kveil_buf body = KVEIL_BUF_INIT;
 	unsigned status = route->answer(http->user, &body);
@@ -134,11 +153,11 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const ch
 
 /* --- deadlines: libmicrohttpd's own is for idle connections, and a byte a second is not idle --- */
 
-static struct guest *guest_of(struct kveil_http *http, int fd)
+static struct guest *guest_of(struct door *door, int fd)
 {
 	for (size_t i = 0; i < CONNECTIONS_MAX; i++)
-		if (http->guests[i].fd == fd)
-			return &http->guests[i];
+		if (door->guests[i].fd == fd)
+			return &door->guests[i];
 	return NULL;
 }
 
@@ -149,7 +168,14 @@ static void show_out(struct guest *g)
 	g->since_ms = INT64_MAX;
 }
 
-static void *keep_door(void *arg)
+static void show_out_slow_ones(struct door *door, int64_t now)
+{
+	for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+		if (door->guests[i].fd >= 0 && door->guests[i].since_ms < now - REQUEST_MS)
+			show_out(&door->guests[i]);
+}
+
+static void *keep_doors(void *arg)
 {
 	struct kveil_http *http = arg;
 	struct timespec until;
@@ -157,9 +183,8 @@ static void *keep_door(void *arg)
 	pthread_mutex_lock(&http->lock);
 	while (!http->ending) {
 		int64_t now = kveil_clock_mono_ms(), next = now + LOOK_MS;
-		for (size_t i = 0; i < CONNECTIONS_MAX; i++)
-			if (http->guests[i].fd >= 0 && http->guests[i].since_ms < now - REQUEST_MS)
-				show_out(&http->guests[i]);
+		show_out_slow_ones(&http->tcp, now);
+		show_out_slow_ones(&http->local, now);
 		until = (struct timespec){.tv_sec = next / 1000, .tv_nsec = (long)(next % 1000) * 1000000};
 		pthread_cond_clockwait(&http->ended, &http->lock, CLOCK_MONOTONIC, &until);
 	}
@@ -173,50 +198,50 @@ static int fd_of(struct MHD_Connection *c)
 }
 
 /* Whoever comes gets in: where it becomes tight, the one that has taken longest over its request leaves. */
-static void make_place(struct kveil_http *http)
+static void make_place(struct door *door)
 {
 	struct guest *oldest = NULL;
 	size_t count = 0;
 
 	for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
-		struct guest *g = &http->guests[i];
+		struct guest *g = &door->guests[i];
 		if (g->fd < 0 || g->since_ms == INT64_MAX)
 			continue;
 		count++;
 		if (!oldest || g->since_ms < oldest->since_ms)
 			oldest = g;
 	}
-	if (count > CONNECTIONS_EASY)
+	if (count > door->easy)
 		show_out(oldest);
 }
 
 static void on_connection(void *user, struct MHD_Connection *c, void **context,
 			  enum MHD_ConnectionNotificationCode what)
 {
-	struct kveil_http *http = user;
+	struct door *door = user;
 
 	(void)context;
-	pthread_mutex_lock(&http->lock);
-	struct guest *g = guest_of(http, what == MHD_CONNECTION_NOTIFY_STARTED ? -1 : fd_of(c));
+	pthread_mutex_lock(&door->http->lock);
+	struct guest *g = guest_of(door, what == MHD_CONNECTION_NOTIFY_STARTED ? -1 : fd_of(c));
 	if (g && what == MHD_CONNECTION_NOTIFY_STARTED) {
 		*g = (struct guest){.fd = fd_of(c), .since_ms = kveil_clock_mono_ms()};
-		make_place(http);
+		make_place(door);
 	} else if (g)
 		g->fd = -1;
-	pthread_mutex_unlock(&http->lock);
+	pthread_mutex_unlock(&door->http->lock);
 }
 
 static void on_completed(void *user, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode how)
 {
-	struct kveil_http *http = user;
+	struct door *door = user;
 
 	(void)state;
 	(void)how;
-	pthread_mutex_lock(&http->lock);
-	struct guest *g = guest_of(http, fd_of(c));
+	pthread_mutex_lock(&door->http->lock);
+	struct guest *g = guest_of(door, fd_of(c));
 	if (g && g->since_ms != INT64_MAX)
 		g->since_ms = kveil_clock_mono_ms();
-	pthread_mutex_unlock(&http->lock);
+	pthread_mutex_unlock(&door->http->lock);
 }
 
 static void on_log(void *user, const char *fmt, va_list args)
@@ -304,48 +329,93 @@ static enum kveil_status open_listener(struct kveil_http *http, const char *list
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_http_start(const char *listen_on, const struct kveil_http_route *routes, void *user,
-				   struct kveil_http **ret, struct kveil_error *err)
+/* Takes the socket, also where it fails. */
+static bool open_door(struct door *door, int fd, unsigned most, unsigned of_one_peer)
+{
+	door->daemon = MHD_start_daemon(
+	    MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, door,
+	    MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_UNESCAPE_CALLBACK, leave_escapes, NULL,
+	    MHD_OPTION_NOTIFY_CONNECTION, on_connection, door, MHD_OPTION_NOTIFY_COMPLETED, on_completed, door,
+	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, most, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+	    of_one_peer, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	    (size_t)CONNECTION_BYTES, MHD_OPTION_END);
+	if (!door->daemon)
+		close(fd);
+	return door->daemon;
+}
+
+static enum kveil_status open_tcp(struct kveil_http *http, const char *listen_on, struct kveil_error *err)
+{
+	int fd = -1;
+	enum kveil_status status = open_listener(http, listen_on, &fd, err);
+
+	if (!status && !open_door(&http->tcp, fd, CONNECTIONS_MAX, CONNECTIONS_OF_ONE_PEER))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "cannot start the side port's thread");
+	return status;
+}
+
+static enum kveil_status open_local(struct kveil_http *http, const char *path, mode_t mode, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_unix_socket_open(path, mode, UNIX_CONNECTIONS_MAX, &http->socket, err);
+
+	if (status || open_door(&http->local, http->socket.fd, UNIX_CONNECTIONS_MAX, 0))
+		return status;
+	kveil_unix_socket_remove(&http->socket);
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "cannot start the side port's thread");
+}
+
+static struct kveil_http *new_http(const struct kveil_http_route *routes, void *user)
 {
 	struct kveil_http *http = calloc(1, sizeof *http);
+
+	if (!http)
+		return NULL;
+	pthread_mutex_init(&http->lock, NULL);
+	pthread_cond_init(&http->ended, NULL);
+	http->tcp = (struct door){.http = http, .easy = CONNECTIONS_EASY};
+	http->local = (struct door){.http = http, .easy = UNIX_CONNECTIONS_EASY, .is_unix = true};
+	for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+		http->tcp.guests[i].fd = http->local.guests[i].fd = -1;
+	http->routes = routes;
+	http->user = user;
+	return http;
+}
+
+static void close_doors(struct kveil_http *http)
+{
+	if (http->local.daemon) {
+		kveil_unix_socket_remove(&http->socket);
+		MHD_stop_daemon(http->local.daemon);
+	}
+	if (http->tcp.daemon)
+		MHD_stop_daemon(http->tcp.daemon);
+	free(http);
+}
+
+enum kveil_status kveil_http_start(const struct kveil_http_places *places, const struct kveil_http_route *routes,
+				   void *user, struct kveil_http **ret, struct kveil_error *err)
+{
+	struct kveil_http *http = new_http(routes, user);
+	enum kveil_status status = KVEIL_OK;
 	sigset_t all, before;
-	int fd = -1;
 
 	if (!http)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	pthread_mutex_init(&http->lock, NULL);
-	pthread_cond_init(&http->ended, NULL);
-	for (size_t i = 0; i < CONNECTIONS_MAX; i++)
-		http->guests[i].fd = -1;
-	http->routes = routes;
-	http->user = user;
-	enum kveil_status status = open_listener(http, listen_on, &fd, err);
-	if (status != KVEIL_OK) {
-		free(http);
-		return status;
-	}
-	/* The new thread inherits the mask: signals are for the main thread. */
+	/* The new threads inherit the mask: signals are for the main thread. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	http->daemon = MHD_start_daemon(
-	    MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, http,
-	    MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_UNESCAPE_CALLBACK, leave_escapes, NULL,
-	    MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-	    MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)CONNECTIONS_OF_ONE_PEER, MHD_OPTION_CONNECTION_TIMEOUT,
-	    (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
-	bool whole = http->daemon && pthread_create(&http->doorkeeper, NULL, keep_door, http) == 0;
+	if (places->listen)
+		status = open_tcp(http, places->listen, err);
+	if (!status && places->socket)
+		status = open_local(http, places->socket, places->socket_mode, err);
+	if (!status && pthread_create(&http->doorkeeper, NULL, keep_doors, http))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "cannot start the side port's thread");
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!whole) {
-		if (http->daemon)
-			MHD_stop_daemon(http->daemon);
-		else
-			close(fd);
-		free(http);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "cannot start the side port's thread");
-	}
-	*ret = http;
-	return KVEIL_OK;
+	if (status)
+		close_doors(http);
+	else
+		*ret = http;
+	return status;
 }
 
 void kveil_http_stop(struct kveil_http *http)
@@ -357,8 +427,7 @@ void kveil_http_stop(struct kveil_http *http)
 	pthread_cond_signal(&http->ended);
 	pthread_mutex_unlock(&http->lock);
 	pthread_join(http->doorkeeper, NULL);
-	MHD_stop_daemon(http->daemon);
-	free(http);
+	close_doors(http);
 }
 
 const char *kveil_http_address(const struct kveil_http *http)

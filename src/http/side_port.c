@@ -98,15 +98,16 @@ static unsigned answer_index(void *user, struct kveil_buf *out)
 	return 200;
 }
 
-enum kveil_status kveil_side_port_start(const char *listen, struct kveil_health *health, struct kveil_metrics *metrics,
-					struct kveil_side_port **ret, struct kveil_error *err)
+enum kveil_status kveil_side_port_start(const struct kveil_http_places *places, struct kveil_health *health,
+					struct kveil_metrics *metrics, struct kveil_side_port **ret,
+					struct kveil_error *err)
 {
 	struct kveil_side_port *p = calloc(1, sizeof *p);
 
 	if (!p)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
 	*p = (struct kveil_side_port){.health = health, .metrics = metrics, .started_mono_ms = kveil_clock_mono_ms()};
-	enum kveil_status status = kveil_http_start(listen, routes, p, &p->http, err);
+	enum kveil_status status = kveil_http_start(places, routes, p, &p->http, err);
 	if (status != KVEIL_OK)
 		free(p);
 	else

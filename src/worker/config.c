@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "http/address.h"
+#include "http/unix_socket.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ static const char *const levels[] = {[KVEIL_LOG_ERROR] = "error",
 				     [KVEIL_LOG_DEBUG] = "debug",
 				     NULL};
 static const char *const formats[] = {"text", "json", NULL};
+static const char *const accesses[] = {"owner", "group", NULL};
 
 /* Groups stand at offset 0: their rows count from the configuration itself. */
 static const struct kveil_option kafka_options[] = {
@@ -55,6 +57,10 @@ static const struct kveil_option limits_options[] = {
 static const struct kveil_option http_options[] = {
     {"listen", KVEIL_OPT_STRING, AT(http.listen), .def = "127.0.0.1:9819",
      .help = "HOST:PORT of health and metrics; `:9819` is every address, \"\" is no side port"},
+    {"socket", KVEIL_OPT_STRING, AT(http.socket), .def = "",
+     .help = "a unix socket that answers the same, however busy the port is; \"\" is none"},
+    {"socket_access", KVEIL_OPT_ENUM, AT(http.socket_access), .def = "owner", .choices = accesses,
+     .help = "who may ask there: `owner` is mode 0600, `group` is 0660"},
     {0},
 };
 
@@ -228,6 +234,24 @@ static void check_environment(struct kveil_report *report)
 	kveil_options_check_environment(tables, prefixes, report);
 }
 
+static bool resolve_socket(struct kveil_config *c, struct kveil_report *report)
+{
+	struct sockaddr_un address;
+
+	if (!c->http.socket || !*c->http.socket)
+		return true;
+	char *path = kveil_options_resolve_path(c->http.socket, c->file);
+	if (!path)
+		return false;
+	free(c->http.socket);
+	c->http.socket = path;
+	if (!kveil_unix_socket_address(path, &address))
+		kveil_error_hint(
+		    kveil_report_at(report, c->file, 0, 0, "http.socket: the path is longer than 107 bytes"),
+		    "a unix socket's path cannot be longer: /run/kveil/side.sock");
+	return true;
+}
+
 /* What there is of it, also with errors; NULL: not even a mapping. */
 static struct kveil_config *from_yaml(struct kveil_yaml *root, const char *file, struct kveil_report *report)
 {
@@ -252,7 +276,7 @@ static struct kveil_config *from_yaml(struct kveil_yaml *root, const char *file,
 		check_dead_letter_key(&k);
 	c->keys.registry_options = c;
 	c->keys_node = NULL;
-	if (!resolve_rules(c))
+	if (!resolve_rules(c) || !resolve_socket(c, report))
 		kveil_report_at(report, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
 	kveil_yaml_free(root);
 	return c;

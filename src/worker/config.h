@@ -36,6 +36,8 @@ struct kveil_config {
 	bool keys_whole;             /* `keys:` had no error */
 	struct {
 		char *listen;            /* "127.0.0.1:9819"; empty = no side port */
+		char *socket;            /* the same answers on a unix socket; resolved; empty = none */
+		int socket_access;       /* 0 owner, 1 group */
 	} http;
 	struct {
 		int level, format;       /* enum kveil_log_level; 0 text, 1 json */

@@ -2,9 +2,11 @@
 #include "http/address.h"
 #include "http/client.h"
 #include "http/side_port.h"
+#include "http/unix_socket.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -13,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -22,7 +25,24 @@ struct fixture {
 	struct kveil_metrics *metrics;
 	struct kveil_side_port *port;
 	struct kveil_buf body;
+	char dir[40], socket[60]; /* where there is a unix socket */
 };
+
+static enum kveil_status start_on(struct fixture *f, const char *listen_on, struct kveil_side_port **ret,
+				  struct kveil_error *err)
+{
+	const struct kveil_http_places places = {.listen = listen_on};
+
+	return kveil_side_port_start(&places, f->health, f->metrics, ret, err);
+}
+
+static enum kveil_status start_at(struct fixture *f, const char *socket_path, struct kveil_side_port **ret,
+				  struct kveil_error *err)
+{
+	const struct kveil_http_places places = {.socket = socket_path, .socket_mode = 0600};
+
+	return kveil_side_port_start(&places, f->health, f->metrics, ret, err);
+}
 
 static int set_up_on(void **state, const char *listen_on)
 {
@@ -32,7 +52,7 @@ static int set_up_on(void **state, const char *listen_on)
 	f->health = kveil_health_new();
 	kveil_health_started(f->health);
 	f->metrics = kveil_metrics_new();
-	if (kveil_side_port_start(listen_on, f->health, f->metrics, &f->port, &err) != KVEIL_OK) {
+	if (start_on(f, listen_on, &f->port, &err) != KVEIL_OK) {
 		print_error("%s\n", err.message);
 		return -1;
 	}
@@ -50,11 +70,32 @@ static int set_up_everywhere(void **state)
 	return set_up_on(state, ":0");
 }
 
+static int set_up_both(void **state)
+{
+	struct fixture *f;
+	struct kveil_error err;
+
+	if (set_up(state))
+		return -1;
+	f = *state;
+	kveil_side_port_stop(f->port);
+	strcpy(f->dir, "/tmp/kveil-socket-XXXXXX");
+	if (!mkdtemp(f->dir))
+		return -1;
+	snprintf(f->socket, sizeof f->socket, "%s/side.sock", f->dir);
+	const struct kveil_http_places places = {.listen = "127.0.0.1:0", .socket = f->socket, .socket_mode = 0660};
+	return kveil_side_port_start(&places, f->health, f->metrics, &f->port, &err) ? -1 : 0;
+}
+
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
 	kveil_side_port_stop(f->port);
+	if (*f->dir) {
+		unlink(f->socket);
+		rmdir(f->dir);
+	}
 	kveil_health_free(f->health);
 	kveil_metrics_free(f->metrics);
 	kveil_buf_clear(&f->body);
@@ -69,6 +110,20 @@ static unsigned get(struct fixture *f, const char *path)
 
 	kveil_buf_reset(&f->body);
 	if (kveil_http_get(kveil_side_port_address(f->port), path, 2000, &status, &f->body, &err) != KVEIL_OK)
+		fail_msg("%s", err.message);
+	kveil_buf_cstr(&f->body);
+	return status;
+}
+
+static unsigned get_from_socket(struct fixture *f, const char *path)
+{
+	struct kveil_error err;
+	unsigned status = 0;
+	char url[80];
+
+	snprintf(url, sizeof url, "unix:%s", f->socket);
+	kveil_buf_reset(&f->body);
+	if (kveil_http_get(url, path, 1000, &status, &f->body, &err) != KVEIL_OK)
 		fail_msg("%s", err.message);
 	kveil_buf_cstr(&f->body);
 	return status;
@@ -273,6 +328,110 @@ static void test_trickling_requests_do_not_shut_it(void **state)
 	}
 }
 
+static int connect_to_socket(struct fixture *f)
+{
+	struct sockaddr_un to;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	assert_true(kveil_unix_socket_address(f->socket, &to));
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+	return fd;
+}
+
+static void test_the_unix_socket_answers_everything(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+
+	assert_int_equal(stat(f->socket, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0660);
+	assert_int_equal(get_from_socket(f, "/livez"), 200);
+	assert_int_equal(get_from_socket(f, "/stats"), 200);
+	assert_int_equal(get_from_socket(f, "/nothing"), 404);
+	kveil_health_draining(f->health);
+	assert_int_equal(get_from_socket(f, "/readyz"), 503);
+	assert_string_equal((char *)f->body.data, "draining: shutting down\n");
+	assert_int_equal(get(f, "/livez"), 200);
+	kveil_side_port_stop(f->port);
+	f->port = NULL;
+	assert_int_equal(stat(f->socket, &st), -1);
+}
+
+/* 128 connections of four peers, a byte of each now and then, cost the unix socket nothing; nor do its own. */
+static void test_probes_by_the_unix_socket_never_wait(void **state)
+{
+	struct fixture *f = *state;
+	enum { FDS = 128, LOCAL = 40 };
+	int fds[FDS], local[LOCAL];
+
+	for (int i = 0; i < FDS; i++)
+		fds[i] = connect_from(f, 1 + (unsigned)i / 32);
+	for (int i = 0; i < LOCAL; i++) {
+		local[i] = connect_to_socket(f);
+		send(local[i], "G", 1, MSG_NOSIGNAL);
+	}
+	for (int turn = 0; turn < 20; turn++) {
+		for (int i = 0; i < FDS; i++)
+			send(fds[i], &"GET /livez HTTP/1.1\r\n"[turn], 1, MSG_NOSIGNAL);
+		assert_int_equal(get_from_socket(f, "/livez"), 200);
+		usleep(50000);
+	}
+	for (int i = 0; i < FDS; i++)
+		close(fds[i]);
+	for (int i = 0; i < LOCAL; i++)
+		close(local[i]);
+}
+
+static void test_only_a_socket_that_nobody_serves_is_replaced(void **state)
+{
+	struct fixture *f = *state;
+	struct kveil_side_port *other = NULL;
+	struct kveil_error err;
+	struct sockaddr_un address;
+	struct stat st;
+
+	assert_int_equal(start_at(f, f->socket, &other, &err), KVEIL_E_CONFIG);
+	assert_non_null(strstr(err.message, f->socket));
+	assert_int_equal(get_from_socket(f, "/livez"), 200);
+	kveil_side_port_stop(f->port);
+	f->port = NULL;
+	/* A file that is no socket stays. */
+	close(creat(f->socket, 0600));
+	assert_int_equal(start_at(f, f->socket, &other, &err), KVEIL_E_CONFIG);
+	assert_int_equal(stat(f->socket, &st), 0);
+	unlink(f->socket);
+	/* What a process left behind that was killed. */
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_true(kveil_unix_socket_address(f->socket, &address));
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+	close(fd);
+	assert_int_equal(start_at(f, f->socket, &f->port, &err), KVEIL_OK);
+	assert_int_equal(get_from_socket(f, "/livez"), 200);
+	assert_int_equal(stat(f->socket, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	/* Not ours any more: not ours to remove. */
+	unlink(f->socket);
+	close(creat(f->socket, 0600));
+	kveil_side_port_stop(f->port);
+	f->port = NULL;
+	assert_int_equal(stat(f->socket, &st), 0);
+}
+
+static void test_socket_paths_that_cannot_be(void **state)
+{
+	struct fixture *f = *state;
+	struct kveil_side_port *other = NULL;
+	struct kveil_error err;
+	char longer[200];
+
+	memset(longer, 'x', sizeof longer);
+	longer[108] = 0;
+	assert_int_equal(start_at(f, "", &other, &err), KVEIL_E_CONFIG);
+	assert_int_equal(start_at(f, longer, &other, &err), KVEIL_E_CONFIG);
+	assert_int_equal(start_at(f, "/no/such/folder/s", &other, &err), KVEIL_E_CONFIG);
+	assert_non_null(strstr(err.message, "/no/such/folder/s"));
+}
+
 static void test_listen_errors(void **state)
 {
 	struct fixture *f = *state;
@@ -283,11 +442,11 @@ static void test_listen_errors(void **state)
 	struct kveil_error err;
 
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		assert_int_equal(kveil_side_port_start(bad[i], f->health, f->metrics, &other, &err), KVEIL_E_CONFIG);
+		assert_int_equal(start_on(f, bad[i], &other, &err), KVEIL_E_CONFIG);
 		assert_non_null(strstr(err.message, bad[i]));
 	}
 	const char *taken = kveil_side_port_address(f->port);
-	assert_int_equal(kveil_side_port_start(taken, f->health, f->metrics, &other, &err), KVEIL_E_CONFIG);
+	assert_int_equal(start_on(f, taken, &other, &err), KVEIL_E_CONFIG);
 	assert_non_null(strstr(err.message, taken));
 	assert_non_null(strstr(err.hint, "another program"));
 	assert_null(other);
@@ -295,7 +454,7 @@ static void test_listen_errors(void **state)
 	char address[80];
 	snprintf(address, sizeof address, "%s", taken);
 	kveil_side_port_stop(f->port);
-	assert_int_equal(kveil_side_port_start(address, f->health, f->metrics, &f->port, &err), KVEIL_OK);
+	assert_int_equal(start_on(f, address, &f->port, &err), KVEIL_OK);
 	assert_string_equal(kveil_side_port_address(f->port), address);
 }
 
@@ -355,6 +514,10 @@ int main(void)
 					    tear_down),
 	    cmocka_unit_test_setup_teardown(test_idle_connections_do_not_shut_it, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_trickling_requests_do_not_shut_it, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_the_unix_socket_answers_everything, set_up_both, tear_down),
+	    cmocka_unit_test_setup_teardown(test_probes_by_the_unix_socket_never_wait, set_up_both, tear_down),
+	    cmocka_unit_test_setup_teardown(test_only_a_socket_that_nobody_serves_is_replaced, set_up_both, tear_down),
+	    cmocka_unit_test_setup_teardown(test_socket_paths_that_cannot_be, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_listen_errors, set_up, tear_down),
 	    cmocka_unit_test(test_address_parse),
 	    cmocka_unit_test(test_client_gives_up),
