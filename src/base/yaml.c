@@ -125,6 +125,7 @@ static bool check_bytes(struct loader *l)
 	static const struct {
 		const char *bytes, *message;
 	} banned[] = {
+	    {"\xef\xbb\xbf", "a byte order mark (U+FEFF), which is not seen: delete it"},
 	    {"\xc2\x85", "U+0085 is a line break to some readers: write \"\\u0085\" in double quotes"},
 	    {"\xe2\x80\xa8", "U+2028 is a line break to some readers: write \"\\u2028\" in double quotes"},
 	    {"\xe2\x80\xa9", "U+2029 is a line break to some readers: write \"\\u2029\" in double quotes"},
@@ -139,7 +140,7 @@ static bool check_bytes(struct loader *l)
 			else if (line.data[i] < 0x20 && line.data[i] != '\t')
 				message = "a control character: write it as \"\\x…\" in double quotes";
 			else if (line.data[i] >= 0x80)
-				for (size_t b = 0; b < 3; b++) {
+				for (size_t b = 0; b < sizeof banned / sizeof *banned; b++) {
 					size_t len = strlen(banned[b].bytes);
 					if (line.len - i >= len && memcmp(line.data + i, banned[b].bytes, len) == 0)
 						message = banned[b].message;
@@ -524,6 +525,10 @@ struct kveil_yaml *kveil_yaml_parse(struct kveil_span text, const char *file, st
 
 	if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
 		l.text = kveil_span_of(text.data + 3, text.len - 3);
+	if (text.len >= 2 && (memcmp(text.data, "\xff\xfe", 2) == 0 || memcmp(text.data, "\xfe\xff", 2) == 0)) {
+		kveil_report_at(report, file, 1, 1, "a byte order mark of UTF-16: save the file as UTF-8");
+		return NULL;
+	}
 	if (text.len > LARGEST_FILE) {
 		kveil_report_at(report, file, 0, 0, "larger than 1 MiB");
 		return NULL;

@@ -8,6 +8,7 @@
 #include "base/secret.h"
 #include "format/format.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ struct apply {
 	struct kveil_json_record json, ahead; /* -J: the line at hand, and those that look_ahead reads */
 	struct kveil_buf line;
 	bool failed, stop;
+	int write_error; /* errno of the first write that failed */
 };
 
 /* FILE:LINE: byte N: code: why */
@@ -133,6 +135,14 @@ static void look_ahead(void *user)
 			kveil_apply_ask(&a->session, &record);
 }
 
+/* The reader cuts what is too long: say how long it was. */
+static void tell_whole_size(const struct apply *a, struct kveil_span value, struct kveil_error *err)
+{
+	if (err->status == KVEIL_E_TOO_LARGE && a->lines.cut)
+		kveil_fail_at(err, KVEIL_E_TOO_LARGE, err->byte, "%zu bytes; at most %zu are taken",
+			      value.len + a->lines.cut, a->lines.max_bytes);
+}
+
 static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
 {
 	struct kveil_record record;
@@ -140,11 +150,13 @@ static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
 	struct kveil_error err;
 
 	if (to_record(a, &a->json, text, &record, &err) != KVEIL_OK) {
+		tell_whole_size(a, text, &err);
 		report(a, line, text, &err);
 		return;
 	}
 	kveil_apply_run(&a->session, &record, &result);
 	if (result.verdict != KVEIL_PRODUCE) {
+		tell_whole_size(a, record.value, &result.error);
 		report(a, line, a->o->json ? KVEIL_SPAN_NULL : record.value, &result.error);
 		a->stop = result.verdict == KVEIL_STOP;
 		return;
@@ -155,6 +167,13 @@ static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
 	}
 	printf("%s:%llu\n", a->name, (unsigned long long)line);
 	print_span(kveil_buf_span(&a->story.text));
+}
+
+static bool can_write(struct apply *a)
+{
+	if (!a->write_error && ferror(stdout))
+		a->write_error = errno;
+	return !a->write_error;
 }
 
 static bool is_document(struct apply *a, struct kveil_span text, struct kveil_error *err)
@@ -202,6 +221,17 @@ static void take_whole(struct apply *a, struct kveil_span *line)
 	}
 }
 
+/* Whoever closed the other end, such as `head`, knows that. */
+static bool output_ended(struct apply *a)
+{
+	fflush(stdout);
+	if (can_write(a))
+		return true;
+	if (a->write_error != EPIPE)
+		fprintf(stderr, "kveil apply: writing the output failed: %s\n", strerror(a->write_error));
+	return false;
+}
+
 static int apply_lines(struct apply *a)
 {
 	struct kveil_span line;
@@ -212,16 +242,12 @@ static int apply_lines(struct apply *a)
 		if (a->lines.number == 1)
 			take_whole(a, &line);
 		apply_record(a, a->lines.number, line);
-		if (ferror(stdout))
+		if (!can_write(a))
 			break;
 	}
-	if (!a->stop && !ferror(stdout) && status != KVEIL_OK)
+	if (!a->stop && can_write(a) && status != KVEIL_OK)
 		report(a, a->lines.number + 1, KVEIL_SPAN_NULL, &err);
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		fprintf(stderr, "kveil apply: writing the output failed\n");
-		a->failed = true;
-	}
-	return a->failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
+	return output_ended(a) && !a->failed ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
 }
 
 static bool choose_view(struct apply *a)

@@ -6,20 +6,32 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CHUNK = 64 * 1024 };
+
+static enum kveil_status cannot_open(const char *path, int why, struct kveil_error *err)
+{
+	return kveil_fail(err, why == EACCES ? KVEIL_E_PERMISSIONS : KVEIL_E_NOT_FOUND, "cannot read %.160s: %s", path,
+			  strerror(why));
+}
+
+/* A folder opens, and only reading it fails. */
+static enum kveil_status refuse_folder(const char *path, int fd, struct kveil_error *err)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? cannot_open(path, EISDIR, err) : KVEIL_OK;
+}
 
 enum kveil_status kveil_lines_open(struct kveil_lines *l, const char *path, size_t max_bytes, struct kveil_error *err)
 {
 	*l = (struct kveil_lines){.fd = STDIN_FILENO, .max_bytes = max_bytes};
 	if (!path || strcmp(path, "-") == 0)
-		return KVEIL_OK;
+		return refuse_folder("stdin", l->fd, err);
 	l->fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (l->fd < 0)
-		return kveil_fail(err, errno == EACCES ? KVEIL_E_PERMISSIONS : KVEIL_E_NOT_FOUND,
-				  "cannot read %.160s: %s", path, strerror(errno));
-	return KVEIL_OK;
+	return l->fd < 0 ? cannot_open(path, errno, err) : refuse_folder(path, l->fd, err);
 }
 
 void kveil_lines_close(struct kveil_lines *l)
@@ -64,14 +76,14 @@ static enum kveil_status fill(struct kveil_lines *l, struct kveil_error *err)
 enum kveil_status kveil_lines_next(struct kveil_lines *l, struct kveil_span *ret, struct kveil_error *err)
 {
 	size_t seen = 0; /* bytes of the line that hold no "\n" */
-	size_t cut = 0;  /* bytes dropped from a line that is too long */
 
+	l->cut = 0;
 	*ret = KVEIL_SPAN_NULL;
 	for (;;) {
 		size_t have = l->buf.len - l->start;
 		const uint8_t *line = have ? l->buf.data + l->start : NULL;
 		const uint8_t *end = have > seen ? memchr(line + seen, '\n', have - seen) : NULL;
-		if (end || (l->at_end && have + cut > 0)) {
+		if (end || (l->at_end && have + l->cut > 0)) {
 			size_t len = end ? (size_t)(end - line) : have;
 			*ret = kveil_span_of(line, len);
 			l->start += len + (end != NULL);
@@ -83,7 +95,7 @@ enum kveil_status kveil_lines_next(struct kveil_lines *l, struct kveil_span *ret
 		seen = have;
 		if (have > l->max_bytes + CHUNK) {
 			kveil_secret_wipe(l->buf.data + l->start + l->max_bytes + 1, have - l->max_bytes - 1);
-			cut += have - l->max_bytes - 1;
+			l->cut += have - l->max_bytes - 1;
 			l->buf.len = l->start + l->max_bytes + 1;
 			seen = l->max_bytes + 1;
 		}

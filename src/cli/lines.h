@@ -14,10 +14,11 @@ struct kveil_lines {
 	struct kveil_buf buf; /* [start, buf.len) is read and not given yet */
 	size_t start;
 	uint64_t number;      /* of the line given last, 1-based */
+	size_t cut;           /* bytes that the line given last had more than was given of it */
 	bool at_end;
 };
 
-/* path "-" or NULL: stdin. NOT_FOUND, PERMISSIONS. */
+/* path "-" or NULL: stdin. NOT_FOUND, PERMISSIONS; NOT_FOUND for a folder too. */
 enum kveil_status kveil_lines_open(struct kveil_lines *l, const char *path, size_t max_bytes,
                                    struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_lines_close(struct kveil_lines *l);

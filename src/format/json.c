@@ -607,6 +607,27 @@ static __attribute__((noinline)) enum kveil_status scan_streaming(struct kveil_s
 	return scan_text(s, text, false, err);
 }
 
+static bool is_blank(struct kveil_span text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (!memchr(" \t\r\n", text.data[i], 4))
+			return false;
+	return true;
+}
+
+/* What kind of text a broken document is, where whoever has to mend it would not see that. */
+static __attribute__((cold, noinline)) enum kveil_status explain(struct kveil_span text, struct kveil_error *err)
+{
+	if (is_blank(text))
+		return kveil_fail_at(err, KVEIL_E_EMPTY_VALUE, 0, "the value is empty");
+	if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
+		return kveil_fail_at(err, KVEIL_E_INVALID_JSON, 0,
+				     "a byte order mark (U+FEFF) is no part of JSON: leave these three bytes out");
+	if (text.len >= 2 && (memcmp(text.data, "\xff\xfe", 2) == 0 || memcmp(text.data, "\xfe\xff", 2) == 0))
+		return kveil_fail_at(err, KVEIL_E_INVALID_JSON, 0, "a byte order mark of UTF-16: JSON is UTF-8");
+	return KVEIL_E_INVALID_JSON;
+}
+
 static enum kveil_status json_scan(struct kveil_scan *s, struct kveil_span text, struct kveil_error *err)
 {
 	size_t max = s->max_bytes < MAX_TEXT ? s->max_bytes : MAX_TEXT;
@@ -618,7 +639,8 @@ static enum kveil_status json_scan(struct kveil_scan *s, struct kveil_span text,
 		return kveil_fail_at(err, KVEIL_E_EMPTY_VALUE, 0, "the value is empty");
 	if (text.len > max)
 		return kveil_fail_at(err, KVEIL_E_TOO_LARGE, max, "%zu bytes; at most %zu are taken", text.len, max);
-	return s->want_doc ? scan_with_doc(s, text, err) : scan_streaming(s, text, err);
+	enum kveil_status status = s->want_doc ? scan_with_doc(s, text, err) : scan_streaming(s, text, err);
+	return status == KVEIL_E_INVALID_JSON ? explain(text, err) : status;
 }
 
 bool kveil_json_needs_escape(struct kveil_span content)

@@ -97,7 +97,24 @@ def test_input_is_answered_line_by_line():
 
 def test_a_line_over_the_limit_is_refused_and_the_next_one_goes_on():
     r = apply(ORDERS, '{"a":"' + "x" * (9 << 20) + '"}\n{"b":2}\n')
-    assert r.returncode == 1 and r.stdout == '{"b":2}\n' and "too_large" in r.stderr
+    assert r.returncode == 1 and r.stdout == '{"b":2}\n'
+    size = len('{"a":""}') + (9 << 20)
+    assert problems(r) == [f"-:1: byte 8388608: too_large: {size} bytes; at most 8388608 are taken"]
+    # Behind a separator, and as the last line: the value's size without its key.
+    r = apply(ORDERS, 'k\t{"a":"' + "x" * (20 << 20) + '"}', "-K", "\\t")
+    assert f"too_large: {size + (11 << 20)} bytes;" in r.stderr
+    line = '{"payload":"' + "x" * (60 << 20) + '"}'
+    assert f"too_large: {len(line)} bytes;" in apply(ORDERS, line, "--json-records").stderr
+
+
+def test_what_is_not_seen_in_a_line_is_named():
+    r = apply(ORDERS, '\r\n \t\n{"a":1}\r\n\ufeff{"a":1}\n{"a":"\ufeff"}\n')
+    assert r.stdout == '{"a":1}\n{"a":"\ufeff"}\n'
+    assert [p.split(": ", 1)[1] for p in problems(r)] == [
+        "byte 0: empty_value: the value is empty", "byte 0: empty_value: the value is empty",
+        "byte 0: invalid_json: a byte order mark (U+FEFF) is no part of JSON: leave these three bytes out"]
+    r = subprocess.run([KVEIL, "apply", "--demo-keys", "-r", ORDERS], input='{"a":1}'.encode("utf-16"), capture_output=True)
+    assert b"-:1: byte 0: invalid_json: a byte order mark of UTF-16: JSON is UTF-8" in r.stderr
 
 
 def test_keys_are_needed_or_not(rules):
@@ -171,21 +188,24 @@ def test_output_that_cannot_be_written_is_a_failure():
     with open("/dev/full", "w") as full:
         r = subprocess.run([str(KVEIL), "apply", "--demo-keys", "-r", str(ORDERS)], input="{}\n", text=True, stdout=full,
                            stderr=subprocess.PIPE)
-    assert r.returncode == 1 and "writing the output failed" in r.stderr
+    assert r.returncode == 1 and problems(r) == ["kveil apply: writing the output failed: No space left on device"]
     p = subprocess.Popen([str(KVEIL), "apply", "--demo-keys", "-r", str(ORDERS)], stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     p.stdout.close()
     try:
         p.stdin.write(b"{}\n" * 100000)
         p.stdin.close()
     except BrokenPipeError:
         pass
+    # `kveil apply | head`: head knows that it went away.
+    assert BANNER in (said := p.stderr.read().decode()) and said.count("\n") == 2
     assert p.wait(20) == 1
 
 
 @pytest.mark.parametrize("args", [
     ["apply"], ["apply", "-r", "nothing.yaml", "--demo-keys"], ["apply", "-r", "rules", "--demo-keys"],
-    ["apply", "-r", "rules/orders.yaml", "--demo-keys", "no-such-file"], ["apply", "-r", "rules/orders.yaml", "-x"],
+    ["apply", "-r", "rules/orders.yaml", "--demo-keys", "no-such-file"],
+    ["apply", "-r", "rules/orders.yaml", "--demo-keys", "rules"], ["apply", "-r", "rules/orders.yaml", "-x"],
     ["apply", "-r", "rules/orders.yaml", "-K", ""], ["apply", "-r", "rules/orders.yaml", "-H", "x"],
     ["apply", "-r", "tests/rules/bad_paths.yaml", "--demo-keys"], ["apply", "-r", "rules/orders.yaml", "-c", "no.yaml"],
     ["apply", "-r", "rules/orders.yaml", "a", "b"], ["check"], ["check", "-c", "a", "-r", "b"], ["test"],

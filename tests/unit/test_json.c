@@ -67,8 +67,10 @@ static void test_refuses(void **state)
 {
 	(void)state;
 	static const struct refusal rows[] = {
-	    {" ", 1, KVEIL_E_INVALID_JSON, 1},
-	    {"\n\t", 2, KVEIL_E_INVALID_JSON, 2},
+	    {" ", 1, KVEIL_E_EMPTY_VALUE, 0},
+	    {"\r", 1, KVEIL_E_EMPTY_VALUE, 0},
+	    {"\xEF\xBB\xBF{}", 0, KVEIL_E_INVALID_JSON, 0},
+	    {"\n\t", 2, KVEIL_E_EMPTY_VALUE, 0},
 	    {"{", 0, KVEIL_E_INVALID_JSON, 1},
 	    {"[", 0, KVEIL_E_INVALID_JSON, 1},
 	    {"[1", 0, KVEIL_E_INVALID_JSON, 2},

@@ -70,6 +70,12 @@ static const struct {
 	uint32_t line, column;
 	const char *message, *hint;
 } traps[] = {
+    {"a: 1\n\xef\xbb\xbf"
+     "b: 1\n",
+     2, 1, "a byte order mark (U+FEFF)", ""},
+    {"\xff\xfe"
+     "a",
+     1, 1, "a byte order mark of UTF-16: save the file as UTF-8", ""},
     {"name: a\noutput: {topic}.secure\nx: 1\n", 2, 9, "'{' at the start", "write: output: \"{topic}.secure\""},
     {"output: {topic}\n", 1, 9, "'{' at the start", "write: output: \"{topic}\""},
     {"output: {topic}-{part}\n", 1, 9, "'{' at the start", "write: output: \"{topic}-{part}\""},
