@@ -13,8 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ROTATE_LEAD_MS = 60000 };
-
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "configuration whose `keys:` to use (kveil.yaml)"},
     {0, "json", NULL, "list, rewrap: as JSON, for scripts"},
@@ -26,7 +24,7 @@ static const struct kveil_flag flags[] = {
     {0, "follow", "FILE", "export: as --output, and again whenever keys come or change, until SIGTERM"},
     {0, "once", NULL, "export: with --follow, write once and end"},
     {0, "dry-run", NULL, "restore: change nothing, say what would come in"},
-    {'y', "yes", NULL, "destroy: do not ask"},
+    {'y', "yes", NULL, "destroy, rotate: do not ask"},
     {0},
 };
 
@@ -50,31 +48,13 @@ void keys_warn_unequal(void)
 			"end there\n");
 }
 
-static void format_time(int64_t ms, char out[32])
+void keys_format_time(int64_t ms, char out[32])
 {
 	time_t s = (time_t)(ms / 1000);
 	struct tm tm;
 
 	gmtime_r(&s, &tm);
 	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
-}
-
-/* NAME or NAME@VERSION; false: neither. */
-static bool split_version(char *operand, uint32_t *ret)
-{
-	char *at = strchr(operand, '@'), *end;
-
-	*ret = 0;
-	if (!at)
-		return true;
-	*at = 0;
-	errno = 0;
-	unsigned long n = strtoul(at + 1, &end, 10);
-	*ret = (uint32_t)n;
-	if (!errno && at[1] >= '0' && at[1] <= '9' && *end == 0 && n >= 1 && n <= UINT32_MAX)
-		return true;
-	*at = '@';
-	return false;
 }
 
 /* --- init, backup, restore --- */
@@ -170,8 +150,8 @@ static void add_version(void *user, const struct kveil_key_info *v)
 
 	snprintf(number, sizeof number, "%u", v->version);
 	snprintf(id, sizeof id, "%u", v->id);
-	format_time(v->created_ms, created);
-	format_time(v->active_from_ms, active);
+	keys_format_time(v->created_ms, created);
+	keys_format_time(v->active_from_ms, active);
 	add_row(user, (const char *[COLUMNS]){v->name, number, id, v->algorithm, v->kek, v->state, created, active});
 }
 
@@ -208,7 +188,7 @@ static void print_table(const struct table *t)
 	}
 }
 
-static void ignore_version(void *user, const struct kveil_key_info *v)
+void keys_pass_over(void *user, const struct kveil_key_info *v)
 {
 	(void)user;
 	(void)v;
@@ -260,7 +240,7 @@ static int run_list(const struct keys_options *o, const struct kveil_keys_config
 	kveil_keystore_each_outside(ks, o->operands[0], say_outside, &outside);
 	if (outside && err.status)
 		(void)keys_failed(&err);
-	if (o->operands[0] && !outside && kveil_keystore_each_of(ks, o->operands[0], ignore_version, NULL, &err)) {
+	if (o->operands[0] && !outside && kveil_keystore_each_of(ks, o->operands[0], keys_pass_over, NULL, &err)) {
 		kveil_keystore_unref(ks);
 		return keys_failed(&err);
 	}
@@ -287,181 +267,6 @@ static int run_list(const struct keys_options *o, const struct kveil_keys_config
 			free(t.rows[i].cells[c]);
 	free(t.rows);
 	return t.failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
-}
-
-/* --- rotate, retire, destroy --- */
-
-static bool parse_time(const char *text, int64_t *ret_ms)
-{
-	struct tm tm = {0};
-	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-
-	if (!end || *end)
-		return false;
-	*ret_ms = (int64_t)timegm(&tm) * 1000;
-	/* The 31st of February is no day: timegm would take it for one of March. */
-	char again[32];
-	format_time(*ret_ms, again);
-	return strcmp(again, text) == 0;
-}
-
-static int run_rotate(const struct keys_options *o, const struct kveil_keys_config *cfg)
-{
-	int64_t now = kveil_clock_wall_ms(), from = now + ROTATE_LEAD_MS;
-	struct kveil_keystore *ks;
-	struct kveil_error err;
-	char time[32];
-
-	if (o->now && o->at)
-		return kveil_usage_error(&kveil_command_keys, "--now and --at exclude each other");
-	if (o->now)
-		from = now;
-	if (o->at && !parse_time(o->at, &from))
-		return kveil_usage_error(&kveil_command_keys, "'%s' is no time such as 2026-01-31T06:00:00Z", o->at);
-	if (from < now)
-		return kveil_usage_error(&kveil_command_keys, "%s has passed", o->at);
-	if (strchr(o->operands[0], '@'))
-		return kveil_usage_error(&kveil_command_keys,
-					 "'%s' is a version: `kveil keys rotate %.*s` makes the next one",
-					 o->operands[0], (int)strcspn(o->operands[0], "@"), o->operands[0]);
-	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
-	if (o->at && c && c->rotate_every_ms && from > now + c->rotate_every_ms)
-		return kveil_usage_error(&kveil_command_keys,
-					 "%s is more than rotate_every ahead: '%s' would not rotate until then", o->at,
-					 c->name);
-	if (kveil_keystore_open(cfg, &ks, &err))
-		return keys_failed(&err);
-	enum kveil_status status = kveil_keystore_rotate(ks, kveil_span_str(o->operands[0]), from, &err);
-	kveil_keystore_unref(ks);
-	if (status)
-		return keys_failed(&err);
-	format_time(from, time);
-	printf("%s: a new version is active from %s\n", o->operands[0], time);
-	if (c && c->algorithm->kind != KVEIL_ALG_AEAD && !strchr(c->name, '{'))
-		keys_warn_unequal();
-	return KVEIL_EXIT_OK;
-}
-
-static void find_active(void *user, const struct kveil_key_info *v)
-{
-	uint32_t *active = user;
-
-	if (strcmp(v->state, "active") == 0)
-		*active = v->version;
-}
-
-/* Ciphers have had their next version made by now; equal values of the others would stop being equal. */
-static void say_what_follows(struct kveil_keystore *ks, const char *name)
-{
-	uint32_t active = 0;
-
-	(void)!kveil_keystore_each_of(ks, name, find_active, &active, NULL);
-	if (active)
-		fprintf(stderr, "kveil keys: version %u of '%s' is active\n", active, name);
-	else
-		fprintf(stderr, "kveil keys: no version of '%s' is active: records wait until `kveil keys rotate %s`\n",
-			name, name);
-}
-
-static int change_state(const struct kveil_keys_config *cfg, struct kveil_keystore *ks, const char *name,
-			uint32_t version, enum kveil_key_state state, const char *done)
-{
-	struct kveil_error err;
-	size_t changed;
-
-	if (kveil_keys_set_state(ks, name, version, state, &changed, &err))
-		return keys_failed(&err);
-	if (changed)
-		printf("%s: %zu version%s %s\n", name, changed, changed == 1 ? "" : "s", done);
-	else
-		printf("%s: nothing to do\n", name);
-	if (changed && kveil_keys_config_find(cfg, kveil_span_str(name)))
-		say_what_follows(ks, name);
-	return KVEIL_EXIT_OK;
-}
-
-static int run_retire(const struct keys_options *o, const struct kveil_keys_config *cfg)
-{
-	struct kveil_keystore *ks;
-	struct kveil_error err;
-	uint32_t version;
-
-	if (!split_version(o->operands[0], &version))
-		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
-	if (kveil_keystore_open(cfg, &ks, &err))
-		return keys_failed(&err);
-	int code = change_state(cfg, ks, o->operands[0], version, KVEIL_KEY_RETIRED,
-				"retired: nothing is sealed with it, what was opens");
-	kveil_keystore_unref(ks);
-	return code;
-}
-
-static bool confirmed(const char *name)
-{
-	char line[256];
-
-	if (!isatty(STDIN_FILENO)) {
-		fprintf(stderr, "kveil keys: destroying asks first: run it in a terminal, or with --yes\n");
-		return false;
-	}
-	fprintf(stderr, "Type the name of the key to destroy it: ");
-	if (fgets(line, sizeof line, stdin)) {
-		line[strcspn(line, "\r\n")] = 0;
-		if (strcmp(line, name) == 0)
-			return true;
-	}
-	fprintf(stderr, "kveil keys: nothing was destroyed\n");
-	return false;
-}
-
-struct ending {
-	uint32_t version; /* 0 = all */
-};
-
-static void print_ending(void *user, const struct kveil_key_info *v)
-{
-	const struct ending *e = user;
-
-	if ((!e->version || e->version == v->version) && strcmp(v->state, "destroyed") != 0)
-		fprintf(stderr, "  %s@%u, %s, under KEK %s\n", v->name, v->version, v->state, v->kek);
-}
-
-static int run_destroy(const struct keys_options *o, const struct kveil_keys_config *cfg)
-{
-	const char *name = o->operands[0];
-	struct kveil_keystore *ks;
-	struct kveil_error err;
-	int code = KVEIL_EXIT_USAGE;
-	uint32_t version;
-	size_t count;
-
-	if (!split_version(o->operands[0], &version))
-		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
-	if (kveil_keystore_open_to_end(cfg, &ks, &err))
-		return keys_failed(&err);
-	/* What is not there needs no question. */
-	if (kveil_keys_count(ks, name, version, &count, &err)) {
-		kveil_keystore_unref(ks);
-		return keys_failed(&err);
-	}
-	fprintf(stderr,
-		"What was sealed with %s%s%s will never open again, except where the key survives:\n"
-		"  exported keysets, backups of the registry and of its disk%s, and running workers for up to a "
-		"minute. Clear values may still stand in input topics.\n",
-		strchr(name, '{') ? "every key that is wrapped by " : "", version ? "this version of " : "", name,
-		strncmp(cfg->registry, "kafka:", 6) == 0 ? ", its topic until Kafka compacts it" : "");
-	struct ending e = {.version = version};
-	struct kveil_error none;
-	(void)!kveil_keystore_each_of(ks, name, print_ending, &e, &none);
-	kveil_keystore_each_outside(ks, name, print_ending, &e);
-	size_t wrapped = kveil_keys_count_wrapped(ks, name, version);
-	if (wrapped)
-		fprintf(stderr, "  It wraps %zu key%s now%s.\n", wrapped, wrapped == 1 ? "" : "s",
-			version ? ": `kveil keys rewrap` moves them to the newest version" : "");
-	if (o->yes || confirmed(name))
-		code = change_state(cfg, ks, name, version, KVEIL_KEY_DESTROYED, "destroyed");
-	kveil_keystore_unref(ks);
-	return code;
 }
 
 /* --- rewrap --- */
@@ -527,13 +332,14 @@ static const struct action actions[] = {
     {"init", "", "makes the registry and the first version of every configured key; adds what is missing", 0, 0,
      run_init},
     {"list", "[NAME]", "every version of every key, or of one", 0, 1, run_list},
-    {"rotate", "NAME", "publishes a new version", 1, 1, run_rotate},
+    {"rotate", "NAME", "publishes a new version; asks first where equal values would stop being equal", 1, 1,
+     keys_run_rotate},
     {"export", "NAME", "writes a keyset for those who open without kveil", 1, 1, keys_run_export},
     {"import", "FILE NAME", "takes a Tink keyset in: it opens and never seals", 2, 2, keys_run_import},
     {"backup", "FILE", "copies the registry, wrapped as it is", 1, 1, run_backup},
     {"restore", "FILE", "brings a backup back", 1, 1, run_restore},
-    {"retire", "NAME[@VERSION]", "takes a key out of use; what it sealed opens", 1, 1, run_retire},
-    {"destroy", "NAME[@VERSION]", "ends a key and all that it sealed; asks first", 1, 1, run_destroy},
+    {"retire", "NAME[@VERSION]", "takes a key out of use; what it sealed opens", 1, 1, keys_run_retire},
+    {"destroy", "NAME[@VERSION]", "ends a key and all that it sealed; asks first", 1, 1, keys_run_destroy},
     {"rewrap", "", "moves every version under the KEK that the configuration names now", 0, 0, run_rewrap},
 };
 

@@ -19,9 +19,17 @@ struct keys_options {
 /* Says the error with its code; the exit code for its class. */
 int keys_failed(const struct kveil_error *err);
 
+void keys_format_time(int64_t ms, char out[32]); /* "2026-01-31T06:00:00Z" */
+
+/* For kveil_keystore_each_of, where only its answer counts. */
+void keys_pass_over(void *user, const struct kveil_key_info *v);
+
 /* A deterministic key or a hash has another version that seals. */
 void keys_warn_unequal(void);
 
+int keys_run_rotate(const struct keys_options *o, const struct kveil_keys_config *cfg);
+int keys_run_retire(const struct keys_options *o, const struct kveil_keys_config *cfg);
+int keys_run_destroy(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_export(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_import(const struct keys_options *o, const struct kveil_keys_config *cfg);
 

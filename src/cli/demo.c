@@ -229,7 +229,7 @@ static void keep_sample(struct kveil_demo *d, const struct kveil_demo_finding *f
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (fresh && before)
-		kveil_demo_note(d, "outputs: key id %08x; what %08x sealed still opens", f->key_id, before);
+		kveil_demo_note(d, "outputs: key id %u; what %u sealed still opens", f->key_id, before);
 }
 
 static void take_output(struct kveil_demo *d, const struct kveil_mock_message *m)

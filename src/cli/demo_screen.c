@@ -225,7 +225,7 @@ static void put_numbers(struct frame *f, const struct kveil_demo_view *v)
 	}
 	new_line(f);
 	if (v->key_id)
-		put_format(f, " key %s id %08x for %lld s", v->key_name, v->key_id, (long long)v->key_age_s);
+		put_format(f, " key %s id %u for %lld s", v->key_name, v->key_id, (long long)v->key_age_s);
 	else
 		put_format(f, " key %s", v->key_name);
 	put_format(f, "  %llu worker%s  side port http://%s/", (unsigned long long)v->workers,

@@ -455,6 +455,7 @@ def keys(cwd, *args):
     (["rotate", "pii", "--at", "2099-02-31T00:00:00Z"], ["2099-02-31T00:00:00Z"]),
     (["rotate", "pii", "--at", "2099-06-01T24:00:00Z"], ["2099-06-01T24:00:00Z"]),
     (["rotate", "hourly", "--at", "2099-01-01T00:00:00Z"], ["rotate_every"]),
+    (["rotate", "pepper", "--at", "2099-01-01T00:00:00Z", "--yes"], ["2099-01-01", "more than a year"]),
     (["rotate", "pii@1"], ["'pii@1'", "rotate pii"]),
     (["import", "keyset.json", "pii@1"], ["pii@1"]),
     (["export", "--tink", "pii", "--clear", "-o", "-"], ["stdout"]),
@@ -549,7 +550,7 @@ def test_the_end_of_a_version_says_what_seals_now(configured):
     assert r.returncode == 0 and "wait" in r.stderr and "kveil keys rotate pepper" in r.stderr
     r = kveil("apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml", stdin="{}\n", cwd=configured)
     assert r.returncode == 1 and "no_active_key" in r.stderr and "kveil keys rotate pepper" in r.stderr
-    assert keys(configured, "rotate", "pepper", "--now").returncode == 0
+    assert keys(configured, "rotate", "pepper", "--now", "--yes").returncode == 0
     r = keys(configured, "destroy", "pepper@1", "--yes")
     assert "version 2 of 'pepper' is active" in r.stderr and "rotate" not in r.stderr
 

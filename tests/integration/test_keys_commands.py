@@ -26,8 +26,8 @@ NAMES = [f"n{i:03d}" for i in range(150)]
 def make(request, make_kveil, kafka):
     """A kveil with two KEKs; configure(k, KEK, names) puts all names under one of them."""
 
-    def configure(k, kek, names, keks=("local", "new"), rotate="24h"):
-        data = "".join(f"    {n}: {{algorithm: aes-256-gcm, kek: {kek}}}\n" for n in names)
+    def configure(k, kek, names, keks=("local", "new"), rotate="24h", data=""):
+        data += "".join(f"    {n}: {{algorithm: aes-256-gcm, kek: {kek}}}\n" for n in names)
         k.config(kafka.bootstrap, registry=k.registry, rotate=rotate, data=data)
         text = (k.dir / "kveil.yaml").read_text()
         text = text.replace("    local: {provider: file, path: kek}\n",
@@ -323,26 +323,43 @@ def test_a_destroyed_key_comes_back_by_no_way(make):
     assert ended[0]["wrapped"] == ""
 
 
+def at_terminal(k, answer, *args):
+    main, side = pty.openpty()
+    p = subprocess.Popen([str(KVEIL), "keys", *args], cwd=k.dir, stdin=side, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    os.write(main, answer.encode())
+    out, err = p.communicate(timeout=60)
+    os.close(main)
+    os.close(side)
+    return p.returncode, out, err
+
+
+def test_rotate_asks_where_equal_values_stop_being_equal(make):
+    k = make(data="    ids: {algorithm: aes-256-siv, kek: local}\n    cards: {algorithm: aes-256-ff1, kek: local}\n")
+    for name in ("ids", "cards", "pepper"):
+        r = k.run("keys", "rotate", name, "--now", check=2, stdin=subprocess.DEVNULL)
+        assert "--yes" in r.stderr and "joins with older data end" in r.stderr
+        assert ("'cards@1'" in r.stderr) == (name == "cards")
+        code, out, err = at_terminal(k, "y\n", "rotate", name, "--now")
+        assert code == 2 and out == "" and "nothing was changed" in err
+        assert states(k, name) == {1: "active"}
+    assert at_terminal(k, "ids\n", "rotate", "ids", "--now")[0] == 0
+    k.run("keys", "rotate", "cards", "--now", "--yes", check=0, stdin=subprocess.DEVNULL)
+    assert states(k, "ids") == states(k, "cards") == {1: "previous", 2: "active"}
+    # Where nothing is lost, nothing is asked: no key, no such name, a cipher with a nonce.
+    assert "joins" not in k.run("keys", "rotate", "pii", "--now", check=0, stdin=subprocess.DEVNULL).stderr
+    assert "joins" not in k.run("keys", "rotate", "nobody", "--now", check=2, stdin=subprocess.DEVNULL).stderr
+
+
 def test_destroy_asks(make):
     k = make()
-
-    def at_terminal(answer, what):
-        main, side = pty.openpty()
-        p = subprocess.Popen([str(KVEIL), "keys", "destroy", what], cwd=k.dir, stdin=side, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True)
-        os.write(main, answer.encode())
-        out, err = p.communicate(timeout=60)
-        os.close(main)
-        os.close(side)
-        return p.returncode, out, err
-
     for answer in ("y\n", "pii@1\n", "\x04"):
-        code, out, err = at_terminal(answer, "pii@1")
-        assert code == 2 and out == "" and "nothing was destroyed" in err, (answer, err)
+        code, out, err = at_terminal(k, answer, "destroy", "pii@1")
+        assert code == 2 and out == "" and "nothing was changed" in err, (answer, err)
     assert states(k, "pii") == {1: "active"}
     r = k.run("keys", "destroy", "pii", check=2, stdin=subprocess.DEVNULL)
     assert "--yes" in r.stderr and states(k, "pii") == {1: "active"}
-    assert at_terminal("pii\n", "pii@1")[:2] == (0, "pii: 1 version destroyed\n")
+    assert at_terminal(k, "pii\n", "destroy", "pii@1")[:2] == (0, "pii: 1 version destroyed\n")
     assert states(k, "pii") == {1: "destroyed", 2: "active"}
     # What is not there is said before anything is asked.
     for what in ("nobody", "pii@77"):

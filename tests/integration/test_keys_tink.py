@@ -199,7 +199,7 @@ def test_tokens_under_real_keys(home):
     (home.path / "inverse.yaml").write_text(home.run("invert", "-r", "rules/orders.yaml").stdout)
     assert json.loads(apply("inverse.yaml", a).stdout) == record
 
-    home.keys("rotate", "cards", "--now")
+    home.keys("rotate", "cards", "--now", "--yes")
     later = json.loads(apply("rules/orders.yaml", record).stdout)
     assert later["old"] == a["old"] and later["card"] != a["card"]
     assert json.loads(apply("inverse.yaml", later).stdout) == record
@@ -235,10 +235,10 @@ def test_a_pinned_version_seals_and_opens_alone(home):
     before = {v["version"]: v["id"] for v in json.loads(home.keys("list", "--json").stdout)
               if v["name"] == "pii"}
     for name in ["pii", "ids", "pepper"]:
-        home.keys("rotate", name, "--now")
+        home.keys("rotate", name, "--now", "--yes")
     first = json.loads(home.run(*apply, input=record).stdout)
-    home.keys("rotate", "ids", "--now")
-    home.keys("rotate", "pepper", "--now")
+    home.keys("rotate", "ids", "--now", "--yes")
+    home.keys("rotate", "pepper", "--now", "--yes")
     again = json.loads(home.run(*apply, input=record).stdout)
     ids = {(v["name"], v["version"]): v["id"] for v in json.loads(home.keys("list", "--json").stdout)}
 

@@ -46,7 +46,7 @@ def sealed(tmp_path_factory):
     apply = ["apply", "-c", "kveil.yaml", "-r", "rules.yaml"]
     old = json.loads(kveil(*apply, input=record + "\n"))
     for name in [*VALUES, "pepper", "pepper512"]:
-        kveil("keys", "rotate", "-c", "kveil.yaml", name, "--now")
+        kveil("keys", "rotate", "-c", "kveil.yaml", name, "--now", "--yes")
     new = json.loads(kveil(*apply, input=record + "\n"))
     for name in [*VALUES, "pepper", "pepper512"]:
         kveil("keys", "export", "-c", "kveil.yaml", "--tink", name, "--clear", "-o", f"{name}.json")
