@@ -41,6 +41,7 @@ static void sign(struct kveil_span *label, struct kveil_span *value, struct kvei
 	struct kveil_registry_epoch_root root;
 	struct kveil_registry_lease lease;
 	struct kveil_key_record record;
+	struct kveil_registry_note note;
 	struct kveil_error err;
 
 	if (kveil_registry_root_parse(*value, &root)) {
@@ -59,6 +60,13 @@ static void sign(struct kveil_span *label, struct kveil_span *value, struct kvei
 		else
 			kveil_registry_record_label(&record, text);
 		kveil_key_record_clear(&record);
+	} else if (kveil_registry_note_parse(*value, &note)) {
+		check(
+		    !kveil_registry_note_write(note.sequence, kveil_span_of(note.text, note.len), secret, out, &err) ||
+			note.len > KVEIL_REGISTRY_NOTE_MAX,
+		    "a note cannot be written");
+		snprintf(text, KVEIL_RECORD_LABEL_MAX, "%s", KVEIL_NOTE_LABEL);
+		kveil_registry_note_clear(&note);
 	} else {
 		return;
 	}

@@ -9,6 +9,7 @@
 #include "crypto/crypto.h"
 #include "http/side_port.h"
 #include "keys/keystore.h"
+#include "worker/accepted.h"
 #include "worker/notify.h"
 #include "worker/reload.h"
 #include "worker/setup.h"
@@ -19,7 +20,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 700, WATCHDOG_S = 15, SAY_AGAIN_MS = 60000, LAST_LINES_MS = 1000 };
+enum {
+	LOOK_MS = 700,
+	WATCHDOG_S = 15,
+	SAY_AGAIN_MS = 60000,
+	LAST_LINES_MS = 1000,
+	ACCEPTED_MS = 2000,
+	ACCEPTED_AGAIN_MS = 30000
+};
 
 extern const struct kveil_command kveil_command_run;
 
@@ -38,7 +46,10 @@ struct run {
 	struct kveil_health *health;
 	struct kveil_side_port *port;
 	struct kveil_watch *watch;
-	struct kveil_cell *reload_ok, *reload_time, *log_dropped;
+	struct kveil_cell *reload_ok, *reload_time, *losses, *log_dropped;
+	int64_t settle_due_ms;       /* monotonic: when to ask again what was accepted; 0 = that is settled */
+	size_t shown;                /* losses that were logged */
+	enum kveil_status unsettled; /* why, as it was logged */
 	struct kveil_notify notify;
 	sigset_t signals;
 };
@@ -155,6 +166,86 @@ static int open_keys(struct run *r)
 	}
 }
 
+/* Tells what the rules in use lose against those that were accepted, once for each change. */
+static void show_losses(struct run *r, const struct kveil_report *losses)
+{
+	size_t all = losses->errors + losses->warnings;
+
+	kveil_cell_set(r->losses, (double)all);
+	if (!all) {
+		kveil_health_remark(r->health, "rules", NULL);
+		r->shown = 0;
+		return;
+	}
+	kveil_health_remark(r->health, "rules", "%zu losses against the rules accepted last, such as: %s", all,
+			    losses->problems[0].error.message);
+	if (all == r->shown)
+		return;
+	for (size_t i = 0; i < losses->count; i++)
+		kveil_log_error(KVEIL_LOG_WARN, "rules", &losses->problems[i].error);
+	kveil_log(KVEIL_LOG_WARN, "rules", "%zu losses against the rules accepted last (`kveil rules accept`, SIGHUP)",
+		  all);
+	r->shown = all;
+}
+
+/* Holds the rules in use against those accepted last, and has them accepted if they lose nothing, or asked. May they
+ * run? Under rules_guard: warn always. */
+static bool settle_rules(struct run *r, bool asked)
+{
+	const bool strict = r->config->rules_guard == KVEIL_GUARD_STRICT;
+	struct kveil_report losses = {0};
+	enum kveil_accepted answer = KVEIL_ACCEPTED_SAME;
+	struct kveil_error err;
+	enum kveil_status status = kveil_accepted_compare(r->keys, r->plans, &answer, &losses, &err);
+
+	bool accepts = asked || answer == KVEIL_ACCEPTED_OTHER || (answer == KVEIL_ACCEPTED_NOTHING && !strict);
+	if (!status && accepts && answer != KVEIL_ACCEPTED_SAME) {
+		status = kveil_accepted_keep(r->keys, r->plans, &err);
+		if (!status) {
+			kveil_log(KVEIL_LOG_INFO, "rules", "accepted%s", asked ? ": SIGHUP asked for it" : "");
+			kveil_report_clear(&losses);
+		}
+	}
+	r->settle_due_ms = status ? kveil_clock_mono_ms() + ACCEPTED_AGAIN_MS : 0;
+	if (status && status != r->unsettled)
+		kveil_log_error(KVEIL_LOG_WARN, "rules", &err);
+	if (status)
+		kveil_health_remark(r->health, "rules", "whether they were accepted is not known: %s", err.message);
+	else
+		show_losses(r, &losses);
+	r->unsettled = status;
+	kveil_report_clear(&losses);
+	return !strict || (!status && (accepts || answer == KVEIL_ACCEPTED_SAME));
+}
+
+/* Under rules_guard: strict until somebody accepts the rules. -1: go on; otherwise the exit code. */
+static int wait_accepted(struct run *r)
+{
+	bool asked = false, said = false;
+
+	while (!settle_rules(r, asked)) {
+		kveil_health_condition(r->health, "rules",
+				       "not accepted: `kveil rules accept` or SIGHUP (rules_guard: strict)");
+		if (!said)
+			kveil_log(KVEIL_LOG_ERROR, "rules",
+				  "waiting: these rules were not accepted (rules_guard: strict)");
+		said = true;
+		int number = wait_signal(r, ACCEPTED_MS);
+		if (is_stop(number))
+			return KVEIL_EXIT_OK;
+		if (number != SIGHUP)
+			continue;
+		struct kveil_plan_set *set =
+		    kveil_reload(r->config, r->names, r->plans, true, r->reload_ok, r->reload_time);
+		if (!set)
+			continue;
+		kveil_plan_set_unref(r->plans);
+		r->plans = set;
+		asked = true;
+	}
+	return -1;
+}
+
 static void reload(struct run *r, struct kveil_service *service, bool asked)
 {
 	struct kveil_plan_set *set = kveil_reload(r->config, r->names, r->plans, asked, r->reload_ok, r->reload_time);
@@ -164,6 +255,7 @@ static void reload(struct run *r, struct kveil_service *service, bool asked)
 	kveil_service_set_plans(service, set);
 	kveil_plan_set_unref(r->plans);
 	r->plans = set;
+	(void)settle_rules(r, asked);
 }
 
 static void tend_log(struct run *r)
@@ -181,6 +273,7 @@ static int serve(struct run *r)
 
 	if (kveil_service_start(&params, &service, &err))
 		return told(&err);
+	kveil_health_condition(r->health, "rules", NULL);
 	for (;;) {
 		int number = wait_signal(r, LOOK_MS);
 		tend_log(r);
@@ -191,6 +284,8 @@ static int serve(struct run *r)
 			kveil_watch_taken(r->watch);
 		if (number == SIGHUP || swapped)
 			reload(r, service, number == SIGHUP);
+		if (r->settle_due_ms && kveil_clock_mono_ms() >= r->settle_due_ms)
+			(void)settle_rules(r, false);
 	}
 	arm_watchdog(r);
 	kveil_log(KVEIL_LOG_INFO, "run", "stopping");
@@ -242,13 +337,17 @@ static int start(struct run *r)
 	r->reload_ok = kveil_metrics_cell(r->metrics, KVEIL_M_RELOAD_SUCCESSFUL, NULL, NULL);
 	r->log_dropped = kveil_metrics_cell(r->metrics, KVEIL_M_LOG_DROPPED, NULL, NULL);
 	r->reload_time = kveil_metrics_cell(r->metrics, KVEIL_M_RELOAD_TIMESTAMP, NULL, NULL);
+	r->losses = kveil_metrics_cell(r->metrics, KVEIL_M_RULES_LOSSES, NULL, NULL);
 	kveil_cell_set(r->reload_ok, 1);
 	kveil_cell_set(r->reload_time, (double)kveil_clock_wall_ms() / 1000);
 	kveil_health_condition(r->health, "keys", "not open yet");
+	kveil_health_condition(r->health, "rules", "not held against those accepted last yet");
 	if (!open_side_port(r, &err))
 		return told(&err);
 	kveil_notify_ready(&r->notify);
 	int code = open_keys(r);
+	if (code < 0)
+		code = wait_accepted(r);
 	return code < 0 ? serve(r) : code;
 }
 

@@ -18,6 +18,7 @@ const struct kveil_flag kveil_flag_error, kveil_flag_help;
 	X(replay)                                                                                                      \
 	X(keys)                                                                                                        \
 	X(check)                                                                                                       \
+	X(rules)                                                                                                       \
 	X(test)                                                                                                        \
 	X(invert)                                                                                                      \
 	X(demo)                                                                                                        \

@@ -351,6 +351,27 @@ enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_s
 	return kveil_keys_config_check(ks->config, name, use, err);
 }
 
+enum kveil_status kveil_keystore_noted(struct kveil_keystore *ks, struct kveil_buf *out, struct kveil_error *err)
+{
+	if (!ks->registry)
+		return KVEIL_OK;
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->noted(ks->registry, out, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	return status;
+}
+
+enum kveil_status kveil_keystore_note(struct kveil_keystore *ks, struct kveil_span text, struct kveil_error *err)
+{
+	static_assert((int)KVEIL_NOTE_MAX == (int)KVEIL_REGISTRY_NOTE_MAX, "one number, two headers");
+	if (!ks->registry)
+		return KVEIL_OK;
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->note(ks->registry, text, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	return status;
+}
+
 const char *kveil_keystore_reason(unsigned reason)
 {
 	static_assert((int)KVEIL_REGISTRY_REASONS == (int)KVEIL_DOUBT_COUNT, "one number, two headers");

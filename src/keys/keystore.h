@@ -102,6 +102,14 @@ enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil
 enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_span name, int64_t active_from_ms,
                                         struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* One text that the registry keeps, authentic, for the whole group: appended to out, nothing where none was noted. Keys in
+ * memory note nothing. They wait for the registry, some 10 s at most. */
+enum kveil_status kveil_keystore_noted(struct kveil_keystore *ks, struct kveil_buf *out,
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+enum { KVEIL_NOTE_MAX = 45000 }; /* bytes */
+enum kveil_status kveil_keystore_note(struct kveil_keystore *ks, struct kveil_span text,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* Messages of the registry that were passed over because somebody else wrote them, by reason; see
  * kveil_registry_doubt_names. Any thread. */
 enum { KVEIL_REGISTRY_REASONS = 4 };

@@ -46,6 +46,8 @@ struct kveil_registry_env {
 
 struct kveil_document;
 
+enum { KVEIL_REGISTRY_NOTE_MAX = 45000 }; /* in base64 still less than a message may have */
+
 struct kveil_restoring {
 	bool dry_run; /* change nothing */
 	size_t added, skipped, conflicting;
@@ -105,6 +107,10 @@ struct kveil_registry_driver {
 	enum kveil_status (*lease)(struct kveil_registry *r, uint32_t *ret, struct kveil_error *err);
 	/* How far this host's clock is ahead of the one that all share. NULL, and 0: that cannot be told. */
 	enum kveil_status (*clock_ahead)(struct kveil_registry *r, int64_t *ret_ms, struct kveil_error *err);
+	/* The text that was noted last and is authentic, to the end of out; nothing where there is none. */
+	enum kveil_status (*noted)(struct kveil_registry *r, struct kveil_buf *out, struct kveil_error *err);
+	/* Notes another one (at most KVEIL_REGISTRY_NOTE_MAX bytes); durable on return. */
+	enum kveil_status (*note)(struct kveil_registry *r, struct kveil_span text, struct kveil_error *err);
 	/* Takes in a verified backup: into the registry that is there if it is whole, else in its place (what can still be read
 	 * of it is kept, what cannot is moved aside). Keys with nonces come in opening only (kveil_document_demote). Versions
 	 * whose number another key has stay outside and are counted. */

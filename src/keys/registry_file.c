@@ -6,6 +6,7 @@
  *   .keys.json.lock    flock: shared to read, exclusive to write
  *   .keys.json.mark    what this host wrote last: registry id, generation, and which file that was (inode and birth
  * time, which a copy does not keep; not ctime, for Kubernetes changes owners)
+ *   .keys.json.rules   the note (registry_note.h)
  *
  * A write, under the lock and after checking the mark against the document:
  *
@@ -24,6 +25,8 @@
 #include "keys/files.h"
 #include "keys/registry.h"
 #include "keys/registry_mark.h"
+#include "keys/registry_message.h"
+#include "keys/registry_note.h"
 
 #include "base/clock.h"
 #include "base/secret.h"
@@ -42,7 +45,7 @@ static const char what[] = "the key registry";
 
 struct file_registry {
 	struct kveil_registry base;
-	char *path, *lock_path, *mark_path, *tmp_path;
+	char *path, *lock_path, *mark_path, *tmp_path, *note_path;
 	struct kveil_registry_root root; /* as it was read last */
 	struct {
 		uint64_t inode;
@@ -60,6 +63,7 @@ static void registry_free(struct file_registry *r)
 	free(r->lock_path);
 	free(r->mark_path);
 	free(r->tmp_path);
+	free(r->note_path);
 	free(r);
 }
 
@@ -84,8 +88,9 @@ static enum kveil_status registry_new(const struct kveil_registry_env *env, cons
 		r->lock_path = kveil_files_beside(".", r->path, ".lock");
 		r->mark_path = kveil_files_beside(".", r->path, ".mark");
 		r->tmp_path = kveil_files_beside(".", r->path, ".tmp");
+		r->note_path = kveil_files_beside(".", r->path, ".rules");
 	}
-	if (!r || !r->lock_path || !r->mark_path || !r->tmp_path) {
+	if (!r || !r->lock_path || !r->mark_path || !r->tmp_path || !r->note_path) {
 		registry_free(r);
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	}
@@ -611,6 +616,65 @@ static enum kveil_status file_restore(const struct kveil_registry_env *env, cons
 	return status;
 }
 
+/* --- the note --- */
+
+static enum kveil_status read_note(const struct file_registry *r, struct kveil_registry_note *ret,
+				   struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	enum kveil_status status = kveil_files_read_private(r->note_path, "the note of accepted rules",
+							    KVEIL_REGISTRY_MESSAGE_MAX, &text, NULL, NULL, err);
+
+	*ret = (struct kveil_registry_note){0};
+	if (status)
+		return status == KVEIL_E_NOT_FOUND ? KVEIL_OK : status;
+	if (kveil_registry_note_parse(kveil_buf_span(&text), ret) && kveil_registry_note_authentic(ret, r->base.secret))
+		return KVEIL_OK;
+	kveil_registry_note_clear(ret);
+	kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s was altered", r->note_path);
+	kveil_error_hint(err, "`kveil rules accept` writes it anew, once it is removed");
+	return KVEIL_E_REGISTRY_CORRUPT;
+}
+
+static enum kveil_status file_noted(struct kveil_registry *base, struct kveil_buf *out, struct kveil_error *err)
+{
+	const struct file_registry *r = (struct file_registry *)base;
+	struct kveil_registry_note n = {0};
+	int fd;
+	enum kveil_status status = lock(r, LOCK_SH, &fd, err);
+
+	if (status)
+		return status;
+	status = read_note(r, &n, err);
+	unlock(fd);
+	kveil_buf_append(out, n.text, n.len);
+	kveil_registry_note_clear(&n);
+	if (!status && !kveil_buf_ok(out))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	return status;
+}
+
+static enum kveil_status file_note(struct kveil_registry *base, struct kveil_span text, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf value = KVEIL_BUF_INIT;
+	const struct file_registry *r = (struct file_registry *)base;
+	struct kveil_registry_note n = {0};
+	int fd;
+	enum kveil_status status = lock(r, LOCK_EX, &fd, err);
+
+	if (status)
+		return status;
+	status = read_note(r, &n, err);
+	if (!status)
+		status = kveil_registry_note_write(n.sequence + (n.sequence < UINT32_MAX), text, r->base.secret, &value,
+						   err);
+	if (!status)
+		status = kveil_files_write_whole(r->note_path, kveil_buf_span(&value), err);
+	unlock(fd);
+	kveil_registry_note_clear(&n);
+	return status;
+}
+
 const struct kveil_registry_driver kveil_registry_file = {
     .scheme = "file",
     .help = "file:PATH, for the processes of one host",
@@ -622,5 +686,7 @@ const struct kveil_registry_driver kveil_registry_file = {
     .add_root_keys = file_add_root_keys,
     .snapshot = file_snapshot,
     .lease = file_lease,
+    .noted = file_noted,
+    .note = file_note,
     .restore = file_restore,
 };

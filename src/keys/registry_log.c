@@ -49,6 +49,7 @@ void kveil_registry_log_clear(struct kveil_registry_log *log)
 	kveil_registry_log_forget_candidates(log);
 	kveil_document_clear(&log->batch);
 	free(log->damaged);
+	kveil_registry_note_clear(&log->note);
 	*log = (struct kveil_registry_log){0};
 }
 
@@ -127,6 +128,26 @@ static void take_lease(struct kveil_registry_log *log, int64_t offset, struct kv
 	/* A log that was a copy stays one, whatever is written into it, until it is restored: then it has another
 	 * epoch. */
 	log->rolled_back |= offset <= l.after;
+}
+
+/* --- the note --- */
+
+static void take_note(struct kveil_registry_log *log, struct kveil_span value)
+{
+	struct kveil_registry_note n = {0};
+
+	if (!kveil_registry_note_parse(value, &n)) {
+		doubt(log, value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED);
+	} else if (!kveil_registry_note_authentic(&n, log->registry->secret)) {
+		doubt(log, KVEIL_DOUBT_FORGED);
+		kveil_registry_note_clear(&n);
+	} else if (n.sequence < log->note.sequence) {
+		doubt(log, KVEIL_DOUBT_REPLAYED);
+		kveil_registry_note_clear(&n);
+	} else {
+		kveil_registry_note_clear(&log->note);
+		log->note = n;
+	}
 }
 
 /* --- records --- */
@@ -365,6 +386,10 @@ enum kveil_status kveil_registry_log_take(struct kveil_registry_log *log, int64_
 	}
 	if (kveil_span_eq(label, KVEIL_SPAN(KVEIL_LEASE_LABEL))) {
 		take_lease(log, offset, value);
+		return KVEIL_OK;
+	}
+	if (kveil_span_eq(label, KVEIL_SPAN(KVEIL_NOTE_LABEL))) {
+		take_note(log, value);
 		return KVEIL_OK;
 	}
 	return take_record(log, offset, label, value, err);

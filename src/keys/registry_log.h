@@ -24,6 +24,7 @@
 #include "keys/document.h"
 #include "keys/map.h"
 #include "keys/registry_message.h"
+#include "keys/registry_note.h"
 
 struct kveil_registry_known;
 
@@ -49,6 +50,7 @@ struct kveil_registry_log {
 	struct kveil_registry_known **damaged;
 	size_t damaged_count, damaged_cap;
 	struct kveil_document batch; /* taken and not handed over yet */
+	struct kveil_registry_note note; /* the newest authentic one; sequence 0 = none */
 };
 
 void kveil_registry_log_init(struct kveil_registry_log *log, struct kveil_registry *registry);

@@ -425,12 +425,17 @@ static bool is_addressed(const struct kveil_plan *p)
 static struct kveil_plan *compile(const struct kveil_yaml *root, const char *file, struct kveil_keystore *keys,
 				  bool also_broken, struct kveil_report *report)
 {
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 	struct kveil_loader l = {.plan = kveil_plan_new(), .file = file, .keys = keys, .report = report};
 	size_t before = report->errors;
 
 	if (!l.plan || !kveil_loader_make_rule_table(&l))
 		l.no_memory = true;
 	else {
+		kveil_rules_write_flow(root, &text);
+		const char *line = kveil_buf_cstr(&text);
+		l.no_memory |= !line;
+		l.plan->text = dup(&l, line);
 		l.plan->file = dup(&l, file);
 		read_file(&l, root);
 	}
@@ -441,6 +446,12 @@ static struct kveil_plan *compile(const struct kveil_yaml *root, const char *fil
 		return l.plan;
 	kveil_plan_unref(l.plan);
 	return NULL;
+}
+
+struct kveil_plan *kveil_plan_compile(const struct kveil_yaml *root, const char *file, struct kveil_keystore *keys,
+				      struct kveil_report *report)
+{
+	return compile(root, file, keys, false, report);
 }
 
 struct kveil_plan *kveil_plan_parse(struct kveil_span text, const char *file, struct kveil_keystore *keys,

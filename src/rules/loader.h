@@ -34,6 +34,17 @@ char *kveil_plan_strdup(struct kveil_plan *p, const char *s);
 bool kveil_plan_own_path(struct kveil_plan *p, struct kveil_path *path);
 bool kveil_plan_own_expr(struct kveil_plan *p, struct kveil_expr *expr);
 
+/* --- load.c --- */
+/* As kveil_plan_parse, from a tree. */
+struct kveil_plan *kveil_plan_compile(const struct kveil_yaml *root, const char *file, struct kveil_keystore *keys,
+                                      struct kveil_report *report);
+
+/* --- describe.c --- */
+/* In one line, members in the order of their names. */
+void kveil_rules_write_flow(const struct kveil_yaml *y, struct kveil_buf *out);
+/* A scalar that means something else in quotes, maybe: a number, true, null, a name. */
+bool kveil_rules_is_plain_word(const char *text);
+
 /* --- topics.c --- */
 /* NULL: the pattern is wrong, err says how (err->byte: where in the text). */
 struct kveil_topic_regex *kveil_topic_regex_new(const char *text, struct kveil_error *err);

@@ -102,6 +102,7 @@ struct kveil_topic_regex;
 struct kveil_plan {
 	_Atomic uint32_t refs;
 	char *file;
+	char *text;               /* the file in one line, without comments: equal text, equal rules */
 	char *name;               /* data set; binds ciphertexts. NULL when no rule encrypts */
 	char **topics;            /* NULL-terminated; an entry that begins with ^ is a regex */
 	struct kveil_topic_regex **topic_regexes; /* beside topics; NULL for a plain name */
@@ -164,6 +165,10 @@ void kveil_rule_files_free(char **files);
  * losses as a warning (NULL = not asked for); such a plan needs SIGHUP. */
 bool kveil_plan_set_protects_less(const struct kveil_plan_set *before, const struct kveil_plan_set *now,
                                   struct kveil_report *losses);
+/* The set as text that can be kept, and back. Read again it serves kveil_plan_set_protects_less and nothing else: keys
+ * and the files' relations were not checked. NULL: not such a text, or not rules to this version. */
+void kveil_plan_set_write(const struct kveil_plan_set *s, struct kveil_buf *out);
+struct kveil_plan_set *kveil_plan_set_parse(struct kveil_span text);
 /* Could this topic have come out of the template, whatever {topic} was? */
 bool kveil_plan_topic_fits(const char *tmpl, const char *topic);
 /* "{topic}.secure" for a topic; appended NUL-terminated through kveil_buf_cstr. */

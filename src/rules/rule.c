@@ -239,45 +239,12 @@ static struct kveil_template *read_key(struct kveil_loader *l, const struct kvei
 
 /* --- the action --- */
 
-static bool write_canonical(const struct kveil_yaml *y, struct kveil_buf *out)
-{
-	switch (y->kind) {
-	case KVEIL_YAML_SCALAR:
-		kveil_buf_printf(out, "%c%zu:%s", y->quoted ? 'q' : 's', strlen(y->text), y->text);
-		break;
-	case KVEIL_YAML_LIST:
-		kveil_buf_append_byte(out, '[');
-		for (size_t i = 0; i < y->count; i++)
-			write_canonical(y->items[i], out);
-		kveil_buf_append_byte(out, ']');
-		break;
-	case KVEIL_YAML_MAP:
-		kveil_buf_append_byte(out, '{');
-		/* In name order: the smallest name above the last one, each time. */
-		for (const char *last = NULL;;) {
-			size_t next = y->count;
-			for (size_t i = 0; i < y->count; i++)
-				if ((!last || strcmp(y->keys[i]->text, last) > 0) &&
-				    (next == y->count || strcmp(y->keys[i]->text, y->keys[next]->text) < 0))
-					next = i;
-			if (next == y->count)
-				break;
-			last = y->keys[next]->text;
-			kveil_buf_printf(out, "%zu:%s=", strlen(last), last);
-			write_canonical(y->items[next], out);
-		}
-		kveil_buf_append_byte(out, '}');
-		break;
-	}
-	return kveil_buf_ok(out);
-}
-
 static char *canonical_action(struct kveil_loader *l, const struct kveil_action *a, const struct kveil_yaml *node)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 
 	kveil_buf_printf(&text, "%s ", a->name);
-	write_canonical(node, &text);
+	kveil_rules_write_flow(node, &text);
 	const char *s = kveil_buf_cstr(&text);
 	char *copy = s ? kveil_plan_strdup(l->plan, s) : NULL;
 	l->no_memory |= !copy;

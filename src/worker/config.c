@@ -22,6 +22,7 @@ static const char *const levels[] = {[KVEIL_LOG_ERROR] = "error",
 				     NULL};
 static const char *const formats[] = {"text", "json", NULL};
 static const char *const accesses[] = {"owner", "group", NULL};
+static const char *const guards[] = {[KVEIL_GUARD_WARN] = "warn", [KVEIL_GUARD_STRICT] = "strict", NULL};
 
 /* Groups stand at offset 0: their rows count from the configuration itself. */
 static const struct kveil_option kafka_options[] = {
@@ -85,6 +86,10 @@ const struct kveil_option kveil_config_options[] = {
      .help = "threads, each a group member with its own consumer and nonce lease"},
     {"rules", KVEIL_OPT_LIST, AT(rules), .min = 1, .max = 10000, .required = true, .reloadable = true,
      .help = "rule files, or folders of them, relative to this file"},
+    {"rules_guard", KVEIL_OPT_ENUM, AT(rules_guard), .def = "warn", .choices = guards,
+     .help =
+	 "a start with rules that protect less than those accepted last: `warn` logs every loss and shows them in "
+	 "`/readyz` and metrics; `strict` waits for `kveil rules accept` or SIGHUP, also where none were accepted yet"},
     {"create_topics", KVEIL_OPT_BOOL, AT(create_topics), .def = "false",
      .help =
 	 "creates output and dead-letter topics with the input's number of partitions; otherwise they are waited for"},

@@ -13,6 +13,8 @@
 enum kveil_delivery { KVEIL_DELIVERY_AT_LEAST_ONCE, KVEIL_DELIVERY_EXACTLY_ONCE };
 enum kveil_partition_mode { KVEIL_PARTITION_SAME, KVEIL_PARTITION_KEY };
 
+enum kveil_rules_guard { KVEIL_GUARD_WARN, KVEIL_GUARD_STRICT };
+
 struct kveil_config {
 	char *file;
 	struct {
@@ -22,6 +24,7 @@ struct kveil_config {
 	int delivery;                /* enum kveil_delivery */
 	int64_t commit_interval_ms;
 	uint64_t workers;
+	int rules_guard;             /* enum kveil_rules_guard */
 	char **rules;                /* files and folders, relative to the configuration's folder; resolved */
 	bool create_topics;
 	int partition;               /* enum kveil_partition_mode */

@@ -18,6 +18,7 @@ struct kveil_loop {
 
 struct condition {
 	char name[288], reason[400]; /* a topic's name has up to 249 characters */
+	bool is_remark;              /* ready all the same */
 	struct condition *next;
 };
 
@@ -94,13 +95,17 @@ void kveil_loop_end(struct kveil_loop *l)
 	l->ended = true;
 }
 
-void kveil_health_condition(struct kveil_health *h, const char *name, const char *reason, ...)
+/* reason NULL: closes it. */
+static void set(struct kveil_health *h, const char *name, bool is_remark, const char *reason, va_list args)
+    __attribute__((format(printf, 4, 0)));
+
+static void set(struct kveil_health *h, const char *name, bool is_remark, const char *reason, va_list args)
 {
 	struct condition **at, *c;
 
 	pthread_mutex_lock(&h->lock);
 	for (at = &h->conditions; (c = *at); at = &c->next)
-		if (strncmp(c->name, name, sizeof c->name - 1) == 0)
+		if (c->is_remark == is_remark && strncmp(c->name, name, sizeof c->name - 1) == 0)
 			break;
 	if (!reason) {
 		if (c) {
@@ -110,15 +115,13 @@ void kveil_health_condition(struct kveil_health *h, const char *name, const char
 	} else {
 		if (!c && (c = calloc(1, sizeof *c))) {
 			snprintf(c->name, sizeof c->name, "%s", name);
+			c->is_remark = is_remark;
 			*at = c;
 		}
-		if (c) {
-			va_list args;
-			va_start(args, reason);
+		if (c)
 			vsnprintf(c->reason, sizeof c->reason, reason, args);
-			va_end(args);
-		} else
-			h->unknown = true;
+		else
+			h->unknown |= !is_remark;
 	}
 	pthread_mutex_unlock(&h->lock);
 }
@@ -128,6 +131,24 @@ void kveil_health_started(struct kveil_health *h)
 	pthread_mutex_lock(&h->lock);
 	h->started = true;
 	pthread_mutex_unlock(&h->lock);
+}
+
+void kveil_health_condition(struct kveil_health *h, const char *name, const char *reason, ...)
+{
+	va_list args;
+
+	va_start(args, reason);
+	set(h, name, false, reason, args);
+	va_end(args);
+}
+
+void kveil_health_remark(struct kveil_health *h, const char *name, const char *remark, ...)
+{
+	va_list args;
+
+	va_start(args, remark);
+	set(h, name, true, remark, args);
+	va_end(args);
 }
 
 void kveil_health_draining(struct kveil_health *h)
@@ -162,8 +183,11 @@ bool kveil_health_live(struct kveil_health *h, struct kveil_buf *why)
 bool kveil_health_ready(struct kveil_health *h, struct kveil_buf *why)
 {
 	pthread_mutex_lock(&h->lock);
-	bool ready = h->started && !h->draining && !h->unknown && !h->conditions;
-	if (why && !h->started && !h->draining && !h->conditions)
+	bool ready = h->started && !h->draining && !h->unknown, open = false;
+	for (struct condition *c = h->conditions; c; c = c->next)
+		open |= !c->is_remark;
+	ready &= !open;
+	if (why && !h->started && !h->draining && !open)
 		kveil_buf_append_str(why, "start: not yet begun\n");
 	if (why && h->draining)
 		kveil_buf_append_str(why, "draining: shutting down\n");

@@ -44,6 +44,7 @@
 	X(RELOAD_SUCCESSFUL, "kveil_config_last_reload_successful", GAUGE, "", "1 when the last reload of rules was taken.") \
 	X(RELOAD_TIMESTAMP, "kveil_config_last_reload_success_timestamp_seconds", GAUGE, "", "When rules were last taken.") \
 	X(LOG_DROPPED, "kveil_log_dropped_total", COUNTER, "", "Lines of the log that stderr did not take.") \
+	X(RULES_LOSSES, "kveil_rules_losses", GAUGE, "", "What the rules in use protect less than those accepted last: losses, as the log names them.") \
 	X(BUILD_INFO, "kveil_build_info", GAUGE, "version", "Always 1.")
 
 enum kveil_metric {

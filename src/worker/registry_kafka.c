@@ -338,6 +338,30 @@ static enum kveil_status kafka_lease(struct kveil_registry *base, uint32_t *ret,
 	return KVEIL_OK;
 }
 
+static enum kveil_status kafka_noted(struct kveil_registry *base, struct kveil_buf *out, struct kveil_error *err)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = read_log(r, err);
+
+	if (!status && r->log.note.sequence)
+		kveil_buf_append(out, r->log.note.text, r->log.note.len);
+	return status ? status : kveil_buf_ok(out) ? KVEIL_OK : no_memory(err);
+}
+
+static enum kveil_status kafka_note(struct kveil_registry *base, struct kveil_span text, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf value = KVEIL_BUF_INIT;
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = read_log(r, err);
+
+	if (!status) {
+		uint32_t next = r->log.note.sequence + (r->log.note.sequence < UINT32_MAX);
+		status = kveil_registry_note_write(next, text, r->base.secret, &value, err);
+	}
+	struct kveil_registry_message m = {KVEIL_SPAN(KVEIL_NOTE_LABEL), kveil_buf_span(&value), 0};
+	return status ? status : kveil_registry_topic_append(r->topic, &m, 1, err);
+}
+
 enum kveil_status kveil_registry_kafka_draw_epoch(struct kveil_registry_epoch_root *root, struct kveil_error *err)
 {
 	return kveil_crypto_random(root->epoch, sizeof root->epoch, err);
@@ -436,5 +460,7 @@ const struct kveil_registry_driver kveil_registry_kafka = {
     .snapshot = kveil_registry_kafka_snapshot,
     .lease = kafka_lease,
     .clock_ahead = kafka_clock_ahead,
+    .noted = kafka_noted,
+    .note = kafka_note,
     .restore = kveil_registry_kafka_restore,
 };

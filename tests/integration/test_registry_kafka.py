@@ -425,3 +425,26 @@ def test_the_end_of_a_name_raises_no_alarm(make_registry, kafka):
     assert "destroyed" in listed.stdout and "passed over" not in listed.stderr
     ends = [json.loads(m.value()) for m in messages(kafka, k) if m.key().decode().startswith("!destroyed/")]
     assert len(ends) == len({e["id"] for e in ends}) == 2  # the version's, and the name's
+
+
+def test_the_topic_remembers_accepted_rules_for_the_group(make_registry, kafka):
+    k = make_registry(topics=True)
+    accept = ["rules", "accept", "-c", "kveil.yaml"]
+    assert "the first rules" in k.run(*accept, check=0).stdout
+    assert "accepted ones already" in k.run(*accept, check=0).stdout
+    first, = [m.value() for m in messages(kafka, k) if m.key() == b"!rules"]
+    k.rules('  - {path: "$.v", encrypt: {key: pii}}\n  - {path: "$.w", mask: {}}\n')
+    assert "protect no less" in k.run(*accept, check=0).stdout
+    # An old note, no note and a changed one, written by somebody else, count for nothing.
+    for value in (first, None, first.replace(b'"sequence":1', b'"sequence":9')):
+        damage(kafka, k, "!rules", value)
+    k.rules('  - {path: "$.v", encrypt: {key: pii}}\n')
+    k.config(kafka.bootstrap, extra="rules_guard: strict", **k.again)
+    k.start(ready=False)
+    wait_for("waiting", lambda: "not accepted" in k.get("/readyz")[1])
+    r = k.run(*accept, "--dry-run", check=1)
+    assert "the rule for $.w" in r.stdout
+    k.run(*accept, check=0)
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200)
+    assert k.stop() == 0
+    assert len([m for m in messages(kafka, k) if m.key() == b"!rules"]) == 6

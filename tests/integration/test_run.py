@@ -373,6 +373,47 @@ def test_reload(make_kveil, kafka):
     assert k.metric("kveil_config_last_reload_successful") in (0, 1) and p.poll() is None
 
 
+def test_a_restart_with_weaker_rules_is_noticed(make_kveil, kafka):
+    """The key registry remembers the rules that were accepted last."""
+    strong = '  - {path: "$.a", mask: {}}\n  - {path: "$.b", remove: true}\n'
+    weak = '  - {path: "$.a", mask: {}}\n'
+    k = make_kveil()
+    k.rules(strong)
+    k.init()
+    k.start()
+    assert k.metric("kveil_rules_losses") == 0
+    assert k.stop() == 0
+    k.rules(weak + "clear: [$.c]\n")
+    p = k.start()
+    assert k.metric("kveil_rules_losses") == 2
+    wait_for("ready, with a remark", lambda: k.get("/readyz")[0] == 200 and "2 losses" in k.get("/readyz")[1])
+    for loss in ("the rule for $.b", "new under clear: $.c"):
+        assert loss in p.log.read_text()
+    assert k.stop() == 0
+    # Strict: nothing runs before somebody accepts it.
+    k.config(kafka.bootstrap, extra="rules_guard: strict")
+    p = k.start(ready=False)
+    wait_for("waiting", lambda: "not accepted" in k.get("/readyz")[1])
+    r = k.run("rules", "accept", "-c", "kveil.yaml", "--dry-run")
+    assert r.returncode == 1 and "the rule for $.b" in r.stdout
+    r = k.run("rules", "accept", "-c", "kveil.yaml")
+    assert r.returncode == 0 and "accepted" in r.stdout, r.stderr
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200)
+    assert k.metric("kveil_rules_losses") == 0 and k.stop() == 0
+    # SIGHUP accepts too.
+    k.rules(weak + "clear: [$.c, $.d]\n")
+    p = k.start(ready=False)
+    wait_for("waiting", lambda: "not accepted" in k.get("/readyz")[1])
+    p.send_signal(signal.SIGHUP)
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200)
+    assert k.stop() == 0
+    # A note that somebody changed counts for nothing.
+    note = k.dir / ".keys.json.rules"
+    note.write_bytes(note.read_bytes().replace(b'"sequence":', b'"sequence":1'))
+    r = k.run("rules", "accept", "-c", "kveil.yaml")
+    assert r.returncode == 2 and "was altered" in r.stderr
+
+
 def test_bad_configuration_is_exit_2_with_every_error(make_kveil):
     k = make_kveil(topics=False)
     k.rules('  - {path: "$.a[", mask: {}}\n  - {path: "$.b", maks: {}}\n  - {path: "$.c", mask: {keep_frist: 1}}\n')

@@ -440,6 +440,53 @@ static void test_losses(void **state)
 	write_rules("a.yaml", A_FILE);
 }
 
+/* A set that is kept as text is the same one when it is read again. */
+static void kept_and_read(const struct kveil_plan_set *s)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	KVEIL_CLEANUP_BUF struct kveil_buf again = KVEIL_BUF_INIT;
+
+	kveil_plan_set_write(s, &text);
+	assert_true(kveil_buf_ok(&text));
+	struct kveil_plan_set *read = kveil_plan_set_parse(kveil_buf_span(&text));
+	assert_non_null(read);
+	kveil_plan_set_write(read, &again);
+	assert_string_equal(kveil_buf_cstr(&again), kveil_buf_cstr(&text));
+	assert_false(kveil_plan_set_protects_less(read, s, NULL));
+	assert_false(kveil_plan_set_protects_less(s, read, NULL));
+	kveil_plan_set_unref(read);
+}
+
+static void test_kept_text(void **state)
+{
+	(void)state;
+	struct kveil_report report;
+
+	assert_null(kveil_plan_set_parse(KVEIL_SPAN("")));
+	assert_null(kveil_plan_set_parse(KVEIL_SPAN("{\"kveil-rules\": 2, \"files\": []}")));
+	assert_null(kveil_plan_set_parse(KVEIL_SPAN("{\"kveil-rules\": 1, \"files\": [1]}")));
+	assert_null(
+	    kveil_plan_set_parse(KVEIL_SPAN("{\"kveil-rules\": 1, \"files\": [{\"file\": x, \"rules\": []}]}")));
+	/* Quotes and their absence, comments, blocks, what YAML and JSON escape. */
+	write_rules("a.yaml",
+		    "topics: [etl.a] # comment\nfields:\n"
+		    "  - {path: \"$.a\", replace: {with: \"1\"}}\n"
+		    "  - path: >-\n      $['a\\'b','卡']\n    replace:\n      with: \"\\t\\u0007\\\"{~}: #\"\n"
+		    "  - {path: $.n, replace: {with: null}}\n"
+		    "  - {path: $.s, replace: {with: 'null'}}\n"
+		    "  - {path: $.m, replace: {with: -1.5e+3}}\n"
+		    "  - {path: '$.items[*].x', when: \"@ == '*' && $.y\", mask: {char: '*'}}\n");
+	struct kveil_plan_set *s = load(&report);
+	kveil_report_print(&report, stderr);
+	assert_non_null(s);
+	kept_and_read(s);
+	kveil_plan_set_unref(s);
+	assert_true(less("topics: t\nfields: [{path: $.a, replace: {with: 1}}]\n",
+			 "topics: t\nfields: [{path: $.a, replace: {with: '1'}}]\n"));
+	kveil_report_clear(&losses);
+	write_rules("a.yaml", A_FILE);
+}
+
 /* What the repository ships loads as one set, and without a warning but where clear values are the purpose. */
 static void test_shipped(void **state)
 {
@@ -462,6 +509,7 @@ static void test_shipped(void **state)
 		assert_true(s->count >= sets[i].files);
 		assert_int_equal(report.warnings > 0, sets[i].reveals);
 		assert_false(kveil_plan_set_protects_less(s, s, NULL));
+		kept_and_read(s);
 		kveil_report_clear(&report);
 		kveil_plan_set_unref(s);
 	}
@@ -484,9 +532,10 @@ static void test_schema(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_files),  cmocka_unit_test(test_plan),   cmocka_unit_test(test_long_ids),
-	    cmocka_unit_test(test_topics), cmocka_unit_test(test_sets),   cmocka_unit_test(test_protects_less),
-	    cmocka_unit_test(test_losses), cmocka_unit_test(test_schema), cmocka_unit_test(test_shipped),
+	    cmocka_unit_test(test_files),   cmocka_unit_test(test_plan),      cmocka_unit_test(test_long_ids),
+	    cmocka_unit_test(test_topics),  cmocka_unit_test(test_sets),      cmocka_unit_test(test_protects_less),
+	    cmocka_unit_test(test_losses),  cmocka_unit_test(test_kept_text), cmocka_unit_test(test_schema),
+	    cmocka_unit_test(test_shipped),
 	};
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

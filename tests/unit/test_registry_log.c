@@ -599,6 +599,50 @@ static void every_reader_sees_the_same_whatever_was_compacted(void **state)
 	}
 }
 
+static size_t put_note(uint32_t sequence, const char *text)
+{
+	struct kveil_buf value = KVEIL_BUF_INIT;
+
+	assert_int_equal(kveil_registry_note_write(sequence, kveil_span_str(text), &secret, &value, NULL), KVEIL_OK);
+	size_t at = put(KVEIL_NOTE_LABEL, kveil_buf_cstr(&value));
+	kveil_buf_clear(&value);
+	return at;
+}
+
+static void notes(struct reader *r, const char *text)
+{
+	read_all(r);
+	assert_true(kveil_span_eq(kveil_span_of(r->log.note.text, r->log.note.len), kveil_span_str(text)));
+}
+
+static void the_newest_authentic_note_counts(void **state)
+{
+	(void)state;
+	struct reader *r = reader();
+
+	assert_int_equal(r->log.note.sequence, 0);
+	size_t first = put_note(1, "one");
+	notes(r, "one");
+	put_note(2, "two");
+	put(KVEIL_NOTE_LABEL, messages[first].value);
+	notes(r, "two");
+	assert_int_equal(ignored(r, KVEIL_DOUBT_REPLAYED), 1);
+	put(KVEIL_NOTE_LABEL, NULL);
+	put(KVEIL_NOTE_LABEL, "{}");
+	size_t forged = put_note(3, "three");
+	char *digit = strstr(messages[forged].value, "\"sequence\":3");
+	assert_non_null(digit);
+	digit[sizeof "\"sequence\":" - 1] = '9';
+	notes(r, "two");
+	assert_int_equal(ignored(r, KVEIL_DOUBT_EMPTIED), 1);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_FORGED), 2);
+	/* Two that note at the same moment. */
+	put_note(3, "three");
+	put_note(3, "four");
+	notes(r, "four");
+	reader_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -613,6 +657,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(an_end_outlives_what_is_written_behind_it, begin, end),
 	    cmocka_unit_test_setup_teardown(an_end_is_believed_only_if_it_is_one, begin, end),
 	    cmocka_unit_test_setup_teardown(a_newcomer_before_the_mending_may_take_the_loser, begin, end),
+	    cmocka_unit_test_setup_teardown(the_newest_authentic_note_counts, begin, end),
 	    cmocka_unit_test_setup_teardown(every_reader_sees_the_same_whatever_was_compacted, begin, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/accepted.h"
+
+#include "base/text.h"
+#include "crypto/crypto.h"
+
+/* The text to keep: all of it, or its digest. */
+static enum kveil_status describe(const struct kveil_plan_set *rules, struct kveil_buf *out, struct kveil_error *err)
+{
+	uint8_t digest[32], hex[2 * sizeof digest + 1] = {0};
+
+	kveil_plan_set_write(rules, out);
+	if (kveil_buf_ok(out) && out->len > KVEIL_NOTE_MAX) {
+		enum kveil_status status = kveil_crypto_sha256(kveil_buf_span(out), digest, err);
+		if (status)
+			return status;
+		kveil_text_encode(KVEIL_HEX, digest, sizeof digest, hex);
+		kveil_buf_reset(out);
+		kveil_buf_printf(out, "sha-256 %s\n", (char *)hex);
+	}
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a text of rules");
+}
+
+static bool protects_less(struct kveil_span accepted, const struct kveil_plan_set *rules, struct kveil_report *losses)
+{
+	struct kveil_plan_set *before = kveil_plan_set_parse(accepted);
+
+	if (!before) {
+		kveil_report_warn_at(losses, NULL, 0, 0,
+				     "not the rules that were accepted, and what is lost cannot be named: those %s",
+				     accepted.len && *accepted.data == '{' ? "are of another version of kveil"
+									   : "were too large for the key registry");
+		return true;
+	}
+	bool less = kveil_plan_set_protects_less(before, rules, losses);
+	kveil_plan_set_unref(before);
+	return less;
+}
+
+enum kveil_status kveil_accepted_compare(struct kveil_keystore *keys, const struct kveil_plan_set *rules,
+					 enum kveil_accepted *ret, struct kveil_report *losses, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf accepted = KVEIL_BUF_INIT;
+	KVEIL_CLEANUP_BUF struct kveil_buf now = KVEIL_BUF_INIT;
+	enum kveil_status status = kveil_keystore_noted(keys, &accepted, err);
+
+	if (!status)
+		status = describe(rules, &now, err);
+	if (status)
+		return status;
+	if (accepted.len == 0)
+		*ret = KVEIL_ACCEPTED_NOTHING;
+	else if (kveil_span_eq(kveil_buf_span(&accepted), kveil_buf_span(&now)))
+		*ret = KVEIL_ACCEPTED_SAME;
+	else
+		*ret = protects_less(kveil_buf_span(&accepted), rules, losses) ? KVEIL_ACCEPTED_MORE
+									       : KVEIL_ACCEPTED_OTHER;
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_accepted_keep(struct kveil_keystore *keys, const struct kveil_plan_set *rules,
+				      struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	enum kveil_status status = describe(rules, &text, err);
+
+	return status ? status : kveil_keystore_note(keys, kveil_buf_span(&text), err);
+}
