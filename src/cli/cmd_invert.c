@@ -21,6 +21,8 @@ static int print_inverse(const struct kveil_plan *p, size_t view)
 	struct kveil_report report = {0};
 
 	if (kveil_plan_write_inverse(p, view, &text) == 0) {
+		/* The reasons stand there as comments. */
+		fwrite(text.data, 1, text.len, stderr);
 		fprintf(stderr, "kveil invert: %s seals nothing that can be opened\n", p->file);
 		return KVEIL_EXIT_FAILED;
 	}

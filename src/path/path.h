@@ -79,6 +79,11 @@ bool kveil_path_covers(const struct kveil_path *a, const struct kveil_path *b);
 bool kveil_path_may_be_ancestor(const struct kveil_path *a, const struct kveil_path *b);
 bool kveil_path_equal(const struct kveil_path *a, const struct kveil_path *b);
 
+/* Does fn say yes to a query of the expression, as it stands there (relative: from @)? whole: the answer hangs on all that
+ * is inside what the query finds, not only on a scalar or on whether it is there. */
+typedef bool kveil_query_fn(void *user, const struct kveil_path *query, bool whole);
+bool kveil_expr_any_query(const struct kveil_expr *e, kveil_query_fn *fn, void *user);
+
 enum kveil_tri { KVEIL_NO, KVEIL_DOUBT, KVEIL_YES };
 
 /* What a record may cost: nodes, members, pattern states and the bytes that comparisons read, of both operands, are

@@ -44,6 +44,36 @@ bool kveil_expr_equal(const struct kveil_expr *a, const struct kveil_expr *b)
 	return a->op == b->op && operand_equal(&a->left, &b->left) && operand_equal(&a->right, &b->right);
 }
 
+/* ---- queries ---- */
+
+static bool operand_any(const struct kveil_operand *o, bool whole, kveil_query_fn *fn, void *user)
+{
+	if (o->kind == KVEIL_OPERAND_QUERY)
+		return fn(user, o->path, whole);
+	if (o->kind != KVEIL_OPERAND_CALL)
+		return false;
+	bool counts = o->call->function != KVEIL_FN_MATCH && o->call->function != KVEIL_FN_SEARCH;
+	for (size_t i = 0; i < o->call->count; i++)
+		if (operand_any(&o->call->args[i], counts, fn, user))
+			return true;
+	return false;
+}
+
+bool kveil_expr_any_query(const struct kveil_expr *e, kveil_query_fn *fn, void *user)
+{
+	for (size_t i = 0; i < e->count; i++)
+		if (kveil_expr_any_query(e->items[i], fn, user))
+			return true;
+	if (e->count)
+		return false;
+	if (e->kind != KVEIL_EXPR_COMPARE)
+		return operand_any(&e->left, false, fn, user);
+	bool whole = e->left.kind != KVEIL_OPERAND_LITERAL && e->right.kind != KVEIL_OPERAND_LITERAL;
+	return operand_any(&e->left, whole, fn, user) || operand_any(&e->right, whole, fn, user);
+}
+
+/* ---- equality of selectors and paths ---- */
+
 static bool selector_equal(const struct kveil_selector *a, const struct kveil_selector *b)
 {
 	if (a->kind != b->kind)

@@ -5,6 +5,8 @@
 #include "format/format.h"
 #include "rules/loader.h"
 
+#include <stdlib.h>
+
 struct inverse {
 	const struct kveil_plan *plan;
 	const struct kveil_view *view;
@@ -78,8 +80,8 @@ static const char *sealing_key(const struct kveil_rule *r)
 
 /* --- what the inverse would have to read, and cannot --- */
 
-/* Is what the rule's path finds what `read` finds, or an ancestor of it? `$..cvv` is neither for `$.amount`. */
-static bool may_write(const struct kveil_path *written, const struct kveil_path *read)
+/* Do the paths part by their last name alone? `$..cvv` never is `$.amount`, nor what that stands in. */
+static bool parts_by_name(const struct kveil_path *written, const struct kveil_path *read)
 {
 	const struct kveil_segment *last = written->count ? &written->segments[written->count - 1] : NULL;
 	bool only_names = last != NULL;
@@ -94,58 +96,170 @@ static bool may_write(const struct kveil_path *written, const struct kveil_path 
 				only_names = !kveil_span_eq(s->selectors[k].name, last->selectors[n].name);
 		}
 	}
-	return !only_names && kveil_path_may_meet(written, read);
+	return only_names;
 }
 
-static bool is_rewritten(const struct inverse *v, const struct kveil_path *path)
+static bool may_write(const struct kveil_path *written, const struct kveil_path *read, bool whole)
 {
-	for (size_t i = 0; i < v->view->rule_count; i++) {
+	return kveil_path_may_meet(written, read) && (whole || !parts_by_name(written, read));
+}
+
+static const struct kveil_path *place_of(const struct kveil_rule *r)
+{
+	return r->to ? r->to : r->path;
+}
+
+/* Is what stood at the path in the record, in this part of it, another value now, or gone? */
+static bool is_rewritten(const struct inverse *v, enum kveil_part part, const struct kveil_path *path, bool whole)
+{
+	bool stays = part != KVEIL_PART_VALUE || v->view->unmatched != KVEIL_UNMATCHED_REMOVE;
+
+	for (size_t i = 0; !stays && i < v->view->clear_count; i++)
+		stays = kveil_path_covers(v->view->clear[i], path);
+	for (size_t i = 0; stays && i < v->view->rule_count; i++) {
 		const struct kveil_rule *r = v->view->rules[i];
-		if (r->part != KVEIL_PART_VALUE)
+		if (r->part != part)
 			continue;
-		if ((!(r->to && r->keep_source) && may_write(r->path, path)) || (r->to && may_write(r->to, path)))
-			return true;
+		stays = (r->to && r->keep_source) || !may_write(r->path, path, whole);
+		stays &= !r->to || !may_write(r->to, path, whole);
 	}
-	return false;
+	return !stays;
 }
 
 static bool template_is_lost(const struct inverse *v, const struct kveil_template *t)
 {
 	for (size_t i = 0; t && i < t->count; i++)
-		if (t->pieces[i].path && is_rewritten(v, t->pieces[i].path))
+		if (t->pieces[i].path && is_rewritten(v, KVEIL_PART_VALUE, t->pieces[i].path, false))
 			return true;
 	return false;
 }
 
-/* Every path in the condition, as long as it reads as one. @ is the value itself, which is sealed now. */
-static bool condition_is_lost(const struct inverse *v, const char *when)
+static bool has_filter(const struct kveil_path *p)
 {
-	size_t len = strlen(when), step;
-	char quoted = 0;
+	for (size_t i = 0; i < p->count; i++)
+		for (size_t k = 0; k < p->segments[i].count; k++)
+			if (p->segments[i].selectors[k].kind == KVEIL_SEL_FILTER)
+				return true;
+	return false;
+}
 
-	for (size_t i = 0; i < len; i += step) {
-		char c = when[i];
-		step = 1;
-		if (quoted) {
-			if (c == '\\')
-				step = 2;
-			else if (c == quoted)
-				quoted = 0;
-		} else if (c == '\'' || c == '"') {
-			quoted = c;
-		} else if (c == '@') {
-			return true;
-		} else if (c == '$') {
-			struct kveil_path *path = NULL;
-			size_t n = len - i;
-			while (n && kveil_path_parse(kveil_span_of(when + i, n), &path, NULL) != KVEIL_OK)
-				n--;
-			bool lost = !path || is_rewritten(v, path);
-			kveil_path_free(path);
+/* Where an expression stands. */
+struct reader {
+	const struct inverse *v;
+	enum kveil_part part;          /* of what @ is */
+	const struct kveil_path *base; /* of @; NULL: the value that is sealed now */
+};
+
+static bool query_is_lost(void *user, const struct kveil_path *query, bool whole)
+{
+	const struct reader *x = user;
+
+	if (has_filter(query) || (query->relative && !x->base))
+		return true;
+	if (!query->relative)
+		return is_rewritten(x->v, KVEIL_PART_VALUE, query, whole);
+	struct kveil_path all = {.count = x->base->count + query->count};
+	all.segments = calloc(all.count + 1, sizeof *all.segments);
+	if (!all.segments)
+		return true;
+	if (x->base->count)
+		memcpy(all.segments, x->base->segments, x->base->count * sizeof *all.segments);
+	if (query->count)
+		memcpy(all.segments + x->base->count, query->segments, query->count * sizeof *all.segments);
+	bool lost = is_rewritten(x->v, x->part, &all, whole);
+	free(all.segments);
+	return lost;
+}
+
+/* Does a filter of the path ask for what is another value now? The value of a $ in a key's filter is the key. */
+static bool filter_is_lost(const struct inverse *v, const struct kveil_rule *r)
+{
+	const struct kveil_path *p = place_of(r);
+
+	for (size_t i = 0; i < p->count; i++)
+		for (size_t k = 0; k < p->segments[i].count; k++) {
+			const struct kveil_selector *s = &p->segments[i].selectors[k];
+			static struct kveil_selector any = {.kind = KVEIL_SEL_WILDCARD};
+			if (s->kind != KVEIL_SEL_FILTER)
+				continue;
+			struct kveil_path base = {.count = i + 1};
+			base.segments = calloc(base.count, sizeof *base.segments);
+			if (!base.segments)
+				return true;
+			memcpy(base.segments, p->segments, base.count * sizeof *base.segments);
+			base.segments[i].selectors = &any;
+			base.segments[i].count = 1;
+			bool lost = r->part != KVEIL_PART_VALUE ||
+				    kveil_expr_any_query(s->filter, query_is_lost, &(struct reader){v, r->part, &base});
+			free(base.segments);
 			if (lost)
 				return true;
-			step = n;
 		}
+	return false;
+}
+
+static bool finds_by_position(const struct kveil_segment *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (s->selectors[i].kind == KVEIL_SEL_INDEX || s->selectors[i].kind == KVEIL_SEL_SLICE)
+			return true;
+	return false;
+}
+
+/* May elements in front of the one that r's path counts off be gone? */
+static bool position_is_lost(const struct inverse *v, const struct kveil_rule *r)
+{
+	const struct kveil_path *p = place_of(r);
+
+	for (size_t i = 0; i < p->count; i++) {
+		/* Whatever element of that array. */
+		struct kveil_path array = {.segments = p->segments, .count = i};
+		if (!finds_by_position(&p->segments[i]))
+			continue;
+		if (r->part == KVEIL_PART_VALUE && v->view->unmatched == KVEIL_UNMATCHED_REMOVE)
+			return true;
+		for (size_t k = 0; k < v->view->rule_count; k++) {
+			const struct kveil_rule *q = v->view->rules[k];
+			const struct kveil_segment *last =
+			    q->path->count ? &q->path->segments[q->path->count - 1] : NULL;
+			bool elements = false;
+			for (size_t n = 0; last && n < last->count; n++)
+				elements |= last->selectors[n].kind != KVEIL_SEL_NAME;
+			if (kveil_rule_same_part(q, r) && strcmp(q->action->name, "remove") == 0 && elements &&
+			    kveil_path_may_meet(q->path, &array))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* A token says nothing about itself: what stands at its place and is none would come out as another value. */
+static bool token_is_unsure(const struct inverse *v, const struct kveil_rule *r)
+{
+	if (!text_of(r, "alphabet"))
+		return false; /* authenticated: the record fails, and nothing comes out */
+	if (r->to)
+		return true; /* a member that had the name all along */
+	for (size_t i = 0; i < v->view->rule_count; i++) {
+		const struct kveil_rule *q = v->view->rules[i];
+		if (q == r || !kveil_rule_same_part(q, r))
+			continue;
+		if (may_write(q->path, r->path, false) || may_write(r->path, q->path, false) ||
+		    (q->to && may_write(q->to, r->path, false)))
+			return true;
+	}
+	return false;
+}
+
+/* Does a rule write the source of this one now and then, so that nothing tells whose value to bring back? One that
+ * always does makes what stands at `to` a copy. */
+static bool source_is_shared(const struct inverse *v, const struct kveil_rule *r)
+{
+	for (size_t i = 0; r->to && !r->keep_source && i < v->view->rule_count; i++) {
+		const struct kveil_rule *q = v->view->rules[i];
+		bool always = !q->when && kveil_path_equal(q->path, r->path);
+		if (!q->to && !always && kveil_rule_same_part(q, r) && may_write(q->path, r->path, false))
+			return true;
 	}
 	return false;
 }
@@ -153,12 +267,32 @@ static bool condition_is_lost(const struct inverse *v, const char *when)
 /* NULL = it can be opened. */
 static const char *why_not(const struct inverse *v, const struct kveil_rule *r)
 {
-	if (r->when && condition_is_lost(v, r->when_text))
-		return "its `when` reads values that are protected now";
+	if (r->when && kveil_expr_any_query(r->when, query_is_lost, &(struct reader){v, r->part, NULL}))
+		return "its `when` reads values that are protected or gone now";
+	if (filter_is_lost(v, r))
+		return "its path asks for values that are protected or gone now";
+	if (position_is_lost(v, r))
+		return "elements that went have moved what its path counts off";
 	if (template_is_lost(v, r->key) || template_is_lost(v, r->key2))
-		return "its key is named by a value that is protected now";
+		return "its key is named by a value that is protected or gone now";
 	if (template_is_lost(v, r->ad))
-		return "its associated data holds a value that is protected now";
+		return "its associated data holds a value that is protected or gone now";
+	if (source_is_shared(v, r))
+		return "another rule writes its source now and then";
+	if (token_is_unsure(v, r))
+		return "what stands there may be no token of this rule, and nothing tells";
+	return NULL;
+}
+
+/* A rule in front that brings back the same source. */
+static const struct kveil_rule *other_source(const struct inverse *v, const struct kveil_rule *r)
+{
+	for (size_t i = 0; r->to && v->view->rules[i] != r; i++) {
+		const struct kveil_rule *q = v->view->rules[i];
+		if (q->to && seals(q) && kveil_rule_same_part(q, r) && kveil_path_may_meet(q->path, r->path) &&
+		    !parts_by_name(q->path, r->path) && !why_not(v, q))
+			return q;
+	}
 	return NULL;
 }
 
@@ -180,7 +314,8 @@ static bool is_copy(const struct inverse *v, const struct kveil_rule *r)
 		if (q != r && !q->to && !q->when && kveil_rule_same_part(q, r) && kveil_path_equal(q->path, r->path))
 			return true;
 	}
-	return false;
+	const struct kveil_rule *first = other_source(v, r);
+	return first && !first->when && kveil_path_equal(first->path, r->path);
 }
 
 static void write_action(struct inverse *v, const struct kveil_rule *r, const struct kveil_action *inverse)
@@ -196,6 +331,8 @@ static void write_rule(struct inverse *v, const struct kveil_rule *r)
 {
 	const struct kveil_action *inverse = kveil_action_by_name(kveil_span_str(r->action->inverse));
 	const char *reason = why_not(v, r);
+	if (!reason && !is_copy(v, r) && other_source(v, r))
+		reason = "another rule brings back the same source";
 	const char *lead = reason ? "  #" : "  ";
 
 	if (reason)

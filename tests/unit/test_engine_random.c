@@ -7,6 +7,7 @@
  */
 #include "format/format.h"
 #include "kveil/engine.h"
+#include "rules/invert.h"
 #include "rules/plan.h"
 
 #include <setjmp.h>
@@ -540,7 +541,7 @@ static void write_own_rules(struct kveil_buf *b, uint32_t most)
 		kveil_buf_printf(b, "%s{path: \"%s%s\", %s, %s%s}", i ? ", " : "", stem,
 				 PICK("a", "b", "c", "['a','b']", "*"),
 				 PICK("nullify: true", "remove: true", "replace: {with: R}", "mask: {char: x}"),
-				 PICK("on_null: keep", "on_null: transform"),
+				 PICK("on_null: keep", "required: false"),
 				 PICK("", "", "", "", ", when: \"$.x == 1\"", ", when: \"@ == 1\"", ", when: \"$.a\""));
 	}
 	kveil_buf_append_str(b, "]");
@@ -617,7 +618,7 @@ static void test_views(void **state)
 	(void)state;
 	size_t plans = 0, produced = 0, looked = 0;
 
-	for (int round = 0; round < 5000; round++) {
+	for (int round = 0; round < 6000; round++) {
 		KVEIL_CLEANUP_BUF struct kveil_buf yaml = KVEIL_BUF_INIT;
 		struct kveil_report report = {0};
 		struct kveil_engine *engine;
@@ -650,8 +651,163 @@ static void test_views(void **state)
 	assert_true(plans > 500 && produced > 10000 && looked > 1000);
 }
 
+/* --- what was sealed, opened again --- */
+
+static void write_sealing_rules(struct kveil_buf *b, bool is_event)
+{
+	kveil_buf_printf(b, "name: t\ntopics: [in]\noutput: out\nenvelope: %s\nunmatched: %s\nclear: [%s]\nfields:\n",
+			 is_event ? PICK("debezium", "auto") : "none", PICK("keep", "keep", "remove"),
+			 PICK("", "$.a", "$.i[*].t", "$.l"));
+	for (uint32_t n = 1 + draw(4), i = 0; i < n; i++) {
+		kveil_buf_printf(
+		    b, "  - {path: \"%s\", %s%s%s}\n",
+		    PICK("$.a", "$.b", "$.c", "$.l[0]", "$.l[1]", "$.l[-1]", "$.l[1:]", "$.l[*]", "$.i[*].n",
+			 "$.i[*].t", "$.i[0].n", "$.i[?@.t == '1'].n", "$.i[?@.t].n", "$.i[*]", "$.i", "$..n", "$..t"),
+		    PICK("encrypt: {key: k}", "encrypt: {key: k2, type: json}", "tokenize: {key: f, alphabet: digits}",
+			 "tokenize: {key: f, alphabet: digits}", "encrypt: {key: 'k-{$.c}'}", "mask: {char: x}",
+			 "remove: true", "nullify: true", "replace: {with: \"314159265358\"}"),
+		    PICK("", "", "", ", when: \"$.a == '1'\"", ", when: \"$.c\"", ", when: \"length($.l) > 1\""),
+		    PICK("", "", "", "", ", to: $.a", ", to: $.x", ", to: \"$.i[*].x\""));
+	}
+}
+
+static void write_digits(struct kveil_buf *b)
+{
+	if (draw(6) == 0)
+		kveil_buf_append_str(b, PICK("\"1\"", "null", "{}", "7"));
+	else
+		kveil_buf_printf(b, "\"%u%09u\"", 100 + draw(800), draw(1000000000));
+}
+
+static void write_member(struct kveil_buf *b, const char *name)
+{
+	if (draw(5) == 0)
+		return;
+	kveil_buf_printf(b, "%s\"%s\":", b->data[b->len - 1] == '{' ? "" : ",", name);
+	write_digits(b);
+}
+
+static void write_row(struct kveil_buf *b)
+{
+	kveil_buf_append_str(b, "{");
+	for (const char *const *name = (const char *const[]){"a", "b", "c", "x", NULL}; *name; name++)
+		write_member(b, *name);
+	kveil_buf_printf(b, "%s\"l\":[", b->data[b->len - 1] == '{' ? "" : ",");
+	for (uint32_t n = draw(4), i = 0; i < n; i++) {
+		kveil_buf_append_str(b, i ? "," : "");
+		write_digits(b);
+	}
+	kveil_buf_append_str(b, "],\"i\":[");
+	for (uint32_t n = draw(4), i = 0; i < n; i++) {
+		kveil_buf_append_str(b, i ? ",{" : "{");
+		write_member(b, "n");
+		write_member(b, "t");
+		kveil_buf_append_str(b, "}");
+	}
+	kveil_buf_append_str(b, "]}");
+}
+
+static void write_record(struct kveil_buf *b, bool is_event)
+{
+	if (is_event) {
+		kveil_buf_append_str(b, "{\"op\":\"u\",\"source\":{\"db\":\"d\",\"table\":\"t\"},\"before\":");
+		write_row(b);
+		kveil_buf_append_str(b, ",\"after\":");
+	}
+	write_row(b);
+	kveil_buf_append_str(b, is_event ? "}" : "");
+}
+
+/* Every string and number of the opened record stands in the original or in the sealed one. */
+static void check_opened(struct kveil_span original, struct kveil_span sealed, struct kveil_span opened,
+			 size_t *brought)
+{
+	struct kveil_arena arena;
+	struct kveil_error err;
+
+	kveil_arena_init(&arena, 1 << 20);
+	struct kveil_scan s = {.arena = &arena, .max_bytes = 1 << 20, .max_depth = 200, .want_doc = true};
+	assert_int_equal(kveil_format_by_name(KVEIL_SPAN("json"))->scan(&s, opened, &err), KVEIL_OK);
+	for (uint32_t i = 0; i < s.doc.count; i++) {
+		const struct kveil_doc_node *n = &s.doc.nodes[i];
+		const uint8_t *raw = opened.data + n->start;
+		size_t len = n->end - n->start;
+		if (n->kind == KVEIL_KIND_OBJECT || n->kind == KVEIL_KIND_ARRAY)
+			continue;
+		if (memmem(sealed.data, sealed.len, raw, len))
+			continue;
+		if (!memmem(original.data, original.len, raw, len))
+			fail_msg("%s\n%.*s\nsealed %.*s\nopened %.*s", current_rules, (int)original.len,
+				 (const char *)original.data, (int)sealed.len, (const char *)sealed.data,
+				 (int)opened.len, (const char *)opened.data);
+		++*brought;
+	}
+	kveil_scan_clear(&s);
+	kveil_arena_clear(&arena);
+}
+
+static void test_inverse(void **state)
+{
+	(void)state;
+	size_t inverses = 0, produced = 0, brought[2] = {0};
+	struct kveil_keystore *ks;
+	struct kveil_keyring *ring;
+	struct kveil_error err;
+
+	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("s"), &ks, &err), KVEIL_OK);
+	assert_int_equal(kveil_keyring_new(ks, &ring, &err), KVEIL_OK);
+	for (int round = 0; round < 4000; round++) {
+		KVEIL_CLEANUP_BUF struct kveil_buf yaml = KVEIL_BUF_INIT;
+		KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+		struct kveil_report report = {0};
+		struct kveil_engine *seal = NULL, *open = NULL;
+		const bool is_event = round % 2;
+		write_sealing_rules(&yaml, is_event);
+		struct kveil_plan *plan = kveil_plan_parse(kveil_buf_span(&yaml), "r.yaml", NULL, &report),
+				  *inverse = NULL;
+		kveil_report_clear(&report);
+		current_rules = kveil_buf_cstr(&yaml);
+		if (plan && kveil_plan_write_inverse(plan, 0, &text) > 0) {
+			inverse = kveil_plan_parse(kveil_buf_span(&text), "inverse", NULL, &report);
+			if (!inverse) {
+				kveil_report_print(&report, stderr);
+				fail_msg("%s\nhas no inverse that passes:\n%s", current_rules, kveil_buf_cstr(&text));
+			}
+		}
+		kveil_report_clear(&report);
+		if (inverse && kveil_engine_new(plan, ring, NULL, &seal, &err) == KVEIL_OK &&
+		    kveil_engine_new(inverse, ring, NULL, &open, &err) == KVEIL_OK)
+			for (int i = 0; i < 20; i++) {
+				KVEIL_CLEANUP_BUF struct kveil_buf record = KVEIL_BUF_INIT;
+				struct kveil_result sealed, opened;
+				inverses += i == 0;
+				write_record(&record, is_event);
+				struct kveil_record in = {.value = kveil_buf_span(&record)};
+				kveil_engine_run(seal, &in, &sealed);
+				if (sealed.verdict != KVEIL_PRODUCE)
+					continue;
+				kveil_engine_run(open, &sealed.outputs[0].record, &opened);
+				if (opened.verdict != KVEIL_PRODUCE)
+					continue;
+				produced++;
+				check_opened(in.value, sealed.outputs[0].record.value, opened.outputs[0].record.value,
+					     &brought[is_event]);
+			}
+		kveil_engine_free(seal);
+		kveil_engine_free(open);
+		kveil_plan_unref(plan);
+		kveil_plan_unref(inverse);
+	}
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+	print_message("%zu inverses, %zu records opened, %zu values brought back, %zu in events\n", inverses, produced,
+		      brought[0], brought[1]);
+	assert_true(inverses > 100 && produced > 1000 && brought[0] > 500 && brought[1] > 500);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_views)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_views),
+					   cmocka_unit_test(test_inverse)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
