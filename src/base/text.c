@@ -312,6 +312,8 @@ const char *kveil_text_nearest(const char *word, const char *const *candidates)
 		size_t m = strlen(*candidates);
 		if (m > NEAREST_MAX)
 			continue;
+		if (strcasecmp(word, *candidates) == 0)
+			return *candidates;
 		size_t d = edit_distance(word, n, *candidates, m);
 		if (d < best_distance && d * 3 <= (n > m ? n : m)) {
 			best = *candidates;

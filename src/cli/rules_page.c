@@ -59,7 +59,7 @@ static const char semantics[] =
     "`$.customer.phone` are an error. Where only `..` makes them meet in some record, the outermost "
     "rule that applies wins.\n"
     "- An absent field is fine, and counted; with `required: true` it is an error of the record. "
-    "Null stays null, unless the rule says `on_null: transform`.\n"
+    "Null stays null, unless the rule removes it or says `on_null: transform`.\n"
     "- Every duplicate member is rewritten. What no rule names is copied byte for byte: order, "
     "whitespace, number spelling, escapes.\n"
     "- A tombstone stays a tombstone; rules on its key and headers still apply.\n"

@@ -103,8 +103,11 @@ static bool check_targets(struct kveil_loader *l, const struct kveil_rule *a, co
 	const struct kveil_rule *to = a->to && overlaps(a->to, b->path) ? a : b;
 	const struct kveil_rule *other = to == a ? b : a;
 	if (to->to && overlaps(to->to, other->path)) {
-		problem(l, b, "%.80s is what line %u's rule writes to, and has a rule of its own", other->path_text,
-			to == a ? a->line : b->line);
+		if (to == a)
+			problem(l, b, "%.80s is what line %u's rule writes to, and has a rule of its own",
+				other->path_text, a->line);
+		else
+			problem(l, b, "to: %.80s has a rule of its own, in line %u", to->to_text, a->line);
 		return true;
 	}
 	return false;
@@ -205,13 +208,13 @@ static void check_name(struct kveil_loader *l)
 /* Does a null that the rule finds come out as one, and tell so? */
 static bool shows_null(const struct kveil_rule *r)
 {
-	return !r->on_null_transform && !kveil_rule_leaves_nothing(r);
+	return !r->on_null_transform && strcmp(r->action->name, "nullify") != 0;
 }
 
-/* Is what r hides gone where q applied? */
+/* Is what r hides gone where q applied? That a value was null is hidden by who says so, not by remove. */
 static bool takes_as(const struct kveil_rule *q, const struct kveil_rule *r)
 {
-	return takes_source(q) && !(r->on_null_transform && shows_null(q));
+	return takes_source(q) && !(r->on_null_transform && !kveil_rule_leaves_nothing(r) && shows_null(q));
 }
 
 static bool a_rule_takes(const void *user, const struct kveil_path *path)

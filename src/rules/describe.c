@@ -12,7 +12,7 @@
 
 bool kveil_rules_is_plain_word(const char *text)
 {
-	static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-~";
+	static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-";
 
 	return *text && strspn(text, chars) == strlen(text) && strcmp(text, "-") != 0 && strcmp(text, "---") != 0;
 }
@@ -21,7 +21,7 @@ bool kveil_rules_is_plain_word(const char *text)
 static void write_scalar(const struct kveil_yaml *y, struct kveil_buf *out)
 {
 	if (!y->quoted && kveil_yaml_is_null(y))
-		kveil_buf_append_str(out, "~");
+		kveil_buf_append_str(out, "null");
 	else if (!y->quoted && kveil_rules_is_plain_word(y->text))
 		kveil_buf_append_str(out, y->text);
 	else

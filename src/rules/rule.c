@@ -65,6 +65,33 @@ static struct kveil_path *parse_path(struct kveil_loader *l, const struct kveil_
 	return path;
 }
 
+/* What is suggested is itself a path. */
+static void suggest_path(struct kveil_error *e, const char *text)
+{
+	static const char *const heads[] = {"$", "$."};
+	static const char headers[] = "headers:", keys[] = "keys:";
+	char whole[128];
+
+	if (strncmp(text, headers, sizeof headers - 1) == 0) {
+		kveil_error_hint(e, "did you mean 'header:%.100s'?", text + sizeof headers - 1);
+		return;
+	}
+	if (strncmp(text, keys, sizeof keys - 1) == 0) {
+		kveil_error_hint(e, "did you mean 'key:%.100s'?", text + sizeof keys - 1);
+		return;
+	}
+	for (size_t i = 0; i < 2; i++) {
+		struct kveil_path *path = NULL;
+		int n = snprintf(whole, sizeof whole, "%s%s", heads[i], text);
+		if (n > 0 && (size_t)n < sizeof whole &&
+		    kveil_path_parse(kveil_span_str(whole), &path, NULL) == KVEIL_OK) {
+			kveil_path_free(path);
+			kveil_error_hint(e, "did you mean '%s'?", whole);
+			return;
+		}
+	}
+}
+
 bool kveil_loader_read_place(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_place *ret)
 {
 	static const char key_prefix[] = "key:", header_prefix[] = "header:";
@@ -98,10 +125,8 @@ bool kveil_loader_read_place(struct kveil_loader *l, const struct kveil_yaml *no
 		struct kveil_error *e = problem(l, node, "a path begins with $");
 		if (ret->part == KVEIL_PART_KEY)
 			kveil_error_hint(e, "the whole key is key:$");
-		else if (text[0] == '.' || text[0] == '[')
-			kveil_error_hint(e, "did you mean '$%.100s'?", text);
-		else if (text[0] && text[0] != '@')
-			kveil_error_hint(e, "did you mean '$.%.100s'?", text);
+		else
+			suggest_path(e, text);
 		return false;
 	}
 	ret->path = parse_path(l, node, skip, strlen(text + skip));
@@ -464,6 +489,13 @@ static bool read_to(struct kveil_loader *l, const struct kveil_yaml *node, struc
 
 /* --- the rule --- */
 
+static bool takes_null(const struct kveil_rule *r)
+{
+	unsigned kinds = r->action->kinds_for ? r->action->kinds_for(r->params) : r->action->kinds;
+
+	return kinds & KVEIL_KIND_BIT(KVEIL_KIND_NULL);
+}
+
 static void make_id(struct kveil_loader *l, const char *view, struct kveil_rule *r)
 {
 	int n =
@@ -522,7 +554,14 @@ static bool read_words(struct kveil_loader *l, const struct kveil_yaml *node, co
 	r->keep_source = w->keep_source;
 	r->required = w->required;
 	r->on_key_any = w->on_key == 1;
-	r->on_null_transform = w->on_null == 1;
+	/* What is removed is gone, null or not. */
+	r->on_null_transform = w->on_null == 1 || (r->action && strcmp(r->action->name, "remove") == 0 &&
+						   !kveil_options_given(node, "on_null"));
+	if (ok && r->on_null_transform && !takes_null(r) && (at = kveil_yaml_get(node, "on_null"))) {
+		kveil_error_hint(problem(l, at, "on_null: transform, and %s takes no null", r->action->name),
+				 "nulls stay null without it; replace and remove take them");
+		ok = false;
+	}
 	return ok && r->path;
 }
 

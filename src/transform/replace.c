@@ -62,6 +62,17 @@ static bool is_other_number(const char *s)
 	return *s >= '0' && *s <= '9' && s[strspn(s, "0123456789._eE+")] == 0;
 }
 
+/* What some readers of YAML take for null or a truth value, and others for a text. */
+static bool is_other_word(const char *s)
+{
+	static const char *const words[] = {"null", "true", "false"};
+
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+		if (strcasecmp(s, words[i]) == 0)
+			return strcmp(s, words[i]) != 0;
+	return strcmp(s, "~") == 0 || *s == 0;
+}
+
 static bool is_plain_ascii(const char *s)
 {
 	for (; *s; s++)
@@ -82,6 +93,10 @@ static void replace_check(const void *params, const char *file, const struct kve
 		kveil_error_hint(kveil_report_at(report, file, with->line, with->column,
 						 "'with' must be a text, a number, true, false or null"),
 				 "a text that begins with '%c' needs quotes", with->kind == KVEIL_YAML_MAP ? '{' : '[');
+	else if (!with->quoted && is_other_word(with->text))
+		kveil_error_hint(kveil_report_at(report, file, with->line, with->column,
+						 "'%.40s' may be meant as a text or as something else", with->text),
+				 "null, true and false in small letters, or a text in quotes: \"%.40s\"", with->text);
 	else if (!with->quoted && !is_json_number(with->text) && is_other_number(with->text))
 		kveil_error_hint(kveil_report_at(report, file, with->line, with->column,
 						 "'%.40s' is not a number that JSON knows", with->text),
