@@ -40,8 +40,8 @@ void kveil_admin_free(struct kveil_admin *a)
 {
 	if (!a)
 		return;
-	rd_kafka_destroy(a->rk);
-	free(a);
+	if (kveil_kafka_destroy(a->rk, 0))
+		free(a); /* or the client still logs as its owner */
 }
 
 bool kveil_admin_lost(struct kveil_admin *a)

@@ -5,14 +5,12 @@
 #include "base/log.h"
 #include "base/secret.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
 	LOG_AGAIN_MS = 60000,
-	DESTROY_MS = 2000,
 	MIB = 1024 * 1024,
 	PROCESS_BYTES = 32 * MIB, /* what the process needs before the first record: libraries, threads, connections */
 };
@@ -556,41 +554,6 @@ enum kveil_status kveil_kafka_commit_wait(rd_kafka_t *consumer, const rd_kafka_t
 	if (e)
 		return kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "commit: %s", rd_kafka_err2str(e));
 	return KVEIL_OK;
-}
-
-struct ending {
-	rd_kafka_t *rk;
-	int flags;
-};
-
-static void *end_client(void *arg)
-{
-	struct ending e = *(struct ending *)arg;
-
-	free(arg);
-	rd_kafka_destroy_flags(e.rk, e.flags);
-	return NULL;
-}
-
-bool kveil_kafka_destroy(rd_kafka_t *rk, int flags)
-{
-	struct ending *e = rk ? malloc(sizeof *e) : NULL;
-	int64_t until_ms = kveil_clock_mono_ms() + DESTROY_MS;
-	struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = (long)(until_ms % 1000) * 1000000};
-	pthread_t thread;
-
-	if (!rk)
-		return true;
-	if (e)
-		*e = (struct ending){rk, flags};
-	if (!e || pthread_create(&thread, NULL, end_client, e)) {
-		free(e);
-		return false;
-	}
-	if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
-		return true;
-	pthread_detach(thread);
-	return false;
 }
 
 const char *kveil_kafka_version(void)

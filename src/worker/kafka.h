@@ -8,6 +8,7 @@
  *   seek_partitions takes its milliseconds for microseconds kveil_kafka_seek scales them below 2.1
  *   cooperative-sticky may hang in close                   eager assignors only
  *   a client whose topic was deleted may not end          kveil_kafka_destroy waits for so long only
+ *   consumer_close waits for brokers that are frozen      kveil_kafka_close_consumer does not
  *   query_watermark_offsets waits a minute and longer      kveil_kafka_range asks by offsets_for_times
  *   a producer creates missing topics by asking for them    allow.auto.create.topics=false there too
  */
@@ -116,6 +117,9 @@ enum kveil_status kveil_kafka_commit_wait(rd_kafka_t *consumer, const rd_kafka_t
 /* rd_kafka_destroy_flags, but for at most a few seconds: a client whose topic was deleted may never come to its end
  * (2.0.2). False: it is left behind, and its owner must stay where it is. NULL is fine. */
 bool kveil_kafka_destroy(rd_kafka_t *rk, int flags);
+/* Leaves the group, for at most 2 s, with the caller's callbacks in the caller's thread; then kveil_kafka_destroy. A
+ * group that was not left in time takes the member out itself when its session ends. NULL is fine. */
+bool kveil_kafka_close_consumer(rd_kafka_t *consumer);
 
 const char *kveil_kafka_version(void); /* librdkafka's */
 

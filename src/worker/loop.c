@@ -640,10 +640,9 @@ static void finish(struct kveil_worker *w)
 	if (w->fetched)
 		rd_kafka_queue_destroy(w->fetched);
 	/* Brokers that do not answer are not asked to let us go: that would take longer than there is time. */
-	if (w->consumer && orderly && whole)
-		rd_kafka_consumer_close(w->consumer);
 	if (w->consumer && whole)
-		w->client_left |= !kveil_kafka_destroy(w->consumer, orderly ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+		w->client_left |= !(orderly ? kveil_kafka_close_consumer(w->consumer)
+					    : kveil_kafka_destroy(w->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE));
 	kveil_worker_close_producer(w);
 	kveil_worker_drop_partitions(w);
 	free_routes(w->routes, w->route_count);

@@ -2,6 +2,7 @@
 #include "worker/mock.h"
 
 #include "base/clock.h"
+#include "worker/kafka.h"
 
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
@@ -66,8 +67,7 @@ void kveil_mock_free(struct kveil_mock *m)
 		return;
 	if (m->cluster)
 		rd_kafka_mock_cluster_destroy(m->cluster);
-	if (m->handle)
-		rd_kafka_destroy(m->handle);
+	kveil_kafka_destroy(m->handle, 0);
 	free(m);
 }
 
@@ -184,7 +184,7 @@ void kveil_mock_writer_free(struct kveil_mock_writer *w)
 		return;
 	rd_kafka_purge(w->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
 	rd_kafka_flush(w->producer, 1000);
-	rd_kafka_destroy(w->producer);
+	kveil_kafka_destroy(w->producer, 0);
 	free(w);
 }
 
@@ -277,7 +277,6 @@ void kveil_mock_reader_free(struct kveil_mock_reader *r)
 		return;
 	if (r->message)
 		rd_kafka_message_destroy(r->message);
-	rd_kafka_consumer_close(r->consumer);
-	rd_kafka_destroy(r->consumer);
+	kveil_kafka_close_consumer(r->consumer);
 	free(r);
 }

@@ -15,6 +15,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { TRIES = 3, LOOK_MS = 5000, SEARCH_MS = 30000, POLL_MS = 100 };
 
@@ -134,19 +135,22 @@ static enum look find_end(struct search *s, int64_t from, int64_t end, int64_t *
 /* SAME: it cannot be read, not even alone, and *next is where others begin. */
 static enum look search(struct kveil_worker *w, const struct kveil_partition *p, int64_t from, int64_t *next)
 {
-	struct search s = {.w = w, .p = p, .base = p->unreadable, .end_ms = kveil_clock_mono_ms() + SEARCH_MS};
+	struct search *s = calloc(1, sizeof *s);
 	int64_t low, high;
 	struct kveil_error err;
 	enum look found = UNKNOWN;
 
-	if (open_client(&s, &err))
+	if (!s)
+		return UNKNOWN;
+	*s = (struct search){.w = w, .p = p, .base = p->unreadable, .end_ms = kveil_clock_mono_ms() + SEARCH_MS};
+	if (open_client(s, &err))
 		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
-	else if (!kveil_kafka_range(s.consumer, p->topic, p->id, &low, &high, LOOK_MS) && from < high)
-		found = find_end(&s, from, high, next);
-	if (s.consumer) {
-		rd_kafka_assign(s.consumer, NULL);
-		rd_kafka_destroy_flags(s.consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-	}
+	else if (!kveil_kafka_range(s->consumer, p->topic, p->id, &low, &high, LOOK_MS) && from < high)
+		found = find_end(s, from, high, next);
+	if (s->consumer)
+		rd_kafka_assign(s->consumer, NULL);
+	if (kveil_kafka_destroy(s->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE))
+		free(s); /* or the client still logs as its owner */
 	return found;
 }
 

@@ -29,7 +29,8 @@ struct kveil_registry_topic {
 	rd_kafka_topic_t *partition;
 	rd_kafka_t *producer; /* made when needed, and again after a failure */
 	int64_t position, highest;
-	bool was_away, was_deleted;
+	bool was_away;
+	bool client_left; /* one that did not end in time: it still logs as `owner` */
 	bool has_clock;
 	int64_t clock_ahead_ms; /* of the brokers' clock before the monotonic one */
 };
@@ -138,7 +139,7 @@ static enum kveil_status need_producer(struct kveil_registry_topic *t, struct kv
 
 static void drop_producer(struct kveil_registry_topic *t)
 {
-	rd_kafka_destroy(t->producer);
+	t->client_left |= !kveil_kafka_destroy(t->producer, 0);
 	t->producer = NULL;
 }
 
@@ -167,16 +168,14 @@ void kveil_registry_topic_free(struct kveil_registry_topic *t)
 {
 	if (!t)
 		return;
-	if (t->partition && !t->was_deleted)
+	if (t->partition)
 		rd_kafka_topic_destroy(t->partition);
-	/* In no group: closing has nobody to wait for. But librdkafka 2.0.2 may wait for ever for a partition whose
-	 * topic was deleted; a registry is closed when the process ends, which takes the client with it. */
-	if (t->consumer && !t->was_deleted)
-		rd_kafka_destroy_flags(t->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-	if (t->producer)
-		rd_kafka_destroy(t->producer);
+	/* In no group: closing has nobody to wait for. */
+	t->client_left |= !kveil_kafka_destroy(t->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	drop_producer(t);
 	free(t->name);
-	free(t);
+	if (!t->client_left)
+		free(t);
 }
 
 /* --- reading --- */
@@ -196,7 +195,7 @@ static enum kveil_status end_offset(struct kveil_registry_topic *t, int64_t *ret
 		rd_kafka_resp_err_t e = kveil_kafka_range(t->consumer, t->name, 0, &low, &high, QUERY_MS);
 		/* A topic that was deleted under a running process: its keys are in memory and perhaps nowhere else. */
 		if (is_absent(e)) {
-			t->was_away = t->was_deleted = true;
+			t->was_away = true;
 			return unavailable(t, "the topic is not there", err);
 		}
 		if (e)

@@ -182,7 +182,7 @@ static enum kveil_status open(struct replay *r, struct kveil_error *err)
 	return status ? status : find_range(r, err);
 }
 
-static void close_all(struct replay *r)
+static void close_all(struct replay *r) /* and frees r */
 {
 	for (size_t i = 0; i < r->engine_count; i++)
 		kveil_engine_free(r->engines[i].engine);
@@ -191,17 +191,14 @@ static void close_all(struct replay *r)
 	kveil_dead_letter_clear(&r->letter);
 	if (r->parts)
 		rd_kafka_topic_partition_list_destroy(r->parts);
-	if (r->producer)
-		rd_kafka_destroy(r->producer);
-	if (r->consumer) {
-		rd_kafka_consumer_close(r->consumer);
-		rd_kafka_destroy(r->consumer);
-	}
+	bool ended = kveil_kafka_destroy(r->producer, 0) & kveil_kafka_close_consumer(r->consumer);
 	kveil_catalog_unref(r->catalog);
 	kveil_cluster_clear(&r->cluster);
 	kveil_replayed_free(r->seen);
 	free(r->headers);
 	free(r->ends);
+	if (ended)
+		free(r); /* or a client still logs as its owner */
 }
 
 static enum kveil_status engine_for(struct replay *r, struct kveil_plan *plan, struct kveil_engine **ret,
@@ -496,12 +493,16 @@ static enum kveil_status read_letters(struct replay *r, struct kveil_error *err)
 enum kveil_status kveil_replay(const struct kveil_replay_params *p, kveil_replay_report_fn *report, void *user,
 			       struct kveil_replay_counts *ret, struct kveil_error *err)
 {
-	struct replay r = {.p = p, .report = report, .user = user};
-	enum kveil_status status = open(&r, err);
+	struct replay *r = calloc(1, sizeof *r);
 
+	*ret = (struct kveil_replay_counts){0};
+	if (!r)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a replay");
+	*r = (struct replay){.p = p, .report = report, .user = user};
+	enum kveil_status status = open(r, err);
 	if (!status)
-		status = read_letters(&r, err);
-	close_all(&r);
-	*ret = r.counts;
+		status = read_letters(r, err);
+	*ret = r->counts;
+	close_all(r);
 	return status;
 }

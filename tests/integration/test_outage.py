@@ -119,6 +119,25 @@ def test_sigterm_while_the_broker_is_frozen(make_kveil, own_broker):
     assert k.stop() == 0
 
 
+def test_idle_sigterm_while_the_broker_is_frozen(make_kveil, own_broker):
+    kafka = Kafka(own_broker.bootstrap)
+    k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)
+    k.config(own_broker.bootstrap, registry=f"kafka:{k.name}.keys")
+    k.rules(ORDER_FIELDS)
+    k.init()
+    kafka.create(k.topic, k.secure, k.dead)
+    kafka.produce(k.topic, [order(0)])
+    k.start()
+    wait_for("committed", lambda: kafka.committed(k.group, k.topic) == 1)
+    own_broker.freeze()
+    try:
+        begin = time.time()  # at once: nothing has noticed yet, so the group is left in the usual way
+        assert k.stop() == 0, k.processes[-1].log.read_text()
+        assert time.time() - begin < 15
+    finally:
+        own_broker.thaw()
+
+
 def test_brokers_gone_are_noticed_counted_and_come_back(make_kveil, own_broker):
     kafka = Kafka(own_broker.bootstrap)
     k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)

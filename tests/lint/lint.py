@@ -97,6 +97,13 @@ def check_secrets(path, text):
             yield f"{path}:{n}: low-level SHA calls belong in one file of src/crypto"
 
 
+def check_endings(path, text):
+    if path.startswith("src/") and path != "src/worker/kafka_end.c":
+        for n, line in enumerate(text.splitlines(), 1):
+            if re.search(r"\brd_kafka_(destroy|destroy_flags|consumer_close)\(", line):
+                yield f"{path}:{n}: librdkafka waits there without an end: kveil_kafka_destroy, kveil_kafka_close_consumer"
+
+
 def check_words(path, text):
     if path == "tests/lint/lint.py":
         return
@@ -135,8 +142,9 @@ def check_scripts(paths):
                 yield f"{f}: {r.stderr.strip()}"
 
 
-PER_FILE = [check_layers, check_owners, check_secrets, check_words, check_spdx, check_header_guard]
+PER_FILE = [check_layers, check_owners, check_secrets, check_endings, check_words, check_spdx, check_header_guard]
 BAD_EXAMPLES = [
+    (check_endings, "src/worker/x.c", "\trd_kafka_consumer_close(c);\n"),
     (check_layers, "src/base/x.c", '#include "engine/engine.h"\n'),
     (check_layers, "src/engine/x.c", '#include "keys/keystore.h"\n'),
     (check_layers, "src/rules/x.c", '#include "kveil/engine.h"\n'),

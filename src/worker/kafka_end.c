@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a client ends: librdkafka's own calls wait without an end, for brokers that are frozen or topics that are gone.
+ */
+#include "base/clock.h"
+#include "worker/kafka.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+enum { CLOSE_MS = 2000, DESTROY_MS = 2000, POLL_MS = 50 };
+
+struct ending {
+	rd_kafka_t *rk;
+	int flags;
+};
+
+static void *end_client(void *arg)
+{
+	struct ending e = *(struct ending *)arg;
+
+	free(arg);
+	rd_kafka_destroy_flags(e.rk, e.flags);
+	return NULL;
+}
+
+bool kveil_kafka_destroy(rd_kafka_t *rk, int flags)
+{
+	struct ending *e = rk ? malloc(sizeof *e) : NULL;
+	int64_t until_ms = kveil_clock_mono_ms() + DESTROY_MS;
+	struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = (long)(until_ms % 1000) * 1000000};
+	pthread_t thread;
+
+	if (!rk)
+		return true;
+	if (e)
+		*e = (struct ending){rk, flags};
+	if (!e || pthread_create(&thread, NULL, end_client, e)) {
+		free(e);
+		return false;
+	}
+	if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+		return true;
+	pthread_detach(thread);
+	return false;
+}
+
+/* Into a queue of ours, as rd_kafka_consumer_close does it, but with an end; callbacks run here. */
+static bool leave_group(rd_kafka_t *consumer)
+{
+	int64_t until_ms = kveil_clock_mono_ms() + CLOSE_MS;
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(consumer);
+	rd_kafka_error_t *failure = rd_kafka_consumer_close_queue(consumer, queue);
+	bool whole = !failure;
+
+	while (whole && !rd_kafka_consumer_closed(consumer) && kveil_clock_mono_ms() < until_ms)
+		rd_kafka_queue_poll_callback(queue, POLL_MS);
+	rd_kafka_error_destroy(failure);
+	rd_kafka_queue_destroy(queue);
+	return whole && rd_kafka_consumer_closed(consumer);
+}
+
+bool kveil_kafka_close_consumer(rd_kafka_t *consumer)
+{
+	if (!consumer)
+		return true;
+	bool left = leave_group(consumer);
+	return kveil_kafka_destroy(consumer, left ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
