@@ -11,6 +11,7 @@
 
 enum {
 	LOG_AGAIN_MS = 60000,
+	LEADER_NAP_MS = 100,
 	MIB = 1024 * 1024,
 	PROCESS_BYTES = 32 * MIB, /* what the process needs before the first record: libraries, threads, connections */
 };
@@ -503,26 +504,42 @@ enum kveil_status kveil_kafka_seek(rd_kafka_t *consumer, rd_kafka_topic_partitio
 	return KVEIL_OK;
 }
 
+static rd_kafka_resp_err_t one_end(rd_kafka_t *consumer, const char *topic, int32_t partition, int64_t which,
+				   int64_t *ret, int64_t left_ms)
+{
+	/* To the broker the ends are times before all others. */
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
+
+	p->offset = which;
+	rd_kafka_resp_err_t e = rd_kafka_offsets_for_times(consumer, list, left_ms > 1 ? (int)left_ms : 1);
+	if (!e)
+		e = p->err;
+	if (!e && p->offset < 0)
+		e = RD_KAFKA_RESP_ERR__FAIL;
+	*ret = p->offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	return e;
+}
+
+static bool is_between_leaders(rd_kafka_resp_err_t e)
+{
+	return e == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION || e == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+}
+
 rd_kafka_resp_err_t kveil_kafka_range(rd_kafka_t *consumer, const char *topic, int32_t partition, int64_t *ret_low,
 				      int64_t *ret_high, int timeout_ms)
 {
+	static const int64_t which[] = {RD_KAFKA_OFFSET_BEGINNING, RD_KAFKA_OFFSET_END};
 	int64_t *const rets[] = {ret_low, ret_high};
 	int64_t end = kveil_clock_mono_ms() + timeout_ms;
 	rd_kafka_resp_err_t e = RD_KAFKA_RESP_ERR_NO_ERROR;
 
 	for (size_t i = 0; !e && i < 2; i++) {
-		/* To the broker the ends are times before all others. */
-		rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-		rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
-		int64_t left = end - kveil_clock_mono_ms();
-		p->offset = i == 0 ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
-		e = rd_kafka_offsets_for_times(consumer, list, left > 1 ? (int)left : 1);
-		if (!e)
-			e = p->err;
-		if (!e && p->offset < 0)
-			e = RD_KAFKA_RESP_ERR__FAIL;
-		*rets[i] = p->offset;
-		rd_kafka_topic_partition_list_destroy(list);
+		while (is_between_leaders(
+			   e = one_end(consumer, topic, partition, which[i], rets[i], end - kveil_clock_mono_ms())) &&
+		       kveil_clock_mono_ms() + LEADER_NAP_MS < end)
+			nanosleep(&(struct timespec){.tv_nsec = LEADER_NAP_MS * 1000000L}, NULL);
 	}
 	return e;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/kafka.h"
 #include "worker/mock.h"
 
 #include <setjmp.h>
@@ -52,6 +53,28 @@ static void test_what_is_written_is_read(void **state)
 	kveil_mock_free(m);
 }
 
+static void test_ends_are_asked_for_again_between_leaders(void **state)
+{
+	static const int16_t codes[] = {RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+					RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE};
+	int64_t low = -1, high = -1;
+	struct kveil_mock *m;
+	struct kveil_error err;
+
+	(void)state;
+	assert_int_equal(kveil_mock_new(1, &m, &err), KVEIL_OK);
+	assert_int_equal(kveil_mock_create_topic(m, "t", 1, &err), KVEIL_OK);
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_conf_set(conf, "bootstrap.servers", kveil_mock_bootstrap_servers(m), NULL, 0);
+	rd_kafka_t *consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, NULL, 0);
+	kveil_mock_fail_list_offsets(m, codes, 2);
+	assert_int_equal(kveil_kafka_range(consumer, "t", 0, &low, &high, 10000), 0);
+	assert_int_equal(low, 0);
+	assert_int_equal(high, 0);
+	rd_kafka_destroy(consumer);
+	kveil_mock_free(m);
+}
+
 static void test_an_outage_ends(void **state)
 {
 	struct kveil_mock *m;
@@ -76,6 +99,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_what_is_written_is_read),
+	    cmocka_unit_test(test_ends_are_asked_for_again_between_leaders),
 	    cmocka_unit_test(test_an_outage_ends),
 	};
 
