@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Processes that end at one record, one replica after the other. A note beside the committed offset counts who began
- * there: it is raised before anything is read, and gone when the offset has passed, when the process lets go in order,
- * or when it has lived for a while. With a count the worker goes on carefully, one committed record at a time, so that
- * the offset comes to the record that is to blame; after the third that record is set aside unread.
+ * Processes that end at one record, one replica after the other. A process that begins leaves a note beside each
+ * committed offset. It is gone when the offset has passed, when the process lets go in order, or when it has lived for
+ * a while. Who finds one goes on carefully: one record at a time, with a note of its own while it is in hand, gone when
+ * the process has survived it. So the count is only of processes that ended with this record in hand: others were
+ * killed while there was no record, or with one of another partition. With three the record is set aside unread.
  *
- *   begin: 1 ─ ended ─ begin: 2 ─ ended ─ begin: 3 ─ ended ─ begin: a letter that points to it, and on behind it
- *           └ lived, passed, let go: no count
+ *   begin: 1 ─ ended ─ in hand: 2 ─ ended ─ in hand: 3 ─ ended ─ begin: a letter that points to it, and on behind it
+ *                               └ survived, lived, let go: no count
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -47,7 +48,7 @@ void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_
 			continue;
 		kveil_commit_note_get(t, &note);
 		p->poison = note.attempts >= ATTEMPTS;
-		p->attempts = p->poison ? 1 : note.attempts + 1;
+		p->attempts = p->poison || !note.attempts ? 1 : note.attempts;
 		p->began_ms = kveil_clock_mono_ms();
 		w->careful |= note.attempts > 0;
 		if (p->poison) {
@@ -70,6 +71,20 @@ void kveil_attempts_first(struct kveil_worker *w, struct kveil_partition *p, int
 	/* Only what was committed can be missed later: see committed.c. */
 	if (!commit_notes(w, notes))
 		p->committed = p->committing = -1;
+}
+
+void kveil_attempts_in_hand(struct kveil_worker *w, struct kveil_partition *p, int64_t offset)
+{
+	/* The note is of the first record that is not committed: it can be no other's. */
+	if (p->committed < 0 || p->anew || kveil_watermark_open(&p->marks) || w->in_flight_messages)
+		return;
+	rd_kafka_topic_partition_list_t *notes = rd_kafka_topic_partition_list_new(1);
+	if (offset != p->committed || !p->attempts)
+		p->attempts = 1;
+	p->attempts++;
+	p->committed = p->committing = offset;
+	add_note(notes, p);
+	(void)commit_notes(w, notes);
 }
 
 void kveil_attempts_set_aside(struct kveil_worker *w)
@@ -103,6 +118,11 @@ void kveil_attempts_careful(struct kveil_worker *w)
 	for (size_t i = 0; i < w->slot_cap; i++)
 		any |= w->slots[i] && kveil_clock_mono_ms() - w->slots[i]->began_ms < LIVED_MS;
 	w->careful = any;
-	if (any && kveil_worker_drain(w, WAIT_MS) && w->mode->commit(w, WAIT_MS, &err))
+	if (!any)
+		return;
+	(void)kveil_worker_drain(w, WAIT_MS);
+	w->in_order = true; /* whatever becomes of the record, the process is still there */
+	if (w->mode->commit(w, WAIT_MS, &err))
 		kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
+	w->in_order = false;
 }

@@ -122,7 +122,7 @@ struct kveil_partition {
 	bool fetch_fault;     /* and a condition says so */
 	int64_t unreadable;   /* first offset of the batch that could not be read last; -1 = none */
 	unsigned unreadable_tries;
-	uint32_t attempts;    /* processes that began at `committed`, and what the note there says; 0 = no note */
+	uint32_t attempts;    /* what the note beside `committed` says; 0 = no note */
 	bool poison;          /* too many: what is at `committed` is to be set aside unread */
 	int64_t began_ms;
 	struct kveil_cell *lag;
@@ -338,14 +338,16 @@ bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition 
 void kveil_worker_fetch_over(struct kveil_worker *w, struct kveil_partition *p);
 
 /* --- attempts.c --- */
-/* Reads the notes of what was committed and raises them; moves an offset that is not to be read. */
+/* Reads the notes of what was committed and leaves its own; moves an offset that is not to be read. */
 void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_t *committed);
 /* The first record of a partition that the group had not committed yet. */
 void kveil_attempts_first(struct kveil_worker *w, struct kveil_partition *p, int64_t offset);
 void kveil_attempts_set_aside(struct kveil_worker *w);
 /* true: there is a note, and no reason for it any more now that this offset is committed. */
 bool kveil_attempts_over(struct kveil_partition *p, int64_t offset, bool in_order);
-/* Commits what was just taken. */
+/* Before a record is tried: counts, beside its offset, that this process has it in hand. */
+void kveil_attempts_in_hand(struct kveil_worker *w, struct kveil_partition *p, int64_t offset);
+/* Commits what was just taken, and that the process survived it. */
 void kveil_attempts_careful(struct kveil_worker *w);
 
 /* --- intake.c --- */

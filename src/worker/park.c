@@ -253,11 +253,13 @@ static void go_on(struct kveil_worker *w, struct kveil_partition *p, int64_t end
 		kveil_worker_ask_rewind(w, p);
 	while (p->waiting.first && !p->stopped && !p->rewind && kveil_clock_mono_ms() < end_ms) {
 		kveil_loop_beat(w->loop);
-		if (!kveil_worker_try(w, p, &p->waiting.first->in))
-			break;
-		pop(w, p);
+		bool done = kveil_worker_try(w, p, &p->waiting.first->in);
+		if (done)
+			pop(w, p);
 		if (w->careful)
 			kveil_attempts_careful(w);
+		if (!done)
+			break;
 	}
 	/* Not all that was looked at could be asked for: once more, when all that was asked for is made. */
 	if (was_for_names && p->wait == KVEIL_WAIT_NAMES && !kveil_maker_result(w->maker, &ignored))

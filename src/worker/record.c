@@ -369,6 +369,8 @@ bool kveil_worker_try(struct kveil_worker *w, struct kveil_partition *p, const s
 			 .solo = in->offset <= p->solo_until};
 	struct kveil_error why;
 
+	if (w->careful)
+		kveil_attempts_in_hand(w, p, in->offset);
 	if (!kveil_watermark_add(&p->marks, in->offset, &k.at.seq)) {
 		kveil_fail(&why, KVEIL_E_NO_MEMORY, "no memory for the watermark of %s", p->topic);
 		kveil_worker_fail(w, &why);

@@ -65,9 +65,15 @@ def test_bombs_in_a_row(kafka, make_kveil):
 
 def test_a_record_that_ends_each_process(kafka, make_kveil):
     """A bug, say: the record kills whoever takes it. The count of that outlives the processes."""
-    k = make_kveil()
+    k = make_kveil(partitions=3)
     k.rules(ORDER_FIELDS)
     k.init()
+    idle, others = 2, 1  # partitions that have nothing to do with it
+    kafka.produce(k.topic, [order(100)], partition=idle)
+    p = k.start()
+    wait_for("committed", lambda: kafka.committed(k.group, k.topic, idle) == 1)
+    assert k.stop(p) == 0
+    kafka.produce(k.topic, [order(i) for i in range(200, 220)], partition=others)
     kafka.produce(k.topic, [order(i) for i in range(30)] + [order(30, note="POISON")] + [order(i) for i in range(31, 60)])
     deaths = 0
     while deaths < 10:
@@ -78,9 +84,12 @@ def test_a_record_that_ends_each_process(kafka, make_kveil):
             break
         deaths += 1
     assert 3 <= deaths <= 5
+    kafka.produce(k.topic, [order(101)], partition=idle)
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic, idle) == 2
+             and kafka.committed(k.group, k.topic, others) == 20)
     assert k.stop(p) == 0
-    ids = {json.loads(m.value())["id"] for m in kafka.consume(k.secure, 59, settle=0.5)}
-    assert ids == {f"ORD{i:010d}" for i in range(60) if i != 30}
+    ids = {json.loads(m.value())["id"] for m in kafka.consume(k.secure, 81, settle=0.5)}
+    assert ids == {f"ORD{i:010d}" for i in [*range(60), 100, 101, *range(200, 220)] if i != 30}
     letters = kafka.consume(k.dead, 1, settle=0.5)
     assert [headers(m)["kveil.error.offset"] for m in letters] == ["30"]
     assert b"POISON" not in letters[0].value()
