@@ -48,7 +48,7 @@ const struct kveil_action kveil_action_hash = {
     .name = "hash",
     .effect = KVEIL_PROTECTS,
     .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_NUMBER) | KVEIL_KIND_BIT(KVEIL_KIND_BYTES),
-    .help = "a keyed hash (HMAC): equal values stay equal, and nobody without the key can try values out",
+    .help = "a keyed hash (HMAC): equal values stay equal, and nobody without the key can compute it",
     .about =
 	"The plain HMAC of a string's content (escapes resolved) or of a number's spelling: `1.0` and `1` differ. The "
 	"result is a string. The same value has the same hash in every field and topic under one key, so that "
