@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <yaml.h>
@@ -412,6 +413,28 @@ static bool take_close(struct loader *l)
 	return y->kind != KVEIL_YAML_MAP || check_duplicates(l, y, in_list);
 }
 
+/* "\d": an escape that YAML's double quotes do not have. */
+static bool complain_escape(struct loader *l)
+{
+	const yaml_mark_t *at = &l->parser.problem_mark;
+	char c[5] = {0}, message[80];
+
+	if (!l->parser.problem || !strstr(l->parser.problem, "unknown escape") || at->line >= l->line_count)
+		return false;
+	struct kveil_span text = line_text(l, at->line + 1);
+	size_t chars = 0, len = 0;
+	/* The mark counts characters; what stands behind the backslash is one of them. */
+	for (size_t i = 0; i < text.len && chars <= at->column + 2; i++) {
+		chars += (text.data[i] & 0xC0) != 0x80;
+		if (chars == at->column + 2 && len < sizeof c - 1)
+			c[len++] = (char)text.data[i];
+	}
+	snprintf(message, sizeof message, "\\%s is no escape in double quotes", c);
+	kveil_error_hint(complain(l, at->line + 1, at->column + 1, message),
+			 "write \\\\%s, or single quotes around the value", c);
+	return true;
+}
+
 /* libyaml gave up: says where a person should look. */
 static void diagnose(struct loader *l)
 {
@@ -430,6 +453,8 @@ static void diagnose(struct loader *l)
 		return;
 	}
 	bool scanning = p->error == YAML_SCANNER_ERROR && p->context;
+	if (scanning && complain_escape(l))
+		return;
 	if (scanning && complain_trap(l, p->context_mark.line + 1))
 		return;
 	if (scanning && strstr(p->context, "quoted scalar")) {

@@ -234,6 +234,11 @@ static void fix_value(struct fixer *f, const char *s, const char *e, bool in_flo
 		}
 		if (end) {
 			found(f, end, "text follows the closing quote: quote the whole value");
+			/* "$.c == "NO"": the outer quotes were meant to be those of YAML. */
+			if (!is_blank(*end) && e[-1] == *s) {
+				s++;
+				e--;
+			}
 			break;
 		}
 		found(f, s, "this quote is never closed");
