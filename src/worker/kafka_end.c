@@ -44,7 +44,8 @@ bool kveil_kafka_destroy(rd_kafka_t *rk, int flags)
 	return false;
 }
 
-/* Into a queue of ours, as rd_kafka_consumer_close does it, but with an end; callbacks run here. */
+/* Into a queue of ours, as rd_kafka_consumer_close does it, but with an end; callbacks run here. Fetched messages come
+ * that way too, and rd_kafka_queue_poll_callback aborts at the first of them. */
 static bool leave_group(rd_kafka_t *consumer)
 {
 	int64_t until_ms = kveil_clock_mono_ms() + CLOSE_MS;
@@ -52,8 +53,11 @@ static bool leave_group(rd_kafka_t *consumer)
 	rd_kafka_error_t *failure = rd_kafka_consumer_close_queue(consumer, queue);
 	bool whole = !failure;
 
-	while (whole && !rd_kafka_consumer_closed(consumer) && kveil_clock_mono_ms() < until_ms)
-		rd_kafka_queue_poll_callback(queue, POLL_MS);
+	while (whole && !rd_kafka_consumer_closed(consumer) && kveil_clock_mono_ms() < until_ms) {
+		rd_kafka_message_t *m = rd_kafka_consume_queue(queue, POLL_MS);
+		if (m)
+			rd_kafka_message_destroy(m);
+	}
 	rd_kafka_error_destroy(failure);
 	rd_kafka_queue_destroy(queue);
 	return whole && rd_kafka_consumer_closed(consumer);
