@@ -245,40 +245,56 @@ static bool is_clear_in_key(const struct kveil_view *v, const struct kveil_path 
 	return false;
 }
 
-/* Ranks: the views' lists merged. The order of two rules is the same in every view that has both. */
+/* A view's rules of the file, or those of the envelope's own, behind the ranks there are. */
+static enum kveil_status rank_view(struct kveil_engine *e, size_t v, bool of_event, uint32_t *rank_of,
+				   struct kveil_error *err)
+{
+	const struct kveil_plan *plan = e->plan;
+	const struct kveil_view *view = &plan->views[v];
+	uint32_t before = 0;
+
+	for (size_t i = 0; i < view->rule_count; i++) {
+		const struct kveil_rule *r = view->rules[i];
+		if (r->index >= plan->rule_count)
+			return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
+		if (r->is_of_event != of_event)
+			continue;
+		if (!rank_of[r->index]) {
+			rank_of[r->index] = e->rule_count + 1;
+			if (!bind_rows(e, r))
+				return no_memory(err);
+		}
+		if (rank_of[r->index] <= before)
+			return kveil_fail(err, KVEIL_E_INTERNAL, "the views' rules have no common order");
+		before = rank_of[r->index];
+		bool is_clear = is_clear_in_key(view, r->path);
+		for (uint32_t k = before - 1, next = kveil_engine_next_rule(e, k); k < next; k++)
+			if (!e->rules[k].in_key_row || !is_clear)
+				e->rules[k].views |= (uint64_t)1 << v;
+	}
+	return KVEIL_OK;
+}
+
+/* Ranks: the views' lists merged. The order of two rules is the same in every view that has both: the envelope's own,
+ * which all views share, stand behind the rules of each. */
 static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *err)
 {
 	const struct kveil_plan *plan = e->plan;
 	uint32_t *rank_of = bound_array(e, plan->rule_count, sizeof *rank_of); /* + 1 */
+	enum kveil_status st = KVEIL_OK;
 
 	e->rules = bound_array(e, count_bindings(plan), sizeof *e->rules);
 	if (!rank_of || !e->rules)
 		return no_memory(err);
-	for (size_t v = 0; v < plan->view_count; v++) {
-		const struct kveil_view *view = &plan->views[v];
-		uint32_t before = 0;
-		for (size_t i = 0; i < view->rule_count; i++) {
-			const struct kveil_rule *r = view->rules[i];
-			if (r->index >= plan->rule_count)
-				return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
-			if (!rank_of[r->index]) {
-				rank_of[r->index] = e->rule_count + 1;
-				if (!bind_rows(e, r))
-					return no_memory(err);
-			}
-			if (rank_of[r->index] <= before)
-				return kveil_fail(err, KVEIL_E_INTERNAL, "the views' rules have no common order");
-			before = rank_of[r->index];
-			bool is_clear = is_clear_in_key(view, r->path);
-			for (uint32_t k = before - 1, next = kveil_engine_next_rule(e, k); k < next; k++)
-				if (!e->rules[k].in_key_row || !is_clear)
-					e->rules[k].views |= (uint64_t)1 << v;
-		}
-		e->clear_count += (uint32_t)view->clear_count;
-		if (view->unmatched != KVEIL_UNMATCHED_KEEP)
+	for (size_t v = 0; !st && v < plan->view_count; v++) {
+		st = rank_view(e, v, false, rank_of, err);
+		e->clear_count += (uint32_t)plan->views[v].clear_count;
+		if (plan->views[v].unmatched != KVEIL_UNMATCHED_KEEP)
 			e->unmatched_views |= (uint64_t)1 << v;
 	}
-	return KVEIL_OK;
+	for (size_t v = 0; !st && v < plan->view_count; v++)
+		st = rank_view(e, v, true, rank_of, err);
+	return st;
 }
 
 static enum kveil_status bind_clears(struct kveil_engine *e, struct kveil_error *err)

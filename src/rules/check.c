@@ -182,7 +182,7 @@ static void check_left_clear(struct kveil_loader *l, const struct kveil_view *v,
 		bool written = !r->keep_source || !is_protecting(r) || reads_sealed(r) || is_named_clear(v, r);
 		for (size_t k = 0; k < v->rule_count && !written; k++)
 			written = k != i && !v->rules[k]->when && takes_source(v->rules[k]) &&
-				  kveil_rule_same_part(v->rules[k], r) && kveil_path_covers(v->rules[k]->path, r->path);
+				  kveil_rule_same_rows(v->rules[k], r) && kveil_path_covers(v->rules[k]->path, r->path);
 		if (!written) {
 			struct kveil_error *w = kveil_report_warn_at(l->report, l->file, r->line, r->column,
 								     "keep_source leaves %.80s in clear", r->path_text);
@@ -223,7 +223,7 @@ static bool a_rule_takes(const void *user, const struct kveil_path *path)
 
 	for (size_t i = 0; i < w->view->rule_count; i++) {
 		const struct kveil_rule *q = w->view->rules[i];
-		if (kveil_rule_same_part(q, w->rule) && takes_as(q, w->rule) &&
+		if (kveil_rule_same_rows(q, w->rule) && takes_as(q, w->rule) &&
 		    (!q->when || kveil_rule_same_condition(q, w->rule)) && kveil_path_covers(q->path, path))
 			return true;
 	}
@@ -237,7 +237,7 @@ static bool may_show(const struct kveil_view *v, const struct kveil_rule *q, con
 		return true;
 	for (size_t i = 0; i < v->rule_count; i++) {
 		const struct kveil_rule *other = v->rules[i];
-		if (kveil_rule_same_part(other, q) && !other->when && takes_as(other, r) &&
+		if (kveil_rule_same_rows(other, q) && !other->when && takes_as(other, r) &&
 		    kveil_path_covers(other->path, q->path))
 			return false;
 	}

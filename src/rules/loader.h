@@ -86,6 +86,11 @@ static inline bool kveil_rule_same_part(const struct kveil_rule *a, const struct
 {
 	return kveil_place_same_part(a->part, a->header_name, b->part, b->header_name);
 }
+/* Does q hold in every row that r holds in? An envelope's own rule holds in the event alone. */
+static inline bool kveil_rule_same_rows(const struct kveil_rule *q, const struct kveil_rule *r)
+{
+	return kveil_rule_same_part(q, r) && (!q->is_of_event || r->is_of_event);
+}
 /* Could they find one place in some record, or one an ancestor of the other's? Never says no wrongly. */
 bool kveil_path_may_meet(const struct kveil_path *a, const struct kveil_path *b);
 /* Does q's `when` hold wherever r's does? Told by the text; @ is the same value in both only on one path. */

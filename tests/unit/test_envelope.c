@@ -12,8 +12,9 @@
 
 #include <cmocka.h>
 
-#define HEAD     "name: t\ntopics: [in]\noutput: out\n"
-#define DEBEZIUM HEAD "envelope: debezium\nfields:\n"
+#define HEAD          "name: t\ntopics: [in]\noutput: out\n"
+#define HEAD_OF_VIEWS "name: t\ntopics: [in]\nenvelope: debezium\noutputs:\n"
+#define DEBEZIUM      HEAD "envelope: debezium\nfields:\n"
 
 struct rig {
 	struct kveil_plan *plan;
@@ -408,6 +409,39 @@ static void views_and_streams_agree(void **state)
 	rig_clear(&two);
 }
 
+/* The envelope's own rules stand behind those of each view. */
+static void every_view_has_rules_of_its_own(void **state)
+{
+	(void)state;
+	struct rig r;
+	char text[256];
+
+	rig_init(&r, HEAD_OF_VIEWS "  - {name: v, topic: v, clear: [$.b], fields: [{path: $.a, mask: {}}]}\n"
+				   "  - {name: w, topic: w, clear: [$.a], fields: [{path: $.b, mask: {}}]}\n");
+	assert_int_equal(run(&r, NULL, "{\"after\":{\"a\":\"y\",\"b\":\"z\"},\"source\":{\"query\":\"q\"}}"), KVEIL_OK);
+	assert_string_equal(r.value, "{\"after\":{\"a\":\"*\",\"b\":\"z\"},\"source\":{\"query\":null}}");
+	show(r.result.outputs[1].record.value, text, sizeof text);
+	assert_string_equal(text, "{\"after\":{\"a\":\"y\",\"b\":\"*\"},\"source\":{\"query\":null}}");
+	rig_clear(&r);
+}
+
+/* The envelope's rule for a member of the event is none for a column of that name. */
+static void a_column_is_no_member_of_the_event(void **state)
+{
+	(void)state;
+	struct kveil_report report = {0};
+	struct kveil_plan *plan = kveil_plan_parse(
+	    KVEIL_SPAN("topics: [in]\nenvelope: maxwell\noutputs:\n"
+		       "  - {name: v, topic: v, fields: [{path: $.query, remove: true}, {path: $.a, mask: {}}]}\n"
+		       "  - {name: w, topic: w, fields: [{path: $.a, mask: {}}]}\n"),
+	    "t.yaml", NULL, &report);
+
+	assert_null(plan);
+	assert_int_equal(report.errors, 1);
+	assert_string_equal(report.problems[0].error.message, "output v protects $.query and output w does not");
+	kveil_report_clear(&report);
+}
+
 static void an_inverse_opens_every_row(void **state)
 {
 	(void)state;
@@ -567,6 +601,8 @@ int main(void)
 	    cmocka_unit_test(what_stands_beside_the_row_is_blanked),
 	    cmocka_unit_test(shapes_that_hide_rows_are_refused),
 	    cmocka_unit_test(views_and_streams_agree),
+	    cmocka_unit_test(every_view_has_rules_of_its_own),
+	    cmocka_unit_test(a_column_is_no_member_of_the_event),
 	    cmocka_unit_test(an_inverse_opens_every_row),
 	    cmocka_unit_test(canal_has_many_rows),
 	    cmocka_unit_test(maxwell_spells_keys_its_own_way),
