@@ -90,21 +90,25 @@ bool kveil_rule_leaves_nothing(const struct kveil_rule *r)
 	return strcmp(r->action->name, "remove") == 0 || strcmp(r->action->name, "nullify") == 0;
 }
 
+static bool same_target(const struct kveil_rule *q, const struct kveil_rule *r)
+{
+	return !q->to == !r->to && (!q->to || kveil_span_eq(q->to_name, r->to_name));
+}
+
 /* Does q do for r's places at `path` at least what r does, wherever q gets to apply? */
 static bool stands_in(const struct kveil_rule *q, const struct kveil_rule *r, const struct kveil_path *path)
 {
-	bool same_target = !q->to == !r->to && (!q->to || kveil_span_eq(q->to_name, r->to_name));
-
-	return q->action->effect == KVEIL_PROTECTS && kveil_rule_same_part(q, r) && kveil_path_covers(q->path, path) &&
+	return q->action->effect == KVEIL_PROTECTS && kveil_rule_same_rows(q, r) && kveil_path_covers(q->path, path) &&
 	       (!q->when || kveil_rule_same_condition(q, r)) && (q->required || !r->required) &&
+	       (!q->on_key_any || r->on_key_any) &&
 	       (kveil_rule_leaves_nothing(q) ||
-		(same_target && (!q->keep_source || r->keep_source) &&
+		(same_target(q, r) && (!q->keep_source || r->keep_source) &&
 		 (q->on_null_transform || !r->on_null_transform) && strcmp(q->action_text, r->action_text) == 0));
 }
 
 static bool is_twin(const struct kveil_rule *q, const struct kveil_rule *r)
 {
-	return kveil_rule_same_part(q, r) && kveil_path_equal(q->path, r->path) &&
+	return kveil_rule_same_part(q, r) && q->is_of_event == r->is_of_event && kveil_path_equal(q->path, r->path) &&
 	       same_text(q->when_text, r->when_text) && !q->to == !r->to &&
 	       (!q->to || kveil_path_equal(q->to, r->to)) && q->keep_source == r->keep_source &&
 	       q->on_null_transform == r->on_null_transform && strcmp(q->action_text, r->action_text) == 0;
@@ -143,6 +147,30 @@ static bool part_is_protected(const void *user, const struct kveil_path *path)
 static bool still_protected(const struct kveil_view *before, const struct kveil_rule *r, const struct kveil_view *now)
 {
 	return kveil_path_all_parts(r->path, part_is_protected, &(struct question){before, now, r});
+}
+
+static bool takes_containers(const struct kveil_rule *q)
+{
+	unsigned kinds = q->action->kinds_for ? q->action->kinds_for(q->params) : q->action->kinds;
+
+	return kinds & (KVEIL_KIND_BIT(KVEIL_KIND_OBJECT) | KVEIL_KIND_BIT(KVEIL_KIND_ARRAY));
+}
+
+/* May q, wherever it stands, let out of what r protected something that r did not: by a copy beside it, in the place
+ * that r only emptied, or as part of a value around it? */
+static bool adds_to(const struct kveil_rule *q, const struct kveil_rule *r)
+{
+	return r->action->effect == KVEIL_PROTECTS && kveil_rule_same_part(q, r) &&
+	       kveil_path_may_meet(q->path, r->path) &&
+	       (!same_target(q, r) || (takes_containers(q) && !kveil_path_covers(r->path, q->path)));
+}
+
+static bool adds_to_any(const struct kveil_view *before, const struct kveil_rule *q)
+{
+	for (size_t i = 0; i < before->rule_count; i++)
+		if (adds_to(q, before->rules[i]))
+			return true;
+	return false;
 }
 
 static bool is_clear_before(const struct kveil_view *before, const struct kveil_place *c)
@@ -200,9 +228,11 @@ static void compare_views(struct comparison *c, const struct kveil_view *before,
 			lose(c, file, now, "gone or changed: the rule for ", before->rules[i]->path_text);
 	for (size_t i = 0; i < now->rule_count; i++) {
 		const struct kveil_rule *q = now->rules[i];
-		/* With unmatched: remove, a rule also lets its field come out at all. */
-		bool opens = q->action->effect == KVEIL_REVEALS || before->unmatched != KVEIL_UNMATCHED_KEEP;
-		if (opens && !kveil_rule_leaves_nothing(q) && !stood_before(before, q, NULL))
+		bool nothing = kveil_rule_leaves_nothing(q);
+		/* With unmatched: remove, a rule also lets its field come out at all, where its condition is false. */
+		bool opens = q->action->effect == KVEIL_REVEALS || (!nothing && adds_to_any(before, q)) ||
+			     (before->unmatched != KVEIL_UNMATCHED_KEEP && (q->when || !nothing));
+		if (opens && !stood_before(before, q, NULL))
 			lose(c, file, now, "new: the rule for ", q->path_text);
 	}
 	for (size_t i = 0; i < now->clear_place_count; i++)
@@ -236,6 +266,12 @@ static const struct kveil_view *view_to(const struct kveil_plan *p, const char *
 	return NULL;
 }
 
+static bool same_formats(const struct kveil_plan *a, const struct kveil_plan *b)
+{
+	return a->formats[KVEIL_PART_VALUE] == b->formats[KVEIL_PART_VALUE] &&
+	       a->formats[KVEIL_PART_KEY] == b->formats[KVEIL_PART_KEY];
+}
+
 /* Rules hold in the same rows, and the same values count as not sent. */
 static bool same_envelope(const struct kveil_plan *a, const struct kveil_plan *b)
 {
@@ -265,6 +301,8 @@ static void compare_plans(struct comparison *c, const struct kveil_plan *before,
 		lose(c, now->file, NULL, "on_error: drop", "");
 	if (!same_envelope(before, now))
 		lose(c, now->file, NULL, "another envelope", "");
+	if (!same_formats(before, now))
+		lose(c, now->file, NULL, "another format", "");
 	for (size_t i = 0; i < now->view_count; i++) {
 		if (c->same[i])
 			compare_views(c, c->same[i], &now->views[i]);

@@ -404,6 +404,48 @@ static void test_protects_less(void **state)
 	write_rules("a.yaml", A_FILE);
 }
 
+/* A rule behind the old one, which still holds, and more comes out than did. */
+static void test_protects_less_beside(void **state)
+{
+	(void)state;
+#define MOVED     "  - {path: $.a, to: $.b, mask: {}}\n"
+#define ANYWHERE  "  - {path: $..p, mask: {}}\n"
+#define WHOLE(to) "  - {path: $.a, " to "encrypt: {key: k, type: json}}\n"
+	assert_true(less(HEAD RULE_A, HEAD RULE_A "  - {path: $.a, to: $.c, mask: {mask_first: 1}}\n"));
+	assert_true(less(HEAD MOVED, HEAD MOVED "  - {path: $.a, mask: {mask_first: 1}}\n"));
+	assert_true(
+	    less(HEAD MOVED, HEAD MOVED "  - {path: $.a, to: $.c, keep_source: true, mask: {mask_first: 1}}\n"));
+	assert_false(less(HEAD MOVED, HEAD MOVED "  - {path: $.a, nullify: true}\n"));
+	assert_false(less(HEAD MOVED, HEAD MOVED "  - {path: $.c, to: $.d, mask: {mask_first: 1}}\n"));
+	assert_true(less(HEAD ANYWHERE, HEAD ANYWHERE WHOLE("")));
+	assert_true(less(HEAD ANYWHERE, HEAD ANYWHERE WHOLE("to: $.b, keep_source: true, ")));
+	assert_false(less(HEAD ANYWHERE, HEAD ANYWHERE "  - {path: $..q, mask: {}}\n"));
+	/* Where its condition is false the field comes out. */
+	assert_true(less(HEAD RULE_A "unmatched: remove\n",
+			 HEAD RULE_A "  - {path: $.s, when: '$.x == 1', remove: true}\nunmatched: remove\n"));
+	assert_false(
+	    less(HEAD RULE_A "unmatched: remove\n", HEAD RULE_A "  - {path: $.s, remove: true}\nunmatched: remove\n"));
+	kveil_report_clear(&losses);
+	write_rules("a.yaml", A_FILE);
+}
+
+/* An envelope's own rule is for the event, not for a column of that name; and what is read as what. */
+static void test_protects_less_in_events(void **state)
+{
+	(void)state;
+#define EVENT(envelope) "topics: etl.a\nenvelope: " envelope "\nfields:\n"
+	assert_true(less(EVENT("maxwell") RULE_A "  - {path: $.query, nullify: true}\n", EVENT("maxwell") RULE_A));
+	assert_true(less(EVENT("canal") RULE_A "  - {path: $.sql, replace: {with: ''}}\n", EVENT("canal") RULE_A));
+	assert_true(
+	    less(EVENT("debezium") RULE_A "  - {path: $.source.query, remove: true}\n", EVENT("debezium") RULE_A));
+	assert_true(less("format: {value: json, key: json}\n" EVENT("{kind: ogg, key: $.id}") RULE_A,
+			 "format: {value: json, key: text}\n" EVENT("{kind: ogg, key: $.id}") RULE_A));
+	assert_true(
+	    less(EVENT("ogg") "  - {path: $.a, mask: {}}\n", EVENT("ogg") "  - {path: $.a, on_key: any, mask: {}}\n"));
+	kveil_report_clear(&losses);
+	write_rules("a.yaml", A_FILE);
+}
+
 static bool lost(const char *what)
 {
 	for (size_t i = 0; i < losses.count; i++)
@@ -532,9 +574,17 @@ static void test_schema(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_files),   cmocka_unit_test(test_plan),      cmocka_unit_test(test_long_ids),
-	    cmocka_unit_test(test_topics),  cmocka_unit_test(test_sets),      cmocka_unit_test(test_protects_less),
-	    cmocka_unit_test(test_losses),  cmocka_unit_test(test_kept_text), cmocka_unit_test(test_schema),
+	    cmocka_unit_test(test_files),
+	    cmocka_unit_test(test_plan),
+	    cmocka_unit_test(test_long_ids),
+	    cmocka_unit_test(test_topics),
+	    cmocka_unit_test(test_sets),
+	    cmocka_unit_test(test_protects_less),
+	    cmocka_unit_test(test_protects_less_beside),
+	    cmocka_unit_test(test_protects_less_in_events),
+	    cmocka_unit_test(test_losses),
+	    cmocka_unit_test(test_kept_text),
+	    cmocka_unit_test(test_schema),
 	    cmocka_unit_test(test_shipped),
 	};
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
