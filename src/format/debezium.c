@@ -6,6 +6,7 @@
 #define OBJECT   KVEIL_KIND_BIT(KVEIL_KIND_OBJECT)
 #define STRING   KVEIL_KIND_BIT(KVEIL_KIND_STRING)
 #define NO_ROW   (~OBJECT & NOT_NULL)
+#define IS_EVENT "$.op || ($.source && $.ts_ms)"
 #define NOT_NULL (~KVEIL_KIND_BIT(KVEIL_KIND_NULL))
 
 static const char *const rows[] = {
@@ -32,9 +33,10 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_SQL, "$.tableChanges[*].table.columns[*].defaultValueExpression"},
     {KVEIL_CLAUSE_MESSAGE, "$.message.content", "$.op && $.op == 'm'"},
     {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema", OBJECT, inline_schema},
+    {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema.type", NOT_NULL, inline_schema},
     {KVEIL_CLAUSE_REFUSE, "key:$.payload", "$.schema", NOT_NULL, inline_schema},
-    {KVEIL_CLAUSE_REFUSE, "$.after", "$.op", NO_ROW, mongodb},
-    {KVEIL_CLAUSE_REFUSE, "$.before", "$.op", NO_ROW, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.after", IS_EVENT, NO_ROW, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.before", IS_EVENT, NO_ROW, mongodb},
     {KVEIL_CLAUSE_REFUSE, "$.updateDescription", "$.op", OBJECT, mongodb},
     {KVEIL_CLAUSE_REFUSE, "$.specversion", "$.id && $.source && $.type", STRING,
      "CloudEvents are not in this version: use Debezium's JSON converter"},

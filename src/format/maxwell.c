@@ -3,6 +3,9 @@
 #include "format/envelope.h"
 #include "path/doc.h"
 
+#define NO_ROW   (~KVEIL_KIND_BIT(KVEIL_KIND_OBJECT) & ~KVEIL_KIND_BIT(KVEIL_KIND_NULL))
+#define IS_EVENT "$.table && $.type"
+
 static const char *const rows[] = {"$.data", "$.old", "$", NULL};
 static const char *const events[] = {"$", NULL};
 static const char *const keys[] = {"$", NULL};
@@ -11,7 +14,11 @@ static const char *const no_headers[] = {NULL};
 static const char *const members[] = {"database", "table",    "type",      "ts",        "xid", "xoffset",
 				      "commit",   "position", "server_id", "thread_id", NULL};
 
+static const char no_row[] = "data and old of Maxwell's messages are rows: these are not";
+
 static const struct kveil_clause clauses[] = {
+    {KVEIL_CLAUSE_REFUSE, "$.data", IS_EVENT, NO_ROW, no_row},
+    {KVEIL_CLAUSE_REFUSE, "$.old", IS_EVENT, NO_ROW, no_row},
     {KVEIL_CLAUSE_SQL, "$.query"},
     {KVEIL_CLAUSE_SQL, "$.sql"},
     {KVEIL_CLAUSE_REFUSE, "$.primary_key", "$.data || $.old", KVEIL_KIND_BIT(KVEIL_KIND_ARRAY),

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Oracle GoldenGate's JSON: operations with before and after, and rows alone. */
 #include "format/envelope.h"
+#include "path/doc.h"
+
+#define NO_ROW   (~KVEIL_KIND_BIT(KVEIL_KIND_OBJECT) & ~KVEIL_KIND_BIT(KVEIL_KIND_NULL))
+#define IS_EVENT "$.op_type || $.op_ts"
 
 static const char *const rows[] = {"$.after", "$.before", "$", NULL};
 static const char *const events[] = {"$", NULL};
@@ -9,7 +13,13 @@ static const char *const no_headers[] = {NULL};
 
 static const char *const members[] = {"table", "op_type", "op_ts", "current_ts", "pos", "primary_keys", "tokens", NULL};
 
-static const struct kveil_clause clauses[] = {{0}};
+static const char no_row[] = "before and after of GoldenGate's operations are rows: these are not";
+
+static const struct kveil_clause clauses[] = {
+    {KVEIL_CLAUSE_REFUSE, "$.before", IS_EVENT, NO_ROW, no_row},
+    {KVEIL_CLAUSE_REFUSE, "$.after", IS_EVENT, NO_ROW, no_row},
+    {0},
+};
 
 const struct kveil_envelope kveil_envelope_ogg = {
     .name = "ogg",

@@ -370,6 +370,8 @@ static void shapes_that_hide_rows_are_refused(void **state)
 	    "[{\"a\":\"x\"}]",
 	    "\"{\\\"a\\\":\\\"x\\\"}\"",
 	    " 5",
+	    "{\"schema\":{\"type\":\"string\"},\"payload\":\"{\\\"a\\\":1}\"}",
+	    "{\"after\":[{\"a\":\"x\"}],\"source\":{},\"ts_ms\":1}",
 	};
 	struct rig r;
 
@@ -381,6 +383,39 @@ static void shapes_that_hide_rows_are_refused(void **state)
 	assert_int_equal(run(&r, NULL, "{\"after\":\"a column\"}"), KVEIL_OK);
 	assert_int_equal(run(&r, NULL, "null"), KVEIL_OK);
 	rig_clear(&r);
+}
+
+static void rows_that_are_none_are_refused(void **state)
+{
+	(void)state;
+#define EVENT(more) "{\"table\":\"t\",\"type\":\"INSERT\",\"op_type\":\"I\"," more "}"
+	static const struct {
+		const char *kind, *shape;
+		bool passes;
+	} cases[] = {
+	    {"canal", EVENT("\"data\":{\"a\":\"x\"}")},
+	    {"canal", EVENT("\"data\":\"[{\\\"a\\\":1}]\"")},
+	    {"canal", EVENT("\"data\":[[{\"a\":\"x\"}]]")},
+	    {"canal", EVENT("\"data\":null,\"old\":[\"x\"]")},
+	    {"canal", EVENT("\"data\":[{\"a\":\"x\"}],\"old\":[null]"), true},
+	    {"canal", "{\"data\":\"a column\"}", true},
+	    {"maxwell", EVENT("\"data\":[{\"a\":\"x\"}]")},
+	    {"maxwell", EVENT("\"data\":{},\"old\":\"x\"")},
+	    {"maxwell", EVENT("\"data\":{\"a\":\"x\"},\"old\":null"), true},
+	    {"ogg", EVENT("\"after\":[{\"a\":\"x\"}]")},
+	    {"ogg", EVENT("\"before\":\"{\\\"a\\\":1}\"")},
+	    {"ogg", EVENT("\"before\":null,\"after\":{\"a\":\"x\"}"), true},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct rig r;
+		char rules[256];
+		snprintf(rules, sizeof rules, HEAD "envelope: %s\nfields:\n  - {path: $.a, mask: {}}\n", cases[i].kind);
+		rig_init(&r, rules);
+		if (run(&r, NULL, cases[i].shape) != (cases[i].passes ? KVEIL_OK : KVEIL_E_UNSUPPORTED_ENVELOPE))
+			fail_msg("%s: %s: %s", cases[i].kind, cases[i].shape, kveil_status_code(r.result.error.status));
+		rig_clear(&r);
+	}
 }
 
 /* The tape and the stream agree: two views never stream. */
@@ -601,6 +636,7 @@ int main(void)
 	    cmocka_unit_test(what_stands_beside_the_row_is_blanked),
 	    cmocka_unit_test(shapes_that_hide_rows_are_refused),
 	    cmocka_unit_test(views_and_streams_agree),
+	    cmocka_unit_test(rows_that_are_none_are_refused),
 	    cmocka_unit_test(every_view_has_rules_of_its_own),
 	    cmocka_unit_test(a_column_is_no_member_of_the_event),
 	    cmocka_unit_test(an_inverse_opens_every_row),
