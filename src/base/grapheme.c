@@ -36,6 +36,18 @@ size_t kveil_grapheme_count(const uint8_t *s, size_t len)
 	return count;
 }
 
+uint8_t *kveil_grapheme_compose(struct kveil_span text, bool fold_case, size_t *ret_len)
+{
+	utf8proc_option_t how = UTF8PROC_STABLE | UTF8PROC_COMPOSE;
+	utf8proc_uint8_t *out = NULL;
+
+	if (fold_case)
+		how |= UTF8PROC_CASEFOLD;
+	utf8proc_ssize_t n = utf8proc_map(text.data, (utf8proc_ssize_t)text.len, &out, how);
+	*ret_len = n < 0 ? 0 : (size_t)n;
+	return n < 0 ? NULL : out;
+}
+
 #define X(name) _Static_assert((int)KVEIL_CATEGORY_##name == (int)UTF8PROC_CATEGORY_##name, "the library's order");
 KVEIL_CATEGORY_TABLE(X)
 #undef X

@@ -295,6 +295,7 @@ void kveil_loader_check(struct kveil_loader *l, bool whole)
 		return;
 	if (!p->name)
 		check_name(l);
+	kveil_loader_check_names(l);
 	check_views(l);
 	for (size_t v = 0; v < p->view_count; v++)
 		check_left_clear(l, &p->views[v], v);

@@ -55,6 +55,10 @@ bool kveil_plan_takes_topic(const struct kveil_plan *p, const char *topic);
 /* Checks a topic name or, with is_template, one with {topic} in it. Reports at node and says false. */
 bool kveil_topic_check(struct kveil_loader *l, const struct kveil_yaml *node, const char *text, bool is_template);
 
+/* --- names.c --- */
+/* Warns of names in rules and under clear that look like another one, and of names that are not NFC. */
+void kveil_loader_check_names(struct kveil_loader *l);
+
 /* --- rule.c --- */
 /* Adds err at the place of its byte inside the scalar; skip: bytes of the scalar in front of what was parsed. */
 void kveil_loader_add(struct kveil_loader *l, const struct kveil_yaml *node, size_t skip, const struct kveil_error *err);

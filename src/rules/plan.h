@@ -39,6 +39,7 @@ struct kveil_place {
 	enum kveil_part part;
 	char *header_name;       /* PART_HEADER */
 	char *text;              /* as written */
+	uint32_t line, column;
 	struct kveil_path *path; /* within the part; headers: "$" */
 };
 

@@ -98,7 +98,10 @@ bool kveil_loader_read_place(struct kveil_loader *l, const struct kveil_yaml *no
 	const char *text = node->text;
 	size_t skip = 0;
 
-	*ret = (struct kveil_place){.part = KVEIL_PART_VALUE, .text = kveil_plan_strdup(l->plan, text)};
+	*ret = (struct kveil_place){.part = KVEIL_PART_VALUE,
+				    .line = node->line,
+				    .column = node->column,
+				    .text = kveil_plan_strdup(l->plan, text)};
 	l->no_memory |= !ret->text;
 	if (strncmp(text, header_prefix, sizeof header_prefix - 1) == 0) {
 		struct kveil_path *root = NULL;

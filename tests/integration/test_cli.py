@@ -184,6 +184,17 @@ def test_a_terminal_is_not_told_what_a_record_says(rules):
     assert "\033" not in r.stdout and "\\u001b[2Jli" in r.stdout
 
 
+def test_check_warns_of_names_that_look_alike(rules):
+    fields = ['$.phone', '$.b.Phone', "$['e\u0301']", "$['x','X']", "$.c.X"]
+    path = rules("".join(f'  - {{path: "{p}", mask: {{}}}}\n' for p in fields), top='clear: ["$.PHONE.id"]\n')
+    warnings = [w.split(": ", 1)[1] for w in kveil("check", "-r", path).stderr.splitlines() if ": warning: " in w]
+    assert len(warnings) == 3
+    assert "['Phone'] looks like ['phone']: names match exactly" in warnings[1]
+    assert "['e\u0301'] is not NFC and does not find ['\xe9']" in warnings[2]
+    assert "['PHONE'] looks like ['phone']" in warnings[0]
+    assert kveil("check", "--strict", "-r", path).returncode == 1
+
+
 def test_output_that_cannot_be_written_is_a_failure():
     with open("/dev/full", "w") as full:
         r = subprocess.run([str(KVEIL), "apply", "--demo-keys", "-r", str(ORDERS)], input="{}\n", text=True, stdout=full,
