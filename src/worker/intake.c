@@ -56,6 +56,7 @@ static bool hold_one(struct kveil_worker *w, int ms)
 	rd_kafka_message_t *msg = rd_kafka_consumer_poll(w->consumer, ms);
 	if (!msg)
 		return false;
+	w->owner.unpack.came = true;
 	size_t bytes = kveil_held_bytes(w, msg);
 	in->held[(in->first + in->count++) & (in->cap - 1)] = (struct kveil_held){msg, bytes};
 	in->bytes += bytes;

@@ -22,16 +22,19 @@ struct kveil_unpack {
 	size_t most;          /* bytes of a batch; 0 = no bound */
 	bool sums;            /* …and of all batches since they were taken away last */
 	_Atomic size_t bytes; /* so many are there */
+	bool came;            /* a message was polled since then; the poller's own */
 };
 
 /* The client that is made of this gets the bound. It must outlive the client. */
 void kveil_unpack_watch(rd_kafka_conf_t *conf, struct kveil_unpack *u);
 
-/* What was unpacked has been taken out of the client's queue. */
+/* The client's queue is empty. librdkafka puts a partition's batches there when all of a response are unpacked: when no
+ * message has come yet, they are still being unpacked, and count on. */
 static inline void kveil_unpack_taken(struct kveil_unpack *u)
 {
-	if (u->sums)
+	if (u->sums && u->came)
 		atomic_store_explicit(&u->bytes, 0, memory_order_relaxed);
+	u->came = false;
 }
 
 #endif
