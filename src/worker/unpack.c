@@ -18,6 +18,8 @@ static __typeof__(LZ4F_decompress) *real_lz4;
 static __typeof__(ZSTD_decompress) *real_zstd;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static _Thread_local struct kveil_unpack *watched;
+/* Of the response at hand: none of it is in the queue before all of it is unpacked, and so nothing of it was taken. */
+static _Thread_local size_t response;
 
 static void find_real(void)
 {
@@ -31,13 +33,17 @@ static size_t left(const struct kveil_unpack *u)
 {
 	size_t bytes = atomic_load_explicit(&u->bytes, memory_order_relaxed);
 
+	if (bytes < response)
+		bytes = response;
 	return bytes < u->most ? u->most - bytes : 0;
 }
 
 static void add(struct kveil_unpack *u, size_t n)
 {
-	if (u->sums)
-		atomic_fetch_add_explicit(&u->bytes, n, memory_order_relaxed);
+	if (!u->sums)
+		return;
+	atomic_fetch_add_explicit(&u->bytes, n, memory_order_relaxed);
+	response += n;
 }
 
 /* librdkafka goes over a batch twice: through 512 bytes to learn its size, then into as many as it has. */
@@ -102,12 +108,32 @@ static rd_kafka_resp_err_t on_thread_start(rd_kafka_t *rk, rd_kafka_thread_type_
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+static rd_kafka_resp_err_t on_response(rd_kafka_t *rk, int fd, const char *broker, int32_t id, int16_t key,
+				       int16_t version, int32_t number, size_t size, int64_t rtt,
+				       rd_kafka_resp_err_t err, void *u)
+{
+	(void)rk;
+	(void)fd;
+	(void)broker;
+	(void)id;
+	(void)key;
+	(void)version;
+	(void)number;
+	(void)size;
+	(void)rtt;
+	(void)err;
+	(void)u;
+	response = 0;
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *u, char *why, size_t size)
 {
 	(void)conf;
 	(void)why;
 	(void)size;
-	return rd_kafka_interceptor_add_on_thread_start(rk, "kveil-unpack", on_thread_start, u);
+	rd_kafka_resp_err_t e = rd_kafka_interceptor_add_on_response_received(rk, "kveil-unpack", on_response, u);
+	return e ? e : rd_kafka_interceptor_add_on_thread_start(rk, "kveil-unpack", on_thread_start, u);
 }
 
 void kveil_unpack_watch(rd_kafka_conf_t *conf, struct kveil_unpack *u)
