@@ -88,7 +88,7 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 	b->ad_names_target = r->to && a->effect == KVEIL_PROTECTS;
 	b->wants_ad_read = b->ad_names_target && r->key_use & KVEIL_USE_OPEN;
 	/* A bare key has no path of its own. */
-	const struct kveil_path *place = b->in_key_row && !b->path->count ? e->plan->key_column : r->path;
+	const struct kveil_path *place = b->is_bare_key ? e->plan->key_column : r->path;
 	if (!bind_place(e, b->ad_names_target ? r->to : place, b->ad_prefix, &b->ad))
 		return no_memory(err);
 	if (b->wants_ad_read && !bind_place(e, place, b->ad_prefix, &b->ad_read))
@@ -172,7 +172,8 @@ static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum
 				       .root = root,
 				       .path = join_paths(e, root, path),
 				       .only_kinds = only_kinds,
-				       .in_key_row = part != r->part};
+				       .in_key_row = part != r->part,
+				       .is_bare_key = part != r->part && !path->count};
 	return b->path != NULL;
 }
 
@@ -209,7 +210,7 @@ static size_t count_bindings(const struct kveil_plan *plan)
 	for (size_t i = 0; i < plan->rule_count; i++) {
 		n += rows_of(plan, &plan->rules[i])->count;
 		if (holds_in_key(plan, &plan->rules[i]))
-			n += 2 * plan->rows[KVEIL_ROWS_KEY].count + 1;
+			n += 3 * plan->rows[KVEIL_ROWS_KEY].count + 1;
 	}
 	return n;
 }
@@ -231,9 +232,13 @@ static bool bind_rows(struct kveil_engine *e, const struct kveil_rule *r)
 		return false;
 	if (has_paths && prefix && !add_bindings(e, r, KVEIL_PART_KEY, keys, spell_in_key(e, prefix, r->path)))
 		return false;
-	/* A bare key is the column's value. */
-	return !plan->key_column || !kveil_path_covers(r->path, plan->key_column) ||
-	       add_binding(e, r, KVEIL_PART_KEY, whole, whole, ~containers);
+	if (!plan->key_column || !kveil_path_covers(r->path, plan->key_column))
+		return true;
+	/* A bare key is the column's value, also where a row's members could be: {"payload": value}. */
+	for (size_t i = 0; has_paths && i < keys->count; i++)
+		if (keys->roots[i]->count && !add_binding(e, r, KVEIL_PART_KEY, keys->roots[i], whole, ~containers))
+			return false;
+	return add_binding(e, r, KVEIL_PART_KEY, whole, whole, ~containers);
 }
 
 /* Is the record's key clear in this view on purpose? */

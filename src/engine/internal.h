@@ -40,6 +40,7 @@ struct kveil_bound_rule {
 	unsigned kinds;              /* KVEIL_KIND_BIT of what it takes */
 	unsigned only_kinds;         /* values of other kinds are none of its business */
 	bool in_key_row;             /* a rule for the row, at a column that the record's key holds */
+	bool is_bare_key;            /* the key is the column's value, not an object that holds it */
 	struct kveil_key *key, *key2; /* NULL: none, or named by a template */
 	struct kveil_span ad;        /* whole, when it is known before any record; else data NULL */
 	struct kveil_span ad_prefix; /* "orders:" or "orders:key:"; the path of the place follows */

@@ -256,6 +256,10 @@ static void a_bare_key_is_the_column_that_the_file_names(void **state)
 	assert_int_equal(run(&r, "[\"x\"]", NULL), KVEIL_E_KEY_COLUMN);
 	assert_int_equal(run(&r, "{\"a\":\"x\"}", NULL), KVEIL_OK);
 	assert_string_equal(text_of(r.key, "a", 1, b), a);
+	assert_int_equal(run(&r, "{\"payload\":\"x\"}", NULL), KVEIL_OK);
+	assert_string_equal(text_of(r.key, "payload", 1, b), a);
+	assert_int_equal(run(&r, "{\"payload\":{\"a\":\"x\"}}", NULL), KVEIL_OK);
+	assert_string_equal(text_of(r.key, "a", 1, b), a);
 	rig_clear(&r);
 
 	rig_init(&r, HEAD "envelope: {kind: debezium, key: $.a}\nformat: {value: json, key: text}\n"
