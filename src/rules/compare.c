@@ -245,23 +245,10 @@ static bool is_regex(const char *entry)
 	return entry[0] == '^';
 }
 
-/* Do both templates lead what the entry takes to one topic? */
-static bool same_output(const char *a, const char *b, const char *entry)
-{
-	KVEIL_CLEANUP_BUF struct kveil_buf x = KVEIL_BUF_INIT;
-	KVEIL_CLEANUP_BUF struct kveil_buf y = KVEIL_BUF_INIT;
-
-	if (strcmp(a, b) == 0 || is_regex(entry))
-		return strcmp(a, b) == 0;
-	kveil_plan_expand_topic(a, entry, &x);
-	kveil_plan_expand_topic(b, entry, &y);
-	return kveil_buf_ok(&x) && kveil_buf_ok(&y) && kveil_span_eq(kveil_buf_span(&x), kveil_buf_span(&y));
-}
-
 static const struct kveil_view *view_to(const struct kveil_plan *p, const char *topic, const char *entry)
 {
 	for (size_t i = 0; i < p->view_count; i++)
-		if (same_output(p->views[i].topic, topic, entry))
+		if (kveil_plan_same_output(p->views[i].topic, topic, entry))
 			return &p->views[i];
 	return NULL;
 }

@@ -184,6 +184,22 @@ static void join_clear(struct kveil_loader *l, struct kveil_view *v, const struc
 		}
 }
 
+/* May two outputs be one topic? With a regex among the inputs {topic} stands for any name; alone it is an error of its
+ * own. */
+static bool meet(const struct kveil_plan *p, const char *a, const char *b)
+{
+	if (strcmp(a, "{topic}") == 0 || strcmp(b, "{topic}") == 0)
+		return false;
+	for (size_t i = 0; p->topics && p->topics[i]; i++) {
+		bool any_name = p->topics[i][0] == '^';
+		if (kveil_plan_same_output(a, b, p->topics[i]) ||
+		    (any_name && !strstr(b, "{topic}") && kveil_plan_topic_fits(a, b)) ||
+		    (any_name && !strstr(a, "{topic}") && kveil_plan_topic_fits(b, a)))
+			return true;
+	}
+	return false;
+}
+
 static void read_output_topic(struct kveil_loader *l, const struct kveil_yaml *at, const char *text,
 			      struct kveil_view *v)
 {
@@ -234,7 +250,7 @@ static void read_view(struct kveil_loader *l, const struct kveil_yaml *node, siz
 	if (o.topic) {
 		s->topic = kveil_yaml_get(node, "topic");
 		for (size_t i = 0; i < index; i++)
-			if (l->plan->views[i].topic && strcmp(l->plan->views[i].topic, o.topic) == 0)
+			if (l->plan->views[i].topic && meet(l->plan, l->plan->views[i].topic, o.topic))
 				problem(l, s->topic ? s->topic : node, "a second output to this topic");
 		read_output_topic(l, s->topic, o.topic, v);
 	}

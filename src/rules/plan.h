@@ -174,6 +174,8 @@ struct kveil_plan_set *kveil_plan_set_parse(struct kveil_span text);
 bool kveil_plan_topic_fits(const char *tmpl, const char *topic);
 /* "{topic}.secure" for a topic; appended NUL-terminated through kveil_buf_cstr. */
 void kveil_plan_expand_topic(const char *tmpl, const char *topic, struct kveil_buf *out);
+/* Do both templates lead what an entry of `topics` takes to one topic? For a regex: are they the same text? */
+bool kveil_plan_same_output(const char *a, const char *b, const char *entry);
 
 const char *kveil_rules_pcre2_version(void); /* of the library behind topic regexes */
 

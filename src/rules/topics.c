@@ -159,3 +159,15 @@ const char *kveil_rules_pcre2_version(void)
 
 	return pcre2_config(PCRE2_CONFIG_VERSION, version) < 0 ? "unknown" : version;
 }
+
+bool kveil_plan_same_output(const char *a, const char *b, const char *entry)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf x = KVEIL_BUF_INIT;
+	KVEIL_CLEANUP_BUF struct kveil_buf y = KVEIL_BUF_INIT;
+
+	if (strcmp(a, b) == 0 || entry[0] == '^')
+		return strcmp(a, b) == 0;
+	kveil_plan_expand_topic(a, entry, &x);
+	kveil_plan_expand_topic(b, entry, &y);
+	return kveil_buf_ok(&x) && kveil_buf_ok(&y) && kveil_span_eq(kveil_buf_span(&x), kveil_buf_span(&y));
+}
