@@ -50,6 +50,10 @@ enum kveil_status kveil_keystore_new_test(struct kveil_span seed, struct kveil_k
 enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* How many bytes a configured hash key computes, and its algorithm's name; name as for kveil_keystore_check. 0 = not known:
+ * no such key, not a hash key, or keys in memory. */
+size_t kveil_keystore_mac_bytes(struct kveil_keystore *ks, struct kveil_span name, const char **ret_algorithm);
+
 enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyring **ret,
                                     struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_keyring_free(struct kveil_keyring *ring);

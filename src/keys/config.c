@@ -505,6 +505,19 @@ const struct kveil_data_key_config *kveil_keys_config_find(const struct kveil_ke
 	return NULL;
 }
 
+const struct kveil_data_key_config *kveil_keys_config_meant(const struct kveil_keys_config *c, struct kveil_span name)
+{
+	const uint8_t *at = name.len ? memchr(name.data, '@', name.len) : NULL;
+	struct kveil_span filling;
+
+	/* A name that a record fills in never meets one that is configured for itself. */
+	if (name.len && memchr(name.data, '{', name.len))
+		return kveil_keys_config_pattern(c, name, &filling);
+	if (at)
+		name.len = (size_t)(at - name.data);
+	return kveil_keys_config_find(c, name);
+}
+
 enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, struct kveil_span name, unsigned use,
 					  struct kveil_error *err)
 {
@@ -516,15 +529,12 @@ enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, str
 
 	if (at && !is_template)
 		name.len = (size_t)(at - name.data);
-	const struct kveil_data_key_config *found = kveil_keys_config_find(c, name);
+	const struct kveil_data_key_config *found = kveil_keys_config_meant(c, name);
 	if (is_template && at) {
 		kveil_fail(err, KVEIL_E_CONFIG, "a key named from the record takes no version");
 		kveil_error_hint(err, "what was sealed opens with its own version by itself");
 		return KVEIL_E_CONFIG;
 	}
-	/* A name that a record fills in never meets one that is configured for itself. */
-	if (is_template)
-		found = kveil_keys_config_pattern(c, name, &filling);
 	if (found && use & KVEIL_USE_OPEN && locks_only(c, found->kek)) {
 		kveil_fail(err, KVEIL_E_CONFIG,
 			   "key '%s' is under KEK '%s', of which this configuration has only what locks", found->name,

@@ -351,6 +351,16 @@ enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_s
 	return kveil_keys_config_check(ks->config, name, use, err);
 }
 
+size_t kveil_keystore_mac_bytes(struct kveil_keystore *ks, struct kveil_span name, const char **ret_algorithm)
+{
+	const struct kveil_data_key_config *c = ks->memory ? NULL : kveil_keys_config_meant(ks->config, name);
+
+	if (!c)
+		return 0;
+	*ret_algorithm = c->algorithm->name;
+	return c->algorithm->mac_bytes;
+}
+
 enum kveil_status kveil_keystore_noted(struct kveil_keystore *ks, struct kveil_buf *out, struct kveil_error *err)
 {
 	if (!ks->registry)

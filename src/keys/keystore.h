@@ -55,6 +55,9 @@ const struct kveil_data_key_config *kveil_keys_config_find(const struct kveil_ke
 enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, struct kveil_span name, unsigned use,
                                           struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* The entry that such a name means, or NULL. */
+const struct kveil_data_key_config *kveil_keys_config_meant(const struct kveil_keys_config *c, struct kveil_span name);
+
 /* A keystore that knows the configured names and nothing else, for `kveil check`: no registry, no custodian is asked.
  * Only kveil_keystore_check and kveil_keystore_unref may be called. cfg must outlive it. */
 enum kveil_status kveil_keystore_new_names(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,

@@ -222,6 +222,15 @@ static bool is_version(const char *s)
 	return digits > 0 && digits < 10 && s[digits] == 0 && strspn(s, "0") < digits;
 }
 
+/* The name as the configuration may have it: "tenant-{}" for "tenant-{$.tenant}". Returns what snprintf would. */
+static int configured_name(const struct kveil_template *t, char *dst, size_t size)
+{
+	const struct kveil_template_piece *head = &t->pieces[0], *tail = t->is_constant ? NULL : &t->pieces[1];
+
+	return snprintf(dst, size, "%.*s%s%.*s", (int)head->text.len, (const char *)head->text.data, tail ? "{}" : "",
+			tail ? (int)tail->text.len : 0, tail ? (const char *)tail->text.data : "");
+}
+
 /* A key's name: "pii", "pii@2", or "tenant-{$.tenant}", which a pattern "tenant-{}" of the configuration takes. */
 static struct kveil_template *read_key(struct kveil_loader *l, const struct kveil_yaml *node, unsigned use)
 {
@@ -236,10 +245,7 @@ static struct kveil_template *read_key(struct kveil_loader *l, const struct kvei
 				 "such as tenant-{$.tenant}");
 		return NULL;
 	}
-	int n =
-	    snprintf(name, sizeof name, "%.*s%s%.*s", (int)t->pieces[0].text.len, (const char *)t->pieces[0].text.data,
-		     t->is_constant ? "" : "{}", t->is_constant ? 0 : (int)t->pieces[1].text.len,
-		     t->is_constant ? "" : (const char *)t->pieces[1].text.data);
+	int n = configured_name(t, name, sizeof name);
 	if (n <= 0 || (size_t)n >= sizeof name) {
 		problem(l, node, n <= 0 ? "a key's name is empty" : "a key's name is too long");
 		return NULL;
@@ -285,6 +291,20 @@ static char *string_option(const struct kveil_option *o, const void *params)
 
 	memcpy(&s, (const char *)params + o->offset, sizeof s);
 	return s;
+}
+
+/* What the action asks of its hash key, where the configuration says which algorithm that has. */
+static void check_mac(struct kveil_loader *l, const struct kveil_yaml *node, const struct kveil_rule *r)
+{
+	char name[256];
+	const char *algorithm;
+
+	if (!r->action->check_mac || !r->key || !l->keys)
+		return;
+	configured_name(r->key, name, sizeof name);
+	size_t bytes = kveil_keystore_mac_bytes(l->keys, kveil_span_str(name), &algorithm);
+	if (bytes)
+		r->action->check_mac(r->params, bytes, algorithm, l->file, node, l->report);
 }
 
 /* The names of keys and the associated data, which are the rule's own and not the action's. */
@@ -352,7 +372,9 @@ static bool read_params(struct kveil_loader *l, const struct kveil_yaml *node, s
 	bool ok = kveil_options_parse(a->options, node, l->file, NULL, r->params, l->report);
 	if (ok && a->check)
 		a->check(r->params, l->file, node, l->report);
-	ok = read_bindings(l, node, r) && ok && l->report->errors == before;
+	ok = read_bindings(l, node, r) && ok;
+	check_mac(l, node, r);
+	ok = ok && l->report->errors == before;
 	if (ok && a->prepare && a->prepare(r->params, &err) != KVEIL_OK) {
 		err.byte = KVEIL_NO_BYTE;
 		kveil_loader_add(l, node, 0, &err);

@@ -66,6 +66,9 @@ struct kveil_action {
 	bool needs_ad;
 	/* After the options are parsed: contradictions between them. Adds to report. May be NULL. node: where. */
 	void (*check)(const void *params, const char *file, const struct kveil_yaml *node, struct kveil_report *report);
+	/* May be NULL. The same, once it is known how long the output of `key` is. */
+	void (*check_mac)(const void *params, size_t mac_bytes, const char *algorithm, const char *file,
+	                  const struct kveil_yaml *node, struct kveil_report *report);
 	/* May be NULL. Kinds that depend on parameters (encrypt's `type: json` takes all). */
 	unsigned (*kinds_for)(const void *params);
 	/* With these parameters and keys, are equal values equal and different ones different in what comes out, each

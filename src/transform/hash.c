@@ -18,6 +18,20 @@ static const struct kveil_option options[] = {
     {0},
 };
 
+/* A longer one would be cut to what there is: less than the rule says. */
+static void hash_check_mac(const void *params, size_t mac_bytes, const char *algorithm, const char *file,
+			   const struct kveil_yaml *node, struct kveil_report *report)
+{
+	const struct hash *p = params;
+
+	if (p->truncate <= mac_bytes)
+		return;
+	const struct kveil_yaml *at = kveil_yaml_get(node, "truncate");
+	kveil_error_hint(
+	    kveil_report_at(report, file, at->line, at->column, "truncate is at most %zu for %s", mac_bytes, algorithm),
+	    "leave it out to keep the whole hash");
+}
+
 static enum kveil_status hash_apply(const struct kveil_action_call *call, const struct kveil_value *in,
 				    struct kveil_buf *out, enum kveil_result_kind *ret, struct kveil_error *err)
 {
@@ -57,6 +71,7 @@ const struct kveil_action kveil_action_hash = {
     .options = options,
     .params_bytes = sizeof(struct hash),
     .key_use = KVEIL_USE_MAC,
+    .check_mac = hash_check_mac,
     .keeps_apart = hash_keeps_apart,
     .apply = hash_apply,
 };

@@ -297,6 +297,36 @@ keys:
     assert r.returncode == 0, r.stderr
 
 
+def test_check_knows_how_long_a_hash_is(tmp_path):
+    config = tmp_path / "kveil.yaml"
+    config.write_text("""\
+kafka: {bootstrap_servers: "localhost:9092", group_id: g}
+rules: r.yaml
+keys:
+  registry: file:keys.json
+  keks: {local: {provider: file, path: kek}}
+  data:
+    short: {algorithm: hmac-sha-256}
+    sm: {algorithm: hmac-sm3}
+    long: {algorithm: hmac-sha-512}
+    dead-letters: {algorithm: aes-256-gcm}
+""")
+
+    def check(key, truncate):
+        (tmp_path / "r.yaml").write_text(
+            "name: t\ntopics: [in.t]\noutput: out.t\nformat: json\nfields:\n"
+            f'  - {{path: "$.a", hash: {{key: "{key}", truncate: {truncate}}}}}\n')
+        return kveil("check", "-c", config)
+    for key, most, algorithm in (("short", 32, "hmac-sha-256"), ("short@2", 32, "hmac-sha-256"),
+                                 ("sm", 32, "hmac-sm3"), ("long", 64, "hmac-sha-512")):
+        r = check(key, most)
+        assert r.returncode == 0, r.stderr
+        r = check(key, most + 1)
+        assert r.returncode == 1, key
+        if most < 64:
+            assert f"truncate is at most {most} for {algorithm}" in r.stderr and "r.yaml:6:" in r.stderr, r.stderr
+
+
 CHECKED = """\
 kafka: {bootstrap_servers: "localhost:9092", group_id: g}
 rules: r.yaml
