@@ -7,6 +7,7 @@
  */
 #include "engine/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { NONE = UINT32_MAX };
@@ -237,9 +238,51 @@ static enum kveil_status edit_container(struct kveil_engine *e, struct kveil_rew
 	return KVEIL_OK;
 }
 
-/* What no rule names, in a container on the way to something named. */
-static enum kveil_status judge_unmatched(struct kveil_rewrite *w, uint32_t at, enum kveil_unmatched unmatched,
+/* Of a path as much as a hint has room for, without what a terminal would act on. */
+static void write_bounded(struct kveil_span path, char *dst, size_t size)
+{
+	size_t n = 0, i = 0;
+
+	for (; i < path.len && n + sizeof "\\u0000..." <= size; i++) {
+		uint8_t c = path.data[i];
+		bool c1 = c == 0xC2 && i + 1 < path.len && path.data[i + 1] < 0xA0;
+		if (c1)
+			c = path.data[++i];
+		if (c1 || c < 0x20 || c == 0x7F)
+			n += (size_t)snprintf(dst + n, size - n, "\\u%04x", c);
+		else
+			dst[n++] = (char)c;
+	}
+	/* Never half a character. */
+	while (i < path.len && n && (path.data[i] & 0xC0) == 0x80) {
+		i--;
+		n--;
+	}
+	snprintf(dst + n, size - n, "%s", i < path.len ? "..." : "");
+}
+
+/* The path stands in the hint, which is for a terminal: in a strange field its names may be data, and logs and the side
+ * port show the message alone. */
+static enum kveil_status unmatched_field(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t node,
 					 struct kveil_error *err)
+{
+	struct kveil_spot spot = {.text = doc->text, .doc = doc, .match = {.node = node}};
+	char path[120] = "it";
+
+	for (uint32_t p = node; p; p = doc->nodes[p].parent)
+		spot.match.depth++;
+	kveil_engine_reset_scratch(e);
+	kveil_engine_write_path(e, &spot, 0, true, KVEIL_SPAN_NULL, &e->scratch);
+	if (kveil_buf_ok(&e->scratch))
+		write_bounded(kveil_buf_span(&e->scratch), path, sizeof path);
+	kveil_fail_at(err, KVEIL_E_UNMATCHED_FIELD, begin_of(&doc->nodes[node]), "a field that no rule names");
+	kveil_error_hint(err, "name %s in a rule or under `clear`", path);
+	return KVEIL_E_UNMATCHED_FIELD;
+}
+
+/* What no rule names, in a container on the way to something named. */
+static enum kveil_status judge_unmatched(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t at,
+					 enum kveil_unmatched unmatched, struct kveil_error *err)
 {
 	const struct kveil_doc_node *nodes = w->doc->nodes;
 
@@ -247,8 +290,7 @@ static enum kveil_status judge_unmatched(struct kveil_rewrite *w, uint32_t at, e
 		if (w->nodes[c].named || goes(&w->nodes[c]))
 			continue;
 		if (unmatched == KVEIL_UNMATCHED_DEAD_LETTER)
-			return kveil_fail_at(err, KVEIL_E_UNMATCHED_FIELD, begin_of(&nodes[c]),
-					     "a field that no rule names");
+			return unmatched_field(e, w->doc, c, err);
 		kveil_rewrite_mark(w, c, KVEIL_MARK_REMOVE, 0);
 	}
 	return KVEIL_OK;
@@ -277,7 +319,7 @@ static enum kveil_status collect(struct kveil_engine *e, struct kveil_rewrite *w
 		}
 		bool is_container = n->kind == KVEIL_KIND_OBJECT || n->kind == KVEIL_KIND_ARRAY;
 		if (unmatched != KVEIL_UNMATCHED_KEEP && is_container && s->named != KVEIL_NAMED)
-			st = judge_unmatched(w, i, unmatched, err);
+			st = judge_unmatched(e, w, i, unmatched, err);
 		if (!st && s->is_dirty)
 			st = edit_container(e, w, i, es, err);
 		/* Below a named place everything is. */

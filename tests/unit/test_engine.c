@@ -249,6 +249,47 @@ static void test_overlap(void **state)
 	     "{\"a\":null,\"c\":{\"a\":{\"k\":2,\"b\":null}}}");
 }
 
+static void hints(const char *value, const char *path)
+{
+	struct rig r;
+	char hint[192];
+
+	rig_init(&r, HEAD "unmatched: dead-letter\nfields:\n" R("path: \"$.a[*].b\", mask: {}"));
+	run(&r, value);
+	assert_int_equal(r.result.error.status, KVEIL_E_UNMATCHED_FIELD);
+	assert_string_equal(r.result.error.message, "a field that no rule names");
+	snprintf(hint, sizeof hint, "name %s in a rule or under `clear`", path);
+	assert_string_equal(r.result.error.hint, hint);
+	rig_clear(&r);
+}
+
+static void test_unmatched_path(void **state)
+{
+	(void)state;
+	char value[400], path[200];
+
+	hints("{\"a\":[{\"b\":\"x\"},{\"b\":\"x\",\"c\":\"canary\"}]}", "$['a'][1]['c']");
+	hints("{\"\\u001b\\u007f\\u009b'\":\"canary\"}", "$['\\u001b\\u007f\\u009b\\'']");
+	/* Cut, and between characters wherever it falls. */
+	for (int n = 90; n < 120; n++) {
+		snprintf(
+		    value, sizeof value,
+		    "{\"%.*s\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\":1}",
+		    n,
+		    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+		    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+		struct rig r;
+		rig_init(&r, HEAD "unmatched: dead-letter\nfields:\n" R("path: $.a, mask: {}"));
+		run(&r, value);
+		const char *dots = strstr(r.result.error.hint, "...");
+		assert_non_null(dots);
+		snprintf(path, sizeof path, "%.*s", (int)(dots - r.result.error.hint), r.result.error.hint);
+		size_t len = strlen(path);
+		assert_true(len < 120 && ((uint8_t)path[len - 1] < 0x80 || (uint8_t)path[len - 1] == 0xA9));
+		rig_clear(&r);
+	}
+}
+
 static void test_unmatched(void **state)
 {
 	(void)state;
@@ -701,6 +742,7 @@ int main(void)
 	    cmocka_unit_test(test_to),
 	    cmocka_unit_test(test_overlap),
 	    cmocka_unit_test(test_unmatched),
+	    cmocka_unit_test(test_unmatched_path),
 	    cmocka_unit_test(test_bad_records),
 	    cmocka_unit_test(test_views),
 	    cmocka_unit_test(test_associated_data),
