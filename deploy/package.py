@@ -21,7 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 CHART = ROOT / "deploy" / "helm" / "kveil"
 BIN = pathlib.Path(sys.executable).parent
-HELM = "v3.19.2"
+HELM = "helm.sh/helm/v3/cmd/helm@v3.19.2"
+KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
 KUBERNETES = ["1.29", "1.31", "1.33", "1.34"]
 passed, failed = 0, []
 
@@ -60,11 +61,10 @@ def run(*cmd, **kw):
     return subprocess.run([str(c) for c in cmd], text=True, capture_output=True, cwd=kw.pop("cwd", ROOT), **kw)
 
 
-def helm():
-    program = CACHE / "bin" / "helm"
+def tool(module):
+    program = CACHE / "bin" / pathlib.Path(re.sub("/v[0-9]+@.*|@.*", "", module)).name
     if not program.exists():
-        r = run("go", "install", f"helm.sh/helm/v3/cmd/helm@{HELM}", env={**os.environ, "GOBIN": str(program.parent)})
-        r.check_returncode()
+        run("go", "install", module, env={**os.environ, "GOBIN": str(program.parent)}).check_returncode()
     return program
 
 
@@ -113,7 +113,7 @@ def restricted(documents, name):
 
 
 def chart():
-    program = helm()
+    program = tool(HELM)
     r = run(program, "lint", "--strict", CHART)
     count("helm lint", r.returncode == 0, r.stdout + r.stderr)
     with tempfile.TemporaryDirectory() as folder:
@@ -133,11 +133,16 @@ def chart():
         for wrong in (["--set", "memory=10"], ["--set", "replicas=3"], ["--set", "workload.kind=DaemonSet"]):
             r = run(program, "template", "r", CHART, *wrong)
             count(f"the schema refuses {wrong[1]}", r.returncode != 0)
-        rendered = run(program, "template", "kveil", CHART, "--namespace", "kveil", "--no-hooks").stdout
+        r = run(program, "template", "kveil", CHART, "--namespace", "kveil", "--no-hooks", "--kube-version", "1.31")
+        rendered = r.stdout
+        count("the chart's defaults", r.returncode == 0 and "kind: Deployment" in rendered, r.stderr)
         base = ROOT / "deploy" / "kustomize" / "base" / "kveil.yaml"
         if "--write" in sys.argv:
             base.write_text(rendered)
         count("the base of kustomize is the chart's output (--write)", base.exists() and base.read_text() == rendered)
+        r = run(tool(KUSTOMIZE), "build", ROOT / "deploy" / "kustomize" / "overlays" / "example")
+        count("kustomize builds the overlay", r.returncode == 0 and "replicas: 3" in r.stdout, r.stderr)
+        validate([d for d in yaml.safe_load_all(r.stdout) if d], folder, "the overlay")
         (folder / "all.yaml").write_text(rendered)
         if (BIN / "checkov").exists():
             r = run(BIN / "checkov", "--quiet", "--compact", "--framework", "kubernetes", "-f", folder / "all.yaml",
