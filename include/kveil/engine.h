@@ -60,10 +60,11 @@ struct kveil_limits {
  * to the user's own terminal and nowhere else. */
 struct kveil_trace_event {
 	size_t view;
+	/* NULL rule_id and action: no rule names the place, and `unmatched: remove` drops it */
 	const char *rule_id, *action, *key_name, *key2_name; /* NULL = none; key2: what reencrypt seals with */
 	struct kveil_span path;   /* "value:$['a'][0]", with true indices */
 	struct kveil_span before, after; /* raw spelling; after.data NULL = removed or failed */
-	const char *outcome;      /* "applied", "when is false", "null kept", "absent", "failed: code" */
+	const char *outcome;      /* "applied", "when is false", "null kept", "absent", "failed: code", "dropped: …" */
 };
 typedef void kveil_trace_fn(void *user, const struct kveil_trace_event *event);
 

@@ -166,14 +166,21 @@ static void tell_line(struct kveil_story *s, char sign, const char *color, struc
 	kveil_buf_append_str(&s->text, s->color ? "\033[0m\n" : "\n");
 }
 
+static void tell_rule(struct kveil_buf *out, const struct kveil_trace_event *e)
+{
+	kveil_buf_printf(out, "  %s%s%s%s%s  rule ", e->action, e->key_name ? " " : "", e->key_name ? e->key_name : "",
+			 e->key2_name ? " to " : "", e->key2_name ? e->key2_name : "");
+	tell(out, kveil_span_str(e->rule_id));
+}
+
 void kveil_story_event(void *user, const struct kveil_trace_event *e)
 {
 	static const char value_prefix[] = "value:";
 	struct kveil_story *s = user;
 	struct kveil_span path = e->path;
-	bool applied = strcmp(e->outcome, "applied") == 0;
+	bool changes = !e->rule_id || strcmp(e->outcome, "applied") == 0;
 
-	if ((s->view != SIZE_MAX && e->view != s->view) || (s->with_values && !applied))
+	if ((s->view != SIZE_MAX && e->view != s->view) || (s->with_values && !changes))
 		return;
 	if (path.len > sizeof value_prefix - 1 && memcmp(path.data, value_prefix, sizeof value_prefix - 1) == 0)
 		path = kveil_span_of(path.data + sizeof value_prefix - 1, path.len - (sizeof value_prefix - 1));
@@ -181,11 +188,12 @@ void kveil_story_event(void *user, const struct kveil_trace_event *e)
 	if (s->view == SIZE_MAX && s->plan->view_count > 1)
 		kveil_buf_printf(&s->text, "%s: ", s->plan->views[e->view].name);
 	tell(&s->text, path);
-	kveil_buf_printf(&s->text, "  %s%s%s%s%s  rule ", e->action, e->key_name ? " " : "",
-			 e->key_name ? e->key_name : "", e->key2_name ? " to " : "", e->key2_name ? e->key2_name : "");
-	tell(&s->text, kveil_span_str(e->rule_id));
+	if (e->rule_id)
+		tell_rule(&s->text, e);
+	if (!s->with_values || !e->rule_id)
+		kveil_buf_printf(&s->text, "  %s", e->outcome);
 	if (!s->with_values) {
-		kveil_buf_printf(&s->text, "  %s\n", e->outcome);
+		kveil_buf_append_byte(&s->text, '\n');
 		return;
 	}
 	kveil_buf_append_byte(&s->text, '\n');

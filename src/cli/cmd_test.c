@@ -69,7 +69,7 @@ static void touch(void *user, const struct kveil_trace_event *event)
 {
 	struct file *f = user;
 
-	if (strcmp(event->outcome, "absent") == 0 || strcmp(event->outcome, "when is false") == 0)
+	if (!event->rule_id || strcmp(event->outcome, "absent") == 0 || strcmp(event->outcome, "when is false") == 0)
 		return;
 	for (size_t i = 0; i < f->plan->rule_count; i++)
 		if (strcmp(f->plan->rules[i].id, event->rule_id) == 0)

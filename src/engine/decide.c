@@ -395,7 +395,7 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 	if (!ws || !ids || !place.outcomes)
 		return no_memory(err);
 	for (size_t v = 0; !st && v < e->view_count; v++)
-		st = kveil_rewrite_init(e, &ws[v], doc, err);
+		st = kveil_rewrite_init(e, &ws[v], doc, v, err);
 	if (!st && p->all_stream) {
 		for (size_t i = 0; !st && i < p->scan.match_count; i++) {
 			place.spot.match = p->scan.matches[i];

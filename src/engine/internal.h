@@ -298,6 +298,7 @@ struct kveil_node_state {
 /* What becomes of a document in one view. All in the arena. */
 struct kveil_rewrite {
 	const struct kveil_doc *doc;
+	size_t view;
 	struct kveil_node_state *nodes;
 	struct kveil_append *appends;
 	uint32_t append_count, append_cap;
@@ -305,7 +306,7 @@ struct kveil_rewrite {
 };
 
 enum kveil_status kveil_rewrite_init(struct kveil_engine *e, struct kveil_rewrite *w, const struct kveil_doc *doc,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+                                     size_t view, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The action's result takes the place of a node. */
 void kveil_rewrite_mark(struct kveil_rewrite *w, uint32_t node, enum kveil_mark mark, uint32_t piece);
 /* Some rule or `clear:` names the node: its containers stay. */
@@ -325,6 +326,8 @@ enum kveil_status kveil_rewrite_finish(struct kveil_engine *e, struct kveil_rewr
 /* after.data NULL = removed, failed or unchanged. */
 void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_bound_rule *r,
                         const struct kveil_spot *spot, bool at_target, struct kveil_span after, const char *outcome);
+/* What `unmatched: remove` takes out of the value. */
+void kveil_engine_trace_dropped(struct kveil_engine *e, size_t view, const struct kveil_doc *doc, uint32_t node);
 /* "absent" for every rule of the part that found nothing in this record. */
 void kveil_engine_trace_absent(struct kveil_engine *e);
 

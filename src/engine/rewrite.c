@@ -29,9 +29,9 @@ static enum kveil_status no_memory(struct kveil_error *err)
 }
 
 enum kveil_status kveil_rewrite_init(struct kveil_engine *e, struct kveil_rewrite *w, const struct kveil_doc *doc,
-				     struct kveil_error *err)
+				     size_t view, struct kveil_error *err)
 {
-	*w = (struct kveil_rewrite){.doc = doc};
+	*w = (struct kveil_rewrite){.doc = doc, .view = view};
 	w->nodes = kveil_arena_array(&e->arena, doc->count, sizeof *w->nodes);
 	if (!w->nodes)
 		return no_memory(err);
@@ -292,6 +292,7 @@ static enum kveil_status judge_unmatched(struct kveil_engine *e, struct kveil_re
 		if (unmatched == KVEIL_UNMATCHED_DEAD_LETTER)
 			return unmatched_field(e, w->doc, c, err);
 		kveil_rewrite_mark(w, c, KVEIL_MARK_REMOVE, 0);
+		kveil_engine_trace_dropped(e, w->view, w->doc, c);
 	}
 	return KVEIL_OK;
 }

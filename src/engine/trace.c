@@ -31,6 +31,27 @@ void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_
 	e->trace(e->trace_user, &event);
 }
 
+void kveil_engine_trace_dropped(struct kveil_engine *e, size_t view, const struct kveil_doc *doc, uint32_t node)
+{
+	const struct kveil_doc_node *n = &doc->nodes[node];
+	struct kveil_spot spot = {.part = KVEIL_PART_VALUE, .text = doc->text, .doc = doc, .match = {.node = node}};
+
+	if (!e->trace)
+		return;
+	for (uint32_t p = node; p; p = doc->nodes[p].parent)
+		spot.match.depth++;
+	KVEIL_CLEANUP_BUF struct kveil_buf path = KVEIL_BUF_INIT;
+	kveil_buf_append_str(&path, part_prefixes[spot.part]);
+	kveil_engine_write_path(e, &spot, 0, true, KVEIL_SPAN_NULL, &path);
+	struct kveil_trace_event event = {
+	    .view = view,
+	    .path = kveil_buf_span(&path),
+	    .before = {doc->text.data + n->start, n->end - n->start},
+	    .outcome = "dropped: no rule names it",
+	};
+	e->trace(e->trace_user, &event);
+}
+
 void kveil_engine_trace_absent(struct kveil_engine *e)
 {
 	for (uint32_t i = 0, next; e->trace && i < e->rule_count; i = next) {

@@ -165,6 +165,19 @@ def test_diff_and_explain():
     assert apply(ORDERS, line, "--diff", "--explain").returncode == 2
 
 
+def test_diff_and_explain_list_what_no_rule_names(rules):
+    path = rules('  - {path: "$.a", mask: {}}\n')
+    path.write_text(path.read_text() + "unmatched: remove\n")
+    line = '{"a":"x","b":{"c":"canary"},"d":[1]}\n'
+    r = apply(path, line, "--explain")
+    assert r.returncode == 0 and "canary" not in r.stdout, r.stderr
+    assert "  $['b']  dropped: no rule names it\n  $['d']  dropped: no rule names it\n" in r.stdout, r.stdout
+    path.with_suffix(".examples.yaml").write_text('- {name: drops, in: {a: "x", b: 1}, out: {a: "*"}}\n')
+    assert kveil("test", "-r", path).returncode == 0
+    r = apply(path, line, "--diff")
+    assert "  $['b']  dropped: no rule names it\n  - {\"c\":\"canary\"}\n  + (removed)\n" in r.stdout, r.stdout
+
+
 def test_diff_is_coloured_on_a_terminal_unless_told_otherwise():
     def on_terminal(**env):
         master, slave = pty.openpty()
