@@ -384,7 +384,8 @@ static enum kveil_status splice(struct kveil_engine *e, struct kveil_span text, 
 		if (!is_sound)
 			return kveil_fail(err, KVEIL_E_INTERNAL, "edits overlap");
 		kveil_buf_append(out, text.data + at, d->start - at);
-		kveil_buf_append(out, e->pieces.data + d->offset, d->len);
+		if (d->len)
+			kveil_buf_append(out, e->pieces.data + d->offset, d->len);
 		at = d->end;
 	}
 	kveil_buf_append(out, text.data + at, text.len - at);
