@@ -374,6 +374,46 @@ static enum kveil_status decide_place(struct kveil_engine *e, struct place *p, s
 	return st;
 }
 
+/* Empty containers that the path's beginnings find: what the path names would be in there. */
+static enum kveil_status lead_along(struct kveil_engine *e, const struct kveil_path *path, struct kveil_rewrite *w,
+				    struct kveil_error *err)
+{
+	struct kveil_path beginning = *path;
+	uint32_t *nodes;
+	size_t count;
+
+	for (beginning.count = 1; beginning.count < path->count; beginning.count++) {
+		/* In doubt it does not lead there. */
+		enum kveil_status st =
+		    kveil_path_select_within(&beginning, w->doc, 0, false, &e->work, &e->arena, &nodes, &count, err);
+		if (st)
+			return st;
+		for (size_t i = 0; i < count; i++)
+			if (kveil_rewrite_is_empty(w, nodes[i]))
+				kveil_rewrite_lead(w, nodes[i]);
+	}
+	return KVEIL_OK;
+}
+
+static enum kveil_status lead_to_empty(struct kveil_engine *e, size_t view, struct kveil_rewrite *w,
+				       struct kveil_error *err)
+{
+	enum kveil_status st = KVEIL_OK;
+	uint32_t node = 0;
+
+	while (node < w->doc->count && !kveil_rewrite_is_empty(w, node))
+		node++;
+	if (node == w->doc->count)
+		return KVEIL_OK;
+	for (uint32_t i = 0; !st && i < e->rule_count; i++)
+		if (e->rules[i].part == KVEIL_PART_VALUE && e->rules[i].views >> view & 1)
+			st = lead_along(e, e->rules[i].path, w, err);
+	for (uint32_t i = 0; !st && i < e->clear_count; i++)
+		if (e->clears[i].views >> view & 1)
+			st = lead_along(e, e->clears[i].path, w, err);
+	return st;
+}
+
 enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
 				      struct kveil_buf **outs, bool *ret_written, struct kveil_error *err)
 {
@@ -418,7 +458,10 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 	for (size_t v = 0; !st && v < e->view_count; v++) {
 		enum kveil_unmatched unmatched =
 		    part == KVEIL_PART_VALUE ? e->plan->views[v].unmatched : KVEIL_UNMATCHED_KEEP;
-		st = kveil_rewrite_finish(e, &ws[v], unmatched, outs[v], &ret_written[v], err);
+		if (unmatched != KVEIL_UNMATCHED_KEEP)
+			st = lead_to_empty(e, v, &ws[v], err);
+		if (!st)
+			st = kveil_rewrite_finish(e, &ws[v], unmatched, outs[v], &ret_written[v], err);
 	}
 	return st;
 }

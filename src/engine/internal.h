@@ -311,6 +311,10 @@ enum kveil_status kveil_rewrite_init(struct kveil_engine *e, struct kveil_rewrit
 void kveil_rewrite_mark(struct kveil_rewrite *w, uint32_t node, enum kveil_mark mark, uint32_t piece);
 /* Some rule or `clear:` names the node: its containers stay. */
 void kveil_rewrite_name(struct kveil_rewrite *w, uint32_t node);
+/* A container with nothing in it that nothing names. */
+bool kveil_rewrite_is_empty(const struct kveil_rewrite *w, uint32_t node);
+/* The way to what some rule or `clear:` names leads here: the node's containers stay. */
+void kveil_rewrite_lead(struct kveil_rewrite *w, uint32_t node);
 /* A rule's value for another member of source's parent. TARGET_CONFLICT when two values meet there. */
 enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewrite *w,
                                        const struct kveil_bound_rule *r, uint32_t source, uint32_t piece,

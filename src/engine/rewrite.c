@@ -56,6 +56,23 @@ void kveil_rewrite_name(struct kveil_rewrite *w, uint32_t node)
 	}
 }
 
+bool kveil_rewrite_is_empty(const struct kveil_rewrite *w, uint32_t node)
+{
+	const struct kveil_doc_node *n = &w->doc->nodes[node];
+	bool is_container = n->kind == KVEIL_KIND_OBJECT || n->kind == KVEIL_KIND_ARRAY;
+
+	return is_container && n->next == node + 1 && w->nodes[node].named == KVEIL_UNNAMED;
+}
+
+void kveil_rewrite_lead(struct kveil_rewrite *w, uint32_t node)
+{
+	for (; w->nodes[node].named == KVEIL_UNNAMED; node = w->doc->nodes[node].parent) {
+		w->nodes[node].named = KVEIL_ON_THE_WAY;
+		if (!node)
+			return;
+	}
+}
+
 static struct kveil_span name_of(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t node)
 {
 	const struct kveil_doc_node *n = &doc->nodes[node];

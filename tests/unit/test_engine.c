@@ -290,6 +290,24 @@ static void test_unmatched_path(void **state)
 	}
 }
 
+/* What a path names would stand in them. */
+static void test_unmatched_empty(void **state)
+{
+	(void)state;
+	static const char *const same[] = {"{\"a\":{}}",           "{\"a\":[]}", "{\"p\":{\"q\":[]}}",
+					   "{\"p\":{\"q\":[{}]}}", "{\"p\":{}}", "{}"};
+	static const char *const gone[] = {"{\"x\":{}}", "{\"a\":{\"x\":{}}}", "{\"p\":{\"x\":[]}}", "{\"n\":[{}]}"};
+#define WAYS "clear: [$.a.b]\nfields:\n" R("path: \"$.p.q[*].r\", mask: {}") R("path: $..z, mask: {}")
+	for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+		assert_string_equal(once(HEAD "unmatched: remove\n" WAYS, same[i]), same[i]);
+		assert_string_equal(once(HEAD "unmatched: dead-letter\n" WAYS, same[i]), same[i]);
+	}
+	for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
+		assert_string_equal(once(HEAD "unmatched: remove\n" WAYS, gone[i]), "{}");
+		assert_non_null(strstr(once(HEAD "unmatched: dead-letter\n" WAYS, gone[i]), "unmatched_field"));
+	}
+}
+
 static void test_unmatched(void **state)
 {
 	(void)state;
@@ -742,6 +760,7 @@ int main(void)
 	    cmocka_unit_test(test_to),
 	    cmocka_unit_test(test_overlap),
 	    cmocka_unit_test(test_unmatched),
+	    cmocka_unit_test(test_unmatched_empty),
 	    cmocka_unit_test(test_unmatched_path),
 	    cmocka_unit_test(test_bad_records),
 	    cmocka_unit_test(test_views),

@@ -119,6 +119,7 @@ struct model {
 	struct kveil_arena *arena;
 	bool **names;   /* [rule of the view][node] */
 	bool *is_clear; /* by `clear:` */
+	bool *leads;    /* a beginning of a path finds it */
 	bool fails, moves_things;
 	size_t applied;
 	int overwritten; /* > 0: inside what does not leave anyway */
@@ -225,6 +226,8 @@ static bool is_named_below(struct model *m, uint32_t node)
 {
 	for (uint32_t i = node; i < m->doc.nodes[node].next; i++) {
 		if (m->is_clear[i])
+			return true;
+		if (m->leads[i])
 			return true;
 		for (size_t k = 0; k < m->view->rule_count; k++)
 			if (m->names[k][i])
@@ -404,6 +407,21 @@ static void squeeze(struct kveil_arena *arena, struct kveil_span text, struct kv
 	kveil_scan_clear(&s);
 }
 
+/* Empty containers where the path's beginnings end. */
+static void add_leads(struct model *m, const struct kveil_path *path)
+{
+	struct kveil_path p = *path;
+
+	for (p.count = 1; p.count < path->count; p.count++) {
+		bool *found = select_all(m, &p, false);
+		for (uint32_t k = 0; k < m->doc.count; k++) {
+			const struct kveil_doc_node *n = &m->doc.nodes[k];
+			bool is_container = n->kind == KVEIL_KIND_OBJECT || n->kind == KVEIL_KIND_ARRAY;
+			m->leads[k] |= found[k] && is_container && n->next == k + 1;
+		}
+	}
+}
+
 static void init_model(struct model *m, const struct kveil_plan *plan, size_t v, const struct kveil_doc *doc,
 		       struct kveil_arena *arena)
 {
@@ -413,6 +431,13 @@ static void init_model(struct model *m, const struct kveil_plan *plan, size_t v,
 		m->names[i] = select_all(m, m->view->rules[i]->path, true);
 	m->is_clear = kveil_arena_array(arena, m->doc.count, sizeof *m->is_clear);
 	memset(m->is_clear, 0, m->doc.count);
+	m->leads = kveil_arena_array(arena, m->doc.count, sizeof *m->leads);
+	memset(m->leads, 0, m->doc.count);
+	for (size_t i = 0; i < m->view->rule_count; i++)
+		if (m->view->rules[i]->part == KVEIL_PART_VALUE)
+			add_leads(m, m->view->rules[i]->path);
+	for (size_t i = 0; i < m->view->clear_count; i++)
+		add_leads(m, m->view->clear[i]);
 	for (size_t i = 0; i < m->view->clear_count; i++) {
 		bool *clear = select_all(m, m->view->clear[i], false);
 		for (uint32_t k = 0; k < m->doc.count; k++)
