@@ -38,6 +38,21 @@ static enum kveil_status distrust(struct kveil_kek *kek, struct kveil_error *err
 	return KVEIL_E_KEK_UNAVAILABLE;
 }
 
+/* A KEK that could not be proved: a custodian that refuses is told as such, and let rest like one that is a stranger.
+ */
+static enum kveil_status not_proved(struct kveil_kek *kek, enum kveil_status status, const struct kveil_error *why,
+				    struct kveil_error *err, const char *stranger)
+{
+	if (status != KVEIL_E_PERMISSIONS)
+		return distrust(kek, err, stranger);
+	struct kveil_error e = *why;
+	e.status = KVEIL_E_KEK_UNAVAILABLE;
+	kveil_kek_rest(kek, &e);
+	if (err)
+		*err = e;
+	return e.status;
+}
+
 enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kveil_kek *kek, struct kveil_error *err)
 {
 	struct kveil_registry_secret *secret = NULL;
@@ -52,7 +67,7 @@ enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kve
 		bool same = !status && kveil_secret_eq(secret->root, ks->registry->secret->root, sizeof secret->root);
 		kveil_secret_free(secret);
 		if (kveil_status_class(status) == KVEIL_CLASS_CONFIG || (!status && !same))
-			status = distrust(kek, err, "it does not open this registry's own secret");
+			status = not_proved(kek, status, &why, err, "it does not open this registry's own secret");
 		else if (status && err)
 			*err = why;
 	}
@@ -75,7 +90,7 @@ enum kveil_status kveil_keystore_prove_wrapped(struct kveil_kek *kek, struct kve
 	bool same = !status && n == payload.len && kveil_secret_eq(again, payload.data, n);
 	kveil_secret_free(again);
 	if (kveil_status_class(status) == KVEIL_CLASS_CONFIG || (!status && !same))
-		return distrust(kek, err, "it does not give back what it wrapped");
+		return not_proved(kek, status, &why, err, "it does not give back what it wrapped");
 	if (status && err)
 		*err = why;
 	return status;

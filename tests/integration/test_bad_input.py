@@ -141,7 +141,7 @@ def test_keys_that_are_unknown_or_destroyed(home):
     for a in ALGORITHMS:
         home.keys("destroy", f"k-{a}", "--yes")
         if a == "aes-256-siv":  # nothing replaces it by itself
-            home.keys("rotate", f"k-{a}", "--now")
+            home.keys("rotate", f"k-{a}", "--now", "--yes")
     refused(home, [({f: text(box)}, {"key_destroyed"}) for f, box in boxes(sealed).items()])
     ids = {r["id"] for r in json.loads(home.keys("list", "--json").stdout) if r["state"] == "destroyed"}
     p = home.run("apply", "-c", "kveil.yaml", "-r", "open-orders.yaml", input=json.dumps({"f0": sealed["f0"]}), expect=1)
