@@ -217,7 +217,7 @@ static void print_line(struct session *s, int64_t second)
 
 	kveil_demo_look(s->demo, &s->view);
 	print_events(s);
-	printf("%llds sent=%llu protected=%llu rate=%.0f/s lag=%.0f dead_letters=%llu wrong=%llu key=%08x %s\n",
+	printf("%llds sent=%llu protected=%llu rate=%.0f/s lag=%.0f dead_letters=%llu wrong=%llu key=%u %s\n",
 	       (long long)second, (unsigned long long)v->sent, (unsigned long long)v->arrived, v->rate, v->lag,
 	       (unsigned long long)v->dead_letters, (unsigned long long)v->problems, v->key_id,
 	       v->ready ? "ready" : v->reasons);
