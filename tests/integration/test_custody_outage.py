@@ -153,7 +153,7 @@ def outage(group, name, begin, end, word, door=None):
     # What is at hand seals on.
     wait_for(f"{name}: sealing on", lambda: group.out() > before + 40, 4)
     wait_for(f"{name}: the keys expire, and it says why",
-             lambda: all(r.count(" waits)") == 2 and word in r for r in group.reasons()), 30)
+             lambda: all(r.count(": outage: ") == 2 and word in r for r in group.reasons()), 30)
     time.sleep(0.5)  # what was sealed before is still on its way
     stands = group.out()
     time.sleep(1)
@@ -196,7 +196,7 @@ def test_every_kind_of_outage(group, kafka, bao, door, keyset):
     wait_for("it says why", lambda: all("refuses the token" in r for r in group.reasons()), 20)
     time.sleep(5)
     group.feed()
-    wait_for("the keys expired", lambda: all(r.count(" waits)") == 2 for r in group.reasons()))
+    wait_for("the keys expired", lambda: all(r.count(": outage: ") == 2 for r in group.reasons()))
     time.sleep(1)
     assert group.out() == 0
     group.alive()
