@@ -403,6 +403,18 @@ static bool is_key_clear(const struct kveil_plan *p, const struct kveil_rule *r)
 	return false;
 }
 
+/* Such a header holds the record's key, so its members are protected as the key's are. */
+static void check_header(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	for (const char *const *known = l->plan->envelope->key_headers; known && *known; known++)
+		if (strcmp(*known, r->header_name) == 0) {
+			struct kveil_error *e = kveil_report_at(
+			    l->report, l->file, r->line, r->column,
+			    "%s holds the record's key and follows the rules on the key's columns", r->path_text);
+			kveil_error_hint(e, "a rule on the column: {path: \"$.id\", …}");
+		}
+}
+
 void kveil_loader_check_envelope(struct kveil_loader *l)
 {
 	const struct kveil_plan *p = l->plan;
@@ -410,6 +422,8 @@ void kveil_loader_check_envelope(struct kveil_loader *l)
 
 	for (size_t i = 0; p->envelope && i < p->rule_count; i++) {
 		const struct kveil_rule *r = &p->rules[i];
+		if (r->part == KVEIL_PART_HEADER && !r->is_of_event)
+			check_header(l, r);
 		if (r->is_of_event || r->part != KVEIL_PART_VALUE)
 			continue;
 		check_columns(l, r);

@@ -584,6 +584,8 @@ static void check_says_what_cannot_be_meant(void **state)
 	    {DEBEZIUM "  - {path: \"$.*\", mask: {}}\n", "begins with the name of a column"},
 	    {DEBEZIUM "  - {path: \"$\", encrypt: {key: k, type: json}}\n", "begins with the name of a column"},
 	    {DEBEZIUM "  - {path: $.after.a, mask: {}}\n", "is a member of the envelope"},
+	    {DEBEZIUM "  - {path: \"header:__debezium.newkey\", mask: {}}\n", "follows the rules on the key's columns"},
+	    {DEBEZIUM "  - {path: \"header:__debezium.oldkey\", remove: true}\n", "follows the rules"},
 	    {HEAD "envelope: debezium\nunmatched: remove\nfields: [{path: $.a, mask: {}}]\n",
 	     "unmatched with an envelope"},
 	    {HEAD "envelope: debezium\nformat: {value: json, key: text}\nfields: [{path: $.a, mask: {}}]\n",
