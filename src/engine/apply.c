@@ -22,127 +22,6 @@ enum kveil_status kveil_engine_blame(const struct kveil_bound_rule *r, size_t by
 	return status;
 }
 
-enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kveil_doc **ret, struct kveil_error *err)
-{
-	const struct kveil_bound_part *value = &e->parts[KVEIL_PART_VALUE];
-
-	if (!e->value_doc && e->record->value.data) {
-		enum kveil_status st = value->format->scan(&e->lookup, e->record->value, err);
-		if (st)
-			return st;
-		e->value_doc = &e->lookup.doc;
-	}
-	*ret = e->value_doc;
-	return KVEIL_OK;
-}
-
-/* The value's tape with the spot's own tree behind it, so that one expression sees both: `$` is node 0, `@` the
- * returned node. Spans of the second tree are moved by the first text's length. */
-static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_doc *value, const struct kveil_spot *spot,
-				   struct kveil_doc *ret, uint32_t *ret_node, struct kveil_error *err)
-{
-	struct kveil_doc_node single = {.next = 1, .parent = UINT32_MAX, .kind = spot->match.kind};
-	struct kveil_doc own = {.text = spot->text, .nodes = &single, .count = 1};
-	uint32_t node = 0;
-
-	if (spot->doc) {
-		own = *spot->doc;
-		node = spot->match.node;
-	} else {
-		/* A text: as the JSON string that it would be. */
-		KVEIL_CLEANUP_BUF struct kveil_buf quoted = KVEIL_BUF_INIT;
-		if (spot->match.kind == KVEIL_KIND_NULL)
-			kveil_buf_append_str(&quoted, "null");
-		else
-			kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&quoted, spot->text, true);
-		uint8_t *copy = kveil_buf_ok(&quoted) ? kveil_arena_alloc(&e->arena, quoted.len) : NULL;
-		if (!copy)
-			return no_memory(err);
-		memcpy(copy, quoted.data, quoted.len);
-		own.text = kveil_span_of(copy, quoted.len);
-		single.end = (uint32_t)quoted.len;
-		single.flags = memchr(copy, '\\', quoted.len) ? KVEIL_NODE_VALUE_ESCAPED : 0;
-	}
-	uint32_t shift = (uint32_t)value->text.len, first = value->count;
-	uint8_t *text = kveil_arena_alloc(&e->arena, value->text.len + own.text.len);
-	struct kveil_doc_node *nodes = kveil_arena_array(&e->arena, (size_t)first + own.count, sizeof *nodes);
-	if (!text || !nodes)
-		return no_memory(err);
-	memcpy(text, value->text.data, value->text.len);
-	memcpy(text + shift, own.text.data, own.text.len);
-	memcpy(nodes, value->nodes, first * sizeof *nodes);
-	for (uint32_t i = 0; i < own.count; i++) {
-		struct kveil_doc_node n = own.nodes[i];
-		n.start += shift;
-		n.end += shift;
-		if (n.name_end) {
-			n.name_start += shift;
-			n.name_end += shift;
-		}
-		n.next += first;
-		if (n.parent != UINT32_MAX)
-			n.parent += first;
-		nodes[first + i] = n;
-	}
-	*ret = *value;
-	ret->text = kveil_span_of(text, value->text.len + own.text.len);
-	ret->nodes = nodes;
-	ret->count = first + own.count;
-	*ret_node = first + node;
-	return KVEIL_OK;
-}
-
-/* Does the tape at hand hold all that conditions and templates may read? Rules of the file on keys and headers read the
- * record's value. */
-static bool has_own_row(const struct kveil_bound_rule *r, const struct kveil_spot *spot)
-{
-	return spot->doc && (spot->part == KVEIL_PART_VALUE || r->in_key_row || r->rule->is_of_event);
-}
-
-static enum kveil_status key_column(struct kveil_error *err, const char *why)
-{
-	kveil_fail(err, KVEIL_E_KEY_COLUMN, "%s", why);
-	kveil_error_hint(err, "on_key: any, or the column under clear, as key:$.name");
-	return KVEIL_E_KEY_COLUMN;
-}
-
-enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_bound_rule *r,
-				     const struct kveil_spot *spot, bool *ret, struct kveil_error *err)
-{
-	enum kveil_tri tri = KVEIL_DOUBT;
-	enum kveil_status st = KVEIL_OK;
-
-	*ret = true;
-	if (!r->rule->when)
-		return KVEIL_OK;
-	if (has_own_row(r, spot)) {
-		struct kveil_doc row = kveil_engine_row(e, spot->doc, r, spot);
-		st = kveil_expr_eval_within(r->rule->when, &row, spot->match.node, &e->work, &tri, err);
-	} else {
-		const struct kveil_doc *value = NULL;
-		struct kveil_doc row, both;
-		uint32_t node = 0;
-		bool found = false;
-		/* Of a bare key, and of a tombstone, nothing is known: doubt. */
-		if (!r->in_key_row)
-			st = kveil_engine_value_doc(e, &value, err);
-		if (!st && value)
-			st = kveil_engine_main_row(e, value, NULL, &row, &found, err);
-		if (!st && found) {
-			st = join_docs(e, &row, spot, &both, &node, err);
-			if (!st)
-				st = kveil_expr_eval_within(r->rule->when, &both, node, &e->work, &tri, err);
-		}
-	}
-	/* The row may know better, and then its value would no longer be the key's. */
-	if (!st && tri == KVEIL_DOUBT && r->in_key_row && !r->rule->on_key_any)
-		st = key_column(err, "the record's key holds this column and not all that its rule's `when` reads");
-	if (st)
-		return kveil_engine_blame(r, spot->match.start, st, err);
-	*ret = r->action->effect == KVEIL_PROTECTS ? tri != KVEIL_NO : tri == KVEIL_YES;
-	return KVEIL_OK;
-}
-
 struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span raw)
 {
 	struct kveil_span inner = {raw.data + 1, raw.len - 2};
@@ -174,7 +53,8 @@ static enum kveil_status find_rows(struct kveil_engine *e, const struct kveil_bo
 	if (!e->plan->envelope && *ret_count)
 		return KVEIL_OK;
 	bool found = false;
-	st = kveil_engine_main_row(e, value, *ret_count ? &rows[0] : NULL, &rows[*ret_count], &found, err);
+	size_t innermost = 0;
+	st = kveil_engine_main_row(e, value, *ret_count ? &rows[0] : NULL, &innermost, &rows[*ret_count], &found, err);
 	*ret_count += found;
 	return st;
 }
@@ -484,7 +364,8 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	if (!st)
 		st = find_ad(e, r, spot, &call, err);
 	if (!st && r->in_key_row && !r->rule->on_key_any && !(r->action->keeps_apart && r->action->keeps_apart(&call)))
-		st = key_column(err, "the record's key holds this column, and its rule does not keep keys apart");
+		st = kveil_engine_key_column(
+		    err, "the record's key holds this column, and its rule does not keep keys apart");
 	if (st)
 		return st;
 	/* Most results are strings: the quote goes in front, and the action writes behind it. */

@@ -361,8 +361,10 @@ static enum kveil_status bind_part(struct kveil_engine *e, enum kveil_part part,
 		p->all_stream &= b->streams;
 		e->has_required |= b->rule->required;
 		bool is_place_bound = b->ad_prefix.data && !b->ad.data; /* `to` goes over the tape */
+		/* A condition is asked in every reading of the record, all else is the innermost's. */
+		uint32_t twin = b->rule->when ? i : first;
 		if (b->streams)
-			rows[n++] = (struct kveil_automaton_path){b->path, i, first, is_place_bound};
+			rows[n++] = (struct kveil_automaton_path){b->path, i, twin, is_place_bound};
 	}
 	/* Clear paths matter only where what is not named goes. */
 	if (part == KVEIL_PART_VALUE && e->unmatched_views)

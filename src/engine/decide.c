@@ -67,16 +67,31 @@ static bool applies(const struct kveil_engine *e, const struct place *p, uint32_
 	return e->rules[rule].views >> view & 1 && kveil_engine_takes(&e->rules[rule], p->spot.match.kind);
 }
 
-/* Asks a rule's condition here, once. */
-static enum kveil_status ask(struct kveil_engine *e, struct place *p, uint32_t rule, struct outcome **ret,
+static bool are_twins(const struct kveil_engine *e, uint32_t a, uint32_t b)
+{
+	return a == b || (a < e->rule_count && b < e->rule_count && e->rules[a].rule == e->rules[b].rule);
+}
+
+/* A rule stands once for each reading of the record in which it names the place: the first stands for it. */
+static bool is_repeated(const struct kveil_engine *e, const struct place *p, size_t i)
+{
+	return i > 0 && are_twins(e, p->ids[i - 1], p->ids[i]);
+}
+
+/* Asks the condition of the rule at ids[i] here, once. */
+static enum kveil_status ask(struct kveil_engine *e, struct place *p, size_t i, struct outcome **ret,
 			     struct kveil_error *err)
 {
-	*ret = outcome_of(p, rule);
+	size_t next = i + 1;
+
+	*ret = outcome_of(p, p->ids[i]);
 	if (*ret)
 		return KVEIL_OK;
 	*ret = &p->outcomes[p->outcome_count++];
-	**ret = (struct outcome){.rule = rule};
-	return kveil_engine_holds(e, &e->rules[rule], &p->spot, &(*ret)->holds, err);
+	**ret = (struct outcome){.rule = p->ids[i]};
+	while (next < p->id_count && is_repeated(e, p, next))
+		next++;
+	return kveil_engine_holds(e, &p->ids[i], next - i, &p->spot, &(*ret)->holds, err);
 }
 
 /* Runs a rule's action here, once. A null that stays null counts as written, as it is, for `to` to carry. */
@@ -134,9 +149,9 @@ static enum kveil_status decide_in_place(struct kveil_engine *e, struct place *p
 	for (size_t i = 0; i < p->id_count; i++) {
 		uint32_t id = p->ids[i];
 		struct outcome *o;
-		if (id >= e->rule_count || e->rules[id].rule->to || !applies(e, p, id, view))
+		if (id >= e->rule_count || is_repeated(e, p, i) || e->rules[id].rule->to || !applies(e, p, id, view))
 			continue;
-		enum kveil_status st = ask(e, p, id, &o, err);
+		enum kveil_status st = ask(e, p, i, &o, err);
 		if (!st && o->holds) {
 			*ret = o;
 			st = run_rule(e, p, o, view, err);
@@ -159,7 +174,7 @@ static enum kveil_status decide_targets(struct kveil_engine *e, struct place *p,
 		uint32_t id = p->ids[i];
 		struct outcome *o;
 		bool is_taken = false;
-		if (id >= e->rule_count || !e->rules[id].rule->to || !applies(e, p, id, view))
+		if (id >= e->rule_count || is_repeated(e, p, i) || !e->rules[id].rule->to || !applies(e, p, id, view))
 			continue;
 		const struct kveil_rule *rule = e->rules[id].rule;
 		for (size_t k = 0; k < i; k++) {
@@ -168,7 +183,7 @@ static enum kveil_status decide_targets(struct kveil_engine *e, struct place *p,
 			is_taken |= r && before->holds && r->rule->to && r->views >> view & 1 &&
 				    kveil_span_eq(r->rule->to_name, rule->to_name);
 		}
-		enum kveil_status st = ask(e, p, id, &o, err);
+		enum kveil_status st = ask(e, p, i, &o, err);
 		/* A rule that lost its target to another still wants the source gone. */
 		if (!st && o->holds)
 			*ret_moves |= !rule->keep_source;
@@ -355,9 +370,12 @@ static struct kveil_match match_of_node(const struct kveil_doc *doc, uint32_t no
 	return m;
 }
 
-static bool are_twins(const struct kveil_engine *e, uint32_t a, uint32_t b)
+static void count_rules(struct kveil_engine *e, const struct place *p)
 {
-	return a == b || (a < e->rule_count && b < e->rule_count && e->rules[a].rule == e->rules[b].rule);
+	for (size_t i = 0; i < p->id_count; i++)
+		if (p->ids[i] < e->rule_count && !is_repeated(e, p, i) &&
+		    kveil_engine_takes(&e->rules[p->ids[i]], p->spot.match.kind))
+			kveil_engine_count(e, &e->rules[p->ids[i]]);
 }
 
 /* One place: counts it, then decides in each view. */
@@ -365,9 +383,7 @@ static enum kveil_status decide_place(struct kveil_engine *e, struct place *p, s
 				      struct kveil_error *err)
 {
 	p->outcome_count = 0;
-	for (size_t i = 0; i < p->id_count; i++)
-		if (p->ids[i] < e->rule_count && kveil_engine_takes(&e->rules[p->ids[i]], p->spot.match.kind))
-			kveil_engine_count(e, &e->rules[p->ids[i]]);
+	count_rules(e, p);
 	enum kveil_status st = KVEIL_OK;
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		st = decide_view(e, p, v, &ws[v], err);
@@ -450,7 +466,7 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 			uint32_t node = ns.items[i].node;
 			place.spot.match = match_of_node(doc, node);
 			for (place.id_count = 0; i < ns.count && ns.items[i].node == node; i++)
-				if (!place.id_count || !are_twins(e, ids[place.id_count - 1], ns.items[i].id))
+				if (!place.id_count || ids[place.id_count - 1] != ns.items[i].id)
 					ids[place.id_count++] = ns.items[i].id;
 			st = decide_place(e, &place, ws, err);
 		}
@@ -474,9 +490,7 @@ enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct 
 	p.outcomes = kveil_arena_array(&e->arena, id_count, sizeof *p.outcomes);
 	if (!p.outcomes)
 		return no_memory(err);
-	for (size_t i = 0; i < id_count; i++)
-		if (kveil_engine_takes(&e->rules[ids[i]], spot->match.kind))
-			kveil_engine_count(e, &e->rules[ids[i]]);
+	count_rules(e, &p);
 	for (size_t v = 0; v < e->view_count; v++) {
 		struct outcome *o;
 		enum kveil_status st = decide_in_place(e, &p, v, &o, err);

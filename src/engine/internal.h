@@ -8,7 +8,8 @@
  *   stream.c   a part rewritten straight from the scan: in-place rules of one view that ask for nothing else
  *   decide.c   the rest, over the tape: which rule writes which place, in each view
  *   rewrite.c  those writes as edits in document order, spliced into one output a view
- *   apply.c    one rule on one value: conditions, templates, associated data, the action, its result in syntax
+ *   apply.c    one rule on one value: templates, associated data, the action, its result in syntax
+ *   when.c     a rule's condition at a place, in every reading of the record
  *   trace.c    the story of each field, for people
  *
  * A record's clear text stands in the caller's bytes and in the arena, which is wiped when the record is done.
@@ -206,16 +207,10 @@ enum kveil_effect {
 	KVEIL_EFFECT_REMOVED, /* nothing appended */
 };
 
-/* Does the rule's `when` hold here? Doubt counts for a rule that protects, against one that reveals. */
-enum kveil_status kveil_engine_holds(struct kveil_engine *e, const struct kveil_bound_rule *r,
-                                     const struct kveil_spot *spot, bool *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Runs the rule's action and appends the result to out. On failure out is as it was and err says rule and byte. */
 enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
                                      struct kveil_buf *out, enum kveil_effect *ret,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The value's tape, scanned when first asked for; NULL doc for a tombstone. */
-enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kveil_doc **ret,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Adds the rule, and the place's first byte where err has none. Returns err's status. */
 enum kveil_status kveil_engine_blame(const struct kveil_bound_rule *r, size_t byte, enum kveil_status status,
                                      struct kveil_error *err);
@@ -226,13 +221,29 @@ void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *sp
 /* The content of a raw JSON string with its quotes: borrowed, or unescaped into the arena. data NULL = no memory. */
 struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span raw);
 
+/* --- when.c --- */
+
+/* Does the rule's `when` hold here? bindings: those of one rule that name the place, the innermost first. Doubt counts for
+ * a rule that protects, against one that reveals. */
+enum kveil_status kveil_engine_holds(struct kveil_engine *e, const uint32_t *bindings, size_t count,
+                                     const struct kveil_spot *spot, bool *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The value's tape, scanned when first asked for; NULL doc for a tombstone. */
+enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kveil_doc **ret,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The error of a rule on a column that cannot keep keys one to one; returns its status. */
+enum kveil_status kveil_engine_key_column(struct kveil_error *err, const char *why);
+
 /* --- rows.c --- */
 
+#define KVEIL_NO_READING SIZE_MAX
+
 /* The tape of the value with $ at the row that the event is about: the first of plan->rows that is an object. own: an
- * image of that row, or NULL. Not found: there are several like it, and nothing says which. */
+ * image of that row, or NULL. Not found: there are several like it, and nothing says which.
+ * *reading: 0 asks for the innermost reading of the record; comes back as what asks for the next, and as KVEIL_NO_READING
+ * with the last, which is the flat row. */
 enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc,
-                                        const struct kveil_doc *own, struct kveil_doc *ret, bool *ret_found,
-                                        struct kveil_error *err) KVEIL_MUST_CHECK;
+                                        const struct kveil_doc *own, size_t *reading, struct kveil_doc *ret,
+                                        bool *ret_found, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The tape of the spot's part with $ at the binding's row. */
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
                                   const struct kveil_spot *spot);

@@ -48,17 +48,48 @@ static bool is_image_of(const struct kveil_doc *doc, uint32_t node, const struct
 	return !is_element || (!a->name_end && a->ordinal == b->ordinal);
 }
 
+static bool begins_with(const struct kveil_path *path, const struct kveil_path *start)
+{
+	const struct kveil_path head = {.segments = path->segments, .count = start->count};
+
+	return start->count <= path->count && kveil_path_equal(&head, start);
+}
+
+/* The event that root is the root of a row in; NULL: it is the event itself, as a flat row. Innermost events first. */
+static const struct kveil_path *event_of(const struct kveil_engine *e, const struct kveil_path *root)
+{
+	const struct kveil_rows *events = &e->plan->rows[KVEIL_ROWS_EVENT];
+
+	for (size_t i = 0; i < events->count; i++)
+		if (begins_with(root, events->roots[i]))
+			return events->roots[i]->count == root->count ? NULL : events->roots[i];
+	return NULL;
+}
+
+/* Of one event the first image that is an object stands for the row: the later ones are no readings of their own. */
+static size_t next_reading(const struct kveil_engine *e, size_t found)
+{
+	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_VALUE];
+	const struct kveil_path *event = event_of(e, rows->roots[found]);
+
+	for (size_t i = found + 1; i < rows->count; i++)
+		if (!event || event_of(e, rows->roots[i]) != event)
+			return i;
+	return KVEIL_NO_READING;
+}
+
 enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc,
-					const struct kveil_doc *own, struct kveil_doc *ret, bool *ret_found,
-					struct kveil_error *err)
+					const struct kveil_doc *own, size_t *reading, struct kveil_doc *ret,
+					bool *ret_found, struct kveil_error *err)
 {
 	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_VALUE];
 	uint32_t *nodes;
-	size_t count;
+	size_t count, first = *reading;
 
 	*ret = known(e, doc);
 	*ret_found = true;
-	for (size_t i = 0; e->plan->envelope && i < rows->count; i++) {
+	*reading = KVEIL_NO_READING;
+	for (size_t i = first; e->plan->envelope && i < rows->count; i++) {
 		enum kveil_status st =
 		    kveil_path_select_within(rows->roots[i], doc, 0, false, &e->work, &e->arena, &nodes, &count, err);
 		if (st)
@@ -72,6 +103,7 @@ enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kve
 				images++;
 			}
 		*ret_found = images == 1;
+		*reading = next_reading(e, i);
 		break;
 	}
 	return KVEIL_OK;

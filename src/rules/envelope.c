@@ -392,6 +392,38 @@ static void check_target(struct kveil_loader *l, const struct kveil_rule *r)
 				"the bare key holds %.80s, and to has nowhere to write there", r->path_text);
 }
 
+static bool is_absolute(void *user, const struct kveil_path *query, bool whole)
+{
+	(void)user, (void)whole;
+	return !query->relative;
+}
+
+/* Is the condition true of a row that has no columns? */
+static bool holds_for_nothing(const struct kveil_expr *when)
+{
+	struct kveil_doc_node object = {.end = 2, .next = 1, .parent = UINT32_MAX, .kind = KVEIL_KIND_OBJECT};
+	const struct kveil_doc nothing = {.text = KVEIL_SPAN("{}"), .nodes = &object, .count = 1};
+	enum kveil_tri tri = KVEIL_NO;
+	int64_t work = KVEIL_PATH_WORK;
+
+	return kveil_expr_any_query(when, is_absolute, NULL) &&
+	       kveil_expr_eval_within(when, &nothing, 0, &work, &tri, NULL) == KVEIL_OK && tri == KVEIL_YES;
+}
+
+/* A condition is asked in every reading of the record: what it finds absent in a row may well be absent around it. */
+static void check_condition(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	bool is_nested = r->part != KVEIL_PART_VALUE;
+
+	for (size_t i = 0; i < r->path->count; i++)
+		is_nested |= r->path->segments[i].descendant;
+	if (!r->when || !is_nested || r->action->effect != KVEIL_PROTECTS || !holds_for_nothing(r->when))
+		return;
+	kveil_error_hint(kveil_report_warn_at(l->report, l->file, r->line, r->column,
+					      "`when` is true of every event around a row, so the rule always holds"),
+			 "compare a value, such as $.vip != true, or begin the path with a column");
+}
+
 static bool is_key_clear(const struct kveil_plan *p, const struct kveil_rule *r)
 {
 	for (size_t v = 0; v < p->view_count; v++)
@@ -422,9 +454,12 @@ void kveil_loader_check_envelope(struct kveil_loader *l)
 
 	for (size_t i = 0; p->envelope && i < p->rule_count; i++) {
 		const struct kveil_rule *r = &p->rules[i];
-		if (r->part == KVEIL_PART_HEADER && !r->is_of_event)
+		if (r->is_of_event)
+			continue;
+		check_condition(l, r);
+		if (r->part == KVEIL_PART_HEADER)
 			check_header(l, r);
-		if (r->is_of_event || r->part != KVEIL_PART_VALUE)
+		if (r->part != KVEIL_PART_VALUE)
 			continue;
 		check_columns(l, r);
 		check_target(l, r);

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Does a rule's `when` hold at a place?
+ *
+ * A record may be read in several ways: {"country": …, "after": {…}} is a row, and an event with a row in it. Where the
+ * row of one reading lies in the other's, both can name the place. The innermost says what the condition comes to; the
+ * others are asked as well, for nothing says which one the producer meant. Around the row of an ordinary event there is
+ * a reading that lacks what the condition reads: its doubt says nothing.
+ */
+#include "engine/internal.h"
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+}
+
+enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kveil_doc **ret, struct kveil_error *err)
+{
+	const struct kveil_bound_part *value = &e->parts[KVEIL_PART_VALUE];
+
+	if (!e->value_doc && e->record->value.data) {
+		enum kveil_status st = value->format->scan(&e->lookup, e->record->value, err);
+		if (st)
+			return st;
+		e->value_doc = &e->lookup.doc;
+	}
+	*ret = e->value_doc;
+	return KVEIL_OK;
+}
+
+/* The value's tape with the spot's own tree behind it, so that one expression sees both: `$` is node 0, `@` the
+ * returned node. Spans of the second tree are moved by the first text's length. */
+static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_doc *value, const struct kveil_spot *spot,
+				   struct kveil_doc *ret, uint32_t *ret_node, struct kveil_error *err)
+{
+	struct kveil_doc_node single = {.next = 1, .parent = UINT32_MAX, .kind = spot->match.kind};
+	struct kveil_doc own = {.text = spot->text, .nodes = &single, .count = 1};
+	uint32_t node = 0;
+
+	if (spot->doc) {
+		own = *spot->doc;
+		node = spot->match.node;
+	} else {
+		/* A text: as the JSON string that it would be. */
+		KVEIL_CLEANUP_BUF struct kveil_buf quoted = KVEIL_BUF_INIT;
+		if (spot->match.kind == KVEIL_KIND_NULL)
+			kveil_buf_append_str(&quoted, "null");
+		else
+			kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&quoted, spot->text, true);
+		uint8_t *copy = kveil_buf_ok(&quoted) ? kveil_arena_alloc(&e->arena, quoted.len) : NULL;
+		if (!copy)
+			return no_memory(err);
+		memcpy(copy, quoted.data, quoted.len);
+		own.text = kveil_span_of(copy, quoted.len);
+		single.end = (uint32_t)quoted.len;
+		single.flags = memchr(copy, '\\', quoted.len) ? KVEIL_NODE_VALUE_ESCAPED : 0;
+	}
+	uint32_t shift = (uint32_t)value->text.len, first = value->count;
+	uint8_t *text = kveil_arena_alloc(&e->arena, value->text.len + own.text.len);
+	struct kveil_doc_node *nodes = kveil_arena_array(&e->arena, (size_t)first + own.count, sizeof *nodes);
+	if (!text || !nodes)
+		return no_memory(err);
+	memcpy(text, value->text.data, value->text.len);
+	memcpy(text + shift, own.text.data, own.text.len);
+	memcpy(nodes, value->nodes, first * sizeof *nodes);
+	for (uint32_t i = 0; i < own.count; i++) {
+		struct kveil_doc_node n = own.nodes[i];
+		n.start += shift;
+		n.end += shift;
+		if (n.name_end) {
+			n.name_start += shift;
+			n.name_end += shift;
+		}
+		n.next += first;
+		if (n.parent != UINT32_MAX)
+			n.parent += first;
+		nodes[first + i] = n;
+	}
+	*ret = *value;
+	ret->text = kveil_span_of(text, value->text.len + own.text.len);
+	ret->nodes = nodes;
+	ret->count = first + own.count;
+	*ret_node = first + node;
+	return KVEIL_OK;
+}
+
+/* Does the tape at hand hold all that conditions and templates may read? Rules of the file on keys and headers read the
+ * record's value. */
+static bool has_own_row(const struct kveil_bound_rule *r, const struct kveil_spot *spot)
+{
+	return spot->doc && (spot->part == KVEIL_PART_VALUE || r->in_key_row || r->rule->is_of_event);
+}
+
+enum kveil_status kveil_engine_key_column(struct kveil_error *err, const char *why)
+{
+	kveil_fail(err, KVEIL_E_KEY_COLUMN, "%s", why);
+	kveil_error_hint(err, "on_key: any, or the column under clear, as key:$.name");
+	return KVEIL_E_KEY_COLUMN;
+}
+
+/* One condition at one place, while its readings are asked. */
+struct question {
+	struct kveil_engine *e;
+	const struct kveil_bound_rule *rule; /* of the reading at hand */
+	bool protects, is_answered;
+	bool holds; /* so far */
+	struct kveil_error *err;
+};
+
+struct lookout {
+	struct question *q;
+	const struct kveil_doc *row;
+	enum kveil_status status;
+};
+
+static bool finds_nothing(void *user, const struct kveil_path *query, bool whole)
+{
+	struct lookout *l = user;
+	struct kveil_engine *e = l->q->e;
+	uint32_t *nodes;
+	size_t count = 1;
+
+	(void)whole;
+	if (query->relative)
+		return false;
+	l->status =
+	    kveil_path_select_within(query, l->row, l->row->root, true, &e->work, &e->arena, &nodes, &count, l->q->err);
+	return l->status || count == 0;
+}
+
+/* Does another reading than the innermost know enough to speak? A yes that a rule protects by always counts. */
+static enum kveil_status speaks(struct question *q, const struct kveil_doc *row, enum kveil_tri tri, bool *ret)
+{
+	struct lookout l = {q, row, KVEIL_OK};
+
+	*ret = q->protects && tri == KVEIL_YES;
+	if (!*ret)
+		*ret = !kveil_expr_any_query(q->rule->rule->when, finds_nothing, &l);
+	return l.status;
+}
+
+/* What the condition came to in one reading. */
+static enum kveil_status answer(struct question *q, const struct kveil_doc *row, enum kveil_tri tri)
+{
+	const struct kveil_rule *rule = q->rule->rule;
+	bool counts = true;
+	enum kveil_status st = q->is_answered ? speaks(q, row, tri, &counts) : KVEIL_OK;
+
+	if (st || !counts)
+		return st;
+	/* The row may know better, and then its value would no longer be the key's. */
+	if (tri == KVEIL_DOUBT && q->rule->in_key_row && !rule->on_key_any)
+		return kveil_engine_key_column(
+		    q->err, "the record's key holds this column and not all that its rule's `when` reads");
+	q->holds = q->protects ? tri != KVEIL_NO : tri == KVEIL_YES;
+	q->is_answered = true;
+	return KVEIL_OK;
+}
+
+/* Would no other reading change it? */
+static bool is_settled(const struct question *q)
+{
+	return q->is_answered && q->holds == q->protects;
+}
+
+static enum kveil_status ask_row(struct question *q, const struct kveil_doc *row, uint32_t node)
+{
+	enum kveil_tri tri;
+	enum kveil_status st = kveil_expr_eval_within(q->rule->rule->when, row, node, &q->e->work, &tri, q->err);
+
+	return st ? st : answer(q, row, tri);
+}
+
+/* Rules of the file on keys and headers: every row that the record may be about. */
+static enum kveil_status ask_main_rows(struct question *q, const struct kveil_spot *spot)
+{
+	const struct kveil_doc *value = NULL;
+	struct kveil_doc row, both;
+	uint32_t node = 0;
+	size_t reading = 0;
+	bool found = false;
+
+	/* Of a bare key, and of a tombstone, nothing is known: doubt. */
+	enum kveil_status st = q->rule->in_key_row ? KVEIL_OK : kveil_engine_value_doc(q->e, &value, q->err);
+	if (!st && value)
+		st = join_docs(q->e, value, spot, &both, &node, q->err);
+	while (!st && value && !is_settled(q) && reading != KVEIL_NO_READING) {
+		st = kveil_engine_main_row(q->e, value, NULL, &reading, &row, &found, q->err);
+		both.root = row.root;
+		both.absent = row.absent;
+		both.absent_count = row.absent_count;
+		if (!st && found)
+			st = ask_row(q, &both, node);
+		else if (!st && !q->is_answered)
+			st = answer(q, &row, KVEIL_DOUBT);
+	}
+	return st || q->is_answered ? st : answer(q, NULL, KVEIL_DOUBT);
+}
+
+static enum kveil_status ask(struct question *q, const struct kveil_spot *spot)
+{
+	if (!has_own_row(q->rule, spot))
+		return ask_main_rows(q, spot);
+	struct kveil_doc row = kveil_engine_row(q->e, spot->doc, q->rule, spot);
+	return ask_row(q, &row, spot->match.node);
+}
+
+enum kveil_status kveil_engine_holds(struct kveil_engine *e, const uint32_t *bindings, size_t count,
+				     const struct kveil_spot *spot, bool *ret, struct kveil_error *err)
+{
+	const struct kveil_bound_rule *first = &e->rules[bindings[0]];
+	struct question q = {.e = e, .protects = first->action->effect == KVEIL_PROTECTS, .err = err};
+
+	*ret = true;
+	for (size_t i = 0; first->rule->when && i < count && !is_settled(&q); i++) {
+		q.rule = &e->rules[bindings[i]];
+		enum kveil_status st = ask(&q, spot);
+		if (st)
+			return kveil_engine_blame(q.rule, spot->match.start, st, err);
+		*ret = q.holds;
+	}
+	return KVEIL_OK;
+}

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A flat row whose columns have the names of an envelope's members can be read in several ways. A conditional rule
+ * holds if its condition holds in any of them: small cases by hand, then random rows against a model that walks a tree
+ * of its own. KVEIL_READINGS: how many rows a kind, 4,000 when it is not set.
+ */
+#include "kveil/engine.h"
+#include "rules/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define HEAD "name: t\ntopics: [in]\noutput: out\nenvelope: "
+
+struct rig {
+	struct kveil_plan *plan;
+	struct kveil_keystore *keystore;
+	struct kveil_keyring *ring;
+	struct kveil_engine *engine;
+	struct kveil_result result;
+	char value[16384], key[16384], header[64];
+};
+
+static struct kveil_plan *load(const char *yaml, const char *warning)
+{
+	struct kveil_report report = {0};
+	struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(yaml), "t.yaml", NULL, &report);
+	bool found = false;
+
+	for (size_t i = 0; i < report.count; i++)
+		found |= warning && strstr(report.problems[i].error.message, warning);
+	if (!plan || (warning && !found)) {
+		kveil_report_print(&report, stderr);
+		fail_msg("the rules do not load as they should: %s", yaml);
+	}
+	kveil_report_clear(&report);
+	return plan;
+}
+
+static void rig_init(struct rig *r, const char *yaml)
+{
+	*r = (struct rig){.plan = load(yaml, NULL)};
+	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("seed"), &r->keystore, NULL), KVEIL_OK);
+	assert_int_equal(kveil_keyring_new(r->keystore, &r->ring, NULL), KVEIL_OK);
+	assert_int_equal(kveil_engine_new(r->plan, r->ring, NULL, &r->engine, NULL), KVEIL_OK);
+}
+
+static void rig_clear(struct rig *r)
+{
+	kveil_engine_free(r->engine);
+	kveil_plan_unref(r->plan);
+	kveil_keyring_free(r->ring);
+	kveil_keystore_unref(r->keystore);
+}
+
+static void show(struct kveil_span s, char *dst, size_t size)
+{
+	snprintf(dst, size, "%.*s", s.data ? (int)s.len : 4, s.data ? (const char *)s.data : "null");
+}
+
+static enum kveil_status run(struct rig *r, const char *key, const char *value, const char *header)
+{
+	struct kveil_header h = {KVEIL_SPAN("h"), kveil_span_str(header)};
+	struct kveil_record record = {
+	    .key = kveil_span_str(key), .value = kveil_span_str(value), .headers = &h, .header_count = 1};
+
+	kveil_engine_run(r->engine, &record, &r->result);
+	if (r->result.verdict != KVEIL_PRODUCE)
+		return r->result.error.status;
+	show(r->result.outputs[0].record.value, r->value, sizeof r->value);
+	show(r->result.outputs[0].record.key, r->key, sizeof r->key);
+	show(r->result.outputs[0].record.headers[0].value, r->header, sizeof r->header);
+	return KVEIL_OK;
+}
+
+/* ---- by hand ---- */
+
+static void becomes(const char *kind, const char *rule, const char *value, const char *want)
+{
+	char yaml[512];
+	struct rig *r = malloc(sizeof *r);
+
+	snprintf(yaml, sizeof yaml, HEAD "%s\nfields:\n  - %s\n", kind, rule);
+	rig_init(r, yaml);
+	if (run(r, NULL, value, "x") != KVEIL_OK)
+		fail_msg("%s: %s", value, r->result.error.message);
+	if (strcmp(r->value, want) != 0)
+		fail_msg("%s\ngave   %s\nwanted %s", rule, r->value, want);
+	rig_clear(r);
+	free(r);
+}
+
+static void header_becomes(const char *kind, const char *when, const char *value, const char *want)
+{
+	char yaml[512];
+	struct rig *r = malloc(sizeof *r);
+
+	snprintf(yaml, sizeof yaml, HEAD "%s\nfields:\n  - {path: \"header:h\", when: \"%s\", mask: {}}\n", kind, when);
+	rig_init(r, yaml);
+	if (run(r, NULL, value, "s") != KVEIL_OK)
+		fail_msg("%s: %s", value, r->result.error.message);
+	if (strcmp(r->header, want) != 0)
+		fail_msg("%s, %s of %s: the header is %s", kind, when, value, r->header);
+	rig_clear(r);
+	free(r);
+}
+
+#define IN_CN "{path: \"$..phone\", when: \"$.country == 'CN'\", mask: {}}"
+
+static void a_flat_row_is_read_as_one_too(void **state)
+{
+	(void)state;
+	static const char *const columns[] = {"payload", "after", "before"};
+	char value[256], want[256];
+
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(value, sizeof value, "{\"country\":\"CN\",\"%s\":{\"country\":\"US\",\"phone\":\"1\"}}",
+			 columns[i]);
+		snprintf(want, sizeof want, "{\"country\":\"CN\",\"%s\":{\"country\":\"US\",\"phone\":\"*\"}}",
+			 columns[i]);
+		becomes("debezium", IN_CN, value, want);
+	}
+	becomes("ogg", IN_CN, "{\"country\":\"CN\",\"after\":{\"country\":\"US\",\"phone\":\"1\"}}",
+		"{\"country\":\"CN\",\"after\":{\"country\":\"US\",\"phone\":\"*\"}}");
+	/* With a path that the automaton cannot follow. */
+	becomes("debezium", "{path: \"$..p[-1]\", when: \"$.country == 'CN'\", mask: {}}",
+		"{\"country\":\"CN\",\"payload\":{\"country\":\"US\",\"p\":[\"1\",\"2\"]}}",
+		"{\"country\":\"CN\",\"payload\":{\"country\":\"US\",\"p\":[\"1\",\"*\"]}}");
+	/* A rule that writes elsewhere. */
+	becomes("debezium", "{path: \"$..p\", when: \"$.country == 'CN'\", mask: {}, to: \"$..q\"}",
+		"{\"country\":\"CN\",\"payload\":{\"country\":\"US\",\"p\":\"1\"}}",
+		"{\"country\":\"CN\",\"payload\":{\"country\":\"US\",\"q\":\"*\"}}");
+	/* It has the column, of another type: doubt. */
+	becomes("debezium", IN_CN, "{\"country\":5,\"after\":{\"country\":\"US\",\"phone\":\"1\"}}",
+		"{\"country\":5,\"after\":{\"country\":\"US\",\"phone\":\"*\"}}");
+	/* A condition on what is not there. */
+	becomes("debezium", "{path: \"$..phone\", when: \"!$.vip\", mask: {}}",
+		"{\"a\":1,\"after\":{\"vip\":true,\"phone\":\"1\"}}",
+		"{\"a\":1,\"after\":{\"vip\":true,\"phone\":\"*\"}}");
+}
+
+static void an_event_around_a_row_says_nothing(void **state)
+{
+	(void)state;
+	becomes("debezium", IN_CN, "{\"op\":\"c\",\"ts_ms\":1,\"after\":{\"country\":\"US\",\"phone\":\"1\"}}",
+		"{\"op\":\"c\",\"ts_ms\":1,\"after\":{\"country\":\"US\",\"phone\":\"1\"}}");
+	becomes("debezium", IN_CN, "{\"payload\":{\"after\":{\"country\":\"US\",\"phone\":\"1\"}}}",
+		"{\"payload\":{\"after\":{\"country\":\"US\",\"phone\":\"1\"}}}");
+	becomes("debezium", IN_CN,
+		"{\"before\":{\"country\":\"CN\",\"phone\":\"1\"},\"after\":{\"country\":\"US\","
+		"\"phone\":\"1\"}}",
+		"{\"before\":{\"country\":\"CN\",\"phone\":\"*\"},\"after\":{\"country\":\"US\",\"phone\":\"1\"}}");
+	becomes("debezium", "{path: \"$..phone\", when: \"$.vip != true\", mask: {}}",
+		"{\"a\":1,\"after\":{\"vip\":true,\"phone\":\"1\"}}",
+		"{\"a\":1,\"after\":{\"vip\":true,\"phone\":\"1\"}}");
+	becomes("debezium", "{path: \"$.phone\", when: \"!$.vip\", mask: {}}",
+		"{\"a\":1,\"after\":{\"vip\":true,\"phone\":\"1\"}}",
+		"{\"a\":1,\"after\":{\"vip\":true,\"phone\":\"1\"}}");
+}
+
+static void headers_are_judged_in_every_reading(void **state)
+{
+	(void)state;
+	static const char when[] = "$.country == 'CN'";
+
+	header_becomes("debezium", when, "{\"country\":\"CN\",\"after\":{\"country\":\"US\"}}", "*");
+	header_becomes("debezium", when, "{\"country\":\"CN\",\"payload\":{\"country\":\"US\"}}", "*");
+	header_becomes("debezium", when, "{\"payload\":{\"country\":\"CN\",\"before\":{\"country\":\"US\"}}}", "*");
+	header_becomes("debezium", when, "{\"payload\":{\"country\":\"US\"},\"after\":{\"country\":\"CN\"}}", "*");
+	header_becomes("ogg", when, "{\"country\":\"CN\",\"before\":{\"country\":\"US\"}}", "*");
+	header_becomes("maxwell", when, "{\"country\":\"CN\",\"data\":{\"country\":\"US\"}}", "*");
+	header_becomes("canal", when, "{\"country\":\"CN\",\"data\":[{\"country\":\"US\"}]}", "*");
+	/* What a row was is no reading of its own. */
+	header_becomes("debezium", when,
+		       "{\"before\":{\"country\":\"CN\"},\"after\":{\"country\":\"US\"},\"op\":\"u\"}", "s");
+	header_becomes("canal", when, "{\"data\":[{\"country\":\"US\"}],\"old\":[{\"country\":\"CN\"}]}", "s");
+}
+
+/* An opening action wants every reading to agree. */
+static void what_reveals_needs_every_reading(void **state)
+{
+	(void)state;
+	static const char rules[] = "  - {path: \"$..phone\", when: \"$.open == 1\", decrypt: {key: pii}}\n";
+	char yaml[512];
+	struct rig *r = malloc(sizeof *r);
+
+	snprintf(yaml, sizeof yaml, HEAD "debezium\nfields:\n%s", rules);
+	rig_init(r, yaml);
+	assert_int_equal(run(r, NULL, "{\"open\":0,\"after\":{\"open\":1,\"phone\":\"AA\"}}", "x"), KVEIL_OK);
+	assert_int_equal(run(r, NULL, "{\"open\":\"\",\"after\":{\"open\":1,\"phone\":\"AA\"}}", "x"), KVEIL_OK);
+	/* It would be opened, and is no ciphertext. */
+	assert_int_not_equal(run(r, NULL, "{\"op\":\"c\",\"after\":{\"open\":1,\"phone\":\"AA\"}}", "x"), KVEIL_OK);
+	rig_clear(r);
+	free(r);
+}
+
+static void check_warns_of_conditions_that_an_event_fulfils(void **state)
+{
+	(void)state;
+	kveil_plan_unref(load(HEAD "debezium\nfields: [{path: \"$..phone\", when: \"!$.vip\", mask: {}}]\n",
+			      "is true of every event around a row"));
+	kveil_plan_unref(load(HEAD "debezium\nfields: [{path: \"header:h\", when: \"!$.vip || $.a == 1\", mask: {}}]\n",
+			      "is true of every event around a row"));
+}
+
+/* ---- random rows ---- */
+
+enum country { ABSENT, CN, US, NUMBER };
+
+/* A value: an object of columns, a list of objects, or a phone's canary. */
+struct node {
+	const char *name; /* of the column that holds it */
+	enum { OBJECT, LIST, PHONE } kind;
+	enum country country; /* of an object */
+	unsigned canary;
+	struct node *parent;
+	struct node *children[8];
+	size_t count;
+};
+
+enum { MOST_NODES = 512 };
+
+struct world {
+	uint64_t random;
+	struct node nodes[MOST_NODES];
+	size_t node_count;
+	unsigned canaries;
+	char *text;
+	size_t len;
+};
+
+struct kind {
+	const char *name;
+	bool descends; /* `$..phone` is allowed */
+	const char *columns[6];
+	const char *rows[8][3]; /* the innermost first; "*" is any element */
+	const char *keys[3][3];
+	size_t row_count, key_count;
+};
+
+static const struct kind kinds[] = {
+    {.name = "debezium",
+     .descends = true,
+     .columns = {"payload", "after", "before"},
+     .rows = {{"payload", "after"}, {"payload", "before"}, {"after"}, {"before"}, {"payload"}, {0}},
+     .keys = {{"payload"}, {0}},
+     .row_count = 6,
+     .key_count = 2},
+    {.name = "ogg",
+     .descends = true,
+     .columns = {"after", "before", "x"},
+     .rows = {{"after"}, {"before"}, {0}},
+     .keys = {{0}},
+     .row_count = 3,
+     .key_count = 1},
+    {.name = "maxwell",
+     .columns = {"data", "old", "x"},
+     .rows = {{"data"}, {"old"}, {0}},
+     .keys = {{0}},
+     .row_count = 3,
+     .key_count = 1},
+    {.name = "canal",
+     .columns = {"data", "old", "x"},
+     .rows = {{"data", "*"}, {"old", "*"}, {0}},
+     .keys = {{0}},
+     .row_count = 3,
+     .key_count = 1},
+};
+
+static unsigned draw(struct world *w, unsigned n)
+{
+	w->random = w->random * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(w->random >> 33) % n;
+}
+
+static struct node *grow(struct world *w, const struct kind *kind, const char *name, int depth, int what)
+{
+	assert_true(w->node_count < MOST_NODES);
+	struct node *n = &w->nodes[w->node_count++];
+
+	*n = (struct node){.name = name, .kind = (unsigned)what};
+	if (what == PHONE)
+		n->canary = ++w->canaries;
+	if (what == OBJECT) {
+		n->country = draw(w, 8) ? draw(w, 3) : NUMBER;
+		if (draw(w, 4))
+			n->children[n->count++] = grow(w, kind, "phone", depth, PHONE);
+		for (size_t i = 0; i < 3 && depth < 4; i++)
+			if (draw(w, 2))
+				n->children[n->count++] =
+				    grow(w, kind, kind->columns[i], depth + 1, draw(w, 4) ? OBJECT : LIST);
+	}
+	for (unsigned k = draw(w, 3); what == LIST && k > 0; k--)
+		n->children[n->count++] = grow(w, kind, NULL, depth + 1, OBJECT);
+	for (size_t i = 0; i < n->count; i++)
+		n->children[i]->parent = n;
+	return n;
+}
+
+static KVEIL_PRINTF(2, 3) void put(struct world *w, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	w->len += (size_t)vsnprintf(w->text + w->len, 16384 - w->len, fmt, args);
+	va_end(args);
+	assert_true(w->len < 16384);
+}
+
+static void write_node(struct world *w, const struct node *n)
+{
+	static const char *const countries[] = {"", "\"CN\"", "\"US\"", "5"};
+	bool first = true;
+
+	if (n->kind == PHONE) {
+		put(w, "\"C%uC\"", n->canary);
+		return;
+	}
+	put(w, n->kind == LIST ? "[" : "{");
+	if (n->kind == OBJECT && n->country) {
+		put(w, "\"country\":%s", countries[n->country]);
+		first = false;
+	}
+	for (size_t i = 0; i < n->count; i++, first = false) {
+		put(w, first ? "" : ",");
+		if (n->kind == OBJECT)
+			put(w, "\"%s\":", n->children[i]->name);
+		write_node(w, n->children[i]);
+	}
+	put(w, n->kind == LIST ? "]" : "}");
+}
+
+static const struct node *column(const struct node *n, const char *name)
+{
+	for (size_t i = 0; n && n->kind == OBJECT && i < n->count; i++)
+		if (strcmp(n->children[i]->name, name) == 0)
+			return n->children[i];
+	return NULL;
+}
+
+static bool is_inside(const struct node *n, const struct node *root)
+{
+	for (n = n->parent; n; n = n->parent)
+		if (n == root)
+			return true;
+	return false;
+}
+
+static enum country country_of(const struct node *row)
+{
+	return row->kind == OBJECT ? row->country : ABSENT;
+}
+
+static bool is_protected(const struct kind *k, const char *const (*rows)[3], size_t count, const struct node *top,
+			 const struct node *phone)
+{
+	bool innermost = true;
+
+	(void)k;
+	for (size_t i = 0; i < count; i++) {
+		const struct node *row = top;
+		for (size_t s = 0; row && s < 3 && rows[i][s]; s++)
+			row = column(row, rows[i][s]);
+		if (!row || !is_inside(phone, row))
+			continue;
+		enum country c = country_of(row);
+		if (c == CN || c == NUMBER || (innermost && c == ABSENT))
+			return true;
+		innermost = false;
+	}
+	return false;
+}
+
+/* Readings of a whole record: for each event root, its first image that is an object, and the root as a flat row. */
+static bool header_is_protected(const struct kind *k, const struct node *top)
+{
+	bool innermost = true, image_of[2] = {0};
+
+	for (size_t i = 0; i < k->row_count; i++) {
+		const char *const *steps = k->rows[i];
+		bool in_payload = steps[0] && strcmp(steps[0], "payload") == 0;
+		bool is_image = steps[0] && !(in_payload && !steps[1]);
+		const struct node *row = top;
+		size_t several = 1;
+		for (size_t s = 0; row && s < 3 && steps[s]; s++) {
+			if (strcmp(steps[s], "*") != 0) {
+				row = column(row, steps[s]);
+				continue;
+			}
+			/* Of an object the wildcard takes the members; a country stands first, and is no object. */
+			several = row->count;
+			bool is_scalar = row->kind == OBJECT && row->country;
+			row = row->count && !is_scalar ? row->children[0] : NULL;
+		}
+		if (!row || row->kind != OBJECT || (is_image && image_of[in_payload]))
+			continue;
+		image_of[in_payload] |= is_image;
+		enum country c = several > 1 ? ABSENT : country_of(row);
+		if (c == CN || c == NUMBER || (innermost && c == ABSENT))
+			return true;
+		innermost = false;
+	}
+	return innermost;
+}
+
+struct tally {
+	size_t protected, clear, headers_protected, headers_clear, failed;
+};
+
+static void judge(struct world *w, const struct kind *k, bool in_key, const struct node *top, const char *out,
+		  struct tally *t)
+{
+	for (size_t i = 0; i < w->node_count; i++) {
+		const struct node *n = &w->nodes[i];
+		char canary[24];
+		if (n->kind != PHONE || !is_inside(n, top))
+			continue;
+		snprintf(canary, sizeof canary, "\"C%uC\"", n->canary);
+		bool wanted = in_key ? is_protected(k, k->keys, k->key_count, top, n)
+				     : is_protected(k, k->rows, k->row_count, top, n);
+		if (wanted == (strstr(out, canary) != NULL))
+			fail_msg("%s: %s is %s in %s", k->name, canary, wanted ? "clear" : "not clear", out);
+		t->protected += wanted;
+		t->clear += !wanted;
+	}
+}
+
+static void random_row(struct world *w, const struct kind *k, struct rig *r, struct tally *t)
+{
+	char value[16384], key[16384];
+
+	w->node_count = 0;
+	const struct node *top = grow(w, k, NULL, 0, OBJECT), *key_top = grow(w, k, NULL, 2, OBJECT);
+	w->text = value;
+	w->len = 0;
+	write_node(w, top);
+	w->text = key;
+	w->len = 0;
+	write_node(w, key_top);
+	if (run(r, key, value, "s") != KVEIL_OK) {
+		t->failed++;
+		return;
+	}
+	if (k->descends) {
+		judge(w, k, false, top, r->value, t);
+		judge(w, k, true, key_top, r->key, t);
+	}
+	bool wanted = header_is_protected(k, top);
+	if (wanted == (strcmp(r->header, "s") == 0))
+		fail_msg("%s: the header of %s is %s", k->name, value, r->header);
+	t->headers_protected += wanted;
+	t->headers_clear += !wanted;
+}
+
+static void every_reading_is_asked(void **state)
+{
+	(void)state;
+	const char *wanted = getenv("KVEIL_READINGS");
+	size_t rows = wanted ? (size_t)strtoull(wanted, NULL, 10) : 4000;
+	struct world *w = calloc(1, sizeof *w);
+	struct rig *r = malloc(sizeof *r);
+	char yaml[512];
+
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		struct tally t = {0};
+		snprintf(yaml, sizeof yaml,
+			 HEAD "%s\nfields:\n"
+			      "  - {path: \"%s\", when: \"$.country == 'CN'\", mask: {char: x}, on_key: any}\n"
+			      "  - {path: \"header:h\", when: \"$.country == 'CN'\", mask: {}}\n",
+			 kinds[i].name, kinds[i].descends ? "$..phone" : "$.other");
+		rig_init(r, yaml);
+		for (size_t n = 0; n < rows; n++)
+			random_row(w, &kinds[i], r, &t);
+		rig_clear(r);
+		printf("%s: %zu protected, %zu clear; headers %zu, %zu; %zu failed\n", kinds[i].name, t.protected,
+		       t.clear, t.headers_protected, t.headers_clear, t.failed);
+		assert_true(!kinds[i].descends || (t.protected > rows / 4 && t.clear > rows / 4));
+		assert_true(t.headers_protected > rows / 10 && t.headers_clear > rows / 50);
+		assert_true(t.failed < rows / 10);
+	}
+	free(r);
+	free(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_flat_row_is_read_as_one_too),
+	    cmocka_unit_test(an_event_around_a_row_says_nothing),
+	    cmocka_unit_test(headers_are_judged_in_every_reading),
+	    cmocka_unit_test(what_reveals_needs_every_reading),
+	    cmocka_unit_test(check_warns_of_conditions_that_an_event_fulfils),
+	    cmocka_unit_test(every_reading_is_asked),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
