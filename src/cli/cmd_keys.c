@@ -24,7 +24,7 @@ static const struct kveil_flag flags[] = {
     {0, "follow", "FILE", "export: as --output, and again whenever keys come or change, until SIGTERM"},
     {0, "once", NULL, "export: with --follow, write once and end"},
     {0, "dry-run", NULL, "restore: change nothing, say what would come in"},
-    {'y', "yes", NULL, "destroy, rotate: do not ask"},
+    {'y', "yes", NULL, "destroy, retire, rotate: do not ask"},
     {0},
 };
 
@@ -74,7 +74,8 @@ static int run_init(const struct keys_options *o, const struct kveil_keys_config
 	printf("\n");
 	if (!cfg->registry_id)
 		printf("registry_id: %s\n", r.id);
-	return KVEIL_EXIT_OK;
+	/* What is away is no mistake of the configuration. */
+	return kveil_status_class(r.unlike.status) == KVEIL_CLASS_CONFIG ? keys_failed(&r.unlike) : KVEIL_EXIT_OK;
 }
 
 static int run_kek(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -218,7 +219,7 @@ static void say_ignored(struct kveil_keystore *ks)
 			text);
 }
 
-static void say_outside(void *user, const struct kveil_key_info *v)
+void keys_say_outside(void *user, const struct kveil_key_info *v)
 {
 	++*(size_t *)user;
 	fprintf(stderr,
@@ -234,10 +235,10 @@ static int run_list(const struct keys_options *o, const struct kveil_keys_config
 	struct table t = {.json = o->json};
 	struct kveil_error err = {0};
 
-	if (kveil_keystore_open_to_end(cfg, &ks, &err))
+	if (kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
 	size_t outside = 0;
-	kveil_keystore_each_outside(ks, o->operands[0], say_outside, &outside);
+	kveil_keystore_each_outside(ks, o->operands[0], keys_say_outside, &outside);
 	if (outside && err.status)
 		(void)keys_failed(&err);
 	if (o->operands[0] && !outside && kveil_keystore_each_of(ks, o->operands[0], keys_pass_over, NULL, &err)) {
@@ -303,7 +304,7 @@ static int run_rewrap(const struct keys_options *o, const struct kveil_keys_conf
 	struct kveil_error err;
 
 	/* The new KEK must open the registry itself as well. */
-	if (kveil_keys_init(cfg, &added, &err) || kveil_keystore_open(cfg, &ks, &err))
+	if (kveil_keys_init(cfg, &added, &err) || kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
 	enum kveil_status status = kveil_keys_rewrap(ks, show_progress, &p, &moved, &err);
 	kveil_keystore_unref(ks);
@@ -313,7 +314,8 @@ static int run_rewrap(const struct keys_options *o, const struct kveil_keys_conf
 		return keys_failed(&err);
 	}
 	if (o->json)
-		printf("{\"wrapped_anew\": %zu, \"unnamed\": %zu}\n", moved.moved, moved.unnamed);
+		printf("{\"wrapped_anew\": %zu, \"unnamed\": %zu, \"unreachable\": %zu}\n", moved.moved, moved.unnamed,
+		       moved.unreachable);
 	else
 		printf("%zu version%s wrapped anew\n", moved.moved, moved.moved == 1 ? "" : "s");
 	if (moved.unnamed)
@@ -322,7 +324,12 @@ static int run_rewrap(const struct keys_options *o, const struct kveil_keys_conf
 		    "kveil keys: %zu version%s of keys that keys.data does not name stay%s as wrapped: name the keys "
 		    "there and run it again, or keep their KEK\n",
 		    moved.unnamed, moved.unnamed == 1 ? "" : "s", moved.unnamed == 1 ? "s" : "");
-	return KVEIL_EXIT_OK;
+	if (!moved.unreachable)
+		return KVEIL_EXIT_OK;
+	fprintf(stderr,
+		"kveil keys: %zu could not be reached and stay as wrapped: run it again when their KEK is back\n",
+		moved.unreachable);
+	return keys_failed(&moved.away);
 }
 
 /* --- the command --- */
@@ -338,7 +345,8 @@ static const struct action actions[] = {
     {"import", "FILE NAME", "takes a Tink keyset in: it opens and never seals", 2, 2, keys_run_import},
     {"backup", "FILE", "copies the registry, wrapped as it is", 1, 1, run_backup},
     {"restore", "FILE", "brings a backup back", 1, 1, run_restore},
-    {"retire", "NAME[@VERSION]", "takes a key out of use; what it sealed opens", 1, 1, keys_run_retire},
+    {"retire", "NAME[@VERSION]", "takes a key out of use; what it sealed opens; asks as rotate does", 1, 1,
+     keys_run_retire},
     {"destroy", "NAME[@VERSION]", "ends a key and all that it sealed; asks first", 1, 1, keys_run_destroy},
     {"rewrap", "", "moves every version under the KEK that the configuration names now", 0, 0, run_rewrap},
 };

@@ -24,6 +24,9 @@ void keys_format_time(int64_t ms, char out[32]); /* "2026-01-31T06:00:00Z" */
 /* For kveil_keystore_each_of, where only its answer counts. */
 void keys_pass_over(void *user, const struct kveil_key_info *v);
 
+/* Says that a version cannot be reached; user: a size_t that counts. */
+void keys_say_outside(void *user, const struct kveil_key_info *v);
+
 /* A deterministic key or a hash has another version that seals. */
 void keys_warn_unequal(void);
 

@@ -85,18 +85,19 @@ static enum kveil_status export_changed(struct kveil_keystore *ks, const struct 
 static int follow(struct kveil_keystore *ks, const struct keys_options *o, uint8_t digest[32])
 {
 	struct sigaction act = {.sa_handler = on_signal};
-	bool complained = false;
+	bool complained = false, read;
 	struct kveil_error err;
 
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGINT, &act, NULL);
 	while (!ended) {
 		usleep(FOLLOW_MS * 1000);
-		enum kveil_status status = kveil_keystore_refresh(ks, &err);
+		enum kveil_status status = kveil_keystore_refresh_read(ks, &read, &err);
+		/* What is in the way of other keys is in nobody's way here. */
+		if (read)
+			status = export_changed(ks, o, o->follow, digest, &err);
 		if (!status)
 			status = kveil_keystore_stay_welcome(ks, &err);
-		if (!status)
-			status = export_changed(ks, o, o->follow, digest, &err);
 		if (status && kveil_status_class(status) != KVEIL_CLASS_RETRY)
 			return keys_failed(&err);
 		if (status && !complained)
@@ -123,8 +124,11 @@ int keys_run_export(const struct keys_options *o, const struct kveil_keys_config
 		return kveil_usage_error(&kveil_command_keys, "leave --output out to write to stdout");
 	if (o->once && !o->follow)
 		return kveil_usage_error(&kveil_command_keys, "--once goes with --follow");
-	if ((file && kveil_files_check_replaced(file, keyset, "keyset", &err)) || kveil_keystore_open(cfg, &ks, &err))
+	if ((file && kveil_files_check_replaced(file, keyset, "keyset", &err)) ||
+	    kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
+	size_t outside = 0;
+	kveil_keystore_each_outside(ks, o->operands[0], keys_say_outside, &outside);
 	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
 	if (c && !c->algorithm->tink_type)
 		fprintf(stderr, "kveil keys: Tink has no %s: docs/opening.md has what opens it\n", c->algorithm->name);
@@ -149,7 +153,7 @@ int keys_run_import(const struct keys_options *o, const struct kveil_keys_config
 
 	if (strchr(o->operands[1], '@'))
 		return kveil_usage_error(&kveil_command_keys, "'%s' is a version: name the key alone", o->operands[1]);
-	if (kveil_keystore_open(cfg, &ks, &err))
+	if (kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
 	enum kveil_status status =
 	    kveil_files_read_private(o->operands[0], "the keyset", KEYSET_MAX, &text, NULL, NULL, &err);

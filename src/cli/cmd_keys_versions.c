@@ -93,8 +93,9 @@ static bool ends_equality(const struct kveil_data_key_config *c)
 	return c && c->algorithm->kind != KVEIL_ALG_AEAD && !strchr(c->name, '{');
 }
 
-/* KVEIL_EXIT_OK: go on. What is not there needs no question. */
-static int ask_to_rotate(const struct keys_options *o, struct kveil_keystore *ks, const struct kveil_data_key_config *c)
+/* verb: "rotate", "retire". KVEIL_EXIT_OK: go on. What is not there needs no question. */
+static int ask_to_change(const char *verb, const struct keys_options *o, struct kveil_keystore *ks,
+			 const struct kveil_data_key_config *c)
 {
 	struct kveil_error err;
 
@@ -102,13 +103,18 @@ static int ask_to_rotate(const struct keys_options *o, struct kveil_keystore *ks
 		return KVEIL_EXIT_OK;
 	if (kveil_keystore_each_of(ks, c->name, keys_pass_over, NULL, &err))
 		return keys_failed(&err);
+	if (strcmp(verb, "retire") == 0)
+		fprintf(stderr,
+			"kveil keys: '%s' (%s) has no successor of itself: records that need it wait until `kveil keys "
+			"rotate %s`\n",
+			c->name, c->algorithm->name, c->name);
 	keys_warn_unequal();
 	if (c->algorithm->kind == KVEIL_ALG_FPE)
 		fprintf(stderr,
 			"kveil keys: older tokens then need a rule that pins their version, such as '%s@1': without "
 			"it they come back as other values\n",
 			c->name);
-	return o->yes || confirmed("rotate", c->name) ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
+	return o->yes || confirmed(verb, c->name) ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
 }
 
 int keys_run_rotate(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -127,9 +133,9 @@ int keys_run_rotate(const struct keys_options *o, const struct kveil_keys_config
 	int code = rotation_time(o, c, &from);
 	if (code)
 		return code;
-	if (kveil_keystore_open(cfg, &ks, &err))
+	if (kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
-	code = ask_to_rotate(o, ks, c);
+	code = ask_to_change("rotate", o, ks, c);
 	/* The answer took its time. */
 	if (!code)
 		code = rotation_time(o, c, &from);
@@ -189,10 +195,15 @@ int keys_run_retire(const struct keys_options *o, const struct kveil_keys_config
 
 	if (!split_version(o->operands[0], &version))
 		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
-	if (kveil_keystore_open(cfg, &ks, &err))
+	if (kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
-	int code = change_state(cfg, ks, o->operands[0], version, KVEIL_KEY_RETIRED,
-				"retired: nothing is sealed with it, what was opens");
+	size_t count;
+	int code = kveil_keys_count(ks, o->operands[0], version, &count, &err) ? keys_failed(&err) : KVEIL_EXIT_OK;
+	if (!code)
+		code = ask_to_change("retire", o, ks, kveil_keys_config_find(cfg, kveil_span_str(o->operands[0])));
+	if (!code)
+		code = change_state(cfg, ks, o->operands[0], version, KVEIL_KEY_RETIRED,
+				    "retired: nothing is sealed with it, what was opens");
 	kveil_keystore_unref(ks);
 	return code;
 }
@@ -220,7 +231,7 @@ int keys_run_destroy(const struct keys_options *o, const struct kveil_keys_confi
 
 	if (!split_version(o->operands[0], &version))
 		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
-	if (kveil_keystore_open_to_end(cfg, &ks, &err))
+	if (kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
 	/* What is not there needs no question. */
 	if (kveil_keys_count(ks, name, version, &count, &err)) {

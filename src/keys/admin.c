@@ -73,6 +73,7 @@ static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added,
 	enum kveil_status status = KVEIL_OK;
 	int64_t now = kveil_clock_wall_ms();
 	size_t count = 0;
+	bool read = false;
 
 	if (!made)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
@@ -89,7 +90,9 @@ static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added,
 	if (!status && count)
 		status = ks->registry->driver->append(ks->registry, made, count, err);
 	if (!status && count)
-		status = kveil_keystore_refresh(ks, err);
+		status = kveil_keystore_refresh_read(ks, &read, err);
+	if (read)
+		status = KVEIL_OK;
 	/* Somebody else may have been first. */
 	pthread_mutex_lock(&ks->lock);
 	for (size_t i = 0; i < count; i++) {
@@ -118,7 +121,7 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 	*ret = (struct kveil_keys_init_result){0};
 	if (status)
 		return status;
-	status = kveil_keystore_attach(ks, err);
+	status = kveil_keystore_attach_reading(ks, err);
 	if (status == KVEIL_E_REGISTRY_MISSING && ks->is_pinned) {
 		kveil_error_hint(
 		    err, "keys.registry_id names one: `kveil keys restore BACKUP` brings it back; to make a new "
@@ -129,7 +132,7 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 		ret->created = !made;
 		/* Another process may have been first: then its registry serves. */
 		if (!made || made == KVEIL_E_KEY_EXISTS)
-			status = kveil_keystore_attach(ks, err);
+			status = kveil_keystore_attach_reading(ks, err);
 		if (made && status) {
 			status = made;
 			if (err)
@@ -144,8 +147,10 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 		status = add_names(ks, &added, err);
 		ret->names_added += added;
 	}
-	if (!status)
+	if (!status) {
 		kveil_registry_id_write(ks->registry->secret->id, ret->id);
+		(void)!kveil_keystore_check_names(ks, &ret->unlike);
+	}
 	kveil_keystore_unref(ks);
 	return status;
 }
@@ -344,9 +349,8 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 	kveil_document_clear(&changed);
 	if (!status)
 		status = kveil_keystore_settle(ks, err);
-	if (status)
-		return status;
-	/* What was destroyed is, whatever becomes of its successor. */
-	status = kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
-	return state == KVEIL_KEY_DESTROYED ? KVEIL_OK : status;
+	/* What was retired or destroyed is, whatever becomes of its successor. */
+	if (!status)
+		(void)!kveil_keystore_tend(ks, kveil_clock_wall_ms(), NULL);
+	return status;
 }

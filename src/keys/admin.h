@@ -11,6 +11,7 @@ struct kveil_keys_init_result {
 	size_t names_added; /* keys of the configuration that were not in it */
 	size_t keks_added;  /* KEKs of the configuration that could not open it */
 	char id[KVEIL_REGISTRY_ID_TEXT];
+	struct kveil_error unlike; /* a key that is not as the configuration says (another algorithm); status OK: none */
 };
 
 /* Makes the registry if there is none, lets every KEK of the configuration open it, and gives every key of keys.data its
@@ -63,11 +64,13 @@ enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *
 struct kveil_keys_rewrap_result {
 	size_t moved;
 	size_t unnamed; /* versions of names that the configuration does not have: they stay under their KEK */
+	size_t unreachable; /* versions, and entries of the registry's own secret, whose custodian is away or refuses them */
+	struct kveil_error away; /* why, for the first of these */
 };
 
 /* Wraps every version with the KEK that its name has in the configuration now, and with the newest version of that KEK where
  * its custodian has several; the registry's own secret too. Each is proved before it counts: a KEK that only locks here is
- * refused. What was changed meanwhile (retired, destroyed) stays changed. progress may be NULL. Interrupted, it goes on where
+ * refused. Unreachable ones stay, and the rest is moved. What was changed meanwhile (retired, destroyed) stays changed. progress may be NULL. Interrupted, it goes on where
  * it was when run again. */
 typedef void kveil_keys_progress_fn(void *user, size_t done, size_t total);
 enum kveil_status kveil_keys_rewrap(struct kveil_keystore *ks, kveil_keys_progress_fn *progress, void *user,

@@ -104,8 +104,11 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 	char kek_copy[KVEIL_KEK_NAME_MAX + 1] = "";
 	struct kveil_tenant_ask tenant;
 	bool is_tenant = kveil_tenants_meant(ks, name, &tenant);
-	enum kveil_status status;
+	/* A keyset without them would take their place. */
+	enum kveil_status status = kveil_keystore_reach(ks, name, err);
 
+	if (status)
+		return status;
 	pthread_mutex_lock(&ks->lock);
 	const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(name));
 	if (is_tenant)
@@ -244,9 +247,10 @@ static enum kveil_status prepare(struct importing *in, struct kveil_span keyset,
 	const struct kveil_tenant *t = in->tenant ? kveil_tenants_find(ks, in->tenant->digest) : NULL;
 	if (t && kveil_tenants_is_destroyed(t))
 		status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "this key was destroyed");
-	in->next_version = in->tenant ? kveil_tenants_next(t)
-				      : kveil_key_name_next(kveil_map_get(&ks->names, kveil_span_str(in->name)));
+	in->next_version = kveil_tenants_next(t);
 	pthread_mutex_unlock(&ks->lock);
+	if (!in->tenant)
+		in->next_version = kveil_keystore_next_number(ks, in->name);
 	if (!status)
 		status = kveil_tink_read_json(keyset, import_key, in, err);
 	if (!status && !in->records.count && !in->again)
@@ -268,7 +272,7 @@ static enum kveil_status import_once(struct importing *in, struct kveil_span key
 		added += find_id(in, in->records.records[i].id, &ours) && ours;
 	*ret_lost = !status && added != in->records.count;
 	/* Written, and its custodian went before it could be read back. */
-	if (*ret_lost && kveil_keystore_is_held_up(in->ks, in->name))
+	if (*ret_lost && kveil_keystore_held_up_by(in->ks, in->name, NULL))
 		status = kveil_keystore_refresh(in->ks, err);
 	*ret_added += added;
 	kveil_document_clear(&in->records);

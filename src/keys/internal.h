@@ -196,12 +196,9 @@ struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks);
  * and this change then stood behind in the log. */
 enum kveil_status kveil_keystore_settle(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
 struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name); /* NULL: not configured */
-/* As kveil_keystore_refresh. *ret_read: the registry answered, and at most a custodian is in the way of what it holds. */
-enum kveil_status kveil_keystore_refresh_read(struct kveil_keystore *ks, bool *ret_read,
-                                              struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Does the registry hold versions of this name that a custodian has yet to open? */
-bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name);
-/* The same, and versions under a KEK that this configuration does not have. kek: that of the first; may be NULL. */
+/* Does the registry hold versions of this name that a custodian has yet to open? kek: that of the first; may be NULL. */
+bool kveil_keystore_held_up_by(struct kveil_keystore *ks, const char *name, char kek[KVEIL_KEK_NAME_MAX + 1]);
+/* The same, and versions under a KEK that this configuration does not have. */
 bool kveil_keystore_is_outside(struct kveil_keystore *ks, const char *name, char kek[KVEIL_KEK_NAME_MAX + 1]);
 /* The number after all others of a name, those that were not taken in included. */
 uint32_t kveil_keystore_next_number(struct kveil_keystore *ks, const char *name);
@@ -215,6 +212,14 @@ enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kve
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_keystore_prove_wrapped(struct kveil_kek *kek, struct kveil_span wrapped, struct kveil_span payload,
                                                struct kveil_error *err) KVEIL_MUST_CHECK;
+/* open.c: the entry of a configured name that was taken in, and whose algorithm is the configuration's kind. */
+enum kveil_status kveil_keystore_configured(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
+                                            struct kveil_key_name **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Does the registry hold every configured name, of the algorithm that the configuration says? */
+enum kveil_status kveil_keystore_check_names(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* OK, or why a custodian of this configuration has yet to open a version of the name. */
+enum kveil_status kveil_keystore_reach(struct kveil_keystore *ks, const char *name,
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 /* make.c */
 /* Adds records and reads back: who was first is known after, but for what a custodian that is away holds up. */
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,

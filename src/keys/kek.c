@@ -271,6 +271,18 @@ void kveil_kek_rest(struct kveil_kek *kek, const struct kveil_error *why)
 	pthread_mutex_unlock(&gate->lock);
 }
 
+enum kveil_status kveil_kek_last(struct kveil_kek *kek, struct kveil_error *err)
+{
+	struct kveil_kek_gate *gate = kek->gate;
+
+	pthread_mutex_lock(&gate->lock);
+	enum kveil_status status = gate->failures ? gate->why.status : KVEIL_OK;
+	if (status && err)
+		*err = gate->why;
+	pthread_mutex_unlock(&gate->lock);
+	return status;
+}
+
 enum kveil_status kveil_kek_wrap(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,
 				 struct kveil_error *err)
 {

@@ -317,15 +317,13 @@ enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_sp
 	if (!ks->registry)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a keystore of names has no keys");
 	int64_t now = kveil_clock_wall_ms(), until;
+	struct kveil_key_name *n;
+	status = kveil_keystore_configured(ks, c, &n, err);
+	if (status)
+		return status;
 	pthread_mutex_lock(&ks->lock);
-	struct kveil_key_name *n = kveil_map_get(&ks->names, name);
-	bool overdue = n && use & KVEIL_USE_SEAL && !kveil_key_name_active(n, now, &until);
+	bool overdue = use & KVEIL_USE_SEAL && !kveil_key_name_active(n, now, &until);
 	pthread_mutex_unlock(&ks->lock);
-	if (!n) {
-		kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' is configured and not in the registry", c->name);
-		kveil_error_hint(err, "`kveil keys init` adds the keys that are missing, and touches no other");
-		return KVEIL_E_NOT_FOUND;
-	}
 	*ret = n;
 	/* Nobody tended the keys for a while: no reason to wait for the keeper's turn. */
 	return overdue ? make_active(ks, n, now, err) : KVEIL_OK;

@@ -75,9 +75,10 @@ enum kveil_status kveil_keystore_enter(struct kveil_keystore *ks, struct kveil_e
 enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* For looking and for ending keys: opens the registry though some of its keys cannot be opened, because their KEK is lost or away. */
-enum kveil_status kveil_keystore_open_to_end(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
-                                             struct kveil_error *err) KVEIL_MUST_CHECK;
+/* For commands: needs the registry's own secret alone. Keys whose KEK is lost or away stay outside (each_outside), and only what
+ * needs one of them fails; *err has the first such reason then, status OK otherwise. */
+enum kveil_status kveil_keystore_open_reachable(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+                                                struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* The keeper's turn, about once a second from one background thread: makes and publishes the next versions half a
  * period ahead, follows the registry, drops destroyed keys, wakes waiting requests. RETRY errors are for
@@ -100,6 +101,9 @@ enum kveil_status kveil_keystore_stay_welcome(struct kveil_keystore *ks, struct 
 
 /* Takes in what the registry has more than memory, and makes nothing. */
 enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same. *ret_read: the registry answered, and at most a custodian is in the way of what it holds. */
+enum kveil_status kveil_keystore_refresh_read(struct kveil_keystore *ks, bool *ret_read,
+                                              struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* A new version of the name, active from then on (0 = at once). */
 enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_span name, int64_t active_from_ms,

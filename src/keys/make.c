@@ -133,9 +133,11 @@ static int64_t late_by(const struct kveil_keystore *ks, int64_t period_ms)
 	return ks->registry->driver->forgiving ? (int64_t)(((uint64_t)most * ks->lateness) >> 32) : 0;
 }
 
-/* Is a new version due, and from when will it be active? Under lock. */
+/* Is a new version due, from when will it be active, and of which algorithm? A worker goes on with that of the newest
+ * version: only `keys rotate` changes over, or those with the old configuration and those with the new one would take
+ * turns. Under lock. */
 static bool is_due(const struct kveil_keystore *ks, const struct kveil_data_key_config *c,
-		   const struct kveil_key_name *n, int64_t now, int64_t *ret_active_from)
+		   const struct kveil_key_name *n, int64_t now, int64_t *ret_active_from, uint16_t *ret_algorithm)
 {
 	struct kveil_succession s;
 
@@ -143,6 +145,7 @@ static bool is_due(const struct kveil_keystore *ks, const struct kveil_data_key_
 	if (c->algorithm->kind != KVEIL_ALG_AEAD || strchr(c->name, '{') || !n || n->count == 0)
 		return false;
 	kveil_key_name_succession(n, now, &s);
+	*ret_algorithm = s.has_newest ? s.newest.algorithm : c->algorithm->wire_id;
 	return now >= kveil_succession_due(&s, c, late_by(ks, c->rotate_every_ms), ret_active_from);
 }
 
@@ -234,17 +237,19 @@ static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, b
 	for (size_t i = 0; i < ks->config->data_count && count < NEW_AT_ONCE; i++) {
 		const struct kveil_data_key_config *c = &ks->config->data[i];
 		int64_t active_from;
+		uint16_t algorithm;
 		/* What waits for its custodian may be the very version that is due. */
-		if (kveil_keystore_is_held_up(ks, c->name))
+		if (kveil_keystore_held_up_by(ks, c->name, NULL))
 			continue;
 		pthread_mutex_lock(&ks->lock);
 		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
-		bool due = is_due(ks, c, n, now, &active_from);
+		bool due = is_due(ks, c, n, now, &active_from, &algorithm);
 		pthread_mutex_unlock(&ks->lock);
 		if (!due)
 			continue;
 		uint32_t number = kveil_keystore_next_number(ks, c->name);
 		kveil_key_record_begin(&made[count], c, number, now, active_from);
+		made[count].algorithm = algorithm;
 		status = check_clock(ks, c, &why);
 		if (!status)
 			status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret,
@@ -440,7 +445,7 @@ static enum kveil_status rotate_once(struct kveil_keystore *ks, const struct kve
 		*ret_won = kveil_keystore_by_id(ks, r.id) != NULL;
 		pthread_mutex_unlock(&ks->lock);
 		/* Written, and its custodian went before it could be read back. */
-		if (!*ret_won && kveil_keystore_is_held_up(ks, c->name))
+		if (!*ret_won && kveil_keystore_held_up_by(ks, c->name, NULL))
 			status = kveil_keystore_refresh(ks, err);
 	}
 	kveil_key_record_clear(&r);

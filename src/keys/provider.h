@@ -80,6 +80,8 @@ enum kveil_status kveil_kek_rewrap(struct kveil_kek *kek, struct kveil_span wrap
 enum kveil_status kveil_kek_seal_keyset(struct kveil_kek *kek, struct kveil_span keyset, struct kveil_buf *sealed,
                                         struct kveil_error *err) KVEIL_MUST_CHECK; /* not fine without */
 enum kveil_status kveil_kek_tend(struct kveil_kek *kek, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* How it answered last: OK, or the failure since which it is let rest. */
+enum kveil_status kveil_kek_last(struct kveil_kek *kek, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Lets it rest as after a failure of its own, with this reason. */
 void kveil_kek_rest(struct kveil_kek *kek, const struct kveil_error *why);
 /* How long to let rest what failed so many times before in a row: 1 to 30 s, doubling, with half of it drawn, so that many

@@ -407,13 +407,17 @@ enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil
 	return ks->memory ? KVEIL_OK : kveil_keystore_refresh_read(ks, &read, err);
 }
 
-bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name)
+bool kveil_keystore_held_up_by(struct kveil_keystore *ks, const char *name, char kek[KVEIL_KEK_NAME_MAX + 1])
 {
 	bool ret = false;
 
 	pthread_mutex_lock(&ks->refresh_lock);
-	for (size_t i = 0; i < ks->backlog.count; i++)
-		ret |= strcmp(ks->backlog.records[i].name, name) == 0 && !is_foreign(ks, &ks->backlog.records[i]);
+	for (size_t i = 0; i < ks->backlog.count && !ret; i++) {
+		const struct kveil_key_record *r = &ks->backlog.records[i];
+		ret = strcmp(r->name, name) == 0 && !is_foreign(ks, r);
+		if (ret && kek)
+			memcpy(kek, r->kek, KVEIL_KEK_NAME_MAX + 1);
+	}
 	pthread_mutex_unlock(&ks->refresh_lock);
 	return ret;
 }
@@ -465,181 +469,4 @@ void kveil_keystore_each_outside(struct kveil_keystore *ks, const char *name, kv
 						  .active_from_ms = r->active_from_ms});
 	}
 	pthread_mutex_unlock(&ks->refresh_lock);
-}
-
-/* --- opening --- */
-
-static enum kveil_status open_keks(struct kveil_keystore *ks, struct kveil_error *err)
-{
-	const struct kveil_keys_config *c = ks->config;
-
-	ks->custodians = calloc(c->custodian_count ? c->custodian_count : 1, sizeof *ks->custodians);
-	if (!ks->custodians)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
-	for (size_t i = 0; i < c->custodian_count; i++) {
-		const struct kveil_provider *p = kveil_provider_by_name(c->custodians[i].provider);
-		enum kveil_status status = kveil_kek_open(p, c->custodians[i].name, c->custodians[i].params,
-							  c->base_dir, &ks->custodians[ks->custodian_count], err);
-		if (status)
-			return status;
-		ks->custodian_count++;
-	}
-	return KVEIL_OK;
-}
-
-/* Only `keys init` makes names, and a key does not change what it is for. */
-static enum kveil_status check_names(struct kveil_keystore *ks, struct kveil_error *err)
-{
-	char kek[KVEIL_KEK_NAME_MAX + 1];
-
-	for (size_t i = 0; i < ks->config->data_count; i++) {
-		const struct kveil_data_key_config *c = &ks->config->data[i];
-		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
-		if (!n && kveil_keystore_is_outside(ks, c->name, kek)) {
-			kveil_fail(err, KVEIL_E_CONFIG,
-				   "key '%s' has versions under KEK '%s' only, which keys.keks does not name", c->name,
-				   kek);
-			kveil_error_hint(
-			    err, "bring that KEK back into the configuration; `kveil keys list` shows which versions "
-				 "it holds");
-			kveil_error_where(err, ks->config->file, c->line, 1);
-			return KVEIL_E_CONFIG;
-		}
-		if (!n) {
-			kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' is configured and not in the registry", c->name);
-			kveil_error_hint(err, "`kveil keys init` adds the keys that are missing, and touches no other");
-			kveil_error_where(err, ks->config->file, c->line, 1);
-			return KVEIL_E_NOT_FOUND;
-		}
-		for (size_t k = 0; n && k < n->count; k++) {
-			const struct kveil_algorithm *was = n->versions[k]->alg;
-			if (was == c->algorithm || kveil_is_pattern(c) ||
-			    (was->kind == KVEIL_ALG_AEAD && c->algorithm->kind == KVEIL_ALG_AEAD))
-				continue;
-			kveil_fail(err, KVEIL_E_CONFIG, "key '%s' is of algorithm %s in the registry and %s here",
-				   c->name, was->name, c->algorithm->name);
-			kveil_error_hint(err, "give the new algorithm a key name of its own");
-			kveil_error_where(err, ks->config->file, c->line, 1);
-			return KVEIL_E_CONFIG;
-		}
-	}
-	return KVEIL_OK;
-}
-
-enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
-					 struct kveil_error *err)
-{
-	enum kveil_status status = kveil_crypto_init(err);
-
-	if (status)
-		return status;
-	struct kveil_keystore *ks = kveil_keystore_alloc();
-	if (!ks)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
-	ks->config = cfg;
-	ks->is_pinned = cfg->registry_id && kveil_registry_id_parse(cfg->registry_id, ks->pin);
-	status = kveil_crypto_random(&ks->lateness, sizeof ks->lateness, err);
-	if (!status)
-		status = open_keks(ks, err);
-	if (status) {
-		kveil_keystore_unref(ks);
-		return status;
-	}
-	*ret = ks;
-	return KVEIL_OK;
-}
-
-struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks)
-{
-	return (struct kveil_registry_env){.base_dir = ks->config->base_dir,
-					   .keks = ks->custodians,
-					   .kek_count = ks->custodian_count,
-					   .id = ks->is_pinned ? ks->pin : NULL,
-					   .options = ks->config->registry_options};
-}
-
-static enum kveil_status open_registry(struct kveil_keystore *ks, struct kveil_error *err)
-{
-	const struct kveil_registry_driver *driver;
-	const struct kveil_registry_env env = kveil_keystore_env(ks);
-	char id[KVEIL_REGISTRY_ID_TEXT];
-	const char *where;
-
-	if (ks->registry)
-		return KVEIL_OK;
-	enum kveil_status status = kveil_registry_driver_of(ks->config->registry, &driver, &where, err);
-	if (!status)
-		status = driver->open(&env, where, &ks->registry, err);
-	if (status || !env.id || kveil_secret_eq(env.id, ks->registry->secret->id, sizeof ks->pin))
-		return status;
-	kveil_registry_id_write(ks->registry->secret->id, id);
-	driver->close(ks->registry);
-	ks->registry = NULL;
-	kveil_fail(err, KVEIL_E_CONFIG, "the registry %s has the id %s, and keys.registry_id says another",
-		   ks->config->registry, id);
-	kveil_error_hint(err, "this is another registry: change the one or the other");
-	return KVEIL_E_CONFIG;
-}
-
-enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_error *err)
-{
-	enum kveil_status status = open_registry(ks, err);
-
-	if (!status)
-		status = kveil_keystore_refresh(ks, err);
-	return status;
-}
-
-enum kveil_status kveil_keystore_attach_reading(struct kveil_keystore *ks, struct kveil_error *err)
-{
-	bool is_read = false;
-	enum kveil_status status = open_registry(ks, err);
-
-	if (!status)
-		status = kveil_keystore_refresh_read(ks, &is_read, err);
-	return is_read ? KVEIL_OK : status;
-}
-
-enum kveil_status kveil_keystore_open_to_end(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
-					     struct kveil_error *err)
-{
-	struct kveil_keystore *ks = NULL;
-	bool is_read = false;
-	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
-
-	if (status)
-		return status;
-	status = open_registry(ks, err);
-	if (!status)
-		status = kveil_keystore_refresh_read(ks, &is_read, err);
-	if (!is_read) {
-		kveil_keystore_unref(ks);
-		return status;
-	}
-	*ret = ks;
-	return KVEIL_OK;
-}
-
-enum kveil_status kveil_keystore_enter(struct kveil_keystore *ks, struct kveil_error *err)
-{
-	enum kveil_status status = kveil_keystore_attach(ks, err);
-
-	return status ? status : check_names(ks, err);
-}
-
-enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
-				      struct kveil_error *err)
-{
-	struct kveil_keystore *ks = NULL;
-	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
-
-	if (status)
-		return status;
-	status = kveil_keystore_enter(ks, err);
-	if (status) {
-		kveil_keystore_unref(ks);
-		return status;
-	}
-	*ret = ks;
-	return KVEIL_OK;
 }

@@ -15,6 +15,16 @@ struct rewrapping {
 	bool again; /* somebody changed a version meanwhile: it is not moved yet */
 };
 
+/* A custodian that is away, refuses, or did not wrap this holds up what is its own. */
+static enum kveil_status pass_over(struct rewrapping *w, enum kveil_status status, const struct kveil_error *why)
+{
+	if (status != KVEIL_E_KEK_UNAVAILABLE && status != KVEIL_E_WRONG_KEK && status != KVEIL_E_PERMISSIONS)
+		return status;
+	if (!w->result->unreachable++)
+		w->result->away = *why;
+	return KVEIL_OK;
+}
+
 /* The key of this record under another KEK, proved: what the new KEK wrapped must open to the same key before the old
  * wrapping goes. */
 static enum kveil_status rewrap_one(struct kveil_keystore *ks, struct kveil_key_record *r, struct kveil_kek *kek,
@@ -91,9 +101,10 @@ static enum kveil_status renew_wrapping(struct kveil_keystore *ks, const struct 
 }
 
 /* The registry's own secret, as the configured KEKs wrapped it. */
-static enum kveil_status renew_root(struct kveil_keystore *ks, const struct kveil_registry_root *root,
+static enum kveil_status renew_root(struct rewrapping *w, const struct kveil_registry_root *root,
 				    struct kveil_error *err)
 {
+	struct kveil_keystore *ks = w->ks;
 	struct kveil_registry_root renewed = {0};
 	enum kveil_status status = KVEIL_OK;
 
@@ -105,6 +116,7 @@ static enum kveil_status renew_root(struct kveil_keystore *ks, const struct kvei
 			continue;
 		status = kveil_kek_rewrap(kek, kveil_span_of(root->keys[i].wrapped, root->keys[i].wrapped_len),
 					  &wrapped, err);
+		status = pass_over(w, status, err);
 		if (status || wrapped.len == 0)
 			continue;
 		if (!kveil_registry_root_add(&renewed, kek->name, kveil_buf_span(&wrapped))) {
@@ -248,8 +260,11 @@ static enum kveil_status count_moved(struct rewrapping *w, struct kveil_error *e
 
 static enum kveil_status put_batch(struct rewrapping *w, struct kveil_error *err)
 {
-	enum kveil_status status = kveil_keystore_refresh(w->ks, err);
+	bool read;
+	enum kveil_status status = kveil_keystore_refresh_read(w->ks, &read, err);
 
+	if (read)
+		status = KVEIL_OK;
 	if (!status)
 		status = drop_overtaken(w, err);
 	if (!status && w->batch.count) {
@@ -273,16 +288,20 @@ static enum kveil_status pass(struct rewrapping *w, kveil_keys_progress_fn *prog
 	struct kveil_document now = {0};
 
 	w->again = false;
-	w->result->unnamed = 0;
+	w->result->unnamed = w->result->unreachable = 0;
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
 	pthread_mutex_unlock(&ks->io_lock);
 	if (!status)
-		status = renew_root(ks, &now.root, err);
+		status = renew_root(w, &now.root, err);
 	/* A file is written whole for each batch: not too many of them. */
 	size_t batch = now.count / BATCHES < LEAST ? LEAST : now.count / BATCHES < MOST ? now.count / BATCHES : MOST;
 	for (size_t i = 0; !status && i < now.count; i++) {
+		size_t before = w->batch.count;
 		status = rewrap_into(w, &now.records[i], err);
+		if (status && w->batch.count > before)
+			kveil_key_record_clear(&w->batch.records[--w->batch.count]);
+		status = pass_over(w, status, err);
 		if (!status && w->batch.count && (w->batch.count == batch || i + 1 == now.count))
 			status = put_batch(w, err);
 		if (!status && progress)

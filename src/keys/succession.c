@@ -58,7 +58,7 @@ int64_t kveil_succession_due(const struct kveil_succession *s, const struct kvei
 	const struct kveil_life *n = &s->newest;
 
 	*ret_active_from_ms = s->now_ms;
-	if (!s->has_newest || n->algorithm != c->algorithm->wire_id)
+	if (!s->has_newest)
 		return s->now_ms;
 	if (!c->rotate_every_ms) /* no longer rotated: the last one that ends needs a successor without an end */
 		return n->expires_ms ? n->expires_ms - (n->expires_ms - n->active_from_ms) / 2 : INT64_MAX;

@@ -144,6 +144,19 @@ static void check_one(struct kveil_loader *l, const struct kveil_rule *r)
 		    "format: {value: json, key: json}");
 }
 
+/* A token of FF1 has no room for the version that made it. */
+static void check_pin(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	if (!(r->key_use & KVEIL_USE_DETOKENIZE) || !r->key || strchr(r->key->text, '@'))
+		return;
+	struct kveil_error *w = kveil_report_warn_at(
+	    l->report, l->file, r->line, r->column,
+	    "key '%.60s' has no version here: once it is rotated, older tokens come back as other values",
+	    r->key->text);
+	kveil_error_hint(w, "pin the version that made them: key: %.60s@1, and one rule for each version",
+			 r->key->text);
+}
+
 struct within {
 	const struct kveil_view *view;
 	const struct kveil_rule *rule;
@@ -297,6 +310,8 @@ void kveil_loader_check(struct kveil_loader *l, bool whole)
 		check_name(l);
 	kveil_loader_check_names(l);
 	check_views(l);
+	for (size_t i = 0; i < p->rule_count; i++)
+		check_pin(l, &p->rules[i]);
 	for (size_t v = 0; v < p->view_count; v++)
 		check_left_clear(l, &p->views[v], v);
 }

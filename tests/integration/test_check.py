@@ -131,3 +131,16 @@ def test_run_says_the_risks_once_in_the_form_of_its_log(home):
     lines = [json.loads(line) for line in r.stderr.splitlines() if line.startswith("{")]
     said = [x for x in lines if "can write this rule file" in x["message"]]
     assert r.returncode == 2 and len(said) == 1 and said[0]["level"] == "warn" and said[0]["component"] == "config"
+
+
+def test_tokens_of_a_format_need_a_pin(home):
+    """Nothing in them tells which version made them; what Tink's layout holds does."""
+    (home / "kveil.yaml").write_text(CONFIG.replace("PROPERTIES", "").replace(
+        "data: {", "data: {cards: {algorithm: aes-256-ff1}, ids: {algorithm: aes-256-siv}, "))
+    for rule, warned in (("detokenize: {key: cards, alphabet: digits}", True),
+                         ("decrypt: {key: cards, alphabet: digits}", True),
+                         ("detokenize: {key: cards@1, alphabet: digits}", False),
+                         ("detokenize: {key: ids}", False), ("tokenize: {key: cards, alphabet: digits}", False)):
+        (home / "rules" / "a.yaml").write_text(RULES.replace("NAME", "a") + f'  - {{path: "$.token", {rule}}}\n')
+        r = check(home)
+        assert r.returncode == 0 and ("key: cards@1" in r.stderr) == warned, (rule, r.stderr)

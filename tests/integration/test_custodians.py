@@ -199,6 +199,61 @@ def test_transit_approle_and_tls(tmp_path):
     finally:
         b.stop()
 
+# --- one of two away ---
+
+TWO = """\
+kafka: {{bootstrap_servers: "127.0.0.1:1", group_id: none}}
+rules: rules.yaml
+keys:
+  registry: file:keys.json
+  keks:
+    local: {{provider: file, path: kek}}
+    guard: {kek}
+  data:
+    pii: {{algorithm: aes-256-gcm, kek: local, rotate_every: 24h}}
+    cards: {{algorithm: aes-256-siv, kek: local}}
+    far: {{algorithm: aes-256-gcm, kek: guard}}
+    dead-letters: {{algorithm: aes-256-gcm, kek: local}}
+"""
+
+
+def test_commands_need_only_the_kek_they_use(tmp_path, bao):
+    f = Folder(tmp_path, transit(bao), {"BAO_TOKEN": bao.token()})
+    (tmp_path / "kveil.yaml").write_text(TWO.format(kek=transit(bao)))
+    f.kveil("keys", "kek", "local")
+    f.init()
+    sealed = f.seal("x").stdout
+
+    def states(name):
+        rows = json.loads(f.kveil("keys", "list", "--json").stdout)
+        return {r["version"]: r["state"] for r in rows if r["name"] == name}
+
+    bao.stop()
+    f.kveil("keys", "rotate", "pii", "--now")
+    f.kveil("keys", "retire", "pii@1")
+    assert states("pii") == {1: "retired", 2: "active"} and states("far") == {1: "unreachable"}
+    assert "primaryKeyId" in f.kveil("keys", "export", "--tink", "pii", "--clear").stdout
+    f.kveil("keys", "export", "--tink", "cards", "--clear", "-o", "set.json")
+    f.kveil("keys", "import", "set.json", "cards", check=2)  # it is there already, which needs no custodian to say
+    f.kveil("keys", "init")
+    # What needs the one that is away says so, and changes nothing.
+    for args in (("rotate", "far"), ("export", "--tink", "far", "--clear")):
+        r = f.kveil("keys", *args, check=1)
+        assert "kek_unavailable: " in r.stderr and "guard" in r.stderr and r.stdout == "", (args, r.stderr)
+    # Everything that can move moves, and the rest is named and counted.
+    text = (tmp_path / "kveil.yaml").read_text()
+    (tmp_path / "kveil.yaml").write_text(
+        text.replace("  data:", "    new: {provider: file, path: kek-new}\n  data:").replace("cards: {algorithm: aes-256-siv, kek: local",
+                                                                                   "cards: {algorithm: aes-256-siv, kek: new"))
+    f.kveil("keys", "kek", "new")
+    r = f.kveil("keys", "rewrap", "--json", check=1)
+    assert json.loads(r.stdout) == {"wrapped_anew": 1, "unnamed": 0, "unreachable": 2}  # far, and the registry's own secret
+    assert "guard" in r.stderr and "again" in r.stderr
+    bao.start()
+    assert json.loads(f.kveil("keys", "rewrap", "--json").stdout) == {"wrapped_anew": 0, "unnamed": 0, "unreachable": 0}
+    assert states("far") == {1: "active"}
+    assert json.loads(f.open(sealed).stdout) == {"a": "x"}
+
 
 # --- public-key custodians ---
 

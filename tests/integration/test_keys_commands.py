@@ -118,7 +118,8 @@ def test_rewrap_says_what_it_left_and_refuses_what_it_cannot_prove(make):
     r = k.run("keys", "rewrap", check=0)
     assert "4 versions wrapped anew" in r.stdout
     assert "1 version of keys that keys.data does not name" in r.stderr
-    assert json.loads(k.run("keys", "rewrap", "--json", check=0).stdout) == {"wrapped_anew": 0, "unnamed": 1}
+    assert json.loads(k.run("keys", "rewrap", "--json", check=0).stdout) == {"wrapped_anew": 0, "unnamed": 1,
+                                                                               "unreachable": 0}
     assert {r["name"]: r["kek"] for r in rows(k)} == {"gone": "local", "stays": "new", "pii": "new", "pepper": "new",
                                                       "dead-letters": "new"}
     # Without the old KEK it says which key is missing it.
@@ -346,6 +347,15 @@ def test_rotate_asks_where_equal_values_stop_being_equal(make):
     assert at_terminal(k, "ids\n", "rotate", "ids", "--now")[0] == 0
     k.run("keys", "rotate", "cards", "--now", "--yes", check=0, stdin=subprocess.DEVNULL)
     assert states(k, "ids") == states(k, "cards") == {1: "previous", 2: "active"}
+    # So does taking one out of use, which also stops what needs it.
+    for name in ("ids", "cards", "pepper@1"):
+        bare = name.split("@")[0]
+        r = k.run("keys", "retire", name, check=2, stdin=subprocess.DEVNULL)
+        assert "--yes" in r.stderr and f"wait until `kveil keys rotate {bare}`" in r.stderr
+        assert ("'cards@1'" in r.stderr) == (name == "cards")
+        assert "retired" not in states(k, bare).values()
+    assert at_terminal(k, "cards\n", "retire", "cards@1")[0] == 0 and states(k, "cards")[1] == "retired"
+    k.run("keys", "retire", "ids", "--yes", check=0, stdin=subprocess.DEVNULL)
     # Where nothing is lost, nothing is asked: no key, no such name, a cipher with a nonce.
     assert "joins" not in k.run("keys", "rotate", "pii", "--now", check=0, stdin=subprocess.DEVNULL).stderr
     assert "joins" not in k.run("keys", "rotate", "nobody", "--now", check=2, stdin=subprocess.DEVNULL).stderr

@@ -3,6 +3,7 @@
 #include "keys_fixture.h"
 
 #include "crypto/algorithm.h"
+#include "keys/internal.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -453,6 +454,45 @@ static void the_next_version_comes_half_a_period_ahead(void **state)
 	fixture_tear_down(&f);
 }
 
+/* A configuration that changed its cipher, and one that has not yet: neither makes a version because of the other. */
+static void only_rotate_changes_a_cipher(void **state)
+{
+	(void)state;
+	const int64_t hour = 3600 * 1000, start = kveil_clock_wall_ms();
+	struct kveil_keystore *old, *new = NULL;
+	struct kveil_keys_init_result again;
+	struct fixture f, g;
+
+	fixture_set_up(&f, NULL);
+	old = fixture_init(&f);
+	g = f;
+	fixture_parse(&g, "registry: file:keys.json\nkeks:\n  local: {provider: file, path: kek}\n"
+			  "data:\n  pii: {algorithm: sm4-gcm, rotate_every: 24h}\n");
+	assert_ok(kveil_keys_init(&g.config, &again, &err));
+	assert_non_null(strstr(again.unlike.message, "seals with aes-256-gcm"));
+	assert_int_equal(kveil_keystore_open(&g.config, &new, &err), KVEIL_E_CONFIG);
+	assert_non_null(strstr(err.hint, "kveil keys rotate pii"));
+	assert_ok(kveil_keystore_open_reachable(&g.config, &new, &err));
+	assert_ok(kveil_keystore_tend(new, start, &err));
+	assert_string_equal(list(new), "pepper 1 active; pii 1 active; still 1 active; ");
+	assert_ok(kveil_keystore_rotate(new, KVEIL_SPAN("pii"), 0, &err));
+	kveil_keystore_unref(new);
+	assert_ok(kveil_keystore_open(&g.config, &new, &err));
+	/* Those with the older configuration go on with what is there, now and when its time has come. */
+	assert_ok(kveil_keystore_tend(old, start, &err));
+	assert_string_equal(list(old), "pepper 1 active; pii 1 previous; pii 2 active; still 1 active; ");
+	assert_ok(kveil_keystore_tend(old, start + 13 * hour, &err));
+	pthread_mutex_lock(&old->lock);
+	const struct kveil_key_name *n = kveil_map_get(&old->names, KVEIL_SPAN("pii"));
+	assert_int_equal(n->count, 3);
+	assert_string_equal(n->versions[2]->alg->name, "sm4-gcm");
+	pthread_mutex_unlock(&old->lock);
+	kveil_keystore_unref(new);
+	kveil_keystore_unref(old);
+	fixture_forget(&g);
+	fixture_tear_down(&f);
+}
+
 static void states_go_one_way(void **state)
 {
 	(void)state;
@@ -635,6 +675,7 @@ int main(void)
 	    cmocka_unit_test(a_version_under_a_foreign_kek_holds_up_nothing),
 	    cmocka_unit_test(a_second_process_opens_what_the_first_sealed),
 	    cmocka_unit_test(the_next_version_comes_half_a_period_ahead),
+	    cmocka_unit_test(only_rotate_changes_a_cipher),
 	    cmocka_unit_test(states_go_one_way),
 	    cmocka_unit_test(a_thousand_leases_are_all_different),
 	    cmocka_unit_test(rotation_does_not_disturb_threads),

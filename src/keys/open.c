@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening a registry: its custodians, the registry itself, and whether it holds what the configuration names. */
+#include "keys/internal.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "crypto/crypto.h"
+
+#include <stdlib.h>
+
+static enum kveil_status open_keks(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	const struct kveil_keys_config *c = ks->config;
+
+	ks->custodians = calloc(c->custodian_count ? c->custodian_count : 1, sizeof *ks->custodians);
+	if (!ks->custodians)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	for (size_t i = 0; i < c->custodian_count; i++) {
+		const struct kveil_provider *p = kveil_provider_by_name(c->custodians[i].provider);
+		enum kveil_status status = kveil_kek_open(p, c->custodians[i].name, c->custodians[i].params,
+							  c->base_dir, &ks->custodians[ks->custodian_count], err);
+		if (status)
+			return status;
+		ks->custodian_count++;
+	}
+	return KVEIL_OK;
+}
+
+/* Why what this KEK wrapped of the name is not here. */
+static enum kveil_status fail_outside(struct kveil_keystore *ks, const char *kek_name, const char *name,
+				      struct kveil_error *err)
+{
+	struct kveil_kek *kek = kveil_keystore_kek(ks, kek_name);
+	enum kveil_status status = kek ? kveil_kek_last(kek, err) : KVEIL_OK;
+
+	if (status)
+		return status;
+	if (kek) {
+		kveil_fail(err, KVEIL_E_WRONG_KEK, "KEK '%s' is not the one that wrapped key '%s'", kek_name, name);
+		kveil_error_hint(err, "bring back the key-encryption key that this registry was made with");
+		return KVEIL_E_WRONG_KEK;
+	}
+	kveil_fail(err, KVEIL_E_CONFIG, "key '%s' has versions under KEK '%s' only, which keys.keks does not name",
+		   name, kek_name);
+	kveil_error_hint(err, "bring that KEK back into the configuration; `kveil keys list` shows which versions it "
+			      "holds");
+	return KVEIL_E_CONFIG;
+}
+
+enum kveil_status kveil_keystore_reach(struct kveil_keystore *ks, const char *name, struct kveil_error *err)
+{
+	char kek[KVEIL_KEK_NAME_MAX + 1];
+
+	return kveil_keystore_held_up_by(ks, name, kek) ? fail_outside(ks, kek, name, err) : KVEIL_OK;
+}
+
+/* Nothing of this name was taken in. */
+static enum kveil_status fail_absent(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
+				     struct kveil_error *err)
+{
+	char name[KVEIL_KEK_NAME_MAX + 1];
+
+	if (!kveil_keystore_is_outside(ks, c->name, name)) {
+		kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' is configured and not in the registry", c->name);
+		kveil_error_hint(err, "`kveil keys init` adds the keys that are missing, and touches no other");
+		kveil_error_where(err, ks->config->file, c->line, 1);
+		return KVEIL_E_NOT_FOUND;
+	}
+	enum kveil_status status = fail_outside(ks, name, c->name, err);
+	if (status == KVEIL_E_CONFIG)
+		kveil_error_where(err, ks->config->file, c->line, 1);
+	return status;
+}
+
+/* A key does not change what it is for. */
+static enum kveil_status check_algorithm(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
+					 const struct kveil_key_name *n, struct kveil_error *err)
+{
+	for (size_t k = 0; k < n->count; k++) {
+		const struct kveil_algorithm *was = n->versions[k]->alg;
+		if (was == c->algorithm || kveil_is_pattern(c) ||
+		    (was->kind == KVEIL_ALG_AEAD && c->algorithm->kind == KVEIL_ALG_AEAD))
+			continue;
+		kveil_fail(err, KVEIL_E_CONFIG, "key '%s' is of algorithm %s in the registry and %s here", c->name,
+			   was->name, c->algorithm->name);
+		kveil_error_hint(err, "give the new algorithm a key name of its own");
+		kveil_error_where(err, ks->config->file, c->line, 1);
+		return KVEIL_E_CONFIG;
+	}
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_keystore_configured(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
+					    struct kveil_key_name **ret, struct kveil_error *err)
+{
+	pthread_mutex_lock(&ks->lock);
+	*ret = kveil_map_get(&ks->names, kveil_span_str(c->name));
+	enum kveil_status status = *ret ? check_algorithm(ks, c, *ret, err) : KVEIL_OK;
+	pthread_mutex_unlock(&ks->lock);
+	return *ret ? status : fail_absent(ks, c, err);
+}
+
+/* A cipher was changed in the configuration alone. */
+static enum kveil_status check_cipher(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
+				      const struct kveil_key_name *n, struct kveil_error *err)
+{
+	struct kveil_succession s;
+
+	if (c->algorithm->kind != KVEIL_ALG_AEAD || kveil_is_pattern(c))
+		return KVEIL_OK;
+	pthread_mutex_lock(&ks->lock);
+	kveil_key_name_succession(n, kveil_clock_wall_ms(), &s);
+	pthread_mutex_unlock(&ks->lock);
+	if (!s.has_newest || s.newest.algorithm == c->algorithm->wire_id)
+		return KVEIL_OK;
+	const char *was = kveil_algorithm_by_wire_id(s.newest.algorithm)->name;
+	kveil_fail(err, KVEIL_E_CONFIG, "key '%s' seals with %s in the registry, and the configuration says %s",
+		   c->name, was, c->algorithm->name);
+	kveil_error_hint(
+	    err,
+	    "`kveil keys rotate %.40s` with this configuration changes over, and what was sealed opens; to "
+	    "stay, write algorithm: %s",
+	    c->name, was);
+	kveil_error_where(err, ks->config->file, c->line, 1);
+	return KVEIL_E_CONFIG;
+}
+
+enum kveil_status kveil_keystore_check_names(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+	struct kveil_key_name *n;
+
+	for (size_t i = 0; !status && i < ks->config->data_count; i++) {
+		status = kveil_keystore_configured(ks, &ks->config->data[i], &n, err);
+		if (!status)
+			status = check_cipher(ks, &ks->config->data[i], n, err);
+	}
+	return status;
+}
+
+enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+					 struct kveil_error *err)
+{
+	enum kveil_status status = kveil_crypto_init(err);
+
+	if (status)
+		return status;
+	struct kveil_keystore *ks = kveil_keystore_alloc();
+	if (!ks)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	ks->config = cfg;
+	ks->is_pinned = cfg->registry_id && kveil_registry_id_parse(cfg->registry_id, ks->pin);
+	status = kveil_crypto_random(&ks->lateness, sizeof ks->lateness, err);
+	if (!status)
+		status = open_keks(ks, err);
+	if (status) {
+		kveil_keystore_unref(ks);
+		return status;
+	}
+	*ret = ks;
+	return KVEIL_OK;
+}
+
+struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks)
+{
+	return (struct kveil_registry_env){.base_dir = ks->config->base_dir,
+					   .keks = ks->custodians,
+					   .kek_count = ks->custodian_count,
+					   .id = ks->is_pinned ? ks->pin : NULL,
+					   .options = ks->config->registry_options};
+}
+
+static enum kveil_status open_registry(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	const struct kveil_registry_driver *driver;
+	const struct kveil_registry_env env = kveil_keystore_env(ks);
+	char id[KVEIL_REGISTRY_ID_TEXT];
+	const char *where;
+
+	if (ks->registry)
+		return KVEIL_OK;
+	enum kveil_status status = kveil_registry_driver_of(ks->config->registry, &driver, &where, err);
+	if (!status)
+		status = driver->open(&env, where, &ks->registry, err);
+	if (status || !env.id || kveil_secret_eq(env.id, ks->registry->secret->id, sizeof ks->pin))
+		return status;
+	kveil_registry_id_write(ks->registry->secret->id, id);
+	driver->close(ks->registry);
+	ks->registry = NULL;
+	kveil_fail(err, KVEIL_E_CONFIG, "the registry %s has the id %s, and keys.registry_id says another",
+		   ks->config->registry, id);
+	kveil_error_hint(err, "this is another registry: change the one or the other");
+	return KVEIL_E_CONFIG;
+}
+
+enum kveil_status kveil_keystore_attach(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	enum kveil_status status = open_registry(ks, err);
+
+	if (!status)
+		status = kveil_keystore_refresh(ks, err);
+	return status;
+}
+
+enum kveil_status kveil_keystore_attach_reading(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	bool is_read = false;
+	enum kveil_status status = open_registry(ks, err);
+
+	if (!status)
+		status = kveil_keystore_refresh_read(ks, &is_read, err);
+	return is_read ? KVEIL_OK : status;
+}
+
+enum kveil_status kveil_keystore_open_reachable(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+						struct kveil_error *err)
+{
+	struct kveil_keystore *ks = NULL;
+	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+
+	if (status)
+		return status;
+	status = kveil_keystore_attach_reading(ks, err);
+	if (status)
+		kveil_keystore_unref(ks);
+	else
+		*ret = ks;
+	return status;
+}
+
+enum kveil_status kveil_keystore_enter(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_keystore_attach(ks, err);
+
+	return status ? status : kveil_keystore_check_names(ks, err);
+}
+
+enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+				      struct kveil_error *err)
+{
+	struct kveil_keystore *ks = NULL;
+	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+
+	if (status)
+		return status;
+	status = kveil_keystore_enter(ks, err);
+	if (status) {
+		kveil_keystore_unref(ks);
+		return status;
+	}
+	*ret = ks;
+	return KVEIL_OK;
+}
