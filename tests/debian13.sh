@@ -18,9 +18,8 @@ if [ "$(id -u)" != 0 ]; then
 fi
 command -v mmdebstrap >/dev/null || die "needs Debian's package mmdebstrap"
 
-eval "$(sed -n '/^BUILD_PACKAGES="/,/"$/p' dev)"
-# shellcheck disable=SC2086
-PACKAGES=$(echo $BUILD_PACKAGES python3 iproute2 | tr ' ' ,)
+# shellcheck disable=SC2046
+PACKAGES=$(echo $(cat docker/packages) libcmocka-dev iproute2 | tr ' ' ,)
 
 make_chroot() {
   [ "$(cat "$CACHE/packages" 2>/dev/null)" = "$PACKAGES" ] && return 0

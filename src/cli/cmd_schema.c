@@ -46,6 +46,13 @@ static int print_schema(const char *name)
 	return kveil_usage_error(&kveil_command_schema, "no schema '%s' (%s)", name, err.hint);
 }
 
+static int print(const struct kveil_buf *out)
+{
+	bool ok = kveil_buf_ok(out) && fwrite(out->data, 1, out->len, stdout) == out->len;
+
+	return ok ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
+}
+
 static int print_page(const char *name)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf out = KVEIL_BUF_INIT;
@@ -53,16 +60,31 @@ static int print_page(const char *name)
 	for (const struct kveil_page *p = kveil_pages; p->name; p++)
 		if (strcmp(p->name, name) == 0) {
 			p->write(&out);
-			bool ok = kveil_buf_ok(&out) && fwrite(out.data, 1, out.len, stdout) == out.len;
-			return ok ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
+			return print(&out);
 		}
 	return kveil_usage_error(&kveil_command_schema, "no page '%s'", name);
 }
 
+static int print_man(const char *name)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf out = KVEIL_BUF_INIT;
+
+	if (!kveil_man_write(name, &out))
+		return kveil_usage_error(&kveil_command_schema, "no manual page '%s'", name);
+	return print(&out);
+}
+
+static const struct kveil_flag flags[] = {
+    {0, "markdown", "PAGE",
+     "a page of the reference instead: actions, commands, configuration, errors, metrics, rules"},
+    {0, "man", "COMMAND", "the manual page of a command, or of kveil, instead"},
+    {0},
+};
+
 static int run(int argc, char **argv)
 {
 	const struct kveil_flag *f;
-	const char *value, *page = NULL;
+	const char *value, *page = NULL, *man = NULL;
 	int index = 1;
 
 	while ((f = kveil_flag_next(&kveil_command_schema, argc, argv, &index, &value))) {
@@ -70,23 +92,20 @@ static int run(int argc, char **argv)
 			return KVEIL_EXIT_OK;
 		if (f == &kveil_flag_error)
 			return KVEIL_EXIT_USAGE;
-		page = value;
+		*(f == &flags[0] ? &page : &man) = value;
 	}
-	if (argc - index > (page ? 0 : 1))
+	if (argc - index > (page || man ? 0 : 1))
 		return kveil_usage_error(&kveil_command_schema, "too many arguments");
 	if (page)
 		return print_page(page);
+	if (man)
+		return print_man(man);
 	return print_schema(index < argc ? argv[index] : "rules");
 }
 
-static const struct kveil_flag flags[] = {
-    {0, "markdown", "PAGE", "a page of the reference instead: actions, commands, configuration, errors, metrics"},
-    {0},
-};
-
 const struct kveil_command kveil_command_schema = {
     .name = "schema",
-    .usage = "[rules|config] [--markdown PAGE]",
+    .usage = "[rules|config] [--markdown PAGE | --man COMMAND]",
     .help = "JSON Schemas of rule files and kveil.yaml, for editors",
     .words = words,
     .flags = flags,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/reference.h: the pages of docs/ that come out of tables; `kveil schema --markdown NAME` prints them. */
+/* cli/reference.h: the pages of docs/ and the manual pages that come out of tables; `kveil schema` prints them. */
 #ifndef KVEIL_CLI_REFERENCE_H
 #define KVEIL_CLI_REFERENCE_H
 
@@ -11,6 +11,9 @@ struct kveil_page {
 };
 
 extern const struct kveil_page kveil_pages[]; /* ends with a zero row */
+
+/* The manual page of a command, or of kveil as a whole by the name "kveil". False: no such command. */
+bool kveil_man_write(const char *name, struct kveil_buf *out);
 
 /* The page on rule files, in a file of its own. */
 void kveil_rules_page_write(struct kveil_buf *out);
