@@ -18,6 +18,8 @@
 #include <string.h>
 
 #define KVEIL_MUST_CHECK __attribute__((warn_unused_result))
+/* What libkveil.so shows; the rest of these headers is for kveil itself. */
+#define KVEIL_API __attribute__((visibility("default")))
 #define KVEIL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* Borrowed bytes. data is NULL only for "absent" (a tombstone, a null key); an empty value has
@@ -127,9 +129,9 @@ enum kveil_status {
 	KVEIL_OK = KVEIL_E_OK,
 };
 
-const char *kveil_status_code(enum kveil_status status); /* "invalid_json" */
-const char *kveil_status_text(enum kveil_status status);
-enum kveil_class kveil_status_class(enum kveil_status status);
+KVEIL_API const char *kveil_status_code(enum kveil_status status); /* "invalid_json" */
+KVEIL_API const char *kveil_status_text(enum kveil_status status);
+KVEIL_API enum kveil_class kveil_status_class(enum kveil_status status);
 
 #define KVEIL_NO_BYTE SIZE_MAX
 
@@ -157,6 +159,6 @@ void kveil_error_where(struct kveil_error *err, const char *file, uint32_t line,
 void kveil_error_rule(struct kveil_error *err, const char *rule);
 
 /* "FILE:LINE:COL: error: MESSAGE (hint)" into dst, always terminated; returns dst. severity: "error". */
-const char *kveil_error_format(const struct kveil_error *err, const char *severity, char *dst, size_t size);
+KVEIL_API const char *kveil_error_format(const struct kveil_error *err, const char *severity, char *dst, size_t size);
 
 #endif

@@ -70,23 +70,23 @@ typedef void kveil_trace_fn(void *user, const struct kveil_trace_event *event);
 
 /* Binds a plan to a thread's keys. The engine holds a reference on the plan; the keyring must outlive it.
  * KVEIL_E_KEY_PENDING and other class RETRY errors: try again later. */
-enum kveil_status kveil_engine_new(struct kveil_plan *plan, struct kveil_keyring *keys,
+KVEIL_API enum kveil_status kveil_engine_new(struct kveil_plan *plan, struct kveil_keyring *keys,
                                    const struct kveil_limits *limits, struct kveil_engine **ret,
                                    struct kveil_error *err) KVEIL_MUST_CHECK;
-void kveil_engine_free(struct kveil_engine *e);
+KVEIL_API void kveil_engine_free(struct kveil_engine *e);
 
 /* trace NULL = off. Tracing allocates and is slow. */
-void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void *user);
+KVEIL_API void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void *user);
 
 /* record's bytes must stay until the result is used: outputs may borrow them. */
-void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record, struct kveil_result *ret);
+KVEIL_API void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record, struct kveil_result *ret);
 /* The outputs were used: wipes what is left of their record. The next run does so too, but may be long in coming. */
-void kveil_engine_wipe(struct kveil_engine *e);
+KVEIL_API void kveil_engine_wipe(struct kveil_engine *e);
 
 /* How often each rule (by index in the plan) found a place since the engine was made; plain counters of this
  * thread: another thread may read them, each load is atomic. A run that ends in RETRY counts nothing. */
-const _Atomic uint64_t *kveil_engine_rule_matches(const struct kveil_engine *e, size_t *ret_count);
+KVEIL_API const _Atomic uint64_t *kveil_engine_rule_matches(const struct kveil_engine *e, size_t *ret_count);
 /* Takes back what the last run counted, and wipes: the record comes again. */
-void kveil_engine_forget(struct kveil_engine *e);
+KVEIL_API void kveil_engine_forget(struct kveil_engine *e);
 
 #endif

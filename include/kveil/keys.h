@@ -54,19 +54,19 @@ enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_s
  * no such key, not a hash key, or keys in memory. */
 size_t kveil_keystore_mac_bytes(struct kveil_keystore *ks, struct kveil_span name, const char **ret_algorithm);
 
-enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyring **ret,
+KVEIL_API enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyring **ret,
                                     struct kveil_error *err) KVEIL_MUST_CHECK;
-void kveil_keyring_free(struct kveil_keyring *ring);
+KVEIL_API void kveil_keyring_free(struct kveil_keyring *ring);
 
 /* Once a batch of records, never per value: renews the lease when due, takes in new versions, activates the
  * next version at its set time, wipes destroyed ones. Cheap when nothing changed (one atomic load and a clock
  * read). A KVEIL_CLASS_RETRY error: seal nothing, back off, tick again. */
-enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wall_ms,
+KVEIL_API enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wall_ms,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* After a tick that failed: may nothing at all be protected? Otherwise some key has no version that protects, or there is no
  * lease; the ring refuses what needs it by itself, and the rest goes on. */
-bool kveil_keyring_refuses(const struct kveil_keyring *ring);
+KVEIL_API bool kveil_keyring_refuses(const struct kveil_keyring *ring);
 
 /* The key called name, or name@version (opens and seals with that version only), for the given uses. The
  * pointer lives as long as the ring; asking again gives the same one. */

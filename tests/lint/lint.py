@@ -21,10 +21,12 @@ LAYERS = {
     "engine": {"base", "path", "format", "transform", "rules"},
     "worker": {"base", "crypto", "keys", "path", "format", "transform", "rules", "engine", "http"},
     "http": {"base", "worker"},
+    "library": {"base", "keys", "rules", "engine", "worker"},
     "cli": {"base", "crypto", "keys", "path", "format", "transform", "rules", "engine", "worker", "http"},
 }
 # kveil/*.h by the layer that implements it.
-PUBLIC = {"kveil/base.h": "base", "kveil/keys.h": "keys", "kveil/engine.h": "engine"}
+PUBLIC = {"kveil/base.h": "base", "kveil/keys.h": "keys", "kveil/engine.h": "engine",
+          "kveil/library.h": "library"}
 KEYS_HEADER_USERS = {"transform", "rules", "engine"}  # they see keys through kveil/keys.h only
 
 # Header: where it may stand (regular expressions on the path below src/).
