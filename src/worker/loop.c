@@ -555,6 +555,11 @@ static enum kveil_status open_consumer(struct kveil_worker *w, struct kveil_erro
 	enum kveil_status status = kveil_kafka_conf_consumer(w->params->config, &w->owner, NULL, &conf, err);
 	if (status)
 		return status;
+	status = kveil_kafka_set(conf, "check.crcs", "true", err);
+	if (status) {
+		rd_kafka_conf_destroy(conf);
+		return status;
+	}
 	w->owner.unpack.sums = true;
 	rd_kafka_conf_set_rebalance_cb(conf, kveil_worker_on_rebalance);
 	rd_kafka_conf_set_offset_commit_cb(conf, kveil_worker_on_commit);

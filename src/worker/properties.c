@@ -29,6 +29,7 @@ const struct kveil_refused_property kveil_refused_properties[] = {
     {"auto.offset.reset",
      "no committed offset means earliest, and one out of range stops the partition: records are never "
      "skipped"},
+    {"check.crcs", "a damaged batch holds other records than were written"},
     {"isolation.level", "records of aborted transactions are no records"},
     {"enable.partition.eof", "kveil sets it"},
     {"acks", DURABLE},

@@ -70,6 +70,8 @@ static enum kveil_status open_client(struct search *s, struct kveil_error *err)
 	status = kveil_kafka_set(conf, "max.partition.fetch.bytes", "1024", err);
 	if (!status)
 		status = kveil_kafka_set(conf, "enable.partition.eof", "true", err);
+	if (!status)
+		status = kveil_kafka_set(conf, "check.crcs", "true", err);
 	if (status) {
 		rd_kafka_conf_destroy(conf);
 		return status;
@@ -156,11 +158,20 @@ static enum look search(struct kveil_worker *w, const struct kveil_partition *p,
 
 /* --- setting it aside --- */
 
+/* Behind a batch with a wrong checksum the client reads on from a wrong place (docs/librdkafka.md): what it gives, and
+ * where it means to go on, comes out of the bytes of records. */
+static bool loses_its_place(const rd_kafka_message_t *msg)
+{
+	return msg->err == RD_KAFKA_RESP_ERR__BAD_MSG;
+}
+
 static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg)
 {
 	struct kveil_error why;
 	int64_t next = -1;
 
+	if (p->rewind)
+		return;
 	if (msg->offset != p->unreadable) {
 		p->unreadable = msg->offset;
 		p->unreadable_tries = 0;
@@ -172,7 +183,11 @@ static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, con
 		kveil_worker_hold(w, p); /* what was taken before this comes first; then it is said again */
 		return;
 	}
-	if (p->held || p->stopped || p->rewind || msg->offset < 0 || ++p->unreadable_tries < TRIES)
+	if (loses_its_place(msg)) {
+		p->out_of_range = -1;
+		kveil_worker_ask_rewind(w, p);
+	}
+	if (p->held || p->stopped || msg->offset < 0 || ++p->unreadable_tries < TRIES)
 		return;
 	int64_t first = p->marks.next > msg->offset ? p->marks.next : msg->offset;
 	p->unreadable_tries = 0;
