@@ -5,9 +5,11 @@
 #include "worker/registry_kafka.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 const struct kveil_flag kveil_flag_error, kveil_flag_help;
 
@@ -137,7 +139,7 @@ static void print_help(FILE *to)
 	fprintf(to, "\nkveil COMMAND --help tells more.\n");
 }
 
-/* What was not written was not done: a full disk under stdout is no success. A reader that went away knows that itself.
+/* What was not written was not done: a full disk under stdout is no success. EPIPE: the reader is gone.
  */
 static int ended(int code)
 {
@@ -148,8 +150,18 @@ static int ended(int code)
 	return KVEIL_EXIT_FAILED;
 }
 
+/* What is opened next would else stand in for one of these: a log line in a connection's stream, a key in a socket.
+ * Reading from the one and writing to the others fails. */
+static void hold_standard_descriptors(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+			_exit(KVEIL_EXIT_USAGE);
+}
+
 int main(int argc, char **argv)
 {
+	hold_standard_descriptors();
 	/* A limit on the size of files is an error of writing, like a full disk. */
 	signal(SIGXFSZ, SIG_IGN);
 	kveil_registry_driver_add(&kveil_registry_kafka);

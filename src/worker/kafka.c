@@ -37,7 +37,7 @@ static const char *const consumer_guarantees[][2] = {
     /* Where consumption begins is always said; an offset out of range is an error. */
     {"auto.offset.reset", "error"},
     {"partition.assignment.strategy", "range,roundrobin"},
-    {"enable.partition.eof", "false"},
+    {"enable.partition.eof", "true"},
     {NULL, NULL},
 };
 

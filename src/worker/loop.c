@@ -64,6 +64,10 @@ void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_messa
 		else if (p)
 			kveil_worker_on_out_of_range(w, p, msg->offset);
 		return;
+	case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+		if (p)
+			kveil_worker_on_end(w, p, msg->offset);
+		return;
 	case RD_KAFKA_RESP_ERR__FATAL:
 		kveil_fail(&err, KVEIL_E_INTERNAL, "the consumer cannot go on: %s", rd_kafka_message_errstr(msg));
 		kveil_worker_fail(w, &err);

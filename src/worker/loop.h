@@ -293,6 +293,9 @@ void kveil_worker_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka
 void kveil_worker_resolve(struct kveil_worker *w, int timeout_ms);
 struct kveil_partition *kveil_worker_find(struct kveil_worker *w, const rd_kafka_message_t *msg);
 struct kveil_partition *kveil_worker_partition(struct kveil_worker *w, const char *topic, int32_t id);
+/* The client has given all up to here. Behind the last record stand markers and records of aborted transactions, which
+ * are no records: they are committed past, or would count as lag for ever. */
+void kveil_worker_on_end(struct kveil_worker *w, struct kveil_partition *p, int64_t end);
 /* The client finds no record where it reads on. */
 void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition *p, int64_t offset);
 void kveil_worker_stop_out_of_range(struct kveil_worker *w, struct kveil_partition *p);

@@ -326,6 +326,21 @@ void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partiti
 	kveil_worker_ask_rewind(w, p);
 }
 
+void kveil_worker_on_end(struct kveil_worker *w, struct kveil_partition *p, int64_t end)
+{
+	uint32_t last;
+
+	/* What waits comes first, and what was thrown away comes again: then this is said again, or does no harm
+	 * unsaid. */
+	if (p->stopped || p->rewind || p->held || !kveil_park_may_read(p) || end <= 0 ||
+	    end <= kveil_worker_position(p))
+		return;
+	if (kveil_watermark_add(&p->marks, end - 1, &last))
+		kveil_watermark_done(&p->marks, last);
+	else
+		kveil_log(KVEIL_LOG_WARN, w->name, "no memory for the watermark of %s", p->topic);
+}
+
 void kveil_worker_on_out_of_range(struct kveil_worker *w, struct kveil_partition *p, int64_t offset)
 {
 	p->ended = true;

@@ -654,3 +654,19 @@ def test_a_slip_of_the_pen_gets_the_right_word():
         assert r.returncode == 2 and word in r.stderr and not r.stdout
     r = kveil("frobnicate")
     assert r.returncode == 2 and "did you mean" not in r.stderr and "replay" in r.stderr
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_descriptors_stay_unused(tmp_path, closed):
+    """Or the next file would be the one that a command's output goes into."""
+    (tmp_path / "kek").write_bytes(bytes(range(32)))
+    (tmp_path / "kek").chmod(0o600)
+    (tmp_path / "kveil.yaml").write_text("keys:\n  registry: file:keys.json\n"
+                                         "  keks: {local: {provider: file, path: kek}}\n"
+                                         "  data: {pii: {algorithm: aes-256-gcm, kek: local}}\n")
+    run = ["sh", "-c", f'"$0" keys init -c kveil.yaml {closed}', str(KVEIL)]
+    r = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    assert r.returncode == (0 if closed == "2>&-" else 1), r
+    registry = (tmp_path / "keys.json").read_text()
+    json.loads(registry)
+    assert "made" not in registry

@@ -9,7 +9,7 @@ import struct
 import time
 
 import pytest
-from confluent_kafka import TIMESTAMP_CREATE_TIME
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Producer, TopicPartition
 
 from conftest import ORDER_FIELDS, KVEIL, Kafka, order, wait_for
 
@@ -516,3 +516,28 @@ def test_health_command(make_kveil, kafka):
     k.start()
     assert k.run("health", "-c", "kveil.yaml").returncode == 0
     assert k.run("health", "--ready", "-c", "kveil.yaml").returncode == 0
+
+
+def test_aborted_transactions_behind_the_last_record(make_kveil, kafka):
+    """They are no records: committed past, no lag, and nothing is missed when retention takes them."""
+    k = make_kveil()
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init()
+    kafka.produce(k.topic, [b'{"p":"12345"}'] * 5)
+    writer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": k.name})
+    writer.init_transactions()
+    k.start()
+    for _ in range(3):
+        writer.begin_transaction()
+        writer.produce(k.topic, b'{"p":"aborted"}')
+        writer.flush()
+        writer.abort_transaction()
+    wait_for("committed past them", lambda: kafka.committed(k.group, k.topic) == 11)
+    wait_for("no lag", lambda: k.metric("kveil_consumer_lag_records", topic=k.topic) == 0)
+    assert k.stop() == 0
+    for f in kafka.admin.delete_records([TopicPartition(k.topic, 0, 11)]).values():
+        f.result(30)
+    k.start()
+    kafka.produce(k.topic, [b'{"p":"12345"}'] * 5)
+    out = kafka.consume(k.secure, 10, settle=0.5)
+    assert [m.value() for m in out] == [b'{"p":"*****"}'] * 10
