@@ -18,6 +18,7 @@ const struct kveil_flag kveil_flag_error, kveil_flag_help;
 	X(apply)                                                                                                       \
 	X(run)                                                                                                         \
 	X(replay)                                                                                                      \
+	X(dead_letters)                                                                                                \
 	X(keys)                                                                                                        \
 	X(check)                                                                                                       \
 	X(rules)                                                                                                       \
@@ -181,12 +182,12 @@ int main(int argc, char **argv)
 		print_help(stdout);
 		return KVEIL_EXIT_OK;
 	}
-#define X(name) #name,
-	static const char *const names[] = {COMMANDS(X) NULL};
-#undef X
-	for (size_t i = 0; kveil_commands[i]; i++)
-		if (strcmp(argv[1], kveil_commands[i]->name) == 0)
+	const char *names[sizeof kveil_commands / sizeof *kveil_commands] = {0};
+	for (size_t i = 0; kveil_commands[i]; i++) {
+		names[i] = kveil_commands[i]->name;
+		if (strcmp(argv[1], names[i]) == 0)
 			return ended(kveil_commands[i]->run(argc - 1, argv + 1));
+	}
 	const char *near = kveil_text_nearest(argv[1], names);
 	if (near) {
 		fprintf(stderr, "kveil: no command '%s' (did you mean '%s'?)\n", argv[1], near);

@@ -4,11 +4,10 @@
 #include "base/clock.h"
 #include "keys/keystore.h"
 #include "kveil/engine.h"
-#include "worker/admin.h"
 #include "worker/dead_letter.h"
 #include "worker/kafka.h"
+#include "worker/letters.h"
 #include "worker/replayed.h"
-#include "worker/topics.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,8 +15,6 @@
 #include <time.h>
 
 enum {
-	TIMEOUT_MS = 10000,
-	POLL_MS = 200,
 	FLUSH_MS = 100,
 	RETRY_MS = 500,
 	OUTAGE_MS = 120000, /* how long the brokers may say nothing */
@@ -35,15 +32,13 @@ struct replay {
 	kveil_replay_report_fn *report;
 	void *user;
 	struct kveil_kafka_owner owner;
-	rd_kafka_t *consumer, *producer;
-	struct kveil_cluster cluster;
-	struct kveil_catalog *catalog;
+	struct kveil_letters *letters;
+	const struct kveil_catalog *catalog;
+	rd_kafka_t *producer;
 	struct kveil_keyring *ring;
 	struct engine_of *engines;
 	size_t engine_count;
-	rd_kafka_topic_partition_list_t *parts; /* offset: where the replay begins */
-	int64_t *ends;
-	struct kveil_replayed *seen; /* a list for each of parts */
+	struct kveil_replayed *seen; /* a list for each of the letters' partitions */
 	uint64_t id;                 /* of the letter at hand */
 	bool is_copy;
 	struct kveil_header *headers;
@@ -79,107 +74,47 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opa
 		r->refused = msg->err;
 }
 
-static void ignore_problem(void *user, const struct kveil_topic_problem *problem)
-{
-	(void)user;
-	(void)problem;
-}
-
-/* What the cluster has, and the topics' limits. */
-static enum kveil_status look_around(struct replay *r, struct kveil_error *err)
-{
-	struct kveil_admin *admin;
-	enum kveil_status status = kveil_admin_new(r->p->config, "replay", &admin, err);
-
-	if (status)
-		return status;
-	status = kveil_admin_fetch(admin, &r->cluster, err);
-	for (int turn = 0; !status && turn < 2; turn++) {
-		kveil_catalog_unref(r->catalog);
-		r->catalog =
-		    kveil_catalog_build(&r->cluster, r->p->plans, r->p->config->partition, ignore_problem, NULL);
-		if (!r->catalog)
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the topics");
-		else if (turn == 0)
-			kveil_admin_limits(admin, &r->cluster, r->catalog, false);
-	}
-	kveil_admin_free(admin);
-	return status;
-}
-
-static enum kveil_status add_topic(struct replay *r, const char *name, struct kveil_error *err)
-{
-	const struct kveil_topic *t = kveil_cluster_find(&r->cluster, name);
-
-	if (!t)
-		return kveil_fail(err, KVEIL_E_NOT_FOUND, "the dead-letter topic %s does not exist", name);
-	for (int32_t i = 0; i < t->partitions; i++)
-		if (!rd_kafka_topic_partition_list_find(r->parts, name, i))
-			rd_kafka_topic_partition_list_add(r->parts, name, i);
-	return KVEIL_OK;
-}
-
-/* From where the last replay ended to what is there now. */
-static enum kveil_status find_range(struct replay *r, struct kveil_error *err)
-{
-	r->ends = calloc((size_t)r->parts->cnt + 1, sizeof *r->ends);
-	r->seen = kveil_replayed_new((size_t)r->parts->cnt);
-	if (!r->ends || !r->seen)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", r->parts->cnt);
-	rd_kafka_resp_err_t e = rd_kafka_committed(r->consumer, r->parts, TIMEOUT_MS);
-	for (int i = 0; !e && i < r->parts->cnt; i++) {
-		rd_kafka_topic_partition_t *t = &r->parts->elems[i];
-		int64_t low = -1;
-		kveil_replayed_read(r->seen, (size_t)i, kveil_span_of(t->metadata, t->metadata_size));
-		e = t->err ? t->err
-			   : kveil_kafka_range(r->consumer, t->topic, t->partition, &low, &r->ends[i], TIMEOUT_MS);
-		if (t->offset < low)
-			t->offset = low;
-	}
-	if (!e)
-		e = rd_kafka_assign(r->consumer, r->parts);
-	return e ? kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the dead letters cannot be read: %s",
-			      rd_kafka_err2str(e))
-		 : KVEIL_OK;
-}
-
-static enum kveil_status open_clients(struct replay *r, struct kveil_error *err)
+static enum kveil_status open_producer(struct replay *r, struct kveil_error *err)
 {
 	rd_kafka_conf_t *conf;
-	char group[512];
 	size_t least, most;
 
 	snprintf(r->owner.name, sizeof r->owner.name, "replay");
 	r->owner.user = r;
-	snprintf(group, sizeof group, "%s.replay", r->p->config->kafka.group_id);
-	enum kveil_status status = kveil_kafka_conf_consumer(r->p->config, &r->owner, group, &conf, err);
-	if (!status)
-		status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &r->consumer, err);
-	if (status)
-		return status;
-	rd_kafka_poll_set_consumer(r->consumer);
 	kveil_catalog_limits(r->catalog, &least, &most);
-	status = kveil_kafka_conf_producer(r->p->config, &r->owner, least, most, &conf, err);
+	enum kveil_status status = kveil_kafka_conf_producer(r->p->config, &r->owner, least, most, &conf, err);
 	if (status)
 		return status;
 	rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
 	return kveil_kafka_new(RD_KAFKA_PRODUCER, conf, &r->producer, err);
 }
 
+/* What earlier replays sent. */
+static enum kveil_status read_seen(struct replay *r, struct kveil_error *err)
+{
+	size_t count = kveil_letters_partitions(r->letters);
+
+	r->seen = kveil_replayed_new(count);
+	if (!r->seen)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu partitions", count);
+	for (size_t i = 0; i < count; i++)
+		kveil_replayed_read(r->seen, i, kveil_letters_partition(r->letters, i).note);
+	return KVEIL_OK;
+}
+
 static enum kveil_status open(struct replay *r, struct kveil_error *err)
 {
-	enum kveil_status status = look_around(r, err);
+	const struct kveil_letters_params p = {
+	    .config = r->p->config, .plans = r->p->plans, .topic = r->p->topic, .stop = r->p->stop};
+	enum kveil_status status = kveil_letters_open(&p, &r->letters, err);
 
-	r->parts = rd_kafka_topic_partition_list_new(8);
-	if (!status)
-		status = open_clients(r, err);
-	if (!status && r->p->topic)
-		status = add_topic(r, r->p->topic, err);
-	for (size_t i = 0; !status && !r->p->topic && i < r->catalog->count; i++)
-		status = add_topic(r, r->catalog->routes[i].dead.topic, err);
+	if (status)
+		return status;
+	r->catalog = kveil_letters_catalog(r->letters);
+	status = open_producer(r, err);
 	if (!status)
 		status = kveil_keyring_new(r->p->keys, &r->ring, err);
-	return status ? status : find_range(r, err);
+	return status ? status : read_seen(r, err);
 }
 
 static void close_all(struct replay *r) /* and frees r */
@@ -189,16 +124,12 @@ static void close_all(struct replay *r) /* and frees r */
 	free(r->engines);
 	kveil_keyring_free(r->ring);
 	kveil_dead_letter_clear(&r->letter);
-	if (r->parts)
-		rd_kafka_topic_partition_list_destroy(r->parts);
-	bool ended = kveil_kafka_destroy(r->producer, 0) & kveil_kafka_close_consumer(r->consumer);
-	kveil_catalog_unref(r->catalog);
-	kveil_cluster_clear(&r->cluster);
+	bool ended = kveil_kafka_destroy(r->producer, 0);
+	kveil_letters_close(r->letters);
 	kveil_replayed_free(r->seen);
 	free(r->headers);
-	free(r->ends);
 	if (ended)
-		free(r); /* or a client still logs as its owner */
+		free(r); /* or the client still logs as its owner */
 }
 
 static enum kveil_status engine_for(struct replay *r, struct kveil_plan *plan, struct kveil_engine **ret,
@@ -365,42 +296,17 @@ static enum kveil_status put_back(struct replay *r, const rd_kafka_message_t *ms
 	return e ? refusal(e, err) : KVEIL_OK;
 }
 
-/* Which of parts the letter is of; their count for none. */
-static size_t part_of(const struct replay *r, const rd_kafka_message_t *msg)
-{
-	for (int i = 0; i < r->parts->cnt; i++)
-		if (r->parts->elems[i].partition == msg->partition &&
-		    strcmp(r->parts->elems[i].topic, rd_kafka_topic_name(msg->rkt)) == 0)
-			return (size_t)i;
-	return (size_t)r->parts->cnt;
-}
-
-static enum kveil_status commit_with(struct replay *r, const rd_kafka_message_t *msg, struct kveil_span note,
-				     struct kveil_error *err)
-{
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-	rd_kafka_topic_partition_t *t =
-	    rd_kafka_topic_partition_list_add(list, rd_kafka_topic_name(msg->rkt), msg->partition);
-
-	t->offset = msg->offset + 1;
-	t->metadata = note.len ? malloc(note.len) : NULL; /* librdkafka frees it with the list */
-	t->metadata_size = t->metadata ? note.len : 0;
-	if (t->metadata)
-		memcpy(t->metadata, note.data, note.len);
-	enum kveil_status status = kveil_kafka_commit_wait(r->consumer, list, TIMEOUT_MS, err);
-	rd_kafka_topic_partition_list_destroy(list);
-	return status;
-}
-
 static enum kveil_status commit(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf note = KVEIL_BUF_INIT;
 
-	kveil_replayed_write(r->seen, part_of(r, msg), KVEIL_REPLAYED_KEPT, &note);
-	if (kveil_buf_ok(&note) && commit_with(r, msg, kveil_buf_span(&note), err) == KVEIL_OK)
+	size_t part = kveil_letters_partition_of(r->letters, msg);
+	kveil_replayed_write(r->seen, part, KVEIL_REPLAYED_KEPT, &note);
+	if (kveil_buf_ok(&note) &&
+	    kveil_letters_commit(r->letters, part, msg->offset + 1, kveil_buf_span(&note), err) == KVEIL_OK)
 		return KVEIL_OK;
 	/* A broker may take fewer bytes beside an offset than is usual: better forgetful than at a standstill. */
-	return commit_with(r, msg, KVEIL_SPAN_NULL, err);
+	return kveil_letters_commit(r->letters, part, msg->offset + 1, KVEIL_SPAN_NULL, err);
 }
 
 /* An error here ends the replay; a letter that fails does not. */
@@ -426,7 +332,7 @@ static enum kveil_status take(struct replay *r, const rd_kafka_message_t *msg, s
 	r->counts.skipped += r->is_copy;
 	r->counts.replayed += !failed && !r->is_copy;
 	if (!failed && !r->is_copy)
-		kveil_replayed_add(r->seen, part_of(r, msg), r->id);
+		kveil_replayed_add(r->seen, kveil_letters_partition_of(r->letters, msg), r->id);
 	r->counts.failed += failed != KVEIL_OK;
 	r->report(r->user, &outcome);
 	if (r->p->dry_run)
@@ -435,56 +341,17 @@ static enum kveil_status take(struct replay *r, const rd_kafka_message_t *msg, s
 	return status ? status : commit(r, msg, err);
 }
 
-/* Is there anything left before the ends? Also where transaction markers or compaction leave gaps. */
-static bool at_end(struct replay *r)
-{
-	rd_kafka_topic_partition_list_t *now = rd_kafka_topic_partition_list_copy(r->parts);
-	bool end = rd_kafka_position(r->consumer, now) == RD_KAFKA_RESP_ERR_NO_ERROR;
-
-	for (int i = 0; i < now->cnt; i++) {
-		/* Nothing consumed yet: the position is where it began. */
-		int64_t at = now->elems[i].offset < 0 ? r->parts->elems[i].offset : now->elems[i].offset;
-		end &= at >= r->ends[i];
-	}
-	rd_kafka_topic_partition_list_destroy(now);
-	return end;
-}
-
-static bool is_before_end(const struct replay *r, const rd_kafka_message_t *msg)
-{
-	size_t part = part_of(r, msg);
-
-	return part < (size_t)r->parts->cnt && msg->offset < r->ends[part];
-}
-
-static bool is_done(struct replay *r)
-{
-	uint64_t taken = r->counts.replayed + r->counts.failed + r->counts.skipped;
-
-	return at_end(r) || (r->p->most && taken >= r->p->most);
-}
-
 static enum kveil_status read_letters(struct replay *r, struct kveil_error *err)
 {
-	int64_t end = kveil_clock_mono_ms() + OUTAGE_MS;
 	enum kveil_status status = KVEIL_OK;
 
-	while (!status && !is_done(r)) {
-		if (stopped(r)) {
-			r->counts.stopped = true;
+	for (uint64_t n = 0; !status && (!r->p->most || n < r->p->most); n++) {
+		rd_kafka_message_t *msg;
+		status = kveil_letters_next(r->letters, &msg, err);
+		r->counts.stopped = !status && !msg && stopped(r);
+		if (status || !msg)
 			break;
-		}
-		rd_kafka_message_t *msg = rd_kafka_consumer_poll(r->consumer, POLL_MS);
-		if (msg && !msg->err && is_before_end(r, msg))
-			status = take(r, msg, err);
-		else if (msg && msg->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
-			status =
-			    kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the dead letters moved while they were read");
-		if (msg && !msg->err)
-			end = kveil_clock_mono_ms() + OUTAGE_MS;
-		else if (!status && kveil_clock_mono_ms() > end)
-			status = kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "no dead letter came for %d s",
-					    OUTAGE_MS / 1000);
+		status = take(r, msg, err);
 		kveil_kafka_message_free(msg);
 	}
 	return status;

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Dead letters that wait, for replay and for those who look at them. */
+#include "worker/letters.h"
+
+#include "base/clock.h"
+#include "worker/admin.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	TIMEOUT_MS = 10000,
+	POLL_MS = 200,
+	OUTAGE_MS = 120000, /* how long the brokers may say nothing */
+};
+
+struct kveil_letters {
+	struct kveil_letters_params params;
+	struct kveil_kafka_owner owner;
+	rd_kafka_t *consumer;
+	struct kveil_cluster cluster;
+	struct kveil_catalog *catalog;
+	rd_kafka_topic_partition_list_t *parts; /* offset: where it begins */
+	int64_t *ends;
+};
+
+static void ignore_problem(void *user, const struct kveil_topic_problem *problem)
+{
+	(void)user;
+	(void)problem;
+}
+
+/* What the cluster has, and the topics' limits. */
+static enum kveil_status look_around(struct kveil_letters *l, struct kveil_error *err)
+{
+	const struct kveil_letters_params *p = &l->params;
+	struct kveil_admin *admin;
+	enum kveil_status status = kveil_admin_new(p->config, "dead letters", &admin, err);
+
+	if (status)
+		return status;
+	status = kveil_admin_fetch(admin, &l->cluster, err);
+	for (int turn = 0; !status && turn < 2; turn++) {
+		kveil_catalog_unref(l->catalog);
+		l->catalog = kveil_catalog_build(&l->cluster, p->plans, p->config->partition, ignore_problem, NULL);
+		if (!l->catalog)
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the topics");
+		else if (turn == 0)
+			kveil_admin_limits(admin, &l->cluster, l->catalog, false);
+	}
+	kveil_admin_free(admin);
+	return status;
+}
+
+static enum kveil_status open_client(struct kveil_letters *l, struct kveil_error *err)
+{
+	rd_kafka_conf_t *conf;
+	char group[512];
+
+	snprintf(l->owner.name, sizeof l->owner.name, "dead letters");
+	snprintf(group, sizeof group, "%s.replay", l->params.config->kafka.group_id);
+	enum kveil_status status = kveil_kafka_conf_consumer(l->params.config, &l->owner, group, &conf, err);
+	if (!status)
+		status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &l->consumer, err);
+	if (!status)
+		rd_kafka_poll_set_consumer(l->consumer);
+	return status;
+}
+
+static enum kveil_status add_topic(struct kveil_letters *l, const char *name, struct kveil_error *err)
+{
+	const struct kveil_topic *t = kveil_cluster_find(&l->cluster, name);
+
+	if (!t)
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "the dead-letter topic %s does not exist", name);
+	for (int32_t i = 0; i < t->partitions; i++)
+		if (!rd_kafka_topic_partition_list_find(l->parts, name, i))
+			rd_kafka_topic_partition_list_add(l->parts, name, i);
+	return KVEIL_OK;
+}
+
+/* From where the last replay ended to what is there now. */
+static enum kveil_status find_range(struct kveil_letters *l, struct kveil_error *err)
+{
+	l->ends = calloc((size_t)l->parts->cnt + 1, sizeof *l->ends);
+	if (!l->ends)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", l->parts->cnt);
+	rd_kafka_resp_err_t e = rd_kafka_committed(l->consumer, l->parts, TIMEOUT_MS);
+	for (int i = 0; !e && i < l->parts->cnt; i++) {
+		rd_kafka_topic_partition_t *t = &l->parts->elems[i];
+		int64_t low = -1;
+		e = t->err ? t->err
+			   : kveil_kafka_range(l->consumer, t->topic, t->partition, &low, &l->ends[i], TIMEOUT_MS);
+		if (t->offset < low)
+			t->offset = low;
+	}
+	if (!e)
+		e = rd_kafka_assign(l->consumer, l->parts);
+	return e ? kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the dead letters cannot be read: %s",
+			      rd_kafka_err2str(e))
+		 : KVEIL_OK;
+}
+
+static enum kveil_status open(struct kveil_letters *l, struct kveil_error *err)
+{
+	enum kveil_status status = look_around(l, err);
+
+	l->parts = rd_kafka_topic_partition_list_new(8);
+	if (!status)
+		status = open_client(l, err);
+	if (!status && l->params.topic)
+		status = add_topic(l, l->params.topic, err);
+	for (size_t i = 0; !status && !l->params.topic && i < l->catalog->count; i++)
+		status = add_topic(l, l->catalog->routes[i].dead.topic, err);
+	return status ? status : find_range(l, err);
+}
+
+enum kveil_status kveil_letters_open(const struct kveil_letters_params *p, struct kveil_letters **ret,
+				     struct kveil_error *err)
+{
+	struct kveil_letters *l = calloc(1, sizeof *l);
+
+	*ret = NULL;
+	if (!l)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for dead letters");
+	l->params = *p;
+	enum kveil_status status = open(l, err);
+	if (status)
+		kveil_letters_close(l);
+	else
+		*ret = l;
+	return status;
+}
+
+void kveil_letters_close(struct kveil_letters *l)
+{
+	if (!l)
+		return;
+	bool ended = kveil_kafka_close_consumer(l->consumer);
+	if (l->parts)
+		rd_kafka_topic_partition_list_destroy(l->parts);
+	kveil_catalog_unref(l->catalog);
+	kveil_cluster_clear(&l->cluster);
+	free(l->ends);
+	if (ended)
+		free(l); /* or the client still logs as its owner */
+}
+
+const struct kveil_catalog *kveil_letters_catalog(const struct kveil_letters *l)
+{
+	return l->catalog;
+}
+
+size_t kveil_letters_partitions(const struct kveil_letters *l)
+{
+	return (size_t)l->parts->cnt;
+}
+
+struct kveil_letters_partition kveil_letters_partition(const struct kveil_letters *l, size_t number)
+{
+	const rd_kafka_topic_partition_t *t = &l->parts->elems[number];
+
+	return (struct kveil_letters_partition){.topic = t->topic,
+						.partition = t->partition,
+						.next = t->offset,
+						.end = l->ends[number],
+						.note = kveil_span_of(t->metadata, t->metadata_size)};
+}
+
+/* Their count for none. */
+size_t kveil_letters_partition_of(const struct kveil_letters *l, const rd_kafka_message_t *msg)
+{
+	for (int i = 0; i < l->parts->cnt; i++)
+		if (l->parts->elems[i].partition == msg->partition &&
+		    strcmp(l->parts->elems[i].topic, rd_kafka_topic_name(msg->rkt)) == 0)
+			return (size_t)i;
+	return (size_t)l->parts->cnt;
+}
+
+/* Is there nothing left before the ends? Also where transaction markers or compaction leave gaps. */
+static bool at_end(struct kveil_letters *l)
+{
+	rd_kafka_topic_partition_list_t *now = rd_kafka_topic_partition_list_copy(l->parts);
+	bool end = rd_kafka_position(l->consumer, now) == RD_KAFKA_RESP_ERR_NO_ERROR;
+
+	for (int i = 0; i < now->cnt; i++) {
+		/* Nothing consumed yet: the position is where it began. */
+		int64_t at = now->elems[i].offset < 0 ? l->parts->elems[i].offset : now->elems[i].offset;
+		end &= at >= l->ends[i];
+	}
+	rd_kafka_topic_partition_list_destroy(now);
+	return end;
+}
+
+static bool is_before_end(const struct kveil_letters *l, const rd_kafka_message_t *msg)
+{
+	size_t part = kveil_letters_partition_of(l, msg);
+
+	return part < (size_t)l->parts->cnt && msg->offset < l->ends[part];
+}
+
+static bool stopped(const struct kveil_letters *l)
+{
+	return l->params.stop && atomic_load_explicit(l->params.stop, memory_order_relaxed);
+}
+
+enum kveil_status kveil_letters_next(struct kveil_letters *l, rd_kafka_message_t **ret, struct kveil_error *err)
+{
+	int64_t end = kveil_clock_mono_ms() + OUTAGE_MS;
+
+	*ret = NULL;
+	while (!stopped(l) && !at_end(l)) {
+		rd_kafka_message_t *msg = rd_kafka_consumer_poll(l->consumer, POLL_MS);
+		if (msg && !msg->err && is_before_end(l, msg)) {
+			*ret = msg;
+			return KVEIL_OK;
+		}
+		bool moved = msg && msg->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET;
+		if (msg && !msg->err)
+			end = kveil_clock_mono_ms() + OUTAGE_MS;
+		kveil_kafka_message_free(msg);
+		if (moved)
+			return kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE,
+					  "the dead letters moved while they were read");
+		if (kveil_clock_mono_ms() > end)
+			return kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "no dead letter came for %d s",
+					  OUTAGE_MS / 1000);
+	}
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_letters_commit(struct kveil_letters *l, size_t number, int64_t next, struct kveil_span note,
+				       struct kveil_error *err)
+{
+	const rd_kafka_topic_partition_t *of = &l->parts->elems[number];
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_t *t = rd_kafka_topic_partition_list_add(list, of->topic, of->partition);
+
+	t->offset = next;
+	t->metadata = note.len ? malloc(note.len) : NULL; /* librdkafka frees it with the list */
+	t->metadata_size = t->metadata ? note.len : 0;
+	if (t->metadata)
+		memcpy(t->metadata, note.data, note.len);
+	enum kveil_status status = kveil_kafka_commit_wait(l->consumer, list, TIMEOUT_MS, err);
+	rd_kafka_topic_partition_list_destroy(list);
+	return status;
+}

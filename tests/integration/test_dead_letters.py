@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`kveil dead-letters`: what waits, seen without its values unless they are asked for, replayed or let go."""
+import json
+
+BROKEN = b'{"id": 17, "phone": "13800138000", "name": "Li Na \xe6\x9d\x8e", "ok": Yes}'
+
+
+def letters(k, *args, check=0, **kw):
+    return k.run("dead-letters", *args, "-c", "kveil.yaml", check=check, **kw)
+
+
+def fill(make_kveil, kafka):
+    k = make_kveil()
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init().start()
+    kafka.produce(k.topic, [{"value": BROKEN, "key": b"key-77", "headers": [("trace", b"abc"), ("näme 1", None)]},
+                            {"value": b'{"p": [1]}'}, {"value": b'{"p": [2]}'}, {"value": b'{"p": "fine"}'}])
+    kafka.consume(k.dead, 3)
+    assert k.stop() == 0
+    return k
+
+
+def test_list_show_and_discard(make_kveil, kafka):
+    k = fill(make_kveil, kafka)
+    kek = (k.dir / "kek").read_bytes()
+    (k.dir / "kek").unlink()  # counting needs no key
+    out = letters(k, "list").stdout.splitlines()
+    assert out[0].split()[:4] == ["TOPIC", "CODE", "RULE", "COUNT"] and out[-1] == "3 dead letters wait", out
+    assert [line.split()[:4] for line in out[1:-1]] == \
+        [[k.topic, "invalid_json", "-", "1"], [k.topic, "unsupported_kind", f"{k.name}/$.p", "2"]], out
+    groups = json.loads(letters(k, "list", "--json").stdout)
+    assert groups["letters"] == 3 and [g["count"] for g in groups["groups"]] == [1, 2]
+    assert "13800" not in letters(k, "show", check=None).stdout
+    (k.dir / "kek").write_bytes(kek)
+    (k.dir / "kek").chmod(0o600)
+
+    shown = letters(k, "show").stdout
+    assert f"{k.topic}[0]@0  invalid_json at byte 62" in shown, shown
+    assert '{"id": 00, "phone": "00000000000", "name": "Xx Xx x", "ok": Xxx}' in shown
+    assert "key    xxx-00" in shown and "header trace: xxx" in shown and "header xxxx 0: (null)" in shown
+    for clear in ("138", "Na", "77", "Yes", "nä"):
+        assert clear not in shown.split("\n", 1)[1].split(f"{k.topic}[0]@1")[0], clear
+    one = letters(k, "show", f"{k.topic}[0]@1", "--json", "--clear").stdout
+    assert json.loads(one) | {"ts": 0, "letter": ""} == {
+        "topic": k.topic, "partition": 0, "offset": 1, "ts": 0, "code": "unsupported_kind", "rule": f"{k.name}/$.p",
+        "byte": 6, "letter": "", "headers": [], "key": None, "payload": '{"p": [1]}'}
+    assert "no such letter waits" in letters(k, "show", f"{k.topic}[0]@3", check=1).stderr
+
+    r = letters(k, "discard", check=2)
+    assert "asks first" in r.stderr
+    assert letters(k, "list").stdout.endswith("3 dead letters wait\n")
+    letters(k, "discard", "--yes")
+    assert letters(k, "list").stdout == "0 dead letters wait\n"
+    assert "none waits" in letters(k, "show").stderr
+    assert "0 replayed, 0 failed" in letters(k, "replay").stdout
+    assert kafka.end_offsets(k.dead) == {0: 3} and kafka.end_offsets(k.secure) == {0: 1}
+
+
+def test_replay_behind_what_was_shown(make_kveil, kafka):
+    """Looking takes nothing away, and replay by either name is one."""
+    k = fill(make_kveil, kafka)
+    letters(k, "show")
+    k.rules('  - {path: "$.p[*]", mask: {}}\n')
+    assert "2 replayed, 1 failed" in letters(k, "replay", check=1).stdout
+    assert json.loads(letters(k, "list", "--json").stdout)["letters"] == 1
+    assert "did you mean" in k.run("dead-leters", check=2).stderr
+    assert "say what to do" in letters(k, check=2).stderr
+    assert "is too much" in letters(k, "list", "x", check=2).stderr
+    assert "needs a number" in letters(k, "show", "--max", "many", check=2).stderr
