@@ -76,7 +76,7 @@ void kveil_attempts_first(struct kveil_worker *w, struct kveil_partition *p, int
 void kveil_attempts_in_hand(struct kveil_worker *w, struct kveil_partition *p, int64_t offset)
 {
 	/* The note is of the first record that is not committed: it can be no other's. */
-	if (p->committed < 0 || p->anew || kveil_watermark_open(&p->marks) || w->in_flight_messages)
+	if (p->committed < 0 || p->anew || kveil_watermark_open(&p->marks))
 		return;
 	rd_kafka_topic_partition_list_t *notes = rd_kafka_topic_partition_list_new(1);
 	if (offset != p->committed || !p->attempts)

@@ -13,15 +13,13 @@ static void on_fault(struct kveil_worker *w, struct kveil_partition *p, int64_t 
 
 	if (fault == KVEIL_FAULT_PURGED)
 		return;
-	if (fault == KVEIL_FAULT_REFUSED || fault == KVEIL_FAULT_TOO_LARGE) {
-		/* The whole batch failed, and one of it is to blame: which, only sending them one by one can tell. */
-		if (offset > p->solo_until)
-			p->solo_until = offset;
-	} else {
-		snprintf(w->produce_fault, sizeof w->produce_fault, "%s: %s", rd_kafka_topic_name(msg->rkt),
-			 rd_kafka_err2str(msg->err));
-		w->producer_broken |= fault == KVEIL_FAULT_PRODUCER;
+	if (fault != KVEIL_FAULT_REFUSED && fault != KVEIL_FAULT_TOO_LARGE) {
+		kveil_outlet_fault(w, p, rd_kafka_topic_opaque(msg->rkt), msg->partition, msg->err);
+		return;
 	}
+	/* The whole batch failed, and one of it is to blame: which, only sending them one by one can tell. */
+	if (offset > p->solo_until)
+		p->solo_until = offset;
 	kveil_worker_ask_rewind(w, p);
 }
 
@@ -29,14 +27,19 @@ void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, voi
 {
 	struct kveil_worker *w = ((struct kveil_kafka_owner *)opaque)->user;
 	uintptr_t token = (uintptr_t)msg->_private;
+	struct kveil_outlet *o = rd_kafka_topic_opaque(msg->rkt);
+	struct kveil_lane *lane = &o->lanes[msg->partition]; /* it was there when the record was handed over */
 
 	(void)rk;
-	w->in_flight_bytes -= kveil_kafka_sent_bytes(msg);
-	w->in_flight_messages--;
+	kveil_lane_report(&w->ledger, lane, kveil_kafka_sent_bytes(msg), w->now_ms);
+	if (lane->timed == msg->_private)
+		kveil_outlet_timed(lane, msg->err);
 	struct kveil_partition *p = w->slots[token >> 48];
 	if (!p || p->generation != (uint16_t)(token >> 32))
 		return; /* revoked or rewound since */
 	p->unreported--;
+	if (p->rewind && !p->unreported)
+		w->want_rewind = true;
 	if (w->solo.waiting && w->solo.token == msg->_private) {
 		w->solo.waiting = false;
 		w->solo.result = msg->err;
@@ -46,18 +49,14 @@ void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, voi
 		on_fault(w, p, kveil_watermark_slot(&p->marks, (uint32_t)token)->offset, msg);
 		return;
 	}
-	if (p->route && msg->rkt == p->route->dead)
+	if (p->route && o == p->route->dead)
 		kveil_cell_add(w->dead_lettered, 1);
 	else {
 		kveil_cell_add(w->produced, 1);
 		kveil_cell_add(w->produced_bytes, msg->len + msg->key_len);
 	}
-	if (w->produce_failures) {
-		w->produce_failures = 0;
-		w->produce_logged_ms = 0;
-		kveil_health_condition(w->params->health, w->condition_produce, NULL);
-		kveil_log(KVEIL_LOG_INFO, w->name, "producing again");
-	}
+	if (__builtin_expect(lane->failures || w->produce_failures, 0))
+		kveil_outlet_delivers(w, lane);
 	kveil_watermark_done(&p->marks, (uint32_t)token);
 }
 

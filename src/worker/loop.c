@@ -124,7 +124,7 @@ void kveil_worker_count_retry(struct kveil_worker *w, enum kveil_status status)
 	kveil_cell_add(w->retries[status], 1);
 }
 
-static void log_now_and_then(struct kveil_worker *w, const struct kveil_error *why, int64_t *logged_ms)
+void kveil_worker_log_now_and_then(struct kveil_worker *w, const struct kveil_error *why, int64_t *logged_ms)
 {
 	int64_t now = kveil_clock_mono_ms();
 
@@ -142,7 +142,7 @@ bool kveil_worker_back_off(struct kveil_worker *w, unsigned attempt, const struc
 	ms = ms > BACK_OFF_MOST_MS ? BACK_OFF_MOST_MS : ms;
 	ms = ms / 2 + rand_r(&w->random) % (ms / 2 + 1);
 	kveil_worker_count_retry(w, why->status);
-	log_now_and_then(w, why, logged_ms);
+	kveil_worker_log_now_and_then(w, why, logged_ms);
 	for (int64_t end = now + ms; now < end; now = kveil_clock_mono_ms()) {
 		kveil_worker_pump(w, end - now < 100 ? (int)(end - now) : 100);
 		record_progress(w);
@@ -170,7 +170,14 @@ void kveil_worker_tell_outage(struct kveil_worker *w, const struct kveil_partiti
 {
 	open_outage(w, p, why);
 	kveil_worker_count_retry(w, why->status);
-	log_now_and_then(w, why, &w->outage_logged_ms);
+	kveil_worker_log_now_and_then(w, why, &w->outage_logged_ms);
+}
+
+void kveil_worker_tell_produce(struct kveil_worker *w, const struct kveil_error *why)
+{
+	kveil_health_condition(w->params->health, w->condition_produce, "%s", why->message);
+	kveil_worker_count_retry(w, why->status);
+	kveil_worker_log_now_and_then(w, why, &w->produce_logged_ms);
 }
 
 bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_error *why)
@@ -282,7 +289,7 @@ static bool make_routes(struct kveil_worker *w)
 	for (size_t i = 0; w->routes && i < w->catalog->count; i++) {
 		struct kveil_worker_route *r = &w->routes[w->route_count++];
 		r->route = &w->catalog->routes[i];
-		r->outputs = calloc(r->route->plan->view_count, sizeof(rd_kafka_topic_t *));
+		r->outputs = calloc(r->route->plan->view_count, sizeof(struct kveil_outlet *));
 		for (size_t k = 0; k < w->plan_count; k++)
 			if (w->plans[k]->plan == r->route->plan)
 				r->bound = w->plans[k];
@@ -315,8 +322,10 @@ static void point_partitions(struct kveil_worker *w, bool new_rules)
 				kveil_worker_stop_partition(w, p, true, -1, "%s", why_no_route(w, p->topic));
 		} else if (!had_route || (p->stopped_by_rules && new_rules))
 			kveil_worker_restart_partition(w, p);
-		else if (new_rules)
-			p->due_ms = 0; /* they may name another key */
+		else if (new_rules) {
+			p->due_ms = 0; /* they may name another key, or output */
+			p->blocked_on = NULL;
+		}
 	}
 }
 
@@ -376,7 +385,8 @@ static void every_second(struct kveil_worker *w)
 {
 	for (size_t i = 0; i < w->plan_count; i++)
 		count_matches(w->plans[i]);
-	kveil_cell_set(w->in_flight, (double)w->in_flight_bytes);
+	kveil_cell_set(w->in_flight, (double)w->ledger.bytes);
+	kveil_outlets_tell(w);
 	for (size_t i = 0; i < w->slot_cap; i++) {
 		struct kveil_partition *p = w->slots[i];
 		int64_t low = -1, high = -1;
@@ -518,38 +528,22 @@ static bool take_one(struct kveil_worker *w, int ms)
 	return true;
 }
 
-static bool has_room(const struct kveil_worker *w)
-{
-	return w->in_flight_bytes <= w->in_flight_limit - w->in_flight_limit / 4;
-}
-
-/* Too much is in flight: nothing more is taken in until a part of it was acknowledged. */
-static void make_room(struct kveil_worker *w)
-{
-	while (!has_room(w) && !kveil_worker_stopping(w) && !w->want_rewind) {
-		kveil_loop_beat(w->loop);
-		rd_kafka_poll(w->producer, 20);
-		record_progress(w);
-		kveil_intake_serve(w);
-	}
-}
-
 static void turn(struct kveil_worker *w)
 {
 	if (!upkeep(w))
 		return;
-	int wait_ms = w->names_wait ? NAMES_MS : w->in_flight_messages ? BUSY_MS : IDLE_MS;
+	int wait_ms = w->names_wait ? NAMES_MS : w->ledger.records ? BUSY_MS : IDLE_MS;
+	w->turn_over = false;
 	for (int n = 0; n < TURN_RECORDS && !kveil_worker_stopping(w); n++) {
 		if (!take_one(w, wait_ms))
 			break;
 		wait_ms = 0;
-		if (w->want_rewind || w->in_flight_bytes > w->in_flight_limit)
+		if (w->want_rewind || w->turn_over)
 			break;
 		if (n % TURN_LOOKS == TURN_LOOKS - 1 && kveil_clock_mono_ms() - w->now_ms > TURN_MS)
 			break;
 	}
-	if (w->in_flight_bytes > w->in_flight_limit)
-		make_room(w);
+	kveil_intake_serve(w);
 }
 
 static enum kveil_status open_consumer(struct kveil_worker *w, struct kveil_error *err)
@@ -591,6 +585,7 @@ static void open_cells(struct kveil_worker *w)
 	w->rewinds = kveil_metrics_cell(m, KVEIL_M_REWINDS, NULL, NULL);
 	w->begun_anew = kveil_metrics_cell(m, KVEIL_M_BEGUN_ANEW, NULL, NULL);
 	w->in_flight = kveil_metrics_cell(m, KVEIL_M_IN_FLIGHT_BYTES, NULL, NULL);
+	w->dead_outputs = kveil_metrics_cell(m, KVEIL_M_DEAD_OUTPUTS, NULL, NULL);
 	w->transform = kveil_metrics_histogram(m, KVEIL_M_TRANSFORM_DURATION);
 }
 
@@ -631,8 +626,10 @@ static void finish(struct kveil_worker *w)
 	bool orderly = true;
 
 	if (w->consumer && w->producer) {
-		orderly = kveil_worker_drain(w, drain_ms(w));
-		if (!orderly)
+		bool drained = kveil_worker_drain(w, drain_ms(w));
+		/* A partition that nobody leads is no reason to leave the group without a word. */
+		orderly = drained || kveil_outlets_are_dead(w);
+		if (!drained)
 			kveil_log(KVEIL_LOG_WARN, w->name, "stopping with records in flight; they will be read again");
 		w->in_order = true;
 		if (w->mode->commit(w, COMMIT_WAIT_MS, &err)) {
@@ -675,7 +672,7 @@ void *kveil_worker_main(void *worker)
 	w->mode = &kveil_at_least_once;
 	w->random = (unsigned)kveil_clock_mono_ns() ^ w->number;
 	w->compresses = kveil_kafka_compresses(w->params->config);
-	w->in_flight_limit = kveil_kafka_budget(w->params->config).in_flight_bytes;
+	w->ledger.limit = kveil_kafka_budget(w->params->config).in_flight_bytes;
 	w->intake_limit = kveil_kafka_budget(w->params->config).queue_bytes;
 	w->limits = (struct kveil_limits){.record_bytes = w->params->config->limits.record_bytes,
 					  .depth = (uint32_t)w->params->config->limits.depth,

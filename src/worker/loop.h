@@ -8,8 +8,8 @@
  *                          └ cannot be protected ─► dead letter (sealed) ─► producer
  *
  * Everything here runs on the worker's own thread, callbacks of librdkafka included: nothing is locked. A record that
- * has to wait parks its partition, and the others go on. What concerns all of them (a producer that is made anew, a key
- * registry that went back) waits in kveil_worker_pump, which keeps the membership alive with everything paused; rebalances
+ * has to wait parks its partition, and the others go on; so does one whose output partition takes nothing (lane.h), after
+ * a moment. What concerns all of them (a producer that is made anew, a key registry that went back) waits in kveil_worker_pump, which keeps the membership alive with everything paused; rebalances
  * happen there and in the poll for the next message, never in the middle of a record.
  *
  *   intake.c     messages between librdkafka's queue and their turn, counted in bytes
@@ -17,7 +17,8 @@
  *   quarantine.c what cannot be fetched
  *   park.c       partitions whose next record waits
  *   partition.c  rebalances, pausing, rewinding
- *   producer.c   the producer and the topics that it writes to
+ *   producer.c   the producer
+ *   outlet.c     the topics that it writes to, and the room on the way to each of their partitions
  *   record.c     one record: engine, outputs, dead letter
  *   attempts.c   records at which processes end
  *   committed.c  whether the group's offsets are still there: topics made anew
@@ -30,6 +31,7 @@
 #include "kveil/engine.h"
 #include "worker/dead_letter.h"
 #include "worker/kafka.h"
+#include "worker/lane.h"
 #include "worker/maker.h"
 #include "worker/topics.h"
 #include "worker/waker.h"
@@ -58,17 +60,23 @@ struct kveil_bound_plan {
 	uint64_t *seen;               /* matches already in the cells */
 };
 
-/* An output or dead-letter topic of the current producer. */
+/* An output or dead-letter topic of the current producer, which is the opaque of its handle. Lives as long as that
+ * producer; its lanes may move when another is opened. */
 struct kveil_outlet {
 	char *name;
 	rd_kafka_topic_t *rkt;
+	struct kveil_lane *lanes; /* one a partition */
+	int32_t lane_count;
+	int32_t partitions;       /* as the catalog says */
+	int32_t sticky;           /* where records without a key go for now */
+	int64_t sticky_until_ms;
 };
 
 struct kveil_worker_route {
 	const struct kveil_route *route; /* in the worker's catalog */
 	struct kveil_bound_plan *bound;
-	rd_kafka_topic_t **outputs;      /* one a view */
-	rd_kafka_topic_t *dead;
+	struct kveil_outlet **outputs;   /* one a view */
+	struct kveil_outlet *dead;
 };
 
 /* A record on its way in; its bytes are borrowed from the message, or from the copy that waits. */
@@ -97,6 +105,7 @@ enum kveil_wait {
 	KVEIL_WAIT_NONE,
 	KVEIL_WAIT_NAMES,  /* keys that it names are being made */
 	KVEIL_WAIT_OUTAGE, /* a moment: then it is tried again */
+	KVEIL_WAIT_LANE,   /* room on the way to an output partition, or a moment after it failed */
 };
 
 struct kveil_partition {
@@ -132,6 +141,8 @@ struct kveil_partition {
 	unsigned outage_tries;
 	unsigned name_tries;  /* that found no key, though it was asked for */
 	uint64_t round;       /* of the maker, when it was asked for */
+	struct kveil_outlet *blocked_on; /* it had no room in this lane; NULL: or is gone */
+	int32_t blocked_lane;
 	bool in_outage;       /* counted in the worker's outages */
 	struct kveil_queue waiting; /* taken from the client, and not in marks yet */
 	int64_t beyond;       /* behind all of these the client finds no record; -1 = no such news */
@@ -172,7 +183,8 @@ struct kveil_worker {
 	struct kveil_shared *shared;
 	unsigned number;
 	char name[32];
-	char condition_group[48], condition_outage[48], condition_produce[48], condition_kafka[48];
+	char condition_group[48], condition_outage[48], condition_produce[48], condition_kafka[48],
+	    condition_outputs[48];
 	pthread_t thread;
 	struct kveil_loop *loop;
 	const struct kveil_delivery_mode *mode;
@@ -195,7 +207,7 @@ struct kveil_worker {
 	size_t route_count;
 	struct kveil_bound_plan **plans;
 	size_t plan_count;
-	struct kveil_outlet *outlets;
+	struct kveil_outlet **outlets;
 	size_t outlet_count;
 
 	struct kveil_partition **slots; /* NULL = free */
@@ -223,11 +235,14 @@ struct kveil_worker {
 	bool some_wait;        /* or are held, or have something that waited */
 	bool names_wait;       /* and some of them for names */
 
-	size_t in_flight_bytes, in_flight_limit;
-	size_t in_flight_messages;
-	bool want_rewind;             /* a partition has asked */
+	struct kveil_ledger ledger;   /* of what is in flight */
+	const struct kveil_partition *tried; /* the record before was its */
+	int64_t switched_ms;          /* when that was another one last */
+	bool turn_over;               /* it waited: upkeep is due */
+	bool want_rewind;             /* of a partition that has asked, and nothing of it is unreported */
 	bool producer_broken;
-	unsigned produce_failures;    /* in a row, for backing off */
+	size_t failing_lanes;         /* whose last report was a fault */
+	unsigned produce_failures;    /* of the producer as a whole, in a row */
 	char produce_fault[160];
 	struct {
 		bool waiting;
@@ -238,7 +253,7 @@ struct kveil_worker {
 	unsigned outage_attempts;
 	bool keys_out; /* some key protects nothing now, or there is no lease */
 	int64_t keys_told_ms;
-	int64_t outage_logged_ms, produce_logged_ms, drop_logged_ms, commit_logged_ms;
+	int64_t outage_logged_ms, produce_logged_ms, outputs_logged_ms, drop_logged_ms, commit_logged_ms;
 	uint64_t drops_unlogged;
 	unsigned random;
 
@@ -250,7 +265,7 @@ struct kveil_worker {
 	struct kveil_buf letter;
 
 	struct kveil_cell *consumed, *consumed_bytes, *produced, *produced_bytes, *dead_lettered, *dropped, *rebalances,
-	    *rewinds, *begun_anew, *in_flight;
+	    *rewinds, *begun_anew, *in_flight, *dead_outputs;
 	struct kveil_cell *failed[KVEIL_STATUS_COUNT], *retries[KVEIL_STATUS_COUNT],
 	    *fetch_errors[KVEIL_STATUS_COUNT]; /* made at the first */
 	struct kveil_histogram *transform;
@@ -270,6 +285,9 @@ void kveil_worker_count_retry(struct kveil_worker *w, enum kveil_status status);
 /* An outage, of one partition or (p NULL) of all: counted, a condition until all are over, a line a minute. */
 void kveil_worker_tell_outage(struct kveil_worker *w, const struct kveil_partition *p, const struct kveil_error *why);
 void kveil_worker_outage_over(struct kveil_worker *w);
+/* The same for records that do not get where they should. */
+void kveil_worker_tell_produce(struct kveil_worker *w, const struct kveil_error *why);
+void kveil_worker_log_now_and_then(struct kveil_worker *w, const struct kveil_error *why, int64_t *logged_ms);
 /* The counter of fetches that ended so. */
 struct kveil_cell *kveil_worker_fetch_errors(struct kveil_worker *w, enum kveil_status status);
 /* Ends the process with exit 3. */
@@ -280,11 +298,41 @@ void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_messa
 enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err);
 
 /* --- producer.c --- */
-/* A producer for the limits of the catalog's topics, and its outlets; what the one before still holds is sent first. */
+/* A producer for the limits of the catalog's topics, and its outlets. What the one before still holds is sent first,
+ * within some seconds, and what it could not send is read again. */
 enum kveil_status kveil_worker_fit_producer(struct kveil_worker *w, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Throws away what the producer still holds, and makes another. */
 void kveil_worker_renew_producer(struct kveil_worker *w);
 void kveil_worker_close_producer(struct kveil_worker *w);
+
+/* --- outlet.c --- */
+/* The outlet of a topic; NULL: no memory. */
+struct kveil_outlet *kveil_outlet_open(struct kveil_worker *w, const struct kveil_target *target);
+void kveil_outlets_close(struct kveil_worker *w);
+/* Which partition a record of p goes to: as the Java producer places it by its key (partition: key). The same answer until
+ * time passes or something is handed over. */
+int32_t kveil_outlet_place(struct kveil_worker *w, struct kveil_outlet *o, const struct kveil_partition *p,
+                           const struct kveil_record *r, size_t bytes);
+/* NULL: there cannot be such a partition. */
+struct kveil_lane *kveil_outlet_lane(struct kveil_outlet *o, int32_t partition);
+/* Waits for room, a moment; alone: until nothing else is on its way there. false: there is none, and p is blocked on it. */
+bool kveil_outlet_wait(struct kveil_worker *w, struct kveil_partition *p, struct kveil_outlet *o, int32_t partition,
+                       size_t bytes, bool alone) KVEIL_MUST_CHECK;
+/* Is there some now, where p is blocked? */
+bool kveil_outlet_has_room(const struct kveil_worker *w, const struct kveil_partition *p);
+/* A record did not get there, and not for its own sake: its partition goes back, and waits a while. */
+void kveil_outlet_fault(struct kveil_worker *w, struct kveil_partition *p, struct kveil_outlet *o, int32_t partition,
+                        rd_kafka_resp_err_t e);
+/* Records get there again. */
+void kveil_outlet_delivers(struct kveil_worker *w, struct kveil_lane *l);
+/* The report came of the message whose time was taken. */
+void kveil_outlet_timed(struct kveil_lane *l, rd_kafka_resp_err_t e);
+/* Nobody is left who would try again where it failed. */
+void kveil_outlets_forgive(struct kveil_worker *w);
+/* Does nothing that is in flight get on? */
+bool kveil_outlets_are_dead(const struct kveil_worker *w);
+/* Says which do not answer, or that all do. */
+void kveil_outlets_tell(struct kveil_worker *w);
 
 /* --- partition.c --- */
 void kveil_worker_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
@@ -318,10 +366,11 @@ void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition 
                                  const char *fmt, ...) KVEIL_PRINTF(5, 6);
 void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partition *p);
 void kveil_worker_ask_rewind(struct kveil_worker *w, struct kveil_partition *p);
-/* Waits until what is in flight for the asking partitions is reported, then goes back to their watermarks. */
+/* Those that have asked go back to their watermarks, each when all that it has in flight is reported; a broken producer
+ * is made anew before. */
 void kveil_worker_rewind(struct kveil_worker *w);
 void kveil_worker_drop_partitions(struct kveil_worker *w);
-/* Waits for delivery reports, at most ms. False: some are still out. */
+/* Waits for delivery reports, at most ms, and not for partitions that are dead. False: some are still out. */
 bool kveil_worker_drain(struct kveil_worker *w, int ms);
 
 /* --- record.c --- */
@@ -356,7 +405,8 @@ void kveil_attempts_careful(struct kveil_worker *w);
 /* --- intake.c --- */
 /* The next message in order, of those held or polled within ms; NULL = none. The caller frees it. */
 rd_kafka_message_t *kveil_intake_poll(struct kveil_worker *w, int ms);
-/* In a wait that takes nothing: polls now and then for the sake of the membership; pauses when too much is held. */
+/* Between records that are long in going: polls now and then for the sake of the membership; pauses when too much is
+ * held. */
 void kveil_intake_serve(struct kveil_worker *w);
 void kveil_intake_drop(struct kveil_worker *w);
 void kveil_intake_drop_of(struct kveil_worker *w, const struct kveil_partition *p);
@@ -367,6 +417,9 @@ size_t kveil_held_bytes(struct kveil_worker *w, const rd_kafka_message_t *msg);
 /* --- park.c --- */
 /* The record that this partition is at has to wait. */
 void kveil_park(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_error *why);
+/* …for room in the lane that it is blocked on; or after a fault there, longer with each. */
+void kveil_park_for_room(struct kveil_worker *w, struct kveil_partition *p);
+void kveil_park_after_fault(struct kveil_worker *w, struct kveil_partition *p, unsigned failures);
 /* It went. */
 void kveil_park_over(struct kveil_worker *w, struct kveil_partition *p);
 /* A copy of the record joins those that wait; where there is no room, the client is told to pause and will read it again. */

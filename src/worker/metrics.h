@@ -31,6 +31,7 @@
 	X(TRANSFORM_DURATION, "kveil_transform_duration_seconds", HISTOGRAM, "", "Time to protect one record in all views (sampled).") \
 	X(CONSUMER_LAG, "kveil_consumer_lag_records", GAUGE, "topic,partition", "Records between the committed offset and the end of the partition.") \
 	X(IN_FLIGHT_BYTES, "kveil_in_flight_bytes", GAUGE, "", "Bytes of records consumed and not yet acknowledged.") \
+	X(DEAD_OUTPUTS, "kveil_output_partitions_silent", GAUGE, "", "Output partitions that have acknowledged nothing for 5 s, with records on their way there.") \
 	X(REBALANCES, "kveil_rebalances_total", COUNTER, "", "Group rebalances seen.")                            \
 	X(RETRIES, "kveil_retries_total", COUNTER, "code", "Pauses because something outside did not answer, by error code.") \
 	X(FETCH_ERRORS, "kveil_fetch_errors_total", COUNTER, "code", "Fetches that gave an error for records, by error code.") \

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Partitions whose next record has to wait, for a key or for an outage to end: they stand aside, and all others go on.
- * What the client gives of them meanwhile is copied, for a message at hand would pin all that was fetched with it; a
- * look at it lets the keys that it names be made together. Where there is no room for more, the client pauses the
- * partition, throws away what it has fetched, and reads it again later.
+ * Partitions whose next record has to wait, for a key, for an outage to end, or for room on the way to an output
+ * partition: they stand aside, and all others go on. What the client gives of them meanwhile is copied, for a message
+ * at hand would pin all that was fetched with it; a look at it lets the keys that it names be made together. Where
+ * there is no room for more, the client pauses the partition, throws away what it has fetched, and reads it again
+ * later.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -38,7 +39,7 @@ static size_t bytes_of(const struct kveil_record *r)
 /* One partition may hold as much as is left for all others. */
 static bool has_room(const struct kveil_worker *w, const struct kveil_partition *p, size_t bytes)
 {
-	size_t most = w->in_flight_limit / 4 < MOST_BYTES ? w->in_flight_limit / 4 : MOST_BYTES;
+	size_t most = w->ledger.limit / 4 < MOST_BYTES ? w->ledger.limit / 4 : MOST_BYTES;
 
 	return p->waiting.count < MOST_RECORDS && p->waiting.bytes + bytes + w->waiting_bytes <= most;
 }
@@ -172,6 +173,18 @@ void kveil_park(struct kveil_worker *w, struct kveil_partition *p, const struct 
 		wait_out(w, p, why);
 }
 
+void kveil_park_for_room(struct kveil_worker *w, struct kveil_partition *p)
+{
+	kveil_park_over(w, p); /* whatever it waited for was there */
+	wait_for(w, p, KVEIL_WAIT_LANE, 0);
+}
+
+void kveil_park_after_fault(struct kveil_worker *w, struct kveil_partition *p, unsigned failures)
+{
+	p->blocked_on = NULL;
+	wait_for(w, p, KVEIL_WAIT_LANE, back_off_ms(w, failures));
+}
+
 void kveil_park_over(struct kveil_worker *w, struct kveil_partition *p)
 {
 	p->wait = KVEIL_WAIT_NONE;
@@ -208,6 +221,8 @@ static bool is_due(struct kveil_worker *w, struct kveil_partition *p)
 		return names_may_be_there(w, p);
 	case KVEIL_WAIT_OUTAGE:
 		return w->now_ms >= p->due_ms;
+	case KVEIL_WAIT_LANE:
+		return w->now_ms >= p->due_ms && kveil_outlet_has_room(w, p);
 	}
 	return true;
 }
@@ -305,7 +320,6 @@ void kveil_park_turn(struct kveil_worker *w)
 		w->names_wait |= p->wait == KVEIL_WAIT_NAMES;
 	}
 	w->first_turn++;
-	/* What a pause threw away is fetched again only when there is room for it. */
-	if (may_read && w->in_flight_bytes <= w->in_flight_limit)
+	if (may_read)
 		kveil_worker_resume(w);
 }

@@ -134,7 +134,9 @@ void kveil_worker_drop_partitions(struct kveil_worker *w)
 {
 	w->last_topic = NULL;
 	w->last_partition = NULL;
+	w->tried = NULL;
 	kveil_committed_forget(w);
+	kveil_outlets_forgive(w);
 	kveil_intake_drop(w);
 	for (size_t i = 0; i < w->slot_cap; i++)
 		if (w->slots[i])
@@ -221,8 +223,8 @@ void kveil_worker_hold(struct kveil_worker *w, struct kveil_partition *p)
 		rd_kafka_pause_partitions(w->consumer, list);
 		kveil_intake_drop_of(w, p);
 		p->held = true;
-		w->some_wait = true;
 	}
+	w->some_wait = true;
 	rd_kafka_topic_partition_list_destroy(list);
 }
 
@@ -459,13 +461,14 @@ static void on_assign(struct kveil_worker *w, const rd_kafka_topic_partition_lis
 
 bool kveil_worker_drain(struct kveil_worker *w, int ms)
 {
-	int64_t end = kveil_clock_mono_ms() + ms;
-
-	while (w->in_flight_messages && kveil_clock_mono_ms() < end) {
+	w->now_ms = kveil_clock_mono_ms();
+	int64_t end = w->now_ms + ms;
+	while (w->ledger.records && w->now_ms < end && !w->producer_broken && !kveil_outlets_are_dead(w)) {
 		kveil_loop_beat(w->loop);
 		rd_kafka_flush(w->producer, 100);
+		w->now_ms = kveil_clock_mono_ms();
 	}
-	return w->in_flight_messages == 0;
+	return w->ledger.records == 0;
 }
 
 static void on_revoke(struct kveil_worker *w, bool lost)
@@ -473,7 +476,7 @@ static void on_revoke(struct kveil_worker *w, bool lost)
 	struct kveil_error err;
 
 	/* What is lost belongs to another member already: nothing of it may be committed, and nothing more sent. */
-	bool drained = w->in_flight_messages == 0 || (!lost && kveil_worker_drain(w, DRAIN_MS));
+	bool drained = w->ledger.records == 0 || (!lost && kveil_worker_drain(w, DRAIN_MS));
 	w->in_order = true;
 	if (!lost && !w->closing && w->mode->commit(w, COMMIT_WAIT_MS, &err))
 		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
@@ -515,47 +518,43 @@ void kveil_worker_ask_rewind(struct kveil_worker *w, struct kveil_partition *p)
 	w->want_rewind = true;
 }
 
-static struct kveil_partition *still_in_flight(struct kveil_worker *w)
-{
-	for (size_t i = 0; i < w->slot_cap; i++)
-		if (w->slots[i] && w->slots[i]->rewind && w->slots[i]->unreported)
-			return w->slots[i];
-	return NULL;
-}
-
 /* A fault that is nobody's record: wait before trying again. */
 static void back_off_producing(struct kveil_worker *w)
 {
 	struct kveil_error err;
 
 	w->produce_failures++;
-	kveil_health_condition(w->params->health, w->condition_produce, "producing fails: %s", w->produce_fault);
 	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s", w->produce_fault);
+	kveil_health_condition(w->params->health, w->condition_produce, "%s", err.message);
 	w->produce_fault[0] = 0;
 	kveil_worker_back_off(w, w->produce_failures, &err, &w->produce_logged_ms);
 }
 
+static void go_back(struct kveil_worker *w, struct kveil_partition *p)
+{
+	p->rewind = false;
+	kveil_park_drop(w, p);
+	p->generation = ++w->generations[p->slot];
+	kveil_watermark_rewind(&p->marks, p->anew ? -1 : kveil_watermark_committable(&p->marks));
+	p->anew = false;
+	kveil_cell_add(w->rewinds, 1);
+}
+
 void kveil_worker_rewind(struct kveil_worker *w)
 {
-	if (w->produce_fault[0])
+	if (w->producer_broken && w->produce_fault[0])
 		back_off_producing(w);
-	while (still_in_flight(w) && !w->producer_broken && !kveil_worker_stopping(w))
-		kveil_worker_pump(w, 50);
 	if (kveil_worker_stopping(w))
 		return;
 	if (w->producer_broken)
 		kveil_worker_renew_producer(w);
-	kveil_worker_pause(w); /* going on begins with a seek */
 	w->want_rewind = false;
 	for (size_t i = 0; i < w->slot_cap; i++) {
 		struct kveil_partition *p = w->slots[i];
 		if (!p || !p->rewind)
 			continue;
-		p->rewind = false;
-		kveil_park_drop(w, p);
-		p->generation = ++w->generations[p->slot];
-		kveil_watermark_rewind(&p->marks, p->anew ? -1 : kveil_watermark_committable(&p->marks));
-		p->anew = false;
-		kveil_cell_add(w->rewinds, 1);
+		kveil_worker_hold(w, p); /* going on begins with a seek */
+		if (!p->unreported)
+			go_back(w, p);
 	}
 }

@@ -5,57 +5,30 @@
 
 #include <stdlib.h>
 
-enum { MOST_BATCH_BYTES = 1000000, MOST_MESSAGE_BYTES = 999000000 };
+enum { MOST_BATCH_BYTES = 1000000, MOST_MESSAGE_BYTES = 999000000, FIT_MS = 10000 };
 
 void kveil_worker_close_producer(struct kveil_worker *w)
 {
-	for (size_t i = 0; i < w->outlet_count; i++) {
-		rd_kafka_topic_destroy(w->outlets[i].rkt);
-		free(w->outlets[i].name);
-	}
-	free(w->outlets);
-	w->outlets = NULL;
-	w->outlet_count = 0;
+	kveil_outlets_close(w);
 	if (w->producer) {
 		rd_kafka_purge(w->producer,
 			       RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
 		w->client_left |= !kveil_kafka_destroy(w->producer, 0);
 	}
 	w->producer = NULL;
-	w->in_flight_bytes = w->in_flight_messages = 0;
 	if (w->solo.waiting) {
 		w->solo.waiting = false;
 		w->solo.result = RD_KAFKA_RESP_ERR__PURGE_QUEUE;
 	}
 }
 
-static rd_kafka_topic_t *outlet(struct kveil_worker *w, const char *name)
-{
-	for (size_t i = 0; i < w->outlet_count; i++)
-		if (strcmp(w->outlets[i].name, name) == 0)
-			return w->outlets[i].rkt;
-	struct kveil_outlet *grown = realloc(w->outlets, (w->outlet_count + 1) * sizeof *grown);
-	if (!grown)
-		return NULL;
-	w->outlets = grown;
-	struct kveil_outlet *o = &grown[w->outlet_count];
-	o->name = strdup(name);
-	o->rkt = o->name ? rd_kafka_topic_new(w->producer, name, NULL) : NULL;
-	if (!o->rkt) {
-		free(o->name);
-		return NULL;
-	}
-	w->outlet_count++;
-	return o->rkt;
-}
-
 static enum kveil_status open_outlets(struct kveil_worker *w, struct kveil_error *err)
 {
 	for (size_t i = 0; i < w->route_count; i++) {
 		struct kveil_worker_route *r = &w->routes[i];
-		bool whole = (r->dead = outlet(w, r->route->dead.topic)) != NULL;
+		bool whole = (r->dead = kveil_outlet_open(w, &r->route->dead)) != NULL;
 		for (size_t v = 0; v < r->route->plan->view_count; v++)
-			whole &= (r->outputs[v] = outlet(w, r->route->outputs[v].topic)) != NULL;
+			whole &= (r->outputs[v] = kveil_outlet_open(w, &r->route->outputs[v])) != NULL;
 		if (!whole)
 			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the outputs of %s", r->route->topic);
 	}
@@ -97,6 +70,7 @@ enum kveil_status kveil_worker_fit_producer(struct kveil_worker *w, struct kveil
 {
 	size_t least, most;
 
+	kveil_outlets_forgive(w); /* records may go elsewhere now */
 	enum kveil_status status = w->producer ? open_outlets(w, err) : KVEIL_OK;
 	if (status)
 		return status;
@@ -105,8 +79,8 @@ enum kveil_status kveil_worker_fit_producer(struct kveil_worker *w, struct kveil
 	size_t message = w->compresses ? MOST_MESSAGE_BYTES : most;
 	if (w->producer && batch == w->batch_bytes && message <= w->message_bytes)
 		return KVEIL_OK;
-	while (w->in_flight_messages && !w->producer_broken && !kveil_worker_stopping(w))
-		kveil_worker_pump(w, 50);
+	if (w->producer)
+		(void)kveil_worker_drain(w, FIT_MS);
 	w->batch_bytes = batch;
 	w->message_bytes = message;
 	if (!w->producer)

@@ -8,12 +8,13 @@
 
 #include <stdio.h>
 
-enum { SAMPLE_EVERY = 64, DROP_LOG_EVERY_MS = 60000, SOLO_FLUSH_MS = 100, SOLO_MS = 5000, FULL_MS = 1000 };
+enum { SAMPLE_EVERY = 64, DROP_LOG_EVERY_MS = 60000, SOLO_FLUSH_MS = 10, SOLO_MS = 5000, FULL_MS = 1000 };
 
 enum outcome {
 	SENT,
 	ABANDONED, /* to be read again, or stopped: nothing more to do here */
 	WAIT,      /* to be tried again */
+	NO_ROOM,   /* the same, when the lane that its partition is blocked on has some */
 	REFUSED,   /* by the broker, alone in its request */
 	TOO_LARGE,
 };
@@ -71,7 +72,7 @@ static void acknowledged(const struct work *k)
 }
 
 /* After a message went out alone. */
-static enum outcome judge_solo(struct kveil_worker *w, const struct work *k, const char *topic)
+static enum outcome judge_solo(struct kveil_worker *w, const struct work *k, struct kveil_outlet *o, int32_t partition)
 {
 	if (!wait_for_report(w))
 		return abandon(w, k);
@@ -85,31 +86,42 @@ static enum outcome judge_solo(struct kveil_worker *w, const struct work *k, con
 		acknowledged(k);
 		return TOO_LARGE;
 	case KVEIL_FAULT_PRODUCER:
-		w->producer_broken = true;
-		break;
 	case KVEIL_FAULT_WORLD:
+		kveil_outlet_fault(w, k->at.partition, o, partition, w->solo.result);
+		break;
 	case KVEIL_FAULT_PURGED:
 		break;
 	}
-	snprintf(w->produce_fault, sizeof w->produce_fault, "%s: %s", topic, rd_kafka_err2str(w->solo.result));
 	return abandon(w, k);
 }
 
+static void note_handed_over(struct kveil_worker *w, const struct work *k, struct kveil_lane *l, size_t bytes,
+			     void *token)
+{
+	kveil_lane_hand_over(&w->ledger, l, bytes, w->now_ms);
+	if (!l->timed) {
+		l->timed = token;
+		l->timed_us = kveil_clock_mono_ns() / 1000;
+	}
+	k->at.partition->unreported++;
+	kveil_watermark_hold(&k->at.partition->marks, k->at.seq);
+}
+
 /* Hands one message to the producer; in solo mode waits for what becomes of it. */
-static enum outcome hand_over(struct kveil_worker *w, const struct work *k, rd_kafka_topic_t *topic, int32_t partition,
+static enum outcome hand_over(struct kveil_worker *w, const struct work *k, struct kveil_outlet *o, int32_t partition,
 			      const struct kveil_record *record, int64_t timestamp_ms)
 {
 	struct kveil_partition *p = k->at.partition;
+	struct kveil_lane *lane = kveil_outlet_lane(o, partition);
 	void *token = kveil_position_token(&k->at);
-	int64_t end = k->solo ? kveil_clock_mono_ms() + SOLO_MS : 0, full_end = 0;
+	int64_t full_end = 0;
 	rd_kafka_resp_err_t e;
 
-	while (k->solo && w->in_flight_messages)
-		if (!serve_until(w, end) || p->rewind)
-			return abandon(w, k);
+	if (!lane)
+		return abandon(w, k);
 	w->solo.waiting = k->solo;
 	w->solo.token = token;
-	while ((e = kveil_kafka_produce(w->producer, topic, partition, record, timestamp_ms, token)) ==
+	while ((e = kveil_kafka_produce(w->producer, o->rkt, partition, record, timestamp_ms, token)) ==
 	       RD_KAFKA_RESP_ERR__QUEUE_FULL) {
 		int64_t now = kveil_clock_mono_ms();
 		full_end = full_end ? full_end : now + FULL_MS;
@@ -119,18 +131,14 @@ static enum outcome hand_over(struct kveil_worker *w, const struct work *k, rd_k
 			return abandon(w, k);
 	}
 	if (!e) {
-		w->in_flight_bytes += kveil_kafka_sends_bytes(record);
-		w->in_flight_messages++;
-		p->unreported++;
-		kveil_watermark_hold(&p->marks, k->at.seq);
-		return k->solo ? judge_solo(w, k, rd_kafka_topic_name(topic)) : SENT;
+		note_handed_over(w, k, lane, kveil_kafka_sends_bytes(record), token);
+		return k->solo ? judge_solo(w, k, o, partition) : SENT;
 	}
 	w->solo.waiting = false;
 	if (kveil_kafka_fault(e) == KVEIL_FAULT_TOO_LARGE)
 		return TOO_LARGE;
-	snprintf(w->produce_fault, sizeof w->produce_fault, "%s: %s", rd_kafka_topic_name(topic), rd_kafka_err2str(e));
-	w->producer_broken |= kveil_kafka_fault(e) == KVEIL_FAULT_PRODUCER;
-	return abandon(w, k);
+	kveil_outlet_fault(w, p, o, partition, e);
+	return ABANDONED;
 }
 
 static void count_failure(struct kveil_worker *w, enum kveil_status status)
@@ -193,11 +201,15 @@ static enum outcome dead_letter(struct kveil_worker *w, const struct work *k, co
 				struct kveil_error *ret_wait)
 {
 	const struct kveil_worker_route *route = k->at.partition->route;
+	int32_t partition = k->at.partition->id % route->route->dead.partitions;
 	struct kveil_dead_letter_where where;
 	struct kveil_error err;
 
 	kveil_dead_letter_describe(&where, route->route->topic, k->at.partition->id, k->in->offset, why);
 	for (int part = first_part(w, k, route->route->dead.max_bytes); part <= KVEIL_LETTER_NO_RECORD; part++) {
+		size_t bytes = kveil_dead_letter_bytes(&k->in->record, (enum kveil_dead_letter_part)part);
+		if (!kveil_outlet_wait(w, k->at.partition, route->dead, partition, bytes, k->solo))
+			return NO_ROOM;
 		enum outcome o = seal(w, k, &where, (enum kveil_dead_letter_part)part, ret_wait);
 		if (o != SENT)
 			return o;
@@ -207,8 +219,7 @@ static enum outcome dead_letter(struct kveil_worker *w, const struct work *k, co
 					      .header_count = where.count};
 		o = TOO_LARGE;
 		if (fits(w, &letter, route->route->dead.max_bytes))
-			o = hand_over(w, k, route->dead, k->at.partition->id % route->route->dead.partitions, &letter,
-				      0);
+			o = hand_over(w, k, route->dead, partition, &letter, 0);
 		if (o == SENT)
 			acknowledged(k);
 		if (o == SENT || o == ABANDONED)
@@ -255,7 +266,7 @@ static enum outcome set_aside(struct kveil_worker *w, const struct work *k, cons
 		stop(w, k, true, why);
 		break;
 	}
-	if (o != WAIT)
+	if (o != WAIT && o != NO_ROOM)
 		count_failure(w, why->status);
 	return o;
 }
@@ -273,22 +284,40 @@ static enum outcome not_taken(struct kveil_worker *w, const struct work *k, enum
 	return set_aside(w, k, &err, ret_wait);
 }
 
+static int32_t place(struct kveil_worker *w, const struct work *k, const struct kveil_output *o)
+{
+	return kveil_outlet_place(w, k->at.partition->route->outputs[o->view], k->at.partition, &o->record,
+				  kveil_kafka_sends_bytes(&o->record));
+}
+
+/* All go or none: is there room for each? */
+static bool have_room(struct kveil_worker *w, const struct work *k, const struct kveil_result *result)
+{
+	for (size_t i = 0; i < result->output_count; i++) {
+		const struct kveil_output *o = &result->outputs[i];
+		if (!kveil_outlet_wait(w, k->at.partition, k->at.partition->route->outputs[o->view], place(w, k, o),
+				       kveil_kafka_sends_bytes(&o->record), k->solo))
+			return false;
+	}
+	return true;
+}
+
 static enum outcome deliver(struct kveil_worker *w, const struct work *k, const struct kveil_result *result,
 			    struct kveil_error *ret_wait)
 {
 	const struct kveil_worker_route *route = k->at.partition->route;
-	bool same = w->params->config->partition == KVEIL_PARTITION_SAME;
 
 	for (size_t i = 0; i < result->output_count; i++) {
 		const struct kveil_output *o = &result->outputs[i];
 		if (!fits(w, &o->record, route->route->outputs[o->view].max_bytes))
 			return not_taken(w, k, KVEIL_E_OUTPUT_TOO_LARGE, o->view, ret_wait);
 	}
+	if (!have_room(w, k, result))
+		return NO_ROOM;
 	for (size_t i = 0; i < result->output_count; i++) {
 		const struct kveil_output *o = &result->outputs[i];
 		enum outcome out =
-		    hand_over(w, k, route->outputs[o->view], same ? k->at.partition->id : RD_KAFKA_PARTITION_UA,
-			      &o->record, k->in->timestamp_ms);
+		    hand_over(w, k, route->outputs[o->view], place(w, k, o), &o->record, k->in->timestamp_ms);
 		if (out == REFUSED)
 			return not_taken(w, k, KVEIL_E_REFUSED_BY_BROKER, o->view, ret_wait);
 		if (out == TOO_LARGE)
@@ -355,7 +384,7 @@ static enum outcome protect(struct kveil_worker *w, const struct work *k, struct
 	}
 	run(w, route->bound->engine, &k->in->record, &result);
 	enum outcome o = judge(w, k, &result, ret_wait);
-	if (o == WAIT && result.verdict != KVEIL_RETRY)
+	if (o == NO_ROOM || (o == WAIT && result.verdict != KVEIL_RETRY))
 		kveil_engine_forget(route->bound->engine);
 	else
 		kveil_engine_wipe(route->bound->engine);
@@ -376,8 +405,16 @@ bool kveil_worker_try(struct kveil_worker *w, struct kveil_partition *p, const s
 		kveil_worker_fail(w, &why);
 		return true;
 	}
-	if (protect(w, &k, &why) == WAIT) {
-		kveil_park(w, p, &why);
+	if (p != w->tried) {
+		w->tried = p;
+		w->switched_ms = w->now_ms;
+	}
+	enum outcome o = protect(w, &k, &why);
+	if (o == WAIT || o == NO_ROOM) {
+		if (o == WAIT)
+			kveil_park(w, p, &why);
+		else
+			kveil_park_for_room(w, p);
 		/* Another view of it may be on its way, and is to be reported first. */
 		if (kveil_watermark_slot(&p->marks, k.at.seq)->open > 1)
 			kveil_worker_ask_rewind(w, p);
@@ -428,9 +465,13 @@ bool kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition
 	}
 	if (next - 1 > first)
 		kveil_watermark_done(&p->marks, last);
-	if (set_aside(w, &k, why, &err) == WAIT) {
+	enum outcome o = set_aside(w, &k, why, &err);
+	if (o == WAIT || o == NO_ROOM) {
 		kveil_watermark_undo(&p->marks, k.at.seq);
-		kveil_park(w, p, &err);
+		if (o == WAIT)
+			kveil_park(w, p, &err);
+		else
+			kveil_park_for_room(w, p);
 		kveil_worker_hold(w, p);
 		return false;
 	}

@@ -411,6 +411,7 @@ static bool start_worker(struct kveil_service *s, unsigned number)
 	snprintf(w->condition_group, sizeof w->condition_group, "worker %u: group", number);
 	snprintf(w->condition_outage, sizeof w->condition_outage, "worker %u: outage", number);
 	snprintf(w->condition_kafka, sizeof w->condition_kafka, "worker %u: kafka", number);
+	snprintf(w->condition_outputs, sizeof w->condition_outputs, "worker %u: outputs", number);
 	snprintf(w->condition_produce, sizeof w->condition_produce, "worker %u: produce", number);
 	kveil_health_condition(s->params.health, w->condition_group, "not yet a member of the group");
 	w->loop = kveil_health_loop(s->params.health, w->name);

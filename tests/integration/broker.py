@@ -45,19 +45,21 @@ def answers(port):
 
 
 class Broker:
-    """start() and stop() may be called again and again: the data stays until close()."""
+    """start() and stop() may be called again and again: the data stays until close(). joins: a first broker, of whose
+    cluster this is one more."""
 
-    def __init__(self, port=None, advertised_port=None, extra=None):
+    def __init__(self, port=None, advertised_port=None, extra=None, joins=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kveil-kafka-"))
         self.port = port or free_port()
         self.advertised_port = advertised_port or self.port
-        self.controller_port = free_port()
+        self.controller_port = joins.controller_port if joins else free_port()
         self.process = None
+        controller = "" if joins else f",CONTROLLER://127.0.0.1:{self.controller_port}"
         properties = {
-            "process.roles": "broker,controller",
-            "node.id": "1",
+            "process.roles": "broker" if joins else "broker,controller",
+            "node.id": "2" if joins else "1",
             "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port}{controller}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.advertised_port}",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.dir / "data"),

@@ -49,8 +49,11 @@ class Kafka:
         self.bootstrap = bootstrap
         self.admin = AdminClient({"bootstrap.servers": bootstrap})
 
-    def create(self, *topics, partitions=1, config=None):
-        made = self.admin.create_topics([NewTopic(t, partitions, 1, config=config or {}) for t in topics])
+    def create(self, *topics, partitions=1, config=None, brokers=None):
+        """brokers: the one replica of each partition, by the broker's number."""
+        where = {"num_partitions": len(brokers), "replica_assignment": [[b] for b in brokers]} if brokers else \
+            {"num_partitions": partitions, "replication_factor": 1}
+        made = self.admin.create_topics([NewTopic(t, config=config or {}, **where) for t in topics])
         for f in made.values():
             f.result(30)
 

@@ -3,6 +3,10 @@
 import json
 import time
 
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from broker import Broker
 from conftest import wait_for
 from custodian import Bao, transit
 from test_tenants import FIELDS, PATTERN, record
@@ -108,3 +112,104 @@ def test_what_waits_keeps_its_order_through_a_pause(make_kveil, kafka):
     got = [json.loads(m.value())["i"] for m in kafka.consume(k.secure, 9000 + done, settle=0.5) if m.partition() == 0]
     assert got == list(range(9000))
     assert k.stop() == 0 and kafka.committed(k.group, k.topic, 0) == 9000
+
+
+@pytest.fixture
+def second(broker, kafka):
+    """A second broker of the cluster: what has its only replica there has no leader while it is stopped."""
+    kafka.committed("any", "any")  # the groups' own topic comes into being on the first
+    b = Broker(joins=broker).start()
+    wait_for("two brokers", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 2)
+    yield b
+    b.close()
+
+
+def another_topic(k, kafka, what, fields, outputs):
+    """One more input topic of two partitions. outputs: the brokers of its output's."""
+    topic = f"{k.topic}.{what}"
+    kafka.create(topic, topic + ".dead", brokers=[1, 1])
+    kafka.create(topic + ".secure", brokers=outputs)
+    k.rules(fields, file=f"{what}.yaml")
+    f = k.dir / "rules" / f"{what}.yaml"
+    f.write_text(f.read_text().replace(f"[{k.topic}]", f"[{topic}]").replace(f"name: {k.name}", f"name: {what}"))
+    return topic
+
+
+def big(i):
+    return {"key": b"k%d" % (i % 7), "value": json.dumps({"v": f"value {i}", "i": i, "more": "y" * 10000}).encode()}
+
+
+def partition_end(kafka, topic, partition=0):
+    """Of an output topic that may have a partition without a leader."""
+    c = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "peek"})
+    try:
+        return c.get_watermark_offsets(TopicPartition(topic + ".secure", partition), 10)[1]
+    finally:
+        c.close()
+
+
+def order_of(kafka, topic, count, partition):
+    """What came, by key, the first time that it came."""
+    seen = {}
+    for m in kafka.consume(topic, count):
+        if m.partition() == partition:
+            seen.setdefault(m.key(), {}).setdefault(json.loads(m.value()).get("i"))
+    return {key: list(i) for key, i in seen.items() if key}
+
+
+def test_three_in_trouble_and_the_others_go_on(make_kveil, kafka, second, tmp_path):
+    """One worker: a key that cannot seal, a tenant in the making, an output partition without a leader, which takes more
+    than may be in flight. All else flows; when the broker is back, all of it arrives in its order."""
+    bao = Bao(tmp_path).start()
+    n, lame_n = 300, 6000
+    try:
+        k = make_kveil(topics=False)
+        keys = PATTERN.format(algorithm="aes-256-gcm", limit=1) + "\n    brief: {algorithm: aes-256-gcm, kek: bao, rotate_every: 2s}"
+        k.config(kafka.bootstrap, extra="limits: {memory: 96MiB, record_bytes: 1MiB}", data=keys)
+        f = k.dir / "kveil.yaml"
+        f.write_text(f.read_text().replace("  data:\n", f'    bao: {transit(bao, "token_file: token, timeout: 5s")}\n  data:\n'))
+        (k.dir / "token").write_text(bao.root)
+        (k.dir / "token").chmod(0o600)
+        pii = '  - {path: "$.v", encrypt: {key: pii}}\n'
+        lame = another_topic(k, kafka, "lame", pii, [1, 2])
+        brief = another_topic(k, kafka, "brief", pii.replace("pii", "brief"), [1, 1])
+        tenants = another_topic(k, kafka, "tenants", FIELDS, [1, 1])
+        p = k.init().start()
+        for topic in (lame, brief, tenants):
+            for partition in (0, 1):
+                kafka.produce(topic, [record("acme", i) for i in range(n)], partition=partition)
+            wait_for("all at first", lambda: kafka.end_offsets(topic + ".secure") == {0: n, 1: n})
+
+        bao.freeze()
+        second.stop()
+        kafka.produce(tenants, [record(f"invented{i}", i) for i in range(1000)], partition=1)
+        kafka.produce(lame, [big(i) for i in range(lame_n)], partition=1)
+        wait_for("its end", lambda: "'brief' has no version that may seal" in k.get("/readyz")[1], timeout=60)
+        kafka.produce(brief, RECORDS, partition=1)
+        wait_for("all three wait", lambda: all(text in k.get("/readyz")[1] for text in (f"{brief}[1]", f"{lame}.secure[1]"))
+                 and k.metric("kveil_named_keys_waiting", pattern="tenant-{}") > 10)
+        assert 2_000_000 < k.metric("kveil_in_flight_bytes") < 22_000_000
+        for i in range(2, 6):
+            for topic in (lame, tenants):
+                begin = time.time()
+                kafka.produce(topic, [record("acme", j) for j in range(n)])
+                wait_for(f"{topic}[0]", lambda: partition_end(kafka, topic) == n * i, timeout=5)
+                assert time.time() - begin < 5
+        for topic in (lame, tenants):
+            wait_for("no lag", lambda: kafka.committed(k.group, topic) == n * 5)
+        assert k.get("/livez")[0] == 200 and "assigned" in p.log.read_text()
+        assert p.log.read_text().count("assigned") == 1
+
+        bao.thaw()
+        second.start()
+        wait_for("all of the lame", lambda: kafka.committed(k.group, lame, 1) == n + lame_n, timeout=60)
+        wait_for("all that was brief", lambda: kafka.committed(k.group, brief, 1) == 2 * n, timeout=60)
+        wait_for("told", lambda: f"{lame}.secure" not in k.get("/readyz")[1])
+        ends = kafka.end_offsets(lame + ".secure")
+        got = order_of(kafka, lame + ".secure", sum(ends.values()), 1)
+        assert got == {b"k%d" % r: [i for i in range(lame_n) if i % 7 == r] for r in range(7)}
+        assert ends[0] == 5 * n and k.metric("kveil_records_dead_lettered_total") == 0
+        assert k.stop() == 0
+    finally:
+        bao.thaw()
+        bao.stop()

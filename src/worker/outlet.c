@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The topics that a worker writes to, and the way to each of their partitions: which one a record goes to, whether
+ * there is room for it, what is told of those that do not answer. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/loop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	METADATA_MS = 1000,
+	STICKY_MS = 10,     /* records without a key stay with one partition so long, as librdkafka's do */
+	HERE_MS = 50,       /* a wait for room in which the others get nothing done */
+	HERE_MOST_MS = 500, /* …and in which they do */
+	POLL_MS = 10,
+	ALONE_MS = 1000,
+	KEEP_MS = 500,
+	ROOM_MOST = 512 << 10, /* what has become free is used up in large pieces, */
+	ROOM_PART = 32,        /* or in parts of the limit */
+	LOG_EVERY_MS = 60000,
+};
+
+/* --- topics --- */
+
+static bool grow_lanes(struct kveil_outlet *o, int32_t count)
+{
+	if (count <= o->lane_count)
+		return true;
+	struct kveil_lane *grown = realloc(o->lanes, (size_t)count * sizeof *grown);
+	if (!grown)
+		return false;
+	for (int32_t i = o->lane_count; i < count; i++)
+		grown[i] = (struct kveil_lane){0};
+	o->lanes = grown;
+	o->lane_count = count;
+	return true;
+}
+
+static void free_outlet(struct kveil_outlet *o)
+{
+	if (o->rkt)
+		rd_kafka_topic_destroy(o->rkt);
+	free(o->lanes);
+	free(o->name);
+	free(o);
+}
+
+static struct kveil_outlet *open_topic(struct kveil_worker *w, const char *name)
+{
+	struct kveil_outlet *o = calloc(1, sizeof *o);
+	rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(w->producer);
+
+	if (!o || !(o->name = strdup(name))) {
+		rd_kafka_topic_conf_destroy(conf);
+		free(o);
+		return NULL;
+	}
+	rd_kafka_topic_conf_set_opaque(conf, o);
+	o->rkt = rd_kafka_topic_new(w->producer, name, conf);
+	if (o->rkt)
+		return o;
+	free_outlet(o);
+	return NULL;
+}
+
+static struct kveil_outlet *find_or_open(struct kveil_worker *w, const char *name)
+{
+	for (size_t i = 0; i < w->outlet_count; i++)
+		if (strcmp(w->outlets[i]->name, name) == 0)
+			return w->outlets[i];
+	struct kveil_outlet **grown = realloc(w->outlets, (w->outlet_count + 1) * sizeof(struct kveil_outlet *));
+	if (!grown)
+		return NULL;
+	w->outlets = grown;
+	struct kveil_outlet *o = open_topic(w, name);
+	if (o)
+		w->outlets[w->outlet_count++] = o;
+	return o;
+}
+
+/* The client takes nothing for a partition that it has not heard of, and asks by itself once a minute. */
+static void ask_for_partitions(struct kveil_worker *w, const struct kveil_outlet *o)
+{
+	const struct rd_kafka_metadata *metadata;
+
+	kveil_loop_beat(w->loop);
+	if (!rd_kafka_metadata(w->producer, 0, o->rkt, &metadata, METADATA_MS))
+		rd_kafka_metadata_destroy(metadata);
+}
+
+struct kveil_outlet *kveil_outlet_open(struct kveil_worker *w, const struct kveil_target *target)
+{
+	struct kveil_outlet *o = find_or_open(w, target->topic);
+
+	if (!o || !grow_lanes(o, target->partitions))
+		return NULL;
+	if (o->partitions && target->partitions > o->partitions)
+		ask_for_partitions(w, o);
+	o->partitions = target->partitions;
+	return o;
+}
+
+void kveil_outlets_close(struct kveil_worker *w)
+{
+	w->produce_failures += w->failing_lanes > 0; /* until something gets there again */
+	w->failing_lanes = 0;
+	for (size_t i = 0; i < w->outlet_count; i++)
+		free_outlet(w->outlets[i]);
+	free(w->outlets);
+	w->outlets = NULL;
+	w->outlet_count = 0;
+	w->ledger.bytes = w->ledger.records = 0;
+	for (size_t i = 0; i < w->slot_cap; i++)
+		if (w->slots[i])
+			w->slots[i]->blocked_on = NULL;
+}
+
+/* --- placing --- */
+
+/* Records without a key may go anywhere: not to where there is no room. */
+static void choose_sticky(struct kveil_worker *w, struct kveil_outlet *o, size_t bytes)
+{
+	int32_t first = (int32_t)((unsigned)rand_r(&w->random) % (unsigned)o->partitions);
+
+	for (int32_t i = 0; i < o->partitions; i++) {
+		int32_t at = (first + i) % o->partitions;
+		if (!kveil_lane_takes(&w->ledger, &o->lanes[at], bytes, w->now_ms))
+			continue;
+		o->sticky = at;
+		o->sticky_until_ms = w->now_ms + STICKY_MS;
+		return;
+	}
+}
+
+int32_t kveil_outlet_place(struct kveil_worker *w, struct kveil_outlet *o, const struct kveil_partition *p,
+			   const struct kveil_record *r, size_t bytes)
+{
+	if (w->params->config->partition == KVEIL_PARTITION_SAME)
+		return p->id;
+	if (r->key.data)
+		return rd_kafka_msg_partitioner_murmur2(o->rkt, r->key.data, r->key.len, o->partitions, NULL, NULL);
+	if (o->sticky >= o->partitions || w->now_ms >= o->sticky_until_ms ||
+	    !kveil_lane_takes(&w->ledger, &o->lanes[o->sticky], bytes, w->now_ms))
+		choose_sticky(w, o, bytes);
+	return o->sticky;
+}
+
+struct kveil_lane *kveil_outlet_lane(struct kveil_outlet *o, int32_t partition)
+{
+	return partition >= 0 && grow_lanes(o, partition + 1) ? &o->lanes[partition] : NULL;
+}
+
+/* --- room --- */
+
+/* Is nobody else held up, as far as can be seen from here? */
+static bool is_alone(const struct kveil_worker *w)
+{
+	return w->now_ms - w->switched_ms >= ALONE_MS;
+}
+
+static bool takes(const struct kveil_worker *w, const struct kveil_lane *l, size_t bytes, bool alone)
+{
+	if (alone)
+		return l->records == 0;
+	return w->now_ms >= l->kept_until_ms && kveil_lane_takes(&w->ledger, l, bytes, w->now_ms);
+}
+
+/* What others have in flight keeps their partitions busy: as long as it goes down, nothing is lost by waiting. */
+static bool wait_here(struct kveil_worker *w, const struct kveil_partition *p, const struct kveil_lane *l, size_t bytes,
+		      bool alone)
+{
+	int64_t begin_ms = kveil_clock_mono_ms(), idle_ms = begin_ms;
+	size_t part = w->ledger.limit / ROOM_PART;
+
+	bytes += part < ROOM_MOST ? part : ROOM_MOST;
+	w->turn_over = true;
+	for (;;) {
+		size_t others = w->ledger.records - l->records;
+		kveil_loop_beat(w->loop);
+		rd_kafka_poll(w->producer, POLL_MS);
+		w->now_ms = kveil_clock_mono_ms();
+		if (takes(w, l, bytes, alone))
+			return true;
+		if (is_alone(w) || w->ledger.records - l->records < others)
+			idle_ms = w->now_ms;
+		if (w->now_ms - idle_ms >= HERE_MS || w->now_ms - begin_ms >= HERE_MOST_MS ||
+		    kveil_lane_is_silent(l, w->now_ms) || p->rewind || w->producer_broken || kveil_worker_stopping(w))
+			return false;
+	}
+}
+
+bool kveil_outlet_wait(struct kveil_worker *w, struct kveil_partition *p, struct kveil_outlet *o, int32_t partition,
+		       size_t bytes, bool alone)
+{
+	struct kveil_lane *l = kveil_outlet_lane(o, partition);
+
+	if (__builtin_expect(!l || takes(w, l, bytes, alone), 1))
+		return true; /* what is no partition the client will refuse */
+	if (alone)
+		l->kept_until_ms = w->now_ms + KEEP_MS; /* or others would fill it again, and again */
+	/* What has waited already waits on: the others had their turn because of it. */
+	if (!p->waiting.first && !kveil_lane_is_silent(l, w->now_ms) && wait_here(w, p, l, bytes, alone))
+		return true;
+	p->blocked_on = o;
+	p->blocked_lane = partition;
+	return false;
+}
+
+bool kveil_outlet_has_room(const struct kveil_worker *w, const struct kveil_partition *p)
+{
+	const struct kveil_lane *l = p->blocked_on ? kveil_outlet_lane(p->blocked_on, p->blocked_lane) : NULL;
+
+	if (!l)
+		return true;
+	if (p->marks.next <= p->solo_until)
+		return l->records == 0;
+	return w->now_ms >= l->kept_until_ms && kveil_lane_has_drained(&w->ledger, l, w->now_ms);
+}
+
+/* --- faults --- */
+
+void kveil_outlet_fault(struct kveil_worker *w, struct kveil_partition *p, struct kveil_outlet *o, int32_t partition,
+			rd_kafka_resp_err_t e)
+{
+	struct kveil_lane *l = kveil_outlet_lane(o, partition);
+	struct kveil_error err;
+
+	if (kveil_kafka_fault(e) == KVEIL_FAULT_PRODUCER) {
+		w->producer_broken = true;
+		snprintf(w->produce_fault, sizeof w->produce_fault, "%s: %s", o->name, rd_kafka_err2str(e));
+	} else if (!p->rewind) {
+		if (l && l->failures++ == 0)
+			w->failing_lanes++;
+		kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s: %s", o->name, rd_kafka_err2str(e));
+		kveil_worker_tell_produce(w, &err);
+		kveil_park_after_fault(w, p, l ? l->failures : 1);
+	}
+	kveil_worker_ask_rewind(w, p);
+}
+
+static void all_is_well(struct kveil_worker *w)
+{
+	w->produce_failures = 0;
+	if (!w->produce_logged_ms)
+		return;
+	w->produce_logged_ms = 0;
+	kveil_health_condition(w->params->health, w->condition_produce, NULL);
+	kveil_log(KVEIL_LOG_INFO, w->name, "producing again");
+}
+
+void kveil_outlet_delivers(struct kveil_worker *w, struct kveil_lane *l)
+{
+	if (l->failures)
+		w->failing_lanes--;
+	l->failures = 0;
+	if (!w->failing_lanes)
+		all_is_well(w);
+}
+
+void kveil_outlets_forgive(struct kveil_worker *w)
+{
+	if (!w->failing_lanes && !w->produce_failures)
+		return;
+	for (size_t i = 0; i < w->outlet_count; i++)
+		for (int32_t k = 0; k < w->outlets[i]->lane_count; k++)
+			w->outlets[i]->lanes[k].failures = 0;
+	w->failing_lanes = 0;
+	all_is_well(w);
+}
+
+void kveil_outlet_timed(struct kveil_lane *l, rd_kafka_resp_err_t e)
+{
+	l->timed = NULL;
+	if (!e)
+		kveil_lane_smooth(l, kveil_clock_mono_ns() / 1000 - l->timed_us);
+}
+
+/* --- those that do not answer --- */
+
+bool kveil_outlets_are_dead(const struct kveil_worker *w)
+{
+	for (size_t i = 0; i < w->outlet_count; i++)
+		for (int32_t k = 0; k < w->outlets[i]->lane_count; k++) {
+			const struct kveil_lane *l = &w->outlets[i]->lanes[k];
+			if (l->records && !kveil_lane_is_dead(l, w->now_ms))
+				return false;
+		}
+	return true;
+}
+
+static size_t blocked_partitions(const struct kveil_worker *w)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < w->slot_cap; i++)
+		n += w->slots[i] && w->slots[i]->wait == KVEIL_WAIT_LANE;
+	return n;
+}
+
+static void tell(struct kveil_worker *w, size_t dead, const struct kveil_outlet *o, int32_t partition)
+{
+	const struct kveil_lane *l = &o->lanes[partition];
+	struct kveil_error err;
+	char more[48] = "";
+
+	if (dead > 1)
+		snprintf(more, sizeof more, " (and %zu more partitions)", dead - 1);
+	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE,
+		   "%s[%d]%s has acknowledged nothing for %lld s; %u records are on their way "
+		   "there, %zu partitions wait",
+		   o->name, (int)partition, more, (long long)(w->now_ms - l->moved_ms) / 1000, (unsigned)l->records,
+		   blocked_partitions(w));
+	kveil_health_condition(w->params->health, w->condition_outputs, "%s: %s", kveil_status_code(err.status),
+			       err.message);
+	kveil_worker_count_retry(w, err.status);
+	kveil_worker_log_now_and_then(w, &err, &w->outputs_logged_ms);
+}
+
+void kveil_outlets_tell(struct kveil_worker *w)
+{
+	const struct kveil_outlet *first = NULL;
+	int32_t partition = 0;
+	size_t dead = 0;
+
+	for (size_t i = 0; i < w->outlet_count; i++)
+		for (int32_t k = 0; k < w->outlets[i]->lane_count; k++)
+			if (kveil_lane_is_dead(&w->outlets[i]->lanes[k], w->now_ms) && dead++ == 0) {
+				first = w->outlets[i];
+				partition = k;
+			}
+	kveil_cell_set(w->dead_outputs, (double)dead);
+	if (dead)
+		tell(w, dead, first, partition);
+	else if (w->outputs_logged_ms) {
+		w->outputs_logged_ms = 0;
+		kveil_health_condition(w->params->health, w->condition_outputs, NULL);
+		kveil_log(KVEIL_LOG_INFO, w->name, "all output partitions acknowledge again");
+	}
+}
