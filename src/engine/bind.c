@@ -162,6 +162,18 @@ static const struct kveil_path *spell_in_key(struct kveil_engine *e, const char 
 	return p;
 }
 
+/* Steps from a row to its event: what is around the last name on the way. */
+static uint32_t event_above(const struct kveil_plan *plan, const struct kveil_path *root)
+{
+	size_t n = root->count;
+
+	if (kveil_plan_is_event(plan, root))
+		return 0;
+	while (n && root->segments[n - 1].selectors[0].kind != KVEIL_SEL_NAME)
+		n--;
+	return (uint32_t)(root->count - n + (n != 0));
+}
+
 static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part,
 			const struct kveil_path *root, const struct kveil_path *path, unsigned only_kinds)
 {
@@ -172,6 +184,7 @@ static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum
 				       .root = root,
 				       .path = join_paths(e, root, path),
 				       .only_kinds = only_kinds,
+				       .event_above = event_above(e->plan, root),
 				       .in_key_row = part != r->part,
 				       .is_bare_key = part != r->part && !path->count};
 	return b->path != NULL;
@@ -230,8 +243,11 @@ static bool bind_rows(struct kveil_engine *e, const struct kveil_rule *r)
 	bool has_paths = e->parts[KVEIL_PART_KEY].format->has_paths;
 	if (has_paths && !add_bindings(e, r, KVEIL_PART_KEY, keys, r->path))
 		return false;
+	uint32_t spelled = e->rule_count;
 	if (has_paths && prefix && !add_bindings(e, r, KVEIL_PART_KEY, keys, spell_in_key(e, prefix, r->path)))
 		return false;
+	while (spelled < e->rule_count)
+		e->rules[spelled++].is_spelled_in_key = true;
 	if (!plan->key_column || !kveil_path_covers(r->path, plan->key_column))
 		return true;
 	/* A bare key is the column's value, also where a row's members could be: {"payload": value}. */
@@ -293,7 +309,7 @@ static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *
 		return no_memory(err);
 	for (size_t v = 0; !st && v < plan->view_count; v++) {
 		st = rank_view(e, v, false, rank_of, err);
-		e->clear_count += (uint32_t)plan->views[v].clear_count;
+		e->clear_count += (uint32_t)(plan->views[v].clear_count * plan->rows[KVEIL_ROWS_VALUE].count);
 		if (plan->views[v].unmatched != KVEIL_UNMATCHED_KEEP)
 			e->unmatched_views |= (uint64_t)1 << v;
 	}
@@ -304,6 +320,7 @@ static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *
 
 static enum kveil_status bind_clears(struct kveil_engine *e, struct kveil_error *err)
 {
+	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_VALUE];
 	uint32_t n = 0;
 
 	e->clears = bound_array(e, e->clear_count, sizeof *e->clears);
@@ -311,9 +328,15 @@ static enum kveil_status bind_clears(struct kveil_engine *e, struct kveil_error 
 		return no_memory(err);
 	for (size_t v = 0; v < e->plan->view_count; v++) {
 		const struct kveil_view *view = &e->plan->views[v];
-		for (size_t i = 0; i < view->clear_count; i++)
-			e->clears[n++] = (struct kveil_bound_clear){view->clear[i], (uint64_t)1 << v,
-								    kveil_path_is_streamable(view->clear[i])};
+		for (size_t i = 0; i < view->clear_count * rows->count; i++) {
+			const struct kveil_path *root = rows->roots[i % rows->count],
+						*own = view->clear[i / rows->count];
+			const struct kveil_path *path = join_paths(e, root, own);
+			if (!path)
+				return no_memory(err);
+			e->clears[n++] = (struct kveil_bound_clear){root, own, path, (uint64_t)1 << v,
+								    kveil_path_is_streamable(own)};
+		}
 	}
 	return KVEIL_OK;
 }
@@ -333,7 +356,7 @@ static bool can_stream(const struct kveil_engine *e, enum kveil_part part)
 		if (b->part != part || !b->views)
 			continue;
 		/* An envelope's own conditions come up once in a while: stream.c gives such a record to decide.c. */
-		if (!b->streams || (b->rule->when && !b->rule->is_of_event) || b->rule->to)
+		if (!b->streams || (b->rule->when && !b->rule->is_of_event) || b->rule->to || b->rule->tables)
 			return false;
 		/* What they read is the key's own. */
 		if (b->in_key_row && (has_holes(b->rule->key) || has_holes(b->rule->key2) || has_holes(b->rule->ad)))
@@ -362,7 +385,7 @@ static enum kveil_status bind_part(struct kveil_engine *e, enum kveil_part part,
 		e->has_required |= b->rule->required;
 		bool is_place_bound = b->ad_prefix.data && !b->ad.data; /* `to` goes over the tape */
 		/* A condition is asked in every reading of the record, all else is the innermost's. */
-		uint32_t twin = b->rule->when ? i : first;
+		uint32_t twin = b->rule->when || b->rule->tables ? i : first;
 		if (b->streams)
 			rows[n++] = (struct kveil_automaton_path){b->path, i, twin, is_place_bound};
 	}

@@ -78,20 +78,24 @@ static bool is_repeated(const struct kveil_engine *e, const struct place *p, siz
 	return i > 0 && are_twins(e, p->ids[i - 1], p->ids[i]);
 }
 
+static size_t after_twins(const struct kveil_engine *e, const struct place *p, size_t i)
+{
+	do
+		i++;
+	while (i < p->id_count && is_repeated(e, p, i));
+	return i;
+}
+
 /* Asks the condition of the rule at ids[i] here, once. */
 static enum kveil_status ask(struct kveil_engine *e, struct place *p, size_t i, struct outcome **ret,
 			     struct kveil_error *err)
 {
-	size_t next = i + 1;
-
 	*ret = outcome_of(p, p->ids[i]);
 	if (*ret)
 		return KVEIL_OK;
 	*ret = &p->outcomes[p->outcome_count++];
 	**ret = (struct outcome){.rule = p->ids[i]};
-	while (next < p->id_count && is_repeated(e, p, next))
-		next++;
-	return kveil_engine_holds(e, &p->ids[i], next - i, &p->spot, &(*ret)->holds, err);
+	return kveil_engine_holds(e, &p->ids[i], after_twins(e, p, i) - i, &p->spot, &(*ret)->holds, err);
 }
 
 /* Runs a rule's action here, once. A null that stays null counts as written, as it is, for `to` to carry. */
@@ -126,6 +130,12 @@ static struct kveil_span piece_span(const struct kveil_engine *e, const struct o
 	return kveil_span_of(e->pieces.data + piece->offset, piece->len);
 }
 
+/* By what was said of the place at hand. */
+static bool is_of_other_table(const struct kveil_engine *e, const struct kveil_bound_rule *r)
+{
+	return r->rule->tables && r->table_serial == e->serial && r->table == KVEIL_NO;
+}
+
 static void trace_outcome(struct kveil_engine *e, struct place *p, size_t view, const struct outcome *o)
 {
 	const struct kveil_bound_rule *r = &e->rules[o->rule];
@@ -133,7 +143,8 @@ static void trace_outcome(struct kveil_engine *e, struct place *p, size_t view, 
 	if (!e->trace)
 		return;
 	if (!o->holds)
-		kveil_engine_trace(e, view, r, &p->spot, false, KVEIL_SPAN_NULL, "when is false");
+		kveil_engine_trace(e, view, r, &p->spot, false, KVEIL_SPAN_NULL,
+				   is_of_other_table(e, r) ? "another table" : "when is false");
 	else if (o->effect == KVEIL_EFFECT_KEPT)
 		kveil_engine_trace(e, view, r, &p->spot, r->rule->to != NULL, KVEIL_SPAN_NULL, "null kept");
 	else
@@ -206,6 +217,28 @@ static enum kveil_status decide_targets(struct kveil_engine *e, struct place *p,
 	return KVEIL_OK;
 }
 
+/* Is the place named, by a rule or under `clear`? An envelope's own rule, and one for another table, name nothing. */
+static enum kveil_status name_place(struct kveil_engine *e, struct place *p, size_t view, struct kveil_rewrite *w,
+				    struct kveil_error *err)
+{
+	for (size_t i = 0, next; i < p->id_count; i = next) {
+		uint32_t id = p->ids[i];
+		bool is_rule = id < e->rule_count;
+		uint64_t views = is_rule ? e->rules[id].views : e->clears[id - e->rule_count].views;
+		enum kveil_tri table = KVEIL_YES;
+		next = after_twins(e, p, i);
+		if (!(views >> view & 1) || (is_rule && e->rules[id].rule->is_of_event))
+			continue;
+		enum kveil_status st =
+		    is_rule ? kveil_engine_tables(e, &p->ids[i], next - i, &p->spot, &table, err) : KVEIL_OK;
+		if (st)
+			return st;
+		if (table != KVEIL_NO)
+			kveil_rewrite_name(w, p->spot.match.node);
+	}
+	return KVEIL_OK;
+}
+
 static enum kveil_status decide_view(struct kveil_engine *e, struct place *p, size_t view, struct kveil_rewrite *w,
 				     struct kveil_error *err)
 {
@@ -213,17 +246,12 @@ static enum kveil_status decide_view(struct kveil_engine *e, struct place *p, si
 	struct outcome *in_place;
 	bool moves;
 
-	if (e->unmatched_views >> view & 1) {
-		for (size_t i = 0; i < p->id_count; i++) {
-			uint32_t id = p->ids[i];
-			uint64_t views = id < e->rule_count ? e->rules[id].views : e->clears[id - e->rule_count].views;
-			if (views >> view & 1)
-				kveil_rewrite_name(w, m->node);
-		}
-	}
+	enum kveil_status st = e->unmatched_views >> view & 1 ? name_place(e, p, view, w, err) : KVEIL_OK;
+	if (st)
+		return st;
 	if (m->start < w->covered_until)
 		return KVEIL_OK;
-	enum kveil_status st = decide_in_place(e, p, view, &in_place, err);
+	st = decide_in_place(e, p, view, &in_place, err);
 	if (!st)
 		st = decide_targets(e, p, view, w, &moves, err);
 	if (st)
@@ -292,23 +320,22 @@ static bool add_namings(struct kveil_engine *e, struct namings *ns, uint32_t id,
 	return true;
 }
 
-/* The places of a rule that the automaton cannot follow, in each of its rows. */
-static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const struct kveil_doc *doc,
+/* What a path finds in each of its rows, for those that the automaton cannot follow. */
+static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const struct kveil_path *root,
+				      const struct kveil_path *path, bool doubt_selects, const struct kveil_doc *doc,
 				      struct namings *ns, struct kveil_error *err)
 {
-	const struct kveil_bound_rule *r = &e->rules[id];
 	struct kveil_doc row = *doc;
 	uint32_t *rows = NULL, *nodes;
 	size_t row_count, count;
 
 	enum kveil_status st =
-	    kveil_path_select_within(r->root, doc, 0, false, &e->work, &e->arena, &rows, &row_count, err);
+	    kveil_path_select_within(root, doc, 0, false, &e->work, &e->arena, &rows, &row_count, err);
 	for (size_t i = 0; !st && i < row_count; i++) {
 		row.root = rows[i];
 		row.absent = e->plan->absent;
 		row.absent_count = e->plan->absent_count;
-		st = kveil_path_select_within(r->rule->path, &row, 0, r->action->effect == KVEIL_PROTECTS, &e->work,
-					      &e->arena, &nodes, &count, err);
+		st = kveil_path_select_within(path, &row, 0, doubt_selects, &e->work, &e->arena, &nodes, &count, err);
 		if (!st && !add_namings(e, ns, id, nodes, count))
 			st = no_memory(err);
 	}
@@ -321,7 +348,6 @@ static enum kveil_status find_namings(struct kveil_engine *e, enum kveil_part pa
 {
 	struct kveil_bound_part *p = &e->parts[part];
 	enum kveil_status st = KVEIL_OK;
-	uint32_t *nodes;
 	size_t count;
 
 	for (size_t i = 0; i < p->scan.match_count; i++) {
@@ -334,20 +360,19 @@ static enum kveil_status find_namings(struct kveil_engine *e, enum kveil_part pa
 		const struct kveil_bound_rule *r = &e->rules[i];
 		if (r->streams || r->part != part || !r->views)
 			continue;
-		st = find_by_tape(e, i, &p->scan.doc, ns, err);
+		st = find_by_tape(e, i, r->root, r->rule->path, r->action->effect == KVEIL_PROTECTS, &p->scan.doc, ns,
+				  err);
 		if (st)
 			return kveil_engine_blame(r, KVEIL_NO_BYTE, st, err);
 	}
 	for (uint32_t i = 0; part == KVEIL_PART_VALUE && e->unmatched_views && i < e->clear_count; i++) {
-		if (e->clears[i].streams)
+		const struct kveil_bound_clear *c = &e->clears[i];
+		if (c->streams)
 			continue;
 		/* In doubt it is not clear. */
-		st = kveil_path_select_within(e->clears[i].path, &p->scan.doc, 0, false, &e->work, &e->arena, &nodes,
-					      &count, err);
+		st = find_by_tape(e, e->rule_count + i, c->root, c->own, false, &p->scan.doc, ns, err);
 		if (st)
 			return st;
-		if (!add_namings(e, ns, e->rule_count + i, nodes, count))
-			return no_memory(err);
 	}
 	sort_namings(ns->items, ns->count);
 	return KVEIL_OK;
@@ -422,7 +447,8 @@ static enum kveil_status lead_to_empty(struct kveil_engine *e, size_t view, stru
 	if (node == w->doc->count)
 		return KVEIL_OK;
 	for (uint32_t i = 0; !st && i < e->rule_count; i++)
-		if (e->rules[i].part == KVEIL_PART_VALUE && e->rules[i].views >> view & 1)
+		if (e->rules[i].part == KVEIL_PART_VALUE && e->rules[i].views >> view & 1 &&
+		    !e->rules[i].rule->is_of_event)
 			st = lead_along(e, e->rules[i].path, w, err);
 	for (uint32_t i = 0; !st && i < e->clear_count; i++)
 		if (e->clears[i].views >> view & 1)
@@ -476,6 +502,8 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 		    part == KVEIL_PART_VALUE ? e->plan->views[v].unmatched : KVEIL_UNMATCHED_KEEP;
 		if (unmatched != KVEIL_UNMATCHED_KEEP)
 			st = lead_to_empty(e, v, &ws[v], err);
+		if (!st && unmatched != KVEIL_UNMATCHED_KEEP && e->plan->envelope)
+			st = kveil_engine_spare(e, &ws[v], err);
 		if (!st)
 			st = kveil_rewrite_finish(e, &ws[v], unmatched, outs[v], &ret_written[v], err);
 	}

@@ -362,6 +362,12 @@ static enum kveil_status check_required(struct kveil_engine *e, struct kveil_err
 		/* A tombstone has no fields to miss. */
 		if (!is_absent || (r->part == KVEIL_PART_VALUE && !e->record->value.data))
 			continue;
+		enum kveil_tri table;
+		enum kveil_status st = kveil_engine_table_of_record(e, r->rule, &table, err);
+		if (st)
+			return st;
+		if (table == KVEIL_NO)
+			continue;
 		kveil_fail(err, KVEIL_E_MISSING_FIELD, "a required field is absent");
 		kveil_error_rule(err, r->rule->id);
 		return err->status;

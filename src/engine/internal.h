@@ -3,6 +3,7 @@
  * engine/internal.h: an engine's parts, between its own files.
  *
  *   bind.c     plan + keyring ─► bound rules, an automaton a part, constant keys and associated data
+ *   table.c    which table a row is of
  *   rows.c     where rows stand: in an event of an envelope there are several, and each rule is bound at every one
  *   engine.c   one record: value, key, headers; the verdict
  *   stream.c   a part rewritten straight from the scan: in-place rules of one view that ask for nothing else
@@ -10,6 +11,7 @@
  *   rewrite.c  those writes as edits in document order, spliced into one output a view
  *   apply.c    one rule on one value: templates, associated data, the action, its result in syntax
  *   when.c     a rule's condition at a place, in every reading of the record
+ *   spare.c    what `unmatched` leaves alone in an event
  *   trace.c    the story of each field, for people
  *
  * A record's clear text stands in the caller's bytes and in the arena, which is wiped when the record is done.
@@ -42,6 +44,8 @@ struct kveil_bound_rule {
 	unsigned only_kinds;         /* values of other kinds are none of its business */
 	bool in_key_row;             /* a rule for the row, at a column that the record's key holds */
 	bool is_bare_key;            /* the key is the column's value, not an object that holds it */
+	bool is_spelled_in_key;      /* as this envelope's keys spell columns, where that is not as rows do */
+	uint32_t event_above;        /* steps from the row up to the event that holds it; 0: a flat row */
 	struct kveil_key *key, *key2; /* NULL: none, or named by a template */
 	struct kveil_span ad;        /* whole, when it is known before any record; else data NULL */
 	struct kveil_span ad_prefix; /* "orders:" or "orders:key:"; the path of the place follows */
@@ -53,11 +57,19 @@ struct kveil_bound_rule {
 	_Atomic uint64_t *matches;   /* its counter in engine.matches */
 	uint64_t found_in;           /* serial of the last record in which its path found a place */
 	uint64_t found_times;        /* in that record, as counted */
+	/* What kveil_engine_table said last, and of which row. */
+	uint64_t table_serial;
+	const uint8_t *table_text;
+	uint32_t table_row;
+	bool table_told;
+	enum kveil_tri table;
 };
 
 /* A path under `clear:`; in accept lists its id is rule_count + its place in engine.clears. */
 struct kveil_bound_clear {
-	const struct kveil_path *path;
+	const struct kveil_path *root; /* of the row */
+	const struct kveil_path *own;  /* of the place in the row */
+	const struct kveil_path *path; /* both */
 	uint64_t views;
 	bool streams;
 };
@@ -223,7 +235,7 @@ struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span
 
 /* --- when.c --- */
 
-/* Does the rule's `when` hold here? bindings: those of one rule that name the place, the innermost first. Doubt counts for
+/* Do the rule's `table` and `when` hold here? bindings: those of one rule that name the place, the innermost first. Doubt counts for
  * a rule that protects, against one that reveals. */
 enum kveil_status kveil_engine_holds(struct kveil_engine *e, const uint32_t *bindings, size_t count,
                                      const struct kveil_spot *spot, bool *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
@@ -256,6 +268,26 @@ enum kveil_status kveil_engine_check_event(const struct kveil_engine *e, struct 
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Does the header hold a whole key? */
 bool kveil_engine_is_key_header(const struct kveil_engine *e, struct kveil_span name);
+
+/* --- table.c --- */
+
+/* Is the row that the place is in one of the rule's tables? Without `table:` YES. *ret_told false: nothing says so. */
+enum kveil_status kveil_engine_table(struct kveil_engine *e, struct kveil_bound_rule *b, const struct kveil_spot *spot,
+                                     enum kveil_tri *ret, bool *ret_told, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same of all readings that name the place, as kveil_engine_holds takes them. */
+enum kveil_status kveil_engine_tables(struct kveil_engine *e, const uint32_t *bindings, size_t count,
+                                      const struct kveil_spot *spot, enum kveil_tri *ret,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same of the record as a whole. */
+enum kveil_status kveil_engine_table_of_record(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_tri *ret,
+                                               struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* --- spare.c --- */
+
+struct kveil_rewrite;
+/* Under an envelope `unmatched` is about rows: names what stands beside them, and leads to every row. */
+enum kveil_status kveil_engine_spare(struct kveil_engine *e, struct kveil_rewrite *w,
+                                     struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- stream.c, decide.c --- */
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Does a rule's `when` hold at a place?
+ * Do a rule's `table` and `when` hold at a place?
  *
  * A record may be read in several ways: {"country": …, "after": {…}} is a row, and an event with a row in it. Where the
  * row of one reading lies in the other's, both can name the place. The innermost says what the condition comes to; the
  * others are asked as well, for nothing says which one the producer meant. Around the row of an ordinary event there is
- * a reading that lacks what the condition reads: its doubt says nothing.
+ * a reading that lacks what the condition reads, and does not tell its table: its doubt says nothing.
  */
 #include "engine/internal.h"
 
@@ -101,9 +101,10 @@ enum kveil_status kveil_engine_key_column(struct kveil_error *err, const char *w
 /* One condition at one place, while its readings are asked. */
 struct question {
 	struct kveil_engine *e;
-	const struct kveil_bound_rule *rule; /* of the reading at hand */
+	struct kveil_bound_rule *rule; /* of the reading at hand */
 	bool protects, is_answered;
-	bool holds; /* so far */
+	bool holds;           /* so far */
+	enum kveil_tri table; /* of the reading at hand: is it the rule's */
 	struct kveil_error *err;
 };
 
@@ -139,22 +140,27 @@ static enum kveil_status speaks(struct question *q, const struct kveil_doc *row,
 	return l.status;
 }
 
-/* What the condition came to in one reading. */
-static enum kveil_status answer(struct question *q, const struct kveil_doc *row, enum kveil_tri tri)
+static enum kveil_status settle(struct question *q, enum kveil_tri tri)
 {
-	const struct kveil_rule *rule = q->rule->rule;
-	bool counts = true;
-	enum kveil_status st = q->is_answered ? speaks(q, row, tri, &counts) : KVEIL_OK;
-
-	if (st || !counts)
-		return st;
 	/* The row may know better, and then its value would no longer be the key's. */
-	if (tri == KVEIL_DOUBT && q->rule->in_key_row && !rule->on_key_any)
+	if (tri == KVEIL_DOUBT && q->rule->in_key_row && !q->rule->rule->on_key_any)
 		return kveil_engine_key_column(
-		    q->err, "the record's key holds this column and not all that its rule's `when` reads");
+		    q->err, q->table == KVEIL_DOUBT
+				? "the record's key holds this column and does not tell its table"
+				: "the record's key holds this column and not all that its rule's `when` reads");
 	q->holds = q->protects ? tri != KVEIL_NO : tri == KVEIL_YES;
 	q->is_answered = true;
 	return KVEIL_OK;
+}
+
+/* What the condition came to in one reading. */
+static enum kveil_status answer(struct question *q, const struct kveil_doc *row, enum kveil_tri when)
+{
+	enum kveil_tri tri = when < q->table ? when : q->table;
+	bool counts = true;
+	enum kveil_status st = q->is_answered ? speaks(q, row, tri, &counts) : KVEIL_OK;
+
+	return st || !counts ? st : settle(q, tri);
 }
 
 /* Would no other reading change it? */
@@ -199,6 +205,13 @@ static enum kveil_status ask_main_rows(struct question *q, const struct kveil_sp
 
 static enum kveil_status ask(struct question *q, const struct kveil_spot *spot)
 {
+	bool is_told;
+	enum kveil_status st = kveil_engine_table(q->e, q->rule, spot, &q->table, &is_told, q->err);
+
+	if (st || (q->is_answered && !is_told))
+		return st;
+	if (q->table == KVEIL_NO || !q->rule->rule->when)
+		return settle(q, q->table);
 	if (!has_own_row(q->rule, spot))
 		return ask_main_rows(q, spot);
 	struct kveil_doc row = kveil_engine_row(q->e, spot->doc, q->rule, spot);
@@ -212,7 +225,8 @@ enum kveil_status kveil_engine_holds(struct kveil_engine *e, const uint32_t *bin
 	struct question q = {.e = e, .protects = first->action->effect == KVEIL_PROTECTS, .err = err};
 
 	*ret = true;
-	for (size_t i = 0; first->rule->when && i < count && !is_settled(&q); i++) {
+	bool asks = first->rule->when || first->rule->tables;
+	for (size_t i = 0; asks && i < count && !is_settled(&q); i++) {
 		q.rule = &e->rules[bindings[i]];
 		enum kveil_status st = ask(&q, spot);
 		if (st)

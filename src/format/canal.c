@@ -15,6 +15,7 @@ static const char *const no_headers[] = {NULL};
 
 static const char *const members[] = {"id", "database", "table",   "type",    "isDdl",     "es",
 				      "ts", "sql",      "pkNames", "sqlType", "mysqlType", NULL};
+static const char *const at_times[] = {"gtid", "_tidb", NULL};
 
 static const char no_rows[] = "data and old of Canal's events are arrays of rows: these are not";
 
@@ -27,6 +28,8 @@ static const struct kveil_clause clauses[] = {
     {0},
 };
 
+static const struct kveil_table_clue tables[] = {{KVEIL_CLUE_EVENT, "$.type", "$.table", NULL, "$.database"}, {0}};
+
 const struct kveil_envelope kveil_envelope_canal = {
     .name = "canal",
     .help = "Canal's flat messages in JSON, and TiCDC's canal-json",
@@ -35,7 +38,10 @@ const struct kveil_envelope kveil_envelope_canal = {
     .keys = keys,
     .key_headers = no_headers,
     .clauses = clauses,
+    .tables = tables,
     .members = members,
+    .at_times = at_times,
+    .is_event = "$.database && $.table && match($.type, '[A-Z_]+') && $.data",
     .blanks_with_text = true,
     .names_columns = true, /* mysqlType, sqlType */
 };

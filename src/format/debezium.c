@@ -21,6 +21,46 @@ static const char mongodb[] =
     "with ExtractNewDocumentState";
 
 static const char *const members[] = {"op", "source", "transaction", "ts_ms", "ts_us", "ts_ns", NULL};
+static const char *const at_times[] = {"message", NULL};
+
+/* By add.fields; the text of a statement is not among them. */
+static const char *const added[] = {
+    "__op",
+    "__deleted",
+    "__db",
+    "__schema",
+    "__table",
+    "__collection",
+    "__lsn",
+    "__ts_ms",
+    "__ts_us",
+    "__ts_ns",
+    "__source_connector",
+    "__source_name",
+    "__source_version",
+    "__source_db",
+    "__source_schema",
+    "__source_table",
+    "__source_collection",
+    "__source_lsn",
+    "__source_txId",
+    "__source_ts_ms",
+    "__source_ts_us",
+    "__source_ts_ns",
+    "__source_snapshot",
+    "__source_sequence",
+    "__source_server_id",
+    "__source_gtid",
+    "__source_file",
+    "__source_pos",
+    "__source_row",
+    "__source_scn",
+    "__source_commit_scn",
+    "__source_change_lsn",
+    "__source_commit_lsn",
+    "__source_event_serial_no",
+    NULL,
+};
 
 static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_SQL, "$.source.query"},
@@ -45,6 +85,17 @@ static const struct kveil_clause clauses[] = {
     {0},
 };
 
+static const struct kveil_table_clue tables[] = {
+    {KVEIL_CLUE_EVENT, "$.op", "$.source.table", "$.source.schema", "$.source.db"},
+    {KVEIL_CLUE_EVENT, "$.op", "$.source.collection", NULL, "$.source.db"},
+    {KVEIL_CLUE_ROW, NULL, "$.__source_table", "$.__source_schema", "$.__source_db"},
+    {KVEIL_CLUE_ROW, NULL, "$.__source_collection", NULL, "$.__source_db"},
+    {KVEIL_CLUE_ROW, NULL, "$.__table", "$.__schema", "$.__db"},
+    {KVEIL_CLUE_ROW, NULL, "$.__collection", NULL, "$.__db"},
+    {KVEIL_CLUE_KEY, NULL, "$.__dbz__physicalTableIdentifier"}, /* SERVER.DATABASE.TABLE, by ByLogicalTableRouter */
+    {0},
+};
+
 const struct kveil_envelope kveil_envelope_debezium = {
     .name = "debezium",
     .help = "Debezium's events in JSON without their schemas, and rows flattened by ExtractNewRecordState",
@@ -53,6 +104,10 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .keys = keys,
     .key_headers = key_headers,
     .clauses = clauses,
+    .tables = tables,
     .members = members,
+    .at_times = at_times,
+    .is_event = "match($.op, '[crudtm]') && $.source.connector",
+    .added = added,
     .unavailable = "__debezium_unavailable_value",
 };

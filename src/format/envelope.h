@@ -29,7 +29,21 @@ struct kveil_clause {
 	const char *why;   /* REFUSE: what to tell the user */
 };
 
-/* All lists end with NULL, or with a clause without a place. Roots: names and [*] only, the innermost first. */
+enum kveil_clue_from {
+	KVEIL_CLUE_EVENT, /* of the rows inside an event: its members */
+	KVEIL_CLUE_ROW,   /* of a flat row: its own members */
+	KVEIL_CLUE_KEY,   /* of a row in the record's key: its own members, where the key spells columns its own way */
+};
+
+/* What says which table a row is of. Not told is doubt. */
+struct kveil_table_clue {
+	enum kveil_clue_from from;
+	const char *mark;  /* without this member the others may be columns; NULL = they are none */
+	const char *table; /* may hold the whole name, with dots */
+	const char *schema, *database; /* NULL = the envelope has none */
+};
+
+/* All lists end with NULL, a clue without a table, or with a clause without a place. Roots: names and [*] only, the innermost first. */
 struct kveil_envelope {
 	const char *name; /* what users write */
 	const char *help;
@@ -38,8 +52,12 @@ struct kveil_envelope {
 	const char *const *keys;   /* rows in a key of JSON */
 	const char *key_prefix;    /* what stands before the names of columns in a key, which are lower-case; NULL = nothing */
 	const char *const *members; /* of the event, beside the rows: a column with such a name is not told from them */
+	const char *const *at_times; /* of some events; none: NULL */
+	const char *is_event;       /* a condition: what stands at an event's root is one, and members are no columns there */
+	const char *const *added;   /* members of a flat row that a connector adds, always scalars; none: NULL */
 	const char *const *key_headers; /* headers that hold a whole key */
 	const struct kveil_clause *clauses;
+	const struct kveil_table_clue *tables;
 	bool blanks_with_text;     /* a producer without the text of a statement writes "", not null */
 	bool names_columns;        /* members beside the rows have the names of columns: `$..name` would take those too */
 	const char *unavailable;   /* what stands for a value that the source did not send; NULL = there is none */

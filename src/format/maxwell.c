@@ -13,6 +13,7 @@ static const char *const no_headers[] = {NULL};
 
 static const char *const members[] = {"database", "table",    "type",      "ts",        "xid", "xoffset",
 				      "commit",   "position", "server_id", "thread_id", NULL};
+static const char *const at_times[] = {"gtid", "schema_id", "primary_key_columns", "query", "sql", "def", NULL};
 
 static const char no_row[] = "data and old of Maxwell's messages are rows: these are not";
 
@@ -26,6 +27,12 @@ static const struct kveil_clause clauses[] = {
     {0},
 };
 
+static const struct kveil_table_clue tables[] = {
+    {KVEIL_CLUE_EVENT, "$.type", "$.table", NULL, "$.database"},
+    {KVEIL_CLUE_KEY, NULL, "$.table", NULL, "$.database"},
+    {0},
+};
+
 const struct kveil_envelope kveil_envelope_maxwell = {
     .name = "maxwell",
     .help = "Maxwell's messages in JSON, with keys of kind hash",
@@ -35,5 +42,8 @@ const struct kveil_envelope kveil_envelope_maxwell = {
     .key_prefix = "pk.",
     .key_headers = no_headers,
     .clauses = clauses,
+    .tables = tables,
     .members = members,
+    .at_times = at_times,
+    .is_event = "$.database && match($.type, '[a-z-]+') && $.ts && ($.data || $.sql)",
 };

@@ -21,6 +21,13 @@ static const struct kveil_clause clauses[] = {
     {0},
 };
 
+/* SCHEMA.TABLE; a flat row has it beside its columns. */
+static const struct kveil_table_clue tables[] = {
+    {KVEIL_CLUE_EVENT, "$.op_type", "$.table"},
+    {KVEIL_CLUE_ROW, "$.op_type", "$.table"},
+    {0},
+};
+
 const struct kveil_envelope kveil_envelope_ogg = {
     .name = "ogg",
     .help = "Oracle GoldenGate's JSON, by operation or by row",
@@ -29,5 +36,7 @@ const struct kveil_envelope kveil_envelope_ogg = {
     .keys = keys,
     .key_headers = no_headers,
     .clauses = clauses,
+    .tables = tables,
     .members = members,
+    .is_event = "$.table && match($.op_type, '[IUDT]') && $.op_ts && $.pos",
 };

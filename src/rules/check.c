@@ -86,7 +86,7 @@ static bool check_unreachable(struct kveil_loader *l, const struct kveil_rule *a
 {
 	bool same_place = a->to && b->to ? kveil_span_eq(a->to_name, b->to_name) : !a->to && !b->to;
 
-	if (a->when || !same_place || !kveil_path_covers(a->path, b->path))
+	if (a->when || !kveil_rule_same_condition(a, b) || !same_place || !kveil_path_covers(a->path, b->path))
 		return false;
 	kveil_error_hint(problem(l, b, "never reached: line %u's rule always takes this place first", a->line),
 			 "put the rule with a when in front");
@@ -123,7 +123,7 @@ static void check_pairs(struct kveil_loader *l, const struct kveil_view *v, size
 			if ((view > 0 && a->view < 0 && b->view < 0) || !kveil_rule_same_part(a, b))
 				continue;
 			/* An envelope's own rules stand behind all others, and the outermost place wins. */
-			if (b->is_of_event)
+			if (b->is_of_event || kveil_rule_other_tables(a, b))
 				continue;
 			if (check_nesting(l, a, b) || check_unreachable(l, a, b) || check_targets(l, a, b))
 				break;
@@ -194,7 +194,7 @@ static void check_left_clear(struct kveil_loader *l, const struct kveil_view *v,
 		}
 		bool written = !r->keep_source || !is_protecting(r) || reads_sealed(r) || is_named_clear(v, r);
 		for (size_t k = 0; k < v->rule_count && !written; k++)
-			written = k != i && !v->rules[k]->when && takes_source(v->rules[k]) &&
+			written = k != i && kveil_rule_is_unconditional(v->rules[k]) && takes_source(v->rules[k]) &&
 				  kveil_rule_same_rows(v->rules[k], r) && kveil_path_covers(v->rules[k]->path, r->path);
 		if (!written) {
 			struct kveil_error *w = kveil_report_warn_at(l->report, l->file, r->line, r->column,
@@ -236,8 +236,8 @@ static bool a_rule_takes(const void *user, const struct kveil_path *path)
 
 	for (size_t i = 0; i < w->view->rule_count; i++) {
 		const struct kveil_rule *q = w->view->rules[i];
-		if (kveil_rule_same_rows(q, w->rule) && takes_as(q, w->rule) &&
-		    (!q->when || kveil_rule_same_condition(q, w->rule)) && kveil_path_covers(q->path, path))
+		if (kveil_rule_same_rows(q, w->rule) && takes_as(q, w->rule) && kveil_rule_same_condition(q, w->rule) &&
+		    kveil_path_covers(q->path, path))
 			return true;
 	}
 	return false;
@@ -250,7 +250,7 @@ static bool may_show(const struct kveil_view *v, const struct kveil_rule *q, con
 		return true;
 	for (size_t i = 0; i < v->rule_count; i++) {
 		const struct kveil_rule *other = v->rules[i];
-		if (kveil_rule_same_rows(other, q) && !other->when && takes_as(other, r) &&
+		if (kveil_rule_same_rows(other, q) && kveil_rule_is_unconditional(other) && takes_as(other, r) &&
 		    kveil_path_covers(other->path, q->path))
 			return false;
 	}

@@ -81,8 +81,9 @@ static bool same_text(const char *a, const char *b)
 
 bool kveil_rule_same_condition(const struct kveil_rule *q, const struct kveil_rule *r)
 {
-	return same_text(q->when_text, r->when_text) &&
-	       (!q->when_text || !strchr(q->when_text, '@') || kveil_path_equal(q->path, r->path));
+	return (!q->tables || kveil_rule_same_tables(q, r)) &&
+	       (!q->when_text || (same_text(q->when_text, r->when_text) &&
+				  (!strchr(q->when_text, '@') || kveil_path_equal(q->path, r->path))));
 }
 
 bool kveil_rule_leaves_nothing(const struct kveil_rule *r)
@@ -99,8 +100,7 @@ static bool same_target(const struct kveil_rule *q, const struct kveil_rule *r)
 static bool stands_in(const struct kveil_rule *q, const struct kveil_rule *r, const struct kveil_path *path)
 {
 	return q->action->effect == KVEIL_PROTECTS && kveil_rule_same_rows(q, r) && kveil_path_covers(q->path, path) &&
-	       (!q->when || kveil_rule_same_condition(q, r)) && (q->required || !r->required) &&
-	       (!q->on_key_any || r->on_key_any) &&
+	       kveil_rule_same_condition(q, r) && (q->required || !r->required) && (!q->on_key_any || r->on_key_any) &&
 	       (kveil_rule_leaves_nothing(q) ||
 		(same_target(q, r) && (!q->keep_source || r->keep_source) &&
 		 (q->on_null_transform || !r->on_null_transform) && strcmp(q->action_text, r->action_text) == 0));
@@ -109,7 +109,7 @@ static bool stands_in(const struct kveil_rule *q, const struct kveil_rule *r, co
 static bool is_twin(const struct kveil_rule *q, const struct kveil_rule *r)
 {
 	return kveil_rule_same_part(q, r) && q->is_of_event == r->is_of_event && kveil_path_equal(q->path, r->path) &&
-	       same_text(q->when_text, r->when_text) && !q->to == !r->to &&
+	       same_text(q->when_text, r->when_text) && kveil_rule_same_tables(q, r) && !q->to == !r->to &&
 	       (!q->to || kveil_path_equal(q->to, r->to)) && q->keep_source == r->keep_source &&
 	       q->on_null_transform == r->on_null_transform && strcmp(q->action_text, r->action_text) == 0;
 }
@@ -230,8 +230,9 @@ static void compare_views(struct comparison *c, const struct kveil_view *before,
 		const struct kveil_rule *q = now->rules[i];
 		bool nothing = kveil_rule_leaves_nothing(q);
 		/* With unmatched: remove, a rule also lets its field come out at all, where its condition is false. */
-		bool opens = q->action->effect == KVEIL_REVEALS || (!nothing && adds_to_any(before, q)) ||
-			     (before->unmatched != KVEIL_UNMATCHED_KEEP && (q->when || !nothing));
+		bool opens =
+		    q->action->effect == KVEIL_REVEALS || (!nothing && adds_to_any(before, q)) ||
+		    (before->unmatched != KVEIL_UNMATCHED_KEEP && (!kveil_rule_is_unconditional(q) || !nothing));
 		if (opens && !stood_before(before, q, NULL))
 			lose(c, file, now, "new: the rule for ", q->path_text);
 	}

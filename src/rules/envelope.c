@@ -47,6 +47,35 @@ static void read_roots(struct kveil_loader *l, const char *const *texts, struct 
 	}
 }
 
+static void read_is_event(struct kveil_loader *l, const char *text)
+{
+	struct kveil_expr *e = NULL;
+
+	if (kveil_expr_parse(kveil_span_str(text), &e, NULL) == KVEIL_OK && kveil_plan_own_expr(l->plan, e))
+		l->plan->is_event = e;
+	else
+		l->no_memory = true;
+}
+
+static void read_clues(struct kveil_loader *l, const struct kveil_table_clue *clues)
+{
+	size_t n = 0;
+
+	while (clues[n].table)
+		n++;
+	l->plan->clues = kveil_plan_alloc(l->plan, (n + 1) * sizeof *l->plan->clues);
+	l->no_memory |= !l->plan->clues;
+	for (size_t i = 0; l->plan->clues && i < n; i++) {
+		const struct kveil_table_clue *c = &clues[i];
+		l->plan->clues[l->plan->clue_count++] = (struct kveil_clue){
+		    .from = c->from,
+		    .mark = c->mark ? own_path(l, c->mark) : NULL,
+		    .names = {c->database ? own_path(l, c->database) : NULL, c->schema ? own_path(l, c->schema) : NULL,
+			      own_path(l, c->table)},
+		};
+	}
+}
+
 /* --- what stands for a value that the source did not send --- */
 
 static void add_absent(struct kveil_loader *l, const void *data, size_t n)
@@ -255,6 +284,8 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 		read_roots(l, e->rows, &l->plan->rows[KVEIL_ROWS_VALUE]);
 		read_roots(l, e->events, &l->plan->rows[KVEIL_ROWS_EVENT]);
 		read_roots(l, e->keys, &l->plan->rows[KVEIL_ROWS_KEY]);
+		read_clues(l, e->tables);
+		read_is_event(l, e->is_event);
 		return;
 	}
 	for (size_t i = 1; known[i]; i++)
@@ -310,7 +341,7 @@ static bool begins_with_columns(const struct kveil_plan *plan, const struct kvei
 	return !first->descendant || (!e->names_columns && !e->key_prefix);
 }
 
-static bool is_event(const struct kveil_plan *p, const struct kveil_path *root)
+bool kveil_plan_is_event(const struct kveil_plan *p, const struct kveil_path *root)
 {
 	const struct kveil_rows *events = &p->rows[KVEIL_ROWS_EVENT];
 
@@ -330,7 +361,8 @@ static bool holds_row(const struct kveil_plan *p, struct kveil_span name)
 		size_t last = root->count;
 		while (last && root->segments[last - 1].selectors[0].kind != KVEIL_SEL_NAME)
 			last--;
-		if (last && !is_event(p, root) && kveil_span_eq(root->segments[last - 1].selectors[0].name, name))
+		if (last && !kveil_plan_is_event(p, root) &&
+		    kveil_span_eq(root->segments[last - 1].selectors[0].name, name))
 			return true;
 	}
 	return false;
@@ -466,10 +498,11 @@ void kveil_loader_check_envelope(struct kveil_loader *l)
 		if (!open && !is_key_clear(p, r))
 			open = r;
 	}
-	for (size_t v = 0; p->envelope && v < p->view_count; v++)
-		if (p->views[v].unmatched != KVEIL_UNMATCHED_KEEP)
-			kveil_report_at(l->report, l->file, l->envelope_line, 1,
-					"unmatched with an envelope is not in this version");
+	for (size_t i = 0; !p->envelope && i < p->rule_count; i++)
+		if (p->rules[i].tables)
+			kveil_error_hint(kveil_report_at(l->report, l->file, p->rules[i].line, p->rules[i].column,
+							 "table is for change events, and this file has no envelope"),
+					 "envelope: debezium, canal, maxwell or ogg");
 	if (p->envelope && open && !p->key_column && p->formats[KVEIL_PART_KEY] &&
 	    !p->formats[KVEIL_PART_KEY]->has_paths) {
 		struct kveil_error *e = kveil_report_at(l->report, l->file, l->envelope_line, 1,

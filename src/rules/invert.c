@@ -257,7 +257,7 @@ static bool source_is_shared(const struct inverse *v, const struct kveil_rule *r
 {
 	for (size_t i = 0; r->to && !r->keep_source && i < v->view->rule_count; i++) {
 		const struct kveil_rule *q = v->view->rules[i];
-		bool always = !q->when && kveil_path_equal(q->path, r->path);
+		bool always = kveil_rule_is_unconditional(q) && kveil_path_equal(q->path, r->path);
 		if (!q->to && !always && kveil_rule_same_part(q, r) && may_write(q->path, r->path, false))
 			return true;
 	}
@@ -311,11 +311,12 @@ static bool is_copy(const struct inverse *v, const struct kveil_rule *r)
 		return r->to && !keeps_sealed_source(r);
 	for (size_t i = 0; i < v->view->rule_count; i++) {
 		const struct kveil_rule *q = v->view->rules[i];
-		if (q != r && !q->to && !q->when && kveil_rule_same_part(q, r) && kveil_path_equal(q->path, r->path))
+		if (q != r && !q->to && kveil_rule_is_unconditional(q) && kveil_rule_same_part(q, r) &&
+		    kveil_path_equal(q->path, r->path))
 			return true;
 	}
 	const struct kveil_rule *first = other_source(v, r);
-	return first && !first->when && kveil_path_equal(first->path, r->path);
+	return first && kveil_rule_is_unconditional(first) && kveil_path_equal(first->path, r->path);
 }
 
 static void write_action(struct inverse *v, const struct kveil_rule *r, const struct kveil_action *inverse)
@@ -345,6 +346,8 @@ static void write_rule(struct inverse *v, const struct kveil_rule *r)
 		kveil_buf_printf(v->out, "\n%s  when: ", lead);
 		quote(v, r->when_text);
 	}
+	if (r->tables)
+		kveil_buf_printf(v->out, "\n%s  table: %s", lead, r->tables->text);
 	if (is_copy(v, r)) {
 		kveil_buf_printf(v->out, "\n%s  remove: true # a copy\n", lead);
 		return;

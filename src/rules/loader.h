@@ -73,6 +73,12 @@ void kveil_rule_clear(struct kveil_rule *r);
 /* Reads the one action in a mapping. */
 bool kveil_loader_read_action(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_rule *r);
 
+/* --- tables.c --- */
+bool kveil_loader_read_tables(struct kveil_loader *l, const struct kveil_yaml *at, char **globs, struct kveil_rule *r);
+bool kveil_rule_same_tables(const struct kveil_rule *a, const struct kveil_rule *b);
+/* Is there no row that both are for, whatever its table is? In doubt both may be. */
+bool kveil_rule_other_tables(const struct kveil_rule *a, const struct kveil_rule *b);
+
 /* --- envelope.c --- */
 void kveil_loader_read_envelope(struct kveil_loader *l, const struct kveil_yaml *at);
 /* Rules of the envelope's own, behind the file's; there is room for the count in plan->rules. */
@@ -97,7 +103,12 @@ static inline bool kveil_rule_same_rows(const struct kveil_rule *q, const struct
 }
 /* Could they find one place in some record, or one an ancestor of the other's? Never says no wrongly. */
 bool kveil_path_may_meet(const struct kveil_path *a, const struct kveil_path *b);
-/* Does q's `when` hold wherever r's does? Told by the text; @ is the same value in both only on one path. */
+/* Is it for every row, whatever that holds? */
+static inline bool kveil_rule_is_unconditional(const struct kveil_rule *r)
+{
+	return !r->when && !r->tables;
+}
+/* Do q's `when` and `table` hold wherever r's do? Told by the text; @ is the same value in both only on one path. */
 bool kveil_rule_same_condition(const struct kveil_rule *q, const struct kveil_rule *r);
 /* remove, nullify: whatever stood there, nothing tells. */
 bool kveil_rule_leaves_nothing(const struct kveil_rule *r);

@@ -34,6 +34,23 @@ struct kveil_template {
 	const char *text; /* as written */
 };
 
+/* `table:` of a rule. A glob (* any text, ? one character, letters of either case alike) takes the whole of a name or
+ * of its end from a dot on: "users", "shop.users", "db.shop.users". */
+struct kveil_tables {
+	const char *const *globs; /* ends with NULL */
+	const char *text;         /* the globs in one line: equal text, equal tables */
+};
+bool kveil_tables_take(const struct kveil_tables *t, struct kveil_span name);
+/* Does a glob ask for more than the table's own name? */
+bool kveil_tables_qualify(const struct kveil_tables *t);
+
+/* What says which table a row is of, in format/envelope.h's terms. */
+struct kveil_clue {
+	int from;                           /* enum kveil_clue_from */
+	const struct kveil_path *mark;      /* NULL = none */
+	const struct kveil_path *names[3];  /* of database, schema, table; NULL = none */
+};
+
 /* What a `path:` or a line under `clear:` names. */
 struct kveil_place {
 	enum kveil_part part;
@@ -53,6 +70,7 @@ struct kveil_rule {
 	struct kveil_path *path;  /* within the part; headers: the value is the root */
 	struct kveil_expr *when;  /* NULL = always. `$` is the record's value, also in rules on key and headers */
 	char *when_text;
+	const struct kveil_tables *tables; /* NULL = of any */
 	const struct kveil_action *action;
 	void *params;
 	char *action_text;        /* the action as written, in one fixed spelling: equal text, equal protection */
@@ -81,6 +99,10 @@ struct kveil_rows {
 	const struct kveil_path *const *roots; /* names and wildcards only */
 	size_t count;
 };
+
+struct kveil_plan;
+/* Is the root of rows an event's too, so that what stands there is a flat row, or an event? */
+bool kveil_plan_is_event(const struct kveil_plan *p, const struct kveil_path *root);
 
 struct kveil_view {
 	char *name;               /* "" for the only view of a file without outputs */
@@ -115,6 +137,9 @@ struct kveil_plan {
 	size_t absent_count;
 	char *absent_text;        /* as written; NULL = the kind's own */
 	struct kveil_rows rows[KVEIL_ROWS_COUNT];
+	struct kveil_expr *is_event; /* the envelope's condition; NULL = none */
+	struct kveil_clue *clues; /* which table a row is of */
+	size_t clue_count;
 	enum kveil_on_error on_error;
 	struct kveil_view *views;
 	size_t view_count;

@@ -81,6 +81,10 @@ const struct kveil_option kveil_rule_table[] = {
      .help = "RFC 9535 path of the value; key:$ is the record's key, header:NAME a header"},
     {"when", KVEIL_OPT_STRING, RULE_ROW(when),
      .help = "a condition: $ is the record's value, @ what the path found. In doubt a rule that protects applies"},
+    {"table", KVEIL_OPT_LIST, RULE_ROW(tables),
+     .help = "with an envelope: only rows of these tables: users, shop.user_*, db.schema.users. * stands for any text, "
+	     "? for "
+	     "one character, case does not count. Where an event does not tell its table, the rule is in doubt"},
     {"to", KVEIL_OPT_STRING, RULE_ROW(to), .help = "write to this sibling (last member differs) and remove the source"},
     {"keep_source", KVEIL_OPT_BOOL, RULE_ROW(keep_source), .def = "false", .help = "with to: leave the source clear"},
     {"required", KVEIL_OPT_BOOL, RULE_ROW(required), .def = "false", .help = "an absent field is an error"},

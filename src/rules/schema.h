@@ -35,6 +35,7 @@ struct kveil_rule_envelope_options {
 
 struct kveil_rule_options {
 	char *path, *when, *to;
+	char **tables;
 	bool keep_source, required;
 	int on_null, on_key;
 	const struct kveil_yaml *tags;
@@ -45,7 +46,7 @@ extern const struct kveil_option kveil_rule_view_table[];   /* one entry of outp
 extern const struct kveil_option kveil_rule_format_table[]; /* the long form of format: */
 extern const struct kveil_option kveil_rule_envelope_table[]; /* the long form of envelope: */
 extern const struct kveil_option kveil_rule_table[];        /* one entry of fields:, without the actions */
-enum { KVEIL_RULE_TABLE_ROWS = 8 };
+enum { KVEIL_RULE_TABLE_ROWS = 9 };
 
 /* Words of the rule language that a later version will know; ends with NULL. */
 extern const char *const kveil_rule_later_actions[];

@@ -586,8 +586,6 @@ static void check_says_what_cannot_be_meant(void **state)
 	    {DEBEZIUM "  - {path: $.after.a, mask: {}}\n", "is a member of the envelope"},
 	    {DEBEZIUM "  - {path: \"header:__debezium.newkey\", mask: {}}\n", "follows the rules on the key's columns"},
 	    {DEBEZIUM "  - {path: \"header:__debezium.oldkey\", remove: true}\n", "follows the rules"},
-	    {HEAD "envelope: debezium\nunmatched: remove\nfields: [{path: $.a, mask: {}}]\n",
-	     "unmatched with an envelope"},
 	    {HEAD "envelope: debezium\nformat: {value: json, key: text}\nfields: [{path: $.a, mask: {}}]\n",
 	     "say which column it holds"},
 	    {HEAD "envelope: {kind: debezium, sql: maybe}\nfields: [{path: $.a, mask: {}}]\n", "sql is blank, keep"},

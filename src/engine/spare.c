@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Under an envelope `unmatched` is about columns. What stands at an event's root is judged as a row like any other, and
+ * what no rule names there goes, unless the envelope's condition says that it is an event: then its own members stay.
+ */
+#include "engine/internal.h"
+#include "format/envelope.h"
+
+static bool is_in(const char *const *names, struct kveil_span name)
+{
+	for (; names && *names; names++)
+		if (kveil_span_eq(kveil_span_str(*names), name))
+			return true;
+	return false;
+}
+
+static bool is_container(const struct kveil_doc_node *n)
+{
+	return n->kind == KVEIL_KIND_OBJECT || n->kind == KVEIL_KIND_ARRAY;
+}
+
+static enum kveil_status spare_members(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t event, bool is_event,
+				       struct kveil_error *err)
+{
+	const struct kveil_doc *doc = w->doc;
+	const struct kveil_envelope *kind = e->plan->envelope;
+
+	for (uint32_t c = event + 1; c < doc->nodes[event].next; c = doc->nodes[c].next) {
+		const struct kveil_doc_node *n = &doc->nodes[c];
+		struct kveil_span raw = {doc->text.data + n->name_start, n->name_end - n->name_start};
+		struct kveil_span name = kveil_engine_unquote(e, raw);
+		if (!name.data)
+			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+		e->work--;
+		if (is_event ? is_in(kind->members, name) || is_in(kind->at_times, name)
+			     : !is_container(n) && is_in(kind->added, name))
+			kveil_rewrite_name(w, c);
+	}
+	return KVEIL_OK;
+}
+
+/* A row without one named column stays a row; what stands for none stays. */
+static enum kveil_status lead_to_rows(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t event,
+				      struct kveil_error *err)
+{
+	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_VALUE];
+	enum kveil_status st = KVEIL_OK;
+
+	for (size_t i = 0; !st && i < rows->count; i++) {
+		struct kveil_path beginning = *rows->roots[i];
+		if (kveil_plan_is_event(e->plan, &beginning))
+			continue;
+		for (beginning.count = 1; !st && beginning.count <= rows->roots[i]->count; beginning.count++) {
+			uint32_t *nodes;
+			size_t count = 0;
+			st = kveil_path_select_within(&beginning, w->doc, 0, false, &e->work, &e->arena, &nodes, &count,
+						      err);
+			for (size_t k = 0; k < count; k++) {
+				const struct kveil_doc_node *n = &w->doc->nodes[nodes[k]];
+				if (nodes[k] <= event || nodes[k] >= w->doc->nodes[event].next)
+					continue;
+				if (is_container(n))
+					kveil_rewrite_lead(w, nodes[k]);
+				else if (n->kind == KVEIL_KIND_NULL)
+					kveil_rewrite_name(w, nodes[k]);
+			}
+		}
+	}
+	return st;
+}
+
+enum kveil_status kveil_engine_spare(struct kveil_engine *e, struct kveil_rewrite *w, struct kveil_error *err)
+{
+	const struct kveil_rows *events = &e->plan->rows[KVEIL_ROWS_EVENT];
+	enum kveil_status st = KVEIL_OK;
+
+	for (size_t i = 0; !st && i < events->count; i++) {
+		uint32_t *nodes;
+		size_t count = 0;
+		st = kveil_path_select_within(events->roots[i], w->doc, 0, false, &e->work, &e->arena, &nodes, &count,
+					      err);
+		for (size_t k = 0; !st && k < count; k++) {
+			struct kveil_doc event = *w->doc;
+			enum kveil_tri is_event = KVEIL_NO;
+			if (event.nodes[nodes[k]].kind != KVEIL_KIND_OBJECT)
+				continue;
+			event.root = nodes[k];
+			st = kveil_expr_eval_within(e->plan->is_event, &event, nodes[k], &e->work, &is_event, err);
+			if (!st)
+				st = spare_members(e, w, nodes[k], is_event == KVEIL_YES, err);
+			if (!st && is_event == KVEIL_YES)
+				st = lead_to_rows(e, w, nodes[k], err);
+		}
+	}
+	return st;
+}
