@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "cli/announce.h"
 #include "crypto/crypto.h"
 #include "http/side_port.h"
 #include "keys/keystore.h"
@@ -46,7 +47,9 @@ struct run {
 	struct kveil_health *health;
 	struct kveil_side_port *port;
 	struct kveil_watch *watch;
-	struct kveil_cell *reload_ok, *reload_time, *losses, *log_dropped;
+	struct kveil_cell *reload_ok, *reload_time, *losses, *log_dropped, *rules_info;
+	int64_t started_ms;
+	bool said_ready;
 	int64_t settle_due_ms;       /* monotonic: when to ask again what was accepted; 0 = that is settled */
 	size_t shown;                /* losses that were logged */
 	enum kveil_status unsettled; /* why, as it was logged */
@@ -246,6 +249,30 @@ static int wait_accepted(struct run *r)
 	return -1;
 }
 
+/* In the log and in metrics: which rules these are. */
+static void show_rules(struct run *r)
+{
+	char digest[KVEIL_RULES_DIGEST_SIZE];
+	struct kveil_error err;
+
+	if (kveil_rules_digest(r->plans, digest, &err)) {
+		kveil_log_error(KVEIL_LOG_WARN, "rules", &err);
+		return;
+	}
+	kveil_metrics_release(r->metrics, r->rules_info);
+	r->rules_info = kveil_metrics_cell(r->metrics, KVEIL_M_RULES_INFO, digest, NULL);
+	kveil_cell_set(r->rules_info, 1);
+	kveil_announce_rules(r->plans, digest);
+}
+
+static void say_ready(struct run *r)
+{
+	if (r->said_ready || !kveil_health_ready(r->health, NULL))
+		return;
+	r->said_ready = true;
+	kveil_log(KVEIL_LOG_INFO, "run", "ready after %.1f s", (double)(kveil_clock_mono_ms() - r->started_ms) / 1000);
+}
+
 static void reload(struct run *r, struct kveil_service *service, bool asked)
 {
 	struct kveil_plan_set *set = kveil_reload(r->config, r->names, r->plans, asked, r->reload_ok, r->reload_time);
@@ -255,6 +282,7 @@ static void reload(struct run *r, struct kveil_service *service, bool asked)
 	kveil_service_set_plans(service, set);
 	kveil_plan_set_unref(r->plans);
 	r->plans = set;
+	show_rules(r);
 	(void)settle_rules(r, asked);
 }
 
@@ -274,9 +302,11 @@ static int serve(struct run *r)
 	if (kveil_service_start(&params, &service, &err))
 		return told(&err);
 	kveil_health_condition(r->health, "rules", NULL);
+	show_rules(r);
 	for (;;) {
 		int number = wait_signal(r, LOOK_MS);
 		tend_log(r);
+		say_ready(r);
 		if (is_stop(number) || kveil_service_failed(service, &err))
 			break;
 		bool swapped = kveil_watch_look(r->watch);
@@ -325,7 +355,9 @@ static int start(struct run *r)
 {
 	struct kveil_error err;
 
+	r->started_ms = kveil_clock_mono_ms();
 	kveil_secret_log_unlocked();
+	kveil_announce(r->config);
 	r->metrics = kveil_metrics_new();
 	r->health = kveil_health_new();
 	r->watch = kveil_watch_new((const char *const *)r->config->rules);

@@ -29,6 +29,7 @@ const struct kveil_flag kveil_flag_error, kveil_flag_help;
 	X(schema)                                                                                                      \
 	X(completion)                                                                                                  \
 	X(health)                                                                                                      \
+	X(status)                                                                                                      \
 	X(version)
 
 #define X(name) extern const struct kveil_command kveil_command_##name;

@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 
+#include "worker/process.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 
@@ -38,6 +40,7 @@ static unsigned answer_metrics(void *user, struct kveil_buf *out)
 	struct kveil_side_port *p = user;
 
 	kveil_metrics_render(p->metrics, out);
+	kveil_process_render(out);
 	return 200;
 }
 

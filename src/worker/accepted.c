@@ -4,6 +4,23 @@
 #include "base/text.h"
 #include "crypto/crypto.h"
 
+enum kveil_status kveil_rules_digest(const struct kveil_plan_set *rules, char ret[KVEIL_RULES_DIGEST_SIZE],
+				     struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	uint8_t digest[32];
+
+	kveil_plan_set_write(rules, &text);
+	if (!kveil_buf_ok(&text))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a text of rules");
+	enum kveil_status status = kveil_crypto_sha256(kveil_buf_span(&text), digest, err);
+	if (status)
+		return status;
+	kveil_text_encode(KVEIL_HEX, digest, (KVEIL_RULES_DIGEST_SIZE - 1) / 2, (uint8_t *)ret);
+	ret[KVEIL_RULES_DIGEST_SIZE - 1] = 0;
+	return KVEIL_OK;
+}
+
 /* The text to keep: all of it, or its digest. */
 static enum kveil_status describe(const struct kveil_plan_set *rules, struct kveil_buf *out, struct kveil_error *err)
 {

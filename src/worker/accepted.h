@@ -28,4 +28,9 @@ enum kveil_status kveil_accepted_compare(struct kveil_keystore *keys, const stru
 enum kveil_status kveil_accepted_keep(struct kveil_keystore *keys, const struct kveil_plan_set *rules,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* Tells rule sets apart: the first 12 hexadecimal digits of the SHA-256 of their text, with NUL. */
+enum { KVEIL_RULES_DIGEST_SIZE = 13 };
+enum kveil_status kveil_rules_digest(const struct kveil_plan_set *rules, char ret[KVEIL_RULES_DIGEST_SIZE],
+                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+
 #endif

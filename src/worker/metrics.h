@@ -46,6 +46,7 @@
 	X(RELOAD_TIMESTAMP, "kveil_config_last_reload_success_timestamp_seconds", GAUGE, "", "When rules were last taken.") \
 	X(LOG_DROPPED, "kveil_log_dropped_total", COUNTER, "", "Lines of the log that stderr did not take.") \
 	X(RULES_LOSSES, "kveil_rules_losses", GAUGE, "", "What the rules in use protect less than those accepted last: losses, as the log names them.") \
+	X(RULES_INFO, "kveil_rules_info", GAUGE, "digest", "Always 1. Replicas with another digest run other rules.") \
 	X(BUILD_INFO, "kveil_build_info", GAUGE, "version", "Always 1.")
 
 enum kveil_metric {
