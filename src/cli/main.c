@@ -15,6 +15,7 @@ const struct kveil_flag kveil_flag_error, kveil_flag_help;
 
 /* One row a command, in the order of help. */
 #define COMMANDS(X)                                                                                                    \
+	X(init)                                                                                                        \
 	X(apply)                                                                                                       \
 	X(run)                                                                                                         \
 	X(replay)                                                                                                      \

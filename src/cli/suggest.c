@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What in a sample looks like somebody's. */
+#include "cli/suggest.h"
+
+#include <ctype.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MOST_FIELDS = 200, MOST_DEPTH = 12, PATH_SIZE = 256 };
+
+/* --- kinds --- */
+
+static bool is_phone(const char *s)
+{
+	size_t digits = 0;
+
+	for (const char *at = s + (*s == '+'); *at; at++) {
+		if (!isdigit((unsigned char)*at) && !strchr(" -()", *at))
+			return false;
+		digits += isdigit((unsigned char)*at) != 0;
+	}
+	return (*s == '+' && digits >= 7 && digits <= 15) || (digits == 11 && s[0] == '1' && s[1] >= '3' && !s[11]);
+}
+
+/* GB 11643: 17 digits and a check digit. */
+static bool is_id_card(const char *s)
+{
+	static const int weights[] = {7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2};
+	int sum = 0;
+
+	for (int i = 0; i < 17; i++) {
+		if (!isdigit((unsigned char)s[i]))
+			return false;
+		sum += (s[i] - '0') * weights[i];
+	}
+	return toupper((unsigned char)s[17]) == "10X98765432"[sum % 11] && s[18] == 0;
+}
+
+/* ISO/IEC 7812: 13 to 19 digits and Luhn's check. */
+static bool is_card(const char *s)
+{
+	size_t n = strspn(s, "0123456789");
+	int sum = 0;
+
+	if (s[n] || n < 13 || n > 19)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		int d = s[n - 1 - i] - '0';
+		d = i % 2 ? 2 * d - 9 * (d > 4) : d;
+		sum += d;
+	}
+	return sum % 10 == 0;
+}
+
+static bool is_email(const char *s)
+{
+	const char *at = strchr(s, '@');
+
+	return at && at > s && strchr(at, '.') && !strpbrk(s, " \"<>");
+}
+
+static bool never(const char *s)
+{
+	(void)s;
+	return false;
+}
+
+struct kind {
+	const char *names; /* what a name holds, in lower case without _ and -; "=name": what it is */
+	bool (*looks)(const char *value);
+	const char *action;         /* as in a rule file */
+	const char *before, *after; /* of an example; after NULL: it goes */
+	const char *why;
+};
+
+#define SEALED "encrypt: {key: pii}"
+
+static const struct kind kinds[] = {
+    {"idcard idno identity ssn passport nationalid 身份证 证件", is_id_card, SEALED, "110101199003077571",
+     "~sealed(pii) 110101199003077571", "an identity document"},
+    {"cardnumber cardno bankcard pan creditcard iban accountno accountnumber 银行卡 卡号", is_card, SEALED,
+     "6222020000000005", "~sealed(pii) 6222020000000005", "a bank card or account"},
+    {"phone mobile msisdn telephone =tel 手机 电话", is_phone, "mask: {keep_first: 3, keep_last: 4}", "13800138000",
+     "138****8000", "a phone number"},
+    {"email =mail 邮箱", is_email, "hash: {key: pepper}", "li@example.com", "~hash(pepper) li@example.com",
+     "a mail address: equal ones stay equal"},
+    {"password passwd secret =pwd =pin =cvv 密码", never, "remove: true", "invented", NULL,
+     "nobody downstream needs it"},
+    {"birthday birthdate dateofbirth =dob 生日 出生", never, SEALED, "1990-03-07", "~sealed(pii) 1990-03-07",
+     "a day of birth"},
+    {"address street =addr 地址", never, SEALED, "1 Example Road", "~sealed(pii) 1 Example Road", "an address"},
+    {"=name fullname firstname lastname surname customername username realname 姓名", never, "mask: {keep_first: 1}",
+     "Example", "E******", "a person's name"},
+};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+static void simplify(const char *name, char *dst, size_t size)
+{
+	size_t n = 0;
+
+	for (; *name && n + 1 < size; name++)
+		if (*name != '_' && *name != '-' && *name != ' ')
+			dst[n++] = (char)tolower((unsigned char)*name);
+	dst[n] = 0;
+}
+
+static bool name_fits(const struct kind *k, const char *simple)
+{
+	char words[256], *rest, *word;
+
+	snprintf(words, sizeof words, "%s", k->names);
+	for (word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+		if (*word == '=' ? strcmp(simple, word + 1) == 0 : strstr(simple, word) != NULL)
+			return true;
+	return false;
+}
+
+static const struct kind *kind_of(const char *name, const json_t *value)
+{
+	char simple[128];
+
+	simplify(name, simple, sizeof simple);
+	for (size_t i = 0; json_is_string(value) && i < KINDS; i++)
+		if (kinds[i].looks(json_string_value(value)))
+			return &kinds[i];
+	for (size_t i = 0; i < KINDS; i++)
+		if (name_fits(&kinds[i], simple) && !json_is_boolean(value))
+			return &kinds[i];
+	return NULL;
+}
+
+/* --- the sample --- */
+
+struct field {
+	char path[PATH_SIZE];
+	const struct kind *kind;
+	bool is_number;
+};
+
+struct kveil_suggestion {
+	struct field fields[MOST_FIELDS];
+	size_t count;
+	json_t *before, *after; /* of the example: the first record's shape */
+};
+
+struct kveil_suggestion *kveil_suggestion_new(void)
+{
+	return calloc(1, sizeof(struct kveil_suggestion));
+}
+
+void kveil_suggestion_free(struct kveil_suggestion *s)
+{
+	if (!s)
+		return;
+	json_decref(s->before);
+	json_decref(s->after);
+	free(s);
+}
+
+/* $.name, or $['a name']. false: it cannot be written like that, or is too long. */
+static bool extend(char *dst, const char *path, const char *name)
+{
+	bool plain = *name && !isdigit((unsigned char)*name);
+
+	for (const char *at = name; *at; at++) {
+		if ((unsigned char)*at < 0x20 || strchr("'\"\\", *at))
+			return false;
+		plain &= (unsigned char)*at >= 0x80 || isalnum((unsigned char)*at) || *at == '_';
+	}
+	return snprintf(dst, PATH_SIZE, plain ? "%s.%s" : "%s['%s']", path, name) < PATH_SIZE;
+}
+
+static const struct field *note(struct kveil_suggestion *s, const char *path, const char *name, const json_t *value)
+{
+	const struct kind *kind = kind_of(name, value);
+
+	for (size_t i = 0; i < s->count; i++)
+		if (strcmp(s->fields[i].path, path) == 0)
+			return &s->fields[i];
+	if (!kind || s->count == MOST_FIELDS)
+		return NULL;
+	struct field *f = &s->fields[s->count++];
+	snprintf(f->path, sizeof f->path, "%s", path);
+	f->kind = kind;
+	f->is_number = json_is_number(value);
+	return f;
+}
+
+static bool walk(struct kveil_suggestion *s, const json_t *value, const char *path, const char *name, int depth,
+		 json_t **before, json_t **after);
+
+static void walk_object(struct kveil_suggestion *s, const json_t *value, const char *path, int depth, json_t **before,
+			json_t **after)
+{
+	const char *member;
+	json_t *item;
+
+	*before = json_object();
+	*after = json_object();
+	json_object_foreach((json_t *)(uintptr_t)value, member, item)
+	{
+		char at[PATH_SIZE];
+		json_t *in, *out;
+		if (!extend(at, path, member) || !walk(s, item, at, member, depth + 1, &in, &out))
+			continue;
+		json_object_set_new(*before, member, in);
+		if (out)
+			json_object_set_new(*after, member, out);
+	}
+}
+
+static void walk_array(struct kveil_suggestion *s, const json_t *value, const char *path, const char *name, int depth,
+		       json_t **before, json_t **after)
+{
+	char at[PATH_SIZE];
+	json_t *in, *out;
+
+	*before = json_array();
+	*after = json_array();
+	if (snprintf(at, sizeof at, "%s[*]", path) >= (int)sizeof at)
+		return;
+	/* One stands for all in the example; all are looked at. */
+	for (size_t i = json_array_size(value); i-- > 0;) {
+		if (!walk(s, json_array_get(value, i), at, name, depth + 1, &in, &out))
+			continue;
+		json_array_clear(*before);
+		json_array_clear(*after);
+		json_array_append_new(*before, in);
+		if (out)
+			json_array_append_new(*after, out);
+	}
+}
+
+/* A number is sealed as it is spelled: neither a mask nor a hash takes one. */
+static void leaf(const struct field *f, const json_t *value, json_t **before, json_t **after)
+{
+	if (json_is_number(value)) {
+		*before = json_integer(1);
+		*after = f && f->kind->after ? json_string("~sealed(pii) 1") : f ? NULL : json_integer(1);
+	} else if (json_is_string(value)) {
+		*before = json_string(f ? f->kind->before : "text");
+		*after = f && !f->kind->after ? NULL : json_string(f ? f->kind->after : "text");
+	} else {
+		*before = json_incref((json_t *)(uintptr_t)value);
+		*after = f && !f->kind->after ? NULL : json_incref((json_t *)(uintptr_t)value);
+	}
+}
+
+/* false: it is left out. */
+static bool walk(struct kveil_suggestion *s, const json_t *value, const char *path, const char *name, int depth,
+		 json_t **before, json_t **after)
+{
+	if (depth > MOST_DEPTH)
+		return false;
+	if (json_is_object(value))
+		walk_object(s, value, path, depth, before, after);
+	else if (json_is_array(value))
+		walk_array(s, value, path, name, depth, before, after);
+	else
+		leaf(note(s, path, name, value), value, before, after);
+	return true;
+}
+
+bool kveil_suggestion_take(struct kveil_suggestion *s, struct kveil_span record)
+{
+	json_t *value = json_loadb((const char *)record.data, record.len, JSON_REJECT_DUPLICATES, NULL);
+	json_t *before = NULL, *after = NULL;
+	bool ok = json_is_object(value) && walk(s, value, "$", "", 0, &before, &after);
+
+	if (ok && !s->before) {
+		s->before = before;
+		s->after = after;
+	} else if (ok) {
+		json_decref(before);
+		json_decref(after);
+	}
+	json_decref(value);
+	return ok;
+}
+
+/* --- the files --- */
+
+size_t kveil_suggestion_rules(const struct kveil_suggestion *s)
+{
+	return s->count;
+}
+
+void kveil_suggestion_write_fields(const struct kveil_suggestion *s, struct kveil_buf *out)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct field *f = &s->fields[i];
+		const char *action =
+		    !f->is_number || !f->kind->after ? f->kind->action : "encrypt: {key: pii, type: json}";
+		kveil_buf_printf(out, "  - {path: \"%s\", %s} # %s\n", f->path, action, f->kind->why);
+	}
+	if (!s->count)
+		kveil_buf_append_str(out,
+				     "  - {path: \"$.phone\", mask: {keep_first: 3, keep_last: 4}} # change this\n");
+}
+
+static void append_json(struct kveil_buf *out, const char *name, const json_t *value)
+{
+	char *text = json_dumps(value, JSON_PRESERVE_ORDER);
+
+	kveil_buf_printf(out, "  %s: %s\n", name, text ? text : "{}");
+	free(text);
+}
+
+void kveil_suggestion_write_examples(const struct kveil_suggestion *s, struct kveil_buf *out)
+{
+	kveil_buf_append_str(
+	    out, "# Invented values in, what the rules make of them out: `kveil test`. docs/rules.md tells more.\n"
+		 "- name: a record\n");
+	if (s->before) {
+		append_json(out, "in", s->before);
+		append_json(out, "out", s->after);
+	} else
+		kveil_buf_append_str(out, "  in: {\"phone\": \"13800138000\"}\n  out: {\"phone\": \"138****8000\"}\n");
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli/suggest.h: from sample records to a first rule file: fields that by their name or their values look like
+ * somebody's, each with a rule to begin with, and an example that holds invented values, none of the sample's. One
+ * thread; no more than a suggestion.
+ *
+ *   {"phone": "139…", "total": 3}   →   - {path: "$.phone", mask: {keep_first: 3, keep_last: 4}}
+ *                                       in: {"phone": "13800138000", "total": 1}
+ */
+#ifndef KVEIL_CLI_SUGGEST_H
+#define KVEIL_CLI_SUGGEST_H
+
+#include "base/buf.h"
+#include "kveil/base.h"
+
+struct kveil_suggestion;
+
+struct kveil_suggestion *kveil_suggestion_new(void); /* NULL: no memory */
+void kveil_suggestion_free(struct kveil_suggestion *s);
+/* A record of the sample. false: it is no JSON object. */
+bool kveil_suggestion_take(struct kveil_suggestion *s, struct kveil_span record);
+size_t kveil_suggestion_rules(const struct kveil_suggestion *s);
+/* The lines of `fields:`; with nothing found, one to be changed. */
+void kveil_suggestion_write_fields(const struct kveil_suggestion *s, struct kveil_buf *out);
+/* A file of examples: one record of the sample's shape. */
+void kveil_suggestion_write_examples(const struct kveil_suggestion *s, struct kveil_buf *out);
+
+#endif
