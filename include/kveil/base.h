@@ -92,6 +92,7 @@ enum kveil_class {
 	/* ciphertext */                                                                                         \
 	X(BAD_CIPHERTEXT, "bad_ciphertext", RECORD, "not a ciphertext of this layout")                           \
 	X(AUTHENTICATION, "authentication_failed", RECORD, "the ciphertext does not open here: altered, moved or another key") \
+	X(KEY_LIMIT, "key_limit", RECORD, "the record names a new key, and its pattern has as many names as it may") \
 	X(UNKNOWN_KEY, "unknown_key", RECORD, "no key with this id under this name")                             \
 	X(KEY_DESTROYED, "key_destroyed", RECORD, "the key was destroyed")                                       \
 	/* the world */                                                                                          \

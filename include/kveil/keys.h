@@ -75,10 +75,14 @@ enum kveil_status kveil_keyring_key(struct kveil_keyring *ring, struct kveil_spa
 
 /* The key that a record names: name fills a pattern of the configuration such as "tenant-{}". The pointer is good until
  * the second call of this after it, or the next tick. To seal with a name that is not there yet is KVEIL_E_KEY_PENDING:
- * it was asked for and will be made (kveil_keystore_make_asked); one that was destroyed is KVEIL_E_KEY_DESTROYED. No name
- * is made for the sake of opening. A demo keystore makes whatever it is asked for. */
+ * it was asked for and will be made (kveil_keystore_make_asked); one that was destroyed is KVEIL_E_KEY_DESTROYED, one
+ * more than the pattern may have KVEIL_E_KEY_LIMIT. No name is made for the sake of opening. A demo keystore makes whatever it is asked for. */
 enum kveil_status kveil_keyring_named(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
                                       struct kveil_key **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Whose records come next: new names are made in turns between the partitions that ask. topic is borrowed until the next
+ * call of this. */
+void kveil_keyring_serve(struct kveil_keyring *ring, const char *topic, int32_t partition);
 
 /* --- the hot path: no allocation, no lock, no system call --- */
 

@@ -15,7 +15,7 @@ struct top {
 struct entry {
 	char *algorithm, *kek, *join;
 	int64_t rotate_every_ms;
-	uint64_t new_per_second;
+	uint64_t new_per_second, new_per_topic, most_names;
 };
 
 static const struct kveil_option entry_options[] = {
@@ -32,6 +32,10 @@ static const struct kveil_option entry_options[] = {
      .help =
 	 "patterns such as `tenant-{}`: how many new names one process takes, on average; ten seconds' worth at once. "
 	 "What is more waits"},
+    {"new_per_topic", KVEIL_OPT_UINT, offsetof(struct entry, new_per_topic), .def = "0", .max = 100000,
+     .help = "patterns: how many of these one topic may bring; 0 = all. What is more waits"},
+    {"most_names", KVEIL_OPT_UINT, offsetof(struct entry, most_names), .def = "100000", .min = 1, .max = 100000000,
+     .help = "patterns: how many names there may be. A record that brings one more is an error (`key_limit`)"},
     {0},
 };
 
@@ -326,6 +330,17 @@ static void check_pattern(const struct kveil_data_key_config *d, const struct kv
 	}
 }
 
+static void check_no_pattern(const char *name, const struct kveil_yaml *key, const struct kveil_yaml *node,
+			     const char *file, struct kveil_report *report)
+{
+	static const char *const words[] = {"new_per_second", "new_per_topic", "most_names"};
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (kveil_yaml_get(node, words[i]))
+			kveil_report_at(report, file, key->line, key->column,
+					"`%s` is for patterns, and '%s' is one name", words[i], name);
+}
+
 static void parse_data(const char *name, const struct kveil_yaml *key, const struct kveil_yaml *node, const char *file,
 		       struct kveil_keys_config *c, struct kveil_report *report)
 {
@@ -346,6 +361,8 @@ static void parse_data(const char *name, const struct kveil_yaml *key, const str
 					    .join = e.join,
 					    .rotate_every_ms = e.rotate_every_ms,
 					    .new_per_second = e.new_per_second,
+					    .new_per_topic = e.new_per_topic,
+					    .most_names = e.most_names,
 					    .line = key->line};
 	c->data_count++;
 	if (!d->name)
@@ -354,9 +371,8 @@ static void parse_data(const char *name, const struct kveil_yaml *key, const str
 	check_algorithm(d, c, node, file, report);
 	if (strchr(name, '{') && d->algorithm)
 		check_pattern(d, c, key, file, report);
-	else if (kveil_yaml_get(node, "new_per_second"))
-		kveil_report_at(report, file, key->line, key->column,
-				"`new_per_second` is for patterns, and '%s' is one name", name);
+	else
+		check_no_pattern(name, key, node, file, report);
 }
 
 /* One name, one key: for those who seal and for those who destroy. */

@@ -40,6 +40,8 @@ struct kveil_keyring {
 	struct kveil_map keys;            /* struct kveil_key, by asked name */
 	struct kveil_named *named;        /* keys named from records; NULL until the first */
 	uint64_t tenants_changes;
+	const char *topic;                /* whose records are at hand; NULL = nobody's */
+	int32_t partition;
 	int64_t now_ms;                   /* of the last tick (wall time) */
 	const struct kveil_key *inactive; /* a key that has to protect and has nothing to do it with; NULL = none */
 	bool needs_lease, had_lease, asked_lease; /* asked: the keeper, for the next one */

@@ -220,10 +220,41 @@ static enum kveil_status take_versions(struct kveil_named_slot *s, struct kveil_
 	return KVEIL_OK;
 }
 
-/* The version that seals, with its cipher; asks for another where one is due. Under the keystore's lock. */
-static enum kveil_status take_active(struct kveil_keystore *ks, struct kveil_named_slot *s, int64_t now_ms,
+/* FNV-1a. Topics with one hash share a turn, and nothing else. */
+static struct kveil_tenant_source source_of(const struct kveil_keyring *ring)
+{
+	struct kveil_tenant_source s = {.partition = ring->partition};
+
+	for (const char *c = ring->topic; c && *c; c++)
+		s.topic = (s.topic ^ (uint8_t)*c) * UINT64_C(1099511628211) + 1;
+	return s;
+}
+
+void kveil_keyring_serve(struct kveil_keyring *ring, const char *topic, int32_t partition)
+{
+	ring->topic = topic;
+	ring->partition = partition;
+}
+
+/* A name that is not there. Under the keystore's lock. */
+static enum kveil_status ask_for_new(struct kveil_keyring *ring, const struct kveil_named_slot *s,
 				     struct kveil_error *err)
 {
+	if (!kveil_tenants_are_full(ring->ks, s->pattern)) {
+		kveil_tenants_ask(ring->ks, s->pattern, s->digest, source_of(ring));
+		return kveil_fail(err, KVEIL_E_KEY_PENDING, "key '%s' is not there yet", s->label);
+	}
+	kveil_fail(err, KVEIL_E_KEY_LIMIT, "'%s' has the %llu names that it may, and this would be another",
+		   s->pattern->name, (unsigned long long)s->pattern->most_names);
+	kveil_error_hint(err, "keys.data: most_names gives more; then `kveil replay` takes the record");
+	return KVEIL_E_KEY_LIMIT;
+}
+
+/* The version that seals, with its cipher; asks for another where one is due. Under the keystore's lock. */
+static enum kveil_status take_active(struct kveil_keyring *ring, struct kveil_named_slot *s, int64_t now_ms,
+				     struct kveil_error *err)
+{
+	struct kveil_keystore *ks = ring->ks;
 	struct kveil_key *key = &s->key;
 	struct kveil_succession turn;
 	int64_t active_from;
@@ -235,7 +266,7 @@ static enum kveil_status take_active(struct kveil_keystore *ks, struct kveil_nam
 		kveil_tenants_succession(s->tenant, now_ms, &turn);
 		int64_t due = kveil_succession_due(&turn, s->pattern, 0, &active_from);
 		if (now_ms >= due)
-			kveil_tenants_ask(ks, s->pattern, s->digest);
+			kveil_tenants_ask(ks, s->pattern, s->digest, source_of(ring));
 		if (!turn.active && kveil_tenants_next(s->tenant) == KVEIL_TENANT_ENDED)
 			return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key '%s' has used its last version number",
 					  s->label);
@@ -276,10 +307,9 @@ static enum kveil_status fill(struct kveil_keyring *ring, struct kveil_named_slo
 		s->changes = s->tenant->changes;
 		status = take_versions(s, err);
 		if (!status && use & KVEIL_USE_SEAL)
-			status = take_active(ks, s, now, err);
+			status = take_active(ring, s, now, err);
 	} else if (use & KVEIL_USE_SEAL) {
-		kveil_tenants_ask(ks, s->pattern, s->digest);
-		status = kveil_fail(err, KVEIL_E_KEY_PENDING, "key '%s' is not there yet", s->label);
+		status = ask_for_new(ring, s, err);
 	} else {
 		s->check_ms = now + LOOK_AGAIN_MS;
 	}

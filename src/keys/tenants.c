@@ -434,6 +434,7 @@ void kveil_tenants_clear(struct kveil_keystore *ks)
 	free(t->held);
 	free(t->asked);
 	free(t->rates);
+	free(t->topics);
 	*t = (struct kveil_tenants){0};
 }
 

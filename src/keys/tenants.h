@@ -58,20 +58,41 @@ struct kveil_tenant {
 	bool ended;
 };
 
+/* Whose record it is. */
+struct kveil_tenant_source {
+	uint64_t topic; /* a hash; 0 = nobody's */
+	int32_t partition;
+};
+
 struct kveil_tenant_ask {
 	const struct kveil_data_key_config *pattern;
 	uint8_t digest[KVEIL_DIGEST_BYTES];
 	uint32_t number; /* the next one, when it was asked for */
+	struct kveil_tenant_source source;
+	uint64_t turn;   /* those with the lowest are served first; see kveil_tenants_ask */
 };
 
 enum { KVEIL_ASKED_MAX = 1024, KVEIL_BURST_SECONDS = 10 };
 
-/* How many more names a pattern may be given now. */
-struct kveil_tenant_rate {
+/* How many more names may be made now. */
+struct kveil_bucket {
 	double left;
 	int64_t filled_ms; /* monotonic; 0 = never */
+};
+
+struct kveil_tenant_rate {
+	struct kveil_bucket bucket;
 	uint64_t count;    /* tenants there are */
+	uint64_t turn;     /* of those that were served last */
+	uint64_t taking;   /* new ones, in one go */
 	bool held_up;      /* a version of the pattern's own key waits for its custodian */
+};
+
+/* The same for the records of one topic, where a pattern limits that. */
+struct kveil_topic_rate {
+	const struct kveil_data_key_config *pattern;
+	uint64_t topic;
+	struct kveil_bucket bucket;
 };
 
 struct kveil_tenant_wrapper;
@@ -85,6 +106,8 @@ struct kveil_tenants {
 	struct kveil_tenant_ask *asked;
 	size_t asked_count;
 	struct kveil_tenant_rate *rates;  /* one an entry of keys.data */
+	struct kveil_topic_rate *topics;
+	size_t topic_count, topic_cap;
 	struct kveil_tenant_wrapper *wrappers;
 	size_t wrapper_count;
 	bool has_duds; /* or had */
@@ -186,8 +209,12 @@ enum kveil_status kveil_tenants_end(struct kveil_keystore *ks, const struct kvei
 bool kveil_tenants_meant(struct kveil_keystore *ks, const char *name, struct kveil_tenant_ask *ret);
 /* Adds what to do to an error about a name that is nobody's, if it was copied out of the registry. Takes the lock itself. */
 void kveil_tenants_hint(struct kveil_keystore *ks, const char *name, struct kveil_error *err);
-/* Somebody wants a (next) version of this tenant. */
+/* Somebody wants a (next) version of this tenant. What a source asks for gets a turn after all that it has asked for before,
+ * and none before the turn that is served: each of the sources that ask has one name made before any has two, however
+ * many one of them asks for. */
 void kveil_tenants_ask(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-                       const uint8_t digest[KVEIL_DIGEST_BYTES]);
+                       const uint8_t digest[KVEIL_DIGEST_BYTES], struct kveil_tenant_source source);
+/* Has the pattern as many names as it may? */
+bool kveil_tenants_are_full(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern);
 
 #endif

@@ -20,49 +20,128 @@ static size_t most_asked(const struct kveil_keystore *ks)
 	return patterns < KVEIL_ASKED_MAX ? KVEIL_ASKED_MAX / patterns : 1;
 }
 
+static bool is_source(const struct kveil_tenant_source *a, const struct kveil_tenant_source *b)
+{
+	return a->topic == b->topic && a->partition == b->partition;
+}
+
+/* What is asked for of one pattern. */
+struct crowd {
+	size_t count;
+	struct kveil_tenant_ask *same, *last; /* for the same tenant; with the highest turn */
+	uint64_t turn;                        /* for one more of this source's */
+};
+
+static struct crowd look_at(const struct kveil_tenants *t, const struct kveil_tenant_ask *a, uint64_t served)
+{
+	struct crowd c = {.turn = served};
+
+	for (size_t i = 0; i < t->asked_count; i++) {
+		struct kveil_tenant_ask *other = &t->asked[i];
+		if (memcmp(other->digest, a->digest, KVEIL_DIGEST_BYTES) == 0) /* public: the registry shows it */
+			c.same = other;
+		if (other->pattern != a->pattern)
+			continue;
+		c.count++;
+		if (!c.last || other->turn > c.last->turn)
+			c.last = other;
+		if (is_source(&other->source, &a->source) && other->turn > c.turn)
+			c.turn = other->turn;
+	}
+	c.turn++;
+	return c;
+}
+
+/* A queue of its own for each source, served in turns (start-time fair queueing). Where there is no room, the longest
+ * gives way; whoever still wants what is dropped asks again. */
 void kveil_tenants_ask(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-		       const uint8_t digest[KVEIL_DIGEST_BYTES])
+		       const uint8_t digest[KVEIL_DIGEST_BYTES], struct kveil_tenant_source source)
 {
 	struct kveil_tenants *t = &ks->tenants;
-	uint32_t number = kveil_tenants_next(kveil_tenants_find(ks, digest));
-	size_t mine = 0;
+	const struct kveil_tenant_rate *rate = kveil_tenants_rate(ks, pattern);
+	struct kveil_tenant_ask a = {.pattern = pattern, .source = source};
 
 	if (!t->asked)
 		t->asked = calloc(KVEIL_ASKED_MAX, sizeof *t->asked);
-	if (!t->asked)
+	if (!t->asked || !rate)
 		return;
-	for (size_t i = 0; i < t->asked_count; i++) {
-		if (memcmp(t->asked[i].digest, digest, KVEIL_DIGEST_BYTES) == 0) { /* public: the registry shows it */
-			t->asked[i].number = number;
-			return;
-		}
-		mine += t->asked[i].pattern == pattern;
+	memcpy(a.digest, digest, KVEIL_DIGEST_BYTES);
+	a.number = kveil_tenants_next(kveil_tenants_find(ks, digest));
+	struct crowd c = look_at(t, &a, rate->turn);
+	a.turn = c.turn;
+	if (c.same) {
+		c.same->number = a.number;
+		if (a.turn < c.same->turn)
+			*c.same = a;
+	} else if (c.count < most_asked(ks) && t->asked_count < KVEIL_ASKED_MAX) {
+		t->asked[t->asked_count++] = a;
+	} else if (c.last && a.turn < c.last->turn) {
+		*c.last = a;
 	}
-	/* Whoever still wants it asks again. */
-	if (mine >= most_asked(ks) || t->asked_count == KVEIL_ASKED_MAX)
-		return;
-	struct kveil_tenant_ask *a = &t->asked[t->asked_count++];
-	*a = (struct kveil_tenant_ask){.pattern = pattern, .number = number};
-	memcpy(a->digest, digest, KVEIL_DIGEST_BYTES);
+}
+
+bool kveil_tenants_are_full(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern)
+{
+	const struct kveil_tenant_rate *rate = kveil_tenants_rate(ks, pattern);
+
+	return rate && rate->count >= pattern->most_names;
+}
+
+static bool has_one(struct kveil_bucket *b, uint64_t per_second)
+{
+	int64_t now = kveil_clock_mono_ms();
+	double most = (double)per_second * KVEIL_BURST_SECONDS;
+
+	b->left = b->filled_ms ? b->left + (double)(now - b->filled_ms) * (double)per_second / 1000 : most;
+	if (b->left > most)
+		b->left = most;
+	b->filled_ms = now;
+	return b->left >= 1;
+}
+
+/* NULL: no memory, or the topic has no limit of its own. */
+static struct kveil_bucket *topic_bucket(struct kveil_tenants *t, const struct kveil_tenant_ask *a)
+{
+	for (size_t i = 0; i < t->topic_count; i++)
+		if (t->topics[i].topic == a->source.topic && t->topics[i].pattern == a->pattern)
+			return &t->topics[i].bucket;
+	if (t->topic_count == t->topic_cap) {
+		size_t cap = t->topic_cap ? t->topic_cap * 2 : 16;
+		struct kveil_topic_rate *more = realloc(t->topics, cap * sizeof *more);
+		if (!more)
+			return NULL;
+		t->topics = more;
+		t->topic_cap = cap;
+	}
+	struct kveil_topic_rate *r = &t->topics[t->topic_count++];
+	*r = (struct kveil_topic_rate){.pattern = a->pattern, .topic = a->source.topic};
+	return &r->bucket;
 }
 
 /* One more name of this pattern now? Names come from records, and records may be anybody's. */
-static bool allow(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern)
+static bool allow(struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
 {
-	struct kveil_tenant_rate *r = kveil_tenants_rate(ks, pattern);
-	int64_t now = kveil_clock_mono_ms();
-	double most = (double)pattern->new_per_second * KVEIL_BURST_SECONDS;
+	struct kveil_tenant_rate *r = kveil_tenants_rate(ks, a->pattern);
+	bool is_limited = a->pattern->new_per_topic && a->source.topic;
+	struct kveil_bucket *topic = is_limited ? topic_bucket(&ks->tenants, a) : NULL;
 
-	if (!r)
+	if (!r || (is_limited && !topic) || (topic && !has_one(topic, a->pattern->new_per_topic)) ||
+	    !has_one(&r->bucket, a->pattern->new_per_second))
 		return false;
-	r->left = r->filled_ms ? r->left + (double)(now - r->filled_ms) * (double)pattern->new_per_second / 1000 : most;
-	if (r->left > most)
-		r->left = most;
-	r->filled_ms = now;
-	if (r->left < 1)
-		return false;
-	r->left -= 1;
+	r->bucket.left -= 1;
+	if (topic)
+		topic->left -= 1;
 	return true;
+}
+
+static void give_back(struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
+{
+	struct kveil_bucket *topic =
+	    a->pattern->new_per_topic && a->source.topic ? topic_bucket(&ks->tenants, a) : NULL;
+
+	kveil_tenants_rate(ks, a->pattern)->bucket.left += 1;
+	if (topic)
+		topic->left += 1;
 }
 
 uint32_t kveil_tenants_next(const struct kveil_tenant *t)
@@ -185,6 +264,39 @@ enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct k
 	return status;
 }
 
+static int by_turn(const void *a, const void *b)
+{
+	const struct kveil_tenant_ask *x = a, *y = b;
+
+	return x->turn < y->turn ? -1 : x->turn > y->turn;
+}
+
+/* One more of the pattern's names, beside those that are taken with it? */
+static bool has_place(struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
+{
+	struct kveil_tenant_rate *r = kveil_tenants_rate(ks, a->pattern);
+
+	return r && r->count + r->taking < a->pattern->most_names;
+}
+
+/* What its topic's limit held up while others were served stays behind them by as much as its source asks for: or it
+ * would keep the room of all that comes. In the order of turns. */
+static void move_up(struct kveil_keystore *ks)
+{
+	struct kveil_tenants *t = &ks->tenants;
+
+	for (size_t i = 0; i < t->asked_count; i++) {
+		struct kveil_tenant_ask *a = &t->asked[i];
+		uint64_t least = kveil_tenants_rate(ks, a->pattern)->turn;
+		if (a->turn >= least + i)
+			continue;
+		for (size_t k = 0; k < i; k++)
+			least += t->asked[k].pattern == a->pattern && is_source(&t->asked[k].source, &a->source);
+		if (a->turn < least)
+			a->turn = least;
+	}
+}
+
 /* What was asked for and may be begun, to the end of what the two have room for; the rest waits. */
 static size_t take_asked(struct kveil_keystore *ks, int64_t now, struct kveil_tenant_ask *asked,
 			 struct kveil_key_record *made, size_t *ret_held_up, size_t *ret_unserved)
@@ -192,16 +304,29 @@ static size_t take_asked(struct kveil_keystore *ks, int64_t now, struct kveil_te
 	struct kveil_tenants *t = &ks->tenants;
 	size_t taken = 0, held_up = 0;
 
+	qsort(t->asked, t->asked_count, sizeof *t->asked, by_turn);
+	for (size_t i = 0; i < ks->config->data_count; i++)
+		kveil_tenants_rate(ks, &ks->config->data[i])->taking = 0;
 	for (size_t i = 0; i < t->asked_count; i++) {
 		const struct kveil_tenant_ask a = t->asked[i];
-		if (!begin(ks, &a, now, &made[taken]))
+		struct kveil_tenant_rate *rate = kveil_tenants_rate(ks, a.pattern);
+		bool adds = is_new(ks, &a);
+		if (!begin(ks, &a, now, &made[taken])) {
 			*ret_unserved += !is_served(ks, &a, now);
-		else if (is_new(ks, &a) && !allow(ks, a.pattern))
+			continue;
+		}
+		if (adds && !has_place(ks, &a))
+			continue; /* whoever asked is told when the others are there */
+		if (adds && !allow(ks, &a)) {
 			t->asked[held_up++] = a; /* behind i, or i itself */
-		else
-			asked[taken++] = a;
+			continue;
+		}
+		rate->taking += adds;
+		rate->turn = a.turn > rate->turn ? a.turn : rate->turn;
+		asked[taken++] = a;
 	}
 	t->asked_count = held_up;
+	move_up(ks);
 	*ret_held_up = held_up;
 	return taken;
 }
@@ -212,9 +337,8 @@ static size_t count_unserved(struct kveil_keystore *ks, int64_t now, const struc
 	size_t ret = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		struct kveil_tenant_rate *r = kveil_tenants_rate(ks, asked[i].pattern);
-		if (r && is_new(ks, &asked[i]))
-			r->left += 1;
+		if (is_new(ks, &asked[i]))
+			give_back(ks, &asked[i]);
 		ret += !is_served(ks, &asked[i], now);
 	}
 	return ret;
@@ -276,7 +400,8 @@ enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now, str
 	free(asked);
 	if (!first && held_up)
 		return kveil_fail(err, KVEIL_E_KEY_PENDING,
-				  "%zu keys named from records wait: no more than `new_per_second` are made", held_up);
+				  "%zu keys named from records wait: `new_per_second` and `new_per_topic` limit them",
+				  held_up);
 	if (!first && unserved)
 		return kveil_fail(err, KVEIL_E_KEY_PENDING,
 				  "%zu keys named from records are not due by this clock, or others took their numbers",

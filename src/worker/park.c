@@ -237,6 +237,7 @@ static bool probe(struct kveil_worker *w, struct kveil_partition *p, const struc
 		return false;
 	if (kveil_failpoint("slow-probe"))
 		nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+	kveil_keyring_serve(w->ring, p->topic, p->id);
 	kveil_engine_run(p->route->bound->engine, record, &ignored);
 	if (ignored.verdict == KVEIL_RETRY)
 		return ignored.error.status == KVEIL_E_KEY_PENDING;

@@ -382,6 +382,7 @@ static enum outcome protect(struct kveil_worker *w, const struct work *k, struct
 		stop(w, k, true, ret_wait);
 		return ABANDONED;
 	}
+	kveil_keyring_serve(w->ring, k->at.partition->topic, k->at.partition->id);
 	run(w, route->bound->engine, &k->in->record, &result);
 	enum outcome o = judge(w, k, &result, ret_wait);
 	if (o == NO_ROOM || (o == WAIT && result.verdict != KVEIL_RETRY))

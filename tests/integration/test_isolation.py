@@ -35,6 +35,45 @@ def test_invented_names_hold_up_their_own_partition(make_kveil, kafka):
     assert k.stop() == 0
 
 
+def test_invented_names_leave_a_neighbour_its_new_name(make_kveil, kafka):
+    """All names are new, and one a second is made: each of the neighbour's is among the next."""
+    k = make_kveil(partitions=2)
+    k.config(kafka.bootstrap, data=PATTERN.format(algorithm="aes-256-gcm", limit=1))
+    k.rules(FIELDS)
+    k.init().start()
+    kafka.produce(k.topic, [record(f"invented{i}", i) for i in range(10000)], partition=0)
+    wait_for("a full queue", lambda: k.metric("kveil_named_keys_waiting", pattern="tenant-{}") > 1000)
+    for i in range(5):
+        begin = time.time()
+        kafka.produce(k.topic, [record(f"fresh{i}", i)], partition=1)
+        wait_for("its turn", lambda: kafka.end_offsets(k.secure)[1] == i + 1, timeout=20)
+        assert time.time() - begin < 6  # two seconds' worth of names, and a loaded machine
+    assert kafka.end_offsets(k.dead) == {0: 0, 1: 0}
+    assert k.stop() == 0
+
+
+def test_a_name_too_many_is_the_records_fault(make_kveil, kafka):
+    k = make_kveil(partitions=2)
+    k.config(kafka.bootstrap, data=PATTERN.format(algorithm="aes-256-gcm", limit="1000, most_names: 20"))
+    k.rules(FIELDS)
+    k.init().start()
+    kafka.produce(k.topic, [record("acme", 0)], partition=1)
+    wait_for("the first", lambda: kafka.end_offsets(k.secure)[1] == 1)
+    kafka.produce(k.topic, [record(f"invented{i}", i) for i in range(100)], partition=0)
+    wait_for("all", lambda: kafka.end_offsets(k.dead)[0] + kafka.end_offsets(k.dead)[1] == 81)
+    assert kafka.end_offsets(k.secure)[0] == 19 and k.metric("kveil_named_keys", pattern="tenant-{}") == 20
+    codes = {dict(m.headers())["kveil.error.code"] for m in kafka.consume(k.dead, 81)}
+    assert codes == {b"key_limit"} and k.get("/readyz")[0] == 200
+    kafka.produce(k.topic, [record("acme", 1)], partition=1)
+    wait_for("a name that is there", lambda: kafka.end_offsets(k.secure)[1] == 2)
+    # With room for more, they are replayed.
+    assert k.stop() == 0
+    f = k.dir / "kveil.yaml"
+    f.write_text(f.read_text().replace("most_names: 20", "most_names: 200"))
+    assert k.run("replay", "-c", "kveil.yaml").returncode == 0
+    assert sum(kafka.end_offsets(k.secure).values()) == 102
+
+
 def two_topics(make_kveil, kafka, keys, keks="", token=None):
     """One worker; the second topic's rules seal with the key `brief`."""
     k = make_kveil()

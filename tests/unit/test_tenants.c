@@ -70,7 +70,7 @@ static void a_later_name_is_found(void **state)
 /* More names than the ring has room for, in one batch, each with its own key; in any order again. */
 static void many_names_pass_through_a_bounded_cache(void **state)
 {
-	enum { MANY = 3000, BATCH = KVEIL_ASKED_MAX / 3 }; /* three patterns share the queue */
+	enum { MANY = 3000, BATCH = KVEIL_ASKED_MAX / PATTERNS_OF_FIXTURE }; /* that share the queue */
 	struct kveil_keystore *ks = fixture_init(&fx);
 	struct kveil_keyring *ring = ring_of(ks);
 	struct sealed *sealed = calloc(MANY, sizeof *sealed);
@@ -115,7 +115,7 @@ static void two_keys_are_good_at_once(void **state)
 		snprintf(name, sizeof name, "tenant-%d", i);
 		struct kveil_key *key;
 		(void)!kveil_keyring_named(ring, kveil_span_str(name), KVEIL_USE_SEAL, &key, &err);
-		if (i % 300 == 299)
+		if (i % 150 == 149)
 			assert_ok(kveil_keystore_make_asked(ks, kveil_clock_wall_ms(), &err));
 	}
 	struct kveil_key *before = named(ks, ring, "tenant-0", KVEIL_USE_SEAL | KVEIL_USE_OPEN);
