@@ -35,12 +35,11 @@ void kveil_worker_fetch_over(struct kveil_worker *w, struct kveil_partition *p)
 	p->fetch_fault = false;
 }
 
-static void say(struct kveil_worker *w, struct kveil_partition *p, enum kveil_status status, const char *why)
+static void say(struct kveil_worker *w, struct kveil_partition *p, const char *why)
 {
 	char name[300];
 
 	condition_name(p, name, sizeof name);
-	kveil_cell_add(kveil_worker_fetch_errors(w, status), 1);
 	kveil_health_condition(w->params->health, name, "%s", why);
 	kveil_log(p->fetch_fault ? KVEIL_LOG_DEBUG : KVEIL_LOG_WARN, w->name, "%s: %s", name, why);
 	p->fetch_fault = true;
@@ -165,20 +164,27 @@ static bool loses_its_place(const rd_kafka_message_t *msg)
 	return msg->err == RD_KAFKA_RESP_ERR__BAD_MSG;
 }
 
+/* The first refusal of an offset may only mean that other batches of its response, or those that wait, left it no room.
+ */
 static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg)
 {
+	bool again = msg->offset == p->unreadable;
 	struct kveil_error why;
 	int64_t next = -1;
 
 	if (p->rewind)
 		return;
-	if (msg->offset != p->unreadable) {
+	if (!again) {
 		p->unreadable = msg->offset;
 		p->unreadable_tries = 0;
 	}
 	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "the batch at offset %lld cannot be read: %.200s",
 		   (long long)msg->offset, rd_kafka_err2str(msg->err));
-	say(w, p, why.status, why.message);
+	kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
+	if (again)
+		say(w, p, why.message);
+	else
+		kveil_log(KVEIL_LOG_DEBUG, w->name, "%s[%" PRId32 "]: %s", p->topic, p->id, why.message);
 	if (p->wait || p->waiting.first) {
 		kveil_worker_hold(w, p); /* what was taken before this comes first; then it is said again */
 		return;
@@ -208,6 +214,7 @@ bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition 
 	if (msg->err != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
 		return false;
 	snprintf(why, sizeof why, "not fetched: %s", rd_kafka_err2str(msg->err));
-	say(w, p, KVEIL_E_KAFKA_UNAVAILABLE, why);
+	kveil_cell_add(kveil_worker_fetch_errors(w, KVEIL_E_KAFKA_UNAVAILABLE), 1);
+	say(w, p, why);
 	return true;
 }
