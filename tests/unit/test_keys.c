@@ -539,10 +539,30 @@ enum { THREADS = 4, ROUNDS = 250 };
 struct taker {
 	const struct fixture *f;
 	uint32_t leases[ROUNDS];
+	_Atomic unsigned *taken; /* by all of them */
 	atomic_bool *stop;
 	struct kveil_keystore *ks;
 	size_t sealed;
 };
+
+/* A ring of its own, and so a lease of its own. */
+static enum kveil_status take_lease(struct kveil_keystore *ks, uint32_t *ret, struct kveil_error *why)
+{
+	struct kveil_keyring *ring = NULL;
+	struct kveil_key *key;
+	uint8_t sealed[64];
+	size_t n;
+
+	enum kveil_status st = kveil_keyring_new(ks, &ring, why);
+	if (!st)
+		st = kveil_keyring_key(ring, KVEIL_SPAN("pii"), KVEIL_USE_SEAL, &key, why);
+	if (!st)
+		st = kveil_key_seal(key, AD, KVEIL_SPAN("x"), sealed, &n, why);
+	if (!st)
+		*ret = lease_of(sealed);
+	kveil_keyring_free(ring);
+	return st;
+}
 
 static void *take_leases(void *user)
 {
@@ -553,17 +573,16 @@ static void *take_leases(void *user)
 	/* A keystore of its own: as another process would have. */
 	if (kveil_keystore_open(&t->f->config, &ks, &why))
 		return "open";
-	for (int i = 0; i < ROUNDS; i++) {
-		struct kveil_keyring *ring;
-		struct kveil_key *key;
-		uint8_t sealed[64];
-		size_t n;
-		if (kveil_keyring_new(ks, &ring, &why) ||
-		    kveil_keyring_key(ring, KVEIL_SPAN("pii"), KVEIL_USE_SEAL, &key, &why) ||
-		    kveil_key_seal(key, AD, KVEIL_SPAN("x"), sealed, &n, &why))
-			return "seal";
-		t->leases[i] = lease_of(sealed);
-		kveil_keyring_free(ring);
+	for (int i = 0; i < ROUNDS;) {
+		unsigned before = atomic_load(t->taken);
+		enum kveil_status st = take_lease(ks, &t->leases[i], &why);
+		if (!st) {
+			atomic_fetch_add(t->taken, 1);
+			i++;
+		} else if (kveil_status_class(st) != KVEIL_CLASS_RETRY || atomic_load(t->taken) == before) {
+			fprintf(stderr, "%s\n", why.message);
+			return "seal"; /* not even another had the lock meanwhile */
+		}
 	}
 	kveil_keystore_unref(ks);
 	return NULL;
@@ -580,13 +599,14 @@ static void a_thousand_leases_are_all_different(void **state)
 	(void)state;
 	static struct taker takers[THREADS];
 	static uint32_t all[THREADS * ROUNDS];
+	_Atomic unsigned taken = 0;
 	pthread_t threads[THREADS];
 	struct fixture f;
 
 	fixture_set_up(&f, NULL);
 	kveil_keystore_unref(fixture_init(&f));
 	for (int i = 0; i < THREADS; i++) {
-		takers[i] = (struct taker){.f = &f};
+		takers[i] = (struct taker){.f = &f, .taken = &taken};
 		assert_int_equal(pthread_create(&threads[i], NULL, take_leases, &takers[i]), 0);
 	}
 	for (int i = 0; i < THREADS; i++) {
