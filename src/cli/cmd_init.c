@@ -189,6 +189,7 @@ static void put_configuration(const struct answers *a, struct kveil_buf *out)
 	    "kafka:\n"
 	    "  bootstrap_servers: \"%s\"\n"
 	    "  group_id: \"kveil-%s\"\n"
+	    "  # properties: {security.protocol: ssl}   # over a network: records come in clear\n"
 	    "rules: rules/\n"
 	    "keys:\n"
 	    "  registry: file:keys.json    # replicas on several hosts: kafka:TOPIC\n"
