@@ -83,7 +83,7 @@ static unsigned answer_index(void *user, struct kveil_buf *out);
 #define TEXT "text/plain; charset=utf-8"
 
 static const struct kveil_http_route routes[] = {
-    {"/livez", TEXT, true, answer_live, "503 when a loop has not turned for 30 s"},
+    {"/livez", TEXT, true, answer_live, "503 when a worker has been stuck for 30 s"},
     {"/readyz", TEXT, true, answer_ready, "503 with reasons when not ready, and while draining"},
     {"/healthz", TEXT, true, answer_live, "the same as /livez"},
     {"/metrics", "text/plain; version=0.0.4; charset=utf-8", true, answer_metrics, "for Prometheus"},

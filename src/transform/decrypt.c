@@ -72,7 +72,7 @@ const struct kveil_action kveil_action_decrypt = {
     .about =
 	"Reveals: where a condition is in doubt, the value stays sealed. `name` and path must be those under which "
 	"the value was sealed (or give `associated_data`); with `to`, it is the path read that counts. A "
-	"ciphertext that is altered, moved, or from another key is an error of that record. "
+	"ciphertext that is altered, moved, or from another key fails the record (see `on_error`). "
 	"With an `alphabet` (a key of `aes-256-ff1`) nothing tells the wrong key or place: another text comes out.",
     .example = "decrypt: {key: pii}",
     .options = options,
