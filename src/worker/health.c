@@ -169,7 +169,7 @@ bool kveil_health_live_at(struct kveil_health *h, int64_t now_mono_ms, struct kv
 			continue;
 		live = false;
 		if (why)
-			kveil_buf_printf(why, "%s: has not turned for %lld s\n", l->name, (long long)(still_ms / 1000));
+			kveil_buf_printf(why, "%s: stuck for %lld s\n", l->name, (long long)(still_ms / 1000));
 	}
 	pthread_mutex_unlock(&h->lock);
 	return live;

@@ -23,12 +23,11 @@ static void test_live_until_a_loop_stands_still(void **state)
 	assert_true(kveil_health_live_at(h, now + KVEIL_HEALTH_STALE_MS, &why));
 	assert_int_equal(why.len, 0);
 	assert_false(kveil_health_live_at(h, now + 31500, &why));
-	assert_string_equal(kveil_buf_cstr(&why),
-			    "worker 1: has not turned for 31 s\nkeeper: has not turned for 31 s\n");
+	assert_string_equal(kveil_buf_cstr(&why), "worker 1: stuck for 31 s\nkeeper: stuck for 31 s\n");
 	kveil_loop_end(second);
 	kveil_buf_reset(&why);
 	assert_false(kveil_health_live_at(h, now + 31500, &why));
-	assert_string_equal(kveil_buf_cstr(&why), "worker 1: has not turned for 31 s\n");
+	assert_string_equal(kveil_buf_cstr(&why), "worker 1: stuck for 31 s\n");
 	kveil_loop_end(first);
 	assert_true(kveil_health_live_at(h, now + 31500, NULL));
 	/* A restarted loop is the same one, and watched again. */
