@@ -114,29 +114,28 @@ struct lookout {
 	enum kveil_status status;
 };
 
-static bool finds_nothing(void *user, const struct kveil_path *query, bool whole)
+static bool finds_something(void *user, const struct kveil_path *query, bool whole)
 {
 	struct lookout *l = user;
 	struct kveil_engine *e = l->q->e;
 	uint32_t *nodes;
-	size_t count = 1;
+	size_t count = 0;
 
 	(void)whole;
 	if (query->relative)
 		return false;
 	l->status =
 	    kveil_path_select_within(query, l->row, l->row->root, true, &e->work, &e->arena, &nodes, &count, l->q->err);
-	return l->status || count == 0;
+	return l->status || count > 0;
 }
 
-/* Does another reading than the innermost know enough to speak? A yes that a rule protects by always counts. */
+/* Does another reading than the innermost know anything of what the condition reads? A yes that a rule protects by
+ * counts in any case. */
 static enum kveil_status speaks(struct question *q, const struct kveil_doc *row, enum kveil_tri tri, bool *ret)
 {
 	struct lookout l = {q, row, KVEIL_OK};
 
-	*ret = q->protects && tri == KVEIL_YES;
-	if (!*ret)
-		*ret = !kveil_expr_any_query(q->rule->rule->when, finds_nothing, &l);
+	*ret = (q->protects && tri == KVEIL_YES) || kveil_expr_any_query(q->rule->rule->when, finds_something, &l);
 	return l.status;
 }
 

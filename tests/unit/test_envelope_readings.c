@@ -137,6 +137,10 @@ static void a_flat_row_is_read_as_one_too(void **state)
 	/* It has the column, of another type: doubt. */
 	becomes("debezium", IN_CN, "{\"country\":5,\"after\":{\"country\":\"US\",\"phone\":\"1\"}}",
 		"{\"country\":5,\"after\":{\"country\":\"US\",\"phone\":\"*\"}}");
+	/* Or it has one of two. */
+	becomes("debezium", "{path: \"$..phone\", when: \"$.a == 1 || $.b == 1\", mask: {}}",
+		"{\"a\":\"x\",\"after\":{\"a\":2,\"b\":2,\"phone\":\"1\"}}",
+		"{\"a\":\"x\",\"after\":{\"a\":2,\"b\":2,\"phone\":\"*\"}}");
 	/* A condition on what is not there. */
 	becomes("debezium", "{path: \"$..phone\", when: \"!$.vip\", mask: {}}",
 		"{\"a\":1,\"after\":{\"vip\":true,\"phone\":\"1\"}}",
