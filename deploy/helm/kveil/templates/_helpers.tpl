@@ -22,6 +22,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if .Values.serviceAccount.create }}{{ .Values.serviceAccount.name | default (include "kveil.name" .) }}{{ else }}{{ .Values.serviceAccount.name | default "default" }}{{ end -}}
 {{- end }}
 
+{{/* Most replicas: what was given, or as many as have a partition for each of their workers (list root given). */}}
+{{- define "kveil.mostReplicas" -}}
+{{- $ := index . 0 -}}
+{{- $most := int (index . 1) -}}
+{{- with int $.Values.inputPartitions -}}
+{{- $most = min $most (max 1 (div . (int ($.Values.config.workers | default 1)))) -}}
+{{- end -}}
+{{- $most -}}
+{{- end }}
+
 {{- define "kveil.isSidecar" -}}
 {{- if has .Values.workload.kind (list "NativeSidecar" "Sidecar") }}true{{ end -}}
 {{- end }}
