@@ -3,6 +3,8 @@
 """./dev package: what of docker/ and deploy/ takes minutes to prove. Closes with `N passed, N failed`.
 
     chart    helm lint, the chart over a matrix of values, every manifest against four versions of Kubernetes, checkov
+    compose  the compose files, by the specification's own loader
+    debs     packages for Debian 12 and 13: built, lintian, installed in fresh chroots, the demo run, a program linked
     image    a base by mmdebstrap, the image by buildah, run as uid 65532 on a read-only root
 """
 import itertools
@@ -11,20 +13,19 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 
 import yaml
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-CACHE = ROOT / ".cache"
+import debs
+from tools import BIN, CACHE, ROOT, container, count, results, run
+
 CHART = ROOT / "deploy" / "helm" / "kveil"
-BIN = pathlib.Path(sys.executable).parent
 HELM = "helm.sh/helm/v3/cmd/helm@v3.19.2"
+COMPOSE = "github.com/compose-spec/compose-go/v2/cmd@v2.9.0"
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
 KUBERNETES = ["1.29", "1.31", "1.33", "1.34"]
-passed, failed = 0, []
 
 # What checkov asks for and the chart leaves open, and why.
 EXCEPTIONS = {
@@ -48,24 +49,24 @@ AXES = {
 }
 
 
-def count(name, ok, output=""):
-    global passed
-    if ok:
-        passed += 1
-    else:
-        failed.append(name)
-        print(f"FAILED {name}\n{output}", flush=True)
-
-
-def run(*cmd, **kw):
-    return subprocess.run([str(c) for c in cmd], text=True, capture_output=True, cwd=kw.pop("cwd", ROOT), **kw)
-
-
 def tool(module):
-    program = CACHE / "bin" / pathlib.Path(re.sub("/v[0-9]+@.*|@.*", "", module)).name
-    if not program.exists():
-        run("go", "install", module, env={**os.environ, "GOBIN": str(program.parent)}).check_returncode()
-    return program
+    """A program out of the Go module proxy, in a folder of its own."""
+    folder = CACHE / "bin" / re.sub(r"\W", "-", module)
+    if not folder.exists():
+        run("go", "install", module, env={**os.environ, "GOBIN": str(folder)}).check_returncode()
+    return next(folder.iterdir())
+
+
+def compose():
+    """The compose files as the specification's own loader reads them."""
+    for name in ("compose.yaml", "compose.demo.yaml"):
+        path = ROOT / "docker" / name
+        r = run(tool(COMPOSE), path)
+        count(f"{name} loads", r.returncode == 0, r.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            bad = pathlib.Path(folder) / name
+            bad.write_text(path.read_text().replace("cap_drop:", "cap_dorp:"))
+            count(f"{name} with a typing error does not", run(tool(COMPOSE), bad).returncode != 0)
 
 
 def matrix():
@@ -130,6 +131,12 @@ def chart():
             documents = [d for d in yaml.safe_load_all(r.stdout) if d]
             validate(documents, folder, name)
             restricted(documents, name)
+        for scaler, key in (("autoscaling", "maxReplicas"), ("keda", "maxReplicaCount")):
+            for given, most in (("inputPartitions=4,config.workers=2", 2), ("inputPartitions=1", 1), ("inputPartitions=100", 6)):
+                r = run(program, "template", "r", CHART, "--kube-version", "1.31", "--set", f"{scaler}.enabled=true,{given}")
+                specs = [d["spec"] for d in yaml.safe_load_all(r.stdout) if d and key in d.get("spec", {})]
+                ok = len(specs) == 1 and specs[0][key] == most >= specs[0][key.replace("max", "min")]
+                count(f"{scaler} is capped by {given}", ok, r.stderr + str(specs))
         for wrong in (["--set", "memory=10"], ["--set", "replicas=3"], ["--set", "workload.kind=DaemonSet"]):
             r = run(program, "template", "r", CHART, *wrong)
             count(f"the schema refuses {wrong[1]}", r.returncode != 0)
@@ -173,12 +180,6 @@ def base_image(suite):
     return r.returncode == 0
 
 
-def in_root(root, *command, **kw):
-    """As the container's user, on its root mounted read-only, with a /tmp and a /proc."""
-    mounts = f"mount --bind {root} {root} && mount -o remount,ro,bind {root} && mount -t tmpfs none {root}/tmp && cd {root}"
-    return run("unshare", "--mount", "sh", "-c", f'{mounts} && exec chroot --userspec=65532:65532 . "$@"', "sh", *command, **kw)
-
-
 def image():
     if not base_image("trixie"):
         return
@@ -193,31 +194,28 @@ def image():
             return
         digests.append(json.loads(buildah("inspect", "--type", "image", "localhost/kveil:test").stdout)["FromImageDigest"])
     count("two builds, one digest", digests[0] == digests[1], str(digests))
-    container = buildah("from", "--pull-never", "localhost/kveil:test").stdout.strip()
-    root = pathlib.Path(buildah("mount", container).stdout.strip())
+    name = buildah("from", "--pull-never", "localhost/kveil:test").stdout.strip()
+    root = pathlib.Path(buildah("mount", name).stdout.strip())
     files = [p for p in root.rglob("*") if p.is_file() and not p.is_symlink()]
     size = sum(p.stat().st_size for p in files)
     print(f"image: {size / 2**20:.1f} MiB in {len(files)} files")
     count("under 60 MB", size < 60e6)
     count("no setuid file", not [p for p in files if p.stat().st_mode & 0o6000])
     count("no shell, no package manager", not [p for p in files if re.fullmatch(r"(ba|da|z)?sh|busybox|apt.*|dpkg.*", p.name)])
-    r = in_root(root, "/usr/bin/kveil", "version")
+    r = run(*container(root, [], ["/usr/bin/kveil", "version"]))
     count("kveil version in it", r.returncode == 0, r.stdout + r.stderr)
-    r = in_root(root, "/usr/bin/kveil", "demo", "--once", timeout=180)
+    r = run(*container(root, [], ["/usr/bin/kveil", "demo", "--once"]), timeout=180)
     count("kveil demo --once in it", r.returncode == 0, (r.stdout + r.stderr)[-3000:])
-    buildah("umount", container)
-    buildah("rm", container)
+    buildah("umount", name)
+    buildah("rm", name)
     shutil.rmtree(source)
 
 
 def main():
-    stages = [s for s in (chart, image) if s.__name__ in sys.argv] or [chart, image]
-    for stage in stages:
-        stage()
-    for name in failed:
-        print("failed:", name)
-    print(f"{passed} passed, {len(failed)} failed")
-    return bool(failed)
+    stages = {"chart": chart, "compose": compose, "debs": debs.stage, "image": image}
+    for name in [s for s in stages if s in sys.argv] or stages:
+        stages[name]()
+    return results.close()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,11 @@ ldd "$program" | awk '$2 == "=>" {print $3} $1 ~ /^\// {print $1}' | sort -u | w
   cp -L "$library" "$out$library"
 done
 
+# What it is made of, for scanners.
+mkdir -p "$out/usr/share/sbom"
+python3 "$(dirname "$0")/../deploy/sbom.py" "$program" "$("$program" version --json | sed -n 's/.*"version": *"\([^"]*\)".*/\1/p' | head -1)" \
+  >"$out/usr/share/sbom/kveil.cdx.json"
+
 cp /etc/ssl/certs/ca-certificates.crt "$out/etc/ssl/certs/"
 [ ! -e /etc/ssl/openssl.cnf ] || cp /etc/ssl/openssl.cnf "$out/etc/ssl/"
 mkdir -p "$out/usr/lib/ssl"

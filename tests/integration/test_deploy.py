@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from conftest import KVEIL, ROOT
+from conftest import KVEIL, PLAIN, ROOT
 
 DEPLOY, DOCKER, CHART = ROOT / "deploy", ROOT / "docker", ROOT / "deploy" / "helm" / "kveil"
 
@@ -87,6 +87,47 @@ def test_compose_files_name_what_is_there(tmp_path):
                 assert service["read_only"] and service["cap_drop"] == ["ALL"]
     r = check(tmp_path, load(DOCKER / "kveil.yaml"), {"orders.yaml": (ROOT / "rules" / "orders.yaml").read_text()})
     assert r.returncode == 0, r.stdout + r.stderr
+
+
+def test_each_compose_service_that_serves_has_a_health_check():
+    image = "HEALTHCHECK" in (DOCKER / "Dockerfile").read_text()
+    for name in ("compose.yaml", "compose.demo.yaml"):
+        for service, what in load(DOCKER / name)["services"].items():
+            if "ports" in what or service == "kafka":
+                assert what.get("healthcheck", {}).get("test") or ("build" in what and image), service
+            for port in what.get("ports", []):
+                assert port.startswith("127.0.0.1:"), f"{service} is open to the network"
+
+
+def build_depends():
+    text = re.search(r"^Build-Depends:\n((?: .*\n)+)", (ROOT / "debian" / "control").read_text(), re.M).group(1)
+    return {line.split()[0].rstrip(",") for line in text.splitlines()}
+
+
+def test_the_packages_are_built_from_what_the_image_is():
+    image = set((DOCKER / "packages").read_text().split())
+    # build-essential has the compiler; certificates are for the image.
+    assert image - build_depends() == {"ca-certificates", "gcc", "libc6-dev"}
+    assert build_depends() - image == {"debhelper-compat", "dh-sequence-installsysusers"}
+    dev = re.search(r"^Package: libkveil-dev\n(?:.*\n)*?Depends:\n((?: .*\n)+)", (ROOT / "debian" / "control").read_text(), re.M).group(1)
+    assert {p for p in image if re.match(r"(lib|zlib).*-dev$", p)} - {"libc6-dev"} <= set(re.findall(r"[\w.+-]+-dev", dev))
+
+
+def test_one_version_everywhere():
+    version = re.search(r"version: '([^']+)'", (ROOT / "meson.build").read_text()).group(1)
+    chart = load(CHART / "Chart.yaml")
+    assert chart["version"] == chart["appVersion"] == version
+    assert re.match(r"kveil \(([^)]+)\)", (ROOT / "debian" / "changelog").read_text()).group(1) == version
+    assert f"ARG VERSION={version}\n" in (DOCKER / "Dockerfile").read_text()
+
+
+def test_a_list_of_contents_names_what_the_loader_takes():
+    r = subprocess.run([sys.executable, str(DEPLOY / "sbom.py"), str(PLAIN), "1.2.3"], capture_output=True, text=True, check=True)
+    bom = json.loads(r.stdout)
+    names = {c["name"] for c in bom["components"]}
+    assert {"libc6", "librdkafka1", "libssl3", "libyaml-0-2"} <= {re.sub("t64$", "", n) for n in names}
+    assert bom["dependencies"][0]["dependsOn"] == [c["purl"] for c in bom["components"]]
+    assert len({c["purl"] for c in bom["components"]}) == len(names)
 
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path):

@@ -113,3 +113,16 @@ def test_problems_are_all_told(embed, config):
     config.write_text("kafka: {}\n")
     r = embed(config, "etl.orders", text="{}\n")
     assert r.returncode == 1 and "embed: config" in r.stderr
+
+
+def test_keys_in_a_topic_are_the_groups(embed, make_kveil, kafka):
+    """With a registry in Kafka a program seals under the keys of the workers beside it."""
+    k = make_kveil()
+    k.config(kafka.bootstrap, extra="create_topics: true", registry=f"kafka:{k.name}.keys")
+    k.rules('  - {path: "$.a", encrypt: {key: pii}}')
+    k.init()
+    r = embed(k.dir / "kveil.yaml", k.topic, text='{"a": "clear"}\n')
+    assert r.returncode == 0 and "clear" not in r.stdout, r.stderr
+    inverse = k.dir / "inverse.yaml"
+    inverse.write_text(k.run("invert", "-r", f"rules/{k.name}.yaml", check=0).stdout)
+    assert json.loads(k.run("apply", "-c", "kveil.yaml", "-r", str(inverse), input=r.stdout, check=0).stdout) == {"a": "clear"}

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ./dev package and ./dev release share: counting, running, and Debian chroots (root only)."""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CACHE = ROOT / ".cache"
+BIN = pathlib.Path(sys.executable).parent
+SUITES = {"bookworm": "12", "trixie": "13"}
+CONTAINER_USER = 65532
+BUILD_PACKAGES = (ROOT / "docker" / "packages").read_text().split()
+
+
+class Results:
+    def __init__(self):
+        self.passed, self.failed = 0, []
+
+    def count(self, name, ok, output=""):
+        if ok:
+            self.passed += 1
+        else:
+            self.failed.append(name)
+            print(f"FAILED {name}\n{output}", flush=True)
+        return ok
+
+    def close(self):
+        for name in self.failed:
+            print("failed:", name)
+        print(f"{self.passed} passed, {len(self.failed)} failed")
+        return bool(self.failed)
+
+
+results = Results()
+count = results.count
+
+
+def run(*cmd, **kw):
+    return subprocess.run([str(c) for c in cmd], text=True, capture_output=True, cwd=kw.pop("cwd", ROOT), **kw)
+
+
+def version():
+    return next(line.split("'")[1] for line in (ROOT / "meson.build").read_text().splitlines() if "version:" in line)
+
+
+def source_date():
+    """Of the commit: what is made of it has no other time in it."""
+    return os.environ.get("SOURCE_DATE_EPOCH") or run("git", "log", "-1", "--format=%ct").stdout.strip()
+
+
+def mirror():
+    """The one that this machine's apt uses."""
+    here = next(line.split("=")[1] for line in pathlib.Path("/etc/os-release").read_text().splitlines()
+                if line.startswith("VERSION_CODENAME="))
+    r = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Component: main", f"Codename: {here}")
+    return r.stdout.split()[0]
+
+
+def chroot(name, suite, packages, architectures="amd64"):
+    """A Debian of its own in .cache/chroots/NAME, kept until its list of packages changes. None, counted as failed, where it
+    cannot be made."""
+    root, note = CACHE / "chroots" / name, CACHE / "chroots" / f"{name}.packages"
+    wanted = f"{suite} {architectures} {' '.join(packages)}"
+    if note.exists() and note.read_text() == wanted:
+        return root
+    note.unlink(missing_ok=True)
+    shutil.rmtree(root, ignore_errors=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    # Files of a package belong to root where it is installed, whoever unpacks it.
+    r = run("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--architectures={architectures}", "--skip=cleanup/apt/lists",
+            f"--include={','.join(packages)}", suite, root, mirror())
+    if not count(f"a chroot of Debian {SUITES[suite]} ({name})", r.returncode == 0, r.stderr[-2000:]):
+        return None
+    note.write_text(wanted)
+    return root
+
+
+def inside(root, script, timeout=1800, **env):
+    """A shell script in a chroot, its mounts in a namespace of their own. The network is this machine's."""
+    mounts = ('mount -t proc proc "$0/proc" && mount -t tmpfs tmpfs "$0/tmp" && mount --rbind /dev "$0/dev" && '
+              'exec chroot "$0" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive '
+              '"${@:2}" bash -euc "$1"')
+    return run("unshare", "--mount", "--propagation", "private", "bash", "-c", mounts, root, script,
+               *[f"{k}={v}" for k, v in env.items()], timeout=timeout)
+
+
+def copy_source(folder):
+    """What git knows of the tree, as it stands."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    listed = run("git", "-c", f"safe.directory={ROOT}", "ls-files", "-z").stdout.split("\0")
+    there = [f for f in listed if f and os.path.lexists(ROOT / f)]
+    tar = subprocess.run(["tar", "-c", "--null", "-T", "-"], cwd=ROOT, input="\0".join(there).encode(), capture_output=True, check=True)
+    subprocess.run(["tar", "-x", "-C", folder, f"--mtime=@{source_date()}"], input=tar.stdout, check=True)
+
+
+def container(root, binds, command):
+    """The command that runs another as a container runtime would: binds (source, place, "ro" or "rw") on a root that is
+    read-only, a /proc and a /tmp, a user that is not root. It execs all the way: what is started is the command itself."""
+    lines = [f"mount --bind {root} {root}"]
+    for source, place, how in binds:
+        lines += [f"mkdir -p {root}{place}", f"mount --bind {source} {root}{place}", f"mount -o remount,bind,{how} {root}{place}"]
+    lines += [f"mkdir -p {root}/proc", f"mount -t proc proc {root}/proc", f"mount -o remount,ro,bind {root}",
+              f"mount -t tmpfs none {root}/tmp", f"cd {root}", "ulimit -l 65536"]
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+            f'{" && ".join(lines)} && exec chroot --userspec={CONTAINER_USER}:{CONTAINER_USER} . "$@"', "sh", *command]
