@@ -77,6 +77,11 @@ struct kveil_keystore {
 		int64_t until_ms; /* monotonic: its custodian is not asked before */
 	} *refusals; /* records of the backlog that the KEK which they name did not wrap; under refresh_lock */
 	size_t refusal_count;
+	/* One an entry of the configuration's data, as the last reading found it. Under lock. */
+	struct kveil_unread {
+		bool was_whole;         /* once nothing of it was outside: what comes later takes nothing from it */
+		struct kveil_error why; /* a version of it is outside; status OK = none is */
+	} *unread;
 	/* Ids of ciphertexts that are not here: the next refresh tells whether they are anywhere. Under lock. */
 	struct kveil_sought {
 		uint32_t id;
@@ -103,6 +108,8 @@ struct kveil_keystore {
 		uint32_t id;
 		uint8_t *key; /* secret memory */
 	} * made;
+
+	struct kveil_error tended; /* what came of the keeper's last turn; under lock */
 
 	pthread_mutex_t tend_lock; /* over the next three; taken before all others */
 	int64_t retry_at_ms;       /* monotonic: nothing is written to the registry before */

@@ -67,6 +67,7 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 	}
 	kveil_document_clear(&ks->backlog);
 	free(ks->refusals);
+	free(ks->unread);
 	pthread_mutex_destroy(&ks->tend_lock);
 	pthread_mutex_destroy(&ks->refresh_lock);
 	pthread_mutex_destroy(&ks->io_lock);
@@ -284,12 +285,19 @@ static enum kveil_status make_active(struct kveil_keystore *ks, const struct kve
 				     struct kveil_error *err)
 {
 	struct kveil_error why = {0};
-	enum kveil_status status = kveil_keystore_tend(ks, now, &why);
+	enum kveil_status status = KVEIL_OK;
 	int64_t until;
 
+	/* Nobody tended the keys for a while. Where a keeper does, this thread has more to do than to wait for
+	 * custodians. */
+	if (!atomic_load(&ks->kept))
+		status = kveil_keystore_tend(ks, now, &why);
 	pthread_mutex_lock(&ks->lock);
 	bool active = kveil_key_name_active(n, now, &until);
+	if (atomic_load(&ks->kept))
+		why = ks->tended;
 	pthread_mutex_unlock(&ks->lock);
+	status = status ? status : why.status;
 	if (active || !status)
 		return KVEIL_OK;
 	if (kveil_status_class(status) != KVEIL_CLASS_CONFIG) {
@@ -300,6 +308,25 @@ static enum kveil_status make_active(struct kveil_keystore *ks, const struct kve
 	kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "key '%s' has no version that may seal now: %s", n->name, why.message);
 	kveil_error_hint(err, "%s", why.hint);
 	return KVEIL_E_NO_ACTIVE_KEY;
+}
+
+/* The version that is to be used may be among those that a custodian has yet to open. */
+static enum kveil_status check_whole(struct kveil_keystore *ks, const struct kveil_data_key_config *c, unsigned use,
+				     struct kveil_error *err)
+{
+	const struct kveil_unread *u = &ks->unread[c - ks->config->data];
+	enum kveil_status status = KVEIL_OK;
+
+	if (!(use & ~(unsigned)(KVEIL_USE_OPEN | KVEIL_USE_DETOKENIZE)))
+		return KVEIL_OK;
+	pthread_mutex_lock(&ks->lock);
+	if (!u->was_whole && kveil_status_class(u->why.status) == KVEIL_CLASS_RETRY) {
+		status = u->why.status;
+		if (err)
+			*err = u->why;
+	}
+	pthread_mutex_unlock(&ks->lock);
+	return status;
 }
 
 enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
@@ -321,11 +348,13 @@ enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_sp
 	status = kveil_keystore_configured(ks, c, &n, err);
 	if (status)
 		return status;
+	status = check_whole(ks, c, use, err);
+	if (status)
+		return status;
 	pthread_mutex_lock(&ks->lock);
 	bool overdue = use & KVEIL_USE_SEAL && !kveil_key_name_active(n, now, &until);
 	pthread_mutex_unlock(&ks->lock);
 	*ret = n;
-	/* Nobody tended the keys for a while: no reason to wait for the keeper's turn. */
 	return overdue ? make_active(ks, n, now, err) : KVEIL_OK;
 }
 

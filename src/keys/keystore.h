@@ -66,7 +66,9 @@ enum kveil_status kveil_keystore_new_names(const struct kveil_keys_config *cfg, 
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* kveil_keystore_open in two steps, for who waits out an outage: prepare asks nobody; enter may be called again after a
- * class RETRY error, keeps what it has read and unwrapped, and asks no custodian before its back-off is over. */
+ * class RETRY error, keeps what it has read and unwrapped, and asks no custodian before its back-off is over. It needs
+ * the registry and a custodian that opens the registry's own secret. Keys of a custodian that is away come with
+ * kveil_keystore_tend, and binding one of them is an outage until then. */
 enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
                                          struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_keystore_enter(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;

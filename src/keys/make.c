@@ -363,10 +363,8 @@ enum kveil_status kveil_keystore_stay_welcome(struct kveil_keystore *ks, struct 
 	return first;
 }
 
-enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms, struct kveil_error *err)
+static enum kveil_status tend(struct kveil_keystore *ks, int64_t now_wall_ms, struct kveil_error *err)
 {
-	if (ks->memory)
-		return KVEIL_OK;
 	struct kveil_error why = {0};
 	size_t healed;
 	bool read;
@@ -375,7 +373,7 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 	if (!read)
 		return held_up;
 	enum kveil_status unwelcome = kveil_keystore_stay_welcome(ks, &why);
-	if (unwelcome && !held_up && err)
+	if (unwelcome && !held_up)
 		*err = why;
 	held_up = held_up ? held_up : unwelcome;
 	enum kveil_status status = kveil_keystore_stock_leases(ks, &why);
@@ -397,6 +395,21 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 	}
 	if (held_up)
 		return held_up;
+	if (status)
+		*err = why;
+	return status;
+}
+
+enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms, struct kveil_error *err)
+{
+	struct kveil_error why = {0};
+	enum kveil_status status = ks->memory ? KVEIL_OK : tend(ks, now_wall_ms, &why);
+
+	if (!status)
+		why = (struct kveil_error){0};
+	pthread_mutex_lock(&ks->lock);
+	ks->tended = why;
+	pthread_mutex_unlock(&ks->lock);
 	if (status && err)
 		*err = why;
 	return status;

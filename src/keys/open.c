@@ -54,22 +54,23 @@ enum kveil_status kveil_keystore_reach(struct kveil_keystore *ks, const char *na
 	return kveil_keystore_held_up_by(ks, name, kek) ? fail_outside(ks, kek, name, err) : KVEIL_OK;
 }
 
-/* Nothing of this name was taken in. */
+/* Nothing of this name was taken in. Under lock. */
 static enum kveil_status fail_absent(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
 				     struct kveil_error *err)
 {
-	char name[KVEIL_KEK_NAME_MAX + 1];
+	const struct kveil_error *why = &ks->unread[c - ks->config->data].why;
 
-	if (!kveil_keystore_is_outside(ks, c->name, name)) {
+	if (!why->status) {
 		kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' is configured and not in the registry", c->name);
 		kveil_error_hint(err, "`kveil keys init` adds the keys that are missing, and touches no other");
 		kveil_error_where(err, ks->config->file, c->line, 1);
 		return KVEIL_E_NOT_FOUND;
 	}
-	enum kveil_status status = fail_outside(ks, name, c->name, err);
-	if (status == KVEIL_E_CONFIG)
+	if (err)
+		*err = *why;
+	if (why->status == KVEIL_E_CONFIG)
 		kveil_error_where(err, ks->config->file, c->line, 1);
-	return status;
+	return why->status;
 }
 
 /* A key does not change what it is for. */
@@ -95,9 +96,9 @@ enum kveil_status kveil_keystore_configured(struct kveil_keystore *ks, const str
 {
 	pthread_mutex_lock(&ks->lock);
 	*ret = kveil_map_get(&ks->names, kveil_span_str(c->name));
-	enum kveil_status status = *ret ? check_algorithm(ks, c, *ret, err) : KVEIL_OK;
+	enum kveil_status status = *ret ? check_algorithm(ks, c, *ret, err) : fail_absent(ks, c, err);
 	pthread_mutex_unlock(&ks->lock);
-	return *ret ? status : fail_absent(ks, c, err);
+	return status;
 }
 
 /* A cipher was changed in the configuration alone. */
@@ -125,7 +126,8 @@ static enum kveil_status check_cipher(struct kveil_keystore *ks, const struct kv
 	return KVEIL_E_CONFIG;
 }
 
-enum kveil_status kveil_keystore_check_names(struct kveil_keystore *ks, struct kveil_error *err)
+/* waits: a key whose custodian is away comes later. */
+static enum kveil_status check_names(struct kveil_keystore *ks, bool waits, struct kveil_error *err)
 {
 	enum kveil_status status = KVEIL_OK;
 	struct kveil_key_name *n;
@@ -134,8 +136,15 @@ enum kveil_status kveil_keystore_check_names(struct kveil_keystore *ks, struct k
 		status = kveil_keystore_configured(ks, &ks->config->data[i], &n, err);
 		if (!status)
 			status = check_cipher(ks, &ks->config->data[i], n, err);
+		if (waits && kveil_status_class(status) == KVEIL_CLASS_RETRY)
+			status = KVEIL_OK;
 	}
 	return status;
+}
+
+enum kveil_status kveil_keystore_check_names(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	return check_names(ks, false, err);
 }
 
 enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
@@ -150,7 +159,9 @@ enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, st
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 	ks->config = cfg;
 	ks->is_pinned = cfg->registry_id && kveil_registry_id_parse(cfg->registry_id, ks->pin);
-	status = kveil_crypto_random(&ks->lateness, sizeof ks->lateness, err);
+	ks->unread = calloc(cfg->data_count ? cfg->data_count : 1, sizeof *ks->unread);
+	status = ks->unread ? kveil_crypto_random(&ks->lateness, sizeof ks->lateness, err)
+			    : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 	if (!status)
 		status = open_keks(ks, err);
 	if (status) {
@@ -230,9 +241,14 @@ enum kveil_status kveil_keystore_open_reachable(const struct kveil_keys_config *
 
 enum kveil_status kveil_keystore_enter(struct kveil_keystore *ks, struct kveil_error *err)
 {
-	enum kveil_status status = kveil_keystore_attach(ks, err);
+	bool is_read = false;
+	enum kveil_status status = open_registry(ks, err);
 
-	return status ? status : kveil_keystore_check_names(ks, err);
+	if (!status)
+		status = kveil_keystore_refresh_read(ks, &is_read, err);
+	if (is_read && kveil_status_class(status) == KVEIL_CLASS_RETRY)
+		status = KVEIL_OK;
+	return status ? status : check_names(ks, true, err);
 }
 
 enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
@@ -243,7 +259,9 @@ enum kveil_status kveil_keystore_open(const struct kveil_keys_config *cfg, struc
 
 	if (status)
 		return status;
-	status = kveil_keystore_enter(ks, err);
+	status = kveil_keystore_attach(ks, err);
+	if (!status)
+		status = kveil_keystore_check_names(ks, err);
 	if (status) {
 		kveil_keystore_unref(ks);
 		return status;

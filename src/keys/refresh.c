@@ -184,17 +184,22 @@ static enum kveil_status take(struct kveil_keystore *ks, const struct kveil_key_
 	return status;
 }
 
+static struct kveil_refusal *find_refusal(const struct kveil_keystore *ks, const struct kveil_key_record *r)
+{
+	for (size_t i = 0; i < ks->refusal_count; i++)
+		if (ks->refusals[i].id == r->id && ks->refusals[i].sequence == r->sequence &&
+		    ks->refusals[i].state == r->state)
+			return &ks->refusals[i];
+	return NULL;
+}
+
 /* Its KEK may be brought back: until then it is asked less and less often, and about everything else at once. */
 static enum kveil_status take_unless_refused(struct kveil_keystore *ks, const struct kveil_key_record *r, bool *changed,
 					     struct kveil_error *err)
 {
 	int64_t now = kveil_clock_mono_ms();
-	struct kveil_refusal *f = NULL;
+	struct kveil_refusal *f = find_refusal(ks, r);
 
-	for (size_t i = 0; i < ks->refusal_count && !f; i++)
-		if (ks->refusals[i].id == r->id && ks->refusals[i].sequence == r->sequence &&
-		    ks->refusals[i].state == r->state)
-			f = &ks->refusals[i];
 	if (f && now < f->until_ms)
 		return wrong_kek(r, err);
 	enum kveil_status status = take(ks, r, changed, err);
@@ -271,6 +276,50 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 	if (!kept)
 		ks->refusal_count = 0;
 	return first;
+}
+
+/* --- a configured key that is not here, or not whole --- */
+
+static enum kveil_status why_outside(const struct kveil_keystore *ks, const struct kveil_key_record *r,
+				     struct kveil_error *err)
+{
+	struct kveil_kek *kek = kveil_keystore_kek(ks, r->kek);
+
+	if (!kek) {
+		kveil_fail(err, KVEIL_E_CONFIG,
+			   "key '%s' has versions under KEK '%s' only, which keys.keks does not name", r->name, r->kek);
+		kveil_error_hint(err, "bring that KEK back into the configuration; `kveil keys list` shows which "
+				      "versions it holds");
+		return KVEIL_E_CONFIG;
+	}
+	if (find_refusal(ks, r))
+		return wrong_kek(r, err);
+	enum kveil_status status = kveil_kek_last(kek, err);
+	return status ? status
+		      : kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "KEK '%s' has yet to open key '%s' version %u", r->kek,
+				   r->name, r->version);
+}
+
+/* For whoever binds a key: it must not wait for a reading that waits for a custodian. */
+static void judge_unread(struct kveil_keystore *ks)
+{
+	const struct kveil_keys_config *c = ks->config;
+
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; i < c->data_count; i++)
+		ks->unread[i].why.status = KVEIL_OK;
+	for (size_t i = 0; i < ks->backlog.count; i++) {
+		const struct kveil_key_record *r = &ks->backlog.records[i];
+		const struct kveil_data_key_config *d =
+		    kveil_record_is_tenants(r) ? NULL : kveil_keys_config_find(c, kveil_span_str(r->name));
+		struct kveil_unread *u = d ? &ks->unread[d - c->data] : NULL;
+		/* That a custodian is away says nothing for good, and is what may change. */
+		if (u && kveil_status_class(u->why.status) != KVEIL_CLASS_RETRY)
+			(void)!why_outside(ks, r, &u->why);
+	}
+	for (size_t i = 0; i < c->data_count; i++)
+		ks->unread[i].was_whole |= !ks->unread[i].why.status;
+	pthread_mutex_unlock(&ks->lock);
 }
 
 /* --- an id that is not here --- */
@@ -385,8 +434,10 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_rea
 	kveil_tenants_read(ks, *ret_read);
 	if (status && err)
 		*err = why;
-	if (*ret_read)
+	if (*ret_read) {
+		judge_unread(ks);
 		judge_sought(ks, number, changed, &why);
+	}
 	if (changed)
 		atomic_fetch_add_explicit(&ks->generation, 1, memory_order_release);
 	return status;

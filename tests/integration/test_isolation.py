@@ -131,6 +131,30 @@ def test_a_custodian_that_is_away_holds_up_its_own_keys(make_kveil, kafka, tmp_p
         bao.stop()
 
 
+def test_a_custodian_that_is_away_at_the_start_holds_up_its_own_keys(make_kveil, kafka, tmp_path):
+    bao = Bao(tmp_path).start()
+    try:
+        kek = f'    bao: {transit(bao, "token_file: token, timeout: 5s")}\n'
+        k, brief = two_topics(make_kveil, kafka, "    brief: {algorithm: aes-256-gcm, kek: bao}", kek, bao.root)
+        assert k.stop() == 0
+        bao.freeze()
+        p = k.start(ready=False)
+        for topic in (k.topic, brief):
+            kafka.produce(topic, RECORDS)
+        wait_for("the other topic", lambda: kafka.committed(k.group, k.topic) == 600, timeout=30)
+        wait_for("the reason", lambda: f"kek_unavailable: KEK 'bao'" in k.get("/readyz")[1])
+        wait_for("the wait", lambda: f"{brief}[0] waits" in k.get("/readyz")[1])
+        assert kafka.end_offsets(brief + ".secure") == {0: 300}
+        bao.thaw()
+        wait_for("all", lambda: kafka.committed(k.group, brief) == 600, timeout=30)
+        wait_for("ready", lambda: k.get("/readyz")[0] == 200)
+        assert kafka.end_offsets(brief + ".dead") == {0: 0} and p.poll() is None
+        assert k.stop() == 0
+    finally:
+        bao.thaw()
+        bao.stop()
+
+
 def test_what_waits_keeps_its_order_through_a_pause(make_kveil, kafka):
     """More than may be held of one partition: it is paused and read again, and nothing is skipped or done twice."""
     k = make_kveil(partitions=2)
@@ -153,7 +177,7 @@ def test_what_waits_keeps_its_order_through_a_pause(make_kveil, kafka):
     assert k.stop() == 0 and kafka.committed(k.group, k.topic, 0) == 9000
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def second(broker, kafka):
     """A second broker of the cluster: what has its only replica there has no leader while it is stopped."""
     kafka.committed("any", "any")  # the groups' own topic comes into being on the first
@@ -252,3 +276,36 @@ def test_three_in_trouble_and_the_others_go_on(make_kveil, kafka, second, tmp_pa
     finally:
         bao.thaw()
         bao.stop()
+
+
+def test_a_dead_output_delays_no_stop(make_kveil, kafka, second):
+    """partition: key, and one of four output partitions without a leader: records without a key go elsewhere, those of its
+    keys wait, and a stop leaves them in order."""
+    k = make_kveil(topics=False)
+    k.config(kafka.bootstrap, extra="partition: key")
+    topic = another_topic(k, kafka, "keyed", '  - {path: "$.v", mask: {}}\n', [1, 1, 1, 2])
+    k.init().start()
+    kafka.produce(topic, RECORDS)
+    wait_for("the first", lambda: kafka.committed(k.group, topic) == 300)
+    second.stop()
+    kafka.produce(topic, [big(i) for i in range(700)], partition=1)
+    wait_for("the silence", lambda: k.metric("kveil_output_partitions_silent") == 1)
+    assert f"{topic}.secure[3] has acknowledged nothing" in k.get("/readyz")[1]
+
+    def there():
+        return sum(partition_end(kafka, topic, p) for p in range(3))
+    before = there()
+    kafka.produce(topic, RECORDS * 3)
+    wait_for("records without a key", lambda: there() >= before + 900)
+    begin = time.time()
+    assert k.stop() == 0
+    assert time.time() - begin < 6, "the drain waits for what is dead"
+    second.start()
+    k.start()
+    for partition, n in ((0, 1200), (1, 700)):
+        wait_for("all", lambda: kafka.committed(k.group, topic, partition) == n, timeout=60)
+    got = {}
+    for p in range(4):
+        got.update(order_of(kafka, topic + ".secure", sum(kafka.end_offsets(topic + ".secure").values()), p))
+    assert got == {b"k%d" % r: [i for i in range(700) if i % 7 == r] for r in range(7)}
+    assert k.stop() == 0

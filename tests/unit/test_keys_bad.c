@@ -663,6 +663,135 @@ static void a_key_goes_on_under_a_later_number(void **state)
 	fixture_tear_down(&f);
 }
 
+static const char two_keks[] = "registry: file:keys.json\n"
+			       "keks: {local: {provider: file, path: kek}, far: {provider: file, path: far}}\n"
+			       "data:\n"
+			       "  near: {algorithm: aes-256-gcm, kek: local}\n"
+			       "  away: {algorithm: aes-256-gcm, kek: far}\n"
+			       "  moved: {algorithm: aes-256-gcm, kek: %s}\n";
+
+/* A key with a version under each KEK: `moved`, the later one under `far`, which is away at the end. */
+static void set_up_two_keks(struct fixture *f)
+{
+	char text[sizeof two_keks + 8];
+	uint8_t far[32] = {3};
+
+	snprintf(text, sizeof text, two_keks, "local");
+	fixture_set_up(f, text);
+	put_file(at(f, "far"), far, sizeof far, 0600);
+	kveil_keystore_unref(fixture_init(f));
+	fixture_forget(f);
+	snprintf(text, sizeof text, two_keks, "far");
+	fixture_parse(f, text);
+	struct kveil_keystore *ks;
+	assert_ok(kveil_keystore_open(&f->config, &ks, &err));
+	assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("moved"), 0, &err));
+	kveil_keystore_unref(ks);
+}
+
+static struct kveil_provider gone;
+
+static enum kveil_status unwrap_nothing(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
+					size_t *ret_len, struct kveil_error *why)
+{
+	(void)wrapped;
+	(void)plain;
+	(void)room;
+	(void)ret_len;
+	return kveil_fail(why, KVEIL_E_KEK_UNAVAILABLE, "KEK '%s' is away", kek->name);
+}
+
+static enum kveil_status bind_key(struct kveil_keyring *ring, const char *name, unsigned use, struct kveil_key **ret)
+{
+	return kveil_keyring_key(ring, kveil_span_str(name), use, ret, &err);
+}
+
+/* A custodian that is away at the start: what its keys need waits for it, and nothing else. */
+static void a_start_waits_for_no_single_custodian(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct kveil_keystore *ks = NULL;
+	struct kveil_keyring *ring;
+	struct kveil_key *key;
+	uint8_t sealed[64];
+	size_t n;
+
+	set_up_two_keks(&f);
+	assert_ok(kveil_keystore_prepare(&f.config, &ks, &err));
+	const struct kveil_provider *there = ks->custodians[1]->provider;
+	gone = *there;
+	gone.unwrap = unwrap_nothing;
+	ks->custodians[1]->provider = &gone;
+	assert_ok(kveil_keystore_enter(ks, &err));
+	kveil_keystore_keep(ks);
+	assert_ok(kveil_keyring_new(ks, &ring, &err));
+	assert_ok(bind_key(ring, "near", KVEIL_USE_SEAL, &key));
+	assert_ok(kveil_key_seal(key, KVEIL_SPAN("ad"), KVEIL_SPAN("x"), sealed, &n, &err));
+	assert_int_equal(bind_key(ring, "away", KVEIL_USE_SEAL, &key), KVEIL_E_KEK_UNAVAILABLE);
+	assert_int_equal(bind_key(ring, "away", KVEIL_USE_OPEN, &key), KVEIL_E_KEK_UNAVAILABLE);
+	/* Its first version is here, and a later one may be what replaced it in haste. */
+	assert_int_equal(bind_key(ring, "moved", KVEIL_USE_SEAL, &key), KVEIL_E_KEK_UNAVAILABLE);
+	assert_ok(bind_key(ring, "moved", KVEIL_USE_OPEN, &key));
+
+	ks->custodians[1]->provider = there;
+	int64_t end = kveil_clock_mono_ms() + 20000;
+	while (kveil_keystore_tend(ks, kveil_clock_wall_ms(), &err)) {
+		assert_true(kveil_clock_mono_ms() < end);
+		usleep(50000);
+	}
+	assert_ok(bind_key(ring, "away", KVEIL_USE_SEAL | KVEIL_USE_OPEN, &key));
+	assert_ok(bind_key(ring, "moved", KVEIL_USE_SEAL, &key));
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
+static struct kveil_provider slow;
+
+static enum kveil_status unwrap_slowly(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
+				       size_t *ret_len, struct kveil_error *why)
+{
+	asked++;
+	sleep(3);
+	return kveil_provider_by_name("file")->unwrap(kek, wrapped, plain, room, ret_len, why);
+}
+
+/* Where a keeper tends the keys, whoever binds one without a version that seals does not wait for a custodian. */
+static void binding_waits_for_no_custodian(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct kveil_keystore *other;
+	struct kveil_keyring *ring;
+	struct kveil_key *key;
+	size_t changed;
+
+	fixture_set_up(&f, yaml);
+	struct kveil_keystore *ks = fixture_init(&f);
+	kveil_keystore_keep(ks);
+	assert_ok(kveil_keyring_new(ks, &ring, &err));
+	assert_ok(kveil_keys_set_state(ks, "aes-256-siv", 1, KVEIL_KEY_RETIRED, &changed, &err));
+	assert_ok(kveil_keystore_open(&f.config, &other, &err));
+	assert_ok(kveil_keystore_rotate(other, KVEIL_SPAN("aes-256-siv"), 0, &err));
+	kveil_keystore_unref(other);
+	slow = *ks->custodians[0]->provider;
+	slow.unwrap = unwrap_slowly;
+	ks->custodians[0]->provider = &slow;
+	asked = 0;
+	int64_t begin = kveil_clock_mono_ms();
+	(void)!bind_key(ring, "aes-256-siv", KVEIL_USE_SEAL, &key);
+	assert_int_equal(asked, 0);
+	assert_true(kveil_clock_mono_ms() - begin < 2000);
+	/* The keeper does. */
+	assert_ok(kveil_keystore_tend(ks, kveil_clock_wall_ms(), &err));
+	assert_int_equal(asked, 1);
+	assert_ok(kveil_keyring_tick(ring, kveil_clock_wall_ms(), &err));
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -677,6 +806,8 @@ int main(void)
 	    cmocka_unit_test(a_stranger_wraps_nothing),
 	    cmocka_unit_test(a_wrong_kek_is_let_rest),
 	    cmocka_unit_test(a_key_goes_on_under_a_later_number),
+	    cmocka_unit_test(a_start_waits_for_no_single_custodian),
+	    cmocka_unit_test(binding_waits_for_no_custodian),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
