@@ -11,14 +11,14 @@
 enum {
 	METADATA_MS = 1000,
 	STICKY_MS = 10,     /* records without a key stay with one partition so long, as librdkafka's do */
-	HERE_MS = 50,       /* a wait for room in which the others get nothing done */
-	HERE_MOST_MS = 500, /* …and in which they do */
+	HERE_MS = 50,       /* a wait for room in which the others get nothing done, */
+	HERE_SLOW_MS = 250, /* where records are long on their way, */
+	HERE_MOST_MS = 500, /* and one in which the others do */
 	POLL_MS = 10,
 	ALONE_MS = 1000,
 	KEEP_MS = 500,
 	ROOM_MOST = 512 << 10, /* what has become free is used up in large pieces, */
 	ROOM_PART = 32,        /* or in parts of the limit */
-	LOG_EVERY_MS = 60000,
 };
 
 /* --- topics --- */
@@ -166,6 +166,14 @@ static bool takes(const struct kveil_worker *w, const struct kveil_lane *l, size
 	return w->now_ms >= l->kept_until_ms && kveil_lane_takes(&w->ledger, l, bytes, w->now_ms);
 }
 
+/* Half of the time that records take there lately, which is long where much is on its way. */
+static int64_t patience_ms(const struct kveil_lane *l)
+{
+	int64_t ms = l->smoothed_us / 2000;
+
+	return ms < HERE_MS ? HERE_MS : ms > HERE_SLOW_MS ? HERE_SLOW_MS : ms;
+}
+
 /* What others have in flight keeps their partitions busy: as long as it goes down, nothing is lost by waiting. */
 static bool wait_here(struct kveil_worker *w, const struct kveil_partition *p, const struct kveil_lane *l, size_t bytes,
 		      bool alone)
@@ -184,7 +192,7 @@ static bool wait_here(struct kveil_worker *w, const struct kveil_partition *p, c
 			return true;
 		if (is_alone(w) || w->ledger.records - l->records < others)
 			idle_ms = w->now_ms;
-		if (w->now_ms - idle_ms >= HERE_MS || w->now_ms - begin_ms >= HERE_MOST_MS ||
+		if (w->now_ms - idle_ms >= patience_ms(l) || w->now_ms - begin_ms >= HERE_MOST_MS ||
 		    kveil_lane_is_silent(l, w->now_ms) || p->rewind || w->producer_broken || kveil_worker_stopping(w))
 			return false;
 	}

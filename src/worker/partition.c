@@ -461,12 +461,15 @@ static void on_assign(struct kveil_worker *w, const rd_kafka_topic_partition_lis
 
 bool kveil_worker_drain(struct kveil_worker *w, int ms)
 {
-	w->now_ms = kveil_clock_mono_ms();
-	int64_t end = w->now_ms + ms;
-	while (w->ledger.records && w->now_ms < end && !w->producer_broken && !kveil_outlets_are_dead(w)) {
+	int64_t end = kveil_clock_mono_ms() + ms;
+
+	while (w->ledger.records && !w->producer_broken) {
 		kveil_loop_beat(w->loop);
-		rd_kafka_flush(w->producer, 100);
+		/* First the reports that are there, then the judgement on whose are missing. */
 		w->now_ms = kveil_clock_mono_ms();
+		rd_kafka_flush(w->producer, 100);
+		if (w->now_ms >= end || kveil_outlets_are_dead(w))
+			break;
 	}
 	return w->ledger.records == 0;
 }
