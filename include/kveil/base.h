@@ -74,6 +74,8 @@ enum kveil_class {
 	X(INVALID_JSON, "invalid_json", RECORD, "the bytes are not RFC 8259 JSON")                               \
 	X(INVALID_UTF8, "invalid_utf8", RECORD, "the bytes are not UTF-8")                                       \
 	X(INVALID_SURROGATE, "invalid_surrogate", RECORD, "a \\u escape is half of a surrogate pair")            \
+	X(INVALID_AVRO, "invalid_avro", RECORD, "the bytes are not a value of their Avro schema")                \
+	X(AVRO_SCHEMA, "avro_schema", RECORD, "the Avro schema is broken, or cannot take what the rules make")   \
 	X(TOO_DEEP, "too_deep", RECORD, "nested deeper than limits.depth")                                       \
 	X(TOO_LARGE, "too_large", RECORD, "larger than limits.record_bytes, or takes too much of limits.memory")  \
 	X(OUTPUT_TOO_LARGE, "output_too_large", RECORD, "the protected record is over the output topic's limit") \

@@ -75,6 +75,17 @@ KVEIL_API enum kveil_status kveil_engine_new(struct kveil_plan *plan, struct kve
                                    struct kveil_error *err) KVEIL_MUST_CHECK;
 KVEIL_API void kveil_engine_free(struct kveil_engine *e);
 
+/* For values in Avro: what one schema of theirs and the plan come to. Belongs to the engine's thread and may not outlive
+ * the engine. AVRO_SCHEMA: broken, or the rules cannot be held on it; UNSUPPORTED where the plan's format has no schemas. */
+struct kveil_engine_schema;
+KVEIL_API enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_span text,
+                                          struct kveil_engine_schema **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+KVEIL_API void kveil_engine_schema_free(struct kveil_engine_schema *s);
+/* The schema of what comes out, a pure function of the text and the plan; the text itself where no type changes. */
+KVEIL_API struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s);
+/* The records to come are written with it. NULL: none, and every value is an error. */
+KVEIL_API void kveil_engine_use_schema(struct kveil_engine *e, const struct kveil_engine_schema *s);
+
 /* trace NULL = off. Tracing allocates and is slow. */
 KVEIL_API void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void *user);
 

@@ -68,7 +68,7 @@ int kveil_apply_open(const struct kveil_apply_source *source, const struct kveil
 		}
 		kveil_report_clear(&report);
 	}
-	if (s->plan && needs_keys(s->plan) && !source->config && !source->demo_keys) {
+	if (s->plan && needs_keys(s->plan) && !source->config && !source->demo_keys && !source->only_plan) {
 		fprintf(stderr, "kveil %s: these rules need keys: --demo-keys for a try, -c kveil.yaml for real ones\n",
 			cmd->name);
 		code = KVEIL_EXIT_USAGE;

@@ -16,6 +16,7 @@ struct kveil_apply_source {
 	const char *rules;  /* the rule file */
 	const char *config; /* kveil.yaml whose keys are taken; NULL = none */
 	bool demo_keys;
+	bool only_plan;     /* no value will be seen: any keys do, and nobody is told */
 };
 
 struct kveil_apply_session {

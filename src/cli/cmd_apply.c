@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kveil apply: the engine on stdin or a file, a record a line, to stdout. No Kafka. */
 #include "cli/apply.h"
+#include "cli/avro_samples.h"
 #include "cli/command.h"
 #include "cli/json_record.h"
 #include "cli/lines.h"
@@ -26,6 +27,11 @@ static const struct kveil_flag flags[] = {
     {'H', "header", "NAME=VALUE", "give each record this header; may be given again"},
     {0, "diff", NULL, "each field before and after, with its rule"},
     {0, "explain", NULL, "each field's path, rule, key and outcome, without values"},
+#ifdef KVEIL_WITH_AVRO
+    {0, "schema", "FILE", "for `format: avro`: the schema that the records were written with"},
+    {0, "encoding", "NAME",
+     "with --schema: json, a record a line (default); bare or framed: the file is one value's bytes"},
+#endif
     {0},
 };
 
@@ -33,6 +39,7 @@ enum { MOST_HEADERS = 32 };
 
 struct options {
 	const char *rules, *config, *output, *separator, *file;
+	const char *schema, *encoding;
 	char separator_text[16];
 	struct kveil_header headers[MOST_HEADERS];
 	size_t header_count;
@@ -48,6 +55,7 @@ struct apply {
 	struct kveil_story story;
 	struct kveil_json_record json, ahead; /* -J: the line at hand, and those that look_ahead reads */
 	struct kveil_buf line;
+	struct kveil_avro_samples *avro; /* NULL = the format is not Avro */
 	bool failed, stop;
 	int write_error; /* errno of the first write that failed */
 };
@@ -76,6 +84,17 @@ static void print_span(struct kveil_span s)
 		fwrite(s.data, 1, s.len, stdout);
 }
 
+static void print_value(struct apply *a, struct kveil_span value)
+{
+	struct kveil_error err;
+
+	if (a->avro && kveil_avro_samples_spell(a->avro, &value, &err) != KVEIL_OK) {
+		report(a, a->lines.number, KVEIL_SPAN_NULL, &err);
+		return;
+	}
+	print_span(value);
+}
+
 static void print_outputs(struct apply *a, const struct kveil_result *result)
 {
 	const struct kveil_plan *p = a->session.plan;
@@ -97,7 +116,7 @@ static void print_outputs(struct apply *a, const struct kveil_result *result)
 			print_span(o->record.key);
 			fputs(a->o->separator, stdout);
 		}
-		print_span(o->record.value);
+		print_value(a, o->record.value);
 		fputc('\n', stdout);
 	}
 }
@@ -149,7 +168,8 @@ static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
 	struct kveil_result result;
 	struct kveil_error err;
 
-	if (to_record(a, &a->json, text, &record, &err) != KVEIL_OK) {
+	if (to_record(a, &a->json, text, &record, &err) != KVEIL_OK ||
+	    (a->avro && kveil_avro_samples_read(a->avro, &record.value, &err) != KVEIL_OK)) {
 		tell_whole_size(a, text, &err);
 		report(a, line, text, &err);
 		return;
@@ -157,6 +177,9 @@ static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
 	kveil_apply_run(&a->session, &record, &result);
 	if (result.verdict != KVEIL_PRODUCE) {
 		tell_whole_size(a, record.value, &result.error);
+		/* The position is in bytes that nobody has seen. */
+		if (a->avro)
+			result.error.byte = KVEIL_NO_BYTE;
 		report(a, line, a->o->json ? KVEIL_SPAN_NULL : record.value, &result.error);
 		a->stop = result.verdict == KVEIL_STOP;
 		return;
@@ -239,7 +262,7 @@ static int apply_lines(struct apply *a)
 	enum kveil_status status;
 
 	while (!a->stop && (status = kveil_lines_next(&a->lines, &line, &err)) == KVEIL_OK && line.data) {
-		if (a->lines.number == 1)
+		if (a->lines.number == 1 && !a->avro)
 			take_whole(a, &line);
 		apply_record(a, a->lines.number, line);
 		if (!can_write(a))
@@ -275,6 +298,52 @@ static size_t line_bytes(const struct apply *a)
 	return a->session.limits.record_bytes * (a->o->json ? 4 : 1);
 }
 
+static bool is_avro(const struct kveil_plan *p)
+{
+	return p->formats[KVEIL_PART_VALUE]->is_typed;
+}
+
+/* Of a rule file for Avro: its schema, and how the samples are written. */
+static bool open_samples(struct apply *a)
+{
+	const struct options *o = a->o;
+	struct kveil_error err = {0};
+	char text[1024];
+
+	if (!o->schema && !is_avro(a->session.plan))
+		return true;
+	if (!o->schema)
+		kveil_fail(&err, KVEIL_E_USAGE, "`format: avro` needs the schema of the records: --schema FILE");
+	else if (!is_avro(a->session.plan))
+		kveil_fail(&err, KVEIL_E_USAGE, "--schema is for `format: avro`");
+	else if (kveil_avro_samples_open(o->schema, o->encoding, a->session.engine, &a->avro, &err) == KVEIL_OK)
+		return true;
+	fprintf(stderr, "kveil apply: %s\n", kveil_error_format(&err, "error", text, sizeof text));
+	return false;
+}
+
+/* The whole input is one value. */
+static int apply_binary(struct apply *a)
+{
+	struct kveil_record record = {.headers = a->o->headers, .header_count = a->o->header_count};
+	struct kveil_result result;
+	struct kveil_error err;
+
+	if (kveil_avro_samples_read_all(a->avro, a->lines.fd, a->session.limits.record_bytes, &record.value, &err) !=
+	    KVEIL_OK) {
+		report(a, 1, KVEIL_SPAN_NULL, &err);
+		return KVEIL_EXIT_FAILED;
+	}
+	kveil_apply_run(&a->session, &record, &result);
+	if (result.verdict != KVEIL_PRODUCE)
+		report(a, 1, KVEIL_SPAN_NULL, &result.error);
+	else if (a->session.story)
+		print_span(kveil_buf_span(&a->story.text));
+	else
+		print_value(a, result.outputs[0].record.value);
+	return output_ended(a) && !a->failed ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
+}
+
 static int apply(const struct options *o)
 {
 	struct apply a = {.o = o, .name = o->file ? o->file : "-", .lines = {.fd = -1}};
@@ -287,7 +356,7 @@ static int apply(const struct options *o)
 	/* A reader that went away is a write error, not a silent death. */
 	signal(SIGPIPE, SIG_IGN);
 	code = KVEIL_EXIT_USAGE;
-	if (choose_view(&a)) {
+	if (choose_view(&a) && open_samples(&a)) {
 		const char *no_color = getenv("NO_COLOR");
 		kveil_arena_init(&a.session.scratch, 0);
 		kveil_json_record_init(&a.json, line_bytes(&a));
@@ -298,10 +367,10 @@ static int apply(const struct options *o)
 		a.story.color = isatty(STDOUT_FILENO) && (!no_color || !*no_color);
 		if (o->diff || o->explain)
 			a.session.story = &a.story;
-		a.session.look_ahead = look_ahead;
+		a.session.look_ahead = a.avro ? NULL : look_ahead;
 		a.session.user = &a;
 		if (kveil_lines_open(&a.lines, o->file, line_bytes(&a), &err) == KVEIL_OK)
-			code = apply_lines(&a);
+			code = a.avro && kveil_avro_samples_is_binary(a.avro) ? apply_binary(&a) : apply_lines(&a);
 		else
 			fprintf(stderr, "kveil apply: %s\n", err.message);
 	}
@@ -311,6 +380,7 @@ static int apply(const struct options *o)
 	kveil_json_record_clear(&a.ahead);
 	kveil_buf_clear(&a.line);
 	kveil_buf_clear(&a.story.text);
+	kveil_avro_samples_free(a.avro);
 	kveil_apply_close(&a.session);
 	return code;
 }
@@ -374,6 +444,10 @@ static int run(int argc, char **argv)
 			return kveil_usage_error(cmd, "a header is NAME=VALUE, and there are at most %d", MOST_HEADERS);
 		else if (strcmp(f->long_name, "demo-keys") == 0)
 			o.demo_keys = true;
+		else if (strcmp(f->long_name, "schema") == 0)
+			o.schema = value;
+		else if (strcmp(f->long_name, "encoding") == 0)
+			o.encoding = value;
 		else if (strcmp(f->long_name, "diff") == 0)
 			o.diff = true;
 		else if (strcmp(f->long_name, "explain") == 0)
@@ -383,6 +457,10 @@ static int run(int argc, char **argv)
 		return kveil_usage_error(cmd, "-r names the rule file");
 	if (o.json && (o.separator || o.header_count))
 		return kveil_usage_error(cmd, "-J has the key and the headers in the line: no -K, no -H");
+	if (o.encoding && !o.schema)
+		return kveil_usage_error(cmd, "--encoding goes with --schema");
+	if (o.schema && (o.json || (o.encoding && o.separator)))
+		return kveil_usage_error(cmd, "--schema goes without -J, and --encoding without -K");
 	if (o.diff && o.explain)
 		return kveil_usage_error(cmd, "--diff or --explain");
 	if (o.config && o.demo_keys)

@@ -2,6 +2,8 @@
 /* kveil schema: JSON Schemas for editors and the reference pages, both out of the option tables. */
 #include "base/buf.h"
 #include "base/options.h"
+#include "cli/apply.h"
+#include "cli/avro_samples.h"
 #include "cli/command.h"
 #include "cli/reference.h"
 #include "rules/schema.h"
@@ -19,7 +21,11 @@ static const struct {
     {"rules", kveil_rules_write_schema},
     {"config", kveil_config_write_schema},
 };
-static const char *const words[] = {"rules", "config", NULL};
+static const char *const words[] = {"rules", "config",
+#ifdef KVEIL_WITH_AVRO
+				    "derive",
+#endif
+				    NULL};
 
 static int print_schema(const char *name)
 {
@@ -74,39 +80,83 @@ static int print_man(const char *name)
 	return print(&out);
 }
 
+/* The schema under which records in Avro come out. */
+static int print_derived(const char *rules, const char *file)
+{
+	const struct kveil_apply_source source = {.rules = rules, .only_plan = true};
+	struct kveil_apply_session session;
+	struct kveil_engine_schema *schema = NULL;
+	struct kveil_error err;
+	char text[1024];
+	int code = kveil_apply_open(&source, &kveil_command_schema, &session);
+
+	if (code != KVEIL_EXIT_OK)
+		return code;
+	if (kveil_avro_schema_load(file, session.engine, &schema, &err) == KVEIL_OK) {
+		struct kveil_span derived = kveil_engine_schema_derived(schema);
+		printf("%.*s\n", (int)derived.len, (const char *)derived.data);
+	} else {
+		fprintf(stderr, "kveil schema: %s\n", kveil_error_format(&err, "error", text, sizeof text));
+		code = KVEIL_EXIT_FAILED;
+	}
+	kveil_engine_schema_free(schema);
+	kveil_apply_close(&session);
+	return code;
+}
+
+static int run(int argc, char **argv)
+{
+	const struct kveil_command *cmd = &kveil_command_schema;
+	const char *value, *page = NULL, *man = NULL, *rules = NULL, *given[2] = {"rules", NULL};
+	size_t count = 0;
+	int index = 1;
+
+	for (;;) {
+		const struct kveil_flag *f = kveil_flag_next(cmd, argc, argv, &index, &value);
+		if (!f && index >= argc)
+			break;
+		if (!f && count == 2)
+			return kveil_usage_error(cmd, "too many arguments");
+		if (!f)
+			given[count++] = argv[index++];
+		else if (f == &kveil_flag_help || f == &kveil_flag_error)
+			return f == &kveil_flag_help ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
+		else if (f->short_name == 'r')
+			rules = value;
+		else
+			*(strcmp(f->long_name, "man") == 0 ? &man : &page) = value;
+	}
+	bool derives = !page && !man && strcmp(given[0], "derive") == 0;
+	if (derives && (!rules || count != 2))
+		return kveil_usage_error(cmd, "derive takes -r RULES and one schema");
+	if (!derives && (rules || count > (page || man ? 0 : 1)))
+		return kveil_usage_error(cmd, rules ? "-r goes with derive" : "too many arguments");
+	if (derives)
+		return print_derived(rules, given[1]);
+	if (man)
+		return print_man(man);
+	return page ? print_page(page) : print_schema(given[0]);
+}
+
 static const struct kveil_flag flags[] = {
+#ifdef KVEIL_WITH_AVRO
+    {'r', "rules", "FILE", "with derive: the rule file"},
+#endif
     {0, "markdown", "PAGE",
      "a page of the reference instead: actions, commands, configuration, errors, metrics, rules"},
     {0, "man", "COMMAND", "the manual page of a command, or of kveil, instead"},
     {0},
 };
 
-static int run(int argc, char **argv)
-{
-	const struct kveil_flag *f;
-	const char *value, *page = NULL, *man = NULL;
-	int index = 1;
-
-	while ((f = kveil_flag_next(&kveil_command_schema, argc, argv, &index, &value))) {
-		if (f == &kveil_flag_help)
-			return KVEIL_EXIT_OK;
-		if (f == &kveil_flag_error)
-			return KVEIL_EXIT_USAGE;
-		*(f == &flags[0] ? &page : &man) = value;
-	}
-	if (argc - index > (page || man ? 0 : 1))
-		return kveil_usage_error(&kveil_command_schema, "too many arguments");
-	if (page)
-		return print_page(page);
-	if (man)
-		return print_man(man);
-	return print_schema(index < argc ? argv[index] : "rules");
-}
-
 const struct kveil_command kveil_command_schema = {
     .name = "schema",
+#ifdef KVEIL_WITH_AVRO
+    .usage = "[rules|config] [--markdown PAGE | --man COMMAND] | derive -r FILE SCHEMA",
+    .help = "JSON Schemas of rule files and kveil.yaml, for editors; the derived schema of one in Avro",
+#else
     .usage = "[rules|config] [--markdown PAGE | --man COMMAND]",
     .help = "JSON Schemas of rule files and kveil.yaml, for editors",
+#endif
     .words = words,
     .flags = flags,
     .run = run,

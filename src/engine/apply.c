@@ -252,6 +252,11 @@ static enum kveil_status find_ad(struct kveil_engine *e, const struct kveil_boun
 static bool read_value(struct kveil_engine *e, const struct kveil_spot *spot, bool quoted, struct kveil_value *ret)
 {
 	const struct kveil_match *m = &spot->match;
+
+	if (__builtin_expect(spot->value != NULL, 0)) {
+		*ret = *spot->value;
+		return true;
+	}
 	const uint8_t *data = spot->text.data + m->start;
 	size_t len = m->end - m->start;
 
@@ -302,6 +307,21 @@ static enum kveil_status check_raw(struct kveil_engine *e, const struct kveil_fo
 	return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "the result is not %s", f->name);
 }
 
+/* The same where types matter: the content as it is, and what kind it is of. */
+static enum kveil_status finish_typed(struct kveil_engine *e, const struct kveil_buf *out, size_t start,
+				      enum kveil_result_kind kind, enum kveil_effect *ret, struct kveil_error *err)
+{
+	struct kveil_span text = {out->data + start, out->len - start};
+
+	e->typed_result = kind;
+	*ret = kind == KVEIL_RESULT_REMOVE ? KVEIL_EFFECT_REMOVED : KVEIL_EFFECT_WRITTEN;
+	if ((kind == KVEIL_RESULT_NULL || kind == KVEIL_RESULT_REMOVE) && text.len)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "an action wrote a value that it took back");
+	if (kind == KVEIL_RESULT_TEXT && kveil_utf8_valid_prefix(text.data, text.len) != text.len)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "the result is not UTF-8 text");
+	return KVEIL_OK;
+}
+
 /* Turns what the action appended behind `start` (and an opening quote) into the format's syntax. */
 static enum kveil_status finish(struct kveil_engine *e, const struct kveil_format *f, struct kveil_buf *out,
 				size_t start, enum kveil_result_kind kind, enum kveil_effect *ret,
@@ -313,6 +333,8 @@ static enum kveil_status finish(struct kveil_engine *e, const struct kveil_forma
 		return no_memory(err);
 	if (out->len < content)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "an action took bytes from the output");
+	if (f->is_typed)
+		return finish_typed(e, out, start, kind, ret, err);
 	*ret = KVEIL_EFFECT_WRITTEN;
 	switch (kind) {
 	case KVEIL_RESULT_ASCII:
@@ -327,6 +349,8 @@ static enum kveil_status finish(struct kveil_engine *e, const struct kveil_forma
 			memmove(out->data + start, out->data + content, out->len - content);
 		out->len -= content - start;
 		return kind == KVEIL_RESULT_RAW ? KVEIL_OK : check_raw(e, f, out, start, err);
+	case KVEIL_RESULT_BYTES:
+		return kveil_fail(err, KVEIL_E_INTERNAL, "an action made bytes of a value that was none");
 	case KVEIL_RESULT_NULL:
 	case KVEIL_RESULT_REMOVE:
 		if (out->len != content)

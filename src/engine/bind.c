@@ -459,6 +459,8 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 		st = bind_part(e, (enum kveil_part)part, err);
 	if (!st)
 		st = bind_headers(e, err);
+	if (!st && e->parts[KVEIL_PART_VALUE].format->is_typed)
+		st = kveil_engine_check_typed(e, err);
 	e->lookup = (struct kveil_scan){
 	    .arena = &e->arena, .max_bytes = e->max_bytes, .max_depth = e->max_depth, .want_doc = true};
 	e->check = (struct kveil_scan){.arena = &e->arena, .max_bytes = e->max_bytes, .max_depth = e->max_depth};
@@ -484,6 +486,7 @@ void kveil_engine_unbind(struct kveil_engine *e)
 		kveil_buf_clear(&e->views[v].key);
 		kveil_buf_clear(&e->views[v].key_header);
 	}
+	kveil_engine_clear_typed(e);
 	kveil_buf_clear(&e->pieces);
 	kveil_buf_clear(&e->scratch);
 	free(e->piece_list);

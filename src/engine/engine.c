@@ -119,6 +119,8 @@ void kveil_engine_wipe(struct kveil_engine *e)
 {
 	kveil_arena_reset(&e->arena);
 	kveil_engine_reset_scratch(e);
+	if (__builtin_expect(e->walk != NULL, 0))
+		kveil_engine_wipe_typed(e, KEEP_BYTES);
 }
 
 /* Wipes the record before and gives back what a rare large one took. */
@@ -162,8 +164,13 @@ static enum kveil_status run_value(struct kveil_engine *e, struct kveil_error *e
 
 	for (size_t v = 0; v < e->view_count; v++)
 		outs[v] = &e->views[v].value;
-	enum kveil_status st = kveil_engine_check_event(e, e->record->value, err);
-	if (!st)
+	const bool is_typed = e->parts[KVEIL_PART_VALUE].format->is_typed;
+	bool written = false;
+	enum kveil_status st = is_typed ? KVEIL_OK : kveil_engine_check_event(e, e->record->value, err);
+	if (is_typed) {
+		st = kveil_engine_run_typed(e, e->record->value, outs[0], &written, err);
+		results[0] = written ? kveil_buf_span(outs[0]) : e->record->value;
+	} else if (!st)
 		st = run_document(e, KVEIL_PART_VALUE, e->record->value, outs, results, err);
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		e->outputs[v].record.value = results[v];

@@ -102,6 +102,7 @@ struct kveil_piece {
 };
 
 struct kveil_root_result;
+struct kveil_avro_walk;
 
 struct kveil_engine {
 	struct kveil_plan *plan;
@@ -140,6 +141,10 @@ struct kveil_engine {
 	struct kveil_output *outputs;
 	_Atomic uint64_t *matches; /* by index in the plan */
 
+	const struct kveil_engine_schema *schema; /* of the values; NULL where the format has none */
+	struct kveil_avro_walk *walk;
+	enum kveil_result_kind typed_result; /* of the action that ran last, where types matter */
+
 	kveil_trace_fn *trace;
 	void *trace_user;
 };
@@ -158,6 +163,7 @@ struct kveil_spot {
 	const struct kveil_doc *doc; /* the part's tape, or NULL: then match.trail holds the way */
 	const struct kveil_step *trail;
 	struct kveil_span header_name;
+	const struct kveil_value *value; /* where the format's bytes do not say it by themselves; else NULL */
 };
 
 static inline bool kveil_engine_takes(const struct kveil_bound_rule *r, unsigned kind)
@@ -300,6 +306,14 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
                                       struct kveil_buf **outs, bool *ret_written,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same for values whose types a schema gives; there is one view. */
+enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_span value, struct kveil_buf *out,
+                                         bool *ret_written, struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_engine_clear_typed(struct kveil_engine *e);
+/* Wipes the value's tape, and gives back what is larger than keep_bytes. Only where there is a walk. */
+void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes);
+/* Can the rules be held on such values in this version? */
+enum kveil_status kveil_engine_check_typed(const struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* A part that is one value (text, a header): what becomes of it in each view. */
 struct kveil_root_result {
 	enum kveil_effect effect; /* KEPT: it stands as it came */

@@ -4,11 +4,17 @@
 #include <stdlib.h>
 
 extern const struct kveil_format kveil_format_json, kveil_format_text;
+#ifdef KVEIL_WITH_AVRO
+extern const struct kveil_format kveil_format_avro;
+#endif
 
 /* A new format is one file and one row here. */
 const struct kveil_format *const kveil_formats[] = {
     &kveil_format_json,
     &kveil_format_text,
+#ifdef KVEIL_WITH_AVRO
+    &kveil_format_avro,
+#endif
     NULL,
 };
 

@@ -93,7 +93,7 @@ static void read_format(struct kveil_loader *l, enum kveil_part part, const stru
 		if (strcmp(known[i], name) == 0) {
 			kveil_error_hint(
 			    problem(l, at, "format %s for the %s is not in this version", name, part_names[part]),
-			    part == KVEIL_PART_VALUE ? "the value's format is json"
+			    part == KVEIL_PART_VALUE ? "the value's format is json or avro"
 						     : "the key's format is text or json");
 			return;
 		}
@@ -423,6 +423,8 @@ static void read_file(struct kveil_loader *l, const struct kveil_yaml *root)
 	read_formats(l, o.format);
 	if (!l->no_memory)
 		read_views(l, root, &o);
+	if (!l->no_memory)
+		kveil_loader_check_typed(l, root);
 	if (!l->no_memory && p->view_count)
 		kveil_loader_check(l, l->report->errors == before);
 	kveil_options_clear(kveil_rule_file_table, &o);

@@ -86,6 +86,9 @@ size_t kveil_loader_count_clauses(const struct kveil_loader *l);
 void kveil_loader_add_clauses(struct kveil_loader *l);
 void kveil_loader_check_envelope(struct kveil_loader *l);
 
+/* --- typed.c --- */
+void kveil_loader_check_typed(struct kveil_loader *l, const struct kveil_yaml *root);
+
 /* --- check.c: what can be told without a record --- */
 /* whole: nothing was wrong so far, so that what is missing is missing indeed. */
 void kveil_loader_check(struct kveil_loader *l, bool whole);

@@ -33,6 +33,7 @@ enum kveil_result_kind {
 	KVEIL_RESULT_RAW_UNCHECKED, /* the same, out of a ciphertext (decrypt type json). It is authentic, but whoever holds
 				     * the key may have sealed anything: the engine has the format scan it before it is
 				     * spliced in */
+	KVEIL_RESULT_BYTES,  /* bytes as they are: only where the value was of kind bytes */
 	KVEIL_RESULT_NULL,   /* nothing appended: the value becomes null */
 	KVEIL_RESULT_REMOVE, /* nothing appended: the member or element goes */
 };
@@ -46,6 +47,8 @@ struct kveil_action_call {
 				    * reveals has the place read in ad.) */
 	struct kveil_arena *arena;
 };
+
+#define KVEIL_RESULT_BIT(kind) (1u << (kind))
 
 enum kveil_action_effect { KVEIL_PROTECTS, KVEIL_REVEALS };
 
@@ -71,6 +74,9 @@ struct kveil_action {
 	                  const struct kveil_yaml *node, struct kveil_report *report);
 	/* May be NULL. Kinds that depend on parameters (encrypt's `type: json` takes all). */
 	unsigned (*kinds_for)(const void *params);
+	/* May be NULL: a string. KVEIL_RESULT_BIT of what may come out of a value of this kind, where types matter;
+	 * RAW_UNCHECKED: no type is known before the value is. */
+	unsigned (*results_for)(const void *params, enum kveil_kind kind);
 	/* With these parameters and keys, are equal values equal and different ones different in what comes out, each
 	 * time: what a record's key needs. NULL: never. */
 	bool (*keeps_apart)(const struct kveil_action_call *call);

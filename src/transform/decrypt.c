@@ -22,6 +22,15 @@ static const struct kveil_option options[] = {
     {0},
 };
 
+static unsigned decrypt_results(const void *params, enum kveil_kind kind)
+{
+	const struct decrypt *p = params;
+
+	if (kind == KVEIL_KIND_BYTES && !p->form.alphabet)
+		return KVEIL_RESULT_BIT(KVEIL_RESULT_BYTES);
+	return KVEIL_RESULT_BIT(p->type == KVEIL_SEALED_JSON ? KVEIL_RESULT_RAW_UNCHECKED : KVEIL_RESULT_TEXT);
+}
+
 static unsigned decrypt_use(const void *params)
 {
 	return ((const struct decrypt *)params)->form.alphabet ? KVEIL_USE_DETOKENIZE : KVEIL_USE_OPEN;
@@ -53,11 +62,15 @@ static enum kveil_status decrypt_apply(const struct kveil_action_call *call, con
 		*ret = KVEIL_RESULT_TEXT;
 		return kveil_preserve_write(&p->form, call, false, in->text, out, err);
 	}
-	enum kveil_status s = kveil_sealed_read(call, in->text, (enum kveil_encoding)p->encoding, &plain, err);
+	bool is_raw = in->kind == KVEIL_KIND_BYTES;
+	enum kveil_status s = is_raw ? kveil_sealed_read_bytes(call, in->text, &plain, err)
+				     : kveil_sealed_read(call, in->text, (enum kveil_encoding)p->encoding, &plain, err);
 
 	if (s)
 		return s;
-	*ret = p->type == KVEIL_SEALED_JSON ? KVEIL_RESULT_RAW_UNCHECKED : KVEIL_RESULT_TEXT;
+	*ret = is_raw                         ? KVEIL_RESULT_BYTES
+	       : p->type == KVEIL_SEALED_JSON ? KVEIL_RESULT_RAW_UNCHECKED
+					      : KVEIL_RESULT_TEXT;
 	if (*ret == KVEIL_RESULT_TEXT && kveil_utf8_valid_prefix(plain.data, plain.len) != plain.len)
 		return kveil_fail(err, KVEIL_E_INVALID_UTF8, "what was sealed here is not UTF-8 text");
 	kveil_buf_append_span(out, plain);
@@ -67,7 +80,7 @@ static enum kveil_status decrypt_apply(const struct kveil_action_call *call, con
 const struct kveil_action kveil_action_decrypt = {
     .name = "decrypt",
     .effect = KVEIL_REVEALS,
-    .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING),
+    .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_BYTES),
     .help = "opens what `encrypt` sealed",
     .about =
 	"Reveals: where a condition is in doubt, the value stays sealed. `name` and path must be those under which "
@@ -84,5 +97,6 @@ const struct kveil_action kveil_action_decrypt = {
     .prepare = decrypt_prepare,
     .params_clear = decrypt_clear,
     .keeps_apart = kveil_sealed_keeps_apart,
+    .results_for = decrypt_results,
     .apply = decrypt_apply,
 };

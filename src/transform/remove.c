@@ -18,6 +18,18 @@ static enum kveil_status nullify_apply(const struct kveil_action_call *call, con
 	return KVEIL_OK;
 }
 
+static unsigned remove_results(const void *params, enum kveil_kind kind)
+{
+	(void)params, (void)kind;
+	return KVEIL_RESULT_BIT(KVEIL_RESULT_REMOVE);
+}
+
+static unsigned nullify_results(const void *params, enum kveil_kind kind)
+{
+	(void)params, (void)kind;
+	return KVEIL_RESULT_BIT(KVEIL_RESULT_NULL);
+}
+
 const struct kveil_action kveil_action_remove = {
     .name = "remove",
     .effect = KVEIL_PROTECTS,
@@ -27,6 +39,7 @@ const struct kveil_action kveil_action_remove = {
     .example = "remove: true",
     .params_bytes = sizeof(bool),
     .scalar = true,
+    .results_for = remove_results,
     .apply = remove_apply,
 };
 
@@ -39,5 +52,6 @@ const struct kveil_action kveil_action_nullify = {
     .example = "nullify: true",
     .params_bytes = sizeof(bool),
     .scalar = true,
+    .results_for = nullify_results,
     .apply = nullify_apply,
 };

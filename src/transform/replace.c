@@ -123,6 +123,12 @@ static enum kveil_status replace_prepare(void *params, struct kveil_error *err)
 	return KVEIL_OK;
 }
 
+static unsigned replace_results(const void *params, enum kveil_kind kind)
+{
+	(void)kind;
+	return KVEIL_RESULT_BIT(((const struct replace *)params)->kind);
+}
+
 static void replace_clear(void *params)
 {
 	struct replace *p = params;
@@ -156,5 +162,6 @@ const struct kveil_action kveil_action_replace = {
     .check = replace_check,
     .prepare = replace_prepare,
     .params_clear = replace_clear,
+    .results_for = replace_results,
     .apply = replace_apply,
 };

@@ -25,6 +25,20 @@ enum kveil_status kveil_sealed_encode(struct kveil_span bytes, enum kveil_encodi
 	return KVEIL_OK;
 }
 
+enum kveil_status kveil_sealed_write_bytes(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain,
+					   struct kveil_buf *out, struct kveil_error *err)
+{
+	uint8_t *room = kveil_buf_reserve(out, kveil_key_sealed_max(key, plain.len));
+	size_t n;
+
+	if (!room)
+		return no_memory(err);
+	enum kveil_status s = kveil_key_seal(key, ad, plain, room, &n, err);
+	if (!s)
+		out->len += n;
+	return s;
+}
+
 enum kveil_status kveil_sealed_write(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain,
 				     enum kveil_encoding encoding, struct kveil_arena *arena, struct kveil_buf *out,
 				     struct kveil_error *err)
@@ -39,10 +53,23 @@ enum kveil_status kveil_sealed_write(struct kveil_key *key, struct kveil_span ad
 	return s ? s : kveil_sealed_encode(kveil_span_of(sealed, n), encoding, out, err);
 }
 
+enum kveil_status kveil_sealed_read_bytes(const struct kveil_action_call *call, struct kveil_span bytes,
+					  struct kveil_span *ret_plain, struct kveil_error *err)
+{
+	struct kveil_span ad = call->ad_read.len ? call->ad_read : call->ad;
+	uint8_t *plain = kveil_arena_alloc(call->arena, bytes.len);
+	size_t n = bytes.len;
+
+	if (!plain)
+		return no_memory(err);
+	enum kveil_status s = kveil_key_open(call->key, ad, bytes, plain, &n, err);
+	*ret_plain = kveil_span_of(plain, n);
+	return s;
+}
+
 enum kveil_status kveil_sealed_read(const struct kveil_action_call *call, struct kveil_span text,
 				    enum kveil_encoding encoding, struct kveil_span *ret_plain, struct kveil_error *err)
 {
-	struct kveil_span ad = call->ad_read.len ? call->ad_read : call->ad;
 	size_t most = kveil_text_decoded_max(encoding, text.len), n;
 	uint8_t *sealed = kveil_arena_alloc(call->arena, most);
 
@@ -50,12 +77,7 @@ enum kveil_status kveil_sealed_read(const struct kveil_action_call *call, struct
 		return no_memory(err);
 	if (!kveil_text_decode(encoding, text.data, text.len, sealed, &n))
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "not %s", kveil_sealed_encodings[encoding]);
-	uint8_t *plain = kveil_arena_alloc(call->arena, n);
-	if (!plain)
-		return no_memory(err);
-	enum kveil_status s = kveil_key_open(call->key, ad, kveil_span_of(sealed, n), plain, &n, err);
-	*ret_plain = kveil_span_of(plain, n);
-	return s;
+	return kveil_sealed_read_bytes(call, kveil_span_of(sealed, n), ret_plain, err);
 }
 
 static bool is_random(const struct kveil_key *key)

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A schema, a zero byte and a value of it, under fixed rules; the first byte chooses which. What comes out is a value
+ * of the derived schema, or the record is an error; nothing takes long or much memory.
+ */
+#include "format/avro_json.h"
+#include "kveil/engine.h"
+#include "rules/plan.h"
+
+#include <stdlib.h>
+
+#define HEAD "name: f\ntopics: [in]\nformat: avro\nfields:\n"
+
+static const char *const files[] = {
+    HEAD "  - {path: $..a, encrypt: {key: k}}\n  - {path: $..b, nullify: true}\n  - {path: $..c, mask: {}}\n",
+    HEAD "  - {path: $.a, remove: true}\n  - {path: \"$..b[*]\", hash: {key: p}}\n"
+	 "  - {path: $.c, when: \"$.d > 1\", replace: {with: 7}}\n",
+    HEAD "  - {path: \"$..*\", mask: {}}\n",
+    HEAD "  - {path: \"$.a[0]\", replace: {with: x}}\n  - {path: $.b.c, on_null: transform, replace: {with: 1}}\n"
+	 "  - {path: $.e, when: \"@ == 1\", nullify: true}\n",
+};
+enum { FILES = sizeof files / sizeof *files };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(bool fact)
+{
+	if (!fact)
+		abort();
+}
+
+static void make_engines(struct kveil_engine **engines)
+{
+	struct kveil_keystore *ks;
+	struct kveil_keyring *ring;
+	struct kveil_report report = {0};
+	struct kveil_error err;
+
+	check(kveil_keystore_new_test(KVEIL_SPAN("fuzz"), &ks, &err) == KVEIL_OK);
+	check(kveil_keyring_new(ks, &ring, &err) == KVEIL_OK);
+	for (size_t i = 0; i < FILES; i++) {
+		struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(files[i]), "f", NULL, &report);
+		if (!plan)
+			kveil_report_print(&report, stderr);
+		check(plan && kveil_engine_new(plan, ring, NULL, &engines[i], &err) == KVEIL_OK);
+		kveil_plan_unref(plan);
+	}
+	kveil_report_clear(&report);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct kveil_engine *engines[FILES];
+	struct kveil_engine_schema *schema;
+	struct kveil_avro_text *reader;
+	struct kveil_result result;
+	struct kveil_error err;
+
+	if (!engines[0])
+		make_engines(engines);
+	const uint8_t *zero = size ? memchr(data + 1, 0, size - 1) : NULL;
+	if (!zero)
+		return 0;
+	struct kveil_engine *e = engines[data[0] % FILES];
+	size_t text = (size_t)(zero - data) - 1;
+	struct kveil_record record = {.value = {zero + 1, size - text - 2}};
+	if (kveil_engine_schema_new(e, kveil_span_of(data + 1, text), &schema, &err) != KVEIL_OK) {
+		check(err.status == KVEIL_E_AVRO_SCHEMA);
+		return 0;
+	}
+	check(kveil_avro_text_new(kveil_engine_schema_derived(schema), &reader, &err) == KVEIL_OK);
+	kveil_engine_use_schema(e, schema);
+	kveil_engine_run(e, &record, &result);
+	if (result.verdict == KVEIL_PRODUCE) {
+		struct kveil_buf out = KVEIL_BUF_INIT;
+		check(kveil_avro_to_json(reader, result.outputs[0].record.value, &out, &err) == KVEIL_OK ||
+		      err.status == KVEIL_E_INVALID_UTF8);
+		kveil_buf_clear(&out);
+	} else {
+		check(result.error.status != KVEIL_E_INTERNAL && result.error.status != KVEIL_OK);
+		check(result.error.byte == KVEIL_NO_BYTE || result.error.byte <= record.value.len);
+	}
+	kveil_engine_use_schema(e, NULL);
+	kveil_avro_text_free(reader);
+	kveil_engine_schema_free(schema);
+	return 0;
+}

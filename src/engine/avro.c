@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Values in Avro: one walk finds the places, then what the rules make of them is written in their derived types, and
+ * the rest is copied as it came. One view.
+ */
+#include "engine/internal.h"
+#include "format/automaton_internal.h"
+#include "format/avro_walk.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct kveil_engine_schema {
+	struct kveil_avro_schema *writer;
+	struct kveil_avro_program *program;
+	bool needs_doc;
+};
+
+/* A value being written: what was copied, and the sized blocks that are open in it. */
+struct writing {
+	struct kveil_engine *e;
+	struct kveil_span in;
+	struct kveil_buf *out;
+	size_t copied;
+	uint32_t covered; /* what starts before was replaced with its container */
+	size_t *blocks;   /* where in out the contents begin; SIZE_MAX: the block went with its container */
+	uint32_t block_count, block_cap;
+	bool written;
+	struct kveil_error *err;
+};
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+}
+
+static bool has_holes(const struct kveil_template *t)
+{
+	return t && !t->is_constant;
+}
+
+/* Conditions, templates and bindings to a place read the value's tape. */
+static bool needs_doc(const struct kveil_engine *e)
+{
+	for (uint32_t i = 0; i < e->rule_count; i++) {
+		const struct kveil_bound_rule *b = &e->rules[i];
+		if (b->rule->when || b->rule->tables || has_holes(b->rule->key) || has_holes(b->rule->key2) ||
+		    has_holes(b->rule->ad) || (b->ad_prefix.data && !b->ad.data))
+			return true;
+	}
+	return false;
+}
+
+enum kveil_status kveil_engine_check_typed(const struct kveil_engine *e, struct kveil_error *err)
+{
+	if (e->view_count != 1 || e->unmatched_views || e->plan->envelope)
+		return kveil_fail(err, KVEIL_E_RULES,
+				  "format avro takes one output, `unmatched: keep` and no envelope in this version");
+	for (uint32_t i = 0; i < e->rule_count; i++) {
+		const struct kveil_bound_rule *b = &e->rules[i];
+		if (b->part == KVEIL_PART_VALUE && (!b->streams || b->rule->to))
+			return kveil_fail(err, KVEIL_E_RULES,
+					  "format avro takes no filters, slices and `to` in this version");
+	}
+	return KVEIL_OK;
+}
+
+/* --- the schema --- */
+
+static unsigned results_of(const struct kveil_bound_rule *r, enum kveil_kind kind)
+{
+	unsigned bits = r->action->results_for ? r->action->results_for(r->rule->params, kind)
+					       : KVEIL_RESULT_BIT(KVEIL_RESULT_TEXT),
+		 to = 0;
+
+	if (bits & (KVEIL_RESULT_BIT(KVEIL_RESULT_TEXT) | KVEIL_RESULT_BIT(KVEIL_RESULT_ASCII)))
+		to |= KVEIL_AVRO_TO_STRING;
+	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_BYTES))
+		to |= KVEIL_AVRO_TO_BYTES;
+	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_NULL))
+		to |= KVEIL_AVRO_TO_NULL;
+	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_RAW))
+		to |= KVEIL_AVRO_TO_SAME;
+	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_REMOVE))
+		to |= KVEIL_AVRO_TO_NOTHING;
+	return to;
+}
+
+static struct kveil_avro_effect effect_of(void *user, const uint32_t *ids, size_t count, enum kveil_kind kind)
+{
+	const struct kveil_engine *e = user;
+	/* A text that stands for a value that the source did not send passes as it is. */
+	struct kveil_avro_effect effect = {.keeps = e->plan->absent_count && kind == KVEIL_KIND_STRING};
+	bool is_settled = false;
+
+	for (size_t i = 0; i < count && !is_settled; i++) {
+		const struct kveil_bound_rule *r = ids[i] < e->rule_count ? &e->rules[ids[i]] : NULL;
+		if (!r || !(r->views & 1) || !kveil_engine_takes(r, kind))
+			continue;
+		effect.names = true;
+		if (kind == KVEIL_KIND_NULL && !r->rule->on_null_transform)
+			effect.keeps = true;
+		else if (r->kinds & KVEIL_KIND_BIT(kind))
+			effect.results |= results_of(r, kind);
+		is_settled = r->rule->when == NULL && r->rule->tables == NULL;
+	}
+	effect.keeps |= !is_settled;
+	return effect;
+}
+
+enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_span text,
+					  struct kveil_engine_schema **ret, struct kveil_error *err)
+{
+	*ret = NULL;
+	if (!e->parts[KVEIL_PART_VALUE].format->is_typed)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "the rules' format has no schemas");
+	struct kveil_engine_schema *s = calloc(1, sizeof *s);
+	if (!s)
+		return no_memory(err);
+	enum kveil_status st = kveil_avro_schema_parse(text, &s->writer, err);
+	if (!st)
+		st = kveil_avro_program_new(s->writer, e->parts[KVEIL_PART_VALUE].automaton, effect_of, e, &s->program,
+					    err);
+	s->needs_doc = needs_doc(e);
+	if (st)
+		kveil_engine_schema_free(s);
+	else
+		*ret = s;
+	return st;
+}
+
+void kveil_engine_schema_free(struct kveil_engine_schema *s)
+{
+	if (!s)
+		return;
+	kveil_avro_program_free(s->program);
+	kveil_avro_schema_free(s->writer);
+	free(s);
+}
+
+struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s)
+{
+	return s->program->derived;
+}
+
+void kveil_engine_use_schema(struct kveil_engine *e, const struct kveil_engine_schema *s)
+{
+	e->schema = s;
+}
+
+/* --- a value --- */
+
+static void copy_until(struct writing *w, size_t at)
+{
+	kveil_buf_append(w->out, w->in.data + w->copied, at - w->copied);
+	w->copied = at;
+}
+
+static enum kveil_status write_index(struct writing *w, const struct kveil_avro_event *ev, int32_t index)
+{
+	if (index < 0)
+		return kveil_fail(w->err, KVEIL_E_INTERNAL, "a result of a type that the derived schema has not");
+	if (ev->has_index)
+		kveil_avro_write_long(w->out, index);
+	return KVEIL_OK;
+}
+
+static void write_le(struct kveil_buf *out, uint64_t bits, int bytes)
+{
+	for (int i = 0; i < bytes; i++)
+		kveil_buf_append_byte(out, (uint8_t)(bits >> 8 * i));
+}
+
+static bool write_number(enum kveil_avro_kind kind, const char *text, struct kveil_buf *out)
+{
+	char *end;
+	long long n = strtoll(text, &end, 10);
+	bool is_whole = *end == 0 && end != text && (n < LLONG_MAX && n > LLONG_MIN);
+	double d = strtod(text, NULL);
+	float f = (float)d;
+	uint64_t bits = 0;
+	uint32_t half = 0;
+
+	memcpy(&bits, &d, sizeof bits);
+	memcpy(&half, &f, sizeof half);
+	if (kind == KVEIL_AVRO_FLOAT && isfinite(f))
+		write_le(out, half, 4);
+	else if (kind == KVEIL_AVRO_DOUBLE && isfinite(d))
+		write_le(out, bits, 8);
+	else if (is_whole && (kind == KVEIL_AVRO_LONG || (kind == KVEIL_AVRO_INT && n >= INT32_MIN && n <= INT32_MAX)))
+		kveil_avro_write_long(out, n);
+	else
+		return false;
+	return true;
+}
+
+/* A constant in JSON, as a value of the type that stands there. */
+static enum kveil_status write_same(struct writing *w, enum kveil_avro_kind kind, struct kveil_span json)
+{
+	char text[64];
+	bool is_bool = kind == KVEIL_AVRO_BOOLEAN;
+	bool ok = json.len < sizeof text;
+
+	if (ok) {
+		memcpy(text, json.data, json.len);
+		text[json.len] = 0;
+		if (is_bool && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0))
+			kveil_buf_append_byte(w->out, text[0] == 't');
+		else
+			ok = !is_bool && text[0] != 't' && text[0] != 'f' && write_number(kind, text, w->out);
+	}
+	return ok ? KVEIL_OK
+		  : kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "the constant is no %s", kveil_avro_kind_name(kind));
+}
+
+static enum kveil_status write_result(struct writing *w, const struct kveil_avro_event *ev)
+{
+	struct kveil_span content = kveil_buf_span(&w->e->pieces);
+	enum kveil_status st = KVEIL_OK;
+
+	switch (w->e->typed_result) {
+	case KVEIL_RESULT_TEXT:
+	case KVEIL_RESULT_ASCII:
+		st = write_index(w, ev, ev->out->string);
+		kveil_avro_write_bytes(w->out, content);
+		return st;
+	case KVEIL_RESULT_BYTES:
+		st = write_index(w, ev, ev->out->bytes);
+		kveil_avro_write_bytes(w->out, content);
+		return st;
+	case KVEIL_RESULT_NULL:
+		return write_index(w, ev, ev->out->null);
+	case KVEIL_RESULT_RAW:
+		st = write_index(w, ev, ev->out->keep);
+		return st ? st : write_same(w, w->e->schema->program->nodes[ev->node].kind, content);
+	case KVEIL_RESULT_RAW_UNCHECKED:
+	case KVEIL_RESULT_REMOVE:
+		break;
+	}
+	return kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "this action's result has no Avro type in this version");
+}
+
+/* The place as rules see it: on the tape, where there is one. */
+static struct kveil_spot spot_of(struct kveil_engine *e, const struct kveil_avro_event *ev)
+{
+	const struct kveil_avro_node *n = &e->schema->program->nodes[ev->node];
+	struct kveil_spot spot = {.part = KVEIL_PART_VALUE, .text = e->record->value};
+
+	spot.match = (struct kveil_match){.start = ev->value,
+					  .end = ev->end,
+					  .trail = KVEIL_NO_TRAIL,
+					  .kind = (uint8_t)kveil_avro_value_kind(n->kind)};
+	if (e->walk->want_doc) {
+		const struct kveil_doc_node *d = &e->walk->doc.nodes[ev->doc_node];
+		spot.doc = &e->walk->doc;
+		spot.text = e->walk->doc.text;
+		spot.match.node = ev->doc_node;
+		spot.match.start = d->start;
+		spot.match.end = d->end;
+		for (uint32_t p = d->parent; p != UINT32_MAX; p = e->walk->doc.nodes[p].parent)
+			spot.match.depth++;
+	}
+	return spot;
+}
+
+/* What a person is shown: a result as JSON spells it. */
+static void trace(struct kveil_engine *e, const struct kveil_bound_rule *r, const struct kveil_spot *spot,
+		  enum kveil_effect effect, const char *outcome)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf after = KVEIL_BUF_INIT;
+	struct kveil_span content = kveil_buf_span(&e->pieces);
+
+	if (!e->trace)
+		return;
+	if (effect == KVEIL_EFFECT_WRITTEN && e->typed_result == KVEIL_RESULT_NULL)
+		kveil_buf_append_str(&after, "null");
+	else if (effect == KVEIL_EFFECT_WRITTEN && e->typed_result == KVEIL_RESULT_BYTES)
+		kveil_buf_printf(&after, "(%zu bytes)", content.len);
+	else if (effect == KVEIL_EFFECT_WRITTEN && e->typed_result == KVEIL_RESULT_RAW)
+		kveil_buf_append_span(&after, content);
+	else if (effect == KVEIL_EFFECT_WRITTEN)
+		kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&after, content, kveil_json_needs_escape(content));
+	kveil_engine_trace(e, 0, r, spot, false, after.len ? kveil_buf_span(&after) : KVEIL_SPAN_NULL, outcome);
+}
+
+/* The first of the place's rules that holds; NULL: none does. All that find it count. */
+static enum kveil_status choose(struct writing *w, const struct kveil_avro_event *ev, const struct kveil_spot *spot,
+				bool only_count, struct kveil_bound_rule **ret)
+{
+	struct kveil_engine *e = w->e;
+	const struct kveil_avro_program *p = e->schema->program;
+	enum kveil_status st = KVEIL_OK;
+	size_t count;
+	const uint32_t *ids = kveil_automaton_accepts(p->automaton, p->nodes[ev->node].state, &count);
+
+	*ret = NULL;
+	for (size_t i = 0; i < count; i++)
+		if (ids[i] < e->rule_count && kveil_engine_takes(&e->rules[ids[i]], spot->match.kind))
+			kveil_engine_count(e, &e->rules[ids[i]]);
+	for (size_t i = 0; !st && !*ret && !only_count && i < count; i++) {
+		struct kveil_bound_rule *r = ids[i] < e->rule_count ? &e->rules[ids[i]] : NULL;
+		bool holds = false;
+		if (!r || !(r->views & 1) || !kveil_engine_takes(r, spot->match.kind))
+			continue;
+		st = kveil_engine_holds(e, &ids[i], 1, spot, &holds, w->err);
+		if (!st && holds)
+			*ret = r;
+		else if (!st)
+			trace(e, r, spot, KVEIL_EFFECT_KEPT, "when is false");
+	}
+	return st;
+}
+
+static enum kveil_status write_place(struct writing *w, const struct kveil_avro_event *ev)
+{
+	struct kveil_engine *e = w->e;
+	const struct kveil_avro_program *p = e->schema->program;
+	struct kveil_spot spot = spot_of(e, ev);
+	struct kveil_bound_rule *r;
+	enum kveil_effect effect = KVEIL_EFFECT_KEPT;
+	bool is_covered = ev->start < w->covered;
+
+	enum kveil_status st = choose(w, ev, &spot, is_covered, &r);
+	if (st || is_covered)
+		return st;
+	kveil_buf_reset(&e->pieces);
+	if (r) {
+		struct kveil_span raw = {w->in.data + ev->value, ev->end - ev->value};
+		struct kveil_value value = {.kind = spot.match.kind, .raw = raw};
+		value.text = kveil_avro_content(p, ev->node, raw, &e->arena);
+		if (!value.text.data)
+			return no_memory(w->err);
+		spot.value = &value;
+		st = kveil_engine_apply(e, r, &spot, &e->pieces, &effect, w->err);
+		if (st) {
+			char why[64] = "failed: ";
+			strncat(why, kveil_status_code(st), sizeof why - 16);
+			trace(e, r, &spot, KVEIL_EFFECT_KEPT, why);
+			return st;
+		}
+		trace(e, r, &spot, effect, effect == KVEIL_EFFECT_KEPT ? "null kept" : "applied");
+	}
+	copy_until(w, ev->start);
+	w->written = true;
+	if (effect == KVEIL_EFFECT_KEPT) {
+		st = write_index(w, ev, ev->out->keep);
+		w->copied = ev->value;
+		return st;
+	}
+	st = write_result(w, ev);
+	w->copied = w->covered = ev->end;
+	return st && r ? kveil_engine_blame(r, ev->value, st, w->err) : st;
+}
+
+static enum kveil_status open_block(struct writing *w, const struct kveil_avro_event *ev)
+{
+	if (w->block_count == w->block_cap)
+		return kveil_fail(w->err, KVEIL_E_INTERNAL, "more blocks than the value is deep");
+	if (ev->start < w->covered) {
+		w->blocks[w->block_count++] = SIZE_MAX;
+		return KVEIL_OK;
+	}
+	copy_until(w, ev->value);
+	w->copied = ev->end;
+	w->blocks[w->block_count++] = w->out->len;
+	return KVEIL_OK;
+}
+
+/* The size goes in front of the contents, which are now known. */
+static enum kveil_status close_block(struct writing *w, const struct kveil_avro_event *ev)
+{
+	size_t start = w->block_count ? w->blocks[--w->block_count] : SIZE_MAX;
+	KVEIL_CLEANUP_BUF struct kveil_buf size = KVEIL_BUF_INIT;
+
+	if (start == SIZE_MAX)
+		return KVEIL_OK;
+	copy_until(w, ev->start);
+	size_t contents = w->out->len - start;
+	kveil_avro_write_long(&size, (int64_t)contents);
+	if (!kveil_buf_ok(&size) || !kveil_buf_reserve(w->out, size.len))
+		return no_memory(w->err);
+	memmove(w->out->data + start + size.len, w->out->data + start, contents);
+	memcpy(w->out->data + start, size.data, size.len);
+	w->out->len += size.len;
+	return KVEIL_OK;
+}
+
+static enum kveil_status write_event(struct writing *w, const struct kveil_avro_event *ev)
+{
+	enum kveil_status st = KVEIL_OK;
+
+	switch (ev->kind) {
+	case KVEIL_AVRO_AT_PLACE:
+		return write_place(w, ev);
+	case KVEIL_AVRO_AT_BLOCK:
+		return open_block(w, ev);
+	case KVEIL_AVRO_AT_BLOCK_END:
+		return close_block(w, ev);
+	case KVEIL_AVRO_AT_INDEX:
+		if (ev->start < w->covered)
+			return KVEIL_OK;
+		copy_until(w, ev->start);
+		st = write_index(w, ev, ev->out->keep);
+		w->copied = ev->value;
+		w->written = true;
+		return st;
+	case KVEIL_AVRO_AT_GONE:
+		if (ev->start < w->covered)
+			return KVEIL_OK;
+		copy_until(w, ev->start);
+		w->copied = w->covered = ev->end;
+		w->written = true;
+		return KVEIL_OK;
+	}
+	return kveil_fail(w->err, KVEIL_E_INTERNAL, "an event of no kind");
+}
+
+static enum kveil_status walk(struct kveil_engine *e, struct kveil_span value, struct kveil_error *err)
+{
+	if (!e->schema)
+		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA, "the value's schema is not known");
+	if (!e->walk) {
+		e->walk = calloc(1, sizeof *e->walk);
+		if (!e->walk)
+			return no_memory(err);
+		e->walk->allowance = e->walk->text.allowance = &e->allowance;
+	}
+	e->walk->program = e->schema->program;
+	e->walk->max_bytes = e->max_bytes;
+	e->walk->max_depth = e->max_depth;
+	e->walk->want_doc = e->trace || e->schema->needs_doc;
+	enum kveil_status st = kveil_avro_walk(e->walk, value, err);
+	if (!st && e->walk->want_doc)
+		e->value_doc = &e->walk->doc;
+	return st;
+}
+
+enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_span value, struct kveil_buf *out,
+					 bool *ret_written, struct kveil_error *err)
+{
+	struct writing w = {.e = e, .in = value, .out = out, .block_cap = e->max_depth, .err = err};
+	enum kveil_status st = walk(e, value, err);
+
+	*ret_written = false;
+	if (st)
+		return st;
+	/* As deep as containers go, so many blocks are open at most. */
+	w.blocks = kveil_arena_array(&e->arena, e->max_depth, sizeof *w.blocks);
+	if (!w.blocks)
+		return no_memory(err);
+	kveil_buf_reset(out);
+	for (size_t i = 0; !st && i < e->walk->count; i++) {
+		st = write_event(&w, &e->walk->events[i]);
+		/* On the tape positions are of the spelled value: a record's are of its bytes. */
+		if (st && err->byte != KVEIL_NO_BYTE)
+			err->byte = e->walk->events[i].value;
+	}
+	if (st || !w.written)
+		return st;
+	copy_until(&w, value.len);
+	*ret_written = true;
+	return kveil_buf_ok(out) && kveil_buf_ok(&e->pieces) ? KVEIL_OK : no_memory(err);
+}
+
+void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes)
+{
+	struct kveil_avro_walk *w = e->walk;
+
+	if (w->text.len)
+		kveil_secret_wipe(w->text.data, w->text.len);
+	kveil_buf_reset(&w->text);
+	w->doc.count = 0;
+	if (w->text.cap > keep_bytes || w->cap * sizeof *w->events + w->doc_cap * sizeof *w->doc.nodes > keep_bytes)
+		kveil_avro_walk_clear(w);
+}
+
+void kveil_engine_clear_typed(struct kveil_engine *e)
+{
+	if (!e->walk)
+		return;
+	kveil_avro_walk_clear(e->walk);
+	free(e->walk);
+	e->walk = NULL;
+}

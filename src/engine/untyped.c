@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* In a build without Avro: no format has schemas, so that none of this is ever asked. */
+#include "engine/internal.h"
+
+static enum kveil_status absent(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_UNSUPPORTED, "this build is without Avro");
+}
+
+enum kveil_status kveil_engine_check_typed(const struct kveil_engine *e, struct kveil_error *err)
+{
+	(void)e;
+	return absent(err);
+}
+
+enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_span text,
+					  struct kveil_engine_schema **ret, struct kveil_error *err)
+{
+	(void)e, (void)text;
+	*ret = NULL;
+	return absent(err);
+}
+
+void kveil_engine_schema_free(struct kveil_engine_schema *s)
+{
+	(void)s;
+}
+
+struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s)
+{
+	(void)s;
+	return KVEIL_SPAN_NULL;
+}
+
+void kveil_engine_use_schema(struct kveil_engine *e, const struct kveil_engine_schema *s)
+{
+	(void)e, (void)s;
+}
+
+enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_span value, struct kveil_buf *out,
+					 bool *ret_written, struct kveil_error *err)
+{
+	(void)e, (void)value, (void)out;
+	*ret_written = false;
+	return absent(err);
+}
+
+void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes)
+{
+	(void)e, (void)keep_bytes;
+}
+
+void kveil_engine_clear_typed(struct kveil_engine *e)
+{
+	(void)e;
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The derived schema: the writer's, written anew along the graph. A pure function of schema and rules: the members of
+ * an object keep their order, what is made up is made up of names.
+ *
+ *   {"name": "born", "type": {"type": "int", "logicalType": "date", "connect.name": …}, "default": 7}
+ *   {"name": "born", "type": {"type": "string", "kveil.type": {"type": "int", "logicalType": "date"}}, "default": ""}
+ *
+ * A default of a field that changes is clear text: a neutral one takes its place, for without any a reader could not
+ * read what was written before.
+ */
+#include "format/avro_program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MOST_DEPTH = 4 * KVEIL_AVRO_SCHEMA_DEPTH, MOST_DEFAULTS = 1 << 16 };
+
+struct writer {
+	const struct kveil_avro_program *p;
+	char **names;      /* by class: the full name under which its type was written; NULL = not yet */
+	uint32_t *renamed; /* by type: how many names were made up for it */
+	uint32_t *keepers; /* by type: the class + 1 that keeps its name */
+	uint32_t defaults; /* values written in neutral defaults */
+	json_t *taken;     /* object: all full names of the writer's schema and those made up */
+	bool failed, too_deep;
+};
+
+static json_t *emit_place(struct writer *w, uint32_t node, struct kveil_span space, unsigned depth);
+
+/* Takes value's reference. */
+static void set(struct writer *w, json_t *object, const char *name, json_t *value)
+{
+	if (json_object_set_new(object, name, value) != 0)
+		w->failed = true;
+}
+
+static json_t *string_of(struct writer *w, struct kveil_span s)
+{
+	json_t *j = json_stringn((const char *)s.data, s.len);
+
+	w->failed |= !j;
+	return j;
+}
+
+/* What says how to read a value that is no longer there, and what holds one. */
+static void drop_meaning(json_t *object)
+{
+	static const char *const words[] = {"logicalType",     "precision",          "scale",
+					    "connect.name",    "connect.parameters", "connect.version",
+					    "connect.default", "avro.java.string",   "java-class"};
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		json_object_del(object, words[i]);
+}
+
+static void drop_shape(json_t *object)
+{
+	static const char *const words[] = {"name",  "namespace", "aliases", "fields", "symbols",
+					    "items", "values",    "size",    "default"};
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		json_object_del(object, words[i]);
+}
+
+/* The type of a value that is protected: without what its values look like. */
+static json_t *original(struct writer *w, const struct kveil_avro_type *t)
+{
+	static const char *const words[] = {"logicalType", "precision", "scale", "connect.name", "connect.version"};
+	json_t *j = json_object();
+
+	set(w, j, "type", json_string(kveil_avro_kind_name(t->kind)));
+	if (t->name.len)
+		set(w, j, "name", string_of(w, t->name));
+	if (t->kind == KVEIL_AVRO_FIXED)
+		set(w, j, "size", json_integer(t->size));
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+		json_t *value = json_object_get(t->json, words[i]);
+		if (value)
+			set(w, j, words[i], json_deep_copy(value));
+	}
+	if (json_object_size(j) > 1)
+		return j;
+	json_decref(j);
+	return json_string(kveil_avro_kind_name(t->kind));
+}
+
+/* A value that becomes a string or bytes. */
+static json_t *emit_protected(struct writer *w, const struct kveil_avro_type *t, enum kveil_avro_kind to)
+{
+	json_t *j = json_is_object(t->json) ? json_copy((json_t *)t->json) : json_object();
+	json_t *was = original(w, t);
+	bool is_same = json_is_string(was) && t->kind == to;
+
+	drop_meaning(j);
+	drop_shape(j);
+	if (json_object_size(j) <= 1 && is_same) {
+		json_decref(j);
+		return was;
+	}
+	set(w, j, "type", json_string(kveil_avro_kind_name(to)));
+	if (is_same)
+		json_decref(was);
+	else
+		set(w, j, "kveil.type", was);
+	return j;
+}
+
+/* --- named types --- */
+
+static struct kveil_span last_of(struct kveil_span full, struct kveil_span *ret_space)
+{
+	size_t n = full.len;
+
+	while (n && full.data[n - 1] != '.')
+		n--;
+	*ret_space = kveil_span_of(full.data, n ? n - 1 : 0);
+	return kveil_span_of(full.data + n, full.len - n);
+}
+
+/* A type that stays has its name; where none stays, the first of those that change. By type: the class. */
+static bool find_keepers(struct writer *w)
+{
+	const struct kveil_avro_program *p = w->p;
+
+	w->keepers = calloc(p->schema->count, sizeof *w->keepers);
+	for (uint32_t i = 0; w->keepers && i < p->count; i++) {
+		const struct kveil_avro_node *n = &p->nodes[i];
+		if (!w->keepers[n->type] || !n->is_changed)
+			w->keepers[n->type] = n->class + 1;
+	}
+	return w->keepers != NULL;
+}
+
+static char *name_class(struct writer *w, uint32_t node)
+{
+	const struct kveil_avro_node *n = &w->p->nodes[node];
+	struct kveil_span full = w->p->schema->types[n->type].name;
+	char *name = malloc(full.len + 32);
+
+	if (!name) {
+		w->failed = true;
+		return NULL;
+	}
+	memcpy(name, full.data, full.len);
+	name[full.len] = 0;
+	if (w->keepers[n->type] != n->class + 1)
+		do {
+			uint32_t k = ++w->renamed[n->type];
+			if (k == 1)
+				snprintf(name + full.len, 32, "_protected");
+			else
+				snprintf(name + full.len, 32, "_protected%u", k);
+		} while (json_object_get(w->taken, name));
+	set(w, w->taken, name, json_true());
+	w->names[n->class] = name;
+	return name;
+}
+
+static json_t *default_of(struct writer *w, uint32_t node, unsigned depth);
+
+static json_t *emit_field(struct writer *w, const struct kveil_avro_member *m, uint32_t node, struct kveil_span space,
+			  unsigned depth)
+{
+	json_t *field = json_copy((json_t *)m->json);
+
+	if (!field) {
+		w->failed = true;
+		return json_null();
+	}
+	set(w, field, "type", emit_place(w, node, space, depth));
+	if (!w->p->nodes[node].is_changed)
+		return field;
+	drop_meaning(field);
+	if (json_object_get(field, "default"))
+		set(w, field, "default", default_of(w, node, depth));
+	return field;
+}
+
+static json_t *emit_fields(struct writer *w, const struct kveil_avro_node *n, struct kveil_span space, unsigned depth)
+{
+	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
+	json_t *fields = json_array();
+
+	for (uint32_t i = 0; i < t->member_count; i++)
+		if (!w->p->nodes[n->edges[i].node].is_gone &&
+		    json_array_append_new(fields, emit_field(w, &t->members[i], n->edges[i].node, space, depth + 1)) !=
+			0)
+			w->failed = true;
+	return fields;
+}
+
+static json_t *emit_named(struct writer *w, uint32_t node, struct kveil_span around, unsigned depth)
+{
+	const struct kveil_avro_node *n = &w->p->nodes[node];
+	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
+	struct kveil_span space;
+
+	if (w->names[n->class])
+		return json_string(w->names[n->class]);
+	const char *full = name_class(w, node);
+	if (!full)
+		return json_null();
+	bool is_renamed = strlen(full) != t->name.len;
+	struct kveil_span name = last_of(kveil_span_str(full), &space);
+	json_t *j = json_copy((json_t *)t->json);
+	set(w, j, "name", string_of(w, name));
+	if (kveil_span_eq(space, around))
+		json_object_del(j, "namespace");
+	else
+		set(w, j, "namespace", string_of(w, space));
+	if (is_renamed)
+		json_object_del(j, "aliases");
+	if (n->is_changed && n->kind == KVEIL_AVRO_RECORD)
+		json_object_del(j, "connect.default");
+	if (n->is_changed && n->kind != KVEIL_AVRO_RECORD) {
+		drop_meaning(j);
+		json_object_del(j, "default");
+	}
+	if (n->kind == KVEIL_AVRO_RECORD)
+		set(w, j, "fields", emit_fields(w, n, space, depth));
+	return j;
+}
+
+static json_t *emit_alt(struct writer *w, struct kveil_avro_alt alt, struct kveil_span space, unsigned depth)
+{
+	const struct kveil_avro_node *n = &w->p->nodes[alt.node];
+	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
+	json_t *j;
+
+	if (depth > MOST_DEPTH || w->failed) {
+		w->too_deep |= depth > MOST_DEPTH;
+		w->failed = true;
+		return json_null();
+	}
+	switch (alt.how) {
+	case KVEIL_AVRO_STRING_OF:
+		return emit_protected(w, t, KVEIL_AVRO_STRING);
+	case KVEIL_AVRO_BYTES_OF:
+		return emit_protected(w, t, KVEIL_AVRO_BYTES);
+	case KVEIL_AVRO_NULL_OF:
+		return json_string("null");
+	case KVEIL_AVRO_ORIGINAL:
+		break;
+	}
+	if (t->name.len)
+		return emit_named(w, alt.node, space, depth);
+	/* A conditional rule keeps what it does not take: as it was, meaning and all. */
+	if (n->kind != KVEIL_AVRO_ARRAY && n->kind != KVEIL_AVRO_MAP)
+		return json_deep_copy(t->json);
+	j = json_copy((json_t *)t->json);
+	set(w, j, n->kind == KVEIL_AVRO_ARRAY ? "items" : "values",
+	    emit_place(w, kveil_avro_item_node(w->p, n), space, depth + 1));
+	if (n->is_changed)
+		json_object_del(j, "connect.default");
+	return j;
+}
+
+static json_t *emit_place(struct writer *w, uint32_t node, struct kveil_span space, unsigned depth)
+{
+	const struct kveil_avro_node *n = &w->p->nodes[node];
+	struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES];
+	size_t count = kveil_avro_alternatives(w->p, node, alts);
+
+	if (n->kind != KVEIL_AVRO_UNION && count == 1)
+		return emit_alt(w, alts[0], space, depth);
+	json_t *branches = json_array();
+	for (size_t i = 0; i < count; i++)
+		if (json_array_append_new(branches, emit_alt(w, alts[i], space, depth + 1)) != 0)
+			w->failed = true;
+	return branches;
+}
+
+/* --- neutral defaults --- */
+
+static json_t *fixed_default(struct writer *w, uint32_t size)
+{
+	char *zeroes = size <= KVEIL_AVRO_SCHEMA_BYTES ? calloc(1, (size_t)size + 1) : NULL;
+	json_t *j = zeroes ? json_stringn(zeroes, size) : NULL;
+
+	free(zeroes);
+	w->failed |= !j;
+	return j ? j : json_null();
+}
+
+static json_t *record_default(struct writer *w, const struct kveil_avro_node *n, unsigned depth)
+{
+	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
+	json_t *j = json_object();
+
+	for (uint32_t i = 0; i < t->member_count; i++) {
+		const struct kveil_avro_node *field = &w->p->nodes[n->edges[i].node];
+		char name[512];
+		if (field->is_gone)
+			continue;
+		if (t->members[i].name.len >= sizeof name) {
+			w->failed = true;
+			break;
+		}
+		memcpy(name, t->members[i].name.data, t->members[i].name.len);
+		name[t->members[i].name.len] = 0;
+		set(w, j, name, default_of(w, n->edges[i].node, depth + 1));
+	}
+	return j;
+}
+
+static json_t *kind_default(struct writer *w, enum kveil_avro_kind kind, const struct kveil_avro_node *n,
+			    unsigned depth)
+{
+	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
+
+	switch (kind) {
+	case KVEIL_AVRO_NULL:
+		return json_null();
+	case KVEIL_AVRO_BOOLEAN:
+		return json_false();
+	case KVEIL_AVRO_INT:
+	case KVEIL_AVRO_LONG:
+		return json_integer(0);
+	case KVEIL_AVRO_FLOAT:
+	case KVEIL_AVRO_DOUBLE:
+		return json_real(0.0);
+	case KVEIL_AVRO_BYTES:
+	case KVEIL_AVRO_STRING:
+		return json_string("");
+	case KVEIL_AVRO_FIXED:
+		return fixed_default(w, t->size);
+	case KVEIL_AVRO_ENUM:
+		return string_of(w, t->members[0].name);
+	case KVEIL_AVRO_ARRAY:
+		return json_array();
+	case KVEIL_AVRO_MAP:
+		return json_object();
+	case KVEIL_AVRO_RECORD:
+		return record_default(w, n, depth);
+	case KVEIL_AVRO_UNION:
+		break;
+	}
+	return json_null();
+}
+
+/* Of the first type that may stand there. A record that holds itself has no default that ends. */
+static json_t *default_of(struct writer *w, uint32_t node, unsigned depth)
+{
+	struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES];
+	size_t count = kveil_avro_alternatives(w->p, node, alts);
+	const struct kveil_avro_node *n = &w->p->nodes[count ? alts[0].node : node];
+
+	/* A record of records of records, twice each, would be as long as the universe is wide. */
+	if (depth > MOST_DEPTH || ++w->defaults > MOST_DEFAULTS || !count || w->failed) {
+		w->too_deep |= depth > MOST_DEPTH || w->defaults > MOST_DEFAULTS;
+		w->failed = true;
+		return json_null();
+	}
+	switch (alts[0].how) {
+	case KVEIL_AVRO_STRING_OF:
+	case KVEIL_AVRO_BYTES_OF:
+		return json_string("");
+	case KVEIL_AVRO_NULL_OF:
+		return json_null();
+	case KVEIL_AVRO_ORIGINAL:
+		break;
+	}
+	return kind_default(w, n->kind, n, depth);
+}
+
+/* --- */
+
+static bool take_names(struct writer *w)
+{
+	const struct kveil_avro_schema *s = w->p->schema;
+
+	w->taken = json_object();
+	for (uint32_t i = 0; w->taken && i < s->count; i++) {
+		struct kveil_span name = s->types[i].name;
+		char *copy = name.len ? strndup((const char *)name.data, name.len) : NULL;
+		w->failed |= name.len && (!copy || json_object_set_new(w->taken, copy, json_true()) != 0);
+		free(copy);
+	}
+	return w->taken && !w->failed;
+}
+
+static enum kveil_status write_derived(struct kveil_avro_program *p, struct writer *w, struct kveil_error *err)
+{
+	json_t *root = take_names(w) ? emit_place(w, 0, KVEIL_SPAN(""), 0) : NULL;
+	char *text = root && !w->failed ? json_dumps(root, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	size_t len = text ? strlen(text) : 0;
+	uint8_t *copy = text ? kveil_arena_alloc(&p->arena, len + 1) : NULL;
+
+	json_decref(root);
+	if (copy) {
+		memcpy(copy, text, len);
+		p->derived = kveil_span_of(copy, len);
+	}
+	free(text);
+	if (w->too_deep)
+		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
+				  "the derived schema would be nested too deep, or its defaults too long");
+	return copy ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+}
+
+enum kveil_status kveil_avro_derive(struct kveil_avro_program *p, struct kveil_error *err)
+{
+	struct writer w = {.p = p};
+	struct kveil_avro_schema *again = NULL;
+
+	p->derived = p->schema->text;
+	if (!p->nodes[0].is_changed)
+		return KVEIL_OK;
+	w.names = calloc(p->count, sizeof *w.names);
+	w.renamed = calloc(p->schema->count, sizeof *w.renamed);
+	enum kveil_status st = w.names && w.renamed && find_keepers(&w)
+				   ? write_derived(p, &w, err)
+				   : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	for (uint32_t i = 0; w.names && i < p->count; i++)
+		free(w.names[i]);
+	free(w.names);
+	free(w.renamed);
+	free(w.keepers);
+	json_decref(w.taken);
+	if (st)
+		return st;
+	/* A schema that readers refuse would strand the topic. */
+	struct kveil_error why;
+	if (kveil_avro_schema_parse(p->derived, &again, &why) != KVEIL_OK)
+		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA, "the derived schema is none: %.120s", why.message);
+	kveil_avro_schema_free(again);
+	return KVEIL_OK;
+}

@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "format/avro_program.h"
+
+#include "format/automaton_internal.h"
+
+#include <stdlib.h>
+
+enum { MOST_PASSES = 256, MOST_EDGES = 1 << 20 };
+
+struct builder {
+	struct kveil_avro_program *p;
+	uint32_t *table; /* node + 1 by type and state */
+	uint32_t mask, cap;
+	size_t edges; /* of all nodes */
+	kveil_avro_effect_fn *effect;
+	void *user;
+	struct kveil_error *err;
+};
+
+static bool fail(struct builder *b, const char *what)
+{
+	kveil_fail(b->err, KVEIL_E_AVRO_SCHEMA, "%s", what);
+	return false;
+}
+
+static bool no_memory(struct builder *b)
+{
+	kveil_fail(b->err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	return false;
+}
+
+enum kveil_kind kveil_avro_value_kind(enum kveil_avro_kind kind)
+{
+	static const uint8_t kinds[] = {
+	    [KVEIL_AVRO_NULL] = KVEIL_KIND_NULL,     [KVEIL_AVRO_BOOLEAN] = KVEIL_KIND_BOOL,
+	    [KVEIL_AVRO_INT] = KVEIL_KIND_NUMBER,    [KVEIL_AVRO_LONG] = KVEIL_KIND_NUMBER,
+	    [KVEIL_AVRO_FLOAT] = KVEIL_KIND_NUMBER,  [KVEIL_AVRO_DOUBLE] = KVEIL_KIND_NUMBER,
+	    [KVEIL_AVRO_BYTES] = KVEIL_KIND_BYTES,   [KVEIL_AVRO_STRING] = KVEIL_KIND_STRING,
+	    [KVEIL_AVRO_FIXED] = KVEIL_KIND_BYTES,   [KVEIL_AVRO_ENUM] = KVEIL_KIND_STRING,
+	    [KVEIL_AVRO_ARRAY] = KVEIL_KIND_ARRAY,   [KVEIL_AVRO_MAP] = KVEIL_KIND_OBJECT,
+	    [KVEIL_AVRO_RECORD] = KVEIL_KIND_OBJECT, [KVEIL_AVRO_UNION] = KVEIL_KIND_NULL,
+	};
+	return kinds[kind];
+}
+
+/* --- the graph --- */
+
+static bool is_container(enum kveil_avro_kind kind)
+{
+	return kind >= KVEIL_AVRO_ARRAY;
+}
+
+static bool grow_table(struct builder *b)
+{
+	struct kveil_avro_program *p = b->p;
+	uint32_t mask = b->mask ? 2 * b->mask + 1 : 255;
+	uint32_t *table = calloc((size_t)mask + 1, sizeof *table);
+
+	if (!table)
+		return no_memory(b);
+	for (uint32_t i = 0; i < p->count; i++) {
+		uint32_t at = (p->nodes[i].type * 0x9E3779B1u ^ p->nodes[i].state * 0x85EBCA77u) & mask;
+		while (table[at])
+			at = (at + 1) & mask;
+		table[at] = i + 1;
+	}
+	free(b->table);
+	b->table = table;
+	b->mask = mask;
+	return true;
+}
+
+static bool node_of(struct builder *b, uint32_t type, uint32_t state, uint32_t *ret)
+{
+	struct kveil_avro_program *p = b->p;
+
+	if (p->count * 2 >= b->mask && !grow_table(b))
+		return false;
+	uint32_t at = (type * 0x9E3779B1u ^ state * 0x85EBCA77u) & b->mask;
+	for (; b->table[at]; at = (at + 1) & b->mask) {
+		*ret = b->table[at] - 1;
+		if (p->nodes[*ret].type == type && p->nodes[*ret].state == state)
+			return true;
+	}
+	if (p->count == KVEIL_AVRO_NODES)
+		return fail(b, "the rules meet the schema in too many ways");
+	if (p->count == b->cap) {
+		uint32_t cap = b->cap ? b->cap * 2 : 64;
+		struct kveil_avro_node *more = realloc(p->nodes, cap * sizeof *more);
+		if (!more)
+			return no_memory(b);
+		p->nodes = more;
+		b->cap = cap;
+	}
+	*ret = p->count++;
+	b->table[at] = *ret + 1;
+	p->nodes[*ret] = (struct kveil_avro_node){.kind = p->schema->types[type].kind, .type = type, .state = state};
+	return true;
+}
+
+static struct kveil_avro_edge *new_edges(struct builder *b, uint32_t node, size_t count)
+{
+	struct kveil_avro_edge *edges = NULL;
+
+	if ((b->edges += count) > MOST_EDGES) {
+		fail(b, "the rules meet the schema in too many ways");
+		return NULL;
+	}
+	edges = kveil_arena_array(&b->p->arena, count, sizeof *edges);
+	if (!edges) {
+		no_memory(b);
+		return NULL;
+	}
+	memset(edges, 0, count * sizeof *edges);
+	b->p->nodes[node].edges = edges;
+	b->p->nodes[node].edge_count = (uint32_t)count;
+	return edges;
+}
+
+static int compare_states(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The states that elements of an array or a map may be in, ascending, each once. */
+static uint32_t *element_states(const struct kveil_automaton *a, uint32_t state, bool is_map, size_t *ret_count)
+{
+	const struct kveil_automaton_state *s = &a->states[state];
+	size_t room = 1 + (is_map && s->slots ? (size_t)s->mask + 1 : 0) + (is_map ? 0 : s->index_count), n = 0,
+	       kept = 1;
+	uint32_t *states = calloc(room, sizeof *states);
+
+	if (!states)
+		return NULL;
+	states[n++] = is_map ? s->default_name : s->default_index;
+	for (uint32_t i = 0; is_map && s->slots && i <= s->mask; i++)
+		if (s->slots[i].name)
+			states[n++] = s->slots[i].next;
+	for (uint32_t i = 0; !is_map && i < s->index_count; i++)
+		states[n++] = s->indices[i].next;
+	qsort(states, n, sizeof *states, compare_states);
+	for (size_t i = 1; i < n; i++)
+		if (states[i] != states[kept - 1])
+			states[kept++] = states[i];
+	*ret_count = kept;
+	return states;
+}
+
+static bool add_elements(struct builder *b, uint32_t node)
+{
+	struct kveil_avro_node n = b->p->nodes[node];
+	size_t count;
+	uint32_t *states = element_states(b->p->automaton, n.state, n.kind == KVEIL_AVRO_MAP, &count);
+	struct kveil_avro_edge *edges = states ? new_edges(b, node, count) : NULL;
+	bool ok = edges != NULL || (!states && no_memory(b));
+
+	for (size_t i = 0; ok && i < count; i++) {
+		edges[i].state = states[i];
+		ok = node_of(b, b->p->schema->types[n.type].item, states[i], &edges[i].node);
+	}
+	free(states);
+	return ok;
+}
+
+static bool add_members(struct builder *b, uint32_t node)
+{
+	struct kveil_avro_node n = b->p->nodes[node];
+	const struct kveil_avro_type *t = &b->p->schema->types[n.type];
+	const struct kveil_automaton_state *s = &b->p->automaton->states[n.state];
+	struct kveil_avro_edge *edges = new_edges(b, node, t->member_count);
+	bool ok = edges != NULL;
+
+	for (uint32_t i = 0; ok && i < t->member_count; i++) {
+		struct kveil_span name = t->members[i].name;
+		uint32_t next = t->kind == KVEIL_AVRO_UNION
+				    ? n.state
+				    : kveil_automaton_on_plain_name(s, name.data, name.len, name.len);
+		ok = node_of(b, t->members[i].type, next, &edges[i].node);
+	}
+	return ok;
+}
+
+static bool build(struct builder *b)
+{
+	struct kveil_avro_program *p = b->p;
+	uint32_t root;
+
+	if (!node_of(b, 0, p->automaton->start, &root))
+		return false;
+	for (uint32_t i = 0; i < p->count; i++) {
+		enum kveil_avro_kind kind = p->nodes[i].kind;
+		bool ok = true;
+		if (kind == KVEIL_AVRO_RECORD || kind == KVEIL_AVRO_UNION)
+			ok = add_members(b, i);
+		else if (kind == KVEIL_AVRO_ARRAY || kind == KVEIL_AVRO_MAP)
+			ok = add_elements(b, i);
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+/* --- what becomes of values --- */
+
+static bool find_places(struct builder *b)
+{
+	struct kveil_avro_program *p = b->p;
+
+	for (uint32_t i = 0; i < p->count; i++) {
+		struct kveil_avro_node *n = &p->nodes[i];
+		size_t count;
+		const uint32_t *ids = kveil_automaton_accepts(p->automaton, n->state, &count);
+		n->effect = (struct kveil_avro_effect){.keeps = true};
+		if (!count || n->kind == KVEIL_AVRO_UNION)
+			continue;
+		n->effect = b->effect(b->user, ids, count, kveil_avro_value_kind(n->kind));
+		n->is_place = n->effect.names;
+		bool removes = n->effect.results & KVEIL_AVRO_TO_NOTHING;
+		n->is_gone = removes && n->effect.results == KVEIL_AVRO_TO_NOTHING && !n->effect.keeps;
+		n->is_changed = n->is_place; /* also where no rule can take the value: its default is clear text */
+		if (removes && !n->is_gone)
+			return fail(b, "a rule removes a field in some records only: a schema has it or has not");
+	}
+	/* Null stays null where the value would go: there the field goes whole. */
+	for (uint32_t i = 0; i < p->count; i++) {
+		struct kveil_avro_node *n = &p->nodes[i];
+		size_t gone = 0, values = 0;
+		for (uint32_t k = 0; n->kind == KVEIL_AVRO_UNION && k < n->edge_count; k++) {
+			const struct kveil_avro_node *branch = &p->nodes[n->edges[k].node];
+			values += branch->kind != KVEIL_AVRO_NULL;
+			gone += branch->is_gone && branch->kind != KVEIL_AVRO_NULL;
+		}
+		if (gone && gone < values)
+			return fail(b, "a rule removes some branches of a union and not the others");
+		n->is_gone |= gone > 0;
+	}
+	return true;
+}
+
+struct identity {
+	enum kveil_avro_kind kind;
+	uint32_t named; /* type + 1 */
+};
+
+static struct identity identity_of(const struct kveil_avro_program *p, struct kveil_avro_alt alt)
+{
+	const struct kveil_avro_node *n = &p->nodes[alt.node];
+	bool is_named = p->schema->types[n->type].name.len > 0;
+
+	switch (alt.how) {
+	case KVEIL_AVRO_ORIGINAL:
+		return (struct identity){n->kind, is_named ? n->type + 1 : 0};
+	case KVEIL_AVRO_STRING_OF:
+		return (struct identity){KVEIL_AVRO_STRING, 0};
+	case KVEIL_AVRO_BYTES_OF:
+		return (struct identity){KVEIL_AVRO_BYTES, 0};
+	case KVEIL_AVRO_NULL_OF:
+		break;
+	}
+	return (struct identity){KVEIL_AVRO_NULL, 0};
+}
+
+static int32_t find(const struct kveil_avro_program *p, const struct kveil_avro_alt *alts, size_t count,
+		    struct kveil_avro_alt alt)
+{
+	struct identity id = identity_of(p, alt);
+
+	for (size_t i = 0; i < count; i++) {
+		struct identity other = identity_of(p, alts[i]);
+		if (other.kind == id.kind && other.named == id.named)
+			return (int32_t)i;
+	}
+	return -1;
+}
+
+/* Where two have one type, one that changes stands for both: a logical type would no longer hold for either. */
+static size_t add(const struct kveil_avro_program *p, struct kveil_avro_alt *alts, size_t count,
+		  struct kveil_avro_alt alt)
+{
+	int32_t at = find(p, alts, count, alt);
+
+	if (at < 0 && count < KVEIL_AVRO_BRANCHES)
+		alts[count++] = alt;
+	else if (at >= 0 && alt.how != KVEIL_AVRO_ORIGINAL && alts[at].how == KVEIL_AVRO_ORIGINAL)
+		alts[at] = alt;
+	return count;
+}
+
+static size_t add_node(const struct kveil_avro_program *p, struct kveil_avro_alt *alts, size_t count, uint32_t node)
+{
+	const struct kveil_avro_effect *e = &p->nodes[node].effect;
+	bool stays = e->keeps || !e->results || e->results & (KVEIL_AVRO_TO_SAME | KVEIL_AVRO_TO_NULL);
+
+	if (e->results & KVEIL_AVRO_TO_NULL)
+		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_NULL_OF, node});
+	if (stays)
+		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_ORIGINAL, node});
+	if (e->results & KVEIL_AVRO_TO_STRING)
+		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_STRING_OF, node});
+	if (e->results & KVEIL_AVRO_TO_BYTES)
+		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_BYTES_OF, node});
+	return count;
+}
+
+size_t kveil_avro_alternatives(const struct kveil_avro_program *p, uint32_t node,
+			       struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES])
+{
+	const struct kveil_avro_node *n = &p->nodes[node];
+	size_t count = 0;
+
+	if (n->is_gone)
+		return 0;
+	if (n->kind != KVEIL_AVRO_UNION)
+		return add_node(p, alts, 0, node);
+	for (uint32_t i = 0; i < n->edge_count; i++)
+		count = add_node(p, alts, count, n->edges[i].node);
+	return count;
+}
+
+static struct kveil_avro_out out_of(const struct kveil_avro_program *p, const struct kveil_avro_alt *alts, size_t count,
+				    uint32_t node)
+{
+	return (struct kveil_avro_out){
+	    .keep = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_ORIGINAL, node}),
+	    .string = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_STRING_OF, node}),
+	    .bytes = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_BYTES_OF, node}),
+	    .null = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_NULL_OF, node}),
+	};
+}
+
+/* Two branches that are sealed as one type could not be told apart when they are opened; other actions do not care. */
+static bool place_branches(struct builder *b)
+{
+	struct kveil_avro_program *p = b->p;
+	struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES];
+
+	for (uint32_t i = 0; i < p->count; i++) {
+		struct kveil_avro_node *n = &p->nodes[i];
+		size_t count = kveil_avro_alternatives(p, i, alts);
+		if (count == KVEIL_AVRO_BRANCHES)
+			return fail(b, "a union of too many branches");
+		n->out = out_of(p, alts, count, i);
+		n->makes_union = n->kind != KVEIL_AVRO_UNION && count > 1;
+		for (uint32_t k = 0; n->kind == KVEIL_AVRO_UNION && k < n->edge_count; k++) {
+			n->edges[k].out = out_of(p, alts, count, n->edges[k].node);
+			bool moves = n->edges[k].out.keep >= 0 && n->edges[k].out.keep != (int32_t)k;
+			n->is_live |= moves;
+			n->is_changed |= moves;
+		}
+		n->is_live |= n->is_place || n->is_gone;
+		n->is_changed |= n->is_gone || n->makes_union;
+	}
+	return true;
+}
+
+/* What is below is above, too. */
+static bool spread(struct builder *b)
+{
+	struct kveil_avro_program *p = b->p;
+	bool changes = true;
+
+	for (int pass = 0; changes; pass++) {
+		if (pass == MOST_PASSES)
+			return fail(b, "types refer to each other in too long a chain");
+		changes = false;
+		for (uint32_t i = p->count; i-- > 0;) {
+			struct kveil_avro_node *n = &p->nodes[i];
+			bool live = n->is_live, changed = n->is_changed;
+			for (uint32_t k = 0; k < n->edge_count; k++) {
+				live |= p->nodes[n->edges[k].node].is_live;
+				changed |= p->nodes[n->edges[k].node].is_changed;
+			}
+			changes |= live != n->is_live || changed != n->is_changed;
+			n->is_live = live;
+			n->is_changed = changed;
+		}
+	}
+	return true;
+}
+
+/* --- classes: by what a node is, then by what its edges' nodes are, until nothing more is told apart --- */
+
+struct classes {
+	uint32_t *table; /* node + 1 */
+	uint32_t mask, count;
+};
+
+static uint32_t sort_of(const struct kveil_avro_node *n)
+{
+	return (uint32_t)n->effect.results << 4 | (uint32_t)n->effect.keeps << 3 | (uint32_t)n->is_gone << 2 |
+	       (uint32_t)n->is_changed << 1;
+}
+
+static bool are_alike(const struct kveil_avro_program *p, const uint32_t *class, uint32_t a, uint32_t b)
+{
+	const struct kveil_avro_node *x = &p->nodes[a], *y = &p->nodes[b];
+
+	if (x->type != y->type || class[a] != class[b] || x->edge_count != y->edge_count)
+		return false;
+	/* What does not change is the writer's own type, whatever path leads there. */
+	if (!x->is_changed && !y->is_changed)
+		return true;
+	if (sort_of(x) != sort_of(y))
+		return false;
+	for (uint32_t k = 0; k < x->edge_count; k++)
+		if (class[x->edges[k].node] != class[y->edges[k].node])
+			return false;
+	return true;
+}
+
+static uint64_t hash_of(const struct kveil_avro_program *p, const uint32_t *class, uint32_t i)
+{
+	const struct kveil_avro_node *n = &p->nodes[i];
+	uint64_t h = (n->type + 1) * 0x9E3779B97F4A7C15u ^ class[i];
+
+	if (!n->is_changed)
+		return h * 0xC2B2AE3D27D4EB4Fu;
+	h = h * 31 + sort_of(n);
+	for (uint32_t k = 0; k < n->edge_count; k++)
+		h = (h ^ class[n->edges[k].node]) * 0xC2B2AE3D27D4EB4Fu;
+	return h * 0x9E3779B97F4A7C15u;
+}
+
+/* One round; how many classes there are now. */
+static uint32_t classify(const struct kveil_avro_program *p, const uint32_t *class, uint32_t *next, struct classes *c)
+{
+	memset(c->table, 0, ((size_t)c->mask + 1) * sizeof *c->table);
+	c->count = 0;
+	for (uint32_t i = 0; i < p->count; i++) {
+		uint32_t at = (uint32_t)(hash_of(p, class, i) >> 32) & c->mask;
+		while (c->table[at] && !are_alike(p, class, c->table[at] - 1, i))
+			at = (at + 1) & c->mask;
+		if (!c->table[at]) {
+			c->table[at] = i + 1;
+			next[i] = c->count++;
+		} else {
+			next[i] = next[c->table[at] - 1];
+		}
+	}
+	return c->count;
+}
+
+static bool find_classes(struct builder *b)
+{
+	struct kveil_avro_program *p = b->p;
+	uint32_t *class = calloc(p->count, sizeof *class), *next = calloc(p->count, sizeof *next), count = 1;
+	struct classes c = {.mask = 2 * KVEIL_AVRO_NODES - 1};
+	bool ok = true, settled = false;
+
+	c.table = calloc((size_t)c.mask + 1, sizeof *c.table);
+	if (!class || !next || !c.table)
+		ok = no_memory(b);
+	for (int pass = 0; ok && !settled; pass++) {
+		uint32_t now = classify(p, class, next, &c);
+		settled = now == count;
+		count = now;
+		uint32_t *swap = class;
+		class = next;
+		next = swap;
+		if (pass == MOST_PASSES)
+			ok = fail(b, "types refer to each other in too long a chain");
+	}
+	for (uint32_t i = 0; ok && i < p->count; i++)
+		p->nodes[i].class = class[i];
+	free(class);
+	free(next);
+	free(c.table);
+	return ok;
+}
+
+/* --- arrays and maps: one type for all elements --- */
+
+static bool have_one_type(const struct kveil_avro_program *p, uint32_t a, uint32_t b)
+{
+	struct kveil_avro_alt x[KVEIL_AVRO_BRANCHES], y[KVEIL_AVRO_BRANCHES];
+
+	if (p->nodes[a].class == p->nodes[b].class)
+		return true;
+	size_t n = kveil_avro_alternatives(p, a, x), m = kveil_avro_alternatives(p, b, y);
+	if (n != m || p->nodes[a].makes_union != p->nodes[b].makes_union)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (find(p, y, m, x[i]) != (int32_t)i)
+			return false;
+		bool is_whole = x[i].how == KVEIL_AVRO_ORIGINAL && is_container(p->nodes[x[i].node].kind);
+		if (is_whole && p->nodes[x[i].node].class != p->nodes[y[i].node].class)
+			return false;
+	}
+	return true;
+}
+
+uint32_t kveil_avro_item_node(const struct kveil_avro_program *p, const struct kveil_avro_node *n)
+{
+	for (uint32_t k = 0; k < n->edge_count; k++)
+		if (p->nodes[n->edges[k].node].is_changed)
+			return n->edges[k].node;
+	return n->edges[0].node;
+}
+
+static bool check_elements(struct builder *b)
+{
+	const struct kveil_avro_program *p = b->p;
+
+	for (uint32_t i = 0; i < p->count; i++) {
+		const struct kveil_avro_node *n = &p->nodes[i];
+		if (n->kind != KVEIL_AVRO_ARRAY && n->kind != KVEIL_AVRO_MAP)
+			continue;
+		for (uint32_t k = 0; k < n->edge_count; k++) {
+			if (p->nodes[n->edges[k].node].is_gone)
+				return fail(b, "a rule removes elements of an array or a map: in Avro only fields of "
+					       "records can go");
+			if (!have_one_type(p, kveil_avro_item_node(p, n), n->edges[k].node))
+				return fail(b, "rules change the type of some elements of an array or a map only: "
+					       "name all of them with [*]");
+		}
+	}
+	return !p->nodes[0].is_gone || fail(b, "a whole record cannot be removed");
+}
+
+enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
+					 const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
+					 void *user, struct kveil_avro_program **ret, struct kveil_error *err)
+{
+	struct kveil_error scrap;
+
+	*ret = NULL;
+	err = err ? err : &scrap;
+	struct kveil_avro_program *p = calloc(1, sizeof *p);
+	if (!p)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	p->schema = schema;
+	p->automaton = automaton;
+	kveil_arena_init(&p->arena, 0);
+	struct builder b = {.p = p, .effect = effect, .user = user, .err = err};
+	bool ok = build(&b) && find_places(&b) && place_branches(&b) && spread(&b) && find_classes(&b) &&
+		  check_elements(&b) && kveil_avro_derive(p, err) == KVEIL_OK;
+	free(b.table);
+	if (!ok) {
+		kveil_avro_program_free(p);
+		return err->status;
+	}
+	*ret = p;
+	return KVEIL_OK;
+}
+
+void kveil_avro_program_free(struct kveil_avro_program *p)
+{
+	if (!p)
+		return;
+	free(p->nodes);
+	kveil_arena_clear(&p->arena);
+	free(p);
+}

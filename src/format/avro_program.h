@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * format/avro_program.h: a writer schema and all paths of a plan part as one graph, built once a schema:
+ *
+ *   node = (type, state of the automaton), from (root, start) on; a field, an item, a branch leads to the next
+ *
+ * so that the walk over a value's bytes looks up no name and no type: it follows nodes. What no path can reach is there
+ * too, in the dead state, to be checked and passed over.
+ *
+ * The same graph gives the derived schema: each node knows which types its value may have when the rules are done, and
+ * a named type of which some places change and others do not becomes two. Immutable once built: any thread.
+ */
+#ifndef KVEIL_FORMAT_AVRO_PROGRAM_H
+#define KVEIL_FORMAT_AVRO_PROGRAM_H
+
+#include "base/buf.h"
+#include "format/automaton.h"
+#include "format/avro_schema.h"
+#include "path/doc.h"
+
+enum { KVEIL_AVRO_NODES = 1 << 16, KVEIL_AVRO_BRANCHES = 256 };
+
+/* What rules may make of a value. */
+enum {
+	KVEIL_AVRO_TO_STRING = 1 << 0,
+	KVEIL_AVRO_TO_BYTES = 1 << 1,
+	KVEIL_AVRO_TO_NULL = 1 << 2,
+	KVEIL_AVRO_TO_SAME = 1 << 3, /* another value of its own type */
+	KVEIL_AVRO_TO_NOTHING = 1 << 4,
+};
+struct kveil_avro_effect {
+	unsigned results;
+	bool keeps; /* it may also stay as it is */
+	bool names; /* some rule is about such values at all */
+};
+typedef struct kveil_avro_effect kveil_avro_effect_fn(void *user, const uint32_t *ids, size_t count,
+                                                      enum kveil_kind kind);
+
+/* Which branch of the derived union a value goes to; -1 = none. Without a union 0 says that it may. */
+struct kveil_avro_out {
+	int32_t keep, string, bytes, null;
+};
+
+struct kveil_avro_edge {
+	uint32_t node;
+	uint32_t state;            /* ARRAY, MAP: of the elements that it is for; ascending */
+	struct kveil_avro_out out; /* UNION: of the branch */
+};
+
+struct kveil_avro_node {
+	enum kveil_avro_kind kind;
+	uint32_t type, state;
+	bool is_place;    /* rules name the values */
+	bool is_live;     /* a place, or an index of a union to be rewritten, stands here or below */
+	bool is_changed;  /* the derived type here or below is another one */
+	bool is_gone;     /* rules take the field away, whatever stands in it */
+	bool makes_union; /* no union in the writer's schema, one in the derived */
+	uint32_t edge_count;
+	struct kveil_avro_edge *edges; /* RECORD: fields; UNION: branches; ARRAY, MAP: one a state */
+	struct kveil_avro_out out;     /* where it stands by itself, not in a union */
+	struct kveil_avro_effect effect;
+	uint32_t class; /* nodes with equal ones have one derived type */
+};
+
+struct kveil_avro_program {
+	const struct kveil_avro_schema *schema; /* borrowed */
+	const struct kveil_automaton *automaton; /* borrowed */
+	struct kveil_avro_node *nodes; /* nodes[0] is the root */
+	uint32_t count;
+	struct kveil_span derived; /* the derived schema's text; the writer's where nothing changes */
+	struct kveil_arena arena;
+};
+
+/* What a value of this type is to rules; a union's is its branch's. */
+enum kveil_kind kveil_avro_value_kind(enum kveil_avro_kind kind);
+
+/* AVRO_SCHEMA: the rules cannot be held on this schema; the message says why. */
+enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema, const struct kveil_automaton *automaton,
+                                         kveil_avro_effect_fn *effect, void *user, struct kveil_avro_program **ret,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_avro_program_free(struct kveil_avro_program *p);
+
+/* --- between avro_program.c and avro_derive.c --- */
+
+/* A type that a value at a node may have when the rules are done. */
+struct kveil_avro_alt {
+	enum { KVEIL_AVRO_ORIGINAL, KVEIL_AVRO_STRING_OF, KVEIL_AVRO_BYTES_OF, KVEIL_AVRO_NULL_OF } how;
+	uint32_t node;
+};
+/* Of one place in the schema: a union's branches one after another, each type once. The count; 0 = it is gone. */
+size_t kveil_avro_alternatives(const struct kveil_avro_program *p, uint32_t node,
+                               struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES]);
+/* The node whose type stands for all elements of an array or a map. */
+uint32_t kveil_avro_item_node(const struct kveil_avro_program *p, const struct kveil_avro_node *n);
+enum kveil_status kveil_avro_derive(struct kveil_avro_program *p, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif

@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "format/avro_walk.h"
+
+#include "base/secret.h"
+#include "base/text.h"
+#include "format/automaton_internal.h"
+#include "format/format.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { EMPTY_ELEMENTS = 1 << 16, MOST_BYTES = 1 << 30, NUMBER_BYTES = 40 };
+
+/* A pass over one value. */
+struct pass {
+	struct kveil_avro_walk *w;
+	const struct kveil_avro_node *nodes;
+	const struct kveil_avro_type *types;
+	const uint8_t *base, *p, *end;
+	uint32_t depth;
+	int64_t empty; /* elements without a byte that may still come */
+	struct kveil_error *err;
+	/* of the value at hand, for the tape */
+	struct kveil_span name; /* data NULL: an element, the root */
+	uint32_t ordinal, parent;
+};
+
+static __attribute__((cold, noinline)) bool fail(struct pass *x, enum kveil_status status, const uint8_t *at,
+						 const char *what)
+{
+	kveil_fail_at(x->err, status, (size_t)(at - x->base), "%s", what);
+	return false;
+}
+
+static __attribute__((cold, noinline)) bool no_memory(struct pass *x)
+{
+	kveil_fail(x->err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+	return false;
+}
+
+static bool grow(struct pass *x, void **items, size_t *cap, size_t size)
+{
+	struct kveil_allowance *a = x->w->allowance;
+	size_t had = *cap, more = kveil_allowance_fit(a, (had ? had : 64) * size, size) / size;
+
+	if (!kveil_allowance_take(a, more * size))
+		return no_memory(x);
+	void *p = realloc(*items, (had + more) * size);
+	if (!p) {
+		kveil_allowance_give(a, more * size);
+		return no_memory(x);
+	}
+	*items = p;
+	*cap = had + more;
+	return true;
+}
+
+/* --- integers --- */
+
+static __attribute__((noinline)) bool long_slow(struct pass *x, int64_t *ret)
+{
+	const uint8_t *at = x->p;
+	uint64_t v = 0;
+
+	for (unsigned shift = 0; shift < 70; shift += 7) {
+		if (x->p == x->end)
+			return fail(x, KVEIL_E_INVALID_AVRO, x->p, "the value ends too early");
+		uint8_t c = *x->p++;
+		if (shift == 63 && c > 1)
+			break;
+		v |= (uint64_t)(c & 0x7f) << shift;
+		if (c < 0x80) {
+			*ret = (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+			return true;
+		}
+	}
+	return fail(x, KVEIL_E_INVALID_AVRO, at, "a number of more than 64 bits");
+}
+
+static inline bool read_long(struct pass *x, int64_t *ret)
+{
+	if (__builtin_expect(x->p < x->end && *x->p < 0x80, 1)) {
+		uint8_t c = *x->p++;
+		*ret = (int64_t)(c >> 1) ^ -(int64_t)(c & 1);
+		return true;
+	}
+	return long_slow(x, ret);
+}
+
+static inline bool read_int(struct pass *x)
+{
+	const uint8_t *at = x->p;
+	int64_t v;
+
+	if (!read_long(x, &v))
+		return false;
+	return __builtin_expect(v >= INT32_MIN && v <= INT32_MAX, 1) ||
+	       fail(x, KVEIL_E_INVALID_AVRO, at, "an int of more than 32 bits");
+}
+
+static inline bool read_ordinal(struct pass *x, uint32_t count, uint32_t *ret, const char *what)
+{
+	const uint8_t *at = x->p;
+	int64_t v;
+
+	if (!read_long(x, &v))
+		return false;
+	*ret = (uint32_t)v;
+	return __builtin_expect(v >= 0 && v < count, 1) || fail(x, KVEIL_E_INVALID_AVRO, at, what);
+}
+
+static inline bool skip_bytes(struct pass *x, size_t n)
+{
+	if (__builtin_expect((size_t)(x->end - x->p) < n, 0))
+		return fail(x, KVEIL_E_INVALID_AVRO, x->end, "the value ends too early");
+	x->p += n;
+	return true;
+}
+
+/* A length and what it counts. */
+static inline bool read_content(struct pass *x, struct kveil_span *ret)
+{
+	const uint8_t *at = x->p;
+	int64_t n;
+
+	if (!read_long(x, &n))
+		return false;
+	if (__builtin_expect(n < 0 || n > x->end - x->p, 0))
+		return fail(x, KVEIL_E_INVALID_AVRO, at,
+			    n < 0 ? "a length below zero" : "a length beyond the end of the value");
+	*ret = kveil_span_of(x->p, (size_t)n);
+	x->p += n;
+	return true;
+}
+
+static bool check_text(struct pass *x, struct kveil_span text)
+{
+	size_t good = kveil_utf8_valid_prefix(text.data, text.len);
+
+	return good == text.len || fail(x, KVEIL_E_INVALID_UTF8, text.data + good, "not UTF-8");
+}
+
+static bool read_scalar(struct pass *x, const struct kveil_avro_node *n)
+{
+	const struct kveil_avro_type *t = &x->types[n->type];
+	struct kveil_span content = KVEIL_SPAN_NULL;
+	uint32_t symbol;
+	int64_t v;
+
+	switch (n->kind) {
+	case KVEIL_AVRO_NULL:
+		return true;
+	case KVEIL_AVRO_BOOLEAN:
+		if (x->p<x->end && * x->p> 1)
+			return fail(x, KVEIL_E_INVALID_AVRO, x->p, "a boolean that is neither 0 nor 1");
+		return skip_bytes(x, 1);
+	case KVEIL_AVRO_INT:
+		return read_int(x);
+	case KVEIL_AVRO_LONG:
+		return read_long(x, &v);
+	case KVEIL_AVRO_FLOAT:
+		return skip_bytes(x, 4);
+	case KVEIL_AVRO_DOUBLE:
+		return skip_bytes(x, 8);
+	case KVEIL_AVRO_BYTES:
+		return read_content(x, &content);
+	case KVEIL_AVRO_STRING:
+		return read_content(x, &content) && ((!n->is_place && !x->w->want_doc) || check_text(x, content));
+	case KVEIL_AVRO_FIXED:
+		return skip_bytes(x, t->size);
+	case KVEIL_AVRO_ENUM:
+		return read_ordinal(x, t->member_count, &symbol, "an enum's number beyond its symbols");
+	default:
+		return fail(x, KVEIL_E_INTERNAL, x->p, "a container taken for a scalar");
+	}
+}
+
+/* --- the tape --- */
+
+static bool open_node(struct pass *x, enum kveil_kind kind, uint32_t *ret)
+{
+	struct kveil_avro_walk *w = x->w;
+	uint32_t name_start = 0, name_end = 0;
+	uint8_t flags = 0;
+
+	if (w->doc.count == w->doc_cap && !grow(x, (void **)&w->doc.nodes, &w->doc_cap, sizeof *w->doc.nodes))
+		return false;
+	if (x->ordinal)
+		kveil_buf_append_byte(&w->text, ',');
+	if (x->name.data) {
+		bool is_escaped = kveil_json_needs_escape(x->name);
+		name_start = (uint32_t)w->text.len;
+		kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&w->text, x->name, is_escaped);
+		name_end = (uint32_t)w->text.len;
+		flags = is_escaped ? KVEIL_NODE_NAME_ESCAPED : 0;
+		kveil_buf_append_byte(&w->text, ':');
+	}
+	*ret = w->doc.count++;
+	w->doc.nodes[*ret] = (struct kveil_doc_node){.start = (uint32_t)w->text.len,
+						     .name_start = name_start,
+						     .name_end = name_end,
+						     .next = *ret + 1,
+						     .parent = x->parent,
+						     .ordinal = x->ordinal,
+						     .kind = (uint8_t)kind,
+						     .flags = flags};
+	if (w->text.len > MOST_BYTES)
+		return fail(x, KVEIL_E_TOO_LARGE, x->p, "too large when it is spelled out");
+	return kveil_buf_ok(&w->text) || no_memory(x);
+}
+
+static void close_node(struct pass *x, uint32_t node, uint32_t children)
+{
+	struct kveil_doc_node *n = &x->w->doc.nodes[node];
+
+	n->end = (uint32_t)x->w->text.len;
+	n->next = x->w->doc.count;
+	n->count = children;
+}
+
+/* The shortest spelling that reads back as the same. */
+static size_t spell_double(double v, bool is_float, char *dst)
+{
+	for (int digits = is_float ? 6 : 15; digits < 17; digits++) {
+		int n = snprintf(dst, NUMBER_BYTES, "%.*g", digits, v);
+		if (is_float ? strtof(dst, NULL) == (float)v : strtod(dst, NULL) == v)
+			return (size_t)n;
+	}
+	return (size_t)snprintf(dst, NUMBER_BYTES, "%.17g", v);
+}
+
+static double load_double(const uint8_t *p)
+{
+	uint64_t bits = 0;
+	double v;
+
+	for (int i = 7; i >= 0; i--)
+		bits = bits << 8 | p[i];
+	memcpy(&v, &bits, sizeof v);
+	return v;
+}
+
+static float load_float(const uint8_t *p)
+{
+	uint32_t bits = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+	float v;
+
+	memcpy(&v, &bits, sizeof v);
+	return v;
+}
+
+static int64_t load_long(struct kveil_span raw)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < raw.len && i < 10; i++)
+		v |= (uint64_t)(raw.data[i] & 0x7f) << 7 * i;
+	return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+}
+
+static struct kveil_span without_length(struct kveil_span raw)
+{
+	size_t n = 0;
+
+	while (raw.data[n] >= 0x80)
+		n++;
+	return kveil_span_of(raw.data + n + 1, raw.len - n - 1);
+}
+
+struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, uint32_t node, struct kveil_span raw,
+				     struct kveil_arena *arena)
+{
+	const struct kveil_avro_node *n = &p->nodes[node];
+	char *room;
+
+	switch (n->kind) {
+	case KVEIL_AVRO_NULL:
+		return KVEIL_SPAN("null");
+	case KVEIL_AVRO_BOOLEAN:
+		return raw.data[0] ? KVEIL_SPAN("true") : KVEIL_SPAN("false");
+	case KVEIL_AVRO_STRING:
+	case KVEIL_AVRO_BYTES:
+		return without_length(raw);
+	case KVEIL_AVRO_ENUM:
+		return p->schema->types[n->type].members[load_long(raw)].name;
+	case KVEIL_AVRO_INT:
+	case KVEIL_AVRO_LONG:
+	case KVEIL_AVRO_FLOAT:
+	case KVEIL_AVRO_DOUBLE:
+		break;
+	default:
+		return raw;
+	}
+	room = kveil_arena_alloc(arena, NUMBER_BYTES);
+	if (!room)
+		return KVEIL_SPAN_NULL;
+	if (n->kind == KVEIL_AVRO_FLOAT)
+		return kveil_span_of(room, spell_double(load_float(raw.data), true, room));
+	if (n->kind == KVEIL_AVRO_DOUBLE)
+		return kveil_span_of(room, spell_double(load_double(raw.data), false, room));
+	return kveil_span_of(room, (size_t)snprintf(room, NUMBER_BYTES, "%lld", (long long)load_long(raw)));
+}
+
+static void write_base64(struct kveil_buf *out, struct kveil_span bytes)
+{
+	size_t n = kveil_text_encoded_len(KVEIL_BASE64, bytes.len);
+	uint8_t *room = kveil_buf_reserve(out, n + 2);
+
+	if (!room)
+		return;
+	room[0] = '"';
+	kveil_text_encode(KVEIL_BASE64, bytes.data, bytes.len, room + 1);
+	room[n + 1] = '"';
+	out->len += n + 2;
+}
+
+/* A scalar, checked, on the tape. What compares as no number is of kind bytes: in doubt. */
+static bool spell_scalar(struct pass *x, uint32_t node, struct kveil_span raw)
+{
+	const struct kveil_avro_node *n = &x->nodes[node];
+	enum kveil_kind kind = kveil_avro_value_kind(n->kind);
+	struct kveil_avro_walk *w = x->w;
+	struct kveil_arena arena;
+	uint32_t at;
+
+	if (!open_node(x, kind, &at))
+		return false;
+	kveil_arena_init(&arena, 0);
+	struct kveil_span text = kveil_avro_content(w->program, node, raw, &arena);
+	bool is_odd =
+	    kind == KVEIL_KIND_NUMBER && text.data && memchr("-0123456789", text.data[text.len - 1], 11) == NULL;
+	if (kind == KVEIL_KIND_STRING || is_odd) {
+		bool is_escaped = kveil_json_needs_escape(text);
+		kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&w->text, text, is_escaped);
+		w->doc.nodes[at].flags |= is_escaped ? KVEIL_NODE_VALUE_ESCAPED : 0;
+		if (is_odd)
+			w->doc.nodes[at].kind = KVEIL_KIND_BYTES;
+	} else if (kind == KVEIL_KIND_BYTES) {
+		write_base64(&w->text, text);
+	} else {
+		kveil_buf_append_span(&w->text, text);
+	}
+	bool ok = text.data && kveil_buf_ok(&w->text);
+	kveil_arena_clear(&arena);
+	close_node(x, at, 0);
+	return ok || no_memory(x);
+}
+
+/* --- the walk --- */
+
+static bool push(struct pass *x, struct kveil_avro_event event, uint32_t *ret)
+{
+	struct kveil_avro_walk *w = x->w;
+
+	if (__builtin_expect(w->count == w->cap, 0) && !grow(x, (void **)&w->events, &w->cap, sizeof *w->events))
+		return false;
+	event.doc_node = w->doc.count;
+	*ret = (uint32_t)w->count;
+	w->events[w->count++] = event;
+	return true;
+}
+
+static uint32_t offset(const struct pass *x, const uint8_t *p)
+{
+	return (uint32_t)(p - x->base);
+}
+
+static bool walk(struct pass *x, uint32_t node, const uint8_t *start, const struct kveil_avro_out *branch);
+
+/* How many may come: each takes its bytes, or a place in the budget. */
+static bool check_count(struct pass *x, const uint8_t *at, int64_t count, uint64_t min_bytes)
+{
+	if (min_bytes == 0) {
+		x->empty -= count < x->empty + 1 ? count : x->empty + 1;
+		return x->empty >= 0 || fail(x, KVEIL_E_TOO_LARGE, at, "too many elements of no bytes");
+	}
+	return (uint64_t)count <= (uint64_t)(x->end - x->p) / min_bytes ||
+	       fail(x, KVEIL_E_INVALID_AVRO, at, "more elements than the value has bytes");
+}
+
+static const struct kveil_avro_edge *edge_of(const struct kveil_avro_node *n, uint32_t state)
+{
+	size_t low = 0, high = n->edge_count;
+
+	while (high - low > 1) {
+		size_t mid = low + (high - low) / 2;
+		if (n->edges[mid].state <= state)
+			low = mid;
+		else
+			high = mid;
+	}
+	return &n->edges[low];
+}
+
+static bool walk_element(struct pass *x, const struct kveil_avro_node *n, uint32_t ordinal)
+{
+	const struct kveil_automaton_state *s = &x->w->program->automaton->states[n->state];
+	const struct kveil_avro_edge *edge = n->edges;
+	struct kveil_span key = KVEIL_SPAN_NULL;
+
+	if (n->kind == KVEIL_AVRO_MAP) {
+		if (!read_content(x, &key))
+			return false;
+		if ((n->is_live || x->w->want_doc) && !check_text(x, key))
+			return false;
+		if (n->edge_count > 1)
+			edge = edge_of(n, kveil_automaton_on_plain_name(s, key.data, key.len, key.len));
+	} else if (n->edge_count > 1) {
+		edge = edge_of(n, kveil_automaton_on_index(s, ordinal));
+	}
+	x->name = key;
+	x->ordinal = ordinal;
+	return walk(x, edge->node, x->p, NULL);
+}
+
+static bool walk_block(struct pass *x, const struct kveil_avro_node *n, uint32_t tape, uint32_t *ordinal,
+		       bool *ret_last)
+{
+	const struct kveil_avro_type *item = &x->types[x->types[n->type].item];
+	const uint8_t *start = x->p, *behind_count, *end = NULL;
+	int64_t count, size = 0;
+	uint32_t event;
+
+	if (!read_long(x, &count))
+		return false;
+	*ret_last = count == 0;
+	if (count == 0)
+		return true;
+	behind_count = x->p;
+	if (count < 0) {
+		if (count == INT64_MIN)
+			return fail(x, KVEIL_E_INVALID_AVRO, start, "a count of more than 63 bits");
+		if (!read_long(x, &size))
+			return false;
+		if (size < 0 || size > x->end - x->p)
+			return fail(x, KVEIL_E_INVALID_AVRO, behind_count,
+				    "a block's size beyond the end of the value");
+		end = x->p + size;
+		count = -count;
+	}
+	if (!check_count(x, start, count, (uint64_t)item->min_bytes + (n->kind == KVEIL_AVRO_MAP)))
+		return false;
+	if (end && n->is_live &&
+	    !push(x,
+		  (struct kveil_avro_event){.kind = KVEIL_AVRO_AT_BLOCK,
+					    .start = offset(x, start),
+					    .value = offset(x, behind_count),
+					    .end = offset(x, x->p)},
+		  &event))
+		return false;
+	for (; count; count--) {
+		x->parent = tape;
+		if (!walk_element(x, n, (*ordinal)++))
+			return false;
+	}
+	if (end && x->p != end)
+		return fail(x, KVEIL_E_INVALID_AVRO, behind_count, "a block is not as long as it says");
+	return !end || !n->is_live ||
+	       push(x, (struct kveil_avro_event){.kind = KVEIL_AVRO_AT_BLOCK_END, .start = offset(x, x->p)}, &event);
+}
+
+static bool walk_blocks(struct pass *x, const struct kveil_avro_node *n, uint32_t tape, uint32_t *ret_children)
+{
+	bool last = false;
+
+	*ret_children = 0;
+	while (!last)
+		if (!walk_block(x, n, tape, ret_children, &last))
+			return false;
+	return true;
+}
+
+static bool walk_fields(struct pass *x, const struct kveil_avro_node *n, uint32_t tape)
+{
+	const struct kveil_avro_member *members = x->types[n->type].members;
+
+	for (uint32_t i = 0; i < n->edge_count; i++) {
+		uint32_t child = n->edges[i].node;
+		/* Most fields are of no interest. */
+		if (!x->w->want_doc && !x->nodes[child].is_live && x->nodes[child].kind < KVEIL_AVRO_ARRAY) {
+			if (!read_scalar(x, &x->nodes[child]))
+				return false;
+			continue;
+		}
+		x->name = members[i].name;
+		x->ordinal = i;
+		x->parent = tape;
+		if (!walk(x, child, x->p, NULL))
+			return false;
+	}
+	return true;
+}
+
+static bool walk_container(struct pass *x, const struct kveil_avro_node *n)
+{
+	bool is_array = n->kind == KVEIL_AVRO_ARRAY;
+	const uint8_t *start = x->p;
+	uint32_t at = 0, children = n->edge_count;
+
+	if (x->depth == x->w->max_depth)
+		return fail(x, KVEIL_E_TOO_DEEP, x->p, "nested too deep");
+	x->depth++;
+	if (x->w->want_doc && !open_node(x, kveil_avro_value_kind(n->kind), &at))
+		return false;
+	if (x->w->want_doc)
+		kveil_buf_append_byte(&x->w->text, is_array ? '[' : '{');
+	if (n->kind == KVEIL_AVRO_RECORD ? !walk_fields(x, n, at) : !walk_blocks(x, n, at, &children))
+		return false;
+	if (x->w->want_doc) {
+		kveil_buf_append_byte(&x->w->text, is_array ? ']' : '}');
+		close_node(x, at, children);
+	}
+	x->depth--;
+	/* Records of records of nulls take time and no bytes. */
+	if (x->p == start && (x->empty -= n->edge_count) < 0)
+		return fail(x, KVEIL_E_TOO_LARGE, start, "too many fields of no bytes");
+	return true;
+}
+
+static bool walk_union(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start)
+{
+	uint32_t index, event;
+
+	if (!read_ordinal(x, n->edge_count, &index, "a branch beyond the union"))
+		return false;
+	const struct kveil_avro_edge *edge = &n->edges[index];
+	const struct kveil_avro_node *branch = &x->nodes[edge->node];
+	bool moves = !branch->is_place && edge->out.keep != (int32_t)index;
+	if (moves && !n->is_gone &&
+	    !push(x,
+		  (struct kveil_avro_event){.kind = KVEIL_AVRO_AT_INDEX,
+					    .start = offset(x, start),
+					    .value = offset(x, x->p),
+					    .end = offset(x, x->p),
+					    .out = &edge->out,
+					    .has_index = true},
+		  &event))
+		return false;
+	return walk(x, edge->node, start, &edge->out);
+}
+
+/* start: where the slot begins, in front of the union's index. branch: where results go, in a union; else NULL. */
+static bool walk(struct pass *x, uint32_t node, const uint8_t *start, const struct kveil_avro_out *branch)
+{
+	const struct kveil_avro_node *n = &x->nodes[node];
+	struct kveil_avro_walk *w = x->w;
+	const uint8_t *value = x->p;
+	uint32_t gone = UINT32_MAX, place = UINT32_MAX;
+	bool ok;
+
+	if (n->is_gone && !branch &&
+	    !push(x, (struct kveil_avro_event){.kind = KVEIL_AVRO_AT_GONE, .start = offset(x, start)}, &gone))
+		return false;
+	if (n->is_place && !push(x,
+				 (struct kveil_avro_event){.kind = KVEIL_AVRO_AT_PLACE,
+							   .start = offset(x, start),
+							   .value = offset(x, value),
+							   .node = node,
+							   .out = branch ? branch : &n->out,
+							   .has_index = branch || n->makes_union},
+				 &place))
+		return false;
+	if (n->kind == KVEIL_AVRO_UNION)
+		ok = walk_union(x, n, start);
+	else if (n->kind >= KVEIL_AVRO_ARRAY)
+		ok = walk_container(x, n);
+	else
+		ok = read_scalar(x, n) &&
+		     (!w->want_doc || spell_scalar(x, node, kveil_span_of(value, (size_t)(x->p - value))));
+	if (!ok)
+		return false;
+	if (gone != UINT32_MAX)
+		w->events[gone].end = offset(x, x->p);
+	if (place != UINT32_MAX)
+		w->events[place].end = offset(x, x->p);
+	return true;
+}
+
+enum kveil_status kveil_avro_walk(struct kveil_avro_walk *w, struct kveil_span value, struct kveil_error *err)
+{
+	const struct kveil_avro_program *p = w->program;
+	struct kveil_error scrap;
+	size_t max = w->max_bytes < MOST_BYTES ? w->max_bytes : MOST_BYTES;
+	struct pass x = {.w = w,
+			 .nodes = p->nodes,
+			 .types = p->schema->types,
+			 .base = value.data,
+			 .p = value.data,
+			 .end = value.data + value.len,
+			 .empty = EMPTY_ELEMENTS + (int64_t)value.len,
+			 .err = err ? err : &scrap,
+			 .parent = UINT32_MAX};
+
+	w->count = 0;
+	w->doc.count = 0;
+	w->doc.root = 0;
+	if (w->text.len)
+		kveil_secret_wipe(w->text.data, w->text.len);
+	kveil_buf_reset(&w->text);
+	if (value.len > max)
+		return kveil_fail_at(err, KVEIL_E_TOO_LARGE, max, "%zu bytes; at most %zu are taken", value.len, max);
+	bool ok = walk(&x, 0, value.data, NULL);
+	if (ok && x.p != x.end)
+		ok = fail(&x, KVEIL_E_INVALID_AVRO, x.p, "something behind the value");
+	if (ok && !kveil_buf_ok(&w->text))
+		ok = no_memory(&x);
+	w->doc.text = kveil_buf_span(&w->text);
+	return ok ? KVEIL_OK : x.err->status;
+}
+
+void kveil_avro_walk_clear(struct kveil_avro_walk *w)
+{
+	kveil_allowance_give(w->allowance, w->cap * sizeof *w->events + w->doc_cap * sizeof *w->doc.nodes);
+	free(w->events);
+	free(w->doc.nodes);
+	kveil_buf_clear(&w->text);
+	w->events = NULL;
+	w->doc.nodes = NULL;
+	w->count = w->cap = w->doc_cap = 0;
+	w->doc.count = 0;
+}
+
+/* --- writing --- */
+
+void kveil_avro_write_long(struct kveil_buf *out, int64_t value)
+{
+	uint64_t v = (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
+	uint8_t room[10];
+	size_t n = 0;
+
+	for (; v >= 0x80; v >>= 7)
+		room[n++] = (uint8_t)(v | 0x80);
+	room[n++] = (uint8_t)v;
+	kveil_buf_append(out, room, n);
+}
+
+void kveil_avro_write_bytes(struct kveil_buf *out, struct kveil_span content)
+{
+	kveil_avro_write_long(out, (int64_t)content.len);
+	kveil_buf_append_span(out, content);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * format/avro_walk.h: one pass over a value's bytes (Avro's binary encoding, specification 1.11) along the program of its
+ * schema: everything is checked, and what the rules may have to change is written down in the order of the bytes.
+ *
+ *   ┌ index of the union, if it stands in one
+ *   │      ┌ value              ┌ end
+ *   01     08 l i s a           …
+ *
+ * Memory and time are bounded by the value's length: a block that says to hold more than can follow is refused at once,
+ * and elements that take no byte at all have a budget.
+ */
+#ifndef KVEIL_FORMAT_AVRO_WALK_H
+#define KVEIL_FORMAT_AVRO_WALK_H
+
+#include "format/avro_program.h"
+
+enum kveil_avro_event_kind {
+	KVEIL_AVRO_AT_PLACE,     /* rules name the value */
+	KVEIL_AVRO_AT_INDEX,     /* no rule does, but its branch has another number in the derived union */
+	KVEIL_AVRO_AT_GONE,      /* the field is not in the derived schema */
+	KVEIL_AVRO_AT_BLOCK,     /* header of a block that says its size: start, value behind the count, end */
+	KVEIL_AVRO_AT_BLOCK_END, /* start: the end of the last such block that is open */
+};
+
+struct kveil_avro_event {
+	enum kveil_avro_event_kind kind;
+	uint32_t start, value, end; /* bytes of the value; start == value where the writer has no union */
+	uint32_t node;
+	const struct kveil_avro_out *out; /* PLACE, INDEX: where the results go */
+	bool has_index;  /* in the derived schema it stands in a union */
+	uint32_t doc_node; /* on the tape, when want_doc */
+};
+
+struct kveil_avro_walk {
+	/* in */
+	const struct kveil_avro_program *program;
+	size_t max_bytes;   /* larger is TOO_LARGE */
+	uint32_t max_depth; /* records, arrays and maps within each other */
+	bool want_doc;      /* the tape too, over the value spelled as JSON */
+	struct kveil_allowance *allowance; /* for what grows below; NULL = none */
+	/* out; owned, grown and reused */
+	struct kveil_avro_event *events;
+	size_t count, cap;
+	struct kveil_doc doc;
+	size_t doc_cap;
+	struct kveil_buf text; /* of the tape */
+};
+void kveil_avro_walk_clear(struct kveil_avro_walk *w);
+
+/* INVALID_AVRO, INVALID_UTF8, TOO_DEEP, TOO_LARGE: err->byte is the position in value. */
+enum kveil_status kveil_avro_walk(struct kveil_avro_walk *w, struct kveil_span value,
+                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* The content of a value at a place, raw being its bytes: a string's text, bytes and fixed as they are, an enum's symbol, a
+ * number's spelling (the shortest that reads back as the same). Containers: raw. In the arena, or borrowed; data NULL:
+ * no memory. */
+struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, uint32_t node, struct kveil_span raw,
+                                     struct kveil_arena *arena);
+
+/* Appends an int or a long, and a string or bytes. */
+void kveil_avro_write_long(struct kveil_buf *out, int64_t value);
+void kveil_avro_write_bytes(struct kveil_buf *out, struct kveil_span content);
+
+#endif

@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Avro: schemas taken and refused, values walked and refused, what rules make of both, and the derived schemas. */
+#include "format/avro_json.h"
+#include "format/avro_schema.h"
+#include "kveil/engine.h"
+#include "rules/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define HEAD    "name: t\ntopics: [in]\nformat: avro\nfields:\n"
+#define R(text) "  - {" text "}\n"
+#define REC(f)  "{\"type\":\"record\",\"name\":\"U\",\"fields\":[" f "]}"
+#define F(n, t) "{\"name\":\"" n "\",\"type\":" t "}"
+
+struct rig {
+	struct kveil_plan *plan;
+	struct kveil_keystore *keystore;
+	struct kveil_keyring *ring;
+	struct kveil_engine *engine;
+	struct kveil_engine_schema *schema;
+	struct kveil_result result;
+	uint8_t *value; /* exactly sized, so that the sanitizers see a read past the end */
+};
+
+static enum kveil_status rig_try(struct rig *r, const char *rules, const char *schema, struct kveil_error *err)
+{
+	struct kveil_report report = {0};
+
+	*r = (struct rig){0};
+	r->plan = kveil_plan_parse(kveil_span_str(rules), "t.yaml", NULL, &report);
+	if (!r->plan) {
+		kveil_report_print(&report, stderr);
+		fail_msg("the rules do not load");
+	}
+	kveil_report_clear(&report);
+	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("seed"), &r->keystore, err), KVEIL_OK);
+	assert_int_equal(kveil_keyring_new(r->keystore, &r->ring, err), KVEIL_OK);
+	assert_int_equal(kveil_engine_new(r->plan, r->ring, NULL, &r->engine, err), KVEIL_OK);
+	enum kveil_status st = kveil_engine_schema_new(r->engine, kveil_span_str(schema), &r->schema, err);
+	kveil_engine_use_schema(r->engine, r->schema);
+	return st;
+}
+
+static void rig_init(struct rig *r, const char *rules, const char *schema)
+{
+	struct kveil_error err;
+	enum kveil_status st = rig_try(r, rules, schema, &err);
+
+	if (st)
+		fail_msg("%s: %s", kveil_status_code(st), err.message);
+}
+
+static void rig_clear(struct rig *r)
+{
+	kveil_engine_schema_free(r->schema);
+	kveil_engine_free(r->engine);
+	kveil_keyring_free(r->ring);
+	kveil_keystore_unref(r->keystore);
+	kveil_plan_unref(r->plan);
+	free(r->value);
+}
+
+static size_t from_hex(const char *hex, uint8_t *dst)
+{
+	size_t n = 0;
+	unsigned byte;
+
+	for (; *hex; hex += *hex == ' ' ? 1 : 2)
+		if (*hex != ' ' && sscanf(hex, "%2x", &byte) == 1)
+			dst[n++] = (uint8_t)byte;
+	return n;
+}
+
+/* Hexadecimal in and out, or "code@byte". */
+static const char *run(struct rig *r, const char *hex)
+{
+	static char shown[4096];
+	uint8_t bytes[1024];
+	size_t n = from_hex(hex, bytes), at = 0;
+
+	free(r->value);
+	r->value = malloc(n + !n);
+	memcpy(r->value, bytes, n);
+	struct kveil_record record = {.value = kveil_span_of(r->value, n)};
+	kveil_engine_run(r->engine, &record, &r->result);
+	if (r->result.verdict != KVEIL_PRODUCE) {
+		const struct kveil_error *e = &r->result.error;
+		char byte[24] = "-";
+		assert_null(r->result.outputs);
+		if (e->byte != KVEIL_NO_BYTE)
+			snprintf(byte, sizeof byte, "%zu", e->byte);
+		snprintf(shown, sizeof shown, "%s@%s", kveil_status_code(e->status), byte);
+		return shown;
+	}
+	struct kveil_span out = r->result.outputs[0].record.value;
+	shown[0] = 0;
+	for (size_t i = 0; i < out.len; i++)
+		at += (size_t)snprintf(shown + at, sizeof shown - at, "%s%02x", i ? " " : "", out.data[i]);
+	return shown;
+}
+
+/* --- schemas --- */
+
+static void test_schemas_refused(void **state)
+{
+	(void)state;
+	static const char *const rows[] = {
+	    "",
+	    "{",
+	    "7",
+	    "\"nothing\"",
+	    "[]",
+	    "[[\"int\"]]",
+	    "[\"int\",\"int\"]",
+	    "[\"null\",{\"type\":\"array\",\"items\":\"int\"},{\"type\":\"array\",\"items\":\"long\"}]",
+	    "{\"type\":\"record\",\"name\":\"A\"}",
+	    "{\"type\":\"record\",\"fields\":[]}",
+	    "{\"type\":\"record\",\"name\":\"1A\",\"fields\":[]}",
+	    "{\"type\":\"record\",\"name\":\"int\",\"fields\":[]}",
+	    REC(F("a", "\"int\"") "," F("a", "\"int\"")),
+	    REC(F("a", "\"Later\"") "," F("b", "{\"type\":\"fixed\",\"name\":\"Later\",\"size\":1}")),
+	    REC(F("a", "{\"type\":\"enum\",\"name\":\"U\",\"symbols\":[\"X\"]}")),
+	    "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[]}",
+	    "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"A\"]}",
+	    "{\"type\":\"fixed\",\"name\":\"F\",\"size\":-1}",
+	    "{\"type\":\"fixed\",\"name\":\"F\",\"size\":9999999999}",
+	    REC(F("a", "\"U\"")),
+	    REC(F("a", "\"int\"")) "x",
+	    "{\"type\":\"int\",\"type\":\"string\"}",
+	};
+	struct kveil_avro_schema *s;
+	struct kveil_error err;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		if (kveil_avro_schema_parse(kveil_span_str(rows[i]), &s, &err) != KVEIL_E_AVRO_SCHEMA)
+			fail_msg("taken: %s", rows[i]);
+		assert_null(s);
+	}
+}
+
+/* What recursion in any parser would not survive, and what would take forever. */
+static void test_schemas_bounded(void **state)
+{
+	(void)state;
+	enum { DEEP = 100000 };
+	static const char open[] = "{\"type\":\"array\",\"items\":";
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	struct kveil_avro_schema *s;
+	struct kveil_error err;
+
+	for (int i = 0; i < DEEP; i++)
+		kveil_buf_append_byte(&text, '[');
+	assert_int_equal(kveil_avro_schema_parse(kveil_buf_span(&text), &s, &err), KVEIL_E_AVRO_SCHEMA);
+	kveil_buf_reset(&text);
+	for (int i = 0; i < KVEIL_AVRO_SCHEMA_DEPTH + 1; i++)
+		kveil_buf_append_str(&text, open);
+	kveil_buf_append_str(&text, "\"int\"");
+	for (int i = 0; i < KVEIL_AVRO_SCHEMA_DEPTH + 1; i++)
+		kveil_buf_append_byte(&text, '}');
+	assert_int_equal(kveil_avro_schema_parse(kveil_buf_span(&text), &s, &err), KVEIL_E_AVRO_SCHEMA);
+	/* Each record holds the one before twice: 2^39 nulls in no bytes, and as many values in a neutral default. */
+	kveil_buf_reset(&text);
+	kveil_buf_append_str(&text,
+			     "{\"type\":\"record\",\"name\":\"U\",\"fields\":["
+			     "{\"name\":\"x0\",\"type\":[\"null\",{\"type\":\"record\",\"name\":\"B0\",\"fields\":[" F(
+				 "n", "\"null\"") "]}]}");
+	for (int i = 1; i < 40; i++)
+		kveil_buf_printf(&text,
+				 ",{\"name\":\"x%d\",\"type\":[\"null\",{\"type\":\"record\",\"name\":\"B%d\","
+				 "\"fields\":[{\"name\":\"l\",\"type\":\"B%d\"},{\"name\":\"r\",\"type\":\"B%d\"}]}]}",
+				 i, i, i - 1, i - 1);
+	size_t common = text.len;
+	kveil_buf_append_str(&text, "," F("s", "\"string\"") "]}");
+	struct rig r;
+	char hex[256] = "";
+	rig_init(&r, HEAD R("path: $.s, mask: {}"), kveil_buf_cstr(&text));
+	for (int i = 0; i < 39; i++)
+		strcat(hex, "00 ");
+	strcat(hex, "02 02 61");
+	assert_string_equal(run(&r, hex), "too_large@40");
+	rig_clear(&r);
+	text.len = common;
+	kveil_buf_append_str(&text, ",{\"name\":\"d\",\"default\":{},\"type\":{\"type\":\"record\",\"name\":\"D\","
+				    "\"fields\":[" F("s", "\"string\"") "," F("b", "\"B39\"") "]}}]}");
+	assert_int_equal(rig_try(&r, HEAD R("path: $.d.s, mask: {}"), kveil_buf_cstr(&text), &err),
+			 KVEIL_E_AVRO_SCHEMA);
+	if (!strstr(err.message, "defaults"))
+		fail_msg("%s", err.message);
+	rig_clear(&r);
+}
+
+static void test_fingerprints(void **state)
+{
+	(void)state;
+	/* As fastavro computes them. */
+	static const struct {
+		const char *schema;
+		uint64_t fingerprint;
+	} rows[] = {
+	    {"\"int\"", 0x7275d51a3f395c8f},
+	    {"{\"type\": \"string\", \"logicalType\": \"uuid\"}", 0x8f014872634503c7},
+	    {"\"null\"", 0x63dd24e7cc258f8a},
+	    {"{\"type\":\"record\",\"name\":\"a.b.C\",\"doc\":\"x\",\"fields\":[{\"name\":\"e\",\"type\":{\"type\":"
+	     "\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]},\"default\":\"A\"},{\"name\":\"m\",\"type\":{\"type\":"
+	     "\"map\",\"values\":[\"null\",\"E\",\"C\"]}},{\"name\":\"f\",\"type\":{\"type\":\"fixed\",\"name\":"
+	     "\"z.F\",\"size\":3}},{\"name\":\"l\",\"type\":{\"type\":\"long\",\"logicalType\":\"timestamp-millis\"}}]"
+	     "}",
+	     0x58feb385ebcb8d86},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct kveil_avro_schema *s;
+		struct kveil_error err;
+		assert_int_equal(kveil_avro_schema_parse(kveil_span_str(rows[i].schema), &s, &err), KVEIL_OK);
+		assert_int_equal(s->fingerprint, rows[i].fingerprint);
+		kveil_avro_schema_free(s);
+	}
+}
+
+/* --- values --- */
+
+struct value_row {
+	const char *schema, *in, *out;
+};
+
+static void test_values_refused(void **state)
+{
+	(void)state;
+	static const struct value_row rows[] = {
+	    {"\"string\"", "", "invalid_avro@0"},
+	    {"\"string\"", "04 61", "invalid_avro@0"},
+	    {"\"string\"", "01", "invalid_avro@0"},
+	    {"\"string\"", "fe ff ff ff ff ff ff ff ff 01 61", "invalid_avro@0"}, /* 2^63 - 1 bytes */
+	    {"\"string\"", "80 80 80 80 80 80 80 80 80 01 61", "invalid_avro@0"}, /* 2^62 */
+	    {"\"string\"", "02 61 62", "invalid_avro@2"},
+	    {"\"long\"", "ff ff ff ff ff ff ff ff ff 01", "ff ff ff ff ff ff ff ff ff 01"},
+	    {"\"long\"", "ff ff ff ff ff ff ff ff ff 02", "invalid_avro@0"},
+	    {"\"long\"", "80 80 80 80 80 80 80 80 80 80 01", "invalid_avro@0"},
+	    {"\"int\"", "fe ff ff ff 0f", "fe ff ff ff 0f"},
+	    {"\"int\"", "80 80 80 80 10", "invalid_avro@0"},
+	    {"\"boolean\"", "02", "invalid_avro@0"},
+	    {"\"boolean\"", "", "invalid_avro@0"},
+	    {"\"float\"", "00 00 00", "invalid_avro@3"},
+	    {"\"double\"", "00", "invalid_avro@1"},
+	    {"[\"null\",\"int\"]", "04", "invalid_avro@0"},
+	    {"[\"null\",\"int\"]", "01", "invalid_avro@0"},
+	    {"{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]}", "04", "invalid_avro@0"},
+	    {"{\"type\":\"fixed\",\"name\":\"X\",\"size\":4}", "01 02 03", "invalid_avro@3"},
+	    {"{\"type\":\"array\",\"items\":\"int\"}", "04 02", "invalid_avro@0"},
+	    {"{\"type\":\"array\",\"items\":\"int\"}", "02 02", "invalid_avro@2"},
+	    {"{\"type\":\"array\",\"items\":\"int\"}", "ff ff ff ff ff ff ff ff ff 01 00", "invalid_avro@0"},
+	    {"{\"type\":\"array\",\"items\":\"int\"}", "01 04 02 00", "invalid_avro@1"}, /* size 2, holds 1 */
+	    {"{\"type\":\"array\",\"items\":\"int\"}", "01 01 02 00", "invalid_avro@1"},
+	    {"{\"type\":\"array\",\"items\":\"int\"}", "01 02 02 00", "01 02 02 00"},
+	    {"{\"type\":\"map\",\"values\":\"int\"}", "02 02 61", "invalid_avro@3"},
+	    {"{\"type\":\"array\",\"items\":\"null\"}", "80 94 eb dc 03 00", "too_large@0"}, /* 500,000,000 nulls */
+	    {"{\"type\":\"array\",\"items\":\"null\"}", "c8 01 c8 01 00", "c8 01 c8 01 00"},
+	    {"{\"type\":\"record\",\"name\":\"N\",\"fields\":[{\"name\":\"n\",\"type\":[\"null\",\"N\"]}]}", "02 02 00",
+	     "02 02 00"},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rig r;
+		rig_init(&r, HEAD R("path: $.x.y, mask: {}"), rows[i].schema);
+		const char *got = run(&r, rows[i].in);
+		if (strcmp(got, rows[i].out) != 0)
+			fail_msg("%s: %s: %s, not %s", rows[i].schema, rows[i].in, got, rows[i].out);
+		rig_clear(&r);
+	}
+}
+
+static void test_depth(void **state)
+{
+	(void)state;
+	struct rig r;
+	char hex[4 * 300];
+
+	rig_init(&r, HEAD R("path: $.x, mask: {}"),
+		 "{\"type\":\"record\",\"name\":\"N\",\"fields\":[{\"name\":\"n\",\"type\":[\"null\",\"N\"]}]}");
+	for (int i = 0; i < 200; i++)
+		memcpy(hex + 3 * i, "02 ", 4);
+	strcat(hex, "00");
+	assert_string_equal(run(&r, hex), "too_deep@128");
+	rig_clear(&r);
+}
+
+struct change_row {
+	const char *rules, *schema, *derived, *in, *out;
+};
+
+#define MASK    R("path: $.a, mask: {}")
+#define UNION   "[\"null\",\"long\",\"string\"]"
+#define ENUM    "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"BC\"]}"
+#define LIST(t) "{\"type\":\"array\",\"items\":" t "}"
+
+static void test_changes(void **state)
+{
+	(void)state;
+	static const struct change_row rows[] = {
+	    /* a string stays one, and the schema with it */
+	    {MASK, REC(F("a", "\"string\"") "," F("b", "\"int\"")), REC(F("a", "\"string\"") "," F("b", "\"int\"")),
+	     "06 61 62 63 0e", "06 2a 2a 2a 0e"},
+	    /* a number becomes a string, and says what it was */
+	    {MASK, REC(F("a", "\"long\"")), REC(F("a", "{\"type\":\"string\",\"kveil.type\":\"long\"}")), "c8 01",
+	     "06 2a 2a 2a"},
+	    /* branches that become one type are one branch; the others move up */
+	    {MASK, REC(F("a", "[\"long\",\"string\",\"null\"]")),
+	     REC(F("a", "[{\"type\":\"string\",\"kveil.type\":\"long\"},\"null\"]")), "02 04 61 62", "00 04 2a 2a"},
+	    {MASK, REC(F("a", "[\"long\",\"string\",\"null\"]")),
+	     REC(F("a", "[{\"type\":\"string\",\"kveil.type\":\"long\"},\"null\"]")), "04", "02"},
+	    {MASK, REC(F("a", "[\"long\",\"string\",\"null\"]")),
+	     REC(F("a", "[{\"type\":\"string\",\"kveil.type\":\"long\"},\"null\"]")), "00 14", "00 04 2a 2a"},
+	    /* a branch that the rule cannot take is an error of the record, never clear */
+	    {MASK, REC(F("a", "[\"string\",\"bytes\"]")), REC(F("a", "[\"string\",\"bytes\"]")), "02 02 61",
+	     "unsupported_kind@1"},
+	    /* an enum becomes a string without its symbols */
+	    {MASK, REC(F("a", ENUM)),
+	     REC(F("a", "{\"type\":\"string\",\"kveil.type\":{\"type\":\"enum\",\"name\":\"E\"}}")), "02", "04 2a 2a"},
+	    /* what may stay as it is keeps its branch beside the new one */
+	    {R("path: $.a, when: \"$.b == 1\", mask: {}"), REC(F("a", "\"long\"") "," F("b", "\"int\"")),
+	     REC(F("a", "[\"long\",{\"type\":\"string\",\"kveil.type\":\"long\"}]") "," F("b", "\"int\"")), "14 02",
+	     "02 04 2a 2a 02"},
+	    {R("path: $.a, when: \"$.b == 1\", mask: {}"), REC(F("a", "\"long\"") "," F("b", "\"int\"")),
+	     REC(F("a", "[\"long\",{\"type\":\"string\",\"kveil.type\":\"long\"}]") "," F("b", "\"int\"")), "14 04",
+	     "00 14 04"},
+	    {R("path: $.a, nullify: true"), REC(F("a", "\"int\"")), REC(F("a", "[\"null\",\"int\"]")), "0e", "00"},
+	    {R("path: $.a, nullify: true"), REC(F("a", "[\"int\",\"null\"]")), REC(F("a", "[\"null\",\"int\"]")),
+	     "00 0e", "00"},
+	    {R("path: $.a, replace: {with: 7}"), REC(F("a", "\"int\"")), REC(F("a", "\"int\"")), "02", "0e"},
+	    {R("path: $.a, replace: {with: 1.5}"), REC(F("a", "\"double\"")), REC(F("a", "\"double\"")),
+	     "00 00 00 00 00 00 00 00", "00 00 00 00 00 00 f8 3f"},
+	    {R("path: $.a, replace: {with: 1.5}"), REC(F("a", "\"int\"")), REC(F("a", "\"int\"")), "02",
+	     "unsupported_kind@0"},
+	    /* a removed field is not in the schema either, null or not */
+	    {R("path: $.a, remove: true"), REC(F("a", "[\"null\",\"string\"]") "," F("b", "\"int\"")),
+	     REC(F("b", "\"int\"")), "02 02 61 0e", "0e"},
+	    {R("path: $.a, remove: true"), REC(F("a", "[\"null\",\"string\"]") "," F("b", "\"int\"")),
+	     REC(F("b", "\"int\"")), "00 0e", "0e"},
+	    /* blocks: those that say their size say the new one */
+	    {R("path: \"$.a[*]\", replace: {with: xyz}"), REC(F("a", LIST("\"string\""))),
+	     REC(F("a", LIST("\"string\""))), "03 08 02 61 02 62 02 02 63 00",
+	     "03 10 06 78 79 7a 06 78 79 7a 02 06 78 79 7a 00"},
+	    {R("path: \"$.a[1]\", replace: {with: xyz}"), REC(F("a", LIST("\"string\""))),
+	     REC(F("a", LIST("\"string\""))), "04 02 61 02 62 00", "04 02 61 06 78 79 7a 00"},
+	    {R("path: $.a.k, replace: {with: x}"), REC(F("a", "{\"type\":\"map\",\"values\":\"string\"}")),
+	     REC(F("a", "{\"type\":\"map\",\"values\":\"string\"}")), "04 02 6a 04 61 62 02 6b 04 61 62 00",
+	     "04 02 6a 04 61 62 02 6b 02 78 00"},
+	    /* what is not named is copied, whatever it is */
+	    {MASK, REC(F("u", UNION) "," F("a", "\"string\"")), REC(F("u", UNION) "," F("a", "\"string\"")),
+	     "04 02 79 02 61", "04 02 79 02 2a"},
+	    {MASK, REC(F("a", "[\"null\",\"string\"]")), REC(F("a", "[\"null\",\"string\"]")), "00", "00"},
+	    /* text that is none, where rules look */
+	    {MASK, REC(F("a", "\"string\"")), REC(F("a", "\"string\"")), "02 ff", "invalid_utf8@1"},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const struct change_row *c = &rows[i];
+		char rules[1024];
+		struct rig r;
+		snprintf(rules, sizeof rules, "%s%s", HEAD, c->rules);
+		rig_init(&r, rules, c->schema);
+		struct kveil_span derived = kveil_engine_schema_derived(r.schema);
+		if (!kveil_span_eq(derived, kveil_span_str(c->derived)))
+			fail_msg("%s\n%s\n%.*s", c->rules, c->schema, (int)derived.len, (const char *)derived.data);
+		const char *got = run(&r, c->in);
+		if (strcmp(got, c->out) != 0)
+			fail_msg("%s %s: %s: %s, not %s", c->rules, c->schema, c->in, got, c->out);
+		rig_clear(&r);
+	}
+}
+
+/* --- the derived schema --- */
+
+struct derived_row {
+	const char *rules, *schema, *derived;
+};
+
+static void test_derived(void **state)
+{
+	(void)state;
+	static const struct derived_row rows[] = {
+	    /* docs and other properties stay; defaults and meanings go */
+	    {MASK,
+	     "{\"type\":\"record\",\"name\":\"U\",\"namespace\":\"x\",\"doc\":\"d\",\"aliases\":[\"V\"],\"fields\":[{"
+	     "\"name\":\"a\",\"doc\":\"e\",\"type\":{\"type\":\"int\",\"logicalType\":\"date\",\"connect.name\":\"D\","
+	     "\"connect.default\":9,\"p\":1},\"default\":9,\"aliases\":[\"o\"]}]}",
+	     "{\"type\":\"record\",\"name\":\"U\",\"namespace\":\"x\",\"doc\":\"d\",\"aliases\":[\"V\"],\"fields\":[{"
+	     "\"name\":\"a\",\"doc\":\"e\",\"type\":{\"type\":\"string\",\"p\":1,\"kveil.type\":{\"type\":\"int\","
+	     "\"logicalType\":\"date\",\"connect.name\":\"D\"}},\"default\":\"\",\"aliases\":[\"o\"]}]}"},
+	    /* a default around a value that changes is clear text too */
+	    {R("path: $.s.a, mask: {}"),
+	     REC("{\"name\":\"s\",\"type\":{\"type\":\"record\",\"name\":\"S\",\"fields\":[" F("a", "\"string\"") "," F(
+		 "b", "\"int\"") "]},\"default\":{\"a\":\"secret\",\"b\":3}}"),
+	     REC("{\"name\":\"s\",\"type\":{\"type\":\"record\",\"name\":\"S\",\"fields\":[" F("a", "\"string\"") "," F(
+		 "b", "\"int\"") "]},\"default\":{\"a\":\"\",\"b\":0}}")},
+	    /* one type at two places of which one changes is two types; the one that stays has the name */
+	    {R("path: $.l.a, mask: {}"),
+	     REC(F("l", "{\"type\":\"record\",\"name\":\"V\",\"fields\":[" F("a", "\"int\"") "]}") "," F("r", "\"V\"")),
+	     REC(F("l",
+		   "{\"type\":\"record\",\"name\":\"V_protected\",\"fields\":[" F(
+		       "a", "{\"type\":\"string\",\"kveil.type\":\"int\"}") "]}") "," F("r",
+											"{\"type\":\"record\",\"name\":"
+											"\"V\",\"fields\":[" F(
+											    "a", "\"int\"") "]}"))},
+	    /* at two places that change alike it is one, whichever rules say so */
+	    {R("path: $.l.a, mask: {}") R("path: $.r.a, mask: {}"),
+	     REC(F("l", "{\"type\":\"record\",\"name\":\"V\",\"fields\":[" F("a", "\"int\"") "]}") "," F("r", "\"V\"")),
+	     REC(F("l", "{\"type\":\"record\",\"name\":\"V\",\"fields\":[" F(
+			    "a", "{\"type\":\"string\",\"kveil.type\":\"int\"}") "]}") "," F("r", "\"V\""))},
+	    {R("path: $..a, mask: {}"),
+	     "{\"type\":\"record\",\"name\":\"N\",\"fields\":[" F("a", "\"int\"") "," F("n", "[\"null\",\"N\"]") "]}",
+	     "{\"type\":\"record\",\"name\":\"N\",\"fields\":[" F(
+		 "a", "{\"type\":\"string\",\"kveil.type\":\"int\"}") "," F("n", "[\"null\",\"N\"]") "]}"},
+	    /* only the first of a chain changes */
+	    {R("path: $.a, mask: {}"),
+	     "{\"type\":\"record\",\"name\":\"N\",\"fields\":[" F("a", "\"int\"") "," F("n", "[\"null\",\"N\"]") "]}",
+	     "{\"type\":\"record\",\"name\":\"N_protected\",\"fields\":[" F(
+		 "a", "{\"type\":\"string\",\"kveil.type\":"
+		      "\"int\"}") "," F("n",
+					"[\"null\",{\"type\":\"record\",\"name\":\"N\",\"fields\":[" F(
+					    "a", "\"int\"") "," F("n", "[\"null\",\"N\"]") "]}]") "]}"},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char rules[1024];
+		struct rig r;
+		snprintf(rules, sizeof rules, "%s%s", HEAD, rows[i].rules);
+		rig_init(&r, rules, rows[i].schema);
+		struct kveil_span derived = kveil_engine_schema_derived(r.schema);
+		if (!kveil_span_eq(derived, kveil_span_str(rows[i].derived)))
+			fail_msg("%s:\n%.*s\nnot\n%s", rows[i].rules, (int)derived.len, (const char *)derived.data,
+				 rows[i].derived);
+		rig_clear(&r);
+	}
+}
+
+static void test_rules_refused(void **state)
+{
+	(void)state;
+	static const struct derived_row rows[] = {
+	    {R("path: $, remove: true"), REC(F("a", "\"int\"")), NULL},
+	    {R("path: \"$.a[*]\", remove: true"), REC(F("a", LIST("\"int\""))), NULL},
+	    {R("path: $.a, when: \"@ == 1\", remove: true"), REC(F("a", "\"int\"")), NULL},
+	    {R("path: \"$.a[0]\", mask: {}"), REC(F("a", LIST("\"int\""))), NULL},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct kveil_error err;
+		char rules[1024];
+		struct rig r;
+		snprintf(rules, sizeof rules, "%s%s", HEAD, rows[i].rules);
+		if (rig_try(&r, rules, rows[i].schema, &err) != KVEIL_E_AVRO_SCHEMA)
+			fail_msg("taken: %s", rows[i].rules);
+		rig_clear(&r);
+	}
+}
+
+static void test_not_yet(void **state)
+{
+	(void)state;
+	static const char *const files[] = {
+	    HEAD R("path: $.a, mask: {}, to: $.b"),
+	    HEAD R("path: \"$.a[?@.b]\", mask: {}"),
+	    HEAD R("path: $.a, encrypt: {key: k, type: json}"),
+	    "unmatched: remove\n" HEAD R("path: $.a, mask: {}"),
+	    "envelope: debezium\n" HEAD R("path: $.a, mask: {}"),
+	    "outputs: [{name: a, topic: b}]\n" HEAD R("path: $.a, mask: {}"),
+	};
+
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		struct kveil_report report = {0};
+		struct kveil_plan *p = kveil_plan_parse(kveil_span_str(files[i]), "t.yaml", NULL, &report);
+		assert_null(p);
+		assert_true(report.errors > 0);
+		assert_non_null(strstr(report.problems[0].error.message, "is not in this version"));
+		kveil_report_clear(&report);
+	}
+}
+
+/* No schema, no record: it must not come out as it is. */
+static void test_without_schema(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, HEAD MASK, "\"string\"");
+	kveil_engine_use_schema(r.engine, NULL);
+	assert_string_equal(run(&r, "02 61"), "avro_schema@-");
+	rig_clear(&r);
+}
+
+static void test_sealed_and_opened(void **state)
+{
+	(void)state;
+	static const char schema[] = REC(F("a", "[\"null\",\"bytes\"]") "," F("b", LIST("\"string\"")));
+	struct rig seal, open;
+	char sealed[4096];
+
+	rig_init(&seal, HEAD R("path: $.a, encrypt: {key: k}") R("path: \"$.b[*]\", encrypt: {key: k}"), schema);
+	rig_init(&open, HEAD R("path: $.a, decrypt: {key: k}") R("path: \"$.b[*]\", decrypt: {key: k}"), schema);
+	snprintf(sealed, sizeof sealed, "%s", run(&seal, "02 04 00 ff 03 08 02 61 02 62 02 02 63 00"));
+	assert_string_equal(run(&open, sealed), "02 04 00 ff 03 08 02 61 02 62 02 02 63 00");
+	snprintf(sealed, sizeof sealed, "%s", run(&seal, "00 00"));
+	assert_string_equal(sealed, "00 00");
+	rig_clear(&seal);
+	rig_clear(&open);
+}
+
+static void test_text(void **state)
+{
+	(void)state;
+	static const char schema[] =
+	    REC(F("a", "[\"null\",\"string\",\"long\"]") "," F("d", "\"double\"") "," F("f", "\"float\"") "," F(
+		"b", "\"bytes\"") "," F("e", ENUM) "," F("m", "{\"type\":\"map\",\"values\":\"boolean\"}"));
+	static const char json[] =
+	    "{\"a\":{\"string\":\"q\\\"\"},\"d\":0.1,\"f\":0.1,\"b\":\"\\u00ff\\u0001\",\"e\":\"BC\","
+	    "\"m\":{\"k\":true}}";
+	struct kveil_avro_text *t;
+	struct kveil_error err;
+	KVEIL_CLEANUP_BUF struct kveil_buf bytes = KVEIL_BUF_INIT, text = KVEIL_BUF_INIT;
+
+	assert_int_equal(kveil_avro_text_new(kveil_span_str(schema), &t, &err), KVEIL_OK);
+	assert_int_equal(kveil_avro_from_json(t, kveil_span_str(json), &bytes, &err), KVEIL_OK);
+	assert_int_equal(kveil_avro_to_json(t, kveil_buf_span(&bytes), &text, &err), KVEIL_OK);
+	assert_string_equal(kveil_buf_cstr(&text), "{\"a\":\"q\\\"\",\"d\":0.1,\"f\":0.1,\"b\":\"/wE=\",\"e\":\"BC\","
+						   "\"m\":{\"k\":true}}");
+	assert_int_equal(kveil_avro_from_json(t, KVEIL_SPAN("{\"a\":true}"), &bytes, &err), KVEIL_E_INVALID_AVRO);
+	assert_int_equal(kveil_avro_from_json(t, KVEIL_SPAN("{"), &bytes, &err), KVEIL_E_INVALID_JSON);
+	kveil_avro_text_free(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_schemas_refused),
+	    cmocka_unit_test(test_schemas_bounded),
+	    cmocka_unit_test(test_fingerprints),
+	    cmocka_unit_test(test_values_refused),
+	    cmocka_unit_test(test_depth),
+	    cmocka_unit_test(test_changes),
+	    cmocka_unit_test(test_derived),
+	    cmocka_unit_test(test_rules_refused),
+	    cmocka_unit_test(test_not_yet),
+	    cmocka_unit_test(test_without_schema),
+	    cmocka_unit_test(test_sealed_and_opened),
+	    cmocka_unit_test(test_text),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
