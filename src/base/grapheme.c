@@ -52,6 +52,15 @@ uint8_t *kveil_grapheme_compose(struct kveil_span text, bool fold_case, size_t *
 KVEIL_CATEGORY_TABLE(X)
 #undef X
 
+uint32_t kveil_grapheme_lower(const uint8_t *s, size_t len, size_t *ret_len)
+{
+	utf8proc_int32_t code_point;
+	utf8proc_ssize_t n = utf8proc_iterate(s, len > 4 ? 4 : (utf8proc_ssize_t)len, &code_point);
+
+	*ret_len = n > 0 ? (size_t)n : 1;
+	return n > 0 ? (uint32_t)utf8proc_tolower(code_point) : 0x110000u + s[0];
+}
+
 enum kveil_category kveil_grapheme_category(uint32_t code_point)
 {
 	return (enum kveil_category)utf8proc_category((utf8proc_int32_t)code_point);

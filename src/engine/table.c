@@ -22,8 +22,11 @@ static enum kveil_status one_text(struct kveil_engine *e, const struct kveil_pat
 	    kveil_path_select_within(path, doc, doc->root, false, &e->work, &e->arena, &nodes, ret_count, err);
 	if (st || *ret_count != 1 || doc->nodes[nodes[0]].kind != KVEIL_KIND_STRING)
 		return st;
-	return kveil_doc_text(doc, nodes[0], &e->arena, ret) ? kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory")
-							     : KVEIL_OK;
+	if (kveil_doc_text(doc, nodes[0], &e->arena, ret))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	if (!ret->len)
+		*ret = KVEIL_SPAN_NULL; /* an empty name tells nothing */
+	return KVEIL_OK;
 }
 
 /* database.schema.table and database.table, whose ends are the shorter names. */
@@ -52,6 +55,17 @@ static enum kveil_tri compare(struct kveil_engine *e, const struct kveil_tables 
 	return KVEIL_NO;
 }
 
+/* A name that was asked for is not told. An event without a word of a schema is of a database that has none; a flat row
+ * has what it was told to have. */
+static bool lacks_a_name(const struct kveil_tables *t, const struct kveil_clue *c, const struct kveil_span *names,
+			 const size_t *counts)
+{
+	if (c->names[0] && !names[0].data && kveil_tables_qualify(t))
+		return true;
+	return c->names[1] && !names[1].data && (counts[1] || c->from != KVEIL_CLUE_EVENT) &&
+	       kveil_tables_might_take(t, names[2]);
+}
+
 /* What one clue says of the node at hand; *ret_told false: nothing. */
 static enum kveil_status ask_clue(struct kveil_engine *e, const struct kveil_rule *r, const struct kveil_clue *c,
 				  const struct kveil_doc *doc, bool *ret_told, enum kveil_tri *ret,
@@ -73,7 +87,7 @@ static enum kveil_status ask_clue(struct kveil_engine *e, const struct kveil_rul
 	if (!names[2].data || counts[0] > 1 || counts[1] > 1)
 		return KVEIL_OK;
 	*ret = compare(e, r->tables, names);
-	if (*ret == KVEIL_NO && c->names[0] && !names[0].data && kveil_tables_qualify(r->tables))
+	if (*ret == KVEIL_NO && lacks_a_name(r->tables, c, names, counts))
 		*ret = KVEIL_DOUBT;
 	return KVEIL_OK;
 }

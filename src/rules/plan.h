@@ -43,6 +43,8 @@ struct kveil_tables {
 bool kveil_tables_take(const struct kveil_tables *t, struct kveil_span name);
 /* Does a glob ask for more than the table's own name? */
 bool kveil_tables_qualify(const struct kveil_tables *t);
+/* Might a qualified glob take this table, in some schema? */
+bool kveil_tables_might_take(const struct kveil_tables *t, struct kveil_span table);
 
 /* What says which table a row is of, in format/envelope.h's terms. */
 struct kveil_clue {

@@ -2,49 +2,38 @@
 /* rules/tables.c: `table:` of a rule: globs over the names of tables, and what two of them have in common. */
 #include "rules/loader.h"
 
+#include "base/grapheme.h"
+
 #include <stdlib.h>
 
-static uint8_t fold(uint8_t c)
-{
-	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
-}
-
-/* The bytes of the character at p. */
-static size_t char_bytes(const uint8_t *p, const uint8_t *end)
-{
-	size_t n = 1;
-
-	while (p + n < end && (p[n] & 0xC0) == 0x80)
-		n++;
-	return n;
-}
-
 /* One star back is enough: what an earlier one took more, a later one takes as well. */
-static bool glob_takes(const char *glob, struct kveil_span name)
+static bool glob_takes(struct kveil_span glob, struct kveil_span name)
 {
-	const uint8_t *g = (const uint8_t *)glob, *star = NULL;
+	const uint8_t *g = glob.data, *g_end = g + glob.len, *star = NULL;
 	const uint8_t *p = name.data, *end = p + name.len, *again = NULL;
 
 	while (p < end) {
-		if (*g == '*') {
+		size_t wide = 0, given = 0;
+		uint32_t c = kveil_grapheme_lower(p, (size_t)(end - p), &given);
+		if (g < g_end && *g == '*') {
 			star = ++g;
 			again = p;
-		} else if (*g == '?') {
-			g++;
-			p += char_bytes(p, end);
-		} else if (*g && fold(*g) == fold(*p)) {
-			g++;
-			p++;
+			continue;
+		}
+		if (g < g_end && (kveil_grapheme_lower(g, (size_t)(g_end - g), &wide) == c || *g == '?')) {
+			g += wide;
+			p += given;
 		} else if (star) {
 			g = star;
-			p = ++again;
+			(void)kveil_grapheme_lower(again, (size_t)(end - again), &given);
+			p = again += given;
 		} else {
 			return false;
 		}
 	}
-	while (*g == '*')
+	while (g < g_end && *g == '*')
 		g++;
-	return !*g;
+	return g == g_end;
 }
 
 bool kveil_tables_take(const struct kveil_tables *t, struct kveil_span name)
@@ -53,7 +42,7 @@ bool kveil_tables_take(const struct kveil_tables *t, struct kveil_span name)
 		if (at && name.data[at - 1] != '.')
 			continue;
 		for (size_t i = 0; t->globs[i]; i++)
-			if (glob_takes(t->globs[i], kveil_span_of(name.data + at, name.len - at)))
+			if (glob_takes(kveil_span_str(t->globs[i]), kveil_span_of(name.data + at, name.len - at)))
 				return true;
 	}
 	return false;
@@ -64,6 +53,16 @@ bool kveil_tables_qualify(const struct kveil_tables *t)
 	for (size_t i = 0; t->globs[i]; i++)
 		if (strchr(t->globs[i], '.'))
 			return true;
+	return false;
+}
+
+bool kveil_tables_might_take(const struct kveil_tables *t, struct kveil_span table)
+{
+	for (size_t i = 0; t->globs[i]; i++) {
+		const char *dot = strrchr(t->globs[i], '.');
+		if (dot && glob_takes(kveil_span_str(dot + 1), table))
+			return true;
+	}
 	return false;
 }
 
@@ -111,11 +110,7 @@ static bool are_apart(const char *a, const char *b)
 	const char *x = strrchr(a, '.'), *y = strrchr(b, '.');
 	x = x ? x + 1 : a;
 	y = y ? y + 1 : b;
-	while (*x && fold((uint8_t)*x) == fold((uint8_t)*y)) {
-		x++;
-		y++;
-	}
-	return *x || *y;
+	return !glob_takes(kveil_span_str(x), kveil_span_str(y));
 }
 
 bool kveil_rule_other_tables(const struct kveil_rule *a, const struct kveil_rule *b)

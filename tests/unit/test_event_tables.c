@@ -44,6 +44,11 @@ static void a_glob_takes_names(void **state)
 	     false},
 	    {"***a", "bba", true},
 	    {"x", "", false},
+	    {"K\xc3\x9cNDEN", "k\xc3\xbcnden", true},
+	    {"*\xd0\x94?", "db.a\xd0\xb4\xd0\x96", true},
+	    {"\xe5\xae\xa2", "\xe5\xae\xa3", false},
+	    {"\xff", "\xff", true},
+	    {"\xff", "\xfe", false},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -102,6 +107,16 @@ static void a_rule_is_for_its_tables(void **state)
 	    {"debezium", "{\"a\":\"x\",\"__table\":\"orders\"}", true}, /* of which database? */
 	    {"debezium", "{\"a\":\"x\",\"source\":{\"db\":\"shop\",\"table\":\"orders\"},\"op\":\"c\"}", true},
 	    {"debezium", "{\"a\":\"x\"}", true},
+	    /* Of which schema? Where none is told, an event's database has none. */
+	    {"debezium", "{\"a\":\"x\",\"__table\":\"user_1\",\"__db\":\"d\"}", true},
+	    {"debezium", "{\"a\":\"x\",\"__table\":\"orders\",\"__db\":\"d\"}"},
+	    {"debezium", "{\"a\":\"x\",\"__table\":\"user_1\",\"__db\":\"d\",\"__schema\":\"s\"}"},
+	    {"debezium", "{\"a\":\"x\",\"__table\":\"user_1\",\"__db\":\"d\",\"__schema\":\"\"}", true},
+	    {"debezium", "{\"a\":\"x\",\"__table\":\"\",\"__db\":\"d\",\"__schema\":\"s\"}", true},
+	    {"debezium",
+	     "{\"after\":{\"a\":\"x\"},\"source\":{\"db\":\"d\",\"schema\":null,\"table\":\"user_1\"},\"op\":\"c\"}",
+	     true},
+	    {"debezium", "{\"after\":{\"a\":\"x\"},\"source\":{\"db\":\"d\",\"table\":\"user_1\"},\"op\":\"c\"}"},
 	    /* One clue says so, another does not. */
 	    {"debezium",
 	     "{\"a\":\"x\",\"__table\":\"orders\",\"__db\":\"shop\",\"__source_table\":\"user_1\","
