@@ -24,7 +24,8 @@ struct writing {
 	struct kveil_span in;
 	struct kveil_buf *out;
 	size_t copied;
-	uint32_t covered; /* what starts before was replaced with its container */
+	uint32_t at;      /* number of the event at hand */
+	uint32_t covered; /* those before this one went with their container */
 	size_t *blocks;   /* where in out the contents begin; SIZE_MAX: the block went with its container */
 	uint32_t block_count, block_cap;
 	bool written;
@@ -320,7 +321,7 @@ static enum kveil_status write_place(struct writing *w, const struct kveil_avro_
 	struct kveil_spot spot = spot_of(e, ev);
 	struct kveil_bound_rule *r;
 	enum kveil_effect effect = KVEIL_EFFECT_KEPT;
-	bool is_covered = ev->start < w->covered;
+	bool is_covered = w->at < w->covered;
 
 	enum kveil_status st = choose(w, ev, &spot, is_covered, &r);
 	if (st || is_covered)
@@ -350,7 +351,8 @@ static enum kveil_status write_place(struct writing *w, const struct kveil_avro_
 		return st;
 	}
 	st = write_result(w, ev);
-	w->copied = w->covered = ev->end;
+	w->copied = ev->end;
+	w->covered = ev->behind;
 	return st && r ? kveil_engine_blame(r, ev->value, st, w->err) : st;
 }
 
@@ -358,7 +360,7 @@ static enum kveil_status open_block(struct writing *w, const struct kveil_avro_e
 {
 	if (w->block_count == w->block_cap)
 		return kveil_fail(w->err, KVEIL_E_INTERNAL, "more blocks than the value is deep");
-	if (ev->start < w->covered) {
+	if (w->at < w->covered) {
 		w->blocks[w->block_count++] = SIZE_MAX;
 		return KVEIL_OK;
 	}
@@ -399,7 +401,7 @@ static enum kveil_status write_event(struct writing *w, const struct kveil_avro_
 	case KVEIL_AVRO_AT_BLOCK_END:
 		return close_block(w, ev);
 	case KVEIL_AVRO_AT_INDEX:
-		if (ev->start < w->covered)
+		if (w->at < w->covered)
 			return KVEIL_OK;
 		copy_until(w, ev->start);
 		st = write_index(w, ev, ev->out->keep);
@@ -407,10 +409,11 @@ static enum kveil_status write_event(struct writing *w, const struct kveil_avro_
 		w->written = true;
 		return st;
 	case KVEIL_AVRO_AT_GONE:
-		if (ev->start < w->covered)
+		if (w->at < w->covered)
 			return KVEIL_OK;
 		copy_until(w, ev->start);
-		w->copied = w->covered = ev->end;
+		w->copied = ev->end;
+		w->covered = ev->behind;
 		w->written = true;
 		return KVEIL_OK;
 	}
@@ -451,11 +454,11 @@ enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_sp
 	if (!w.blocks)
 		return no_memory(err);
 	kveil_buf_reset(out);
-	for (size_t i = 0; !st && i < e->walk->count; i++) {
-		st = write_event(&w, &e->walk->events[i]);
+	for (; !st && w.at < e->walk->count; w.at++) {
+		st = write_event(&w, &e->walk->events[w.at]);
 		/* On the tape positions are of the spelled value: a record's are of its bytes. */
 		if (st && err->byte != KVEIL_NO_BYTE)
-			err->byte = e->walk->events[i].value;
+			err->byte = e->walk->events[w.at].value;
 	}
 	if (st || !w.written)
 		return st;

@@ -446,9 +446,11 @@ static bool find_classes(struct builder *b)
 {
 	struct kveil_avro_program *p = b->p;
 	uint32_t *class = calloc(p->count, sizeof *class), *next = calloc(p->count, sizeof *next), count = 1;
-	struct classes c = {.mask = 2 * KVEIL_AVRO_NODES - 1};
+	struct classes c = {.mask = 63};
 	bool ok = true, settled = false;
 
+	while (c.mask < 2 * p->count)
+		c.mask = 2 * c.mask + 1;
 	c.table = calloc((size_t)c.mask + 1, sizeof *c.table);
 	if (!class || !next || !c.table)
 		ok = no_memory(b);

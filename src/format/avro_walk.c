@@ -570,10 +570,13 @@ static bool walk(struct pass *x, uint32_t node, const uint8_t *start, const stru
 		     (!w->want_doc || spell_scalar(x, node, kveil_span_of(value, (size_t)(x->p - value))));
 	if (!ok)
 		return false;
-	if (gone != UINT32_MAX)
-		w->events[gone].end = offset(x, x->p);
-	if (place != UINT32_MAX)
-		w->events[place].end = offset(x, x->p);
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t event = i ? place : gone;
+		if (event == UINT32_MAX)
+			continue;
+		w->events[event].end = offset(x, x->p);
+		w->events[event].behind = (uint32_t)w->count;
+	}
 	return true;
 }
 

@@ -354,6 +354,11 @@ static void test_changes(void **state)
 	    {MASK, REC(F("u", UNION) "," F("a", "\"string\"")), REC(F("u", UNION) "," F("a", "\"string\"")),
 	     "04 02 79 02 61", "04 02 79 02 2a"},
 	    {MASK, REC(F("a", "[\"null\",\"string\"]")), REC(F("a", "[\"null\",\"string\"]")), "00", "00"},
+	    /* a value of no bytes is one value, with all that stands in it */
+	    {R("path: $..a, replace: {with: x}"),
+	     REC(F("a", "{\"type\":\"record\",\"name\":\"S\",\"fields\":[" F(
+			    "a", "{\"type\":\"record\",\"name\":\"T\",\"fields\":[]}") "]}")),
+	     REC(F("a", "{\"type\":\"string\",\"kveil.type\":{\"type\":\"record\",\"name\":\"S\"}}")), "", "02 78"},
 	    /* text that is none, where rules look */
 	    {MASK, REC(F("a", "\"string\"")), REC(F("a", "\"string\"")), "02 ff", "invalid_utf8@1"},
 	};

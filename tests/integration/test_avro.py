@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Avro against fastavro: random schemas, random values, and what rules must make of both. KVEIL_AVRO_CASES=10000 for more."""
+import io
+import json
+import os
+import pathlib
+import random
+import struct
+import subprocess
+
+import fastavro
+import pytest
+
+BUILD = pathlib.Path(os.environ.get("KVEIL_BUILD", "build-asan"))
+CASES = int(os.environ.get("KVEIL_AVRO_CASES", "150"))
+HEAD = "name: t\ntopics: [in]\nformat: avro\nfields:\n"
+SCALARS = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"]
+
+
+class Schemas:
+    """One random schema: names are short, so that `a` stands at many places and depths."""
+
+    def __init__(self, rnd):
+        self.rnd, self.named, self.count = rnd, [], 0
+
+    def name(self):
+        self.count += 1
+        return f"T{self.count}"
+
+    def type(self, depth, in_union=False):
+        r = self.rnd
+        kind = r.choice(SCALARS + ["fixed", "enum"] + ["array", "map", "record", "union", "ref"] * (depth < 4))
+        if kind == "union" and in_union or kind == "ref" and not self.named:
+            kind = "string"
+        if kind in SCALARS:
+            logical = {"int": "date", "long": "timestamp-micros"}.get(kind)
+            return {"type": kind, "doc": "d", "logicalType": logical} if logical and r.random() < .3 else kind
+        if kind == "ref":
+            return r.choice(self.named)
+        if kind == "array":
+            return {"type": "array", "items": self.type(depth + 1)}
+        if kind == "map":
+            return {"type": "map", "values": self.type(depth + 1)}
+        if kind == "union":
+            return self.union(depth)
+        name = self.name()
+        if kind == "fixed":
+            t = {"type": "fixed", "name": name, "size": r.randint(0, 4)}
+        elif kind == "enum":
+            t = {"type": "enum", "name": name, "symbols": ["A", "B", "C"][:r.randint(1, 3)]}
+        else:
+            return self.record(name, depth)
+        self.named.append(name)
+        return t
+
+    def record(self, name, depth):
+        r = self.rnd
+        # Only behind a null may a record refer to itself, or its values would not end.
+        t = {"type": "record", "name": name, "fields": []}
+        for f in r.sample("abcd", r.randint(0, 4)):
+            field = {"name": f, "type": self.type(depth + 1)}
+            if r.random() < .3 and field["type"] in ("string", "int"):
+                field["default"] = "clear" if field["type"] == "string" else 7
+            t["fields"].append(field)
+        if r.random() < .2:
+            t["fields"].append({"name": "next", "type": ["null", name], "default": None})
+        self.named.append(name)
+        return t
+
+    def union(self, depth):
+        branches, seen = [], set()
+        for _ in range(self.rnd.randint(1, 4)):
+            t = self.type(depth + 1, in_union=True)
+            sort = t if isinstance(t, str) else t.get("name", t["type"])
+            if sort not in seen:
+                seen.add(sort)
+                branches.append(t)
+        return branches
+
+
+def number(n):
+    n, out = (n << 1) ^ (n >> 63), bytearray()
+    while n > 0x7f:
+        out.append(n & 0x7f | 0x80)
+        n >>= 7
+    return bytes(out + bytes([n]))
+
+
+class Values:
+    """The bytes of a random value, written here and not by fastavro: it has no blocks with sizes, and chooses branches."""
+
+    def __init__(self, rnd, schema):
+        self.rnd, self.types = rnd, {}
+        self.learn(schema)
+
+    def learn(self, t):
+        if isinstance(t, list):
+            for b in t:
+                self.learn(b)
+        elif isinstance(t, dict):
+            if "name" in t:
+                self.types[t["name"]] = t
+            for inner in [t.get("items"), t.get("values")] + [f["type"] for f in t.get("fields", [])]:
+                if inner is not None:
+                    self.learn(inner)
+
+    def text(self, n):
+        t = ("aé\"" * n)[:n].encode()
+        return number(len(t)) + t
+
+    def blocks(self, elements):
+        out = b""
+        while elements:
+            n = self.rnd.randint(1, len(elements))
+            block = b"".join(elements[:n])
+            out += number(-n) + number(len(block)) + block if self.rnd.random() < .5 else number(n) + block
+            elements = elements[n:]
+        return out + b"\0"
+
+    def value(self, t, depth=0):
+        r = self.rnd
+        if isinstance(t, list):
+            i = t.index("null") if depth > 6 and "null" in t else r.randrange(len(t))
+            return number(i) + self.value(t[i], depth + 1)
+        if isinstance(t, str) and t in self.types:
+            t = self.types[t]
+        kind = t if isinstance(t, str) else t["type"]
+        n = r.randint(0, 3 if depth < 6 else 0)
+        return {
+            "null": lambda: b"", "boolean": lambda: r.choice([b"\0", b"\1"]),
+            "int": lambda: number(r.choice([0, -1, 63, -65, 2**31 - 1, -2**31])),
+            "long": lambda: number(r.choice([0, 1, -64, 64, 2**62])),
+            "float": lambda: struct.pack("<f", r.choice([0.0, 1.5, -2.0])),
+            "double": lambda: struct.pack("<d", r.choice([0.0, 0.1, -1e300])),
+            "bytes": lambda: number(n) + r.randbytes(n), "string": lambda: self.text(n),
+            "fixed": lambda: r.randbytes(t["size"]), "enum": lambda: number(r.randrange(len(t["symbols"]))),
+            "array": lambda: self.blocks([self.value(t["items"], depth + 1) for _ in range(n)]),
+            "map": lambda: self.blocks([number(1) + b"abcx"[i:i + 1] + self.value(t["values"], depth + 1)
+                                        for i in range(n)]),
+            "record": lambda: b"".join(self.value(f["type"], depth + 1) for f in t["fields"]),
+        }[kind]()
+
+
+def read(schema, data):
+    """As plain values; logical types are left as numbers, for only the bytes are of interest."""
+    def bare(t):
+        if isinstance(t, list):
+            return [bare(b) for b in t]
+        if isinstance(t, dict):
+            return {k: bare(v) if k in ("type", "items", "values") else
+                    [{**f, "type": bare(f["type"])} for f in v] if k == "fields" else v
+                    for k, v in t.items() if k != "logicalType"}
+        return t
+    stream = io.BytesIO(data)
+    value = fastavro.schemaless_reader(stream, fastavro.parse_schema(bare(json.loads(json.dumps(schema)))), None)
+    assert stream.read() == b""
+    return value
+
+
+def expected(v, change, at=None):
+    """What the rule makes of every member `a` that is not null, at any depth."""
+    if at == "a" and v is not None:
+        return change(v)
+    if isinstance(v, dict):
+        return {k: expected(x, change, k) for k, x in v.items()}
+    if isinstance(v, list):
+        return [expected(x, change) for x in v]
+    return v
+
+
+def run(cases):
+    def text(b):
+        b = b if isinstance(b, bytes) else b.encode()
+        return struct.pack("<I", len(b)) + b
+    done = subprocess.run([BUILD / "tests" / "avro_cases"], input=b"".join(text(t) for c in cases for t in c),
+                          capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    out, at, texts = done.stdout, 0, []
+    while at < len(out):
+        n, = struct.unpack_from("<I", out, at)
+        texts.append(out[at + 4:at + 4 + n])
+        at += 4 + n
+    assert len(texts) == 3 * len(cases)
+    return [(texts[i].decode(), texts[i + 1].decode(), texts[i + 2]) for i in range(0, len(texts), 3)]
+
+
+def make(seed, count):
+    rnd = random.Random(seed)
+    while count:
+        schema = Schemas(rnd).record("R", 0)
+        try:
+            data = Values(rnd, schema).value(schema)
+        except RecursionError:
+            continue
+        count -= 1
+        yield schema, data
+
+
+@pytest.mark.parametrize("rule, change", [
+    ('path: "$..a", replace: {with: "***"}', lambda v: "***"),
+    ('path: "$..a", nullify: true', lambda v: None),
+])
+def test_random_schemas(rule, change):
+    made = list(make(rule, CASES))
+    results = run([(HEAD + f"  - {{{rule}}}\n", json.dumps(schema), data) for schema, data in made])
+    changed = 0
+    for (schema, data), (code, derived, out) in zip(made, results):
+        if code == "avro_schema":
+            # One key of a map, and its values' type would change with it alone.
+            assert "some elements" in derived and '"map"' in json.dumps(schema)
+            continue
+        assert code == "ok", (code, schema, derived)
+        fastavro.parse_schema(json.loads(derived))
+        assert read(json.loads(derived), out) == expected(read(schema, data), change), (schema, derived)
+        assert '"clear"' not in "".join(f for f in derived.split('{"name":"a"')[1:] if f.startswith(',"type":"string","default'))
+        changed += out != data
+    assert changed > CASES / 10
+
+
+def test_sealed_and_opened_again():
+    """Strings and bytes keep their types: both ways under one schema give the bytes back."""
+    made = list(make("seal", CASES))
+    rule = HEAD + '  - {path: "$..a", %s: {key: k}}\n'
+    sealed = run([(rule % "encrypt", json.dumps(schema), data) for schema, data in made])
+    back = [(schema, data, derived, out) for (schema, data), (code, derived, out) in zip(made, sealed)
+            if code == "ok" and "kveil.type" not in derived]
+    opened = run([(rule % "decrypt", derived, out) for _, _, derived, out in back])
+    assert {code for code, _, _ in sealed} <= {"ok", "unsupported_kind", "avro_schema"}
+    for (_, data, _, _), (code, _, out) in zip(back, opened):
+        assert code == "ok" and out == data
+    assert sum(data != out for _, data, _, out in back) > CASES / 40
+
+
+def test_derived_schemas_can_be_derived_from_again():
+    """A pure function: the same text again, and a fixed point of rules that change no more."""
+    made = list(make("again", 50))
+    rules = HEAD + '  - {path: "$..a", replace: {with: x}}\n'
+    one, two = (run([(rules, json.dumps(s), d) for s, d in made]) for _ in range(2))
+    assert one == two
