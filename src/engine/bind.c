@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/connect.h"
 #include "engine/internal.h"
 #include "format/envelope.h"
 
@@ -468,8 +469,9 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 		e->parts[part].scan.allowance = &e->allowance;
 	e->lookup.allowance = e->check.allowance = e->pieces.allowance = e->scratch.allowance = &e->allowance;
 	for (size_t v = 0; v < e->view_count; v++)
-		e->views[v].value.allowance = e->views[v].key.allowance = e->views[v].key_header.allowance =
-		    &e->allowance;
+		for (int t = 0; t < KVEIL_TEXT_COUNT; t++)
+			e->views[v].texts[t].allowance = e->views[v].wholes[t].allowance = &e->allowance;
+	kveil_connect_init(e);
 	return st;
 }
 
@@ -482,11 +484,13 @@ void kveil_engine_unbind(struct kveil_engine *e)
 	kveil_scan_clear(&e->lookup);
 	kveil_scan_clear(&e->check);
 	for (size_t v = 0; e->views && v < e->view_count; v++) {
-		kveil_buf_clear(&e->views[v].value);
-		kveil_buf_clear(&e->views[v].key);
-		kveil_buf_clear(&e->views[v].key_header);
+		for (int t = 0; t < KVEIL_TEXT_COUNT; t++) {
+			kveil_buf_clear(&e->views[v].texts[t]);
+			kveil_buf_clear(&e->views[v].wholes[t]);
+		}
 	}
 	kveil_engine_clear_typed(e);
+	kveil_connect_clear(&e->connect);
 	kveil_buf_clear(&e->pieces);
 	kveil_buf_clear(&e->scratch);
 	free(e->piece_list);

@@ -2,6 +2,7 @@
 #include "kveil/engine.h"
 
 #include "base/secret.h"
+#include "engine/connect.h"
 #include "engine/internal.h"
 
 #include <stdlib.h>
@@ -89,14 +90,17 @@ static void trim_to(struct kveil_engine *e, size_t keep_bytes, size_t keep_entri
 {
 	trim_buf(&e->pieces, keep_bytes);
 	for (size_t v = 0; v < e->view_count; v++) {
-		trim_buf(&e->views[v].value, keep_bytes);
-		trim_buf(&e->views[v].key, keep_bytes);
-		trim_buf(&e->views[v].key_header, keep_bytes);
+		for (int t = 0; t < KVEIL_TEXT_COUNT; t++) {
+			trim_buf(&e->views[v].texts[t], keep_bytes);
+			trim_buf(&e->views[v].wholes[t], keep_bytes);
+		}
 	}
 	for (int part = 0; part < KVEIL_PART_COUNT; part++)
 		trim_scan(&e->parts[part].scan, keep_entries);
 	trim_scan(&e->lookup, keep_entries);
 	trim_scan(&e->check, keep_entries);
+	trim_scan(&e->connect.scan, keep_entries);
+	trim_scan(&e->connect.inner, keep_entries);
 	if (e->piece_cap > keep_entries) {
 		free(e->piece_list);
 		kveil_allowance_give(&e->allowance, e->piece_cap * sizeof *e->piece_list);
@@ -132,21 +136,26 @@ static void begin_record(struct kveil_engine *e, const struct kveil_record *reco
 	e->was_large = record->value.len + record->key.len > LARGE_BYTES;
 	e->serial++;
 	e->record = record;
+	e->value = record->value;
 	e->value_doc = NULL;
+	e->has_schema = false;
 	e->allowance.was_refused = false;
 	e->work = KVEIL_PATH_WORK;
 }
 
-/* A part with members: results[v] is a view's. */
-static enum kveil_status run_document(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
-				      struct kveil_buf **outs, struct kveil_span *results, struct kveil_error *err)
+/* A part with members, or the payload of one: results[v] is a view's. */
+static enum kveil_status run_payload(struct kveil_engine *e, enum kveil_part part, enum kveil_text to,
+				     struct kveil_span text, struct kveil_span *results, struct kveil_error *err)
 {
 	struct kveil_bound_part *p = &e->parts[part];
+	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
 	bool written[KVEIL_MAX_VIEWS], give_up = true;
 	enum kveil_status st = KVEIL_OK;
 
-	for (size_t v = 0; v < e->view_count; v++)
+	for (size_t v = 0; v < e->view_count; v++) {
+		outs[v] = &e->views[v].texts[to];
 		written[v] = false;
+	}
 	if (p->can_stream && !e->trace) {
 		st = kveil_engine_stream(e, part, text, outs[0], &written[0], &give_up, err);
 	}
@@ -157,21 +166,48 @@ static enum kveil_status run_document(struct kveil_engine *e, enum kveil_part pa
 	return st;
 }
 
+/* The same with the schema inline that it may have. */
+static enum kveil_status run_document(struct kveil_engine *e, enum kveil_part part, enum kveil_text to,
+				      const struct kveil_connect_split *s, struct kveil_span *results,
+				      struct kveil_error *err)
+{
+	e->has_schema = s->schema != NULL;
+	enum kveil_status st = run_payload(e, part, to, s->payload, results, err);
+	e->has_schema = false;
+	if (st && err->byte != KVEIL_NO_BYTE)
+		err->byte += (size_t)(s->payload.data - s->text.data);
+	for (size_t v = 0; !st && v < e->view_count; v++)
+		st = kveil_connect_join(e, s, v, results[v], &e->views[v].wholes[to], &results[v], err);
+	return st;
+}
+
+static enum kveil_status run_json_value(struct kveil_engine *e, struct kveil_span *results, struct kveil_error *err)
+{
+	struct kveil_connect_split s;
+
+	enum kveil_status st = kveil_connect_split(e, KVEIL_PART_VALUE, e->record->value, &s, err);
+	e->value = s.payload;
+	if (!st)
+		st = kveil_engine_check_event(e, s.payload, err);
+	return st ? st : run_document(e, KVEIL_PART_VALUE, KVEIL_TEXT_VALUE, &s, results, err);
+}
+
+static enum kveil_status run_typed_value(struct kveil_engine *e, struct kveil_span *results, struct kveil_error *err)
+{
+	struct kveil_buf *out = &e->views[0].texts[KVEIL_TEXT_VALUE];
+	bool written = false;
+
+	enum kveil_status st = kveil_engine_run_typed(e, e->record->value, out, &written, err);
+	results[0] = written ? kveil_buf_span(out) : e->record->value;
+	return st;
+}
+
 static enum kveil_status run_value(struct kveil_engine *e, struct kveil_error *err)
 {
-	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
 	struct kveil_span results[KVEIL_MAX_VIEWS];
+	enum kveil_status st = e->parts[KVEIL_PART_VALUE].format->is_typed ? run_typed_value(e, results, err)
+									   : run_json_value(e, results, err);
 
-	for (size_t v = 0; v < e->view_count; v++)
-		outs[v] = &e->views[v].value;
-	const bool is_typed = e->parts[KVEIL_PART_VALUE].format->is_typed;
-	bool written = false;
-	enum kveil_status st = is_typed ? KVEIL_OK : kveil_engine_check_event(e, e->record->value, err);
-	if (is_typed) {
-		st = kveil_engine_run_typed(e, e->record->value, outs[0], &written, err);
-		results[0] = written ? kveil_buf_span(outs[0]) : e->record->value;
-	} else if (!st)
-		st = run_document(e, KVEIL_PART_VALUE, e->record->value, outs, results, err);
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		e->outputs[v].record.value = results[v];
 	return st;
@@ -179,14 +215,14 @@ static enum kveil_status run_value(struct kveil_engine *e, struct kveil_error *e
 
 static enum kveil_status run_document_key(struct kveil_engine *e, struct kveil_span key, struct kveil_error *err)
 {
-	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
 	struct kveil_span results[KVEIL_MAX_VIEWS];
+	struct kveil_connect_split s;
 
-	for (size_t v = 0; v < e->view_count; v++)
-		outs[v] = &e->views[v].key;
-	enum kveil_status st = kveil_engine_check_key(e, key, err);
+	enum kveil_status st = kveil_connect_split(e, KVEIL_PART_KEY, key, &s, err);
 	if (!st)
-		st = run_document(e, KVEIL_PART_KEY, key, outs, results, err);
+		st = kveil_engine_check_key(e, s.payload, err);
+	if (!st)
+		st = run_document(e, KVEIL_PART_KEY, KVEIL_TEXT_KEY, &s, results, err);
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		e->outputs[v].record.key = results[v];
 	return st;
@@ -208,7 +244,7 @@ static enum kveil_status run_text_key(struct kveil_engine *e, struct kveil_span 
 	st = kveil_engine_decide_root(e, &spot, ids, count, e->root_results, err);
 	for (size_t v = 0; !st && v < e->view_count; v++) {
 		const struct kveil_root_result *r = &e->root_results[v];
-		struct kveil_buf *out = &e->views[v].key;
+		struct kveil_buf *out = &e->views[v].texts[KVEIL_TEXT_KEY];
 		switch (r->effect) {
 		case KVEIL_EFFECT_KEPT:
 			break;
@@ -304,18 +340,21 @@ static enum kveil_status run_header(struct kveil_engine *e, size_t number, const
 static enum kveil_status run_key_header(struct kveil_engine *e, const struct kveil_header *h, size_t *counts,
 					struct kveil_error *err)
 {
-	bool has_members =
-	    e->parts[KVEIL_PART_KEY].format->has_paths && kveil_engine_check_key(e, h->value, err) == KVEIL_OK;
-	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
+	struct kveil_connect_split s = {.text = h->value, .payload = h->value};
 	struct kveil_span results[KVEIL_MAX_VIEWS];
-	enum kveil_status st = has_members ? KVEIL_OK : KVEIL_E_INVALID_JSON;
+	bool has_members = e->parts[KVEIL_PART_KEY].format->has_paths;
+	enum kveil_status st = KVEIL_OK;
 
-	for (size_t v = 0; v < e->view_count; v++) {
-		outs[v] = &e->views[v].key_header;
+	for (size_t v = 0; v < e->view_count; v++)
 		results[v] = h->value;
-	}
+	if (has_members && h->value.data)
+		st = kveil_connect_split(e, KVEIL_PART_KEY, h->value, &s, err);
+	has_members =
+	    has_members && st != KVEIL_E_UNSUPPORTED_ENVELOPE && kveil_engine_check_key(e, s.payload, err) == KVEIL_OK;
+	if (!has_members)
+		st = KVEIL_E_INVALID_JSON;
 	if (!st && h->value.data)
-		st = run_document(e, KVEIL_PART_KEY, h->value, outs, results, err);
+		st = run_document(e, KVEIL_PART_KEY, KVEIL_TEXT_KEY_HEADER, &s, results, err);
 	if (st == KVEIL_E_INVALID_JSON || st == KVEIL_E_INVALID_UTF8 || st == KVEIL_E_INVALID_SURROGATE ||
 	    st == KVEIL_E_EMPTY_VALUE)
 		return KVEIL_OK;

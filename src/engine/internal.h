@@ -91,8 +91,10 @@ struct kveil_bound_header {
 };
 
 /* What one view sends: spans of the record where nothing was written, of these buffers elsewhere. */
+enum kveil_text { KVEIL_TEXT_VALUE, KVEIL_TEXT_KEY, KVEIL_TEXT_KEY_HEADER, KVEIL_TEXT_COUNT };
 struct kveil_view_out {
-	struct kveil_buf value, key, key_header;
+	struct kveil_buf texts[KVEIL_TEXT_COUNT];
+	struct kveil_buf wholes[KVEIL_TEXT_COUNT]; /* with the schema inline that they came with */
 	struct kveil_header *header_list; /* in the arena */
 };
 
@@ -103,6 +105,15 @@ struct kveil_piece {
 
 struct kveil_root_result;
 struct kveil_avro_walk;
+
+/* Schemas inline: see connect.h. */
+struct kveil_connect_schema;
+struct kveil_connect {
+	struct kveil_connect_schema *schemas; /* the one used last first */
+	struct kveil_allowance allowance;     /* of all schemas */
+	struct kveil_scan scan;               /* of a part's text; max_bytes 0 = the envelope has no schemas */
+	struct kveil_scan inner;              /* of a schema, a payload */
+};
 
 struct kveil_engine {
 	struct kveil_plan *plan;
@@ -127,6 +138,7 @@ struct kveil_engine {
 	uint64_t serial;
 	struct kveil_allowance allowance; /* of all that grows with a record: below, in parts and in views */
 	const struct kveil_record *record;
+	struct kveil_span value; /* the record's, without a schema inline */
 	struct kveil_arena arena;
 	int64_t work;             /* what paths and conditions may still look at */
 	struct kveil_buf pieces;  /* what actions wrote, before it is spliced */
@@ -136,6 +148,8 @@ struct kveil_engine {
 	struct kveil_scan lookup; /* the value's tape, for conditions and templates outside the value's own pass */
 	const struct kveil_doc *value_doc; /* that, or the tape of the value's own pass; NULL = not asked for yet */
 	bool was_large;
+	struct kveil_connect connect;
+	bool has_schema;          /* the part at hand has one inline */
 	struct kveil_scan check;  /* validates what a revealing action wrote as JSON */
 	struct kveil_view_out *views;
 	struct kveil_output *outputs;

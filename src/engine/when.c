@@ -18,8 +18,8 @@ enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kv
 {
 	const struct kveil_bound_part *value = &e->parts[KVEIL_PART_VALUE];
 
-	if (!e->value_doc && e->record->value.data) {
-		enum kveil_status st = value->format->scan(&e->lookup, e->record->value, err);
+	if (!e->value_doc && e->value.data) {
+		enum kveil_status st = value->format->scan(&e->lookup, e->value, err);
 		if (st)
 			return st;
 		e->value_doc = &e->lookup.doc;

@@ -15,7 +15,7 @@ static const char *const events[] = {"$.payload", "$", NULL};
 static const char *const keys[] = {"$.payload", "$", NULL};
 static const char *const key_headers[] = {"__debezium.newkey", "__debezium.oldkey", NULL};
 
-static const char inline_schema[] = "a schema inline with its payload is not in this version: set schemas.enable=false";
+static const char inline_schema[] = "a schema inline stands beside its payload and nothing else";
 static const char mongodb[] =
     "rows that are no objects, such as MongoDB's texts, are not in this version: flatten them "
     "with ExtractNewDocumentState";
@@ -72,9 +72,9 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_SQL, "$.ddl", "$.tableChanges"},
     {KVEIL_CLAUSE_SQL, "$.tableChanges[*].table.columns[*].defaultValueExpression"},
     {KVEIL_CLAUSE_MESSAGE, "$.message.content", "$.op && $.op == 'm'"},
-    {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema", OBJECT, inline_schema},
+    {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema && $.schema != null", OBJECT, inline_schema},
     {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema.type", NOT_NULL, inline_schema},
-    {KVEIL_CLAUSE_REFUSE, "key:$.payload", "$.schema", NOT_NULL, inline_schema},
+    {KVEIL_CLAUSE_REFUSE, "key:$.payload", "$.schema && $.schema != null", NOT_NULL, inline_schema},
     {KVEIL_CLAUSE_REFUSE, "$.after", IS_EVENT, NO_ROW, mongodb},
     {KVEIL_CLAUSE_REFUSE, "$.before", IS_EVENT, NO_ROW, mongodb},
     {KVEIL_CLAUSE_REFUSE, "$.updateDescription", "$.op", OBJECT, mongodb},
@@ -98,7 +98,7 @@ static const struct kveil_table_clue tables[] = {
 
 const struct kveil_envelope kveil_envelope_debezium = {
     .name = "debezium",
-    .help = "Debezium's events in JSON without their schemas, and rows flattened by ExtractNewRecordState",
+    .help = "Debezium's events in JSON, with or without their schemas, and rows flattened by ExtractNewRecordState",
     .rows = rows,
     .events = events,
     .keys = keys,
@@ -109,5 +109,6 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .at_times = at_times,
     .is_event = "match($.op, '[crudtm]') && $.source.connector",
     .added = added,
+    .has_schemas = true,
     .unavailable = "__debezium_unavailable_value",
 };

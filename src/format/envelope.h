@@ -58,6 +58,7 @@ struct kveil_envelope {
 	const char *const *key_headers; /* headers that hold a whole key */
 	const struct kveil_clause *clauses;
 	const struct kveil_table_clue *tables;
+	bool has_schemas;          /* it may come with its schema inline, as Kafka Connect's JsonConverter writes it */
 	bool blanks_with_text;     /* a producer without the text of a statement writes "", not null */
 	bool names_columns;        /* members beside the rows have the names of columns: `$..name` would take those too */
 	const char *unavailable;   /* what stands for a value that the source did not send; NULL = there is none */

@@ -2,12 +2,13 @@
 /* The kinds of envelopes. */
 #include "format/envelope.h"
 
-extern const struct kveil_envelope kveil_envelope_canal, kveil_envelope_debezium, kveil_envelope_maxwell,
-    kveil_envelope_ogg;
+extern const struct kveil_envelope kveil_envelope_canal, kveil_envelope_connect, kveil_envelope_debezium,
+    kveil_envelope_maxwell, kveil_envelope_ogg;
 
 /* A new kind is one file and one row here. */
 const struct kveil_envelope *const kveil_envelopes[] = {
-    &kveil_envelope_debezium, &kveil_envelope_canal, &kveil_envelope_maxwell, &kveil_envelope_ogg, NULL,
+    &kveil_envelope_debezium, &kveil_envelope_connect, &kveil_envelope_canal,
+    &kveil_envelope_maxwell,  &kveil_envelope_ogg,     NULL,
 };
 
 const struct kveil_envelope *kveil_envelope_by_name(struct kveil_span name)

@@ -140,9 +140,19 @@ static enum kveil_status refuse_apply(const struct kveil_action_call *call, cons
 	return kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE, "%s", *why);
 }
 
+static unsigned refuse_results(const void *params, enum kveil_kind kind)
+{
+	(void)params, (void)kind;
+	return KVEIL_RESULT_BIT(KVEIL_RESULT_RAW); /* without a constant: none */
+}
+
 /* Not a word of rule files: what a clause does to a record that no rule can protect. */
-static const struct kveil_action refuse = {
-    .name = "refuse", .effect = KVEIL_PROTECTS, .kinds = ~0u, .params_bytes = sizeof(char *), .apply = refuse_apply};
+static const struct kveil_action refuse = {.name = "refuse",
+					   .effect = KVEIL_PROTECTS,
+					   .kinds = ~0u,
+					   .params_bytes = sizeof(char *),
+					   .results_for = refuse_results,
+					   .apply = refuse_apply};
 
 static bool read_place(struct kveil_loader *l, const struct kveil_clause *c, struct kveil_rule *r)
 {
@@ -275,7 +285,7 @@ static void read_key_column(struct kveil_loader *l, const struct kveil_yaml *at)
 
 static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const char *name)
 {
-	static const char *const known[] = {"none", "debezium", "canal", "maxwell", "ogg", "connect", "auto", NULL};
+	static const char *const known[] = {"none", "debezium", "connect", "canal", "maxwell", "ogg", "auto", NULL};
 	const struct kveil_envelope *e = kveil_envelope_by_name(kveil_span_str(name));
 
 	if (e) {
@@ -291,7 +301,7 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 	for (size_t i = 1; known[i]; i++)
 		if (strcmp(known[i], name) == 0) {
 			kveil_error_hint(problem(l, at, "envelope %s is not in this version", name),
-					 "envelope: debezium, canal, maxwell, ogg or none");
+					 "envelope: debezium, connect, canal, maxwell, ogg or none");
 			return;
 		}
 	if (strcmp(name, "none") == 0)

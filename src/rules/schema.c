@@ -62,7 +62,8 @@ const struct kveil_option kveil_rule_format_table[] = {
 static const char *const messages_choices[] = {"blank", "keep", NULL};
 #define ENVELOPE_ROW(member) offsetof(struct kveil_rule_envelope_options, member)
 const struct kveil_option kveil_rule_envelope_table[] = {
-    {"kind", KVEIL_OPT_STRING, ENVELOPE_ROW(kind), .required = true, .help = "none, debezium, canal, maxwell or ogg"},
+    {"kind", KVEIL_OPT_STRING, ENVELOPE_ROW(kind), .required = true,
+     .help = "none, debezium, connect, canal, maxwell or ogg"},
     {"key", KVEIL_OPT_STRING, ENVELOPE_ROW(key),
      .help = "the column that the record's key holds, where the key is a bare value and no object"},
     {"sql", KVEIL_OPT_CUSTOM, ENVELOPE_ROW(sql),

@@ -77,6 +77,8 @@ struct kveil_action {
 	/* May be NULL: a string. KVEIL_RESULT_BIT of what may come out of a value of this kind, where types matter;
 	 * RAW_UNCHECKED: no type is known before the value is. */
 	unsigned (*results_for)(const void *params, enum kveil_kind kind);
+	/* May be NULL. What comes out as RAW, whatever the value; absent: no value gets that far. */
+	struct kveil_span (*constant)(const void *params);
 	/* With these parameters and keys, are equal values equal and different ones different in what comes out, each
 	 * time: what a record's key needs. NULL: never. */
 	bool (*keeps_apart)(const struct kveil_action_call *call);

@@ -148,6 +148,13 @@ static enum kveil_status replace_apply(const struct kveil_action_call *call, con
 	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
 }
 
+static struct kveil_span replace_constant(const void *params)
+{
+	const struct replace *p = params;
+
+	return kveil_span_of(p->text, p->len);
+}
+
 const struct kveil_action kveil_action_replace = {
     .name = "replace",
     .effect = KVEIL_PROTECTS,
@@ -163,5 +170,6 @@ const struct kveil_action kveil_action_replace = {
     .prepare = replace_prepare,
     .params_clear = replace_clear,
     .results_for = replace_results,
+    .constant = replace_constant,
     .apply = replace_apply,
 };

@@ -366,7 +366,7 @@ static void shapes_that_hide_rows_are_refused(void **state)
 	(void)state;
 	static const char *const shapes[] = {
 	    "{\"schema\":{},\"payload\":{\"a\":\"x\"}}",
-	    "{\"payload\":{\"a\":\"x\"},\"schema\":null}",
+	    "{\"payload\":{\"a\":\"x\"},\"schema\":{\"type\":\"struct\"}}",
 	    "{\"op\":\"c\",\"after\":\"{\\\"a\\\":1}\"}",
 	    "{\"op\":\"u\",\"after\":null,\"updateDescription\":{\"updatedFields\":\"{\\\"a\\\":1}\"}}",
 	    "{\"id\":\"1\",\"source\":\"/d\",\"specversion\":\"1.0\",\"type\":\"t\",\"data\":{}}",
@@ -576,7 +576,7 @@ static void check_says_what_cannot_be_meant(void **state)
 	static const struct {
 		const char *yaml, *why;
 	} wrong[] = {
-	    {HEAD "envelope: connect\nfields: [{path: $.a, mask: {}}]\n", "envelope connect is not in this version"},
+	    {HEAD "envelope: auto\nfields: [{path: $.a, mask: {}}]\n", "envelope auto is not in this version"},
 	    {HEAD "envelope: canal\nfields: [{path: $.data.a, mask: {}}]\n", "is a member of the envelope"},
 	    {HEAD "envelope: canal\nfields: [{path: $..a, mask: {}}]\n", "begins with the name of a column"},
 	    {HEAD "envelope: maxwell\nfields: [{path: $.姓名, mask: {}}]\n", "ASCII names"},

@@ -133,6 +133,65 @@ static void put_debezium(struct world *w)
 	put(w, wrapped ? "}" : "");
 }
 
+/* A field's schema, with the column's values in its default and in an enumeration. */
+static void put_field(struct world *w, const char *name, const char *type)
+{
+	put(w, "{\"type\":%s,\"optional\":true,\"default\":\"" CANARY "%llu\",", type, canary(w));
+	put(w, "\"name\":\"io.debezium.data.Enum\",\"parameters\":{\"allowed\":\"x," CANARY "%llu\"},", canary(w));
+	put(w, "\"field\":\"%s\"}", name);
+}
+
+static void put_row_schema(struct world *w, const char *tail)
+{
+	static const char list[] = "\"array\",\"items\":{\"type\":\"string\",\"optional\":true}";
+
+	put(w, "{\"type\":\"struct\",\"fields\":[");
+	put_field(w, "id", "\"string\"");
+	put(w, ",");
+	put_field(w, draw(w, 2) ? "ph\\u006fne" : "phone", "\"string\"");
+	put(w, ",");
+	put_field(w, "mail", "\"string\"");
+	put(w, ",{\"type\":\"struct\",\"fields\":[{\"type\":\"int32\",\"field\":\"x\"},");
+	put_field(w, "card", "\"string\"");
+	put(w, "],\"default\":{\"card\":\"" CANARY "%llu\"},\"field\":\"o\"},", canary(w));
+	put_field(w, "l", list);
+	put(w, ",{\"type\":\"array\",\"items\":{\"type\":\"struct\",\"fields\":[{\"type\":\"int32\",\"optional\":true,"
+	       "\"field\":\"k\"},");
+	put_field(w, "v", "\"string\"");
+	put(w, "],\"optional\":true},\"optional\":true,\"field\":\"f\"}],\"optional\":true%s}", tail);
+}
+
+static void put_connect(struct world *w)
+{
+	bool payload_first = draw(w, 8) == 0;
+
+	put(w, "{");
+	for (unsigned i = 0; i < 2; i++) {
+		put(w, i ? "," : "");
+		if (payload_first == (i == 0)) {
+			put(w, "\"payload\":");
+			put_row(w);
+		} else {
+			put(w, "\"schema\":");
+			put_row_schema(w, draw(w, 4) ? "" : ",\"name\":\"s.Value\"");
+		}
+	}
+	put(w, "}");
+}
+
+static void put_debezium_with_schema(struct world *w)
+{
+	put(w, "{\"schema\":{\"type\":\"struct\",\"fields\":[");
+	put_row_schema(w, ",\"field\":\"before\"");
+	put(w, ",");
+	put_row_schema(w, ",\"field\":\"after\"");
+	put(w, ",{\"type\":\"struct\",\"fields\":[");
+	put_field(w, "query", "\"string\"");
+	put(w, "],\"field\":\"source\"}]},\"payload\":");
+	put_two(w, "before", "after");
+	put(w, ",\"source\":{\"query\":\"" CANARY "%llu\"},\"op\":\"u\"}}", canary(w));
+}
+
 static void put_canal(struct world *w)
 {
 	static const char *const lists[] = {"data", "old"};
@@ -211,7 +270,7 @@ static void run_kind(const char *kind, void (*put_event)(struct world *), const 
 		struct kveil_record record = {.key = kveil_span_str(w->key),
 					      .value = draw(w, 20) ? kveil_span_of(w->value, w->len) : KVEIL_SPAN_NULL,
 					      .headers = headers,
-					      .header_count = strcmp(kind, "debezium") == 0 ? 3 : 0};
+					      .header_count = put_event == put_debezium ? 3 : 0};
 		kveil_engine_run(engine, &record, &result);
 		produced += result.verdict == KVEIL_PRODUCE;
 		for (size_t v = 0; v < result.output_count; v++)
@@ -235,6 +294,8 @@ static void no_canary_leaves(void **state)
 	size_t events = wanted ? (size_t)strtoull(wanted, NULL, 10) : 20000;
 
 	run_kind("debezium", put_debezium, "id", events / 4);
+	run_kind("debezium", put_debezium_with_schema, "id", events / 4);
+	run_kind("connect", put_connect, "id", events / 4);
 	run_kind("canal", put_canal, "id", events / 4);
 	run_kind("maxwell", put_maxwell, "pk.id", events / 4);
 	run_kind("ogg", put_ogg, "id", events / 4);
