@@ -35,7 +35,7 @@ def complaints(page, kveil, command):
 
 def main():
     kveil, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-    commands = re.findall(r"^  ([a-z]+) +\S", out(kveil, "--help")[0], re.M)
+    commands = re.findall(r"^  ([a-z][a-z-]*) +\S", out(kveil, "--help")[0], re.M)
     wanted = {"kveil.1": None, **{f"kveil-{c}.1": c for c in commands}}
     there = {p.name for p in folder.glob("kveil*.1")}
     wrong = [f"{name}: no such page: add it to src/cli/meson.build" for name in wanted.keys() - there]
