@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from datetime import datetime, timezone
+from urllib.parse import quote
 
 
 def output(*cmd):
@@ -20,19 +21,27 @@ def shared(program):
     return [os.path.realpath(p) for p in re.findall(r"(/\S+) \(0x", output("ldd", program))]
 
 
-def package_of(path):
-    """Merged /usr: dpkg may know the file under its old name."""
-    for name in (path, path.removeprefix("/usr")):
-        r = subprocess.run(["dpkg", "-S", name], capture_output=True, text=True)
-        if r.returncode == 0:
-            return r.stdout.split(": ")[0].split(",")[0]
-    sys.exit(f"sbom.py: no package has {path}")
+def by_package(paths):
+    """{package: paths}. Merged /usr: dpkg may know a file under its old name."""
+    names = {name: path for path in paths for name in (path, path.removeprefix("/usr"))}
+    found = subprocess.run(["dpkg", "-S", *names], capture_output=True, text=True).stdout
+    packages = {}
+    for line in found.splitlines():
+        who, name = line.split(": ", 1)
+        if name in names:
+            packages.setdefault(who.split(",")[0].split(":")[0], set()).add(names[name])
+    missing = set(paths) - {path for have in packages.values() for path in have}
+    if missing:
+        sys.exit(f"sbom.py: no package has {', '.join(sorted(missing))}")
+    return packages
 
 
-def component(package, files, release):
-    name, version, arch, source, home = output(
-        "dpkg-query", "-W", "-f", "${Package}\t${Version}\t${Architecture}\t${source:Package}\t${Homepage}", package).split("\t")
-    purl = f"pkg:deb/debian/{name}@{version.replace('+', '%2B').replace(':', '%3A').replace('~', '~')}?arch={arch}&distro=debian-{release}"
+FORMAT = "${Package}\t${Version}\t${Architecture}\t${source:Package}\t${Homepage}\n"
+
+
+def component(row, files, release):
+    name, version, arch, source, home = row.split("\t")
+    purl = f"pkg:deb/debian/{name}@{quote(version, safe='')}?arch={arch}&distro=debian-{release}"
     return {
         "type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl,
         **({"externalReferences": [{"type": "website", "url": home}]} if home.startswith("http") else {}),
@@ -44,10 +53,9 @@ def component(package, files, release):
 def main():
     program, version, archives = sys.argv[1], sys.argv[2], sys.argv[3:]
     release = re.search(r'VERSION_ID="?(\d+)', pathlib.Path("/etc/os-release").read_text()).group(1)
-    packages = {}
-    for path in sorted(set(shared(program)) | {os.path.realpath(a) for a in archives}):
-        packages.setdefault(package_of(path), []).append(path)
-    components = [component(name, files, release) for name, files in sorted(packages.items())]
+    packages = by_package({*shared(program), *map(os.path.realpath, archives)})
+    rows = sorted(set(output("dpkg-query", "-W", "-f", FORMAT, *packages).splitlines()))
+    components = [component(row, packages[row.split("\t")[0]], release) for row in rows]
     me = f"pkg:generic/kveil@{version}"
     made = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", "0")), timezone.utc)
     json.dump({
