@@ -91,6 +91,7 @@ enum kveil_class {
 	X(TOO_COMPLEX, "too_complex", RECORD, "evaluating a path or a pattern on this record took too long")     \
 	X(KEY_COLUMN, "key_column", RECORD, "the record's key holds a column that its rule cannot protect there")  \
 	X(UNSUPPORTED_ENVELOPE, "unsupported_envelope", RECORD, "a change event of a shape that cannot be protected") \
+	X(CONTROL_RECORD, "control_record", RECORD, "a record about the stream and not a row, which `control` keeps from the output") \
 	/* ciphertext */                                                                                         \
 	X(BAD_CIPHERTEXT, "bad_ciphertext", RECORD, "not a ciphertext of this layout")                           \
 	X(AUTHENTICATION, "authentication_failed", RECORD, "the ciphertext does not open here: altered, moved or another key") \

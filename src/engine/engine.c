@@ -189,7 +189,11 @@ static enum kveil_status run_json_value(struct kveil_engine *e, struct kveil_spa
 	e->value = s.payload;
 	if (!st)
 		st = kveil_engine_check_event(e, s.payload, err);
-	return st ? st : run_document(e, KVEIL_PART_VALUE, KVEIL_TEXT_VALUE, &s, results, err);
+	if (!st)
+		st = kveil_engine_check_control(e, err);
+	if (!st)
+		st = run_document(e, KVEIL_PART_VALUE, KVEIL_TEXT_VALUE, &s, results, err);
+	return st ? kveil_engine_explain_event(e, e->record->value, st, err) : KVEIL_OK;
 }
 
 static enum kveil_status run_typed_value(struct kveil_engine *e, struct kveil_span *results, struct kveil_error *err)
@@ -453,6 +457,8 @@ static enum kveil_verdict verdict_of(const struct kveil_engine *e, enum kveil_st
 	case KVEIL_CLASS_STOP:
 		return KVEIL_STOP;
 	}
+	if (st == KVEIL_E_CONTROL_RECORD)
+		return e->plan->control == KVEIL_CONTROL_DROP ? KVEIL_DROP : KVEIL_DEAD_LETTER;
 	switch (e->plan->on_error) {
 	case KVEIL_ON_ERROR_DEAD_LETTER:
 		return KVEIL_DEAD_LETTER;

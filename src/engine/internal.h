@@ -286,6 +286,11 @@ enum kveil_status kveil_engine_check_key(const struct kveil_engine *e, struct kv
 /* Under an envelope: does the value have members at all? */
 enum kveil_status kveil_engine_check_event(const struct kveil_engine *e, struct kveil_span value,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+/* What bytes that are no JSON are, where the envelope knows it. Returns the status to go on with. */
+enum kveil_status kveil_engine_explain_event(const struct kveil_engine *e, struct kveil_span value,
+                                             enum kveil_status status, struct kveil_error *err);
+/* CONTROL_RECORD where `control` is not keep and the value is about the stream. */
+enum kveil_status kveil_engine_check_control(struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Does the header hold a whole key? */
 bool kveil_engine_is_key_header(const struct kveil_engine *e, struct kveil_span name);
 

@@ -140,6 +140,79 @@ enum kveil_status kveil_engine_check_event(const struct kveil_engine *e, struct 
 	return kveil_fail_at(err, KVEIL_E_UNSUPPORTED_ENVELOPE, 0, "the value is no JSON object");
 }
 
+enum kveil_status kveil_engine_explain_event(const struct kveil_engine *e, struct kveil_span value,
+					     enum kveil_status status, struct kveil_error *err)
+{
+	const struct kveil_envelope *kind = e->plan->envelope;
+	const char *why = status == KVEIL_E_INVALID_JSON && kind && kind->explain ? kind->explain(value) : NULL;
+
+	return why ? kveil_fail_at(err, KVEIL_E_UNSUPPORTED_ENVELOPE, 0, "%s", why) : status;
+}
+
+static bool is_member(const char *const *members, struct kveil_span name)
+{
+	while (*members && !kveil_span_eq(kveil_span_str(*members), name))
+		members++;
+	return *members != NULL;
+}
+
+static bool has_only(struct kveil_engine *e, const struct kveil_doc *doc, const char *const *members)
+{
+	bool only = true;
+
+	for (uint32_t c = doc->root + 1; only && members && c < doc->nodes[doc->root].next; c = doc->nodes[c].next) {
+		const struct kveil_doc_node *n = &doc->nodes[c];
+		struct kveil_span raw = {doc->text.data + n->name_start, n->name_end - n->name_start};
+		struct kveil_span name = kveil_engine_unquote(e, raw);
+		only = name.data && is_member(members, name);
+		e->work--;
+	}
+	return only;
+}
+
+/* Is what stands at doc->root a record about the stream, beyond doubt? */
+static enum kveil_status is_control(struct kveil_engine *e, const struct kveil_doc *doc, bool *ret,
+				    struct kveil_error *err)
+{
+	const struct kveil_control *c = e->plan->envelope->controls;
+	enum kveil_status st = KVEIL_OK;
+
+	*ret = false;
+	for (size_t i = 0; !st && !*ret && c && c[i].when; i++) {
+		enum kveil_tri tri = KVEIL_NO;
+		st = kveil_expr_eval_within(e->plan->controls[i], doc, doc->root, &e->work, &tri, err);
+		*ret = tri == KVEIL_YES && has_only(e, doc, c[i].members);
+	}
+	return st;
+}
+
+enum kveil_status kveil_engine_check_control(struct kveil_engine *e, struct kveil_error *err)
+{
+	const struct kveil_rows *events = &e->plan->rows[KVEIL_ROWS_EVENT];
+	const struct kveil_doc *value;
+
+	if (e->plan->control == KVEIL_CONTROL_KEEP || !e->plan->envelope)
+		return KVEIL_OK;
+	enum kveil_status st = kveil_engine_value_doc(e, &value, err);
+	for (size_t i = 0; !st && value && i < events->count; i++) {
+		uint32_t *nodes;
+		size_t count = 0;
+		bool yes = false;
+		struct kveil_doc event = *value;
+		st = kveil_path_select_within(events->roots[i], value, 0, false, &e->work, &e->arena, &nodes, &count,
+					      err);
+		/* A payload beside something else is a column. */
+		if (st || count != 1 || (nodes[0] && value->nodes[0].count != 1))
+			continue;
+		event.root = nodes[0];
+		if (event.nodes[event.root].kind == KVEIL_KIND_OBJECT)
+			st = is_control(e, &event, &yes, err);
+		if (!st && yes)
+			return kveil_fail(err, KVEIL_E_CONTROL_RECORD, "a record about the stream, and not a row");
+	}
+	return st;
+}
+
 bool kveil_engine_is_key_header(const struct kveil_engine *e, struct kveil_span name)
 {
 	const char *const *known = e->plan->envelope ? e->plan->envelope->key_headers : NULL;

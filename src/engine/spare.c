@@ -14,6 +14,22 @@ static bool is_in(const char *const *names, struct kveil_span name)
 	return false;
 }
 
+/* Names that a transform adds are listed with the usual prefix, which another may replace. */
+static bool is_added(const struct kveil_plan *plan, struct kveil_span name)
+{
+	const char *prefix = plan->added_prefix;
+	size_t n = prefix ? strlen(prefix) : 0;
+
+	if (is_in(plan->envelope->added, name))
+		return true;
+	if (!prefix || name.len < n || memcmp(name.data, prefix, n) != 0)
+		return false;
+	for (const char *const *a = plan->envelope->added; a && *a; a++)
+		if (kveil_span_eq(kveil_span_str(*a + 2), kveil_span_of(name.data + n, name.len - n)))
+			return true;
+	return false;
+}
+
 static bool is_container(const struct kveil_doc_node *n)
 {
 	return n->kind == KVEIL_KIND_OBJECT || n->kind == KVEIL_KIND_ARRAY;
@@ -33,7 +49,7 @@ static enum kveil_status spare_members(struct kveil_engine *e, struct kveil_rewr
 			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
 		e->work--;
 		if (is_event ? is_in(kind->members, name) || is_in(kind->at_times, name)
-			     : !is_container(n) && is_in(kind->added, name))
+			     : !is_container(n) && is_added(e->plan, name))
 			kveil_rewrite_name(w, c);
 	}
 	return KVEIL_OK;

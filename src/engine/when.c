@@ -221,7 +221,8 @@ enum kveil_status kveil_engine_holds(struct kveil_engine *e, const uint32_t *bin
 				     const struct kveil_spot *spot, bool *ret, struct kveil_error *err)
 {
 	const struct kveil_bound_rule *first = &e->rules[bindings[0]];
-	struct question q = {.e = e, .protects = first->action->effect == KVEIL_PROTECTS, .err = err};
+	struct question q = {
+	    .e = e, .protects = first->action->effect == KVEIL_PROTECTS && !first->rule->if_sure, .err = err};
 
 	*ret = true;
 	bool asks = first->rule->when || first->rule->tables;

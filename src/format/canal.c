@@ -28,6 +28,27 @@ static const struct kveil_clause clauses[] = {
     {0},
 };
 
+static const struct kveil_control controls[] = {
+    {"$.data == null && ($.isDdl == true || $.type == 'TIDB_WATERMARK')", NULL}, {0}};
+
+static bool begins_with(struct kveil_span s, const char *start, size_t n)
+{
+	return s.len >= n && memcmp(s.data, start, n) == 0;
+}
+
+/* TiCDC's open protocol: lengths of 8 bytes before each JSON. Canal's own packets: magic number 17, version 1. */
+static const char *explain(struct kveil_span value)
+{
+	static const char length[] = {0, 0, 0, 0}, packet[] = {0x08, 0x11, 0x10};
+
+	if (begins_with(value, length, sizeof length))
+		return "TiCDC's open protocol is not in this version: give the changefeed protocol=canal-json";
+	if (begins_with(value, packet, sizeof packet) || begins_with(value, "\x12", 1) ||
+	    begins_with(value, "\x0a", 1) || begins_with(value, "\x18", 1))
+		return "Canal's protobuf is not in this version: set canal.mq.flatMessage=true";
+	return NULL;
+}
+
 static const struct kveil_table_clue tables[] = {{KVEIL_CLUE_EVENT, "$.type", "$.table", NULL, "$.database"}, {0}};
 
 const struct kveil_envelope kveil_envelope_canal = {
@@ -39,6 +60,8 @@ const struct kveil_envelope kveil_envelope_canal = {
     .key_headers = no_headers,
     .clauses = clauses,
     .tables = tables,
+    .controls = controls,
+    .explain = explain,
     .members = members,
     .at_times = at_times,
     .is_event = "$.database && $.table && match($.type, '[A-Z_]+') && $.data",

@@ -62,6 +62,10 @@ static const char *const added[] = {
     NULL,
 };
 
+/* A row of a signal table: what a snapshot is to take may name values. */
+#define SIGNALS     "(execute|stop|pause|resume)-snapshot|schema-changes|log"
+#define SIGNAL(row) "$." row ".id && match($." row ".type, '" SIGNALS "')"
+
 static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_SQL, "$.source.query"},
     {KVEIL_CLAUSE_SQL, "$.source.redo_sql"},
@@ -71,6 +75,9 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_SQL, "header:__source_redo_sql"},
     {KVEIL_CLAUSE_SQL, "$.ddl", "$.tableChanges"},
     {KVEIL_CLAUSE_SQL, "$.tableChanges[*].table.columns[*].defaultValueExpression"},
+    {KVEIL_CLAUSE_SQL, "$.after.data", "$.op && " SIGNAL("after"), .if_sure = true},
+    {KVEIL_CLAUSE_SQL, "$.before.data", "$.op && " SIGNAL("before"), .if_sure = true},
+    {KVEIL_CLAUSE_SQL, "$.data", "$.id && match($.type, '" SIGNALS "')", .if_sure = true},
     {KVEIL_CLAUSE_MESSAGE, "$.message.content", "$.op && $.op == 'm'"},
     {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema && $.schema != null", OBJECT, inline_schema},
     {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema.type", NOT_NULL, inline_schema},
@@ -82,6 +89,18 @@ static const struct kveil_clause clauses[] = {
      "CloudEvents are not in this version: use Debezium's JSON converter"},
     {KVEIL_CLAUSE_REFUSE, "$.position", "$.source && ($.ddl || $.tableChanges)", OBJECT,
      "a topic of Debezium's schema history is its own business: take it out of the topics"},
+    {0},
+};
+
+static const char *const heartbeat[] = {"ts_ms", "ts_us", "ts_ns", NULL};
+static const char *const transaction[] = {"status", "id", "ts_ms", "event_count", "data_collections", NULL};
+static const char *const schema_change[] = {"source",       "ts_ms", "databaseName", "schemaName", "ddl",
+					    "tableChanges", NULL};
+
+static const struct kveil_control controls[] = {
+    {"$.ts_ms", heartbeat},
+    {"($.status == 'BEGIN' || $.status == 'END') && $.id", transaction},
+    {"$.source.connector && $.databaseName && ($.ddl || $.tableChanges)", schema_change},
     {0},
 };
 
@@ -105,6 +124,7 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .key_headers = key_headers,
     .clauses = clauses,
     .tables = tables,
+    .controls = controls,
     .members = members,
     .at_times = at_times,
     .is_event = "match($.op, '[crudtm]') && $.source.connector",

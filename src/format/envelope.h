@@ -23,16 +23,24 @@ enum kveil_clause_kind {
 /* A place beside the rows that does not pass as it is. */
 struct kveil_clause {
 	enum kveil_clause_kind kind;
-	const char *place; /* as a rule writes it, from the event: "$.source.query", "key:$.payload", "header:__op" */
+	const char *place; /* as a rule writes it, from the event: "$.source.query", "key:$.payload", "header:__op"; a name that
+			    * begins with __ is by a transform, and has the prefix of the option `added_prefix` too */
 	const char *when;  /* a condition on the event; NULL = always */
 	unsigned kinds;    /* KVEIL_KIND_BIT of the values that it is about; 0 = of any */
 	const char *why;   /* REFUSE: what to tell the user */
+	bool if_sure;      /* `when` in doubt leaves the place: it may well be a column */
 };
 
 enum kveil_clue_from {
 	KVEIL_CLUE_EVENT, /* of the rows inside an event: its members */
 	KVEIL_CLUE_ROW,   /* of a flat row: its own members */
 	KVEIL_CLUE_KEY,   /* of a row in the record's key: its own members, where the key spells columns its own way */
+};
+
+/* A record about the stream: a heartbeat, the end of a transaction, a changed schema. */
+struct kveil_control {
+	const char *when;           /* a condition on the event */
+	const char *const *members; /* all that it may have; NULL = any */
 };
 
 /* What says which table a row is of. Not told is doubt. */
@@ -59,8 +67,10 @@ struct kveil_envelope {
 	const struct kveil_clause *clauses;
 	const struct kveil_table_clue *tables;
 	bool has_schemas;          /* it may come with its schema inline, as Kafka Connect's JsonConverter writes it */
+	const struct kveil_control *controls; /* ends with one without a condition; none: NULL */
 	bool blanks_with_text;     /* a producer without the text of a statement writes "", not null */
 	bool names_columns;        /* members beside the rows have the names of columns: `$..name` would take those too */
+	const char *(*explain)(struct kveil_span value); /* of bytes that are no JSON: which other encoding it is; NULL */
 	const char *unavailable;   /* what stands for a value that the source did not send; NULL = there is none */
 };
 

@@ -27,6 +27,12 @@ static const struct kveil_clause clauses[] = {
     {0},
 };
 
+static const struct kveil_control controls[] = {
+    {"$.database && $.sql && match($.type, '(table|database)-(create|alter|drop)')", NULL},
+    {"$.database && match($.type, 'bootstrap-(start|complete)')", NULL},
+    {0},
+};
+
 static const struct kveil_table_clue tables[] = {
     {KVEIL_CLUE_EVENT, "$.type", "$.table", NULL, "$.database"},
     {KVEIL_CLUE_KEY, NULL, "$.table", NULL, "$.database"},
@@ -43,6 +49,7 @@ const struct kveil_envelope kveil_envelope_maxwell = {
     .key_headers = no_headers,
     .clauses = clauses,
     .tables = tables,
+    .controls = controls,
     .members = members,
     .at_times = at_times,
     .is_event = "$.database && match($.type, '[a-z-]+') && $.ts && ($.data || $.sql)",

@@ -28,6 +28,8 @@ static const struct kveil_table_clue tables[] = {
     {0},
 };
 
+static const struct kveil_control no_controls[] = {{0}};
+
 const struct kveil_envelope kveil_envelope_ogg = {
     .name = "ogg",
     .help = "Oracle GoldenGate's JSON, by operation or by row",
@@ -37,6 +39,7 @@ const struct kveil_envelope kveil_envelope_ogg = {
     .key_headers = no_headers,
     .clauses = clauses,
     .tables = tables,
+    .controls = no_controls,
     .members = members,
     .is_event = "$.table && match($.op_type, '[IUDT]') && $.op_ts && $.pos",
 };

@@ -264,7 +264,8 @@ static bool same_formats(const struct kveil_plan *a, const struct kveil_plan *b)
 static bool same_envelope(const struct kveil_plan *a, const struct kveil_plan *b)
 {
 	bool same = a->envelope == b->envelope && a->absent_count == b->absent_count &&
-		    same_text(a->key_column_text, b->key_column_text);
+		    same_text(a->key_column_text, b->key_column_text) &&
+		    (!a->added_prefix || same_text(a->added_prefix, b->added_prefix));
 
 	for (size_t i = 0; same && i < a->absent_count; i++)
 		same = kveil_span_eq(a->absent[i], b->absent[i]);

@@ -47,14 +47,52 @@ static void read_roots(struct kveil_loader *l, const char *const *texts, struct 
 	}
 }
 
-static void read_is_event(struct kveil_loader *l, const char *text)
+static struct kveil_expr *own_expr(struct kveil_loader *l, const char *text)
 {
 	struct kveil_expr *e = NULL;
 
 	if (kveil_expr_parse(kveil_span_str(text), &e, NULL) == KVEIL_OK && kveil_plan_own_expr(l->plan, e))
-		l->plan->is_event = e;
-	else
-		l->no_memory = true;
+		return e;
+	l->no_memory = true;
+	return NULL;
+}
+
+static void read_controls(struct kveil_loader *l, const struct kveil_control *controls)
+{
+	size_t n = 0;
+
+	while (controls && controls[n].when)
+		n++;
+	l->plan->controls = kveil_plan_alloc(l->plan, (n + 1) * sizeof(struct kveil_expr *));
+	l->no_memory |= !l->plan->controls;
+	for (size_t i = 0; l->plan->controls && i < n; i++)
+		l->plan->controls[i] = own_expr(l, controls[i].when);
+}
+
+/* "$.__op" and "header:__op", as a transform with another prefix spells them; NULL = it is no such name. */
+static char *spell_added(struct kveil_loader *l, const char *text)
+{
+	static const char *const starts[] = {"$.__", "header:__"};
+	char spelled[256];
+
+	for (size_t i = 0; l->plan->added_prefix && i < 2; i++) {
+		size_t n = strlen(starts[i]);
+		if (strncmp(text, starts[i], n) != 0)
+			continue;
+		/* Of letters, digits and marks that need no escape: see read_prefix. */
+		snprintf(spelled, sizeof spelled, i ? "header:%s%s" : "$['%s%s']", l->plan->added_prefix, text + n);
+		char *copy = kveil_plan_strdup(l->plan, spelled);
+		l->no_memory |= !copy;
+		return copy;
+	}
+	return NULL;
+}
+
+static const struct kveil_path *clue_path(struct kveil_loader *l, const char *text, bool respell)
+{
+	const char *spelled = respell && text ? spell_added(l, text) : NULL;
+
+	return text ? own_path(l, spelled ? spelled : text) : NULL;
 }
 
 static void read_clues(struct kveil_loader *l, const struct kveil_table_clue *clues)
@@ -63,15 +101,18 @@ static void read_clues(struct kveil_loader *l, const struct kveil_table_clue *cl
 
 	while (clues[n].table)
 		n++;
-	l->plan->clues = kveil_plan_alloc(l->plan, (n + 1) * sizeof *l->plan->clues);
+	l->plan->clues = kveil_plan_alloc(l->plan, 2 * (n + 1) * sizeof *l->plan->clues);
 	l->no_memory |= !l->plan->clues;
-	for (size_t i = 0; l->plan->clues && i < n; i++) {
-		const struct kveil_table_clue *c = &clues[i];
+	for (size_t i = 0; l->plan->clues && i < 2 * n; i++) {
+		const struct kveil_table_clue *c = &clues[i / 2];
+		bool respell = i % 2;
+		if (respell && (c->from != KVEIL_CLUE_ROW || !spell_added(l, c->table)))
+			continue;
 		l->plan->clues[l->plan->clue_count++] = (struct kveil_clue){
 		    .from = c->from,
-		    .mark = c->mark ? own_path(l, c->mark) : NULL,
-		    .names = {c->database ? own_path(l, c->database) : NULL, c->schema ? own_path(l, c->schema) : NULL,
-			      own_path(l, c->table)},
+		    .mark = clue_path(l, c->mark, respell),
+		    .names = {clue_path(l, c->database, respell), clue_path(l, c->schema, respell),
+			      clue_path(l, c->table, respell)},
 		};
 	}
 }
@@ -154,9 +195,9 @@ static const struct kveil_action refuse = {.name = "refuse",
 					   .results_for = refuse_results,
 					   .apply = refuse_apply};
 
-static bool read_place(struct kveil_loader *l, const struct kveil_clause *c, struct kveil_rule *r)
+static bool read_place(struct kveil_loader *l, const struct kveil_clause *c, const char *spelled, struct kveil_rule *r)
 {
-	struct kveil_yaml at = {.kind = KVEIL_YAML_SCALAR, .text = (char *)c->place, .line = r->line};
+	struct kveil_yaml at = {.kind = KVEIL_YAML_SCALAR, .text = (char *)spelled, .line = r->line};
 	struct kveil_place place;
 
 	if (!kveil_loader_read_place(l, &at, &place))
@@ -226,7 +267,7 @@ size_t kveil_loader_count_clauses(const struct kveil_loader *l)
 
 	while (l->plan->envelope && l->plan->envelope->clauses[n].place)
 		n++;
-	return n;
+	return 2 * n; /* in two spellings, at most */
 }
 
 void kveil_loader_add_clauses(struct kveil_loader *l)
@@ -235,13 +276,18 @@ void kveil_loader_add_clauses(struct kveil_loader *l)
 	size_t n = kveil_loader_count_clauses(l);
 
 	for (size_t i = 0; i < n && !l->no_memory; i++) {
-		const struct kveil_clause *c = &p->envelope->clauses[i];
+		const struct kveil_clause *c = &p->envelope->clauses[i / 2];
+		const char *place = i % 2 ? spell_added(l, c->place) : c->place;
 		struct kveil_rule *r = &p->rules[p->rule_count];
-		if (!is_wanted(l, c))
+		if (!place || !is_wanted(l, c))
 			continue;
-		*r = (struct kveil_rule){
-		    .line = l->envelope_line, .column = 1, .view = -1, .is_of_event = true, .only_kinds = c->kinds};
-		if (!read_place(l, c, r) || !read_action(l, c, r)) {
+		*r = (struct kveil_rule){.line = l->envelope_line,
+					 .column = 1,
+					 .view = -1,
+					 .is_of_event = true,
+					 .if_sure = c->if_sure,
+					 .only_kinds = c->kinds};
+		if (!read_place(l, c, place, r) || !read_action(l, c, r)) {
 			l->no_memory |= l->report->errors == 0;
 			kveil_rule_clear(r);
 			return;
@@ -252,6 +298,21 @@ void kveil_loader_add_clauses(struct kveil_loader *l)
 }
 
 /* --- the words --- */
+
+static void read_prefix(struct kveil_loader *l, const struct kveil_yaml *at, const char *text)
+{
+	static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+
+	if (!text)
+		return;
+	if (!*text || strlen(text) > 64 || strspn(text, chars) != strlen(text)) {
+		kveil_error_hint(problem(l, at, "added_prefix is 1 to 64 letters, digits, '_', '.' and '-'"),
+				 "a flattening transform's fields without a prefix need rules of their own");
+		return;
+	}
+	l->plan->added_prefix = kveil_plan_strdup(l->plan, text);
+	l->no_memory |= !l->plan->added_prefix;
+}
 
 static void read_sql(struct kveil_loader *l, const struct kveil_yaml *at)
 {
@@ -295,7 +356,9 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 		read_roots(l, e->events, &l->plan->rows[KVEIL_ROWS_EVENT]);
 		read_roots(l, e->keys, &l->plan->rows[KVEIL_ROWS_KEY]);
 		read_clues(l, e->tables);
-		read_is_event(l, e->is_event);
+		l->plan->is_event = own_expr(l, e->is_event);
+		if (l->plan->control != KVEIL_CONTROL_KEEP)
+			read_controls(l, e->controls);
 		return;
 	}
 	for (size_t i = 1; known[i]; i++)
@@ -322,6 +385,8 @@ void kveil_loader_read_envelope(struct kveil_loader *l, const struct kveil_yaml 
 		kveil_error_hint(problem(l, at, "envelope is a name or a mapping"), "envelope: debezium");
 		return;
 	} else if (kveil_options_parse(kveil_rule_envelope_table, at, l->file, NULL, &o, l->report)) {
+		read_prefix(l, kveil_yaml_get(at, "added_prefix"), o.added_prefix);
+		l->plan->control = (enum kveil_control_word)o.control;
 		use_kind(l, kveil_yaml_get(at, "kind"), o.kind);
 		read_sql(l, o.sql);
 		read_key_column(l, kveil_yaml_get(at, "key"));

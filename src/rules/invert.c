@@ -427,6 +427,8 @@ static void write_envelope(struct inverse *v)
 		quote(v, p->key_column_text);
 		kveil_buf_append_byte(v->out, '\n');
 	}
+	if (p->added_prefix)
+		kveil_buf_printf(v->out, "  added_prefix: \"%s\"\n", p->added_prefix);
 	if (p->absent_text) {
 		kveil_buf_append_str(v->out, "  unavailable_value: ");
 		quote(v, p->absent_text);

@@ -20,6 +20,7 @@
 #include "transform/action.h"
 
 enum kveil_unmatched { KVEIL_UNMATCHED_KEEP, KVEIL_UNMATCHED_REMOVE, KVEIL_UNMATCHED_DEAD_LETTER };
+enum kveil_control_word { KVEIL_CONTROL_KEEP, KVEIL_CONTROL_DROP, KVEIL_CONTROL_DEAD_LETTER };
 enum kveil_on_error { KVEIL_ON_ERROR_DEAD_LETTER, KVEIL_ON_ERROR_STOP, KVEIL_ON_ERROR_DROP };
 
 /* Text with {$.path} holes: key names, associated data. */
@@ -86,6 +87,7 @@ struct kveil_rule {
 	int view;                 /* -1 = a top-level rule: in every view; else the view's number */
 	bool on_key_any;          /* on a column in the record's key any action may do */
 	bool is_of_event;         /* a clause of the envelope: its path begins at the event and not at a row in it */
+	bool if_sure;             /* of such a clause: its condition in doubt does not hold */
 	unsigned only_kinds;      /* KVEIL_KIND_BIT of the values that it is about; 0 = all */
 };
 
@@ -139,6 +141,9 @@ struct kveil_plan {
 	size_t absent_count;
 	char *absent_text;        /* as written; NULL = the kind's own */
 	struct kveil_rows rows[KVEIL_ROWS_COUNT];
+	enum kveil_control_word control;
+	struct kveil_expr **controls; /* beside the envelope's; none with control: keep */
+	const char *added_prefix; /* of a flattening transform's fields and headers, beside the usual one; NULL = that alone */
 	struct kveil_expr *is_event; /* the envelope's condition; NULL = none */
 	struct kveil_clue *clues; /* which table a row is of */
 	size_t clue_count;

@@ -59,6 +59,8 @@ const struct kveil_option kveil_rule_format_table[] = {
     {0},
 };
 
+/* In the order of enum kveil_control_word. */
+static const char *const control_choices[] = {"keep", "drop", "dead-letter", NULL};
 static const char *const messages_choices[] = {"blank", "keep", NULL};
 #define ENVELOPE_ROW(member) offsetof(struct kveil_rule_envelope_options, member)
 const struct kveil_option kveil_rule_envelope_table[] = {
@@ -71,6 +73,12 @@ const struct kveil_option kveil_rule_envelope_table[] = {
 	     "{encrypt: {key: sql}}; blank when left out"},
     {"messages", KVEIL_OPT_ENUM, ENVELOPE_ROW(messages), .def = "blank", .choices = messages_choices,
      .help = "the content of messages that programs write into the log (op m)"},
+    {"control", KVEIL_OPT_ENUM, ENVELOPE_ROW(control), .def = "keep", .choices = control_choices,
+     .help =
+	 "records about the stream and not a row: heartbeats, ends of transactions, changes of a schema. keep: they go "
+	 "through the rules as any other"},
+    {"added_prefix", KVEIL_OPT_STRING, ENVELOPE_ROW(added_prefix),
+     .help = "add.fields.prefix and add.headers.prefix of a flattening transform, where that is not __"},
     {"unavailable_value", KVEIL_OPT_STRING, ENVELOPE_ROW(unavailable_value),
      .help = "what stands for a value that the source did not send, and passes as it is; the kind's own when left out"},
     {0},

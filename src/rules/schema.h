@@ -28,9 +28,9 @@ struct kveil_rule_format_options {
 };
 
 struct kveil_rule_envelope_options {
-	char *kind, *key, *unavailable_value;
+	char *kind, *key, *unavailable_value, *added_prefix;
 	const struct kveil_yaml *sql;
-	int messages;
+	int messages, control;
 };
 
 struct kveil_rule_options {

@@ -238,8 +238,7 @@ static void drop(struct kveil_worker *w, const struct work *k, const struct kvei
 	kveil_cell_add(w->dropped, 1);
 	w->drops_unlogged++;
 	if (!w->drop_logged_ms || w->now_ms - w->drop_logged_ms >= DROP_LOG_EVERY_MS) {
-		kveil_log(KVEIL_LOG_WARN, w->name,
-			  "on_error: drop: %llu records dropped, the last %s[%d] offset %lld: %s",
+		kveil_log(KVEIL_LOG_WARN, w->name, "drop: %llu records dropped, the last %s[%d] offset %lld: %s",
 			  (unsigned long long)w->drops_unlogged, k->at.partition->topic, (int)k->at.partition->id,
 			  (long long)k->in->offset, kveil_status_code(why->status));
 		w->drop_logged_ms = w->now_ms;
@@ -248,13 +247,13 @@ static void drop(struct kveil_worker *w, const struct work *k, const struct kvei
 	acknowledged(k);
 }
 
-/* What the rule file's on_error says becomes of a record that failed. */
-static enum outcome set_aside(struct kveil_worker *w, const struct work *k, const struct kveil_error *why,
-			      struct kveil_error *ret_wait)
+/* What becomes of a record that failed, by the rule file's word. */
+static enum outcome set_aside(struct kveil_worker *w, const struct work *k, enum kveil_on_error how,
+			      const struct kveil_error *why, struct kveil_error *ret_wait)
 {
 	enum outcome o = ABANDONED;
 
-	switch (k->at.partition->route->route->plan->on_error) {
+	switch (how) {
 	case KVEIL_ON_ERROR_DEAD_LETTER:
 		o = dead_letter(w, k, why, ret_wait);
 		break;
@@ -281,7 +280,7 @@ static enum outcome not_taken(struct kveil_worker *w, const struct work *k, enum
 	kveil_fail(&err, status, "%s", kveil_status_text(status));
 	if (plan->view_count > 1)
 		kveil_error_rule(&err, plan->views[view].name);
-	return set_aside(w, k, &err, ret_wait);
+	return set_aside(w, k, plan->on_error, &err, ret_wait);
 }
 
 static int32_t place(struct kveil_worker *w, const struct work *k, const struct kveil_output *o)
@@ -351,8 +350,9 @@ static enum outcome judge(struct kveil_worker *w, const struct work *k, const st
 		*ret_wait = result->error;
 		return WAIT;
 	case KVEIL_DEAD_LETTER:
+		return set_aside(w, k, KVEIL_ON_ERROR_DEAD_LETTER, &result->error, ret_wait);
 	case KVEIL_DROP:
-		return set_aside(w, k, &result->error, ret_wait);
+		return set_aside(w, k, KVEIL_ON_ERROR_DROP, &result->error, ret_wait);
 	case KVEIL_STOP:
 		break;
 	}
@@ -466,7 +466,7 @@ bool kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition
 	}
 	if (next - 1 > first)
 		kveil_watermark_done(&p->marks, last);
-	enum outcome o = set_aside(w, &k, why, &err);
+	enum outcome o = set_aside(w, &k, k.at.partition->route->route->plan->on_error, why, &err);
 	if (o == WAIT || o == NO_ROOM) {
 		kveil_watermark_undo(&p->marks, k.at.seq);
 		if (o == WAIT)

@@ -592,7 +592,6 @@ static void check_says_what_cannot_be_meant(void **state)
 	    {HEAD "envelope: {kind: debezium, key: \"$..a\"}\nfields: [{path: $.a, mask: {}}]\n", "the one column"},
 	    {HEAD "envelope: {kind: debezium, key: $.a}\nfields: [{path: $.a, tokenize: {key: k}, to: $.b}]\n",
 	     "nowhere to write"},
-	    {HEAD "envelope: {kind: debezium, control: drop}\nfields: [{path: $.a, mask: {}}]\n", "control"},
 	};
 
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

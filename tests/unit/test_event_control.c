@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Records about the stream, statements under other names, and encodings that are refused by name. */
+#include "event_rig.h"
+
+#define RULES(kind, more) HEAD "envelope: {kind: " kind more "}\nfields:\n  - {path: $.a, mask: {}}\n"
+
+static const struct {
+	const char *kind, *record;
+	bool is_control;
+} records[] = {
+    {"debezium", "{\"ts_ms\":1471893484000}", true},
+    {"debezium", "{\"payload\":{\"ts_ms\":1}}", true},
+    {"debezium", "{\"ts_ms\":1,\"a\":\"x\"}", false},
+    {"debezium",
+     "{\"status\":\"BEGIN\",\"id\":\"571:53195829\",\"ts_ms\":1,\"event_count\":null,\"data_collections\":null}", true},
+    /* A row whose columns look like one. */
+    {"debezium", "{\"status\":\"END\",\"id\":\"1\",\"event_count\":2,\"a\":\"x\"}", false},
+    {"debezium", "{\"status\":\"PAID\",\"id\":\"1\",\"event_count\":2}", false},
+    {"debezium",
+     "{\"source\":{\"connector\":\"mysql\"},\"ts_ms\":1,\"databaseName\":\"shop\",\"schemaName\":null,\"ddl\":"
+     "\"ALTER\","
+     "\"tableChanges\":[]}",
+     true},
+    {"debezium", "{\"source\":\"x\",\"ts_ms\":1,\"databaseName\":\"shop\",\"ddl\":\"ALTER\"}", false},
+    {"debezium", "{\"op\":\"c\",\"ts_ms\":1,\"after\":{\"ts_ms\":1}}", false},
+    {"debezium", "{\"payload\":{\"ts_ms\":1},\"id\":1}", false},
+    {"canal", "{\"data\":null,\"database\":\"d\",\"isDdl\":true,\"type\":\"ALTER\",\"sql\":\"ALTER\"}", true},
+    {"canal", "{\"data\":null,\"isDdl\":false,\"type\":\"TIDB_WATERMARK\",\"_tidb\":{\"watermarkTs\":1}}", true},
+    {"canal", "{\"data\":[{\"a\":\"x\"}],\"isDdl\":true,\"type\":\"ALTER\"}", false},
+    {"canal", "{\"data\":null,\"isDdl\":false,\"type\":\"INSERT\"}", false},
+    {"maxwell", "{\"type\":\"table-alter\",\"database\":\"d\",\"sql\":\"ALTER\",\"def\":{}}", true},
+    {"maxwell", "{\"type\":\"bootstrap-start\",\"database\":\"d\",\"table\":\"t\",\"data\":{}}", true},
+    {"maxwell", "{\"type\":\"insert\",\"database\":\"d\",\"data\":{\"a\":\"x\"}}", false},
+    {"ogg", "{\"ts_ms\":1}", false},
+};
+
+static enum kveil_verdict verdict(const char *kind, const char *control, const char *record)
+{
+	struct rig r;
+	char yaml[256];
+
+	snprintf(yaml, sizeof yaml, RULES("%s", ", control: %s"), kind, control);
+	rig_init(&r, yaml);
+	enum kveil_status st = run(&r, NULL, record);
+	enum kveil_verdict v = r.result.verdict;
+	if (v != KVEIL_PRODUCE)
+		assert_int_equal(st, KVEIL_E_CONTROL_RECORD);
+	rig_clear(&r);
+	return v;
+}
+
+static void control_says_what_becomes_of_records_about_the_stream(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof records / sizeof *records; i++) {
+		const char *kind = records[i].kind, *record = records[i].record;
+		bool is = records[i].is_control;
+		if (verdict(kind, "keep", record) != KVEIL_PRODUCE ||
+		    verdict(kind, "drop", record) != (is ? KVEIL_DROP : KVEIL_PRODUCE) ||
+		    verdict(kind, "dead-letter", record) != (is ? KVEIL_DEAD_LETTER : KVEIL_PRODUCE))
+			fail_msg("%s: %s", kind, record);
+	}
+}
+
+static void a_signals_data_is_blanked(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, RULES("debezium", ""));
+#define SIGNAL(type, data) "{\"id\":\"1\",\"type\":\"" type "\",\"data\":" data "}"
+	becomes(&r,
+		"{\"op\":\"c\",\"before\":null,\"after\":" SIGNAL("execute-snapshot", "\"{filter: phone=138}\"") "}",
+		"{\"op\":\"c\",\"before\":null,\"after\":" SIGNAL("execute-snapshot", "null") "}");
+	becomes(&r, "{\"op\":\"d\",\"before\":" SIGNAL("stop-snapshot", "\"x\"") "}",
+		"{\"op\":\"d\",\"before\":" SIGNAL("stop-snapshot", "null") "}");
+	becomes(&r, SIGNAL("log", "\"x\""), SIGNAL("log", "null"));
+	becomes(&r, SIGNAL("invoice", "\"x\""), SIGNAL("invoice", "\"x\""));
+	/* A column called data is none. */
+	becomes(&r, "{\"id\":1,\"data\":\"x\"}", "{\"id\":1,\"data\":\"x\"}");
+	becomes(&r, "{\"id\":1,\"type\":5,\"data\":\"x\"}", "{\"id\":1,\"type\":5,\"data\":\"x\"}");
+	rig_clear(&r);
+	rig_init(&r, RULES("debezium", ", sql: keep"));
+	becomes(&r, SIGNAL("log", "\"x\""), SIGNAL("log", "\"x\""));
+	rig_clear(&r);
+}
+
+static void fields_of_a_transform_may_have_another_prefix(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct kveil_header headers[] = {{KVEIL_SPAN("cdc.source_query"), KVEIL_SPAN("UPDATE")},
+					 {KVEIL_SPAN("__source_query"), KVEIL_SPAN("UPDATE")}};
+	struct kveil_record record = {.value = KVEIL_SPAN("{\"a\":\"x\"}"), .headers = headers, .header_count = 2};
+
+	rig_init(&r, RULES("debezium", ", added_prefix: cdc."));
+	becomes(&r, "{\"a\":\"x\",\"cdc.source_query\":\"UPDATE\",\"__source_query\":\"UPDATE\",\"cdc.op\":\"c\"}",
+		"{\"a\":\"*\",\"cdc.source_query\":null,\"__source_query\":null,\"cdc.op\":\"c\"}");
+	kveil_engine_run(r.engine, &record, &r.result);
+	assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+	assert_null(r.result.outputs[0].record.headers[0].value.data);
+	assert_null(r.result.outputs[0].record.headers[1].value.data);
+	rig_clear(&r);
+	rig_init(&r, HEAD "envelope: {kind: debezium, added_prefix: cdc_}\nunmatched: remove\nfields:\n"
+			  "  - {path: $.a, table: users, mask: {}}\n");
+	becomes(&r, "{\"a\":\"x\",\"cdc_table\":\"users\",\"cdc_op\":\"c\",\"cdc_mine\":1}",
+		"{\"a\":\"*\",\"cdc_table\":\"users\",\"cdc_op\":\"c\"}");
+	becomes(&r, "{\"a\":\"clear\",\"cdc_table\":\"orders\",\"cdc_op\":\"c\"}",
+		"{\"cdc_table\":\"orders\",\"cdc_op\":\"c\"}");
+	rig_clear(&r);
+	says(RULES("debezium", ", added_prefix: \"a'b\""), false, "added_prefix is");
+	says(RULES("debezium", ", added_prefix: \"\""), false, "added_prefix is");
+}
+
+static void other_encodings_are_refused_by_name(void **state)
+{
+	(void)state;
+	static const struct {
+		const char bytes[16];
+		const char *says;
+	} cases[] = {
+	    {"\0\0\0\0\0\0\0\x02{}", "protocol=canal-json"},
+	    {"\x08\x11\x10\x01\x18\x07", "canal.mq.flatMessage=true"},
+	    {"\x0a\x02xx", "canal.mq.flatMessage=true"},
+	};
+	struct rig r;
+
+	rig_init(&r, RULES("canal", ""));
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct kveil_record record = {.value = {(const uint8_t *)cases[i].bytes, 10}};
+		kveil_engine_run(r.engine, &record, &r.result);
+		assert_int_equal(r.result.verdict, KVEIL_DEAD_LETTER);
+		assert_int_equal(r.result.error.status, KVEIL_E_UNSUPPORTED_ENVELOPE);
+		assert_non_null(strstr(r.result.error.message, cases[i].says));
+	}
+	fails(&r, NULL, "{\"a\":", KVEIL_E_INVALID_JSON);
+	rig_clear(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(control_says_what_becomes_of_records_about_the_stream),
+	    cmocka_unit_test(a_signals_data_is_blanked),
+	    cmocka_unit_test(fields_of_a_transform_may_have_another_prefix),
+	    cmocka_unit_test(other_encodings_are_refused_by_name),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
