@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/unpack.h"
 
+#include "kveil/base.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -9,9 +11,11 @@
 /* zstd_errors.h and lz4frame.h: errors are counted down from the top. */
 enum { ZSTD_NO_MEMORY = 64, ZSTD_TOO_SMALL = 70, LZ4F_GENERIC = 1 };
 
-size_t LZ4F_decompress(void *context, void *dst, size_t *dst_size, const void *src, size_t *src_size,
-		       const void *options);
-size_t ZSTD_decompress(void *dst, size_t capacity, const void *src, size_t size);
+/* What librdkafka is to call in the place of the libraries' own has to be seen from outside of the program. */
+KVEIL_API int inflate(z_streamp s, int flush);
+KVEIL_API size_t LZ4F_decompress(void *context, void *dst, size_t *dst_size, const void *src, size_t *src_size,
+				 const void *options);
+KVEIL_API size_t ZSTD_decompress(void *dst, size_t capacity, const void *src, size_t size);
 
 static int (*real_inflate)(z_streamp, int);
 static __typeof__(LZ4F_decompress) *real_lz4;
