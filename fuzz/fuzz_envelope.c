@@ -16,7 +16,9 @@ enum { MOST_KINDS = 8 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char yaml[] = "name: f\ntopics: [in]\noutput: out\nenvelope: {kind: %s, key: $.k}\nfields:\n"
+static const char yaml[] = "name: f\ntopics: [in]\noutput: out\nenvelope: {kind: %s, key: $.k}\nunmatched: "
+			   "remove\nclear: [$.c, \"$.l[?@.k == 1]\"]\nfields:\n"
+			   "  - {path: $.t, table: [\"s*p.u?\", orders], replace: {with: x}, on_key: any}\n"
 			   "  - {path: $.a, replace: {with: x}, on_key: any}\n"
 			   "  - {path: \"$.l[*].a\", when: \"$.c != 1\", nullify: true, on_key: any}\n"
 			   "  - {path: $.k, tokenize: {key: k}}\n";

@@ -404,6 +404,75 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	return st;
 }
 
+static bool is_number_byte(uint8_t c)
+{
+	return (c >= '0' && c <= '9') || c == ',' || c == '-';
+}
+
+/* The same as an array of numbers, or an element of it, which stands between brackets as written without blanks. */
+static bool is_absent_number(const struct kveil_engine *e, const struct kveil_spot *spot)
+{
+	struct kveil_span numbers = e->plan->absent_numbers;
+	const struct kveil_match *m = &spot->match;
+	size_t at = m->start;
+
+	if (m->kind == KVEIL_KIND_NUMBER)
+		while (at && m->start - at <= numbers.len && is_number_byte(spot->text.data[at - 1]))
+			at--;
+	at -= m->kind == KVEIL_KIND_NUMBER && at;
+	if (!numbers.len || spot->text.len - at < numbers.len + 2)
+		return false;
+	const uint8_t *text = spot->text.data + at;
+	return text[0] == '[' && memcmp(text + 1, numbers.data, numbers.len) == 0 && text[1 + numbers.len] == ']';
+}
+
+/* Was it not sent: text, or bytes in one of their spellings? */
+static enum kveil_status was_not_sent(struct kveil_engine *e, const struct kveil_spot *spot, bool *ret,
+				      struct kveil_error *err)
+{
+	struct kveil_value in;
+
+	*ret = false;
+	if (spot->match.kind == KVEIL_KIND_NUMBER || spot->match.kind == KVEIL_KIND_ARRAY)
+		/* With a schema the list is one of texts now: its numbers would no longer fit. */
+		*ret = !e->has_schema && e->parts[spot->part].format->has_paths && is_absent_number(e, spot);
+	if (spot->match.kind != KVEIL_KIND_STRING)
+		return KVEIL_OK;
+	if (!read_value(e, spot, e->parts[spot->part].format->quote != 0, &in))
+		return no_memory(err);
+	*ret = is_absent(e, in.text);
+	return KVEIL_OK;
+}
+
+/* Does an empty text that the action refuses fill a deleted row up, of which the source sent the key alone? */
+static enum kveil_status is_filler(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				   const struct kveil_spot *spot, bool *ret, struct kveil_error *err)
+{
+	const struct kveil_rows *events = &e->plan->rows[KVEIL_ROWS_EVENT];
+	const struct kveil_doc *value = NULL;
+	bool is_empty = spot->match.kind == KVEIL_KIND_STRING && spot->match.end - spot->match.start == 2;
+	enum kveil_status st = KVEIL_OK;
+
+	*ret = false;
+	if (!e->plan->is_delete || !r->event_above || r->part != KVEIL_PART_VALUE || !is_empty)
+		return KVEIL_OK;
+	st = kveil_engine_value_doc(e, &value, err);
+	for (size_t i = 0; !st && value && i < events->count; i++) {
+		uint32_t *nodes;
+		size_t count = 0;
+		st = kveil_path_select_within(events->roots[i], value, 0, false, &e->work, &e->arena, &nodes, &count,
+					      err);
+		for (size_t k = 0; !st && !*ret && k < count; k++) {
+			struct kveil_doc event = *value;
+			enum kveil_tri tri = KVEIL_NO;
+			event.root = nodes[k];
+			st = kveil_expr_eval_within(e->plan->is_delete, &event, event.root, &e->work, &tri, err);
+			*ret = tri == KVEIL_YES;
+		}
+	}
+	return st;
+}
+
 enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
 				     struct kveil_buf *out, enum kveil_effect *ret, struct kveil_error *err)
 {
@@ -413,14 +482,14 @@ enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_
 		*ret = KVEIL_EFFECT_KEPT;
 		return KVEIL_OK;
 	}
-	if (__builtin_expect(e->plan->absent_count && spot->match.kind == KVEIL_KIND_STRING, 0)) {
-		struct kveil_value in;
-		if (!read_value(e, spot, e->parts[spot->part].format->quote != 0, &in))
-			return no_memory(err);
-		if (is_absent(e, in.text)) {
-			*ret = KVEIL_EFFECT_KEPT;
+	if (__builtin_expect(e->plan->absent_count != 0, 0)) {
+		bool is_gone;
+		enum kveil_status bad = was_not_sent(e, spot, &is_gone, err);
+		if (bad)
+			return bad;
+		*ret = KVEIL_EFFECT_KEPT;
+		if (is_gone)
 			return KVEIL_OK;
-		}
 	}
 	enum kveil_status st = apply(e, r, spot, out, ret, err);
 	if (!st && !kveil_buf_ok(out))
@@ -429,6 +498,12 @@ enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_
 		if (out->len > start)
 			kveil_secret_wipe(out->data + start, out->len - start);
 		out->len = start;
+		bool fills = false;
+		struct kveil_error scrap;
+		if (st == KVEIL_E_VALUE_OUT_OF_DOMAIN && !is_filler(e, r, spot, &fills, &scrap) && fills) {
+			*ret = KVEIL_EFFECT_KEPT;
+			return KVEIL_OK;
+		}
 		return kveil_engine_blame(r, spot->match.start, st, err);
 	}
 	return KVEIL_OK;

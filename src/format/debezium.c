@@ -131,4 +131,6 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .added = added,
     .has_schemas = true,
     .unavailable = "__debezium_unavailable_value",
+    .unavailable_uuid = "b68a35a7-17ad-35b3-af2a-ae46edb4545a", /* version 3, of the bytes of that text */
+    .is_delete = "$.op == 'd'",
 };

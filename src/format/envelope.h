@@ -71,6 +71,8 @@ struct kveil_envelope {
 	bool blanks_with_text;     /* a producer without the text of a statement writes "", not null */
 	bool names_columns;        /* members beside the rows have the names of columns: `$..name` would take those too */
 	const char *(*explain)(struct kveil_span value); /* of bytes that are no JSON: which other encoding it is; NULL */
+	const char *unavailable_uuid; /* the same in a column of UUIDs; NULL */
+	const char *is_delete;     /* a condition: the image before is filled up with empty texts where it is not known; NULL */
 	const char *unavailable;   /* what stands for a value that the source did not send; NULL = there is none */
 };
 

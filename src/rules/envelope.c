@@ -141,6 +141,19 @@ static void add_absent_encoded(struct kveil_loader *l, enum kveil_encoding e, co
 	add_absent(l, text, len);
 }
 
+/* "95,95,100", as a JSON array of the bytes has it. */
+static void add_absent_numbers(struct kveil_loader *l, const uint8_t *data, size_t n)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+
+	for (size_t i = 0; i < n; i++)
+		kveil_buf_printf(&text, "%s%d", i ? "," : "", (int)(int8_t)data[i]);
+	char *copy = kveil_buf_ok(&text) ? kveil_plan_strndup(l->plan, text.data, text.len) : NULL;
+	l->no_memory |= !copy;
+	if (copy)
+		l->plan->absent_numbers = kveil_span_of(copy, text.len);
+}
+
 /* A column of text has it as it is, one of bytes in the spelling of binary.handling.mode, an hstore as a map. */
 static void read_absent(struct kveil_loader *l, const struct kveil_yaml *node, const char *text)
 {
@@ -166,6 +179,7 @@ static void read_absent(struct kveil_loader *l, const struct kveil_yaml *node, c
 	add_absent(l, data, bytes);
 	for (int e = KVEIL_BASE64; e <= KVEIL_HEX; e++)
 		add_absent_encoded(l, (enum kveil_encoding)e, data, bytes);
+	add_absent_numbers(l, data, bytes);
 	int len = snprintf(map, sizeof map, "{\"%.*s\":\"%.*s\"}", (int)bytes, (const char *)data, (int)bytes,
 			   (const char *)data);
 	add_absent(l, map, (size_t)len);
@@ -357,6 +371,8 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 		read_roots(l, e->keys, &l->plan->rows[KVEIL_ROWS_KEY]);
 		read_clues(l, e->tables);
 		l->plan->is_event = own_expr(l, e->is_event);
+		if (e->is_delete)
+			l->plan->is_delete = own_expr(l, e->is_delete);
 		if (l->plan->control != KVEIL_CONTROL_KEEP)
 			read_controls(l, e->controls);
 		return;
@@ -396,6 +412,8 @@ void kveil_loader_read_envelope(struct kveil_loader *l, const struct kveil_yaml 
 	    o.unavailable_value ? o.unavailable_value : (l->plan->envelope ? l->plan->envelope->unavailable : NULL);
 	if (absent)
 		read_absent(l, at, absent);
+	if (absent && l->plan->envelope && !o.unavailable_value && l->plan->envelope->unavailable_uuid)
+		add_absent(l, l->plan->envelope->unavailable_uuid, strlen(l->plan->envelope->unavailable_uuid));
 	if (o.unavailable_value)
 		l->plan->absent_text = kveil_plan_strdup(l->plan, o.unavailable_value);
 	kveil_options_clear(kveil_rule_envelope_table, &o);
@@ -531,6 +549,20 @@ static void check_condition(struct kveil_loader *l, const struct kveil_rule *r)
 			 "compare a value, such as $.vip != true, or begin the path with a column");
 }
 
+/* Records stay in the partition that the clear key led to, and a token changes with its key. */
+static void check_key_column(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	const struct kveil_plan *p = l->plan;
+
+	if (!p->key_column || !r->action->keeps_apart || !kveil_path_covers(r->path, p->key_column))
+		return;
+	kveil_error_hint(
+	    kveil_report_warn_at(l->report, l->file, r->line, r->column,
+				 "record keys are written by this rule: with `partition: same` they are "
+				 "spread by the clear key, and after a rotate of its key take a new snapshot"),
+	    "partition: key in the configuration spreads by what is written");
+}
+
 static bool is_key_clear(const struct kveil_plan *p, const struct kveil_rule *r)
 {
 	for (size_t v = 0; v < p->view_count; v++)
@@ -570,6 +602,8 @@ void kveil_loader_check_envelope(struct kveil_loader *l)
 			continue;
 		check_columns(l, r);
 		check_target(l, r);
+		if (!is_key_clear(p, r))
+			check_key_column(l, r);
 		if (!open && !is_key_clear(p, r))
 			open = r;
 	}

@@ -139,6 +139,8 @@ struct kveil_plan {
 	char *key_column_text;
 	struct kveil_span absent[KVEIL_MOST_ABSENT]; /* texts that stand for a value that the source did not send */
 	size_t absent_count;
+	struct kveil_span absent_numbers; /* the same as the bytes of an array of numbers: "95,95,100"; data NULL = none */
+	struct kveil_expr *is_delete; /* of an event whose image before may be filled up with empty texts; NULL = there is none */
 	char *absent_text;        /* as written; NULL = the kind's own */
 	struct kveil_rows rows[KVEIL_ROWS_COUNT];
 	enum kveil_control_word control;

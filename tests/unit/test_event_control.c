@@ -137,12 +137,66 @@ static void other_encodings_are_refused_by_name(void **state)
 	rig_clear(&r);
 }
 
+#define ABSENT_NUMBERS                                                                                                 \
+	"[95,95,100,101,98,101,122,105,117,109,95,117,110,97,118,97,105,108,97,98,108,101,95,118,97,108,117,101]"
+#define ABSENT_UUID "b68a35a7-17ad-35b3-af2a-ae46edb4545a"
+
+static void arrays_that_were_not_sent_pass(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, HEAD "envelope: debezium\nfields:\n  - {path: \"$.n[*]\", nullify: true}\n"
+			  "  - {path: $.w, encrypt: {key: k, type: json}}\n  - {path: \"$.u[*]\", mask: {}}\n");
+	becomes(&r, "{\"after\":{\"n\":" ABSENT_NUMBERS ",\"w\":" ABSENT_NUMBERS ",\"u\":[\"" ABSENT_UUID "\"]}}",
+		"{\"after\":{\"n\":" ABSENT_NUMBERS ",\"w\":" ABSENT_NUMBERS ",\"u\":[\"" ABSENT_UUID "\"]}}");
+	/* Nothing less, and nothing more. */
+	becomes(&r, "{\"n\":[95,95,100]}", "{\"n\":[null,null,null]}");
+	becomes(&r, "{\"n\":[95]}", "{\"n\":[null]}");
+	becomes(&r, "{\"n\":[[95],95,-1]}", "{\"n\":[null,null,null]}");
+	assert_int_equal(run(&r, NULL, "{\"w\":[95,95,100,101]}"), KVEIL_OK);
+	assert_null(strstr(r.value, "95,95"));
+	rig_clear(&r);
+	rig_init(&r, HEAD
+		 "envelope: {kind: debezium, unavailable_value: ab}\nfields:\n  - {path: \"$.n[*]\", nullify: true}\n");
+	becomes(&r, "{\"n\":[97,98]}", "{\"n\":[97,98]}");
+	becomes(&r, "{\"n\":[97,99]}", "{\"n\":[null,null]}");
+	rig_clear(&r);
+}
+
+/* PostgreSQL sends the key of a deleted row, and Debezium fills up the columns that may not be null. */
+static void an_empty_text_fills_a_deleted_row_up(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, HEAD "envelope: debezium\nfields:\n"
+			  "  - {path: $.a, tokenize: {key: k, alphabet: digits}, on_key: any}\n");
+	becomes(&r, "{\"op\":\"d\",\"before\":{\"a\":\"\"},\"after\":null}",
+		"{\"op\":\"d\",\"before\":{\"a\":\"\"},\"after\":null}");
+	fails(&r, NULL, "{\"op\":\"c\",\"before\":null,\"after\":{\"a\":\"\"}}", KVEIL_E_VALUE_OUT_OF_DOMAIN);
+	fails(&r, NULL, "{\"op\":\"d\",\"before\":{\"a\":\"x\"}}", KVEIL_E_VALUE_OUT_OF_DOMAIN);
+	fails(&r, NULL, "{\"op\":\"d\",\"a\":\"\"}", KVEIL_E_VALUE_OUT_OF_DOMAIN);
+	fails(&r, "{\"a\":\"\"}", NULL, KVEIL_E_VALUE_OUT_OF_DOMAIN);
+	rig_clear(&r);
+}
+
+static void check_warns_of_written_keys(void **state)
+{
+	(void)state;
+	says(HEAD "envelope: {kind: debezium, key: $.a}\nfields:\n  - {path: $.a, tokenize: {key: k}}\n", true,
+	     "take a new snapshot");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(control_says_what_becomes_of_records_about_the_stream),
 	    cmocka_unit_test(a_signals_data_is_blanked),
 	    cmocka_unit_test(fields_of_a_transform_may_have_another_prefix),
+	    cmocka_unit_test(arrays_that_were_not_sent_pass),
+	    cmocka_unit_test(an_empty_text_fills_a_deleted_row_up),
+	    cmocka_unit_test(check_warns_of_written_keys),
 	    cmocka_unit_test(other_encodings_are_refused_by_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
