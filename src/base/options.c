@@ -320,6 +320,8 @@ static void zero(const struct kveil_option *table, char *target)
 			zero(o->sub, target + o->offset);
 		else
 			memset(target + o->offset, 0, option_bytes(o->type));
+		if (o->source)
+			*(char **)(target + o->source) = NULL;
 	}
 }
 
@@ -364,7 +366,8 @@ static void set_from_yaml(struct parser *p, const struct kveil_option *o, const 
 		return;
 	}
 	unsigned how = 0;
-	if (set_scalar(o, y->text, p->file, true, at, &how, &err))
+	char **source = o->source && strstr(y->text, "${file:") ? (char **)((char *)at - o->offset + o->source) : NULL;
+	if (set_scalar(o, y->text, p->file, true, at, &how, &err) || (source && copy(y->text, source, &err)))
 		complain(p, y, &err);
 	else
 		warn_shared(p, y, o->name, how);
@@ -525,6 +528,8 @@ void kveil_options_clear(const struct kveil_option *table, void *target)
 {
 	for (const struct kveil_option *o = table; o->name; o++) {
 		void *at = (char *)target + o->offset;
+		if (o->source)
+			free(*(char **)((char *)target + o->source));
 		if (o->type == KVEIL_OPT_GROUP)
 			kveil_options_clear(o->sub, at);
 		else if (o->type == KVEIL_OPT_STRING || o->type == KVEIL_OPT_CHAR || o->type == KVEIL_OPT_KEY)

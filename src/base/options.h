@@ -54,6 +54,8 @@ struct kveil_option {
 	const struct kveil_option *sub; /* GROUP */
 	bool required;
 	bool secret;      /* STRING: never printed, never in the text itself */
+	size_t source;    /* STRING: offset of a char *, owned, that takes the text as written where a file stands behind it, for
+	                   * kveil_options_read_again; 0 = none */
 	bool reloadable;
 	const char *help; /* one line, no full stop */
 	const char *schema; /* CUSTOM: its JSON Schema; NULL = anything */
@@ -79,6 +81,11 @@ bool kveil_options_given(const struct kveil_yaml *map, const char *name);
 enum kveil_status kveil_options_duration(const char *text, int64_t *ret_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_options_bytes(const char *text, uint64_t *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_options_uint(const char *text, uint64_t *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* What the source of an option says now: its files are read anew, relative to folder (NULL or "": the current one). *ret is
+ * owned by the caller, and wiped by it. */
+enum kveil_status kveil_options_read_again(const char *source, const char *folder, char **ret,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Adds "did you mean 'x'?" or the list of what is known. candidates ends with NULL. */
 void kveil_options_suggest(struct kveil_error *err, const char *word, const char *const *candidates);

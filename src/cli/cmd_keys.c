@@ -21,7 +21,7 @@ static const struct kveil_flag flags[] = {
     {0, "tink", NULL, "export: as a Google Tink keyset in JSON (the only format)"},
     {0, "clear", NULL, "export: with the keys in clear"},
     {'o', "output", "FILE", "export: into a file of mode 0600, replaced whole (default: to stdout)"},
-    {0, "follow", "FILE", "export: as --output, and again whenever keys come or change, until SIGTERM"},
+    {0, "follow", "FILE", "export, backup: into a file, and again whenever keys come or change, until SIGTERM"},
     {0, "once", NULL, "export: with --follow, write once and end"},
     {0, "dry-run", NULL, "restore: change nothing, say what would come in"},
     {'y', "yes", NULL, "destroy, retire, rotate: do not ask"},
@@ -88,15 +88,55 @@ static int run_kek(const struct keys_options *o, const struct kveil_keys_config 
 	return KVEIL_EXIT_OK;
 }
 
+static void say_backup(const char *path, size_t versions)
+{
+	printf("%s: %zu version%s, wrapped; it opens with the same key-encryption keys only\n", path, versions,
+	       versions == 1 ? "" : "s");
+	fflush(stdout);
+}
+
+struct backing_up {
+	const char *path;
+	struct kveil_backup_seen seen;
+};
+
+static enum kveil_status back_up_again(void *user, struct kveil_keystore *ks, struct kveil_error *err)
+{
+	struct backing_up *b = user;
+	bool written;
+	enum kveil_status status = kveil_keys_backup_changed(ks, b->path, &b->seen, &written, err);
+
+	if (written)
+		say_backup(b->path, b->seen.versions);
+	return status;
+}
+
+static int follow_backup(const char *path, const struct kveil_keys_config *cfg)
+{
+	struct backing_up b = {.path = path};
+	struct kveil_keystore *ks;
+	struct kveil_error err = {0};
+
+	if (kveil_keys_backup_check(path, &err) || kveil_keystore_open_reachable(cfg, &ks, &err))
+		return keys_failed(&err);
+	int code = back_up_again(&b, ks, &err) ? keys_failed(&err) : keys_follow(ks, back_up_again, &b);
+	kveil_keystore_unref(ks);
+	return code;
+}
+
 static int run_backup(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
+	const char *path = o->follow ? o->follow : o->operands[0];
 	struct kveil_error err;
 	size_t versions;
 
-	if (kveil_keys_backup(cfg, o->operands[0], &versions, &err))
+	if (!path || (o->follow && o->operands[0]))
+		return kveil_usage_error(&kveil_command_keys, "`keys backup` takes FILE, or --follow FILE");
+	if (o->follow)
+		return follow_backup(path, cfg);
+	if (kveil_keys_backup(cfg, path, &versions, &err))
 		return keys_failed(&err);
-	printf("%s: %zu version%s, wrapped; it opens with the same key-encryption keys only\n", o->operands[0],
-	       versions, versions == 1 ? "" : "s");
+	say_backup(path, versions);
 	return KVEIL_EXIT_OK;
 }
 
@@ -343,7 +383,7 @@ static const struct action actions[] = {
      keys_run_rotate},
     {"export", "NAME", "writes a keyset for those who open without kveil", 1, 1, keys_run_export},
     {"import", "FILE NAME", "takes a Tink keyset in: it opens and never seals", 2, 2, keys_run_import},
-    {"backup", "FILE", "copies the registry, wrapped as it is", 1, 1, run_backup},
+    {"backup", "[FILE]", "copies the registry, wrapped as it is", 0, 1, run_backup},
     {"restore", "FILE", "brings a backup back", 1, 1, run_restore},
     {"retire", "NAME[@VERSION]", "takes a key out of use; what it sealed opens; asks as rotate does", 1, 1,
      keys_run_retire},

@@ -81,8 +81,7 @@ static enum kveil_status export_changed(struct kveil_keystore *ks, const struct 
 	return status;
 }
 
-/* An outage is waited out and said once; anything else ends it. */
-static int follow(struct kveil_keystore *ks, const struct keys_options *o, uint8_t digest[32])
+int keys_follow(struct kveil_keystore *ks, keys_follow_fn *fn, void *user)
 {
 	struct sigaction act = {.sa_handler = on_signal};
 	bool complained = false, read;
@@ -95,7 +94,7 @@ static int follow(struct kveil_keystore *ks, const struct keys_options *o, uint8
 		enum kveil_status status = kveil_keystore_refresh_read(ks, &read, &err);
 		/* What is in the way of other keys is in nobody's way here. */
 		if (read)
-			status = export_changed(ks, o, o->follow, digest, &err);
+			status = fn(user, ks, &err);
 		if (!status)
 			status = kveil_keystore_stay_welcome(ks, &err);
 		if (status && kveil_status_class(status) != KVEIL_CLASS_RETRY)
@@ -107,13 +106,25 @@ static int follow(struct kveil_keystore *ks, const struct keys_options *o, uint8
 	return KVEIL_EXIT_OK;
 }
 
+struct exporting {
+	const struct keys_options *options;
+	uint8_t digest[32];
+};
+
+static enum kveil_status export_again(void *user, struct kveil_keystore *ks, struct kveil_error *err)
+{
+	struct exporting *e = user;
+
+	return export_changed(ks, e->options, e->options->follow, e->digest, err);
+}
+
 int keys_run_export(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	static const char *const keyset[] = {"{\"primaryKeyId\":", "{\"encryptedKeyset\":", NULL};
 	const char *file = o->follow ? o->follow : o->output;
 	struct kveil_keystore *ks;
 	struct kveil_error err;
-	uint8_t digest[32] = {0};
+	struct exporting e = {.options = o};
 	int code = KVEIL_EXIT_OK;
 
 	if (!o->tink)
@@ -132,14 +143,14 @@ int keys_run_export(const struct keys_options *o, const struct kveil_keys_config
 	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
 	if (c && !c->algorithm->tink_type)
 		fprintf(stderr, "kveil keys: Tink has no %s: docs/opening.md has what opens it\n", c->algorithm->name);
-	if (export_changed(ks, o, file, digest, &err))
+	if (export_changed(ks, o, file, e.digest, &err))
 		code = keys_failed(&err);
 	else {
 		warn_clear(o);
 		if (o->follow && !o->once)
-			code = follow(ks, o, digest);
+			code = keys_follow(ks, export_again, &e);
 	}
-	kveil_secret_wipe(digest, sizeof digest);
+	kveil_secret_wipe(e.digest, sizeof e.digest);
 	kveil_keystore_unref(ks);
 	return code;
 }

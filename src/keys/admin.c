@@ -175,32 +175,72 @@ enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const
 
 /* --- backup --- */
 
+static enum kveil_status digest_of(const struct kveil_document *d, const struct kveil_registry_secret *secret,
+				   uint8_t out[32], struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	struct kveil_document lasting = *d;
+
+	/* Leases come and go. */
+	lasting.generation = lasting.lease = 0;
+	enum kveil_status status = kveil_document_write(&lasting, secret, &text, err);
+	return status ? status : kveil_crypto_sha256(kveil_buf_span(&text), out, err);
+}
+
+enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const char *path, struct kveil_backup_seen *seen,
+					    bool *ret_written, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	struct kveil_document d = {0};
+	uint8_t now[32];
+
+	*ret_written = false;
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &d, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	d.backup = true;
+	if (!status && d.count < seen->versions)
+		status = kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+				    "the registry holds %zu versions, and held %zu: the backup stays as it is", d.count,
+				    seen->versions);
+	if (!status)
+		status = digest_of(&d, ks->registry->secret, now, err);
+	if (!status && !kveil_secret_eq(now, seen->digest, sizeof now)) {
+		status = kveil_document_write(&d, ks->registry->secret, &text, err);
+		if (!status)
+			status = kveil_files_write_whole(path, kveil_buf_span(&text), err);
+		*ret_written = !status;
+	}
+	if (*ret_written) {
+		memcpy(seen->digest, now, sizeof now);
+		seen->versions = d.count;
+	}
+	kveil_document_clear(&d);
+	return status;
+}
+
+enum kveil_status kveil_keys_backup_check(const char *path, struct kveil_error *err)
+{
+	static const char *const backup[] = {"{\n \"kveil\": \"key backup\"", NULL};
+
+	return kveil_files_check_replaced(path, backup, "backup", err);
+}
+
 enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, size_t *ret_versions,
 				    struct kveil_error *err)
 {
-	static const char *const backup[] = {"{\n \"kveil\": \"key backup\"", NULL};
-	struct kveil_buf text = KVEIL_BUF_INIT;
-	struct kveil_document d = {0};
+	struct kveil_backup_seen seen = {0};
 	struct kveil_keystore *ks = NULL;
-	enum kveil_status status = kveil_files_check_replaced(path, backup, "backup", err);
+	enum kveil_status status = kveil_keys_backup_check(path, err);
+	bool written;
 
 	*ret_versions = 0;
 	if (!status)
-		status = kveil_keystore_prepare(cfg, &ks, err);
+		status = kveil_keystore_open_reachable(cfg, &ks, err);
 	if (status)
 		return status;
-	status = kveil_keystore_attach_reading(ks, err);
-	if (!status)
-		status = ks->registry->driver->snapshot(ks->registry, &d, err);
-	if (!status) {
-		d.backup = true;
-		status = kveil_document_write(&d, ks->registry->secret, &text, err);
-	}
-	if (!status)
-		status = kveil_files_write_whole(path, kveil_buf_span(&text), err);
-	*ret_versions = d.count;
-	kveil_document_clear(&d);
-	kveil_buf_clear(&text);
+	status = kveil_keys_backup_changed(ks, path, &seen, &written, err);
+	*ret_versions = seen.versions;
 	kveil_keystore_unref(ks);
 	return status;
 }

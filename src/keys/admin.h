@@ -26,6 +26,16 @@ enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const
 /* Everything, authentic, wrapped as it is, in one file (mode 0600). */
 enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, size_t *ret_versions,
                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+/* May path be written over by a backup? */
+enum kveil_status kveil_keys_backup_check(const char *path, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same from an open registry, if it holds something else than what was seen, which begins as {0}. A registry that has
+ * lost versions since never takes the place of a backup that has them: REGISTRY_ROLLED_BACK. */
+struct kveil_backup_seen {
+	uint8_t digest[32];
+	size_t versions;
+};
+enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const char *path, struct kveil_backup_seen *seen,
+                                            bool *ret_written, struct kveil_error *err) KVEIL_MUST_CHECK;
 struct kveil_keys_restored {
 	size_t added, skipped; /* versions that were not there, and that were */
 	size_t renumbered;     /* another key has their number: they come in under the next one */

@@ -11,7 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-enum { REST_MS = 1000, REST_MAX_MS = 30000, CALL_MS = 10000 };
+enum { REST_MS = 1000, REST_MAX_MS = 30000, CALL_MS = 10000, REOPEN_MS = 1000 };
 
 /* A call that may never come back is made by a thread of its own, on bytes of its own. */
 struct call {
@@ -31,11 +31,18 @@ struct call {
 };
 
 struct kveil_kek_gate {
+	const void *params; /* as it was opened */
+	const char *base_dir;
 	pthread_mutex_t lock;    /* held over the custodian's call: who waits for it learns what became of it */
 	int64_t closed_until_ms; /* monotonic */
 	unsigned failures;       /* in a row */
 	struct kveil_error why;  /* of the last one */
 	struct call *stuck;      /* one that has not come back; NULL = none */
+	int64_t reopened_ms;     /* monotonic; 0 = never */
+
+	pthread_mutex_t state_lock; /* over the next: never held over a call */
+	struct kveil_kek_state state;
+	struct kveil_error last, reopening; /* of the last call; of the last opening anew; status OK: it went well */
 };
 
 enum kveil_status kveil_kek_open(const struct kveil_provider *p, const char *name, const void *params,
@@ -51,6 +58,10 @@ enum kveil_status kveil_kek_open(const struct kveil_provider *p, const char *nam
 		return status;
 	}
 	pthread_mutex_init(&gate->lock, NULL);
+	pthread_mutex_init(&gate->state_lock, NULL);
+	gate->params = params;
+	gate->base_dir = base_dir;
+	gate->state.expires_ms = p->expires_ms ? p->expires_ms(*ret) : 0;
 	(*ret)->gate = gate;
 	return KVEIL_OK;
 }
@@ -203,8 +214,6 @@ static enum kveil_status unwrap(struct kveil_kek *kek, struct kveil_span wrapped
 	return status;
 }
 
-/* --- the gate --- */
-
 void kveil_kek_close(struct kveil_kek *kek)
 {
 	if (!kek)
@@ -216,8 +225,117 @@ void kveil_kek_close(struct kveil_kek *kek)
 	call_free(gate->stuck);
 	kek->provider->close(kek);
 	pthread_mutex_destroy(&gate->lock);
+	pthread_mutex_destroy(&gate->state_lock);
 	free(gate);
 }
+
+/* --- how it does --- */
+
+/* why NULL: well. */
+static void note_call(struct kveil_kek_gate *gate, const struct kveil_error *why)
+{
+	pthread_mutex_lock(&gate->state_lock);
+	gate->state.asked_ms = kveil_clock_mono_ms();
+	gate->state.failures += why != NULL;
+	gate->last = why ? *why : (struct kveil_error){0};
+	pthread_mutex_unlock(&gate->state_lock);
+}
+
+enum kveil_status kveil_kek_last(struct kveil_kek *kek, struct kveil_error *err)
+{
+	struct kveil_kek_gate *gate = kek->gate;
+
+	pthread_mutex_lock(&gate->state_lock);
+	const struct kveil_error *why = gate->last.status ? &gate->last : &gate->reopening;
+	enum kveil_status status = why->status;
+	if (status && err)
+		*err = *why;
+	pthread_mutex_unlock(&gate->state_lock);
+	return status;
+}
+
+struct kveil_kek_state kveil_kek_state(struct kveil_kek *kek)
+{
+	pthread_mutex_lock(&kek->gate->state_lock);
+	struct kveil_kek_state ret = kek->gate->state;
+	pthread_mutex_unlock(&kek->gate->state_lock);
+	return ret;
+}
+
+/* Does another one, as the next start would open it, open what this one wraps? */
+static enum kveil_status is_same(struct kveil_kek *kek, struct kveil_kek *other, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
+	uint8_t sample[32];
+	size_t n = 0;
+	enum kveil_status status = kveil_crypto_random(sample, sizeof sample, err);
+
+	if (!status)
+		status = kek->provider->wrap(kek, kveil_span_of(sample, sizeof sample), &wrapped, err);
+	uint8_t *again = kveil_secret_alloc(wrapped.len + 1);
+	if (!again)
+		return kveil_secret_refused(err);
+	if (!status && other->provider->can_unwrap(other))
+		status = other->provider->unwrap(other, kveil_buf_span(&wrapped), again, wrapped.len, &n, err);
+	kveil_secret_free(again);
+	return status;
+}
+
+static enum kveil_status open_anew(struct kveil_kek *kek, int64_t *ret_expires_ms, struct kveil_error *err)
+{
+	struct kveil_kek_gate *gate = kek->gate;
+	struct kveil_kek *other = NULL;
+	struct kveil_error why;
+	enum kveil_status status = kek->provider->open(kek->name, gate->params, gate->base_dir, &other, &why);
+
+	if (!status) {
+		*ret_expires_ms = kek->provider->expires_ms ? kek->provider->expires_ms(other) : 0;
+		status = is_same(kek, other, &why);
+		kek->provider->close(other);
+	}
+	if (!status)
+		return KVEIL_OK;
+	if (status == KVEIL_E_WRONG_KEK)
+		kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: its file holds another key than at the start",
+			   kek->name);
+	else
+		kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %.200s", kek->name, why.message);
+	kveil_error_hint(err,
+			 "what is open goes on, and nothing new is made under it; the next start would fail: bring "
+			 "the file back as it was");
+	return KVEIL_E_KEK_UNAVAILABLE;
+}
+
+enum kveil_status kveil_kek_reopen(struct kveil_kek *kek, struct kveil_error *err)
+{
+	struct kveil_kek_gate *gate = kek->gate;
+	struct kveil_error why = {0};
+	int64_t expires_ms = 0;
+
+	if (!kek->provider->is_read_once)
+		return KVEIL_OK;
+	pthread_mutex_lock(&gate->lock);
+	int64_t now = kveil_clock_mono_ms();
+	if (!gate->reopened_ms || now - gate->reopened_ms >= REOPEN_MS) {
+		gate->reopened_ms = now;
+		(void)!open_anew(kek, &expires_ms, &why);
+		pthread_mutex_lock(&gate->state_lock);
+		gate->state.failures += why.status && !gate->reopening.status;
+		if (why.status)
+			gate->state.asked_ms = now; /* the probe's turn is over */
+		else
+			gate->state.expires_ms = expires_ms;
+		gate->reopening = why;
+		pthread_mutex_unlock(&gate->state_lock);
+	}
+	why = gate->reopening;
+	pthread_mutex_unlock(&gate->lock);
+	if (why.status && err)
+		*err = why;
+	return why.status;
+}
+
+/* --- the gate --- */
 
 /* OK: the gate is held, and leave() has to follow. Otherwise the custodian rests, and this is why. */
 static enum kveil_status enter(struct kveil_kek_gate *gate, struct kveil_error *err)
@@ -255,6 +373,7 @@ static enum kveil_status leave(struct kveil_kek_gate *gate, enum kveil_status st
 	} else {
 		gate->failures = 0;
 	}
+	note_call(gate, gate->failures ? why : NULL);
 	pthread_mutex_unlock(&gate->lock);
 	if (status && err)
 		*err = *why;
@@ -268,19 +387,8 @@ void kveil_kek_rest(struct kveil_kek *kek, const struct kveil_error *why)
 	pthread_mutex_lock(&gate->lock);
 	gate->why = *why;
 	gate->closed_until_ms = kveil_clock_mono_ms() + kveil_kek_rest_ms(gate->failures++);
+	note_call(gate, why);
 	pthread_mutex_unlock(&gate->lock);
-}
-
-enum kveil_status kveil_kek_last(struct kveil_kek *kek, struct kveil_error *err)
-{
-	struct kveil_kek_gate *gate = kek->gate;
-
-	pthread_mutex_lock(&gate->lock);
-	enum kveil_status status = gate->failures ? gate->why.status : KVEIL_OK;
-	if (status && err)
-		*err = gate->why;
-	pthread_mutex_unlock(&gate->lock);
-	return status;
 }
 
 enum kveil_status kveil_kek_wrap(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,

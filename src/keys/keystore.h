@@ -146,6 +146,18 @@ void kveil_keystore_each_outside(struct kveil_keystore *ks, const char *name, kv
 enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user,
                                          struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* Wraps and unwraps with a custodian that nobody asked for 20 s: a part of tend. What comes of it is in the next. */
+void kveil_keystore_probe(struct kveil_keystore *ks);
+/* One call a KEK of the configuration; waits for no custodian. why->status OK: it answers. */
+struct kveil_kek_info {
+	const char *name;
+	const struct kveil_error *why;
+	int64_t expires_ms; /* of a certificate of it; 0 = never */
+	uint64_t failures;  /* calls that failed since the start */
+};
+typedef void kveil_kek_info_fn(void *user, const struct kveil_kek_info *info);
+void kveil_keystore_keks(struct kveil_keystore *ks, kveil_kek_info_fn *fn, void *user);
+
 /* One call a key that rotates: for how long its next version should have been there already; 0 = all is well. */
 typedef void kveil_rotation_fn(void *user, const char *name, int64_t overdue_ms);
 void kveil_keystore_rotations(struct kveil_keystore *ks, int64_t now_ms, kveil_rotation_fn *fn, void *user);

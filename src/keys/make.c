@@ -376,6 +376,7 @@ static enum kveil_status tend(struct kveil_keystore *ks, int64_t now_wall_ms, st
 	if (unwelcome && !held_up)
 		*err = why;
 	held_up = held_up ? held_up : unwelcome;
+	kveil_keystore_probe(ks);
 	enum kveil_status status = kveil_keystore_stock_leases(ks, &why);
 	if (!status)
 		status = heal(ks, false, &healed, &why);

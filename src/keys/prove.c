@@ -3,6 +3,7 @@
  * published: another server behind the same address, or another token with the same label, wraps as willingly. */
 #include "keys/internal.h"
 
+#include "base/clock.h"
 #include "base/secret.h"
 #include "crypto/crypto.h"
 
@@ -59,9 +60,10 @@ enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kve
 	struct kveil_registry_root entry;
 	struct kveil_error why;
 
-	if (!kek->provider->can_unwrap(kek))
-		return KVEIL_OK;
-	enum kveil_status status = entry_of(ks, kek->name, &entry, err);
+	enum kveil_status status = kveil_kek_reopen(kek, err);
+	if (status || !kek->provider->can_unwrap(kek))
+		return status;
+	status = entry_of(ks, kek->name, &entry, err);
 	if (!status && entry.count) {
 		status = kveil_registry_root_open(&entry, &kek, 1, &secret, &why);
 		bool same = !status && kveil_secret_eq(secret->root, ks->registry->secret->root, sizeof secret->root);
@@ -94,4 +96,51 @@ enum kveil_status kveil_keystore_prove_wrapped(struct kveil_kek *kek, struct kve
 	if (status && err)
 		*err = why;
 	return status;
+}
+
+/* --- now and then --- */
+
+enum { PROBE_MS = 20000 };
+
+/* As before a version is published, with bytes that are thrown away. */
+static void probe(struct kveil_keystore *ks, struct kveil_kek *kek)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
+	uint8_t sample[32];
+
+	if (kveil_keystore_prove_kek(ks, kek, NULL) || kveil_crypto_random(sample, sizeof sample, NULL) ||
+	    kveil_kek_wrap(kek, kveil_span_of(sample, sizeof sample), &wrapped, NULL))
+		return;
+	(void)!kveil_keystore_prove_wrapped(kek, kveil_buf_span(&wrapped), kveil_span_of(sample, sizeof sample), NULL);
+}
+
+void kveil_keystore_probe(struct kveil_keystore *ks)
+{
+	struct kveil_kek *longest = NULL;
+	int64_t now = kveil_clock_mono_ms(), since_ms = INT64_MAX;
+
+	/* One a turn: none of them may take the keeper's time for long. One that failed is let rest by its gate. */
+	for (size_t i = 0; i < ks->custodian_count; i++) {
+		struct kveil_kek *kek = ks->custodians[i];
+		int64_t asked_ms = kveil_kek_state(kek).asked_ms;
+		if ((asked_ms && now - asked_ms < PROBE_MS && !kveil_kek_last(kek, NULL)) || asked_ms >= since_ms)
+			continue;
+		longest = kek;
+		since_ms = asked_ms;
+	}
+	if (longest)
+		probe(ks, longest);
+}
+
+void kveil_keystore_keks(struct kveil_keystore *ks, kveil_kek_info_fn *fn, void *user)
+{
+	for (size_t i = 0; i < ks->custodian_count; i++) {
+		struct kveil_kek *kek = ks->custodians[i];
+		struct kveil_kek_state state = kveil_kek_state(kek);
+		struct kveil_error why = {0};
+		(void)!kveil_kek_last(kek, &why);
+		fn(user,
+		   &(struct kveil_kek_info){
+		       .name = kek->name, .why = &why, .expires_ms = state.expires_ms, .failures = state.failures});
+	}
 }

@@ -32,6 +32,7 @@ struct kveil_provider {
 	const char *help;                     /* one line for the reference page */
 	const struct kveil_option *options;   /* beside `provider:` */
 	size_t params_size;                   /* of the struct that options fill */
+	bool is_read_once;                    /* files hold it, read by open: kveil_kek_reopen looks at them again */
 	bool may_hang;                        /* its calls have no limit in time of their own: kek.c gives them one */
 
 	/* Adds to the report what its options cannot say one by one, without asking anybody. NULL: they say it all. */
@@ -57,12 +58,23 @@ struct kveil_provider {
 	/* What keeps this process welcome (a token renewed before it ends), called every second. *ret_asked: was the
 	 * custodian asked at all? NULL: nothing to do. */
 	enum kveil_status (*tend)(struct kveil_kek *kek, bool *ret_asked, struct kveil_error *err);
+	/* When a certificate of it ends, wall clock; NULL, and 0: never. */
+	int64_t (*expires_ms)(const struct kveil_kek *kek);
 	/* Makes the KEK itself, where there is none yet: NULL where that is the custodian's own business. */
 	enum kveil_status (*make)(const void *params, const char *base_dir, struct kveil_error *err);
 	/* Encrypts a whole Tink keyset so that a Tink AEAD over the same KEK opens it (empty associated data); NULL: this
 	 * custodian has no such thing, exports then need --clear. */
 	enum kveil_status (*seal_keyset)(struct kveil_kek *kek, struct kveil_span keyset, struct kveil_buf *sealed,
 	                                 struct kveil_error *err);
+};
+
+enum { KVEIL_KEK_EXPIRY_DAYS = 30 }; /* before which a certificate's end is told */
+
+/* How it does, for metrics and whoever looks. */
+struct kveil_kek_state {
+	int64_t asked_ms;   /* monotonic, of the last call that reached it; 0 = none yet */
+	int64_t expires_ms; /* wall clock; 0 = never */
+	uint64_t failures;  /* calls that failed, since the start */
 };
 
 /* The way to a custodian for everybody but its own tests. After a failure, and until its back-off is over, each of these
@@ -80,8 +92,11 @@ enum kveil_status kveil_kek_rewrap(struct kveil_kek *kek, struct kveil_span wrap
 enum kveil_status kveil_kek_seal_keyset(struct kveil_kek *kek, struct kveil_span keyset, struct kveil_buf *sealed,
                                         struct kveil_error *err) KVEIL_MUST_CHECK; /* not fine without */
 enum kveil_status kveil_kek_tend(struct kveil_kek *kek, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* How it answered last: OK, or the failure since which it is let rest. */
+/* How it answered last: OK, or the failure since which it is let rest, or what kveil_kek_reopen found. Never waits for it. */
 enum kveil_status kveil_kek_last(struct kveil_kek *kek, struct kveil_error *err) KVEIL_MUST_CHECK;
+struct kveil_kek_state kveil_kek_state(struct kveil_kek *kek);
+/* Would the next start open the same key from its files? KEK_UNAVAILABLE: not. Looked at once a second at most. */
+enum kveil_status kveil_kek_reopen(struct kveil_kek *kek, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Lets it rest as after a failure of its own, with this reason. */
 void kveil_kek_rest(struct kveil_kek *kek, const struct kveil_error *why);
 /* How long to let rest what failed so many times before in a row: 1 to 30 s, doubling, with half of it drawn, so that many

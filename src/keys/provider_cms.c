@@ -11,6 +11,7 @@
 #include "keys/pem.h"
 #include "keys/provider.h"
 
+#include "base/clock.h"
 #include "base/secret.h"
 
 #include <openssl/bio.h>
@@ -108,6 +109,48 @@ static bool cms_can_unwrap(const struct kveil_kek *kek)
 	return ((const struct cms_kek *)kek)->private_key != NULL;
 }
 
+/* INT64_MAX where it is so far away that it makes no difference. */
+static int64_t end_of(const X509 *certificate)
+{
+	int days, seconds;
+
+	if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(certificate)) != 1)
+		return INT64_MAX;
+	return kveil_clock_wall_ms() + ((int64_t)days * 24 * 3600 + seconds) * 1000;
+}
+
+static int64_t cms_expires_ms(const struct kveil_kek *kek)
+{
+	int64_t end = end_of(((const struct cms_kek *)kek)->certificate);
+
+	return end == INT64_MAX ? 0 : end;
+}
+
+/* An end that is near, or past: what it wrapped opens, and whoever looks after certificates should know. */
+static void cms_check(const char *name, const void *params, const struct kveil_yaml *node, const char *file,
+		      struct kveil_report *report)
+{
+	const struct cms_params *p = params;
+	char *path = kveil_options_resolve_path(p->certificate, file);
+	X509 *certificate = NULL;
+
+	if (path && kveil_pem_certificate(name, NULL, path, &certificate, NULL) == KVEIL_OK) {
+		int64_t days = (end_of(certificate) - kveil_clock_wall_ms()) / (24 * 3600 * 1000);
+		struct kveil_error *w = NULL;
+		if (days < 0)
+			w = kveil_report_warn_at(report, file, node->line, node->column,
+						 "the certificate of KEK '%s' has expired", name);
+		else if (days < KVEIL_KEK_EXPIRY_DAYS)
+			w = kveil_report_warn_at(report, file, node->line, node->column,
+						 "the certificate of KEK '%s' expires in %lld days", name,
+						 (long long)days);
+		if (w)
+			kveil_error_hint(w, "renew it with the same key pair: what it wrapped opens on");
+	}
+	X509_free(certificate);
+	free(path);
+}
+
 static bool add_recipient(CMS_ContentInfo *cms, const struct cms_kek *k)
 {
 	CMS_RecipientInfo *ri = CMS_add1_recipient_cert(cms, k->certificate, CMS_KEY_PARAM);
@@ -161,7 +204,7 @@ static enum kveil_status cms_unwrap(struct kveil_kek *kek, struct kveil_span wra
 	BIO *out = BIO_new(BIO_s_secmem());
 	if (!cms || p != wrapped.data + wrapped.len || !out ||
 	    OBJ_obj2nid(CMS_get0_type(cms)) != NID_id_smime_ct_authEnvelopedData ||
-	    CMS_decrypt(cms, k->private_key, k->certificate, NULL, out, 0) != 1) {
+	    CMS_decrypt(cms, k->private_key, NULL, NULL, out, 0) != 1) {
 		s = kveil_fail(err, KVEIL_E_WRONG_KEK, "kek %s: its private key does not open this", kek->name);
 	} else {
 		char *data;
@@ -186,6 +229,9 @@ const struct kveil_provider kveil_provider_rsa_oaep = {
     .help = "an RSA certificate, as CMS AuthEnvelopedData; without the private key an edge that only locks",
     .options = cms_options,
     .params_size = sizeof(struct cms_params),
+    .is_read_once = true,
+    .expires_ms = cms_expires_ms,
+    .check = cms_check,
     .open = rsa_open,
     .close = cms_close,
     .locks_only = cms_locks_only,
@@ -199,6 +245,9 @@ const struct kveil_provider kveil_provider_ecdh = {
     .help = "an elliptic-curve certificate, as CMS AuthEnvelopedData; without the private key an edge that only locks",
     .options = cms_options,
     .params_size = sizeof(struct cms_params),
+    .is_read_once = true,
+    .expires_ms = cms_expires_ms,
+    .check = cms_check,
     .open = ecdh_open,
     .close = cms_close,
     .locks_only = cms_locks_only,

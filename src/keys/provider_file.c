@@ -357,6 +357,7 @@ const struct kveil_provider kveil_provider_file = {
     .help = "a key-encryption key of 32 bytes in a file (AES-256-KWP, RFC 5649)",
     .options = options,
     .params_size = sizeof(struct params),
+    .is_read_once = true,
     .check = file_check,
     .open = file_open,
     .make = file_make,

@@ -9,8 +9,10 @@
  *
  * What begins with either byte is opened, whatever `mechanism` says. A session that dropped is opened anew once within
  * the call. A module whose token is away is begun anew with each attempt: many do not see a token come back, or a line
- * mended, before that. A refused PIN is never tried twice: tokens lock themselves.
+ * mended, before that. A refused PIN is never tried twice, and a token's last try is left to people: tokens lock
+ * themselves.
  */
+#include "keys/login.h"
 #include "keys/provider.h"
 
 #include "base/secret.h"
@@ -25,7 +27,7 @@
 enum { IV_BYTES = 12, TAG_BYTES = 16, MECHANISM_GCM = 0, MECHANISM_KWP = 1 };
 
 struct pkcs11_params {
-	char *module, *token, *label, *pin;
+	char *module, *token, *label, *pin, *pin_source;
 	int mechanism;
 };
 
@@ -40,7 +42,8 @@ static const struct kveil_option pkcs11_options[] = {
     {"label", KVEIL_OPT_STRING, offsetof(struct pkcs11_params, label), .required = true,
      .help = "label of the AES-256 key in it"},
     {"pin", KVEIL_OPT_STRING, offsetof(struct pkcs11_params, pin), .required = true, .secret = true,
-     .help = "the user's PIN, ${file:PATH} or ${env:NAME}"},
+     .source = offsetof(struct pkcs11_params, pin_source),
+     .help = "the user's PIN, ${env:NAME} or ${file:PATH}: once refused, it is tried again when that file changes"},
     {"mechanism", KVEIL_OPT_ENUM, offsetof(struct pkcs11_params, mechanism), .def = "aes-gcm", .choices = mechanisms,
      .help = "how the token wraps: aes-gcm (the key may encrypt) or aes-kwp (the key may wrap)"},
     {0},
@@ -57,8 +60,9 @@ struct pkcs11_kek {
 	CK_FUNCTION_LIST_PTR f;
 	CK_SESSION_HANDLE session;
 	CK_OBJECT_HANDLE key;
-	unsigned life; /* in which session and key were opened */
-	bool open, pin_refused;
+	unsigned life;           /* in which session and key were opened */
+	bool open, login_failed; /* the latter: a module begun anew would not help */
+	struct kveil_login login;
 };
 
 /* Did the session, the login or the device go, so that a new session may help? */
@@ -95,7 +99,7 @@ static bool label_is(const unsigned char *padded, size_t n, const char *label)
 	return n == strlen(label) && memcmp(padded, label, n) == 0; /* public */
 }
 
-static enum kveil_status find_slot(struct pkcs11_kek *k, CK_SLOT_ID *ret, struct kveil_error *err)
+static enum kveil_status find_slot(struct pkcs11_kek *k, CK_SLOT_ID *ret, CK_FLAGS *ret_flags, struct kveil_error *err)
 {
 	CK_SLOT_ID slots[64];
 	CK_ULONG n = sizeof slots / sizeof slots[0];
@@ -108,6 +112,7 @@ static enum kveil_status find_slot(struct pkcs11_kek *k, CK_SLOT_ID *ret, struct
 		if (k->f->C_GetTokenInfo(slots[i], &info) == CKR_OK &&
 		    label_is(info.label, sizeof info.label, k->params->token)) {
 			*ret = slots[i];
+			*ret_flags = info.flags;
 			return KVEIL_OK;
 		}
 	}
@@ -161,20 +166,66 @@ static void drop_session(struct pkcs11_kek *k)
 	k->open = false;
 }
 
+/* No try that could lock the token. */
+static enum kveil_status heed_flags(const struct pkcs11_kek *k, CK_FLAGS flags, struct kveil_error *err)
+{
+	if (!(flags & (CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY)))
+		return KVEIL_OK;
+	if (flags & CKF_USER_PIN_LOCKED) {
+		kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: the token has locked its user's PIN", k->kek.name);
+		kveil_error_hint(err, "its security officer sets a new one (pkcs11-tool --login-type so --init-pin)");
+	} else {
+		kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE,
+			   "kek %s: the token has one try of the PIN left, and kveil does not spend it", k->kek.name);
+		kveil_error_hint(err, "log in by hand with the right PIN (pkcs11-tool --login -O): that gives the "
+				      "tries back");
+	}
+	return KVEIL_E_KEK_UNAVAILABLE;
+}
+
+static enum kveil_status log_in(struct pkcs11_kek *k, CK_FLAGS flags, struct kveil_error *err)
+{
+	const char *pin;
+	enum kveil_status s = heed_flags(k, flags, err);
+
+	if (s == KVEIL_OK) {
+		s = kveil_login_secret(&k->login, &pin, err);
+		k->login_failed = s != KVEIL_OK;
+	}
+	if (s != KVEIL_OK)
+		return s;
+	k->login_failed = true;
+	CK_RV rv = k->f->C_Login(k->session, CKU_USER, (CK_UTF8CHAR_PTR)(uintptr_t)pin, strlen(pin));
+	switch (rv) {
+	case CKR_OK:
+	case CKR_USER_ALREADY_LOGGED_IN:
+		k->login_failed = false;
+		return KVEIL_OK;
+	case CKR_PIN_INCORRECT:
+	case CKR_PIN_INVALID:
+	case CKR_PIN_LEN_RANGE:
+		return kveil_login_refuse(&k->login, "the token says that it is wrong", err);
+	case CKR_PIN_LOCKED:
+		return kveil_login_refuse(&k->login, "the token has locked it", err);
+	case CKR_PIN_EXPIRED:
+		return kveil_login_refuse(&k->login, "it has expired: set a new one", err);
+	default:
+		k->login_failed = false;
+		return away(k, "C_Login", rv, err);
+	}
+}
+
 static enum kveil_status try_session(struct pkcs11_kek *k, struct kveil_error *err)
 {
 	CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK};
+	CK_FLAGS flags = 0;
 	CK_SLOT_ID slot;
-
-	if (k->pin_refused) {
-		kveil_fail(err, KVEIL_E_PERMISSIONS, "kek %s: the token refused the PIN", k->kek.name);
-		kveil_error_hint(err, "mend pin and start again: it is not tried twice, tokens lock themselves");
-		return KVEIL_E_PERMISSIONS;
-	}
 	CK_RV rv = k->f->C_Initialize(&args);
+
+	k->login_failed = false;
 	if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
 		return away(k, "C_Initialize", rv, err);
-	enum kveil_status s = find_slot(k, &slot, err);
+	enum kveil_status s = find_slot(k, &slot, &flags, err);
 	if (s != KVEIL_OK)
 		return s;
 	rv = k->f->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &k->session);
@@ -182,16 +233,9 @@ static enum kveil_status try_session(struct pkcs11_kek *k, struct kveil_error *e
 		return away(k, "C_OpenSession", rv, err);
 	k->open = true;
 	k->life = life;
-	rv = k->f->C_Login(k->session, CKU_USER, (CK_UTF8CHAR_PTR)k->params->pin, strlen(k->params->pin));
-	if (rv != CKR_OK && rv != CKR_USER_ALREADY_LOGGED_IN) {
-		drop_session(k);
-		if (rv != CKR_PIN_INCORRECT && rv != CKR_PIN_LOCKED && rv != CKR_PIN_INVALID &&
-		    rv != CKR_PIN_LEN_RANGE && rv != CKR_PIN_EXPIRED)
-			return away(k, "C_Login", rv, err);
-		k->pin_refused = true;
-		return try_session(k, err);
-	}
-	s = find_key(k, err);
+	s = log_in(k, flags, err);
+	if (s == KVEIL_OK)
+		s = find_key(k, err);
 	if (s != KVEIL_OK)
 		drop_session(k);
 	return s;
@@ -203,7 +247,7 @@ static enum kveil_status open_session(struct pkcs11_kek *k, struct kveil_error *
 		return KVEIL_OK;
 	k->open = false;
 	enum kveil_status s = try_session(k, err);
-	if (s != KVEIL_E_KEK_UNAVAILABLE)
+	if (s != KVEIL_E_KEK_UNAVAILABLE || k->login_failed)
 		return s;
 	drop_session(k);
 	k->f->C_Finalize(NULL);
@@ -390,6 +434,7 @@ static void pkcs11_close(struct kveil_kek *kek)
 	pthread_mutex_lock(&modules_lock);
 	drop_session(k);
 	pthread_mutex_unlock(&modules_lock);
+	kveil_login_clear(&k->login);
 	free(k);
 }
 
@@ -399,12 +444,18 @@ static enum kveil_status pkcs11_open(const char *name, const void *params, const
 	const struct pkcs11_params *p = params;
 	CK_C_GetFunctionList get;
 
-	(void)base_dir; /* a library's name follows the loader's rules */
+	/* A library's name follows the loader's rules. */
 	struct pkcs11_kek *k = calloc(1, sizeof *k);
 	if (!k)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
 	k->kek = (struct kveil_kek){&kveil_provider_pkcs11, name};
 	k->params = p;
+	k->login = (struct kveil_login){.kek = name,
+					.what = "pin",
+					.text = p->pin,
+					.source = p->pin_source,
+					.folder = base_dir,
+					.rest_ms = INT64_MAX};
 	k->library = dlopen(p->module, RTLD_NOW | RTLD_LOCAL);
 	if (!k->library) {
 		kveil_fail(err, KVEIL_E_CONFIG, "kek %s: %s", name, dlerror());

@@ -131,6 +131,7 @@ const struct kveil_provider kveil_provider_sm2 = {
     .help = "an SM2 key pair (GB/T 32918.4); without the private key an edge that only locks",
     .options = sm2_options,
     .params_size = sizeof(struct sm2_params),
+    .is_read_once = true,
     .open = sm2_open,
     .close = sm2_close,
     .locks_only = sm2_locks_only,

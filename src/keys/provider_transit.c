@@ -4,11 +4,12 @@
  * one user of libcurl.
  *
  * A token that may be renewed is, once half its life is over, whether or not there is something to wrap. With AppRole,
- * or a token file that an agent keeps fresh, a refused token is replaced once within the call; any other is asked about
- * again with each attempt: a policy may come back. Clear payloads pass through libcurl's buffers, which it does not
- * wipe.
+ * or a token in a file that an agent keeps fresh, a refused token is replaced once within the call; any other is asked
+ * about again with each attempt: a policy may come back. A refused AppRole login is not (login.h). Clear payloads pass
+ * through libcurl's buffers, which it does not wipe.
  */
 #include "keys/files.h"
+#include "keys/login.h"
 #include "keys/provider.h"
 
 #include "base/clock.h"
@@ -22,8 +23,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Longer than servers count refused logins before they lock a role out (15 min). */
+enum { LOGIN_REST_MS = 60 * 60 * 1000 };
+
 struct transit_params {
 	char *url, *key, *mount, *token, *token_file, *role_id, *secret_id, *ca_file, *namespace;
+	char *token_source, *secret_id_source;
 	int64_t timeout_ms;
 };
 
@@ -36,13 +41,15 @@ static const struct kveil_option transit_options[] = {
      .help = "name of the Transit key"},
     {"mount", KVEIL_OPT_STRING, offsetof(struct transit_params, mount), .def = "transit",
      .help = "where the Transit engine is mounted"},
-    {"token", KVEIL_OPT_STRING, offsetof(struct transit_params, token), .secret = true, .help = "a token"},
+    {"token", KVEIL_OPT_STRING, offsetof(struct transit_params, token), .secret = true,
+     .source = offsetof(struct transit_params, token_source), .help = "a token"},
     {"token_file", KVEIL_OPT_STRING, offsetof(struct transit_params, token_file),
      .help = "a file that holds the token, read again when it is refused"},
     {"role_id", KVEIL_OPT_STRING, offsetof(struct transit_params, role_id), .secret = true,
      .help = "AppRole: the role"},
     {"secret_id", KVEIL_OPT_STRING, offsetof(struct transit_params, secret_id), .secret = true,
-     .help = "AppRole: its secret"},
+     .source = offsetof(struct transit_params, secret_id_source),
+     .help = "AppRole: its secret; one in a ${file:PATH} is read again for each login"},
     {"ca_file", KVEIL_OPT_STRING, offsetof(struct transit_params, ca_file),
      .help = "PEM certificates to trust instead of the system's"},
     {"namespace", KVEIL_OPT_STRING, offsetof(struct transit_params, namespace), .help = "namespace of the server"},
@@ -58,7 +65,8 @@ struct transit {
 	char *ca_file; /* resolved */
 	CURL *curl;
 	struct kveil_buf token;
-	int64_t renew_at_ms; /* monotonic; INT64_MAX = never */
+	struct kveil_login login; /* AppRole */
+	int64_t renew_at_ms;      /* monotonic; INT64_MAX = never */
 };
 
 static void global_init(void)
@@ -77,17 +85,35 @@ static size_t take_body(char *data, size_t size, size_t count, void *user)
 	return kveil_buf_ok(body) ? n : 0;
 }
 
+static const char no_reason[] = "no reason given";
+
 /* The server's own words for a refusal, without control characters; never a payload: Transit's errors quote none. */
 static void server_says(struct kveil_span body, char *dst, size_t size)
 {
 	json_t *root = json_loadb((const char *)body.data, body.len, 0, NULL);
 	const char *text = json_string_value(json_array_get(json_object_get(root, "errors"), 0));
 
-	snprintf(dst, size, "%s", text ? text : "no reason given");
+	snprintf(dst, size, "%s", text ? text : no_reason);
 	for (char *p = dst; *p; p++)
 		if ((unsigned char)*p < 0x20)
 			*p = ' ';
 	json_decref(root);
+}
+
+/* why: the words of libcurl and its TLS library, each reason its own. */
+static enum kveil_status not_reached(const struct transit *t, CURLcode code, const char *why, struct kveil_error *err)
+{
+	kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s: %s", t->kek.name, t->params->url,
+		   *why ? why : curl_easy_strerror(code));
+	if (code != CURLE_PEER_FAILED_VERIFICATION)
+		return KVEIL_E_KEK_UNAVAILABLE;
+	if (strstr(why, "expired"))
+		kveil_error_hint(err, "the server's certificate has to be renewed, there");
+	else if (strstr(why, "host name") || strstr(why, "hostname") || strstr(why, "IP address"))
+		kveil_error_hint(err, "write url: as the server's certificate names it, or have that name put into it");
+	else
+		kveil_error_hint(err, "ca_file: the PEM certificate of the authority that signed the server's");
+	return KVEIL_E_KEK_UNAVAILABLE;
 }
 
 enum method { METHOD_GET, METHOD_POST };
@@ -99,7 +125,7 @@ static enum kveil_status request(struct transit *t, enum method method, const ch
 	const struct transit_params *p = t->params;
 	struct kveil_buf url KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT, header KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
 	struct curl_slist *headers = NULL, *more;
-	char says[160];
+	char says[160], why[CURL_ERROR_SIZE] = "";
 
 	kveil_buf_reset(reply);
 	size_t n = strlen(p->url);
@@ -135,6 +161,7 @@ static enum kveil_status request(struct transit *t, enum method method, const ch
 	curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(p->timeout_ms < 3000 ? p->timeout_ms : 3000));
 	curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, take_body);
 	curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, reply);
+	curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, why);
 	if (t->ca_file)
 		curl_easy_setopt(t->curl, CURLOPT_CAINFO, t->ca_file);
 	if (method == METHOD_POST) {
@@ -146,6 +173,7 @@ static enum kveil_status request(struct transit *t, enum method method, const ch
 	long http = 0;
 	curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &http);
 	curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, NULL);
+	curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, NULL);
 	for (struct curl_slist *h = headers; h; h = h->next)
 		kveil_secret_wipe(h->data, strlen(h->data));
 	curl_slist_free_all(headers);
@@ -155,8 +183,7 @@ static enum kveil_status request(struct transit *t, enum method method, const ch
 		return KVEIL_E_CONFIG;
 	}
 	if (code != CURLE_OK)
-		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s: %s", t->kek.name, p->url,
-				  curl_easy_strerror(code));
+		return not_reached(t, code, why, err);
 	if (http >= 200 && http < 300)
 		return KVEIL_OK;
 	server_says(kveil_buf_span(reply), says, sizeof says);
@@ -172,8 +199,14 @@ static enum kveil_status request(struct transit *t, enum method method, const ch
 		kveil_error_hint(err, "bao secrets enable transit; bao write -f %s/keys/%s", p->mount, p->key);
 		return KVEIL_E_CONFIG;
 	}
-	if (http == 400)
+	if (http == 400 && strstr(says, no_reason) == NULL)
 		return KVEIL_OK; /* the caller knows what it asked for */
+	if (http == 400 && strncmp(p->url, "http://", 7) == 0) {
+		kveil_fail(err, KVEIL_E_CONFIG, "kek %s: %s does not answer as OpenBao or Vault do: does it speak TLS?",
+			   t->kek.name, p->url);
+		kveil_error_hint(err, "url: https://%.100s", p->url + 7);
+		return KVEIL_E_CONFIG;
+	}
 	return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: the server answers %ld: %s", t->kek.name, http, says);
 }
 
@@ -190,53 +223,79 @@ static void schedule_renewal(struct transit *t, const json_t *of, const char *li
 	t->renew_at_ms = ttl_s > 0 && renewable ? kveil_clock_mono_ms() + ttl_s * 500 : INT64_MAX;
 }
 
-/* Gets a token by the way that the configuration names. */
-static enum kveil_status login(struct transit *t, struct kveil_error *err)
+static enum kveil_status login_by_role(struct transit *t, struct kveil_error *err)
 {
-	const struct transit_params *p = t->params;
 	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT, body KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
-	enum kveil_status s;
+	const char *secret;
+	char says[160];
 	long http;
 
-	kveil_buf_clear(&t->token);
-	t->renew_at_ms = INT64_MAX;
-	if (p->role_id) {
-		json_t *ask = json_pack("{s:s, s:s}", "role_id", p->role_id, "secret_id", p->secret_id);
-		char *text = ask ? json_dumps(ask, JSON_COMPACT) : NULL;
-		json_decref(ask);
-		if (!text)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-		kveil_buf_append_str(&body, text);
-		kveil_secret_wipe(text, strlen(text));
-		free(text);
-		s = request(t, METHOD_POST, "auth/approle/login", &body, &reply, &http, err);
-		if (s != KVEIL_OK)
-			return s;
-		json_t *root = parse(&reply), *auth = json_object_get(root, "auth");
-		const char *token = json_string_value(json_object_get(auth, "client_token"));
-		if (http != 200 || !token) {
-			json_decref(root);
-			return kveil_fail(err, KVEIL_E_PERMISSIONS, "kek %s: the server refuses the AppRole login",
-					  t->kek.name);
-		}
-		kveil_buf_append_str(&t->token, token);
-		schedule_renewal(t, auth, "lease_duration");
+	enum kveil_status s = kveil_login_secret(&t->login, &secret, err);
+	if (s != KVEIL_OK)
+		return s;
+	json_t *ask = json_pack("{s:s, s:s}", "role_id", t->params->role_id, "secret_id", secret);
+	char *text = ask ? json_dumps(ask, JSON_COMPACT) : NULL;
+	json_decref(ask);
+	if (!text)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	kveil_buf_append_str(&body, text);
+	kveil_secret_wipe(text, strlen(text));
+	free(text);
+	s = request(t, METHOD_POST, "auth/approle/login", &body, &reply, &http, err);
+	if (s != KVEIL_OK && s != KVEIL_E_PERMISSIONS)
+		return s;
+	json_t *root = s ? NULL : parse(&reply), *auth = json_object_get(root, "auth");
+	const char *token = json_string_value(json_object_get(auth, "client_token"));
+	if (s || http != 200 || !token) {
 		json_decref(root);
-		return KVEIL_OK;
+		server_says(kveil_buf_span(&reply), says, sizeof says);
+		return kveil_login_refuse(&t->login, says, err);
 	}
+	kveil_buf_append_str(&t->token, token);
+	schedule_renewal(t, auth, "lease_duration");
+	json_decref(root);
+	return KVEIL_OK;
+}
+
+static enum kveil_status read_token(struct transit *t, struct kveil_error *err)
+{
+	const struct transit_params *p = t->params;
+	enum kveil_status s = KVEIL_OK;
+	char *text = NULL;
+
 	if (p->token_file) {
 		char *path = kveil_files_resolve(t->base_dir, p->token_file);
 		s = path ? kveil_files_read_private(path, "the token", 16 * 1024, &t->token, NULL, NULL, err)
 			 : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
 		free(path);
-		if (s != KVEIL_OK)
-			return s;
-		while (t->token.len &&
-		       (t->token.data[t->token.len - 1] == '\n' || t->token.data[t->token.len - 1] == '\r'))
-			t->token.len--;
+	} else if (p->token_source) {
+		s = kveil_options_read_again(p->token_source, t->base_dir, &text, err);
+		if (s == KVEIL_OK) {
+			kveil_buf_append_str(&t->token, text);
+			kveil_secret_wipe(text, strlen(text));
+		}
+		free(text);
 	} else {
 		kveil_buf_append_str(&t->token, p->token);
 	}
+	while (t->token.len && (t->token.data[t->token.len - 1] == '\n' || t->token.data[t->token.len - 1] == '\r'))
+		t->token.len--;
+	return s;
+}
+
+/* Gets a token by the way that the configuration names. */
+static enum kveil_status login(struct transit *t, struct kveil_error *err)
+{
+	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+	long http;
+
+	kveil_buf_clear(&t->token);
+	t->renew_at_ms = INT64_MAX;
+	if (t->params->role_id)
+		return login_by_role(t, err);
+	enum kveil_status s = read_token(t, err);
+	if (s != KVEIL_OK)
+		return s;
 	/* When does it end? A token that may not look itself up is used as it is. */
 	s = request(t, METHOD_GET, "auth/token/lookup-self", NULL, &reply, &http, err);
 	if (kveil_status_class(s) == KVEIL_CLASS_RETRY) {
@@ -251,14 +310,21 @@ static enum kveil_status login(struct transit *t, struct kveil_error *err)
 	return KVEIL_OK;
 }
 
-/* A server that is away is an error; one that does not renew this token lets it end: the next call deals with that. */
+/* May another login bring another token? */
+static bool can_log_in_anew(const struct transit *t)
+{
+	return t->params->role_id || t->params->token_file || t->params->token_source;
+}
+
+/* A server that is away is an error; one that does not renew this token (500: its longest life is over) lets it end:
+ * the next call deals with that. */
 static enum kveil_status renew(struct transit *t, struct kveil_error *err)
 {
 	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
 	long http;
 
 	enum kveil_status s = request(t, METHOD_POST, "auth/token/renew-self", NULL, &reply, &http, err);
-	if (kveil_status_class(s) == KVEIL_CLASS_RETRY)
+	if (kveil_status_class(s) == KVEIL_CLASS_RETRY && http != 500)
 		return s;
 	t->renew_at_ms = INT64_MAX;
 	if (s == KVEIL_OK && http == 200) {
@@ -298,7 +364,7 @@ static enum kveil_status call(struct transit *t, const char *verb, const char *m
 		s = renew(t, err);
 	if (s == KVEIL_OK)
 		s = request(t, METHOD_POST, path, &body, &reply, &http, err);
-	if (s == KVEIL_E_PERMISSIONS && !fresh && (t->params->role_id || t->params->token_file)) {
+	if (s == KVEIL_E_PERMISSIONS && !fresh && can_log_in_anew(t)) {
 		s = login(t, err);
 		if (s == KVEIL_OK)
 			s = request(t, METHOD_POST, path, &body, &reply, &http, err);
@@ -336,6 +402,7 @@ static void transit_close(struct kveil_kek *kek)
 	if (!t)
 		return;
 	kveil_buf_clear(&t->token);
+	kveil_login_clear(&t->login);
 	curl_easy_cleanup(t->curl);
 	free(t->ca_file);
 	free(t);
@@ -393,6 +460,12 @@ static enum kveil_status transit_open(const char *name, const void *params, cons
 	t->params = p;
 	t->base_dir = base_dir;
 	t->renew_at_ms = INT64_MAX;
+	t->login = (struct kveil_login){.kek = name,
+					.what = "secret_id",
+					.text = p->secret_id,
+					.source = p->secret_id_source,
+					.folder = base_dir,
+					.rest_ms = LOGIN_REST_MS};
 	if (p->ca_file && !(t->ca_file = kveil_files_resolve(base_dir, p->ca_file))) {
 		transit_close(&t->kek);
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");

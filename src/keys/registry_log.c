@@ -167,6 +167,18 @@ static bool is_winner(const struct kveil_registry_known *k)
 	return k->slot->winner == k;
 }
 
+bool kveil_registry_log_is_cut(const struct kveil_registry_log *log, int64_t start)
+{
+	if (start <= 0)
+		return false;
+	for (size_t i = 0; i < log->ids.cap; i++) {
+		const struct kveil_registry_known *k = log->ids.slots[i].value;
+		if (k && is_winner(k) && k->offset < start && !k->due_ms)
+			return true;
+	}
+	return log->root_offset >= 0 && log->root_offset < start && !log->root_damaged;
+}
+
 /* What stands last under this record's message key is not the record. */
 static bool damage(struct kveil_registry_log *log, struct kveil_registry_known *k)
 {

@@ -78,6 +78,9 @@ enum kveil_status kveil_registry_log_hand_over(struct kveil_registry_log *log, k
 /* Is this message, read again at root_offset, still the root that is known? If not, this is another log. */
 bool kveil_registry_log_is_root(const struct kveil_registry_log *log, struct kveil_span label, struct kveil_span value);
 
+/* Did something go that counts, where everything before this offset went? Compaction leaves the beginning of a log. */
+bool kveil_registry_log_is_cut(const struct kveil_registry_log *log, int64_t start);
+
 bool kveil_registry_log_knows(const struct kveil_registry_log *log, uint32_t id);
 /* Damaged ids whose wait is over, at most max of them. They stay damaged until the right record is read. at_once: without the
  * wait, for whoever may have damaged them itself by writing what somebody else's change had overtaken. */

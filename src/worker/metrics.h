@@ -39,6 +39,8 @@
 	X(BEGUN_ANEW, "kveil_partitions_begun_anew_total", COUNTER, "", "Partitions read from their start because their topic was deleted and made anew.") \
 	X(KEY_CREATED, "kveil_key_created_timestamp_seconds", GAUGE, "key", "Creation time of the newest active version.") \
 	X(ROTATION_OVERDUE, "kveil_key_rotation_overdue_seconds", GAUGE, "key", "For how long the next version of a key that rotates should have been there; 0 where all is well.") \
+	X(KEK_UP, "kveil_kek_up", GAUGE, "kek", "1 when the key-encryption key answered last: asked each 20 s at least, to wrap and to unwrap.") \
+	X(KEK_EXPIRY, "kveil_kek_expiry_timestamp_seconds", GAUGE, "kek", "When the certificate of a key-encryption key ends.") \
 	X(NAMED_KEYS, "kveil_named_keys", GAUGE, "pattern", "Names that records have filled into a pattern of keys.data, each with a key of its own.") \
 	X(NAMED_KEYS_WAITING, "kveil_named_keys_waiting", GAUGE, "pattern", "Names that were asked for and wait for their key.") \
 	X(REGISTRY_IGNORED, "kveil_registry_records_ignored_total", COUNTER, "reason", "Registry records that were not authentic or not readable.") \

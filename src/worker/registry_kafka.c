@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-enum { PROOF_MS = 30000 };
+enum { PROOF_MS = 30000, POLICY_MS = 15000 };
 
 static enum kveil_status no_memory(struct kveil_error *err)
 {
@@ -124,6 +124,7 @@ static enum kveil_status kafka_open(const struct kveil_registry_env *env, const 
 		return status;
 	}
 	kveil_registry_log_forget_candidates(&r->log);
+	r->policy_due_ms = kveil_clock_mono_ms() + POLICY_MS;
 	*ret = &r->base;
 	return KVEIL_OK;
 }
@@ -204,12 +205,38 @@ static enum kveil_status prove_same(struct kafka_registry *r, struct kveil_error
 	return KVEIL_OK;
 }
 
+/* A topic that was altered under a running process loses keys with time, and what was lost is in memory alone: nothing
+ * more is sealed with it. */
+static enum kveil_status check_kept(struct kafka_registry *r, struct kveil_error *err)
+{
+	int64_t now = kveil_clock_mono_ms(), start = kveil_registry_topic_start(r->topic);
+	enum kveil_status status = KVEIL_OK;
+
+	if (start != r->start && kveil_registry_log_is_cut(&r->log, start)) {
+		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+			   "the key registry's topic lost its beginning, and with it keys: it was set to delete with "
+			   "time, or records were deleted from it");
+		kveil_error_hint(err, "set cleanup.policy=compact; `kveil keys restore BACKUP` brings the keys back, "
+				      "opening only; then start again");
+		return KVEIL_E_REGISTRY_ROLLED_BACK;
+	}
+	r->start = start;
+	if (now < r->policy_due_ms)
+		return KVEIL_OK;
+	status = kveil_registry_topic_check(r->topic, err);
+	if (!status)
+		r->policy_due_ms = now + POLICY_MS;
+	return status;
+}
+
 static enum kveil_status kafka_read(struct kveil_registry *base, kveil_registry_read_fn *fn, void *user,
 				    struct kveil_error *err)
 {
 	struct kafka_registry *r = (struct kafka_registry *)base;
 	enum kveil_status status = read_log(r, err);
 
+	if (!status)
+		status = check_kept(r, err);
 	if (!status)
 		status = prove_same(r, err);
 	if (!status && r->log.rolled_back)

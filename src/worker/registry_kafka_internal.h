@@ -12,6 +12,8 @@ struct kafka_registry {
 	struct kveil_registry_topic *topic;
 	struct kveil_registry_log log;
 	int64_t proof_due_ms; /* monotonic: when to look next whether this is still the same log */
+	int64_t policy_due_ms; /* and whether its topic still keeps everything */
+	int64_t start;        /* where the log began when it was last held against what is known */
 };
 
 struct finding {

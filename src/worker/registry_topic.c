@@ -27,8 +27,8 @@ struct kveil_registry_topic {
 	/* The plain consumer of one partition: it begins, stops and goes back without a group, and at once. */
 	rd_kafka_t *consumer;
 	rd_kafka_topic_t *partition;
-	rd_kafka_t *producer; /* made when needed, and again after a failure */
-	int64_t position, highest;
+	rd_kafka_t *producer;             /* made when needed, and again after a failure */
+	int64_t position, highest, start; /* start: the first offset that the log still has */
 	bool was_away;
 	bool client_left; /* one that did not end in time: it still logs as `owner` */
 	bool has_clock;
@@ -200,6 +200,7 @@ static enum kveil_status end_offset(struct kveil_registry_topic *t, int64_t *ret
 		}
 		if (e)
 			return unavailable(t, rd_kafka_err2str(e), err);
+		t->start = low;
 		if (high > t->highest && low <= t->position)
 			break;
 		if (kveil_clock_mono_ms() > give_up)
@@ -210,6 +211,11 @@ static enum kveil_status end_offset(struct kveil_registry_topic *t, int64_t *ret
 	}
 	*ret = high;
 	return KVEIL_OK;
+}
+
+int64_t kveil_registry_topic_start(const struct kveil_registry_topic *t)
+{
+	return t->start;
 }
 
 int64_t kveil_registry_topic_position(const struct kveil_registry_topic *t)

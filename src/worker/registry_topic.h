@@ -34,6 +34,8 @@ enum kveil_status kveil_registry_topic_peek(struct kveil_registry_topic *t, int6
                                             void *user, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Was the topic not there at some moment since the last call of this? */
 bool kveil_registry_topic_was_away(struct kveil_registry_topic *t);
+/* The first offset that the log still had at the last read. */
+int64_t kveil_registry_topic_start(const struct kveil_registry_topic *t);
 /* Where the next read begins, and to go back there. */
 int64_t kveil_registry_topic_position(const struct kveil_registry_topic *t);
 void kveil_registry_topic_seek(struct kveil_registry_topic *t, int64_t position);

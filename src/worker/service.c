@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "keys/keystore.h"
 #include "worker/admin.h"
+#include "worker/custodians.h"
 #include "worker/loop.h"
 
 #include <signal.h>
@@ -55,7 +56,8 @@ struct kveil_service {
 	char **open, **seen; /* conditions about topics: open from the last look, seen in this one */
 	size_t open_count, seen_count;
 	bool say, missing_any;
-	struct kveil_cell *retries; /* of questions to the cluster */
+	struct kveil_custodians *custodians; /* the keeper's */
+	struct kveil_cell *retries;          /* of questions to the cluster */
 	int64_t said_ms;
 
 	/* the keeper's */
@@ -370,6 +372,7 @@ static void *keeper_main(void *service)
 			kveil_keystore_each(s->params.keys, on_key, s);
 			kveil_keystore_patterns(s->params.keys, on_pattern, s);
 			tell_rotations(s);
+			kveil_custodians_tell(s->custodians);
 		}
 		nap(s->keeper_loop, TURN_MS);
 	}
@@ -428,7 +431,8 @@ static bool start_threads(struct kveil_service *s)
 
 	s->topics_loop = kveil_health_loop(s->params.health, "topics");
 	s->keeper_loop = kveil_health_loop(s->params.health, "keeper");
-	if (!s->topics_loop || !s->keeper_loop)
+	s->custodians = kveil_custodians_new(s->params.keys, s->params.metrics, s->params.health);
+	if (!s->topics_loop || !s->keeper_loop || !s->custodians)
 		return false;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -531,6 +535,7 @@ enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error
 		kveil_metrics_release(s->params.metrics, s->gauges[i].cell);
 		free(s->gauges[i].name);
 	}
+	kveil_custodians_free(s->custodians);
 	free(s->gauges);
 	for (size_t i = 0; i < s->pattern_count; i++) {
 		kveil_metrics_release(s->params.metrics, s->patterns[i].names);

@@ -55,6 +55,10 @@ class Hsm:
         new.write_text(word)
         new.rename(self.word)
 
+    def logins(self):
+        counted = self.word.with_suffix(".logins")
+        return counted.stat().st_size if counted.exists() else 0
+
 
 def pkcs11(mechanism="aes-gcm", label="kek", token="kveil", pin="${file:pin}", module=SOFTHSM):
     return f'{{provider: pkcs11, module: {module}, token: {token}, label: {label}, pin: "{pin}", mechanism: {mechanism}}}'

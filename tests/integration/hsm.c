@@ -5,6 +5,7 @@
  *   up        everything is SoftHSM2's
  *   dropped   sessions are closed, once each time the word is written anew ("dropped 2", …)
  *   unplugged there is no token
+ *   final     the token says that one try of the PIN is left
  *   cut       CKR_DEVICE_REMOVED, and on after the line is up again until the module is begun anew, as network HSMs'
  * are hanging   no call comes back
  */
@@ -94,6 +95,30 @@ static CK_RV decrypt_init(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HAN
 	return rv ? rv : real->C_DecryptInit(s, m, k);
 }
 
+static CK_RV token_info(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
+{
+	CK_RV rv = real->C_GetTokenInfo(slot, info);
+	char word[32];
+
+	read_line(word);
+	if (strncmp(word, "final", 5) == 0)
+		info->flags |= CKF_USER_PIN_FINAL_TRY;
+	return rv;
+}
+
+/* One byte more in HSM_LINE.logins for each. */
+static CK_RV login(CK_SESSION_HANDLE s, CK_USER_TYPE who, CK_UTF8CHAR_PTR pin, CK_ULONG n)
+{
+	char path[4096];
+	snprintf(path, sizeof path, "%s.logins", getenv("HSM_LINE"));
+	FILE *f = fopen(path, "a");
+	if (f) {
+		fputc('x', f);
+		fclose(f);
+	}
+	return real->C_Login(s, who, pin, n);
+}
+
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list)
 {
 	void *library = dlopen(getenv("HSM_MODULE"), RTLD_NOW | RTLD_LOCAL);
@@ -106,6 +131,8 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list)
 	ours.C_Initialize = initialize;
 	ours.C_Finalize = finalize;
 	ours.C_GetSlotList = slot_list;
+	ours.C_GetTokenInfo = token_info;
+	ours.C_Login = login;
 	ours.C_OpenSession = open_session;
 	ours.C_EncryptInit = encrypt_init;
 	ours.C_DecryptInit = decrypt_init;

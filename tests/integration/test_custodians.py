@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from conftest import KVEIL
+from broker import answers
+from conftest import KVEIL, wait_for
 from custodian import Bao, certificate, pkcs11, softhsm, transit
 
 PAYLOAD_MAGIC = b"KVK1"
@@ -108,9 +109,9 @@ def test_pkcs11_refusals(tmp_path, token):
     good = (tmp_path / "kveil.yaml").read_text()
     (tmp_path / "wrong").write_text("1234")
     (tmp_path / "wrong").chmod(0o600)
-    for kek, word in ((pkcs11(label="nobody"), "nobody"), (pkcs11(pin="${file:wrong}"), "PIN")):
+    for kek, word, code in ((pkcs11(label="nobody"), "nobody", 2), (pkcs11(pin="${file:wrong}"), "pin was refused", 1)):
         (tmp_path / "kveil.yaml").write_text(CONFIG.format(kek=kek))
-        r = f.kveil("keys", "list", "-c", "kveil.yaml", check=2)
+        r = f.kveil("keys", "list", "-c", "kveil.yaml", check=code)
         assert word in r.stderr and "1234" not in r.stderr
     # The right PIN still works: a wrong one was tried once a process.
     (tmp_path / "kveil.yaml").write_text(good)
@@ -257,6 +258,21 @@ def test_commands_need_only_the_kek_they_use(tmp_path, bao):
 
 # --- public-key custodians ---
 
+def issue(folder, name, days):
+    """NAME.pem: a new certificate for NAME.key, which ends in that many days, or did."""
+    import datetime
+    import ipaddress
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), None)
+    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number(),
+                                   now - datetime.timedelta(days=30), now + datetime.timedelta(days=days))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+    (folder / f"{name}.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+
 def openssl(cwd, *args):
     return subprocess.run(["openssl", *args], cwd=cwd, check=True, capture_output=True).stdout
 
@@ -280,6 +296,61 @@ def test_cms_opened_by_openssl(tmp_path, provider, algorithm):
     assert payloads >= 3
     (tmp_path / "kek.key").chmod(0o644)
     assert "kek.key" in f.kveil("keys", "list", "-c", "kveil.yaml", check=2).stderr
+
+
+@pytest.mark.parametrize("provider,algorithm", [("rsa-oaep", "RSA"), ("ecdh", "EC")])
+def test_a_certificate_is_renewed_and_its_end_is_told(tmp_path, provider, algorithm):
+    openssl(tmp_path, "genpkey", "-out", "kek.key", "-algorithm", algorithm,
+            *(["-pkeyopt", "ec_paramgen_curve:P-256"] if algorithm == "EC" else []))
+    (tmp_path / "kek.key").chmod(0o600)
+    issue(tmp_path, "kek", days=90)
+    f = Folder(tmp_path, f"{{provider: {provider}, certificate: kek.pem, private_key: kek.key}}").init()
+    sealed = f.seal("x").stdout
+    assert "certificate" not in f.kveil("check", "-c", "kveil.yaml").stderr
+    # The same key pair, another certificate: what the first one locked opens.
+    issue(tmp_path, "kek", days=10)
+    assert json.loads(f.open(sealed).stdout) == {"a": "x"}
+    f.round_trip()
+    assert "the certificate of KEK 'guard' expires in 9 days" in f.kveil("check", "-c", "kveil.yaml").stderr
+    issue(tmp_path, "kek", days=-1)
+    assert "the certificate of KEK 'guard' has expired" in f.kveil("check", "-c", "kveil.yaml").stderr
+    assert json.loads(f.open(sealed).stdout) == {"a": "x"}
+
+
+def test_each_reason_of_tls_has_its_text(tmp_path):
+    certificate(tmp_path, "tls")
+    certificate(tmp_path, "other")
+    b = Bao(tmp_path, tls="tls").start()
+    try:
+        f = Folder(tmp_path, "{}", {"BAO_TOKEN": b.token()})
+
+        def says(extra="", url=None):
+            text = transit(b, extra=extra)
+            (tmp_path / "kveil.yaml").write_text(CONFIG.format(kek=text.replace(b.url, url) if url else text))
+            r = f.kveil("keys", "init", check=None)
+            assert r.returncode != 0
+            return r.stderr
+
+        texts = [says(url=b.url.replace("https", "http")), says(", ca_file: other.pem"), says(),
+                 says(", ca_file: tls.pem", b.url.replace("127.0.0.1", "localhost"))]
+        assert "does it speak TLS?" in texts[0] and "https://" in texts[0]
+        assert "self-signed" in texts[1] and "authority" in texts[1]
+        assert re.search("names it", texts[3]), texts[3]
+        # One that has ended.
+        b.stop()
+        issue(tmp_path, "tls", days=-1)
+        server = subprocess.Popen(["openssl", "s_server", "-accept", str(b.port), "-cert", "tls.pem", "-key", "tls.key",
+                                   "-www", "-quiet"], cwd=tmp_path, stdin=subprocess.DEVNULL)
+        try:
+            wait_for("it listens", lambda: answers(b.port))
+            texts.append(says(", ca_file: tls.pem"))
+        finally:
+            server.kill()
+            server.wait()
+        assert "expired" in texts[-1] and "renewed" in texts[-1]
+        assert len(set(texts)) == len(texts) - 1  # without a ca_file it is another's certificate as well
+    finally:
+        b.stop()
 
 
 def test_sm2_opened_by_gmssl(tmp_path):

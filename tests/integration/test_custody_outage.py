@@ -350,6 +350,92 @@ def test_tokens_end_and_the_kek_has_a_new_version(group, kafka, tmp_path, keyset
         b.stop()
 
 
+def test_a_refused_login_is_not_repeated(group, kafka, bao, door, keyset):
+    """A server locks a role out that keeps trying. A secret that comes anew in its file serves."""
+    k = group.k
+    bao.token()
+    bao.call("POST", "sys/auth/approle", {"type": "approle"})
+    bao.call("POST", "auth/approle/role/kveil", {"token_policies": "kveil", "token_ttl": "2s", "token_max_ttl": "2s"})
+    role = "auth/approle/role/kveil/"
+    os.environ["ROLE"] = bao.call("GET", role + "role-id")["data"]["role_id"]
+
+    def secret():
+        made = bao.call("POST", role + "secret-id", {})["data"]
+        (k.dir / "secret").write_text(made["secret_id"] + "\n")
+        (k.dir / "secret").chmod(0o600)
+        return made["secret_id_accessor"]
+
+    def logins(since):
+        return [p for p in door.since(since) if p.endswith("/login")]
+
+    accessor = secret()
+    config(k, kafka.bootstrap, transit(door, 'role_id: "${env:ROLE}", secret_id: "${file:secret}"'),
+           "kafka:kveil.keys." + uuid.uuid4().hex[:8], "2s")
+    k.init()
+    group.start()
+    group.feed()
+    wait_for("records flow", lambda: group.out() > 0)
+    begin = time.time()
+    bao.call("POST", role + "secret-id-accessor/destroy", {"secret_id_accessor": accessor})
+    wait_for("it says why", lambda: "secret_id was refused" in group.reasons()[0], 40)
+    refused = time.time()
+    time.sleep(8)
+    assert logins(refused) == [], "a role would be locked out"
+    assert len(logins(begin)) <= 4  # the last of those that were granted, and the one that was refused
+    group.alive()
+    secret()
+    wait_for("ready by itself", group.ready, 40)
+    group.close(keyset, 2)
+
+
+def test_a_custodian_that_nobody_needs_now_is_asked(group, kafka, bao):
+    """Keys that do not rotate: what would fail the next start is seen, told and counted now, and records flow."""
+    k = group.k
+    os.environ["BAO_TOKEN"] = bao.token()
+    (k.dir / "kveil.yaml").write_text("")
+    config(k, kafka.bootstrap, transit(bao), "file:keys.json", "24h")
+    text = re.sub(", rotate_every: 24h", "", (k.dir / "kveil.yaml").read_text())
+    text = text.replace("  keks:\n", "  keks:\n    local: {provider: file, path: kek}\n")
+    (k.dir / "kveil.yaml").write_text(re.sub("names: .*", "names: {algorithm: aes-256-gcm, kek: local}", text))
+    k.init()
+    group.start()
+    group.feed()
+
+    def up(kek):
+        return k.metric("kveil_kek_up", kek=kek)
+
+    def says(*words):
+        status, text = k.get("/readyz")
+        assert status == 200
+        return all(w in text for w in words)
+
+    wait_for("both are asked", lambda: up("local") == up("guard") == 1)
+    assert k.metric("kveil_retries_total", code="kek_unavailable") == 0
+    bao.stop()
+    (k.dir / "kek").chmod(0o644)
+    wait_for("both are seen", lambda: up("local") == up("guard") == 0, 40)
+    wait_for("both are told", lambda: says("custodian guard: kek_unavailable", "custodian local: kek_unavailable", "kek can be"))
+    counted = k.metric("kveil_retries_total", code="kek_unavailable")
+    assert counted >= 2
+    (k.dir / "kek").chmod(0o600)
+    wait_for("the file is well again", lambda: up("local") == 1)
+    (k.dir / "kek").rename(k.dir / "away")
+    wait_for("it is gone", lambda: up("local") == 0 and says("kek is not there"), 40)
+    (k.dir / "kek").write_bytes(os.urandom(32))
+    (k.dir / "kek").chmod(0o600)
+    wait_for("it is another", lambda: says("another key than at the start"))
+    # Nothing is published under a key that the next start would not have.
+    stands = group.out()
+    (k.dir / "away").rename(k.dir / "kek")
+    bao.start()
+    wait_for("all is well", lambda: up("local") == up("guard") == 1 and not says("custodian"), 40)
+    assert group.out() > stands
+    log = k.processes[0].log.read_text()
+    assert "kek guard: answers again" in log and "kek local: answers again" in log
+    group.stop.set()
+    assert k.stop() == 0
+
+
 def test_an_hsm_drops_its_sessions_and_its_token(group, kafka, tmp_path, keyset):
     k, hsm = group.k, Hsm(tmp_path)
     os.environ.update(hsm.env)
@@ -367,6 +453,23 @@ def test_an_hsm_drops_its_sessions_and_its_token(group, kafka, tmp_path, keyset)
     outage(group, "hanging", line("hanging"), line("up"), "no answer within 10 s")
     tokens, away = tmp_path / "tokens", tmp_path / "away"
     outage(group, "removed", lambda: tokens.rename(away), lambda: away.rename(tokens), "kek_unavailable")
+    # A PIN that is wrong is tried once, whatever comes to ask, and again when its file says another.
+    (k.dir / "pin").write_text("1234")
+    logins = hsm.logins()
+    line("cut")()
+    wait_for("it asked", lambda: "kek_unavailable" in group.reasons()[0], 30)
+    line("up")()
+    wait_for("the PIN is refused", lambda: "pin was refused" in group.reasons()[0], 40)
+    time.sleep(4)
+    assert hsm.logins() == logins + 1 and "1234" not in k.processes[0].log.read_text()
+    group.alive()
+    # Nor is a token's last try spent.
+    line("final")()
+    (k.dir / "pin").write_text("4711")
+    wait_for("it leaves the last try", lambda: "one try of the PIN left" in group.reasons()[0], 40)
+    assert hsm.logins() == logins + 1
+    line("up")()
+    wait_for("ready by itself", group.ready, 40)
     # Sessions that drop and may be opened anew are no outage at all.
     before = group.out()
     for n in range(40):

@@ -10,6 +10,8 @@ import time
 import uuid
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from conftest import KVEIL, ORDER_FIELDS, order, wait_for
 
@@ -282,6 +284,51 @@ def test_a_topic_made_anew_is_rolled_back_and_restored(make_registry, kafka):
     assert now["pepper", 1]["state"] == "active"
     k.start()
     kafka.consume(k.secure, 2)
+    assert k.stop() == 0
+
+
+def test_a_topic_that_loses_keys_is_noticed_and_backed_up_in_time(make_registry, kafka):
+    """Somebody sets it to delete with time, or deletes its records; a backup that follows has what the log had."""
+    k = make_registry(topics=True)
+    k.rules(ORDER_FIELDS)
+    backup = start(k, "keys", "backup", "--follow", "backup.json")
+
+    def backed_up():
+        path = k.dir / "backup.json"
+        return len(json.loads(path.read_text())["keys"]) if path.exists() else 0
+
+    def policy(value):
+        resource = ConfigResource(ConfigResource.Type.TOPIC, k.keys, incremental_configs=[
+            ConfigEntry("cleanup.policy", value, incremental_operation=AlterConfigOpType.SET)])
+        for f in kafka.admin.incremental_alter_configs([resource]).values():
+            f.result(30)
+
+    wait_for("a backup", lambda: backed_up() == 3)
+    p = k.start()
+    kafka.produce(k.topic, [order(1)])
+    kafka.consume(k.secure, 1)
+    policy("delete")
+    wait_for("it is noticed", lambda: "cleanup.policy=delete" in k.get("/readyz")[1], timeout=40)
+    policy("compact")
+    wait_for("ready by itself", lambda: k.get("/readyz")[0] == 200, timeout=40)
+    k.run("keys", "rotate", "pii", "--now", check=0)
+    wait_for("the backup follows", lambda: backed_up() == 4)
+    kafka.produce(k.topic, [order(2)])
+    kafka.consume(k.secure, 2)
+    end = kafka.end_offsets(k.keys)[0]
+    kafka.admin.delete_records([TopicPartition(k.keys, 0, end)])[TopicPartition(k.keys, 0)].result(30)
+    begin = time.time()
+    wait_for("it says so", lambda: "lost its beginning" in k.get("/readyz")[1], timeout=10)
+    wait_for("the worker knows", lambda: "no_lease" in p.log.read_text(), timeout=10)
+    assert time.time() - begin < 10
+    kafka.produce(k.topic, [order(3)])
+    assert backup.wait(20) == 2 and backed_up() == 4
+    assert len(kafka.consume(k.secure, 2, settle=1)) == 2
+    assert k.stop() == 0, p.log.read_text()
+    k.run("keys", "restore", "backup.json", check=0)
+    assert {(r["name"], r["version"]) for r in keys(k, "pii")} >= {("pii", 1), ("pii", 2)}
+    k.start()
+    assert len(kafka.consume(k.secure, 3)) == 3
     assert k.stop() == 0
 
 
