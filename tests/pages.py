@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import sys
 
-PAGES = ["actions", "commands", "configuration", "errors", "metrics", "rules"]
+PAGES = ["actions", "commands", "configuration", "errors", "events", "metrics", "rules"]
 
 
 def main():

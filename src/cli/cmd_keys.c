@@ -3,6 +3,7 @@
 #include "cli/cmd_keys.h"
 
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/secret.h"
 #include "keys/admin.h"
 #include "worker/config.h"
@@ -500,6 +501,9 @@ static int run(int argc, char **argv)
 						 foreign->long_name, a->name);
 		o.operands[0] = o.operands[1];
 		o.operands[1] = o.operands[2];
+		char command[32];
+		snprintf(command, sizeof command, "keys %s", a->name);
+		kveil_event_setup(command);
 		umask(077);
 		kveil_secret_harden_process();
 		return with_config(a, &o);

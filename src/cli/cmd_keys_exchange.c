@@ -72,8 +72,10 @@ static enum kveil_status export_changed(struct kveil_keystore *ks, const struct 
 		if (!status)
 			status = file ? kveil_files_write_whole(file, kveil_buf_span(what), err)
 				      : write_stdout(kveil_buf_span(what), err);
-		if (!status)
+		if (!status) {
 			memcpy(digest, is, sizeof is);
+			kveil_keys_tell_export(o->operands[0], o->clear, file);
+		}
 	}
 	kveil_secret_wipe(is, sizeof is);
 	kveil_buf_clear(&set);
@@ -143,7 +145,8 @@ int keys_run_export(const struct keys_options *o, const struct kveil_keys_config
 	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
 	if (c && !c->algorithm->tink_type)
 		fprintf(stderr, "kveil keys: Tink has no %s: docs/opening.md has what opens it\n", c->algorithm->name);
-	if (export_changed(ks, o, file, e.digest, &err))
+	if ((o->clear && kveil_keys_check_exportable(ks, o->operands[0], &err)) ||
+	    export_changed(ks, o, file, e.digest, &err))
 		code = keys_failed(&err);
 	else {
 		warn_clear(o);

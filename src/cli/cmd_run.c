@@ -358,6 +358,7 @@ static int start(struct run *r)
 	r->started_ms = kveil_clock_mono_ms();
 	kveil_secret_log_unlocked();
 	kveil_announce(r->config);
+	kveil_event_setup("run");
 	r->metrics = kveil_metrics_new();
 	r->health = kveil_health_new();
 	r->watch = kveil_watch_new((const char *const *)r->config->rules);
@@ -366,6 +367,7 @@ static int start(struct run *r)
 		told(&err);
 		return KVEIL_EXIT_RUNTIME;
 	}
+	kveil_event_add_sink(kveil_metrics_take_event, r->metrics);
 	r->reload_ok = kveil_metrics_cell(r->metrics, KVEIL_M_RELOAD_SUCCESSFUL, NULL, NULL);
 	r->log_dropped = kveil_metrics_cell(r->metrics, KVEIL_M_LOG_DROPPED, NULL, NULL);
 	r->reload_time = kveil_metrics_cell(r->metrics, KVEIL_M_RELOAD_TIMESTAMP, NULL, NULL);
@@ -377,6 +379,7 @@ static int start(struct run *r)
 	if (!open_side_port(r, &err))
 		return told(&err);
 	kveil_notify_ready(&r->notify);
+	kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_RULES_LOADED, .count = r->plans->count});
 	int code = open_keys(r);
 	if (code < 0)
 		code = wait_accepted(r);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/reference.h"
 
+#include "base/event.h"
 #include "cli/command.h"
 #include "transform/reference.h"
 #include "worker/config_reference.h"
@@ -88,6 +89,7 @@ const struct kveil_page kveil_pages[] = {
     {"commands", write_commands},
     {"configuration", kveil_config_write_markdown},
     {"errors", write_errors},
+    {"events", kveil_event_write_markdown},
     {"metrics", kveil_metrics_write_markdown},
     {"rules", kveil_rules_page_write},
     {0},

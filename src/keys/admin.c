@@ -73,7 +73,6 @@ static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added,
 	enum kveil_status status = KVEIL_OK;
 	int64_t now = kveil_clock_wall_ms();
 	size_t count = 0;
-	bool read = false;
 
 	if (!made)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
@@ -88,11 +87,7 @@ static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added,
 			count++;
 	}
 	if (!status && count)
-		status = ks->registry->driver->append(ks->registry, made, count, err);
-	if (!status && count)
-		status = kveil_keystore_refresh_read(ks, &read, err);
-	if (read)
-		status = KVEIL_OK;
+		status = kveil_keystore_append(ks, made, count, err);
 	/* Somebody else may have been first. */
 	pthread_mutex_lock(&ks->lock);
 	for (size_t i = 0; i < count; i++) {
@@ -130,6 +125,9 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 		struct kveil_error why = {0};
 		enum kveil_status made = create(ks, &why);
 		ret->created = !made;
+		if (!made)
+			kveil_event(
+			    &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_CREATED, .detail = cfg->registry});
 		/* Another process may have been first: then its registry serves. */
 		if (!made || made == KVEIL_E_KEY_EXISTS)
 			status = kveil_keystore_attach_reading(ks, err);
@@ -211,6 +209,9 @@ enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const cha
 			status = kveil_files_write_whole(path, kveil_buf_span(&text), err);
 		*ret_written = !status;
 	}
+	if (*ret_written)
+		kveil_event(
+		    &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_BACKED_UP, .count = d.count, .detail = path});
 	if (*ret_written) {
 		memcpy(seen->digest, now, sizeof now);
 		seen->versions = d.count;
@@ -385,6 +386,9 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 	pthread_mutex_unlock(&ks->io_lock);
 	if (!status)
 		*ret_changed = count;
+	for (size_t i = 0; !status && i < count; i++)
+		kveil_keystore_tell(state == KVEIL_KEY_DESTROYED ? KVEIL_EVENT_KEY_DESTROYED : KVEIL_EVENT_KEY_RETIRED,
+				    &changed.records[i]);
 	kveil_document_clear(&now);
 	kveil_document_clear(&changed);
 	if (!status)

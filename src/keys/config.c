@@ -15,6 +15,7 @@ struct top {
 struct entry {
 	char *algorithm, *kek, *join;
 	int64_t rotate_every_ms;
+	bool exportable;
 	uint64_t new_per_second, new_per_topic, most_names;
 };
 
@@ -28,6 +29,8 @@ static const struct kveil_option entry_options[] = {
      .help = "a new version each period, published half a period ahead; ciphers with a nonce only"},
     {"join", KVEIL_OPT_STRING, offsetof(struct entry, join),
      .help = "deterministic keys: stands in for the associated data, so that equal values are equal across fields"},
+    {"exportable", KVEIL_OPT_BOOL, offsetof(struct entry, exportable), .def = "true",
+     .help = "false: `kveil keys export --clear` refuses, for what a token guards must not leave in clear"},
     {"new_per_second", KVEIL_OPT_UINT, offsetof(struct entry, new_per_second), .def = "200", .min = 1, .max = 100000,
      .help =
 	 "patterns such as `tenant-{}`: how many new names one process takes, on average; ten seconds' worth at once. "
@@ -360,6 +363,7 @@ static void parse_data(const char *name, const struct kveil_yaml *key, const str
 					    .kek = e.kek,
 					    .join = e.join,
 					    .rotate_every_ms = e.rotate_every_ms,
+					    .exportable = e.exportable,
 					    .new_per_second = e.new_per_second,
 					    .new_per_topic = e.new_per_topic,
 					    .most_names = e.most_names,

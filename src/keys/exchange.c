@@ -95,6 +95,20 @@ static void drop_copies(struct kveil_tink_keyset *set)
 		kveil_secret_free((uint8_t *)(uintptr_t)set->keys[i].key);
 }
 
+enum kveil_status kveil_keys_check_exportable(struct kveil_keystore *ks, const char *name, struct kveil_error *err)
+{
+	struct kveil_tenant_ask tenant;
+	const struct kveil_data_key_config *c = kveil_tenants_meant(ks, name, &tenant)
+						    ? tenant.pattern
+						    : kveil_keys_config_find(ks->config, kveil_span_str(name));
+
+	if (!c || c->exportable)
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_CONFIG, "key '%s' does not leave in clear: keys.data says exportable: false", c->name);
+	kveil_error_hint(err, "without --clear it leaves encrypted, where its custodian can do that");
+	return KVEIL_E_CONFIG;
+}
+
 enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *name, bool clear, struct kveil_buf *out,
 					 struct kveil_error *err)
 {
@@ -146,6 +160,13 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 		drop_copies(&set);
 	free(set.keys);
 	return status;
+}
+
+void kveil_keys_tell_export(const char *name, bool clear, const char *file)
+{
+	kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_KEY_EXPORTED,
+					  .key = name,
+					  .detail = clear ? (file ? file : "in clear, to stdout") : "encrypted"});
 }
 
 /* --- in --- */
@@ -308,5 +329,8 @@ enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *
 	if (!status && lost)
 		status =
 		    kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "other processes keep making versions of '%s'", name);
+	if (*ret_added)
+		kveil_event(
+		    &(struct kveil_event){.kind = KVEIL_EVENT_KEY_IMPORTED, .key = in.name, .count = *ret_added});
 	return status;
 }

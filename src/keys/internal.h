@@ -12,6 +12,7 @@
 #ifndef KVEIL_KEYS_INTERNAL_H
 #define KVEIL_KEYS_INTERNAL_H
 
+#include "base/event.h"
 #include "keys/document.h"
 #include "keys/keystore.h"
 #include "keys/map.h"
@@ -231,6 +232,8 @@ enum kveil_status kveil_keystore_reach(struct kveil_keystore *ks, const char *na
 /* Adds records and reads back: who was first is known after, but for what a custodian that is away holds up. */
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,
                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* An event about one version. */
+void kveil_keystore_tell(enum kveil_event_kind kind, const struct kveil_key_record *r);
 /* The same on this process's own account: under tend_lock, and less and less often after a failure. */
 enum kveil_status kveil_keystore_publish(struct kveil_keystore *ks, const struct kveil_key_record *records,
                                          size_t count, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -26,6 +26,7 @@ struct kveil_data_key_config {
 	const struct kveil_algorithm *algorithm;
 	int64_t rotate_every_ms;       /* 0 = explicit only */
 	char *join;                    /* deterministic keys: stands in for the associated data; NULL = none */
+	bool exportable;               /* may leave the registry in clear */
 	uint64_t new_per_second;       /* patterns: names that one process adds at most */
 	uint64_t new_per_topic;        /* of these, for the records of one topic; 0 = all */
 	uint64_t most_names;           /* that the pattern may have */

@@ -149,6 +149,39 @@ static bool is_due(const struct kveil_keystore *ks, const struct kveil_data_key_
 	return now >= kveil_succession_due(&s, c, late_by(ks, c->rotate_every_ms), ret_active_from);
 }
 
+void kveil_keystore_tell(enum kveil_event_kind kind, const struct kveil_key_record *r)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
+
+	kveil_event(&(struct kveil_event){.kind = kind,
+					  .key = r->name,
+					  .version = r->version,
+					  .id = r->id,
+					  .algorithm = alg ? alg->name : NULL,
+					  .kek = r->kek});
+}
+
+/* Names come from records by the hundred: they are counted for their pattern. */
+static void tell_created(const struct kveil_key_record *records, size_t count)
+{
+	const struct kveil_key_record *named = NULL;
+	uint64_t names = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct kveil_key_record *r = &records[i];
+		if (r->sequence != 1 || r->state != KVEIL_KEY_LIVE)
+			continue;
+		if (!kveil_record_is_tenants(r)) {
+			kveil_keystore_tell(KVEIL_EVENT_KEY_CREATED, r);
+			continue;
+		}
+		named = r;
+		names++;
+	}
+	if (named)
+		kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_KEY_CREATED, .key = named->kek, .count = names});
+}
+
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,
 					struct kveil_error *err)
 {
@@ -157,6 +190,8 @@ enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct 
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->append(ks->registry, records, count, err);
 	pthread_mutex_unlock(&ks->io_lock);
+	if (!status)
+		tell_created(records, count);
 	if (!status)
 		status = kveil_keystore_refresh_read(ks, &read, err);
 	return read ? KVEIL_OK : status;

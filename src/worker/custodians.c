@@ -4,7 +4,7 @@
 #include "worker/custodians.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/event.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,10 +72,10 @@ static void tell_whether_up(struct kveil_custodians *c, struct row *r, const str
 		kveil_health_remark(c->health, r->remark, "%s: %s", kveil_status_code(why->status), why->message);
 	else
 		kveil_health_remark(c->health, r->remark, NULL);
-	if (away && !r->away)
-		kveil_log_error(KVEIL_LOG_WARN, "keys", why);
-	if (!away && r->away)
-		kveil_log(KVEIL_LOG_INFO, "keys", "kek %s: answers again", r->name);
+	if (away != r->away)
+		kveil_event(&(struct kveil_event){.kind = away ? KVEIL_EVENT_KEK_AWAY : KVEIL_EVENT_KEK_BACK,
+						  .kek = r->name,
+						  .detail = away ? why->message : NULL});
 	r->away = away;
 }
 

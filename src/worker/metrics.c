@@ -77,6 +77,7 @@ struct kveil_metrics {
 	/* Handed out when memory is out; never rendered. */
 	struct kveil_cell lost_cell;
 	struct kveil_histogram lost_histogram;
+	struct kveil_cell *events[KVEIL_EVENT_COUNT];
 };
 
 struct kveil_metrics *kveil_metrics_new(void)
@@ -98,7 +99,17 @@ struct kveil_metrics *kveil_metrics_new(void)
 	}
 	kveil_metrics_cell(m, KVEIL_M_FETCH_ERRORS, kveil_status_code(KVEIL_E_UNREADABLE_BATCH), NULL);
 	kveil_metrics_cell(m, KVEIL_M_FETCH_ERRORS, kveil_status_code(KVEIL_E_KAFKA_UNAVAILABLE), NULL);
+	for (int e = 0; e < KVEIL_EVENT_COUNT; e++)
+		m->events[e] = kveil_metrics_cell(m, KVEIL_M_EVENTS, kveil_event_name((enum kveil_event_kind)e), NULL);
 	return m;
+}
+
+void kveil_metrics_take_event(void *user, const struct kveil_event *e)
+{
+	const struct kveil_metrics *m = user;
+
+	/* Unlike other cells it has many writers. */
+	atomic_fetch_add_explicit(&m->events[e->kind]->value, 1, memory_order_relaxed);
 }
 
 static void free_series(struct series *s)

@@ -14,6 +14,7 @@
 #define KVEIL_WORKER_METRICS_H
 
 #include "base/buf.h"
+#include "base/event.h"
 #include "kveil/base.h"
 
 #include <stdatomic.h>
@@ -46,6 +47,7 @@
 	X(REGISTRY_IGNORED, "kveil_registry_records_ignored_total", COUNTER, "reason", "Registry records that were not authentic or not readable.") \
 	X(RELOAD_SUCCESSFUL, "kveil_config_last_reload_successful", GAUGE, "", "1 when the last reload of rules was taken.") \
 	X(RELOAD_TIMESTAMP, "kveil_config_last_reload_success_timestamp_seconds", GAUGE, "", "When rules were last taken.") \
+	X(EVENTS, "kveil_events_total", COUNTER, "event", "Events, as docs/events.md lists them and the log shows each.") \
 	X(LOG_DROPPED, "kveil_log_dropped_total", COUNTER, "", "Lines of the log that stderr did not take.") \
 	X(RULES_LOSSES, "kveil_rules_losses", GAUGE, "", "What the rules in use protect less than those accepted last: losses, as the log names them.") \
 	X(RULES_INFO, "kveil_rules_info", GAUGE, "digest", "Always 1. Replicas with another digest run other rules.") \
@@ -73,6 +75,8 @@ struct kveil_histogram {
  * start. NULL when memory is out. */
 struct kveil_metrics *kveil_metrics_new(void);
 void kveil_metrics_free(struct kveil_metrics *m);
+/* A kveil_event_sink, any thread: user is the struct kveil_metrics. */
+void kveil_metrics_take_event(void *user, const struct kveil_event *e);
 /* A new cell at 0 for the calling writer; lives as long as m, or until released. Label values are copied (their first
  * 127 bytes); NULL where the family has fewer labels. Not for the hot path. Never NULL: without memory a cell that is
  * not rendered. */

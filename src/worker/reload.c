@@ -2,6 +2,7 @@
 #include "worker/reload.h"
 
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "format/format.h"
 
@@ -306,5 +307,8 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 		kveil_cell_set(timestamp, (double)kveil_clock_wall_ms() / 1000);
 		kveil_log(KVEIL_LOG_INFO, "reload", "new rules taken");
 	}
+	kveil_event(&(struct kveil_event){.kind = set ? KVEIL_EVENT_RULES_LOADED : KVEIL_EVENT_RULES_REFUSED,
+					  .count = set ? set->count : 0,
+					  .detail = asked ? "SIGHUP" : "files changed"});
 	return set;
 }

@@ -4,6 +4,7 @@
 #include "worker/worker.h"
 
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "keys/keystore.h"
 #include "worker/admin.h"
@@ -339,9 +340,9 @@ static void tell_ignored(struct kveil_service *s)
 	if (!*text)
 		return;
 	s->ignored_ms = now;
-	kveil_log(KVEIL_LOG_WARN, "keys",
-		  "the key registry holds messages that no kveil wrote there, passed over: %s; see who may write to it",
-		  text);
+	char detail[224];
+	snprintf(detail, sizeof detail, "passed over: %s; see who may write to it", text);
+	kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_IGNORED, .detail = detail});
 }
 
 static void *keeper_main(void *service)

@@ -431,7 +431,9 @@ def test_a_custodian_that_nobody_needs_now_is_asked(group, kafka, bao):
     wait_for("all is well", lambda: up("local") == up("guard") == 1 and not says("custodian"), 40)
     assert group.out() > stands
     log = k.processes[0].log.read_text()
-    assert "kek guard: answers again" in log and "kek local: answers again" in log
+    for kek in ("guard", "local"):
+        assert f"kek_away kek={kek} detail=" in log and f"kek_back kek={kek} command=run user=" in log
+    assert k.metric("kveil_events_total", event="kek_away") >= 2
     group.stop.set()
     assert k.stop() == 0
 

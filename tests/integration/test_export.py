@@ -22,12 +22,19 @@ def test_under_transit_tinks_vault_client_opens_it(tmp_path):
         sealed = base64.b64decode(json.loads(f.seal("canary").stdout)["a"])
         f.kveil("keys", "rotate", "-c", "kveil.yaml", "pii", "--now")
         r = f.kveil("keys", "export", "-c", "kveil.yaml", "--tink", "pii", "-o", "set.json")
-        assert r.stderr == "" and (tmp_path / "set.json").stat().st_mode & 0o777 == 0o600
+        assert r.stderr.count("\n") == 1 and "key_exported" in r.stderr and (tmp_path / "set.json").stat().st_mode & 0o777 == 0o600
         text = (tmp_path / "set.json").read_text()
         kek = hcvault.new_aead("/transit/keys/kveil", hvac.Client(url=b.url, token=b.token()))
         handle = tink.json_proto_keyset_format.parse_encrypted(text, kek, b"")
         assert handle.primitive(aead.Aead).decrypt(sealed, b"t:$['a']") == b"canary"
         assert len(json.loads(text)["keysetInfo"]["keyInfo"]) == 2
+        # One that must not leave in clear leaves encrypted.
+        config = (tmp_path / "kveil.yaml").read_text()
+        (tmp_path / "kveil.yaml").write_text(config.replace("rotate_every: 24h}", "rotate_every: 24h, exportable: false}"))
+        r = f.kveil("keys", "export", "--tink", "pii", "--clear", check=2)
+        assert r.stdout == "" and "exportable: false" in r.stderr
+        assert f.kveil("keys", "export", "--tink", "pii").stdout.startswith('{"encryptedKeyset"')
+        (tmp_path / "kveil.yaml").write_text(config)
         # Another key of the server's does not open it, and one byte changed is no keyset.
         b.call("POST", "transit/keys/other", {})
         other = hcvault.new_aead("/transit/keys/other", hvac.Client(url=b.url, token=b.root))

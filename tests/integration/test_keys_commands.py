@@ -5,8 +5,10 @@ import http.server
 import json
 import os
 import pty
+import pwd
 import random
 import signal
+import socket
 import stat
 import subprocess
 import threading
@@ -359,6 +361,31 @@ def test_rotate_asks_where_equal_values_stop_being_equal(make):
     # Where nothing is lost, nothing is asked: no key, no such name, a cipher with a nonce.
     assert "joins" not in k.run("keys", "rotate", "pii", "--now", check=0, stdin=subprocess.DEVNULL).stderr
     assert "joins" not in k.run("keys", "rotate", "nobody", "--now", check=2, stdin=subprocess.DEVNULL).stderr
+
+
+def test_each_change_of_keys_is_an_event(make):
+    """Who, on which host, by which command, and what became of which version; no key byte in it."""
+    k = make()
+
+    def events(*args):
+        r = k.run("keys", *args, check=0, stdin=subprocess.DEVNULL)
+        lines = [line.split("event: ", 1)[1] for line in r.stderr.splitlines() if " event: " in line]
+        who = f'command="keys {args[0]}" user={pwd.getpwuid(os.geteuid()).pw_name} host={socket.gethostname()}'
+        assert all(line.endswith(who) for line in lines), lines
+        return [line[:-len(who) - 1] for line in lines]
+
+    made = events("rotate", "pii", "--now")
+    ids = {r["version"]: r["id"] for r in rows(k) if r["name"] == "pii"}
+    assert made == [f"key_created key=pii version=2 id={ids[2]} algorithm=aes-256-gcm kek=local"]
+    out = events("export", "--tink", "pii", "--clear", "-o", "set.json")
+    assert out == ["key_exported key=pii detail=set.json"]
+    assert events("backup", "b.json") == [f"registry_backed_up count={len(rows(k))} detail=b.json"]
+    assert events("retire", "pii@1") == [f"key_retired key=pii version=1 id={ids[1]} algorithm=aes-256-gcm kek=local"]
+    gone = events("destroy", "pii", "--yes")
+    assert gone[:2] == [f"key_destroyed key=pii version={v} id={ids[v]} algorithm=aes-256-gcm kek=local" for v in (1, 2)]
+    assert gone[2].startswith("key_created key=pii version=3 ")
+    assert events("restore", "b.json")[-1].startswith("registry_restored")
+    assert events("list") == []
 
 
 def test_destroy_asks(make):

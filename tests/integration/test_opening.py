@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs of docs/open/ on what kveil sealed: a consumer needs no kveil."""
+import base64
 import json
 import shutil
 import subprocess
@@ -131,3 +132,34 @@ def test_a_keyset_of_sm4_goes_from_kveil_to_kveil(sealed, tmp_path):
     kveil("keys", "import", "-c", "kveil.yaml", str(home / "sm4-gcm.json"), "sm4-gcm")
     out = kveil("apply", "-c", "kveil.yaml", "-r", "open.yaml", input=json.dumps(old) + "\n")
     assert json.loads(out)["customer"]["sm4-gcm"] == VALUES["sm4-gcm"]
+
+
+def test_a_backup_opens_without_kveil(tmp_path):
+    """Every key, by a program that has the key-encryption key and the layout."""
+    def kveil(*args):
+        return subprocess.run([str(KVEIL), *args], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60)
+
+    data = "".join(f"    {a}: {{algorithm: {a}}}\n" for a in VALUES)
+    (tmp_path / "kveil.yaml").write_text(CONFIG + data)
+    for args in (["kek", "local"], ["init"], ["rotate", "aes-256-gcm", "--now"], ["destroy", "sm4-gcm@1", "--yes"],
+                 ["backup", "b.json"]):
+        kveil("keys", *args)
+
+    def escrow(*keks):
+        return subprocess.run([sys.executable, OPEN / "escrow.py", "b.json", *keks], cwd=tmp_path, capture_output=True,
+                              text=True, timeout=60)
+
+    r = escrow("local=kek")
+    assert r.returncode == 0 and r.stderr == "", r.stderr
+    found = {(n, int(v)): (int(i), a, bytes.fromhex(k)) for n, v, i, a, _, k in map(str.split, r.stdout.splitlines())}
+    rows = json.loads(kveil("keys", "list", "--json").stdout)
+    assert set(found) == {(row["name"], row["version"]) for row in rows if row["state"] != "destroyed"}
+    keyset = json.loads(kveil("keys", "export", "--tink", "aes-256-gcm", "--clear").stdout)
+    for entry in keyset["key"]:
+        key = base64.b64decode(entry["keyData"]["value"])[-32:]
+        assert key in [k for i, a, k in found.values() if i == entry["keyId"] and a == "aes-256-gcm"]
+    # Another's key-encryption key, and none.
+    (tmp_path / "other").write_bytes(bytes(range(200, 232)))
+    r = escrow("local=other")
+    assert r.returncode == 1 and r.stdout == "" and r.stderr.count("\n") == len(found)
+    assert escrow("nobody=other").stdout == ""

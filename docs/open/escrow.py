@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+r"""Opens a backup of kveil's keys without kveil (pip install cryptography), for escrow: prints every key, in clear.
+
+    kveil keys backup keys.backup -c kveil.yaml
+    python3 escrow.py keys.backup local=kek                 # KEK "local" of provider `file`, 32 bytes, base64 or hex
+    python3 escrow.py keys.backup guard=unwrap.sh           # any other: a program of yours, wrapped bytes in, payload out
+
+A line a version: NAME VERSION ID ALGORITHM STATE KEY, the last in hex. docs/opening.md has the layout; exit code 1 if a key
+of these KEKs does not open. Versions under other KEKs are named on stderr.
+"""
+import base64
+import binascii
+import json
+import os
+import subprocess
+import sys
+
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
+
+
+def file_kek(raw):
+    """Raw bytes, or one line of hex or base64."""
+    text = raw.strip()
+    for decode in (binascii.unhexlify, base64.b64decode, lambda t: base64.urlsafe_b64decode(t + b"=")):
+        try:
+            key = decode(text)
+        except ValueError:
+            continue
+        if len(key) == 32:
+            return key
+    if len(raw) != 32:
+        sys.exit("the key-encryption key is not 32 bytes, raw or as a line of base64 or hex")
+    return raw
+
+
+def opener(path):
+    if os.access(path, os.X_OK):
+        return lambda wrapped: subprocess.run([os.path.abspath(path)], input=wrapped, capture_output=True, check=True).stdout
+    with open(path, "rb") as f:
+        key = file_kek(f.read())
+    return lambda wrapped: aes_key_unwrap_with_padding(key, wrapped)
+
+
+def read_payload(payload, registry_id, record):
+    """KVK1 | registry id (16) | algorithm (2) | id (4) | version (4) | created, active, expires (8 each) | name | key."""
+    number = lambda at, n: int.from_bytes(payload[at:at + n], "big")  # noqa: E731
+    if payload[:4] != b"KVK1" or payload[4:20] != registry_id:
+        raise ValueError("not a key of this registry")
+    end = 55 + payload[54]
+    if payload[55:end].decode() != record["name"] or number(26, 4) != record["version"]:
+        raise ValueError("the wrapped key is another one's")
+    if f"{number(22, 4):08x}" != record["id"]:
+        raise ValueError("the wrapped key is another one's")
+    key = payload[end + 2:]
+    if len(key) != number(end, 2):
+        raise ValueError("cut off")
+    return key
+
+
+def main(backup, *keks):
+    with open(backup, encoding="utf-8") as f:
+        document = json.load(f)
+    openers = {name: opener(path) for name, path in (k.split("=", 1) for k in keks)}
+    registry_id = bytes.fromhex(document["id"])
+    failed = False
+    for r in document["keys"]:
+        if "wrapped" not in r:  # destroyed: its bytes are gone
+            continue
+        what = f"{r['name']} {r['version']}"
+        if r["kek"] not in openers:
+            print(f"{what}: under {r['kek']}, which was not given", file=sys.stderr)
+            continue
+        try:
+            key = read_payload(openers[r["kek"]](base64.b64decode(r["wrapped"])), registry_id, r)
+        except Exception as e:  # noqa: BLE001: one that does not open keeps no other from it
+            print(f"{what}: {type(e).__name__}: {e}", file=sys.stderr)
+            failed = True
+            continue
+        print(what, int(r["id"], 16), r["algorithm"], r["state"], key.hex())
+    return failed
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * base/event.h: what a security officer would ask about, one row a kind. Whoever does such a thing says so here, once it is
+ * done; sinks (the log, metrics) take it from here. Never a field's value, never a key byte. Any thread.
+ *
+ *   event  key_created key=pii version=2 id=2037671358 algorithm=aes-256-gcm kek=guard command="keys rotate" user=root host=a
+ */
+#ifndef KVEIL_BASE_EVENT_H
+#define KVEIL_BASE_EVENT_H
+
+#include "base/buf.h"
+#include "base/log.h"
+
+/* X(ID, "name", LEVEL, "what it means") */
+#define KVEIL_EVENT_TABLE(X)                                                                                      \
+	X(KEY_CREATED, "key_created", INFO, "A version of a key was published in the registry.")                 \
+	X(KEY_RETIRED, "key_retired", WARN, "A version was taken out of use; it opens.")                         \
+	X(KEY_DESTROYED, "key_destroyed", WARN, "A version was destroyed.")                                      \
+	X(KEY_EXPORTED, "key_exported", WARN, "A keyset left the registry; `detail` says whether in clear.")     \
+	X(KEY_IMPORTED, "key_imported", WARN, "Versions from elsewhere came in; they open and never seal.")      \
+	X(KEYS_REWRAPPED, "keys_rewrapped", INFO, "Versions were moved under another key-encryption key.")       \
+	X(REGISTRY_CREATED, "registry_created", WARN, "A key registry was made.")                                \
+	X(REGISTRY_BACKED_UP, "registry_backed_up", INFO, "The registry was copied, wrapped.")                   \
+	X(REGISTRY_RESTORED, "registry_restored", WARN, "A backup came into the registry.")                      \
+	X(REGISTRY_IGNORED, "registry_ignored", WARN, "The registry held messages that no kveil wrote.")         \
+	X(KEK_AWAY, "kek_away", WARN, "A custodian does not answer, refuses, or its file is another.")           \
+	X(KEK_BACK, "kek_back", INFO, "It answers again.")                                                       \
+	X(RULES_LOADED, "rules_loaded", INFO, "Rules were taken into use.")                                      \
+	X(RULES_REFUSED, "rules_refused", WARN, "New rules were refused; the old ones go on.")
+
+enum kveil_event_kind {
+#define X(id, name, level, text) KVEIL_EVENT_##id,
+	KVEIL_EVENT_TABLE(X)
+#undef X
+	KVEIL_EVENT_COUNT
+};
+
+/* What an event is about; what it is not is NULL or 0. Borrowed for the call. */
+struct kveil_event {
+	enum kveil_event_kind kind;
+	const char *key;              /* as the registry spells it: names from records are hashes there */
+	uint32_t version, id;         /* id: the key's, decimal */
+	const char *algorithm, *kek;
+	uint64_t count;               /* of versions or messages, where it is more than one thing */
+	const char *detail;           /* a file, a reason */
+};
+
+typedef void kveil_event_sink(void *user, const struct kveil_event *e);
+
+/* Before any thread: by which command this process acts ("run", "keys rotate"); user and host are found. */
+void kveil_event_setup(const char *command);
+/* Before any thread; at most four. The first is the log's, there from the start. */
+void kveil_event_add_sink(kveil_event_sink *sink, void *user);
+
+void kveil_event(const struct kveil_event *e);
+const char *kveil_event_name(enum kveil_event_kind kind);
+/* "key_created key=pii version=2 …", with who did it, as the log has it. */
+void kveil_event_write(const struct kveil_event *e, struct kveil_buf *out);
+/* docs/events.md. */
+void kveil_event_write_markdown(struct kveil_buf *out);
+
+#endif
