@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kveil check: every problem of configuration and rules at once, without Kafka and without keys. */
+/* kveil check: every problem of configuration and rules at once, without Kafka and without keys unless --keys asks. */
 #include "cli/command.h"
 
 #include "base/options.h"
+#include "keys/admin.h"
 #include "worker/setup.h"
 
 #include <stdio.h>
@@ -14,6 +15,7 @@ extern const struct kveil_command kveil_command_check;
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "check this configuration and the rules it names"},
     {'r', "rules", "FILE", "check this rule file, or every one in this folder; may be given again"},
+    {0, "keys", NULL, "with -c: ask every custodian and the key registry too, with the keys of this machine"},
     {0, "strict", NULL, "a warning fails too"},
     {0, "json", NULL, "the answer as JSON"},
     {0},
@@ -67,7 +69,31 @@ static void warn_unlocked(struct kveil_report *report)
 				 "raise RLIMIT_MEMLOCK (in a container: --ulimit memlock=) instead");
 }
 
-static int check(const char *config_path, const char *const *rules, bool strict, bool json)
+static void warn_outside(void *user, const struct kveil_key_info *v)
+{
+	struct kveil_error *e =
+	    kveil_report_warn_at(user, "keys", 0, 0, "version %u of '%s' cannot be reached", v->version, v->name);
+	kveil_error_hint(e, "KEK '%s' is away, refuses it, or is not in keys.keks", v->kek);
+}
+
+/* A configuration that is wrong is not asked with. */
+static void ask_keys(const struct kveil_setup *s, struct kveil_report *report)
+{
+	struct kveil_keystore *keys;
+	struct kveil_error err = {0};
+
+	if (report->errors)
+		return;
+	if (kveil_keystore_open_reachable(&s->config->keys, &keys, &err)) {
+		kveil_report_add(report, &err);
+		return;
+	}
+	kveil_keys_examine(keys, report);
+	kveil_keystore_each_outside(keys, NULL, warn_outside, report);
+	kveil_keystore_unref(keys);
+}
+
+static int check(const char *config_path, const char *const *rules, bool ask, bool strict, bool json)
 {
 	struct kveil_report report = {0};
 	struct kveil_setup s = {0};
@@ -77,6 +103,8 @@ static int check(const char *config_path, const char *const *rules, bool strict,
 		kveil_setup_load(config_path, &s, &report);
 		kveil_setup_warn(&s, &report);
 		warn_unlocked(&report);
+		if (ask)
+			ask_keys(&s, &report);
 	} else {
 		s.plans = kveil_plan_set_read(rules, "{topic}.dead", NULL, &report);
 	}
@@ -95,7 +123,7 @@ static int check(const char *config_path, const char *const *rules, bool strict,
 static int run(int argc, char **argv)
 {
 	const char *value, *config = NULL;
-	bool json = false, strict = false;
+	bool json = false, strict = false, ask = false;
 	int index = 1;
 	size_t n = 0;
 	const char **rules = calloc((size_t)argc + 1, sizeof *rules);
@@ -120,16 +148,20 @@ static int run(int argc, char **argv)
 			rules[n++] = value;
 		else if (strcmp(f->long_name, "strict") == 0)
 			strict = true;
+		else if (strcmp(f->long_name, "keys") == 0)
+			ask = true;
 		else
 			json = true;
 	}
 	int code;
 	if (config && n)
 		code = kveil_usage_error(&kveil_command_check, "-c names its rules: leave -r out");
+	else if (ask && !config)
+		code = kveil_usage_error(&kveil_command_check, "--keys goes with -c");
 	else if (!config && !n)
 		code = kveil_usage_error(&kveil_command_check, "-c kveil.yaml or -r FILE says what to check");
 	else
-		code = check(config, rules, strict, json);
+		code = check(config, rules, ask, strict, json);
 	free(rules);
 	return code;
 }

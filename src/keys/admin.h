@@ -48,6 +48,10 @@ struct kveil_keys_restored {
 enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path, bool dry_run,
                                      struct kveil_keys_restored *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* Is the registry as the configuration says, and does each KEK open the registry's secret, wrap and unwrap? Errors into
+ * report. */
+void kveil_keys_examine(struct kveil_keystore *ks, struct kveil_report *report);
+
 /* Moves versions of a name (version 0: all of them; KVEIL_E_NOT_FOUND) to a later state; with KVEIL_KEY_DESTROYED their wrapped bytes go too.
  * A key with nonces gets a new version at once if none is left to seal. ret_changed counts. */
 enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *asked, uint32_t version,

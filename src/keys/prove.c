@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Is a KEK the one that this registry was made with, and does it give back what it wraps? Asked before anything is
  * published: another server behind the same address, or another token with the same label, wraps as willingly. */
+#include "keys/admin.h"
 #include "keys/internal.h"
 
 #include "base/clock.h"
@@ -130,6 +131,19 @@ void kveil_keystore_probe(struct kveil_keystore *ks)
 	}
 	if (longest)
 		probe(ks, longest);
+}
+
+void kveil_keys_examine(struct kveil_keystore *ks, struct kveil_report *report)
+{
+	struct kveil_error err;
+
+	if (kveil_keystore_check_names(ks, &err))
+		kveil_report_add(report, &err);
+	for (size_t i = 0; i < ks->custodian_count; i++) {
+		probe(ks, ks->custodians[i]);
+		if (kveil_kek_last(ks->custodians[i], &err))
+			kveil_report_add(report, &err);
+	}
 }
 
 void kveil_keystore_keks(struct kveil_keystore *ks, kveil_kek_info_fn *fn, void *user)

@@ -256,6 +256,27 @@ def test_commands_need_only_the_kek_they_use(tmp_path, bao):
     assert json.loads(f.open(sealed).stdout) == {"a": "x"}
 
 
+def test_check_asks_custodians_and_registry(tmp_path, bao):
+    """With --keys; without it nobody is asked."""
+    f = Folder(tmp_path, transit(bao), {"BAO_TOKEN": bao.token()})
+    (tmp_path / "kveil.yaml").write_text(TWO.format(kek=transit(bao)))
+    f.kveil("keys", "kek", "local")
+    assert "keys init" in f.kveil("check", "-c", "kveil.yaml", "--keys", check=1).stderr
+    f.init()
+    assert f.kveil("check", "-c", "kveil.yaml", "--keys").stderr == ""
+    good = (tmp_path / "kveil.yaml").read_text()
+    (tmp_path / "kveil.yaml").write_text(good.replace("pii: {algorithm: aes-256-gcm", "pii: {algorithm: sm4-gcm"))
+    assert "seals with aes-256-gcm" in f.kveil("check", "-c", "kveil.yaml", "--keys", check=1).stderr
+    (tmp_path / "kveil.yaml").write_text(good)
+    # A token that may unwrap and not wrap, then nobody at all.
+    bao.call("PUT", "sys/policies/acl/kveil", {"policy": 'path "transit/decrypt/kveil" { capabilities = ["update"] }'})
+    assert "refuses the token" in f.kveil("check", "-c", "kveil.yaml", "--keys", check=1).stderr
+    bao.stop()
+    r = f.kveil("check", "-c", "kveil.yaml", "--keys", check=1)
+    assert "kek guard: " in r.stderr and "version 1 of 'far' cannot be reached" in r.stderr
+    f.kveil("check", "-c", "kveil.yaml")
+
+
 # --- public-key custodians ---
 
 def issue(folder, name, days):

@@ -731,6 +731,46 @@ static void a_kubernetes_mount_is_fine(void **state)
 	fixture_tear_down(&f);
 }
 
+/* What the next start would meet is met now: nothing is made under a KEK whose file is closed, gone or another. */
+static void a_kek_file_is_looked_at_again(void **state)
+{
+	(void)state;
+	static const struct timespec second = {.tv_sec = 1, .tv_nsec = 100000000};
+	struct kveil_report report = {0};
+	uint8_t other[32];
+	struct fixture f;
+
+	fixture_set_up(&f, NULL);
+	struct kveil_keystore *ks = fixture_init(&f);
+	kveil_keys_examine(ks, &report);
+	assert_int_equal(report.errors, 0);
+	size_t n;
+	uint8_t *kek = get_file(at(&f, "kek"), &n);
+	for (int i = 0; i < 3; i++) {
+		static const char *const words[] = {"", "is not there", "another key than at the start"};
+		if (i == 0)
+			assert_int_equal(chmod(at(&f, "kek"), 0644), 0);
+		else if (i == 1)
+			assert_int_equal(unlink(at(&f, "kek")), 0);
+		for (size_t k = 0; k < sizeof other; k++)
+			other[k] = (uint8_t)(k * 11 + 3);
+		if (i == 2)
+			put_file(at(&f, "kek"), other, sizeof other, 0600);
+		nanosleep(&second, NULL);
+		assert_int_equal(kveil_keystore_rotate(ks, KVEIL_SPAN("pii"), 0, &err), KVEIL_E_KEK_UNAVAILABLE);
+		if (i)
+			assert_non_null(strstr(err.message, words[i]));
+		assert_non_null(strstr(err.hint, "the next start would fail"));
+	}
+	put_file(at(&f, "kek"), kek, n, 0600);
+	nanosleep(&second, NULL);
+	assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("pii"), 0, &err));
+	free(kek);
+	kveil_report_clear(&report);
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
 static void configurations_with_mistakes(void **state)
 {
 	(void)state;
@@ -811,6 +851,7 @@ int main(void)
 	    cmocka_unit_test(a_passphrase_protects_a_kek),
 	    cmocka_unit_test(files_that_others_can_read_are_refused),
 	    cmocka_unit_test(a_kubernetes_mount_is_fine),
+	    cmocka_unit_test(a_kek_file_is_looked_at_again),
 	    cmocka_unit_test(configurations_with_mistakes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
