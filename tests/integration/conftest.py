@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: a real broker for the session, topics of their own for each test, kveil as a process."""
+import base64
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from broker import Broker, free_port
+from broker import JARS, Broker, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KVEIL = pathlib.Path(os.environ.get("KVEIL_BIN", ROOT / "build" / "src" / "cli" / "kveil"))
@@ -279,6 +280,36 @@ def java(tmp_path_factory):
                        text=True, timeout=600)
     assert r.returncode == 0, r.stdout + r.stderr
     return folder, ["java", "-cp", f"{folder}/target/open-1.jar:{folder}/target/dependency/*"]
+
+
+class Scalar:
+    """What Kafka Connect takes a value for."""
+
+    def __init__(self, type, optional, name, default, value):
+        self.type, self.name, self.default, self.value = type, name, default, value
+        self.optional = optional == "true"
+
+    def __repr__(self):
+        return f"{self.type} {self.name} {'optional' if self.optional else 'required'} {self.default} {self.value}"
+
+
+@pytest.fixture(scope="session")
+def read_connect(tmp_path_factory):
+    """Kafka's own JsonConverter, with schemas: of each text the scalars in it by their path. It refuses none of them."""
+    folder = tmp_path_factory.mktemp("read")
+    source = ROOT / "tests" / "integration" / "ReadConnect.java"
+    subprocess.run(["javac", "-cp", f"{JARS}/*", "-d", folder, source], check=True)
+
+    def read(texts):
+        lines = "".join(base64.b64encode(t).decode() + "\n" for t in texts)
+        out = subprocess.run(["java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp",
+                              f"{folder}:{JARS}/*", "ReadConnect"], input=lines, capture_output=True, text=True, check=True).stdout
+        records = [r.splitlines() for r in out.split("--\n")[:-1]]
+        assert len(records) == len(texts)
+        assert not [r for r in records if r and r[0].startswith("!")], out
+        return [{path: Scalar(*rest) for path, *rest in (line.split("\t") for line in r)} for r in records]
+
+    return read
 
 
 def order(i, **more):
