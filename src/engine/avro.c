@@ -330,9 +330,10 @@ static enum kveil_status write_place(struct writing *w, const struct kveil_avro_
 	if (r) {
 		struct kveil_span raw = {w->in.data + ev->value, ev->end - ev->value};
 		struct kveil_value value = {.kind = spot.match.kind, .raw = raw};
-		value.text = kveil_avro_content(p, ev->node, raw, &e->arena);
-		if (!value.text.data)
+		char *room = kveil_arena_alloc(&e->arena, KVEIL_AVRO_NUMBER_BYTES);
+		if (!room)
 			return no_memory(w->err);
+		value.text = kveil_avro_content(p, ev->node, raw, room);
 		spot.value = &value;
 		st = kveil_engine_apply(e, r, &spot, &e->pieces, &effect, w->err);
 		if (st) {
@@ -374,18 +375,18 @@ static enum kveil_status open_block(struct writing *w, const struct kveil_avro_e
 static enum kveil_status close_block(struct writing *w, const struct kveil_avro_event *ev)
 {
 	size_t start = w->block_count ? w->blocks[--w->block_count] : SIZE_MAX;
-	KVEIL_CLEANUP_BUF struct kveil_buf size = KVEIL_BUF_INIT;
+	uint8_t size[10];
 
 	if (start == SIZE_MAX)
 		return KVEIL_OK;
 	copy_until(w, ev->start);
 	size_t contents = w->out->len - start;
-	kveil_avro_write_long(&size, (int64_t)contents);
-	if (!kveil_buf_ok(&size) || !kveil_buf_reserve(w->out, size.len))
+	size_t n = kveil_avro_spell_long((int64_t)contents, size);
+	if (!kveil_buf_reserve(w->out, n))
 		return no_memory(w->err);
-	memmove(w->out->data + start + size.len, w->out->data + start, contents);
-	memcpy(w->out->data + start, size.data, size.len);
-	w->out->len += size.len;
+	memmove(w->out->data + start + n, w->out->data + start, contents);
+	memcpy(w->out->data + start, size, n);
+	w->out->len += n;
 	return KVEIL_OK;
 }
 

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EMPTY_ELEMENTS = 1 << 16, MOST_BYTES = 1 << 30, NUMBER_BYTES = 40 };
+enum { EMPTY_ELEMENTS = 1 << 16, MOST_BYTES = 1 << 30 };
 
 /* A pass over one value. */
 struct pass {
@@ -223,11 +223,11 @@ static void close_node(struct pass *x, uint32_t node, uint32_t children)
 static size_t spell_double(double v, bool is_float, char *dst)
 {
 	for (int digits = is_float ? 6 : 15; digits < 17; digits++) {
-		int n = snprintf(dst, NUMBER_BYTES, "%.*g", digits, v);
+		int n = snprintf(dst, KVEIL_AVRO_NUMBER_BYTES, "%.*g", digits, v);
 		if (is_float ? strtof(dst, NULL) == (float)v : strtod(dst, NULL) == v)
 			return (size_t)n;
 	}
-	return (size_t)snprintf(dst, NUMBER_BYTES, "%.17g", v);
+	return (size_t)snprintf(dst, KVEIL_AVRO_NUMBER_BYTES, "%.17g", v);
 }
 
 static double load_double(const uint8_t *p)
@@ -269,10 +269,9 @@ static struct kveil_span without_length(struct kveil_span raw)
 }
 
 struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, uint32_t node, struct kveil_span raw,
-				     struct kveil_arena *arena)
+				     char room[KVEIL_AVRO_NUMBER_BYTES])
 {
 	const struct kveil_avro_node *n = &p->nodes[node];
-	char *room;
 
 	switch (n->kind) {
 	case KVEIL_AVRO_NULL:
@@ -292,14 +291,11 @@ struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, uint32_
 	default:
 		return raw;
 	}
-	room = kveil_arena_alloc(arena, NUMBER_BYTES);
-	if (!room)
-		return KVEIL_SPAN_NULL;
 	if (n->kind == KVEIL_AVRO_FLOAT)
 		return kveil_span_of(room, spell_double(load_float(raw.data), true, room));
 	if (n->kind == KVEIL_AVRO_DOUBLE)
 		return kveil_span_of(room, spell_double(load_double(raw.data), false, room));
-	return kveil_span_of(room, (size_t)snprintf(room, NUMBER_BYTES, "%lld", (long long)load_long(raw)));
+	return kveil_span_of(room, (size_t)snprintf(room, KVEIL_AVRO_NUMBER_BYTES, "%lld", (long long)load_long(raw)));
 }
 
 static void write_base64(struct kveil_buf *out, struct kveil_span bytes)
@@ -321,13 +317,12 @@ static bool spell_scalar(struct pass *x, uint32_t node, struct kveil_span raw)
 	const struct kveil_avro_node *n = &x->nodes[node];
 	enum kveil_kind kind = kveil_avro_value_kind(n->kind);
 	struct kveil_avro_walk *w = x->w;
-	struct kveil_arena arena;
+	char room[KVEIL_AVRO_NUMBER_BYTES];
 	uint32_t at;
 
 	if (!open_node(x, kind, &at))
 		return false;
-	kveil_arena_init(&arena, 0);
-	struct kveil_span text = kveil_avro_content(w->program, node, raw, &arena);
+	struct kveil_span text = kveil_avro_content(w->program, node, raw, room);
 	bool is_odd =
 	    kind == KVEIL_KIND_NUMBER && text.data && memchr("-0123456789", text.data[text.len - 1], 11) == NULL;
 	if (kind == KVEIL_KIND_STRING || is_odd) {
@@ -341,10 +336,9 @@ static bool spell_scalar(struct pass *x, uint32_t node, struct kveil_span raw)
 	} else {
 		kveil_buf_append_span(&w->text, text);
 	}
-	bool ok = text.data && kveil_buf_ok(&w->text);
-	kveil_arena_clear(&arena);
+	kveil_secret_wipe(room, sizeof room);
 	close_node(x, at, 0);
-	return ok || no_memory(x);
+	return kveil_buf_ok(&w->text) || no_memory(x);
 }
 
 /* --- the walk --- */
@@ -626,16 +620,22 @@ void kveil_avro_walk_clear(struct kveil_avro_walk *w)
 
 /* --- writing --- */
 
-void kveil_avro_write_long(struct kveil_buf *out, int64_t value)
+size_t kveil_avro_spell_long(int64_t value, uint8_t room[10])
 {
 	uint64_t v = (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
-	uint8_t room[10];
 	size_t n = 0;
 
 	for (; v >= 0x80; v >>= 7)
 		room[n++] = (uint8_t)(v | 0x80);
 	room[n++] = (uint8_t)v;
-	kveil_buf_append(out, room, n);
+	return n;
+}
+
+void kveil_avro_write_long(struct kveil_buf *out, int64_t value)
+{
+	uint8_t room[10];
+
+	kveil_buf_append(out, room, kveil_avro_spell_long(value, room));
 }
 
 void kveil_avro_write_bytes(struct kveil_buf *out, struct kveil_span content)

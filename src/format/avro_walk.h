@@ -54,11 +54,13 @@ enum kveil_status kveil_avro_walk(struct kveil_avro_walk *w, struct kveil_span v
                                   struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* The content of a value at a place, raw being its bytes: a string's text, bytes and fixed as they are, an enum's symbol, a
- * number's spelling (the shortest that reads back as the same). Containers: raw. In the arena, or borrowed; data NULL:
- * no memory. */
+ * number's spelling (the shortest that reads back as the same) in room. Containers: raw. */
+enum { KVEIL_AVRO_NUMBER_BYTES = 40 };
 struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, uint32_t node, struct kveil_span raw,
-                                     struct kveil_arena *arena);
+                                     char room[KVEIL_AVRO_NUMBER_BYTES]);
 
+/* An int or a long; how many bytes. */
+size_t kveil_avro_spell_long(int64_t value, uint8_t room[10]);
 /* Appends an int or a long, and a string or bytes. */
 void kveil_avro_write_long(struct kveil_buf *out, int64_t value);
 void kveil_avro_write_bytes(struct kveil_buf *out, struct kveil_span content);
