@@ -103,6 +103,6 @@ def container(root, binds, command):
     for source, place, how in binds:
         lines += [f"mkdir -p {root}{place}", f"mount --bind {source} {root}{place}", f"mount -o remount,bind,{how} {root}{place}"]
     lines += [f"mkdir -p {root}/proc", f"mount -t proc proc {root}/proc", f"mount -o remount,ro,bind {root}",
-              f"mount -t tmpfs none {root}/tmp", f"cd {root}", "ulimit -l 65536"]
+              f"mount -t tmpfs none {root}/tmp", f"cd {root}"]
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c",
             f'{" && ".join(lines)} && exec chroot --userspec={CONTAINER_USER}:{CONTAINER_USER} . "$@"', "sh", *command]
