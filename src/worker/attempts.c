@@ -28,12 +28,21 @@ static bool commit_notes(struct kveil_worker *w, rd_kafka_topic_partition_list_t
 	return !failed;
 }
 
+void kveil_worker_put_note(const struct kveil_partition *p, rd_kafka_topic_partition_t *offset)
+{
+	struct kveil_commit_note note = {.attempts = p->attempts};
+
+	memcpy(note.topic, p->topic_id, sizeof note.topic);
+	if (note.attempts || note.topic[0])
+		kveil_commit_note_put(&note, offset);
+}
+
 static void add_note(rd_kafka_topic_partition_list_t *list, const struct kveil_partition *p)
 {
 	rd_kafka_topic_partition_t *t = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
 
 	t->offset = p->committed;
-	kveil_commit_note_put(&(struct kveil_commit_note){.attempts = p->attempts}, t);
+	kveil_worker_put_note(p, t);
 }
 
 void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_t *committed)
@@ -47,9 +56,11 @@ void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_
 		if (p->committed < 0)
 			continue;
 		kveil_commit_note_get(t, &note);
+		memcpy(p->topic_id, note.topic, sizeof p->topic_id);
 		p->poison = note.attempts >= ATTEMPTS;
 		p->attempts = p->poison || !note.attempts ? 1 : note.attempts;
 		p->began_ms = kveil_clock_mono_ms();
+		p->in_hand = -1;
 		w->careful |= note.attempts > 0;
 		if (p->poison) {
 			t->offset++;
@@ -66,6 +77,7 @@ void kveil_attempts_first(struct kveil_worker *w, struct kveil_partition *p, int
 
 	p->committed = p->committing = offset;
 	p->attempts = 1;
+	p->in_hand = -1;
 	p->began_ms = kveil_clock_mono_ms();
 	add_note(notes, p);
 	/* Only what was committed can be missed later: see committed.c. */
@@ -79,9 +91,10 @@ void kveil_attempts_in_hand(struct kveil_worker *w, struct kveil_partition *p, i
 	if (p->committed < 0 || p->anew || kveil_watermark_open(&p->marks))
 		return;
 	rd_kafka_topic_partition_list_t *notes = rd_kafka_topic_partition_list_new(1);
-	if (offset != p->committed || !p->attempts)
-		p->attempts = 1;
-	p->attempts++;
+	/* A record that waits comes again: it is one attempt of this process, however often. */
+	if (!p->attempts || offset != p->committed || offset != p->in_hand)
+		p->attempts = p->attempts && offset == p->committed ? p->attempts + 1 : 2;
+	p->in_hand = offset;
 	p->committed = p->committing = offset;
 	add_note(notes, p);
 	(void)commit_notes(w, notes);

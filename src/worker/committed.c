@@ -5,13 +5,16 @@
  * is another one, of which nothing was read. Therefore nothing is committed before this was asked: an offset of the old
  * topic, committed onto the new one, would hide for ever that the records below it were never read.
  *
- * What remains: a topic deleted and made anew between the answer and the commit that follows at once.
+ * What remains is a topic deleted and made anew between the answer and the commit that follows at once. Where the
+ * client tells the ids of topics (librdkafka 2.3), the commit carries the id of the topic whose records were read, and
+ * the next question, of this process or another, finds that the topic has another one.
  */
 #include "base/clock.h"
 #include "worker/loop.h"
 
 enum {
 	ANSWER_MS = 10000, /* after that the client says that nobody answered */
+	IDS_MS = 2000,     /* no answer is no news: commits do not wait for it for long */
 	FRESH_MS = 10000,  /* an older answer is no ground to commit on: the process may have been frozen since */
 	LATE_MS = 3000,    /* and this is when we say so */
 	END_MS = 2000,
@@ -29,24 +32,29 @@ static rd_kafka_topic_partition_list_t *committed_partitions(struct kveil_worker
 	return list;
 }
 
-static void judge(struct kveil_worker *w, const rd_kafka_topic_partition_t *answer)
+static void judge(struct kveil_worker *w, const rd_kafka_topic_partition_t *answer, const char *topic_id)
 {
+	struct kveil_commit_note note;
 	struct kveil_partition *p = kveil_worker_partition(w, answer->topic, answer->partition);
 
 	if (!p || p->committed < 0 || answer->err)
 		return;
+	kveil_commit_note_get(answer, &note);
 	if (answer->offset < 0)
 		kveil_worker_begin_anew(w, p, "its committed offset is gone");
+	else if (kveil_topic_id_is_another(p->topic_id, note.topic, topic_id))
+		kveil_worker_begin_anew(w, p, "its id is another");
 	else if (p->unplaced)
 		kveil_worker_stop_out_of_range(w, p);
 }
 
 static enum kveil_status judge_all(struct kveil_worker *w, rd_kafka_resp_err_t e,
-				   const rd_kafka_topic_partition_list_t *list, struct kveil_error *err)
+				   const rd_kafka_topic_partition_list_t *list, const struct kveil_topic_ids *ids,
+				   struct kveil_error *err)
 {
 	for (int i = 0; !e && i < list->cnt; i++) {
 		e = list->elems[i].err;
-		judge(w, &list->elems[i]);
+		judge(w, &list->elems[i], kveil_topic_ids_find(ids, list->elems[i].topic));
 	}
 	return e ? kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the group's committed offsets cannot be read: %s",
 			      rd_kafka_err2str(e))
@@ -57,6 +65,7 @@ static enum kveil_status judge_all(struct kveil_worker *w, rd_kafka_resp_err_t e
 struct kveil_question {
 	rd_kafka_t *consumer;
 	rd_kafka_topic_partition_list_t *list;
+	struct kveil_topic_ids ids;
 	rd_kafka_resp_err_t error;
 	pthread_t thread;
 	_Atomic bool done;
@@ -69,6 +78,9 @@ static void *ask_main(void *arg)
 	struct kveil_question *q = arg;
 
 	q->error = rd_kafka_committed(q->consumer, q->list, ANSWER_MS);
+	/* Behind it: a topic that is the same now was so when it was answered. */
+	if (!q->error)
+		kveil_topic_ids_ask(q->consumer, q->list, IDS_MS, &q->ids);
 	atomic_store(&q->done, true);
 	return NULL;
 }
@@ -76,6 +88,7 @@ static void *ask_main(void *arg)
 static void free_question(struct kveil_question *q)
 {
 	rd_kafka_topic_partition_list_destroy(q->list);
+	kveil_topic_ids_clear(&q->ids);
 	free(q);
 }
 
@@ -119,7 +132,7 @@ static bool take_answer(struct kveil_worker *w, const struct kveil_question *q)
 
 	if (q->stale)
 		return false;
-	if (judge_all(w, q->error, q->list, &err)) {
+	if (judge_all(w, q->error, q->list, &q->ids, &err)) {
 		say_late(w, err.message);
 		return false;
 	}
@@ -148,11 +161,12 @@ bool kveil_committed_answered(struct kveil_worker *w)
 enum kveil_status kveil_committed_ask_wait(struct kveil_worker *w, int wait_ms, struct kveil_error *err)
 {
 	rd_kafka_topic_partition_list_t *list = committed_partitions(w);
+	const struct kveil_topic_ids none = {0}; /* whoever has the partition next asks for them */
 	enum kveil_status status = KVEIL_OK;
 
 	kveil_committed_forget(w);
 	if (list->cnt)
-		status = judge_all(w, rd_kafka_committed(w->consumer, list, wait_ms), list, err);
+		status = judge_all(w, rd_kafka_committed(w->consumer, list, wait_ms), list, &none, err);
 	rd_kafka_topic_partition_list_destroy(list);
 	return status;
 }

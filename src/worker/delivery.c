@@ -100,7 +100,9 @@ static rd_kafka_topic_partition_list_t *due_offsets(struct kveil_worker *w, bool
 		bool note_over = kveil_attempts_over(p, offset, w->in_order);
 		if (!note_over && offset == (again ? p->committed : p->committing))
 			continue;
-		rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = offset;
+		rd_kafka_topic_partition_t *t = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
+		t->offset = offset;
+		kveil_worker_put_note(p, t);
 		p->committing = offset;
 	}
 	return list;

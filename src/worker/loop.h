@@ -33,6 +33,7 @@
 #include "worker/kafka.h"
 #include "worker/lane.h"
 #include "worker/maker.h"
+#include "worker/topic_ids.h"
 #include "worker/topics.h"
 #include "worker/waker.h"
 #include "worker/watermark.h"
@@ -131,7 +132,9 @@ struct kveil_partition {
 	bool fetch_fault;     /* and a condition says so */
 	int64_t unreadable;   /* first offset of the batch that could not be read last; -1 = none */
 	unsigned unreadable_tries;
-	uint32_t attempts;    /* what the note beside `committed` says; 0 = no note */
+	uint32_t attempts;    /* what the note beside `committed` says; 0 = none */
+	int64_t in_hand;      /* the record that this process has counted there; -1 = none */
+	char topic_id[KVEIL_TOPIC_ID_CHARS + 1]; /* of what is committed; "" = not known */
 	bool poison;          /* too many: what is at `committed` is to be set aside unread */
 	int64_t began_ms;
 	struct kveil_cell *lag;
@@ -434,7 +437,9 @@ static inline bool kveil_park_may_read(const struct kveil_partition *p)
 	return !p->stopped && !p->unplaced && !p->rewind && !p->poison && !p->wait && !p->waiting.first;
 }
 
-/* --- committed.c --- */
+/* --- attempts.c, committed.c --- */
+/* What belongs beside the partition's offset in a commit. */
+void kveil_worker_put_note(const struct kveil_partition *p, rd_kafka_topic_partition_t *offset);
 /* Asks whether what was committed is there, unless it is being asked. True: nothing was, so go on and commit. */
 bool kveil_committed_ask(struct kveil_worker *w);
 /* True, once: it was answered just now, and partitions of other topics begin anew. */

@@ -384,6 +384,7 @@ void kveil_worker_begin_anew(struct kveil_worker *w, struct kveil_partition *p, 
 	p->anew = true;
 	p->unplaced = false;
 	p->attempts = 0;
+	p->topic_id[0] = 0;
 	p->poison = false;
 	if (p->stopped && p->route)
 		kveil_worker_restart_partition(w, p);

@@ -112,7 +112,7 @@ static enum look find_end(struct search *s, int64_t from, int64_t end, int64_t *
 
 	if (found != SAME)
 		return found;
-	for (int64_t step = 1; in + step < out; step *= 2) {
+	for (int64_t step = 1; step < out - in; step *= 2) {
 		found = look_at(s, in + step);
 		if (found == UNKNOWN)
 			return UNKNOWN;

@@ -42,7 +42,7 @@ def test_invented_names_leave_a_neighbour_its_new_name(make_kveil, kafka):
     k.rules(FIELDS)
     k.init().start()
     kafka.produce(k.topic, [record(f"invented{i}", i) for i in range(10000)], partition=0)
-    wait_for("a full queue", lambda: k.metric("kveil_named_keys_waiting", pattern="tenant-{}") > 1000)
+    wait_for("a full queue", lambda: k.metric("kveil_named_keys_waiting", pattern="tenant-{}") > 900)
     for i in range(5):
         begin = time.time()
         kafka.produce(k.topic, [record(f"fresh{i}", i)], partition=1)

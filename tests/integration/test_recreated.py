@@ -2,10 +2,12 @@
 """Topics that are deleted and made anew while kveil runs: other topics, read from their start."""
 import contextlib
 import json
+import re
 import signal
 import time
 
-from confluent_kafka import KafkaException
+import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from conftest import ORDER_FIELDS, order, wait_for
 
@@ -97,6 +99,40 @@ def test_input_made_anew_between_two_runs(make_kveil, kafka):
     k.start()
     wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 1000)
     assert names(1000, 2000) <= sent(kafka, k.secure)
+    assert k.stop() == 0
+
+
+def knows_ids(k):
+    """librdkafka tells the ids of topics from 2.3 on."""
+    text = k.run("version", check=0).stdout
+    version = re.search(r"librdkafka +(\d+)\.(\d+)", text)
+    return (int(version[1]), int(version[2])) >= (2, 3)
+
+
+def test_an_offset_committed_onto_a_topic_made_anew(make_kveil, kafka):
+    """It was committed in the moment after the topic was made anew: of the new one nothing was read."""
+    k = running(make_kveil, kafka, 500)
+    if not knows_ids(k):
+        pytest.skip("this librdkafka does not tell the ids of topics")
+    c = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": k.group})
+    there = TopicPartition(k.topic, 0)
+    produced = iter(range(500, 10000))
+
+    def noted():
+        kafka.produce(k.topic, [order(next(produced))])
+        return "topic=" in (c.committed([there], 10)[0].metadata or "")
+    wait_for("the note", noted)
+    assert k.stop() == 0
+    note = c.committed([there], 10)[0]
+    remake(kafka, k.topic)
+    kafka.produce(k.topic, [order(i) for i in range(20000, 22000)])
+    c.commit(offsets=[TopicPartition(k.topic, 0, 500, metadata=note.metadata)], asynchronous=False)
+    c.close()
+    k.start()
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 2000)
+    assert names(20000, 22000) <= sent(kafka, k.secure)
+    assert "its id is another" in k.processes[-1].log.read_text()
+    assert k.metric("kveil_partitions_begun_anew_total") == 1
     assert k.stop() == 0
 
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is written beside a committed offset, and any bytes that others put there. */
 #include "worker/commit_note.h"
+#include "worker/topic_ids.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -75,12 +77,37 @@ static void foreign_text_says_nothing(void **state)
 	assert_int_equal(note.attempts, 0);
 }
 
+/* What was committed with an offset says of which topic it is, whoever committed it and whatever was known before. */
+static void a_topic_made_anew_has_another_id(void **state)
+{
+	(void)state;
+	static const char a[] = "q1Sh-9_5QQGSwIK7_jZ0vg", b[] = "AAAAAAAAQQGSwIK7_jZ0vg";
+	static const struct {
+		const char *known, *noted, *now, *after;
+		bool another;
+	} cases[] = {
+	    {"", "", "", "", false}, /* an older client */
+	    {a, a, "", a, false},    {"", a, "", a, false}, {"", "", a, a, false}, {a, "", a, a, false},
+	    {a, a, a, a, false},     {a, a, b, a, true},    {"", a, b, a, true},   {a, "", b, a, true},
+	    {b, a, b, a, true},  /* committed onto the new one between question and answer */
+	    {a, b, b, b, false}, /* by the member before, which had noticed */
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char known[KVEIL_TOPIC_ID_CHARS + 1];
+		snprintf(known, sizeof known, "%s", cases[i].known);
+		assert_int_equal(kveil_topic_id_is_another(known, cases[i].noted, cases[i].now), cases[i].another);
+		assert_string_equal(known, cases[i].after);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(comes_back),
 	    cmocka_unit_test(goes_with_an_offset),
 	    cmocka_unit_test(foreign_text_says_nothing),
+	    cmocka_unit_test(a_topic_made_anew_has_another_id),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
