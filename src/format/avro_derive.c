@@ -85,11 +85,33 @@ static json_t *original(struct writer *w, const struct kveil_avro_type *t)
 	return json_string(kveil_avro_kind_name(t->kind));
 }
 
-/* A value that becomes a string or bytes. */
-static json_t *emit_protected(struct writer *w, const struct kveil_avro_type *t, enum kveil_avro_kind to)
+/* Of all branches that become this one: a reader of the schema sees that they can no longer be told apart. */
+static json_t *originals(struct writer *w, uint32_t place, unsigned result)
 {
+	const struct kveil_avro_node *n = &w->p->nodes[place];
+	json_t *all = json_array();
+
+	for (uint32_t k = 0; k < n->edge_count || k == 0; k++) {
+		const struct kveil_avro_node *branch = n->kind == KVEIL_AVRO_UNION ? &w->p->nodes[n->edges[k].node] : n;
+		if (branch->effect.results & result &&
+		    json_array_append_new(all, original(w, &w->p->schema->types[branch->type])) != 0)
+			w->failed = true;
+		if (branch == n)
+			break;
+	}
+	if (json_array_size(all) != 1)
+		return all;
+	json_t *one = json_incref(json_array_get(all, 0));
+	json_decref(all);
+	return one;
+}
+
+/* A value that becomes a string or bytes. place: the union that it stands in, or its own node. */
+static json_t *emit_protected(struct writer *w, uint32_t node, uint32_t place, enum kveil_avro_kind to)
+{
+	const struct kveil_avro_type *t = &w->p->schema->types[w->p->nodes[node].type];
 	json_t *j = json_is_object(t->json) ? json_copy((json_t *)t->json) : json_object();
-	json_t *was = original(w, t);
+	json_t *was = originals(w, place, to == KVEIL_AVRO_STRING ? KVEIL_AVRO_TO_STRING : KVEIL_AVRO_TO_BYTES);
 	bool is_same = json_is_string(was) && t->kind == to;
 
 	drop_meaning(j);
@@ -222,7 +244,8 @@ static json_t *emit_named(struct writer *w, uint32_t node, struct kveil_span aro
 	return j;
 }
 
-static json_t *emit_alt(struct writer *w, struct kveil_avro_alt alt, struct kveil_span space, unsigned depth)
+static json_t *emit_alt(struct writer *w, struct kveil_avro_alt alt, uint32_t place, struct kveil_span space,
+			unsigned depth)
 {
 	const struct kveil_avro_node *n = &w->p->nodes[alt.node];
 	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
@@ -235,9 +258,9 @@ static json_t *emit_alt(struct writer *w, struct kveil_avro_alt alt, struct kvei
 	}
 	switch (alt.how) {
 	case KVEIL_AVRO_STRING_OF:
-		return emit_protected(w, t, KVEIL_AVRO_STRING);
+		return emit_protected(w, alt.node, place, KVEIL_AVRO_STRING);
 	case KVEIL_AVRO_BYTES_OF:
-		return emit_protected(w, t, KVEIL_AVRO_BYTES);
+		return emit_protected(w, alt.node, place, KVEIL_AVRO_BYTES);
 	case KVEIL_AVRO_NULL_OF:
 		return json_string("null");
 	case KVEIL_AVRO_ORIGINAL:
@@ -263,10 +286,10 @@ static json_t *emit_place(struct writer *w, uint32_t node, struct kveil_span spa
 	size_t count = kveil_avro_alternatives(w->p, node, alts);
 
 	if (n->kind != KVEIL_AVRO_UNION && count == 1)
-		return emit_alt(w, alts[0], space, depth);
+		return emit_alt(w, alts[0], node, space, depth);
 	json_t *branches = json_array();
 	for (size_t i = 0; i < count; i++)
-		if (json_array_append_new(branches, emit_alt(w, alts[i], space, depth + 1)) != 0)
+		if (json_array_append_new(branches, emit_alt(w, alts[i], node, space, depth + 1)) != 0)
 			w->failed = true;
 	return branches;
 }

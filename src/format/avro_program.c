@@ -330,7 +330,7 @@ static struct kveil_avro_out out_of(const struct kveil_avro_program *p, const st
 	};
 }
 
-/* Two branches that are sealed as one type could not be told apart when they are opened; other actions do not care. */
+/* Two branches that become one type can no longer be told apart: the derived schema names both. */
 static bool place_branches(struct builder *b)
 {
 	struct kveil_avro_program *p = b->p;

@@ -310,11 +310,13 @@ static void test_changes(void **state)
 	     "06 2a 2a 2a"},
 	    /* branches that become one type are one branch; the others move up */
 	    {MASK, REC(F("a", "[\"long\",\"string\",\"null\"]")),
-	     REC(F("a", "[{\"type\":\"string\",\"kveil.type\":\"long\"},\"null\"]")), "02 04 61 62", "00 04 2a 2a"},
+	     REC(F("a", "[{\"type\":\"string\",\"kveil.type\":[\"long\",\"string\"]},\"null\"]")), "02 04 61 62",
+	     "00 04 2a 2a"},
 	    {MASK, REC(F("a", "[\"long\",\"string\",\"null\"]")),
-	     REC(F("a", "[{\"type\":\"string\",\"kveil.type\":\"long\"},\"null\"]")), "04", "02"},
+	     REC(F("a", "[{\"type\":\"string\",\"kveil.type\":[\"long\",\"string\"]},\"null\"]")), "04", "02"},
 	    {MASK, REC(F("a", "[\"long\",\"string\",\"null\"]")),
-	     REC(F("a", "[{\"type\":\"string\",\"kveil.type\":\"long\"},\"null\"]")), "00 14", "00 04 2a 2a"},
+	     REC(F("a", "[{\"type\":\"string\",\"kveil.type\":[\"long\",\"string\"]},\"null\"]")), "00 14",
+	     "00 04 2a 2a"},
 	    /* a branch that the rule cannot take is an error of the record, never clear */
 	    {MASK, REC(F("a", "[\"string\",\"bytes\"]")), REC(F("a", "[\"string\",\"bytes\"]")), "02 02 61",
 	     "unsupported_kind@1"},
