@@ -518,12 +518,12 @@ static void a_stranger_wraps_nothing(void **state)
 	struct kveil_kek *right, *stranger;
 	uint8_t other[32] = {9};
 	struct fixture f;
-	size_t n, m;
+	size_t n, m, kek_len;
 	(void)state;
 
 	fixture_set_up(&f, yaml);
 	struct kveil_keystore *ks = fixture_init(&f);
-	uint8_t *before = get_file(at(&f, "keys.json"), &n);
+	uint8_t *before = get_file(at(&f, "keys.json"), &n), *kek = get_file(at(&f, "kek"), &kek_len);
 	put_file(at(&f, "kek"), other, sizeof other, 0600);
 	right = ks->custodians[0];
 	const struct kveil_kek_config *c = &f.config.custodians[0];
@@ -533,8 +533,11 @@ static void a_stranger_wraps_nothing(void **state)
 	assert_non_null(strstr(err.message, "own secret"));
 	ks->custodians[0] = right;
 	kveil_kek_close(stranger);
+	put_file(at(&f, "kek"), kek, kek_len, 0600);
+	free(kek);
 
 	counting = *right->provider;
+	counting.is_read_once = false; /* as a server: there is no file to look at again */
 	counting.wrap = wrap_garbage;
 	right->provider = &counting;
 	assert_int_equal(kveil_keystore_rotate(ks, KVEIL_SPAN("other"), 0, &err), KVEIL_E_KEK_UNAVAILABLE);
