@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A wait holds up its own partition only: one worker, several partitions and topics, and one of them in trouble."""
 import json
+import re
 import time
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from broker import Broker
 from conftest import wait_for
@@ -142,12 +143,11 @@ def test_a_custodian_that_is_away_at_the_start_holds_up_its_own_keys(make_kveil,
         for topic in (k.topic, brief):
             kafka.produce(topic, RECORDS)
         wait_for("the other topic", lambda: kafka.committed(k.group, k.topic) == 600, timeout=30)
-        wait_for("the reason", lambda: f"kek_unavailable: KEK 'bao'" in k.get("/readyz")[1])
-        wait_for("the wait", lambda: f"{brief}[0] waits" in k.get("/readyz")[1])
+        wait_for("the wait", lambda: re.search(rf"kek_unavailable.*{brief}\[0\] waits", k.get("/readyz")[1]))
         assert kafka.end_offsets(brief + ".secure") == {0: 300}
         bao.thaw()
-        wait_for("all", lambda: kafka.committed(k.group, brief) == 600, timeout=30)
-        wait_for("ready", lambda: k.get("/readyz")[0] == 200)
+        wait_for("all", lambda: kafka.committed(k.group, brief) == 600, timeout=90)
+        wait_for("ready", lambda: k.get("/readyz")[0] == 200, timeout=60)
         assert kafka.end_offsets(brief + ".dead") == {0: 0} and p.poll() is None
         assert k.stop() == 0
     finally:
@@ -177,10 +177,17 @@ def test_what_waits_keeps_its_order_through_a_pause(make_kveil, kafka):
     assert k.stop() == 0 and kafka.committed(k.group, k.topic, 0) == 9000
 
 
+def has_groups(kafka):
+    try:
+        return kafka.committed("any", "any") is not None
+    except KafkaException:  # it is being made
+        return False
+
+
 @pytest.fixture(scope="module")
 def second(broker, kafka):
     """A second broker of the cluster: what has its only replica there has no leader while it is stopped."""
-    kafka.committed("any", "any")  # the groups' own topic comes into being on the first
+    wait_for("the groups' own topic, all of it on the first", lambda: has_groups(kafka))
     b = Broker(joins=broker).start()
     wait_for("two brokers", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 2)
     yield b
@@ -199,7 +206,7 @@ def another_topic(k, kafka, what, fields, outputs):
 
 
 def big(i):
-    return {"key": b"k%d" % (i % 7), "value": json.dumps({"v": f"value {i}", "i": i, "more": "y" * 10000}).encode()}
+    return {"key": b"key%d" % (i % 7), "value": json.dumps({"v": f"value {i}", "i": i, "more": "y" * 10000}).encode()}
 
 
 def partition_end(kafka, topic, partition=0):
@@ -270,42 +277,9 @@ def test_three_in_trouble_and_the_others_go_on(make_kveil, kafka, second, tmp_pa
         wait_for("told", lambda: f"{lame}.secure" not in k.get("/readyz")[1])
         ends = kafka.end_offsets(lame + ".secure")
         got = order_of(kafka, lame + ".secure", sum(ends.values()), 1)
-        assert got == {b"k%d" % r: [i for i in range(lame_n) if i % 7 == r] for r in range(7)}
+        assert got == {b"key%d" % r: [i for i in range(lame_n) if i % 7 == r] for r in range(7)}
         assert ends[0] == 5 * n and k.metric("kveil_records_dead_lettered_total") == 0
         assert k.stop() == 0
     finally:
         bao.thaw()
         bao.stop()
-
-
-def test_a_dead_output_delays_no_stop(make_kveil, kafka, second):
-    """partition: key, and one of four output partitions without a leader: records without a key go elsewhere, those of its
-    keys wait, and a stop leaves them in order."""
-    k = make_kveil(topics=False)
-    k.config(kafka.bootstrap, extra="partition: key")
-    topic = another_topic(k, kafka, "keyed", '  - {path: "$.v", mask: {}}\n', [1, 1, 1, 2])
-    k.init().start()
-    kafka.produce(topic, RECORDS)
-    wait_for("the first", lambda: kafka.committed(k.group, topic) == 300)
-    second.stop()
-    kafka.produce(topic, [big(i) for i in range(700)], partition=1)
-    wait_for("the silence", lambda: k.metric("kveil_output_partitions_silent") == 1)
-    assert f"{topic}.secure[3] has acknowledged nothing" in k.get("/readyz")[1]
-
-    def there():
-        return sum(partition_end(kafka, topic, p) for p in range(3))
-    before = there()
-    kafka.produce(topic, RECORDS * 3)
-    wait_for("records without a key", lambda: there() >= before + 900)
-    begin = time.time()
-    assert k.stop() == 0
-    assert time.time() - begin < 6, "the drain waits for what is dead"
-    second.start()
-    k.start()
-    for partition, n in ((0, 1200), (1, 700)):
-        wait_for("all", lambda: kafka.committed(k.group, topic, partition) == n, timeout=60)
-    got = {}
-    for p in range(4):
-        got.update(order_of(kafka, topic + ".secure", sum(kafka.end_offsets(topic + ".secure").values()), p))
-    assert got == {b"k%d" % r: [i for i in range(700) if i % 7 == r] for r in range(7)}
-    assert k.stop() == 0
