@@ -62,7 +62,8 @@ def test_a_name_too_many_is_the_records_fault(make_kveil, kafka):
     wait_for("the first", lambda: kafka.end_offsets(k.secure)[1] == 1)
     kafka.produce(k.topic, [record(f"invented{i}", i) for i in range(100)], partition=0)
     wait_for("all", lambda: kafka.end_offsets(k.dead)[0] + kafka.end_offsets(k.dead)[1] == 81)
-    assert kafka.end_offsets(k.secure)[0] == 19 and k.metric("kveil_named_keys", pattern="tenant-{}") == 20
+    assert kafka.end_offsets(k.secure)[0] == 19
+    wait_for("the gauge", lambda: k.metric("kveil_named_keys", pattern="tenant-{}") == 20)
     codes = {dict(m.headers())["kveil.error.code"] for m in kafka.consume(k.dead, 81)}
     assert codes == {b"key_limit"} and k.get("/readyz")[0] == 200
     kafka.produce(k.topic, [record("acme", 1)], partition=1)
