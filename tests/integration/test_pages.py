@@ -16,14 +16,17 @@ from conftest import KVEIL, ROOT, free_port, wait_for
 
 # Where the test stage `debian13` or CI itself types them.
 ELSEWHERE = {"./dev demo", "./dev test"}
-PAGES = {"README.md", "docs/rules.md", "docs/keys.md", "docs/opening.md", "docs/observability.md"}
+PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/opening.md", "docs/observability.md"}
 PLACEHOLDER = "AXl0Zb4AAAAB…"
+
+
+def blocks(page):
+    return re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
 
 
 def commands(page):
     """The lines of its ```sh blocks, without their comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
-    return [re.sub(r"\s+# .*", "", line) for block in blocks for line in block.splitlines() if line]
+    return [re.sub(r"\s+# .*", "", line) for block in blocks(page) for line in block.splitlines() if line]
 
 
 def documents():
