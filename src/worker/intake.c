@@ -56,7 +56,8 @@ static bool hold_one(struct kveil_worker *w, int ms)
 	rd_kafka_message_t *msg = rd_kafka_consumer_poll(w->consumer, ms);
 	if (!msg)
 		return false;
-	w->owner.unpack.came = true;
+	/* The end of a partition is said with no batch of it. */
+	w->owner.unpack.came |= msg->err != RD_KAFKA_RESP_ERR__PARTITION_EOF;
 	size_t bytes = kveil_held_bytes(w, msg);
 	in->held[(in->first + in->count++) & (in->cap - 1)] = (struct kveil_held){msg, bytes};
 	in->bytes += bytes;

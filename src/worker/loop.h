@@ -109,6 +109,8 @@ enum kveil_wait {
 	KVEIL_WAIT_LANE,   /* room on the way to an output partition, or a moment after it failed */
 };
 
+enum { KVEIL_GAPS = 16 };
+
 struct kveil_partition {
 	char *topic;
 	int32_t id;
@@ -122,6 +124,11 @@ struct kveil_partition {
 	int64_t out_of_range; /* where the client said so last; -1 = nowhere */
 	uint32_t unreported;  /* messages with the producer */
 	bool rewind;          /* to the watermark, as soon as nothing is unreported */
+	int64_t rewind_to;    /* …or further back; -1 = no */
+	int64_t doubted_until; /* offsets up to here are counted, not believed (record.c); -1 = none */
+	int64_t gaps[KVEIL_GAPS]; /* a ring: where offsets jumped last */
+	size_t gap_count;
+	unsigned seek_failures; /* in a row */
 	bool anew;            /* its topic is another one: the rewind goes to the start */
 	bool unplaced;        /* out of range, and whether its topic is another one was asked */
 	bool ended;           /* out of range: the client fetches it no more, and a seek does not change that */
@@ -257,6 +264,7 @@ struct kveil_worker {
 	bool keys_out; /* some key protects nothing now, or there is no lease */
 	int64_t keys_told_ms;
 	int64_t outage_logged_ms, produce_logged_ms, outputs_logged_ms, drop_logged_ms, commit_logged_ms;
+	int64_t fetch_logged_ms;
 	uint64_t drops_unlogged;
 	unsigned random;
 

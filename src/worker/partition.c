@@ -11,6 +11,7 @@ enum {
 	DRAIN_MS = 10000,
 	COMMIT_WAIT_MS = 3000,
 	RESOLVE_MS = 2000,
+	SEEK_FAILURES = 5,           /* of one partition, one after the other: the client has given it up */
 	MOST_SLOTS = UINT16_MAX + 1, /* as many as a message's opaque can tell apart */
 };
 
@@ -103,6 +104,7 @@ static bool add_partition(struct kveil_worker *w, const char *topic, int32_t id)
 	p->route = find_route(w, topic);
 	p->stopped = !p->route;
 	p->committed = p->committing = p->solo_until = p->out_of_range = p->unreadable = -1;
+	p->rewind_to = p->doubted_until = -1;
 	p->beyond = -1;
 	kveil_watermark_init(&p->marks, -1);
 	snprintf(text, sizeof text, "%" PRId32, id);
@@ -255,6 +257,7 @@ static void reassign(struct kveil_worker *w)
 		if (p) {
 			rd_kafka_topic_partition_list_add(list, p->topic, p->id)->offset = kveil_worker_position(p);
 			p->ended = false;
+			p->seek_failures = 0;
 		}
 	}
 	assign(w, list);
@@ -270,12 +273,19 @@ static bool any_ended(const struct kveil_worker *w)
 	return false;
 }
 
-/* Those that the client could not seek in are between two states of it: a moment later it can. */
-static void drop_failed(rd_kafka_topic_partition_list_t *list)
+/* Those that the client could not seek in are between two states of it: a moment later it can, or it has given them up,
+ * and what it said of that went with what was dropped. */
+static void drop_failed(struct kveil_worker *w, rd_kafka_topic_partition_list_t *list)
 {
-	for (int i = list->cnt - 1; i >= 0; i--)
-		if (list->elems[i].err)
-			rd_kafka_topic_partition_list_del_by_idx(list, i);
+	for (int i = list->cnt - 1; i >= 0; i--) {
+		struct kveil_partition *p = kveil_worker_partition(w, list->elems[i].topic, list->elems[i].partition);
+		if (!list->elems[i].err) {
+			p->seek_failures = 0;
+			continue;
+		}
+		p->ended |= list->elems[i].err == RD_KAFKA_RESP_ERR__STATE && ++p->seek_failures >= SEEK_FAILURES;
+		rd_kafka_topic_partition_list_del_by_idx(list, i);
+	}
 }
 
 void kveil_worker_resume(struct kveil_worker *w)
@@ -290,7 +300,7 @@ void kveil_worker_resume(struct kveil_worker *w)
 	/* What the client had fetched is gone with the pause; where to go on is known here better than there. */
 	if (list->cnt && kveil_kafka_seek(w->consumer, list, &err)) {
 		kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
-		drop_failed(list);
+		drop_failed(w, list);
 	}
 	if (list->cnt) {
 		rd_kafka_resume_partitions(w->consumer, list);
@@ -379,7 +389,7 @@ void kveil_worker_begin_anew(struct kveil_worker *w, struct kveil_partition *p, 
 		  "%s[%" PRId32 "]: the topic was deleted or made anew (%s; it was %lld): reading from the start",
 		  p->topic, p->id, why, (long long)p->committed);
 	kveil_cell_add(w->begun_anew, 1);
-	p->committed = p->committing = p->solo_until = p->out_of_range = -1;
+	p->committed = p->committing = p->solo_until = p->out_of_range = p->doubted_until = -1;
 	p->start = RD_KAFKA_OFFSET_BEGINNING;
 	p->anew = true;
 	p->unplaced = false;
@@ -539,7 +549,9 @@ static void go_back(struct kveil_worker *w, struct kveil_partition *p)
 	p->rewind = false;
 	kveil_park_drop(w, p);
 	p->generation = ++w->generations[p->slot];
-	kveil_watermark_rewind(&p->marks, p->anew ? -1 : kveil_watermark_committable(&p->marks));
+	int64_t to = kveil_watermark_committable(&p->marks);
+	kveil_watermark_rewind(&p->marks, p->anew ? -1 : p->rewind_to >= 0 && p->rewind_to < to ? p->rewind_to : to);
+	p->rewind_to = -1;
 	p->anew = false;
 	kveil_cell_add(w->rewinds, 1);
 }

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TRIES = 3, LOOK_MS = 5000, SEARCH_MS = 30000, POLL_MS = 100 };
+enum { TRIES = 3, LOOK_MS = 5000, SILENT_MS = 1000, SEARCH_MS = 30000, POLL_MS = 100 };
 
 /* --- saying it --- */
 
@@ -53,6 +53,7 @@ struct search {
 	struct kveil_kafka_owner owner;
 	rd_kafka_t *consumer;
 	int64_t base, end_ms;
+	bool silent;
 };
 
 enum look { SAME, OTHER, UNKNOWN };
@@ -82,10 +83,10 @@ static enum kveil_status open_client(struct search *s, struct kveil_error *err)
 }
 
 /* What does the broker give for this offset? */
-static enum look look_at(struct search *s, int64_t offset)
+static enum look look_for(struct search *s, int64_t offset, int ms)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-	int64_t end = kveil_clock_mono_ms() + LOOK_MS;
+	int64_t end = kveil_clock_mono_ms() + ms;
 	enum look found = UNKNOWN;
 
 	rd_kafka_topic_partition_list_add(list, s->p->topic, s->p->id)->offset = offset;
@@ -102,6 +103,16 @@ static enum look look_at(struct search *s, int64_t offset)
 		kveil_kafka_message_free(msg);
 	}
 	return kveil_clock_mono_ms() < s->end_ms ? found : UNKNOWN;
+}
+
+/* Of a batch of an unknown version the client says a word at its first offset alone, and nothing at the others: silence
+ * is that batch's, as long as the broker answers for the first offset right after. */
+static enum look look_at(struct search *s, int64_t offset)
+{
+	if (!s->silent || offset == s->base)
+		return look_for(s, offset, LOOK_MS);
+	enum look found = look_for(s, offset, SILENT_MS);
+	return found == UNKNOWN ? look_for(s, s->base, SILENT_MS) : found;
 }
 
 /* The first offset behind the batch. from: in the batch; end: of the partition. */
@@ -134,7 +145,8 @@ static enum look find_end(struct search *s, int64_t from, int64_t end, int64_t *
 }
 
 /* SAME: it cannot be read, not even alone, and *next is where others begin. */
-static enum look search(struct kveil_worker *w, const struct kveil_partition *p, int64_t from, int64_t *next)
+static enum look search(struct kveil_worker *w, const struct kveil_partition *p, bool silent, int64_t from,
+			int64_t *next)
 {
 	struct search *s = calloc(1, sizeof *s);
 	int64_t low, high;
@@ -143,7 +155,8 @@ static enum look search(struct kveil_worker *w, const struct kveil_partition *p,
 
 	if (!s)
 		return UNKNOWN;
-	*s = (struct search){.w = w, .p = p, .base = p->unreadable, .end_ms = kveil_clock_mono_ms() + SEARCH_MS};
+	*s = (struct search){
+	    .w = w, .p = p, .base = p->unreadable, .end_ms = kveil_clock_mono_ms() + SEARCH_MS, .silent = silent};
 	if (open_client(s, &err))
 		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
 	else if (!kveil_kafka_range(s->consumer, p->topic, p->id, &low, &high, LOOK_MS) && from < high)
@@ -156,13 +169,6 @@ static enum look search(struct kveil_worker *w, const struct kveil_partition *p,
 }
 
 /* --- setting it aside --- */
-
-/* Behind a batch with a wrong checksum the client reads on from a wrong place (docs/librdkafka.md): what it gives, and
- * where it means to go on, comes out of the bytes of records. */
-static bool loses_its_place(const rd_kafka_message_t *msg)
-{
-	return msg->err == RD_KAFKA_RESP_ERR__BAD_MSG;
-}
 
 /* The first refusal of an offset may only mean that other batches of its response, or those that wait, left it no room.
  */
@@ -189,20 +195,21 @@ static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, con
 		kveil_worker_hold(w, p); /* what was taken before this comes first; then it is said again */
 		return;
 	}
-	if (loses_its_place(msg)) {
-		p->out_of_range = -1;
-		kveil_worker_ask_rewind(w, p);
-	}
+	/* Behind such a batch the client reads on, and after a wrong checksum from a wrong place (docs/librdkafka.md):
+	 * what it gives, and where it means to go on, may come out of the bytes of records. */
+	p->out_of_range = -1;
+	kveil_worker_ask_rewind(w, p);
 	if (p->held || p->stopped || msg->offset < 0 || ++p->unreadable_tries < TRIES)
 		return;
 	int64_t first = p->marks.next > msg->offset ? p->marks.next : msg->offset;
 	p->unreadable_tries = 0;
-	if (search(w, p, first, &next) == SAME)
+	if (search(w, p, msg->err == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED, first, &next) == SAME)
 		(void)kveil_worker_set_aside_batch(w, p, first, next, &why);
 }
 
 bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg)
 {
+	struct kveil_error err;
 	char why[200];
 
 	if (!p)
@@ -211,8 +218,13 @@ bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition 
 		on_unreadable(w, p, msg);
 		return true;
 	}
-	if (msg->err != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
-		return false;
+	if (msg->err != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+		kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "%s[%" PRId32 "]: not fetched: %s", p->topic, p->id,
+			   rd_kafka_message_errstr(msg));
+		kveil_cell_add(kveil_worker_fetch_errors(w, err.status), 1);
+		kveil_worker_log_now_and_then(w, &err, &w->fetch_logged_ms);
+		return true;
+	}
 	snprintf(why, sizeof why, "not fetched: %s", rd_kafka_err2str(msg->err));
 	kveil_cell_add(kveil_worker_fetch_errors(w, KVEIL_E_KAFKA_UNAVAILABLE), 1);
 	say(w, p, why);

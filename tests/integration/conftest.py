@@ -101,7 +101,14 @@ class Kafka:
     def committed(self, group, topic, partition=0):
         c = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
         try:
-            return c.committed([TopicPartition(topic, partition)], 10)[0].offset
+            # A group's coordinator may move while it is asked.
+            for again in range(20):
+                try:
+                    return c.committed([TopicPartition(topic, partition)], 10)[0].offset
+                except KafkaException as e:
+                    if not e.args[0].retriable() or again == 19:
+                        raise
+                    time.sleep(0.5)
         finally:
             c.close()
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches that cannot be read end neither the process nor the partition: they are set aside as a whole."""
 import json
+import socket
+import struct
+import time
 
 import pytest
 from confluent_kafka import Producer
@@ -151,3 +154,107 @@ def test_a_bit_flips_on_the_brokers_disk(broker, kafka, make_kveil):
     assert k.stop(p) == 0
     log = p.log.read_text()
     assert "138001380" not in log and "Not implemented" not in log, log
+
+
+def varint(n):
+    n, out = (n << 1) ^ (n >> 63), b""
+    while n > 0x7F:
+        out += bytes([n & 0x7F | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
+def crc32c(data):
+    c = 0xFFFFFFFF
+    for byte in data:
+        c ^= byte
+        for _ in range(8):
+            c = (c >> 1) ^ (0x82F63B78 if c & 1 else 0)
+    return c ^ 0xFFFFFFFF
+
+
+def written_by_hand(kafka, topic, records):
+    """A batch whose records are (offset delta, value, headers as bytes), with a true checksum and header: brokers take it."""
+    body = b""
+    for delta, value, headers in records:
+        r = b"\0\0" + varint(delta) + varint(-1) + varint(len(value)) + value + (headers or varint(0))
+        body += varint(len(r)) + r
+    ms, n = int(time.time() * 1000), len(records)
+    tail = struct.pack(">hiqqqhii", 0, n - 1, ms, ms, -1, -1, -1, n) + body
+    batch = struct.pack(">ibI", 0, 2, crc32c(tail)) + tail
+    batch = struct.pack(">qi", 0, len(batch)) + batch
+
+    def text(s):
+        return struct.pack(">h", len(s)) + s
+
+    request = struct.pack(">hhi", 0, 7, 1) + text(b"t") + struct.pack(">hhi", -1, -1, 5000) + struct.pack(">i", 1) \
+        + text(topic.encode()) + struct.pack(">iii", 1, 0, len(batch)) + batch
+    host, port = kafka.bootstrap.split(":")
+    with socket.create_connection((host, int(port)), 10) as s:
+        s.sendall(struct.pack(">i", len(request)) + request)
+        answer = s.makefile("rb").read(4 + 4 + 4 + 2 + len(topic) + 4 + 4 + 2)
+    assert struct.unpack(">h", answer[-2:]) == (0,)
+
+
+@pytest.mark.parametrize("deltas", [[0, 4], [0, 7, 2], [0, 2**31 - 1], [0, 0, 0, 0], [0, 9, 1, 2]], ids=str)
+def test_offsets_that_lie_take_no_other_records_with_them(kafka, make_kveil, deltas):
+    k = make_kveil()
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init()
+
+    def good(first, last):
+        return [b'{"p":"x","i":%d}' % i for i in range(first, last)]
+
+    kafka.produce(k.topic, good(0, 5))
+    written_by_hand(kafka, k.topic, [(d, b'{"p":"x","i":%d}' % (1000 + n), None) for n, d in enumerate(deltas)])
+    kafka.produce(k.topic, good(5, 25))
+    p = k.start(ready=False)
+    end = 25 + len(deltas)
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == end, timeout=60)
+    written_by_hand(kafka, k.topic, [(d, b'{"p":"x","i":%d}' % (2000 + n), None) for n, d in enumerate(deltas)])
+    wait_for("these too", lambda: kafka.committed(k.group, k.topic) == end + len(deltas), timeout=60)
+    kafka.produce(k.topic, good(25, 30))
+    wait_for("and what follows", lambda: kafka.committed(k.group, k.topic) == end + len(deltas) + 5, timeout=60)
+    ids = [json.loads(m.value())["i"] for m in kafka.consume(k.secure, kafka.end_offsets(k.secure)[0])]
+    assert {i for i in ids if i < 1000} == set(range(30)) and len(ids) < 300
+    assert p.poll() is None and kafka.end_offsets(k.dead) == {0: 0}
+    assert k.stop(p) == 0
+
+
+def test_headers_that_cannot_be_taken_apart(kafka, make_kveil):
+    k = make_kveil()
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init().start()
+    kafka.produce(k.topic, [b'{"p":"x"}'] * 2)
+    written_by_hand(kafka, k.topic, [(0, b'{"p":"x"}', varint(1) + varint(1) + b"u" + varint(-5))])
+    kafka.produce(k.topic, [b'{"p":"x"}'] * 3)
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 6)
+    (letter,) = kafka.consume(k.dead, 1, settle=0.5)
+    assert headers(letter)["kveil.error.offset"] == "2" and headers(letter)["kveil.error.code"] == "unreadable_batch"
+    assert kafka.end_offsets(k.secure)[0] == 5
+    assert k.stop() == 0
+
+
+@pytest.mark.parametrize("at,bit", [(16, 7), (16, 0), (22, 5), (60, 1)], ids=["magic", "low magic", "attributes", "count"])
+def test_a_bit_flips_in_a_batchs_head(broker, kafka, make_kveil, at, bit):
+    """The client says so once, or loses its place: the batch is set aside, and nothing behind it is skipped."""
+    k = make_kveil()
+    k.rules('  - {path: "$.phone", mask: {}}\n')
+    k.init()
+    for batch in range(3):
+        kafka.produce(k.topic, [b'{"phone":"138001380%02d","i":%d}' % (i, batch * 5 + i) for i in range(5)])
+    (log,) = (broker.dir / "data").glob(f"{k.topic}-0/*.log")
+    data = log.read_bytes()
+    second = 12 + struct.unpack(">i", data[8:12])[0]
+    with open(log, "r+b") as f:
+        f.seek(second + at)
+        f.write(bytes([data[second + at] ^ 1 << bit]))
+    p = k.start(ready=False)
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 15, timeout=60)
+    out = [json.loads(m.value())["i"] for m in kafka.consume(k.secure, 10, settle=0.5)]
+    assert out == [*range(5), *range(10, 15)]
+    letters = kafka.consume(k.dead, 1, settle=0.5)
+    assert [headers(m)["kveil.error.offset"] for m in letters] == ["5"]
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200)
+    assert k.stop(p) == 0
+    assert "138001380" not in p.log.read_text()
