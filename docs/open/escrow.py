@@ -65,7 +65,7 @@ def main(backup, *keks):
     registry_id = bytes.fromhex(document["id"])
     failed = False
     for r in document["keys"]:
-        if "wrapped" not in r:  # destroyed: its bytes are gone
+        if not r["wrapped"]:  # destroyed: its bytes are gone
             continue
         what = f"{r['name']} {r['version']}"
         if r["kek"] not in openers:

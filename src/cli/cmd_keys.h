@@ -30,8 +30,8 @@ void keys_say_outside(void *user, const struct kveil_key_info *v);
 /* A deterministic key or a hash has another version that seals. */
 void keys_warn_unequal(void);
 
-/* fn once a second after the registry was read, until SIGTERM. An outage is waited out and said once; anything else ends it. The
- * exit code. */
+/* fn once a second after the registry was read, until SIGTERM. An outage, or a registry that cannot be read as it is, is waited
+ * out and said once; one that lost keys, and anything else, ends it. The exit code. */
 typedef enum kveil_status keys_follow_fn(void *user, struct kveil_keystore *ks, struct kveil_error *err);
 int keys_follow(struct kveil_keystore *ks, keys_follow_fn *fn, void *user);
 

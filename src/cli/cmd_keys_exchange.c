@@ -83,6 +83,15 @@ static enum kveil_status export_changed(struct kveil_keystore *ks, const struct 
 	return status;
 }
 
+/* A registry that cannot be read as it is, such as a topic that was set to delete, may be mended; one that lost keys
+ * has no more to give. */
+static bool may_pass(enum kveil_status status, bool read)
+{
+	enum kveil_class c = kveil_status_class(status);
+
+	return c == KVEIL_CLASS_RETRY || (c == KVEIL_CLASS_CONFIG && !read && status != KVEIL_E_REGISTRY_ROLLED_BACK);
+}
+
 int keys_follow(struct kveil_keystore *ks, keys_follow_fn *fn, void *user)
 {
 	struct sigaction act = {.sa_handler = on_signal};
@@ -99,7 +108,7 @@ int keys_follow(struct kveil_keystore *ks, keys_follow_fn *fn, void *user)
 			status = fn(user, ks, &err);
 		if (!status)
 			status = kveil_keystore_stay_welcome(ks, &err);
-		if (status && kveil_status_class(status) != KVEIL_CLASS_RETRY)
+		if (status && !may_pass(status, read))
 			return keys_failed(&err);
 		if (status && !complained)
 			keys_failed(&err);

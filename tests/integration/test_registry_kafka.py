@@ -10,7 +10,7 @@ import time
 import uuid
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from conftest import KVEIL, ORDER_FIELDS, order, wait_for
@@ -315,8 +315,19 @@ def test_a_topic_that_loses_keys_is_noticed_and_backed_up_in_time(make_registry,
     wait_for("the backup follows", lambda: backed_up() == 4)
     kafka.produce(k.topic, [order(2)])
     kafka.consume(k.secure, 2)
-    end = kafka.end_offsets(k.keys)[0]
-    kafka.admin.delete_records([TopicPartition(k.keys, 0, end)])[TopicPartition(k.keys, 0)].result(30)
+    end = TopicPartition(k.keys, 0, kafka.end_offsets(k.keys)[0])
+
+    def deleted():
+        try:
+            return kafka.admin.delete_records([end])[TopicPartition(k.keys, 0)].result(30)
+        except KafkaException as e:
+            assert e.args[0].code() == KafkaError.POLICY_VIOLATION  # the broker has not taken the policy yet
+            return False
+
+    # Nobody can delete records of a topic that is only compacted.
+    policy("compact,delete")
+    wait_for("records are deleted", deleted)
+    policy("compact")
     begin = time.time()
     wait_for("it says so", lambda: "lost its beginning" in k.get("/readyz")[1], timeout=10)
     wait_for("the worker knows", lambda: "no_lease" in p.log.read_text(), timeout=10)
