@@ -2,6 +2,7 @@
 /*
  * The schema of what rules leave. Nodes that no rule reaches keep their bytes. A node whose values may become texts is
  * of type string; its semantic name and parameters, which no longer hold, and its default, which is clear text, go.
+ * So do the defaults and the symbols of what stands in a node that becomes null or goes.
  * What `decrypt` and `detokenize` need to give the type back stands in a parameter, without defaults and without the
  * symbols of an enumeration.
  */
@@ -33,9 +34,10 @@ struct outcome {
 struct verdict {
 	struct outcome out;
 	enum kveil_connect_type type;
-	bool is_dirty;    /* it or something in it is written anew */
-	bool is_retyped;  /* its names, parameters and what is inside go */
-	bool is_restored; /* as its parameter says */
+	bool is_dirty;     /* it or something in it is written anew */
+	bool is_retyped;   /* its names, parameters and what is inside go */
+	bool is_protected; /* a rule reaches it or what it is in: its clear values go from the schema */
+	bool is_restored;  /* as its parameter says */
 	bool is_optional;
 	bool drops_default;
 };
@@ -185,6 +187,20 @@ static enum kveil_connect_type type_of_constants(const struct outcome *o)
 	return KVEIL_CONNECT_STRING;
 }
 
+static bool has_default(const struct deriver *d, const struct kveil_connect_node *n)
+{
+	return !kveil_connect_is_null(d->tree, n->members[KVEIL_CONNECT_M_DEFAULT]);
+}
+
+/* What no rule reaches itself, in what one reaches. No neutral default is valid for every semantic name (a decimal of
+ * no bytes is none): it must do without. */
+static void judge_inside(const struct deriver *d, const struct kveil_connect_node *n, struct verdict *r)
+{
+	r->is_dirty = r->is_protected = r->drops_default = true;
+	r->is_optional |= has_default(d, n);
+}
+
+/* After the node that it is in. */
 static struct verdict judge(const struct deriver *d, uint32_t i, bool is_unmatched)
 {
 	const struct kveil_connect_node *n = &d->tree->nodes[i];
@@ -193,9 +209,12 @@ static struct verdict judge(const struct deriver *d, uint32_t i, bool is_unmatch
 
 	o->is_touched |= is_unmatched;
 	o->gone |= is_unmatched;
-	if (!o->is_touched)
+	if (!o->is_touched) {
+		if (i && d->verdicts[n->parent].is_protected)
+			judge_inside(d, n, &r);
 		return r;
-	r.is_dirty = true;
+	}
+	r.is_dirty = r.is_protected = true;
 	r.is_optional |= o->null || o->gone;
 	r.drops_default = o->null || o->gone;
 	if (o->text || (o->revealed && o->kinds)) {
@@ -613,7 +632,7 @@ static enum kveil_status write_member(struct deriver *d, uint32_t i, enum kveil_
 	case KVEIL_CONNECT_M_NAME:
 	case KVEIL_CONNECT_M_VERSION:
 		/* An enumeration without its symbols is none. */
-		if (!r->is_retyped && !(r->out.is_touched && find_parameter(d, d->tree, &d->tree->nodes[i], SYMBOLS)))
+		if (!r->is_retyped && !(r->is_protected && find_parameter(d, d->tree, &d->tree->nodes[i], SYMBOLS)))
 			write_raw_member(d->out, d->tree->doc, at);
 		return KVEIL_OK;
 	case KVEIL_CONNECT_M_PARAMETERS:
@@ -638,8 +657,7 @@ static bool loses_default(const struct deriver *d, uint32_t i)
 {
 	const struct kveil_connect_node *n = &d->tree->nodes[i];
 
-	return n->type == KVEIL_CONNECT_STRUCT && !d->verdicts[i].is_retyped &&
-	       !kveil_connect_is_null(d->tree, n->members[KVEIL_CONNECT_M_DEFAULT]);
+	return n->type == KVEIL_CONNECT_STRUCT && !d->verdicts[i].is_retyped && has_default(d, n);
 }
 
 static enum kveil_status write_node(struct deriver *d, uint32_t i)
@@ -655,9 +673,7 @@ static enum kveil_status write_node(struct deriver *d, uint32_t i)
 	}
 	r->is_optional |= loses_default(d, i);
 	if (r->is_restored)
-		return write_restored(d, i, n->field, r->is_optional,
-				      !r->drops_default &&
-					  !kveil_connect_is_null(d->tree, n->members[KVEIL_CONNECT_M_DEFAULT]));
+		return write_restored(d, i, n->field, r->is_optional, !r->drops_default && has_default(d, n));
 	kveil_buf_append_byte(d->out, '{');
 	for (uint32_t c = n->at + 1; !st && c < nodes[n->at].next; c = nodes[c].next)
 		st = write_member(d, i, member_at(n, c), c);
@@ -692,7 +708,7 @@ static bool is_named(const struct deriver *d, const struct kveil_connect_node *n
 	return false;
 }
 
-/* Fields that `unmatched: remove` may take out, all that is not named, nor in what is named, nor around it. In an event
+/* What `unmatched: remove` may take out, all that is not named, nor in what is named, nor around it. In an event
  * some stay; being optional does them no harm. NULL: no memory. */
 static const bool *find_unmatched(const struct deriver *d)
 {
@@ -707,7 +723,7 @@ static const bool *find_unmatched(const struct deriver *d)
 	memset(goes, 0, count);
 	for (uint32_t i = 0; removes && i < count; i++) {
 		named[i] = is_named(d, &nodes[i]) || (i && named[nodes[i].parent]);
-		goes[i] = !named[i] && i && nodes[nodes[i].parent].type == KVEIL_CONNECT_STRUCT;
+		goes[i] = !named[i] && i;
 	}
 	for (uint32_t i = count; removes && i-- > 1;) {
 		named[nodes[i].parent] |= named[i];

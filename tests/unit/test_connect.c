@@ -240,6 +240,106 @@ static void a_schema_tells_nothing_of_clear_values(void **state)
 	rig_clear(&r);
 }
 
+#define CANARY  "QABCZ12345"
+#define DEFAULT ",\"optional\":false,\"default\":"
+#define ENUM                                                                                                           \
+	"\"type\":\"string\",\"name\":\"io.debezium.data.Enum\",\"version\":1,\"parameters\":{\"allowed\":\"" CANARY   \
+	"\"}"
+#define LEAF ENUM DEFAULT "\"" CANARY "\""
+#define DECIMAL                                                                                                        \
+	"\"type\":\"bytes\",\"name\":\"org.apache.kafka.connect.data.Decimal\",\"version\":1" DEFAULT "\"" CANARY "\""
+#define STRUCT_OF(fields) "\"type\":\"struct\",\"fields\":[" fields "]"
+#define LIST_OF(items)    "\"type\":\"array\",\"items\":{" items "}"
+#define MAP_OF(k, v)      "\"type\":\"map\",\"keys\":{" k "},\"values\":{" v "}"
+
+/* Whatever the record becomes, nothing of it is in the schema. */
+static void tells_nothing(const char *yaml, const char *value)
+{
+	struct rig r;
+
+	rig_init(&r, yaml);
+	if (run(&r, NULL, value) != KVEIL_OK)
+		fail_msg("%s%s: %s", yaml, value, r.result.error.message);
+	if (strstr(r.value, CANARY) || strstr(r.value, "77777"))
+		fail_msg("%s%s\n%s", yaml, value, r.value);
+	rig_clear(&r);
+}
+
+/* Of whatever stands in a protected field the schema tells no clear value, whichever rule it is and whenever it holds.
+ */
+static void what_lies_in_a_protected_field_is_protected(void **state)
+{
+	(void)state;
+	static const char *const rules[] = {
+	    "path: $.a, nullify: true",
+	    "path: $.a, when: \"$.b > 9\", nullify: true",
+	    "path: $.a, when: \"$.b > 9\", remove: true",
+	    "path: $.a, remove: true",
+	    "path: $.a, replace: {with: null}",
+	    "path: $.a, when: \"$.b > 9\", replace: {with: 7}",
+	    "path: $.a, when: \"$.b > 9\", encrypt: {key: k, type: json}",
+	    "path: $.a, encrypt: {key: k, type: json}, to: $.c",
+	    "path: $..a, nullify: true",
+	    /* Here the filters begin, which name no keys and go into no pairs. */
+	    "path: \"$.a[?@.q == 'x']\", nullify: true",
+	    "path: \"$.a[?@.q == 'x']\", remove: true",
+	};
+	enum { FIRST_FILTER = 9, FIRST_WITH_KEYS = 8 };
+	/* Every kind of thing that holds others, and what is held two deep. */
+	static const char *const fields[][2] = {
+	    {STRUCT_OF(FIELD("q", LEAF)), "{\"q\":\"x\"}"},
+	    {STRUCT_OF(FIELD("q", DECIMAL)), "{\"q\":\"TiA=\"}"},
+	    {LIST_OF(LEAF), "[\"x\"]"},
+	    {STRUCT_OF(FIELD("q", STRUCT_OF(FIELD("r", LEAF)) DEFAULT "{\"r\":\"" CANARY "\"}")),
+	     "{\"q\":{\"r\":\"x\"}}"},
+	    {STRUCT_OF(FIELD("q", LIST_OF(LEAF) DEFAULT "[\"" CANARY "\"]")), "{\"q\":[\"x\"]}"},
+	    {LIST_OF(STRUCT_OF(FIELD("q", LEAF))), "[{\"q\":\"x\"}]"},
+	    {LIST_OF(MAP_OF(ENUM, STRUCT_OF(FIELD("q", LEAF)))), "[{\"x\":{\"q\":\"y\"}}]"},
+	    {MAP_OF("\"type\":\"string\"", LIST_OF(LEAF)), "{\"x\":[\"y\"]}"},
+	    {MAP_OF(LEAF, LEAF), "{\"x\":\"y\"}"},
+	    {MAP_OF("\"type\":\"int8\",\"default\":77777", LEAF), "[[1,\"y\"]]"},
+	};
+	static const char *const masks[][2] = {
+	    {"path: $.a.q, when: \"$.b > 9\", mask: {}", "{\"q\":\"x\"}"},
+	    {"path: \"$.a[?@ == 'z']\", mask: {}", "[\"x\"]"},
+	};
+	struct rig r;
+	char yaml[512], in[2048];
+
+	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+		for (size_t k = 0; k < (i < FIRST_FILTER ? sizeof fields / sizeof *fields : FIRST_WITH_KEYS); k++) {
+			snprintf(yaml, sizeof yaml, PLAIN "  - {%s}\n", rules[i]);
+			snprintf(in, sizeof in, WHOLE(SCHEMA("{%s,\"field\":\"a\"}," INT("b")), "{\"a\":%s,\"b\":1}"),
+				 fields[k][0], fields[k][1]);
+			tells_nothing(yaml, in);
+			/* As what no rule names. */
+			tells_nothing(HEAD "envelope: connect\nunmatched: remove\nfields:\n  - {path: $.b, mask: {}}\n",
+				      in);
+		}
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(yaml, sizeof yaml, PLAIN "  - {%s}\n", masks[i][0]);
+		snprintf(in, sizeof in, WHOLE(SCHEMA("{%s,\"field\":\"a\"}," INT("b")), "{\"a\":%s,\"b\":1}"),
+			 fields[2 * i][0], masks[i][1]);
+		tells_nothing(yaml, in);
+	}
+	/* A map of columns, none of which is named. */
+	tells_nothing(HEAD "envelope: connect\nunmatched: remove\nfields:\n  - {path: $.b.c, mask: {}}\n",
+		      "{\"schema\":{" MAP_OF(LEAF, LIST_OF(LEAF)) "},\"payload\":{\"x\":[\"y\"]}}");
+	/* What may stay keeps the type that it has. */
+	rig_init(&r, PLAIN "  - {path: $.a, when: \"$.b > 9\", remove: true}\n");
+	becomes(
+	    &r,
+	    WHOLE(SCHEMA(FIELD("a", STRUCT_OF(FIELD("q", DECIMAL) "," INT("n"))) "," INT("b")),
+		  "{\"a\":{\"q\":\"TiA=\",\"n\":1},\"b\":1}"),
+	    WHOLE(SCHEMA("{" STRUCT_OF(FIELD(
+		      "q",
+		      "\"type\":\"bytes\",\"name\":"
+		      "\"org.apache.kafka.connect.data.Decimal\","
+		      "\"version\":1,\"optional\":true") "," INT("n")) ",\"field\":\"a\",\"optional\":true}," INT("b")),
+		  "{\"a\":{\"q\":\"TiA=\",\"n\":1},\"b\":1}"));
+	rig_clear(&r);
+}
+
 #define ROW                                                                                                            \
 	"{\"type\":\"struct\",\"fields\":[" INT("id") "," TEXT(                                                        \
 	    "phone") "],\"optional\":true,\"name\":\"s.Value\",\"field\":"
@@ -510,6 +610,7 @@ int main(void)
 	    cmocka_unit_test(a_type_follows_the_rule),
 	    cmocka_unit_test(a_condition_gives_a_type_for_both),
 	    cmocka_unit_test(a_schema_tells_nothing_of_clear_values),
+	    cmocka_unit_test(what_lies_in_a_protected_field_is_protected),
 	    cmocka_unit_test(one_rule_holds_in_every_row),
 	    cmocka_unit_test(keys_have_schemas_too),
 	    cmocka_unit_test(a_value_can_be_moved),
