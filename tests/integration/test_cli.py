@@ -503,7 +503,7 @@ def keys(cwd, *args):
 @pytest.mark.parametrize("args, words", [
     # An option of another action is no option of this one.
     (["list", "--now"], ["--now", "keys list"]), (["init", "--json"], ["--json", "keys init"]),
-    (["rewrap", "--clear"], ["--clear", "keys rewrap"]), (["retire", "pii", "--yes"], ["--yes", "keys retire"]),
+    (["rewrap", "--clear"], ["--clear", "keys rewrap"]), (["retire", "pii", "--now"], ["--now", "keys retire"]),
     (["rotate", "pii", "-o", "x"], ["--output", "keys rotate"]), (["backup", "b", "--at", "x"], ["--at", "keys backup"]),
     # Days that are none, and a time by which nothing would have rotated.
     (["rotate", "pii", "--at", "2099-02-31T00:00:00Z"], ["2099-02-31T00:00:00Z"]),
@@ -600,7 +600,7 @@ def test_the_end_of_a_version_says_what_seals_now(configured):
         assert r.returncode == 0 and f"version {n} of 'pii' is active" in r.stderr
     assert "nothing to do" in keys(configured, "retire", "pii@2").stdout
     # Nobody makes a hash key but by a decision, for equal values stop being equal.
-    r = keys(configured, "retire", "pepper")
+    r = keys(configured, "retire", "pepper", "--yes")
     assert r.returncode == 0 and "wait" in r.stderr and "kveil keys rotate pepper" in r.stderr
     r = kveil("apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml", stdin="{}\n", cwd=configured)
     assert r.returncode == 1 and "no_active_key" in r.stderr and "kveil keys rotate pepper" in r.stderr

@@ -203,7 +203,7 @@ def test_tokens_under_real_keys(home):
     later = json.loads(apply("rules/orders.yaml", record).stdout)
     assert later["old"] == a["old"] and later["card"] != a["card"]
     assert json.loads(apply("inverse.yaml", later).stdout) == record
-    home.keys("retire", "cards@1")
+    home.keys("retire", "cards@1", "--yes")
     p = apply("rules/orders.yaml", record, expect=2)
     assert "'cards@1' protects nothing any more" in p.stderr
     assert json.loads(apply("inverse.yaml", {"old": a["old"]}).stdout) == {"old": record["old"]}
