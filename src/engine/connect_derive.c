@@ -9,9 +9,11 @@
 #include "engine/connect.h"
 
 #include <stdlib.h>
+#include <strings.h>
 
 #define ORIGINAL "kveil.type"                    /* the parameter: the schema of the clear value, as JSON */
-#define SYMBOLS  "allowed"                       /* of an enumeration: clear values */
+#define SYMBOLS  "allowed"                       /* of an enumeration of Debezium's: clear values */
+#define ENUM     ".enum"                         /* in names of parameters, as other converters list symbols */
 #define COLUMN   "__debezium.source.column.name" /* still holds */
 
 enum { NOT_WHOLE = 19 };
@@ -145,6 +147,15 @@ static struct outcome outcome_at(const struct deriver *d, const struct kveil_con
 
 /* --- the node's new schema --- */
 
+/* Without data: no memory. */
+static struct kveil_span parameter_name(const struct deriver *d, const struct kveil_connect_tree *tree, uint32_t at)
+{
+	const struct kveil_doc_node *n = &tree->doc->nodes[at];
+
+	return kveil_engine_unquote(d->e,
+				    kveil_span_of(tree->doc->text.data + n->name_start, n->name_end - n->name_start));
+}
+
 static uint32_t find_parameter(const struct deriver *d, const struct kveil_connect_tree *tree,
 			       const struct kveil_connect_node *n, const char *wanted)
 {
@@ -153,13 +164,35 @@ static uint32_t find_parameter(const struct deriver *d, const struct kveil_conne
 
 	if (kveil_connect_is_null(tree, at))
 		return 0;
-	for (uint32_t c = at + 1; c < nodes[at].next; c = nodes[c].next) {
-		struct kveil_span raw = {tree->doc->text.data + nodes[c].name_start,
-					 nodes[c].name_end - nodes[c].name_start};
-		if (kveil_span_eq(kveil_engine_unquote(d->e, raw), kveil_span_str(wanted)))
+	for (uint32_t c = at + 1; c < nodes[at].next; c = nodes[c].next)
+		if (kveil_span_eq(parameter_name(d, tree, c), kveil_span_str(wanted)))
 			return nodes[c].kind == KVEIL_KIND_STRING ? c : 0;
-	}
 	return 0;
+}
+
+/* Is it a parameter with symbols of an enumeration, in its value or at the end of its name, as
+ * io.confluent.connect.avro.Enum.MALE and org.apache.kafka.connect.data.Enum.MALE are? */
+static bool lists_symbols(struct kveil_span name)
+{
+	static const size_t len = sizeof ENUM - 1;
+
+	for (size_t i = 0; i + len <= name.len; i++)
+		if (strncasecmp((const char *)name.data + i, ENUM, len) == 0)
+			return true;
+	return kveil_span_eq(name, KVEIL_SPAN(SYMBOLS));
+}
+
+static bool is_enumeration(const struct deriver *d, const struct kveil_connect_node *n)
+{
+	const struct kveil_doc *doc = d->tree->doc;
+	uint32_t at = n->members[KVEIL_CONNECT_M_PARAMETERS];
+	bool found = false;
+
+	if (kveil_connect_is_null(d->tree, at))
+		return false;
+	for (uint32_t c = at + 1; !found && c < doc->nodes[at].next; c = doc->nodes[c].next)
+		found = lists_symbols(parameter_name(d, d->tree, c));
+	return found;
 }
 
 /* Do constants fit the type that is there? */
@@ -305,11 +338,9 @@ static void write_clear_parameters(const struct deriver *d, const struct kveil_c
 	}
 	kveil_buf_append_byte(out, '{');
 	for (uint32_t c = at + 1; c < nodes[at].next; c = nodes[c].next) {
-		struct kveil_span raw = {tree->doc->text.data + nodes[c].name_start,
-					 nodes[c].name_end - nodes[c].name_start};
-		struct kveil_span name = kveil_engine_unquote(d->e, raw);
+		struct kveil_span name = parameter_name(d, tree, c);
 		out->failed |= !name.data;
-		if (!kveil_span_eq(name, KVEIL_SPAN(SYMBOLS)))
+		if (!lists_symbols(name))
 			write_raw_member(out, tree->doc, c);
 	}
 	kveil_buf_append_byte(out, '}');
@@ -632,7 +663,7 @@ static enum kveil_status write_member(struct deriver *d, uint32_t i, enum kveil_
 	case KVEIL_CONNECT_M_NAME:
 	case KVEIL_CONNECT_M_VERSION:
 		/* An enumeration without its symbols is none. */
-		if (!r->is_retyped && !(r->is_protected && find_parameter(d, d->tree, &d->tree->nodes[i], SYMBOLS)))
+		if (!r->is_retyped && !(r->is_protected && is_enumeration(d, &d->tree->nodes[i])))
 			write_raw_member(d->out, d->tree->doc, at);
 		return KVEIL_OK;
 	case KVEIL_CONNECT_M_PARAMETERS:

@@ -248,6 +248,10 @@ static void a_schema_tells_nothing_of_clear_values(void **state)
 #define LEAF ENUM DEFAULT "\"" CANARY "\""
 #define DECIMAL                                                                                                        \
 	"\"type\":\"bytes\",\"name\":\"org.apache.kafka.connect.data.Decimal\",\"version\":1" DEFAULT "\"" CANARY "\""
+/* As the converters for Avro, Protobuf and JSON Schema have enumerations. */
+#define SYMBOLS(space)                                                                                                 \
+	"\"type\":\"string\",\"parameters\":{\"" space ".Enum\":\"t\",\"" space ".Enum." CANARY "\":\"0\",\"" space    \
+	".enum.default.a\":\"" CANARY "\"}"
 #define STRUCT_OF(fields) "\"type\":\"struct\",\"fields\":[" fields "]"
 #define LIST_OF(items)    "\"type\":\"array\",\"items\":{" items "}"
 #define MAP_OF(k, v)      "\"type\":\"map\",\"keys\":{" k "},\"values\":{" v "}"
@@ -297,6 +301,9 @@ static void what_lies_in_a_protected_field_is_protected(void **state)
 	    {LIST_OF(MAP_OF(ENUM, STRUCT_OF(FIELD("q", LEAF)))), "[{\"x\":{\"q\":\"y\"}}]"},
 	    {MAP_OF("\"type\":\"string\"", LIST_OF(LEAF)), "{\"x\":[\"y\"]}"},
 	    {MAP_OF(LEAF, LEAF), "{\"x\":\"y\"}"},
+	    {SYMBOLS("io.confluent.connect.avro"), "\"x\""},
+	    {SYMBOLS("org.apache.kafka.connect.data"), "\"x\""},
+	    {STRUCT_OF(FIELD("q", SYMBOLS("\\u0069o.confluent.connect.avro"))), "{\"q\":\"x\"}"},
 	    {MAP_OF("\"type\":\"int8\",\"default\":77777", LEAF), "[[1,\"y\"]]"},
 	};
 	static const char *const masks[][2] = {
