@@ -107,12 +107,12 @@ def test_pkcs11_round_trip(tmp_path, token, mechanism):
 def test_pkcs11_refusals(tmp_path, token):
     f = Folder(tmp_path, pkcs11(), token).init()
     good = (tmp_path / "kveil.yaml").read_text()
-    (tmp_path / "wrong").write_text("1234")
+    (tmp_path / "wrong").write_text("not-the-pin")
     (tmp_path / "wrong").chmod(0o600)
     for kek, word, code in ((pkcs11(label="nobody"), "nobody", 2), (pkcs11(pin="${file:wrong}"), "pin was refused", 1)):
         (tmp_path / "kveil.yaml").write_text(CONFIG.format(kek=kek))
         r = f.kveil("keys", "list", "-c", "kveil.yaml", check=code)
-        assert word in r.stderr and "1234" not in r.stderr
+        assert word in r.stderr and "not-the-pin" not in r.stderr
     # The right PIN still works: a wrong one was tried once a process.
     (tmp_path / "kveil.yaml").write_text(good)
     f.round_trip()
