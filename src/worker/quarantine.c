@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TRIES = 3, LOOK_MS = 5000, SILENT_MS = 1000, SEARCH_MS = 30000, POLL_MS = 100 };
+enum { TRIES = 3, LOOK_MS = 5000, SILENT_MS = 1500, SEARCH_MS = 45000, POLL_MS = 100 };
 
 /* --- saying it --- */
 

@@ -139,7 +139,8 @@ def test_a_bit_flips_on_the_brokers_disk(broker, kafka, make_kveil):
     k.rules('  - {path: "$.phone", mask: {}}\n')
     k.init()
     for batch in range(6):
-        kafka.produce(k.topic, [b'{"phone":"138001380%02d","mark%d":%d}' % (i, batch, i) for i in range(10)])
+        written_by_hand(kafka, k.topic,
+                        [(i, b'{"phone":"138001380%02d","mark%d":%d}' % (i, batch, i), None) for i in range(10)])
     flip(broker, k.topic, b'phone":"13800138007","mark2"')
     flip(broker, k.topic, b'138001380')  # of the first batch
     p = k.start(ready=False)
@@ -242,7 +243,7 @@ def test_a_bit_flips_in_a_batchs_head(broker, kafka, make_kveil, at, bit):
     k.rules('  - {path: "$.phone", mask: {}}\n')
     k.init()
     for batch in range(3):
-        kafka.produce(k.topic, [b'{"phone":"138001380%02d","i":%d}' % (i, batch * 5 + i) for i in range(5)])
+        written_by_hand(kafka, k.topic, [(i, b'{"phone":"138001380%02d","i":%d}' % (i, batch * 5 + i), None) for i in range(5)])
     (log,) = (broker.dir / "data").glob(f"{k.topic}-0/*.log")
     data = log.read_bytes()
     second = 12 + struct.unpack(">i", data[8:12])[0]
