@@ -29,6 +29,8 @@ struct kveil_registry_topic {
 	rd_kafka_topic_t *partition;
 	rd_kafka_t *producer;             /* made when needed, and again after a failure */
 	int64_t position, highest, start; /* start: the first offset that the log still has */
+	int64_t begun, taken;             /* where the client was last started, and how many messages came since */
+	bool lied;                        /* one of them told an offset that it cannot have */
 	bool was_away;
 	bool client_left; /* one that did not end in time: it still logs as `owner` */
 	bool has_clock;
@@ -246,57 +248,114 @@ enum kveil_status kveil_registry_topic_rewind(struct kveil_registry_topic *t, st
 	return KVEIL_OK;
 }
 
-/* One answer of the consumer; *progress: it was no trouble. */
-static enum kveil_status take(struct kveil_registry_topic *t, const rd_kafka_message_t *m, kveil_registry_topic_fn *fn,
-			      void *user, bool *progress, struct kveil_error *err)
+/*
+ * Offsets only rise, and none is at the log's end. But brokers do not look at the offsets that a batch written by hand
+ * gives its records, and the client believes them and goes on behind. So each message counts as one, an offset that
+ * falls back is gone back to, and one that cannot be is taken for the next.
+ */
+static enum kveil_status take_message(struct kveil_registry_topic *t, const rd_kafka_message_t *m, int64_t target,
+				      kveil_registry_topic_fn *fn, void *user, struct kveil_error *err)
 {
-	enum kveil_status status = KVEIL_OK;
+	bool lies = m->offset >= target;
+	int64_t offset = lies ? t->position : m->offset;
+	/* Nothing that it says counts, and it may be all that compaction leaves of its label. */
+	struct kveil_span value = lies ? KVEIL_SPAN("") : kveil_span_of(m->payload, m->payload ? m->len : 0);
 
-	*progress = false;
+	enum kveil_status status = fn(user, offset, kveil_span_of(m->key, m->key ? m->key_len : 0), value, err);
+	if (status)
+		return status;
+	t->lied |= lies;
+	t->taken++;
+	t->position = offset + 1 > t->begun + t->taken ? offset + 1 : t->begun + t->taken;
+	if (t->position > target)
+		t->position = target;
+	if (offset > t->highest)
+		t->highest = offset;
+	return KVEIL_OK;
+}
+
+/* Of a message at or beyond the end of this reading: was it written since, as far as is known? */
+static bool may_be_new(const struct kveil_registry_topic *t, const rd_kafka_message_t *m)
+{
+	int64_t low, high;
+
+	return !rd_kafka_get_watermark_offsets(t->consumer, t->name, 0, &low, &high) && m->offset < high;
+}
+
+static bool is_out_of_range(const rd_kafka_message_t *m)
+{
+	return m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
+}
+
+enum answer {
+	TROUBLE,
+	PROGRESS,
+	AGAIN, /* the client lost its place: it is started again where the reading is */
+	ENDED, /* what comes now is for the next reading, which knows a later end */
+};
+
+/* One answer of the consumer. */
+static enum kveil_status take(struct kveil_registry_topic *t, const rd_kafka_message_t *m, int64_t target,
+			      kveil_registry_topic_fn *fn, void *user, enum answer *ret, struct kveil_error *err)
+{
+	*ret = TROUBLE;
 	if (!m->err) {
-		struct kveil_span label = kveil_span_of(m->key, m->key ? m->key_len : 0);
-		struct kveil_span value = kveil_span_of(m->payload, m->payload ? m->len : 0);
-		if (m->offset >= t->position)
-			status = fn(user, m->offset, label, value, err);
-		if (status)
-			return status;
-		if (m->offset >= t->position)
-			t->position = m->offset + 1;
-		if (m->offset > t->highest)
-			t->highest = m->offset;
-		*progress = true;
-	} else if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-		/* The last offsets may be a transaction's marks, or compacted away. */
-		*progress = m->offset > t->position;
-		if (*progress)
-			t->position = m->offset;
-	} else if (m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE) {
-		status = rolled_back(t, err);
+		*ret = m->offset >= target && may_be_new(t, m) ? ENDED : PROGRESS;
+		return *ret == PROGRESS ? take_message(t, m, target, fn, user, err) : KVEIL_OK;
 	}
-	return status;
+	if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+		/* The last offsets may be a transaction's marks, or compacted away. */
+		if (t->lied)
+			*ret = AGAIN;
+		else if (m->offset > t->position)
+			*ret = PROGRESS;
+		if (*ret == PROGRESS)
+			t->position = m->offset;
+	} else if (is_out_of_range(m)) {
+		*ret = AGAIN;
+		/* Beyond the end: it was asked for after a lie, perhaps by the reading before. */
+		return t->lied || m->offset > target ? KVEIL_OK : rolled_back(t, err);
+	}
+	return KVEIL_OK;
+}
+
+/* Where the reading is. */
+static enum kveil_status start_client(struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	t->begun = t->position;
+	t->taken = 0;
+	t->lied = false;
+	return rd_kafka_consume_start(t->partition, 0, t->position)
+		   ? unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err)
+		   : KVEIL_OK;
 }
 
 static enum kveil_status read_until(struct kveil_registry_topic *t, int64_t target, kveil_registry_topic_fn *fn,
 				    void *user, struct kveil_error *err)
 {
 	int64_t quiet_until = kveil_clock_mono_ms() + CALL_MS;
-	enum kveil_status status = KVEIL_OK;
+	enum answer answer = TROUBLE;
 	char why[160] = "it stopped answering while it was read";
 
 	/* Nothing is fetched between reads: asking once a second where the end is costs less than waiting there. */
-	if (rd_kafka_consume_start(t->partition, 0, t->position))
-		return unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err);
-	while (!status && t->position < target) {
+	enum kveil_status status = start_client(t, err);
+	if (status)
+		return status;
+	while (!status && answer != ENDED && t->position < target) {
 		rd_kafka_message_t *m = rd_kafka_consume(t->partition, 0, POLL_MS);
-		bool progress = false;
+		answer = TROUBLE;
 		if (m) {
-			status = take(t, m, fn, user, &progress, err);
+			status = take(t, m, target, fn, user, &answer, err);
 			if (m->err && m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
 				snprintf(why, sizeof why, "%s", rd_kafka_err2str(m->err));
 			rd_kafka_message_destroy(m);
 		}
+		if (!status && answer == AGAIN) {
+			rd_kafka_consume_stop(t->partition, 0);
+			status = start_client(t, err);
+		}
 		int64_t now = kveil_clock_mono_ms();
-		if (progress)
+		if (answer != TROUBLE)
 			quiet_until = now + CALL_MS;
 		else if (!status && now > quiet_until)
 			status = unavailable(t, why, err);
@@ -346,11 +405,15 @@ enum kveil_status kveil_registry_topic_peek(struct kveil_registry_topic *t, int6
 		if (m && !m->err)
 			status = fn(user, m->offset, kveil_span_of(m->key, m->key ? m->key_len : 0),
 				    kveil_span_of(m->payload, m->payload ? m->len : 0), err);
-		done = m && (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF ||
-			     m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ||
-			     m->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE);
+		bool stray = m && is_out_of_range(m) && m->offset > offset; /* a reading's, after a lie */
+		done = m && !stray && (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF || is_out_of_range(m));
 		if (!done && kveil_clock_mono_ms() > end)
 			status = unavailable(t, "it stopped answering while it was read", err);
+		if (stray) {
+			rd_kafka_consume_stop(t->partition, 0);
+			if (rd_kafka_consume_start(t->partition, 0, offset))
+				status = unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err);
+		}
 		if (m)
 			rd_kafka_message_destroy(m);
 	}

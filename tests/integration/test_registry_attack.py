@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 
+import pytest
 from confluent_kafka import Producer
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding, 
 
 from conftest import ORDER_FIELDS, order, wait_for
 from test_registry_kafka import EAGER, apply_args, damage, ignored, keys, label, last, make_registry, messages  # noqa: F401
+from test_unreadable import written_by_hand
 
 STATES = {"live": 1, "opens-only": 2, "retired": 3, "destroyed": 4}
 
@@ -130,6 +132,36 @@ def test_whoever_writes_without_the_secret(make_registry, kafka):  # noqa: F811
     start = time.time()
     k.run(*apply_args(k), input=order(5).decode() + "\n", check=0)
     assert time.time() - start < 20
+    assert k.stop() == 0
+
+
+@pytest.mark.parametrize("deltas", [[2**31 - 1], [5], [2**31 - 1, 0, 1, 2**31 - 2, 0, 0], [7, 0, 0, 0]], ids=str)
+def test_offsets_that_lie(make_registry, kafka, deltas):  # noqa: F811
+    """They end neither who runs nor who starts, and what is written behind them is read: here, a key's next version."""
+    k = make_registry(topics=True)
+    k.rules(ORDER_FIELDS)
+    rows = keys(k)
+    kept = last(kafka, k)
+    pii = label(next(r for r in rows if r["name"] == "pii"))
+    k.start()
+    works(k, kafka, 0)
+    before = ignored(k)["forged"]
+    labels = [b"zz", pii.encode(), b"zy", next(x for x in kept if x.startswith("!root/")).encode()]
+    written_by_hand(kafka, k.keys, [(d, b"{}", None, labels[i % 4]) for i, d in enumerate(deltas)])
+    wait_for("counted", lambda: ignored(k)["forged"] >= before + len(deltas), timeout=30)
+    time.sleep(2)  # it reads once a second
+    works(k, kafka, 1)
+    for _ in range(3):
+        k.run("keys", "rotate", "pii", "--now", check=0)
+        written_by_hand(kafka, k.keys, [(d, b"{}", None, b"zz") for d in deltas])
+    now = keys(k)
+    assert [r["version"] for r in now if r["name"] == "pii"] == [1, 2, 3, 4]
+    works(k, kafka, 2)
+    assert k.stop() == 0
+    k.start()
+    works(k, kafka, 3)
+    sealed = json.loads(kafka.consume(k.secure, 4)[3].value())["card_number"]
+    assert base64.b64decode(sealed)[1:5].hex() == f"{next(r['id'] for r in now if (r['name'], r['version']) == ('pii', 4)):08x}"
     assert k.stop() == 0
 
 

@@ -175,10 +175,12 @@ def crc32c(data):
 
 
 def written_by_hand(kafka, topic, records):
-    """A batch whose records are (offset delta, value, headers as bytes), with a true checksum and header: brokers take it."""
+    """A batch whose records are (offset delta, value, headers as bytes and, it may be, a key), with a true checksum and header:
+    brokers take it."""
     body = b""
-    for delta, value, headers in records:
-        r = b"\0\0" + varint(delta) + varint(-1) + varint(len(value)) + value + (headers or varint(0))
+    for delta, value, headers, *key in records:
+        r = b"\0\0" + varint(delta) + (varint(len(key[0])) + key[0] if key else varint(-1))
+        r += varint(len(value)) + value + (headers or varint(0))
         body += varint(len(r)) + r
     ms, n = int(time.time() * 1000), len(records)
     tail = struct.pack(">hiqqqhii", 0, n - 1, ms, ms, -1, -1, -1, n) + body
