@@ -120,11 +120,12 @@ static enum kveil_status count_letter(struct groups *g, const rd_kafka_message_t
 	size_t n;
 	enum kveil_status status = kveil_kafka_headers(msg, headers, cap, &n, err);
 
-	if (status)
+	if (status && status != KVEIL_E_UNREADABLE_BATCH)
 		return status;
 	snprintf(like.dead, sizeof like.dead, "%s", rd_kafka_topic_name(msg->rkt));
 	copy_text(header(*headers, n, "kveil.error.topic"), like.topic, sizeof like.topic);
-	copy_text(header(*headers, n, "kveil.error.code"), like.code, sizeof like.code);
+	copy_text(status ? kveil_span_str(kveil_status_code(status)) : header(*headers, n, "kveil.error.code"),
+		  like.code, sizeof like.code);
 	copy_text(header(*headers, n, "kveil.error.rule"), like.rule, sizeof like.rule);
 	struct group *row = group_for(g, &like);
 	if (!row)

@@ -338,7 +338,7 @@ enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kvei
 	if (e == RD_KAFKA_RESP_ERR__NOENT)
 		return KVEIL_OK;
 	if (e)
-		return kveil_fail(err, KVEIL_E_INTERNAL, "the record's headers cannot be read: %s",
+		return kveil_fail(err, KVEIL_E_UNREADABLE_BATCH, "the record's headers cannot be read: %s",
 				  rd_kafka_err2str(e));
 	size_t count = rd_kafka_header_cnt(headers);
 	if (count > *cap) {
@@ -353,7 +353,7 @@ enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kvei
 		const void *value;
 		size_t size;
 		if (rd_kafka_header_get_all(headers, i, &name, &value, &size))
-			return kveil_fail(err, KVEIL_E_INTERNAL, "a header of the record cannot be read");
+			return kveil_fail(err, KVEIL_E_UNREADABLE_BATCH, "a header of the record cannot be read");
 		(*array)[i] = (struct kveil_header){kveil_span_str(name), kveil_span_of(value, value ? size : 0)};
 	}
 	*ret_count = count;

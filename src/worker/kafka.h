@@ -85,7 +85,8 @@ enum kveil_kafka_fault kveil_kafka_fault(rd_kafka_resp_err_t err);
 /* An error in the place of records: there is a batch that the client cannot read, now or ever. */
 bool kveil_kafka_unreadable(rd_kafka_resp_err_t err);
 
-/* Headers of a message as borrowed spans in *array, which grows as needed and is the caller's. */
+/* Headers of a message as borrowed spans in *array, which grows as needed and is the caller's. UNREADABLE_BATCH: whoever
+ * wrote them wrote no headers that can be taken apart. */
 enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kveil_header **array, size_t *cap,
                                       size_t *ret_count, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What a message took that was handed to the producer, of its delivery report. */

@@ -547,13 +547,10 @@ static bool settle_offset(struct kveil_worker *w, struct kveil_partition *p, int
 static void set_aside_one(struct kveil_worker *w, struct kveil_partition *p, int64_t offset,
 			  const struct kveil_error *err)
 {
-	struct kveil_error why;
-
-	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "%s", err->message);
 	if (p->wait || p->waiting.first)
 		kveil_worker_hold(w, p); /* what was taken before this comes first; then it comes again */
 	else
-		(void)kveil_worker_set_aside_batch(w, p, offset, offset + 1, &why);
+		(void)kveil_worker_set_aside_batch(w, p, offset, offset + 1, err);
 }
 
 void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
@@ -573,7 +570,7 @@ void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 	if (p->committed < 0 && !p->attempts)
 		kveil_attempts_first(w, p, offset);
 	if (read_message(w, msg, &in, &err)) {
-		if (err.status == KVEIL_E_INTERNAL) {
+		if (err.status == KVEIL_E_UNREADABLE_BATCH) {
 			set_aside_one(w, p, offset, &err);
 			return;
 		}

@@ -280,7 +280,8 @@ static enum kveil_status replay_letter(struct replay *r, const rd_kafka_message_
 	}
 }
 
-/* What did not go through stays a dead letter: the same bytes, at the end. */
+/* What did not go through stays a dead letter: the same bytes, at the end. One whose headers cannot be read cannot be
+ * written again, and kveil wrote none like that: it stays where it is, behind the replay. */
 static enum kveil_status put_back(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
 {
 	struct kveil_record same = {.key = kveil_span_of(msg->key, msg->key_len),
@@ -288,7 +289,7 @@ static enum kveil_status put_back(struct replay *r, const rd_kafka_message_t *ms
 
 	enum kveil_status status = kveil_kafka_headers(msg, &r->headers, &r->header_cap, &same.header_count, err);
 	if (status)
-		return status;
+		return status == KVEIL_E_UNREADABLE_BATCH ? KVEIL_OK : status;
 	same.headers = r->headers;
 	rd_kafka_resp_err_t e = hand_over(r, rd_kafka_topic_name(msg->rkt), msg->partition, &same, 0);
 	rd_kafka_resp_err_t reported = settle(r);

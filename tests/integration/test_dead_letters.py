@@ -2,6 +2,8 @@
 """`kveil dead-letters`: what waits, seen without its values unless they are asked for, replayed or let go."""
 import json
 
+from test_unreadable import varint, written_by_hand
+
 BROKEN = b'{"id": 17, "phone": "13800138000", "name": "Li Na \xe6\x9d\x8e", "ok": Yes}'
 
 
@@ -67,3 +69,26 @@ def test_replay_behind_what_was_shown(make_kveil, kafka):
     assert "say what to do" in letters(k, check=2).stderr
     assert "is too much" in letters(k, "list", "x", check=2).stderr
     assert "needs a number" in letters(k, "show", "--max", "many", check=2).stderr
+
+
+def test_a_forged_letter_whose_headers_cannot_be_read(make_kveil, kafka):
+    """It is told and passed over; the letters around it are counted, shown and replayed."""
+    k = fill(make_kveil, kafka)
+    forged = (0, b"x", varint(1) + varint(1) + b"u" + varint(-5))
+    written_by_hand(kafka, k.dead, [forged])
+    k.start()
+    kafka.produce(k.topic, [b'{"p": [3]}'])
+    kafka.consume(k.dead, 5)
+    assert k.stop() == 0
+    groups = json.loads(letters(k, "list", "--json").stdout)
+    assert groups["letters"] == 5 and {g["code"]: g["count"] for g in groups["groups"]} == \
+        {"invalid_json": 1, "unsupported_kind": 3, "unreadable_batch": 1}
+    r = letters(k, "show")
+    assert f"{k.topic}[0]@4" in r.stdout and f"{k.dead}[0]@3: the record's headers cannot be read" in r.stderr
+    k.rules('  - {path: "$.p[*]", mask: {}}\n')
+    r = letters(k, "replay", check=1)
+    assert "3 replayed, 2 failed" in r.stdout and "headers cannot be read" in r.stdout + r.stderr
+    # What is no JSON waits again, at the end; the forged one is behind the replay.
+    r = letters(k, "replay", check=1)
+    assert "0 replayed, 1 failed" in r.stdout
+    assert kafka.end_offsets(k.dead) == {0: 7} and kafka.end_offsets(k.secure) == {0: 4}
