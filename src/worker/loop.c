@@ -393,6 +393,7 @@ static void every_second(struct kveil_worker *w)
 		/* What the last fetch said: no request. */
 		if (!p || rd_kafka_get_watermark_offsets(w->consumer, p->topic, p->id, &low, &high) || high < 0)
 			continue;
+		kveil_worker_look_at_fetch(w, p, high);
 		int64_t done = p->committed > low ? p->committed : low;
 		kveil_cell_set(p->lag, (double)(high > done ? high - done : 0));
 	}

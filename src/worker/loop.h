@@ -137,6 +137,9 @@ struct kveil_partition {
 	bool stopped_by_rules; /* a reload may help */
 	bool wake;            /* its fetcher may sleep */
 	bool fetch_fault;     /* and a condition says so */
+	unsigned fetch_errors; /* in a row, of fetches that gave no record */
+	int64_t fetch_error_ms; /* the last of them; 0 = none */
+	int64_t still_ms;      /* since when nothing came though there is more; 0 = all is well */
 	int64_t unreadable;   /* first offset of the batch that could not be read last; -1 = none */
 	unsigned unreadable_tries;
 	uint32_t attempts;    /* what the note beside `committed` says; 0 = none */
@@ -424,6 +427,17 @@ void kveil_intake_drop_of(struct kveil_worker *w, const struct kveil_partition *
 void kveil_intake_free(struct kveil_worker *w);
 /* What a polled message holds in memory, about. Uses w->headers. */
 size_t kveil_held_bytes(struct kveil_worker *w, const rd_kafka_message_t *msg);
+
+/* Once a second. high: the partition's end, by the last fetch. */
+void kveil_worker_look_at_fetch(struct kveil_worker *w, struct kveil_partition *p, int64_t high);
+/* A record came, or the end. */
+static inline void kveil_worker_fetched(struct kveil_worker *w, struct kveil_partition *p)
+{
+	p->fetch_errors = 0;
+	p->still_ms = 0;
+	if (p->fetch_fault)
+		kveil_worker_fetch_over(w, p);
+}
 
 /* --- park.c --- */
 /* The record that this partition is at has to wait. */

@@ -347,6 +347,7 @@ void kveil_worker_on_end(struct kveil_worker *w, struct kveil_partition *p, int6
 	if (p->stopped || p->rewind || p->held || !kveil_park_may_read(p) || end <= 0 ||
 	    end <= kveil_worker_position(p))
 		return;
+	kveil_worker_fetched(w, p);
 	if (kveil_watermark_add(&p->marks, end - 1, &last))
 		kveil_watermark_done(&p->marks, last);
 	else

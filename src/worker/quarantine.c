@@ -17,7 +17,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TRIES = 3, LOOK_MS = 5000, SILENT_MS = 1500, SEARCH_MS = 45000, POLL_MS = 100 };
+enum {
+	TRIES = 3,
+	LOOK_MS = 5000,
+	SILENT_MS = 1500,
+	ERRORS = 5,
+	OVER_MS = 30000,
+	STILL_MS = 60000,
+	SEARCH_MS = 45000,
+	POLL_MS = 100
+};
 
 /* --- saying it --- */
 
@@ -207,6 +216,33 @@ static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, con
 		(void)kveil_worker_set_aside_batch(w, p, first, next, &why);
 }
 
+/* Is it the client's turn to bring something? */
+static bool should_come(const struct kveil_worker *w, const struct kveil_partition *p, int64_t high)
+{
+	return high > kveil_worker_position(p) && !p->held && !p->stopped && !p->rewind && kveil_park_may_read(p) &&
+	       w->intake.count == 0;
+}
+
+void kveil_worker_look_at_fetch(struct kveil_worker *w, struct kveil_partition *p, int64_t high)
+{
+	int64_t now = kveil_clock_mono_ms();
+
+	/* Fetches that fail are tried again twice a second; where there is nothing to fetch nothing says that it is
+	 * over. */
+	if (p->fetch_error_ms && now - p->fetch_error_ms > OVER_MS) {
+		p->fetch_error_ms = 0;
+		kveil_worker_fetched(w, p);
+	}
+	if (!should_come(w, p, high))
+		p->still_ms = 0;
+	else if (!p->still_ms)
+		p->still_ms = now;
+	else if (now - p->still_ms > STILL_MS)
+		say(w, p,
+		    "nothing comes though records are there: an open transaction, or a batch that the client cannot "
+		    "read");
+}
+
 bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg)
 {
 	struct kveil_error err;
@@ -223,6 +259,9 @@ bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition 
 			   rd_kafka_message_errstr(msg));
 		kveil_cell_add(kveil_worker_fetch_errors(w, err.status), 1);
 		kveil_worker_log_now_and_then(w, &err, &w->fetch_logged_ms);
+		p->fetch_error_ms = kveil_clock_mono_ms();
+		if (++p->fetch_errors >= ERRORS)
+			say(w, p, err.message);
 		return true;
 	}
 	snprintf(why, sizeof why, "not fetched: %s", rd_kafka_err2str(msg->err));

@@ -562,8 +562,7 @@ void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 	/* What slips through a pause comes again by the seek that ends it. */
 	if (!p || p->stopped || p->rewind || p->held)
 		return;
-	if (p->fetch_fault)
-		kveil_worker_fetch_over(w, p);
+	kveil_worker_fetched(w, p);
 	int64_t offset;
 	if (!settle_offset(w, p, msg->offset, &offset))
 		return;

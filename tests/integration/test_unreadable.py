@@ -261,3 +261,24 @@ def test_a_bit_flips_in_a_batchs_head(broker, kafka, make_kveil, at, bit):
     wait_for("ready", lambda: k.get("/readyz")[0] == 200)
     assert k.stop(p) == 0
     assert "138001380" not in p.log.read_text()
+
+
+def test_a_batch_that_the_broker_cannot_get_past(broker, kafka, make_kveil):
+    """A magic that no broker knows: the fetch fails there, or the client does not know it either. Nothing is skipped in silence."""
+    k = make_kveil()
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init()
+    for batch in range(3):
+        written_by_hand(kafka, k.topic, [(i, b'{"p":"x","i":%d}' % (batch * 5 + i), None) for i in range(5)])
+    (log,) = (broker.dir / "data").glob(f"{k.topic}-0/*.log")
+    data = log.read_bytes()
+    at = 12 + struct.unpack(">i", data[8:12])[0] + 16
+    with open(log, "r+b") as f:
+        f.seek(at)
+        f.write(bytes([data[at] ^ 0x80]))
+    p = k.start(ready=False)
+    wait_for("told, or set aside", lambda: kafka.committed(k.group, k.topic) == 15
+             or any(t in k.get("/readyz")[1] for t in ("not fetched: Fetch from broker", "cannot be read")), timeout=60)
+    assert k.stop(p) == 0
+    out = kafka.end_offsets(k.secure)[0]
+    assert (out, kafka.committed(k.group, k.topic), kafka.end_offsets(k.dead)[0]) in [(5, 5, 0), (10, 15, 1)]
