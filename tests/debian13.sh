@@ -19,7 +19,7 @@ fi
 command -v mmdebstrap >/dev/null || die "needs Debian's package mmdebstrap"
 
 # shellcheck disable=SC2046
-PACKAGES=$(echo $(cat docker/packages) libcmocka-dev iproute2 | tr ' ' ,)
+PACKAGES=$(echo $(cat docker/packages) libcmocka-dev iproute2 groff-base man-db mandoc | tr ' ' ,)
 
 make_chroot() {
   [ "$(cat "$CACHE/packages" 2>/dev/null)" = "$PACKAGES" ] && return 0
