@@ -74,7 +74,7 @@ static enum kveil_status export_changed(struct kveil_keystore *ks, const struct 
 				      : write_stdout(kveil_buf_span(what), err);
 		if (!status) {
 			memcpy(digest, is, sizeof is);
-			kveil_keys_tell_export(o->operands[0], o->clear, file);
+			kveil_keys_tell_export(ks, o->operands[0], o->clear, file);
 		}
 	}
 	kveil_secret_wipe(is, sizeof is);

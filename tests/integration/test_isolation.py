@@ -193,6 +193,8 @@ def second(broker, kafka):
     wait_for("two brokers", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 2)
     yield b
     b.close()
+    # Or the next topic's only replica may be put there.
+    wait_for("one broker", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 1, timeout=60)
 
 
 def another_topic(k, kafka, what, fields, outputs):

@@ -113,7 +113,7 @@ def test_commands_within_a_text_are_there():
     def usage(*args):
         return subprocess.run([KVEIL, *args, "--help"], capture_output=True, text=True, timeout=30).stdout
 
-    known = {name: usage(name) for name in re.findall(r"^  (\w+) ", usage(), re.M)}
+    known = {name: usage(name) for name in re.findall(r"^  ([\w-]+) ", usage(), re.M)}
     actions = set(re.findall(r"\w+", re.search(r"the key registry: (.*)", usage())[1]))
     for page in documents():
         for words in re.findall(r"`kveil ([^`]+)`", (ROOT / page).read_text()):
