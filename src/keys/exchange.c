@@ -162,13 +162,13 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 	return status;
 }
 
-void kveil_keys_tell_export(const struct kveil_keystore *ks, const char *name, bool clear, const char *file)
+void kveil_keys_tell_export(struct kveil_keystore *ks, const char *name, bool clear, const char *file)
 {
 	/* A name out of records stays out of logs: its pattern tells enough. */
-	const struct kveil_data_key_config *c = kveil_keys_config_find(ks->config, kveil_span_str(name));
+	struct kveil_tenant_ask tenant;
 
 	kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_KEY_EXPORTED,
-					  .key = c ? c->name : name,
+					  .key = kveil_tenants_meant(ks, name, &tenant) ? tenant.pattern->name : name,
 					  .detail = clear ? (file ? file : "in clear, to stdout") : "encrypted"});
 }
 
