@@ -28,8 +28,6 @@
 
 #include <stdatomic.h>
 
-enum { KVEIL_MAX_VIEWS = 64 };
-
 /* A rule at one of the rows that it holds for, with what this thread needs to run it. Its place in engine.rules is its
  * rank: in every view, of two rules the one with the lower number comes first. The bindings of one rule stand side by
  * side, the innermost rows first: where two rows claim a place, the inner one has it. */

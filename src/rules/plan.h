@@ -122,7 +122,7 @@ struct kveil_view {
 
 struct kveil_format; /* format/format.h */
 struct kveil_envelope; /* format/envelope.h */
-enum { KVEIL_MOST_ABSENT = 8 };
+enum { KVEIL_MOST_ABSENT = 8, KVEIL_MAX_VIEWS = 64 /* that an engine runs */ };
 struct kveil_plan_memory; /* what all the pointers lead to; plan.c */
 struct kveil_topic_regex;
 

@@ -69,7 +69,7 @@ struct kveil_outlet {
 	struct kveil_lane *lanes; /* one a partition */
 	int32_t lane_count;
 	int32_t partitions;       /* as the catalog says */
-	int32_t sticky;           /* where records without a key go for now */
+	int32_t sticky;           /* the partition of records without a key, until sticky_until_ms */
 	int64_t sticky_until_ms;
 };
 
@@ -323,8 +323,8 @@ void kveil_worker_close_producer(struct kveil_worker *w);
 /* The outlet of a topic; NULL: no memory. */
 struct kveil_outlet *kveil_outlet_open(struct kveil_worker *w, const struct kveil_target *target);
 void kveil_outlets_close(struct kveil_worker *w);
-/* Which partition a record of p goes to: as the Java producer places it by its key (partition: key). The same answer until
- * time passes or something is handed over. */
+/* Which partition a record of p goes to: as the Java producer places it by its key (partition: key); one without a key stays with a
+ * partition for a while. */
 int32_t kveil_outlet_place(struct kveil_worker *w, struct kveil_outlet *o, const struct kveil_partition *p,
                            const struct kveil_record *r, size_t bytes);
 /* NULL: there cannot be such a partition. */

@@ -107,12 +107,19 @@ static void note_handed_over(struct kveil_worker *w, const struct work *k, struc
 	kveil_watermark_hold(&k->at.partition->marks, k->at.seq);
 }
 
+/* Where a message goes, and what it takes on its way there (kveil_kafka_sends_bytes). */
+struct way {
+	struct kveil_outlet *outlet;
+	int32_t partition;
+	size_t bytes;
+};
+
 /* Hands one message to the producer; in solo mode waits for what becomes of it. */
-static enum outcome hand_over(struct kveil_worker *w, const struct work *k, struct kveil_outlet *o, int32_t partition,
+static enum outcome hand_over(struct kveil_worker *w, const struct work *k, const struct way *to,
 			      const struct kveil_record *record, int64_t timestamp_ms)
 {
 	struct kveil_partition *p = k->at.partition;
-	struct kveil_lane *lane = kveil_outlet_lane(o, partition);
+	struct kveil_lane *lane = kveil_outlet_lane(to->outlet, to->partition);
 	void *token = kveil_position_token(&k->at);
 	int64_t full_end = 0;
 	rd_kafka_resp_err_t e;
@@ -121,7 +128,7 @@ static enum outcome hand_over(struct kveil_worker *w, const struct work *k, stru
 		return abandon(w, k);
 	w->solo.waiting = k->solo;
 	w->solo.token = token;
-	while ((e = kveil_kafka_produce(w->producer, o->rkt, partition, record, timestamp_ms, token)) ==
+	while ((e = kveil_kafka_produce(w->producer, to->outlet->rkt, to->partition, record, timestamp_ms, token)) ==
 	       RD_KAFKA_RESP_ERR__QUEUE_FULL) {
 		int64_t now = kveil_clock_mono_ms();
 		full_end = full_end ? full_end : now + FULL_MS;
@@ -131,14 +138,19 @@ static enum outcome hand_over(struct kveil_worker *w, const struct work *k, stru
 			return abandon(w, k);
 	}
 	if (!e) {
-		note_handed_over(w, k, lane, kveil_kafka_sends_bytes(record), token);
-		return k->solo ? judge_solo(w, k, o, partition) : SENT;
+		note_handed_over(w, k, lane, to->bytes, token);
+		return k->solo ? judge_solo(w, k, to->outlet, to->partition) : SENT;
 	}
 	w->solo.waiting = false;
 	if (kveil_kafka_fault(e) == KVEIL_FAULT_TOO_LARGE)
 		return TOO_LARGE;
-	kveil_outlet_fault(w, p, o, partition, e);
+	kveil_outlet_fault(w, p, to->outlet, to->partition, e);
 	return ABANDONED;
+}
+
+static bool must_wait(enum outcome o)
+{
+	return o == WAIT || o == NO_ROOM;
 }
 
 static void count_failure(struct kveil_worker *w, enum kveil_status status)
@@ -219,7 +231,8 @@ static enum outcome dead_letter(struct kveil_worker *w, const struct work *k, co
 					      .header_count = where.count};
 		o = TOO_LARGE;
 		if (fits(w, &letter, route->route->dead.max_bytes))
-			o = hand_over(w, k, route->dead, partition, &letter, 0);
+			o = hand_over(w, k, &(struct way){route->dead, partition, kveil_kafka_sends_bytes(&letter)},
+				      &letter, 0);
 		if (o == SENT)
 			acknowledged(k);
 		if (o == SENT || o == ABANDONED)
@@ -265,7 +278,7 @@ static enum outcome set_aside(struct kveil_worker *w, const struct work *k, enum
 		stop(w, k, true, why);
 		break;
 	}
-	if (o != WAIT && o != NO_ROOM)
+	if (!must_wait(o))
 		count_failure(w, why->status);
 	return o;
 }
@@ -283,19 +296,18 @@ static enum outcome not_taken(struct kveil_worker *w, const struct work *k, enum
 	return set_aside(w, k, plan->on_error, &err, ret_wait);
 }
 
-static int32_t place(struct kveil_worker *w, const struct work *k, const struct kveil_output *o)
+/* All go or none: is there room for each, and where? */
+static bool find_ways(struct kveil_worker *w, const struct work *k, const struct kveil_result *result,
+		      struct way ways[KVEIL_MAX_VIEWS])
 {
-	return kveil_outlet_place(w, k->at.partition->route->outputs[o->view], k->at.partition, &o->record,
-				  kveil_kafka_sends_bytes(&o->record));
-}
+	struct kveil_partition *p = k->at.partition;
 
-/* All go or none: is there room for each? */
-static bool have_room(struct kveil_worker *w, const struct work *k, const struct kveil_result *result)
-{
 	for (size_t i = 0; i < result->output_count; i++) {
 		const struct kveil_output *o = &result->outputs[i];
-		if (!kveil_outlet_wait(w, k->at.partition, k->at.partition->route->outputs[o->view], place(w, k, o),
-				       kveil_kafka_sends_bytes(&o->record), k->solo))
+		struct kveil_outlet *outlet = p->route->outputs[o->view];
+		size_t bytes = kveil_kafka_sends_bytes(&o->record);
+		ways[i] = (struct way){outlet, kveil_outlet_place(w, outlet, p, &o->record, bytes), bytes};
+		if (!kveil_outlet_wait(w, p, outlet, ways[i].partition, bytes, k->solo))
 			return false;
 	}
 	return true;
@@ -305,18 +317,18 @@ static enum outcome deliver(struct kveil_worker *w, const struct work *k, const 
 			    struct kveil_error *ret_wait)
 {
 	const struct kveil_worker_route *route = k->at.partition->route;
+	struct way ways[KVEIL_MAX_VIEWS];
 
 	for (size_t i = 0; i < result->output_count; i++) {
 		const struct kveil_output *o = &result->outputs[i];
 		if (!fits(w, &o->record, route->route->outputs[o->view].max_bytes))
 			return not_taken(w, k, KVEIL_E_OUTPUT_TOO_LARGE, o->view, ret_wait);
 	}
-	if (!have_room(w, k, result))
+	if (!find_ways(w, k, result, ways))
 		return NO_ROOM;
 	for (size_t i = 0; i < result->output_count; i++) {
 		const struct kveil_output *o = &result->outputs[i];
-		enum outcome out =
-		    hand_over(w, k, route->outputs[o->view], place(w, k, o), &o->record, k->in->timestamp_ms);
+		enum outcome out = hand_over(w, k, &ways[i], &o->record, k->in->timestamp_ms);
 		if (out == REFUSED)
 			return not_taken(w, k, KVEIL_E_REFUSED_BY_BROKER, o->view, ret_wait);
 		if (out == TOO_LARGE)
@@ -392,6 +404,15 @@ static enum outcome protect(struct kveil_worker *w, const struct work *k, struct
 	return o;
 }
 
+static void stand_aside(struct kveil_worker *w, struct kveil_partition *p, enum outcome o,
+			const struct kveil_error *why)
+{
+	if (o == WAIT)
+		kveil_park(w, p, why);
+	else
+		kveil_park_for_room(w, p);
+}
+
 bool kveil_worker_try(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_incoming *in)
 {
 	struct work k = {.at = {.partition = p, .slot = p->slot, .generation = p->generation},
@@ -411,11 +432,8 @@ bool kveil_worker_try(struct kveil_worker *w, struct kveil_partition *p, const s
 		w->switched_ms = w->now_ms;
 	}
 	enum outcome o = protect(w, &k, &why);
-	if (o == WAIT || o == NO_ROOM) {
-		if (o == WAIT)
-			kveil_park(w, p, &why);
-		else
-			kveil_park_for_room(w, p);
+	if (must_wait(o)) {
+		stand_aside(w, p, o, &why);
 		/* Another view of it may be on its way, and is to be reported first. */
 		if (kveil_watermark_slot(&p->marks, k.at.seq)->open > 1)
 			kveil_worker_ask_rewind(w, p);
@@ -467,12 +485,9 @@ bool kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition
 	if (next - 1 > first)
 		kveil_watermark_done(&p->marks, last);
 	enum outcome o = set_aside(w, &k, k.at.partition->route->route->plan->on_error, why, &err);
-	if (o == WAIT || o == NO_ROOM) {
+	if (must_wait(o)) {
 		kveil_watermark_undo(&p->marks, k.at.seq);
-		if (o == WAIT)
-			kveil_park(w, p, &err);
-		else
-			kveil_park_for_room(w, p);
+		stand_aside(w, p, o, &err);
 		kveil_worker_hold(w, p);
 		return false;
 	}
