@@ -75,8 +75,11 @@ static bool is_rule_file(const char *name)
 static void look_at_folder(struct look *l, const char *folder, DIR *dir)
 {
 	char path[PATH_MAX], target[PATH_MAX];
+	int len = (int)strlen(folder);
 
-	snprintf(path, sizeof path, "%s/..data", folder);
+	while (len > 1 && folder[len - 1] == '/')
+		len--;
+	snprintf(path, sizeof path, "%.*s/..data", len, folder);
 	ssize_t n = readlink(path, target, sizeof target);
 	if (n > 0) {
 		kveil_buf_append(&l->links, target, (size_t)n);
@@ -84,7 +87,7 @@ static void look_at_folder(struct look *l, const char *folder, DIR *dir)
 	}
 	for (struct dirent *e; (e = readdir(dir));)
 		if (is_rule_file(e->d_name) &&
-		    snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < (int)sizeof path)
+		    snprintf(path, sizeof path, "%.*s/%s", len, folder, e->d_name) < (int)sizeof path)
 			look_at_file(l, path);
 }
 
