@@ -21,15 +21,6 @@ static bool needs_keys(const struct kveil_plan *p)
 	return false;
 }
 
-static int complain(const struct kveil_command *cmd, const struct kveil_error *err)
-{
-	char text[1024];
-
-	fprintf(stderr, "kveil %s: %s\n", cmd->name,
-		kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
-	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_FAILED;
-}
-
 static int open_keys(const struct kveil_apply_source *source, const struct kveil_command *cmd,
 		     struct kveil_apply_session *s)
 {
@@ -49,7 +40,7 @@ static int open_keys(const struct kveil_apply_source *source, const struct kveil
 	} else {
 		status = kveil_keystore_new_demo(&s->keys, &err);
 	}
-	return status == KVEIL_OK ? KVEIL_EXIT_OK : complain(cmd, &err);
+	return status == KVEIL_OK ? KVEIL_EXIT_OK : kveil_failed(cmd, &err, KVEIL_EXIT_FAILED);
 }
 
 int kveil_apply_open(const struct kveil_apply_source *source, const struct kveil_command *cmd,
@@ -76,9 +67,9 @@ int kveil_apply_open(const struct kveil_apply_source *source, const struct kveil
 	if (code == KVEIL_EXIT_OK && source->demo_keys)
 		fputs(banner, stderr);
 	if (code == KVEIL_EXIT_OK && kveil_keyring_new(s->keys, &s->ring, &err) != KVEIL_OK)
-		code = complain(cmd, &err);
+		code = kveil_failed(cmd, &err, KVEIL_EXIT_FAILED);
 	if (code == KVEIL_EXIT_OK && kveil_engine_new(s->plan, s->ring, &s->limits, &s->engine, &err) != KVEIL_OK)
-		code = complain(cmd, &err);
+		code = kveil_failed(cmd, &err, KVEIL_EXIT_FAILED);
 	if (code != KVEIL_EXIT_OK)
 		kveil_apply_close(s);
 	return code;

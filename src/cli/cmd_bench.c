@@ -47,13 +47,9 @@ struct side {
 	double median, low, high;
 };
 
-static int complain(const struct kveil_error *err)
+static int failed(const struct kveil_error *err)
 {
-	char line[1024];
-
-	fprintf(stderr, "kveil bench: %s\n",
-		kveil_error_format(err, kveil_status_code(err->status), line, sizeof line));
-	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_FAILED;
+	return kveil_failed(&kveil_command_bench, err, KVEIL_EXIT_FAILED);
 }
 
 static uint64_t cpu_ns(void)
@@ -322,7 +318,7 @@ static int print_sides(const struct bench *b, struct side *sides, size_t count, 
 static int finish(struct bench *b, struct side *sides, size_t count, size_t base, bool as_json)
 {
 	struct kveil_error err;
-	int code = measure(b, sides, count, &err) ? print_sides(b, sides, count, base, as_json) : complain(&err);
+	int code = measure(b, sides, count, &err) ? print_sides(b, sides, count, base, as_json) : failed(&err);
 
 	for (size_t i = 0; i < count; i++) {
 		kveil_engine_free(sides[i].engine);
@@ -339,12 +335,12 @@ static int bench_engine(struct bench *b, const char *rules, bool as_json)
 	size_t count = 1;
 
 	if (engine_of(b, rules, KVEIL_SPAN(JOB), &sides[0].engine, &err))
-		return complain(&err);
+		return failed(&err);
 	find_values(b);
 	if (b->values) {
 		if (kveil_bench_evp_new(&sides[1].evp, &err)) {
 			kveil_engine_free(sides[0].engine);
-			return complain(&err);
+			return failed(&err);
 		}
 		count = 2;
 	}
@@ -372,7 +368,7 @@ static int bench_scale(struct bench *b, bool as_json)
 		return finish(b, sides, 3, 0, as_json);
 	for (size_t i = 0; i < 3; i++)
 		kveil_engine_free(sides[i].engine);
-	return complain(&err);
+	return failed(&err);
 }
 
 static bool read_count(const char *text, size_t most, size_t *ret)
@@ -429,13 +425,13 @@ static int run(int argc, char **argv)
 		return kveil_usage_error(cmd, "--rules-scale brings its own rules: no -r");
 	if (kveil_crypto_init(&err) || kveil_keystore_new_demo(&b.keystore, &err) ||
 	    kveil_keyring_new(b.keystore, &b.ring, &err)) {
-		complain(&err);
+		failed(&err);
 	} else if (file && !read_orders(&b, file, count)) {
 		kveil_fail(&err, KVEIL_E_IO, "%s: no records can be read", file);
-		complain(&err);
+		failed(&err);
 	} else if (!file && !make_orders(&b, count)) {
 		kveil_fail(&err, KVEIL_E_NO_MEMORY, "out of memory for the records");
-		complain(&err);
+		failed(&err);
 	} else {
 		point_records(&b);
 		code = scale ? bench_scale(&b, as_json) : bench_engine(&b, rules, as_json);

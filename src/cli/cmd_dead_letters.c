@@ -37,15 +37,12 @@ struct options {
 	const char *config, *topic, *of; /* of: "etl.orders[3]@42", an input record */
 	uint64_t most;
 	bool json, clear, yes;
+	unsigned given; /* a bit for each row of flags */
 };
 
-static int complain(const struct kveil_error *err)
+static int failed(const struct kveil_error *err)
 {
-	char text[1024];
-
-	fprintf(stderr, "kveil dead-letters: %s\n",
-		kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
-	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_RUNTIME;
+	return kveil_failed(&kveil_command_dead_letters, err, KVEIL_EXIT_FAILED);
 }
 
 static void format_time(int64_t ms, char out[32])
@@ -209,7 +206,7 @@ static int list(const struct options *o, const struct kveil_setup *s, struct kve
 	if (!status)
 		(o->json ? print_groups_json : print_groups)(&g);
 	free(g.rows);
-	return status ? complain(&err) : KVEIL_EXIT_OK;
+	return status ? failed(&err) : KVEIL_EXIT_OK;
 }
 
 /* --- show --- */
@@ -386,7 +383,7 @@ static int show(const struct options *o, const struct kveil_setup *setup, struct
 	kveil_buf_clear(&s.out);
 	free(s.headers);
 	if (status)
-		return complain(&err);
+		return failed(&err);
 	if (!shown)
 		fprintf(stderr, "kveil dead-letters: %s\n", o->of ? "no such letter waits" : "none waits");
 	return shown || !o->of ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
@@ -422,7 +419,7 @@ static int discard(const struct options *o, const struct kveil_setup *setup, str
 		print_groups(&g);
 	free(g.rows);
 	if (status)
-		return complain(&err);
+		return failed(&err);
 	if (!letters)
 		return KVEIL_EXIT_OK;
 	if (!o->yes && !confirmed(letters))
@@ -430,7 +427,7 @@ static int discard(const struct options *o, const struct kveil_setup *setup, str
 	for (size_t i = 0; i < kveil_letters_partitions(l); i++) {
 		struct kveil_letters_partition p = kveil_letters_partition(l, i);
 		if (p.next < p.end && kveil_letters_commit(l, i, p.end, p.note, &err))
-			return complain(&err);
+			return failed(&err);
 	}
 	printf("discarded: replay begins behind them; they stay in their topic until its retention takes them\n");
 	return KVEIL_EXIT_OK;
@@ -452,7 +449,7 @@ static int act(action_fn *action, const struct options *o)
 	kveil_report_print(&report, stderr);
 	if (!report.errors) {
 		const struct kveil_letters_params p = {.config = s.config, .plans = s.plans, .topic = o->topic};
-		code = kveil_letters_open(&p, &l, &err) ? complain(&err) : action(o, &s, l);
+		code = kveil_letters_open(&p, &l, &err) ? failed(&err) : action(o, &s, l);
 	}
 	kveil_letters_close(l);
 	kveil_setup_clear(&s);
@@ -490,6 +487,8 @@ static int parse(int argc, char **argv, struct options *o, const char **ret_acti
 			o->topic = value;
 		else if (f->argument && !parse_count(value, &o->most))
 			return kveil_usage_error(cmd, "--max needs a number, not '%s'", value);
+		if (f)
+			o->given |= 1u << (f - flags);
 		o->json |= f && strcmp(f->long_name, "json") == 0;
 		o->clear |= f && strcmp(f->long_name, "clear") == 0;
 		o->yes |= f && strcmp(f->long_name, "yes") == 0;
@@ -517,8 +516,10 @@ static int run(int argc, char **argv)
 			continue;
 		if (o.of && actions[i].run != show)
 			return kveil_usage_error(&kveil_command_dead_letters, "'%s' is too much", o.of);
+		if (kveil_flag_foreign(&kveil_command_dead_letters, action, o.given))
+			return KVEIL_EXIT_USAGE;
 		kveil_secret_harden_process();
-		return kveil_crypto_init(&err) ? complain(&err) : act(actions[i].run, &o);
+		return kveil_crypto_init(&err) ? failed(&err) : act(actions[i].run, &o);
 	}
 	return kveil_usage_error(&kveil_command_dead_letters, "say what to do: list, show, discard or replay");
 }

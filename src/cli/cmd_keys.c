@@ -37,10 +37,7 @@ struct action {
 
 int keys_failed(const struct kveil_error *err)
 {
-	char text[768];
-
-	fprintf(stderr, "kveil keys: %s\n", kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
-	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_FAILED;
+	return kveil_failed(&kveil_command_keys, err, KVEIL_EXIT_FAILED);
 }
 
 void keys_warn_unequal(void)
@@ -445,26 +442,6 @@ static int parse(int argc, char **argv, struct keys_options *o)
 	return -1;
 }
 
-/* An option's help begins with the actions that have it. */
-static bool has_option(const struct action *a, const struct kveil_flag *f)
-{
-	size_t len = strlen(a->name);
-
-	for (const char *at = f->help, *end = strchr(at, ':'); end && at < end; at += strcspn(at, ",:") + 2)
-		if (strncmp(at, a->name, len) == 0 && (at[len] == ',' || at[len] == ':'))
-			return true;
-	return false;
-}
-
-/* NULL: the action has all that were given. */
-static const struct kveil_flag *foreign_option(const struct action *a, const struct keys_options *o)
-{
-	for (const struct kveil_flag *f = flags; f->long_name; f++)
-		if (o->given & 1u << (f - flags) && strcmp(f->long_name, "config") != 0 && !has_option(a, f))
-			return f;
-	return NULL;
-}
-
 static int with_config(const struct action *a, const struct keys_options *o)
 {
 	struct kveil_report report = {0};
@@ -495,10 +472,8 @@ static int run(int argc, char **argv)
 		if (o.count - 1 < a->least || o.count - 1 > a->most)
 			return kveil_usage_error(&kveil_command_keys, "usage: kveil keys %s%s%s", a->name,
 						 *a->operands ? " " : "", a->operands);
-		const struct kveil_flag *foreign = foreign_option(a, &o);
-		if (foreign)
-			return kveil_usage_error(&kveil_command_keys, "--%s is no option of `kveil keys %s`",
-						 foreign->long_name, a->name);
+		if (kveil_flag_foreign(&kveil_command_keys, a->name, o.given))
+			return KVEIL_EXIT_USAGE;
 		o.operands[0] = o.operands[1];
 		o.operands[1] = o.operands[2];
 		char command[32];

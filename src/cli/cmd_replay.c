@@ -46,13 +46,9 @@ static void on_signal(int number)
 	alarm(WATCHDOG_S);
 }
 
-static int told(const struct kveil_error *err)
+static int failed(const struct kveil_error *err)
 {
-	char text[1024];
-
-	fprintf(stderr, "kveil replay: %s\n",
-		kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
-	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_RUNTIME;
+	return kveil_failed(&kveil_command_replay, err, KVEIL_EXIT_RUNTIME);
 }
 
 /* Only what fails or is skipped is worth a line; none of it holds a value. */
@@ -80,7 +76,7 @@ static int replay(const struct kveil_replay_params *p)
 	if (counts.skipped)
 		printf("%" PRIu64 " skipped: replayed before\n", counts.skipped);
 	if (status)
-		return told(&err);
+		return failed(&err);
 	if (counts.stopped) {
 		fprintf(stderr, "kveil replay: stopped by a signal; the next replay goes on from here\n");
 		return KVEIL_EXIT_RUNTIME;
@@ -102,7 +98,7 @@ static int load_and_replay(const char *path, struct kveil_replay_params *p)
 		kveil_secret_log_unlocked();
 		p->config = s.config;
 		p->plans = s.plans;
-		code = kveil_keystore_open(&s.config->keys, &p->keys, &err) ? told(&err) : replay(p);
+		code = kveil_keystore_open(&s.config->keys, &p->keys, &err) ? failed(&err) : replay(p);
 	}
 	kveil_keystore_unref(p->keys);
 	kveil_setup_clear(&s);
@@ -146,7 +142,7 @@ static int run(int argc, char **argv)
 		return kveil_usage_error(&kveil_command_replay, "'%s' is too much", argv[index]);
 	kveil_secret_harden_process();
 	if (kveil_crypto_init(&err))
-		return told(&err);
+		return failed(&err);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGALRM, &watchdog, NULL);

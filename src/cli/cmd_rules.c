@@ -17,13 +17,9 @@ static const struct kveil_flag flags[] = {
     {0},
 };
 
-static int complain(const struct kveil_error *err)
+static int failed(const struct kveil_error *err)
 {
-	char text[1024];
-
-	fprintf(stderr, "kveil rules: %s\n",
-		kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
-	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : KVEIL_EXIT_FAILED;
+	return kveil_failed(&kveil_command_rules, err, KVEIL_EXIT_FAILED);
 }
 
 static int accept_rules(struct kveil_keystore *keys, const struct kveil_plan_set *rules, bool dry_run)
@@ -46,7 +42,7 @@ static int accept_rules(struct kveil_keystore *keys, const struct kveil_plan_set
 	}
 	kveil_report_clear(&losses);
 	if (status)
-		return complain(&err);
+		return failed(&err);
 	printf("%s%s\n", dry_run || answer == KVEIL_ACCEPTED_SAME ? "" : "accepted: ", answers[answer]);
 	return dry_run && answer == KVEIL_ACCEPTED_MORE ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }
@@ -62,7 +58,7 @@ static int accept_config(const char *path, bool dry_run)
 	kveil_setup_load(path, &s, &report);
 	kveil_report_print(&report, stderr);
 	if (!report.errors)
-		code = kveil_keystore_open(&s.config->keys, &keys, &err) ? complain(&err)
+		code = kveil_keystore_open(&s.config->keys, &keys, &err) ? failed(&err)
 									 : accept_rules(keys, s.plans, dry_run);
 	kveil_report_clear(&report);
 	kveil_keystore_unref(keys);

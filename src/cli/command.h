@@ -16,6 +16,8 @@ struct kveil_flag {
 	char short_name;       /* 0 = none */
 	const char *long_name; /* without dashes */
 	const char *argument;  /* "FILE"; NULL = a switch */
+	/* In a command with actions it begins with the names of those that have the option, if not all do: "list, show: as
+	 * JSON". kveil_flag_foreign reads that. */
 	const char *help;
 };
 
@@ -36,7 +38,13 @@ extern const struct kveil_command *const kveil_commands[]; /* ends with NULL */
 extern const struct kveil_flag kveil_flag_error, kveil_flag_help;
 const struct kveil_flag *kveil_flag_next(const struct kveil_command *cmd, int argc, char **argv, int *index,
                                          const char **ret_value);
+/* given: a bit for each row of the command's flags. Says which of them the action does not have and returns
+ * KVEIL_EXIT_USAGE, or returns KVEIL_EXIT_OK. */
+int kveil_flag_foreign(const struct kveil_command *cmd, const char *action, unsigned given);
 /* "kveil NAME: message", and where help is. Returns KVEIL_EXIT_USAGE. */
 int kveil_usage_error(const struct kveil_command *cmd, const char *fmt, ...) KVEIL_PRINTF(2, 3);
+/* "kveil NAME: message", with the error's code. Returns KVEIL_EXIT_USAGE for an error of the configuration, otherwise
+ * what the caller says. */
+int kveil_failed(const struct kveil_command *cmd, const struct kveil_error *err, int otherwise);
 
 #endif

@@ -56,6 +56,15 @@ int kveil_usage_error(const struct kveil_command *cmd, const char *fmt, ...)
 	return KVEIL_EXIT_USAGE;
 }
 
+int kveil_failed(const struct kveil_command *cmd, const struct kveil_error *err, int otherwise)
+{
+	char text[1024];
+
+	fprintf(stderr, "kveil %s: %s\n", cmd->name,
+		kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
+	return kveil_status_class(err->status) == KVEIL_CLASS_CONFIG ? KVEIL_EXIT_USAGE : otherwise;
+}
+
 static void print_flags(const struct kveil_flag *flags, FILE *to)
 {
 	static const struct kveil_flag none;
@@ -130,6 +139,38 @@ const struct kveil_flag *kveil_flag_next(const struct kveil_command *cmd, int ar
 	else
 		kveil_usage_error(cmd, "unknown option '%s'", arg);
 	return &kveil_flag_error;
+}
+
+/* The length of the action's name that text begins with, if a list of names and a colon is what it begins with. */
+static size_t action_name(const char *text)
+{
+	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz-");
+
+	return n && (text[n] == ':' || (text[n] == ',' && text[n + 1] == ' ' && action_name(text + n + 2))) ? n : 0;
+}
+
+static bool has_flag(const struct kveil_flag *f, const char *action)
+{
+	size_t n = action_name(f->help);
+
+	if (!n)
+		return true;
+	for (const char *at = f->help;; at += n + 2) {
+		n = action_name(at);
+		if (n == strlen(action) && memcmp(at, action, n) == 0)
+			return true;
+		if (at[n] == ':')
+			return false;
+	}
+}
+
+int kveil_flag_foreign(const struct kveil_command *cmd, const char *action, unsigned given)
+{
+	for (const struct kveil_flag *f = cmd->flags; f->long_name; f++)
+		if (given & 1u << (f - cmd->flags) && !has_flag(f, action))
+			return kveil_usage_error(cmd, "--%s is no option of `kveil %s %s`", f->long_name, cmd->name,
+						 action);
+	return KVEIL_EXIT_OK;
 }
 
 static void print_help(FILE *to)

@@ -48,6 +48,9 @@ def test_list_show_and_discard(make_kveil, kafka):
         "byte": 6, "letter": "", "headers": [], "key": None, "payload": '{"p": [1]}'}
     assert "no such letter waits" in letters(k, "show", f"{k.topic}[0]@3", check=1).stderr
 
+    r = letters(k, "discard", "--dry-run", "--yes", check=2)
+    assert "--dry-run is no option of `kveil dead-letters discard`" in r.stderr, r.stderr
+    assert "--clear is no option" in letters(k, "list", "--clear", check=2).stderr
     r = letters(k, "discard", check=2)
     assert "asks first" in r.stderr
     assert letters(k, "list").stdout.endswith("3 dead letters wait\n")
