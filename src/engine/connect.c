@@ -207,38 +207,46 @@ static struct kveil_span raw_of(const struct kveil_doc *doc, uint32_t at)
 	return kveil_span_of(doc->text.data + doc->nodes[at].start, doc->nodes[at].end - doc->nodes[at].start);
 }
 
-/* The members of an object that has these two and no others. */
-static bool find_members(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t *ret_schema,
-			 uint32_t *ret_payload)
+/* The members of an object that has these two and no others; without them the numbers stay. */
+static enum kveil_status find_members(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t *ret_schema,
+				      uint32_t *ret_payload, struct kveil_error *err)
 {
 	const struct kveil_doc_node *nodes = doc->nodes;
+	uint32_t schema = 0, payload = 0;
 
-	*ret_schema = *ret_payload = 0;
 	if (nodes[0].kind != KVEIL_KIND_OBJECT || nodes[0].count != 2)
-		return false;
+		return KVEIL_OK;
 	for (uint32_t c = 1; c < doc->count; c = nodes[c].next) {
 		struct kveil_span name = kveil_engine_unquote(
 		    e, kveil_span_of(doc->text.data + nodes[c].name_start, nodes[c].name_end - nodes[c].name_start));
+		if (!name.data)
+			return no_memory(err);
 		if (kveil_span_eq(name, KVEIL_SPAN("schema")))
-			*ret_schema = c;
+			schema = c;
 		else if (kveil_span_eq(name, KVEIL_SPAN("payload")))
-			*ret_payload = c;
+			payload = c;
 	}
-	return *ret_schema && *ret_payload && nodes[*ret_schema].kind == KVEIL_KIND_OBJECT;
+	if (schema && payload && nodes[schema].kind == KVEIL_KIND_OBJECT) {
+		*ret_schema = schema;
+		*ret_payload = payload;
+	}
+	return KVEIL_OK;
 }
 
 enum kveil_status kveil_connect_split(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
 				      struct kveil_connect_split *ret, struct kveil_error *err)
 {
 	const struct kveil_doc *doc = &e->connect.scan.doc;
-	uint32_t schema, payload;
+	uint32_t schema = 0, payload = 0;
 
 	*ret = (struct kveil_connect_split){.text = text, .payload = text};
 	if (!e->connect.scan.max_bytes || !e->parts[part].format->has_paths || !may_be_split(text) ||
 	    find_quickly(e, part, ret))
 		return KVEIL_OK;
 	enum kveil_status st = kveil_format_by_name(KVEIL_SPAN("json"))->scan(&e->connect.scan, text, err);
-	if (st || !find_members(e, doc, &schema, &payload))
+	if (!st)
+		st = find_members(e, doc, &schema, &payload, err);
+	if (st || !schema)
 		return st;
 	ret->payload = raw_of(doc, payload);
 	ret->schema_at = doc->nodes[schema].start;

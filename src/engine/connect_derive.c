@@ -147,13 +147,15 @@ static struct outcome outcome_at(const struct deriver *d, const struct kveil_con
 
 /* --- the node's new schema --- */
 
-/* Without data: no memory. */
+/* Without memory it is empty, and the schema that is being written has failed. */
 static struct kveil_span parameter_name(const struct deriver *d, const struct kveil_connect_tree *tree, uint32_t at)
 {
 	const struct kveil_doc_node *n = &tree->doc->nodes[at];
+	struct kveil_span raw = {tree->doc->text.data + n->name_start, n->name_end - n->name_start};
+	struct kveil_span name = kveil_engine_unquote(d->e, raw);
 
-	return kveil_engine_unquote(d->e,
-				    kveil_span_of(tree->doc->text.data + n->name_start, n->name_end - n->name_start));
+	d->out->failed |= !name.data;
+	return name;
 }
 
 static uint32_t find_parameter(const struct deriver *d, const struct kveil_connect_tree *tree,
@@ -295,11 +297,17 @@ static void write_text(struct kveil_buf *out, struct kveil_span content)
 	kveil_format_by_name(KVEIL_SPAN("json"))->write_text(out, content, kveil_json_needs_escape(content));
 }
 
+/* A comma, unless it is the first in what this byte opens. */
+static void write_comma(struct kveil_buf *out, uint8_t opening)
+{
+	if (out->len && out->data[out->len - 1] != opening)
+		kveil_buf_append_byte(out, ',');
+}
+
 /* Begins a member: a comma where one is needed, and its name. */
 static void write_name(struct kveil_buf *out, const char *name)
 {
-	if (out->len && out->data[out->len - 1] != '{')
-		kveil_buf_append_byte(out, ',');
+	write_comma(out, '{');
 	write_text(out, kveil_span_str(name));
 	kveil_buf_append_byte(out, ':');
 }
@@ -308,8 +316,7 @@ static void write_raw_member(struct kveil_buf *out, const struct kveil_doc *doc,
 {
 	const struct kveil_doc_node *n = &doc->nodes[at];
 
-	if (out->len && out->data[out->len - 1] != '{')
-		kveil_buf_append_byte(out, ',');
+	write_comma(out, '{');
 	kveil_buf_append(out, doc->text.data + n->name_start, n->name_end - n->name_start);
 	kveil_buf_append_byte(out, ':');
 	kveil_buf_append_span(out, raw_of(doc, at));
@@ -338,9 +345,7 @@ static void write_clear_parameters(const struct deriver *d, const struct kveil_c
 	}
 	kveil_buf_append_byte(out, '{');
 	for (uint32_t c = at + 1; c < nodes[at].next; c = nodes[c].next) {
-		struct kveil_span name = parameter_name(d, tree, c);
-		out->failed |= !name.data;
-		if (!lists_symbols(name))
+		if (!lists_symbols(parameter_name(d, tree, c)))
 			write_raw_member(out, tree->doc, c);
 	}
 	kveil_buf_append_byte(out, '}');
@@ -521,7 +526,9 @@ static enum kveil_status write_restored(struct deriver *d, uint32_t i, struct kv
 	    [KVEIL_CONNECT_MAP] = KVEIL_KIND_OBJECT,    [KVEIL_CONNECT_BOOLEAN] = KVEIL_KIND_BOOL,
 	    [KVEIL_CONNECT_STRING] = KVEIL_KIND_NULL,   [KVEIL_CONNECT_BYTES] = KVEIL_KIND_NULL};
 
-	enum kveil_status st = kveil_doc_text(d->tree->doc, at, &d->e->arena, &text) ? no_memory(d->err) : KVEIL_OK;
+	/* It was there when it was judged. */
+	bool ok = at && !kveil_doc_text(d->tree->doc, at, &d->e->arena, &text);
+	enum kveil_status st = ok ? KVEIL_OK : no_memory(d->err);
 	if (!st)
 		st = kveil_format_by_name(KVEIL_SPAN("json"))->scan(&scan, text, d->err);
 	if (!st)
@@ -587,8 +594,7 @@ static enum kveil_status write_newcomer(struct deriver *d, const struct kveil_co
 
 	if (!o->text && !o->null && !o->kinds && !o->revealed)
 		return KVEIL_OK;
-	if (d->out->data[d->out->len - 1] != '[')
-		kveil_buf_append_byte(d->out, ',');
+	write_comma(d->out, '[');
 	if (is_restored)
 		return write_restored(d, c->source, r->rule->to_name, true, false);
 	kveil_buf_append_str(d->out, "{\"type\":\"string\",\"optional\":true");
@@ -634,8 +640,8 @@ static enum kveil_status write_inside(struct deriver *d, uint32_t i, enum kveil_
 		bool is_here = nodes[c].at >= at && nodes[c].at < d->tree->doc->nodes[at].next;
 		if (!is_here || (is_list && d->verdicts[c].out.gone_for_good))
 			continue;
-		if (is_list && d->out->data[d->out->len - 1] != '[')
-			kveil_buf_append_byte(d->out, ',');
+		if (is_list)
+			write_comma(d->out, '[');
 		st = write_node(d, c);
 	}
 	if (!st && is_list)
@@ -802,7 +808,7 @@ enum kveil_status kveil_connect_derive(struct kveil_engine *e, const struct kvei
 	struct deriver d = {.e = e, .tree = tree, .v = v, .schema = s, .out = &out, .err = err};
 
 	out.allowance = &e->allowance;
-	if (!judge_all(&d))
+	if (!judge_all(&d) || !kveil_buf_ok(&out))
 		return no_memory(err);
 	if (!d.verdicts[0].is_dirty) {
 		s->views[v] = (struct kveil_connect_view){.text = s->text};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Kafka Connect's JSON with its schema inline: the schema says what the rules left, and nothing of what they hid. */
+#include "engine/connect.h"
 #include "kveil/engine.h"
 #include "rules/invert.h"
 #include "rules/plan.h"
@@ -611,6 +612,61 @@ static void schemas_are_remembered_within_bounds(void **state)
 	rig_clear(&r);
 }
 
+static void leave_memory(struct kveil_engine *e, size_t bytes)
+{
+	kveil_engine_wipe(e);
+	kveil_arena_clear(&e->arena);
+	kveil_connect_clear(&e->connect);
+	e->allowance.max_bytes = e->allowance.used_bytes + bytes;
+}
+
+/* With a little more memory each time: it is not enough, or the record is as it should be. */
+static void without_memory(struct rig *r, const char *value, size_t step)
+{
+	struct kveil_engine *e = r->engine;
+	const size_t most = e->allowance.max_bytes;
+	enum kveil_status st = KVEIL_E_TOO_LARGE;
+	char want[sizeof r->value];
+	struct kveil_connect_split split;
+	struct kveil_error err;
+	size_t refused = 0;
+
+	assert_int_equal(run(r, NULL, value), KVEIL_OK);
+	strcpy(want, r->value);
+	for (size_t more = 0; st; more += step) {
+		leave_memory(e, more);
+		if (kveil_connect_split(e, KVEIL_PART_VALUE, kveil_span_str(value), &split, &err) == KVEIL_OK)
+			assert_non_null(split.schema);
+		leave_memory(e, more);
+		st = run(r, NULL, value);
+		if (st && st != KVEIL_E_TOO_LARGE)
+			fail_msg("%zu bytes: %s", more, r->result.error.message);
+		if (!st)
+			assert_string_equal(r->value, want);
+		refused += st != KVEIL_OK;
+	}
+	assert_true(refused > 0);
+	e->allowance.max_bytes = most;
+}
+
+static void an_escaped_name_without_memory_is_an_error(void **state)
+{
+	(void)state;
+	char in[8192], name[4096] = {0};
+	struct rig r;
+
+	rig_init(&r, PLAIN "  - {path: $.a, nullify: true}\n  - {path: $.c, decrypt: {key: k}}\n");
+	without_memory(&r, "{\"schema\":" SCHEMA(INT("a")) ",\"\\u0070ayload\":{\"a\":1}}", 8);
+	memset(name, 'x', sizeof name - 1);
+	snprintf(
+	    in, sizeof in,
+	    WHOLE(SCHEMA(FIELD("a", "\"type\":\"string\",\"parameters\":{\"\\u0061.enum.%s\":\"0\"},\"name\":\"s.E\"")),
+		  "{\"a\":\"x\"}"),
+	    name);
+	without_memory(&r, in, 16);
+	rig_clear(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -626,6 +682,7 @@ int main(void)
 	    cmocka_unit_test(the_inverse_gives_the_original_back),
 	    cmocka_unit_test(other_schemas_are_errors),
 	    cmocka_unit_test(schemas_are_remembered_within_bounds),
+	    cmocka_unit_test(an_escaped_name_without_memory_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
