@@ -366,6 +366,14 @@ static enum kveil_status finish(struct kveil_engine *e, const struct kveil_forma
 	return kveil_fail(err, KVEIL_E_INTERNAL, "an action's result is of no kind");
 }
 
+/* Its schema tells what it was: an action on texts may have its spelling. */
+static bool is_spelled(const struct kveil_engine *e, const struct kveil_bound_rule *r, const struct kveil_spot *spot)
+{
+	bool is_scalar = spot->match.kind == KVEIL_KIND_NUMBER || spot->match.kind == KVEIL_KIND_BOOL;
+
+	return e->has_schema && is_scalar && r->kinds & KVEIL_KIND_BIT(KVEIL_KIND_STRING);
+}
+
 static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
 			       struct kveil_buf *out, enum kveil_effect *ret, struct kveil_error *err)
 {
@@ -375,10 +383,7 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	enum kveil_result_kind kind = (enum kveil_result_kind) - 1;
 	size_t start = out->len;
 
-	bool is_scalar = spot->match.kind == KVEIL_KIND_NUMBER || spot->match.kind == KVEIL_KIND_BOOL;
-	/* Its schema tells what it was: an action on texts may have its spelling. */
-	bool is_spelled = e->has_schema && is_scalar && r->kinds & KVEIL_KIND_BIT(KVEIL_KIND_STRING);
-	if (__builtin_expect(!is_spelled && !(r->kinds & KVEIL_KIND_BIT(spot->match.kind)), 0))
+	if (__builtin_expect(!(r->kinds & KVEIL_KIND_BIT(spot->match.kind)), 0) && !is_spelled(e, r, spot))
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "`%s` does not take a value of kind %s",
 				  r->action->name, kveil_kind_name(spot->match.kind));
 	if (!read_value(e, spot, f->quote != 0, &in))
