@@ -70,8 +70,21 @@ static void on_signal(int number)
 
 /* --- asking --- */
 
-static struct row *row_of(struct rows *r, const char *name)
+/* A replica's words go to a terminal. Names, versions and digests are ASCII, and anything else might steer it. */
+static void take_text(char *dst, size_t size, const char *src)
 {
+	size_t n = 0;
+
+	for (; src[n] && n + 1 < size; n++)
+		dst[n] = src[n] >= 0x20 && src[n] < 0x7f ? src[n] : '?';
+	dst[n] = 0;
+}
+
+static struct row *row_of(struct rows *r, const char *told)
+{
+	char name[sizeof r->rows->name];
+
+	take_text(name, sizeof name, told);
 	for (size_t i = 0; i < r->count; i++)
 		if (strcmp(r->rows[i].name, name) == 0)
 			return &r->rows[i];
@@ -115,9 +128,9 @@ static void take(void *user, const struct kveil_exposed *e)
 	else if (strcmp(e->name, "kveil_key_rotation_overdue_seconds") == 0 && e->value > 0)
 		row_of(&s->overdue, kveil_exposed_label(e, "key"))->value = e->value;
 	else if (strcmp(e->name, "kveil_build_info") == 0)
-		snprintf(s->version, sizeof s->version, "%s", kveil_exposed_label(e, "version"));
+		take_text(s->version, sizeof s->version, kveil_exposed_label(e, "version"));
 	else if (strcmp(e->name, "kveil_rules_info") == 0)
-		snprintf(s->digest, sizeof s->digest, "%s", kveil_exposed_label(e, "digest"));
+		take_text(s->digest, sizeof s->digest, kveil_exposed_label(e, "digest"));
 }
 
 static void look(struct replica *r)
@@ -174,11 +187,16 @@ static void print_age(double seconds)
 		printf("%ld s", s);
 }
 
-/* A replica's words go to a terminal: what steers it does not. */
+/* Reasons are UTF-8: what steers a terminal is left out, C1 controls too. */
 static void print_safe(const char *text, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		putchar((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i]);
+	const unsigned char *at = (const unsigned char *)text;
+
+	for (size_t i = 0; i < n; i++) {
+		bool c1 = at[i] == 0xc2 && i + 1 < n && at[i + 1] >= 0x80 && at[i + 1] < 0xa0;
+		putchar(c1 || at[i] < 0x20 || at[i] == 0x7f ? '?' : at[i]);
+		i += c1;
+	}
 }
 
 static void print_lines(const char *head, const char *text)
@@ -198,9 +216,7 @@ static void print_keys(const struct sample *s, double now)
 		return;
 	printf("  keys, by the age of what seals:");
 	for (size_t i = 0; i < s->keys.count; i++) {
-		printf("%s ", i ? "," : "");
-		print_safe(s->keys.rows[i].name, strlen(s->keys.rows[i].name));
-		putchar(' ');
+		printf("%s %s ", i ? "," : "", s->keys.rows[i].name);
 		print_age(now - s->keys.rows[i].value);
 	}
 	putchar('\n');
@@ -233,9 +249,8 @@ static void print_replica(struct replica *r, double now)
 	       s->in_flight / (1 << 20), s->consumed, s->dead, s->dropped);
 	for (size_t i = 0; i < s->lags.count; i++) {
 		const struct row *l = &s->lags.rows[i];
-		printf("  ");
-		print_safe(l->name, strlen(l->name));
-		printf(": %.0f partition%s, lag %.0f\n", l->partitions, l->partitions == 1 ? "" : "s", l->value);
+		printf("  %s: %.0f partition%s, lag %.0f\n", l->name, l->partitions, l->partitions == 1 ? "" : "s",
+		       l->value);
 	}
 	print_keys(s, now);
 	if (!s->ready)

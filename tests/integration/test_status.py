@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`kveil status`, and what a worker's log says when it begins."""
+import contextlib
+import http.server
 import json
 import re
+import subprocess
+import threading
 
 from broker import free_port
-from conftest import ORDER_FIELDS, order, wait_for
+from conftest import KVEIL, ORDER_FIELDS, order, wait_for
 
 
 def status(k, *args, check):
@@ -60,3 +64,35 @@ def test_status_says_why_it_waits(make_kveil, kafka):
     assert "NOT READY" in out and f"waits: topic {k.secure}" in out, out
     assert "which of them" in k.run("status", "-c", "kveil.yaml", "localhost:1", check=2).stderr
     assert "is not http://HOST:PORT" in status(k, "nonsense", check=1)
+
+
+@contextlib.contextmanager
+def stranger(answers):
+    """Answers at a side port, by path, as (code, text)."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            code, text = answers[self.path]
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_what_a_stranger_answers_does_not_steer_the_terminal():
+    labels = {"kveil_build_info": "version", "kveil_rules_info": "digest", "kveil_consumer_lag_records": "topic",
+              "kveil_key_created_timestamp_seconds": "key", "kveil_key_rotation_overdue_seconds": "key"}
+    metrics = "".join(f'{name}{{{label}="{label}\x1b[2J\u009b2J"}} 5\n' for name, label in labels.items())
+    with stranger({"/metrics": (200, metrics), "/readyz": (503, "why\x1b[2J\u009b2J é\n")}) as url:
+        r = subprocess.run([KVEIL, "status", "--once", url], capture_output=True, text=True, timeout=60)
+    assert r.returncode == 1, r
+    assert "\x1b" not in r.stdout and "\u009b" not in r.stdout, r.stdout
+    assert "kveil version?[2J??2J  up" in r.stdout and "rules digest?[2J??2J" in r.stdout, r.stdout
+    assert "overdue: the next version of key?[2J??2J, by" in r.stdout and "topic?[2J??2J: 1 partition" in r.stdout, r.stdout
+    assert "waits: why?[2J?2J é" in r.stdout, r.stdout
