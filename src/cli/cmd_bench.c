@@ -371,15 +371,6 @@ static int bench_scale(struct bench *b, bool as_json)
 	return failed(&err);
 }
 
-static bool read_count(const char *text, size_t most, size_t *ret)
-{
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
-
-	*ret = n;
-	return *text >= '0' && *text <= '9' && !*end && n > 0 && n <= most;
-}
-
 static int run(int argc, char **argv)
 {
 	const struct kveil_command *cmd = &kveil_command_bench;
@@ -388,6 +379,7 @@ static int run(int argc, char **argv)
 	struct bench b = {.rounds = 21};
 	struct kveil_error err;
 	size_t count = 20000;
+	uint64_t number;
 	bool as_json = false, scale = false, crypto = false;
 	int index = 1, code = KVEIL_EXIT_FAILED;
 
@@ -413,9 +405,10 @@ static int run(int argc, char **argv)
 			as_json = true;
 		else if (strcmp(flag->long_name, "rules-scale") == 0)
 			scale = true;
-		else if (!read_count(value, flag->short_name == 'n' ? 10000000 : MAX_ROUNDS,
-				     flag->short_name == 'n' ? &count : &b.rounds))
+		else if (!kveil_flag_count(value, flag->short_name == 'n' ? 10000000 : MAX_ROUNDS, &number))
 			return kveil_usage_error(cmd, "--%s takes a number from 1 on: '%s'", flag->long_name, value);
+		else
+			*(flag->short_name == 'n' ? &count : &b.rounds) = (size_t)number;
 	}
 	if (index < argc)
 		return kveil_usage_error(cmd, "only `crypto` may stand there, not '%s'", argv[index]);

@@ -2,6 +2,7 @@
 /* kveil dead-letters: what waits to be replayed, and why. */
 #include "cli/command.h"
 
+#include "base/clock.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "cli/disguise.h"
@@ -12,12 +13,9 @@
 #include "worker/letters.h"
 #include "worker/setup.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 extern const struct kveil_command kveil_command_dead_letters, kveil_command_replay;
@@ -43,15 +41,6 @@ struct options {
 static int failed(const struct kveil_error *err)
 {
 	return kveil_failed(&kveil_command_dead_letters, err, KVEIL_EXIT_FAILED);
-}
-
-static void format_time(int64_t ms, char out[32])
-{
-	time_t s = (time_t)(ms / 1000);
-	struct tm tm;
-
-	gmtime_r(&s, &tm);
-	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
 /* A header's text is whatever its writer put there. */
@@ -168,8 +157,8 @@ static void print_groups(const struct groups *g)
 	for (size_t i = 0; i < g->count; i++) {
 		const struct group *r = &g->rows[i];
 		char oldest[32], newest[32];
-		format_time(r->oldest_ms, oldest);
-		format_time(r->newest_ms, newest);
+		kveil_clock_format(r->oldest_ms, oldest);
+		kveil_clock_format(r->newest_ms, newest);
 		printf("%-*s  %-*s  %-*s  %8" PRIu64 "  %-20s  %s\n", topic, r->topic, code, r->code, rule,
 		       *r->rule ? r->rule : "-", r->count, oldest, newest);
 	}
@@ -289,7 +278,7 @@ static void append_record(struct show *s, const char *where, const char *code, c
 	const struct kveil_record *r = &s->letter.record;
 	char time[32];
 
-	format_time(s->letter.timestamp_ms, time);
+	kveil_clock_format(s->letter.timestamp_ms, time);
 	kveil_buf_printf(&s->out, "%s[%" PRId32 "]@%" PRId64 "  %s%s%s%s%s  %s  (%s%s)\n", s->letter.topic,
 			 s->letter.partition, s->letter.offset, code, *byte ? " at byte " : "", byte,
 			 *rule ? " by " : "", rule, time, where, parts[s->letter.part]);
@@ -457,15 +446,6 @@ static int act(action_fn *action, const struct options *o)
 	return code;
 }
 
-static bool parse_count(const char *text, uint64_t *ret)
-{
-	char *end;
-
-	errno = 0;
-	*ret = strtoull(text, &end, 10);
-	return isdigit((unsigned char)*text) && *end == 0 && errno == 0 && *ret > 0;
-}
-
 static int parse(int argc, char **argv, struct options *o, const char **ret_action)
 {
 	const struct kveil_command *cmd = &kveil_command_dead_letters;
@@ -485,7 +465,7 @@ static int parse(int argc, char **argv, struct options *o, const char **ret_acti
 			o->config = value;
 		else if (f->short_name == 't')
 			o->topic = value;
-		else if (f->argument && !parse_count(value, &o->most))
+		else if (f->argument && !kveil_flag_count(value, UINT64_MAX, &o->most))
 			return kveil_usage_error(cmd, "--max needs a number, not '%s'", value);
 		if (f)
 			o->given |= 1u << (f - flags);

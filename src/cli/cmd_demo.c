@@ -401,15 +401,6 @@ static int run_session(const struct kveil_demo_params *params, bool once)
 	return well ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
 }
 
-static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
-{
-	char *end;
-	unsigned long long n = strtoull(text, &end, 10);
-
-	*ret = n;
-	return *text >= '0' && *text <= '9' && *end == 0 && n >= min && n <= max;
-}
-
 static int run_demo(int argc, char **argv)
 {
 	struct kveil_demo_params params = {.workers = 1, .rate = RATE};
@@ -424,9 +415,9 @@ static int run_demo(int argc, char **argv)
 			return KVEIL_EXIT_USAGE;
 		if (!f->argument)
 			once = true;
-		else if (f->short_name == 'w' && !parse_number(value, 1, 16, &params.workers))
+		else if (f->short_name == 'w' && !kveil_flag_count(value, 16, &params.workers))
 			return kveil_usage_error(&kveil_command_demo, "--workers is 1 to 16, not '%s'", value);
-		else if (!f->short_name && !parse_number(value, 1, 1000000, &params.rate))
+		else if (!f->short_name && !kveil_flag_count(value, 1000000, &params.rate))
 			return kveil_usage_error(&kveil_command_demo, "--rate is 1 to 1000000, not '%s'", value);
 	}
 	if (index < argc)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/command.h"
+#include "cli/side_port.h"
 #include "http/client.h"
-#include "worker/config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { TIMEOUT_MS = 2000 };
 
@@ -60,21 +60,13 @@ static int ask_socket(const char *path, bool ready)
 
 static int ask_configured(const char *file, bool ready)
 {
-	struct kveil_report report = {0};
-	struct kveil_config *config = kveil_config_load(file, &report);
-	int exit_code = KVEIL_EXIT_USAGE;
+	char *place;
+	int code = kveil_side_port_of(&kveil_command_health, file, &place);
 
-	if (!config)
-		kveil_report_print(&report, stderr);
-	else if (config->http.socket && *config->http.socket)
-		exit_code = ask_socket(config->http.socket, ready);
-	else if (!config->http.listen || !*config->http.listen)
-		fprintf(stderr, "kveil health: %s has no side port (http.listen and http.socket are empty)\n", file);
-	else
-		exit_code = ask(config->http.listen, ready);
-	kveil_report_clear(&report);
-	kveil_config_free(config);
-	return exit_code;
+	if (!code)
+		code = ask(place, ready);
+	free(place);
+	return code;
 }
 
 static int run_health(int argc, char **argv)

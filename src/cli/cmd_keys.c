@@ -46,15 +46,6 @@ void keys_warn_unequal(void)
 			"end there\n");
 }
 
-void keys_format_time(int64_t ms, char out[32])
-{
-	time_t s = (time_t)(ms / 1000);
-	struct tm tm;
-
-	gmtime_r(&s, &tm);
-	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
-}
-
 /* --- init, backup, restore --- */
 
 static int run_init(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -189,8 +180,8 @@ static void add_version(void *user, const struct kveil_key_info *v)
 
 	snprintf(number, sizeof number, "%u", v->version);
 	snprintf(id, sizeof id, "%u", v->id);
-	keys_format_time(v->created_ms, created);
-	keys_format_time(v->active_from_ms, active);
+	kveil_clock_format(v->created_ms, created);
+	kveil_clock_format(v->active_from_ms, active);
 	add_row(user, (const char *[COLUMNS]){v->name, number, id, v->algorithm, v->kek, v->state, created, active});
 }
 

@@ -19,8 +19,6 @@ struct keys_options {
 /* Says the error with its code; the exit code for its class. */
 int keys_failed(const struct kveil_error *err);
 
-void keys_format_time(int64_t ms, char out[32]); /* "2026-01-31T06:00:00Z" */
-
 /* For kveil_keystore_each_of, where only its answer counts. */
 void keys_pass_over(void *user, const struct kveil_key_info *v);
 

@@ -41,7 +41,7 @@ static bool parse_time(const char *text, int64_t *ret_ms)
 	*ret_ms = (int64_t)timegm(&tm) * 1000;
 	/* The 31st of February is no day: timegm would take it for one of March. */
 	char again[32];
-	keys_format_time(*ret_ms, again);
+	kveil_clock_format(*ret_ms, again);
 	return strcmp(again, text) == 0;
 }
 
@@ -144,7 +144,7 @@ int keys_run_rotate(const struct keys_options *o, const struct kveil_keys_config
 	kveil_keystore_unref(ks);
 	if (code)
 		return code;
-	keys_format_time(from, time);
+	kveil_clock_format(from, time);
 	printf("%s: a new version is active from %s\n", name, time);
 	return KVEIL_EXIT_OK;
 }

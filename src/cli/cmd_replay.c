@@ -9,7 +9,6 @@
 #include "worker/replay.h"
 #include "worker/setup.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -106,15 +105,6 @@ static int load_and_replay(const char *path, struct kveil_replay_params *p)
 	return code;
 }
 
-static bool parse_count(const char *text, uint64_t *ret)
-{
-	char *end;
-
-	errno = 0;
-	*ret = strtoull(text, &end, 10);
-	return *text >= '0' && *text <= '9' && *end == 0 && errno == 0 && *ret > 0;
-}
-
 static int run(int argc, char **argv)
 {
 	const char *value, *path = "kveil.yaml";
@@ -135,7 +125,7 @@ static int run(int argc, char **argv)
 			params.topic = value;
 		else if (!f->argument)
 			params.dry_run = true;
-		else if (!parse_count(value, &params.most))
+		else if (!kveil_flag_count(value, UINT64_MAX, &params.most))
 			return kveil_usage_error(&kveil_command_replay, "--max needs a number, not '%s'", value);
 	}
 	if (index < argc)

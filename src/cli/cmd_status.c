@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kveil status: replicas by their side ports, as a table that lives, once, or as JSON. */
-#include "cli/command.h"
+#include "cli/side_port.h"
 
 #include "base/clock.h"
 #include "http/client.h"
 #include "http/exposition.h"
-#include "worker/config.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -371,28 +370,6 @@ static int watch(struct replica *r, size_t count, bool once, bool json)
 	}
 }
 
-/* The place of kveil.yaml's side port, in *ret; freed by the caller. */
-static int configured(const char *file, char **ret)
-{
-	struct kveil_report report = {0};
-	struct kveil_config *config = kveil_config_load(file, &report);
-
-	*ret = NULL;
-	kveil_report_print(&report, stderr);
-	kveil_report_clear(&report);
-	if (!config)
-		return KVEIL_EXIT_USAGE;
-	if (config->http.socket && *config->http.socket) {
-		if (asprintf(ret, "unix:%s", config->http.socket) < 0)
-			*ret = NULL;
-	} else if (config->http.listen && *config->http.listen)
-		*ret = strdup(config->http.listen);
-	else
-		fprintf(stderr, "kveil status: %s has no side port (http.listen and http.socket are empty)\n", file);
-	kveil_config_free(config);
-	return *ret ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
-}
-
 static int run(int argc, char **argv)
 {
 	const struct kveil_command *cmd = &kveil_command_status;
@@ -424,7 +401,7 @@ static int run(int argc, char **argv)
 	if (!code && config && count)
 		code = kveil_usage_error(cmd, "--config or URLs: which of them?");
 	if (!code && config)
-		code = configured(config, &place);
+		code = kveil_side_port_of(cmd, config, &place);
 	if (!code && !count)
 		r[count++].url = place ? place : "http://127.0.0.1:9819";
 	sigaction(SIGINT, &action, NULL);

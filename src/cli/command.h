@@ -38,6 +38,8 @@ extern const struct kveil_command *const kveil_commands[]; /* ends with NULL */
 extern const struct kveil_flag kveil_flag_error, kveil_flag_help;
 const struct kveil_flag *kveil_flag_next(const struct kveil_command *cmd, int argc, char **argv, int *index,
                                          const char **ret_value);
+/* Is text a whole number from 1 to most? */
+bool kveil_flag_count(const char *text, uint64_t most, uint64_t *ret);
 /* given: a bit for each row of the command's flags. Says which of them the action does not have and returns
  * KVEIL_EXIT_USAGE, or returns KVEIL_EXIT_OK. */
 int kveil_flag_foreign(const struct kveil_command *cmd, const char *action, unsigned given);

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 const struct kveil_flag kveil_flag_error, kveil_flag_help;
@@ -139,6 +140,15 @@ const struct kveil_flag *kveil_flag_next(const struct kveil_command *cmd, int ar
 	else
 		kveil_usage_error(cmd, "unknown option '%s'", arg);
 	return &kveil_flag_error;
+}
+
+bool kveil_flag_count(const char *text, uint64_t most, uint64_t *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtoull(text, &end, 10);
+	return *text >= '0' && *text <= '9' && *end == 0 && errno == 0 && *ret > 0 && *ret <= most;
 }
 
 /* The length of the action's name that text begins with, if a list of names and a colon is what it begins with. */
