@@ -27,7 +27,7 @@ void kveil_connect_init(struct kveil_engine *e)
 				      .max_depth = e->max_depth,
 				      .want_doc = true,
 				      .allowance = &e->allowance};
-	c->inner = c->scan;
+	c->inner = c->spelled = c->scan;
 }
 
 static void free_schema(struct kveil_connect_schema *s)
@@ -47,6 +47,7 @@ void kveil_connect_clear(struct kveil_connect *c)
 	}
 	kveil_scan_clear(&c->scan);
 	kveil_scan_clear(&c->inner);
+	kveil_scan_clear(&c->spelled);
 }
 
 /* --- schemas that were seen before --- */
@@ -283,7 +284,7 @@ enum kveil_status kveil_connect_join(struct kveil_engine *e, const struct kveil_
 	if (!s->schema)
 		return KVEIL_OK;
 	*ret = s->text;
-	if (payload.data == s->payload.data && kveil_span_eq(view->text, s->schema->text) && !view->fit_count)
+	if (payload.data == s->payload.data && view->text.data == s->schema->text.data && !view->fit_count)
 		return KVEIL_OK;
 	size_t schema = s->schema_at, schema_end = schema + s->schema->text.len;
 	size_t at = (size_t)(s->payload.data - s->text.data), end = at + s->payload.len;

@@ -26,7 +26,7 @@ struct kveil_connect_fit {
 };
 
 struct kveil_connect_view {
-	struct kveil_span text; /* the schema */
+	struct kveil_span text; /* the schema; the bytes of the one that came where nothing changed */
 	struct kveil_connect_fit *fits;
 	size_t fit_count;
 };

@@ -512,11 +512,7 @@ static enum kveil_status write_node(struct deriver *d, uint32_t i);
 static enum kveil_status write_restored(struct deriver *d, uint32_t i, struct kveil_span name, bool is_optional,
 					bool has_default)
 {
-	struct kveil_scan scan = {.arena = &d->e->arena,
-				  .max_bytes = d->e->max_bytes,
-				  .max_depth = d->e->max_depth,
-				  .want_doc = true,
-				  .allowance = &d->e->allowance};
+	struct kveil_scan *scan = &d->e->connect.spelled;
 	const struct kveil_connect_node *from = &d->tree->nodes[i];
 	struct kveil_connect_tree tree;
 	struct kveil_span text;
@@ -530,11 +526,10 @@ static enum kveil_status write_restored(struct deriver *d, uint32_t i, struct kv
 	bool ok = at && !kveil_doc_text(d->tree->doc, at, &d->e->arena, &text);
 	enum kveil_status st = ok ? KVEIL_OK : no_memory(d->err);
 	if (!st)
-		st = kveil_format_by_name(KVEIL_SPAN("json"))->scan(&scan, text, d->err);
+		st = kveil_format_by_name(KVEIL_SPAN("json"))->scan(scan, text, d->err);
 	if (!st)
-		st = kveil_connect_read(d->e, &scan.doc, 0, &tree, d->err);
+		st = kveil_connect_read(d->e, &scan->doc, 0, &tree, d->err);
 	if (st) {
-		kveil_scan_clear(&scan);
 		d->err->byte = d->tree->doc->nodes[at].start;
 		return st == KVEIL_E_NO_MEMORY ? st : (d->err->status = KVEIL_E_UNSUPPORTED_ENVELOPE);
 	}
@@ -544,13 +539,13 @@ static enum kveil_status write_restored(struct deriver *d, uint32_t i, struct kv
 			: n->is_pairs                   ? KVEIL_KIND_ARRAY
 							: kinds[n->type];
 	kveil_buf_append_byte(d->out, '{');
-	for (uint32_t c = n->at + 1; c < scan.doc.nodes[n->at].next; c = scan.doc.nodes[c].next) {
+	for (uint32_t c = n->at + 1; c < scan->doc.nodes[n->at].next; c = scan->doc.nodes[c].next) {
 		enum kveil_connect_member m = member_at(n, c);
 		if (m == KVEIL_CONNECT_M_OPTIONAL) {
 			write_name(d->out, "optional");
 			kveil_buf_append_str(d->out, is_optional ? "true" : "false");
 		} else if (m != KVEIL_CONNECT_M_DEFAULT && m != KVEIL_CONNECT_M_FIELD) {
-			write_raw_member(d->out, &scan.doc, c);
+			write_raw_member(d->out, &scan->doc, c);
 		}
 	}
 	if (!n->members[KVEIL_CONNECT_M_OPTIONAL] && is_optional) {
@@ -566,7 +561,6 @@ static enum kveil_status write_restored(struct deriver *d, uint32_t i, struct kv
 		write_text(d->out, name);
 	}
 	kveil_buf_append_byte(d->out, '}');
-	kveil_scan_clear(&scan);
 	bool is_new = !kveil_span_eq(name, from->field);
 	return kind == KVEIL_KIND_NULL || add_fit(d, i, is_new ? name : KVEIL_SPAN_NULL, kind) ? KVEIL_OK
 											       : no_memory(d->err);
@@ -788,17 +782,21 @@ static bool keep(struct deriver *d)
 {
 	struct kveil_connect_schema *s = d->schema;
 	struct kveil_connect_view *view = &s->views[d->v];
-	uint8_t *copy = kveil_arena_alloc(&s->memory, d->out->len + 1);
 
 	view->fits = kveil_arena_array(&s->memory, d->fit_count, sizeof *view->fits);
 	view->fit_count = d->fit_count;
-	if (!kveil_buf_ok(d->out) || !copy || !view->fits)
+	if (!kveil_buf_ok(d->out) || !view->fits)
 		return false;
-	memcpy(copy, d->out->data, d->out->len);
-	view->text = kveil_span_of(copy, d->out->len);
 	if (d->fit_count)
 		memcpy(view->fits, d->fits, d->fit_count * sizeof *view->fits);
-	return true;
+	view->text = s->text;
+	if (kveil_span_eq(kveil_buf_span(d->out), s->text))
+		return true;
+	uint8_t *copy = kveil_arena_alloc(&s->memory, d->out->len + 1);
+	if (copy)
+		memcpy(copy, d->out->data, d->out->len);
+	view->text = kveil_span_of(copy, d->out->len);
+	return copy != NULL;
 }
 
 enum kveil_status kveil_connect_derive(struct kveil_engine *e, const struct kveil_connect_tree *tree, size_t v,

@@ -64,16 +64,11 @@ static enum kveil_status find(struct kveil_engine *e, const struct kveil_connect
 static enum kveil_status unquote(struct kveil_engine *e, struct kveil_span content, unsigned kind,
 				 struct kveil_buf *out, struct kveil_error *err)
 {
-	struct kveil_scan scan = {.arena = &e->arena,
-				  .max_bytes = e->max_bytes,
-				  .max_depth = e->max_depth,
-				  .want_doc = true,
-				  .allowance = &e->allowance};
+	struct kveil_scan *scan = &e->connect.spelled;
 	struct kveil_error bad;
-	enum kveil_status st = kveil_format_by_name(KVEIL_SPAN("json"))->scan(&scan, content, &bad);
-	bool fits = !st && scan.doc.nodes[0].kind == kind;
+	enum kveil_status st = kveil_format_by_name(KVEIL_SPAN("json"))->scan(scan, content, &bad);
+	bool fits = !st && scan->doc.nodes[0].kind == kind;
 
-	kveil_scan_clear(&scan);
 	if (st == KVEIL_E_NO_MEMORY)
 		return no_memory(err);
 	if (!fits)

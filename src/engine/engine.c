@@ -101,6 +101,7 @@ static void trim_to(struct kveil_engine *e, size_t keep_bytes, size_t keep_entri
 	trim_scan(&e->check, keep_entries);
 	trim_scan(&e->connect.scan, keep_entries);
 	trim_scan(&e->connect.inner, keep_entries);
+	trim_scan(&e->connect.spelled, keep_entries);
 	if (e->piece_cap > keep_entries) {
 		free(e->piece_list);
 		kveil_allowance_give(&e->allowance, e->piece_cap * sizeof *e->piece_list);

@@ -111,6 +111,7 @@ struct kveil_connect {
 	struct kveil_allowance allowance;     /* of all schemas */
 	struct kveil_scan scan;               /* of a part's text; max_bytes 0 = the envelope has no schemas */
 	struct kveil_scan inner;              /* of a schema, a payload */
+	struct kveil_scan spelled;            /* of a text inside one that is JSON itself */
 };
 
 struct kveil_engine {
