@@ -21,7 +21,7 @@ struct rig {
 	struct kveil_keyring *ring;
 	struct kveil_engine *engine;
 	struct kveil_result result;
-	char value[8192], key[1024];
+	char value[16384], key[4096];
 };
 
 static inline struct kveil_plan *load(const char *yaml)
@@ -67,6 +67,7 @@ static inline void rig_clear(struct rig *r)
 
 static inline void show(struct kveil_span s, char *dst, size_t size)
 {
+	assert_true(s.len < size);
 	snprintf(dst, size, "%.*s", s.data ? (int)s.len : 4, s.data ? (const char *)s.data : "null");
 }
 
@@ -97,7 +98,8 @@ static inline void fails(struct rig *r, const char *key, const char *value, enum
 	enum kveil_status st = run(r, key, value);
 
 	if (st != want)
-		fail_msg("%s: %s, not %s", value ? value : "a tombstone", kveil_status_code(st), kveil_status_code(want));
+		fail_msg("%s: %s, not %s", value ? value : "a tombstone", kveil_status_code(st),
+			 kveil_status_code(want));
 }
 
 /* Does the file fail to load, or with `warns` load with a warning, whose text has this in it? */
@@ -112,8 +114,7 @@ static inline void says(const char *yaml, bool warns, const char *what)
 		fail_msg("loads: %d\n%s", plan != NULL, yaml);
 	}
 	for (size_t i = 0; i < report.count; i++)
-		found |=
-		    report.problems[i].warning == warns && strstr(report.problems[i].error.message, what) != NULL;
+		found |= report.problems[i].warning == warns && strstr(report.problems[i].error.message, what) != NULL;
 	if (!found) {
 		kveil_report_print(&report, stderr);
 		fail_msg("nobody said: %s", what);

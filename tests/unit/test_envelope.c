@@ -1,100 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Change events: one rule holds in every row that an event carries, in its key and its headers, and nowhere less. */
 #include "base/text.h"
-#include "kveil/engine.h"
+#include "event_rig.h"
 #include "rules/invert.h"
-#include "rules/plan.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#define HEAD          "name: t\ntopics: [in]\noutput: out\n"
 #define HEAD_OF_VIEWS "name: t\ntopics: [in]\nenvelope: debezium\noutputs:\n"
 #define DEBEZIUM      HEAD "envelope: debezium\nfields:\n"
-
-struct rig {
-	struct kveil_plan *plan;
-	struct kveil_keystore *keystore;
-	struct kveil_keyring *ring;
-	struct kveil_engine *engine;
-	struct kveil_result result;
-	char value[4096], key[1024];
-};
-
-static struct kveil_plan *load(const char *yaml)
-{
-	struct kveil_report report = {0};
-	struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(yaml), "t.yaml", NULL, &report);
-
-	if (!plan) {
-		kveil_report_print(&report, stderr);
-		fail_msg("the rules do not load");
-	}
-	kveil_report_clear(&report);
-	return plan;
-}
-
-static void bind(struct rig *r, struct kveil_plan *plan)
-{
-	struct kveil_error err;
-
-	r->plan = plan;
-	assert_int_equal(kveil_engine_new(r->plan, r->ring, NULL, &r->engine, &err), KVEIL_OK);
-}
-
-static void rig_init(struct rig *r, const char *yaml)
-{
-	struct kveil_error err;
-
-	*r = (struct rig){0};
-	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("seed"), &r->keystore, &err), KVEIL_OK);
-	assert_int_equal(kveil_keyring_new(r->keystore, &r->ring, &err), KVEIL_OK);
-	bind(r, load(yaml));
-}
-
-static void unbind(struct rig *r)
-{
-	kveil_engine_free(r->engine);
-	kveil_plan_unref(r->plan);
-}
-
-static void rig_clear(struct rig *r)
-{
-	unbind(r);
-	kveil_keyring_free(r->ring);
-	kveil_keystore_unref(r->keystore);
-}
-
-static void show(struct kveil_span s, char *dst, size_t size)
-{
-	snprintf(dst, size, "%.*s", s.data ? (int)s.len : 4, s.data ? (const char *)s.data : "null");
-}
-
-/* The status; on success value and key as text. */
-static enum kveil_status run(struct rig *r, const char *key, const char *value)
-{
-	struct kveil_record record = {.key = kveil_span_str(key), .value = kveil_span_str(value)};
-
-	kveil_engine_run(r->engine, &record, &r->result);
-	if (r->result.verdict != KVEIL_PRODUCE) {
-		assert_int_equal(r->result.output_count, 0);
-		return r->result.error.status;
-	}
-	show(r->result.outputs[0].record.value, r->value, sizeof r->value);
-	show(r->result.outputs[0].record.key, r->key, sizeof r->key);
-	return KVEIL_OK;
-}
-
-static void becomes(struct rig *r, const char *value, const char *want)
-{
-	if (run(r, NULL, value) != KVEIL_OK)
-		fail_msg("%s: %s", value, r->result.error.message);
-	assert_string_equal(r->value, want);
-}
 
 /* What stands behind `"name":"`, in its n-th appearance from 1. */
 static const char *text_of(const char *json, const char *name, int n, char *dst)
@@ -488,7 +399,7 @@ static void an_inverse_opens_every_row(void **state)
 	    "{\"before\":{\"a\":\"x\"},\"after\":{\"a\":\"y\",\"b\":\"z\"},\"source\":{\"query\":\"q\"}}";
 	KVEIL_CLEANUP_BUF struct kveil_buf inverse = KVEIL_BUF_INIT;
 	struct rig r;
-	char value[4096], key[1024];
+	char value[sizeof r.value], key[sizeof r.key];
 
 	rig_init(&r, HEAD "envelope: {kind: debezium, key: $.a, sql: {encrypt: {key: sql}}}\nfields:\n"
 			  "  - {path: $.a, tokenize: {key: k}}\n  - {path: $.b, encrypt: {key: k2}}\n");
@@ -497,8 +408,7 @@ static void an_inverse_opens_every_row(void **state)
 	strcpy(key, r.key);
 	assert_int_equal(kveil_plan_write_inverse(r.plan, 0, &inverse), 2);
 	struct kveil_plan *plan = load(kveil_buf_cstr(&inverse));
-	unbind(&r);
-	bind(&r, plan);
+	bind_plan(&r, plan);
 	assert_int_equal(run(&r, key, value), KVEIL_OK);
 	assert_string_equal(r.value, event);
 	assert_string_equal(r.key, "\"y\"");
