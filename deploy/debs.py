@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian packages: built and linted in a chroot of each Debian, installed in a fresh one, and used there."""
-import hashlib
 import shutil
 
 from tools import BUILD_PACKAGES, CACHE, SUITES, chroot, copy_source, count, inside, source_date, version
 
-# Beside what kveil is built from: what packages are made with, and static libraries for the tarball (release.py).
+# Beside what kveil is built from: what packages are made with.
 MAKERS = ["build-essential", "debhelper", "dpkg-dev", "fakeroot", "lintian", "libzstd-dev", "liblz4-dev", "libsasl2-dev"]
 
 
@@ -78,10 +77,6 @@ def install(suite, packages):
     r = inside(root, "apt-get purge -y -qq kveil libkveil0 libkveil-dev >/dev/null; dpkg -l kveil 2>/dev/null | grep ^ii && exit 1; ! ls /usr/lib/sysusers.d/kveil.conf")
     count(f"{name}: and goes again", r.returncode == 0, (r.stdout + r.stderr)[-2000:])
     shutil.rmtree(root, ignore_errors=True)
-
-
-def digests(folder):
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.deb"))}
 
 
 def stage():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ./dev package and ./dev release share: counting, running, and Debian chroots (root only)."""
+"""What the stages of ./dev package share: counting, running, and Debian chroots (root only)."""
 import os
 import pathlib
 import shutil
@@ -58,18 +58,18 @@ def mirror():
     return r.stdout.split()[0]
 
 
-def chroot(name, suite, packages, architectures="amd64"):
+def chroot(name, suite, packages):
     """A Debian of its own in .cache/chroots/NAME, kept until its list of packages changes. None, counted as failed, where it
     cannot be made."""
     root, note = CACHE / "chroots" / name, CACHE / "chroots" / f"{name}.packages"
-    wanted = f"{suite} {architectures} {' '.join(packages)}"
+    wanted = f"{suite} {' '.join(packages)}"
     if note.exists() and note.read_text() == wanted:
         return root
     note.unlink(missing_ok=True)
     shutil.rmtree(root, ignore_errors=True)
     root.parent.mkdir(parents=True, exist_ok=True)
     # A chroot that a power cut spoils is made again: no file is synced on its own.
-    r = run("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--architectures={architectures}", "--skip=cleanup/apt/lists", "--dpkgopt=force-unsafe-io",
+    r = run("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--architectures=amd64", "--skip=cleanup/apt/lists", "--dpkgopt=force-unsafe-io",
             f"--include={','.join(packages)}", suite, root, mirror())
     if not count(f"a chroot of Debian {SUITES[suite]} ({name})", r.returncode == 0, r.stderr[-2000:]):
         return None
@@ -96,12 +96,10 @@ def copy_source(folder):
     subprocess.run(["tar", "-x", "-C", folder, f"--mtime=@{source_date()}"], input=tar.stdout, check=True)
 
 
-def container(root, binds, command):
-    """The command that runs another as a container runtime would: binds (source, place, "ro" or "rw") on a root that is
-    read-only, a /proc and a /tmp, a user that is not root. It execs all the way: what is started is the command itself."""
+def container(root, command):
+    """The command that runs another as a container runtime would: a root that is read-only, a /proc and a
+    /tmp, a user that is not root. It execs all the way: what is started is the command itself."""
     lines = [f"mount --bind {root} {root}"]
-    for source, place, how in binds:
-        lines += [f"mkdir -p {root}{place}", f"mount --bind {source} {root}{place}", f"mount -o remount,bind,{how} {root}{place}"]
     lines += [f"mkdir -p {root}/proc", f"mount -t proc proc {root}/proc", f"mount -o remount,ro,bind {root}",
               f"mount -t tmpfs none {root}/tmp", f"cd {root}"]
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c",

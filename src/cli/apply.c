@@ -34,8 +34,7 @@ static int open_keys(const struct kveil_apply_source *source, const struct kveil
 		kveil_report_clear(&report);
 		if (!s->config)
 			return KVEIL_EXIT_USAGE;
-		s->limits = (struct kveil_limits){s->config->limits.record_bytes, (uint32_t)s->config->limits.depth,
-						  kveil_kafka_budget(s->config).record_bytes};
+		s->limits = kveil_kafka_limits(s->config);
 		status = kveil_keystore_open(&s->config->keys, &s->keys, &err);
 	} else {
 		status = kveil_keystore_new_demo(&s->keys, &err);

@@ -156,7 +156,7 @@ enum { COLUMNS = 8 };
 struct table {
 	struct row *rows;
 	size_t count;
-	bool failed, json;
+	bool failed;
 };
 
 static void add_row(struct table *t, const char *const cells[COLUMNS])
@@ -261,7 +261,7 @@ void keys_say_outside(void *user, const struct kveil_key_info *v)
 static int run_list(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_keystore *ks;
-	struct table t = {.json = o->json};
+	struct table t = {0};
 	struct kveil_error err = {0};
 
 	if (kveil_keystore_open_reachable(cfg, &ks, &err))

@@ -143,7 +143,7 @@ static const struct kveil_flag flags[] = {
     {'r', "rules", "FILE", "with derive: the rule file"},
 #endif
     {0, "markdown", "PAGE",
-     "a page of the reference instead: actions, commands, configuration, errors, metrics, rules"},
+     "a page of the reference instead: actions, commands, configuration, errors, events, metrics, rules"},
     {0, "man", "COMMAND", "the manual page of a command, or of kveil, instead"},
     {0},
 };

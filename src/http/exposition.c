@@ -20,7 +20,8 @@ static void copy(char *dst, size_t size, const char *src, size_t n)
 	dst[n] = 0;
 }
 
-/* Behind `"` to behind the closing one, with \\, \" and \n resolved. NULL: it does not end. */
+/* Behind `"` to behind the closing one, with \\ and \" resolved; \n becomes n: no name of ours
+ * holds a line break. NULL: it does not end. */
 static const char *read_quoted(const char *at, char *dst, size_t size)
 {
 	size_t n = 0;

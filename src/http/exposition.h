@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* http/exposition.h: reads what a side port says at /metrics: the Prometheus text format, 0.0.4. Any thread. */
-#ifndef KVEIL_CLI_EXPOSITION_H
-#define KVEIL_CLI_EXPOSITION_H
+#ifndef KVEIL_HTTP_EXPOSITION_H
+#define KVEIL_HTTP_EXPOSITION_H
 
 #include "kveil/base.h"
 

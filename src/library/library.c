@@ -52,8 +52,7 @@ static enum kveil_status fill(struct kveil_library *lib, const char *path, struc
 	if (!lib->config)
 		return kveil_fail(err, KVEIL_E_CONFIG, "the configuration cannot be read");
 	const struct kveil_config *c = lib->config;
-	lib->limits = (struct kveil_limits){c->limits.record_bytes, (uint32_t)c->limits.depth,
-					    kveil_kafka_budget(c).record_bytes};
+	lib->limits = kveil_kafka_limits(c);
 	enum kveil_status status = kveil_keystore_open(&c->keys, &lib->keys, err);
 	if (status)
 		return status;

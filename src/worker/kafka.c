@@ -215,6 +215,13 @@ struct kveil_kafka_budget kveil_kafka_budget(const struct kveil_config *c)
 					   .record_bytes = record > each / 4 ? record : each / 4};
 }
 
+struct kveil_limits kveil_kafka_limits(const struct kveil_config *c)
+{
+	return (struct kveil_limits){.record_bytes = c->limits.record_bytes,
+				     .depth = (uint32_t)c->limits.depth,
+				     .memory_bytes = kveil_kafka_budget(c).record_bytes};
+}
+
 enum kveil_status kveil_kafka_conf_consumer(const struct kveil_config *c, struct kveil_kafka_owner *owner,
 					    const char *group, rd_kafka_conf_t **ret, struct kveil_error *err)
 {

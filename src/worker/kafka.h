@@ -42,6 +42,8 @@ struct kveil_kafka_budget {
 	size_t record_bytes;    /* the engine's tables and results of the record at hand */
 };
 struct kveil_kafka_budget kveil_kafka_budget(const struct kveil_config *c);
+/* An engine's: the configuration's, and the budget's record_bytes as memory. */
+struct kveil_limits kveil_kafka_limits(const struct kveil_config *c);
 
 /* What a message costs beside its own bytes, in librdkafka's structs and malloc: with the producer, taken from the
  * consumer; and a header. */

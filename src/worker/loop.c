@@ -675,9 +675,7 @@ void *kveil_worker_main(void *worker)
 	w->compresses = kveil_kafka_compresses(w->params->config);
 	w->ledger.limit = kveil_kafka_budget(w->params->config).in_flight_bytes;
 	w->intake_limit = kveil_kafka_budget(w->params->config).queue_bytes;
-	w->limits = (struct kveil_limits){.record_bytes = w->params->config->limits.record_bytes,
-					  .depth = (uint32_t)w->params->config->limits.depth,
-					  .memory_bytes = kveil_kafka_budget(w->params->config).record_bytes};
+	w->limits = kveil_kafka_limits(w->params->config);
 	snprintf(w->owner.name, sizeof w->owner.name, "%s", w->name);
 	w->owner.user = w;
 	open_cells(w);

@@ -135,9 +135,7 @@ static void close_all(struct replay *r) /* and frees r */
 static enum kveil_status engine_for(struct replay *r, struct kveil_plan *plan, struct kveil_engine **ret,
 				    struct kveil_error *err)
 {
-	const struct kveil_limits limits = {.record_bytes = r->p->config->limits.record_bytes,
-					    .depth = (uint32_t)r->p->config->limits.depth,
-					    .memory_bytes = kveil_kafka_budget(r->p->config).record_bytes};
+	const struct kveil_limits limits = kveil_kafka_limits(r->p->config);
 
 	for (size_t i = 0; i < r->engine_count; i++)
 		if (r->engines[i].plan == plan) {
