@@ -44,7 +44,8 @@ static volatile sig_atomic_t leave_with;
 struct session {
 	struct kveil_demo *demo;
 	struct kveil_demo_view view;
-	uint64_t cursor; /* in the list of what has happened */
+	uint64_t cursor;                     /* in the list of what has happened */
+	char progress[KVEIL_DEMO_TEXT + 32]; /* the line of --once that was printed last */
 	int signals, log;
 	bool color, quit;
 };
@@ -242,19 +243,31 @@ static void live_in_lines(struct session *s)
 	}
 }
 
-static void show_progress(struct session *s, const struct kveil_demo_tally *t, bool bar)
+static void show_bar(const struct kveil_demo_tally *t)
 {
 	char a[32], b[32];
 	int width = (int)(t->arrived * 40 / ONCE_ORDERS);
 
+	printf("\r  [%-40.*s] %s of %s", width, "########################################",
+	       kveil_demo_count(t->arrived, a), kveil_demo_count(ONCE_ORDERS, b));
+	fflush(stdout);
+}
+
+/* A line, when it is another than the last. */
+static void show_line(struct session *s, const struct kveil_demo_tally *t)
+{
+	char line[sizeof s->progress], a[32], b[32];
+
 	kveil_demo_look(s->demo, &s->view);
-	if (bar)
-		printf("\r  [%-40.*s] %s of %s", width, "########################################",
-		       kveil_demo_count(t->arrived, a), kveil_demo_count(ONCE_ORDERS, b));
-	else if (!s->view.ready)
-		printf("  waiting: %s\n", s->view.reasons);
+	if (!s->view.ready)
+		snprintf(line, sizeof line, "waiting: %s", s->view.reasons);
 	else
-		printf("  %s of %s\n", kveil_demo_count(t->arrived, a), kveil_demo_count(ONCE_ORDERS, b));
+		snprintf(line, sizeof line, "%s of %s", kveil_demo_count(t->arrived, a),
+			 kveil_demo_count(ONCE_ORDERS, b));
+	if (strcmp(line, s->progress) == 0)
+		return;
+	memcpy(s->progress, line, sizeof line);
+	printf("  %s\n", line);
 	fflush(stdout);
 }
 
@@ -314,7 +327,10 @@ static bool run_once(struct session *s)
 		if (now - moved > STALL_MS)
 			break;
 		if (now - shown >= (bar ? 100 : 1000)) {
-			show_progress(s, &t, bar);
+			if (bar)
+				show_bar(&t);
+			else
+				show_line(s, &t);
 			shown = now;
 		}
 	}
@@ -322,7 +338,7 @@ static bool run_once(struct session *s)
 	wait_for_input(s, 300); /* a record too many would come now */
 	kveil_demo_tally(s->demo, &t);
 	if (bar) {
-		show_progress(s, &t, bar);
+		show_bar(&t);
 		printf("\r\033[K");
 	}
 	print_summary(&t, end - start);

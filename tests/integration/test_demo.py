@@ -91,6 +91,8 @@ def test_once_checks_every_record():
     for field in ("$.customer.id_card", "$.card_number", "$.customer.phone", "$.customer.email"):
         assert field in r.stdout
     assert "\033" not in r.stdout
+    lines = r.stdout.splitlines()
+    assert not [line for line, before in zip(lines[1:], lines) if line == before], r.stdout
 
 
 def test_the_keys_of_the_terminal(terminal):
