@@ -271,7 +271,7 @@ static bool parse_operand(struct kveil_path_parser *p, struct kveil_operand *o)
 		return parse_number(p, o);
 	if (kveil_parse_is_name_first(c) && c < 0x80)
 		return parse_word(p, o);
-	kveil_parse_unexpected(p, "a condition");
+	kveil_parse_unexpected(p, "a value or a path");
 	if (c == '{' || c == '[')
 		kveil_parse_hint(p, "only texts, numbers, true, false and null can be written in a condition");
 	return false;
@@ -541,7 +541,7 @@ enum kveil_status kveil_expr_parse(struct kveil_span text, struct kveil_expr **r
 	if (!owned)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory while parsing a condition");
 	kveil_arena_init(&owned->arena, 0);
-	struct kveil_path_parser p = {.arena = &owned->arena, .err = err};
+	struct kveil_path_parser p = {.what = "condition", .arena = &owned->arena, .err = err};
 	bool ok = kveil_parse_begin(&p, text);
 	if (ok) {
 		kveil_parse_blanks(&p);

@@ -123,7 +123,7 @@ static bool parse_escape(struct compiler *c, uint32_t *ret)
 	int e = peek(c);
 
 	if (!is_one_of(e, "()*+-.?[\\]^nrt{|}")) {
-		fail(c, c->at - 1, e < 0 ? "it ends in a backslash" : "no such escape");
+		fail(c, c->at - 1, e < 0 ? "the pattern ends in a backslash" : "no such escape");
 		if (e == 'd')
 			hint(c, "RFC 9485 has no \\d; write [0-9] or \\p{Nd}");
 		else if (e == 'w')

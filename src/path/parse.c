@@ -165,7 +165,7 @@ bool kveil_parse_unexpected(struct kveil_path_parser *p, const char *expected)
 	if (p->status != KVEIL_OK)
 		return false;
 	if (c < 0)
-		return kveil_parse_fail(p, p->at, "it ends where %s should stand", expected);
+		return kveil_parse_fail(p, p->at, "the %s ends where %s should stand", p->what, expected);
 	if (c < 0x20 || c == 0x7f)
 		kveil_parse_fail(p, p->at, "a control character (0x%02x) where %s should stand", (unsigned)c, expected);
 	else
@@ -586,7 +586,7 @@ enum kveil_status kveil_path_parse(struct kveil_span text, struct kveil_path **r
 	if (!owned)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory while parsing a path");
 	kveil_arena_init(&owned->arena, 0);
-	struct kveil_path_parser p = {.arena = &owned->arena, .err = err};
+	struct kveil_path_parser p = {.what = "path", .arena = &owned->arena, .err = err};
 	if (!parse_path(&p, text, &owned->path)) {
 		kveil_path_free(&owned->path);
 		return p.status;

@@ -76,6 +76,7 @@ struct kveil_owned_expr {
 };
 
 struct kveil_path_parser {
+	const char *what; /* "path": what the text is, for messages */
 	const uint8_t *text;
 	size_t len, at;
 	unsigned nesting;
