@@ -61,11 +61,6 @@ static struct kveil_span header(const struct kveil_header *headers, size_t count
 	return KVEIL_SPAN("");
 }
 
-static void append_json(struct kveil_buf *out, struct kveil_span s)
-{
-	kveil_format_by_name(KVEIL_SPAN("json"))->write_text(out, s, kveil_json_needs_escape(s));
-}
-
 /* --- list --- */
 
 struct group {
@@ -176,7 +171,7 @@ static void print_groups_json(const struct groups *g)
 		    {"dead_letter_topic", r->dead}, {"topic", r->topic}, {"code", r->code}, {"rule", r->rule}};
 		for (size_t m = 0; m < 4; m++) {
 			kveil_buf_printf(&out, "%s\"%s\":", m ? "," : i ? ",{" : "{", members[m][0]);
-			append_json(&out, kveil_span_str(members[m][1]));
+			kveil_json_write_text(&out, kveil_span_str(members[m][1]));
 		}
 		kveil_buf_printf(&out, ",\"count\":%" PRIu64 ",\"oldest_ms\":%" PRId64 ",\"newest_ms\":%" PRId64 "}",
 				 r->count, r->oldest_ms, r->newest_ms);
@@ -216,11 +211,11 @@ static void append_value(struct show *s, struct kveil_span value)
 	else if (!s->o->clear && s->o->json) {
 		KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 		kveil_disguise(value, &text);
-		append_json(&s->out, kveil_buf_span(&text));
+		kveil_json_write_text(&s->out, kveil_buf_span(&text));
 	} else if (!s->o->clear)
 		kveil_disguise(value, &s->out);
 	else if (kveil_utf8_valid_prefix(value.data, value.len) == value.len)
-		append_json(&s->out, value);
+		kveil_json_write_text(&s->out, value);
 	else {
 		/* What is no text has no spelling in JSON. */
 		kveil_buf_append_str(&s->out, "\"base64:");
@@ -244,7 +239,7 @@ static void append_name(struct show *s, struct kveil_span name)
 	if (!plain)
 		append_value(s, name);
 	else if (s->o->json)
-		append_json(&s->out, name);
+		kveil_json_write_text(&s->out, name);
 	else
 		kveil_buf_append_span(&s->out, name);
 }
@@ -256,7 +251,7 @@ static void append_record_json(struct show *s, const char *where, const char *co
 	kveil_buf_printf(&s->out, "{\"topic\":\"%s\",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"ts\":%" PRId64,
 			 s->letter.topic, s->letter.partition, s->letter.offset, s->letter.timestamp_ms);
 	kveil_buf_printf(&s->out, ",\"code\":\"%s\",\"rule\":", code);
-	append_json(&s->out, kveil_span_str(rule));
+	kveil_json_write_text(&s->out, kveil_span_str(rule));
 	kveil_buf_printf(&s->out, ",\"byte\":%s,\"letter\":\"%s\",\"headers\":[", *byte ? byte : "null", where);
 	for (size_t i = 0; i < r->header_count; i++) {
 		kveil_buf_append_str(&s->out, i ? "," : "");

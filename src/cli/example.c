@@ -79,7 +79,6 @@ static bool is_json_word(const struct kveil_yaml *y)
 /* YAML as JSON: an unquoted number keeps its spelling. */
 static void write_json(const struct kveil_yaml *y, struct kveil_buf *out)
 {
-	const struct kveil_format *json = kveil_format_by_name(KVEIL_SPAN("json"));
 	struct kveil_span text = kveil_span_str(y->kind == KVEIL_YAML_SCALAR ? y->text : "");
 
 	switch (y->kind) {
@@ -89,7 +88,7 @@ static void write_json(const struct kveil_yaml *y, struct kveil_buf *out)
 		else if (is_json_word(y))
 			kveil_buf_append_span(out, text);
 		else
-			json->write_text(out, text, kveil_json_needs_escape(text));
+			kveil_json_write_text(out, text);
 		break;
 	case KVEIL_YAML_LIST:
 		kveil_buf_append_byte(out, '[');
@@ -104,7 +103,7 @@ static void write_json(const struct kveil_yaml *y, struct kveil_buf *out)
 		for (size_t i = 0; i < y->count; i++) {
 			struct kveil_span name = kveil_span_str(y->keys[i]->text);
 			kveil_buf_append_str(out, i ? "," : "");
-			json->write_text(out, name, kveil_json_needs_escape(name));
+			kveil_json_write_text(out, name);
 			kveil_buf_append_byte(out, ':');
 			write_json(y->items[i], out);
 		}

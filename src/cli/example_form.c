@@ -253,7 +253,6 @@ static enum kveil_status seal(struct kveil_form_context *c, const struct form *f
 enum kveil_status kveil_form_fill(struct kveil_form_context *c, const char *value, struct kveil_span *ret,
 				  struct kveil_error *err)
 {
-	const struct kveil_format *json = kveil_format_by_name(KVEIL_SPAN("json"));
 	KVEIL_CLEANUP_BUF struct kveil_buf out = KVEIL_BUF_INIT;
 	struct kveil_span text = kveil_span_str(value), content;
 	struct form form;
@@ -276,7 +275,7 @@ enum kveil_status kveil_form_fill(struct kveil_form_context *c, const char *valu
 		kveil_buf_append(&out, text.data + done, n->start - done);
 		done = n->end;
 		if (form.kind == FORM_TILDE)
-			json->write_text(&out, form.text, kveil_json_needs_escape(form.text));
+			kveil_json_write_text(&out, form.text);
 		else if (form.kind == FORM_SEALED) {
 			s = seal(c, &form, &c->input, i, &out, err);
 			if (s)

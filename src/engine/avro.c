@@ -282,7 +282,7 @@ static void trace(struct kveil_engine *e, const struct kveil_bound_rule *r, cons
 	else if (effect == KVEIL_EFFECT_WRITTEN && e->typed_result == KVEIL_RESULT_RAW)
 		kveil_buf_append_span(&after, content);
 	else if (effect == KVEIL_EFFECT_WRITTEN)
-		kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&after, content, kveil_json_needs_escape(content));
+		kveil_json_write_text(&after, content);
 	kveil_engine_trace(e, 0, r, spot, false, after.len ? kveil_buf_span(&after) : KVEIL_SPAN_NULL, outcome);
 }
 

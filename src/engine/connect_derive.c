@@ -292,11 +292,6 @@ static struct kveil_span raw_of(const struct kveil_doc *doc, uint32_t at)
 	return kveil_span_of(doc->text.data + doc->nodes[at].start, doc->nodes[at].end - doc->nodes[at].start);
 }
 
-static void write_text(struct kveil_buf *out, struct kveil_span content)
-{
-	kveil_format_by_name(KVEIL_SPAN("json"))->write_text(out, content, kveil_json_needs_escape(content));
-}
-
 /* A comma, unless it is the first in what this byte opens. */
 static void write_comma(struct kveil_buf *out, uint8_t opening)
 {
@@ -308,7 +303,7 @@ static void write_comma(struct kveil_buf *out, uint8_t opening)
 static void write_name(struct kveil_buf *out, const char *name)
 {
 	write_comma(out, '{');
-	write_text(out, kveil_span_str(name));
+	kveil_json_write_text(out, kveil_span_str(name));
 	kveil_buf_append_byte(out, ':');
 }
 
@@ -415,7 +410,7 @@ static void write_original(struct deriver *d, uint32_t i, const struct outcome *
 	}
 	text.allowance = &d->e->allowance;
 	write_clear(d, d->tree, i, &text);
-	write_text(d->out, kveil_buf_span(&text));
+	kveil_json_write_text(d->out, kveil_buf_span(&text));
 	d->out->failed |= !kveil_buf_ok(&text);
 }
 
@@ -558,7 +553,7 @@ static enum kveil_status write_restored(struct deriver *d, uint32_t i, struct kv
 	}
 	if (name.data) {
 		write_name(d->out, "field");
-		write_text(d->out, name);
+		kveil_json_write_text(d->out, name);
 	}
 	kveil_buf_append_byte(d->out, '}');
 	bool is_new = !kveil_span_eq(name, from->field);
@@ -594,7 +589,7 @@ static enum kveil_status write_newcomer(struct deriver *d, const struct kveil_co
 	kveil_buf_append_str(d->out, "{\"type\":\"string\",\"optional\":true");
 	write_parameters(d, c->source, o);
 	write_name(d->out, "field");
-	write_text(d->out, r->rule->to_name);
+	kveil_json_write_text(d->out, r->rule->to_name);
 	kveil_buf_append_byte(d->out, '}');
 	return fit_as_text(d, c->source, r->rule->to_name, o) ? KVEIL_OK : no_memory(d->err);
 }
@@ -651,7 +646,7 @@ static enum kveil_status write_member(struct deriver *d, uint32_t i, enum kveil_
 	switch (m) {
 	case KVEIL_CONNECT_M_TYPE:
 		write_name(d->out, "type");
-		write_text(d->out, kveil_span_str(kveil_connect_type_name(r->type)));
+		kveil_json_write_text(d->out, kveil_span_str(kveil_connect_type_name(r->type)));
 		return KVEIL_OK;
 	case KVEIL_CONNECT_M_OPTIONAL:
 		write_name(d->out, "optional");

@@ -85,7 +85,7 @@ static enum kveil_status write_fitted(struct kveil_engine *e, const struct kveil
 	struct kveil_span raw = {doc->text.data + n->start, n->end - n->start}, content;
 
 	if (f->kind == KVEIL_KIND_STRING) {
-		kveil_format_by_name(KVEIL_SPAN("json"))->write_text(out, raw, kveil_json_needs_escape(raw));
+		kveil_json_write_text(out, raw);
 		return KVEIL_OK;
 	}
 	if (kveil_doc_text(doc, f->node, &e->arena, &content))

@@ -196,8 +196,6 @@ static bool push_edit(struct kveil_engine *e, struct edits *es, uint32_t start, 
 static bool write_appends(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t parent, bool after_member,
 			  size_t *ret_offset, size_t *ret_len)
 {
-	const struct kveil_format *json = kveil_format_by_name(KVEIL_SPAN("json"));
-
 	*ret_offset = e->pieces.len;
 	for (uint32_t n = w->nodes[parent].appends; n; n = append_at(w, n)->next) {
 		const struct kveil_append *a = append_at(w, n);
@@ -206,7 +204,7 @@ static bool write_appends(struct kveil_engine *e, struct kveil_rewrite *w, uint3
 			continue;
 		if (after_member)
 			kveil_buf_append_byte(&e->pieces, ',');
-		json->write_text(&e->pieces, a->name, kveil_json_needs_escape(a->name));
+		kveil_json_write_text(&e->pieces, a->name);
 		kveil_buf_append_byte(&e->pieces, ':');
 		/* First the room: the piece stands in the buffer that grows. */
 		if (kveil_buf_reserve(&e->pieces, piece->len))

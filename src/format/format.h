@@ -77,5 +77,7 @@ const struct kveil_format *kveil_format_by_name(struct kveil_span name);
 
 /* Must a string with this content be escaped in JSON: it holds a quote, a backslash or a control character. */
 bool kveil_json_needs_escape(struct kveil_span content);
+/* Appends a string with this content, escaped where it must be. */
+void kveil_json_write_text(struct kveil_buf *out, struct kveil_span content);
 
 #endif

@@ -682,6 +682,11 @@ static void json_write_text(struct kveil_buf *out, struct kveil_span content, bo
 	kveil_buf_append_byte(out, '"');
 }
 
+void kveil_json_write_text(struct kveil_buf *out, struct kveil_span content)
+{
+	json_write_text(out, content, kveil_json_needs_escape(content));
+}
+
 const struct kveil_format kveil_format_json = {
     .name = "json",
     .parts = 1u << KVEIL_PART_VALUE | 1u << KVEIL_PART_KEY,
