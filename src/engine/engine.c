@@ -139,7 +139,6 @@ static void begin_record(struct kveil_engine *e, const struct kveil_record *reco
 	e->record = record;
 	e->value = record->value;
 	e->value_doc = NULL;
-	e->has_schema = false;
 	e->allowance.was_refused = false;
 	e->work = KVEIL_PATH_WORK;
 }

@@ -151,13 +151,6 @@ enum kveil_status kveil_engine_explain_event(const struct kveil_engine *e, struc
 	return why ? kveil_fail_at(err, KVEIL_E_UNSUPPORTED_ENVELOPE, 0, "%s", why) : status;
 }
 
-static bool is_member(const char *const *members, struct kveil_span name)
-{
-	while (*members && !kveil_span_eq(kveil_span_str(*members), name))
-		members++;
-	return *members != NULL;
-}
-
 static bool has_only(struct kveil_engine *e, const struct kveil_doc *doc, const char *const *members)
 {
 	bool only = true;
@@ -166,7 +159,7 @@ static bool has_only(struct kveil_engine *e, const struct kveil_doc *doc, const 
 		const struct kveil_doc_node *n = &doc->nodes[c];
 		struct kveil_span raw = {doc->text.data + n->name_start, n->name_end - n->name_start};
 		struct kveil_span name = kveil_engine_unquote(e, raw);
-		only = name.data && is_member(members, name);
+		only = name.data && kveil_envelope_lists(members, name);
 		e->work--;
 	}
 	return only;
@@ -217,10 +210,5 @@ enum kveil_status kveil_engine_check_control(struct kveil_engine *e, struct kvei
 
 bool kveil_engine_is_key_header(const struct kveil_engine *e, struct kveil_span name)
 {
-	const char *const *known = e->plan->envelope ? e->plan->envelope->key_headers : NULL;
-
-	for (; known && *known; known++)
-		if (kveil_span_eq(kveil_span_str(*known), name))
-			return true;
-	return false;
+	return e->plan->envelope && kveil_envelope_lists(e->plan->envelope->key_headers, name);
 }

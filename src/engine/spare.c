@@ -6,21 +6,13 @@
 #include "engine/internal.h"
 #include "format/envelope.h"
 
-static bool is_in(const char *const *names, struct kveil_span name)
-{
-	for (; names && *names; names++)
-		if (kveil_span_eq(kveil_span_str(*names), name))
-			return true;
-	return false;
-}
-
 /* Names that a transform adds are listed with the usual prefix, which another may replace. */
 static bool is_added(const struct kveil_plan *plan, struct kveil_span name)
 {
 	const char *prefix = plan->added_prefix;
 	size_t n = prefix ? strlen(prefix) : 0;
 
-	if (is_in(plan->envelope->added, name))
+	if (kveil_envelope_lists(plan->envelope->added, name))
 		return true;
 	if (!prefix || name.len < n || memcmp(name.data, prefix, n) != 0)
 		return false;
@@ -48,7 +40,7 @@ static enum kveil_status spare_members(struct kveil_engine *e, struct kveil_rewr
 		if (!name.data)
 			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
 		e->work--;
-		if (is_event ? is_in(kind->members, name) || is_in(kind->at_times, name)
+		if (is_event ? kveil_envelope_lists(kind->members, name) || kveil_envelope_lists(kind->at_times, name)
 			     : !is_container(n) && is_added(e->plan, name))
 			kveil_rewrite_name(w, c);
 	}

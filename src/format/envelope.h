@@ -78,5 +78,7 @@ struct kveil_envelope {
 
 extern const struct kveil_envelope *const kveil_envelopes[]; /* ends with NULL */
 const struct kveil_envelope *kveil_envelope_by_name(struct kveil_span name);
+/* Is the name in one of its lists? NULL is an empty one. */
+bool kveil_envelope_lists(const char *const *names, struct kveil_span name);
 
 #endif

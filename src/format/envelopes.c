@@ -18,3 +18,11 @@ const struct kveil_envelope *kveil_envelope_by_name(struct kveil_span name)
 			return kveil_envelopes[i];
 	return NULL;
 }
+
+bool kveil_envelope_lists(const char *const *names, struct kveil_span name)
+{
+	for (; names && *names; names++)
+		if (kveil_span_eq(kveil_span_str(*names), name))
+			return true;
+	return false;
+}

@@ -222,12 +222,8 @@ static bool read_place(struct kveil_loader *l, const struct kveil_clause *c, con
 	r->path = place.path;
 	if (!c->when)
 		return true;
-	if (kveil_expr_parse(kveil_span_str(c->when), &r->when, NULL) != KVEIL_OK ||
-	    !kveil_plan_own_expr(l->plan, r->when)) {
-		r->when = NULL;
-		return false;
-	}
-	r->when_text = kveil_plan_strdup(l->plan, c->when);
+	r->when = own_expr(l, c->when);
+	r->when_text = r->when ? kveil_plan_strdup(l->plan, c->when) : NULL;
 	return r->when_text != NULL;
 }
 
@@ -472,14 +468,11 @@ static bool is_ascii(struct kveil_span name)
 /* The flat row is read as well, so a rule would take the event's own member too. */
 static void check_members(struct kveil_loader *l, const struct kveil_rule *r, struct kveil_span name)
 {
-	const char *const *m = l->plan->envelope->members;
-
-	while (*m && !kveil_span_eq(kveil_span_str(*m), name))
-		m++;
-	if (*m)
+	if (kveil_envelope_lists(l->plan->envelope->members, name))
 		kveil_error_hint(
 		    kveil_report_warn_at(l->report, l->file, r->line, r->column,
-					 "`%s` is a column here and a member of every event: the rule takes both", *m),
+					 "`%.*s` is a column here and a member of every event: the rule takes both",
+					 (int)name.len, (const char *)name.data),
 		    "kveil apply shows what becomes of an event");
 }
 
