@@ -6,264 +6,16 @@
  * What `decrypt` and `detokenize` need to give the type back stands in a parameter, without defaults and without the
  * symbols of an enumeration.
  */
-#include "engine/connect.h"
+#include "engine/connect_derive.h"
 
 #include <stdlib.h>
 #include <strings.h>
 
-#define ORIGINAL "kveil.type"                    /* the parameter: the schema of the clear value, as JSON */
-#define SYMBOLS  "allowed"                       /* of an enumeration of Debezium's: clear values */
-#define ENUM     ".enum"                         /* in names of parameters, as other converters list symbols */
-#define COLUMN   "__debezium.source.column.name" /* still holds */
-
-enum { NOT_WHOLE = 19 };
-
-/* What may stand at a node's values in one view. */
-struct outcome {
-	bool clear; /* what came */
-	bool text;
-	bool null;
-	bool gone; /* only sometimes; see gone_for_good */
-	bool revealed;
-	bool gone_for_good;
-	bool is_sealed, keeps_original; /* it can be opened; what it was before stands in the parameter already */
-	bool is_touched;
-	unsigned kinds; /* KVEIL_KIND_BIT of constants */
-	size_t digits;  /* most of those that are numbers; NOT_WHOLE */
-};
-
-/* What becomes of a node. */
-struct verdict {
-	struct outcome out;
-	enum kveil_connect_type type;
-	bool is_dirty;     /* it or something in it is written anew */
-	bool is_retyped;   /* its names, parameters and what is inside go */
-	bool is_protected; /* a rule reaches it or what it is in: its clear values go from the schema */
-	bool is_restored;  /* as its parameter says */
-	bool is_optional;
-	bool drops_default;
-};
-
-struct deriver {
-	struct kveil_engine *e;
-	const struct kveil_connect_tree *tree;
-	struct verdict *verdicts;
-	size_t v;
-	struct kveil_connect_schema *schema;
-	struct kveil_buf *out;
-	struct kveil_connect_fit *fits; /* in the record's arena */
-	size_t fit_count, fit_cap;
-	struct kveil_error *err;
-};
+#define COLUMN "__debezium.source.column.name" /* still holds */
 
 static enum kveil_status no_memory(struct kveil_error *err)
 {
 	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
-}
-
-/* --- what rules leave at a node --- */
-
-static size_t digits_of(struct kveil_span number)
-{
-	size_t sign = number.data[0] == '-';
-
-	for (size_t i = sign; i < number.len; i++)
-		if (number.data[i] < '0' || number.data[i] > '9')
-			return NOT_WHOLE;
-	return number.len - sign < NOT_WHOLE ? number.len - sign : NOT_WHOLE;
-}
-
-/* One rule at one node: what it writes there. */
-static void add_result(struct outcome *o, const struct kveil_bound_rule *r)
-{
-	const struct kveil_action *a = r->action;
-	unsigned kinds = a->results_for ? a->results_for(r->rule->params, KVEIL_KIND_STRING) : 0;
-	struct kveil_span text = a->constant ? a->constant(r->rule->params) : KVEIL_SPAN_NULL;
-	bool is_raw = kinds & KVEIL_RESULT_BIT(KVEIL_RESULT_RAW);
-
-	if (is_raw && !text.data)
-		return;
-	o->is_touched = true;
-	if (kinds & KVEIL_RESULT_BIT(KVEIL_RESULT_NULL)) {
-		o->null = true;
-	} else if (kinds & KVEIL_RESULT_BIT(KVEIL_RESULT_REMOVE)) {
-		o->gone = true;
-	} else if (is_raw) {
-		bool is_number = text.data[0] == '-' || (text.data[0] >= '0' && text.data[0] <= '9');
-		size_t digits = is_number ? digits_of(text) : 0;
-		o->digits = digits > o->digits ? digits : o->digits;
-		o->kinds |= KVEIL_KIND_BIT(is_number ? KVEIL_KIND_NUMBER : KVEIL_KIND_BOOL);
-	} else if (r->action->effect == KVEIL_REVEALS) {
-		o->revealed = true;
-	} else {
-		o->text = true;
-		o->is_sealed |= r->action->inverse != NULL;
-		o->keeps_original |= r->rule->key_use & KVEIL_USE_OPEN;
-	}
-}
-
-static bool is_unconditional(const struct kveil_bound_rule *r)
-{
-	return !r->rule->when && !r->rule->tables && r->only_kinds == ~0u;
-}
-
-static void settle_move(struct outcome *o, bool moves, bool moves_surely)
-{
-	if (!o->clear || !moves)
-		return;
-	o->is_touched = true;
-	o->gone = true;
-	if (moves_surely)
-		o->clear = false;
-}
-
-static struct outcome outcome_at(const struct deriver *d, const struct kveil_connect_node *n)
-{
-	struct outcome o = {.clear = true};
-	bool moves = false, moves_surely = false;
-
-	for (const struct kveil_connect_touch *t = n->touches; t; t = t->next) {
-		const struct kveil_bound_rule *r = &d->e->rules[t->use == KVEIL_CONNECT_CLEAR ? 0 : t->rule];
-		if (t->use == KVEIL_CONNECT_CLEAR)
-			continue;
-		bool surely = t->surely && is_unconditional(r);
-		if (!(r->views >> d->v & 1))
-			continue;
-		if (t->use == KVEIL_CONNECT_READS) {
-			moves |= !r->rule->keep_source;
-			moves_surely |= !r->rule->keep_source && surely;
-		} else if (o.clear) {
-			bool was_touched = o.is_touched;
-			o.is_touched = false;
-			add_result(&o, r);
-			o.clear = !(surely && o.is_touched && t->use == KVEIL_CONNECT_WRITES);
-			o.is_touched |= was_touched;
-		}
-	}
-	settle_move(&o, moves, moves_surely);
-	o.gone_for_good = o.gone && !o.clear && !o.text && !o.null && !o.revealed && !o.kinds;
-	return o;
-}
-
-/* --- the node's new schema --- */
-
-/* Without memory it is empty, and the schema that is being written has failed. */
-static struct kveil_span parameter_name(const struct deriver *d, const struct kveil_connect_tree *tree, uint32_t at)
-{
-	const struct kveil_doc_node *n = &tree->doc->nodes[at];
-	struct kveil_span raw = {tree->doc->text.data + n->name_start, n->name_end - n->name_start};
-	struct kveil_span name = kveil_engine_unquote(d->e, raw);
-
-	d->out->failed |= !name.data;
-	return name;
-}
-
-static uint32_t find_parameter(const struct deriver *d, const struct kveil_connect_tree *tree,
-			       const struct kveil_connect_node *n, const char *wanted)
-{
-	const struct kveil_doc_node *nodes = tree->doc->nodes;
-	uint32_t at = n->members[KVEIL_CONNECT_M_PARAMETERS];
-
-	if (kveil_connect_is_null(tree, at))
-		return 0;
-	for (uint32_t c = at + 1; c < nodes[at].next; c = nodes[c].next)
-		if (kveil_span_eq(parameter_name(d, tree, c), kveil_span_str(wanted)))
-			return nodes[c].kind == KVEIL_KIND_STRING ? c : 0;
-	return 0;
-}
-
-/* Is it a parameter with symbols of an enumeration, in its value or at the end of its name, as
- * io.confluent.connect.avro.Enum.MALE and org.apache.kafka.connect.data.Enum.MALE are? */
-static bool lists_symbols(struct kveil_span name)
-{
-	static const size_t len = sizeof ENUM - 1;
-
-	for (size_t i = 0; i + len <= name.len; i++)
-		if (strncasecmp((const char *)name.data + i, ENUM, len) == 0)
-			return true;
-	return kveil_span_eq(name, KVEIL_SPAN(SYMBOLS));
-}
-
-static bool is_enumeration(const struct deriver *d, const struct kveil_connect_node *n)
-{
-	const struct kveil_doc *doc = d->tree->doc;
-	uint32_t at = n->members[KVEIL_CONNECT_M_PARAMETERS];
-	bool found = false;
-
-	if (kveil_connect_is_null(d->tree, at))
-		return false;
-	for (uint32_t c = at + 1; !found && c < doc->nodes[at].next; c = doc->nodes[c].next)
-		found = lists_symbols(parameter_name(d, d->tree, c));
-	return found;
-}
-
-/* Do constants fit the type that is there? */
-static bool takes_constants(const struct kveil_connect_node *n, const struct outcome *o)
-{
-	if (n->type == KVEIL_CONNECT_BOOLEAN)
-		return o->kinds == KVEIL_KIND_BIT(KVEIL_KIND_BOOL);
-	if (o->kinds != KVEIL_KIND_BIT(KVEIL_KIND_NUMBER))
-		return false;
-	static const size_t most[] = {
-	    [KVEIL_CONNECT_INT8] = 2,   [KVEIL_CONNECT_INT16] = 4,         [KVEIL_CONNECT_INT32] = 9,
-	    [KVEIL_CONNECT_INT64] = 18, [KVEIL_CONNECT_FLOAT] = NOT_WHOLE, [KVEIL_CONNECT_DOUBLE] = NOT_WHOLE,
-	};
-	return n->type <= KVEIL_CONNECT_DOUBLE && o->digits <= most[n->type];
-}
-
-static enum kveil_connect_type type_of_constants(const struct outcome *o)
-{
-	if (o->clear)
-		return KVEIL_CONNECT_STRING;
-	if (o->kinds == KVEIL_KIND_BIT(KVEIL_KIND_BOOL))
-		return KVEIL_CONNECT_BOOLEAN;
-	if (o->kinds == KVEIL_KIND_BIT(KVEIL_KIND_NUMBER))
-		return o->digits < NOT_WHOLE ? KVEIL_CONNECT_INT64 : KVEIL_CONNECT_DOUBLE;
-	return KVEIL_CONNECT_STRING;
-}
-
-static bool has_default(const struct deriver *d, const struct kveil_connect_node *n)
-{
-	return !kveil_connect_is_null(d->tree, n->members[KVEIL_CONNECT_M_DEFAULT]);
-}
-
-/* What no rule reaches itself, in what one reaches. No neutral default is valid for every semantic name (a decimal of
- * no bytes is none): it must do without. */
-static void judge_inside(const struct deriver *d, const struct kveil_connect_node *n, struct verdict *r)
-{
-	r->is_dirty = r->is_protected = r->drops_default = true;
-	r->is_optional |= has_default(d, n);
-}
-
-/* After the node that it is in. */
-static struct verdict judge(const struct deriver *d, uint32_t i, bool is_unmatched)
-{
-	const struct kveil_connect_node *n = &d->tree->nodes[i];
-	struct verdict r = {.out = outcome_at(d, n), .type = n->type, .is_optional = n->is_optional};
-	struct outcome *o = &r.out;
-
-	o->is_touched |= is_unmatched;
-	o->gone |= is_unmatched;
-	if (!o->is_touched) {
-		if (i && d->verdicts[n->parent].is_protected)
-			judge_inside(d, n, &r);
-		return r;
-	}
-	r.is_dirty = r.is_protected = true;
-	r.is_optional |= o->null || o->gone;
-	r.drops_default = o->null || o->gone;
-	if (o->text || (o->revealed && o->kinds)) {
-		r.is_retyped = true;
-		r.type = KVEIL_CONNECT_STRING;
-	} else if (o->revealed) {
-		r.is_retyped = true;
-		r.is_restored = find_parameter(d, d->tree, n, ORIGINAL) != 0;
-		r.type = r.is_restored ? n->type : KVEIL_CONNECT_STRING;
-	} else if (o->kinds) {
-		r.is_retyped = true;
-		r.type = takes_constants(n, o) ? n->type : type_of_constants(o);
-	}
-	return r;
 }
 
 static const char *neutral(enum kveil_connect_type type, bool is_pairs)
@@ -328,8 +80,8 @@ static enum kveil_connect_member member_at(const struct kveil_connect_node *n, u
 
 /* --- the schema of a clear value, for whoever opens it --- */
 
-static void write_clear_parameters(const struct deriver *d, const struct kveil_connect_tree *tree, uint32_t at,
-				   struct kveil_buf *out)
+static void write_clear_parameters(const struct kveil_connect_deriver *d, const struct kveil_connect_tree *tree,
+				   uint32_t at, struct kveil_buf *out)
 {
 	const struct kveil_doc_node *nodes = tree->doc->nodes;
 
@@ -340,17 +92,17 @@ static void write_clear_parameters(const struct deriver *d, const struct kveil_c
 	}
 	kveil_buf_append_byte(out, '{');
 	for (uint32_t c = at + 1; c < nodes[at].next; c = nodes[c].next) {
-		if (!lists_symbols(parameter_name(d, tree, c)))
+		if (!kveil_connect_lists_symbols(kveil_connect_parameter_name(d, tree, c)))
 			write_raw_member(out, tree->doc, c);
 	}
 	kveil_buf_append_byte(out, '}');
 }
 
-static void write_clear(const struct deriver *d, const struct kveil_connect_tree *tree, uint32_t i,
+static void write_clear(const struct kveil_connect_deriver *d, const struct kveil_connect_tree *tree, uint32_t i,
 			struct kveil_buf *out);
 
-static void write_clear_inside(const struct deriver *d, const struct kveil_connect_tree *tree, uint32_t i, uint32_t at,
-			       struct kveil_buf *out)
+static void write_clear_inside(const struct kveil_connect_deriver *d, const struct kveil_connect_tree *tree, uint32_t i,
+			       uint32_t at, struct kveil_buf *out)
 {
 	const struct kveil_connect_node *nodes = tree->nodes;
 	bool is_list = tree->doc->nodes[at].kind == KVEIL_KIND_ARRAY, is_first = true;
@@ -366,7 +118,7 @@ static void write_clear_inside(const struct deriver *d, const struct kveil_conne
 	kveil_buf_append_str(out, is_list ? "]" : "");
 }
 
-static void write_clear(const struct deriver *d, const struct kveil_connect_tree *tree, uint32_t i,
+static void write_clear(const struct kveil_connect_deriver *d, const struct kveil_connect_tree *tree, uint32_t i,
 			struct kveil_buf *out)
 {
 	const struct kveil_connect_node *n = &tree->nodes[i];
@@ -397,13 +149,13 @@ static bool is_plain_text(const struct kveil_connect_tree *tree, const struct kv
 	       kveil_connect_is_null(tree, n->members[KVEIL_CONNECT_M_PARAMETERS]);
 }
 
-static void write_original(struct deriver *d, uint32_t i, const struct outcome *o)
+static void write_original(struct kveil_connect_deriver *d, uint32_t i, const struct kveil_connect_outcome *o)
 {
 	const struct kveil_connect_node *n = &d->tree->nodes[i];
-	uint32_t known = o->keeps_original ? find_parameter(d, d->tree, n, ORIGINAL) : 0;
+	uint32_t known = o->keeps_original ? kveil_connect_find_parameter(d, d->tree, n, KVEIL_CONNECT_ORIGINAL) : 0;
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 
-	write_name(d->out, ORIGINAL);
+	write_name(d->out, KVEIL_CONNECT_ORIGINAL);
 	if (known) {
 		kveil_buf_append_span(d->out, raw_of(d->tree->doc, known));
 		return;
@@ -415,11 +167,11 @@ static void write_original(struct deriver *d, uint32_t i, const struct outcome *
 }
 
 /* The parameters of a retyped node: what still holds, and the original type of what can be opened. */
-static void write_parameters(struct deriver *d, uint32_t i, const struct outcome *o)
+static void write_parameters(struct kveil_connect_deriver *d, uint32_t i, const struct kveil_connect_outcome *o)
 {
 	const struct kveil_connect_node *n = &d->tree->nodes[i];
 	bool keeps = o->text && o->is_sealed && !is_plain_text(d->tree, n);
-	uint32_t column = o->revealed ? 0 : find_parameter(d, d->tree, n, COLUMN);
+	uint32_t column = o->revealed ? 0 : kveil_connect_find_parameter(d, d->tree, n, COLUMN);
 
 	if (!keeps && !column)
 		return;
@@ -434,7 +186,7 @@ static void write_parameters(struct deriver *d, uint32_t i, const struct outcome
 
 /* --- fits --- */
 
-static bool write_steps(const struct deriver *d, uint32_t i, struct kveil_path *path)
+static bool write_steps(const struct kveil_connect_deriver *d, uint32_t i, struct kveil_path *path)
 {
 	const struct kveil_connect_node *nodes = d->tree->nodes;
 	size_t depth = path->count;
@@ -456,7 +208,7 @@ static bool write_steps(const struct deriver *d, uint32_t i, struct kveil_path *
 }
 
 /* The way to a node's values; with a name, to those of its parent's new field. */
-static bool add_fit(struct deriver *d, uint32_t i, struct kveil_span name, unsigned kind)
+static bool add_fit(struct kveil_connect_deriver *d, uint32_t i, struct kveil_span name, unsigned kind)
 {
 	struct kveil_connect_schema *s = d->schema;
 	size_t depth = 0;
@@ -491,7 +243,8 @@ static bool add_fit(struct deriver *d, uint32_t i, struct kveil_span name, unsig
 }
 
 /* Values that no rule of texts wrote, in a node of texts. */
-static bool fit_as_text(struct deriver *d, uint32_t i, struct kveil_span name, const struct outcome *o)
+static bool fit_as_text(struct kveil_connect_deriver *d, uint32_t i, struct kveil_span name,
+			const struct kveil_connect_outcome *o)
 {
 	bool has_clear = o->clear && d->tree->nodes[i].type != KVEIL_CONNECT_STRING;
 
@@ -500,18 +253,18 @@ static bool fit_as_text(struct deriver *d, uint32_t i, struct kveil_span name, c
 
 /* --- writing --- */
 
-static enum kveil_status write_node(struct deriver *d, uint32_t i);
+static enum kveil_status write_node(struct kveil_connect_deriver *d, uint32_t i);
 
 /* Values that came out as texts have the type again that they had; what they are in is a copy, with the field's name,
  * its place in the table and a default that says nothing. */
-static enum kveil_status write_restored(struct deriver *d, uint32_t i, struct kveil_span name, bool is_optional,
-					bool has_default)
+static enum kveil_status write_restored(struct kveil_connect_deriver *d, uint32_t i, struct kveil_span name,
+					bool is_optional, bool kveil_connect_has_default)
 {
 	struct kveil_scan *scan = &d->e->connect.spelled;
 	const struct kveil_connect_node *from = &d->tree->nodes[i];
 	struct kveil_connect_tree tree;
 	struct kveil_span text;
-	uint32_t at = find_parameter(d, d->tree, from, ORIGINAL);
+	uint32_t at = kveil_connect_find_parameter(d, d->tree, from, KVEIL_CONNECT_ORIGINAL);
 	static const unsigned kinds[] = {
 	    [KVEIL_CONNECT_STRUCT] = KVEIL_KIND_OBJECT, [KVEIL_CONNECT_ARRAY] = KVEIL_KIND_ARRAY,
 	    [KVEIL_CONNECT_MAP] = KVEIL_KIND_OBJECT,    [KVEIL_CONNECT_BOOLEAN] = KVEIL_KIND_BOOL,
@@ -529,7 +282,7 @@ static enum kveil_status write_restored(struct deriver *d, uint32_t i, struct kv
 		return st == KVEIL_E_NO_MEMORY ? st : (d->err->status = KVEIL_E_UNSUPPORTED_ENVELOPE);
 	}
 	const struct kveil_connect_node *n = &tree.nodes[0];
-	const char *value = has_default ? neutral(n->type, n->is_pairs) : NULL;
+	const char *value = kveil_connect_has_default ? neutral(n->type, n->is_pairs) : NULL;
 	unsigned kind = n->type < KVEIL_CONNECT_BOOLEAN ? KVEIL_KIND_NUMBER
 			: n->is_pairs                   ? KVEIL_KIND_ARRAY
 							: kinds[n->type];
@@ -561,10 +314,10 @@ static enum kveil_status write_restored(struct deriver *d, uint32_t i, struct kv
 											       : no_memory(d->err);
 }
 
-static void write_default(struct deriver *d, uint32_t i, uint32_t at)
+static void write_default(struct kveil_connect_deriver *d, uint32_t i, uint32_t at)
 {
 	const struct kveil_connect_node *n = &d->tree->nodes[i];
-	const struct verdict *r = &d->verdicts[i];
+	const struct kveil_connect_verdict *r = &d->verdicts[i];
 	const char *value = neutral(r->type, n->is_pairs);
 
 	if (!kveil_connect_is_null(d->tree, at) && (r->drops_default || !value))
@@ -574,12 +327,12 @@ static void write_default(struct deriver *d, uint32_t i, uint32_t at)
 }
 
 /* A field that `to` adds. */
-static enum kveil_status write_newcomer(struct deriver *d, const struct kveil_connect_newcomer *c,
-					const struct outcome *o)
+static enum kveil_status write_newcomer(struct kveil_connect_deriver *d, const struct kveil_connect_newcomer *c,
+					const struct kveil_connect_outcome *o)
 {
 	const struct kveil_bound_rule *r = &d->e->rules[c->rule];
-	bool is_restored =
-	    o->revealed && !o->text && !o->kinds && find_parameter(d, d->tree, &d->tree->nodes[c->source], ORIGINAL);
+	bool is_restored = o->revealed && !o->text && !o->kinds &&
+			   kveil_connect_find_parameter(d, d->tree, &d->tree->nodes[c->source], KVEIL_CONNECT_ORIGINAL);
 
 	if (!o->text && !o->null && !o->kinds && !o->revealed)
 		return KVEIL_OK;
@@ -595,19 +348,19 @@ static enum kveil_status write_newcomer(struct deriver *d, const struct kveil_co
 }
 
 /* Those of one name are one field, where the first stands. */
-static enum kveil_status write_newcomers(struct deriver *d, const struct kveil_connect_node *n)
+static enum kveil_status write_newcomers(struct kveil_connect_deriver *d, const struct kveil_connect_node *n)
 {
 	enum kveil_status st = KVEIL_OK;
 
 	for (const struct kveil_connect_newcomer *c = n->newcomers; !st && c; c = c->next) {
-		struct outcome o = {0};
+		struct kveil_connect_outcome o = {0};
 		struct kveil_span name = d->e->rules[c->rule].rule->to_name;
 		bool is_first = true;
 		for (const struct kveil_connect_newcomer *k = n->newcomers; k; k = k->next) {
 			const struct kveil_bound_rule *r = &d->e->rules[k->rule];
 			if (!(r->views >> d->v & 1) || !kveil_span_eq(r->rule->to_name, name))
 				continue;
-			add_result(&o, r);
+			kveil_connect_add_result(&o, r);
 			is_first &= k == c || k->rule > c->rule;
 		}
 		if (is_first && d->e->rules[c->rule].views >> d->v & 1)
@@ -616,7 +369,8 @@ static enum kveil_status write_newcomers(struct deriver *d, const struct kveil_c
 	return st;
 }
 
-static enum kveil_status write_inside(struct deriver *d, uint32_t i, enum kveil_connect_member m, uint32_t at)
+static enum kveil_status write_inside(struct kveil_connect_deriver *d, uint32_t i, enum kveil_connect_member m,
+				      uint32_t at)
 {
 	static const char *const names[] = {"fields", "items", "keys", "values"};
 	const struct kveil_connect_node *nodes = d->tree->nodes;
@@ -639,9 +393,10 @@ static enum kveil_status write_inside(struct deriver *d, uint32_t i, enum kveil_
 	return st;
 }
 
-static enum kveil_status write_member(struct deriver *d, uint32_t i, enum kveil_connect_member m, uint32_t at)
+static enum kveil_status write_member(struct kveil_connect_deriver *d, uint32_t i, enum kveil_connect_member m,
+				      uint32_t at)
 {
-	const struct verdict *r = &d->verdicts[i];
+	const struct kveil_connect_verdict *r = &d->verdicts[i];
 
 	switch (m) {
 	case KVEIL_CONNECT_M_TYPE:
@@ -658,7 +413,7 @@ static enum kveil_status write_member(struct deriver *d, uint32_t i, enum kveil_
 	case KVEIL_CONNECT_M_NAME:
 	case KVEIL_CONNECT_M_VERSION:
 		/* An enumeration without its symbols is none. */
-		if (!r->is_retyped && !(r->is_protected && is_enumeration(d, &d->tree->nodes[i])))
+		if (!r->is_retyped && !(r->is_protected && kveil_connect_is_enumeration(d, &d->tree->nodes[i])))
 			write_raw_member(d->out, d->tree->doc, at);
 		return KVEIL_OK;
 	case KVEIL_CONNECT_M_PARAMETERS:
@@ -679,17 +434,17 @@ static enum kveil_status write_member(struct deriver *d, uint32_t i, enum kveil_
 }
 
 /* A struct whose default went must do without one. */
-static bool loses_default(const struct deriver *d, uint32_t i)
+static bool loses_default(const struct kveil_connect_deriver *d, uint32_t i)
 {
 	const struct kveil_connect_node *n = &d->tree->nodes[i];
 
-	return n->type == KVEIL_CONNECT_STRUCT && !d->verdicts[i].is_retyped && has_default(d, n);
+	return n->type == KVEIL_CONNECT_STRUCT && !d->verdicts[i].is_retyped && kveil_connect_has_default(d, n);
 }
 
-static enum kveil_status write_node(struct deriver *d, uint32_t i)
+static enum kveil_status write_node(struct kveil_connect_deriver *d, uint32_t i)
 {
 	const struct kveil_connect_node *n = &d->tree->nodes[i];
-	struct verdict *r = &d->verdicts[i];
+	struct kveil_connect_verdict *r = &d->verdicts[i];
 	const struct kveil_doc_node *nodes = d->tree->doc->nodes;
 	enum kveil_status st = KVEIL_OK;
 
@@ -699,7 +454,8 @@ static enum kveil_status write_node(struct deriver *d, uint32_t i)
 	}
 	r->is_optional |= loses_default(d, i);
 	if (r->is_restored)
-		return write_restored(d, i, n->field, r->is_optional, !r->drops_default && has_default(d, n));
+		return write_restored(d, i, n->field, r->is_optional,
+				      !r->drops_default && kveil_connect_has_default(d, n));
 	kveil_buf_append_byte(d->out, '{');
 	for (uint32_t c = n->at + 1; !st && c < nodes[n->at].next; c = nodes[c].next)
 		st = write_member(d, i, member_at(n, c), c);
@@ -715,65 +471,7 @@ static enum kveil_status write_node(struct deriver *d, uint32_t i)
 	return st;
 }
 
-static bool has_newcomers(const struct deriver *d, const struct kveil_connect_node *n)
-{
-	for (const struct kveil_connect_newcomer *c = n->newcomers; c; c = c->next)
-		if (d->e->rules[c->rule].views >> d->v & 1)
-			return true;
-	return false;
-}
-
-static bool is_named(const struct deriver *d, const struct kveil_connect_node *n)
-{
-	for (const struct kveil_connect_touch *t = n->touches; t; t = t->next) {
-		const struct kveil_bound_rule *r = &d->e->rules[t->use == KVEIL_CONNECT_CLEAR ? 0 : t->rule];
-		uint64_t views = t->use == KVEIL_CONNECT_CLEAR ? d->e->clears[t->rule].views : r->views;
-		if (views >> d->v & 1 && (t->use == KVEIL_CONNECT_CLEAR || !r->rule->is_of_event))
-			return true;
-	}
-	return false;
-}
-
-/* What `unmatched: remove` may take out, all that is not named, nor in what is named, nor around it. In an event
- * some stay; being optional does them no harm. NULL: no memory. */
-static const bool *find_unmatched(const struct deriver *d)
-{
-	const struct kveil_connect_node *nodes = d->tree->nodes;
-	uint32_t count = d->tree->count;
-	bool removes =
-	    d->schema->part == KVEIL_PART_VALUE && d->e->plan->views[d->v].unmatched == KVEIL_UNMATCHED_REMOVE;
-	bool *named = kveil_arena_alloc(&d->e->arena, count), *goes = kveil_arena_alloc(&d->e->arena, count);
-
-	if (!named || !goes)
-		return NULL;
-	memset(goes, 0, count);
-	for (uint32_t i = 0; removes && i < count; i++) {
-		named[i] = is_named(d, &nodes[i]) || (i && named[nodes[i].parent]);
-		goes[i] = !named[i] && i;
-	}
-	for (uint32_t i = count; removes && i-- > 1;) {
-		named[nodes[i].parent] |= named[i];
-		goes[i] &= !named[i];
-	}
-	return goes;
-}
-
-static bool judge_all(struct deriver *d)
-{
-	const struct kveil_connect_tree *tree = d->tree;
-	const bool *unmatched = find_unmatched(d);
-
-	d->verdicts = unmatched ? kveil_arena_array(&d->e->arena, tree->count, sizeof *d->verdicts) : NULL;
-	for (uint32_t i = 0; d->verdicts && i < tree->count; i++) {
-		d->verdicts[i] = judge(d, i, unmatched[i]);
-		d->verdicts[i].is_dirty |= has_newcomers(d, &tree->nodes[i]);
-	}
-	for (uint32_t i = tree->count; d->verdicts && i-- > 1;)
-		d->verdicts[tree->nodes[i].parent].is_dirty |= d->verdicts[i].is_dirty;
-	return d->verdicts != NULL;
-}
-
-static bool keep(struct deriver *d)
+static bool keep(struct kveil_connect_deriver *d)
 {
 	struct kveil_connect_schema *s = d->schema;
 	struct kveil_connect_view *view = &s->views[d->v];
@@ -798,10 +496,10 @@ enum kveil_status kveil_connect_derive(struct kveil_engine *e, const struct kvei
 				       struct kveil_connect_schema *s, struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf out = KVEIL_BUF_INIT;
-	struct deriver d = {.e = e, .tree = tree, .v = v, .schema = s, .out = &out, .err = err};
+	struct kveil_connect_deriver d = {.e = e, .tree = tree, .v = v, .schema = s, .out = &out, .err = err};
 
 	out.allowance = &e->allowance;
-	if (!judge_all(&d) || !kveil_buf_ok(&out))
+	if (!kveil_connect_judge(&d) || !kveil_buf_ok(&out))
 		return no_memory(err);
 	if (!d.verdicts[0].is_dirty) {
 		s->views[v] = (struct kveil_connect_view){.text = s->text};
