@@ -324,9 +324,9 @@ void kveil_worker_close_producer(struct kveil_worker *w);
 struct kveil_outlet *kveil_outlet_open(struct kveil_worker *w, const struct kveil_target *target);
 void kveil_outlets_close(struct kveil_worker *w);
 /* Which partition a record of p goes to: as the Java producer places it by its key (partition: key); one without a key stays with a
- * partition for a while. */
+ * partition for a while. alone: where nothing is on its way, if there is such a place. */
 int32_t kveil_outlet_place(struct kveil_worker *w, struct kveil_outlet *o, const struct kveil_partition *p,
-                           const struct kveil_record *r, size_t bytes);
+                           const struct kveil_record *r, size_t bytes, bool alone);
 /* NULL: there cannot be such a partition. */
 struct kveil_lane *kveil_outlet_lane(struct kveil_outlet *o, int32_t partition);
 /* Waits for room, a moment; alone: until nothing else is on its way there. false: there is none, and p is blocked on it. */

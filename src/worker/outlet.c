@@ -118,14 +118,21 @@ void kveil_outlets_close(struct kveil_worker *w)
 
 /* --- placing --- */
 
+static bool takes(const struct kveil_worker *w, const struct kveil_lane *l, size_t bytes, bool alone)
+{
+	if (alone)
+		return l->records == 0;
+	return w->now_ms >= l->kept_until_ms && kveil_lane_takes(&w->ledger, l, bytes, w->now_ms);
+}
+
 /* Records without a key may go anywhere: not to where there is no room. */
-static void choose_sticky(struct kveil_worker *w, struct kveil_outlet *o, size_t bytes)
+static void choose_sticky(struct kveil_worker *w, struct kveil_outlet *o, size_t bytes, bool alone)
 {
 	int32_t first = (int32_t)((unsigned)rand_r(&w->random) % (unsigned)o->partitions);
 
 	for (int32_t i = 0; i < o->partitions; i++) {
 		int32_t at = (first + i) % o->partitions;
-		if (!kveil_lane_takes(&w->ledger, &o->lanes[at], bytes, w->now_ms))
+		if (!takes(w, &o->lanes[at], bytes, alone))
 			continue;
 		o->sticky = at;
 		o->sticky_until_ms = w->now_ms + STICKY_MS;
@@ -134,15 +141,15 @@ static void choose_sticky(struct kveil_worker *w, struct kveil_outlet *o, size_t
 }
 
 int32_t kveil_outlet_place(struct kveil_worker *w, struct kveil_outlet *o, const struct kveil_partition *p,
-			   const struct kveil_record *r, size_t bytes)
+			   const struct kveil_record *r, size_t bytes, bool alone)
 {
 	if (w->params->config->partition == KVEIL_PARTITION_SAME)
 		return p->id;
 	if (r->key.data)
 		return rd_kafka_msg_partitioner_murmur2(o->rkt, r->key.data, r->key.len, o->partitions, NULL, NULL);
 	if (o->sticky >= o->partitions || w->now_ms >= o->sticky_until_ms ||
-	    !kveil_lane_takes(&w->ledger, &o->lanes[o->sticky], bytes, w->now_ms))
-		choose_sticky(w, o, bytes);
+	    !takes(w, &o->lanes[o->sticky], bytes, alone))
+		choose_sticky(w, o, bytes, alone);
 	return o->sticky;
 }
 
@@ -157,13 +164,6 @@ struct kveil_lane *kveil_outlet_lane(struct kveil_outlet *o, int32_t partition)
 static bool is_alone(const struct kveil_worker *w)
 {
 	return w->now_ms - w->switched_ms >= ALONE_MS;
-}
-
-static bool takes(const struct kveil_worker *w, const struct kveil_lane *l, size_t bytes, bool alone)
-{
-	if (alone)
-		return l->records == 0;
-	return w->now_ms >= l->kept_until_ms && kveil_lane_takes(&w->ledger, l, bytes, w->now_ms);
 }
 
 /* Half of the time that records take there lately, which is long where much is on its way. */

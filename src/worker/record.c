@@ -306,7 +306,7 @@ static bool find_ways(struct kveil_worker *w, const struct work *k, const struct
 		const struct kveil_output *o = &result->outputs[i];
 		struct kveil_outlet *outlet = p->route->outputs[o->view];
 		size_t bytes = kveil_kafka_sends_bytes(&o->record);
-		ways[i] = (struct way){outlet, kveil_outlet_place(w, outlet, p, &o->record, bytes), bytes};
+		ways[i] = (struct way){outlet, kveil_outlet_place(w, outlet, p, &o->record, bytes, k->solo), bytes};
 		if (!kveil_outlet_wait(w, p, outlet, ways[i].partition, bytes, k->solo))
 			return false;
 	}
