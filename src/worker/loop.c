@@ -134,16 +134,22 @@ void kveil_worker_log_now_and_then(struct kveil_worker *w, const struct kveil_er
 	kveil_log_error(KVEIL_LOG_WARN, w->name, why);
 }
 
+int kveil_worker_back_off_ms(struct kveil_worker *w, unsigned attempt)
+{
+	int ms = BACK_OFF_FIRST_MS << (attempt < 7 ? attempt : 7);
+
+	ms = ms > BACK_OFF_MOST_MS ? BACK_OFF_MOST_MS : ms;
+	return ms / 2 + rand_r(&w->random) % (ms / 2 + 1);
+}
+
 bool kveil_worker_back_off(struct kveil_worker *w, unsigned attempt, const struct kveil_error *why, int64_t *logged_ms)
 {
 	int64_t now = kveil_clock_mono_ms();
-	int64_t ms = BACK_OFF_FIRST_MS << (attempt < 7 ? attempt : 7);
+	int64_t end = now + kveil_worker_back_off_ms(w, attempt);
 
-	ms = ms > BACK_OFF_MOST_MS ? BACK_OFF_MOST_MS : ms;
-	ms = ms / 2 + rand_r(&w->random) % (ms / 2 + 1);
 	kveil_worker_count_retry(w, why->status);
 	kveil_worker_log_now_and_then(w, why, logged_ms);
-	for (int64_t end = now + ms; now < end; now = kveil_clock_mono_ms()) {
+	for (; now < end; now = kveil_clock_mono_ms()) {
 		kveil_worker_pump(w, end - now < 100 ? (int)(end - now) : 100);
 		record_progress(w);
 		if (kveil_worker_stopping(w) || (w->catalog && has_news(w)))

@@ -109,6 +109,7 @@ enum kveil_wait {
 	KVEIL_WAIT_LANE,   /* room on the way to an output partition, or a moment after it failed */
 };
 
+/* How many jumps of its offsets a partition remembers: after a lie about offsets it goes back to one (record.c). */
 enum { KVEIL_GAPS = 16 };
 
 struct kveil_partition {
@@ -126,7 +127,7 @@ struct kveil_partition {
 	bool rewind;          /* to the watermark, as soon as nothing is unreported */
 	int64_t rewind_to;    /* …or further back; -1 = no */
 	int64_t doubted_until; /* offsets up to here are counted, not believed (record.c); -1 = none */
-	int64_t gaps[KVEIL_GAPS]; /* a ring: where offsets jumped last */
+	int64_t gaps[KVEIL_GAPS]; /* a ring of the last ones: where each began */
 	size_t gap_count;
 	unsigned seek_failures; /* in a row */
 	bool anew;            /* its topic is another one: the rewind goes to the start */
@@ -290,7 +291,9 @@ void *kveil_worker_main(void *worker);
 bool kveil_worker_stopping(const struct kveil_worker *w);
 /* Serves delivery reports for at most ms, and the group with everything paused: its membership outlives any wait. */
 void kveil_worker_pump(struct kveil_worker *w, int ms);
-/* Waits with everything paused, longer with each attempt, with jitter, and says why once a minute (*logged_ms: when last,
+/* How long to wait before the next try: longer with each attempt, with jitter. */
+int kveil_worker_back_off_ms(struct kveil_worker *w, unsigned attempt);
+/* Waits so long with everything paused, and says why once a minute (*logged_ms: when last,
  * 0 = never). False: no use in trying again (new rules, stopping). */
 bool kveil_worker_back_off(struct kveil_worker *w, unsigned attempt, const struct kveil_error *why, int64_t *logged_ms);
 /* Backs off because of an error of class RETRY that concerns every partition. */

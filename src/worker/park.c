@@ -19,8 +19,6 @@ enum {
 	MOST_RECORDS = 1024,  /* of one partition */
 	MOST_BYTES = 8 << 20, /* of all, or a quarter of what may be in flight */
 	TURN_MS = 20,         /* for what has waited, and for looking at names: the loop has more to do */
-	BACK_OFF_FIRST_MS = 100,
-	BACK_OFF_MOST_MS = 10000,
 	SOON_TRIES = 3, /* for a name that was made and is not there: another process was first, a matter of moments */
 	LOG_EVERY_MS = 60000,
 };
@@ -123,14 +121,6 @@ void kveil_park_add(struct kveil_worker *w, struct kveil_partition *p, const str
 
 /* --- why --- */
 
-static int back_off_ms(struct kveil_worker *w, unsigned attempt)
-{
-	int ms = BACK_OFF_FIRST_MS << (attempt < 7 ? attempt : 7);
-
-	ms = ms > BACK_OFF_MOST_MS ? BACK_OFF_MOST_MS : ms;
-	return ms / 2 + rand_r(&w->random) % (ms / 2 + 1);
-}
-
 static void wait_for(struct kveil_worker *w, struct kveil_partition *p, enum kveil_wait what, int ms)
 {
 	p->wait = what;
@@ -145,7 +135,7 @@ static void wait_out(struct kveil_worker *w, struct kveil_partition *p, const st
 		w->outages++;
 	}
 	kveil_worker_tell_outage(w, p, why);
-	wait_for(w, p, KVEIL_WAIT_OUTAGE, back_off_ms(w, p->outage_tries++));
+	wait_for(w, p, KVEIL_WAIT_OUTAGE, kveil_worker_back_off_ms(w, p->outage_tries++));
 }
 
 /* The record names a key that is to be made. */
@@ -162,7 +152,7 @@ static void wait_for_names(struct kveil_worker *w, struct kveil_partition *p, co
 	}
 	kveil_worker_count_retry(w, why->status);
 	p->round = kveil_maker_want(w->maker);
-	wait_for(w, p, KVEIL_WAIT_NAMES, made ? back_off_ms(w, p->name_tries) : 0);
+	wait_for(w, p, KVEIL_WAIT_NAMES, made ? kveil_worker_back_off_ms(w, p->name_tries) : 0);
 }
 
 void kveil_park(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_error *why)
@@ -182,7 +172,7 @@ void kveil_park_for_room(struct kveil_worker *w, struct kveil_partition *p)
 void kveil_park_after_fault(struct kveil_worker *w, struct kveil_partition *p, unsigned failures)
 {
 	p->blocked_on = NULL;
-	wait_for(w, p, KVEIL_WAIT_LANE, back_off_ms(w, failures));
+	wait_for(w, p, KVEIL_WAIT_LANE, kveil_worker_back_off_ms(w, failures));
 }
 
 void kveil_park_over(struct kveil_worker *w, struct kveil_partition *p)

@@ -218,16 +218,15 @@ static void let_go(struct kveil_worker *w)
 
 void kveil_worker_hold(struct kveil_worker *w, struct kveil_partition *p)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-
 	if (!p->held && !w->unresolved) {
+		rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
 		rd_kafka_topic_partition_list_add(list, p->topic, p->id);
 		rd_kafka_pause_partitions(w->consumer, list);
+		rd_kafka_topic_partition_list_destroy(list);
 		kveil_intake_drop_of(w, p);
 		p->held = true;
 	}
 	w->some_wait = true;
-	rd_kafka_topic_partition_list_destroy(list);
 }
 
 static void assign(struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list)
@@ -344,8 +343,7 @@ void kveil_worker_on_end(struct kveil_worker *w, struct kveil_partition *p, int6
 
 	/* What waits comes first, and what was thrown away comes again: then this is said again, or does no harm
 	 * unsaid. */
-	if (p->stopped || p->rewind || p->held || !kveil_park_may_read(p) || end <= 0 ||
-	    end <= kveil_worker_position(p))
+	if (p->held || !kveil_park_may_read(p) || end <= 0 || end <= kveil_worker_position(p))
 		return;
 	kveil_worker_fetched(w, p);
 	if (kveil_watermark_add(&p->marks, end - 1, &last))

@@ -219,8 +219,7 @@ static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, con
 /* Is it the client's turn to bring something? */
 static bool should_come(const struct kveil_worker *w, const struct kveil_partition *p, int64_t high)
 {
-	return high > kveil_worker_position(p) && !p->held && !p->stopped && !p->rewind && kveil_park_may_read(p) &&
-	       w->intake.count == 0;
+	return high > kveil_worker_position(p) && !p->held && kveil_park_may_read(p) && w->intake.count == 0;
 }
 
 void kveil_worker_look_at_fetch(struct kveil_worker *w, struct kveil_partition *p, int64_t high)
