@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Events: written once, taken by every sink. */
+/* Events: a line of the log each, and a call of the sink. */
 #include "base/event.h"
 
 #include <inttypes.h>
@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { SINKS_MAX = 4, NAME_MAX_SHOWN = 64 };
+enum { NAME_MAX_SHOWN = 64 };
 
 static const struct {
 	const char *name;
@@ -19,11 +19,8 @@ static const struct {
 #undef X
 };
 
-static struct {
-	kveil_event_sink *fn;
-	void *user;
-} sinks[SINKS_MAX];
-static size_t sink_count;
+static kveil_event_sink *sink; /* NULL: none */
+static void *sink_user;
 static char command[NAME_MAX_SHOWN], user[NAME_MAX_SHOWN], host[NAME_MAX_SHOWN];
 
 void kveil_event_setup(const char *by)
@@ -40,12 +37,10 @@ void kveil_event_setup(const char *by)
 		snprintf(host, sizeof host, "?");
 }
 
-void kveil_event_add_sink(kveil_event_sink *sink, void *of)
+void kveil_event_set_sink(kveil_event_sink *fn, void *of)
 {
-	if (sink_count == SINKS_MAX)
-		return;
-	sinks[sink_count].fn = sink;
-	sinks[sink_count++].user = of;
+	sink = fn;
+	sink_user = of;
 }
 
 const char *kveil_event_name(enum kveil_event_kind kind)
@@ -78,7 +73,8 @@ static void add_number(struct kveil_buf *out, const char *name, uint64_t n)
 		kveil_buf_printf(out, " %s=%" PRIu64, name, n);
 }
 
-void kveil_event_write(const struct kveil_event *e, struct kveil_buf *out)
+/* "key_created key=pii version=2 …", with who did it. */
+static void write_line(const struct kveil_event *e, struct kveil_buf *out)
 {
 	kveil_buf_append_str(out, kinds[e->kind].name);
 	add_text(out, "key", e->key);
@@ -97,13 +93,13 @@ void kveil_event(const struct kveil_event *e)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf line = KVEIL_BUF_INIT;
 
-	kveil_event_write(e, &line);
+	write_line(e, &line);
 	const char *text = kveil_buf_cstr(&line);
 	/* Before setup nobody is there whose doing it could be: tests, libraries. */
 	if (*command)
 		kveil_log(kinds[e->kind].level, "event", "%s", text ? text : kinds[e->kind].name);
-	for (size_t i = 0; i < sink_count; i++)
-		sinks[i].fn(sinks[i].user, e);
+	if (sink)
+		sink(sink_user, e);
 }
 
 void kveil_event_write_markdown(struct kveil_buf *out)

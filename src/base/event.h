@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * base/event.h: what a security officer would ask about, one row a kind. Whoever does such a thing says so here, once it is
- * done; sinks (the log, metrics) take it from here. Never a field's value, never a key byte. Any thread.
+ * done; the log has it, and one more who wants it (metrics). Never a field's value, never a key byte. Any thread.
  *
  *   event  key_created key=pii version=2 id=2037671358 algorithm=aes-256-gcm kek=guard command="keys rotate" user=root host=a
  */
@@ -49,13 +49,11 @@ typedef void kveil_event_sink(void *user, const struct kveil_event *e);
 
 /* Before any thread: by which command this process acts ("run", "keys rotate"); user and host are found. */
 void kveil_event_setup(const char *command);
-/* Before any thread; at most four. The first is the log's, there from the start. */
-void kveil_event_add_sink(kveil_event_sink *sink, void *user);
+/* Before any thread: who takes each event, beside the log. user is the sink's. */
+void kveil_event_set_sink(kveil_event_sink *sink, void *user);
 
 void kveil_event(const struct kveil_event *e);
 const char *kveil_event_name(enum kveil_event_kind kind);
-/* "key_created key=pii version=2 …", with who did it, as the log has it. */
-void kveil_event_write(const struct kveil_event *e, struct kveil_buf *out);
 /* docs/events.md. */
 void kveil_event_write_markdown(struct kveil_buf *out);
 
