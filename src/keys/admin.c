@@ -209,10 +209,9 @@ enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const cha
 			status = kveil_files_write_whole(path, kveil_buf_span(&text), err);
 		*ret_written = !status;
 	}
-	if (*ret_written)
+	if (*ret_written) {
 		kveil_event(
 		    &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_BACKED_UP, .count = d.count, .detail = path});
-	if (*ret_written) {
 		memcpy(seen->digest, now, sizeof now);
 		seen->versions = d.count;
 	}
