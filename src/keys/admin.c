@@ -63,7 +63,7 @@ static bool has_name(struct kveil_keystore *ks, const char *name)
 	pthread_mutex_lock(&ks->lock);
 	bool ret = kveil_map_get(&ks->names, kveil_span_str(name)) != NULL;
 	pthread_mutex_unlock(&ks->lock);
-	return ret || kveil_keystore_is_outside(ks, name, NULL);
+	return ret || kveil_keystore_is_outside(ks, name);
 }
 
 static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added, struct kveil_error *err)

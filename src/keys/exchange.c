@@ -296,7 +296,7 @@ static enum kveil_status import_once(struct importing *in, struct kveil_span key
 		added += find_id(in, in->records.records[i].id, &ours) && ours;
 	*ret_lost = !status && added != in->records.count;
 	/* Written, and its custodian went before it could be read back. */
-	if (*ret_lost && kveil_keystore_held_up_by(in->ks, in->name, NULL))
+	if (*ret_lost && kveil_keystore_is_held_up(in->ks, in->name))
 		status = kveil_keystore_refresh(in->ks, err);
 	*ret_added += added;
 	kveil_document_clear(&in->records);

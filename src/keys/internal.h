@@ -204,10 +204,13 @@ struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks);
  * and this change then stood behind in the log. */
 enum kveil_status kveil_keystore_settle(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
 struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name); /* NULL: not configured */
-/* Does the registry hold versions of this name that a custodian has yet to open? kek: that of the first; may be NULL. */
-bool kveil_keystore_held_up_by(struct kveil_keystore *ks, const char *name, char kek[KVEIL_KEK_NAME_MAX + 1]);
-/* The same, and versions under a KEK that this configuration does not have. */
-bool kveil_keystore_is_outside(struct kveil_keystore *ks, const char *name, char kek[KVEIL_KEK_NAME_MAX + 1]);
+/* Does the registry hold versions of this name that a custodian of this configuration has yet to open? */
+bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name);
+/* The same, and why: OK, or that of the first. */
+enum kveil_status kveil_keystore_reach(struct kveil_keystore *ks, const char *name,
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Does it hold any that were not taken in, those under a KEK that this configuration does not have included? */
+bool kveil_keystore_is_outside(struct kveil_keystore *ks, const char *name);
 /* The number after all others of a name, those that were not taken in included. */
 uint32_t kveil_keystore_next_number(struct kveil_keystore *ks, const char *name);
 /* As attach, fine too where a custodian stands between what was read and us. */
@@ -225,9 +228,6 @@ enum kveil_status kveil_keystore_configured(struct kveil_keystore *ks, const str
                                             struct kveil_key_name **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Does the registry hold every configured name, of the algorithm that the configuration says? */
 enum kveil_status kveil_keystore_check_names(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* OK, or why a custodian of this configuration has yet to open a version of the name. */
-enum kveil_status kveil_keystore_reach(struct kveil_keystore *ks, const char *name,
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 /* make.c */
 /* Adds records and reads back: who was first is known after, but for what a custodian that is away holds up. */
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,

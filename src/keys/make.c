@@ -274,7 +274,7 @@ static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, b
 		int64_t active_from;
 		uint16_t algorithm;
 		/* What waits for its custodian may be the very version that is due. */
-		if (kveil_keystore_held_up_by(ks, c->name, NULL))
+		if (kveil_keystore_is_held_up(ks, c->name))
 			continue;
 		pthread_mutex_lock(&ks->lock);
 		const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(c->name));
@@ -492,7 +492,7 @@ static enum kveil_status rotate_once(struct kveil_keystore *ks, const struct kve
 		*ret_won = kveil_keystore_by_id(ks, r.id) != NULL;
 		pthread_mutex_unlock(&ks->lock);
 		/* Written, and its custodian went before it could be read back. */
-		if (!*ret_won && kveil_keystore_held_up_by(ks, c->name, NULL))
+		if (!*ret_won && kveil_keystore_is_held_up(ks, c->name))
 			status = kveil_keystore_refresh(ks, err);
 	}
 	kveil_key_record_clear(&r);

@@ -26,34 +26,6 @@ static enum kveil_status open_keks(struct kveil_keystore *ks, struct kveil_error
 	return KVEIL_OK;
 }
 
-/* Why what this KEK wrapped of the name is not here. */
-static enum kveil_status fail_outside(struct kveil_keystore *ks, const char *kek_name, const char *name,
-				      struct kveil_error *err)
-{
-	struct kveil_kek *kek = kveil_keystore_kek(ks, kek_name);
-	enum kveil_status status = kek ? kveil_kek_last(kek, err) : KVEIL_OK;
-
-	if (status)
-		return status;
-	if (kek) {
-		kveil_fail(err, KVEIL_E_WRONG_KEK, "KEK '%s' is not the one that wrapped key '%s'", kek_name, name);
-		kveil_error_hint(err, "bring back the key-encryption key that this registry was made with");
-		return KVEIL_E_WRONG_KEK;
-	}
-	kveil_fail(err, KVEIL_E_CONFIG, "key '%s' has versions under KEK '%s' only, which keys.keks does not name",
-		   name, kek_name);
-	kveil_error_hint(err, "bring that KEK back into the configuration; `kveil keys list` shows which versions it "
-			      "holds");
-	return KVEIL_E_CONFIG;
-}
-
-enum kveil_status kveil_keystore_reach(struct kveil_keystore *ks, const char *name, struct kveil_error *err)
-{
-	char kek[KVEIL_KEK_NAME_MAX + 1];
-
-	return kveil_keystore_held_up_by(ks, name, kek) ? fail_outside(ks, kek, name, err) : KVEIL_OK;
-}
-
 /* Nothing of this name was taken in. Under lock. */
 static enum kveil_status fail_absent(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
 				     struct kveil_error *err)

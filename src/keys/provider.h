@@ -68,8 +68,6 @@ struct kveil_provider {
 	                                 struct kveil_error *err);
 };
 
-enum { KVEIL_KEK_EXPIRY_DAYS = 30 }; /* before which a certificate's end is told */
-
 /* How it does, for metrics and whoever looks. */
 struct kveil_kek_state {
 	int64_t asked_ms;   /* monotonic, of the last call that reached it; 0 = none yet */

@@ -8,6 +8,7 @@
  *
  * Without private_key this worker is an edge: it can lock and never unlock.
  */
+#include "keys/keystore.h"
 #include "keys/pem.h"
 #include "keys/provider.h"
 

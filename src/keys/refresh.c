@@ -458,33 +458,40 @@ enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil
 	return ks->memory ? KVEIL_OK : kveil_keystore_refresh_read(ks, &read, err);
 }
 
-bool kveil_keystore_held_up_by(struct kveil_keystore *ks, const char *name, char kek[KVEIL_KEK_NAME_MAX + 1])
+/* The first record of the name that was not taken in, or NULL. Under refresh_lock. */
+static const struct kveil_key_record *find_outside(const struct kveil_keystore *ks, const char *name, bool foreign)
 {
-	bool ret = false;
-
-	pthread_mutex_lock(&ks->refresh_lock);
-	for (size_t i = 0; i < ks->backlog.count && !ret; i++) {
+	for (size_t i = 0; i < ks->backlog.count; i++) {
 		const struct kveil_key_record *r = &ks->backlog.records[i];
-		ret = strcmp(r->name, name) == 0 && !is_foreign(ks, r);
-		if (ret && kek)
-			memcpy(kek, r->kek, KVEIL_KEK_NAME_MAX + 1);
+		if (strcmp(r->name, name) == 0 && (foreign || !is_foreign(ks, r)))
+			return r;
 	}
+	return NULL;
+}
+
+bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name)
+{
+	pthread_mutex_lock(&ks->refresh_lock);
+	bool ret = find_outside(ks, name, false) != NULL;
 	pthread_mutex_unlock(&ks->refresh_lock);
 	return ret;
 }
 
-bool kveil_keystore_is_outside(struct kveil_keystore *ks, const char *name, char kek[KVEIL_KEK_NAME_MAX + 1])
+bool kveil_keystore_is_outside(struct kveil_keystore *ks, const char *name)
 {
-	bool ret = false;
-
 	pthread_mutex_lock(&ks->refresh_lock);
-	for (size_t i = 0; i < ks->backlog.count && !ret; i++) {
-		ret = strcmp(ks->backlog.records[i].name, name) == 0;
-		if (ret && kek)
-			memcpy(kek, ks->backlog.records[i].kek, KVEIL_KEK_NAME_MAX + 1);
-	}
+	bool ret = find_outside(ks, name, true) != NULL;
 	pthread_mutex_unlock(&ks->refresh_lock);
 	return ret;
+}
+
+enum kveil_status kveil_keystore_reach(struct kveil_keystore *ks, const char *name, struct kveil_error *err)
+{
+	pthread_mutex_lock(&ks->refresh_lock);
+	const struct kveil_key_record *r = find_outside(ks, name, false);
+	enum kveil_status status = r ? why_outside(ks, r, err) : KVEIL_OK;
+	pthread_mutex_unlock(&ks->refresh_lock);
+	return status;
 }
 
 uint32_t kveil_keystore_next_number(struct kveil_keystore *ks, const char *name)

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DAY_MS = 24 * 3600 * 1000, NEAR_DAYS = 30 };
+enum { DAY_MS = 24 * 3600 * 1000 };
 
 struct row {
 	const char *name; /* borrowed from the configuration */
@@ -86,7 +86,7 @@ static void tell_end(struct kveil_custodians *c, struct row *r, int64_t expires_
 	if (!r->expiry)
 		r->expiry = kveil_metrics_cell(c->metrics, KVEIL_M_KEK_EXPIRY, r->name, NULL);
 	kveil_cell_set(r->expiry, (double)expires_ms / 1000);
-	if (left_ms >= (int64_t)NEAR_DAYS * DAY_MS) {
+	if (left_ms >= (int64_t)KVEIL_KEK_EXPIRY_DAYS * DAY_MS) {
 		kveil_health_remark(c->health, r->ending, NULL);
 		return;
 	}
