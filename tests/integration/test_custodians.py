@@ -329,7 +329,7 @@ def test_a_certificate_is_renewed_and_its_end_is_told(tmp_path, provider, algori
     sealed = f.seal("x").stdout
     assert "certificate" not in f.kveil("check", "-c", "kveil.yaml").stderr
     # The same key pair, another certificate: what the first one locked opens.
-    issue(tmp_path, "kek", days=10)
+    issue(tmp_path, "kek", days=9.5)
     assert json.loads(f.open(sealed).stdout) == {"a": "x"}
     f.round_trip()
     assert "the certificate of KEK 'guard' expires in 9 days" in f.kveil("check", "-c", "kveil.yaml").stderr
