@@ -54,6 +54,13 @@ static void drop_meaning(json_t *object)
 		json_object_del(object, words[i]);
 }
 
+/* Values in a type's own properties. */
+static void drop_defaults(json_t *object)
+{
+	json_object_del(object, "default");
+	json_object_del(object, "connect.default");
+}
+
 static void drop_shape(json_t *object)
 {
 	static const char *const words[] = {"name",  "namespace", "aliases", "fields", "symbols",
@@ -191,7 +198,7 @@ static json_t *emit_field(struct writer *w, const struct kveil_avro_member *m, u
 		return json_null();
 	}
 	set(w, field, "type", emit_place(w, node, space, depth));
-	if (!w->p->nodes[node].is_changed)
+	if (!w->p->nodes[node].is_changed && !w->p->nodes[node].is_covered)
 		return field;
 	drop_meaning(field);
 	if (json_object_get(field, "default"))
@@ -233,12 +240,10 @@ static json_t *emit_named(struct writer *w, uint32_t node, struct kveil_span aro
 		set(w, j, "namespace", string_of(w, space));
 	if (is_renamed)
 		json_object_del(j, "aliases");
-	if (n->is_changed && n->kind == KVEIL_AVRO_RECORD)
-		json_object_del(j, "connect.default");
-	if (n->is_changed && n->kind != KVEIL_AVRO_RECORD) {
+	if (n->is_changed)
+		drop_defaults(j);
+	if (n->is_changed && n->kind != KVEIL_AVRO_RECORD)
 		drop_meaning(j);
-		json_object_del(j, "default");
-	}
 	if (n->kind == KVEIL_AVRO_RECORD)
 		set(w, j, "fields", emit_fields(w, n, space, depth));
 	return j;
@@ -269,13 +274,13 @@ static json_t *emit_alt(struct writer *w, struct kveil_avro_alt alt, uint32_t pl
 	if (t->name.len)
 		return emit_named(w, alt.node, space, depth);
 	/* A conditional rule keeps what it does not take: as it was, meaning and all. */
-	if (n->kind != KVEIL_AVRO_ARRAY && n->kind != KVEIL_AVRO_MAP)
-		return json_deep_copy(t->json);
-	j = json_copy((json_t *)t->json);
-	set(w, j, n->kind == KVEIL_AVRO_ARRAY ? "items" : "values",
-	    emit_place(w, kveil_avro_item_node(w->p, n), space, depth + 1));
+	bool is_list = n->kind == KVEIL_AVRO_ARRAY || n->kind == KVEIL_AVRO_MAP;
+	j = is_list ? json_copy((json_t *)t->json) : json_deep_copy(t->json);
+	if (is_list)
+		set(w, j, n->kind == KVEIL_AVRO_ARRAY ? "items" : "values",
+		    emit_place(w, kveil_avro_item_node(w->p, n), space, depth + 1));
 	if (n->is_changed)
-		json_object_del(j, "connect.default");
+		drop_defaults(j);
 	return j;
 }
 

@@ -9,7 +9,7 @@ enum { MOST_PASSES = 256, MOST_EDGES = 1 << 20 };
 
 struct builder {
 	struct kveil_avro_program *p;
-	uint32_t *table; /* node + 1 by type and state */
+	uint32_t *table; /* node + 1 by type, state and whether it is covered */
 	uint32_t mask, cap;
 	size_t edges; /* of all nodes */
 	kveil_avro_effect_fn *effect;
@@ -50,6 +50,11 @@ static bool is_container(enum kveil_avro_kind kind)
 	return kind >= KVEIL_AVRO_ARRAY;
 }
 
+static uint32_t hash_node(uint32_t type, uint32_t state, bool is_covered)
+{
+	return type * 0x9E3779B1u ^ (2 * state + is_covered) * 0x85EBCA77u;
+}
+
 static bool grow_table(struct builder *b)
 {
 	struct kveil_avro_program *p = b->p;
@@ -59,7 +64,8 @@ static bool grow_table(struct builder *b)
 	if (!table)
 		return no_memory(b);
 	for (uint32_t i = 0; i < p->count; i++) {
-		uint32_t at = (p->nodes[i].type * 0x9E3779B1u ^ p->nodes[i].state * 0x85EBCA77u) & mask;
+		const struct kveil_avro_node *n = &p->nodes[i];
+		uint32_t at = hash_node(n->type, n->state, n->is_covered) & mask;
 		while (table[at])
 			at = (at + 1) & mask;
 		table[at] = i + 1;
@@ -70,18 +76,23 @@ static bool grow_table(struct builder *b)
 	return true;
 }
 
-static bool node_of(struct builder *b, uint32_t type, uint32_t state, uint32_t *ret)
+/* What rules may make of the values there. */
+static void judge_node(struct builder *b, struct kveil_avro_node *n)
+{
+	size_t count;
+	const uint32_t *ids = kveil_automaton_accepts(b->p->automaton, n->state, &count);
+
+	n->effect = (struct kveil_avro_effect){.keeps = true};
+	if (!count || n->kind == KVEIL_AVRO_UNION)
+		return;
+	n->effect = b->effect(b->user, ids, count, kveil_avro_value_kind(n->kind));
+	n->is_place = n->effect.names;
+}
+
+static bool new_node(struct builder *b, uint32_t type, uint32_t state, bool is_covered)
 {
 	struct kveil_avro_program *p = b->p;
 
-	if (p->count * 2 >= b->mask && !grow_table(b))
-		return false;
-	uint32_t at = (type * 0x9E3779B1u ^ state * 0x85EBCA77u) & b->mask;
-	for (; b->table[at]; at = (at + 1) & b->mask) {
-		*ret = b->table[at] - 1;
-		if (p->nodes[*ret].type == type && p->nodes[*ret].state == state)
-			return true;
-	}
 	if (p->count == KVEIL_AVRO_NODES)
 		return fail(b, "the rules meet the schema in too many ways");
 	if (p->count == b->cap) {
@@ -92,10 +103,28 @@ static bool node_of(struct builder *b, uint32_t type, uint32_t state, uint32_t *
 		p->nodes = more;
 		b->cap = cap;
 	}
-	*ret = p->count++;
-	b->table[at] = *ret + 1;
-	p->nodes[*ret] = (struct kveil_avro_node){.kind = p->schema->types[type].kind, .type = type, .state = state};
+	p->nodes[p->count] = (struct kveil_avro_node){
+	    .kind = p->schema->types[type].kind, .type = type, .state = state, .is_covered = is_covered};
+	judge_node(b, &p->nodes[p->count++]);
 	return true;
+}
+
+static bool node_of(struct builder *b, uint32_t type, uint32_t state, bool is_covered, uint32_t *ret)
+{
+	struct kveil_avro_program *p = b->p;
+
+	if (p->count * 2 >= b->mask && !grow_table(b))
+		return false;
+	uint32_t at = hash_node(type, state, is_covered) & b->mask;
+	for (; b->table[at]; at = (at + 1) & b->mask) {
+		*ret = b->table[at] - 1;
+		const struct kveil_avro_node *n = &p->nodes[*ret];
+		if (n->type == type && n->state == state && n->is_covered == is_covered)
+			return true;
+	}
+	*ret = p->count;
+	b->table[at] = *ret + 1;
+	return new_node(b, type, state, is_covered);
 }
 
 static struct kveil_avro_edge *new_edges(struct builder *b, uint32_t node, size_t count)
@@ -158,7 +187,8 @@ static bool add_elements(struct builder *b, uint32_t node)
 
 	for (size_t i = 0; ok && i < count; i++) {
 		edges[i].state = states[i];
-		ok = node_of(b, b->p->schema->types[n.type].item, states[i], &edges[i].node);
+		ok =
+		    node_of(b, b->p->schema->types[n.type].item, states[i], n.is_covered || n.is_place, &edges[i].node);
 	}
 	free(states);
 	return ok;
@@ -177,7 +207,7 @@ static bool add_members(struct builder *b, uint32_t node)
 		uint32_t next = t->kind == KVEIL_AVRO_UNION
 				    ? n.state
 				    : kveil_automaton_on_plain_name(s, name.data, name.len, name.len);
-		ok = node_of(b, t->members[i].type, next, &edges[i].node);
+		ok = node_of(b, t->members[i].type, next, n.is_covered || n.is_place, &edges[i].node);
 	}
 	return ok;
 }
@@ -187,7 +217,7 @@ static bool build(struct builder *b)
 	struct kveil_avro_program *p = b->p;
 	uint32_t root;
 
-	if (!node_of(b, 0, p->automaton->start, &root))
+	if (!node_of(b, 0, p->automaton->start, false, &root))
 		return false;
 	for (uint32_t i = 0; i < p->count; i++) {
 		enum kveil_avro_kind kind = p->nodes[i].kind;
@@ -204,22 +234,33 @@ static bool build(struct builder *b)
 
 /* --- what becomes of values --- */
 
+static bool has_default(const json_t *j)
+{
+	const json_t *def = json_object_get(j, "default");
+
+	return (def && !json_is_null(def)) || json_object_get(j, "connect.default");
+}
+
+/* Does the type tell of values by defaults? Null tells nothing. */
+static bool holds_default(const struct kveil_avro_type *t)
+{
+	bool holds = has_default(t->json);
+
+	for (uint32_t i = 0; !holds && t->kind == KVEIL_AVRO_RECORD && i < t->member_count; i++)
+		holds = has_default(t->members[i].json);
+	return holds;
+}
+
 static bool find_places(struct builder *b)
 {
 	struct kveil_avro_program *p = b->p;
 
 	for (uint32_t i = 0; i < p->count; i++) {
 		struct kveil_avro_node *n = &p->nodes[i];
-		size_t count;
-		const uint32_t *ids = kveil_automaton_accepts(p->automaton, n->state, &count);
-		n->effect = (struct kveil_avro_effect){.keeps = true};
-		if (!count || n->kind == KVEIL_AVRO_UNION)
-			continue;
-		n->effect = b->effect(b->user, ids, count, kveil_avro_value_kind(n->kind));
-		n->is_place = n->effect.names;
 		bool removes = n->effect.results & KVEIL_AVRO_TO_NOTHING;
 		n->is_gone = removes && n->effect.results == KVEIL_AVRO_TO_NOTHING && !n->effect.keeps;
-		n->is_changed = n->is_place; /* also where no rule can take the value: its default is clear text */
+		/* Also where no rule can take the value: its default is clear text. */
+		n->is_changed = n->is_place || (n->is_covered && holds_default(&p->schema->types[n->type]));
 		if (removes && !n->is_gone)
 			return fail(b, "a rule removes a field in some records only: a schema has it or has not");
 	}
@@ -390,7 +431,7 @@ struct classes {
 static uint32_t sort_of(const struct kveil_avro_node *n)
 {
 	return (uint32_t)n->effect.results << 4 | (uint32_t)n->effect.keeps << 3 | (uint32_t)n->is_gone << 2 |
-	       (uint32_t)n->is_changed << 1;
+	       (uint32_t)n->is_changed << 1 | (uint32_t)n->is_covered;
 }
 
 static bool are_alike(const struct kveil_avro_program *p, const uint32_t *class, uint32_t a, uint32_t b)

@@ -2,7 +2,8 @@
 /*
  * format/avro_program.h: a writer schema and all paths of a plan part as one graph, built once a schema:
  *
- *   node = (type, state of the automaton), from (root, start) on; a field, an item, a branch leads to the next
+ *   node = (type, state of the automaton, is it in a place), from (root, start, no) on; a field, an item, a branch leads
+ *   to the next
  *
  * so that the walk over a value's bytes looks up no name and no type: it follows nodes. What no path can reach is there
  * too, in the dead state, to be checked and passed over.
@@ -54,6 +55,7 @@ struct kveil_avro_node {
 	bool is_live;     /* a place, or an index of a union to be rewritten, stands here or below */
 	bool is_changed;  /* the derived type here or below is another one */
 	bool is_gone;     /* rules take the field away, whatever stands in it */
+	bool is_covered;  /* it stands in a value that rules name: defaults here are parts of that value */
 	bool makes_union; /* no union in the writer's schema, one in the derived */
 	uint32_t edge_count;
 	struct kveil_avro_edge *edges; /* RECORD: fields; UNION: branches; ARRAY, MAP: one a state */

@@ -293,10 +293,11 @@ struct change_row {
 	const char *rules, *schema, *derived, *in, *out;
 };
 
-#define MASK    R("path: $.a, mask: {}")
-#define UNION   "[\"null\",\"long\",\"string\"]"
-#define ENUM    "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"BC\"]}"
-#define LIST(t) "{\"type\":\"array\",\"items\":" t "}"
+#define LEAF(name, field) "{\"type\":\"record\",\"name\":\"L" name "\",\"fields\":[" field "]}"
+#define MASK              R("path: $.a, mask: {}")
+#define UNION             "[\"null\",\"long\",\"string\"]"
+#define ENUM              "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"BC\"]}"
+#define LIST(t)           "{\"type\":\"array\",\"items\":" t "}"
 
 static void test_changes(void **state)
 {
@@ -423,6 +424,33 @@ static void test_derived(void **state)
 	     "{\"type\":\"record\",\"name\":\"N\",\"fields\":[" F("a", "\"int\"") "," F("n", "[\"null\",\"N\"]") "]}",
 	     "{\"type\":\"record\",\"name\":\"N\",\"fields\":[" F(
 		 "a", "{\"type\":\"string\",\"kveil.type\":\"int\"}") "," F("n", "[\"null\",\"N\"]") "]}"},
+	    /* a default in a value that may go is clear text; elsewhere the same type keeps it */
+	    {R("path: $.l, nullify: true"),
+	     REC(F("l", LEAF("V", "{\"name\":\"v\",\"type\":\"int\",\"default\":7}")) "," F("r", "\"LV\"")),
+	     REC(F("l", "[\"null\"," LEAF("V_protected", "{\"name\":\"v\",\"type\":\"int\",\"default\":0}") "]") "," F(
+		 "r", LEAF("V", "{\"name\":\"v\",\"type\":\"int\",\"default\":7}")))},
+	    /* and also where it changes for another reason */
+	    {R("path: $.l, nullify: true") R("path: \"$..b\", mask: {}"),
+	     REC(F("r", LEAF("V", "{\"name\":\"v\",\"type\":\"int\",\"default\":7}," F("b", "\"int\""))) "," F(
+		 "l", "\"LV\"")),
+	     REC(F(
+		 "r",
+		 LEAF("V",
+		      "{\"name\":\"v\",\"type\":\"int\",\"default\":7}," F(
+			  "b", "{\"type\":\"string\","
+			       "\"kveil.type\":"
+			       "\"int\"}"))) "," F("l",
+						   "[\"null\"," LEAF(
+						       "V_protected",
+						       "{\"name\":\"v\",\"type\":\"int\",\"default\":0}," F(
+							   "b", "{\"type\":\"string\",\"kveil.type\":\"int\"}")) "]"))},
+	    /* an enum keeps its symbols as long as it may stay, and not its default */
+	    {R("path: $.l, nullify: true"),
+	     REC(F(
+		 "l",
+		 LEAF("V", F("e", "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"],\"default\":\"B\"}")))),
+	     REC(F("l", "[\"null\"," LEAF(
+			    "V", F("e", "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]}")) "]"))},
 	    /* only the first of a chain changes */
 	    {R("path: $.a, mask: {}"),
 	     "{\"type\":\"record\",\"name\":\"N\",\"fields\":[" F("a", "\"int\"") "," F("n", "[\"null\",\"N\"]") "]}",
@@ -444,6 +472,92 @@ static void test_derived(void **state)
 				 rows[i].derived);
 		rig_clear(&r);
 	}
+}
+
+/* What a default may stand in, from the leaf outwards; # is another digit each time. */
+static const struct {
+	const char *before, *behind;
+} wraps[] = {
+    {"{\"type\":\"record\",\"name\":\"W#\",\"fields\":[{\"name\":\"f\",\"type\":", "}]}"},
+    {"{\"type\":\"array\",\"items\":", "}"},
+    {"{\"type\":\"map\",\"values\":", "}"},
+    {"[\"null\",", "]"},
+    {"[", ",\"null\"]"},
+};
+static const char *const leaves[] = {
+    LEAF("A", "{\"name\":\"v\",\"type\":\"string\",\"default\":\"CANARY\"}"),
+    LEAF("B", "{\"name\":\"v\",\"type\":\"bytes\",\"default\":\"CANARY\"}"),
+    LEAF("C", "{\"name\":\"v\",\"type\":[\"string\",\"null\"],\"default\":\"CANARY\"}"),
+    LEAF("D", "{\"name\":\"v\",\"type\":{\"type\":\"array\",\"items\":\"string\"},\"default\":[\"CANARY\"]}"),
+    LEAF("E", "{\"name\":\"v\",\"type\":" LEAF("F", F("w", "\"string\"")) ",\"default\":{\"w\":\"CANARY\"}}"),
+    LEAF("G", "{\"name\":\"v\",\"type\":{\"type\":\"string\",\"connect.default\":\"CANARY\"}}"),
+    LEAF("H", "{\"name\":\"v\",\"connect.default\":\"CANARY\",\"type\":\"string\"}"),
+    "{\"type\":\"record\",\"name\":\"LI\",\"connect.default\":{\"v\":\"CANARY\"},\"fields\":[" F("v", "\"int\"") "]}",
+    "{\"type\":\"array\",\"connect.default\":[\"CANARY\"],\"items\":\"string\"}",
+    "{\"type\":\"string\",\"connect.default\":\"CANARY\"}",
+};
+
+static bool wrap(const char *type, int code, char *out, size_t size)
+{
+	char inner[2048], *mark;
+
+	snprintf(out, size, "%s", type);
+	for (int at = 0; code; code /= 6, at++) {
+		/* A union stands in no union. */
+		if (code % 6 == 0 || (*out == '[' && code % 6 > 3))
+			return false;
+		snprintf(inner, sizeof inner, "%s", out);
+		snprintf(out, size, "%s%s%s", wraps[code % 6 - 1].before, inner, wraps[code % 6 - 1].behind);
+		if ((mark = strchr(out, '#')))
+			*mark = (char)('0' + at);
+	}
+	return true;
+}
+
+/* No default of a protected field, nor of what stands in it, is in the derived schema; those of others are. */
+static void test_no_default_is_told(void **state)
+{
+	(void)state;
+	static const char *const rules[] = {
+	    R("path: $.p, nullify: true"),
+	    R("path: $.p, nullify: true, when: \"$.q == 1\""),
+	    R("path: $.p, mask: {}"),
+	    R("path: $.p, mask: {}, when: \"$.q == 1\""),
+	    R("path: $.p, hash: {key: k}, when: \"$.q == 1\""),
+	    R("path: $.p, encrypt: {key: k}"),
+	    R("path: $.p, replace: {with: x}, when: \"$.q == 1\""),
+	    R("path: $.p, nullify: true, when: \"$.q == 1\"") R("path: \"$..v\", mask: {}"),
+	    R("path: \"$.*\", nullify: true, when: \"$.q == 1\""),
+	};
+	size_t shapes = 0;
+
+	for (size_t r = 0; r < sizeof rules / sizeof *rules; r++)
+		for (size_t l = 0; l < sizeof leaves / sizeof *leaves; l++)
+			for (int code = 0; code < 6 * 6; code++) {
+				char type[2048], schema[4096], file[512];
+				struct kveil_error err;
+				struct rig rig;
+				if (!wrap(leaves[l], code, type, sizeof type))
+					continue;
+				snprintf(schema, sizeof schema,
+					 REC("{\"name\":\"p\",\"connect.default\":\"CANARY\",\"type\":%s}," F(
+					     "q", "\"int\"")),
+					 type);
+				snprintf(file, sizeof file, "%s%s", HEAD, rules[r]);
+				/* One key of a map by itself cannot change its type. */
+				if (rig_try(&rig, file, schema, &err)) {
+					assert_non_null(strstr(err.message, "some elements"));
+					rig_clear(&rig);
+					continue;
+				}
+				struct kveil_span derived = kveil_engine_schema_derived(rig.schema);
+				if (memmem(derived.data, derived.len, "CANARY", 6))
+					fail_msg("%s\n%s\n%.*s", rules[r], schema, (int)derived.len,
+						 (const char *)derived.data);
+				rig_clear(&rig);
+				shapes++;
+			}
+	assert_true(shapes > 1500);
 }
 
 static void test_rules_refused(void **state)
@@ -551,6 +665,7 @@ int main(void)
 	    cmocka_unit_test(test_depth),
 	    cmocka_unit_test(test_changes),
 	    cmocka_unit_test(test_derived),
+	    cmocka_unit_test(test_no_default_is_told),
 	    cmocka_unit_test(test_rules_refused),
 	    cmocka_unit_test(test_not_yet),
 	    cmocka_unit_test(test_without_schema),
