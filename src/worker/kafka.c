@@ -335,6 +335,15 @@ bool kveil_kafka_unreadable(rd_kafka_resp_err_t err)
 	       err == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED || err == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
 }
 
+/* librdkafka looks for headers whenever it is asked and remembers only those that are there. An empty list is some. */
+static void remember_none(const rd_kafka_message_t *msg)
+{
+	rd_kafka_headers_t *none = rd_kafka_headers_new(0);
+
+	if (none)
+		rd_kafka_message_set_headers((rd_kafka_message_t *)(uintptr_t)msg, none);
+}
+
 enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kveil_header **array, size_t *cap,
 				      size_t *ret_count, struct kveil_error *err)
 {
@@ -342,8 +351,10 @@ enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kvei
 
 	*ret_count = 0;
 	rd_kafka_resp_err_t e = rd_kafka_message_headers(msg, &headers);
-	if (e == RD_KAFKA_RESP_ERR__NOENT)
+	if (e == RD_KAFKA_RESP_ERR__NOENT) {
+		remember_none(msg);
 		return KVEIL_OK;
+	}
 	if (e)
 		return kveil_fail(err, KVEIL_E_UNREADABLE_BATCH, "the record's headers cannot be read: %s",
 				  rd_kafka_err2str(e));
