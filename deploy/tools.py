@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the stages of ./dev package share: counting, running, and Debian chroots (root only)."""
+"""What ./dev package, ./dev release and the test stage debian13 share: counting, running, and Debian chroots (root only)."""
+import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -41,13 +43,40 @@ def run(*cmd, **kw):
     return subprocess.run([str(c) for c in cmd], text=True, capture_output=True, cwd=kw.pop("cwd", ROOT), **kw)
 
 
+def program(module):
+    """A program out of the Go module proxy, in a folder of its own."""
+    folder = CACHE / "bin" / re.sub(r"\W", "-", module)
+    if not folder.exists():
+        run("go", "install", module, env={**os.environ, "GOBIN": str(folder)}, cwd="/").check_returncode()
+    return next(folder.iterdir())
+
+
+def module_folder(module):
+    """Where the files of a Go module are, out of the proxy."""
+    return pathlib.Path(json.loads(run("go", "mod", "download", "-json", module, cwd="/").stdout)["Dir"])
+
+
 def version():
     return next(line.split("'")[1] for line in (ROOT / "meson.build").read_text().splitlines() if "version:" in line)
 
 
+def git(*args):
+    """In a tree that may be another user's: root looks at it for him."""
+    return run("git", "-c", f"safe.directory={ROOT}", *args)
+
+
 def source_date():
     """Of the commit: what is made of it has no other time in it."""
-    return os.environ.get("SOURCE_DATE_EPOCH") or run("git", "log", "-1", "--format=%ct").stdout.strip()
+    return os.environ.get("SOURCE_DATE_EPOCH") or git("log", "-1", "--format=%ct").stdout.strip()
+
+
+def become_root():
+    """Chroots and mounts are root's: this script once more by sudo, where it asks for no password."""
+    if os.geteuid() == 0:
+        return
+    if run("sudo", "-n", "true").returncode:
+        sys.exit(f"{pathlib.Path(sys.argv[0]).name}: needs root for a chroot, or sudo without a password")
+    os.execvp("sudo", ["sudo", "-n", "--preserve-env=PATH", sys.executable, *sys.argv])
 
 
 def mirror():
@@ -58,18 +87,18 @@ def mirror():
     return r.stdout.split()[0]
 
 
-def chroot(name, suite, packages):
+def chroot(name, suite, packages, architectures="amd64"):
     """A Debian of its own in .cache/chroots/NAME, kept until its list of packages changes. None, counted as failed, where it
     cannot be made."""
     root, note = CACHE / "chroots" / name, CACHE / "chroots" / f"{name}.packages"
-    wanted = f"{suite} {' '.join(packages)}"
+    wanted = f"{suite} {architectures} {' '.join(packages)}"
     if note.exists() and note.read_text() == wanted:
         return root
     note.unlink(missing_ok=True)
     shutil.rmtree(root, ignore_errors=True)
     root.parent.mkdir(parents=True, exist_ok=True)
     # A chroot that a power cut spoils is made again: no file is synced on its own.
-    r = run("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--architectures=amd64", "--skip=cleanup/apt/lists", "--dpkgopt=force-unsafe-io",
+    r = run("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--architectures={architectures}", "--skip=cleanup/apt/lists", "--dpkgopt=force-unsafe-io",
             f"--include={','.join(packages)}", suite, root, mirror())
     if not count(f"a chroot of Debian {SUITES[suite]} ({name})", r.returncode == 0, r.stderr[-2000:]):
         return None
@@ -90,16 +119,18 @@ def copy_source(folder):
     """What git knows of the tree, as it stands."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    listed = run("git", "-c", f"safe.directory={ROOT}", "ls-files", "-z").stdout.split("\0")
+    listed = git("ls-files", "-z").stdout.split("\0")
     there = [f for f in listed if f and os.path.lexists(ROOT / f)]
     tar = subprocess.run(["tar", "-c", "--null", "-T", "-"], cwd=ROOT, input="\0".join(there).encode(), capture_output=True, check=True)
     subprocess.run(["tar", "-x", "-C", folder, f"--mtime=@{source_date()}"], input=tar.stdout, check=True)
 
 
-def container(root, command):
-    """The command that runs another as a container runtime would: a root that is read-only, a /proc and a
-    /tmp, a user that is not root. It execs all the way: what is started is the command itself."""
+def container(root, binds, command):
+    """The command that runs another as a container runtime would: binds (source, place, "ro" or "rw") on a root that is
+    read-only, a /proc and a /tmp, a user that is not root. It execs all the way: what is started is the command itself."""
     lines = [f"mount --bind {root} {root}"]
+    for source, place, how in binds:
+        lines += [f"mkdir -p {root}{place}", f"mount --bind {source} {root}{place}", f"mount -o remount,bind,{how} {root}{place}"]
     lines += [f"mkdir -p {root}/proc", f"mount -t proc proc {root}/proc", f"mount -o remount,ro,bind {root}",
               f"mount -t tmpfs none {root}/tmp", f"cd {root}"]
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -72,6 +73,17 @@ def test_the_charts_defaults_fit_its_schema_and_kveil(tmp_path):
                   {"workload": {"kind": "DaemonSet"}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**values, **wrong}, schema)
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.31", "1.34"])
+def test_the_charts_manifests_are_what_kubernetes_takes(version):
+    """As kustomize's base has them; what other values make of the chart is ./dev package's."""
+    made = [d for d in yaml.safe_load_all((DEPLOY / "kustomize" / "base" / "kveil.yaml").read_text()) if d]
+    assert {"Deployment", "Job", "NetworkPolicy", "PodDisruptionBudget", "ConfigMap"} <= {d["kind"] for d in made}
+    for manifest in made:
+        kubernetes_validate.validate(manifest, version, strict=True)
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate({**made[0], "sepc": {}}, version, strict=True)
 
 
 def test_compose_files_name_what_is_there(tmp_path):

@@ -38,6 +38,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* The container, the same in every kind of workload. */}}
 {{- define "kveil.container" -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (add 20 (int .Values.preStopSleepSeconds) | int) }}
+{{- fail "terminationGracePeriodSeconds: a drain takes up to 15 s after preStopSleepSeconds; give 20 s more than that" }}
+{{- end }}
+{{- if and .Values.preStopSleepSeconds (semverCompare "<1.30-0" .Capabilities.KubeVersion.Version) }}
+{{- fail "preStopSleepSeconds: Kubernetes before 1.30 cannot sleep" }}
+{{- end }}
+{{- if and (eq .Values.workload.kind "NativeSidecar") (semverCompare "<1.29-0" .Capabilities.KubeVersion.Version) }}
+{{- fail "workload.kind: Kubernetes before 1.29 has no native sidecars; use Sidecar" }}
+{{- end -}}
 name: kveil
 image: {{ include "kveil.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
