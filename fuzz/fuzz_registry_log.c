@@ -42,6 +42,7 @@ static void sign(struct kveil_span *label, struct kveil_span *value, struct kvei
 	struct kveil_registry_lease lease;
 	struct kveil_key_record record;
 	struct kveil_registry_note note;
+	struct kveil_registry_event event;
 	struct kveil_error err;
 
 	if (kveil_registry_root_parse(*value, &root)) {
@@ -67,6 +68,11 @@ static void sign(struct kveil_span *label, struct kveil_span *value, struct kvei
 		    "a note cannot be written");
 		snprintf(text, KVEIL_RECORD_LABEL_MAX, "%s", KVEIL_NOTE_LABEL);
 		kveil_registry_note_clear(&note);
+	} else if (kveil_registry_is_event_label(*label) &&
+		   kveil_registry_event_sign(*value, secret, &event, &err) == KVEIL_OK) {
+		kveil_buf_append_str(out, event.line);
+		kveil_registry_event_label(&event, text);
+		kveil_registry_event_clear(&event);
 	} else {
 		return;
 	}
@@ -111,6 +117,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(!kveil_registry_log_hand_over(&log, on_record, &seen, &err), "handing over failed");
 	check(!kveil_registry_log_choose(&log, &env, &refused, &err), "choosing failed");
 	(void)kveil_registry_log_damaged(&log, false, ids, 8);
+	(void)kveil_registry_log_damaged_event(&log);
+	for (size_t i = 0; i < log.events.count; i++)
+		check(kveil_registry_event_authentic(&log.events.items[i], &secret), "an event is not authentic");
+	check(kveil_registry_events_missing(&log.events) <= log.events.count, "more events are missing than there are");
 	kveil_registry_log_clear(&log);
 	return 0;
 }

@@ -3,7 +3,9 @@
 #ifndef KVEIL_BASE_CLOCK_H
 #define KVEIL_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <time.h>
 
 /* Milliseconds since 1970-01-01 UTC. */
@@ -43,6 +45,21 @@ static inline void kveil_clock_format(int64_t ms, char out[32])
 
 	gmtime_r(&s, &tm);
 	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+/* The other way. false: it is not such a time, or no day of the calendar. */
+static inline bool kveil_clock_parse(const char *text, int64_t *ret_ms)
+{
+	struct tm tm = {0};
+	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	char again[32];
+
+	if (!end || *end)
+		return false;
+	*ret_ms = (int64_t)timegm(&tm) * 1000;
+	/* timegm takes the 31st of February for a day of March. */
+	kveil_clock_format(*ret_ms, again);
+	return strcmp(again, text) == 0;
 }
 
 #endif

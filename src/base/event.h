@@ -4,6 +4,8 @@
  * done; the log has it, and one more who wants it (metrics). Never a field's value, never a key byte. Any thread.
  *
  *   event  key_created key=pii version=2 id=2037671358 algorithm=aes-256-gcm kek=guard command="keys rotate" user=root host=a
+ *
+ * What is about keys stands in the registry as well, authentic: keys/registry_event.h.
  */
 #ifndef KVEIL_BASE_EVENT_H
 #define KVEIL_BASE_EVENT_H
@@ -23,6 +25,7 @@
 	X(REGISTRY_BACKED_UP, "registry_backed_up", INFO, "The registry was copied, wrapped.")                   \
 	X(REGISTRY_RESTORED, "registry_restored", WARN, "A backup came into the registry.")                      \
 	X(REGISTRY_IGNORED, "registry_ignored", WARN, "The registry held messages that no kveil wrote.")         \
+	X(EVENT_UNRECORDED, "event_unrecorded", WARN, "An event is in the log, and could not be kept in the registry.") \
 	X(KEK_AWAY, "kek_away", WARN, "A custodian does not answer, refuses, or its file is another.")           \
 	X(KEK_BACK, "kek_back", INFO, "It answers again.")                                                       \
 	X(RULES_LOADED, "rules_loaded", INFO, "Rules were taken into use.")                                      \
@@ -43,17 +46,29 @@ struct kveil_event {
 	const char *algorithm, *kek;
 	uint64_t count;               /* of versions or messages, where it is more than one thing */
 	const char *detail;           /* a file, a reason */
+	const char *fingerprint;      /* of what was destroyed */
+	int64_t due_ms;               /* wall time: when it will be done */
+};
+
+/* Who acts in this process; "" where that is not known. */
+struct kveil_event_actor {
+	const char *command, *user, *host, *reason;
 };
 
 typedef void kveil_event_sink(void *user, const struct kveil_event *e);
 
 /* Before any thread: by which command this process acts ("run", "keys rotate"); user and host are found. */
 void kveil_event_setup(const char *command);
+/* Before any thread: why, in the operator's own words. Borrowed. */
+void kveil_event_set_reason(const char *reason);
+struct kveil_event_actor kveil_event_actor(void);
 /* Before any thread: who takes each event, beside the log. user is the sink's. */
 void kveil_event_set_sink(kveil_event_sink *sink, void *user);
 
 void kveil_event(const struct kveil_event *e);
 const char *kveil_event_name(enum kveil_event_kind kind);
+/* KVEIL_EVENT_COUNT: none is called so. */
+enum kveil_event_kind kveil_event_by_name(const char *name);
 /* docs/events.md. */
 void kveil_event_write_markdown(struct kveil_buf *out);
 

@@ -16,7 +16,7 @@
 
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "configuration whose `keys:` to use (kveil.yaml)"},
-    {0, "json", NULL, "list, rewrap: as JSON, for scripts"},
+    {0, "json", NULL, "list, history, rewrap: as JSON, for scripts"},
     {0, "now", NULL, "rotate: active at once (default: in one minute, so that everybody has it by then)"},
     {0, "at", "TIME", "rotate: active at a time such as 2026-01-31T06:00:00Z"},
     {0, "tink", NULL, "export: as a Google Tink keyset in JSON (the only format)"},
@@ -25,9 +25,12 @@ static const struct kveil_flag flags[] = {
     {0, "follow", "FILE", "export, backup: into a file, and again whenever keys come or change, until SIGTERM"},
     {0, "once", NULL, "export: with --follow, write once and end"},
     {0, "dry-run", NULL, "restore: change nothing, say what would come in"},
+    {0, "reason", "TEXT", "why, for the event in the log and in the registry"},
     {'y', "yes", NULL, "destroy, retire, rotate: do not ask"},
     {0},
 };
+
+enum { REASON_MAX = 1024 };
 
 struct action {
 	const char *name, *operands, *help;
@@ -368,6 +371,7 @@ static const struct action actions[] = {
     {"init", "", "makes the registry and the first version of every configured key; adds what is missing", 0, 0,
      run_init},
     {"list", "[NAME]", "every version of every key, or of one", 0, 1, run_list},
+    {"history", "[NAME]", "what was done to keys, or to one: when, by whom, why", 0, 1, keys_run_history},
     {"rotate", "NAME", "publishes a new version; asks first where equal values would stop being equal", 1, 1,
      keys_run_rotate},
     {"export", "NAME", "writes a keyset for those who open without kveil", 1, 1, keys_run_export},
@@ -416,6 +420,7 @@ static int parse(int argc, char **argv, struct keys_options *o)
 				    : strcmp(f->long_name, "at") == 0     ? &o->at
 				    : strcmp(f->long_name, "output") == 0 ? &o->output
 				    : strcmp(f->long_name, "follow") == 0 ? &o->follow
+				    : strcmp(f->long_name, "reason") == 0 ? &o->reason
 									  : NULL;
 		bool *flag = strcmp(f->long_name, "json") == 0      ? &o->json
 			     : strcmp(f->long_name, "now") == 0     ? &o->now
@@ -463,6 +468,8 @@ static int run(int argc, char **argv)
 		if (o.count - 1 < a->least || o.count - 1 > a->most)
 			return kveil_usage_error(&kveil_command_keys, "usage: kveil keys %s%s%s", a->name,
 						 *a->operands ? " " : "", a->operands);
+		if (o.reason && strlen(o.reason) > REASON_MAX)
+			return kveil_usage_error(&kveil_command_keys, "--reason takes %d bytes at most", REASON_MAX);
 		if (kveil_flag_foreign(&kveil_command_keys, a->name, o.given))
 			return KVEIL_EXIT_USAGE;
 		o.operands[0] = o.operands[1];
@@ -470,6 +477,7 @@ static int run(int argc, char **argv)
 		char command[32];
 		snprintf(command, sizeof command, "keys %s", a->name);
 		kveil_event_setup(command);
+		kveil_event_set_reason(o.reason);
 		umask(077);
 		kveil_secret_harden_process();
 		return with_config(a, &o);
@@ -477,13 +485,14 @@ static int run(int argc, char **argv)
 	return kveil_usage_error(&kveil_command_keys, "no action '%s'", o.operands[0]);
 }
 
-static const char *const words[] = {"kek",    "init",    "list",   "rotate",  "export", "import",
+static const char *const words[] = {"kek",    "init",    "list",   "history", "rotate", "export", "import",
 				    "backup", "restore", "retire", "destroy", "rewrap", NULL};
 
 const struct kveil_command kveil_command_keys = {
     .name = "keys",
     .usage = "ACTION -c kveil.yaml [OPTIONS]",
-    .help = "the key registry: kek, init, list, rotate, export, import, backup, restore, retire, destroy, rewrap",
+    .help =
+	"the key registry: kek, init, list, history, rotate, export, import, backup, restore, retire, destroy, rewrap",
     .words = words,
     .flags = flags,
     .run = run,

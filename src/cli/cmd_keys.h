@@ -9,7 +9,7 @@
 extern const struct kveil_command kveil_command_keys;
 
 struct keys_options {
-	const char *config, *at, *output, *follow;
+	const char *config, *at, *output, *follow, *reason;
 	bool json, now, tink, clear, once, yes, dry_run;
 	unsigned given; /* a bit for each row of the table of options */
 	char *operands[3];
@@ -36,6 +36,7 @@ int keys_follow(struct kveil_keystore *ks, keys_follow_fn *fn, void *user);
 int keys_run_rotate(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_retire(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_destroy(const struct keys_options *o, const struct kveil_keys_config *cfg);
+int keys_run_history(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_export(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_import(const struct keys_options *o, const struct kveil_keys_config *cfg);
 

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { ROTATE_LEAD_MS = 60000 };
@@ -29,20 +28,6 @@ static bool split_version(char *operand, uint32_t *ret)
 		return true;
 	*at = '@';
 	return false;
-}
-
-static bool parse_time(const char *text, int64_t *ret_ms)
-{
-	struct tm tm = {0};
-	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-
-	if (!end || *end)
-		return false;
-	*ret_ms = (int64_t)timegm(&tm) * 1000;
-	/* The 31st of February is no day: timegm would take it for one of March. */
-	char again[32];
-	kveil_clock_format(*ret_ms, again);
-	return strcmp(again, text) == 0;
 }
 
 /* verb: "destroy". true: the name was typed. */
@@ -73,7 +58,7 @@ static int rotation_time(const struct keys_options *o, const struct kveil_data_k
 	if (o->now && o->at)
 		return kveil_usage_error(&kveil_command_keys, "--now and --at exclude each other");
 	*ret_ms = o->now ? now : now + ROTATE_LEAD_MS;
-	if (o->at && !parse_time(o->at, ret_ms))
+	if (o->at && !kveil_clock_parse(o->at, ret_ms))
 		return kveil_usage_error(&kveil_command_keys, "'%s' is no time such as 2026-01-31T06:00:00Z", o->at);
 	if (*ret_ms < now)
 		return kveil_usage_error(&kveil_command_keys, "%s has passed", o->at);

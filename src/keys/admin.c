@@ -125,9 +125,6 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 		struct kveil_error why = {0};
 		enum kveil_status made = create(ks, &why);
 		ret->created = !made;
-		if (!made)
-			kveil_event(
-			    &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_CREATED, .detail = cfg->registry});
 		/* Another process may have been first: then its registry serves. */
 		if (!made || made == KVEIL_E_KEY_EXISTS)
 			status = kveil_keystore_attach_reading(ks, err);
@@ -137,6 +134,9 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 				*err = why;
 		}
 	}
+	if (!status && ret->created)
+		kveil_keystore_tell(
+		    ks, &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_CREATED, .detail = cfg->registry}, 1);
 	if (!status)
 		status = add_keks(ks, &ret->keks_added, err);
 	/* Twice only if two keys drew one id: the second then lost its place. */
@@ -210,8 +210,12 @@ enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const cha
 		*ret_written = !status;
 	}
 	if (*ret_written) {
-		kveil_event(
-		    &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_BACKED_UP, .count = d.count, .detail = path});
+		struct kveil_event e = {.kind = KVEIL_EVENT_REGISTRY_BACKED_UP, .count = d.count, .detail = path};
+		/* One that follows is in the registry's records with its first copy, or there would be no end. */
+		if (seen->versions)
+			kveil_event(&e);
+		else
+			kveil_keystore_tell(ks, &e, 1);
 		memcpy(seen->digest, now, sizeof now);
 		seen->versions = d.count;
 	}
@@ -314,6 +318,13 @@ static bool name_meant(struct kveil_keystore *ks, const char *asked, struct kvei
 	return is_tenant;
 }
 
+void kveil_keys_registry_name(struct kveil_keystore *ks, const char *asked, char name[KVEIL_KEY_NAME_MAX + 1])
+{
+	struct kveil_tenant_ask tenant;
+
+	name_meant(ks, asked, &tenant, name);
+}
+
 enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *asked, uint32_t version, size_t *ret,
 				   struct kveil_error *err)
 {
@@ -385,9 +396,10 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 	pthread_mutex_unlock(&ks->io_lock);
 	if (!status)
 		*ret_changed = count;
-	for (size_t i = 0; !status && i < count; i++)
-		kveil_keystore_tell(state == KVEIL_KEY_DESTROYED ? KVEIL_EVENT_KEY_DESTROYED : KVEIL_EVENT_KEY_RETIRED,
-				    &changed.records[i]);
+	if (!status)
+		kveil_keystore_tell_keys(
+		    ks, state == KVEIL_KEY_DESTROYED ? KVEIL_EVENT_KEY_DESTROYED : KVEIL_EVENT_KEY_RETIRED,
+		    changed.records, count);
 	kveil_document_clear(&now);
 	kveil_document_clear(&changed);
 	if (!status)

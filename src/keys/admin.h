@@ -58,6 +58,14 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
                                        enum kveil_key_state state, size_t *ret_changed,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* What was done to keys, oldest first: one call a line of JSON (registry_event.h). ret_missing: how many more somebody took away,
+ * as far as those that are left show. */
+typedef void kveil_keys_history_fn(void *user, const char *line);
+enum kveil_status kveil_keys_history(struct kveil_keystore *ks, kveil_keys_history_fn *fn, void *user,
+                                     size_t *ret_missing, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* What the registry calls the key that an operator calls so. */
+void kveil_keys_registry_name(struct kveil_keystore *ks, const char *asked, char name[KVEIL_KEY_NAME_MAX + 1]);
+
 /* How many versions these are, destroyed ones too. KVEIL_E_NOT_FOUND: none. */
 enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *name, uint32_t version, size_t *ret,
                                    struct kveil_error *err) KVEIL_MUST_CHECK;

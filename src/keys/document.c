@@ -18,6 +18,7 @@ void kveil_document_clear(struct kveil_document *d)
 		kveil_key_record_clear(&d->records[i]);
 	free(d->records);
 	kveil_registry_root_clear(&d->root);
+	kveil_registry_events_clear(&d->events);
 	*d = (struct kveil_document){0};
 }
 
@@ -84,23 +85,46 @@ static bool decode_fixed(enum kveil_encoding e, const char *text, size_t len, ui
 	return true;
 }
 
+static bool parse_events(const json_t *lines, struct kveil_registry_events *ret)
+{
+	for (size_t i = 0; i < json_array_size(lines); i++) {
+		struct kveil_registry_event e;
+		const json_t *line = json_array_get(lines, i);
+		struct kveil_span text = {(const uint8_t *)json_string_value(line), json_string_length(line)};
+		if (!kveil_registry_event_parse(text, &e))
+			return false;
+		size_t before = ret->count;
+		if (!kveil_registry_events_add(ret, &e)) {
+			kveil_registry_event_clear(&e);
+			return false;
+		}
+		/* In their order, and none of them twice. */
+		if (ret->count == before || strcmp(ret->items[i].line, json_string_value(line)) != 0)
+			return false;
+	}
+	return true;
+}
+
 static enum kveil_status parse_tree(json_t *tree, struct kveil_document *d, struct kveil_error *err)
 {
 	const char *magic, *id, *mac;
 	size_t id_len, mac_len;
 	json_int_t format, generation, lease;
-	json_t *roots, *keys;
+	json_t *roots, *keys, *events = NULL;
 
-	if (json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:I, s:s%, s:I, s:I, s:o, s:o, s:s%}", "kveil", &magic,
+	format = json_integer_value(json_object_get(tree, "format"));
+	if (format > 2 && json_object_get(tree, "kveil"))
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED,
+				  "the key registry has format %lld, this kveil knows 1 and 2", (long long)format);
+	if (json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:I, s:s%, s:I, s:I, s:o, s:o, s?o, s:s%}", "kveil", &magic,
 			   "format", &format, "id", &id, &id_len, "generation", &generation, "lease", &lease,
-			   "registry_keys", &roots, "keys", &keys, "mac", &mac, &mac_len))
+			   "registry_keys", &roots, "keys", &keys, "events", &events, "mac", &mac, &mac_len))
 		return corrupt(err, "this is no key registry");
 	d->backup = strcmp(magic, magic_backup) == 0;
 	if (!d->backup && strcmp(magic, magic_registry) != 0)
 		return corrupt(err, "this is no key registry");
-	if (format != 1)
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "the key registry has format %lld, this kveil knows 1",
-				  (long long)format);
+	if (format < 1 || (format == 2) != (events != NULL) || (events && (!d->backup || !json_is_array(events))))
+		return corrupt(err, "the key registry holds what no kveil writes");
 	if (!decode_fixed(KVEIL_HEX, id, id_len, d->root.id, sizeof d->root.id) || generation < 1 || lease < 0 ||
 	    lease > UINT32_MAX || !json_is_array(roots) || !json_is_array(keys) ||
 	    !decode_fixed(KVEIL_BASE64, mac, mac_len, d->mac, sizeof d->mac))
@@ -119,7 +143,8 @@ static enum kveil_status parse_tree(json_t *tree, struct kveil_document *d, stru
 			return status;
 		d->count++;
 	}
-	return KVEIL_OK;
+	return parse_events(events, &d->events) ? KVEIL_OK
+						: corrupt(err, "the key registry holds what no kveil writes");
 }
 
 enum kveil_status kveil_document_parse(struct kveil_span text, struct kveil_document *ret, struct kveil_error *err)
@@ -169,6 +194,10 @@ static enum kveil_status mac_of(const struct kveil_document *d, const struct kve
 		kveil_key_record_canonical(&d->records[i], &text);
 		kveil_buf_append(&text, d->records[i].mac, KVEIL_MAC_BYTES);
 	}
+	if (d->events.count)
+		put(&text, d->events.count);
+	for (size_t i = 0; i < d->events.count; i++)
+		kveil_buf_append(&text, d->events.items[i].mac, KVEIL_MAC_BYTES);
 	if (!kveil_buf_ok(&text))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	return kveil_crypto_hmac_sha256(kveil_span_of(secret->document_key, sizeof secret->document_key),
@@ -232,6 +261,9 @@ enum kveil_status kveil_document_verify(const struct kveil_document *d, const st
 		}
 		return corrupt(err, "the key registry was altered outside kveil");
 	}
+	for (size_t i = 0; i < d->events.count; i++)
+		if (!kveil_registry_event_authentic(&d->events.items[i], secret))
+			return corrupt(err, "an event in the backup was altered");
 	if (!index_new(&ix, d->count))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	for (size_t i = 0; !status && i < d->count; i++) {
@@ -343,6 +375,18 @@ static json_t *encoded(enum kveil_encoding e, const uint8_t *data, size_t n)
 	return ret;
 }
 
+static json_t *events_of(const struct kveil_registry_events *all)
+{
+	json_t *lines = json_array();
+
+	for (size_t i = 0; i < all->count; i++)
+		if (json_array_append_new(lines, json_string(all->items[i].line))) {
+			json_decref(lines);
+			return NULL;
+		}
+	return lines;
+}
+
 static json_t *tree_of(const struct kveil_document *d)
 {
 	json_t *roots = json_array(), *keys = json_array();
@@ -359,10 +403,17 @@ static json_t *tree_of(const struct kveil_document *d)
 		json_decref(keys);
 		return NULL;
 	}
-	return json_pack("{s:s, s:i, s:o, s:I, s:I, s:o, s:o, s:o}", "kveil", d->backup ? magic_backup : magic_registry,
-			 "format", 1, "id", encoded(KVEIL_HEX, d->root.id, sizeof d->root.id), "generation",
-			 (json_int_t)d->generation, "lease", (json_int_t)d->lease, "registry_keys", roots, "keys", keys,
-			 "mac", encoded(KVEIL_BASE64, d->mac, sizeof d->mac));
+	json_t *tree = json_pack(
+	    "{s:s, s:i, s:o, s:I, s:I, s:o, s:o}", "kveil", d->backup ? magic_backup : magic_registry, "format",
+	    d->events.count ? 2 : 1, "id", encoded(KVEIL_HEX, d->root.id, sizeof d->root.id), "generation",
+	    (json_int_t)d->generation, "lease", (json_int_t)d->lease, "registry_keys", roots, "keys", keys);
+	ok = tree && (!d->events.count || json_object_set_new(tree, "events", events_of(&d->events)) == 0) &&
+	     json_object_set_new(tree, "mac", encoded(KVEIL_BASE64, d->mac, sizeof d->mac)) == 0;
+	if (!ok) {
+		json_decref(tree);
+		return NULL;
+	}
+	return tree;
 }
 
 enum kveil_status kveil_document_write(struct kveil_document *d, const struct kveil_registry_secret *secret,

@@ -6,7 +6,9 @@
  *    "registry_keys": [{"kek": NAME, "wrapped": BASE64}], "keys": [record, …], "mac": BASE64}
  *
  * Each record has its own MAC; `mac` is over everything, under the "document" subkey, so that no record can be dropped or
- * reordered and no number changed. A backup says "key backup" instead: it cannot pass for a registry.
+ * reordered and no number changed. A backup says "key backup" instead: it cannot pass for a registry. It has the registry's
+ * events as well, "events": [LINE, …] between "keys" and "mac" (registry_event.h), and then format 2; a file registry keeps
+ * them beside itself, so that an older kveil still reads it.
  */
 #ifndef KVEIL_KEYS_DOCUMENT_H
 #define KVEIL_KEYS_DOCUMENT_H
@@ -22,6 +24,7 @@ struct kveil_document {
 	struct kveil_registry_root root;
 	struct kveil_key_record *records;
 	size_t count, cap;
+	struct kveil_registry_events events; /* backups only */
 	uint8_t mac[KVEIL_MAC_BYTES];
 };
 

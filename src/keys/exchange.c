@@ -167,9 +167,10 @@ void kveil_keys_tell_export(struct kveil_keystore *ks, const char *name, bool cl
 	/* A name out of records stays out of logs: its pattern tells enough. */
 	struct kveil_tenant_ask tenant;
 
-	kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_KEY_EXPORTED,
-					  .key = kveil_tenants_meant(ks, name, &tenant) ? tenant.pattern->name : name,
-					  .detail = clear ? (file ? file : "in clear, to stdout") : "encrypted"});
+	struct kveil_event e = {.kind = KVEIL_EVENT_KEY_EXPORTED,
+				.key = kveil_tenants_meant(ks, name, &tenant) ? tenant.pattern->name : name,
+				.detail = clear ? (file ? file : "in clear, to stdout") : "encrypted"};
+	kveil_keystore_tell(ks, &e, 1);
 }
 
 /* --- in --- */
@@ -333,7 +334,8 @@ enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *
 		status =
 		    kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "other processes keep making versions of '%s'", name);
 	if (*ret_added)
-		kveil_event(
-		    &(struct kveil_event){.kind = KVEIL_EVENT_KEY_IMPORTED, .key = in.name, .count = *ret_added});
+		kveil_keystore_tell(
+		    ks, &(struct kveil_event){.kind = KVEIL_EVENT_KEY_IMPORTED, .key = in.name, .count = *ret_added},
+		    1);
 	return status;
 }

@@ -232,8 +232,12 @@ enum kveil_status kveil_keystore_check_names(struct kveil_keystore *ks, struct k
 /* Adds records and reads back: who was first is known after, but for what a custodian that is away holds up. */
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,
                                         struct kveil_error *err) KVEIL_MUST_CHECK;
-/* An event about one version. */
-void kveil_keystore_tell(enum kveil_event_kind kind, const struct kveil_key_record *r);
+/* history.c: what was done, into the log and into the registry. Without io_lock. */
+void kveil_keystore_tell(struct kveil_keystore *ks, const struct kveil_event *events, size_t count);
+/* About versions: one event each. */
+struct kveil_event kveil_key_event(enum kveil_event_kind kind, const struct kveil_key_record *r);
+void kveil_keystore_tell_keys(struct kveil_keystore *ks, enum kveil_event_kind kind,
+                              const struct kveil_key_record *records, size_t count);
 /* The same on this process's own account: under tend_lock, and less and less often after a failure. */
 enum kveil_status kveil_keystore_publish(struct kveil_keystore *ks, const struct kveil_key_record *records,
                                          size_t count, struct kveil_error *err) KVEIL_MUST_CHECK;

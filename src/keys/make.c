@@ -149,20 +149,8 @@ static bool is_due(const struct kveil_keystore *ks, const struct kveil_data_key_
 	return now >= kveil_succession_due(&s, c, late_by(ks, c->rotate_every_ms), ret_active_from);
 }
 
-void kveil_keystore_tell(enum kveil_event_kind kind, const struct kveil_key_record *r)
-{
-	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
-
-	kveil_event(&(struct kveil_event){.kind = kind,
-					  .key = r->name,
-					  .version = r->version,
-					  .id = r->id,
-					  .algorithm = alg ? alg->name : NULL,
-					  .kek = r->kek});
-}
-
-/* Names come from records by the hundred: they are counted for their pattern. */
-static void tell_created(const struct kveil_key_record *records, size_t count)
+/* Names come from records by the hundred: the log has their number, and their own records say when they came. */
+static void tell_created(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count)
 {
 	const struct kveil_key_record *named = NULL;
 	uint64_t names = 0;
@@ -172,7 +160,7 @@ static void tell_created(const struct kveil_key_record *records, size_t count)
 		if (r->sequence != 1 || r->state != KVEIL_KEY_LIVE)
 			continue;
 		if (!kveil_record_is_tenants(r)) {
-			kveil_keystore_tell(KVEIL_EVENT_KEY_CREATED, r);
+			kveil_keystore_tell_keys(ks, KVEIL_EVENT_KEY_CREATED, r, 1);
 			continue;
 		}
 		named = r;
@@ -191,7 +179,7 @@ enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct 
 	enum kveil_status status = ks->registry->driver->append(ks->registry, records, count, err);
 	pthread_mutex_unlock(&ks->io_lock);
 	if (!status)
-		tell_created(records, count);
+		tell_created(ks, records, count);
 	if (!status)
 		status = kveil_keystore_refresh_read(ks, &read, err);
 	return read ? KVEIL_OK : status;

@@ -31,7 +31,7 @@ enum kveil_status kveil_registry_secret_derive(struct kveil_registry_secret *s, 
 	} subkeys[] = {
 	    {"kveil registry record", s->record_key}, {"kveil registry document", s->document_key},
 	    {"kveil registry mark", s->mark_key},     {"kveil registry name", s->name_key},
-	    {"kveil registry log", s->log_key},
+	    {"kveil registry log", s->log_key},       {"kveil registry event", s->event_key},
 	};
 
 	for (size_t i = 0; i < sizeof subkeys / sizeof *subkeys; i++) {

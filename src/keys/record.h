@@ -61,7 +61,7 @@ struct kveil_key_record {
 struct kveil_registry_secret {
 	uint8_t id[KVEIL_REGISTRY_ID_BYTES]; /* public, kept here because every MAC and payload binds it */
 	uint8_t root[32];
-	uint8_t record_key[32], document_key[32], mark_key[32], name_key[32], log_key[32];
+	uint8_t record_key[32], document_key[32], mark_key[32], name_key[32], log_key[32], event_key[32];
 };
 
 /* Derives the subkeys of secret->root. */

@@ -9,6 +9,7 @@
  *   record   one version of one key (record.h). The first record for a (name, version) wins; a later record for the same id
  *            counts if it is authentic and supersedes it (record.h)
  *   lease    a number that is given once and never again
+ *   event    what was done to keys, by whom (registry_event.h)
  *
  * The keystore decides what records mean (kveil_keystore_refresh); a driver only stores, orders and returns them. It is called
  * under the keystore's io_lock, from one thread at a time, and every call returns within about 10 s:
@@ -17,8 +18,10 @@
 #ifndef KVEIL_KEYS_REGISTRY_H
 #define KVEIL_KEYS_REGISTRY_H
 
+#include "base/event.h"
 #include "keys/provider.h"
 #include "keys/record.h"
+#include "keys/registry_event.h"
 
 #include <stdatomic.h>
 
@@ -67,6 +70,7 @@ struct kveil_registry {
 	const struct kveil_registry_driver *driver;
 	struct kveil_registry_secret *secret; /* unwrapped by open or create; secret memory, owned */
 	const struct kveil_registry_root *root; /* as it was read last: the driver's, under io_lock */
+	const struct kveil_registry_events *events; /* the same */
 	_Atomic uint64_t ignored[KVEIL_DOUBT_COUNT]; /* see forgiving */
 };
 
@@ -105,6 +109,9 @@ struct kveil_registry_driver {
 	enum kveil_status (*snapshot)(struct kveil_registry *r, struct kveil_document *ret, struct kveil_error *err);
 	/* A number that nobody got before and nobody gets again; durable on return. */
 	enum kveil_status (*lease)(struct kveil_registry *r, uint32_t *ret, struct kveil_error *err);
+	/* Keeps events for good, each as the one after all before it; durable on return. */
+	enum kveil_status (*record)(struct kveil_registry *r, const struct kveil_event *events, size_t count,
+	                            struct kveil_error *err);
 	/* How far this host's clock is ahead of the one that all share. NULL, and 0: that cannot be told. */
 	enum kveil_status (*clock_ahead)(struct kveil_registry *r, int64_t *ret_ms, struct kveil_error *err);
 	/* The text that was noted last and is authentic, to the end of out; nothing where there is none. */

@@ -7,6 +7,7 @@
  *   .keys.json.mark    what this host wrote last: registry id, generation, and which file that was (inode and birth
  * time, which a copy does not keep; not ctime, for Kubernetes changes owners)
  *   .keys.json.rules   the note (registry_note.h)
+ *   .keys.json.events  what was done (registry_event.h); only ever appended to, a line each
  *
  * A write, under the lock and after checking the mark against the document:
  *
@@ -24,6 +25,7 @@
 #include "keys/document.h"
 #include "keys/files.h"
 #include "keys/registry.h"
+#include "keys/registry_eventfile.h"
 #include "keys/registry_mark.h"
 #include "keys/registry_message.h"
 #include "keys/registry_note.h"
@@ -46,6 +48,7 @@ static const char what[] = "the key registry";
 struct file_registry {
 	struct kveil_registry base;
 	char *path, *lock_path, *mark_path, *tmp_path, *note_path;
+	struct kveil_registry_eventfile events;
 	struct kveil_registry_root root; /* as it was read last */
 	struct {
 		uint64_t inode;
@@ -64,6 +67,7 @@ static void registry_free(struct file_registry *r)
 	free(r->mark_path);
 	free(r->tmp_path);
 	free(r->note_path);
+	kveil_registry_eventfile_clear(&r->events);
 	free(r);
 }
 
@@ -82,6 +86,7 @@ static enum kveil_status registry_new(const struct kveil_registry_env *env, cons
 	if (r) {
 		r->base.driver = &kveil_registry_file;
 		r->base.root = &r->root;
+		r->base.events = &r->events.all;
 		r->path = kveil_files_resolve(env->base_dir, where);
 	}
 	if (r && r->path) {
@@ -89,8 +94,9 @@ static enum kveil_status registry_new(const struct kveil_registry_env *env, cons
 		r->mark_path = kveil_files_beside(".", r->path, ".mark");
 		r->tmp_path = kveil_files_beside(".", r->path, ".tmp");
 		r->note_path = kveil_files_beside(".", r->path, ".rules");
+		r->events.path = kveil_files_beside(".", r->path, ".events");
 	}
-	if (!r || !r->lock_path || !r->mark_path || !r->tmp_path || !r->note_path) {
+	if (!r || !r->lock_path || !r->mark_path || !r->tmp_path || !r->note_path || !r->events.path) {
 		registry_free(r);
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	}
@@ -364,13 +370,19 @@ static enum kveil_status file_read(struct kveil_registry *base, kveil_registry_r
 	struct stat st;
 	int fd;
 
-	if (stat(r->path, &st) == 0 && unchanged(r, &st))
+	bool is_same = stat(r->path, &st) == 0 && unchanged(r, &st);
+	if (is_same && kveil_registry_eventfile_is_read(&r->events))
 		return KVEIL_OK;
 	enum kveil_status status = lock(r, LOCK_SH, &fd, err);
 	if (status)
 		return status;
-	status = load(r, &at, err);
+	if (!is_same)
+		status = load(r, &at, err);
+	if (!status)
+		status = kveil_registry_eventfile_read(&r->events, &r->base, err);
 	unlock(fd);
+	if (is_same)
+		return status;
 	for (size_t i = 0; !status && i < at.doc.count; i++)
 		status = fn(user, &at.doc.records[i], err);
 	kveil_document_clear(&at.doc);
@@ -465,8 +477,14 @@ static enum kveil_status file_snapshot(struct kveil_registry *base, struct kveil
 	if (status)
 		return status;
 	status = load(r, &at, err);
-	unlock(fd);
 	if (!status)
+		status = kveil_registry_eventfile_read(&r->events, base, err);
+	unlock(fd);
+	if (!status && !kveil_registry_events_add_all(&at.doc.events, &r->events.all))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	if (status)
+		kveil_document_clear(&at.doc);
+	else
 		*ret = at.doc;
 	return status;
 }
@@ -536,6 +554,15 @@ static enum kveil_status outrun_mark(const struct file_registry *r, const struct
 	return KVEIL_OK;
 }
 
+static enum kveil_status restore_events(struct file_registry *r, const struct kveil_document *backup,
+					const struct kveil_registry_secret *secret, struct kveil_error *err)
+{
+	struct kveil_registry reader = {.secret = (struct kveil_registry_secret *)(uintptr_t)secret};
+	enum kveil_status status = kveil_registry_eventfile_read(&r->events, &reader, err);
+
+	return status ? status : kveil_registry_eventfile_append(&r->events, r->path, &backup->events, err);
+}
+
 static enum kveil_status restore_locked(struct file_registry *r, const struct kveil_document *backup,
 					const struct kveil_registry_secret *secret, struct kveil_restoring *how,
 					struct kveil_error *err)
@@ -590,6 +617,8 @@ static enum kveil_status restore_locked(struct file_registry *r, const struct kv
 		status = outrun_mark(r, secret, d, err);
 		if (!status)
 			status = store(r, secret, d, there ? &present : NULL, err);
+		if (!status)
+			status = restore_events(r, backup, secret, err);
 	}
 out:
 	kveil_document_clear(&at.doc);
@@ -675,6 +704,51 @@ static enum kveil_status file_note(struct kveil_registry *base, struct kveil_spa
 	return status;
 }
 
+/* --- events --- */
+
+static enum kveil_status write_events(struct file_registry *r, const struct kveil_event *events, size_t count,
+				      struct kveil_registry_events *ret, struct kveil_error *err)
+{
+	struct kveil_registry_events known = {0};
+	enum kveil_status status = kveil_registry_events_add_all(&known, &r->events.all)
+				       ? KVEIL_OK
+				       : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an event");
+
+	for (size_t i = 0; !status && i < count; i++) {
+		struct kveil_registry_event e;
+		status = kveil_registry_event_write(&known, &events[i], kveil_clock_wall_ms(), r->base.secret, &e, err);
+		if (!status && !kveil_registry_events_add(&known, &e)) {
+			kveil_registry_event_clear(&e);
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an event");
+		}
+	}
+	if (status)
+		kveil_registry_events_clear(&known);
+	else
+		*ret = known;
+	return status;
+}
+
+static enum kveil_status file_record(struct kveil_registry *base, const struct kveil_event *events, size_t count,
+				     struct kveil_error *err)
+{
+	struct file_registry *r = (struct file_registry *)base;
+	struct kveil_registry_events with = {0};
+	int fd;
+	enum kveil_status status = lock(r, LOCK_EX, &fd, err);
+
+	if (status)
+		return status;
+	status = kveil_registry_eventfile_read(&r->events, base, err);
+	if (!status)
+		status = write_events(r, events, count, &with, err);
+	if (!status)
+		status = kveil_registry_eventfile_append(&r->events, r->path, &with, err);
+	unlock(fd);
+	kveil_registry_events_clear(&with);
+	return status;
+}
+
 const struct kveil_registry_driver kveil_registry_file = {
     .scheme = "file",
     .help = "file:PATH, for the processes of one host",
@@ -686,6 +760,7 @@ const struct kveil_registry_driver kveil_registry_file = {
     .add_root_keys = file_add_root_keys,
     .snapshot = file_snapshot,
     .lease = file_lease,
+    .record = file_record,
     .noted = file_noted,
     .note = file_note,
     .restore = file_restore,

@@ -50,6 +50,7 @@ void kveil_registry_log_clear(struct kveil_registry_log *log)
 	kveil_document_clear(&log->batch);
 	free(log->damaged);
 	kveil_registry_note_clear(&log->note);
+	kveil_registry_events_clear(&log->events);
 	*log = (struct kveil_registry_log){0};
 }
 
@@ -148,6 +149,43 @@ static void take_note(struct kveil_registry_log *log, struct kveil_span value)
 		kveil_registry_note_clear(&log->note);
 		log->note = n;
 	}
+}
+
+/* --- events --- */
+
+static bool take_event(struct kveil_registry_log *log, struct kveil_span label, struct kveil_span value)
+{
+	struct kveil_registry_event e, *place;
+	enum kveil_registry_doubt why = value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED;
+	char should[KVEIL_EVENT_LABEL_MAX];
+
+	if (kveil_registry_event_parse(value, &e)) {
+		kveil_registry_event_label(&e, should);
+		bool is_authentic = kveil_registry_event_authentic(&e, log->registry->secret);
+		if (is_authentic && kveil_span_eq(label, kveil_span_str(should)))
+			return kveil_registry_events_add(&log->events, &e);
+		if (is_authentic)
+			why = KVEIL_DOUBT_RELABELLED;
+		kveil_registry_event_clear(&e);
+	}
+	doubt(log, why);
+	place = kveil_registry_events_find(&log->events, label);
+	if (place && !log->events_due_ms)
+		log->events_due_ms = draw_due();
+	if (place)
+		place->damaged = true;
+	return true;
+}
+
+const struct kveil_registry_event *kveil_registry_log_damaged_event(struct kveil_registry_log *log)
+{
+	if (!log->events_due_ms || kveil_clock_mono_ms() < log->events_due_ms)
+		return NULL;
+	for (size_t i = 0; i < log->events.count; i++)
+		if (log->events.items[i].damaged)
+			return &log->events.items[i];
+	log->events_due_ms = 0;
+	return NULL;
 }
 
 /* --- records --- */
@@ -404,6 +442,11 @@ enum kveil_status kveil_registry_log_take(struct kveil_registry_log *log, int64_
 		take_note(log, value);
 		return KVEIL_OK;
 	}
+	if (kveil_registry_is_event_label(label))
+		return take_event(log, label, value) ? KVEIL_OK : no_memory(err);
+	/* A kind that a later kveil writes; no key is called so. */
+	if (label.len && label.data[0] == '!' && !kveil_registry_is_end_label(label))
+		return KVEIL_OK;
 	return take_record(log, offset, label, value, err);
 }
 

@@ -51,6 +51,8 @@ struct kveil_registry_log {
 	size_t damaged_count, damaged_cap;
 	struct kveil_document batch; /* taken and not handed over yet */
 	struct kveil_registry_note note; /* the newest authentic one; sequence 0 = none */
+	struct kveil_registry_events events;
+	int64_t events_due_ms; /* monotonic: when to write damaged ones again; 0 = none is */
 };
 
 void kveil_registry_log_init(struct kveil_registry_log *log, struct kveil_registry *registry);
@@ -80,6 +82,9 @@ bool kveil_registry_log_is_root(const struct kveil_registry_log *log, struct kve
 
 /* Did something go that counts, where everything before this offset went? Compaction leaves the beginning of a log. */
 bool kveil_registry_log_is_cut(const struct kveil_registry_log *log, int64_t start);
+
+/* Events in whose place something else was written, to be written again now: the first of them, or NULL. */
+const struct kveil_registry_event *kveil_registry_log_damaged_event(struct kveil_registry_log *log);
 
 bool kveil_registry_log_knows(const struct kveil_registry_log *log, uint32_t id);
 /* Damaged ids whose wait is over, at most max of them. They stay damaged until the right record is read. at_once: without the

@@ -187,9 +187,11 @@ enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const 
 		if (!status)
 			status = kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
 		if (!status)
-			kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_RESTORED,
-							  .count = ret->added + ret->renumbered,
-							  .detail = path});
+			kveil_keystore_tell(ks,
+					    &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_RESTORED,
+								  .count = ret->added + ret->renumbered,
+								  .detail = path},
+					    1);
 	}
 	kveil_document_clear(&backup);
 	kveil_secret_free(secret);

@@ -326,6 +326,7 @@ enum kveil_status kveil_keys_rewrap(struct kveil_keystore *ks, kveil_keys_progre
 		status =
 		    kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "other processes keep changing keys: run it again");
 	if (ret->moved)
-		kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_KEYS_REWRAPPED, .count = ret->moved});
+		kveil_keystore_tell(ks, &(struct kveil_event){.kind = KVEIL_EVENT_KEYS_REWRAPPED, .count = ret->moved},
+				    1);
 	return status;
 }

@@ -42,6 +42,7 @@ enum kveil_status kveil_registry_kafka_connect(const struct kveil_registry_env *
 		return no_memory(err);
 	r->base.driver = &kveil_registry_kafka;
 	r->base.root = &r->log.root.keys;
+	r->base.events = &r->log.events;
 	kveil_registry_log_init(&r->log, &r->base);
 	enum kveil_status status = kveil_registry_topic_new(env->options, where, &r->topic, err);
 	if (status) {
@@ -158,6 +159,30 @@ static enum kveil_status heal_root(struct kafka_registry *r, struct kveil_error 
 	return status ? status : read_log(r, err);
 }
 
+static enum kveil_status put_event(struct kafka_registry *r, const struct kveil_registry_event *e,
+				   struct kveil_error *err)
+{
+	char label[KVEIL_EVENT_LABEL_MAX];
+
+	kveil_registry_event_label(e, label);
+	struct kveil_registry_message m = {kveil_span_str(label), kveil_span_of(e->line, e->len), 0};
+	return kveil_registry_topic_append(r->topic, &m, 1, err);
+}
+
+/* What somebody overwrote, for compaction keeps only what was written last. */
+static enum kveil_status heal_events(struct kafka_registry *r, struct kveil_error *err)
+{
+	const struct kveil_registry_event *e;
+	enum kveil_status status = KVEIL_OK;
+
+	for (int i = 0; !status && i < 256 && (e = kveil_registry_log_damaged_event(&r->log)); i++) {
+		status = put_event(r, e, err);
+		if (!status)
+			status = read_log(r, err);
+	}
+	return status;
+}
+
 struct looking {
 	const struct kveil_registry_log *log;
 	bool found;
@@ -243,6 +268,8 @@ static enum kveil_status kafka_read(struct kveil_registry *base, kveil_registry_
 		status = copied(err);
 	if (!status && r->log.root_damaged && kveil_clock_mono_ms() >= r->log.root_due_ms)
 		status = heal_root(r, err);
+	if (!status)
+		status = heal_events(r, err);
 	return status ? status : kveil_registry_log_hand_over(&r->log, fn, user, err);
 }
 
@@ -363,6 +390,37 @@ static enum kveil_status kafka_lease(struct kveil_registry *base, uint32_t *ret,
 		return kveil_fail(err, KVEIL_E_NO_LEASE, "this registry has given all of its 4,294,967,295 leases");
 	*ret = (uint32_t)m.offset;
 	return KVEIL_OK;
+}
+
+static enum kveil_status kafka_record(struct kveil_registry *base, const struct kveil_event *events, size_t count,
+				      struct kveil_error *err)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = read_log(r, err);
+
+	for (size_t i = 0; !status && i < count; i++) {
+		struct kveil_registry_event e = {0};
+		status = kveil_registry_event_write(&r->log.events, &events[i], kveil_clock_wall_ms(), r->base.secret,
+						    &e, err);
+		if (!status)
+			status = put_event(r, &e, err);
+		/* Known from now on, for the next one to name it. */
+		if (!status && !kveil_registry_events_add(&r->log.events, &e))
+			status = no_memory(err);
+		kveil_registry_event_clear(&e);
+	}
+	return status;
+}
+
+enum kveil_status kveil_registry_kafka_put_events(struct kafka_registry *r, const struct kveil_registry_events *events,
+						  struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; !status && i < events->count; i++)
+		if (!kveil_registry_events_has(&r->log.events, &events->items[i]))
+			status = put_event(r, &events->items[i], err);
+	return status;
 }
 
 static enum kveil_status kafka_noted(struct kveil_registry *base, struct kveil_buf *out, struct kveil_error *err)
@@ -486,6 +544,7 @@ const struct kveil_registry_driver kveil_registry_kafka = {
     .add_root_keys = kafka_add_root_keys,
     .snapshot = kveil_registry_kafka_snapshot,
     .lease = kafka_lease,
+    .record = kafka_record,
     .clock_ahead = kafka_clock_ahead,
     .noted = kafka_noted,
     .note = kafka_note,

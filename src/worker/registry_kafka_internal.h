@@ -44,6 +44,9 @@ enum kveil_status kveil_registry_kafka_put_root(struct kafka_registry *r, struct
 enum kveil_status kveil_registry_kafka_put_first_root(struct kafka_registry *r, const struct kveil_registry_root *keys,
                                                       const struct kveil_registry_secret *secret,
                                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Those that the log does not have. */
+enum kveil_status kveil_registry_kafka_put_events(struct kafka_registry *r, const struct kveil_registry_events *events,
+                                                  struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_registry_kafka_draw_epoch(struct kveil_registry_epoch_root *root,
                                                   struct kveil_error *err) KVEIL_MUST_CHECK;
 bool kveil_registry_kafka_take_keys(struct kveil_registry_root *to,

@@ -45,7 +45,8 @@ enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, str
 		status = kveil_registry_kafka_read_whole(r, &log, &d, err);
 	/* What came meanwhile is new to the log that goes on. */
 	kveil_registry_topic_seek(r->topic, position);
-	if (!status && !kveil_registry_kafka_take_keys(&d.root, &log.root.keys))
+	if (!status && (!kveil_registry_kafka_take_keys(&d.root, &log.root.keys) ||
+			!kveil_registry_events_add_all(&d.events, &log.events)))
 		status = no_memory(err);
 	d.generation = (uint64_t)kveil_registry_topic_highest(r->topic) + 1;
 	d.lease = log.lease > 0 && log.lease <= UINT32_MAX ? (uint32_t)log.lease : 0;
@@ -64,7 +65,7 @@ static enum kveil_status copy_records(const struct kveil_document *from, struct 
 	for (size_t i = 0; i < from->count; i++)
 		if (!kveil_document_add(ret, &from->records[i]))
 			return no_memory(err);
-	return KVEIL_OK;
+	return kveil_registry_events_add_all(&ret->events, &from->events) ? KVEIL_OK : no_memory(err);
 }
 
 /* Appends those that the log does not have; all: the others too. */
@@ -175,6 +176,8 @@ static enum kveil_status add(struct kafka_registry *r, struct kveil_document *fr
 		status = begin_again(from, secret, err);
 	if (!status && !how->dry_run)
 		status = put_records(r, from, false, err);
+	if (!status && !how->dry_run)
+		status = kveil_registry_kafka_put_events(r, &from->events, err);
 	kveil_document_clear(&there);
 	return status;
 }

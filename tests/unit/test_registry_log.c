@@ -173,6 +173,7 @@ static int begin(void **state)
 	memset(secret.id, 7, sizeof secret.id);
 	memset(secret.log_key, 8, sizeof secret.log_key);
 	memset(secret.record_key, 9, sizeof secret.record_key);
+	memset(secret.event_key, 10, sizeof secret.event_key);
 	put_root(1, 1);
 	return 0;
 }
@@ -643,6 +644,111 @@ static void the_newest_authentic_note_counts(void **state)
 	reader_free(r);
 }
 
+/* --- events --- */
+
+/* The next event after all that the messages hold. */
+static size_t put_event(const char *key, uint32_t version)
+{
+	struct reader *r = reader();
+	struct kveil_registry_event e;
+	struct kveil_event what = {
+	    .kind = KVEIL_EVENT_KEY_RETIRED, .key = key, .version = version, .detail = "a \"b\""};
+	char label[KVEIL_EVENT_LABEL_MAX];
+
+	assert_int_equal(kveil_registry_event_write(&r->log.events, &what, 1000, &secret, &e, NULL), KVEIL_OK);
+	kveil_registry_event_label(&e, label);
+	size_t at = put(label, e.line);
+	kveil_registry_event_clear(&e);
+	reader_free(r);
+	return at;
+}
+
+static void events_are_known_by_what_they_say(void **state)
+{
+	(void)state;
+	size_t first = put_event("pii", 1);
+	put_event("pii", 2);
+	put_event("pii", 3);
+	struct reader *r = reader();
+	assert_int_equal(r->log.events.count, 3);
+	assert_int_equal(r->log.events.items[2].version, 3);
+	assert_int_equal(r->log.events.items[2].kind, KVEIL_EVENT_KEY_RETIRED);
+	assert_int_equal(kveil_registry_events_missing(&r->log.events), 0);
+	/* Again, moved, altered: none of it is another event. */
+	put(messages[first].label, messages[first].value);
+	read_all(r);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_FORGED) + ignored(r, KVEIL_DOUBT_RELABELLED), 0);
+	put("!event/00112233445566778899aabbccddeeff", messages[first].value);
+	read_all(r);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_RELABELLED), 1);
+	char *altered = strdup(messages[first].value);
+	strstr(altered, "pii")[0] = 'q';
+	put(messages[first].label, altered);
+	free(altered);
+	read_all(r);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_FORGED), 1);
+	assert_int_equal(r->log.events.count, 3);
+	reader_free(r);
+}
+
+static void an_event_that_is_taken_away_is_missed_and_mended(void **state)
+{
+	(void)state;
+	size_t first = put_event("pii", 1);
+	put_event("pii", 2);
+	struct reader *r = reader();
+	assert_null(kveil_registry_log_damaged_event(&r->log));
+	put(messages[first].label, NULL);
+	read_all(r);
+	assert_int_equal(ignored(r, KVEIL_DOUBT_EMPTIED), 1);
+	/* Its turn is drawn. */
+	assert_true(r->log.events_due_ms > 0);
+	r->log.events_due_ms = 1;
+	const struct kveil_registry_event *e = kveil_registry_log_damaged_event(&r->log);
+	assert_non_null(e);
+	assert_int_equal(e->version, 1);
+	/* Who comes later, and finds it compacted away, sees that something is missing. */
+	compact(message_count);
+	struct reader *late = reader();
+	assert_int_equal(late->log.events.count, 1);
+	assert_int_equal(kveil_registry_events_missing(&late->log.events), 1);
+	reader_free(late);
+	put(messages[first].label, e->line);
+	read_all(r);
+	assert_null(kveil_registry_log_damaged_event(&r->log));
+	late = reader();
+	assert_int_equal(kveil_registry_events_missing(&late->log.events), 0);
+	reader_free(late);
+	reader_free(r);
+}
+
+static void what_a_later_kveil_writes_is_passed_over(void **state)
+{
+	(void)state;
+	struct kveil_registry_event e;
+
+	put("!schedule/0000000a", "{\"anything\": 1}");
+	put_record(0xa, 1, 1, KVEIL_KEY_LIVE);
+	put("!schedule/0000000a", NULL);
+	/* An event of a kind, and with a member, that is not known here. */
+	assert_int_equal(kveil_registry_event_sign(
+			     KVEIL_SPAN("{\"event\":\"key_blessed\",\"sequence\":7,\"by\":[1,2]}"), &secret, &e, NULL),
+			 KVEIL_OK);
+	char label[KVEIL_EVENT_LABEL_MAX];
+	kveil_registry_event_label(&e, label);
+	put(label, e.line);
+	kveil_registry_event_clear(&e);
+	struct reader *r = reader();
+	assert_non_null(find(r, 0xa));
+	for (int i = 0; i < KVEIL_DOUBT_COUNT; i++)
+		assert_int_equal(ignored(r, i), 0);
+	uint32_t ids[4];
+	assert_int_equal(kveil_registry_log_damaged(&r->log, true, ids, 4), 0);
+	assert_int_equal(r->log.events.count, 1);
+	assert_int_equal(r->log.events.items[0].kind, KVEIL_EVENT_COUNT);
+	reader_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -658,6 +764,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(an_end_is_believed_only_if_it_is_one, begin, end),
 	    cmocka_unit_test_setup_teardown(a_newcomer_before_the_mending_may_take_the_loser, begin, end),
 	    cmocka_unit_test_setup_teardown(the_newest_authentic_note_counts, begin, end),
+	    cmocka_unit_test_setup_teardown(events_are_known_by_what_they_say, begin, end),
+	    cmocka_unit_test_setup_teardown(an_event_that_is_taken_away_is_missed_and_mended, begin, end),
+	    cmocka_unit_test_setup_teardown(what_a_later_kveil_writes_is_passed_over, begin, end),
 	    cmocka_unit_test_setup_teardown(every_reader_sees_the_same_whatever_was_compacted, begin, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
