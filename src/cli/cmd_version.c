@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kveil version: what this program is made of, and which algorithms its libraries have on this machine. */
 #include "base/grapheme.h"
+#include "base/http_request.h"
 #include "base/yaml.h"
 #include "cli/command.h"
 #include "crypto/algorithm.h"
 #include "crypto/crypto.h"
 #include "crypto/gcrypt.h"
 #include "http/http.h"
-#include "keys/provider.h"
 #include "rules/plan.h"
 #include "worker/kafka.h"
 
@@ -82,7 +82,7 @@ static int run(int argc, char **argv)
 	    {"Unicode (utf8proc)", kveil_grapheme_unicode_version()},
 	    {"libmicrohttpd", kveil_http_library_version()},
 	    {"jansson", jansson_version_str()},
-	    {"libcurl", kveil_transit_library_version()},
+	    {"libcurl", kveil_curl_version()},
 	    {0},
 	};
 	if (json)

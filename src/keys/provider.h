@@ -105,6 +105,4 @@ int64_t kveil_kek_rest_ms(unsigned failures);
 extern const struct kveil_provider *const kveil_providers[];
 const struct kveil_provider *kveil_provider_by_name(const char *name);
 
-const char *kveil_transit_library_version(void); /* of libcurl */
-
 #endif

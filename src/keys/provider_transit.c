@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keys/provider_transit.c: the Transit engine of OpenBao or Vault guards the KEK; what it wraps is "vault:vN:…". The
- * one user of libcurl.
+ * keys/provider_transit.c: the Transit engine of OpenBao or Vault guards the KEK; what it wraps is "vault:vN:…".
  *
  * A token that may be renewed is, once half its life is over, whether or not there is something to wrap. With AppRole,
  * or a token in a file that an agent keeps fresh, a refused token is replaced once within the call; any other is asked
@@ -13,18 +12,17 @@
 #include "keys/provider.h"
 
 #include "base/clock.h"
+#include "base/http_request.h"
 #include "base/secret.h"
 #include "base/text.h"
 
-#include <curl/curl.h>
 #include <jansson.h>
-#include <pthread.h> /* pthread_once */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Longer than servers count refused logins before they lock a role out (15 min). */
-enum { LOGIN_REST_MS = 60 * 60 * 1000 };
+enum { LOGIN_REST_MS = 60 * 60 * 1000, REPLY_BYTES = 256 * 1024 };
 
 struct transit_params {
 	char *url, *key, *mount, *token, *token_file, *role_id, *secret_id, *ca_file, *namespace;
@@ -63,27 +61,11 @@ struct transit {
 	const struct transit_params *params;
 	const char *base_dir;
 	char *ca_file; /* resolved */
-	CURL *curl;
+	struct kveil_http_client *http;
 	struct kveil_buf token;
 	struct kveil_login login; /* AppRole */
 	int64_t renew_at_ms;      /* monotonic; INT64_MAX = never */
 };
-
-static void global_init(void)
-{
-	curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-static size_t take_body(char *data, size_t size, size_t count, void *user)
-{
-	struct kveil_buf *body = user;
-	size_t n = size * count;
-
-	if (body->len + n > 256 * 1024)
-		return 0;
-	kveil_buf_append(body, data, n);
-	return kveil_buf_ok(body) ? n : 0;
-}
 
 static const char no_reason[] = "no reason given";
 
@@ -100,119 +82,93 @@ static void server_says(struct kveil_span body, char *dst, size_t size)
 	json_decref(root);
 }
 
-/* why: the words of libcurl and its TLS library, each reason its own. */
-static enum kveil_status not_reached(const struct transit *t, CURLcode code, const char *why, struct kveil_error *err)
+static enum kveil_status not_reached(const struct transit *t, const struct kveil_http_reply *reply,
+				     struct kveil_error *err)
 {
-	kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s: %s", t->kek.name, t->params->url,
-		   *why ? why : curl_easy_strerror(code));
-	if (code != CURLE_PEER_FAILED_VERIFICATION)
-		return KVEIL_E_KEK_UNAVAILABLE;
-	if (strstr(why, "expired"))
-		kveil_error_hint(err, "the server's certificate has to be renewed, there");
-	else if (strstr(why, "host name") || strstr(why, "hostname") || strstr(why, "IP address"))
-		kveil_error_hint(err, "write url: as the server's certificate names it, or have that name put into it");
-	else
-		kveil_error_hint(err, "ca_file: the PEM certificate of the authority that signed the server's");
+	if (reply->end == KVEIL_HTTP_NO_MEMORY)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	if (reply->end == KVEIL_HTTP_BAD_CA)
+		return kveil_fail(err, KVEIL_E_CONFIG, "kek %s: ca_file cannot be read", t->kek.name);
+	kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s: %s", t->kek.name, t->params->url, reply->why);
+	if (reply->end == KVEIL_HTTP_UNTRUSTED)
+		kveil_error_hint(err, "%s", kveil_http_trust_hint(reply));
 	return KVEIL_E_KEK_UNAVAILABLE;
 }
 
-enum method { METHOD_GET, METHOD_POST };
-
-/* One request. OK for 2xx (or a 4xx other than 403 and 404, told by *ret_http); the body is in *reply. */
-static enum kveil_status request(struct transit *t, enum method method, const char *path, const struct kveil_buf *send,
-				 struct kveil_buf *reply, long *ret_http, struct kveil_error *err)
+static enum kveil_status not_done(const struct transit *t, const struct kveil_http_reply *reply,
+				  struct kveil_error *err)
 {
 	const struct transit_params *p = t->params;
-	struct kveil_buf url KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT, header KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
-	struct curl_slist *headers = NULL, *more;
-	char says[160], why[CURL_ERROR_SIZE] = "";
+	char says[160];
 
-	kveil_buf_reset(reply);
-	size_t n = strlen(p->url);
-	while (n && p->url[n - 1] == '/')
-		n--;
-	kveil_buf_append(&url, p->url, n);
-	kveil_buf_printf(&url, "/v1/%s", path);
-	curl_easy_reset(t->curl);
-	headers = curl_slist_append(NULL, "X-Vault-Request: true");
-	if (t->token.len) {
-		kveil_buf_append_str(&header, "X-Vault-Token: ");
-		kveil_buf_append_span(&header, kveil_buf_span(&t->token));
-		more = kveil_buf_cstr(&header) ? curl_slist_append(headers, (const char *)header.data) : NULL;
-		headers = more ? more : headers;
-	}
-	if (p->namespace) {
-		kveil_buf_reset(&header);
-		kveil_buf_printf(&header, "X-Vault-Namespace: %s", p->namespace);
-		more = kveil_buf_ok(&header) ? curl_slist_append(headers, (const char *)header.data) : NULL;
-		headers = more ? more : headers;
-	}
-	if (!headers || !kveil_buf_cstr(&url)) {
-		curl_slist_free_all(headers);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	}
-	curl_easy_setopt(t->curl, CURLOPT_URL, (const char *)url.data);
-	curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, headers);
-	curl_easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(t->curl, CURLOPT_NOPROXY, "*"); /* key material never goes by way of a proxy */
-	curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(t->curl, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(t->curl, CURLOPT_TIMEOUT_MS, (long)p->timeout_ms);
-	curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(p->timeout_ms < 3000 ? p->timeout_ms : 3000));
-	curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, take_body);
-	curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, reply);
-	curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, why);
-	if (t->ca_file)
-		curl_easy_setopt(t->curl, CURLOPT_CAINFO, t->ca_file);
-	if (method == METHOD_POST) {
-		curl_easy_setopt(t->curl, CURLOPT_POST, 1L);
-		curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, send ? (const char *)send->data : "{}");
-		curl_easy_setopt(t->curl, CURLOPT_POSTFIELDSIZE, (long)(send ? send->len : 2));
-	}
-	CURLcode code = curl_easy_perform(t->curl);
-	long http = 0;
-	curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &http);
-	curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, NULL);
-	curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, NULL);
-	for (struct curl_slist *h = headers; h; h = h->next)
-		kveil_secret_wipe(h->data, strlen(h->data));
-	curl_slist_free_all(headers);
-	*ret_http = http;
-	if (code == CURLE_SSL_CACERT_BADFILE) {
-		kveil_fail(err, KVEIL_E_CONFIG, "kek %s: ca_file cannot be read", t->kek.name);
-		return KVEIL_E_CONFIG;
-	}
-	if (code != CURLE_OK)
-		return not_reached(t, code, why, err);
-	if (http >= 200 && http < 300)
-		return KVEIL_OK;
-	server_says(kveil_buf_span(reply), says, sizeof says);
-	if (http == 403) {
+	server_says(kveil_buf_span(&reply->body), says, sizeof says);
+	if (reply->status == 403) {
 		kveil_fail(err, KVEIL_E_PERMISSIONS, "kek %s: the server refuses the token: %s", t->kek.name, says);
 		kveil_error_hint(
 		    err, "it needs to be valid, with a policy that allows update on %s/encrypt/%s and %s/decrypt/%s",
 		    p->mount, p->key, p->mount, p->key);
 		return KVEIL_E_PERMISSIONS;
 	}
-	if (http == 404) {
+	if (reply->status == 404) {
 		kveil_fail(err, KVEIL_E_CONFIG, "kek %s: there is no %s/%s", t->kek.name, p->mount, p->key);
 		kveil_error_hint(err, "bao secrets enable transit; bao write -f %s/keys/%s", p->mount, p->key);
 		return KVEIL_E_CONFIG;
 	}
-	if (http == 400 && strstr(says, no_reason) == NULL)
+	if (reply->status == 400 && strstr(says, no_reason) == NULL)
 		return KVEIL_OK; /* the caller knows what it asked for */
-	if (http == 400 && strncmp(p->url, "http://", 7) == 0) {
+	if (reply->status == 400 && strncmp(p->url, "http://", 7) == 0) {
 		kveil_fail(err, KVEIL_E_CONFIG, "kek %s: %s does not answer as OpenBao or Vault do: does it speak TLS?",
 			   t->kek.name, p->url);
 		kveil_error_hint(err, "url: https://%.100s", p->url + 7);
 		return KVEIL_E_CONFIG;
 	}
-	return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: the server answers %ld: %s", t->kek.name, http, says);
+	return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: the server answers %d: %s", t->kek.name, reply->status,
+			  says);
 }
 
-static json_t *parse(const struct kveil_buf *reply)
+static const char *url_of(const struct transit *t, const char *path, struct kveil_buf *url)
 {
-	return json_loadb((const char *)reply->data, reply->len, 0, NULL);
+	size_t n = strlen(t->params->url);
+
+	while (n && t->params->url[n - 1] == '/')
+		n--;
+	kveil_buf_append(url, t->params->url, n);
+	kveil_buf_printf(url, "/v1/%s", path);
+	return kveil_buf_cstr(url);
+}
+
+/* One request; without a body it is a GET. OK for 2xx (or a 4xx other than 403 and 404, told by reply->status). */
+static enum kveil_status request(struct transit *t, const char *path, struct kveil_span body,
+				 struct kveil_http_reply *reply, struct kveil_error *err)
+{
+	struct kveil_buf url KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT, token KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT,
+			     namespace KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+	const char *headers[4] = {"X-Vault-Request: true"};
+	size_t count = 1;
+
+	if (t->token.len) {
+		kveil_buf_append_str(&token, "X-Vault-Token: ");
+		kveil_buf_append_span(&token, kveil_buf_span(&t->token));
+		headers[count++] = kveil_buf_cstr(&token);
+	}
+	if (t->params->namespace) {
+		kveil_buf_printf(&namespace, "X-Vault-Namespace: %s", t->params->namespace);
+		headers[count++] = kveil_buf_cstr(&namespace);
+	}
+	const struct kveil_http_request ask = {
+	    .url = url_of(t, path, &url), .headers = headers, .body = body, .timeout_ms = t->params->timeout_ms};
+	if (!ask.url || !kveil_buf_ok(&token) || !kveil_buf_ok(&namespace))
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	if (kveil_http_request_send(t->http, &ask, reply) != KVEIL_HTTP_ANSWERED)
+		return not_reached(t, reply, err);
+	return reply->status >= 200 && reply->status < 300 ? KVEIL_OK : not_done(t, reply, err);
+}
+
+static json_t *parse(const struct kveil_http_reply *reply)
+{
+	struct kveil_span body = kveil_buf_span(&reply->body);
+
+	return json_loadb((const char *)body.data, body.len, 0, NULL);
 }
 
 static void schedule_renewal(struct transit *t, const json_t *of, const char *life)
@@ -225,10 +181,10 @@ static void schedule_renewal(struct transit *t, const json_t *of, const char *li
 
 static enum kveil_status login_by_role(struct transit *t, struct kveil_error *err)
 {
-	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT, body KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+	struct kveil_http_reply reply KVEIL_CLEANUP_HTTP_REPLY = KVEIL_HTTP_REPLY_INIT;
+	struct kveil_buf body KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
 	const char *secret;
 	char says[160];
-	long http;
 
 	enum kveil_status s = kveil_login_secret(&t->login, &secret, err);
 	if (s != KVEIL_OK)
@@ -241,14 +197,14 @@ static enum kveil_status login_by_role(struct transit *t, struct kveil_error *er
 	kveil_buf_append_str(&body, text);
 	kveil_secret_wipe(text, strlen(text));
 	free(text);
-	s = request(t, METHOD_POST, "auth/approle/login", &body, &reply, &http, err);
+	s = request(t, "auth/approle/login", kveil_buf_span(&body), &reply, err);
 	if (s != KVEIL_OK && s != KVEIL_E_PERMISSIONS)
 		return s;
 	json_t *root = s ? NULL : parse(&reply), *auth = json_object_get(root, "auth");
 	const char *token = json_string_value(json_object_get(auth, "client_token"));
-	if (s || http != 200 || !token) {
+	if (s || reply.status != 200 || !token) {
 		json_decref(root);
-		server_says(kveil_buf_span(&reply), says, sizeof says);
+		server_says(kveil_buf_span(&reply.body), says, sizeof says);
 		return kveil_login_refuse(&t->login, says, err);
 	}
 	kveil_buf_append_str(&t->token, token);
@@ -286,8 +242,7 @@ static enum kveil_status read_token(struct transit *t, struct kveil_error *err)
 /* Gets a token by the way that the configuration names. */
 static enum kveil_status login(struct transit *t, struct kveil_error *err)
 {
-	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
-	long http;
+	struct kveil_http_reply reply KVEIL_CLEANUP_HTTP_REPLY = KVEIL_HTTP_REPLY_INIT;
 
 	kveil_buf_clear(&t->token);
 	t->renew_at_ms = INT64_MAX;
@@ -297,12 +252,12 @@ static enum kveil_status login(struct transit *t, struct kveil_error *err)
 	if (s != KVEIL_OK)
 		return s;
 	/* When does it end? A token that may not look itself up is used as it is. */
-	s = request(t, METHOD_GET, "auth/token/lookup-self", NULL, &reply, &http, err);
+	s = request(t, "auth/token/lookup-self", KVEIL_SPAN_NULL, &reply, err);
 	if (kveil_status_class(s) == KVEIL_CLASS_RETRY) {
 		kveil_buf_clear(&t->token);
 		return s;
 	}
-	if (s == KVEIL_OK && http == 200) {
+	if (s == KVEIL_OK && reply.status == 200) {
 		json_t *root = parse(&reply);
 		schedule_renewal(t, json_object_get(root, "data"), "ttl");
 		json_decref(root);
@@ -320,14 +275,13 @@ static bool can_log_in_anew(const struct transit *t)
  * the next call deals with that. */
 static enum kveil_status renew(struct transit *t, struct kveil_error *err)
 {
-	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
-	long http;
+	struct kveil_http_reply reply KVEIL_CLEANUP_HTTP_REPLY = KVEIL_HTTP_REPLY_INIT;
 
-	enum kveil_status s = request(t, METHOD_POST, "auth/token/renew-self", NULL, &reply, &http, err);
-	if (kveil_status_class(s) == KVEIL_CLASS_RETRY && http != 500)
+	enum kveil_status s = request(t, "auth/token/renew-self", KVEIL_SPAN("{}"), &reply, err);
+	if (kveil_status_class(s) == KVEIL_CLASS_RETRY && reply.status != 500)
 		return s;
 	t->renew_at_ms = INT64_MAX;
-	if (s == KVEIL_OK && http == 200) {
+	if (s == KVEIL_OK && reply.status == 200) {
 		json_t *root = parse(&reply);
 		schedule_renewal(t, json_object_get(root, "auth"), "lease_duration");
 		json_decref(root);
@@ -347,10 +301,10 @@ static enum kveil_status transit_tend(struct kveil_kek *kek, bool *ret_asked, st
 static enum kveil_status call(struct transit *t, const char *verb, const char *member, struct kveil_span value,
 			      const char *answer, struct kveil_buf *out, struct kveil_error *err)
 {
-	struct kveil_buf reply KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT, body KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
+	struct kveil_http_reply reply KVEIL_CLEANUP_HTTP_REPLY = KVEIL_HTTP_REPLY_INIT;
+	struct kveil_buf body KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
 	char path[512];
 	enum kveil_status s = KVEIL_OK;
-	long http = 0;
 
 	snprintf(path, sizeof path, "%s/%s/%s", t->params->mount, verb, t->params->key);
 	/* base64 and vault:vN:base64 need no escaping; unwrap checks what it passes. */
@@ -363,19 +317,19 @@ static enum kveil_status call(struct transit *t, const char *verb, const char *m
 	else if (kveil_clock_mono_ms() >= t->renew_at_ms)
 		s = renew(t, err);
 	if (s == KVEIL_OK)
-		s = request(t, METHOD_POST, path, &body, &reply, &http, err);
+		s = request(t, path, kveil_buf_span(&body), &reply, err);
 	if (s == KVEIL_E_PERMISSIONS && !fresh && can_log_in_anew(t)) {
 		s = login(t, err);
 		if (s == KVEIL_OK)
-			s = request(t, METHOD_POST, path, &body, &reply, &http, err);
+			s = request(t, path, kveil_buf_span(&body), &reply, err);
 	}
 	if (s == KVEIL_E_PERMISSIONS)
 		kveil_buf_clear(&t->token);
 	if (s != KVEIL_OK)
 		return s;
-	if (http == 400) {
+	if (reply.status == 400) {
 		char says[160];
-		server_says(kveil_buf_span(&reply), says, sizeof says);
+		server_says(kveil_buf_span(&reply.body), says, sizeof says);
 		return kveil_fail(err, KVEIL_E_WRONG_KEK, "kek %s: %s/%s did not wrap this: %s", t->kek.name,
 				  t->params->mount, t->params->key, says);
 	}
@@ -403,35 +357,22 @@ static void transit_close(struct kveil_kek *kek)
 		return;
 	kveil_buf_clear(&t->token);
 	kveil_login_clear(&t->login);
-	curl_easy_cleanup(t->curl);
+	kveil_http_client_free(t->http);
 	free(t->ca_file);
 	free(t);
-}
-
-/* Does what is sent there stay on this host? */
-static bool is_loopback(const char *host)
-{
-	static const char *const hosts[] = {"127.0.0.1", "localhost", "[::1]"};
-
-	for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
-		size_t n = strlen(hosts[i]);
-		if (strncmp(host, hosts[i], n) == 0 && (!host[n] || host[n] == ':' || host[n] == '/'))
-			return true;
-	}
-	return false;
 }
 
 static void transit_check(const char *name, const void *params, const struct kveil_yaml *node, const char *file,
 			  struct kveil_report *report)
 {
 	const struct transit_params *p = params;
-	const char *host = strncmp(p->url, "http://", 7) == 0 ? p->url + 7 : NULL;
+	enum kveil_http_url kind = kveil_http_url_kind(p->url);
 
-	if (!host && strncmp(p->url, "https://", 8) != 0)
+	if (kind == KVEIL_HTTP_URL_BAD || kind == KVEIL_HTTP_URL_CREDENTIALS)
 		kveil_error_hint(kveil_report_at(report, file, node->line, node->column,
 						 "KEK '%s': '%s' is no address of a server", name, p->url),
 				 "https://bao:8200");
-	else if (host && !is_loopback(host))
+	else if (kind == KVEIL_HTTP_URL_CLEAR)
 		kveil_error_hint(kveil_report_warn_at(report, file, node->line, node->column,
 						      "KEK '%s' sends data keys and its token unencrypted to %s", name,
 						      p->url),
@@ -447,15 +388,15 @@ static void transit_check(const char *name, const void *params, const struct kve
 static enum kveil_status transit_open(const char *name, const void *params, const char *base_dir,
 				      struct kveil_kek **ret, struct kveil_error *err)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	const struct transit_params *p = params;
-
-	pthread_once(&once, global_init);
 	struct transit *t = calloc(1, sizeof *t);
-	if (!t || !(t->curl = curl_easy_init())) {
+
+	if (!t || (p->ca_file && !(t->ca_file = kveil_files_resolve(base_dir, p->ca_file)))) {
 		free(t);
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
 	}
+	const struct kveil_http_settings settings = {.ca_file = t->ca_file, .reply_bytes = REPLY_BYTES};
+	enum kveil_status s = kveil_http_client_new(&settings, &t->http, err);
 	t->kek = (struct kveil_kek){&kveil_provider_transit, name};
 	t->params = p;
 	t->base_dir = base_dir;
@@ -466,12 +407,11 @@ static enum kveil_status transit_open(const char *name, const void *params, cons
 					.source = p->secret_id_source,
 					.folder = base_dir,
 					.rest_ms = LOGIN_REST_MS};
-	if (p->ca_file && !(t->ca_file = kveil_files_resolve(base_dir, p->ca_file))) {
+	if (s != KVEIL_OK)
 		transit_close(&t->kek);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	}
-	*ret = &t->kek;
-	return KVEIL_OK;
+	else
+		*ret = &t->kek;
+	return s;
 }
 
 static bool transit_can_unwrap(const struct kveil_kek *kek)
@@ -549,11 +489,6 @@ static enum kveil_status transit_unwrap(struct kveil_kek *kek, struct kveil_span
 				  kek->name);
 	memcpy(plain, p, *ret_len);
 	return KVEIL_OK;
-}
-
-const char *kveil_transit_library_version(void)
-{
-	return curl_version_info(CURLVERSION_NOW)->version;
 }
 
 const struct kveil_provider kveil_provider_transit = {
