@@ -76,6 +76,7 @@ enum kveil_class {
 	X(INVALID_SURROGATE, "invalid_surrogate", RECORD, "a \\u escape is half of a surrogate pair")            \
 	X(INVALID_AVRO, "invalid_avro", RECORD, "the bytes are not a value of their Avro schema")                \
 	X(AVRO_SCHEMA, "avro_schema", RECORD, "the Avro schema is broken, or cannot take what the rules make")   \
+	X(UNKNOWN_SCHEMA, "unknown_schema", RECORD, "no schema registry of those configured knows the record's schema") \
 	X(TOO_DEEP, "too_deep", RECORD, "nested deeper than limits.depth")                                       \
 	X(TOO_LARGE, "too_large", RECORD, "larger than limits.record_bytes, or takes too much of limits.memory")  \
 	X(OUTPUT_TOO_LARGE, "output_too_large", RECORD, "the protected record is over the output topic's limit") \
@@ -105,6 +106,10 @@ enum kveil_class {
 	X(KEY_PENDING, "key_pending", RETRY, "the key is being made or fetched")                                 \
 	X(KEK_UNAVAILABLE, "kek_unavailable", RETRY, "the custodian of the key-encryption key does not answer")  \
 	X(REGISTRY_UNAVAILABLE, "registry_unavailable", RETRY, "the key registry does not answer")               \
+	X(SCHEMA_REGISTRY_UNAVAILABLE, "schema_registry_unavailable", RETRY, "the schema registry does not answer, or refuses the credentials") \
+	X(SCHEMA_PENDING, "schema_pending", RETRY, "no schema registry knows the record's schema yet: it is asked again for a while") \
+	X(SCHEMA_REFUSED, "schema_refused", RETRY, "the schema registry does not take the schema of what comes out, or keeps rules with it") \
+	X(SCHEMA_NOT_REGISTERED, "schema_not_registered", RETRY, "the schema of what comes out is not registered yet, and kveil may not register it") \
 	X(KAFKA_UNAVAILABLE, "kafka_unavailable", RETRY, "the Kafka cluster does not answer")                    \
 	X(IO, "io_error", RETRY, "reading or writing failed")                                                    \
 	/* what the operator gave */                                                                             \

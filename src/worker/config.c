@@ -99,6 +99,7 @@ const struct kveil_option kveil_config_options[] = {
     {"limits", KVEIL_OPT_GROUP, .sub = limits_options},
     {"keys", KVEIL_OPT_CUSTOM, AT(keys_node), .required = true, .write_schema = write_keys_schema,
      .help = "registry, key-encryption keys, data keys"},
+    {"schema_registry", KVEIL_OPT_GROUP, AT(schema_registry), .sub = kveil_schemas_options},
     {"http", KVEIL_OPT_GROUP, .sub = http_options},
     {"log", KVEIL_OPT_GROUP, .sub = log_options},
     {0},
@@ -176,6 +177,8 @@ static void check(struct checker *k, bool whole)
 	check_properties(k, "properties", &c->kafka.properties);
 	check_properties(k, "consumer", &c->kafka.consumer);
 	check_properties(k, "producer", &c->kafka.producer);
+	kveil_schemas_config_check(&k->c->schema_registry, kveil_yaml_get(k->root, "schema_registry"), c->file,
+				   k->report);
 	if (c->delivery == KVEIL_DELIVERY_EXACTLY_ONCE)
 		kveil_error_hint(complain(k, NULL, "delivery", "exactly-once is not in this version"),
 				 "at-least-once is");

@@ -9,6 +9,7 @@
 #include "base/options.h"
 #include "kveil/base.h"
 #include "keys/keystore.h"
+#include "schemas/config.h"
 
 enum kveil_delivery { KVEIL_DELIVERY_AT_LEAST_ONCE, KVEIL_DELIVERY_EXACTLY_ONCE };
 enum kveil_partition_mode { KVEIL_PARTITION_SAME, KVEIL_PARTITION_KEY };
@@ -37,6 +38,7 @@ struct kveil_config {
 	const struct kveil_yaml *keys_node; /* only while loading */
 	struct kveil_keys_config keys;
 	bool keys_whole;             /* `keys:` had no error */
+	struct kveil_schemas_config schema_registry;
 	struct {
 		char *listen;            /* "127.0.0.1:9819"; empty = no side port */
 		char *socket;            /* the same answers on a unix socket; resolved; empty = none */

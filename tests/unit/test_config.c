@@ -120,6 +120,35 @@ static void test_environment(void **state)
 	unsetenv("KVEIL_RULES");
 }
 
+static void test_schema_registry(void **state)
+{
+	(void)state;
+	setenv("KVEIL_TEST_PASSWORD", "hunter2", 1);
+	struct kveil_config *c =
+	    parse(MINIMUM "schema_registry: {url: [\"https://a:8081\", \"http://b\"], username: u, "
+			  "password: \"${env:KVEIL_TEST_PASSWORD}\"}\n");
+	assert_non_null(c);
+	assert_string_equal(c->schema_registry.urls[1], "http://b");
+	assert_null(c->schema_registry.urls[2]);
+	assert_string_equal(c->schema_registry.password, "hunter2");
+	assert_null(c->schema_registry.password_source); /* no file stands behind it */
+	assert_int_equal(c->schema_registry.timeout_ms, 5000);
+	assert_int_equal(report.warnings, 1);
+	assert_non_null(strstr(report.problems[0].error.message, "unencrypted"));
+	kveil_config_free(c);
+	setenv("KVEIL_SCHEMA_REGISTRY_URL", "https://a,https://b", 1);
+	c = parse(MINIMUM);
+	assert_non_null(c);
+	assert_string_equal(c->schema_registry.urls[1], "https://b");
+	kveil_config_free(c);
+	unsetenv("KVEIL_SCHEMA_REGISTRY_URL");
+	unsetenv("KVEIL_TEST_PASSWORD");
+	c = parse(MINIMUM);
+	assert_non_null(c);
+	assert_null(c->schema_registry.urls);
+	kveil_config_free(c);
+}
+
 static const struct {
 	const char *text;
 	uint32_t line;
@@ -150,6 +179,15 @@ static const struct {
     {KEYS "rules: a\nkafka:\n  bootstrap_servers: a\n  group_id: \"\"\n", 12, "'group_id' is empty", ""},
     {KEYS "rules: a\nkafka:\n  bootstrap_servers: a\n  group_id: g\n  producer:\n    acks: 1\n", 14,
      "'acks' is not yours to set", "acknowledgement"},
+    {MINIMUM "schema_registry: {url: \"https://a\", urls: b}\n", 11, "unknown option 'urls'", "did you mean 'url'?"},
+    {MINIMUM "schema_registry: {timeout: 1s}\n", 11, "url: there is none", "https://registry:8081"},
+    {MINIMUM "schema_registry:\n  url: [\"https://a\", \"registry:8081\"]\n", 12, "not an address", "https://"},
+    {MINIMUM "schema_registry: {url: \"https://a/?q=1\"}\n", 11, "not an address", ""},
+    {MINIMUM "schema_registry: {url: \"https://u:hunter2@a\"}\n", 11, "does not belong into an address", "password"},
+    {MINIMUM "schema_registry: {url: \"https://a\", username: u}\n", 11, "go together", ""},
+    {MINIMUM "schema_registry: {url: \"https://a\", username: u, password: hunter2}\n", 11,
+     "must not stand in the text", "${file:PATH}"},
+    {MINIMUM "schema_registry: {url: \"https://a\", certificate: a.pem}\n", 11, "go together", ""},
 };
 
 static void test_mistakes(void **state)
@@ -253,6 +291,7 @@ int main(void)
 	    cmocka_unit_test_teardown(test_defaults, clean),
 	    cmocka_unit_test_teardown(test_everything, clean),
 	    cmocka_unit_test_teardown(test_environment, clean),
+	    cmocka_unit_test_teardown(test_schema_registry, clean),
 	    cmocka_unit_test_teardown(test_mistakes, clean),
 	    cmocka_unit_test_teardown(test_every_mistake_at_once, clean),
 	    cmocka_unit_test_teardown(test_refused_properties, clean),
