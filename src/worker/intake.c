@@ -46,6 +46,19 @@ static bool grow(struct kveil_intake *in)
 	return true;
 }
 
+/* Where the client was before the message, if it came there by the marks of transactions; -1. */
+static int64_t passed_marks(struct kveil_worker *w, const rd_kafka_message_t *msg)
+{
+	struct kveil_partition *p = msg->err ? NULL : kveil_worker_find(w, msg);
+
+	if (!p)
+		return -1;
+	/* After a seek the client tells what it was before that: where it gave the last message. */
+	int64_t before = p->given < 0 || w->owner.marker.before == p->given ? -1 : w->owner.marker.before;
+	p->given = msg->offset + 1;
+	return before;
+}
+
 /* Polls for real. A rebalance in here empties all of it. false: nothing came, or there is no place for it. */
 static bool hold_one(struct kveil_worker *w, int ms)
 {
@@ -59,7 +72,7 @@ static bool hold_one(struct kveil_worker *w, int ms)
 	/* The end of a partition is said with no batch of it. */
 	w->owner.unpack.came |= msg->err != RD_KAFKA_RESP_ERR__PARTITION_EOF;
 	size_t bytes = kveil_held_bytes(w, msg);
-	in->held[(in->first + in->count++) & (in->cap - 1)] = (struct kveil_held){msg, bytes};
+	in->held[(in->first + in->count++) & (in->cap - 1)] = (struct kveil_held){msg, bytes, passed_marks(w, msg)};
 	in->bytes += bytes;
 	return true;
 }
@@ -111,6 +124,7 @@ static rd_kafka_message_t *take_first(struct kveil_intake *in)
 		in->first = (in->first + 1) & (in->cap - 1);
 		in->count--;
 		in->bytes -= h->bytes;
+		in->before = h->before;
 		ret = h->message;
 	}
 	return ret;

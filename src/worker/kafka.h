@@ -18,6 +18,7 @@
 #include "kveil/base.h"
 #include "kveil/engine.h"
 #include "worker/config.h"
+#include "worker/marker.h"
 #include "worker/unpack.h"
 
 #include <librdkafka/rdkafka.h>
@@ -30,6 +31,7 @@ struct kveil_kafka_owner {
 	_Atomic bool lost; /* a connection broke, or could not be made */
 	_Atomic int64_t logged_ms[8];
 	struct kveil_unpack unpack; /* a consumer's */
+	struct kveil_marker marker; /* a worker's consumer's */
 };
 
 /* How much memory one worker may use, split by what holds it. */

@@ -18,7 +18,6 @@ enum {
 	TICK_EVERY_MS = 20,
 	BACK_OFF_FIRST_MS = 100,
 	BACK_OFF_MOST_MS = 10000,
-	LOG_EVERY_MS = 60000,
 	KEYS_TELL_MS = 1000,
 	STOP_DRAIN_MS =
 	    6000, /* clients that cannot reach their brokers take seconds to close; the watchdog is at 15 s */
@@ -128,7 +127,7 @@ void kveil_worker_log_now_and_then(struct kveil_worker *w, const struct kveil_er
 {
 	int64_t now = kveil_clock_mono_ms();
 
-	if (*logged_ms && now - *logged_ms < LOG_EVERY_MS)
+	if (*logged_ms && now - *logged_ms < KVEIL_TELL_AGAIN_MS)
 		return;
 	*logged_ms = now;
 	kveil_log_error(KVEIL_LOG_WARN, w->name, why);
@@ -515,6 +514,7 @@ static bool upkeep(struct kveil_worker *w)
 		return false;
 	kveil_park_turn(w);
 	wake_fetcher(w);
+	kveil_worker_look_into_silence(w);
 	return true;
 }
 
@@ -566,6 +566,7 @@ static enum kveil_status open_consumer(struct kveil_worker *w, struct kveil_erro
 		return status;
 	}
 	w->owner.unpack.sums = true;
+	kveil_marker_watch(conf, &w->owner.marker);
 	rd_kafka_conf_set_rebalance_cb(conf, kveil_worker_on_rebalance);
 	rd_kafka_conf_set_offset_commit_cb(conf, kveil_worker_on_commit);
 	status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &w->consumer, err);
@@ -593,6 +594,9 @@ static void open_cells(struct kveil_worker *w)
 	w->begun_anew = kveil_metrics_cell(m, KVEIL_M_BEGUN_ANEW, NULL, NULL);
 	w->in_flight = kveil_metrics_cell(m, KVEIL_M_IN_FLIGHT_BYTES, NULL, NULL);
 	w->dead_outputs = kveil_metrics_cell(m, KVEIL_M_DEAD_OUTPUTS, NULL, NULL);
+	w->gaps_marked = kveil_metrics_cell(m, KVEIL_M_OFFSET_GAPS, "transaction", NULL);
+	w->gaps_looked_at = kveil_metrics_cell(m, KVEIL_M_OFFSET_GAPS, "look", NULL);
+	w->gaps_unproved = kveil_metrics_cell(m, KVEIL_M_OFFSET_GAPS, "none", NULL);
 	w->transform = kveil_metrics_histogram(m, KVEIL_M_TRANSFORM_DURATION);
 }
 
@@ -657,6 +661,7 @@ static void finish(struct kveil_worker *w)
 		w->client_left |= !(orderly ? kveil_kafka_close_consumer(w->consumer)
 					    : kveil_kafka_destroy(w->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE));
 	kveil_worker_close_producer(w);
+	kveil_search_free(w->search);
 	kveil_worker_drop_partitions(w);
 	free_routes(w->routes, w->route_count);
 	for (size_t k = 0; k < w->plan_count; k++)

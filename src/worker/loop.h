@@ -20,6 +20,7 @@
  *   producer.c   the producer
  *   outlet.c     the topics that it writes to, and the room on the way to each of their partitions
  *   record.c     one record: engine, outputs, dead letter
+ *   offsets.c    which offsets are believed
  *   attempts.c   records at which processes end
  *   committed.c  whether the group's offsets are still there: topics made anew
  *   delivery.c   delivery reports, commits: the delivery mode
@@ -33,6 +34,7 @@
 #include "worker/kafka.h"
 #include "worker/lane.h"
 #include "worker/maker.h"
+#include "worker/search.h"
 #include "worker/topic_ids.h"
 #include "worker/topics.h"
 #include "worker/waker.h"
@@ -129,6 +131,9 @@ struct kveil_partition {
 	int64_t doubted_until; /* offsets up to here are counted, not believed (record.c); -1 = none */
 	int64_t gaps[KVEIL_GAPS]; /* a ring of the last ones: where each began */
 	size_t gap_count;
+	unsigned true_gaps;   /* that were looked at */
+	int64_t given;        /* behind the last message that the client gave; -1 = none */
+	int64_t claimed;      /* behind the last one that was taken since a rewind, by its own word; -1 = none */
 	unsigned seek_failures; /* in a row */
 	bool anew;            /* its topic is another one: the rewind goes to the start */
 	bool unplaced;        /* out of range, and whether its topic is another one was asked */
@@ -140,7 +145,7 @@ struct kveil_partition {
 	bool fetch_fault;     /* and a condition says so */
 	unsigned fetch_errors; /* in a row, of fetches that gave no record */
 	int64_t fetch_error_ms; /* the last of them; 0 = none */
-	int64_t still_ms;      /* since when nothing came though there is more; 0 = all is well */
+	int64_t still_ms, still_at; /* since when nothing came though there is more, and where; 0 = all is well */
 	int64_t unreadable;   /* first offset of the batch that could not be read last; -1 = none */
 	unsigned unreadable_tries;
 	uint32_t attempts;    /* what the note beside `committed` says; 0 = none */
@@ -172,13 +177,16 @@ struct kveil_position {
 struct kveil_held {
 	rd_kafka_message_t *message; /* or an error in the place of one; NULL: dropped */
 	size_t bytes;
+	int64_t before; /* where the client was, if a transaction's mark brought it there; -1 */
 };
 /* See intake.c. A ring. */
 struct kveil_intake {
 	struct kveil_held *held;
 	size_t cap, first, count, bytes; /* cap: a power of two, or 0 */
 	unsigned taken;                  /* since librdkafka's queue was drained last */
+	int64_t before;                  /* of the last that was taken: see struct kveil_held */
 };
+enum { KVEIL_TELL_AGAIN_MS = 60000 }; /* of what repeats itself */
 /* In a wait and while much is held: often enough for rebalances, rarely enough that short waits do not pause. */
 enum { KVEIL_POLL_EVERY_MS = 500 };
 
@@ -268,7 +276,10 @@ struct kveil_worker {
 	bool keys_out; /* some key protects nothing now, or there is no lease */
 	int64_t keys_told_ms;
 	int64_t outage_logged_ms, produce_logged_ms, outputs_logged_ms, drop_logged_ms, commit_logged_ms;
-	int64_t fetch_logged_ms;
+	int64_t fetch_logged_ms, gap_logged_ms;
+	struct kveil_search *search; /* open while it is used now and then */
+	int64_t search_used_ms, silence_due_ms, gap_look_due_ms;
+	size_t silent_slot;
 	uint64_t drops_unlogged;
 	unsigned random;
 
@@ -280,7 +291,7 @@ struct kveil_worker {
 	struct kveil_buf letter;
 
 	struct kveil_cell *consumed, *consumed_bytes, *produced, *produced_bytes, *dead_lettered, *dropped, *rebalances,
-	    *rewinds, *begun_anew, *in_flight, *dead_outputs;
+	    *rewinds, *begun_anew, *in_flight, *dead_outputs, *gaps_marked, *gaps_looked_at, *gaps_unproved;
 	struct kveil_cell *failed[KVEIL_STATUS_COUNT], *retries[KVEIL_STATUS_COUNT],
 	    *fetch_errors[KVEIL_STATUS_COUNT]; /* made at the first */
 	struct kveil_histogram *transform;
@@ -400,7 +411,16 @@ bool kveil_worker_try(struct kveil_worker *w, struct kveil_partition *p, const s
 bool kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition *p, int64_t first, int64_t next,
                                   const struct kveil_error *why);
 
+/* --- offsets.c --- */
+/* The offset that a message counts as. false: it is not believed, and the partition goes back, or its batch is set aside. */
+bool kveil_worker_settle_offset(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg,
+                                int64_t *ret);
+
 /* --- quarantine.c --- */
+/* A client that looks at single batches, opened when it is needed. NULL: not to be had. */
+struct kveil_search *kveil_worker_search(struct kveil_worker *w);
+/* Once a turn: closes it when it was not used for long, and looks what is in the way where nothing comes. */
+void kveil_worker_look_into_silence(struct kveil_worker *w);
 /* An error in the place of records; false: not one of those that are told here. May set a batch aside. */
 bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg);
 /* There are records again, or the partition goes. */

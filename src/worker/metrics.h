@@ -36,6 +36,7 @@
 	X(REBALANCES, "kveil_rebalances_total", COUNTER, "", "Group rebalances seen.")                            \
 	X(RETRIES, "kveil_retries_total", COUNTER, "code", "Pauses because something outside did not answer, by error code.") \
 	X(FETCH_ERRORS, "kveil_fetch_errors_total", COUNTER, "code", "Fetches that gave an error for records, by error code.") \
+	X(OFFSET_GAPS, "kveil_offset_gaps_total", COUNTER, "proof", "Offsets that were missing between two records, by what proved that no record is there: `transaction` (its mark), `look` (the broker was asked), `none` (too many to ask, as compaction leaves them).") \
 	X(REWINDS, "kveil_rewinds_total", COUNTER, "", "Partitions rewound to their first unacknowledged record.") \
 	X(BEGUN_ANEW, "kveil_partitions_begun_anew_total", COUNTER, "", "Partitions read from their start because their topic was deleted and made anew.") \
 	X(KEY_CREATED, "kveil_key_created_timestamp_seconds", GAUGE, "key", "Creation time of the newest active version.") \

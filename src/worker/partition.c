@@ -105,7 +105,7 @@ static bool add_partition(struct kveil_worker *w, const char *topic, int32_t id)
 	p->stopped = !p->route;
 	p->committed = p->committing = p->solo_until = p->out_of_range = p->unreadable = -1;
 	p->rewind_to = p->doubted_until = -1;
-	p->beyond = -1;
+	p->beyond = p->given = p->claimed = -1;
 	kveil_watermark_init(&p->marks, -1);
 	snprintf(text, sizeof text, "%" PRId32, id);
 	p->lag = kveil_metrics_cell(w->params->metrics, KVEIL_M_CONSUMER_LAG, topic, text);
@@ -550,7 +550,7 @@ static void go_back(struct kveil_worker *w, struct kveil_partition *p)
 	p->generation = ++w->generations[p->slot];
 	int64_t to = kveil_watermark_committable(&p->marks);
 	kveil_watermark_rewind(&p->marks, p->anew ? -1 : p->rewind_to >= 0 && p->rewind_to < to ? p->rewind_to : to);
-	p->rewind_to = -1;
+	p->rewind_to = p->claimed = -1;
 	p->anew = false;
 	kveil_cell_add(w->rewinds, 1);
 }

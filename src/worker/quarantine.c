@@ -2,12 +2,9 @@
 /*
  * What the client cannot fetch: batches that cannot be read, for they are damaged or too large when they are unpacked,
  * and topics that it may not read. It asks again by itself, for ever. So it is said at once; and a batch that stays
- * unreadable is set aside as a whole: a letter that points to it, and the partition goes on behind it. Where that is,
- * only the broker can tell: it gives the same batch for each offset in it, so the end is searched for.
- *
- *   base            position                    next
- *    [ a batch that cannot be read              ][ another, or the end
- *     same ───────── same ── same ─── same        other
+ * unreadable is set aside as a whole: a letter that points to it, and the partition goes on behind it (search.h). So is
+ * one of which the client says nothing at all: it takes a compressed batch whose records do not fill it for one that
+ * did not come whole, and asks for it again.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -19,13 +16,13 @@
 
 enum {
 	TRIES = 3,
-	LOOK_MS = 5000,
-	SILENT_MS = 1500,
 	ERRORS = 5,
 	OVER_MS = 30000,
 	STILL_MS = 60000,
-	SEARCH_MS = 45000,
-	POLL_MS = 100
+	SILENT_MS = 8000,
+	LOOK_EVERY_MS = 1000,
+	LOOK_AGAIN_MS = 5000, /* a look may take as long */
+	IDLE_MS = 60000,
 };
 
 /* --- saying it --- */
@@ -56,136 +53,67 @@ static void say(struct kveil_worker *w, struct kveil_partition *p, const char *w
 
 /* --- where it ends --- */
 
-struct search {
-	struct kveil_worker *w;
-	const struct kveil_partition *p;
-	struct kveil_kafka_owner owner;
-	rd_kafka_t *consumer;
-	int64_t base, end_ms;
-	bool silent;
-};
-
-enum look { SAME, OTHER, UNKNOWN };
-
-static enum kveil_status open_client(struct search *s, struct kveil_error *err)
+static bool alive(void *worker)
 {
-	rd_kafka_conf_t *conf;
+	struct kveil_worker *w = worker;
 
-	snprintf(s->owner.name, sizeof s->owner.name, "%.20s search", s->w->name);
-	enum kveil_status status = kveil_kafka_conf_consumer(s->w->params->config, &s->owner, NULL, &conf, err);
-	if (status)
-		return status;
-	/* One batch at a time: it comes whole, however little is asked for. */
-	status = kveil_kafka_set(conf, "max.partition.fetch.bytes", "1024", err);
-	if (!status)
-		status = kveil_kafka_set(conf, "enable.partition.eof", "true", err);
-	if (!status)
-		status = kveil_kafka_set(conf, "check.crcs", "true", err);
-	if (status) {
-		rd_kafka_conf_destroy(conf);
-		return status;
-	}
-	status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &s->consumer, err);
-	if (!status)
-		rd_kafka_poll_set_consumer(s->consumer);
-	return status;
+	w->now_ms = kveil_clock_mono_ms(); /* what is sent behind the search was not on its way while it went */
+	kveil_loop_beat(w->loop);
+	if (w->producer)
+		rd_kafka_poll(w->producer, 0);
+	return !kveil_worker_stopping(w);
 }
 
-/* What does the broker give for this offset? */
-static enum look look_for(struct search *s, int64_t offset, int ms)
+static struct kveil_search *open_search(struct kveil_worker *w, bool every)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-	int64_t end = kveil_clock_mono_ms() + ms;
-	enum look found = UNKNOWN;
-
-	rd_kafka_topic_partition_list_add(list, s->p->topic, s->p->id)->offset = offset;
-	bool asked = !rd_kafka_assign(s->consumer, list);
-	rd_kafka_topic_partition_list_destroy(list);
-	while (asked && found == UNKNOWN && kveil_clock_mono_ms() < end && !kveil_worker_stopping(s->w)) {
-		kveil_loop_beat(s->w->loop);
-		rd_kafka_poll(s->w->producer, 0);
-		rd_kafka_message_t *msg = rd_kafka_consumer_poll(s->consumer, POLL_MS);
-		if (msg && kveil_kafka_unreadable(msg->err))
-			found = msg->offset == s->base ? SAME : OTHER;
-		else if (msg && (!msg->err || msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF))
-			found = OTHER;
-		kveil_kafka_message_free(msg);
-	}
-	return kveil_clock_mono_ms() < s->end_ms ? found : UNKNOWN;
-}
-
-/* Of a batch of an unknown version the client says a word at its first offset alone, and nothing at the others: silence
- * is that batch's, as long as the broker answers for the first offset right after. */
-static enum look look_at(struct search *s, int64_t offset)
-{
-	if (!s->silent || offset == s->base)
-		return look_for(s, offset, LOOK_MS);
-	enum look found = look_for(s, offset, SILENT_MS);
-	return found == UNKNOWN ? look_for(s, s->base, SILENT_MS) : found;
-}
-
-/* The first offset behind the batch. from: in the batch; end: of the partition. */
-static enum look find_end(struct search *s, int64_t from, int64_t end, int64_t *ret)
-{
-	int64_t in = from, out = end;
-	enum look found = look_at(s, from);
-
-	if (found != SAME)
-		return found;
-	for (int64_t step = 1; step < out - in; step *= 2) {
-		found = look_at(s, in + step);
-		if (found == UNKNOWN)
-			return UNKNOWN;
-		if (found == OTHER) {
-			out = in + step;
-			break;
-		}
-		in += step;
-	}
-	while (out - in > 1) {
-		int64_t middle = in + (out - in) / 2;
-		found = look_at(s, middle);
-		if (found == UNKNOWN)
-			return UNKNOWN;
-		*(found == SAME ? &in : &out) = middle;
-	}
-	*ret = out;
-	return SAME;
-}
-
-/* SAME: it cannot be read, not even alone, and *next is where others begin. */
-static enum look search(struct kveil_worker *w, const struct kveil_partition *p, bool silent, int64_t from,
-			int64_t *next)
-{
-	struct search *s = calloc(1, sizeof *s);
-	int64_t low, high;
+	struct kveil_search *s;
 	struct kveil_error err;
-	enum look found = UNKNOWN;
 
-	if (!s)
-		return UNKNOWN;
-	*s = (struct search){
-	    .w = w, .p = p, .base = p->unreadable, .end_ms = kveil_clock_mono_ms() + SEARCH_MS, .silent = silent};
-	if (open_client(s, &err))
-		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
-	else if (!kveil_kafka_range(s->consumer, p->topic, p->id, &low, &high, LOOK_MS) && from < high)
-		found = find_end(s, from, high, next);
-	if (s->consumer)
-		rd_kafka_assign(s->consumer, NULL);
-	if (kveil_kafka_destroy(s->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE))
-		free(s); /* or the client still logs as its owner */
-	return found;
+	if (!kveil_search_new(w->params->config, w->name, every, alive, w, &s, &err))
+		return s;
+	kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
+	return NULL;
+}
+
+struct kveil_search *kveil_worker_search(struct kveil_worker *w)
+{
+	if (!w->search)
+		w->search = open_search(w, false);
+	w->search_used_ms = kveil_clock_mono_ms();
+	return w->search;
+}
+
+/* *from: in the batch; it is moved up to the first offset that there is. */
+static bool find_end(struct kveil_search *s, const struct kveil_partition *p, const struct kveil_answer *same,
+		     int64_t *from, int64_t *ret_next)
+{
+	const struct kveil_topic_place at = {p->topic, p->id};
+	int64_t low, high;
+
+	if (!s || !kveil_search_range(s, at, &low, &high))
+		return false;
+	*from = *from < low ? low : *from;
+	return kveil_search_end(s, at, *from, high, same, ret_next);
 }
 
 /* --- setting it aside --- */
+
+/* An offset that an error tells may be any eight bytes of a record. */
+static int64_t believable(const struct kveil_worker *w, const struct kveil_partition *p, int64_t offset)
+{
+	int64_t low, high;
+	bool known = !rd_kafka_get_watermark_offsets(w->consumer, p->topic, p->id, &low, &high) && high > 0;
+
+	return offset < 0 || (known && offset >= high) ? kveil_worker_position(p) : offset;
+}
 
 /* The first refusal of an offset may only mean that other batches of its response, or those that wait, left it no room.
  */
 static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg)
 {
 	bool again = msg->offset == p->unreadable;
+	int64_t at = believable(w, p, msg->offset), next = -1;
 	struct kveil_error why;
-	int64_t next = -1;
 
 	if (p->rewind)
 		return;
@@ -193,8 +121,8 @@ static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, con
 		p->unreadable = msg->offset;
 		p->unreadable_tries = 0;
 	}
-	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "the batch at offset %lld cannot be read: %.200s",
-		   (long long)msg->offset, rd_kafka_err2str(msg->err));
+	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "the batch at offset %lld cannot be read: %.200s", (long long)at,
+		   rd_kafka_err2str(msg->err));
 	kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
 	if (again)
 		say(w, p, why.message);
@@ -208,23 +136,26 @@ static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, con
 	 * what it gives, and where it means to go on, may come out of the bytes of records. */
 	p->out_of_range = -1;
 	kveil_worker_ask_rewind(w, p);
-	if (p->held || p->stopped || msg->offset < 0 || ++p->unreadable_tries < TRIES)
+	if (p->held || p->stopped || ++p->unreadable_tries < TRIES)
 		return;
-	int64_t first = p->marks.next > msg->offset ? p->marks.next : msg->offset;
+	const struct kveil_answer same = {KVEIL_ANSWER_UNREADABLE, msg->offset, 0};
+	int64_t first = p->marks.next > at ? p->marks.next : at;
 	p->unreadable_tries = 0;
-	if (search(w, p, msg->err == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED, first, &next) == SAME)
+	if (find_end(kveil_worker_search(w), p, &same, &first, &next))
 		(void)kveil_worker_set_aside_batch(w, p, first, next, &why);
 }
 
+/* --- silence --- */
+
 /* Is it the client's turn to bring something? */
-static bool should_come(const struct kveil_worker *w, const struct kveil_partition *p, int64_t high)
+static bool should_come(const struct kveil_partition *p, int64_t high)
 {
-	return high > kveil_worker_position(p) && !p->held && kveil_park_may_read(p) && w->intake.count == 0;
+	return high > kveil_worker_position(p) && !p->held && kveil_park_may_read(p);
 }
 
 void kveil_worker_look_at_fetch(struct kveil_worker *w, struct kveil_partition *p, int64_t high)
 {
-	int64_t now = kveil_clock_mono_ms();
+	int64_t now = kveil_clock_mono_ms(), at = kveil_worker_position(p);
 
 	/* Fetches that fail are tried again twice a second; where there is nothing to fetch nothing says that it is
 	 * over. */
@@ -232,15 +163,63 @@ void kveil_worker_look_at_fetch(struct kveil_worker *w, struct kveil_partition *
 		p->fetch_error_ms = 0;
 		kveil_worker_fetched(w, p);
 	}
-	if (!should_come(w, p, high))
+	if (!should_come(p, high))
 		p->still_ms = 0;
-	else if (!p->still_ms)
+	else if (!p->still_ms || p->still_at != at)
 		p->still_ms = now;
 	else if (now - p->still_ms > STILL_MS)
 		say(w, p,
 		    "nothing comes though records are there: an open transaction, or a batch that the client cannot "
 		    "read");
+	p->still_at = at;
 }
+
+/* Is it a batch of which the client makes neither records nor an error? Records of an open transaction are records. */
+static void look_what_is_there(struct kveil_worker *w, struct kveil_partition *p)
+{
+	struct kveil_search *s = open_search(w, true);
+	int64_t from = kveil_worker_position(p), next = -1, low, high;
+	const struct kveil_topic_place at = {p->topic, p->id};
+	struct kveil_error why;
+
+	if (!s)
+		return;
+	if (kveil_search_range(s, at, &low, &high)) {
+		from = from < low ? low : from;
+		const struct kveil_answer same = kveil_search_ask(s, at, from);
+		if ((same.kind == KVEIL_ANSWER_SILENT || same.kind == KVEIL_ANSWER_UNREADABLE) && !p->rewind &&
+		    kveil_search_end(s, at, from, high, &same, &next)) {
+			kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH,
+				   "the batch at offset %lld cannot be read: its records do not fill it as they say",
+				   (long long)from);
+			kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
+			(void)kveil_worker_set_aside_batch(w, p, from, next, &why);
+		}
+	}
+	kveil_search_free(s);
+}
+
+void kveil_worker_look_into_silence(struct kveil_worker *w)
+{
+	if (w->now_ms < w->silence_due_ms)
+		return;
+	w->silence_due_ms = w->now_ms + LOOK_EVERY_MS;
+	if (w->search && w->now_ms - w->search_used_ms > IDLE_MS) {
+		kveil_search_free(w->search);
+		w->search = NULL;
+	}
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		/* Another one first each time: one that stays so does not hide the others. */
+		struct kveil_partition *p = w->slots[w->silent_slot++ % w->slot_cap];
+		if (!p || !p->still_ms || w->now_ms - p->still_ms < SILENT_MS)
+			continue;
+		look_what_is_there(w, p);
+		w->silence_due_ms = kveil_clock_mono_ms() + LOOK_AGAIN_MS;
+		return;
+	}
+}
+
+/* --- fetches that fail --- */
 
 bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg)
 {

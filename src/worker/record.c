@@ -499,65 +499,6 @@ bool kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition
 	return true;
 }
 
-enum { DOUBTED_MORE = 4096 }; /* one batch may lie often: not one turn back for each */
-
-/*
- * Offsets only rise, and none is at the partition's end. Whoever writes batches by hand can give records others, which
- * brokers do not look at, and what stands behind would then count as read. So what falls back is gone back to; and up
- * to the offset that was believed wrongly, records are counted one by one, which may take some twice.
- */
-static void doubt_offsets(struct kveil_worker *w, struct kveil_partition *p, int64_t offset, int64_t until)
-{
-	struct kveil_error why;
-
-	p->doubted_until = until > p->doubted_until ? until : p->doubted_until;
-	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH,
-		   "%s[%" PRId32 "]: a batch lies about the offsets of its records near %lld", p->topic, p->id,
-		   (long long)offset);
-	kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
-	kveil_worker_log_now_and_then(w, &why, &w->fetch_logged_ms);
-}
-
-/* Where the gap began that an offset below the position was passed over in: there the lie is. */
-static int64_t gap_over(const struct kveil_partition *p, int64_t offset)
-{
-	int64_t at = -1;
-
-	for (size_t i = 0; i < p->gap_count && i < KVEIL_GAPS; i++)
-		if (p->gaps[i] <= offset && p->gaps[i] > at)
-			at = p->gaps[i];
-	return at < 0 ? offset : at;
-}
-
-/* false: the partition goes back to where it may have been lied to. */
-static bool settle_offset(struct kveil_worker *w, struct kveil_partition *p, int64_t offset, int64_t *ret)
-{
-	int64_t next = kveil_worker_position(p), low = -1, high = -1;
-
-	*ret = offset;
-	if (__builtin_expect(offset == next || next < 0, 1))
-		return true;
-	if (next <= p->doubted_until) {
-		*ret = next;
-		return true;
-	}
-	if (offset < next) {
-		doubt_offsets(w, p, offset, next + DOUBTED_MORE);
-		p->rewind_to = gap_over(p, offset);
-		p->gap_count = 0;
-		kveil_worker_ask_rewind(w, p);
-		return false;
-	}
-	if (!rd_kafka_get_watermark_offsets(w->consumer, p->topic, p->id, &low, &high) && high > next &&
-	    offset >= high) {
-		doubt_offsets(w, p, offset, next);
-		*ret = next;
-	} else {
-		p->gaps[p->gap_count++ % KVEIL_GAPS] = next;
-	}
-	return true;
-}
-
 /* What the client cannot take apart: it is in the input topic still. */
 static void set_aside_one(struct kveil_worker *w, struct kveil_partition *p, int64_t offset,
 			  const struct kveil_error *err)
@@ -579,7 +520,7 @@ void kveil_worker_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 		return;
 	kveil_worker_fetched(w, p);
 	int64_t offset;
-	if (!settle_offset(w, p, msg->offset, &offset))
+	if (!kveil_worker_settle_offset(w, p, msg, &offset))
 		return;
 	if (p->committed < 0 && !p->attempts)
 		kveil_attempts_first(w, p, offset);

@@ -10,6 +10,7 @@
 
 /* zstd_errors.h and lz4frame.h: errors are counted down from the top. */
 enum { ZSTD_NO_MEMORY = 64, ZSTD_TOO_SMALL = 70, LZ4F_GENERIC = 1 };
+enum { FETCH = 1 }; /* Kafka's number of the request */
 
 /* What librdkafka is to call in the place of the libraries' own has to be seen from outside of the program. */
 KVEIL_API int inflate(z_streamp s, int flush);
@@ -120,13 +121,15 @@ static rd_kafka_resp_err_t on_response(rd_kafka_t *rk, int fd, const char *broke
 	(void)fd;
 	(void)broker;
 	(void)id;
-	(void)key;
 	(void)version;
 	(void)number;
-	(void)size;
 	(void)rtt;
-	(void)err;
-	(void)u;
+	struct kveil_unpack *watching = u;
+	if (key == FETCH && !err) {
+		bool full = size > atomic_load_explicit(&watching->empty_bytes, memory_order_relaxed);
+		atomic_fetch_add_explicit(full ? &watching->full_answers : &watching->empty_answers, 1,
+					  memory_order_relaxed);
+	}
 	response = 0;
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }

@@ -23,6 +23,8 @@ struct kveil_unpack {
 	bool sums;            /* …and of all batches since they were taken away last */
 	_Atomic size_t bytes; /* so many are there */
 	bool came;            /* a message was polled since then; the poller's own */
+	_Atomic size_t empty_bytes; /* a fetch's answer of more bytes has records in it */
+	_Atomic unsigned full_answers, empty_answers;
 };
 
 /* The client that is made of this gets the bound. It must outlive the client. */

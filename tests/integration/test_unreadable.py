@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches that cannot be read end neither the process nor the partition: they are set aside as a whole."""
+import gzip
 import json
 import socket
 import struct
@@ -7,6 +8,7 @@ import time
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource
 from conftest import ORDER_FIELDS, PLAIN, order, wait_for
 from test_memory import LIMIT, MIB, peak_mib
 
@@ -19,6 +21,12 @@ def bomb(kafka, topic, codec, records, size, partition=0):
     for _ in range(records):
         p.produce(topic, bytes(size), partition=partition, on_delivery=lambda e, m: errors.append(e) if e else None)
     assert p.flush(60) == 0 and not errors, errors
+
+
+def set_config(kafka, topic, name, value):
+    r = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[
+        ConfigEntry(name, str(value), ConfigSource.DYNAMIC_TOPIC_CONFIG, incremental_operation=AlterConfigOpType.SET)])
+    kafka.admin.incremental_alter_configs([r])[r].result(30)
 
 
 def headers(m):
@@ -174,16 +182,17 @@ def crc32c(data):
     return c ^ 0xFFFFFFFF
 
 
-def written_by_hand(kafka, topic, records):
-    """A batch whose records are (offset delta, value, headers as bytes and, it may be, a key), with a true checksum and header:
-    brokers take it."""
-    body = b""
-    for delta, value, headers, *key in records:
-        r = b"\0\0" + varint(delta) + (varint(len(key[0])) + key[0] if key else varint(-1))
-        r += varint(len(value)) + value + (headers or varint(0))
-        body += varint(len(r)) + r
-    ms, n = int(time.time() * 1000), len(records)
-    tail = struct.pack(">hiqqqhii", 0, n - 1, ms, ms, -1, -1, -1, n) + body
+def record_by_hand(delta, value, headers=None, key=None, more=0):
+    """more: added to the length that it tells of itself."""
+    r = b"\0\0" + varint(delta) + (varint(-1) if key is None else varint(len(key)) + key)
+    r += varint(len(value)) + value + (headers or varint(0))
+    return varint(len(r) + more) + r
+
+
+def send_batch(kafka, topic, body, n, codec=0):
+    """n records in a batch with a true checksum and header."""
+    ms = int(time.time() * 1000)
+    tail = struct.pack(">hiqqqhii", codec, n - 1, ms, ms, -1, -1, -1, n) + body
     batch = struct.pack(">ibI", 0, 2, crc32c(tail)) + tail
     batch = struct.pack(">qi", 0, len(batch)) + batch
 
@@ -199,28 +208,152 @@ def written_by_hand(kafka, topic, records):
     assert struct.unpack(">h", answer[-2:]) == (0,)
 
 
-@pytest.mark.parametrize("deltas", [[0, 4], [0, 7, 2], [0, 2**31 - 1], [0, 0, 0, 0], [0, 9, 1, 2]], ids=str)
-def test_offsets_that_lie_take_no_other_records_with_them(kafka, make_kveil, deltas):
+def written_by_hand(kafka, topic, records):
+    """A batch whose records are (offset delta, value, headers as bytes and, it may be, a key): brokers take it."""
+    send_batch(kafka, topic, b"".join(record_by_hand(*r) for r in records), len(records))
+
+
+def numbered(first, last):
+    return [b'{"p":"x","i":%d}' % i for i in range(first, last)]
+
+
+def masked(make_kveil):
     k = make_kveil()
     k.rules('  - {path: "$.p", mask: {}}\n')
-    k.init()
+    return k.init()
 
-    def good(first, last):
-        return [b'{"p":"x","i":%d}' % i for i in range(first, last)]
 
-    kafka.produce(k.topic, good(0, 5))
-    written_by_hand(kafka, k.topic, [(d, b'{"p":"x","i":%d}' % (1000 + n), None) for n, d in enumerate(deltas)])
-    kafka.produce(k.topic, good(5, 25))
+def lie(kafka, topic, deltas, first=1000):
+    written_by_hand(kafka, topic, [(d, b'{"p":"x","i":%d}' % (first + n), None) for n, d in enumerate(deltas)])
+
+
+def numbers(kafka, topic):
+    return [json.loads(m.value())["i"] for m in kafka.consume(topic, kafka.end_offsets(topic)[0])]
+
+
+@pytest.mark.parametrize("deltas", [[0, 4], [0, 7, 2], [0, 2**31 - 1], [0, 0, 0, 0], [0, 9, 1, 2]], ids=str)
+def test_offsets_that_lie_take_no_other_records_with_them(kafka, make_kveil, deltas):
+    k = masked(make_kveil)
+    kafka.produce(k.topic, numbered(0, 5))
+    lie(kafka, k.topic, deltas)
+    kafka.produce(k.topic, numbered(5, 25))
     p = k.start(ready=False)
     end = 25 + len(deltas)
     wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == end, timeout=60)
-    written_by_hand(kafka, k.topic, [(d, b'{"p":"x","i":%d}' % (2000 + n), None) for n, d in enumerate(deltas)])
+    lie(kafka, k.topic, deltas, 2000)
     wait_for("these too", lambda: kafka.committed(k.group, k.topic) == end + len(deltas), timeout=60)
-    kafka.produce(k.topic, good(25, 30))
+    kafka.produce(k.topic, numbered(25, 30))
     wait_for("and what follows", lambda: kafka.committed(k.group, k.topic) == end + len(deltas) + 5, timeout=60)
-    ids = [json.loads(m.value())["i"] for m in kafka.consume(k.secure, kafka.end_offsets(k.secure)[0])]
+    ids = numbers(kafka, k.secure)
     assert {i for i in ids if i < 1000} == set(range(30)) and len(ids) < 300
-    assert p.poll() is None and kafka.end_offsets(k.dead) == {0: 0}
+    assert p.poll() is None
+    # What jumps is set aside, in which no record is but the liar's own.
+    assert kafka.end_offsets(k.dead)[0] == (2 if max(deltas) >= len(deltas) else 0)
+    assert k.stop(p) == 0
+
+
+@pytest.mark.parametrize("deltas", [[0, 9], [0, 4], [0, 9, 10, 11], [5, 6]], ids=str)
+@pytest.mark.parametrize("running", [True, False], ids=["running", "later"])
+def test_a_jump_in_a_response_of_its_own(kafka, make_kveil, deltas, running):
+    """The next response begins where the liar says, and so nothing falls back: the gap has to be proved."""
+    k = masked(make_kveil)
+    kafka.produce(k.topic, numbered(0, 5))
+    if running:
+        k.start()
+        wait_for("the first", lambda: kafka.committed(k.group, k.topic) == 5)
+    lie(kafka, k.topic, deltas)
+    # One batch, which is too large for the response that has the liar's.
+    p = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 300, "batch.size": 990000})
+    for i in range(5, 25):
+        p.produce(k.topic, b'{"p":"x","i":%d,"z":"%s"}' % (i, b"z" * 40000), partition=0)
+    assert p.flush(30) == 0
+    if not running:
+        k.start()
+    end = 25 + len(deltas)
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == end, timeout=60)
+    kafka.produce(k.topic, numbered(25, 30))
+    wait_for("and what follows", lambda: kafka.committed(k.group, k.topic) == end + 5)
+    assert {i for i in numbers(kafka, k.secure) if i < 1000} == set(range(30))
+    (letter,) = kafka.consume(k.dead, 1, settle=0.3)
+    assert int(headers(letter)["kveil.error.offset"]) == (5 if deltas[0] else 6)
+    assert "lies about the offsets" in k.processes[0].log.read_text()
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200)
+    assert k.stop() == 0
+
+
+def test_marks_of_transactions_prove_a_gap(kafka, make_kveil):
+    """Each takes an offset, and so do records of transactions that were given up."""
+    k = masked(make_kveil)
+    k.start()
+    p = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": k.name})
+    p.init_transactions(30)
+    for i in range(40):
+        p.begin_transaction()
+        for value in numbered(5 * i, 5 * i + 5):
+            p.produce(k.topic, value, partition=0)
+        p.flush(30)
+        if i % 4 == 3:
+            p.abort_transaction(30)
+        else:
+            p.commit_transaction(30)
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 240, timeout=60)
+    assert numbers(kafka, k.secure) == [i for i in range(200) if i // 5 % 4 != 3]
+    assert k.metric("kveil_offset_gaps_total", proof="none") == 0
+    assert k.metric("kveil_offset_gaps_total", proof="transaction") >= 20
+    assert k.metric("kveil_offset_gaps_total", proof="look") <= 5  # where a fetch ended
+    assert k.stop() == 0 and kafka.end_offsets(k.dead) == {0: 0}
+
+
+def test_gaps_by_the_hundred_are_not_all_looked_at(kafka, make_kveil):
+    """As compaction leaves them; here the first of two offsets is below the partition's, and passed by the client."""
+    k = masked(make_kveil)
+    for i in range(200):
+        lie(kafka, k.topic, [-5000, 1], 2 * i)
+    k.start()
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 400, timeout=60)
+    assert numbers(kafka, k.secure) == list(range(1, 400, 2))
+    assert k.metric("kveil_offset_gaps_total", proof="look") >= 64
+    assert k.metric("kveil_offset_gaps_total", proof="look") + k.metric("kveil_offset_gaps_total", proof="none") == 200
+    assert k.stop() == 0 and kafka.end_offsets(k.dead) == {0: 0}
+
+
+def snappy(data):
+    """Literals alone, in the frame that Java writes."""
+    out, n = b"", len(data)
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    out += bytes([n])
+    for at in range(0, len(data), 60):
+        part = data[at:at + 60]
+        out += bytes([len(part) - 1 << 2]) + part
+    return b"\x82SNAPPY\0" + struct.pack(">iii", 1, 1, len(out)) + out
+
+
+def two_members(data):
+    return gzip.compress(data[:5]) + gzip.compress(data[5:])
+
+
+GZIP, SNAPPY = 1, 2
+
+
+@pytest.mark.parametrize("codec,pack,more", [(GZIP, gzip.compress, 500), (GZIP, gzip.compress, -20), (GZIP, two_members, 0),
+                                             (SNAPPY, snappy, 500), (SNAPPY, snappy, -20)],
+                         ids=["gzip longer", "gzip shorter", "two members", "snappy longer", "snappy shorter"])
+def test_a_batch_that_its_records_do_not_fill(kafka, make_kveil, codec, pack, more):
+    """The client takes it for one that did not come whole, and asks again without a word."""
+    k = masked(make_kveil)
+    kafka.produce(k.topic, numbered(0, 5))
+    records = numbered(100, 104)
+    send_batch(kafka, k.topic, pack(b"".join(record_by_hand(n, r, more=more if n >= 2 else 0)
+                                             for n, r in enumerate(records))), 4, codec)
+    kafka.produce(k.topic, numbered(5, 10))
+    p = k.start(ready=False)
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 14, timeout=60)
+    assert [i for i in numbers(kafka, k.secure) if i < 100] == list(range(10))
+    (letter,) = kafka.consume(k.dead, 1, settle=0.3)
+    assert headers(letter)["kveil.error.code"] == "unreadable_batch"
+    assert 5 <= int(headers(letter)["kveil.error.offset"]) <= 8
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200)
     assert k.stop(p) == 0
 
 
@@ -238,7 +371,7 @@ def test_headers_that_cannot_be_taken_apart(kafka, make_kveil):
     assert k.stop() == 0
 
 
-@pytest.mark.parametrize("at,bit", [(16, 0), (22, 5), (60, 1)], ids=["magic", "attributes", "count"])
+@pytest.mark.parametrize("at,bit", [(11, 0), (16, 0), (22, 5), (60, 1)], ids=["length", "magic", "attributes", "count"])
 def test_a_bit_flips_in_a_batchs_head(broker, kafka, make_kveil, at, bit):
     """The client says so once, or loses its place: the batch is set aside, and nothing behind it is skipped."""
     k = make_kveil()
@@ -254,8 +387,10 @@ def test_a_bit_flips_in_a_batchs_head(broker, kafka, make_kveil, at, bit):
         f.write(bytes([data[second + at] ^ 1 << bit]))
     p = k.start(ready=False)
     wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 15, timeout=60)
-    out = [json.loads(m.value())["i"] for m in kafka.consume(k.secure, 10, settle=0.5)]
-    assert out == [*range(5), *range(10, 15)]
+    # Behind a length that is wrong the broker itself finds no other batch.
+    behind = [] if at == 11 else range(10, 15)
+    out = [json.loads(m.value())["i"] for m in kafka.consume(k.secure, 5 + len(behind), settle=0.5)]
+    assert out == [*range(5), *behind]
     letters = kafka.consume(k.dead, 1, settle=0.5)
     assert [headers(m)["kveil.error.offset"] for m in letters] == ["5"]
     wait_for("ready", lambda: k.get("/readyz")[0] == 200)

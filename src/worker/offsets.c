@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which offsets are believed. Brokers number batches, and look at no number that a batch written by hand gives its own
+ * records. The client believes those, and reads on behind the highest: what others wrote meanwhile counts as read, and
+ * nobody misses it.
+ *
+ *   offsets      5        6      7      8      9      10
+ *                [ true ][ "10" ][ x ][ y ][ z ][ true: not x, y, z
+ *
+ * So a gap is proved before it is passed. The mark of a transaction proves it (marker.h). Else the broker is asked for
+ * the offset that the record claims: it must give the same record again. If it gives another, or none, the batch lies:
+ * it is set aside as a whole, and the partition goes on behind it.
+ *
+ * Compaction leaves a gap for each record that it takes away. There not every gap is looked at: a partition has some
+ * looks free, and then a worker spends a small part of its time with them.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/loop.h"
+
+#include <inttypes.h>
+
+enum {
+	DOUBTED_MORE = 4096, /* one batch may lie often: not one turn back for each */
+	FREE_LOOKS = 64,     /* of a partition, at gaps that are none of its faults */
+	LOOK_SHARE = 20,     /* then a look has to wait for as many times as long as the last took */
+};
+
+/*
+ * Offsets only rise. So what falls back is gone back to; and up to the offset that was believed wrongly, records are
+ * counted one by one, which may take some twice.
+ */
+static void doubt(struct kveil_worker *w, struct kveil_partition *p, int64_t offset, int64_t until)
+{
+	struct kveil_error why;
+
+	p->doubted_until = until > p->doubted_until ? until : p->doubted_until;
+	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH,
+		   "%s[%" PRId32 "]: a batch lies about the offsets of its records near %lld", p->topic, p->id,
+		   (long long)offset);
+	kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
+	kveil_worker_log_now_and_then(w, &why, &w->fetch_logged_ms);
+}
+
+/* Where the gap began that an offset below the position was passed over in: there the lie is. */
+static int64_t gap_over(const struct kveil_partition *p, int64_t offset)
+{
+	int64_t at = -1;
+
+	for (size_t i = 0; i < p->gap_count && i < KVEIL_GAPS; i++)
+		if (p->gaps[i] <= offset && p->gaps[i] > at)
+			at = p->gaps[i];
+	return at < 0 ? offset : at;
+}
+
+static void fall_back(struct kveil_worker *w, struct kveil_partition *p, int64_t offset, int64_t next)
+{
+	doubt(w, p, offset, next + DOUBTED_MORE);
+	p->rewind_to = gap_over(p, offset);
+	p->gap_count = 0;
+	kveil_worker_ask_rewind(w, p);
+}
+
+/* --- gaps --- */
+
+enum gap { TRUE_GAP, LIE, UNKNOWN };
+
+static bool may_look(const struct kveil_worker *w, const struct kveil_partition *p)
+{
+	return p->true_gaps < FREE_LOOKS || kveil_clock_mono_ms() >= w->gap_look_due_ms;
+}
+
+static void tell_unproved(struct kveil_worker *w, const struct kveil_partition *p)
+{
+	int64_t now = kveil_clock_mono_ms();
+
+	kveil_cell_add(w->gaps_unproved, 1);
+	if (w->gap_logged_ms && now - w->gap_logged_ms < KVEIL_TELL_AGAIN_MS)
+		return;
+	w->gap_logged_ms = now;
+	kveil_log(KVEIL_LOG_INFO, w->name,
+		  "%s[%" PRId32 "]: offsets are missing more often than can be looked at, as compaction leaves them",
+		  p->topic, p->id);
+}
+
+/* *from: the first offset of the gap, or not known; of a lie, it is known. */
+static enum gap look_at(struct kveil_worker *w, const struct kveil_partition *p, const rd_kafka_message_t *msg,
+			int64_t *from, int64_t *ret_next)
+{
+	const struct kveil_topic_place at = {p->topic, p->id};
+	const struct kveil_answer claimed = {KVEIL_ANSWER_RECORD, msg->offset, kveil_search_digest(msg)};
+	struct kveil_search *s = kveil_worker_search(w);
+	int64_t low, high;
+
+	if (!s)
+		return UNKNOWN;
+	struct kveil_answer a = kveil_search_ask(s, at, msg->offset);
+	if (a.kind == KVEIL_ANSWER_NONE)
+		return UNKNOWN;
+	if (a.kind == claimed.kind && a.offset == claimed.offset && a.digest == claimed.digest)
+		return TRUE_GAP;
+	/* Or it was taken away since: then it is not given for the gap either. */
+	if (!kveil_search_range(s, at, &low, &high))
+		return UNKNOWN;
+	*from = *from < low ? low : *from;
+	return kveil_search_end(s, at, *from, high, &claimed, ret_next) ? LIE : UNKNOWN;
+}
+
+static void set_aside(struct kveil_worker *w, struct kveil_partition *p, int64_t from, int64_t next)
+{
+	struct kveil_error why;
+
+	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "a batch lies about the offsets of its records");
+	kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
+	if (p->wait || p->waiting.first)
+		kveil_worker_hold(w, p); /* what was taken before this comes first; then it comes again */
+	else
+		(void)kveil_worker_set_aside_batch(w, p, from, next, &why);
+}
+
+/* false: there is none to pass, and where to go on is settled. */
+static bool pass_gap(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg, int64_t from)
+{
+	int64_t next = -1, low, high;
+
+	if (w->intake.before == msg->offset) {
+		kveil_cell_add(w->gaps_marked, 1);
+		return true;
+	}
+	/* The first record of all that there are is no jump. */
+	if (from < 0 &&
+	    (msg->offset == 0 || (!rd_kafka_get_watermark_offsets(w->consumer, p->topic, p->id, &low, &high) &&
+				  high > low && msg->offset == low)))
+		return true;
+	if (!may_look(w, p)) {
+		p->gaps[p->gap_count++ % KVEIL_GAPS] = from;
+		tell_unproved(w, p);
+		return true;
+	}
+	int64_t begin = kveil_clock_mono_ms();
+	enum gap found = look_at(w, p, msg, &from, &next);
+	int64_t end = kveil_clock_mono_ms();
+	w->gap_look_due_ms = end + LOOK_SHARE * (end - begin);
+	if (found == TRUE_GAP && !p->rewind) {
+		p->true_gaps++;
+		kveil_cell_add(w->gaps_looked_at, 1);
+		return true;
+	}
+	if (found == LIE && !p->rewind)
+		set_aside(w, p, from, next);
+	else
+		kveil_worker_ask_rewind(w, p);
+	return false;
+}
+
+bool kveil_worker_settle_offset(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg,
+				int64_t *ret)
+{
+	int64_t next = kveil_worker_position(p), due = next;
+	bool doubted = next >= 0 && next <= p->doubted_until;
+
+	*ret = doubted ? next : msg->offset;
+	if (doubted && p->claimed > next)
+		due = p->claimed;
+	if (__builtin_expect(msg->offset != due, 0)) {
+		if (msg->offset < due && !doubted) {
+			fall_back(w, p, msg->offset, next);
+			return false;
+		}
+		/* The client may have passed a mark, and then jumped. */
+		int64_t from = w->intake.before > due && w->intake.before < msg->offset ? w->intake.before : due;
+		if (msg->offset > due && !pass_gap(w, p, msg, from))
+			return false;
+	}
+	p->claimed = msg->offset + 1;
+	return true;
+}
