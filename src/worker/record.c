@@ -215,7 +215,6 @@ static enum outcome dead_letter(struct kveil_worker *w, const struct work *k, co
 	const struct kveil_worker_route *route = k->at.partition->route;
 	int32_t partition = k->at.partition->id % route->route->dead.partitions;
 	struct kveil_dead_letter_where where;
-	struct kveil_error err;
 
 	kveil_dead_letter_describe(&where, route->route->topic, k->at.partition->id, k->in->offset, why);
 	for (int part = first_part(w, k, route->route->dead.max_bytes); part <= KVEIL_LETTER_NO_RECORD; part++) {
@@ -230,7 +229,8 @@ static enum outcome dead_letter(struct kveil_worker *w, const struct work *k, co
 					      .headers = where.headers,
 					      .header_count = where.count};
 		o = TOO_LARGE;
-		if (fits(w, &letter, route->route->dead.max_bytes))
+		/* The last word on the smallest one is the broker's: its limit may have been raised. */
+		if (part == KVEIL_LETTER_NO_RECORD || fits(w, &letter, route->route->dead.max_bytes))
 			o = hand_over(w, k, &(struct way){route->dead, partition, kveil_kafka_sends_bytes(&letter)},
 				      &letter, 0);
 		if (o == SENT)
@@ -240,10 +240,10 @@ static enum outcome dead_letter(struct kveil_worker *w, const struct work *k, co
 		if (o == REFUSED)
 			break;
 	}
-	kveil_fail(&err, KVEIL_E_REFUSED_BY_BROKER, "the dead letter itself is refused (it is for: %s)",
+	/* Nobody's fault but the topic's, which somebody may mend. */
+	kveil_fail(ret_wait, KVEIL_E_REFUSED_BY_BROKER, "the dead letter itself is refused (it is for: %s)",
 		   kveil_status_code(why->status));
-	stop(w, k, false, &err);
-	return ABANDONED;
+	return WAIT;
 }
 
 static void drop(struct kveil_worker *w, const struct work *k, const struct kveil_error *why)
