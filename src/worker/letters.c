@@ -3,7 +3,9 @@
 #include "worker/letters.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "worker/admin.h"
+#include "worker/search.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,6 +15,7 @@ enum {
 	TIMEOUT_MS = 10000,
 	POLL_MS = 200,
 	OUTAGE_MS = 120000, /* how long the brokers may say nothing */
+	QUIET_MS = 5000,    /* then it is looked at what is in the way */
 };
 
 struct kveil_letters {
@@ -22,7 +25,7 @@ struct kveil_letters {
 	struct kveil_cluster cluster;
 	struct kveil_catalog *catalog;
 	rd_kafka_topic_partition_list_t *parts; /* offset: where it begins */
-	int64_t *ends;
+	int64_t *ends, *passed;                 /* passed: behind what cannot be read */
 };
 
 static void ignore_problem(void *user, const struct kveil_topic_problem *problem)
@@ -84,7 +87,8 @@ static enum kveil_status add_topic(struct kveil_letters *l, const char *name, st
 static enum kveil_status find_range(struct kveil_letters *l, struct kveil_error *err)
 {
 	l->ends = calloc((size_t)l->parts->cnt + 1, sizeof *l->ends);
-	if (!l->ends)
+	l->passed = calloc((size_t)l->parts->cnt + 1, sizeof *l->passed);
+	if (!l->ends || !l->passed)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", l->parts->cnt);
 	rd_kafka_resp_err_t e = rd_kafka_committed(l->consumer, l->parts, TIMEOUT_MS);
 	for (int i = 0; !e && i < l->parts->cnt; i++) {
@@ -143,6 +147,7 @@ void kveil_letters_close(struct kveil_letters *l)
 	kveil_catalog_unref(l->catalog);
 	kveil_cluster_clear(&l->cluster);
 	free(l->ends);
+	free(l->passed);
 	if (ended)
 		free(l); /* or the client still logs as its owner */
 }
@@ -178,18 +183,34 @@ size_t kveil_letters_partition_of(const struct kveil_letters *l, const rd_kafka_
 	return (size_t)l->parts->cnt;
 }
 
-/* Is there nothing left before the ends? Also where transaction markers or compaction leave gaps. */
-static bool at_end(struct kveil_letters *l)
+/* Where each partition is now; NULL: that cannot be said. */
+static rd_kafka_topic_partition_list_t *positions(const struct kveil_letters *l)
 {
 	rd_kafka_topic_partition_list_t *now = rd_kafka_topic_partition_list_copy(l->parts);
-	bool end = rd_kafka_position(l->consumer, now) == RD_KAFKA_RESP_ERR_NO_ERROR;
 
-	for (int i = 0; i < now->cnt; i++) {
-		/* Nothing consumed yet: the position is where it began. */
-		int64_t at = now->elems[i].offset < 0 ? l->parts->elems[i].offset : now->elems[i].offset;
-		end &= at >= l->ends[i];
+	if (rd_kafka_position(l->consumer, now)) {
+		rd_kafka_topic_partition_list_destroy(now);
+		return NULL;
 	}
-	rd_kafka_topic_partition_list_destroy(now);
+	for (int i = 0; i < now->cnt; i++) {
+		rd_kafka_topic_partition_t *t = &now->elems[i];
+		/* Nothing consumed yet: the position is where it began. */
+		t->offset = t->offset < 0 ? l->parts->elems[i].offset : t->offset;
+		t->offset = t->offset < l->passed[i] ? l->passed[i] : t->offset;
+	}
+	return now;
+}
+
+/* Is there nothing left before the ends? Also where transaction markers or compaction leave gaps. */
+static bool at_end(const struct kveil_letters *l)
+{
+	rd_kafka_topic_partition_list_t *now = positions(l);
+	bool end = now != NULL;
+
+	for (int i = 0; end && i < now->cnt; i++)
+		end = now->elems[i].offset >= l->ends[i];
+	if (now)
+		rd_kafka_topic_partition_list_destroy(now);
 	return end;
 }
 
@@ -205,9 +226,54 @@ static bool stopped(const struct kveil_letters *l)
 	return l->params.stop && atomic_load_explicit(l->params.stop, memory_order_relaxed);
 }
 
+static bool not_stopped(void *letters)
+{
+	return !stopped(letters);
+}
+
+/* What kveil never wrote is passed over: there is no letter in it. */
+static void pass_over(struct kveil_letters *l, int i, int64_t from, int64_t next)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	struct kveil_error err;
+
+	kveil_log(KVEIL_LOG_WARN, "dead letters", "%s[%d]: offsets %lld to %lld cannot be read, and are passed over",
+		  l->parts->elems[i].topic, (int)l->parts->elems[i].partition, (long long)from, (long long)next - 1);
+	rd_kafka_topic_partition_list_add(list, l->parts->elems[i].topic, l->parts->elems[i].partition)->offset = next;
+	if (kveil_kafka_seek(l->consumer, list, &err))
+		kveil_log_error(KVEIL_LOG_WARN, "dead letters", &err);
+	else
+		l->passed[i] = next;
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Nothing comes: is it a batch that cannot be read? */
+static void look_what_is_there(struct kveil_letters *l)
+{
+	rd_kafka_topic_partition_list_t *now = positions(l);
+	struct kveil_search *s = NULL;
+	struct kveil_error err;
+
+	if (now && kveil_search_new(l->params.config, "dead letters", false, not_stopped, l, &s, &err))
+		kveil_log_error(KVEIL_LOG_WARN, "dead letters", &err);
+	for (int i = 0; s && i < now->cnt; i++) {
+		const struct kveil_topic_place at = {now->elems[i].topic, now->elems[i].partition};
+		int64_t from = now->elems[i].offset, next;
+		if (from >= l->ends[i])
+			continue;
+		const struct kveil_answer a = kveil_search_ask(s, at, from);
+		if ((a.kind == KVEIL_ANSWER_SILENT || a.kind == KVEIL_ANSWER_UNREADABLE) &&
+		    kveil_search_end(s, at, from, l->ends[i], &a, &next))
+			pass_over(l, i, from, next);
+	}
+	kveil_search_free(s);
+	if (now)
+		rd_kafka_topic_partition_list_destroy(now);
+}
+
 enum kveil_status kveil_letters_next(struct kveil_letters *l, rd_kafka_message_t **ret, struct kveil_error *err)
 {
-	int64_t end = kveil_clock_mono_ms() + OUTAGE_MS;
+	int64_t now = kveil_clock_mono_ms(), end = now + OUTAGE_MS, quiet = now + QUIET_MS;
 
 	*ret = NULL;
 	while (!stopped(l) && !at_end(l)) {
@@ -223,6 +289,10 @@ enum kveil_status kveil_letters_next(struct kveil_letters *l, rd_kafka_message_t
 		if (moved)
 			return kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE,
 					  "the dead letters moved while they were read");
+		if (kveil_clock_mono_ms() > quiet) {
+			look_what_is_there(l);
+			quiet = kveil_clock_mono_ms() + QUIET_MS;
+		}
 		if (kveil_clock_mono_ms() > end)
 			return kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "no dead letter came for %d s",
 					  OUTAGE_MS / 1000);

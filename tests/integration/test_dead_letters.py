@@ -2,7 +2,10 @@
 """`kveil dead-letters`: what waits, seen without its values unless they are asked for, replayed or let go."""
 import json
 
-from test_unreadable import varint, written_by_hand
+import gzip
+
+from conftest import wait_for
+from test_unreadable import GZIP, headers, record_by_hand, send_batch, set_config, two_members, varint, written_by_hand
 
 BROKEN = b'{"id": 17, "phone": "13800138000", "name": "Li Na \xe6\x9d\x8e", "ok": Yes}'
 
@@ -95,3 +98,36 @@ def test_a_forged_letter_whose_headers_cannot_be_read(make_kveil, kafka):
     r = letters(k, "replay", check=1)
     assert "0 replayed, 1 failed" in r.stdout
     assert kafka.end_offsets(k.dead) == {0: 7} and kafka.end_offsets(k.secure) == {0: 4}
+
+
+def test_a_forged_batch_that_its_letters_do_not_fill(make_kveil, kafka):
+    """The client says nothing of it. It is passed over, and the letters behind it are counted and replayed."""
+    k = fill(make_kveil, kafka)
+    send_batch(kafka, k.dead, two_members(record_by_hand(0, b"x")), 1, GZIP)
+    send_batch(kafka, k.dead, gzip.compress(record_by_hand(0, b"x", more=9)), 1, GZIP)
+    k.start()
+    kafka.produce(k.topic, [b'{"p": [3]}'])
+    wait_for("one more", lambda: kafka.end_offsets(k.dead) == {0: 6})
+    assert k.stop() == 0
+    r = letters(k, "list")
+    assert r.stdout.endswith("4 dead letters wait\n") and "offsets 3 to 4 cannot be read" in r.stderr, r
+    k.rules('  - {path: "$.p[*]", mask: {}}\n')
+    assert "3 replayed, 1 failed" in letters(k, "replay", check=1).stdout
+
+
+def test_a_letter_that_is_refused_waits_for_its_topic(make_kveil, kafka):
+    k = make_kveil(partitions=2)
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    set_config(kafka, k.dead, "max.message.bytes", 100)
+    k.init().start()
+    kafka.produce(k.topic, [b'{"p": [1]}', b'{"p": "x"}'])
+    wait_for("told", lambda: "the dead letter itself is refused (it is for: unsupported_kind)" in k.get("/readyz")[1])
+    kafka.produce(k.topic, [b'{"p": "x"}'], partition=1)
+    wait_for("its neighbour", lambda: kafka.committed(k.group, k.topic, 1) == 1)
+    assert kafka.committed(k.group, k.topic) <= 0
+    set_config(kafka, k.dead, "max.message.bytes", 1_000_000)
+    wait_for("all", lambda: kafka.committed(k.group, k.topic) == 2, timeout=60)
+    (letter,) = kafka.consume(k.dead, 1, settle=0.3)
+    assert headers(letter)["kveil.error.offset"] == "0" and kafka.end_offsets(k.secure)[0] >= 1
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200)
+    assert k.stop() == 0
