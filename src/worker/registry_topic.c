@@ -5,6 +5,7 @@
 #include "keys/registry_message.h"
 #include "worker/kafka.h"
 #include "worker/loop.h"
+#include "worker/search.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +18,9 @@ enum {
 	CONFIRM_MS = 300, /* between two looks at a topic that seems not to be there */
 	SHRUNK_MS = 3000, /* how long a new leader may not know yet what the old one had acknowledged */
 	BATCH_BYTES = 900 * 1024,
-	ENDS_MAX = 4, /* ends that are followed in one reading */
+	ENDS_MAX = 4,    /* ends that are followed in one reading */
+	FREE_LOOKS = 64, /* at gaps, in one reading */
+	LOOK_SHARE = 20, /* then a look waits for as many times as long as the last took */
 };
 
 struct kveil_registry_topic {
@@ -31,6 +34,10 @@ struct kveil_registry_topic {
 	int64_t position, highest, start; /* start: the first offset that the log still has */
 	int64_t begun, taken;             /* where the client was last started, and how many messages came since */
 	bool lied;                        /* one of them told an offset that it cannot have */
+	int64_t forged_until;             /* messages before this offset are of a batch that lies */
+	struct kveil_search *search;      /* NULL: no gap was seen yet */
+	unsigned looks;
+	int64_t look_due_ms;
 	bool was_away;
 	bool client_left; /* one that did not end in time: it still logs as `owner` */
 	bool has_clock;
@@ -174,6 +181,7 @@ void kveil_registry_topic_free(struct kveil_registry_topic *t)
 		rd_kafka_topic_destroy(t->partition);
 	/* In no group: closing has nobody to wait for. */
 	t->client_left |= !kveil_kafka_destroy(t->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	kveil_search_free(t->search);
 	drop_producer(t);
 	free(t->name);
 	if (!t->client_left)
@@ -256,7 +264,7 @@ enum kveil_status kveil_registry_topic_rewind(struct kveil_registry_topic *t, st
 static enum kveil_status take_message(struct kveil_registry_topic *t, const rd_kafka_message_t *m, int64_t target,
 				      kveil_registry_topic_fn *fn, void *user, struct kveil_error *err)
 {
-	bool lies = m->offset >= target;
+	bool lies = m->offset >= target || t->position < t->forged_until;
 	int64_t offset = lies ? t->position : m->offset;
 	/* Nothing that it says counts, and it may be all that compaction leaves of its label. */
 	struct kveil_span value = lies ? KVEIL_SPAN("") : kveil_span_of(m->payload, m->payload ? m->len : 0);
@@ -271,6 +279,41 @@ static enum kveil_status take_message(struct kveil_registry_topic *t, const rd_k
 		t->position = target;
 	if (offset > t->highest)
 		t->highest = offset;
+	return KVEIL_OK;
+}
+
+static bool alive(void *topic)
+{
+	(void)topic;
+	return true;
+}
+
+/* Of a message that jumps: does the broker give it again for the offset that it claims? If not, its batch lies, and
+ * what others wrote behind it would be passed over (offsets.c). Compaction leaves gaps, too: not all are looked at. */
+static enum kveil_status look_at_gap(struct kveil_registry_topic *t, const rd_kafka_message_t *m, int64_t target,
+				     struct kveil_error *err)
+{
+	const struct kveil_topic_place at = {t->name, 0};
+	const struct kveil_answer claimed = {KVEIL_ANSWER_RECORD, m->offset, kveil_search_digest(m)};
+	int64_t begin = kveil_clock_mono_ms();
+	enum kveil_status status = KVEIL_OK;
+
+	if (m->offset <= t->position || m->offset >= target || t->position < t->forged_until ||
+	    (t->looks >= FREE_LOOKS && begin < t->look_due_ms))
+		return KVEIL_OK;
+	if (!t->search)
+		status = kveil_search_new(t->config, t->owner.name, true, alive, t, &t->search, err);
+	if (status)
+		return status;
+	struct kveil_answer a = kveil_search_ask(t->search, at, m->offset);
+	int64_t next, end = kveil_clock_mono_ms();
+	t->looks++;
+	t->look_due_ms = end + LOOK_SHARE * (end - begin);
+	if (a.kind == KVEIL_ANSWER_NONE)
+		return unavailable(t, "it stopped answering while it was read", err);
+	if ((a.kind != claimed.kind || a.offset != claimed.offset || a.digest != claimed.digest) &&
+	    kveil_search_end(t->search, at, t->position, target, &claimed, &next))
+		t->forged_until = next;
 	return KVEIL_OK;
 }
 
@@ -301,7 +344,14 @@ static enum kveil_status take(struct kveil_registry_topic *t, const rd_kafka_mes
 	*ret = TROUBLE;
 	if (!m->err) {
 		*ret = m->offset >= target && may_be_new(t, m) ? ENDED : PROGRESS;
-		return *ret == PROGRESS ? take_message(t, m, target, fn, user, err) : KVEIL_OK;
+		if (*ret == ENDED)
+			return KVEIL_OK;
+		enum kveil_status status = look_at_gap(t, m, target, err);
+		if (!status)
+			status = take_message(t, m, target, fn, user, err);
+		if (!status && t->forged_until && t->position >= t->forged_until)
+			*ret = AGAIN;
+		return status;
 	}
 	if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
 		/* The last offsets may be a transaction's marks, or compacted away. */
@@ -322,8 +372,10 @@ static enum kveil_status take(struct kveil_registry_topic *t, const rd_kafka_mes
 /* Where the reading is. */
 static enum kveil_status start_client(struct kveil_registry_topic *t, struct kveil_error *err)
 {
+	if (t->position < t->forged_until)
+		t->position = t->forged_until;
 	t->begun = t->position;
-	t->taken = 0;
+	t->taken = t->forged_until = 0;
 	t->lied = false;
 	return rd_kafka_consume_start(t->partition, 0, t->position)
 		   ? unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err)
@@ -370,6 +422,7 @@ enum kveil_status kveil_registry_topic_read(struct kveil_registry_topic *t, kvei
 	int64_t target;
 	enum kveil_status status = end_offset(t, &target, err);
 
+	t->looks = 0;
 	/* While this reads, compaction may take away what it did not reach yet, for the sake of what was written after
 	 * the end that it knew: an end that stands still is better. But whoever may write could move it for ever: what
 	 * is still to come then is the next call's. */
