@@ -44,6 +44,7 @@ ls /usr/lib/sysusers.d/kveil.conf /usr/lib/tmpfiles.d/kveil.conf
 gzip -cd /usr/share/man/man1/kveil-run.1.gz | grep -q 'SH OPTIONS'
 for c in $(kveil --help | awk '/^  [a-z]/ {print $1}'); do test -e /usr/share/man/man1/kveil-$c.1.gz; done
 getent passwd kveil
+test -d /etc/kveil
 kveil version
 kveil demo --once
 """
@@ -56,8 +57,8 @@ kveil keys kek local -c kveil.yaml && kveil keys init -c kveil.yaml
 """
 
 
-def install(suite, packages):
-    """In a Debian that never saw a compiler; then, with one, the library."""
+def install(suite, packages, serve=None):
+    """In a Debian that never saw a compiler, where serve(root, name) runs the service; then, with one, the library."""
     root = CACHE / "chroots" / f"{suite}-fresh"
     shutil.rmtree(root, ignore_errors=True)
     root.with_suffix(".packages").unlink(missing_ok=True)
@@ -66,12 +67,14 @@ def install(suite, packages):
         return
     # Gone with the next run: what is installed here changes it.
     root.with_suffix(".packages").unlink()
-    for deb in packages.glob("*.deb"):
+    for deb in packages.glob(f"*~deb{SUITES[suite]}_*.deb"):
         shutil.copy(deb, root / "opt")
     quiet = "apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0"
     name = f"Debian {SUITES[suite]}"
     r = inside(root, f"apt-get update -qq; {quiet} systemd >/dev/null 2>&1; {quiet} /opt/kveil_*.deb >/dev/null; {USE}")
     count(f"{name}: kveil installs in a fresh one, and the demo holds", r.returncode == 0, (r.stdout + r.stderr)[-4000:])
+    if serve:
+        serve(root, name)
     r = inside(root, f"{quiet} gcc libc6-dev pkgconf /opt/libkveil*.deb >/dev/null; {EMBED}")
     count(f"{name}: a program is built on libkveil-dev", r.returncode == 0, (r.stdout + r.stderr)[-4000:])
     r = inside(root, "apt-get purge -y -qq kveil libkveil0 libkveil-dev >/dev/null; dpkg -l kveil 2>/dev/null | grep ^ii && exit 1; ! ls /usr/lib/sysusers.d/kveil.conf")
@@ -80,8 +83,9 @@ def install(suite, packages):
 
 
 def stage():
+    from service import serve
     for suite in SUITES:
         packages = build(suite)
         if packages:
             lint(suite)
-            install(suite, packages)
+            install(suite, packages, serve)

@@ -4,7 +4,8 @@
 
     chart    helm lint, the chart over a matrix of values, every manifest against four versions of Kubernetes, checkov
     compose  the compose files, by the specification's own loader
-    debs     packages for Debian 12 and 13: built, lintian, installed in fresh chroots, the demo run, a program linked
+    debs     packages for Debian 12 and 13: built, lintian, installed in fresh ones, the demo run, a program linked, the
+             service under systemd on a broker
     image    a base by mmdebstrap, the image by buildah, run as uid 65532 on a read-only root; a rolling restart on a broker
 """
 import pathlib

@@ -13,6 +13,7 @@ CACHE = ROOT / ".cache"
 BIN = pathlib.Path(sys.executable).parent
 SUITES = {"bookworm": "12", "trixie": "13"}
 CONTAINER_USER = 65532
+GO_MINOR_MIN = 24  # what Helm asks for
 BUILD_PACKAGES = (ROOT / "docker" / "packages").read_text().split()
 
 
@@ -43,11 +44,22 @@ def run(*cmd, **kw):
     return subprocess.run([str(c) for c in cmd], text=True, capture_output=True, cwd=kw.pop("cwd", ROOT), **kw)
 
 
+def go():
+    """The machine's, or where that is too old (Debian 12) the one that the proxy has as a module."""
+    have = re.match(r"go1\.(\d+)", run("go", "env", "GOVERSION").stdout)
+    if have and int(have.group(1)) >= GO_MINOR_MIN:
+        return "go"
+    folder = module_folder(f"golang.org/toolchain@v0.0.1-go1.{GO_MINOR_MIN}.9.linux-amd64")
+    for file in [*(folder / "bin").iterdir(), *(folder / "pkg" / "tool").rglob("*")]:
+        file.chmod(0o755)
+    return folder / "bin" / "go"
+
+
 def program(module):
     """A program out of the Go module proxy, in a folder of its own."""
     folder = CACHE / "bin" / re.sub(r"\W", "-", module)
     if not folder.exists():
-        run("go", "install", module, env={**os.environ, "GOBIN": str(folder)}, cwd="/").check_returncode()
+        run(go(), "install", module, env={**os.environ, "GOBIN": str(folder)}, cwd="/").check_returncode()
     return next(folder.iterdir())
 
 
