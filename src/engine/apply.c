@@ -38,8 +38,16 @@ static enum kveil_status find_rows(struct kveil_engine *e, const struct kveil_bo
 				   struct kveil_error *err)
 {
 	const struct kveil_doc *value;
+	const uint32_t id = (uint32_t)(r - e->rules), *bindings = &id;
+	size_t count = 1;
 
 	*ret_count = 0;
+	spot = kveil_text_row_place(e, spot, &bindings, &count);
+	r = &e->rules[bindings[0]];
+	if (r->from == KVEIL_STAGE_ROW)
+		rows[(*ret_count)++] = kveil_engine_row(e, spot->doc, r, spot);
+	if (r->from == KVEIL_STAGE_ROW)
+		return KVEIL_OK;
 	if (r->in_key_row || (spot->part == KVEIL_PART_KEY && r->rule->is_of_event)) {
 		if (spot->doc)
 			rows[(*ret_count)++] = kveil_engine_row(e, spot->doc, r, spot);
@@ -81,12 +89,12 @@ static enum kveil_status fill_template(struct kveil_engine *e, const struct kvei
 	for (size_t i = 0; !st && i < t->count; i++) {
 		const struct kveil_template_piece *piece = &t->pieces[i];
 		uint32_t *nodes;
-		size_t count = 0;
+		size_t count = 0, k = 0;
 		struct kveil_span text;
 		kveil_buf_append_span(&e->scratch, piece->text);
 		if (!piece->path)
 			continue;
-		for (size_t k = 0; !st && count == 0 && k < row_count; k++)
+		for (; !st && count == 0 && k < row_count; k++)
 			st = kveil_path_select_within(piece->path, &rows[k], 0, false, &e->work, &e->arena, &nodes,
 						      &count, err);
 		if (st)
@@ -94,7 +102,7 @@ static enum kveil_status fill_template(struct kveil_engine *e, const struct kvei
 		if (count != 1)
 			return kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE, "a {$.path} finds %zu values instead of one",
 					  count);
-		const struct kveil_doc *doc = &rows[0];
+		const struct kveil_doc *doc = &rows[k - 1];
 		const struct kveil_doc_node *n = &doc->nodes[nodes[0]];
 		if (n->kind != KVEIL_KIND_STRING && n->kind != KVEIL_KIND_NUMBER)
 			return kveil_fail_at(err, KVEIL_E_BAD_TEMPLATE_VALUE, n->start,
@@ -162,22 +170,21 @@ static void write_step(struct kveil_engine *e, struct kveil_span text, struct kv
 	}
 }
 
-void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, uint32_t skip, bool true_indices,
-			     struct kveil_span to_name, struct kveil_buf *out)
+/* The steps from the root of what the spot stands in, without the first `skip` and the last `cut`. */
+static void write_steps(struct kveil_engine *e, const struct kveil_spot *spot, uint32_t skip, uint32_t cut,
+			bool true_indices, struct kveil_buf *out)
 {
-	uint32_t depth = spot->match.depth, node = spot->match.node, last = to_name.data ? depth - 1 : depth;
-
-	kveil_buf_append_byte(out, '$');
+	uint32_t depth = spot->match.depth, node = spot->match.node;
 	uint32_t *nodes = kveil_arena_array(&e->arena, depth, sizeof *nodes);
-	if (!nodes) {
-		out->failed = true;
+
+	out->failed |= !nodes;
+	if (!nodes)
 		return;
-	}
 	for (uint32_t d = depth; spot->doc && d > 0; d--) {
 		nodes[d - 1] = node;
 		node = spot->doc->nodes[node].parent;
 	}
-	for (uint32_t d = skip; d < last; d++) {
+	for (uint32_t d = skip; d < depth - cut; d++) {
 		if (spot->doc) {
 			const struct kveil_doc_node *n = &spot->doc->nodes[nodes[d]];
 			write_step(e, spot->text, (struct kveil_step){n->name_start, n->name_end}, n->ordinal,
@@ -186,6 +193,20 @@ void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *sp
 			write_step(e, spot->text, spot->trail[spot->match.trail + d], 0, false, out);
 		}
 	}
+}
+
+void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, const struct kveil_spot *until,
+			     uint32_t skip, bool true_indices, struct kveil_span to_name, struct kveil_buf *out)
+{
+	const struct kveil_spot *texts[KVEIL_MOST_TEXTS + 1];
+	size_t n = 0;
+
+	for (const struct kveil_spot *s = spot->outer; s && s != until && n <= KVEIL_MOST_TEXTS; s = s->outer)
+		texts[n++] = s;
+	kveil_buf_append_byte(out, '$');
+	for (; n > 0; n--, skip = 0)
+		write_steps(e, texts[n - 1], skip, 0, true_indices, out);
+	write_steps(e, spot, skip, to_name.data != NULL, true_indices, out);
 	if (to_name.data)
 		kveil_path_write_name(to_name, out);
 }
@@ -197,9 +218,12 @@ static enum kveil_status place_ad(struct kveil_engine *e, const struct kveil_bou
 {
 	if (!spot->doc && spot->match.trail == KVEIL_NO_TRAIL)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a place without its path");
+	const uint32_t id = (uint32_t)(r - e->rules), *bindings = &id;
+	size_t count = 1;
+	const struct kveil_spot *row = kveil_text_row_place(e, spot, &bindings, &count);
 	kveil_engine_reset_scratch(e);
 	kveil_buf_append_span(&e->scratch, r->ad_prefix);
-	kveil_engine_write_path(e, spot, (uint32_t)r->root->count, false,
+	kveil_engine_write_path(e, spot, row->outer, (uint32_t)e->rules[bindings[0]].root->count, false,
 				at_target ? r->rule->to_name : KVEIL_SPAN_NULL, &e->scratch);
 	uint8_t *copy = kveil_buf_ok(&e->scratch) ? kveil_arena_alloc(&e->arena, e->scratch.len) : NULL;
 	if (!copy)
@@ -431,9 +455,9 @@ static bool is_absent_number(const struct kveil_engine *e, const struct kveil_sp
 	return text[0] == '[' && memcmp(text + 1, numbers.data, numbers.len) == 0 && text[1 + numbers.len] == ']';
 }
 
-/* Was it not sent: text, or bytes in one of their spellings? */
-static enum kveil_status was_not_sent(struct kveil_engine *e, const struct kveil_spot *spot, bool *ret,
-				      struct kveil_error *err)
+/* Text, or bytes in one of their spellings. */
+enum kveil_status kveil_engine_was_not_sent(struct kveil_engine *e, const struct kveil_spot *spot, bool *ret,
+					    struct kveil_error *err)
 {
 	struct kveil_value in;
 
@@ -489,7 +513,7 @@ enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_
 	}
 	if (__builtin_expect(e->plan->absent_count != 0, 0)) {
 		bool is_gone;
-		enum kveil_status bad = was_not_sent(e, spot, &is_gone, err);
+		enum kveil_status bad = kveil_engine_was_not_sent(e, spot, &is_gone, err);
 		if (bad)
 			return bad;
 		*ret = KVEIL_EFFECT_KEPT;

@@ -104,7 +104,9 @@ static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_ru
 
 	b->action = a;
 	b->kinds = a->kinds_for ? a->kinds_for(r->params) : a->kinds;
-	b->streams = b->part == KVEIL_PART_HEADER || kveil_path_is_streamable(r->path);
+	b->streams = b->part == KVEIL_PART_HEADER || kveil_path_is_streamable(b->own);
+	/* An envelope's own conditions come up once in a while, and texts where rows are objects. */
+	b->leaves_stream = r->when || b->way;
 	if (r->index >= e->plan->rule_count)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
 	b->matches = &e->matches[r->index];
@@ -183,12 +185,62 @@ static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum
 	*b = (struct kveil_bound_rule){.rule = r,
 				       .part = part,
 				       .root = root,
-				       .path = join_paths(e, root, path),
+				       .own = path,
+				       .path = path ? join_paths(e, root, path) : NULL,
 				       .only_kinds = only_kinds,
 				       .event_above = event_above(e->plan, root),
 				       .in_key_row = part != r->part,
-				       .is_bare_key = part != r->part && !path->count};
+				       .is_bare_key = part != r->part && path && !path->count};
 	return b->path != NULL;
+}
+
+enum { TEXTS = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_NULL) };
+
+/* Where a rule's path enters a text: ways there, from all rows of the part. */
+static bool add_ways(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part,
+		     const struct kveil_rows *rows, const struct kveil_path *path)
+{
+	size_t entries = path ? kveil_text_entries(path) : 0;
+	bool ok = path != NULL;
+
+	for (size_t k = 0; ok && k < entries; k++) {
+		uint8_t to = (uint8_t)(KVEIL_STAGE_STEP + k);
+		const struct kveil_path *way = kveil_text_stretch(e, path, KVEIL_STAGE_PART, to);
+		for (size_t i = 0; ok && i < rows->count; i++) {
+			ok = way && add_binding(e, r, part, rows->roots[i], way, TEXTS);
+			e->rules[e->rule_count - 1].way = to;
+		}
+	}
+	return ok;
+}
+
+/* What a rule looks for in the text of a stage. */
+static bool add_inside(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part, unsigned from)
+{
+	const struct kveil_path *whole = e->plan->rows[KVEIL_ROWS_WHOLE].roots[0];
+	unsigned last = KVEIL_STAGE_STEP + (unsigned)kveil_text_entries(r->path);
+	bool ok = true;
+
+	for (unsigned to = last; ok && to > from; to--) {
+		bool is_way = to < last;
+		ok = add_binding(e, r, part, whole, kveil_text_stretch(e, r->path, from, to),
+				 is_way          ? TEXTS
+				 : r->only_kinds ? r->only_kinds
+						 : ~0u);
+		e->rules[e->rule_count - 1].from = (uint8_t)from;
+		e->rules[e->rule_count - 1].way = (uint8_t)(is_way ? to : 0);
+	}
+	return ok;
+}
+
+static bool add_all_inside(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part)
+{
+	unsigned last = KVEIL_STAGE_STEP + (unsigned)kveil_text_entries(r->path);
+	bool ok = true;
+
+	for (unsigned from = KVEIL_STAGE_STEP; ok && from < last; from++)
+		ok = add_inside(e, r, part, from);
+	return ok;
 }
 
 static bool add_bindings(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part,
@@ -222,9 +274,10 @@ static size_t count_bindings(const struct kveil_plan *plan)
 	size_t n = 0;
 
 	for (size_t i = 0; i < plan->rule_count; i++) {
-		n += rows_of(plan, &plan->rules[i])->count;
+		size_t entries = kveil_text_entries(plan->rules[i].path), stages = entries + 2;
+		n += rows_of(plan, &plan->rules[i])->count * stages + 2 * stages * stages;
 		if (holds_in_key(plan, &plan->rules[i]))
-			n += 3 * plan->rows[KVEIL_ROWS_KEY].count + 1;
+			n += 3 * plan->rows[KVEIL_ROWS_KEY].count * stages + 1;
 	}
 	return n;
 }
@@ -235,7 +288,8 @@ static bool bind_rows(struct kveil_engine *e, const struct kveil_rule *r)
 	const struct kveil_plan *plan = e->plan;
 	const struct kveil_path *whole = plan->rows[KVEIL_ROWS_WHOLE].roots[0];
 
-	if (!add_bindings(e, r, r->part, rows_of(plan, r), r->path))
+	if (!add_bindings(e, r, r->part, rows_of(plan, r), r->path) ||
+	    !add_ways(e, r, r->part, rows_of(plan, r), r->path) || !add_all_inside(e, r, r->part))
 		return false;
 	if (!holds_in_key(plan, r))
 		return true;
@@ -245,10 +299,14 @@ static bool bind_rows(struct kveil_engine *e, const struct kveil_rule *r)
 	if (has_paths && !add_bindings(e, r, KVEIL_PART_KEY, keys, r->path))
 		return false;
 	uint32_t spelled = e->rule_count;
-	if (has_paths && prefix && !add_bindings(e, r, KVEIL_PART_KEY, keys, spell_in_key(e, prefix, r->path)))
+	const struct kveil_path *in_key = prefix ? spell_in_key(e, prefix, r->path) : NULL;
+	if (has_paths && prefix &&
+	    !(add_bindings(e, r, KVEIL_PART_KEY, keys, in_key) && add_ways(e, r, KVEIL_PART_KEY, keys, in_key)))
 		return false;
 	while (spelled < e->rule_count)
 		e->rules[spelled++].is_spelled_in_key = true;
+	if (has_paths && !(add_ways(e, r, KVEIL_PART_KEY, keys, r->path) && add_all_inside(e, r, KVEIL_PART_KEY)))
+		return false;
 	if (!plan->key_column || !kveil_path_covers(r->path, plan->key_column))
 		return true;
 	/* A bare key is the column's value, also where a row's members could be: {"payload": value}. */
@@ -297,6 +355,17 @@ static enum kveil_status rank_view(struct kveil_engine *e, size_t v, bool of_eve
 	return KVEIL_OK;
 }
 
+static uint32_t count_clears(const struct kveil_plan *plan, size_t view)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < plan->views[view].clear_count; i++) {
+		size_t stages = kveil_text_entries(plan->views[view].clear[i]) + 2;
+		n += plan->rows[KVEIL_ROWS_VALUE].count * stages + stages * stages;
+	}
+	return (uint32_t)n;
+}
+
 /* Ranks: the views' lists merged. The order of two rules is the same in every view that has both: the envelope's own,
  * which all views share, stand behind the rules of each. */
 static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *err)
@@ -310,7 +379,7 @@ static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *
 		return no_memory(err);
 	for (size_t v = 0; !st && v < plan->view_count; v++) {
 		st = rank_view(e, v, false, rank_of, err);
-		e->clear_count += (uint32_t)(plan->views[v].clear_count * plan->rows[KVEIL_ROWS_VALUE].count);
+		e->clear_count += count_clears(plan, v);
 		if (plan->views[v].unmatched != KVEIL_UNMATCHED_KEEP)
 			e->unmatched_views |= (uint64_t)1 << v;
 	}
@@ -319,26 +388,53 @@ static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *
 	return st;
 }
 
-static enum kveil_status bind_clears(struct kveil_engine *e, struct kveil_error *err)
+static bool add_clear(struct kveil_engine *e, const struct kveil_bound_clear *like, const struct kveil_path *root,
+		      const struct kveil_path *own, unsigned from, unsigned way)
+{
+	struct kveil_bound_clear *c = &e->clears[e->clear_count++];
+
+	*c = *like;
+	c->root = root;
+	c->own = own;
+	c->path = own ? join_paths(e, root, own) : NULL;
+	c->streams = own && kveil_path_is_streamable(own);
+	c->from = (uint8_t)from;
+	c->way = (uint8_t)way;
+	return c->path != NULL;
+}
+
+/* A line under `clear:`: at every row, on every way into a text, and in each text. */
+static bool bind_clear(struct kveil_engine *e, const struct kveil_path *path, const struct kveil_bound_clear *like)
 {
 	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_VALUE];
-	uint32_t n = 0;
+	const struct kveil_path *whole = e->plan->rows[KVEIL_ROWS_WHOLE].roots[0];
+	unsigned last = KVEIL_STAGE_STEP + (unsigned)kveil_text_entries(path);
+	bool ok = true;
+
+	for (unsigned to = KVEIL_STAGE_STEP; ok && to <= last; to++)
+		for (size_t i = 0; ok && i < rows->count; i++)
+			ok = add_clear(e, like, rows->roots[i], kveil_text_stretch(e, path, KVEIL_STAGE_PART, to),
+				       KVEIL_STAGE_PART, to < last ? to : 0);
+	for (unsigned from = KVEIL_STAGE_STEP; ok && from < last; from++)
+		for (unsigned to = from + 1; ok && to <= last; to++)
+			ok = add_clear(e, like, whole, kveil_text_stretch(e, path, from, to), from, to < last ? to : 0);
+	return ok;
+}
+
+static enum kveil_status bind_clears(struct kveil_engine *e, struct kveil_error *err)
+{
+	uint32_t line = 0;
 
 	e->clears = bound_array(e, e->clear_count, sizeof *e->clears);
+	e->clear_count = 0;
 	if (!e->clears)
 		return no_memory(err);
-	for (size_t v = 0; v < e->plan->view_count; v++) {
-		const struct kveil_view *view = &e->plan->views[v];
-		for (size_t i = 0; i < view->clear_count * rows->count; i++) {
-			const struct kveil_path *root = rows->roots[i % rows->count],
-						*own = view->clear[i / rows->count];
-			const struct kveil_path *path = join_paths(e, root, own);
-			if (!path)
+	for (size_t v = 0; v < e->plan->view_count; v++)
+		for (size_t i = 0; i < e->plan->views[v].clear_count; i++) {
+			struct kveil_bound_clear like = {.views = (uint64_t)1 << v, .line = line++};
+			if (!bind_clear(e, e->plan->views[v].clear[i], &like))
 				return no_memory(err);
-			e->clears[n++] = (struct kveil_bound_clear){root, own, path, (uint64_t)1 << v,
-								    kveil_path_is_streamable(own)};
 		}
-	}
 	return KVEIL_OK;
 }
 
@@ -354,8 +450,10 @@ static bool can_stream(const struct kveil_engine *e, enum kveil_part part)
 		return false;
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *b = &e->rules[i];
-		if (b->part != part || !b->views)
+		if (b->part != part || !b->views || b->from)
 			continue;
+		if (b->way >= KVEIL_STAGE_STEP)
+			return false;
 		/* An envelope's own conditions come up once in a while: stream.c gives such a record to decide.c. */
 		if (!b->streams || (b->rule->when && !b->rule->is_of_event) || b->rule->to || b->rule->tables)
 			return false;
@@ -366,40 +464,72 @@ static bool can_stream(const struct kveil_engine *e, enum kveil_part part)
 	return true;
 }
 
-static enum kveil_status bind_part(struct kveil_engine *e, enum kveil_part part, struct kveil_error *err)
+/* The first of the rule's bindings that lead as b does: it stands for them in accept lists. A condition is asked in
+ * every reading of the record, all else is the innermost's. */
+static uint32_t twin_of(const struct kveil_engine *e, uint32_t i)
 {
-	struct kveil_bound_part *p = &e->parts[part];
+	const struct kveil_bound_rule *b = &e->rules[i];
+	uint32_t first = i;
+
+	if (b->rule->when || b->rule->tables)
+		return i;
+	for (uint32_t k = i; k > 0 && e->rules[k - 1].rule == b->rule; k--)
+		if (e->rules[k - 1].part == b->part && e->rules[k - 1].way == b->way && e->rules[k - 1].from == b->from)
+			first = k - 1;
+	return first;
+}
+
+/* All that stands in the part itself, or in texts of it, as one automaton. Clear paths matter only where what is not
+ * named goes. */
+static enum kveil_status make_automaton(struct kveil_engine *e, enum kveil_part part, bool in_texts,
+					struct kveil_automaton **ret, bool *ret_all_stream, struct kveil_error *err)
+{
 	struct kveil_automaton_path *rows = calloc((size_t)e->rule_count + e->clear_count + 1, sizeof *rows);
 	size_t n = 0;
 
 	if (!rows)
 		return no_memory(err);
-	p->all_stream = true;
-	for (uint32_t i = 0, first = 0; i < e->rule_count; i++) {
+	*ret_all_stream = true;
+	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *b = &e->rules[i];
-		first = i && b->rule == e->rules[i - 1].rule ? first : i;
+		if (b->part != part || !b->views || (b->from != KVEIL_STAGE_PART) != in_texts)
+			continue;
+		*ret_all_stream &= b->streams;
+		bool is_place_bound = b->ad_prefix.data && !b->ad.data; /* `to` goes over the tape */
+		if (b->streams)
+			rows[n++] = (struct kveil_automaton_path){b->path, i, twin_of(e, i), is_place_bound};
+	}
+	for (uint32_t i = 0; part == KVEIL_PART_VALUE && e->unmatched_views && i < e->clear_count; i++) {
+		uint32_t id = e->rule_count + i;
+		if ((e->clears[i].from != KVEIL_STAGE_PART) != in_texts)
+			continue;
+		*ret_all_stream &= e->clears[i].streams;
+		if (e->clears[i].streams)
+			rows[n++] = (struct kveil_automaton_path){e->clears[i].path, id, id, false};
+	}
+	enum kveil_status st = kveil_automaton_new(rows, n, ret, err);
+	free(rows);
+	return st;
+}
+
+static enum kveil_status bind_part(struct kveil_engine *e, enum kveil_part part, struct kveil_error *err)
+{
+	struct kveil_bound_part *p = &e->parts[part];
+
+	for (uint32_t i = 0; i < e->rule_count; i++) {
+		const struct kveil_bound_rule *b = &e->rules[i];
 		if (b->part != part || !b->views)
 			continue;
 		p->has_rules = true;
+		p->has_ways |= b->way != 0;
 		e->has_key_rows |= b->in_key_row;
-		p->all_stream &= b->streams;
 		e->has_required |= b->rule->required;
-		bool is_place_bound = b->ad_prefix.data && !b->ad.data; /* `to` goes over the tape */
-		/* A condition is asked in every reading of the record, all else is the innermost's. */
-		uint32_t twin = b->rule->when || b->rule->tables ? i : first;
-		if (b->streams)
-			rows[n++] = (struct kveil_automaton_path){b->path, i, twin, is_place_bound};
 	}
-	/* Clear paths matter only where what is not named goes. */
-	if (part == KVEIL_PART_VALUE && e->unmatched_views)
-		for (uint32_t i = 0; i < e->clear_count; i++) {
-			uint32_t id = e->rule_count + i;
-			p->all_stream &= e->clears[i].streams;
-			if (e->clears[i].streams)
-				rows[n++] = (struct kveil_automaton_path){e->clears[i].path, id, id, false};
-		}
-	enum kveil_status st = kveil_automaton_new(rows, n, &p->automaton, err);
-	free(rows);
+	for (uint32_t i = 0; part == KVEIL_PART_VALUE && e->unmatched_views && i < e->clear_count; i++)
+		p->has_ways |= e->clears[i].way != 0;
+	enum kveil_status st = make_automaton(e, part, false, &p->automaton, &p->all_stream, err);
+	if (!st && p->has_ways)
+		st = make_automaton(e, part, true, &p->text_automaton, &p->text_all_stream, err);
 	p->can_stream = can_stream(e, part);
 	p->scan = (struct kveil_scan){
 	    .automaton = p->automaton, .arena = &e->arena, .max_bytes = e->max_bytes, .max_depth = e->max_depth};
@@ -467,6 +597,13 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 	e->check = (struct kveil_scan){.arena = &e->arena, .max_bytes = e->max_bytes, .max_depth = e->max_depth};
 	for (int part = 0; part < KVEIL_PART_COUNT; part++)
 		e->parts[part].scan.allowance = &e->allowance;
+	for (size_t d = 1; d <= KVEIL_MOST_TEXTS; d++)
+		e->levels[d].scan = (struct kveil_scan){.arena = &e->arena,
+							.max_bytes = e->max_bytes,
+							.max_depth = e->max_depth,
+							.want_doc = true,
+							.allowance = &e->allowance};
+	e->join.text.allowance = e->join.nodes.allowance = &e->allowance;
 	e->lookup.allowance = e->check.allowance = e->pieces.allowance = e->scratch.allowance = &e->allowance;
 	for (size_t v = 0; v < e->view_count; v++)
 		for (int t = 0; t < KVEIL_TEXT_COUNT; t++)
@@ -480,7 +617,12 @@ void kveil_engine_unbind(struct kveil_engine *e)
 	for (int part = 0; part < KVEIL_PART_COUNT; part++) {
 		kveil_scan_clear(&e->parts[part].scan);
 		kveil_automaton_free(e->parts[part].automaton);
+		kveil_automaton_free(e->parts[part].text_automaton);
 	}
+	for (size_t d = 1; d <= KVEIL_MOST_TEXTS; d++)
+		kveil_scan_clear(&e->levels[d].scan);
+	kveil_buf_clear(&e->join.text);
+	kveil_buf_clear(&e->join.nodes);
 	kveil_scan_clear(&e->lookup);
 	kveil_scan_clear(&e->check);
 	for (size_t v = 0; e->views && v < e->view_count; v++) {

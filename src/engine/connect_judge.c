@@ -77,6 +77,10 @@ static struct kveil_connect_outcome outcome_at(const struct kveil_connect_derive
 		bool surely = t->surely && is_unconditional(r);
 		if (!(r->views >> d->v & 1))
 			continue;
+		/* A text that rules look into stays one, of the same meaning; its default may hold what they name. */
+		o.is_touched |= r->way && n->type == KVEIL_CONNECT_STRING;
+		if (r->way)
+			continue;
 		if (t->use == KVEIL_CONNECT_READS) {
 			moves |= !r->rule->keep_source;
 			moves_surely |= !r->rule->keep_source && surely;

@@ -334,7 +334,7 @@ static bool add_target(struct walk *w, uint32_t source, uint32_t rule)
 
 static bool add_rule(struct walk *w, uint32_t rule, bool *found)
 {
-	bool moves = w->e->rules[rule].rule->to != NULL, ok = true;
+	bool moves = w->e->rules[rule].rule->to && !w->e->rules[rule].way, ok = true;
 
 	for (uint32_t i = 0; ok && i < w->tree->count; i++) {
 		if (!w->now[i])
@@ -353,6 +353,8 @@ static enum kveil_status touch_clears(struct walk *w)
 	enum kveil_status st = KVEIL_OK;
 
 	for (uint32_t i = 0; !st && i < w->e->clear_count; i++) {
+		if (w->e->clears[i].from)
+			continue;
 		st = walk_path(w, w->e->clears[i].path);
 		for (uint32_t k = 0; !st && k < w->tree->count; k++)
 			if (w->now[k] && !add_touch(w, k, i, KVEIL_CONNECT_CLEAR, false))
@@ -387,7 +389,7 @@ enum kveil_status kveil_connect_touch(struct kveil_engine *e, enum kveil_part pa
 		bool found = false, is_ambiguous = false;
 		next = kveil_engine_next_rule(e, i);
 		for (uint32_t k = i; !st && k < next; k++) {
-			if (e->rules[k].part != part || !e->rules[k].views)
+			if (e->rules[k].part != part || !e->rules[k].views || e->rules[k].from)
 				continue;
 			is_ambiguous |= part == KVEIL_PART_VALUE && names_wrapper(&e->rules[k]);
 			st = walk_path(&w, e->rules[k].path);

@@ -3,7 +3,7 @@
  * Which rule writes which place, in every view: over the tape, place by place in document order. A rule runs once a
  * place however many views take its result.
  */
-#include "engine/internal.h"
+#include "engine/decide.h"
 
 #include <stdlib.h>
 
@@ -12,21 +12,11 @@ struct naming {
 	uint32_t node, id;
 };
 
-/* What a rule came to at the place at hand. */
-struct outcome {
+struct kveil_outcome {
 	uint32_t rule; /* rank */
 	bool holds, applied;
 	enum kveil_effect effect;
 	uint32_t piece; /* number in engine.piece_list, when WRITTEN */
-};
-
-/* The place at hand and what was tried there. */
-struct place {
-	struct kveil_spot spot;
-	const uint32_t *ids;
-	size_t id_count;
-	struct outcome *outcomes; /* id_count of room */
-	size_t outcome_count;
 };
 
 static enum kveil_status no_memory(struct kveil_error *err)
@@ -54,7 +44,7 @@ static bool add_piece(struct kveil_engine *e, size_t offset, uint32_t *ret)
 	return true;
 }
 
-static struct outcome *outcome_of(struct place *p, uint32_t rule)
+static struct kveil_outcome *outcome_of(struct kveil_place_at_hand *p, uint32_t rule)
 {
 	for (size_t i = 0; i < p->outcome_count; i++)
 		if (p->outcomes[i].rule == rule)
@@ -62,23 +52,18 @@ static struct outcome *outcome_of(struct place *p, uint32_t rule)
 	return NULL;
 }
 
-static bool applies(const struct kveil_engine *e, const struct place *p, uint32_t rule, size_t view)
+static bool applies(const struct kveil_engine *e, const struct kveil_place_at_hand *p, uint32_t rule, size_t view)
 {
 	return e->rules[rule].views >> view & 1 && kveil_engine_takes(&e->rules[rule], p->spot.match.kind);
 }
 
-static bool are_twins(const struct kveil_engine *e, uint32_t a, uint32_t b)
-{
-	return a == b || (a < e->rule_count && b < e->rule_count && e->rules[a].rule == e->rules[b].rule);
-}
-
 /* A rule stands once for each reading of the record in which it names the place: the first stands for it. */
-static bool is_repeated(const struct kveil_engine *e, const struct place *p, size_t i)
+static bool is_repeated(const struct kveil_engine *e, const struct kveil_place_at_hand *p, size_t i)
 {
-	return i > 0 && are_twins(e, p->ids[i - 1], p->ids[i]);
+	return i > 0 && kveil_decide_are_twins(e, p->ids[i - 1], p->ids[i]);
 }
 
-static size_t after_twins(const struct kveil_engine *e, const struct place *p, size_t i)
+static size_t after_twins(const struct kveil_engine *e, const struct kveil_place_at_hand *p, size_t i)
 {
 	do
 		i++;
@@ -87,20 +72,20 @@ static size_t after_twins(const struct kveil_engine *e, const struct place *p, s
 }
 
 /* Asks the condition of the rule at ids[i] here, once. */
-static enum kveil_status ask(struct kveil_engine *e, struct place *p, size_t i, struct outcome **ret,
-			     struct kveil_error *err)
+static enum kveil_status ask(struct kveil_engine *e, struct kveil_place_at_hand *p, size_t i,
+			     struct kveil_outcome **ret, struct kveil_error *err)
 {
 	*ret = outcome_of(p, p->ids[i]);
 	if (*ret)
 		return KVEIL_OK;
 	*ret = &p->outcomes[p->outcome_count++];
-	**ret = (struct outcome){.rule = p->ids[i]};
+	**ret = (struct kveil_outcome){.rule = p->ids[i]};
 	return kveil_engine_holds(e, &p->ids[i], after_twins(e, p, i) - i, &p->spot, &(*ret)->holds, err);
 }
 
 /* Runs a rule's action here, once. A null that stays null counts as written, as it is, for `to` to carry. */
-static enum kveil_status run_rule(struct kveil_engine *e, struct place *p, struct outcome *o, size_t view,
-				  struct kveil_error *err)
+static enum kveil_status run_rule(struct kveil_engine *e, struct kveil_place_at_hand *p, struct kveil_outcome *o,
+				  size_t view, struct kveil_error *err)
 {
 	struct kveil_bound_rule *r = &e->rules[o->rule];
 	const struct kveil_match *m = &p->spot.match;
@@ -123,7 +108,7 @@ static enum kveil_status run_rule(struct kveil_engine *e, struct place *p, struc
 	return KVEIL_OK;
 }
 
-static struct kveil_span piece_span(const struct kveil_engine *e, const struct outcome *o)
+static struct kveil_span piece_span(const struct kveil_engine *e, const struct kveil_outcome *o)
 {
 	const struct kveil_piece *piece = &e->piece_list[o->piece];
 
@@ -136,7 +121,8 @@ static bool is_of_other_table(const struct kveil_engine *e, const struct kveil_b
 	return r->rule->tables && r->table_serial == e->serial && r->table == KVEIL_NO;
 }
 
-static void trace_outcome(struct kveil_engine *e, struct place *p, size_t view, const struct outcome *o)
+static void trace_outcome(struct kveil_engine *e, struct kveil_place_at_hand *p, size_t view,
+			  const struct kveil_outcome *o)
 {
 	const struct kveil_bound_rule *r = &e->rules[o->rule];
 
@@ -153,13 +139,13 @@ static void trace_outcome(struct kveil_engine *e, struct place *p, size_t view, 
 }
 
 /* Of the rules that write the place's own node, the first that holds; NULL when none does. */
-static enum kveil_status decide_in_place(struct kveil_engine *e, struct place *p, size_t view, struct outcome **ret,
-					 struct kveil_error *err)
+static enum kveil_status decide_in_place(struct kveil_engine *e, struct kveil_place_at_hand *p, size_t view,
+					 struct kveil_outcome **ret, struct kveil_error *err)
 {
 	*ret = NULL;
 	for (size_t i = 0; i < p->id_count; i++) {
 		uint32_t id = p->ids[i];
-		struct outcome *o;
+		struct kveil_outcome *o;
 		if (id >= e->rule_count || is_repeated(e, p, i) || e->rules[id].rule->to || !applies(e, p, id, view))
 			continue;
 		enum kveil_status st = ask(e, p, i, &o, err);
@@ -177,19 +163,19 @@ static enum kveil_status decide_in_place(struct kveil_engine *e, struct place *p
 }
 
 /* The rules that write siblings: of those with one target, the first that holds. */
-static enum kveil_status decide_targets(struct kveil_engine *e, struct place *p, size_t view, struct kveil_rewrite *w,
-					bool *ret_moves, struct kveil_error *err)
+static enum kveil_status decide_targets(struct kveil_engine *e, struct kveil_place_at_hand *p, size_t view,
+					struct kveil_rewrite *w, bool *ret_moves, struct kveil_error *err)
 {
 	*ret_moves = false;
 	for (size_t i = 0; i < p->id_count; i++) {
 		uint32_t id = p->ids[i];
-		struct outcome *o;
+		struct kveil_outcome *o;
 		bool is_taken = false;
 		if (id >= e->rule_count || is_repeated(e, p, i) || !e->rules[id].rule->to || !applies(e, p, id, view))
 			continue;
 		const struct kveil_rule *rule = e->rules[id].rule;
 		for (size_t k = 0; k < i; k++) {
-			const struct outcome *before = outcome_of(p, p->ids[k]);
+			const struct kveil_outcome *before = outcome_of(p, p->ids[k]);
 			const struct kveil_bound_rule *r = before ? &e->rules[before->rule] : NULL;
 			is_taken |= r && before->holds && r->rule->to && r->views >> view & 1 &&
 				    kveil_span_eq(r->rule->to_name, rule->to_name);
@@ -218,8 +204,8 @@ static enum kveil_status decide_targets(struct kveil_engine *e, struct place *p,
 }
 
 /* Is the place named, by a rule or under `clear`? An envelope's own rule, and one for another table, name nothing. */
-static enum kveil_status name_place(struct kveil_engine *e, struct place *p, size_t view, struct kveil_rewrite *w,
-				    struct kveil_error *err)
+static enum kveil_status name_place(struct kveil_engine *e, struct kveil_place_at_hand *p, size_t view,
+				    struct kveil_rewrite *w, struct kveil_error *err)
 {
 	for (size_t i = 0, next; i < p->id_count; i = next) {
 		uint32_t id = p->ids[i];
@@ -239,11 +225,11 @@ static enum kveil_status name_place(struct kveil_engine *e, struct place *p, siz
 	return KVEIL_OK;
 }
 
-static enum kveil_status decide_view(struct kveil_engine *e, struct place *p, size_t view, struct kveil_rewrite *w,
-				     struct kveil_error *err)
+static enum kveil_status decide_view(struct kveil_engine *e, struct kveil_place_at_hand *p, size_t view,
+				     struct kveil_rewrite *w, struct kveil_error *err)
 {
 	const struct kveil_match *m = &p->spot.match;
-	struct outcome *in_place;
+	struct kveil_outcome *in_place;
 	bool moves;
 
 	enum kveil_status st = e->unmatched_views >> view & 1 ? name_place(e, p, view, w, err) : KVEIL_OK;
@@ -343,34 +329,32 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 }
 
 /* Every place with everything that names it, for paths that the automaton cannot follow as well. */
-static enum kveil_status find_namings(struct kveil_engine *e, enum kveil_part part, struct namings *ns,
+static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil_document *d, struct namings *ns,
 				      struct kveil_error *err)
 {
-	struct kveil_bound_part *p = &e->parts[part];
 	enum kveil_status st = KVEIL_OK;
 	size_t count;
 
-	for (size_t i = 0; i < p->scan.match_count; i++) {
-		const uint32_t *ids = kveil_automaton_accepts(p->automaton, p->scan.matches[i].state, &count);
+	for (size_t i = 0; i < d->scan->match_count; i++) {
+		const uint32_t *ids = kveil_automaton_accepts(d->automaton, d->scan->matches[i].state, &count);
 		for (size_t k = 0; k < count; k++)
-			if (!add_namings(e, ns, ids[k], &p->scan.matches[i].node, 1))
+			if (!add_namings(e, ns, ids[k], &d->scan->matches[i].node, 1))
 				return no_memory(err);
 	}
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *r = &e->rules[i];
-		if (r->streams || r->part != part || !r->views)
+		if (r->streams || !kveil_decide_is_of(e, d, i))
 			continue;
-		st = find_by_tape(e, i, r->root, r->rule->path, r->action->effect == KVEIL_PROTECTS, &p->scan.doc, ns,
-				  err);
+		st = find_by_tape(e, i, r->root, r->own, r->action->effect == KVEIL_PROTECTS, &d->scan->doc, ns, err);
 		if (st)
 			return kveil_engine_blame(r, KVEIL_NO_BYTE, st, err);
 	}
-	for (uint32_t i = 0; part == KVEIL_PART_VALUE && e->unmatched_views && i < e->clear_count; i++) {
+	for (uint32_t i = 0; i < e->clear_count; i++) {
 		const struct kveil_bound_clear *c = &e->clears[i];
-		if (c->streams)
+		if (c->streams || !kveil_decide_is_of(e, d, e->rule_count + i))
 			continue;
 		/* In doubt it is not clear. */
-		st = find_by_tape(e, e->rule_count + i, c->root, c->own, false, &p->scan.doc, ns, err);
+		st = find_by_tape(e, e->rule_count + i, c->root, c->own, false, &d->scan->doc, ns, err);
 		if (st)
 			return st;
 	}
@@ -395,7 +379,7 @@ static struct kveil_match match_of_node(const struct kveil_doc *doc, uint32_t no
 	return m;
 }
 
-static void count_rules(struct kveil_engine *e, const struct place *p)
+static void count_rules(struct kveil_engine *e, const struct kveil_place_at_hand *p)
 {
 	for (size_t i = 0; i < p->id_count; i++)
 		if (p->ids[i] < e->rule_count && !is_repeated(e, p, i) &&
@@ -404,15 +388,20 @@ static void count_rules(struct kveil_engine *e, const struct place *p)
 }
 
 /* One place: counts it, then decides in each view. */
-static enum kveil_status decide_place(struct kveil_engine *e, struct place *p, struct kveil_rewrite *ws,
-				      struct kveil_error *err)
+static enum kveil_status decide_place(struct kveil_engine *e, struct kveil_place_at_hand *p, struct kveil_error *err)
 {
+	const struct kveil_document *d = p->document;
+
 	p->outcome_count = 0;
+	p->spot.way_count = 0;
+	if (__builtin_expect(e->parts[d->part].has_ways, 0))
+		kveil_decide_part_ids(e, p);
 	count_rules(e, p);
 	enum kveil_status st = KVEIL_OK;
 	for (size_t v = 0; !st && v < e->view_count; v++)
-		st = decide_view(e, p, v, &ws[v], err);
-	return st;
+		if (d->views >> v & 1)
+			st = decide_view(e, p, v, &d->ws[v], err);
+	return st || !p->spot.way_count ? st : kveil_decide_inside(e, p, err);
 }
 
 /* Empty containers that the path's beginnings find: what the path names would be in there. */
@@ -436,9 +425,10 @@ static enum kveil_status lead_along(struct kveil_engine *e, const struct kveil_p
 	return KVEIL_OK;
 }
 
-static enum kveil_status lead_to_empty(struct kveil_engine *e, size_t view, struct kveil_rewrite *w,
+static enum kveil_status lead_to_empty(struct kveil_engine *e, const struct kveil_document *d, size_t view,
 				       struct kveil_error *err)
 {
+	struct kveil_rewrite *w = &d->ws[view];
 	enum kveil_status st = KVEIL_OK;
 	uint32_t node = 0;
 
@@ -447,13 +437,73 @@ static enum kveil_status lead_to_empty(struct kveil_engine *e, size_t view, stru
 	if (node == w->doc->count)
 		return KVEIL_OK;
 	for (uint32_t i = 0; !st && i < e->rule_count; i++)
-		if (e->rules[i].part == KVEIL_PART_VALUE && e->rules[i].views >> view & 1 &&
-		    !e->rules[i].rule->is_of_event)
+		if (e->rules[i].views >> view & 1 && !e->rules[i].rule->is_of_event && kveil_decide_is_of(e, d, i))
 			st = lead_along(e, e->rules[i].path, w, err);
 	for (uint32_t i = 0; !st && i < e->clear_count; i++)
-		if (e->clears[i].views >> view & 1)
+		if (e->clears[i].views >> view & 1 && kveil_decide_is_of(e, d, e->rule_count + i))
 			st = lead_along(e, e->clears[i].path, w, err);
 	return st;
+}
+
+enum kveil_status kveil_decide_begin_level(struct kveil_engine *e, unsigned number, struct kveil_error *err)
+{
+	struct kveil_level *level = &e->levels[number];
+	size_t most = (size_t)e->rule_count + e->clear_count;
+
+	if (level->serial == e->serial)
+		return KVEIL_OK;
+	level->ids = kveil_arena_array(&e->arena, most, sizeof *level->ids);
+	level->kept = kveil_arena_array(&e->arena, most, sizeof *level->kept);
+	level->ways = kveil_arena_array(&e->arena, most, sizeof *level->ways);
+	level->open = kveil_arena_array(&e->arena, most, sizeof *level->open);
+	level->outcomes = kveil_arena_array(&e->arena, e->rule_count, sizeof(struct kveil_outcome));
+	if (!level->ids || !level->kept || !level->ways || !level->open || !level->outcomes)
+		return no_memory(err);
+	level->serial = e->serial;
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_decide_document(struct kveil_engine *e, const struct kveil_document *d, struct kveil_error *err)
+{
+	const struct kveil_doc *doc = &d->scan->doc;
+	struct kveil_level *level = &e->levels[d->level];
+	struct kveil_place_at_hand place = {.document = d,
+					    .spot = {.part = d->part, .text = doc->text, .doc = doc, .outer = d->outer},
+					    .outcomes = level->outcomes};
+	struct namings ns = {0};
+	enum kveil_status st = KVEIL_OK;
+
+	if (d->all_stream) {
+		for (size_t i = 0; !st && i < d->scan->match_count; i++) {
+			place.spot.match = d->scan->matches[i];
+			place.ids = kveil_automaton_accepts(d->automaton, place.spot.match.state, &place.id_count);
+			st = decide_place(e, &place, err);
+		}
+		return st;
+	}
+	st = find_namings(e, d, &ns, err);
+	for (size_t i = 0; !st && i < ns.count;) {
+		uint32_t node = ns.items[i].node;
+		place.spot.match = match_of_node(doc, node);
+		place.ids = level->ids;
+		for (place.id_count = 0; i < ns.count && ns.items[i].node == node; i++)
+			if (!place.id_count || level->ids[place.id_count - 1] != ns.items[i].id)
+				level->ids[place.id_count++] = ns.items[i].id;
+		st = decide_place(e, &place, err);
+	}
+	return st;
+}
+
+enum kveil_status kveil_decide_settle(struct kveil_engine *e, const struct kveil_document *d, size_t view,
+				      enum kveil_unmatched unmatched, struct kveil_edits *ret, struct kveil_error *err)
+{
+	enum kveil_status st = KVEIL_OK;
+
+	if (unmatched != KVEIL_UNMATCHED_KEEP)
+		st = lead_to_empty(e, d, view, err);
+	if (!st && unmatched != KVEIL_UNMATCHED_KEEP && e->plan->envelope && !d->outer)
+		st = kveil_engine_spare(e, &d->ws[view], err);
+	return st ? st : kveil_rewrite_settle(e, &d->ws[view], unmatched, ret, err);
 }
 
 enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
@@ -467,45 +517,29 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 		return st;
 	kveil_buf_reset(&e->pieces);
 	e->piece_count = 0;
-	const struct kveil_doc *doc = &p->scan.doc;
 	if (part == KVEIL_PART_VALUE)
-		e->value_doc = doc;
-	struct kveil_rewrite *ws = kveil_arena_array(&e->arena, e->view_count, sizeof *ws);
-	struct place place = {.spot = {.part = part, .text = text, .doc = doc}};
-	uint32_t *ids = kveil_arena_array(&e->arena, (size_t)e->rule_count + e->clear_count, sizeof *ids);
-	place.outcomes = kveil_arena_array(&e->arena, e->rule_count, sizeof *place.outcomes);
-	if (!ws || !ids || !place.outcomes)
+		e->value_doc = &p->scan.doc;
+	struct kveil_document d = {.part = part,
+				   .scan = &p->scan,
+				   .automaton = p->automaton,
+				   .all_stream = p->all_stream,
+				   .views = ~(uint64_t)0,
+				   .ws = kveil_arena_array(&e->arena, e->view_count, sizeof *d.ws)};
+	if (!d.ws)
 		return no_memory(err);
+	st = kveil_decide_begin_level(e, 0, err);
 	for (size_t v = 0; !st && v < e->view_count; v++)
-		st = kveil_rewrite_init(e, &ws[v], doc, v, err);
-	if (!st && p->all_stream) {
-		for (size_t i = 0; !st && i < p->scan.match_count; i++) {
-			place.spot.match = p->scan.matches[i];
-			place.ids = kveil_automaton_accepts(p->automaton, place.spot.match.state, &place.id_count);
-			st = decide_place(e, &place, ws, err);
-		}
-	} else if (!st) {
-		struct namings ns = {0};
-		st = find_namings(e, part, &ns, err);
-		place.ids = ids;
-		for (size_t i = 0; !st && i < ns.count;) {
-			uint32_t node = ns.items[i].node;
-			place.spot.match = match_of_node(doc, node);
-			for (place.id_count = 0; i < ns.count && ns.items[i].node == node; i++)
-				if (!place.id_count || ids[place.id_count - 1] != ns.items[i].id)
-					ids[place.id_count++] = ns.items[i].id;
-			st = decide_place(e, &place, ws, err);
-		}
-	}
+		st = kveil_rewrite_init(e, &d.ws[v], &p->scan.doc, v, err);
+	if (!st)
+		st = kveil_decide_document(e, &d, err);
 	for (size_t v = 0; !st && v < e->view_count; v++) {
-		enum kveil_unmatched unmatched =
-		    part == KVEIL_PART_VALUE ? e->plan->views[v].unmatched : KVEIL_UNMATCHED_KEEP;
-		if (unmatched != KVEIL_UNMATCHED_KEEP)
-			st = lead_to_empty(e, v, &ws[v], err);
-		if (!st && unmatched != KVEIL_UNMATCHED_KEEP && e->plan->envelope)
-			st = kveil_engine_spare(e, &ws[v], err);
-		if (!st)
-			st = kveil_rewrite_finish(e, &ws[v], unmatched, outs[v], &ret_written[v], err);
+		struct kveil_edits edits;
+		st = kveil_decide_settle(e, &d, v,
+					 part == KVEIL_PART_VALUE ? e->plan->views[v].unmatched : KVEIL_UNMATCHED_KEEP,
+					 &edits, err);
+		ret_written[v] = !st && edits.count;
+		if (ret_written[v])
+			st = kveil_rewrite_splice(e, &d.ws[v], &edits, outs[v], err);
 	}
 	return st;
 }
@@ -513,14 +547,14 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct kveil_spot *spot, const uint32_t *ids,
 					   size_t id_count, struct kveil_root_result *results, struct kveil_error *err)
 {
-	struct place p = {.spot = *spot, .ids = ids, .id_count = id_count};
+	struct kveil_place_at_hand p = {.spot = *spot, .ids = ids, .id_count = id_count};
 
 	p.outcomes = kveil_arena_array(&e->arena, id_count, sizeof *p.outcomes);
 	if (!p.outcomes)
 		return no_memory(err);
 	count_rules(e, &p);
 	for (size_t v = 0; v < e->view_count; v++) {
-		struct outcome *o;
+		struct kveil_outcome *o;
 		enum kveil_status st = decide_in_place(e, &p, v, &o, err);
 		if (st)
 			return st;

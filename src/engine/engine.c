@@ -99,6 +99,10 @@ static void trim_to(struct kveil_engine *e, size_t keep_bytes, size_t keep_entri
 		trim_scan(&e->parts[part].scan, keep_entries);
 	trim_scan(&e->lookup, keep_entries);
 	trim_scan(&e->check, keep_entries);
+	for (size_t d = 1; d <= KVEIL_MOST_TEXTS; d++)
+		trim_scan(&e->levels[d].scan, keep_entries);
+	trim_buf(&e->join.text, keep_bytes);
+	trim_buf(&e->join.nodes, keep_bytes);
 	trim_scan(&e->connect.scan, keep_entries);
 	trim_scan(&e->connect.inner, keep_entries);
 	trim_scan(&e->connect.spelled, keep_entries);
@@ -120,10 +124,20 @@ static void trim(struct kveil_engine *e)
 	}
 }
 
+/* It holds a copy of the record's clear text. */
+static void wipe_join(struct kveil_join *j)
+{
+	kveil_secret_wipe(j->text.data, j->used_bytes);
+	j->used_bytes = 0;
+	j->serial = 0;
+}
+
 void kveil_engine_wipe(struct kveil_engine *e)
 {
 	kveil_arena_reset(&e->arena);
 	kveil_engine_reset_scratch(e);
+	if (__builtin_expect(e->join.used_bytes != 0, 0))
+		wipe_join(&e->join);
 	if (__builtin_expect(e->walk != NULL, 0))
 		kveil_engine_wipe_typed(e, KEEP_BYTES);
 }

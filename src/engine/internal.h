@@ -8,6 +8,8 @@
  *   engine.c   one record: value, key, headers; the verdict
  *   stream.c   a part rewritten straight from the scan: in-place rules of one view that ask for nothing else
  *   decide.c   the rest, over the tape: which rule writes which place, in each view
+ *   texts.c    such a text opened, and what changed in there as edits of the text around
+ *   inside.c   the same in texts of JSON that paths go on in
  *   rewrite.c  those writes as edits in document order, spliced into one output a view
  *   apply.c    one rule on one value: templates, associated data, the action, its result in syntax
  *   when.c     a rule's condition at a place, in every reading of the record
@@ -28,6 +30,11 @@
 
 #include <stdatomic.h>
 
+enum { KVEIL_MOST_TEXTS = 4 /* within each other, that paths go on in */ };
+
+/* Where a binding's path begins: a part of the record, the text that a row is, the text after so many steps. */
+enum { KVEIL_STAGE_PART, KVEIL_STAGE_ROW, KVEIL_STAGE_STEP };
+
 /* A rule at one of the rows that it holds for, with what this thread needs to run it. Its place in engine.rules is its
  * rank: in every view, of two rules the one with the lower number comes first. The bindings of one rule stand side by
  * side, the innermost rows first: where two rows claim a place, the inner one has it. */
@@ -36,7 +43,11 @@ struct kveil_bound_rule {
 	const struct kveil_action *action;
 	enum kveil_part part;
 	const struct kveil_path *root; /* of the row, in the part */
-	const struct kveil_path *path; /* of the place, in the part: root and the rule's own path */
+	const struct kveil_path *own;  /* of the place, in the row or the text */
+	const struct kveil_path *path; /* of the place, in the part or the text: root and own */
+	uint8_t from;                /* KVEIL_STAGE_ */
+	uint8_t way;                 /* not 0: leads to a text of this stage, and not to the rule's place */
+	bool leaves_stream;          /* what it finds is none of stream.c's business */
 	uint64_t views;              /* one bit a view that it belongs to */
 	unsigned kinds;              /* KVEIL_KIND_BIT of what it takes */
 	unsigned only_kinds;         /* values of other kinds are none of its business */
@@ -70,6 +81,8 @@ struct kveil_bound_clear {
 	const struct kveil_path *path; /* both */
 	uint64_t views;
 	bool streams;
+	uint8_t from, way; /* as in struct kveil_bound_rule */
+	uint32_t line;     /* bindings with one number are of one line */
 };
 
 struct kveil_bound_part {
@@ -79,6 +92,28 @@ struct kveil_bound_part {
 	bool has_rules;
 	bool can_stream; /* stream.c may do it; ends for good when an action removes a place */
 	bool all_stream; /* the automaton finds every place */
+	/* Of texts that rules look into. */
+	bool has_ways;
+	struct kveil_automaton *text_automaton;
+	bool text_all_stream;
+};
+
+/* What decide.c works with on one document: the part itself, or a text in one of the level before. */
+struct kveil_level {
+	struct kveil_scan scan; /* of a text */
+	uint64_t serial;        /* of the record that the rest is for */
+	uint32_t *ids, *kept, *ways; /* of a place */
+	bool *open;             /* of a text: by binding, and by `clear:` behind them */
+	void *outcomes;
+};
+
+/* Two tapes as one: see when.c. */
+struct kveil_join {
+	struct kveil_buf text, nodes;
+	uint64_t serial;
+	struct kveil_span head, tail;
+	size_t used_bytes; /* of text, at most, in this record */
+	uint32_t head_count;
 };
 
 /* The rules for one header name, in rank order. */
@@ -145,6 +180,8 @@ struct kveil_engine {
 	uint32_t piece_count, piece_cap;
 	struct kveil_buf scratch; /* associated data and key names under construction */
 	struct kveil_scan lookup; /* the value's tape, for conditions and templates outside the value's own pass */
+	struct kveil_level levels[KVEIL_MOST_TEXTS + 1];
+	struct kveil_join join;
 	const struct kveil_doc *value_doc; /* that, or the tape of the value's own pass; NULL = not asked for yet */
 	bool was_large;
 	struct kveil_connect connect;
@@ -177,6 +214,9 @@ struct kveil_spot {
 	const struct kveil_step *trail;
 	struct kveil_span header_name;
 	const struct kveil_value *value; /* where the format's bytes do not say it by themselves; else NULL */
+	const struct kveil_spot *outer; /* the text that it stands in; NULL: none, but the part */
+	const uint32_t *ways;        /* of such a text: what leads there, in the order of ids */
+	size_t way_count;
 };
 
 static inline bool kveil_engine_takes(const struct kveil_bound_rule *r, unsigned kind)
@@ -245,10 +285,13 @@ enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_
 /* Adds the rule, and the place's first byte where err has none. Returns err's status. */
 enum kveil_status kveil_engine_blame(const struct kveil_bound_rule *r, size_t byte, enum kveil_status status,
                                      struct kveil_error *err);
-/* Appends "$['a'][*]" for a place, without the first `skip` steps; true_indices writes [3]. to_name.data != NULL takes
- * the place of the last step. */
-void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, uint32_t skip, bool true_indices,
-                             struct kveil_span to_name, struct kveil_buf *out);
+/* Appends "$['a'][*]" for a place, from inside the text `until` (NULL: all of the way) without the first `skip` steps;
+ * true_indices writes [3]. to_name.data != NULL takes the place of the last step. */
+void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, const struct kveil_spot *until,
+                             uint32_t skip, bool true_indices, struct kveil_span to_name, struct kveil_buf *out);
+/* Was the value not sent, so that something else stands for it? */
+enum kveil_status kveil_engine_was_not_sent(struct kveil_engine *e, const struct kveil_spot *spot, bool *ret,
+                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The content of a raw JSON string with its quotes: borrowed, or unescaped into the arena. data NULL = no memory. */
 struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span raw);
 
@@ -342,9 +385,58 @@ enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct 
                                            size_t id_count, struct kveil_root_result *results,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* --- texts.c --- */
+
+/* How many texts a path enters, and what of it leads from one stage to another (in engine.bound; NULL: no memory); one
+ * behind the last stage is the path's end. */
+size_t kveil_text_entries(const struct kveil_path *path);
+const struct kveil_path *kveil_text_stretch(struct kveil_engine *e, const struct kveil_path *path, unsigned from,
+                                            unsigned to);
+
+/* Bytes [start, end) of a document give way to len bytes of engine.pieces at offset. */
+struct kveil_edit {
+	uint32_t start, end;
+	size_t offset, len;
+};
+
+struct kveil_edits {
+	struct kveil_edit *items; /* in the arena */
+	size_t count, cap;
+};
+
+enum kveil_text_state {
+	KVEIL_TEXT_IS_EMPTY,  /* there is nothing in it */
+	KVEIL_TEXT_IS_JSON,
+	KVEIL_TEXT_IS_BROKEN, /* it cannot be looked into */
+};
+
+/* A text of JSON, opened; one that holds but another text stands for that. */
+struct kveil_opened {
+	enum kveil_text_state state;
+	const char *why; /* BROKEN */
+	struct {
+		struct kveil_span raw; /* with its quotes */
+		uint32_t at;           /* in what it stands in */
+	} layers[KVEIL_MOST_TEXTS];
+	unsigned layer_count;
+};
+
+/* Opens the text at the spot, a string; its tape is then that of the level's scan. */
+enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level,
+                                  struct kveil_opened *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Edits of what the text holds become edits of what it stands in. What they do not touch keeps its bytes. false: no
+ * memory. */
+bool kveil_text_map(struct kveil_engine *e, const struct kveil_opened *t, struct kveil_edits *edits);
+/* The place in a row, or in the text that the row is, which leads to the spot, and the bindings that lead there. */
+const struct kveil_spot *kveil_text_row_place(const struct kveil_engine *e, const struct kveil_spot *spot,
+                                              const uint32_t **bindings, size_t *count);
+/* Of a binding in the text that a row is: the one that leads there. */
+uint32_t kveil_text_row_way(const struct kveil_engine *e, const struct kveil_spot *spot,
+                            const struct kveil_bound_rule *b);
+
 /* --- rewrite.c --- */
 
-enum kveil_mark { KVEIL_MARK_NONE, KVEIL_MARK_WRITE, KVEIL_MARK_REMOVE, KVEIL_MARK_MOVED };
+enum kveil_mark { KVEIL_MARK_NONE, KVEIL_MARK_WRITE, KVEIL_MARK_REMOVE, KVEIL_MARK_MOVED, KVEIL_MARK_INSIDE };
 enum kveil_named { KVEIL_UNNAMED, KVEIL_ON_THE_WAY, KVEIL_NAMED };
 
 /* A value that `to` writes, and its fellows with the same parent and name. Numbers are places in
@@ -366,14 +458,17 @@ struct kveil_append {
 struct kveil_node_state {
 	uint8_t mark, named;
 	bool is_dirty;    /* some child goes or comes */
-	uint32_t piece;   /* where marked WRITE */
+	uint32_t piece;   /* where marked WRITE; INSIDE: number in kveil_rewrite.insides */
 	uint32_t appends; /* its first append, as a parent */
 };
 
 /* What becomes of a document in one view. All in the arena. */
 struct kveil_rewrite {
 	const struct kveil_doc *doc;
+	const struct kveil_spot *outer; /* the text that it is; NULL = a part */
 	size_t view;
+	struct kveil_edits *insides;
+	uint32_t inside_count, inside_cap;
 	struct kveil_node_state *nodes;
 	struct kveil_append *appends;
 	uint32_t append_count, append_cap;
@@ -394,10 +489,15 @@ void kveil_rewrite_lead(struct kveil_rewrite *w, uint32_t node);
 enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewrite *w,
                                        const struct kveil_bound_rule *r, uint32_t source, uint32_t piece,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Settles the appends and unmatched places, then writes the document into out; *ret_written false: it stays as it
- * came, and nothing is written. */
-enum kveil_status kveil_rewrite_finish(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,
-                                       struct kveil_buf *out, bool *ret_written,
+/* What changes in the text that a node is. false: no memory. */
+bool kveil_rewrite_inside(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t node,
+                          const struct kveil_edits *edits);
+/* Settles the appends and unmatched places: all edits of the document, in its order. */
+enum kveil_status kveil_rewrite_settle(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,
+                                       struct kveil_edits *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Writes the document into out. */
+enum kveil_status kveil_rewrite_splice(struct kveil_engine *e, const struct kveil_rewrite *w,
+                                       const struct kveil_edits *edits, struct kveil_buf *out,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- trace.c --- */
@@ -406,7 +506,7 @@ enum kveil_status kveil_rewrite_finish(struct kveil_engine *e, struct kveil_rewr
 void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_bound_rule *r,
                         const struct kveil_spot *spot, bool at_target, struct kveil_span after, const char *outcome);
 /* What `unmatched: remove` takes out of the value. */
-void kveil_engine_trace_dropped(struct kveil_engine *e, size_t view, const struct kveil_doc *doc, uint32_t node);
+void kveil_engine_trace_dropped(struct kveil_engine *e, const struct kveil_rewrite *w, uint32_t node);
 /* "absent" for every rule of the part that found nothing in this record. */
 void kveil_engine_trace_absent(struct kveil_engine *e);
 

@@ -12,17 +12,6 @@
 
 enum { NONE = UINT32_MAX };
 
-/* Bytes [start, end) of the text give way to len bytes of engine.pieces at offset. */
-struct edit {
-	uint32_t start, end;
-	size_t offset, len;
-};
-
-struct edits {
-	struct edit *items;
-	size_t count, cap;
-};
-
 static enum kveil_status no_memory(struct kveil_error *err)
 {
 	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
@@ -71,6 +60,25 @@ void kveil_rewrite_lead(struct kveil_rewrite *w, uint32_t node)
 		if (!node)
 			return;
 	}
+}
+
+bool kveil_rewrite_inside(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t node,
+			  const struct kveil_edits *edits)
+{
+	if (w->inside_count == w->inside_cap) {
+		uint32_t cap = w->inside_cap ? w->inside_cap * 2 : 8;
+		struct kveil_edits *more = kveil_arena_array(&e->arena, cap, sizeof *more);
+		if (!more)
+			return false;
+		if (w->inside_count)
+			memcpy(more, w->insides, w->inside_count * sizeof *more);
+		w->insides = more;
+		w->inside_cap = cap;
+	}
+	w->nodes[node].mark = KVEIL_MARK_INSIDE;
+	w->nodes[node].piece = w->inside_count;
+	w->insides[w->inside_count++] = *edits;
+	return true;
 }
 
 static struct kveil_span name_of(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t node)
@@ -176,11 +184,12 @@ static enum kveil_status place_appends(struct kveil_engine *e, struct kveil_rewr
 	return KVEIL_OK;
 }
 
-static bool push_edit(struct kveil_engine *e, struct edits *es, uint32_t start, uint32_t end, size_t offset, size_t len)
+static bool push_edit(struct kveil_engine *e, struct kveil_edits *es, uint32_t start, uint32_t end, size_t offset,
+		      size_t len)
 {
 	if (es->count == es->cap) {
 		size_t cap = es->cap ? es->cap * 2 : 32;
-		struct edit *more = kveil_arena_array(&e->arena, cap, sizeof *more);
+		struct kveil_edit *more = kveil_arena_array(&e->arena, cap, sizeof *more);
 		if (!more)
 			return false;
 		if (es->count)
@@ -188,7 +197,7 @@ static bool push_edit(struct kveil_engine *e, struct edits *es, uint32_t start, 
 		es->items = more;
 		es->cap = cap;
 	}
-	es->items[es->count++] = (struct edit){start, end, offset, len};
+	es->items[es->count++] = (struct kveil_edit){start, end, offset, len};
 	return true;
 }
 
@@ -226,8 +235,8 @@ static bool goes(const struct kveil_node_state *s)
 }
 
 /* The edits for members that go and come in one container. */
-static enum kveil_status edit_container(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t at, struct edits *es,
-					struct kveil_error *err)
+static enum kveil_status edit_container(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t at,
+					struct kveil_edits *es, struct kveil_error *err)
 {
 	const struct kveil_doc_node *nodes = w->doc->nodes, *last = NULL;
 	uint32_t run = NONE, kept = NONE; /* first of the run that goes; last that stays */
@@ -278,16 +287,17 @@ static void write_bounded(struct kveil_span path, char *dst, size_t size)
 
 /* The path stands in the hint, which is for a terminal: in a strange field its names may be data, and logs and the side
  * port show the message alone. */
-static enum kveil_status unmatched_field(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t node,
+static enum kveil_status unmatched_field(struct kveil_engine *e, const struct kveil_rewrite *w, uint32_t node,
 					 struct kveil_error *err)
 {
-	struct kveil_spot spot = {.text = doc->text, .doc = doc, .match = {.node = node}};
+	const struct kveil_doc *doc = w->doc;
+	struct kveil_spot spot = {.text = doc->text, .doc = doc, .outer = w->outer, .match = {.node = node}};
 	char path[120] = "it";
 
 	for (uint32_t p = node; p; p = doc->nodes[p].parent)
 		spot.match.depth++;
 	kveil_engine_reset_scratch(e);
-	kveil_engine_write_path(e, &spot, 0, true, KVEIL_SPAN_NULL, &e->scratch);
+	kveil_engine_write_path(e, &spot, NULL, 0, true, KVEIL_SPAN_NULL, &e->scratch);
 	if (kveil_buf_ok(&e->scratch))
 		write_bounded(kveil_buf_span(&e->scratch), path, sizeof path);
 	kveil_fail_at(err, KVEIL_E_UNMATCHED_FIELD, begin_of(&doc->nodes[node]), "a field that no rule names");
@@ -305,15 +315,15 @@ static enum kveil_status judge_unmatched(struct kveil_engine *e, struct kveil_re
 		if (w->nodes[c].named || goes(&w->nodes[c]))
 			continue;
 		if (unmatched == KVEIL_UNMATCHED_DEAD_LETTER)
-			return unmatched_field(e, w->doc, c, err);
+			return unmatched_field(e, w, c, err);
 		kveil_rewrite_mark(w, c, KVEIL_MARK_REMOVE, 0);
-		kveil_engine_trace_dropped(e, w->view, w->doc, c);
+		kveil_engine_trace_dropped(e, w, c);
 	}
 	return KVEIL_OK;
 }
 
 static enum kveil_status collect(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,
-				 struct edits *es, struct kveil_error *err)
+				 struct kveil_edits *es, struct kveil_error *err)
 {
 	const struct kveil_doc *doc = w->doc;
 	enum kveil_status st = KVEIL_OK;
@@ -325,6 +335,16 @@ static enum kveil_status collect(struct kveil_engine *e, struct kveil_rewrite *w
 			const struct kveil_piece *piece = &e->piece_list[s->piece];
 			if (!push_edit(e, es, n->start, n->end, piece->offset, piece->len))
 				return no_memory(err);
+			i = n->next;
+			continue;
+		}
+		if (s->mark == KVEIL_MARK_INSIDE) {
+			const struct kveil_edits *inside = &w->insides[s->piece];
+			for (size_t k = 0; k < inside->count; k++) {
+				const struct kveil_edit *d = &inside->items[k];
+				if (!push_edit(e, es, d->start, d->end, d->offset, d->len))
+					return no_memory(err);
+			}
 			i = n->next;
 			continue;
 		}
@@ -348,22 +368,22 @@ static enum kveil_status collect(struct kveil_engine *e, struct kveil_rewrite *w
 }
 
 /* Heapsort: in place, and without a bad case that a record could provoke. Most often there is nothing to do. */
-static void sift(struct edit *a, size_t i, size_t n)
+static void sift(struct kveil_edit *a, size_t i, size_t n)
 {
 	for (size_t child; (child = 2 * i + 1) < n; i = child) {
 		if (child + 1 < n && a[child + 1].start > a[child].start)
 			child++;
 		if (a[i].start >= a[child].start)
 			return;
-		struct edit t = a[i];
+		struct kveil_edit t = a[i];
 		a[i] = a[child];
 		a[child] = t;
 	}
 }
 
-static void sort_edits(struct edits *es)
+static void sort_edits(struct kveil_edits *es)
 {
-	struct edit *a = es->items;
+	struct kveil_edit *a = es->items;
 	size_t i = 1;
 
 	while (i < es->count && a[i - 1].start <= a[i].start)
@@ -373,18 +393,20 @@ static void sort_edits(struct edits *es)
 	for (i = es->count / 2; i-- > 0;)
 		sift(a, i, es->count);
 	for (size_t n = es->count; n-- > 1;) {
-		struct edit t = a[0];
+		struct kveil_edit t = a[0];
 		a[0] = a[n];
 		a[n] = t;
 		sift(a, 0, n);
 	}
 }
 
-static enum kveil_status splice(struct kveil_engine *e, struct kveil_span text, const struct edits *es,
-				struct kveil_buf *out, struct kveil_error *err)
+enum kveil_status kveil_rewrite_splice(struct kveil_engine *e, const struct kveil_rewrite *w,
+				       const struct kveil_edits *es, struct kveil_buf *out, struct kveil_error *err)
 {
+	struct kveil_span text = w->doc->text;
 	size_t at = 0, grows = 0, shrinks = 0;
 
+	kveil_buf_reset(out);
 	for (size_t i = 0; i < es->count; i++) {
 		grows += es->items[i].len;
 		shrinks += es->items[i].end - es->items[i].start;
@@ -393,7 +415,7 @@ static enum kveil_status splice(struct kveil_engine *e, struct kveil_span text, 
 	if (shrinks <= text.len && !kveil_buf_reserve(out, text.len - shrinks + grows))
 		return no_memory(err);
 	for (size_t i = 0; i < es->count; i++) {
-		const struct edit *d = &es->items[i];
+		const struct kveil_edit *d = &es->items[i];
 		bool is_sound = d->start >= at && d->end >= d->start && d->end <= text.len &&
 				d->offset <= e->pieces.len && d->len <= e->pieces.len - d->offset;
 		if (!is_sound)
@@ -407,13 +429,12 @@ static enum kveil_status splice(struct kveil_engine *e, struct kveil_span text, 
 	return kveil_buf_ok(out) ? KVEIL_OK : no_memory(err);
 }
 
-enum kveil_status kveil_rewrite_finish(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,
-				       struct kveil_buf *out, bool *ret_written, struct kveil_error *err)
+enum kveil_status kveil_rewrite_settle(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,
+				       struct kveil_edits *ret, struct kveil_error *err)
 {
 	const struct kveil_doc_node *root = &w->doc->nodes[0];
-	struct edits es = {0};
 
-	*ret_written = false;
+	*ret = (struct kveil_edits){0};
 	/* Each parent once: at the first of its appends. */
 	for (uint32_t n = 1; n <= w->append_count; n++) {
 		struct kveil_append *a = append_at(w, n);
@@ -428,13 +449,8 @@ enum kveil_status kveil_rewrite_finish(struct kveil_engine *e, struct kveil_rewr
 		return kveil_fail_at(
 		    err, unmatched == KVEIL_UNMATCHED_REMOVE ? KVEIL_E_UNSUPPORTED_KIND : KVEIL_E_UNMATCHED_FIELD,
 		    root->start, "no rule names the value, and a whole record cannot be removed");
-	enum kveil_status st = collect(e, w, unmatched, &es, err);
-	if (st)
-		return st;
-	if (es.count == 0)
-		return KVEIL_OK;
-	*ret_written = true;
-	sort_edits(&es);
-	kveil_buf_reset(out);
-	return splice(e, w->doc->text, &es, out, err);
+	enum kveil_status st = collect(e, w, unmatched, ret, err);
+	if (!st)
+		sort_edits(ret);
+	return st;
 }

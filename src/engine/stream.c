@@ -53,6 +53,7 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 	spot.trail = p->scan.trail;
 	spot.header_name = KVEIL_SPAN_NULL;
 	spot.value = NULL;
+	spot.outer = NULL;
 	kveil_buf_reset(out);
 	/* Room for the gaps and most results at once; a record of nothing but places may be refused for less. */
 	size_t room = 64 * p->scan.match_count + 64;
@@ -64,7 +65,7 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 		struct kveil_bound_rule *r = first_rule(e, s, m->kind);
 		if (!r || m->start < covered)
 			continue;
-		if (__builtin_expect(r->rule->when != NULL, 0)) {
+		if (__builtin_expect(r->leaves_stream, 0)) {
 			uncount(e, p, i + 1);
 			*ret_give_up = true;
 			return KVEIL_OK;

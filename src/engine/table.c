@@ -175,6 +175,11 @@ enum kveil_status kveil_engine_table(struct kveil_engine *e, struct kveil_bound_
 	*ret_told = false;
 	if (b->is_bare_key || !spot->doc)
 		return KVEIL_OK;
+	/* The event of a row that is a text stands around that. */
+	while (b->from == KVEIL_STAGE_ROW) {
+		b = &e->rules[kveil_text_row_way(e, spot, b)];
+		spot = spot->outer;
+	}
 	struct kveil_doc row = kveil_engine_row(e, spot->doc, b, spot);
 	if (b->table_serial != e->serial || b->table_text != row.text.data || b->table_row != row.root) {
 		b->table_serial = e->serial;
@@ -196,6 +201,7 @@ enum kveil_status kveil_engine_tables(struct kveil_engine *e, const uint32_t *bi
 {
 	enum kveil_status st = KVEIL_OK;
 
+	spot = kveil_text_row_place(e, spot, &bindings, &count);
 	*ret = KVEIL_NO;
 	for (size_t i = 0; !st && i < count && *ret != KVEIL_YES; i++) {
 		enum kveil_tri one;

@@ -14,7 +14,7 @@ void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_
 	if (spot->part == KVEIL_PART_HEADER)
 		kveil_buf_append_span(&path, spot->header_name);
 	else
-		kveil_engine_write_path(e, spot, 0, true,
+		kveil_engine_write_path(e, spot, NULL, 0, true,
 					at_target && spot->match.depth ? r->rule->to_name : KVEIL_SPAN_NULL, &path);
 	const struct kveil_match *m = &spot->match;
 	struct kveil_trace_event event = {
@@ -31,10 +31,12 @@ void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_
 	e->trace(e->trace_user, &event);
 }
 
-void kveil_engine_trace_dropped(struct kveil_engine *e, size_t view, const struct kveil_doc *doc, uint32_t node)
+void kveil_engine_trace_dropped(struct kveil_engine *e, const struct kveil_rewrite *w, uint32_t node)
 {
+	const struct kveil_doc *doc = w->doc;
 	const struct kveil_doc_node *n = &doc->nodes[node];
-	struct kveil_spot spot = {.part = KVEIL_PART_VALUE, .text = doc->text, .doc = doc, .match = {.node = node}};
+	struct kveil_spot spot = {
+	    .part = KVEIL_PART_VALUE, .text = doc->text, .doc = doc, .outer = w->outer, .match = {.node = node}};
 
 	if (!e->trace)
 		return;
@@ -42,9 +44,9 @@ void kveil_engine_trace_dropped(struct kveil_engine *e, size_t view, const struc
 		spot.match.depth++;
 	KVEIL_CLEANUP_BUF struct kveil_buf path = KVEIL_BUF_INIT;
 	kveil_buf_append_str(&path, part_prefixes[spot.part]);
-	kveil_engine_write_path(e, &spot, 0, true, KVEIL_SPAN_NULL, &path);
+	kveil_engine_write_path(e, &spot, NULL, 0, true, KVEIL_SPAN_NULL, &path);
 	struct kveil_trace_event event = {
-	    .view = view,
+	    .view = w->view,
 	    .path = kveil_buf_span(&path),
 	    .before = {doc->text.data + n->start, n->end - n->start},
 	    .outcome = "dropped: no rule names it",

@@ -28,43 +28,39 @@ enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kv
 	return KVEIL_OK;
 }
 
-/* The value's tape with the spot's own tree behind it, so that one expression sees both: `$` is node 0, `@` the
- * returned node. Spans of the second tree are moved by the first text's length. */
-static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_doc *value, const struct kveil_spot *spot,
-				   struct kveil_doc *ret, uint32_t *ret_node, struct kveil_error *err)
+/* The tape of a text that is a part, a header or a key: as the JSON string that it would be. */
+static bool quote_text(struct kveil_engine *e, const struct kveil_spot *spot, struct kveil_doc_node *node,
+		       struct kveil_doc *ret)
 {
-	struct kveil_doc_node single = {.next = 1, .parent = UINT32_MAX, .kind = spot->match.kind};
-	struct kveil_doc own = {.text = spot->text, .nodes = &single, .count = 1};
-	uint32_t node = 0;
+	KVEIL_CLEANUP_BUF struct kveil_buf quoted = KVEIL_BUF_INIT;
 
-	if (spot->doc) {
-		own = *spot->doc;
-		node = spot->match.node;
-	} else {
-		/* A text: as the JSON string that it would be. */
-		KVEIL_CLEANUP_BUF struct kveil_buf quoted = KVEIL_BUF_INIT;
-		if (spot->match.kind == KVEIL_KIND_NULL)
-			kveil_buf_append_str(&quoted, "null");
-		else
-			kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&quoted, spot->text, true);
-		uint8_t *copy = kveil_buf_ok(&quoted) ? kveil_arena_alloc(&e->arena, quoted.len) : NULL;
-		if (!copy)
-			return no_memory(err);
-		memcpy(copy, quoted.data, quoted.len);
-		own.text = kveil_span_of(copy, quoted.len);
-		single.end = (uint32_t)quoted.len;
-		single.flags = memchr(copy, '\\', quoted.len) ? KVEIL_NODE_VALUE_ESCAPED : 0;
-	}
-	uint32_t shift = (uint32_t)value->text.len, first = value->count;
-	uint8_t *text = kveil_arena_alloc(&e->arena, value->text.len + own.text.len);
-	struct kveil_doc_node *nodes = kveil_arena_array(&e->arena, (size_t)first + own.count, sizeof *nodes);
-	if (!text || !nodes)
-		return no_memory(err);
-	memcpy(text, value->text.data, value->text.len);
-	memcpy(text + shift, own.text.data, own.text.len);
-	memcpy(nodes, value->nodes, first * sizeof *nodes);
-	for (uint32_t i = 0; i < own.count; i++) {
-		struct kveil_doc_node n = own.nodes[i];
+	*node = (struct kveil_doc_node){.next = 1, .parent = UINT32_MAX, .kind = spot->match.kind};
+	if (spot->match.kind == KVEIL_KIND_NULL)
+		kveil_buf_append_str(&quoted, "null");
+	else
+		kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&quoted, spot->text, true);
+	uint8_t *copy = kveil_buf_ok(&quoted) ? kveil_arena_alloc(&e->arena, quoted.len) : NULL;
+	if (!copy)
+		return false;
+	memcpy(copy, quoted.data, quoted.len);
+	node->end = (uint32_t)quoted.len;
+	node->flags = memchr(copy, '\\', quoted.len) ? KVEIL_NODE_VALUE_ESCAPED : 0;
+	*ret = (struct kveil_doc){.text = kveil_span_of(copy, quoted.len), .nodes = node, .count = 1};
+	return true;
+}
+
+static bool append_doc(struct kveil_join *j, const struct kveil_doc *doc)
+{
+	struct kveil_doc_node *nodes =
+	    (struct kveil_doc_node *)(void *)kveil_buf_reserve(&j->nodes, doc->count * sizeof *nodes);
+	uint32_t shift = (uint32_t)j->text.len, first = (uint32_t)(j->nodes.len / sizeof *nodes);
+
+	kveil_buf_append_span(&j->text, doc->text);
+	if (!nodes || !kveil_buf_ok(&j->text))
+		return false;
+	j->used_bytes = j->text.len > j->used_bytes ? j->text.len : j->used_bytes;
+	for (uint32_t i = 0; i < doc->count; i++) {
+		struct kveil_doc_node n = doc->nodes[i];
 		n.start += shift;
 		n.end += shift;
 		if (n.name_end) {
@@ -74,13 +70,56 @@ static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_do
 		n.next += first;
 		if (n.parent != UINT32_MAX)
 			n.parent += first;
-		nodes[first + i] = n;
+		nodes[i] = n;
 	}
-	*ret = *value;
-	ret->text = kveil_span_of(text, value->text.len + own.text.len);
-	ret->nodes = nodes;
-	ret->count = first + own.count;
-	*ret_node = first + node;
+	j->nodes.len += doc->count * sizeof *nodes;
+	return true;
+}
+
+static bool is_same(struct kveil_span a, struct kveil_span b)
+{
+	return a.data == b.data && a.len == b.len;
+}
+
+/* The tape of the row with the spot's own behind it, so that one expression sees both: `$` is the row, `@` the returned
+ * node. Spans of the second are moved by the first one's length. It stands for the places of one text, then of the
+ * next. */
+static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_doc *row, const struct kveil_spot *spot,
+				   struct kveil_doc *ret, uint32_t *ret_node, struct kveil_error *err)
+{
+	struct kveil_join *j = &e->join;
+	struct kveil_doc_node single;
+	struct kveil_doc own;
+	bool ok = true, is_head = j->serial == e->serial && is_same(j->head, row->text);
+
+	if (spot->doc)
+		own = *spot->doc;
+	else if (!quote_text(e, spot, &single, &own))
+		return no_memory(err);
+	if (!is_head) {
+		kveil_buf_reset(&j->text);
+		kveil_buf_reset(&j->nodes);
+		ok = append_doc(j, row);
+		j->serial = e->serial;
+		j->head = row->text;
+		j->head_count = row->count;
+		j->tail = KVEIL_SPAN_NULL;
+	}
+	if (ok && !is_same(j->tail, own.text)) {
+		j->text.len = row->text.len;
+		j->nodes.len = j->head_count * sizeof *row->nodes;
+		j->tail = own.text;
+		ok = append_doc(j, &own);
+	}
+	if (!ok) {
+		j->serial = 0;
+		return no_memory(err);
+	}
+	*ret = *row;
+	ret->text = kveil_buf_span(&j->text);
+	ret->nodes = (struct kveil_doc_node *)(void *)j->nodes.data;
+	ret->count = (uint32_t)(j->nodes.len / sizeof *ret->nodes);
+	*ret_node = j->head_count + (spot->doc ? spot->match.node : 0);
 	return KVEIL_OK;
 }
 
@@ -202,19 +241,25 @@ static enum kveil_status ask_main_rows(struct question *q, const struct kveil_sp
 	return st || q->is_answered ? st : answer(q, NULL, KVEIL_DOUBT);
 }
 
-static enum kveil_status ask(struct question *q, const struct kveil_spot *spot)
+/* place: in the row, the spot itself or the text that it stands in. */
+static enum kveil_status ask(struct question *q, const struct kveil_spot *place, const struct kveil_spot *spot)
 {
+	struct kveil_doc both;
+	uint32_t node = spot->match.node;
 	bool is_told;
-	enum kveil_status st = kveil_engine_table(q->e, q->rule, spot, &q->table, &is_told, q->err);
+	enum kveil_status st = kveil_engine_table(q->e, q->rule, place, &q->table, &is_told, q->err);
 
 	if (st || (q->is_answered && !is_told))
 		return st;
 	if (q->table == KVEIL_NO || !q->rule->rule->when)
 		return settle(q, q->table);
-	if (!has_own_row(q->rule, spot))
+	if (!has_own_row(q->rule, place))
 		return ask_main_rows(q, spot);
-	struct kveil_doc row = kveil_engine_row(q->e, spot->doc, q->rule, spot);
-	return ask_row(q, &row, spot->match.node);
+	struct kveil_doc row = kveil_engine_row(q->e, place->doc, q->rule, place);
+	if (place == spot)
+		return ask_row(q, &row, node);
+	st = join_docs(q->e, &row, spot, &both, &node, q->err);
+	return st ? st : ask_row(q, &both, node);
 }
 
 enum kveil_status kveil_engine_holds(struct kveil_engine *e, const uint32_t *bindings, size_t count,
@@ -226,9 +271,10 @@ enum kveil_status kveil_engine_holds(struct kveil_engine *e, const uint32_t *bin
 
 	*ret = true;
 	bool asks = first->rule->when || first->rule->tables;
+	const struct kveil_spot *place = asks ? kveil_text_row_place(e, spot, &bindings, &count) : spot;
 	for (size_t i = 0; asks && i < count && !is_settled(&q); i++) {
 		q.rule = &e->rules[bindings[i]];
-		enum kveil_status st = ask(&q, spot);
+		enum kveil_status st = ask(&q, place, spot);
 		if (st)
 			return kveil_engine_blame(q.rule, spot->match.start, st, err);
 		*ret = q.holds;

@@ -7,6 +7,9 @@
  * !, && and || as Kleene's third value, and whoever asks decides: a rule that protects takes doubt as yes,
  * one that reveals takes it as no.
  *
+ * A path of several steps, ["$.payload", "$.phone"], is one list of segments. Where it enters a text, only the engine
+ * goes in: what evaluates a path over a tape reads it as $.payload.phone, the same with the text written out.
+ *
  * Parsed objects are immutable and may be shared by threads.
  */
 #ifndef KVEIL_PATH_PATH_H
@@ -40,6 +43,7 @@ struct kveil_segment {
 	bool descendant; /* ..[…] */
 	struct kveil_selector *selectors;
 	size_t count;
+	bool enters; /* what stands before it is a text that holds JSON, and the path goes on in there */
 };
 
 struct kveil_path {

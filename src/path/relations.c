@@ -100,7 +100,7 @@ bool kveil_path_equal(const struct kveil_path *a, const struct kveil_path *b)
 		return false;
 	for (size_t i = 0; i < a->count; i++) {
 		const struct kveil_segment *s = &a->segments[i], *t = &b->segments[i];
-		if (s->descendant != t->descendant || s->count != t->count)
+		if (s->descendant != t->descendant || s->count != t->count || s->enters != t->enters)
 			return false;
 		for (size_t j = 0; j < s->count; j++)
 			if (!selector_equal(&s->selectors[j], &t->selectors[j]))
@@ -188,37 +188,59 @@ static bool segment_meets(const struct kveil_segment *a, const struct kveil_segm
 	return false;
 }
 
+/* A step of the two automata: a segment, or (NULL) the entry into a text in front of one. */
+static size_t list_steps(const struct kveil_path *p, const struct kveil_segment **steps)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->count; i++) {
+		if (p->segments[i].enters)
+			steps[n++] = NULL;
+		steps[n++] = &p->segments[i];
+	}
+	return n;
+}
+
+/* Does s, which stays or moves on as `stays` and `moves_on` say, answer each step that t can take? */
+static bool answers(const struct kveil_segment *s, const struct kveil_segment *t, bool stays, bool moves_on,
+		    bool after_any)
+{
+	static const struct kveil_selector any = {.kind = KVEIL_SEL_WILDCARD};
+	bool all = true;
+
+	stays &= s->descendant;
+	for (size_t k = 0; k < t->count && all; k++)
+		all = stays || (moves_on && segment_covers(s, &t->selectors[k]));
+	return all && (!t->descendant || s->descendant || (after_any && segment_covers(s, &any)));
+}
+
 /*
  * yes[i][j]: whatever b finds from state j on, a finds from state i on, or an ancestor of it. b moves, a answers:
  *   b takes a step by a selector of segment j: a steps by a selector that covers it, or, descending, stays;
- *   b descends over any step: a descends too, or steps by a wildcard.
+ *   b descends over any step: a descends too, or steps by a wildcard;
+ *   b enters a text: a enters it too, at this very place. Where b does not, what a enters is written out in the record.
  * A state that b can stay in for ever while a stays too needs no further proof.
  */
 bool kveil_path_covers(const struct kveil_path *a, const struct kveil_path *b)
 {
-	size_t width = b->count + 1;
-	bool *yes = calloc(a->count + 1, width);
+	const struct kveil_segment **as = calloc(2 * (a->count + b->count) + 1, sizeof *as), **bs;
+	size_t n = as ? list_steps(a, as) : 0, m = as ? list_steps(b, bs = as + n) : 0, width = m + 1;
+	bool *yes = as ? calloc(n + 1, width) : NULL;
 
-	if (!yes)
-		return false;
-	for (size_t i = a->count + 1; i-- > 0;)
-		for (size_t j = b->count + 1; j-- > 0;) {
-			if (i == a->count || j == b->count) {
-				yes[i * width + j] = i == a->count;
-				continue;
-			}
-			const struct kveil_segment *s = &a->segments[i], *t = &b->segments[j];
-			bool stay = s->descendant && yes[i * width + j + 1];
-			bool all = true;
-			for (size_t k = 0; k < t->count && all; k++)
-				all = stay || (yes[(i + 1) * width + j + 1] && segment_covers(s, &t->selectors[k]));
-			static const struct kveil_selector any = {.kind = KVEIL_SEL_WILDCARD};
-			if (all && t->descendant && !s->descendant)
-				all = yes[(i + 1) * width + j] && segment_covers(s, &any);
-			yes[i * width + j] = all;
+	for (size_t i = n + 1; yes && i-- > 0;)
+		for (size_t j = m + 1; j-- > 0;) {
+			bool *now = &yes[i * width + j];
+			const bool *next = i < n ? now + width : NULL; /* a is one further */
+			if (i == n || j == m)
+				*now = i == n;
+			else if (!as[i])
+				*now = bs[j] ? next[0] : next[1];
+			else
+				*now = bs[j] && answers(as[i], bs[j], now[1], next[1], next[0]);
 		}
-	bool covers = yes[0];
+	bool covers = yes && yes[0];
 	free(yes);
+	free(as);
 	return covers;
 }
 

@@ -59,7 +59,7 @@ static bool all_parts_from(const struct kveil_path *p, size_t at, unsigned *budg
 	one = p->segments[at];
 	segment = &part.segments[at];
 	for (size_t i = 0; i < one.count && all; i++) {
-		*segment = (struct kveil_segment){one.descendant, &one.selectors[i], 1};
+		*segment = (struct kveil_segment){one.descendant, &one.selectors[i], 1, one.enters};
 		all = all_parts_from(&part, at + 1, budget, fn, user);
 	}
 	free(part.segments);

@@ -425,7 +425,7 @@ static bool begins_with_columns(const struct kveil_plan *plan, const struct kvei
 	for (size_t i = 0; first && i < first->count; i++)
 		if (first->selectors[i].kind != KVEIL_SEL_NAME)
 			return false;
-	if (!first || (e->key_prefix && first->count > 1))
+	if (!first || first->enters || (e->key_prefix && first->count > 1))
 		return false;
 	return !first->descendant || (!e->names_columns && !e->key_prefix);
 }
@@ -508,6 +508,18 @@ static void check_target(struct kveil_loader *l, const struct kveil_rule *r)
 	if (r->to && l->plan->key_column && kveil_path_covers(r->path, l->plan->key_column))
 		kveil_report_at(l->report, l->file, r->line, r->column,
 				"the bare key holds %.80s, and to has nowhere to write there", r->path_text);
+}
+
+/* A bare key would be the text itself, or what it holds, and nothing tells. */
+static void check_bare_text(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	struct kveil_path text = *r->path;
+
+	for (text.count = 1; l->plan->key_column && text.count < r->path->count; text.count++)
+		if (r->path->segments[text.count].enters && kveil_path_covers(&text, l->plan->key_column))
+			kveil_report_at(l->report, l->file, r->line, r->column,
+					"the bare key holds %.80s, and kveil does not look into that",
+					l->plan->key_column_text);
 }
 
 static bool is_absolute(void *user, const struct kveil_path *query, bool whole)
@@ -595,6 +607,7 @@ void kveil_loader_check_envelope(struct kveil_loader *l)
 			continue;
 		check_columns(l, r);
 		check_target(l, r);
+		check_bare_text(l, r);
 		if (!is_key_clear(p, r))
 			check_key_column(l, r);
 		if (!open && !is_key_clear(p, r))

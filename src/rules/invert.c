@@ -20,6 +20,20 @@ static void quote(struct inverse *v, const char *text)
 	kveil_options_write_json_string(v->out, text);
 }
 
+/* A path as a rule has it. */
+static void write_path(struct inverse *v, const char *text, char *const *steps)
+{
+	if (!steps) {
+		quote(v, text);
+		return;
+	}
+	for (size_t i = 0; steps[i]; i++) {
+		kveil_buf_append_str(v->out, i ? ", " : "[");
+		quote(v, steps[i]);
+	}
+	kveil_buf_append_byte(v->out, ']');
+}
+
 /* In a comment: no line may end early. */
 static void comment(struct inverse *v, const char *text)
 {
@@ -341,7 +355,7 @@ static void write_rule(struct inverse *v, const struct kveil_rule *r)
 	else
 		v->rules++;
 	kveil_buf_printf(v->out, "%s- path: ", lead);
-	quote(v, r->to ? r->to_text : r->path_text);
+	write_path(v, r->to ? r->to_text : r->path_text, r->to ? r->to_steps : r->path_steps);
 	if (r->when) {
 		kveil_buf_printf(v->out, "\n%s  when: ", lead);
 		quote(v, r->when_text);
@@ -359,7 +373,7 @@ static void write_rule(struct inverse *v, const struct kveil_rule *r)
 	kveil_buf_append_byte(v->out, '\n');
 	if (r->to && !keeps_sealed_source(r)) {
 		kveil_buf_printf(v->out, "%s  to: ", lead);
-		quote(v, r->path_text);
+		write_path(v, r->path_text, r->path_steps);
 		kveil_buf_append_byte(v->out, '\n');
 	}
 }

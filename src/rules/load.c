@@ -158,7 +158,7 @@ static void read_clear(struct kveil_loader *l, struct view_source *s)
 	}
 	s->clear_places = alloc(l, list->count ? list->count : 1, sizeof *s->clear_places);
 	for (size_t i = 0; s->clear_places && i < list->count; i++) {
-		if (list->items[i]->kind != KVEIL_YAML_SCALAR)
+		if (list->items[i]->kind == KVEIL_YAML_MAP)
 			problem(l, list->items[i], "clear is a list of paths");
 		else if (kveil_loader_read_place(l, list->items[i], &s->clear_places[s->clear_count]))
 			s->clear_count++;

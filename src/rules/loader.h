@@ -10,6 +10,7 @@
 enum {
 	KVEIL_MOST_RULES = 2000, /* a file; the checks compare them in pairs */
 	KVEIL_MOST_VIEWS = 64,
+	KVEIL_MOST_STEPS = 3, /* into texts; KVEIL_MOST_TEXTS of the engine is one more, for a row that is one itself */
 };
 
 struct kveil_loader {
@@ -62,7 +63,7 @@ void kveil_loader_check_names(struct kveil_loader *l);
 /* --- rule.c --- */
 /* Adds err at the place of its byte inside the scalar; skip: bytes of the scalar in front of what was parsed. */
 void kveil_loader_add(struct kveil_loader *l, const struct kveil_yaml *node, size_t skip, const struct kveil_error *err);
-/* "$.a", "key:$", "header:NAME". */
+/* "$.a", "key:$", "header:NAME", ["$.a", "$.b"]. */
 bool kveil_loader_read_place(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_place *ret);
 bool kveil_loader_make_rule_table(struct kveil_loader *l);
 void kveil_loader_free_rule_table(struct kveil_loader *l);

@@ -58,9 +58,10 @@ struct kveil_clue {
 struct kveil_place {
 	enum kveil_part part;
 	char *header_name;       /* PART_HEADER */
-	char *text;              /* as written */
+	char *text;              /* as written; several steps: with '|' between them */
+	char **steps;            /* these, ends with NULL; of one step: NULL */
 	uint32_t line, column;
-	struct kveil_path *path; /* within the part; headers: "$" */
+	struct kveil_path *path; /* within the part, all steps; headers: "$" */
 };
 
 struct kveil_rule {
@@ -69,7 +70,8 @@ struct kveil_rule {
 	uint32_t line, column;
 	enum kveil_part part;
 	char *header_name;        /* PART_HEADER */
-	char *path_text;          /* as written */
+	char *path_text;          /* as in struct kveil_place */
+	char **path_steps, **to_steps;
 	struct kveil_path *path;  /* within the part; headers: the value is the root */
 	struct kveil_expr *when;  /* NULL = always. `$` is the record's value, also in rules on key and headers */
 	char *when_text;

@@ -92,7 +92,7 @@ static void suggest_path(struct kveil_error *e, const char *text)
 	}
 }
 
-bool kveil_loader_read_place(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_place *ret)
+static bool read_first_step(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_place *ret)
 {
 	static const char key_prefix[] = "key:", header_prefix[] = "header:";
 	const char *text = node->text;
@@ -134,6 +134,84 @@ bool kveil_loader_read_place(struct kveil_loader *l, const struct kveil_yaml *no
 	}
 	ret->path = parse_path(l, node, skip, strlen(text + skip));
 	return ret->path != NULL;
+}
+
+/* --- paths of several steps --- */
+
+static bool join_paths(struct kveil_loader *l, struct kveil_place *place, const struct kveil_path *step)
+{
+	size_t n = place->path->count;
+	struct kveil_path *path = kveil_plan_alloc(l->plan, sizeof *path);
+	struct kveil_segment *segments = kveil_plan_alloc(l->plan, (n + step->count) * sizeof *segments);
+
+	l->no_memory |= !path || !segments;
+	if (l->no_memory)
+		return false;
+	if (n)
+		memcpy(segments, place->path->segments, n * sizeof *segments);
+	memcpy(segments + n, step->segments, step->count * sizeof *segments);
+	segments[n].enters = true;
+	*path = (struct kveil_path){.segments = segments, .count = n + step->count};
+	place->path = path;
+	return true;
+}
+
+/* What goes on inside of the text that the steps before lead to. */
+static bool read_next_step(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_place *place)
+{
+	if (place->part == KVEIL_PART_HEADER) {
+		problem(l, node, "a path goes on in texts of the value and of a JSON key, not in a header");
+		return false;
+	}
+	if (node->kind != KVEIL_YAML_SCALAR || node->text[0] != '$') {
+		kveil_error_hint(problem(l, node, "what goes on inside a text begins with $, its own root"),
+				 "path: [\"$.payload\", \"$.phone\"]");
+		return false;
+	}
+	const struct kveil_path *step = parse_path(l, node, 0, strlen(node->text));
+	if (!step)
+		return false;
+	if (!step->count) {
+		kveil_error_hint(problem(l, node, "all of the text is the text itself"), "leave this step out");
+		return false;
+	}
+	return join_paths(l, place, step);
+}
+
+static bool note_steps(struct kveil_loader *l, const struct kveil_yaml *list, struct kveil_place *place)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+
+	place->steps = kveil_plan_alloc(l->plan, (list->count + 1) * sizeof *place->steps);
+	for (size_t i = 0; place->steps && i < list->count; i++) {
+		place->steps[i] = kveil_plan_strdup(l->plan, list->items[i]->text);
+		l->no_memory |= !place->steps[i];
+		kveil_buf_printf(&text, "%s%s", i ? "|" : "", list->items[i]->text);
+	}
+	const char *joined = kveil_buf_cstr(&text);
+	place->text = joined ? kveil_plan_strdup(l->plan, joined) : NULL;
+	l->no_memory |= !place->steps || !place->text;
+	return !l->no_memory;
+}
+
+bool kveil_loader_read_place(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_place *ret)
+{
+	if (node->kind == KVEIL_YAML_SCALAR)
+		return read_first_step(l, node, ret);
+	if (node->kind != KVEIL_YAML_LIST || !node->count || node->items[0]->kind != KVEIL_YAML_SCALAR) {
+		problem(l, node, "a path is a text, or a list of texts");
+		return false;
+	}
+	if (node->count > 1 + KVEIL_MOST_STEPS) {
+		problem(l, node, "a path goes into %d texts within each other, at most", KVEIL_MOST_STEPS);
+		return false;
+	}
+	if (!read_first_step(l, node->items[0], ret))
+		return false;
+	for (size_t i = 1; i < node->count; i++)
+		if (!read_next_step(l, node->items[i], ret))
+			return false;
+	return node->count == 1 || note_steps(l, node, ret);
 }
 
 /* --- templates --- */
@@ -480,6 +558,7 @@ static bool read_to(struct kveil_loader *l, const struct kveil_yaml *node, struc
 		return false;
 	r->to = to.path;
 	r->to_text = to.text;
+	r->to_steps = to.steps;
 	if (r->part == KVEIL_PART_HEADER || to.part == KVEIL_PART_HEADER || to.part != r->part) {
 		kveil_error_hint(problem(l, node, "to writes a sibling: a member of the same object"),
 				 "it is for members of the value or of a JSON key");
@@ -499,7 +578,7 @@ static bool read_to(struct kveil_loader *l, const struct kveil_yaml *node, struc
 		return false;
 	}
 	if (!b || b->count != 1 || b->selectors[0].kind != KVEIL_SEL_NAME || a->descendant != b->descendant ||
-	    !kveil_path_equal(&parent_a, &parent_b)) {
+	    a->enters != b->enters || !kveil_path_equal(&parent_a, &parent_b)) {
 		kveil_error_hint(problem(l, node, "to names a sibling: the same path but for its last member"),
 				 "the parent's path must be spelled alike, wildcards and all");
 		return false;
@@ -550,6 +629,7 @@ static bool read_words(struct kveil_loader *l, const struct kveil_yaml *node, co
 		r->part = place.part;
 		r->header_name = place.header_name;
 		r->path_text = place.text;
+		r->path_steps = place.steps;
 		r->path = place.path;
 	}
 	if (w->tags) {

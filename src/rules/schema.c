@@ -9,7 +9,9 @@ static const char *const on_error_choices[] = {"dead-letter", "stop", "drop", NU
 static const char *const on_null_choices[] = {"keep", "transform", NULL};
 static const char *const on_key_choices[] = {"one-to-one", "any", NULL};
 
-#define CLEAR_SCHEMA "{\"type\": \"array\", \"items\": {\"type\": \"string\"}}"
+#define CLEAR_SCHEMA                                                                                                   \
+	"{\"type\": \"array\", \"items\": {\"oneOf\": [{\"type\": \"string\"}, {\"type\": \"array\", \"items\": "      \
+	"{\"type\": \"string\"}}]}}"
 
 #define FILE_ROW(member) offsetof(struct kveil_rule_file_options, member)
 const struct kveil_option kveil_rule_file_table[] = {
@@ -86,15 +88,18 @@ const struct kveil_option kveil_rule_envelope_table[] = {
 
 #define RULE_ROW(member) offsetof(struct kveil_rule_options, member)
 const struct kveil_option kveil_rule_table[] = {
-    {"path", KVEIL_OPT_STRING, RULE_ROW(path), .required = true,
-     .help = "RFC 9535 path of the value; key:$ is the record's key, header:NAME a header"},
+    {"path", KVEIL_OPT_LIST, RULE_ROW(path), .required = true, .min = 1,
+     .help =
+	 "RFC 9535 path of the value; key:$ is the record's key, header:NAME a header. A list of two to four goes on "
+	 "inside a text that holds JSON: [$.payload, $.phone]"},
     {"when", KVEIL_OPT_STRING, RULE_ROW(when),
      .help = "a condition: $ is the record's value, @ what the path found. In doubt a rule that protects applies"},
     {"table", KVEIL_OPT_LIST, RULE_ROW(tables),
      .help = "with an envelope: only rows of these tables: users, shop.user_*, db.schema.users. * stands for any text, "
 	     "? for "
 	     "one character, case does not count. Where an event does not tell its table, the rule is in doubt"},
-    {"to", KVEIL_OPT_STRING, RULE_ROW(to), .help = "write to this sibling (last member differs) and remove the source"},
+    {"to", KVEIL_OPT_LIST, RULE_ROW(to), .min = 1,
+     .help = "write to this sibling (last member differs) and remove the source"},
     {"keep_source", KVEIL_OPT_BOOL, RULE_ROW(keep_source), .def = "false", .help = "with to: leave the source clear"},
     {"required", KVEIL_OPT_BOOL, RULE_ROW(required), .def = "false", .help = "an absent field is an error"},
     {"on_null", KVEIL_OPT_ENUM, RULE_ROW(on_null), .def = "keep", .choices = on_null_choices,

@@ -34,8 +34,8 @@ struct kveil_rule_envelope_options {
 };
 
 struct kveil_rule_options {
-	char *path, *when, *to;
-	char **tables;
+	char *when;
+	char **path, **to, **tables;
 	bool keep_source, required;
 	int on_null, on_key;
 	const struct kveil_yaml *tags;

@@ -28,6 +28,8 @@ static void check_rule(struct kveil_loader *l, const struct kveil_rule *r)
 	if (!kveil_path_is_streamable(r->path))
 		kveil_error_hint(problem(l, r, "a filter, a slice or a negative index in a path"),
 				 "names, [*], [0] and ..");
+	if (r->path_steps)
+		problem(l, r, "a path that goes on inside a text");
 	if (!has_type(r))
 		problem(l, r, "`type: json`");
 }

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/decide.h: between decide.c and inside.c, which call each other as deep as texts stand in texts. */
+#ifndef KVEIL_ENGINE_DECIDE_H
+#define KVEIL_ENGINE_DECIDE_H
+
+#include "engine/internal.h"
+
+struct kveil_outcome; /* decide.c */
+
+/* What is decided on: a part of the record, or a text in there. */
+struct kveil_document {
+	enum kveil_part part;
+	const struct kveil_scan *scan;
+	const struct kveil_automaton *automaton;
+	bool all_stream;
+	const struct kveil_spot *outer; /* the text; NULL = the part */
+	const bool *open;               /* of a text: the bindings and clear lines that lead here, by id */
+	unsigned level;
+	uint64_t views;
+	struct kveil_rewrite *ws; /* by view */
+};
+
+/* The place at hand and what was tried there. */
+struct kveil_place_at_hand {
+	const struct kveil_document *document;
+	struct kveil_spot spot;
+	const uint32_t *ids;
+	size_t id_count;
+	struct kveil_outcome *outcomes; /* id_count of room */
+	size_t outcome_count;
+};
+
+static inline bool kveil_decide_are_twins(const struct kveil_engine *e, uint32_t a, uint32_t b)
+{
+	return a == b || (a < e->rule_count && b < e->rule_count && e->rules[a].rule == e->rules[b].rule);
+}
+
+/* Is the binding, or the clear line behind those, about this document? */
+static inline bool kveil_decide_is_of(const struct kveil_engine *e, const struct kveil_document *d, uint32_t id)
+{
+	bool is_rule = id < e->rule_count;
+	const struct kveil_bound_rule *r = is_rule ? &e->rules[id] : NULL;
+
+	if (d->open)
+		return d->open[id];
+	return is_rule ? r->part == d->part && r->views && !r->from
+		       : d->part == KVEIL_PART_VALUE && e->unmatched_views && !e->clears[id - e->rule_count].from;
+}
+
+/* --- decide.c --- */
+
+/* Room for places, once a record. */
+enum kveil_status kveil_decide_begin_level(struct kveil_engine *e, unsigned number,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+/* All of a document's places, in its order. */
+enum kveil_status kveil_decide_document(struct kveil_engine *e, const struct kveil_document *d,
+                                        struct kveil_error *err) KVEIL_MUST_CHECK;
+/* What came of it in a view. */
+enum kveil_status kveil_decide_settle(struct kveil_engine *e, const struct kveil_document *d, size_t view,
+                                      enum kveil_unmatched unmatched, struct kveil_edits *ret,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* --- inside.c --- */
+
+/* Keeps what names the place itself, and sets apart what goes on inside of it. */
+void kveil_decide_part_ids(struct kveil_engine *e, struct kveil_place_at_hand *p);
+/* The same for the text that the place at hand is, in views where it still stands. */
+enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place_at_hand *p,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif
