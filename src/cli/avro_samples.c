@@ -37,7 +37,7 @@ static bool read_fd(int fd, size_t max_bytes, struct kveil_buf *out)
 	return true;
 }
 
-static enum kveil_status read_file(const char *file, struct kveil_buf *out, struct kveil_error *err)
+enum kveil_status kveil_avro_schema_read(const char *file, struct kveil_buf *out, struct kveil_error *err)
 {
 	FILE *f = fopen(file, "r");
 	bool ok = f && read_fd(fileno(f), MOST_SCHEMA, out);
@@ -53,7 +53,7 @@ enum kveil_status kveil_avro_schema_load(const char *file, struct kveil_engine *
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 
 	*ret = NULL;
-	enum kveil_status st = read_file(file, &text, err);
+	enum kveil_status st = kveil_avro_schema_read(file, &text, err);
 	if (!st) {
 		st = kveil_engine_schema_new(e, kveil_buf_span(&text), ret, err);
 		if (st && !err->file[0])
@@ -80,7 +80,7 @@ enum kveil_status kveil_avro_samples_open(const char *file, const char *encoding
 	s->encoding = (enum encoding)k;
 	enum kveil_status st = kveil_avro_schema_load(file, e, &s->schema, err);
 	if (!st)
-		st = read_file(file, &text, err);
+		st = kveil_avro_schema_read(file, &text, err);
 	if (!st)
 		st = kveil_avro_text_new(kveil_buf_span(&text), &s->in, err);
 	if (!st)

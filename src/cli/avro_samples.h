@@ -3,10 +3,14 @@
 #ifndef KVEIL_CLI_AVRO_SAMPLES_H
 #define KVEIL_CLI_AVRO_SAMPLES_H
 
+#include "base/buf.h"
 #include "kveil/engine.h"
 
 struct kveil_avro_samples;
 
+/* The text of a file; one byte more than a schema may have where there are more. */
+enum kveil_status kveil_avro_schema_read(const char *file, struct kveil_buf *out,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_avro_schema_load(const char *file, struct kveil_engine *e, struct kveil_engine_schema **ret,
                                          struct kveil_error *err) KVEIL_MUST_CHECK;
 /* encoding: "json", "bare", "framed"; NULL = json. The engine uses the schema from now on. */

@@ -2,10 +2,10 @@
 /* kveil schema: JSON Schemas for editors and the reference pages, both out of the option tables. */
 #include "base/buf.h"
 #include "base/options.h"
-#include "cli/apply.h"
-#include "cli/avro_samples.h"
+#include "base/secret.h"
 #include "cli/command.h"
 #include "cli/reference.h"
+#include "cli/schema_registry.h"
 #include "rules/schema.h"
 #include "worker/config_reference.h"
 
@@ -21,9 +21,9 @@ static const struct {
     {"rules", kveil_rules_write_schema},
     {"config", kveil_config_write_schema},
 };
-static const char *const words[] = {"rules", "config",
+static const char *const words[] = {"rules",  "config",
 #ifdef KVEIL_WITH_AVRO
-				    "derive",
+				    "derive", "get",    "check", "register",
 #endif
 				    NULL};
 
@@ -80,67 +80,115 @@ static int print_man(const char *name)
 	return print(&out);
 }
 
-/* The schema under which records in Avro come out. */
-static int print_derived(const char *rules, const char *file)
+struct options {
+	const char *page, *man, *given[2];
+	size_t count;
+	struct kveil_schema_options schema;
+	unsigned flags; /* a bit a row */
+};
+
+/* What is done with a schema in Avro. */
+struct action {
+	const char *name;
+	int (*run)(const struct kveil_command *cmd, const struct kveil_schema_options *o);
+	bool needs_registry, needs_rules, needs_subject;
+};
+
+static const struct action actions[] = {
+#ifdef KVEIL_WITH_AVRO
+    {"derive", kveil_schema_derive, false, true, false},
+    {"get", kveil_schema_get, true, false, false},
+    {"check", kveil_schema_check, true, true, true},
+    {"register", kveil_schema_register, true, true, true},
+#endif
+    {0},
+};
+
+static const struct action *action_of(const char *name)
 {
-	const struct kveil_apply_source source = {.rules = rules, .only_plan = true};
-	struct kveil_apply_session session;
-	struct kveil_engine_schema *schema = NULL;
-	struct kveil_error err;
-	char text[1024];
-	int code = kveil_apply_open(&source, &kveil_command_schema, &session);
+	for (const struct action *a = actions; a->name && name; a++)
+		if (strcmp(a->name, name) == 0)
+			return a;
+	return NULL;
+}
+
+static int run_action(const struct action *a, struct options *o)
+{
+	const struct kveil_command *cmd = &kveil_command_schema;
+	int code = kveil_flag_foreign(cmd, a->name, o->flags);
 
 	if (code != KVEIL_EXIT_OK)
 		return code;
-	if (kveil_avro_schema_load(file, session.engine, &schema, &err) == KVEIL_OK) {
-		struct kveil_span derived = kveil_engine_schema_derived(schema);
-		printf("%.*s\n", (int)derived.len, (const char *)derived.data);
-	} else {
-		fprintf(stderr, "kveil schema: %s\n", kveil_error_format(&err, "error", text, sizeof text));
-		code = KVEIL_EXIT_FAILED;
-	}
-	kveil_engine_schema_free(schema);
-	kveil_apply_close(&session);
-	return code;
+	if (o->count != 2)
+		return kveil_usage_error(cmd, "%s takes one schema", a->name);
+	if (a->needs_rules && !o->schema.rules)
+		return kveil_usage_error(cmd, "%s takes -r RULES", a->name);
+	if (a->needs_subject && !o->schema.subject)
+		return kveil_usage_error(cmd, "%s takes --subject NAME", a->name);
+	if (a->needs_registry && !o->schema.config)
+		o->schema.config = "kveil.yaml";
+	o->schema.schema = o->given[1];
+	kveil_secret_harden_process();
+	return a->run(cmd, &o->schema);
+}
+
+static void take_flag(struct options *o, const struct kveil_flag *f, const char *value)
+{
+	const struct {
+		const char *name, **to;
+	} flags_to[] = {
+	    {"markdown", &o->page},          {"man", &o->man},
+	    {"rules", &o->schema.rules},     {"config", &o->schema.config},
+	    {"subject", &o->schema.subject}, {"context", &o->schema.context},
+	};
+
+	for (size_t i = 0; i < sizeof flags_to / sizeof *flags_to; i++)
+		if (strcmp(f->long_name, flags_to[i].name) == 0)
+			*flags_to[i].to = value;
+	o->flags |= 1u << (f - kveil_command_schema.flags);
 }
 
 static int run(int argc, char **argv)
 {
 	const struct kveil_command *cmd = &kveil_command_schema;
-	const char *value, *page = NULL, *man = NULL, *rules = NULL, *given[2] = {"rules", NULL};
-	size_t count = 0;
+	struct options o = {.given = {"rules", NULL}, .schema = {.context = ""}};
+	const char *value;
 	int index = 1;
 
 	for (;;) {
 		const struct kveil_flag *f = kveil_flag_next(cmd, argc, argv, &index, &value);
 		if (!f && index >= argc)
 			break;
-		if (!f && count == 2)
+		if (!f && o.count == 2)
 			return kveil_usage_error(cmd, "too many arguments");
 		if (!f)
-			given[count++] = argv[index++];
+			o.given[o.count++] = argv[index++];
 		else if (f == &kveil_flag_help || f == &kveil_flag_error)
 			return f == &kveil_flag_help ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
-		else if (f->short_name == 'r')
-			rules = value;
 		else
-			*(strcmp(f->long_name, "man") == 0 ? &man : &page) = value;
+			take_flag(&o, f, value);
 	}
-	bool derives = !page && !man && strcmp(given[0], "derive") == 0;
-	if (derives && (!rules || count != 2))
-		return kveil_usage_error(cmd, "derive takes -r RULES and one schema");
-	if (!derives && (rules || count > (page || man ? 0 : 1)))
-		return kveil_usage_error(cmd, rules ? "-r goes with derive" : "too many arguments");
-	if (derives)
-		return print_derived(rules, given[1]);
-	if (man)
-		return print_man(man);
-	return page ? print_page(page) : print_schema(given[0]);
+	const struct action *a = action_of(o.given[0]);
+	if (a && !o.page && !o.man)
+		return run_action(a, &o);
+	if (o.schema.rules || o.schema.config || o.schema.subject || *o.schema.context)
+		return kveil_usage_error(cmd, "-r, -c, --subject and --context go with derive, get, check or register");
+	if (o.count > (o.page || o.man ? 0 : 1))
+		return kveil_usage_error(cmd, "too many arguments");
+	if (o.man)
+		return print_man(o.man);
+	return o.page ? print_page(o.page) : print_schema(o.given[0]);
 }
 
 static const struct kveil_flag flags[] = {
 #ifdef KVEIL_WITH_AVRO
-    {'r', "rules", "FILE", "with derive: the rule file"},
+    {'r', "rules", "FILE", "derive, check, register: the rule file"},
+    {'c', "config", "FILE",
+     "derive, get, check, register: kveil.yaml, whose schema registry is asked (default kveil.yaml; derive takes a "
+     "file "
+     "unless it is given)"},
+    {0, "subject", "NAME", "check, register: the subject of the derived schema, such as etl.orders.secure-value"},
+    {0, "context", "NAME", "derive, get, check, register: the registry's context (default: none)"},
 #endif
     {0, "markdown", "PAGE",
      "a page of the reference instead: actions, commands, configuration, errors, events, metrics, rules"},
@@ -151,8 +199,9 @@ static const struct kveil_flag flags[] = {
 const struct kveil_command kveil_command_schema = {
     .name = "schema",
 #ifdef KVEIL_WITH_AVRO
-    .usage = "[rules|config] [--markdown PAGE | --man COMMAND] | derive -r FILE SCHEMA",
-    .help = "JSON Schemas of rule files and kveil.yaml, for editors; the derived schema of one in Avro",
+    .usage = "[rules|config] [--markdown PAGE | --man COMMAND] | derive|get|check|register [OPTIONS] SCHEMA|ID|GUID",
+    .help =
+	"JSON Schemas of rule files and kveil.yaml, for editors; the derived schema of one in Avro, and the registry's",
 #else
     .usage = "[rules|config] [--markdown PAGE | --man COMMAND]",
     .help = "JSON Schemas of rule files and kveil.yaml, for editors",

@@ -262,6 +262,12 @@ static enum verdict judge(struct kveil_schemas_asker *a, const struct endpoint *
 	return is_down(said->status) ? DOWN : MUTE;
 }
 
+static enum verdict too_late(struct kveil_schemas_asker *a, const struct endpoint *e,
+			     const struct kveil_schemas_question *q)
+{
+	return failed(a, e, q, ENDED, "no answer within %d times schema_registry.timeout", KVEIL_SCHEMAS_CALL_TIMEOUTS);
+}
+
 static enum verdict ask_once(struct kveil_schemas_asker *a, const struct endpoint *e,
 			     const struct kveil_schemas_question *q, struct kveil_schemas_said *said)
 {
@@ -272,8 +278,7 @@ static enum verdict ask_once(struct kveil_schemas_asker *a, const struct endpoin
 	int64_t left_ms = a->deadline_ms - kveil_clock_mono_ms();
 
 	if (left_ms <= 0)
-		return failed(a, e, q, ENDED, "no answer within %d times schema_registry.timeout",
-			      KVEIL_SCHEMAS_CALL_TIMEOUTS);
+		return too_late(a, e, q);
 	if (a->authorization.len)
 		headers[count++] = (const char *)a->authorization.data;
 	if (q->body.data)
@@ -289,7 +294,10 @@ static enum verdict ask_once(struct kveil_schemas_asker *a, const struct endpoin
 		return ENDED;
 	}
 	if (kveil_http_request_send(a->http, &request, &reply) != KVEIL_HTTP_ANSWERED)
-		return not_reached(a, e, q, &reply);
+		/* Cut short by what was asked before: that is no fault of this one. */
+		return reply.end == KVEIL_HTTP_NOT_REACHED && kveil_clock_mono_ms() >= a->deadline_ms
+			   ? too_late(a, e, q)
+			   : not_reached(a, e, q, &reply);
 	said->status = reply.status;
 	said->url = e->url;
 	said->json = kveil_schemas_parse_answer(kveil_buf_span(&reply.body));

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/schema_registry.h"
+
+#include "base/buf.h"
+#include "base/secret.h"
+#include "cli/apply.h"
+#include "cli/avro_samples.h"
+#include "schemas/client.h"
+#include "worker/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The registry, and the writer's schema, from it or from a file. */
+struct source {
+	struct kveil_config *config;
+	struct kveil_schemas *registry;
+	const struct kveil_schemas_schema *schema; /* NULL: it stood in a file */
+	struct kveil_buf text;
+};
+
+static void close_source(struct source *s)
+{
+	kveil_schemas_schema_unref(s->schema);
+	kveil_schemas_close(s->registry);
+	kveil_config_free(s->config);
+	kveil_buf_clear(&s->text);
+}
+
+static int open_registry(const struct kveil_command *cmd, const char *path, struct source *s)
+{
+	struct kveil_report report = {0};
+	struct kveil_error err;
+
+	s->config = kveil_config_load(path, &report);
+	kveil_report_print(&report, stderr);
+	kveil_report_clear(&report);
+	if (!s->config)
+		return KVEIL_EXIT_USAGE;
+	if (kveil_schemas_open(&s->config->schema_registry, &s->registry, &err))
+		return kveil_failed(cmd, &err, KVEIL_EXIT_FAILED);
+	return KVEIL_EXIT_OK;
+}
+
+/* "0a1b2c3d-…" to its bytes. */
+static bool is_guid(const char *text, uint8_t guid[KVEIL_SCHEMAS_GUID_BYTES])
+{
+	if (strlen(text) != KVEIL_SCHEMAS_GUID_TEXT - 1 || text[8] != '-')
+		return false;
+	for (size_t i = 0; i < KVEIL_SCHEMAS_GUID_BYTES; i++) {
+		unsigned byte;
+		text += *text == '-';
+		if (strspn(text, "0123456789abcdefABCDEF") < 2 || sscanf(text, "%2x", &byte) != 1)
+			return false;
+		guid[i] = (uint8_t)byte;
+		text += 2;
+	}
+	return !*text;
+}
+
+static bool is_id(const char *text, uint32_t *id)
+{
+	unsigned long n = strtoul(text, NULL, 10);
+
+	*id = (uint32_t)n;
+	return *text && !text[strspn(text, "0123456789")] && n <= INT32_MAX;
+}
+
+/* The operand is an id or a GUID where there is a registry, else a file's name: ./7 for one that looks like an id. */
+static int read_schema(const struct kveil_command *cmd, const struct kveil_schema_options *o, struct source *s)
+{
+	uint8_t guid[KVEIL_SCHEMAS_GUID_BYTES];
+	enum kveil_status status;
+	struct kveil_error err;
+	uint32_t id;
+
+	if (s->registry && is_id(o->schema, &id))
+		status = kveil_schemas_by_id(s->registry, o->context, id, &s->schema, &err);
+	else if (s->registry && is_guid(o->schema, guid))
+		status = kveil_schemas_by_guid(s->registry, guid, &s->schema, &err);
+	else
+		status = kveil_avro_schema_read(o->schema, &s->text, &err);
+	if (!status && s->schema)
+		kveil_buf_append_span(&s->text, s->schema->text);
+	return status ? kveil_failed(cmd, &err, KVEIL_EXIT_FAILED) : KVEIL_EXIT_OK;
+}
+
+static int open_source(const struct kveil_command *cmd, const struct kveil_schema_options *o, struct source *s)
+{
+	int code = o->config ? open_registry(cmd, o->config, s) : KVEIL_EXIT_OK;
+
+	return code == KVEIL_EXIT_OK ? read_schema(cmd, o, s) : code;
+}
+
+static void print_line(struct kveil_span text)
+{
+	fwrite(text.data, 1, text.len, stdout);
+	putchar('\n');
+}
+
+/* What beside its text matters to us, for whoever looks. */
+static void describe(const struct kveil_schemas_schema *schema)
+{
+	static const char *const types[] = {"AVRO", "JSON", "PROTOBUF", "of another type"};
+
+	fprintf(stderr, "%s%s%s%s\n", types[schema->type], schema->has_references ? ", with references, inlined" : "",
+		*schema->guid ? ", GUID " : "", schema->guid);
+	for (size_t i = 0; i < schema->tag_count; i++)
+		fprintf(stderr, "tag %s: %s\n", schema->tags[i].tag, schema->tags[i].path);
+	if (schema->encrypt)
+		fprintf(stderr, "rule '%s' encrypts: kveil does not take records of this schema\n", schema->encrypt);
+	else if (schema->rules & (KVEIL_SCHEMAS_RULES_DOMAIN | KVEIL_SCHEMAS_RULES_ENCODING))
+		fprintf(stderr, "it has rules that serializers run on values\n");
+}
+
+int kveil_schema_get(const struct kveil_command *cmd, const struct kveil_schema_options *o)
+{
+	struct source s = {0};
+	int code = open_source(cmd, o, &s);
+
+	if (code == KVEIL_EXIT_OK && !s.schema)
+		code = kveil_usage_error(cmd, "get takes an id or a GUID");
+	if (code == KVEIL_EXIT_OK) {
+		describe(s.schema);
+		print_line(s.schema->text);
+	}
+	close_source(&s);
+	return code;
+}
+
+/* Opens what use needs, and gives it the derived schema. */
+static int with_derived(const struct kveil_command *cmd, const struct kveil_schema_options *o,
+			int (*use)(const struct kveil_command *cmd, const struct kveil_schema_options *o,
+				   struct source *s, struct kveil_span derived))
+{
+	const struct kveil_apply_source rules = {.rules = o->rules, .only_plan = true};
+	struct kveil_apply_session session;
+	struct kveil_engine_schema *schema = NULL;
+	struct kveil_error err;
+	struct source s = {0};
+	int code = open_source(cmd, o, &s);
+
+	if (code == KVEIL_EXIT_OK)
+		code = kveil_apply_open(&rules, cmd, &session);
+	if (code != KVEIL_EXIT_OK) {
+		close_source(&s);
+		return code;
+	}
+	if (kveil_engine_schema_new(session.engine, kveil_buf_span(&s.text), &schema, &err)) {
+		if (!err.file[0])
+			kveil_error_where(&err, o->schema, 0, 0);
+		code = kveil_failed(cmd, &err, KVEIL_EXIT_FAILED);
+	} else {
+		code = use(cmd, o, &s, kveil_engine_schema_derived(schema));
+	}
+	kveil_engine_schema_free(schema);
+	kveil_apply_close(&session);
+	close_source(&s);
+	return code;
+}
+
+static int print_derived(const struct kveil_command *cmd, const struct kveil_schema_options *o, struct source *s,
+			 struct kveil_span derived)
+{
+	(void)cmd, (void)o, (void)s;
+	print_line(derived);
+	return KVEIL_EXIT_OK;
+}
+
+static struct kveil_schemas_place place_of(const struct kveil_schema_options *o)
+{
+	return (struct kveil_schemas_place){.context = o->context, .subject = o->subject};
+}
+
+static int register_derived(const struct kveil_command *cmd, const struct kveil_schema_options *o, struct source *s,
+			    struct kveil_span derived)
+{
+	const struct kveil_schemas_place at = place_of(o);
+	struct kveil_schemas_id id;
+	struct kveil_error err;
+
+	if (kveil_schemas_register(s->registry, &at, derived, &id, &err))
+		return kveil_failed(cmd, &err, KVEIL_EXIT_FAILED);
+	printf("%u\n", id.id);
+	return KVEIL_EXIT_OK;
+}
+
+static int check_derived(const struct kveil_command *cmd, const struct kveil_schema_options *o, struct source *s,
+			 struct kveil_span derived)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf reasons = KVEIL_BUF_INIT;
+	const struct kveil_schemas_place at = place_of(o);
+	struct kveil_schemas_id id;
+	struct kveil_error err;
+	enum kveil_status status = kveil_schemas_look_up(s->registry, &at, derived, &id, &err);
+
+	if (!status) {
+		printf("registered under %s as %u\n", o->subject, id.id);
+		return KVEIL_EXIT_OK;
+	}
+	if (status == KVEIL_E_SCHEMA_NOT_REGISTERED)
+		status = kveil_schemas_compatible(s->registry, &at, derived, &reasons, &err);
+	if (!status) {
+		printf("not registered under %s, which would take it\n", o->subject);
+		return KVEIL_EXIT_OK;
+	}
+	if (reasons.len)
+		fwrite(reasons.data, 1, reasons.len, stdout);
+	return kveil_failed(cmd, &err, KVEIL_EXIT_FAILED);
+}
+
+int kveil_schema_derive(const struct kveil_command *cmd, const struct kveil_schema_options *o)
+{
+	return with_derived(cmd, o, print_derived);
+}
+
+int kveil_schema_register(const struct kveil_command *cmd, const struct kveil_schema_options *o)
+{
+	return with_derived(cmd, o, register_derived);
+}
+
+int kveil_schema_check(const struct kveil_command *cmd, const struct kveil_schema_options *o)
+{
+	return with_derived(cmd, o, check_derived);
+}
