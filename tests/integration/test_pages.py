@@ -101,6 +101,22 @@ def test_every_command_stands_where_it_is_typed():
             assert re.findall(r"^(?:    |\$ )?(?:kveil|\./dev|build/src\S*|python3|java|bao|openssl|curl) .*", text, re.M) == []
 
 
+def test_the_chinese_readme_says_the_same():
+    def code(page):
+        blocks = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+        return [(kind, re.sub(r" +# .*", "", text)) for kind, text in blocks]
+
+    def pages(page):
+        return set(re.findall(r"\]\((docs/\w+\.md)", (ROOT / page).read_text()))
+    assert code("README.zh-CN.md") == code("README.md")
+    assert pages("README.zh-CN.md") <= pages("README.md")
+
+
+def test_readme_names_every_page():
+    text = (ROOT / "README.md").read_text()
+    assert [p.name for p in (ROOT / "docs").glob("*.md") if f"docs/{p.name}" not in text] == []
+
+
 def test_no_shell_line_has_arithmetic_in_it():
     """"$[" between double quotes is arithmetic to bash."""
     for program in (ROOT / "docs" / "open").rglob("*.*"):
