@@ -20,14 +20,20 @@ size_t kveil_commit_note_write(const struct kveil_commit_note *note, char dst[KV
 	return n;
 }
 
+/* Clients in other languages commit the NUL byte at a text's end with it. */
+static bool is_space(uint8_t c)
+{
+	return c == ' ' || c == 0;
+}
+
 /* The next word; empty at the end. */
 static struct kveil_span next_word(struct kveil_span *text)
 {
 	size_t begin = 0, end;
 
-	while (begin < text->len && text->data[begin] == ' ')
+	while (begin < text->len && is_space(text->data[begin]))
 		begin++;
-	for (end = begin; end < text->len && text->data[end] != ' ';)
+	for (end = begin; end < text->len && !is_space(text->data[end]);)
 		end++;
 	struct kveil_span word = {text->data + begin, end - begin};
 	*text = (struct kveil_span){text->data + end, text->len - end};
