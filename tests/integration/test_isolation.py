@@ -230,6 +230,74 @@ def order_of(kafka, topic, count, partition):
     return {key: list(i) for key, i in seen.items() if key}
 
 
+def test_an_output_that_fails_holds_up_its_own_topic(make_kveil, kafka, second):
+    """It is deleted: each delivery there fails at once, and is tried again later and later."""
+    k = make_kveil(topics=False)
+    mask = '  - {path: "$.v", mask: {}}\n'
+    fine, gone = (another_topic(k, kafka, what, mask, [1, 1]) for what in ("fine", "gone"))
+    f = k.dir / "kveil.yaml"
+    f.write_text(f.read_text().replace("  consumer: {", "  producer: {topic.metadata.propagation.max.ms: 100}\n  consumer: {"))
+    k.init().start()
+    for topic in (fine, gone):
+        kafka.produce(topic, RECORDS)
+        wait_for("both", lambda: kafka.committed(k.group, topic) == 300)
+    kafka.admin.delete_topics([gone + ".secure"])[gone + ".secure"].result(30)
+    kafka.produce(gone, RECORDS)
+    wait_for("the fault", lambda: f"producing fails: {gone}.secure" in k.get("/readyz")[1], timeout=60)
+    for i in range(1, 9):
+        kafka.produce(fine, RECORDS[:10])
+        wait_for("its neighbour", lambda: kafka.committed(k.group, fine) == 300 + 10 * i, timeout=20)
+    assert kafka.committed(k.group, gone) == 300
+
+    def made():
+        try:
+            kafka.create(gone + ".secure", brokers=[1, 1])
+            return True
+        except KafkaException:  # the deletion is not known everywhere yet
+            return False
+    wait_for("the topic made anew", made)
+    wait_for("all", lambda: kafka.committed(k.group, gone) == 600, timeout=60)
+    assert len(kafka.consume(gone + ".secure", 300, settle=0.5)) >= 300
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200, timeout=60)
+    assert k.stop() == 0
+
+
+def test_a_dead_output_delays_no_stop(make_kveil, kafka, second):
+    """partition: key, and one of four output partitions without a leader: records without a key go elsewhere, those of its
+    keys wait, and a stop leaves them in order."""
+    k = make_kveil(topics=False)
+    k.config(kafka.bootstrap, extra="partition: key")
+    topic = another_topic(k, kafka, "keyed", '  - {path: "$.v", mask: {}}\n', [1, 1, 1, 2])
+    k.init().start()
+    kafka.produce(topic, RECORDS)
+    wait_for("the first", lambda: kafka.committed(k.group, topic) == 300)
+    second.stop()
+    try:
+        kafka.produce(topic, [big(i) for i in range(700)], partition=1)
+        wait_for("the silence", lambda: k.metric("kveil_output_partitions_silent") == 1, timeout=60)
+        assert f"{topic}.secure[3] has acknowledged nothing" in k.get("/readyz")[1]
+
+        def there():
+            return sum(partition_end(kafka, topic, p) for p in range(3))
+        before = there()
+        kafka.produce(topic, RECORDS * 3)
+        wait_for("records without a key", lambda: there() >= before + 900, timeout=60)
+        begin = time.time()
+        assert k.stop() == 0
+        assert time.time() - begin < 12, "it should not wait for what is dead"
+        assert "stopping with records in flight" in k.processes[-1].log.read_text()
+    finally:
+        second.start()
+    k.start()
+    for partition, n in ((0, 1200), (1, 700)):
+        wait_for("all", lambda: kafka.committed(k.group, topic, partition) == n, timeout=60)
+    got = {}
+    for p in range(4):
+        got.update(order_of(kafka, topic + ".secure", sum(kafka.end_offsets(topic + ".secure").values()), p))
+    assert got == {b"key%d" % r: [i for i in range(700) if i % 7 == r] for r in range(7)}
+    assert k.stop() == 0
+
+
 def test_three_in_trouble_and_the_others_go_on(make_kveil, kafka, second, tmp_path):
     """One worker: a key that cannot seal, a tenant in the making, an output partition without a leader, which takes more
     than may be in flight. All else flows; when the broker is back, all of it arrives in its order."""
