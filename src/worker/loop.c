@@ -24,6 +24,7 @@ enum {
 	COMMIT_WAIT_MS = 2000, /* with the drain, well before the watchdog */
 	RESOLVE_MS = 1000,
 	WAKE_EVERY_MS = 2,
+	HEADERS_KEPT = 1024,
 };
 
 bool kveil_worker_stopping(const struct kveil_worker *w)
@@ -493,6 +494,16 @@ static void wake_fetcher(struct kveil_worker *w)
 	}
 }
 
+/* One record of very many headers is no reason to keep as much for good. */
+static void shrink_headers(struct kveil_worker *w)
+{
+	if (w->header_cap <= HEADERS_KEPT)
+		return;
+	free(w->headers);
+	w->headers = NULL;
+	w->header_cap = 0;
+}
+
 /* What is due between records. false: no record may be taken in this turn. */
 static bool upkeep(struct kveil_worker *w)
 {
@@ -510,6 +521,7 @@ static bool upkeep(struct kveil_worker *w)
 		kveil_worker_rewind(w);
 	}
 	record_progress(w);
+	shrink_headers(w);
 	if (w->now_ms - w->ticked_ms >= TICK_EVERY_MS && !tick_keys(w))
 		return false;
 	kveil_park_turn(w);

@@ -457,7 +457,9 @@ static void on_assign(struct kveil_worker *w, const rd_kafka_topic_partition_lis
 	kveil_worker_drop_partitions(w);
 	for (int i = 0; i < list->cnt; i++)
 		if (!add_partition(w, list->elems[i].topic, list->elems[i].partition)) {
-			kveil_fail(&err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", list->cnt);
+			kveil_fail(&err, KVEIL_E_NO_MEMORY,
+				   "no memory for %d partitions, or more than %d for one worker", list->cnt,
+				   MOST_SLOTS);
 			kveil_worker_fail(w, &err);
 			return;
 		}
