@@ -2,6 +2,7 @@
 #include "worker/registry_topic.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "keys/registry_message.h"
 #include "worker/kafka.h"
 #include "worker/loop.h"
@@ -19,6 +20,7 @@ enum {
 	SHRUNK_MS = 3000, /* how long a new leader may not know yet what the old one had acknowledged */
 	BATCH_BYTES = 900 * 1024,
 	ENDS_MAX = 4,    /* ends that are followed in one reading */
+	QUIET_MS = 2000, /* then it is looked at what is in the way */
 	FREE_LOOKS = 64, /* at gaps, in one reading */
 	LOOK_SHARE = 20, /* then a look waits for as many times as long as the last took */
 };
@@ -288,6 +290,37 @@ static bool alive(void *topic)
 	return true;
 }
 
+static enum kveil_status need_search(struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	return t->search ? KVEIL_OK : kveil_search_new(t->config, t->owner.name, true, alive, t, &t->search, err);
+}
+
+/* Nothing comes. A batch that was written so that no client can take it apart is none of kveil's, and whoever may write
+ * could end all reading with it: it is passed over. What was damaged on its way or on a disk may be a key's, and is
+ * not. */
+static enum kveil_status pass_unreadable(struct kveil_registry_topic *t, int64_t target, bool *ret_passed,
+					 struct kveil_error *err)
+{
+	const struct kveil_topic_place at = {t->name, 0};
+	int64_t next;
+	enum kveil_status status = need_search(t, err);
+
+	*ret_passed = false;
+	if (status)
+		return status;
+	struct kveil_answer a = kveil_search_ask(t->search, at, t->position);
+	if ((a.kind != KVEIL_ANSWER_SILENT && a.kind != KVEIL_ANSWER_UNREADABLE) || a.damaged ||
+	    !kveil_search_end(t->search, at, t->position, target, &a, &next))
+		return KVEIL_OK;
+	kveil_log(KVEIL_LOG_WARN, t->owner.name,
+		  "topic %s: offsets %" PRId64 " to %" PRId64 " cannot be read, and were "
+		  "not written by kveil: passed over",
+		  t->name, t->position, next - 1);
+	t->position = next;
+	*ret_passed = true;
+	return KVEIL_OK;
+}
+
 /* Of a message that jumps: does the broker give it again for the offset that it claims? If not, its batch lies, and
  * what others wrote behind it would be passed over (offsets.c). Compaction leaves gaps, too: not all are looked at. */
 static enum kveil_status look_at_gap(struct kveil_registry_topic *t, const rd_kafka_message_t *m, int64_t target,
@@ -296,13 +329,12 @@ static enum kveil_status look_at_gap(struct kveil_registry_topic *t, const rd_ka
 	const struct kveil_topic_place at = {t->name, 0};
 	const struct kveil_answer claimed = {KVEIL_ANSWER_RECORD, m->offset, kveil_search_digest(m)};
 	int64_t begin = kveil_clock_mono_ms();
-	enum kveil_status status = KVEIL_OK;
+	enum kveil_status status;
 
 	if (m->offset <= t->position || m->offset >= target || t->position < t->forged_until ||
 	    (t->looks >= FREE_LOOKS && begin < t->look_due_ms))
 		return KVEIL_OK;
-	if (!t->search)
-		status = kveil_search_new(t->config, t->owner.name, true, alive, t, &t->search, err);
+	status = need_search(t, err);
 	if (status)
 		return status;
 	struct kveil_answer a = kveil_search_ask(t->search, at, m->offset);
@@ -385,8 +417,9 @@ static enum kveil_status start_client(struct kveil_registry_topic *t, struct kve
 static enum kveil_status read_until(struct kveil_registry_topic *t, int64_t target, kveil_registry_topic_fn *fn,
 				    void *user, struct kveil_error *err)
 {
-	int64_t quiet_until = kveil_clock_mono_ms() + CALL_MS;
+	int64_t quiet_until = kveil_clock_mono_ms() + CALL_MS, look_ms = kveil_clock_mono_ms() + QUIET_MS;
 	enum answer answer = TROUBLE;
+	bool passed;
 	char why[160] = "it stopped answering while it was read";
 
 	/* Nothing is fetched between reads: asking once a second where the end is costs less than waiting there. */
@@ -402,14 +435,20 @@ static enum kveil_status read_until(struct kveil_registry_topic *t, int64_t targ
 				snprintf(why, sizeof why, "%s", rd_kafka_err2str(m->err));
 			rd_kafka_message_destroy(m);
 		}
+		if (!status && answer == TROUBLE && kveil_clock_mono_ms() > look_ms) {
+			look_ms = INT64_MAX; /* once, and behind each that was passed */
+			status = pass_unreadable(t, target, &passed, err);
+			answer = !status && passed ? AGAIN : TROUBLE;
+		}
 		if (!status && answer == AGAIN) {
 			rd_kafka_consume_stop(t->partition, 0);
 			status = start_client(t, err);
 		}
 		int64_t now = kveil_clock_mono_ms();
-		if (answer != TROUBLE)
+		if (answer != TROUBLE) {
 			quiet_until = now + CALL_MS;
-		else if (!status && now > quiet_until)
+			look_ms = now + QUIET_MS;
+		} else if (!status && now > quiet_until)
 			status = unavailable(t, why, err);
 	}
 	rd_kafka_consume_stop(t->partition, 0);

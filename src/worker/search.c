@@ -128,6 +128,7 @@ static struct kveil_answer answer_of(const rd_kafka_message_t *msg, int64_t aske
 		a.digest = kveil_search_digest(msg);
 	} else if (kveil_kafka_unreadable(msg->err)) {
 		a.kind = KVEIL_ANSWER_UNREADABLE;
+		a.damaged = msg->err == RD_KAFKA_RESP_ERR__BAD_MSG;
 	} else if (msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF ||
 		   (msg->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET && msg->offset == asked)) {
 		a.kind = KVEIL_ANSWER_END;

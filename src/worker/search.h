@@ -29,6 +29,7 @@ struct kveil_answer {
 	enum kveil_answer_kind kind;
 	int64_t offset;  /* that the record, or the error's batch, claims */
 	uint64_t digest; /* of a record */
+	bool damaged;    /* unreadable, for its checksum is wrong: it is not what was written */
 };
 
 struct kveil_topic_place {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A registry in a topic under somebody who may write there: without its secret, and, worse, with it."""
 import base64
+import gzip
 import hashlib
 import hmac
 import json
@@ -17,9 +18,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding, aes_key_wrap_with_padding
 
-from conftest import ORDER_FIELDS, order, wait_for
+from conftest import ORDER_FIELDS, PLAIN, order, wait_for
 from test_registry_kafka import EAGER, apply_args, damage, ignored, keys, label, last, make_registry, messages  # noqa: F401
-from test_unreadable import written_by_hand
+from test_memory import LIMIT, MIB, peak_mib
+from test_unreadable import GZIP, bomb, record_by_hand, send_batch, set_config, two_members, written_by_hand
 
 STATES = {"live": 1, "opens-only": 2, "retired": 3, "destroyed": 4}
 
@@ -192,6 +194,39 @@ def test_an_offset_that_lies_below_the_end(make_registry, kafka):  # noqa: F811
         value = json.loads(kafka.consume(k.secure, n + 1)[n].value())["card_number"]
         return base64.b64decode(value)[1:5].hex() == f"{newest:08x}"
     wait_for("the key that was written in between", sealed_with_it, interval=0.5)
+    assert k.stop() == 0
+
+
+def test_batches_that_no_client_can_take_apart(make_registry, kafka):  # noqa: F811
+    """In a topic that keeps what its writers compressed: of two members, with a length that is wrong, of 200 MB of zeros.
+    Who runs and who starts passes over them, and sees what is written behind them."""
+    k = make_registry(topics=True)
+    k.rules(ORDER_FIELDS)
+    k.config(kafka.bootstrap, registry=f"kafka:{k.keys}", extra=f"limits: {{memory: {LIMIT}MiB}}")
+    keys(k)
+    set_config(kafka, k.keys, "compression.type", "producer")
+    k.binary = PLAIN
+    p = k.start()
+    works(k, kafka, 0)
+    send_batch(kafka, k.keys, two_members(record_by_hand(0, b"{}", key=b"zz")), 1, GZIP)
+    k.run("keys", "rotate", "pii", "--now", check=0)
+    send_batch(kafka, k.keys, gzip.compress(record_by_hand(0, b"{}", key=b"zz", more=9)), 1, GZIP)
+    bomb(kafka, k.keys, "gzip", 1, 200 * MIB, key=b"zz")
+    k.run("keys", "rotate", "pii", "--now", check=0)
+    newest = next(r for r in keys(k) if (r["name"], r["version"]) == ("pii", 3))["id"]
+    sent = iter(range(1, 1000))
+
+    def sealed_with_it():
+        n = next(sent)
+        kafka.produce(k.topic, [order(n)])
+        value = json.loads(kafka.consume(k.secure, n + 1)[n].value())["card_number"]
+        return base64.b64decode(value)[1:5].hex() == f"{newest:08x}"
+    wait_for("the key that was written behind them", sealed_with_it, interval=0.5, timeout=60)
+    assert k.get("/readyz")[0] == 200 and p.log.read_text().count("passed over") >= 2
+    assert peak_mib(p) <= 1.2 * LIMIT
+    assert k.stop() == 0
+    k.start()
+    works(k, kafka, next(sent))
     assert k.stop() == 0
 
 

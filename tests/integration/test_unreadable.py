@@ -13,13 +13,13 @@ from conftest import ORDER_FIELDS, PLAIN, order, wait_for
 from test_memory import LIMIT, MIB, peak_mib
 
 
-def bomb(kafka, topic, codec, records, size, partition=0):
+def bomb(kafka, topic, codec, records, size, partition=0, key=None):
     """A batch of records that are nothing but zeros."""
     p = Producer({"bootstrap.servers": kafka.bootstrap, "compression.type": codec, "message.max.bytes": 1_000_000_000,
                   "batch.size": 2_000_000_000, "linger.ms": 5000, "queue.buffering.max.kbytes": 2_000_000})
     errors = []
     for _ in range(records):
-        p.produce(topic, bytes(size), partition=partition, on_delivery=lambda e, m: errors.append(e) if e else None)
+        p.produce(topic, bytes(size), key=key, partition=partition, on_delivery=lambda e, m: errors.append(e) if e else None)
     assert p.flush(60) == 0 and not errors, errors
 
 
