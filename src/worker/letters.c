@@ -25,7 +25,8 @@ struct kveil_letters {
 	struct kveil_cluster cluster;
 	struct kveil_catalog *catalog;
 	rd_kafka_topic_partition_list_t *parts; /* offset: where it begins */
-	int64_t *ends, *passed;                 /* passed: behind what cannot be read */
+	int64_t *ends, *next;                   /* next: behind the last letter, or what cannot be read */
+	struct kveil_search *search;            /* NULL: there was no need for one */
 };
 
 static void ignore_problem(void *user, const struct kveil_topic_problem *problem)
@@ -87,8 +88,8 @@ static enum kveil_status add_topic(struct kveil_letters *l, const char *name, st
 static enum kveil_status find_range(struct kveil_letters *l, struct kveil_error *err)
 {
 	l->ends = calloc((size_t)l->parts->cnt + 1, sizeof *l->ends);
-	l->passed = calloc((size_t)l->parts->cnt + 1, sizeof *l->passed);
-	if (!l->ends || !l->passed)
+	l->next = calloc((size_t)l->parts->cnt + 1, sizeof *l->next);
+	if (!l->ends || !l->next)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", l->parts->cnt);
 	rd_kafka_resp_err_t e = rd_kafka_committed(l->consumer, l->parts, TIMEOUT_MS);
 	for (int i = 0; !e && i < l->parts->cnt; i++) {
@@ -98,6 +99,7 @@ static enum kveil_status find_range(struct kveil_letters *l, struct kveil_error 
 			   : kveil_kafka_range(l->consumer, t->topic, t->partition, &low, &l->ends[i], TIMEOUT_MS);
 		if (t->offset < low)
 			t->offset = low;
+		l->next[i] = t->offset;
 	}
 	if (!e)
 		e = rd_kafka_assign(l->consumer, l->parts);
@@ -141,13 +143,14 @@ void kveil_letters_close(struct kveil_letters *l)
 {
 	if (!l)
 		return;
+	kveil_search_free(l->search);
 	bool ended = kveil_kafka_close_consumer(l->consumer);
 	if (l->parts)
 		rd_kafka_topic_partition_list_destroy(l->parts);
 	kveil_catalog_unref(l->catalog);
 	kveil_cluster_clear(&l->cluster);
 	free(l->ends);
-	free(l->passed);
+	free(l->next);
 	if (ended)
 		free(l); /* or the client still logs as its owner */
 }
@@ -196,7 +199,7 @@ static rd_kafka_topic_partition_list_t *positions(const struct kveil_letters *l)
 		rd_kafka_topic_partition_t *t = &now->elems[i];
 		/* Nothing consumed yet: the position is where it began. */
 		t->offset = t->offset < 0 ? l->parts->elems[i].offset : t->offset;
-		t->offset = t->offset < l->passed[i] ? l->passed[i] : t->offset;
+		t->offset = t->offset < l->next[i] ? l->next[i] : t->offset;
 	}
 	return now;
 }
@@ -212,13 +215,6 @@ static bool at_end(const struct kveil_letters *l)
 	if (now)
 		rd_kafka_topic_partition_list_destroy(now);
 	return end;
-}
-
-static bool is_before_end(const struct kveil_letters *l, const rd_kafka_message_t *msg)
-{
-	size_t part = kveil_letters_partition_of(l, msg);
-
-	return part < (size_t)l->parts->cnt && msg->offset < l->ends[part];
 }
 
 static bool stopped(const struct kveil_letters *l)
@@ -243,19 +239,59 @@ static void pass_over(struct kveil_letters *l, int i, int64_t from, int64_t next
 	if (kveil_kafka_seek(l->consumer, list, &err))
 		kveil_log_error(KVEIL_LOG_WARN, "dead letters", &err);
 	else
-		l->passed[i] = next;
+		l->next[i] = next;
 	rd_kafka_topic_partition_list_destroy(list);
+}
+
+static struct kveil_search *need_search(struct kveil_letters *l)
+{
+	struct kveil_error err;
+
+	if (!l->search && kveil_search_new(l->params.config, "dead letters", false, not_stopped, l, &l->search, &err))
+		kveil_log_error(KVEIL_LOG_WARN, "dead letters", &err);
+	return l->search;
+}
+
+/* Does the broker give this letter for the offset that it claims? If not, its batch lies, and would take others with it
+ * (offsets.c). A gap is rare here. */
+static bool is_where_it_claims(struct kveil_letters *l, int i, const rd_kafka_message_t *msg)
+{
+	const struct kveil_topic_place at = {l->parts->elems[i].topic, l->parts->elems[i].partition};
+	const struct kveil_answer claimed = {KVEIL_ANSWER_RECORD, msg->offset, kveil_search_digest(msg), false};
+	struct kveil_search *s = need_search(l);
+	int64_t next;
+
+	if (!s)
+		return true;
+	const struct kveil_answer a = kveil_search_ask(s, at, msg->offset);
+	if (a.kind == claimed.kind && a.offset == claimed.offset && a.digest == claimed.digest)
+		return true;
+	if (kveil_search_end(s, at, l->next[i], l->ends[i], &claimed, &next))
+		pass_over(l, i, l->next[i], next);
+	return false;
+}
+
+/* What comes behind the end that was seen at first is for the next one; what falls back is of a batch that lies. */
+static bool is_next(struct kveil_letters *l, const rd_kafka_message_t *msg)
+{
+	size_t i = kveil_letters_partition_of(l, msg);
+
+	if (i >= (size_t)l->parts->cnt || msg->offset < l->next[i] || l->next[i] >= l->ends[i])
+		return false;
+	if (msg->offset > l->next[i] && !is_where_it_claims(l, (int)i, msg))
+		return false;
+	if (msg->offset >= l->ends[i])
+		return false;
+	l->next[i] = msg->offset + 1;
+	return true;
 }
 
 /* Nothing comes: is it a batch that cannot be read? */
 static void look_what_is_there(struct kveil_letters *l)
 {
 	rd_kafka_topic_partition_list_t *now = positions(l);
-	struct kveil_search *s = NULL;
-	struct kveil_error err;
+	struct kveil_search *s = now ? need_search(l) : NULL;
 
-	if (now && kveil_search_new(l->params.config, "dead letters", false, not_stopped, l, &s, &err))
-		kveil_log_error(KVEIL_LOG_WARN, "dead letters", &err);
 	for (int i = 0; s && i < now->cnt; i++) {
 		const struct kveil_topic_place at = {now->elems[i].topic, now->elems[i].partition};
 		int64_t from = now->elems[i].offset, next;
@@ -266,7 +302,6 @@ static void look_what_is_there(struct kveil_letters *l)
 		    kveil_search_end(s, at, from, l->ends[i], &a, &next))
 			pass_over(l, i, from, next);
 	}
-	kveil_search_free(s);
 	if (now)
 		rd_kafka_topic_partition_list_destroy(now);
 }
@@ -278,7 +313,7 @@ enum kveil_status kveil_letters_next(struct kveil_letters *l, rd_kafka_message_t
 	*ret = NULL;
 	while (!stopped(l) && !at_end(l)) {
 		rd_kafka_message_t *msg = rd_kafka_consumer_poll(l->consumer, POLL_MS);
-		if (msg && !msg->err && is_before_end(l, msg)) {
+		if (msg && !msg->err && is_next(l, msg)) {
 			*ret = msg;
 			return KVEIL_OK;
 		}

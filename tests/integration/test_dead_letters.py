@@ -115,6 +115,20 @@ def test_a_forged_batch_that_its_letters_do_not_fill(make_kveil, kafka):
     assert "3 replayed, 1 failed" in letters(k, "replay", check=1).stdout
 
 
+def test_a_forged_letter_that_lies_about_its_offset(make_kveil, kafka):
+    """Its batch comes alone, and the next response would begin where it claims to be: the letters in between are replayed."""
+    k = fill(make_kveil, kafka)
+    written_by_hand(kafka, k.dead, [(0, b"x", None), (9, b"x", None)])
+    kafka.produce(k.dead, [b"x" * 900_000])
+    k.start()
+    kafka.produce(k.topic, [b'{"p": [3]}'] * 10)
+    wait_for("ten more", lambda: kafka.end_offsets(k.dead) == {0: 16})
+    assert k.stop() == 0
+    k.rules('  - {path: "$.p[*]", mask: {}}\n')
+    r = letters(k, "replay", check=1)
+    assert "12 replayed, 3 failed" in r.stdout and "offsets 4 to 4 cannot be read" in r.stderr, r
+
+
 def test_a_letter_that_is_refused_waits_for_its_topic(make_kveil, kafka):
     k = make_kveil(partitions=2)
     k.rules('  - {path: "$.p", mask: {}}\n')
