@@ -322,3 +322,23 @@ const char *kveil_text_nearest(const char *word, const char *const *candidates)
 	}
 	return best;
 }
+
+bool kveil_text_json_is_modest(struct kveil_span text, int depth, size_t values)
+{
+	size_t count = 0;
+	int level = 0;
+
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.data[i];
+		if (c == '"') {
+			for (i++; i < text.len && text.data[i] != '"'; i++)
+				i += text.data[i] == '\\';
+			continue;
+		}
+		level += (c == '{' || c == '[') - (c == '}' || c == ']');
+		count += c == '{' || c == '[' || c == ',';
+		if (level > depth || count > values)
+			return false;
+	}
+	return true;
+}

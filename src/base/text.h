@@ -26,4 +26,8 @@ size_t kveil_utf8_valid_prefix(const uint8_t *s, size_t len);
  * for "did you mean". candidates ends with NULL. */
 const char *kveil_text_nearest(const char *word, const char *const *candidates);
 
+/* Does a JSON text nest no deeper than depth and hold no more than so many values? Looked at before a parser sees it that
+ * recurses, and takes a hundred bytes for each. Any bytes: only brackets, commas and quotes count. */
+bool kveil_text_json_is_modest(struct kveil_span text, int depth, size_t values);
+
 #endif

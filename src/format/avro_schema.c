@@ -2,6 +2,7 @@
 #include "format/avro_schema.h"
 
 #include "base/buf.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 
@@ -523,39 +524,27 @@ static bool canonize(struct parser *p)
 	return true;
 }
 
-/* How deep brackets stand in each other, before any parser sees the text: a bound for those that recurse. */
-static bool is_deep(struct kveil_span text)
+json_t *kveil_avro_schema_json(struct kveil_span text, struct kveil_error *err)
 {
-	int depth = 0;
+	json_error_t why;
+	json_t *json;
 
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t c = text.data[i];
-		if (c == '"') {
-			for (i++; i < text.len && text.data[i] != '"'; i++)
-				i += text.data[i] == '\\';
-			continue;
-		}
-		depth += (c == '{' || c == '[') - (c == '}' || c == ']');
-		if (depth > 4 * KVEIL_AVRO_SCHEMA_DEPTH)
-			return true;
-	}
-	return false;
+	if (text.len > KVEIL_AVRO_SCHEMA_BYTES)
+		kveil_fail(err, KVEIL_E_AVRO_SCHEMA, "a schema of more than 1 MiB");
+	else if (!kveil_text_json_is_modest(text, 4 * KVEIL_AVRO_SCHEMA_DEPTH, KVEIL_AVRO_SCHEMA_VALUES))
+		kveil_fail(err, KVEIL_E_AVRO_SCHEMA, "a schema nested too deep, or of too many parts");
+	else if ((json = json_loadb((const char *)text.data, text.len,
+				    JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why)))
+		return json;
+	else
+		kveil_fail_at(err, KVEIL_E_AVRO_SCHEMA, (size_t)why.position, "not JSON");
+	return NULL;
 }
 
 static bool load(struct parser *p, struct kveil_span text)
 {
-	json_error_t why;
-
-	if (text.len > KVEIL_AVRO_SCHEMA_BYTES)
-		return fail(p, "a schema of more than 1 MiB");
-	if (is_deep(text))
-		return fail(p, "a schema nested too deep");
-	p->s->json = json_loadb((const char *)text.data, text.len,
-				JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
-	if (!p->s->json) {
-		kveil_fail_at(p->err, KVEIL_E_AVRO_SCHEMA, (size_t)why.position, "not JSON");
+	if (!(p->s->json = kveil_avro_schema_json(text, p->err)))
 		return false;
-	}
 	uint8_t *copy = kveil_arena_alloc(&p->s->arena, text.len + 1);
 	if (!copy)
 		return no_memory(p);

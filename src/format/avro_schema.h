@@ -19,6 +19,7 @@ enum {
 	KVEIL_AVRO_SCHEMA_BYTES = 1 << 20, /* of a schema's text */
 	KVEIL_AVRO_SCHEMA_DEPTH = 64,      /* types written within each other */
 	KVEIL_AVRO_SCHEMA_TYPES = 1 << 14,
+	KVEIL_AVRO_SCHEMA_VALUES = 1 << 17, /* of its JSON */
 	KVEIL_AVRO_SCHEMA_BRANCHES = 128, /* of a union */
 };
 
@@ -67,6 +68,9 @@ struct kveil_avro_schema {
 	json_t *json;
 	struct kveil_arena arena;
 };
+
+/* The text as a JSON tree, within the bounds above; NULL, with an AVRO_SCHEMA error: not JSON, or beyond them. */
+json_t *kveil_avro_schema_json(struct kveil_span text, struct kveil_error *err);
 
 /* AVRO_SCHEMA error: not a schema, or beyond the bounds above. The text may go once this returns. */
 enum kveil_status kveil_avro_schema_parse(struct kveil_span text, struct kveil_avro_schema **ret,

@@ -1,34 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "schemas/answer.h"
 
+#include "base/text.h"
+
 #include <stdio.h>
 
-/* A value of JSON takes a hundred times its bytes as a tree; a schema is one value here. */
+/* A schema is one value here. */
 enum { MOST_VALUES = 1 << 16, MOST_DEPTH = 64, MOST_REASONS_BYTES = 16 * 1024 };
-
-static bool is_modest(struct kveil_span body)
-{
-	size_t values = 0;
-	int depth = 0;
-
-	for (size_t i = 0; i < body.len; i++) {
-		uint8_t c = body.data[i];
-		if (c == '"') {
-			for (i++; i < body.len && body.data[i] != '"'; i++)
-				i += body.data[i] == '\\';
-			continue;
-		}
-		depth += (c == '{' || c == '[') - (c == '}' || c == ']');
-		values += c == '{' || c == '[' || c == ',';
-		if (depth > MOST_DEPTH || values > MOST_VALUES)
-			return false;
-	}
-	return true;
-}
 
 json_t *kveil_schemas_parse_answer(struct kveil_span body)
 {
-	if (body.len == 0 || body.len > KVEIL_SCHEMAS_REPLY_BYTES || !is_modest(body))
+	if (body.len == 0 || body.len > KVEIL_SCHEMAS_REPLY_BYTES ||
+	    !kveil_text_json_is_modest(body, MOST_DEPTH, MOST_VALUES))
 		return NULL;
 	json_t *j = json_loadb((const char *)body.data, body.len, JSON_ALLOW_NUL, NULL);
 	if (json_is_object(j))

@@ -252,13 +252,13 @@ static json_t *write_type(struct inliner *in, const json_t *json, const char *sp
 	return all;
 }
 
-static json_t *load(struct inliner *in, struct kveil_span text)
+static json_t *load(struct inliner *in, struct kveil_span text, const char *which)
 {
-	json_t *json = json_loadb((const char *)text.data, text.len,
-				  JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+	struct kveil_error why;
+	json_t *json = kveil_avro_schema_json(text, &why);
 
 	if (!json)
-		fail(in, KVEIL_E_AVRO_SCHEMA, "a schema, or one that it refers to, is not JSON", "");
+		fail(in, why.status, which, why.message);
 	return json;
 }
 
@@ -287,10 +287,10 @@ enum kveil_status kveil_schemas_inline(struct kveil_span text, const struct kvei
 		bytes += references[i].len;
 		if (bytes > KVEIL_AVRO_SCHEMA_BYTES)
 			fail(&in, KVEIL_E_AVRO_SCHEMA, "a schema and those that it refers to are more than 1 MiB", "");
-		else if ((roots[i] = load(&in, references[i])))
+		else if ((roots[i] = load(&in, references[i], "a schema that it refers to:")))
 			collect(&in, roots[i], "", 0);
 	}
-	if (!in.failed && (roots[count] = load(&in, text))) {
+	if (!in.failed && (roots[count] = load(&in, text, "the schema:"))) {
 		json_t *whole = write_type(&in, roots[count], "", 0);
 		write_text(&in, whole, out);
 		json_decref(whole);

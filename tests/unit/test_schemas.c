@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a client of a schema registry makes of answers, of references, and of ids that nobody knows: without a registry.
  */
+#include "base/clock.h"
 #include "format/avro_schema.h"
 #include "schemas/answer.h"
 #include "schemas/ask.h"
@@ -8,10 +9,13 @@
 #include "schemas/inline.h"
 #include "schemas/memory.h"
 
+#include <arpa/inet.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -59,8 +63,8 @@ static const struct {
     {"\"Z\"", {0}, "\"Z\"", NULL},
     {"\"A\"", {REC("A", "\"int\""), REC("A", "\"long\"")}, NULL, "references define A"},
     {"[\"A\"," REC("A", "\"long\"") "]", {REC("A", "\"int\"")}, NULL, "define A"},
-    {"\"A\"", {"{"}, NULL, "is not JSON"},
-    {"nope", {0}, NULL, "is not JSON"},
+    {"\"A\"", {"{"}, NULL, "not JSON"},
+    {"nope", {0}, NULL, "not JSON"},
 };
 
 static void test_inline(void **state)
@@ -323,6 +327,46 @@ static void test_invented_ids_are_paid_for(void **state)
 	kveil_schemas_unknown_free(u);
 }
 
+/* --- an end before its time --- */
+
+static void *interrupt_soon(void *client)
+{
+	usleep(200 * 1000);
+	kveil_schemas_interrupt(client);
+	return NULL;
+}
+
+/* A registry that takes connections and says nothing. */
+static void test_interrupt(void **state)
+{
+	(void)state;
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof address;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	char url[64];
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, size) | listen(fd, 8), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+	snprintf(url, sizeof url, "http://127.0.0.1:%u", ntohs(address.sin_port));
+	const struct kveil_schemas_config config = {.urls = (char *[]){url, url, NULL}, .timeout_ms = 60 * 1000};
+	const struct kveil_schemas_schema *schema;
+	struct kveil_schemas *client;
+	struct kveil_error err;
+	pthread_t thread;
+
+	assert_int_equal(kveil_schemas_open(&config, &client, &err), KVEIL_OK);
+	int64_t start = kveil_clock_mono_ms();
+	assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, client), 0);
+	assert_int_equal(kveil_schemas_by_id(client, "", 7, &schema, &err), KVEIL_E_SCHEMA_REGISTRY_UNAVAILABLE);
+	assert_non_null(strstr(err.message, "kveil is stopping"));
+	assert_null(schema);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(kveil_schemas_by_id(client, "", 8, &schema, &err), KVEIL_E_SCHEMA_REGISTRY_UNAVAILABLE);
+	assert_in_range(kveil_clock_mono_ms() - start, 0, 30 * 1000);
+	kveil_schemas_close(client);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +380,7 @@ int main(void)
 	    cmocka_unit_test(test_unknown_for_a_window),
 	    cmocka_unit_test(test_not_everywhere_is_not_unknown),
 	    cmocka_unit_test(test_invented_ids_are_paid_for),
+	    cmocka_unit_test(test_interrupt),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
