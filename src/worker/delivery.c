@@ -7,14 +7,15 @@
 
 enum { LOG_EVERY_MS = 60000 };
 
-static void on_fault(struct kveil_worker *w, struct kveil_partition *p, int64_t offset, const rd_kafka_message_t *msg)
+static void on_fault(struct kveil_worker *w, struct kveil_partition *p, int64_t offset, struct kveil_outlet *o,
+		     int32_t partition, rd_kafka_resp_err_t e)
 {
-	enum kveil_kafka_fault fault = kveil_kafka_fault(msg->err);
+	enum kveil_kafka_fault fault = kveil_kafka_fault(e);
 
 	if (fault == KVEIL_FAULT_PURGED)
 		return;
 	if (fault != KVEIL_FAULT_REFUSED && fault != KVEIL_FAULT_TOO_LARGE) {
-		kveil_outlet_fault(w, p, rd_kafka_topic_opaque(msg->rkt), msg->partition, msg->err);
+		kveil_outlet_fault(w, p, o, partition, e);
 		return;
 	}
 	/* The whole batch failed, and one of it is to blame: which, only sending them one by one can tell. */
@@ -23,41 +24,72 @@ static void on_fault(struct kveil_worker *w, struct kveil_partition *p, int64_t 
 	kveil_worker_ask_rewind(w, p);
 }
 
-void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque)
+/* The partition that a token means; NULL: revoked or rewound since. */
+static struct kveil_partition *partition_of(const struct kveil_worker *w, uintptr_t token)
 {
-	struct kveil_worker *w = ((struct kveil_kafka_owner *)opaque)->user;
-	uintptr_t token = (uintptr_t)msg->_private;
-	struct kveil_outlet *o = rd_kafka_topic_opaque(msg->rkt);
-	struct kveil_lane *lane = &o->lanes[msg->partition]; /* it was there when the record was handed over */
-
-	(void)rk;
-	kveil_lane_report(&w->ledger, lane, kveil_kafka_sent_bytes(msg), w->now_ms);
-	if (lane->timed == msg->_private)
-		kveil_outlet_timed(lane, msg->err);
 	struct kveil_partition *p = w->slots[token >> 48];
-	if (!p || p->generation != (uint16_t)(token >> 32))
-		return; /* revoked or rewound since */
-	p->unreported--;
-	if (p->rewind && !p->unreported)
-		w->want_rewind = true;
-	if (w->solo.waiting && w->solo.token == msg->_private) {
-		w->solo.waiting = false;
-		w->solo.result = msg->err;
-		if (msg->err)
-			return;
-	} else if (msg->err) {
-		on_fault(w, p, kveil_watermark_slot(&p->marks, (uint32_t)token)->offset, msg);
-		return;
-	}
+
+	return p && p->generation == (uint16_t)(token >> 32) ? p : NULL;
+}
+
+bool kveil_worker_wants(const struct kveil_worker *w, const void *token)
+{
+	const struct kveil_partition *p = partition_of(w, (uintptr_t)token);
+
+	return p && !p->rewind;
+}
+
+static void delivered(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_outlet *o,
+		      struct kveil_lane *lane, size_t content)
+{
 	if (p->route && o == p->route->dead)
 		kveil_cell_add(w->dead_lettered, 1);
 	else {
 		kveil_cell_add(w->produced, 1);
-		kveil_cell_add(w->produced_bytes, msg->len + msg->key_len);
+		kveil_cell_add(w->produced_bytes, content);
 	}
 	if (__builtin_expect(lane->failures || w->produce_failures, 0))
 		kveil_outlet_delivers(w, lane);
-	kveil_watermark_done(&p->marks, (uint32_t)token);
+}
+
+void kveil_worker_settle(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition, void *token,
+			 rd_kafka_resp_err_t e, size_t bytes, size_t content)
+{
+	struct kveil_lane *lane = &o->lanes[partition]; /* it was there when the record was handed over */
+	uint32_t seq = (uint32_t)(uintptr_t)token;
+
+	kveil_lane_report(&w->ledger, lane, bytes, w->now_ms);
+	if (lane->timed == token)
+		kveil_outlet_timed(lane, e);
+	struct kveil_partition *p = partition_of(w, (uintptr_t)token);
+	if (!p)
+		return;
+	p->unreported--;
+	if (p->rewind && !p->unreported)
+		w->want_rewind = true;
+	if (w->solo.waiting && w->solo.token == token) {
+		w->solo.waiting = false;
+		w->solo.result = e;
+		if (e)
+			return;
+	} else if (e) {
+		on_fault(w, p, kveil_watermark_slot(&p->marks, seq)->offset, o, partition, e);
+		return;
+	}
+	delivered(w, p, o, lane, content);
+	kveil_watermark_done(&p->marks, seq);
+}
+
+void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque)
+{
+	struct kveil_worker *w = ((struct kveil_kafka_owner *)opaque)->user;
+	struct kveil_outlet *o = rd_kafka_topic_opaque(msg->rkt);
+
+	(void)rk;
+	kveil_worker_settle(w, o, msg->partition, msg->_private, msg->err, kveil_kafka_sent_bytes(msg),
+			    msg->len + msg->key_len);
+	if (--o->stages[msg->partition].sent == 0)
+		kveil_outlet_next_batch(w, o, msg->partition);
 }
 
 void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,

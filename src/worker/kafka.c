@@ -63,7 +63,7 @@ static const char *const producer_guarantees[][2] = {
 };
 
 static const char *const producer_defaults[][2] = {
-    {"linger.ms", "5"},
+    {"linger.ms", "2"}, /* longer than handing over a batch takes */
     {NULL, NULL},
 };
 

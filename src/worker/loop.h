@@ -35,6 +35,7 @@
 #include "worker/lane.h"
 #include "worker/maker.h"
 #include "worker/search.h"
+#include "worker/stage.h"
 #include "worker/topic_ids.h"
 #include "worker/topics.h"
 #include "worker/waker.h"
@@ -69,6 +70,7 @@ struct kveil_outlet {
 	char *name;
 	rd_kafka_topic_t *rkt;
 	struct kveil_lane *lanes; /* one a partition */
+	struct kveil_stage *stages; /* as many */
 	int32_t lane_count;
 	int32_t partitions;       /* as the catalog says */
 	int32_t sticky;           /* the partition of records without a key, until sticky_until_ms */
@@ -258,6 +260,8 @@ struct kveil_worker {
 	bool names_wait;       /* and some of them for names */
 
 	struct kveil_ledger ledger;   /* of what is in flight */
+	struct kveil_stage_pool stages;
+	size_t staged;                /* records in all stages */
 	const struct kveil_partition *tried; /* the record before was its */
 	int64_t switched_ms;          /* when that was another one last */
 	bool turn_over;               /* it waited: upkeep is due */
@@ -348,6 +352,12 @@ bool kveil_outlet_wait(struct kveil_worker *w, struct kveil_partition *p, struct
                        size_t bytes, bool alone) KVEIL_MUST_CHECK;
 /* Is there some now, where p is blocked? */
 bool kveil_outlet_has_room(const struct kveil_worker *w, const struct kveil_partition *p);
+/* Hands a record to librdkafka, or puts it behind what is there. Its delivery is reported, if nothing is returned. The
+ * lane must be there. QUEUE_FULL: no memory for it now. */
+rd_kafka_resp_err_t kveil_outlet_send(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition,
+                                      const struct kveil_staged *record) KVEIL_MUST_CHECK;
+/* librdkafka has nothing for this partition any more: it gets the next batch. */
+void kveil_outlet_next_batch(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition);
 /* A record did not get there, and not for its own sake: its partition goes back, and waits a while. */
 void kveil_outlet_fault(struct kveil_worker *w, struct kveil_partition *p, struct kveil_outlet *o, int32_t partition,
                         rd_kafka_resp_err_t e);
@@ -498,6 +508,11 @@ bool kveil_committed_end(struct kveil_worker *w);
 
 /* --- delivery.c --- */
 void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque);
+/* What became of a record that was sent. bytes: as kveil_kafka_sends_bytes; content: of key and value. */
+void kveil_worker_settle(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition, void *token,
+                         rd_kafka_resp_err_t e, size_t bytes, size_t content);
+/* Is it still of use to send what has this token? Not after its partition was revoked, nor if it will be read again. */
+bool kveil_worker_wants(const struct kveil_worker *w, const void *token);
 void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
                             void *opaque);
 

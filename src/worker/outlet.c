@@ -19,6 +19,7 @@ enum {
 	KEEP_MS = 500,
 	ROOM_MOST = 512 << 10, /* what has become free is used up in large pieces, */
 	ROOM_PART = 32,        /* or in parts of the limit */
+	BATCH_RECORDS = 10000, /* as batch.num.messages is by itself */
 };
 
 /* --- topics --- */
@@ -27,20 +28,29 @@ static bool grow_lanes(struct kveil_outlet *o, int32_t count)
 {
 	if (count <= o->lane_count)
 		return true;
-	struct kveil_lane *grown = realloc(o->lanes, (size_t)count * sizeof *grown);
-	if (!grown)
+	struct kveil_lane *lanes = realloc(o->lanes, (size_t)count * sizeof *lanes);
+	if (!lanes)
 		return false;
-	for (int32_t i = o->lane_count; i < count; i++)
-		grown[i] = (struct kveil_lane){0};
-	o->lanes = grown;
+	o->lanes = lanes;
+	struct kveil_stage *stages = realloc(o->stages, (size_t)count * sizeof *stages);
+	if (!stages)
+		return false;
+	o->stages = stages;
+	for (int32_t i = o->lane_count; i < count; i++) {
+		lanes[i] = (struct kveil_lane){0};
+		stages[i] = (struct kveil_stage){0};
+	}
 	o->lane_count = count;
 	return true;
 }
 
-static void free_outlet(struct kveil_outlet *o)
+static void free_outlet(struct kveil_worker *w, struct kveil_outlet *o)
 {
 	if (o->rkt)
 		rd_kafka_topic_destroy(o->rkt);
+	for (int32_t i = 0; i < o->lane_count; i++)
+		kveil_stage_clear(&w->stages, &o->stages[i]);
+	free(o->stages);
 	free(o->lanes);
 	free(o->name);
 	free(o);
@@ -60,7 +70,7 @@ static struct kveil_outlet *open_topic(struct kveil_worker *w, const char *name)
 	o->rkt = rd_kafka_topic_new(w->producer, name, conf);
 	if (o->rkt)
 		return o;
-	free_outlet(o);
+	free_outlet(w, o);
 	return NULL;
 }
 
@@ -106,11 +116,12 @@ void kveil_outlets_close(struct kveil_worker *w)
 	w->produce_failures += w->failing_lanes > 0; /* until something gets there again */
 	w->failing_lanes = 0;
 	for (size_t i = 0; i < w->outlet_count; i++)
-		free_outlet(w->outlets[i]);
+		free_outlet(w, w->outlets[i]);
 	free(w->outlets);
 	w->outlets = NULL;
 	w->outlet_count = 0;
-	w->ledger.bytes = w->ledger.records = 0;
+	w->ledger.bytes = w->ledger.records = w->staged = 0;
+	kveil_stage_pool_clear(&w->stages);
 	for (size_t i = 0; i < w->slot_cap; i++)
 		if (w->slots[i])
 			w->slots[i]->blocked_on = NULL;
@@ -224,6 +235,62 @@ bool kveil_outlet_has_room(const struct kveil_worker *w, const struct kveil_part
 	if (p->marks.next <= p->solo_until)
 		return l->records == 0;
 	return w->now_ms >= l->kept_until_ms && kveil_lane_has_drained(&w->ledger, l, w->now_ms);
+}
+
+/* --- sending --- */
+
+/*
+ * librdkafka's idempotent producer has one batch of a partition on its way at a time, and while another waits its
+ * thread asks the clock and the socket in a circle until the acknowledgement comes. So it gets a batch at a time:
+ *
+ *   record ─► nothing on its way: librdkafka
+ *          └► else the stage ─► all acknowledged: as much as a batch holds
+ */
+rd_kafka_resp_err_t kveil_outlet_send(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition,
+				      const struct kveil_staged *record)
+{
+	struct kveil_stage *s = &o->stages[partition];
+
+	if (!s->sent && !s->records) {
+		rd_kafka_resp_err_t e = kveil_kafka_produce(w->producer, o->rkt, partition, &record->record,
+							    record->timestamp_ms, record->token);
+		s->sent += !e;
+		return e;
+	}
+	if (!kveil_stage_put(&w->stages, s, record))
+		return RD_KAFKA_RESP_ERR__QUEUE_FULL;
+	w->staged++;
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t send_staged(struct kveil_worker *w, const struct kveil_outlet *o, int32_t partition,
+				       const struct kveil_staged *m)
+{
+	if (!kveil_worker_wants(w, m->token))
+		return RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+	rd_kafka_resp_err_t e =
+	    kveil_kafka_produce(w->producer, o->rkt, partition, &m->record, m->timestamp_ms, m->token);
+	/* No memory: its partition goes back and tries again, as after a time-out. */
+	return e == RD_KAFKA_RESP_ERR__QUEUE_FULL ? RD_KAFKA_RESP_ERR__MSG_TIMED_OUT : e;
+}
+
+void kveil_outlet_next_batch(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition)
+{
+	struct kveil_stage *s = &o->stages[partition];
+	struct kveil_staged m;
+
+	for (size_t bytes = 0;
+	     s->records && (!s->sent || (bytes < w->batch_bytes - w->batch_bytes / 8 && s->sent < BATCH_RECORDS));) {
+		kveil_stage_first(&w->stages, s, &m);
+		rd_kafka_resp_err_t e = send_staged(w, o, partition, &m);
+		if (e)
+			kveil_worker_settle(w, o, partition, m.token, e, kveil_kafka_sends_bytes(&m.record), 0);
+		else
+			s->sent++;
+		bytes += kveil_kafka_batch_bytes(&m.record);
+		kveil_stage_drop(&w->stages, s);
+		w->staged--;
+	}
 }
 
 /* --- faults --- */

@@ -128,8 +128,8 @@ static enum outcome hand_over(struct kveil_worker *w, const struct work *k, cons
 		return abandon(w, k);
 	w->solo.waiting = k->solo;
 	w->solo.token = token;
-	while ((e = kveil_kafka_produce(w->producer, to->outlet->rkt, to->partition, record, timestamp_ms, token)) ==
-	       RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+	const struct kveil_staged m = {*record, timestamp_ms, token};
+	while ((e = kveil_outlet_send(w, to->outlet, to->partition, &m)) == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
 		int64_t now = kveil_clock_mono_ms();
 		full_end = full_end ? full_end : now + FULL_MS;
 		kveil_loop_beat(w->loop);
