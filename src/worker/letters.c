@@ -84,14 +84,18 @@ static enum kveil_status add_topic(struct kveil_letters *l, const char *name, st
 	return KVEIL_OK;
 }
 
-/* From where the last replay ended to what is there now. */
-static enum kveil_status find_range(struct kveil_letters *l, struct kveil_error *err)
+/* Of a broker that has just come up, or gives something up: another answer will follow. */
+static bool is_passing(rd_kafka_resp_err_t e)
 {
-	l->ends = calloc((size_t)l->parts->cnt + 1, sizeof *l->ends);
-	l->next = calloc((size_t)l->parts->cnt + 1, sizeof *l->next);
-	if (!l->ends || !l->next)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", l->parts->cnt);
+	return e == RD_KAFKA_RESP_ERR_NOT_COORDINATOR || e == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
+	       e == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS || e == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+	       e == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+}
+
+static rd_kafka_resp_err_t ask_range(struct kveil_letters *l)
+{
 	rd_kafka_resp_err_t e = rd_kafka_committed(l->consumer, l->parts, TIMEOUT_MS);
+
 	for (int i = 0; !e && i < l->parts->cnt; i++) {
 		rd_kafka_topic_partition_t *t = &l->parts->elems[i];
 		int64_t low = -1;
@@ -101,6 +105,20 @@ static enum kveil_status find_range(struct kveil_letters *l, struct kveil_error 
 			t->offset = low;
 		l->next[i] = t->offset;
 	}
+	return e;
+}
+
+/* From where the last replay ended to what is there now. */
+static enum kveil_status find_range(struct kveil_letters *l, struct kveil_error *err)
+{
+	l->ends = calloc((size_t)l->parts->cnt + 1, sizeof *l->ends);
+	l->next = calloc((size_t)l->parts->cnt + 1, sizeof *l->next);
+	if (!l->ends || !l->next)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", l->parts->cnt);
+	int64_t end = kveil_clock_mono_ms() + TIMEOUT_MS;
+	rd_kafka_resp_err_t e;
+	while (is_passing(e = ask_range(l)) && kveil_clock_mono_ms() < end)
+		nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
 	if (!e)
 		e = rd_kafka_assign(l->consumer, l->parts);
 	return e ? kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the dead letters cannot be read: %s",
