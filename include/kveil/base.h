@@ -84,6 +84,7 @@ enum kveil_class {
 	/* a record against its rules */                                                                         \
 	X(UNREADABLE_BATCH, "unreadable_batch", RECORD, "a batch of records is damaged, or takes too much of limits.memory when decompressed") \
 	X(UNSUPPORTED_KIND, "unsupported_kind", RECORD, "the rule's action cannot handle this kind of value")    \
+	X(UNSUPPORTED_FRAMING, "unsupported_framing", RECORD, "the value does not say its schema as Confluent's serializers do") \
 	X(MISSING_FIELD, "missing_field", RECORD, "a field that the rule requires is absent")                    \
 	X(UNMATCHED_FIELD, "unmatched_field", RECORD, "no rule names this field and unmatched is dead-letter")   \
 	X(VALUE_OUT_OF_DOMAIN, "value_out_of_domain", RECORD, "the value is outside what the algorithm can take") \

@@ -86,6 +86,30 @@ KVEIL_API struct kveil_span kveil_engine_schema_derived(const struct kveil_engin
 /* The records to come are written with it. NULL: none, and every value is an error. */
 KVEIL_API void kveil_engine_use_schema(struct kveil_engine *e, const struct kveil_engine_schema *s);
 
+/* Values that name their schema, as Confluent's serializers frame them: by an id in front or in a header. A table of one
+ * topic's schemas by such ids, of the engine's thread; it may not outlive the engine. A value with an id that is not in
+ * it is a RETRY, SCHEMA_PENDING. */
+struct kveil_schema_id {
+	bool is_guid;
+	uint32_t id;
+	uint8_t guid[16];
+};
+KVEIL_API bool kveil_schema_id_eq(const struct kveil_schema_id *a, const struct kveil_schema_id *b);
+struct kveil_engine_schemas;
+KVEIL_API struct kveil_engine_schemas *kveil_engine_schemas_new(void); /* NULL: no memory */
+KVEIL_API void kveil_engine_schemas_free(struct kveil_engine_schemas *t);
+/* Values that name the writer's schema come out under the derived one's id. Takes s, also on failure. */
+KVEIL_API enum kveil_status kveil_engine_schemas_add(struct kveil_engine_schemas *t, const struct kveil_schema_id *writer,
+                                           struct kveil_engine_schema *s, const struct kveil_schema_id *derived,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+/* …or are errors: why is theirs. */
+KVEIL_API enum kveil_status kveil_engine_schemas_refuse(struct kveil_engine_schemas *t, const struct kveil_schema_id *writer,
+                                              const struct kveil_error *why, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The records to come are this topic's. NULL: they are not framed. */
+KVEIL_API void kveil_engine_use_schemas(struct kveil_engine *e, struct kveil_engine_schemas *t);
+/* What the last record lacked, when it was SCHEMA_PENDING. */
+KVEIL_API bool kveil_engine_wanted_schema(const struct kveil_engine *e, struct kveil_schema_id *ret);
+
 /* trace NULL = off. Tracing allocates and is slow. */
 KVEIL_API void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void *user);
 

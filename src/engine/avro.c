@@ -247,7 +247,7 @@ static enum kveil_status write_result(struct writing *w, const struct kveil_avro
 static struct kveil_spot spot_of(struct kveil_engine *e, const struct kveil_avro_event *ev)
 {
 	const struct kveil_avro_node *n = &e->schema->program->nodes[ev->node];
-	struct kveil_spot spot = {.part = KVEIL_PART_VALUE, .text = e->record->value};
+	struct kveil_spot spot = {.part = KVEIL_PART_VALUE, .text = e->value};
 
 	spot.match = (struct kveil_match){.start = ev->value,
 					  .end = ev->end,
@@ -454,7 +454,6 @@ enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_sp
 	w.blocks = kveil_arena_array(&e->arena, e->max_depth, sizeof *w.blocks);
 	if (!w.blocks)
 		return no_memory(err);
-	kveil_buf_reset(out);
 	for (; !st && w.at < e->walk->count; w.at++) {
 		st = write_event(&w, &e->walk->events[w.at]);
 		/* On the tape positions are of the spelled value: a record's are of its bytes. */

@@ -153,6 +153,7 @@ static void begin_record(struct kveil_engine *e, const struct kveil_record *reco
 	e->record = record;
 	e->value = record->value;
 	e->value_doc = NULL;
+	e->framed = NULL;
 	e->allowance.was_refused = false;
 	e->work = KVEIL_PATH_WORK;
 }
@@ -213,11 +214,30 @@ static enum kveil_status run_json_value(struct kveil_engine *e, struct kveil_spa
 static enum kveil_status run_typed_value(struct kveil_engine *e, struct kveil_span *results, struct kveil_error *err)
 {
 	struct kveil_buf *out = &e->views[0].texts[KVEIL_TEXT_VALUE];
+	struct kveil_span in = e->record->value, frame = KVEIL_SPAN_NULL;
 	bool written = false;
+	size_t skip = 0;
 
-	enum kveil_status st = kveil_engine_run_typed(e, e->record->value, out, &written, err);
-	results[0] = written ? kveil_buf_span(out) : e->record->value;
-	return st;
+	kveil_buf_reset(out);
+	e->has_schema_header = e->wants_schema = false;
+	enum kveil_status st = e->schemas ? kveil_engine_unframe(e, &skip, err) : KVEIL_OK;
+	if (st)
+		return st;
+	if (skip) {
+		frame = kveil_engine_frame(e);
+		kveil_buf_append_span(out, frame);
+	}
+	e->value = kveil_span_of(in.data + skip, in.len - skip);
+	st = kveil_engine_run_typed(e, e->value, out, &written, err);
+	if (st && err->byte != KVEIL_NO_BYTE)
+		err->byte += skip;
+	if (!st && !written && !kveil_span_eq(frame, kveil_span_of(in.data, skip))) {
+		out->len = frame.len;
+		kveil_buf_append_span(out, e->value);
+		written = true;
+	}
+	results[0] = written ? kveil_buf_span(out) : in;
+	return !st && !kveil_buf_ok(out) ? no_memory(err) : st;
 }
 
 static enum kveil_status run_value(struct kveil_engine *e, struct kveil_error *err)
@@ -388,6 +408,13 @@ static enum kveil_status run_key_header(struct kveil_engine *e, const struct kve
 	return st;
 }
 
+/* What names the writer's schema names the derived one. */
+static void run_schema_header(struct kveil_engine *e, const struct kveil_header *h, size_t *counts)
+{
+	for (size_t v = 0; v < e->view_count; v++)
+		e->views[v].header_list[counts[v]++] = (struct kveil_header){h->name, kveil_engine_frame(e)};
+}
+
 static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error *err)
 {
 	bool follows_key = e->parts[KVEIL_PART_KEY].has_rules;
@@ -404,9 +431,13 @@ static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error 
 	e->piece_count = 0;
 	for (size_t i = 0; i < record->header_count; i++) {
 		const struct kveil_header *h = &record->headers[i];
-		enum kveil_status st = follows_key && kveil_engine_is_key_header(e, h->name)
-					   ? run_key_header(e, h, counts, err)
-					   : run_header(e, i, rules_of_header(e, h->name), counts, err);
+		enum kveil_status st = KVEIL_OK;
+		if (e->framed && kveil_engine_is_schema_header(e, h))
+			run_schema_header(e, h, counts);
+		else if (follows_key && kveil_engine_is_key_header(e, h->name))
+			st = run_key_header(e, h, counts, err);
+		else
+			st = run_header(e, i, rules_of_header(e, h->name), counts, err);
 		if (st)
 			return st;
 	}
@@ -451,7 +482,8 @@ static enum kveil_status run_record(struct kveil_engine *e, struct kveil_error *
 		st = run_value(e, err);
 	if (!st)
 		st = run_key(e, err);
-	if (!st && (e->header_count || e->plan->envelope) && record->header_count)
+	bool looks_at_headers = e->header_count || e->plan->envelope || (e->framed && e->has_schema_header);
+	if (!st && looks_at_headers && record->header_count)
 		st = run_headers(e, err);
 	if (!st && e->has_required)
 		st = check_required(e, err);

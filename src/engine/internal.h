@@ -14,6 +14,8 @@
  *   apply.c    one rule on one value: templates, associated data, the action, its result in syntax
  *   when.c     a rule's condition at a place, in every reading of the record
  *   spare.c    what `unmatched` leaves alone in an event
+ *   avro.c     values with types, along their schema's program
+ *   frames.c   which schema that is, where values name it by an id
  *   trace.c    the story of each field, for people
  *
  * A record's clear text stands in the caller's bytes and in the arena, which is wiped when the record is done.
@@ -192,6 +194,11 @@ struct kveil_engine {
 	_Atomic uint64_t *matches; /* by index in the plan */
 
 	const struct kveil_engine_schema *schema; /* of the values; NULL where the format has none */
+	struct kveil_engine_schemas *schemas; /* by the id that values name; NULL: they name none */
+	const struct kveil_framed *framed;    /* of the record at hand */
+	bool has_schema_header;               /* and a header says so */
+	bool wants_schema;
+	struct kveil_schema_id wanted;
 	struct kveil_avro_walk *walk;
 	enum kveil_result_kind typed_result; /* of the action that ran last, where types matter */
 
@@ -367,12 +374,17 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
                                       struct kveil_buf **outs, bool *ret_written,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The same for values whose types a schema gives; there is one view. */
+/* The same for values whose types a schema gives; there is one view, and what is in out stays in front. */
 enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_span value, struct kveil_buf *out,
                                          bool *ret_written, struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_engine_clear_typed(struct kveil_engine *e);
 /* Wipes the value's tape, and gives back what is larger than keep_bytes. Only where there is a walk. */
 void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes);
+/* frames.c: the schema that the value at hand names; *skip: the bytes in front of its payload. */
+enum kveil_status kveil_engine_unframe(struct kveil_engine *e, size_t *skip, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* What names the derived one, for such a value. */
+struct kveil_span kveil_engine_frame(const struct kveil_engine *e);
+bool kveil_engine_is_schema_header(const struct kveil_engine *e, const struct kveil_header *h);
 /* Can the rules be held on such values in this version? */
 enum kveil_status kveil_engine_check_typed(const struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* A part that is one value (text, a header): what becomes of it in each view. */

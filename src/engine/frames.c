@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Values that say which schema they are written with, as Confluent's serializers frame them:
+ *
+ *   00 iiii payload        01 gggggggggggggggg payload
+ *   payload, beside a header __value_schema_id of 00 iiii or 01 gggggggggggggggg
+ *
+ * A table of a topic's schemas leads from such an id to what the rules make of it. What comes out has the derived
+ * schema's id wherever the writer's stood.
+ */
+#include "engine/internal.h"
+
+#include <stdlib.h>
+
+enum { ID_BYTES = 5, GUID_BYTES = 17, MOST_SLOTS = 1 << 20 };
+
+struct kveil_framed {
+	struct kveil_schema_id id;
+	struct kveil_engine_schema *schema; /* NULL: values with this id are refused */
+	struct kveil_error refusal;
+	uint8_t out[GUID_BYTES];
+	size_t out_bytes;
+};
+
+struct kveil_engine_schemas {
+	struct kveil_framed **slots;
+	size_t mask, count;
+	struct kveil_framed *last; /* the next value is most likely written with the same */
+};
+
+/* --- the table --- */
+
+bool kveil_schema_id_eq(const struct kveil_schema_id *a, const struct kveil_schema_id *b)
+{
+	if (a->is_guid != b->is_guid)
+		return false;
+	return a->is_guid ? memcmp(a->guid, b->guid, sizeof a->guid) == 0 : a->id == b->id;
+}
+
+static size_t hash(const struct kveil_schema_id *id)
+{
+	uint64_t n = id->id;
+
+	if (id->is_guid)
+		memcpy(&n, id->guid + 8, sizeof n);
+	n *= 0x9E3779B97F4A7C15u;
+	return (size_t)(n ^ n >> 32);
+}
+
+static struct kveil_framed **place(const struct kveil_engine_schemas *t, const struct kveil_schema_id *id)
+{
+	size_t at = hash(id) & t->mask;
+
+	while (t->slots[at] && !kveil_schema_id_eq(&t->slots[at]->id, id))
+		at = (at + 1) & t->mask;
+	return &t->slots[at];
+}
+
+static struct kveil_framed *find(struct kveil_engine_schemas *t, const struct kveil_schema_id *id)
+{
+	if (__builtin_expect(t->last && kveil_schema_id_eq(&t->last->id, id), 1))
+		return t->last;
+	struct kveil_framed *f = t->count ? *place(t, id) : NULL;
+	t->last = f ? f : t->last;
+	return f;
+}
+
+struct kveil_engine_schemas *kveil_engine_schemas_new(void)
+{
+	return calloc(1, sizeof(struct kveil_engine_schemas));
+}
+
+void kveil_engine_schemas_free(struct kveil_engine_schemas *t)
+{
+	for (size_t i = 0; t && t->count && i <= t->mask; i++)
+		if (t->slots[i]) {
+			kveil_engine_schema_free(t->slots[i]->schema);
+			free(t->slots[i]);
+		}
+	if (t)
+		free(t->slots);
+	free(t);
+}
+
+static bool grow(struct kveil_engine_schemas *t)
+{
+	struct kveil_engine_schemas wider = {.mask = t->mask ? 2 * t->mask + 1 : 15};
+
+	if (t->mask && 2 * (t->count + 1) <= t->mask)
+		return true;
+	if (wider.mask >= MOST_SLOTS)
+		return false;
+	wider.slots = calloc(wider.mask + 1, sizeof *wider.slots);
+	if (!wider.slots)
+		return false;
+	for (size_t i = 0; t->count && i <= t->mask; i++)
+		if (t->slots[i])
+			*place(&wider, &t->slots[i]->id) = t->slots[i];
+	free(t->slots);
+	t->slots = wider.slots;
+	t->mask = wider.mask;
+	return true;
+}
+
+/* The row of an id, made or emptied. NULL: no memory. */
+static struct kveil_framed *row(struct kveil_engine_schemas *t, const struct kveil_schema_id *id)
+{
+	struct kveil_framed *f = grow(t) ? *place(t, id) : NULL;
+
+	if (f)
+		kveil_engine_schema_free(f->schema);
+	else if (t->slots && (f = malloc(sizeof *f))) {
+		*place(t, id) = f;
+		t->count++;
+	}
+	if (f)
+		*f = (struct kveil_framed){.id = *id};
+	return f;
+}
+
+static size_t spell(const struct kveil_schema_id *id, uint8_t out[GUID_BYTES])
+{
+	out[0] = id->is_guid;
+	if (id->is_guid) {
+		memcpy(out + 1, id->guid, sizeof id->guid);
+		return GUID_BYTES;
+	}
+	for (int i = 0; i < 4; i++)
+		out[1 + i] = (uint8_t)(id->id >> 8 * (3 - i));
+	return ID_BYTES;
+}
+
+enum kveil_status kveil_engine_schemas_add(struct kveil_engine_schemas *t, const struct kveil_schema_id *writer,
+					   struct kveil_engine_schema *s, const struct kveil_schema_id *derived,
+					   struct kveil_error *err)
+{
+	struct kveil_framed *f = row(t, writer);
+
+	if (!f) {
+		kveil_engine_schema_free(s);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	}
+	f->schema = s;
+	f->out_bytes = spell(derived, f->out);
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_engine_schemas_refuse(struct kveil_engine_schemas *t, const struct kveil_schema_id *writer,
+					      const struct kveil_error *why, struct kveil_error *err)
+{
+	struct kveil_framed *f = row(t, writer);
+
+	if (!f)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	f->refusal = *why;
+	return KVEIL_OK;
+}
+
+void kveil_engine_use_schemas(struct kveil_engine *e, struct kveil_engine_schemas *t)
+{
+	e->schemas = t;
+}
+
+bool kveil_engine_wanted_schema(const struct kveil_engine *e, struct kveil_schema_id *ret)
+{
+	*ret = e->wanted;
+	return e->wants_schema;
+}
+
+/* --- a value --- */
+
+static bool is_schema_header(const struct kveil_header *h)
+{
+	static const char name[] = "__value_schema_id";
+
+	return h->name.len == sizeof name - 1 && memcmp(h->name.data, name, sizeof name - 1) == 0;
+}
+
+/* How many bytes the id takes; 0: there is none. */
+static size_t read_id(struct kveil_span bytes, struct kveil_schema_id *ret)
+{
+	*ret = (struct kveil_schema_id){0};
+	if (bytes.len >= ID_BYTES && bytes.data[0] == 0) {
+		for (int i = 1; i < ID_BYTES; i++)
+			ret->id = ret->id << 8 | bytes.data[i];
+		return ID_BYTES;
+	}
+	if (bytes.len >= GUID_BYTES && bytes.data[0] == 1) {
+		ret->is_guid = true;
+		memcpy(ret->guid, bytes.data + 1, sizeof ret->guid);
+		return GUID_BYTES;
+	}
+	return 0;
+}
+
+static enum kveil_status refuse(struct kveil_error *err, const char *what)
+{
+	kveil_fail_at(err, KVEIL_E_UNSUPPORTED_FRAMING, 0, "%s", what);
+	kveil_error_hint(err, "Confluent's: 0 and the schema's id in four bytes, or the header __value_schema_id");
+	return err->status;
+}
+
+static enum kveil_status explain_prefix(struct kveil_span v, struct kveil_error *err)
+{
+	if (v.len > 1 && v.data[0] == 0xc3 && v.data[1] == 1)
+		return refuse(err, "this is Avro's single-object encoding (C3 01), which is not in this version");
+	if (v.len >= 18 && v.data[0] == 3 && (v.data[1] == 0 || v.data[1] == 5))
+		return refuse(err, "this is framed for AWS Glue (03, compression, UUID), which is not in this version");
+	if (v.len && (v.data[0] == '{' || v.data[0] == '['))
+		return refuse(err, "the value does not say its schema; it looks like JSON");
+	return refuse(err, "the value does not say its schema");
+}
+
+/* Finds the id; *skip: what stands in front of the payload. The last header has the say, unless it is null. */
+static enum kveil_status read_frame(struct kveil_engine *e, struct kveil_schema_id *id, size_t *skip,
+				    struct kveil_error *err)
+{
+	const struct kveil_record *r = e->record;
+	const struct kveil_header *last = NULL;
+
+	for (size_t i = 0; i < r->header_count; i++)
+		if (is_schema_header(&r->headers[i])) {
+			last = &r->headers[i];
+			e->has_schema_header |= last->value.data != NULL;
+		}
+	*skip = 0;
+	if (last && last->value.data)
+		return read_id(last->value, id) == last->value.len && last->value.len
+			   ? KVEIL_OK
+			   : refuse(err, "the header __value_schema_id is no schema's id");
+	*skip = read_id(r->value, id);
+	return *skip ? KVEIL_OK : explain_prefix(r->value, err);
+}
+
+enum kveil_status kveil_engine_unframe(struct kveil_engine *e, size_t *skip, struct kveil_error *err)
+{
+	struct kveil_schema_id id;
+	enum kveil_status st = read_frame(e, &id, skip, err);
+
+	if (st)
+		return st;
+	e->framed = find(e->schemas, &id);
+	if (!e->framed) {
+		e->wanted = id;
+		e->wants_schema = true;
+		return kveil_fail(err, KVEIL_E_SCHEMA_PENDING, "the value's schema is not known yet");
+	}
+	if (!e->framed->schema) {
+		*err = e->framed->refusal;
+		return err->status;
+	}
+	e->schema = e->framed->schema;
+	return KVEIL_OK;
+}
+
+struct kveil_span kveil_engine_frame(const struct kveil_engine *e)
+{
+	return kveil_span_of(e->framed->out, e->framed->out_bytes);
+}
+
+bool kveil_engine_is_schema_header(const struct kveil_engine *e, const struct kveil_header *h)
+{
+	return e->has_schema_header && h->value.data && is_schema_header(h);
+}
