@@ -417,6 +417,9 @@ static void read_file(struct kveil_loader *l, const struct kveil_yaml *root)
 					 "on_error: drop loses every record that cannot be protected");
 		kveil_error_hint(w, "dead-letter keeps them, sealed");
 	}
+	p->schema.is_registered = o.schema_register;
+	p->schema.normalize = o.schema_normalize;
+	p->schema.context = dup(l, o.schema_context ? o.schema_context : "");
 	make_stem(l, p->name);
 	read_topics(l, root, o.topics);
 	kveil_loader_read_envelope(l, o.envelope);

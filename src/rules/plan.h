@@ -152,6 +152,11 @@ struct kveil_plan {
 	struct kveil_clue *clues; /* which table a row is of */
 	size_t clue_count;
 	enum kveil_on_error on_error;
+	struct {
+		bool is_registered;       /* by kveil; else somebody else does, and records wait until then */
+		bool normalize;
+		const char *context;      /* "" is the registry's default one */
+	} schema;                 /* of formats with types: the derived one, under TOPIC-value of the output */
 	struct kveil_view *views;
 	size_t view_count;
 	struct kveil_rule *rules; /* every rule of the file once */

@@ -9,11 +9,26 @@ static const char *const on_error_choices[] = {"dead-letter", "stop", "drop", NU
 static const char *const on_null_choices[] = {"keep", "transform", NULL};
 static const char *const on_key_choices[] = {"one-to-one", "any", NULL};
 
+static const char *const subject_choices[] = {"topic", NULL};
+
 #define CLEAR_SCHEMA                                                                                                   \
 	"{\"type\": \"array\", \"items\": {\"oneOf\": [{\"type\": \"string\"}, {\"type\": \"array\", \"items\": "      \
 	"{\"type\": \"string\"}}]}}"
 
 #define FILE_ROW(member) offsetof(struct kveil_rule_file_options, member)
+static const struct kveil_option registered_options[] = {
+    {"subject", KVEIL_OPT_ENUM, FILE_ROW(schema_subject), .def = "topic", .choices = subject_choices,
+     .help = "with avro: where the derived schema stands in the registry: topic is the output topic's name and -value"},
+    {"register", KVEIL_OPT_BOOL, FILE_ROW(schema_register), .def = "true",
+     .help = "kveil registers it; false: somebody else does (`kveil schema derive` prints it), and records wait until "
+	     "then"},
+    {"context", KVEIL_OPT_STRING, FILE_ROW(schema_context), .def = "",
+     .help = "the registry's context in which both schemas stand; \"\" is the default one"},
+    {"normalize", KVEIL_OPT_BOOL, FILE_ROW(schema_normalize), .def = "false",
+     .help = "the registry takes spellings of one schema for one"},
+    {0},
+};
+
 const struct kveil_option kveil_rule_file_table[] = {
     {"name", KVEIL_OPT_STRING, FILE_ROW(name),
      .help = "the data set; part of what binds a ciphertext to its place. Needed when a rule encrypts or decrypts"},
@@ -27,6 +42,7 @@ const struct kveil_option kveil_rule_file_table[] = {
      .schema = "{\"oneOf\": [{\"type\": \"string\"}, {\"$ref\": \"#/$defs/envelope\"}]}"},
     {"output", KVEIL_OPT_STRING, FILE_ROW(output), .def = "{topic}.secure",
      .help = "the output topic; {topic} stands for the input's name"},
+    {"schema", KVEIL_OPT_GROUP, .sub = registered_options},
     {"unmatched", KVEIL_OPT_ENUM, FILE_ROW(unmatched), .def = "keep", .choices = unmatched_choices,
      .help = "what becomes of fields of the value that no rule and no clear line names"},
     {"on_error", KVEIL_OPT_ENUM, FILE_ROW(on_error), .def = "dead-letter", .choices = on_error_choices,

@@ -14,6 +14,9 @@ struct kveil_rule_file_options {
 	char *name, *output;
 	char **topics;
 	int unmatched, on_error;
+	int schema_subject;
+	bool schema_register, schema_normalize;
+	char *schema_context;
 	const struct kveil_yaml *format, *envelope, *fields, *outputs, *clear;
 };
 

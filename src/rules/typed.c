@@ -40,8 +40,14 @@ void kveil_loader_check_typed(struct kveil_loader *l, const struct kveil_yaml *r
 	const struct kveil_plan *p = l->plan;
 	const struct kveil_format *f = p->formats[KVEIL_PART_VALUE];
 
-	if (!f || !f->is_typed)
+	if (!f || !f->is_typed) {
+		const struct kveil_yaml *at = kveil_yaml_get(root, "schema");
+		if (at)
+			kveil_error_hint(kveil_report_at(l->report, l->file, at->line, at->column,
+							 "schema goes with a format that has schemas"),
+					 "format: avro");
 		return;
+	}
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
 		const struct kveil_yaml *at = kveil_yaml_get(root, words[i]);
 		bool is_default = at && at->kind == KVEIL_YAML_SCALAR &&

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "format/format.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -221,6 +222,7 @@ static void free_bound(struct kveil_worker *w, struct kveil_bound_plan *b)
 	if (!b)
 		return;
 	count_matches(b);
+	kveil_writers_free(b->writers);
 	kveil_engine_free(b->engine);
 	for (size_t i = 0; b->cells && i < b->plan->rule_count; i++)
 		if (b->cells[i])
@@ -238,6 +240,7 @@ static struct kveil_bound_plan *new_bound(struct kveil_worker *w, struct kveil_p
 	if (!b)
 		return NULL;
 	b->plan = kveil_plan_ref(plan);
+	b->is_typed = plan->formats[KVEIL_PART_VALUE]->is_typed;
 	b->cells = calloc(plan->rule_count + 1, sizeof(struct kveil_cell *));
 	b->seen = calloc(plan->rule_count + 1, sizeof *b->seen);
 	if (!b->cells || !b->seen) {
@@ -252,10 +255,20 @@ static struct kveil_bound_plan *new_bound(struct kveil_worker *w, struct kveil_p
 enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err)
 {
 	struct kveil_bound_plan *b = route->bound;
+	enum kveil_status status = KVEIL_OK;
 
-	if (b->engine)
-		return KVEIL_OK;
-	return kveil_engine_new(b->plan, w->ring, &w->limits, &b->engine, err);
+	if (!b->engine)
+		status = kveil_engine_new(b->plan, w->ring, &w->limits, &b->engine, err);
+	if (status || !b->is_typed)
+		return status;
+	if (!w->resolver)
+		return kveil_fail(err, KVEIL_E_CONFIG, "there is no schema_registry");
+	if (!route->writers)
+		route->writers = kveil_writers_of(&b->writers, route->route, b->engine);
+	if (!route->writers)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the schemas of %s", route->route->topic);
+	kveil_engine_use_schemas(b->engine, kveil_writers_table(route->writers));
+	return KVEIL_OK;
 }
 
 /* One bound plan a plan of the set; those that were there are kept with their engines. */

@@ -41,6 +41,7 @@
 #include "worker/waker.h"
 #include "worker/watermark.h"
 #include "worker/worker.h"
+#include "worker/writers.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -59,9 +60,11 @@ struct kveil_shared {
 /* A plan with this thread's keys. */
 struct kveil_bound_plan {
 	struct kveil_plan *plan;      /* referenced */
+	bool is_typed;                /* values name their schemas */
 	struct kveil_engine *engine;  /* NULL: not bound yet */
 	struct kveil_cell **cells;    /* one a rule */
 	uint64_t *seen;               /* matches already in the cells */
+	struct kveil_writers *writers; /* one a topic, where is_typed */
 };
 
 /* An output or dead-letter topic of the current producer, which is the opaque of its handle. Lives as long as that
@@ -82,6 +85,7 @@ struct kveil_worker_route {
 	struct kveil_bound_plan *bound;
 	struct kveil_outlet **outputs;   /* one a view */
 	struct kveil_outlet *dead;
+	struct kveil_writers *writers;   /* of the bound plan; NULL: not yet, or values name no schemas */
 };
 
 /* A record on its way in; its bytes are borrowed from the message, or from the copy that waits. */
@@ -109,12 +113,16 @@ struct kveil_queue {
 enum kveil_wait {
 	KVEIL_WAIT_NONE,
 	KVEIL_WAIT_NAMES,  /* keys that it names are being made */
+	KVEIL_WAIT_SCHEMA, /* the schema that it names is being fetched, or the derived one registered */
 	KVEIL_WAIT_OUTAGE, /* a moment: then it is tried again */
 	KVEIL_WAIT_LANE,   /* room on the way to an output partition, or a moment after it failed */
 };
 
 /* How many jumps of its offsets a partition remembers: after a lie about offsets it goes back to one (record.c). */
 enum { KVEIL_GAPS = 16 };
+
+/* So many ids that the schema registry does not know, and no other between them: it is not the producers' registry. */
+enum { KVEIL_UNKNOWN_IDS = 16 };
 
 struct kveil_partition {
 	char *topic;
@@ -161,7 +169,9 @@ struct kveil_partition {
 	int64_t due_ms;       /* monotonic: when it is tried again */
 	unsigned outage_tries;
 	unsigned name_tries;  /* that found no key, though it was asked for */
-	uint64_t round;       /* of the maker, when it was asked for */
+	uint64_t round;       /* of the maker or the resolver, when it was asked for */
+	struct kveil_schema_id unknown[KVEIL_UNKNOWN_IDS]; /* that the schema registry does not know, with no other between */
+	unsigned unknowns;
 	struct kveil_outlet *blocked_on; /* it had no room in this lane; NULL: or is gone */
 	int32_t blocked_lane;
 	bool in_outage;       /* counted in the worker's outages */
@@ -253,6 +263,7 @@ struct kveil_worker {
 	struct kveil_intake intake;
 	size_t intake_limit; /* bytes */
 	struct kveil_maker *maker;
+	struct kveil_resolver *resolver; /* NULL: there is no schema registry */
 	size_t waiting_bytes;  /* of all partitions */
 	size_t outages;        /* partitions that wait one out */
 	size_t first_turn;
@@ -326,7 +337,7 @@ struct kveil_cell *kveil_worker_fetch_errors(struct kveil_worker *w, enum kveil_
 void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why);
 /* An error in the place of a message. */
 void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_message_t *msg);
-/* The engine of a route, made on first use. */
+/* The engine of a route, made on first use, and ready for its records. */
 enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err);
 
 /* --- producer.c --- */

@@ -46,6 +46,7 @@
 	X(NAMED_KEYS, "kveil_named_keys", GAUGE, "pattern", "Names that records have filled into a pattern of keys.data, each with a key of its own.") \
 	X(NAMED_KEYS_WAITING, "kveil_named_keys_waiting", GAUGE, "pattern", "Names that were asked for and wait for their key.") \
 	X(REGISTRY_IGNORED, "kveil_registry_records_ignored_total", COUNTER, "reason", "Registry records that were not authentic or not readable.") \
+	X(SCHEMA_REGISTRY_UP, "kveil_schema_registry_up", GAUGE, "", "1 when the schema registry answered last; asked only while records need it.") \
 	X(RELOAD_SUCCESSFUL, "kveil_config_last_reload_successful", GAUGE, "", "1 when the last reload of rules was taken.") \
 	X(RELOAD_TIMESTAMP, "kveil_config_last_reload_success_timestamp_seconds", GAUGE, "", "When rules were last taken.") \
 	X(EVENTS, "kveil_events_total", COUNTER, "event", "Events, as docs/events.md lists them and the log shows each.") \

@@ -19,7 +19,8 @@ enum {
 	MOST_RECORDS = 1024,  /* of one partition */
 	MOST_BYTES = 8 << 20, /* of all, or a quarter of what may be in flight */
 	TURN_MS = 20,         /* for what has waited, and for looking at names: the loop has more to do */
-	SOON_TRIES = 3, /* for a name that was made and is not there: another process was first, a matter of moments */
+	SOON_TRIES = 3,  /* for a name that was made and is not there: another process was first, a matter of moments */
+	SCHEMA_MS = 250, /* an id that is not known is asked for again */
 	LOG_EVERY_MS = 60000,
 };
 
@@ -155,10 +156,19 @@ static void wait_for_names(struct kveil_worker *w, struct kveil_partition *p, co
 	wait_for(w, p, KVEIL_WAIT_NAMES, made ? kveil_worker_back_off_ms(w, p->name_tries) : 0);
 }
 
+/* The record names a schema that is asked for. */
+static void wait_for_schema(struct kveil_worker *w, struct kveil_partition *p)
+{
+	p->round = kveil_resolver_round(w->resolver);
+	wait_for(w, p, KVEIL_WAIT_SCHEMA, SCHEMA_MS);
+}
+
 void kveil_park(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_error *why)
 {
 	if (why->status == KVEIL_E_KEY_PENDING)
 		wait_for_names(w, p, why);
+	else if (why->status == KVEIL_E_SCHEMA_PENDING)
+		wait_for_schema(w, p);
 	else
 		wait_out(w, p, why);
 }
@@ -209,6 +219,8 @@ static bool is_due(struct kveil_worker *w, struct kveil_partition *p)
 		return true;
 	case KVEIL_WAIT_NAMES:
 		return names_may_be_there(w, p);
+	case KVEIL_WAIT_SCHEMA:
+		return w->now_ms >= p->due_ms || kveil_resolver_round(w->resolver) != p->round;
 	case KVEIL_WAIT_OUTAGE:
 		return w->now_ms >= p->due_ms;
 	case KVEIL_WAIT_LANE:

@@ -373,10 +373,56 @@ static enum outcome judge(struct kveil_worker *w, const struct work *k, const st
 	return ABANDONED;
 }
 
+/* Now and then an id that nobody knows is a producer's fault. Of many it is likely that this is not the producers'
+ * registry, and then their records are not to end as dead letters. */
+static bool are_many_unknown(struct kveil_partition *p, const struct kveil_schema_id *id)
+{
+	for (unsigned i = 0; i < p->unknowns; i++)
+		if (kveil_schema_id_eq(&p->unknown[i], id))
+			return false;
+	p->unknown[p->unknowns++] = *id;
+	if (p->unknowns < KVEIL_UNKNOWN_IDS)
+		return false;
+	p->unknowns = 0; /* whoever lets it go on wants to see it tried */
+	return true;
+}
+
+/* The record was SCHEMA_PENDING. true: run it again; else *ret is what became of it. */
+static bool learn(struct kveil_worker *w, const struct work *k, enum outcome *ret, struct kveil_error *ret_wait)
+{
+	struct kveil_partition *p = k->at.partition;
+	struct kveil_schema_id id;
+	struct kveil_error why;
+
+	enum kveil_status status = kveil_writers_learn(p->route->writers, w->resolver, &id, &why);
+	if (!status)
+		return true;
+	*ret = WAIT;
+	*ret_wait = why;
+	if (kveil_status_class(status) == KVEIL_CLASS_RETRY)
+		return false;
+	bool is_record = kveil_status_class(status) == KVEIL_CLASS_RECORD;
+	if (status == KVEIL_E_UNKNOWN_SCHEMA && are_many_unknown(p, &id)) {
+		kveil_fail(&why, status,
+			   "%d schemas in a row that the registry does not know: is it the producers' registry and "
+			   "context?",
+			   KVEIL_UNKNOWN_IDS);
+		is_record = false;
+	}
+	if (is_record) {
+		*ret = set_aside(w, k, p->route->route->plan->on_error, &why, ret_wait);
+	} else {
+		stop(w, k, true, &why);
+		*ret = ABANDONED;
+	}
+	return false;
+}
+
 static enum outcome protect(struct kveil_worker *w, const struct work *k, struct kveil_error *ret_wait)
 {
 	struct kveil_worker_route *route = k->at.partition->route;
 	struct kveil_result result;
+	enum outcome o;
 
 	if (kveil_failpoint("names-stay-pending")) {
 		kveil_fail(ret_wait, KVEIL_E_KEY_PENDING, "a test wants it so");
@@ -396,7 +442,13 @@ static enum outcome protect(struct kveil_worker *w, const struct work *k, struct
 	}
 	kveil_keyring_serve(w->ring, k->at.partition->topic, k->at.partition->id);
 	run(w, route->bound->engine, &k->in->record, &result);
-	enum outcome o = judge(w, k, &result, ret_wait);
+	if (__builtin_expect(result.verdict == KVEIL_RETRY && result.error.status == KVEIL_E_SCHEMA_PENDING, 0)) {
+		if (!learn(w, k, &o, ret_wait))
+			return o;
+		run(w, route->bound->engine, &k->in->record, &result);
+	}
+	k->at.partition->unknowns = 0;
+	o = judge(w, k, &result, ret_wait);
 	if (o == NO_ROOM || (o == WAIT && result.verdict != KVEIL_RETRY))
 		kveil_engine_forget(route->bound->engine);
 	else

@@ -239,23 +239,24 @@ static void check_registry_topic(const struct kveil_config *config, const struct
 					"the topic %s is the key registry's: no rule file reads or writes it", topic);
 }
 
-/* A worker has no schemas yet. */
-static void check_formats(const struct kveil_plan_set *plans, struct kveil_report *report)
+/* Values name their schemas, and somebody must know them. */
+static void check_formats(const struct kveil_config *config, const struct kveil_plan_set *plans,
+			  struct kveil_report *report)
 {
-	for (size_t i = 0; i < plans->count; i++) {
+	for (size_t i = 0; i < plans->count && !config->schema_registry.urls; i++) {
 		const struct kveil_format *f = plans->plans[i]->formats[KVEIL_PART_VALUE];
 		if (f && f->is_typed)
 			kveil_error_hint(kveil_report_at(report, plans->plans[i]->file, 0, 0,
-							 "`run` does not take format avro in this version: there is "
-							 "no schema registry"),
-					 "`kveil apply --schema FILE` tries the rules on samples");
+							 "format %s takes a schema registry, and none is configured",
+							 f->name),
+					 "schema_registry: {url: https://registry:8081} in kveil.yaml");
 	}
 }
 
 void kveil_check_together(const struct kveil_config *config, const struct kveil_plan_set *plans,
 			  struct kveil_report *report)
 {
-	check_formats(plans, report);
+	check_formats(config, plans, report);
 	if (config->dead_letter.key)
 		check_dead_letter_key(config, plans, report);
 	if (config->keys.registry)

@@ -2,12 +2,14 @@
 #include "worker/replay.h"
 
 #include "base/clock.h"
+#include "format/format.h"
 #include "keys/keystore.h"
 #include "kveil/engine.h"
 #include "worker/dead_letter.h"
 #include "worker/kafka.h"
 #include "worker/letters.h"
 #include "worker/replayed.h"
+#include "worker/writers.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -25,6 +27,7 @@ enum {
 struct engine_of {
 	struct kveil_plan *plan;
 	struct kveil_engine *engine;
+	struct kveil_writers *writers;
 };
 
 struct replay {
@@ -35,6 +38,7 @@ struct replay {
 	struct kveil_letters *letters;
 	const struct kveil_catalog *catalog;
 	rd_kafka_t *producer;
+	struct kveil_schemas *schemas; /* NULL: there is no schema registry */
 	struct kveil_keyring *ring;
 	struct engine_of *engines;
 	size_t engine_count;
@@ -114,14 +118,19 @@ static enum kveil_status open(struct replay *r, struct kveil_error *err)
 	status = open_producer(r, err);
 	if (!status)
 		status = kveil_keyring_new(r->p->keys, &r->ring, err);
+	if (!status && r->p->config->schema_registry.urls)
+		status = kveil_schemas_open(&r->p->config->schema_registry, &r->schemas, err);
 	return status ? status : read_seen(r, err);
 }
 
 static void close_all(struct replay *r) /* and frees r */
 {
-	for (size_t i = 0; i < r->engine_count; i++)
+	for (size_t i = 0; i < r->engine_count; i++) {
+		kveil_writers_free(r->engines[i].writers);
 		kveil_engine_free(r->engines[i].engine);
+	}
 	free(r->engines);
+	kveil_schemas_close(r->schemas);
 	kveil_keyring_free(r->ring);
 	kveil_dead_letter_clear(&r->letter);
 	bool ended = kveil_kafka_destroy(r->producer, 0);
@@ -132,24 +141,47 @@ static void close_all(struct replay *r) /* and frees r */
 		free(r); /* or the client still logs as its owner */
 }
 
-static enum kveil_status engine_for(struct replay *r, struct kveil_plan *plan, struct kveil_engine **ret,
+static enum kveil_status engine_for(struct replay *r, struct kveil_plan *plan, struct engine_of **ret,
 				    struct kveil_error *err)
 {
+	struct kveil_engine *engine;
 	const struct kveil_limits limits = kveil_kafka_limits(r->p->config);
 
 	for (size_t i = 0; i < r->engine_count; i++)
 		if (r->engines[i].plan == plan) {
-			*ret = r->engines[i].engine;
+			*ret = &r->engines[i];
 			return KVEIL_OK;
 		}
 	struct engine_of *grown = realloc(r->engines, (r->engine_count + 1) * sizeof *grown);
 	if (!grown)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an engine");
 	r->engines = grown;
-	enum kveil_status status = kveil_engine_new(plan, r->ring, &limits, ret, err);
-	if (!status)
-		grown[r->engine_count++] = (struct engine_of){plan, *ret};
-	return status;
+	enum kveil_status status = kveil_engine_new(plan, r->ring, &limits, &engine, err);
+	if (status)
+		return status;
+	*ret = &grown[r->engine_count++];
+	**ret = (struct engine_of){.plan = plan, .engine = engine};
+	return KVEIL_OK;
+}
+
+/* The letter's record through the engine; where its value names a schema, that is asked for. */
+static enum kveil_status run(struct replay *r, struct engine_of *of, const struct kveil_route *route,
+			     struct kveil_result *result, struct kveil_error *err)
+{
+	if (r->schemas && of->plan->formats[KVEIL_PART_VALUE]->is_typed) {
+		struct kveil_writers *writers = kveil_writers_of(&of->writers, route, of->engine);
+		if (!writers)
+			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for schemas");
+		kveil_engine_use_schemas(of->engine, kveil_writers_table(writers));
+		kveil_engine_run(of->engine, &r->letter.record, result);
+		if (result->verdict != KVEIL_RETRY || result->error.status != KVEIL_E_SCHEMA_PENDING)
+			return KVEIL_OK;
+		enum kveil_status status = kveil_writers_learn_now(writers, r->schemas, err);
+		if (status)
+			return status;
+	}
+	kveil_engine_run(of->engine, &r->letter.record, result);
+	return KVEIL_OK;
 }
 
 /* Waits for every report that is out. What is not reported in time is taken back; it may have arrived. */
@@ -223,7 +255,7 @@ static enum kveil_status deliver(struct replay *r, const struct kveil_route *rou
 static enum kveil_status try_letter(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
 {
 	struct kveil_key *key;
-	struct kveil_engine *engine;
+	struct engine_of *engine = NULL;
 	struct kveil_result result;
 	size_t count;
 
@@ -251,9 +283,10 @@ static enum kveil_status try_letter(struct replay *r, const rd_kafka_message_t *
 	if (r->letter.partition >= route->partitions)
 		return kveil_fail(err, KVEIL_E_NOT_FOUND, "the topic has no such partition any more");
 	status = engine_for(r, route->plan, &engine, err);
+	if (!status)
+		status = run(r, engine, route, &result, err);
 	if (status)
 		return status;
-	kveil_engine_run(engine, &r->letter.record, &result);
 	if (result.verdict != KVEIL_PRODUCE) {
 		*err = result.error;
 		return err->status;

@@ -44,6 +44,8 @@ struct kveil_service {
 	struct kveil_service_params params;
 	struct kveil_shared shared;
 	struct kveil_maker *maker;
+	struct kveil_schemas *schemas; /* the resolver's */
+	struct kveil_resolver *resolver;
 	struct kveil_worker **workers;
 	size_t worker_count, started;
 	pthread_t topics_thread, keeper_thread;
@@ -410,6 +412,7 @@ static bool start_worker(struct kveil_service *s, unsigned number)
 	w->params = &s->params;
 	w->shared = &s->shared;
 	w->maker = s->maker;
+	w->resolver = s->resolver;
 	w->number = number;
 	snprintf(w->name, sizeof w->name, "worker %u", number);
 	snprintf(w->condition_group, sizeof w->condition_group, "worker %u: group", number);
@@ -440,7 +443,9 @@ static bool start_threads(struct kveil_service *s)
 	s->has_topics_thread = pthread_create(&s->topics_thread, NULL, topics_main, s) == 0;
 	s->has_keeper_thread = pthread_create(&s->keeper_thread, NULL, keeper_main, s) == 0;
 	s->maker = kveil_maker_new(s->params.keys, s->params.health);
-	bool whole = s->has_topics_thread && s->has_keeper_thread && s->maker;
+	if (s->schemas)
+		s->resolver = kveil_resolver_new(s->schemas, s->params.health, s->params.metrics);
+	bool whole = s->has_topics_thread && s->has_keeper_thread && s->maker && (s->resolver || !s->schemas);
 	for (unsigned i = 1; whole && i <= s->worker_count; i++)
 		whole = start_worker(s, i);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -470,6 +475,8 @@ enum kveil_status kveil_service_start(const struct kveil_service_params *p, stru
 	s->workers = calloc(s->worker_count, sizeof(struct kveil_worker *));
 	status = s->workers ? kveil_admin_new(p->config, "topics", &s->admin, err)
 			    : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu workers", s->worker_count);
+	if (!status && p->config->schema_registry.urls)
+		status = kveil_schemas_open(&p->config->schema_registry, &s->schemas, err);
 	if (!status && !start_threads(s))
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "the threads cannot be started");
 	if (status) {
@@ -521,7 +528,7 @@ enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error
 		joined &= join(s->topics_thread, end);
 	if (s->has_keeper_thread)
 		joined &= join(s->keeper_thread, end);
-	joined = joined && kveil_maker_free(s->maker, end);
+	joined = joined && kveil_maker_free(s->maker, end) && kveil_resolver_free(s->resolver, end);
 	/* A thread that hangs still uses all this: the process is to be ended. */
 	if (!joined)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a thread does not end");
@@ -546,6 +553,7 @@ enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error
 	free(s->rotations);
 	kveil_cluster_clear(&s->cluster);
 	kveil_admin_free(s->admin);
+	kveil_schemas_close(s->schemas);
 	kveil_catalog_unref(s->shared.catalog);
 	kveil_plan_set_unref(s->plans);
 	pthread_mutex_destroy(&s->shared.lock);

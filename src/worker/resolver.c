@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/resolver.h"
+
+#include "base/clock.h"
+#include "worker/loop.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	TURN_MS = 250,        /* how soon it sees that it is to end */
+	AGAIN_FIRST_MS = 200, /* between two askings of a question that had no answer yet */
+	AGAIN_MOST_MS = 2000,
+	FORGET_MS = 60 * 1000, /* an answer that nobody asked for again: the client remembers longer */
+};
+
+struct question {
+	struct question *next;
+	bool is_writer, registers, normalize;
+	struct kveil_schema_id id; /* of a writer's schema */
+	char *context, *subject;   /* subject: of a derived one */
+	struct kveil_buf text;
+
+	bool queued, busy;
+	unsigned tries; /* without an answer */
+	int64_t again_ms, asked_ms;
+	enum kveil_status status; /* of the last answer; SCHEMA_PENDING: there is none */
+	struct kveil_error error;
+	const struct kveil_schemas_schema *schema;
+	struct kveil_schemas_id derived;
+};
+
+struct kveil_resolver {
+	struct kveil_schemas *client; /* the thread's */
+	struct kveil_health *health;
+	struct kveil_loop *loop; /* NULL: not watched now */
+	struct kveil_cell *up;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct question *first; /* under lock; in the order in which they came */
+	bool ending;            /* under lock */
+	_Atomic uint64_t round;
+};
+
+/* --- questions; under lock --- */
+
+static void free_question(struct question *q)
+{
+	kveil_schemas_schema_unref(q->schema);
+	kveil_buf_clear(&q->text);
+	free(q->context);
+	free(q->subject);
+	free(q);
+}
+
+static bool are_same(const struct question *a, const struct question *b)
+{
+	if (a->is_writer != b->is_writer || strcmp(a->context, b->context) != 0)
+		return false;
+	if (a->is_writer)
+		return kveil_schema_id_eq(&a->id, &b->id);
+	return a->registers == b->registers && a->normalize == b->normalize && strcmp(a->subject, b->subject) == 0 &&
+	       kveil_span_eq(kveil_buf_span(&a->text), kveil_buf_span(&b->text));
+}
+
+static void forget_old(struct kveil_resolver *r, int64_t now)
+{
+	for (struct question **at = &r->first, *q; (q = *at);) {
+		if (q->queued || q->busy || now - q->asked_ms < FORGET_MS) {
+			at = &q->next;
+			continue;
+		}
+		*at = q->next;
+		free_question(q);
+	}
+}
+
+static struct question *copy(const struct question *q)
+{
+	struct question *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return NULL;
+	*c = (struct question){.is_writer = q->is_writer,
+			       .registers = q->registers,
+			       .normalize = q->normalize,
+			       .id = q->id,
+			       .context = strdup(q->context),
+			       .subject = q->subject ? strdup(q->subject) : NULL,
+			       .status = KVEIL_E_SCHEMA_PENDING};
+	kveil_fail(&c->error, c->status, "the schema registry is being asked");
+	kveil_buf_append_span(&c->text, kveil_buf_span(&q->text));
+	if (c->context && (c->subject || !q->subject) && kveil_buf_ok(&c->text))
+		return c;
+	free_question(c);
+	return NULL;
+}
+
+static struct question *find_or_add(struct kveil_resolver *r, const struct question *q)
+{
+	struct question **at = &r->first;
+
+	forget_old(r, kveil_clock_mono_ms());
+	while (*at && !are_same(*at, q))
+		at = &(*at)->next;
+	if (!*at)
+		*at = copy(q);
+	return *at;
+}
+
+/* Has it asked again where that is due. The question as it stands, or NULL: no memory. */
+static struct question *ask(struct kveil_resolver *r, const struct question *q)
+{
+	struct question *known = find_or_add(r, q);
+	int64_t now = kveil_clock_mono_ms();
+
+	if (!known)
+		return NULL;
+	known->asked_ms = now;
+	if (known->status && !known->queued && !known->busy && now >= known->again_ms) {
+		known->queued = true;
+		known->status = kveil_fail(&known->error, KVEIL_E_SCHEMA_PENDING, "the schema registry is being asked");
+		pthread_cond_signal(&r->changed);
+	}
+	return known;
+}
+
+/* --- the thread --- */
+
+/* A question's own words stay while it is busy. */
+static enum kveil_status call(struct kveil_resolver *r, const struct question *q,
+			      const struct kveil_schemas_schema **schema, struct kveil_schemas_id *derived,
+			      struct kveil_error *err)
+{
+	const struct kveil_schemas_place at = {q->context, q->subject, q->normalize};
+
+	if (q->is_writer)
+		return q->id.is_guid ? kveil_schemas_by_guid(r->client, q->id.guid, schema, err)
+				     : kveil_schemas_by_id(r->client, q->context, q->id.id, schema, err);
+	return q->registers ? kveil_schemas_register(r->client, &at, kveil_buf_span(&q->text), derived, err)
+			    : kveil_schemas_look_up(r->client, &at, kveil_buf_span(&q->text), derived, err);
+}
+
+static void answer(struct kveil_resolver *r, struct question *q)
+{
+	const struct kveil_schemas_schema *schema = NULL;
+	struct kveil_schemas_id derived = {0};
+	struct kveil_error err = {0};
+
+	pthread_mutex_unlock(&r->lock);
+	/* A call has its own time, which may be longer than a turn of the watched. */
+	if (r->loop)
+		kveil_loop_end(r->loop);
+	enum kveil_status status = call(r, q, &schema, &derived, &err);
+	r->loop = kveil_health_loop(r->health, "schema registry");
+	if (status == KVEIL_E_SCHEMA_PENDING && kveil_failpoint("schemas-unknown-at-once"))
+		status = kveil_fail(&err, KVEIL_E_UNKNOWN_SCHEMA, "a test wants it so");
+	kveil_cell_set(r->up, status != KVEIL_E_SCHEMA_REGISTRY_UNAVAILABLE);
+	pthread_mutex_lock(&r->lock);
+	q->busy = false;
+	q->status = status;
+	q->error = err;
+	q->schema = schema;
+	q->derived = derived;
+	if (status) {
+		int ms = AGAIN_FIRST_MS << (q->tries < 4 ? q->tries : 4);
+		q->tries++;
+		q->again_ms = kveil_clock_mono_ms() + (ms < AGAIN_MOST_MS ? ms : AGAIN_MOST_MS);
+	}
+	atomic_fetch_add_explicit(&r->round, 1, memory_order_release);
+}
+
+/* Under lock. */
+static void wait_turn(struct kveil_resolver *r)
+{
+	int64_t until = kveil_clock_mono_ms() + TURN_MS;
+	struct timespec end = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
+
+	pthread_cond_clockwait(&r->changed, &r->lock, CLOCK_MONOTONIC, &end);
+}
+
+/* Behind what stands in front of it: a question that is asked again lets others go first. Under lock. */
+static struct question *take_next(struct kveil_resolver *r)
+{
+	struct question **at = &r->first;
+
+	while (*at && !(*at)->queued)
+		at = &(*at)->next;
+	struct question *q = *at;
+	if (!q)
+		return NULL;
+	*at = q->next;
+	q->next = NULL;
+	for (at = &r->first; *at;)
+		at = &(*at)->next;
+	*at = q;
+	q->queued = false;
+	q->busy = true;
+	return q;
+}
+
+static void *resolver_main(void *resolver)
+{
+	struct kveil_resolver *r = resolver;
+
+	pthread_mutex_lock(&r->lock);
+	while (!r->ending) {
+		struct question *q = take_next(r);
+		if (r->loop)
+			kveil_loop_beat(r->loop);
+		if (q)
+			answer(r, q);
+		else
+			wait_turn(r);
+	}
+	pthread_mutex_unlock(&r->lock);
+	if (r->loop)
+		kveil_loop_end(r->loop);
+	return NULL;
+}
+
+static void free_all(struct kveil_resolver *r)
+{
+	for (struct question *q = r->first, *next; q; q = next) {
+		next = q->next;
+		free_question(q);
+	}
+	pthread_cond_destroy(&r->changed);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+struct kveil_resolver *kveil_resolver_new(struct kveil_schemas *client, struct kveil_health *health,
+					  struct kveil_metrics *metrics)
+{
+	struct kveil_resolver *r = calloc(1, sizeof *r);
+
+	if (!r)
+		return NULL;
+	r->client = client;
+	r->health = health;
+	r->loop = kveil_health_loop(health, "schema registry");
+	r->up = kveil_metrics_cell(metrics, KVEIL_M_SCHEMA_REGISTRY_UP, NULL, NULL);
+	kveil_cell_set(r->up, 1);
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_cond_init(&r->changed, NULL);
+	if (r->loop && pthread_create(&r->thread, NULL, resolver_main, r) == 0)
+		return r;
+	if (r->loop)
+		kveil_loop_end(r->loop);
+	free_all(r);
+	return NULL;
+}
+
+bool kveil_resolver_free(struct kveil_resolver *r, int64_t end_ms)
+{
+	struct timespec end = {.tv_sec = end_ms / 1000, .tv_nsec = (long)(end_ms % 1000) * 1000000};
+
+	if (!r)
+		return true;
+	pthread_mutex_lock(&r->lock);
+	r->ending = true;
+	pthread_cond_signal(&r->changed);
+	pthread_mutex_unlock(&r->lock);
+	kveil_schemas_interrupt(r->client);
+	if (pthread_clockjoin_np(r->thread, NULL, CLOCK_MONOTONIC, &end))
+		return false;
+	free_all(r);
+	return true;
+}
+
+/* --- any thread --- */
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+}
+
+enum kveil_status kveil_resolver_writer(struct kveil_resolver *r, const char *context, const struct kveil_schema_id *id,
+					const struct kveil_schemas_schema **ret, struct kveil_error *err)
+{
+	const struct question q = {.is_writer = true, .id = *id, .context = (char *)context};
+
+	*ret = NULL;
+	pthread_mutex_lock(&r->lock);
+	const struct question *known = ask(r, &q);
+	enum kveil_status status = known ? known->status : no_memory(err);
+	if (known && status)
+		*err = known->error;
+	if (known && !status) {
+		*ret = known->schema;
+		kveil_schemas_schema_ref(*ret);
+	}
+	pthread_mutex_unlock(&r->lock);
+	return status;
+}
+
+enum kveil_status kveil_resolver_derived(struct kveil_resolver *r, const struct kveil_schemas_place *at, bool registers,
+					 struct kveil_span text, struct kveil_schemas_id *ret, struct kveil_error *err)
+{
+	/* Borrowed for the comparison; what is kept is a copy. */
+	const struct question q = {.registers = registers,
+				   .normalize = at->normalize,
+				   .context = (char *)at->context,
+				   .subject = (char *)at->subject,
+				   .text = {.data = (uint8_t *)text.data, .len = text.len}};
+
+	pthread_mutex_lock(&r->lock);
+	const struct question *known = ask(r, &q);
+	enum kveil_status status = known ? known->status : no_memory(err);
+	if (known && status)
+		*err = known->error;
+	if (known && !status)
+		*ret = known->derived;
+	pthread_mutex_unlock(&r->lock);
+	return status;
+}
+
+uint64_t kveil_resolver_round(const struct kveil_resolver *r)
+{
+	return atomic_load_explicit(&r->round, memory_order_acquire);
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/writers.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Derived, and not named yet. */
+struct unnamed {
+	struct unnamed *next;
+	struct kveil_schema_id id;
+	struct kveil_engine_schema *schema;
+};
+
+struct kveil_writers {
+	struct kveil_writers *next;
+	char *topic;
+	const struct kveil_plan *plan; /* the engine's */
+	struct kveil_engine *engine;
+	struct kveil_engine_schemas *table;
+	struct unnamed *first;
+	char *subject; /* of what comes out */
+};
+
+/* Where answers come from: the resolver's thread, or calls on this one. */
+struct source {
+	struct kveil_resolver *resolver;
+	struct kveil_schemas *client;
+};
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+}
+
+static void free_one(struct kveil_writers *s)
+{
+	for (struct unnamed *u = s->first, *next; u; u = next) {
+		next = u->next;
+		kveil_engine_schema_free(u->schema);
+		free(u);
+	}
+	kveil_engine_schemas_free(s->table);
+	free(s->topic);
+	free(s->subject);
+	free(s);
+}
+
+void kveil_writers_free(struct kveil_writers *list)
+{
+	for (struct kveil_writers *s = list, *next; s; s = next) {
+		next = s->next;
+		free_one(s);
+	}
+}
+
+struct kveil_writers *kveil_writers_of(struct kveil_writers **list, const struct kveil_route *route,
+				       struct kveil_engine *engine)
+{
+	struct kveil_writers *s = *list;
+
+	while (s && strcmp(s->topic, route->topic) != 0)
+		s = s->next;
+	if (s || !(s = calloc(1, sizeof *s)))
+		return s;
+	*s = (struct kveil_writers){.next = *list,
+				    .plan = route->plan,
+				    .engine = engine,
+				    .table = kveil_engine_schemas_new(),
+				    .topic = strdup(route->topic)};
+	if (asprintf(&s->subject, "%s-value", route->outputs[0].topic) < 0)
+		s->subject = NULL;
+	if (!s->table || !s->topic || !s->subject) {
+		free_one(s);
+		return NULL;
+	}
+	*list = s;
+	return s;
+}
+
+struct kveil_engine_schemas *kveil_writers_table(struct kveil_writers *s)
+{
+	return s->table;
+}
+
+static void spell_id(const struct kveil_schema_id *id, char text[40])
+{
+	if (!id->is_guid)
+		snprintf(text, 40, "%" PRIu32, id->id);
+	for (size_t i = 0; id->is_guid && i < sizeof id->guid; i++)
+		snprintf(text + 2 * i, 3, "%02x", id->guid[i]);
+}
+
+static enum kveil_status fetch(const struct kveil_writers *s, const struct source *from,
+			       const struct kveil_schema_id *id, const struct kveil_schemas_schema **ret,
+			       struct kveil_error *err)
+{
+	const char *context = s->plan->schema.context;
+
+	if (from->resolver)
+		return kveil_resolver_writer(from->resolver, context, id, ret, err);
+	return id->is_guid ? kveil_schemas_by_guid(from->client, id->guid, ret, err)
+			   : kveil_schemas_by_id(from->client, context, id->id, ret, err);
+}
+
+static enum kveil_status name(const struct kveil_writers *s, const struct source *from, struct kveil_span text,
+			      struct kveil_schemas_id *ret, struct kveil_error *err)
+{
+	const struct kveil_schemas_place at = {s->plan->schema.context, s->subject, s->plan->schema.normalize};
+
+	if (from->resolver)
+		return kveil_resolver_derived(from->resolver, &at, s->plan->schema.is_registered, text, ret, err);
+	return s->plan->schema.is_registered ? kveil_schemas_register(from->client, &at, text, ret, err)
+					     : kveil_schemas_look_up(from->client, &at, text, ret, err);
+}
+
+/* What the engine can take of what stands under an id. */
+static enum kveil_status derive(struct kveil_writers *s, const struct kveil_schema_id *id,
+				const struct kveil_schemas_schema *schema, struct kveil_engine_schema **ret,
+				struct kveil_error *err)
+{
+	static const char *const others[] = {
+	    [KVEIL_SCHEMAS_JSON] = "JSON Schema", [KVEIL_SCHEMAS_PROTOBUF] = "Protobuf"};
+	char text[40];
+
+	spell_id(id, text);
+	if (schema->type == KVEIL_SCHEMAS_JSON || schema->type == KVEIL_SCHEMAS_PROTOBUF)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED_FRAMING, "schema %s is %s and not Avro", text,
+				  others[schema->type]);
+	if (schema->type != KVEIL_SCHEMAS_AVRO)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED_FRAMING, "schema %s is not Avro", text);
+	if (schema->rules & KVEIL_SCHEMAS_RULES_ENCRYPT) {
+		kveil_fail(err, KVEIL_E_AVRO_SCHEMA, "rule '%.60s' of schema %s encrypts fields: rules cannot see them",
+			   schema->encrypt ? schema->encrypt : "", text);
+		kveil_error_hint(err, "take the rule out of the producer's schema: kveil protects the fields");
+		return err->status;
+	}
+	enum kveil_status status = kveil_engine_schema_new(s->engine, schema->text, ret, err);
+	if (status == KVEIL_E_AVRO_SCHEMA) {
+		const struct kveil_error why = *err;
+		kveil_fail(err, status, "schema %s: %.180s", text, why.message);
+	}
+	return status;
+}
+
+/* Fetches and derives. A refusal that lies in the schema itself is for good. */
+static enum kveil_status meet(struct kveil_writers *s, const struct source *from, const struct kveil_schema_id *id,
+			      struct kveil_error *err)
+{
+	const struct kveil_schemas_schema *schema;
+	struct kveil_engine_schema *derived = NULL;
+	struct kveil_error why;
+	enum kveil_status status = fetch(s, from, id, &schema, err);
+
+	if (status)
+		return status;
+	status = derive(s, id, schema, &derived, &why);
+	kveil_schemas_schema_unref(schema);
+	if (kveil_status_class(status) == KVEIL_CLASS_RECORD)
+		return kveil_engine_schemas_refuse(s->table, id, &why, err);
+	if (status) {
+		*err = why;
+		return status;
+	}
+	struct unnamed *u = malloc(sizeof *u);
+	if (!u) {
+		kveil_engine_schema_free(derived);
+		return no_memory(err);
+	}
+	*u = (struct unnamed){s->first, *id, derived};
+	s->first = u;
+	return KVEIL_OK;
+}
+
+/* The id that takes the place of the writer's: of the same form, where the registry has that. */
+static struct kveil_schema_id id_of(const struct kveil_schema_id *writer, const struct kveil_schemas_id *derived)
+{
+	struct kveil_schema_id id = {.id = derived->id, .is_guid = writer->is_guid && derived->guid[0]};
+	size_t n = 0;
+
+	for (const char *p = derived->guid; id.is_guid && *p && n < sizeof id.guid; p += *p == '-' ? 1 : 2) {
+		unsigned byte;
+		if (*p != '-' && sscanf(p, "%2x", &byte) == 1)
+			id.guid[n++] = (uint8_t)byte;
+	}
+	id.is_guid &= n == sizeof id.guid;
+	return id;
+}
+
+static struct unnamed **find(struct kveil_writers *s, const struct kveil_schema_id *id)
+{
+	struct unnamed **at = &s->first;
+
+	while (*at && !kveil_schema_id_eq(&(*at)->id, id))
+		at = &(*at)->next;
+	return at;
+}
+
+static enum kveil_status learn(struct kveil_writers *s, const struct source *from, const struct kveil_schema_id *id,
+			       struct kveil_error *err)
+{
+	struct kveil_schemas_id named;
+	char text[40];
+	enum kveil_status status = *find(s, id) ? KVEIL_OK : meet(s, from, id, err);
+	struct unnamed **at = find(s, id), *u = *at;
+
+	if (status || !u)
+		return status; /* refused: the engine says so of the record */
+	status = name(s, from, kveil_engine_schema_derived(u->schema), &named, err);
+	if (status == KVEIL_E_SCHEMA_NOT_REGISTERED) {
+		spell_id(id, text);
+		kveil_fail(
+		    err, status,
+		    "%.100s has not the schema derived from schema %s: kveil schema derive -r %.60s SCHEMA prints it",
+		    s->subject, text, s->plan->file);
+	}
+	if (status)
+		return status;
+	const struct kveil_schema_id derived = id_of(id, &named);
+	*at = u->next;
+	status = kveil_engine_schemas_add(s->table, id, u->schema, &derived, err);
+	free(u);
+	return status;
+}
+
+enum kveil_status kveil_writers_learn(struct kveil_writers *s, struct kveil_resolver *r, struct kveil_schema_id *ret_id,
+				      struct kveil_error *err)
+{
+	const struct source from = {.resolver = r};
+
+	if (!kveil_engine_wanted_schema(s->engine, ret_id))
+		return kveil_fail(err, KVEIL_E_INTERNAL, "a record waits for no schema");
+	return learn(s, &from, ret_id, err);
+}
+
+enum kveil_status kveil_writers_learn_now(struct kveil_writers *s, struct kveil_schemas *client,
+					  struct kveil_error *err)
+{
+	const struct source from = {.client = client};
+	struct kveil_schema_id id;
+
+	if (!kveil_engine_wanted_schema(s->engine, &id))
+		return kveil_fail(err, KVEIL_E_INTERNAL, "a record waits for no schema");
+	return learn(s, &from, &id, err);
+}

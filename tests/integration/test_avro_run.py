@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records in Avro through a worker, a real broker and a schema registry."""
+import io
+import json
+import struct
+import uuid
+
+import fastavro
+import pytest
+
+from conftest import wait_for
+from schema_registry import Registry
+
+V1 = {"type": "record", "name": "User", "namespace": "com.acme", "fields": [
+    {"name": "n", "type": "long"},
+    {"name": "phone", "type": ["null", "string"], "default": None},
+    {"name": "pin", "type": "int", "default": 4711},
+    {"name": "born", "type": {"type": "int", "logicalType": "date"}},
+]}
+V2 = {**V1, "fields": V1["fields"] + [{"name": "mail", "type": "string", "default": "CANARY@example.com"}]}
+RULES = """\
+  - {path: "$.phone", encrypt: {key: pii}}
+  - {path: "$.pin", mask: {}}
+  - {path: "$.mail", hash: {key: pepper}}
+"""
+CANARY = "13812345678"
+
+
+@pytest.fixture
+def registry():
+    r = Registry().start()
+    yield r
+    r.stop()
+
+
+def pack(schema, value):
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), value)
+    return out.getvalue()
+
+
+def frame(number, schema, value):
+    return struct.pack(">BI", 0, number) + pack(schema, value)
+
+
+def unpack(registry, data):
+    """As a consumer does: by the id in front and what the registry has for it."""
+    magic, number = struct.unpack(">BI", data[:5])
+    stream = io.BytesIO(data[5:])
+    value = fastavro.schemaless_reader(stream, fastavro.parse_schema(json.loads(registry.schemas[number]["schema"])), None)
+    assert magic == 0 and stream.read() == b""
+    return number, value
+
+
+def user(n, **more):
+    return {"n": n, "phone": CANARY, "pin": 4711, "born": 7000, **more}
+
+
+def make(make_kveil, kafka, registry, rules=RULES, partitions=1, top="", workers=1):
+    k = make_kveil(partitions=partitions)
+    k.config(kafka.bootstrap, extra=f"schema_registry: {{url: '{registry.url}', timeout: 1s}}\n", workers=workers)
+    k.rules(rules, top=top)
+    text = k.dir / "rules" / f"{k.name}.yaml"
+    text.write_text(text.read_text().replace("format: json", "format: avro"))
+    return k.init()
+
+
+def assert_no_canary(registry, *messages):
+    for m in messages:
+        assert CANARY.encode() not in (m.value() or b"") and b"CANARY" not in (m.value() or b"")
+    for subject, versions in registry.subjects.items():
+        if subject.endswith(".secure-value"):
+            for v in versions:
+                assert "CANARY" not in registry.schemas[v]["schema"] and "4711" not in registry.schemas[v]["schema"]
+
+
+def test_two_versions_interleaved_and_a_third_while_running(make_kveil, kafka, registry):
+    k = make(make_kveil, kafka, registry)
+    one, two = (registry.register(f"{k.topic}-value", v) for v in (V1, V2))
+    k.start()
+    kafka.produce(k.topic, [frame(two, V2, user(i, mail="CANARY")) if i % 2 else frame(one, V1, user(i))
+                            for i in range(40)])
+    got = kafka.consume(k.secure, 40, settle=0.5)
+    assert_no_canary(registry, *got)
+    derived = {i: unpack(registry, m.value()) for i, m in enumerate(got)}
+    for i, (number, value) in derived.items():
+        assert value["n"] == i and value["pin"] == "****" and str(value["born"]) == "1989-03-02"
+        assert ("mail" in value) == bool(i % 2) and value["phone"] != CANARY
+    # One derived schema a version, under the output's subject; each asked about once.
+    assert len({number for number, _ in derived.values()}) == 2
+    assert registry.subjects[f"{k.secure}-value"] == [derived[0][0], derived[1][0]]
+    assert registry.count(rf"GET /schemas/ids/{one}$") == registry.count(rf"GET /schemas/ids/{two}$") == 1
+    three = registry.register(f"{k.topic}-value", {**V1, "doc": "third"})
+    kafka.produce(k.topic, [frame(three, V1, user(40)), frame(one, V1, user(41)), {"value": None, "key": b"k"}])
+    third, again, tombstone = kafka.consume(k.secure, 43, settle=0.5)[40:]
+    assert unpack(registry, third.value())[0] not in {number for number, _ in derived.values()}
+    assert unpack(registry, again.value())[0] == derived[0][0] and tombstone.value() is None
+    assert kafka.end_offsets(k.dead) == {0: 0}
+    # A replica that starts later comes to the same ids.
+    assert k.stop() == 0
+    k.start()
+    kafka.produce(k.topic, [frame(two, V2, user(43, mail="CANARY"))])
+    assert unpack(registry, kafka.consume(k.secure, 44)[43].value())[0] == derived[1][0]
+    assert k.stop() == 0
+
+
+def test_what_was_protected_is_opened_again(make_kveil, kafka, registry):
+    """Decrypting takes the same way: the derived schema is the writer's, and one of its own comes out."""
+    k = make(make_kveil, kafka, registry, rules='  - {path: "$.phone", encrypt: {key: pii}}\n')
+    one = registry.register(f"{k.topic}-value", V1)
+    k.start()
+    kafka.produce(k.topic, [frame(one, V1, user(i)) for i in range(3)])
+    kafka.consume(k.secure, 3)
+    assert k.stop() == 0
+    rules, back = k.dir / "rules" / f"{k.name}.yaml", f"{k.topic}.back"
+    kafka.create(back, f"{k.secure}.dead")
+    rules.write_text(rules.read_text().replace(f"topics: [{k.topic}]", f"topics: [{k.secure}]\noutput: {back}")
+                     .replace("encrypt:", "decrypt:"))
+    k.start()
+    got = kafka.consume(back, 3, settle=0.5)
+    assert [unpack(registry, m.value())[1]["phone"] for m in got] == [CANARY] * 3
+    assert f"{back}-value" in registry.subjects
+    assert k.stop() == 0
+
+
+def test_ids_in_headers(make_kveil, kafka, registry):
+    k = make(make_kveil, kafka, registry)
+    one = registry.register(f"{k.topic}-value", V1)
+    guid = uuid.UUID(registry.schemas[one]["guid"]).bytes
+    k.start()
+    name, value = "__value_schema_id", pack(V1, user(0))
+    by_id, by_guid = struct.pack(">BI", 0, one), b"\1" + guid
+    kafka.produce(k.topic, [{"value": value, "headers": [(name, b"\0\0\0\0\7"), (name, by_id)]},
+                            {"value": value, "headers": [("x", b"1"), (name, by_guid)]},
+                            {"value": frame(one, V1, user(0)), "headers": [(name, None)]}])
+    a, b, c = kafka.consume(k.secure, 3, settle=0.5)
+    derived, text = registry.latest(f"{k.secure}-value")
+    read = fastavro.parse_schema(json.loads(text))
+    assert a.headers() == [(name, struct.pack(">BI", 0, derived))] * 2
+    assert b.headers() == [("x", b"1"), (name, b"\1" + uuid.UUID(registry.schemas[derived]["guid"]).bytes)]
+    assert c.headers() == [(name, None)] and unpack(registry, c.value())[0] == derived
+    for m in (a, b):
+        assert fastavro.schemaless_reader(io.BytesIO(m.value()), read, None)["pin"] == "****"
+    assert_no_canary(registry, a, b, c)
+    assert k.stop() == 0
+
+
+def test_a_registry_that_is_down_stops_nothing_that_is_known(make_kveil, kafka, registry):
+    k = make(make_kveil, kafka, registry, partitions=2)
+    one, two = (registry.register(f"{k.topic}-value", v) for v in (V1, V2))
+    k.start()
+    kafka.produce(k.topic, [frame(one, V1, user(0))], partition=0)
+    kafka.consume(k.secure, 1)
+    registry.stop()
+    kafka.produce(k.topic, [frame(two, V2, user(i, mail="CANARY")) for i in range(5)], partition=0)
+    wait_for("the condition", lambda: "schema_registry_unavailable" in k.get("/readyz")[1])
+    # Other partitions go on, with schemas that are known.
+    kafka.produce(k.topic, [frame(one, V1, user(i)) for i in range(5)], partition=1)
+    wait_for("the other partition", lambda: kafka.end_offsets(k.secure)[1] == 5)
+    assert kafka.end_offsets(k.secure)[0] == 1 and sum(kafka.end_offsets(k.dead).values()) == 0
+    assert k.metric("kveil_schema_registry_up") == 0
+    assert k.metric("kveil_retries_total", code="schema_registry_unavailable") > 0
+    assert k.get("/livez")[0] == 200
+    registry.start()
+    got = kafka.consume(k.secure, 11, settle=0.5, timeout=60)
+    assert_no_canary(registry, *got)
+    wait_for("ready again", lambda: k.get("/readyz")[0] == 200)
+    assert sum(kafka.end_offsets(k.dead).values()) == 0
+    assert k.stop() == 0
+
+
+def test_ids_that_nobody_knows(make_kveil, kafka, registry):
+    k = make(make_kveil, kafka, registry, partitions=3)
+    one = registry.register(f"{k.topic}-value", V1)
+    k.start(env={"KVEIL_FAILPOINT": "schemas-unknown-at-once"})
+    good = frame(one, V1, user(0))
+    kafka.produce(k.topic, [frame(900, V1, user(0)), good, frame(900, V1, user(0)), good], partition=0)
+    kafka.produce(k.topic, [good] * 5, partition=1)
+    wait_for("what is good", lambda: kafka.end_offsets(k.secure) == {0: 2, 1: 5, 2: 0})
+    wait_for("what is not", lambda: kafka.end_offsets(k.dead)[0] == 2)
+    dead = kafka.consume(k.dead, 2)
+    assert {dict(m.headers())["kveil.error.code"] for m in dead} == {b"unknown_schema"}
+    assert_no_canary(registry, *dead)
+    # Many different ones: that is another registry, and the partition stops before all of them are dead letters.
+    kafka.produce(k.topic, [frame(1000 + i, V1, user(i)) for i in range(40)], partition=2)
+    wait_for("the stop", lambda: "that the registry does not know" in k.get("/readyz")[1], timeout=60)
+    assert kafka.end_offsets(k.dead)[2] < 20 and kafka.end_offsets(k.secure)[2] == 0
+    assert registry.count(r"GET /schemas/ids/1\d\d\d$") < 60
+    kafka.produce(k.topic, [good], partition=1)
+    wait_for("the others", lambda: kafka.end_offsets(k.secure)[1] == 6)
+    assert k.stop() == 0
+
+
+def test_what_is_framed_otherwise_is_named(make_kveil, kafka, registry):
+    k = make(make_kveil, kafka, registry)
+    one = registry.register(f"{k.topic}-value", V1)
+    other = registry.register("j-value", {"type": "object"}, kind="JSON")
+    sealed = registry.register("s-value", {**V1, "doc": "e"}, ruleSet={"domainRules": [
+        {"name": "sealer", "kind": "TRANSFORM", "mode": "WRITEREAD", "type": "ENCRYPT", "tags": ["PII"]}]})
+    broken = registry.register("b-value", '{"type": "record"}')
+    k.start()
+    bare = pack(V1, user(5))  # its first byte is not 0, which would be taken for a frame's
+    kafka.produce(k.topic, [bare, b"\xc3\x01" + b"x" * 8 + bare, b"\x03\0" + b"x" * 16 + bare,
+                            struct.pack(">BI", 0, other) + b'{"phone": "%s"}' % CANARY.encode(),
+                            frame(sealed, V1, user(0)), frame(broken, V1, user(0)),
+                            frame(one, V1, user(0))[:-1], frame(one, V1, user(0))])
+    kafka.consume(k.secure, 1, settle=0.5)
+    dead = kafka.consume(k.dead, 7, settle=0.5)
+    assert [dict(m.headers())["kveil.error.code"].decode() for m in dead] == \
+        ["unsupported_framing"] * 4 + ["avro_schema"] * 2 + ["invalid_avro"]
+    assert_no_canary(registry, *dead)
+    assert k.stop() == 0
+
+
+def test_a_schema_that_somebody_else_registers(make_kveil, kafka, registry):
+    k = make(make_kveil, kafka, registry, top="schema: {register: false}")
+    one = registry.register(f"{k.topic}-value", V1)
+    k.start()
+    kafka.produce(k.topic, [frame(one, V1, user(0))])
+    why = wait_for("the condition", lambda: "schema_not_registered" in k.get("/readyz")[1] and k.get("/readyz")[1])
+    assert f"{k.secure}-value" in why and "kveil schema derive" in why
+    assert kafka.end_offsets(k.dead) == {0: 0} and f"{k.secure}-value" not in registry.subjects
+    (k.dir / "v1.avsc").write_text(json.dumps(V1))
+    text = k.run("schema", "derive", "-r", f"rules/{k.name}.yaml", "v1.avsc", check=0).stdout.strip()
+    derived = registry.register(f"{k.secure}-value", text)
+    assert unpack(registry, kafka.consume(k.secure, 1, timeout=60)[0].value())[0] == derived
+    assert k.stop() == 0
+
+
+def test_a_derived_schema_that_is_refused_waits(make_kveil, kafka, registry):
+    k = make(make_kveil, kafka, registry)
+    one = registry.register(f"{k.topic}-value", V1)
+    registry.refuse = "READER_FIELD_MISSING_DEFAULT_VALUE"
+    k.start()
+    kafka.produce(k.topic, [frame(one, V1, user(0))])
+    wait_for("the condition", lambda: "schema_refused" in k.get("/readyz")[1])
+    assert kafka.end_offsets(k.dead) == {0: 0}
+    registry.refuse = None
+    kafka.consume(k.secure, 1, timeout=60)
+    assert k.stop() == 0
+
+
+def test_dead_letters_are_replayed(make_kveil, kafka, registry):
+    """What a rule could not take goes through another one, with its schema asked for by the replay."""
+    k = make(make_kveil, kafka, registry, rules='  - {path: "$.phone", mask: {}}\n'
+             '  - {path: "$.mail", hash: {key: pepper}, required: true}\n')
+    one = registry.register(f"{k.topic}-value", V1)
+    k.start()
+    kafka.produce(k.topic, [frame(one, V1, user(7))])
+    assert dict(kafka.consume(k.dead, 1)[0].headers())["kveil.error.code"] == b"missing_field"
+    assert k.stop() == 0
+    rules = k.dir / "rules" / f"{k.name}.yaml"
+    rules.write_text(rules.read_text().replace(", required: true", ""))
+    k.run("replay", "-c", "kveil.yaml", check=0)
+    number, value = unpack(registry, kafka.consume(k.secure, 1)[0].value())
+    assert value["n"] == 7 and value["phone"] == "*" * 11
+    assert registry.subjects[f"{k.secure}-value"] == [number]
+
+
+def test_rules_need_a_registry(make_kveil, kafka):
+    k = make_kveil()
+    k.rules(RULES)
+    text = k.dir / "rules" / f"{k.name}.yaml"
+    text.write_text(text.read_text().replace("format: json", "format: avro"))
+    r = k.run("check", "-c", "kveil.yaml")
+    assert r.returncode == 1 and "schema_registry" in r.stdout + r.stderr
