@@ -2,9 +2,11 @@
 """kveil and a schema registry: Apicurio for what is common, a stub for what a real one does not do. Through `kveil schema`,
 which asks as the worker does."""
 import base64
+import datetime
 import io
 import json
 import os
+import random
 import subprocess
 import time
 
@@ -400,3 +402,50 @@ def test_apicurio(shop, apicurio):
     assert "schema_refused" in r.stderr and "409" in r.stderr and "compatibility level" in r.stderr
     good = apicurio.register("good-value", {**USER, "fields": USER["fields"] + [{"name": "new", "type": "int", "default": 9}]})
     assert int(shop.derived("register", operand=str(good)).stdout) > 0
+
+
+def test_confluents_serializers(shop, apicurio):
+    """What they write is protected by the inlined schema, and they read it by the derived one, as the registry has it."""
+    from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
+    from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+    from confluent_kafka.serialization import MessageField, SerializationContext
+    client = SchemaRegistryClient({"url": apicurio.url})
+    shop.config(apicurio.url)
+    (shop.dir / "rules.yaml").write_text("""\
+name: shop
+topics: [shop]
+format: avro
+fields:
+  - {path: "$.to.street", mask: {}}
+  - {path: "$.other[*].zip", mask: {}}
+  - {path: "$.note", replace: {with: "-"}}
+""")
+    address = {"type": "record", "name": "Address", "namespace": "com.acme", "fields": [
+        {"name": "street", "type": "string"}, {"name": "zip", "type": ["null", "int"], "default": None}]}
+    customer = {"type": "record", "name": "Customer", "namespace": "shop", "fields": [
+        {"name": "to", "type": "com.acme.Address"}, {"name": "other", "type": {"type": "array", "items": "com.acme.Address"}, "default": []},
+        {"name": "note", "type": ["null", {"type": "enum", "name": "Note", "symbols": ["GOOD", "BAD"]}], "default": None},
+        {"name": "id", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}
+    apicurio.register("address-value", address)
+    schema = Schema(json.dumps(customer), "AVRO", [SchemaReference("com.acme.Address", "address-value", 1)])
+    write, read = AvroSerializer(client, schema), AvroDeserializer(client)
+    where = SerializationContext("shop", MessageField.VALUE)
+    rnd, derived = random.Random(7), None
+    for _ in range(5):
+        def home():
+            return {"street": "Via " + "x" * rnd.randint(0, 9), "zip": rnd.choice([None, rnd.randint(0, 99999)])}
+        value = {"to": home(), "other": [home() for _ in range(rnd.randint(0, 3))], "note": rnd.choice([None, "GOOD", "BAD"]),
+                 "id": datetime.datetime.fromtimestamp(rnd.randint(0, 2 ** 30), datetime.timezone.utc)}
+        (shop.dir / "value").write_bytes(write(value, where))
+        id = str(int.from_bytes((shop.dir / "value").read_bytes()[1:5], "big"))
+        if derived is None:
+            (shop.dir / "shop.avsc").write_text(shop.get(id).stdout)
+            derived = int(shop.derived("register", "shop.secure-value", id).stdout)
+        r = subprocess.run([str(KVEIL), "apply", "--demo-keys", "-r", "rules.yaml", "--schema", "shop.avsc", "--encoding", "framed", "value"],
+                           cwd=shop.dir, capture_output=True, timeout=60)
+        assert r.returncode == 0, r.stderr
+        opened = read(b"\0" + derived.to_bytes(4, "big") + r.stdout[5:], where)
+        zips = [a["zip"] for a in value["other"]]
+        assert opened == {"to": {"street": "*" * len(value["to"]["street"]), "zip": value["to"]["zip"]}, "id": value["id"],
+                          "other": [{**a, "zip": z if z is None else "*" * len(str(z))} for a, z in zip(value["other"], zips)],
+                          "note": value["note"] and "-"}
