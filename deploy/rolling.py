@@ -4,6 +4,7 @@ clear, and each is ready again within 10 s."""
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -50,6 +51,12 @@ class Replica:
     def keys(self, *action):
         return subprocess.run(container(self.root, self.binds, ["/usr/bin/kveil", "keys", *action, "-c", "/etc/kveil/kveil.yaml"]),
                               capture_output=True, text=True, timeout=120)
+
+    def health(self):
+        """What the image's HEALTHCHECK runs, told the port, of which a container has its own."""
+        check = re.search(r"^HEALTHCHECK .*CMD (\[.*\])$", (ROOT / "docker" / "Dockerfile").read_text(), re.M).group(1)
+        return subprocess.run(container(self.root, self.binds, json.loads(check) + ["--url", f"http://127.0.0.1:{self.port}"]),
+                              capture_output=True, text=True, timeout=60)
 
     def start(self):
         with open(self.log, "a") as log:
@@ -161,6 +168,8 @@ def roll(root, folder, kafka):
     try:
         for replica in replicas:
             replica.start()
+            r = replica.health()
+            count("the image's health check says that it lives", r.returncode == 0, r.stdout + r.stderr)
         source.start()
         time.sleep(3)
         for replica in replicas:
@@ -180,6 +189,7 @@ def roll(root, folder, kafka):
         for replica in replicas:
             code, _ = replica.stop()
             count("a container ends with 0", code == 0, replica.log.read_text()[-3000:])
+            count("and its health check says so", replica.health().returncode != 0)
     finally:
         source.ended.set()
         for replica in replicas:
