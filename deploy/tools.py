@@ -91,6 +91,10 @@ def become_root():
     os.execvp("sudo", ["sudo", "-n", "--preserve-env=PATH", sys.executable, *sys.argv])
 
 
+def architecture():
+    return run("dpkg", "--print-architecture").stdout.strip()
+
+
 def mirror():
     """The one that this machine's apt uses."""
     here = next(line.split("=")[1] for line in pathlib.Path("/etc/os-release").read_text().splitlines()
@@ -99,10 +103,11 @@ def mirror():
     return r.stdout.split()[0]
 
 
-def chroot(name, suite, packages, architectures="amd64"):
-    """A Debian of its own in .cache/chroots/NAME, kept until its list of packages changes. None, counted as failed, where it
-    cannot be made."""
+def chroot(name, suite, packages, architectures=None):
+    """A Debian of its own in .cache/chroots/NAME, kept until its list of packages changes; of this machine's architecture unless told
+    otherwise. None, counted as failed, where it cannot be made."""
     root, note = CACHE / "chroots" / name, CACHE / "chroots" / f"{name}.packages"
+    architectures = architectures or architecture()
     wanted = f"{suite} {architectures} {' '.join(packages)}"
     if note.exists() and note.read_text() == wanted:
         return root

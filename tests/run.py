@@ -78,11 +78,11 @@ def rules():
 
 
 def debian13():
-    r = run(ROOT / "tests" / "debian13.sh")
+    r = run(ROOT / "tests" / "debian13.py")
     if r.returncode:
         # As for the integration tests: what fails by its limits of time has a second try, and is shown.
         print((r.stdout + r.stderr)[-6000:], flush=True)
-        r = run(ROOT / "tests" / "debian13.sh")
+        r = run(ROOT / "tests" / "debian13.py")
         print(f"Debian 13, run again: {'failed' if r.returncode else 'passed'}", flush=True)
     count("Debian 13: builds, unit tests, demo", r.returncode == 0, (r.stdout + r.stderr)[-6000:])
     if r.returncode == 0:
