@@ -80,12 +80,3 @@ def install(suite, packages, serve=None):
     r = inside(root, "apt-get purge -y -qq kveil libkveil0 libkveil-dev >/dev/null; dpkg -l kveil 2>/dev/null | grep ^ii && exit 1; ! ls /usr/lib/sysusers.d/kveil.conf")
     count(f"{name}: and goes again", r.returncode == 0, (r.stdout + r.stderr)[-2000:])
     shutil.rmtree(root, ignore_errors=True)
-
-
-def stage():
-    from service import serve
-    for suite in SUITES:
-        packages = build(suite)
-        if packages:
-            lint(suite)
-            install(suite, packages, serve)

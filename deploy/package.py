@@ -4,8 +4,8 @@
 
     chart    helm lint, the chart over a matrix of values, every manifest against four versions of Kubernetes, checkov
     compose  the compose files, by the specification's own loader
-    debs     packages for Debian 12 and 13: built, lintian, installed in fresh ones, the demo run, a program linked, the
-             service under systemd on a broker
+    release  what ./dev release makes, made twice: the same bytes; its tarball, its lists of contents, its packages for Debian 12
+             and 13: lintian, installed in fresh ones, the demo run, the service under systemd on a broker, a program linked
     image    a base by mmdebstrap, the image by buildah, run as uid 65532 on a read-only root; a rolling restart on a broker
 """
 import pathlib
@@ -14,8 +14,8 @@ import tempfile
 import time
 
 import chart
-import debs
 import image
+import release
 from tools import ROOT, become_root, count, program, results, run
 
 COMPOSE = "github.com/compose-spec/compose-go/v2/cmd@v2.9.0"
@@ -34,7 +34,7 @@ def compose():
 
 
 def main():
-    stages = {"chart": chart.stage, "compose": compose, "debs": debs.stage, "image": image.stage}
+    stages = {"chart": chart.stage, "compose": compose, "release": release.stage, "image": image.stage}
     become_root()
     for name in [s for s in stages if s in sys.argv] or stages:
         start = time.time()
