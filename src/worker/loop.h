@@ -156,6 +156,7 @@ struct kveil_partition {
 	unsigned fetch_errors; /* in a row, of fetches that gave no record */
 	int64_t fetch_error_ms; /* the last of them; 0 = none */
 	int64_t still_ms, still_at; /* since when nothing came though there is more, and where; 0 = all is well */
+	unsigned still_answers; /* that the client had from brokers by then */
 	int64_t unreadable;   /* first offset of the batch that could not be read last; -1 = none */
 	unsigned unreadable_tries;
 	uint32_t attempts;    /* what the note beside `committed` says; 0 = none */

@@ -21,7 +21,8 @@ enum {
 	STILL_MS = 60000,
 	SILENT_MS = 8000,
 	LOOK_EVERY_MS = 1000,
-	LOOK_AGAIN_MS = 5000, /* a look may take as long */
+	LOOK_AGAIN_MS = 30000, /* a look takes some seconds where nobody answers */
+	SILENT_ANSWERS = 5,
 	IDLE_MS = 60000,
 };
 
@@ -165,9 +166,10 @@ void kveil_worker_look_at_fetch(struct kveil_worker *w, struct kveil_partition *
 	}
 	if (!should_come(p, high))
 		p->still_ms = 0;
-	else if (!p->still_ms || p->still_at != at)
+	else if (!p->still_ms || p->still_at != at) {
 		p->still_ms = now;
-	else if (now - p->still_ms > STILL_MS)
+		p->still_answers = atomic_load(&w->owner.unpack.full_answers);
+	} else if (now - p->still_ms > STILL_MS)
 		say(w, p,
 		    "nothing comes though records are there: an open transaction, or a batch that the client cannot "
 		    "read");
@@ -175,28 +177,40 @@ void kveil_worker_look_at_fetch(struct kveil_worker *w, struct kveil_partition *
 }
 
 /* Is it a batch of which the client makes neither records nor an error? Records of an open transaction are records. */
-static void look_what_is_there(struct kveil_worker *w, struct kveil_partition *p)
+static bool find_unspoken(struct kveil_search *s, const struct kveil_partition *p, int64_t *from, int64_t *ret_next)
+{
+	const struct kveil_topic_place at = {p->topic, p->id};
+
+	*from = kveil_worker_position(p);
+	const struct kveil_answer same = kveil_search_ask(s, at, *from);
+	return (same.kind == KVEIL_ANSWER_SILENT || same.kind == KVEIL_ANSWER_UNREADABLE) && !p->rewind &&
+	       find_end(s, p, &same, from, ret_next);
+}
+
+static bool look_what_is_there(struct kveil_worker *w, struct kveil_partition *p)
 {
 	struct kveil_search *s = open_search(w, true);
-	int64_t from = kveil_worker_position(p), next = -1, low, high;
-	const struct kveil_topic_place at = {p->topic, p->id};
+	int64_t from, next;
 	struct kveil_error why;
 
 	if (!s)
-		return;
-	if (kveil_search_range(s, at, &low, &high)) {
-		from = from < low ? low : from;
-		const struct kveil_answer same = kveil_search_ask(s, at, from);
-		if ((same.kind == KVEIL_ANSWER_SILENT || same.kind == KVEIL_ANSWER_UNREADABLE) && !p->rewind &&
-		    kveil_search_end(s, at, from, high, &same, &next)) {
-			kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH,
-				   "the batch at offset %lld cannot be read: its records do not fill it as they say",
-				   (long long)from);
-			kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
-			(void)kveil_worker_set_aside_batch(w, p, from, next, &why);
-		}
-	}
+		return false;
+	bool found = find_unspoken(s, p, &from, &next) && !p->rewind;
 	kveil_search_free(s);
+	if (!found)
+		return false;
+	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH,
+		   "the batch at offset %lld cannot be read: its records do not fill it as they say", (long long)from);
+	kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
+	(void)kveil_worker_set_aside_batch(w, p, from, next, &why);
+	return true;
+}
+
+/* Brokers answer all the while, and no record of this partition comes of it. */
+static bool is_silent(const struct kveil_worker *w, const struct kveil_partition *p)
+{
+	return p->still_ms && w->now_ms - p->still_ms > SILENT_MS &&
+	       atomic_load(&w->owner.unpack.full_answers) - p->still_answers >= SILENT_ANSWERS;
 }
 
 void kveil_worker_look_into_silence(struct kveil_worker *w)
@@ -211,10 +225,10 @@ void kveil_worker_look_into_silence(struct kveil_worker *w)
 	for (size_t i = 0; i < w->slot_cap; i++) {
 		/* Another one first each time: one that stays so does not hide the others. */
 		struct kveil_partition *p = w->slots[w->silent_slot++ % w->slot_cap];
-		if (!p || !p->still_ms || w->now_ms - p->still_ms < SILENT_MS)
+		if (!p || !is_silent(w, p))
 			continue;
-		look_what_is_there(w, p);
-		w->silence_due_ms = kveil_clock_mono_ms() + LOOK_AGAIN_MS;
+		int again_ms = look_what_is_there(w, p) ? LOOK_EVERY_MS : LOOK_AGAIN_MS;
+		w->silence_due_ms = kveil_clock_mono_ms() + again_ms;
 		return;
 	}
 }
@@ -232,18 +246,16 @@ bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition 
 		on_unreadable(w, p, msg);
 		return true;
 	}
-	if (msg->err != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
-		kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "%s[%" PRId32 "]: not fetched: %s", p->topic, p->id,
-			   rd_kafka_message_errstr(msg));
-		kveil_cell_add(kveil_worker_fetch_errors(w, err.status), 1);
+	bool allowed = msg->err != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+	snprintf(why, sizeof why, "not fetched: %s",
+		 allowed ? rd_kafka_message_errstr(msg) : rd_kafka_err2str(msg->err));
+	kveil_cell_add(kveil_worker_fetch_errors(w, KVEIL_E_KAFKA_UNAVAILABLE), 1);
+	if (allowed) {
+		kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "%s[%" PRId32 "]: %s", p->topic, p->id, why);
 		kveil_worker_log_now_and_then(w, &err, &w->fetch_logged_ms);
 		p->fetch_error_ms = kveil_clock_mono_ms();
-		if (++p->fetch_errors >= ERRORS)
-			say(w, p, err.message);
-		return true;
 	}
-	snprintf(why, sizeof why, "not fetched: %s", rd_kafka_err2str(msg->err));
-	kveil_cell_add(kveil_worker_fetch_errors(w, KVEIL_E_KAFKA_UNAVAILABLE), 1);
-	say(w, p, why);
+	if (!allowed || ++p->fetch_errors >= ERRORS)
+		say(w, p, why);
 	return true;
 }

@@ -398,6 +398,23 @@ def test_a_bit_flips_in_a_batchs_head(broker, kafka, make_kveil, at, bit):
     assert "138001380" not in p.log.read_text()
 
 
+def test_a_bit_flips_in_a_batchs_own_offset(broker, kafka, make_kveil):
+    """No checksum covers it, and the broker gives the batch for all offsets behind it. None of its response is lost."""
+    k = masked(make_kveil)
+    for batch in range(3):
+        written_by_hand(kafka, k.topic, [(i, b'{"p":"x","i":%d}' % (batch * 5 + i), None) for i in range(5)])
+    (log,) = (broker.dir / "data").glob(f"{k.topic}-0/*.log")
+    data = log.read_bytes()
+    second = 12 + struct.unpack(">i", data[8:12])[0]
+    with open(log, "r+b") as f:
+        f.seek(second + 1)
+        f.write(bytes([data[second + 1] ^ 8]))
+    p = k.start(ready=False)
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 15, timeout=60)
+    assert set(numbers(kafka, k.secure)) == set(range(15))
+    assert kafka.end_offsets(k.dead) == {0: 0} and k.stop(p) == 0
+
+
 def test_a_batch_that_the_broker_cannot_get_past(broker, kafka, make_kveil):
     """A magic that no broker knows: the fetch fails there, or the client does not know it either. Nothing is skipped in silence."""
     k = make_kveil()
