@@ -7,7 +7,7 @@
 #include "format/automaton_internal.h"
 #include "format/avro_walk.h"
 
-#include <limits.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +47,8 @@ static bool needs_doc(const struct kveil_engine *e)
 {
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *b = &e->rules[i];
+		if (b->action->wants_raw && b->action->wants_raw(b->rule->params))
+			return true;
 		if (b->rule->when || b->rule->tables || has_holes(b->rule->key) || has_holes(b->rule->key2) ||
 		    has_holes(b->rule->ad) || (b->ad_prefix.data && !b->ad.data))
 			return true;
@@ -86,6 +88,8 @@ static unsigned results_of(const struct kveil_bound_rule *r, enum kveil_kind kin
 		to |= KVEIL_AVRO_TO_SAME;
 	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_REMOVE))
 		to |= KVEIL_AVRO_TO_NOTHING;
+	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_RAW_UNCHECKED))
+		to |= KVEIL_AVRO_TO_RESTORED;
 	return to;
 }
 
@@ -174,26 +178,40 @@ static void write_le(struct kveil_buf *out, uint64_t bits, int bytes)
 		kveil_buf_append_byte(out, (uint8_t)(bits >> 8 * i));
 }
 
-static bool write_number(enum kveil_avro_kind kind, const char *text, struct kveil_buf *out)
+static bool write_long(enum kveil_avro_kind kind, const char *text, struct kveil_buf *out)
 {
 	char *end;
+
+	errno = 0;
 	long long n = strtoll(text, &end, 10);
-	bool is_whole = *end == 0 && end != text && (n < LLONG_MAX && n > LLONG_MIN);
-	double d = strtod(text, NULL);
-	float f = (float)d;
+	bool fits = !errno && *end == 0 && end != text;
+	if (!fits || (kind == KVEIL_AVRO_INT && (n < INT32_MIN || n > INT32_MAX)))
+		return false;
+	kveil_avro_write_long(out, n);
+	return true;
+}
+
+/* is_odd: no number in JSON, as nan is. */
+static bool write_number(enum kveil_avro_kind kind, const char *text, bool is_odd, struct kveil_buf *out)
+{
+	char *end;
+	double d = strtod(text, &end);
+	float f = strtof(text, NULL);
 	uint64_t bits = 0;
 	uint32_t half = 0;
 
+	if (kind == KVEIL_AVRO_INT || kind == KVEIL_AVRO_LONG)
+		return !is_odd && write_long(kind, text, out);
 	memcpy(&bits, &d, sizeof bits);
 	memcpy(&half, &f, sizeof half);
-	if (kind == KVEIL_AVRO_FLOAT && isfinite(f))
-		write_le(out, half, 4);
-	else if (kind == KVEIL_AVRO_DOUBLE && isfinite(d))
-		write_le(out, bits, 8);
-	else if (is_whole && (kind == KVEIL_AVRO_LONG || (kind == KVEIL_AVRO_INT && n >= INT32_MIN && n <= INT32_MAX)))
-		kveil_avro_write_long(out, n);
-	else
+	bool is_float = kind == KVEIL_AVRO_FLOAT;
+	if (*end || end == text || (!is_float && kind != KVEIL_AVRO_DOUBLE) ||
+	    is_odd == !!isfinite(is_float ? (double)f : d))
 		return false;
+	if (is_float)
+		write_le(out, half, 4);
+	else
+		write_le(out, bits, 8);
 	return true;
 }
 
@@ -210,10 +228,40 @@ static enum kveil_status write_same(struct writing *w, enum kveil_avro_kind kind
 		if (is_bool && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0))
 			kveil_buf_append_byte(w->out, text[0] == 't');
 		else
-			ok = !is_bool && text[0] != 't' && text[0] != 'f' && write_number(kind, text, w->out);
+			ok = !is_bool && text[0] != 't' && text[0] != 'f' && write_number(kind, text, false, w->out);
 	}
 	return ok ? KVEIL_OK
 		  : kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "the constant is no %s", kveil_avro_kind_name(kind));
+}
+
+/* What was sealed as JSON, as a value of the type that it had. Whoever holds the key may have sealed anything. */
+static enum kveil_status write_restored(struct writing *w, enum kveil_avro_kind kind, struct kveil_span json)
+{
+	const struct kveil_format *f = kveil_format_by_name(KVEIL_SPAN("json"));
+	bool is_quoted = json.len && json.data[0] == '"';
+	struct kveil_error bad;
+	char text[64];
+
+	if (f->scan(&w->e->check, json, &bad))
+		return kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "what was sealed here is not JSON");
+	if (!is_quoted && kind != KVEIL_AVRO_STRING)
+		return write_same(w, kind, json);
+	struct kveil_span content = is_quoted ? kveil_engine_unquote(w->e, json) : KVEIL_SPAN_NULL;
+	if (is_quoted && !content.data)
+		return no_memory(w->err);
+	if (is_quoted && kind == KVEIL_AVRO_STRING) {
+		kveil_avro_write_bytes(w->out, content);
+		return KVEIL_OK;
+	}
+	bool ok = is_quoted && content.len < sizeof text;
+	if (ok) {
+		memcpy(text, content.data, content.len);
+		text[content.len] = 0;
+		ok = write_number(kind, text, true, w->out);
+	}
+	return ok ? KVEIL_OK
+		  : kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "what was sealed here is no %s",
+			       kveil_avro_kind_name(kind));
 }
 
 static enum kveil_status write_result(struct writing *w, const struct kveil_avro_event *ev)
@@ -237,6 +285,8 @@ static enum kveil_status write_result(struct writing *w, const struct kveil_avro
 		st = write_index(w, ev, ev->out->keep);
 		return st ? st : write_same(w, w->e->schema->program->nodes[ev->node].kind, content);
 	case KVEIL_RESULT_RAW_UNCHECKED:
+		st = write_index(w, ev, ev->out->restored);
+		return st ? st : write_restored(w, w->e->schema->program->nodes[ev->node].restored, content);
 	case KVEIL_RESULT_REMOVE:
 		break;
 	}
@@ -279,7 +329,8 @@ static void trace(struct kveil_engine *e, const struct kveil_bound_rule *r, cons
 		kveil_buf_append_str(&after, "null");
 	else if (effect == KVEIL_EFFECT_WRITTEN && e->typed_result == KVEIL_RESULT_BYTES)
 		kveil_buf_printf(&after, "(%zu bytes)", content.len);
-	else if (effect == KVEIL_EFFECT_WRITTEN && e->typed_result == KVEIL_RESULT_RAW)
+	else if (effect == KVEIL_EFFECT_WRITTEN &&
+		 (e->typed_result == KVEIL_RESULT_RAW || e->typed_result == KVEIL_RESULT_RAW_UNCHECKED))
 		kveil_buf_append_span(&after, content);
 	else if (effect == KVEIL_EFFECT_WRITTEN)
 		kveil_json_write_text(&after, content);
@@ -329,11 +380,13 @@ static enum kveil_status write_place(struct writing *w, const struct kveil_avro_
 	kveil_buf_reset(&e->pieces);
 	if (r) {
 		struct kveil_span raw = {w->in.data + ev->value, ev->end - ev->value};
-		struct kveil_value value = {.kind = spot.match.kind, .raw = raw};
+		struct kveil_value value = {.kind = spot.match.kind};
 		char *room = kveil_arena_alloc(&e->arena, KVEIL_AVRO_NUMBER_BYTES);
 		if (!room)
 			return no_memory(w->err);
 		value.text = kveil_avro_content(p, ev->node, raw, room);
+		if (e->walk->want_doc)
+			value.raw = kveil_span_of(spot.text.data + spot.match.start, spot.match.end - spot.match.start);
 		spot.value = &value;
 		st = kveil_engine_apply(e, r, &spot, &e->pieces, &effect, w->err);
 		if (st) {

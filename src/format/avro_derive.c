@@ -135,6 +135,25 @@ static json_t *emit_protected(struct writer *w, uint32_t node, uint32_t place, e
 	return j;
 }
 
+/* A value that gets back the type that it had: what was left of it, and the properties that went along. */
+static json_t *emit_restored(struct writer *w, uint32_t node)
+{
+	const struct kveil_avro_node *n = &w->p->nodes[node];
+	const json_t *type = w->p->schema->types[n->type].json;
+	json_t *was = json_object_get(type, "kveil.type");
+	json_t *j = json_is_object(type) ? json_copy((json_t *)type) : json_object();
+
+	json_object_del(j, "kveil.type");
+	if (json_is_object(was) && n->restored != KVEIL_AVRO_STRING && json_object_update(j, was) != 0)
+		w->failed = true;
+	drop_defaults(j);
+	set(w, j, "type", json_string(kveil_avro_kind_name(n->restored)));
+	if (json_object_size(j) > 1)
+		return j;
+	json_decref(j);
+	return json_string(kveil_avro_kind_name(n->restored));
+}
+
 /* --- named types --- */
 
 static struct kveil_span last_of(struct kveil_span full, struct kveil_span *ret_space)
@@ -268,6 +287,8 @@ static json_t *emit_alt(struct writer *w, struct kveil_avro_alt alt, uint32_t pl
 		return emit_protected(w, alt.node, place, KVEIL_AVRO_BYTES);
 	case KVEIL_AVRO_NULL_OF:
 		return json_string("null");
+	case KVEIL_AVRO_RESTORED_OF:
+		return emit_restored(w, alt.node);
 	case KVEIL_AVRO_ORIGINAL:
 		break;
 	}
@@ -386,6 +407,8 @@ static json_t *default_of(struct writer *w, uint32_t node, unsigned depth)
 		return json_string("");
 	case KVEIL_AVRO_NULL_OF:
 		return json_null();
+	case KVEIL_AVRO_RESTORED_OF:
+		return kind_default(w, n->restored, n, depth);
 	case KVEIL_AVRO_ORIGINAL:
 		break;
 	}

@@ -76,6 +76,19 @@ static bool grow_table(struct builder *b)
 	return true;
 }
 
+/* What the derived schema says of values that were sealed. Of several types that became one nobody knows which it was.
+ */
+static enum kveil_avro_kind restored_kind(const json_t *type)
+{
+	const json_t *was = json_object_get(type, "kveil.type");
+	const char *name = json_string_value(json_is_object(was) ? json_object_get(was, "type") : was);
+
+	for (int kind = KVEIL_AVRO_BOOLEAN; name && kind <= KVEIL_AVRO_DOUBLE; kind++)
+		if (strcmp(name, kveil_avro_kind_name((enum kveil_avro_kind)kind)) == 0)
+			return (enum kveil_avro_kind)kind;
+	return KVEIL_AVRO_STRING;
+}
+
 /* What rules may make of the values there. */
 static void judge_node(struct builder *b, struct kveil_avro_node *n)
 {
@@ -87,6 +100,7 @@ static void judge_node(struct builder *b, struct kveil_avro_node *n)
 		return;
 	n->effect = b->effect(b->user, ids, count, kveil_avro_value_kind(n->kind));
 	n->is_place = n->effect.names;
+	n->restored = restored_kind(b->p->schema->types[n->type].json);
 }
 
 static bool new_node(struct builder *b, uint32_t type, uint32_t state, bool is_covered)
@@ -297,6 +311,8 @@ static struct identity identity_of(const struct kveil_avro_program *p, struct kv
 		return (struct identity){KVEIL_AVRO_STRING, 0};
 	case KVEIL_AVRO_BYTES_OF:
 		return (struct identity){KVEIL_AVRO_BYTES, 0};
+	case KVEIL_AVRO_RESTORED_OF:
+		return (struct identity){n->restored, 0};
 	case KVEIL_AVRO_NULL_OF:
 		break;
 	}
@@ -342,6 +358,8 @@ static size_t add_node(const struct kveil_avro_program *p, struct kveil_avro_alt
 		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_STRING_OF, node});
 	if (e->results & KVEIL_AVRO_TO_BYTES)
 		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_BYTES_OF, node});
+	if (e->results & KVEIL_AVRO_TO_RESTORED)
+		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_RESTORED_OF, node});
 	return count;
 }
 
@@ -368,6 +386,7 @@ static struct kveil_avro_out out_of(const struct kveil_avro_program *p, const st
 	    .string = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_STRING_OF, node}),
 	    .bytes = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_BYTES_OF, node}),
 	    .null = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_NULL_OF, node}),
+	    .restored = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_RESTORED_OF, node}),
 	};
 }
 

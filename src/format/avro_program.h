@@ -28,6 +28,7 @@ enum {
 	KVEIL_AVRO_TO_NULL = 1 << 2,
 	KVEIL_AVRO_TO_SAME = 1 << 3, /* another value of its own type */
 	KVEIL_AVRO_TO_NOTHING = 1 << 4,
+	KVEIL_AVRO_TO_RESTORED = 1 << 5, /* a value of the type that it once was, as kveil.type says */
 };
 struct kveil_avro_effect {
 	unsigned results;
@@ -39,7 +40,7 @@ typedef struct kveil_avro_effect kveil_avro_effect_fn(void *user, const uint32_t
 
 /* Which branch of the derived union a value goes to; -1 = none. Without a union 0 says that it may. */
 struct kveil_avro_out {
-	int32_t keep, string, bytes, null;
+	int32_t keep, string, bytes, null, restored;
 };
 
 struct kveil_avro_edge {
@@ -61,6 +62,7 @@ struct kveil_avro_node {
 	struct kveil_avro_edge *edges; /* RECORD: fields; UNION: branches; ARRAY, MAP: one a state */
 	struct kveil_avro_out out;     /* where it stands by itself, not in a union */
 	struct kveil_avro_effect effect;
+	enum kveil_avro_kind restored; /* a scalar's that has no name; STRING where nothing tells */
 	uint32_t class; /* nodes with equal ones have one derived type */
 };
 
@@ -86,7 +88,7 @@ void kveil_avro_program_free(struct kveil_avro_program *p);
 
 /* A type that a value at a node may have when the rules are done. */
 struct kveil_avro_alt {
-	enum { KVEIL_AVRO_ORIGINAL, KVEIL_AVRO_STRING_OF, KVEIL_AVRO_BYTES_OF, KVEIL_AVRO_NULL_OF } how;
+	enum { KVEIL_AVRO_ORIGINAL, KVEIL_AVRO_STRING_OF, KVEIL_AVRO_BYTES_OF, KVEIL_AVRO_NULL_OF, KVEIL_AVRO_RESTORED_OF } how;
 	uint32_t node;
 };
 /* Of one place in the schema: a union's branches one after another, each type once. The count; 0 = it is gone. */

@@ -10,15 +10,6 @@ static struct kveil_error *problem(struct kveil_loader *l, const struct kveil_ru
 			       l->plan->formats[KVEIL_PART_VALUE]->name, what);
 }
 
-/* Does what comes out have a type that is known before any value? */
-static bool has_type(const struct kveil_rule *r)
-{
-	static const unsigned untyped = KVEIL_RESULT_BIT(KVEIL_RESULT_RAW_UNCHECKED);
-	unsigned results = r->action->results_for ? r->action->results_for(r->params, KVEIL_KIND_STRING) : 1;
-
-	return results && !(results & untyped);
-}
-
 static void check_rule(struct kveil_loader *l, const struct kveil_rule *r)
 {
 	if (r->part != KVEIL_PART_VALUE)
@@ -30,8 +21,6 @@ static void check_rule(struct kveil_loader *l, const struct kveil_rule *r)
 				 "names, [*], [0] and ..");
 	if (r->path_steps)
 		problem(l, r, "a path that goes on inside a text");
-	if (!has_type(r))
-		problem(l, r, "`type: json`");
 }
 
 void kveil_loader_check_typed(struct kveil_loader *l, const struct kveil_yaml *root)

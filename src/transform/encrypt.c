@@ -29,13 +29,16 @@ static unsigned encrypt_kinds(const void *params)
 	return ((const struct encrypt *)params)->type == KVEIL_SEALED_JSON ? ~0u : TEXTS;
 }
 
+static bool encrypt_wants_raw(const void *params)
+{
+	return ((const struct encrypt *)params)->type == KVEIL_SEALED_JSON;
+}
+
 static unsigned encrypt_results(const void *params, enum kveil_kind kind)
 {
 	const struct encrypt *p = params;
 	bool is_raw = kind == KVEIL_KIND_BYTES && !p->form.alphabet;
 
-	if (p->type == KVEIL_SEALED_JSON)
-		return KVEIL_RESULT_BIT(KVEIL_RESULT_RAW_UNCHECKED);
 	return KVEIL_RESULT_BIT(is_raw ? KVEIL_RESULT_BYTES : KVEIL_RESULT_ASCII);
 }
 
@@ -69,7 +72,7 @@ static enum kveil_status encrypt_apply(const struct kveil_action_call *call, con
 		*ret = KVEIL_RESULT_TEXT;
 		return kveil_preserve_write(&p->form, call, true, in->text, out, err);
 	}
-	if (in->kind == KVEIL_KIND_BYTES && p->type == KVEIL_SEALED_STRING) {
+	if (in->kind == KVEIL_KIND_BYTES) {
 		*ret = KVEIL_RESULT_BYTES;
 		return kveil_sealed_write_bytes(call->key, call->ad, in->text, out, err);
 	}
@@ -99,6 +102,7 @@ const struct kveil_action kveil_action_encrypt = {
     .params_clear = encrypt_clear,
     .kinds_for = encrypt_kinds,
     .keeps_apart = kveil_sealed_keeps_apart,
+    .wants_raw = encrypt_wants_raw,
     .results_for = encrypt_results,
     .apply = encrypt_apply,
 };

@@ -246,6 +246,23 @@ def test_sealed_and_opened_again():
     assert sum(data != out for _, data, _, out in back) > CASES / 40
 
 
+def test_sealed_as_json_and_opened_again():
+    """Numbers and booleans come back in their types. What is sealed whole, or was one of several types, does not."""
+    made = list(make("json", CASES))
+    rule = HEAD + '  - {path: "$..a", %s: {key: k, type: json}}\n'
+    sealed = run([(rule % "encrypt", json.dumps(schema), data) for schema, data in made])
+    assert {code for code, _, _ in sealed} <= {"ok", "avro_schema"}
+    back = [(schema, data, derived, out) for (schema, data), (code, derived, out) in zip(made, sealed) if code == "ok"]
+    opened = run([(rule % "decrypt", derived, out) for _, _, derived, out in back])
+    restored = 0
+    for (schema, data, _, out), (code, derived, again) in zip(back, opened):
+        assert code in ("ok", "unsupported_kind"), (code, schema, derived)
+        if code == "ok":
+            assert repr(read(json.loads(derived), again)) == repr(read(schema, data)), (schema, derived)
+            restored += data != out
+    assert restored > CASES / 10
+
+
 def test_derived_schemas_can_be_derived_from_again():
     """A pure function: the same text again, and a fixed point of rules that change no more."""
     made = list(make("again", 50))

@@ -587,7 +587,6 @@ static void test_not_yet(void **state)
 	static const char *const files[] = {
 	    HEAD R("path: $.a, mask: {}, to: $.b"),
 	    HEAD R("path: \"$.a[?@.b]\", mask: {}"),
-	    HEAD R("path: $.a, encrypt: {key: k, type: json}"),
 	    "unmatched: remove\n" HEAD R("path: $.a, mask: {}"),
 	    "envelope: debezium\n" HEAD R("path: $.a, mask: {}"),
 	    "outputs: [{name: a, topic: b}]\n" HEAD R("path: $.a, mask: {}"),
@@ -632,6 +631,87 @@ static void test_sealed_and_opened(void **state)
 	rig_clear(&open);
 }
 
+/* Sealed as JSON, and opened again under the derived schema: type, meaning and bytes are back. */
+static void test_sealed_as_json(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *type, *back, *value; /* back NULL: the same type */
+	} rows[] = {
+	    {"\"int\"", NULL, "ff ff ff ff 0f"},
+	    {"\"long\"", NULL, "ff ff ff ff ff ff ff ff ff 01"},
+	    {"\"long\"", NULL, "fe ff ff ff ff ff ff ff ff 01"},
+	    {"\"boolean\"", NULL, "01"},
+	    {"\"double\"", NULL, "9a 99 99 99 99 99 b9 3f"},
+	    {"\"double\"", NULL, "00 00 00 00 00 00 f0 7f"},
+	    {"\"float\"", NULL, "cd cc cc 3d"},
+	    {"\"float\"", NULL, "00 00 80 ff"},
+	    {"\"string\"", NULL, "06 61 22 0a"},
+	    {"\"bytes\"", NULL, "04 00 ff"},
+	    {"{\"type\":\"int\",\"logicalType\":\"date\"}", NULL, "0e"},
+	    {"[\"null\",\"long\"]", NULL, "02 0e"},
+	    {"[\"null\",\"long\"]", NULL, "00"},
+	    {ENUM, "\"string\"", NULL},
+	};
+	char schema[512], back[512], sealed[4096];
+	struct rig seal, open;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		snprintf(schema, sizeof schema, REC("{\"name\":\"a\",\"type\":%s}"), rows[i].type);
+		snprintf(back, sizeof back, REC("{\"name\":\"a\",\"type\":%s}"),
+			 rows[i].back ? rows[i].back : rows[i].type);
+		rig_init(&seal, HEAD R("path: $.a, encrypt: {key: k, type: json}"), schema);
+		struct kveil_span derived = kveil_engine_schema_derived(seal.schema);
+		snprintf(schema, sizeof schema, "%.*s", (int)derived.len, (const char *)derived.data);
+		rig_init(&open, HEAD R("path: $.a, decrypt: {key: k, type: json}"), schema);
+		derived = kveil_engine_schema_derived(open.schema);
+		if (!kveil_span_eq(derived, kveil_span_str(back)))
+			fail_msg("%s\n%.*s\nnot\n%s", schema, (int)derived.len, (const char *)derived.data, back);
+		if (rows[i].value) {
+			snprintf(sealed, sizeof sealed, "%s", run(&seal, rows[i].value));
+			assert_string_equal(run(&open, sealed), rows[i].value);
+		} else {
+			snprintf(sealed, sizeof sealed, "%s", run(&seal, "02"));
+			assert_string_equal(run(&open, sealed), "04 42 43");
+		}
+		rig_clear(&seal);
+		rig_clear(&open);
+	}
+}
+
+/* What was sealed elsewhere need not be of the type that the schema says. */
+static void test_sealed_as_another_type(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *sealed_type, *value, *type;
+	} rows[] = {
+	    {"\"string\"", "02 61", "\"int\""},
+	    {"\"int\"", "0e", "\"boolean\""},
+	    {"\"boolean\"", "01", "\"long\""},
+	    {"\"double\"", "00 00 00 00 00 00 f8 3f", "\"int\""},
+	    {"\"long\"", "80 80 80 80 40", "\"int\""},
+	    {"\"string\"", "06 30 78 31", "\"double\""},
+	    {"\"string\"", "02 31", "\"double\""},
+	    {LEAF("X", F("v", "\"int\"")), "0e", "\"int\""},
+	    {"\"int\"", "0e", NULL},
+	};
+	char schema[512], sealed[4096];
+	struct rig seal, open;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		snprintf(schema, sizeof schema, REC("{\"name\":\"a\",\"type\":%s}"), rows[i].sealed_type);
+		rig_init(&seal, HEAD R("path: $.a, encrypt: {key: k, type: json}"), schema);
+		snprintf(schema, sizeof schema, REC("{\"name\":\"a\",\"type\":{\"type\":\"string\"%s%s}}"),
+			 rows[i].type ? ",\"kveil.type\":" : "", rows[i].type ? rows[i].type : "");
+		rig_init(&open, HEAD R("path: $.a, decrypt: {key: k, type: json}"), schema);
+		snprintf(sealed, sizeof sealed, "%s", run(&seal, rows[i].value));
+		assert_string_equal(run(&open, sealed), "unsupported_kind@0");
+		rig_clear(&seal);
+		rig_clear(&open);
+	}
+}
+
 static void test_text(void **state)
 {
 	(void)state;
@@ -670,6 +750,8 @@ int main(void)
 	    cmocka_unit_test(test_not_yet),
 	    cmocka_unit_test(test_without_schema),
 	    cmocka_unit_test(test_sealed_and_opened),
+	    cmocka_unit_test(test_sealed_as_json),
+	    cmocka_unit_test(test_sealed_as_another_type),
 	    cmocka_unit_test(test_text),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
