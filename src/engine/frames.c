@@ -211,6 +211,11 @@ static enum kveil_status explain_prefix(struct kveil_span v, struct kveil_error 
 	return refuse(err, "the value does not say its schema");
 }
 
+bool kveil_engine_is_framed_json(struct kveil_span v)
+{
+	return v.len > ID_BYTES && v.data[0] == 0 && (v.data[ID_BYTES] == '{' || v.data[ID_BYTES] == '[');
+}
+
 /* Finds the id; *skip: what stands in front of the payload. The last header has the say, unless it is null. */
 static enum kveil_status read_frame(struct kveil_engine *e, struct kveil_schema_id *id, size_t *skip,
 				    struct kveil_error *err)

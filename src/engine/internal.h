@@ -384,6 +384,8 @@ void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes);
 enum kveil_status kveil_engine_unframe(struct kveil_engine *e, size_t *skip, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What names the derived one, for such a value. */
 struct kveil_span kveil_engine_frame(const struct kveil_engine *e);
+/* JSON behind an id, as serializers for JSON Schema write it. */
+bool kveil_engine_is_framed_json(struct kveil_span value);
 bool kveil_engine_is_schema_header(const struct kveil_engine *e, const struct kveil_header *h);
 /* Can the rules be held on such values in this version? */
 enum kveil_status kveil_engine_check_typed(const struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;

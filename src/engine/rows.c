@@ -148,7 +148,13 @@ enum kveil_status kveil_engine_explain_event(const struct kveil_engine *e, struc
 	const struct kveil_envelope *kind = e->plan->envelope;
 	const char *why = status == KVEIL_E_INVALID_JSON && kind && kind->explain ? kind->explain(value) : NULL;
 
-	return why ? kveil_fail_at(err, KVEIL_E_UNSUPPORTED_ENVELOPE, 0, "%s", why) : status;
+	if (why)
+		return kveil_fail_at(err, KVEIL_E_UNSUPPORTED_ENVELOPE, 0, "%s", why);
+	if (status == KVEIL_E_INVALID_JSON && kveil_engine_is_framed_json(value))
+		return kveil_fail_at(err, KVEIL_E_UNSUPPORTED_FRAMING, 0,
+				     "this is framed as JSON Schema (0 and an id in front of JSON), which is not in "
+				     "this version");
+	return status;
 }
 
 static bool has_only(struct kveil_engine *e, const struct kveil_doc *doc, const char *const *members)

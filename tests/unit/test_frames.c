@@ -57,12 +57,12 @@ static void add(struct rig *r, const char *writer, const char *text, const char 
 	assert_int_equal(kveil_engine_schemas_add(r->schemas, &from, s, &to, &err), KVEIL_OK);
 }
 
-static void rig_init(struct rig *r)
+static void rig_of(struct rig *r, const char *rules)
 {
 	struct kveil_report report = {0};
 	struct kveil_error err;
 
-	*r = (struct rig){.plan = kveil_plan_parse(KVEIL_SPAN(RULES), "t.yaml", NULL, &report)};
+	*r = (struct rig){.plan = kveil_plan_parse(kveil_span_str(rules), "t.yaml", NULL, &report)};
 	assert_non_null(r->plan);
 	kveil_report_clear(&report);
 	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("seed"), &r->keystore, &err), KVEIL_OK);
@@ -71,6 +71,11 @@ static void rig_init(struct rig *r)
 	r->schemas = kveil_engine_schemas_new();
 	assert_non_null(r->schemas);
 	kveil_engine_use_schemas(r->engine, r->schemas);
+}
+
+static void rig_init(struct rig *r)
+{
+	rig_of(r, RULES);
 }
 
 static void rig_clear(struct rig *r)
@@ -225,11 +230,31 @@ static void test_many(void **state)
 	rig_clear(&r);
 }
 
+/* In front of JSON it is JSON Schema's, and said so. */
+static void test_json_behind_an_id(void **state)
+{
+	(void)state;
+	static const struct row rows[] = {
+	    {"00000000077b7d", {0}, "unsupported_framing@0", {0}},
+	    {"00000000075b5d", {0}, "unsupported_framing@0", {0}},
+	    {"0000000007046162", {0}, "invalid_json@0", {0}},
+	    {"00000000", {0}, "invalid_json@0", {0}},
+	    {"7b7d", {0}, "7b7d", {0}},
+	};
+	struct rig r;
+
+	rig_of(&r, "name: t\ntopics: [in]\nfields:\n  - {path: $.a, mask: {}}\n");
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		check(&r, &rows[i]);
+	rig_clear(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_frames),
 	    cmocka_unit_test(test_many),
+	    cmocka_unit_test(test_json_behind_an_id),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
