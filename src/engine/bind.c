@@ -400,6 +400,7 @@ static bool add_clear(struct kveil_engine *e, const struct kveil_bound_clear *li
 	c->streams = own && kveil_path_is_streamable(own);
 	c->from = (uint8_t)from;
 	c->way = (uint8_t)way;
+	c->only_kinds = way ? TEXTS : ~0u;
 	return c->path != NULL;
 }
 

@@ -22,7 +22,7 @@ void kveil_decide_part_ids(struct kveil_engine *e, struct kveil_place_at_hand *p
 
 	for (size_t i = 0; i < p->id_count; i++) {
 		uint32_t id = p->ids[i];
-		unsigned kinds = id < e->rule_count ? e->rules[id].only_kinds : ~0u;
+		unsigned kinds = id < e->rule_count ? e->rules[id].only_kinds : e->clears[id - e->rule_count].only_kinds;
 		if (!kveil_decide_is_of(e, d, id))
 			continue;
 		if (!is_way(e, id))

@@ -84,6 +84,7 @@ struct kveil_bound_clear {
 	uint64_t views;
 	bool streams;
 	uint8_t from, way; /* as in struct kveil_bound_rule */
+	unsigned only_kinds;
 	uint32_t line;     /* bindings with one number are of one line */
 };
 

@@ -199,6 +199,7 @@ static void what_nothing_names_in_a_text_goes(void **state)
 	becomes(&r, "{\"id\":1,\"p\":\"42\"}", "{\"id\":1}");
 	becomes(&r, "{\"id\":1,\"p\":\"\"}", "{\"id\":1,\"p\":\"\"}");
 	becomes(&r, "{\"id\":1,\"p\":null}", "{\"id\":1,\"p\":null}");
+	becomes(&r, "{\"id\":1,\"p\":{\"z\":1,\"k\":{\"x\":1,\"y\":2}}}", "{\"id\":1,\"p\":{\"k\":{\"x\":1}}}");
 	becomes(&r, "{\"id\":1,\"p\":\"{\\\"a\\\":{}}\"}", "{\"id\":1,\"p\":\"{\\\"a\\\":{}}\"}");
 	rig_clear(&r);
 	rig_init(&r, HEAD "unmatched: dead-letter\nfields:\n  - {path: [$.p, $.a], mask: {}}\n");
