@@ -148,6 +148,8 @@ static enum kveil_status decide_in_place(struct kveil_engine *e, struct kveil_pl
 		struct kveil_outcome *o;
 		if (id >= e->rule_count || is_repeated(e, p, i) || e->rules[id].rule->to || !applies(e, p, id, view))
 			continue;
+		if (p->is_row && e->rules[id].rule->but_row)
+			continue;
 		enum kveil_status st = ask(e, p, i, &o, err);
 		if (!st && o->holds) {
 			*ret = o;
@@ -328,6 +330,22 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 	return st;
 }
 
+/* The same in changed fields, whose names are paths. */
+static enum kveil_status find_by_dots(struct kveil_engine *e, uint32_t id, const struct kveil_path *path, bool moves,
+				      bool doubt_selects, const struct kveil_doc *doc, struct namings *ns,
+				      struct kveil_error *err)
+{
+	uint32_t *nodes;
+	size_t count;
+
+	enum kveil_status st = kveil_dotted_select(e, path, doc, doubt_selects, &nodes, &count, err);
+	if (!st && count && moves)
+		st = kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE, "updatedFields has a field of a rule with `to`");
+	if (!st && !add_namings(e, ns, id, nodes, count))
+		st = no_memory(err);
+	return st;
+}
+
 /* Every place with everything that names it, for paths that the automaton cannot follow as well. */
 static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil_document *d, struct namings *ns,
 				      struct kveil_error *err)
@@ -343,18 +361,23 @@ static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil
 	}
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *r = &e->rules[i];
-		if (r->streams || !kveil_decide_is_of(e, d, i))
+		bool protects = r->action->effect == KVEIL_PROTECTS;
+		if ((r->streams && r->from != KVEIL_STAGE_PARTIAL) || !kveil_decide_is_of(e, d, i))
 			continue;
-		st = find_by_tape(e, i, r->root, r->own, r->action->effect == KVEIL_PROTECTS, &d->scan->doc, ns, err);
+		st = r->from == KVEIL_STAGE_PARTIAL
+			 ? find_by_dots(e, i, r->own, r->rule->to, protects, &d->scan->doc, ns, err)
+			 : find_by_tape(e, i, r->root, r->own, protects, &d->scan->doc, ns, err);
 		if (st)
 			return kveil_engine_blame(r, KVEIL_NO_BYTE, st, err);
 	}
 	for (uint32_t i = 0; i < e->clear_count; i++) {
 		const struct kveil_bound_clear *c = &e->clears[i];
-		if (c->streams || !kveil_decide_is_of(e, d, e->rule_count + i))
+		if ((c->streams && c->from != KVEIL_STAGE_PARTIAL) || !kveil_decide_is_of(e, d, e->rule_count + i))
 			continue;
 		/* In doubt it is not clear. */
-		st = find_by_tape(e, e->rule_count + i, c->root, c->own, false, &d->scan->doc, ns, err);
+		st = c->from == KVEIL_STAGE_PARTIAL
+			 ? find_by_dots(e, e->rule_count + i, c->own, false, false, &d->scan->doc, ns, err)
+			 : find_by_tape(e, e->rule_count + i, c->root, c->own, false, &d->scan->doc, ns, err);
 		if (st)
 			return st;
 	}
@@ -397,7 +420,8 @@ static enum kveil_status decide_place(struct kveil_engine *e, struct kveil_place
 	if (__builtin_expect(e->parts[d->part].has_ways, 0))
 		kveil_decide_part_ids(e, p);
 	count_rules(e, p);
-	enum kveil_status st = KVEIL_OK;
+	p->is_row = false;
+	enum kveil_status st = __builtin_expect(p->spot.way_count != 0, 0) ? kveil_decide_open(e, p, err) : KVEIL_OK;
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		if (d->views >> v & 1)
 			st = decide_view(e, p, v, &d->ws[v], err);
@@ -468,7 +492,12 @@ enum kveil_status kveil_decide_document(struct kveil_engine *e, const struct kve
 	const struct kveil_doc *doc = &d->scan->doc;
 	struct kveil_level *level = &e->levels[d->level];
 	struct kveil_place_at_hand place = {.document = d,
-					    .spot = {.part = d->part, .text = doc->text, .doc = doc, .outer = d->outer},
+					    .spot = {.part = d->part,
+						     .text = doc->text,
+						     .doc = doc,
+						     .outer = d->outer,
+						     .is_extended = d->is_extended,
+						     .is_dotted = d->is_dotted},
 					    .outcomes = level->outcomes};
 	struct namings ns = {0};
 	enum kveil_status st = KVEIL_OK;

@@ -15,6 +15,7 @@ struct kveil_document {
 	bool all_stream;
 	const struct kveil_spot *outer; /* the text; NULL = the part */
 	const bool *open;               /* of a text: the bindings and clear lines that lead here, by id */
+	bool is_extended, is_dotted;    /* as in struct kveil_spot */
 	unsigned level;
 	uint64_t views;
 	struct kveil_rewrite *ws; /* by view */
@@ -28,6 +29,8 @@ struct kveil_place_at_hand {
 	size_t id_count;
 	struct kveil_outcome *outcomes; /* id_count of room */
 	size_t outcome_count;
+	struct kveil_opened text; /* where something goes on in there */
+	bool is_row;              /* as which it can be read */
 };
 
 static inline bool kveil_decide_are_twins(const struct kveil_engine *e, uint32_t a, uint32_t b)
@@ -64,6 +67,9 @@ enum kveil_status kveil_decide_settle(struct kveil_engine *e, const struct kveil
 
 /* Keeps what names the place itself, and sets apart what goes on inside of it. */
 void kveil_decide_part_ids(struct kveil_engine *e, struct kveil_place_at_hand *p);
+/* Opens the text that the place at hand is. */
+enum kveil_status kveil_decide_open(struct kveil_engine *e, struct kveil_place_at_hand *p,
+                                    struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same for the text that the place at hand is, in views where it still stands. */
 enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place_at_hand *p,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -22,7 +22,8 @@ void kveil_decide_part_ids(struct kveil_engine *e, struct kveil_place_at_hand *p
 
 	for (size_t i = 0; i < p->id_count; i++) {
 		uint32_t id = p->ids[i];
-		unsigned kinds = id < e->rule_count ? e->rules[id].only_kinds : e->clears[id - e->rule_count].only_kinds;
+		unsigned kinds =
+		    id < e->rule_count ? e->rules[id].only_kinds : e->clears[id - e->rule_count].only_kinds;
 		if (!kveil_decide_is_of(e, d, id))
 			continue;
 		if (!is_way(e, id))
@@ -91,7 +92,7 @@ static enum kveil_status refuse_text(struct kveil_engine *e, const struct kveil_
 		bool names = false;
 		for (next = i + 1; next < text->way_count && kveil_decide_are_twins(e, id, text->ways[next]);)
 			next++;
-		if (id >= e->rule_count || e->rules[id].way == KVEIL_STAGE_ROW || !(e->rules[id].views & views))
+		if (id >= e->rule_count || e->rules[id].way < KVEIL_STAGE_STEP || !(e->rules[id].views & views))
 			continue;
 		enum kveil_status st = may_name(e, text, i, next - i, &names, err);
 		if (!st && names)
@@ -169,50 +170,95 @@ static enum kveil_status rewrite_text(struct kveil_engine *e, const struct kveil
 	return st;
 }
 
-enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place_at_hand *p, struct kveil_error *err)
+static bool leads_to(const struct kveil_engine *e, const struct kveil_place_at_hand *p, unsigned stage)
 {
-	const struct kveil_document *d = p->document;
-	struct kveil_opened text = {.state = KVEIL_TEXT_IS_EMPTY};
-	uint64_t views = views_inside(e, p);
-	bool is_gone = false, had_schema = e->has_schema;
-	struct kveil_level *level = &e->levels[d->level + 1];
+	for (size_t i = 0; i < p->spot.way_count; i++) {
+		uint32_t id = p->spot.ways[i];
+		if (stage == (id < e->rule_count ? e->rules[id].way : e->clears[id - e->rule_count].way))
+			return true;
+	}
+	return false;
+}
 
-	if (!views)
-		return KVEIL_OK;
+enum kveil_status kveil_decide_open(struct kveil_engine *e, struct kveil_place_at_hand *p, struct kveil_error *err)
+{
+	unsigned level = p->document->level + 1;
+	bool is_gone = false;
+
+	p->text = (struct kveil_opened){.state = KVEIL_TEXT_IS_EMPTY};
 	enum kveil_status st = kveil_engine_was_not_sent(e, &p->spot, &is_gone, err);
-	if (!st && !is_gone && p->spot.match.kind == KVEIL_KIND_STRING && d->level == KVEIL_MOST_TEXTS)
-		text = (struct kveil_opened){.state = KVEIL_TEXT_IS_BROKEN, .why = "too many texts within each other"};
-	else if (!st && !is_gone && p->spot.match.kind == KVEIL_KIND_STRING)
-		st = kveil_text_open(e, &p->spot, d->level + 1, &text, err);
-	if (!st && text.state == KVEIL_TEXT_IS_BROKEN)
-		return refuse_text(e, p, &text, views, err);
-	if (!st && text.state == KVEIL_TEXT_IS_EMPTY)
-		name_text(e, p, views);
-	if (st || text.state == KVEIL_TEXT_IS_EMPTY)
+	if (st || is_gone || p->spot.match.kind != KVEIL_KIND_STRING)
 		return st;
-	const struct kveil_bound_part *part = &e->parts[d->part];
-	struct kveil_document inner = {.part = d->part,
-				       .scan = &level->scan,
-				       .automaton = part->text_automaton,
-				       .all_stream = part->text_all_stream,
-				       .outer = &p->spot,
-				       .level = d->level + 1,
-				       .views = views};
-	st = kveil_decide_begin_level(e, inner.level, err);
-	inner.ws = st ? NULL : kveil_arena_array(&e->arena, e->view_count, sizeof *inner.ws);
-	if (!st && !inner.ws)
+	if (level > KVEIL_MOST_TEXTS)
+		p->text =
+		    (struct kveil_opened){.state = KVEIL_TEXT_IS_BROKEN, .why = "too many texts within each other"};
+	else
+		st = kveil_text_open(e, &p->spot, level, !leads_to(e, p, KVEIL_STAGE_COLUMN), &p->text, err);
+	bool is_object =
+	    p->text.state == KVEIL_TEXT_IS_JSON && e->levels[level].scan.doc.nodes[0].kind == KVEIL_KIND_OBJECT;
+	p->is_row = (is_object || p->text.state == KVEIL_TEXT_IS_EMPTY) &&
+		    (leads_to(e, p, KVEIL_STAGE_ROW) || leads_to(e, p, KVEIL_STAGE_PARTIAL));
+	return st;
+}
+
+static enum kveil_status begin_inside(struct kveil_engine *e, struct kveil_place_at_hand *p,
+				      struct kveil_document *inner, struct kveil_error *err)
+{
+	struct kveil_level *level = &e->levels[inner->level];
+	enum kveil_status st = kveil_decide_begin_level(e, inner->level, err);
+
+	inner->ws = st ? NULL : kveil_arena_array(&e->arena, e->view_count, sizeof *inner->ws);
+	if (!st && !inner->ws)
 		st = no_memory(err);
 	for (size_t v = 0; !st && v < e->view_count; v++)
-		if (views >> v & 1) {
-			st = kveil_rewrite_init(e, &inner.ws[v], &level->scan.doc, v, err);
-			inner.ws[v].outer = &p->spot;
+		if (inner->views >> v & 1) {
+			st = kveil_rewrite_init(e, &inner->ws[v], &level->scan.doc, v, err);
+			inner->ws[v].outer = &p->spot;
 		}
 	if (st)
 		return st;
 	open_bindings(e, p, level->open);
-	inner.open = level->open;
+	inner->open = level->open;
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place_at_hand *p, struct kveil_error *err)
+{
+	const struct kveil_document *d = p->document;
+	uint64_t views = views_inside(e, p);
+	bool had_schema = e->has_schema, is_dotted = leads_to(e, p, KVEIL_STAGE_PARTIAL);
+	const struct kveil_bound_part *part = &e->parts[d->part];
+
+	if (!views)
+		return KVEIL_OK;
+	if (p->text.state == KVEIL_TEXT_IS_BROKEN)
+		return refuse_text(e, p, &p->text, views, err);
+	if (p->text.state == KVEIL_TEXT_IS_EMPTY) {
+		name_text(e, p, views);
+		return KVEIL_OK;
+	}
+	/* A column's value may be a text of its own; no step of a path goes on in that. */
+	enum kveil_status st = KVEIL_OK;
+	if (e->levels[d->level + 1].scan.doc.nodes[0].kind == KVEIL_KIND_STRING) {
+		p->text.why = "a text that a rule looks into holds no JSON but a text";
+		st = refuse_text(e, p, &p->text, views, err);
+	}
+	if (st)
+		return st;
+	struct kveil_document inner = {.part = d->part,
+				       .scan = &e->levels[d->level + 1].scan,
+				       .automaton = part->text_automaton,
+				       .all_stream = part->text_all_stream && !is_dotted,
+				       .outer = &p->spot,
+				       .is_extended = is_dotted || leads_to(e, p, KVEIL_STAGE_ROW) ||
+						      leads_to(e, p, KVEIL_STAGE_COLUMN),
+				       .is_dotted = is_dotted,
+				       .level = d->level + 1,
+				       .views = views};
+	st = begin_inside(e, p, &inner, err);
 	e->has_schema = false;
-	st = rewrite_text(e, p, &text, &inner, err);
+	if (!st)
+		st = rewrite_text(e, p, &p->text, &inner, err);
 	e->has_schema = had_schema;
 	if (st && err->byte != KVEIL_NO_BYTE)
 		err->byte = p->spot.match.start;

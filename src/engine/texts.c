@@ -26,7 +26,7 @@ size_t kveil_text_entries(const struct kveil_path *path)
 }
 
 /* The segment that a stage begins with; one behind the last stage ends the path. */
-static size_t begin_of(const struct kveil_path *path, unsigned stage)
+size_t kveil_text_begin(const struct kveil_path *path, unsigned stage)
 {
 	size_t at = 0, entries = stage < KVEIL_STAGE_STEP ? 0 : stage - KVEIL_STAGE_STEP + 1;
 
@@ -37,15 +37,20 @@ static size_t begin_of(const struct kveil_path *path, unsigned stage)
 	return at;
 }
 
-const struct kveil_path *kveil_text_stretch(struct kveil_engine *e, const struct kveil_path *path, unsigned from,
-					    unsigned to)
+const struct kveil_path *kveil_text_slice(struct kveil_engine *e, const struct kveil_path *path, size_t begin,
+					  size_t end)
 {
-	size_t begin = begin_of(path, from), end = begin_of(path, to);
 	struct kveil_path *p = kveil_arena_alloc(&e->bound, sizeof *p);
 
 	if (p)
 		*p = (struct kveil_path){.segments = path->segments + begin, .count = end - begin};
 	return p;
+}
+
+const struct kveil_path *kveil_text_stretch(struct kveil_engine *e, const struct kveil_path *path, unsigned from,
+					    unsigned to)
+{
+	return kveil_text_slice(e, path, kveil_text_begin(path, from), kveil_text_begin(path, to));
 }
 
 /* Scans what one more layer of text holds. *ret_text: the string that is all of it; data NULL = it is something else.
@@ -74,7 +79,7 @@ static enum kveil_status open_layer(struct kveil_engine *e, struct kveil_scan *s
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level,
+enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, bool unwraps,
 				  struct kveil_opened *ret, struct kveil_error *err)
 {
 	struct kveil_scan *s = &e->levels[level].scan;
@@ -93,7 +98,7 @@ enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spo
 		ret->layers[ret->layer_count++].at = at;
 		st = open_layer(e, s, ret, content, &next, err);
 		at = next.data ? (uint32_t)(next.data - content.data) : 0;
-		raw = next;
+		raw = unwraps ? next : KVEIL_SPAN_NULL;
 	}
 	if (!st && raw.data) {
 		ret->state = KVEIL_TEXT_IS_BROKEN;

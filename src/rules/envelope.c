@@ -39,7 +39,7 @@ static void read_roots(struct kveil_loader *l, const char *const *texts, struct 
 	const struct kveil_path **roots = kveil_plan_alloc(l->plan, MOST_ROOTS * sizeof *roots);
 
 	l->no_memory |= !roots;
-	for (size_t n = 0; roots && n < MOST_ROOTS && texts[n]; n++) {
+	for (size_t n = 0; texts && roots && n < MOST_ROOTS && texts[n]; n++) {
 		roots[n] = own_path(l, texts[n]);
 		if (!roots[n])
 			return;
@@ -296,6 +296,7 @@ void kveil_loader_add_clauses(struct kveil_loader *l)
 					 .view = -1,
 					 .is_of_event = true,
 					 .if_sure = c->if_sure,
+					 .but_row = c->but_row,
 					 .only_kinds = c->kinds};
 		if (!read_place(l, c, place, r) || !read_action(l, c, r)) {
 			l->no_memory |= l->report->errors == 0;
@@ -365,6 +366,9 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 		read_roots(l, e->rows, &l->plan->rows[KVEIL_ROWS_VALUE]);
 		read_roots(l, e->events, &l->plan->rows[KVEIL_ROWS_EVENT]);
 		read_roots(l, e->keys, &l->plan->rows[KVEIL_ROWS_KEY]);
+		read_roots(l, e->texts, &l->plan->rows[KVEIL_ROWS_TEXT]);
+		read_roots(l, e->partials, &l->plan->rows[KVEIL_ROWS_PARTIAL]);
+		read_roots(l, e->key_texts, &l->plan->rows[KVEIL_ROWS_KEY_TEXT]);
 		read_clues(l, e->tables);
 		l->plan->is_event = own_expr(l, e->is_event);
 		if (e->is_delete)

@@ -27,7 +27,7 @@ struct kveil_plan *kveil_plan_new(void)
 	}
 	kveil_arena_init(&m->arena, 0);
 	p->memory = m;
-	for (int i = 0; i < KVEIL_ROWS_COUNT; i++)
+	for (int i = 0; i <= KVEIL_ROWS_KEY; i++)
 		p->rows[i] = (struct kveil_rows){whole_part, 1};
 	atomic_init(&p->refs, 1);
 	return p;

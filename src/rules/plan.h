@@ -91,6 +91,7 @@ struct kveil_rule {
 	bool is_of_event;         /* a clause of the envelope: its path begins at the event and not at a row in it */
 	bool if_sure;             /* of such a clause: its condition in doubt does not hold */
 	unsigned only_kinds;      /* KVEIL_KIND_BIT of the values that it is about; 0 = all */
+	bool but_row;             /* of such a clause: a text that a row can be read in is none of its business */
 };
 
 /* Where rows stand in a part of a record. Without an envelope the whole part is the one row. */
@@ -99,6 +100,9 @@ enum kveil_rows_kind {
 	KVEIL_ROWS_VALUE, /* rules address these, the innermost first */
 	KVEIL_ROWS_EVENT, /* the events around them */
 	KVEIL_ROWS_KEY,
+	KVEIL_ROWS_TEXT,     /* of the value's rows those that may be texts of JSON */
+	KVEIL_ROWS_PARTIAL,  /* texts of what changed in a row, with dots in the names of members */
+	KVEIL_ROWS_KEY_TEXT, /* in the key: texts of a row's one column, kveil_plan.text_column */
 	KVEIL_ROWS_COUNT,
 };
 struct kveil_rows {

@@ -278,8 +278,9 @@ static void shapes_that_hide_rows_are_refused(void **state)
 	static const char *const shapes[] = {
 	    "{\"schema\":{},\"payload\":{\"a\":\"x\"}}",
 	    "{\"payload\":{\"a\":\"x\"},\"schema\":{\"type\":\"struct\"}}",
-	    "{\"op\":\"c\",\"after\":\"{\\\"a\\\":1}\"}",
-	    "{\"op\":\"u\",\"after\":null,\"updateDescription\":{\"updatedFields\":\"{\\\"a\\\":1}\"}}",
+	    "{\"op\":\"c\",\"after\":\"a=1\"}",
+	    "{\"op\":\"c\",\"after\":\"[{\\\"a\\\":1}]\"}",
+	    "{\"op\":\"u\",\"after\":null,\"updateDescription\":{\"updatedFields\":\"a=1\"}}",
 	    "{\"id\":\"1\",\"source\":\"/d\",\"specversion\":\"1.0\",\"type\":\"t\",\"data\":{}}",
 	    "{\"source\":{},\"position\":{},\"ddl\":\"x\",\"tableChanges\":[]}",
 	    "[{\"a\":\"x\"}]",
