@@ -9,6 +9,7 @@ import fastavro
 import pytest
 
 from conftest import wait_for
+from registry import Apicurio
 from schema_registry import Registry
 
 V1 = {"type": "record", "name": "User", "namespace": "com.acme", "fields": [
@@ -47,7 +48,9 @@ def unpack(registry, data):
     """As a consumer does: by the id in front and what the registry has for it."""
     magic, number = struct.unpack(">BI", data[:5])
     stream = io.BytesIO(data[5:])
-    value = fastavro.schemaless_reader(stream, fastavro.parse_schema(json.loads(registry.schemas[number]["schema"])), None)
+    text = registry.call("GET", f"/schemas/ids/{number}")["schema"] if isinstance(registry, Apicurio) else \
+        registry.schemas[number]["schema"]
+    value = fastavro.schemaless_reader(stream, fastavro.parse_schema(json.loads(text)), None)
     assert magic == 0 and stream.read() == b""
     return number, value
 
@@ -56,9 +59,9 @@ def user(n, **more):
     return {"n": n, "phone": CANARY, "pin": 4711, "born": 7000, **more}
 
 
-def make(make_kveil, kafka, registry, rules=RULES, partitions=1, top="", workers=1):
+def make(make_kveil, kafka, registry, rules=RULES, partitions=1, top="", timeout="10s"):
     k = make_kveil(partitions=partitions)
-    k.config(kafka.bootstrap, extra=f"schema_registry: {{url: '{registry.url}', timeout: 1s}}\n", workers=workers)
+    k.config(kafka.bootstrap, extra=f"schema_registry: {{url: '{registry.url}', timeout: {timeout}}}\n")
     k.rules(rules, top=top)
     text = k.dir / "rules" / f"{k.name}.yaml"
     text.write_text(text.read_text().replace("format: json", "format: avro"))
@@ -104,9 +107,31 @@ def test_two_versions_interleaved_and_a_third_while_running(make_kveil, kafka, r
     assert k.stop() == 0
 
 
+def test_with_apicurio(make_kveil, kafka):
+    registry = Apicurio().start()
+    try:
+        k = make(make_kveil, kafka, registry, timeout="30s")
+        one, two = (registry.register(f"{k.topic}-value", v) for v in (V1, V2))
+        k.start()
+        kafka.produce(k.topic, [frame(two, V2, user(i, mail="CANARY")) if i % 2 else frame(one, V1, user(i))
+                                for i in range(10)])
+        got = kafka.consume(k.secure, 10, settle=0.5, timeout=120)
+        read = [unpack(registry, m.value()) for m in got]
+        assert [v["n"] for _, v in read] == list(range(10)) and {v["pin"] for _, v in read} == {"****"}
+        assert registry.call("GET", f"/subjects/{k.secure}-value/versions") == [1, 2]
+        for number in {number for number, _ in read}:
+            text = registry.call("GET", f"/schemas/ids/{number}")["schema"]
+            assert "CANARY" not in text and "4711" not in text
+        assert all(CANARY.encode() not in m.value() for m in got)
+        assert k.stop() == 0
+    finally:
+        registry.close()
+
+
 def test_what_was_protected_is_opened_again(make_kveil, kafka, registry):
     """Decrypting takes the same way: the derived schema is the writer's, and one of its own comes out."""
-    k = make(make_kveil, kafka, registry, rules='  - {path: "$.phone", encrypt: {key: pii}}\n')
+    k = make(make_kveil, kafka, registry, rules='  - {path: "$.phone", encrypt: {key: pii}}\n'
+             '  - {path: "$.pin", encrypt: {key: pii, type: json}}\n')
     one = registry.register(f"{k.topic}-value", V1)
     k.start()
     kafka.produce(k.topic, [frame(one, V1, user(i)) for i in range(3)])
@@ -118,7 +143,7 @@ def test_what_was_protected_is_opened_again(make_kveil, kafka, registry):
                      .replace("encrypt:", "decrypt:"))
     k.start()
     got = kafka.consume(back, 3, settle=0.5)
-    assert [unpack(registry, m.value())[1]["phone"] for m in got] == [CANARY] * 3
+    assert [(v["phone"], v["pin"]) for _, v in (unpack(registry, m.value()) for m in got)] == [(CANARY, 4711)] * 3
     assert f"{back}-value" in registry.subjects
     assert k.stop() == 0
 
