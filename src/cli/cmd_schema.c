@@ -91,15 +91,15 @@ struct options {
 struct action {
 	const char *name;
 	int (*run)(const struct kveil_command *cmd, const struct kveil_schema_options *o);
-	bool needs_registry, needs_rules, needs_subject;
+	bool needs_registry, needs_rules;
 };
 
 static const struct action actions[] = {
 #ifdef KVEIL_WITH_AVRO
-    {"derive", kveil_schema_derive, false, true, false},
-    {"get", kveil_schema_get, true, false, false},
-    {"check", kveil_schema_check, true, true, true},
-    {"register", kveil_schema_register, true, true, true},
+    {"derive", kveil_schema_derive, false, true},
+    {"get", kveil_schema_get, true, false},
+    {"check", kveil_schema_check, true, true},
+    {"register", kveil_schema_register, true, true},
 #endif
     {0},
 };
@@ -123,8 +123,6 @@ static int run_action(const struct action *a, struct options *o)
 		return kveil_usage_error(cmd, "%s takes one schema", a->name);
 	if (a->needs_rules && !o->schema.rules)
 		return kveil_usage_error(cmd, "%s takes -r RULES", a->name);
-	if (a->needs_subject && !o->schema.subject)
-		return kveil_usage_error(cmd, "%s takes --subject NAME", a->name);
 	if (a->needs_registry && !o->schema.config)
 		o->schema.config = "kveil.yaml";
 	o->schema.schema = o->given[1];
@@ -187,8 +185,9 @@ static const struct kveil_flag flags[] = {
      "derive, get, check, register: kveil.yaml, whose schema registry is asked (default kveil.yaml; derive takes a "
      "file "
      "unless it is given)"},
-    {0, "subject", "NAME", "check, register: the subject of the derived schema, such as etl.orders.secure-value"},
-    {0, "context", "NAME", "derive, get, check, register: the registry's context (default: none)"},
+    {0, "subject", "NAME",
+     "check, register: the subject of the derived schema (default: OUTPUT-value, as the rule file has it)"},
+    {0, "context", "NAME", "derive, get, check, register: the registry's context (default: as the rule file has it)"},
 #endif
     {0, "markdown", "PAGE",
      "a page of the reference instead: actions, commands, configuration, errors, events, metrics, rules"},

@@ -2,7 +2,6 @@
 #include "cli/schema_registry.h"
 
 #include "base/buf.h"
-#include "base/secret.h"
 #include "cli/apply.h"
 #include "cli/avro_samples.h"
 #include "schemas/client.h"
@@ -128,98 +127,123 @@ int kveil_schema_get(const struct kveil_command *cmd, const struct kveil_schema_
 	return code;
 }
 
-/* Opens what use needs, and gives it the derived schema. */
-static int with_derived(const struct kveil_command *cmd, const struct kveil_schema_options *o,
-			int (*use)(const struct kveil_command *cmd, const struct kveil_schema_options *o,
-				   struct source *s, struct kveil_span derived))
+/* What becomes of one schema under one rule file. */
+struct work {
+	const struct kveil_command *cmd;
+	struct source source;
+	struct kveil_schemas_place at;
+	struct kveil_buf subject; /* where the rule file says it */
+	struct kveil_span derived;
+};
+
+/* As a worker would have it: the output topic's, if the file has one input and one output. */
+static const char *subject_of(const struct kveil_plan *plan, struct kveil_buf *out)
 {
-	const struct kveil_apply_source rules = {.rules = o->rules, .only_plan = true};
-	struct kveil_apply_session session;
+	if (plan->view_count != 1 || !plan->topics[0] || plan->topics[0][0] == '^' || plan->topics[1])
+		return NULL;
+	kveil_plan_expand_topic(plan->views[0].topic, plan->topics[0], out);
+	kveil_buf_append_str(out, "-value");
+	return kveil_buf_cstr(out);
+}
+
+static int derive(struct work *w, const struct kveil_schema_options *o, struct kveil_engine *e,
+		  int (*use)(struct work *w))
+{
 	struct kveil_engine_schema *schema = NULL;
 	struct kveil_error err;
-	struct source s = {0};
-	int code = open_source(cmd, o, &s);
+	int code;
 
-	if (code == KVEIL_EXIT_OK)
-		code = kveil_apply_open(&rules, cmd, &session);
-	if (code != KVEIL_EXIT_OK) {
-		close_source(&s);
-		return code;
-	}
-	if (kveil_engine_schema_new(session.engine, kveil_buf_span(&s.text), &schema, &err)) {
+	if (kveil_engine_schema_new(e, kveil_buf_span(&w->source.text), &schema, &err)) {
 		if (!err.file[0])
 			kveil_error_where(&err, o->schema, 0, 0);
-		code = kveil_failed(cmd, &err, KVEIL_EXIT_FAILED);
-	} else {
-		code = use(cmd, o, &s, kveil_engine_schema_derived(schema));
+		return kveil_failed(w->cmd, &err, KVEIL_EXIT_FAILED);
 	}
+	w->derived = kveil_engine_schema_derived(schema);
+	code = use(w);
 	kveil_engine_schema_free(schema);
-	kveil_apply_close(&session);
-	close_source(&s);
 	return code;
 }
 
-static int print_derived(const struct kveil_command *cmd, const struct kveil_schema_options *o, struct source *s,
-			 struct kveil_span derived)
+/* Opens what use needs. What the options do not say, the rule file does. */
+static int with_derived(const struct kveil_command *cmd, const struct kveil_schema_options *o, bool has_place,
+			int (*use)(struct work *w))
 {
-	(void)cmd, (void)o, (void)s;
-	print_line(derived);
+	const struct kveil_apply_source rules = {.rules = o->rules, .only_plan = true};
+	struct kveil_apply_session session;
+	struct kveil_schema_options said = *o;
+	struct work w = {.cmd = cmd};
+	int code = kveil_apply_open(&rules, cmd, &session);
+
+	if (code != KVEIL_EXIT_OK)
+		return code;
+	if (!*o->context && session.plan->schema.context)
+		said.context = session.plan->schema.context;
+	w.at = (struct kveil_schemas_place){.context = said.context,
+					    .subject = o->subject ? o->subject : subject_of(session.plan, &w.subject),
+					    .normalize = session.plan->schema.normalize};
+	if (has_place && !w.at.subject)
+		code = kveil_usage_error(cmd, "--subject NAME: the rules have more than one output");
+	if (code == KVEIL_EXIT_OK)
+		code = open_source(cmd, &said, &w.source);
+	if (code == KVEIL_EXIT_OK)
+		code = derive(&w, o, session.engine, use);
+	close_source(&w.source);
+	kveil_apply_close(&session);
+	kveil_buf_clear(&w.subject);
+	return code;
+}
+
+static int print_derived(struct work *w)
+{
+	print_line(w->derived);
 	return KVEIL_EXIT_OK;
 }
 
-static struct kveil_schemas_place place_of(const struct kveil_schema_options *o)
+static int register_derived(struct work *w)
 {
-	return (struct kveil_schemas_place){.context = o->context, .subject = o->subject};
-}
-
-static int register_derived(const struct kveil_command *cmd, const struct kveil_schema_options *o, struct source *s,
-			    struct kveil_span derived)
-{
-	const struct kveil_schemas_place at = place_of(o);
 	struct kveil_schemas_id id;
 	struct kveil_error err;
 
-	if (kveil_schemas_register(s->registry, &at, derived, &id, &err))
-		return kveil_failed(cmd, &err, KVEIL_EXIT_FAILED);
+	if (kveil_schemas_register(w->source.registry, &w->at, w->derived, &id, &err))
+		return kveil_failed(w->cmd, &err, KVEIL_EXIT_FAILED);
 	printf("%u\n", id.id);
 	return KVEIL_EXIT_OK;
 }
 
-static int check_derived(const struct kveil_command *cmd, const struct kveil_schema_options *o, struct source *s,
-			 struct kveil_span derived)
+static int check_derived(struct work *w)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf reasons = KVEIL_BUF_INIT;
-	const struct kveil_schemas_place at = place_of(o);
+	struct kveil_schemas *registry = w->source.registry;
 	struct kveil_schemas_id id;
 	struct kveil_error err;
-	enum kveil_status status = kveil_schemas_look_up(s->registry, &at, derived, &id, &err);
+	enum kveil_status status = kveil_schemas_look_up(registry, &w->at, w->derived, &id, &err);
 
 	if (!status) {
-		printf("registered under %s as %u\n", o->subject, id.id);
+		printf("registered under %s as %u\n", w->at.subject, id.id);
 		return KVEIL_EXIT_OK;
 	}
 	if (status == KVEIL_E_SCHEMA_NOT_REGISTERED)
-		status = kveil_schemas_compatible(s->registry, &at, derived, &reasons, &err);
+		status = kveil_schemas_compatible(registry, &w->at, w->derived, &reasons, &err);
 	if (!status) {
-		printf("not registered under %s, which would take it\n", o->subject);
+		printf("not registered under %s, which would take it\n", w->at.subject);
 		return KVEIL_EXIT_OK;
 	}
 	if (reasons.len)
 		fwrite(reasons.data, 1, reasons.len, stdout);
-	return kveil_failed(cmd, &err, KVEIL_EXIT_FAILED);
+	return kveil_failed(w->cmd, &err, KVEIL_EXIT_FAILED);
 }
 
 int kveil_schema_derive(const struct kveil_command *cmd, const struct kveil_schema_options *o)
 {
-	return with_derived(cmd, o, print_derived);
+	return with_derived(cmd, o, false, print_derived);
 }
 
 int kveil_schema_register(const struct kveil_command *cmd, const struct kveil_schema_options *o)
 {
-	return with_derived(cmd, o, register_derived);
+	return with_derived(cmd, o, true, register_derived);
 }
 
 int kveil_schema_check(const struct kveil_command *cmd, const struct kveil_schema_options *o)
 {
-	return with_derived(cmd, o, check_derived);
+	return with_derived(cmd, o, true, check_derived);
 }

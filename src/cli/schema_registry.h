@@ -8,7 +8,7 @@
 struct kveil_schema_options {
 	const char *config;           /* kveil.yaml; NULL: schemas come from files alone */
 	const char *rules;
-	const char *context, *subject; /* context "" = the default one */
+	const char *context, *subject; /* "" and NULL: as the rule file has them */
 	const char *schema;           /* the operand: a file, an id or a GUID */
 };
 

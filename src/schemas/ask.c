@@ -16,7 +16,7 @@ enum { REST_MS = 1000, MOST_REST_MS = 30 * 1000 };
 
 struct endpoint {
 	char *url; /* without a slash at its end */
-	int64_t rests_until_ms;
+	int64_t rests_until_ms, failed_ms;
 	unsigned failures;
 };
 
@@ -336,7 +336,8 @@ static enum verdict ask_url(struct kveil_schemas_asker *a, struct endpoint *e, c
 	if (v == DOWN) {
 		int64_t rest_ms = e->failures < 5 ? REST_MS << e->failures : MOST_REST_MS;
 		e->failures++;
-		e->rests_until_ms = kveil_clock_mono_ms() + rest_ms;
+		e->failed_ms = kveil_clock_mono_ms();
+		e->rests_until_ms = e->failed_ms + rest_ms;
 	} else if (v == SPOKE) {
 		e->failures = 0;
 	}
@@ -352,16 +353,32 @@ static enum kveil_status no_answer(const struct kveil_schemas_asker *a, struct k
 	return a->last.status;
 }
 
+static bool do_all_rest(const struct kveil_schemas_asker *a)
+{
+	int64_t now = kveil_clock_mono_ms();
+	size_t i = 0;
+
+	while (i < a->count && now < a->endpoints[i].rests_until_ms)
+		i++;
+	return i == a->count;
+}
+
+/* Where nobody else can be asked, one that comes back is to be noticed. */
+static bool is_left_alone(const struct endpoint *e, bool all_rest)
+{
+	return kveil_clock_mono_ms() < (all_rest ? e->failed_ms + REST_MS : e->rests_until_ms);
+}
+
 enum kveil_status kveil_schemas_ask(struct kveil_schemas_asker *a, const struct kveil_schemas_question *q,
 				    struct kveil_schemas_said *ret, struct kveil_error *err)
 {
-	bool is_somewhere_unknown = false, is_somewhere_silent = false;
+	bool is_somewhere_unknown = false, is_somewhere_silent = false, all_rest = do_all_rest(a);
 
 	for (size_t i = 0; i < a->count; i++) {
 		KVEIL_CLEANUP_SAID struct kveil_schemas_said said = {0};
 		struct endpoint *e = &a->endpoints[i];
 		enum verdict v = DOWN;
-		if (e->rests_until_ms <= kveil_clock_mono_ms())
+		if (!is_left_alone(e, all_rest))
 			v = ask_url(a, e, q, &said);
 		if (v == ENDED)
 			return no_answer(a, err);

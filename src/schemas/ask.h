@@ -2,7 +2,8 @@
 /*
  * schemas/ask.h: one question to a registry behind several URLs, asked in order until one answers as a registry does.
  *
- * A URL that is not reached, or answers 401, 429 or 502 to 504, rests: 1 s, doubling, to 30 s. One that gives another answer
+ * A URL that is not reached, or answers 401, 429 or 502 to 504, rests: 1 s, doubling, to 30 s; while all of
+ * them rest, each is asked once a second at most. One that gives another answer
  * than a registry's (a redirect, junk, too much, 500) is passed over this once: a single odd id must not keep it from others.
  *
  * One thread at a time, but for kveil_schemas_asker_interrupt.

@@ -7,7 +7,8 @@
  *   register       ─► POST with empty rule sets ─► GET: is it that schema, without rules? ─► id
  *
  * Time: calls block, for KVEIL_SCHEMAS_CALL_TIMEOUTS times `timeout` at most: never on a worker's loop. No call retries or
- * sleeps. URLs are asked in order; one that failed is left for 1 to 30 s, and while all are, calls fail at once.
+ * sleeps. URLs are asked in order; one that failed is left for 1 to 30 s; while all are, each is
+ * asked once a second at most, and other calls fail at once.
  *
  * Threads: one at a time for a client, but for kveil_schemas_interrupt. What a call gave is immutable: any thread, also
  * after kveil_schemas_close.

@@ -72,8 +72,8 @@ schema_registry:
         assert len(r.stderr) < 800
         return r.stderr
 
-    def derived(self, action, subject="users.secure-value", operand="7", code=0):
-        return self.run(action, "-r", "rules.yaml", "--subject", subject, operand, code=code)
+    def derived(self, action, operand="7", code=0):
+        return self.run(action, "-r", "rules.yaml", operand, code=code)
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_tls(shop, tmp_path):
 
 # --- the derived schema ---
 
-def confluent(stub, subject="users.secure-value", id=40, rules=None, text=None, mangle=None):
+def confluent(stub, subject="users.secure-value", id=40, rules=None, text=None, mangle=None, query=""):
     """Registers as Confluent's registry does: what is sent stands under the id, with these rules beside it."""
     def register(asked):
         refusal = mangle and mangle(asked)
@@ -307,7 +307,7 @@ def confluent(stub, subject="users.secure-value", id=40, rules=None, text=None, 
         back = {"schema": text or asked.json["schema"], "guid": "0a1b2c3d-0000-4000-8000-00000000002a", **({"ruleSet": rules} if rules else {})}
         stub.on("GET", f"/schemas/ids/{id}?subject={subject}", back)
         return {"id": id}
-    return stub.on("POST", f"/subjects/{subject}/versions", register).schema(7, USER)
+    return stub.on("POST", f"/subjects/{subject}/versions{query}", register).schema(7, USER)
 
 
 def test_register(shop, stub):
@@ -318,6 +318,19 @@ def test_register(shop, stub):
     assert sent["schema"] + "\n" == shop.run("derive", "-c", "kveil.yaml", "-r", "rules.yaml", "7").stdout
     assert set(sent) == {"schema", "ruleSet"}
     assert shop.derived("register", operand=file_of(shop, USER)).stdout == "40\n"
+
+
+def test_where_the_rule_file_says(shop, stub):
+    """Context, spelling and output of the rule file; a subject beside it."""
+    rules = shop.dir / "rules.yaml"
+    rules.write_text(rules.read_text().replace("fields:", 'output: "safe.{topic}"\nschema: {context: stage, normalize: true}\nfields:'))
+    confluent(stub, subject="%3A.stage%3Asafe.users-value", query="?normalize=true")
+    stub.on("GET", "/schemas/ids/7?subject=%3A.stage%3A", stub.answers["GET", "/schemas/ids/7"])
+    assert shop.config(stub.url).derived("register").stdout == "40\n"
+    confluent(stub, subject="%3A.stage%3Aother", query="?normalize=true", id=41)
+    assert shop.run("register", "-r", "rules.yaml", "--subject", "other", "7").stdout == "41\n"
+    rules.write_text(rules.read_text().replace("[users]", "[users, customers]"))
+    assert "--subject" in shop.derived("register", code=2).stderr
 
 
 def test_older_registries_know_no_rule_sets(shop, stub):
@@ -440,7 +453,7 @@ fields:
         id = str(int.from_bytes((shop.dir / "value").read_bytes()[1:5], "big"))
         if derived is None:
             (shop.dir / "shop.avsc").write_text(shop.get(id).stdout)
-            derived = int(shop.derived("register", "shop.secure-value", id).stdout)
+            derived = int(shop.derived("register", id).stdout)
         r = subprocess.run([str(KVEIL), "apply", "--demo-keys", "-r", "rules.yaml", "--schema", "shop.avsc", "--encoding", "framed", "value"],
                            cwd=shop.dir, capture_output=True, timeout=60)
         assert r.returncode == 0, r.stderr
