@@ -191,7 +191,7 @@ fields:
 """)
 
     def run(self, *args, check=None, **kw):
-        r = subprocess.run([str(self.binary), *args], cwd=self.dir, capture_output=True, text=True, timeout=60, **kw)
+        r = subprocess.run([str(self.binary), *args], cwd=self.dir, capture_output=True, text=True, timeout=180, **kw)
         if check is not None:
             assert r.returncode == check, f"kveil {' '.join(args)}: exit {r.returncode}\n{r.stdout}\n{r.stderr}"
         return r
