@@ -103,6 +103,7 @@ enum kveil_class {
 	/* the world */                                                                                          \
 	X(NO_LEASE, "no_lease", RETRY, "no nonce lease: nothing can be sealed")                                  \
 	X(NO_ACTIVE_KEY, "no_active_key", RETRY, "no key is active now")                                         \
+	X(KEY_DISABLED, "key_disabled", RETRY, "the key is disabled, or due to be destroyed")                   \
 	X(CLOCK_WRONG, "clock_wrong", RETRY, "this host's clock and the brokers' are too far apart to make keys")  \
 	X(KEY_PENDING, "key_pending", RETRY, "the key is being made or fetched")                                 \
 	X(KEK_UNAVAILABLE, "kek_unavailable", RETRY, "the custodian of the key-encryption key does not answer")  \

@@ -17,6 +17,10 @@
 #define KVEIL_EVENT_TABLE(X)                                                                                      \
 	X(KEY_CREATED, "key_created", INFO, "A version of a key was published in the registry.")                 \
 	X(KEY_RETIRED, "key_retired", WARN, "A version was taken out of use; it opens.")                         \
+	X(KEY_DISABLED, "key_disabled", WARN, "A version neither seals nor opens until it is enabled.")          \
+	X(KEY_ENABLED, "key_enabled", WARN, "A version that was disabled is in use again.")                      \
+	X(KEY_DESTROY_SCHEDULED, "key_destroy_scheduled", WARN, "A version will be destroyed at `due`; until then it is disabled.") \
+	X(KEY_DESTROY_CANCELLED, "key_destroy_cancelled", WARN, "It will not be destroyed.")                     \
 	X(KEY_DESTROYED, "key_destroyed", WARN, "A version was destroyed.")                                      \
 	X(KEY_EXPORTED, "key_exported", WARN, "A keyset left the registry; `detail` says whether in clear.")     \
 	X(KEY_IMPORTED, "key_imported", WARN, "Versions from elsewhere came in; they open and never seal.")      \
@@ -48,6 +52,7 @@ struct kveil_event {
 	const char *detail;           /* a file, a reason */
 	const char *fingerprint;      /* of what was destroyed */
 	int64_t due_ms;               /* wall time: when it will be done */
+	bool whole;                   /* to the name as a whole */
 };
 
 /* Who acts in this process; "" where that is not known. */

@@ -524,6 +524,19 @@ bool kveil_options_parse(const struct kveil_option *table, const struct kveil_ya
 	return report->errors == errors;
 }
 
+void kveil_string_map_clear(struct kveil_string_map *map)
+{
+	for (size_t i = 0; i < map->count; i++) {
+		free(map->names[i]);
+		free_string(map->values[i]);
+	}
+	free(map->names);
+	free(map->values);
+	free(map->lines);
+	free(map->from_text);
+	*map = (struct kveil_string_map){0};
+}
+
 void kveil_options_clear(const struct kveil_option *table, void *target)
 {
 	for (const struct kveil_option *o = table; o->name; o++) {
@@ -540,15 +553,7 @@ void kveil_options_clear(const struct kveil_option *table, void *target)
 				free_string(list[i]);
 			free(list);
 		} else if (o->type == KVEIL_OPT_STRING_MAP) {
-			struct kveil_string_map *map = at;
-			for (size_t i = 0; i < map->count; i++) {
-				free(map->names[i]);
-				free_string(map->values[i]);
-			}
-			free(map->names);
-			free(map->values);
-			free(map->lines);
-			free(map->from_text);
+			kveil_string_map_clear(at);
 		}
 	}
 	zero(table, target);

@@ -44,6 +44,8 @@ struct kveil_string_map {
 	size_t count;
 };
 
+void kveil_string_map_clear(struct kveil_string_map *map);
+
 struct kveil_option {
 	const char *name;
 	enum kveil_option_type type;

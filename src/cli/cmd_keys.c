@@ -9,6 +9,7 @@
 #include "worker/config.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -16,14 +17,22 @@
 
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "configuration whose `keys:` to use (kveil.yaml)"},
-    {0, "json", NULL, "list, history, rewrap: as JSON, for scripts"},
-    {0, "now", NULL, "rotate: active at once (default: in one minute, so that everybody has it by then)"},
+    {0, "json", NULL, "as JSON, for scripts"},
+    {0, "now", NULL,
+     "rotate, destroy: at once (default: rotate in one minute, so that everybody has it by then; destroy in seven "
+     "days)"},
     {0, "at", "TIME", "rotate: active at a time such as 2026-01-31T06:00:00Z"},
+    {0, "after", "TIME", "destroy: how long it can be cancelled, such as 30d (7d)"},
+    {0, "certificate", "FILE", "destroy, history: what was destroyed, when and by whom, with the registry's MACs"},
+    {0, "prefix", "TEXT", "list: keys named from records, by how the registry's names for them begin"},
+    {0, "from", "NAME", "list: with --prefix, those after this one"},
+    {0, "limit", "N", "list: with --prefix, how many names (100)"},
     {0, "tink", NULL, "export: as a Google Tink keyset in JSON (the only format)"},
     {0, "clear", NULL, "export: with the keys in clear"},
     {'o', "output", "FILE", "export: into a file of mode 0600, replaced whole (default: to stdout)"},
     {0, "follow", "FILE", "export, backup: into a file, and again whenever keys come or change, until SIGTERM"},
     {0, "once", NULL, "export: with --follow, write once and end"},
+    {0, "under", "KEK", "backup: wrapped by this one alone, which may only lock here: for a safe"},
     {0, "dry-run", NULL, "restore: change nothing, say what would come in"},
     {0, "reason", "TEXT", "why, for the event in the log and in the registry"},
     {'y', "yes", NULL, "destroy, retire, rotate: do not ask"},
@@ -49,6 +58,15 @@ void keys_warn_unequal(void)
 			"end there\n");
 }
 
+void keys_print_json(json_t *object)
+{
+	if (object)
+		(void)json_dumpf(object, stdout, JSON_PRESERVE_ORDER);
+	printf("\n");
+	fflush(stdout);
+	json_decref(object);
+}
+
 /* --- init, backup, restore --- */
 
 static int run_init(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -56,9 +74,15 @@ static int run_init(const struct keys_options *o, const struct kveil_keys_config
 	struct kveil_keys_init_result r;
 	struct kveil_error err;
 
-	(void)o;
 	if (kveil_keys_init(cfg, &r, &err))
 		return keys_failed(&err);
+	if (o->json) {
+		keys_print_json(json_pack("{s:s, s:s, s:b, s:I, s:I}", "registry", cfg->registry, "registry_id", r.id,
+					  "created", (int)r.created, "keys_added", (json_int_t)r.names_added,
+					  "keks_added", (json_int_t)r.keks_added));
+		return kveil_status_class(r.unlike.status) == KVEIL_CLASS_CONFIG ? keys_failed(&r.unlike)
+										 : KVEIL_EXIT_OK;
+	}
 	printf("%s: %s, %zu key%s added", cfg->registry, r.created ? "made" : "was there", r.names_added,
 	       r.names_added == 1 ? "" : "s");
 	if (r.keks_added)
@@ -76,18 +100,33 @@ static int run_kek(const struct keys_options *o, const struct kveil_keys_config 
 
 	if (kveil_keys_make_kek(cfg, o->operands[0], &err))
 		return keys_failed(&err);
-	printf("%s: made; keep a copy of it elsewhere: what it wraps opens with nothing else\n", o->operands[0]);
+	if (o->json)
+		keys_print_json(json_pack("{s:s, s:b}", "kek", o->operands[0], "made", 1));
+	else
+		printf("%s: made; keep a copy of it elsewhere: what it wraps opens with nothing else\n",
+		       o->operands[0]);
+	if (kveil_keys_is_strange_kek(cfg, o->operands[0]))
+		fprintf(stderr,
+			"kveil keys: the registry %s was made with another KEK of this name, and this one opens "
+			"nothing of it: "
+			"bring the old one back in its place, or give this one another name\n",
+			cfg->registry);
 	return KVEIL_EXIT_OK;
 }
 
-static void say_backup(const char *path, size_t versions)
+static void say_backup(const struct keys_options *o, const char *path, size_t versions)
 {
+	if (o->json) {
+		keys_print_json(json_pack("{s:s, s:I}", "file", path, "versions", (json_int_t)versions));
+		return;
+	}
 	printf("%s: %zu version%s, wrapped; it opens with the same key-encryption keys only\n", path, versions,
 	       versions == 1 ? "" : "s");
 	fflush(stdout);
 }
 
 struct backing_up {
+	const struct keys_options *options;
 	const char *path;
 	struct kveil_backup_seen seen;
 };
@@ -96,16 +135,16 @@ static enum kveil_status back_up_again(void *user, struct kveil_keystore *ks, st
 {
 	struct backing_up *b = user;
 	bool written;
-	enum kveil_status status = kveil_keys_backup_changed(ks, b->path, &b->seen, &written, err);
+	enum kveil_status status = kveil_keys_backup_changed(ks, b->path, b->options->under, &b->seen, &written, err);
 
 	if (written)
-		say_backup(b->path, b->seen.versions);
+		say_backup(b->options, b->path, b->seen.living);
 	return status;
 }
 
-static int follow_backup(const char *path, const struct kveil_keys_config *cfg)
+static int follow_backup(const struct keys_options *o, const char *path, const struct kveil_keys_config *cfg)
 {
-	struct backing_up b = {.path = path};
+	struct backing_up b = {.options = o, .path = path};
 	struct kveil_keystore *ks;
 	struct kveil_error err = {0};
 
@@ -125,10 +164,10 @@ static int run_backup(const struct keys_options *o, const struct kveil_keys_conf
 	if (!path || (o->follow && o->operands[0]))
 		return kveil_usage_error(&kveil_command_keys, "`keys backup` takes FILE, or --follow FILE");
 	if (o->follow)
-		return follow_backup(path, cfg);
-	if (kveil_keys_backup(cfg, path, &versions, &err))
+		return follow_backup(o, path, cfg);
+	if (kveil_keys_backup(cfg, path, o->under, &versions, &err))
 		return keys_failed(&err);
-	say_backup(path, versions);
+	say_backup(o, path, versions);
 	return KVEIL_EXIT_OK;
 }
 
@@ -138,168 +177,18 @@ static int run_restore(const struct keys_options *o, const struct kveil_keys_con
 	struct kveil_error err;
 	enum kveil_status status = kveil_keys_restore(cfg, o->operands[0], o->dry_run, &r, &err);
 
-	if (!status || r.left_out)
+	if (o->json && (!status || r.left_out))
+		keys_print_json(json_pack("{s:b, s:I, s:I, s:I, s:I}", "dry_run", (int)o->dry_run, "added",
+					  (json_int_t)r.added, "skipped", (json_int_t)r.skipped, "renumbered",
+					  (json_int_t)r.renumbered, "left_out", (json_int_t)r.left_out));
+	else if (!status || r.left_out)
 		printf("%s: %s%zu added, %zu there already, %zu under another number, %zu left out\n", cfg->registry,
 		       o->dry_run ? "would be: " : "", r.added, r.skipped, r.renumbered, r.left_out);
 	if (status)
 		return keys_failed(&err);
-	if (!o->dry_run)
+	if (!o->dry_run && !o->json)
 		printf("what was in the backup opens, and ciphers that came out of it never seal again\n");
 	return KVEIL_EXIT_OK;
-}
-
-/* --- list --- */
-
-struct row {
-	char *cells[8];
-};
-
-enum { COLUMNS = 8 };
-
-struct table {
-	struct row *rows;
-	size_t count;
-	bool failed;
-};
-
-static void add_row(struct table *t, const char *const cells[COLUMNS])
-{
-	struct row *grown = realloc(t->rows, (t->count + 1) * sizeof *grown);
-
-	t->failed |= !grown;
-	if (!grown)
-		return;
-	t->rows = grown;
-	for (int i = 0; i < COLUMNS; i++) {
-		t->rows[t->count].cells[i] = strdup(cells[i]);
-		t->failed |= !t->rows[t->count].cells[i];
-	}
-	t->count++;
-}
-
-static void add_version(void *user, const struct kveil_key_info *v)
-{
-	char number[16], id[16], created[32], active[32];
-
-	snprintf(number, sizeof number, "%u", v->version);
-	snprintf(id, sizeof id, "%u", v->id);
-	kveil_clock_format(v->created_ms, created);
-	kveil_clock_format(v->active_from_ms, active);
-	add_row(user, (const char *[COLUMNS]){v->name, number, id, v->algorithm, v->kek, v->state, created, active});
-}
-
-/* Names are letters, digits, '.', '_', '-', '{' and '}': nothing that JSON would have to escape. */
-static void print_json(const struct table *t)
-{
-	static const char *const names[COLUMNS] = {"name", "version", "id",      "algorithm",
-						   "kek",  "state",   "created", "active_from"};
-
-	printf("[");
-	for (size_t i = 0; i < t->count; i++) {
-		printf("%s\n  {", i ? "," : "");
-		for (int c = 0; c < COLUMNS; c++) {
-			const char *quote = c == 1 || c == 2 ? "" : "\"";
-			printf("%s\"%s\": %s%s%s", c ? ", " : "", names[c], quote, t->rows[i].cells[c], quote);
-		}
-		printf("}");
-	}
-	printf("%s]\n", t->count ? "\n" : "");
-}
-
-static void print_table(const struct table *t)
-{
-	int width[COLUMNS] = {0};
-
-	for (size_t i = 0; i < t->count; i++)
-		for (int c = 0; c < COLUMNS; c++)
-			if ((int)strlen(t->rows[i].cells[c]) > width[c])
-				width[c] = (int)strlen(t->rows[i].cells[c]);
-	for (size_t i = 0; i < t->count; i++) {
-		for (int c = 0; c < COLUMNS - 1; c++)
-			printf("%-*s  ", width[c], t->rows[i].cells[c]);
-		printf("%s\n", t->rows[i].cells[COLUMNS - 1]);
-	}
-}
-
-void keys_pass_over(void *user, const struct kveil_key_info *v)
-{
-	(void)user;
-	(void)v;
-}
-
-static void print_pattern(void *user, const struct kveil_pattern_info *p)
-{
-	(void)user;
-	printf("%s wraps the keys of %llu name%s\n", p->pattern, (unsigned long long)p->names,
-	       p->names == 1 ? "" : "s");
-}
-
-static void say_ignored(struct kveil_keystore *ks)
-{
-	char text[160] = "";
-
-	for (unsigned i = 0; i < KVEIL_REGISTRY_REASONS; i++) {
-		uint64_t n = kveil_keystore_ignored(ks, i);
-		size_t at = strlen(text);
-		if (n)
-			snprintf(text + at, sizeof text - at, "%s%llu %s", at ? ", " : "", (unsigned long long)n,
-				 kveil_keystore_reason(i));
-	}
-	if (*text)
-		fprintf(stderr,
-			"kveil keys: passed over what no kveil wrote into the registry: %s; see who may write to it\n",
-			text);
-}
-
-void keys_say_outside(void *user, const struct kveil_key_info *v)
-{
-	++*(size_t *)user;
-	fprintf(stderr,
-		"kveil keys: version %u of '%s' cannot be reached: KEK '%s' is away, refuses it, or is not in "
-		"keys.keks (if it "
-		"is lost for good: `kveil keys destroy %s@%u`)\n",
-		v->version, v->name, v->kek, v->name, v->version);
-}
-
-static int run_list(const struct keys_options *o, const struct kveil_keys_config *cfg)
-{
-	struct kveil_keystore *ks;
-	struct table t = {0};
-	struct kveil_error err = {0};
-
-	if (kveil_keystore_open_reachable(cfg, &ks, &err))
-		return keys_failed(&err);
-	size_t outside = 0;
-	kveil_keystore_each_outside(ks, o->operands[0], keys_say_outside, &outside);
-	if (outside && err.status)
-		(void)keys_failed(&err);
-	if (o->operands[0] && !outside && kveil_keystore_each_of(ks, o->operands[0], keys_pass_over, NULL, &err)) {
-		kveil_keystore_unref(ks);
-		return keys_failed(&err);
-	}
-	if (!o->json)
-		add_row(&t, (const char *[COLUMNS]){"NAME", "VERSION", "ID", "ALGORITHM", "KEK", "STATE", "CREATED",
-						    "ACTIVE FROM"});
-	if (o->operands[0])
-		(void)!kveil_keystore_each_of(ks, o->operands[0], add_version, &t, &err);
-	else
-		kveil_keystore_each(ks, add_version, &t);
-	kveil_keystore_each_outside(ks, o->operands[0], add_version, &t);
-	if (t.failed)
-		fprintf(stderr, "kveil keys: out of memory\n");
-	else if (o->json)
-		print_json(&t);
-	else
-		print_table(&t);
-	if (!o->json && !o->operands[0])
-		kveil_keystore_patterns(ks, print_pattern, NULL);
-	say_ignored(ks);
-	kveil_keystore_unref(ks);
-	for (size_t i = 0; i < t.count; i++)
-		for (int c = 0; c < COLUMNS; c++)
-			free(t.rows[i].cells[c]);
-	free(t.rows);
-	return t.failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }
 
 /* --- rewrap --- */
@@ -370,7 +259,7 @@ static const struct action actions[] = {
     {"kek", "NAME", "makes the key-encryption key that keys.keks names, in its file", 1, 1, run_kek},
     {"init", "", "makes the registry and the first version of every configured key; adds what is missing", 0, 0,
      run_init},
-    {"list", "[NAME]", "every version of every key, or of one", 0, 1, run_list},
+    {"list", "[NAME]", "every version of every key, or of one", 0, 1, keys_run_list},
     {"history", "[NAME]", "what was done to keys, or to one: when, by whom, why", 0, 1, keys_run_history},
     {"rotate", "NAME", "publishes a new version; asks first where equal values would stop being equal", 1, 1,
      keys_run_rotate},
@@ -380,7 +269,14 @@ static const struct action actions[] = {
     {"restore", "FILE", "brings a backup back", 1, 1, run_restore},
     {"retire", "NAME[@VERSION]", "takes a key out of use; what it sealed opens; asks as rotate does", 1, 1,
      keys_run_retire},
-    {"destroy", "NAME[@VERSION]", "ends a key and all that it sealed; asks first", 1, 1, keys_run_destroy},
+    {"disable", "NAME[@VERSION]", "neither seals nor opens until it is enabled; what needs it waits", 1, 1,
+     keys_run_disable},
+    {"enable", "NAME[@VERSION]", "takes that back", 1, 1, keys_run_enable},
+    {"destroy", "NAME[@VERSION]", "ends a key and all that it sealed, in seven days; asks first", 1, 1,
+     keys_run_destroy},
+    {"cancel", "NAME[@VERSION]", "takes that back, until then", 1, 1, keys_run_cancel},
+    {"verify", "FILE", "is this backup or certificate whole and this registry's, and what of it opens here", 1, 1,
+     keys_run_verify},
     {"rewrap", "", "moves every version under the KEK that the configuration names now", 0, 0, run_rewrap},
 };
 
@@ -416,12 +312,18 @@ static int parse(int argc, char **argv, struct keys_options *o)
 			o->operands[o->count++] = argv[index++];
 			continue;
 		}
-		const char **text = strcmp(f->long_name, "config") == 0   ? &o->config
-				    : strcmp(f->long_name, "at") == 0     ? &o->at
-				    : strcmp(f->long_name, "output") == 0 ? &o->output
-				    : strcmp(f->long_name, "follow") == 0 ? &o->follow
-				    : strcmp(f->long_name, "reason") == 0 ? &o->reason
-									  : NULL;
+		const char **text = strcmp(f->long_name, "config") == 0        ? &o->config
+				    : strcmp(f->long_name, "at") == 0          ? &o->at
+				    : strcmp(f->long_name, "output") == 0      ? &o->output
+				    : strcmp(f->long_name, "follow") == 0      ? &o->follow
+				    : strcmp(f->long_name, "reason") == 0      ? &o->reason
+				    : strcmp(f->long_name, "after") == 0       ? &o->after
+				    : strcmp(f->long_name, "under") == 0       ? &o->under
+				    : strcmp(f->long_name, "prefix") == 0      ? &o->prefix
+				    : strcmp(f->long_name, "from") == 0        ? &o->from
+				    : strcmp(f->long_name, "limit") == 0       ? &o->limit
+				    : strcmp(f->long_name, "certificate") == 0 ? &o->certificate
+									       : NULL;
 		bool *flag = strcmp(f->long_name, "json") == 0      ? &o->json
 			     : strcmp(f->long_name, "now") == 0     ? &o->now
 			     : strcmp(f->long_name, "tink") == 0    ? &o->tink
@@ -485,14 +387,16 @@ static int run(int argc, char **argv)
 	return kveil_usage_error(&kveil_command_keys, "no action '%s'", o.operands[0]);
 }
 
-static const char *const words[] = {"kek",    "init",    "list",   "history", "rotate", "export", "import",
-				    "backup", "restore", "retire", "destroy", "rewrap", NULL};
+static const char *const words[] = {"kek",     "init",   "list",    "history", "rotate",  "export",
+				    "import",  "backup", "restore", "retire",  "disable", "enable",
+				    "destroy", "cancel", "verify",  "rewrap",  NULL};
 
 const struct kveil_command kveil_command_keys = {
     .name = "keys",
     .usage = "ACTION -c kveil.yaml [OPTIONS]",
     .help =
-	"the key registry: kek, init, list, history, rotate, export, import, backup, restore, retire, destroy, rewrap",
+	"the key registry: kek, init, list, history, rotate, export, import, backup, restore, retire, disable, enable, "
+	"destroy, cancel, verify, rewrap",
     .words = words,
     .flags = flags,
     .run = run,

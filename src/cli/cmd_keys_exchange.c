@@ -190,7 +190,9 @@ int keys_run_import(const struct keys_options *o, const struct kveil_keys_config
 	}
 	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[1]));
 	const char *s = added == 1 ? "" : "s", *verb_s = added == 1 ? "s" : "";
-	if (c && c->algorithm->kind == KVEIL_ALG_MAC) {
+	if (o->json) {
+		printf("{\"name\": \"%s\", \"added\": %zu}\n", o->operands[1], added);
+	} else if (c && c->algorithm->kind == KVEIL_ALG_MAC) {
 		printf("%s: %zu version%s added; the keyset's primary hashes from now on\n", o->operands[1], added, s);
 		keys_warn_unequal();
 	} else {

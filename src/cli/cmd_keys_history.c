@@ -70,9 +70,15 @@ int keys_run_history(const struct keys_options *o, const struct kveil_keys_confi
 		t.name = name;
 	}
 	enum kveil_status status = kveil_keys_history(ks, print_event, &t, &missing, &err);
+	int code = KVEIL_EXIT_OK;
+	if (!status && o->certificate)
+		code = t.asked ? keys_write_certificate(ks, t.asked, 0, o->certificate)
+			       : kveil_usage_error(&kveil_command_keys, "--certificate is about one key: name it");
 	kveil_keystore_unref(ks);
 	if (status)
 		return keys_failed(&err);
+	if (code)
+		return code;
 	if (t.json)
 		printf("%s]\n", t.count ? "\n" : "[");
 	if (missing)

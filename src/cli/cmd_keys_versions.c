@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kveil keys rotate, retire, destroy: what seals, what opens, and what is asked before it changes. */
+/* kveil keys rotate, retire: what seals, what opens, and what is asked before it changes. */
 #include "cli/cmd_keys.h"
 
 #include "base/clock.h"
@@ -13,7 +13,7 @@
 enum { ROTATE_LEAD_MS = 60000 };
 
 /* NAME or NAME@VERSION; false: neither. */
-static bool split_version(char *operand, uint32_t *ret)
+bool keys_split_version(char *operand, uint32_t *ret)
 {
 	char *at = strchr(operand, '@'), *end;
 
@@ -31,7 +31,7 @@ static bool split_version(char *operand, uint32_t *ret)
 }
 
 /* verb: "destroy". true: the name was typed. */
-static bool confirmed(const char *verb, const char *name)
+bool keys_confirmed(const char *verb, const char *name)
 {
 	char line[256];
 
@@ -78,9 +78,28 @@ static bool ends_equality(const struct kveil_data_key_config *c)
 	return c && c->algorithm->kind != KVEIL_ALG_AEAD && !strchr(c->name, '{');
 }
 
-/* verb: "rotate", "retire". KVEIL_EXIT_OK: go on. What is not there needs no question. */
+static void find_active(void *user, const struct kveil_key_info *v)
+{
+	uint32_t *active = user;
+
+	if (strcmp(v->state, "active") == 0)
+		*active = v->version;
+}
+
+/* 0: none. */
+static uint32_t active_of(struct kveil_keystore *ks, const char *name)
+{
+	uint32_t active = 0;
+	struct kveil_error none;
+
+	(void)!kveil_keystore_each_of(ks, name, find_active, &active, &none);
+	return active;
+}
+
+/* version: to be retired; 0 = all of them, or a rotation. KVEIL_EXIT_OK: go on. What is not there needs no question,
+ * and no more does a version that seals nothing. */
 static int ask_to_change(const char *verb, const struct keys_options *o, struct kveil_keystore *ks,
-			 const struct kveil_data_key_config *c)
+			 const struct kveil_data_key_config *c, uint32_t version)
 {
 	struct kveil_error err;
 
@@ -88,18 +107,21 @@ static int ask_to_change(const char *verb, const struct keys_options *o, struct 
 		return KVEIL_EXIT_OK;
 	if (kveil_keystore_each_of(ks, c->name, keys_pass_over, NULL, &err))
 		return keys_failed(&err);
+	uint32_t active = active_of(ks, c->name);
+	if (version && version != active)
+		return KVEIL_EXIT_OK;
 	if (strcmp(verb, "retire") == 0)
 		fprintf(stderr,
 			"kveil keys: '%s' (%s) has no successor of itself: records that need it wait until `kveil keys "
 			"rotate %s`\n",
 			c->name, c->algorithm->name, c->name);
 	keys_warn_unequal();
-	if (c->algorithm->kind == KVEIL_ALG_FPE)
+	if (c->algorithm->kind == KVEIL_ALG_FPE && active)
 		fprintf(stderr,
-			"kveil keys: older tokens then need a rule that pins their version, such as '%s@1': without "
-			"it they come back as other values\n",
-			c->name);
-	return o->yes || confirmed(verb, c->name) ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
+			"kveil keys: tokens of now then need a rule that pins their version, '%s@%u': without it they "
+			"come back as other values\n",
+			c->name, active);
+	return o->yes || keys_confirmed(verb, c->name) ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
 }
 
 int keys_run_rotate(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -120,7 +142,7 @@ int keys_run_rotate(const struct keys_options *o, const struct kveil_keys_config
 		return code;
 	if (kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
-	code = ask_to_change("rotate", o, ks, c);
+	code = ask_to_change("rotate", o, ks, c, 0);
 	/* The answer took its time. */
 	if (!code)
 		code = rotation_time(o, c, &from);
@@ -130,24 +152,16 @@ int keys_run_rotate(const struct keys_options *o, const struct kveil_keys_config
 	if (code)
 		return code;
 	kveil_clock_format(from, time);
-	printf("%s: a new version is active from %s\n", name, time);
+	if (o->json)
+		printf("{\"name\": \"%s\", \"active_from\": \"%s\"}\n", name, time);
+	else
+		printf("%s: a new version is active from %s\n", name, time);
 	return KVEIL_EXIT_OK;
 }
 
-static void find_active(void *user, const struct kveil_key_info *v)
-{
-	uint32_t *active = user;
-
-	if (strcmp(v->state, "active") == 0)
-		*active = v->version;
-}
-
 /* Ciphers have had their next version made by now; equal values of the others would stop being equal. */
-static void say_what_follows(struct kveil_keystore *ks, const char *name)
+static void say_what_follows(const char *name, uint32_t active)
 {
-	uint32_t active = 0;
-
-	(void)!kveil_keystore_each_of(ks, name, find_active, &active, NULL);
 	if (active)
 		fprintf(stderr, "kveil keys: version %u of '%s' is active\n", active, name);
 	else
@@ -155,90 +169,44 @@ static void say_what_follows(struct kveil_keystore *ks, const char *name)
 			name, name);
 }
 
-static int change_state(const struct kveil_keys_config *cfg, struct kveil_keystore *ks, const char *name,
-			uint32_t version, enum kveil_key_state state, const char *done)
+int keys_say_changed(const struct keys_options *o, const struct kveil_keys_config *cfg, struct kveil_keystore *ks,
+		     size_t changed, const char *done)
 {
-	struct kveil_error err;
-	size_t changed;
+	const char *name = o->operands[0];
+	bool is_configured = kveil_keys_config_find(cfg, kveil_span_str(name)) != NULL;
+	uint32_t active = active_of(ks, name);
 
-	if (kveil_keys_set_state(ks, name, version, state, &changed, &err))
-		return keys_failed(&err);
-	if (changed)
+	if (o->json)
+		printf("{\"name\": \"%s\", \"versions\": %zu, \"active\": %u}\n", name, changed, active);
+	else if (changed)
 		printf("%s: %zu version%s %s\n", name, changed, changed == 1 ? "" : "s", done);
 	else
 		printf("%s: nothing to do\n", name);
-	if (changed && kveil_keys_config_find(cfg, kveil_span_str(name)))
-		say_what_follows(ks, name);
+	if (changed && is_configured)
+		say_what_follows(name, active);
 	return KVEIL_EXIT_OK;
 }
 
 int keys_run_retire(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
+	const struct kveil_data_key_config *c;
 	struct kveil_keystore *ks;
 	struct kveil_error err;
 	uint32_t version;
+	size_t count;
 
-	if (!split_version(o->operands[0], &version))
+	if (!keys_split_version(o->operands[0], &version))
 		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
 	if (kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
-	size_t count;
+	c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
 	int code = kveil_keys_count(ks, o->operands[0], version, &count, &err) ? keys_failed(&err) : KVEIL_EXIT_OK;
 	if (!code)
-		code = ask_to_change("retire", o, ks, kveil_keys_config_find(cfg, kveil_span_str(o->operands[0])));
+		code = ask_to_change("retire", o, ks, c, version);
 	if (!code)
-		code = change_state(cfg, ks, o->operands[0], version, KVEIL_KEY_RETIRED,
-				    "retired: nothing is sealed with it, what was opens");
-	kveil_keystore_unref(ks);
-	return code;
-}
-
-struct ending {
-	uint32_t version; /* 0 = all */
-};
-
-static void print_ending(void *user, const struct kveil_key_info *v)
-{
-	const struct ending *e = user;
-
-	if ((!e->version || e->version == v->version) && strcmp(v->state, "destroyed") != 0)
-		fprintf(stderr, "  %s@%u, %s, under KEK %s\n", v->name, v->version, v->state, v->kek);
-}
-
-int keys_run_destroy(const struct keys_options *o, const struct kveil_keys_config *cfg)
-{
-	const char *name = o->operands[0];
-	struct kveil_keystore *ks;
-	struct kveil_error err;
-	int code = KVEIL_EXIT_USAGE;
-	uint32_t version;
-	size_t count;
-
-	if (!split_version(o->operands[0], &version))
-		return kveil_usage_error(&kveil_command_keys, "'%s' is neither NAME nor NAME@VERSION", o->operands[0]);
-	if (kveil_keystore_open_reachable(cfg, &ks, &err))
-		return keys_failed(&err);
-	/* What is not there needs no question. */
-	if (kveil_keys_count(ks, name, version, &count, &err)) {
-		kveil_keystore_unref(ks);
-		return keys_failed(&err);
-	}
-	fprintf(stderr,
-		"What was sealed with %s%s%s will never open again, except where the key survives:\n"
-		"  exported keysets, backups of the registry and of its disk%s, and running workers for up to a "
-		"minute. Clear values may still stand in input topics.\n",
-		strchr(name, '{') ? "every key that is wrapped by " : "", version ? "this version of " : "", name,
-		strncmp(cfg->registry, "kafka:", 6) == 0 ? ", its topic until Kafka compacts it" : "");
-	struct ending e = {.version = version};
-	struct kveil_error none;
-	(void)!kveil_keystore_each_of(ks, name, print_ending, &e, &none);
-	kveil_keystore_each_outside(ks, name, print_ending, &e);
-	size_t wrapped = kveil_keys_count_wrapped(ks, name, version);
-	if (wrapped)
-		fprintf(stderr, "  It wraps %zu key%s now%s.\n", wrapped, wrapped == 1 ? "" : "s",
-			version ? ": `kveil keys rewrap` moves them to the newest version" : "");
-	if (o->yes || confirmed("destroy", name))
-		code = change_state(cfg, ks, name, version, KVEIL_KEY_DESTROYED, "destroyed");
+		code = kveil_keys_set_state(ks, o->operands[0], version, KVEIL_KEY_RETIRED, &count, &err)
+			   ? keys_failed(&err)
+			   : keys_say_changed(o, cfg, ks, count, "retired: nothing is sealed with it, what was opens");
 	kveil_keystore_unref(ks);
 	return code;
 }

@@ -7,6 +7,7 @@
 #include "crypto/algorithm.h"
 #include "crypto/crypto.h"
 #include "crypto/gcrypt.h"
+#include "crypto/statement.h"
 #include "http/http.h"
 #include "rules/plan.h"
 #include "worker/kafka.h"
@@ -31,6 +32,42 @@ static void print_text(const struct library *libraries)
 		       kveil_algorithms[i]->is_available() ? "available" : "missing", kveil_algorithms[i]->standard);
 }
 
+static const char *yes(bool is_so)
+{
+	return is_so ? "yes" : "no";
+}
+
+/* For auditors: docs/algorithms.md says what follows from it. */
+static void print_statement(void)
+{
+	printf("algorithms\n");
+	for (size_t i = 0; kveil_algorithms[i]; i++)
+		printf("  %-18s %-22s %s\n", kveil_algorithms[i]->name, kveil_algorithms[i]->standard,
+		       kveil_statement_library(kveil_algorithms[i]));
+	printf("\nkveil's own use, whatever the keys are\n");
+	for (const struct kveil_statement_use *u = kveil_statement_uses; u->what; u++)
+		printf("  %-44s %-20s %-26s %s\n", u->what, u->algorithm, u->standard, u->library);
+	printf("\nrandomness\n  %s of OpenSSL (NIST SP 800-90A), seeded by the operating system\n",
+	       kveil_statement_generator());
+	printf(
+	    "\nmodes\n  OpenSSL's FIPS provider is the default    %s\n  libgcrypt is in FIPS mode                 %s\n",
+	    yes(kveil_statement_openssl_fips()), yes(kveil_gcrypt_fips()));
+	printf("\nkveil itself is certified by nobody; OpenSSL %s, libgcrypt %s\n", kveil_crypto_openssl_version(),
+	       kveil_gcrypt_version());
+}
+
+static json_t *statement(void)
+{
+	json_t *uses = json_array();
+
+	for (const struct kveil_statement_use *u = kveil_statement_uses; u->what; u++)
+		json_array_append_new(uses, json_pack("{s:s, s:s, s:s, s:s}", "what", u->what, "algorithm",
+						      u->algorithm, "standard", u->standard, "library", u->library));
+	return json_pack("{s:o, s:s, s:b, s:b}", "own_use", uses, "generator", kveil_statement_generator(),
+			 "openssl_fips", (int)kveil_statement_openssl_fips(), "libgcrypt_fips",
+			 (int)kveil_gcrypt_fips());
+}
+
 static int print_json(const struct library *libraries)
 {
 	json_t *root = json_object(), *libs = json_object(), *algorithms = json_array();
@@ -39,11 +76,13 @@ static int print_json(const struct library *libraries)
 	for (const struct library *l = libraries; l->name; l++)
 		json_object_set_new(libs, l->name, json_string(l->version));
 	for (size_t i = 0; kveil_algorithms[i]; i++)
-		json_array_append_new(algorithms, json_pack("{s:s, s:s, s:b}", "name", kveil_algorithms[i]->name,
-							    "standard", kveil_algorithms[i]->standard, "available",
+		json_array_append_new(algorithms, json_pack("{s:s, s:s, s:s, s:b}", "name", kveil_algorithms[i]->name,
+							    "standard", kveil_algorithms[i]->standard, "library",
+							    kveil_statement_library(kveil_algorithms[i]), "available",
 							    (int)kveil_algorithms[i]->is_available()));
 	json_object_set_new(root, "libraries", libs);
 	json_object_set_new(root, "algorithms", algorithms);
+	json_object_set_new(root, "statement", statement());
 	int failed = json_dumpf(root, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(root);
@@ -55,7 +94,7 @@ static int run(int argc, char **argv)
 	const struct kveil_command *cmd = &kveil_command_version;
 	const struct kveil_flag *f;
 	const char *value;
-	bool json = false;
+	bool json = false, algorithms = false;
 	int index = 1;
 	struct kveil_error err;
 
@@ -64,7 +103,8 @@ static int run(int argc, char **argv)
 			return KVEIL_EXIT_OK;
 		if (f == &kveil_flag_error)
 			return KVEIL_EXIT_USAGE;
-		json = true;
+		json |= strcmp(f->long_name, "json") == 0;
+		algorithms |= strcmp(f->long_name, "algorithms") == 0;
 	}
 	if (index < argc)
 		return kveil_usage_error(cmd, "no argument expected: '%s'", argv[index]);
@@ -87,18 +127,22 @@ static int run(int argc, char **argv)
 	};
 	if (json)
 		return print_json(libraries);
-	print_text(libraries);
+	if (algorithms)
+		print_statement();
+	else
+		print_text(libraries);
 	return KVEIL_EXIT_OK;
 }
 
 static const struct kveil_flag flags[] = {
     {0, "json", NULL, "as JSON"},
+    {0, "algorithms", NULL, "which library runs each algorithm here, by which standard, and in which mode"},
     {0},
 };
 
 const struct kveil_command kveil_command_version = {
     .name = "version",
-    .usage = "[--json]",
+    .usage = "[--json] [--algorithms]",
     .help = "versions of kveil and its libraries, and which algorithms are there",
     .flags = flags,
     .run = run,

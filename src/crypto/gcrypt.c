@@ -120,6 +120,12 @@ void kveil_gcrypt_init(void)
 	pthread_once(&once, init);
 }
 
+bool kveil_gcrypt_fips(void)
+{
+	kveil_gcrypt_init();
+	return gcry_fips_mode_active() != 0;
+}
+
 const char *kveil_gcrypt_version(void)
 {
 	kveil_gcrypt_init();

@@ -25,6 +25,7 @@ struct kveil_gcrypt; /* one key's context */
 /* Idempotent; everything below calls it. */
 void kveil_gcrypt_init(void);
 const char *kveil_gcrypt_version(void);
+bool kveil_gcrypt_fips(void); /* is it in FIPS mode */
 
 /* Has this libgcrypt the algorithm, allowed (FIPS mode refuses chosen nonces) and giving the right bytes? Tried once. */
 bool kveil_gcrypt_has(enum kveil_gcrypt_aead aead);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "base/text.h"
 #include "crypto/crypto.h"
 #include "keys/files.h"
 #include "keys/internal.h"
@@ -171,6 +172,32 @@ enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const
 	return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no KEK '%s' under keys.keks", name);
 }
 
+/* Does it open what stands under its name? */
+static bool opens_own(struct kveil_keystore *ks, const char *name)
+{
+	const struct kveil_registry_root *root = ks->registry->root;
+	struct kveil_kek *kek = kveil_keystore_kek(ks, name);
+	struct kveil_error none;
+
+	for (size_t i = 0; kek && i < root->count; i++)
+		if (strcmp(root->keys[i].kek, name) == 0)
+			return kveil_keystore_prove_kek(ks, kek, &none) == KVEIL_OK;
+	return true;
+}
+
+bool kveil_keys_is_strange_kek(const struct kveil_keys_config *cfg, const char *name)
+{
+	struct kveil_keystore *ks;
+	struct kveil_error why;
+	enum kveil_status status = kveil_keystore_open_reachable(cfg, &ks, &why);
+
+	if (status)
+		return status == KVEIL_E_WRONG_KEK;
+	bool ret = !opens_own(ks, name);
+	kveil_keystore_unref(ks);
+	return ret;
+}
+
 /* --- backup --- */
 
 static enum kveil_status digest_of(const struct kveil_document *d, const struct kveil_registry_secret *secret,
@@ -185,8 +212,64 @@ static enum kveil_status digest_of(const struct kveil_document *d, const struct 
 	return status ? status : kveil_crypto_sha256(kveil_buf_span(&text), out, err);
 }
 
-enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const char *path, struct kveil_backup_seen *seen,
-					    bool *ret_written, struct kveil_error *err)
+static size_t count_living(const struct kveil_document *d)
+{
+	size_t ret = 0;
+
+	for (size_t i = 0; i < d->count; i++)
+		ret += d->records[i].state != KVEIL_KEY_DESTROYED;
+	return ret;
+}
+
+/* This version under another KEK, which need not be one that opens here. */
+static enum kveil_status wrap_under(struct kveil_keystore *ks, struct kveil_kek *kek, struct kveil_key_record *r,
+				    struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
+	struct kveil_key_record old = *r;
+	uint8_t *key = NULL;
+	enum kveil_status status = kveil_keystore_unwrap(ks, &old, &key, err);
+
+	if (!status && !key)
+		status =
+		    kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' only locks here: key '%s' version %u cannot be moved",
+			       old.kek, old.name, old.version);
+	r->wrapped = NULL;
+	r->wrapped_len = 0;
+	if (!status)
+		status = kveil_keystore_make(ks, kek, ks->registry->secret, r, kveil_span_of(key, alg->key_bytes), err);
+	kveil_secret_free(key);
+	free(old.wrapped);
+	return status;
+}
+
+/* Everything under one KEK, the registry's own secret too. */
+static enum kveil_status move_under(struct kveil_keystore *ks, const char *name, struct kveil_document *d,
+				    struct kveil_error *err)
+{
+	struct kveil_kek *kek = kveil_keystore_kek(ks, name);
+	struct kveil_registry_root root = {0};
+
+	if (!kek)
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no KEK '%s' under keys.keks", name);
+	memcpy(root.id, d->root.id, sizeof root.id);
+	enum kveil_status status = kveil_registry_root_wrap(ks->registry->secret, kek, &root, err);
+	if (status) {
+		kveil_registry_root_clear(&root);
+		return status;
+	}
+	kveil_registry_root_clear(&d->root);
+	d->root = root;
+	for (size_t i = 0; !status && i < d->count; i++) {
+		struct kveil_key_record *r = &d->records[i];
+		if (r->state != KVEIL_KEY_DESTROYED && !kveil_record_is_tenants(r) && strcmp(r->kek, name) != 0)
+			status = wrap_under(ks, kek, r, err);
+	}
+	return status;
+}
+
+enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const char *path, const char *under,
+					    struct kveil_backup_seen *seen, bool *ret_written, struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 	struct kveil_document d = {0};
@@ -204,7 +287,10 @@ enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const cha
 	if (!status)
 		status = digest_of(&d, ks->registry->secret, now, err);
 	if (!status && !kveil_secret_eq(now, seen->digest, sizeof now)) {
-		status = kveil_document_write(&d, ks->registry->secret, &text, err);
+		if (under)
+			status = move_under(ks, under, &d, err);
+		if (!status)
+			status = kveil_document_write(&d, ks->registry->secret, &text, err);
 		if (!status)
 			status = kveil_files_write_whole(path, kveil_buf_span(&text), err);
 		*ret_written = !status;
@@ -218,6 +304,7 @@ enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const cha
 			kveil_keystore_tell(ks, &e, 1);
 		memcpy(seen->digest, now, sizeof now);
 		seen->versions = d.count;
+		seen->living = count_living(&d);
 	}
 	kveil_document_clear(&d);
 	return status;
@@ -230,21 +317,21 @@ enum kveil_status kveil_keys_backup_check(const char *path, struct kveil_error *
 	return kveil_files_check_replaced(path, backup, "backup", err);
 }
 
-enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, size_t *ret_versions,
-				    struct kveil_error *err)
+enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, const char *under,
+				    size_t *ret_living, struct kveil_error *err)
 {
 	struct kveil_backup_seen seen = {0};
 	struct kveil_keystore *ks = NULL;
 	enum kveil_status status = kveil_keys_backup_check(path, err);
 	bool written;
 
-	*ret_versions = 0;
+	*ret_living = 0;
 	if (!status)
 		status = kveil_keystore_open_reachable(cfg, &ks, err);
 	if (status)
 		return status;
-	status = kveil_keys_backup_changed(ks, path, &seen, &written, err);
-	*ret_versions = seen.versions;
+	status = kveil_keys_backup_changed(ks, path, under, &seen, &written, err);
+	*ret_living = seen.living;
 	kveil_keystore_unref(ks);
 	return status;
 }
@@ -372,40 +459,162 @@ static enum kveil_status add_end(struct kveil_keystore *ks, const struct kveil_t
 	return status;
 }
 
-enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *asked, uint32_t version,
-				       enum kveil_key_state state, size_t *ret_changed, struct kveil_error *err)
+/* SHA-256 of the wrapped bytes, as a backup has them. */
+enum { FINGERPRINT = 2 * 32 + 1 };
+
+static void fingerprint(const struct kveil_key_record *r, char text[FINGERPRINT])
+{
+	uint8_t digest[32];
+
+	text[0] = 0;
+	if (!r || kveil_crypto_sha256(kveil_span_of(r->wrapped, r->wrapped_len), digest, NULL))
+		return;
+	kveil_text_encode(KVEIL_HEX, digest, sizeof digest, (uint8_t *)text);
+	text[FINGERPRINT - 1] = 0;
+}
+
+static const struct kveil_key_record *with_id(const struct kveil_document *d, uint32_t id)
+{
+	for (size_t i = 0; i < d->count; i++)
+		if (d->records[i].id == id)
+			return &d->records[i];
+	return NULL;
+}
+
+static void tell_destroyed(struct kveil_keystore *ks, const struct kveil_document *before,
+			   const struct kveil_document *changed, size_t count, const char *why)
+{
+	struct kveil_event *events = calloc(count + 1, sizeof *events);
+	char(*prints)[FINGERPRINT] = calloc(count + 1, sizeof *prints);
+
+	for (size_t i = 0; events && prints && i < count; i++) {
+		fingerprint(with_id(before, changed->records[i].id), prints[i]);
+		events[i] = kveil_key_event(KVEIL_EVENT_KEY_DESTROYED, &changed->records[i]);
+		events[i].fingerprint = prints[i];
+		events[i].detail = why;
+	}
+	if (events && prints)
+		kveil_keystore_tell(ks, events, count);
+	free(events);
+	free(prints);
+}
+
+struct changing {
+	const char *asked, *name;              /* as an operator says, and as the registry does */
+	const struct kveil_tenant_ask *tenant; /* NULL: it is no tenant's */
+	uint32_t version;                      /* 0 = all */
+	enum kveil_key_state state;
+	const char *why; /* NULL: somebody said so now */
+};
+
+static enum kveil_status change(struct kveil_keystore *ks, const struct changing *c, size_t *ret_changed,
+				struct kveil_error *err)
 {
 	struct kveil_document now = {0}, changed = {0};
-	struct kveil_tenant_ask tenant;
-	char name[KVEIL_KEY_NAME_MAX + 1];
-	bool is_tenant = name_meant(ks, asked, &tenant, name);
 	size_t meant;
 
 	*ret_changed = 0;
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
 	if (!status)
-		status = count_meant(ks, &now, asked, name, version, &meant, err);
+		status = count_meant(ks, &now, c->asked, c->name, c->version, &meant, err);
 	if (!status)
-		status = changed_records(ks, &now, asked, name, version, state, &changed, err);
+		status = changed_records(ks, &now, c->asked, c->name, c->version, c->state, &changed, err);
 	size_t count = changed.count;
-	if (!status && is_tenant && state == KVEIL_KEY_DESTROYED && !version)
-		status = add_end(ks, &tenant, &changed, err);
+	if (!status && c->tenant && c->state == KVEIL_KEY_DESTROYED && !c->version)
+		status = add_end(ks, c->tenant, &changed, err);
 	if (!status && changed.count)
 		status = ks->registry->driver->append(ks->registry, changed.records, changed.count, err);
 	pthread_mutex_unlock(&ks->io_lock);
 	if (!status)
 		*ret_changed = count;
-	if (!status)
-		kveil_keystore_tell_keys(
-		    ks, state == KVEIL_KEY_DESTROYED ? KVEIL_EVENT_KEY_DESTROYED : KVEIL_EVENT_KEY_RETIRED,
-		    changed.records, count);
+	if (!status && c->state == KVEIL_KEY_DESTROYED)
+		tell_destroyed(ks, &now, &changed, count, c->why);
+	else if (!status)
+		kveil_keystore_tell_keys(ks, KVEIL_EVENT_KEY_RETIRED, changed.records, count);
 	kveil_document_clear(&now);
 	kveil_document_clear(&changed);
-	if (!status)
-		status = kveil_keystore_settle(ks, err);
+	return status ? status : kveil_keystore_settle(ks, err);
+}
+
+enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *asked, uint32_t version,
+				       enum kveil_key_state state, size_t *ret_changed, struct kveil_error *err)
+{
+	struct kveil_tenant_ask tenant;
+	char name[KVEIL_KEY_NAME_MAX + 1];
+	struct changing c = {.asked = asked, .name = name, .version = version, .state = state};
+
+	if (name_meant(ks, asked, &tenant, name))
+		c.tenant = &tenant;
+	enum kveil_status status = change(ks, &c, ret_changed, err);
 	/* What was retired or destroyed is, whatever becomes of its successor. */
 	if (!status)
 		(void)!kveil_keystore_tend(ks, kveil_clock_wall_ms(), NULL);
+	return status;
+}
+
+enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *asked, uint32_t version,
+				      enum kveil_event_kind kind, int64_t due_ms, size_t *ret_changed,
+				      struct kveil_error *err)
+{
+	struct kveil_document now = {0}, meant = {0};
+	struct kveil_tenant_ask tenant;
+	char name[KVEIL_KEY_NAME_MAX + 1];
+	bool is_tenant = name_meant(ks, asked, &tenant, name);
+	size_t count;
+
+	*ret_changed = 0;
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	if (!status)
+		status = count_meant(ks, &now, asked, name, version, &count, err);
+	for (size_t i = 0; !status && i < now.count; i++)
+		if (is_meant(&now.records[i], asked, name) && (!version || now.records[i].version == version) &&
+		    !kveil_document_add(&meant, &now.records[i]))
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	if (!status)
+		status = kveil_keystore_withhold(ks, &meant, kind, due_ms, is_tenant && !version, ret_changed, err);
+	kveil_document_clear(&now);
+	kveil_document_clear(&meant);
+	/* Where another version takes over, it is there at once. */
+	if (!status)
+		(void)!kveil_keystore_tend(ks, kveil_clock_wall_ms(), NULL);
+	return status;
+}
+
+/* What is destroyed never comes back, so a clock that is ahead of the brokers' destroys nothing before its time. */
+static enum kveil_status shared_time(struct kveil_keystore *ks, int64_t *now_ms, struct kveil_error *err)
+{
+	const struct kveil_registry_driver *driver = ks->registry->driver;
+	int64_t ahead = 0;
+	enum kveil_status status = KVEIL_OK;
+
+	pthread_mutex_lock(&ks->io_lock);
+	if (driver->clock_ahead)
+		status = driver->clock_ahead(ks->registry, &ahead, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	*now_ms -= ahead > 0 ? ahead : 0;
+	return status;
+}
+
+enum kveil_status kveil_keystore_end_due(struct kveil_keystore *ks, int64_t now_ms, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+	struct kveil_due due;
+	size_t changed;
+
+	if (!kveil_keystore_next_due(ks, now_ms, &due))
+		return KVEIL_OK;
+	status = shared_time(ks, &now_ms, err);
+	for (int i = 0; !status && i < 256 && kveil_keystore_next_due(ks, now_ms, &due); i++) {
+		struct changing c = {.asked = due.name,
+				     .name = due.name,
+				     .tenant = due.tenant.pattern ? &due.tenant : NULL,
+				     .version = due.whole ? 0 : due.version,
+				     .state = KVEIL_KEY_DESTROYED,
+				     .why = "as scheduled"};
+		status = change(ks, &c, &changed, err);
+	}
 	return status;
 }

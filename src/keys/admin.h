@@ -3,6 +3,7 @@
 #ifndef KVEIL_KEYS_ADMIN_H
 #define KVEIL_KEYS_ADMIN_H
 
+#include "base/event.h"
 #include "keys/keystore.h"
 #include "keys/record.h"
 
@@ -23,8 +24,14 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const char *name,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* Is there a registry to which the KEK of this name belongs, and which it does not open? */
+bool kveil_keys_is_strange_kek(const struct kveil_keys_config *cfg, const char *name);
+
 /* Everything, authentic, wrapped as it is, in one file (mode 0600). */
-enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, size_t *ret_versions,
+/* under: the name of a KEK that wraps all of it, instead of those that do in the registry (it may be one that only locks here);
+ * NULL: as it is. */
+enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, const char *under,
+                                    size_t *ret_living,
                                     struct kveil_error *err) KVEIL_MUST_CHECK;
 /* May path be written over by a backup? */
 enum kveil_status kveil_keys_backup_check(const char *path, struct kveil_error *err) KVEIL_MUST_CHECK;
@@ -32,9 +39,10 @@ enum kveil_status kveil_keys_backup_check(const char *path, struct kveil_error *
  * lost versions since never takes the place of a backup that has them: REGISTRY_ROLLED_BACK. */
 struct kveil_backup_seen {
 	uint8_t digest[32];
-	size_t versions;
+	size_t versions, living; /* living: that are not destroyed */
 };
-enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const char *path, struct kveil_backup_seen *seen,
+enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const char *path, const char *under,
+                                            struct kveil_backup_seen *seen,
                                             bool *ret_written, struct kveil_error *err) KVEIL_MUST_CHECK;
 struct kveil_keys_restored {
 	size_t added, skipped; /* versions that were not there, and that were */
@@ -58,6 +66,13 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
                                        enum kveil_key_state state, size_t *ret_changed,
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* The same versions (KVEIL_KEY_DESTROYED apart) are disabled, enabled, scheduled to be destroyed at due_ms, or not any more: kind is
+ * one of those four events. What is withheld neither seals nor opens; nothing takes its place but where another version
+ * seals. ret_changed counts. */
+enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *asked, uint32_t version,
+                                      enum kveil_event_kind kind, int64_t due_ms, size_t *ret_changed,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* What was done to keys, oldest first: one call a line of JSON (registry_event.h). ret_missing: how many more somebody took away,
  * as far as those that are left show. */
 typedef void kveil_keys_history_fn(void *user, const char *line);
@@ -65,6 +80,20 @@ enum kveil_status kveil_keys_history(struct kveil_keystore *ks, kveil_keys_histo
                                      size_t *ret_missing, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What the registry calls the key that an operator calls so. */
 void kveil_keys_registry_name(struct kveil_keystore *ks, const char *asked, char name[KVEIL_KEY_NAME_MAX + 1]);
+
+/* Is this line an event that somebody with this registry's secret wrote? */
+bool kveil_keys_event_is_authentic(struct kveil_keystore *ks, const char *line);
+
+struct kveil_backup_state {
+	char id[KVEIL_REGISTRY_ID_TEXT];
+	size_t versions, opened, destroyed; /* versions: that are not destroyed */
+	size_t unreachable;                 /* no KEK of the configuration opens them */
+	struct kveil_error why;             /* for the first of these */
+	size_t events, missing;             /* missing: see kveil_keys_history */
+};
+/* Is it whole, and which of its versions open with this configuration's KEKs? Needs no registry. */
+enum kveil_status kveil_keys_verify_backup(const struct kveil_keys_config *cfg, const char *path,
+                                           struct kveil_backup_state *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* How many versions these are, destroyed ones too. KVEIL_E_NOT_FOUND: none. */
 enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *name, uint32_t version, size_t *ret,

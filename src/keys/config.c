@@ -16,6 +16,8 @@ struct entry {
 	char *algorithm, *kek, *join;
 	int64_t rotate_every_ms;
 	bool exportable;
+	char *owner, *description;
+	struct kveil_string_map labels;
 	uint64_t new_per_second, new_per_topic, most_names;
 };
 
@@ -31,6 +33,10 @@ static const struct kveil_option entry_options[] = {
      .help = "deterministic keys: stands in for the associated data, so that equal values are equal across fields"},
     {"exportable", KVEIL_OPT_BOOL, offsetof(struct entry, exportable), .def = "true",
      .help = "false: `kveil keys export --clear` refuses, for what a token guards must not leave in clear"},
+    {"owner", KVEIL_OPT_STRING, offsetof(struct entry, owner),
+     .help = "whose key it is; `kveil keys list --json` has it"},
+    {"description", KVEIL_OPT_STRING, offsetof(struct entry, description), .help = "what it is for; the same"},
+    {"labels", KVEIL_OPT_STRING_MAP, offsetof(struct entry, labels), .help = "whatever else; the same"},
     {"new_per_second", KVEIL_OPT_UINT, offsetof(struct entry, new_per_second), .def = "200", .min = 1, .max = 100000,
      .help =
 	 "patterns such as `tenant-{}`: how many new names one process takes, on average; ten seconds' worth at once. "
@@ -364,6 +370,9 @@ static void parse_data(const char *name, const struct kveil_yaml *key, const str
 					    .join = e.join,
 					    .rotate_every_ms = e.rotate_every_ms,
 					    .exportable = e.exportable,
+					    .owner = e.owner,
+					    .description = e.description,
+					    .labels = e.labels,
 					    .new_per_second = e.new_per_second,
 					    .new_per_topic = e.new_per_topic,
 					    .most_names = e.most_names,
@@ -506,6 +515,9 @@ void kveil_keys_config_clear(struct kveil_keys_config *c)
 		free(c->data[i].algorithm_name);
 		free(c->data[i].kek);
 		free(c->data[i].join);
+		free(c->data[i].owner);
+		free(c->data[i].description);
+		kveil_string_map_clear(&c->data[i].labels);
 	}
 	free(c->custodians);
 	free(c->data);

@@ -23,6 +23,11 @@ static enum kveil_status collect(const struct kveil_key_name *n, struct kveil_ti
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
 	for (size_t i = 0; i < n->count; i++) {
 		const struct kveil_key_version *v = n->versions[i];
+		if (v->withheld && v->record.state != KVEIL_KEY_DESTROYED)
+			return kveil_fail(
+			    err, KVEIL_E_KEY_DISABLED,
+			    "version %u of key '%s' is disabled, or due to be destroyed: nothing of it is exported",
+			    v->record.version, n->name);
 		if (!v->key)
 			continue;
 		set->keys[set->count++] = (struct kveil_tink_key){v->alg, v->record.id, v->key};

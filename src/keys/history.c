@@ -50,6 +50,17 @@ void kveil_keystore_tell_keys(struct kveil_keystore *ks, enum kveil_event_kind k
 	free(events);
 }
 
+bool kveil_keys_event_is_authentic(struct kveil_keystore *ks, const char *line)
+{
+	struct kveil_registry_event e;
+
+	if (!kveil_registry_event_parse(kveil_span_str(line), &e))
+		return false;
+	bool ret = kveil_registry_event_authentic(&e, ks->registry->secret);
+	kveil_registry_event_clear(&e);
+	return ret;
+}
+
 enum kveil_status kveil_keys_history(struct kveil_keystore *ks, kveil_keys_history_fn *fn, void *user,
 				     size_t *ret_missing, struct kveil_error *err)
 {

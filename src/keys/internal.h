@@ -29,12 +29,13 @@ struct kveil_key_version {
 	struct kveil_key_record record;
 	const struct kveil_algorithm *alg;
 	uint8_t *key; /* secret memory, alg->key_bytes; NULL: destroyed, or wrapped for somebody else */
+	bool withheld; /* disabled, or due to be destroyed: neither seals nor opens */
 	bool anyones; /* under a KEK whose public half any edge has, and not the name's own KEK: opens, never seals */
 };
 
 static inline bool kveil_key_version_seals(const struct kveil_key_version *v)
 {
-	return v->record.state == KVEIL_KEY_LIVE && v->key && !v->anyones;
+	return v->record.state == KVEIL_KEY_LIVE && v->key && !v->anyones && !v->withheld;
 }
 
 enum { KVEIL_SOUGHT_MAX = 4096 };
@@ -109,6 +110,16 @@ struct kveil_keystore {
 		uint32_t id;
 		uint8_t *key; /* secret memory */
 	} * made;
+
+	/* What the registry's events say, by id (life.c). Under lock. */
+	struct kveil_withheld {
+		uint32_t id;
+		bool disabled, whole;
+		int64_t due_ms; /* to be destroyed from then on; 0 = not */
+		size_t at;      /* while they are summed up: which event */
+	} *withheld;
+	size_t withheld_count;
+	uint64_t heeded; /* changes of the registry's events by then */
 
 	struct kveil_error tended; /* what came of the keeper's last turn; under lock */
 
@@ -223,6 +234,28 @@ enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kve
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_keystore_prove_wrapped(struct kveil_kek *kek, struct kveil_span wrapped, struct kveil_span payload,
                                                struct kveil_error *err) KVEIL_MUST_CHECK;
+/* life.c */
+/* NULL: it is not withheld. Under lock. */
+const struct kveil_withheld *kveil_keystore_withheld(const struct kveil_keystore *ks, uint32_t id);
+/* Takes in what the registry's events say of versions. Under io_lock. */
+enum kveil_status kveil_keystore_heed_events(struct kveil_keystore *ks, bool *ret_changed,
+                                             struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Would it seal, but for what is withheld? Then nothing is made in its place. Under lock. */
+bool kveil_key_name_is_withheld(const struct kveil_key_name *n);
+/* Keeps an event of this kind for each of these for which it is news. */
+enum kveil_status kveil_keystore_withhold(struct kveil_keystore *ks, const struct kveil_document *meant,
+                                          enum kveil_event_kind kind, int64_t due_ms, bool whole, size_t *ret_changed,
+                                          struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A version that is to be destroyed by now; false: there is none. */
+struct kveil_due {
+	char name[KVEIL_KEY_NAME_MAX + 1];
+	struct kveil_tenant_ask tenant; /* pattern NULL: it is no tenant's */
+	uint32_t version;
+	bool whole; /* the name ends with it */
+};
+bool kveil_keystore_next_due(struct kveil_keystore *ks, int64_t now_ms, struct kveil_due *ret);
+/* admin.c: destroys what is due. */
+enum kveil_status kveil_keystore_end_due(struct kveil_keystore *ks, int64_t now_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* open.c: the entry of a configured name that was taken in, and whose algorithm is the configuration's kind. */
 enum kveil_status kveil_keystore_configured(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
                                             struct kveil_key_name **ret, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -89,7 +89,8 @@ static enum kveil_status bind(const struct kveil_key_version *v, const struct kv
 			      struct kveil_error *err)
 {
 	kveil_bound_init(b, v->record.id, v->alg, v->record.state == KVEIL_KEY_DESTROYED);
-	if (!v->key)
+	b->withheld = v->withheld;
+	if (!v->key || v->withheld)
 		return KVEIL_OK;
 	struct kveil_bound *had = kveil_bound_find(key, b->id);
 	if (had && had->cipher) {
@@ -132,7 +133,7 @@ static enum kveil_status key_sync(struct kveil_key *key, int64_t now_ms, struct 
 			break;
 		if (kveil_bound_overhead(v->alg) > overhead)
 			overhead = kveil_bound_overhead(v->alg);
-		if (key->pinned && v->record.state == KVEIL_KEY_LIVE && !v->anyones)
+		if (key->pinned && v->record.state == KVEIL_KEY_LIVE && !v->anyones && !v->withheld)
 			active_id = v->record.id;
 		count++;
 	}
@@ -254,8 +255,24 @@ enum kveil_status kveil_keyring_tend_lease(struct kveil_keyring *ring, int64_t n
 	return KVEIL_E_NO_LEASE;
 }
 
+/* Is it for this that nothing seals? */
+static bool is_withheld(const struct kveil_key *key)
+{
+	bool ret = false;
+
+	for (size_t i = 0; i < key->count; i++)
+		ret |= key->versions[i].withheld && !key->versions[i].destroyed;
+	return ret && !key->active;
+}
+
 static enum kveil_status no_active(const struct kveil_key *key, struct kveil_error *err)
 {
+	if (is_withheld(key)) {
+		kveil_fail(err, KVEIL_E_KEY_DISABLED, "key '%s' is disabled, or due to be destroyed", key->label);
+		kveil_error_hint(err, "`kveil keys list` shows which; `kveil keys enable %s` or `kveil keys cancel %s`",
+				 key->label, key->label);
+		return KVEIL_E_KEY_DISABLED;
+	}
 	if (key->pinned)
 		return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "version %u of key '%s' does not seal", key->pinned,
 				  key->label);
@@ -359,7 +376,7 @@ static enum kveil_status check_active(struct kveil_keyring *ring, const struct k
 {
 	if (!lacks_active(key))
 		return KVEIL_OK;
-	if (key->pinned) {
+	if (key->pinned && !is_withheld(key)) {
 		kveil_fail(err, KVEIL_E_CONFIG, "'%s' protects nothing any more: that version only opens", key->asked);
 		kveil_error_hint(err,
 				 "name '%s' without a version, or a version that `kveil keys list` shows as active",
@@ -516,6 +533,9 @@ enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, st
 		if (status)
 			return status;
 	}
+	if (!v->cipher && v->withheld && !v->destroyed)
+		return kveil_fail(err, KVEIL_E_KEY_DISABLED, "key '%s' with id %u is disabled, or due to be destroyed",
+				  key->label, id);
 	if (!v->cipher && !v->destroyed)
 		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "key '%s' with id %u was wrapped for others to open",
 				  key->asked ? key->asked : key->label, id);

@@ -12,7 +12,7 @@ enum { KVEIL_PREFIX_BYTES = 5 }; /* 0x01 | key id */
 
 struct kveil_bound {
 	uint32_t id;
-	bool destroyed;
+	bool destroyed, withheld;
 	const struct kveil_algorithm *alg;
 	struct kveil_cipher *cipher; /* NULL: destroyed, or wrapped for somebody else */
 	uint8_t prefix[KVEIL_PREFIX_BYTES];

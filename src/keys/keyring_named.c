@@ -264,6 +264,9 @@ static enum kveil_status take_active(struct kveil_keyring *ring, struct kveil_na
 	/* One that cannot be unwrapped is passed over from then on. */
 	for (;;) {
 		kveil_tenants_succession(s->tenant, now_ms, &turn);
+		if (kveil_tenants_is_withheld(s->tenant))
+			return kveil_fail(err, KVEIL_E_KEY_DISABLED, "key '%s' is disabled, or due to be destroyed",
+					  s->label);
 		int64_t due = kveil_succession_due(&turn, s->pattern, 0, &active_from);
 		if (now_ms >= due)
 			kveil_tenants_ask(ks, s->pattern, s->digest, source_of(ring));

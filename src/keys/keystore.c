@@ -68,6 +68,7 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 	kveil_document_clear(&ks->backlog);
 	free(ks->refusals);
 	free(ks->unread);
+	free(ks->withheld);
 	pthread_mutex_destroy(&ks->tend_lock);
 	pthread_mutex_destroy(&ks->refresh_lock);
 	pthread_mutex_destroy(&ks->io_lock);
@@ -130,6 +131,7 @@ enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key
 		free(v);
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
 	}
+	v->withheld = kveil_keystore_withheld(ks, record->id) != NULL;
 	v->record = *record;
 	*record = (struct kveil_key_record){0};
 	v->key = key;
@@ -191,14 +193,30 @@ enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct 
 	return KVEIL_E_CONFIG;
 }
 
+/* A deterministic key or a hash whose newest version is withheld falls back to none: equal values would stop being
+ * equal, and be so again later. */
+static bool falls_back(const struct kveil_key_name *name)
+{
+	const struct kveil_key_version *newest = NULL;
+
+	for (size_t i = 0; i < name->count; i++) {
+		const struct kveil_key_version *v = name->versions[i];
+		if (v->record.state == KVEIL_KEY_LIVE && (!newest || v->record.version > newest->record.version))
+			newest = v;
+	}
+	return !newest || !newest->withheld || newest->alg->kind == KVEIL_ALG_AEAD;
+}
+
 void kveil_key_name_succession(const struct kveil_key_name *name, int64_t now_ms, struct kveil_succession *ret)
 {
+	bool may = falls_back(name);
+
 	kveil_succession_begin(ret, now_ms, name->config ? name->config->rotate_every_ms : 0);
 	for (size_t i = 0; i < name->count; i++) {
 		const struct kveil_key_version *v = name->versions[i];
 		const struct kveil_key_record *r = &v->record;
 		struct kveil_life life = {r->version, r->algorithm, r->active_from_ms, r->expires_ms};
-		if (kveil_key_version_seals(v))
+		if (may && kveil_key_version_seals(v))
 			kveil_succession_offer(ret, v, &life);
 	}
 	kveil_succession_end(ret);
@@ -418,141 +436,6 @@ const char *kveil_keystore_reason(unsigned reason)
 uint64_t kveil_keystore_ignored(struct kveil_keystore *ks, unsigned reason)
 {
 	return ks->registry ? atomic_load_explicit(&ks->registry->ignored[reason], memory_order_relaxed) : 0;
-}
-
-static const char *state_of(const struct kveil_key_version *v, const struct kveil_key_version *active, int64_t now_ms)
-{
-	switch (v->record.state) {
-	case KVEIL_KEY_LIVE:
-		break;
-	case KVEIL_KEY_OPENS_ONLY:
-		return "opens only";
-	case KVEIL_KEY_RETIRED:
-		return "retired";
-	case KVEIL_KEY_DESTROYED:
-		return "destroyed";
-	}
-	if (v->anyones)
-		return "opens only";
-	if (v == active)
-		return "active";
-	return v->record.active_from_ms > now_ms ? "pending" : "previous";
-}
-
-static int by_name(const void *a, const void *b)
-{
-	const struct kveil_key_name *const *x = a, *const *y = b;
-	return strcmp((*x)->name, (*y)->name);
-}
-
-static int by_version(const void *a, const void *b)
-{
-	const struct kveil_key_version *const *x = a, *const *y = b;
-	return (*x)->record.version < (*y)->record.version ? -1 : (*x)->record.version > (*y)->record.version;
-}
-
-/* Under lock. */
-static void each_version(struct kveil_key_name *n, int64_t now, kveil_key_info_fn *fn, void *user)
-{
-	int64_t until;
-	const struct kveil_key_version *active = kveil_key_name_active(n, now, &until);
-
-	/* A version that was written again comes later in the registry's order; people count. */
-	if (n->count)
-		qsort(n->versions, n->count, sizeof(struct kveil_key_version *), by_version);
-	for (size_t k = 0; k < n->count; k++) {
-		const struct kveil_key_version *v = n->versions[k];
-		fn(user, &(struct kveil_key_info){.name = n->name,
-						  .algorithm = v->alg->name,
-						  .kek = v->record.kek,
-						  .state = state_of(v, active, now),
-						  .version = v->record.version,
-						  .id = v->record.id,
-						  .created_ms = v->record.created_ms,
-						  .active_from_ms = v->record.active_from_ms});
-	}
-}
-
-void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void *user)
-{
-	int64_t now = kveil_clock_wall_ms();
-	size_t count = 0;
-
-	pthread_mutex_lock(&ks->lock);
-	struct kveil_key_name **names = calloc(ks->names.count ? ks->names.count : 1, sizeof(struct kveil_key_name *));
-	for (size_t i = 0; names && i < ks->names.cap; i++)
-		if (ks->names.slots[i].value)
-			names[count++] = ks->names.slots[i].value;
-	if (count)
-		qsort(names, count, sizeof *names, by_name);
-	for (size_t i = 0; i < count; i++)
-		each_version(names[i], now, fn, user);
-	pthread_mutex_unlock(&ks->lock);
-	free(names);
-}
-
-static const char *tenants_state(struct kveil_keystore *ks, const struct kveil_tenant_version *v,
-				 const struct kveil_succession *turn)
-{
-	const struct kveil_key_version *wrapper = v->wrapped_len < KVEIL_TENANT_PREFIX_BYTES
-						      ? NULL
-						      : kveil_keystore_by_id(ks, kveil_tenants_wrapper_id(v->wrapped));
-
-	if (v->tenant->ended || v->state == KVEIL_KEY_DESTROYED ||
-	    (wrapper && wrapper->record.state == KVEIL_KEY_DESTROYED))
-		return "destroyed";
-	if (v->state != KVEIL_KEY_LIVE)
-		return v->state == KVEIL_KEY_RETIRED ? "retired" : "opens only";
-	if (v == turn->active)
-		return "active";
-	return v->active_from_ms > turn->now_ms ? "pending" : "previous";
-}
-
-/* The next number that t has versions of; KVEIL_TENANT_ENDED = none. */
-static uint32_t number_after(const struct kveil_tenant *t, uint32_t number)
-{
-	uint32_t ret = KVEIL_TENANT_ENDED;
-
-	for (const struct kveil_tenant_version *v = t ? t->versions : NULL; v; v = v->next)
-		if (v->version > number && v->version < ret)
-			ret = v->version;
-	return ret;
-}
-
-enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user,
-					 struct kveil_error *err)
-{
-	struct kveil_tenant_ask asked;
-	struct kveil_succession turn;
-	bool is_tenant = kveil_tenants_meant(ks, name, &asked);
-
-	pthread_mutex_lock(&ks->lock);
-	struct kveil_key_name *n = is_tenant ? NULL : kveil_map_get(&ks->names, kveil_span_str(name));
-	const struct kveil_tenant *t = is_tenant ? kveil_tenants_find(ks, asked.digest) : NULL;
-	if (t && !t->versions)
-		t = NULL;
-	if (n)
-		each_version(n, kveil_clock_wall_ms(), fn, user);
-	if (t)
-		kveil_tenants_succession(t, kveil_clock_wall_ms(), &turn);
-	for (uint32_t number = number_after(t, 0); number != KVEIL_TENANT_ENDED; number = number_after(t, number))
-		for (const struct kveil_tenant_version *v = t->versions; v; v = v->next)
-			if (v->version == number)
-				fn(user,
-				   &(struct kveil_key_info){.name = name,
-							    .algorithm = kveil_algorithm_by_wire_id(v->algorithm)->name,
-							    .kek = t->pattern->name,
-							    .state = tenants_state(ks, v, &turn),
-							    .version = v->version,
-							    .id = v->id,
-							    .created_ms = v->created_ms,
-							    .active_from_ms = v->active_from_ms});
-	pthread_mutex_unlock(&ks->lock);
-	if (n || t)
-		return KVEIL_OK;
-	kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
-	kveil_tenants_hint(ks, name, err);
-	return KVEIL_E_NOT_FOUND;
 }
 
 void kveil_keystore_rotations(struct kveil_keystore *ks, int64_t now_ms, kveil_rotation_fn *fn, void *user)

@@ -27,6 +27,8 @@ struct kveil_data_key_config {
 	int64_t rotate_every_ms;       /* 0 = explicit only */
 	char *join;                    /* deterministic keys: stands in for the associated data; NULL = none */
 	bool exportable;               /* may leave the registry in clear */
+	char *owner, *description;     /* in the operator's words; NULL = none */
+	struct kveil_string_map labels;
 	uint64_t new_per_second;       /* patterns: names that one process adds at most */
 	uint64_t new_per_topic;        /* of these, for the records of one topic; 0 = all */
 	uint64_t most_names;           /* that the pattern may have */
@@ -133,15 +135,25 @@ void kveil_keystore_demo_custodian(struct kveil_keystore *ks, bool present);
 
 /* For metrics and `keys list`: one row a version. Names are NUL-terminated and borrowed for the call. */
 struct kveil_key_info {
-	const char *name, *algorithm, *kek, *state; /* "pending", "active", "previous", "opens only", "retired", "destroyed" */
+	/* state: "pending", "active", "previous", "opens only", "retired", "disabled", "scheduled" (to be destroyed), "destroyed" */
+	const char *name, *algorithm, *kek, *state;
 	uint32_t version, id;
 	int64_t created_ms, active_from_ms;
+	int64_t due_ms; /* when it will be destroyed; 0 = never */
 };
 typedef void kveil_key_info_fn(void *user, const struct kveil_key_info *info);
 void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void *user);
 /* Versions that were read and cannot be used here, because their custodian is away or their KEK is not in the configuration:
  * state "unreachable". name NULL: of all keys. */
 void kveil_keystore_each_outside(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user);
+
+/* The names that records filled into patterns, as the registry calls them: those that begin with prefix and come after `after`
+ * (NULL: from the beginning), at most this many, in order. *ret_more: there are more of them. */
+enum kveil_status kveil_keystore_each_named(struct kveil_keystore *ks, const char *prefix, const char *after, size_t most,
+                                            kveil_key_info_fn *fn, void *user, bool *ret_more,
+                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+/* How many of a pattern's names are not destroyed. */
+size_t kveil_keystore_count_names(struct kveil_keystore *ks, const char *pattern);
 
 /* The same of one name, which may be one that fills a pattern. KVEIL_E_NOT_FOUND. */
 enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user,

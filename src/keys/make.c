@@ -144,6 +144,9 @@ static bool is_due(const struct kveil_keystore *ks, const struct kveil_data_key_
 	/* Only keys that any version can open are made on a worker's own account. */
 	if (c->algorithm->kind != KVEIL_ALG_AEAD || strchr(c->name, '{') || !n || n->count == 0)
 		return false;
+	/* Whoever took it away says what comes in its place. */
+	if (kveil_key_name_is_withheld(n))
+		return false;
 	kveil_key_name_succession(n, now, &s);
 	*ret_algorithm = s.has_newest ? s.newest.algorithm : c->algorithm->wire_id;
 	return now >= kveil_succession_due(&s, c, late_by(ks, c->rotate_every_ms), ret_active_from);
@@ -415,6 +418,8 @@ static enum kveil_status tend(struct kveil_keystore *ks, int64_t now_wall_ms, st
 		}
 		pthread_mutex_unlock(&ks->tend_lock);
 	}
+	if (!status)
+		status = kveil_keystore_end_due(ks, now_wall_ms, &why);
 	if (held_up)
 		return held_up;
 	if (status)

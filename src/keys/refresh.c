@@ -424,6 +424,8 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_rea
 	kveil_tenants_reading(ks);
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->read(ks->registry, collect, ks, &why);
+	if (!status)
+		status = kveil_keystore_heed_events(ks, &changed, &why);
 	pthread_mutex_unlock(&ks->io_lock);
 	/* A file that was swapped may be swapped back; a log that begins anew will never hold these keys again. */
 	if (status == KVEIL_E_REGISTRY_ROLLED_BACK && ks->registry->driver->forgiving)

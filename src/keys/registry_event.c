@@ -98,6 +98,7 @@ static bool read_members(json_t *tree, struct kveil_registry_event *e)
 	e->sequence = number_of(tree, "sequence");
 	e->id = number_of(tree, "id");
 	e->version = number_of(tree, "version");
+	e->whole = json_is_true(json_object_get(tree, "whole"));
 	e->has_previous = previous != NULL;
 	if (!event || !e->sequence || (due && !kveil_clock_parse(due, &e->due_ms)))
 		return false;
@@ -182,6 +183,8 @@ static json_t *tree_of(const struct kveil_registry_events *known, const struct k
 	set_text(tree, "detail", e->detail);
 	set_text(tree, "fingerprint", e->fingerprint);
 	set_time(tree, "due", e->due_ms);
+	if (e->whole)
+		json_object_set_new(tree, "whole", json_true());
 	set_text(tree, "command", who.command);
 	set_text(tree, "user", who.user);
 	set_text(tree, "host", who.host);

@@ -30,6 +30,7 @@ struct kveil_registry_event {
 	enum kveil_event_kind kind; /* KVEIL_EVENT_COUNT: one that a later kveil writes */
 	uint32_t id, version;       /* 0 = of none */
 	int64_t due_ms;             /* 0 = none */
+	bool whole;
 	bool has_previous, damaged; /* damaged: something else stands in its place in the log */
 	uint8_t previous[KVEIL_EVENT_HASH_BYTES], mac[KVEIL_MAC_BYTES];
 };

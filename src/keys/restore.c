@@ -198,3 +198,57 @@ enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const 
 	kveil_keystore_unref(ks);
 	return status;
 }
+
+/* --- verify --- */
+
+static void open_each(struct kveil_keystore *ks, const struct kveil_document *backup, struct kveil_backup_state *ret)
+{
+	struct kveil_error why;
+
+	for (size_t i = 0; i < backup->count; i++) {
+		const struct kveil_key_record *r = &backup->records[i];
+		uint8_t *key = NULL;
+		if (r->state == KVEIL_KEY_DESTROYED) {
+			ret->destroyed++;
+			continue;
+		}
+		ret->versions++;
+		/* What a pattern's own key wraps opens where that does. */
+		enum kveil_status status =
+		    kveil_record_is_tenants(r) ? KVEIL_OK : kveil_keystore_unwrap(ks, r, &key, &why);
+		if (!status && !key && !kveil_record_is_tenants(r))
+			status = kveil_fail(&why, KVEIL_E_CONFIG, "KEK '%s' only locks here", r->kek);
+		ret->opened += !status;
+		if (status && !ret->unreachable++)
+			ret->why = why;
+		kveil_secret_free(key);
+	}
+}
+
+enum kveil_status kveil_keys_verify_backup(const struct kveil_keys_config *cfg, const char *path,
+					   struct kveil_backup_state *ret, struct kveil_error *err)
+{
+	struct kveil_registry_secret *secret = NULL;
+	struct kveil_document backup = {0};
+	struct kveil_keystore *ks;
+	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+
+	*ret = (struct kveil_backup_state){0};
+	if (status)
+		return status;
+	status = read_backup(ks, path, &backup, &secret, err);
+	/* No registry is opened: it may be what was lost. */
+	struct kveil_registry stand_in = {.secret = secret};
+	if (!status) {
+		ks->registry = &stand_in;
+		kveil_registry_id_write(secret->id, ret->id);
+		open_each(ks, &backup, ret);
+		ret->events = backup.events.count;
+		ret->missing = kveil_registry_events_missing(&backup.events);
+		ks->registry = NULL;
+	}
+	kveil_document_clear(&backup);
+	kveil_secret_free(secret);
+	kveil_keystore_unref(ks);
+	return status;
+}

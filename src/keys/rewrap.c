@@ -18,7 +18,8 @@ struct rewrapping {
 /* A custodian that is away, refuses, or did not wrap this holds up what is its own. */
 static enum kveil_status pass_over(struct rewrapping *w, enum kveil_status status, const struct kveil_error *why)
 {
-	if (status != KVEIL_E_KEK_UNAVAILABLE && status != KVEIL_E_WRONG_KEK && status != KVEIL_E_PERMISSIONS)
+	if (status != KVEIL_E_KEK_UNAVAILABLE && status != KVEIL_E_WRONG_KEK && status != KVEIL_E_PERMISSIONS &&
+	    status != KVEIL_E_KEY_DISABLED)
 		return status;
 	if (!w->result->unreachable++)
 		w->result->away = *why;

@@ -183,6 +183,9 @@ static enum kveil_status wrapper_of(struct kveil_keystore *ks, const struct kvei
 	if (v && v->record.state == KVEIL_KEY_DESTROYED)
 		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "the version of '%s' that wrapped this key was destroyed",
 				  pattern->name);
+	if (v && v->withheld)
+		return kveil_fail(err, KVEIL_E_KEY_DISABLED, "the own key of '%s' is disabled, or due to be destroyed",
+				  pattern->name);
 	if (v && !v->key)
 		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "the own key of '%s' was wrapped for others to open",
 				  pattern->name);
@@ -319,6 +322,9 @@ enum kveil_status kveil_tenants_key(struct kveil_keystore *ks, struct kveil_tena
 		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' with id %u was destroyed", r.name, v->id);
 	r.wrapped = v->wrapped; /* borrowed */
 	r.wrapped_len = v->wrapped_len;
+	if (v->withheld)
+		return kveil_fail(err, KVEIL_E_KEY_DISABLED, "key '%s' with id %u is disabled, or due to be destroyed",
+				  r.name, v->id);
 	enum kveil_status status = kveil_tenants_unwrap(ks, v->tenant->pattern, &r, key, err);
 	if (!status)
 		status = hold(&ks->tenants, v, key, kveil_algorithm_by_wire_id(v->algorithm)->key_bytes, err);
@@ -355,7 +361,8 @@ static const struct kveil_key_version *newest_wrapper(const struct kveil_keystor
 	const struct kveil_key_version *newest = NULL;
 
 	for (size_t i = 0; n && i < n->count; i++)
-		if (n->versions[i]->key && n->versions[i]->record.state < KVEIL_KEY_RETIRED &&
+		if (n->versions[i]->key && !n->versions[i]->withheld &&
+		    n->versions[i]->record.state < KVEIL_KEY_RETIRED &&
 		    (!newest || n->versions[i]->record.version > newest->record.version))
 			newest = n->versions[i];
 	return newest;

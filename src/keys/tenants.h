@@ -46,6 +46,7 @@ struct kveil_tenant_version {
 	uint32_t held_at; /* in kveil_tenants.held, if key */
 	uint16_t algorithm, wrapped_len;
 	uint8_t state;
+	bool withheld; /* disabled, or due to be destroyed */
 	bool dud; /* its wrapped bytes open to nothing */
 };
 
@@ -175,6 +176,10 @@ void kveil_tenants_succession(const struct kveil_tenant *t, int64_t now_ms, stru
 uint32_t kveil_tenants_next(const struct kveil_tenant *t);
 /* Has it versions, and none that was not destroyed? */
 bool kveil_tenants_is_destroyed(const struct kveil_tenant *t);
+
+/* Would it seal, but for what is withheld? */
+bool kveil_tenants_is_withheld(const struct kveil_tenant *t);
+void kveil_tenants_withhold(struct kveil_tenants *all, struct kveil_tenant_version *v, bool withheld);
 
 /* A cipher for this version, the caller's. *ret is one to make it of, or NULL; it is given up on failure. KEK_UNAVAILABLE
  * where the pattern's own key is not at hand. UNKNOWN_KEY: it opens to nothing, is a dud from now on and seals no more. */

@@ -152,7 +152,8 @@ uint32_t kveil_tenants_next(const struct kveil_tenant *t)
 /* Nothing is made of this name any more. */
 static bool is_settled(const struct kveil_tenant *t)
 {
-	return kveil_tenants_is_destroyed(t) || kveil_tenants_next(t) == KVEIL_TENANT_ENDED;
+	return kveil_tenants_is_destroyed(t) || kveil_tenants_is_withheld(t) ||
+	       kveil_tenants_next(t) == KVEIL_TENANT_ENDED;
 }
 
 static void start(struct kveil_key_record *r, const struct kveil_tenant_ask *a, uint32_t version, int64_t now,

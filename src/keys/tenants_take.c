@@ -124,6 +124,7 @@ static enum kveil_status take_new(struct kveil_keystore *ks, struct kveil_tenant
 	v->active_from_ms = r->active_from_ms;
 	v->expires_ms = r->expires_ms;
 	v->changed_ms = r->changed_ms;
+	v->withheld = kveil_keystore_withheld(ks, r->id) != NULL;
 	if (!kveil_map_put(&all->ids, kveil_span_of(&v->id, sizeof v->id), v)) {
 		free(v->wrapped);
 		free(v);
@@ -231,10 +232,31 @@ void kveil_tenants_succession(const struct kveil_tenant *t, int64_t now_ms, stru
 	kveil_succession_begin(ret, now_ms, t->pattern ? t->pattern->rotate_every_ms : 0);
 	for (const struct kveil_tenant_version *v = t->versions; v; v = v->next) {
 		struct kveil_life life = {v->version, v->algorithm, v->active_from_ms, v->expires_ms};
-		if (v->state == KVEIL_KEY_LIVE && !v->dud && !t->ended)
+		if (v->state == KVEIL_KEY_LIVE && !v->dud && !v->withheld && !t->ended)
 			kveil_succession_offer(ret, v, &life);
 	}
 	kveil_succession_end(ret);
+}
+
+void kveil_tenants_withhold(struct kveil_tenants *all, struct kveil_tenant_version *v, bool withheld)
+{
+	if (v->withheld == withheld)
+		return;
+	v->withheld = withheld;
+	kveil_tenants_let_go(all, v);
+	changed(all, v->tenant);
+}
+
+bool kveil_tenants_is_withheld(const struct kveil_tenant *t)
+{
+	bool any = false;
+
+	for (const struct kveil_tenant_version *v = t->versions; v; v = v->next) {
+		if (v->state == KVEIL_KEY_LIVE && !v->dud && !v->withheld)
+			return false;
+		any |= v->state == KVEIL_KEY_LIVE && v->withheld;
+	}
+	return any && !t->ended;
 }
 
 bool kveil_tenants_is_destroyed(const struct kveil_tenant *t)

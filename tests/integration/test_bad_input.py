@@ -139,7 +139,7 @@ def test_keys_that_are_unknown_or_destroyed(home):
         cases += [({f: text(box[:1] + n.to_bytes(4, "big") + box[5:])}, {"unknown_key"}) for n in (0, 1, 2 ** 32 - 1)]
     refused(home, cases)
     for a in ALGORITHMS:
-        home.keys("destroy", f"k-{a}", "--yes")
+        home.keys("destroy", f"k-{a}", "--yes", "--now")
         if a == "aes-256-siv":  # nothing replaces it by itself
             home.keys("rotate", f"k-{a}", "--now", "--yes")
     refused(home, [({f: text(box)}, {"key_destroyed"}) for f, box in boxes(sealed).items()])

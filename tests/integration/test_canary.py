@@ -101,7 +101,7 @@ def test_no_canary_and_no_key_comes_out(make_kveil, kafka):
         f"{canary} ten", f"{canary}-ten@1", f"{canary}-ten-" + "x" * 200, f"{canary}-ten-gone")]
     (k.dir / "apply.yaml").write_text(f'name: {k.name}\ntopics: [{k.topic}]\noutput: "{{topic}}.x"\nfields:\n{TENANTS}')
     k.run("apply", "-c", "kveil.yaml", "-r", "apply.yaml", input=poison[-1]["value"].decode() + "\n", check=0)
-    k.run("keys", "destroy", f"tenant-{canary}-ten-gone", "--yes", check=0)
+    k.run("keys", "destroy", f"tenant-{canary}-ten-gone", "--yes", "--now", check=0)
     kafka.produce(k.topic, good[:250] + poison + good[250:])
     p = k.start()
     pages = ""

@@ -502,7 +502,7 @@ def keys(cwd, *args):
 
 @pytest.mark.parametrize("args, words", [
     # An option of another action is no option of this one.
-    (["list", "--now"], ["--now", "keys list"]), (["init", "--json"], ["--json", "keys init"]),
+    (["list", "--now"], ["--now", "keys list"]), (["init", "--clear"], ["--clear", "keys init"]),
     (["rewrap", "--clear"], ["--clear", "keys rewrap"]), (["retire", "pii", "--now"], ["--now", "keys retire"]),
     (["rotate", "pii", "-o", "x"], ["--output", "keys rotate"]), (["backup", "b", "--at", "x"], ["--at", "keys backup"]),
     # Days that are none, and a time by which nothing would have rotated.
@@ -564,7 +564,7 @@ def test_the_end_of_a_pattern_is_the_end_of_its_names(configured):
         return kveil("apply", "-c", "kveil.yaml", "-r", "r.yaml", stdin=f'{{"a":"x","b":"{name}"}}\n', cwd=configured)
 
     assert run("one").returncode == 0 and " active " in keys(configured, "list", "t-one").stdout
-    assert "rotate t-{}" in keys(configured, "destroy", "t-{}", "--yes").stderr
+    assert "rotate t-{}" in keys(configured, "destroy", "t-{}", "--yes", "--now").stderr
     assert " destroyed " in keys(configured, "list", "t-one").stdout
     r = run("one")
     assert r.returncode == 1 and "key_destroyed" in r.stderr
@@ -596,7 +596,7 @@ def test_what_another_key_sealed_says_which(configured):
 def test_the_end_of_a_version_says_what_seals_now(configured):
     assert keys(configured, "init").returncode == 0
     for action, n in (("retire", 2), ("destroy", 3)):
-        r = keys(configured, action, "pii", *["--yes"] * (action == "destroy"))
+        r = keys(configured, action, "pii", *["--yes", "--now"] * (action == "destroy"))
         assert r.returncode == 0 and f"version {n} of 'pii' is active" in r.stderr
     assert "nothing to do" in keys(configured, "retire", "pii@2").stdout
     # Nobody makes a hash key but by a decision, for equal values stop being equal.
@@ -605,7 +605,7 @@ def test_the_end_of_a_version_says_what_seals_now(configured):
     r = kveil("apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml", stdin="{}\n", cwd=configured)
     assert r.returncode == 1 and "no_active_key" in r.stderr and "kveil keys rotate pepper" in r.stderr
     assert keys(configured, "rotate", "pepper", "--now", "--yes").returncode == 0
-    r = keys(configured, "destroy", "pepper@1", "--yes")
+    r = keys(configured, "destroy", "pepper@1", "--yes", "--now")
     assert "version 2 of 'pepper' is active" in r.stderr and "rotate" not in r.stderr
 
 

@@ -164,7 +164,7 @@ def test_transit_refusals_and_outage(tmp_path, bao):
 def test_transit_rewraps_under_the_keks_newest_version(tmp_path, bao):
     f = Folder(tmp_path, transit(bao), {"BAO_TOKEN": bao.token()}).init()
     f.kveil("keys", "rotate", "-c", "kveil.yaml", "pii", "--now")
-    f.kveil("keys", "destroy", "-c", "kveil.yaml", "pii@1", "--yes")
+    f.kveil("keys", "destroy", "-c", "kveil.yaml", "pii@1", "--yes", "--now")
     sealed = f.seal("canary-4711").stdout
     bao.call("POST", "transit/keys/kveil/rotate", {})
     assert f.kveil("keys", "rewrap", "-c", "kveil.yaml").stdout.startswith("3 versions")

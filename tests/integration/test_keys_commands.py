@@ -151,7 +151,7 @@ def test_rewrap_never_brings_back_what_ends_meanwhile(make):
         now = [left.pop(rng.randrange(len(left))) for _ in range(4)]
         mover = start(k, "rewrap")
         time.sleep(rng.random() * 0.35)
-        others = [start(k, "destroy", n, "--yes") for n in now[:3]] + [start(k, "retire", now[3])]
+        others = [start(k, "destroy", n, "--yes", "--now") for n in now[:3]] + [start(k, "retire", now[3])]
         for p in [mover, *others]:
             _, err = p.communicate(timeout=60)
             assert p.returncode == 0, err
@@ -200,7 +200,7 @@ class SlowTransit(http.server.BaseHTTPRequestHandler):
 def test_what_ends_while_it_is_wrapped_stays_ended(make, monkeypatch):
     """The order that a race seldom has: read, destroyed or retired by another process, written again."""
     k = make(NAMES[:6], config=EAGER)
-    change = {"n001": ["destroy", "n001", "--yes"], "n002": ["retire", "n002"], "n003": ["rotate", "n003", "--now"]}
+    change = {"n001": ["destroy", "n001", "--yes", "--now"], "n002": ["retire", "n002"], "n003": ["rotate", "n003", "--now"]}
 
     def before(name):
         args = change.pop(name, None)
@@ -259,7 +259,7 @@ def test_a_running_worker_forgets_a_destroyed_key(make, kafka):
     k.start()
     kafka.produce(k.topic, [old])
     assert json.loads(kafka.consume(k.secure, 1)[0].value()) == {"v": "old"}
-    r = k.run("keys", "destroy", "pii@1", "--yes", check=0)
+    r = k.run("keys", "destroy", "pii@1", "--yes", "--now", check=0)
     assert "exported" in r.stderr and "backups" in r.stderr and ("Kafka compacts" in r.stderr) == bool(k.keys)
     ended = time.time()
     new = apply(k, seal, '{"v":"new"}\n').stdout.strip().encode()
@@ -300,9 +300,9 @@ def test_what_a_lost_kek_wrapped_is_given_up(make):
     k.run("keys", "rotate", "pii", check=0)
     k.run("keys", "backup", "with-the-lost", "-c", "kveil.yaml", check=0)
     assert len([x for x in json.loads((k.dir / "with-the-lost").read_text())["keys"] if x["name"] == "lost"]) == 2
-    assert "not_found: " in k.run("keys", "destroy", "nobody", "--yes", check=2).stderr
-    assert k.run("keys", "destroy", "lost@1", "--yes", check=0).stdout == "lost: 1 version destroyed\n"
-    r = k.run("keys", "destroy", "lost", "--yes", check=0)
+    assert "not_found: " in k.run("keys", "destroy", "nobody", "--yes", "--now", check=2).stderr
+    assert k.run("keys", "destroy", "lost@1", "--yes", "--now", check=0).stdout == "lost: 1 version destroyed\n"
+    r = k.run("keys", "destroy", "lost", "--yes", "--now", check=0)
     assert "lost@2, unreachable, under KEK new" in r.stderr
     assert r.stdout == "lost: 1 version destroyed\n"
     assert states(k, "lost") == {1: "destroyed", 2: "destroyed"}
@@ -313,12 +313,12 @@ def test_a_destroyed_key_comes_back_by_no_way(make):
     k = make()
     k.run("keys", "backup", "backup.json", check=0)
     k.run("keys", "export", "--tink", "pii", "--clear", "-o", "pii.json", check=0)
-    k.run("keys", "destroy", "pii@1", "--yes", check=0)
+    k.run("keys", "destroy", "pii@1", "--yes", "--now", check=0)
     assert "key_exists" in k.run("keys", "import", "pii.json", "pii", check=2).stderr
     k.run("keys", "restore", "backup.json", check=0)
     assert states(k, "pii")[1] == "destroyed"
     k.run("keys", "retire", "pii@1", check=0)
-    assert "nothing to do" in k.run("keys", "destroy", "pii@1", "--yes", check=0).stdout
+    assert "nothing to do" in k.run("keys", "destroy", "pii@1", "--yes", "--now", check=0).stdout
     assert states(k, "pii")[1] == "destroyed"
     k.run("keys", "backup", "after.json", check=0)
     text = (k.dir / "after.json").read_text()
@@ -354,7 +354,7 @@ def test_rotate_asks_where_equal_values_stop_being_equal(make):
         bare = name.split("@")[0]
         r = k.run("keys", "retire", name, check=2, stdin=subprocess.DEVNULL)
         assert "--yes" in r.stderr and f"wait until `kveil keys rotate {bare}`" in r.stderr
-        assert ("'cards@1'" in r.stderr) == (name == "cards")
+        assert ("'cards@2'" in r.stderr) == (name == "cards")
         assert "retired" not in states(k, bare).values()
     assert at_terminal(k, "cards\n", "retire", "cards@1")[0] == 0 and states(k, "cards")[1] == "retired"
     k.run("keys", "retire", "ids", "--yes", check=0, stdin=subprocess.DEVNULL)
@@ -381,9 +381,10 @@ def test_each_change_of_keys_is_an_event(make):
     assert out == ["key_exported key=pii detail=set.json"]
     assert events("backup", "b.json") == [f"registry_backed_up count={len(rows(k))} detail=b.json"]
     assert events("retire", "pii@1") == [f"key_retired key=pii version=1 id={ids[1]} algorithm=aes-256-gcm kek=local"]
-    gone = events("destroy", "pii", "--yes")
+    gone = events("destroy", "pii", "--yes", "--now")
     # In whichever order: a topic keeps its records in none.
-    assert sorted(gone[:2]) == [f"key_destroyed key=pii version={v} id={ids[v]} algorithm=aes-256-gcm kek=local" for v in (1, 2)]
+    begins = [f"key_destroyed key=pii version={v} id={ids[v]} algorithm=aes-256-gcm kek=local fingerprint=" for v in (1, 2)]
+    assert all(line.startswith(b) for line, b in zip(sorted(gone[:2]), begins))
     assert gone[2].startswith("key_created key=pii version=3 ")
     assert events("restore", "b.json")[-1].startswith("registry_restored")
     assert events("list") == []
@@ -397,7 +398,12 @@ def test_destroy_asks(make):
     assert states(k, "pii") == {1: "active"}
     r = k.run("keys", "destroy", "pii", check=2, stdin=subprocess.DEVNULL)
     assert "--yes" in r.stderr and states(k, "pii") == {1: "active"}
-    assert at_terminal(k, "pii\n", "destroy", "pii@1")[:2] == (0, "pii: 1 version destroyed\n")
+    # At once it asks twice.
+    for answer in ("pii\n\x04", "pii\nno\n"):
+        code, out, err = at_terminal(k, answer, "destroy", "pii@1", "--now")
+        assert code == 2 and out == "" and "cannot be taken back" in err and "nothing was changed" in err
+    assert states(k, "pii") == {1: "active"}
+    assert at_terminal(k, "pii\npii\n", "destroy", "pii@1", "--now")[:2] == (0, "pii: 1 version destroyed\n")
     assert states(k, "pii") == {1: "destroyed", 2: "active"}
     # What is not there is said before anything is asked.
     for what in ("nobody", "pii@77"):
@@ -405,10 +411,10 @@ def test_destroy_asks(make):
         assert "not_found: " in r.stderr and "never open" not in r.stderr
         assert "not_found: " in k.run("keys", "retire", what, check=2).stderr
     for what in ("pii@", "pii@0", "pii@-1", "pii@4294967296", "pii@1x"):
-        assert f"'{what}'" in k.run("keys", "destroy", what, "--yes", check=2).stderr
+        assert f"'{what}'" in k.run("keys", "destroy", what, "--yes", "--now", check=2).stderr
     # A whole name: every version, the one to come too.
     k.run("keys", "rotate", "pii", check=0)
-    assert k.run("keys", "destroy", "pii", "--yes", check=0).stdout == "pii: 2 versions destroyed\n"
+    assert k.run("keys", "destroy", "pii", "--yes", "--now", check=0).stdout == "pii: 2 versions destroyed\n"
     assert states(k, "pii") == {1: "destroyed", 2: "destroyed", 3: "destroyed", 4: "active"}
 
 
@@ -442,7 +448,7 @@ def test_import_opens_and_never_seals(make):
     k.run("keys", "export", "--tink", "pii", "--clear", "-o", "all.json", check=0)
     assert imported in [x["keyId"] for x in json.loads((k.dir / "all.json").read_text())["key"]]
     version = next(r["version"] for r in ours if r["id"] == imported)
-    k.run("keys", "destroy", f"pii@{version}", "--yes", check=0)
+    k.run("keys", "destroy", f"pii@{version}", "--yes", "--now", check=0)
     r = apply(k, "open.yaml", line, check=1)
     assert "key_destroyed" in r.stderr and not r.stdout
 
@@ -571,10 +577,10 @@ def test_follow_survives_what_it_meets(make):
     wait_for("the second", lambda: len(ids()) == 2)
     p.send_signal(signal.SIGKILL)
     p.communicate()
-    k.run("keys", "destroy", "pii@1", "--yes", check=0)
+    k.run("keys", "destroy", "pii@1", "--yes", "--now", check=0)
     p = start(k, *follow)
     wait_for("one left", lambda: len(ids()) == 1)
-    k.run("keys", "destroy", "pii", "--yes", check=0)
+    k.run("keys", "destroy", "pii", "--yes", "--now", check=0)
     wait_for("its successor", lambda: len(ids()) == 1 and ids() == [r["id"] for r in rows(k) if r["state"] == "active"
                                                                     and r["name"] == "pii"])
     p.send_signal(signal.SIGTERM)

@@ -368,7 +368,7 @@ def test_destroy_asks_and_says_what_survives(home):
     p = home.keys("destroy", "ids", expect=2, stdin=subprocess.DEVNULL)
     assert "exported" in p.stderr and "backups" in p.stderr and "--yes" in p.stderr
     assert home.export("ids")
-    home.keys("destroy", "ids", "--yes")
+    home.keys("destroy", "ids", "--yes", "--now")
     home.keys("export", "--tink", "ids", "--clear", expect=1)
     assert "wrapped" not in [r for r in json.loads((home.path / "keys.json").read_text())["keys"] if r["name"] == "ids"]
 

@@ -141,7 +141,7 @@ def test_a_backup_opens_without_kveil(tmp_path):
 
     data = "".join(f"    {a}: {{algorithm: {a}}}\n" for a in VALUES)
     (tmp_path / "kveil.yaml").write_text(CONFIG + data)
-    for args in (["kek", "local"], ["init"], ["rotate", "aes-256-gcm", "--now"], ["destroy", "sm4-gcm@1", "--yes"],
+    for args in (["kek", "local"], ["init"], ["rotate", "aes-256-gcm", "--now"], ["destroy", "sm4-gcm@1", "--yes", "--now"],
                  ["backup", "b.json"]):
         kveil("keys", *args)
 

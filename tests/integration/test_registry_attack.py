@@ -235,7 +235,7 @@ def test_an_insider_can_stop_keys_and_read_none(make_registry, kafka):  # noqa: 
     k = make_registry(topics=True)
     k.rules(ORDER_FIELDS)
     k.run("keys", "rotate", "pii", "--now", check=0)
-    k.run("keys", "destroy", "pii@1", "--yes", check=0)
+    k.run("keys", "destroy", "pii@1", "--yes", "--now", check=0)
     rows = keys(k)
     insider = Insider(k, kafka)
     by = {(r["name"], r["version"]): json.loads(last(kafka, k)[label(r)].value()) for r in rows}
@@ -268,7 +268,7 @@ def test_an_insider_can_stop_keys_and_read_none(make_registry, kafka):  # noqa: 
     r = k.run("keys", "rotate", "pii", "--now", check=2)
     assert "unsupported: " in r.stderr and "last version number" in r.stderr
     works(k, kafka, 3)
-    k.run("keys", "destroy", "pii@4294967295", "--yes", check=0)
+    k.run("keys", "destroy", "pii@4294967295", "--yes", "--now", check=0)
     # What no KEK opens: who runs goes on, who comes is told which one it is.
     insider.put(k, kafka, insider.record(active, id="00000aaf", version=77, sequence=1,
                                          wrapped=base64.b64encode(os.urandom(112)).decode()))
@@ -278,7 +278,7 @@ def test_an_insider_can_stop_keys_and_read_none(make_registry, kafka):  # noqa: 
     r = k.run("keys", "list", check=0)
     assert "wrong_kek: " in r.stderr and "version 77" in r.stderr and "unreachable" in r.stdout
     # Ended, it is in nobody's way any more.
-    k.run("keys", "destroy", "pii@77", "--yes", check=0)
+    k.run("keys", "destroy", "pii@77", "--yes", "--now", check=0)
     assert [r["state"] for r in keys(k) if r["version"] == 77] == ["destroyed"]
     wait_for("ready", lambda: k.get("/readyz")[0] == 200)
     works(k, kafka, 10)
@@ -324,7 +324,7 @@ def test_a_rewrapped_registry_raises_no_alarm(make_registry, kafka):  # noqa: F8
                       .replace("kek: local", "kek: more"))
     k.run("keys", "rewrap", check=0)
     k.run("keys", "retire", "pii", check=0)
-    k.run("keys", "destroy", "pii@1", "--yes", check=0)
+    k.run("keys", "destroy", "pii@1", "--yes", "--now", check=0)
     k.start()
     works(k, kafka, 0)
     assert set(ignored(k).values()) == {0}
@@ -372,7 +372,7 @@ def test_an_insider_cannot_hold_up_names(make_registry, kafka):  # noqa: F811
     opened = k.run("apply", "-c", "kveil.yaml", "-r", "rules/open.yaml", input="".join(m.value().decode() + "\n" for m in got),
                    check=0).stdout
     assert [json.loads(x)["v"].split(".")[0] for x in opened.splitlines()] == [json.loads(x)["tenant"] for x in opened.splitlines()]
-    k.run("keys", "destroy", "tenant-long", "--yes", check=0)
+    k.run("keys", "destroy", "tenant-long", "--yes", "--now", check=0)
     r = k.run(*apply_args(k), input='{"tenant":"long","v":"x"}\n')
     assert r.returncode == 1 and "key_destroyed" in r.stderr
     assert k.stop() == 0

@@ -478,7 +478,7 @@ def test_the_end_of_a_name_raises_no_alarm(make_registry, kafka):
     k = make_registry(data='    "tenant-{}": {algorithm: aes-256-gcm}\n')
     k.rules('  - {path: "$.v", encrypt: {key: "tenant-{$.name}"}}\n')
     k.run(*apply_args(k), input='{"v": "x", "name": "acme"}\n', check=0)
-    k.run("keys", "destroy", "tenant-acme", "--yes", "-c", "kveil.yaml", check=0)
+    k.run("keys", "destroy", "tenant-acme", "--yes", "--now", "-c", "kveil.yaml", check=0)
     listed = k.run("keys", "list", "tenant-acme", "-c", "kveil.yaml", check=0)
     assert "destroyed" in listed.stdout and "passed over" not in listed.stderr
     ends = [json.loads(m.value()) for m in messages(kafka, k) if m.key().decode().startswith("!destroyed/")]

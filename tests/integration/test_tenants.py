@@ -144,7 +144,7 @@ def test_a_destroyed_name_ends_in_running_workers(make_kveil, kafka):
     kafka.produce(k.topic, [record(t, 1) for t in ("acme", "globex")])
     old = {json.loads(m.value())["tenant"]: m.value() for m in kafka.consume(k.secure, 2)}
     wrapped = [m for m in kafka.consume(k.keys, 5) if m.key().startswith(b"tenant-") and b"{}/" not in m.key()]
-    r = k.run("keys", "destroy", "tenant-acme", "--yes", check=0)
+    r = k.run("keys", "destroy", "tenant-acme", "--yes", "--now", check=0)
     assert "1 version destroyed" in r.stdout and "survives" in r.stderr
     begin, n = time.time(), 0
     while not sum(kafka.end_offsets(k.dead).values()):

@@ -93,7 +93,7 @@ def test_rewrap_of_many_names_is_killed_and_goes_on(make):
         others = []
         if len(moved) % 2 == 0:
             now = [left.pop(rng.randrange(len(left))) for _ in range(2)]
-            others = [start(k, "destroy", f"tenant-{n}", "--yes") for n in now]
+            others = [start(k, "destroy", f"tenant-{n}", "--yes", "--now") for n in now]
             ended += now
         wait_for("it began", lambda: position(k) > before, interval=0.01)
         time.sleep(rng.random() * COUNT / 8000)
@@ -115,7 +115,7 @@ def test_rewrap_of_many_names_is_killed_and_goes_on(make):
     assert int(out.split()[0]) == wraps
     assert k.run("keys", "rewrap", check=0).stdout == "0 versions wrapped anew\n"
     # The old version of the pattern's own key is needed for nothing any more.
-    assert "It wraps" not in k.run("keys", "destroy", "tenant-{}@1", "--yes", check=0).stderr
+    assert "It wraps" not in k.run("keys", "destroy", "tenant-{}@1", "--yes", "--now", check=0).stderr
     opened, err = run(k, "open", sealed)
     assert opened == records_of(n for n in names if n not in ended)
     assert err.count("key_destroyed") == len(ended)
@@ -137,7 +137,7 @@ def test_restored_names_open_and_seal_anew(make):
     k = make()
     names = [f"n{i}" for i in range(30)]
     old = seal_by_worker(k, names)
-    k.run("keys", "destroy", f"tenant-{names[0]}", "--yes", check=0)
+    k.run("keys", "destroy", f"tenant-{names[0]}", "--yes", "--now", check=0)
     k.run("keys", "retire", f"tenant-{names[1]}", check=0)
     k.run("keys", "backup", "backup.json", check=0)
     # Into a registry that is whole: nothing changes.
@@ -173,7 +173,7 @@ def test_restored_names_open_and_seal_anew(make):
     # The restored ones move to a new version of the pattern's own key like all others.
     k.run("keys", "rotate", "tenant-{}", "--now", check=0)
     k.run("keys", "rewrap", check=0)
-    k.run("keys", "destroy", "tenant-{}@1", "--yes", check=0)
+    k.run("keys", "destroy", "tenant-{}@1", "--yes", "--now", check=0)
     assert run(k, "open", old[1:] + new)[0] == records_of(names[1:] + names[1:20] * 2)
 
 

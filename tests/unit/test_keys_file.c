@@ -170,7 +170,7 @@ static void yesterdays_registry_is_refused_however_it_came(void **state)
 
 	fixture_set_up(&f, NULL);
 	kveil_keystore_unref(fixture_init(&f));
-	assert_ok(kveil_keys_backup(&f.config, at(&f, "backup"), &b, &err));
+	assert_ok(kveil_keys_backup(&f.config, at(&f, "backup"), NULL, &b, &err));
 	assert_int_equal(b, 3);
 	uint8_t *old = get_file(at(&f, "keys.json"), &n);
 	uint8_t *old_mark = get_file(at(&f, ".keys.json.mark"), &m);
@@ -233,7 +233,7 @@ static void what_is_restored_opens_and_never_seals(void **state)
 		assert_ok(kveil_key_seal(key, AD, KVEIL_SPAN("clear"), sealed, &n, &err));
 		assert_ok(kveil_key_mac(pepper, KVEIL_SPAN("clear"), mac[0], &err));
 		kveil_keyring_free(ring);
-		assert_ok(kveil_keys_backup(&f.config, at(&f, "backup"), &versions, &err));
+		assert_ok(kveil_keys_backup(&f.config, at(&f, "backup"), NULL, &versions, &err));
 		uint8_t *old = get_file(at(&f, "keys.json"), &file);
 		assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("still"), 0, &err));
 		kveil_keystore_unref(ks);
@@ -276,7 +276,7 @@ static void a_backup_that_was_altered_is_not_restored(void **state)
 
 	fixture_set_up(&f, NULL);
 	kveil_keystore_unref(fixture_init(&f));
-	assert_ok(kveil_keys_backup(&f.config, at(&f, "backup"), &versions, &err));
+	assert_ok(kveil_keys_backup(&f.config, at(&f, "backup"), NULL, &versions, &err));
 	uint8_t *whole = get_file(at(&f, "backup"), &n), *before = get_file(at(&f, "keys.json"), &versions);
 	for (size_t i = 0; i < n; i += 5) {
 		whole[i] ^= 1;
@@ -435,7 +435,7 @@ static void a_restore_drops_and_displaces_nothing(void **state)
 	fixture_set_up(&a, NULL);
 	fixture_set_up(&b, NULL);
 	kveil_keystore_unref(fixture_init(&a));
-	assert_ok(kveil_keys_backup(&a.config, at(&a, "b1"), &versions, &err));
+	assert_ok(kveil_keys_backup(&a.config, at(&a, "b1"), NULL, &versions, &err));
 	assert_ok(restore_it(&b.config, at(&a, "b1")));
 	seal_at(&b, &second);
 	leave(&second);
@@ -446,7 +446,7 @@ static void a_restore_drops_and_displaces_nothing(void **state)
 	seal_at(&a, &first);
 	leave(&first);
 	assert_memory_not_equal(first.sealed, second.sealed, 5);
-	assert_ok(kveil_keys_backup(&a.config, at(&a, "b2"), &versions, &err));
+	assert_ok(kveil_keys_backup(&a.config, at(&a, "b2"), NULL, &versions, &err));
 
 	uint8_t *before = get_file(at(&b, "keys.json"), &n);
 	assert_ok(kveil_keys_restore(&b.config, at(&a, "b2"), true, &r, &err));

@@ -428,7 +428,7 @@ static void a_restored_name_seals_anew(void **state)
 	snprintf(path, sizeof path, "%s", at(&fx, "backup"));
 	struct sealed one = seal(named(ks, ring, "tenant-acme", KVEIL_USE_SEAL));
 	struct sealed sm = seal(named(ks, ring, "cn-acme.x", KVEIL_USE_SEAL));
-	assert_ok(kveil_keys_backup(&fx.config, path, &n, &err));
+	assert_ok(kveil_keys_backup(&fx.config, path, NULL, &n, &err));
 	kveil_keyring_free(ring);
 	kveil_keystore_unref(ks);
 	assert_int_equal(unlink(at(&fx, "keys.json")), 0);

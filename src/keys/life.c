@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Versions that are withheld: disabled, or due to be destroyed. What the registry's events say of them in their order
+ * is what holds; an older kveil does not know these events, and goes on with the versions.
+ */
+#include "keys/internal.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+const struct kveil_withheld *kveil_keystore_withheld(const struct kveil_keystore *ks, uint32_t id)
+{
+	for (size_t i = 0; i < ks->withheld_count; i++)
+		if (ks->withheld[i].id == id)
+			return &ks->withheld[i];
+	return NULL;
+}
+
+/* --- from events --- */
+
+static bool is_about_life(const struct kveil_registry_event *e)
+{
+	return e->id && (e->kind == KVEIL_EVENT_KEY_DISABLED || e->kind == KVEIL_EVENT_KEY_ENABLED ||
+			 e->kind == KVEIL_EVENT_KEY_DESTROY_SCHEDULED || e->kind == KVEIL_EVENT_KEY_DESTROY_CANCELLED ||
+			 e->kind == KVEIL_EVENT_KEY_DESTROYED);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const struct kveil_withheld *x = a, *y = b;
+
+	if (x->id != y->id)
+		return x->id < y->id ? -1 : 1;
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
+static void apply(struct kveil_withheld *w, const struct kveil_registry_event *e)
+{
+	switch (e->kind) {
+	case KVEIL_EVENT_KEY_DISABLED:
+		w->disabled = true;
+		break;
+	case KVEIL_EVENT_KEY_ENABLED:
+		w->disabled = false;
+		break;
+	case KVEIL_EVENT_KEY_DESTROY_SCHEDULED:
+		w->due_ms = e->due_ms;
+		w->whole = e->whole;
+		break;
+	default:
+		w->due_ms = 0;
+	}
+}
+
+/* all: what there is of one id at a time, the oldest first. */
+static size_t sum_up(const struct kveil_registry_events *events, struct kveil_withheld *all, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count;) {
+		struct kveil_withheld w = {.id = all[i].id};
+		for (; i < count && all[i].id == w.id; i++)
+			apply(&w, &events->items[all[i].at]);
+		if (w.disabled || w.due_ms)
+			all[kept++] = w;
+	}
+	return kept;
+}
+
+/* Each version as it is now said to be. Under lock. */
+static bool withhold(struct kveil_keystore *ks)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < ks->ids.cap; i++) {
+		struct kveil_key_version *v = ks->ids.slots[i].value;
+		bool was = v && v->withheld;
+		if (!v)
+			continue;
+		v->withheld = kveil_keystore_withheld(ks, v->record.id) != NULL;
+		changed |= v->withheld != was;
+		if (v->withheld != was && strchr(v->record.name, '{'))
+			kveil_tenants_wrapper_gone(ks, v->record.id);
+	}
+	for (size_t i = 0; i < ks->tenants.ids.cap; i++) {
+		struct kveil_tenant_version *v = ks->tenants.ids.slots[i].value;
+		if (v)
+			kveil_tenants_withhold(&ks->tenants, v, kveil_keystore_withheld(ks, v->id) != NULL);
+	}
+	return changed;
+}
+
+enum kveil_status kveil_keystore_heed_events(struct kveil_keystore *ks, bool *ret_changed, struct kveil_error *err)
+{
+	const struct kveil_registry_events *events = ks->registry->events;
+
+	if (!events || events->changes == ks->heeded)
+		return KVEIL_OK;
+	struct kveil_withheld *all = calloc(events->count ? events->count : 1, sizeof *all);
+	if (!all)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the events of the key registry");
+	size_t count = 0;
+	for (size_t i = 0; i < events->count; i++)
+		if (is_about_life(&events->items[i]))
+			all[count++] = (struct kveil_withheld){.id = events->items[i].id, .at = i};
+	qsort(all, count, sizeof *all, by_id);
+	count = sum_up(events, all, count);
+	pthread_mutex_lock(&ks->lock);
+	bool was_any = ks->withheld_count > 0;
+	free(ks->withheld);
+	ks->withheld = all;
+	ks->withheld_count = count;
+	ks->heeded = events->changes;
+	if (count || was_any)
+		*ret_changed |= withhold(ks);
+	pthread_mutex_unlock(&ks->lock);
+	return KVEIL_OK;
+}
+
+/* --- what a name has --- */
+
+bool kveil_key_name_is_withheld(const struct kveil_key_name *n)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < n->count; i++) {
+		if (kveil_key_version_seals(n->versions[i]))
+			return false;
+		any |= n->versions[i]->withheld && n->versions[i]->record.state == KVEIL_KEY_LIVE;
+	}
+	return any;
+}
+
+/* --- an operator's word --- */
+
+/* Does it change anything for this version? */
+static bool is_news(enum kveil_event_kind kind, const struct kveil_withheld *w)
+{
+	switch (kind) {
+	case KVEIL_EVENT_KEY_DISABLED:
+		return !w || !w->disabled;
+	case KVEIL_EVENT_KEY_ENABLED:
+		return w && w->disabled;
+	case KVEIL_EVENT_KEY_DESTROY_CANCELLED:
+		return w && w->due_ms;
+	default:
+		return true;
+	}
+}
+
+static size_t collect(struct kveil_keystore *ks, const struct kveil_document *meant, enum kveil_event_kind kind,
+		      int64_t due_ms, bool whole, struct kveil_event *events)
+{
+	size_t count = 0;
+
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; i < meant->count; i++) {
+		const struct kveil_key_record *r = &meant->records[i];
+		if (r->state == KVEIL_KEY_DESTROYED || !is_news(kind, kveil_keystore_withheld(ks, r->id)))
+			continue;
+		events[count] = kveil_key_event(kind, r);
+		events[count].due_ms = due_ms;
+		events[count++].whole = whole;
+	}
+	pthread_mutex_unlock(&ks->lock);
+	return count;
+}
+
+enum kveil_status kveil_keystore_withhold(struct kveil_keystore *ks, const struct kveil_document *meant,
+					  enum kveil_event_kind kind, int64_t due_ms, bool whole, size_t *ret_changed,
+					  struct kveil_error *err)
+{
+	struct kveil_event *events = calloc(meant->count + 1, sizeof *events);
+	enum kveil_status status = KVEIL_OK;
+	bool read;
+
+	*ret_changed = 0;
+	if (!events)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	size_t count = collect(ks, meant, kind, due_ms, whole, events);
+	pthread_mutex_lock(&ks->io_lock);
+	if (count)
+		status = ks->registry->driver->record(ks->registry, events, count, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	for (size_t i = 0; !status && i < count; i++)
+		kveil_event(&events[i]);
+	free(events);
+	if (!status) {
+		*ret_changed = count;
+		status = kveil_keystore_refresh_read(ks, &read, err);
+		status = read ? KVEIL_OK : status;
+	}
+	return status;
+}
+
+/* --- what is due --- */
+
+/* Under a KEK that is away or lost it ends as well. Under refresh_lock. */
+static const struct kveil_key_record *outside(const struct kveil_keystore *ks, uint32_t id)
+{
+	for (size_t i = 0; i < ks->backlog.count; i++)
+		if (ks->backlog.records[i].id == id && ks->backlog.records[i].state != KVEIL_KEY_DESTROYED)
+			return &ks->backlog.records[i];
+	return NULL;
+}
+
+static bool find_due(const struct kveil_keystore *ks, const struct kveil_withheld *w, struct kveil_due *ret)
+{
+	const struct kveil_key_version *v = kveil_keystore_by_id(ks, w->id);
+	const struct kveil_tenant_version *t = kveil_tenants_by_id(ks, w->id);
+	const struct kveil_key_record *r = outside(ks, w->id);
+
+	*ret = (struct kveil_due){.whole = w->whole};
+	if (v && v->record.state != KVEIL_KEY_DESTROYED)
+		r = &v->record;
+	if (r) {
+		ret->version = r->version;
+		snprintf(ret->name, sizeof ret->name, "%s", r->name);
+		return true;
+	}
+	if (!t || t->state == KVEIL_KEY_DESTROYED || t->tenant->ended)
+		return false;
+	ret->version = t->version;
+	ret->tenant.pattern = t->tenant->pattern;
+	memcpy(ret->tenant.digest, t->tenant->digest, sizeof ret->tenant.digest);
+	kveil_tenants_write_name(t->tenant->pattern, t->tenant->digest, ret->name);
+	return true;
+}
+
+bool kveil_keystore_next_due(struct kveil_keystore *ks, int64_t now_ms, struct kveil_due *ret)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&ks->refresh_lock);
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; i < ks->withheld_count && !found; i++)
+		found =
+		    ks->withheld[i].due_ms && ks->withheld[i].due_ms <= now_ms && find_due(ks, &ks->withheld[i], ret);
+	pthread_mutex_unlock(&ks->lock);
+	pthread_mutex_unlock(&ks->refresh_lock);
+	return found;
+}

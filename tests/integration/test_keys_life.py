@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be taken back (disable, a destruction that is scheduled) and what proves what cannot."""
+import datetime
+import json
+import subprocess
+
+import pytest
+
+from conftest import wait_for
+from test_keys_commands import apply, make, rows, rules_for, states  # noqa: F401 (a fixture)
+from test_keys_history import history
+
+PATTERN = "    tenant-{}: {algorithm: aes-256-gcm, kek: local}\n"
+
+
+def keys(k, *args, check=0):
+    return k.run("keys", *args, check=check, stdin=subprocess.DEVNULL)
+
+
+def test_disable_takes_a_key_away_and_enable_gives_it_back(make):
+    k = make()
+    encrypt, decrypt = rules_for(k, "e.yaml", "encrypt"), rules_for(k, "d.yaml", "decrypt")
+    sealed = apply(k, encrypt, '{"v":"secret"}\n').stdout
+    out = keys(k, "disable", "pii", "--reason", "a leak?")
+    assert out.stdout.startswith("pii: 1 version disabled") and "no version of 'pii' is active" in out.stderr
+    assert states(k, "pii") == {1: "disabled"}
+    for rules, line in ((encrypt, '{"v":"secret"}\n'), (decrypt, sealed)):
+        r = apply(k, rules, line, check=None)
+        assert r.returncode != 0 and "key_disabled" in r.stderr and "secret" not in r.stdout
+    r = k.run("keys", "export", "--tink", "pii", "--clear")
+    assert r.returncode != 0 and "key_disabled" in r.stderr and r.stdout == ""
+    assert keys(k, "disable", "pii").stdout == "pii: nothing to do\n"
+    assert "version 1 of 'pii' is active" in keys(k, "enable", "pii").stderr
+    assert states(k, "pii") == {1: "active"} and "secret" in apply(k, decrypt, sealed).stdout
+    # One of two: the other one seals, and what this one sealed waits.
+    keys(k, "rotate", "pii", "--now")
+    keys(k, "disable", "pii@1")
+    assert states(k, "pii") == {1: "disabled", 2: "active"}
+    again = apply(k, encrypt, '{"v":"secret"}\n').stdout
+    assert "secret" in apply(k, decrypt, again).stdout and "key_disabled" in apply(k, decrypt, sealed, check=None).stderr
+    # Nothing else changes: a rewrap moves it, a backup has it and keeps it disabled.
+    k.configure("new")
+    keys(k, "rewrap")
+    assert states(k, "pii") == {1: "disabled", 2: "active"}
+    assert {e["event"] for e in history(k, "pii")} >= {"key_disabled", "key_enabled"}
+    # A deterministic key does not fall back to an older one, whose equal values are others.
+    keys(k, "rotate", "pepper", "--now", "--yes")
+    keys(k, "disable", "pepper@2")
+    assert states(k, "pepper") == {1: "previous", 2: "disabled"}
+    for args in (("disable", "nobody"), ("enable", "pii@9"), ("cancel", "nobody@1")):
+        assert "not_found" in keys(k, *args, check=2).stderr
+
+
+def test_a_scheduled_end_can_be_cancelled(make):
+    k = make()
+    encrypt, decrypt = rules_for(k, "e.yaml", "encrypt"), rules_for(k, "d.yaml", "decrypt")
+    sealed = apply(k, encrypt, '{"v":"secret"}\n').stdout
+    keys(k, "rotate", "pii", "--now")
+    r = keys(k, "destroy", "pii@1", "--yes")
+    assert "1 version disabled, and destroyed by a running worker from" in r.stdout and "keys cancel pii" in r.stderr
+    row = next(r for r in rows(k) if r["name"] == "pii" and r["version"] == 1)
+    due = datetime.datetime.strptime(row["destroyed_from"], "%Y-%m-%dT%H:%M:%SZ")
+    left = due - datetime.datetime.utcnow()
+    assert row["state"] == "scheduled" and datetime.timedelta(days=6, hours=23) < left < datetime.timedelta(days=7)
+    assert "key_disabled" in apply(k, decrypt, sealed, check=None).stderr
+    assert "scheduled for " + row["destroyed_from"] in keys(k, "list", "pii").stdout
+    # It stays so in a backup.
+    keys(k, "backup", "b.json")
+    assert "1 version not to be destroyed" in keys(k, "cancel", "pii@1").stdout
+    assert states(k, "pii") == {1: "previous", 2: "active"} and "secret" in apply(k, decrypt, sealed).stdout
+    assert keys(k, "cancel", "pii@1").stdout == "pii: nothing to do\n"
+    for args in (("--after", "0s"), ("--after", "soon"), ("--after", "9999d"), ("--after", "1d", "--now"),
+                 ("--certificate", "c.json")):
+        keys(k, "destroy", "pii@1", "--yes", *args, check=2)
+    assert states(k, "pii") == {1: "previous", 2: "active"}
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["a version", "a name"])
+def test_a_worker_ends_what_is_due(make, whole):
+    k = make(data=PATTERN, topics=True)
+    rules = rules_for(k, "t.yaml", "encrypt", '"tenant-{$.t}"')
+    for t in ("acme", "other"):
+        apply(k, rules, json.dumps({"v": "x", "t": t}) + "\n")
+    keys(k, "rotate", "pii", "--now")
+    name = "tenant-acme" if whole else "pii@1"
+    keys(k, "destroy", name, "--yes", "--after", "1s", "--reason", "request 4711")
+    k.start()
+    wait_for("the worker destroys it", lambda: "destroyed" in keys(k, "list", name.split("@")[0]).stdout, timeout=60)
+    assert k.stop() == 0
+    if whole:
+        r = apply(k, rules, '{"v":"x","t":"acme"}\n', check=None)
+        assert "key_destroyed" in r.stderr and apply(k, rules, '{"v":"x","t":"other"}\n').returncode == 0
+    else:
+        assert states(k, "pii") == {1: "destroyed", 2: "active"}
+    ended = history(k, name.split("@")[0])[-1]
+    assert (ended["event"], ended["command"], ended["detail"]) == ("key_destroyed", "run", "as scheduled")
+    keys(k, "history", name.split("@")[0], "--certificate", "c.json")
+    assert "key_destroyed" in keys(k, "verify", "c.json").stdout
+    # Whom this ended is not there any more to be cancelled.
+    assert "nothing to do" in keys(k, "cancel", name).stdout
+
+
+def test_a_certificate_proves_what_was_destroyed(make):
+    k = make()
+    wrapped = {r["version"]: r for r in rows(k) if r["name"] == "pii"}
+    keys(k, "backup", "b.json")
+    keys(k, "destroy", "pii@1", "--yes", "--now", "--certificate", "c.json", "--reason", "end of contract")
+    events = json.loads((k.dir / "c.json").read_text())
+    assert [(e["event"], e["key"], e["version"], e["id"], e["reason"]) for e in events] == [
+        ("key_destroyed", "pii", 1, wrapped[1]["id"], "end of contract")]
+    r = keys(k, "verify", "c.json")
+    assert f"pii@1 (id {wrapped[1]['id']})" in r.stdout and events[0]["fingerprint"] in r.stdout
+    assert json.loads(keys(k, "verify", "c.json", "--json").stdout) == {"certificate": True, "authentic": 1, "altered": 0}
+    # The fingerprint is that of the wrapped bytes, which a backup has.
+    import base64
+    import hashlib
+    record = next(r for r in json.loads((k.dir / "b.json").read_text())["keys"] if int(r["id"], 16) == wrapped[1]["id"])
+    assert hashlib.sha256(base64.b64decode(record["wrapped"])).hexdigest() == events[0]["fingerprint"]
+    text = (k.dir / "c.json").read_text()
+    (k.dir / "c.json").write_text(text.replace("end of contract", "end of  contract"))
+    r = k.run("keys", "verify", "c.json")
+    assert r.returncode == 1 and "1 of 1 are not authentic" in r.stdout
+
+
+def test_verify_says_what_a_backup_is_worth(make):
+    k = make()
+    keys(k, "rotate", "pii", "--now")
+    keys(k, "destroy", "pii@1", "--yes", "--now")
+    said = keys(k, "backup", "b.json").stdout
+    state = json.loads(keys(k, "verify", "b.json", "--json").stdout)
+    living = len(rows(k)) - 1
+    assert f"{living} versions, wrapped" in said
+    assert (state["versions"], state["opened"], state["destroyed"], state["unreachable"]) == (living, living, 1, 0)
+    assert state["events"] > 0 and state["events_missing"] == 0
+    # Another KEK in the place of the right one.
+    good = (k.dir / "kek-local").read_bytes()
+    (k.dir / "kek-local").write_bytes(bytes(32))
+    assert "wrong_kek" in k.run("keys", "verify", "b.json", check=2).stderr
+    (k.dir / "kek-local").write_bytes(good)
+    b = json.loads((k.dir / "b.json").read_text())
+    b["keys"].pop()
+    (k.dir / "b.json").write_text(json.dumps(b, indent=1) + "\n")
+    assert "registry_corrupt" in k.run("keys", "verify", "b.json", check=2).stderr
+
+
+def test_every_command_speaks_json(make):
+    k = make(data=PATTERN + "    cards: {algorithm: aes-256-ff1, kek: local, owner: payments, description: PANs,\n"
+                            "      labels: {pci: scope-1}}\n")
+    rules = rules_for(k, "t.yaml", "encrypt", '"tenant-{$.t}"')
+    for t in range(5):
+        apply(k, rules, json.dumps({"v": "x", "t": f"t{t}"}) + "\n")
+
+    def said(*args):
+        return json.loads(keys(k, *args, "--json").stdout)
+
+    assert said("init")["created"] is False
+    card = next(r for r in said("list") if r["name"] == "cards")
+    assert (card["owner"], card["description"], card["labels"]) == ("payments", "PANs", {"pci": "scope-1"})
+    assert said("rotate", "pii", "--now")["name"] == "pii"
+    assert said("retire", "pii@1") == {"name": "pii", "versions": 1, "active": 2}
+    assert said("disable", "pii@1")["versions"] == said("enable", "pii@1")["versions"] == 1
+    assert said("destroy", "pii@1", "--yes")["versions"] == said("cancel", "pii@1")["versions"] == 1
+    assert said("backup", "b.json")["file"] == "b.json"
+    assert said("restore", "b.json", "--dry-run")["added"] == 0
+    assert said("rewrap")["wrapped_anew"] == 0
+    # Keys named from records: by prefix, a page at a time.
+    first = said("list", "--prefix", "tenant-", "--limit", "3")
+    rest = said("list", "--prefix", "tenant-", "--limit", "3", "--from", first[-1]["name"])
+    names = [r["name"] for r in first + rest]
+    assert len(first) == 3 and len(rest) == 2 and names == sorted(set(names))
+    assert said("list", "--prefix", names[0])[0]["name"] == names[0]
+    assert "wraps the keys of 5 names" in keys(k, "list").stdout
+    keys(k, "destroy", "tenant-t0", "--yes", "--now")
+    assert "wraps the keys of 4 names, and 1 more were destroyed" in keys(k, "list").stdout
+    # A version that seals nothing is retired without a question about those that do.
+    keys(k, "rotate", "cards", "--now", "--yes")
+    r = keys(k, "retire", "cards@1")
+    assert "wait" not in r.stderr and "joins" not in r.stderr and states(k, "cards") == {1: "retired", 2: "active"}
+    assert "'cards@2'" in keys(k, "retire", "cards@2", check=2).stderr
+
+
+def test_a_new_kek_beside_an_old_registry_is_told_apart(make_kveil):
+    k = make_kveil(topics=False).init()
+    (k.dir / "kek").rename(k.dir / "kek.old")
+    r = keys(k, "kek", "local")
+    assert "was made with another KEK of this name" in r.stderr and "bring the old one back" in r.stderr
+    (k.dir / "kek.old").rename(k.dir / "kek")
+    keys(k, "list")
+
+
+def test_a_backup_for_a_safe_opens_with_that_key_alone(make):
+    """The private half is nowhere near; whoever has it brings the keys back, and under a KEK of their own."""
+    k = make()
+    encrypt, decrypt = rules_for(k, "e.yaml", "encrypt"), rules_for(k, "d.yaml", "decrypt")
+    sealed = apply(k, encrypt, '{"v":"secret"}\n').stdout
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:3072", "-nodes", "-keyout", "safe.key", "-out", "safe.pem",
+                    "-days", "90", "-subj", "/CN=safe"], cwd=k.dir, check=True, capture_output=True)
+    (k.dir / "safe.key").chmod(0o600)
+    path = k.dir / "kveil.yaml"
+    plain = path.read_text()
+    keks = "    local: {provider: file, path: kek-local}\n"
+    assert keks in plain
+    path.write_text(plain.replace(keks, keks + "    safe: {provider: rsa-oaep, certificate: safe.pem}\n"))
+    keys(k, "init")
+    keys(k, "backup", "safe.json", "--under", "safe")
+    held = json.loads((k.dir / "safe.json").read_text())
+    assert {r["kek"] for r in held["keys"]} | {r["kek"] for r in held["registry_keys"]} == {"safe"}
+    assert "wrong_kek" in keys(k, "verify", "safe.json", check=2).stderr
+    assert "not_found" in keys(k, "backup", "x.json", "--under", "nobody", check=2).stderr
+    # Elsewhere: another KEK called local, and what was in the safe.
+    (k.dir / "kek-local").write_bytes(bytes(range(32)))
+    elsewhere = plain.replace(f"registry: {k.registry}", "registry: file:elsewhere.json")
+    path.write_text(elsewhere.replace(
+        keks, keks + "    safe: {provider: rsa-oaep, certificate: safe.pem, private_key: safe.key}\n"))
+    state = json.loads(keys(k, "verify", "safe.json", "--json").stdout)
+    assert state["opened"] == state["versions"] == len(held["keys"]) and state["unreachable"] == 0
+    keys(k, "restore", "safe.json")
+    assert "secret" in apply(k, decrypt, sealed).stdout
+    keys(k, "rewrap")
+    assert {r["kek"] for r in rows(k)} == {"local"} and "secret" in apply(k, decrypt, sealed).stdout
