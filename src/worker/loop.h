@@ -168,6 +168,7 @@ struct kveil_partition {
 
 	enum kveil_wait wait;
 	int64_t due_ms;       /* monotonic: when it is tried again */
+	int64_t schema_ms;    /* since when it has waited for a schema; 0 = it does not */
 	unsigned outage_tries;
 	unsigned name_tries;  /* that found no key, though it was asked for */
 	uint64_t round;       /* of the maker or the resolver, when it was asked for */

@@ -21,6 +21,7 @@ enum {
 	TURN_MS = 20,         /* for what has waited, and for looking at names: the loop has more to do */
 	SOON_TRIES = 3,  /* for a name that was made and is not there: another process was first, a matter of moments */
 	SCHEMA_MS = 250, /* an id that is not known is asked for again */
+	SCHEMA_TELL_MS = 5000,
 	LOG_EVERY_MS = 60000,
 };
 
@@ -129,13 +130,18 @@ static void wait_for(struct kveil_worker *w, struct kveil_partition *p, enum kve
 	w->some_wait = true;
 }
 
-static void wait_out(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_error *why)
+static void tell(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_error *why)
 {
 	if (!p->in_outage) {
 		p->in_outage = true;
 		w->outages++;
 	}
 	kveil_worker_tell_outage(w, p, why);
+}
+
+static void wait_out(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_error *why)
+{
+	tell(w, p, why);
 	wait_for(w, p, KVEIL_WAIT_OUTAGE, kveil_worker_back_off_ms(w, p->outage_tries++));
 }
 
@@ -156,9 +162,15 @@ static void wait_for_names(struct kveil_worker *w, struct kveil_partition *p, co
 	wait_for(w, p, KVEIL_WAIT_NAMES, made ? kveil_worker_back_off_ms(w, p->name_tries) : 0);
 }
 
-/* The record names a schema that is asked for. */
-static void wait_for_schema(struct kveil_worker *w, struct kveil_partition *p)
+/* The record names a schema that is asked for. A registry may take long to answer, or to know it. */
+static void wait_for_schema(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_error *why)
 {
+	int64_t now = kveil_clock_mono_ms();
+
+	if (!p->schema_ms)
+		p->schema_ms = now;
+	else if (now - p->schema_ms > SCHEMA_TELL_MS)
+		tell(w, p, why);
 	p->round = kveil_resolver_round(w->resolver);
 	wait_for(w, p, KVEIL_WAIT_SCHEMA, SCHEMA_MS);
 }
@@ -168,7 +180,7 @@ void kveil_park(struct kveil_worker *w, struct kveil_partition *p, const struct 
 	if (why->status == KVEIL_E_KEY_PENDING)
 		wait_for_names(w, p, why);
 	else if (why->status == KVEIL_E_SCHEMA_PENDING)
-		wait_for_schema(w, p);
+		wait_for_schema(w, p, why);
 	else
 		wait_out(w, p, why);
 }
@@ -189,6 +201,7 @@ void kveil_park_over(struct kveil_worker *w, struct kveil_partition *p)
 {
 	p->wait = KVEIL_WAIT_NONE;
 	p->outage_tries = p->name_tries = 0;
+	p->schema_ms = 0;
 	if (!p->in_outage)
 		return;
 	p->in_outage = false;

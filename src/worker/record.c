@@ -493,7 +493,7 @@ bool kveil_worker_try(struct kveil_worker *w, struct kveil_partition *p, const s
 			kveil_watermark_undo(&p->marks, k.at.seq);
 		return false;
 	}
-	if (__builtin_expect(p->outage_tries || p->name_tries, 0))
+	if (__builtin_expect(p->outage_tries || p->name_tries || p->schema_ms, 0))
 		kveil_park_over(w, p);
 	kveil_cell_add(w->consumed, 1);
 	kveil_cell_add(w->consumed_bytes, in->record.value.len + in->record.key.len);

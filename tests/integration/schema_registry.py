@@ -21,6 +21,8 @@ class Registry:
         self.next = 1
         self.asked = []
         self.refuse = None                # a message: what is posted is incompatible
+        self.answers = threading.Event()  # cleared: it takes connections, and says nothing
+        self.answers.set()
 
     @property
     def url(self):
@@ -41,6 +43,7 @@ class Registry:
                 if self.server is not registry.server:  # a connection that outlived stop()
                     self.close_connection = True
                     return
+                registry.answers.wait()
                 code, reply = registry.handle(self.command, self.path, body)
                 data = json.dumps(reply).encode()
                 self.send_response(code)

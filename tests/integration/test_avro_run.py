@@ -194,6 +194,19 @@ def test_a_registry_that_is_down_stops_nothing_that_is_known(make_kveil, kafka, 
     assert k.stop() == 0
 
 
+def test_a_registry_that_takes_its_time_is_told_of(make_kveil, kafka, registry):
+    k = make(make_kveil, kafka, registry, timeout="30s")
+    one = registry.register(f"{k.topic}-value", V1)
+    k.start()
+    registry.answers.clear()
+    kafka.produce(k.topic, [frame(one, V1, user(0))])
+    wait_for("the condition", lambda: "schema_pending" in k.get("/readyz")[1], timeout=25)
+    registry.answers.set()
+    kafka.consume(k.secure, 1)
+    wait_for("ready again", lambda: k.get("/readyz")[0] == 200)
+    assert k.stop() == 0
+
+
 def test_ids_that_nobody_knows(make_kveil, kafka, registry):
     k = make(make_kveil, kafka, registry, partitions=3)
     one = registry.register(f"{k.topic}-value", V1)
