@@ -183,6 +183,9 @@ static bool leads_to(const struct kveil_engine *e, const struct kveil_place_at_h
 enum kveil_status kveil_decide_open(struct kveil_engine *e, struct kveil_place_at_hand *p, struct kveil_error *err)
 {
 	unsigned level = p->document->level + 1;
+	/* A column of a text is that text, and the content of a message may be bytes. */
+	unsigned how = (leads_to(e, p, KVEIL_STAGE_COLUMN) ? 0 : KVEIL_TEXT_UNWRAPS) |
+		       (leads_to(e, p, KVEIL_STAGE_ROW) ? KVEIL_TEXT_DECODES : 0);
 	bool is_gone = false;
 
 	p->text = (struct kveil_opened){.state = KVEIL_TEXT_IS_EMPTY};
@@ -193,7 +196,7 @@ enum kveil_status kveil_decide_open(struct kveil_engine *e, struct kveil_place_a
 		p->text =
 		    (struct kveil_opened){.state = KVEIL_TEXT_IS_BROKEN, .why = "too many texts within each other"};
 	else
-		st = kveil_text_open(e, &p->spot, level, !leads_to(e, p, KVEIL_STAGE_COLUMN), &p->text, err);
+		st = kveil_text_open(e, &p->spot, level, how, &p->text, err);
 	bool is_object =
 	    p->text.state == KVEIL_TEXT_IS_JSON && e->levels[level].scan.doc.nodes[0].kind == KVEIL_KIND_OBJECT;
 	p->is_row = (is_object || p->text.state == KVEIL_TEXT_IS_EMPTY) &&

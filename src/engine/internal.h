@@ -450,13 +450,15 @@ struct kveil_opened {
 	struct {
 		struct kveil_span raw; /* with its quotes */
 		uint32_t at;           /* in what it stands in */
+		struct kveil_span decoded; /* of base64: what that holds; else data NULL */
 	} layers[KVEIL_MOST_TEXTS];
 	unsigned layer_count;
 };
 
-/* Opens the text at the spot, a string; its tape is then that of the level's scan. unwraps: what holds but a text is
- * opened too. */
-enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, bool unwraps,
+/* Opens the text at the spot, a string; its tape is then that of the level's scan. UNWRAPS: what holds but a text is
+ * opened too; DECODES: base64 of an object. */
+enum { KVEIL_TEXT_UNWRAPS = 1 << 0, KVEIL_TEXT_DECODES = 1 << 1 };
+enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, unsigned how,
                                   struct kveil_opened *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Edits of what the text holds become edits of what it stands in. What they do not touch keeps its bytes. false: no
  * memory. */

@@ -6,6 +6,7 @@
  *              └ {"phone":"138"} ┘      the text's content, scanned with a tape of its own; edits in there
  *              are moved and escaped to edits of the line above, so that all else keeps its bytes.
  */
+#include "base/text.h"
 #include "engine/internal.h"
 #include "path/cursor.h"
 
@@ -79,7 +80,27 @@ static enum kveil_status open_layer(struct kveil_engine *e, struct kveil_scan *s
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, bool unwraps,
+/* Bytes, as JSON has them. */
+static enum kveil_status decode(struct kveil_engine *e, struct kveil_scan *s, struct kveil_opened *t,
+				struct kveil_error *err)
+{
+	struct kveil_span raw = t->layers[0].raw, next;
+	uint8_t *bytes = kveil_arena_alloc(&e->arena, raw.len);
+	size_t n = 0;
+
+	if (!bytes)
+		return no_memory(err);
+	if (!kveil_text_decode(KVEIL_BASE64, raw.data + 1, raw.len - 2, bytes, &n) || !n)
+		return KVEIL_OK;
+	enum kveil_status st = open_layer(e, s, t, kveil_span_of(bytes, n), &next, err);
+	if (!st && t->state == KVEIL_TEXT_IS_JSON && s->doc.nodes[0].kind != KVEIL_KIND_OBJECT)
+		t->state = KVEIL_TEXT_IS_BROKEN;
+	t->layers[0].decoded = kveil_span_of(bytes, n);
+	t->layer_count = 1;
+	return st;
+}
+
+enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, unsigned how,
 				  struct kveil_opened *ret, struct kveil_error *err)
 {
 	struct kveil_scan *s = &e->levels[level].scan;
@@ -98,12 +119,14 @@ enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spo
 		ret->layers[ret->layer_count++].at = at;
 		st = open_layer(e, s, ret, content, &next, err);
 		at = next.data ? (uint32_t)(next.data - content.data) : 0;
-		raw = unwraps ? next : KVEIL_SPAN_NULL;
+		raw = how & KVEIL_TEXT_UNWRAPS ? next : KVEIL_SPAN_NULL;
 	}
 	if (!st && raw.data) {
 		ret->state = KVEIL_TEXT_IS_BROKEN;
 		ret->why = "too many texts within each other";
 	}
+	if (!st && ret->state == KVEIL_TEXT_IS_BROKEN && how & KVEIL_TEXT_DECODES && ret->layer_count == 1)
+		st = decode(e, s, ret, err);
 	return st;
 }
 
@@ -137,8 +160,44 @@ static bool escape_edit(struct kveil_engine *e, struct kveil_edit *d)
 	return kveil_buf_ok(&e->pieces);
 }
 
+/* Bytes have no place in the text that stands for them: all of it is written anew. */
+static bool map_decoded(struct kveil_engine *e, const struct kveil_opened *t, struct kveil_edits *edits)
+{
+	struct kveil_span from = t->layers[0].decoded;
+	size_t len = from.len, at = 0, used = 0;
+
+	for (size_t i = 0; i < edits->count; i++)
+		len += edits->items[i].len;
+	uint8_t *whole = kveil_arena_alloc(&e->arena, len);
+	if (!whole || !edits->count)
+		return whole != NULL;
+	for (size_t i = 0; i <= edits->count; i++) {
+		const struct kveil_edit *d = i < edits->count ? &edits->items[i] : NULL;
+		size_t gap = (d ? d->start : from.len) - at;
+		memcpy(whole + used, from.data + at, gap);
+		used += gap;
+		if (d && d->len)
+			memcpy(whole + used, e->pieces.data + d->offset, d->len);
+		used += d ? d->len : 0;
+		at = d ? d->end : at;
+	}
+	struct kveil_edit *one = &edits->items[0];
+	size_t coded = kveil_text_encoded_len(KVEIL_BASE64, used);
+	uint8_t *text = kveil_buf_reserve(&e->pieces, coded + 1);
+	if (!text)
+		return false;
+	kveil_text_encode(KVEIL_BASE64, whole, used, text);
+	*one = (struct kveil_edit){t->layers[0].at + 1, t->layers[0].at + (uint32_t)t->layers[0].raw.len - 1,
+				   e->pieces.len, coded};
+	e->pieces.len += coded;
+	edits->count = 1;
+	return true;
+}
+
 bool kveil_text_map(struct kveil_engine *e, const struct kveil_opened *t, struct kveil_edits *edits)
 {
+	if (t->layers[0].decoded.data)
+		return map_decoded(e, t, edits);
 	for (unsigned k = t->layer_count; k-- > 0;) {
 		struct kveil_span raw = t->layers[k].raw;
 		struct kveil_text_cursor c = kveil_cursor_of(kveil_span_of(raw.data + 1, raw.len - 2), true);

@@ -101,6 +101,7 @@ static bool stands_in(const struct kveil_rule *q, const struct kveil_rule *r, co
 {
 	return q->action->effect == KVEIL_PROTECTS && kveil_rule_same_rows(q, r) && kveil_path_covers(q->path, path) &&
 	       kveil_rule_same_condition(q, r) && (q->required || !r->required) && (!q->on_key_any || r->on_key_any) &&
+	       (!q->but_row || r->but_row) &&
 	       (kveil_rule_leaves_nothing(q) ||
 		(same_target(q, r) && (!q->keep_source || r->keep_source) &&
 		 (q->on_null_transform || !r->on_null_transform) && strcmp(q->action_text, r->action_text) == 0));

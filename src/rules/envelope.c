@@ -47,6 +47,25 @@ static void read_roots(struct kveil_loader *l, const char *const *texts, struct 
 	}
 }
 
+/* Rows that may be texts: the envelope's own, and with messages: rows the content of messages in each event. */
+static void read_texts(struct kveil_loader *l, const struct kveil_envelope *e)
+{
+	const char *texts[MOST_ROOTS] = {NULL};
+	size_t n = 0;
+
+	for (; e->texts && e->texts[n]; n++)
+		texts[n] = e->texts[n];
+	for (const struct kveil_clause *c = e->clauses; l->plan->reads_messages && c->place; c++)
+		for (size_t i = 0; c->kind == KVEIL_CLAUSE_MESSAGE && e->events[i] && n + 1 < MOST_ROOTS; i++) {
+			char text[256];
+			snprintf(text, sizeof text, "%s%s", e->events[i], c->place + 1);
+			texts[n] = kveil_plan_strdup(l->plan, text);
+			l->no_memory |= !texts[n++];
+		}
+	if (!l->no_memory)
+		read_roots(l, texts, &l->plan->rows[KVEIL_ROWS_TEXT]);
+}
+
 static struct kveil_expr *own_expr(struct kveil_loader *l, const char *text)
 {
 	struct kveil_expr *e = NULL;
@@ -291,13 +310,14 @@ void kveil_loader_add_clauses(struct kveil_loader *l)
 		struct kveil_rule *r = &p->rules[p->rule_count];
 		if (!place || !is_wanted(l, c))
 			continue;
-		*r = (struct kveil_rule){.line = l->envelope_line,
-					 .column = 1,
-					 .view = -1,
-					 .is_of_event = true,
-					 .if_sure = c->if_sure,
-					 .but_row = c->but_row,
-					 .only_kinds = c->kinds};
+		*r =
+		    (struct kveil_rule){.line = l->envelope_line,
+					.column = 1,
+					.view = -1,
+					.is_of_event = true,
+					.if_sure = c->if_sure,
+					.but_row = c->but_row || (c->kind == KVEIL_CLAUSE_MESSAGE && p->reads_messages),
+					.only_kinds = c->kinds};
 		if (!read_place(l, c, place, r) || !read_action(l, c, r)) {
 			l->no_memory |= l->report->errors == 0;
 			kveil_rule_clear(r);
@@ -366,7 +386,7 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 		read_roots(l, e->rows, &l->plan->rows[KVEIL_ROWS_VALUE]);
 		read_roots(l, e->events, &l->plan->rows[KVEIL_ROWS_EVENT]);
 		read_roots(l, e->keys, &l->plan->rows[KVEIL_ROWS_KEY]);
-		read_roots(l, e->texts, &l->plan->rows[KVEIL_ROWS_TEXT]);
+		read_texts(l, e);
 		read_roots(l, e->partials, &l->plan->rows[KVEIL_ROWS_PARTIAL]);
 		read_roots(l, e->key_texts, &l->plan->rows[KVEIL_ROWS_KEY_TEXT]);
 		read_clues(l, e->tables);
@@ -403,6 +423,7 @@ void kveil_loader_read_envelope(struct kveil_loader *l, const struct kveil_yaml 
 	} else if (kveil_options_parse(kveil_rule_envelope_table, at, l->file, NULL, &o, l->report)) {
 		read_prefix(l, kveil_yaml_get(at, "added_prefix"), o.added_prefix);
 		l->plan->control = (enum kveil_control_word)o.control;
+		l->plan->reads_messages = o.messages == 2;
 		use_kind(l, kveil_yaml_get(at, "kind"), o.kind);
 		read_sql(l, o.sql);
 		read_key_column(l, kveil_yaml_get(at, "key"));

@@ -435,7 +435,8 @@ static void write_envelope(struct inverse *v)
 		return;
 	for (size_t i = p->own_rule_count; i < p->rule_count && !sql; i++)
 		sql = seals(&p->rules[i]) ? &p->rules[i] : NULL;
-	kveil_buf_printf(v->out, "envelope:\n  kind: %s\n  messages: keep\n", p->envelope->name);
+	kveil_buf_printf(v->out, "envelope:\n  kind: %s\n  messages: %s\n", p->envelope->name,
+			 p->reads_messages ? "rows" : "keep");
 	if (p->key_column_text) {
 		kveil_buf_append_str(v->out, "  key: ");
 		quote(v, p->key_column_text);

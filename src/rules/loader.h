@@ -21,7 +21,7 @@ struct kveil_loader {
 	char stem[64];               /* first part of rule ids */
 	struct kveil_option *rule_table; /* kveil_rule_table and a row for each action */
 	const struct kveil_yaml *envelope_sql; /* NULL = blank */
-	bool keeps_messages;
+	bool keeps_messages; /* messages: keep */
 	uint32_t envelope_line;
 	bool no_memory;
 };

@@ -151,6 +151,7 @@ struct kveil_plan {
 	struct kveil_rows rows[KVEIL_ROWS_COUNT];
 	enum kveil_control_word control;
 	struct kveil_expr **controls; /* beside the envelope's; none with control: keep */
+	bool reads_messages;      /* as rows, where they hold some */
 	const char *added_prefix; /* of a flattening transform's fields and headers, beside the usual one; NULL = that alone */
 	struct kveil_expr *is_event; /* the envelope's condition; NULL = none */
 	struct kveil_clue *clues; /* which table a row is of */

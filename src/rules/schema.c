@@ -79,7 +79,7 @@ const struct kveil_option kveil_rule_format_table[] = {
 
 /* In the order of enum kveil_control_word. */
 static const char *const control_choices[] = {"keep", "drop", "dead-letter", NULL};
-static const char *const messages_choices[] = {"blank", "keep", NULL};
+static const char *const messages_choices[] = {"blank", "keep", "rows", NULL};
 #define ENVELOPE_ROW(member) offsetof(struct kveil_rule_envelope_options, member)
 const struct kveil_option kveil_rule_envelope_table[] = {
     {"kind", KVEIL_OPT_STRING, ENVELOPE_ROW(kind), .required = true,
@@ -90,7 +90,8 @@ const struct kveil_option kveil_rule_envelope_table[] = {
      .help = "text of statements beside the row, as source.query: blank, keep, or an action such as "
 	     "{encrypt: {key: sql}}; blank when left out"},
     {"messages", KVEIL_OPT_ENUM, ENVELOPE_ROW(messages), .def = "blank", .choices = messages_choices,
-     .help = "the content of messages that programs write into the log (op m)"},
+     .help = "the content of messages that programs write into the log (op m). rows: one that holds JSON, or base64 of "
+	     "it, is a row to the rules, any other becomes null"},
     {"control", KVEIL_OPT_ENUM, ENVELOPE_ROW(control), .def = "keep", .choices = control_choices,
      .help =
 	 "records about the stream and not a row: heartbeats, ends of transactions, changes of a schema. keep: they go "

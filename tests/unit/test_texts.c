@@ -305,6 +305,37 @@ static void it_holds_in_every_row_of_an_event(void **state)
 	rig_clear(&r);
 }
 
+/* As a text, as bytes; what holds no row is blanked. */
+static void the_content_of_messages_may_be_rows(void **state)
+{
+	(void)state;
+#define MESSAGE(content) "{\"op\":\"m\",\"message\":{\"prefix\":\"p\",\"content\":" content "}}"
+	static const char rules[] =
+	    HEAD "envelope: {kind: debezium, messages: rows}\nfields:\n  - {path: $.a, nullify: true}\n";
+	struct rig r;
+
+	rig_init(&r, rules);
+	becomes(&r, MESSAGE("\"{\\\"a\\\":1,\\\"b\\\":2}\""), MESSAGE("\"{\\\"a\\\":null,\\\"b\\\":2}\""));
+	becomes(&r, MESSAGE("\"eyJhIjoxLCJiIjoyfQ==\""), MESSAGE("\"eyJhIjpudWxsLCJiIjoyfQ==\""));
+	becomes(&r, MESSAGE("\"eyJiIjoyfQ==\""), MESSAGE("\"eyJiIjoyfQ==\""));
+	becomes(&r, MESSAGE("\"\""), MESSAGE("\"\""));
+	static const char *const blanked[] = {"\"a=1\"", "\"[1]\"", "\"YT0x\"", "\"WzFd\"", "\"eyJhIjox\"", "[1]"};
+	for (size_t i = 0; i < sizeof blanked / sizeof *blanked; i++) {
+		char value[256];
+		snprintf(value, sizeof value, MESSAGE("%s"), blanked[i]);
+		becomes(&r, value, MESSAGE("null"));
+	}
+	struct kveil_plan_set *rows, *blank;
+	rows = kveil_plan_set_of(load(rules), "{topic}.dead");
+	blank = kveil_plan_set_of(load(HEAD "envelope: debezium\nfields:\n  - {path: $.a, nullify: true}\n"),
+				  "{topic}.dead");
+	assert_true(kveil_plan_set_protects_less(blank, rows, NULL));
+	assert_false(kveil_plan_set_protects_less(rows, blank, NULL));
+	kveil_plan_set_unref(rows);
+	kveil_plan_set_unref(blank);
+	rig_clear(&r);
+}
+
 static void a_default_in_the_schema_is_neutral(void **state)
 {
 	(void)state;
@@ -357,6 +388,7 @@ int main(void)
 	    cmocka_unit_test(views_go_in_each_by_its_rules),
 	    cmocka_unit_test(a_path_that_cannot_go_on_is_refused),
 	    cmocka_unit_test(it_holds_in_every_row_of_an_event),
+	    cmocka_unit_test(the_content_of_messages_may_be_rows),
 	    cmocka_unit_test(a_default_in_the_schema_is_neutral),
 	    cmocka_unit_test(the_depth_is_bounded),
 	};
