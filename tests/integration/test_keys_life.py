@@ -134,7 +134,7 @@ def test_verify_says_what_a_backup_is_worth(make):
     assert state["events"] > 0 and state["events_missing"] == 0
     # Another KEK in the place of the right one.
     good = (k.dir / "kek-local").read_bytes()
-    (k.dir / "kek-local").write_bytes(bytes(32))
+    (k.dir / "kek-local").write_bytes(bytes(range(32)))
     assert "wrong_kek" in k.run("keys", "verify", "b.json", check=2).stderr
     (k.dir / "kek-local").write_bytes(good)
     b = json.loads((k.dir / "b.json").read_text())
