@@ -91,8 +91,8 @@ def debian13():
 
 def with_newer_librdkafka():
     """What Debian 12's librdkafka cannot do is tested with the program that Debian 13 has built, and its libraries."""
-    root = CACHE / "debian13" / "root"
-    kveil = CACHE / "debian13" / "kveil"
+    root = CACHE / "chroots" / "trixie-tests"  # of tests/debian13.py
+    kveil = CACHE / "chroots" / "kveil-of-debian-13"
     kveil.write_text(f"""#!/bin/sh
 exec {root}/lib64/ld-linux-x86-64.so.2 --library-path {root}/usr/lib/x86_64-linux-gnu {root}/src/build-asan/src/cli/kveil "$@"
 """)
