@@ -21,6 +21,7 @@ static void on_fault(struct kveil_worker *w, struct kveil_partition *p, int64_t 
 	/* The whole batch failed, and one of it is to blame: which, only sending them one by one can tell. */
 	if (offset > p->solo_until)
 		p->solo_until = offset;
+	p->spoilt = true;
 	kveil_worker_ask_rewind(w, p);
 }
 
@@ -36,7 +37,7 @@ bool kveil_worker_wants(const struct kveil_worker *w, const void *token)
 {
 	const struct kveil_partition *p = partition_of(w, (uintptr_t)token);
 
-	return p && !p->rewind;
+	return p && !p->spoilt;
 }
 
 static void delivered(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_outlet *o,
@@ -59,6 +60,7 @@ void kveil_worker_settle(struct kveil_worker *w, struct kveil_outlet *o, int32_t
 	uint32_t seq = (uint32_t)(uintptr_t)token;
 
 	kveil_lane_report(&w->ledger, lane, bytes, w->now_ms);
+	w->reported_ms = w->now_ms;
 	if (lane->timed == token)
 		kveil_outlet_timed(lane, e);
 	struct kveil_partition *p = partition_of(w, (uintptr_t)token);

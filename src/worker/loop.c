@@ -15,7 +15,8 @@ enum {
 	TURN_MS = 20,    /* of slow records: keys, commits and the watchdog do not wait for 256 of them */
 	IDLE_MS = 100,   /* a turn's wait for a record */
 	BUSY_MS = 10,    /* the same while delivery reports are due, */
-	STAGED_MS = 1,   /* and records stand behind what they are for */
+	STAGED_MS = 1,   /* and records stand behind what they are for, */
+	MOVES_MS = 100,  /* unless none came for so long */
 	NAMES_MS = 2,    /* the same while keys are made that records wait for */
 	TICK_EVERY_MS = 20,
 	BACK_OFF_FIRST_MS = 100,
@@ -565,7 +566,8 @@ static void turn(struct kveil_worker *w)
 {
 	if (!upkeep(w))
 		return;
-	int wait_ms = w->staged ? STAGED_MS : w->names_wait ? NAMES_MS : w->ledger.records ? BUSY_MS : IDLE_MS;
+	bool moves = w->staged && w->now_ms - w->reported_ms < MOVES_MS;
+	int wait_ms = moves ? STAGED_MS : w->names_wait ? NAMES_MS : w->ledger.records ? BUSY_MS : IDLE_MS;
 	w->turn_over = false;
 	for (int n = 0; n < TURN_RECORDS && !kveil_worker_stopping(w); n++) {
 		if (!take_one(w, wait_ms))

@@ -137,6 +137,7 @@ struct kveil_partition {
 	int64_t out_of_range; /* where the client said so last; -1 = nowhere */
 	uint32_t unreported;  /* messages with the producer */
 	bool rewind;          /* to the watermark, as soon as nothing is unreported */
+	bool spoilt;          /* because something did not get there: what stands behind it need not, it is read again */
 	int64_t rewind_to;    /* …or further back; -1 = no */
 	int64_t doubted_until; /* offsets up to here are counted, not believed (record.c); -1 = none */
 	int64_t gaps[KVEIL_GAPS]; /* a ring of the last ones: where each began */
@@ -275,6 +276,7 @@ struct kveil_worker {
 	struct kveil_ledger ledger;   /* of what is in flight */
 	struct kveil_stage_pool stages;
 	size_t staged;                /* records in all stages */
+	int64_t reported_ms;          /* when a delivery was reported last */
 	const struct kveil_partition *tried; /* the record before was its */
 	int64_t switched_ms;          /* when that was another one last */
 	bool turn_over;               /* it waited: upkeep is due */

@@ -103,7 +103,9 @@ static enum gap look_at(struct kveil_worker *w, const struct kveil_partition *p,
 	if (!kveil_search_range(s, at, &low, &high))
 		return UNKNOWN;
 	*from = *from < low ? low : *from;
-	return kveil_search_end(s, at, *from, high, &claimed, ret_next) ? LIE : UNKNOWN;
+	/* A lie ends where something else was given. If it seems to go on, the first answer was of a broker that lags.
+	 */
+	return kveil_search_end(s, at, *from, high, &claimed, ret_next) && *ret_next <= msg->offset ? LIE : UNKNOWN;
 }
 
 static void set_aside(struct kveil_worker *w, struct kveil_partition *p, int64_t from, int64_t next)

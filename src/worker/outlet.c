@@ -228,12 +228,15 @@ bool kveil_outlet_wait(struct kveil_worker *w, struct kveil_partition *p, struct
 
 bool kveil_outlet_has_room(const struct kveil_worker *w, const struct kveil_partition *p)
 {
-	const struct kveil_lane *l = p->blocked_on ? kveil_outlet_lane(p->blocked_on, p->blocked_lane) : NULL;
+	struct kveil_lane *l = p->blocked_on ? kveil_outlet_lane(p->blocked_on, p->blocked_lane) : NULL;
 
 	if (!l)
 		return true;
-	if (p->marks.next <= p->solo_until)
+	if (p->marks.next <= p->solo_until) {
+		if (l->records)
+			l->kept_until_ms = w->now_ms + KEEP_MS;
 		return l->records == 0;
+	}
 	return w->now_ms >= l->kept_until_ms && kveil_lane_has_drained(&w->ledger, l, w->now_ms);
 }
 
@@ -311,6 +314,7 @@ void kveil_outlet_fault(struct kveil_worker *w, struct kveil_partition *p, struc
 		kveil_worker_tell_produce(w, &err);
 		kveil_park_after_fault(w, p, l ? l->failures : 1);
 	}
+	p->spoilt = true;
 	kveil_worker_ask_rewind(w, p);
 }
 

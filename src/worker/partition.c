@@ -187,8 +187,11 @@ static rd_kafka_topic_partition_list_t *select_partitions(struct kveil_worker *w
 
 static void set_held(struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list, bool held)
 {
-	for (int i = 0; i < list->cnt; i++)
-		kveil_worker_partition(w, list->elems[i].topic, list->elems[i].partition)->held = held;
+	for (int i = 0; i < list->cnt; i++) {
+		struct kveil_partition *p = kveil_worker_partition(w, list->elems[i].topic, list->elems[i].partition);
+		p->held = held;
+		p->given = -1; /* what slips through a pause is not seen: it says nothing of what comes after */
+	}
 }
 
 void kveil_worker_pause(struct kveil_worker *w)
@@ -224,6 +227,7 @@ void kveil_worker_hold(struct kveil_worker *w, struct kveil_partition *p)
 		rd_kafka_pause_partitions(w->consumer, list);
 		rd_kafka_topic_partition_list_destroy(list);
 		kveil_intake_drop_of(w, p);
+		p->given = -1;
 		p->held = true;
 	}
 	w->some_wait = true;
@@ -547,7 +551,7 @@ static void back_off_producing(struct kveil_worker *w)
 
 static void go_back(struct kveil_worker *w, struct kveil_partition *p)
 {
-	p->rewind = false;
+	p->rewind = p->spoilt = false;
 	kveil_park_drop(w, p);
 	p->generation = ++w->generations[p->slot];
 	int64_t to = kveil_watermark_committable(&p->marks);

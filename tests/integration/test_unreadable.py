@@ -371,6 +371,19 @@ def test_headers_that_cannot_be_taken_apart(kafka, make_kveil):
     assert k.stop() == 0
 
 
+def test_what_stands_before_a_bad_record_is_sent_once(kafka, make_kveil):
+    """It waits behind a batch on its way when the partition is told to go back."""
+    k = masked(make_kveil)
+    kafka.produce(k.topic, numbered(0, 200))
+    written_by_hand(kafka, k.topic, [(0, b'{"p":"x"}', varint(1) + varint(1) + b"u" + varint(-5))])
+    kafka.produce(k.topic, numbered(200, 300))
+    k.start()
+    wait_for("all committed", lambda: kafka.committed(k.group, k.topic) == 301)
+    assert k.stop() == 0
+    assert numbers(kafka, k.secure) == list(range(300))
+    assert kafka.end_offsets(k.dead) == {0: 1}
+
+
 @pytest.mark.parametrize("at,bit", [(11, 0), (16, 0), (22, 5), (60, 1)], ids=["length", "magic", "attributes", "count"])
 def test_a_bit_flips_in_a_batchs_head(broker, kafka, make_kveil, at, bit):
     """The client says so once, or loses its place: the batch is set aside, and nothing behind it is skipped."""
