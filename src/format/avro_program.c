@@ -208,6 +208,32 @@ static bool add_elements(struct builder *b, uint32_t node)
 	return ok;
 }
 
+/* A field that was renamed: a rule names it by an alias, and not by its name. */
+static bool is_named_by_alias(struct builder *b, const struct kveil_automaton_state *s,
+			      const struct kveil_avro_member *m, uint32_t next)
+{
+	json_t *alias;
+	size_t i, accepts;
+
+	(void)kveil_automaton_accepts(b->p->automaton, next, &accepts);
+	if (accepts)
+		return false;
+	json_array_foreach(json_object_get(m->json, "aliases"), i, alias)
+	{
+		const char *old = json_string_value(alias);
+		size_t len = json_string_length(alias);
+		uint32_t before =
+		    old ? kveil_automaton_on_plain_name(s, (const uint8_t *)old, (uint32_t)len, (uint32_t)len) : next;
+		if (before == next || before == KVEIL_AUTOMATON_DEAD)
+			continue;
+		kveil_fail(b->err, KVEIL_E_AVRO_SCHEMA,
+			   "the field '%.*s' was '%s', which a rule names: it has to name both",
+			   (int)(m->name.len < 100 ? m->name.len : 100), (const char *)m->name.data, old);
+		return true;
+	}
+	return false;
+}
+
 static bool add_members(struct builder *b, uint32_t node)
 {
 	struct kveil_avro_node n = b->p->nodes[node];
@@ -221,7 +247,8 @@ static bool add_members(struct builder *b, uint32_t node)
 		uint32_t next = t->kind == KVEIL_AVRO_UNION
 				    ? n.state
 				    : kveil_automaton_on_plain_name(s, name.data, name.len, name.len);
-		ok = node_of(b, t->members[i].type, next, n.is_covered || n.is_place, &edges[i].node);
+		ok = (t->kind == KVEIL_AVRO_UNION || !is_named_by_alias(b, s, &t->members[i], next)) &&
+		     node_of(b, t->members[i].type, next, n.is_covered || n.is_place, &edges[i].node);
 	}
 	return ok;
 }

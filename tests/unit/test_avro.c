@@ -568,6 +568,9 @@ static void test_rules_refused(void **state)
 	    {R("path: \"$.a[*]\", remove: true"), REC(F("a", LIST("\"int\""))), NULL},
 	    {R("path: $.a, when: \"@ == 1\", remove: true"), REC(F("a", "\"int\"")), NULL},
 	    {R("path: \"$.a[0]\", mask: {}"), REC(F("a", LIST("\"int\""))), NULL},
+	    {R("path: $.old, mask: {}"), REC("{\"name\":\"a\",\"type\":\"string\",\"aliases\":[\"b\",\"old\"]}"), NULL},
+	    {R("path: $.old.x, mask: {}"), REC("{\"name\":\"a\",\"type\":\"string\",\"aliases\":[\"old\"]}"), NULL},
+	    {R("path: $..old, mask: {}"), REC("{\"name\":\"a\",\"type\":\"string\",\"aliases\":[\"old\"]}"), NULL},
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
