@@ -410,7 +410,10 @@ static bool learn(struct kveil_worker *w, const struct work *k, enum outcome *re
 		is_record = false;
 	}
 	if (is_record) {
-		*ret = set_aside(w, k, p->route->route->plan->on_error, &why, ret_wait);
+		/* Nobody meant to drop a whole topic because of the wrong registry. */
+		enum kveil_on_error how = p->route->route->plan->on_error;
+		bool keep = how == KVEIL_ON_ERROR_DROP && status == KVEIL_E_UNKNOWN_SCHEMA;
+		*ret = set_aside(w, k, keep ? KVEIL_ON_ERROR_DEAD_LETTER : how, &why, ret_wait);
 	} else {
 		stop(w, k, true, &why);
 		*ret = ABANDONED;

@@ -208,7 +208,7 @@ def test_a_registry_that_takes_its_time_is_told_of(make_kveil, kafka, registry):
 
 
 def test_ids_that_nobody_knows(make_kveil, kafka, registry):
-    k = make(make_kveil, kafka, registry, partitions=3)
+    k = make(make_kveil, kafka, registry, partitions=3, top="on_error: drop\n")
     one = registry.register(f"{k.topic}-value", V1)
     k.start(env={"KVEIL_FAILPOINT": "schemas-unknown-at-once"})
     good = frame(one, V1, user(0))
