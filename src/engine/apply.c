@@ -3,7 +3,6 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "engine/internal.h"
-#include "format/envelope.h"
 
 #include <stdio.h>
 
@@ -45,9 +44,9 @@ static enum kveil_status find_rows(struct kveil_engine *e, const struct kveil_bo
 	*ret_count = 0;
 	spot = kveil_text_row_place(e, spot, &bindings, &count);
 	r = &e->rules[bindings[0]];
-	if (r->from == KVEIL_STAGE_ROW || r->from == KVEIL_STAGE_PARTIAL)
+	if (r->from == KVEIL_STAGE_ROW)
 		rows[(*ret_count)++] = kveil_engine_row(e, spot->doc, r, spot);
-	if (r->from != KVEIL_STAGE_PART)
+	if (r->from == KVEIL_STAGE_ROW)
 		return KVEIL_OK;
 	if (r->in_key_row || (spot->part == KVEIL_PART_KEY && r->rule->is_of_event)) {
 		if (spot->doc)
@@ -186,13 +185,7 @@ static void write_steps(struct kveil_engine *e, const struct kveil_spot *spot, u
 		node = spot->doc->nodes[node].parent;
 	}
 	for (uint32_t d = skip; d < depth - cut; d++) {
-		if (spot->doc && spot->is_dotted && d == 0 && !true_indices) {
-			const struct kveil_doc_node *n = &spot->doc->nodes[nodes[d]];
-			struct kveil_span raw = {spot->text.data + n->name_start, n->name_end - n->name_start};
-			struct kveil_span name = kveil_engine_unquote(e, raw);
-			out->failed |= !name.data;
-			kveil_dotted_write(name, out);
-		} else if (spot->doc) {
+		if (spot->doc) {
 			const struct kveil_doc_node *n = &spot->doc->nodes[nodes[d]];
 			write_step(e, spot->text, (struct kveil_step){n->name_start, n->name_end}, n->ordinal,
 				   true_indices, out);
@@ -211,10 +204,6 @@ void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *sp
 	for (const struct kveil_spot *s = spot->outer; s && s != until && n <= KVEIL_MOST_TEXTS; s = s->outer)
 		texts[n++] = s;
 	kveil_buf_append_byte(out, '$');
-	/* What such a text holds is a column. */
-	if (until && until->ways && until->way_count && until->ways[0] < e->rule_count &&
-	    e->rules[until->ways[0]].way == KVEIL_STAGE_COLUMN)
-		kveil_path_write_name(kveil_span_str(e->plan->envelope->text_column), out);
 	for (; n > 0; n--, skip = 0)
 		write_steps(e, texts[n - 1], skip, 0, true_indices, out);
 	write_steps(e, spot, skip, to_name.data != NULL, true_indices, out);
@@ -306,36 +295,6 @@ static bool read_value(struct kveil_engine *e, const struct kveil_spot *spot, bo
 	if (m->flags & KVEIL_NODE_VALUE_ESCAPED)
 		ret->text = kveil_engine_unquote(e, kveil_span_of(data, len));
 	return ret->text.data != NULL;
-}
-
-/* {"$numberLong": "42"}, {"$date": {"$numberLong": "…"}}, {"$binary": {"base64": "…", …}}: a scalar, by its text. */
-static bool read_extended(struct kveil_engine *e, const struct kveil_spot *spot, struct kveil_value *ret)
-{
-	const struct kveil_doc *doc = spot->doc;
-	uint32_t node = spot->match.node;
-
-	for (unsigned depth = 0; depth < 3 && doc->nodes[node].kind == KVEIL_KIND_OBJECT; depth++) {
-		const struct kveil_doc_node *child = &doc->nodes[node + 1];
-		if (doc->nodes[node].next == node + 1 || (!depth && doc->text.data[child->name_start + 1] != '$'))
-			return false;
-		node++;
-	}
-	if (doc->nodes[node].kind > KVEIL_KIND_STRING)
-		return false;
-	ret->kind = KVEIL_KIND_STRING;
-	if (kveil_doc_text(doc, node, &e->arena, &ret->text))
-		return false;
-	ret->raw = ret->text;
-	return true;
-}
-
-/* Of what extended JSON writes as an object, for an action that takes none. */
-static bool is_extended(struct kveil_engine *e, const struct kveil_bound_rule *r, const struct kveil_spot *spot,
-			struct kveil_value *ret)
-{
-	return spot->is_extended && spot->match.kind == KVEIL_KIND_OBJECT &&
-	       r->kinds & KVEIL_KIND_BIT(KVEIL_KIND_STRING) && !(r->kinds & KVEIL_KIND_BIT(KVEIL_KIND_OBJECT)) &&
-	       read_extended(e, spot, ret);
 }
 
 /* A string's content stands in out from `content` on, behind an opening quote: escapes it if it must be, closes it. */
@@ -448,12 +407,10 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	enum kveil_result_kind kind = (enum kveil_result_kind) - 1;
 	size_t start = out->len;
 
-	bool takes = r->kinds & KVEIL_KIND_BIT(spot->match.kind);
-	bool is_read = __builtin_expect(!takes, 0) && is_extended(e, r, spot, &in);
-	if (__builtin_expect(!takes, 0) && !is_read && !is_spelled(e, r, spot))
+	if (__builtin_expect(!(r->kinds & KVEIL_KIND_BIT(spot->match.kind)), 0) && !is_spelled(e, r, spot))
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "`%s` does not take a value of kind %s",
 				  r->action->name, kveil_kind_name(spot->match.kind));
-	if (!is_read && !read_value(e, spot, f->quote != 0, &in))
+	if (!read_value(e, spot, f->quote != 0, &in))
 		return no_memory(err);
 	enum kveil_status st = KVEIL_OK;
 	if (!call.key)

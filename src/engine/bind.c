@@ -216,54 +216,18 @@ static bool add_ways(struct kveil_engine *e, const struct kveil_rule *r, enum kv
 
 static bool add_inside(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part, unsigned from);
 
-/* A row that is a text, as MongoDB's are, and the text of what changed in it. */
+/* A row that is a text. */
 static bool add_row_ways(struct kveil_engine *e, const struct kveil_rule *r)
 {
 	const struct kveil_path *whole = e->plan->rows[KVEIL_ROWS_WHOLE].roots[0];
+	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_TEXT];
 	bool ok = true;
 
-	for (unsigned stage = KVEIL_STAGE_ROW; ok && stage <= KVEIL_STAGE_PARTIAL; stage++) {
-		bool is_partial = stage == KVEIL_STAGE_PARTIAL;
-		const struct kveil_rows *rows = &e->plan->rows[is_partial ? KVEIL_ROWS_PARTIAL : KVEIL_ROWS_TEXT];
-		for (size_t i = 0; ok && i < rows->count; i++) {
-			ok = add_binding(e, r, r->part, rows->roots[i], whole, KVEIL_KIND_BIT(KVEIL_KIND_STRING));
-			e->rules[e->rule_count - 1].way = (uint8_t)stage;
-			/* Its fields stand in a member of the event. */
-			e->rules[e->rule_count - 1].event_above += is_partial;
-		}
-		if (ok && rows->count)
-			ok = add_inside(e, r, r->part, stage);
+	for (size_t i = 0; ok && i < rows->count; i++) {
+		ok = add_binding(e, r, r->part, rows->roots[i], whole, KVEIL_KIND_BIT(KVEIL_KIND_STRING));
+		e->rules[e->rule_count - 1].way = KVEIL_STAGE_ROW;
 	}
-	return ok;
-}
-
-/* A text in the key that is one column, for rules that go on in there. */
-static bool add_column_ways(struct kveil_engine *e, const struct kveil_rule *r)
-{
-	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_KEY_TEXT];
-	const struct kveil_path *whole = e->plan->rows[KVEIL_ROWS_WHOLE].roots[0];
-	uint64_t states = rows->count ? kveil_dotted_enter(r->path, kveil_span_str(e->plan->envelope->text_column)) : 0;
-	unsigned last = KVEIL_STAGE_STEP + (unsigned)kveil_text_entries(r->path);
-	uint32_t first = e->rule_count;
-	bool ok = true;
-
-	for (size_t i = 0; ok && states && i < rows->count; i++) {
-		ok = add_binding(e, r, KVEIL_PART_KEY, rows->roots[i], whole, KVEIL_KIND_BIT(KVEIL_KIND_STRING));
-		e->rules[e->rule_count - 1].way = KVEIL_STAGE_COLUMN;
-	}
-	for (size_t i = 0; ok && i <= r->path->count; i++)
-		for (unsigned to = last; ok && states >> i & 1 && to >= KVEIL_STAGE_STEP; to--) {
-			size_t end = kveil_text_begin(r->path, to);
-			if (end < i || (end == i && to < last))
-				continue;
-			ok = add_binding(e, r, KVEIL_PART_KEY, whole, kveil_text_slice(e, r->path, i, end),
-					 to < last ? TEXTS : ~0u);
-			e->rules[e->rule_count - 1].from = KVEIL_STAGE_COLUMN;
-			e->rules[e->rule_count - 1].way = (uint8_t)(to < last ? to : 0);
-		}
-	while (first < e->rule_count)
-		e->rules[first++].is_bare_key = false;
-	return ok;
+	return ok && (!rows->count || add_inside(e, r, r->part, KVEIL_STAGE_ROW));
 }
 
 /* What a rule looks for in the text of a stage. */
@@ -273,7 +237,7 @@ static bool add_inside(struct kveil_engine *e, const struct kveil_rule *r, enum 
 	unsigned last = KVEIL_STAGE_STEP + (unsigned)kveil_text_entries(r->path);
 	bool ok = true;
 
-	for (unsigned to = last; ok && to > from && to >= KVEIL_STAGE_STEP; to--) {
+	for (unsigned to = last; ok && to > from; to--) {
 		bool is_way = to < last;
 		ok = add_binding(e, r, part, whole, kveil_text_stretch(e, r->path, from, to),
 				 is_way          ? TEXTS
@@ -330,8 +294,7 @@ static size_t count_bindings(const struct kveil_plan *plan)
 		n += rows_of(plan, &plan->rules[i])->count * stages + 2 * stages * stages;
 		if (holds_in_key(plan, &plan->rules[i]))
 			n += 3 * plan->rows[KVEIL_ROWS_KEY].count * stages + 1 + plan->rows[KVEIL_ROWS_TEXT].count +
-			     plan->rows[KVEIL_ROWS_PARTIAL].count + 2 * stages + plan->rows[KVEIL_ROWS_KEY_TEXT].count +
-			     (plan->rules[i].path->count + 1) * stages;
+			     stages;
 	}
 	return n;
 }
@@ -361,8 +324,7 @@ static bool bind_rows(struct kveil_engine *e, const struct kveil_rule *r)
 		return false;
 	while (spelled < e->rule_count)
 		e->rules[spelled++].is_spelled_in_key = true;
-	if (has_paths && !(add_ways(e, r, KVEIL_PART_KEY, keys, r->path) && add_all_inside(e, r, KVEIL_PART_KEY) &&
-			   add_column_ways(e, r)))
+	if (has_paths && !(add_ways(e, r, KVEIL_PART_KEY, keys, r->path) && add_all_inside(e, r, KVEIL_PART_KEY)))
 		return false;
 	if (!plan->key_column || !kveil_path_covers(r->path, plan->key_column))
 		return true;
@@ -418,8 +380,8 @@ static uint32_t count_clears(const struct kveil_plan *plan, size_t view)
 
 	for (size_t i = 0; i < plan->views[view].clear_count; i++) {
 		size_t stages = kveil_text_entries(plan->views[view].clear[i]) + 2;
-		n += plan->rows[KVEIL_ROWS_VALUE].count * stages + stages * stages + 2 * stages +
-		     plan->rows[KVEIL_ROWS_TEXT].count + plan->rows[KVEIL_ROWS_PARTIAL].count;
+		n += plan->rows[KVEIL_ROWS_VALUE].count * stages + stages * stages + stages +
+		     plan->rows[KVEIL_ROWS_TEXT].count;
 	}
 	return (uint32_t)n;
 }
@@ -474,15 +436,11 @@ static bool bind_clear(struct kveil_engine *e, const struct kveil_path *path, co
 		for (size_t i = 0; ok && i < rows->count; i++)
 			ok = add_clear(e, like, rows->roots[i], kveil_text_stretch(e, path, KVEIL_STAGE_PART, to),
 				       KVEIL_STAGE_PART, to < last ? to : 0);
-	for (unsigned stage = KVEIL_STAGE_ROW; stage <= KVEIL_STAGE_PARTIAL; stage++) {
-		const struct kveil_rows *texts =
-		    &e->plan->rows[stage == KVEIL_STAGE_ROW ? KVEIL_ROWS_TEXT : KVEIL_ROWS_PARTIAL];
-		for (size_t i = 0; ok && i < texts->count; i++)
-			ok = add_clear(e, like, texts->roots[i], whole, KVEIL_STAGE_PART, stage);
-	}
+	const struct kveil_rows *texts = &e->plan->rows[KVEIL_ROWS_TEXT];
+	for (size_t i = 0; ok && i < texts->count; i++)
+		ok = add_clear(e, like, texts->roots[i], whole, KVEIL_STAGE_PART, KVEIL_STAGE_ROW);
 	for (unsigned from = e->plan->envelope ? KVEIL_STAGE_ROW : KVEIL_STAGE_STEP; ok && from < last; from++)
-		for (unsigned to = from < KVEIL_STAGE_STEP ? KVEIL_STAGE_STEP : from + 1;
-		     ok && from != KVEIL_STAGE_COLUMN && to <= last; to++)
+		for (unsigned to = from + 1; ok && to <= last; to++)
 			ok = add_clear(e, like, whole, kveil_text_stretch(e, path, from, to), from, to < last ? to : 0);
 	return ok;
 }
@@ -560,8 +518,6 @@ static enum kveil_status make_automaton(struct kveil_engine *e, enum kveil_part 
 		const struct kveil_bound_rule *b = &e->rules[i];
 		if (b->part != part || !b->views || (b->from != KVEIL_STAGE_PART) != in_texts)
 			continue;
-		if (b->from == KVEIL_STAGE_PARTIAL)
-			continue;
 		*ret_all_stream &= b->streams;
 		bool is_place_bound = b->ad_prefix.data && !b->ad.data; /* `to` goes over the tape */
 		if (b->streams)
@@ -569,7 +525,7 @@ static enum kveil_status make_automaton(struct kveil_engine *e, enum kveil_part 
 	}
 	for (uint32_t i = 0; part == KVEIL_PART_VALUE && e->unmatched_views && i < e->clear_count; i++) {
 		uint32_t id = e->rule_count + i;
-		if ((e->clears[i].from != KVEIL_STAGE_PART) != in_texts || e->clears[i].from == KVEIL_STAGE_PARTIAL)
+		if ((e->clears[i].from != KVEIL_STAGE_PART) != in_texts)
 			continue;
 		*ret_all_stream &= e->clears[i].streams;
 		if (e->clears[i].streams)

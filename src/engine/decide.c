@@ -330,22 +330,6 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 	return st;
 }
 
-/* The same in changed fields, whose names are paths. */
-static enum kveil_status find_by_dots(struct kveil_engine *e, uint32_t id, const struct kveil_path *path, bool moves,
-				      bool doubt_selects, const struct kveil_doc *doc, struct namings *ns,
-				      struct kveil_error *err)
-{
-	uint32_t *nodes;
-	size_t count;
-
-	enum kveil_status st = kveil_dotted_select(e, path, doc, doubt_selects, &nodes, &count, err);
-	if (!st && count && moves)
-		st = kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE, "updatedFields has a field of a rule with `to`");
-	if (!st && !add_namings(e, ns, id, nodes, count))
-		st = no_memory(err);
-	return st;
-}
-
 /* Every place with everything that names it, for paths that the automaton cannot follow as well. */
 static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil_document *d, struct namings *ns,
 				      struct kveil_error *err)
@@ -361,23 +345,18 @@ static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil
 	}
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *r = &e->rules[i];
-		bool protects = r->action->effect == KVEIL_PROTECTS;
-		if ((r->streams && r->from != KVEIL_STAGE_PARTIAL) || !kveil_decide_is_of(e, d, i))
+		if (r->streams || !kveil_decide_is_of(e, d, i))
 			continue;
-		st = r->from == KVEIL_STAGE_PARTIAL
-			 ? find_by_dots(e, i, r->own, r->rule->to, protects, &d->scan->doc, ns, err)
-			 : find_by_tape(e, i, r->root, r->own, protects, &d->scan->doc, ns, err);
+		st = find_by_tape(e, i, r->root, r->own, r->action->effect == KVEIL_PROTECTS, &d->scan->doc, ns, err);
 		if (st)
 			return kveil_engine_blame(r, KVEIL_NO_BYTE, st, err);
 	}
 	for (uint32_t i = 0; i < e->clear_count; i++) {
 		const struct kveil_bound_clear *c = &e->clears[i];
-		if ((c->streams && c->from != KVEIL_STAGE_PARTIAL) || !kveil_decide_is_of(e, d, e->rule_count + i))
+		if (c->streams || !kveil_decide_is_of(e, d, e->rule_count + i))
 			continue;
 		/* In doubt it is not clear. */
-		st = c->from == KVEIL_STAGE_PARTIAL
-			 ? find_by_dots(e, e->rule_count + i, c->own, false, false, &d->scan->doc, ns, err)
-			 : find_by_tape(e, e->rule_count + i, c->root, c->own, false, &d->scan->doc, ns, err);
+		st = find_by_tape(e, e->rule_count + i, c->root, c->own, false, &d->scan->doc, ns, err);
 		if (st)
 			return st;
 	}
@@ -492,12 +471,7 @@ enum kveil_status kveil_decide_document(struct kveil_engine *e, const struct kve
 	const struct kveil_doc *doc = &d->scan->doc;
 	struct kveil_level *level = &e->levels[d->level];
 	struct kveil_place_at_hand place = {.document = d,
-					    .spot = {.part = d->part,
-						     .text = doc->text,
-						     .doc = doc,
-						     .outer = d->outer,
-						     .is_extended = d->is_extended,
-						     .is_dotted = d->is_dotted},
+					    .spot = {.part = d->part, .text = doc->text, .doc = doc, .outer = d->outer},
 					    .outcomes = level->outcomes};
 	struct namings ns = {0};
 	enum kveil_status st = KVEIL_OK;

@@ -15,7 +15,6 @@ struct kveil_document {
 	bool all_stream;
 	const struct kveil_spot *outer; /* the text; NULL = the part */
 	const bool *open;               /* of a text: the bindings and clear lines that lead here, by id */
-	bool is_extended, is_dotted;    /* as in struct kveil_spot */
 	unsigned level;
 	uint64_t views;
 	struct kveil_rewrite *ws; /* by view */

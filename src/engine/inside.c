@@ -92,7 +92,7 @@ static enum kveil_status refuse_text(struct kveil_engine *e, const struct kveil_
 		bool names = false;
 		for (next = i + 1; next < text->way_count && kveil_decide_are_twins(e, id, text->ways[next]);)
 			next++;
-		if (id >= e->rule_count || e->rules[id].way < KVEIL_STAGE_STEP || !(e->rules[id].views & views))
+		if (id >= e->rule_count || e->rules[id].way == KVEIL_STAGE_ROW || !(e->rules[id].views & views))
 			continue;
 		enum kveil_status st = may_name(e, text, i, next - i, &names, err);
 		if (!st && names)
@@ -183,10 +183,8 @@ static bool leads_to(const struct kveil_engine *e, const struct kveil_place_at_h
 enum kveil_status kveil_decide_open(struct kveil_engine *e, struct kveil_place_at_hand *p, struct kveil_error *err)
 {
 	unsigned level = p->document->level + 1;
-	/* A column of a text is that text, and the content of a message may be bytes. */
-	unsigned how = (leads_to(e, p, KVEIL_STAGE_COLUMN) ? 0 : KVEIL_TEXT_UNWRAPS) |
-		       (leads_to(e, p, KVEIL_STAGE_ROW) ? KVEIL_TEXT_DECODES : 0);
-	bool is_gone = false;
+	/* The content of a message may be bytes. */
+	bool is_gone = false, decodes = leads_to(e, p, KVEIL_STAGE_ROW);
 
 	p->text = (struct kveil_opened){.state = KVEIL_TEXT_IS_EMPTY};
 	enum kveil_status st = kveil_engine_was_not_sent(e, &p->spot, &is_gone, err);
@@ -196,11 +194,10 @@ enum kveil_status kveil_decide_open(struct kveil_engine *e, struct kveil_place_a
 		p->text =
 		    (struct kveil_opened){.state = KVEIL_TEXT_IS_BROKEN, .why = "too many texts within each other"};
 	else
-		st = kveil_text_open(e, &p->spot, level, how, &p->text, err);
+		st = kveil_text_open(e, &p->spot, level, decodes, &p->text, err);
 	bool is_object =
 	    p->text.state == KVEIL_TEXT_IS_JSON && e->levels[level].scan.doc.nodes[0].kind == KVEIL_KIND_OBJECT;
-	p->is_row = (is_object || p->text.state == KVEIL_TEXT_IS_EMPTY) &&
-		    (leads_to(e, p, KVEIL_STAGE_ROW) || leads_to(e, p, KVEIL_STAGE_PARTIAL));
+	p->is_row = (is_object || p->text.state == KVEIL_TEXT_IS_EMPTY) && decodes;
 	return st;
 }
 
@@ -229,7 +226,7 @@ enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place
 {
 	const struct kveil_document *d = p->document;
 	uint64_t views = views_inside(e, p);
-	bool had_schema = e->has_schema, is_dotted = leads_to(e, p, KVEIL_STAGE_PARTIAL);
+	bool had_schema = e->has_schema;
 	const struct kveil_bound_part *part = &e->parts[d->part];
 
 	if (!views)
@@ -240,25 +237,14 @@ enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place
 		name_text(e, p, views);
 		return KVEIL_OK;
 	}
-	/* A column's value may be a text of its own; no step of a path goes on in that. */
-	enum kveil_status st = KVEIL_OK;
-	if (e->levels[d->level + 1].scan.doc.nodes[0].kind == KVEIL_KIND_STRING) {
-		p->text.why = "a text that a rule looks into holds no JSON but a text";
-		st = refuse_text(e, p, &p->text, views, err);
-	}
-	if (st)
-		return st;
 	struct kveil_document inner = {.part = d->part,
 				       .scan = &e->levels[d->level + 1].scan,
 				       .automaton = part->text_automaton,
-				       .all_stream = part->text_all_stream && !is_dotted,
+				       .all_stream = part->text_all_stream,
 				       .outer = &p->spot,
-				       .is_extended = is_dotted || leads_to(e, p, KVEIL_STAGE_ROW) ||
-						      leads_to(e, p, KVEIL_STAGE_COLUMN),
-				       .is_dotted = is_dotted,
 				       .level = d->level + 1,
 				       .views = views};
-	st = begin_inside(e, p, &inner, err);
+	enum kveil_status st = begin_inside(e, p, &inner, err);
 	e->has_schema = false;
 	if (!st)
 		st = rewrite_text(e, p, &p->text, &inner, err);

@@ -34,9 +34,8 @@
 
 enum { KVEIL_MOST_TEXTS = 4 /* within each other, that paths go on in */ };
 
-/* Where a binding's path begins: a part of the record; the text that a row is, or its changed fields, or its column in a
- * key; the text after so many steps of the path. */
-enum { KVEIL_STAGE_PART, KVEIL_STAGE_ROW, KVEIL_STAGE_PARTIAL, KVEIL_STAGE_COLUMN, KVEIL_STAGE_STEP };
+/* Where a binding's path begins: a part of the record, the text that a row is, the text after so many steps. */
+enum { KVEIL_STAGE_PART, KVEIL_STAGE_ROW, KVEIL_STAGE_STEP };
 
 /* A rule at one of the rows that it holds for, with what this thread needs to run it. Its place in engine.rules is its
  * rank: in every view, of two rules the one with the lower number comes first. The bindings of one rule stand side by
@@ -224,8 +223,6 @@ struct kveil_spot {
 	struct kveil_span header_name;
 	const struct kveil_value *value; /* where the format's bytes do not say it by themselves; else NULL */
 	const struct kveil_spot *outer; /* the text that it stands in; NULL: none, but the part */
-	bool is_extended;            /* MongoDB's JSON: {"$numberLong": "42"} is a scalar */
-	bool is_dotted;              /* the names of the text's members are paths */
 	const uint32_t *ways;        /* of such a text: what leads there, in the order of ids */
 	size_t way_count;
 };
@@ -403,26 +400,11 @@ enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct 
                                            size_t id_count, struct kveil_root_result *results,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* --- dotted.c --- */
-
-/* What a path finds in an object whose members are called as a.0.b: values, of which each may be in more than one
- * reading. All in the arena. */
-enum kveil_status kveil_dotted_select(struct kveil_engine *e, const struct kveil_path *path, const struct kveil_doc *doc,
-                                      bool doubt_selects, uint32_t **ret, size_t *ret_count,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Appends the name's steps as write_path does. */
-void kveil_dotted_write(struct kveil_span name, struct kveil_buf *out);
-/* Where a path may stand in a column's value, behind the column: bit i, at segment i. */
-uint64_t kveil_dotted_enter(const struct kveil_path *path, struct kveil_span column);
-
 /* --- texts.c --- */
 
 /* How many texts a path enters, and what of it leads from one stage to another (in engine.bound; NULL: no memory); one
  * behind the last stage is the path's end. */
 size_t kveil_text_entries(const struct kveil_path *path);
-const struct kveil_path *kveil_text_slice(struct kveil_engine *e, const struct kveil_path *path, size_t begin,
-                                          size_t end);
-size_t kveil_text_begin(const struct kveil_path *path, unsigned stage);
 const struct kveil_path *kveil_text_stretch(struct kveil_engine *e, const struct kveil_path *path, unsigned from,
                                             unsigned to);
 
@@ -455,10 +437,8 @@ struct kveil_opened {
 	unsigned layer_count;
 };
 
-/* Opens the text at the spot, a string; its tape is then that of the level's scan. UNWRAPS: what holds but a text is
- * opened too; DECODES: base64 of an object. */
-enum { KVEIL_TEXT_UNWRAPS = 1 << 0, KVEIL_TEXT_DECODES = 1 << 1 };
-enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, unsigned how,
+/* Opens the text at the spot, a string; its tape is then that of the level's scan. decodes: base64 of an object too. */
+enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, bool decodes,
                                   struct kveil_opened *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Edits of what the text holds become edits of what it stands in. What they do not touch keeps its bytes. false: no
  * memory. */

@@ -77,45 +77,6 @@ static enum kveil_status lead_to_rows(struct kveil_engine *e, struct kveil_rewri
 	return st;
 }
 
-/* Beside the fields that changed stand names of fields. */
-static void name_members(struct kveil_rewrite *w, uint32_t object, struct kveil_span but)
-{
-	const struct kveil_doc *doc = w->doc;
-
-	for (uint32_t c = object + 1; c < doc->nodes[object].next; c = doc->nodes[c].next) {
-		const struct kveil_doc_node *n = &doc->nodes[c];
-		struct kveil_span name = {doc->text.data + n->name_start + 1, n->name_end - n->name_start - 2};
-		if (n->kind == KVEIL_KIND_NULL || !kveil_span_eq(name, but))
-			kveil_rewrite_name(w, c);
-	}
-}
-
-static enum kveil_status lead_to_partials(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t event,
-					  struct kveil_error *err)
-{
-	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_PARTIAL];
-	enum kveil_status st = KVEIL_OK;
-
-	for (size_t i = 0; !st && i < rows->count; i++) {
-		struct kveil_path parent = *rows->roots[i];
-		struct kveil_span last = parent.segments[--parent.count].selectors[0].name;
-		uint32_t *nodes;
-		size_t count = 0;
-		st = kveil_path_select_within(&parent, w->doc, 0, false, &e->work, &e->arena, &nodes, &count, err);
-		for (size_t k = 0; k < count; k++) {
-			const struct kveil_doc_node *n = &w->doc->nodes[nodes[k]];
-			bool is_inside = nodes[k] > event && nodes[k] < w->doc->nodes[event].next;
-			if (is_inside && n->kind == KVEIL_KIND_NULL)
-				kveil_rewrite_name(w, nodes[k]);
-			if (!is_inside || n->kind != KVEIL_KIND_OBJECT)
-				continue;
-			kveil_rewrite_lead(w, nodes[k]);
-			name_members(w, nodes[k], last);
-		}
-	}
-	return st;
-}
-
 enum kveil_status kveil_engine_spare(struct kveil_engine *e, struct kveil_rewrite *w, struct kveil_error *err)
 {
 	const struct kveil_rows *events = &e->plan->rows[KVEIL_ROWS_EVENT];
@@ -137,8 +98,6 @@ enum kveil_status kveil_engine_spare(struct kveil_engine *e, struct kveil_rewrit
 				st = spare_members(e, w, nodes[k], is_event == KVEIL_YES, err);
 			if (!st && is_event == KVEIL_YES)
 				st = lead_to_rows(e, w, nodes[k], err);
-			if (!st && is_event == KVEIL_YES)
-				st = lead_to_partials(e, w, nodes[k], err);
 		}
 	}
 	return st;

@@ -54,7 +54,6 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 	spot.header_name = KVEIL_SPAN_NULL;
 	spot.value = NULL;
 	spot.outer = NULL;
-	spot.is_extended = spot.is_dotted = false;
 	kveil_buf_reset(out);
 	/* Room for the gaps and most results at once; a record of nothing but places may be refused for less. */
 	size_t room = 64 * p->scan.match_count + 64;

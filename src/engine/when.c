@@ -127,8 +127,7 @@ static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_do
  * record's value. */
 static bool has_own_row(const struct kveil_bound_rule *r, const struct kveil_spot *spot)
 {
-	return spot->doc && r->from != KVEIL_STAGE_COLUMN &&
-	       (spot->part == KVEIL_PART_VALUE || r->in_key_row || r->rule->is_of_event);
+	return spot->doc && (spot->part == KVEIL_PART_VALUE || r->in_key_row || r->rule->is_of_event);
 }
 
 enum kveil_status kveil_engine_key_column(struct kveil_error *err, const char *why)

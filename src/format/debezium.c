@@ -13,16 +13,14 @@ static const char *const rows[] = {
     "$.payload.after", "$.payload.before", "$.after", "$.before", "$.payload", "$", NULL};
 static const char *const events[] = {"$.payload", "$", NULL};
 static const char *const keys[] = {"$.payload", "$", NULL};
-/* MongoDB's documents. */
-static const char *const texts[] = {"$.payload.after", "$.payload.before", "$.after", "$.before", NULL};
-static const char *const partials[] = {"$.payload.updateDescription.updatedFields", "$.updateDescription.updatedFields",
-				       NULL};
-static const char *const key_texts[] = {"$.payload.id", "$.id", NULL};
 static const char *const key_headers[] = {"__debezium.newkey", "__debezium.oldkey", NULL};
 
 static const char inline_schema[] = "a schema inline stands beside its payload and nothing else";
-static const char no_row[] = "before and after of an event are rows, or texts of JSON that hold one: these are not";
-static const char no_fields[] = "updatedFields of an event is a text of JSON that holds fields: this is not";
+static const char mongodb[] =
+    "rows that are no objects, such as MongoDB's texts, are not in this version: flatten them "
+    "with ExtractNewDocumentState";
+static const char updated_fields[] = "updatedFields of MongoDB holds changed fields in a text: take it out of "
+				     "add.fields and add.headers, or give it a rule";
 
 static const char *const members[] = {"op", "source", "transaction", "ts_ms", "ts_us", "ts_ns", NULL};
 static const char *const at_times[] = {"message", NULL};
@@ -86,11 +84,13 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema && $.schema != null", OBJECT, inline_schema},
     {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema.type", NOT_NULL, inline_schema},
     {KVEIL_CLAUSE_REFUSE, "key:$.payload", "$.schema && $.schema != null", NOT_NULL, inline_schema},
-    {KVEIL_CLAUSE_REFUSE, "$.after", IS_EVENT, NO_ROW, no_row, .but_row = true},
-    {KVEIL_CLAUSE_REFUSE, "$.before", IS_EVENT, NO_ROW, no_row, .but_row = true},
-    {KVEIL_CLAUSE_REFUSE, "$.patch", "$.op && $.source.connector == 'mongodb'", NOT_NULL,
-     "patch is of an old Debezium, and holds statements: use version 2 or later"},
-    {KVEIL_CLAUSE_REFUSE, "$.updateDescription.updatedFields", "$.op", NOT_NULL, no_fields, .but_row = true},
+    {KVEIL_CLAUSE_REFUSE, "$.after", IS_EVENT, NO_ROW, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.before", IS_EVENT, NO_ROW, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.updateDescription", "$.op", OBJECT, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.patch", "$.op && $.ts_ms", NOT_NULL, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.source", "$.source.connector && $.source.connector == 'mongodb'", OBJECT, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.__updateDescription_updatedFields", NULL, NOT_NULL, updated_fields},
+    {KVEIL_CLAUSE_REFUSE, "header:__updateDescription_updatedFields", NULL, NOT_NULL, updated_fields},
     {KVEIL_CLAUSE_REFUSE, "$.specversion", "$.id && $.source && $.type", STRING,
      "CloudEvents are not in this version: use Debezium's JSON converter"},
     {KVEIL_CLAUSE_REFUSE, "$.position", "$.source && ($.ddl || $.tableChanges)", OBJECT,
@@ -127,10 +127,6 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .rows = rows,
     .events = events,
     .keys = keys,
-    .texts = texts,
-    .partials = partials,
-    .key_texts = key_texts,
-    .text_column = "_id",
     .key_headers = key_headers,
     .clauses = clauses,
     .tables = tables,

@@ -29,7 +29,6 @@ struct kveil_clause {
 	unsigned kinds;    /* KVEIL_KIND_BIT of the values that it is about; 0 = of any */
 	const char *why;   /* REFUSE: what to tell the user */
 	bool if_sure;      /* `when` in doubt leaves the place: it may well be a column */
-	bool but_row;      /* not of a text that holds a row: rules look into that */
 };
 
 enum kveil_clue_from {
@@ -59,10 +58,6 @@ struct kveil_envelope {
 	const char *const *rows;   /* in the value; of a rule's templates the first that is an object is the row */
 	const char *const *events; /* in the value: what clauses begin at */
 	const char *const *keys;   /* rows in a key of JSON */
-	const char *const *texts;  /* of the rows those that may be texts of JSON; none: NULL */
-	const char *const *partials; /* texts of JSON that hold changed fields of a row, named as a.0.b; none: NULL */
-	const char *const *key_texts; /* in a key, texts of JSON that hold the column text_column; none: NULL */
-	const char *text_column;
 	const char *key_prefix;    /* what stands before the names of columns in a key, which are lower-case; NULL = nothing */
 	const char *const *members; /* of the event, beside the rows: a column with such a name is not told from them */
 	const char *const *at_times; /* of some events; none: NULL */

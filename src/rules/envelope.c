@@ -39,7 +39,7 @@ static void read_roots(struct kveil_loader *l, const char *const *texts, struct 
 	const struct kveil_path **roots = kveil_plan_alloc(l->plan, MOST_ROOTS * sizeof *roots);
 
 	l->no_memory |= !roots;
-	for (size_t n = 0; texts && roots && n < MOST_ROOTS && texts[n]; n++) {
+	for (size_t n = 0; roots && n < MOST_ROOTS && texts[n]; n++) {
 		roots[n] = own_path(l, texts[n]);
 		if (!roots[n])
 			return;
@@ -47,14 +47,12 @@ static void read_roots(struct kveil_loader *l, const char *const *texts, struct 
 	}
 }
 
-/* Rows that may be texts: the envelope's own, and with messages: rows the content of messages in each event. */
+/* With messages: rows the content of messages in each event is a row. */
 static void read_texts(struct kveil_loader *l, const struct kveil_envelope *e)
 {
 	const char *texts[MOST_ROOTS] = {NULL};
 	size_t n = 0;
 
-	for (; e->texts && e->texts[n]; n++)
-		texts[n] = e->texts[n];
 	for (const struct kveil_clause *c = e->clauses; l->plan->reads_messages && c->place; c++)
 		for (size_t i = 0; c->kind == KVEIL_CLAUSE_MESSAGE && e->events[i] && n + 1 < MOST_ROOTS; i++) {
 			char text[256];
@@ -310,14 +308,13 @@ void kveil_loader_add_clauses(struct kveil_loader *l)
 		struct kveil_rule *r = &p->rules[p->rule_count];
 		if (!place || !is_wanted(l, c))
 			continue;
-		*r =
-		    (struct kveil_rule){.line = l->envelope_line,
-					.column = 1,
-					.view = -1,
-					.is_of_event = true,
-					.if_sure = c->if_sure,
-					.but_row = c->but_row || (c->kind == KVEIL_CLAUSE_MESSAGE && p->reads_messages),
-					.only_kinds = c->kinds};
+		*r = (struct kveil_rule){.line = l->envelope_line,
+					 .column = 1,
+					 .view = -1,
+					 .is_of_event = true,
+					 .if_sure = c->if_sure,
+					 .but_row = c->kind == KVEIL_CLAUSE_MESSAGE && p->reads_messages,
+					 .only_kinds = c->kinds};
 		if (!read_place(l, c, place, r) || !read_action(l, c, r)) {
 			l->no_memory |= l->report->errors == 0;
 			kveil_rule_clear(r);
@@ -387,8 +384,6 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 		read_roots(l, e->events, &l->plan->rows[KVEIL_ROWS_EVENT]);
 		read_roots(l, e->keys, &l->plan->rows[KVEIL_ROWS_KEY]);
 		read_texts(l, e);
-		read_roots(l, e->partials, &l->plan->rows[KVEIL_ROWS_PARTIAL]);
-		read_roots(l, e->key_texts, &l->plan->rows[KVEIL_ROWS_KEY_TEXT]);
 		read_clues(l, e->tables);
 		l->plan->is_event = own_expr(l, e->is_event);
 		if (e->is_delete)

@@ -100,9 +100,7 @@ enum kveil_rows_kind {
 	KVEIL_ROWS_VALUE, /* rules address these, the innermost first */
 	KVEIL_ROWS_EVENT, /* the events around them */
 	KVEIL_ROWS_KEY,
-	KVEIL_ROWS_TEXT,     /* of the value's rows those that may be texts of JSON */
-	KVEIL_ROWS_PARTIAL,  /* texts of what changed in a row, with dots in the names of members */
-	KVEIL_ROWS_KEY_TEXT, /* in the key: texts of a row's one column, kveil_plan.text_column */
+	KVEIL_ROWS_TEXT, /* in the value, rows that are texts of JSON */
 	KVEIL_ROWS_COUNT,
 };
 struct kveil_rows {

@@ -278,9 +278,13 @@ static void shapes_that_hide_rows_are_refused(void **state)
 	static const char *const shapes[] = {
 	    "{\"schema\":{},\"payload\":{\"a\":\"x\"}}",
 	    "{\"payload\":{\"a\":\"x\"},\"schema\":{\"type\":\"struct\"}}",
-	    "{\"op\":\"c\",\"after\":\"a=1\"}",
-	    "{\"op\":\"c\",\"after\":\"[{\\\"a\\\":1}]\"}",
-	    "{\"op\":\"u\",\"after\":null,\"updateDescription\":{\"updatedFields\":\"a=1\"}}",
+	    "{\"op\":\"c\",\"after\":\"{\\\"a\\\":1}\"}",
+	    "{\"op\":\"u\",\"after\":null,\"updateDescription\":{\"updatedFields\":\"{\\\"a\\\":1}\"}}",
+	    "{\"op\":\"u\",\"after\":null,\"filter\":\"{}\",\"patch\":\"{\\\"a\\\":1}\",\"ts_ms\":1}",
+	    "{\"op\":\"d\",\"before\":null,\"after\":null,\"source\":{\"connector\":\"mongodb\"}}",
+	    "{\"op\":\"c\",\"after\":{\"a\":\"x\"},\"source\":{\"connector\":\"mongodb\"}}",
+	    "{\"schema\":null,\"payload\":{\"op\":\"d\",\"after\":null,\"source\":{\"connector\":\"mongodb\"}}}",
+	    "{\"b\":1,\"__updateDescription_updatedFields\":\"{\\\"a\\\":1}\"}",
 	    "{\"id\":\"1\",\"source\":\"/d\",\"specversion\":\"1.0\",\"type\":\"t\",\"data\":{}}",
 	    "{\"source\":{},\"position\":{},\"ddl\":\"x\",\"tableChanges\":[]}",
 	    "[{\"a\":\"x\"}]",
@@ -298,6 +302,37 @@ static void shapes_that_hide_rows_are_refused(void **state)
 	assert_int_equal(run(&r, "{\"schema\":{},\"payload\":\"x\"}", NULL), KVEIL_E_UNSUPPORTED_ENVELOPE);
 	assert_int_equal(run(&r, NULL, "{\"after\":\"a column\"}"), KVEIL_OK);
 	assert_int_equal(run(&r, NULL, "null"), KVEIL_OK);
+	rig_clear(&r);
+}
+
+/* As text with names such as a.0.b: no rule on a column holds there. */
+static void changed_fields_of_a_document_are_refused(void **state)
+{
+	(void)state;
+	static const char *const names[] = {"__updateDescription_updatedFields", "cdc.updateDescription_updatedFields"};
+	struct rig r;
+	char value[256];
+
+	rig_init(&r, HEAD
+		 "envelope: {kind: debezium, sql: keep, added_prefix: cdc.}\nfields:\n  - {path: $.a, mask: {}}\n");
+	for (size_t i = 0; i < 2; i++) {
+		struct kveil_header header = {kveil_span_str(names[i]), KVEIL_SPAN("{\"a\":\"x\"}")};
+		struct kveil_record record = {
+		    .value = KVEIL_SPAN("{\"a\":\"x\"}"), .headers = &header, .header_count = 1};
+		kveil_engine_run(r.engine, &record, &r.result);
+		assert_int_not_equal(r.result.verdict, KVEIL_PRODUCE);
+		assert_int_equal(r.result.error.status, KVEIL_E_UNSUPPORTED_ENVELOPE);
+		header.value = KVEIL_SPAN_NULL;
+		kveil_engine_run(r.engine, &record, &r.result);
+		assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+		snprintf(value, sizeof value, "{\"%s\":\"{}\"}", names[i]);
+		assert_int_equal(run(&r, NULL, value), KVEIL_E_UNSUPPORTED_ENVELOPE);
+		snprintf(value, sizeof value, "{\"%s\":null}", names[i]);
+		becomes(&r, value, value);
+	}
+	rig_clear(&r);
+	rig_init(&r, DEBEZIUM "  - {path: $.__updateDescription_updatedFields, nullify: true}\n");
+	becomes(&r, "{\"__updateDescription_updatedFields\":\"{}\"}", "{\"__updateDescription_updatedFields\":null}");
 	rig_clear(&r);
 }
 
@@ -550,6 +585,7 @@ int main(void)
 	    cmocka_unit_test(what_stands_beside_the_row_is_blanked),
 	    cmocka_unit_test(shapes_that_hide_rows_are_refused),
 	    cmocka_unit_test(views_and_streams_agree),
+	    cmocka_unit_test(changed_fields_of_a_document_are_refused),
 	    cmocka_unit_test(rows_that_are_none_are_refused),
 	    cmocka_unit_test(every_view_has_rules_of_its_own),
 	    cmocka_unit_test(a_column_is_no_member_of_the_event),
