@@ -190,6 +190,7 @@ static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum
 				       .only_kinds = only_kinds,
 				       .event_above = event_above(e->plan, root),
 				       .in_key_row = part != r->part,
+				       .has_gaps = part != r->part || kveil_plan_has_gaps(e->plan, root),
 				       .is_bare_key = part != r->part && path && !path->count};
 	return b->path != NULL;
 }
@@ -415,6 +416,7 @@ static bool add_clear(struct kveil_engine *e, const struct kveil_bound_clear *li
 
 	*c = *like;
 	c->root = root;
+	c->has_gaps = kveil_plan_has_gaps(e->plan, root);
 	c->own = own;
 	c->path = own ? join_paths(e, root, own) : NULL;
 	c->streams = own && kveil_path_is_streamable(own);

@@ -154,9 +154,9 @@ static enum kveil_status rewrite_text(struct kveil_engine *e, const struct kveil
 
 	for (size_t v = 0; !st && v < e->view_count; v++) {
 		struct kveil_edits edits;
-		enum kveil_unmatched unmatched = unmatched_in(e, p, v);
 		if (!(inner->views >> v & 1))
 			continue;
+		enum kveil_unmatched unmatched = unmatched_in(e, p, v);
 		if (unmatched != KVEIL_UNMATCHED_KEEP && !is_container(&inner->scan->doc))
 			continue;
 		st = kveil_decide_settle(e, inner, v, unmatched, &edits, err);
@@ -210,6 +210,8 @@ static enum kveil_status begin_inside(struct kveil_engine *e, struct kveil_place
 	inner->ws = st ? NULL : kveil_arena_array(&e->arena, e->view_count, sizeof *inner->ws);
 	if (!st && !inner->ws)
 		st = no_memory(err);
+	if (!st)
+		memset(inner->ws, 0, e->view_count * sizeof *inner->ws);
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		if (inner->views >> v & 1) {
 			st = kveil_rewrite_init(e, &inner->ws[v], &level->scan.doc, v, err);

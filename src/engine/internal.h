@@ -54,6 +54,7 @@ struct kveil_bound_rule {
 	unsigned kinds;              /* KVEIL_KIND_BIT of what it takes */
 	unsigned only_kinds;         /* values of other kinds are none of its business */
 	bool in_key_row;             /* a rule for the row, at a column that the record's key holds */
+	bool has_gaps;               /* the row may lack columns */
 	bool is_bare_key;            /* the key is the column's value, not an object that holds it */
 	bool is_spelled_in_key;      /* as this envelope's keys spell columns, where that is not as rows do */
 	uint32_t event_above;        /* steps from the row up to the event that holds it; 0: a flat row */
@@ -83,6 +84,7 @@ struct kveil_bound_clear {
 	const struct kveil_path *path; /* both */
 	uint64_t views;
 	bool streams;
+	bool has_gaps;
 	uint8_t from, way; /* as in struct kveil_bound_rule */
 	unsigned only_kinds;
 	uint32_t line;     /* bindings with one number are of one line */

@@ -28,6 +28,7 @@ struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc
 {
 	struct kveil_doc row = known(e, doc);
 
+	row.has_gaps = r->has_gaps;
 	if (!spot->doc) {
 		for (size_t depth = 0; depth < r->root->count; depth++)
 			row.root = child_around(e, doc, row.root, spot->match.start);
@@ -97,6 +98,7 @@ enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kve
 		if (count == 0 || doc->nodes[nodes[0]].kind != KVEIL_KIND_OBJECT)
 			continue;
 		size_t images = 0;
+		ret->has_gaps = kveil_plan_has_gaps(e->plan, rows->roots[i]);
 		for (size_t k = 0; k < count; k++)
 			if (is_image_of(doc, nodes[k], own)) {
 				ret->root = nodes[k];

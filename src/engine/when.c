@@ -231,6 +231,7 @@ static enum kveil_status ask_main_rows(struct question *q, const struct kveil_sp
 	while (!st && value && !is_settled(q) && reading != KVEIL_NO_READING) {
 		st = kveil_engine_main_row(q->e, value, NULL, &reading, &row, &found, q->err);
 		both.root = row.root;
+		both.has_gaps = row.has_gaps;
 		both.absent = row.absent;
 		both.absent_count = row.absent_count;
 		if (!st && found)

@@ -11,6 +11,7 @@
 static const char *const rows[] = {"$.data[*]", "$.old[*]", "$", NULL};
 static const char *const events[] = {"$", NULL};
 static const char *const keys[] = {"$", NULL};
+static const char *const images[] = {"$.old[*]", NULL};
 static const char *const no_headers[] = {NULL};
 
 static const char *const members[] = {"id", "database", "table",   "type",    "isDdl",     "es",
@@ -57,6 +58,7 @@ const struct kveil_envelope kveil_envelope_canal = {
     .rows = rows,
     .events = events,
     .keys = keys,
+    .images = images,
     .key_headers = no_headers,
     .clauses = clauses,
     .tables = tables,

@@ -13,6 +13,8 @@ static const char *const rows[] = {
     "$.payload.after", "$.payload.before", "$.after", "$.before", "$.payload", "$", NULL};
 static const char *const events[] = {"$.payload", "$", NULL};
 static const char *const keys[] = {"$.payload", "$", NULL};
+/* Under some replica identities it has few columns. */
+static const char *const images[] = {"$.payload.before", "$.before", NULL};
 static const char *const key_headers[] = {"__debezium.newkey", "__debezium.oldkey", NULL};
 
 static const char inline_schema[] = "a schema inline stands beside its payload and nothing else";
@@ -127,6 +129,7 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .rows = rows,
     .events = events,
     .keys = keys,
+    .images = images,
     .key_headers = key_headers,
     .clauses = clauses,
     .tables = tables,

@@ -58,6 +58,7 @@ struct kveil_envelope {
 	const char *const *rows;   /* in the value; of a rule's templates the first that is an object is the row */
 	const char *const *events; /* in the value: what clauses begin at */
 	const char *const *keys;   /* rows in a key of JSON */
+	const char *const *images; /* of the rows those that may lack columns; none: NULL */
 	const char *key_prefix;    /* what stands before the names of columns in a key, which are lower-case; NULL = nothing */
 	const char *const *members; /* of the event, beside the rows: a column with such a name is not told from them */
 	const char *const *at_times; /* of some events; none: NULL */

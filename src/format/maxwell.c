@@ -9,6 +9,7 @@
 static const char *const rows[] = {"$.data", "$.old", "$", NULL};
 static const char *const events[] = {"$", NULL};
 static const char *const keys[] = {"$", NULL};
+static const char *const images[] = {"$.old", NULL};
 static const char *const no_headers[] = {NULL};
 
 static const char *const members[] = {"database", "table",    "type",      "ts",        "xid", "xoffset",
@@ -45,6 +46,7 @@ const struct kveil_envelope kveil_envelope_maxwell = {
     .rows = rows,
     .events = events,
     .keys = keys,
+    .images = images,
     .key_prefix = "pk.",
     .key_headers = no_headers,
     .clauses = clauses,

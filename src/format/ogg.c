@@ -9,6 +9,8 @@
 static const char *const rows[] = {"$.after", "$.before", "$", NULL};
 static const char *const events[] = {"$", NULL};
 static const char *const keys[] = {"$", NULL};
+/* Compressed updates have the key and what changed. */
+static const char *const images[] = {"$.after", "$.before", NULL};
 static const char *const no_headers[] = {NULL};
 
 static const char *const members[] = {"table", "op_type", "op_ts", "current_ts", "pos", "primary_keys", "tokens", NULL};
@@ -36,6 +38,7 @@ const struct kveil_envelope kveil_envelope_ogg = {
     .rows = rows,
     .events = events,
     .keys = keys,
+    .images = images,
     .key_headers = no_headers,
     .clauses = clauses,
     .tables = tables,

@@ -49,6 +49,7 @@ struct kveil_doc {
 	uint32_t root; /* what $ is: node 0, or a row inside the document */
 	const struct kveil_span *absent; /* texts that stand for a value that is not known: compared, they are in doubt */
 	size_t absent_count;
+	bool has_gaps; /* the root may lack members that its row has: not found there is in doubt */
 };
 
 #endif

@@ -73,6 +73,17 @@ static bool is_absent(const struct kveil_evaluation *ev, const struct item *item
 	return false;
 }
 
+/* May the row have more than the query finds? Below the root values are whole. */
+static bool may_miss(const struct kveil_evaluation *ev, const struct kveil_path *query, uint32_t current)
+{
+	return ev->doc->has_gaps && (!query->relative || current == ev->doc->root);
+}
+
+static bool has_gaps(const struct kveil_evaluation *ev, const struct item *item)
+{
+	return ev->doc->has_gaps && item->kind == KVEIL_KIND_OBJECT && item->node == ev->doc->root;
+}
+
 /* ---- equality and order ---- */
 
 /* Comparing ends with the shorter text at the latest. */
@@ -158,7 +169,7 @@ static enum kveil_tri equal_items(struct kveil_evaluation *ev, const struct item
 {
 	int order;
 
-	if (a->kind != b->kind || is_absent(ev, a) || is_absent(ev, b))
+	if (a->kind != b->kind || is_absent(ev, a) || is_absent(ev, b) || has_gaps(ev, a) || has_gaps(ev, b))
 		return KVEIL_DOUBT;
 	if (depth > MAX_DEPTH) {
 		kveil_evaluation_fail(ev, KVEIL_E_TOO_COMPLEX, "comparing values nested too deeply");
@@ -239,6 +250,8 @@ static struct value number_value(uint64_t n)
 /* false: this kind has no length. */
 static bool item_length(struct kveil_evaluation *ev, const struct item *item, uint64_t *ret)
 {
+	if (has_gaps(ev, item))
+		return false;
 	if (item->kind == KVEIL_KIND_OBJECT || item->kind == KVEIL_KIND_ARRAY) {
 		*ret = ev->doc->nodes[item->node].count;
 		return true;
@@ -270,7 +283,7 @@ static struct value call_count(struct kveil_evaluation *ev, const struct kveil_p
 	size_t base = ev->count;
 
 	kveil_evaluation_select(ev, path, current, false);
-	bool doubtful = false;
+	bool doubtful = may_miss(ev, path, current);
 	for (size_t i = base; i < ev->count; i++)
 		doubtful |= ev->stack[i].doubtful;
 	return doubtful ? (struct value){0} : number_value(ev->count - base);
@@ -281,7 +294,7 @@ static struct value call_value(struct kveil_evaluation *ev, const struct kveil_p
 	size_t base = ev->count;
 
 	kveil_evaluation_select(ev, path, current, false);
-	if (ev->count != base + 1 || ev->stack[base].doubtful)
+	if (ev->count != base + 1 || ev->stack[base].doubtful || may_miss(ev, path, current))
 		return (struct value){0};
 	return (struct value){.count = 1, .first = base};
 }
@@ -421,7 +434,7 @@ static enum kveil_tri test_pairs(struct kveil_evaluation *ev, const struct kveil
 static enum kveil_tri test_exists(struct kveil_evaluation *ev, const struct kveil_path *path, uint32_t current)
 {
 	size_t base = ev->count;
-	enum kveil_tri answer = KVEIL_NO;
+	enum kveil_tri answer = may_miss(ev, path, current) ? KVEIL_DOUBT : KVEIL_NO;
 
 	kveil_evaluation_select(ev, path, current, true);
 	for (size_t i = base; i < ev->count && answer != KVEIL_YES; i++)

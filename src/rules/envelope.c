@@ -39,7 +39,7 @@ static void read_roots(struct kveil_loader *l, const char *const *texts, struct 
 	const struct kveil_path **roots = kveil_plan_alloc(l->plan, MOST_ROOTS * sizeof *roots);
 
 	l->no_memory |= !roots;
-	for (size_t n = 0; roots && n < MOST_ROOTS && texts[n]; n++) {
+	for (size_t n = 0; texts && roots && n < MOST_ROOTS && texts[n]; n++) {
 		roots[n] = own_path(l, texts[n]);
 		if (!roots[n])
 			return;
@@ -383,6 +383,7 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 		read_roots(l, e->rows, &l->plan->rows[KVEIL_ROWS_VALUE]);
 		read_roots(l, e->events, &l->plan->rows[KVEIL_ROWS_EVENT]);
 		read_roots(l, e->keys, &l->plan->rows[KVEIL_ROWS_KEY]);
+		read_roots(l, e->images, &l->plan->rows[KVEIL_ROWS_IMAGE]);
 		read_texts(l, e);
 		read_clues(l, e->tables);
 		l->plan->is_event = own_expr(l, e->is_event);
@@ -450,14 +451,22 @@ static bool begins_with_columns(const struct kveil_plan *plan, const struct kvei
 	return !first->descendant || (!e->names_columns && !e->key_prefix);
 }
 
-bool kveil_plan_is_event(const struct kveil_plan *p, const struct kveil_path *root)
+static bool has_root(const struct kveil_rows *rows, const struct kveil_path *root)
 {
-	const struct kveil_rows *events = &p->rows[KVEIL_ROWS_EVENT];
-
-	for (size_t i = 0; i < events->count; i++)
-		if (kveil_path_equal(events->roots[i], root))
+	for (size_t i = 0; i < rows->count; i++)
+		if (kveil_path_equal(rows->roots[i], root))
 			return true;
 	return false;
+}
+
+bool kveil_plan_is_event(const struct kveil_plan *p, const struct kveil_path *root)
+{
+	return has_root(&p->rows[KVEIL_ROWS_EVENT], root);
+}
+
+bool kveil_plan_has_gaps(const struct kveil_plan *p, const struct kveil_path *root)
+{
+	return has_root(&p->rows[KVEIL_ROWS_IMAGE], root);
 }
 
 /* Is it a member of the event that holds rows, such as `after`? */

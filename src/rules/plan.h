@@ -100,6 +100,7 @@ enum kveil_rows_kind {
 	KVEIL_ROWS_VALUE, /* rules address these, the innermost first */
 	KVEIL_ROWS_EVENT, /* the events around them */
 	KVEIL_ROWS_KEY,
+	KVEIL_ROWS_IMAGE, /* of the value's rows those that may lack columns */
 	KVEIL_ROWS_TEXT, /* in the value, rows that are texts of JSON */
 	KVEIL_ROWS_COUNT,
 };
@@ -111,6 +112,8 @@ struct kveil_rows {
 struct kveil_plan;
 /* Is the root of rows an event's too, so that what stands there is a flat row, or an event? */
 bool kveil_plan_is_event(const struct kveil_plan *p, const struct kveil_path *root);
+/* May the rows at root lack columns that the table has? */
+bool kveil_plan_has_gaps(const struct kveil_plan *p, const struct kveil_path *root);
 
 struct kveil_view {
 	char *name;               /* "" for the only view of a file without outputs */

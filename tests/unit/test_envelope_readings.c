@@ -202,6 +202,81 @@ static void what_reveals_needs_every_reading(void **state)
 	free(r);
 }
 
+#define NULLIFY(when) "{path: $.phone, when: \"" when "\", nullify: true}"
+
+/* An image with some of the columns does not say that there are no others. */
+static void what_an_image_may_lack_is_doubt(void **state)
+{
+	(void)state;
+	static const char *const whens[] = {
+	    NULLIFY("$.vip"),         NULLIFY("count($.tags[*]) > 0"),
+	    NULLIFY("$.addr.cn"),     NULLIFY("@ != null && $.vip"),
+	    NULLIFY("length($) > 9"), NULLIFY("$[?@ == 'x']"),
+	};
+	static const struct {
+		const char *kind, *value, *want;
+	} images[] = {
+	    {"maxwell", "{\"data\":{\"phone\":\"N\"},\"old\":{\"phone\":\"C\"}}",
+	     "{\"data\":{\"phone\":\"N\"},\"old\":{\"phone\":null}}"},
+	    {"canal", "{\"data\":[{\"phone\":\"N\"}],\"old\":[{\"phone\":\"C\"}]}",
+	     "{\"data\":[{\"phone\":\"N\"}],\"old\":[{\"phone\":null}]}"},
+	    {"debezium", "{\"after\":{\"phone\":\"N\"},\"before\":{\"phone\":\"C\"}}",
+	     "{\"after\":{\"phone\":\"N\"},\"before\":{\"phone\":null}}"},
+	    {"debezium", "{\"payload\":{\"after\":{\"phone\":\"N\"},\"before\":{\"phone\":\"C\"}}}",
+	     "{\"payload\":{\"after\":{\"phone\":\"N\"},\"before\":{\"phone\":null}}}"},
+	    {"ogg", "{\"before\":{\"phone\":\"C\"},\"after\":{\"phone\":\"N\"}}",
+	     "{\"before\":{\"phone\":null},\"after\":{\"phone\":null}}"},
+	};
+
+	for (size_t i = 0; i < sizeof images / sizeof *images; i++)
+		for (size_t k = 0; k < sizeof whens / sizeof *whens; k++)
+			becomes(images[i].kind, whens[k], images[i].value, images[i].want);
+}
+
+static void what_an_image_has_is_known(void **state)
+{
+	(void)state;
+	static const char value[] = "{\"data\":{\"phone\":\"N\"},\"old\":{\"phone\":\"C\",\"vip\":1,\"s\":\"abc\"}}";
+
+	becomes("maxwell", NULLIFY("$.data || !$.vip"), "{\"vip\":1,\"phone\":\"N\"}", "{\"vip\":1,\"phone\":\"N\"}");
+	becomes("maxwell", NULLIFY("$.s && !$.vip"), value, value);
+	becomes("maxwell", NULLIFY("length($.s) == 4 || length(@) == 2"), "{\"old\":{\"phone\":\"C\",\"s\":\"abc\"}}",
+		"{\"old\":{\"phone\":\"C\",\"s\":\"abc\"}}");
+	/* Values are whole. */
+	becomes("maxwell", "{path: $.phone, when: \"@.vip || count(@[*]) == 1\", nullify: true}",
+		"{\"old\":{\"phone\":{\"a\":1,\"b\":2}}}", "{\"old\":{\"phone\":{\"a\":1,\"b\":2}}}");
+}
+
+static void filters_and_headers_know_of_gaps_too(void **state)
+{
+	(void)state;
+	becomes("maxwell", "{path: \"$.phones[?$.vip]\", nullify: true}",
+		"{\"data\":{\"phones\":[1]},\"old\":{\"phones\":[2]}}",
+		"{\"data\":{\"phones\":[1]},\"old\":{\"phones\":[null]}}");
+	becomes("maxwell", "{path: [$.p, $.x], when: $.vip, nullify: true}",
+		"{\"data\":{\"p\":\"{\\\"x\\\":1}\"},\"old\":{\"p\":\"{\\\"x\\\":2}\"}}",
+		"{\"data\":{\"p\":\"{\\\"x\\\":1}\"},\"old\":{\"p\":\"{\\\"x\\\":null}\"}}");
+	header_becomes("debezium", "$.vip", "{\"op\":\"d\",\"before\":{\"id\":1},\"after\":null}", "*");
+	header_becomes("debezium", "$.vip", "{\"op\":\"c\",\"before\":null,\"after\":{\"id\":1}}", "s");
+}
+
+/* What opens a value stays off; and a key holds few columns. */
+static void gaps_reveal_nothing(void **state)
+{
+	(void)state;
+	struct rig *r = malloc(sizeof *r);
+
+	rig_init(r, HEAD "maxwell\nfields:\n  - {path: $.phone, when: \"!$.secret\", decrypt: {key: pii}}\n");
+	assert_int_equal(run(r, NULL, "{\"old\":{\"phone\":\"AA\"}}", "x"), KVEIL_OK);
+	assert_int_not_equal(run(r, NULL, "{\"data\":{\"phone\":\"AA\"}}", "x"), KVEIL_OK);
+	rig_clear(r);
+	rig_init(r, HEAD "debezium\nfields:\n  - {path: $.id, when: $.vip, hash: {key: pii}}\n");
+	assert_int_equal(run(r, "{\"id\":\"1\"}", "{\"after\":{\"id\":\"1\"}}", "x"), KVEIL_E_KEY_COLUMN);
+	assert_int_equal(run(r, "{\"id\":\"1\",\"vip\":1}", "{\"after\":{\"id\":\"1\"}}", "x"), KVEIL_OK);
+	rig_clear(r);
+	free(r);
+}
+
 static void check_warns_of_conditions_that_an_event_fulfils(void **state)
 {
 	(void)state;
@@ -497,6 +572,10 @@ int main(void)
 	    cmocka_unit_test(an_event_around_a_row_says_nothing),
 	    cmocka_unit_test(headers_are_judged_in_every_reading),
 	    cmocka_unit_test(what_reveals_needs_every_reading),
+	    cmocka_unit_test(what_an_image_may_lack_is_doubt),
+	    cmocka_unit_test(what_an_image_has_is_known),
+	    cmocka_unit_test(filters_and_headers_know_of_gaps_too),
+	    cmocka_unit_test(gaps_reveal_nothing),
 	    cmocka_unit_test(check_warns_of_conditions_that_an_event_fulfils),
 	    cmocka_unit_test(every_reading_is_asked),
 	};

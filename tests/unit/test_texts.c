@@ -235,6 +235,32 @@ static void views_go_in_each_by_its_rules(void **state)
 	rig_clear(&r);
 }
 
+static void views_meet_in_a_text(const char *steps, const char *value, const char *want)
+{
+	char yaml[512], text[256];
+	struct rig r;
+
+	snprintf(yaml, sizeof yaml,
+		 "name: t\ntopics: [in]\nformat: json\noutputs:\n"
+		 "  - {name: a, topic: out.a, fields: [{path: [%s], nullify: true}]}\n"
+		 "  - {name: b, topic: out.b, clear: [[%s]]}\n",
+		 steps, steps);
+	rig_init(&r, yaml);
+	becomes(&r, value, want);
+	show(r.result.outputs[1].record.value, text, sizeof text);
+	assert_string_equal(text, value);
+	rig_clear(&r);
+}
+
+/* A view that has nothing to do in a text has no part in the texts that it holds. */
+static void a_text_within_a_text_is_of_some_views(void **state)
+{
+	(void)state;
+	views_meet_in_a_text("$.p, $.x", "{\"p\":\"{\\\"x\\\":1}\"}", "{\"p\":\"{\\\"x\\\":null}\"}");
+	views_meet_in_a_text("$.p, $.q, $.x", "{\"p\":\"{\\\"q\\\":\\\"{\\\\\\\"x\\\\\\\":1}\\\"}\"}",
+			     "{\"p\":\"{\\\"q\\\":\\\"{\\\\\\\"x\\\\\\\":null}\\\"}\"}");
+}
+
 static void a_path_that_cannot_go_on_is_refused(void **state)
 {
 	(void)state;
@@ -386,6 +412,7 @@ int main(void)
 	    cmocka_unit_test(a_sibling_in_the_text_is_written),
 	    cmocka_unit_test(what_nothing_names_in_a_text_goes),
 	    cmocka_unit_test(views_go_in_each_by_its_rules),
+	    cmocka_unit_test(a_text_within_a_text_is_of_some_views),
 	    cmocka_unit_test(a_path_that_cannot_go_on_is_refused),
 	    cmocka_unit_test(it_holds_in_every_row_of_an_event),
 	    cmocka_unit_test(the_content_of_messages_may_be_rows),
