@@ -146,7 +146,7 @@ def door(bao):
 
 def outage(group, name, begin, end, word, door=None):
     """One outage, long enough for the keys at hand to expire. Gives how many requests came to the custodian meanwhile."""
-    wait_for(f"{name}: ready before", group.ready, 40)
+    wait_for(f"{name}: ready before", group.ready, 90)
     before = group.out()
     when = time.time()
     begin()
@@ -162,7 +162,7 @@ def outage(group, name, begin, end, word, door=None):
     asked = door.since(when) if door else []
     lasted = time.time() - when
     end()
-    wait_for(f"{name}: ready by itself", group.ready, 40)
+    wait_for(f"{name}: ready by itself", group.ready, 90)
     wait_for(f"{name}: records flow", lambda: group.out() > stands, 10)
     print(f"{name}: {lasted:.1f} s, {len(asked)} requests")
     return len(asked), lasted
@@ -202,7 +202,7 @@ def test_every_kind_of_outage(group, kafka, bao, door, keyset):
     group.alive()
     asked = {"revoked": (len(door.since(begin)), time.time() - begin)}
     grant()
-    wait_for("records flow", lambda: group.out() > 0, 40)
+    wait_for("records flow", lambda: group.out() > 0, 90)
     limit = "sys/quotas/rate-limit/all"
 
     def throttle():
@@ -256,7 +256,7 @@ def test_a_start_while_the_custodian_is_down(group, kafka, bao, door, keyset):
     door.shut = False
     waits(time.time())
     bao.thaw()
-    wait_for("ready by itself", group.ready, 40)
+    wait_for("ready by itself", group.ready, 90)
     wait_for("records flow", lambda: group.out() > 0)
     group.close(keyset, 1)
 
@@ -292,7 +292,7 @@ def test_one_custodian_away_holds_up_no_other_and_no_end(group, kafka, bao, door
     stands = group.out()
     wait_for("records flow", lambda: group.out() > stands + 40)
     door.shut = False
-    wait_for("ready", group.ready, 40)
+    wait_for("ready", group.ready, 90)
     # A custodian that never answers does not keep the worker from ending in time.
     bao.freeze()
     wait_for("it asks", lambda: "kek_unavailable" in group.reasons()[0], 20)
@@ -377,14 +377,14 @@ def test_a_refused_login_is_not_repeated(group, kafka, bao, door, keyset):
     wait_for("records flow", lambda: group.out() > 0)
     begin = time.time()
     bao.call("POST", role + "secret-id-accessor/destroy", {"secret_id_accessor": accessor})
-    wait_for("it says why", lambda: "secret_id was refused" in group.reasons()[0], 40)
+    wait_for("it says why", lambda: "secret_id was refused" in group.reasons()[0], 90)
     refused = time.time()
     time.sleep(8)
     assert logins(refused) == [], "a role would be locked out"
     assert len(logins(begin)) <= 4  # the last of those that were granted, and the one that was refused
     group.alive()
     secret()
-    wait_for("ready by itself", group.ready, 40)
+    wait_for("ready by itself", group.ready, 90)
     group.close(keyset, 2)
 
 
@@ -413,14 +413,14 @@ def test_a_custodian_that_nobody_needs_now_is_asked(group, kafka, bao):
     assert k.metric("kveil_retries_total", code="kek_unavailable") == 0
     bao.stop()
     (k.dir / "kek").chmod(0o644)
-    wait_for("both are seen", lambda: up("local") == up("guard") == 0, 40)
+    wait_for("both are seen", lambda: up("local") == up("guard") == 0, 90)
     wait_for("both are told", lambda: says("custodian guard: kek_unavailable", "custodian local: kek_unavailable", "kek can be"))
     counted = k.metric("kveil_retries_total", code="kek_unavailable")
     assert counted >= 2
     (k.dir / "kek").chmod(0o600)
     wait_for("the file is well again", lambda: up("local") == 1)
     (k.dir / "kek").rename(k.dir / "away")
-    wait_for("it is gone", lambda: up("local") == 0 and says("kek is not there"), 40)
+    wait_for("it is gone", lambda: up("local") == 0 and says("kek is not there"), 90)
     (k.dir / "kek").write_bytes(os.urandom(32))
     (k.dir / "kek").chmod(0o600)
     wait_for("it is another", lambda: says("another key than at the start"))
@@ -428,7 +428,7 @@ def test_a_custodian_that_nobody_needs_now_is_asked(group, kafka, bao):
     stands = group.out()
     (k.dir / "away").rename(k.dir / "kek")
     bao.start()
-    wait_for("all is well", lambda: up("local") == up("guard") == 1 and not says("custodian"), 40)
+    wait_for("all is well", lambda: up("local") == up("guard") == 1 and not says("custodian"), 90)
     assert group.out() > stands
     log = k.processes[0].log.read_text()
     for kek in ("guard", "local"):
@@ -461,17 +461,17 @@ def test_an_hsm_drops_its_sessions_and_its_token(group, kafka, tmp_path, keyset)
     line("cut")()
     wait_for("it asked", lambda: "kek_unavailable" in group.reasons()[0], 30)
     line("up")()
-    wait_for("the PIN is refused", lambda: "pin was refused" in group.reasons()[0], 40)
+    wait_for("the PIN is refused", lambda: "pin was refused" in group.reasons()[0], 90)
     time.sleep(4)
     assert hsm.logins() == logins + 1 and "not-the-pin" not in k.processes[0].log.read_text()
     group.alive()
     # Nor is a token's last try spent.
     line("final")()
     (k.dir / "pin").write_text("4711")
-    wait_for("it leaves the last try", lambda: "one try of the PIN left" in group.reasons()[0], 40)
+    wait_for("it leaves the last try", lambda: "one try of the PIN left" in group.reasons()[0], 90)
     assert hsm.logins() == logins + 1
     line("up")()
-    wait_for("ready by itself", group.ready, 40)
+    wait_for("ready by itself", group.ready, 90)
     # Sessions that drop and may be opened anew are no outage at all.
     before = group.out()
     for n in range(40):
