@@ -93,7 +93,8 @@ enum kveil_status kveil_keystore_open_reachable(const struct kveil_keys_config *
 enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* From now on a thread calls tend once a second: rings leave to it what may have to wait for the registry. */
+/* From now on a thread calls tend once a second: rings leave to it what may have to wait for the registry. What is due
+ * is destroyed by such a keystore alone. */
 void kveil_keystore_keep(struct kveil_keystore *ks);
 
 /* Makes the keys named from records that rings have asked for (KVEIL_E_KEY_PENDING), and looks for the ids of ciphertexts that

@@ -418,7 +418,8 @@ static enum kveil_status tend(struct kveil_keystore *ks, int64_t now_wall_ms, st
 		}
 		pthread_mutex_unlock(&ks->tend_lock);
 	}
-	if (!status)
+	/* Not by the command that schedules it, nor by any other that comes along: history would name the wrong one. */
+	if (!status && atomic_load(&ks->kept))
 		status = kveil_keystore_end_due(ks, now_wall_ms, &why);
 	if (held_up)
 		return held_up;

@@ -84,6 +84,12 @@ def test_a_worker_ends_what_is_due(make, whole):
     keys(k, "rotate", "pii", "--now")
     name = "tenant-acme" if whole else "pii@1"
     keys(k, "destroy", name, "--yes", "--after", "1s", "--reason", "request 4711")
+    # A command that comes along when it is due leaves it to the worker.
+    due = datetime.datetime.utcnow() + datetime.timedelta(seconds=2)
+    wait_for("it is due", lambda: datetime.datetime.utcnow() > due)
+    keys(k, "disable", "dead-letters")
+    keys(k, "enable", "dead-letters")
+    assert "scheduled" in keys(k, "list", name.split("@")[0]).stdout
     k.start()
     wait_for("the worker destroys it", lambda: "destroyed" in keys(k, "list", name.split("@")[0]).stdout, timeout=60)
     assert k.stop() == 0
