@@ -237,14 +237,8 @@ static enum kveil_status check_kept(struct kafka_registry *r, struct kveil_error
 	int64_t now = kveil_clock_mono_ms(), start = kveil_registry_topic_start(r->topic);
 	enum kveil_status status = KVEIL_OK;
 
-	if (start != r->start && kveil_registry_log_is_cut(&r->log, start)) {
-		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
-			   "the key registry's topic lost its beginning, and with it keys: it was set to delete with "
-			   "time, or records were deleted from it");
-		kveil_error_hint(err, "set cleanup.policy=compact; `kveil keys restore BACKUP` brings the keys back, "
-				      "opening only; then start again");
-		return KVEIL_E_REGISTRY_ROLLED_BACK;
-	}
+	if (start != r->start && kveil_registry_log_is_cut(&r->log, start))
+		return kveil_registry_topic_lost_beginning(err);
 	r->start = start;
 	if (now < r->policy_due_ms)
 		return KVEIL_OK;

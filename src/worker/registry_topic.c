@@ -68,6 +68,16 @@ static enum kveil_status rolled_back(const struct kveil_registry_topic *t, struc
 	return KVEIL_E_REGISTRY_ROLLED_BACK;
 }
 
+enum kveil_status kveil_registry_topic_lost_beginning(struct kveil_error *err)
+{
+	kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+		   "the key registry's topic lost its beginning, and with it keys: it was set to delete with "
+		   "time, or records were deleted from it");
+	kveil_error_hint(err, "set cleanup.policy=compact; `kveil keys restore BACKUP` brings the keys back, "
+			      "opening only; then start again");
+	return KVEIL_E_REGISTRY_ROLLED_BACK;
+}
+
 int64_t kveil_registry_topic_highest(const struct kveil_registry_topic *t)
 {
 	return t->highest;
@@ -215,8 +225,9 @@ static enum kveil_status end_offset(struct kveil_registry_topic *t, int64_t *ret
 		t->start = low;
 		if (high > t->highest && low <= t->position)
 			break;
+		/* Deleted before it was read: compaction does not move the beginning. */
 		if (kveil_clock_mono_ms() > give_up)
-			return rolled_back(t, err);
+			return high > t->highest ? kveil_registry_topic_lost_beginning(err) : rolled_back(t, err);
 		rd_kafka_poll(t->consumer, 0);
 		struct timespec nap = {.tv_nsec = POLL_MS * 1000000L};
 		nanosleep(&nap, NULL);

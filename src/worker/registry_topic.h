@@ -36,6 +36,8 @@ enum kveil_status kveil_registry_topic_peek(struct kveil_registry_topic *t, int6
 bool kveil_registry_topic_was_away(struct kveil_registry_topic *t);
 /* The first offset that the log still had at the last read. */
 int64_t kveil_registry_topic_start(const struct kveil_registry_topic *t);
+/* KVEIL_E_REGISTRY_ROLLED_BACK, and says so: records were deleted from it. A read finds those that it did not reach. */
+enum kveil_status kveil_registry_topic_lost_beginning(struct kveil_error *err);
 /* Where the next read begins, and to go back there. */
 int64_t kveil_registry_topic_position(const struct kveil_registry_topic *t);
 void kveil_registry_topic_seek(struct kveil_registry_topic *t, int64_t position);

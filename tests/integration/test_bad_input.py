@@ -264,7 +264,9 @@ def test_what_is_no_registry(home, what):
         file.mkdir()
         code = "config"
     else:
-        file.write_text(file.read_text().replace('"format": 1', '"format": 2'))
+        text = file.read_text()
+        file.write_text(text.replace('"format": 1', '"format": 3'))  # 2 is a backup with events
+        assert file.read_text() != text
         code = "unsupported"
     for args in (["keys", "list"], ["keys", "rotate", "pii"], ["apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml"]):
         p = home.run(*args, expect=2, input=json.dumps({"f0": CANARY}) + "\n")

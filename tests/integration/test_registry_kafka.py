@@ -199,6 +199,9 @@ def test_what_others_write_is_passed_over_counted_and_mended(make_registry, kafk
     k = make_registry(config=EAGER, topics=True)
     k.rules(ORDER_FIELDS)
     k.run("keys", "rotate", "pii", "--now", check=0)
+    # Compaction may take it away as soon as the key is retired.
+    pii1 = label(next(r for r in keys(k, "pii") if r["version"] == 1))
+    unretired = last(kafka, k)[pii1].value()
     k.run("keys", "retire", "pii@1", check=0)
     rows = keys(k)
     good = {m.offset(): m for m in messages(kafka, k)}
@@ -211,7 +214,7 @@ def test_what_others_write_is_passed_over_counted_and_mended(make_registry, kafk
     k.config(kafka.bootstrap, **k.again)
     k.start()
     assert set(ignored(k).values()) == {0}
-    pii1, pii2 = (label(r) for v in (1, 2) for r in rows if (r["name"], r["version"]) == ("pii", v))
+    pii2 = label(next(r for r in rows if (r["name"], r["version"]) == ("pii", 2)))
     pepper, dead = (label(r) for n in ("pepper", "dead-letters") for r in rows if r["name"] == n)
     root = next(x for x in by_label if x.startswith("!root/"))
     forged = json.loads(by_label[pii2][0])
@@ -219,7 +222,7 @@ def test_what_others_write_is_passed_over_counted_and_mended(make_registry, kafk
     before = max(good)
     damage(kafka, k, pii2, json.dumps(forged).encode())
     damage(kafka, k, pepper, by_label[dead][0])            # an authentic record under another's name
-    damage(kafka, k, pii1, by_label[pii1][0])              # what it was before it was retired
+    damage(kafka, k, pii1, unretired)
     damage(kafka, k, dead, None)
     damage(kafka, k, root, None)
     damage(kafka, k, "pii/00000001", b"junk")
@@ -227,7 +230,7 @@ def test_what_others_write_is_passed_over_counted_and_mended(make_registry, kafk
 
     def mended():
         now = {x: m.value() for x, m in last(kafka, k).items()}
-        bad = {pii1: by_label[pii1][0], pii2: json.dumps(forged).encode(), pepper: by_label[dead][0]}
+        bad = {pii1: unretired, pii2: json.dumps(forged).encode(), pepper: by_label[dead][0]}
         return all(now.get(x) and now[x] != bad.get(x) for x in (pii1, pii2, pepper, dead, root))
 
     wait_for("mended", mended, timeout=30)
