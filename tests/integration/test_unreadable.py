@@ -20,7 +20,7 @@ def bomb(kafka, topic, codec, records, size, partition=0, key=None):
     errors = []
     for _ in range(records):
         p.produce(topic, bytes(size), key=key, partition=partition, on_delivery=lambda e, m: errors.append(e) if e else None)
-    assert p.flush(60) == 0 and not errors, errors
+    assert p.flush(180) == 0 and not errors, errors
 
 
 def set_config(kafka, topic, name, value):
