@@ -105,16 +105,18 @@ static bool grow(struct kveil_engine_schemas *t)
 /* The row of an id, made or emptied. NULL: no memory. */
 static struct kveil_framed *row(struct kveil_engine_schemas *t, const struct kveil_schema_id *id)
 {
-	struct kveil_framed *f = grow(t) ? *place(t, id) : NULL;
+	struct kveil_framed *f = t->count ? *place(t, id) : NULL;
 
-	if (f)
+	if (f) {
 		kveil_engine_schema_free(f->schema);
-	else if (t->slots && (f = malloc(sizeof *f))) {
+	} else {
+		f = grow(t) ? malloc(sizeof *f) : NULL;
+		if (!f)
+			return NULL;
 		*place(t, id) = f;
 		t->count++;
 	}
-	if (f)
-		*f = (struct kveil_framed){.id = *id};
+	*f = (struct kveil_framed){.id = *id};
 	return f;
 }
 
