@@ -258,7 +258,7 @@ static enum kveil_status write_node(struct kveil_connect_deriver *d, uint32_t i)
 /* Values that came out as texts have the type again that they had; what they are in is a copy, with the field's name,
  * its place in the table and a default that says nothing. */
 static enum kveil_status write_restored(struct kveil_connect_deriver *d, uint32_t i, struct kveil_span name,
-					bool is_optional, bool kveil_connect_has_default)
+					bool is_optional, bool has_default)
 {
 	struct kveil_scan *scan = &d->e->connect.spelled;
 	const struct kveil_connect_node *from = &d->tree->nodes[i];
@@ -282,7 +282,7 @@ static enum kveil_status write_restored(struct kveil_connect_deriver *d, uint32_
 		return st == KVEIL_E_NO_MEMORY ? st : (d->err->status = KVEIL_E_UNSUPPORTED_ENVELOPE);
 	}
 	const struct kveil_connect_node *n = &tree.nodes[0];
-	const char *value = kveil_connect_has_default ? neutral(n->type, n->is_pairs) : NULL;
+	const char *value = has_default ? neutral(n->type, n->is_pairs) : NULL;
 	unsigned kind = n->type < KVEIL_CONNECT_BOOLEAN ? KVEIL_KIND_NUMBER
 			: n->is_pairs                   ? KVEIL_KIND_ARRAY
 							: kinds[n->type];
