@@ -32,23 +32,27 @@ struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span
 	return kveil_span_of(plain, plain ? kveil_json_unescape(inner, plain) : 0);
 }
 
+/* Of a binding in a text: the one in the row that leads there, and its place. */
+static const struct kveil_bound_rule *binding_in_row(const struct kveil_engine *e, const struct kveil_bound_rule *r,
+						     const struct kveil_spot **place)
+{
+	const uint32_t id = (uint32_t)(r - e->rules), *bindings = &id;
+	size_t count = 1;
+
+	*place = kveil_text_row_place(e, *place, &bindings, &count);
+	return &e->rules[bindings[0]];
+}
+
 /* Where a template reads: the place's own row, and for what that image of the row lacks, the event's main one. */
 static enum kveil_status find_rows(struct kveil_engine *e, const struct kveil_bound_rule *r,
 				   const struct kveil_spot *spot, struct kveil_doc *rows, size_t *ret_count,
 				   struct kveil_error *err)
 {
 	const struct kveil_doc *value;
-	const uint32_t id = (uint32_t)(r - e->rules), *bindings = &id;
-	size_t count = 1;
 
 	*ret_count = 0;
-	spot = kveil_text_row_place(e, spot, &bindings, &count);
-	r = &e->rules[bindings[0]];
-	if (r->from == KVEIL_STAGE_ROW)
-		rows[(*ret_count)++] = kveil_engine_row(e, spot->doc, r, spot);
-	if (r->from == KVEIL_STAGE_ROW)
-		return KVEIL_OK;
-	if (r->in_key_row || (spot->part == KVEIL_PART_KEY && r->rule->is_of_event)) {
+	r = binding_in_row(e, r, &spot);
+	if (r->from == KVEIL_STAGE_ROW || r->in_key_row || (spot->part == KVEIL_PART_KEY && r->rule->is_of_event)) {
 		if (spot->doc)
 			rows[(*ret_count)++] = kveil_engine_row(e, spot->doc, r, spot);
 		return KVEIL_OK;
@@ -218,12 +222,11 @@ static enum kveil_status place_ad(struct kveil_engine *e, const struct kveil_bou
 {
 	if (!spot->doc && spot->match.trail == KVEIL_NO_TRAIL)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a place without its path");
-	const uint32_t id = (uint32_t)(r - e->rules), *bindings = &id;
-	size_t count = 1;
-	const struct kveil_spot *row = kveil_text_row_place(e, spot, &bindings, &count);
+	const struct kveil_spot *place = spot;
+	const struct kveil_bound_rule *in_row = binding_in_row(e, r, &place);
 	kveil_engine_reset_scratch(e);
 	kveil_buf_append_span(&e->scratch, r->ad_prefix);
-	kveil_engine_write_path(e, spot, row->outer, (uint32_t)e->rules[bindings[0]].root->count, false,
+	kveil_engine_write_path(e, spot, place->outer, (uint32_t)in_row->root->count, false,
 				at_target ? r->rule->to_name : KVEIL_SPAN_NULL, &e->scratch);
 	uint8_t *copy = kveil_buf_ok(&e->scratch) ? kveil_arena_alloc(&e->arena, e->scratch.len) : NULL;
 	if (!copy)

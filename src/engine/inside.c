@@ -9,7 +9,8 @@ static enum kveil_status no_memory(struct kveil_error *err)
 	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
 }
 
-static bool is_way(const struct kveil_engine *e, uint32_t id)
+/* The stage of the text that it leads to; 0 = it names the place. */
+static unsigned way_of(const struct kveil_engine *e, uint32_t id)
 {
 	return id < e->rule_count ? e->rules[id].way : e->clears[id - e->rule_count].way;
 }
@@ -26,7 +27,7 @@ void kveil_decide_part_ids(struct kveil_engine *e, struct kveil_place_at_hand *p
 		    id < e->rule_count ? e->rules[id].only_kinds : e->clears[id - e->rule_count].only_kinds;
 		if (!kveil_decide_is_of(e, d, id))
 			continue;
-		if (!is_way(e, id))
+		if (!way_of(e, id))
 			level->kept[kept++] = id;
 		else if (kinds & KVEIL_KIND_BIT(p->spot.match.kind))
 			level->ways[ways++] = id;
@@ -172,11 +173,9 @@ static enum kveil_status rewrite_text(struct kveil_engine *e, const struct kveil
 
 static bool leads_to(const struct kveil_engine *e, const struct kveil_place_at_hand *p, unsigned stage)
 {
-	for (size_t i = 0; i < p->spot.way_count; i++) {
-		uint32_t id = p->spot.ways[i];
-		if (stage == (id < e->rule_count ? e->rules[id].way : e->clears[id - e->rule_count].way))
+	for (size_t i = 0; i < p->spot.way_count; i++)
+		if (way_of(e, p->spot.ways[i]) == stage)
 			return true;
-	}
 	return false;
 }
 

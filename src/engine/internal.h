@@ -8,8 +8,8 @@
  *   engine.c   one record: value, key, headers; the verdict
  *   stream.c   a part rewritten straight from the scan: in-place rules of one view that ask for nothing else
  *   decide.c   the rest, over the tape: which rule writes which place, in each view
- *   texts.c    such a text opened, and what changed in there as edits of the text around
  *   inside.c   the same in texts of JSON that paths go on in
+ *   texts.c    such a text opened, and what changed in there as edits of the text around
  *   rewrite.c  those writes as edits in document order, spliced into one output a view
  *   apply.c    one rule on one value: templates, associated data, the action, its result in syntax
  *   when.c     a rule's condition at a place, in every reading of the record
