@@ -588,6 +588,14 @@ static enum kveil_status bind_headers(struct kveil_engine *e, struct kveil_error
 	return KVEIL_OK;
 }
 
+static unsigned deepest_level(const struct kveil_engine *e)
+{
+	for (int part = 0; part < KVEIL_PART_COUNT; part++)
+		if (e->parts[part].has_ways)
+			return KVEIL_MOST_TEXTS;
+	return 0;
+}
+
 enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *err)
 {
 	const struct kveil_plan *plan = e->plan;
@@ -614,6 +622,9 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 		st = bind_rule(e, &e->rules[i], err);
 	for (int part = 0; !st && part < KVEIL_PART_COUNT; part++)
 		st = bind_part(e, (enum kveil_part)part, err);
+	for (unsigned level = 0; !st && level <= deepest_level(e); level++)
+		if (!kveil_engine_bind_level(e, level))
+			st = no_memory(err);
 	if (!st)
 		st = bind_headers(e, err);
 	if (!st && e->parts[KVEIL_PART_VALUE].format->is_typed)

@@ -450,22 +450,17 @@ static enum kveil_status lead_to_empty(struct kveil_engine *e, const struct kvei
 	return st;
 }
 
-enum kveil_status kveil_decide_begin_level(struct kveil_engine *e, unsigned number, struct kveil_error *err)
+bool kveil_engine_bind_level(struct kveil_engine *e, unsigned number)
 {
 	struct kveil_level *level = &e->levels[number];
 	size_t most = (size_t)e->rule_count + e->clear_count;
 
-	if (level->serial == e->serial)
-		return KVEIL_OK;
-	level->ids = kveil_arena_array(&e->arena, most, sizeof *level->ids);
-	level->kept = kveil_arena_array(&e->arena, most, sizeof *level->kept);
-	level->ways = kveil_arena_array(&e->arena, most, sizeof *level->ways);
-	level->open = kveil_arena_array(&e->arena, most, sizeof *level->open);
-	level->outcomes = kveil_arena_array(&e->arena, e->rule_count, sizeof(struct kveil_outcome));
-	if (!level->ids || !level->kept || !level->ways || !level->open || !level->outcomes)
-		return no_memory(err);
-	level->serial = e->serial;
-	return KVEIL_OK;
+	level->ids = kveil_arena_array(&e->bound, most, sizeof *level->ids);
+	level->kept = kveil_arena_array(&e->bound, most, sizeof *level->kept);
+	level->ways = kveil_arena_array(&e->bound, most, sizeof *level->ways);
+	level->open = kveil_arena_array(&e->bound, most, sizeof *level->open);
+	level->outcomes = kveil_arena_array(&e->bound, e->rule_count, sizeof *level->outcomes);
+	return level->ids && level->kept && level->ways && level->open && level->outcomes;
 }
 
 enum kveil_status kveil_decide_document(struct kveil_engine *e, const struct kveil_document *d, struct kveil_error *err)
@@ -532,7 +527,6 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 				   .ws = kveil_arena_array(&e->arena, e->view_count, sizeof *d.ws)};
 	if (!d.ws)
 		return no_memory(err);
-	st = kveil_decide_begin_level(e, 0, err);
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		st = kveil_rewrite_init(e, &d.ws[v], &p->scan.doc, v, err);
 	if (!st)
@@ -552,11 +546,9 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct kveil_spot *spot, const uint32_t *ids,
 					   size_t id_count, struct kveil_root_result *results, struct kveil_error *err)
 {
-	struct kveil_place_at_hand p = {.spot = *spot, .ids = ids, .id_count = id_count};
+	struct kveil_place_at_hand p = {
+	    .spot = *spot, .ids = ids, .id_count = id_count, .outcomes = e->levels[0].outcomes};
 
-	p.outcomes = kveil_arena_array(&e->arena, id_count, sizeof *p.outcomes);
-	if (!p.outcomes)
-		return no_memory(err);
 	count_rules(e, &p);
 	for (size_t v = 0; v < e->view_count; v++) {
 		struct kveil_outcome *o;

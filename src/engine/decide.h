@@ -5,8 +5,6 @@
 
 #include "engine/internal.h"
 
-struct kveil_outcome; /* decide.c */
-
 /* What is decided on: a part of the record, or a text in there. */
 struct kveil_document {
 	enum kveil_part part;
@@ -26,7 +24,7 @@ struct kveil_place_at_hand {
 	struct kveil_spot spot;
 	const uint32_t *ids;
 	size_t id_count;
-	struct kveil_outcome *outcomes; /* id_count of room */
+	struct kveil_outcome *outcomes;
 	size_t outcome_count;
 	struct kveil_opened text; /* where something goes on in there */
 	bool is_row;              /* as which it can be read */
@@ -51,9 +49,6 @@ static inline bool kveil_decide_is_of(const struct kveil_engine *e, const struct
 
 /* --- decide.c --- */
 
-/* Room for places, once a record. */
-enum kveil_status kveil_decide_begin_level(struct kveil_engine *e, unsigned number,
-                                           struct kveil_error *err) KVEIL_MUST_CHECK;
 /* All of a document's places, in its order. */
 enum kveil_status kveil_decide_document(struct kveil_engine *e, const struct kveil_document *d,
                                         struct kveil_error *err) KVEIL_MUST_CHECK;

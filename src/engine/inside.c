@@ -204,13 +204,12 @@ static enum kveil_status begin_inside(struct kveil_engine *e, struct kveil_place
 				      struct kveil_document *inner, struct kveil_error *err)
 {
 	struct kveil_level *level = &e->levels[inner->level];
-	enum kveil_status st = kveil_decide_begin_level(e, inner->level, err);
+	enum kveil_status st = KVEIL_OK;
 
-	inner->ws = st ? NULL : kveil_arena_array(&e->arena, e->view_count, sizeof *inner->ws);
-	if (!st && !inner->ws)
-		st = no_memory(err);
-	if (!st)
-		memset(inner->ws, 0, e->view_count * sizeof *inner->ws);
+	inner->ws = kveil_arena_array(&e->arena, e->view_count, sizeof *inner->ws);
+	if (!inner->ws)
+		return no_memory(err);
+	memset(inner->ws, 0, e->view_count * sizeof *inner->ws);
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		if (inner->views >> v & 1) {
 			st = kveil_rewrite_init(e, &inner->ws[v], &level->scan.doc, v, err);

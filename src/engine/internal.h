@@ -103,13 +103,15 @@ struct kveil_bound_part {
 	bool text_all_stream;
 };
 
+struct kveil_outcome; /* decide.c */
+
 /* What decide.c works with on one document: the part itself, or a text in one of the level before. */
 struct kveil_level {
 	struct kveil_scan scan; /* of a text */
-	uint64_t serial;        /* of the record that the rest is for */
+	/* In engine.bound, with room for every binding, and every line of `clear:` behind those. */
 	uint32_t *ids, *kept, *ways; /* of a place */
-	bool *open;             /* of a text: by binding, and by `clear:` behind them */
-	void *outcomes;
+	bool *open;             /* of a text: by id */
+	struct kveil_outcome *outcomes; /* of a place */
 };
 
 /* Two tapes as one: see when.c. */
@@ -373,6 +375,8 @@ enum kveil_status kveil_engine_spare(struct kveil_engine *e, struct kveil_rewrit
 enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
                                       struct kveil_buf *out, bool *ret_written, bool *ret_give_up,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Room for what is decided at that level: 0, and all where rules look into texts. false: no memory. */
+bool kveil_engine_bind_level(struct kveil_engine *e, unsigned number);
 /* The same over the tape, for every view: outs[v] and ret_written[v]. */
 enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
                                       struct kveil_buf **outs, bool *ret_written,
