@@ -136,4 +136,17 @@ static inline uint32_t kveil_automaton_on_index(const struct kveil_automaton_sta
 	return low < s->index_count && s->indices[low].index == index ? s->indices[low].next : s->default_index;
 }
 
+/* Where a state's members, or elements, may lead; some more than once. */
+static inline size_t kveil_automaton_way_count(const struct kveil_automaton_state *s, bool by_name)
+{
+	return 1 + (!by_name ? s->index_count : s->slots ? (size_t)s->mask + 1 : 0);
+}
+
+static inline uint32_t kveil_automaton_way(const struct kveil_automaton_state *s, bool by_name, size_t i)
+{
+	if (!by_name)
+		return i ? s->indices[i - 1].next : s->default_index;
+	return i && s->slots[i - 1].name ? s->slots[i - 1].next : s->default_name;
+}
+
 #endif

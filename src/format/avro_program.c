@@ -5,13 +5,14 @@
 
 #include <stdlib.h>
 
-enum { MOST_PASSES = 256, MOST_EDGES = 1 << 20 };
+enum { MOST_PASSES = 256, MOST_EDGES = 1 << 20, MOST_RENAMES = 1 << 18 };
 
 struct builder {
 	struct kveil_avro_program *p;
 	uint32_t *table; /* node + 1 by type, state and whether it is covered */
 	uint32_t mask, cap;
-	size_t edges; /* of all nodes */
+	size_t edges;     /* of all nodes */
+	unsigned renames; /* left to look at: see avro_alias.c */
 	kveil_avro_effect_fn *effect;
 	void *user;
 	struct kveil_error *err;
@@ -171,18 +172,13 @@ static int compare_states(const void *a, const void *b)
 static uint32_t *element_states(const struct kveil_automaton *a, uint32_t state, bool is_map, size_t *ret_count)
 {
 	const struct kveil_automaton_state *s = &a->states[state];
-	size_t room = 1 + (is_map && s->slots ? (size_t)s->mask + 1 : 0) + (is_map ? 0 : s->index_count), n = 0,
-	       kept = 1;
-	uint32_t *states = calloc(room, sizeof *states);
+	size_t n = kveil_automaton_way_count(s, is_map), kept = 1;
+	uint32_t *states = calloc(n, sizeof *states);
 
 	if (!states)
 		return NULL;
-	states[n++] = is_map ? s->default_name : s->default_index;
-	for (uint32_t i = 0; is_map && s->slots && i <= s->mask; i++)
-		if (s->slots[i].name)
-			states[n++] = s->slots[i].next;
-	for (uint32_t i = 0; !is_map && i < s->index_count; i++)
-		states[n++] = s->indices[i].next;
+	for (size_t i = 0; i < n; i++)
+		states[i] = kveil_automaton_way(s, is_map, i);
 	qsort(states, n, sizeof *states, compare_states);
 	for (size_t i = 1; i < n; i++)
 		if (states[i] != states[kept - 1])
@@ -208,30 +204,15 @@ static bool add_elements(struct builder *b, uint32_t node)
 	return ok;
 }
 
-/* A field that was renamed: a rule names it by an alias, and not by its name. */
-static bool is_named_by_alias(struct builder *b, const struct kveil_automaton_state *s,
-			      const struct kveil_avro_member *m, uint32_t next)
+static bool is_renamed(struct builder *b, uint32_t state, const struct kveil_avro_member *m, uint32_t next)
 {
-	json_t *alias;
-	size_t i, accepts;
+	const char *old = kveil_avro_lost_alias(b->p, state, m, next, &b->renames);
 
-	(void)kveil_automaton_accepts(b->p->automaton, next, &accepts);
-	if (accepts)
-		return false;
-	json_array_foreach(json_object_get(m->json, "aliases"), i, alias)
-	{
-		const char *old = json_string_value(alias);
-		size_t len = json_string_length(alias);
-		uint32_t before =
-		    old ? kveil_automaton_on_plain_name(s, (const uint8_t *)old, (uint32_t)len, (uint32_t)len) : next;
-		if (before == next || before == KVEIL_AUTOMATON_DEAD)
-			continue;
+	if (old)
 		kveil_fail(b->err, KVEIL_E_AVRO_SCHEMA,
 			   "the field '%.*s' was '%s', which a rule names: it has to name both",
 			   (int)(m->name.len < 100 ? m->name.len : 100), (const char *)m->name.data, old);
-		return true;
-	}
-	return false;
+	return old != NULL;
 }
 
 static bool add_members(struct builder *b, uint32_t node)
@@ -247,7 +228,7 @@ static bool add_members(struct builder *b, uint32_t node)
 		uint32_t next = t->kind == KVEIL_AVRO_UNION
 				    ? n.state
 				    : kveil_automaton_on_plain_name(s, name.data, name.len, name.len);
-		ok = (t->kind == KVEIL_AVRO_UNION || !is_named_by_alias(b, s, &t->members[i], next)) &&
+		ok = (t->kind == KVEIL_AVRO_UNION || !is_renamed(b, n.state, &t->members[i], next)) &&
 		     node_of(b, t->members[i].type, next, n.is_covered || n.is_place, &edges[i].node);
 	}
 	return ok;
@@ -622,7 +603,7 @@ enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
 	p->schema = schema;
 	p->automaton = automaton;
 	kveil_arena_init(&p->arena, 0);
-	struct builder b = {.p = p, .effect = effect, .user = user, .err = err};
+	struct builder b = {.p = p, .effect = effect, .user = user, .err = err, .renames = MOST_RENAMES};
 	bool ok = build(&b) && find_places(&b) && place_branches(&b) && spread(&b) && find_classes(&b) &&
 		  check_elements(&b) && kveil_avro_derive(p, err) == KVEIL_OK;
 	free(b.table);

@@ -84,6 +84,14 @@ enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
                                          struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_program_free(struct kveil_avro_program *p);
 
+/* --- avro_alias.c --- */
+
+/* Is a field's value one that rules name under an alias of the field, and do not where they follow its name to `next`?
+ * Then that alias, borrowed; NULL = no. state: of the record. *budget goes down by what was looked at; at 0 doubt ends in
+ * yes. */
+const char *kveil_avro_lost_alias(const struct kveil_avro_program *p, uint32_t state, const struct kveil_avro_member *m,
+                                  uint32_t next, unsigned *budget);
+
 /* --- between avro_program.c and avro_derive.c --- */
 
 /* A type that a value at a node may have when the rules are done. */

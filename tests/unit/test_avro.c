@@ -16,6 +16,12 @@
 #define R(text) "  - {" text "}\n"
 #define REC(f)  "{\"type\":\"record\",\"name\":\"U\",\"fields\":[" f "]}"
 #define F(n, t) "{\"name\":\"" n "\",\"type\":" t "}"
+/* A field that was renamed, and types for it in which masks change nothing. */
+#define RENAMED(t) REC("{\"name\":\"r\",\"type\":" t ",\"aliases\":[\"old\"]}")
+#define SAME(n)                                                                                                        \
+	"{\"type\":\"record\",\"name\":\"" n "\",\"fields\":[" F("a", "\"string\"") "," F("b", "\"string\"") "]}"
+#define CHAIN                                                                                                          \
+	"{\"type\":\"record\",\"name\":\"N\",\"fields\":[" F("a", "\"string\"") "," F("n", "[\"null\",\"N\"]") "]}"
 
 struct rig {
 	struct kveil_plan *plan;
@@ -451,6 +457,13 @@ static void test_derived(void **state)
 		 LEAF("V", F("e", "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"],\"default\":\"B\"}")))),
 	     REC(F("l", "[\"null\"," LEAF(
 			    "V", F("e", "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]}")) "]"))},
+	    /* what rules name under the old name they name under the new one */
+	    {R("path: $.old.a, mask: {}") R("path: $.r.a, mask: {}"), RENAMED(SAME("V")), RENAMED(SAME("V"))},
+	    {R("path: \"$.old[*].a\", mask: {}") R("path: \"$.r[*].a\", mask: {}"), RENAMED(LIST(SAME("V"))),
+	     RENAMED(LIST(SAME("V")))},
+	    {R("path: $.old..a, mask: {}") R("path: $.r..a, mask: {}"), RENAMED(CHAIN), RENAMED(CHAIN)},
+	    {R("path: $.old.a, mask: {}") R("path: $.r, nullify: true"), RENAMED("[\"null\"," SAME("V") "]"),
+	     RENAMED("[\"null\"," SAME("V") "]")},
 	    /* only the first of a chain changes */
 	    {R("path: $.a, mask: {}"),
 	     "{\"type\":\"record\",\"name\":\"N\",\"fields\":[" F("a", "\"int\"") "," F("n", "[\"null\",\"N\"]") "]}",
@@ -570,6 +583,12 @@ static void test_rules_refused(void **state)
 	    {R("path: \"$.a[0]\", mask: {}"), REC(F("a", LIST("\"int\""))), NULL},
 	    {R("path: $.old, mask: {}"), REC("{\"name\":\"a\",\"type\":\"string\",\"aliases\":[\"b\",\"old\"]}"), NULL},
 	    {R("path: $.old.x, mask: {}"), REC("{\"name\":\"a\",\"type\":\"string\",\"aliases\":[\"old\"]}"), NULL},
+	    {R("path: $.old.a, mask: {}"), RENAMED(SAME("V")), NULL},
+	    {R("path: $.old.a, mask: {}") R("path: $.r.b, mask: {}"), RENAMED(SAME("V")), NULL},
+	    {R("path: $.old.n.n.n.a, mask: {}") R("path: $.r.n.n.a, mask: {}"), RENAMED(CHAIN), NULL},
+	    {R("path: \"$.old[*].a\", mask: {}") R("path: \"$.r[*].b\", mask: {}"), RENAMED(LIST(SAME("V"))), NULL},
+	    {R("path: $.old.x.a, mask: {}") R("path: $.r.y.a, mask: {}"),
+	     RENAMED("{\"type\":\"map\",\"values\":" SAME("V") "}"), NULL},
 	    {R("path: $..old, mask: {}"), REC("{\"name\":\"a\",\"type\":\"string\",\"aliases\":[\"old\"]}"), NULL},
 	};
 
