@@ -3,6 +3,7 @@
  * engine/internal.h: an engine's parts, between its own files.
  *
  *   bind.c     plan + keyring ─► bound rules, an automaton a part, constant keys and associated data
+ *   bind_rows.c  of that: each rule at every row that it holds for, in rank order
  *   table.c    which table a row is of
  *   rows.c     where rows stand: in an event of an envelope there are several, and each rule is bound at every one
  *   engine.c   one record: value, key, headers; the verdict
@@ -215,6 +216,10 @@ struct kveil_engine {
 
 void kveil_engine_unbind(struct kveil_engine *e);
 enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* bind_rows.c: fills engine.rules and engine.clears. */
+enum kveil_status kveil_engine_bind_rows(struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Zeroed, in engine.bound; NULL = no memory. */
+void *kveil_engine_bound_array(struct kveil_engine *e, size_t count, size_t size);
 
 /* --- a place, as apply.c needs it --- */
 
