@@ -194,7 +194,7 @@ int kveil_bench_crypto(bool json)
 		printf("%-22s %5s %12s %9s %9s  %-20s %5s\n", "algorithm", "bytes", "operations/s", "ns", "bare ns",
 		       "fastest bare call", "ratio");
 	for (const struct kveil_bench_row *row = kveil_bench_rows; status == KVEIL_OK && row->alg; row++)
-		if (row->alg->is_available())
+		if (row->alg->library())
 			status = bench_row(row, json, &first, &err);
 	if (json)
 		printf("\n]\n");

@@ -21,6 +21,12 @@ struct library {
 	const char *name, *version;
 };
 
+static const char *library_of(const struct kveil_algorithm *alg)
+{
+	const char *library = alg->library();
+	return library ? library : "missing";
+}
+
 static void print_text(const struct library *libraries)
 {
 	printf("kveil %s\n\nlibraries\n", KVEIL_VERSION);
@@ -29,7 +35,7 @@ static void print_text(const struct library *libraries)
 	printf("\nalgorithms\n");
 	for (size_t i = 0; kveil_algorithms[i]; i++)
 		printf("  %-22s %-11s  %s\n", kveil_algorithms[i]->name,
-		       kveil_algorithms[i]->is_available() ? "available" : "missing", kveil_algorithms[i]->standard);
+		       kveil_algorithms[i]->library() ? "available" : "missing", kveil_algorithms[i]->standard);
 }
 
 static const char *yes(bool is_so)
@@ -43,7 +49,7 @@ static void print_statement(void)
 	printf("algorithms\n");
 	for (size_t i = 0; kveil_algorithms[i]; i++)
 		printf("  %-18s %-22s %s\n", kveil_algorithms[i]->name, kveil_algorithms[i]->standard,
-		       kveil_statement_library(kveil_algorithms[i]));
+		       library_of(kveil_algorithms[i]));
 	printf("\nkveil's own use, whatever the keys are\n");
 	for (const struct kveil_statement_use *u = kveil_statement_uses; u->what; u++)
 		printf("  %-44s %-20s %-26s %s\n", u->what, u->algorithm, u->standard, u->library);
@@ -78,8 +84,8 @@ static int print_json(const struct library *libraries)
 	for (size_t i = 0; kveil_algorithms[i]; i++)
 		json_array_append_new(algorithms, json_pack("{s:s, s:s, s:s, s:b}", "name", kveil_algorithms[i]->name,
 							    "standard", kveil_algorithms[i]->standard, "library",
-							    kveil_statement_library(kveil_algorithms[i]), "available",
-							    (int)kveil_algorithms[i]->is_available()));
+							    library_of(kveil_algorithms[i]), "available",
+							    (int)!!kveil_algorithms[i]->library()));
 	json_object_set_new(root, "libraries", libs);
 	json_object_set_new(root, "algorithms", algorithms);
 	json_object_set_new(root, "statement", statement());

@@ -12,11 +12,6 @@ struct aead {
 	struct kveil_evp_aead *evp;
 };
 
-bool kveil_aead_available(const struct kveil_aead_choice *choice)
-{
-	return kveil_gcrypt_has(choice->gcrypt) || (choice->evp && kveil_evp_aead_has(choice->evp));
-}
-
 /* Asked for each key, and the same each time: OpenSSL takes longer to tell than libgcrypt to make a context. */
 static bool openssl_wins(const struct kveil_aead_choice *choice)
 {
@@ -29,12 +24,24 @@ static bool openssl_wins(const struct kveil_aead_choice *choice)
 	return known[choice->gcrypt] > 0;
 }
 
+static bool is_gcrypts(const struct kveil_aead_choice *choice)
+{
+	return kveil_gcrypt_has(choice->gcrypt) && !openssl_wins(choice);
+}
+
+const char *kveil_aead_library(const struct kveil_aead_choice *choice)
+{
+	if (is_gcrypts(choice))
+		return "libgcrypt";
+	return choice->evp && kveil_evp_aead_has(choice->evp) ? "OpenSSL" : NULL;
+}
+
 enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct kveil_aead_choice *choice,
 				 struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err)
 {
 	if (key.len != alg->key_bytes)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "%s: a key of %zu bytes", alg->name, key.len);
-	const bool gcrypt = kveil_gcrypt_has(choice->gcrypt) && !openssl_wins(choice);
+	const bool gcrypt = is_gcrypts(choice);
 
 	if (!gcrypt && !choice->evp)
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "this machine's libgcrypt does not have %s", alg->name);

@@ -15,7 +15,8 @@ struct kveil_aead_choice {
 	bool openssl_first; /* else libgcrypt's where both have it */
 };
 
-bool kveil_aead_available(const struct kveil_aead_choice *choice);
+/* As kveil_algorithm.library. */
+const char *kveil_aead_library(const struct kveil_aead_choice *choice);
 enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct kveil_aead_choice *choice,
                                  struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err);
 void kveil_aead_free(struct kveil_cipher *c);

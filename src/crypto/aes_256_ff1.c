@@ -541,9 +541,9 @@ static enum kveil_status fpe(struct kveil_cipher *c, bool encrypt, struct kveil_
 	return KVEIL_OK;
 }
 
-static bool is_available(void)
+static const char *library(void)
 {
-	return kveil_gcrypt_aes_available();
+	return kveil_gcrypt_aes_available() ? "kveil, AES by libgcrypt" : NULL;
 }
 
 static void cipher_free(struct kveil_cipher *c)
@@ -582,7 +582,7 @@ const struct kveil_algorithm kveil_aes_256_ff1 = {
     .key_bytes = 32,
     .standard = "NIST SP 800-38G r1",
     .help = "format-preserving encryption: digits stay digits, of the same length; deterministic, not authenticated",
-    .is_available = is_available,
+    .library = library,
     .cipher_new = cipher_new,
     .cipher_free = cipher_free,
     .fpe = fpe,

@@ -5,9 +5,9 @@
 /* OpenSSL has it since 3.2 only. */
 static const struct kveil_aead_choice choice = {.gcrypt = KVEIL_GCRYPT_AES_GCM_SIV};
 
-static bool is_available(void)
+static const char *library(void)
 {
-	return kveil_aead_available(&choice);
+	return kveil_aead_library(&choice);
 }
 
 static enum kveil_status cipher_new(struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err)
@@ -25,7 +25,7 @@ const struct kveil_algorithm kveil_aes_256_gcm_siv = {
     .standard = "RFC 8452",
     .tink_type = "type.googleapis.com/google.crypto.tink.AesGcmSivKey",
     .help = "authenticated encryption that a repeated nonce does not break",
-    .is_available = is_available,
+    .library = library,
     .cipher_new = cipher_new,
     .cipher_free = kveil_aead_free,
     .cipher_rekey = kveil_aead_rekey,

@@ -5,9 +5,9 @@
 /* OpenSSL duplicates its CMAC contexts for each message: 16 bytes take twenty times as long as by libgcrypt. */
 static const struct kveil_aead_choice choice = {.gcrypt = KVEIL_GCRYPT_AES_SIV};
 
-static bool is_available(void)
+static const char *library(void)
 {
-	return kveil_aead_available(&choice);
+	return kveil_aead_library(&choice);
 }
 
 static enum kveil_status cipher_new(struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err)
@@ -24,7 +24,7 @@ const struct kveil_algorithm kveil_aes_256_siv = {
     .standard = "RFC 5297",
     .tink_type = "type.googleapis.com/google.crypto.tink.AesSivKey",
     .help = "deterministic encryption: equal values in one place give equal ciphertexts, so they can be joined",
-    .is_available = is_available,
+    .library = library,
     .cipher_new = cipher_new,
     .cipher_free = kveil_aead_free,
     .seal = kveil_aead_seal,

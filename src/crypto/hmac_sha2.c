@@ -16,9 +16,9 @@ struct hmac_sha256 {
 	SHA256_CTX inner, outer; /* as good as the key */
 };
 
-static bool is_available(void)
+static const char *library(void)
 {
-	return true;
+	return "kveil, SHA-2 by OpenSSL";
 }
 
 static void cipher_free(struct kveil_cipher *c)
@@ -86,7 +86,7 @@ const struct kveil_algorithm kveil_hmac_sha_256 = {
     .standard = "FIPS 198-1",
     .tink_type = "type.googleapis.com/google.crypto.tink.HmacPrfKey",
     .help = "keyed hash: equal values give equal hashes, and only the key's holder can test a guess",
-    .is_available = is_available,
+    .library = library,
     .cipher_new = sha256_new,
     .cipher_free = cipher_free,
     .mac = sha256_mac,
@@ -155,7 +155,7 @@ const struct kveil_algorithm kveil_hmac_sha_512 = {
     .standard = "FIPS 198-1",
     .tink_type = "type.googleapis.com/google.crypto.tink.HmacPrfKey",
     .help = "as hmac-sha-256 with 64 bytes of output",
-    .is_available = is_available,
+    .library = library,
     .cipher_new = sha512_new,
     .cipher_free = cipher_free,
     .mac = sha512_mac,

@@ -10,14 +10,14 @@ struct hmac_sm3 {
 	struct kveil_gcrypt_mac *mac;
 };
 
-static bool is_available(void)
+static const char *library(void)
 {
 	struct kveil_gcrypt_mac *m;
 
 	if (kveil_gcrypt_hmac_sm3_new(KVEIL_SPAN("any"), &m, NULL) != KVEIL_OK)
-		return false;
+		return NULL;
 	kveil_gcrypt_hmac_free(m);
-	return true;
+	return "libgcrypt";
 }
 
 static void cipher_free(struct kveil_cipher *c)
@@ -61,7 +61,7 @@ const struct kveil_algorithm kveil_hmac_sm3 = {
     .mac_bytes = 32,
     .standard = "GB/T 15852.2, GB/T 32905",
     .help = "keyed hash with the Chinese hash function",
-    .is_available = is_available,
+    .library = library,
     .cipher_new = cipher_new,
     .cipher_free = cipher_free,
     .mac = mac,

@@ -29,13 +29,13 @@ struct sm4_cbc {
 	struct kveil_gcrypt_mac *mac;
 };
 
-static bool is_available(void)
+static const char *library(void)
 {
 	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, "SM4-CBC", NULL);
 
 	ERR_clear_error();
 	EVP_CIPHER_free(cipher);
-	return cipher != NULL;
+	return cipher ? "OpenSSL (SM4), libgcrypt (SM3)" : NULL;
 }
 
 static void cipher_free(struct kveil_cipher *c)
@@ -154,7 +154,7 @@ const struct kveil_algorithm kveil_sm4_cbc_hmac_sm3 = {
     .overhead_bytes = BLOCK + MAC,
     .standard = "GB/T 17964, GB/T 15852.2",
     .help = "encrypt-then-MAC for consumers whose SM library has no GCM: slower and 36 bytes longer than sm4-gcm",
-    .is_available = is_available,
+    .library = library,
     .cipher_new = cipher_new,
     .cipher_free = cipher_free,
     .seal = seal,

@@ -6,9 +6,9 @@
 static const struct kveil_aead_choice choice = {
     .gcrypt = KVEIL_GCRYPT_SM4_GCM, .evp = "SM4-GCM", .openssl_first = true};
 
-static bool is_available(void)
+static const char *library(void)
 {
-	return kveil_aead_available(&choice);
+	return kveil_aead_library(&choice);
 }
 
 static enum kveil_status cipher_new(struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err)
@@ -25,7 +25,7 @@ const struct kveil_algorithm kveil_sm4_gcm = {
     .overhead_bytes = 16,
     .standard = "GB/T 32907, RFC 8998",
     .help = "authenticated encryption with the Chinese block cipher, laid out as aes-256-gcm",
-    .is_available = is_available,
+    .library = library,
     .cipher_new = cipher_new,
     .cipher_free = kveil_aead_free,
     .cipher_rekey = kveil_aead_rekey,

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* crypto/statement.h: what an auditor asks: which library runs each algorithm on this machine, and in which mode. Any thread. */
+/* crypto/statement.h: what an auditor asks beside the rows of algorithms[]: kveil's own use, and the mode. Any thread. */
 #ifndef KVEIL_CRYPTO_STATEMENT_H
 #define KVEIL_CRYPTO_STATEMENT_H
 
-#include "crypto/algorithm.h"
+#include <stdbool.h>
 
-/* "libgcrypt", "OpenSSL", "missing". */
-const char *kveil_statement_library(const struct kveil_algorithm *alg);
 /* The generator behind every key, nonce start and id: "CTR-DRBG". */
 const char *kveil_statement_generator(void);
 /* Is OpenSSL's FIPS provider the one that is asked by default? */

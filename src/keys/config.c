@@ -282,7 +282,7 @@ static void check_algorithm(struct kveil_data_key_config *d, const struct kveil_
 			kveil_error_hint(e, "`kveil version` lists them");
 		return;
 	}
-	if (!d->algorithm->is_available()) {
+	if (!d->algorithm->library()) {
 		e = kveil_report_at(report, file, at->line, at->column, "the libraries of this machine have no %s",
 				    d->algorithm_name);
 		kveil_error_hint(e, "`kveil version` lists what is there");
@@ -323,7 +323,7 @@ static void check_pattern(const struct kveil_data_key_config *d, const struct kv
 				    d->algorithm->name);
 		kveil_error_hint(
 		    e, "two workers that make one name's key at the same moment would not agree on the others");
-	} else if (!wraps || !wraps->is_available()) {
+	} else if (!wraps || !wraps->library()) {
 		kveil_report_at(report, file, at->line, at->column,
 				"the libraries of this machine have no %s, which wraps "
 				"the keys of '%s'",

@@ -131,7 +131,7 @@ enum kveil_status kveil_memory_name(struct kveil_keystore *ks, struct kveil_span
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
 	else if (n->count == 0) {
 		const struct kveil_algorithm *alg = kveil_algorithm_by_name(kveil_span_str(algorithm_for(use)));
-		if (!alg || !alg->is_available())
+		if (!alg || !alg->library())
 			status = kveil_fail(err, KVEIL_E_UNSUPPORTED, "algorithm %s is not here", algorithm_for(use));
 		else
 			status = add_version(ks, n, alg, ks->seeded ? 0 : kveil_clock_wall_ms(), 0, err);
