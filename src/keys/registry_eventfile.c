@@ -28,21 +28,15 @@ bool kveil_registry_eventfile_is_read(const struct kveil_registry_eventfile *f)
 static enum kveil_status take_line(struct kveil_registry_eventfile *f, struct kveil_registry *registry,
 				   struct kveil_span line, struct kveil_error *err)
 {
-	struct kveil_registry_event e;
+	struct kveil_registry_event e = {0};
+	enum kveil_status status = KVEIL_OK;
 
-	if (!kveil_registry_event_parse(line, &e)) {
+	if (!kveil_registry_event_parse(line, &e) || !kveil_registry_event_authentic(&e, registry->secret))
 		atomic_fetch_add_explicit(&registry->ignored[KVEIL_DOUBT_FORGED], 1, memory_order_relaxed);
-		return KVEIL_OK;
-	}
-	if (kveil_registry_event_authentic(&e, registry->secret)) {
-		if (kveil_registry_events_add(&f->all, &e))
-			return KVEIL_OK;
-		kveil_registry_event_clear(&e);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the events of the key registry");
-	}
+	else if (!kveil_registry_events_add(&f->all, &e))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the events of the key registry");
 	kveil_registry_event_clear(&e);
-	atomic_fetch_add_explicit(&registry->ignored[KVEIL_DOUBT_FORGED], 1, memory_order_relaxed);
-	return KVEIL_OK;
+	return status;
 }
 
 static enum kveil_status take_lines(struct kveil_registry_eventfile *f, struct kveil_registry *registry,

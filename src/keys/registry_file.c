@@ -706,26 +706,20 @@ static enum kveil_status file_note(struct kveil_registry *base, struct kveil_spa
 
 /* --- events --- */
 
-static enum kveil_status write_events(struct file_registry *r, const struct kveil_event *events, size_t count,
+/* Each as the one after all before it. */
+static enum kveil_status write_events(const struct file_registry *r, const struct kveil_event *events, size_t count,
 				      struct kveil_registry_events *ret, struct kveil_error *err)
 {
-	struct kveil_registry_events known = {0};
-	enum kveil_status status = kveil_registry_events_add_all(&known, &r->events.all)
-				       ? KVEIL_OK
-				       : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an event");
+	enum kveil_status status = KVEIL_OK;
 
 	for (size_t i = 0; !status && i < count; i++) {
-		struct kveil_registry_event e;
-		status = kveil_registry_event_write(&known, &events[i], kveil_clock_wall_ms(), r->base.secret, &e, err);
-		if (!status && !kveil_registry_events_add(&known, &e)) {
-			kveil_registry_event_clear(&e);
+		struct kveil_registry_event e = {0};
+		status = kveil_registry_event_write(ret->count ? ret : &r->events.all, &events[i],
+						    kveil_clock_wall_ms(), r->base.secret, &e, err);
+		if (!status && !kveil_registry_events_add(ret, &e))
 			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an event");
-		}
+		kveil_registry_event_clear(&e);
 	}
-	if (status)
-		kveil_registry_events_clear(&known);
-	else
-		*ret = known;
 	return status;
 }
 
@@ -733,7 +727,7 @@ static enum kveil_status file_record(struct kveil_registry *base, const struct k
 				     struct kveil_error *err)
 {
 	struct file_registry *r = (struct file_registry *)base;
-	struct kveil_registry_events with = {0};
+	struct kveil_registry_events fresh = {0};
 	int fd;
 	enum kveil_status status = lock(r, LOCK_EX, &fd, err);
 
@@ -741,11 +735,11 @@ static enum kveil_status file_record(struct kveil_registry *base, const struct k
 		return status;
 	status = kveil_registry_eventfile_read(&r->events, base, err);
 	if (!status)
-		status = write_events(r, events, count, &with, err);
+		status = write_events(r, events, count, &fresh, err);
 	if (!status)
-		status = kveil_registry_eventfile_append(&r->events, r->path, &with, err);
+		status = kveil_registry_eventfile_append(&r->events, r->path, &fresh, err);
 	unlock(fd);
-	kveil_registry_events_clear(&with);
+	kveil_registry_events_clear(&fresh);
 	return status;
 }
 
