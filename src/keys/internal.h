@@ -111,7 +111,7 @@ struct kveil_keystore {
 		uint8_t *key; /* secret memory */
 	} * made;
 
-	/* What the registry's events say, by id (life.c). Under lock. */
+	/* What the registry's events say, ordered by id (life.c). Under lock. */
 	struct kveil_withheld {
 		uint32_t id;
 		bool disabled, whole;

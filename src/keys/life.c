@@ -10,12 +10,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* There may be as many as records name people. */
 const struct kveil_withheld *kveil_keystore_withheld(const struct kveil_keystore *ks, uint32_t id)
 {
-	for (size_t i = 0; i < ks->withheld_count; i++)
-		if (ks->withheld[i].id == id)
-			return &ks->withheld[i];
-	return NULL;
+	size_t low = 0, high = ks->withheld_count;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (ks->withheld[mid].id < id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < ks->withheld_count && ks->withheld[low].id == id ? &ks->withheld[low] : NULL;
 }
 
 /* --- from events --- */
