@@ -110,6 +110,23 @@ bool kveil_registry_root_add(struct kveil_registry_root *root, const char *kek, 
 	return true;
 }
 
+bool kveil_registry_root_add_all(struct kveil_registry_root *to, const struct kveil_registry_root *from)
+{
+	for (size_t i = 0; i < from->count; i++) {
+		const struct kveil_registry_root_key *k = &from->keys[i];
+		if (!kveil_registry_root_add(to, k->kek, kveil_span_of(k->wrapped, k->wrapped_len)))
+			return false;
+	}
+	return true;
+}
+
+bool kveil_registry_root_copy(struct kveil_registry_root *to, const struct kveil_registry_root *from)
+{
+	kveil_registry_root_clear(to);
+	memcpy(to->id, from->id, sizeof to->id);
+	return kveil_registry_root_add_all(to, from);
+}
+
 enum kveil_status kveil_registry_root_wrap(const struct kveil_registry_secret *secret, struct kveil_kek *kek,
 					   struct kveil_registry_root *root, struct kveil_error *err)
 {

@@ -137,6 +137,9 @@ enum kveil_status kveil_registry_driver_of(const char *registry, const struct kv
 
 void kveil_registry_root_clear(struct kveil_registry_root *root);
 bool kveil_registry_root_add(struct kveil_registry_root *root, const char *kek, struct kveil_span wrapped) KVEIL_MUST_CHECK;
+/* Copies: all keys of from, and those and its id in the place of what `to` has. false: out of memory, and `to` is to be cleared. */
+bool kveil_registry_root_add_all(struct kveil_registry_root *to, const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
+bool kveil_registry_root_copy(struct kveil_registry_root *to, const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
 /* A new secret, and root with it wrapped by each of the KEKs. *ret is secret memory. */
 enum kveil_status kveil_registry_root_new(struct kveil_kek *const *keks, size_t count, struct kveil_registry_root *root,
                                           struct kveil_registry_secret **ret, struct kveil_error *err) KVEIL_MUST_CHECK;

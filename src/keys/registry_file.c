@@ -207,18 +207,6 @@ static enum kveil_status load_document(const struct file_registry *r, struct loa
 	return status ? name_file(r, status, err) : KVEIL_OK;
 }
 
-static bool take_root(struct kveil_registry_root *to, const struct kveil_registry_root *from)
-{
-	bool ok = true;
-
-	kveil_registry_root_clear(to);
-	memcpy(to->id, from->id, sizeof to->id);
-	for (size_t i = 0; ok && i < from->count; i++)
-		ok = kveil_registry_root_add(to, from->keys[i].kek,
-					     kveil_span_of(from->keys[i].wrapped, from->keys[i].wrapped_len));
-	return ok;
-}
-
 /* The document, authentic and the one that this host wrote last. Under the lock. */
 static enum kveil_status load(struct file_registry *r, struct loaded *ret, struct kveil_error *err)
 {
@@ -231,7 +219,7 @@ static enum kveil_status load(struct file_registry *r, struct loaded *ret, struc
 		name_file(r, status, err);
 	else
 		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &ret->doc, &ret->file, err);
-	if (!status && !take_root(&r->root, &ret->doc.root))
+	if (!status && !kveil_registry_root_copy(&r->root, &ret->doc.root))
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	if (status)
 		kveil_document_clear(&ret->doc);
@@ -343,11 +331,8 @@ static enum kveil_status file_create(const struct kveil_registry_env *env, const
 				 "bring it back with `kveil keys restore BACKUP`; to give up all it held, remove %s",
 				 r->mark_path);
 	}
-	memcpy(d.root.id, root->id, sizeof d.root.id);
-	for (size_t i = 0; !status && i < root->count; i++)
-		if (!kveil_registry_root_add(&d.root, root->keys[i].kek,
-					     kveil_span_of(root->keys[i].wrapped, root->keys[i].wrapped_len)))
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	if (!status && !kveil_registry_root_copy(&d.root, root))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	if (!status)
 		status = store(r, secret, &d, NULL, err);
 	kveil_document_clear(&d);
@@ -440,11 +425,9 @@ static enum kveil_status change_root(struct kveil_document *d, void *user, bool 
 	const struct kveil_registry_root *keys = user;
 
 	*ret_changed = keys->count > 0;
-	for (size_t i = 0; i < keys->count; i++)
-		if (!kveil_registry_root_add(&d->root, keys->keys[i].kek,
-					     kveil_span_of(keys->keys[i].wrapped, keys->keys[i].wrapped_len)))
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
-	return KVEIL_OK;
+	return kveil_registry_root_add_all(&d->root, keys)
+		   ? KVEIL_OK
+		   : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 }
 
 static enum kveil_status file_add_root_keys(struct kveil_registry *r, const struct kveil_registry_root *keys,
@@ -530,7 +513,7 @@ static enum kveil_status move_aside(const struct file_registry *r, struct kveil_
 static enum kveil_status copy_of(const struct kveil_document *from, struct kveil_document *ret, struct kveil_error *err)
 {
 	*ret = (struct kveil_document){.generation = from->generation, .lease = from->lease};
-	bool ok = take_root(&ret->root, &from->root);
+	bool ok = kveil_registry_root_copy(&ret->root, &from->root);
 	for (size_t i = 0; ok && i < from->count; i++)
 		ok = kveil_document_add(ret, &from->records[i]);
 	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");

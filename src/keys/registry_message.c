@@ -24,15 +24,10 @@ bool kveil_registry_epoch_root_copy(struct kveil_registry_epoch_root *dst, const
 {
 	*dst = *src;
 	dst->keys = (struct kveil_registry_root){0};
-	memcpy(dst->keys.id, src->keys.id, sizeof dst->keys.id);
-	for (size_t i = 0; i < src->keys.count; i++) {
-		const struct kveil_registry_root_key *k = &src->keys.keys[i];
-		if (!kveil_registry_root_add(&dst->keys, k->kek, kveil_span_of(k->wrapped, k->wrapped_len))) {
-			kveil_registry_epoch_root_clear(dst);
-			return false;
-		}
-	}
-	return true;
+	if (kveil_registry_root_copy(&dst->keys, &src->keys))
+		return true;
+	kveil_registry_epoch_root_clear(dst);
+	return false;
 }
 
 /* --- message keys --- */

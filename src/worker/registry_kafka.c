@@ -343,11 +343,8 @@ static enum kveil_status kafka_add_root_keys(struct kveil_registry *base, const 
 		if (!kveil_registry_epoch_root_copy(&root, &r->log.root))
 			return no_memory(err);
 		root.sequence += root.sequence < UINT32_MAX;
-		for (size_t k = 0; !status && k < keys->count; k++) {
-			struct kveil_span wrapped = kveil_span_of(keys->keys[k].wrapped, keys->keys[k].wrapped_len);
-			if (!kveil_registry_root_add(&root.keys, keys->keys[k].kek, wrapped))
-				status = no_memory(err);
-		}
+		if (!kveil_registry_root_add_all(&root.keys, keys))
+			status = no_memory(err);
 		if (!status)
 			status = kveil_registry_kafka_put_root(r, &root, r->base.secret, err);
 		if (!status)
@@ -446,25 +443,14 @@ enum kveil_status kveil_registry_kafka_draw_epoch(struct kveil_registry_epoch_ro
 	return kveil_crypto_random(root->epoch, sizeof root->epoch, err);
 }
 
-bool kveil_registry_kafka_take_keys(struct kveil_registry_root *to, const struct kveil_registry_root *from)
-{
-	memcpy(to->id, from->id, sizeof to->id);
-	for (size_t i = 0; i < from->count; i++)
-		if (!kveil_registry_root_add(to, from->keys[i].kek,
-					     kveil_span_of(from->keys[i].wrapped, from->keys[i].wrapped_len)))
-			return false;
-	return true;
-}
-
 /* The first root of a registry. */
 enum kveil_status kveil_registry_kafka_put_first_root(struct kafka_registry *r, const struct kveil_registry_root *keys,
 						      const struct kveil_registry_secret *secret,
 						      struct kveil_error *err)
 {
 	struct kveil_registry_epoch_root root = {.sequence = 1};
-	enum kveil_status status = kveil_registry_kafka_take_keys(&root.keys, keys)
-				       ? kveil_registry_kafka_draw_epoch(&root, err)
-				       : no_memory(err);
+	enum kveil_status status =
+	    kveil_registry_root_copy(&root.keys, keys) ? kveil_registry_kafka_draw_epoch(&root, err) : no_memory(err);
 
 	if (!status)
 		status = kveil_registry_kafka_put_root(r, &root, secret, err);

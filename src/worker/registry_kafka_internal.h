@@ -49,8 +49,6 @@ enum kveil_status kveil_registry_kafka_put_events(struct kafka_registry *r, cons
                                                   struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_registry_kafka_draw_epoch(struct kveil_registry_epoch_root *root,
                                                   struct kveil_error *err) KVEIL_MUST_CHECK;
-bool kveil_registry_kafka_take_keys(struct kveil_registry_root *to,
-                                    const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
 
 /* registry_kafka_restore.c: the driver's */
 enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, struct kveil_document *ret,

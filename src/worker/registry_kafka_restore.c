@@ -45,7 +45,7 @@ enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, str
 		status = kveil_registry_kafka_read_whole(r, &log, &d, err);
 	/* What came meanwhile is new to the log that goes on. */
 	kveil_registry_topic_seek(r->topic, position);
-	if (!status && (!kveil_registry_kafka_take_keys(&d.root, &log.root.keys) ||
+	if (!status && (!kveil_registry_root_copy(&d.root, &log.root.keys) ||
 			!kveil_registry_events_add_all(&d.events, &log.events)))
 		status = no_memory(err);
 	d.generation = (uint64_t)kveil_registry_topic_highest(r->topic) + 1;
