@@ -22,10 +22,8 @@
  * have been used before, so nothing is sealed with it (KVEIL_E_REGISTRY_ROLLED_BACK). A host restored whole, mark and
  * all, shows no trace: then the counters' random starts keep two runs apart (2^-30 a lease of 2^33 values).
  */
-#include "keys/document.h"
 #include "keys/files.h"
-#include "keys/registry.h"
-#include "keys/registry_eventfile.h"
+#include "keys/registry_file_internal.h"
 #include "keys/registry_mark.h"
 #include "keys/registry_message.h"
 #include "keys/registry_note.h"
@@ -35,8 +33,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -45,18 +41,7 @@ enum { LOCK_WAIT_MS = 10000, LOCK_POLL_US = 1500 };
 
 static const char what[] = "the key registry";
 
-struct file_registry {
-	struct kveil_registry base;
-	char *path, *lock_path, *mark_path, *tmp_path, *note_path;
-	struct kveil_registry_eventfile events;
-	struct kveil_registry_root root; /* as it was read last */
-	struct {
-		uint64_t inode;
-		int64_t size, mtime_ns;
-	} handed_over; /* what the document looked like when read gave its records; inode 0 = never */
-};
-
-static void registry_free(struct file_registry *r)
+void kveil_registry_file_free(struct file_registry *r)
 {
 	if (!r)
 		return;
@@ -73,13 +58,13 @@ static void registry_free(struct file_registry *r)
 
 static void file_close(struct kveil_registry *r)
 {
-	registry_free((struct file_registry *)r);
+	kveil_registry_file_free((struct file_registry *)r);
 }
 
 extern const struct kveil_registry_driver kveil_registry_file;
 
-static enum kveil_status registry_new(const struct kveil_registry_env *env, const char *where,
-				      struct file_registry **ret, struct kveil_error *err)
+enum kveil_status kveil_registry_file_new(const struct kveil_registry_env *env, const char *where,
+					  struct file_registry **ret, struct kveil_error *err)
 {
 	struct file_registry *r = calloc(1, sizeof *r);
 
@@ -97,7 +82,7 @@ static enum kveil_status registry_new(const struct kveil_registry_env *env, cons
 		r->events.path = kveil_files_beside(".", r->path, ".events");
 	}
 	if (!r || !r->lock_path || !r->mark_path || !r->tmp_path || !r->note_path || !r->events.path) {
-		registry_free(r);
+		kveil_registry_file_free(r);
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	}
 	*ret = r;
@@ -140,7 +125,7 @@ static bool is_current(const struct file_registry *r, int fd)
 }
 
 /* Waits for others to finish; a class RETRY error if they do not. */
-static enum kveil_status lock(const struct file_registry *r, int how, int *ret_fd, struct kveil_error *err)
+enum kveil_status kveil_registry_file_lock(const struct file_registry *r, int how, int *ret_fd, struct kveil_error *err)
 {
 	int64_t end = kveil_clock_mono_ms() + LOCK_WAIT_MS;
 	enum kveil_status status;
@@ -163,18 +148,12 @@ static enum kveil_status lock(const struct file_registry *r, int how, int *ret_f
 	}
 }
 
-static void unlock(int fd)
+void kveil_registry_file_unlock(int fd)
 {
 	close(fd);
 }
 
 /* --- the document --- */
-
-struct loaded {
-	struct kveil_document doc;
-	struct kveil_file_identity file;
-	struct stat stat;
-};
 
 static enum kveil_status name_file(const struct file_registry *r, enum kveil_status status, struct kveil_error *err)
 {
@@ -185,7 +164,8 @@ static enum kveil_status name_file(const struct file_registry *r, enum kveil_sta
 }
 
 /* Form only. */
-static enum kveil_status load_document(const struct file_registry *r, struct loaded *ret, struct kveil_error *err)
+enum kveil_status kveil_registry_file_load_document(const struct file_registry *r, struct file_document *ret,
+						    struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 	enum kveil_status status =
@@ -208,9 +188,9 @@ static enum kveil_status load_document(const struct file_registry *r, struct loa
 }
 
 /* The document, authentic and the one that this host wrote last. Under the lock. */
-static enum kveil_status load(struct file_registry *r, struct loaded *ret, struct kveil_error *err)
+static enum kveil_status load(struct file_registry *r, struct file_document *ret, struct kveil_error *err)
 {
-	enum kveil_status status = load_document(r, ret, err);
+	enum kveil_status status = kveil_registry_file_load_document(r, ret, err);
 
 	if (status)
 		return status;
@@ -227,8 +207,9 @@ static enum kveil_status load(struct file_registry *r, struct loaded *ret, struc
 }
 
 /* Steps 1 to 4. present: what is there now; NULL = nothing. Under the exclusive lock. */
-static enum kveil_status store(const struct file_registry *r, const struct kveil_registry_secret *secret,
-			       struct kveil_document *d, const struct loaded *present, struct kveil_error *err)
+enum kveil_status kveil_registry_file_store(const struct file_registry *r, const struct kveil_registry_secret *secret,
+					    struct kveil_document *d, const struct file_document *present,
+					    struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 	struct kveil_mark m = {0};
@@ -268,10 +249,10 @@ static enum kveil_status store(const struct file_registry *r, const struct kveil
 static enum kveil_status file_open(const struct kveil_registry_env *env, const char *where, struct kveil_registry **ret,
 				   struct kveil_error *err)
 {
-	struct loaded at = {0};
+	struct file_document at = {0};
 	struct file_registry *r;
 	int fd = -1;
-	enum kveil_status status = registry_new(env, where, &r, err);
+	enum kveil_status status = kveil_registry_file_new(env, where, &r, err);
 
 	if (status)
 		return status;
@@ -281,9 +262,9 @@ static enum kveil_status file_open(const struct kveil_registry_env *env, const c
 		hint_missing(err);
 	}
 	if (!status)
-		status = lock(r, LOCK_SH, &fd, err);
+		status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
 	if (!status)
-		status = load_document(r, &at, err);
+		status = kveil_registry_file_load_document(r, &at, err);
 	if (!status) {
 		status = kveil_registry_root_open(&at.doc.root, env->keks, env->kek_count, &r->base.secret, err);
 		if (status)
@@ -298,9 +279,9 @@ static enum kveil_status file_open(const struct kveil_registry_env *env, const c
 		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &at.doc, &at.file, err);
 	kveil_document_clear(&at.doc);
 	if (fd >= 0)
-		unlock(fd);
+		kveil_registry_file_unlock(fd);
 	if (status) {
-		registry_free(r);
+		kveil_registry_file_free(r);
 		return status;
 	}
 	*ret = &r->base;
@@ -314,13 +295,13 @@ static enum kveil_status file_create(const struct kveil_registry_env *env, const
 	struct kveil_document d = {0};
 	struct file_registry *r;
 	int fd;
-	enum kveil_status status = registry_new(env, where, &r, err);
+	enum kveil_status status = kveil_registry_file_new(env, where, &r, err);
 
 	if (status)
 		return status;
-	status = lock(r, LOCK_EX, &fd, err);
+	status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
 	if (status) {
-		registry_free(r);
+		kveil_registry_file_free(r);
 		return status;
 	}
 	if (access(r->path, F_OK) == 0)
@@ -334,10 +315,10 @@ static enum kveil_status file_create(const struct kveil_registry_env *env, const
 	if (!status && !kveil_registry_root_copy(&d.root, root))
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	if (!status)
-		status = store(r, secret, &d, NULL, err);
+		status = kveil_registry_file_store(r, secret, &d, NULL, err);
 	kveil_document_clear(&d);
-	unlock(fd);
-	registry_free(r);
+	kveil_registry_file_unlock(fd);
+	kveil_registry_file_free(r);
 	return status;
 }
 
@@ -351,21 +332,21 @@ static enum kveil_status file_read(struct kveil_registry *base, kveil_registry_r
 				   struct kveil_error *err)
 {
 	struct file_registry *r = (struct file_registry *)base;
-	struct loaded at = {0};
+	struct file_document at = {0};
 	struct stat st;
 	int fd;
 
 	bool is_same = stat(r->path, &st) == 0 && unchanged(r, &st);
 	if (is_same && kveil_registry_eventfile_is_read(&r->events))
 		return KVEIL_OK;
-	enum kveil_status status = lock(r, LOCK_SH, &fd, err);
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
 	if (status)
 		return status;
 	if (!is_same)
 		status = load(r, &at, err);
 	if (!status)
 		status = kveil_registry_eventfile_read(&r->events, &r->base, err);
-	unlock(fd);
+	kveil_registry_file_unlock(fd);
 	if (is_same)
 		return status;
 	for (size_t i = 0; !status && i < at.doc.count; i++)
@@ -384,22 +365,22 @@ typedef enum kveil_status change_fn(struct kveil_document *d, void *user, bool *
 
 static enum kveil_status update(struct file_registry *r, change_fn *change, void *user, struct kveil_error *err)
 {
-	struct loaded at = {0};
+	struct file_document at = {0};
 	bool changed = false;
 	int fd;
-	enum kveil_status status = lock(r, LOCK_EX, &fd, err);
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
 
 	if (status)
 		return status;
 	status = load(r, &at, err);
 	if (!status) {
-		struct loaded present = at;
+		struct file_document present = at;
 		status = change(&at.doc, user, &changed, err);
 		if (!status && changed)
-			status = store(r, r->base.secret, &at.doc, &present, err);
+			status = kveil_registry_file_store(r, r->base.secret, &at.doc, &present, err);
 		kveil_document_clear(&at.doc);
 	}
-	unlock(fd);
+	kveil_registry_file_unlock(fd);
 	return status;
 }
 
@@ -453,178 +434,22 @@ static enum kveil_status file_lease(struct kveil_registry *r, uint32_t *ret, str
 static enum kveil_status file_snapshot(struct kveil_registry *base, struct kveil_document *ret, struct kveil_error *err)
 {
 	struct file_registry *r = (struct file_registry *)base;
-	struct loaded at = {0};
+	struct file_document at = {0};
 	int fd;
-	enum kveil_status status = lock(r, LOCK_SH, &fd, err);
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
 
 	if (status)
 		return status;
 	status = load(r, &at, err);
 	if (!status)
 		status = kveil_registry_eventfile_read(&r->events, base, err);
-	unlock(fd);
+	kveil_registry_file_unlock(fd);
 	if (!status && !kveil_registry_events_add_all(&at.doc.events, &r->events.all))
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	if (status)
 		kveil_document_clear(&at.doc);
 	else
 		*ret = at.doc;
-	return status;
-}
-
-/* --- restore --- */
-
-/* What is at the path now: whole (KVEIL_OK), readable but not the last one (ROLLED_BACK), missing, or beyond reading.
- */
-static enum kveil_status load_remains(struct file_registry *r, const struct kveil_registry_secret *secret,
-				      struct loaded *ret, struct kveil_error *err)
-{
-	enum kveil_status status = load_document(r, ret, err);
-
-	if (status)
-		return status;
-	if (!kveil_secret_eq(ret->doc.root.id, secret->id, sizeof secret->id)) {
-		kveil_document_clear(&ret->doc);
-		kveil_fail(err, KVEIL_E_KEY_EXISTS, "the backup is of another registry than the one at %s", r->path);
-		kveil_error_hint(err,
-				 "restore it elsewhere; `kveil keys export` and `import` carry single keys across");
-		return KVEIL_E_KEY_EXISTS;
-	}
-	status = kveil_document_verify(&ret->doc, secret, err);
-	if (status)
-		kveil_document_clear(&ret->doc);
-	else if (kveil_mark_check(r->mark_path, r->path, secret, &ret->doc, &ret->file, err))
-		status = KVEIL_E_REGISTRY_ROLLED_BACK;
-	return status;
-}
-
-static enum kveil_status move_aside(const struct file_registry *r, struct kveil_error *err)
-{
-	char suffix[40];
-
-	snprintf(suffix, sizeof suffix, ".damaged-%" PRId64, kveil_clock_wall_ms());
-	char *aside = kveil_files_beside("", r->path, suffix);
-	enum kveil_status status = aside ? kveil_files_replace(r->path, aside, err)
-					 : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a path");
-	free(aside);
-	return status;
-}
-
-static enum kveil_status copy_of(const struct kveil_document *from, struct kveil_document *ret, struct kveil_error *err)
-{
-	*ret = (struct kveil_document){.generation = from->generation, .lease = from->lease};
-	bool ok = kveil_registry_root_copy(&ret->root, &from->root);
-	for (size_t i = 0; ok && i < from->count; i++)
-		ok = kveil_document_add(ret, &from->records[i]);
-	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
-}
-
-/* The generation must pass everything that this host has seen. */
-static enum kveil_status outrun_mark(const struct file_registry *r, const struct kveil_registry_secret *secret,
-				     struct kveil_document *d, struct kveil_error *err)
-{
-	struct kveil_mark m;
-	enum kveil_status status = kveil_mark_read(r->mark_path, secret, &m, err);
-
-	if (status == KVEIL_E_NOT_FOUND || status == KVEIL_E_REGISTRY_CORRUPT)
-		return KVEIL_OK;
-	if (status)
-		return status;
-	if (m.present.generation > d->generation)
-		d->generation = m.present.generation;
-	if (m.coming.generation > d->generation)
-		d->generation = m.coming.generation;
-	return KVEIL_OK;
-}
-
-static enum kveil_status restore_events(struct file_registry *r, const struct kveil_document *backup,
-					const struct kveil_registry_secret *secret, struct kveil_error *err)
-{
-	struct kveil_registry reader = {.secret = (struct kveil_registry_secret *)(uintptr_t)secret};
-	enum kveil_status status = kveil_registry_eventfile_read(&r->events, &reader, err);
-
-	return status ? status : kveil_registry_eventfile_append(&r->events, r->path, &backup->events, err);
-}
-
-static enum kveil_status restore_locked(struct file_registry *r, const struct kveil_document *backup,
-					const struct kveil_registry_secret *secret, struct kveil_restoring *how,
-					struct kveil_error *err)
-{
-	struct loaded at = {0};
-	struct kveil_document from = {0};
-	struct kveil_document *d;
-	bool changed, there = false;
-	int64_t now = kveil_clock_wall_ms();
-	size_t before;
-
-	enum kveil_status remains = load_remains(r, secret, &at, err), status = copy_of(backup, &from, err);
-	if (!status)
-		status = kveil_document_demote(&from, secret, now, err);
-	if (status)
-		goto out;
-	switch (remains) {
-	case KVEIL_OK:
-		/* Nothing was lost here: what the backup has more comes in, what is there goes on. */
-		there = true;
-		d = &at.doc;
-		status = kveil_document_sort_out(&from, d, how, err);
-		if (!status)
-			status = kveil_document_merge(d, from.records, from.count, &changed, err);
-		break;
-	case KVEIL_E_REGISTRY_ROLLED_BACK:
-		there = true;
-		d = &at.doc;
-		status = kveil_document_demote(d, secret, now, err);
-		before = d->count;
-		if (!status)
-			status = kveil_document_merge(d, from.records, from.count, &changed, err);
-		how->added = d->count - before;
-		if (!status)
-			status = kveil_document_sort_out(&from, d, how, err);
-		how->skipped -= how->added;
-		break;
-	case KVEIL_E_REGISTRY_MISSING:
-	case KVEIL_E_REGISTRY_CORRUPT:
-		d = &from;
-		how->added = from.count;
-		if (remains == KVEIL_E_REGISTRY_CORRUPT && !how->dry_run)
-			status = move_aside(r, err);
-		break;
-	default:
-		status = remains;
-		goto out;
-	}
-	if (!status && !how->dry_run) {
-		struct loaded present = at;
-		d->backup = false;
-		status = outrun_mark(r, secret, d, err);
-		if (!status)
-			status = store(r, secret, d, there ? &present : NULL, err);
-		if (!status)
-			status = restore_events(r, backup, secret, err);
-	}
-out:
-	kveil_document_clear(&at.doc);
-	kveil_document_clear(&from);
-	return status;
-}
-
-static enum kveil_status file_restore(const struct kveil_registry_env *env, const char *where,
-				      const struct kveil_document *backup, const struct kveil_registry_secret *secret,
-				      struct kveil_restoring *how, struct kveil_error *err)
-{
-	struct file_registry *r;
-	int fd;
-	enum kveil_status status = registry_new(env, where, &r, err);
-
-	if (status)
-		return status;
-	status = lock(r, LOCK_EX, &fd, err);
-	if (!status) {
-		status = restore_locked(r, backup, secret, how, err);
-		unlock(fd);
-	}
-	registry_free(r);
 	return status;
 }
 
@@ -653,12 +478,12 @@ static enum kveil_status file_noted(struct kveil_registry *base, struct kveil_bu
 	const struct file_registry *r = (struct file_registry *)base;
 	struct kveil_registry_note n = {0};
 	int fd;
-	enum kveil_status status = lock(r, LOCK_SH, &fd, err);
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
 
 	if (status)
 		return status;
 	status = read_note(r, &n, err);
-	unlock(fd);
+	kveil_registry_file_unlock(fd);
 	kveil_buf_append(out, n.text, n.len);
 	kveil_registry_note_clear(&n);
 	if (!status && !kveil_buf_ok(out))
@@ -672,7 +497,7 @@ static enum kveil_status file_note(struct kveil_registry *base, struct kveil_spa
 	const struct file_registry *r = (struct file_registry *)base;
 	struct kveil_registry_note n = {0};
 	int fd;
-	enum kveil_status status = lock(r, LOCK_EX, &fd, err);
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
 
 	if (status)
 		return status;
@@ -682,7 +507,7 @@ static enum kveil_status file_note(struct kveil_registry *base, struct kveil_spa
 						   err);
 	if (!status)
 		status = kveil_files_write_whole(r->note_path, kveil_buf_span(&value), err);
-	unlock(fd);
+	kveil_registry_file_unlock(fd);
 	kveil_registry_note_clear(&n);
 	return status;
 }
@@ -712,7 +537,7 @@ static enum kveil_status file_record(struct kveil_registry *base, const struct k
 	struct file_registry *r = (struct file_registry *)base;
 	struct kveil_registry_events fresh = {0};
 	int fd;
-	enum kveil_status status = lock(r, LOCK_EX, &fd, err);
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
 
 	if (status)
 		return status;
@@ -721,7 +546,7 @@ static enum kveil_status file_record(struct kveil_registry *base, const struct k
 		status = write_events(r, events, count, &fresh, err);
 	if (!status)
 		status = kveil_registry_eventfile_append(&r->events, r->path, &fresh, err);
-	unlock(fd);
+	kveil_registry_file_unlock(fd);
 	kveil_registry_events_clear(&fresh);
 	return status;
 }
@@ -740,5 +565,5 @@ const struct kveil_registry_driver kveil_registry_file = {
     .record = file_record,
     .noted = file_noted,
     .note = file_note,
-    .restore = file_restore,
+    .restore = kveil_registry_file_restore,
 };
