@@ -8,18 +8,17 @@
 #include <stdio.h>
 
 struct telling {
-	const char *name, *asked; /* NULL: of all keys */
 	bool json;
 	size_t count;
 };
 
-static const char *text_of(json_t *event, const char *member)
+static const char *text_of(const json_t *event, const char *member)
 {
 	const char *text = json_string_value(json_object_get(event, member));
 	return text ? text : "";
 }
 
-static void print_row(json_t *e)
+static void print_row(const json_t *e)
 {
 	char key[KVEIL_KEY_NAME_MAX + 16] = "-";
 	json_int_t version = json_integer_value(json_object_get(e, "version"));
@@ -39,41 +38,32 @@ static void print_row(json_t *e)
 	printf("\n");
 }
 
-static void print_event(void *user, const char *line)
+static void print_event(void *user, const char *line, const json_t *event)
 {
 	struct telling *t = user;
-	json_t *e = json_loads(line, 0, NULL);
-	const char *key = text_of(e, "key");
 
-	if (!t->name || strcmp(key, t->name) == 0 || strcmp(key, t->asked) == 0) {
-		if (t->json)
-			printf("%s\n  %s", t->count ? "," : "[", line);
-		else
-			print_row(e);
-		t->count++;
-	}
-	json_decref(e);
+	if (t->json)
+		printf("%s\n  %s", t->count ? "," : "[", line);
+	else
+		print_row(event);
+	t->count++;
 }
 
 int keys_run_history(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
-	char name[KVEIL_KEY_NAME_MAX + 1];
-	struct telling t = {.asked = o->operands[0], .json = o->json};
+	const char *asked = o->operands[0];
+	struct telling t = {.json = o->json};
 	struct kveil_keystore *ks;
 	struct kveil_error err;
 	size_t missing = 0;
 
 	if (kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
-	if (t.asked) {
-		kveil_keys_registry_name(ks, t.asked, name);
-		t.name = name;
-	}
-	enum kveil_status status = kveil_keys_history(ks, print_event, &t, &missing, &err);
+	enum kveil_status status = kveil_keys_history(ks, asked, print_event, &t, &missing, &err);
 	int code = KVEIL_EXIT_OK;
 	if (!status && o->certificate)
-		code = t.asked ? keys_write_certificate(ks, t.asked, 0, o->certificate)
-			       : kveil_usage_error(&kveil_command_keys, "--certificate is about one key: name it");
+		code = asked ? keys_write_certificate(ks, asked, 0, o->certificate)
+			     : kveil_usage_error(&kveil_command_keys, "--certificate is about one key: name it");
 	kveil_keystore_unref(ks);
 	if (status)
 		return keys_failed(&err);

@@ -57,22 +57,17 @@ int keys_run_cancel(const struct keys_options *o, const struct kveil_keys_config
 
 /* --- destroy --- */
 
-struct ending {
-	uint32_t version; /* 0 = all */
-};
-
 static void print_ending(void *user, const struct kveil_key_info *v)
 {
-	const struct ending *e = user;
+	const uint32_t *version = user; /* 0 = all */
 
-	if ((!e->version || e->version == v->version) && strcmp(v->state, "destroyed") != 0)
+	if ((!*version || *version == v->version) && strcmp(v->state, "destroyed") != 0)
 		fprintf(stderr, "  %s@%u, %s, under KEK %s\n", v->name, v->version, v->state, v->kek);
 }
 
 static void say_what_ends(const struct kveil_keys_config *cfg, struct kveil_keystore *ks, const char *name,
 			  uint32_t version)
 {
-	struct ending e = {.version = version};
 	struct kveil_error none;
 
 	fprintf(stderr,
@@ -81,8 +76,8 @@ static void say_what_ends(const struct kveil_keys_config *cfg, struct kveil_keys
 		"minute. Clear values may still stand in input topics.\n",
 		strchr(name, '{') ? "every key that is wrapped by " : "", version ? "this version of " : "", name,
 		strncmp(cfg->registry, "kafka:", 6) == 0 ? ", its topic until Kafka compacts it" : "");
-	(void)!kveil_keystore_each_of(ks, name, print_ending, &e, &none);
-	kveil_keystore_each_outside(ks, name, print_ending, &e);
+	(void)!kveil_keystore_each_of(ks, name, print_ending, &version, &none);
+	kveil_keystore_each_outside(ks, name, print_ending, &version);
 	size_t wrapped = kveil_keys_count_wrapped(ks, name, version);
 	if (wrapped)
 		fprintf(stderr, "  It wraps %zu key%s now%s.\n", wrapped, wrapped == 1 ? "" : "s",

@@ -14,24 +14,19 @@ enum { CERTIFICATE_MAX = 64 << 20 };
 /* --- certificates: a JSON array, an event of the registry in each line --- */
 
 struct certifying {
-	const char *name, *asked;
 	uint32_t version; /* 0 = all */
 	struct kveil_buf text;
 	size_t count;
 };
 
-static void add_event(void *user, const char *line)
+static void add_event(void *user, const char *line, const json_t *event)
 {
 	struct certifying *c = user;
-	json_t *e = json_loads(line, 0, NULL);
-	const char *key = json_string_value(json_object_get(e, "key"));
-	const char *event = json_string_value(json_object_get(e, "event"));
-	json_int_t version = json_integer_value(json_object_get(e, "version"));
+	const char *kind = json_string_value(json_object_get(event, "event"));
+	json_int_t version = json_integer_value(json_object_get(event, "version"));
 
-	if (key && event && strcmp(event, "key_destroyed") == 0 &&
-	    (strcmp(key, c->name) == 0 || strcmp(key, c->asked) == 0) && (!c->version || version == c->version))
+	if (kind && strcmp(kind, "key_destroyed") == 0 && (!c->version || version == c->version))
 		kveil_buf_printf(&c->text, "%s\n  %s", c->count++ ? "," : "[", line);
-	json_decref(e);
 }
 
 enum kveil_status keys_check_certificate(const char *path, struct kveil_error *err)
@@ -43,15 +38,13 @@ enum kveil_status keys_check_certificate(const char *path, struct kveil_error *e
 
 int keys_write_certificate(struct kveil_keystore *ks, const char *name, uint32_t version, const char *path)
 {
-	char registry_name[KVEIL_KEY_NAME_MAX + 1];
-	struct certifying c = {.name = registry_name, .asked = name, .version = version, .text = KVEIL_BUF_INIT};
+	struct certifying c = {.version = version, .text = KVEIL_BUF_INIT};
 	struct kveil_error err;
 	size_t missing;
 
-	kveil_keys_registry_name(ks, name, registry_name);
 	enum kveil_status status = keys_check_certificate(path, &err);
 	if (!status)
-		status = kveil_keys_history(ks, add_event, &c, &missing, &err);
+		status = kveil_keys_history(ks, name, add_event, &c, &missing, &err);
 	if (!status && !c.count)
 		status =
 		    kveil_fail(&err, KVEIL_E_NOT_FOUND, "the registry has no record that '%s' was destroyed", name);

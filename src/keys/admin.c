@@ -339,9 +339,11 @@ enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const c
 /* --- states --- */
 
 /* asked fills a pattern, and name is what the registry calls it; or they are the same. A key that was configured as
- * asked before there was the pattern is meant as well. */
-static bool is_meant(const struct kveil_key_record *r, const char *asked, const char *name)
+ * asked before there was the pattern is meant as well. version 0: all. */
+static bool is_meant(const struct kveil_key_record *r, const char *asked, const char *name, uint32_t version)
 {
+	if (version && r->version != version)
+		return false;
 	return strcmp(r->name, name) == 0 || (!kveil_record_is_tenants(r) && strcmp(r->name, asked) == 0);
 }
 
@@ -351,8 +353,7 @@ static enum kveil_status changed_records(struct kveil_keystore *ks, const struct
 					 struct kveil_document *ret, struct kveil_error *err)
 {
 	for (size_t i = 0; i < now->count; i++) {
-		if (!is_meant(&now->records[i], asked, name) || (version && now->records[i].version != version) ||
-		    now->records[i].state >= state)
+		if (!is_meant(&now->records[i], asked, name, version) || now->records[i].state >= state)
 			continue;
 		if (!kveil_document_add(ret, &now->records[i]))
 			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
@@ -380,9 +381,8 @@ static enum kveil_status count_meant(struct kveil_keystore *ks, const struct kve
 
 	*ret = 0;
 	for (size_t i = 0; i < d->count; i++) {
-		bool is_named = is_meant(&d->records[i], asked, name);
-		known |= is_named;
-		*ret += is_named && (!version || d->records[i].version == version);
+		known |= is_meant(&d->records[i], asked, name, 0);
+		*ret += is_meant(&d->records[i], asked, name, version);
 	}
 	if (!known) {
 		kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", asked);
@@ -570,8 +570,7 @@ enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *ask
 	if (!status)
 		status = count_meant(ks, &now, asked, name, version, &count, err);
 	for (size_t i = 0; !status && i < now.count; i++)
-		if (is_meant(&now.records[i], asked, name) && (!version || now.records[i].version == version) &&
-		    !kveil_document_add(&meant, &now.records[i]))
+		if (is_meant(&now.records[i], asked, name, version) && !kveil_document_add(&meant, &now.records[i]))
 			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 	if (!status)
 		status = kveil_keystore_withhold(ks, &meant, kind, due_ms, is_tenant && !version, ret_changed, err);

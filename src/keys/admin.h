@@ -73,13 +73,12 @@ enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *ask
                                       enum kveil_event_kind kind, int64_t due_ms, size_t *ret_changed,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* What was done to keys, oldest first: one call a line of JSON (registry_event.h). ret_missing: how many more somebody took away,
- * as far as those that are left show. */
-typedef void kveil_keys_history_fn(void *user, const char *line);
-enum kveil_status kveil_keys_history(struct kveil_keystore *ks, kveil_keys_history_fn *fn, void *user,
+/* What was done to keys, or to the one that an operator calls so (asked; NULL: to all), oldest first: one call an event, as the line
+ * that it is in the registry (registry_event.h), and read; both are borrowed. ret_missing: how many more somebody took away, as
+ * far as those that are left show. */
+typedef void kveil_keys_history_fn(void *user, const char *line, const json_t *event);
+enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *asked, kveil_keys_history_fn *fn, void *user,
                                      size_t *ret_missing, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* What the registry calls the key that an operator calls so. */
-void kveil_keys_registry_name(struct kveil_keystore *ks, const char *asked, char name[KVEIL_KEY_NAME_MAX + 1]);
 
 /* Is this line an event that somebody with this registry's secret wrote? */
 bool kveil_keys_event_is_authentic(struct kveil_keystore *ks, const char *line);

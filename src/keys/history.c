@@ -4,6 +4,7 @@
 
 #include "keys/admin.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 
 void kveil_keystore_tell(struct kveil_keystore *ks, const struct kveil_event *events, size_t count)
@@ -61,16 +62,24 @@ bool kveil_keys_event_is_authentic(struct kveil_keystore *ks, const char *line)
 	return ret;
 }
 
-enum kveil_status kveil_keys_history(struct kveil_keystore *ks, kveil_keys_history_fn *fn, void *user,
-				     size_t *ret_missing, struct kveil_error *err)
+enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *asked, kveil_keys_history_fn *fn,
+				     void *user, size_t *ret_missing, struct kveil_error *err)
 {
+	char name[KVEIL_KEY_NAME_MAX + 1] = "";
 	struct kveil_document d = {0};
 
+	if (asked)
+		kveil_keys_registry_name(ks, asked, name);
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &d, err);
 	pthread_mutex_unlock(&ks->io_lock);
-	for (size_t i = 0; !status && i < d.events.count; i++)
-		fn(user, d.events.items[i].line);
+	for (size_t i = 0; !status && i < d.events.count; i++) {
+		json_t *event = json_loads(d.events.items[i].line, 0, NULL);
+		const char *key = json_string_value(json_object_get(event, "key"));
+		if (!asked || (key && (strcmp(key, name) == 0 || strcmp(key, asked) == 0)))
+			fn(user, d.events.items[i].line, event);
+		json_decref(event);
+	}
 	*ret_missing = kveil_registry_events_missing(&d.events);
 	kveil_document_clear(&d);
 	return status;

@@ -254,7 +254,9 @@ struct kveil_due {
 	bool whole; /* the name ends with it */
 };
 bool kveil_keystore_next_due(struct kveil_keystore *ks, int64_t now_ms, struct kveil_due *ret);
-/* admin.c: destroys what is due. */
+/* admin.c: what the registry calls the key that an operator calls so. */
+void kveil_keys_registry_name(struct kveil_keystore *ks, const char *asked, char name[KVEIL_KEY_NAME_MAX + 1]);
+/* The same: destroys what is due. */
 enum kveil_status kveil_keystore_end_due(struct kveil_keystore *ks, int64_t now_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* open.c: the entry of a configured name that was taken in, and whose algorithm is the configuration's kind. */
 enum kveil_status kveil_keystore_configured(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
