@@ -150,6 +150,7 @@ static int follow_backup(const struct keys_options *o, const char *path, const s
 
 	if (kveil_keys_backup_check(path, &err) || kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
+	keys_follow_begin();
 	int code = back_up_again(&b, ks, &err) ? keys_failed(&err) : keys_follow(ks, back_up_again, &b);
 	kveil_keystore_unref(ks);
 	return code;

@@ -45,6 +45,8 @@ enum kveil_status keys_check_certificate(const char *path, struct kveil_error *e
 /* A deterministic key or a hash has another version that seals. */
 void keys_warn_unequal(void);
 
+/* Before the first writing: a signal ends keys_follow from then on, and no writing half way. */
+void keys_follow_begin(void);
 /* fn once a second after the registry was read, until SIGTERM. An outage, or a registry that cannot be read as it is, is waited
  * out and said once; one that lost keys, and anything else, ends it. The exit code. */
 typedef enum kveil_status keys_follow_fn(void *user, struct kveil_keystore *ks, struct kveil_error *err);

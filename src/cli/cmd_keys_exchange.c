@@ -92,14 +92,19 @@ static bool may_pass(enum kveil_status status, bool read)
 	return c == KVEIL_CLASS_RETRY || (c == KVEIL_CLASS_CONFIG && !read && status != KVEIL_E_REGISTRY_ROLLED_BACK);
 }
 
-int keys_follow(struct kveil_keystore *ks, keys_follow_fn *fn, void *user)
+void keys_follow_begin(void)
 {
 	struct sigaction act = {.sa_handler = on_signal};
-	bool complained = false, read;
-	struct kveil_error err;
 
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGINT, &act, NULL);
+}
+
+int keys_follow(struct kveil_keystore *ks, keys_follow_fn *fn, void *user)
+{
+	bool complained = false, read;
+	struct kveil_error err;
+
 	while (!ended) {
 		usleep(FOLLOW_MS * 1000);
 		enum kveil_status status = kveil_keystore_refresh_read(ks, &read, &err);
@@ -154,12 +159,15 @@ int keys_run_export(const struct keys_options *o, const struct kveil_keys_config
 	const struct kveil_data_key_config *c = kveil_keys_config_find(cfg, kveil_span_str(o->operands[0]));
 	if (c && !c->algorithm->tink_type)
 		fprintf(stderr, "kveil keys: Tink has no %s: docs/opening.md has what opens it\n", c->algorithm->name);
+	bool follows = o->follow && !o->once;
+	if (follows)
+		keys_follow_begin();
 	if ((o->clear && kveil_keys_check_exportable(ks, o->operands[0], &err)) ||
 	    export_changed(ks, o, file, e.digest, &err))
 		code = keys_failed(&err);
 	else {
 		warn_clear(o);
-		if (o->follow && !o->once)
+		if (follows)
 			code = keys_follow(ks, export_again, &e);
 	}
 	kveil_secret_wipe(e.digest, sizeof e.digest);
