@@ -4,6 +4,7 @@
 A page's commands stand in ```sh blocks. Each page with such a block has a row in PAGES."""
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
@@ -58,16 +59,29 @@ def clone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shell(clone):
-    """shell(line, cwd): the line as bash takes it, with kveil and the tests' Python in the path."""
+    """shell(line, cwd): the line as bash takes it, with kveil and the tests' Python in the path. typed: on a terminal, where
+    somebody answers so."""
     port = free_port()
     path = f"{clone}/build/src/cli:{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "KVEIL_HTTP_LISTEN": f"127.0.0.1:{port}"}
 
-    def run(line, cwd=clone):
+    def on_terminal(line, cwd, typed):
+        master, slave = pty.openpty()
+        try:
+            os.write(master, typed.encode())
+            return subprocess.run(["bash", "-c", line], cwd=cwd, env=env, stdin=slave, capture_output=True, text=True,
+                                  timeout=120)
+        finally:
+            os.close(slave)
+            os.close(master)
+
+    def run(line, cwd=clone, typed=None):
         line = line.replace("localhost:9819", f"127.0.0.1:{port}")
         if " --follow " in line or " run " in line:
             return subprocess.Popen(["bash", "-c", f"exec {line}"], cwd=cwd, env=env, stdout=subprocess.PIPE,
                                     stderr=subprocess.PIPE, text=True)
+        if typed:
+            return on_terminal(line, cwd, typed)
         return subprocess.run(["bash", "-c", line], cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
 
     run.env, run.port = env, port
@@ -177,6 +191,21 @@ def with_a_safe(clone):
     return clone / "safe.pem", clone / "safe.yaml"
 
 
+def with_a_person(clone, shell):
+    """person.yaml: kveil.yaml, with a key for each person, and 4711 has one."""
+    text = (clone / "kveil.yaml").read_text()
+    assert text.count("  data:\n") == 1
+    (clone / "person.yaml").write_text(
+        text.replace("  data:\n", '  data:\n    "person-{}": {algorithm: aes-256-gcm, kek: local}\n'))
+    (clone / "build" / "people.yaml").write_text('name: people\ntopics: [people]\nformat: json\nfields:\n'
+                                                 '  - {path: "$.v", encrypt: {key: "person-{$.id}"}}\n')
+    for line in ("kveil keys init -c person.yaml",
+                 """echo '{"id":4711,"v":"x"}' | kveil apply -c person.yaml -r build/people.yaml"""):
+        r = shell(line)
+        assert r.returncode == 0, (line, r.stderr)
+    return (clone / "person.yaml",)
+
+
 @pytest.fixture(scope="module")
 def opening(clone, keys, shell, java):
     """docs/open with keys and a record that those sealed; the Java programs are built."""
@@ -187,7 +216,7 @@ def opening(clone, keys, shell, java):
     home = clone / "build" / "opening"
     shutil.copytree(folder, home, ignore=shutil.ignore_patterns("java"))
     (home / "target").symlink_to(java[0] / "target")
-    made = with_a_safe(clone)
+    made = with_a_safe(clone) + with_a_person(clone, shell)
     yield home, re.search(r'"id_card":"([^"]+)"', sealed.read_text())[1]
     for path in made:
         path.unlink()
@@ -197,17 +226,23 @@ def opening(clone, keys, shell, java):
 def test_the_pages_of_opening(opening, shell, page):
     home, field = opening
     for line in commands(page):
-        if line.endswith("hmac-sha-512") or " person-4711 " in line:
-            continue  # for keys that kveil.yaml has not: test_opening.py and test_keys_life.py have them
-        config = "../../safe.yaml" if "--under safe" in line else "../../kveil.yaml"
+        if line.endswith("hmac-sha-512"):
+            continue  # kveil.yaml has no such key: test_opening.py has one
+        config = "safe" if "--under safe" in line else "person" if " person-4711 " in line else "kveil"
+        ends_a_key = " keys destroy " in line
         written = home / line.split()[-1]
         if " --follow " in line:
             written.unlink(missing_ok=True)
-        r = shell(line.replace(PLACEHOLDER, field).replace("-c kveil.yaml", f"-c {config}"), home)
+        line_here = line.replace(PLACEHOLDER, field).replace("-c kveil.yaml", f"-c ../../{config}.yaml")
+        r = shell(line_here, home, typed="person-4711\n" if ends_a_key else None)
         if isinstance(r, subprocess.Popen):
             wait_for(f"{written.name}, or the end", lambda: written.exists() or r.poll() is not None)
             ends(r)
             continue
         assert r.returncode == 0, (line, r.stderr)
+        if ends_a_key:  # what a worker does in seven days
+            assert shell(line_here + " --now --yes", home).returncode == 0
+        if " --certificate " in line:
+            assert "key_destroyed" in written.read_text()
         if PLACEHOLDER in line:
             assert r.stdout == "500103198601105465\n", line
