@@ -245,81 +245,101 @@ static bool not_stopped(void *letters)
 	return !stopped(letters);
 }
 
-/* What kveil never wrote is passed over: there is no letter in it. */
-static void pass_over(struct kveil_letters *l, int i, int64_t from, int64_t next)
+static enum kveil_status go_to(struct kveil_letters *l, int i, int64_t next, struct kveil_error *err)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-	struct kveil_error err;
 
+	rd_kafka_topic_partition_list_add(list, l->parts->elems[i].topic, l->parts->elems[i].partition)->offset = next;
+	enum kveil_status status = kveil_kafka_seek(l->consumer, list, err);
+	rd_kafka_topic_partition_list_destroy(list);
+	if (!status)
+		l->next[i] = next;
+	return status;
+}
+
+/* What kveil never wrote is passed over: there is no letter in it. */
+static enum kveil_status pass_over(struct kveil_letters *l, int i, int64_t from, int64_t next, struct kveil_error *err)
+{
 	kveil_log(KVEIL_LOG_WARN, "dead letters", "%s[%d]: offsets %lld to %lld cannot be read, and are passed over",
 		  l->parts->elems[i].topic, (int)l->parts->elems[i].partition, (long long)from, (long long)next - 1);
-	rd_kafka_topic_partition_list_add(list, l->parts->elems[i].topic, l->parts->elems[i].partition)->offset = next;
-	if (kveil_kafka_seek(l->consumer, list, &err))
-		kveil_log_error(KVEIL_LOG_WARN, "dead letters", &err);
-	else
-		l->next[i] = next;
-	rd_kafka_topic_partition_list_destroy(list);
+	return go_to(l, i, next, err);
 }
 
-static struct kveil_search *need_search(struct kveil_letters *l)
+static enum kveil_status need_search(struct kveil_letters *l, struct kveil_error *err)
 {
-	struct kveil_error err;
-
-	if (!l->search && kveil_search_new(l->params.config, "dead letters", false, not_stopped, l, &l->search, &err))
-		kveil_log_error(KVEIL_LOG_WARN, "dead letters", &err);
-	return l->search;
+	return l->search ? KVEIL_OK
+			 : kveil_search_new(l->params.config, "dead letters", false, not_stopped, l, &l->search, err);
 }
 
-/* Does the broker give this letter for the offset that it claims? If not, its batch lies, and would take others with it
- * (offsets.c). A gap is rare here. */
-static bool is_where_it_claims(struct kveil_letters *l, int i, const rd_kafka_message_t *msg)
+enum judgement {
+	NEXT,
+	NO_LETTER, /* or one that somebody else has to see */
+	AGAIN,     /* it is read again from where it should have come */
+};
+
+/* A lying batch would take others with it (offsets.c). A gap is rare here. */
+static enum kveil_status judge_gap(struct kveil_letters *l, int i, const rd_kafka_message_t *msg, enum judgement *ret,
+				   struct kveil_error *err)
 {
 	const struct kveil_topic_place at = {l->parts->elems[i].topic, l->parts->elems[i].partition};
-	const struct kveil_answer claimed = {KVEIL_ANSWER_RECORD, msg->offset, kveil_search_digest(msg), false};
-	struct kveil_search *s = need_search(l);
-	int64_t next;
+	enum kveil_status status = need_search(l, err);
+	int64_t from = l->next[i], next;
 
-	if (!s)
-		return true;
-	const struct kveil_answer a = kveil_search_ask(s, at, msg->offset);
-	if (a.kind == claimed.kind && a.offset == claimed.offset && a.digest == claimed.digest)
-		return true;
-	if (kveil_search_end(s, at, l->next[i], l->ends[i], &claimed, &next))
-		pass_over(l, i, l->next[i], next);
-	return false;
+	if (status)
+		return status;
+	switch (kveil_search_gap(l->search, at, msg, &from, &next)) {
+	case KVEIL_GAP_TRUE:
+		return KVEIL_OK;
+	case KVEIL_GAP_LIE:
+		*ret = NO_LETTER;
+		return pass_over(l, i, l->next[i], next, err);
+	case KVEIL_GAP_GONE:
+	case KVEIL_GAP_UNKNOWN:
+		break;
+	}
+	*ret = AGAIN;
+	return go_to(l, i, l->next[i], err);
 }
 
 /* What comes behind the end that was seen at first is for the next one; what falls back is of a batch that lies. */
-static bool is_next(struct kveil_letters *l, const rd_kafka_message_t *msg)
+static enum kveil_status judge(struct kveil_letters *l, const rd_kafka_message_t *msg, enum judgement *ret,
+			       struct kveil_error *err)
 {
 	size_t i = kveil_letters_partition_of(l, msg);
+	enum kveil_status status = KVEIL_OK;
 
+	*ret = NO_LETTER;
 	if (i >= (size_t)l->parts->cnt || msg->offset < l->next[i] || l->next[i] >= l->ends[i])
-		return false;
-	if (msg->offset > l->next[i] && !is_where_it_claims(l, (int)i, msg))
-		return false;
-	if (msg->offset >= l->ends[i])
-		return false;
-	l->next[i] = msg->offset + 1;
-	return true;
+		return KVEIL_OK;
+	*ret = NEXT;
+	if (msg->offset > l->next[i])
+		status = judge_gap(l, (int)i, msg, ret, err);
+	if (!status && *ret == NEXT && msg->offset >= l->ends[i])
+		*ret = NO_LETTER;
+	if (!status && *ret == NEXT)
+		l->next[i] = msg->offset + 1;
+	return status;
 }
 
 /* Nothing comes: is it a batch that cannot be read? */
 static void look_what_is_there(struct kveil_letters *l)
 {
 	rd_kafka_topic_partition_list_t *now = positions(l);
-	struct kveil_search *s = now ? need_search(l) : NULL;
+	struct kveil_error err;
+	enum kveil_status status = now ? need_search(l, &err) : KVEIL_OK;
 
-	for (int i = 0; s && i < now->cnt; i++) {
+	for (int i = 0; !status && now && i < now->cnt; i++) {
 		const struct kveil_topic_place at = {now->elems[i].topic, now->elems[i].partition};
 		int64_t from = now->elems[i].offset, next;
 		if (from >= l->ends[i])
 			continue;
-		const struct kveil_answer a = kveil_search_ask(s, at, from);
+		const struct kveil_answer a = kveil_search_ask(l->search, at, from);
 		if ((a.kind == KVEIL_ANSWER_SILENT || a.kind == KVEIL_ANSWER_UNREADABLE) &&
-		    kveil_search_end(s, at, from, l->ends[i], &a, &next))
-			pass_over(l, i, from, next);
+		    kveil_search_end(l->search, at, from, l->ends[i], &a, &next))
+			status = pass_over(l, i, from, next, &err);
 	}
+	if (status)
+		kveil_log_error(KVEIL_LOG_WARN, "dead letters", &err);
 	if (now)
 		rd_kafka_topic_partition_list_destroy(now);
 }
@@ -331,14 +351,18 @@ enum kveil_status kveil_letters_next(struct kveil_letters *l, rd_kafka_message_t
 	*ret = NULL;
 	while (!stopped(l) && !at_end(l)) {
 		rd_kafka_message_t *msg = rd_kafka_consumer_poll(l->consumer, POLL_MS);
-		if (msg && !msg->err && is_next(l, msg)) {
+		enum judgement what = AGAIN;
+		enum kveil_status status = msg && !msg->err ? judge(l, msg, &what, err) : KVEIL_OK;
+		if (!status && what == NEXT) {
 			*ret = msg;
 			return KVEIL_OK;
 		}
 		bool moved = msg && msg->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET;
-		if (msg && !msg->err)
+		if (what != AGAIN)
 			end = kveil_clock_mono_ms() + OUTAGE_MS;
 		kveil_kafka_message_free(msg);
+		if (status)
+			return status;
 		if (moved)
 			return kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE,
 					  "the dead letters moved while they were read");

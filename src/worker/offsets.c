@@ -63,8 +63,6 @@ static void fall_back(struct kveil_worker *w, struct kveil_partition *p, int64_t
 
 /* --- gaps --- */
 
-enum gap { TRUE_GAP, LIE, UNKNOWN };
-
 static bool may_look(const struct kveil_worker *w, const struct kveil_partition *p)
 {
 	return p->true_gaps < FREE_LOOKS || kveil_clock_mono_ms() >= w->gap_look_due_ms;
@@ -81,31 +79,6 @@ static void tell_unproved(struct kveil_worker *w, const struct kveil_partition *
 	kveil_log(KVEIL_LOG_INFO, w->name,
 		  "%s[%" PRId32 "]: offsets are missing more often than can be looked at, as compaction leaves them",
 		  p->topic, p->id);
-}
-
-/* *from: the first offset of the gap, or not known; of a lie, it is known. */
-static enum gap look_at(struct kveil_worker *w, const struct kveil_partition *p, const rd_kafka_message_t *msg,
-			int64_t *from, int64_t *ret_next)
-{
-	const struct kveil_topic_place at = {p->topic, p->id};
-	const struct kveil_answer claimed = {KVEIL_ANSWER_RECORD, msg->offset, kveil_search_digest(msg)};
-	struct kveil_search *s = kveil_worker_search(w);
-	int64_t low, high;
-
-	if (!s)
-		return UNKNOWN;
-	struct kveil_answer a = kveil_search_ask(s, at, msg->offset);
-	if (a.kind == KVEIL_ANSWER_NONE)
-		return UNKNOWN;
-	if (a.kind == claimed.kind && a.offset == claimed.offset && a.digest == claimed.digest)
-		return TRUE_GAP;
-	/* Or it was taken away since: then it is not given for the gap either. */
-	if (!kveil_search_range(s, at, &low, &high))
-		return UNKNOWN;
-	*from = *from < low ? low : *from;
-	/* A lie ends where something else was given. If it seems to go on, the first answer was of a broker that lags.
-	 */
-	return kveil_search_end(s, at, *from, high, &claimed, ret_next) && *ret_next <= msg->offset ? LIE : UNKNOWN;
 }
 
 static void set_aside(struct kveil_worker *w, struct kveil_partition *p, int64_t from, int64_t next)
@@ -140,15 +113,17 @@ static bool pass_gap(struct kveil_worker *w, struct kveil_partition *p, const rd
 		return true;
 	}
 	int64_t begin = kveil_clock_mono_ms();
-	enum gap found = look_at(w, p, msg, &from, &next);
+	struct kveil_search *s = kveil_worker_search(w);
+	enum kveil_gap found =
+	    s ? kveil_search_gap(s, (struct kveil_topic_place){p->topic, p->id}, msg, &from, &next) : KVEIL_GAP_UNKNOWN;
 	int64_t end = kveil_clock_mono_ms();
 	w->gap_look_due_ms = end + LOOK_SHARE * (end - begin);
-	if (found == TRUE_GAP && !p->rewind) {
+	if (found == KVEIL_GAP_TRUE && !p->rewind) {
 		p->true_gaps++;
 		kveil_cell_add(w->gaps_looked_at, 1);
 		return true;
 	}
-	if (found == LIE && !p->rewind)
+	if (found == KVEIL_GAP_LIE && !p->rewind)
 		set_aside(w, p, from, next);
 	else
 		kveil_worker_ask_rewind(w, p);

@@ -337,25 +337,21 @@ static enum kveil_status pass_unreadable(struct kveil_registry_topic *t, int64_t
 static enum kveil_status look_at_gap(struct kveil_registry_topic *t, const rd_kafka_message_t *m, int64_t target,
 				     struct kveil_error *err)
 {
-	const struct kveil_topic_place at = {t->name, 0};
-	const struct kveil_answer claimed = {KVEIL_ANSWER_RECORD, m->offset, kveil_search_digest(m)};
-	int64_t begin = kveil_clock_mono_ms();
-	enum kveil_status status;
+	int64_t begin = kveil_clock_mono_ms(), from = t->position, next;
 
 	if (m->offset <= t->position || m->offset >= target || t->position < t->forged_until ||
 	    (t->looks >= FREE_LOOKS && begin < t->look_due_ms))
 		return KVEIL_OK;
-	status = need_search(t, err);
+	enum kveil_status status = need_search(t, err);
 	if (status)
 		return status;
-	struct kveil_answer a = kveil_search_ask(t->search, at, m->offset);
-	int64_t next, end = kveil_clock_mono_ms();
+	enum kveil_gap found = kveil_search_gap(t->search, (struct kveil_topic_place){t->name, 0}, m, &from, &next);
+	int64_t end = kveil_clock_mono_ms();
 	t->looks++;
 	t->look_due_ms = end + LOOK_SHARE * (end - begin);
-	if (a.kind == KVEIL_ANSWER_NONE)
+	if (found == KVEIL_GAP_UNKNOWN)
 		return unavailable(t, "it stopped answering while it was read", err);
-	if ((a.kind != claimed.kind || a.offset != claimed.offset || a.digest != claimed.digest) &&
-	    kveil_search_end(t->search, at, t->position, target, &claimed, &next))
+	if (found == KVEIL_GAP_LIE)
 		t->forged_until = next;
 	return KVEIL_OK;
 }

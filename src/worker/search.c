@@ -2,6 +2,7 @@
 #include "worker/search.h"
 
 #include "base/clock.h"
+#include "worker/loop.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct kveil_search {
 	kveil_search_alive_fn *alive;
 	void *user;
 	int64_t end_ms; /* of the search; 0 = there is none */
+	bool was_asked; /* for a test */
 };
 
 static enum kveil_status configure(rd_kafka_conf_t *conf, bool every, struct kveil_error *err)
@@ -100,7 +102,8 @@ static uint64_t add_bytes(uint64_t h, const void *data, size_t n)
 	return (h ^ (data != NULL)) * 0x100000001b3;
 }
 
-uint64_t kveil_search_digest(const rd_kafka_message_t *msg)
+/* Of all that a record is, but the offset. */
+static uint64_t digest_of(const rd_kafka_message_t *msg)
 {
 	int64_t ms = rd_kafka_message_timestamp(msg, NULL);
 	rd_kafka_headers_t *headers;
@@ -125,7 +128,7 @@ static struct kveil_answer answer_of(const rd_kafka_message_t *msg, int64_t aske
 
 	if (!msg->err) {
 		a.kind = KVEIL_ANSWER_RECORD;
-		a.digest = kveil_search_digest(msg);
+		a.digest = digest_of(msg);
 	} else if (kveil_kafka_unreadable(msg->err)) {
 		a.kind = KVEIL_ANSWER_UNREADABLE;
 		a.damaged = msg->err == RD_KAFKA_RESP_ERR__BAD_MSG;
@@ -181,7 +184,11 @@ struct kveil_answer kveil_search_ask(struct kveil_search *s, struct kveil_topic_
 	int64_t end = kveil_clock_mono_ms() + LOOK_MS, was = -1;
 	struct kveil_unpack *u = &s->owner.unpack;
 	struct kveil_answer a = {0};
+	bool first = !s->was_asked;
 
+	s->was_asked = true;
+	if (first && kveil_failpoint("no-first-answer"))
+		return a;
 	end = s->end_ms && s->end_ms < end ? s->end_ms : end;
 	atomic_store(&u->empty_bytes, EMPTY_ANSWER + strlen(at.topic));
 	bool asked = begin_at(s, at, offset);
@@ -202,6 +209,11 @@ struct kveil_answer kveil_search_ask(struct kveil_search *s, struct kveil_topic_
 	return a;
 }
 
+static bool are_equal(const struct kveil_answer *a, const struct kveil_answer *b)
+{
+	return a->kind == b->kind && a->offset == b->offset && a->digest == b->digest;
+}
+
 enum look { SAME, OTHER, UNKNOWN };
 
 static enum look look(struct kveil_search *s, struct kveil_topic_place at, int64_t offset,
@@ -215,7 +227,7 @@ static enum look look(struct kveil_search *s, struct kveil_topic_place at, int64
 	 * one behind another, are as one; and behind one whose length is wrong the broker itself finds no other. */
 	if ((a.kind == KVEIL_ANSWER_SILENT || a.kind == KVEIL_ANSWER_EMPTY) && same->kind != KVEIL_ANSWER_RECORD)
 		return SAME;
-	return a.kind == same->kind && a.offset == same->offset && a.digest == same->digest ? SAME : OTHER;
+	return are_equal(&a, same) ? SAME : OTHER;
 }
 
 static enum look find_end(struct kveil_search *s, struct kveil_topic_place at, int64_t from, int64_t end,
@@ -244,15 +256,43 @@ static enum look find_end(struct kveil_search *s, struct kveil_topic_place at, i
 	return SAME;
 }
 
+static enum look find_end_in_time(struct kveil_search *s, struct kveil_topic_place at, int64_t from, int64_t end,
+				  const struct kveil_answer *same, int64_t *ret)
+{
+	if (from >= end)
+		return OTHER;
+	s->end_ms = kveil_clock_mono_ms() + SEARCH_MS;
+	enum look found = find_end(s, at, from, end, same, ret);
+	s->end_ms = 0;
+	return found;
+}
+
 bool kveil_search_end(struct kveil_search *s, struct kveil_topic_place at, int64_t from, int64_t end,
 		      const struct kveil_answer *same, int64_t *ret_next)
 {
-	if (from >= end)
-		return false;
-	s->end_ms = kveil_clock_mono_ms() + SEARCH_MS;
-	bool found = find_end(s, at, from, end, same, ret_next) == SAME;
-	s->end_ms = 0;
-	return found;
+	return find_end_in_time(s, at, from, end, same, ret_next) == SAME;
+}
+
+enum kveil_gap kveil_search_gap(struct kveil_search *s, struct kveil_topic_place at, const rd_kafka_message_t *msg,
+				int64_t *from, int64_t *ret_next)
+{
+	const struct kveil_answer claimed = {KVEIL_ANSWER_RECORD, msg->offset, digest_of(msg), false};
+	struct kveil_answer a = kveil_search_ask(s, at, msg->offset);
+	int64_t low, high;
+
+	if (a.kind == KVEIL_ANSWER_NONE)
+		return KVEIL_GAP_UNKNOWN;
+	if (are_equal(&a, &claimed))
+		return KVEIL_GAP_TRUE;
+	if (!kveil_search_range(s, at, &low, &high))
+		return KVEIL_GAP_UNKNOWN;
+	*from = *from < low ? low : *from;
+	enum look found = find_end_in_time(s, at, *from, high, &claimed, ret_next);
+	if (found == OTHER)
+		return KVEIL_GAP_GONE;
+	/* A lie ends where something else was given. If it seems to go on, the first answer was of a broker that lags.
+	 */
+	return found == SAME && *ret_next <= msg->offset ? KVEIL_GAP_LIE : KVEIL_GAP_UNKNOWN;
 }
 
 bool kveil_search_range(struct kveil_search *s, struct kveil_topic_place at, int64_t *ret_low, int64_t *ret_high)

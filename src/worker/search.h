@@ -54,10 +54,17 @@ struct kveil_answer kveil_search_ask(struct kveil_search *s, struct kveil_topic_
  * partition. false: it does not give it for `from`, or does not answer. Takes three quarters of a minute at most. */
 bool kveil_search_end(struct kveil_search *s, struct kveil_topic_place at, int64_t from, int64_t end,
                       const struct kveil_answer *same, int64_t *ret_next) KVEIL_MUST_CHECK;
+/* Of a message that jumps: is there nothing before it? */
+enum kveil_gap {
+	KVEIL_GAP_TRUE,    /* the broker gives the same record for the offset that it claims */
+	KVEIL_GAP_LIE,     /* it gives another there: the record's batch is in the gap, and ends before *ret_next */
+	KVEIL_GAP_GONE,    /* nor does it give the record any more for the gap: it was taken away since */
+	KVEIL_GAP_UNKNOWN, /* no answer */
+};
+/* *from: the first offset of the gap, or not known; of a lie, it is known. */
+enum kveil_gap kveil_search_gap(struct kveil_search *s, struct kveil_topic_place at, const rd_kafka_message_t *msg,
+                                int64_t *from, int64_t *ret_next);
 /* The partition's ends now. false: no answer. */
 bool kveil_search_range(struct kveil_search *s, struct kveil_topic_place at, int64_t *ret_low, int64_t *ret_high) KVEIL_MUST_CHECK;
-
-/* Of all that a record is, but the offset. */
-uint64_t kveil_search_digest(const rd_kafka_message_t *msg);
 
 #endif

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`kveil dead-letters`: what waits, seen without its values unless they are asked for, replayed or let go."""
-import json
-
 import gzip
+import json
+import os
 
 from conftest import wait_for
 from test_unreadable import GZIP, headers, record_by_hand, send_batch, set_config, two_members, varint, written_by_hand
@@ -127,6 +127,15 @@ def test_a_forged_letter_that_lies_about_its_offset(make_kveil, kafka):
     k.rules('  - {path: "$.p[*]", mask: {}}\n')
     r = letters(k, "replay", check=1)
     assert "12 replayed, 3 failed" in r.stdout and "offsets 4 to 4 cannot be read" in r.stderr, r
+
+
+def test_a_letter_behind_a_gap_waits_for_its_proof(make_kveil, kafka):
+    """The broker does not answer when it is asked whether nothing is in the gap: the letter is not passed over."""
+    k = fill(make_kveil, kafka)
+    written_by_hand(kafka, k.dead, [(-5000, b"x", None), (1, b"x", None)])
+    k.rules('  - {path: "$.p[*]", mask: {}}\n')
+    env = {**os.environ, "KVEIL_FAILPOINT": "no-first-answer"}
+    assert "2 replayed, 2 failed" in letters(k, "replay", check=1, env=env).stdout
 
 
 def test_a_letter_that_is_refused_waits_for_its_topic(make_kveil, kafka):
