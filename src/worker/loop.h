@@ -13,7 +13,8 @@
  * happen there and in the poll for the next message, never in the middle of a record.
  *
  *   intake.c     messages between librdkafka's queue and their turn, counted in bytes
- *   loop.c       the thread: turns, waiting, keys, reloads
+ *   loop.c       the thread: turns, waiting, keys
+ *   routes.c     the rules that it goes by, and newer ones
  *   quarantine.c what cannot be fetched
  *   park.c       partitions whose next record waits
  *   partition.c  rebalances, pausing, rewinding
@@ -341,8 +342,15 @@ struct kveil_cell *kveil_worker_fetch_errors(struct kveil_worker *w, enum kveil_
 void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why);
 /* An error in the place of a message. */
 void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_message_t *msg);
+
+/* --- routes.c --- */
+/* Takes the newest catalog, and with it new rules. Between two records only. */
+enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The engine of a route, made on first use, and ready for its records. */
 enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err);
+/* Adds what the rules matched since the last time to their counters. */
+void kveil_routes_count_matches(struct kveil_worker *w);
+void kveil_routes_free(struct kveil_worker *w);
 
 /* --- producer.c --- */
 /* A producer for the limits of the catalog's topics, and its outlets. What the one before still holds is sent first,

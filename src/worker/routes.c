@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which rules a worker goes by: one route an input topic, each with the plan that it is bound to, and all of them taken
+ * anew when the service has a newer catalog. */
+#include "base/log.h"
+#include "format/format.h"
+#include "worker/loop.h"
+
+#include <stdlib.h>
+
+static void count_matches(const struct kveil_bound_plan *b)
+{
+	size_t count = 0;
+	const _Atomic uint64_t *matches = b->engine ? kveil_engine_rule_matches(b->engine, &count) : NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t now = atomic_load_explicit(&matches[i], memory_order_relaxed);
+		kveil_cell_add(b->cells[i], now - b->seen[i]);
+		b->seen[i] = now;
+	}
+}
+
+static void free_bound(struct kveil_worker *w, struct kveil_bound_plan *b)
+{
+	if (!b)
+		return;
+	count_matches(b);
+	kveil_writers_free(b->writers);
+	kveil_engine_free(b->engine);
+	for (size_t i = 0; b->cells && i < b->plan->rule_count; i++)
+		if (b->cells[i])
+			kveil_metrics_release(w->params->metrics, b->cells[i]);
+	free(b->cells);
+	free(b->seen);
+	kveil_plan_unref(b->plan);
+	free(b);
+}
+
+static struct kveil_bound_plan *new_bound(struct kveil_worker *w, struct kveil_plan *plan)
+{
+	struct kveil_bound_plan *b = calloc(1, sizeof *b);
+
+	if (!b)
+		return NULL;
+	b->plan = kveil_plan_ref(plan);
+	b->is_typed = plan->formats[KVEIL_PART_VALUE]->is_typed;
+	b->cells = calloc(plan->rule_count + 1, sizeof(struct kveil_cell *));
+	b->seen = calloc(plan->rule_count + 1, sizeof *b->seen);
+	if (!b->cells || !b->seen) {
+		free_bound(w, b);
+		return NULL;
+	}
+	for (size_t i = 0; i < plan->rule_count; i++)
+		b->cells[i] = kveil_metrics_cell(w->params->metrics, KVEIL_M_RULE_MATCHES, plan->rules[i].id, NULL);
+	return b;
+}
+
+enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err)
+{
+	struct kveil_bound_plan *b = route->bound;
+	enum kveil_status status = KVEIL_OK;
+
+	if (!b->engine)
+		status = kveil_engine_new(b->plan, w->ring, &w->limits, &b->engine, err);
+	if (status || !b->is_typed)
+		return status;
+	if (!w->resolver)
+		return kveil_fail(err, KVEIL_E_CONFIG, "there is no schema_registry");
+	if (!route->writers)
+		route->writers = kveil_writers_of(&b->writers, route->route, b->engine);
+	if (!route->writers)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the schemas of %s", route->route->topic);
+	kveil_engine_use_schemas(b->engine, kveil_writers_table(route->writers));
+	return KVEIL_OK;
+}
+
+/* One bound plan a plan of the set; those that were there are kept with their engines. */
+static bool bind_plans(struct kveil_worker *w, const struct kveil_plan_set *set)
+{
+	struct kveil_bound_plan **now = calloc(set->count + 1, sizeof(struct kveil_bound_plan *));
+	bool whole = now != NULL;
+
+	for (size_t i = 0; whole && i < set->count; i++) {
+		for (size_t k = 0; k < w->plan_count && !now[i]; k++)
+			if (w->plans[k] && w->plans[k]->plan == set->plans[i]) {
+				now[i] = w->plans[k];
+				w->plans[k] = NULL;
+			}
+		if (!now[i])
+			now[i] = new_bound(w, set->plans[i]);
+		whole = now[i] != NULL;
+	}
+	for (size_t k = 0; k < w->plan_count; k++)
+		free_bound(w, w->plans[k]);
+	free(w->plans);
+	w->plans = now;
+	w->plan_count = now ? set->count : 0;
+	return whole;
+}
+
+static void free_routes(struct kveil_worker_route *routes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(routes[i].outputs);
+	free(routes);
+}
+
+static bool make_routes(struct kveil_worker *w)
+{
+	w->route_count = 0;
+	w->routes = calloc(w->catalog->count + 1, sizeof *w->routes);
+	for (size_t i = 0; w->routes && i < w->catalog->count; i++) {
+		struct kveil_worker_route *r = &w->routes[w->route_count++];
+		r->route = &w->catalog->routes[i];
+		r->outputs = calloc(r->route->plan->view_count, sizeof(struct kveil_outlet *));
+		for (size_t k = 0; k < w->plan_count; k++)
+			if (w->plans[k]->plan == r->route->plan)
+				r->bound = w->plans[k];
+		if (!r->outputs || !r->bound)
+			return false;
+	}
+	return w->routes != NULL;
+}
+
+static const char *why_no_route(const struct kveil_worker *w, const char *topic)
+{
+	return kveil_plan_set_for_topic(w->catalog->plans, topic)
+		   ? "waiting for its topics: it, its outputs or its dead-letter topic are not there"
+		   : "no rules for this topic any more";
+}
+
+static void point_partitions(struct kveil_worker *w, bool new_rules)
+{
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		struct kveil_partition *p = w->slots[i];
+		if (!p)
+			continue;
+		bool had_route = p->route != NULL;
+		p->route = NULL;
+		for (size_t k = 0; k < w->route_count; k++)
+			if (strcmp(w->routes[k].route->topic, p->topic) == 0)
+				p->route = &w->routes[k];
+		if (!p->route) {
+			if (!p->stopped)
+				kveil_worker_stop_partition(w, p, true, -1, "%s", why_no_route(w, p->topic));
+		} else if (!had_route || (p->stopped_by_rules && new_rules))
+			kveil_worker_restart_partition(w, p);
+		else if (new_rules) {
+			p->due_ms = 0; /* they may name another key, or output */
+			p->blocked_on = NULL;
+		}
+	}
+}
+
+static void subscribe(struct kveil_worker *w)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)w->catalog->count);
+
+	for (size_t i = 0; i < w->catalog->count; i++)
+		rd_kafka_topic_partition_list_add(list, w->catalog->routes[i].topic, RD_KAFKA_PARTITION_UA);
+	rd_kafka_resp_err_t e = list->cnt ? rd_kafka_subscribe(w->consumer, list) : rd_kafka_unsubscribe(w->consumer);
+	if (e)
+		kveil_log(KVEIL_LOG_ERROR, w->name, "subscribe: %s", rd_kafka_err2str(e));
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+static bool same_inputs(const struct kveil_catalog *a, const struct kveil_catalog *b)
+{
+	if (!a || a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->routes[i].topic, b->routes[i].topic) != 0)
+			return false;
+	return true;
+}
+
+enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *err)
+{
+	struct kveil_catalog *before = w->catalog;
+
+	pthread_mutex_lock(&w->shared->lock);
+	w->catalog = kveil_catalog_ref(w->shared->catalog);
+	w->version = atomic_load(&w->shared->version);
+	pthread_mutex_unlock(&w->shared->lock);
+	bool new_rules = !before || before->plans != w->catalog->plans;
+	struct kveil_worker_route *old_routes = w->routes;
+	size_t old_count = w->route_count;
+	enum kveil_status status = KVEIL_OK;
+	if (bind_plans(w, w->catalog->plans) && make_routes(w))
+		point_partitions(w, new_rules);
+	else
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the new rules");
+	free_routes(old_routes, old_count);
+	if (!status)
+		status = kveil_worker_fit_producer(w, err);
+	if (!status && !same_inputs(before, w->catalog))
+		subscribe(w);
+	if (!status && before && new_rules)
+		kveil_log(KVEIL_LOG_INFO, w->name, "took new rules");
+	kveil_catalog_unref(before);
+	return status;
+}
+
+void kveil_routes_count_matches(struct kveil_worker *w)
+{
+	for (size_t i = 0; i < w->plan_count; i++)
+		count_matches(w->plans[i]);
+}
+
+void kveil_routes_free(struct kveil_worker *w)
+{
+	free_routes(w->routes, w->route_count);
+	for (size_t k = 0; k < w->plan_count; k++)
+		free_bound(w, w->plans[k]);
+	free(w->plans);
+	kveil_catalog_unref(w->catalog);
+}
