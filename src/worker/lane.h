@@ -4,7 +4,7 @@
  * belongs to one worker and its thread.
  *
  *   ledger   what a worker may have in flight, and has
- *    └ lane  what of it goes to one output partition: handed to librdkafka, and not reported yet
+ *    └ lane  what of it goes to one output partition: handed to librdkafka, or staged behind that, and not reported yet
  *
  *   limit: [ lane | others |        free        ]      lane + record <= free - record
  *

@@ -367,7 +367,7 @@ static void turn(struct kveil_worker *w)
 {
 	if (!upkeep(w))
 		return;
-	bool moves = w->staged && w->now_ms - w->reported_ms < MOVES_MS;
+	bool moves = w->stages.records && w->now_ms - w->reported_ms < MOVES_MS;
 	int wait_ms = moves ? STAGED_MS : w->names_wait ? NAMES_MS : w->ledger.records ? BUSY_MS : IDLE_MS;
 	w->turn_over = false;
 	for (int n = 0; n < TURN_RECORDS && !kveil_worker_stopping(w); n++) {

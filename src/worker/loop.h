@@ -119,7 +119,7 @@ enum kveil_wait {
 	KVEIL_WAIT_LANE,   /* room on the way to an output partition, or a moment after it failed */
 };
 
-/* How many jumps of its offsets a partition remembers: after a lie about offsets it goes back to one (record.c). */
+/* How many jumps of its offsets a partition remembers: after a lie about offsets it goes back to one (offsets.c). */
 enum { KVEIL_GAPS = 16 };
 
 /* So many ids that the schema registry does not know, and no other between them: it is not the producers' registry. */
@@ -140,7 +140,7 @@ struct kveil_partition {
 	bool rewind;          /* to the watermark, as soon as nothing is unreported */
 	bool spoilt;          /* because something did not get there: what stands behind it need not, it is read again */
 	int64_t rewind_to;    /* …or further back; -1 = no */
-	int64_t doubted_until; /* offsets up to here are counted, not believed (record.c); -1 = none */
+	int64_t doubted_until; /* offsets up to here are counted, not believed (offsets.c); -1 = none */
 	int64_t gaps[KVEIL_GAPS]; /* a ring of the last ones: where each began */
 	size_t gap_count;
 	unsigned true_gaps;   /* that were looked at */
@@ -276,7 +276,6 @@ struct kveil_worker {
 
 	struct kveil_ledger ledger;   /* of what is in flight */
 	struct kveil_stage_pool stages;
-	size_t staged;                /* records in all stages */
 	int64_t reported_ms;          /* when a delivery was reported last */
 	const struct kveil_partition *tried; /* the record before was its */
 	int64_t switched_ms;          /* when that was another one last */
@@ -458,6 +457,16 @@ void kveil_worker_look_into_silence(struct kveil_worker *w);
 bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg);
 /* There are records again, or the partition goes. */
 void kveil_worker_fetch_over(struct kveil_worker *w, struct kveil_partition *p);
+/* Once a second. high: the partition's end, by the last fetch. */
+void kveil_worker_look_at_fetch(struct kveil_worker *w, struct kveil_partition *p, int64_t high);
+/* A record came, or the end. */
+static inline void kveil_worker_fetched(struct kveil_worker *w, struct kveil_partition *p)
+{
+	p->fetch_errors = 0;
+	p->still_ms = 0;
+	if (p->fetch_fault)
+		kveil_worker_fetch_over(w, p);
+}
 
 /* --- attempts.c --- */
 /* Reads the notes of what was committed and leaves its own; moves an offset that is not to be read. */
@@ -483,17 +492,6 @@ void kveil_intake_drop_of(struct kveil_worker *w, const struct kveil_partition *
 void kveil_intake_free(struct kveil_worker *w);
 /* What a polled message holds in memory, about. Uses w->headers. */
 size_t kveil_held_bytes(struct kveil_worker *w, const rd_kafka_message_t *msg);
-
-/* Once a second. high: the partition's end, by the last fetch. */
-void kveil_worker_look_at_fetch(struct kveil_worker *w, struct kveil_partition *p, int64_t high);
-/* A record came, or the end. */
-static inline void kveil_worker_fetched(struct kveil_worker *w, struct kveil_partition *p)
-{
-	p->fetch_errors = 0;
-	p->still_ms = 0;
-	if (p->fetch_fault)
-		kveil_worker_fetch_over(w, p);
-}
 
 /* --- park.c --- */
 /* The record that this partition is at has to wait. */

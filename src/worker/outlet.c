@@ -120,7 +120,7 @@ void kveil_outlets_close(struct kveil_worker *w)
 	free(w->outlets);
 	w->outlets = NULL;
 	w->outlet_count = 0;
-	w->ledger.bytes = w->ledger.records = w->staged = 0;
+	w->ledger.bytes = w->ledger.records = 0;
 	kveil_stage_pool_clear(&w->stages);
 	for (size_t i = 0; i < w->slot_cap; i++)
 		if (w->slots[i])
@@ -260,10 +260,7 @@ rd_kafka_resp_err_t kveil_outlet_send(struct kveil_worker *w, struct kveil_outle
 		s->sent += !e;
 		return e;
 	}
-	if (!kveil_stage_put(&w->stages, s, record))
-		return RD_KAFKA_RESP_ERR__QUEUE_FULL;
-	w->staged++;
-	return RD_KAFKA_RESP_ERR_NO_ERROR;
+	return kveil_stage_put(&w->stages, s, record) ? RD_KAFKA_RESP_ERR_NO_ERROR : RD_KAFKA_RESP_ERR__QUEUE_FULL;
 }
 
 static rd_kafka_resp_err_t send_staged(struct kveil_worker *w, const struct kveil_outlet *o, int32_t partition,
@@ -292,7 +289,6 @@ void kveil_outlet_next_batch(struct kveil_worker *w, struct kveil_outlet *o, int
 			s->sent++;
 		bytes += kveil_kafka_batch_bytes(&m.record);
 		kveil_stage_drop(&w->stages, s);
-		w->staged--;
 	}
 }
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE_BYTES = 64 << 10, KEPT_PIECES = 64, ABSENT = -1 };
+enum { PIECE_BYTES = 64 << 10, KEPT_PIECES = 64, KEPT_HEADERS = 1024, ABSENT = -1 };
 
 struct kveil_stage_piece {
 	struct kveil_stage_piece *next;
@@ -142,6 +142,16 @@ static bool room_for_headers(struct kveil_stage_pool *pool, size_t count)
 	return true;
 }
 
+/* One record of very many headers is no reason to keep as much for good. */
+static void shrink_headers(struct kveil_stage_pool *pool)
+{
+	if (pool->records || pool->header_cap <= KEPT_HEADERS)
+		return;
+	free(pool->headers);
+	pool->headers = NULL;
+	pool->header_cap = 0;
+}
+
 bool kveil_stage_put(struct kveil_stage_pool *pool, struct kveil_stage *s, const struct kveil_staged *staged)
 {
 	size_t size = size_of(&staged->record);
@@ -159,6 +169,7 @@ bool kveil_stage_put(struct kveil_stage_pool *pool, struct kveil_stage *s, const
 	write_entry(p->bytes + p->len, staged, size);
 	p->len += size;
 	s->records++;
+	pool->records++;
 	return true;
 }
 
@@ -189,6 +200,8 @@ void kveil_stage_drop(struct kveil_stage_pool *pool, struct kveil_stage *s)
 
 	memcpy(&e, p->bytes + s->at, sizeof e);
 	s->records--;
+	pool->records--;
+	shrink_headers(pool);
 	s->at += e.size;
 	if (s->at < p->len)
 		return;

@@ -15,6 +15,7 @@ struct kveil_stage_piece;
 
 /* All zero: empty. Keeps a few pieces that are free. */
 struct kveil_stage_pool {
+	size_t records; /* in all stages */
 	struct kveil_stage_piece *free;
 	size_t free_count;
 	struct kveil_header *headers; /* of the record that was asked for last */
@@ -30,7 +31,7 @@ struct kveil_stage {
 };
 
 struct kveil_staged {
-	struct kveil_record record; /* until it is dropped, and another is asked for */
+	struct kveil_record record; /* until it is dropped, or another is asked for */
 	int64_t timestamp_ms;
 	void *token;
 };

@@ -118,11 +118,39 @@ static void what_was_dropped_is_used_again(void **state)
 	assert_null(pool.free);
 }
 
+/* One record of very many headers is no reason to keep as much for good. */
+static void many_headers_leave_nothing_behind(void **state)
+{
+	(void)state;
+	enum { MANY = 50000 };
+	struct kveil_stage_pool pool = {0};
+	struct kveil_stage s = {0};
+	struct kveil_header *headers = calloc(MANY, sizeof *headers);
+	struct kveil_staged m = {.record = {.headers = headers, .header_count = MANY}}, is;
+
+	assert_non_null(headers);
+	for (size_t i = 0; i < MANY; i++)
+		headers[i].name = kveil_span_of(noise, 1);
+	assert_true(kveil_stage_put(&pool, &s, &m));
+	m.record.header_count = 1;
+	assert_true(kveil_stage_put(&pool, &s, &m));
+	kveil_stage_first(&pool, &s, &is);
+	assert_int_equal(is.record.header_count, MANY);
+	kveil_stage_drop(&pool, &s);
+	kveil_stage_first(&pool, &s, &is);
+	assert_int_equal(is.record.header_count, 1);
+	kveil_stage_drop(&pool, &s);
+	assert_true(pool.header_cap <= 1024);
+	kveil_stage_pool_clear(&pool);
+	free(headers);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(they_come_out_as_they_went_in),
 	    cmocka_unit_test(what_was_dropped_is_used_again),
+	    cmocka_unit_test(many_headers_leave_nothing_behind),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
