@@ -168,6 +168,20 @@ def test_offsets_that_lie(make_registry, kafka, deltas):  # noqa: F811
     assert k.stop() == 0
 
 
+def wait_for_key(k, kafka, name, version):
+    """Until a worker that has sent one record seals with it. Returns how many there are then."""
+    newest = next(r for r in keys(k) if (r["name"], r["version"]) == (name, version))["id"]
+    numbers = iter(range(1, 1000))
+
+    def sealed_with_it():
+        n = next(numbers)
+        kafka.produce(k.topic, [order(n)])
+        value = json.loads(kafka.consume(k.secure, n + 1)[n].value())["card_number"]
+        return base64.b64decode(value)[1:5].hex() == f"{newest:08x}"
+    wait_for("a record under it", sealed_with_it, interval=0.5, timeout=60)
+    return next(numbers)
+
+
 def test_an_offset_that_lies_below_the_end(make_registry, kafka):  # noqa: F811
     """Junk behind it reaches up to what it claims, and its batch comes alone: what a true writer wrote in between is read."""
     k = make_registry(topics=True)
@@ -185,15 +199,7 @@ def test_an_offset_that_lies_below_the_end(make_registry, kafka):  # noqa: F811
     finally:
         p.send_signal(signal.SIGCONT)
     wait_for("counted", lambda: ignored(k)["forged"] > before, timeout=30)
-    newest = next(r for r in keys(k) if (r["name"], r["version"]) == ("pii", 2))["id"]
-    sent = iter(range(1, 1000))
-
-    def sealed_with_it():
-        n = next(sent)
-        kafka.produce(k.topic, [order(n)])
-        value = json.loads(kafka.consume(k.secure, n + 1)[n].value())["card_number"]
-        return base64.b64decode(value)[1:5].hex() == f"{newest:08x}"
-    wait_for("the key that was written in between", sealed_with_it, interval=0.5)
+    wait_for_key(k, kafka, "pii", 2)
     assert k.stop() == 0
 
 
@@ -213,20 +219,12 @@ def test_batches_that_no_client_can_take_apart(make_registry, kafka):  # noqa: F
     send_batch(kafka, k.keys, gzip.compress(record_by_hand(0, b"{}", key=b"zz", more=9)), 1, GZIP)
     bomb(kafka, k.keys, "gzip", 1, 200 * MIB, key=b"zz")
     k.run("keys", "rotate", "pii", "--now", check=0)
-    newest = next(r for r in keys(k) if (r["name"], r["version"]) == ("pii", 3))["id"]
-    sent = iter(range(1, 1000))
-
-    def sealed_with_it():
-        n = next(sent)
-        kafka.produce(k.topic, [order(n)])
-        value = json.loads(kafka.consume(k.secure, n + 1)[n].value())["card_number"]
-        return base64.b64decode(value)[1:5].hex() == f"{newest:08x}"
-    wait_for("the key that was written behind them", sealed_with_it, interval=0.5, timeout=60)
+    sent = wait_for_key(k, kafka, "pii", 3)
     assert k.get("/readyz")[0] == 200 and p.log.read_text().count("passed over") >= 2
     assert peak_mib(p) <= 1.2 * LIMIT
     assert k.stop() == 0
     k.start()
-    works(k, kafka, next(sent))
+    works(k, kafka, sent)
     assert k.stop() == 0
 
 
