@@ -29,6 +29,12 @@ static inline int64_t kveil_clock_mono_ms(void)
 	return kveil_clock_mono_ns() / 1000000;
 }
 
+/* For calls that take one. */
+static inline struct timespec kveil_clock_timespec(int64_t ms)
+{
+	return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+}
+
 /* Nanoseconds of processor time that this thread has used: for benchmarks. */
 static inline uint64_t kveil_clock_cpu_ns(void)
 {

@@ -79,7 +79,7 @@ static void arm_watchdog(const struct run *r)
 static int wait_signal(struct run *r, int ms)
 {
 	kveil_notify_turn(&r->notify, r->health, kveil_clock_mono_ms());
-	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+	struct timespec t = kveil_clock_timespec(ms);
 	int number = sigtimedwait(&r->signals, NULL, &t);
 
 	return number > 0 ? number : 0;

@@ -334,7 +334,9 @@ static bool print_json(struct replica *r, size_t count)
 
 static void nap(int ms)
 {
-	nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000}, NULL);
+	struct timespec t = kveil_clock_timespec(ms);
+
+	nanosleep(&t, NULL);
 }
 
 static void look_at_all(struct replica *r, size_t count)

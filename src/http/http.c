@@ -182,10 +182,10 @@ static void *keep_doors(void *arg)
 
 	pthread_mutex_lock(&http->lock);
 	while (!http->ending) {
-		int64_t now = kveil_clock_mono_ms(), next = now + LOOK_MS;
+		int64_t now = kveil_clock_mono_ms();
 		show_out_slow_ones(&http->tcp, now);
 		show_out_slow_ones(&http->local, now);
-		until = (struct timespec){.tv_sec = next / 1000, .tv_nsec = (long)(next % 1000) * 1000000};
+		until = kveil_clock_timespec(now + LOOK_MS);
 		pthread_cond_clockwait(&http->ended, &http->lock, CLOCK_MONOTONIC, &until);
 	}
 	pthread_mutex_unlock(&http->lock);

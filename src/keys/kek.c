@@ -127,8 +127,7 @@ static void *call_main(void *call)
 
 static bool has_ended(struct call *c, int ms)
 {
-	int64_t until = kveil_clock_mono_ms() + ms;
-	struct timespec t = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
+	struct timespec t = kveil_clock_timespec(kveil_clock_mono_ms() + ms);
 	int e = 0;
 
 	pthread_mutex_lock(&c->lock);

@@ -180,8 +180,7 @@ void kveil_committed_forget(struct kveil_worker *w)
 
 bool kveil_committed_end(struct kveil_worker *w)
 {
-	int64_t until_ms = kveil_clock_mono_ms() + END_MS;
-	struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = (long)(until_ms % 1000) * 1000000};
+	struct timespec until = kveil_clock_timespec(kveil_clock_mono_ms() + END_MS);
 
 	if (!w->question)
 		return true;

@@ -26,8 +26,7 @@ static void *end_client(void *arg)
 bool kveil_kafka_destroy(rd_kafka_t *rk, int flags)
 {
 	struct ending *e = rk ? malloc(sizeof *e) : NULL;
-	int64_t until_ms = kveil_clock_mono_ms() + DESTROY_MS;
-	struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = (long)(until_ms % 1000) * 1000000};
+	struct timespec until = kveil_clock_timespec(kveil_clock_mono_ms() + DESTROY_MS);
 	pthread_t thread;
 
 	if (!rk)

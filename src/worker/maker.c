@@ -31,8 +31,7 @@ struct kveil_maker {
 /* Under lock. */
 static void wait_ms(struct kveil_maker *m, int ms)
 {
-	int64_t until = kveil_clock_mono_ms() + ms;
-	struct timespec end = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
+	struct timespec end = kveil_clock_timespec(kveil_clock_mono_ms() + ms);
 
 	pthread_cond_clockwait(&m->changed, &m->lock, CLOCK_MONOTONIC, &end);
 }
@@ -113,7 +112,7 @@ struct kveil_maker *kveil_maker_new(struct kveil_keystore *keys, struct kveil_he
 
 bool kveil_maker_free(struct kveil_maker *m, int64_t end_ms)
 {
-	struct timespec end = {.tv_sec = end_ms / 1000, .tv_nsec = (long)(end_ms % 1000) * 1000000};
+	struct timespec end = kveil_clock_timespec(end_ms);
 
 	if (!m)
 		return true;

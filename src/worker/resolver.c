@@ -176,8 +176,7 @@ static void answer(struct kveil_resolver *r, struct question *q)
 /* Under lock. */
 static void wait_turn(struct kveil_resolver *r)
 {
-	int64_t until = kveil_clock_mono_ms() + TURN_MS;
-	struct timespec end = {.tv_sec = until / 1000, .tv_nsec = (long)(until % 1000) * 1000000};
+	struct timespec end = kveil_clock_timespec(kveil_clock_mono_ms() + TURN_MS);
 
 	pthread_cond_clockwait(&r->changed, &r->lock, CLOCK_MONOTONIC, &end);
 }
@@ -257,7 +256,7 @@ struct kveil_resolver *kveil_resolver_new(struct kveil_schemas *client, struct k
 
 bool kveil_resolver_free(struct kveil_resolver *r, int64_t end_ms)
 {
-	struct timespec end = {.tv_sec = end_ms / 1000, .tv_nsec = (long)(end_ms % 1000) * 1000000};
+	struct timespec end = kveil_clock_timespec(end_ms);
 
 	if (!r)
 		return true;

@@ -88,8 +88,10 @@ static bool stopping(const struct kveil_service *s)
 
 static void nap(struct kveil_loop *loop, int ms)
 {
+	struct timespec t = kveil_clock_timespec(ms);
+
 	kveil_loop_beat(loop);
-	nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000}, NULL);
+	nanosleep(&t, NULL);
 }
 
 /* --- topics --- */
@@ -510,7 +512,7 @@ bool kveil_service_failed(struct kveil_service *s, struct kveil_error *err)
 
 static bool join(pthread_t thread, int64_t end_ms)
 {
-	struct timespec until = {.tv_sec = end_ms / 1000, .tv_nsec = (long)(end_ms % 1000) * 1000000};
+	struct timespec until = kveil_clock_timespec(end_ms);
 
 	return pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0;
 }
