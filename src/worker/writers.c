@@ -178,7 +178,7 @@ static struct kveil_schema_id id_of(const struct kveil_schema_id *writer, const 
 	struct kveil_schema_id id = {.id = derived->id, .is_guid = writer->is_guid && derived->guid[0]};
 	size_t n = 0;
 
-	for (const char *p = derived->guid; id.is_guid && *p && n < sizeof id.guid; p += *p == '-' ? 1 : 2) {
+	for (const char *p = derived->guid; id.is_guid && *p && n < sizeof id.guid; p += *p == '-' || !p[1] ? 1 : 2) {
 		unsigned byte;
 		if (*p != '-' && sscanf(p, "%2x", &byte) == 1)
 			id.guid[n++] = (uint8_t)byte;
