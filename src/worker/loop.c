@@ -328,8 +328,10 @@ static bool upkeep(struct kveil_worker *w)
 	w->now_ms = kveil_clock_mono_ms();
 	kveil_loop_beat(w->loop);
 	rd_kafka_poll(w->producer, 0);
-	if (has_news(w) && kveil_routes_take(w, &err))
+	if (has_news(w) && kveil_routes_take(w, &err)) {
 		kveil_worker_fail(w, &err);
+		return false;
+	}
 	if (w->unresolved)
 		kveil_worker_resolve(w, RESOLVE_MS);
 	if (w->want_rewind || w->producer_broken) {

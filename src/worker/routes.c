@@ -151,6 +151,14 @@ static void point_partitions(struct kveil_worker *w, bool new_rules)
 	}
 }
 
+/* They go, and there are no others. */
+static void forget_routes(struct kveil_worker *w)
+{
+	for (size_t i = 0; i < w->slot_cap; i++)
+		if (w->slots[i])
+			w->slots[i]->route = NULL;
+}
+
 static void subscribe(struct kveil_worker *w)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)w->catalog->count);
@@ -184,11 +192,15 @@ enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *
 	bool new_rules = !before || before->plans != w->catalog->plans;
 	struct kveil_worker_route *old_routes = w->routes;
 	size_t old_count = w->route_count;
+	w->routes = NULL;
+	w->route_count = 0;
 	enum kveil_status status = KVEIL_OK;
 	if (bind_plans(w, w->catalog->plans) && make_routes(w))
 		point_partitions(w, new_rules);
-	else
+	else {
+		forget_routes(w);
 		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the new rules");
+	}
 	free_routes(old_routes, old_count);
 	if (!status)
 		status = kveil_worker_fit_producer(w, err);
