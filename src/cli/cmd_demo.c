@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/demo.h"
+#include "cli/demo_cdc.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -25,6 +26,7 @@ static int run_demo(int argc, char **argv);
 
 static const struct kveil_flag flags[] = {
     {0, "once", NULL, "run 10,000 records, hold each against its original, and end: 0 only if all is well"},
+    {0, "cdc", NULL, "change events instead, as Debezium writes them: each before and after, by field, and end"},
     {'w', "workers", "N", "worker threads (default 1)"},
     {0, "rate", "N", "orders a second (default 1000; --once takes no notice)"},
     {0},
@@ -32,7 +34,7 @@ static const struct kveil_flag flags[] = {
 
 const struct kveil_command kveil_command_demo = {
     .name = "demo",
-    .usage = "[--once] [--workers N]",
+    .usage = "[--cdc | --once] [--workers N]",
     .help = "see it all on an embedded broker; nothing lasts",
     .flags = flags,
     .run = run_demo,
@@ -417,11 +419,24 @@ static int run_session(const struct kveil_demo_params *params, bool once)
 	return well ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
 }
 
+/* Ctrl-C ends it as it ends any command. */
+static int run_cdc(void)
+{
+	const char *no_color = getenv("NO_COLOR");
+	struct kveil_error err;
+	bool well = false;
+
+	kveil_log_setup(KVEIL_LOG_WARN, false);
+	if (kveil_demo_cdc(isatty(STDOUT_FILENO) && !(no_color && *no_color), &well, &err) != KVEIL_OK)
+		return fail(&err);
+	return well ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
+}
+
 static int run_demo(int argc, char **argv)
 {
 	struct kveil_demo_params params = {.workers = 1, .rate = RATE};
 	const char *value;
-	bool once = false;
+	bool once = false, cdc = false, given = false;
 	int index = 1;
 
 	for (const struct kveil_flag *f; (f = kveil_flag_next(&kveil_command_demo, argc, argv, &index, &value));) {
@@ -429,8 +444,9 @@ static int run_demo(int argc, char **argv)
 			return KVEIL_EXIT_OK;
 		if (f == &kveil_flag_error)
 			return KVEIL_EXIT_USAGE;
+		given |= f->argument != NULL;
 		if (!f->argument)
-			once = true;
+			*(strcmp(f->long_name, "cdc") == 0 ? &cdc : &once) = true;
 		else if (f->short_name == 'w' && !kveil_flag_count(value, 16, &params.workers))
 			return kveil_usage_error(&kveil_command_demo, "--workers is 1 to 16, not '%s'", value);
 		else if (!f->short_name && !kveil_flag_count(value, 1000000, &params.rate))
@@ -438,6 +454,10 @@ static int run_demo(int argc, char **argv)
 	}
 	if (index < argc)
 		return kveil_usage_error(&kveil_command_demo, "unexpected '%s'", argv[index]);
+	if (cdc && given)
+		return kveil_usage_error(&kveil_command_demo, "--cdc takes no --workers and no --rate");
+	if (cdc)
+		return run_cdc();
 	if (once) {
 		params.rate = 0;
 		params.limit = ONCE_ORDERS;

@@ -3,11 +3,9 @@
 
 #include "base/clock.h"
 #include "cli/demo_poison.h"
+#include "cli/demo_stage.h"
 #include "demo_rules.h"
 #include "http/side_port.h"
-#include "keys/keystore.h"
-#include "worker/mock.h"
-#include "worker/worker.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -35,18 +33,9 @@ enum arrival { NOT_SENT, UNDER_WAY, ARRIVED };
 struct kveil_demo {
 	struct kveil_demo_params params;
 	uint64_t seed;
-	struct kveil_keystore *keys;
-	struct kveil_plan_set *plans;
-	struct kveil_config config;
-	struct kveil_metrics *metrics;
-	struct kveil_health *health;
-	struct kveil_mock *mock;
-	struct kveil_mock_writer *writer;
-	struct kveil_mock_reader *reader;
+	struct kveil_demo_stage stage;
 	struct kveil_demo_check *check;
-	struct kveil_service *service;
 	struct kveil_side_port *side_port;
-	char input[64], output[64], dead[64]; /* topics */
 
 	pthread_t feed_thread, read_thread;
 	bool feeding, reading; /* threads were started */
@@ -113,13 +102,14 @@ static bool write_record(struct kveil_demo *d, const struct kveil_record *record
 {
 	struct kveil_error err;
 
-	while (kveil_mock_write(d->writer, d->input, (int)(number % PARTITIONS), record, &err) != KVEIL_OK) {
+	while (kveil_mock_write(d->stage.writer, d->stage.input, (int)(number % PARTITIONS), record, &err) !=
+	       KVEIL_OK) {
 		if (err.status != KVEIL_E_KAFKA_UNAVAILABLE || d->stop_feed) {
 			if (!d->stop_feed)
 				kveil_demo_note(d, "the feed cannot write: %s", err.message);
 			return false;
 		}
-		kveil_mock_writer_poll(d->writer, 10, false);
+		kveil_mock_writer_poll(d->stage.writer, 10, false);
 	}
 	return true;
 }
@@ -169,8 +159,8 @@ static void *feed(void *arg)
 	bool burst = false;
 
 	/* While the group settles, records would only be read twice. */
-	while (!d->stop_feed && !kveil_health_ready(d->health, NULL))
-		kveil_mock_writer_poll(d->writer, 20, false);
+	while (!d->stop_feed && !kveil_health_ready(d->stage.health, NULL))
+		kveil_mock_writer_poll(d->stage.writer, 20, false);
 	for (int64_t due_ns = kveil_clock_mono_ns(); !d->stop_feed;) {
 		int64_t now = kveil_clock_mono_ns();
 		if (now - due_ns > BEHIND_NS)
@@ -183,7 +173,7 @@ static void *feed(void *arg)
 		if (d->poisons_wanted > d->poisoned)
 			send_poison(d);
 		if (!burst || d->sent % 128 == 0)
-			kveil_mock_writer_poll(d->writer, burst ? 0 : 2, false);
+			kveil_mock_writer_poll(d->stage.writer, burst ? 0 : 2, false);
 	}
 	return NULL;
 }
@@ -297,8 +287,8 @@ static void *read_outputs(void *arg)
 	struct kveil_mock_message m;
 
 	while (!d->stop_read)
-		if (kveil_mock_read(d->reader, 50, &m)) {
-			if (strcmp(m.topic, d->dead) == 0)
+		if (kveil_mock_read(d->stage.reader, 50, &m)) {
+			if (strcmp(m.topic, d->stage.dead) == 0)
 				take_dead_letter(d, &m);
 			else
 				take_output(d, &m);
@@ -308,86 +298,13 @@ static void *read_outputs(void *arg)
 
 /* --- start and stop --- */
 
-static void fail_from_report(struct kveil_report *report, struct kveil_error *err)
-{
-	if (report->count)
-		*err = report->problems[0].error;
-	else
-		kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	kveil_report_clear(report);
-}
-
-/* What a kveil.yaml for this would say; the rest is as it is by default. A mock cluster lets a rebalance take as long
- * as a session, but for the first. */
-static enum kveil_status configure(struct kveil_demo *d, struct kveil_error *err)
-{
-	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
-	struct kveil_report report = {0};
-
-	kveil_buf_printf(&text,
-			 "kafka:\n"
-			 "  bootstrap_servers: '%s'\n"
-			 "  group_id: kveil-demo\n"
-			 "  consumer: {session.timeout.ms: 5000, heartbeat.interval.ms: 1000, fetch.wait.max.ms: 50}\n"
-			 "workers: %llu\n"
-			 "commit_interval: 250ms\n"
-			 "rules: [orders.yaml]\n"
-			 "keys: {}\n",
-			 kveil_mock_bootstrap_servers(d->mock), (unsigned long long)d->params.workers);
-	struct kveil_yaml *yaml = kveil_yaml_parse(kveil_buf_span(&text), "demo", &report);
-	bool ok = yaml && kveil_options_parse(kveil_config_options, yaml, "demo", NULL, &d->config, &report);
-	kveil_yaml_free(yaml);
-	if (!ok)
-		fail_from_report(&report, err);
-	kveil_report_clear(&report);
-	return ok ? KVEIL_OK : err->status;
-}
-
-static enum kveil_status load_rules(struct kveil_demo *d, struct kveil_error *err)
-{
-	struct kveil_report report = {0};
-	KVEIL_CLEANUP_BUF struct kveil_buf name = KVEIL_BUF_INIT;
-	struct kveil_plan *plan =
-	    kveil_plan_parse(kveil_span_of(demo_rules, sizeof demo_rules), "orders.yaml", d->keys, &report);
-
-	if (!plan) {
-		fail_from_report(&report, err);
-		return err->status;
-	}
-	kveil_report_clear(&report);
-	d->plans = kveil_plan_set_of(plan, d->config.dead_letter.topic);
-	if (!d->plans)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	snprintf(d->input, sizeof d->input, "%s", plan->topics[0]);
-	kveil_plan_expand_topic(plan->views[0].topic, d->input, &name);
-	snprintf(d->output, sizeof d->output, "%s", kveil_buf_cstr(&name));
-	kveil_buf_reset(&name);
-	kveil_plan_expand_topic(d->config.dead_letter.topic, d->input, &name);
-	snprintf(d->dead, sizeof d->dead, "%s", kveil_buf_cstr(&name));
-	return kveil_demo_check_new(d->seed, plan, d->keys, &d->check, err);
-}
-
-static enum kveil_status make_cluster(struct kveil_demo *d, struct kveil_error *err)
-{
-	const char *const topics[] = {d->input, d->output, d->dead, NULL};
-	enum kveil_status status = KVEIL_OK;
-
-	for (size_t i = 0; topics[i] && status == KVEIL_OK; i++)
-		status = kveil_mock_create_topic(d->mock, topics[i], PARTITIONS, err);
-	if (status == KVEIL_OK)
-		status = kveil_mock_writer_new(d->mock, &d->writer, err);
-	if (status == KVEIL_OK)
-		status = kveil_mock_reader_new(d->mock, topics + 1, PARTITIONS, &d->reader, err);
-	return status;
-}
-
 /* The usual port, or any other where that one is taken (a kveil runs here already). */
 static enum kveil_status open_side_port(struct kveil_demo *d, struct kveil_error *err)
 {
 	const struct kveil_http_places usual = {.listen = side_address}, other = {.listen = "127.0.0.1:0"};
-	enum kveil_status status = kveil_side_port_start(&usual, d->health, d->metrics, &d->side_port, err);
+	enum kveil_status status = kveil_side_port_start(&usual, d->stage.health, d->stage.metrics, &d->side_port, err);
 
-	return status ? kveil_side_port_start(&other, d->health, d->metrics, &d->side_port, err) : status;
+	return status ? kveil_side_port_start(&other, d->stage.health, d->stage.metrics, &d->side_port, err) : status;
 }
 
 static enum kveil_status start_thread(pthread_t *thread, void *(*run)(void *), struct kveil_demo *d, bool *ret_started,
@@ -401,24 +318,18 @@ static enum kveil_status start_thread(pthread_t *thread, void *(*run)(void *), s
 
 static enum kveil_status start_all(struct kveil_demo *d, struct kveil_error *err)
 {
-	enum kveil_status status = kveil_keystore_new_demo(&d->keys, err);
+	const struct kveil_demo_stage_params params = {.rules = kveil_span_of(demo_rules, sizeof demo_rules),
+						       .file = "orders.yaml",
+						       .partitions = PARTITIONS,
+						       .workers = d->params.workers};
+	enum kveil_status status = kveil_demo_stage_set(&d->stage, &params, err);
 
 	if (status == KVEIL_OK)
-		status = kveil_mock_new(1, &d->mock, err);
-	if (status == KVEIL_OK)
-		status = configure(d, err);
-	if (status == KVEIL_OK)
-		status = load_rules(d, err);
-	if (status == KVEIL_OK)
-		status = make_cluster(d, err);
-	if (status == KVEIL_OK && !((d->metrics = kveil_metrics_new()) && (d->health = kveil_health_new())))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		status = kveil_demo_check_new(d->seed, d->stage.plan, d->stage.keys, &d->check, err);
 	if (status == KVEIL_OK)
 		status = open_side_port(d, err);
-	const struct kveil_service_params params = {
-	    .config = &d->config, .keys = d->keys, .plans = d->plans, .metrics = d->metrics, .health = d->health};
 	if (status == KVEIL_OK)
-		status = kveil_service_start(&params, &d->service, err);
+		status = kveil_demo_stage_run(&d->stage, err);
 	if (status == KVEIL_OK)
 		status = start_thread(&d->read_thread, read_outputs, d, &d->reading, err);
 	if (status == KVEIL_OK)
@@ -453,7 +364,7 @@ void kveil_demo_settle(struct kveil_demo *d, int timeout_ms)
 {
 	int64_t end = kveil_clock_mono_ms() + timeout_ms;
 
-	kveil_keystore_demo_custodian(d->keys, true); /* what is under way can then still be sealed */
+	kveil_keystore_demo_custodian(d->stage.keys, true); /* what is under way can then still be sealed */
 	d->stop_feed = true;
 	while (d->arrived < d->sent && kveil_clock_mono_ms() < end)
 		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
@@ -461,28 +372,18 @@ void kveil_demo_settle(struct kveil_demo *d, int timeout_ms)
 
 enum kveil_status kveil_demo_stop(struct kveil_demo *d, struct kveil_error *err)
 {
-	enum kveil_status status = KVEIL_OK;
-
 	if (!d)
 		return KVEIL_OK;
 	d->stop_feed = true;
 	if (d->feeding)
 		pthread_join(d->feed_thread, NULL);
-	if (d->service)
-		status = kveil_service_stop(d->service, err);
+	enum kveil_status status = kveil_demo_stage_stop(&d->stage, err);
 	d->stop_read = true;
 	if (d->reading)
 		pthread_join(d->read_thread, NULL);
 	kveil_side_port_stop(d->side_port);
-	kveil_mock_writer_free(d->writer);
-	kveil_mock_reader_free(d->reader);
-	kveil_mock_free(d->mock);
 	kveil_demo_check_free(d->check);
-	kveil_plan_set_unref(d->plans);
-	kveil_keystore_unref(d->keys);
-	kveil_options_clear(kveil_config_options, &d->config);
-	kveil_metrics_free(d->metrics);
-	kveil_health_free(d->health);
+	kveil_demo_stage_clear(&d->stage);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 	return status;
@@ -495,7 +396,7 @@ static void look_at_health(struct kveil_demo *d, struct kveil_demo_view *v)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf why = KVEIL_BUF_INIT;
 
-	v->ready = kveil_health_ready(d->health, &why);
+	v->ready = kveil_health_ready(d->stage.health, &why);
 	const char *text = kveil_buf_cstr(&why);
 	snprintf(v->reasons, sizeof v->reasons, "%.*s", (int)strcspn(text, "\n"), text);
 	if (v->ready != d->was_ready)
@@ -527,8 +428,8 @@ void kveil_demo_look(struct kveil_demo *d, struct kveil_demo_view *v)
 	v->dead_letters = d->dead_letters;
 	v->problems = d->problems;
 	v->workers = d->params.workers;
-	v->input_topic = d->input;
-	v->output_topic = d->output;
+	v->input_topic = d->stage.input;
+	v->output_topic = d->stage.output;
 	v->key_name = kveil_demo_key_name(d->check);
 	v->custodian_up = d->custodian_up;
 	v->side_port = kveil_side_port_address(d->side_port);
@@ -543,7 +444,7 @@ void kveil_demo_look(struct kveil_demo *d, struct kveil_demo_view *v)
 
 bool kveil_demo_failed(struct kveil_demo *d, struct kveil_error *err)
 {
-	return kveil_service_failed(d->service, err);
+	return kveil_service_failed(d->stage.service, err);
 }
 
 void kveil_demo_send_poison(struct kveil_demo *d)
@@ -557,7 +458,8 @@ void kveil_demo_rotate(struct kveil_demo *d)
 
 	if (!d->custodian_up)
 		kveil_demo_note(d, "no new version while the custodian is away: who would wrap it?");
-	else if (kveil_keystore_rotate(d->keys, kveil_span_str(kveil_demo_key_name(d->check)), 0, &err) == KVEIL_OK)
+	else if (kveil_keystore_rotate(d->stage.keys, kveil_span_str(kveil_demo_key_name(d->check)), 0, &err) ==
+		 KVEIL_OK)
 		kveil_demo_note(d, "key %s has a new version; nothing pauses", kveil_demo_key_name(d->check));
 	else
 		kveil_demo_note(d, "key %s: %s", kveil_demo_key_name(d->check), err.message);
@@ -566,7 +468,7 @@ void kveil_demo_rotate(struct kveil_demo *d)
 void kveil_demo_toggle_custodian(struct kveil_demo *d)
 {
 	d->custodian_up = !d->custodian_up;
-	kveil_keystore_demo_custodian(d->keys, d->custodian_up);
+	kveil_keystore_demo_custodian(d->stage.keys, d->custodian_up);
 	kveil_demo_note(d, "%s",
 			d->custodian_up ? "the key custodian is back"
 					: "the key custodian is away: nothing can be sealed, so nothing may pass");

@@ -95,6 +95,28 @@ def test_once_checks_every_record():
     assert not [line for line, before in zip(lines[1:], lines) if line == before], r.stdout
 
 
+def test_change_events_before_and_after():
+    r = subprocess.run([KVEIL, "demo", "--cdc"], capture_output=True, text=True, timeout=120)
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert "nothing lasts" in r.stdout and "\033" not in r.stdout and "WRONG" not in r.stdout
+    assert "14 change events arrived protected" in r.stdout
+    head, *records = re.split(r"\n\d+  ", r.stdout)
+    assert [record.split("\n")[0] for record in records] == 2 * [
+        "insert", "update", "key update: delete under the old key", "key update: tombstone",
+        "key update: create under the new key", "delete", "tombstone"]
+    fields = [dict((m[0], m[1:]) for m in re.findall(r"^   ((?:header )?\S+) +(\S.*?)  +(\S+)$", record, re.M))
+              for record in records]
+    for life in fields[:7], fields[7:]:
+        insert, update, old, ended, new, delete, gone = life
+        assert old["key.id_card"] == insert["key.id_card"] == insert["after.id_card"] == ended["key.id_card"]
+        assert new["key.id_card"] == old["header __debezium.newkey.id_card"] == delete["before.id_card"]
+        assert gone["key.id_card"] == delete["key.id_card"] != old["key.id_card"]
+        assert new["header __debezium.oldkey.id_card"] == old["key.id_card"]
+        assert update["before.phone"] == insert["after.phone"] != update["after.phone"]
+        assert re.fullmatch(r"\d{3}\*{4}\d{4}", update["after.phone"][1])
+    assert "after.salary" in fields[0] and "after.salary" not in fields[7], "the condition on the country"
+
+
 def test_the_keys_of_the_terminal(terminal):
     t = terminal()
     side = t.see(r"side port (http://127\.0\.0\.1:\d+)/").group(1)
@@ -186,7 +208,7 @@ def test_it_holds_its_rate_and_says_ready_when_it_is():
 
 
 def test_usage():
-    for bad in (["--workers", "0"], ["--workers", "x"], ["--rate", "-1"], ["more"], ["--what"]):
+    for bad in (["--workers", "0"], ["--workers", "x"], ["--rate", "-1"], ["more"], ["--what"], ["--cdc", "--rate", "5"]):
         r = subprocess.run([KVEIL, "demo", *bad], capture_output=True, text=True, timeout=30)
         assert r.returncode == 2 and "kveil demo" in r.stderr
     r = subprocess.run([KVEIL, "health", "--url", "nonsense"], capture_output=True, text=True, timeout=30)
