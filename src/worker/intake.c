@@ -42,7 +42,8 @@ static bool grow(struct kveil_intake *in)
 	for (size_t i = 0; i < in->count; i++)
 		held[i] = in->held[(in->first + i) & (in->cap - 1)];
 	free(in->held);
-	*in = (struct kveil_intake){.held = held, .cap = cap, .count = in->count, .bytes = in->bytes};
+	*in =
+	    (struct kveil_intake){.held = held, .cap = cap, .count = in->count, .bytes = in->bytes, .drawn = in->drawn};
 	return true;
 }
 
@@ -77,30 +78,43 @@ static bool hold_one(struct kveil_worker *w, int ms)
 	return true;
 }
 
-/* The fetcher sleeps when it finds the queue full, and does not see that it was emptied. */
+/* The fetcher sleeps when it finds the queue full, and does not see that it was emptied. The end of a partition has a
+ * place in the queue as a record has. */
 static void note_fetcher(struct kveil_worker *w, const rd_kafka_message_t *msg)
 {
-	struct kveil_partition *p = msg->err ? NULL : kveil_worker_find(w, msg);
+	bool placed = !msg->err || msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
+	struct kveil_partition *p = placed ? kveil_worker_find(w, msg) : NULL;
 
 	if (p)
 		p->wake = true;
 }
 
+/* One message, counted among those that may have stood in the queue at once. false: the queue is empty. */
+static bool draw_one(struct kveil_worker *w, int ms)
+{
+	struct kveil_intake *in = &w->intake;
+
+	if (!hold_one(w, ms)) {
+		in->drawn = 0;
+		return false;
+	}
+	if (++in->drawn >= w->fetched_low && in->count)
+		note_fetcher(w, in->held[(in->first + in->count - 1) & (in->cap - 1)].message);
+	return true;
+}
+
 static void fill(struct kveil_worker *w, int ms)
 {
 	struct kveil_intake *in = &w->intake;
-	size_t came = 0;
 
 	in->taken = 0;
 	w->polled_ms = kveil_clock_mono_ms();
 	while (has_room(w, 1)) {
-		if (!hold_one(w, ms)) {
+		if (!draw_one(w, ms)) {
 			kveil_unpack_taken(&w->owner.unpack);
 			return;
 		}
 		ms = 0;
-		if (++came >= w->fetched_low && in->count)
-			note_fetcher(w, in->held[(in->first + in->count - 1) & (in->cap - 1)].message);
 	}
 }
 
@@ -110,7 +124,7 @@ void kveil_intake_serve(struct kveil_worker *w)
 		return;
 	w->polled_ms = kveil_clock_mono_ms();
 	if (has_room(w, 2))
-		hold_one(w, 0);
+		draw_one(w, 0);
 	else
 		kveil_worker_pause(w);
 }

@@ -200,6 +200,7 @@ struct kveil_intake {
 	struct kveil_held *held;
 	size_t cap, first, count, bytes; /* cap: a power of two, or 0 */
 	unsigned taken;                  /* since librdkafka's queue was drained last */
+	size_t drawn;                    /* since librdkafka's queue was seen empty */
 	int64_t before;                  /* of the last that was taken: see struct kveil_held */
 };
 enum { KVEIL_TELL_AGAIN_MS = 60000 }; /* of what repeats itself */

@@ -9,7 +9,7 @@ import struct
 import time
 
 import pytest
-from confluent_kafka import TIMESTAMP_CREATE_TIME, Producer, TopicPartition
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, Producer, TopicPartition
 
 from conftest import ORDER_FIELDS, KVEIL, Kafka, order, wait_for
 
@@ -541,3 +541,36 @@ def test_aborted_transactions_behind_the_last_record(make_kveil, kafka):
     kafka.produce(k.topic, [b'{"p":"12345"}'] * 5)
     out = kafka.consume(k.secure, 10, settle=0.5)
     assert [m.value() for m in out] == [b'{"p":"*****"}'] * 10
+
+
+def longest_silence(kafka, k, seconds):
+    """The longest time between two arrivals in a topic while two partitions are fed a record each millisecond in turn."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0})
+    reader = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": f"read-{k.name}", "fetch.error.backoff.ms": 1})
+    reader.assign([TopicPartition(k.secure, p, end) for p, end in kafka.end_offsets(k.secure).items()])
+    reader.poll(1)
+    began, last = time.monotonic(), None
+    silence, sent, came = 0, 0, 0
+    while came < sent or time.monotonic() < began + seconds:
+        if time.monotonic() < began + seconds:
+            producer.produce(k.topic, b'{"p":"123456"}', partition=sent % 2)
+            sent += 1
+        producer.poll(0)
+        if (m := reader.poll(0.001)) and not m.error():
+            now = time.monotonic()
+            silence, last, came = max(silence, now - (last or now)), now, came + 1
+        assert time.monotonic() < began + seconds + 60
+    producer.flush(30)
+    reader.close()
+    return silence
+
+
+def test_a_fetcher_that_found_its_queue_full_does_not_sleep_on(make_kveil, kafka):
+    """It would for a second, unless it is woken when the queue is empty. The end of a partition has its place there too."""
+    k = make_kveil(partitions=2)
+    k.rules('  - {path: "$.p", mask: {keep_last: 2}}\n')
+    k.init().start()
+    silences = []
+    while not silences or silences[-1] > 0.7 and len(silences) < 3:
+        silences.append(longest_silence(kafka, k, 5))
+    assert silences[-1] <= 0.7, silences
