@@ -5,8 +5,10 @@
 Everything is a ratio within one run: rounds are interleaved, medians and spread are shown. F0 copies each record
 unchanged; F1 polls one by one and sends as many bytes as kveil does, with timestamp and headers.
 
-    ./dev bench [engine] [topic] [memory] [rotation] [names] [--records N] [--rounds N] [--registry file|kafka] [--json FILE]
+    ./dev bench [engine] [topic] [latency] [link] [memory] [rotation] [names] [--records N] [--rounds N] [--registry file|kafka] [--json FILE]
 
+latency: what a record at 2,000 a second waits between its place in the input topic and that in the output topic.
+link: topic to topic with the broker behind a link whose round trip is 50 ms.
 names: one key named from the record against 100,000 of them, the same records otherwise, the registry in a topic.
 """
 import argparse
@@ -21,12 +23,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 from broker import Broker, free_port  # noqa: E402
 from conftest import Kafka  # noqa: E402
+from link import Link  # noqa: E402
 
 PARTITIONS = 2
 CONFIG = """\
@@ -95,10 +99,13 @@ def fill(kafka, records, topic="bench.in", tenant=None):
 
 
 @contextlib.contextmanager
-def filled(records, **config):
-    """A broker with so many orders in bench.in; config: of the broker's log, in place of one that clears up by itself late."""
+def filled(records, round_trip=0, **config):
+    """A broker with so many orders in bench.in; config: of the broker's log, in place of one that clears up by itself late.
+    round_trip: seconds that an answer takes longer."""
     config = config or {"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}
-    broker = Broker(extra=config).start()
+    advertised = free_port() if round_trip else None
+    broker = Broker(advertised_port=advertised, extra=config).start()
+    link = Link(advertised, broker.port, round_trip) if round_trip else contextlib.nullcontext()
     try:
         kafka = Bench(broker.bootstrap)
         kafka.create("bench.in", partitions=PARTITIONS)
@@ -108,6 +115,8 @@ def filled(records, **config):
         yield kafka
     finally:
         broker.close()
+        if round_trip:
+            link.close()
 
 
 def ended_badly(pid):
@@ -323,6 +332,102 @@ def topic_to_topic(build, records, rounds, result):
                            **{s.name: {"cpu": s.cpu, "rate": s.rate, "peak_mib": s.peak_rss} for s in sides}}
 
 
+def link(build, records, rounds, result):
+    with filled(records, round_trip=0.05) as kafka:
+        sides = [Side(n, build, kafka, records) for n in ("f1", "kveil")]
+        for number in range(rounds):
+            for side in sides:
+                side.round(number)
+            print(f"round {number + 1}: " + ", ".join(f"{s.name} {s.rate[-1] / 1000:.0f}k/s" for s in sides), flush=True)
+        f1, kveil = sides
+        rate = [a / b for a, b in zip(kveil.rate, f1.rate)]
+        print(f"50 ms away, kveil to F1: rate {spread(rate)} (at least 0.95), "
+              f"CPU {spread([a / b for a, b in zip(kveil.cpu, f1.cpu)])}")
+        result["link"] = {"rate_to_f1": rate, **{s.name: {"cpu": s.cpu, "rate": s.rate} for s in sides}}
+
+
+class Arrivals(threading.Thread):
+    """When each record of a topic reached a consumer, by key."""
+
+    def __init__(self, bootstrap, topic, records):
+        from confluent_kafka import Consumer, TopicPartition
+        super().__init__()
+        self.consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"arrivals-{topic}", "enable.auto.commit": False})
+        self.consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
+        self.records, self.at = records, {}
+
+    def run(self):
+        limit = time.monotonic() + 120
+        while len(self.at) < self.records and time.monotonic() < limit:
+            if (m := self.consumer.poll(0.5)) and not m.error():
+                self.at[m.key()] = time.monotonic()
+        self.consumer.close()
+
+
+class Waits(Side):
+    """A contestant that is fed 2,000 records a second, spread evenly; what each record waited, in milliseconds."""
+
+    def __init__(self, name, build, kafka, records):
+        super().__init__(name, build, kafka, records)
+        self.p50, self.p99 = [], []
+
+    def command(self, output, group):
+        command, folder = super().command(output, group)
+        if folder:
+            rules = folder / "rules" / "bench.yaml"
+            rules.write_text(rules.read_text().replace("bench.in", self.input))
+        return [self.input if c == "bench.in" else c for c in command], folder
+
+    def round(self, number, lines):
+        from confluent_kafka import Producer
+        self.input, output = (f"latency.{self.name}.{number}.{way}" for way in ("in", "out"))
+        self.kafka.create(self.input, output, f"{self.input}.dead", partitions=PARTITIONS)
+        command, folder = self.command(output, f"latency-{self.name}-{number}")
+        p = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        producer = Producer({"bootstrap.servers": self.kafka.bootstrap, "linger.ms": 0})
+        before, after = (Arrivals(self.kafka.bootstrap, t, self.records) for t in (self.input, output))
+        before.start(), after.start()
+        time.sleep(4)  # the group's first assignment
+        began = time.monotonic()
+        for n in range(self.records):
+            time.sleep(max(0, began + n / 2000 - time.monotonic()))
+            key, value = lines[n]
+            producer.produce(self.input, value, key, partition=n % PARTITIONS)
+            producer.poll(0)
+        producer.flush(60)
+        before.join(), after.join()
+        if p.poll() is None:
+            p.terminate()
+        p.wait(30)
+        if len(after.at) < self.records:
+            sys.exit(f"{self.name}: {len(after.at)} of {self.records} records arrived")
+        waits = sorted((after.at[k] - before.at[k]) * 1e3 for k in list(after.at)[self.records // 10:])
+        self.p50.append(waits[len(waits) // 2])
+        self.p99.append(waits[len(waits) * 99 // 100])
+        if folder:
+            shutil.rmtree(folder)
+
+
+def latency(build, records, rounds, result):
+    with tempfile.NamedTemporaryFile(suffix=".tsv") as f:
+        subprocess.run([sys.executable, str(ROOT / "bench" / "orders.py"), str(records), f.name], check=True)
+        lines = [line.rstrip("\n").split("\t", 1) for line in open(f.name, encoding="utf-8")]
+    broker = Broker(extra={"log.retention.check.interval.ms": "3600000"}).start()
+    try:
+        kafka = Bench(broker.bootstrap)
+        sides = [Waits(n, build, kafka, records) for n in ("f0", "f1", "kveil")]
+        for number in range(rounds):
+            for side in sides:
+                side.round(number, lines)
+            print(f"round {number + 1}: " + ", ".join(f"{s.name} p50 {s.p50[-1]:.2f} ms p99 {s.p99[-1]:.2f} ms" for s in sides),
+                  flush=True)
+        for s in sides:
+            print(f"{s.name:6} milliseconds at 2,000 records/s: p50 {spread(s.p50)}, p99 {spread(s.p99)}")
+        result["latency"] = {s.name: {"p50_ms": s.p50, "p99_ms": s.p99} for s in sides}
+    finally:
+        broker.close()
+
+
 def memory(build, records, result):
     """Resident memory over many records: flat, and under 200 MiB."""
     with filled(records, **{"log.segment.bytes": "268435456"}) as kafka:
@@ -420,6 +525,10 @@ def main():
         engine(build, result)
     if "topic" in args.what:
         topic_to_topic(build, args.records or 1_000_000, args.rounds, result)
+    if "latency" in args.what:
+        latency(build, args.records or 20_000, args.rounds, result)
+    if "link" in args.what:
+        link(build, args.records or 1_000_000, args.rounds, result)
     if "rotation" in args.what:
         rotation(build, args.records or 3_000_000, args.rounds, args.registry, result)
     if "memory" in args.what:
