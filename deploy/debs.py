@@ -12,9 +12,9 @@ def build_root(suite):
     return chroot(f"{suite}-build", suite, BUILD_PACKAGES + MAKERS)
 
 
-def build(suite):
-    """The folder with the packages of one Debian, or None."""
-    root = build_root(suite)
+def build(suite, root=None, other=""):
+    """The folder with the packages of one Debian, or None; in a chroot that is there already for another architecture."""
+    root = root or build_root(suite)
     if not root:
         return None
     shutil.rmtree(root / "build", ignore_errors=True)
@@ -25,8 +25,10 @@ def build(suite):
     # One version a Debian: 0.1.0~deb12 gives way to 0.1.0~deb13 in an upgrade of the system.
     first = first.replace(f"({version()})", f"({version()}~deb{SUITES[suite]})").replace("unstable", suite)
     changelog.write_text(f"{first}\n{rest}")
-    r = inside(root, f"cd /build/{source.name} && dpkg-buildpackage -us -uc -j2", SOURCE_DATE_EPOCH=source_date())
-    if not count(f"Debian {SUITES[suite]}: the packages build", r.returncode == 0, (r.stdout + r.stderr)[-4000:]):
+    # Another architecture's build dependencies are those of the chroot: python3 and meson are this machine's.
+    cross = f"-d -b -a{other}" if other else ""
+    r = inside(root, f"cd /build/{source.name} && dpkg-buildpackage -us -uc -j2 {cross}", SOURCE_DATE_EPOCH=source_date())
+    if not count(f"Debian {SUITES[suite]}{other and ', ' + other}: the packages build", r.returncode == 0, (r.stdout + r.stderr)[-4000:]):
         return None
     shutil.rmtree(source)
     return root / "build"

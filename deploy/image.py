@@ -1,48 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image: its base made here, built twice, looked into, and run as a container runtime would run it."""
+import contextlib
 import json
 import pathlib
 import re
-import shutil
 import tempfile
 
 import rolling
-from tools import CACHE, CONTAINER_USER, container, copy_source, count, mirror, run
+from tools import CACHE, CONTAINER_USER, architecture, container, copy_source, count, mirror, run
 
 DEBIAN = "trixie"
 NAME = "localhost/kveil:test"
 BYTES_MAX = 60e6
 
 
-def buildah(*cmd, **kw):
-    return run("buildah", "--storage-driver", "vfs", "--root", CACHE / "images", "--runroot", CACHE / "images-run", *cmd, **kw)
+def buildah(arch, *cmd, **kw):
+    """In a store an architecture: one name, one image."""
+    store = CACHE / f"images-{arch}"
+    return run("buildah", "--storage-driver", "vfs", "--root", store, "--runroot", f"{store}-run", *cmd, **kw)
 
 
-def base_image(suite):
+def base_image(arch):
     """Debian's slim image under its own name, made here: nothing is pulled."""
-    name = f"docker.io/library/debian:{suite}-slim"
-    if buildah("inspect", "--type", "image", name).returncode == 0:
+    name = f"docker.io/library/debian:{DEBIAN}-slim"
+    if buildah(arch, "inspect", "--type", "image", name).returncode == 0:
         return True
-    tar = CACHE / f"{suite}.tar"
-    r = run("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--dpkgopt=force-unsafe-io", "--include=ca-certificates", suite, tar, mirror())
+    tar = CACHE / f"{DEBIAN}-{arch}.tar"
+    r = run("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--architectures={arch}", "--dpkgopt=force-unsafe-io",
+            "--include=ca-certificates", DEBIAN, tar, mirror())
     if r.returncode:
-        return count("a base image", False, r.stderr[-2000:])
-    holder = buildah("from", "scratch").stdout.strip()
-    buildah("add", holder, tar, "/")
-    r = buildah("commit", "--rm", holder, name)
+        return count(f"a base image for {arch}", False, r.stderr[-2000:])
+    holder = buildah(arch, "from", "--platform", f"linux/{arch}", "scratch").stdout.strip()
+    buildah(arch, "add", holder, tar, "/")
+    buildah(arch, "config", "--arch", arch, holder)
+    r = buildah(arch, "commit", "--rm", holder, name)
     tar.unlink()
-    return count("a base image", r.returncode == 0, r.stderr[-2000:])
+    return count(f"a base image for {arch}", r.returncode == 0, r.stderr[-2000:])
 
 
-def build(source):
-    """In OCI's format: buildah writes its host's name into Docker's. It has no place for a health check, which rolling.py runs."""
-    r = buildah("bud", "--isolation", "chroot", "--no-cache", "--timestamp", "0", "--pull-never",
-                "-f", "docker/Dockerfile", "-t", NAME, ".", cwd=source)
-    count("the image builds", r.returncode == 0, (r.stdout + r.stderr)[-3000:])
-    return json.loads(buildah("inspect", "--type", "image", NAME).stdout) if r.returncode == 0 else None
+def build(arch, times):
+    """What buildah says of the images, None where one does not build. In OCI's format: buildah writes its host's name into
+    Docker's. It has no place for a health check, which rolling.py runs."""
+    images = []
+    with tempfile.TemporaryDirectory() as source:
+        copy_source(pathlib.Path(source))
+        for _ in range(times):
+            r = buildah(arch, "bud", "--platform", f"linux/{arch}", "--isolation", "chroot", "--no-cache", "--timestamp", "0",
+                        "--pull-never", "-f", "docker/Dockerfile", "-t", NAME, ".", cwd=source)
+            if not count(f"the image for {arch} builds", r.returncode == 0, (r.stdout + r.stderr)[-3000:]):
+                return None
+            images.append(json.loads(buildah(arch, "inspect", "--type", "image", NAME).stdout))
+    print(f"image: {images[0]['FromImageDigest']}", flush=True)
+    return images
 
 
-def look_at_configuration(image):
+@contextlib.contextmanager
+def mounted(arch):
+    name = buildah(arch, "from", "--pull-never", "--platform", f"linux/{arch}", NAME).stdout.strip()
+    try:
+        yield pathlib.Path(buildah(arch, "mount", name).stdout.strip())
+    finally:
+        buildah(arch, "umount", name)
+        buildah(arch, "rm", name)
+
+
+def look_at_configuration(image, arch):
+    count(f"the image says that it is for {arch}", image["OCIv1"]["architecture"] == arch)
     config = image["OCIv1"]["config"]
     count("the image's user has no name in the host", config["User"] == f"{CONTAINER_USER}:{CONTAINER_USER}", str(config))
     count("the image starts kveil itself", config["Entrypoint"] == ["/usr/bin/kveil"], str(config))
@@ -76,27 +99,25 @@ def use(root):
 
 
 def stage():
-    if not base_image(DEBIAN):
-        return
-    source = pathlib.Path(tempfile.mkdtemp())
-    images = []
-    try:
-        copy_source(source)
-        images = [build(source) for _ in range(2)]
-    finally:
-        shutil.rmtree(source)
-    if None in images:
+    arch = architecture()
+    images = base_image(arch) and build(arch, 2)
+    if not images:
         return
     digests = [i["FromImageDigest"] for i in images]
-    print(f"image: {digests[0]}", flush=True)
     count("two builds, one digest", digests[0] == digests[1], str(digests))
-    look_at_configuration(images[0])
-    name = buildah("from", "--pull-never", NAME).stdout.strip()
-    root = pathlib.Path(buildah("mount", name).stdout.strip())
-    try:
+    look_at_configuration(images[0], arch)
+    with mounted(arch) as root:
         look_into(root)
         use(root)
         rolling.rolling(root)
-    finally:
-        buildah("umount", name)
-        buildah("rm", name)
+
+
+def other(arch):
+    """For an architecture that this machine only emulates: built once, and no rolling restart."""
+    images = base_image(arch) and build(arch, 1)
+    if not images:
+        return
+    look_at_configuration(images[0], arch)
+    with mounted(arch) as root:
+        look_into(root)
+        use(root)
