@@ -46,7 +46,7 @@ apt-get purge -y -qq kveil libkveil0 >/dev/null
 
 def cross_root(suite):
     theirs = [p for p in BUILD_PACKAGES + debs.MAKERS if p not in TOOLS | MAKERS] + ["libc6-dev", "pkgconf", "libcmocka-dev"]
-    tools = sorted((TOOLS | MAKERS) - {"pkgconf", "lintian"}) + ["gcc-aarch64-linux-gnu"]
+    tools = sorted((TOOLS | MAKERS) - {"pkgconf", "lintian"}) + ["gcc-aarch64-linux-gnu", "g++-aarch64-linux-gnu"]
     return chroot(f"{suite}-{ARCHITECTURE}", suite, tools + [f"{p}:{ARCHITECTURE}" for p in theirs], f"amd64,{ARCHITECTURE}")
 
 
