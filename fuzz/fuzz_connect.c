@@ -33,7 +33,7 @@ static void check(bool fact)
 static struct kveil_engine *make_engine(struct kveil_keyring *ring, const char *text)
 {
 	struct kveil_report report = {0};
-	struct kveil_engine *engine;
+	struct kveil_engine *engine = NULL;
 
 	struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(text), "f", NULL, &report);
 	kveil_report_print(&report, stderr);

@@ -25,6 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				seen ^= letter.record.headers[h].value.data[i];
 		}
 	}
+	(void)seen;
 	kveil_dead_letter_clear(&letter);
 	return 0;
 }

@@ -89,7 +89,7 @@ static struct kveil_engine *make_engine(struct kveil_keyring *ring, const char *
 					struct kveil_plan **plan)
 {
 	struct kveil_report report = {0};
-	struct kveil_engine *engine;
+	struct kveil_engine *engine = NULL;
 	char text[1024];
 
 #pragma GCC diagnostic push

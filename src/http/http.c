@@ -244,7 +244,7 @@ static void on_completed(void *user, struct MHD_Connection *c, void **state, enu
 	pthread_mutex_unlock(&door->http->lock);
 }
 
-static void on_log(void *user, const char *fmt, va_list args)
+static KVEIL_PRINTF(2, 0) void on_log(void *user, const char *fmt, va_list args)
 {
 	char text[512];
 

@@ -126,7 +126,7 @@ static void read_clues(struct kveil_loader *l, const struct kveil_table_clue *cl
 		if (respell && (c->from != KVEIL_CLUE_ROW || !spell_added(l, c->table)))
 			continue;
 		l->plan->clues[l->plan->clue_count++] = (struct kveil_clue){
-		    .from = c->from,
+		    .from = (int)c->from,
 		    .mark = clue_path(l, c->mark, respell),
 		    .names = {clue_path(l, c->database, respell), clue_path(l, c->schema, respell),
 			      clue_path(l, c->table, respell)},

@@ -483,7 +483,8 @@ static void finish(struct kveil_worker *w)
 	}
 	w->closing = true;
 	kveil_intake_free(w);
-	bool whole = kveil_waker_free(w->waker) & kveil_committed_end(w);
+	bool whole = kveil_waker_free(w->waker);
+	whole &= kveil_committed_end(w);
 	w->client_left |= !whole;
 	if (w->fetched)
 		rd_kafka_queue_destroy(w->fetched);

@@ -741,7 +741,7 @@ static void what_a_later_kveil_writes_is_passed_over(void **state)
 	struct reader *r = reader();
 	assert_non_null(find(r, 0xa));
 	for (int i = 0; i < KVEIL_DOUBT_COUNT; i++)
-		assert_int_equal(ignored(r, i), 0);
+		assert_int_equal(ignored(r, (enum kveil_registry_doubt)i), 0);
 	uint32_t ids[4];
 	assert_int_equal(kveil_registry_log_damaged(&r->log, true, ids, 4), 0);
 	assert_int_equal(r->log.events.count, 1);

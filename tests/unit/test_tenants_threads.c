@@ -91,7 +91,7 @@ static struct kveil_key *named(struct kveil_keyring *ring, unsigned name, unsign
 			REQUIRE(status == KVEIL_OK);
 		REQUIRE(kveil_keyring_tick(ring, clock_ms(), &why) == KVEIL_OK);
 	}
-	REQUIRE(!"a name is made in time");
+	REQUIRE(false && "a name is made in time");
 	return NULL;
 }
 
