@@ -323,6 +323,19 @@ const char *kveil_text_nearest(const char *word, const char *const *candidates)
 	return best;
 }
 
+const char *kveil_text_line(const char *text, char *dst, size_t size)
+{
+	size_t n = 0;
+
+	for (; *text && n + 1 < size; text++) {
+		bool c1 = (uint8_t)text[0] == 0xc2 && (uint8_t)text[1] >= 0x80 && (uint8_t)text[1] < 0xa0;
+		dst[n++] = c1 || (uint8_t)*text < 0x20 || *text == 0x7f ? ' ' : *text;
+		text += c1;
+	}
+	dst[*text ? kveil_utf8_valid_prefix((const uint8_t *)dst, n) : n] = 0;
+	return dst;
+}
+
 bool kveil_text_json_is_modest(struct kveil_span text, int depth, size_t values)
 {
 	size_t count = 0;

@@ -75,10 +75,7 @@ static void server_says(struct kveil_span body, char *dst, size_t size)
 	json_t *root = json_loadb((const char *)body.data, body.len, 0, NULL);
 	const char *text = json_string_value(json_array_get(json_object_get(root, "errors"), 0));
 
-	snprintf(dst, size, "%s", text ? text : no_reason);
-	for (char *p = dst; *p; p++)
-		if ((unsigned char)*p < 0x20)
-			*p = ' ';
+	kveil_text_line(text ? text : no_reason, dst, size);
 	json_decref(root);
 }
 

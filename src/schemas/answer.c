@@ -34,24 +34,11 @@ bool kveil_schemas_is_not_found(const json_t *answer)
 	return code >= KVEIL_SCHEMAS_SUBJECT_NOT_FOUND && code <= KVEIL_SCHEMAS_SCHEMA_NOT_FOUND;
 }
 
-/* Up to a character that is cut: bytes of an answer end up in messages. */
-static void copy_line(const char *text, char *dst, size_t size)
-{
-	size_t n = 0;
-
-	for (; *text && n + 1 < size; text++)
-		dst[n++] = (unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text;
-	while (*text && n && ((unsigned char)*text & 0xc0) == 0x80)
-		text = (unsigned char)dst[--n] >= 0xc0 ? "" : text;
-	dst[n] = 0;
-}
-
 const char *kveil_schemas_says(const json_t *answer, char *dst, size_t size)
 {
 	const char *text = json_string_value(json_object_get(answer, "message"));
 
-	copy_line(text && *text ? text : "no reason given", dst, size);
-	return dst;
+	return kveil_text_line(text && *text ? text : "no reason given", dst, size);
 }
 
 static enum kveil_schemas_type type_of(const json_t *type)
@@ -151,8 +138,7 @@ bool kveil_schemas_read_compatible(const json_t *answer, bool *ret_is, struct kv
 		/* Behind the reasons stand whole schemas. */
 		if (!text || strncmp(text, "{oldSchema", 10) == 0 || reasons->len > MOST_REASONS_BYTES)
 			continue;
-		copy_line(text, line, sizeof line);
-		kveil_buf_append_str(reasons, line);
+		kveil_buf_append_str(reasons, kveil_text_line(text, line, sizeof line));
 		kveil_buf_append_byte(reasons, '\n');
 	}
 	return true;

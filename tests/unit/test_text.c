@@ -180,6 +180,22 @@ static void utf8(void **state)
 	assert_int_equal(valid("a\0b", 3), 3);
 }
 
+static void one_line(void **state)
+{
+	char line[13];
+
+	(void)state;
+	assert_string_equal(kveil_text_line("", line, sizeof line), "");
+	assert_string_equal(kveil_text_line("a\nb\x1b[31m\x7f", line, sizeof line), "a b [31m ");
+	assert_string_equal(kveil_text_line("a\xc2\x9b"
+					    "31m \xc2\xa0\xc3\xa4",
+					    line, sizeof line),
+			    "a 31m \xc2\xa0\xc3\xa4");
+	assert_string_equal(kveil_text_line("12345678901\xc3\xa4", line, sizeof line), "12345678901");
+	assert_string_equal(kveil_text_line("1234567890\xf0\x9f\x98\x80", line, sizeof line), "1234567890");
+	assert_string_equal(kveil_text_line("1234567890\xc3\xa4", line, sizeof line), "1234567890\xc3\xa4");
+}
+
 static void nearest(void **state)
 {
 	(void)state;
@@ -233,6 +249,7 @@ int main(void)
 	    cmocka_unit_test(decoders_are_strict),
 	    cmocka_unit_test(one_value_one_spelling),
 	    cmocka_unit_test(utf8),
+	    cmocka_unit_test(one_line),
 	    cmocka_unit_test(nearest),
 	    cmocka_unit_test(nothing_is_not_failure),
 	};
