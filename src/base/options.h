@@ -84,9 +84,9 @@ enum kveil_status kveil_options_duration(const char *text, int64_t *ret_ms, stru
 enum kveil_status kveil_options_bytes(const char *text, uint64_t *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_options_uint(const char *text, uint64_t *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* What the source of an option says now: its files are read anew, relative to folder (NULL or "": the current one). *ret is
- * owned by the caller, and wiped by it. */
-enum kveil_status kveil_options_read_again(const char *source, const char *folder, char **ret,
+/* What the source of an option that stands in `file` says now: the files behind it are read anew. *ret is owned by the
+ * caller, and wiped by it. */
+enum kveil_status kveil_options_read_again(const char *source, const char *file, char **ret,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Adds "did you mean 'x'?" or the list of what is known. candidates ends with NULL. */

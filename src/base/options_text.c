@@ -219,16 +219,11 @@ enum kveil_status kveil_options_substitute(const char *text, const char *file, c
 	return *ret ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
 }
 
-enum kveil_status kveil_options_read_again(const char *source, const char *folder, char **ret, struct kveil_error *err)
+enum kveil_status kveil_options_read_again(const char *source, const char *file, char **ret, struct kveil_error *err)
 {
-	char *inside = NULL;
 	unsigned how;
 
-	if (folder && *folder && asprintf(&inside, "%s/.", folder) < 0)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-	enum kveil_status s = kveil_options_substitute(source, inside, ret, &how, err);
-	free(inside);
-	return s;
+	return kveil_options_substitute(source, file, ret, &how, err);
 }
 
 /* --- did you mean --- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keys/files.h"
 
+#include "base/options.h"
 #include "crypto/crypto.h"
 
 #include <errno.h>
@@ -303,4 +304,14 @@ char *kveil_files_resolve(const char *base, const char *path)
 	if (path[0] == '/' || !base || !base[0])
 		return strdup(path);
 	return asprintf(&ret, "%s/%s", base, path) < 0 ? NULL : ret;
+}
+
+enum kveil_status kveil_files_read_again(const char *base, const char *source, char **ret, struct kveil_error *err)
+{
+	char *inside = kveil_files_resolve(base, ".");
+	enum kveil_status s = inside ? kveil_options_read_again(source, inside, ret, err)
+				     : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+
+	free(inside);
+	return s;
 }

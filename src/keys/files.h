@@ -45,5 +45,8 @@ enum kveil_status kveil_files_check_replaced(const char *path, const char *const
 char *kveil_files_beside(const char *prefix, const char *path, const char *suffix);
 /* path if it is absolute or base is NULL, else base/path. Owned. */
 char *kveil_files_resolve(const char *base, const char *path);
+/* kveil_options_read_again, of an option in a file in base. */
+enum kveil_status kveil_files_read_again(const char *base, const char *source, char **ret,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

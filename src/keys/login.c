@@ -3,9 +3,9 @@
 #include "keys/login.h"
 
 #include "base/clock.h"
-#include "base/options.h"
 #include "base/secret.h"
 #include "crypto/crypto.h"
+#include "keys/files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@ static enum kveil_status read_again(struct kveil_login *l, struct kveil_error *e
 {
 	struct kveil_error why;
 	char *now = NULL;
-	enum kveil_status status = l->source ? kveil_options_read_again(l->source, l->folder, &now, &why) : KVEIL_OK;
+	enum kveil_status status = l->source ? kveil_files_read_again(l->folder, l->source, &now, &why) : KVEIL_OK;
 
 	if (status == KVEIL_E_NO_MEMORY)
 		return kveil_fail(err, status, "%s", why.message);

@@ -222,7 +222,7 @@ static enum kveil_status read_token(struct transit *t, struct kveil_error *err)
 			 : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
 		free(path);
 	} else if (p->token_source) {
-		s = kveil_options_read_again(p->token_source, t->base_dir, &text, err);
+		s = kveil_files_read_again(t->base_dir, p->token_source, &text, err);
 		if (s == KVEIL_OK) {
 			kveil_buf_append_str(&t->token, text);
 			kveil_secret_wipe(text, strlen(text));

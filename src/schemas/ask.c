@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/http_request.h"
-#include "base/options_text.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "schemas/answer.h"
@@ -310,10 +309,9 @@ static bool log_in_anew(struct kveil_schemas_asker *a)
 	const struct kveil_schemas_config *c = a->config;
 	const char *source = c->bearer_token ? c->bearer_token_source : c->password_source;
 	KVEIL_CLEANUP_BUF struct kveil_buf before = KVEIL_BUF_INIT;
-	unsigned how;
 	char *now;
 
-	if (!source || kveil_options_substitute(source, c->file, &now, &how, NULL) != KVEIL_OK)
+	if (!source || kveil_options_read_again(source, c->file, &now, NULL) != KVEIL_OK)
 		return false;
 	kveil_buf_append_span(&before, kveil_buf_span(&a->authorization));
 	bool ok =
