@@ -25,7 +25,7 @@ enum kveil_http_url kveil_http_url_kind(const char *url)
 	if (memchr(host, '@', strcspn(host, "/")))
 		return KVEIL_HTTP_URL_CREDENTIALS;
 	for (const char *p = host; *p; p++)
-		if (*p <= 0x20 || *p == 0x7f || strchr("?#\"<>\\^`{|}", *p))
+		if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f || strchr("?#\"<>\\^`{|}", *p))
 			return KVEIL_HTTP_URL_BAD;
 	if (!is_clear)
 		return KVEIL_HTTP_URL_TLS;

@@ -183,6 +183,7 @@ static const struct {
     {MINIMUM "schema_registry: {timeout: 1s}\n", 11, "url: there is none", "https://registry:8081"},
     {MINIMUM "schema_registry:\n  url: [\"https://a\", \"registry:8081\"]\n", 12, "not an address", "https://"},
     {MINIMUM "schema_registry: {url: \"https://a/?q=1\"}\n", 11, "not an address", ""},
+    {MINIMUM "schema_registry: {url: \"https://b\u00fccher\"}\n", 11, "not an address", ""},
     {MINIMUM "schema_registry: {url: \"https://u:hunter2@a\"}\n", 11, "does not belong into an address", "password"},
     {MINIMUM "schema_registry: {url: \"https://a\", username: u}\n", 11, "go together", ""},
     {MINIMUM "schema_registry: {url: \"https://a\", username: u, password: hunter2}\n", 11,
