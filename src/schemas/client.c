@@ -157,7 +157,7 @@ static bool write_schema(const struct post *p, struct kveil_buf *out)
 
 	if (rules && p->rules == ALL_RULES)
 		json_object_set_new(rules, "encodingRules", json_array());
-	if (body && rules)
+	if (rules)
 		json_object_set_new(body, "ruleSet", rules);
 	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	json_decref(body);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 static const char *const cases[][2] = {
+    {"{\"id\": 42, \"seat\": \"B-7\", n: 1.5e9}", "{\"id\": 00, \"seat\": \"X-0\", x: 0.0x0}"},
     {"{\"id\": 42, \"phone\":\"138-0013 8000\"}", "{\"id\": 00, \"phone\":\"000-0000 0000\"}"},
     {"{\"a\" : null, \"b\":nullable, \"c\":[null,-1.5e9]}", "{\"a\" : null, \"b\":xxxxxxxx, \"c\":[null,-0.0x0]}"},
     /* A name that begins with a digit or is long may be a value. */
