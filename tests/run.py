@@ -92,19 +92,27 @@ def debian13():
 def with_newer_librdkafka():
     """What Debian 12's librdkafka cannot do is tested with the program that Debian 13 has built, and its libraries."""
     root = CACHE / "chroots" / "trixie-tests"  # of tests/debian13.py
+    libraries = next((root / "usr" / "lib").glob("*-linux-gnu"))
+    loader = next(libraries.glob("ld-linux-*"))
     kveil = CACHE / "chroots" / "kveil-of-debian-13"
     kveil.write_text(f"""#!/bin/sh
-exec {root}/lib64/ld-linux-x86-64.so.2 --library-path {root}/usr/lib/x86_64-linux-gnu {root}/src/build-asan/src/cli/kveil "$@"
+exec {loader} --library-path {libraries} {root}/src/build-asan/src/cli/kveil "$@"
 """)
     kveil.chmod(0o755)
     # Started like this, the loader's own memory looks like a leak.
-    env = {**os.environ, "KVEIL_BIN": str(kveil), "ASAN_OPTIONS": "detect_leaks=0:exitcode=66",
-           "UBSAN_OPTIONS": "halt_on_error=1:exitcode=67", "PYTHONDONTWRITEBYTECODE": "1"}
+    env = environment(kveil, leaks=False)
     cases = pytest(env, "tests/integration/test_recreated.py", "-k", "an_offset_committed")
     if not cases:
         count("Debian 13: no test of topics' ids ran", False)
     for name, ok in cases.items():
         count(f"{name} (Debian 13)", ok)
+
+
+def environment(kveil, leaks=True):
+    """Of the integration tests of one program."""
+    return {**os.environ, "KVEIL_BIN": str(kveil), "KVEIL_BUILD": str(ASAN), "KVEIL_RELEASE_BUILD": str(RELEASE),
+            "PYTHONDONTWRITEBYTECODE": "1", "ASAN_OPTIONS": f"detect_leaks={leaks:d}:exitcode=66",
+            "UBSAN_OPTIONS": "halt_on_error=1:exitcode=67"}
 
 
 def pytest(env, *args):
@@ -127,9 +135,7 @@ def pytest(env, *args):
 
 
 def integration(extra):
-    env = {**os.environ, "KVEIL_BIN": str(ASAN / "src" / "cli" / "kveil"), "KVEIL_BUILD": str(ASAN),
-           "KVEIL_RELEASE_BUILD": str(RELEASE), "PYTHONDONTWRITEBYTECODE": "1",
-           "ASAN_OPTIONS": "detect_leaks=1:exitcode=66", "UBSAN_OPTIONS": "halt_on_error=1:exitcode=67"}
+    env = environment(ASAN / "src" / "cli" / "kveil")
     jobs = [] if "-n" in extra else ["-n", "3"]
     cases = pytest(env, *jobs, "--dist", "loadfile", "tests/integration", *extra)
     if not cases:

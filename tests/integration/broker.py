@@ -44,6 +44,16 @@ def answers(port):
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
+def await_server(name, process, is_up, log, timeout):
+    """One that ends, or takes too long, leaves its log in the error."""
+    end = time.time() + timeout
+    while time.time() < end and process.poll() is None:
+        if is_up():
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"{name} did not start:\n{log.read_text()[-4000:]}")
+
+
 class Broker:
     """start() and stop() may be called again and again: the data stays until close(). joins: a first broker, of whose
     cluster this is one more."""
@@ -96,14 +106,8 @@ class Broker:
         self.log = open(self.dir / "server.log", "ab")
         self.process = subprocess.Popen(self._command("kafka.Kafka", str(self.config)), stdout=self.log,
                                         stderr=subprocess.STDOUT)
-        end = time.time() + timeout
-        while time.time() < end:
-            if self.process.poll() is not None:
-                break
-            if answers(self.port):
-                return self
-            time.sleep(0.1)
-        raise RuntimeError("the broker did not start:\n" + (self.dir / "server.log").read_text()[-4000:])
+        await_server("the broker", self.process, lambda: answers(self.port), self.dir / "server.log", timeout)
+        return self
 
     def stop(self, kill=False):
         if self.process is None:

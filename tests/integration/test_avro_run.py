@@ -9,8 +9,7 @@ import fastavro
 import pytest
 
 from conftest import wait_for
-from registry import Apicurio
-from schema_registry import Registry
+from registry import Apicurio, Registry
 
 V1 = {"type": "record", "name": "User", "namespace": "com.acme", "fields": [
     {"name": "n", "type": "long"},

@@ -85,14 +85,14 @@ def shop(tmp_path):
 def stub():
     s = Stub()
     yield s
-    s.close()
+    s.stop()
 
 
 @pytest.fixture
 def other():
     s = Stub()
     yield s
-    s.close()
+    s.stop()
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +287,7 @@ def test_tls(shop, tmp_path):
         assert not s.asked
         assert shop.config(s.url, ca_file="server.pem", certificate="client.pem", private_key="client.key").get().stdout == '"int"\n'
     finally:
-        s.close()
+        s.stop()
     shop.config(s.url, ca_file="nope.pem")
     assert "ca_file" in shop.get(code=2).stderr
     (tmp_path / "client.key").chmod(0o644)
