@@ -27,7 +27,9 @@ cpu = 'aarch64'
 endian = 'little'
 """
 # Not those that measure time or fill memory: an emulator is slow.
-TESTS = "actions algorithms automaton avro config connect crypto engine envelope ff1 import json kek keys keys_file options path path_eval plan secret text tink yaml"
+# Without `secret` and `algorithms`, which fail under qemu 7.2: they look for copies of key bytes in the process's memory, where
+# the emulator keeps the guest's registers. Run them on a machine of its own kind before calling that held on arm64.
+TESTS = "actions automaton avro config connect crypto engine envelope ff1 import json kek keys keys_file options path path_eval plan text tink yaml"
 UNIT = f"""
 cd /src && printf %s "$CROSS" >cross.ini
 meson setup build --cross-file cross.ini -Dtests=enabled >/tmp/log || {{ cat /tmp/log; exit 1; }}
