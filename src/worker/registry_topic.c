@@ -1,22 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/registry_topic.h"
+#include "worker/registry_topic_internal.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "keys/registry_message.h"
 #include "worker/kafka.h"
-#include "worker/loop.h"
-#include "worker/search.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
-	CALL_MS = 10000,
-	QUERY_MS = 5000,
 	POLL_MS = 100,
-	CONFIRM_MS = 300, /* between two looks at a topic that seems not to be there */
 	SHRUNK_MS = 3000, /* how long a new leader may not know yet what the old one had acknowledged */
 	BATCH_BYTES = 900 * 1024,
 	ENDS_MAX = 4,    /* ends that are followed in one reading */
@@ -25,38 +20,11 @@ enum {
 	LOOK_SHARE = 20, /* then a look waits for as many times as long as the last took */
 };
 
-struct kveil_registry_topic {
-	const struct kveil_config *config;
-	struct kveil_kafka_owner owner;
-	char *name;
-	/* The plain consumer of one partition: it begins, stops and goes back without a group, and at once. */
-	rd_kafka_t *consumer;
-	rd_kafka_topic_t *partition;
-	rd_kafka_t *producer;             /* made when needed, and again after a failure */
-	int64_t position, highest, start; /* start: the first offset that the log still has */
-	int64_t begun, taken;             /* where the client was last started, and how many messages came since */
-	bool lied;                        /* one of them told an offset that it cannot have */
-	int64_t forged_until;             /* messages before this offset are of a batch that lies */
-	struct kveil_search *search;      /* NULL: no gap was seen yet */
-	unsigned looks;
-	int64_t look_due_ms;
-	bool was_away;
-	bool client_left; /* one that did not end in time: it still logs as `owner` */
-	bool has_clock;
-	int64_t clock_ahead_ms; /* of the brokers' clock before the monotonic one */
-};
-
-static enum kveil_status unavailable(const struct kveil_registry_topic *t, const char *why, struct kveil_error *err)
+enum kveil_status kveil_registry_topic_unavailable(const struct kveil_registry_topic *t, const char *why,
+						   struct kveil_error *err)
 {
 	return kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "the key registry, topic %s at %.100s: %s", t->name,
 			  t->config->kafka.bootstrap_servers, why);
-}
-
-static enum kveil_status missing(const struct kveil_registry_topic *t, struct kveil_error *err)
-{
-	kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry: the topic %s is not there", t->name);
-	kveil_error_hint(err, "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
-	return KVEIL_E_REGISTRY_MISSING;
 }
 
 static enum kveil_status rolled_back(const struct kveil_registry_topic *t, struct kveil_error *err)
@@ -83,7 +51,7 @@ int64_t kveil_registry_topic_highest(const struct kveil_registry_topic *t)
 	return t->highest;
 }
 
-static enum kveil_status bad_name(const struct kveil_registry_topic *t, struct kveil_error *err)
+enum kveil_status kveil_registry_topic_bad_name(const struct kveil_registry_topic *t, struct kveil_error *err)
 {
 	return kveil_fail(err, KVEIL_E_CONFIG, "the key registry's topic '%s': %s", t->name,
 			  rd_kafka_err2str(rd_kafka_last_error()));
@@ -115,7 +83,7 @@ static enum kveil_status new_consumer(struct kveil_registry_topic *t, struct kve
 	if (status)
 		return status;
 	t->partition = rd_kafka_topic_new(t->consumer, t->name, NULL);
-	return t->partition ? KVEIL_OK : bad_name(t, err);
+	return t->partition ? KVEIL_OK : kveil_registry_topic_bad_name(t, err);
 }
 
 struct delivery {
@@ -139,7 +107,7 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaqu
 	--*d->waiting;
 }
 
-static enum kveil_status need_producer(struct kveil_registry_topic *t, struct kveil_error *err)
+enum kveil_status kveil_registry_topic_need_producer(struct kveil_registry_topic *t, struct kveil_error *err)
 {
 	rd_kafka_conf_t *conf;
 
@@ -202,7 +170,7 @@ void kveil_registry_topic_free(struct kveil_registry_topic *t)
 
 /* --- reading --- */
 
-static bool is_absent(rd_kafka_resp_err_t e)
+bool kveil_registry_topic_is_absent(rd_kafka_resp_err_t e)
 {
 	return e == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || e == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
 	       e == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
@@ -214,14 +182,15 @@ static enum kveil_status end_offset(struct kveil_registry_topic *t, int64_t *ret
 	int64_t low, high, give_up = kveil_clock_mono_ms() + SHRUNK_MS;
 
 	for (;;) {
-		rd_kafka_resp_err_t e = kveil_kafka_range(t->consumer, t->name, 0, &low, &high, QUERY_MS);
+		rd_kafka_resp_err_t e =
+		    kveil_kafka_range(t->consumer, t->name, 0, &low, &high, KVEIL_REGISTRY_TOPIC_QUERY_MS);
 		/* A topic that was deleted under a running process: its keys are in memory and perhaps nowhere else. */
-		if (is_absent(e)) {
+		if (kveil_registry_topic_is_absent(e)) {
 			t->was_away = true;
-			return unavailable(t, "the topic is not there", err);
+			return kveil_registry_topic_unavailable(t, "the topic is not there", err);
 		}
 		if (e)
-			return unavailable(t, rd_kafka_err2str(e), err);
+			return kveil_registry_topic_unavailable(t, rd_kafka_err2str(e), err);
 		t->start = low;
 		if (high > t->highest && low <= t->position)
 			break;
@@ -258,13 +227,14 @@ enum kveil_status kveil_registry_topic_rewind(struct kveil_registry_topic *t, st
 
 	/* A broker that has just begun, or a topic that was just made: it is there, as was checked, and not yet known.
 	 */
-	while (is_absent(e = kveil_kafka_range(t->consumer, t->name, 0, &low, &high, QUERY_MS)) &&
+	while (kveil_registry_topic_is_absent(
+		   e = kveil_kafka_range(t->consumer, t->name, 0, &low, &high, KVEIL_REGISTRY_TOPIC_QUERY_MS)) &&
 	       kveil_clock_mono_ms() < give_up) {
 		struct timespec nap = {.tv_nsec = POLL_MS * 1000000L};
 		nanosleep(&nap, NULL);
 	}
 	if (e)
-		return unavailable(t, rd_kafka_err2str(e), err);
+		return kveil_registry_topic_unavailable(t, rd_kafka_err2str(e), err);
 	t->position = low;
 	return KVEIL_OK;
 }
@@ -350,7 +320,7 @@ static enum kveil_status look_at_gap(struct kveil_registry_topic *t, const rd_ka
 	t->looks++;
 	t->look_due_ms = end + LOOK_SHARE * (end - begin);
 	if (found == KVEIL_GAP_UNKNOWN)
-		return unavailable(t, "it stopped answering while it was read", err);
+		return kveil_registry_topic_unavailable(t, "it stopped answering while it was read", err);
 	if (found == KVEIL_GAP_LIE)
 		t->forged_until = next;
 	return KVEIL_OK;
@@ -417,14 +387,15 @@ static enum kveil_status start_client(struct kveil_registry_topic *t, struct kve
 	t->taken = t->forged_until = 0;
 	t->lied = false;
 	return rd_kafka_consume_start(t->partition, 0, t->position)
-		   ? unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err)
+		   ? kveil_registry_topic_unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err)
 		   : KVEIL_OK;
 }
 
 static enum kveil_status read_until(struct kveil_registry_topic *t, int64_t target, kveil_registry_topic_fn *fn,
 				    void *user, struct kveil_error *err)
 {
-	int64_t quiet_until = kveil_clock_mono_ms() + CALL_MS, look_ms = kveil_clock_mono_ms() + QUIET_MS;
+	int64_t quiet_until = kveil_clock_mono_ms() + KVEIL_REGISTRY_TOPIC_CALL_MS,
+		look_ms = kveil_clock_mono_ms() + QUIET_MS;
 	enum answer answer = TROUBLE;
 	bool passed;
 	char why[160] = "it stopped answering while it was read";
@@ -453,10 +424,10 @@ static enum kveil_status read_until(struct kveil_registry_topic *t, int64_t targ
 		}
 		int64_t now = kveil_clock_mono_ms();
 		if (answer != TROUBLE) {
-			quiet_until = now + CALL_MS;
+			quiet_until = now + KVEIL_REGISTRY_TOPIC_CALL_MS;
 			look_ms = now + QUIET_MS;
 		} else if (!status && now > quiet_until)
-			status = unavailable(t, why, err);
+			status = kveil_registry_topic_unavailable(t, why, err);
 	}
 	rd_kafka_consume_stop(t->partition, 0);
 	return status;
@@ -493,12 +464,12 @@ bool kveil_registry_topic_was_away(struct kveil_registry_topic *t)
 enum kveil_status kveil_registry_topic_peek(struct kveil_registry_topic *t, int64_t offset, kveil_registry_topic_fn *fn,
 					    void *user, struct kveil_error *err)
 {
-	int64_t end = kveil_clock_mono_ms() + QUERY_MS;
+	int64_t end = kveil_clock_mono_ms() + KVEIL_REGISTRY_TOPIC_QUERY_MS;
 	enum kveil_status status = KVEIL_OK;
 	bool done = false;
 
 	if (rd_kafka_consume_start(t->partition, 0, offset))
-		return unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err);
+		return kveil_registry_topic_unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err);
 	while (!status && !done) {
 		rd_kafka_message_t *m = rd_kafka_consume(t->partition, 0, POLL_MS);
 		if (m && !m->err)
@@ -507,11 +478,12 @@ enum kveil_status kveil_registry_topic_peek(struct kveil_registry_topic *t, int6
 		bool stray = m && is_out_of_range(m) && m->offset > offset; /* a reading's, after a lie */
 		done = m && !stray && (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF || is_out_of_range(m));
 		if (!done && kveil_clock_mono_ms() > end)
-			status = unavailable(t, "it stopped answering while it was read", err);
+			status = kveil_registry_topic_unavailable(t, "it stopped answering while it was read", err);
 		if (stray) {
 			rd_kafka_consume_stop(t->partition, 0);
 			if (rd_kafka_consume_start(t->partition, 0, offset))
-				status = unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err);
+				status =
+				    kveil_registry_topic_unavailable(t, rd_kafka_err2str(rd_kafka_last_error()), err);
 		}
 		if (m)
 			rd_kafka_message_destroy(m);
@@ -526,12 +498,12 @@ enum kveil_status kveil_registry_topic_append(struct kveil_registry_topic *t, st
 					      size_t count, struct kveil_error *err)
 {
 	struct delivery *deliveries = calloc(count ? count : 1, sizeof *deliveries);
-	int64_t end = kveil_clock_mono_ms() + CALL_MS;
+	int64_t end = kveil_clock_mono_ms() + KVEIL_REGISTRY_TOPIC_CALL_MS;
 	rd_kafka_resp_err_t failure = RD_KAFKA_RESP_ERR_NO_ERROR;
 	size_t waiting = 0;
 
-	enum kveil_status status =
-	    deliveries ? need_producer(t, err) : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	enum kveil_status status = deliveries ? kveil_registry_topic_need_producer(t, err)
+					      : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
 	if (status) {
 		free(deliveries);
 		return status;
@@ -568,7 +540,7 @@ enum kveil_status kveil_registry_topic_append(struct kveil_registry_topic *t, st
 	if (!failure)
 		return KVEIL_OK;
 	drop_producer(t);
-	return unavailable(t, rd_kafka_err2str(failure), err);
+	return kveil_registry_topic_unavailable(t, rd_kafka_err2str(failure), err);
 }
 
 bool kveil_registry_topic_clock(const struct kveil_registry_topic *t, int64_t *ret_ms)
@@ -577,153 +549,4 @@ bool kveil_registry_topic_clock(const struct kveil_registry_topic *t, int64_t *r
 	if (kveil_failpoint("clock-ahead"))
 		*ret_ms -= INT64_C(10) * 365 * 24 * 3600 * 1000;
 	return t->has_clock;
-}
-
-/* --- the topic itself --- */
-
-static enum kveil_status count_partitions(struct kveil_registry_topic *t, int *ret, struct kveil_error *err)
-{
-	const struct rd_kafka_metadata *meta;
-	rd_kafka_topic_t *topic = rd_kafka_topic_new(t->producer, t->name, NULL);
-
-	if (!topic)
-		return bad_name(t, err);
-	rd_kafka_resp_err_t e = rd_kafka_metadata(t->producer, 0, topic, &meta, QUERY_MS);
-	rd_kafka_topic_destroy(topic);
-	if (e)
-		return unavailable(t, rd_kafka_err2str(e), err);
-	rd_kafka_resp_err_t of_topic =
-	    meta->topic_cnt == 1 ? meta->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-	*ret = meta->topic_cnt == 1 ? meta->topics[0].partition_cnt : 0;
-	rd_kafka_metadata_destroy(meta);
-	if (is_absent(of_topic) || (!of_topic && *ret == 0))
-		return missing(t, err);
-	if (of_topic == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION)
-		return kveil_fail(err, KVEIL_E_CONFIG, "'%s' is no topic's name", t->name);
-	return of_topic ? unavailable(t, rd_kafka_err2str(of_topic), err) : KVEIL_OK;
-}
-
-static enum kveil_status check_policy(struct kveil_registry_topic *t, const rd_kafka_ConfigResource_t *r,
-				      struct kveil_error *err)
-{
-	const char *policy = NULL;
-	size_t n = 0;
-	const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(r, &n);
-
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), "cleanup.policy") == 0)
-			policy = rd_kafka_ConfigEntry_value(entries[i]);
-	if (policy && strcmp(policy, "compact") == 0)
-		return KVEIL_OK;
-	kveil_fail(err, KVEIL_E_CONFIG,
-		   "the key registry's topic %s has cleanup.policy=%s: keys would be deleted with time", t->name,
-		   policy ? policy : "?");
-	kveil_error_hint(err, "kafka-configs --alter --topic %s --add-config cleanup.policy=compact", t->name);
-	return KVEIL_E_CONFIG;
-}
-
-static rd_kafka_AdminOptions_t *admin_options(struct kveil_registry_topic *t, rd_kafka_admin_op_t op)
-{
-	rd_kafka_AdminOptions_t *o = rd_kafka_AdminOptions_new(t->producer, op);
-	char why[128];
-
-	rd_kafka_AdminOptions_set_request_timeout(o, QUERY_MS, why, sizeof why);
-	return o;
-}
-
-static enum kveil_status describe(struct kveil_registry_topic *t, struct kveil_error *err)
-{
-	rd_kafka_queue_t *queue = rd_kafka_queue_new(t->producer);
-	rd_kafka_AdminOptions_t *options = admin_options(t, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-	rd_kafka_ConfigResource_t *ask = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, t->name);
-	enum kveil_status status;
-	size_t n = 0;
-
-	rd_kafka_DescribeConfigs(t->producer, &ask, 1, options, queue);
-	rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CALL_MS);
-	const rd_kafka_DescribeConfigs_result_t *result = event ? rd_kafka_event_DescribeConfigs_result(event) : NULL;
-	const rd_kafka_ConfigResource_t **found = result ? rd_kafka_DescribeConfigs_result_resources(result, &n) : NULL;
-	if (!event || n != 1)
-		status = unavailable(t, event ? rd_kafka_event_error_string(event) : "no answer", err);
-	else if (rd_kafka_ConfigResource_error(found[0]))
-		status = unavailable(t, rd_kafka_err2str(rd_kafka_ConfigResource_error(found[0])), err);
-	else
-		status = check_policy(t, found[0], err);
-	if (event)
-		rd_kafka_event_destroy(event);
-	rd_kafka_ConfigResource_destroy(ask);
-	rd_kafka_AdminOptions_destroy(options);
-	rd_kafka_queue_destroy(queue);
-	return status;
-}
-
-enum kveil_status kveil_registry_topic_check(struct kveil_registry_topic *t, struct kveil_error *err)
-{
-	int partitions = 0;
-	enum kveil_status status = need_producer(t, err);
-
-	if (!status)
-		status = count_partitions(t, &partitions, err);
-	/* A broker that has just started may not know of it yet. */
-	for (int i = 0; i < 3 && status == KVEIL_E_REGISTRY_MISSING; i++) {
-		rd_kafka_poll(t->producer, CONFIRM_MS);
-		struct timespec nap = {.tv_nsec = CONFIRM_MS * 1000000L};
-		nanosleep(&nap, NULL);
-		status = count_partitions(t, &partitions, err);
-	}
-	if (status)
-		return status;
-	if (partitions != 1)
-		return kveil_fail(err, KVEIL_E_CONFIG,
-				  "the key registry's topic %s has %d partitions: only one has one order", t->name,
-				  partitions);
-	return describe(t, err);
-}
-
-enum kveil_status kveil_registry_topic_make(struct kveil_registry_topic *t, struct kveil_error *err)
-{
-	char why[256];
-	rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(t->name, 1, -1, why, sizeof why);
-	enum kveil_status status =
-	    topic ? need_producer(t, err) : kveil_fail(err, KVEIL_E_CONFIG, "the key registry's topic: %s", why);
-	size_t n = 0;
-
-	if (status) {
-		if (topic)
-			rd_kafka_NewTopic_destroy(topic);
-		return status;
-	}
-	rd_kafka_queue_t *queue = rd_kafka_queue_new(t->producer);
-	rd_kafka_AdminOptions_t *options = admin_options(t, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-	rd_kafka_NewTopic_set_config(topic, "cleanup.policy", "compact");
-	/* The brokers' clock: the one that all share. */
-	rd_kafka_NewTopic_set_config(topic, "message.timestamp.type", "LogAppendTime");
-	/* What a destroyed key was wrapped as goes within a day or so, however little is written. */
-	rd_kafka_NewTopic_set_config(topic, "max.compaction.lag.ms", "86400000");
-	/* The broker unpacks what comes, and holds the records themselves against its limit of size, not their zip. */
-	rd_kafka_NewTopic_set_config(topic, "compression.type", "uncompressed");
-	rd_kafka_CreateTopics(t->producer, &topic, 1, options, queue);
-	rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CALL_MS);
-	const rd_kafka_CreateTopics_result_t *result = event ? rd_kafka_event_CreateTopics_result(event) : NULL;
-	const rd_kafka_topic_result_t **made = result ? rd_kafka_CreateTopics_result_topics(result, &n) : NULL;
-	if (!event || n != 1) {
-		status = unavailable(t, event ? rd_kafka_event_error_string(event) : "no answer", err);
-	} else {
-		rd_kafka_resp_err_t e = rd_kafka_topic_result_error(made[0]);
-		if (e && e != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
-			status = unavailable(t, rd_kafka_topic_result_error_string(made[0]), err);
-	}
-	if (event)
-		rd_kafka_event_destroy(event);
-	rd_kafka_NewTopic_destroy(topic);
-	rd_kafka_AdminOptions_destroy(options);
-	rd_kafka_queue_destroy(queue);
-	if (status)
-		return status;
-	/* Its leader may take a moment. */
-	int64_t end = kveil_clock_mono_ms() + CALL_MS;
-	do
-		status = kveil_registry_topic_check(t, err);
-	while (status == KVEIL_E_REGISTRY_MISSING && kveil_clock_mono_ms() < end);
-	return status;
 }
