@@ -122,6 +122,8 @@ enum kveil_status kveil_kafka_commit_wait(rd_kafka_t *consumer, const rd_kafka_t
 /* rd_kafka_destroy_flags, but for at most a few seconds: a client whose topic was deleted may never come to its end
  * (2.0.2). False: it is left behind, and its owner must stay where it is. NULL is fine. */
 bool kveil_kafka_destroy(rd_kafka_t *rk, int flags);
+/* Keeps in sight what stays because of such a client, for leak checkers: the client may end later, and point to it no more. */
+void kveil_kafka_leave_behind(void *owner);
 /* Leaves the group, for at most 2 s, with the caller's callbacks in the caller's thread; then kveil_kafka_destroy. A
  * group that was not left in time takes the member out itself when its session ends. NULL is fine. */
 bool kveil_kafka_close_consumer(rd_kafka_t *consumer);

@@ -5,9 +5,17 @@
 #include "worker/kafka.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { CLOSE_MS = 2000, DESTROY_MS = 2000, POLL_MS = 50 };
+
+struct left {
+	struct left *next;
+	void *owner;
+};
+
+static struct left *_Atomic left_behind;
 
 struct ending {
 	rd_kafka_t *rk;
@@ -68,4 +76,14 @@ bool kveil_kafka_close_consumer(rd_kafka_t *consumer)
 		return true;
 	bool left = leave_group(consumer);
 	return kveil_kafka_destroy(consumer, left ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
+
+void kveil_kafka_leave_behind(void *owner)
+{
+	struct left *l = malloc(sizeof *l);
+
+	if (!l)
+		return;
+	l->owner = owner;
+	l->next = atomic_exchange(&left_behind, l);
 }

@@ -164,7 +164,9 @@ void kveil_registry_topic_free(struct kveil_registry_topic *t)
 	kveil_search_free(t->search);
 	drop_producer(t);
 	free(t->name);
-	if (!t->client_left)
+	if (t->client_left)
+		kveil_kafka_leave_behind(t);
+	else
 		free(t);
 }
 
