@@ -359,8 +359,8 @@ static bool say_goodbye(struct session *s)
 	char a[32], b[32], c[32];
 
 	kveil_demo_tally(s->demo, &t);
-	printf("%s orders sent, %s arrived protected and were checked, %s dead letters", kveil_demo_count(t.sent, a),
-	       kveil_demo_count(t.arrived, b), kveil_demo_count(t.dead_letters, c));
+	printf("%s orders sent, %s arrived protected and were checked, %s dead letter%s", kveil_demo_count(t.sent, a),
+	       kveil_demo_count(t.arrived, b), kveil_demo_count(t.dead_letters, c), t.dead_letters == 1 ? "" : "s");
 	if (t.missing)
 		printf(", %s under way when it ended", kveil_demo_count(t.missing, a));
 	if (t.problems || t.duplicates)

@@ -325,7 +325,7 @@ static enum kveil_status start_all(struct kveil_demo *d, struct kveil_error *err
 	enum kveil_status status = kveil_demo_stage_set(&d->stage, &params, err);
 
 	if (status == KVEIL_OK)
-		status = kveil_demo_check_new(d->seed, d->stage.plan, d->stage.keys, &d->check, err);
+		status = kveil_demo_check_new(d->seed, d->stage.plans->plans[0], d->stage.keys, &d->check, err);
 	if (status == KVEIL_OK)
 		status = open_side_port(d, err);
 	if (status == KVEIL_OK)

@@ -17,8 +17,9 @@ enum {
 	RECORDS = PEOPLE * KVEIL_DEMO_LIFE,
 	STALL_MS = 30000,   /* nothing has come for so long */
 	SURPLUS_MS = 300,   /* a record too many would come in this time */
-	FIELD_COLUMNS = 40, /* of a field's name, and of a value before */
-	VALUE_COLUMNS = 24,
+	FIELD_COLUMNS = 33, /* of 80, as what follows: of a field's name, */
+	BEFORE_COLUMNS = 20,
+	AFTER_COLUMNS = 22,
 };
 
 struct session {
@@ -48,23 +49,17 @@ static void complain(struct session *s, const char *what, const char *field)
 /* At most so many columns of a UTF-8 text, and blanks up to there. */
 static void put_cell(const char *text, unsigned columns, bool pad)
 {
-	unsigned used = 0;
-	bool fits = true;
+	const uint8_t *at = (const uint8_t *)text;
+	size_t len = strlen(text), n;
+	unsigned used = 0, width;
 
-	for (const char *at = text; *at && fits;) {
-		unsigned char first = (unsigned char)*at;
-		unsigned bytes = first < 0x80   ? 1
-				 : first < 0xe0 ? 2
-				 : first < 0xf0 ? 3
-						: 4,
-			 width = first < 0xe3 ? 1 : 2;
-		fits = used + width < columns;
-		if (fits)
-			printf("%.*s", (int)bytes, at);
-		used += fits ? width : 0;
-		at += strnlen(at, bytes);
+	for (; len; at += n, len -= n, used += width) {
+		n = kveil_demo_character(at, len, &width);
+		if (used + width >= columns)
+			break;
+		printf("%.*s", (int)n, (const char *)at);
 	}
-	if (!fits)
+	if (len)
 		used++, fputs("…", stdout);
 	printf("%*s", pad && used < columns ? (int)(columns - used) : 0, "");
 }
@@ -74,10 +69,10 @@ static void put_change(const struct session *s, const char *field, const char *b
 	fputs("   ", stdout);
 	put_cell(field, FIELD_COLUMNS, true);
 	fputs(s->color ? "\033[31m" : "", stdout);
-	put_cell(before, VALUE_COLUMNS, true);
+	put_cell(before, BEFORE_COLUMNS, true);
 	fputs(s->color ? "\033[32m" : "", stdout);
-	fputs(" ", stdout);
-	put_cell(after, FIELD_COLUMNS, false);
+	fputs("  ", stdout);
+	put_cell(after, AFTER_COLUMNS, false);
 	puts(s->color ? "\033[0m" : "");
 }
 

@@ -21,7 +21,7 @@ struct kveil_demo_change {
 	struct kveil_header header;
 	struct kveil_record record; /* of those */
 	bool earns_in_cn;           /* what the rule on salary asks for */
-	char clear[6][64];          /* values that the rules name; empty = none */
+	char clear[6][64];          /* values that the rules name */
 };
 
 /* The number-th record; the people are a function of the seed. */

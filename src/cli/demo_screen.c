@@ -72,8 +72,7 @@ static bool is_full(const struct frame *f)
 	return f->row >= f->rows;
 }
 
-/* Bytes of the UTF-8 character at s; its columns: what kveil shows is Latin or CJK. */
-static size_t character(const uint8_t *s, size_t len, unsigned *ret_columns)
+size_t kveil_demo_character(const uint8_t *s, size_t len, unsigned *ret_columns)
 {
 	size_t n = s[0] < 0x80 ? 1 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
 
@@ -88,7 +87,7 @@ static void put(struct frame *f, const uint8_t *s, size_t len, bool wrap)
 {
 	for (size_t i = 0; i < len && !is_full(f);) {
 		unsigned columns;
-		size_t n = character(s + i, len - i, &columns);
+		size_t n = kveil_demo_character(s + i, len - i, &columns);
 		if (f->column + columns > f->columns - 1) {
 			if (!wrap || !new_line(f))
 				return;

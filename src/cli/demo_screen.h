@@ -35,6 +35,8 @@ struct kveil_demo_view {
 /* Appends one frame: cursor home, rows × columns at most, the rest cleared. */
 void kveil_demo_render(const struct kveil_demo_view *view, unsigned rows, unsigned columns, bool color,
                        struct kveil_buf *out);
+/* Bytes of the UTF-8 character at s, len at most; its columns: what the demos show is Latin or CJK. */
+size_t kveil_demo_character(const uint8_t *s, size_t len, unsigned *ret_columns);
 /* "1,234,567" into dst; returns dst. */
 const char *kveil_demo_count(uint64_t n, char dst[32]);
 

@@ -56,7 +56,6 @@ static enum kveil_status load_rules(struct kveil_demo_stage *s, const struct kve
 		return err->status;
 	}
 	kveil_report_clear(&report);
-	s->plan = plan;
 	s->plans = kveil_plan_set_of(plan, s->config.dead_letter.topic);
 	if (!s->plans)
 		return no_memory(err);

@@ -12,8 +12,7 @@
 
 struct kveil_demo_stage {
 	struct kveil_keystore *keys;
-	struct kveil_plan_set *plans;
-	const struct kveil_plan *plan; /* the one of those */
+	struct kveil_plan_set *plans; /* of one plan */
 	struct kveil_config config;
 	struct kveil_metrics *metrics;
 	struct kveil_health *health;
