@@ -48,7 +48,7 @@ http: {{listen: "127.0.0.1:{port}"}}
 """
 RULES = """\
 name: bench
-topics: [bench.in]
+topics: ["{input}"]
 format: json
 output: "{output}"
 fields:
@@ -74,13 +74,18 @@ def spread(values):
     return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
+def orders(count):
+    """Keys and values."""
+    with tempfile.NamedTemporaryFile(suffix=".tsv") as f:
+        subprocess.run([sys.executable, str(ROOT / "bench" / "orders.py"), str(count), f.name], check=True)
+        return [line.rstrip("\n").split("\t", 1) for line in open(f.name, encoding="utf-8")]
+
+
 def fill(kafka, records, topic="bench.in", tenant=None):
     """The workload, made once and repeated as often as needed to reach `records`. tenant(n): a first member."""
     from confluent_kafka import Producer
-    with tempfile.NamedTemporaryFile(suffix=".tsv") as f:
-        unique = min(records, 1_000_000)
-        subprocess.run([sys.executable, str(ROOT / "bench" / "orders.py"), str(unique), f.name], check=True)
-        lines = [line.rstrip("\n").split("\t", 1) for line in open(f.name, encoding="utf-8")]
+    unique = min(records, 1_000_000)
+    lines = orders(unique)
     p = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 50, "batch.size": 1_000_000,
                   "queue.buffering.max.messages": 500_000})
     for n in range(records):
@@ -105,7 +110,7 @@ def filled(records, round_trip=0, **config):
     config = config or {"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}
     advertised = free_port() if round_trip else None
     broker = Broker(advertised_port=advertised, extra=config).start()
-    link = Link(advertised, broker.port, round_trip) if round_trip else contextlib.nullcontext()
+    link = Link(advertised, broker.port, round_trip) if round_trip else None
     try:
         kafka = Bench(broker.bootstrap)
         kafka.create("bench.in", partitions=PARTITIONS)
@@ -115,7 +120,7 @@ def filled(records, round_trip=0, **config):
         yield kafka
     finally:
         broker.close()
-        if round_trip:
+        if link:
             link.close()
 
 
@@ -140,7 +145,9 @@ class Bench(Kafka):
 
 
 class Side:
-    """One contestant: a process that copies bench.in into an output topic."""
+    """One contestant: a process that copies `input` into an output topic."""
+
+    input = "bench.in"
 
     def __init__(self, name, build, kafka, records):
         self.name, self.build, self.kafka, self.records = name, build, kafka, records
@@ -150,10 +157,10 @@ class Side:
 
     def command(self, output, group):
         if self.name != "kveil":
-            return [str(self.build / "bench" / "forwarder"), self.name, self.kafka.bootstrap, "bench.in", output, group,
+            return [str(self.build / "bench" / "forwarder"), self.name, self.kafka.bootstrap, self.input, output, group,
                     str(self.records)], None
         folder = pathlib.Path(tempfile.mkdtemp(prefix="kveil-bench-"))
-        return self.kveil(folder, RULES.format(output=output), group, "file:keys.json", "24h"), folder
+        return self.kveil(folder, RULES.format(input=self.input, output=output), group, "file:keys.json", "24h"), folder
 
     def kveil(self, folder, rules, group, registry, rotate):
         """Fills the folder with what kveil needs; its KEK and its keys stay if they are there. Gives the command."""
@@ -212,7 +219,7 @@ class Keeper(Side):
         self.rotate, self.opened, self.used = rotate, 0, {}
 
     def command(self, output, group):
-        return self.kveil(self.folder, RULES.format(output=output), group, self.registry, self.rotate), \
+        return self.kveil(self.folder, RULES.format(input=self.input, output=output), group, self.registry, self.rotate), \
             self.folder
 
     def start(self, number):
@@ -332,7 +339,7 @@ def topic_to_topic(build, records, rounds, result):
                            **{s.name: {"cpu": s.cpu, "rate": s.rate, "peak_mib": s.peak_rss} for s in sides}}
 
 
-def link(build, records, rounds, result):
+def far_away(build, records, rounds, result):
     with filled(records, round_trip=0.05) as kafka:
         sides = [Side(n, build, kafka, records) for n in ("f1", "kveil")]
         for number in range(rounds):
@@ -371,13 +378,6 @@ class Waits(Side):
         super().__init__(name, build, kafka, records)
         self.p50, self.p99 = [], []
 
-    def command(self, output, group):
-        command, folder = super().command(output, group)
-        if folder:
-            rules = folder / "rules" / "bench.yaml"
-            rules.write_text(rules.read_text().replace("bench.in", self.input))
-        return [self.input if c == "bench.in" else c for c in command], folder
-
     def round(self, number, lines):
         from confluent_kafka import Producer
         self.input, output = (f"latency.{self.name}.{number}.{way}" for way in ("in", "out"))
@@ -387,13 +387,14 @@ class Waits(Side):
         producer = Producer({"bootstrap.servers": self.kafka.bootstrap, "linger.ms": 0})
         before, after = (Arrivals(self.kafka.bootstrap, t, self.records) for t in (self.input, output))
         before.start(), after.start()
-        time.sleep(4)  # the group's first assignment
-        began = time.monotonic()
-        for n in range(self.records):
-            time.sleep(max(0, began + n / 2000 - time.monotonic()))
-            key, value = lines[n]
+        began = None
+        for n, (key, value) in enumerate(lines):
             producer.produce(self.input, value, key, partition=n % PARTITIONS)
             producer.poll(0)
+            while not after.at and after.is_alive():
+                producer.poll(0.01)  # the group's first assignment
+            began = began or time.monotonic()
+            time.sleep(max(0, began + n / 2000 - time.monotonic()))
         producer.flush(60)
         before.join(), after.join()
         if p.poll() is None:
@@ -409,9 +410,7 @@ class Waits(Side):
 
 
 def latency(build, records, rounds, result):
-    with tempfile.NamedTemporaryFile(suffix=".tsv") as f:
-        subprocess.run([sys.executable, str(ROOT / "bench" / "orders.py"), str(records), f.name], check=True)
-        lines = [line.rstrip("\n").split("\t", 1) for line in open(f.name, encoding="utf-8")]
+    lines = orders(records)
     broker = Broker(extra={"log.retention.check.interval.ms": "3600000"}).start()
     try:
         kafka = Bench(broker.bootstrap)
@@ -449,11 +448,11 @@ class NamedSide(Side):
 
     def __init__(self, name, build, kafka, records, folder):
         super().__init__(name, build, kafka, records)
-        self.folder = folder
+        self.folder, self.input = folder, f"bench.{name}"
 
     def command(self, output, group):
         (self.folder / "rules" / "bench.yaml").write_text(
-            RULES.format(output=output).replace("bench.in", f"bench.{self.name}").replace("pii", '"tenant-{$.tenant}"'))
+            RULES.format(input=self.input, output=output).replace("pii", '"tenant-{$.tenant}"'))
         config = CONFIG.format(bootstrap=self.kafka.bootstrap, group=group, port=free_port(), registry="kafka:kveil.keys",
                                rotate="24h")
         config = config.replace(
@@ -528,7 +527,7 @@ def main():
     if "latency" in args.what:
         latency(build, args.records or 20_000, args.rounds, result)
     if "link" in args.what:
-        link(build, args.records or 1_000_000, args.rounds, result)
+        far_away(build, args.records or 1_000_000, args.rounds, result)
     if "rotation" in args.what:
         rotation(build, args.records or 3_000_000, args.rounds, args.registry, result)
     if "memory" in args.what:
