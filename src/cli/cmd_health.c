@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* cli/cmd_health.c: `kveil health`, a probe for containers and scripts. */
 #include "cli/side_port.h"
 #include "http/client.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TIMEOUT_MS = 2000 };
 
@@ -14,57 +17,96 @@ static const struct kveil_flag flags[] = {
     {0, "url", "URL", "the side port (default http://127.0.0.1:9819)"},
     {0, "socket", "PATH", "the side port's unix socket: it answers however busy the port is"},
     {0, "ready", NULL, "ask whether it is ready, not only alive"},
+    {0, "json", NULL, "as JSON: {\"ready\": false, \"reasons\": [...]}, \"alive\" without --ready"},
     {0},
 };
 
 const struct kveil_command kveil_command_health = {
     .name = "health",
-    .usage = "[--ready] [-c kveil.yaml | --url URL | --socket PATH]",
+    .usage = "[--ready] [--json] [-c kveil.yaml | --url URL | --socket PATH]",
     .help = "ask a running kveil how it is: a probe for containers",
     .flags = flags,
     .run = run_health,
 };
 
-static int ask(const char *url, bool ready)
+struct question {
+	bool ready, json;
+};
+
+static const char *asked(struct question q)
+{
+	return q.ready ? "ready" : "alive";
+}
+
+/* reasons: one a line, as the side port writes them; split in place. */
+static int say_json(struct question q, bool yes, char *reasons)
+{
+	json_t *root = json_object(), *list = json_array();
+	char *rest = NULL;
+
+	for (char *line = yes ? NULL : strtok_r(reasons, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		json_array_append_new(list, json_string(line));
+	json_object_set_new(root, asked(q), json_boolean(yes));
+	json_object_set_new(root, "reasons", list);
+	bool said = json_dumpf(root, stdout, JSON_PRESERVE_ORDER) == 0;
+	json_decref(root);
+	putchar('\n');
+	return yes && said ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
+}
+
+static int say_failure(struct question q, char *message)
+{
+	if (q.json)
+		return say_json(q, false, message);
+	fprintf(stderr, "kveil health: %s\n", message);
+	return KVEIL_EXIT_FAILED;
+}
+
+static int say_answer(struct question q, bool yes, char *reasons)
+{
+	if (q.json)
+		return say_json(q, yes, reasons);
+	if (yes)
+		puts(asked(q));
+	else
+		fprintf(stderr, "not %s:\n%s", asked(q), reasons);
+	return yes ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
+}
+
+static int ask(const char *url, struct question q)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf body = KVEIL_BUF_INIT;
 	struct kveil_error err = {0};
 	unsigned http_status;
 	enum kveil_status status =
-	    kveil_http_get(url, ready ? "/readyz" : "/livez", TIMEOUT_MS, &http_status, &body, &err);
+	    kveil_http_get(url, q.ready ? "/readyz" : "/livez", TIMEOUT_MS, &http_status, &body, &err);
 
 	if (status == KVEIL_E_USAGE)
 		return kveil_usage_error(&kveil_command_health, "%s", err.message);
-	if (status != KVEIL_OK) {
-		fprintf(stderr, "kveil health: %s\n", err.message);
-		return KVEIL_EXIT_FAILED;
+	if (status != KVEIL_OK)
+		return say_failure(q, err.message);
+	if (http_status != 200 && http_status != 503) {
+		status = kveil_fail(&err, KVEIL_E_USAGE, "%s answered %u: is this a kveil?", url, http_status);
+		return say_failure(q, err.message);
 	}
-	if (http_status == 200) {
-		puts(ready ? "ready" : "alive");
-		return KVEIL_EXIT_OK;
-	}
-	if (http_status == 503)
-		fprintf(stderr, "not %s:\n%s", ready ? "ready" : "alive", kveil_buf_cstr(&body));
-	else
-		fprintf(stderr, "kveil health: %s answered %u: is this a kveil?\n", url, http_status);
-	return KVEIL_EXIT_FAILED;
+	return say_answer(q, http_status == 200, (char *)kveil_buf_cstr(&body));
 }
 
-static int ask_socket(const char *path, bool ready)
+static int ask_socket(const char *path, struct question q)
 {
 	char url[300];
 
 	snprintf(url, sizeof url, "unix:%s", path);
-	return ask(url, ready);
+	return ask(url, q);
 }
 
-static int ask_configured(const char *file, bool ready)
+static int ask_configured(const char *file, struct question q)
 {
 	char *place;
 	int code = kveil_side_port_of(&kveil_command_health, file, &place);
 
 	if (!code)
-		code = ask(place, ready);
+		code = ask(place, q);
 	free(place);
 	return code;
 }
@@ -72,7 +114,7 @@ static int ask_configured(const char *file, bool ready)
 static int run_health(int argc, char **argv)
 {
 	const char *config = NULL, *url = NULL, *socket = NULL, *value;
-	bool ready = false;
+	struct question q = {0};
 	int index = 1;
 
 	for (const struct kveil_flag *f; (f = kveil_flag_next(&kveil_command_health, argc, argv, &index, &value));) {
@@ -86,14 +128,16 @@ static int run_health(int argc, char **argv)
 			url = value;
 		else if (f->argument)
 			socket = value;
+		else if (strcmp(f->long_name, "json") == 0)
+			q.json = true;
 		else
-			ready = true;
+			q.ready = true;
 	}
 	if (index < argc)
 		return kveil_usage_error(&kveil_command_health, "unexpected '%s'", argv[index]);
 	if (!!config + !!url + !!socket > 1)
 		return kveil_usage_error(&kveil_command_health, "--config, --url, --socket: which of them?");
 	if (socket)
-		return ask_socket(socket, ready);
-	return config ? ask_configured(config, ready) : ask(url ? url : "http://127.0.0.1:9819", ready);
+		return ask_socket(socket, q);
+	return config ? ask_configured(config, q) : ask(url ? url : "http://127.0.0.1:9819", q);
 }

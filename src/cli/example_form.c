@@ -3,12 +3,15 @@
 #include "cli/example.h"
 
 #include "base/text.h"
+#include "transform/preserve.h"
 
 #include <stdlib.h>
 
 enum { DEPTH = 256, BYTES = 64 << 20 };
 
-enum form_kind { FORM_NONE, FORM_SEALED, FORM_HASH, FORM_ANY, FORM_TILDE };
+enum form_kind { FORM_NONE, FORM_SEALED, FORM_TOKEN, FORM_HASH, FORM_ANY, FORM_TILDE };
+
+#define FORMS "~sealed(KEY) TEXT, ~token(KEY) TEXT, ~hash(KEY) TEXT, ~any or ~~TEXT"
 
 struct form {
 	enum form_kind kind;
@@ -21,7 +24,9 @@ static bool read_form(struct kveil_span content, struct form *ret)
 	static const struct {
 		struct kveil_span word;
 		enum form_kind kind;
-	} words[] = {{KVEIL_SPAN("~sealed("), FORM_SEALED}, {KVEIL_SPAN("~hash("), FORM_HASH}};
+	} words[] = {{KVEIL_SPAN("~sealed("), FORM_SEALED},
+		     {KVEIL_SPAN("~token("), FORM_TOKEN},
+		     {KVEIL_SPAN("~hash("), FORM_HASH}};
 
 	*ret = (struct form){.kind = FORM_NONE, .text = content};
 	if (content.len == 0 || content.data[0] != '~')
@@ -205,15 +210,44 @@ static bool write_ad(struct kveil_form_context *c, const struct kveil_rule *r, c
 	return kveil_buf_ok(out);
 }
 
-static enum kveil_encoding encoding_of(const struct kveil_rule *r)
+/* A rule's parameter; NULL: its action has none of this name and type. */
+static const void *parameter(const struct kveil_rule *r, const char *name, enum kveil_option_type type)
 {
 	for (const struct kveil_option *o = r ? r->action->options : NULL; o && o->name; o++)
-		if (strcmp(o->name, "encoding") == 0 && o->type == KVEIL_OPT_ENUM) {
-			int e;
-			memcpy(&e, (const char *)r->params + o->offset, sizeof e);
-			return (enum kveil_encoding)e;
-		}
-	return KVEIL_BASE64;
+		if (strcmp(o->name, name) == 0 && o->type == type)
+			return (const char *)r->params + o->offset;
+	return NULL;
+}
+
+static enum kveil_encoding encoding_of(const struct kveil_rule *r)
+{
+	const int *e = parameter(r, "encoding", KVEIL_OPT_ENUM);
+
+	return e ? (enum kveil_encoding) * e : KVEIL_BASE64;
+}
+
+/* The token that the rule at this place makes of the form's text, or, with use DETOKENIZE, takes back to it. */
+static enum kveil_status write_token(struct kveil_form_context *c, const struct form *f, const struct kveil_doc *doc,
+				     uint32_t node, unsigned use, struct kveil_buf *out, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf ad = KVEIL_BUF_INIT;
+	struct kveil_doc row = *doc;
+	const struct kveil_rule *r = rule_for(c, &row, node, use, f->key);
+	struct kveil_action_call call = {.params = r ? r->params : NULL, .arena = c->arena};
+	enum kveil_status s = kveil_keyring_key(c->ring, f->key, use, &call.key, err);
+
+	if (s)
+		return s;
+	if (!r)
+		return kveil_fail(err, KVEIL_E_CONFIG, "no rule with an alphabet uses the key %.*s here",
+				  (int)f->key.len, (const char *)f->key.data);
+	if (!write_ad(c, r, &row, node, &ad))
+		return kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE,
+				  "the associated data needs fields that are not in the example");
+	call.ad = kveil_buf_span(&ad);
+	/* The alphabet is what this part of the parameters begins with. */
+	const struct kveil_preserve *p = parameter(r, "alphabet", KVEIL_OPT_STRING);
+	return kveil_preserve_write(p, &call, true, f->text, out, err);
 }
 
 /* --- in --- */
@@ -250,6 +284,30 @@ static enum kveil_status seal(struct kveil_form_context *c, const struct form *f
 	return KVEIL_OK;
 }
 
+static enum kveil_status fill(struct kveil_form_context *c, const struct form *f, uint32_t node, struct kveil_buf *out,
+			      struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf token = KVEIL_BUF_INIT;
+	enum kveil_status s;
+
+	switch (f->kind) {
+	case FORM_TILDE:
+		kveil_json_write_text(out, f->text);
+		return KVEIL_OK;
+	case FORM_SEALED:
+		return seal(c, f, &c->input, node, out, err);
+	case FORM_TOKEN:
+		s = write_token(c, f, &c->input, node, KVEIL_USE_DETOKENIZE, &token, err);
+		if (!s)
+			kveil_json_write_text(out, kveil_buf_span(&token));
+		return s;
+	default:
+		return kveil_fail_at(err, KVEIL_E_CONFIG, c->input.nodes[node].start,
+				     "in a record that goes in, a text that begins with ~ is ~sealed(KEY) TEXT, "
+				     "~token(KEY) TEXT or ~~TEXT");
+	}
+}
+
 enum kveil_status kveil_form_fill(struct kveil_form_context *c, const char *value, struct kveil_span *ret,
 				  struct kveil_error *err)
 {
@@ -274,16 +332,9 @@ enum kveil_status kveil_form_fill(struct kveil_form_context *c, const char *valu
 			continue;
 		kveil_buf_append(&out, text.data + done, n->start - done);
 		done = n->end;
-		if (form.kind == FORM_TILDE)
-			kveil_json_write_text(&out, form.text);
-		else if (form.kind == FORM_SEALED) {
-			s = seal(c, &form, &c->input, i, &out, err);
-			if (s)
-				return s;
-		} else
-			return kveil_fail_at(
-			    err, KVEIL_E_CONFIG, n->start,
-			    "in a record that goes in, a text that begins with ~ is ~sealed(KEY) TEXT or ~~TEXT");
+		s = fill(c, &form, i, &out, err);
+		if (s)
+			return s;
 	}
 	kveil_buf_append(&out, text.data + done, text.len - done);
 	uint8_t *copy = kveil_arena_alloc(c->arena, out.len);
@@ -340,6 +391,15 @@ static bool is_sealed(struct kveil_form_context *c, const struct form *f, struct
 	       opens_to(c, key, ad, content, f->text);
 }
 
+static bool is_token(struct kveil_form_context *c, const struct form *f, const struct kveil_doc *got, uint32_t node,
+		     struct kveil_span content)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf token = KVEIL_BUF_INIT;
+
+	return write_token(c, f, got, node, KVEIL_USE_TOKENIZE, &token, NULL) == KVEIL_OK &&
+	       kveil_span_eq(kveil_buf_span(&token), content);
+}
+
 /* A string that should be as the form says. */
 static bool string_matches(struct kveil_form_context *c, const struct form *f, const struct kveil_doc *got,
 			   uint32_t node)
@@ -357,6 +417,8 @@ static bool string_matches(struct kveil_form_context *c, const struct form *f, c
 		const struct kveil_rule *r = rule_for(c, &row, node, KVEIL_USE_SEAL, f->key);
 		return write_ad(c, r, &row, node, &ad) && is_sealed(c, f, kveil_buf_span(&ad), content);
 	}
+	case FORM_TOKEN:
+		return is_token(c, f, got, node, content);
 	case FORM_HASH:
 		return is_hash(c, f, content);
 	default:
@@ -411,8 +473,9 @@ static bool same_value(struct comparison *m, uint32_t want, uint32_t got)
 	struct form form;
 
 	if (w->kind == KVEIL_KIND_STRING) {
-		if (kveil_doc_text(&m->want, want, m->c->arena, &content) != KVEIL_OK || !read_form(content, &form))
+		if (kveil_doc_text(&m->want, want, m->c->arena, &content) != KVEIL_OK)
 			return differs(m, want, got);
+		read_form(content, &form);
 		return string_matches(m->c, &form, &m->got, got) || differs(m, want, got);
 	}
 	if (w->kind != g->kind || w->count != g->count)
@@ -466,6 +529,24 @@ static bool same_bytes(struct comparison *m)
 			     kveil_span_of(m->got.text.data + g, m->got.text.len - g));
 }
 
+/* A form mistyped must not pass as a text that stands for itself. */
+static bool are_forms(struct comparison *m)
+{
+	struct kveil_span content;
+	struct form form;
+
+	for (uint32_t i = 0; i < m->want.count; i++) {
+		if (m->want.nodes[i].kind != KVEIL_KIND_STRING ||
+		    (kveil_doc_text(&m->want, i, m->c->arena, &content) == KVEIL_OK && read_form(content, &form)))
+			continue;
+		kveil_buf_append_str(m->why, "at ");
+		write_path(m->c, &m->want, i, m->why);
+		kveil_buf_append_str(m->why, ": a text that begins with ~ is " FORMS);
+		return false;
+	}
+	return true;
+}
+
 bool kveil_form_matches(struct kveil_form_context *c, const struct kveil_example_out *want, struct kveil_span got,
 			struct kveil_buf *why)
 {
@@ -484,6 +565,8 @@ bool kveil_form_matches(struct kveil_form_context *c, const struct kveil_example
 		kveil_buf_append_str(why, "what the example expects is not JSON");
 		return false;
 	}
+	if (!are_forms(&m))
+		return false;
 	if (!kveil_form_parse(c, got, &m.got))
 		same = false;
 	else
@@ -516,8 +599,11 @@ bool kveil_form_matches_text(struct kveil_form_context *c, const char *part, con
 
 	if (!want || !got.data) {
 		same = !want && !got.data;
-	} else if (!read_form(kveil_span_str(want), &form)) {
-		same = false;
+	} else if (!read_form(kveil_span_str(want), &form) || form.kind == FORM_TOKEN) {
+		kveil_buf_printf(
+		    why, "%s: a text that begins with ~ is ~sealed(KEY) TEXT, ~hash(KEY) TEXT, ~any or ~~TEXT here",
+		    part);
+		return false;
 	} else if (form.kind == FORM_SEALED) {
 		kveil_buf_printf(&ad, "%s:%s", c->plan->name ? c->plan->name : "", part);
 		same = kveil_buf_ok(&ad) && is_sealed(c, &form, kveil_buf_span(&ad), got);

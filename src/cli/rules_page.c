@@ -194,9 +194,13 @@ static const char semantics[] =
     "|---|---|\n"
     "| `~sealed(KEY) TEXT` | in `in`: TEXT sealed under KEY for that place; in `out`: a ciphertext "
     "that opens there to TEXT |\n"
+    "| `~token(KEY) TEXT` | the token of TEXT: in `out` what the rule with an `alphabet` there makes of it, in `in` "
+    "what it takes back |\n"
     "| `~hash(KEY) TEXT` | in `out`: the keyed hash of TEXT |\n"
     "| `~any` | in `out`: anything |\n"
     "| `~~TEXT` | the text `~TEXT` |\n"
+    "\n"
+    "Any other text that begins with `~` is an error.\n"
     "\n"
     "| word | takes | default | meaning |\n"
     "|---|---|---|---|\n";

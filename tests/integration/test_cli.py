@@ -429,6 +429,44 @@ def test_examples(rules):
     assert answer["untouched_rules"][0]["rule"] == "test/$.c"
 
 
+TOKENS = '  - {path: "$.%s", %s: {key: t, alphabet: digits, keep_last: 4}}\n'
+
+
+def test_examples_of_tokens(rules):
+    path = rules(TOKENS % ("card", "tokenize") + TOKENS % ("plate", "encrypt"))
+    examples = path.with_name("r.examples.yaml")
+    examples.write_text("""\
+- {name: both, in: {card: "6222020000000005", plate: "1234567890"},
+   out: {card: ~token(t) 6222020000000005, plate: ~token(t) 1234567890}}
+- {name: of another, in: {card: "6222020000000005"}, out: {card: ~token(t) 6222020000000006}}
+- {name: of another place, in: {x: "1", card: "6222020000000005"}, out: {x: ~token(t) 1, card: ~any}}
+- {name: bytes, in: '{ "card":"6222020000000005"}', out: '{ "card":"~token(t) 6222020000000005"}'}
+""")
+    r = kveil("test", "-r", path)
+    assert [line[:4] for line in r.stdout.splitlines() if line[:4] in ("ok  ", "FAIL")] == ["ok  ", "FAIL", "FAIL", "ok  "], r.stdout
+    inverse = path.with_name("back.yaml")
+    inverse.write_text(kveil("invert", "-r", path).stdout)
+    inverse.with_name("back.examples.yaml").write_text("""\
+- {name: back, in: {card: ~token(t) 6222020000000005}, out: {card: "6222020000000005"}}
+- {name: encrypted, in: {plate: ~token(t) 1234567890}, out: {plate: "1234567890"}}
+- {name: nothing there takes it back, in: {x: ~token(t) 1234567890}, out: {}}
+""")
+    r = kveil("test", "-r", inverse)
+    assert [line[:4] for line in r.stdout.splitlines() if line[:4] in ("ok  ", "FAIL")] == ["ok  ", "ok  ", "FAIL"], r.stdout
+    assert "no rule with an alphabet uses the key t here" in r.stdout
+
+
+@pytest.mark.parametrize("text", ["~seald(pii) x", "~", "~sealed(pii)", "~anything"])
+def test_a_mistyped_form_is_an_error(rules, text):
+    path = rules('  - {path: "$.c", mask: {}}\n')
+    path.with_name("r.examples.yaml").write_text(f"""\
+- {{name: a mapping, in: {{a: "~{text}"}}, out: {{a: "{text}"}}}}
+- {{name: a text, in: '{{"a": "x"}}', out: '{{"a": "{text}"}}'}}
+""")
+    r = kveil("test", "-r", path)
+    assert r.returncode == 1 and r.stdout.count("at $['a']: a text that begins with ~ is ~sealed(KEY) TEXT") == 2, r.stdout
+
+
 def test_examples_strict_and_none(rules):
     path = rules('  - {path: "$.a", mask: {}}\n  - {path: "$.b", mask: {}}\n')
     assert kveil("test", "-r", path).returncode == 1

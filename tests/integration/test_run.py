@@ -513,9 +513,13 @@ def test_health_command(make_kveil, kafka):
     k.rules('  - {path: "$.a", mask: {}}\n')
     k.init()
     assert k.run("health", "-c", "kveil.yaml").returncode == 1
+    r = k.run("health", "--ready", "--json", "-c", "kveil.yaml", check=1)
+    down = json.loads(r.stdout)
+    assert down["ready"] is False and len(down["reasons"]) == 1 and not r.stderr, r
     k.start()
     assert k.run("health", "-c", "kveil.yaml").returncode == 0
     assert k.run("health", "--ready", "-c", "kveil.yaml").returncode == 0
+    assert json.loads(k.run("health", "--json", "-c", "kveil.yaml", check=0).stdout) == {"alive": True, "reasons": []}
 
 
 def test_aborted_transactions_behind_the_last_record(make_kveil, kafka):
