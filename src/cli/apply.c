@@ -163,6 +163,24 @@ static void tell_rule(struct kveil_buf *out, const struct kveil_trace_event *e)
 	tell(out, kveil_span_str(e->rule_id));
 }
 
+/* As an argument for a shell. */
+static void tell_ad(struct kveil_buf *out, const struct kveil_trace_event *e)
+{
+	if (e->ad_template)
+		kveil_buf_printf(out, "  associated data by template %s", e->ad_template);
+	if (!e->ad.data)
+		return;
+	KVEIL_CLEANUP_BUF struct kveil_buf quoted = KVEIL_BUF_INIT;
+	for (size_t i = 0; i < e->ad.len; i++) {
+		if (memchr("\"\\$`", e->ad.data[i], 4))
+			kveil_buf_append_byte(&quoted, '\\');
+		kveil_buf_append_byte(&quoted, e->ad.data[i]);
+	}
+	kveil_buf_append_str(out, "  associated data \"");
+	tell(out, kveil_buf_span(&quoted));
+	kveil_buf_append_byte(out, '"');
+}
+
 void kveil_story_event(void *user, const struct kveil_trace_event *e)
 {
 	static const char value_prefix[] = "value:";
@@ -183,6 +201,7 @@ void kveil_story_event(void *user, const struct kveil_trace_event *e)
 	if (!s->with_values || !e->rule_id)
 		kveil_buf_printf(&s->text, "  %s", e->outcome);
 	if (!s->with_values) {
+		tell_ad(&s->text, e);
 		kveil_buf_append_byte(&s->text, '\n');
 		return;
 	}

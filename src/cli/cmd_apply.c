@@ -26,7 +26,7 @@ static const struct kveil_flag flags[] = {
     {'J', "json-records", NULL, "each line is a whole record, in and out, as `kcat -J` prints it"},
     {'H', "header", "NAME=VALUE", "give each record this header; may be given again"},
     {0, "diff", NULL, "each field before and after, with its rule"},
-    {0, "explain", NULL, "each field's path, rule, key and outcome, without values"},
+    {0, "explain", NULL, "each field's path, rule, key, outcome and associated data, without values"},
 #ifdef KVEIL_WITH_AVRO
     {0, "schema", "FILE", "for `format: avro`: the schema that the records were written with"},
     {0, "encoding", "NAME",

@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 extern const struct kveil_command kveil_command_check;
 
 static const struct kveil_flag flags[] = {
-    {'c', "config", "FILE", "check this configuration and the rules it names"},
+    {'c', "config", "FILE",
+     "check this configuration and the rules it names (without -r: kveil.yaml, where there is one)"},
     {'r', "rules", "FILE", "check this rule file, or every one in this folder; may be given again"},
     {0, "keys", NULL, "with -c: ask every custodian and the key registry too, with the keys of this machine"},
     {0, "strict", NULL, "a warning fails too"},
@@ -154,12 +156,15 @@ static int run(int argc, char **argv)
 			json = true;
 	}
 	int code;
+	if (!config && !n && access("kveil.yaml", R_OK) == 0)
+		config = "kveil.yaml";
 	if (config && n)
 		code = kveil_usage_error(&kveil_command_check, "-c names its rules: leave -r out");
 	else if (ask && !config)
 		code = kveil_usage_error(&kveil_command_check, "--keys goes with -c");
 	else if (!config && !n)
-		code = kveil_usage_error(&kveil_command_check, "-c kveil.yaml or -r FILE says what to check");
+		code = kveil_usage_error(&kveil_command_check,
+					 "there is no kveil.yaml here: -c FILE or -r FILE says what to check");
 	else
 		code = check(config, rules, ask, strict, json);
 	free(rules);

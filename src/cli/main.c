@@ -223,8 +223,10 @@ int main(int argc, char **argv)
 		print_help(stderr);
 		return KVEIL_EXIT_USAGE;
 	}
-	/* `kveil --version`, and `kveil help run` for `kveil run --help`. */
+	/* `kveil --version` and `kveil run --version`, and `kveil help run` for `kveil run --help`. */
 	static char version[] = "version", help[] = "--help";
+	if (argc == 3 && strcmp(argv[2], "--version") == 0)
+		argc = 2, argv[1] = version;
 	if (strcmp(argv[1], "--version") == 0)
 		argv[1] = version;
 	if (argc == 3 && strcmp(argv[1], "help") == 0) {

@@ -401,11 +401,37 @@ static bool is_spelled(const struct kveil_engine *e, const struct kveil_bound_ru
 	return e->has_schema && is_scalar && r->kinds & KVEIL_KIND_BIT(KVEIL_KIND_STRING);
 }
 
+/* The rule's keys, for this record, and its associated data here. */
+static enum kveil_status find_key_and_ad(struct kveil_engine *e, const struct kveil_bound_rule *r,
+					 const struct kveil_spot *spot, struct kveil_action_call *call,
+					 struct kveil_error *err)
+{
+	enum kveil_status st = KVEIL_OK;
+
+	call->key = r->key;
+	call->key2 = r->key2;
+	if (!call->key)
+		st = find_key(e, r, spot, r->rule->key, r->rule->key_use, &call->key, err);
+	if (!st && !call->key2)
+		st = find_key(e, r, spot, r->rule->key2, r->rule->key2_use, &call->key2, err);
+	return st ? st : find_ad(e, r, spot, call, err);
+}
+
+struct kveil_span kveil_engine_ad_to_show(struct kveil_engine *e, const struct kveil_bound_rule *r,
+					  const struct kveil_spot *spot)
+{
+	struct kveil_action_call call = {0};
+
+	if (!r->action->needs_ad || (r->rule->ad && !r->rule->ad->is_constant))
+		return KVEIL_SPAN_NULL;
+	return find_key_and_ad(e, r, spot, &call, NULL) ? KVEIL_SPAN_NULL : call.ad;
+}
+
 static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
 			       struct kveil_buf *out, enum kveil_effect *ret, struct kveil_error *err)
 {
 	const struct kveil_format *f = e->parts[spot->part].format;
-	struct kveil_action_call call = {.params = r->rule->params, .key = r->key, .key2 = r->key2, .arena = &e->arena};
+	struct kveil_action_call call = {.params = r->rule->params, .arena = &e->arena};
 	struct kveil_value in;
 	enum kveil_result_kind kind = (enum kveil_result_kind) - 1;
 	size_t start = out->len;
@@ -415,13 +441,7 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 				  r->action->name, kveil_kind_name(spot->match.kind));
 	if (!read_value(e, spot, f->quote != 0, &in))
 		return no_memory(err);
-	enum kveil_status st = KVEIL_OK;
-	if (!call.key)
-		st = find_key(e, r, spot, r->rule->key, r->rule->key_use, &call.key, err);
-	if (!st && !call.key2)
-		st = find_key(e, r, spot, r->rule->key2, r->rule->key2_use, &call.key2, err);
-	if (!st)
-		st = find_ad(e, r, spot, &call, err);
+	enum kveil_status st = find_key_and_ad(e, r, spot, &call, err);
 	if (!st && r->in_key_row && !r->rule->on_key_any && !(r->action->keeps_apart && r->action->keeps_apart(&call)))
 		st = kveil_engine_key_column(
 		    err, "the record's key holds this column, and its rule does not keep keys apart");

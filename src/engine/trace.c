@@ -28,6 +28,10 @@ void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_
 	    .after = after,
 	    .outcome = outcome,
 	};
+	if (strcmp(outcome, "applied") == 0) {
+		event.ad = kveil_engine_ad_to_show(e, r, spot);
+		event.ad_template = r->rule->ad && !r->rule->ad->is_constant ? r->rule->ad->text : NULL;
+	}
 	e->trace(e->trace_user, &event);
 }
 

@@ -157,12 +157,46 @@ def test_diff_and_explain():
     assert r.returncode == 0
     assert re.search(r"\$\['customer'\]\['id_card'\]  encrypt pii  rule orders/\$\.customer\.id_card  applied", r.stdout)
     assert "absent" in r.stdout
+    line_of = next(l for l in r.stdout.splitlines() if "$['customer']['id_card']" in l)
+    argument = line_of.split("associated data ")[1]
+    assert subprocess.run(["sh", "-c", f"printf %s {argument}"], capture_output=True, text=True).stdout == "orders:$['customer']['id_card']"
+    assert "associated data" not in next(l for l in r.stdout.splitlines() if "mask" in l)
     for value in RECORD["customer"].values():
         assert value not in r.stdout
     # A record that fails tells nothing on stdout.
     r = apply(ORDERS, '{"customer":{"phone":"13812345678"},"card_number":1}\n', "--diff")
     assert r.returncode == 1 and r.stdout == ""
     assert apply(ORDERS, line, "--diff", "--explain").returncode == 2
+
+
+def test_explain_names_associated_data_that_a_shell_takes(rules):
+    path = rules("""  - {path: '$["a\\"`x`\\\\$HOME"]', encrypt: {key: pii}}
+  - {path: "$.b[*]", tokenize: {key: t}}
+  - {path: "$.c", encrypt: {key: pii, associated_data: "x:{$.id}"}}
+  - {path: "$.d", encrypt: {key: pii, associated_data: "constant"}}
+""")
+    record = {'a"`x`\\$HOME': "1", "b": ["2"], "c": "3", "d": "4", "id": "secret"}
+    r = apply(path, json.dumps(record) + "\n", "--explain")
+    assert r.returncode == 0 and "secret" not in r.stdout, r.stderr
+    shown = [line.split("associated data ")[1] for line in r.stdout.splitlines() if "associated data" in line]
+    assert len(shown) == 4 and shown.pop(2) == "by template x:{$.id}", r.stdout
+    said = [subprocess.run(["sh", "-c", f"printf %s {s}"], capture_output=True, text=True).stdout for s in shown]
+    assert said == ["test:$['a\"`x`\\\\$HOME']", "test:$['b'][*]", "constant"], r.stdout
+
+
+def test_each_command_tells_its_version():
+    for name in ("run", "check", "apply", "keys"):
+        r = kveil(name, "--version")
+        assert r.returncode == 0 and r.stdout.startswith("kveil "), name
+
+
+def test_check_takes_the_configuration_of_its_folder(tmp_path):
+    assert kveil("check", cwd=tmp_path).returncode == 2
+    (tmp_path / "kveil.yaml").write_text("rules: [")
+    r = kveil("check", cwd=tmp_path)
+    assert r.returncode == 1 and "kveil.yaml:1" in r.stderr
+    (tmp_path / "r.yaml").write_text('name: n\ntopics: [t]\nfields: [{path: "$.a", mask: {}}]\n')
+    assert kveil("check", "-r", "r.yaml", cwd=tmp_path).returncode == 0
 
 
 def test_diff_and_explain_list_what_no_rule_names(rules):
