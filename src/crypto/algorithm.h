@@ -33,6 +33,7 @@ struct kveil_algorithm {
 	enum kveil_algorithm_kind kind;
 	size_t key_bytes;     /* of the key material */
 	size_t nonce_bytes;   /* given to seal and stored in front of the ciphertext; 0 = none */
+	bool is_sm;           /* of the Chinese standards: SM3, SM4 */
 	bool nonce_is_random; /* true: drawn at random (IVs of CBC); false: counted (lease | counter) */
 	size_t overhead_bytes; /* what seal adds beside the nonce: tag or SIV, padding at most */
 	size_t mac_bytes;     /* MAC: length of the output */

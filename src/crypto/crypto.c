@@ -99,14 +99,17 @@ enum kveil_status kveil_crypto_kwp_unwrap(const uint8_t kek[32], struct kveil_sp
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_crypto_hkdf(struct kveil_span key, const char *label, uint8_t *out, size_t n,
-				    struct kveil_error *err)
+/* As OpenSSL calls them. A build without SM3 fails when it is asked for it. */
+static const char *const hash_names[] = {[KVEIL_SHA_256] = "SHA256", [KVEIL_SM3] = "SM3"};
+
+enum kveil_status kveil_crypto_hkdf(enum kveil_hash hash, struct kveil_span key, const char *label, uint8_t *out,
+				    size_t n, struct kveil_error *err)
 {
 	EVP_KDF *kdf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_HKDF, NULL);
 	EVP_KDF_CTX *c = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
 	/* The casts drop const: OSSL_PARAM has one type for what it reads and what it writes. */
 	OSSL_PARAM params[] = {
-	    OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)(uintptr_t) "SHA256", 0),
+	    OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)(uintptr_t)hash_names[hash], 0),
 	    OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)key.data, key.len),
 	    OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)(uintptr_t)label, strlen(label)),
 	    OSSL_PARAM_construct_end(),
@@ -136,17 +139,33 @@ enum kveil_status kveil_crypto_scrypt(struct kveil_span passphrase, struct kveil
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_crypto_hmac_sha256(struct kveil_span key, struct kveil_span in, uint8_t out[32],
-					   struct kveil_error *err)
+static bool hmac_sha256(struct kveil_span key, struct kveil_span in, uint8_t out[32])
 {
 	unsigned n = 0;
 
+	return HMAC(EVP_sha256(), key.data, (int)key.len, in.data, in.len, out, &n) && n == 32;
+}
+
+/* Not by EVP_sm3(), which a build without SM3 does not have. */
+static bool hmac_sm3(struct kveil_span key, struct kveil_span in, uint8_t out[32])
+{
+	size_t n = 0;
+
+	return EVP_Q_mac(NULL, "HMAC", NULL, hash_names[KVEIL_SM3], NULL, key.data, key.len, in.data, in.len, out, 32,
+			 &n) &&
+	       n == 32;
+}
+
+enum kveil_status kveil_crypto_hmac(enum kveil_hash hash, struct kveil_span key, struct kveil_span in, uint8_t out[32],
+				    struct kveil_error *err)
+{
 	if (key.len > INT_MAX)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a key of %zu bytes", key.len);
-	if (!HMAC(EVP_sha256(), key.len ? (const void *)key.data : "", (int)key.len, in.data, in.len, out, &n) ||
-	    n != 32)
-		return fail(err, "HMAC-SHA-256");
-	return KVEIL_OK;
+	if (key.len == 0)
+		key = kveil_span_of("", 0);
+	if (hash == KVEIL_SM3)
+		return hmac_sm3(key, in, out) ? KVEIL_OK : fail(err, "HMAC-SM3");
+	return hmac_sha256(key, in, out) ? KVEIL_OK : fail(err, "HMAC-SHA-256");
 }
 
 enum kveil_status kveil_crypto_sha256(struct kveil_span in, uint8_t out[32], struct kveil_error *err)

@@ -59,6 +59,7 @@ const struct kveil_algorithm kveil_hmac_sm3 = {
     .kind = KVEIL_ALG_MAC,
     .key_bytes = 32,
     .mac_bytes = 32,
+    .is_sm = true,
     .standard = "GB/T 15852.2, GB/T 32905",
     .help = "keyed hash with the Chinese hash function",
     .library = library,

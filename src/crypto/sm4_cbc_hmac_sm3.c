@@ -152,6 +152,7 @@ const struct kveil_algorithm kveil_sm4_cbc_hmac_sm3 = {
     .nonce_bytes = BLOCK,
     .nonce_is_random = true,
     .overhead_bytes = BLOCK + MAC,
+    .is_sm = true,
     .standard = "GB/T 17964, GB/T 15852.2",
     .help = "encrypt-then-MAC for consumers whose SM library has no GCM: slower and 36 bytes longer than sm4-gcm",
     .library = library,

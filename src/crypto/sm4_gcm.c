@@ -23,6 +23,7 @@ const struct kveil_algorithm kveil_sm4_gcm = {
     .key_bytes = 16,
     .nonce_bytes = 12,
     .overhead_bytes = 16,
+    .is_sm = true,
     .standard = "GB/T 32907, RFC 8998",
     .help = "authenticated encryption with the Chinese block cipher, laid out as aes-256-gcm",
     .library = library,

@@ -20,8 +20,11 @@ bool kveil_statement_openssl_fips(void)
 
 const struct kveil_statement_use kveil_statement_uses[] = {
     {"registry records, documents, leases, events", "HMAC-SHA-256", "FIPS 198-1", "OpenSSL"},
+    {"  of a registry with SM keys alone", "HMAC-SM3", "GB/T 15852.2, GB/T 32905", "OpenSSL"},
     {"subkeys of the registry's secret", "HKDF-SHA-256", "RFC 5869", "OpenSSL"},
+    {"  of a registry with SM keys alone", "HKDF-SM3", "RFC 5869, GB/T 32905", "OpenSSL"},
     {"names out of records", "HMAC-SHA-256", "FIPS 198-1", "OpenSSL"},
+    {"  of a registry with SM keys alone", "HMAC-SM3", "GB/T 15852.2, GB/T 32905", "libgcrypt, OpenSSL"},
     {"provider file", "AES-256-KWP", "NIST SP 800-38F", "OpenSSL"},
     {"provider file with a passphrase", "scrypt, AES-256-KWP", "RFC 7914, NIST SP 800-38F", "OpenSSL"},
     {"providers rsa-oaep, ecdh", "CMS, AES-256-GCM", "RFC 5652, RFC 5084", "OpenSSL"},

@@ -28,7 +28,8 @@ static enum kveil_status create(struct kveil_keystore *ks, struct kveil_error *e
 	enum kveil_status status = driver_of(ks, &driver, &where, err);
 
 	if (!status)
-		status = kveil_registry_root_new(ks->custodians, ks->custodian_count, &root, &secret, err);
+		status = kveil_registry_root_new(ks->custodians, ks->custodian_count,
+						 kveil_keys_config_hash(ks->config), &root, &secret, err);
 	if (status)
 		return status;
 	status = driver->create(&env, where, &root, secret, err);
@@ -248,11 +249,10 @@ static enum kveil_status move_under(struct kveil_keystore *ks, const char *name,
 				    struct kveil_error *err)
 {
 	struct kveil_kek *kek = kveil_keystore_kek(ks, name);
-	struct kveil_registry_root root = {0};
+	struct kveil_registry_root root = kveil_registry_root_head(&d->root);
 
 	if (!kek)
 		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no KEK '%s' under keys.keks", name);
-	memcpy(root.id, d->root.id, sizeof root.id);
 	enum kveil_status status = kveil_registry_root_wrap(ks->registry->secret, kek, &root, err);
 	if (status) {
 		kveil_registry_root_clear(&root);

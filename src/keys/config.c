@@ -529,6 +529,14 @@ void kveil_keys_config_clear(struct kveil_keys_config *c)
 
 /* --- looking names up --- */
 
+enum kveil_hash kveil_keys_config_hash(const struct kveil_keys_config *c)
+{
+	for (size_t i = 0; i < c->data_count; i++)
+		if (!c->data[i].algorithm->is_sm)
+			return KVEIL_SHA_256;
+	return c->data_count ? KVEIL_SM3 : KVEIL_SHA_256;
+}
+
 const struct kveil_data_key_config *kveil_keys_config_find(const struct kveil_keys_config *c, struct kveil_span name)
 {
 	for (size_t i = 0; i < c->data_count; i++)

@@ -110,20 +110,25 @@ static enum kveil_status parse_tree(json_t *tree, struct kveil_document *d, stru
 	const char *magic, *id, *mac;
 	size_t id_len, mac_len;
 	json_int_t format, generation, lease;
-	json_t *roots, *keys, *events = NULL;
+	json_t *secret = NULL, *roots, *keys, *events = NULL;
 
 	format = json_integer_value(json_object_get(tree, "format"));
-	if (format > 2 && json_object_get(tree, "kveil"))
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED,
-				  "the key registry has format %lld, this kveil knows 1 and 2", (long long)format);
-	if (json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:I, s:s%, s:I, s:I, s:o, s:o, s?o, s:s%}", "kveil", &magic,
-			   "format", &format, "id", &id, &id_len, "generation", &generation, "lease", &lease,
-			   "registry_keys", &roots, "keys", &keys, "events", &events, "mac", &mac, &mac_len))
+	if (format > 3 && json_object_get(tree, "kveil"))
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "the key registry has format %lld, this kveil knows 1 to 3",
+				  (long long)format);
+	if (json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:I, s:s%, s?o, s:I, s:I, s:o, s:o, s?o, s:s%}", "kveil",
+			   &magic, "format", &format, "id", &id, &id_len, "secret", &secret, "generation", &generation,
+			   "lease", &lease, "registry_keys", &roots, "keys", &keys, "events", &events, "mac", &mac,
+			   &mac_len))
 		return corrupt(err, "this is no key registry");
 	d->backup = strcmp(magic, magic_backup) == 0;
 	if (!d->backup && strcmp(magic, magic_registry) != 0)
 		return corrupt(err, "this is no key registry");
-	if (format < 1 || (format == 2) != (events != NULL) || (events && (!d->backup || !json_is_array(events))))
+	if (format != (secret   ? 3
+		       : events ? 2
+				: 1) ||
+	    (events && (!d->backup || !json_is_array(events))) ||
+	    (secret && !kveil_registry_root_from_tree(secret, &d->root)))
 		return corrupt(err, "the key registry holds what no kveil writes");
 	if (!decode_fixed(KVEIL_HEX, id, id_len, d->root.id, sizeof d->root.id) || generation < 1 || lease < 0 ||
 	    lease > UINT32_MAX || !json_is_array(roots) || !json_is_array(keys) ||
@@ -178,6 +183,7 @@ static enum kveil_status mac_of(const struct kveil_document *d, const struct kve
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 
+	kveil_registry_root_canonical(&d->root, &text);
 	kveil_buf_append_str(&text, d->backup ? magic_backup : magic_registry);
 	kveil_buf_append(&text, d->root.id, sizeof d->root.id);
 	put(&text, d->generation);
@@ -200,8 +206,8 @@ static enum kveil_status mac_of(const struct kveil_document *d, const struct kve
 		kveil_buf_append(&text, d->events.items[i].mac, KVEIL_MAC_BYTES);
 	if (!kveil_buf_ok(&text))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
-	return kveil_crypto_hmac_sha256(kveil_span_of(secret->document_key, sizeof secret->document_key),
-					kveil_buf_span(&text), mac, err);
+	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->document_key, sizeof secret->document_key),
+				 kveil_buf_span(&text), mac, err);
 }
 
 /* Records by what each must be the only one with: the id, and NAME NUL version. */
@@ -387,6 +393,13 @@ static json_t *events_of(const struct kveil_registry_events *all)
 	return lines;
 }
 
+static int format_of(const struct kveil_document *d)
+{
+	if (!kveil_registry_root_is_plain(&d->root))
+		return 3;
+	return d->events.count ? 2 : 1;
+}
+
 static json_t *tree_of(const struct kveil_document *d)
 {
 	json_t *roots = json_array(), *keys = json_array();
@@ -403,11 +416,14 @@ static json_t *tree_of(const struct kveil_document *d)
 		json_decref(keys);
 		return NULL;
 	}
-	json_t *tree = json_pack(
-	    "{s:s, s:i, s:o, s:I, s:I, s:o, s:o}", "kveil", d->backup ? magic_backup : magic_registry, "format",
-	    d->events.count ? 2 : 1, "id", encoded(KVEIL_HEX, d->root.id, sizeof d->root.id), "generation",
-	    (json_int_t)d->generation, "lease", (json_int_t)d->lease, "registry_keys", roots, "keys", keys);
-	ok = tree && (!d->events.count || json_object_set_new(tree, "events", events_of(&d->events)) == 0) &&
+	json_t *tree =
+	    json_pack("{s:s, s:i, s:o, s:I, s:I, s:o, s:o}", "kveil", d->backup ? magic_backup : magic_registry,
+		      "format", format_of(d), "id", encoded(KVEIL_HEX, d->root.id, sizeof d->root.id), "generation",
+		      (json_int_t)d->generation, "lease", (json_int_t)d->lease, "registry_keys", roots, "keys", keys);
+	ok = tree &&
+	     (kveil_registry_root_is_plain(&d->root) ||
+	      json_object_set_new(tree, "secret", kveil_registry_root_to_tree(&d->root)) == 0) &&
+	     (!d->events.count || json_object_set_new(tree, "events", events_of(&d->events)) == 0) &&
 	     json_object_set_new(tree, "mac", encoded(KVEIL_BASE64, d->mac, sizeof d->mac)) == 0;
 	if (!ok) {
 		json_decref(tree);

@@ -8,7 +8,7 @@
  * Each record has its own MAC; `mac` is over everything, under the "document" subkey, so that no record can be dropped or
  * reordered and no number changed. A backup says "key backup" instead: it cannot pass for a registry. It has the registry's
  * events as well, "events": [LINE, …] between "keys" and "mac" (registry_event.h), and then format 2; a file registry keeps
- * them beside itself, so that an older kveil still reads it.
+ * them beside itself, so that an older kveil still reads it. Format 3 has "secret": {…} too (registry_root.h).
  */
 #ifndef KVEIL_KEYS_DOCUMENT_H
 #define KVEIL_KEYS_DOCUMENT_H

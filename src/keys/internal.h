@@ -129,6 +129,9 @@ struct kveil_keystore {
 	struct kveil_error last_failure;
 };
 
+/* config.c: of the MACs of a secret that is made now. SM3 where every key is of an SM algorithm. */
+enum kveil_hash kveil_keys_config_hash(const struct kveil_keys_config *c);
+
 /* memory.c */
 enum kveil_status kveil_memory_name(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
                                     struct kveil_key_name **ret, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -114,7 +114,8 @@ void kveil_named_free(struct kveil_keyring *ring)
 static enum kveil_status need_named(struct kveil_keyring *ring, struct kveil_error *err)
 {
 	const struct kveil_registry_secret *secret = ring->ks->registry->secret;
-	const struct kveil_algorithm *hmac = kveil_algorithm_by_name(KVEIL_SPAN("hmac-sha-256"));
+	const struct kveil_algorithm *hmac =
+	    kveil_algorithm_by_name(kveil_span_str(secret->name_hash == KVEIL_SM3 ? "hmac-sm3" : "hmac-sha-256"));
 	struct kveil_named *n = kveil_secret_alloc_schedule(sizeof *n);
 
 	if (!n)

@@ -37,8 +37,8 @@ enum kveil_status kveil_keystore_new_test(struct kveil_span seed, struct kveil_k
 		return status;
 	ks->seeded = true;
 	ks->seed = kveil_secret_alloc(32);
-	status =
-	    ks->seed ? kveil_crypto_hkdf(seed, "kveil test keystore", ks->seed, 32, err) : kveil_secret_refused(err);
+	status = ks->seed ? kveil_crypto_hkdf(KVEIL_SHA_256, seed, "kveil test keystore", ks->seed, 32, err)
+			  : kveil_secret_refused(err);
 	if (status) {
 		kveil_keystore_unref(ks);
 		return status;
@@ -76,12 +76,12 @@ static enum kveil_status make_bytes(struct kveil_keystore *ks, const char *name,
 		return status ? status : kveil_crypto_random(key, n, err);
 	}
 	snprintf(label, sizeof label, "kveil test id %u %s", version, name);
-	status = kveil_crypto_hkdf(kveil_span_of(ks->seed, 32), label, (uint8_t *)id, sizeof *id, err);
+	status = kveil_crypto_hkdf(KVEIL_SHA_256, kveil_span_of(ks->seed, 32), label, (uint8_t *)id, sizeof *id, err);
 	if (status)
 		return status;
 	*id |= 1; /* never 0 */
 	snprintf(label, sizeof label, "kveil test key %u %s", version, name);
-	return kveil_crypto_hkdf(kveil_span_of(ks->seed, 32), label, key, n, err);
+	return kveil_crypto_hkdf(KVEIL_SHA_256, kveil_span_of(ks->seed, 32), label, key, n, err);
 }
 
 static enum kveil_status add_version(struct kveil_keystore *ks, struct kveil_key_name *name,

@@ -17,7 +17,7 @@ static enum kveil_status entry_of(struct kveil_keystore *ks, const char *kek, st
 	*ret = (struct kveil_registry_root){0};
 	pthread_mutex_lock(&ks->io_lock);
 	const struct kveil_registry_root *root = ks->registry->root;
-	memcpy(ret->id, root->id, sizeof ret->id);
+	*ret = kveil_registry_root_head(root);
 	for (size_t i = 0; ok && i < root->count; i++)
 		if (strcmp(root->keys[i].kek, kek) == 0)
 			ok = kveil_registry_root_add(ret, kek,

@@ -335,9 +335,9 @@ static enum kveil_status file_seal_keyset(struct kveil_kek *kek, struct kveil_sp
 	enum kveil_status status;
 	size_t n = 0;
 
-	status = room && key
-		     ? kveil_crypto_hkdf(kveil_span_of(f->key, KEY_BYTES), "kveil tink keyset", key, KEY_BYTES, err)
-		     : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to encrypt a keyset");
+	status = room && key ? kveil_crypto_hkdf(KVEIL_SHA_256, kveil_span_of(f->key, KEY_BYTES), "kveil tink keyset",
+						 key, KEY_BYTES, err)
+			     : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to encrypt a keyset");
 	if (!status)
 		status = gcm->cipher_new(kveil_span_of(key, KEY_BYTES), &cipher, err);
 	/* Exports are rare: a random nonce is far from its bound. */

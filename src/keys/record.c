@@ -29,14 +29,16 @@ enum kveil_status kveil_registry_secret_derive(struct kveil_registry_secret *s, 
 		const char *label;
 		uint8_t *key;
 	} subkeys[] = {
-	    {"kveil registry record", s->record_key}, {"kveil registry document", s->document_key},
-	    {"kveil registry mark", s->mark_key},     {"kveil registry name", s->name_key},
-	    {"kveil registry log", s->log_key},       {"kveil registry event", s->event_key},
+	    {"kveil registry record", s->record_key},     {"kveil registry document", s->document_key},
+	    {"kveil registry mark", s->mark_key},         {"kveil registry name", s->name_key},
+	    {"kveil registry log", s->log_key},           {"kveil registry event", s->event_key},
+	    {"kveil registry commitment", s->commitment},
 	};
 
+	s->name_hash = s->hash;
 	for (size_t i = 0; i < sizeof subkeys / sizeof *subkeys; i++) {
-		enum kveil_status status = kveil_crypto_hkdf(kveil_span_of(s->root, sizeof s->root), subkeys[i].label,
-							     subkeys[i].key, 32, err);
+		enum kveil_status status = kveil_crypto_hkdf(s->hash, kveil_span_of(s->root, sizeof s->root),
+							     subkeys[i].label, subkeys[i].key, 32, err);
 		if (status)
 			return status;
 	}
@@ -138,8 +140,8 @@ static enum kveil_status mac_of(const struct kveil_key_record *r, const struct k
 	kveil_key_record_canonical(r, &text);
 	if (!kveil_buf_ok(&text))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key record");
-	return kveil_crypto_hmac_sha256(kveil_span_of(secret->record_key, sizeof secret->record_key),
-					kveil_buf_span(&text), mac, err);
+	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->record_key, sizeof secret->record_key),
+				 kveil_buf_span(&text), mac, err);
 }
 
 enum kveil_status kveil_key_record_sign(struct kveil_key_record *r, const struct kveil_registry_secret *secret,

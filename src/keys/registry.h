@@ -22,21 +22,9 @@
 #include "keys/provider.h"
 #include "keys/record.h"
 #include "keys/registry_event.h"
+#include "keys/registry_root.h"
 
 #include <stdatomic.h>
-
-/* The registry's secret as one KEK wrapped it. */
-struct kveil_registry_root_key {
-	char kek[KVEIL_KEK_NAME_MAX + 1];
-	uint8_t *wrapped; /* owned */
-	size_t wrapped_len;
-};
-
-struct kveil_registry_root {
-	uint8_t id[KVEIL_REGISTRY_ID_BYTES];
-	struct kveil_registry_root_key *keys;
-	size_t count;
-};
 
 /* What a driver needs to check what it reads. */
 struct kveil_registry_env {
@@ -134,21 +122,5 @@ void kveil_registry_id_write(const uint8_t id[KVEIL_REGISTRY_ID_BYTES], char tex
 /* "file:PATH" -> the driver and PATH. KVEIL_E_CONFIG with the schemes there are. */
 enum kveil_status kveil_registry_driver_of(const char *registry, const struct kveil_registry_driver **ret,
                                            const char **ret_where, struct kveil_error *err) KVEIL_MUST_CHECK;
-
-void kveil_registry_root_clear(struct kveil_registry_root *root);
-bool kveil_registry_root_add(struct kveil_registry_root *root, const char *kek, struct kveil_span wrapped) KVEIL_MUST_CHECK;
-/* Copies: all keys of from, and those and its id in the place of what `to` has. false: out of memory, and `to` is to be cleared. */
-bool kveil_registry_root_add_all(struct kveil_registry_root *to, const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
-bool kveil_registry_root_copy(struct kveil_registry_root *to, const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
-/* A new secret, and root with it wrapped by each of the KEKs. *ret is secret memory. */
-enum kveil_status kveil_registry_root_new(struct kveil_kek *const *keks, size_t count, struct kveil_registry_root *root,
-                                          struct kveil_registry_secret **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Wraps secret by one more KEK. */
-enum kveil_status kveil_registry_root_wrap(const struct kveil_registry_secret *secret, struct kveil_kek *kek,
-                                           struct kveil_registry_root *root, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Unwraps the root's secret with the first KEK that can. WRONG_KEK if all that are here refuse. */
-enum kveil_status kveil_registry_root_open(const struct kveil_registry_root *root, struct kveil_kek *const *keks,
-                                           size_t count, struct kveil_registry_secret **ret,
-                                           struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

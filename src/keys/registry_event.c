@@ -51,8 +51,8 @@ static enum kveil_status mac_of(struct kveil_span head, const struct kveil_regis
 	kveil_buf_append_span(&text, head);
 	if (!kveil_buf_ok(&text))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an event");
-	return kveil_crypto_hmac_sha256(kveil_span_of(secret->event_key, sizeof secret->event_key),
-					kveil_buf_span(&text), mac, err);
+	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->event_key, sizeof secret->event_key),
+				 kveil_buf_span(&text), mac, err);
 }
 
 bool kveil_registry_event_authentic(const struct kveil_registry_event *e, const struct kveil_registry_secret *secret)

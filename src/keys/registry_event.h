@@ -6,7 +6,7 @@
  *                  "version": N, "id": N, …, "user": NAME, "host": NAME, "reason": TEXT,"mac":BASE64}
  *
  * In a shared log each is a message of its own, in a file registry a line of .keys.json.events, in a backup a text of
- * "events". The MAC is HMAC-SHA-256 under the registry's "event" subkey over the registry's id and the line up to
+ * "events". The MAC is under the registry's "event" subkey over the registry's id and the line up to
  * `,"mac":`, so that members which a later kveil adds are authentic here, too. HEX in the label, and in the `previous` of
  * the next one, is the first half of the MAC: where `previous` names none that is there, something was taken away.
  * `sequence` is one more than the highest that its writer knew; those with the same were written at one moment.

@@ -13,8 +13,8 @@ enum { MARK_MAX = 4096 };
 static enum kveil_status mark_mac(const struct kveil_registry_secret *secret, const char *line, size_t n,
 				  uint8_t mac[KVEIL_MAC_BYTES], struct kveil_error *err)
 {
-	return kveil_crypto_hmac_sha256(kveil_span_of(secret->mark_key, sizeof secret->mark_key),
-					kveil_span_of(line, n), mac, err);
+	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->mark_key, sizeof secret->mark_key),
+				 kveil_span_of(line, n), mac, err);
 }
 
 enum kveil_status kveil_mark_write(const char *path, const struct kveil_registry_secret *secret,

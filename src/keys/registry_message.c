@@ -89,8 +89,8 @@ static enum kveil_status mac_of(struct kveil_buf *text, const struct kveil_regis
 {
 	if (!kveil_buf_ok(text))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
-	return kveil_crypto_hmac_sha256(kveil_span_of(secret->log_key, sizeof secret->log_key), kveil_buf_span(text),
-					mac, err);
+	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->log_key, sizeof secret->log_key),
+				 kveil_buf_span(text), mac, err);
 }
 
 static enum kveil_status root_mac(const struct kveil_registry_epoch_root *r, const struct kveil_registry_secret *secret,
@@ -98,6 +98,7 @@ static enum kveil_status root_mac(const struct kveil_registry_epoch_root *r, con
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 
+	kveil_registry_root_canonical(&r->keys, &text);
 	kveil_buf_append_str(&text, "root");
 	kveil_buf_append(&text, r->keys.id, sizeof r->keys.id);
 	put(&text, r->sequence, 4);
@@ -175,8 +176,11 @@ enum kveil_status kveil_registry_root_write(struct kveil_registry_epoch_root *r,
 
 	if (status)
 		return status;
-	json_t *object = json_pack("{s:s, s:i}", "kveil", magic, "format", 1), *keys = json_array();
-	bool ok = object && keys && set_text(object, "id", KVEIL_HEX, r->keys.id, sizeof r->keys.id) &&
+	bool plain = kveil_registry_root_is_plain(&r->keys);
+	json_t *object = json_pack("{s:s, s:i}", "kveil", magic, "format", plain ? 1 : 2), *keys = json_array();
+	bool ok = object && keys &&
+		  (plain || json_object_set_new(object, "secret", kveil_registry_root_to_tree(&r->keys)) == 0) &&
+		  set_text(object, "id", KVEIL_HEX, r->keys.id, sizeof r->keys.id) &&
 		  json_object_set_new(object, "sequence", json_integer(r->sequence)) == 0 &&
 		  set_text(object, "epoch", KVEIL_HEX, r->epoch, sizeof r->epoch);
 	for (size_t i = 0; ok && i < r->keys.count; i++) {
@@ -235,12 +239,14 @@ bool kveil_registry_root_parse(struct kveil_span value, struct kveil_registry_ep
 	const char *kind, *id, *epoch, *mac;
 	size_t id_len, epoch_len, mac_len;
 	json_int_t format, sequence;
-	json_t *keys, *tree = load(value);
+	json_t *keys, *secret = NULL, *tree = load(value);
 
-	bool ok = tree && json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:I, s:s%, s:I, s:s%, s:o, s:s%}", "kveil",
-					 &kind, "format", &format, "id", &id, &id_len, "sequence", &sequence, "epoch",
-					 &epoch, &epoch_len, "registry_keys", &keys, "mac", &mac, &mac_len) == 0;
-	ok = ok && strcmp(kind, magic) == 0 && format == 1 && sequence >= 1 && sequence <= UINT32_MAX &&
+	bool ok = tree &&
+		  json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:I, s?o, s:s%, s:I, s:s%, s:o, s:s%}", "kveil", &kind,
+				 "format", &format, "secret", &secret, "id", &id, &id_len, "sequence", &sequence,
+				 "epoch", &epoch, &epoch_len, "registry_keys", &keys, "mac", &mac, &mac_len) == 0;
+	ok = ok && strcmp(kind, magic) == 0 && format == (secret ? 2 : 1) &&
+	     (!secret || kveil_registry_root_from_tree(secret, &r.keys)) && sequence >= 1 && sequence <= UINT32_MAX &&
 	     decode_fixed(KVEIL_HEX, id, id_len, r.keys.id, sizeof r.keys.id) &&
 	     decode_fixed(KVEIL_HEX, epoch, epoch_len, r.epoch, sizeof r.epoch) && json_is_array(keys) &&
 	     decode_fixed(KVEIL_BASE64, mac, mac_len, r.mac, sizeof r.mac);

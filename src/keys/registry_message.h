@@ -3,7 +3,7 @@
  * keys/registry_message.h: the messages of a registry that is a shared log, beside the records of keys (record.h).
  *
  *   "!root/ID"  {"kveil": "key registry", "format": 1, "id": HEX, "sequence": N, "epoch": HEX,
- *                "registry_keys": [{"kek": NAME, "wrapped": BASE64}], "mac": BASE64}
+ *                "registry_keys": [{"kek": NAME, "wrapped": BASE64}], "mac": BASE64}; format 2 has "secret" too (registry_root.h)
  *   "!lease"    {"epoch": HEX, "after": N, "mac": BASE64}
  *
  * A lease is the offset of its message. `after` is the highest offset that its writer had seen: where a lease stands at or

@@ -28,8 +28,8 @@ static enum kveil_status mac_of(uint32_t sequence, struct kveil_span text, const
 	kveil_buf_append_span(&b, text);
 	if (!kveil_buf_ok(&b))
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
-	return kveil_crypto_hmac_sha256(kveil_span_of(secret->log_key, sizeof secret->log_key), kveil_buf_span(&b), mac,
-					err);
+	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->log_key, sizeof secret->log_key),
+				 kveil_buf_span(&b), mac, err);
 }
 
 bool kveil_registry_note_authentic(const struct kveil_registry_note *n, const struct kveil_registry_secret *secret)

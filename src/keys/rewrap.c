@@ -106,10 +106,9 @@ static enum kveil_status renew_root(struct rewrapping *w, const struct kveil_reg
 				    struct kveil_error *err)
 {
 	struct kveil_keystore *ks = w->ks;
-	struct kveil_registry_root renewed = {0};
+	struct kveil_registry_root renewed = kveil_registry_root_head(root);
 	enum kveil_status status = KVEIL_OK;
 
-	memcpy(renewed.id, root->id, sizeof renewed.id);
 	for (size_t i = 0; !status && i < root->count; i++) {
 		KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
 		struct kveil_kek *kek = kveil_keystore_kek(ks, root->keys[i].kek);
@@ -124,9 +123,10 @@ static enum kveil_status renew_root(struct rewrapping *w, const struct kveil_reg
 			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
 			continue;
 		}
-		struct kveil_registry_root one = {.keys = &renewed.keys[renewed.count - 1], .count = 1};
+		struct kveil_registry_root one = kveil_registry_root_head(root);
 		struct kveil_registry_secret *secret = NULL;
-		memcpy(one.id, root->id, sizeof one.id);
+		one.keys = &renewed.keys[renewed.count - 1];
+		one.count = 1;
 		status = kveil_registry_root_open(&one, ks->custodians, ks->custodian_count, &secret, err);
 		if (!status && !kveil_secret_eq(secret->root, ks->registry->secret->root, sizeof secret->root))
 			status = kveil_fail(err, KVEIL_E_CRYPTO, "KEK '%s' does not give back what it wrapped anew",

@@ -81,9 +81,10 @@ enum kveil_status kveil_tenants_digest(struct kveil_keystore *ks, const struct k
 
 	kveil_tenants_digest_text(pattern, filling, &text);
 	enum kveil_status status =
-	    kveil_buf_ok(&text) ? kveil_crypto_hmac_sha256(kveil_span_of(secret->name_key, sizeof secret->name_key),
-							   kveil_buf_span(&text), mac, err)
-				: no_memory(err);
+	    kveil_buf_ok(&text)
+		? kveil_crypto_hmac(secret->name_hash, kveil_span_of(secret->name_key, sizeof secret->name_key),
+				    kveil_buf_span(&text), mac, err)
+		: no_memory(err);
 	if (!status)
 		memcpy(digest, mac, KVEIL_DIGEST_BYTES);
 	kveil_buf_clear(&text);

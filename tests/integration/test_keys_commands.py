@@ -36,7 +36,7 @@ def make(request, make_kveil, kafka):
                             "".join(f"    {x}: {{provider: file, path: kek-{x}}}\n" for x in keks))
         (k.dir / "kveil.yaml").write_text(text.replace("kek: local", f"kek: {kek}"))
 
-    def make(names=(), topics=False, config=None, **kw):
+    def make(names=(), topics=False, config=None, init=True, **kw):
         k = make_kveil(topics=topics)
         for x in ("local", "new"):
             (k.dir / f"kek-{x}").write_bytes(os.urandom(32))
@@ -50,7 +50,7 @@ def make(request, make_kveil, kafka):
         k.configure = lambda kek, names=names, **more: configure(k, kek, names, **{**kw, **more})
         k.configure("local")
         k.rules('  - {path: "$.v", encrypt: {key: pii}}\n')
-        return k.init()
+        return k.init() if init else k
 
     return make
 
