@@ -126,16 +126,14 @@ bool kveil_attempts_over(struct kveil_partition *p, int64_t offset, bool in_orde
 void kveil_attempts_careful(struct kveil_worker *w)
 {
 	struct kveil_error err;
-	bool any = false;
+	bool any = false, drained;
 
 	for (size_t i = 0; i < w->slot_cap; i++)
 		any |= w->slots[i] && kveil_clock_mono_ms() - w->slots[i]->began_ms < LIVED_MS;
 	w->careful = any;
 	if (!any)
 		return;
-	(void)kveil_worker_drain(w, WAIT_MS);
-	w->in_order = true; /* whatever becomes of the record, the process is still there */
-	if (w->mode->commit(w, WAIT_MS, &err))
+	/* Whatever becomes of the record, the process is still there. */
+	if (w->mode->settle(w, WAIT_MS, WAIT_MS, &drained, &err))
 		kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
-	w->in_order = false;
 }

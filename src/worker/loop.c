@@ -221,26 +221,12 @@ static void every_second(struct kveil_worker *w)
 	}
 }
 
-/* A commit is due, and it was asked that it goes to the topic that was read. */
-static bool commit_may_go(struct kveil_worker *w)
-{
-	bool may = kveil_committed_answered(w);
-
-	if (!may && w->now_ms >= w->commit_due_ms) {
-		w->commit_due_ms = w->now_ms + w->params->config->commit_interval_ms;
-		may = kveil_committed_ask(w);
-	}
-	return may;
-}
-
 /* In waits too: what was done before them stays done. */
 static void record_progress(struct kveil_worker *w)
 {
-	struct kveil_error err;
-
 	w->now_ms = kveil_clock_mono_ms();
-	if (w->consumer && commit_may_go(w) && w->mode->commit(w, 0, &err))
-		kveil_log_error(KVEIL_LOG_DEBUG, w->name, &err);
+	if (w->consumer)
+		w->mode->progress(w);
 	if (w->consumer && w->now_ms >= w->second_due_ms) {
 		w->second_due_ms = w->now_ms + 1000;
 		every_second(w);
@@ -465,19 +451,16 @@ static int drain_ms(const struct kveil_worker *w)
 static void finish(struct kveil_worker *w)
 {
 	struct kveil_error err;
-	bool orderly = true;
+	bool orderly = true, drained;
 
 	if (w->consumer && w->producer) {
-		bool drained = kveil_worker_drain(w, drain_ms(w));
-		/* A partition that nobody leads is no reason to leave the group without a word. */
-		orderly = drained || kveil_outlets_are_dead(w);
+		enum kveil_status status = w->mode->settle(w, drain_ms(w), COMMIT_WAIT_MS, &drained, &err);
 		if (!drained)
 			kveil_log(KVEIL_LOG_WARN, w->name, "stopping with records in flight; they will be read again");
-		w->in_order = true;
-		if (w->mode->commit(w, COMMIT_WAIT_MS, &err)) {
+		if (status)
 			kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
-			orderly = false;
-		}
+		/* A partition that nobody leads is no reason to leave the group without a word. */
+		orderly = !status && (drained || kveil_outlets_are_dead(w));
 		every_second(w);
 		kveil_worker_close_producer(w);
 	}

@@ -24,7 +24,8 @@
  *   offsets.c    which offsets are believed
  *   attempts.c   records at which processes end
  *   committed.c  whether the group's offsets are still there: topics made anew
- *   delivery.c   delivery reports, commits: the delivery mode
+ *   delivery.c   delivery reports
+ *   at_least_once.c   the delivery mode: commits
  */
 #ifndef KVEIL_WORKER_LOOP_H
 #define KVEIL_WORKER_LOOP_H
@@ -209,11 +210,19 @@ enum { KVEIL_POLL_EVERY_MS = 500 };
 
 struct kveil_worker;
 
-/* How progress is made durable. At-least-once is the one there is. */
+/* When what was sent counts, and what becomes of it when something fails. On the worker's thread. */
 struct kveil_delivery_mode {
 	const char *name;
-	/* Records the progress of all partitions. wait_ms 0: begins and returns. */
-	enum kveil_status (*commit)(struct kveil_worker *w, int wait_ms, struct kveil_error *err);
+	/* In each turn and in waits: makes the progress of all partitions durable when that is due. Does not wait. */
+	void (*progress)(struct kveil_worker *w);
+	/* Waits for what is in flight, then makes progress durable, and says so as the last of this assignment. ret_drained:
+	 * nothing is in flight any more. An error: what was sent may be sent again. */
+	enum kveil_status (*settle)(struct kveil_worker *w, int drain_ms, int commit_ms, bool *ret_drained,
+	                            struct kveil_error *err);
+	/* Is nothing on its way that an end now would leave half done? */
+	bool (*idle)(const struct kveil_worker *w);
+	/* The broker takes no batch with this record, or another of the same batch. */
+	void (*refused)(struct kveil_worker *w, struct kveil_partition *p, int64_t offset);
 };
 extern const struct kveil_delivery_mode kveil_at_least_once;
 
@@ -535,6 +544,8 @@ void kveil_worker_settle(struct kveil_worker *w, struct kveil_outlet *o, int32_t
                          rd_kafka_resp_err_t e, size_t bytes, size_t content);
 /* Is it still of use to send what has this token? Not after its partition was revoked, nor if it will be read again. */
 bool kveil_worker_wants(const struct kveil_worker *w, const void *token);
+
+/* --- at_least_once.c --- */
 void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
                             void *opaque);
 

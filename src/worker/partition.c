@@ -495,11 +495,9 @@ static void on_revoke(struct kveil_worker *w, bool lost)
 	struct kveil_error err;
 
 	/* What is lost belongs to another member already: nothing of it may be committed, and nothing more sent. */
-	bool drained = w->ledger.records == 0 || (!lost && kveil_worker_drain(w, DRAIN_MS));
-	w->in_order = true;
-	if (!lost && !w->closing && w->mode->commit(w, COMMIT_WAIT_MS, &err))
+	bool drained = w->mode->idle(w);
+	if (!lost && !w->closing && w->mode->settle(w, DRAIN_MS, COMMIT_WAIT_MS, &drained, &err))
 		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
-	w->in_order = false;
 	kveil_log(KVEIL_LOG_INFO, w->name, "%s, %s", lost ? "assignment lost" : "partitions revoked",
 		  drained ? "nothing in flight" : "discarding what is in flight");
 	let_go(w);
