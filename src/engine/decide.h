@@ -15,6 +15,7 @@ struct kveil_document {
 	const bool *open;               /* of a text: the bindings and clear lines that lead here, by id */
 	unsigned level;
 	uint64_t views;
+	uint64_t named;                 /* views in which all that a text holds is named */
 	struct kveil_rewrite *ws; /* by view */
 };
 

@@ -139,12 +139,30 @@ static bool is_container(const struct kveil_doc *doc)
 	return doc->nodes[0].kind == KVEIL_KIND_OBJECT || doc->nodes[0].kind == KVEIL_KIND_ARRAY;
 }
 
-static enum kveil_unmatched unmatched_in(const struct kveil_engine *e, const struct kveil_place_at_hand *p, size_t view)
+/* The views in which a rule or `clear:` names the text, or what it stands in. */
+static uint64_t views_naming(const struct kveil_engine *e, const struct kveil_place_at_hand *p)
 {
-	const struct kveil_rewrite *w = &p->document->ws[view];
-	bool is_named = w->nodes[p->spot.match.node].named == KVEIL_NAMED;
+	const struct kveil_document *d = p->document;
+	uint64_t named = d->named;
 
-	return p->spot.part != KVEIL_PART_VALUE || is_named ? KVEIL_UNMATCHED_KEEP : e->plan->views[view].unmatched;
+	for (size_t v = 0; v < e->view_count; v++) {
+		if (!(d->views & e->unmatched_views & ~named & (uint64_t)1 << v))
+			continue;
+		const struct kveil_rewrite *w = &d->ws[v];
+		uint32_t node = p->spot.match.node;
+		while (w->nodes[node].named != KVEIL_NAMED && node)
+			node = w->doc->nodes[node].parent;
+		if (w->nodes[node].named == KVEIL_NAMED)
+			named |= (uint64_t)1 << v;
+	}
+	return named;
+}
+
+static enum kveil_unmatched unmatched_in(const struct kveil_engine *e, const struct kveil_document *inner, size_t view)
+{
+	bool is_named = inner->named >> view & 1;
+
+	return inner->part != KVEIL_PART_VALUE || is_named ? KVEIL_UNMATCHED_KEEP : e->plan->views[view].unmatched;
 }
 
 static enum kveil_status rewrite_text(struct kveil_engine *e, const struct kveil_place_at_hand *p,
@@ -157,7 +175,7 @@ static enum kveil_status rewrite_text(struct kveil_engine *e, const struct kveil
 		struct kveil_edits edits;
 		if (!(inner->views >> v & 1))
 			continue;
-		enum kveil_unmatched unmatched = unmatched_in(e, p, v);
+		enum kveil_unmatched unmatched = unmatched_in(e, inner, v);
 		if (unmatched != KVEIL_UNMATCHED_KEEP && !is_container(&inner->scan->doc))
 			continue;
 		st = kveil_decide_settle(e, inner, v, unmatched, &edits, err);
@@ -243,7 +261,8 @@ enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place
 				       .all_stream = part->text_all_stream,
 				       .outer = &p->spot,
 				       .level = d->level + 1,
-				       .views = views};
+				       .views = views,
+				       .named = views_naming(e, p)};
 	enum kveil_status st = begin_inside(e, p, &inner, err);
 	e->has_schema = false;
 	if (!st)

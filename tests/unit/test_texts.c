@@ -209,6 +209,43 @@ static void what_nothing_names_in_a_text_goes(void **state)
 	rig_clear(&r);
 }
 
+/* What is named as a whole holds texts in which all is named too. */
+static void what_is_clear_around_a_text_is_clear_in_it(void **state)
+{
+	(void)state;
+	static const char *const in[] = {"{\"x\":\"ab\",\"y\":1}",
+					 "{\"q\":\"{\\\"x\\\":\\\"ab\\\",\\\"y\\\":1}\",\"z\":2}"};
+	static const char *const want[] = {"{\"x\":\"**\",\"y\":1}",
+					   "{\"q\":\"{\\\"x\\\":\\\"**\\\",\\\"y\\\":1}\",\"z\":2}"};
+	static const char *const rules[] = {"clear: [$.o]\nfields:\n  - {path: [\"$.o.l[*]\", $.x], mask: {}}\n",
+					    "clear: [$.o]\nfields:\n  - {path: [\"$.o.l[*]\", $.q, $.x], mask: {}}\n"};
+	struct kveil_buf value = KVEIL_BUF_INIT, wanted = KVEIL_BUF_INIT;
+	struct rig r;
+
+	for (size_t i = 0; i < 2; i++) {
+		char yaml[256];
+		snprintf(yaml, sizeof yaml, HEAD "unmatched: remove\n%s", rules[i]);
+		rig_init(&r, yaml);
+		kveil_buf_reset(&value);
+		kveil_buf_reset(&wanted);
+		kveil_buf_append_str(&value, "{\"o\":{\"l\":[1,");
+		kveil_json_write_text(&value, kveil_span_str(in[i]));
+		kveil_buf_append_str(&value, "],\"n\":1},\"z\":1}");
+		kveil_buf_append_str(&wanted, "{\"o\":{\"l\":[1,");
+		kveil_json_write_text(&wanted, kveil_span_str(want[i]));
+		kveil_buf_append_str(&wanted, "],\"n\":1}}");
+		becomes(&r, kveil_buf_cstr(&value), kveil_buf_cstr(&wanted));
+		rig_clear(&r);
+	}
+	kveil_buf_clear(&value);
+	kveil_buf_clear(&wanted);
+	/* What is clear beside it is none of the text's business. */
+	rig_init(&r, HEAD "unmatched: remove\nclear: [$.o.n]\nfields:\n  - {path: [$.o.p, $.x], mask: {}}\n");
+	becomes(&r, "{\"o\":{\"p\":\"{\\\"x\\\":\\\"ab\\\",\\\"y\\\":1}\",\"n\":1}}",
+		"{\"o\":{\"p\":\"{\\\"x\\\":\\\"**\\\"}\",\"n\":1}}");
+	rig_clear(&r);
+}
+
 #define VIEWS(b)                                                                                                       \
 	"name: t\ntopics: [in]\noutputs:\n  - name: a\n    topic: out.a\n    fields:\n"                                \
 	"      - {path: [$.p, $.x], nullify: true}\n  - name: b\n    topic: out.b\n" b
@@ -411,6 +448,7 @@ int main(void)
 	    cmocka_unit_test(steps_are_joined_in_associated_data),
 	    cmocka_unit_test(a_sibling_in_the_text_is_written),
 	    cmocka_unit_test(what_nothing_names_in_a_text_goes),
+	    cmocka_unit_test(what_is_clear_around_a_text_is_clear_in_it),
 	    cmocka_unit_test(views_go_in_each_by_its_rules),
 	    cmocka_unit_test(a_text_within_a_text_is_of_some_views),
 	    cmocka_unit_test(a_path_that_cannot_go_on_is_refused),
