@@ -88,6 +88,9 @@ bool kveil_path_equal(const struct kveil_path *a, const struct kveil_path *b);
 typedef bool kveil_query_fn(void *user, const struct kveil_path *query, bool whole);
 bool kveil_expr_any_query(const struct kveil_expr *e, kveil_query_fn *fn, void *user);
 
+/* Does it compare the value at hand, `@` or own, with a number? data NULL: no; else that number's spelling. */
+struct kveil_span kveil_expr_number(const struct kveil_expr *e, const struct kveil_path *own);
+
 enum kveil_tri { KVEIL_NO, KVEIL_DOUBT, KVEIL_YES };
 
 /* What a record may cost: nodes, members, pattern states and the bytes that comparisons read, of both operands, are

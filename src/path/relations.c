@@ -72,6 +72,30 @@ bool kveil_expr_any_query(const struct kveil_expr *e, kveil_query_fn *fn, void *
 	return operand_any(&e->left, whole, fn, user) || operand_any(&e->right, whole, fn, user);
 }
 
+static bool is_own(const struct kveil_operand *o, const struct kveil_path *own)
+{
+	return o->kind == KVEIL_OPERAND_QUERY &&
+	       (o->path->relative ? o->path->count == 0 : kveil_path_equal(o->path, own));
+}
+
+static bool is_number(const struct kveil_operand *o)
+{
+	return o->kind == KVEIL_OPERAND_LITERAL && o->literal == KVEIL_KIND_NUMBER;
+}
+
+struct kveil_span kveil_expr_number(const struct kveil_expr *e, const struct kveil_path *own)
+{
+	struct kveil_span found = KVEIL_SPAN_NULL;
+
+	for (size_t i = 0; !found.data && i < e->count; i++)
+		found = kveil_expr_number(e->items[i], own);
+	if (e->count || e->kind != KVEIL_EXPR_COMPARE)
+		return found;
+	if (is_own(&e->left, own) && is_number(&e->right))
+		return e->right.text;
+	return is_number(&e->left) && is_own(&e->right, own) ? e->left.text : found;
+}
+
 /* ---- equality of selectors and paths ---- */
 
 static bool selector_equal(const struct kveil_selector *a, const struct kveil_selector *b)

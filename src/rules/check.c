@@ -157,6 +157,36 @@ static void check_pin(struct kveil_loader *l, const struct kveil_rule *r)
 			 r->key->text);
 }
 
+/* What the action makes of a number, where that needs no key. false: it is not known. */
+static bool show_number(const struct kveil_rule *r, struct kveil_span number, struct kveil_buf *out)
+{
+	const struct kveil_action_call call = {.params = r->params};
+	const struct kveil_value value = {.kind = KVEIL_KIND_NUMBER, .raw = number, .text = number};
+	enum kveil_result_kind kind = KVEIL_RESULT_NULL;
+
+	return strcmp(r->action->name, "mask") == 0 && r->action->apply(&call, &value, out, &kind, NULL) == KVEIL_OK;
+}
+
+/* Without a schema nothing tells readers that a number became a text. */
+static void check_number(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf shown = KVEIL_BUF_INIT;
+	const struct kveil_format *f = l->plan->formats[r->part];
+	struct kveil_span number = r->when ? kveil_expr_number(r->when, r->path) : KVEIL_SPAN_NULL;
+	bool writes_text = !r->action->results_for && !r->action->kinds_for && is_protecting(r) &&
+			   r->action->kinds & KVEIL_KIND_BIT(KVEIL_KIND_NUMBER);
+
+	if (!number.data || !writes_text || (f && f->is_typed))
+		return;
+	bool is_shown = show_number(r, number, &shown);
+	kveil_error_hint(
+	    kveil_report_warn_at(l->report, l->file, r->line, r->column,
+				 "`when` compares %.80s with a number, and what %s writes is a text%s%.40s%s",
+				 r->path_text, r->action->name, is_shown ? ": \"" : "",
+				 is_shown ? kveil_buf_cstr(&shown) : "", is_shown ? "\"" : ""),
+	    "readers take a text there; nullify leaves a null, and remove nothing");
+}
+
 struct within {
 	const struct kveil_view *view;
 	const struct kveil_rule *rule;
@@ -312,6 +342,8 @@ void kveil_loader_check(struct kveil_loader *l, bool whole)
 	check_views(l);
 	for (size_t i = 0; i < p->rule_count; i++)
 		check_pin(l, &p->rules[i]);
+	for (size_t i = 0; i < p->own_rule_count; i++)
+		check_number(l, &p->rules[i]);
 	for (size_t v = 0; v < p->view_count; v++)
 		check_left_clear(l, &p->views[v], v);
 }

@@ -572,6 +572,28 @@ static void check_warns_of_columns_called_as_members(void **state)
 	}
 }
 
+/* A number that a condition compares becomes a text: readers are to know. */
+static void check_shows_what_becomes_of_a_number(void **state)
+{
+	(void)state;
+	says(DEBEZIUM "  - {path: $.pay, when: \"@ > 52000\", mask: {keep_first: 1}}\n", true,
+	     "compares $.pay with a number, and what mask writes is a text: \"5****\"");
+	says(DEBEZIUM "  - {path: $.pay, when: \"$.a == 1 || 3 <= $.pay\", hash: {key: k}}\n", true,
+	     "what hash writes is a text");
+	static const char *const quiet[] = {"when: \"$.other > 5\", mask: {}", "when: \"@ == '5'\", mask: {}",
+					    "when: \"@ > 5\", remove: true", "when: \"@ > 5\", nullify: true",
+					    "when: \"@ > 5\", encrypt: {key: k, type: json}"};
+	for (size_t i = 0; i < sizeof quiet / sizeof *quiet; i++) {
+		struct kveil_report report = {0};
+		char yaml[256];
+		snprintf(yaml, sizeof yaml, DEBEZIUM "  - {path: $.pay, %s}\n", quiet[i]);
+		struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(yaml), "t.yaml", NULL, &report);
+		assert_non_null(plan);
+		assert_int_equal(report.count, 0);
+		kveil_plan_unref(plan);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -595,6 +617,7 @@ int main(void)
 	    cmocka_unit_test(goldengate_has_before_and_after),
 	    cmocka_unit_test(check_warns_of_columns_called_as_members),
 	    cmocka_unit_test(check_says_what_cannot_be_meant),
+	    cmocka_unit_test(check_shows_what_becomes_of_a_number),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
