@@ -76,6 +76,8 @@ static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum
 				       .in_key_row = part != r->part,
 				       .has_gaps = part != r->part || kveil_plan_has_gaps(e->plan, root),
 				       .is_bare_key = part != r->part && path && !path->count};
+	b->is_flat =
+	    part == KVEIL_PART_VALUE && part == r->part && !r->is_of_event && kveil_plan_is_event(e->plan, root);
 	return b->path != NULL;
 }
 
@@ -129,6 +131,7 @@ static bool add_inside(struct kveil_engine *e, const struct kveil_rule *r, enum 
 				 : r->only_kinds ? r->only_kinds
 						 : ~0u);
 		e->rules[e->rule_count - 1].from = (uint8_t)from;
+		e->rules[e->rule_count - 1].is_flat &= from < KVEIL_STAGE_STEP;
 		e->rules[e->rule_count - 1].way = (uint8_t)(is_way ? to : 0);
 	}
 	return ok;
@@ -312,6 +315,7 @@ static bool add_clear(struct kveil_engine *e, const struct kveil_bound_clear *li
 	*c = *like;
 	c->root = root;
 	c->has_gaps = kveil_plan_has_gaps(e->plan, root);
+	c->is_flat = from < KVEIL_STAGE_STEP && kveil_plan_is_event(e->plan, root);
 	c->own = own;
 	c->path = own ? join_paths(e, root, own) : NULL;
 	c->streams = own && kveil_path_is_streamable(own);

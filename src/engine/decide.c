@@ -310,7 +310,7 @@ static bool add_namings(struct kveil_engine *e, struct namings *ns, uint32_t id,
 
 /* What a path finds in each of its rows, for those that the automaton cannot follow. */
 static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const struct kveil_path *root,
-				      const struct kveil_path *path, bool has_gaps, bool doubt_selects,
+				      const struct kveil_path *path, bool has_gaps, bool is_flat, bool doubt_selects,
 				      const struct kveil_doc *doc, struct namings *ns, struct kveil_error *err)
 {
 	struct kveil_doc row = *doc;
@@ -321,7 +321,7 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 	    kveil_path_select_within(root, doc, 0, false, &e->work, &e->arena, &rows, &row_count, err);
 	for (size_t i = 0; !st && i < row_count; i++) {
 		row.root = rows[i];
-		row.has_gaps = has_gaps;
+		row.has_gaps = has_gaps || (is_flat && kveil_engine_is_partial(e, &row));
 		row.absent = e->plan->absent;
 		row.absent_count = e->plan->absent_count;
 		st = kveil_path_select_within(path, &row, 0, doubt_selects, &e->work, &e->arena, &nodes, &count, err);
@@ -348,7 +348,7 @@ static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil
 		const struct kveil_bound_rule *r = &e->rules[i];
 		if (r->streams || !kveil_decide_is_of(e, d, i))
 			continue;
-		st = find_by_tape(e, i, r->root, r->own, r->has_gaps, r->action->effect == KVEIL_PROTECTS,
+		st = find_by_tape(e, i, r->root, r->own, r->has_gaps, r->is_flat, r->action->effect == KVEIL_PROTECTS,
 				  &d->scan->doc, ns, err);
 		if (st)
 			return kveil_engine_blame(r, KVEIL_NO_BYTE, st, err);
@@ -358,7 +358,8 @@ static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil
 		if (c->streams || !kveil_decide_is_of(e, d, e->rule_count + i))
 			continue;
 		/* In doubt it is not clear. */
-		st = find_by_tape(e, e->rule_count + i, c->root, c->own, c->has_gaps, false, &d->scan->doc, ns, err);
+		st = find_by_tape(e, e->rule_count + i, c->root, c->own, c->has_gaps, c->is_flat, false, &d->scan->doc,
+				  ns, err);
 		if (st)
 			return st;
 	}

@@ -56,6 +56,7 @@ struct kveil_bound_rule {
 	unsigned only_kinds;         /* values of other kinds are none of its business */
 	bool in_key_row;             /* a rule for the row, at a column that the record's key holds */
 	bool has_gaps;               /* the row may lack columns */
+	bool is_flat;                /* the row stands where an event could: it may say that it lacks some */
 	bool is_bare_key;            /* the key is the column's value, not an object that holds it */
 	bool is_spelled_in_key;      /* as this envelope's keys spell columns, where that is not as rows do */
 	uint32_t event_above;        /* steps from the row up to the event that holds it; 0: a flat row */
@@ -85,7 +86,7 @@ struct kveil_bound_clear {
 	const struct kveil_path *path; /* both */
 	uint64_t views;
 	bool streams;
-	bool has_gaps;
+	bool has_gaps, is_flat;
 	uint8_t from, way; /* as in struct kveil_bound_rule */
 	unsigned only_kinds;
 	uint32_t line;     /* bindings with one number are of one line */
@@ -181,6 +182,12 @@ struct kveil_engine {
 	struct kveil_allowance allowance; /* of all that grows with a record: below, in parts and in views */
 	const struct kveil_record *record;
 	struct kveil_span value; /* the record's, without a schema inline */
+	struct {
+		uint64_t serial;
+		const uint8_t *text;
+		uint32_t row;
+		bool is;
+	} partial; /* what kveil_engine_is_partial said last */
 	struct kveil_arena arena;
 	int64_t work;             /* what paths and conditions may still look at */
 	struct kveil_buf pieces;  /* what actions wrote, before it is spliced */
@@ -338,6 +345,10 @@ enum kveil_status kveil_engine_key_column(struct kveil_error *err, const char *w
 enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc,
                                         const struct kveil_doc *own, size_t *reading, struct kveil_doc *ret,
                                         bool *ret_found, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* May the flat row at doc->root lack columns, by what stands in it or in the record's headers? */
+bool kveil_engine_is_partial(struct kveil_engine *e, const struct kveil_doc *doc);
+/* Is it the name of a field or header that a connector adds, also under the file's own prefix? */
+bool kveil_engine_is_added(const struct kveil_plan *plan, const char *usual, struct kveil_span name);
 /* The tape of the spot's part with $ at the binding's row. */
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
                                   const struct kveil_spot *spot);

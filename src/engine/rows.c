@@ -23,20 +23,75 @@ static uint32_t child_around(struct kveil_engine *e, const struct kveil_doc *doc
 	return node;
 }
 
+bool kveil_engine_is_added(const struct kveil_plan *plan, const char *usual, struct kveil_span name)
+{
+	const char *prefix = plan->added_prefix;
+	size_t n = prefix ? strlen(prefix) : 0;
+
+	if (kveil_span_eq(kveil_span_str(usual), name))
+		return true;
+	if (!prefix || strncmp(usual, "__", 2) != 0 || name.len < n || memcmp(name.data, prefix, n) != 0)
+		return false;
+	return kveil_span_eq(kveil_span_str(usual + 2), kveil_span_of(name.data + n, name.len - n));
+}
+
+/* Does the field say that the row may lack columns? Text that cannot be read says so. */
+static bool tells_of_gaps(struct kveil_engine *e, struct kveil_span name, struct kveil_span value)
+{
+	const struct kveil_origin *o = e->plan->envelope->origins;
+	bool is_quoted = value.len >= 2 && value.data[0] == '"' && value.data[value.len - 1] == '"';
+	struct kveil_span text = is_quoted ? kveil_engine_unquote(e, value) : value;
+
+	for (; o->name; o++)
+		if (kveil_engine_is_added(e->plan, o->name, name))
+			return !text.data || !kveil_envelope_lists(o->whole, text);
+	return false;
+}
+
+static bool is_partial(struct kveil_engine *e, const struct kveil_doc *doc)
+{
+	const struct kveil_doc_node *nodes = doc->nodes;
+	bool is = false;
+
+	if (nodes[doc->root].kind != KVEIL_KIND_OBJECT)
+		return false;
+	for (uint32_t c = doc->root + 1; !is && c < nodes[doc->root].next; c = nodes[c].next) {
+		struct kveil_span raw = {doc->text.data + nodes[c].name_start, nodes[c].name_end - nodes[c].name_start};
+		struct kveil_span value = {doc->text.data + nodes[c].start, nodes[c].end - nodes[c].start};
+		struct kveil_span name = kveil_engine_unquote(e, raw);
+		is = !name.data || tells_of_gaps(e, name, value);
+		e->work--;
+	}
+	for (size_t i = 0; !is && i < e->record->header_count; i++)
+		is = tells_of_gaps(e, e->record->headers[i].name, e->record->headers[i].value);
+	return is;
+}
+
+bool kveil_engine_is_partial(struct kveil_engine *e, const struct kveil_doc *doc)
+{
+	if (!e->plan->envelope || !e->plan->envelope->origins)
+		return false;
+	if (e->partial.serial != e->serial || e->partial.text != doc->text.data || e->partial.row != doc->root) {
+		e->partial.is = is_partial(e, doc);
+		e->partial.serial = e->serial;
+		e->partial.text = doc->text.data;
+		e->partial.row = doc->root;
+	}
+	return e->partial.is;
+}
+
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
 				  const struct kveil_spot *spot)
 {
 	struct kveil_doc row = known(e, doc);
 
-	row.has_gaps = r->has_gaps;
-	if (!spot->doc) {
-		for (size_t depth = 0; depth < r->root->count; depth++)
-			row.root = child_around(e, doc, row.root, spot->match.start);
-		return row;
-	}
-	row.root = spot->match.node;
-	for (size_t depth = spot->match.depth; depth > r->root->count; depth--)
+	if (spot->doc)
+		row.root = spot->match.node;
+	for (size_t depth = spot->match.depth; spot->doc && depth > r->root->count; depth--)
 		row.root = doc->nodes[row.root].parent;
+	for (size_t depth = 0; !spot->doc && depth < r->root->count; depth++)
+		row.root = child_around(e, doc, row.root, spot->match.start);
+	row.has_gaps = r->has_gaps || (r->is_flat && kveil_engine_is_partial(e, &row));
 	return row;
 }
 
@@ -104,6 +159,8 @@ enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kve
 				ret->root = nodes[k];
 				images++;
 			}
+		if (!event_of(e, rows->roots[i]))
+			ret->has_gaps = kveil_engine_is_partial(e, ret);
 		*ret_found = images == 1;
 		*reading = next_reading(e, i);
 		break;

@@ -6,18 +6,10 @@
 #include "engine/internal.h"
 #include "format/envelope.h"
 
-/* Names that a transform adds are listed with the usual prefix, which another may replace. */
 static bool is_added(const struct kveil_plan *plan, struct kveil_span name)
 {
-	const char *prefix = plan->added_prefix;
-	size_t n = prefix ? strlen(prefix) : 0;
-
-	if (kveil_envelope_lists(plan->envelope->added, name))
-		return true;
-	if (!prefix || name.len < n || memcmp(name.data, prefix, n) != 0)
-		return false;
 	for (const char *const *a = plan->envelope->added; a && *a; a++)
-		if (kveil_span_eq(kveil_span_str(*a + 2), kveil_span_of(name.data + n, name.len - n)))
+		if (kveil_engine_is_added(plan, *a, name))
 			return true;
 	return false;
 }

@@ -15,6 +15,11 @@ static const char *const events[] = {"$.payload", "$", NULL};
 static const char *const keys[] = {"$.payload", "$", NULL};
 /* Under some replica identities it has few columns. */
 static const char *const images[] = {"$.payload.before", "$.before", NULL};
+/* A deleted row is the image before; the update of a document may hold what changed alone. */
+static const char *const not_deleted[] = {"false", NULL};
+static const char *const written[] = {"c", "r", "u", NULL};
+static const struct kveil_origin origins[] = {
+    {"__deleted", not_deleted}, {"__op", written}, {"_id", NULL}, {NULL, NULL}};
 static const char *const key_headers[] = {"__debezium.newkey", "__debezium.oldkey", NULL};
 
 static const char inline_schema[] = "a schema inline stands beside its payload and nothing else";
@@ -130,6 +135,7 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .events = events,
     .keys = keys,
     .images = images,
+    .origins = origins,
     .key_headers = key_headers,
     .clauses = clauses,
     .tables = tables,

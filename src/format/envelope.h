@@ -51,7 +51,13 @@ struct kveil_table_clue {
 	const char *schema, *database; /* NULL = the envelope has none */
 };
 
-/* All lists end with NULL, a clue without a table, or with a clause without a place. Roots: names and [*] only, the innermost first. */
+/* A member of a flat row, or a header, that tells of what the row was made. */
+struct kveil_origin {
+	const char *name;
+	const char *const *whole; /* with these values the row has all columns, with another it may not; NULL: with none */
+};
+
+/* All lists end with NULL, an origin without a name, a clue without a table, or with a clause without a place. Roots: names and [*] only, the innermost first. */
 struct kveil_envelope {
 	const char *name; /* what users write */
 	const char *help;
@@ -59,6 +65,7 @@ struct kveil_envelope {
 	const char *const *events; /* in the value: what clauses begin at */
 	const char *const *keys;   /* rows in a key of JSON */
 	const char *const *images; /* of the rows those that may lack columns; none: NULL */
+	const struct kveil_origin *origins; /* of a flat row; none: NULL */
 	const char *key_prefix;    /* what stands before the names of columns in a key, which are lower-case; NULL = nothing */
 	const char *const *members; /* of the event, beside the rows: a column with such a name is not told from them */
 	const char *const *at_times; /* of some events; none: NULL */

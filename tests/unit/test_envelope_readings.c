@@ -226,6 +226,17 @@ static void what_an_image_may_lack_is_doubt(void **state)
 	     "{\"payload\":{\"after\":{\"phone\":\"N\"},\"before\":{\"phone\":null}}}"},
 	    {"ogg", "{\"before\":{\"phone\":\"C\"},\"after\":{\"phone\":\"N\"}}",
 	     "{\"before\":{\"phone\":null},\"after\":{\"phone\":null}}"},
+	    /* Flattened, of an image that may lack columns. */
+	    {"debezium", "{\"phone\":\"C\",\"__deleted\":\"true\"}", "{\"phone\":null,\"__deleted\":\"true\"}"},
+	    {"debezium", "{\"phone\":\"C\",\"__deleted\":true}", "{\"phone\":null,\"__deleted\":true}"},
+	    {"debezium", "{\"payload\":{\"phone\":\"C\",\"__op\":\"d\"}}",
+	     "{\"payload\":{\"phone\":null,\"__op\":\"d\"}}"},
+	    {"debezium", "{\"__op\":\"\\u0064\",\"phone\":\"C\"}", "{\"__op\":\"\\u0064\",\"phone\":null}"},
+	    {"debezium", "{\"_id\":\"1\",\"phone\":\"C\"}", "{\"_id\":\"1\",\"phone\":null}"},
+	    {"{kind: debezium, added_prefix: x.}", "{\"phone\":\"C\",\"x.op\":\"d\"}",
+	     "{\"phone\":null,\"x.op\":\"d\"}"},
+	    {"ogg", "{\"table\":\"T\",\"op_type\":\"U\",\"phone\":\"C\"}",
+	     "{\"table\":\"T\",\"op_type\":\"U\",\"phone\":null}"},
 	};
 
 	for (size_t i = 0; i < sizeof images / sizeof *images; i++)
@@ -240,6 +251,13 @@ static void what_an_image_has_is_known(void **state)
 
 	becomes("maxwell", NULLIFY("$.data || !$.vip"), "{\"vip\":1,\"phone\":\"N\"}", "{\"vip\":1,\"phone\":\"N\"}");
 	becomes("maxwell", NULLIFY("$.s && !$.vip"), value, value);
+	for (const char *const *whole = (const char *const[]){"__deleted\":\"false", "__op\":\"u", "__op\":\"c", NULL};
+	     *whole; whole++) {
+		char flat[64];
+		snprintf(flat, sizeof flat, "{\"phone\":\"C\",\"%s\"}", *whole);
+		becomes("debezium", NULLIFY("$.vip"), flat, flat);
+	}
+	becomes("ogg", NULLIFY("$.vip"), "{\"op_type\":\"I\",\"phone\":\"C\"}", "{\"op_type\":\"I\",\"phone\":\"C\"}");
 	becomes("maxwell", NULLIFY("length($.s) == 4 || length(@) == 2"), "{\"old\":{\"phone\":\"C\",\"s\":\"abc\"}}",
 		"{\"old\":{\"phone\":\"C\",\"s\":\"abc\"}}");
 	/* Values are whole. */
@@ -258,6 +276,36 @@ static void filters_and_headers_know_of_gaps_too(void **state)
 		"{\"data\":{\"p\":\"{\\\"x\\\":1}\"},\"old\":{\"p\":\"{\\\"x\\\":null}\"}}");
 	header_becomes("debezium", "$.vip", "{\"op\":\"d\",\"before\":{\"id\":1},\"after\":null}", "*");
 	header_becomes("debezium", "$.vip", "{\"op\":\"c\",\"before\":null,\"after\":{\"id\":1}}", "s");
+	header_becomes("debezium", "$.vip", "{\"id\":1,\"__deleted\":\"true\"}", "*");
+	header_becomes("debezium", "$.vip", "{\"id\":1,\"__deleted\":\"false\"}", "s");
+	becomes("debezium", "{path: \"$.phones[?$.vip]\", nullify: true}", "{\"phones\":[1],\"__op\":\"d\"}",
+		"{\"phones\":[null],\"__op\":\"d\"}");
+}
+
+/* A flattening transform may put what it adds into headers. */
+static void a_header_tells_of_gaps(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name, *value;
+		bool has_gaps;
+	} headers[] = {{"__op", "d", true},  {"__op", "\"d\"", true},     {"__op", "u", false},
+		       {"__op", NULL, true}, {"__deleted", "true", true}, {"__deleted", "\"false\"", false},
+		       {"x.op", "d", true},  {"other", "d", false}};
+	struct rig *r = malloc(sizeof *r);
+
+	rig_init(r, HEAD "{kind: debezium, added_prefix: x.}\nfields:\n  - " NULLIFY("$.vip") "\n");
+	for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
+		struct kveil_header h = {kveil_span_str(headers[i].name), kveil_span_str(headers[i].value)};
+		struct kveil_record record = {
+		    .value = KVEIL_SPAN("{\"phone\":\"C\"}"), .headers = &h, .header_count = 1};
+		kveil_engine_run(r->engine, &record, &r->result);
+		assert_int_equal(r->result.verdict, KVEIL_PRODUCE);
+		show(r->result.outputs[0].record.value, r->value, sizeof r->value);
+		assert_string_equal(r->value, headers[i].has_gaps ? "{\"phone\":null}" : "{\"phone\":\"C\"}");
+	}
+	rig_clear(r);
+	free(r);
 }
 
 /* What opens a value stays off; and a key holds few columns. */
@@ -575,6 +623,7 @@ int main(void)
 	    cmocka_unit_test(what_an_image_may_lack_is_doubt),
 	    cmocka_unit_test(what_an_image_has_is_known),
 	    cmocka_unit_test(filters_and_headers_know_of_gaps_too),
+	    cmocka_unit_test(a_header_tells_of_gaps),
 	    cmocka_unit_test(gaps_reveal_nothing),
 	    cmocka_unit_test(check_warns_of_conditions_that_an_event_fulfils),
 	    cmocka_unit_test(every_reading_is_asked),
