@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """sbom.py PROGRAM VERSION [ARCHIVE…]: a CycloneDX document of what a program is made of, on the Debian where it was built:
-what the loader takes (ldd) and the archives that were linked into it, by the packages that they come from (dpkg)."""
+what the loader takes and the archives that were linked into it, by the packages that they come from (dpkg). The program is
+read, not run: it may be for another processor.
+
+sbom.py --libraries PROGRAM: the paths of what the loader takes, the loader among them, one a line."""
 import json
 import os
 import pathlib
@@ -14,11 +17,26 @@ from urllib.parse import quote
 
 
 def output(*cmd):
-    return subprocess.run(cmd, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(cmd, check=True, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C.UTF-8"}).stdout
+
+
+# The loader's name, and where Debian has the libraries of its architecture.
+LOADERS = {"ld-linux-x86-64.so.2": "x86_64-linux-gnu", "ld-linux-aarch64.so.1": "aarch64-linux-gnu"}
 
 
 def shared(program):
-    return [os.path.realpath(p) for p in re.findall(r"(/\S+) \(0x", output("ldd", program))]
+    """What ldd would say, for every architecture: each library once, and the loader as the program's header names it."""
+    loader = re.search(r"program interpreter: (\S+)\]", output("readelf", "--program-headers", program)).group(1)
+    folders = [f"{top}/{LOADERS[os.path.basename(loader)]}" for top in ("/lib", "/usr/lib")]
+    found, todo = {os.path.basename(loader): loader}, [program]
+    while todo:
+        for name in re.findall(r"\(NEEDED\).*\[(.+)\]", output("readelf", "--dynamic", todo.pop())):
+            if name not in found:
+                found[name] = next((p for p in (f"{folder}/{name}" for folder in folders) if os.path.exists(p)), None)
+                if not found[name]:
+                    sys.exit(f"sbom.py: {program} needs {name}, which is not in {' or '.join(folders)}")
+                todo.append(found[name])
+    return sorted(found.values())
 
 
 def by_package(paths):
@@ -29,18 +47,18 @@ def by_package(paths):
     for line in found.splitlines():
         who, name = line.split(": ", 1)
         if name in names:
-            packages.setdefault(who.split(",")[0].split(":")[0], set()).add(names[name])
+            packages.setdefault(who.split(",")[0], set()).add(names[name])
     missing = set(paths) - {path for have in packages.values() for path in have}
     if missing:
         sys.exit(f"sbom.py: no package has {', '.join(sorted(missing))}")
     return packages
 
 
-FORMAT = "${Package}\t${Version}\t${Architecture}\t${source:Package}\t${Homepage}\n"
+FORMAT = "${binary:Package}\t${Package}\t${Version}\t${Architecture}\t${source:Package}\t${Homepage}\n"
 
 
 def component(row, files, release):
-    name, version, arch, source, home = row.split("\t")
+    _, name, version, arch, source, home = row.split("\t")
     purl = f"pkg:deb/debian/{name}@{quote(version, safe='')}?arch={arch}&distro=debian-{release}"
     return {
         "type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl,
@@ -51,9 +69,12 @@ def component(row, files, release):
 
 
 def main():
+    if sys.argv[1] == "--libraries":
+        print("\n".join(shared(sys.argv[2])))
+        return
     program, version, archives = sys.argv[1], sys.argv[2], sys.argv[3:]
     release = re.search(r'VERSION_ID="?(\d+)', pathlib.Path("/etc/os-release").read_text()).group(1)
-    packages = by_package({*shared(program), *map(os.path.realpath, archives)})
+    packages = by_package({*map(os.path.realpath, [*shared(program), *archives])})
     rows = sorted(set(output("dpkg-query", "-W", "-f", FORMAT, *packages).splitlines()))
     components = [component(row, packages[row.split("\t")[0]], release) for row in rows]
     me = f"pkg:generic/kveil@{version}"

@@ -1,24 +1,25 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# rootfs.sh PROGRAM OUT: what the program needs to run, and nothing else, as a root file system. Equal inputs give equal
-# bytes: times are SOURCE_DATE_EPOCH, and nothing depends on the order of a folder.
+# rootfs.sh PROGRAM OUT VERSION: what the program needs to run, and nothing else, as a root file system. Equal inputs give equal
+# bytes: times are SOURCE_DATE_EPOCH, and nothing depends on the order of a folder. The program itself is not run.
 set -eu
-program=$1 out=$2
+program=$1 out=$2 version=$3
+sbom=$(dirname "$0")/../deploy/sbom.py
 
 mkdir -p "$out/usr/bin" "$out/etc/ssl/certs" "$out/etc/kveil/rules" "$out/tmp" "$out/var/lib/kveil"
 cp "$program" "$out/usr/bin/kveil"
-strip "$out/usr/bin/kveil"
+"${STRIP:-strip}" "$out/usr/bin/kveil"
 
 # The loader stands under its own name, which the program's header holds; libraries where it looks for them.
-ldd "$program" | awk '$2 == "=>" {print $3} $1 ~ /^\// {print $1}' | sort -u | while read -r library; do
+python3 "$sbom" --libraries "$program" >/tmp/libraries
+while read -r library; do
   mkdir -p "$out$(dirname "$library")"
   cp -L "$library" "$out$library"
-done
+done </tmp/libraries
 
 # What it is made of, for scanners.
 mkdir -p "$out/usr/share/sbom"
-python3 "$(dirname "$0")/../deploy/sbom.py" "$program" "$("$program" version --json | sed -n 's/.*"version": *"\([^"]*\)".*/\1/p' | head -1)" \
-  >"$out/usr/share/sbom/kveil.cdx.json"
+python3 "$sbom" "$program" "$version" >"$out/usr/share/sbom/kveil.cdx.json"
 
 cp /etc/ssl/certs/ca-certificates.crt "$out/etc/ssl/certs/"
 [ ! -e /etc/ssl/openssl.cnf ] || cp /etc/ssl/openssl.cnf "$out/etc/ssl/"

@@ -142,6 +142,25 @@ def test_a_list_of_contents_names_what_the_loader_takes():
     assert len({c["purl"] for c in bom["components"]}) == len(names)
 
 
+def test_a_list_of_contents_finds_what_ldd_finds():
+    """Without running the program, which may be for another processor."""
+    r = subprocess.run([sys.executable, str(DEPLOY / "sbom.py"), "--libraries", str(PLAIN)], capture_output=True, text=True, check=True)
+    ldd = subprocess.run(["ldd", str(PLAIN)], capture_output=True, text=True, check=True).stdout
+    assert sorted(r.stdout.split()) == sorted(re.findall(r"(/\S+) \(0x", ldd))
+
+
+def test_the_image_is_crossed_for_another_processor_alone():
+    def cross(*args):
+        return subprocess.run([str(DOCKER / "cross.sh"), *args], capture_output=True, text=True)
+
+    here = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
+    assert (DOCKER / "packages").read_text().splitlines()[1].startswith("librdkafka-dev ")
+    for arch, cpu in (("amd64", "x86_64"), ("arm64", "aarch64")):
+        assert (f"c = '{cpu}-linux-gnu-gcc'" in cross("file", arch).stdout) == (arch != here)
+    assert cross("file").stdout == "" and cross("file").returncode == 0
+    assert cross("file", "riscv64").returncode == 2
+
+
 def test_the_unit_is_one_that_systemd_takes(tmp_path):
     unit = tmp_path / "kveil@.service"
     text = (DEPLOY / "systemd" / "kveil@.service").read_text()
