@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The reader of registries and backups: whatever it takes must come out of the writer and go in again, the same. */
 #include "base/buf.h"
-#include "keys/document.h"
+#include "registry/document.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * a line that begins with '+' is a record or root that is signed first, so that what comes after the MAC is reached
  * too. */
 #include "base/buf.h"
-#include "keys/registry_log.h"
+#include "registry/registry_log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The reader of Tink keysets: whatever it takes, kveil's own writer writes, and it reads as the same again. */
-#include "keys/tink.h"
+#include "keyadmin/tink.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
  *
  *   event  key_created key=pii version=2 id=2037671358 algorithm=aes-256-gcm kek=guard command="keys rotate" user=root host=a
  *
- * What is about keys stands in the registry as well, authentic: keys/registry_event.h.
+ * What is about keys stands in the registry as well, authentic: registry/registry_event.h.
  */
 #ifndef KVEIL_BASE_EVENT_H
 #define KVEIL_BASE_EVENT_H

@@ -7,7 +7,7 @@
 #include "crypto/algorithm.h"
 #include "crypto/crypto.h"
 #include "crypto/gcrypt.h"
-#include "worker/kafka.h"
+#include "kafka/kafka.h"
 
 enum { MOST_NAMED = 8 };
 

@@ -4,7 +4,7 @@
 #define KVEIL_CLI_ANNOUNCE_H
 
 #include "rules/plan.h"
-#include "worker/config.h"
+#include "config/config.h"
 
 /* Versions, cluster and group, keys and their custodians: a line each. */
 void kveil_announce(const struct kveil_config *c);

@@ -2,9 +2,9 @@
 #include "cli/bench_crypto.h"
 
 #include "base/clock.h"
+#include "bench/bench_baseline.h"
 #include "cli/command.h"
 #include "crypto/algorithm.h"
-#include "crypto/bench_baseline.h"
 #include "crypto/crypto.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kveil apply: the engine on stdin or a file, a record a line, to stdout. No Kafka. */
-#include "cli/apply.h"
+#include "cli/applied.h"
 #include "cli/avro_samples.h"
 #include "cli/command.h"
 #include "cli/json_record.h"

@@ -3,10 +3,10 @@
  * kveil bench: what the engine costs a record, in this process and without Kafka, beside a bare loop of library calls
  * on the same values. Both sides take turns, round by round, and the medians of the rounds are what counts.
  */
+#include "bench/bench_baseline.h"
 #include "cli/bench_crypto.h"
 #include "cli/command.h"
 #include "cli/orders.h"
-#include "crypto/bench_baseline.h"
 #include "crypto/crypto.h"
 #include "format/format.h"
 #include "kveil/engine.h"

@@ -3,7 +3,7 @@
 #include "cli/command.h"
 
 #include "base/options.h"
-#include "keys/admin.h"
+#include "keyadmin/admin.h"
 #include "worker/setup.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cli/cmd_health.c: `kveil health`, a probe for containers and scripts. */
-#include "cli/side_port.h"
-#include "http/client.h"
+#include "cli/ask_side_port.h"
+#include "http/http_client.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -5,9 +5,9 @@
 #include "base/secret.h"
 #include "cli/lines.h"
 #include "cli/suggest.h"
+#include "config/config.h"
 #include "crypto/crypto.h"
-#include "keys/admin.h"
-#include "worker/config.h"
+#include "keyadmin/admin.h"
 
 #include <ctype.h>
 #include <errno.h>

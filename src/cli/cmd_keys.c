@@ -5,8 +5,8 @@
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/secret.h"
-#include "keys/admin.h"
-#include "worker/config.h"
+#include "config/config.h"
+#include "keyadmin/admin.h"
 
 #include <errno.h>
 #include <jansson.h>

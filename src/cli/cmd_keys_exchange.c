@@ -5,8 +5,8 @@
 #include "base/buf.h"
 #include "base/secret.h"
 #include "crypto/crypto.h"
-#include "keys/admin.h"
-#include "keys/files.h"
+#include "custody/files.h"
+#include "keyadmin/admin.h"
 
 #include <errno.h>
 #include <signal.h>

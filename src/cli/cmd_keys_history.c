@@ -2,7 +2,7 @@
 /* kveil keys history: what was done to keys, by whom and why. */
 #include "cli/cmd_keys.h"
 
-#include "keys/admin.h"
+#include "keyadmin/admin.h"
 
 #include <jansson.h>
 #include <stdio.h>

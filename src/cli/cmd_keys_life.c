@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "base/options.h"
-#include "keys/admin.h"
+#include "keyadmin/admin.h"
 
 #include <stdio.h>
 

@@ -3,8 +3,8 @@
 #include "cli/cmd_keys.h"
 
 #include "base/buf.h"
-#include "keys/admin.h"
-#include "keys/files.h"
+#include "custody/files.h"
+#include "keyadmin/admin.h"
 
 #include <jansson.h>
 #include <stdio.h>

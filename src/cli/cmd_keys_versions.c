@@ -3,7 +3,7 @@
 #include "cli/cmd_keys.h"
 
 #include "base/clock.h"
-#include "keys/admin.h"
+#include "keyadmin/admin.h"
 
 #include <errno.h>
 #include <stdio.h>

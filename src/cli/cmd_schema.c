@@ -4,10 +4,10 @@
 #include "base/options.h"
 #include "base/secret.h"
 #include "cli/command.h"
-#include "cli/reference.h"
+#include "cli/pages.h"
 #include "cli/schema_registry.h"
+#include "config/config_reference.h"
 #include "rules/schema.h"
-#include "worker/config_reference.h"
 
 #include <jansson.h>
 #include <stdio.h>

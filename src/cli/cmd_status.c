@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kveil status: replicas by their side ports, as a table that lives, once, or as JSON. */
-#include "cli/side_port.h"
+#include "cli/ask_side_port.h"
 
 #include "base/clock.h"
-#include "http/client.h"
 #include "http/exposition.h"
+#include "http/http_client.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -9,8 +9,8 @@
 #include "crypto/gcrypt.h"
 #include "crypto/statement.h"
 #include "http/http.h"
+#include "kafka/kafka.h"
 #include "rules/plan.h"
-#include "worker/kafka.h"
 
 #include <jansson.h>
 #include <stdio.h>

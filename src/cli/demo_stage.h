@@ -7,7 +7,7 @@
 #define KVEIL_CLI_DEMO_STAGE_H
 
 #include "keys/keystore.h"
-#include "worker/mock.h"
+#include "kafka/mock.h"
 #include "worker/worker.h"
 
 struct kveil_demo_stage {

@@ -2,7 +2,7 @@
 #include "cli/command.h"
 
 #include "base/text.h"
-#include "worker/registry_kafka.h"
+#include "keytopic/registry_kafka.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Manual pages (section 1, man(7) macros), out of the table of commands. */
 #include "cli/command.h"
-#include "cli/reference.h"
+#include "cli/pages.h"
 
 #include <ctype.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* docs/rules.md: the language of rule files for those who write them. */
 #include "cli/example.h"
-#include "cli/reference.h"
+#include "cli/pages.h"
 #include "rules/schema.h"
 
 static const char introduction[] =

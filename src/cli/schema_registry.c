@@ -2,10 +2,10 @@
 #include "cli/schema_registry.h"
 
 #include "base/buf.h"
-#include "cli/apply.h"
+#include "cli/applied.h"
 #include "cli/avro_samples.h"
+#include "config/config.h"
 #include "schemas/client.h"
-#include "worker/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>

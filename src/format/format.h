@@ -60,7 +60,7 @@ void kveil_scan_clear(struct kveil_scan *s); /* what it owns goes, what it was g
 struct kveil_format {
 	const char *name; /* "json" */
 	unsigned parts;   /* 1 << enum kveil_part in which it may stand */
-	bool is_typed;    /* values have types that a schema gives: engine/avro.c scans and splices, not what stands below */
+	bool is_typed;    /* values have types that a schema gives: engine/avro_record.c scans and splices, not what stands below */
 	bool has_paths;   /* false: the part is one value, only the path $ */
 	const char *help;
 	/* Scans all of text. Positions in errors are bytes of text. Called again it starts afresh. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/http.h"
 
+#include "base/address.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "http/address.h"
-#include "http/unix_socket.h"
+#include "base/unix_socket.h"
 
 #include <errno.h>
 #include <microhttpd.h>

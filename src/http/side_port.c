@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 
-#include "worker/process.h"
+#include "observe/process.h"
 
 #include <jansson.h>
 #include <stdlib.h>

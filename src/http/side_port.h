@@ -11,8 +11,8 @@
 #define KVEIL_HTTP_SIDE_PORT_H
 
 #include "http/http.h"
-#include "worker/health.h"
-#include "worker/metrics.h"
+#include "observe/health.h"
+#include "observe/metrics.h"
 
 struct kveil_side_port;
 

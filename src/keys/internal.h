@@ -13,12 +13,12 @@
 #define KVEIL_KEYS_INTERNAL_H
 
 #include "base/event.h"
-#include "keys/document.h"
+#include "registry/document.h"
 #include "keys/keystore.h"
-#include "keys/map.h"
-#include "keys/provider.h"
-#include "keys/record.h"
-#include "keys/registry.h"
+#include "base/map.h"
+#include "custody/provider.h"
+#include "registry/key_record.h"
+#include "registry/registry.h"
 #include "keys/tenants.h"
 
 #include <pthread.h>
@@ -232,11 +232,11 @@ enum kveil_status kveil_keystore_attach_reading(struct kveil_keystore *ks, struc
 /* *ret_key is secret memory; NULL where the custodian can only wrap. */
 enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
                                         uint8_t **ret_key, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* prove.c: both are fine for a KEK that only locks here, which proves nothing. KEK_UNAVAILABLE: not the one, or not well. */
+/* prove.c: fine for a KEK that only locks here, which proves nothing. KEK_UNAVAILABLE: not the one, or not well. */
 enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kveil_kek *kek,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
-enum kveil_status kveil_keystore_prove_wrapped(struct kveil_kek *kek, struct kveil_span wrapped, struct kveil_span payload,
-                                               struct kveil_error *err) KVEIL_MUST_CHECK;
+/* As before a version is published under it, with bytes that are thrown away. */
+void kveil_keystore_probe_kek(struct kveil_keystore *ks, struct kveil_kek *kek);
 /* life.c */
 /* NULL: it is not withheld. Under lock. */
 const struct kveil_withheld *kveil_keystore_withheld(const struct kveil_keystore *ks, uint32_t id);
@@ -257,9 +257,9 @@ struct kveil_due {
 	bool whole; /* the name ends with it */
 };
 bool kveil_keystore_next_due(struct kveil_keystore *ks, int64_t now_ms, struct kveil_due *ret);
-/* admin.c: what the registry calls the key that an operator calls so. */
+/* states.c: what the registry calls the key that an operator calls so. */
 void kveil_keys_registry_name(struct kveil_keystore *ks, const char *asked, char name[KVEIL_KEY_NAME_MAX + 1]);
-/* The same: destroys what is due. */
+/* Destroys what is due. */
 enum kveil_status kveil_keystore_end_due(struct kveil_keystore *ks, int64_t now_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* open.c: the entry of a configured name that was taken in, and whose algorithm is the configuration's kind. */
 enum kveil_status kveil_keystore_configured(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
@@ -270,7 +270,7 @@ enum kveil_status kveil_keystore_check_names(struct kveil_keystore *ks, struct k
 /* Adds records and reads back: who was first is known after, but for what a custodian that is away holds up. */
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,
                                         struct kveil_error *err) KVEIL_MUST_CHECK;
-/* history.c: what was done, into the log and into the registry. Without io_lock. */
+/* tell.c: what was done, into the log and into the registry. Without io_lock. */
 void kveil_keystore_tell(struct kveil_keystore *ks, const struct kveil_event *events, size_t count);
 /* About versions: one event each. */
 struct kveil_event kveil_key_event(enum kveil_event_kind kind, const struct kveil_key_record *r);

@@ -162,8 +162,6 @@ enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *
 
 /* Wraps and unwraps with a custodian that nobody asked for 20 s: a part of tend. What comes of it is in the next. */
 void kveil_keystore_probe(struct kveil_keystore *ks);
-/* How long before a certificate's end it is told. */
-enum { KVEIL_KEK_EXPIRY_DAYS = 30 };
 /* One call a KEK of the configuration; waits for no custodian. why->status OK: it answers. */
 struct kveil_kek_info {
 	const char *name;

@@ -74,8 +74,7 @@ enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_ke
 		if (!status)
 			status = kveil_kek_wrap(kek, kveil_span_of(payload, n), &wrapped, err);
 		if (!status)
-			status =
-			    kveil_keystore_prove_wrapped(kek, kveil_buf_span(&wrapped), kveil_span_of(payload, n), err);
+			status = kveil_kek_prove_wrapped(kek, kveil_buf_span(&wrapped), kveil_span_of(payload, n), err);
 	}
 	if (!status && !kek->provider->can_unwrap(kek) && !material.data)
 		status = keep_made(ks, r->id, key, alg->key_bytes, err);

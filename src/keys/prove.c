@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Is a KEK the one that this registry was made with, and does it give back what it wraps? Asked before anything is
  * published: another server behind the same address, or another token with the same label, wraps as willingly. */
-#include "keys/admin.h"
 #include "keys/internal.h"
 
 #include "base/clock.h"
@@ -26,35 +25,6 @@ static enum kveil_status entry_of(struct kveil_keystore *ks, const char *kek, st
 	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to prove a KEK");
 }
 
-/* An outage of this KEK, whatever the custodian thinks of it: it is let rest, and asked again. */
-static enum kveil_status distrust(struct kveil_kek *kek, struct kveil_error *err, const char *why)
-{
-	struct kveil_error e;
-
-	kveil_fail(&e, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s: nothing is published under it", kek->name, why);
-	kveil_error_hint(
-	    &e, "bring back the key-encryption key that this registry was made with; it goes on by itself then");
-	kveil_kek_rest(kek, &e);
-	if (err)
-		*err = e;
-	return KVEIL_E_KEK_UNAVAILABLE;
-}
-
-/* A KEK that could not be proved: a custodian that refuses is told as such, and let rest like one that is a stranger.
- */
-static enum kveil_status not_proved(struct kveil_kek *kek, enum kveil_status status, const struct kveil_error *why,
-				    struct kveil_error *err, const char *stranger)
-{
-	if (status != KVEIL_E_PERMISSIONS)
-		return distrust(kek, err, stranger);
-	struct kveil_error e = *why;
-	e.status = KVEIL_E_KEK_UNAVAILABLE;
-	kveil_kek_rest(kek, &e);
-	if (err)
-		*err = e;
-	return e.status;
-}
-
 enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kveil_kek *kek, struct kveil_error *err)
 {
 	struct kveil_registry_secret *secret = NULL;
@@ -70,32 +40,12 @@ enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kve
 		bool same = !status && kveil_secret_eq(secret->root, ks->registry->secret->root, sizeof secret->root);
 		kveil_secret_free(secret);
 		if (kveil_status_class(status) == KVEIL_CLASS_CONFIG || (!status && !same))
-			status = not_proved(kek, status, &why, err, "it does not open this registry's own secret");
+			status =
+			    kveil_kek_not_proved(kek, status, &why, err, "it does not open this registry's own secret");
 		else if (status && err)
 			*err = why;
 	}
 	kveil_registry_root_clear(&entry);
-	return status;
-}
-
-enum kveil_status kveil_keystore_prove_wrapped(struct kveil_kek *kek, struct kveil_span wrapped,
-					       struct kveil_span payload, struct kveil_error *err)
-{
-	size_t n = 0, room = wrapped.len > KVEIL_PAYLOAD_MAX ? wrapped.len : KVEIL_PAYLOAD_MAX;
-	struct kveil_error why;
-
-	if (!kek->provider->can_unwrap(kek))
-		return KVEIL_OK;
-	uint8_t *again = kveil_secret_alloc(room);
-	if (!again)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
-	enum kveil_status status = kveil_kek_unwrap(kek, wrapped, again, room, &n, &why);
-	bool same = !status && n == payload.len && kveil_secret_eq(again, payload.data, n);
-	kveil_secret_free(again);
-	if (kveil_status_class(status) == KVEIL_CLASS_CONFIG || (!status && !same))
-		return not_proved(kek, status, &why, err, "it does not give back what it wrapped");
-	if (status && err)
-		*err = why;
 	return status;
 }
 
@@ -104,7 +54,7 @@ enum kveil_status kveil_keystore_prove_wrapped(struct kveil_kek *kek, struct kve
 enum { PROBE_MS = 20000 };
 
 /* As before a version is published, with bytes that are thrown away. */
-static void probe(struct kveil_keystore *ks, struct kveil_kek *kek)
+void kveil_keystore_probe_kek(struct kveil_keystore *ks, struct kveil_kek *kek)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
 	uint8_t sample[32];
@@ -112,7 +62,7 @@ static void probe(struct kveil_keystore *ks, struct kveil_kek *kek)
 	if (kveil_keystore_prove_kek(ks, kek, NULL) || kveil_crypto_random(sample, sizeof sample, NULL) ||
 	    kveil_kek_wrap(kek, kveil_span_of(sample, sizeof sample), &wrapped, NULL))
 		return;
-	(void)!kveil_keystore_prove_wrapped(kek, kveil_buf_span(&wrapped), kveil_span_of(sample, sizeof sample), NULL);
+	(void)!kveil_kek_prove_wrapped(kek, kveil_buf_span(&wrapped), kveil_span_of(sample, sizeof sample), NULL);
 }
 
 void kveil_keystore_probe(struct kveil_keystore *ks)
@@ -130,20 +80,7 @@ void kveil_keystore_probe(struct kveil_keystore *ks)
 		since_ms = asked_ms;
 	}
 	if (longest)
-		probe(ks, longest);
-}
-
-void kveil_keys_examine(struct kveil_keystore *ks, struct kveil_report *report)
-{
-	struct kveil_error err;
-
-	if (kveil_keystore_check_names(ks, &err))
-		kveil_report_add(report, &err);
-	for (size_t i = 0; i < ks->custodian_count; i++) {
-		probe(ks, ks->custodians[i]);
-		if (kveil_kek_last(ks->custodians[i], &err))
-			kveil_report_add(report, &err);
-	}
+		kveil_keystore_probe_kek(ks, longest);
 }
 
 void kveil_keystore_keks(struct kveil_keystore *ks, kveil_kek_info_fn *fn, void *user)

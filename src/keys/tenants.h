@@ -26,8 +26,8 @@
 #define KVEIL_KEYS_TENANTS_H
 
 #include "keys/keystore.h"
-#include "keys/map.h"
-#include "keys/record.h"
+#include "base/map.h"
+#include "registry/key_record.h"
 
 enum {
 	KVEIL_DIGEST_BYTES = 16,

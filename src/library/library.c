@@ -2,11 +2,11 @@
 /* kveil/library.h: configuration, rules and keys of one kveil.yaml, for programs that embed the engine. */
 #include "kveil/library.h"
 
+#include "config/config.h"
+#include "kafka/kafka.h"
 #include "keys/keystore.h"
+#include "keytopic/registry_kafka.h"
 #include "rules/plan.h"
-#include "worker/config.h"
-#include "worker/kafka.h"
-#include "worker/registry_kafka.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -12,7 +12,7 @@
 #define KVEIL_SCHEMAS_ASK_H
 
 #include "base/buf.h"
-#include "schemas/config.h"
+#include "schemas/schemas_config.h"
 
 #include <jansson.h>
 

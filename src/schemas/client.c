@@ -6,7 +6,7 @@
 #include "schemas/answer.h"
 #include "schemas/ask.h"
 #include "schemas/fetch.h"
-#include "schemas/memory.h"
+#include "schemas/known.h"
 
 #include <stdio.h>
 #include <stdlib.h>

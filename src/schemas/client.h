@@ -27,7 +27,7 @@
 
 #include "base/buf.h"
 #include "kveil/base.h"
-#include "schemas/config.h"
+#include "schemas/schemas_config.h"
 
 enum {
 	KVEIL_SCHEMAS_REPLY_BYTES = 2 << 20, /* of one answer */

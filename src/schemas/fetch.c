@@ -4,7 +4,7 @@
 #include "format/avro_schema.h"
 #include "schemas/answer.h"
 #include "schemas/inline.h"
-#include "schemas/memory.h"
+#include "schemas/known.h"
 
 #include <stdio.h>
 

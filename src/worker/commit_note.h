@@ -12,7 +12,7 @@
 #define KVEIL_WORKER_COMMIT_NOTE_H
 
 #include "kveil/base.h"
-#include "worker/kafka.h"
+#include "kafka/kafka.h"
 
 enum {
 	KVEIL_TOPIC_ID_CHARS = 22,   /* 16 bytes in base64, unpadded */

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/event.h"
+#include "custody/provider.h"
 
 #include <stdio.h>
 #include <stdlib.h>

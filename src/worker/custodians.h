@@ -7,8 +7,8 @@
 #define KVEIL_WORKER_CUSTODIANS_H
 
 #include "keys/keystore.h"
-#include "worker/health.h"
-#include "worker/metrics.h"
+#include "observe/health.h"
+#include "observe/metrics.h"
 
 struct kveil_custodians;
 

@@ -4,8 +4,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "worker/admin.h"
-#include "worker/search.h"
+#include "kafka/search.h"
+#include "worker/cluster.h"
 
 #include <stdatomic.h>
 #include <stdio.h>

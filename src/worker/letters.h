@@ -13,8 +13,8 @@
 
 #include "kveil/base.h"
 #include "rules/plan.h"
-#include "worker/config.h"
-#include "worker/kafka.h"
+#include "config/config.h"
+#include "kafka/kafka.h"
 #include "worker/topics.h"
 
 struct kveil_letters_params {

@@ -30,13 +30,14 @@
 #ifndef KVEIL_WORKER_LOOP_H
 #define KVEIL_WORKER_LOOP_H
 
+#include "base/failpoint.h"
 #include "kveil/base.h"
 #include "kveil/engine.h"
 #include "worker/dead_letter.h"
-#include "worker/kafka.h"
+#include "kafka/kafka.h"
 #include "worker/lane.h"
 #include "worker/maker.h"
-#include "worker/search.h"
+#include "kafka/search.h"
 #include "worker/stage.h"
 #include "worker/topic_ids.h"
 #include "worker/topics.h"
@@ -548,18 +549,6 @@ bool kveil_worker_wants(const struct kveil_worker *w, const void *token);
 /* --- at_least_once.c --- */
 void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
                             void *opaque);
-
-/* Is this fault asked for? In test builds only. */
-static inline bool kveil_failpoint(const char *name)
-{
-#ifdef KVEIL_FAILPOINTS
-	const char *asked = getenv("KVEIL_FAILPOINT");
-	return asked && strcmp(asked, name) == 0;
-#else
-	(void)name;
-	return false;
-#endif
-}
 
 /* A message's opaque: which partition of which generation, and which record of it. */
 static inline void *kveil_position_token(const struct kveil_position *at)

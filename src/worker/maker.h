@@ -7,7 +7,7 @@
 #define KVEIL_WORKER_MAKER_H
 
 #include "keys/keystore.h"
-#include "worker/health.h"
+#include "observe/health.h"
 
 struct kveil_maker;
 

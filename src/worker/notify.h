@@ -12,7 +12,7 @@
 #define KVEIL_WORKER_NOTIFY_H
 
 #include "base/buf.h"
-#include "worker/health.h"
+#include "observe/health.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>

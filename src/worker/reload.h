@@ -12,8 +12,8 @@
 
 #include "kveil/base.h"
 #include "rules/plan.h"
-#include "worker/config.h"
-#include "worker/metrics.h"
+#include "config/config.h"
+#include "observe/metrics.h"
 
 struct kveil_watch;
 

@@ -3,10 +3,10 @@
 
 #include "base/clock.h"
 #include "format/format.h"
+#include "kafka/kafka.h"
 #include "keys/keystore.h"
 #include "kveil/engine.h"
 #include "worker/dead_letter.h"
-#include "worker/kafka.h"
 #include "worker/letters.h"
 #include "worker/replayed.h"
 #include "worker/writers.h"

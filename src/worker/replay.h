@@ -15,7 +15,7 @@
 
 #include "kveil/base.h"
 #include "rules/plan.h"
-#include "worker/config.h"
+#include "config/config.h"
 
 struct kveil_replay_params {
 	const struct kveil_config *config;

@@ -13,8 +13,8 @@
 
 #include "kveil/engine.h"
 #include "schemas/client.h"
-#include "worker/health.h"
-#include "worker/metrics.h"
+#include "observe/health.h"
+#include "observe/metrics.h"
 
 struct kveil_resolver;
 

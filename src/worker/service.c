@@ -7,7 +7,7 @@
 #include "base/event.h"
 #include "base/log.h"
 #include "keys/keystore.h"
-#include "worker/admin.h"
+#include "worker/cluster.h"
 #include "worker/custodians.h"
 #include "worker/loop.h"
 

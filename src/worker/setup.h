@@ -8,7 +8,7 @@
 
 #include "keys/keystore.h"
 #include "rules/plan.h"
-#include "worker/config.h"
+#include "config/config.h"
 
 struct kveil_setup {
 	struct kveil_config *config;

@@ -13,7 +13,7 @@
 
 #include "kveil/base.h"
 #include "rules/plan.h"
-#include "worker/config.h"
+#include "config/config.h"
 
 /* Kafka's own default of max.message.bytes, where the broker does not say. */
 enum { KVEIL_DEFAULT_MESSAGE_BYTES = 1048588 };

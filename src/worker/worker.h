@@ -8,9 +8,9 @@
 
 #include "kveil/base.h"
 #include "rules/plan.h"
-#include "worker/config.h"
-#include "worker/health.h"
-#include "worker/metrics.h"
+#include "config/config.h"
+#include "observe/health.h"
+#include "observe/metrics.h"
 
 struct kveil_service;
 

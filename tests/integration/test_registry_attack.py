@@ -27,7 +27,7 @@ STATES = {"live": 1, "opens-only": 2, "retired": 3, "destroyed": 4}
 
 
 class Insider:
-    """Whoever has the registry's KEK has its secret: MACs as kveil makes them (keys/record.h, registry_message.h)."""
+    """Whoever has the registry's KEK has its secret: MACs as kveil makes them (registry/key_record.h, registry_message.h)."""
 
     def __init__(self, k, kafka):
         self.kek = (k.dir / "kek").read_bytes()

@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "base/yaml.h"
-#include "keys/admin.h"
+#include "keyadmin/admin.h"
 #include "keys/keyring.h"
 #include "keys/keystore.h"
 

@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
-#include "worker/config.h"
+#include "config/config.h"
 
 #define KEYS                                                                                                           \
 	"keys:\n"                                                                                                      \

@@ -2,7 +2,7 @@
 /* The primitives of crypto.h against NIST, Wycheproof and RFC vectors. */
 #include "crypto/crypto.h"
 
-#include "crypto/bench_baseline.h"
+#include "bench/bench_baseline.h"
 #include "vectors.h"
 
 static int setup(void **state)

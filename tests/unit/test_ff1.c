@@ -3,7 +3,7 @@
  * FF1 and its numbers against SP 800-38G written down as it reads: numbers are bytes, reckoned numeral by numeral;
  * every round runs CBC-MAC over all of P and Q. Published vectors are in test_algorithms.c.
  */
-#include "crypto/bench_baseline.h"
+#include "bench/bench_baseline.h"
 #include "crypto/crypto.h"
 #include "crypto/radix.h"
 #include "crypto/rows.h"

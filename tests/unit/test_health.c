@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
-#include "worker/health.h"
+#include "observe/health.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "http/address.h"
-#include "http/client.h"
+#include "base/address.h"
+#include "base/unix_socket.h"
+#include "http/http_client.h"
 #include "http/side_port.h"
-#include "http/unix_socket.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

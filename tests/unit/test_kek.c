@@ -2,7 +2,7 @@
 /* Before a custodian: one call at a time, and after a failure none until its rest is over, whoever asks. */
 #include "base/clock.h"
 #include "crypto/crypto.h"
-#include "keys/provider.h"
+#include "custody/provider.h"
 
 #include <pthread.h>
 #include <setjmp.h>

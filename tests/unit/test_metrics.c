@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/metrics.h"
+#include "observe/metrics.h"
 
 #include <jansson.h>
 #include <pthread.h>

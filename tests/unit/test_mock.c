@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "worker/kafka.h"
-#include "worker/mock.h"
+#include "kafka/kafka.h"
+#include "kafka/mock.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "keys/registry_log.h"
+#include "registry/registry_log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

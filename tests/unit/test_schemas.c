@@ -7,7 +7,7 @@
 #include "schemas/ask.h"
 #include "schemas/fetch.h"
 #include "schemas/inline.h"
-#include "schemas/memory.h"
+#include "schemas/known.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>

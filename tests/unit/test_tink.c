@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
-#include "keys/tink.h"
+#include "keyadmin/tink.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "crypto/crypto.h"
+#include "kafka/mock.h"
 #include "worker/dead_letter.h"
-#include "worker/mock.h"
 #include "worker/worker.h"
 
 #include <setjmp.h>

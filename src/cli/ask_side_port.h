@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/ask_side_port.h: where a configuration puts the side port, for those who ask it. */
+#ifndef KVEIL_CLI_ASK_SIDE_PORT_H
+#define KVEIL_CLI_ASK_SIDE_PORT_H
+
+#include "cli/command.h"
+
+/* http.socket as "unix:PATH", or without one http.listen; *ret is the caller's to free. Otherwise says what is wrong and
+ * returns an exit code. Warnings are left to `check` and `run`. */
+int kveil_side_port_of(const struct kveil_command *cmd, const char *config, char **ret);
+
+#endif

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keyadmin/admin.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/text.h"
+#include "crypto/crypto.h"
+#include "custody/files.h"
+#include "keys/internal.h"
+
+#include <stdlib.h>
+
+void kveil_keys_examine(struct kveil_keystore *ks, struct kveil_report *report)
+{
+	struct kveil_error err;
+
+	if (kveil_keystore_check_names(ks, &err))
+		kveil_report_add(report, &err);
+	for (size_t i = 0; i < ks->custodian_count; i++) {
+		kveil_keystore_probe_kek(ks, ks->custodians[i]);
+		if (kveil_kek_last(ks->custodians[i], &err))
+			kveil_report_add(report, &err);
+	}
+}
+
+/* --- init --- */
+
+static enum kveil_status driver_of(const struct kveil_keystore *ks, const struct kveil_registry_driver **ret,
+				   const char **ret_where, struct kveil_error *err)
+{
+	return kveil_registry_driver_of(ks->config->registry, ret, ret_where, err);
+}
+
+static enum kveil_status create(struct kveil_keystore *ks, struct kveil_error *err)
+{
+	const struct kveil_registry_env env = kveil_keystore_env(ks);
+	const struct kveil_registry_driver *driver;
+	struct kveil_registry_secret *secret;
+	struct kveil_registry_root root;
+	const char *where;
+	enum kveil_status status = driver_of(ks, &driver, &where, err);
+
+	if (!status)
+		status = kveil_registry_root_new(ks->custodians, ks->custodian_count,
+						 kveil_keys_config_hash(ks->config), &root, &secret, err);
+	if (status)
+		return status;
+	status = driver->create(&env, where, &root, secret, err);
+	kveil_registry_root_clear(&root);
+	kveil_secret_free(secret);
+	return status;
+}
+
+static enum kveil_status add_keks(struct kveil_keystore *ks, size_t *ret_added, struct kveil_error *err)
+{
+	const struct kveil_registry_driver *driver = ks->registry->driver;
+	struct kveil_registry_root more = {0};
+	struct kveil_document now = {0};
+	enum kveil_status status = driver->snapshot(ks->registry, &now, err);
+
+	for (size_t i = 0; !status && i < ks->custodian_count; i++) {
+		bool there = false;
+		for (size_t k = 0; k < now.root.count; k++)
+			there |= strcmp(now.root.keys[k].kek, ks->custodians[i]->name) == 0;
+		if (!there)
+			status = kveil_registry_root_wrap(ks->registry->secret, ks->custodians[i], &more, err);
+	}
+	if (!status && more.count)
+		status = driver->add_root_keys(ks->registry, &more, err);
+	*ret_added = more.count;
+	kveil_registry_root_clear(&more);
+	kveil_document_clear(&now);
+	return status;
+}
+
+static bool has_name(struct kveil_keystore *ks, const char *name)
+{
+	pthread_mutex_lock(&ks->lock);
+	bool ret = kveil_map_get(&ks->names, kveil_span_str(name)) != NULL;
+	pthread_mutex_unlock(&ks->lock);
+	return ret || kveil_keystore_is_outside(ks, name);
+}
+
+static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added, struct kveil_error *err)
+{
+	const struct kveil_keys_config *cfg = ks->config;
+	struct kveil_key_record *made = calloc(cfg->data_count + 1, sizeof *made);
+	enum kveil_status status = KVEIL_OK;
+	int64_t now = kveil_clock_wall_ms();
+	size_t count = 0;
+
+	if (!made)
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	for (size_t i = 0; !status && i < cfg->data_count; i++) {
+		const struct kveil_data_key_config *c = &cfg->data[i];
+		if (has_name(ks, c->name))
+			continue;
+		kveil_key_record_begin(&made[count], c, 1, now, now);
+		status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret, &made[count],
+					     KVEIL_SPAN_NULL, err);
+		if (!status)
+			count++;
+	}
+	if (!status && count)
+		status = kveil_keystore_append(ks, made, count, err);
+	/* Somebody else may have been first. */
+	pthread_mutex_lock(&ks->lock);
+	for (size_t i = 0; i < count; i++) {
+		*ret_added += !status && kveil_keystore_by_id(ks, made[i].id);
+		kveil_key_record_clear(&made[i]);
+	}
+	pthread_mutex_unlock(&ks->lock);
+	free(made);
+	return status;
+}
+
+static bool is_whole(struct kveil_keystore *ks)
+{
+	for (size_t i = 0; i < ks->config->data_count; i++)
+		if (!has_name(ks, ks->config->data[i].name))
+			return false;
+	return true;
+}
+
+enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kveil_keys_init_result *ret,
+				  struct kveil_error *err)
+{
+	struct kveil_keystore *ks = NULL;
+	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+
+	*ret = (struct kveil_keys_init_result){0};
+	if (status)
+		return status;
+	status = kveil_keystore_attach_reading(ks, err);
+	if (status == KVEIL_E_REGISTRY_MISSING && ks->is_pinned) {
+		kveil_error_hint(
+		    err, "keys.registry_id names one: `kveil keys restore BACKUP` brings it back; to make a new "
+			 "one, leave that line out");
+	} else if (status == KVEIL_E_REGISTRY_MISSING) {
+		struct kveil_error why = {0};
+		enum kveil_status made = create(ks, &why);
+		ret->created = !made;
+		/* Another process may have been first: then its registry serves. */
+		if (!made || made == KVEIL_E_KEY_EXISTS)
+			status = kveil_keystore_attach_reading(ks, err);
+		if (made && status) {
+			status = made;
+			if (err)
+				*err = why;
+		}
+	}
+	if (!status && ret->created)
+		kveil_keystore_tell(
+		    ks, &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_CREATED, .detail = cfg->registry}, 1);
+	if (!status)
+		status = add_keks(ks, &ret->keks_added, err);
+	/* Twice only if two keys drew one id: the second then lost its place. */
+	for (int i = 0; !status && i < 3 && !is_whole(ks); i++) {
+		size_t added = 0;
+		status = add_names(ks, &added, err);
+		ret->names_added += added;
+	}
+	if (!status) {
+		kveil_registry_id_write(ks->registry->secret->id, ret->id);
+		(void)!kveil_keystore_check_names(ks, &ret->unlike);
+	}
+	kveil_keystore_unref(ks);
+	return status;
+}
+
+enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const char *name, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_crypto_init(err);
+
+	if (status)
+		return status;
+	for (size_t i = 0; i < cfg->custodian_count; i++) {
+		const struct kveil_provider *p = kveil_provider_by_name(cfg->custodians[i].provider);
+		if (strcmp(cfg->custodians[i].name, name) != 0)
+			continue;
+		if (!p->make)
+			return kveil_fail(err, KVEIL_E_UNSUPPORTED,
+					  "KEK '%s' is made where it is kept (%s), not by kveil", name, p->name);
+		return p->make(cfg->custodians[i].params, cfg->base_dir, err);
+	}
+	return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no KEK '%s' under keys.keks", name);
+}
+
+/* Does it open what stands under its name? */
+static bool opens_own(struct kveil_keystore *ks, const char *name)
+{
+	const struct kveil_registry_root *root = ks->registry->root;
+	struct kveil_kek *kek = kveil_keystore_kek(ks, name);
+	struct kveil_error none;
+
+	for (size_t i = 0; kek && i < root->count; i++)
+		if (strcmp(root->keys[i].kek, name) == 0)
+			return kveil_keystore_prove_kek(ks, kek, &none) == KVEIL_OK;
+	return true;
+}
+
+bool kveil_keys_is_strange_kek(const struct kveil_keys_config *cfg, const char *name)
+{
+	struct kveil_keystore *ks;
+	struct kveil_error why;
+	enum kveil_status status = kveil_keystore_open_reachable(cfg, &ks, &why);
+
+	if (status)
+		return status == KVEIL_E_WRONG_KEK;
+	bool ret = !opens_own(ks, name);
+	kveil_keystore_unref(ks);
+	return ret;
+}
+
+/* --- backup --- */
+
+static enum kveil_status digest_of(const struct kveil_document *d, const struct kveil_registry_secret *secret,
+				   uint8_t out[32], struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	struct kveil_document lasting = *d;
+
+	/* Leases come and go. */
+	lasting.generation = lasting.lease = 0;
+	enum kveil_status status = kveil_document_write(&lasting, secret, &text, err);
+	return status ? status : kveil_crypto_sha256(kveil_buf_span(&text), out, err);
+}
+
+static size_t count_living(const struct kveil_document *d)
+{
+	size_t ret = 0;
+
+	for (size_t i = 0; i < d->count; i++)
+		ret += d->records[i].state != KVEIL_KEY_DESTROYED;
+	return ret;
+}
+
+/* This version under another KEK, which need not be one that opens here. */
+static enum kveil_status wrap_under(struct kveil_keystore *ks, struct kveil_kek *kek, struct kveil_key_record *r,
+				    struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
+	struct kveil_key_record old = *r;
+	uint8_t *key = NULL;
+	enum kveil_status status = kveil_keystore_unwrap(ks, &old, &key, err);
+
+	if (!status && !key)
+		status =
+		    kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' only locks here: key '%s' version %u cannot be moved",
+			       old.kek, old.name, old.version);
+	r->wrapped = NULL;
+	r->wrapped_len = 0;
+	if (!status)
+		status = kveil_keystore_make(ks, kek, ks->registry->secret, r, kveil_span_of(key, alg->key_bytes), err);
+	kveil_secret_free(key);
+	free(old.wrapped);
+	return status;
+}
+
+/* Everything under one KEK, the registry's own secret too. */
+static enum kveil_status move_under(struct kveil_keystore *ks, const char *name, struct kveil_document *d,
+				    struct kveil_error *err)
+{
+	struct kveil_kek *kek = kveil_keystore_kek(ks, name);
+	struct kveil_registry_root root = kveil_registry_root_head(&d->root);
+
+	if (!kek)
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no KEK '%s' under keys.keks", name);
+	enum kveil_status status = kveil_registry_root_wrap(ks->registry->secret, kek, &root, err);
+	if (status) {
+		kveil_registry_root_clear(&root);
+		return status;
+	}
+	kveil_registry_root_clear(&d->root);
+	d->root = root;
+	for (size_t i = 0; !status && i < d->count; i++) {
+		struct kveil_key_record *r = &d->records[i];
+		if (r->state != KVEIL_KEY_DESTROYED && !kveil_record_is_tenants(r) && strcmp(r->kek, name) != 0)
+			status = wrap_under(ks, kek, r, err);
+	}
+	return status;
+}
+
+enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const char *path, const char *under,
+					    struct kveil_backup_seen *seen, bool *ret_written, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	struct kveil_document d = {0};
+	uint8_t now[32];
+
+	*ret_written = false;
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &d, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	d.backup = true;
+	if (!status && d.count < seen->versions)
+		status = kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+				    "the registry holds %zu versions, and held %zu: the backup stays as it is", d.count,
+				    seen->versions);
+	if (!status)
+		status = digest_of(&d, ks->registry->secret, now, err);
+	if (!status && !kveil_secret_eq(now, seen->digest, sizeof now)) {
+		if (under)
+			status = move_under(ks, under, &d, err);
+		if (!status)
+			status = kveil_document_write(&d, ks->registry->secret, &text, err);
+		if (!status)
+			status = kveil_files_write_whole(path, kveil_buf_span(&text), err);
+		*ret_written = !status;
+	}
+	if (*ret_written) {
+		struct kveil_event e = {.kind = KVEIL_EVENT_REGISTRY_BACKED_UP, .count = d.count, .detail = path};
+		/* One that follows is in the registry's records with its first copy, or there would be no end. */
+		if (seen->versions)
+			kveil_event(&e);
+		else
+			kveil_keystore_tell(ks, &e, 1);
+		memcpy(seen->digest, now, sizeof now);
+		seen->versions = d.count;
+		seen->living = count_living(&d);
+	}
+	kveil_document_clear(&d);
+	return status;
+}
+
+enum kveil_status kveil_keys_backup_check(const char *path, struct kveil_error *err)
+{
+	static const char *const backup[] = {"{\n \"kveil\": \"key backup\"", NULL};
+
+	return kveil_files_check_replaced(path, backup, "backup", err);
+}
+
+enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const char *path, const char *under,
+				    size_t *ret_living, struct kveil_error *err)
+{
+	struct kveil_backup_seen seen = {0};
+	struct kveil_keystore *ks = NULL;
+	enum kveil_status status = kveil_keys_backup_check(path, err);
+	bool written;
+
+	*ret_living = 0;
+	if (!status)
+		status = kveil_keystore_open_reachable(cfg, &ks, err);
+	if (status)
+		return status;
+	status = kveil_keys_backup_changed(ks, path, under, &seen, &written, err);
+	*ret_living = seen.living;
+	kveil_keystore_unref(ks);
+	return status;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the registry keeps of what was done to keys. */
+#include "keyadmin/admin.h"
+
+#include "keys/internal.h"
+
+#include <jansson.h>
+
+bool kveil_keys_event_is_authentic(struct kveil_keystore *ks, const char *line)
+{
+	struct kveil_registry_event e;
+
+	if (!kveil_registry_event_parse(kveil_span_str(line), &e))
+		return false;
+	bool ret = kveil_registry_event_authentic(&e, ks->registry->secret);
+	kveil_registry_event_clear(&e);
+	return ret;
+}
+
+enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *asked, kveil_keys_history_fn *fn,
+				     void *user, size_t *ret_missing, struct kveil_error *err)
+{
+	char name[KVEIL_KEY_NAME_MAX + 1] = "";
+	struct kveil_document d = {0};
+
+	if (asked)
+		kveil_keys_registry_name(ks, asked, name);
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &d, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	for (size_t i = 0; !status && i < d.events.count; i++) {
+		json_t *event = json_loads(d.events.items[i].line, 0, NULL);
+		const char *key = json_string_value(json_object_get(event, "key"));
+		if (!asked || (key && (strcmp(key, name) == 0 || strcmp(key, asked) == 0)))
+			fn(user, d.events.items[i].line, event);
+		json_decref(event);
+	}
+	*ret_missing = kveil_registry_events_missing(&d.events);
+	kveil_document_clear(&d);
+	return status;
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A backup taken into the registry that is there: nothing that is there goes, and nothing that the backup has is left
+ * out. */
+#include "keyadmin/admin.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "custody/files.h"
+#include "keys/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { RACES = 16 };
+
+static enum kveil_status read_backup(const struct kveil_keystore *ks, const char *path, struct kveil_document *ret,
+				     struct kveil_registry_secret **ret_secret, struct kveil_error *err)
+{
+	struct kveil_buf text = KVEIL_BUF_INIT;
+	enum kveil_status status =
+	    kveil_files_read_private(path, "the backup", KVEIL_DOCUMENT_BYTES_MAX, &text, NULL, NULL, err);
+
+	if (!status)
+		status = kveil_document_parse(kveil_buf_span(&text), ret, err);
+	kveil_buf_clear(&text);
+	if (!status)
+		status = kveil_registry_root_open(&ret->root, ks->custodians, ks->custodian_count, ret_secret, err);
+	if (!status)
+		status = kveil_document_verify(ret, *ret_secret, err);
+	if (status)
+		kveil_error_where(err, path, 0, 0);
+	if (status == KVEIL_E_REGISTRY_CORRUPT)
+		kveil_error_hint(err, "this file was altered or cut: take an older backup");
+	return status;
+}
+
+static enum kveil_status check_pin(const struct kveil_keystore *ks, const struct kveil_registry_secret *secret,
+				   const char *path, struct kveil_error *err)
+{
+	char id[KVEIL_REGISTRY_ID_TEXT];
+
+	if (!ks->is_pinned || kveil_secret_eq(ks->pin, secret->id, sizeof ks->pin))
+		return KVEIL_OK;
+	kveil_registry_id_write(secret->id, id);
+	kveil_fail(err, KVEIL_E_CONFIG, "the backup is of the registry %s, and keys.registry_id says another", id);
+	kveil_error_where(err, path, 0, 0);
+	return KVEIL_E_CONFIG;
+}
+
+/* --- numbers that are taken --- */
+
+/* Two sites made the same version of a name, each with its own key: the one that comes in goes on under the next
+ * number. */
+static enum kveil_status renumber_plain(struct kveil_keystore *ks, const struct kveil_key_record *old,
+					struct kveil_key_record *r, struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(old->algorithm);
+	uint8_t *key = NULL;
+
+	pthread_mutex_lock(&ks->lock);
+	r->version = kveil_key_name_next(kveil_map_get(&ks->names, kveil_span_str(old->name)));
+	pthread_mutex_unlock(&ks->lock);
+	if (old->state == KVEIL_KEY_DESTROYED)
+		return kveil_key_record_sign(r, ks->registry->secret, err);
+	enum kveil_status status = kveil_keystore_unwrap(ks, old, &key, err);
+	if (!status && !key)
+		status = kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' only locks here: version %u of '%s' stays outside",
+				    old->kek, old->version, old->name);
+	if (!status)
+		status = kveil_keystore_make(ks, kveil_keystore_kek(ks, old->kek), ks->registry->secret, r,
+					     kveil_span_of(key, alg->key_bytes), err);
+	kveil_secret_free(key);
+	return status;
+}
+
+static enum kveil_status renumber_tenants(struct kveil_keystore *ks, const struct kveil_key_record *old,
+					  struct kveil_key_record *r, struct kveil_error *err)
+{
+	const struct kveil_data_key_config *pattern = kveil_keys_config_find(ks->config, kveil_span_str(old->kek));
+	uint8_t digest[KVEIL_DIGEST_BYTES], key[KVEIL_KEY_BYTES_MAX];
+
+	if (!pattern || !kveil_tenants_read_name(pattern, old->name, digest))
+		return kveil_fail(err, KVEIL_E_CONFIG, "keys.data does not name the pattern '%s'", old->kek);
+	pthread_mutex_lock(&ks->lock);
+	r->version = kveil_tenants_next(kveil_tenants_find(ks, digest));
+	enum kveil_status status = kveil_tenants_unwrap(ks, pattern, old, key, err);
+	if (!status)
+		status = kveil_tenants_wrap(ks, pattern, r, key, err);
+	pthread_mutex_unlock(&ks->lock);
+	kveil_secret_wipe(key, sizeof key);
+	return status;
+}
+
+static bool is_here(struct kveil_keystore *ks, uint32_t id)
+{
+	pthread_mutex_lock(&ks->lock);
+	bool ret = kveil_keystore_has_id(ks, id);
+	pthread_mutex_unlock(&ks->lock);
+	return ret;
+}
+
+/* Again where somebody else takes that number, too. */
+static enum kveil_status renumber(struct kveil_keystore *ks, const struct kveil_key_record *old,
+				  struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+	bool tenants = kveil_record_is_tenants(old);
+
+	/* The end of a name is its last number, and stands already. */
+	if (tenants && old->state == KVEIL_KEY_DESTROYED)
+		return KVEIL_OK;
+	for (int i = 0; !status && !is_here(ks, old->id) && i < RACES; i++) {
+		struct kveil_key_record r = *old;
+		r.wrapped = NULL;
+		r.wrapped_len = 0;
+		r.sequence = 1;
+		r.state = r.state == KVEIL_KEY_LIVE ? KVEIL_KEY_OPENS_ONLY : r.state;
+		r.changed_ms = kveil_clock_wall_ms();
+		status = tenants ? renumber_tenants(ks, old, &r, err) : renumber_plain(ks, old, &r, err);
+		if (!status)
+			status = kveil_keystore_append(ks, &r, 1, err);
+		kveil_key_record_clear(&r);
+	}
+	if (!status && !is_here(ks, old->id))
+		status =
+		    kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "others keep making versions of '%s'", old->name);
+	return status;
+}
+
+/* What lost its number while it was written is taken in like what had none. */
+static enum kveil_status take_the_rest(struct kveil_keystore *ks, const struct kveil_document *backup,
+				       struct kveil_keys_restored *ret, struct kveil_error *err)
+{
+	enum kveil_status first = KVEIL_OK;
+	struct kveil_error why;
+
+	for (size_t i = 0; i < backup->count; i++) {
+		if (is_here(ks, backup->records[i].id))
+			continue;
+		enum kveil_status status = renumber(ks, &backup->records[i], &why);
+		ret->renumbered += !status;
+		ret->left_out += status != KVEIL_OK;
+		if (status && !first) {
+			first = status;
+			if (err)
+				*err = why;
+		}
+	}
+	return first;
+}
+
+/* --- all of it --- */
+
+enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path, bool dry_run,
+				     struct kveil_keys_restored *ret, struct kveil_error *err)
+{
+	struct kveil_registry_secret *secret = NULL;
+	const struct kveil_registry_driver *driver;
+	struct kveil_document backup = {0};
+	struct kveil_restoring how = {.dry_run = dry_run};
+	struct kveil_keystore *ks;
+	const char *where;
+	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+
+	*ret = (struct kveil_keys_restored){0};
+	if (status)
+		return status;
+	const struct kveil_registry_env env = kveil_keystore_env(ks);
+	status = kveil_registry_driver_of(cfg->registry, &driver, &where, err);
+	if (!status)
+		status = read_backup(ks, path, &backup, &secret, err);
+	if (!status)
+		status = check_pin(ks, secret, path, err);
+	if (!status)
+		status = driver->restore(&env, where, &backup, secret, &how, err);
+	ret->added = how.added;
+	ret->skipped = how.skipped;
+	if (dry_run)
+		ret->renumbered = how.conflicting;
+	/* Whatever else somebody wrote there, this is the one. */
+	if (!status && !dry_run) {
+		ks->is_pinned = true;
+		memcpy(ks->pin, secret->id, sizeof ks->pin);
+		status = kveil_keystore_attach(ks, err);
+		if (!status)
+			status = take_the_rest(ks, &backup, ret, err);
+		if (!status)
+			status = kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
+		if (!status)
+			kveil_keystore_tell(ks,
+					    &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_RESTORED,
+								  .count = ret->added + ret->renumbered,
+								  .detail = path},
+					    1);
+	}
+	kveil_document_clear(&backup);
+	kveil_secret_free(secret);
+	kveil_keystore_unref(ks);
+	return status;
+}
+
+/* --- verify --- */
+
+static void open_each(struct kveil_keystore *ks, const struct kveil_document *backup, struct kveil_backup_state *ret)
+{
+	struct kveil_error why;
+
+	for (size_t i = 0; i < backup->count; i++) {
+		const struct kveil_key_record *r = &backup->records[i];
+		uint8_t *key = NULL;
+		if (r->state == KVEIL_KEY_DESTROYED) {
+			ret->destroyed++;
+			continue;
+		}
+		ret->versions++;
+		/* What a pattern's own key wraps opens where that does. */
+		enum kveil_status status =
+		    kveil_record_is_tenants(r) ? KVEIL_OK : kveil_keystore_unwrap(ks, r, &key, &why);
+		if (!status && !key && !kveil_record_is_tenants(r))
+			status = kveil_fail(&why, KVEIL_E_CONFIG, "KEK '%s' only locks here", r->kek);
+		ret->opened += !status;
+		if (status && !ret->unreachable++)
+			ret->why = why;
+		kveil_secret_free(key);
+	}
+}
+
+enum kveil_status kveil_keys_verify_backup(const struct kveil_keys_config *cfg, const char *path,
+					   struct kveil_backup_state *ret, struct kveil_error *err)
+{
+	struct kveil_registry_secret *secret = NULL;
+	struct kveil_document backup = {0};
+	struct kveil_keystore *ks;
+	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+
+	*ret = (struct kveil_backup_state){0};
+	if (status)
+		return status;
+	status = read_backup(ks, path, &backup, &secret, err);
+	/* No registry is opened: it may be what was lost. */
+	struct kveil_registry stand_in = {.secret = secret};
+	if (!status) {
+		ks->registry = &stand_in;
+		kveil_registry_id_write(secret->id, ret->id);
+		open_each(ks, &backup, ret);
+		ret->events = backup.events.count;
+		ret->missing = kveil_registry_events_missing(&backup.events);
+		ks->registry = NULL;
+	}
+	kveil_document_clear(&backup);
+	kveil_secret_free(secret);
+	kveil_keystore_unref(ks);
+	return status;
+}

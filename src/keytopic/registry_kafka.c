@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The registry `kafka:TOPIC`: one partition, compacted, shared by the whole group. A writer appends and reads back to
+ * its own message; the order of the partition decides (registry/registry_log.h).
+ */
+#include "keytopic/registry_kafka.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "crypto/crypto.h"
+#include "keytopic/registry_kafka_internal.h"
+#include "registry/registry_log.h"
+
+#include <stdlib.h>
+
+enum { PROOF_MS = 30000, POLICY_MS = 15000 };
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+}
+
+void kveil_registry_kafka_close(struct kveil_registry *base)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+
+	if (!r)
+		return;
+	kveil_registry_topic_free(r->topic);
+	kveil_registry_log_clear(&r->log);
+	kveil_secret_free(r->base.secret);
+	free(r);
+}
+
+enum kveil_status kveil_registry_kafka_connect(const struct kveil_registry_env *env, const char *where,
+					       struct kafka_registry **ret, struct kveil_error *err)
+{
+	if (!env->options)
+		return kveil_fail(err, KVEIL_E_CONFIG, "a key registry in Kafka needs `kafka:` in the configuration");
+	struct kafka_registry *r = calloc(1, sizeof *r);
+	if (!r)
+		return no_memory(err);
+	r->base.driver = &kveil_registry_kafka;
+	r->base.root = &r->log.root.keys;
+	r->base.events = &r->log.events;
+	kveil_registry_log_init(&r->log, &r->base);
+	enum kveil_status status = kveil_registry_topic_new(env->options, where, &r->topic, err);
+	if (status) {
+		kveil_registry_kafka_close(&r->base);
+		return status;
+	}
+	*ret = r;
+	return KVEIL_OK;
+}
+
+/* --- reading --- */
+
+static enum kveil_status offer(void *user, int64_t offset, struct kveil_span label, struct kveil_span value,
+			       struct kveil_error *err)
+{
+	struct finding *f = user;
+
+	(void)offset;
+	f->any = true;
+	return kveil_registry_log_offer(f->log, f->env, label, value, err);
+}
+
+enum kveil_status kveil_registry_kafka_find_root(struct kafka_registry *r, const struct kveil_registry_env *env,
+						 struct finding *f, struct kveil_error *err)
+{
+	kveil_registry_log_forget_candidates(&r->log);
+	*f = (struct finding){.log = &r->log, .env = env};
+	enum kveil_status status = kveil_registry_topic_rewind(r->topic, err);
+
+	if (!status)
+		status = kveil_registry_topic_read(r->topic, offer, f, err);
+	if (!status && env)
+		status = kveil_registry_log_choose(&r->log, env, &f->refused, err);
+	if (!status)
+		status = kveil_registry_topic_rewind(r->topic, err);
+	return status;
+}
+
+enum kveil_status kveil_registry_kafka_take(void *user, int64_t offset, struct kveil_span label,
+					    struct kveil_span value, struct kveil_error *err)
+{
+	return kveil_registry_log_take(user, offset, label, value, err);
+}
+
+static enum kveil_status read_log(struct kafka_registry *r, struct kveil_error *err)
+{
+	return kveil_registry_topic_read(r->topic, kveil_registry_kafka_take, &r->log, err);
+}
+
+static enum kveil_status copied(struct kveil_error *err)
+{
+	kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+		   "the key registry's topic is a copy: its leases were given at higher offsets elsewhere");
+	kveil_error_hint(err, "`kveil keys backup FILE` where it came from, and `kveil keys restore FILE` here");
+	return KVEIL_E_REGISTRY_ROLLED_BACK;
+}
+
+static enum kveil_status kafka_open(const struct kveil_registry_env *env, const char *where,
+				    struct kveil_registry **ret, struct kveil_error *err)
+{
+	struct kafka_registry *r;
+	struct finding f = {0};
+	enum kveil_status status = kveil_registry_kafka_connect(env, where, &r, err);
+
+	if (status)
+		return status;
+	status = kveil_registry_topic_check(r->topic, err);
+	if (!status)
+		status = kveil_registry_kafka_find_root(r, env, &f, err);
+	if (!status && !r->log.has_root && f.refused.status) {
+		status = f.refused.status;
+		if (err)
+			*err = f.refused;
+	} else if (!status && !r->log.has_root) {
+		status = kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "the topic %s holds no key registry", where);
+		kveil_error_hint(err, "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
+	}
+	if (status) {
+		kveil_registry_kafka_close(&r->base);
+		return status;
+	}
+	kveil_registry_log_forget_candidates(&r->log);
+	r->policy_due_ms = kveil_clock_mono_ms() + POLICY_MS;
+	*ret = &r->base;
+	return KVEIL_OK;
+}
+
+/* --- writing --- */
+
+enum kveil_status kveil_registry_kafka_put_root(struct kafka_registry *r, struct kveil_registry_epoch_root *root,
+						const struct kveil_registry_secret *secret, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf value = KVEIL_BUF_INIT;
+	char label[KVEIL_ROOT_LABEL_MAX];
+	enum kveil_status status = kveil_registry_root_write(root, secret, &value, err);
+
+	if (status)
+		return status;
+	kveil_registry_root_label(&root->keys, label);
+	struct kveil_registry_message m = {kveil_span_str(label), kveil_buf_span(&value), 0};
+	return kveil_registry_topic_append(r->topic, &m, 1, err);
+}
+
+/* Writes the root that is known again, so that it is the last one. */
+static enum kveil_status heal_root(struct kafka_registry *r, struct kveil_error *err)
+{
+	struct kveil_registry_epoch_root again;
+
+	if (!kveil_registry_epoch_root_copy(&again, &r->log.root))
+		return no_memory(err);
+	again.sequence += again.sequence < UINT32_MAX;
+	enum kveil_status status = kveil_registry_kafka_put_root(r, &again, r->base.secret, err);
+	kveil_registry_epoch_root_clear(&again);
+	return status ? status : read_log(r, err);
+}
+
+static enum kveil_status put_event(struct kafka_registry *r, const struct kveil_registry_event *e,
+				   struct kveil_error *err)
+{
+	char label[KVEIL_EVENT_LABEL_MAX];
+
+	kveil_registry_event_label(e, label);
+	struct kveil_registry_message m = {kveil_span_str(label), kveil_span_of(e->line, e->len), 0};
+	return kveil_registry_topic_append(r->topic, &m, 1, err);
+}
+
+/* What somebody overwrote, for compaction keeps only what was written last. */
+static enum kveil_status heal_events(struct kafka_registry *r, struct kveil_error *err)
+{
+	const struct kveil_registry_event *e;
+	enum kveil_status status = KVEIL_OK;
+
+	for (int i = 0; !status && i < 256 && (e = kveil_registry_log_damaged_event(&r->log)); i++) {
+		status = put_event(r, e, err);
+		if (!status)
+			status = read_log(r, err);
+	}
+	return status;
+}
+
+struct looking {
+	const struct kveil_registry_log *log;
+	bool found;
+};
+
+static enum kveil_status look(void *user, int64_t offset, struct kveil_span label, struct kveil_span value,
+			      struct kveil_error *err)
+{
+	struct looking *l = user;
+
+	(void)err;
+	l->found = offset == l->log->root_offset && kveil_registry_log_is_root(l->log, label, value);
+	return KVEIL_OK;
+}
+
+/* A topic that was made anew and has grown past what was read from the old one looks like the old one, but for its
+ * root. */
+static enum kveil_status prove_same(struct kafka_registry *r, struct kveil_error *err)
+{
+	struct looking l = {&r->log, false};
+	int64_t now = kveil_clock_mono_ms();
+	enum kveil_status status = KVEIL_OK;
+
+	if (kveil_registry_topic_was_away(r->topic))
+		r->proof_due_ms = now;
+	if (now < r->proof_due_ms)
+		return KVEIL_OK;
+	/* Between reading and looking somebody may have written it again, and compaction taken it away. */
+	for (int i = 0; !status && !l.found && i < 3; i++) {
+		status = read_log(r, err);
+		if (status || r->log.root_damaged)
+			return status;
+		status = kveil_registry_topic_peek(r->topic, r->log.root_offset, look, &l, err);
+	}
+	if (status)
+		return status;
+	if (!l.found) {
+		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+			   "the key registry's topic is not the one that was read before: it was made anew");
+		kveil_error_hint(err,
+				 "`kveil keys restore BACKUP` brings the keys back, opening only; then start again");
+		return KVEIL_E_REGISTRY_ROLLED_BACK;
+	}
+	r->proof_due_ms = now + PROOF_MS;
+	return KVEIL_OK;
+}
+
+/* A topic that was altered under a running process loses keys with time, and what was lost is in memory alone: nothing
+ * more is sealed with it. */
+static enum kveil_status check_kept(struct kafka_registry *r, struct kveil_error *err)
+{
+	int64_t now = kveil_clock_mono_ms(), start = kveil_registry_topic_start(r->topic);
+	enum kveil_status status = KVEIL_OK;
+
+	if (start != r->start && kveil_registry_log_is_cut(&r->log, start))
+		return kveil_registry_topic_lost_beginning(err);
+	r->start = start;
+	if (now < r->policy_due_ms)
+		return KVEIL_OK;
+	status = kveil_registry_topic_check(r->topic, err);
+	if (!status)
+		r->policy_due_ms = now + POLICY_MS;
+	return status;
+}
+
+static enum kveil_status kafka_read(struct kveil_registry *base, kveil_registry_read_fn *fn, void *user,
+				    struct kveil_error *err)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = read_log(r, err);
+
+	if (!status)
+		status = check_kept(r, err);
+	if (!status)
+		status = prove_same(r, err);
+	if (!status && r->log.rolled_back)
+		status = copied(err);
+	if (!status && r->log.root_damaged && kveil_clock_mono_ms() >= r->log.root_due_ms)
+		status = heal_root(r, err);
+	if (!status)
+		status = heal_events(r, err);
+	return status ? status : kveil_registry_log_hand_over(&r->log, fn, user, err);
+}
+
+static size_t kafka_damaged(struct kveil_registry *base, bool at_once, uint32_t *ids, size_t max)
+{
+	return kveil_registry_log_damaged(&((struct kafka_registry *)base)->log, at_once, ids, max);
+}
+
+struct writing {
+	struct kveil_registry_message *messages;
+	struct kveil_buf *values;
+	char (*labels)[KVEIL_RECORD_LABEL_MAX];
+};
+
+static void add_message(struct writing *w, size_t n, const struct kveil_buf *value)
+{
+	w->messages[n].label = kveil_span_str(w->labels[n]);
+	w->messages[n].value = kveil_buf_span(value);
+}
+
+enum kveil_status kveil_registry_kafka_append(struct kveil_registry *base, const struct kveil_key_record *records,
+					      size_t count, struct kveil_error *err)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	struct writing w = {calloc(2 * count + 1, sizeof *w.messages), calloc(count + 1, sizeof *w.values),
+			    calloc(2 * count + 1, sizeof *w.labels)};
+	enum kveil_status status = w.messages && w.values && w.labels ? KVEIL_OK : no_memory(err);
+	size_t n = 0;
+
+	for (size_t i = 0; !status && i < count; i++) {
+		status = kveil_key_record_to_json(&records[i], &w.values[i], err);
+		/* The end first: from then on it counts, whatever becomes of the rest. */
+		if (records[i].state == KVEIL_KEY_DESTROYED) {
+			kveil_registry_end_label(&records[i], w.labels[n]);
+			add_message(&w, n++, &w.values[i]);
+			/* The end of a name is a record that never was anything else. */
+			if (records[i].sequence == 1)
+				continue;
+		}
+		kveil_registry_record_label(&records[i], w.labels[n]);
+		add_message(&w, n++, &w.values[i]);
+	}
+	if (!status)
+		status = kveil_registry_topic_append(r->topic, w.messages, n, err);
+	for (size_t i = 0; w.values && i < count; i++)
+		kveil_buf_clear(&w.values[i]);
+	free(w.messages);
+	free(w.values);
+	free(w.labels);
+	return status;
+}
+
+static bool has_keys(const struct kveil_registry_root *root, const struct kveil_registry_root *keys)
+{
+	for (size_t i = 0; i < keys->count; i++) {
+		bool found = false;
+		for (size_t k = 0; k < root->count; k++)
+			found |= strcmp(root->keys[k].kek, keys->keys[i].kek) == 0 &&
+				 kveil_span_eq(kveil_span_of(root->keys[k].wrapped, root->keys[k].wrapped_len),
+					       kveil_span_of(keys->keys[i].wrapped, keys->keys[i].wrapped_len));
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* Two that add keys at the same moment would each leave the other's out: whoever sees its own missing adds it again. */
+static enum kveil_status kafka_add_root_keys(struct kveil_registry *base, const struct kveil_registry_root *keys,
+					     struct kveil_error *err)
+{
+	enum { ATTEMPTS = 10 };
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = read_log(r, err);
+
+	for (int i = 0; !status && i < ATTEMPTS && !has_keys(&r->log.root.keys, keys); i++) {
+		struct kveil_registry_epoch_root root;
+		if (!kveil_registry_epoch_root_copy(&root, &r->log.root))
+			return no_memory(err);
+		root.sequence += root.sequence < UINT32_MAX;
+		if (!kveil_registry_root_add_all(&root.keys, keys))
+			status = no_memory(err);
+		if (!status)
+			status = kveil_registry_kafka_put_root(r, &root, r->base.secret, err);
+		if (!status)
+			status = read_log(r, err);
+		kveil_registry_epoch_root_clear(&root);
+	}
+	if (!status && !has_keys(&r->log.root.keys, keys))
+		status = kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "others keep writing the key registry's root");
+	return status;
+}
+
+static enum kveil_status kafka_lease(struct kveil_registry *base, uint32_t *ret, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf value = KVEIL_BUF_INIT;
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	int64_t after = kveil_registry_topic_highest(r->topic);
+	struct kveil_registry_lease l = {.after = after};
+
+	memcpy(l.epoch, r->log.root.epoch, sizeof l.epoch);
+	enum kveil_status status = kveil_registry_lease_write(&l, r->base.secret, &value, err);
+	struct kveil_registry_message m = {KVEIL_SPAN(KVEIL_LEASE_LABEL), kveil_buf_span(&value), -1};
+	if (!status)
+		status = kveil_registry_topic_append(r->topic, &m, 1, err);
+	if (status)
+		return status;
+	if (m.offset <= after)
+		return copied(err);
+	/* The number counts for nothing in another log than the one whose keys are sealed with. */
+	r->proof_due_ms = 0;
+	status = prove_same(r, err);
+	if (status)
+		return status;
+	if (m.offset > UINT32_MAX)
+		return kveil_fail(err, KVEIL_E_NO_LEASE, "this registry has given all of its 4,294,967,295 leases");
+	*ret = (uint32_t)m.offset;
+	return KVEIL_OK;
+}
+
+static enum kveil_status kafka_record(struct kveil_registry *base, const struct kveil_event *events, size_t count,
+				      struct kveil_error *err)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = read_log(r, err);
+
+	for (size_t i = 0; !status && i < count; i++) {
+		struct kveil_registry_event e = {0};
+		status = kveil_registry_event_write(&r->log.events, &events[i], kveil_clock_wall_ms(), r->base.secret,
+						    &e, err);
+		if (!status)
+			status = put_event(r, &e, err);
+		/* Known from now on, for the next one to name it. */
+		if (!status && !kveil_registry_events_add(&r->log.events, &e))
+			status = no_memory(err);
+		kveil_registry_event_clear(&e);
+	}
+	return status;
+}
+
+enum kveil_status kveil_registry_kafka_put_events(struct kafka_registry *r, const struct kveil_registry_events *events,
+						  struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; !status && i < events->count; i++)
+		if (!kveil_registry_events_has(&r->log.events, &events->items[i]))
+			status = put_event(r, &events->items[i], err);
+	return status;
+}
+
+static enum kveil_status kafka_noted(struct kveil_registry *base, struct kveil_buf *out, struct kveil_error *err)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = read_log(r, err);
+
+	if (!status && r->log.note.sequence)
+		kveil_buf_append(out, r->log.note.text, r->log.note.len);
+	return status ? status : kveil_buf_ok(out) ? KVEIL_OK : no_memory(err);
+}
+
+static enum kveil_status kafka_note(struct kveil_registry *base, struct kveil_span text, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf value = KVEIL_BUF_INIT;
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = read_log(r, err);
+
+	if (!status) {
+		uint32_t next = r->log.note.sequence + (r->log.note.sequence < UINT32_MAX);
+		status = kveil_registry_note_write(next, text, r->base.secret, &value, err);
+	}
+	struct kveil_registry_message m = {KVEIL_SPAN(KVEIL_NOTE_LABEL), kveil_buf_span(&value), 0};
+	return status ? status : kveil_registry_topic_append(r->topic, &m, 1, err);
+}
+
+enum kveil_status kveil_registry_kafka_draw_epoch(struct kveil_registry_epoch_root *root, struct kveil_error *err)
+{
+	return kveil_crypto_random(root->epoch, sizeof root->epoch, err);
+}
+
+/* The first root of a registry. */
+enum kveil_status kveil_registry_kafka_put_first_root(struct kafka_registry *r, const struct kveil_registry_root *keys,
+						      const struct kveil_registry_secret *secret,
+						      struct kveil_error *err)
+{
+	struct kveil_registry_epoch_root root = {.sequence = 1};
+	enum kveil_status status =
+	    kveil_registry_root_copy(&root.keys, keys) ? kveil_registry_kafka_draw_epoch(&root, err) : no_memory(err);
+
+	if (!status)
+		status = kveil_registry_kafka_put_root(r, &root, secret, err);
+	kveil_registry_epoch_root_clear(&root);
+	return status;
+}
+
+enum kveil_status kveil_registry_kafka_check_or_make(struct kafka_registry *r, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_registry_topic_check(r->topic, err);
+	return status == KVEIL_E_REGISTRY_MISSING ? kveil_registry_topic_make(r->topic, err) : status;
+}
+
+static enum kveil_status kafka_create(const struct kveil_registry_env *env, const char *where,
+				      const struct kveil_registry_root *root,
+				      const struct kveil_registry_secret *secret, struct kveil_error *err)
+{
+	struct kafka_registry *r;
+	struct finding f = {0};
+	enum kveil_status status = kveil_registry_kafka_connect(env, where, &r, err);
+
+	if (status)
+		return status;
+	status = kveil_registry_kafka_check_or_make(r, err);
+	if (!status)
+		status = kveil_registry_kafka_find_root(r, env, &f, err);
+	if (!status && f.any && !r->log.has_root) {
+		status =
+		    kveil_fail(err, KVEIL_E_KEY_EXISTS,
+			       "the topic %s holds messages and no key registry that opens: it is somebody's", where);
+		kveil_error_hint(err, "name another topic, or `kveil keys restore BACKUP` if this was one");
+	}
+	if (!status && !r->log.has_root) {
+		status = kveil_registry_kafka_put_first_root(r, root, secret, err);
+		/* Two that make a registry at the same moment: the first root counts, whoever wrote it. */
+		if (!status)
+			status = kveil_registry_kafka_find_root(r, env, &f, err);
+	}
+	if (!status && (!r->log.has_root || !kveil_secret_eq(r->log.root.keys.id, root->id, sizeof root->id)))
+		status = kveil_fail(err, KVEIL_E_KEY_EXISTS, "there is a key registry in the topic %s already", where);
+	kveil_registry_kafka_close(&r->base);
+	return status;
+}
+
+static enum kveil_status kafka_clock_ahead(struct kveil_registry *base, int64_t *ret_ms, struct kveil_error *err)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = KVEIL_OK;
+	uint32_t lease;
+	int64_t now;
+
+	*ret_ms = 0;
+	/* A lease that nobody uses is the least that can be written. */
+	if (!kveil_registry_topic_clock(r->topic, &now))
+		status = kafka_lease(base, &lease, err);
+	if (!status && kveil_registry_topic_clock(r->topic, &now))
+		*ret_ms = kveil_clock_wall_ms() - now;
+	return status;
+}
+
+const struct kveil_registry_driver kveil_registry_kafka = {
+    .scheme = "kafka",
+    .help = "kafka:TOPIC, a compacted topic that the whole group shares",
+    .forgiving = true,
+    .create = kafka_create,
+    .open = kafka_open,
+    .close = kveil_registry_kafka_close,
+    .read = kafka_read,
+    .damaged = kafka_damaged,
+    .append = kveil_registry_kafka_append,
+    .add_root_keys = kafka_add_root_keys,
+    .snapshot = kveil_registry_kafka_snapshot,
+    .lease = kafka_lease,
+    .record = kafka_record,
+    .clock_ahead = kafka_clock_ahead,
+    .noted = kafka_noted,
+    .note = kafka_note,
+    .restore = kveil_registry_kafka_restore,
+};

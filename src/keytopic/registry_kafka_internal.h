@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keytopic/registry_kafka_internal.h: what the two files of the registry in a topic share. One thread at a time. */
+#ifndef KVEIL_KEYTOPIC_REGISTRY_KAFKA_INTERNAL_H
+#define KVEIL_KEYTOPIC_REGISTRY_KAFKA_INTERNAL_H
+
+#include "registry/registry_log.h"
+#include "keytopic/registry_kafka.h"
+#include "keytopic/registry_topic.h"
+
+struct kafka_registry {
+	struct kveil_registry base;
+	struct kveil_registry_topic *topic;
+	struct kveil_registry_log log;
+	int64_t proof_due_ms; /* monotonic: when to look next whether this is still the same log */
+	int64_t policy_due_ms; /* and whether its topic still keeps everything */
+	int64_t start;        /* where the log began when it was last held against what is known */
+};
+
+struct finding {
+	struct kveil_registry_log *log;
+	const struct kveil_registry_env *env;
+	struct kveil_error refused;
+	bool any; /* message at all */
+};
+
+enum kveil_status kveil_registry_kafka_connect(const struct kveil_registry_env *env, const char *where,
+                                               struct kafka_registry **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_registry_kafka_close(struct kveil_registry *base);
+enum kveil_status kveil_registry_kafka_check_or_make(struct kafka_registry *r, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* Reads the whole log for its root; the next read begins with the first message again. Fine without a root too:
+ * log.has_root tells. env NULL: only that of the registry whose secret is known. */
+enum kveil_status kveil_registry_kafka_find_root(struct kafka_registry *r, const struct kveil_registry_env *env,
+                                                 struct finding *f, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A kveil_registry_topic_fn; user is the struct kveil_registry_log. */
+enum kveil_status kveil_registry_kafka_take(void *user, int64_t offset, struct kveil_span label,
+                                            struct kveil_span value, struct kveil_error *err) KVEIL_MUST_CHECK;
+
+enum kveil_status kveil_registry_kafka_append(struct kveil_registry *base, const struct kveil_key_record *records,
+                                              size_t count, struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_kafka_put_root(struct kafka_registry *r, struct kveil_registry_epoch_root *root,
+                                                const struct kveil_registry_secret *secret,
+                                                struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_kafka_put_first_root(struct kafka_registry *r, const struct kveil_registry_root *keys,
+                                                      const struct kveil_registry_secret *secret,
+                                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Those that the log does not have. */
+enum kveil_status kveil_registry_kafka_put_events(struct kafka_registry *r, const struct kveil_registry_events *events,
+                                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_kafka_draw_epoch(struct kveil_registry_epoch_root *root,
+                                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* registry_kafka_restore.c: the driver's */
+enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, struct kveil_document *ret,
+                                                struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_kafka_restore(const struct kveil_registry_env *env, const char *where,
+                                               const struct kveil_document *backup,
+                                               const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+                                               struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Backup and restore of a registry in a topic. */
+#include "keytopic/registry_kafka_internal.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "registry/document.h"
+
+#include <stdlib.h>
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+}
+
+static enum kveil_status add_to(void *document, const struct kveil_key_record *record, struct kveil_error *err)
+{
+	return kveil_document_add(document, record) ? KVEIL_OK : no_memory(err);
+}
+
+/* Everything that the log holds, read from its beginning by somebody who knows nothing of it yet. */
+static enum kveil_status kveil_registry_kafka_read_whole(struct kafka_registry *r, struct kveil_registry_log *log,
+							 struct kveil_document *ret, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_registry_topic_rewind(r->topic, err);
+
+	if (!status)
+		status = kveil_registry_topic_read(r->topic, kveil_registry_kafka_take, log, err);
+	return status ? status : kveil_registry_log_hand_over(log, add_to, ret, err);
+}
+
+enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, struct kveil_document *ret,
+						struct kveil_error *err)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	/* What is ignored was counted when it was read the first time. */
+	struct kveil_registry silent = {.driver = base->driver, .secret = base->secret};
+	struct kveil_document d = {0};
+	struct kveil_registry_log log;
+
+	int64_t position = kveil_registry_topic_position(r->topic);
+	kveil_registry_log_init(&log, &silent);
+	enum kveil_status status = kveil_registry_epoch_root_copy(&log.root, &r->log.root) ? KVEIL_OK : no_memory(err);
+	if (!status)
+		status = kveil_registry_kafka_read_whole(r, &log, &d, err);
+	/* What came meanwhile is new to the log that goes on. */
+	kveil_registry_topic_seek(r->topic, position);
+	if (!status && (!kveil_registry_root_copy(&d.root, &log.root.keys) ||
+			!kveil_registry_events_add_all(&d.events, &log.events)))
+		status = no_memory(err);
+	d.generation = (uint64_t)kveil_registry_topic_highest(r->topic) + 1;
+	d.lease = log.lease > 0 && log.lease <= UINT32_MAX ? (uint32_t)log.lease : 0;
+	kveil_registry_log_clear(&log);
+	if (status) {
+		kveil_document_clear(&d);
+		return status;
+	}
+	*ret = d;
+	return KVEIL_OK;
+}
+
+static enum kveil_status copy_records(const struct kveil_document *from, struct kveil_document *ret,
+				      struct kveil_error *err)
+{
+	for (size_t i = 0; i < from->count; i++)
+		if (!kveil_document_add(ret, &from->records[i]))
+			return no_memory(err);
+	return kveil_registry_events_add_all(&ret->events, &from->events) ? KVEIL_OK : no_memory(err);
+}
+
+/* Appends those that the log does not have; all: the others too. */
+static enum kveil_status put_records(struct kafka_registry *r, const struct kveil_document *d, bool all,
+				     struct kveil_error *err)
+{
+	enum { AT_ONCE = 256 };
+	enum kveil_status status = KVEIL_OK;
+	size_t begin = 0;
+
+	while (!status && begin < d->count) {
+		if (!all && kveil_registry_log_knows(&r->log, d->records[begin].id)) {
+			begin++;
+			continue;
+		}
+		size_t end = begin + 1;
+		while (end < d->count && end - begin < AT_ONCE &&
+		       (all || !kveil_registry_log_knows(&r->log, d->records[end].id)))
+			end++;
+		status = kveil_registry_kafka_append(&r->base, d->records + begin, end - begin, err);
+		begin = end;
+	}
+	return status;
+}
+
+/* The log is a copy: what it holds opens on, and leases begin a new life. The root comes last, for until then the log
+ * says that it was rolled back. */
+static enum kveil_status begin_anew(struct kafka_registry *r, struct kveil_document *there,
+				    const struct kveil_registry_secret *secret, struct kveil_error *err)
+{
+	struct kveil_registry_epoch_root root = {0};
+	enum kveil_status status = kveil_document_demote(there, secret, kveil_clock_wall_ms(), err);
+
+	if (!status)
+		status = put_records(r, there, true, err);
+	if (!status)
+		status = kveil_registry_epoch_root_copy(&root, &r->log.root)
+			     ? kveil_registry_kafka_draw_epoch(&root, err)
+			     : no_memory(err);
+	root.sequence += root.sequence < UINT32_MAX;
+	if (!status)
+		status = kveil_registry_kafka_put_root(r, &root, secret, err);
+	kveil_registry_epoch_root_clear(&root);
+	return status;
+}
+
+/* Roots that no KEK here opens keep those who start from the true one: null in their place says that they are nobody's.
+ */
+static enum kveil_status disown_false_roots(struct kafka_registry *r, const struct kveil_registry_env *env,
+					    struct kveil_error *err)
+{
+	char label[KVEIL_ROOT_LABEL_MAX];
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; !status && i < r->log.candidate_count; i++) {
+		const struct kveil_registry_candidate *c = &r->log.candidates[i];
+		struct kveil_registry_secret *secret = NULL;
+		struct kveil_error why;
+		bool is_false = !c->withdrawn &&
+				kveil_status_class(kveil_registry_root_open(&c->root.keys, env->keks, env->kek_count,
+									    &secret, &why)) == KVEIL_CLASS_CONFIG;
+		kveil_secret_free(secret);
+		if (!is_false)
+			continue;
+		kveil_registry_root_label(&c->root.keys, label);
+		struct kveil_registry_message m = {kveil_span_str(label), KVEIL_SPAN_NULL, 0};
+		status = kveil_registry_topic_append(r->topic, &m, 1, err);
+	}
+	return status;
+}
+
+static enum kveil_status check_same(const struct kafka_registry *r, const struct kveil_registry_secret *secret,
+				    const char *where, struct kveil_error *err)
+{
+	if (!r->log.has_root || kveil_secret_eq(r->log.root.keys.id, secret->id, sizeof secret->id))
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_KEY_EXISTS, "the backup is of another registry than the one in the topic %s", where);
+	kveil_error_hint(err, "restore it elsewhere; `kveil keys export` and `import` carry single keys across");
+	return KVEIL_E_KEY_EXISTS;
+}
+
+/* A first writing, which takes nobody's number. */
+static enum kveil_status begin_again(struct kveil_document *d, const struct kveil_registry_secret *secret,
+				     struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; !status && i < d->count; i++) {
+		d->records[i].sequence = 1;
+		status = kveil_key_record_sign(&d->records[i], secret, err);
+	}
+	return status;
+}
+
+/* What is there goes on, what the backup has more comes in. */
+static enum kveil_status add(struct kafka_registry *r, struct kveil_document *from,
+			     const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+			     struct kveil_error *err)
+{
+	struct kveil_document there = {0};
+	enum kveil_status status = kveil_registry_kafka_read_whole(r, &r->log, &there, err);
+
+	if (!status)
+		status = kveil_document_sort_out(from, &there, how, err);
+	if (!status && !how->dry_run && r->log.rolled_back)
+		status = begin_anew(r, &there, secret, err);
+	else if (!status && there.count)
+		status = begin_again(from, secret, err);
+	if (!status && !how->dry_run)
+		status = put_records(r, from, false, err);
+	if (!status && !how->dry_run)
+		status = kveil_registry_kafka_put_events(r, &from->events, err);
+	kveil_document_clear(&there);
+	return status;
+}
+
+static enum kveil_status restore(struct kafka_registry *r, const struct kveil_registry_env *env, const char *where,
+				 const struct kveil_document *backup, const struct kveil_registry_secret *secret,
+				 struct kveil_restoring *how, struct kveil_error *err)
+{
+	struct kveil_document from = {0};
+	struct finding f;
+
+	enum kveil_status status = kveil_registry_kafka_find_root(r, env, &f, err);
+	if (!status)
+		status = check_same(r, secret, where, err);
+	if (!status && !how->dry_run)
+		status = disown_false_roots(r, env, err);
+	if (!status)
+		status = copy_records(backup, &from, err);
+	if (!status)
+		status = kveil_document_demote(&from, secret, kveil_clock_wall_ms(), err);
+	if (!status && !how->dry_run && !r->log.has_root) {
+		status = kveil_registry_kafka_put_first_root(r, &backup->root, secret, err);
+		if (!status)
+			status = kveil_registry_kafka_find_root(r, NULL, &f, err);
+	}
+	if (!status && r->log.has_root)
+		status = add(r, &from, secret, how, err);
+	else if (!status)
+		how->added = from.count;
+	kveil_document_clear(&from);
+	return status;
+}
+
+enum kveil_status kveil_registry_kafka_restore(const struct kveil_registry_env *env, const char *where,
+					       const struct kveil_document *backup,
+					       const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+					       struct kveil_error *err)
+{
+	struct kafka_registry *r;
+	enum kveil_status status = kveil_registry_kafka_connect(env, where, &r, err);
+
+	if (status)
+		return status;
+	r->base.secret = kveil_secret_alloc(sizeof *secret);
+	if (r->base.secret)
+		memcpy(r->base.secret, secret, sizeof *secret);
+	else
+		status = no_memory(err);
+	if (!status)
+		status = how->dry_run ? kveil_registry_topic_check(r->topic, err)
+				      : kveil_registry_kafka_check_or_make(r, err);
+	if (status == KVEIL_E_REGISTRY_MISSING && how->dry_run) {
+		status = KVEIL_OK;
+		how->added = backup->count;
+	} else if (!status) {
+		status = restore(r, env, where, backup, secret, how, err);
+	}
+	kveil_registry_kafka_close(&r->base);
+	return status;
+}

@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The registry `file:PATH`, for the processes of one host.
+ *
+ *   keys.json          the document (document.h); only ever replaced whole
+ *   .keys.json.lock    flock: shared to read, exclusive to write
+ *   .keys.json.mark    what this host wrote last: registry id, generation, and which file that was (inode and birth
+ * time, which a copy does not keep; not ctime, for Kubernetes changes owners)
+ *   .keys.json.rules   the note (registry_note.h)
+ *   .keys.json.events  what was done (registry_event.h); only ever appended to, a line each
+ *
+ * A write, under the lock and after checking the mark against the document:
+ *
+ *   1. .keys.json.tmp written and synced            its identity is known now
+ *   2. mark: "generation g is there, g+1 is to come", synced
+ *   3. renamed over keys.json, folder synced        <- the write counts from here on; only now does the caller get its
+ * lease
+ *   4. mark: "generation g+1 is there"
+ *
+ * A crash between 1 and 4 leaves a document that the mark names, as either the present or the coming one. A document
+ * that the mark does not name was put there by somebody else, from a backup or a copy: nonces counted since then may
+ * have been used before, so nothing is sealed with it (KVEIL_E_REGISTRY_ROLLED_BACK). A host restored whole, mark and
+ * all, shows no trace: then the counters' random starts keep two runs apart (2^-30 a lease of 2^33 values).
+ */
+#include "custody/files.h"
+#include "registry/registry_file_internal.h"
+#include "registry/registry_mark.h"
+#include "registry/registry_message.h"
+#include "registry/registry_note.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { LOCK_WAIT_MS = 10000, LOCK_POLL_US = 1500 };
+
+static const char what[] = "the key registry";
+
+void kveil_registry_file_free(struct file_registry *r)
+{
+	if (!r)
+		return;
+	kveil_secret_free(r->base.secret);
+	kveil_registry_root_clear(&r->root);
+	free(r->path);
+	free(r->lock_path);
+	free(r->mark_path);
+	free(r->tmp_path);
+	free(r->note_path);
+	kveil_registry_eventfile_clear(&r->events);
+	free(r);
+}
+
+static void file_close(struct kveil_registry *r)
+{
+	kveil_registry_file_free((struct file_registry *)r);
+}
+
+extern const struct kveil_registry_driver kveil_registry_file;
+
+enum kveil_status kveil_registry_file_new(const struct kveil_registry_env *env, const char *where,
+					  struct file_registry **ret, struct kveil_error *err)
+{
+	struct file_registry *r = calloc(1, sizeof *r);
+
+	if (r) {
+		r->base.driver = &kveil_registry_file;
+		r->base.root = &r->root;
+		r->base.events = &r->events.all;
+		r->path = kveil_files_resolve(env->base_dir, where);
+	}
+	if (r && r->path) {
+		r->lock_path = kveil_files_beside(".", r->path, ".lock");
+		r->mark_path = kveil_files_beside(".", r->path, ".mark");
+		r->tmp_path = kveil_files_beside(".", r->path, ".tmp");
+		r->note_path = kveil_files_beside(".", r->path, ".rules");
+		r->events.path = kveil_files_beside(".", r->path, ".events");
+	}
+	if (!r || !r->lock_path || !r->mark_path || !r->tmp_path || !r->note_path || !r->events.path) {
+		kveil_registry_file_free(r);
+		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	}
+	*ret = r;
+	return KVEIL_OK;
+}
+
+/* --- the lock --- */
+
+static void hint_missing(struct kveil_error *err)
+{
+	kveil_error_hint(err, "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
+}
+
+static enum kveil_status open_lock(const struct file_registry *r, int *ret_fd, struct kveil_error *err)
+{
+	*ret_fd = open(r->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (*ret_fd < 0 && (errno == EACCES || errno == EROFS))
+		*ret_fd = open(r->lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (*ret_fd >= 0)
+		return KVEIL_OK;
+	if (errno == ENOENT) {
+		kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry at %s", r->path);
+		hint_missing(err);
+		return KVEIL_E_REGISTRY_MISSING;
+	}
+	int e = errno;
+	kveil_fail(err, KVEIL_E_IO, "cannot lock %s: %s", r->lock_path, strerror(e));
+	if (e == EACCES || e == EROFS)
+		kveil_error_hint(err, "kveil must be able to write beside the registry: leases are counted there");
+	return KVEIL_E_IO;
+}
+
+/* Is what was locked still the file that others lock? */
+static bool is_current(const struct file_registry *r, int fd)
+{
+	struct stat here, there;
+
+	return fstat(fd, &here) == 0 && stat(r->lock_path, &there) == 0 && here.st_ino == there.st_ino &&
+	       here.st_dev == there.st_dev;
+}
+
+/* Waits for others to finish; a class RETRY error if they do not. */
+enum kveil_status kveil_registry_file_lock(const struct file_registry *r, int how, int *ret_fd, struct kveil_error *err)
+{
+	int64_t end = kveil_clock_mono_ms() + LOCK_WAIT_MS;
+	enum kveil_status status;
+	int fd;
+
+	for (;;) {
+		status = open_lock(r, &fd, err);
+		if (status)
+			return status;
+		if (flock(fd, how | LOCK_NB) == 0 && is_current(r, fd)) {
+			*ret_fd = fd;
+			return KVEIL_OK;
+		}
+		close(fd);
+		if (kveil_clock_mono_ms() > end)
+			return kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE,
+					  "another process has held the lock on %s for %d s", r->path,
+					  LOCK_WAIT_MS / 1000);
+		usleep(LOCK_POLL_US);
+	}
+}
+
+void kveil_registry_file_unlock(int fd)
+{
+	close(fd);
+}
+
+/* --- the document --- */
+
+static enum kveil_status name_file(const struct file_registry *r, enum kveil_status status, struct kveil_error *err)
+{
+	if (status == KVEIL_E_REGISTRY_CORRUPT && err && !err->hint[0])
+		kveil_error_hint(err, "`kveil keys restore BACKUP` brings it back");
+	kveil_error_where(err, r->path, 0, 0);
+	return status;
+}
+
+/* Form only. */
+enum kveil_status kveil_registry_file_load_document(const struct file_registry *r, struct file_document *ret,
+						    struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	enum kveil_status status =
+	    kveil_files_read_private(r->path, what, KVEIL_DOCUMENT_BYTES_MAX, &text, &ret->file, &ret->stat, err);
+
+	if (status == KVEIL_E_NOT_FOUND) {
+		kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry at %s", r->path);
+		hint_missing(err);
+		return KVEIL_E_REGISTRY_MISSING;
+	}
+	if (!status)
+		status = kveil_document_parse(kveil_buf_span(&text), &ret->doc, err);
+	if (!status && ret->doc.backup) {
+		kveil_document_clear(&ret->doc);
+		kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s is a backup, not a registry", r->path);
+		kveil_error_hint(err, "`kveil keys restore FILE` takes a backup in");
+		return KVEIL_E_REGISTRY_CORRUPT;
+	}
+	return status ? name_file(r, status, err) : KVEIL_OK;
+}
+
+/* The document, authentic and the one that this host wrote last. Under the lock. */
+static enum kveil_status load(struct file_registry *r, struct file_document *ret, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_registry_file_load_document(r, ret, err);
+
+	if (status)
+		return status;
+	status = kveil_document_verify(&ret->doc, r->base.secret, err);
+	if (status)
+		name_file(r, status, err);
+	else
+		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &ret->doc, &ret->file, err);
+	if (!status && !kveil_registry_root_copy(&r->root, &ret->doc.root))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	if (status)
+		kveil_document_clear(&ret->doc);
+	return status;
+}
+
+/* Steps 1 to 4. present: what is there now; NULL = nothing. Under the exclusive lock. */
+enum kveil_status kveil_registry_file_store(const struct file_registry *r, const struct kveil_registry_secret *secret,
+					    struct kveil_document *d, const struct file_document *present,
+					    struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	struct kveil_mark m = {0};
+	enum kveil_status status;
+
+	memcpy(m.id, d->root.id, sizeof m.id);
+	if (present) {
+		m.present.generation = present->doc.generation;
+		m.present.file = present->file;
+	}
+	d->generation++;
+	m.coming.generation = d->generation;
+	status = kveil_document_write(d, secret, &text, err);
+	if (!status)
+		status = kveil_files_write_new(r->tmp_path, kveil_buf_span(&text), present ? &present->stat : NULL,
+					       &m.coming.file, err);
+	if (status)
+		return status;
+	status = kveil_mark_write(r->mark_path, secret, &m, err);
+	if (status) {
+		unlink(r->tmp_path);
+		return status;
+	}
+	status = kveil_files_replace(r->tmp_path, r->path, err);
+	if (status)
+		return status;
+	/* The write stands. A mark that still says "to come" is as good: the next write settles it. */
+	m.present = m.coming;
+	m.coming = (struct kveil_mark_place){0};
+	struct kveil_error ignored;
+	(void)!kveil_mark_write(r->mark_path, secret, &m, &ignored);
+	return KVEIL_OK;
+}
+
+/* --- the driver --- */
+
+static enum kveil_status file_open(const struct kveil_registry_env *env, const char *where, struct kveil_registry **ret,
+				   struct kveil_error *err)
+{
+	struct file_document at = {0};
+	struct file_registry *r;
+	int fd = -1;
+	enum kveil_status status = kveil_registry_file_new(env, where, &r, err);
+
+	if (status)
+		return status;
+	/* No lock file is made where there is nothing to lock. */
+	if (access(r->path, F_OK) && errno == ENOENT) {
+		status = kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry at %s", r->path);
+		hint_missing(err);
+	}
+	if (!status)
+		status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
+	if (!status)
+		status = kveil_registry_file_load_document(r, &at, err);
+	if (!status) {
+		status = kveil_registry_root_open(&at.doc.root, env->keks, env->kek_count, &r->base.secret, err);
+		if (status)
+			name_file(r, status, err);
+	}
+	if (!status) {
+		status = kveil_document_verify(&at.doc, r->base.secret, err);
+		if (status)
+			name_file(r, status, err);
+	}
+	if (!status)
+		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &at.doc, &at.file, err);
+	kveil_document_clear(&at.doc);
+	if (fd >= 0)
+		kveil_registry_file_unlock(fd);
+	if (status) {
+		kveil_registry_file_free(r);
+		return status;
+	}
+	*ret = &r->base;
+	return KVEIL_OK;
+}
+
+static enum kveil_status file_create(const struct kveil_registry_env *env, const char *where,
+				     const struct kveil_registry_root *root, const struct kveil_registry_secret *secret,
+				     struct kveil_error *err)
+{
+	struct kveil_document d = {0};
+	struct file_registry *r;
+	int fd;
+	enum kveil_status status = kveil_registry_file_new(env, where, &r, err);
+
+	if (status)
+		return status;
+	status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
+	if (status) {
+		kveil_registry_file_free(r);
+		return status;
+	}
+	if (access(r->path, F_OK) == 0)
+		status = kveil_fail(err, KVEIL_E_KEY_EXISTS, "there is a key registry at %s already", r->path);
+	else if (access(r->mark_path, F_OK) == 0) {
+		status = kveil_fail(err, KVEIL_E_KEY_EXISTS, "there was a key registry at %s and it is gone", r->path);
+		kveil_error_hint(err,
+				 "bring it back with `kveil keys restore BACKUP`; to give up all it held, remove %s",
+				 r->mark_path);
+	}
+	if (!status && !kveil_registry_root_copy(&d.root, root))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	if (!status)
+		status = kveil_registry_file_store(r, secret, &d, NULL, err);
+	kveil_document_clear(&d);
+	kveil_registry_file_unlock(fd);
+	kveil_registry_file_free(r);
+	return status;
+}
+
+static bool unchanged(const struct file_registry *r, const struct stat *st)
+{
+	return r->handed_over.inode == st->st_ino && r->handed_over.size == st->st_size &&
+	       r->handed_over.mtime_ns == st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec;
+}
+
+static enum kveil_status file_read(struct kveil_registry *base, kveil_registry_read_fn *fn, void *user,
+				   struct kveil_error *err)
+{
+	struct file_registry *r = (struct file_registry *)base;
+	struct file_document at = {0};
+	struct stat st;
+	int fd;
+
+	bool is_same = stat(r->path, &st) == 0 && unchanged(r, &st);
+	if (is_same && kveil_registry_eventfile_is_read(&r->events))
+		return KVEIL_OK;
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
+	if (status)
+		return status;
+	if (!is_same)
+		status = load(r, &at, err);
+	if (!status)
+		status = kveil_registry_eventfile_read(&r->events, &r->base, err);
+	kveil_registry_file_unlock(fd);
+	if (is_same)
+		return status;
+	for (size_t i = 0; !status && i < at.doc.count; i++)
+		status = fn(user, &at.doc.records[i], err);
+	kveil_document_clear(&at.doc);
+	if (status)
+		return status;
+	r->handed_over.inode = at.stat.st_ino;
+	r->handed_over.size = at.stat.st_size;
+	r->handed_over.mtime_ns = at.stat.st_mtim.tv_sec * INT64_C(1000000000) + at.stat.st_mtim.tv_nsec;
+	return KVEIL_OK;
+}
+
+/* Load, change, store, under the lock. change says whether there is anything to store. */
+typedef enum kveil_status change_fn(struct kveil_document *d, void *user, bool *ret_changed, struct kveil_error *err);
+
+static enum kveil_status update(struct file_registry *r, change_fn *change, void *user, struct kveil_error *err)
+{
+	struct file_document at = {0};
+	bool changed = false;
+	int fd;
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
+
+	if (status)
+		return status;
+	status = load(r, &at, err);
+	if (!status) {
+		struct file_document present = at;
+		status = change(&at.doc, user, &changed, err);
+		if (!status && changed)
+			status = kveil_registry_file_store(r, r->base.secret, &at.doc, &present, err);
+		kveil_document_clear(&at.doc);
+	}
+	kveil_registry_file_unlock(fd);
+	return status;
+}
+
+struct batch {
+	const struct kveil_key_record *records;
+	size_t count;
+};
+
+static enum kveil_status change_append(struct kveil_document *d, void *user, bool *ret_changed, struct kveil_error *err)
+{
+	const struct batch *b = user;
+	return kveil_document_merge(d, b->records, b->count, ret_changed, err);
+}
+
+static enum kveil_status file_append(struct kveil_registry *r, const struct kveil_key_record *records, size_t count,
+				     struct kveil_error *err)
+{
+	return update((struct file_registry *)r, change_append, &(struct batch){records, count}, err);
+}
+
+static enum kveil_status change_root(struct kveil_document *d, void *user, bool *ret_changed, struct kveil_error *err)
+{
+	const struct kveil_registry_root *keys = user;
+
+	*ret_changed = keys->count > 0;
+	return kveil_registry_root_add_all(&d->root, keys)
+		   ? KVEIL_OK
+		   : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+}
+
+static enum kveil_status file_add_root_keys(struct kveil_registry *r, const struct kveil_registry_root *keys,
+					    struct kveil_error *err)
+{
+	return update((struct file_registry *)r, change_root, (void *)(uintptr_t)keys, err);
+}
+
+static enum kveil_status change_lease(struct kveil_document *d, void *user, bool *ret_changed, struct kveil_error *err)
+{
+	if (d->lease == UINT32_MAX)
+		return kveil_fail(err, KVEIL_E_NO_LEASE, "this registry has given all of its 4,294,967,295 leases");
+	*(uint32_t *)user = ++d->lease;
+	*ret_changed = true;
+	return KVEIL_OK;
+}
+
+static enum kveil_status file_lease(struct kveil_registry *r, uint32_t *ret, struct kveil_error *err)
+{
+	return update((struct file_registry *)r, change_lease, ret, err);
+}
+
+static enum kveil_status file_snapshot(struct kveil_registry *base, struct kveil_document *ret, struct kveil_error *err)
+{
+	struct file_registry *r = (struct file_registry *)base;
+	struct file_document at = {0};
+	int fd;
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
+
+	if (status)
+		return status;
+	status = load(r, &at, err);
+	if (!status)
+		status = kveil_registry_eventfile_read(&r->events, base, err);
+	kveil_registry_file_unlock(fd);
+	if (!status && !kveil_registry_events_add_all(&at.doc.events, &r->events.all))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	if (status)
+		kveil_document_clear(&at.doc);
+	else
+		*ret = at.doc;
+	return status;
+}
+
+/* --- the note --- */
+
+static enum kveil_status read_note(const struct file_registry *r, struct kveil_registry_note *ret,
+				   struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	enum kveil_status status = kveil_files_read_private(r->note_path, "the note of accepted rules",
+							    KVEIL_REGISTRY_MESSAGE_MAX, &text, NULL, NULL, err);
+
+	*ret = (struct kveil_registry_note){0};
+	if (status)
+		return status == KVEIL_E_NOT_FOUND ? KVEIL_OK : status;
+	if (kveil_registry_note_parse(kveil_buf_span(&text), ret) && kveil_registry_note_authentic(ret, r->base.secret))
+		return KVEIL_OK;
+	kveil_registry_note_clear(ret);
+	kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s was altered", r->note_path);
+	kveil_error_hint(err, "`kveil rules accept` writes it anew, once it is removed");
+	return KVEIL_E_REGISTRY_CORRUPT;
+}
+
+static enum kveil_status file_noted(struct kveil_registry *base, struct kveil_buf *out, struct kveil_error *err)
+{
+	const struct file_registry *r = (struct file_registry *)base;
+	struct kveil_registry_note n = {0};
+	int fd;
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
+
+	if (status)
+		return status;
+	status = read_note(r, &n, err);
+	kveil_registry_file_unlock(fd);
+	kveil_buf_append(out, n.text, n.len);
+	kveil_registry_note_clear(&n);
+	if (!status && !kveil_buf_ok(out))
+		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	return status;
+}
+
+static enum kveil_status file_note(struct kveil_registry *base, struct kveil_span text, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf value = KVEIL_BUF_INIT;
+	const struct file_registry *r = (struct file_registry *)base;
+	struct kveil_registry_note n = {0};
+	int fd;
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
+
+	if (status)
+		return status;
+	status = read_note(r, &n, err);
+	if (!status)
+		status = kveil_registry_note_write(n.sequence + (n.sequence < UINT32_MAX), text, r->base.secret, &value,
+						   err);
+	if (!status)
+		status = kveil_files_write_whole(r->note_path, kveil_buf_span(&value), err);
+	kveil_registry_file_unlock(fd);
+	kveil_registry_note_clear(&n);
+	return status;
+}
+
+/* --- events --- */
+
+/* Each as the one after all before it. */
+static enum kveil_status write_events(const struct file_registry *r, const struct kveil_event *events, size_t count,
+				      struct kveil_registry_events *ret, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; !status && i < count; i++) {
+		struct kveil_registry_event e = {0};
+		status = kveil_registry_event_write(ret->count ? ret : &r->events.all, &events[i],
+						    kveil_clock_wall_ms(), r->base.secret, &e, err);
+		if (!status && !kveil_registry_events_add(ret, &e))
+			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an event");
+		kveil_registry_event_clear(&e);
+	}
+	return status;
+}
+
+static enum kveil_status file_record(struct kveil_registry *base, const struct kveil_event *events, size_t count,
+				     struct kveil_error *err)
+{
+	struct file_registry *r = (struct file_registry *)base;
+	struct kveil_registry_events fresh = {0};
+	int fd;
+	enum kveil_status status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
+
+	if (status)
+		return status;
+	status = kveil_registry_eventfile_read(&r->events, base, err);
+	if (!status)
+		status = write_events(r, events, count, &fresh, err);
+	if (!status)
+		status = kveil_registry_eventfile_append(&r->events, r->path, &fresh, err);
+	kveil_registry_file_unlock(fd);
+	kveil_registry_events_clear(&fresh);
+	return status;
+}
+
+const struct kveil_registry_driver kveil_registry_file = {
+    .scheme = "file",
+    .help = "file:PATH, for the processes of one host",
+    .create = file_create,
+    .open = file_open,
+    .close = file_close,
+    .read = file_read,
+    .append = file_append,
+    .add_root_keys = file_add_root_keys,
+    .snapshot = file_snapshot,
+    .lease = file_lease,
+    .record = file_record,
+    .noted = file_noted,
+    .note = file_note,
+    .restore = kveil_registry_file_restore,
+};

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* registry/registry_file_internal.h: what the two files of the registry in a file share. One thread at a time. */
+#ifndef KVEIL_REGISTRY_REGISTRY_FILE_INTERNAL_H
+#define KVEIL_REGISTRY_REGISTRY_FILE_INTERNAL_H
+
+#include "registry/document.h"
+#include "custody/files.h"
+#include "registry/registry.h"
+#include "registry/registry_eventfile.h"
+
+struct file_registry {
+	struct kveil_registry base;
+	char *path, *lock_path, *mark_path, *tmp_path, *note_path;
+	struct kveil_registry_eventfile events;
+	struct kveil_registry_root root; /* as it was read last */
+	struct {
+		uint64_t inode;
+		int64_t size, mtime_ns;
+	} handed_over; /* what the document looked like when read gave its records; inode 0 = never */
+};
+
+struct file_document {
+	struct kveil_document doc;
+	struct kveil_file_identity file;
+	struct stat stat;
+};
+
+/* The paths; reads nothing. */
+enum kveil_status kveil_registry_file_new(const struct kveil_registry_env *env, const char *where,
+                                          struct file_registry **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_registry_file_free(struct file_registry *r); /* NULL is fine */
+/* LOCK_SH or LOCK_EX. Waits for others to finish; a class RETRY error if they do not. */
+enum kveil_status kveil_registry_file_lock(const struct file_registry *r, int how, int *ret_fd,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_registry_file_unlock(int fd);
+/* By form only. Under the lock. */
+enum kveil_status kveil_registry_file_load_document(const struct file_registry *r, struct file_document *ret,
+                                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A write, as registry_file.c has it. present: what is there now; NULL = nothing. Under the exclusive lock. */
+enum kveil_status kveil_registry_file_store(const struct file_registry *r, const struct kveil_registry_secret *secret,
+                                            struct kveil_document *d, const struct file_document *present,
+                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* registry_file_restore.c: the driver's */
+enum kveil_status kveil_registry_file_restore(const struct kveil_registry_env *env, const char *where,
+                                              const struct kveil_document *backup,
+                                              const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+                                              struct kveil_error *err) KVEIL_MUST_CHECK;
+
+#endif

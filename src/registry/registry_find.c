@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finds the root of a log that nobody knows yet: candidates are collected while it is read, and tried at its end. */
+#include "registry/registry_log.h"
+
+#include "base/secret.h"
+
+#include <stdlib.h>
+
+enum {
+	TRIES_MAX = 64, /* a custodian is not asked about more false roots than this */
+	ROOTS_MAX = 1024,
+	ROOTS_BYTES_MAX = 8 << 20,
+};
+
+/* Does next stand in for what is there? A root that was written again counts more than one that was not, for the reason
+ * that records do. */
+static bool root_wins(const struct kveil_registry_epoch_root *next, const struct kveil_registry_epoch_root *now)
+{
+	if (kveil_secret_eq(next->keys.id, now->keys.id, sizeof now->keys.id))
+		return next->sequence >= now->sequence;
+	return next->sequence > 1 && now->sequence == 1;
+}
+
+void kveil_registry_log_set_root(struct kveil_registry_log *log, struct kveil_registry_epoch_root *root)
+{
+	if (log->has_root && !kveil_secret_eq(log->root.epoch, root->epoch, sizeof root->epoch))
+		log->rolled_back = false;
+	kveil_registry_epoch_root_clear(&log->root);
+	log->root = *root;
+	log->has_root = true;
+	*root = (struct kveil_registry_epoch_root){0};
+}
+
+void kveil_registry_log_forget_candidates(struct kveil_registry_log *log)
+{
+	for (size_t i = 0; i < log->candidate_count; i++)
+		kveil_registry_epoch_root_clear(&log->candidates[i].root);
+	free(log->candidates);
+	log->candidates = NULL;
+	log->candidate_count = log->candidate_bytes = 0;
+	log->crowded = false;
+	log->tries = 0;
+}
+
+/* Whoever wrote null there may be the operator who mends the topic, or who attacks it: what it stood for comes last. */
+static void withdraw(struct kveil_registry_log *log, struct kveil_span label)
+{
+	char theirs[KVEIL_ROOT_LABEL_MAX];
+
+	for (size_t i = 0; i < log->candidate_count; i++) {
+		kveil_registry_root_label(&log->candidates[i].root.keys, theirs);
+		log->candidates[i].withdrawn |= kveil_span_eq(label, kveil_span_str(theirs));
+	}
+}
+
+static bool add_candidate(struct kveil_registry_log *log, struct kveil_registry_epoch_root *root, size_t bytes)
+{
+	if (log->candidate_count >= ROOTS_MAX || log->candidate_bytes + bytes > ROOTS_BYTES_MAX) {
+		log->crowded = true;
+		return true;
+	}
+	if ((log->candidate_count & (log->candidate_count - 1)) == 0) {
+		size_t cap = log->candidate_count ? log->candidate_count * 2 : 1;
+		struct kveil_registry_candidate *grown = realloc(log->candidates, cap * sizeof *grown);
+		if (!grown)
+			return false;
+		log->candidates = grown;
+	}
+	log->candidates[log->candidate_count++] = (struct kveil_registry_candidate){.root = *root};
+	log->candidate_bytes += bytes;
+	*root = (struct kveil_registry_epoch_root){0};
+	return true;
+}
+
+static bool is_known(const struct kveil_registry_log *log, const struct kveil_registry_root *root)
+{
+	const struct kveil_registry_secret *secret = log->registry->secret;
+
+	return secret && kveil_secret_eq(root->id, secret->id, sizeof root->id);
+}
+
+/* A root of the registry whose secret is known; it moves in if it counts. */
+static void take_known(struct kveil_registry_log *log, struct kveil_registry_epoch_root *root)
+{
+	if ((!log->has_root || root_wins(root, &log->root)) &&
+	    kveil_registry_root_authentic(root, log->registry->secret))
+		kveil_registry_log_set_root(log, root);
+}
+
+enum kveil_status kveil_registry_log_offer(struct kveil_registry_log *log, const struct kveil_registry_env *env,
+					   struct kveil_span label, struct kveil_span value, struct kveil_error *err)
+{
+	struct kveil_registry_epoch_root root;
+	char should[KVEIL_ROOT_LABEL_MAX];
+	bool ok = true;
+
+	if (!kveil_registry_is_root_label(label))
+		return KVEIL_OK;
+	if (!value.data)
+		withdraw(log, label);
+	if (!kveil_registry_root_parse(value, &root))
+		return KVEIL_OK;
+	kveil_registry_root_label(&root.keys, should);
+	if (!kveil_span_eq(label, kveil_span_str(should)))
+		; /* nobody's */
+	else if (is_known(log, &root.keys))
+		take_known(log, &root);
+	else if (env && (!env->id || kveil_secret_eq(root.keys.id, env->id, sizeof root.keys.id)))
+		ok = add_candidate(log, &root, value.len);
+	kveil_registry_epoch_root_clear(&root);
+	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+}
+
+static enum kveil_status try_candidate(struct kveil_registry_log *log, const struct kveil_registry_env *env,
+				       struct kveil_registry_candidate *c, struct kveil_error *refused)
+{
+	struct kveil_registry_secret *secret = NULL;
+	enum kveil_status status = kveil_registry_root_open(&c->root.keys, env->keks, env->kek_count, &secret, refused);
+
+	log->tries++;
+	if (!status && !kveil_registry_root_authentic(&c->root, secret))
+		status = kveil_fail(refused, KVEIL_E_REGISTRY_CORRUPT, "the root of the key registry was altered");
+	if (status) {
+		kveil_secret_free(secret);
+		return status;
+	}
+	kveil_secret_free(log->registry->secret);
+	log->registry->secret = secret;
+	kveil_registry_log_set_root(log, &c->root);
+	return KVEIL_OK;
+}
+
+struct choice {
+	struct kveil_error *refused, away;
+	bool flooded;
+};
+
+/* Only class STOP errors are returned. */
+static enum kveil_status choose_among(struct kveil_registry_log *log, const struct kveil_registry_env *env,
+				      bool withdrawn, struct choice *choice, struct kveil_error *err)
+{
+	struct kveil_error why;
+
+	for (size_t i = 0; i < log->candidate_count; i++) {
+		struct kveil_registry_candidate *c = &log->candidates[i];
+		if (c->withdrawn != withdrawn || (log->has_root && !root_wins(&c->root, &log->root)))
+			continue;
+		if (is_known(log, &c->root.keys)) {
+			take_known(log, &c->root);
+			continue;
+		}
+		if (log->tries >= TRIES_MAX) {
+			choice->flooded = true;
+			continue;
+		}
+		enum kveil_status status = try_candidate(log, env, c, &why);
+		enum kveil_class class = kveil_status_class(status);
+		if (!status)
+			continue;
+		*(class == KVEIL_CLASS_RETRY ? &choice->away : choice->refused) = why;
+		if (class == KVEIL_CLASS_STOP) {
+			if (err)
+				*err = why;
+			return status;
+		}
+	}
+	return KVEIL_OK;
+}
+
+static void say_flooded(struct kveil_error *refused)
+{
+	kveil_fail(refused, KVEIL_E_REGISTRY_CORRUPT,
+		   "the key registry is flooded: of the roots of registries in it, the first %d do not open",
+		   TRIES_MAX);
+	kveil_error_hint(refused, "name yours in keys.registry_id (`kveil keys init` printed it, a backup has it as "
+				  "\"id\"), and see who may write to the topic");
+}
+
+enum kveil_status kveil_registry_log_choose(struct kveil_registry_log *log, const struct kveil_registry_env *env,
+					    struct kveil_error *refused, struct kveil_error *err)
+{
+	struct choice choice = {.refused = refused, .flooded = log->crowded};
+	enum kveil_status status = choose_among(log, env, false, &choice, err);
+
+	if (!status && !log->has_root)
+		status = choose_among(log, env, true, &choice, err);
+	if (status || log->has_root)
+		return status;
+	/* A custodian that is away may be the one that would open it. */
+	if (choice.away.status) {
+		if (err)
+			*err = choice.away;
+		return choice.away.status;
+	}
+	if (choice.flooded)
+		say_flooded(refused);
+	return KVEIL_OK;
+}

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry/registry_log.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "crypto/crypto.h"
+
+#include <stdlib.h>
+
+enum {
+	HEAL_MS = 4000,        /* the longest wait before a damaged record is written again */
+	HEAL_AGAIN_MS = 10000, /* and from then on, until it is read */
+};
+
+/* A (name, version) and who has it. */
+struct slot {
+	struct kveil_registry_known *winner;
+	size_t len;
+	uint8_t label[]; /* name NUL version */
+};
+
+struct kveil_registry_known {
+	uint32_t id, sequence;
+	enum kveil_key_state state;
+	struct slot *slot;
+	int64_t offset;
+	int64_t due_ms; /* monotonic: when to write it again; 0 = not damaged */
+};
+
+static enum kveil_status no_memory(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+}
+
+void kveil_registry_log_init(struct kveil_registry_log *log, struct kveil_registry *registry)
+{
+	*log = (struct kveil_registry_log){.registry = registry, .lease = -1, .root_offset = -1};
+}
+
+void kveil_registry_log_clear(struct kveil_registry_log *log)
+{
+	for (size_t i = 0; i < log->ids.cap; i++)
+		free(log->ids.slots[i].value);
+	for (size_t i = 0; i < log->versions.cap; i++)
+		free(log->versions.slots[i].value);
+	kveil_map_clear(&log->ids);
+	kveil_map_clear(&log->versions);
+	kveil_registry_epoch_root_clear(&log->root);
+	kveil_registry_log_forget_candidates(log);
+	kveil_document_clear(&log->batch);
+	free(log->damaged);
+	kveil_registry_note_clear(&log->note);
+	kveil_registry_events_clear(&log->events);
+	*log = (struct kveil_registry_log){0};
+}
+
+/* --- the root --- */
+
+static int64_t draw_due(void)
+{
+	uint32_t draw = 0;
+
+	(void)!kveil_crypto_random(&draw, sizeof draw, NULL);
+	return kveil_clock_mono_ms() + draw % HEAL_MS + 1;
+}
+
+static void doubt(struct kveil_registry_log *log, enum kveil_registry_doubt why)
+{
+	atomic_fetch_add_explicit(&log->registry->ignored[why], 1, memory_order_relaxed);
+}
+
+bool kveil_registry_log_is_root(const struct kveil_registry_log *log, struct kveil_span label, struct kveil_span value)
+{
+	struct kveil_registry_epoch_root root;
+	char ours[KVEIL_ROOT_LABEL_MAX];
+
+	kveil_registry_root_label(&log->root.keys, ours);
+	if (!kveil_span_eq(label, kveil_span_str(ours)) || !kveil_registry_root_parse(value, &root))
+		return false;
+	bool same = kveil_secret_eq(root.mac, log->root.mac, sizeof root.mac);
+	kveil_registry_epoch_root_clear(&root);
+	return same;
+}
+
+static void take_root(struct kveil_registry_log *log, int64_t offset, struct kveil_span label, struct kveil_span value)
+{
+	struct kveil_registry_epoch_root root;
+	char ours[KVEIL_ROOT_LABEL_MAX];
+
+	/* Another registry's, such as one that lost against ours when both were made: nobody opens it. */
+	kveil_registry_root_label(&log->root.keys, ours);
+	if (!kveil_span_eq(label, kveil_span_str(ours)))
+		return;
+	if (!kveil_registry_root_parse(value, &root)) {
+		doubt(log, value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED);
+	} else if (!kveil_registry_root_authentic(&root, log->registry->secret)) {
+		doubt(log, KVEIL_DOUBT_FORGED);
+		kveil_registry_epoch_root_clear(&root);
+	} else if (root.sequence < log->root.sequence) {
+		kveil_registry_epoch_root_clear(&root);
+		/* The one that counts was found ahead of reading: what comes before it is how it came to be. */
+		if (log->root_offset < 0)
+			return;
+		doubt(log, KVEIL_DOUBT_REPLAYED);
+	} else {
+		kveil_registry_log_set_root(log, &root);
+		log->root_offset = offset;
+		log->root_damaged = false;
+		return;
+	}
+	if (!log->root_damaged)
+		log->root_due_ms = draw_due();
+	log->root_damaged = true;
+}
+
+/* --- leases --- */
+
+static void take_lease(struct kveil_registry_log *log, int64_t offset, struct kveil_span value)
+{
+	struct kveil_registry_lease l;
+
+	if (!kveil_registry_lease_parse(value, &l) || !kveil_registry_lease_authentic(&l, log->registry->secret)) {
+		doubt(log, value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED);
+		return;
+	}
+	if (!kveil_secret_eq(l.epoch, log->root.epoch, sizeof l.epoch))
+		return; /* from before a restore */
+	log->lease = offset;
+	/* A log that was a copy stays one, whatever is written into it, until it is restored: then it has another
+	 * epoch. */
+	log->rolled_back |= offset <= l.after;
+}
+
+/* --- the note --- */
+
+static void take_note(struct kveil_registry_log *log, struct kveil_span value)
+{
+	struct kveil_registry_note n = {0};
+
+	if (!kveil_registry_note_parse(value, &n)) {
+		doubt(log, value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED);
+	} else if (!kveil_registry_note_authentic(&n, log->registry->secret)) {
+		doubt(log, KVEIL_DOUBT_FORGED);
+		kveil_registry_note_clear(&n);
+	} else if (n.sequence < log->note.sequence) {
+		doubt(log, KVEIL_DOUBT_REPLAYED);
+		kveil_registry_note_clear(&n);
+	} else {
+		kveil_registry_note_clear(&log->note);
+		log->note = n;
+	}
+}
+
+/* --- events --- */
+
+static bool take_event(struct kveil_registry_log *log, struct kveil_span label, struct kveil_span value)
+{
+	struct kveil_registry_event e, *place;
+	enum kveil_registry_doubt why = value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED;
+	char should[KVEIL_EVENT_LABEL_MAX];
+
+	if (kveil_registry_event_parse(value, &e)) {
+		kveil_registry_event_label(&e, should);
+		bool is_authentic = kveil_registry_event_authentic(&e, log->registry->secret);
+		if (is_authentic && kveil_span_eq(label, kveil_span_str(should)))
+			return kveil_registry_events_add(&log->events, &e);
+		if (is_authentic)
+			why = KVEIL_DOUBT_RELABELLED;
+		kveil_registry_event_clear(&e);
+	}
+	doubt(log, why);
+	place = kveil_registry_events_find(&log->events, label);
+	if (place && !log->events_due_ms)
+		log->events_due_ms = draw_due();
+	if (place)
+		place->damaged = true;
+	return true;
+}
+
+const struct kveil_registry_event *kveil_registry_log_damaged_event(struct kveil_registry_log *log)
+{
+	if (!log->events_due_ms || kveil_clock_mono_ms() < log->events_due_ms)
+		return NULL;
+	for (size_t i = 0; i < log->events.count; i++)
+		if (log->events.items[i].damaged)
+			return &log->events.items[i];
+	log->events_due_ms = 0;
+	return NULL;
+}
+
+/* --- records --- */
+
+static struct kveil_registry_known *known_of(const struct kveil_registry_log *log, uint32_t id)
+{
+	return kveil_map_get(&log->ids, kveil_span_of(&id, sizeof id));
+}
+
+bool kveil_registry_log_knows(const struct kveil_registry_log *log, uint32_t id)
+{
+	return known_of(log, id) != NULL;
+}
+
+static bool is_winner(const struct kveil_registry_known *k)
+{
+	return k->slot->winner == k;
+}
+
+bool kveil_registry_log_is_cut(const struct kveil_registry_log *log, int64_t start)
+{
+	if (start <= 0)
+		return false;
+	for (size_t i = 0; i < log->ids.cap; i++) {
+		const struct kveil_registry_known *k = log->ids.slots[i].value;
+		if (k && is_winner(k) && k->offset < start && !k->due_ms)
+			return true;
+	}
+	return log->root_offset >= 0 && log->root_offset < start && !log->root_damaged;
+}
+
+/* What stands last under this record's message key is not the record. */
+static bool damage(struct kveil_registry_log *log, struct kveil_registry_known *k)
+{
+	if (!k || k->due_ms || !is_winner(k))
+		return true;
+	if (log->damaged_count == log->damaged_cap) {
+		size_t cap = log->damaged_cap ? log->damaged_cap * 2 : 16;
+		struct kveil_registry_known **grown =
+		    realloc(log->damaged, cap * sizeof(struct kveil_registry_known *));
+		if (!grown)
+			return false;
+		log->damaged = grown;
+		log->damaged_cap = cap;
+	}
+	log->damaged[log->damaged_count++] = k;
+	k->due_ms = draw_due();
+	return true;
+}
+
+size_t kveil_registry_log_damaged(struct kveil_registry_log *log, bool at_once, uint32_t *ids, size_t max)
+{
+	int64_t now = kveil_clock_mono_ms();
+	size_t kept = 0, count = 0;
+
+	for (size_t i = 0; i < log->damaged_count; i++) {
+		struct kveil_registry_known *k = log->damaged[i];
+		if (!k->due_ms)
+			continue;
+		log->damaged[kept++] = k;
+		if (count < max && (at_once || now >= k->due_ms)) {
+			ids[count++] = k->id;
+			k->due_ms = now + HEAL_AGAIN_MS;
+		}
+	}
+	log->damaged_count = kept;
+	return count;
+}
+
+enum { SLOT_LABEL_MAX = KVEIL_KEY_NAME_MAX + 1 + 4 };
+
+static size_t slot_label(const struct kveil_key_record *r, uint8_t label[SLOT_LABEL_MAX])
+{
+	size_t n = strlen(r->name) + 1;
+
+	memcpy(label, r->name, n);
+	memcpy(label + n, &r->version, sizeof r->version);
+	return n + sizeof r->version;
+}
+
+static struct slot *slot_of(struct kveil_registry_log *log, const struct kveil_key_record *r)
+{
+	uint8_t label[SLOT_LABEL_MAX];
+	size_t n = slot_label(r, label);
+
+	struct slot *s = kveil_map_get(&log->versions, kveil_span_of(label, n));
+	if (s)
+		return s;
+	s = malloc(sizeof *s + n);
+	if (!s)
+		return NULL;
+	s->winner = NULL;
+	s->len = n;
+	memcpy(s->label, label, n);
+	if (kveil_map_put(&log->versions, kveil_span_of(s->label, n), s))
+		return s;
+	free(s);
+	return NULL;
+}
+
+/* k is what this record says, in a place that somebody may have. */
+static enum kveil_status settle(struct kveil_registry_log *log, int64_t offset, struct kveil_registry_known *k,
+				struct slot *s, const struct kveil_key_record *r, struct kveil_error *err)
+{
+	*k = (struct kveil_registry_known){
+	    .id = k->id, .sequence = r->sequence, .state = r->state, .slot = s, .offset = offset};
+	if (s->winner && (r->sequence == 1 || s->winner->sequence > 1))
+		return KVEIL_OK;
+	s->winner = k;
+	return kveil_document_add(&log->batch, r) ? KVEIL_OK : no_memory(err);
+}
+
+static enum kveil_status take_new(struct kveil_registry_log *log, int64_t offset, const struct kveil_key_record *r,
+				  struct kveil_error *err)
+{
+	struct slot *s = slot_of(log, r);
+	struct kveil_registry_known *k = s ? calloc(1, sizeof *k) : NULL;
+
+	if (!k)
+		return no_memory(err);
+	k->id = r->id;
+	if (!kveil_map_put(&log->ids, kveil_span_of(&k->id, sizeof k->id), k)) {
+		free(k);
+		return no_memory(err);
+	}
+	return settle(log, offset, k, s, r, err);
+}
+
+static bool same_version(const struct kveil_registry_known *k, const struct kveil_key_record *r)
+{
+	uint8_t label[SLOT_LABEL_MAX];
+	size_t n = slot_label(r, label);
+
+	return kveil_span_eq(kveil_span_of(k->slot->label, k->slot->len), kveil_span_of(label, n));
+}
+
+/* The id is known in another place. A key that lost its number may come under a later one (an import keeps its ids):
+ * there it counts, also for whoever took it for the winner of the first. */
+static enum kveil_status take_elsewhere(struct kveil_registry_log *log, int64_t offset, struct kveil_registry_known *k,
+					const struct kveil_key_record *r, struct kveil_error *err)
+{
+	bool same_name = strcmp((const char *)k->slot->label, r->name) == 0;
+	uint32_t version;
+
+	memcpy(&version, k->slot->label + k->slot->len - sizeof version, sizeof version);
+	/* Two keys that drew one id: the second has lost. */
+	if (is_winner(k) && !same_name)
+		return KVEIL_OK;
+	/* An earlier number behind a later one, which compaction would take away. */
+	if (same_name && r->version < version) {
+		if (!is_winner(k))
+			return KVEIL_OK;
+		doubt(log, KVEIL_DOUBT_REPLAYED);
+		return damage(log, k) ? KVEIL_OK : no_memory(err);
+	}
+	struct slot *s = slot_of(log, r);
+	if (!s)
+		return no_memory(err);
+	if (is_winner(k))
+		k->slot->winner = NULL;
+	return settle(log, offset, k, s, r, err);
+}
+
+static enum kveil_status take_again(struct kveil_registry_log *log, int64_t offset, struct kveil_registry_known *k,
+				    const struct kveil_key_record *r, struct kveil_error *err)
+{
+	if (offset <= k->offset)
+		return KVEIL_OK;
+	if (!same_version(k, r))
+		return take_elsewhere(log, offset, k, r, err);
+	if (r->state > k->state || (r->state == k->state && r->sequence > k->sequence)) {
+		k->state = r->state;
+		k->sequence = r->sequence;
+		k->offset = offset;
+		k->due_ms = 0;
+		const struct kveil_registry_known *winner = k->slot->winner;
+		if (r->sequence > 1 && (!winner || winner->sequence == 1))
+			k->slot->winner = k;
+		if (!is_winner(k))
+			return KVEIL_OK;
+		return kveil_document_add(&log->batch, r) ? KVEIL_OK : no_memory(err);
+	}
+	bool same = r->state == k->state && r->sequence == k->sequence;
+	if (same) {
+		k->offset = offset;
+		/* Two who healed it at the same moment; or the end of a name, under its second label. */
+		if (r->sequence > 1 || r->state == KVEIL_KEY_DESTROYED) {
+			k->due_ms = 0;
+			return KVEIL_OK;
+		}
+	}
+	/* What is older than what is known; or the first writing moved behind those that came after it. */
+	if (!is_winner(k))
+		return KVEIL_OK;
+	doubt(log, KVEIL_DOUBT_REPLAYED);
+	return damage(log, k) ? KVEIL_OK : no_memory(err);
+}
+
+static enum kveil_status take_record(struct kveil_registry_log *log, int64_t offset, struct kveil_span label,
+				     struct kveil_span value, struct kveil_error *err)
+{
+	struct kveil_registry_known *place = known_of(log, kveil_registry_label_id(label));
+	char should[KVEIL_RECORD_LABEL_MAX];
+	enum kveil_registry_doubt why = KVEIL_DOUBT_COUNT;
+	struct kveil_key_record r;
+	struct kveil_error ignored;
+
+	if (!value.data) {
+		doubt(log, KVEIL_DOUBT_EMPTIED);
+		return damage(log, place) ? KVEIL_OK : no_memory(err);
+	}
+	enum kveil_status status = value.len > KVEIL_REGISTRY_MESSAGE_MAX
+				       ? KVEIL_E_REGISTRY_CORRUPT
+				       : kveil_key_record_from_json(value, &r, &ignored);
+	if (status == KVEIL_E_NO_MEMORY)
+		return no_memory(err);
+	if (status) {
+		doubt(log, KVEIL_DOUBT_FORGED);
+		return damage(log, place) ? KVEIL_OK : no_memory(err);
+	}
+	const bool is_end = kveil_registry_is_end_label(label);
+	if (is_end)
+		kveil_registry_end_label(&r, should);
+	else
+		kveil_registry_record_label(&r, should);
+	if (kveil_key_record_verify(&r, log->registry->secret, &ignored))
+		why = KVEIL_DOUBT_FORGED;
+	else if (!kveil_span_eq(label, kveil_span_str(should)) || (is_end && r.state != KVEIL_KEY_DESTROYED))
+		why = KVEIL_DOUBT_RELABELLED;
+	struct kveil_registry_known *k = known_of(log, r.id);
+	if (why != KVEIL_DOUBT_COUNT) {
+		doubt(log, why);
+		if (!damage(log, place))
+			status = no_memory(err);
+	} else {
+		status = k ? take_again(log, offset, k, &r, err) : take_new(log, offset, &r, err);
+	}
+	kveil_key_record_clear(&r);
+	return status;
+}
+
+enum kveil_status kveil_registry_log_take(struct kveil_registry_log *log, int64_t offset, struct kveil_span label,
+					  struct kveil_span value, struct kveil_error *err)
+{
+	if (kveil_registry_is_root_label(label)) {
+		take_root(log, offset, label, value);
+		return KVEIL_OK;
+	}
+	if (kveil_span_eq(label, KVEIL_SPAN(KVEIL_LEASE_LABEL))) {
+		take_lease(log, offset, value);
+		return KVEIL_OK;
+	}
+	if (kveil_span_eq(label, KVEIL_SPAN(KVEIL_NOTE_LABEL))) {
+		take_note(log, value);
+		return KVEIL_OK;
+	}
+	if (kveil_registry_is_event_label(label))
+		return take_event(log, label, value) ? KVEIL_OK : no_memory(err);
+	/* A kind that a later kveil writes; no key is called so. */
+	if (label.len && label.data[0] == '!' && !kveil_registry_is_end_label(label))
+		return KVEIL_OK;
+	return take_record(log, offset, label, value, err);
+}
+
+enum kveil_status kveil_registry_log_hand_over(struct kveil_registry_log *log, kveil_registry_read_fn *fn, void *user,
+					       struct kveil_error *err)
+{
+	for (size_t i = 0; i < log->batch.count; i++) {
+		const struct kveil_key_record *r = &log->batch.records[i];
+		const struct kveil_registry_known *k = known_of(log, r->id);
+		/* One that lost after all, or that a later one in this batch supersedes. */
+		if (!is_winner(k) || !same_version(k, r) || k->sequence != r->sequence || k->state != r->state)
+			continue;
+		enum kveil_status status = fn(user, r, err);
+		if (status)
+			return status;
+	}
+	kveil_document_clear(&log->batch);
+	return KVEIL_OK;
+}
