@@ -49,6 +49,44 @@ static const struct kveil_path *spell_in_key(struct kveil_engine *e, const char 
 	return p;
 }
 
+/* A copy's path: $.addr.street is "$['__before_addr'].street" and "$['before.addr.street']". */
+static const struct kveil_path *spell_copy(struct kveil_engine *e, const char *const prefix[2], bool joins,
+					   const struct kveil_path *path)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf name = KVEIL_BUF_INIT;
+	struct kveil_path *p = kveil_engine_bound_array(e, 1, sizeof *p);
+	struct kveil_segment *segments = kveil_engine_bound_array(e, path->count, sizeof *segments);
+	struct kveil_selector *names = kveil_engine_bound_array(e, path->segments[0].count, sizeof *names);
+	size_t used = 1;
+
+	if (!p || !segments || !names)
+		return NULL;
+	for (size_t i = 0; i < path->segments[0].count; i++) {
+		kveil_buf_reset(&name);
+		kveil_buf_append_str(&name, prefix[0]);
+		kveil_buf_append_str(&name, prefix[1]);
+		kveil_buf_append_span(&name, path->segments[0].selectors[i].name);
+		for (used = 1; joins && path->segments[0].count == 1 && used < path->count; used++) {
+			const struct kveil_segment *next = &path->segments[used];
+			if (next->descendant || next->enters || next->count != 1 ||
+			    next->selectors[0].kind != KVEIL_SEL_NAME)
+				break;
+			kveil_buf_append_byte(&name, '.');
+			kveil_buf_append_span(&name, next->selectors[0].name);
+		}
+		uint8_t *copy = kveil_buf_ok(&name) ? kveil_engine_bound_array(e, name.len, 1) : NULL;
+		if (!copy)
+			return NULL;
+		memcpy(copy, name.data, name.len);
+		names[i] = path->segments[0].selectors[i];
+		names[i].name = kveil_span_of(copy, name.len);
+	}
+	*p = (struct kveil_path){.segments = segments, .count = path->count - used + 1};
+	segments[0] = (struct kveil_segment){.selectors = names, .count = path->segments[0].count};
+	memcpy(segments + 1, path->segments + used, (path->count - used) * sizeof *segments);
+	return p;
+}
+
 /* Steps from a row to its event: what is around the last name on the way. */
 static uint32_t event_above(const struct kveil_plan *plan, const struct kveil_path *root)
 {
@@ -81,6 +119,7 @@ static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum
 	return b->path != NULL;
 }
 
+enum { MOST_COPIES = 8 /* spellings of one column */ };
 enum { TEXTS = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_NULL) };
 
 /* Where a rule's path enters a text: ways there, from all rows of the part. */
@@ -181,10 +220,32 @@ static size_t count_bindings(const struct kveil_plan *plan)
 		size_t entries = kveil_text_entries(plan->rules[i].path), stages = entries + 2;
 		n += rows_of(plan, &plan->rules[i])->count * stages + 2 * stages * stages;
 		if (holds_in_key(plan, &plan->rules[i]))
-			n += 3 * plan->rows[KVEIL_ROWS_KEY].count * stages + 1 + plan->rows[KVEIL_ROWS_TEXT].count +
+			n += MOST_COPIES * plan->rows[KVEIL_ROWS_EVENT].count * stages +
+			     3 * plan->rows[KVEIL_ROWS_KEY].count * stages + 1 + plan->rows[KVEIL_ROWS_TEXT].count +
 			     stages;
 	}
 	return n;
+}
+
+/* What a flat row has of another image, a column at a time. */
+static bool bind_copies(struct kveil_engine *e, const struct kveil_rule *r)
+{
+	const struct kveil_rows *events = &e->plan->rows[KVEIL_ROWS_EVENT];
+	const char *own = e->plan->added_prefix;
+	uint32_t first = e->rule_count;
+	bool ok = true;
+
+	for (const char *const *c = e->plan->envelope->copies; ok && c && *c; c++) {
+		bool is_added = strncmp(*c, "__", 2) == 0;
+		const char *const spellings[2][2] = {{"", *c}, {own, *c + 2}};
+		for (size_t i = 0; ok && i < (is_added && own ? 2 : 1); i++) {
+			const struct kveil_path *path = spell_copy(e, spellings[i], !is_added, r->path);
+			ok = path && add_bindings(e, r, r->part, events, path) && add_ways(e, r, r->part, events, path);
+		}
+	}
+	for (; first < e->rule_count; first++)
+		e->rules[first].is_copy = e->rules[first].has_gaps = true;
+	return ok;
 }
 
 /* The columns of the row that a key of JSON holds. */
@@ -228,7 +289,8 @@ static bool bind_rule_rows(struct kveil_engine *e, const struct kveil_rule *r)
 		return false;
 	if (!holds_in_key(plan, r))
 		return true;
-	if (!add_row_ways(e, r) || (e->parts[KVEIL_PART_KEY].format->has_paths && !bind_key_columns(e, r)))
+	if (!bind_copies(e, r) || !add_row_ways(e, r) ||
+	    (e->parts[KVEIL_PART_KEY].format->has_paths && !bind_key_columns(e, r)))
 		return false;
 	bool is_key = plan->key_column && kveil_path_covers(r->path, plan->key_column);
 	return !is_key || bind_bare_key(e, r);

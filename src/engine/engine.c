@@ -415,6 +415,17 @@ static void run_schema_header(struct kveil_engine *e, const struct kveil_header 
 		e->views[v].header_list[counts[v]++] = (struct kveil_header){h->name, kveil_engine_frame(e)};
 }
 
+/* A column's value outside the row, where no rule on the column reaches. */
+static enum kveil_status check_header(const struct kveil_engine *e, const struct kveil_header *h,
+				      struct kveil_error *err)
+{
+	if (!h->value.data || !kveil_engine_copies_column(e, h->name))
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE, "a header holds another image's value of a column with a rule");
+	kveil_error_hint(err, "take it out of add.headers, or give the header a rule of its own");
+	return KVEIL_E_UNSUPPORTED_ENVELOPE;
+}
+
 static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error *err)
 {
 	bool follows_key = e->parts[KVEIL_PART_KEY].has_rules;
@@ -431,13 +442,16 @@ static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error 
 	e->piece_count = 0;
 	for (size_t i = 0; i < record->header_count; i++) {
 		const struct kveil_header *h = &record->headers[i];
-		enum kveil_status st = KVEIL_OK;
+		const struct kveil_bound_header *rules = rules_of_header(e, h->name);
+		enum kveil_status st = rules ? KVEIL_OK : check_header(e, h, err);
+		if (st)
+			return st;
 		if (e->framed && kveil_engine_is_schema_header(e, h))
 			run_schema_header(e, h, counts);
 		else if (follows_key && kveil_engine_is_key_header(e, h->name))
 			st = run_key_header(e, h, counts, err);
 		else
-			st = run_header(e, i, rules_of_header(e, h->name), counts, err);
+			st = run_header(e, i, rules, counts, err);
 		if (st)
 			return st;
 	}

@@ -58,6 +58,7 @@ struct kveil_bound_rule {
 	bool has_gaps;               /* the row may lack columns */
 	bool is_flat;                /* the row stands where an event could: it may say that it lacks some */
 	bool is_bare_key;            /* the key is the column's value, not an object that holds it */
+	bool is_copy;                /* of a column's value in another image, whose other columns are not known */
 	bool is_spelled_in_key;      /* as this envelope's keys spell columns, where that is not as rows do */
 	uint32_t event_above;        /* steps from the row up to the event that holds it; 0: a flat row */
 	struct kveil_key *key, *key2; /* NULL: none, or named by a template */
@@ -347,6 +348,8 @@ enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kve
                                         bool *ret_found, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* May the flat row at doc->root lack columns, by what stands in it or in the record's headers? */
 bool kveil_engine_is_partial(struct kveil_engine *e, const struct kveil_doc *doc);
+/* Is it the name of a header with a copy of a column that some rule names? */
+bool kveil_engine_copies_column(const struct kveil_engine *e, struct kveil_span name);
 /* Is it the name of a field or header that a connector adds, also under the file's own prefix? */
 bool kveil_engine_is_added(const struct kveil_plan *plan, const char *usual, struct kveil_span name);
 /* The tape of the spot's part with $ at the binding's row. */

@@ -35,6 +35,32 @@ bool kveil_engine_is_added(const struct kveil_plan *plan, const char *usual, str
 	return kveil_span_eq(kveil_span_str(usual + 2), kveil_span_of(name.data + n, name.len - n));
 }
 
+static bool is_column(const struct kveil_plan *plan, struct kveil_span name)
+{
+	for (size_t i = 0; i < plan->own_rule_count; i++) {
+		const struct kveil_rule *r = &plan->rules[i];
+		for (size_t k = 0; r->part == KVEIL_PART_VALUE && k < r->path->segments[0].count; k++)
+			if (kveil_span_eq(r->path->segments[0].selectors[k].name, name))
+				return true;
+	}
+	return false;
+}
+
+bool kveil_engine_copies_column(const struct kveil_engine *e, struct kveil_span name)
+{
+	const char *const spellings[] = {"__", e->plan->added_prefix};
+	bool is = false;
+
+	for (const char *const *c = e->plan->envelope ? e->plan->envelope->copies : NULL; c && *c && !is; c++)
+		for (size_t i = 0; !is && strncmp(*c, "__", 2) == 0 && i < 2 && spellings[i]; i++) {
+			size_t n = strlen(spellings[i]), m = strlen(*c + 2);
+			is = name.len > n + m && memcmp(name.data, spellings[i], n) == 0 &&
+			     memcmp(name.data + n, *c + 2, m) == 0 &&
+			     is_column(e->plan, kveil_span_of(name.data + n + m, name.len - n - m));
+		}
+	return is;
+}
+
 /* Does the field say that the row may lack columns? Text that cannot be read says so. */
 static bool tells_of_gaps(struct kveil_engine *e, struct kveil_span name, struct kveil_span value)
 {

@@ -254,6 +254,8 @@ static enum kveil_status ask(struct question *q, const struct kveil_spot *place,
 		return st;
 	if (q->table == KVEIL_NO || !q->rule->rule->when)
 		return settle(q, q->table);
+	if (q->rule->is_copy)
+		return settle(q, KVEIL_DOUBT);
 	if (!has_own_row(q->rule, place))
 		return ask_main_rows(q, spot);
 	struct kveil_doc row = kveil_engine_row(q->e, place->doc, q->rule, place);

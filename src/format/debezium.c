@@ -20,12 +20,16 @@ static const char *const not_deleted[] = {"false", NULL};
 static const char *const written[] = {"c", "r", "u", NULL};
 static const struct kveil_origin origins[] = {
     {"__deleted", not_deleted}, {"__op", written}, {"_id", NULL}, {NULL, NULL}};
+/* add.fields=before.phone, and Connect's Flatten on the whole event. */
+static const char *const copies[] = {"__before_", "__after_", "before.", "after.", NULL};
 static const char *const key_headers[] = {"__debezium.newkey", "__debezium.oldkey", NULL};
 
 static const char inline_schema[] = "a schema inline stands beside its payload and nothing else";
 static const char mongodb[] =
     "rows that are no objects, such as MongoDB's texts, are not in this version: flatten them "
     "with ExtractNewDocumentState";
+static const char whole_image[] = "a whole image among the fields or headers that a transform added: take it out of "
+				  "add.fields and add.headers";
 static const char updated_fields[] = "updatedFields of MongoDB holds changed fields in a text: take it out of "
 				     "add.fields and add.headers, or give it a rule";
 
@@ -84,6 +88,11 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_SQL, "header:__source_redo_sql"},
     {KVEIL_CLAUSE_SQL, "$.ddl", "$.tableChanges"},
     {KVEIL_CLAUSE_SQL, "$.tableChanges[*].table.columns[*].defaultValueExpression"},
+    {KVEIL_CLAUSE_SQL, "$.tableChanges[*].table.columns[*].enumValues"},
+    {KVEIL_CLAUSE_SQL, "$.additional_data.maximum_key", "$.aggregate_type"},
+    {KVEIL_CLAUSE_SQL, "$.additional_data.last_processed_key", "$.aggregate_type"},
+    {KVEIL_CLAUSE_SQL, "$['source.query']"},
+    {KVEIL_CLAUSE_SQL, "$['source.redo_sql']"},
     {KVEIL_CLAUSE_SQL, "$.after.data", "$.op && " SIGNAL("after"), .if_sure = true},
     {KVEIL_CLAUSE_SQL, "$.before.data", "$.op && " SIGNAL("before"), .if_sure = true},
     {KVEIL_CLAUSE_SQL, "$.data", "$.id && match($.type, '" SIGNALS "')", .if_sure = true},
@@ -96,6 +105,10 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_REFUSE, "$.updateDescription", "$.op", OBJECT, mongodb},
     {KVEIL_CLAUSE_REFUSE, "$.patch", "$.op && $.ts_ms", NOT_NULL, mongodb},
     {KVEIL_CLAUSE_REFUSE, "$.source", "$.source.connector && $.source.connector == 'mongodb'", OBJECT, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.__before", NULL, OBJECT, whole_image},
+    {KVEIL_CLAUSE_REFUSE, "$.__after", NULL, OBJECT, whole_image},
+    {KVEIL_CLAUSE_REFUSE, "header:__before", NULL, NOT_NULL, whole_image},
+    {KVEIL_CLAUSE_REFUSE, "header:__after", NULL, NOT_NULL, whole_image},
     {KVEIL_CLAUSE_REFUSE, "$.__updateDescription_updatedFields", NULL, NOT_NULL, updated_fields},
     {KVEIL_CLAUSE_REFUSE, "header:__updateDescription_updatedFields", NULL, NOT_NULL, updated_fields},
     {KVEIL_CLAUSE_REFUSE, "$.specversion", "$.id && $.source && $.type", STRING,
@@ -136,6 +149,7 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .keys = keys,
     .images = images,
     .origins = origins,
+    .copies = copies,
     .key_headers = key_headers,
     .clauses = clauses,
     .tables = tables,

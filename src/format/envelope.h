@@ -66,6 +66,9 @@ struct kveil_envelope {
 	const char *const *keys;   /* rows in a key of JSON */
 	const char *const *images; /* of the rows those that may lack columns; none: NULL */
 	const struct kveil_origin *origins; /* of a flat row; none: NULL */
+	/* What stands before a column's name where a flat row has another image's value of it beside its own; with __ by a
+	 * transform, and with a dot behind also between the names of what lay in each other. None: NULL */
+	const char *const *copies;
 	const char *key_prefix;    /* what stands before the names of columns in a key, which are lower-case; NULL = nothing */
 	const char *const *members; /* of the event, beside the rows: a column with such a name is not told from them */
 	const char *const *at_times; /* of some events; none: NULL */

@@ -336,6 +336,88 @@ static void changed_fields_of_a_document_are_refused(void **state)
 	rig_clear(&r);
 }
 
+/* add.fields=before.phone, and an event that Connect's Flatten made flat: the columns of other images beside the row.
+ */
+static void copies_of_columns_are_protected_as_those(void **state)
+{
+	(void)state;
+	static const char *const rules = "  - {path: $.phone, when: \"$.vip == true\", mask: {}}\n"
+					 "  - {path: $.o.card, hash: {key: k}, on_key: any}\n"
+					 "  - {path: \"$.l[*].p\", nullify: true}\n"
+					 "  - {path: [$.text, $.p], nullify: true}\n"
+					 "  - {path: \"$..deep\", nullify: true}\n";
+	struct rig r;
+
+	char yaml[1024];
+	snprintf(yaml, sizeof yaml, HEAD "envelope: {kind: debezium, added_prefix: x.}\nfields:\n%s", rules);
+	rig_init(&r, yaml);
+	/* Of the other image nothing else is known. */
+	becomes(
+	    &r,
+	    "{\"vip\":false,\"phone\":\"1\",\"__before_phone\":\"2\",\"__after_phone\":\"3\",\"x.before_phone\":\"4\"}",
+	    "{\"vip\":false,\"phone\":\"1\",\"__before_phone\":\"*\",\"__after_phone\":\"*\",\"x.before_phone\":\"*"
+	    "\"}");
+	becomes(
+	    &r,
+	    "{\"op\":\"u\",\"before.phone\":\"12\",\"after.l\":[{\"p\":1}],\"before.deep\":1,\"source.query\":\"x\"}",
+	    "{\"op\":\"u\",\"before.phone\":\"**\",\"after.l\":[{\"p\":null}],\"before.deep\":null,\"source.query\":"
+	    "null}");
+	becomes(&r, "{\"__before_text\":\"{\\\"p\\\":1}\",\"after.text\":\"{\\\"p\\\":1}\"}",
+		"{\"__before_text\":\"{\\\"p\\\":null}\",\"after.text\":\"{\\\"p\\\":null}\"}");
+	assert_int_equal(
+	    run(&r, NULL, "{\"o\":{\"card\":\"1\"},\"__before_o\":{\"card\":\"1\"},\"after.o.card\":\"1\"}"), KVEIL_OK);
+	char hashed[3][128];
+	assert_int_equal(
+	    sscanf(
+		r.value,
+		"{\"o\":{\"card\":\"%100[^\"]\"},\"__before_o\":{\"card\":\"%100[^\"]\"},\"after.o.card\":\"%100[^\"]",
+		hashed[0], hashed[1], hashed[2]),
+	    3);
+	assert_string_equal(hashed[0], hashed[1]);
+	assert_string_equal(hashed[0], hashed[2]);
+	fails(&r, NULL, "{\"id\":1,\"__before\":{\"phone\":\"1\"}}", KVEIL_E_UNSUPPORTED_ENVELOPE);
+	fails(&r, NULL, "{\"payload\":{\"id\":1,\"x.after\":{\"phone\":\"1\"}}}", KVEIL_E_UNSUPPORTED_ENVELOPE);
+	becomes(&r, "{\"__before\":\"a column\"}", "{\"__before\":\"a column\"}");
+	static const struct {
+		const char *name, *value;
+		bool passes;
+	} headers[] = {{"__before_phone", "1", false},
+		       {"x.after_phone", "1", false},
+		       {"__before_o", "{}", false},
+		       {"__before", "{}", false},
+		       {"__before_id", "1", true},
+		       {"__before_phone", NULL, true},
+		       {"__op", "u", true}};
+	for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
+		struct kveil_header h = {kveil_span_str(headers[i].name), kveil_span_str(headers[i].value)};
+		struct kveil_record record = {.value = KVEIL_SPAN("{\"id\":1}"), .headers = &h, .header_count = 1};
+		kveil_engine_run(r.engine, &record, &r.result);
+		assert_int_equal(r.result.verdict == KVEIL_PRODUCE, headers[i].passes);
+	}
+	rig_clear(&r);
+}
+
+/* Debezium's notifications name the keys between which a snapshot reads; changes of a schema list a column's values. */
+static void keys_and_values_in_reports_are_blanked(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, DEBEZIUM "  - {path: $.id, hash: {key: k}}\n");
+	becomes(&r,
+		"{\"aggregate_type\":\"Incremental "
+		"Snapshot\",\"type\":\"IN_PROGRESS\",\"additional_data\":{\"maximum_key\":\"9\","
+		"\"last_processed_key\":\"5\",\"connector_name\":\"c\"}}",
+		"{\"aggregate_type\":\"Incremental "
+		"Snapshot\",\"type\":\"IN_PROGRESS\",\"additional_data\":{\"maximum_key\":null,"
+		"\"last_processed_key\":null,\"connector_name\":\"c\"}}");
+	becomes(
+	    &r,
+	    "{\"ddl\":\"x\",\"tableChanges\":[{\"table\":{\"columns\":[{\"name\":\"a\",\"enumValues\":[\"'b'\"]}]}}]}",
+	    "{\"ddl\":null,\"tableChanges\":[{\"table\":{\"columns\":[{\"name\":\"a\",\"enumValues\":null}]}}]}");
+	rig_clear(&r);
+}
+
 static void rows_that_are_none_are_refused(void **state)
 {
 	(void)state;
@@ -608,6 +690,8 @@ int main(void)
 	    cmocka_unit_test(shapes_that_hide_rows_are_refused),
 	    cmocka_unit_test(views_and_streams_agree),
 	    cmocka_unit_test(changed_fields_of_a_document_are_refused),
+	    cmocka_unit_test(copies_of_columns_are_protected_as_those),
+	    cmocka_unit_test(keys_and_values_in_reports_are_blanked),
 	    cmocka_unit_test(rows_that_are_none_are_refused),
 	    cmocka_unit_test(every_view_has_rules_of_its_own),
 	    cmocka_unit_test(a_column_is_no_member_of_the_event),

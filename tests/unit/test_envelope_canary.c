@@ -119,20 +119,36 @@ static void put_two(struct world *w, const char *first, const char *second)
 	put_row(w);
 }
 
+/* A flattened row with columns of the images that it was not made of, and a report that names keys. */
+static void put_copies(struct world *w)
+{
+	if (draw(w, 4) == 0) {
+		put(w, "{\"aggregate_type\":\"s\",\"additional_data\":{\"maximum_key\":\"" CANARY "%llu\"}}",
+		    canary(w));
+		return;
+	}
+	put(w, "{\"n\":%u,\"__before_phone\":\"" CANARY "%llu\",\"__deleted\":\"true\",", draw(w, 2), canary(w));
+	put(w, "\"after.mail\":\"" CANARY "%llu\",\"before.o.card\":\"" CANARY "%llu\",", canary(w), canary(w));
+	put(w, "\"__before_l\":[\"" CANARY "%llu\"],\"__after_remark\":\"" CANARY "%llu\"}", canary(w), canary(w));
+}
+
 static void put_debezium(struct world *w)
 {
 	bool wrapped = draw(w, 4) == 0;
 
 	put(w, wrapped ? "{\"payload\":" : "");
 	w->is_other = false;
-	switch (draw(w, 4)) {
+	switch (draw(w, 6)) {
 	case 0:
 		put_row(w);
 		break;
 	case 1:
-		put(w, "{\"op\":\"m\",\"message\":{\"prefix\":\"p\",\"content\":\"" CANARY "%llu\"}}", canary(w));
+		put_copies(w);
 		break;
 	case 2:
+		put(w, "{\"op\":\"m\",\"message\":{\"prefix\":\"p\",\"content\":\"" CANARY "%llu\"}}", canary(w));
+		break;
+	case 3:
 		put(w,
 		    "{\"ddl\":\"" CANARY
 		    "%llu\",\"tableChanges\":[{\"table\":{\"columns\":[{\"defaultValueExpression\":\"" CANARY
