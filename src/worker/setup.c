@@ -3,6 +3,7 @@
 
 #include "worker/reload.h"
 
+#include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -75,6 +76,23 @@ static bool is_plaintext(const struct kveil_config *c, const struct kveil_string
 	return strcasecmp(protocol, "plaintext") == 0 || strcasecmp(protocol, "sasl_plaintext") == 0;
 }
 
+/* From 4.0 on brokers refuse how librdkafka before 2.6.1 answers in SCRAM: docs/librdkafka.md. */
+static void warn_scram(const struct kveil_config *c, struct kveil_report *report)
+{
+	enum { MENDED = 0x020601FF };
+	const struct kveil_string_map *map = &c->kafka.properties;
+
+	for (size_t i = 0; i < map->count && rd_kafka_version() < MENDED; i++)
+		if (strncmp(map->names[i], "sasl.mechanism", strlen("sasl.mechanism")) == 0 &&
+		    strncasecmp(map->values[i], "SCRAM-", strlen("SCRAM-")) == 0)
+			kveil_error_hint(
+			    kveil_report_warn_at(report, c->file, map->lines[i], 1,
+						 "kafka.properties: %s: %s fails at brokers from Kafka 4.0 on with "
+						 "librdkafka before 2.6.1; this is %s",
+						 map->names[i], map->values[i], rd_kafka_version_str()),
+			    "PLAIN over TLS, OAUTHBEARER or certificates; or Debian 13's kveil");
+}
+
 static bool is_loopback(const char *host, size_t len)
 {
 	static const char *const names[] = {"localhost", "127.", "[::1]", "::1"};
@@ -138,6 +156,7 @@ void kveil_setup_warn(const struct kveil_setup *s, struct kveil_report *report)
 	warn_properties(c, "properties", &c->kafka.properties, report);
 	warn_properties(c, "consumer", &c->kafka.consumer, report);
 	warn_properties(c, "producer", &c->kafka.producer, report);
+	warn_scram(s->config, report);
 	warn_network(c, report);
 	warn_files(c, s->plans, report);
 }

@@ -91,6 +91,14 @@ def test_properties_that_are_a_risk(home, text, word):
     assert check(home, "--strict").returncode == 1
 
 
+def test_scram_that_newer_brokers_refuse(home):
+    properties(home, "security.protocol: sasl_ssl, sasl.mechanism: SCRAM-SHA-512, sasl.username: u, sasl.password: '${env:PASSWORD}'")
+    version = json.loads(kveil(home, "version", "--json").stdout)["libraries"]["librdkafka"]
+    old = tuple(map(int, version.split(".")[:3])) < (2, 6, 1)
+    r = check(home, PASSWORD="x")
+    assert r.returncode == 0 and ("fails at brokers from Kafka 4.0 on" in r.stderr) == old, r.stderr
+
+
 def test_nothing_to_warn_of(home):
     r = check(home, "--strict")
     assert r.returncode == 0 and r.stderr == ""

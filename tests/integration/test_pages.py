@@ -17,7 +17,8 @@ from conftest import KVEIL, ROOT, free_port, wait_for
 
 # Where the test stage `debian13` or CI itself types them.
 ELSEWHERE = {"./dev demo", "./dev test"}
-PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/opening.md", "docs/observability.md"}
+PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/opening.md", "docs/observability.md",
+         "docs/secure-kafka.md"}
 PLACEHOLDER = "AXl0Zb4AAAAB…"
 
 
