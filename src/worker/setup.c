@@ -147,6 +147,84 @@ static void warn_files(const struct kveil_config *c, const struct kveil_plan_set
 		warn_writable(plans->plans[i]->file, "this rule file", report);
 }
 
+/* --- one value, several tokens --- */
+
+struct token_rule {
+	const struct kveil_plan *plan;
+	const struct kveil_rule *rule;
+};
+
+/* The last member that a path names: the column, most likely. */
+static struct kveil_span column(const struct kveil_rule *r)
+{
+	const struct kveil_path *p = r->path;
+
+	for (size_t i = p ? p->count : 0; i-- > 0;)
+		if (p->segments[i].count == 1 && p->segments[i].selectors[0].kind == KVEIL_SEL_NAME)
+			return p->segments[i].selectors[0].name;
+	return KVEIL_SPAN_NULL;
+}
+
+/* Does the rule make deterministic tokens under the key, bound to their place? */
+static bool makes_tokens(const struct kveil_rule *r, const struct kveil_data_key_config *key)
+{
+	return r->action->effect == KVEIL_PROTECTS && r->key_use & (KVEIL_USE_TOKENIZE | KVEIL_USE_DETERMINISTIC) &&
+	       !r->ad && r->key && r->key->is_constant &&
+	       kveil_span_eq(r->key->pieces[0].text, kveil_span_str(key->name));
+}
+
+static bool is_same_place(const struct token_rule *a, const struct token_rule *b)
+{
+	const char *x = a->rule->to_text ? a->rule->to_text : a->rule->path_text;
+	const char *y = b->rule->to_text ? b->rule->to_text : b->rule->path_text;
+
+	return a->plan == b->plan && strcmp(x, y) == 0;
+}
+
+static bool is_of_one_value(const struct token_rule *a, const struct token_rule *b)
+{
+	struct kveil_span name = column(a->rule);
+
+	return name.len && kveil_span_eq(name, column(b->rule)) && !is_same_place(a, b);
+}
+
+/* One that makes tokens of the same value and stands before it; rule NULL: none. */
+static struct token_rule find_earlier(const struct kveil_data_key_config *key, const struct kveil_plan_set *plans,
+				      const struct token_rule *at)
+{
+	for (size_t i = 0; i < plans->count; i++)
+		for (size_t k = 0; k < plans->plans[i]->rule_count; k++) {
+			struct token_rule r = {plans->plans[i], &plans->plans[i]->rules[k]};
+			if (r.rule == at->rule)
+				return (struct token_rule){0};
+			if (makes_tokens(r.rule, key) && is_of_one_value(&r, at))
+				return r;
+		}
+	return (struct token_rule){0};
+}
+
+/* Once for a key. */
+static void warn_apart(const struct kveil_data_key_config *key, const struct kveil_plan_set *plans,
+		       struct kveil_report *report)
+{
+	for (size_t i = 0; i < plans->count; i++)
+		for (size_t k = 0; k < plans->plans[i]->rule_count; k++) {
+			struct token_rule at = {plans->plans[i], &plans->plans[i]->rules[k]};
+			if (!makes_tokens(at.rule, key))
+				continue;
+			struct token_rule earlier = find_earlier(key, plans, &at);
+			if (!earlier.rule)
+				continue;
+			kveil_error_hint(
+			    kveil_report_warn_at(report, at.plan->file, at.rule->line, at.rule->column,
+						 "one value has another token here than by %s: the key %s has no join",
+						 earlier.rule->id, key->name),
+			    "join: SCOPE for the key, where they are to be compared; an associated_data of the rule's "
+			    "own, where they are not");
+			return;
+		}
+}
+
 void kveil_setup_warn(const struct kveil_setup *s, struct kveil_report *report)
 {
 	const struct kveil_config *c = s->config;
@@ -159,4 +237,7 @@ void kveil_setup_warn(const struct kveil_setup *s, struct kveil_report *report)
 	warn_scram(s->config, report);
 	warn_network(c, report);
 	warn_files(c, s->plans, report);
+	for (size_t i = 0; s->plans && i < c->keys.data_count; i++)
+		if (!c->keys.data[i].join)
+			warn_apart(&c->keys.data[i], s->plans, report);
 }

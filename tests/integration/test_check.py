@@ -2,6 +2,7 @@
 """`kveil check`: what `run` refuses, every problem in one round, and what works and is a risk. No broker."""
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -97,6 +98,27 @@ def test_scram_that_newer_brokers_refuse(home):
     old = tuple(map(int, version.split(".")[:3])) < (2, 6, 1)
     r = check(home, PASSWORD="x")
     assert r.returncode == 0 and ("fails at brokers from Kafka 4.0 on" in r.stderr) == old, r.stderr
+
+
+def test_one_value_with_several_tokens(home):
+    text = (home / "kveil.yaml").read_text().replace("data: {", "data: {ids: {algorithm: aes-256-siv}, ")
+    (home / "kveil.yaml").write_text(text)
+    rules = 'name: b\ntopics: [in.b]\noutputs: [{name: one, topic: o1}, {name: two, topic: o2}]\nfields:\n'
+    token = '  - {path: "%s", tokenize: {key: ids%s}}\n'
+
+    def told(*lines):
+        (home / "rules" / "b.yaml").write_text(rules + "".join(lines))
+        r = check(home)
+        assert r.returncode == 0, r.stderr
+        return re.findall(r"b.yaml:(\d+):\d+: warning: one value has another token here than by (\S+):", r.stderr)
+
+    one, two, other = token % ("$.id", ""), token % ("$.buyer.id", ""), token % ("$.sku", "")
+    assert told(one, other) == []
+    assert told(one, other, two, token % ("$.seller.id", "")) == [("7", "b/$.id")]
+    assert told(other, one, two) == [("7", "b/$.id")]
+    assert told(one, token % ("$.buyer.id", ", associated_data: x")) == []
+    (home / "kveil.yaml").write_text(text.replace("siv}", "siv, join: person}"))
+    assert told(one, two) == []
 
 
 def test_nothing_to_warn_of(home):
