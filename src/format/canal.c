@@ -21,6 +21,7 @@ static const char *const at_times[] = {"gtid", "_tidb", NULL};
 static const char no_rows[] = "data and old of Canal's events are arrays of rows: these are not";
 
 static const struct kveil_clause clauses[] = {
+    KVEIL_CLAUSES_WITHOUT_SCHEMA,
     {KVEIL_CLAUSE_SQL, "$.sql"},
     {KVEIL_CLAUSE_REFUSE, "$.data", IS_EVENT, NO_ROWS, no_rows},
     {KVEIL_CLAUSE_REFUSE, "$.old", IS_EVENT, NO_ROWS, no_rows},
@@ -28,6 +29,13 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_REFUSE, "$.old[*]", IS_EVENT, NO_ROW, no_rows},
     {0},
 };
+
+static const struct kveil_clause elsewhere = {KVEIL_CLAUSE_REFUSE,
+					      "$.data",
+					      "$.database && $.table && $.type && $.isDdl == false",
+					      KVEIL_KIND_BIT(KVEIL_KIND_ARRAY),
+					      "an event of Canal: say envelope: canal",
+					      .if_sure = true};
 
 static const struct kveil_control controls[] = {
     {"$.data == null && ($.isDdl == true || $.type == 'TIDB_WATERMARK')", NULL}, {0}};
@@ -61,6 +69,7 @@ const struct kveil_envelope kveil_envelope_canal = {
     .images = images,
     .key_headers = no_headers,
     .clauses = clauses,
+    .elsewhere = &elsewhere,
     .tables = tables,
     .controls = controls,
     .explain = explain,

@@ -7,7 +7,7 @@
 #define NOT_NULL (~KVEIL_KIND_BIT(KVEIL_KIND_NULL))
 
 static const char *const rows[] = {"$.payload", "$", NULL};
-static const char *const events[] = {"$", NULL};
+static const char *const events[] = {"$.payload", "$", NULL};
 static const char *const keys[] = {"$.payload", "$", NULL};
 static const char *const none[] = {NULL};
 

@@ -118,6 +118,13 @@ static const struct kveil_clause clauses[] = {
     {0},
 };
 
+static const struct kveil_clause elsewhere = {KVEIL_CLAUSE_REFUSE,
+					      "$.source",
+					      "match($.op, '[crudtm]') && $.source.connector",
+					      OBJECT,
+					      "an event of Debezium: say envelope: debezium",
+					      .if_sure = true};
+
 static const char *const heartbeat[] = {"ts_ms", "ts_us", "ts_ns", NULL};
 static const char *const transaction[] = {"status", "id", "ts_ms", "event_count", "data_collections", NULL};
 static const char *const schema_change[] = {"source",       "ts_ms", "databaseName", "schemaName", "ddl",
@@ -152,6 +159,7 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .copies = copies,
     .key_headers = key_headers,
     .clauses = clauses,
+    .elsewhere = &elsewhere,
     .tables = tables,
     .controls = controls,
     .members = members,

@@ -31,6 +31,16 @@ struct kveil_clause {
 	bool if_sure;      /* `when` in doubt leaves the place: it may well be a column */
 };
 
+/* Of a kind that comes without its schema inline, and would not find its rows in one. */
+#define KVEIL_NO_SCHEMA "a schema inline is not in this version for this kind: set schemas.enable=false"
+#define KVEIL_CLAUSES_WITHOUT_SCHEMA                                                                                   \
+	{KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema && $.schema != null", ~KVEIL_KIND_BIT(KVEIL_KIND_NULL),           \
+	 KVEIL_NO_SCHEMA},                                                                                             \
+	{                                                                                                              \
+		KVEIL_CLAUSE_REFUSE, "key:$.payload", "$.schema && $.schema != null",                                  \
+		    ~KVEIL_KIND_BIT(KVEIL_KIND_NULL), KVEIL_NO_SCHEMA                                                  \
+	}
+
 enum kveil_clue_from {
 	KVEIL_CLUE_EVENT, /* of the rows inside an event: its members */
 	KVEIL_CLUE_ROW,   /* of a flat row: its own members */
@@ -76,6 +86,7 @@ struct kveil_envelope {
 	const char *const *added;   /* members of a flat row that a connector adds, always scalars; none: NULL */
 	const char *const *key_headers; /* headers that hold a whole key */
 	const struct kveil_clause *clauses;
+	const struct kveil_clause *elsewhere; /* under another kind refuses an event of this one; NULL */
 	const struct kveil_table_clue *tables;
 	bool has_schemas;          /* it may come with its schema inline, as Kafka Connect's JsonConverter writes it */
 	const struct kveil_control *controls; /* ends with one without a condition; none: NULL */

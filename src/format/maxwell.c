@@ -19,6 +19,9 @@ static const char *const at_times[] = {"gtid", "schema_id", "primary_key_columns
 static const char no_row[] = "data and old of Maxwell's messages are rows: these are not";
 
 static const struct kveil_clause clauses[] = {
+    KVEIL_CLAUSES_WITHOUT_SCHEMA,
+    {KVEIL_CLAUSE_SQL, "$.def.columns[*]['enum-values']"},
+    {KVEIL_CLAUSE_SQL, "$.old.columns[*]['enum-values']", "$.def"},
     {KVEIL_CLAUSE_REFUSE, "$.data", IS_EVENT, NO_ROW, no_row},
     {KVEIL_CLAUSE_REFUSE, "$.old", IS_EVENT, NO_ROW, no_row},
     {KVEIL_CLAUSE_SQL, "$.query"},
@@ -27,6 +30,14 @@ static const struct kveil_clause clauses[] = {
      "primary_key repeats columns without their names: set output_primary_keys=false"},
     {0},
 };
+
+static const struct kveil_clause elsewhere = {
+    KVEIL_CLAUSE_REFUSE,
+    "$.data",
+    "$.database && $.table && $.ts && match($.type, '(bootstrap-)?insert|update|delete')",
+    KVEIL_KIND_BIT(KVEIL_KIND_OBJECT),
+    "an event of Maxwell: say envelope: maxwell",
+    .if_sure = true};
 
 static const struct kveil_control controls[] = {
     {"$.database && $.sql && match($.type, '(table|database)-(create|alter|drop)')", NULL},
@@ -50,6 +61,7 @@ const struct kveil_envelope kveil_envelope_maxwell = {
     .key_prefix = "pk.",
     .key_headers = no_headers,
     .clauses = clauses,
+    .elsewhere = &elsewhere,
     .tables = tables,
     .controls = controls,
     .members = members,

@@ -19,7 +19,15 @@ static const char *const members[] = {"table", "op_type", "op_ts", "current_ts",
 
 static const char no_row[] = "before and after of GoldenGate's operations are rows: these are not";
 
+static const struct kveil_clause elsewhere = {KVEIL_CLAUSE_REFUSE,
+					      "$.op_type",
+					      "$.table && match($.op_type, '[IUDT]') && $.op_ts && $.pos",
+					      0,
+					      "an operation of Oracle GoldenGate: say envelope: ogg",
+					      .if_sure = true};
+
 static const struct kveil_clause clauses[] = {
+    KVEIL_CLAUSES_WITHOUT_SCHEMA,
     {KVEIL_CLAUSE_REFUSE, "$.before", IS_EVENT, NO_ROW, no_row},
     {KVEIL_CLAUSE_REFUSE, "$.after", IS_EVENT, NO_ROW, no_row},
     {0},
@@ -44,6 +52,7 @@ const struct kveil_envelope kveil_envelope_ogg = {
     .origins = origins,
     .key_headers = no_headers,
     .clauses = clauses,
+    .elsewhere = &elsewhere,
     .tables = tables,
     .controls = no_controls,
     .members = members,

@@ -292,9 +292,37 @@ size_t kveil_loader_count_clauses(const struct kveil_loader *l)
 {
 	size_t n = 0;
 
-	while (l->plan->envelope && l->plan->envelope->clauses[n].place)
+	if (!l->plan->envelope)
+		return 0;
+	while (l->plan->envelope->clauses[n].place)
+		n++;
+	for (size_t i = 0; kveil_envelopes[i]; i++)
 		n++;
 	return 2 * n; /* in two spellings, at most */
+}
+
+/* Would the clause about another kind's events lie where this one's rows do? Those refuse it themselves. */
+static bool is_own_place(const struct kveil_plan *p, const char *place)
+{
+	for (const char *const *row = p->envelope->rows; *row; row++)
+		if (strncmp(*row, place, strlen(place)) == 0)
+			return true;
+	return false;
+}
+
+/* The clauses of the kind, then those of the others about events of theirs; NULL = there is none. */
+static const struct kveil_clause *clause_at(const struct kveil_plan *p, size_t i)
+{
+	size_t own = 0;
+
+	while (p->envelope->clauses[own].place)
+		own++;
+	if (i < own)
+		return &p->envelope->clauses[i];
+	const struct kveil_envelope *other = kveil_envelopes[i - own];
+	bool is_one = other != p->envelope && other->elsewhere && !is_own_place(p, other->elsewhere->place);
+
+	return is_one ? other->elsewhere : NULL;
 }
 
 void kveil_loader_add_clauses(struct kveil_loader *l)
@@ -303,8 +331,8 @@ void kveil_loader_add_clauses(struct kveil_loader *l)
 	size_t n = kveil_loader_count_clauses(l);
 
 	for (size_t i = 0; i < n && !l->no_memory; i++) {
-		const struct kveil_clause *c = &p->envelope->clauses[i / 2];
-		const char *place = i % 2 ? spell_added(l, c->place) : c->place;
+		const struct kveil_clause *c = clause_at(p, i / 2);
+		const char *place = !c ? NULL : i % 2 ? spell_added(l, c->place) : c->place;
 		struct kveil_rule *r = &p->rules[p->rule_count];
 		if (!place || !is_wanted(l, c))
 			continue;

@@ -418,6 +418,56 @@ static void keys_and_values_in_reports_are_blanked(void **state)
 	rig_clear(&r);
 }
 
+/* The wrong kind in a rule file would leave the rows of every event clear. */
+static void events_of_another_kind_are_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *kind, *event;
+	} events[] = {
+	    {"debezium",
+	     "{\"before\":null,\"after\":{\"phone\":\"1\"},\"source\":{\"connector\":\"mysql\"},\"op\":\"c\"}"},
+	    {"canal",
+	     "{\"data\":[{\"phone\":\"1\"}],\"database\":\"d\",\"table\":\"t\",\"type\":\"INSERT\",\"isDdl\":false}"},
+	    {"maxwell", "{\"data\":{\"phone\":\"1\"},\"database\":\"d\",\"table\":\"t\",\"type\":\"insert\",\"ts\":1}"},
+	    {"ogg", "{\"table\":\"t\",\"op_type\":\"I\",\"op_ts\":\"1\",\"pos\":\"1\",\"after\":{\"phone\":\"1\"}}"},
+	    {"connect", "{\"phone\":\"1\"}"},
+	};
+	char yaml[256], wrapped[512];
+	struct rig r;
+
+	for (size_t k = 0; k < sizeof events / sizeof *events; k++) {
+		snprintf(yaml, sizeof yaml, HEAD "envelope: %s\nfields:\n  - {path: $.phone, mask: {}}\n",
+			 events[k].kind);
+		rig_init(&r, yaml);
+		for (size_t i = 0; i + 1 < sizeof events / sizeof *events; i++) {
+			snprintf(wrapped, sizeof wrapped, "{\"schema\":{\"type\":\"string\"},\"payload\":%s}",
+				 events[i].event);
+			bool is_own = strcmp(events[i].kind, events[k].kind) == 0;
+			enum kveil_status st = run(&r, NULL, events[i].event);
+			if (st != (is_own ? KVEIL_OK : KVEIL_E_UNSUPPORTED_ENVELOPE))
+				fail_msg("%s under %s: %s", events[i].kind, events[k].kind, kveil_status_code(st));
+			if (!is_own || i)
+				assert_int_equal(run(&r, NULL, wrapped), KVEIL_E_UNSUPPORTED_ENVELOPE);
+		}
+		/* A column that is called as a mark of another kind. */
+		assert_int_equal(run(&r, NULL, "{\"phone\":\"1\",\"data\":\"d\",\"source\":\"s\",\"op_type\":\"I\"}"),
+				 KVEIL_OK);
+		if (strcmp(events[k].kind, "debezium") && strcmp(events[k].kind, "connect"))
+			assert_int_equal(
+			    run(&r, "{\"schema\":{\"type\":\"string\"},\"payload\":{\"phone\":\"1\"}}", NULL),
+			    KVEIL_E_UNSUPPORTED_ENVELOPE);
+		rig_clear(&r);
+	}
+	rig_init(&r, HEAD "envelope: maxwell\nfields:\n  - {path: $.phone, mask: {}}\n");
+	becomes(&r,
+		"{\"type\":\"table-alter\",\"old\":{\"columns\":[{\"enum-values\":[\"1\"]}]},\"def\":{\"columns\":[{"
+		"\"enum-values\":[\"1\"]}]}}",
+		"{\"type\":\"table-alter\",\"old\":{\"columns\":[{\"enum-values\":null}]},\"def\":{\"columns\":[{"
+		"\"enum-values\":null}]}}");
+	rig_clear(&r);
+}
+
 static void rows_that_are_none_are_refused(void **state)
 {
 	(void)state;
@@ -692,6 +742,7 @@ int main(void)
 	    cmocka_unit_test(changed_fields_of_a_document_are_refused),
 	    cmocka_unit_test(copies_of_columns_are_protected_as_those),
 	    cmocka_unit_test(keys_and_values_in_reports_are_blanked),
+	    cmocka_unit_test(events_of_another_kind_are_refused),
 	    cmocka_unit_test(rows_that_are_none_are_refused),
 	    cmocka_unit_test(every_view_has_rules_of_its_own),
 	    cmocka_unit_test(a_column_is_no_member_of_the_event),
