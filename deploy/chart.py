@@ -180,6 +180,12 @@ def what_values_mean():
     count("a new configuration restarts the pods, new rules do not", sums[0] == sums[2] != sums[1], str(sums))
     count("an image by digest", pod("--set", "image.digest=sha256:" + "0" * 64)["spec"]["containers"][0]["image"] == "kveil@sha256:" + "0" * 64)
 
+    stateful = documents(helm("--set", "workload.kind=StatefulSet").stdout)
+    spec = one(stateful, "StatefulSet")["spec"]
+    own = spec["template"]["spec"]
+    count("a StatefulSet's pods have host names that last", spec["serviceName"] == one(stateful, "Service")["metadata"]["name"] and
+          not own.keys() & {"hostNetwork", "hostname", "setHostnameAsFQDN"}, str(own))
+
     for kind, place in (("NativeSidecar", "initContainers"), ("Sidecar", "containers")):
         docs = documents(helm("--set", f"workload.kind={kind},preStopSleepSeconds=5").stdout)
         spec = patched(docs)[0]["spec"]["template"]["spec"]

@@ -7,6 +7,7 @@ import re
 import tempfile
 
 import rolling
+import runtime
 from tools import CACHE, CONTAINER_USER, architecture, container, copy_source, count, mirror, run
 
 DEBIAN = "trixie"
@@ -119,6 +120,7 @@ def look(arch, roll):
 def stage():
     """./dev package image"""
     look(architecture(), roll=True)
+    runtime.stage()
 
 
 def other(arch):

@@ -6,7 +6,9 @@
     compose  the compose files, by the specification's own loader
     release  what ./dev release makes, made twice: the same bytes; its tarball, its lists of contents, its packages for Debian 12
              and 13: lintian, installed in fresh ones, the demo run, the service under systemd on a broker, a program linked
-    image    a base by mmdebstrap, the image by buildah, run as uid 65532 on a read-only root; a rolling restart on a broker
+    cluster  the lines of docs/operations.md for Kubernetes, typed against its own API server
+    image    a base by mmdebstrap, the image by buildah, run as uid 65532 on a read-only root; a rolling restart on a broker; the
+             lines of docs/operations.md for containers, typed with podman
     arm64    packages cross-compiled and installed, unit tests, the image: under qemu (only when named: it takes an hour)
 """
 import pathlib
@@ -16,6 +18,7 @@ import time
 
 import arm64
 import chart
+import cluster
 import image
 import release
 from tools import ROOT, become_root, count, program, results, run
@@ -36,8 +39,8 @@ def compose():
 
 
 def main():
-    stages = {"chart": chart.stage, "compose": compose, "release": release.stage, "image": image.stage,
-              "arm64": arm64.stage}
+    stages = {"chart": chart.stage, "compose": compose, "cluster": cluster.stage, "release": release.stage,
+              "image": image.stage, "arm64": arm64.stage}
     become_root()
     for name in [s for s in stages if s in sys.argv] or [s for s in stages if s != "arm64"]:
         start = time.time()

@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 import debs
-from tools import ROOT, SUITES, architecture, become_root, copy_source, count, git, inside, program, results, run, source_date, version
+from tools import ROOT, SUITES, architecture, become_root, copy_source, count, git, inside, program, results, run, source_date, typed, version
 
 # As old as a supported Debian is: what is built there runs on newer systems.
 TARBALL_SUITE = "bookworm"
@@ -107,7 +107,8 @@ def look(dist):
     from chart import HELM
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
-    count("SHA256SUMS holds", run("sha256sum", "-c", "SHA256SUMS", cwd=dist).returncode == 0)
+    r = run("bash", "-euc", typed("sha256sum -c"), cwd=dist)
+    count("SHA256SUMS holds", r.returncode == 0 and r.stdout.count(": OK\n") == len(list(dist.iterdir())) - 1, r.stdout + r.stderr)
     lists = list(dist.glob("*.cdx.json"))
     count("a list of contents for each of the three", len(lists) == 3, str(lists))
     for path in lists:

@@ -98,7 +98,7 @@ class Kafka:
             self.broker.close()
             raise
         self.producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all", "linger.ms": 5})
-        self.errors = []
+        self.errors, self.sent = [], 0
         return self
 
     def __exit__(self, *_):
@@ -110,6 +110,7 @@ class Kafka:
 
     def send(self, number):
         value = json.dumps({"id": number, "customer": {"id_card": CARD.format(number % 10000), "phone": "13800138000"}})
+        self.sent += 1
         self.producer.produce("etl.orders", value, partition=number % PARTITIONS,
                               on_delivery=lambda e, m: self.errors.append(e) if e else None)
         self.producer.poll(0)
@@ -144,12 +145,11 @@ class Source(threading.Thread):
 
     def __init__(self, kafka):
         super().__init__()
-        self.kafka, self.sent, self.ended = kafka, 0, threading.Event()
+        self.kafka, self.ended = kafka, threading.Event()
 
     def run(self):
         while not self.ended.wait(1 / PER_SECOND):
-            self.kafka.send(self.sent)
-            self.sent += 1
+            self.kafka.send(self.kafka.sent)
 
 
 def roll(root, folder, kafka):
@@ -181,9 +181,9 @@ def roll(root, folder, kafka):
             time.sleep(2)
         source.ended.set()
         source.join()
-        ids, clear = kafka.arrived(source.sent)
-        print(f"rolling restart: {source.sent} records sent, {len(ids)} arrived, {sum(ids.values()) - len(ids)} of them twice", flush=True)
-        count("nothing is lost", len(ids) == source.sent > 1000 and not kafka.errors, f"{len(ids)} of {source.sent} {kafka.errors[:3]}")
+        ids, clear = kafka.arrived(kafka.sent)
+        print(f"rolling restart: {kafka.sent} records sent, {len(ids)} arrived, {sum(ids.values()) - len(ids)} of them twice", flush=True)
+        count("nothing is lost", len(ids) == kafka.sent > 1000 and not kafka.errors, f"{len(ids)} of {kafka.sent} {kafka.errors[:3]}")
         count("nothing leaves in clear", not clear, str(clear[:5]))
         count("nothing is a dead letter", kafka.end_of("etl.orders.dead") == 0)
         for replica in replicas:

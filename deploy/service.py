@@ -8,7 +8,7 @@ import time
 import yaml
 
 from rolling import CONFIG, Kafka
-from tools import ROOT, count, run
+from tools import ROOT, architecture, count, run, typed
 
 RECORDS = 100
 STARTED_WITHIN_S = 60
@@ -72,12 +72,6 @@ class Machine:
                    "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "bash", "-euc", script, timeout=timeout)
 
 
-def typed():
-    """What the page says to type."""
-    page = (ROOT / "docs" / "operations.md").read_text()
-    return next(block for block in re.findall(r"^```\n(.*?)^```", page, re.M | re.S) if "systemctl enable" in block)
-
-
 def prepare(root, bootstrap, port):
     folder = root / "etc" / "kveil" / "orders"
     (folder / "rules").mkdir(parents=True)
@@ -88,12 +82,34 @@ def prepare(root, bootstrap, port):
     (folder / "kveil.yaml").write_text(yaml.safe_dump(config))
 
 
+def change_packages(machine, name, kafka):
+    """A newer package, and back to the old one, while the service runs."""
+    # The same files under a higher version.
+    r = machine.type("""cd /opt && old=$(basename kveil_*.deb _$(dpkg --print-architecture).deb) && old=${old#kveil_} && new=1000.$old
+        dpkg-deb -R kveil_*.deb /tmp/new && sed -i "s/^Version: .*/Version: $new/" /tmp/new/DEBIAN/control
+        dpkg-deb --build --root-owner-group /tmp/new kveil_${new}_$(dpkg --print-architecture).deb >/dev/null && echo $old $new""")
+    if not count(f"{name}: a newer package", r.returncode == 0, r.stderr):
+        return
+    old, new = r.stdout.split()
+    lines = typed("apt install --allow-downgrades").replace("amd64", architecture()).replace("NEW", new).replace("OLD", old).splitlines()
+    for line, version in zip(lines, (new, old), strict=True):
+        sent = kafka.sent
+        r = machine.type(f"cd /opt && {line}\ndpkg-query -W -f '${{Version}}' kveil", timeout=300)
+        count(f"{name}: {version} by the page's line", r.returncode == 0 and r.stdout.endswith(version), r.stdout + r.stderr)
+        r = machine.type("until systemctl status kveil@orders | grep 'Status: \"ready\"'; do sleep 0.2; done")
+        count(f"{name}: and the service is ready again", r.returncode == 0, r.stdout + r.stderr)
+        for i in range(sent, sent + RECORDS):
+            kafka.send(i)
+        ids, clear = kafka.arrived(kafka.sent)
+        count(f"{name}: and protects", len(ids) == kafka.sent and not clear, f"{len(ids)} of {kafka.sent} {clear}")
+
+
 def serve(root, name):
     """Counts what the service does; root is a Debian with the package, name is for people."""
     with Kafka() as kafka:
         prepare(root, kafka.bootstrap, kafka.free_port())
         with Machine(root) as machine:
-            r = machine.type(typed())
+            r = machine.type(typed("systemctl enable"))
             if not count(f"{name}: the service starts and reloads", r.returncode == 0 and "active (running)" in r.stdout,
                          r.stdout + r.stderr + machine.type("journalctl --no-pager -n 50").stdout):
                 return
@@ -111,5 +127,6 @@ def serve(root, name):
                   int(said["CapEff"], 16) == 0 and said["NoNewPrivs"] == "1" and said["Seccomp"] == "2", r.stdout + r.stderr)
             r = machine.type("systemd-analyze security --threshold=15 --no-pager kveil@orders | tail -1")
             print(name, r.stdout.strip(), flush=True)
+            change_packages(machine, name, kafka)
             r = machine.type("systemctl stop kveil@orders && systemctl show -P Result kveil@orders")
             count(f"{name}: the service ends well", r.stdout.strip() == "success", r.stdout + r.stderr)

@@ -77,6 +77,12 @@ def git(*args):
     return run("git", "-c", f"safe.directory={ROOT}", *args)
 
 
+def typed(words):
+    """The block of docs/operations.md that has these words: what users are told to type."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "operations.md").read_text(), re.M | re.S)
+    return next(block for block in blocks if words in block)
+
+
 def source_date():
     """Of the commit: what is made of it has no other time in it."""
     return os.environ.get("SOURCE_DATE_EPOCH") or git("log", "-1", "--format=%ct").stdout.strip()

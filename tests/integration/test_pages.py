@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the README, docs/ and kveil.yaml tell people to type, typed: in a fresh clone, in bash, line by line.
 
-A page's commands stand in ```sh blocks. Each page with such a block has a row in PAGES."""
+A page's commands stand in ```sh blocks. Each page with such a block has a row in PAGES; test_tutorial.py and test_operations.py type
+two of them."""
 import os
 import pathlib
 import pty
@@ -18,7 +19,7 @@ from conftest import KVEIL, ROOT, free_port, wait_for
 # Where the test stage `debian13` or CI itself types them.
 ELSEWHERE = {"./dev demo", "./dev test"}
 PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/opening.md", "docs/observability.md",
-         "docs/secure-kafka.md"}
+         "docs/operations.md", "docs/secure-kafka.md"}
 PLACEHOLDER = "AXl0Zb4AAAAB…"
 
 
