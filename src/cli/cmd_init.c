@@ -7,6 +7,7 @@
 #include "cli/suggest.h"
 #include "config/config.h"
 #include "crypto/crypto.h"
+#include "kafka/sample.h"
 #include "keyadmin/admin.h"
 
 #include <ctype.h>
@@ -17,21 +18,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST_SAMPLES = 1000, SAMPLE_MAX = 8 << 20, ANSWER_SIZE = 512 };
+enum { MOST_SAMPLES = 1000, MOST_OF_A_PARTITION = 100, SAMPLE_MAX = 8 << 20, ANSWER_SIZE = 512 };
 
 static int run(int argc, char **argv);
 
 static const struct kveil_flag flags[] = {
     {0, "brokers", "HOST:PORT,…", "bootstrap servers (default localhost:9092)"},
     {0, "topic", "TOPIC", "the topic to protect (default orders)"},
-    {0, "sample", "FILE", "records of that topic, a JSON object a line, or one: rules are suggested by their fields"},
+    {0, "sample", "FILE",
+     "records of that topic: rules are suggested by their fields. JSON, an object a line or one; change events as they "
+     "are; an Avro schema (.avsc); or kafka:TOPIC, for the newest of that topic (of brokers that want no login)"},
     {'y', "yes", NULL, "ask nothing: what no option says is as by default"},
     {0},
 };
 
 const struct kveil_command kveil_command_init = {
     .name = "init",
-    .usage = "[--sample FILE] [--topic TOPIC] [--brokers HOST:PORT] [DIR]",
+    .usage = "[--sample FILE | --sample kafka:TOPIC] [--topic TOPIC] [--brokers HOST:PORT] [DIR]",
     .help = "begin: write a configuration, rules with examples, and keys; nothing that is there is changed",
     .flags = flags,
     .run = run,
@@ -41,6 +44,13 @@ struct answers {
 	char dir[ANSWER_SIZE], brokers[ANSWER_SIZE], topic[ANSWER_SIZE], sample[ANSWER_SIZE];
 	bool ask;
 };
+
+static const char from_kafka[] = "kafka:";
+
+static bool is_kafka(const char *sample)
+{
+	return strncmp(sample, from_kafka, sizeof from_kafka - 1) == 0;
+}
 
 /* --- questions --- */
 
@@ -82,9 +92,10 @@ static bool is_brokers(const char *text)
 
 static int ask_all(struct answers *a)
 {
-	bool ok = ask(a, "Kafka brokers", "localhost:9092", a->brokers) &&
-		  ask(a, "Topic to protect", "orders", a->topic) &&
-		  ask(a, "File with sample records (Enter for none)", "", a->sample);
+	bool ok =
+	    ask(a, "Kafka brokers", "localhost:9092", a->brokers) &&
+	    ask(a, "Topic to protect", is_kafka(a->sample) ? a->sample + sizeof from_kafka - 1 : "orders", a->topic) &&
+	    ask(a, "File with sample records, or kafka:TOPIC (Enter for none)", "", a->sample);
 
 	if (!ok) {
 		fprintf(stderr, "kveil init: nothing was written\n");
@@ -129,13 +140,52 @@ static int take_lines(struct kveil_suggestion *s, struct kveil_lines *l, const c
 	return status ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }
 
-static int read_sample(struct kveil_suggestion *s, const char *file)
+struct topic_sample {
+	struct kveil_suggestion *s;
+	int taken, left;
+};
+
+/* Framed as Confluent's serializers do: 0 and a schema's id. */
+static bool take_value(void *user, struct kveil_span value)
 {
+	struct topic_sample *t = user;
+
+	if (value.len && value.data[0] == 0)
+		t->left++;
+	else if (value.data)
+		t->taken += kveil_suggestion_take(t->s, value);
+	return t->taken + t->left < MOST_SAMPLES;
+}
+
+static int read_topic(struct kveil_suggestion *s, const struct answers *a)
+{
+	struct topic_sample t = {.s = s};
+	const char *topic = a->sample + sizeof from_kafka - 1;
+	struct kveil_error err;
+
+	if (kveil_kafka_sample(a->brokers, topic, MOST_OF_A_PARTITION, take_value, &t, &err)) {
+		fprintf(stderr, "kveil init: %s\n", err.message);
+		return KVEIL_EXIT_FAILED;
+	}
+	if (t.taken)
+		return KVEIL_EXIT_OK;
+	fprintf(stderr,
+		t.left ? "kveil init: the values of %s name a schema: --sample SCHEMA.avsc, with that schema\n"
+		       : "kveil init: %s holds no JSON object\n",
+		topic);
+	return KVEIL_EXIT_FAILED;
+}
+
+static int read_sample(struct kveil_suggestion *s, const struct answers *a)
+{
+	const char *file = a->sample;
 	struct kveil_lines l;
 	struct kveil_error err;
 
 	if (!*file)
 		return KVEIL_EXIT_OK;
+	if (is_kafka(file))
+		return read_topic(s, a);
 	if (kveil_lines_open(&l, file, SAMPLE_MAX, &err)) {
 		fprintf(stderr, "kveil init: %s\n", err.message);
 		return KVEIL_EXIT_USAGE;
@@ -181,7 +231,7 @@ static int write_new(const char *path, const struct kveil_buf *text)
 	return KVEIL_EXIT_OK;
 }
 
-static void put_configuration(const struct answers *a, struct kveil_buf *out)
+static void put_configuration(const struct answers *a, bool is_avro, struct kveil_buf *out)
 {
 	kveil_buf_printf(
 	    out,
@@ -202,6 +252,8 @@ static void put_configuration(const struct answers *a, struct kveil_buf *out)
 	    "create_topics: true   # the outputs, where they are missing\n"
 	    "http: {listen: \"127.0.0.1:9819\"}\n",
 	    a->brokers, a->topic);
+	if (is_avro)
+		kveil_buf_append_str(out, "schema_registry: {url: \"http://localhost:8081\"}   # change this\n");
 }
 
 static void put_rules(const struct answers *a, const struct kveil_suggestion *s, struct kveil_buf *out)
@@ -212,10 +264,14 @@ static void put_rules(const struct answers *a, const struct kveil_suggestion *s,
 	    "# `unmatched: remove` and a list `clear:` nothing passes that was not thought of.\n"
 	    "name: \"%s\"\n"
 	    "topics: [\"%s\"]\n"
-	    "format: json\n"
-	    "output: \"{topic}.secure\"\n"
-	    "fields:\n",
-	    a->topic, a->topic, a->topic);
+	    "format: %s\n",
+	    a->topic, a->topic, a->topic, kveil_suggestion_is_avro(s) ? "avro" : "json");
+	if (kveil_suggestion_envelope(s))
+		kveil_buf_printf(out,
+				 "envelope: %s   # rules address the row, wherever an event carries it: docs/cdc.md\n",
+				 kveil_suggestion_envelope(s));
+	kveil_buf_append_str(out, "output: \"{topic}.secure\"\n"
+				  "fields:\n");
 	kveil_suggestion_write_fields(s, out);
 }
 
@@ -225,7 +281,7 @@ static int write_files(const struct answers *a, const struct kveil_suggestion *s
 					   examples = KVEIL_BUF_INIT;
 	char names[3][64 + ANSWER_SIZE], paths[4][64 + 2 * ANSWER_SIZE];
 
-	put_configuration(a, &configuration);
+	put_configuration(a, kveil_suggestion_is_avro(s), &configuration);
 	put_rules(a, s, &rules);
 	kveil_suggestion_write_examples(s, &examples);
 	const struct kveil_buf *texts[] = {&configuration, &rules, &examples};
@@ -297,7 +353,7 @@ static void print_next(const struct answers *a, const struct kveil_suggestion *s
 	       *a->sample ? "; look through them" : ", for there is no sample");
 	print_word(a->dir);
 	printf("/rules/\n");
-	if (*a->sample) {
+	if (*a->sample && !is_kafka(a->sample) && !kveil_suggestion_is_avro(s)) {
 		printf("  kveil apply --demo-keys --diff -r ");
 		print_word(a->dir);
 		printf("/rules/%s.yaml ", a->topic);
@@ -320,7 +376,7 @@ static int begin(struct answers *a)
 		return KVEIL_EXIT_FAILED;
 	int code = ask_all(a);
 	if (!code)
-		code = read_sample(s, a->sample);
+		code = read_sample(s, a);
 	if (!code)
 		code = write_files(a, s);
 	if (!code && kveil_crypto_init(&err)) {

@@ -2,6 +2,8 @@
 /* What in a sample looks like somebody's. */
 #include "cli/suggest.h"
 
+#include "cli/shape.h"
+
 #include <ctype.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -141,7 +143,9 @@ struct field {
 struct kveil_suggestion {
 	struct field fields[MOST_FIELDS];
 	size_t count;
-	json_t *before, *after; /* of the example: the first record's shape */
+	json_t *before, *after; /* of the example: the first row's shape */
+	const char *envelope;
+	bool is_avro;
 };
 
 struct kveil_suggestion *kveil_suggestion_new(void)
@@ -262,21 +266,57 @@ static bool walk(struct kveil_suggestion *s, const json_t *value, const char *pa
 	return true;
 }
 
+static void take_row(struct kveil_suggestion *s, const json_t *row)
+{
+	json_t *before = NULL, *after = NULL;
+
+	if (!json_is_object(row) || !walk(s, row, "$", "", 0, &before, &after))
+		return;
+	if (!s->before) {
+		s->before = before;
+		s->after = after;
+		return;
+	}
+	json_decref(before);
+	json_decref(after);
+}
+
+static void take_event(struct kveil_suggestion *s, json_t *value)
+{
+	const char *envelope = kveil_shape_envelope(value);
+	json_t *rows = kveil_shape_rows(envelope, value), *row;
+	size_t i;
+
+	if (!s->envelope)
+		s->envelope = envelope;
+	json_array_foreach(rows, i, row) take_row(s, row);
+	json_decref(rows);
+}
+
 bool kveil_suggestion_take(struct kveil_suggestion *s, struct kveil_span record)
 {
 	json_t *value = json_loadb((const char *)record.data, record.len, JSON_REJECT_DUPLICATES, NULL);
-	json_t *before = NULL, *after = NULL;
-	bool ok = json_is_object(value) && walk(s, value, "$", "", 0, &before, &after);
+	bool ok = json_is_object(value);
 
-	if (ok && !s->before) {
-		s->before = before;
-		s->after = after;
-	} else if (ok) {
-		json_decref(before);
-		json_decref(after);
-	}
+	if (ok && kveil_shape_is_schema(value)) {
+		json_t *row = kveil_shape_of_schema(value);
+		s->is_avro = true;
+		take_row(s, row);
+		json_decref(row);
+	} else if (ok)
+		take_event(s, value);
 	json_decref(value);
 	return ok;
+}
+
+const char *kveil_suggestion_envelope(const struct kveil_suggestion *s)
+{
+	return s->envelope;
+}
+
+bool kveil_suggestion_is_avro(const struct kveil_suggestion *s)
+{
+	return s->is_avro;
 }
 
 /* --- the files --- */
@@ -299,12 +339,14 @@ void kveil_suggestion_write_fields(const struct kveil_suggestion *s, struct kvei
 				     "  - {path: \"$.phone\", mask: {keep_first: 3, keep_last: 4}} # change this\n");
 }
 
-static void append_json(struct kveil_buf *out, const char *name, const json_t *value)
+static void append_json(struct kveil_buf *out, const char *name, const char *envelope, json_t *row)
 {
+	json_t *value = kveil_shape_event(envelope, json_incref(row));
 	char *text = json_dumps(value, JSON_PRESERVE_ORDER);
 
 	kveil_buf_printf(out, "  %s: %s\n", name, text ? text : "{}");
 	free(text);
+	json_decref(value);
 }
 
 void kveil_suggestion_write_examples(const struct kveil_suggestion *s, struct kveil_buf *out)
@@ -313,8 +355,8 @@ void kveil_suggestion_write_examples(const struct kveil_suggestion *s, struct kv
 	    out, "# Invented values in, what the rules make of them out: `kveil test`. docs/rules.md tells more.\n"
 		 "- name: a record\n");
 	if (s->before) {
-		append_json(out, "in", s->before);
-		append_json(out, "out", s->after);
+		append_json(out, "in", s->envelope, s->before);
+		append_json(out, "out", s->envelope, s->after);
 	} else
 		kveil_buf_append_str(out, "  in: {\"phone\": \"13800138000\"}\n  out: {\"phone\": \"138****8000\"}\n");
 }

@@ -17,8 +17,11 @@ struct kveil_suggestion;
 
 struct kveil_suggestion *kveil_suggestion_new(void); /* NULL: no memory */
 void kveil_suggestion_free(struct kveil_suggestion *s);
-/* A record of the sample. false: it is no JSON object. */
+/* A record of the sample: a row, a change event that carries rows, or an Avro schema. false: it is no JSON object. */
 bool kveil_suggestion_take(struct kveil_suggestion *s, struct kveil_span record);
+/* The envelope of the sample's change events, as rules name it; NULL: they are rows. */
+const char *kveil_suggestion_envelope(const struct kveil_suggestion *s);
+bool kveil_suggestion_is_avro(const struct kveil_suggestion *s);
 size_t kveil_suggestion_rules(const struct kveil_suggestion *s);
 /* The lines of `fields:`; with nothing found, one to be changed. */
 void kveil_suggestion_write_fields(const struct kveil_suggestion *s, struct kveil_buf *out);

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import subprocess
+import uuid
 
 import pytest
 import yaml
@@ -89,3 +90,81 @@ def test_it_asks_on_a_terminal(tmp_path):
     assert config["kafka"] == {"bootstrap_servers": "kafka:9092", "group_id": "kveil-orders"}
     assert yaml.safe_load((tmp_path / "asked/rules/orders.yaml").read_text())["topics"] == ["orders"]
     kveil("test", "-r", "asked/rules/", cwd=tmp_path)
+
+
+ROW = {"id": 7, "phone": "13877130001", "email": "canary@lane.example", "amount": 3}
+EVENTS = {
+    "debezium": {"before": None, "after": ROW, "source": {"db": "d", "table": "t", "name": "canary"}, "op": "c", "ts_ms": 1},
+    "connect": {"schema": {"type": "struct", "fields": []}, "payload": ROW},
+    "canal": {"data": [ROW], "old": [{"phone": "13877130002"}], "database": "d", "table": "t", "type": "UPDATE", "isDdl": False},
+    "maxwell": {"database": "d", "table": "t", "type": "insert", "ts": 1, "data": ROW},
+    "ogg": {"table": "d.t", "op_type": "I", "after": ROW},
+}
+
+
+@pytest.mark.parametrize("kind", [*EVENTS, "wrapped"])
+def test_from_change_events(tmp_path, kind):
+    event = EVENTS["debezium" if kind == "wrapped" else kind]
+    event = {"schema": {"type": "struct"}, "payload": event} if kind == "wrapped" else event
+    (tmp_path / "sample.json").write_text(json.dumps(event) + "\n")
+    r = init("--sample", "sample.json", cwd=tmp_path)
+    assert r.returncode == 0, r.stdout + r.stderr
+    text = (tmp_path / "rules/orders.yaml").read_text()
+    rules = yaml.safe_load(text)
+    assert rules["envelope"] == ("debezium" if kind == "wrapped" else kind)
+    assert {f["path"] for f in rules["fields"]} == {"$.phone", "$.email"}
+    examples = (tmp_path / "rules/orders.examples.yaml").read_text()
+    assert not [c for c in CANARIES if c in text + examples]
+    kveil("test", "--strict", "-r", "rules/", cwd=tmp_path)
+    kveil("check", cwd=tmp_path)
+    if kind not in ("connect", "wrapped"):  # with a schema, which this sample only hints at
+        out = kveil("apply", "--demo-keys", "-r", "rules/orders.yaml", "sample.json", cwd=tmp_path)
+        assert "1387713" not in out and "canary@" not in out and '"amount": 3' in out
+
+
+SCHEMA = {"type": "record", "name": "Customer", "namespace": "a.b", "fields": [
+    {"name": "id", "type": "long"},
+    {"name": "phone", "type": ["null", "string"], "default": None},
+    {"name": "home", "type": {"type": "record", "name": "Place", "fields": [{"name": "street", "type": "string"}]}},
+    {"name": "work", "type": ["null", "a.b.Place"]},
+    {"name": "cards", "type": {"type": "array", "items": {"type": "record", "name": "Card", "fields": [
+        {"name": "card_number", "type": "string"}, {"name": "next", "type": ["null", "Card"]}]}}},
+    {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["A"]}}]}
+
+
+def test_from_an_avro_schema(tmp_path):
+    (tmp_path / "customer.avsc").write_text(json.dumps(SCHEMA, indent=1))
+    r = init("--sample", "customer.avsc", cwd=tmp_path)
+    assert r.returncode == 0, r.stdout + r.stderr
+    rules = yaml.safe_load((tmp_path / "rules/orders.yaml").read_text())
+    paths = {f["path"] for f in rules["fields"]}
+    assert rules["format"] == "avro" and paths == {"$.phone", "$.home.street", "$.work.street", "$.cards[*].card_number"}
+    kveil("check", cwd=tmp_path)
+    kveil("schema", "derive", "-r", "rules/orders.yaml", "customer.avsc", cwd=tmp_path)
+
+
+def test_from_a_topic(tmp_path, kafka):
+    topic = f"init.{uuid.uuid4().hex[:8]}"
+    kafka.create(topic, partitions=2)
+    for i, row in enumerate([{"phone": "13877130001"}, {"email": "canary@lane.example"}, {"amount": 1}]):
+        kafka.produce(topic, [json.dumps(row).encode()], partition=i % 2)
+    kafka.produce(topic, [None, b"canary"])
+    r = init("--sample", f"kafka:{topic}", "--brokers", kafka.bootstrap, cwd=tmp_path)
+    assert r.returncode == 0, r.stdout + r.stderr
+    rules = yaml.safe_load((tmp_path / f"rules/{topic}.yaml").read_text())
+    assert rules["topics"] == [topic] and {f["path"] for f in rules["fields"]} == {"$.phone", "$.email"}
+    assert "apply" not in r.stdout
+
+    for sample, said in (("kafka:missing.topic", "has no topic missing.topic"), (f"kafka:{topic}", "is there already")):
+        r = init("--sample", sample, "--brokers", kafka.bootstrap, cwd=tmp_path)
+        assert r.returncode and said in r.stderr, r.stderr
+
+
+def test_from_a_topic_in_avro(tmp_path, kafka):
+    topic = f"init.{uuid.uuid4().hex[:8]}"
+    kafka.create(topic)
+    kafka.produce(topic, [b"\0\0\0\0\1canary"])
+    r = init("--sample", f"kafka:{topic}", "--brokers", kafka.bootstrap, cwd=tmp_path)
+    assert r.returncode == 1 and "--sample SCHEMA.avsc" in r.stderr and list(tmp_path.iterdir()) == []
+    r = init("--sample", "kafka:t", "--brokers", "127.0.0.1:1", cwd=tmp_path)
+    assert r.returncode == 1 and "127.0.0.1:1" in r.stderr
