@@ -3,6 +3,7 @@
 
 A page's commands stand in ```sh blocks. Each page with such a block has a row in PAGES; test_tutorial.py and test_operations.py type
 two of them."""
+import json
 import os
 import pathlib
 import pty
@@ -179,6 +180,18 @@ def test_the_page_of_rules(clone, shell):
     for line in commands("docs/rules.md"):
         r = shell(line)
         assert r.returncode == 0 and r.stdout, (line, r.stderr)
+
+
+def test_the_page_of_choices(clone, shell):
+    """Each action in its table is one that a rule may have."""
+    rows = re.findall(r"^\|[^|]*\| (`[^|]*) \|", (ROOT / "docs/choose.md").read_text(), re.M)
+    actions = [a for row in rows for a in re.findall(r"`(\w+: \{.*?\})`", row)]
+    assert len(actions) == 6
+    (clone / "build" / "choose.yaml").write_text("name: c\ntopics: [c]\nfields:\n" + "".join(
+        f'  - {{path: "$.f{i}", {a}}}\n' for i, a in enumerate(actions)))
+    value = json.dumps({f"f{i}": "62220200000000" for i in range(len(actions))})
+    r = shell(f"echo '{value}' | kveil apply --demo-keys -r build/choose.yaml")
+    assert r.returncode == 0 and '"62220200000000"' not in r.stdout, r.stderr
 
 
 def with_a_safe(clone):
