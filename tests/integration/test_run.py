@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import signal
 import struct
 import time
@@ -371,6 +372,45 @@ def test_reload(make_kveil, kafka):
     wait_for("said", lambda: "was written in place" in p.log.read_text())
     assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"y"}'
     assert k.metric("kveil_config_last_reload_successful") in (0, 1) and p.poll() is None
+
+
+def test_rules_in_a_config_map(make_kveil, kafka):
+    """As a node swaps what it mounts: the files are links into ..data, which leads to another folder from one moment to the next."""
+    k = make_kveil()
+    name, folder = f"{k.name}.yaml", k.dir / "rules"
+    k.rules('  - {path: "$.a", mask: {}}\n')
+
+    def mount(version, **texts):
+        (folder / version).mkdir()
+        for file, text in texts.items():
+            (folder / version / f"{file}.yaml").write_text(text)
+        (folder / "..data_tmp").symlink_to(version)
+        old = os.readlink(folder / "..data") if (folder / "..data").is_symlink() else None
+        os.rename(folder / "..data_tmp", folder / "..data")
+        for file in texts:
+            if not (folder / f"{file}.yaml").is_symlink():
+                (folder / f"{file}.yaml").symlink_to(f"..data/{file}.yaml")
+        if old:
+            shutil.rmtree(folder / old)
+
+    one = (folder / name).read_text()
+    (folder / name).unlink()
+    mount("..1", **{k.name: one})
+    k.init()
+    p = k.start()
+
+    def send(value):
+        n = kafka.end_offsets(k.secure)[0]
+        kafka.produce(k.topic, [value])
+        return kafka.consume(k.secure, n + 1)[n].value()
+
+    assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"y"}'
+    stronger = one + '  - {path: "$.b", mask: {}}\n'
+    mount("..2", **{k.name: stronger})
+    wait_for("the new rules", lambda: send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"*"}')
+    mount("..3", **{k.name: one})
+    wait_for("refused", lambda: "SIGHUP takes them" in p.log.read_text())
+    assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"*"}' and p.poll() is None
 
 
 def test_a_restart_with_weaker_rules_is_noticed(make_kveil, kafka):
