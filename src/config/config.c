@@ -10,7 +10,7 @@
 
 #define AT(member) offsetof(struct kveil_config, member)
 
-enum { MIB = 1 << 20, PROCESS_BYTES = 32 * MIB };
+enum { MIB = 1 << 20, PROCESS_BYTES = 32 * MIB, INSTANCE_MOST = 200 };
 
 static const char *const deliveries[] = {
     [KVEIL_DELIVERY_AT_LEAST_ONCE] = "at-least-once", [KVEIL_DELIVERY_EXACTLY_ONCE] = "exactly-once", NULL};
@@ -42,6 +42,15 @@ static const struct kveil_option dead_letter_options[] = {
      .help = "where records go that could not be protected; `{topic}` is the input topic"},
     {"key", KVEIL_OPT_KEY, AT(dead_letter.key), .def = "dead-letters",
      .help = "the data key that seals dead letters; no rule's key"},
+    {0},
+};
+
+static const struct kveil_option transaction_options[] = {
+    {"time", KVEIL_OPT_DURATION, AT(transaction.time_ms), .def = "100ms", .min = 10, .max = 5000,
+     .help =
+	 "exactly-once: a transaction holds what is sent in so long, in full flow up to 1 s where commits take long"},
+    {"bytes", KVEIL_OPT_BYTES, AT(transaction.bytes), .def = "64MiB", .min = 65536, .max = 1024 * (uint64_t)MIB,
+     .help = "…or so much"},
     {0},
 };
 
@@ -79,7 +88,10 @@ static void write_keys_schema(struct kveil_buf *out)
 const struct kveil_option kveil_config_options[] = {
     {"kafka", KVEIL_OPT_GROUP, .sub = kafka_options},
     {"delivery", KVEIL_OPT_ENUM, AT(delivery), .def = "at-least-once", .choices = deliveries,
-     .help = "this version knows at-least-once"},
+     .help = "`exactly-once`: outputs, dead letters and offsets in one transaction, for readers of committed records"},
+    {"transaction", KVEIL_OPT_GROUP, .sub = transaction_options},
+    {"instance", KVEIL_OPT_STRING, AT(instance), .def = "",
+     .help = "exactly-once: a name of this replica that no other has and that outlives restarts; the host's by itself"},
     {"commit_interval", KVEIL_OPT_DURATION, AT(commit_interval_ms), .def = "1s", .min = 10, .max = 60 * 1000,
      .help = "how often offsets are committed"},
     {"workers", KVEIL_OPT_UINT, AT(workers), .def = "1", .min = 1, .max = 256,
@@ -179,9 +191,9 @@ static void check(struct checker *k, bool whole)
 	check_properties(k, "producer", &c->kafka.producer);
 	kveil_schemas_config_check(&k->c->schema_registry, kveil_yaml_get(k->root, "schema_registry"), c->file,
 				   k->report);
-	if (c->delivery == KVEIL_DELIVERY_EXACTLY_ONCE)
-		kveil_error_hint(complain(k, NULL, "delivery", "exactly-once is not in this version"),
-				 "at-least-once is");
+	if (c->instance && strlen(c->instance) > INSTANCE_MOST)
+		kveil_error_hint(complain(k, NULL, "instance", "'instance' is longer than 200 characters"),
+				 "such as the pod's name");
 	const char *dead = c->dead_letter.topic;
 	if (dead && !is_topic_template(dead))
 		kveil_error_hint(

@@ -23,6 +23,11 @@ struct kveil_config {
 		struct kveil_string_map properties, consumer, producer; /* librdkafka's; guarantees refused */
 	} kafka;
 	int delivery;                /* enum kveil_delivery */
+	struct {
+		int64_t time_ms;
+		uint64_t bytes;
+	} transaction;               /* exactly-once: how much one holds */
+	char *instance;              /* exactly-once: empty = the host's name */
 	int64_t commit_interval_ms;
 	uint64_t workers;
 	int rules_guard;             /* enum kveil_rules_guard */

@@ -38,6 +38,7 @@
 	X(FETCH_ERRORS, "kveil_fetch_errors_total", COUNTER, "code", "Fetches that gave an error for records, by error code.") \
 	X(OFFSET_GAPS, "kveil_offset_gaps_total", COUNTER, "proof", "Offsets that were missing between two records, by what proved that no record is there: `transaction` (its mark), `look` (the broker was asked), `none` (too many to ask, as compaction leaves them).") \
 	X(REWINDS, "kveil_rewinds_total", COUNTER, "", "Partitions rewound to their first unacknowledged record.") \
+	X(TRANSACTIONS, "kveil_transactions_total", COUNTER, "outcome", "Transactions of exactly-once: `committed`, `aborted` (all of it was read again), `unknown` (the broker was asked what became of it), and producers `fenced` (they stood still for long, or two processes have one `instance`).") \
 	X(BEGUN_ANEW, "kveil_partitions_begun_anew_total", COUNTER, "", "Partitions read from their start because their topic was deleted and made anew.") \
 	X(KEY_CREATED, "kveil_key_created_timestamp_seconds", GAUGE, "key", "Creation time of the newest active version.") \
 	X(ROTATION_OVERDUE, "kveil_key_rotation_overdue_seconds", GAUGE, "key", "For how long the next version of a key that rotates should have been there; 0 where all is well.") \

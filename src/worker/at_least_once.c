@@ -34,27 +34,6 @@ void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_to
 	kveil_log(say ? KVEIL_LOG_WARN : KVEIL_LOG_DEBUG, w->name, "commit: %s", rd_kafka_err2str(err));
 }
 
-/* again: what was asked for without an answer, too. */
-static rd_kafka_topic_partition_list_t *due_offsets(struct kveil_worker *w, bool again)
-{
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
-
-	for (size_t i = 0; i < w->slot_cap; i++) {
-		struct kveil_partition *p = w->slots[i];
-		int64_t offset = p && !p->anew ? kveil_watermark_committable(&p->marks) : -1;
-		if (offset < 0)
-			continue;
-		bool note_over = kveil_attempts_over(p, offset, w->in_order);
-		if (!note_over && offset == (again ? p->committed : p->committing))
-			continue;
-		rd_kafka_topic_partition_t *t = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
-		t->offset = offset;
-		kveil_worker_put_note(p, t);
-		p->committing = offset;
-	}
-	return list;
-}
-
 static enum kveil_status commit(struct kveil_worker *w, int wait_ms, struct kveil_error *err)
 {
 	int64_t end = kveil_clock_mono_ms() + wait_ms;
@@ -66,7 +45,7 @@ static enum kveil_status commit(struct kveil_worker *w, int wait_ms, struct kvei
 		status = kveil_committed_ask_wait(w, wait_ms, err);
 	if (status)
 		return status;
-	rd_kafka_topic_partition_list_t *list = due_offsets(w, wait_ms != 0);
+	rd_kafka_topic_partition_list_t *list = kveil_delivery_due_offsets(w, wait_ms != 0);
 	if (list->cnt && wait_ms) {
 		int64_t left = end - kveil_clock_mono_ms();
 		status = kveil_kafka_commit_wait(w->consumer, list, left > 1 ? (int)left : 1, err);
@@ -120,14 +99,84 @@ static bool idle(const struct kveil_worker *w)
 	return w->ledger.records == 0;
 }
 
-/* The whole batch failed, and one of it is to blame: which, only sending them one by one can tell. */
-static void refused(struct kveil_worker *w, struct kveil_partition *p, int64_t offset)
+static enum kveil_status configure(struct kveil_worker *w, rd_kafka_conf_t *conf, struct kveil_error *err)
 {
-	if (offset > p->solo_until)
-		p->solo_until = offset;
-	p->spoilt = true;
-	kveil_worker_ask_rewind(w, p);
+	(void)w;
+	(void)conf;
+	(void)err;
+	return KVEIL_OK;
 }
 
-const struct kveil_delivery_mode kveil_at_least_once = {
-    .name = "at-least-once", .progress = progress, .settle = settle, .idle = idle, .refused = refused};
+static void nothing(struct kveil_worker *w)
+{
+	(void)w;
+}
+
+static bool ready(struct kveil_worker *w, int wait_ms)
+{
+	(void)w;
+	(void)wait_ms;
+	return true;
+}
+
+static bool begin(struct kveil_worker *w, size_t bytes)
+{
+	(void)w;
+	(void)bytes;
+	return true;
+}
+
+static enum kveil_status note(struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list, int wait_ms,
+			      struct kveil_error *err)
+{
+	return kveil_kafka_commit_wait(w->consumer, list, wait_ms, err);
+}
+
+/* What was sent of it stays sent. */
+static bool remember(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_refusal *refusal)
+{
+	(void)w;
+	(void)p;
+	(void)refusal;
+	return false;
+}
+
+/* A fault that is nobody's record: wait before trying again. */
+static void back_off_producing(struct kveil_worker *w)
+{
+	struct kveil_error err;
+
+	w->produce_failures++;
+	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s", w->produce_fault);
+	kveil_health_condition(w->params->health, w->condition_produce, "%s", err.message);
+	w->produce_fault[0] = 0;
+	kveil_worker_back_off(w, w->produce_failures, &err, &w->produce_logged_ms);
+}
+
+static bool before_rewind(struct kveil_worker *w)
+{
+	if (w->producer_broken && w->produce_fault[0])
+		back_off_producing(w);
+	if (kveil_worker_stopping(w))
+		return false;
+	if (w->producer_broken)
+		kveil_worker_renew_producer(w);
+	return true;
+}
+
+const struct kveil_delivery_mode kveil_at_least_once = {.name = "at-least-once",
+							.start = nothing,
+							.configure = configure,
+							.assigned = nothing,
+							.ready = ready,
+							.begin = begin,
+							.progress = progress,
+							.settle = settle,
+							.idle = idle,
+							.note = note,
+							.refused = kveil_delivery_one_by_one,
+							.remember = remember,
+							.before_rewind = before_rewind,
+							.renew = kveil_worker_renew_producer,
+							.close_producer = nothing,
+							.end = nothing};

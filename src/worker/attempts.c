@@ -20,9 +20,11 @@ enum { ATTEMPTS = 3, WAIT_MS = 2000, LIVED_MS = 30000 };
 static bool commit_notes(struct kveil_worker *w, rd_kafka_topic_partition_list_t *list)
 {
 	struct kveil_error err;
-	bool failed = list->cnt && kveil_kafka_commit_wait(w->consumer, list, WAIT_MS, &err);
+	/* What a transaction holds has to be committed first: then there is another chance. */
+	bool early = w->txn.state > KVEIL_TXN_READY;
+	bool failed = early || (list->cnt && w->mode->note(w, list, WAIT_MS, &err));
 
-	if (failed)
+	if (failed && !early)
 		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
 	rd_kafka_topic_partition_list_destroy(list);
 	return !failed;
@@ -62,6 +64,7 @@ void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_
 		p->began_ms = kveil_clock_mono_ms();
 		p->in_hand = -1;
 		w->careful |= note.attempts > 0;
+		p->poison_at = p->poison ? p->committed : -1;
 		if (p->poison) {
 			t->offset++;
 			kveil_worker_ask_rewind(w, p); /* nothing is taken before it is set aside */
@@ -88,7 +91,7 @@ void kveil_attempts_first(struct kveil_worker *w, struct kveil_partition *p, int
 void kveil_attempts_in_hand(struct kveil_worker *w, struct kveil_partition *p, int64_t offset)
 {
 	/* The note is of the first record that is not committed: it can be no other's. */
-	if (p->committed < 0 || p->anew || kveil_watermark_open(&p->marks))
+	if (p->committed < 0 || p->anew || kveil_watermark_open(&p->marks) || w->txn.state > KVEIL_TXN_READY)
 		return;
 	rd_kafka_topic_partition_list_t *notes = rd_kafka_topic_partition_list_new(1);
 	/* A record that waits comes again: it is one attempt of this process, however often. */
@@ -104,6 +107,8 @@ void kveil_attempts_set_aside(struct kveil_worker *w)
 {
 	struct kveil_error why;
 
+	if (w->unresolved || w->txn.broken || w->txn.state > KVEIL_TXN_OPEN)
+		return;
 	for (size_t i = 0; i < w->slot_cap; i++) {
 		struct kveil_partition *p = w->slots[i];
 		if (!p || !p->poison || p->stopped || p->wait)

@@ -28,7 +28,7 @@ bool kveil_worker_wants(const struct kveil_worker *w, const void *token)
 {
 	const struct kveil_partition *p = partition_of(w, (uintptr_t)token);
 
-	return p && !p->spoilt;
+	return p && !p->spoilt && !w->txn.discards;
 }
 
 static void delivered(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_outlet *o,
@@ -54,6 +54,7 @@ void kveil_worker_settle(struct kveil_worker *w, struct kveil_outlet *o, int32_t
 	w->reported_ms = w->now_ms;
 	if (lane->timed == token)
 		kveil_outlet_timed(lane, e);
+	w->undelivered += e != RD_KAFKA_RESP_ERR_NO_ERROR;
 	struct kveil_partition *p = partition_of(w, (uintptr_t)token);
 	if (!p)
 		return;
@@ -71,6 +72,35 @@ void kveil_worker_settle(struct kveil_worker *w, struct kveil_outlet *o, int32_t
 	}
 	delivered(w, p, o, lane, content);
 	kveil_watermark_done(&p->marks, seq);
+}
+
+rd_kafka_topic_partition_list_t *kveil_delivery_due_offsets(struct kveil_worker *w, bool again)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		struct kveil_partition *p = w->slots[i];
+		int64_t offset = p && !p->anew ? kveil_watermark_committable(&p->marks) : -1;
+		if (offset < 0)
+			continue;
+		bool note_over = kveil_attempts_over(p, offset, w->in_order);
+		if (!note_over && offset == (again ? p->committed : p->committing))
+			continue;
+		rd_kafka_topic_partition_t *t = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
+		t->offset = offset;
+		kveil_worker_put_note(p, t);
+		p->committing = offset;
+	}
+	return list;
+}
+
+/* The whole batch failed, and one of it is to blame: which, only sending them one by one can tell. */
+void kveil_delivery_one_by_one(struct kveil_worker *w, struct kveil_partition *p, int64_t offset)
+{
+	if (offset > p->solo_until)
+		p->solo_until = offset;
+	p->spoilt = true;
+	kveil_worker_ask_rewind(w, p);
 }
 
 void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque)

@@ -320,7 +320,7 @@ static bool upkeep(struct kveil_worker *w)
 	}
 	if (w->unresolved)
 		kveil_worker_resolve(w, RESOLVE_MS);
-	if (w->want_rewind || w->producer_broken) {
+	if (w->want_rewind || w->producer_broken || w->txn.broken) {
 		kveil_attempts_set_aside(w);
 		kveil_worker_rewind(w);
 	}
@@ -328,6 +328,11 @@ static bool upkeep(struct kveil_worker *w)
 	shrink_headers(w);
 	if (w->now_ms - w->ticked_ms >= TICK_EVERY_MS && !tick_keys(w))
 		return false;
+	/* What is taken now would be of the next transaction, and that has not begun. */
+	if (w->txn.state > KVEIL_TXN_OPEN || w->txn.broken) {
+		kveil_intake_serve(w);
+		return false;
+	}
 	kveil_park_turn(w);
 	wake_fetcher(w);
 	kveil_worker_look_into_silence(w);
@@ -356,7 +361,7 @@ static void turn(struct kveil_worker *w)
 	if (!upkeep(w))
 		return;
 	bool moves = w->stages.records && w->now_ms - w->reported_ms < MOVES_MS;
-	int wait_ms = moves ? STAGED_MS : w->names_wait ? NAMES_MS : w->ledger.records ? BUSY_MS : IDLE_MS;
+	int wait_ms = moves ? STAGED_MS : w->names_wait ? NAMES_MS : w->mode->idle(w) ? IDLE_MS : BUSY_MS;
 	w->turn_over = false;
 	for (int n = 0; n < TURN_RECORDS && !kveil_worker_stopping(w); n++) {
 		if (!take_one(w, wait_ms))
@@ -478,6 +483,7 @@ static void finish(struct kveil_worker *w)
 	kveil_worker_close_producer(w);
 	kveil_search_free(w->search);
 	kveil_worker_drop_partitions(w);
+	w->mode->end(w);
 	kveil_routes_free(w);
 	kveil_keyring_free(w->ring);
 	kveil_buf_clear(&w->letter);
@@ -492,7 +498,8 @@ void *kveil_worker_main(void *worker)
 {
 	struct kveil_worker *w = worker;
 
-	w->mode = &kveil_at_least_once;
+	w->mode =
+	    w->params->config->delivery == KVEIL_DELIVERY_EXACTLY_ONCE ? &kveil_exactly_once : &kveil_at_least_once;
 	w->random = (unsigned)kveil_clock_mono_ns() ^ w->number;
 	w->compresses = kveil_kafka_compresses(w->params->config);
 	w->ledger.limit = kveil_kafka_budget(w->params->config).in_flight_bytes;
@@ -501,6 +508,7 @@ void *kveil_worker_main(void *worker)
 	snprintf(w->owner.name, sizeof w->owner.name, "%s", w->name);
 	w->owner.user = w;
 	open_cells(w);
+	w->mode->start(w);
 	if (start(w)) {
 		while (!kveil_worker_stopping(w)) {
 			while (kveil_failpoint("hang-loop"))

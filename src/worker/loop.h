@@ -25,7 +25,7 @@
  *   attempts.c   records at which processes end
  *   committed.c  whether the group's offsets are still there: topics made anew
  *   delivery.c   delivery reports
- *   at_least_once.c   the delivery mode: commits
+ *   at_least_once.c, exactly_once.c   the delivery modes: commits
  */
 #ifndef KVEIL_WORKER_LOOP_H
 #define KVEIL_WORKER_LOOP_H
@@ -127,6 +127,14 @@ enum { KVEIL_GAPS = 16 };
 /* So many ids that the schema registry does not know, and no other between them: it is not the producers' registry. */
 enum { KVEIL_UNKNOWN_IDS = 16 };
 
+/* A record that the broker did not take in a transaction, and what it is to be when it comes again: a letter. */
+struct kveil_refusal {
+	int64_t offset;           /* -1 = none */
+	enum kveil_status status; /* KVEIL_OK: only its letter was refused */
+	size_t view;
+	int part;                 /* enum kveil_dead_letter_part: the letter holds no more */
+};
+
 struct kveil_partition {
 	char *topic;
 	int32_t id;
@@ -167,6 +175,10 @@ struct kveil_partition {
 	int64_t in_hand;      /* the record that this process has counted there; -1 = none */
 	char topic_id[KVEIL_TOPIC_ID_CHARS + 1]; /* of what is committed; "" = not known */
 	bool poison;          /* too many: what is at `committed` is to be set aside unread */
+	int64_t poison_at;    /* where that was, as long as it may be there again; -1 = none */
+	int64_t sent_last;    /* the last record of which something was sent in this transaction; -1 = none */
+	struct kveil_refusal refusal;
+	unsigned faults;      /* of transactions with something of it, since one was committed */
 	int64_t began_ms;
 	struct kveil_cell *lag;
 
@@ -211,10 +223,51 @@ enum { KVEIL_POLL_EVERY_MS = 500 };
 
 struct kveil_worker;
 
+/* See exactly_once.c. */
+enum kveil_transaction_state {
+	KVEIL_TXN_NONE, /* the producer is not ready for any; at least once always */
+	KVEIL_TXN_READY,
+	KVEIL_TXN_OPEN,
+	KVEIL_TXN_CLOSING, /* takes no more; waits for acknowledgements */
+	KVEIL_TXN_OFFSETS,
+	KVEIL_TXN_COMMITTING,
+};
+struct kveil_transaction {
+	enum kveil_transaction_state state;
+	bool broken;      /* can only be aborted */
+	bool refused;     /* and a record is to blame */
+	bool alone;       /* to be committed before more is sent */
+	bool discards;    /* what stands behind it need not be sent */
+	bool offsets_due; /* also where nothing was sent */
+	bool condition_open;
+	rd_kafka_consumer_group_metadata_t *group; /* of this assignment; NULL = none */
+	rd_kafka_topic_partition_list_t *offsets;  /* that are committed with it; NULL: not yet */
+	int64_t due_ms, long_ms, close_end_ms, commit_end_ms;
+	int64_t closing_ms, took_ms; /* since when it takes no more; how long that was lately */
+	int64_t checked_ms; /* when what was committed was still there */
+	size_t bytes, most_bytes; /* sent in it; may be: fewer where outputs are slow */
+	uint64_t undelivered; /* the worker's, when it began */
+	unsigned failures;    /* in a row */
+	unsigned fences;      /* one soon after the other */
+	int64_t fenced_ms, logged_ms;
+	char suffix[20];      /* of the id, where another has it too */
+	char condition[48], why[200];
+	struct kveil_cell *committed, *aborted, *unknown, *fenced;
+};
+
 /* When what was sent counts, and what becomes of it when something fails. On the worker's thread. */
 struct kveil_delivery_mode {
 	const char *name;
-	/* In each turn and in waits: makes the progress of all partitions durable when that is due. Does not wait. */
+	void (*start)(struct kveil_worker *w);
+	/* Adds to the configuration of a producer. */
+	enum kveil_status (*configure)(struct kveil_worker *w, rd_kafka_conf_t *conf, struct kveil_error *err);
+	/* In the rebalance that brings partitions, before the client is told to begin. */
+	void (*assigned)(struct kveil_worker *w);
+	/* May committed offsets be asked for, and records be sent? Waits at most so long; false: ask again. */
+	bool (*ready)(struct kveil_worker *w, int wait_ms);
+	/* A message of so many bytes is handed over next. false: not now, it comes again. */
+	bool (*begin)(struct kveil_worker *w, size_t bytes);
+	/* In each turn and in waits: makes the progress of all partitions durable when that is due. Does not wait for long. */
 	void (*progress)(struct kveil_worker *w);
 	/* Waits for what is in flight, then makes progress durable, and says so as the last of this assignment. ret_drained:
 	 * nothing is in flight any more. An error: what was sent may be sent again. */
@@ -222,10 +275,23 @@ struct kveil_delivery_mode {
 	                            struct kveil_error *err);
 	/* Is nothing on its way that an end now would leave half done? */
 	bool (*idle)(const struct kveil_worker *w);
+	/* Commits notes beside offsets. */
+	enum kveil_status (*note)(struct kveil_worker *w, const rd_kafka_topic_partition_list_t *list, int wait_ms,
+	                          struct kveil_error *err);
 	/* The broker takes no batch with this record, or another of the same batch. */
 	void (*refused)(struct kveil_worker *w, struct kveil_partition *p, int64_t offset);
+	/* A record is to be set aside of which something was sent. true: not now, for that has to be taken back; it comes
+	 * again, and is known then. */
+	bool (*remember)(struct kveil_worker *w, struct kveil_partition *p, const struct kveil_refusal *refusal);
+	/* Partitions want to go back. true: each may do so by itself. */
+	bool (*before_rewind)(struct kveil_worker *w);
+	/* Another producer; what the one before had not finished is read again. */
+	void (*renew)(struct kveil_worker *w);
+	/* The producer is thrown away next. */
+	void (*close_producer)(struct kveil_worker *w);
+	void (*end)(struct kveil_worker *w);
 };
-extern const struct kveil_delivery_mode kveil_at_least_once;
+extern const struct kveil_delivery_mode kveil_at_least_once, kveil_exactly_once;
 
 struct kveil_worker {
 	const struct kveil_service_params *params;
@@ -267,6 +333,7 @@ struct kveil_worker {
 	const rd_kafka_topic_t *last_topic; /* of the message before: the next is most likely its neighbour */
 	struct kveil_partition *last_partition;
 	rd_kafka_topic_partition_list_t *unresolved; /* assigned; committed offsets not known yet */
+	bool resumes; /* these are the same partitions as before */
 	bool commit_running;
 	struct kveil_question *question; /* see committed.c; NULL: none is open */
 	bool answer_late; /* the condition is open */
@@ -293,6 +360,10 @@ struct kveil_worker {
 	bool turn_over;               /* it waited: upkeep is due */
 	bool want_rewind;             /* of a partition that has asked, and nothing of it is unreported */
 	bool producer_broken;
+	struct kveil_transaction txn;
+	uint64_t undelivered;         /* reports of an error */
+	unsigned handed;              /* messages of the record at hand that were handed over */
+	bool torn;                    /* some of a record were, and it was not done with */
 	size_t failing_lanes;         /* whose last report was a fault */
 	unsigned produce_failures;    /* of the producer as a whole, in a row */
 	char produce_fault[160];
@@ -437,9 +508,11 @@ void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition 
                                  const char *fmt, ...) KVEIL_PRINTF(5, 6);
 void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partition *p);
 void kveil_worker_ask_rewind(struct kveil_worker *w, struct kveil_partition *p);
-/* Those that have asked go back to their watermarks, each when all that it has in flight is reported; a broken producer
- * is made anew before. */
+/* Those that have asked go back to their watermarks, each when all that it has in flight is reported, and the mode lets
+ * them. */
 void kveil_worker_rewind(struct kveil_worker *w);
+/* Another producer, and all partitions begin again at what is committed. */
+void kveil_worker_begin_again(struct kveil_worker *w);
 void kveil_worker_drop_partitions(struct kveil_worker *w);
 /* Waits for delivery reports, at most ms, and not for partitions that are dead. False: some are still out. */
 bool kveil_worker_drain(struct kveil_worker *w, int ms);
@@ -545,6 +618,11 @@ void kveil_worker_settle(struct kveil_worker *w, struct kveil_outlet *o, int32_t
                          rd_kafka_resp_err_t e, size_t bytes, size_t content);
 /* Is it still of use to send what has this token? Not after its partition was revoked, nor if it will be read again. */
 bool kveil_worker_wants(const struct kveil_worker *w, const void *token);
+/* How far each partition got, with its note, where that is not committed. again: what was asked for without an answer,
+ * too. The caller frees it. */
+rd_kafka_topic_partition_list_t *kveil_delivery_due_offsets(struct kveil_worker *w, bool again);
+/* Up to this offset each record of the partition is to have a request of its own; what stands behind it comes again. */
+void kveil_delivery_one_by_one(struct kveil_worker *w, struct kveil_partition *p, int64_t offset);
 
 /* --- at_least_once.c --- */
 void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,

@@ -298,6 +298,7 @@ void kveil_outlet_fault(struct kveil_worker *w, struct kveil_partition *p, struc
 			rd_kafka_resp_err_t e)
 {
 	struct kveil_lane *l = kveil_outlet_lane(o, partition);
+	unsigned failures = l ? l->failures + 1 : 1;
 	struct kveil_error err;
 
 	if (kveil_kafka_fault(e) == KVEIL_FAULT_PRODUCER) {
@@ -308,7 +309,10 @@ void kveil_outlet_fault(struct kveil_worker *w, struct kveil_partition *p, struc
 			w->failing_lanes++;
 		kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s: %s", o->name, rd_kafka_err2str(e));
 		kveil_worker_tell_produce(w, &err);
-		kveil_park_after_fault(w, p, l ? l->failures : 1);
+		/* A transaction that fails takes its lanes with it. */
+		if (w->txn.state != KVEIL_TXN_NONE && ++p->faults > failures)
+			failures = p->faults;
+		kveil_park_after_fault(w, p, failures);
 	}
 	p->spoilt = true;
 	kveil_worker_ask_rewind(w, p);

@@ -105,7 +105,7 @@ static bool add_partition(struct kveil_worker *w, const char *topic, int32_t id)
 	p->stopped = !p->route;
 	p->committed = p->committing = p->solo_until = p->out_of_range = p->unreadable = -1;
 	p->rewind_to = p->doubted_until = -1;
-	p->beyond = p->given = p->claimed = -1;
+	p->beyond = p->given = p->claimed = p->poison_at = p->sent_last = p->refusal.offset = -1;
 	kveil_watermark_init(&p->marks, -1);
 	snprintf(text, sizeof text, "%" PRId32, id);
 	p->lag = kveil_metrics_cell(w->params->metrics, KVEIL_M_CONSUMER_LAG, topic, text);
@@ -149,7 +149,7 @@ void kveil_worker_drop_partitions(struct kveil_worker *w)
 	if (w->unresolved)
 		rd_kafka_topic_partition_list_destroy(w->unresolved);
 	w->unresolved = NULL;
-	w->want_rewind = false;
+	w->resumes = w->want_rewind = false;
 }
 
 struct kveil_partition *kveil_worker_partition(struct kveil_worker *w, const char *topic, int32_t id)
@@ -338,6 +338,7 @@ void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partiti
 	condition_name(p, name, sizeof name);
 	kveil_health_condition(w->params->health, name, NULL);
 	p->stopped = p->stopped_by_rules = false;
+	p->refusal.offset = -1; /* it may go elsewhere now */
 	kveil_worker_ask_rewind(w, p);
 }
 
@@ -418,11 +419,31 @@ static void log_assignment(const struct kveil_worker *w, const rd_kafka_topic_pa
 	kveil_log(KVEIL_LOG_INFO, w->name, "assigned %d partitions:%s%s", list->cnt, text, n >= sizeof text ? "…" : "");
 }
 
+/* What was asked for before is still to be done. */
+static void resume(struct kveil_worker *w)
+{
+	for (size_t i = 0; i < w->slot_cap; i++) {
+		struct kveil_partition *p = w->slots[i];
+		if (!p)
+			continue;
+		p->poison = p->poison_at >= 0 && p->poison_at == p->committed; /* its letter was taken back */
+		if (p->anew) {
+			p->committed = p->committing = -1; /* of the topic before */
+			p->start = RD_KAFKA_OFFSET_BEGINNING;
+		}
+		if (p->poison || p->anew || p->rewind_to >= 0)
+			kveil_worker_ask_rewind(w, p);
+	}
+}
+
 /* Partitions that are new to the group begin at the earliest record; the others where they were left. Where that is
  * gone, the broker says so later (auto.offset.reset is error). */
 void kveil_worker_resolve(struct kveil_worker *w, int timeout_ms)
 {
 	rd_kafka_topic_partition_list_t *list = w->unresolved;
+
+	if (!w->mode->ready(w, timeout_ms))
+		return;
 	rd_kafka_resp_err_t e = rd_kafka_committed(w->consumer, list, timeout_ms);
 
 	for (int i = 0; !e && i < list->cnt; i++)
@@ -442,7 +463,11 @@ void kveil_worker_resolve(struct kveil_worker *w, int timeout_ms)
 		p->start = t->offset;
 		kveil_watermark_rewind(&p->marks, p->committed);
 	}
-	kveil_attempts_begin(w, list);
+	if (w->resumes)
+		resume(w);
+	else
+		kveil_attempts_begin(w, list);
+	w->resumes = false;
 	assign(w, list);
 	rd_kafka_topic_partition_list_destroy(list);
 	hold_stopped(w);
@@ -454,6 +479,7 @@ static void on_assign(struct kveil_worker *w, const rd_kafka_topic_partition_lis
 	rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
 	struct kveil_error err;
 
+	w->mode->assigned(w);
 	kveil_cell_add(w->rebalances, 1);
 	log_assignment(w, list);
 	assign(w, none);
@@ -495,16 +521,17 @@ static void on_revoke(struct kveil_worker *w, bool lost)
 	struct kveil_error err;
 
 	/* What is lost belongs to another member already: nothing of it may be committed, and nothing more sent. */
-	bool drained = w->mode->idle(w);
+	bool drained;
 	if (!lost && !w->closing && w->mode->settle(w, DRAIN_MS, COMMIT_WAIT_MS, &drained, &err))
 		kveil_log_error(KVEIL_LOG_WARN, w->name, &err);
+	drained = w->mode->idle(w);
 	kveil_log(KVEIL_LOG_INFO, w->name, "%s, %s", lost ? "assignment lost" : "partitions revoked",
 		  drained ? "nothing in flight" : "discarding what is in flight");
 	let_go(w);
 	kveil_worker_drop_partitions(w);
 	assign(w, NULL);
 	if (!drained)
-		kveil_worker_renew_producer(w);
+		w->mode->renew(w);
 	if (lost)
 		kveil_health_condition(
 		    w->params->health, w->condition_group,
@@ -535,18 +562,6 @@ void kveil_worker_ask_rewind(struct kveil_worker *w, struct kveil_partition *p)
 	w->want_rewind = true;
 }
 
-/* A fault that is nobody's record: wait before trying again. */
-static void back_off_producing(struct kveil_worker *w)
-{
-	struct kveil_error err;
-
-	w->produce_failures++;
-	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s", w->produce_fault);
-	kveil_health_condition(w->params->health, w->condition_produce, "%s", err.message);
-	w->produce_fault[0] = 0;
-	kveil_worker_back_off(w, w->produce_failures, &err, &w->produce_logged_ms);
-}
-
 static void go_back(struct kveil_worker *w, struct kveil_partition *p)
 {
 	p->rewind = p->spoilt = false;
@@ -561,12 +576,8 @@ static void go_back(struct kveil_worker *w, struct kveil_partition *p)
 
 void kveil_worker_rewind(struct kveil_worker *w)
 {
-	if (w->producer_broken && w->produce_fault[0])
-		back_off_producing(w);
-	if (kveil_worker_stopping(w))
+	if (!w->mode->before_rewind(w))
 		return;
-	if (w->producer_broken)
-		kveil_worker_renew_producer(w);
 	w->want_rewind = false;
 	for (size_t i = 0; i < w->slot_cap; i++) {
 		struct kveil_partition *p = w->slots[i];
@@ -576,4 +587,38 @@ void kveil_worker_rewind(struct kveil_worker *w)
 		if (!p->unreported)
 			go_back(w, p);
 	}
+}
+
+static void forget_what_was_sent(struct kveil_worker *w, struct kveil_partition *p)
+{
+	kveil_park_drop(w, p);
+	kveil_watermark_rewind(&p->marks, -1);
+	p->generation = ++w->generations[p->slot];
+	p->unreported = 0;
+	p->rewind = p->spoilt = p->ended = p->poison = false;
+	p->claimed = p->given = -1;
+	p->seek_failures = 0;
+	kveil_cell_add(w->rewinds, 1);
+}
+
+void kveil_worker_begin_again(struct kveil_worker *w)
+{
+	rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0), *all;
+
+	kveil_worker_renew_producer(w);
+	w->want_rewind = false;
+	kveil_intake_drop(w);
+	let_go(w);
+	all = select_partitions(w, false, false);
+	if (all->cnt) {
+		kveil_committed_forget(w);
+		assign(w, none);
+		for (size_t i = 0; i < w->slot_cap; i++)
+			if (w->slots[i])
+				forget_what_was_sent(w, w->slots[i]);
+		w->unresolved = all;
+		w->resumes = true;
+	} else
+		rd_kafka_topic_partition_list_destroy(all);
+	rd_kafka_topic_partition_list_destroy(none);
 }

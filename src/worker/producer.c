@@ -9,6 +9,8 @@ enum { MOST_BATCH_BYTES = 1000000, MOST_MESSAGE_BYTES = 999000000, FIT_MS = 1000
 
 void kveil_worker_close_producer(struct kveil_worker *w)
 {
+	if (w->producer)
+		w->mode->close_producer(w);
 	kveil_outlets_close(w);
 	if (w->producer) {
 		rd_kafka_purge(w->producer,
@@ -43,6 +45,11 @@ static enum kveil_status open_producer(struct kveil_worker *w, struct kveil_erro
 	    kveil_kafka_conf_producer(w->params->config, &w->owner, w->batch_bytes, w->message_bytes, &conf, err);
 	if (status)
 		return status;
+	status = w->mode->configure(w, conf, err);
+	if (status) {
+		rd_kafka_conf_destroy(conf);
+		return status;
+	}
 	rd_kafka_conf_set_dr_msg_cb(conf, kveil_worker_on_delivery);
 	status = kveil_kafka_new(RD_KAFKA_PRODUCER, conf, &w->producer, err);
 	return status ? status : open_outlets(w, err);
@@ -85,6 +92,6 @@ enum kveil_status kveil_worker_fit_producer(struct kveil_worker *w, struct kveil
 	w->message_bytes = message;
 	if (!w->producer)
 		return open_producer(w, err);
-	kveil_worker_renew_producer(w);
+	w->mode->renew(w);
 	return KVEIL_OK;
 }

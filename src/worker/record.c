@@ -104,6 +104,8 @@ static void note_handed_over(struct kveil_worker *w, const struct work *k, struc
 		l->timed_us = kveil_clock_mono_ns() / 1000;
 	}
 	k->at.partition->unreported++;
+	k->at.partition->sent_last = k->in->offset;
+	w->handed++;
 	kveil_watermark_hold(&k->at.partition->marks, k->at.seq);
 }
 
@@ -124,7 +126,7 @@ static enum outcome hand_over(struct kveil_worker *w, const struct work *k, cons
 	int64_t full_end = 0;
 	rd_kafka_resp_err_t e;
 
-	if (!lane)
+	if (!lane || !w->mode->begin(w, to->bytes))
 		return abandon(w, k);
 	w->solo.waiting = k->solo;
 	w->solo.token = token;
@@ -197,10 +199,29 @@ static enum outcome seal(struct kveil_worker *w, const struct work *k, const str
 	return ABANDONED;
 }
 
+/* What is known of the record since its last transaction; NULL: nothing. */
+static const struct kveil_refusal *known_refusal(const struct work *k)
+{
+	const struct kveil_partition *p = k->at.partition;
+
+	return p->refusal.offset == k->in->offset ? &p->refusal : NULL;
+}
+
+/* The letter was too large for the broker. true: its record comes again. */
+static bool letter_comes_again(struct kveil_worker *w, const struct work *k, int part)
+{
+	const struct kveil_refusal *before = known_refusal(k);
+	struct kveil_refusal refusal = before ? *before : (struct kveil_refusal){.offset = k->in->offset};
+
+	refusal.part = part + 1;
+	return w->handed && part < KVEIL_LETTER_NO_RECORD && w->mode->remember(w, k->at.partition, &refusal);
+}
+
 /* How much of the record a letter can hold: by arithmetic, for sealing takes as much memory again, and twice. */
 static int first_part(const struct kveil_worker *w, const struct work *k, size_t most)
 {
-	int part = k->pointer ? KVEIL_LETTER_NO_RECORD : KVEIL_LETTER_WHOLE;
+	const struct kveil_refusal *before = known_refusal(k);
+	int part = k->pointer ? KVEIL_LETTER_NO_RECORD : before ? before->part : KVEIL_LETTER_WHOLE;
 
 	while (part < KVEIL_LETTER_NO_RECORD && !w->compresses &&
 	       kveil_dead_letter_bytes(&k->in->record, (enum kveil_dead_letter_part)part) > most)
@@ -239,6 +260,8 @@ static enum outcome dead_letter(struct kveil_worker *w, const struct work *k, co
 			return o;
 		if (o == REFUSED)
 			break;
+		if (letter_comes_again(w, k, part))
+			return abandon(w, k);
 	}
 	/* Nobody's fault but the topic's, which somebody may mend. */
 	kveil_fail(ret_wait, KVEIL_E_REFUSED_BY_BROKER, "the dead letter itself is refused (it is for: %s)",
@@ -296,6 +319,17 @@ static enum outcome not_taken(struct kveil_worker *w, const struct work *k, enum
 	return set_aside(w, k, plan->on_error, &err, ret_wait);
 }
 
+/* Of one that was sent in part, or asked for, the broker may have to give that back first. */
+static enum outcome not_taken_now(struct kveil_worker *w, const struct work *k, enum kveil_status status, size_t view,
+				  struct kveil_error *ret_wait)
+{
+	const struct kveil_refusal refusal = {.offset = k->in->offset, .status = status, .view = view};
+
+	if (w->handed && w->mode->remember(w, k->at.partition, &refusal))
+		return abandon(w, k);
+	return not_taken(w, k, status, view, ret_wait);
+}
+
 /* All go or none: is there room for each, and where? */
 static bool find_ways(struct kveil_worker *w, const struct work *k, const struct kveil_result *result,
 		      struct way ways[KVEIL_MAX_VIEWS])
@@ -317,8 +351,11 @@ static enum outcome deliver(struct kveil_worker *w, const struct work *k, const 
 			    struct kveil_error *ret_wait)
 {
 	const struct kveil_worker_route *route = k->at.partition->route;
+	const struct kveil_refusal *before = known_refusal(k);
 	struct way ways[KVEIL_MAX_VIEWS];
 
+	if (before && before->status)
+		return not_taken(w, k, before->status, before->view, ret_wait);
 	for (size_t i = 0; i < result->output_count; i++) {
 		const struct kveil_output *o = &result->outputs[i];
 		if (!fits(w, &o->record, route->route->outputs[o->view].max_bytes))
@@ -330,9 +367,9 @@ static enum outcome deliver(struct kveil_worker *w, const struct work *k, const 
 		const struct kveil_output *o = &result->outputs[i];
 		enum outcome out = hand_over(w, k, &ways[i], &o->record, k->in->timestamp_ms);
 		if (out == REFUSED)
-			return not_taken(w, k, KVEIL_E_REFUSED_BY_BROKER, o->view, ret_wait);
+			return not_taken_now(w, k, KVEIL_E_REFUSED_BY_BROKER, o->view, ret_wait);
 		if (out == TOO_LARGE)
-			return not_taken(w, k, KVEIL_E_OUTPUT_TOO_LARGE, o->view, ret_wait);
+			return not_taken_now(w, k, KVEIL_E_OUTPUT_TOO_LARGE, o->view, ret_wait);
 		if (out != SENT)
 			return out;
 	}
@@ -486,7 +523,9 @@ bool kveil_worker_try(struct kveil_worker *w, struct kveil_partition *p, const s
 		w->tried = p;
 		w->switched_ms = w->now_ms;
 	}
+	w->handed = 0;
 	enum outcome o = protect(w, &k, &why);
+	w->torn |= o != SENT && w->handed;
 	if (must_wait(o)) {
 		stand_aside(w, p, o, &why);
 		/* Another view of it may be on its way, and is to be reported first. */
@@ -496,6 +535,7 @@ bool kveil_worker_try(struct kveil_worker *w, struct kveil_partition *p, const s
 			kveil_watermark_undo(&p->marks, k.at.seq);
 		return false;
 	}
+	w->txn.alone |= p->refusal.offset == in->offset; /* another would take its place */
 	if (__builtin_expect(p->outage_tries || p->name_tries || p->schema_ms, 0))
 		kveil_park_over(w, p);
 	kveil_cell_add(w->consumed, 1);
@@ -539,7 +579,9 @@ bool kveil_worker_set_aside_batch(struct kveil_worker *w, struct kveil_partition
 	}
 	if (next - 1 > first)
 		kveil_watermark_done(&p->marks, last);
+	w->handed = 0;
 	enum outcome o = set_aside(w, &k, k.at.partition->route->route->plan->on_error, why, &err);
+	w->torn |= o != SENT && w->handed;
 	if (must_wait(o)) {
 		kveil_watermark_undo(&p->marks, k.at.seq);
 		stand_aside(w, p, o, &err);

@@ -16,7 +16,7 @@ PRODUCE = 0  # the request's API key
 
 
 class Proxy(threading.Thread):
-    """Between clients and the broker; while `stalled`, requests to produce wait here."""
+    """Between clients and the broker; requests to produce wait here until it `flows`, and take their time at a `rate`."""
 
     def __init__(self, port):
         super().__init__(daemon=True)
@@ -25,6 +25,7 @@ class Proxy(threading.Thread):
         self.to = port
         self.flows = threading.Event()
         self.flows.set()
+        self.rate = None  # bytes a second
 
     def run(self):
         while True:
@@ -41,6 +42,7 @@ class Proxy(threading.Thread):
                 body = stream.read(length - 2)
                 if kind == PRODUCE:
                     self.flows.wait()
+                    time.sleep(length / self.rate if self.rate else 0)
                 broker.sendall(head + body)
         except OSError:
             pass

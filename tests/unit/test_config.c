@@ -158,7 +158,13 @@ static const struct {
     {KAFKA "rules: a\n", 1, "'keys' is missing", ""},
     {KEYS "rules: a\nkafka: {group_id: g}\n", 10, "'bootstrap_servers' is missing", ""},
     {KEYS "rules: a\nkafka: {bootstrap_servers: x, group_id: \"\"}\n", 10, "'group_id' is empty", ""},
-    {MINIMUM "delivery: exactly-once\n", 11, "not in this version", "at-least-once"},
+    {MINIMUM "transaction: {time: 1ms}\n", 11, "at least 10ms", ""},
+    {MINIMUM
+     "instance: "
+     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+     "\n",
+     11, "longer than 200 characters", "pod"},
     {MINIMUM "delivery: exactly_once\n", 11, "cannot be 'exactly_once'", "did you mean 'exactly-once'?"},
     {MINIMUM "worker: 2\n", 11, "unknown option 'worker'", "did you mean 'workers'?"},
     {MINIMUM "workers: 0\n", 11, "at least 1", ""},
@@ -219,13 +225,13 @@ static void test_every_mistake_at_once(void **state)
 	(void)state;
 	struct kveil_config *c =
 	    parse("kafka: {properties: {acks: 1}}\nrules: [r.yaml]\nworkers: many\n"
-		  "delivery: exactly-once\nhttp: {listen: x}\ndead_letter: {topic: \"{topic}\"}\n");
+		  "delivery: at-most-once\nhttp: {listen: x}\ndead_letter: {topic: \"{topic}\"}\n");
 
 	assert_null(c);
 	KVEIL_CLEANUP_BUF struct kveil_buf all = KVEIL_BUF_INIT;
 	for (size_t i = 0; i < report.count; i++)
 		kveil_buf_append_str(&all, report.problems[i].error.message);
-	static const char *const words[] = {"group_id",  "bootstrap_servers",  "many", "acks", "exactly-once",
+	static const char *const words[] = {"group_id",  "bootstrap_servers",  "many", "acks", "at-most-once",
 					    "HOST:PORT", "back into the input"};
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		assert_non_null(strstr(kveil_buf_cstr(&all), words[i]));

@@ -392,6 +392,25 @@ static void a_fetch_that_is_not_allowed_is_said(void **state)
 	free_world(w);
 }
 
+/* It forgets the offsets of transactions: nobody is to take it for a cluster that keeps the promise. */
+static void exactly_once_is_refused_here(void **state)
+{
+	(void)state;
+	struct world *w = new_world(rules, 1, all_topics);
+	struct kveil_error err = {0};
+
+	w->config.delivery = KVEIL_DELIVERY_EXACTLY_ONCE;
+	w->config.transaction.bytes = 1 << 20;
+	start(w);
+	for (int i = 0; !kveil_service_failed(w->service, &err) && i < WAIT_MS / 100; i++)
+		nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+	assert_int_equal(err.status, KVEIL_E_CONFIG);
+	assert_non_null(strstr(err.message, "mock cluster"));
+	assert_int_equal(kveil_service_stop(w->service, &err), KVEIL_E_CONFIG);
+	w->service = NULL;
+	free_world(w);
+}
+
 static void a_refused_batch_loses_nothing(void **state)
 {
 	(void)state;
@@ -583,6 +602,7 @@ int main(void)
 	    cmocka_unit_test(keeps_what_no_rule_names),
 	    cmocka_unit_test(dead_letters_are_sealed_and_pass),
 	    cmocka_unit_test(a_fetch_that_is_not_allowed_is_said),
+	    cmocka_unit_test(exactly_once_is_refused_here),
 	    cmocka_unit_test(a_refused_batch_loses_nothing),
 	    cmocka_unit_test(an_unknown_producer_error_is_survived),
 	    cmocka_unit_test(brokers_go_away_and_come_back),
