@@ -20,7 +20,7 @@ from conftest import KVEIL, ROOT, free_port, wait_for
 # Where the test stage `debian13` or CI itself types them.
 ELSEWHERE = {"./dev demo", "./dev test"}
 PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/opening.md", "docs/observability.md",
-         "docs/operations.md", "docs/secure-kafka.md"}
+         "docs/operations.md", "docs/secure-kafka.md", "docs/move.md"}
 PLACEHOLDER = "AXl0Zb4AAAAB…"
 
 
