@@ -95,7 +95,7 @@ def look_into(root, arch):
 
 def use(root):
     def kveil(*args):
-        return run(*container(root, [], ["/usr/bin/kveil", *args]), timeout=180)
+        return run(*container(root, [], ["/usr/bin/kveil", *args]), timeout=900)
 
     r = kveil("version")
     count("kveil version in it", r.returncode == 0, r.stdout + r.stderr)
@@ -115,6 +115,8 @@ def look(arch, roll):
         use(root)
         if roll:
             rolling.rolling(root)
+    # Of the two, the first has no name any more.
+    buildah("rmi", "--prune")
 
 
 def stage():

@@ -42,7 +42,7 @@ class Docker:
         (folder / "containers.conf").write_text(CONTAINERS_CONF)
         # Docker's own format of images: OCI's has no health check.
         self.env = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "CONTAINERS_CONF": str(folder / "containers.conf"),
-                    "BUILDAH_FORMAT": "docker", "BUILDAH_ISOLATION": "chroot"}
+                    "BUILDAH_FORMAT": "docker", "BUILDAH_ISOLATION": "chroot", "BUILDAH_LAYERS": "false"}
 
     def type(self, script, timeout=1800):
         return run("bash", "-euc", script, cwd=self.folder / "tree", env=self.env, timeout=timeout)

@@ -41,7 +41,12 @@ count = results.count
 
 
 def run(*cmd, **kw):
-    return subprocess.run([str(c) for c in cmd], text=True, capture_output=True, cwd=kw.pop("cwd", ROOT), **kw)
+    """What took too long failed, as with timeout(1)."""
+    cmd = [str(c) for c in cmd]
+    try:
+        return subprocess.run(cmd, text=True, capture_output=True, cwd=kw.pop("cwd", ROOT), **kw)
+    except subprocess.TimeoutExpired as e:
+        return subprocess.CompletedProcess(cmd, 124, "", f"not done in {e.timeout:.0f} s")
 
 
 def go():
