@@ -19,7 +19,7 @@
 
 #define KVEIL_MUST_CHECK __attribute__((warn_unused_result))
 /* What libkveil.so shows; the rest of these headers is for kveil itself. */
-#define KVEIL_API __attribute__((visibility("default")))
+#define KVEIL_API               __attribute__((visibility("default")))
 #define KVEIL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* Borrowed bytes. data is NULL only for "absent" (a tombstone, a null key); an empty value has
@@ -67,76 +67,86 @@ enum kveil_class {
 
 /* One row a status: X(NAME, "code", CLASS, "what it means"). The code is what users see in dead-letter
  * headers, metrics and messages: it is never renamed. docs/errors.md is generated from this table. */
-#define KVEIL_STATUS_TABLE(X)                                                                                    \
-	X(OK, "ok", NONE, "no error")                                                                            \
-	/* a record's bytes */                                                                                   \
-	X(EMPTY_VALUE, "empty_value", RECORD, "the value is empty where a document was expected")                \
-	X(INVALID_JSON, "invalid_json", RECORD, "the bytes are not RFC 8259 JSON")                               \
-	X(INVALID_UTF8, "invalid_utf8", RECORD, "the bytes are not UTF-8")                                       \
-	X(INVALID_SURROGATE, "invalid_surrogate", RECORD, "a \\u escape is half of a surrogate pair")            \
-	X(INVALID_AVRO, "invalid_avro", RECORD, "the bytes are not a value of their Avro schema")                \
-	X(AVRO_SCHEMA, "avro_schema", RECORD, "the Avro schema is broken, or cannot take what the rules make")   \
-	X(UNKNOWN_SCHEMA, "unknown_schema", RECORD, "no schema registry of those configured knows the record's schema") \
-	X(TOO_DEEP, "too_deep", RECORD, "nested deeper than limits.depth")                                       \
-	X(TOO_LARGE, "too_large", RECORD, "larger than limits.record_bytes, or takes too much of limits.memory")  \
-	X(OUTPUT_TOO_LARGE, "output_too_large", RECORD, "the protected record is over the output topic's limit") \
-	X(REFUSED_BY_BROKER, "refused_by_broker", RECORD, "the broker refused this record, sent alone")          \
-	/* a record against its rules */                                                                         \
-	X(UNREADABLE_BATCH, "unreadable_batch", RECORD, "a batch of records is damaged, or takes too much of limits.memory when decompressed") \
-	X(UNSUPPORTED_KIND, "unsupported_kind", RECORD, "the rule's action cannot handle this kind of value")    \
-	X(UNSUPPORTED_FRAMING, "unsupported_framing", RECORD, "the value does not say its schema as Confluent's serializers do") \
-	X(MISSING_FIELD, "missing_field", RECORD, "a field that the rule requires is absent")                    \
-	X(UNMATCHED_FIELD, "unmatched_field", RECORD, "no rule names this field and unmatched is dead-letter")   \
-	X(VALUE_OUT_OF_DOMAIN, "value_out_of_domain", RECORD, "the value is outside what the algorithm can take") \
-	X(TARGET_CONFLICT, "target_conflict", RECORD, "the place that `to` names cannot be written")             \
-	X(BAD_TEMPLATE_VALUE, "bad_template_value", RECORD, "a {$.path} in a key name or associated data has no usable value") \
-	X(TOO_COMPLEX, "too_complex", RECORD, "evaluating a path or a pattern on this record took too long")     \
-	X(KEY_COLUMN, "key_column", RECORD, "the record's key holds a column that its rule cannot protect there")  \
-	X(UNSUPPORTED_ENVELOPE, "unsupported_envelope", RECORD, "a change event of a shape that cannot be protected") \
-	X(CONTROL_RECORD, "control_record", RECORD, "a record about the stream and not a row, which `control` keeps from the output") \
-	/* ciphertext */                                                                                         \
-	X(BAD_CIPHERTEXT, "bad_ciphertext", RECORD, "not a ciphertext of this layout")                           \
-	X(AUTHENTICATION, "authentication_failed", RECORD, "the ciphertext does not open here: altered, moved or another key") \
-	X(KEY_LIMIT, "key_limit", RECORD, "the record names a new key, and its pattern has as many names as it may") \
-	X(UNKNOWN_KEY, "unknown_key", RECORD, "no key with this id under this name")                             \
-	X(KEY_DESTROYED, "key_destroyed", RECORD, "the key was destroyed")                                       \
-	/* the world */                                                                                          \
-	X(NO_LEASE, "no_lease", RETRY, "no nonce lease: nothing can be sealed")                                  \
-	X(NO_ACTIVE_KEY, "no_active_key", RETRY, "no key is active now")                                         \
-	X(KEY_DISABLED, "key_disabled", RETRY, "the key is disabled, or due to be destroyed")                   \
-	X(CLOCK_WRONG, "clock_wrong", RETRY, "this host's clock and the brokers' are too far apart to make keys")  \
-	X(KEY_PENDING, "key_pending", RETRY, "the key is being made or fetched")                                 \
-	X(KEK_UNAVAILABLE, "kek_unavailable", RETRY, "the custodian of the key-encryption key does not answer")  \
-	X(REGISTRY_UNAVAILABLE, "registry_unavailable", RETRY, "the key registry does not answer")               \
-	X(SCHEMA_REGISTRY_UNAVAILABLE, "schema_registry_unavailable", RETRY, "the schema registry does not answer, or refuses the credentials") \
-	X(SCHEMA_PENDING, "schema_pending", RETRY, "no schema registry knows the record's schema yet: it is asked again for a while") \
-	X(SCHEMA_REFUSED, "schema_refused", RETRY, "the schema registry does not take the schema of what comes out, or keeps rules with it") \
-	X(SCHEMA_NOT_REGISTERED, "schema_not_registered", RETRY, "the schema of what comes out is not registered yet, and kveil may not register it") \
-	X(KAFKA_UNAVAILABLE, "kafka_unavailable", RETRY, "the Kafka cluster does not answer")                    \
-	X(IO, "io_error", RETRY, "reading or writing failed")                                                    \
-	/* what the operator gave */                                                                             \
-	X(USAGE, "usage", CONFIG, "the command line is wrong")                                                   \
-	X(CONFIG, "config", CONFIG, "the configuration is wrong")                                                \
-	X(RULES, "rules", CONFIG, "the rule file is wrong")                                                      \
-	X(PATH_SYNTAX, "path_syntax", CONFIG, "not an RFC 9535 path or expression")                              \
-	X(NOT_FOUND, "not_found", CONFIG, "what the configuration names is not there")                           \
-	X(PERMISSIONS, "permissions", CONFIG, "a file that holds secrets can be read by others")                 \
-	X(REGISTRY_MISSING, "registry_missing", CONFIG, "there is no key registry: `kveil keys init` makes one") \
-	X(REGISTRY_CORRUPT, "registry_corrupt", CONFIG, "the key registry cannot be read or was edited")         \
+#define KVEIL_STATUS_TABLE(X)                                                                                          \
+	X(OK, "ok", NONE, "no error")                                                                                  \
+	/* a record's bytes */                                                                                         \
+	X(EMPTY_VALUE, "empty_value", RECORD, "the value is empty where a document was expected")                      \
+	X(INVALID_JSON, "invalid_json", RECORD, "the bytes are not RFC 8259 JSON")                                     \
+	X(INVALID_UTF8, "invalid_utf8", RECORD, "the bytes are not UTF-8")                                             \
+	X(INVALID_SURROGATE, "invalid_surrogate", RECORD, "a \\u escape is half of a surrogate pair")                  \
+	X(INVALID_AVRO, "invalid_avro", RECORD, "the bytes are not a value of their Avro schema")                      \
+	X(AVRO_SCHEMA, "avro_schema", RECORD, "the Avro schema is broken, or cannot take what the rules make")         \
+	X(UNKNOWN_SCHEMA, "unknown_schema", RECORD,                                                                    \
+	  "no schema registry of those configured knows the record's schema")                                          \
+	X(TOO_DEEP, "too_deep", RECORD, "nested deeper than limits.depth")                                             \
+	X(TOO_LARGE, "too_large", RECORD, "larger than limits.record_bytes, or takes too much of limits.memory")       \
+	X(OUTPUT_TOO_LARGE, "output_too_large", RECORD, "the protected record is over the output topic's limit")       \
+	X(REFUSED_BY_BROKER, "refused_by_broker", RECORD, "the broker refused this record, sent alone")                \
+	/* a record against its rules */                                                                               \
+	X(UNREADABLE_BATCH, "unreadable_batch", RECORD,                                                                \
+	  "a batch of records is damaged, or takes too much of limits.memory when decompressed")                       \
+	X(UNSUPPORTED_KIND, "unsupported_kind", RECORD, "the rule's action cannot handle this kind of value")          \
+	X(UNSUPPORTED_FRAMING, "unsupported_framing", RECORD,                                                          \
+	  "the value does not say its schema as Confluent's serializers do")                                           \
+	X(MISSING_FIELD, "missing_field", RECORD, "a field that the rule requires is absent")                          \
+	X(UNMATCHED_FIELD, "unmatched_field", RECORD, "no rule names this field and unmatched is dead-letter")         \
+	X(VALUE_OUT_OF_DOMAIN, "value_out_of_domain", RECORD, "the value is outside what the algorithm can take")      \
+	X(TARGET_CONFLICT, "target_conflict", RECORD, "the place that `to` names cannot be written")                   \
+	X(BAD_TEMPLATE_VALUE, "bad_template_value", RECORD,                                                            \
+	  "a {$.path} in a key name or associated data has no usable value")                                           \
+	X(TOO_COMPLEX, "too_complex", RECORD, "evaluating a path or a pattern on this record took too long")           \
+	X(KEY_COLUMN, "key_column", RECORD, "the record's key holds a column that its rule cannot protect there")      \
+	X(UNSUPPORTED_ENVELOPE, "unsupported_envelope", RECORD, "a change event of a shape that cannot be protected")  \
+	X(CONTROL_RECORD, "control_record", RECORD,                                                                    \
+	  "a record about the stream and not a row, which `control` keeps from the output")                            \
+	/* ciphertext */                                                                                               \
+	X(BAD_CIPHERTEXT, "bad_ciphertext", RECORD, "not a ciphertext of this layout")                                 \
+	X(AUTHENTICATION, "authentication_failed", RECORD,                                                             \
+	  "the ciphertext does not open here: altered, moved or another key")                                          \
+	X(KEY_LIMIT, "key_limit", RECORD, "the record names a new key, and its pattern has as many names as it may")   \
+	X(UNKNOWN_KEY, "unknown_key", RECORD, "no key with this id under this name")                                   \
+	X(KEY_DESTROYED, "key_destroyed", RECORD, "the key was destroyed")                                             \
+	/* the world */                                                                                                \
+	X(NO_LEASE, "no_lease", RETRY, "no nonce lease: nothing can be sealed")                                        \
+	X(NO_ACTIVE_KEY, "no_active_key", RETRY, "no key is active now")                                               \
+	X(KEY_DISABLED, "key_disabled", RETRY, "the key is disabled, or due to be destroyed")                          \
+	X(CLOCK_WRONG, "clock_wrong", RETRY, "this host's clock and the brokers' are too far apart to make keys")      \
+	X(KEY_PENDING, "key_pending", RETRY, "the key is being made or fetched")                                       \
+	X(KEK_UNAVAILABLE, "kek_unavailable", RETRY, "the custodian of the key-encryption key does not answer")        \
+	X(REGISTRY_UNAVAILABLE, "registry_unavailable", RETRY, "the key registry does not answer")                     \
+	X(SCHEMA_REGISTRY_UNAVAILABLE, "schema_registry_unavailable", RETRY,                                           \
+	  "the schema registry does not answer, or refuses the credentials")                                           \
+	X(SCHEMA_PENDING, "schema_pending", RETRY,                                                                     \
+	  "no schema registry knows the record's schema yet: it is asked again for a while")                           \
+	X(SCHEMA_REFUSED, "schema_refused", RETRY,                                                                     \
+	  "the schema registry does not take the schema of what comes out, or keeps rules with it")                    \
+	X(SCHEMA_NOT_REGISTERED, "schema_not_registered", RETRY,                                                       \
+	  "the schema of what comes out is not registered yet, and kveil may not register it")                         \
+	X(KAFKA_UNAVAILABLE, "kafka_unavailable", RETRY, "the Kafka cluster does not answer")                          \
+	X(IO, "io_error", RETRY, "reading or writing failed")                                                          \
+	/* what the operator gave */                                                                                   \
+	X(USAGE, "usage", CONFIG, "the command line is wrong")                                                         \
+	X(CONFIG, "config", CONFIG, "the configuration is wrong")                                                      \
+	X(RULES, "rules", CONFIG, "the rule file is wrong")                                                            \
+	X(PATH_SYNTAX, "path_syntax", CONFIG, "not an RFC 9535 path or expression")                                    \
+	X(NOT_FOUND, "not_found", CONFIG, "what the configuration names is not there")                                 \
+	X(PERMISSIONS, "permissions", CONFIG, "a file that holds secrets can be read by others")                       \
+	X(REGISTRY_MISSING, "registry_missing", CONFIG, "there is no key registry: `kveil keys init` makes one")       \
+	X(REGISTRY_CORRUPT, "registry_corrupt", CONFIG, "the key registry cannot be read or was edited")               \
 	X(REGISTRY_ROLLED_BACK, "registry_rolled_back", CONFIG, "the key registry is older than what this host wrote") \
-	X(WRONG_KEK, "wrong_kek", CONFIG, "the key-encryption key is not the one that wrapped these keys")       \
-	X(KEY_EXISTS, "key_exists", CONFIG, "the key is there already")                                          \
-	X(UNSUPPORTED, "unsupported", CONFIG, "this build or library does not have it")                          \
-	/* kveil itself */                                                                                       \
-	X(NO_MEMORY, "no_memory", STOP, "out of memory")                                                         \
-	X(CRYPTO, "crypto", STOP, "a cryptographic library call failed")                                         \
+	X(WRONG_KEK, "wrong_kek", CONFIG, "the key-encryption key is not the one that wrapped these keys")             \
+	X(KEY_EXISTS, "key_exists", CONFIG, "the key is there already")                                                \
+	X(UNSUPPORTED, "unsupported", CONFIG, "this build or library does not have it")                                \
+	/* kveil itself */                                                                                             \
+	X(NO_MEMORY, "no_memory", STOP, "out of memory")                                                               \
+	X(CRYPTO, "crypto", STOP, "a cryptographic library call failed")                                               \
 	X(INTERNAL, "internal", STOP, "a bug in kveil")
 
 enum kveil_status {
 #define X(name, code, class, text) KVEIL_E_##name,
 	KVEIL_STATUS_TABLE(X)
 #undef X
-	KVEIL_STATUS_COUNT,
+	    KVEIL_STATUS_COUNT,
 	KVEIL_OK = KVEIL_E_OK,
 };
 
@@ -162,8 +172,10 @@ struct kveil_error {
  * then add what they know: kveil_error_where, kveil_error_rule, kveil_error_hint. */
 enum kveil_status kveil_fail(struct kveil_error *err, enum kveil_status status, const char *fmt, ...)
     KVEIL_PRINTF(3, 4);
-enum kveil_status kveil_fail_at(struct kveil_error *err, enum kveil_status status, size_t byte, const char *fmt,
-                                ...) KVEIL_PRINTF(4, 5);
+enum kveil_status kveil_fail_at(struct kveil_error *err, enum kveil_status status, size_t byte, const char *fmt, ...)
+    KVEIL_PRINTF(4, 5);
+/* "out of memory for WHAT"; what NULL: "out of memory". Returns NO_MEMORY. */
+enum kveil_status kveil_no_memory(struct kveil_error *err, const char *what);
 /* Adds to a filled error. NULL err is fine. */
 void kveil_error_hint(struct kveil_error *err, const char *fmt, ...) KVEIL_PRINTF(2, 3);
 void kveil_error_where(struct kveil_error *err, const char *file, uint32_t line, uint32_t column);

@@ -39,7 +39,7 @@ enum kveil_verdict {
 };
 
 struct kveil_output {
-	size_t view;             /* index in the plan's views */
+	size_t view;                /* index in the plan's views */
 	struct kveil_record record; /* order, duplicates and nulls of headers as they came */
 };
 
@@ -47,7 +47,7 @@ struct kveil_result {
 	enum kveil_verdict verdict;
 	const struct kveil_output *outputs; /* borrowed from the engine until the next run */
 	size_t output_count;
-	struct kveil_error error;           /* when verdict != PRODUCE */
+	struct kveil_error error; /* when verdict != PRODUCE */
 };
 
 struct kveil_limits {
@@ -62,35 +62,38 @@ struct kveil_trace_event {
 	size_t view;
 	/* NULL rule_id and action: no rule names the place, and `unmatched: remove` drops it */
 	const char *rule_id, *action, *key_name, *key2_name; /* NULL = none; key2: what reencrypt seals with */
-	struct kveil_span path;   /* "value:$['a'][0]", with true indices */
-	struct kveil_span before, after; /* raw spelling; after.data NULL = removed or failed */
-	struct kveil_span ad;     /* the associated data of what was sealed or opened here; absent: none, or by a template */
-	const char *ad_template;  /* as the rule has it: what fills it may be clear text. NULL: none */
-	const char *outcome;      /* "applied", "when is false", "null kept", "absent", "failed: code", "dropped: …" */
+	struct kveil_span path;                              /* "value:$['a'][0]", with true indices */
+	struct kveil_span before, after;                     /* raw spelling; after.data NULL = removed or failed */
+	struct kveil_span
+	    ad; /* the associated data of what was sealed or opened here; absent: none, or by a template */
+	const char *ad_template; /* as the rule has it: what fills it may be clear text. NULL: none */
+	const char *outcome;     /* "applied", "when is false", "null kept", "absent", "failed: code", "dropped: …" */
 };
 typedef void kveil_trace_fn(void *user, const struct kveil_trace_event *event);
 
 /* Binds a plan to a thread's keys. The engine holds a reference on the plan; the keyring must outlive it.
  * KVEIL_E_KEY_PENDING and other class RETRY errors: try again later. */
 KVEIL_API enum kveil_status kveil_engine_new(struct kveil_plan *plan, struct kveil_keyring *keys,
-                                   const struct kveil_limits *limits, struct kveil_engine **ret,
-                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+					     const struct kveil_limits *limits, struct kveil_engine **ret,
+					     struct kveil_error *err) KVEIL_MUST_CHECK;
 KVEIL_API void kveil_engine_free(struct kveil_engine *e);
 
-/* For values in Avro: what one schema of theirs and the plan come to. Belongs to the engine's thread and may not outlive
- * the engine. AVRO_SCHEMA: broken, or the rules cannot be held on it; UNSUPPORTED where the plan's format has no schemas. */
+/* For values in Avro: what one schema of theirs and the plan come to. Belongs to the engine's thread and may not
+ * outlive the engine. AVRO_SCHEMA: broken, or the rules cannot be held on it; UNSUPPORTED where the plan's format has
+ * no schemas. */
 struct kveil_engine_schema;
 KVEIL_API enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_span text,
-                                          struct kveil_engine_schema **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+						    struct kveil_engine_schema **ret,
+						    struct kveil_error *err) KVEIL_MUST_CHECK;
 KVEIL_API void kveil_engine_schema_free(struct kveil_engine_schema *s);
 /* The schema of what comes out, a pure function of the text and the plan; the text itself where no type changes. */
 KVEIL_API struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s);
 /* The records to come are written with it. NULL: none, and every value is an error. */
 KVEIL_API void kveil_engine_use_schema(struct kveil_engine *e, const struct kveil_engine_schema *s);
 
-/* Values that name their schema, as Confluent's serializers frame them: by an id in front or in a header. A table of one
- * topic's schemas by such ids, of the engine's thread; it may not outlive the engine. A value with an id that is not in
- * it is a RETRY, SCHEMA_PENDING. */
+/* Values that name their schema, as Confluent's serializers frame them: by an id in front or in a header. A table of
+ * one topic's schemas by such ids, of the engine's thread; it may not outlive the engine. A value with an id that is
+ * not in it is a RETRY, SCHEMA_PENDING. */
 struct kveil_schema_id {
 	bool is_guid;
 	uint32_t id;
@@ -101,12 +104,16 @@ struct kveil_engine_schemas;
 KVEIL_API struct kveil_engine_schemas *kveil_engine_schemas_new(void); /* NULL: no memory */
 KVEIL_API void kveil_engine_schemas_free(struct kveil_engine_schemas *t);
 /* Values that name the writer's schema come out under the derived one's id. Takes s, also on failure. */
-KVEIL_API enum kveil_status kveil_engine_schemas_add(struct kveil_engine_schemas *t, const struct kveil_schema_id *writer,
-                                           struct kveil_engine_schema *s, const struct kveil_schema_id *derived,
-                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+KVEIL_API enum kveil_status kveil_engine_schemas_add(struct kveil_engine_schemas *t,
+						     const struct kveil_schema_id *writer,
+						     struct kveil_engine_schema *s,
+						     const struct kveil_schema_id *derived,
+						     struct kveil_error *err) KVEIL_MUST_CHECK;
 /* …or are errors: why is theirs. */
-KVEIL_API enum kveil_status kveil_engine_schemas_refuse(struct kveil_engine_schemas *t, const struct kveil_schema_id *writer,
-                                              const struct kveil_error *why, struct kveil_error *err) KVEIL_MUST_CHECK;
+KVEIL_API enum kveil_status kveil_engine_schemas_refuse(struct kveil_engine_schemas *t,
+							const struct kveil_schema_id *writer,
+							const struct kveil_error *why,
+							struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The records to come are this topic's. NULL: they are not framed. */
 KVEIL_API void kveil_engine_use_schemas(struct kveil_engine *e, struct kveil_engine_schemas *t);
 /* What the last record lacked, when it was SCHEMA_PENDING. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Addresses as "HOST:PORT", taken apart and put together. */
 #include "base/address.h"
 
 #include <netinet/in.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Memory in blocks, given back all at once and wiped. */
 #include "base/arena.h"
 
 #include "base/secret.h"

@@ -14,9 +14,9 @@
 struct kveil_arena_block;
 
 struct kveil_arena {
-	uint8_t *cur, *end; /* free part of the newest block */
-	struct kveil_arena_block *blocks; /* newest first */
-	size_t keep_bytes;  /* how much a reset may keep; larger blocks go back to the system */
+	uint8_t *cur, *end;                /* free part of the newest block */
+	struct kveil_arena_block *blocks;  /* newest first */
+	size_t keep_bytes;                 /* how much a reset may keep; larger blocks go back to the system */
 	struct kveil_allowance *allowance; /* NULL = none; set before the first allocation */
 };
 

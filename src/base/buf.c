@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A buffer that grows; after a failure it stays failed. */
 #include "base/buf.h"
 
 #include "base/secret.h"

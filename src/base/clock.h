@@ -35,6 +35,18 @@ static inline struct timespec kveil_clock_timespec(int64_t ms)
 	return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 }
 
+enum { KVEIL_CLOCK_MINUTE_MS = 60000 };
+
+/* For a line of the log that would repeat itself: true at first, and then when a minute has passed. *last_ms begins as
+ * 0. */
+static inline bool kveil_clock_once_a_minute(int64_t *last_ms, int64_t mono_ms)
+{
+	if (*last_ms && mono_ms - *last_ms < KVEIL_CLOCK_MINUTE_MS)
+		return false;
+	*last_ms = mono_ms;
+	return true;
+}
+
 /* Nanoseconds of processor time that this thread has used: for benchmarks. */
 static inline uint64_t kveil_clock_cpu_ns(void)
 {

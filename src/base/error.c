@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Statuses, and errors with their place and hint. */
 #include "kveil/base.h"
 
 #include <stdarg.h>
@@ -54,6 +55,11 @@ enum kveil_status kveil_fail_at(struct kveil_error *err, enum kveil_status statu
 	fail(err, status, byte, fmt, args);
 	va_end(args);
 	return status;
+}
+
+enum kveil_status kveil_no_memory(struct kveil_error *err, const char *what)
+{
+	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory%s%s", what ? " for " : "", what ? what : "");
 }
 
 void kveil_error_hint(struct kveil_error *err, const char *fmt, ...)

@@ -116,6 +116,8 @@ static void write_line(const struct kveil_event *e, struct kveil_buf *out)
 	add_number(out, "id", e->id);
 	add_text(out, "algorithm", e->algorithm);
 	add_text(out, "kek", e->kek);
+	add_text(out, "topic", e->topic);
+	add_text(out, "digest", e->digest);
 	add_number(out, "count", e->count);
 	add_text(out, "detail", e->detail);
 	add_text(out, "fingerprint", e->fingerprint);

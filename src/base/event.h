@@ -15,7 +15,8 @@
 
 /* X(ID, "name", LEVEL, "what it means") */
 #define KVEIL_EVENT_TABLE(X)                                                                                      \
-	X(KEY_CREATED, "key_created", INFO, "A version of a key was published in the registry.")                 \
+	X(KEY_CREATED, "key_created", INFO, "A version of a key was published in the registry; above 1 it is a rotation.") \
+	X(KEY_ACTIVATED, "key_activated", INFO, "Another version of a key protects from now on.")                \
 	X(KEY_RETIRED, "key_retired", WARN, "A version was taken out of use; it opens.")                         \
 	X(KEY_DISABLED, "key_disabled", WARN, "A version neither seals nor opens until it is enabled.")          \
 	X(KEY_ENABLED, "key_enabled", WARN, "A version that was disabled is in use again.")                      \
@@ -33,7 +34,15 @@
 	X(KEK_AWAY, "kek_away", WARN, "A custodian does not answer, refuses, or its file is another.")           \
 	X(KEK_BACK, "kek_back", INFO, "It answers again.")                                                       \
 	X(RULES_LOADED, "rules_loaded", INFO, "Rules were taken into use.")                                      \
-	X(RULES_REFUSED, "rules_refused", WARN, "New rules were refused; the old ones go on.")
+	X(RULES_REFUSED, "rules_refused", WARN, "New rules were refused; the old ones go on.")                    \
+	X(RULES_WEAKER, "rules_weaker", WARN, "New rules protect less; `detail` says whether they were taken.")  \
+	X(CONFIG_LOADED, "config_loaded", INFO, "The configuration was taken into use.")                         \
+	X(CONFIG_REFUSED, "config_refused", ERROR, "The configuration or its rules are wrong: nothing was started.") \
+	X(DEAD_LETTERS_WRITTEN, "dead_letters_written", WARN, "Records that could not be protected were sealed into a dead-letter topic: told at once, then once a minute with `count` since, and the last of them.") \
+	X(DEAD_LETTERS_REPLAYED, "dead_letters_replayed", INFO, "Dead letters were opened and sent through again.") \
+	X(PARTITION_STOPPED, "partition_stopped", ERROR, "A partition is not read on: by its rules or because nothing there can be trusted.") \
+	X(PARTITION_RESUMED, "partition_resumed", INFO, "It is read on.")                                        \
+	X(ACCESS_REFUSED, "access_refused", WARN, "Somebody asked the side port for a page that he may not see; at most once a minute.")
 
 enum kveil_event_kind {
 #define X(id, name, level, text) KVEIL_EVENT_##id,
@@ -48,6 +57,8 @@ struct kveil_event {
 	const char *key;              /* as the registry spells it: names from records are hashes there */
 	uint32_t version, id;         /* id: the key's, decimal */
 	const char *algorithm, *kek;
+	const char *topic;            /* "orders[3]" where it is about a partition */
+	const char *digest;           /* tells contents apart: the first hexadecimal digits of their SHA-256 */
 	uint64_t count;               /* of versions or messages, where it is more than one thing */
 	const char *detail;           /* a file, a reason */
 	const char *fingerprint;      /* of what was destroyed */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Characters as people count them. */
 #include "base/grapheme.h"
 
 #include <utf8proc.h>

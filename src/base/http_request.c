@@ -39,7 +39,7 @@ enum kveil_status kveil_http_client_new(const struct kveil_http_settings *settin
 	struct kveil_http_client *c = calloc(1, sizeof *c);
 	if (!c || !(c->curl = curl_easy_init())) {
 		free(c);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	}
 	c->settings = *settings;
 	*ret = c;

@@ -2,9 +2,9 @@
 /*
  * base/http_request.h: one request to an HTTP server at a time, by libcurl: for key services and schema registries.
  *
- * Certificates are verified, redirects are not followed, no proxy is asked, whatever the environment says, and an answer
- * has a bound in bytes and in time. Connections are kept between requests. Headers that were sent are wiped; what passes
- * through libcurl's own buffers is not.
+ * Certificates are verified, redirects are not followed, no proxy is asked, whatever the environment says, and an
+ * answer has a bound in bytes and in time. Connections are kept between requests. Headers that were sent are wiped;
+ * what passes through libcurl's own buffers is not.
  *
  * One thread at a time for a client, but for kveil_http_client_interrupt.
  */
@@ -33,7 +33,7 @@ struct kveil_http_client;
 
 /* The strings of settings are borrowed. UNSUPPORTED: built without libcurl. */
 enum kveil_status kveil_http_client_new(const struct kveil_http_settings *settings, struct kveil_http_client **ret,
-                                        struct kveil_error *err) KVEIL_MUST_CHECK;
+					struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_http_client_free(struct kveil_http_client *c); /* NULL is fine */
 /* From any thread: the request at hand ends within about a second as KVEIL_HTTP_INTERRUPTED, all later ones at once. */
 void kveil_http_client_interrupt(struct kveil_http_client *c);
@@ -47,8 +47,8 @@ struct kveil_http_request {
 
 enum kveil_http_end {
 	KVEIL_HTTP_ANSWERED,
-	KVEIL_HTTP_NOT_REACHED,     /* no connection, or it broke or was too slow */
-	KVEIL_HTTP_UNTRUSTED,       /* the server's certificate */
+	KVEIL_HTTP_NOT_REACHED, /* no connection, or it broke or was too slow */
+	KVEIL_HTTP_UNTRUSTED,   /* the server's certificate */
 	KVEIL_HTTP_TOO_LARGE,
 	KVEIL_HTTP_BAD_CA,          /* ca_file cannot be read */
 	KVEIL_HTTP_BAD_CERTIFICATE, /* certificate or private_key cannot be used */
@@ -58,18 +58,18 @@ enum kveil_http_end {
 
 struct kveil_http_reply {
 	enum kveil_http_end end;
-	int status;           /* 200; 0 unless ANSWERED */
+	int status; /* 200; 0 unless ANSWERED */
 	struct kveil_buf body;
-	char why[256];        /* unless ANSWERED: in the words of libcurl and its TLS library */
+	char why[256]; /* unless ANSWERED: in the words of libcurl and its TLS library */
 };
 
-#define KVEIL_HTTP_REPLY_INIT ((struct kveil_http_reply){0})
+#define KVEIL_HTTP_REPLY_INIT    ((struct kveil_http_reply){0})
 #define KVEIL_CLEANUP_HTTP_REPLY __attribute__((cleanup(kveil_http_reply_clear)))
 void kveil_http_reply_clear(struct kveil_http_reply *r); /* wipes */
 
 /* What was in ret is gone. Gives ret->end. */
 enum kveil_http_end kveil_http_request_send(struct kveil_http_client *c, const struct kveil_http_request *request,
-                                            struct kveil_http_reply *ret);
+					    struct kveil_http_reply *ret);
 /* What helps against UNTRUSTED. */
 const char *kveil_http_trust_hint(const struct kveil_http_reply *r);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The log: a line a message, as text or JSON. */
 #include "base/log.h"
 
 #include "base/clock.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Names to pointers. */
 #include "base/map.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Options out of a table: read, checked, with the place of each mistake. */
 #include "base/options.h"
 
 #include "base/grapheme.h"
@@ -80,7 +81,7 @@ static enum kveil_status set_string(const struct kveil_option *o, const char *te
 static enum kveil_status copy(const char *text, char **at, struct kveil_error *err)
 {
 	*at = strdup(text);
-	return *at ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	return *at ? KVEIL_OK : kveil_no_memory(err, NULL);
 }
 
 /* from_file: the text stands in the file (not in the environment or the table's default). */
@@ -188,7 +189,7 @@ static enum kveil_status append_item(const struct kveil_option *o, char ***list,
 	char **grown = list_add(*list, *count, item);
 	if (!grown) {
 		free_string(item);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	}
 	*list = grown;
 	++*count;
@@ -209,7 +210,7 @@ static enum kveil_status set_list_text(const struct kveil_option *o, const char 
 		kveil_buf_append(&item, text, n);
 		const char *c = kveil_buf_cstr(&item);
 		if (!c)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+			return kveil_no_memory(err, NULL);
 		enum kveil_status s = append_item(o, list, &count, c, NULL, &how, err);
 		if (s)
 			return s;
@@ -261,7 +262,7 @@ static void set_map(struct parser *p, const struct kveil_option *o, const struct
 	map->lines = calloc(y->count + 1, sizeof *map->lines);
 	map->from_text = calloc(y->count + 1, sizeof *map->from_text);
 	if (!map->names || !map->values || !map->lines || !map->from_text) {
-		kveil_fail(&err, KVEIL_E_NO_MEMORY, "out of memory");
+		kveil_no_memory(&err, NULL);
 		complain(p, y, &err);
 		return;
 	}

@@ -22,19 +22,19 @@
 #include "kveil/base.h"
 
 enum kveil_option_type {
-	KVEIL_OPT_BOOL = 1,  /* bool */
-	KVEIL_OPT_UINT,      /* uint64_t; min, max */
-	KVEIL_OPT_INT,       /* int64_t */
-	KVEIL_OPT_BYTES,     /* uint64_t; "8MiB", "512KiB", "100" */
-	KVEIL_OPT_DURATION,  /* int64_t milliseconds; "500ms", "1s", "10m", "24h", "7d" */
-	KVEIL_OPT_STRING,    /* char *, owned */
-	KVEIL_OPT_CHAR,      /* char *, owned: exactly one grapheme cluster */
-	KVEIL_OPT_ENUM,      /* int: index into .choices */
-	KVEIL_OPT_KEY,       /* char *, owned: a key name, maybe with a {$.path} template */
-	KVEIL_OPT_LIST,      /* char **, NULL-terminated, owned, NULL when empty; a single string counts as a list of one */
-	KVEIL_OPT_STRING_MAP,/* struct kveil_string_map: names to strings, open-ended (librdkafka properties) */
-	KVEIL_OPT_GROUP,     /* a nested mapping: .sub is its table, its offsets count from this row's offset */
-	KVEIL_OPT_CUSTOM,    /* const struct kveil_yaml *, borrowed: the caller reads it itself */
+	KVEIL_OPT_BOOL = 1, /* bool */
+	KVEIL_OPT_UINT,     /* uint64_t; min, max */
+	KVEIL_OPT_INT,      /* int64_t */
+	KVEIL_OPT_BYTES,    /* uint64_t; "8MiB", "512KiB", "100" */
+	KVEIL_OPT_DURATION, /* int64_t milliseconds; "500ms", "1s", "10m", "24h", "7d" */
+	KVEIL_OPT_STRING,   /* char *, owned */
+	KVEIL_OPT_CHAR,     /* char *, owned: exactly one grapheme cluster */
+	KVEIL_OPT_ENUM,     /* int: index into .choices */
+	KVEIL_OPT_KEY,      /* char *, owned: a key name, maybe with a {$.path} template */
+	KVEIL_OPT_LIST, /* char **, NULL-terminated, owned, NULL when empty; a single string counts as a list of one */
+	KVEIL_OPT_STRING_MAP, /* struct kveil_string_map: names to strings, open-ended (librdkafka properties) */
+	KVEIL_OPT_GROUP,      /* a nested mapping: .sub is its table, its offsets count from this row's offset */
+	KVEIL_OPT_CUSTOM,     /* const struct kveil_yaml *, borrowed: the caller reads it itself */
 };
 
 struct kveil_string_map {
@@ -50,17 +50,17 @@ struct kveil_option {
 	const char *name;
 	enum kveil_option_type type;
 	size_t offset;
-	const char *def;  /* default in the spelling a user would write; NULL = zero/NULL. LIST: commas between */
+	const char *def;   /* default in the spelling a user would write; NULL = zero/NULL. LIST: commas between */
 	uint64_t min, max; /* UINT, BYTES, DURATION (ms), LIST (items); max 0 = no limit */
-	const char *const *choices; /* ENUM; ends with NULL */
+	const char *const *choices;     /* ENUM; ends with NULL */
 	const struct kveil_option *sub; /* GROUP */
 	bool required;
-	bool secret;      /* STRING: never printed, never in the text itself */
-	size_t source;    /* STRING: offset of a char *, owned, that takes the text as written where a file stands behind it, for
-	                   * kveil_options_read_again; 0 = none */
+	bool secret;   /* STRING: never printed, never in the text itself */
+	size_t source; /* STRING: offset of a char *, owned, that takes the text as written where a file stands behind
+			* it, for kveil_options_read_again; 0 = none */
 	bool reloadable;
-	const char *help; /* one line, no full stop */
-	const char *schema; /* CUSTOM: its JSON Schema; NULL = anything */
+	const char *help;                            /* one line, no full stop */
+	const char *schema;                          /* CUSTOM: its JSON Schema; NULL = anything */
 	void (*write_schema)(struct kveil_buf *out); /* CUSTOM: the same, where it comes out of other tables */
 };
 
@@ -70,12 +70,12 @@ struct kveil_option {
  * error. What *target held before is forgotten, not freed. Owned strings are allocated: free with
  * kveil_options_clear, also after a failure. */
 bool kveil_options_parse(const struct kveil_option *table, const struct kveil_yaml *map, const char *file,
-                         const char *env_prefix, void *target, struct kveil_report *report);
+			 const char *env_prefix, void *target, struct kveil_report *report);
 void kveil_options_clear(const struct kveil_option *table, void *target);
 /* Warns of each variable that looks like a misspelt override of one of the tables (their prefixes beside them; both end
  * with NULL). Others are left alone: Kubernetes makes KVEIL_PORT of a service. */
 void kveil_options_check_environment(const struct kveil_option *const *tables, const char *const *prefixes,
-                                     struct kveil_report *report);
+				     struct kveil_report *report);
 /* Was the option written in the map? */
 bool kveil_options_given(const struct kveil_yaml *map, const char *name);
 
@@ -87,7 +87,7 @@ enum kveil_status kveil_options_uint(const char *text, uint64_t *ret, struct kve
 /* What the source of an option that stands in `file` says now: the files behind it are read anew. *ret is owned by the
  * caller, and wiped by it. */
 enum kveil_status kveil_options_read_again(const char *source, const char *file, char **ret,
-                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+					   struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Adds "did you mean 'x'?" or the list of what is known. candidates ends with NULL. */
 void kveil_options_suggest(struct kveil_error *err, const char *word, const char *const *candidates);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Values of options as text: sizes, durations, numbers. */
 #include "base/options_text.h"
 
 #include "base/text.h"
@@ -149,7 +150,7 @@ static enum kveil_status append_file(const char *name, const char *file, struct 
 	char *path = kveil_options_resolve_path(name, file);
 
 	if (!path)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : 1;
 	while (n > 0 && out->len - start <= LARGEST_SECRET) {
@@ -200,7 +201,7 @@ enum kveil_status kveil_options_substitute(const char *text, const char *file, c
 		}
 		char *copy = strndup(name, (size_t)(end - name));
 		if (!copy)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+			return kveil_no_memory(err, NULL);
 		const char *value = env ? getenv(copy) : NULL;
 		if (value)
 			kveil_buf_append_str(&out, value);
@@ -216,7 +217,7 @@ enum kveil_status kveil_options_substitute(const char *text, const char *file, c
 		return s;
 	const char *c = kveil_buf_cstr(&out);
 	*ret = c ? strdup(c) : NULL;
-	return *ret ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	return *ret ? KVEIL_OK : kveil_no_memory(err, NULL);
 }
 
 enum kveil_status kveil_options_read_again(const char *source, const char *file, char **ret, struct kveil_error *err)

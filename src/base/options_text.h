@@ -6,11 +6,11 @@
 #include "base/options.h"
 
 enum {
-	KVEIL_SUBSTITUTED = 1, /* there was a ${…} */
+	KVEIL_SUBSTITUTED = 1,        /* there was a ${…} */
 	KVEIL_SUBSTITUTED_SHARED = 2, /* a file behind it can be read by every user of the host */
 };
-/* Copies text with every ${env:NAME} and ${file:PATH} replaced, and says how (a set of the above). Paths are relative to
- * the folder of `file`, if given. What they stand for is never in an error. A file that every user can write is one.
+/* Copies text with every ${env:NAME} and ${file:PATH} replaced, and says how (a set of the above). Paths are relative
+ * to the folder of `file`, if given. What they stand for is never in an error. A file that every user can write is one.
  * *ret is owned by the caller. */
 enum kveil_status kveil_options_substitute(const char *text, const char *file, char **ret, unsigned *ret_how,
 					   struct kveil_error *err) KVEIL_MUST_CHECK;

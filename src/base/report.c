@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Problems of files, collected and told in their order. */
 #include "base/report.h"
 
 #include <stdarg.h>

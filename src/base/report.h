@@ -28,9 +28,9 @@ void kveil_report_warn(struct kveil_report *r, const struct kveil_error *err);
 /* Shorthand: an error at file:line:col with a message; returns the stored problem's error so that a hint can
  * be added (never NULL: past the limit a scratch one). */
 struct kveil_error *kveil_report_at(struct kveil_report *r, const char *file, uint32_t line, uint32_t column,
-                                    const char *fmt, ...) KVEIL_PRINTF(5, 6);
+				    const char *fmt, ...) KVEIL_PRINTF(5, 6);
 struct kveil_error *kveil_report_warn_at(struct kveil_report *r, const char *file, uint32_t line, uint32_t column,
-                                         const char *fmt, ...) KVEIL_PRINTF(5, 6);
+					 const char *fmt, ...) KVEIL_PRINTF(5, 6);
 /* One line a problem, in file and line order: "file:line:col: error: …" with the hint behind. */
 void kveil_report_print(const struct kveil_report *r, FILE *to);
 

@@ -257,7 +257,7 @@ enum kveil_status kveil_secret_refused(struct kveil_error *err)
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		return kveil_no_memory(err, "a key");
 	kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key: the limit is %llu KiB",
 		   (unsigned long long)limit.rlim_cur / 1024);
 	kveil_error_hint(err,

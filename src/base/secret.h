@@ -29,7 +29,7 @@ void kveil_secret_free(void *p); /* wipes; NULL is fine */
 /* Bytes that can be used at p. */
 size_t kveil_secret_size(const void *p);
 
-void kveil_secret_wipe(void *p, size_t n); /* a memset that is not optimised away */
+void kveil_secret_wipe(void *p, size_t n);                    /* a memset that is not optimised away */
 bool kveil_secret_eq(const void *a, const void *b, size_t n); /* constant time */
 
 #endif

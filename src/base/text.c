@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Hexadecimal, base64 and UTF-8. */
 #include "base/text.h"
 
 #if defined(__x86_64__)

@@ -26,12 +26,12 @@ size_t kveil_utf8_valid_prefix(const uint8_t *s, size_t len);
  * for "did you mean". candidates ends with NULL. */
 const char *kveil_text_nearest(const char *word, const char *const *candidates);
 
-/* One line of a text in UTF-8 for a message, in dst: a space for each control character (also the two bytes of C1, which
- * terminals obey), no half character at the end. Returns dst. */
+/* One line of a text in UTF-8 for a message, in dst: a space for each control character (also the two bytes of C1,
+ * which terminals obey), no half character at the end. Returns dst. */
 const char *kveil_text_line(const char *text, char *dst, size_t size);
 
-/* Does a JSON text nest no deeper than depth and hold no more than so many values? Looked at before a parser sees it that
- * recurses, and takes a hundred bytes for each. Any bytes: only brackets, commas and quotes count. */
+/* Does a JSON text nest no deeper than depth and hold no more than so many values? Looked at before a parser sees it
+ * that recurses, and takes a hundred bytes for each. Any bytes: only brackets, commas and quotes count. */
 bool kveil_text_json_is_modest(struct kveil_span text, int depth, size_t values);
 
 #endif

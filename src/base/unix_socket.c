@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A listening unix socket. */
 #include "base/unix_socket.h"
 
 #include <errno.h>

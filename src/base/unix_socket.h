@@ -20,7 +20,7 @@ bool kveil_unix_socket_address(const char *path, struct sockaddr_un *ret);
 /* Listens at path, with this mode from its first moment on. A socket on which nobody listens is replaced; any other
  * file is left alone. KVEIL_E_CONFIG names the path. */
 enum kveil_status kveil_unix_socket_open(const char *path, mode_t mode, int backlog, struct kveil_unix_socket *ret,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Removes the file if it is still ours. The descriptor is left to whoever took it. */
 void kveil_unix_socket_remove(const struct kveil_unix_socket *s);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* YAML as a tree, each node with its place. */
 #include "base/yaml.h"
 
 #include "base/buf.h"

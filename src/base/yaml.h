@@ -17,10 +17,10 @@ enum kveil_yaml_kind { KVEIL_YAML_SCALAR, KVEIL_YAML_LIST, KVEIL_YAML_MAP };
 
 struct kveil_yaml {
 	enum kveil_yaml_kind kind;
-	uint32_t line, column; /* 1-based; column in characters */
-	bool quoted;           /* SCALAR: '…', "…" or a block */
-	char *text;            /* SCALAR: NUL-terminated UTF-8 without inner NULs; never NULL */
-	size_t count;          /* LIST: items; MAP: pairs */
+	uint32_t line, column;     /* 1-based; column in characters */
+	bool quoted;               /* SCALAR: '…', "…" or a block */
+	char *text;                /* SCALAR: NUL-terminated UTF-8 without inner NULs; never NULL */
+	size_t count;              /* LIST: items; MAP: pairs */
 	struct kveil_yaml **keys;  /* MAP: scalars */
 	struct kveil_yaml **items; /* LIST and MAP */
 };

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Where YAML reads something else than was written. */
 #include "base/yaml_trap.h"
 
 #include "base/buf.h"

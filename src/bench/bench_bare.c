@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The bare loops of libraries that `kveil bench` holds an algorithm against. */
 #include "base/clock.h"
 #include "bench/bench_baseline.h"
 #include "bench/bench_internal.h"

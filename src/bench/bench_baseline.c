@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The loop that somebody would write by hand, for one shape of record. */
 #include "bench/bench_baseline.h"
 
 #include "base/clock.h"
@@ -52,7 +53,7 @@ enum kveil_status kveil_bench_evp_new(struct kveil_bench_evp **ret, struct kveil
 	struct kveil_bench_evp *b = calloc(1, sizeof *b);
 
 	if (!b)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the baseline");
+		return kveil_no_memory(err, "the baseline");
 	b->id_card = gcm_context(2);
 	b->card_number = gcm_context(3);
 	b->mac = mac_context();

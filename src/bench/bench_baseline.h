@@ -36,8 +36,8 @@ struct kveil_bench_bare {
 	uint64_t (*run)(size_t bytes, size_t count);
 };
 
-/* An algorithm and every way to it that we know, up to an absent one. No library has FF1, so it is in more rows: against
- * FF1 out of a library's calls, and against the calls of AES alone that it cannot go below. */
+/* An algorithm and every way to it that we know, up to an absent one. No library has FF1, so it is in more rows:
+ * against FF1 out of a library's calls, and against the calls of AES alone that it cannot go below. */
 struct kveil_bench_row {
 	const struct kveil_algorithm *alg;
 	struct kveil_bench_bare ways[3];

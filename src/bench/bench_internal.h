@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bench/bench_internal.h: between the files of the bare loops. Bytes are characters for FF1; see struct kveil_bench_bare. */
+/* bench/bench_internal.h: between the files of the bare loops. Bytes are characters for FF1; see struct
+ * kveil_bench_bare. */
 #ifndef KVEIL_BENCH_BENCH_INTERNAL_H
 #define KVEIL_BENCH_BENCH_INTERNAL_H
 

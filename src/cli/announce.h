@@ -3,8 +3,8 @@
 #ifndef KVEIL_CLI_ANNOUNCE_H
 #define KVEIL_CLI_ANNOUNCE_H
 
-#include "rules/plan.h"
 #include "config/config.h"
+#include "rules/plan.h"
 
 /* Versions, cluster and group, keys and their custodians: a line each. */
 void kveil_announce(const struct kveil_config *c);

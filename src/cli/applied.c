@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* An engine for one command, and what it did to a record as text. */
 #include "cli/applied.h"
 
 #include "base/clock.h"

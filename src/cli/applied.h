@@ -16,7 +16,7 @@ struct kveil_apply_source {
 	const char *rules;  /* the rule file */
 	const char *config; /* kveil.yaml whose keys are taken; NULL = none */
 	bool demo_keys;
-	bool only_plan;     /* no value will be seen: any keys do, and nobody is told */
+	bool only_plan; /* no value will be seen: any keys do, and nobody is told */
 };
 
 struct kveil_apply_session {
@@ -37,7 +37,7 @@ struct kveil_apply_session {
 
 /* Prints what is wrong and returns an exit code; KVEIL_EXIT_OK = ready. */
 int kveil_apply_open(const struct kveil_apply_source *source, const struct kveil_command *cmd,
-                     struct kveil_apply_session *s);
+		     struct kveil_apply_session *s);
 void kveil_apply_close(struct kveil_apply_session *s);
 /* As kveil_engine_run, but waits a while (5 s) for keys that are on their way. */
 void kveil_apply_run(struct kveil_apply_session *s, const struct kveil_record *record, struct kveil_result *ret);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Where a worker's side port is, by its configuration. */
 #include "cli/ask_side_port.h"
 
 #include "config/config.h"

@@ -5,8 +5,8 @@
 
 #include "cli/command.h"
 
-/* http.socket as "unix:PATH", or without one http.listen; *ret is the caller's to free. Otherwise says what is wrong and
- * returns an exit code. Warnings are left to `check` and `run`. */
+/* http.socket as "unix:PATH", or without one http.listen; *ret is the caller's to free. Otherwise says what is wrong
+ * and returns an exit code. Warnings are left to `check` and `run`. */
 int kveil_side_port_of(const struct kveil_command *cmd, const char *config, char **ret);
 
 #endif

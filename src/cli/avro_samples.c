@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Records in Avro on a laptop. */
 #include "cli/avro_samples.h"
 
 #include "base/buf.h"
@@ -76,7 +77,7 @@ enum kveil_status kveil_avro_samples_open(const char *file, const char *encoding
 		return kveil_fail(err, KVEIL_E_USAGE, "--encoding is json, bare or framed");
 	struct kveil_avro_samples *s = calloc(1, sizeof *s);
 	if (!s)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	s->encoding = (enum encoding)k;
 	enum kveil_status st = kveil_avro_schema_load(file, e, &s->schema, err);
 	if (!st)

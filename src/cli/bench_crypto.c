@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* `kveil bench --crypto`: each algorithm against its library's bare loop. */
 #include "cli/bench_crypto.h"
 
 #include "base/clock.h"

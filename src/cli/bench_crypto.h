@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/bench_crypto.h: `kveil bench crypto`: each algorithm against the fastest library call, in turn, on this machine. */
+/* cli/bench_crypto.h: `kveil bench crypto`: each algorithm against the fastest library call, in turn, on this machine.
+ */
 #ifndef KVEIL_CLI_BENCH_CRYPTO_H
 #define KVEIL_CLI_BENCH_CRYPTO_H
 

@@ -239,7 +239,7 @@ static bool measure(struct bench *b, struct side *sides, size_t count, struct kv
 	for (size_t i = 0; i < count; i++) {
 		sides[i].ns = calloc(b->rounds, sizeof *sides[i].ns);
 		if (!sides[i].ns)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory"), false;
+			return kveil_no_memory(err, NULL), false;
 	}
 	for (size_t round = 0; round <= b->rounds; round++) {
 		for (size_t i = 0; i < count; i++) {
@@ -256,7 +256,7 @@ static bool measure(struct bench *b, struct side *sides, size_t count, struct kv
 	bool ok = true;
 	for (size_t i = 0; i < count; i++)
 		ok = ok && summarize(sides[i].ns, b->rounds, &sides[i].median, &sides[i].low, &sides[i].high);
-	return ok || (kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory"), false);
+	return ok || (kveil_no_memory(err, NULL), false);
 }
 
 /* The ratio of two sides, round by round. */
@@ -423,7 +423,7 @@ static int run(int argc, char **argv)
 		kveil_fail(&err, KVEIL_E_IO, "%s: no records can be read", file);
 		failed(&err);
 	} else if (!file && !make_orders(&b, count)) {
-		kveil_fail(&err, KVEIL_E_NO_MEMORY, "out of memory for the records");
+		kveil_no_memory(&err, "the records");
 		failed(&err);
 	} else {
 		point_records(&b);

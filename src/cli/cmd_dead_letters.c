@@ -110,7 +110,7 @@ static enum kveil_status count_letter(struct groups *g, const rd_kafka_message_t
 	copy_text(header(*headers, n, "kveil.error.rule"), like.rule, sizeof like.rule);
 	struct group *row = group_for(g, &like);
 	if (!row)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the list");
+		return kveil_no_memory(err, "the list");
 	row->count++;
 	row->oldest_ms = ms < row->oldest_ms ? ms : row->oldest_ms;
 	row->newest_ms = ms > row->newest_ms ? ms : row->newest_ms;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* `kveil demo`. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/command.h"

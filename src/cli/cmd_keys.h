@@ -35,7 +35,7 @@ bool keys_split_version(char *operand, uint32_t *ret);
 bool keys_confirmed(const char *verb, const char *name);
 /* How many versions were changed, and what is active now. The exit code. */
 int keys_say_changed(const struct keys_options *o, const struct kveil_keys_config *cfg, struct kveil_keystore *ks,
-                     size_t changed, const char *done);
+		     size_t changed, const char *done);
 
 /* Writes the registry's own records of what was destroyed, each with its MAC. version 0: of all. The exit code. */
 int keys_write_certificate(struct kveil_keystore *ks, const char *name, uint32_t version, const char *path);
@@ -47,8 +47,8 @@ void keys_warn_unequal(void);
 
 /* Before the first writing: a signal ends keys_follow from then on, and no writing half way. */
 void keys_follow_begin(void);
-/* fn once a second after the registry was read, until SIGTERM. An outage, or a registry that cannot be read as it is, is waited
- * out and said once; one that lost keys, and anything else, ends it. The exit code. */
+/* fn once a second after the registry was read, until SIGTERM. An outage, or a registry that cannot be read as it is,
+ * is waited out and said once; one that lost keys, and anything else, ends it. The exit code. */
 typedef enum kveil_status keys_follow_fn(void *user, struct kveil_keystore *ks, struct kveil_error *err);
 int keys_follow(struct kveil_keystore *ks, keys_follow_fn *fn, void *user);
 

@@ -50,7 +50,7 @@ int keys_write_certificate(struct kveil_keystore *ks, const char *name, uint32_t
 		    kveil_fail(&err, KVEIL_E_NOT_FOUND, "the registry has no record that '%s' was destroyed", name);
 	kveil_buf_append_str(&c.text, "\n]\n");
 	if (!status && !kveil_buf_ok(&c.text))
-		status = kveil_fail(&err, KVEIL_E_NO_MEMORY, "no memory for a certificate");
+		status = kveil_no_memory(&err, "a certificate");
 	if (!status)
 		status = kveil_files_write_whole(path, kveil_buf_span(&c.text), &err);
 	kveil_buf_clear(&c.text);

@@ -2,6 +2,7 @@
 /* kveil replay: dead letters through the rules again. */
 #include "cli/command.h"
 
+#include "base/event.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "crypto/crypto.h"
@@ -72,6 +73,9 @@ static int replay(const struct kveil_replay_params *p)
 	enum kveil_status status = kveil_replay(p, on_letter, NULL, &counts, &err);
 	printf("%" PRIu64 " %s, %" PRIu64 " failed%s\n", counts.replayed, p->dry_run ? "would go through" : "replayed",
 	       counts.failed, counts.failed && !p->dry_run ? " and stay in their dead-letter topic" : "");
+	if (counts.replayed && !p->dry_run)
+		kveil_event(&(struct kveil_event){
+		    .kind = KVEIL_EVENT_DEAD_LETTERS_REPLAYED, .topic = p->topic, .count = counts.replayed});
 	if (counts.skipped)
 		printf("%" PRIu64 " skipped: replayed before\n", counts.skipped);
 	if (status)
@@ -95,6 +99,7 @@ static int load_and_replay(const char *path, struct kveil_replay_params *p)
 	if (!report.errors) {
 		kveil_log_setup((enum kveil_log_level)s.config->log.level, s.config->log.format == 1);
 		kveil_secret_log_unlocked();
+		kveil_event_setup("replay");
 		p->config = s.config;
 		p->plans = s.plans;
 		code = kveil_keystore_open(&s.config->keys, &p->keys, &err) ? failed(&err) : replay(p);

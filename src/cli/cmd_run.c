@@ -3,9 +3,12 @@
  */
 #include "cli/command.h"
 
+#include "base/back_off.h"
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "base/text.h"
 #include "cli/announce.h"
 #include "crypto/crypto.h"
 #include "http/side_port.h"
@@ -21,14 +24,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum {
-	LOOK_MS = 700,
-	WATCHDOG_S = 15,
-	SAY_AGAIN_MS = 60000,
-	LAST_LINES_MS = 1000,
-	ACCEPTED_MS = 2000,
-	ACCEPTED_AGAIN_MS = 30000
-};
+enum { LOOK_MS = 700, WATCHDOG_S = 15, LAST_LINES_MS = 1000, ACCEPTED_MS = 2000, ACCEPTED_AGAIN_MS = 30000 };
 
 extern const struct kveil_command kveil_command_run;
 
@@ -48,6 +44,8 @@ struct run {
 	struct kveil_side_port *port;
 	struct kveil_watch *watch;
 	struct kveil_cell *reload_ok, *reload_time, *losses, *log_dropped, *rules_info;
+	const char *config_path;
+	char config_digest[KVEIL_RULES_DIGEST_SIZE]; /* of its bytes */
 	int64_t started_ms;
 	bool said_ready;
 	int64_t settle_due_ms;       /* monotonic: when to ask again what was accepted; 0 = that is settled */
@@ -129,14 +127,12 @@ static int load(struct run *r, const char *path)
 	return code;
 }
 
-/* Doubling up to ten seconds, with half of it drawn: replicas that start together do not ask in step. */
-static int pause_ms(int attempt)
+static int pause_ms(unsigned attempt)
 {
 	uint32_t draw = 0;
-	int ms = attempt < 7 ? 100 << attempt : 10000;
 
 	(void)!kveil_crypto_random(&draw, sizeof draw, NULL);
-	return ms / 2 + (int)(draw % (uint32_t)(ms / 2 + 1));
+	return (int)kveil_back_off_ms(100, 10000, attempt, draw);
 }
 
 /* Opens the keys, waiting for a custodian or a registry that does not answer. -1: go on; otherwise the exit code. */
@@ -145,7 +141,7 @@ static int open_keys(struct run *r)
 	struct kveil_error err;
 	int64_t said_ms = 0;
 
-	for (int attempt = 0;; attempt++) {
+	for (unsigned attempt = 0;; attempt++) {
 		enum kveil_status status =
 		    r->keys ? KVEIL_OK : kveil_keystore_prepare(&r->config->keys, &r->keys, &err);
 		if (!status)
@@ -159,11 +155,8 @@ static int open_keys(struct run *r)
 		if (kveil_status_class(status) != KVEIL_CLASS_RETRY)
 			return told(&err);
 		kveil_health_condition(r->health, "keys", "%s: %s", kveil_status_code(status), err.message);
-		int64_t now = kveil_clock_mono_ms();
-		if (!said_ms || now - said_ms >= SAY_AGAIN_MS) {
+		if (kveil_clock_once_a_minute(&said_ms, kveil_clock_mono_ms()))
 			kveil_log_error(KVEIL_LOG_WARN, "keys", &err);
-			said_ms = now;
-		}
 		if (is_stop(wait_signal(r, pause_ms(attempt))))
 			return KVEIL_EXIT_OK;
 	}
@@ -351,6 +344,17 @@ static bool open_side_port(struct run *r, struct kveil_error *err)
 	return true;
 }
 
+static void tell_loaded(const struct run *r)
+{
+	char digest[KVEIL_RULES_DIGEST_SIZE] = "";
+
+	(void)!kveil_rules_digest(r->plans, digest, NULL);
+	kveil_event(&(struct kveil_event){
+	    .kind = KVEIL_EVENT_CONFIG_LOADED, .digest = r->config_digest, .detail = r->config_path});
+	kveil_event(
+	    &(struct kveil_event){.kind = KVEIL_EVENT_RULES_LOADED, .count = r->plans->count, .digest = digest});
+}
+
 static int start(struct run *r)
 {
 	struct kveil_error err;
@@ -358,12 +362,11 @@ static int start(struct run *r)
 	r->started_ms = kveil_clock_mono_ms();
 	kveil_secret_log_unlocked();
 	kveil_announce(r->config);
-	kveil_event_setup("run");
 	r->metrics = kveil_metrics_new();
 	r->health = kveil_health_new();
 	r->watch = kveil_watch_new((const char *const *)r->config->rules);
 	if (!r->metrics || !r->health || !r->watch) {
-		kveil_fail(&err, KVEIL_E_NO_MEMORY, "out of memory");
+		kveil_no_memory(&err, NULL);
 		told(&err);
 		return KVEIL_EXIT_RUNTIME;
 	}
@@ -379,11 +382,29 @@ static int start(struct run *r)
 	if (!open_side_port(r, &err))
 		return told(&err);
 	kveil_notify_ready(&r->notify);
-	kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_RULES_LOADED, .count = r->plans->count});
+	tell_loaded(r);
 	int code = open_keys(r);
 	if (code < 0)
 		code = wait_accepted(r);
 	return code < 0 ? serve(r) : code;
+}
+
+/* "" where it cannot be read, which load tells. */
+static void digest_file(const char *path, char ret[KVEIL_RULES_DIGEST_SIZE])
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	uint8_t chunk[4096], digest[32];
+	FILE *f = fopen(path, "re");
+
+	ret[0] = 0;
+	for (size_t n; f && (n = fread(chunk, 1, sizeof chunk, f)) > 0;)
+		kveil_buf_append(&text, chunk, n);
+	if (f)
+		fclose(f);
+	if (!f || !kveil_buf_ok(&text) || kveil_crypto_sha256(kveil_buf_span(&text), digest, NULL))
+		return;
+	kveil_text_encode(KVEIL_HEX, digest, (KVEIL_RULES_DIGEST_SIZE - 1) / 2, (uint8_t *)ret);
+	ret[KVEIL_RULES_DIGEST_SIZE - 1] = 0;
 }
 
 static int run_config(const char *path)
@@ -397,7 +418,13 @@ static int run_config(const char *path)
 		told(&err);
 		return KVEIL_EXIT_RUNTIME;
 	}
+	kveil_event_setup("run");
+	r.config_path = path;
+	digest_file(path, r.config_digest);
 	int code = load(&r, path);
+	if (code != KVEIL_EXIT_OK)
+		kveil_event(&(struct kveil_event){
+		    .kind = KVEIL_EVENT_CONFIG_REFUSED, .digest = r.config_digest, .detail = path});
 	sigemptyset(&r.signals);
 	sigaddset(&r.signals, SIGTERM);
 	sigaddset(&r.signals, SIGINT);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The demo's scenes: producer, worker and check side by side. */
 #include "cli/demo.h"
 
 #include "base/clock.h"
@@ -343,7 +344,7 @@ enum kveil_status kveil_demo_start(const struct kveil_demo_params *params, struc
 	struct kveil_demo *d = calloc(1, sizeof *d);
 
 	if (!d)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	pthread_mutex_init(&d->lock, NULL);
 	d->params = *params;
 	d->seed = (uint64_t)kveil_clock_wall_ms();

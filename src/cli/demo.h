@@ -22,7 +22,7 @@ struct kveil_demo_params {
 };
 
 enum kveil_status kveil_demo_start(const struct kveil_demo_params *params, struct kveil_demo **ret,
-                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+				   struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Sends nothing more and lets what is under way come out, for at most timeout_ms. */
 void kveil_demo_settle(struct kveil_demo *d, int timeout_ms);
 /* Ends everything. NULL is fine. OK, or why a worker had stopped. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* `kveil demo --cdc`: change events before and after. */
 #include "cli/demo_cdc.h"
 
 #include "base/clock.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Is each record of the demo as its rules say? */
 #include "cli/demo_check.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/secret.h"
 #include "base/text.h"
@@ -69,7 +71,7 @@ enum kveil_status kveil_demo_check_new(uint64_t seed, const struct kveil_plan *p
 	struct kveil_demo_check *c = calloc(1, sizeof *c);
 
 	if (!c)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	c->seed = seed;
 	enum kveil_status status = kveil_keyring_new(keys, &c->ring, err);
 	for (size_t i = 0; i < KVEIL_DEMO_FIELDS && status == KVEIL_OK; i++)
@@ -143,8 +145,7 @@ static bool is_sealed(struct kveil_key *key, const char *ad, struct kveil_span c
 	if (got.len > PROTECTED_MAX || !kveil_text_decode(KVEIL_BASE64, got.data, got.len, sealed, &n) || n < 5 ||
 	    sealed[0] != 1)
 		return false;
-	*ret_key_id =
-	    (uint32_t)sealed[1] << 24 | (uint32_t)sealed[2] << 16 | (uint32_t)sealed[3] << 8 | (uint32_t)sealed[4];
+	*ret_key_id = kveil_be32(sealed + 1);
 	return kveil_key_open(key, kveil_span_str(ad), kveil_span_of(sealed, n), opened, &opened_len, NULL) ==
 		   KVEIL_OK &&
 	       opened_len == clear.len && kveil_secret_eq(opened, clear.data, opened_len);

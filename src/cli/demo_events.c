@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Change events for the demo. */
 #include "cli/demo_events.h"
 
 #include "cli/orders.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Records that must not come through. */
 #include "cli/demo_poison.h"
 
 static const char *cut(const struct kveil_order *o, uint8_t *value, size_t *len)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The demo's picture. */
 #include "cli/demo_screen.h"
 
 #include <stdio.h>

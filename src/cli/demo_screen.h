@@ -26,15 +26,15 @@ struct kveil_demo_view {
 	int64_t key_age_s;
 	bool custodian_up;
 	bool ready;
-	char reasons[KVEIL_DEMO_TEXT]; /* the first lines of why not */
-	const char *side_port;         /* "127.0.0.1:9819" */
+	char reasons[KVEIL_DEMO_TEXT];                   /* the first lines of why not */
+	const char *side_port;                           /* "127.0.0.1:9819" */
 	char events[KVEIL_DEMO_EVENTS][KVEIL_DEMO_TEXT]; /* oldest first; empty = none */
-	bool keyboard;                 /* keys are read */
+	bool keyboard;                                   /* keys are read */
 };
 
 /* Appends one frame: cursor home, rows × columns at most, the rest cleared. */
 void kveil_demo_render(const struct kveil_demo_view *view, unsigned rows, unsigned columns, bool color,
-                       struct kveil_buf *out);
+		       struct kveil_buf *out);
 /* Bytes of the UTF-8 character at s, len at most; its columns: what the demos show is Latin or CJK. */
 size_t kveil_demo_character(const uint8_t *s, size_t len, unsigned *ret_columns);
 /* "1,234,567" into dst; returns dst. */

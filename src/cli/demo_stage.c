@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Brokers of the demo, and a worker between two topics. */
 #include "cli/demo_stage.h"
 
 #include <stdio.h>
-
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-}
 
 static void fail_from_report(struct kveil_report *report, struct kveil_error *err)
 {
 	if (report->count)
 		*err = report->problems[0].error;
 	else
-		no_memory(err);
+		kveil_no_memory(err, NULL);
 	kveil_report_clear(report);
 }
 
@@ -58,7 +54,7 @@ static enum kveil_status load_rules(struct kveil_demo_stage *s, const struct kve
 	kveil_report_clear(&report);
 	s->plans = kveil_plan_set_of(plan, s->config.dead_letter.topic);
 	if (!s->plans)
-		return no_memory(err);
+		return kveil_no_memory(err, NULL);
 	snprintf(s->input, sizeof s->input, "%s", params->topic ? params->topic : plan->topics[0]);
 	kveil_plan_expand_topic(plan->views[0].topic, s->input, &name);
 	snprintf(s->output, sizeof s->output, "%s", kveil_buf_cstr(&name));
@@ -96,7 +92,7 @@ enum kveil_status kveil_demo_stage_set(struct kveil_demo_stage *s, const struct 
 	if (status == KVEIL_OK)
 		status = make_cluster(s, params->partitions, err);
 	if (status == KVEIL_OK && !((s->metrics = kveil_metrics_new()) && (s->health = kveil_health_new())))
-		status = no_memory(err);
+		status = kveil_no_memory(err, NULL);
 	return status;
 }
 

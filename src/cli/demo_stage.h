@@ -6,8 +6,8 @@
 #ifndef KVEIL_CLI_DEMO_STAGE_H
 #define KVEIL_CLI_DEMO_STAGE_H
 
-#include "keys/keystore.h"
 #include "kafka/mock.h"
+#include "keys/keystore.h"
 #include "worker/worker.h"
 
 struct kveil_demo_stage {
@@ -18,8 +18,8 @@ struct kveil_demo_stage {
 	struct kveil_health *health;
 	struct kveil_mock *mock;
 	struct kveil_mock_writer *writer;
-	struct kveil_mock_reader *reader; /* of output and dead */
-	struct kveil_service *service;    /* NULL until it runs */
+	struct kveil_mock_reader *reader;     /* of output and dead */
+	struct kveil_service *service;        /* NULL until it runs */
 	char input[64], output[64], dead[64]; /* topics */
 };
 
@@ -33,7 +33,7 @@ struct kveil_demo_stage_params {
 
 /* All but the service. *s begins as zeros; whatever is returned, it is cleared with kveil_demo_stage_clear. */
 enum kveil_status kveil_demo_stage_set(struct kveil_demo_stage *s, const struct kveil_demo_stage_params *params,
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+				       struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_demo_stage_run(struct kveil_demo_stage *s, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Ends the service. OK, or why a worker had stopped. */
 enum kveil_status kveil_demo_stage_stop(struct kveil_demo_stage *s, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Examples of rules: read, run and compared. */
 #include "cli/example.h"
 
 #include "base/options.h"

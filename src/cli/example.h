@@ -24,10 +24,10 @@ enum { KVEIL_EXAMPLE_HEADERS = 32 };
 
 /* One output as it should be. */
 struct kveil_example_out {
-	char *view;      /* name; "" for the only one */
-	char *value;     /* JSON text, maybe with forms in it; NULL = a tombstone */
-	bool exact;      /* byte for byte, for it was written as text; else as JSON values */
-	char *key;       /* NULL = a null key */
+	char *view;  /* name; "" for the only one */
+	char *value; /* JSON text, maybe with forms in it; NULL = a tombstone */
+	bool exact;  /* byte for byte, for it was written as text; else as JSON values */
+	char *key;   /* NULL = a null key */
 	struct kveil_header headers[KVEIL_EXAMPLE_HEADERS];
 	size_t header_count;
 };
@@ -38,7 +38,7 @@ struct kveil_example {
 	char *value, *key; /* as above */
 	struct kveil_header headers[KVEIL_EXAMPLE_HEADERS];
 	size_t header_count;
-	char *error;       /* the code expected; NULL = outs */
+	char *error; /* the code expected; NULL = outs */
 	struct kveil_example_out *outs;
 	size_t out_count;
 };
@@ -48,7 +48,7 @@ extern const struct kveil_option kveil_example_table[], kveil_example_output_tab
 
 /* Everything a file's examples point to is in arena. Problems go into report. */
 bool kveil_examples_load(const char *path, const struct kveil_plan *plan, struct kveil_arena *arena,
-                         struct kveil_example **ret, size_t *ret_count, struct kveil_report *report);
+			 struct kveil_example **ret, size_t *ret_count, struct kveil_report *report);
 
 /* Keys and a plan to fill in and to judge forms with. */
 struct kveil_form_context {
@@ -63,14 +63,14 @@ struct kveil_form_context {
 bool kveil_form_parse(struct kveil_form_context *c, struct kveil_span text, struct kveil_doc *ret);
 /* The value as the engine gets it: seals made. Also sets c->input. */
 enum kveil_status kveil_form_fill(struct kveil_form_context *c, const char *value, struct kveil_span *ret,
-                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+				  struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Says in why (appended) what differs; true = alike. */
 bool kveil_form_matches(struct kveil_form_context *c, const struct kveil_example_out *want, struct kveil_span got,
-                        struct kveil_buf *why);
+			struct kveil_buf *why);
 bool kveil_form_matches_key(struct kveil_form_context *c, const char *want, struct kveil_span got,
-                            struct kveil_buf *why);
+			    struct kveil_buf *why);
 /* The same for a key or header of format text. part: "key:$", "header:NAME". */
 bool kveil_form_matches_text(struct kveil_form_context *c, const char *part, const char *want, struct kveil_span got,
-                             struct kveil_buf *why);
+			     struct kveil_buf *why);
 
 #endif

@@ -270,14 +270,14 @@ static enum kveil_status seal(struct kveil_form_context *c, const struct form *f
 				  "the associated data needs fields that are not in the example");
 	uint8_t *sealed = kveil_arena_alloc(c->arena, kveil_key_sealed_max(key, f->text.len));
 	if (!sealed)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	s = kveil_key_seal(key, kveil_buf_span(&ad), f->text, sealed, &n, err);
 	if (s)
 		return s;
 	size_t len = kveil_text_encoded_len(encoding, n);
 	uint8_t *room = kveil_buf_reserve(out, len + 2);
 	if (!room)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	room[0] = room[len + 1] = '"';
 	kveil_text_encode(encoding, sealed, n, room + 1);
 	out->len += len + 2;
@@ -339,7 +339,7 @@ enum kveil_status kveil_form_fill(struct kveil_form_context *c, const char *valu
 	kveil_buf_append(&out, text.data + done, text.len - done);
 	uint8_t *copy = kveil_arena_alloc(c->arena, out.len);
 	if (!copy || !kveil_buf_ok(&out))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	memcpy(copy, out.data, out.len);
 	*ret = kveil_span_of(copy, out.len);
 	return KVEIL_OK;

@@ -38,9 +38,8 @@ static enum kveil_status read_text(struct kveil_json_record *j, uint32_t node, s
 		return KVEIL_OK;
 	if (kind != KVEIL_KIND_STRING)
 		return bad(err, "key, payload and what headers hold are texts or null");
-	return kveil_doc_text(&j->scan.doc, node, &j->arena, ret) == KVEIL_OK
-		   ? KVEIL_OK
-		   : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+	return kveil_doc_text(&j->scan.doc, node, &j->arena, ret) == KVEIL_OK ? KVEIL_OK
+									      : kveil_no_memory(err, "a record");
 }
 
 static enum kveil_status find_members(struct kveil_json_record *j, struct kveil_error *err)
@@ -55,7 +54,7 @@ static enum kveil_status find_members(struct kveil_json_record *j, struct kveil_
 		size_t len = n->name_end - n->name_start - 2;
 		uint8_t *name = kveil_arena_alloc(&j->arena, len + 1);
 		if (!name)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+			return kveil_no_memory(err, "a record");
 		struct kveil_span raw = {doc->text.data + n->name_start + 1, len};
 		struct kveil_span s = {name, kveil_json_unescape(raw, name)};
 		uint32_t *at = kveil_span_eq(s, KVEIL_SPAN("key"))       ? &j->key
@@ -80,7 +79,7 @@ static enum kveil_status read_headers(struct kveil_json_record *j, struct kveil_
 		return bad(err, "headers are a list of names and values");
 	struct kveil_header *headers = kveil_arena_array(&j->arena, list->count / 2, sizeof *headers);
 	if (!headers)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+		return kveil_no_memory(err, "a record");
 	ret->headers = headers;
 	for (uint32_t c = j->headers + 1; c < list->next; c = j->scan.doc.nodes[c].next) {
 		struct kveil_span text;

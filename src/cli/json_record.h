@@ -25,7 +25,7 @@ void kveil_json_record_init(struct kveil_json_record *j, size_t max_bytes);
 void kveil_json_record_clear(struct kveil_json_record *j);
 /* *ret is good until the next line, as long as line is. INVALID_JSON where the line is not of the shape. */
 enum kveil_status kveil_json_record_read(struct kveil_json_record *j, struct kveil_span line, struct kveil_record *ret,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The line read last with another record in it. */
 void kveil_json_record_write(const struct kveil_json_record *j, const struct kveil_record *r, struct kveil_buf *out);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Records from a file, a line each. */
 #include "cli/lines.h"
 
 #include "base/secret.h"
@@ -60,7 +61,7 @@ static enum kveil_status fill(struct kveil_lines *l, struct kveil_error *err)
 	uint8_t *room = kveil_buf_reserve(&l->buf, CHUNK);
 
 	if (!room)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	/* Whoever feeds us a line and waits for the answer gets it. */
 	fflush(stdout);
 	ssize_t n = read(l->fd, room, CHUNK);

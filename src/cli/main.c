@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The commands, their flags and exit codes. */
 #include "cli/command.h"
 
 #include "base/text.h"

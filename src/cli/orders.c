@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Invented orders for the demo and benchmarks. */
 #include "cli/orders.h"
 
 #include <stdarg.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The reference pages. */
 #include "cli/pages.h"
 
 #include "base/event.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* `kveil schema get`, `check` and `register`. */
 #include "cli/schema_registry.h"
 
 #include "base/buf.h"

@@ -6,10 +6,10 @@
 #include "cli/command.h"
 
 struct kveil_schema_options {
-	const char *config;           /* kveil.yaml; NULL: schemas come from files alone */
+	const char *config; /* kveil.yaml; NULL: schemas come from files alone */
 	const char *rules;
 	const char *context, *subject; /* "" and NULL: as the rule file has them */
-	const char *schema;           /* the operand: a file, an id or a GUID */
+	const char *schema;            /* the operand: a file, an id or a GUID */
 };
 
 /* Each prints, and gives the exit code. */

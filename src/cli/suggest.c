@@ -2,7 +2,7 @@
 /* What in a sample looks like somebody's. */
 #include "cli/suggest.h"
 
-#include "cli/shape.h"
+#include "cli/sample_shape.h"
 
 #include <ctype.h>
 #include <jansson.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* kveil.yaml: its options, and what must fit together. */
 #include "config/config.h"
 
 #include "base/address.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* docs/configuration.md and the JSON Schema of kveil.yaml. */
 #include "config/config_reference.h"
 
 #include "config/config.h"

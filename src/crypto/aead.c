@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Authenticated ciphers by libgcrypt or OpenSSL, whichever is better for each. */
 #include "crypto/aead.h"
 
 #include "crypto/evp_aead.h"
@@ -48,7 +49,7 @@ enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct
 
 	struct aead *a = calloc(1, sizeof *a);
 	if (!a)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+		return kveil_no_memory(err, "a key's context");
 	a->base.alg = alg;
 	enum kveil_status status = gcrypt ? kveil_gcrypt_new(choice->gcrypt, key, &a->gcrypt, err)
 					  : kveil_evp_aead_new(choice->evp, key, &a->evp, err);

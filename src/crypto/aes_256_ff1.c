@@ -564,7 +564,7 @@ static enum kveil_status cipher_new(struct kveil_span key, struct kveil_cipher *
 		return kveil_fail(err, KVEIL_E_INTERNAL, "%s: a key of %zu bytes", kveil_aes_256_ff1.name, key.len);
 	struct ff1 *f = calloc(1, sizeof *f);
 	if (!f)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+		return kveil_no_memory(err, "a key's context");
 	f->base.alg = &kveil_aes_256_ff1;
 	enum kveil_status status = kveil_gcrypt_aes_new(key.data, &f->aes, err);
 	if (status != KVEIL_OK) {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The table of algorithms. */
 #include "crypto/rows.h"
 
 const struct kveil_algorithm *const kveil_algorithms[] = {

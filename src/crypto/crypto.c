@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Set-up, random bytes, key wrapping and derivation. */
 #include "crypto/crypto.h"
 
 #include "base/secret.h"

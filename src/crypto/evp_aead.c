@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Authenticated ciphers by OpenSSL. */
 #include "crypto/evp_aead.h"
 
 #include "base/secret.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The one user of libgcrypt. */
 #include "crypto/gcrypt.h"
 
 #include "base/clock.h"
@@ -38,7 +39,7 @@ static void *secret_realloc(void *p, size_t n)
 static enum kveil_status fail(struct kveil_error *err, const char *what, gcry_error_t e)
 {
 	if (gcry_err_code(e) == GPG_ERR_ENOMEM)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+		return kveil_no_memory(err, "a key's context");
 	return kveil_fail(err, KVEIL_E_CRYPTO, "libgcrypt: %s: %s", what, gcry_strerror(e));
 }
 
@@ -144,7 +145,7 @@ enum kveil_status kveil_gcrypt_new(enum kveil_gcrypt_aead aead, struct kveil_spa
 	kveil_gcrypt_init();
 	struct kveil_gcrypt *g = calloc(1, sizeof *g);
 	if (!g)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+		return kveil_no_memory(err, "a key's context");
 	enum kveil_status status = context_init(g, aead, key, err);
 	if (status == KVEIL_OK)
 		*ret = g;
@@ -245,7 +246,7 @@ enum kveil_status kveil_gcrypt_aes_new(const uint8_t key[32], struct kveil_gcryp
 	struct kveil_gcrypt_aes *a = calloc(1, sizeof *a);
 
 	if (!a)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+		return kveil_no_memory(err, "a key's context");
 	gcry_error_t e = aes_open(&a->ecb, GCRY_CIPHER_MODE_ECB, 0);
 	if (!e)
 		e = aes_open(&a->cbc_mac, GCRY_CIPHER_MODE_CBC, GCRY_CIPHER_CBC_MAC);
@@ -291,7 +292,7 @@ enum kveil_status kveil_gcrypt_hmac_sm3_new(struct kveil_span key, struct kveil_
 	kveil_gcrypt_init();
 	struct kveil_gcrypt_mac *m = calloc(1, sizeof *m);
 	if (!m)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+		return kveil_no_memory(err, "a key's context");
 	gcry_error_t e = gcry_md_open(&m->h, GCRY_MD_SM3, GCRY_MD_FLAG_HMAC | GCRY_MD_FLAG_SECURE);
 	if (!e)
 		e = gcry_md_setkey(m->h, key.data, key.len);

@@ -27,37 +27,38 @@ void kveil_gcrypt_init(void);
 const char *kveil_gcrypt_version(void);
 bool kveil_gcrypt_fips(void); /* is it in FIPS mode */
 
-/* Has this libgcrypt the algorithm, allowed (FIPS mode refuses chosen nonces) and giving the right bytes? Tried once. */
+/* Has this libgcrypt the algorithm, allowed (FIPS mode refuses chosen nonces) and giving the right bytes? Tried once.
+ */
 bool kveil_gcrypt_has(enum kveil_gcrypt_aead aead);
 
 enum kveil_status kveil_gcrypt_new(enum kveil_gcrypt_aead aead, struct kveil_span key, struct kveil_gcrypt **ret,
-                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+				   struct kveil_error *err) KVEIL_MUST_CHECK;
 bool kveil_gcrypt_rekey(struct kveil_gcrypt *g, struct kveil_span key);
 void kveil_gcrypt_free(struct kveil_gcrypt *g); /* wipes; NULL is fine */
 
 /* Writes in.len bytes of ciphertext and the tag behind them, or before them if it is a SIV. */
 enum kveil_status kveil_gcrypt_seal(struct kveil_gcrypt *g, const uint8_t *nonce, struct kveil_span ad,
-                                    struct kveil_span in, uint8_t *out, struct kveil_error *err) KVEIL_MUST_CHECK;
+				    struct kveil_span in, uint8_t *out, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* in is what seal wrote. KVEIL_E_AUTHENTICATION: out is wiped. */
 enum kveil_status kveil_gcrypt_open(struct kveil_gcrypt *g, const uint8_t *nonce, struct kveil_span ad,
-                                    struct kveil_span in, uint8_t *out, struct kveil_error *err) KVEIL_MUST_CHECK;
+				    struct kveil_span in, uint8_t *out, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* AES-256 in blocks, for FF1. */
 struct kveil_gcrypt_aes;
 bool kveil_gcrypt_aes_available(void);
 enum kveil_status kveil_gcrypt_aes_new(const uint8_t key[32], struct kveil_gcrypt_aes **ret,
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+				       struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_gcrypt_aes_free(struct kveil_gcrypt_aes *a); /* wipes; NULL is fine */
 /* Enciphers each block for itself, in place. false: the library failed. */
 bool kveil_gcrypt_aes_blocks(struct kveil_gcrypt_aes *a, uint8_t *blocks, size_t count) KVEIL_MUST_CHECK;
 /* AES-CBC-MAC of whole blocks, going on from a state. */
 bool kveil_gcrypt_aes_cbc_mac(struct kveil_gcrypt_aes *a, const uint8_t start[16], struct kveil_span in,
-                              uint8_t mac[16]) KVEIL_MUST_CHECK;
+			      uint8_t mac[16]) KVEIL_MUST_CHECK;
 
 /* HMAC-SM3 with the key's states kept. */
 struct kveil_gcrypt_mac;
 enum kveil_status kveil_gcrypt_hmac_sm3_new(struct kveil_span key, struct kveil_gcrypt_mac **ret,
-                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+					    struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_gcrypt_hmac_free(struct kveil_gcrypt_mac *m); /* wipes; NULL is fine */
 /* Of the parts one after the other. Cannot fail. */
 void kveil_gcrypt_hmac(struct kveil_gcrypt_mac *m, const struct kveil_span *parts, size_t count, uint8_t out[32]);
@@ -66,7 +67,7 @@ void kveil_gcrypt_hmac(struct kveil_gcrypt_mac *m, const struct kveil_span *part
  * beforehand. Nanoseconds of this thread's CPU; 0 when the library does not have it. */
 enum kveil_gcrypt_hash { KVEIL_GCRYPT_SHA256, KVEIL_GCRYPT_SHA512, KVEIL_GCRYPT_SM3 };
 uint64_t kveil_gcrypt_bare_seal(enum kveil_gcrypt_aead aead, size_t key_bytes, struct kveil_span ad,
-                                struct kveil_span in, uint8_t *out, size_t count);
+				struct kveil_span in, uint8_t *out, size_t count);
 uint64_t kveil_gcrypt_bare_hmac(enum kveil_gcrypt_hash hash, struct kveil_span in, size_t count);
 /* SM4-CBC of whole blocks, then HMAC-SM3 over all. */
 uint64_t kveil_gcrypt_bare_sm4_cbc_hmac(struct kveil_span ad, struct kveil_span in, uint8_t *out, size_t count);

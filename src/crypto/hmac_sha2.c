@@ -51,7 +51,7 @@ static enum kveil_status sha256_new(struct kveil_span key, struct kveil_cipher *
 	struct hmac_sha256 *h = kveil_secret_alloc_schedule(sizeof *h);
 
 	if (!h)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+		return kveil_no_memory(err, "a key's context");
 	h->base.alg = &kveil_hmac_sha_256;
 	if (!sha256_states(h, key)) {
 		kveil_secret_free(h);
@@ -121,7 +121,7 @@ static enum kveil_status sha512_new(struct kveil_span key, struct kveil_cipher *
 	struct hmac_sha512 *h = kveil_secret_alloc_schedule(sizeof *h);
 
 	if (!h)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+		return kveil_no_memory(err, "a key's context");
 	h->base.alg = &kveil_hmac_sha_512;
 	if (!sha512_states(h, key)) {
 		kveil_secret_free(h);

@@ -35,7 +35,7 @@ static enum kveil_status cipher_new(struct kveil_span key, struct kveil_cipher *
 	struct hmac_sm3 *h = calloc(1, sizeof *h);
 
 	if (!h)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+		return kveil_no_memory(err, "a key's context");
 	h->base.alg = &kveil_hmac_sm3;
 	enum kveil_status status = kveil_gcrypt_hmac_sm3_new(key, &h->mac, err);
 	if (status != KVEIL_OK) {

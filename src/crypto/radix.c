@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Numerals of any radix as numbers, and back. */
 #include "crypto/radix.h"
 
 #include "base/secret.h"

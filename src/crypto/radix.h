@@ -21,10 +21,10 @@ struct kveil_radix_scale {
 };
 
 struct kveil_radix {
-	uint32_t radix; /* 2 to 65536 */
-	uint32_t numerals; /* in a chunk */
-	uint64_t chunk; /* radix^numerals, at most 2^62 */
-	unsigned chunk_bits; /* of chunk - 1 */
+	uint32_t radix;                 /* 2 to 65536 */
+	uint32_t numerals;              /* in a chunk */
+	uint64_t chunk;                 /* radix^numerals, at most 2^62 */
+	unsigned chunk_bits;            /* of chunk - 1 */
 	struct kveil_radix_scale scale; /* for a chunk */
 	/* Division by chunk: shifted until its top bit is set, and floor((2^128 - 1) / divisor) - 2^64. */
 	uint64_t divisor, inverse;

@@ -75,7 +75,7 @@ static enum kveil_status cipher_new(struct kveil_span key, struct kveil_cipher *
 				  key.len);
 	struct sm4_cbc *s = calloc(1, sizeof *s);
 	if (!s)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's context");
+		return kveil_no_memory(err, "a key's context");
 	s->base.alg = &kveil_sm4_cbc_hmac_sm3;
 	enum kveil_status status =
 	    kveil_gcrypt_hmac_sm3_new(kveil_span_of(key.data + CIPHER_KEY, key.len - CIPHER_KEY), &s->mac, err);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Which library runs what here, by which standard. */
 #include "crypto/statement.h"
 
 #include <openssl/evp.h>

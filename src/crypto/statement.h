@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* crypto/statement.h: what an auditor asks beside the rows of algorithms[]: kveil's own use, and the mode. Any thread. */
+/* crypto/statement.h: what an auditor asks beside the rows of algorithms[]: kveil's own use, and the mode. Any thread.
+ */
 #ifndef KVEIL_CRYPTO_STATEMENT_H
 #define KVEIL_CRYPTO_STATEMENT_H
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Files that hold keys. */
 #include "custody/files.h"
 
 #include "base/options.h"
@@ -233,8 +234,8 @@ enum kveil_status kveil_files_replace(const char *from, const char *to, struct k
 enum kveil_status kveil_files_write_whole(const char *path, struct kveil_span data, struct kveil_error *err)
 {
 	char *tmp = kveil_files_beside(".", path, ".tmp");
-	enum kveil_status status = tmp ? kveil_files_write_new(tmp, data, NULL, NULL, err)
-				       : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a path");
+	enum kveil_status status =
+	    tmp ? kveil_files_write_new(tmp, data, NULL, NULL, err) : kveil_no_memory(err, "a path");
 
 	if (!status)
 		status = kveil_files_replace(tmp, path, err);
@@ -274,8 +275,8 @@ enum kveil_status kveil_files_check_replaced(const char *path, const char *const
 enum kveil_status kveil_files_write_once(const char *path, struct kveil_span data, struct kveil_error *err)
 {
 	char *tmp = kveil_files_beside(".", path, ".tmp");
-	enum kveil_status status = tmp ? kveil_files_write_new(tmp, data, NULL, NULL, err)
-				       : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a path");
+	enum kveil_status status =
+	    tmp ? kveil_files_write_new(tmp, data, NULL, NULL, err) : kveil_no_memory(err, "a path");
 
 	if (!status && renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE)) {
 		status = errno == EEXIST   ? kveil_fail(err, KVEIL_E_KEY_EXISTS, "%s is there already", path)
@@ -309,8 +310,7 @@ char *kveil_files_resolve(const char *base, const char *path)
 enum kveil_status kveil_files_read_again(const char *base, const char *source, char **ret, struct kveil_error *err)
 {
 	char *inside = kveil_files_resolve(base, ".");
-	enum kveil_status s = inside ? kveil_options_read_again(source, inside, ret, err)
-				     : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	enum kveil_status s = inside ? kveil_options_read_again(source, inside, ret, err) : kveil_no_memory(err, NULL);
 
 	free(inside);
 	return s;

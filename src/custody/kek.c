@@ -3,6 +3,7 @@
  * asks (the keeper, workers, the registry), the custodian sees one request and then nothing until the wait is over. */
 #include "custody/provider.h"
 
+#include "base/back_off.h"
 #include "base/clock.h"
 #include "base/secret.h"
 #include "crypto/crypto.h"
@@ -351,15 +352,10 @@ static enum kveil_status enter(struct kveil_kek_gate *gate, struct kveil_error *
 
 int64_t kveil_kek_rest_ms(unsigned failures)
 {
-	int64_t wait = REST_MS;
 	uint32_t draw = 0;
 
-	for (unsigned i = 0; i < failures && wait < REST_MAX_MS; i++)
-		wait *= 2;
-	if (wait > REST_MAX_MS)
-		wait = REST_MAX_MS;
 	(void)!kveil_crypto_random(&draw, sizeof draw, NULL);
-	return wait / 2 + draw % (wait / 2 + 1);
+	return kveil_back_off_ms(REST_MS, REST_MAX_MS, failures, draw);
 }
 
 /* Bytes that this KEK did not wrap, or a lack of memory here, say nothing about the custodian. */

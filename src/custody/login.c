@@ -26,7 +26,7 @@ static enum kveil_status read_again(struct kveil_login *l, struct kveil_error *e
 	if (status)
 		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s: %.200s", l->kek, l->what, why.message);
 	if (!now && !(now = strdup(l->text)))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	kveil_login_clear(l);
 	l->current = now;
 	return KVEIL_OK;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Keys and certificates out of PEM files. */
 #include "custody/pem.h"
 
 #include "custody/files.h"
@@ -29,11 +30,11 @@ static enum kveil_status open_pem(const char *kek, const char *base_dir, const c
 
 	*ret = NULL;
 	if (!whole)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	if (private) {
 		s = kveil_files_read_private(whole, "the private key", 64 * 1024, text, NULL, NULL, err);
 		if (s == KVEIL_OK && !(*ret = BIO_new_mem_buf(text->data, (int)text->len)))
-			s = kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+			s = kveil_no_memory(err, NULL);
 	} else if (!(*ret = BIO_new_file(whole, "r"))) {
 		s = kveil_fail(err, KVEIL_E_NOT_FOUND, "kek %s: the file cannot be read", kek);
 		kveil_error_where(err, whole, 0, 0);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The table of custodians. */
 #include "custody/provider.h"
 
 extern const struct kveil_provider kveil_provider_file, kveil_provider_pkcs11, kveil_provider_transit,

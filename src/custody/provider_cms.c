@@ -72,7 +72,7 @@ static enum kveil_status open_kind(const char *name, const void *params, const c
 	struct cms_kek *k = calloc(1, sizeof *k);
 
 	if (!k)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	k->kek = (struct kveil_kek){type == EVP_PKEY_RSA ? &kveil_provider_rsa_oaep : &kveil_provider_ecdh, name};
 	enum kveil_status s = kveil_pem_certificate(name, base_dir, p->certificate, &k->certificate, err);
 	if (s == KVEIL_OK && p->private_key)
@@ -184,7 +184,7 @@ static enum kveil_status cms_wrap(struct kveil_kek *kek, struct kveil_span plain
 	OPENSSL_free(der);
 	CMS_ContentInfo_free(cms);
 	BIO_free(in);
-	return s != KVEIL_OK || kveil_buf_ok(wrapped) ? s : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	return s != KVEIL_OK || kveil_buf_ok(wrapped) ? s : kveil_no_memory(err, NULL);
 }
 
 static enum kveil_status cms_unwrap(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,

@@ -204,7 +204,7 @@ static enum kveil_status file_make(const void *params, const char *base_dir, str
 	if (!status) {
 		kveil_buf_append_byte(&line, '\n');
 		status = kveil_buf_ok(&line) ? kveil_files_write_once(path, kveil_buf_span(&line), err)
-					     : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+					     : kveil_no_memory(err, "a key");
 	}
 	kveil_buf_clear(&line);
 	kveil_secret_free(key);

@@ -341,7 +341,7 @@ static enum kveil_status pkcs11_wrap(struct kveil_kek *kek, struct kveil_span pl
 	CK_ULONG n = 0;
 
 	if (!p)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	size_t front = kwp ? 1 : 1 + IV_BYTES;
 	p[0] = kwp ? 2 : 1;
 	if (!kwp) {
@@ -396,7 +396,7 @@ static enum kveil_status pkcs11_unwrap(struct kveil_kek *kek, struct kveil_span 
 	/* Some tokens want room for the tag too. */
 	uint8_t *opened = kveil_secret_alloc(in.len + 16);
 	if (!opened)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	pthread_mutex_lock(&modules_lock);
 	for (int attempt = 0; attempt < 2; attempt++) {
 		s = open_session(k, err);
@@ -447,7 +447,7 @@ static enum kveil_status pkcs11_open(const char *name, const void *params, const
 	/* A library's name follows the loader's rules. */
 	struct pkcs11_kek *k = calloc(1, sizeof *k);
 	if (!k)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	k->kek = (struct kveil_kek){&kveil_provider_pkcs11, name};
 	k->params = p;
 	k->login = (struct kveil_login){.kek = name,

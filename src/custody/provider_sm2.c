@@ -55,7 +55,7 @@ static enum kveil_status sm2_open(const char *name, const void *params, const ch
 	struct sm2_kek *k = calloc(1, sizeof *k);
 
 	if (!k)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	k->kek = (struct kveil_kek){&kveil_provider_sm2, name};
 	enum kveil_status s = kveil_pem_public_key(name, base_dir, p->public_key, &k->public_key, err);
 	if (s == KVEIL_OK && p->private_key)

@@ -83,7 +83,7 @@ static enum kveil_status not_reached(const struct transit *t, const struct kveil
 				     struct kveil_error *err)
 {
 	if (reply->end == KVEIL_HTTP_NO_MEMORY)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	if (reply->end == KVEIL_HTTP_BAD_CA)
 		return kveil_fail(err, KVEIL_E_CONFIG, "kek %s: ca_file cannot be read", t->kek.name);
 	kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s: %s", t->kek.name, t->params->url, reply->why);
@@ -155,7 +155,7 @@ static enum kveil_status request(struct transit *t, const char *path, struct kve
 	const struct kveil_http_request ask = {
 	    .url = url_of(t, path, &url), .headers = headers, .body = body, .timeout_ms = t->params->timeout_ms};
 	if (!ask.url || !kveil_buf_ok(&token) || !kveil_buf_ok(&namespace))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	if (kveil_http_request_send(t->http, &ask, reply) != KVEIL_HTTP_ANSWERED)
 		return not_reached(t, reply, err);
 	return reply->status >= 200 && reply->status < 300 ? KVEIL_OK : not_done(t, reply, err);
@@ -190,7 +190,7 @@ static enum kveil_status login_by_role(struct transit *t, struct kveil_error *er
 	char *text = ask ? json_dumps(ask, JSON_COMPACT) : NULL;
 	json_decref(ask);
 	if (!text)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	kveil_buf_append_str(&body, text);
 	kveil_secret_wipe(text, strlen(text));
 	free(text);
@@ -219,7 +219,7 @@ static enum kveil_status read_token(struct transit *t, struct kveil_error *err)
 	if (p->token_file) {
 		char *path = kveil_files_resolve(t->base_dir, p->token_file);
 		s = path ? kveil_files_read_private(path, "the token", 16 * 1024, &t->token, NULL, NULL, err)
-			 : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+			 : kveil_no_memory(err, NULL);
 		free(path);
 	} else if (p->token_source) {
 		s = kveil_files_read_again(t->base_dir, p->token_source, &text, err);
@@ -307,7 +307,7 @@ static enum kveil_status call(struct transit *t, const char *verb, const char *m
 	/* base64 and vault:vN:base64 need no escaping; unwrap checks what it passes. */
 	kveil_buf_printf(&body, "{\"%s\":\"%.*s\"}", member, (int)value.len, (const char *)value.data);
 	if (!kveil_buf_cstr(&body))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	bool fresh = t->token.len == 0;
 	if (fresh)
 		s = login(t, err);
@@ -342,7 +342,7 @@ static enum kveil_status call(struct transit *t, const char *verb, const char *m
 	}
 	json_decref(root);
 	if (s == KVEIL_OK && !kveil_buf_ok(out))
-		s = kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		s = kveil_no_memory(err, NULL);
 	return s;
 }
 
@@ -390,7 +390,7 @@ static enum kveil_status transit_open(const char *name, const void *params, cons
 
 	if (!t || (p->ca_file && !(t->ca_file = kveil_files_resolve(base_dir, p->ca_file)))) {
 		free(t);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	}
 	const struct kveil_http_settings settings = {.ca_file = t->ca_file, .reply_bytes = REPLY_BYTES};
 	enum kveil_status s = kveil_http_client_new(&settings, &t->http, err);
@@ -425,7 +425,7 @@ static enum kveil_status transit_wrap(struct kveil_kek *kek, struct kveil_span p
 	uint8_t *p = kveil_buf_reserve(&text, n);
 
 	if (!p)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	kveil_text_encode(KVEIL_BASE64, plain.data, plain.len, p);
 	text.len = n;
 	return call((struct transit *)kek, "encrypt", "plaintext", kveil_buf_span(&text), "ciphertext", wrapped, err);
@@ -480,7 +480,7 @@ static enum kveil_status transit_unwrap(struct kveil_kek *kek, struct kveil_span
 	struct kveil_buf opened KVEIL_CLEANUP_BUF = KVEIL_BUF_INIT;
 	uint8_t *p = kveil_buf_reserve(&opened, kveil_text_decoded_max(KVEIL_BASE64, text.len) + 1);
 	if (!p)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	if (!kveil_text_decode(KVEIL_BASE64, text.data, text.len, p, ret_len) || *ret_len > room)
 		return kveil_fail(err, KVEIL_E_WRONG_KEK, "kek %s: what Transit opened is not a key of ours",
 				  kek->name);

@@ -8,30 +8,6 @@
 
 enum { TEMPLATE_BYTES = 4 }; /* that go for one unit of work (KVEIL_PATH_WORK), by measurement */
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
-}
-
-enum kveil_status kveil_engine_blame(const struct kveil_bound_rule *r, size_t byte, enum kveil_status status,
-				     struct kveil_error *err)
-{
-	kveil_error_rule(err, r->rule->id);
-	if (err->byte == KVEIL_NO_BYTE && kveil_status_class(status) == KVEIL_CLASS_RECORD)
-		err->byte = byte;
-	return status;
-}
-
-struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span raw)
-{
-	struct kveil_span inner = {raw.data + 1, raw.len - 2};
-
-	if (!memchr(inner.data, '\\', inner.len))
-		return inner;
-	uint8_t *plain = kveil_arena_alloc(&e->arena, inner.len);
-	return kveil_span_of(plain, plain ? kveil_json_unescape(inner, plain) : 0);
-}
-
 /* Of a binding in a text: the one in the row that leads there, and its place. */
 static const struct kveil_bound_rule *binding_in_row(const struct kveil_engine *e, const struct kveil_bound_rule *r,
 						     const struct kveil_spot **place)
@@ -124,7 +100,7 @@ static enum kveil_status fill_template(struct kveil_engine *e, const struct kvei
 		kveil_buf_append_span(&e->scratch, text);
 	}
 	if (!st && !kveil_buf_ok(&e->scratch))
-		st = no_memory(err);
+		st = kveil_no_memory(err, "a record");
 	*ret = kveil_buf_span(&e->scratch);
 	return st;
 }
@@ -159,62 +135,6 @@ static enum kveil_status find_key(struct kveil_engine *e, const struct kveil_bou
 	return kveil_keyring_named(e->keys, text, use, ret, err);
 }
 
-static void write_step(struct kveil_engine *e, struct kveil_span text, struct kveil_step step, uint32_t ordinal,
-		       bool true_indices, struct kveil_buf *out)
-{
-	if (step.name_end) {
-		struct kveil_span raw = {text.data + step.name_start, step.name_end - step.name_start};
-		struct kveil_span name = kveil_engine_unquote(e, raw);
-		out->failed |= !name.data;
-		kveil_path_write_name(name, out);
-	} else if (true_indices) {
-		kveil_buf_printf(out, "[%u]", ordinal);
-	} else {
-		kveil_buf_append_str(out, "[*]");
-	}
-}
-
-/* The steps from the root of what the spot stands in, without the first `skip` and the last `cut`. */
-static void write_steps(struct kveil_engine *e, const struct kveil_spot *spot, uint32_t skip, uint32_t cut,
-			bool true_indices, struct kveil_buf *out)
-{
-	uint32_t depth = spot->match.depth, node = spot->match.node;
-	uint32_t *nodes = kveil_arena_array(&e->arena, depth, sizeof *nodes);
-
-	out->failed |= !nodes;
-	if (!nodes)
-		return;
-	for (uint32_t d = depth; spot->doc && d > 0; d--) {
-		nodes[d - 1] = node;
-		node = spot->doc->nodes[node].parent;
-	}
-	for (uint32_t d = skip; d < depth - cut; d++) {
-		if (spot->doc) {
-			const struct kveil_doc_node *n = &spot->doc->nodes[nodes[d]];
-			write_step(e, spot->text, (struct kveil_step){n->name_start, n->name_end}, n->ordinal,
-				   true_indices, out);
-		} else {
-			write_step(e, spot->text, spot->trail[spot->match.trail + d], 0, false, out);
-		}
-	}
-}
-
-void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, const struct kveil_spot *until,
-			     uint32_t skip, bool true_indices, struct kveil_span to_name, struct kveil_buf *out)
-{
-	const struct kveil_spot *texts[KVEIL_MOST_TEXTS + 1];
-	size_t n = 0;
-
-	for (const struct kveil_spot *s = spot->outer; s && s != until && n <= KVEIL_MOST_TEXTS; s = s->outer)
-		texts[n++] = s;
-	kveil_buf_append_byte(out, '$');
-	for (; n > 0; n--, skip = 0)
-		write_steps(e, texts[n - 1], skip, 0, true_indices, out);
-	write_steps(e, spot, skip, to_name.data != NULL, true_indices, out);
-	if (to_name.data)
-		kveil_path_write_name(to_name, out);
-}
-
 /* "orders:$['a'][*]" for the place at hand, in the arena. */
 static enum kveil_status place_ad(struct kveil_engine *e, const struct kveil_bound_rule *r,
 				  const struct kveil_spot *spot, bool at_target, struct kveil_span *ret,
@@ -230,7 +150,7 @@ static enum kveil_status place_ad(struct kveil_engine *e, const struct kveil_bou
 				at_target ? r->rule->to_name : KVEIL_SPAN_NULL, &e->scratch);
 	uint8_t *copy = kveil_buf_ok(&e->scratch) ? kveil_arena_alloc(&e->arena, e->scratch.len) : NULL;
 	if (!copy)
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	memcpy(copy, e->scratch.data, e->scratch.len);
 	*ret = kveil_span_of(copy, e->scratch.len);
 	return KVEIL_OK;
@@ -316,7 +236,7 @@ static enum kveil_status close_text(struct kveil_engine *e, const struct kveil_f
 	}
 	uint8_t *copy = kveil_arena_alloc(&e->arena, text.len);
 	if (!copy)
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	memcpy(copy, text.data, text.len);
 	out->len = content - 1;
 	f->write_text(out, kveil_span_of(copy, text.len), true);
@@ -357,7 +277,7 @@ static enum kveil_status finish(struct kveil_engine *e, const struct kveil_forma
 	size_t content = start + (f->quote != 0);
 
 	if (!kveil_buf_ok(out))
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	if (out->len < content)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "an action took bytes from the output");
 	if (f->is_typed)
@@ -440,7 +360,7 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "`%s` does not take a value of kind %s",
 				  r->action->name, kveil_kind_name(spot->match.kind));
 	if (!read_value(e, spot, f->quote != 0, &in))
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	enum kveil_status st = find_key_and_ad(e, r, spot, &call, err);
 	if (!st && r->in_key_row && !r->rule->on_key_any && !(r->action->keeps_apart && r->action->keeps_apart(&call)))
 		st = kveil_engine_key_column(
@@ -491,7 +411,7 @@ enum kveil_status kveil_engine_was_not_sent(struct kveil_engine *e, const struct
 	if (spot->match.kind != KVEIL_KIND_STRING)
 		return KVEIL_OK;
 	if (!read_value(e, spot, e->parts[spot->part].format->quote != 0, &in))
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	*ret = is_absent(e, in.text);
 	return KVEIL_OK;
 }
@@ -545,7 +465,7 @@ enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_
 	}
 	enum kveil_status st = apply(e, r, spot, out, ret, err);
 	if (!st && !kveil_buf_ok(out))
-		st = no_memory(err);
+		st = kveil_no_memory(err, "a record");
 	if (__builtin_expect(st != KVEIL_OK, 0)) {
 		if (out->len > start)
 			kveil_secret_wipe(out->data + start, out->len - start);

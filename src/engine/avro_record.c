@@ -32,11 +32,6 @@ struct writing {
 	struct kveil_error *err;
 };
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
-}
-
 static bool has_holes(const struct kveil_template *t)
 {
 	return t && !t->is_constant;
@@ -123,7 +118,7 @@ enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_s
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "the rules' format has no schemas");
 	struct kveil_engine_schema *s = calloc(1, sizeof *s);
 	if (!s)
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	enum kveil_status st = kveil_avro_schema_parse(text, &s->writer, err);
 	if (!st)
 		st = kveil_avro_program_new(s->writer, e->parts[KVEIL_PART_VALUE].automaton, effect_of, e, &s->program,
@@ -248,7 +243,7 @@ static enum kveil_status write_restored(struct writing *w, enum kveil_avro_kind 
 		return write_same(w, kind, json);
 	struct kveil_span content = is_quoted ? kveil_engine_unquote(w->e, json) : KVEIL_SPAN_NULL;
 	if (is_quoted && !content.data)
-		return no_memory(w->err);
+		return kveil_no_memory(w->err, "a record");
 	if (is_quoted && kind == KVEIL_AVRO_STRING) {
 		kveil_avro_write_bytes(w->out, content);
 		return KVEIL_OK;
@@ -383,7 +378,7 @@ static enum kveil_status write_place(struct writing *w, const struct kveil_avro_
 		struct kveil_value value = {.kind = spot.match.kind};
 		char *room = kveil_arena_alloc(&e->arena, KVEIL_AVRO_NUMBER_BYTES);
 		if (!room)
-			return no_memory(w->err);
+			return kveil_no_memory(w->err, "a record");
 		value.text = kveil_avro_content(p, ev->node, raw, room);
 		if (e->walk->want_doc)
 			value.raw = kveil_span_of(spot.text.data + spot.match.start, spot.match.end - spot.match.start);
@@ -436,7 +431,7 @@ static enum kveil_status close_block(struct writing *w, const struct kveil_avro_
 	size_t contents = w->out->len - start;
 	size_t n = kveil_avro_spell_long((int64_t)contents, size);
 	if (!kveil_buf_reserve(w->out, n))
-		return no_memory(w->err);
+		return kveil_no_memory(w->err, "a record");
 	memmove(w->out->data + start + n, w->out->data + start, contents);
 	memcpy(w->out->data + start, size, n);
 	w->out->len += n;
@@ -481,7 +476,7 @@ static enum kveil_status walk(struct kveil_engine *e, struct kveil_span value, s
 	if (!e->walk) {
 		e->walk = calloc(1, sizeof *e->walk);
 		if (!e->walk)
-			return no_memory(err);
+			return kveil_no_memory(err, "a record");
 		e->walk->allowance = e->walk->text.allowance = &e->allowance;
 	}
 	e->walk->program = e->schema->program;
@@ -506,7 +501,7 @@ enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_sp
 	/* As deep as containers go, so many blocks are open at most. */
 	w.blocks = kveil_arena_array(&e->arena, e->max_depth, sizeof *w.blocks);
 	if (!w.blocks)
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	for (; !st && w.at < e->walk->count; w.at++) {
 		st = write_event(&w, &e->walk->events[w.at]);
 		/* On the tape positions are of the spelled value: a record's are of its bytes. */
@@ -517,7 +512,7 @@ enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_sp
 		return st;
 	copy_until(&w, value.len);
 	*ret_written = true;
-	return kveil_buf_ok(out) && kveil_buf_ok(&e->pieces) ? KVEIL_OK : no_memory(err);
+	return kveil_buf_ok(out) && kveil_buf_ok(&e->pieces) ? KVEIL_OK : kveil_no_memory(err, "a record");
 }
 
 void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes)

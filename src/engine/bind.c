@@ -1,22 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A plan and a thread's keys become an engine. */
 #include "engine/connect.h"
 #include "engine/internal.h"
 
 #include <stdlib.h>
-
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for an engine");
-}
-
-void *kveil_engine_bound_array(struct kveil_engine *e, size_t count, size_t size)
-{
-	void *p = kveil_arena_array(&e->bound, count, size);
-
-	if (p)
-		memset(p, 0, count * size);
-	return p;
-}
 
 static bool keep_buf(struct kveil_engine *e, const struct kveil_buf *b, struct kveil_span *ret)
 {
@@ -77,22 +64,22 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 	if (b->part == KVEIL_PART_HEADER) {
 		kveil_buf_append_str(&text, "header:");
 		kveil_buf_append_str(&text, r->header_name);
-		return keep_buf(e, &text, &b->ad) ? KVEIL_OK : no_memory(err);
+		return keep_buf(e, &text, &b->ad) ? KVEIL_OK : kveil_no_memory(err, "an engine");
 	}
 	/* A rule for the row means the same value in the key: there too the path is the row's. */
 	if (r->part == KVEIL_PART_KEY)
 		kveil_buf_append_str(&text, "key:");
 	if (!keep_buf(e, &text, &b->ad_prefix))
-		return no_memory(err);
+		return kveil_no_memory(err, "an engine");
 	/* What opens reads where the ciphertext stands; what seals binds to where it puts it. */
 	b->ad_names_target = r->to && a->effect == KVEIL_PROTECTS;
 	b->wants_ad_read = b->ad_names_target && r->key_use & KVEIL_USE_OPEN;
 	/* A bare key has no path of its own. */
 	const struct kveil_path *place = b->is_bare_key ? e->plan->key_column : r->path;
 	if (!bind_place(e, b->ad_names_target ? r->to : place, b->ad_prefix, &b->ad))
-		return no_memory(err);
+		return kveil_no_memory(err, "an engine");
 	if (b->wants_ad_read && !bind_place(e, place, b->ad_prefix, &b->ad_read))
-		return no_memory(err);
+		return kveil_no_memory(err, "an engine");
 	return KVEIL_OK;
 }
 
@@ -173,7 +160,7 @@ static enum kveil_status make_automaton(struct kveil_engine *e, enum kveil_part 
 	size_t n = 0;
 
 	if (!rows)
-		return no_memory(err);
+		return kveil_no_memory(err, "an engine");
 	*ret_all_stream = true;
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *b = &e->rules[i];
@@ -227,7 +214,7 @@ static enum kveil_status bind_headers(struct kveil_engine *e, struct kveil_error
 {
 	e->headers = kveil_engine_bound_array(e, e->rule_count, sizeof *e->headers);
 	if (!e->headers)
-		return no_memory(err);
+		return kveil_no_memory(err, "an engine");
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		if (e->rules[i].part != KVEIL_PART_HEADER)
 			continue;
@@ -239,7 +226,7 @@ static enum kveil_status bind_headers(struct kveil_engine *e, struct kveil_error
 			e->headers[h].name = name;
 			e->headers[h].ids = kveil_engine_bound_array(e, e->rule_count, sizeof *e->headers[h].ids);
 			if (!e->headers[h].ids)
-				return no_memory(err);
+				return kveil_no_memory(err, "an engine");
 			e->header_count++;
 		}
 		e->headers[h].ids[e->headers[h].id_count++] = i;
@@ -273,7 +260,7 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 	e->root_results = kveil_engine_bound_array(e, e->view_count, sizeof *e->root_results);
 	e->matches = calloc(plan->rule_count + 1, sizeof *e->matches);
 	if (!e->views || !e->outputs || !e->root_results || !e->matches)
-		return no_memory(err);
+		return kveil_no_memory(err, "an engine");
 	enum kveil_status st = kveil_engine_bind_rows(e, err);
 	for (uint32_t i = 0; !st && i < e->rule_count; i++)
 		st = bind_rule(e, &e->rules[i], err);
@@ -281,7 +268,7 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 		st = bind_part(e, (enum kveil_part)part, err);
 	for (unsigned level = 0; !st && level <= deepest_level(e); level++)
 		if (!kveil_engine_bind_level(e, level))
-			st = no_memory(err);
+			st = kveil_no_memory(err, "an engine");
 	if (!st)
 		st = bind_headers(e, err);
 	if (!st && e->parts[KVEIL_PART_VALUE].format->is_typed)

@@ -3,9 +3,13 @@
 #include "engine/internal.h"
 #include "format/envelope.h"
 
-static enum kveil_status no_memory(struct kveil_error *err)
+void *kveil_engine_bound_array(struct kveil_engine *e, size_t count, size_t size)
 {
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for an engine");
+	void *p = kveil_arena_array(&e->bound, count, size);
+
+	if (p)
+		memset(p, 0, count * size);
+	return p;
 }
 
 /* The path of a place in the part, from the row's root and the path in the row. */
@@ -322,7 +326,7 @@ static enum kveil_status rank_view(struct kveil_engine *e, size_t v, bool of_eve
 		if (!rank_of[r->index]) {
 			rank_of[r->index] = e->rule_count + 1;
 			if (!bind_rule_rows(e, r))
-				return no_memory(err);
+				return kveil_no_memory(err, "an engine");
 		}
 		if (rank_of[r->index] <= before)
 			return kveil_fail(err, KVEIL_E_INTERNAL, "the views' rules have no common order");
@@ -357,7 +361,7 @@ static enum kveil_status rank_rules(struct kveil_engine *e, struct kveil_error *
 
 	e->rules = kveil_engine_bound_array(e, count_bindings(plan), sizeof *e->rules);
 	if (!rank_of || !e->rules)
-		return no_memory(err);
+		return kveil_no_memory(err, "an engine");
 	for (size_t v = 0; !st && v < plan->view_count; v++) {
 		st = rank_view(e, v, false, rank_of, err);
 		e->clear_count += count_clears(plan, v);
@@ -415,12 +419,12 @@ static enum kveil_status bind_clears(struct kveil_engine *e, struct kveil_error 
 	e->clears = kveil_engine_bound_array(e, e->clear_count, sizeof *e->clears);
 	e->clear_count = 0;
 	if (!e->clears)
-		return no_memory(err);
+		return kveil_no_memory(err, "an engine");
 	for (size_t v = 0; v < e->plan->view_count; v++)
 		for (size_t i = 0; i < e->plan->views[v].clear_count; i++) {
 			struct kveil_bound_clear like = {.views = (uint64_t)1 << v, .line = line++};
 			if (!bind_clear(e, e->plan->views[v].clear[i], &like))
-				return no_memory(err);
+				return kveil_no_memory(err, "an engine");
 		}
 	return KVEIL_OK;
 }

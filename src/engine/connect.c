@@ -9,11 +9,6 @@ enum { MOST_SCHEMAS = 256, SHARE = 8 /* of a record's memory that schemas may ta
 #define BEFORE  "{\"schema\":"
 #define BETWEEN ",\"payload\":"
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
-}
-
 void kveil_connect_init(struct kveil_engine *e)
 {
 	struct kveil_connect *c = &e->connect;
@@ -168,7 +163,7 @@ static enum kveil_status add(struct kveil_engine *e, enum kveil_part part, struc
 	do {
 		c->allowance.was_refused = false;
 		s = new_schema(e, part, text);
-		st = s ? derive(e, s, err) : no_memory(err);
+		st = s ? derive(e, s, err) : kveil_no_memory(err, "a schema");
 		if (st && s)
 			free_schema(s);
 		if (st != KVEIL_E_NO_MEMORY || !c->allowance.was_refused || !c->schemas)
@@ -221,7 +216,7 @@ static enum kveil_status find_members(struct kveil_engine *e, const struct kveil
 		struct kveil_span name = kveil_engine_unquote(
 		    e, kveil_span_of(doc->text.data + nodes[c].name_start, nodes[c].name_end - nodes[c].name_start));
 		if (!name.data)
-			return no_memory(err);
+			return kveil_no_memory(err, "a schema");
 		if (kveil_span_eq(name, KVEIL_SPAN("schema")))
 			schema = c;
 		else if (kveil_span_eq(name, KVEIL_SPAN("payload")))
@@ -291,7 +286,7 @@ enum kveil_status kveil_connect_join(struct kveil_engine *e, const struct kveil_
 	enum kveil_status st;
 	kveil_buf_reset(out);
 	if (!kveil_buf_reserve(out, s->text.len + view->text.len + payload.len))
-		return no_memory(err);
+		return kveil_no_memory(err, "a schema");
 	write_around(s, 0, schema < at ? schema : at, out);
 	if (schema < at) {
 		kveil_buf_append_span(out, view->text);
@@ -305,7 +300,7 @@ enum kveil_status kveil_connect_join(struct kveil_engine *e, const struct kveil_
 		write_around(s, schema_end, s->text.len, out);
 	}
 	if (!st && !kveil_buf_ok(out))
-		st = no_memory(err);
+		st = kveil_no_memory(err, "a schema");
 	*ret = kveil_buf_span(out);
 	return st;
 }

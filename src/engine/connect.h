@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/connect.h: Kafka Connect's JSON with its schema inline, as org.apache.kafka.connect.json.JsonConverter writes it:
+ * engine/connect.h: Kafka Connect's JSON with its schema inline, as org.apache.kafka.connect.json.JsonConverter writes
+ * it:
  *
  *   {"schema":{"type":"struct","fields":[{"type":"string","optional":true,"field":"phone"},…],…},"payload":{"phone":…}}
  *
- *   connect.c         a part of a record ─► schema and payload; a cache of what becomes of schemas; both put together again
- *   connect_tree.c    a schema's text as a tree, and which of its nodes a rule's path leads to
- *   connect_derive.c  the schema of what rules leave, one text a view: a function of the schema's text and the rules
- *   connect_fit.c     values that no rule wrote, in the type that the new schema gives them
+ *   connect.c         a part of a record ─► schema and payload; a cache of what becomes of schemas; both put together
+ * again connect_tree.c    a schema's text as a tree, and which of its nodes a rule's path leads to connect_derive.c the
+ * schema of what rules leave, one text a view: a function of the schema's text and the rules connect_fit.c     values
+ * that no rule wrote, in the type that the new schema gives them
  *
- * The payload alone goes through the rules, as a record without a schema does. What cannot be read as a schema of Connect's
- * is an error of the record. A thread's own.
+ * The payload alone goes through the rules, as a record without a schema does. What cannot be read as a schema of
+ * Connect's is an error of the record. A thread's own.
  */
 #ifndef KVEIL_ENGINE_CONNECT_H
 #define KVEIL_ENGINE_CONNECT_H
@@ -51,11 +52,11 @@ void kveil_connect_init(struct kveil_engine *e);
 void kveil_connect_clear(struct kveil_connect *c);
 /* Is there a schema inline, in an envelope that has them? UNSUPPORTED_ENVELOPE: there is what is none of Connect's. */
 enum kveil_status kveil_connect_split(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
-                                      struct kveil_connect_split *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+				      struct kveil_connect_split *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The part of a view again, from its schema and what became of the payload there; out for where it is written. */
 enum kveil_status kveil_connect_join(struct kveil_engine *e, const struct kveil_connect_split *s, size_t view,
-                                     struct kveil_span payload, struct kveil_buf *out, struct kveil_span *ret,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_span payload, struct kveil_buf *out, struct kveil_span *ret,
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- connect_tree.c --- */
 
@@ -116,8 +117,8 @@ struct kveil_connect_newcomer {
  * keys, its second of its values. */
 struct kveil_connect_node {
 	enum kveil_connect_type type;
-	uint32_t at;           /* on the tape */
-	uint32_t parent, next; /* the root's parent is itself */
+	uint32_t at;             /* on the tape */
+	uint32_t parent, next;   /* the root's parent is itself */
 	struct kveil_span field; /* its name in a struct, unescaped */
 	bool is_optional;
 	bool is_pairs; /* a map that is an array of [key, value] in JSON: its keys are no texts */
@@ -134,23 +135,23 @@ struct kveil_connect_tree {
 
 /* In the record's arena; fields have names, roots need none. */
 enum kveil_status kveil_connect_read(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t at,
-                                     struct kveil_connect_tree *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_connect_tree *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Adds to the nodes what rules of the part do there, by rank. */
 enum kveil_status kveil_connect_touch(struct kveil_engine *e, enum kveil_part part, struct kveil_connect_tree *tree,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 bool kveil_connect_is_null(const struct kveil_connect_tree *tree, uint32_t at); /* null or absent */
 
 /* --- connect_derive.c --- */
 
 /* Fills view number v of s, in its memory. */
 enum kveil_status kveil_connect_derive(struct kveil_engine *e, const struct kveil_connect_tree *tree, size_t v,
-                                       struct kveil_connect_schema *s, struct kveil_error *err) KVEIL_MUST_CHECK;
+				       struct kveil_connect_schema *s, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- connect_fit.c --- */
 
 /* Appends the payload with its values in the types of the view's schema. UNSUPPORTED_KIND: one that cannot be. */
 enum kveil_status kveil_connect_fit(struct kveil_engine *e, const struct kveil_connect_view *view,
-                                    struct kveil_span payload, struct kveil_buf *out,
-                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+				    struct kveil_span payload, struct kveil_buf *out,
+				    struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

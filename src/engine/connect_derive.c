@@ -13,11 +13,6 @@
 
 #define COLUMN "__debezium.source.column.name" /* still holds */
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
-}
-
 static const char *neutral(enum kveil_connect_type type, bool is_pairs)
 {
 	switch (type) {
@@ -272,7 +267,7 @@ static enum kveil_status write_restored(struct kveil_connect_deriver *d, uint32_
 
 	/* It was there when it was judged. */
 	bool ok = at && !kveil_doc_text(d->tree->doc, at, &d->e->arena, &text);
-	enum kveil_status st = ok ? KVEIL_OK : no_memory(d->err);
+	enum kveil_status st = ok ? KVEIL_OK : kveil_no_memory(d->err, "a schema");
 	if (!st)
 		st = kveil_format_by_name(KVEIL_SPAN("json"))->scan(scan, text, d->err);
 	if (!st)
@@ -310,8 +305,9 @@ static enum kveil_status write_restored(struct kveil_connect_deriver *d, uint32_
 	}
 	kveil_buf_append_byte(d->out, '}');
 	bool is_new = !kveil_span_eq(name, from->field);
-	return kind == KVEIL_KIND_NULL || add_fit(d, i, is_new ? name : KVEIL_SPAN_NULL, kind) ? KVEIL_OK
-											       : no_memory(d->err);
+	return kind == KVEIL_KIND_NULL || add_fit(d, i, is_new ? name : KVEIL_SPAN_NULL, kind)
+		   ? KVEIL_OK
+		   : kveil_no_memory(d->err, "a schema");
 }
 
 static void write_default(struct kveil_connect_deriver *d, uint32_t i, uint32_t at)
@@ -344,7 +340,7 @@ static enum kveil_status write_newcomer(struct kveil_connect_deriver *d, const s
 	write_name(d->out, "field");
 	kveil_json_write_text(d->out, r->rule->to_name);
 	kveil_buf_append_byte(d->out, '}');
-	return fit_as_text(d, c->source, r->rule->to_name, o) ? KVEIL_OK : no_memory(d->err);
+	return fit_as_text(d, c->source, r->rule->to_name, o) ? KVEIL_OK : kveil_no_memory(d->err, "a schema");
 }
 
 /* Those of one name are one field, where the first stands. */
@@ -467,7 +463,7 @@ static enum kveil_status write_node(struct kveil_connect_deriver *d, uint32_t i)
 		write_parameters(d, i, &r->out);
 	kveil_buf_append_byte(d->out, '}');
 	if (!st && r->is_retyped && r->type == KVEIL_CONNECT_STRING && !fit_as_text(d, i, KVEIL_SPAN_NULL, &r->out))
-		st = no_memory(d->err);
+		st = kveil_no_memory(d->err, "a schema");
 	return st;
 }
 
@@ -500,11 +496,11 @@ enum kveil_status kveil_connect_derive(struct kveil_engine *e, const struct kvei
 
 	out.allowance = &e->allowance;
 	if (!kveil_connect_judge(&d) || !kveil_buf_ok(&out))
-		return no_memory(err);
+		return kveil_no_memory(err, "a schema");
 	if (!d.verdicts[0].is_dirty) {
 		s->views[v] = (struct kveil_connect_view){.text = s->text};
 		return KVEIL_OK;
 	}
 	enum kveil_status st = write_node(&d, 0);
-	return st ? st : keep(&d) ? KVEIL_OK : no_memory(err);
+	return st ? st : keep(&d) ? KVEIL_OK : kveil_no_memory(err, "a schema");
 }

@@ -56,10 +56,10 @@ void kveil_connect_add_result(struct kveil_connect_outcome *o, const struct kvei
 
 /* A parameter's name, without escapes. Without memory it is empty, and the schema that is being written has failed. */
 struct kveil_span kveil_connect_parameter_name(const struct kveil_connect_deriver *d,
-                                               const struct kveil_connect_tree *tree, uint32_t at);
+					       const struct kveil_connect_tree *tree, uint32_t at);
 /* The parameter's value on the tape; 0 = there is none. */
 uint32_t kveil_connect_find_parameter(const struct kveil_connect_deriver *d, const struct kveil_connect_tree *tree,
-                                      const struct kveil_connect_node *n, const char *wanted);
+				      const struct kveil_connect_node *n, const char *wanted);
 /* Is it a parameter with symbols of an enumeration, in its value or at the end of its name, as
  * io.confluent.connect.avro.Enum.MALE and org.apache.kafka.connect.data.Enum.MALE are? */
 bool kveil_connect_lists_symbols(struct kveil_span name);

@@ -9,11 +9,6 @@ struct fitted {
 	unsigned kind;
 };
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
-}
-
 static int by_node(const void *a, const void *b)
 {
 	const struct fitted *x = a, *y = b;
@@ -41,7 +36,7 @@ static enum kveil_status find(struct kveil_engine *e, const struct kveil_connect
 			cap = 2 * (count + n);
 			struct fitted *more = kveil_arena_array(&e->arena, cap, sizeof *more);
 			if (!more)
-				return no_memory(err);
+				return kveil_no_memory(err, "a record");
 			if (count)
 				memcpy(more, list, count * sizeof *more);
 			list = more;
@@ -70,7 +65,7 @@ static enum kveil_status unquote(struct kveil_engine *e, struct kveil_span conte
 	bool fits = !st && scan->doc.nodes[0].kind == kind;
 
 	if (st == KVEIL_E_NO_MEMORY)
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	if (!fits)
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "a text that is no %s, where the schema has had one",
 				  kveil_kind_name((enum kveil_kind)kind));
@@ -89,7 +84,7 @@ static enum kveil_status write_fitted(struct kveil_engine *e, const struct kveil
 		return KVEIL_OK;
 	}
 	if (kveil_doc_text(doc, f->node, &e->arena, &content))
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	return unquote(e, content, f->kind, out, err);
 }
 

@@ -2,11 +2,6 @@
 /* A schema as a tree, and the rules that reach its nodes. */
 #include "engine/connect.h"
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
-}
-
 static const char *const type_names[] = {"int8",    "int16",  "int32", "int64",  "float", "double",
 					 "boolean", "string", "bytes", "struct", "array", "map"};
 static const char *const member_names[KVEIL_CONNECT_M_COUNT] = {"type",   "optional",   "name",    "version",
@@ -67,7 +62,7 @@ static enum kveil_status read_members(struct kveil_engine *e, const struct kveil
 		struct kveil_span raw = {doc->text.data + nodes[c].name_start, nodes[c].name_end - nodes[c].name_start};
 		struct kveil_span name = kveil_engine_unquote(e, raw);
 		if (!name.data)
-			return no_memory(err);
+			return kveil_no_memory(err, "a schema");
 		size_t m = find_word(member_names, KVEIL_CONNECT_M_COUNT, name);
 		if (m == KVEIL_CONNECT_M_COUNT)
 			return not_connect(doc, c, "a member that schemas do not have", err);
@@ -94,7 +89,7 @@ static enum kveil_status read_type(struct kveil_engine *e, const struct kveil_do
 	if (!at || doc->nodes[at].kind != KVEIL_KIND_STRING)
 		return not_connect(doc, n->at, "no type", err);
 	if (kveil_doc_text(doc, at, &e->arena, &text))
-		return no_memory(err);
+		return kveil_no_memory(err, "a schema");
 	size_t type = find_word(type_names, sizeof type_names / sizeof *type_names, text);
 	if (type == sizeof type_names / sizeof *type_names)
 		return not_connect(doc, at, "an unknown type", err);
@@ -117,8 +112,9 @@ static enum kveil_status read_field(struct kveil_engine *e, struct kveil_connect
 	struct kveil_connect_node *n = &tree->nodes[own];
 	if (kveil_connect_is_null(tree, n->members[KVEIL_CONNECT_M_FIELD]))
 		return not_connect(tree->doc, at, "a field without a name", err);
-	return kveil_doc_text(tree->doc, n->members[KVEIL_CONNECT_M_FIELD], &e->arena, &n->field) ? no_memory(err)
-												  : KVEIL_OK;
+	return kveil_doc_text(tree->doc, n->members[KVEIL_CONNECT_M_FIELD], &e->arena, &n->field)
+		   ? kveil_no_memory(err, "a schema")
+		   : KVEIL_OK;
 }
 
 /* Members of one type of schema, in one of another, would be read by nobody and passed on. */
@@ -185,7 +181,7 @@ enum kveil_status kveil_connect_read(struct kveil_engine *e, const struct kveil_
 		most += doc->nodes[i].kind == KVEIL_KIND_OBJECT ||
 			doc->nodes[doc->nodes[i].parent].kind == KVEIL_KIND_ARRAY;
 	*ret = (struct kveil_connect_tree){.doc = doc, .nodes = kveil_arena_array(&e->arena, most, sizeof *ret->nodes)};
-	return ret->nodes ? read_node(e, ret, at, 0, err) : no_memory(err);
+	return ret->nodes ? read_node(e, ret, at, 0, err) : kveil_no_memory(err, "a schema");
 }
 
 /* --- rules --- */
@@ -358,7 +354,7 @@ static enum kveil_status touch_clears(struct walk *w)
 		st = walk_path(w, w->e->clears[i].path);
 		for (uint32_t k = 0; !st && k < w->tree->count; k++)
 			if (w->now[k] && !add_touch(w, k, i, KVEIL_CONNECT_CLEAR, false))
-				st = no_memory(w->err);
+				st = kveil_no_memory(w->err, "a schema");
 	}
 	return st;
 }
@@ -383,7 +379,7 @@ enum kveil_status kveil_connect_touch(struct kveil_engine *e, enum kveil_part pa
 			 .now = kveil_arena_alloc(&e->arena, tree->count),
 			 .then = kveil_arena_alloc(&e->arena, tree->count),
 			 .err = err};
-	enum kveil_status st = w.now && w.then ? KVEIL_OK : no_memory(err);
+	enum kveil_status st = w.now && w.then ? KVEIL_OK : kveil_no_memory(err, "a schema");
 
 	for (uint32_t i = 0, next; !st && i < e->rule_count; i = next) {
 		bool found = false, is_ambiguous = false;
@@ -394,7 +390,7 @@ enum kveil_status kveil_connect_touch(struct kveil_engine *e, enum kveil_part pa
 			is_ambiguous |= part == KVEIL_PART_VALUE && names_wrapper(&e->rules[k]);
 			st = walk_path(&w, e->rules[k].path);
 			if (!st && !add_rule(&w, k, &found))
-				st = no_memory(err);
+				st = kveil_no_memory(err, "a schema");
 		}
 		if (!st && is_ambiguous && !found)
 			st = kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE,

@@ -5,6 +5,8 @@
  */
 #include "engine/decide.h"
 
+#include "base/heap_sort.h"
+
 #include <stdlib.h>
 
 /* A node and one rule or `clear:` path that names it. */
@@ -18,11 +20,6 @@ struct kveil_outcome {
 	enum kveil_effect effect;
 	uint32_t piece; /* number in engine.piece_list, when WRITTEN */
 };
-
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
-}
 
 static bool add_piece(struct kveil_engine *e, size_t offset, uint32_t *ret)
 {
@@ -103,7 +100,7 @@ static enum kveil_status run_rule(struct kveil_engine *e, struct kveil_place_at_
 	if (o->effect == KVEIL_EFFECT_KEPT && r->rule->to)
 		kveil_buf_append(&e->pieces, p->spot.text.data + m->start, m->end - m->start);
 	if (!kveil_buf_ok(&e->pieces) || !add_piece(e, offset, &o->piece))
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	o->applied = true;
 	return KVEIL_OK;
 }
@@ -259,32 +256,9 @@ static enum kveil_status decide_view(struct kveil_engine *e, struct kveil_place_
 	return KVEIL_OK;
 }
 
-static void sift(struct naming *a, size_t i, size_t n)
-{
-#define KEY(x) ((uint64_t)(x).node << 32 | (x).id)
-	for (size_t child; (child = 2 * i + 1) < n; i = child) {
-		if (child + 1 < n && KEY(a[child + 1]) > KEY(a[child]))
-			child++;
-		if (KEY(a[i]) >= KEY(a[child]))
-			return;
-		struct naming t = a[i];
-		a[i] = a[child];
-		a[child] = t;
-	}
-#undef KEY
-}
-
-static void sort_namings(struct naming *a, size_t count)
-{
-	for (size_t i = count / 2; i-- > 0;)
-		sift(a, i, count);
-	for (size_t n = count; n-- > 1;) {
-		struct naming t = a[0];
-		a[0] = a[n];
-		a[n] = t;
-		sift(a, 0, n);
-	}
-}
+#define KEY(x)       ((uint64_t)(x).node << 32 | (x).id)
+#define BEFORE(a, b) (KEY(a) < KEY(b))
+KVEIL_HEAP_SORT(sort_namings, struct naming, BEFORE)
 
 struct namings {
 	struct naming *items;
@@ -326,7 +300,7 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 		row.absent_count = e->plan->absent_count;
 		st = kveil_path_select_within(path, &row, 0, doubt_selects, &e->work, &e->arena, &nodes, &count, err);
 		if (!st && !add_namings(e, ns, id, nodes, count))
-			st = no_memory(err);
+			st = kveil_no_memory(err, "a record");
 	}
 	return st;
 }
@@ -342,7 +316,7 @@ static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil
 		const uint32_t *ids = kveil_automaton_accepts(d->automaton, d->scan->matches[i].state, &count);
 		for (size_t k = 0; k < count; k++)
 			if (!add_namings(e, ns, ids[k], &d->scan->matches[i].node, 1))
-				return no_memory(err);
+				return kveil_no_memory(err, "a record");
 	}
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *r = &e->rules[i];
@@ -527,7 +501,7 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 				   .views = ~(uint64_t)0,
 				   .ws = kveil_arena_array(&e->arena, e->view_count, sizeof *d.ws)};
 	if (!d.ws)
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		st = kveil_rewrite_init(e, &d.ws[v], &p->scan.doc, v, err);
 	if (!st)

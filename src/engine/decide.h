@@ -15,7 +15,7 @@ struct kveil_document {
 	const bool *open;               /* of a text: the bindings and clear lines that lead here, by id */
 	unsigned level;
 	uint64_t views;
-	uint64_t named;                 /* views in which all that a text holds is named */
+	uint64_t named;           /* views in which all that a text holds is named */
 	struct kveil_rewrite *ws; /* by view */
 };
 
@@ -52,11 +52,11 @@ static inline bool kveil_decide_is_of(const struct kveil_engine *e, const struct
 
 /* All of a document's places, in its order. */
 enum kveil_status kveil_decide_document(struct kveil_engine *e, const struct kveil_document *d,
-                                        struct kveil_error *err) KVEIL_MUST_CHECK;
+					struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What came of it in a view. */
 enum kveil_status kveil_decide_settle(struct kveil_engine *e, const struct kveil_document *d, size_t view,
-                                      enum kveil_unmatched unmatched, struct kveil_edits *ret,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+				      enum kveil_unmatched unmatched, struct kveil_edits *ret,
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- inside.c --- */
 
@@ -64,9 +64,9 @@ enum kveil_status kveil_decide_settle(struct kveil_engine *e, const struct kveil
 void kveil_decide_part_ids(struct kveil_engine *e, struct kveil_place_at_hand *p);
 /* Opens the text that the place at hand is. */
 enum kveil_status kveil_decide_open(struct kveil_engine *e, struct kveil_place_at_hand *p,
-                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+				    struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same for the text that the place at hand is, in views where it still stands. */
 enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place_at_hand *p,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One record from its bytes to a verdict. */
 #include "kveil/engine.h"
 
 #include "base/secret.h"
@@ -27,7 +28,7 @@ enum kveil_status kveil_engine_new(struct kveil_plan *plan, struct kveil_keyring
 	*ret = NULL;
 	struct kveil_engine *e = calloc(1, sizeof *e);
 	if (!e)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for an engine");
+		return kveil_no_memory(err, "an engine");
 	e->plan = plan;
 	e->keys = keys;
 	e->max_bytes = limits && limits->record_bytes ? limits->record_bytes : DEFAULT_RECORD_BYTES;
@@ -66,11 +67,6 @@ const _Atomic uint64_t *kveil_engine_rule_matches(const struct kveil_engine *e, 
 {
 	*ret_count = e->plan->rule_count;
 	return e->matches;
-}
-
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
 }
 
 static void trim_buf(struct kveil_buf *b, size_t keep_bytes)
@@ -237,7 +233,7 @@ static enum kveil_status run_typed_value(struct kveil_engine *e, struct kveil_sp
 		written = true;
 	}
 	results[0] = written ? kveil_buf_span(out) : in;
-	return !st && !kveil_buf_ok(out) ? no_memory(err) : st;
+	return !st && !kveil_buf_ok(out) ? kveil_no_memory(err, "a record") : st;
 }
 
 static enum kveil_status run_value(struct kveil_engine *e, struct kveil_error *err)
@@ -297,7 +293,7 @@ static enum kveil_status run_text_key(struct kveil_engine *e, struct kveil_span 
 		case KVEIL_EFFECT_WRITTEN:
 			kveil_buf_reset(out);
 			if (!kveil_buf_reserve(out, r->piece.len))
-				return no_memory(err);
+				return kveil_no_memory(err, "a record");
 			if (r->piece.len)
 				kveil_buf_append(out, e->pieces.data + r->piece.offset, r->piece.len);
 			e->outputs[v].record.key = kveil_buf_span(out);
@@ -364,7 +360,7 @@ static enum kveil_status run_header(struct kveil_engine *e, size_t number, const
 		if (r->effect == KVEIL_EFFECT_WRITTEN) {
 			uint8_t *copy = kveil_arena_alloc(&e->arena, r->piece.len + 1);
 			if (!copy)
-				return no_memory(err);
+				return kveil_no_memory(err, "a record");
 			if (r->piece.len)
 				memcpy(copy, e->pieces.data + r->piece.offset, r->piece.len);
 			result.value = kveil_span_of(copy, r->piece.len);
@@ -399,7 +395,7 @@ static enum kveil_status run_key_header(struct kveil_engine *e, const struct kve
 	for (size_t v = 0; !st && v < e->view_count; v++) {
 		uint8_t *copy = h->value.data ? kveil_arena_alloc(&e->arena, results[v].len + 1) : NULL;
 		if (h->value.data && !copy)
-			return no_memory(err);
+			return kveil_no_memory(err, "a record");
 		if (results[v].len)
 			memcpy(copy, results[v].data, results[v].len);
 		e->views[v].header_list[counts[v]++] =
@@ -435,7 +431,7 @@ static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error 
 	for (size_t v = 0; v < e->view_count; v++) {
 		struct kveil_header *list = kveil_arena_array(&e->arena, record->header_count, sizeof *list);
 		if (!list)
-			return no_memory(err);
+			return kveil_no_memory(err, "a record");
 		e->views[v].header_list = list;
 	}
 	kveil_buf_reset(&e->pieces);

@@ -140,7 +140,7 @@ enum kveil_status kveil_engine_schemas_add(struct kveil_engine_schemas *t, const
 
 	if (!f) {
 		kveil_engine_schema_free(s);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+		return kveil_no_memory(err, "a schema");
 	}
 	f->schema = s;
 	f->out_bytes = spell(derived, f->out);
@@ -153,7 +153,7 @@ enum kveil_status kveil_engine_schemas_refuse(struct kveil_engine_schemas *t, co
 	struct kveil_framed *f = row(t, writer);
 
 	if (!f)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+		return kveil_no_memory(err, "a schema");
 	f->refusal = *why;
 	return KVEIL_OK;
 }
@@ -211,11 +211,6 @@ static enum kveil_status explain_prefix(struct kveil_span v, struct kveil_error 
 	if (v.len && (v.data[0] == '{' || v.data[0] == '['))
 		return refuse(err, "the value does not say its schema; it looks like JSON");
 	return refuse(err, "the value does not say its schema");
-}
-
-bool kveil_engine_is_framed_json(struct kveil_span v)
-{
-	return v.len > ID_BYTES && v.data[0] == 0 && (v.data[ID_BYTES] == '{' || v.data[ID_BYTES] == '[');
 }
 
 /* Finds the id; *skip: what stands in front of the payload. The last header has the say, unless it is null. */

@@ -4,11 +4,6 @@
 
 enum { BINDINGS = 128 }; /* looked through for one unit of work (KVEIL_PATH_WORK) */
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
-}
-
 /* The stage of the text that it leads to; 0 = it names the place. */
 static unsigned way_of(const struct kveil_engine *e, uint32_t id)
 {
@@ -182,7 +177,7 @@ static enum kveil_status rewrite_text(struct kveil_engine *e, const struct kveil
 		if (!st && edits.count &&
 		    !(kveil_text_map(e, t, &edits) &&
 		      kveil_rewrite_inside(e, &p->document->ws[v], p->spot.match.node, &edits)))
-			st = no_memory(err);
+			st = kveil_no_memory(err, "a record");
 		if (!st)
 			name_text(e, p, (uint64_t)1 << v);
 	}
@@ -226,7 +221,7 @@ static enum kveil_status begin_inside(struct kveil_engine *e, struct kveil_place
 
 	inner->ws = kveil_arena_array(&e->arena, e->view_count, sizeof *inner->ws);
 	if (!inner->ws)
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	memset(inner->ws, 0, e->view_count * sizeof *inner->ws);
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		if (inner->views >> v & 1) {

@@ -7,15 +7,12 @@
  */
 #include "engine/internal.h"
 
+#include "base/heap_sort.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { NONE = UINT32_MAX };
-
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
-}
 
 enum kveil_status kveil_rewrite_init(struct kveil_engine *e, struct kveil_rewrite *w, const struct kveil_doc *doc,
 				     size_t view, struct kveil_error *err)
@@ -23,7 +20,7 @@ enum kveil_status kveil_rewrite_init(struct kveil_engine *e, struct kveil_rewrit
 	*w = (struct kveil_rewrite){.doc = doc, .view = view};
 	w->nodes = kveil_arena_array(&e->arena, doc->count, sizeof *w->nodes);
 	if (!w->nodes)
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	memset(w->nodes, 0, doc->count * sizeof *w->nodes);
 	return KVEIL_OK;
 }
@@ -114,7 +111,7 @@ enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewr
 		uint32_t cap = w->append_cap ? w->append_cap * 2 : 8;
 		struct kveil_append *more = kveil_arena_array(&e->arena, cap, sizeof *more);
 		if (!more)
-			return no_memory(err);
+			return kveil_no_memory(err, "a record");
 		if (w->append_count)
 			memcpy(more, w->appends, w->append_count * sizeof *more);
 		w->appends = more;
@@ -148,7 +145,7 @@ enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewr
 	struct kveil_append *first = append_at(w, group);
 	struct kveil_span x = name_of(e, doc, first->source), y = name_of(e, doc, source);
 	if (!x.data || !y.data)
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	if (first->rule != r || !kveil_span_eq(x, y))
 		return conflict(r, w, source, "two values for the member that `to` names", err);
 	a->group = group;
@@ -165,7 +162,7 @@ static enum kveil_status place_appends(struct kveil_engine *e, struct kveil_rewr
 	for (uint32_t c = parent + 1; c < doc->nodes[parent].next; c = doc->nodes[c].next) {
 		struct kveil_span name = name_of(e, doc, c);
 		if (!name.data)
-			return no_memory(err);
+			return kveil_no_memory(err, "a record");
 		for (uint32_t n = w->nodes[parent].appends; n; n = append_at(w, n)->next_group) {
 			struct kveil_append *a = append_at(w, n);
 			if (!kveil_span_eq(a->name, name))
@@ -249,16 +246,16 @@ static enum kveil_status edit_container(struct kveil_engine *e, struct kveil_rew
 			continue;
 		}
 		if (run != NONE && !push_edit(e, es, begin_of(&nodes[run]), begin_of(&nodes[c]), 0, 0))
-			return no_memory(err);
+			return kveil_no_memory(err, "a record");
 		run = NONE;
 		kept = c;
 	}
 	if (!write_appends(e, w, at, kept != NONE, &offset, &len))
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	uint32_t start = kept != NONE ? nodes[kept].end : last ? begin_of(&nodes[at + 1]) : nodes[at].start + 1;
 	uint32_t end = run != NONE ? last->end : start;
 	if ((len || end > start) && !push_edit(e, es, start, end, offset, len))
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	return KVEIL_OK;
 }
 
@@ -334,7 +331,7 @@ static enum kveil_status collect(struct kveil_engine *e, struct kveil_rewrite *w
 		if (s->mark == KVEIL_MARK_WRITE) {
 			const struct kveil_piece *piece = &e->piece_list[s->piece];
 			if (!push_edit(e, es, n->start, n->end, piece->offset, piece->len))
-				return no_memory(err);
+				return kveil_no_memory(err, "a record");
 			i = n->next;
 			continue;
 		}
@@ -343,7 +340,7 @@ static enum kveil_status collect(struct kveil_engine *e, struct kveil_rewrite *w
 			for (size_t k = 0; k < inside->count; k++) {
 				const struct kveil_edit *d = &inside->items[k];
 				if (!push_edit(e, es, d->start, d->end, d->offset, d->len))
-					return no_memory(err);
+					return kveil_no_memory(err, "a record");
 			}
 			i = n->next;
 			continue;
@@ -367,37 +364,18 @@ static enum kveil_status collect(struct kveil_engine *e, struct kveil_rewrite *w
 	return st;
 }
 
-/* Heapsort: in place, and without a bad case that a record could provoke. Most often there is nothing to do. */
-static void sift(struct kveil_edit *a, size_t i, size_t n)
-{
-	for (size_t child; (child = 2 * i + 1) < n; i = child) {
-		if (child + 1 < n && a[child + 1].start > a[child].start)
-			child++;
-		if (a[i].start >= a[child].start)
-			return;
-		struct kveil_edit t = a[i];
-		a[i] = a[child];
-		a[child] = t;
-	}
-}
+#define BEFORE(a, b) ((a).start < (b).start)
+KVEIL_HEAP_SORT(heap_sort, struct kveil_edit, BEFORE)
 
+/* Most often there is nothing to do. */
 static void sort_edits(struct kveil_edits *es)
 {
-	struct kveil_edit *a = es->items;
 	size_t i = 1;
 
-	while (i < es->count && a[i - 1].start <= a[i].start)
+	while (i < es->count && es->items[i - 1].start <= es->items[i].start)
 		i++;
-	if (i >= es->count)
-		return;
-	for (i = es->count / 2; i-- > 0;)
-		sift(a, i, es->count);
-	for (size_t n = es->count; n-- > 1;) {
-		struct kveil_edit t = a[0];
-		a[0] = a[n];
-		a[n] = t;
-		sift(a, 0, n);
-	}
+	if (i < es->count)
+		heap_sort(es->items, es->count);
 }
 
 enum kveil_status kveil_rewrite_splice(struct kveil_engine *e, const struct kveil_rewrite *w,
@@ -413,7 +391,7 @@ enum kveil_status kveil_rewrite_splice(struct kveil_engine *e, const struct kvei
 	}
 	/* All at once: growing by steps would hold the output twice. */
 	if (shrinks <= text.len && !kveil_buf_reserve(out, text.len - shrinks + grows))
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	for (size_t i = 0; i < es->count; i++) {
 		const struct kveil_edit *d = &es->items[i];
 		bool is_sound = d->start >= at && d->end >= d->start && d->end <= text.len &&
@@ -426,7 +404,7 @@ enum kveil_status kveil_rewrite_splice(struct kveil_engine *e, const struct kvei
 		at = d->end;
 	}
 	kveil_buf_append(out, text.data + at, text.len - at);
-	return kveil_buf_ok(out) ? KVEIL_OK : no_memory(err);
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "a record");
 }
 
 enum kveil_status kveil_rewrite_settle(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,

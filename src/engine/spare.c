@@ -30,7 +30,7 @@ static enum kveil_status spare_members(struct kveil_engine *e, struct kveil_rewr
 		struct kveil_span raw = {doc->text.data + n->name_start, n->name_end - n->name_start};
 		struct kveil_span name = kveil_engine_unquote(e, raw);
 		if (!name.data)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+			return kveil_no_memory(err, "a record");
 		e->work--;
 		if (is_event ? kveil_envelope_lists(kind->members, name) || kveil_envelope_lists(kind->at_times, name)
 			     : !is_container(n) && is_added(e->plan, name))

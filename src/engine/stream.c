@@ -58,7 +58,7 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 	/* Room for the gaps and most results at once; a record of nothing but places may be refused for less. */
 	size_t room = 64 * p->scan.match_count + 64;
 	if (p->scan.match_count && !kveil_buf_reserve(out, text.len + (room < text.len + 4096 ? room : text.len)))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+		return kveil_no_memory(err, "a record");
 	for (size_t i = 0; i < p->scan.match_count; i++) {
 		const struct kveil_match *m = &p->scan.matches[i];
 		const struct kveil_automaton_state *s = &p->automaton->states[m->state];
@@ -93,5 +93,5 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 	if (!*ret_written)
 		return KVEIL_OK;
 	kveil_buf_append(out, text.data + copied, text.len - copied);
-	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "a record");
 }

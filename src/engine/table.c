@@ -23,7 +23,7 @@ static enum kveil_status one_text(struct kveil_engine *e, const struct kveil_pat
 	if (st || *ret_count != 1 || doc->nodes[nodes[0]].kind != KVEIL_KIND_STRING)
 		return st;
 	if (kveil_doc_text(doc, nodes[0], &e->arena, ret))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	if (!ret->len)
 		*ret = KVEIL_SPAN_NULL; /* an empty name tells nothing */
 	return KVEIL_OK;

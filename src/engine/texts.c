@@ -12,11 +12,6 @@
 
 enum { TEXT_BYTES = 4 }; /* of a text that go for one unit of work (KVEIL_PATH_WORK) */
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
-}
-
 size_t kveil_text_entries(const struct kveil_path *path)
 {
 	size_t n = 0;
@@ -84,7 +79,7 @@ static enum kveil_status decode(struct kveil_engine *e, struct kveil_scan *s, st
 	size_t n = 0;
 
 	if (!bytes)
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	if (!kveil_text_decode(KVEIL_BASE64, raw.data + 1, raw.len - 2, bytes, &n) || !n)
 		return KVEIL_OK;
 	enum kveil_status st = open_layer(e, s, t, kveil_span_of(bytes, n), &next, err);
@@ -109,7 +104,7 @@ enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spo
 	while (!st && raw.data && ret->layer_count < KVEIL_MOST_TEXTS) {
 		struct kveil_span content = kveil_engine_unquote(e, raw), next;
 		if (!content.data)
-			return no_memory(err);
+			return kveil_no_memory(err, "a record");
 		ret->layers[ret->layer_count].raw = raw;
 		ret->layers[ret->layer_count++].at = at;
 		st = open_layer(e, s, ret, content, &next, err);

@@ -9,25 +9,6 @@
  */
 #include "engine/internal.h"
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
-}
-
-enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kveil_doc **ret, struct kveil_error *err)
-{
-	const struct kveil_bound_part *value = &e->parts[KVEIL_PART_VALUE];
-
-	if (!e->value_doc && e->value.data) {
-		enum kveil_status st = value->format->scan(&e->lookup, e->value, err);
-		if (st)
-			return st;
-		e->value_doc = &e->lookup.doc;
-	}
-	*ret = e->value_doc;
-	return KVEIL_OK;
-}
-
 /* The tape of a text that is a part, a header or a key: as the JSON string that it would be. */
 static bool quote_text(struct kveil_engine *e, const struct kveil_spot *spot, struct kveil_doc_node *node,
 		       struct kveil_doc *ret)
@@ -95,7 +76,7 @@ static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_do
 	if (spot->doc)
 		own = *spot->doc;
 	else if (!quote_text(e, spot, &single, &own))
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	if (!is_head) {
 		kveil_buf_reset(&j->text);
 		kveil_buf_reset(&j->nodes);
@@ -113,7 +94,7 @@ static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_do
 	}
 	if (!ok) {
 		j->serial = 0;
-		return no_memory(err);
+		return kveil_no_memory(err, "a record");
 	}
 	*ret = *row;
 	ret->text = kveil_buf_span(&j->text);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* All paths of a plan as one automaton. */
 #include "format/automaton_internal.h"
 
 #include "base/arena.h"
@@ -133,7 +134,7 @@ static enum kveil_status state_of(struct builder *b, uint32_t *ret, struct kveil
 	struct set s;
 
 	if (!set_take(b, &s) || !table_reserve(&b->state_table, &b->state_table_size, b->state_count, state_set, b))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for the path automaton");
+		return kveil_no_memory(err, "the path automaton");
 	uint32_t at = s.hash & (b->state_table_size - 1);
 	for (; b->state_table[at]; at = (at + 1) & (b->state_table_size - 1)) {
 		if (set_eq(&b->sets[b->state_table[at] - 1], &s)) {
@@ -150,7 +151,7 @@ static enum kveil_status state_of(struct builder *b, uint32_t *ret, struct kveil
 		uint32_t cap = b->state_cap;
 		if (!grow((void **)&b->sets, &cap, sizeof *b->sets) ||
 		    !grow((void **)&b->states, &b->state_cap, sizeof *b->states))
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for the path automaton");
+			return kveil_no_memory(err, "the path automaton");
 	}
 	b->sets[b->state_count] = s;
 	b->state_table[at] = b->state_count + 1;
@@ -206,11 +207,6 @@ static void put_name(const struct kveil_automaton_state *moves, struct kveil_aut
 	slots[at] = (struct kveil_automaton_slot){n.head, n.tail, (uint32_t)name.len, next, name.data};
 }
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for the path automaton");
-}
-
 static enum kveil_status row_names(struct builder *b, const struct set *rest, struct edge *edges, size_t count,
 				   struct kveil_automaton_state *moves, struct kveil_error *err)
 {
@@ -224,12 +220,12 @@ static enum kveil_status row_names(struct builder *b, const struct set *rest, st
 		cap *= 2;
 	struct kveil_automaton_slot *slots = kveil_arena_array(b->memory, cap, sizeof *slots);
 	if (!slots)
-		return no_memory(err);
+		return kveil_no_memory(err, "the path automaton");
 	memset(slots, 0, cap * sizeof *slots);
 	size_t words = (cap * 4 + 63) / 64;
 	uint64_t *filter = kveil_arena_array(b->memory, words, sizeof *filter);
 	if (!filter)
-		return no_memory(err);
+		return kveil_no_memory(err, "the path automaton");
 	memset(filter, 0, words * sizeof *filter);
 	moves->slots = slots;
 	moves->filter = filter;
@@ -245,7 +241,7 @@ static enum kveil_status row_names(struct builder *b, const struct set *rest, st
 		/* The paths may go: the name moves in. One byte at least, for NULL marks a free slot. */
 		uint8_t *name = kveil_arena_alloc(b->memory, edges[i].name.len + 1);
 		if (!name)
-			return no_memory(err);
+			return kveil_no_memory(err, "the path automaton");
 		if (edges[i].name.len)
 			memcpy(name, edges[i].name.data, edges[i].name.len);
 		put_name(moves, slots, filter, kveil_span_of(name, edges[i].name.len), next);
@@ -260,7 +256,7 @@ static enum kveil_status row_indices(struct builder *b, const struct set *rest, 
 	struct kveil_automaton_index *indices = kveil_arena_array(b->memory, count, sizeof *indices);
 
 	if (!indices)
-		return no_memory(err);
+		return kveil_no_memory(err, "the path automaton");
 	qsort(edges, count, sizeof *edges, edge_compare_indices);
 	uint32_t n = 0;
 	for (size_t i = 0, j; i < count; i = j) {
@@ -289,7 +285,7 @@ static enum kveil_status row_build(struct builder *b, const struct set *set, str
 	struct edge *by_name = kveil_arena_array(&b->scratch, selectors, sizeof *by_name);
 	struct edge *by_index = kveil_arena_array(&b->scratch, selectors, sizeof *by_index);
 	if (!by_name || !by_index)
-		return no_memory(err);
+		return kveil_no_memory(err, "the path automaton");
 	for (uint32_t i = 0; i < set->count; i++) {
 		uint32_t at = set->items[i];
 		const struct kveil_segment *seg = b->positions[at].segment;
@@ -309,7 +305,7 @@ static enum kveil_status row_build(struct builder *b, const struct set *set, str
 	}
 	struct set rest;
 	if (!set_take(b, &rest))
-		return no_memory(err);
+		return kveil_no_memory(err, "the path automaton");
 	enum kveil_status st = group_state(b, &rest, NULL, 0, &moves->default_name, err);
 	moves->default_index = moves->default_name;
 	if (!st && names)
@@ -329,7 +325,7 @@ static enum kveil_status row_of(struct builder *b, uint32_t *ret, struct kveil_e
 	struct set s;
 
 	if (!set_take(b, &s) || !table_reserve(&b->row_table, &b->row_table_size, b->row_count, row_set, b))
-		return no_memory(err);
+		return kveil_no_memory(err, "the path automaton");
 	uint32_t at = s.hash & (b->row_table_size - 1);
 	for (; b->row_table[at]; at = (at + 1) & (b->row_table_size - 1)) {
 		if (set_eq(&b->rows[b->row_table[at] - 1].set, &s)) {
@@ -342,7 +338,7 @@ static enum kveil_status row_of(struct builder *b, uint32_t *ret, struct kveil_e
 	if (st)
 		return st;
 	if (b->row_count == b->row_cap && !grow((void **)&b->rows, &b->row_cap, sizeof *b->rows))
-		return no_memory(err);
+		return kveil_no_memory(err, "the path automaton");
 	b->rows[b->row_count] = row;
 	b->row_table[at] = b->row_count + 1;
 	*ret = b->row_count++;
@@ -377,7 +373,7 @@ static enum kveil_status state_build(struct builder *b, uint32_t number, struct 
 	bool want_trail = false;
 
 	if (!ids || !accepting)
-		return no_memory(err);
+		return kveil_no_memory(err, "the path automaton");
 	for (uint32_t i = 0; i < set.count; i++) {
 		const struct position *p = &b->positions[set.items[i]];
 		if (p->segment) {
@@ -412,7 +408,7 @@ static enum kveil_status build(struct builder *b, const struct kveil_automaton_p
 	b->mark = kveil_arena_array(&b->scratch, total / 64 + 1, sizeof *b->mark);
 	uint32_t *firsts = kveil_arena_array(&b->scratch, count, sizeof *firsts);
 	if (!b->positions || !b->mark || !firsts)
-		return no_memory(err);
+		return kveil_no_memory(err, "the path automaton");
 	memset(b->mark, 0, (total / 64 + 1) * sizeof *b->mark);
 	for (size_t i = 0; i < count; i++) {
 		const struct kveil_path *p = paths[i].path;
@@ -438,7 +434,7 @@ enum kveil_status kveil_automaton_new(const struct kveil_automaton_path *paths, 
 	*ret = NULL;
 	struct kveil_automaton *a = calloc(1, sizeof *a);
 	if (!a)
-		return no_memory(err);
+		return kveil_no_memory(err, "the path automaton");
 	kveil_arena_init(&a->memory, 0);
 	struct builder b = {.memory = &a->memory};
 	kveil_arena_init(&b.scratch, 0);

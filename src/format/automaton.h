@@ -23,7 +23,7 @@ struct kveil_automaton_path {
 /* RULES error when the paths together need more than 65,536 states or a million transitions. The paths may go once
  * this returns. No paths at all are fine: then nothing is ever accepted. */
 enum kveil_status kveil_automaton_new(const struct kveil_automaton_path *paths, size_t count,
-                                      struct kveil_automaton **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+				      struct kveil_automaton **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_automaton_free(struct kveil_automaton *a);
 
 /* The ids that a state accepts, ascending. */

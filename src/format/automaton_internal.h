@@ -113,7 +113,7 @@ static inline uint32_t kveil_automaton_on_name(const struct kveil_automaton_stat
 
 /* The same for a name as it stands in a text, without escapes. */
 static inline uint32_t kveil_automaton_on_plain_name(const struct kveil_automaton_state *s, const uint8_t *name,
-                                                     size_t len, size_t readable)
+						     size_t len, size_t readable)
 {
 	if (!s->slots)
 		return s->default_name;

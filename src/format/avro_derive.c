@@ -447,10 +447,10 @@ static enum kveil_status write_derived(struct kveil_avro_program *p, struct writ
 	if (w->too_deep)
 		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
 				  "the derived schema would be nested too deep, or its defaults too long");
-	return copy ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	return copy ? KVEIL_OK : kveil_no_memory(err, "a schema");
 }
 
-enum kveil_status kveil_avro_derive(struct kveil_avro_program *p, struct kveil_error *err)
+static enum kveil_status derive(struct kveil_avro_program *p, struct kveil_error *err)
 {
 	struct writer w = {.p = p};
 	struct kveil_avro_schema *again = NULL;
@@ -460,9 +460,8 @@ enum kveil_status kveil_avro_derive(struct kveil_avro_program *p, struct kveil_e
 		return KVEIL_OK;
 	w.names = calloc(p->count, sizeof *w.names);
 	w.renamed = calloc(p->schema->count, sizeof *w.renamed);
-	enum kveil_status st = w.names && w.renamed && find_keepers(&w)
-				   ? write_derived(p, &w, err)
-				   : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	enum kveil_status st =
+	    w.names && w.renamed && find_keepers(&w) ? write_derived(p, &w, err) : kveil_no_memory(err, "a schema");
 	for (uint32_t i = 0; w.names && i < p->count; i++)
 		free(w.names[i]);
 	free(w.names);
@@ -477,4 +476,22 @@ enum kveil_status kveil_avro_derive(struct kveil_avro_program *p, struct kveil_e
 		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA, "the derived schema is none: %.120s", why.message);
 	kveil_avro_schema_free(again);
 	return KVEIL_OK;
+}
+
+enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
+					 const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
+					 void *user, struct kveil_avro_program **ret, struct kveil_error *err)
+{
+	struct kveil_error scrap;
+
+	err = err ? err : &scrap;
+	enum kveil_status status = kveil_avro_program_build(schema, automaton, effect, user, ret, err);
+	if (status)
+		return status;
+	status = derive(*ret, err);
+	if (status) {
+		kveil_avro_program_free(*ret);
+		*ret = NULL;
+	}
+	return status;
 }

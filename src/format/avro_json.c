@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Avro values as JSON, for people. */
 #include "format/avro_json.h"
 
 #include "format/avro_walk.h"
@@ -35,7 +36,7 @@ enum kveil_status kveil_avro_text_new(struct kveil_span schema, struct kveil_avr
 
 	*ret = NULL;
 	if (!t)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+		return kveil_no_memory(err, "a schema");
 	enum kveil_status st = kveil_avro_schema_parse(schema, &t->schema, err);
 	if (!st)
 		st = kveil_automaton_new(NULL, 0, &t->automaton, err);
@@ -279,7 +280,7 @@ enum kveil_status kveil_avro_from_json(struct kveil_avro_text *t, struct kveil_s
 	json_decref(root);
 	if (!ok)
 		return kveil_fail(err, KVEIL_E_INVALID_AVRO, "%s", x.why);
-	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "a record");
 }
 
 enum kveil_status kveil_avro_to_json(struct kveil_avro_text *t, struct kveil_span value, struct kveil_buf *out,
@@ -289,5 +290,5 @@ enum kveil_status kveil_avro_to_json(struct kveil_avro_text *t, struct kveil_spa
 
 	if (!st)
 		kveil_buf_append_span(out, t->walk.doc.text);
-	return st || kveil_buf_ok(out) ? st : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+	return st || kveil_buf_ok(out) ? st : kveil_no_memory(err, "a record");
 }

@@ -15,12 +15,12 @@ struct kveil_avro_text;
 
 /* AVRO_SCHEMA. */
 enum kveil_status kveil_avro_text_new(struct kveil_span schema, struct kveil_avro_text **ret,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_text_free(struct kveil_avro_text *t);
 /* Appends the value's bytes. INVALID_JSON: no JSON; INVALID_AVRO: no value of this schema. */
 enum kveil_status kveil_avro_from_json(struct kveil_avro_text *t, struct kveil_span json, struct kveil_buf *out,
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+				       struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_avro_to_json(struct kveil_avro_text *t, struct kveil_span value, struct kveil_buf *out,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

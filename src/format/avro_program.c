@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A schema and the automaton as one graph. */
 #include "format/avro_program.h"
 
 #include "format/automaton_internal.h"
@@ -589,9 +590,9 @@ static bool check_elements(struct builder *b)
 	return !p->nodes[0].is_gone || fail(b, "a whole record cannot be removed");
 }
 
-enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
-					 const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
-					 void *user, struct kveil_avro_program **ret, struct kveil_error *err)
+enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schema,
+					   const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
+					   void *user, struct kveil_avro_program **ret, struct kveil_error *err)
 {
 	struct kveil_error scrap;
 
@@ -599,13 +600,13 @@ enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
 	err = err ? err : &scrap;
 	struct kveil_avro_program *p = calloc(1, sizeof *p);
 	if (!p)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+		return kveil_no_memory(err, "a schema");
 	p->schema = schema;
 	p->automaton = automaton;
 	kveil_arena_init(&p->arena, 0);
 	struct builder b = {.p = p, .effect = effect, .user = user, .err = err, .renames = MOST_RENAMES};
-	bool ok = build(&b) && find_places(&b) && place_branches(&b) && spread(&b) && find_classes(&b) &&
-		  check_elements(&b) && kveil_avro_derive(p, err) == KVEIL_OK;
+	bool ok =
+	    build(&b) && find_places(&b) && place_branches(&b) && spread(&b) && find_classes(&b) && check_elements(&b);
 	free(b.table);
 	if (!ok) {
 		kveil_avro_program_free(p);

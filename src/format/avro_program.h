@@ -2,8 +2,8 @@
 /*
  * format/avro_program.h: a writer schema and all paths of a plan part as one graph, built once a schema:
  *
- *   node = (type, state of the automaton, is it in a place), from (root, start, no) on; a field, an item, a branch leads
- *   to the next
+ *   node = (type, state of the automaton, is it in a place), from (root, start, no) on; a field, an item, a branch
+ * leads to the next
  *
  * so that the walk over a value's bytes looks up no name and no type: it follows nodes. What no path can reach is there
  * too, in the dead state, to be checked and passed over.
@@ -36,7 +36,7 @@ struct kveil_avro_effect {
 	bool names; /* some rule is about such values at all */
 };
 typedef struct kveil_avro_effect kveil_avro_effect_fn(void *user, const uint32_t *ids, size_t count,
-                                                      enum kveil_kind kind);
+						      enum kveil_kind kind);
 
 /* Which branch of the derived union a value goes to; -1 = none. Without a union 0 says that it may. */
 struct kveil_avro_out {
@@ -63,13 +63,13 @@ struct kveil_avro_node {
 	struct kveil_avro_out out;     /* where it stands by itself, not in a union */
 	struct kveil_avro_effect effect;
 	enum kveil_avro_kind restored; /* a scalar's that has no name; STRING where nothing tells */
-	uint32_t class; /* nodes with equal ones have one derived type */
+	uint32_t class;                /* nodes with equal ones have one derived type */
 };
 
 struct kveil_avro_program {
-	const struct kveil_avro_schema *schema; /* borrowed */
+	const struct kveil_avro_schema *schema;  /* borrowed */
 	const struct kveil_automaton *automaton; /* borrowed */
-	struct kveil_avro_node *nodes; /* nodes[0] is the root */
+	struct kveil_avro_node *nodes;           /* nodes[0] is the root */
 	uint32_t count;
 	struct kveil_span derived; /* the derived schema's text; the writer's where nothing changes */
 	struct kveil_arena arena;
@@ -79,31 +79,42 @@ struct kveil_avro_program {
 enum kveil_kind kveil_avro_value_kind(enum kveil_avro_kind kind);
 
 /* AVRO_SCHEMA: the rules cannot be held on this schema; the message says why. */
-enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema, const struct kveil_automaton *automaton,
-                                         kveil_avro_effect_fn *effect, void *user, struct kveil_avro_program **ret,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
+					 const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
+					 void *user, struct kveil_avro_program **ret,
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_program_free(struct kveil_avro_program *p);
 
 /* --- avro_alias.c --- */
 
 /* Is a field's value one that rules name under an alias of the field, and do not where they follow its name to `next`?
- * Then that alias, borrowed; NULL = no. state: of the record. *budget goes down by what was looked at; at 0 doubt ends in
- * yes. */
+ * Then that alias, borrowed; NULL = no. state: of the record. *budget goes down by what was looked at; at 0 doubt ends
+ * in yes. */
 const char *kveil_avro_lost_alias(const struct kveil_avro_program *p, uint32_t state, const struct kveil_avro_member *m,
-                                  uint32_t next, unsigned *budget);
+				  uint32_t next, unsigned *budget);
 
 /* --- between avro_program.c and avro_derive.c --- */
 
 /* A type that a value at a node may have when the rules are done. */
 struct kveil_avro_alt {
-	enum { KVEIL_AVRO_ORIGINAL, KVEIL_AVRO_STRING_OF, KVEIL_AVRO_BYTES_OF, KVEIL_AVRO_NULL_OF, KVEIL_AVRO_RESTORED_OF } how;
+	enum {
+		KVEIL_AVRO_ORIGINAL,
+		KVEIL_AVRO_STRING_OF,
+		KVEIL_AVRO_BYTES_OF,
+		KVEIL_AVRO_NULL_OF,
+		KVEIL_AVRO_RESTORED_OF
+	} how;
 	uint32_t node;
 };
 /* Of one place in the schema: a union's branches one after another, each type once. The count; 0 = it is gone. */
 size_t kveil_avro_alternatives(const struct kveil_avro_program *p, uint32_t node,
-                               struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES]);
+			       struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES]);
 /* The node whose type stands for all elements of an array or a map. */
 uint32_t kveil_avro_item_node(const struct kveil_avro_program *p, const struct kveil_avro_node *n);
-enum kveil_status kveil_avro_derive(struct kveil_avro_program *p, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* …and the program without them. */
+enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schema,
+					   const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
+					   void *user, struct kveil_avro_program **ret,
+					   struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Avro schemas, read and checked. */
 #include "format/avro_schema.h"
 
 #include "base/buf.h"
@@ -37,7 +38,7 @@ static bool fail(struct parser *p, const char *what)
 
 static bool no_memory(struct parser *p)
 {
-	kveil_fail(p->err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	kveil_no_memory(p->err, "a schema");
 	return false;
 }
 
@@ -566,7 +567,7 @@ enum kveil_status kveil_avro_schema_parse(struct kveil_span text, struct kveil_a
 	if (!p.s || !p.names.slots) {
 		free(p.s);
 		free(p.names.slots);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+		return kveil_no_memory(err, "a schema");
 	}
 	kveil_arena_init(&p.s->arena, 0);
 	bool ok = load(&p, text) && parse(&p, p.s->json, KVEIL_SPAN(""), 0, &root) && measure(&p);

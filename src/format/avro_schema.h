@@ -2,10 +2,11 @@
 /*
  * format/avro_schema.h: an Avro schema (specification 1.11), from text to a table of types.
  *
- *   text ─ bounded ─► avro-c (is it a schema at all) ─► types[0 … count): numbers, so that a recursive type is no circle
+ *   text ─ bounded ─► avro-c (is it a schema at all) ─► types[0 … count): numbers, so that a recursive type is no
+ * circle
  *
- * avro-c keeps neither defaults nor docs, aliases, logical types or properties; the JSON tree behind each type does, for
- * the derived schema. Immutable once parsed: any thread.
+ * avro-c keeps neither defaults nor docs, aliases, logical types or properties; the JSON tree behind each type does,
+ * for the derived schema. Immutable once parsed: any thread.
  */
 #ifndef KVEIL_FORMAT_AVRO_SCHEMA_H
 #define KVEIL_FORMAT_AVRO_SCHEMA_H
@@ -20,7 +21,7 @@ enum {
 	KVEIL_AVRO_SCHEMA_DEPTH = 64,      /* types written within each other */
 	KVEIL_AVRO_SCHEMA_TYPES = 1 << 14,
 	KVEIL_AVRO_SCHEMA_VALUES = 1 << 17, /* of its JSON */
-	KVEIL_AVRO_SCHEMA_BRANCHES = 128, /* of a union */
+	KVEIL_AVRO_SCHEMA_BRANCHES = 128,   /* of a union */
 };
 
 enum kveil_avro_kind {
@@ -50,10 +51,10 @@ struct kveil_avro_member {
 
 struct kveil_avro_type {
 	enum kveil_avro_kind kind;
-	uint32_t size;          /* FIXED, in bytes */
-	uint32_t min_bytes;     /* that a value of it takes; UINT32_MAX: as many, or there is no value that ends */
-	uint32_t item;          /* ARRAY, MAP */
-	uint32_t member_count;  /* RECORD, ENUM, UNION */
+	uint32_t size;         /* FIXED, in bytes */
+	uint32_t min_bytes;    /* that a value of it takes; UINT32_MAX: as many, or there is no value that ends */
+	uint32_t item;         /* ARRAY, MAP */
+	uint32_t member_count; /* RECORD, ENUM, UNION */
 	const struct kveil_avro_member *members;
 	struct kveil_span name; /* RECORD, ENUM, FIXED: with the namespace, "com.acme.User" */
 	const json_t *json;     /* where it is defined: a string, an object, or a union's array */
@@ -74,7 +75,7 @@ json_t *kveil_avro_schema_json(struct kveil_span text, struct kveil_error *err);
 
 /* AVRO_SCHEMA error: not a schema, or beyond the bounds above. The text may go once this returns. */
 enum kveil_status kveil_avro_schema_parse(struct kveil_span text, struct kveil_avro_schema **ret,
-                                          struct kveil_error *err) KVEIL_MUST_CHECK;
+					  struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_schema_free(struct kveil_avro_schema *s);
 
 /* avro.c, the one user of avro-c: does it take the canonical form? Defaults may hold what its JSON parser refuses. */

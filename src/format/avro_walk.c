@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The walk through a value along its program. */
 #include "format/avro_walk.h"
 
 #include "base/secret.h"
@@ -35,7 +36,7 @@ static __attribute__((cold, noinline)) bool fail(struct pass *x, enum kveil_stat
 
 static __attribute__((cold, noinline)) bool no_memory(struct pass *x)
 {
-	kveil_fail(x->err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+	kveil_no_memory(x->err, "a record");
 	return false;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * format/avro_walk.h: one pass over a value's bytes (Avro's binary encoding, specification 1.11) along the program of its
- * schema: everything is checked, and what the rules may have to change is written down in the order of the bytes.
+ * format/avro_walk.h: one pass over a value's bytes (Avro's binary encoding, specification 1.11) along the program of
+ * its schema: everything is checked, and what the rules may have to change is written down in the order of the bytes.
  *
  *   ┌ index of the union, if it stands in one
  *   │      ┌ value              ┌ end
@@ -26,19 +26,20 @@ enum kveil_avro_event_kind {
 struct kveil_avro_event {
 	enum kveil_avro_event_kind kind;
 	uint32_t start, value, end; /* bytes of the value; start == value where the writer has no union */
-	uint32_t behind; /* PLACE, GONE: the first event that is not of what stands in the value, which may be of no bytes */
+	uint32_t
+	    behind; /* PLACE, GONE: the first event that is not of what stands in the value, which may be of no bytes */
 	uint32_t node;
 	const struct kveil_avro_out *out; /* PLACE, INDEX: where the results go */
-	bool has_index;  /* in the derived schema it stands in a union */
-	uint32_t doc_node; /* on the tape, when want_doc */
+	bool has_index;                   /* in the derived schema it stands in a union */
+	uint32_t doc_node;                /* on the tape, when want_doc */
 };
 
 struct kveil_avro_walk {
 	/* in */
 	const struct kveil_avro_program *program;
-	size_t max_bytes;   /* larger is TOO_LARGE */
-	uint32_t max_depth; /* records, arrays and maps within each other */
-	bool want_doc;      /* the tape too, over the value spelled as JSON */
+	size_t max_bytes;                  /* larger is TOO_LARGE */
+	uint32_t max_depth;                /* records, arrays and maps within each other */
+	bool want_doc;                     /* the tape too, over the value spelled as JSON */
 	struct kveil_allowance *allowance; /* for what grows below; NULL = none */
 	/* out; owned, grown and reused */
 	struct kveil_avro_event *events;
@@ -51,13 +52,13 @@ void kveil_avro_walk_clear(struct kveil_avro_walk *w);
 
 /* INVALID_AVRO, INVALID_UTF8, TOO_DEEP, TOO_LARGE: err->byte is the position in value. */
 enum kveil_status kveil_avro_walk(struct kveil_avro_walk *w, struct kveil_span value,
-                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+				  struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* The content of a value at a place, raw being its bytes: a string's text, bytes and fixed as they are, an enum's symbol, a
- * number's spelling (the shortest that reads back as the same) in room. Containers: raw. */
+/* The content of a value at a place, raw being its bytes: a string's text, bytes and fixed as they are, an enum's
+ * symbol, a number's spelling (the shortest that reads back as the same) in room. Containers: raw. */
 enum { KVEIL_AVRO_NUMBER_BYTES = 40 };
 struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, uint32_t node, struct kveil_span raw,
-                                     char room[KVEIL_AVRO_NUMBER_BYTES]);
+				     char room[KVEIL_AVRO_NUMBER_BYTES]);
 
 /* An int or a long; how many bytes. */
 size_t kveil_avro_spell_long(int64_t value, uint8_t room[10]);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The table of formats. */
 #include "format/format.h"
 
 #include <stdlib.h>

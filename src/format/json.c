@@ -592,7 +592,7 @@ ends_early:
 in_trouble:
 	return kveil_fail_at(err, t.status, (size_t)(t.at - base), "%s", t.why);
 no_memory:
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+	return kveil_no_memory(err, "a record");
 }
 
 static __attribute__((noinline)) enum kveil_status scan_with_doc(struct kveil_scan *s, struct kveil_span text,

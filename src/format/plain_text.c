@@ -22,7 +22,7 @@ static enum kveil_status text_scan(struct kveil_scan *s, struct kveil_span text,
 	if (!s->match_cap) {
 		s->matches = calloc(1, sizeof *s->matches);
 		if (!s->matches)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a record");
+			return kveil_no_memory(err, "a record");
 		s->match_cap = 1;
 	}
 	if (s->automaton && s->automaton->states[s->automaton->start].accept_count)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The HTTP server of the side port. */
 #include "http/http.h"
 
 #include "base/address.h"
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "base/unix_socket.h"
 
@@ -43,6 +45,7 @@ struct door {
 };
 
 struct kveil_http {
+	int64_t refused_ms;   /* when it was told last that somebody was refused a page */
 	pthread_mutex_t lock; /* of the guests */
 	pthread_cond_t ended;
 	bool ending;
@@ -124,6 +127,14 @@ static bool is_of_this_host(const struct door *door, struct MHD_Connection *c)
 	return door->is_unix || (door->http->on_loopback && peer_is_loopback(c) && host_is_loopback(c));
 }
 
+/* Requests are answered by one thread. */
+static enum MHD_Result forbid(const struct door *door, struct MHD_Connection *c, const char *page)
+{
+	if (kveil_clock_once_a_minute(&door->http->refused_ms, kveil_clock_mono_ms()))
+		kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_ACCESS_REFUSED, .detail = page});
+	return refuse(c, MHD_HTTP_FORBIDDEN, "this page answers on a loopback address only");
+}
+
 static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const char *url, const char *method,
 				  const char *version, const char *upload, size_t *upload_size, void **state)
 {
@@ -145,7 +156,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const ch
 	if (!route->path)
 		return refuse(c, MHD_HTTP_NOT_FOUND, "not found");
 	if (!route->public && !is_of_this_host(door, c))
-		return refuse(c, MHD_HTTP_FORBIDDEN, "this page answers on a loopback address only");
+		return forbid(door, c, route->path);
 	KVEIL_CLEANUP_BUF struct kveil_buf body = KVEIL_BUF_INIT;
 	unsigned status = route->answer(http->user, &body);
 	return send_response(c, status, route->content_type, &body);
@@ -400,7 +411,7 @@ enum kveil_status kveil_http_start(const struct kveil_http_places *places, const
 	sigset_t all, before;
 
 	if (!http)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	/* The new threads inherit the mask: signals are for the main thread. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);

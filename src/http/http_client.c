@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One request to a side port. */
 #include "http/http_client.h"
 
 #include "base/address.h"
@@ -84,7 +85,7 @@ static enum kveil_status receive_all(struct exchange *x, struct kveil_buf *answe
 			return status;
 		uint8_t *room = kveil_buf_reserve(answer, 16384);
 		if (!room)
-			return kveil_fail(x->err, KVEIL_E_NO_MEMORY, "out of memory");
+			return kveil_no_memory(x->err, NULL);
 		ssize_t n = recv(x->fd, room, 16384, 0);
 		if (n == 0)
 			return KVEIL_OK;
@@ -104,7 +105,7 @@ static enum kveil_status talk(struct exchange *x, const char *host, const char *
 
 	kveil_buf_printf(&request, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host);
 	if (!kveil_buf_ok(&request))
-		return kveil_fail(x->err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(x->err, NULL);
 	enum kveil_status status = send_all(x, (const char *)request.data, request.len);
 	if (status == KVEIL_OK)
 		status = receive_all(x, &answer);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The pages of the side port. */
 #include "http/side_port.h"
 
 #include "base/clock.h"
@@ -108,7 +109,7 @@ enum kveil_status kveil_side_port_start(const struct kveil_http_places *places, 
 	struct kveil_side_port *p = calloc(1, sizeof *p);
 
 	if (!p)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	*p = (struct kveil_side_port){.health = health, .metrics = metrics, .started_mono_ms = kveil_clock_mono_ms()};
 	enum kveil_status status = kveil_http_start(places, routes, p, &p->http, err);
 	if (status != KVEIL_OK)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Handles of librdkafka, and what it says as errors of ours. */
 #include "kafka/kafka.h"
 
 #include "base/clock.h"
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 
 enum {
-	LOG_AGAIN_MS = 60000,
 	LEADER_NAP_MS = 100,
 	MIB = 1024 * 1024,
 	PROCESS_BYTES = 32 * MIB, /* what the process needs before the first record: libraries, threads, connections */
@@ -77,7 +77,7 @@ static bool may_log(struct kveil_kafka_owner *owner, const char *fac)
 		slot = slot * 31 + (unsigned char)*c;
 	_Atomic int64_t *last = &owner->logged_ms[slot % (sizeof owner->logged_ms / sizeof owner->logged_ms[0])];
 	int64_t before = atomic_load_explicit(last, memory_order_relaxed);
-	if (before && now - before < LOG_AGAIN_MS)
+	if (before && now - before < KVEIL_CLOCK_MINUTE_MS)
 		return false;
 	atomic_store_explicit(last, now, memory_order_relaxed);
 	return true;

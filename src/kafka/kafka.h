@@ -15,11 +15,11 @@
 #ifndef KVEIL_KAFKA_KAFKA_H
 #define KVEIL_KAFKA_KAFKA_H
 
-#include "kveil/base.h"
-#include "kveil/engine.h"
 #include "config/config.h"
 #include "kafka/marker.h"
 #include "kafka/unpack.h"
+#include "kveil/base.h"
+#include "kveil/engine.h"
 
 #include <librdkafka/rdkafka.h>
 
@@ -57,42 +57,42 @@ size_t kveil_kafka_header_bytes(const struct kveil_header *headers, size_t count
 /* A configuration with the user's properties and kveil's guarantees on top. Which callbacks are wanted is the
  * caller's to set. CONFIG: a property is refused by librdkafka; the message names it. */
 enum kveil_status kveil_kafka_conf_admin(const struct kveil_config *c, struct kveil_kafka_owner *owner,
-                                         rd_kafka_conf_t **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+					 rd_kafka_conf_t **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* group NULL: the configuration's. */
 enum kveil_status kveil_kafka_conf_consumer(const struct kveil_config *c, struct kveil_kafka_owner *owner,
-                                            const char *group, rd_kafka_conf_t **ret,
-                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+					    const char *group, rd_kafka_conf_t **ret,
+					    struct kveil_error *err) KVEIL_MUST_CHECK;
 /* batch_bytes: no batch of several records is larger; message_bytes: no record is. */
 enum kveil_status kveil_kafka_conf_producer(const struct kveil_config *c, struct kveil_kafka_owner *owner,
-                                            size_t batch_bytes, size_t message_bytes, rd_kafka_conf_t **ret,
-                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+					    size_t batch_bytes, size_t message_bytes, rd_kafka_conf_t **ret,
+					    struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Sets a property; CONFIG with librdkafka's words otherwise. */
 enum kveil_status kveil_kafka_set(rd_kafka_conf_t *conf, const char *name, const char *value,
-                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+				  struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Takes conf, whatever happens. */
 enum kveil_status kveil_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_t **ret,
-                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+				  struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Has the user asked for compression? A record's size on the wire is then not known beforehand. */
 bool kveil_kafka_compresses(const struct kveil_config *c);
 
 /* What a failed delivery means. */
 enum kveil_kafka_fault {
 	KVEIL_FAULT_NONE,
-	KVEIL_FAULT_REFUSED,  /* this record, or another in its batch, is one the broker will never take */
+	KVEIL_FAULT_REFUSED,   /* this record, or another in its batch, is one the broker will never take */
 	KVEIL_FAULT_TOO_LARGE, /* as REFUSED, and it is the size */
-	KVEIL_FAULT_PURGED,   /* by us */
-	KVEIL_FAULT_WORLD,    /* topic gone, no permission, …: wait and try again */
-	KVEIL_FAULT_PRODUCER, /* fatal or not known here: a new producer, then try again */
+	KVEIL_FAULT_PURGED,    /* by us */
+	KVEIL_FAULT_WORLD,     /* topic gone, no permission, …: wait and try again */
+	KVEIL_FAULT_PRODUCER,  /* fatal or not known here: a new producer, then try again */
 };
 enum kveil_kafka_fault kveil_kafka_fault(rd_kafka_resp_err_t err);
 
 /* An error in the place of records: there is a batch that the client cannot read, now or ever. */
 bool kveil_kafka_unreadable(rd_kafka_resp_err_t err);
 
-/* Headers of a message as borrowed spans in *array, which grows as needed and is the caller's. UNREADABLE_BATCH: whoever
- * wrote them wrote no headers that can be taken apart. */
+/* Headers of a message as borrowed spans in *array, which grows as needed and is the caller's. UNREADABLE_BATCH:
+ * whoever wrote them wrote no headers that can be taken apart. */
 enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kveil_header **array, size_t *cap,
-                                      size_t *ret_count, struct kveil_error *err) KVEIL_MUST_CHECK;
+				      size_t *ret_count, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What a message took that was handed to the producer, of its delivery report. */
 size_t kveil_kafka_sent_bytes(const rd_kafka_message_t *msg);
 /* The same, before. */
@@ -105,24 +105,25 @@ rd_kafka_headers_t *kveil_kafka_headers_new(const struct kveil_header *headers, 
 
 /* Hands a copy of the record to the producer. partition may be RD_KAFKA_PARTITION_UA. timestamp_ms 0 = now. */
 rd_kafka_resp_err_t kveil_kafka_produce(rd_kafka_t *producer, rd_kafka_topic_t *topic, int32_t partition,
-                                        const struct kveil_record *record, int64_t timestamp_ms, void *opaque);
+					const struct kveil_record *record, int64_t timestamp_ms, void *opaque);
 
 /* Bytes of a batch (message format 2) that holds this record alone: what max.message.bytes is held against. */
 size_t kveil_kafka_batch_bytes(const struct kveil_record *record);
 
 /* Goes on with partitions at the list's offsets; each element's err tells. */
 enum kveil_status kveil_kafka_seek(rd_kafka_t *consumer, rd_kafka_topic_partition_list_t *list,
-                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+				   struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Where the records of a partition begin and end now; waits at most timeout_ms. */
 rd_kafka_resp_err_t kveil_kafka_range(rd_kafka_t *consumer, const char *topic, int32_t partition, int64_t *ret_low,
-                                      int64_t *ret_high, int timeout_ms);
+				      int64_t *ret_high, int timeout_ms);
 /* Commits and waits at most timeout_ms for the answer. */
 enum kveil_status kveil_kafka_commit_wait(rd_kafka_t *consumer, const rd_kafka_topic_partition_list_t *list,
-                                          int timeout_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
+					  int timeout_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* rd_kafka_destroy_flags, but for at most a few seconds: a client whose topic was deleted may never come to its end
  * (2.0.2). False: it is left behind, and its owner must stay where it is. NULL is fine. */
 bool kveil_kafka_destroy(rd_kafka_t *rk, int flags);
-/* Keeps in sight what stays because of such a client, for leak checkers: the client may end later, and point to it no more. */
+/* Keeps in sight what stays because of such a client, for leak checkers: the client may end later, and point to it no
+ * more. */
 void kveil_kafka_leave_behind(void *owner);
 /* Leaves the group, for at most 2 s, with the caller's callbacks in the caller's thread; then kveil_kafka_destroy. A
  * group that was not left in time takes the member out itself when its session ends. NULL is fine. */

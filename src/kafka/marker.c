@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Is what stands between two offsets a transaction's mark? */
 #include "kafka/marker.h"
 
 static int64_t position(rd_kafka_t *rk, const rd_kafka_message_t *msg)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A Kafka cluster in the process. */
 #include "kafka/mock.h"
 
 #include "base/clock.h"
@@ -49,7 +50,7 @@ enum kveil_status kveil_mock_new(int brokers, struct kveil_mock **ret, struct kv
 	struct kveil_mock *m = calloc(1, sizeof *m);
 
 	if (!m)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	m->brokers = brokers;
 	enum kveil_status status = new_client(RD_KAFKA_PRODUCER, properties, &m->handle, err);
 	if (status == KVEIL_OK && !(m->cluster = rd_kafka_mock_cluster_new(m->handle, brokers)))
@@ -130,7 +131,7 @@ enum kveil_status kveil_mock_writer_new(struct kveil_mock *m, struct kveil_mock_
 	struct kveil_mock_writer *w = calloc(1, sizeof *w);
 
 	if (!w)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	enum kveil_status status = new_client(RD_KAFKA_PRODUCER, properties, &w->producer, err);
 	if (status == KVEIL_OK)
 		*ret = w;
@@ -210,7 +211,7 @@ enum kveil_status kveil_mock_reader_new(struct kveil_mock *m, const char *const 
 	struct kveil_mock_reader *r = calloc(1, sizeof *r);
 
 	if (!r)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	enum kveil_status status = new_client(RD_KAFKA_CONSUMER, properties, &r->consumer, err);
 	if (status != KVEIL_OK) {
 		free(r);

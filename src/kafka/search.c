@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Where in a partition a batch that cannot be read ends. */
 #include "kafka/search.h"
 
 #include "base/clock.h"
@@ -70,7 +71,7 @@ enum kveil_status kveil_search_new(const struct kveil_config *config, const char
 
 	*ret = NULL;
 	if (!s)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a search");
+		return kveil_no_memory(err, "a search");
 	s->alive = alive;
 	s->user = user;
 	snprintf(s->owner.name, sizeof s->owner.name, "%.20s search", name);

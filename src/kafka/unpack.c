@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Bounds on what librdkafka decompresses. */
 #include "kafka/unpack.h"
 
 #include "kveil/base.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* `keys init` and `keys backup`. */
 #include "keyadmin/admin.h"
 
 #include "base/clock.h"
@@ -90,7 +91,7 @@ static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added,
 	size_t count = 0;
 
 	if (!made)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	for (size_t i = 0; !status && i < cfg->data_count; i++) {
 		const struct kveil_data_key_config *c = &cfg->data[i];
 		if (has_name(ks, c->name))

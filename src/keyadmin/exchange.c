@@ -20,7 +20,7 @@ static enum kveil_status collect(const struct kveil_key_name *n, struct kveil_ti
 	primary = kveil_key_name_active(n, kveil_clock_wall_ms(), &until);
 	set->keys = calloc(n->count ? n->count : 1, sizeof *set->keys);
 	if (!set->keys)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
+		return kveil_no_memory(err, "a keyset");
 	for (size_t i = 0; i < n->count; i++) {
 		const struct kveil_key_version *v = n->versions[i];
 		if (v->withheld && v->record.state != KVEIL_KEY_DESTROYED)
@@ -69,7 +69,7 @@ static enum kveil_status collect_tenant(struct kveil_keystore *ks, const struct 
 	const struct kveil_tenant_version *primary = turn.active;
 	set->keys = calloc(count ? count : 1, sizeof *set->keys);
 	if (!set->keys)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
+		return kveil_no_memory(err, "a keyset");
 	for (struct kveil_tenant_version *v = t->versions; !status && v; v = v->next) {
 		if (v->state == KVEIL_KEY_DESTROYED || v->dud || t->ended)
 			continue;
@@ -158,7 +158,7 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 	if (!status && !clear)
 		kveil_tink_write_encrypted_json(&set, kveil_buf_span(&sealed), out);
 	if (!status && (!kveil_buf_ok(out) || binary.failed))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
+		status = kveil_no_memory(err, "a keyset");
 	kveil_buf_clear(&binary);
 	kveil_buf_clear(&sealed);
 	if (is_tenant)
@@ -262,7 +262,7 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 					     kveil_span_of(key->key, key->alg->key_bytes), err);
 	}
 	if (!status && !kveil_document_add(&in->records, &r))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		status = kveil_no_memory(err, "keys");
 	kveil_key_record_clear(&r);
 	return status;
 }

@@ -78,11 +78,11 @@ static enum kveil_status renew_wrapping(struct kveil_keystore *ks, const struct 
 	if (status || wrapped.len == 0)
 		return status;
 	if (!kveil_document_add(batch, old))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	struct kveil_key_record *r = &batch->records[batch->count - 1];
 	uint8_t *copy = malloc(wrapped.len);
 	if (!copy)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	memcpy(copy, wrapped.data, wrapped.len);
 	free(r->wrapped);
 	r->wrapped = copy;
@@ -120,7 +120,7 @@ static enum kveil_status renew_root(struct rewrapping *w, const struct kveil_reg
 		if (status || wrapped.len == 0)
 			continue;
 		if (!kveil_registry_root_add(&renewed, kek->name, kveil_buf_span(&wrapped))) {
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+			status = kveil_no_memory(err, "keys");
 			continue;
 		}
 		struct kveil_registry_root one = kveil_registry_root_head(root);
@@ -193,7 +193,7 @@ static enum kveil_status rewrap_into(struct rewrapping *w, const struct kveil_ke
 	if (home)
 		return kveil_record_is_tenants(r) ? KVEIL_OK : renew_wrapping(w->ks, r, &w->batch, err);
 	if (!kveil_document_add(&w->batch, r))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	struct kveil_key_record *copy = &w->batch.records[w->batch.count - 1];
 	if (!kveil_record_is_tenants(r))
 		return rewrap_one(w->ks, copy, kveil_keystore_kek(w->ks, c->kek), err);
@@ -213,7 +213,7 @@ static enum kveil_status known_now(struct kveil_keystore *ks, const struct kveil
 	pthread_mutex_lock(&ks->lock);
 	bool ok = kveil_keystore_copy_record(ks, r->id, ret);
 	pthread_mutex_unlock(&ks->lock);
-	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	return ok ? KVEIL_OK : kveil_no_memory(err, "keys");
 }
 
 /* Leaves out what was changed since it was read: a version that was destroyed stays so. */

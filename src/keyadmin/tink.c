@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Tink's keysets, written and read. */
 #include "keyadmin/tink.h"
 
 #include "base/secret.h"
@@ -355,7 +356,7 @@ static enum kveil_status check_ids(const json_t *keys, json_int_t primary, struc
 	struct item item;
 
 	if (!ids)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyset");
+		return kveil_no_memory(err, "a keyset");
 	for (size_t i = 0; !status && i < count; i++) {
 		status = get_item(json_array_get(keys, i), &item, err);
 		ids[i] = status ? 0 : (uint32_t)item.id;

@@ -2,6 +2,7 @@
 /* One thread's keys: a lease, a counter, and a cipher for every version of every key that was asked for. */
 #include "keys/keyring.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/secret.h"
 #include "crypto/crypto.h"
@@ -20,7 +21,7 @@ enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyr
 	struct kveil_keyring *ring = calloc(1, sizeof *ring);
 
 	if (!ring)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a keyring");
+		return kveil_no_memory(err, "a keyring");
 	kveil_keystore_ref(ks);
 	ring->ks = ks;
 	ring->next_change_ms = INT64_MAX;
@@ -120,7 +121,7 @@ static enum kveil_status key_sync(struct kveil_key *key, int64_t now_ms, struct 
 	if (name->count) {
 		fresh = calloc(name->count, sizeof *fresh);
 		if (!fresh)
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+			status = kveil_no_memory(err, "a key");
 	}
 	for (size_t i = 0; !status && i < name->count; i++) {
 		const struct kveil_key_version *v = name->versions[i];
@@ -349,18 +350,18 @@ static enum kveil_status key_new(struct kveil_keyring *ring, struct kveil_span a
 	enum kveil_status status;
 
 	if (!key)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		return kveil_no_memory(err, "a key");
 	key->ring = ring;
 	key->name = name;
 	key->label = name->name;
 	key->pinned = pinned;
 	key->use = use;
 	key->asked = strndup((const char *)asked.data, asked.len);
-	status = key->asked ? key_sync(key, now, err) : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	status = key->asked ? key_sync(key, now, err) : kveil_no_memory(err, "a key");
 	if (!status && key->count == 0 && pinned)
 		status = kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' has no version %u", name->name, pinned);
 	if (!status && !kveil_map_put(&ring->keys, kveil_span_str(key->asked), key))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		status = kveil_no_memory(err, "a key");
 	if (status) {
 		key_free(key);
 		return status;
@@ -516,8 +517,7 @@ enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, st
 	if (sealed.len < KVEIL_PREFIX_BYTES || sealed.data[0] != 1)
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no ciphertext of kveil's: %s",
 				  sealed.len < KVEIL_PREFIX_BYTES ? "too short" : "the first byte is not 1");
-	uint32_t id = (uint32_t)sealed.data[1] << 24 | (uint32_t)sealed.data[2] << 16 | (uint32_t)sealed.data[3] << 8 |
-		      sealed.data[4];
+	uint32_t id = kveil_be32(sealed.data + 1);
 	struct kveil_bound *v = key->last_opened;
 	if (!v || v->id != id) {
 		v = kveil_bound_find(key, id);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keys/keyring.h: inside of a keyring, for its two files: keyring.c (lease, counter, keys that the configuration names) and
- * keyring_named.c (keys named from records, a bounded cache).
+ * keys/keyring.h: inside of a keyring, for its two files: keyring.c (lease, counter, keys that the configuration names)
+ * and keyring_named.c (keys named from records, a bounded cache).
  */
 #ifndef KVEIL_KEYS_KEYRING_H
 #define KVEIL_KEYS_KEYRING_H
@@ -29,23 +29,23 @@ struct kveil_key {
 	struct kveil_bound *versions; /* by id, ascending */
 	size_t count;
 	struct kveil_bound *active, *last_opened; /* in versions; NULL = none */
-	size_t overhead;                    /* the most that any version adds */
-	int64_t until_ms;                   /* active may change from then on (wall time) */
+	size_t overhead;                          /* the most that any version adds */
+	int64_t until_ms;                         /* active may change from then on (wall time) */
 };
 
 struct kveil_keyring {
 	struct kveil_keystore *ks;
 	uint64_t generation;
-	int64_t next_change_ms;           /* the least until_ms of all keys */
-	struct kveil_map keys;            /* struct kveil_key, by asked name */
-	struct kveil_named *named;        /* keys named from records; NULL until the first */
+	int64_t next_change_ms;    /* the least until_ms of all keys */
+	struct kveil_map keys;     /* struct kveil_key, by asked name */
+	struct kveil_named *named; /* keys named from records; NULL until the first */
 	uint64_t tenants_changes;
-	const char *topic;                /* whose records are at hand; NULL = nobody's */
+	const char *topic; /* whose records are at hand; NULL = nobody's */
 	int32_t partition;
 	int64_t now_ms;                   /* of the last tick (wall time) */
 	const struct kveil_key *inactive; /* a key that has to protect and has nothing to do it with; NULL = none */
 	bool needs_lease, had_lease, asked_lease; /* asked: the keeper, for the next one */
-	bool refuses;                     /* the last tick: nothing may be protected */
+	bool refuses;                             /* the last tick: nothing may be protected */
 
 	uint32_t lease;
 	uint64_t counter, uses_left; /* uses_left == 0: no lease */
@@ -56,7 +56,7 @@ struct kveil_keyring {
 
 /* Renews the lease when due; see kveil_keyring_tick. */
 enum kveil_status kveil_keyring_tend_lease(struct kveil_keyring *ring, int64_t now_ms,
-                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+					   struct kveil_error *err) KVEIL_MUST_CHECK;
 /* A version without its cipher. */
 void kveil_bound_init(struct kveil_bound *b, uint32_t id, const struct kveil_algorithm *alg, bool destroyed);
 struct kveil_bound *kveil_bound_find(const struct kveil_key *key, uint32_t id);
@@ -70,6 +70,7 @@ void kveil_named_free(struct kveil_keyring *ring);
 /* Looks at the keystore again: a version may have come. */
 enum kveil_status kveil_named_sync(struct kveil_key *key, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The cipher of a version that has been in no need of one so far. */
-enum kveil_status kveil_named_cipher(struct kveil_key *key, struct kveil_bound *b, struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_named_cipher(struct kveil_key *key, struct kveil_bound *b,
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

@@ -119,7 +119,7 @@ static enum kveil_status need_named(struct kveil_keyring *ring, struct kveil_err
 	struct kveil_named *n = kveil_secret_alloc_schedule(sizeof *n);
 
 	if (!n)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys named from records");
+		return kveil_no_memory(err, "keys named from records");
 	n->text = (struct kveil_buf)KVEIL_BUF_INIT;
 	enum kveil_status status =
 	    hmac->cipher_new(kveil_span_of(secret->name_key, sizeof secret->name_key), &n->namer, err);
@@ -175,7 +175,7 @@ static enum kveil_status digest_of(struct kveil_named *n, const struct kveil_dat
 	kveil_buf_reset(&n->text);
 	kveil_tenants_digest_text(pattern, filling, &n->text);
 	if (!kveil_buf_ok(&n->text))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key's name");
+		return kveil_no_memory(err, "a key's name");
 	enum kveil_status status = n->namer->alg->mac(n->namer, kveil_buf_span(&n->text), mac, err);
 	kveil_secret_wipe(n->text.data, n->text.len);
 	if (!status)
@@ -187,7 +187,7 @@ static enum kveil_status digest_of(struct kveil_named *n, const struct kveil_dat
 static enum kveil_status make_versions(struct kveil_named_slot *s, size_t count, struct kveil_error *err)
 {
 	s->key.versions = count <= FEW ? s->few : calloc(count, sizeof *s->key.versions);
-	return s->key.versions ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+	return s->key.versions ? KVEIL_OK : kveil_no_memory(err, "a key");
 }
 
 static int by_id(const void *a, const void *b)

@@ -113,13 +113,13 @@ enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key
 	struct kveil_key_version *v = calloc(1, sizeof *v);
 
 	if (!v)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		return kveil_no_memory(err, "a key");
 	if (name->count == name->cap) {
 		size_t cap = name->cap ? name->cap * 2 : 4;
 		struct kveil_key_version **grown = realloc(name->versions, cap * sizeof *grown);
 		if (!grown) {
 			free(v);
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+			return kveil_no_memory(err, "a key");
 		}
 		name->versions = grown;
 		name->cap = cap;
@@ -129,7 +129,7 @@ enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key
 	v->record.id = record->id;
 	if (!kveil_map_put(&ks->ids, kveil_span_of(&v->record.id, sizeof v->record.id), v)) {
 		free(v);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		return kveil_no_memory(err, "a key");
 	}
 	v->withheld = kveil_keystore_withheld(ks, record->id) != NULL;
 	v->record = *record;
@@ -382,7 +382,7 @@ enum kveil_status kveil_keystore_new_names(const struct kveil_keys_config *cfg, 
 	struct kveil_keystore *ks = kveil_keystore_alloc();
 
 	if (!ks)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	ks->config = cfg;
 	*ret = ks;
 	return KVEIL_OK;

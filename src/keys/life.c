@@ -107,7 +107,7 @@ enum kveil_status kveil_keystore_heed_events(struct kveil_keystore *ks, bool *re
 		return KVEIL_OK;
 	struct kveil_withheld *all = calloc(events->count ? events->count : 1, sizeof *all);
 	if (!all)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the events of the key registry");
+		return kveil_no_memory(err, "the events of the key registry");
 	size_t count = 0;
 	for (size_t i = 0; i < events->count; i++)
 		if (is_about_life(&events->items[i]))
@@ -185,7 +185,7 @@ enum kveil_status kveil_keystore_withhold(struct kveil_keystore *ks, const struc
 
 	*ret_changed = 0;
 	if (!events)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	size_t count = collect(ks, meant, kind, due_ms, whole, events);
 	pthread_mutex_lock(&ks->io_lock);
 	if (count)

@@ -220,7 +220,7 @@ enum kveil_status kveil_keystore_each_named(struct kveil_keystore *ks, const cha
 		each_tenants(ks, all[i].name, all[i].tenant, fn, user);
 	pthread_mutex_unlock(&ks->lock);
 	free(all);
-	return all ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for names");
+	return all ? KVEIL_OK : kveil_no_memory(err, "names");
 }
 
 size_t kveil_keystore_count_names(struct kveil_keystore *ks, const char *pattern)

@@ -85,7 +85,7 @@ enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_ke
 	snprintf(r->kek, sizeof r->kek, "%s", kek->name);
 	r->wrapped = malloc(wrapped.len ? wrapped.len : 1);
 	if (!r->wrapped)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		return kveil_no_memory(err, "a key");
 	memcpy(r->wrapped, wrapped.data, wrapped.len);
 	r->wrapped_len = wrapped.len;
 	status = kveil_key_record_sign(r, secret, err);
@@ -258,7 +258,7 @@ static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, b
 	size_t count = 0;
 
 	if (!made)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	for (size_t i = 0; i < ks->config->data_count && count < NEW_AT_ONCE; i++) {
 		const struct kveil_data_key_config *c = &ks->config->data[i];
 		int64_t active_from;
@@ -344,7 +344,7 @@ static enum kveil_status heal(struct kveil_keystore *ks, bool at_once, size_t *r
 		bool copied = kveil_keystore_copy_record(ks, ids[i], &again);
 		pthread_mutex_unlock(&ks->lock);
 		if (!copied)
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+			status = kveil_no_memory(err, "keys");
 		if (status || again.count == before) /* not unwrapped yet: its custodian is away */
 			continue;
 		struct kveil_key_record *r = &again.records[again.count - 1];
@@ -437,6 +437,8 @@ enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wal
 	pthread_mutex_lock(&ks->lock);
 	ks->tended = why;
 	pthread_mutex_unlock(&ks->lock);
+	if (atomic_load(&ks->kept))
+		kveil_keystore_tell_active(ks, now_wall_ms);
 	if (status && err)
 		*err = why;
 	return status;

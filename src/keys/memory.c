@@ -17,7 +17,7 @@ static enum kveil_status memory_new(struct kveil_keystore **ret, struct kveil_er
 		return status;
 	struct kveil_keystore *ks = kveil_keystore_alloc();
 	if (!ks)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	ks->memory = true;
 	*ret = ks;
 	return KVEIL_OK;
@@ -128,7 +128,7 @@ enum kveil_status kveil_memory_name(struct kveil_keystore *ks, struct kveil_span
 	struct kveil_key_name *n = kveil_keystore_intern(ks, name);
 	pthread_mutex_unlock(&ks->lock);
 	if (!n)
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		status = kveil_no_memory(err, "a key");
 	else if (n->count == 0) {
 		const struct kveil_algorithm *alg = kveil_algorithm_by_name(kveil_span_str(algorithm_for(use)));
 		if (!alg || !alg->library())

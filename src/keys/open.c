@@ -14,7 +14,7 @@ static enum kveil_status open_keks(struct kveil_keystore *ks, struct kveil_error
 
 	ks->custodians = calloc(c->custodian_count ? c->custodian_count : 1, sizeof *ks->custodians);
 	if (!ks->custodians)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	for (size_t i = 0; i < c->custodian_count; i++) {
 		const struct kveil_provider *p = kveil_provider_by_name(c->custodians[i].provider);
 		enum kveil_status status = kveil_kek_open(p, c->custodians[i].name, c->custodians[i].params,
@@ -128,12 +128,12 @@ enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, st
 		return status;
 	struct kveil_keystore *ks = kveil_keystore_alloc();
 	if (!ks)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	ks->config = cfg;
 	ks->is_pinned = cfg->registry_id && kveil_registry_id_parse(cfg->registry_id, ks->pin);
 	ks->unread = calloc(cfg->data_count ? cfg->data_count : 1, sizeof *ks->unread);
-	status = ks->unread ? kveil_crypto_random(&ks->lateness, sizeof ks->lateness, err)
-			    : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+	status =
+	    ks->unread ? kveil_crypto_random(&ks->lateness, sizeof ks->lateness, err) : kveil_no_memory(err, "keys");
 	if (!status)
 		status = open_keks(ks, err);
 	if (status) {

@@ -103,14 +103,13 @@ static enum kveil_status take_version(struct kveil_keystore *ks, const struct kv
 	if (r->state != KVEIL_KEY_DESTROYED)
 		status = kveil_keystore_unwrap(ks, r, &key, err);
 	if (!status && !kveil_key_record_copy(&copy, r))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		status = kveil_no_memory(err, "a key");
 	if (!status) {
 		pthread_mutex_lock(&ks->lock);
 		if (!key)
 			key = kveil_keystore_made_here(ks, r->id);
 		struct kveil_key_name *n = kveil_keystore_intern(ks, kveil_span_str(r->name));
-		status = n ? kveil_keystore_add(ks, n, &copy, key, err)
-			   : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		status = n ? kveil_keystore_add(ks, n, &copy, key, err) : kveil_no_memory(err, "a key");
 		if (!status && strchr(r->name, '{'))
 			kveil_tenants_wrapper_here(ks, r->id);
 		/* One that took its place unlawfully may have sealed: it opens on. */
@@ -133,7 +132,7 @@ static enum kveil_status take_change(struct kveil_keystore *ks, const struct kve
 	struct kveil_key_record copy;
 
 	if (!kveil_key_record_copy(&copy, r))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key");
+		return kveil_no_memory(err, "a key");
 	pthread_mutex_lock(&ks->lock);
 	struct kveil_key_version *v = kveil_keystore_by_id(ks, r->id);
 	/* The id inside stays where it is: the map borrows it. */
@@ -164,7 +163,7 @@ static enum kveil_status collect(void *user, const struct kveil_key_record *reco
 		    ks->backlog.records[i].sequence == record->sequence)
 			return KVEIL_OK;
 	if (!kveil_document_add(&ks->backlog, record))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		return kveil_no_memory(err, "keys");
 	return kveil_tenants_note(ks, record, err);
 }
 

@@ -28,7 +28,7 @@ static enum kveil_status changed_records(struct kveil_keystore *ks, const struct
 		if (!is_meant(&now->records[i], asked, name, version) || now->records[i].state >= state)
 			continue;
 		if (!kveil_document_add(ret, &now->records[i]))
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+			return kveil_no_memory(err, "keys");
 		struct kveil_key_record *r = &ret->records[ret->count - 1];
 		r->state = state;
 		kveil_key_record_advance(r);
@@ -126,7 +126,7 @@ static enum kveil_status add_end(struct kveil_keystore *ks, const struct kveil_t
 	enum kveil_status status = kveil_tenants_end(ks, a, &end, err);
 
 	if (!status && !kveil_document_add(changed, &end))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+		status = kveil_no_memory(err, "keys");
 	kveil_key_record_clear(&end);
 	return status;
 }
@@ -243,7 +243,7 @@ enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *ask
 		status = count_meant(ks, &now, asked, name, version, &count, err);
 	for (size_t i = 0; !status && i < now.count; i++)
 		if (is_meant(&now.records[i], asked, name, version) && !kveil_document_add(&meant, &now.records[i]))
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys");
+			status = kveil_no_memory(err, "keys");
 	if (!status)
 		status = kveil_keystore_withhold(ks, &meant, kind, due_ms, is_tenant && !version, ret_changed, err);
 	kveil_document_clear(&now);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Which of a name's versions protects, and when the next one is due. */
 #include "keys/internal.h"
 
 void kveil_succession_begin(struct kveil_succession *s, int64_t now_ms, int64_t period_ms)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Names from records, and the keys under them. */
 #include "keys/tenants.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/secret.h"
 #include "base/text.h"
@@ -21,11 +23,6 @@ struct kveil_tenant_wrapper {
 	const struct kveil_algorithm *alg;
 	struct kveil_cipher *cipher;
 };
-
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key named from the record");
-}
 
 /* --- names --- */
 
@@ -84,7 +81,7 @@ enum kveil_status kveil_tenants_digest(struct kveil_keystore *ks, const struct k
 	    kveil_buf_ok(&text)
 		? kveil_crypto_hmac(secret->name_hash, kveil_span_of(secret->name_key, sizeof secret->name_key),
 				    kveil_buf_span(&text), mac, err)
-		: no_memory(err);
+		: kveil_no_memory(err, "a key named from the record");
 	if (!status)
 		memcpy(digest, mac, KVEIL_DIGEST_BYTES);
 	kveil_buf_clear(&text);
@@ -149,7 +146,7 @@ static enum kveil_status hold(struct kveil_tenants *t, struct kveil_tenant_versi
 			      struct kveil_error *err)
 {
 	if (!t->held && !(t->held = calloc(HELD_MAX, sizeof(struct kveil_tenant_version *))))
-		return no_memory(err);
+		return kveil_no_memory(err, "a key named from the record");
 	size_t at = make_room(t);
 	uint8_t *copy = kveil_secret_alloc(n);
 	if (!copy) {
@@ -197,7 +194,7 @@ static enum kveil_status wrapper_of(struct kveil_keystore *ks, const struct kvei
 		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the own key of '%s' is not at hand", pattern->name);
 	struct kveil_tenant_wrapper *grown = realloc(t->wrappers, (t->wrapper_count + 1) * sizeof *grown);
 	if (!grown)
-		return no_memory(err);
+		return kveil_no_memory(err, "a key named from the record");
 	t->wrappers = grown;
 	struct kveil_tenant_wrapper *w = &grown[t->wrapper_count];
 	*w = (struct kveil_tenant_wrapper){.id = id, .alg = v->alg};
@@ -213,7 +210,7 @@ static enum kveil_status wrapper_of(struct kveil_keystore *ks, const struct kvei
 
 uint32_t kveil_tenants_wrapper_id(const uint8_t *wrapped)
 {
-	return (uint32_t)wrapped[1] << 24 | (uint32_t)wrapped[2] << 16 | (uint32_t)wrapped[3] << 8 | wrapped[4];
+	return kveil_be32(wrapped + 1);
 }
 
 /* What this version of a pattern's own key wrapped is looked at anew. */
@@ -400,7 +397,7 @@ enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kve
 	uint8_t *out =
 	    malloc(KVEIL_TENANT_PREFIX_BYTES + w->alg->nonce_bytes + alg->key_bytes + w->alg->overhead_bytes);
 	if (!out)
-		return no_memory(err);
+		return kveil_no_memory(err, "a key named from the record");
 	out[0] = 1;
 	for (int i = 0; i < 4; i++)
 		out[1 + i] = (uint8_t)(w->id >> (24 - 8 * i));

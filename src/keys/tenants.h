@@ -17,16 +17,16 @@
  *
  * A destroyed name stays destroyed: a record of version KVEIL_TENANT_ENDED says so, whatever comes before or after it.
  *
- * A number belongs to the first record that has it, be that one a key or not: one under another KEK, or whose bytes open
- * to nothing, is passed over for good, and the name goes on with the number after it.
+ * A number belongs to the first record that has it, be that one a key or not: one under another KEK, or whose bytes
+ * open to nothing, is passed over for good, and the name goes on with the number after it.
  *
  * Under the keystore's lock, but for what says otherwise.
  */
 #ifndef KVEIL_KEYS_TENANTS_H
 #define KVEIL_KEYS_TENANTS_H
 
-#include "keys/keystore.h"
 #include "base/map.h"
+#include "keys/keystore.h"
 #include "registry/key_record.h"
 
 enum {
@@ -47,7 +47,7 @@ struct kveil_tenant_version {
 	uint16_t algorithm, wrapped_len;
 	uint8_t state;
 	bool withheld; /* disabled, or due to be destroyed */
-	bool dud; /* its wrapped bytes open to nothing */
+	bool dud;      /* its wrapped bytes open to nothing */
 };
 
 struct kveil_tenant {
@@ -70,7 +70,7 @@ struct kveil_tenant_ask {
 	uint8_t digest[KVEIL_DIGEST_BYTES];
 	uint32_t number; /* the next one, when it was asked for */
 	struct kveil_tenant_source source;
-	uint64_t turn;   /* those with the lowest are served first; see kveil_tenants_ask */
+	uint64_t turn; /* those with the lowest are served first; see kveil_tenants_ask */
 };
 
 enum { KVEIL_ASKED_MAX = 1024, KVEIL_BURST_SECONDS = 10 };
@@ -83,10 +83,10 @@ struct kveil_bucket {
 
 struct kveil_tenant_rate {
 	struct kveil_bucket bucket;
-	uint64_t count;    /* tenants there are */
-	uint64_t turn;     /* of those that were served last */
-	uint64_t taking;   /* new ones, in one go */
-	bool held_up;      /* a version of the pattern's own key waits for its custodian */
+	uint64_t count;  /* tenants there are */
+	uint64_t turn;   /* of those that were served last */
+	uint64_t taking; /* new ones, in one go */
+	bool held_up;    /* a version of the pattern's own key waits for its custodian */
 };
 
 /* The same for the records of one topic, where a pattern limits that. */
@@ -99,20 +99,20 @@ struct kveil_topic_rate {
 struct kveil_tenant_wrapper;
 
 struct kveil_tenants {
-	struct kveil_map names, ids;      /* by digest: kveil_tenant; by id: kveil_tenant_version */
-	_Atomic uint64_t changes;         /* of tenants that were here before; rings look */
-	_Atomic uint64_t made;            /* versions made by this process */
+	struct kveil_map names, ids;        /* by digest: kveil_tenant; by id: kveil_tenant_version */
+	_Atomic uint64_t changes;           /* of tenants that were here before; rings look */
+	_Atomic uint64_t made;              /* versions made by this process */
 	struct kveil_tenant_version **held; /* whose keys are at hand, oldest first from held_next */
 	size_t held_next;
 	struct kveil_tenant_ask *asked;
 	size_t asked_count;
-	struct kveil_tenant_rate *rates;  /* one an entry of keys.data */
+	struct kveil_tenant_rate *rates; /* one an entry of keys.data */
 	struct kveil_topic_rate *topics;
 	size_t topic_count, topic_cap;
 	struct kveil_tenant_wrapper *wrappers;
 	size_t wrapper_count;
 	bool has_duds; /* or had */
-	bool is_read; /* the registry, to its end: what it has is in memory or held up */
+	bool is_read;  /* the registry, to its end: what it has is in memory or held up */
 };
 
 void kveil_tenants_clear(struct kveil_keystore *ks);
@@ -128,30 +128,31 @@ static inline bool kveil_is_pattern(const struct kveil_data_key_config *c)
 }
 /* The pattern that name fills, and what fills it; NULL: none. */
 const struct kveil_data_key_config *kveil_keys_config_pattern(const struct kveil_keys_config *c, struct kveil_span name,
-                                                              struct kveil_span *ret_filling);
+							      struct kveil_span *ret_filling);
 /* Is this record one of a tenant's keys? */
 bool kveil_record_is_tenants(const struct kveil_key_record *r);
 
 /* text is kveil_tenants_digest_text. */
 void kveil_tenants_digest_text(const struct kveil_data_key_config *pattern, struct kveil_span filling,
-                               struct kveil_buf *out);
+			       struct kveil_buf *out);
 enum kveil_status kveil_tenants_digest(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-                                       struct kveil_span filling, uint8_t digest[KVEIL_DIGEST_BYTES],
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+				       struct kveil_span filling, uint8_t digest[KVEIL_DIGEST_BYTES],
+				       struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The name that the registry knows it by. */
 void kveil_tenants_write_name(const struct kveil_data_key_config *pattern, const uint8_t digest[KVEIL_DIGEST_BYTES],
-                              char name[KVEIL_KEY_NAME_MAX + 1]);
+			      char name[KVEIL_KEY_NAME_MAX + 1]);
 
 /* The other way; false: name is none. */
 bool kveil_tenants_read_name(const struct kveil_data_key_config *pattern, const char *name,
-                             uint8_t digest[KVEIL_DIGEST_BYTES]);
+			     uint8_t digest[KVEIL_DIGEST_BYTES]);
 
-/* Takes a record in; KVEIL_OK too for what counts for nothing, but for the number that it has. Takes the lock itself. */
+/* Takes a record in; KVEIL_OK too for what counts for nothing, but for the number that it has. Takes the lock itself.
+ */
 enum kveil_status kveil_tenants_take(struct kveil_keystore *ks, const struct kveil_key_record *r,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 /* A record that is no tenant's key may have the name of one, and with it a number. Takes the lock itself. */
 enum kveil_status kveil_tenants_note(struct kveil_keystore *ks, const struct kveil_key_record *r,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Between these two a wrapper that is not here may be on its way. Under refresh_lock; they take the lock themselves. */
 void kveil_tenants_reading(struct kveil_keystore *ks);
 void kveil_tenants_read(struct kveil_keystore *ks, bool to_its_end);
@@ -181,44 +182,48 @@ bool kveil_tenants_is_destroyed(const struct kveil_tenant *t);
 bool kveil_tenants_is_withheld(const struct kveil_tenant *t);
 void kveil_tenants_withhold(struct kveil_tenants *all, struct kveil_tenant_version *v, bool withheld);
 
-/* A cipher for this version, the caller's. *ret is one to make it of, or NULL; it is given up on failure. KEK_UNAVAILABLE
- * where the pattern's own key is not at hand. UNKNOWN_KEY: it opens to nothing, is a dud from now on and seals no more. */
+/* A cipher for this version, the caller's. *ret is one to make it of, or NULL; it is given up on failure.
+ * KEK_UNAVAILABLE where the pattern's own key is not at hand. UNKNOWN_KEY: it opens to nothing, is a dud from now on
+ * and seals no more. */
 enum kveil_status kveil_tenants_cipher(struct kveil_keystore *ks, struct kveil_tenant_version *v,
-                                       struct kveil_cipher **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+				       struct kveil_cipher **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The bytes of this version's key, borrowed until the lock is given up. */
 enum kveil_status kveil_tenants_key(struct kveil_keystore *ks, struct kveil_tenant_version *v, const uint8_t **ret,
-                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+				    struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The key inside r, which may be newer than what is in memory. */
 enum kveil_status kveil_tenants_unwrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-                                       const struct kveil_key_record *r, uint8_t key[KVEIL_KEY_BYTES_MAX],
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+				       const struct kveil_key_record *r, uint8_t key[KVEIL_KEY_BYTES_MAX],
+				       struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Is it wrapped by the pattern's newest version, or not at all? */
 bool kveil_tenants_is_current(const struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-                              const struct kveil_key_record *r);
+			      const struct kveil_key_record *r);
 /* Wraps key for r (whose fields but wrapped and kek are set) with the pattern's newest version, and signs it. */
 enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-                                     struct kveil_key_record *r, const uint8_t *key,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_key_record *r, const uint8_t *key,
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Is there anything to make? Takes the lock itself. */
 bool kveil_tenants_are_asked(struct kveil_keystore *ks);
 /* Makes what was asked for; takes the lock itself, under tend_lock. KEY_PENDING: some of it waits for its turn. Another
  * error: the first that stood in the way of a name; the others are made. */
-enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* For operators; these take the lock themselves. A next version of a tenant that is there; and the record that ends a name. */
+enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now_ms,
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
+/* For operators; these take the lock themselves. A next version of a tenant that is there; and the record that ends a
+ * name. */
 enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
-                                       int64_t active_from_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
+				       int64_t active_from_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_tenants_end(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
-                                    struct kveil_key_record *r, struct kveil_error *err) KVEIL_MUST_CHECK;
+				    struct kveil_key_record *r, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The tenant that an operator means by a name that fills a pattern and is configured for nothing else. */
 bool kveil_tenants_meant(struct kveil_keystore *ks, const char *name, struct kveil_tenant_ask *ret);
-/* Adds what to do to an error about a name that is nobody's, if it was copied out of the registry. Takes the lock itself. */
+/* Adds what to do to an error about a name that is nobody's, if it was copied out of the registry. Takes the lock
+ * itself. */
 void kveil_tenants_hint(struct kveil_keystore *ks, const char *name, struct kveil_error *err);
-/* Somebody wants a (next) version of this tenant. What a source asks for gets a turn after all that it has asked for before,
- * and none before the turn that is served: each of the sources that ask has one name made before any has two, however
- * many one of them asks for. */
+/* Somebody wants a (next) version of this tenant. What a source asks for gets a turn after all that it has asked for
+ * before, and none before the turn that is served: each of the sources that ask has one name made before any has two,
+ * however many one of them asks for. */
 void kveil_tenants_ask(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-                       const uint8_t digest[KVEIL_DIGEST_BYTES], struct kveil_tenant_source source);
+		       const uint8_t digest[KVEIL_DIGEST_BYTES], struct kveil_tenant_source source);
 /* Has the pattern as many names as it may? */
 bool kveil_tenants_are_full(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern);
 

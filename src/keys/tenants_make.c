@@ -367,7 +367,7 @@ enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now, str
 		made = calloc(t->asked_count, sizeof *made);
 		asked = calloc(t->asked_count, sizeof *asked);
 		if (!made || !asked)
-			first = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for keys named from records");
+			first = kveil_no_memory(err, "keys named from records");
 		else
 			taken = take_asked(ks, now, asked, made, &held_up, &unserved);
 	}

@@ -6,11 +6,6 @@
 
 #include <stdlib.h>
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key named from the record");
-}
-
 struct kveil_tenant *kveil_tenants_find(const struct kveil_keystore *ks, const uint8_t digest[KVEIL_DIGEST_BYTES])
 {
 	return kveil_map_get(&ks->tenants.names, kveil_span_of(digest, KVEIL_DIGEST_BYTES));
@@ -88,7 +83,7 @@ static enum kveil_status take_change(struct kveil_tenants *all, struct kveil_ten
 	if (!kveil_key_record_supersedes(r, &was) && !kveil_key_record_renumbers(r, &was))
 		return KVEIL_OK;
 	if (!set_wrapped(v, r))
-		return no_memory(err);
+		return kveil_no_memory(err, "a key named from the record");
 	v->version = r->version;
 	take_number(all, v->tenant, r->version);
 	v->state = (uint8_t)r->state;
@@ -112,7 +107,7 @@ static enum kveil_status take_new(struct kveil_keystore *ks, struct kveil_tenant
 	struct kveil_tenant_version *v = calloc(1, sizeof *v);
 	if (!v || !set_wrapped(v, r)) {
 		free(v);
-		return no_memory(err);
+		return kveil_no_memory(err, "a key named from the record");
 	}
 	v->tenant = t;
 	v->id = r->id;
@@ -128,7 +123,7 @@ static enum kveil_status take_new(struct kveil_keystore *ks, struct kveil_tenant
 	if (!kveil_map_put(&all->ids, kveil_span_of(&v->id, sizeof v->id), v)) {
 		free(v->wrapped);
 		free(v);
-		return no_memory(err);
+		return kveil_no_memory(err, "a key named from the record");
 	}
 	for (struct kveil_tenant_version *was = t->versions; was; was = was->next)
 		if (was->version == v->version && was->state == KVEIL_KEY_LIVE)
@@ -156,7 +151,7 @@ enum kveil_status kveil_tenants_note(struct kveil_keystore *ks, const struct kve
 		pthread_mutex_lock(&ks->lock);
 		struct kveil_tenant *t = intern(ks, c, digest);
 		if (!t)
-			status = no_memory(err);
+			status = kveil_no_memory(err, "a key named from the record");
 		else if (take_number(&ks->tenants, t, r->version))
 			changed(&ks->tenants, t);
 		pthread_mutex_unlock(&ks->lock);
@@ -197,7 +192,7 @@ enum kveil_status kveil_tenants_take(struct kveil_keystore *ks, const struct kve
 	else if (t)
 		status = take_new(ks, t, r, err);
 	else
-		status = no_memory(err);
+		status = kveil_no_memory(err, "a key named from the record");
 	kveil_keystore_forget_unknown(ks, r->id);
 	pthread_mutex_unlock(&ks->lock);
 	return status;

@@ -15,11 +15,6 @@
 
 enum { PROOF_MS = 30000, POLICY_MS = 15000 };
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
-}
-
 void kveil_registry_kafka_close(struct kveil_registry *base)
 {
 	struct kafka_registry *r = (struct kafka_registry *)base;
@@ -39,7 +34,7 @@ enum kveil_status kveil_registry_kafka_connect(const struct kveil_registry_env *
 		return kveil_fail(err, KVEIL_E_CONFIG, "a key registry in Kafka needs `kafka:` in the configuration");
 	struct kafka_registry *r = calloc(1, sizeof *r);
 	if (!r)
-		return no_memory(err);
+		return kveil_no_memory(err, "the key registry");
 	r->base.driver = &kveil_registry_kafka;
 	r->base.root = &r->log.root.keys;
 	r->base.events = &r->log.events;
@@ -152,7 +147,7 @@ static enum kveil_status heal_root(struct kafka_registry *r, struct kveil_error 
 	struct kveil_registry_epoch_root again;
 
 	if (!kveil_registry_epoch_root_copy(&again, &r->log.root))
-		return no_memory(err);
+		return kveil_no_memory(err, "the key registry");
 	again.sequence += again.sequence < UINT32_MAX;
 	enum kveil_status status = kveil_registry_kafka_put_root(r, &again, r->base.secret, err);
 	kveil_registry_epoch_root_clear(&again);
@@ -290,7 +285,8 @@ enum kveil_status kveil_registry_kafka_append(struct kveil_registry *base, const
 	struct kafka_registry *r = (struct kafka_registry *)base;
 	struct writing w = {calloc(2 * count + 1, sizeof *w.messages), calloc(count + 1, sizeof *w.values),
 			    calloc(2 * count + 1, sizeof *w.labels)};
-	enum kveil_status status = w.messages && w.values && w.labels ? KVEIL_OK : no_memory(err);
+	enum kveil_status status =
+	    w.messages && w.values && w.labels ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 	size_t n = 0;
 
 	for (size_t i = 0; !status && i < count; i++) {
@@ -341,10 +337,10 @@ static enum kveil_status kafka_add_root_keys(struct kveil_registry *base, const 
 	for (int i = 0; !status && i < ATTEMPTS && !has_keys(&r->log.root.keys, keys); i++) {
 		struct kveil_registry_epoch_root root;
 		if (!kveil_registry_epoch_root_copy(&root, &r->log.root))
-			return no_memory(err);
+			return kveil_no_memory(err, "the key registry");
 		root.sequence += root.sequence < UINT32_MAX;
 		if (!kveil_registry_root_add_all(&root.keys, keys))
-			status = no_memory(err);
+			status = kveil_no_memory(err, "the key registry");
 		if (!status)
 			status = kveil_registry_kafka_put_root(r, &root, r->base.secret, err);
 		if (!status)
@@ -397,7 +393,7 @@ static enum kveil_status kafka_record(struct kveil_registry *base, const struct 
 			status = put_event(r, &e, err);
 		/* Known from now on, for the next one to name it. */
 		if (!status && !kveil_registry_events_add(&r->log.events, &e))
-			status = no_memory(err);
+			status = kveil_no_memory(err, "the key registry");
 		kveil_registry_event_clear(&e);
 	}
 	return status;
@@ -421,7 +417,7 @@ static enum kveil_status kafka_noted(struct kveil_registry *base, struct kveil_b
 
 	if (!status && r->log.note.sequence)
 		kveil_buf_append(out, r->log.note.text, r->log.note.len);
-	return status ? status : kveil_buf_ok(out) ? KVEIL_OK : no_memory(err);
+	return status ? status : kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
 static enum kveil_status kafka_note(struct kveil_registry *base, struct kveil_span text, struct kveil_error *err)
@@ -449,8 +445,9 @@ enum kveil_status kveil_registry_kafka_put_first_root(struct kafka_registry *r, 
 						      struct kveil_error *err)
 {
 	struct kveil_registry_epoch_root root = {.sequence = 1};
-	enum kveil_status status =
-	    kveil_registry_root_copy(&root.keys, keys) ? kveil_registry_kafka_draw_epoch(&root, err) : no_memory(err);
+	enum kveil_status status = kveil_registry_root_copy(&root.keys, keys)
+				       ? kveil_registry_kafka_draw_epoch(&root, err)
+				       : kveil_no_memory(err, "the key registry");
 
 	if (!status)
 		status = kveil_registry_kafka_put_root(r, &root, secret, err);

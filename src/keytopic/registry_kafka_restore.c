@@ -8,14 +8,9 @@
 
 #include <stdlib.h>
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
-}
-
 static enum kveil_status add_to(void *document, const struct kveil_key_record *record, struct kveil_error *err)
 {
-	return kveil_document_add(document, record) ? KVEIL_OK : no_memory(err);
+	return kveil_document_add(document, record) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
 /* Everything that the log holds, read from its beginning by somebody who knows nothing of it yet. */
@@ -40,14 +35,16 @@ enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, str
 
 	int64_t position = kveil_registry_topic_position(r->topic);
 	kveil_registry_log_init(&log, &silent);
-	enum kveil_status status = kveil_registry_epoch_root_copy(&log.root, &r->log.root) ? KVEIL_OK : no_memory(err);
+	enum kveil_status status = kveil_registry_epoch_root_copy(&log.root, &r->log.root)
+				       ? KVEIL_OK
+				       : kveil_no_memory(err, "the key registry");
 	if (!status)
 		status = kveil_registry_kafka_read_whole(r, &log, &d, err);
 	/* What came meanwhile is new to the log that goes on. */
 	kveil_registry_topic_seek(r->topic, position);
 	if (!status && (!kveil_registry_root_copy(&d.root, &log.root.keys) ||
 			!kveil_registry_events_add_all(&d.events, &log.events)))
-		status = no_memory(err);
+		status = kveil_no_memory(err, "the key registry");
 	d.generation = (uint64_t)kveil_registry_topic_highest(r->topic) + 1;
 	d.lease = log.lease > 0 && log.lease <= UINT32_MAX ? (uint32_t)log.lease : 0;
 	kveil_registry_log_clear(&log);
@@ -64,8 +61,9 @@ static enum kveil_status copy_records(const struct kveil_document *from, struct 
 {
 	for (size_t i = 0; i < from->count; i++)
 		if (!kveil_document_add(ret, &from->records[i]))
-			return no_memory(err);
-	return kveil_registry_events_add_all(&ret->events, &from->events) ? KVEIL_OK : no_memory(err);
+			return kveil_no_memory(err, "the key registry");
+	return kveil_registry_events_add_all(&ret->events, &from->events) ? KVEIL_OK
+									  : kveil_no_memory(err, "the key registry");
 }
 
 /* Appends those that the log does not have; all: the others too. */
@@ -104,7 +102,7 @@ static enum kveil_status begin_anew(struct kafka_registry *r, struct kveil_docum
 	if (!status)
 		status = kveil_registry_epoch_root_copy(&root, &r->log.root)
 			     ? kveil_registry_kafka_draw_epoch(&root, err)
-			     : no_memory(err);
+			     : kveil_no_memory(err, "the key registry");
 	root.sequence += root.sequence < UINT32_MAX;
 	if (!status)
 		status = kveil_registry_kafka_put_root(r, &root, secret, err);
@@ -225,7 +223,7 @@ enum kveil_status kveil_registry_kafka_restore(const struct kveil_registry_env *
 	if (r->base.secret)
 		memcpy(r->base.secret, secret, sizeof *secret);
 	else
-		status = no_memory(err);
+		status = kveil_no_memory(err, "the key registry");
 	if (!status)
 		status = how->dry_run ? kveil_registry_topic_check(r->topic, err)
 				      : kveil_registry_kafka_check_or_make(r, err);

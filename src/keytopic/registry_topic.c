@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The registry's topic: read in order, written with a confirmation. */
 #include "keytopic/registry_topic_internal.h"
 
 #include "base/clock.h"
@@ -139,7 +140,7 @@ enum kveil_status kveil_registry_topic_new(const struct kveil_config *config, co
 
 	if (!t || !(t->name = strdup(name))) {
 		free(t);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		return kveil_no_memory(err, "the key registry");
 	}
 	t->config = config;
 	t->highest = -1;
@@ -504,8 +505,8 @@ enum kveil_status kveil_registry_topic_append(struct kveil_registry_topic *t, st
 	rd_kafka_resp_err_t failure = RD_KAFKA_RESP_ERR_NO_ERROR;
 	size_t waiting = 0;
 
-	enum kveil_status status = deliveries ? kveil_registry_topic_need_producer(t, err)
-					      : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	enum kveil_status status =
+	    deliveries ? kveil_registry_topic_need_producer(t, err) : kveil_no_memory(err, "the key registry");
 	if (status) {
 		free(deliveries);
 		return status;

@@ -72,7 +72,7 @@ enum kveil_status kveil_library_open(const char *config, kveil_problem_fn *probl
 	pthread_once(&once, add_driver);
 	struct kveil_library *lib = calloc(1, sizeof *lib);
 	if (!lib)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	enum kveil_status status = fill(lib, config, &report, err);
 	tell(&report, problem, user, err);
 	kveil_report_clear(&report);
@@ -122,7 +122,7 @@ enum kveil_status kveil_library_topic(const struct kveil_plan *plan, size_t view
 	kveil_plan_expand_topic(plan->views[view].topic, input_topic, &name);
 	const char *text = kveil_buf_cstr(&name);
 	if (!text)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	if (strlen(text) >= size)
 		return kveil_fail(err, KVEIL_E_NOT_FOUND, "the topic's name takes %zu bytes", strlen(text) + 1);
 	memcpy(dst, text, strlen(text) + 1);

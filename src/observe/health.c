@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Conditions, and whether the process lives and is ready. */
 #include "observe/health.h"
 
 #include "base/clock.h"

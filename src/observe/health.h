@@ -24,8 +24,8 @@ void kveil_health_free(struct kveil_health *h);
 /* Registers a loop and beats for it; lives as long as h. A name whose loop has ended is taken up again, so that
  * restarted workers do not add up. NULL when memory is out: the loop must then not run, for nobody watches it. */
 struct kveil_loop *kveil_health_loop(struct kveil_health *h, const char *name);
-void kveil_loop_beat(struct kveil_loop *l);   /* a clock read and one relaxed store: once a turn */
-void kveil_loop_end(struct kveil_loop *l);    /* ended on purpose: no longer watched */
+void kveil_loop_beat(struct kveil_loop *l); /* a clock read and one relaxed store: once a turn */
+void kveil_loop_end(struct kveil_loop *l);  /* ended on purpose: no longer watched */
 
 /* Opens or updates the condition `name` ("worker 1: kafka") with a reason, or closes it (reason NULL). Never a
  * value or a secret in a reason: anyone who reaches the port reads it. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Counters and gauges, and their text. */
 #include "observe/metrics.h"
 
 #include "base/text.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A document as a table of nodes. */
 #include "path/doc.h"
 
 #include "path/cursor.h"

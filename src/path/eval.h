@@ -39,7 +39,7 @@ struct kveil_evaluation {
 };
 
 void kveil_evaluation_begin(struct kveil_evaluation *ev, const struct kveil_doc *doc, int64_t *work,
-                            struct kveil_error *err);
+			    struct kveil_error *err);
 void kveil_evaluation_end(struct kveil_evaluation *ev);
 
 enum kveil_status kveil_evaluation_fail(struct kveil_evaluation *ev, enum kveil_status status, const char *message);

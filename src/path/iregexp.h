@@ -21,7 +21,7 @@ enum { KVEIL_IREGEXP_MAX_STATES = 5000 };
 /* pattern: UTF-8. PATH_SYNTAX with err->byte in the pattern when it is not RFC 9485 or needs more than
  * KVEIL_IREGEXP_MAX_STATES. Everything lives in the arena. */
 enum kveil_status kveil_iregexp_compile(struct kveil_span pattern, struct kveil_arena *arena,
-                                        const struct kveil_iregexp **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+					const struct kveil_iregexp **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Scratch for kveil_iregexp_run: bytes that a pattern needs, zeroed once and then reused for any pattern. */
 size_t kveil_iregexp_scratch_bytes(const struct kveil_iregexp *re);
@@ -29,8 +29,9 @@ size_t kveil_iregexp_scratch_bytes(const struct kveil_iregexp *re);
 size_t kveil_iregexp_states(const struct kveil_iregexp *re);
 
 /* Does the text match: the whole of it, or any part of it (anywhere)? *work is lowered by a quarter of the states
- * followed and of the ranges that a class was asked for; when it would fall below zero the answer is TOO_COMPLEX. scratch: kveil_iregexp_scratch_bytes, aligned to 4. */
+ * followed and of the ranges that a class was asked for; when it would fall below zero the answer is TOO_COMPLEX.
+ * scratch: kveil_iregexp_scratch_bytes, aligned to 4. */
 enum kveil_status kveil_iregexp_run(const struct kveil_iregexp *re, struct kveil_text_cursor *text, bool anywhere,
-                                    void *scratch, int64_t *work, bool *ret) KVEIL_MUST_CHECK;
+				    void *scratch, int64_t *work, bool *ret) KVEIL_MUST_CHECK;
 
 #endif

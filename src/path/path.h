@@ -32,8 +32,8 @@ struct kveil_expr;
 
 struct kveil_selector {
 	enum kveil_selector_kind kind;
-	struct kveil_span name; /* NAME: unescaped UTF-8 */
-	int64_t index;          /* INDEX */
+	struct kveil_span name;   /* NAME: unescaped UTF-8 */
+	int64_t index;            /* INDEX */
 	int64_t start, end, step; /* SLICE; step defaults to 1 */
 	bool has_start, has_end;
 	struct kveil_expr *filter; /* FILTER */
@@ -55,13 +55,13 @@ struct kveil_path {
 /* text: "$.a[*]..b". On failure err->byte is the position in text and the hint names the likely mistake. Strict
  * RFC 9535 (I-JSON integer range, no blank space where the grammar has none). */
 enum kveil_status kveil_path_parse(struct kveil_span text, struct kveil_path **ret,
-                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+				   struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_path_free(struct kveil_path *p);
 
 /* text: a logical expression as in a filter, "$.country == 'CN' && @ > 50000". `@` is the value that the rule's
  * path found, `$` the record. Functions length, count, match, search, value; well-typedness is checked. */
 enum kveil_status kveil_expr_parse(struct kveil_span text, struct kveil_expr **ret,
-                                   struct kveil_error *err) KVEIL_MUST_CHECK;
+				   struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_expr_free(struct kveil_expr *e);
 
 /* Can a scanner answer it without looking back: only names, wildcards, indices >= 0, descendants. */
@@ -83,8 +83,8 @@ bool kveil_path_covers(const struct kveil_path *a, const struct kveil_path *b);
 bool kveil_path_may_be_ancestor(const struct kveil_path *a, const struct kveil_path *b);
 bool kveil_path_equal(const struct kveil_path *a, const struct kveil_path *b);
 
-/* Does fn say yes to a query of the expression, as it stands there (relative: from @)? whole: the answer hangs on all that
- * is inside what the query finds, not only on a scalar or on whether it is there. */
+/* Does fn say yes to a query of the expression, as it stands there (relative: from @)? whole: the answer hangs on all
+ * that is inside what the query finds, not only on a scalar or on whether it is there. */
 typedef bool kveil_query_fn(void *user, const struct kveil_path *query, bool whole);
 bool kveil_expr_any_query(const struct kveil_expr *e, kveil_query_fn *fn, void *user);
 
@@ -101,16 +101,15 @@ enum kveil_tri { KVEIL_NO, KVEIL_DOUBT, KVEIL_YES };
 /* The nodes that p finds from `from` (the root for $), in document order, without repeats, in *ret (arena).
  * A filter in doubt selects when doubt_selects. */
 enum kveil_status kveil_path_select_within(const struct kveil_path *p, const struct kveil_doc *doc, uint32_t from,
-                                           bool doubt_selects, int64_t *work, struct kveil_arena *arena,
-                                           uint32_t **ret, size_t *ret_count,
-                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+					   bool doubt_selects, int64_t *work, struct kveil_arena *arena, uint32_t **ret,
+					   size_t *ret_count, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* After an error *ret is DOUBT. */
 enum kveil_status kveil_expr_eval_within(const struct kveil_expr *e, const struct kveil_doc *doc, uint32_t current,
-                                         int64_t *work, enum kveil_tri *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+					 int64_t *work, enum kveil_tri *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* The content of a string node (escapes resolved into the arena, else borrowed), the spelling of another scalar. */
 enum kveil_status kveil_doc_text(const struct kveil_doc *doc, uint32_t node, struct kveil_arena *arena,
-                                 struct kveil_span *ret) KVEIL_MUST_CHECK;
+				 struct kveil_span *ret) KVEIL_MUST_CHECK;
 /* Resolves JSON string escapes of raw (validated, without quotes) into dst (raw.len of room); gives the length. */
 size_t kveil_json_unescape(struct kveil_span raw, uint8_t *dst);
 

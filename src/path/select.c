@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RFC 9535 sections 2.3 and 2.5 over the offset tape: segments and selectors. */
 #include "path/cursor.h"
+
+#include "base/heap_sort.h"
 #include "path/eval.h"
 
 /* Entries in lists at the same time, at least; more in a larger document. */
@@ -214,32 +216,7 @@ static bool comes_before(struct kveil_found a, struct kveil_found b)
 	return a.node < b.node || (a.node == b.node && a.doubtful < b.doubtful);
 }
 
-static void sift_down(struct kveil_found *heap, size_t i, size_t n)
-{
-	struct kveil_found moving = heap[i];
-
-	for (size_t child; (child = 2 * i + 1) < n; i = child) {
-		if (child + 1 < n && comes_before(heap[child], heap[child + 1]))
-			child++;
-		if (!comes_before(moving, heap[child]))
-			break;
-		heap[i] = heap[child];
-	}
-	heap[i] = moving;
-}
-
-/* Heapsort: in place, without memory of its own, and n log n on every input. */
-static void sort(struct kveil_found *list, size_t n)
-{
-	for (size_t i = n / 2; i-- > 0;)
-		sift_down(list, i, n);
-	for (size_t end = n; end-- > 1;) {
-		struct kveil_found last = list[end];
-		list[end] = list[0];
-		list[0] = last;
-		sift_down(list, 0, end);
-	}
-}
+KVEIL_HEAP_SORT(sort, struct kveil_found, comes_before)
 
 static size_t make_set(struct kveil_evaluation *ev, struct kveil_found *list, size_t n)
 {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A registry as one JSON document. */
 #include "registry/document.h"
 
 #include "base/map.h"
@@ -142,7 +143,7 @@ static enum kveil_status parse_tree(json_t *tree, struct kveil_document *d, stru
 	for (size_t i = 0; i < json_array_size(keys); i++) {
 		struct kveil_key_record *r = add_room(d);
 		if (!r)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+			return kveil_no_memory(err, "the key registry");
 		enum kveil_status status = kveil_key_record_from_tree(json_array_get(keys, i), r, err);
 		if (status)
 			return status;
@@ -205,7 +206,7 @@ static enum kveil_status mac_of(const struct kveil_document *d, const struct kve
 	for (size_t i = 0; i < d->events.count; i++)
 		kveil_buf_append(&text, d->events.items[i].mac, KVEIL_MAC_BYTES);
 	if (!kveil_buf_ok(&text))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		return kveil_no_memory(err, "the key registry");
 	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->document_key, sizeof secret->document_key),
 				 kveil_buf_span(&text), mac, err);
 }
@@ -271,12 +272,12 @@ enum kveil_status kveil_document_verify(const struct kveil_document *d, const st
 		if (!kveil_registry_event_authentic(&d->events.items[i], secret))
 			return corrupt(err, "an event in the backup was altered");
 	if (!index_new(&ix, d->count))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		return kveil_no_memory(err, "the key registry");
 	for (size_t i = 0; !status && i < d->count; i++) {
 		status = kveil_key_record_verify(&d->records[i], secret, err);
 		int taken = status ? 0 : index_add(&ix, &d->records[i], &d->records[i]);
 		if (taken)
-			status = taken < 0 ? kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry")
+			status = taken < 0 ? kveil_no_memory(err, "the key registry")
 					   : corrupt(err, "a key stands twice in the key registry");
 	}
 	index_free(&ix);
@@ -292,7 +293,7 @@ static enum kveil_status replace(struct kveil_key_record *old, const struct kvei
 	if (!kveil_key_record_supersedes(r, old))
 		return KVEIL_OK;
 	if (!kveil_key_record_copy(&copy, r))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		return kveil_no_memory(err, "the key registry");
 	kveil_key_record_clear(old);
 	*old = copy;
 	*changed = true;
@@ -307,7 +308,7 @@ enum kveil_status kveil_document_merge(struct kveil_document *d, const struct kv
 
 	*ret_changed = false;
 	if (!index_new(&ix, d->count + count))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		return kveil_no_memory(err, "the key registry");
 	/* Values are positions, from 1: the array moves as it grows. */
 	for (size_t i = 0; !status && i < d->count; i++)
 		if (index_add(&ix, &d->records[i], (void *)(uintptr_t)(i + 1)))
@@ -323,7 +324,7 @@ enum kveil_status kveil_document_merge(struct kveil_document *d, const struct kv
 		if (taken > 0)
 			continue;
 		if (taken < 0 || !kveil_document_add(d, r))
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+			status = kveil_no_memory(err, "the key registry");
 		else
 			*ret_changed = true;
 	}
@@ -344,16 +345,16 @@ enum kveil_status kveil_document_sort_out(struct kveil_document *d, const struct
 	struct index ix;
 
 	if (!index_new(&ix, there->count + d->count))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		return kveil_no_memory(err, "the key registry");
 	for (size_t k = 0; !status && k < there->count; k++)
 		if (index_add(&ix, &there->records[k], &there->records[k]) < 0)
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+			status = kveil_no_memory(err, "the key registry");
 	for (; !status && i < d->count; i++) {
 		struct kveil_key_record r = d->records[i];
 		bool known = holds_id(&ix, r.id);
 		int taken = known ? 1 : index_add(&ix, &r, &ix);
 		if (taken < 0)
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+			status = kveil_no_memory(err, "the key registry");
 		how->skipped += known;
 		how->conflicting += !known && taken > 0;
 		how->added += taken == 0;
@@ -447,8 +448,7 @@ enum kveil_status kveil_document_write(struct kveil_document *d, const struct kv
 	}
 	free(text);
 	json_decref(tree);
-	return text && kveil_buf_ok(out) ? KVEIL_OK
-					 : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	return text && kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
 enum kveil_status kveil_document_demote(struct kveil_document *d, const struct kveil_registry_secret *secret,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The record of one version: its text, its MAC, what is wrapped. */
 #include "registry/key_record.h"
 
+#include "base/bytes.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "crypto/crypto.h"
@@ -139,7 +141,7 @@ static enum kveil_status mac_of(const struct kveil_key_record *r, const struct k
 	kveil_buf_append(&text, secret->id, sizeof secret->id);
 	kveil_key_record_canonical(r, &text);
 	if (!kveil_buf_ok(&text))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key record");
+		return kveil_no_memory(err, "a key record");
 	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->record_key, sizeof secret->record_key),
 				 kveil_buf_span(&text), mac, err);
 }
@@ -278,7 +280,7 @@ static bool parse_id(const char *text, uint32_t *ret)
 
 	if (strlen(text) != 8 || !kveil_text_decode(KVEIL_HEX, (const uint8_t *)text, 8, bytes, &n))
 		return false;
-	*ret = (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+	*ret = kveil_be32(bytes);
 	return *ret != 0;
 }
 
@@ -366,7 +368,7 @@ enum kveil_status kveil_key_record_to_json(const struct kveil_key_record *r, str
 		kveil_buf_append_str(out, text);
 	free(text);
 	json_decref(tree);
-	return text && kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a key record");
+	return text && kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "a key record");
 }
 
 enum kveil_status kveil_key_record_from_json(struct kveil_span json, struct kveil_key_record *ret,

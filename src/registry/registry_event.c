@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Events in the registry, each with its MAC and the one before it. */
 #include "registry/registry_event.h"
 
 #include "base/clock.h"
@@ -50,7 +51,7 @@ static enum kveil_status mac_of(struct kveil_span head, const struct kveil_regis
 	kveil_buf_append(&text, secret->id, sizeof secret->id);
 	kveil_buf_append_span(&text, head);
 	if (!kveil_buf_ok(&text))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an event");
+		return kveil_no_memory(err, "an event");
 	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->event_key, sizeof secret->event_key),
 				 kveil_buf_span(&text), mac, err);
 }
@@ -212,7 +213,7 @@ enum kveil_status kveil_registry_event_sign(struct kveil_span json, const struct
 	kveil_buf_append_span(&line, json);
 	kveil_buf_printf(&line, "%s%s\"}", tail, text);
 	if (!kveil_buf_ok(&line))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an event");
+		return kveil_no_memory(err, "an event");
 	return kveil_registry_event_parse(kveil_buf_span(&line), ret)
 		   ? KVEIL_OK
 		   : kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no event");
@@ -224,8 +225,8 @@ enum kveil_status kveil_registry_event_write(const struct kveil_registry_events 
 {
 	json_t *tree = tree_of(known, e, now_ms, secret);
 	char *text = tree ? json_dumps(tree, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
-	enum kveil_status status = text ? kveil_registry_event_sign(kveil_span_str(text), secret, ret, err)
-					: kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an event");
+	enum kveil_status status =
+	    text ? kveil_registry_event_sign(kveil_span_str(text), secret, ret, err) : kveil_no_memory(err, "an event");
 
 	free(text);
 	json_decref(tree);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The events of a registry in a file. */
 #include "registry/registry_eventfile.h"
 
 #include "custody/files.h"
@@ -34,7 +35,7 @@ static enum kveil_status take_line(struct kveil_registry_eventfile *f, struct kv
 	if (!kveil_registry_event_parse(line, &e) || !kveil_registry_event_authentic(&e, registry->secret))
 		atomic_fetch_add_explicit(&registry->ignored[KVEIL_DOUBT_FORGED], 1, memory_order_relaxed);
 	else if (!kveil_registry_events_add(&f->all, &e))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the events of the key registry");
+		status = kveil_no_memory(err, "the events of the key registry");
 	kveil_registry_event_clear(&e);
 	return status;
 }
@@ -118,7 +119,7 @@ enum kveil_status kveil_registry_eventfile_append(struct kveil_registry_eventfil
 		if (!kveil_registry_events_has(&f->all, &events->items[i]))
 			kveil_buf_printf(&text, "%s\n", events->items[i].line);
 	if (!kveil_buf_ok(&text))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the events of the key registry");
+		return kveil_no_memory(err, "the events of the key registry");
 	if (text.len == 0)
 		return KVEIL_OK;
 	int fd = open(f->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -83,7 +83,7 @@ enum kveil_status kveil_registry_file_new(const struct kveil_registry_env *env, 
 	}
 	if (!r || !r->lock_path || !r->mark_path || !r->tmp_path || !r->note_path || !r->events.path) {
 		kveil_registry_file_free(r);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		return kveil_no_memory(err, "the key registry");
 	}
 	*ret = r;
 	return KVEIL_OK;
@@ -200,7 +200,7 @@ static enum kveil_status load(struct file_registry *r, struct file_document *ret
 	else
 		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &ret->doc, &ret->file, err);
 	if (!status && !kveil_registry_root_copy(&r->root, &ret->doc.root))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		status = kveil_no_memory(err, "the key registry");
 	if (status)
 		kveil_document_clear(&ret->doc);
 	return status;
@@ -313,7 +313,7 @@ static enum kveil_status file_create(const struct kveil_registry_env *env, const
 				 r->mark_path);
 	}
 	if (!status && !kveil_registry_root_copy(&d.root, root))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		status = kveil_no_memory(err, "the key registry");
 	if (!status)
 		status = kveil_registry_file_store(r, secret, &d, NULL, err);
 	kveil_document_clear(&d);
@@ -406,9 +406,7 @@ static enum kveil_status change_root(struct kveil_document *d, void *user, bool 
 	const struct kveil_registry_root *keys = user;
 
 	*ret_changed = keys->count > 0;
-	return kveil_registry_root_add_all(&d->root, keys)
-		   ? KVEIL_OK
-		   : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	return kveil_registry_root_add_all(&d->root, keys) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
 static enum kveil_status file_add_root_keys(struct kveil_registry *r, const struct kveil_registry_root *keys,
@@ -445,7 +443,7 @@ static enum kveil_status file_snapshot(struct kveil_registry *base, struct kveil
 		status = kveil_registry_eventfile_read(&r->events, base, err);
 	kveil_registry_file_unlock(fd);
 	if (!status && !kveil_registry_events_add_all(&at.doc.events, &r->events.all))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		status = kveil_no_memory(err, "the key registry");
 	if (status)
 		kveil_document_clear(&at.doc);
 	else
@@ -487,7 +485,7 @@ static enum kveil_status file_noted(struct kveil_registry *base, struct kveil_bu
 	kveil_buf_append(out, n.text, n.len);
 	kveil_registry_note_clear(&n);
 	if (!status && !kveil_buf_ok(out))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		status = kveil_no_memory(err, "the key registry");
 	return status;
 }
 
@@ -525,7 +523,7 @@ static enum kveil_status write_events(const struct file_registry *r, const struc
 		status = kveil_registry_event_write(ret->count ? ret : &r->events.all, &events[i],
 						    kveil_clock_wall_ms(), r->base.secret, &e, err);
 		if (!status && !kveil_registry_events_add(ret, &e))
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an event");
+			status = kveil_no_memory(err, "an event");
 		kveil_registry_event_clear(&e);
 	}
 	return status;

@@ -42,8 +42,7 @@ static enum kveil_status move_aside(const struct file_registry *r, struct kveil_
 
 	snprintf(suffix, sizeof suffix, ".damaged-%" PRId64, kveil_clock_wall_ms());
 	char *aside = kveil_files_beside("", r->path, suffix);
-	enum kveil_status status = aside ? kveil_files_replace(r->path, aside, err)
-					 : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a path");
+	enum kveil_status status = aside ? kveil_files_replace(r->path, aside, err) : kveil_no_memory(err, "a path");
 	free(aside);
 	return status;
 }
@@ -54,7 +53,7 @@ static enum kveil_status copy_of(const struct kveil_document *from, struct kveil
 	bool ok = kveil_registry_root_copy(&ret->root, &from->root);
 	for (size_t i = 0; ok && i < from->count; i++)
 		ok = kveil_document_add(ret, &from->records[i]);
-	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	return ok ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
 /* The generation must pass everything that this host has seen. */

@@ -108,7 +108,7 @@ enum kveil_status kveil_registry_log_offer(struct kveil_registry_log *log, const
 	else if (env && (!env->id || kveil_secret_eq(root.keys.id, env->id, sizeof root.keys.id)))
 		ok = add_candidate(log, &root, value.len);
 	kveil_registry_epoch_root_clear(&root);
-	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	return ok ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
 static enum kveil_status try_candidate(struct kveil_registry_log *log, const struct kveil_registry_env *env,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A registry as a log of messages, without I/O. */
 #include "registry/registry_log.h"
 
 #include "base/clock.h"
@@ -26,11 +27,6 @@ struct kveil_registry_known {
 	int64_t offset;
 	int64_t due_ms; /* monotonic: when to write it again; 0 = not damaged */
 };
-
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
-}
 
 void kveil_registry_log_init(struct kveil_registry_log *log, struct kveil_registry *registry)
 {
@@ -295,7 +291,7 @@ static enum kveil_status settle(struct kveil_registry_log *log, int64_t offset, 
 	if (s->winner && (r->sequence == 1 || s->winner->sequence > 1))
 		return KVEIL_OK;
 	s->winner = k;
-	return kveil_document_add(&log->batch, r) ? KVEIL_OK : no_memory(err);
+	return kveil_document_add(&log->batch, r) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
 static enum kveil_status take_new(struct kveil_registry_log *log, int64_t offset, const struct kveil_key_record *r,
@@ -305,11 +301,11 @@ static enum kveil_status take_new(struct kveil_registry_log *log, int64_t offset
 	struct kveil_registry_known *k = s ? calloc(1, sizeof *k) : NULL;
 
 	if (!k)
-		return no_memory(err);
+		return kveil_no_memory(err, "the key registry");
 	k->id = r->id;
 	if (!kveil_map_put(&log->ids, kveil_span_of(&k->id, sizeof k->id), k)) {
 		free(k);
-		return no_memory(err);
+		return kveil_no_memory(err, "the key registry");
 	}
 	return settle(log, offset, k, s, r, err);
 }
@@ -339,11 +335,11 @@ static enum kveil_status take_elsewhere(struct kveil_registry_log *log, int64_t 
 		if (!is_winner(k))
 			return KVEIL_OK;
 		doubt(log, KVEIL_DOUBT_REPLAYED);
-		return damage(log, k) ? KVEIL_OK : no_memory(err);
+		return damage(log, k) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 	}
 	struct slot *s = slot_of(log, r);
 	if (!s)
-		return no_memory(err);
+		return kveil_no_memory(err, "the key registry");
 	if (is_winner(k))
 		k->slot->winner = NULL;
 	return settle(log, offset, k, s, r, err);
@@ -366,7 +362,7 @@ static enum kveil_status take_again(struct kveil_registry_log *log, int64_t offs
 			k->slot->winner = k;
 		if (!is_winner(k))
 			return KVEIL_OK;
-		return kveil_document_add(&log->batch, r) ? KVEIL_OK : no_memory(err);
+		return kveil_document_add(&log->batch, r) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 	}
 	bool same = r->state == k->state && r->sequence == k->sequence;
 	if (same) {
@@ -381,7 +377,7 @@ static enum kveil_status take_again(struct kveil_registry_log *log, int64_t offs
 	if (!is_winner(k))
 		return KVEIL_OK;
 	doubt(log, KVEIL_DOUBT_REPLAYED);
-	return damage(log, k) ? KVEIL_OK : no_memory(err);
+	return damage(log, k) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
 static enum kveil_status take_record(struct kveil_registry_log *log, int64_t offset, struct kveil_span label,
@@ -395,16 +391,16 @@ static enum kveil_status take_record(struct kveil_registry_log *log, int64_t off
 
 	if (!value.data) {
 		doubt(log, KVEIL_DOUBT_EMPTIED);
-		return damage(log, place) ? KVEIL_OK : no_memory(err);
+		return damage(log, place) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 	}
 	enum kveil_status status = value.len > KVEIL_REGISTRY_MESSAGE_MAX
 				       ? KVEIL_E_REGISTRY_CORRUPT
 				       : kveil_key_record_from_json(value, &r, &ignored);
 	if (status == KVEIL_E_NO_MEMORY)
-		return no_memory(err);
+		return kveil_no_memory(err, "the key registry");
 	if (status) {
 		doubt(log, KVEIL_DOUBT_FORGED);
-		return damage(log, place) ? KVEIL_OK : no_memory(err);
+		return damage(log, place) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 	}
 	const bool is_end = kveil_registry_is_end_label(label);
 	if (is_end)
@@ -419,7 +415,7 @@ static enum kveil_status take_record(struct kveil_registry_log *log, int64_t off
 	if (why != KVEIL_DOUBT_COUNT) {
 		doubt(log, why);
 		if (!damage(log, place))
-			status = no_memory(err);
+			status = kveil_no_memory(err, "the key registry");
 	} else {
 		status = k ? take_again(log, offset, k, &r, err) : take_new(log, offset, &r, err);
 	}
@@ -443,7 +439,7 @@ enum kveil_status kveil_registry_log_take(struct kveil_registry_log *log, int64_
 		return KVEIL_OK;
 	}
 	if (kveil_registry_is_event_label(label))
-		return take_event(log, label, value) ? KVEIL_OK : no_memory(err);
+		return take_event(log, label, value) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 	/* A kind that a later kveil writes; no key is called so. */
 	if (label.len && label.data[0] == '!' && !kveil_registry_is_end_label(label))
 		return KVEIL_OK;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The mark beside a registry that shows when it went back. */
 #include "registry/registry_mark.h"
 
 #include "base/secret.h"

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Messages of a registry's topic. */
 #include "registry/registry_message.h"
 
 #include "registry/document.h"
 
+#include "base/bytes.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "crypto/crypto.h"
@@ -73,7 +75,7 @@ uint32_t kveil_registry_label_id(struct kveil_span label)
 	if (label.len < 10 || label.data[label.len - 9] != '/' ||
 	    !kveil_text_decode(KVEIL_HEX, label.data + label.len - 8, 8, id, &n) || n != 4)
 		return 0;
-	return (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
+	return kveil_be32(id);
 }
 
 /* --- MACs --- */
@@ -88,7 +90,7 @@ static enum kveil_status mac_of(struct kveil_buf *text, const struct kveil_regis
 				uint8_t mac[KVEIL_MAC_BYTES], struct kveil_error *err)
 {
 	if (!kveil_buf_ok(text))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		return kveil_no_memory(err, "the key registry");
 	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->log_key, sizeof secret->log_key),
 				 kveil_buf_span(text), mac, err);
 }
@@ -164,8 +166,7 @@ static enum kveil_status dump(json_t *object, bool ok, struct kveil_buf *out, st
 	if (text)
 		kveil_buf_append_str(out, text);
 	free(text);
-	return text && kveil_buf_ok(out) ? KVEIL_OK
-					 : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	return text && kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
 enum kveil_status kveil_registry_root_write(struct kveil_registry_epoch_root *r,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Notes of others in a registry: accepted rules. */
 #include "registry/registry_note.h"
 
 #include "registry/registry_message.h"
@@ -27,7 +28,7 @@ static enum kveil_status mac_of(uint32_t sequence, struct kveil_span text, const
 		kveil_buf_append_byte(&b, (uint8_t)(sequence >> shift));
 	kveil_buf_append_span(&b, text);
 	if (!kveil_buf_ok(&b))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		return kveil_no_memory(err, "the key registry");
 	return kveil_crypto_hmac(secret->hash, kveil_span_of(secret->log_key, sizeof secret->log_key),
 				 kveil_buf_span(&b), mac, err);
 }
@@ -68,7 +69,7 @@ enum kveil_status kveil_registry_note_write(uint32_t sequence, struct kveil_span
 	kveil_buf_append_str(out, "\",\"mac\":\"");
 	write_base64(out, kveil_span_of(mac, sizeof mac));
 	kveil_buf_append_str(out, "\"}");
-	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
 /* Room for len bytes of base64; NULL where it is none. */

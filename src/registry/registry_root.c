@@ -4,6 +4,7 @@
 
 #include "custody/provider.h"
 
+#include "base/bytes.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "crypto/crypto.h"
@@ -124,7 +125,7 @@ static enum kveil_status read_plain(const uint8_t *at, struct kveil_registry_sec
 
 static enum kveil_status read_full(const uint8_t *at, struct kveil_registry_secret *secret, struct kveil_error *err)
 {
-	secret->number = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+	secret->number = kveil_be32(at);
 	if (at[4] >= HASHES || at[5] >= HASHES)
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "this kveil does not know the registry's MAC %u", at[4]);
 	secret->hash = (enum kveil_hash)at[4];
@@ -174,7 +175,7 @@ enum kveil_status kveil_registry_root_wrap(const struct kveil_registry_secret *s
 		status = kveil_kek_prove_wrapped(kek, kveil_buf_span(&wrapped), payload, err);
 	kveil_secret_free(room);
 	if (!status && !kveil_registry_root_add(root, kek->name, kveil_buf_span(&wrapped)))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the key registry");
+		status = kveil_no_memory(err, "the key registry");
 	return status;
 }
 

@@ -19,11 +19,6 @@ static KVEIL_PRINTF(3, 4) struct kveil_error *problem(struct kveil_loader *l, co
 	return kveil_report_at(l->report, l->file, r->line, r->column, "%s", message);
 }
 
-bool kveil_place_same_part(enum kveil_part a, const char *a_header, enum kveil_part b, const char *b_header)
-{
-	return a == b && (a != KVEIL_PART_HEADER || strcmp(a_header, b_header) == 0);
-}
-
 static bool is_protecting(const struct kveil_rule *r)
 {
 	return r->action->effect == KVEIL_PROTECTS;

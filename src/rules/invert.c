@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Rules that open what others sealed. */
 #include "rules/invert.h"
 
 #include "format/envelope.h"

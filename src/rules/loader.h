@@ -18,10 +18,10 @@ struct kveil_loader {
 	const char *file;
 	struct kveil_keystore *keys; /* NULL = names are not checked */
 	struct kveil_report *report;
-	char stem[64];               /* first part of rule ids */
-	struct kveil_option *rule_table; /* kveil_rule_table and a row for each action */
+	char stem[64];                         /* first part of rule ids */
+	struct kveil_option *rule_table;       /* kveil_rule_table and a row for each action */
 	const struct kveil_yaml *envelope_sql; /* NULL = blank */
-	bool keeps_messages; /* messages: keep */
+	bool keeps_messages;                   /* messages: keep */
 	uint32_t envelope_line;
 	bool no_memory;
 };
@@ -38,9 +38,13 @@ bool kveil_plan_own_expr(struct kveil_plan *p, struct kveil_expr *expr);
 /* --- load.c --- */
 /* As kveil_plan_parse, from a tree. */
 struct kveil_plan *kveil_plan_compile(const struct kveil_yaml *root, const char *file, struct kveil_keystore *keys,
-                                      struct kveil_report *report);
+				      struct kveil_report *report);
 
-/* --- describe.c --- */
+/* --- lookup.c --- */
+/* A template of the set that a topic fits, and whose; NULL: none. */
+const char *kveil_plan_set_template(const struct kveil_plan_set *s, const char *topic, const char **ret_file);
+
+/* --- flow.c --- */
 /* In one line, members in the order of their names. */
 void kveil_rules_write_flow(const struct kveil_yaml *y, struct kveil_buf *out);
 /* A scalar that means something else in quotes, maybe: a number, true, null, a name. */
@@ -62,7 +66,8 @@ void kveil_loader_check_names(struct kveil_loader *l);
 
 /* --- rule.c --- */
 /* Adds err at the place of its byte inside the scalar; skip: bytes of the scalar in front of what was parsed. */
-void kveil_loader_add(struct kveil_loader *l, const struct kveil_yaml *node, size_t skip, const struct kveil_error *err);
+void kveil_loader_add(struct kveil_loader *l, const struct kveil_yaml *node, size_t skip,
+		      const struct kveil_error *err);
 /* "$.a", "key:$", "header:NAME", ["$.a", "$.b"]. */
 bool kveil_loader_read_place(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_place *ret);
 bool kveil_loader_make_rule_table(struct kveil_loader *l);
@@ -118,6 +123,6 @@ bool kveil_rule_same_condition(const struct kveil_rule *q, const struct kveil_ru
 bool kveil_rule_leaves_nothing(const struct kveil_rule *r);
 /* Is fn true of the path, or of each that it stands for? $['a','b'] is $.a and $.b. */
 bool kveil_path_all_parts(const struct kveil_path *p, bool (*fn)(const void *user, const struct kveil_path *),
-                          const void *user);
+			  const void *user);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Plans: memory, references, life. */
 #include "rules/loader.h"
 
 #include <stdatomic.h>
@@ -110,4 +111,21 @@ void kveil_plan_unref(struct kveil_plan *p)
 	kveil_arena_clear(&m->arena);
 	free(m);
 	free(p);
+}
+
+void kveil_rule_clear(struct kveil_rule *r)
+{
+	if (!r->params)
+		return;
+	if (r->action->params_clear)
+		r->action->params_clear(r->params);
+	if (r->action->options && !r->action->scalar)
+		kveil_options_clear(r->action->options, r->params);
+	free(r->params);
+	r->params = NULL;
+}
+
+bool kveil_place_same_part(enum kveil_part a, const char *a_header, enum kveil_part b, const char *b_header)
+{
+	return a == b && (a != KVEIL_PART_HEADER || strcmp(a_header, b_header) == 0);
 }

@@ -25,8 +25,8 @@ enum kveil_on_error { KVEIL_ON_ERROR_DEAD_LETTER, KVEIL_ON_ERROR_STOP, KVEIL_ON_
 
 /* Text with {$.path} holes: key names, associated data. */
 struct kveil_template_piece {
-	struct kveil_span text;        /* literal in front of the hole */
-	struct kveil_path *path;       /* the hole, in the record's value; NULL in the last piece */
+	struct kveil_span text;  /* literal in front of the hole */
+	struct kveil_path *path; /* the hole, in the record's value; NULL in the last piece */
 };
 struct kveil_template {
 	struct kveil_template_piece *pieces;
@@ -49,49 +49,49 @@ bool kveil_tables_might_take(const struct kveil_tables *t, struct kveil_span tab
 
 /* What says which table a row is of, in format/envelope.h's terms. */
 struct kveil_clue {
-	int from;                           /* enum kveil_clue_from */
-	const struct kveil_path *mark;      /* NULL = none */
-	const struct kveil_path *names[3];  /* of database, schema, table; NULL = none */
+	int from;                          /* enum kveil_clue_from */
+	const struct kveil_path *mark;     /* NULL = none */
+	const struct kveil_path *names[3]; /* of database, schema, table; NULL = none */
 };
 
 /* What a `path:` or a line under `clear:` names. */
 struct kveil_place {
 	enum kveil_part part;
-	char *header_name;       /* PART_HEADER */
-	char *text;              /* as written; several steps: with '|' between them */
-	char **steps;            /* these, ends with NULL; of one step: NULL */
+	char *header_name; /* PART_HEADER */
+	char *text;        /* as written; several steps: with '|' between them */
+	char **steps;      /* these, ends with NULL; of one step: NULL */
 	uint32_t line, column;
 	struct kveil_path *path; /* within the part, all steps; headers: "$" */
 };
 
 struct kveil_rule {
-	uint32_t index;           /* position in plan->rules: the number that counters use */
-	char id[96];              /* "orders/$.customer.phone", made unique with "#2": label of metrics, error.rule */
+	uint32_t index; /* position in plan->rules: the number that counters use */
+	char id[96];    /* "orders/$.customer.phone", made unique with "#2": label of metrics, error.rule */
 	uint32_t line, column;
 	enum kveil_part part;
-	char *header_name;        /* PART_HEADER */
-	char *path_text;          /* as in struct kveil_place */
+	char *header_name; /* PART_HEADER */
+	char *path_text;   /* as in struct kveil_place */
 	char **path_steps, **to_steps;
-	struct kveil_path *path;  /* within the part; headers: the value is the root */
-	struct kveil_expr *when;  /* NULL = always. `$` is the record's value, also in rules on key and headers */
+	struct kveil_path *path; /* within the part; headers: the value is the root */
+	struct kveil_expr *when; /* NULL = always. `$` is the record's value, also in rules on key and headers */
 	char *when_text;
 	const struct kveil_tables *tables; /* NULL = of any */
 	const struct kveil_action *action;
 	void *params;
-	char *action_text;        /* the action as written, in one fixed spelling: equal text, equal protection */
+	char *action_text;          /* the action as written, in one fixed spelling: equal text, equal protection */
 	unsigned key_use, key2_use; /* of enum kveil_key_use, by the action and its parameters */
 	struct kveil_template *key, *key2, *ad; /* NULL = none; ad NULL = NAME:PATH */
 	/* to: same parent as the path, another last member */
-	struct kveil_path *to;    /* NULL = in place */
+	struct kveil_path *to; /* NULL = in place */
 	char *to_text;
 	struct kveil_span to_name; /* its last member, unescaped, in `to` */
 	bool keep_source, required, on_null_transform;
-	int view;                 /* -1 = a top-level rule: in every view; else the view's number */
-	bool on_key_any;          /* on a column in the record's key any action may do */
-	bool is_of_event;         /* a clause of the envelope: its path begins at the event and not at a row in it */
-	bool if_sure;             /* of such a clause: its condition in doubt does not hold */
-	unsigned only_kinds;      /* KVEIL_KIND_BIT of the values that it is about; 0 = all */
-	bool but_row;             /* of such a clause: a text that a row can be read in is none of its business */
+	int view;            /* -1 = a top-level rule: in every view; else the view's number */
+	bool on_key_any;     /* on a column in the record's key any action may do */
+	bool is_of_event;    /* a clause of the envelope: its path begins at the event and not at a row in it */
+	bool if_sure;        /* of such a clause: its condition in doubt does not hold */
+	unsigned only_kinds; /* KVEIL_KIND_BIT of the values that it is about; 0 = all */
+	bool but_row;        /* of such a clause: a text that a row can be read in is none of its business */
 };
 
 /* Where rows stand in a part of a record. Without an envelope the whole part is the one row. */
@@ -101,7 +101,7 @@ enum kveil_rows_kind {
 	KVEIL_ROWS_EVENT, /* the events around them */
 	KVEIL_ROWS_KEY,
 	KVEIL_ROWS_IMAGE, /* of the value's rows those that may lack columns */
-	KVEIL_ROWS_TEXT, /* in the value, rows that are texts of JSON */
+	KVEIL_ROWS_TEXT,  /* in the value, rows that are texts of JSON */
 	KVEIL_ROWS_COUNT,
 };
 struct kveil_rows {
@@ -116,8 +116,8 @@ bool kveil_plan_is_event(const struct kveil_plan *p, const struct kveil_path *ro
 bool kveil_plan_has_gaps(const struct kveil_plan *p, const struct kveil_path *root);
 
 struct kveil_view {
-	char *name;               /* "" for the only view of a file without outputs */
-	char *topic;              /* template with {topic} */
+	char *name;                /* "" for the only view of a file without outputs */
+	char *topic;               /* template with {topic} */
 	struct kveil_rule **rules; /* top-level ones first, then its own, in file order */
 	size_t rule_count;
 	struct kveil_path **clear; /* paths of the value named as deliberately clear, the file's own ones first */
@@ -127,7 +127,7 @@ struct kveil_view {
 	enum kveil_unmatched unmatched;
 };
 
-struct kveil_format; /* format/format.h */
+struct kveil_format;   /* format/format.h */
 struct kveil_envelope; /* format/envelope.h */
 enum { KVEIL_MOST_ABSENT = 8, KVEIL_MAX_VIEWS = 64 /* that an engine runs */ };
 struct kveil_plan_memory; /* what all the pointers lead to; plan.c */
@@ -136,38 +136,41 @@ struct kveil_topic_regex;
 struct kveil_plan {
 	_Atomic uint32_t refs;
 	char *file;
-	char *text;               /* the file in one line, without comments: equal text, equal rules */
-	char *name;               /* data set; binds ciphertexts. NULL when no rule encrypts */
-	char **topics;            /* NULL-terminated; an entry that begins with ^ is a regex */
+	char *text;                               /* the file in one line, without comments: equal text, equal rules */
+	char *name;                               /* data set; binds ciphertexts. NULL when no rule encrypts */
+	char **topics;                            /* NULL-terminated; an entry that begins with ^ is a regex */
 	struct kveil_topic_regex **topic_regexes; /* beside topics; NULL for a plain name */
 	const struct kveil_format *formats[KVEIL_PART_COUNT];
 	const struct kveil_envelope *envelope; /* NULL = none */
-	struct kveil_path *key_column; /* under an envelope: what a bare key holds; NULL = not said */
+	struct kveil_path *key_column;         /* under an envelope: what a bare key holds; NULL = not said */
 	char *key_column_text;
 	struct kveil_span absent[KVEIL_MOST_ABSENT]; /* texts that stand for a value that the source did not send */
 	size_t absent_count;
-	struct kveil_span absent_numbers; /* the same as the bytes of an array of numbers: "95,95,100"; data NULL = none */
-	struct kveil_expr *is_delete; /* of an event whose image before may be filled up with empty texts; NULL = there is none */
-	char *absent_text;        /* as written; NULL = the kind's own */
+	struct kveil_span
+	    absent_numbers; /* the same as the bytes of an array of numbers: "95,95,100"; data NULL = none */
+	struct kveil_expr
+	    *is_delete;    /* of an event whose image before may be filled up with empty texts; NULL = there is none */
+	char *absent_text; /* as written; NULL = the kind's own */
 	struct kveil_rows rows[KVEIL_ROWS_COUNT];
 	enum kveil_control_word control;
 	struct kveil_expr **controls; /* beside the envelope's; none with control: keep */
-	bool reads_messages;      /* as rows, where they hold some */
-	const char *added_prefix; /* of a flattening transform's fields and headers, beside the usual one; NULL = that alone */
+	bool reads_messages;          /* as rows, where they hold some */
+	const char
+	    *added_prefix; /* of a flattening transform's fields and headers, beside the usual one; NULL = that alone */
 	struct kveil_expr *is_event; /* the envelope's condition; NULL = none */
-	struct kveil_clue *clues; /* which table a row is of */
+	struct kveil_clue *clues;    /* which table a row is of */
 	size_t clue_count;
 	enum kveil_on_error on_error;
 	struct {
-		bool is_registered;       /* by kveil; else somebody else does, and records wait until then */
+		bool is_registered; /* by kveil; else somebody else does, and records wait until then */
 		bool normalize;
-		const char *context;      /* "" is the registry's default one */
-	} schema;                 /* of formats with types: the derived one, under TOPIC-value of the output */
+		const char *context; /* "" is the registry's default one */
+	} schema;                    /* of formats with types: the derived one, under TOPIC-value of the output */
 	struct kveil_view *views;
 	size_t view_count;
 	struct kveil_rule *rules; /* every rule of the file once */
 	size_t rule_count;
-	size_t own_rule_count;    /* of those, what the file says; an envelope's own stand behind */
+	size_t own_rule_count; /* of those, what the file says; an envelope's own stand behind */
 	struct kveil_plan_memory *memory;
 };
 
@@ -175,7 +178,7 @@ struct kveil_plan {
  * (key names are then not checked against a configuration). */
 struct kveil_plan *kveil_plan_load(const char *path, struct kveil_keystore *keys, struct kveil_report *report);
 struct kveil_plan *kveil_plan_parse(struct kveil_span text, const char *file, struct kveil_keystore *keys,
-                                    struct kveil_report *report);
+				    struct kveil_report *report);
 /* The same, and with errors what can be held against other files: its topics and outputs. Never to be run. */
 struct kveil_plan *kveil_plan_read(const char *path, struct kveil_keystore *keys, struct kveil_report *report);
 struct kveil_plan *kveil_plan_ref(struct kveil_plan *p);
@@ -191,10 +194,11 @@ struct kveil_plan_set {
 };
 /* sources: files and folders (a folder's *.yaml but not *.examples.yaml, in name order; hidden names skipped). */
 struct kveil_plan_set *kveil_plan_set_load(const char *const *sources, const char *dead_letter_topic,
-                                           struct kveil_keystore *keys, struct kveil_report *report);
-/* The same, and with errors what can be looked at of it, so that every problem is found in one round. Never to be run. */
+					   struct kveil_keystore *keys, struct kveil_report *report);
+/* The same, and with errors what can be looked at of it, so that every problem is found in one round. Never to be run.
+ */
 struct kveil_plan_set *kveil_plan_set_read(const char *const *sources, const char *dead_letter_topic,
-                                           struct kveil_keystore *keys, struct kveil_report *report);
+					   struct kveil_keystore *keys, struct kveil_report *report);
 /* The set of one plan, whose reference it takes, also on failure. NULL: out of memory. */
 struct kveil_plan_set *kveil_plan_set_of(struct kveil_plan *plan, const char *dead_letter_topic);
 struct kveil_plan_set *kveil_plan_set_ref(struct kveil_plan_set *s);
@@ -212,7 +216,7 @@ void kveil_rule_files_free(char **files);
  * on_error relaxed, an input topic gone, an output topic that nothing of the same input went to. Every loss goes into
  * losses as a warning (NULL = not asked for); such a plan needs SIGHUP. */
 bool kveil_plan_set_protects_less(const struct kveil_plan_set *before, const struct kveil_plan_set *now,
-                                  struct kveil_report *losses);
+				  struct kveil_report *losses);
 /* The set as text that can be kept, and back. Read again it serves kveil_plan_set_protects_less and nothing else: keys
  * and the files' relations were not checked. NULL: not such a text, or not rules to this version. */
 void kveil_plan_set_write(const struct kveil_plan_set *s, struct kveil_buf *out);

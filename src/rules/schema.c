@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The tables of what a rule file may say. */
 #include "rules/schema.h"
 
 #include "transform/action.h"

@@ -44,11 +44,11 @@ struct kveil_rule_options {
 	const struct kveil_yaml *tags;
 };
 
-extern const struct kveil_option kveil_rule_file_table[];   /* struct kveil_rule_file_options */
-extern const struct kveil_option kveil_rule_view_table[];   /* one entry of outputs: */
-extern const struct kveil_option kveil_rule_format_table[]; /* the long form of format: */
+extern const struct kveil_option kveil_rule_file_table[];     /* struct kveil_rule_file_options */
+extern const struct kveil_option kveil_rule_view_table[];     /* one entry of outputs: */
+extern const struct kveil_option kveil_rule_format_table[];   /* the long form of format: */
 extern const struct kveil_option kveil_rule_envelope_table[]; /* the long form of envelope: */
-extern const struct kveil_option kveil_rule_table[];        /* one entry of fields:, without the actions */
+extern const struct kveil_option kveil_rule_table[];          /* one entry of fields:, without the actions */
 enum { KVEIL_RULE_TABLE_ROWS = 9 };
 
 /* Words of the rule language that a later version will know; ends with NULL. */

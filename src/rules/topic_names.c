@@ -21,7 +21,7 @@ struct kveil_topic_regex *kveil_topic_regex_new(const char *text, struct kveil_e
 	struct kveil_topic_regex *r = malloc(sizeof *r);
 
 	if (!r) {
-		kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		kveil_no_memory(err, NULL);
 		return NULL;
 	}
 	/* The whole name, not a part of it: what Kafka's own clients do with a pattern subscription. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A schema registry's answers, read. */
 #include "schemas/answer.h"
 
 #include "base/text.h"

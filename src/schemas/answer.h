@@ -31,11 +31,11 @@ const char *kveil_schemas_says(const json_t *answer, char *dst, size_t size);
 struct kveil_schemas_answer {
 	struct kveil_span text;
 	enum kveil_schemas_type type;
-	unsigned rules;          /* set of KVEIL_SCHEMAS_RULES_… */
-	const char *encrypt;     /* the first rule that encrypts, or NULL */
-	const char *guid;        /* "" where there is none */
+	unsigned rules;           /* set of KVEIL_SCHEMAS_RULES_… */
+	const char *encrypt;      /* the first rule that encrypts, or NULL */
+	const char *guid;         /* "" where there is none */
 	const json_t *references; /* an array, or NULL */
-	const json_t *tags;      /* path: [tag, …], or NULL */
+	const json_t *tags;       /* path: [tag, …], or NULL */
 };
 /* false: no schema in it. */
 bool kveil_schemas_read_schema(const json_t *answer, struct kveil_schemas_answer *ret);

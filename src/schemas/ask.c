@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One question to the servers of a schema registry, with failover. */
 #include "schemas/ask.h"
 
 #include "base/clock.h"
@@ -32,11 +33,6 @@ struct kveil_schemas_asker {
 
 /* --- opening --- */
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-}
-
 static enum kveil_status resolve(const struct kveil_schemas_config *c, const char *option, const char *path, char **ret,
 				 struct kveil_error *err)
 {
@@ -44,7 +40,7 @@ static enum kveil_status resolve(const struct kveil_schemas_config *c, const cha
 		return KVEIL_OK;
 	*ret = kveil_options_resolve_path(path, c->file);
 	if (!*ret)
-		return no_memory(err);
+		return kveil_no_memory(err, NULL);
 	if (access(*ret, R_OK) == 0)
 		return KVEIL_OK;
 	return kveil_fail(err, KVEIL_E_CONFIG, "schema_registry.%s: %.150s cannot be read: %m", option, *ret);
@@ -93,7 +89,7 @@ enum kveil_status kveil_schemas_asker_new(const struct kveil_schemas_config *c, 
 
 	*ret = NULL;
 	if (!a)
-		return no_memory(err);
+		return kveil_no_memory(err, NULL);
 	a->config = c;
 	enum kveil_status s = resolve(c, "ca_file", c->ca_file, &a->ca_file, err);
 	if (!s)
@@ -101,7 +97,7 @@ enum kveil_status kveil_schemas_asker_new(const struct kveil_schemas_config *c, 
 	if (!s)
 		s = resolve(c, "private_key", c->private_key, &a->private_key, err);
 	if (!s && (!copy_urls(a, c->urls) || !set_authorization(a, c->password, c->bearer_token)))
-		s = no_memory(err);
+		s = kveil_no_memory(err, NULL);
 	const struct kveil_http_settings settings = {.ca_file = a->ca_file,
 						     .certificate = a->certificate,
 						     .private_key = a->private_key,
@@ -190,7 +186,7 @@ static enum verdict not_reached(struct kveil_schemas_asker *a, const struct endp
 	case KVEIL_HTTP_INTERRUPTED:
 		return failed(a, e, q, ENDED, "given up, for kveil is stopping");
 	case KVEIL_HTTP_NO_MEMORY:
-		kveil_fail(&a->last, KVEIL_E_NO_MEMORY, "out of memory");
+		kveil_no_memory(&a->last, NULL);
 		return ENDED;
 	case KVEIL_HTTP_BAD_CA:
 		return failed(a, e, q, DOWN, "ca_file cannot be used: %s", r->why);
@@ -289,7 +285,7 @@ static enum verdict ask_once(struct kveil_schemas_asker *a, const struct endpoin
 	    .body = q->body,
 	    .timeout_ms = left_ms < a->config->timeout_ms ? left_ms : a->config->timeout_ms};
 	if (!request.url) {
-		kveil_fail(&a->last, KVEIL_E_NO_MEMORY, "out of memory");
+		kveil_no_memory(&a->last, NULL);
 		return ENDED;
 	}
 	if (kveil_http_request_send(a->http, &request, &reply) != KVEIL_HTTP_ANSWERED)

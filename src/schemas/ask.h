@@ -4,7 +4,8 @@
  *
  * A URL that is not reached, or answers 401, 429 or 502 to 504, rests: 1 s, doubling, to 30 s; while all of
  * them rest, each is asked once a second at most. One that gives another answer
- * than a registry's (a redirect, junk, too much, 500) is passed over this once: a single odd id must not keep it from others.
+ * than a registry's (a redirect, junk, too much, 500) is passed over this once: a single odd id must not keep it from
+ * others.
  *
  * One thread at a time, but for kveil_schemas_asker_interrupt.
  */
@@ -19,7 +20,7 @@
 struct kveil_schemas_asker;
 
 enum kveil_status kveil_schemas_asker_new(const struct kveil_schemas_config *c, struct kveil_schemas_asker **ret,
-                                          struct kveil_error *err) KVEIL_MUST_CHECK;
+					  struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_schemas_asker_free(struct kveil_schemas_asker *a); /* NULL is fine */
 void kveil_schemas_asker_interrupt(struct kveil_schemas_asker *a);
 
@@ -51,7 +52,7 @@ struct kveil_schemas_said {
 
 /* SCHEMA_REGISTRY_UNAVAILABLE: no URL gave an answer. *ret is set on success only. */
 enum kveil_status kveil_schemas_ask(struct kveil_schemas_asker *a, const struct kveil_schemas_question *q,
-                                    struct kveil_schemas_said *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+				    struct kveil_schemas_said *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_schemas_said_clear(struct kveil_schemas_said *said);
 #define KVEIL_CLEANUP_SAID __attribute__((cleanup(kveil_schemas_said_clear)))
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Schemas by their ids, remembered. */
 #include "schemas/client.h"
 
 #include "base/clock.h"
@@ -30,7 +31,7 @@ enum kveil_status kveil_schemas_open(const struct kveil_schemas_config *c, struc
 	if (!s || !(s->cache = kveil_schemas_cache_new()) ||
 	    !(s->unknown = kveil_schemas_unknown_new(KVEIL_SCHEMAS_WINDOW_MS, KVEIL_SCHEMAS_UNKNOWN_MS))) {
 		kveil_schemas_close(s);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	}
 	enum kveil_status status = kveil_schemas_asker_new(c, &s->asker, err);
 	if (status)
@@ -53,11 +54,6 @@ void kveil_schemas_close(struct kveil_schemas *s)
 void kveil_schemas_interrupt(struct kveil_schemas *s)
 {
 	kveil_schemas_asker_interrupt(s->asker);
-}
-
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
 }
 
 /* --- schemas of records --- */
@@ -116,7 +112,8 @@ enum kveil_status kveil_schemas_by_id(struct kveil_schemas *s, const char *conte
 		kveil_buf_append_str(&path, "?subject=");
 		kveil_schemas_append_subject(&path, context, "");
 	}
-	return kveil_buf_cstr(&path) ? get(s, &key, what, (const char *)path.data, ret, err) : no_memory(err);
+	return kveil_buf_cstr(&path) ? get(s, &key, what, (const char *)path.data, ret, err)
+				     : kveil_no_memory(err, "a schema");
 }
 
 enum kveil_status kveil_schemas_by_guid(struct kveil_schemas *s, const uint8_t guid[KVEIL_SCHEMAS_GUID_BYTES],
@@ -178,7 +175,7 @@ static enum kveil_status post(struct kveil_schemas *s, const struct post *p, str
 	if (p->at->normalize)
 		kveil_buf_append_str(&path, strchr(p->behind, '?') ? "&normalize=true" : "?normalize=true");
 	if (!kveil_buf_cstr(&path) || !write_schema(p, &body))
-		return no_memory(err);
+		return kveil_no_memory(err, "a schema");
 	const struct kveil_schemas_question q = {
 	    .what = p->what, .path = (const char *)path.data, .body = kveil_buf_span(&body)};
 	return kveil_schemas_ask(s->asker, &q, said, err);
@@ -235,7 +232,7 @@ static enum kveil_status read_back(struct kveil_schemas *s, const struct post *p
 	kveil_buf_printf(&path, "/schemas/ids/%u?subject=", id->id);
 	kveil_schemas_append_subject(&path, p->at->context, p->at->subject);
 	if (!kveil_buf_cstr(&path))
-		return no_memory(err);
+		return kveil_no_memory(err, "a schema");
 	enum kveil_status status =
 	    kveil_schemas_fetch(s->asker, p->at->context, p->what, (const char *)path.data, &there, &missing, err);
 	if (status == KVEIL_E_SCHEMA_PENDING || status == KVEIL_E_AVRO_SCHEMA)
@@ -347,5 +344,5 @@ enum kveil_status kveil_schemas_compatible(struct kveil_schemas *s, const struct
 		return KVEIL_OK;
 	if (reasons)
 		kveil_buf_append_span(reasons, kveil_buf_span(&own));
-	return kveil_buf_ok(&own) ? incompatible(&p, &own, err) : no_memory(err);
+	return kveil_buf_ok(&own) ? incompatible(&p, &own, err) : kveil_no_memory(err, "a schema");
 }

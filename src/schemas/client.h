@@ -6,9 +6,9 @@
  *   by_id, by_guid ─► cache ─► GET, each reference too ─► references inlined ─► struct kveil_schemas_schema
  *   register       ─► POST with empty rule sets ─► GET: is it that schema, without rules? ─► id
  *
- * Time: calls block, for KVEIL_SCHEMAS_CALL_TIMEOUTS times `timeout` at most: never on a worker's loop. No call retries or
- * sleeps. URLs are asked in order; one that failed is left for 1 to 30 s; while all are, each is
- * asked once a second at most, and other calls fail at once.
+ * Time: calls block, for KVEIL_SCHEMAS_CALL_TIMEOUTS times `timeout` at most: never on a worker's loop. No call retries
+ * or sleeps. URLs are asked in order; one that failed is left for 1 to 30 s; while all are, each is asked once a second
+ * at most, and other calls fail at once.
  *
  * Threads: one at a time for a client, but for kveil_schemas_interrupt. What a call gave is immutable: any thread, also
  * after kveil_schemas_close.
@@ -18,9 +18,9 @@
  *   SCHEMA_REGISTRY_UNAVAILABLE  RETRY   no URL answers (or: 5xx, 429, credentials refused, not a registry's answer)
  *   SCHEMA_PENDING               RETRY   an id that no URL knows yet; ask again
  *   UNKNOWN_SCHEMA               RECORD  for KVEIL_SCHEMAS_WINDOW_MS every URL said that it does not know this id
- *   AVRO_SCHEMA                  RECORD  what stands under the id is beyond the bounds below, or its references are broken
- *   SCHEMA_REFUSED               RETRY   a derived schema is incompatible, may not be registered, or rules stick to it
- *   SCHEMA_NOT_REGISTERED        RETRY   look_up: not under that subject
+ *   AVRO_SCHEMA                  RECORD  what stands under the id is beyond the bounds below, or its references are
+ * broken SCHEMA_REFUSED               RETRY   a derived schema is incompatible, may not be registered, or rules stick
+ * to it SCHEMA_NOT_REGISTERED        RETRY   look_up: not under that subject
  */
 #ifndef KVEIL_SCHEMAS_CLIENT_H
 #define KVEIL_SCHEMAS_CLIENT_H
@@ -34,12 +34,12 @@ enum {
 	KVEIL_SCHEMAS_REFERENCES = 256,      /* of one schema, those of its references included */
 	KVEIL_SCHEMAS_REFERENCE_DEPTH = 16,
 	KVEIL_SCHEMAS_CALL_TIMEOUTS = 4,
-	KVEIL_SCHEMAS_WINDOW_MS = 10 * 1000,      /* how long an id must be unknown everywhere */
-	KVEIL_SCHEMAS_UNKNOWN_MS = 60 * 1000,     /* then UNKNOWN_SCHEMA without asking, for so long */
-	KVEIL_SCHEMAS_UNKNOWN_IDS = 256,          /* remembered so; others are PENDING and not asked about */
-	KVEIL_SCHEMAS_CACHE_BYTES = 16 << 20,     /* of schemas, those used longest ago go first */
+	KVEIL_SCHEMAS_WINDOW_MS = 10 * 1000,  /* how long an id must be unknown everywhere */
+	KVEIL_SCHEMAS_UNKNOWN_MS = 60 * 1000, /* then UNKNOWN_SCHEMA without asking, for so long */
+	KVEIL_SCHEMAS_UNKNOWN_IDS = 256,      /* remembered so; others are PENDING and not asked about */
+	KVEIL_SCHEMAS_CACHE_BYTES = 16 << 20, /* of schemas, those used longest ago go first */
 	KVEIL_SCHEMAS_CACHE_COUNT = 512,
-	KVEIL_SCHEMAS_TAGS = 4096,                /* of one schema */
+	KVEIL_SCHEMAS_TAGS = 4096, /* of one schema */
 	KVEIL_SCHEMAS_GUID_BYTES = 16,
 	KVEIL_SCHEMAS_GUID_TEXT = 37, /* with its NUL */
 };
@@ -68,8 +68,8 @@ struct kveil_schemas_tag {
 struct kveil_schemas_schema {
 	struct kveil_span text; /* AVRO: references inlined, at most KVEIL_AVRO_SCHEMA_BYTES; else as it stands there */
 	enum kveil_schemas_type type;
-	unsigned rules;         /* set of KVEIL_SCHEMAS_RULES_… */
-	const char *encrypt;    /* the name of the first rule that encrypts; NULL: none does */
+	unsigned rules;      /* set of KVEIL_SCHEMAS_RULES_… */
+	const char *encrypt; /* the name of the first rule that encrypts; NULL: none does */
 	bool has_references;
 	char guid[KVEIL_SCHEMAS_GUID_TEXT]; /* "" where the registry gives none */
 	const struct kveil_schemas_tag *tags;
@@ -83,16 +83,18 @@ struct kveil_schemas;
 
 /* Asks nobody. CONFIG: a file it names is not there; UNSUPPORTED: built without libcurl. c outlives the client. */
 enum kveil_status kveil_schemas_open(const struct kveil_schemas_config *c, struct kveil_schemas **ret,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_schemas_close(struct kveil_schemas *s); /* NULL is fine */
 /* From any thread: the call at hand ends within about a second as SCHEMA_REGISTRY_UNAVAILABLE, later ones at once. */
 void kveil_schemas_interrupt(struct kveil_schemas *s);
 
 /* context: "" is the default one; "staging" is asked as ":.staging:". *ret is the caller's, to be unref'd. */
 enum kveil_status kveil_schemas_by_id(struct kveil_schemas *s, const char *context, uint32_t id,
-                                      const struct kveil_schemas_schema **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+				      const struct kveil_schemas_schema **ret,
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_schemas_by_guid(struct kveil_schemas *s, const uint8_t guid[KVEIL_SCHEMAS_GUID_BYTES],
-                                        const struct kveil_schemas_schema **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+					const struct kveil_schemas_schema **ret,
+					struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Where a schema of ours stands. */
 struct kveil_schemas_place {
@@ -108,16 +110,16 @@ struct kveil_schemas_id {
 /* text: Avro, without references. Registered with empty rule sets and no metadata, and read back. Again and again gives
  * the same id. */
 enum kveil_status kveil_schemas_register(struct kveil_schemas *s, const struct kveil_schemas_place *at,
-                                         struct kveil_span text, struct kveil_schemas_id *ret,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 struct kveil_span text, struct kveil_schemas_id *ret,
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The id of a text that somebody else registered. */
 enum kveil_status kveil_schemas_look_up(struct kveil_schemas *s, const struct kveil_schemas_place *at,
-                                        struct kveil_span text, struct kveil_schemas_id *ret,
-                                        struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Would the registry take it as the subject's next? OK also where there is no such subject yet. SCHEMA_REFUSED: the first
- * reason is in err, all of them, a line each, in reasons (NULL: not wanted). */
+					struct kveil_span text, struct kveil_schemas_id *ret,
+					struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Would the registry take it as the subject's next? OK also where there is no such subject yet. SCHEMA_REFUSED: the
+ * first reason is in err, all of them, a line each, in reasons (NULL: not wanted). */
 enum kveil_status kveil_schemas_compatible(struct kveil_schemas *s, const struct kveil_schemas_place *at,
-                                           struct kveil_span text, struct kveil_buf *reasons,
-                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+					   struct kveil_span text, struct kveil_buf *reasons,
+					   struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

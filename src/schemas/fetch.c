@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Schemas and subjects as requests. */
 #include "schemas/fetch.h"
 
 #include "format/avro_schema.h"
@@ -118,7 +119,7 @@ static enum kveil_status take(struct fetch *f, const struct kveil_schemas_refere
 	f->lengths[f->count++] = answer->text.len;
 	if (!kveil_buf_ok(&f->texts) || !kveil_buf_ok(&f->tags) ||
 	    json_object_set_new(f->seen, r->name, json_true()) != 0)
-		return kveil_fail(f->err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+		return kveil_no_memory(f->err, "a schema");
 	return KVEIL_OK;
 }
 
@@ -151,7 +152,7 @@ static enum kveil_status follow(struct fetch *f, const struct kveil_schemas_refe
 	kveil_schemas_append_subject(&path, f->context, r->subject);
 	kveil_buf_printf(&path, "/versions/%u?deleted=true", r->version);
 	if (!kveil_buf_cstr(&path))
-		return kveil_fail(f->err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+		return kveil_no_memory(f->err, "a schema");
 	enum kveil_status s = ask(f, what, (const char *)path.data, &said);
 	if (!s)
 		s = read_answer(f, what, &said, &answer);
@@ -217,7 +218,7 @@ static enum kveil_status assemble(struct fetch *f, const struct kveil_schemas_an
 	content.tags = kveil_buf_span(&f->tags);
 	content.tag_count = f->tag_count;
 	*ret = kveil_buf_ok(&f->tags) ? kveil_schemas_schema_make(&content) : NULL;
-	return *ret ? KVEIL_OK : kveil_fail(f->err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	return *ret ? KVEIL_OK : kveil_no_memory(f->err, "a schema");
 }
 
 enum kveil_status kveil_schemas_fetch(struct kveil_schemas_asker *asker, const char *context, const char *what,
@@ -227,8 +228,7 @@ enum kveil_status kveil_schemas_fetch(struct kveil_schemas_asker *asker, const c
 	KVEIL_CLEANUP_SAID struct kveil_schemas_said said = {0};
 	struct fetch f = {.asker = asker, .context = context, .what = what, .seen = json_object(), .err = err};
 	struct kveil_schemas_answer answer;
-	enum kveil_status s =
-	    f.seen ? ask(&f, what, path, &said) : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	enum kveil_status s = f.seen ? ask(&f, what, path, &said) : kveil_no_memory(err, "a schema");
 
 	f.missing = s == KVEIL_E_SCHEMA_PENDING ? f.missing : KVEIL_SCHEMAS_FOUND;
 	if (!s)

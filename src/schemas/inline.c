@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* References between schemas, resolved into one text. */
 #include "schemas/inline.h"
 
 #include "format/avro_schema.h"
@@ -302,5 +303,5 @@ enum kveil_status kveil_schemas_inline(struct kveil_span text, const struct kvei
 	free(in.definitions);
 	if (in.failed)
 		return in.err->status;
-	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "a schema");
 }

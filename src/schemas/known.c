@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What a client knows of schemas, within bounds. */
 #include "schemas/known.h"
 
 #include <stdatomic.h>

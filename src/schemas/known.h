@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * schemas/known.h: which schemas a client knows, and which ids it found unknown. Both are bounded. One thread at a time;
- * now_ms is monotonic.
+ * schemas/known.h: which schemas a client knows, and which ids it found unknown. Both are bounded. One thread at a
+ * time; now_ms is monotonic.
  */
 #ifndef KVEIL_SCHEMAS_KNOWN_H
 #define KVEIL_SCHEMAS_KNOWN_H
@@ -35,25 +35,25 @@ struct kveil_schemas_cache *kveil_schemas_cache_new(void);
 void kveil_schemas_cache_free(struct kveil_schemas_cache *c); /* NULL is fine */
 /* With a reference for the caller; NULL: not there. */
 const struct kveil_schemas_schema *kveil_schemas_cache_get(struct kveil_schemas_cache *c,
-                                                           const struct kveil_schemas_key *key);
+							   const struct kveil_schemas_key *key);
 void kveil_schemas_cache_put(struct kveil_schemas_cache *c, const struct kveil_schemas_key *key,
-                             const struct kveil_schemas_schema *schema);
+			     const struct kveil_schemas_schema *schema);
 
 /*
  *   asked: unknown everywhere ──► PENDING, asked again each quarter of the window ──► UNKNOWN for a while ──► forgotten
  *
- * Ids that are unknown for the first time are paid for out of an allowance of KVEIL_SCHEMAS_UNKNOWN_IDS a window, so that
- * a flood of invented ones is no flood of requests.
+ * Ids that are unknown for the first time are paid for out of an allowance of KVEIL_SCHEMAS_UNKNOWN_IDS a window, so
+ * that a flood of invented ones is no flood of requests.
  */
 struct kveil_schemas_unknown;
 struct kveil_schemas_unknown *kveil_schemas_unknown_new(int64_t window_ms, int64_t unknown_ms);
 void kveil_schemas_unknown_free(struct kveil_schemas_unknown *u); /* NULL is fine */
 /* OK: ask. SCHEMA_PENDING, UNKNOWN_SCHEMA: what to say instead. */
 enum kveil_status kveil_schemas_unknown_look(struct kveil_schemas_unknown *u, const struct kveil_schemas_key *key,
-                                             int64_t now_ms);
+					     int64_t now_ms);
 /* It was asked about, and is not known; everywhere: every URL said so. Gives SCHEMA_PENDING or UNKNOWN_SCHEMA. */
 enum kveil_status kveil_schemas_unknown_note(struct kveil_schemas_unknown *u, const struct kveil_schemas_key *key,
-                                             bool everywhere, int64_t now_ms);
+					     bool everywhere, int64_t now_ms);
 void kveil_schemas_unknown_forget(struct kveil_schemas_unknown *u, const struct kveil_schemas_key *key);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The options of schema_registry. */
 #include "schemas/schemas_config.h"
 
 #include "base/http_request.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The table of actions. */
 #include "transform/action.h"
 
 /* One row an action, in the order of the reference page. */

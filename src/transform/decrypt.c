@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* decrypt: opens a ciphertext. */
 #include "transform/preserve.h"
 #include "transform/sealed.h"
 
@@ -74,7 +75,7 @@ static enum kveil_status decrypt_apply(const struct kveil_action_call *call, con
 	if (*ret == KVEIL_RESULT_TEXT && kveil_utf8_valid_prefix(plain.data, plain.len) != plain.len)
 		return kveil_fail(err, KVEIL_E_INVALID_UTF8, "what was sealed here is not UTF-8 text");
 	kveil_buf_append_span(out, plain);
-	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, NULL);
 }
 
 const struct kveil_action kveil_action_decrypt = {

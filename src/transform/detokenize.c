@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* detokenize: takes a token back. */
 #include "transform/preserve.h"
 #include "transform/sealed.h"
 
@@ -61,7 +62,7 @@ static enum kveil_status detokenize_apply(const struct kveil_action_call *call, 
 	if (s)
 		return s;
 	kveil_buf_append_span(out, plain);
-	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, NULL);
 }
 
 const struct kveil_action kveil_action_detokenize = {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* encrypt: seals a value. */
 #include "transform/preserve.h"
 #include "transform/sealed.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* hash: a keyed hash of a value. */
 #include "transform/sealed.h"
 
 #include <stddef.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* mask: hides a part of a text. */
 #include "base/grapheme.h"
 #include "transform/action.h"
 
@@ -125,7 +126,7 @@ static enum kveil_status mask_apply(const struct kveil_action_call *call, const 
 	write_part(out, p, kveil_span_of(text.data + a_at, b_at - a_at), b - a, !mask_outer);
 	write_part(out, p, kveil_span_of(text.data + b_at, text.len - b_at), n - b, mask_outer);
 	*ret = ascii && is_plain_ascii(kveil_span_str(p->mark)) ? KVEIL_RESULT_ASCII : KVEIL_RESULT_TEXT;
-	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, NULL);
 }
 
 const struct kveil_action kveil_action_mask = {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Which characters of a text a token replaces, and which stay. */
 #include "transform/preserve.h"
 
 #include "base/text.h"
@@ -193,7 +194,7 @@ enum kveil_status kveil_preserve_prepare(struct kveil_preserve *p, struct kveil_
 	if (!p->alphabet)
 		return KVEIL_OK;
 	p->made = alphabet_new(characters_of(p->alphabet), p->keep_chars);
-	return p->made ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an alphabet");
+	return p->made ? KVEIL_OK : kveil_no_memory(err, "an alphabet");
 }
 
 void kveil_preserve_clear(struct kveil_preserve *p)
@@ -324,21 +325,21 @@ enum kveil_status kveil_preserve_write(const struct kveil_preserve *p, const str
 	if (kveil_utf8_valid_prefix(text.data, text.len) != text.len)
 		return kveil_fail(err, KVEIL_E_INVALID_UTF8, "this is not UTF-8 text");
 	if (!read_text(p->made, text, call->arena, &r))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	if (r.count <= p->keep_first + p->keep_last)
 		return kveil_fail(err, KVEIL_E_VALUE_OUT_OF_DOMAIN,
-				  "a value as short as what stays clear of it leaves nothing to encipher");
+				  "a value as short as what stays clear of it leaves nothing to tokenize");
 	struct kveil_fpe_numerals numerals = {.count = r.count - (size_t)(p->keep_first + p->keep_last),
 					      .radix = p->made->radix};
 	numerals.digits = kveil_arena_array(call->arena, numerals.count, sizeof *numerals.digits);
 	struct kveil_span tweak = make_tweak(p, call, &r, text.len);
 	if (!numerals.digits || !tweak.data)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	enum kveil_status status = read_numerals(p, &r, &numerals, err);
 	if (!status)
 		status = kveil_key_fpe(call->key, encrypt, tweak, &numerals, err);
 	if (status)
 		return status;
 	write_text(p, &r, &numerals, out);
-	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, NULL);
 }

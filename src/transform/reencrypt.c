@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* reencrypt: opens with one key, seals with another. */
 #include "transform/sealed.h"
 
 #include <stddef.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* docs/actions.md. */
 #include "transform/reference.h"
 
 #include "transform/action.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* replace: a fixed value. */
 #include "transform/action.h"
 
 #include <stddef.h>
@@ -118,7 +119,7 @@ static enum kveil_status replace_prepare(void *params, struct kveil_error *err)
 		p->kind = is_plain_ascii(with->text) ? KVEIL_RESULT_ASCII : KVEIL_RESULT_TEXT;
 	p->text = strdup(p->kind == KVEIL_RESULT_NULL ? "" : with->text);
 	if (!p->text)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+		return kveil_no_memory(err, NULL);
 	p->len = strlen(p->text);
 	return KVEIL_OK;
 }
@@ -145,7 +146,7 @@ static enum kveil_status replace_apply(const struct kveil_action_call *call, con
 	(void)in;
 	kveil_buf_append(out, p->text, p->len);
 	*ret = p->kind;
-	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, NULL);
 }
 
 static struct kveil_span replace_constant(const void *params)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What encrypt, decrypt and reencrypt share: values as bytes and back. */
 #include "transform/sealed.h"
 
 #include "crypto/algorithm.h"
@@ -7,11 +8,6 @@ const char *const kveil_sealed_encodings[] = {
     [KVEIL_BASE64] = "base64", [KVEIL_BASE64URL] = "base64url", [KVEIL_HEX] = "hex", NULL};
 const char *const kveil_sealed_types[] = {[KVEIL_SEALED_STRING] = "string", [KVEIL_SEALED_JSON] = "json", NULL};
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory");
-}
-
 enum kveil_status kveil_sealed_encode(struct kveil_span bytes, enum kveil_encoding encoding, struct kveil_buf *out,
 				      struct kveil_error *err)
 {
@@ -19,7 +15,7 @@ enum kveil_status kveil_sealed_encode(struct kveil_span bytes, enum kveil_encodi
 	uint8_t *room = kveil_buf_reserve(out, n);
 
 	if (!room)
-		return no_memory(err);
+		return kveil_no_memory(err, NULL);
 	kveil_text_encode(encoding, bytes.data, bytes.len, room);
 	out->len += n;
 	return KVEIL_OK;
@@ -32,7 +28,7 @@ enum kveil_status kveil_sealed_write_bytes(struct kveil_key *key, struct kveil_s
 	size_t n;
 
 	if (!room)
-		return no_memory(err);
+		return kveil_no_memory(err, NULL);
 	enum kveil_status s = kveil_key_seal(key, ad, plain, room, &n, err);
 	if (!s)
 		out->len += n;
@@ -48,7 +44,7 @@ enum kveil_status kveil_sealed_write(struct kveil_key *key, struct kveil_span ad
 	uint8_t *sealed = most <= sizeof small ? small : kveil_arena_alloc(arena, most);
 
 	if (!sealed)
-		return no_memory(err);
+		return kveil_no_memory(err, NULL);
 	enum kveil_status s = kveil_key_seal(key, ad, plain, sealed, &n, err);
 	return s ? s : kveil_sealed_encode(kveil_span_of(sealed, n), encoding, out, err);
 }
@@ -61,7 +57,7 @@ enum kveil_status kveil_sealed_read_bytes(const struct kveil_action_call *call, 
 	size_t n = bytes.len;
 
 	if (!plain)
-		return no_memory(err);
+		return kveil_no_memory(err, NULL);
 	enum kveil_status s = kveil_key_open(call->key, ad, bytes, plain, &n, err);
 	*ret_plain = kveil_span_of(plain, n);
 	return s;
@@ -74,7 +70,7 @@ enum kveil_status kveil_sealed_read(const struct kveil_action_call *call, struct
 	uint8_t *sealed = kveil_arena_alloc(call->arena, most);
 
 	if (!sealed)
-		return no_memory(err);
+		return kveil_no_memory(err, NULL);
 	if (!kveil_text_decode(encoding, text.data, text.len, sealed, &n))
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "not %s", kveil_sealed_encodings[encoding]);
 	return kveil_sealed_read_bytes(call, kveil_span_of(sealed, n), ret_plain, err);

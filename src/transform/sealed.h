@@ -22,13 +22,13 @@ enum kveil_status kveil_sealed_write(struct kveil_key *key, struct kveil_span ad
 				     struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same without an encoding, for values that are bytes. */
 enum kveil_status kveil_sealed_write_bytes(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain,
-                                           struct kveil_buf *out, struct kveil_error *err) KVEIL_MUST_CHECK;
+					   struct kveil_buf *out, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Opens text into the arena. */
 enum kveil_status kveil_sealed_read(const struct kveil_action_call *call, struct kveil_span text,
 				    enum kveil_encoding encoding, struct kveil_span *ret_plain,
 				    struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_sealed_read_bytes(const struct kveil_action_call *call, struct kveil_span bytes,
-                                          struct kveil_span *ret_plain, struct kveil_error *err) KVEIL_MUST_CHECK;
+					  struct kveil_span *ret_plain, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Appends bytes as text. */
 enum kveil_status kveil_sealed_encode(struct kveil_span bytes, enum kveil_encoding encoding, struct kveil_buf *out,
 				      struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* tokenize: a value of the same form. */
 #include "transform/preserve.h"
 #include "transform/sealed.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Rules accepted last, kept in the registry. */
 #include "worker/accepted.h"
 
 #include "base/text.h"
@@ -12,7 +13,7 @@ enum kveil_status kveil_rules_digest(const struct kveil_plan_set *rules, char re
 
 	kveil_plan_set_write(rules, &text);
 	if (!kveil_buf_ok(&text))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a text of rules");
+		return kveil_no_memory(err, "a text of rules");
 	enum kveil_status status = kveil_crypto_sha256(kveil_buf_span(&text), digest, err);
 	if (status)
 		return status;
@@ -35,7 +36,7 @@ static enum kveil_status describe(const struct kveil_plan_set *rules, struct kve
 		kveil_buf_reset(out);
 		kveil_buf_printf(out, "sha-256 %s\n", (char *)hex);
 	}
-	return kveil_buf_ok(out) ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a text of rules");
+	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "a text of rules");
 }
 
 static bool protects_less(struct kveil_span accepted, const struct kveil_plan_set *rules, struct kveil_report *losses)

@@ -16,21 +16,21 @@
 enum kveil_accepted {
 	KVEIL_ACCEPTED_NOTHING, /* no rules were accepted yet */
 	KVEIL_ACCEPTED_SAME,
-	KVEIL_ACCEPTED_OTHER,   /* and these protect no less */
-	KVEIL_ACCEPTED_MORE,    /* these protect less: each loss is a warning in losses */
+	KVEIL_ACCEPTED_OTHER, /* and these protect no less */
+	KVEIL_ACCEPTED_MORE,  /* these protect less: each loss is a warning in losses */
 };
 
 /* Holds rules against the accepted ones. */
 enum kveil_status kveil_accepted_compare(struct kveil_keystore *keys, const struct kveil_plan_set *rules,
-                                         enum kveil_accepted *ret, struct kveil_report *losses,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 enum kveil_accepted *ret, struct kveil_report *losses,
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 /* From now on these are the accepted rules. */
 enum kveil_status kveil_accepted_keep(struct kveil_keystore *keys, const struct kveil_plan_set *rules,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Tells rule sets apart: the first 12 hexadecimal digits of the SHA-256 of their text, with NUL. */
 enum { KVEIL_RULES_DIGEST_SIZE = 13 };
 enum kveil_status kveil_rules_digest(const struct kveil_plan_set *rules, char ret[KVEIL_RULES_DIGEST_SIZE],
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What the cluster has: topics, partitions, limits. */
 #include "worker/cluster.h"
 
 #include "kafka/kafka.h"
@@ -23,7 +24,7 @@ enum kveil_status kveil_admin_new(const struct kveil_config *config, const char 
 
 	*ret = NULL;
 	if (!a)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a Kafka client");
+		return kveil_no_memory(err, "a Kafka client");
 	snprintf(a->owner.name, sizeof a->owner.name, "%s", name);
 	enum kveil_status status = kveil_kafka_conf_admin(config, &a->owner, &conf, err);
 	if (!status)
@@ -82,7 +83,7 @@ enum kveil_status kveil_admin_fetch(struct kveil_admin *a, struct kveil_cluster 
 	rd_kafka_metadata_destroy(m);
 	if (!whole) {
 		kveil_cluster_clear(&now);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the cluster's topics");
+		return kveil_no_memory(err, "the cluster's topics");
 	}
 	qsort(now.topics, now.count, sizeof *now.topics, topics_by_name);
 	kveil_cluster_clear(cluster);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The note beside a committed offset. */
 #include "worker/commit_note.h"
 
 #include <stdio.h>

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * worker/commit_note.h: what kveil writes beside a committed offset, in the metadata that Kafka keeps with it. It outlives
- * the process and goes with the partition from replica to replica.
+ * worker/commit_note.h: what kveil writes beside a committed offset, in the metadata that Kafka keeps with it. It
+ * outlives the process and goes with the partition from replica to replica.
  *
  *   kveil1 topic=q1Sh-9_5QQGSwIK7_jZ0vg attempts=2
  *
- * Anyone who may commit for the group can write anything there, and so can other programs and other versions of kveil: text
- * that is not ours is no error, it says nothing. Words that are not known are passed over.
+ * Anyone who may commit for the group can write anything there, and so can other programs and other versions of kveil:
+ * text that is not ours is no error, it says nothing. Words that are not known are passed over.
  */
 #ifndef KVEIL_WORKER_COMMIT_NOTE_H
 #define KVEIL_WORKER_COMMIT_NOTE_H
 
-#include "kveil/base.h"
 #include "kafka/kafka.h"
+#include "kveil/base.h"
 
 enum {
 	KVEIL_TOPIC_ID_CHARS = 22,   /* 16 bytes in base64, unpadded */

@@ -14,7 +14,7 @@ struct kveil_custodians;
 
 /* Borrows all three. NULL: out of memory. */
 struct kveil_custodians *kveil_custodians_new(struct kveil_keystore *keys, struct kveil_metrics *metrics,
-                                              struct kveil_health *health);
+					      struct kveil_health *health);
 void kveil_custodians_tell(struct kveil_custodians *c); /* once a turn of the keeper */
 void kveil_custodians_free(struct kveil_custodians *c);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Dead letters: sealed and opened. */
 #include "worker/dead_letter.h"
 
+#include "base/bytes.h"
 #include "base/secret.h"
 
 #include <errno.h>
@@ -108,7 +110,7 @@ enum kveil_status kveil_dead_letter_seal(struct kveil_key *key, const struct kve
 	kveil_buf_reset(out);
 	uint8_t *to = kveil_buf_reserve(out, kveil_key_sealed_max(key, clear.len));
 	if (!to || !kveil_buf_ok(&clear) || !kveil_buf_ok(&associated))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a dead letter");
+		return kveil_no_memory(err, "a dead letter");
 	enum kveil_status status =
 	    kveil_key_seal(key, kveil_buf_span(&associated), kveil_buf_span(&clear), to, &len, err);
 	if (!status)
@@ -138,8 +140,7 @@ static uint32_t get32(struct reader *r)
 {
 	struct kveil_span s = take(r, 4);
 
-	return s.data ? (uint32_t)s.data[0] << 24 | (uint32_t)s.data[1] << 16 | (uint32_t)s.data[2] << 8 | s.data[3]
-		      : 0;
+	return s.data ? kveil_be32(s.data) : 0;
 }
 
 static struct kveil_span get_span(struct reader *r)
@@ -242,7 +243,7 @@ enum kveil_status kveil_dead_letter_open(struct kveil_key *key, const struct kve
 	kveil_buf_reset(&ret->clear);
 	uint8_t *to = kveil_buf_reserve(&ret->clear, sealed.len + 1);
 	if (!to || !kveil_buf_ok(&associated))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a dead letter");
+		return kveil_no_memory(err, "a dead letter");
 	enum kveil_status status = kveil_key_open(key, kveil_buf_span(&associated), sealed, to, &len, err);
 	if (status)
 		return status;

@@ -28,8 +28,8 @@ struct kveil_dead_letter_where {
 	char numbers[3][24], rule[96];
 };
 
-void kveil_dead_letter_describe(struct kveil_dead_letter_where *w, const char *topic, int32_t partition,
-                                int64_t offset, const struct kveil_error *error);
+void kveil_dead_letter_describe(struct kveil_dead_letter_where *w, const char *topic, int32_t partition, int64_t offset,
+				const struct kveil_error *error);
 
 /* What is left out when the whole does not fit the dead-letter topic's limit. */
 enum kveil_dead_letter_part { KVEIL_LETTER_WHOLE, KVEIL_LETTER_NO_VALUE, KVEIL_LETTER_NO_RECORD };
@@ -38,16 +38,16 @@ enum kveil_dead_letter_part { KVEIL_LETTER_WHOLE, KVEIL_LETTER_NO_VALUE, KVEIL_L
 size_t kveil_dead_letter_bytes(const struct kveil_record *record, enum kveil_dead_letter_part part);
 /* Replaces out with the message's value. Class RETRY errors: the record waits, nothing is sent. */
 enum kveil_status kveil_dead_letter_seal(struct kveil_key *key, const struct kveil_dead_letter_where *where,
-                                         const struct kveil_record *record, int64_t timestamp_ms,
-                                         enum kveil_dead_letter_part part, struct kveil_buf *out,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 const struct kveil_record *record, int64_t timestamp_ms,
+					 enum kveil_dead_letter_part part, struct kveil_buf *out,
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* An opened dead letter; spans point into `clear`, which is wiped by kveil_dead_letter_clear. Reusable. */
 struct kveil_dead_letter {
 	char topic[256]; /* of the input record */
 	int32_t partition;
 	int64_t offset, timestamp_ms;
-	char code[48];   /* why it was set aside */
+	char code[48]; /* why it was set aside */
 	enum kveil_dead_letter_part part;
 	struct kveil_record record;
 	struct kveil_header *headers;
@@ -59,11 +59,11 @@ void kveil_dead_letter_clear(struct kveil_dead_letter *d);
 /* headers and sealed: of the dead-letter message. BAD_CIPHERTEXT when it is no dead letter; else as
  * kveil_key_open. */
 enum kveil_status kveil_dead_letter_open(struct kveil_key *key, const struct kveil_header *headers, size_t count,
-                                         struct kveil_span sealed, struct kveil_dead_letter *ret,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 struct kveil_span sealed, struct kveil_dead_letter *ret,
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* The envelope without its seal; for kveil_dead_letter_open and the fuzzer. ret->clear is not touched. */
 enum kveil_status kveil_dead_letter_parse(struct kveil_span clear, struct kveil_dead_letter *ret,
-                                          struct kveil_error *err) KVEIL_MUST_CHECK;
+					  struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

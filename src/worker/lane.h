@@ -33,11 +33,11 @@ struct kveil_ledger {
 struct kveil_lane {
 	size_t bytes;
 	uint32_t records;
-	uint32_t failures;    /* in a row: reports of an error that was nobody's record */
-	int64_t moved_ms;     /* the last report, or the first record into an empty lane */
+	uint32_t failures;     /* in a row: reports of an error that was nobody's record */
+	int64_t moved_ms;      /* the last report, or the first record into an empty lane */
 	int64_t kept_until_ms; /* for a record that has to be alone on its way */
-	uint32_t smoothed_us; /* from hand-over to report; 0 = not known yet */
-	const void *timed;    /* the opaque of the message whose time is taken; NULL = none */
+	uint32_t smoothed_us;  /* from hand-over to report; 0 = not known yet */
+	const void *timed;     /* the opaque of the message whose time is taken; NULL = none */
 	int64_t timed_us;
 };
 
@@ -53,7 +53,7 @@ static inline bool kveil_lane_is_dead(const struct kveil_lane *l, int64_t now_ms
 
 /* May a record of so many bytes be handed over? */
 static inline bool kveil_lane_takes(const struct kveil_ledger *g, const struct kveil_lane *l, size_t bytes,
-                                    int64_t now_ms)
+				    int64_t now_ms)
 {
 	if (g->records == 0)
 		return true;

@@ -49,7 +49,7 @@ static enum kveil_status look_around(struct kveil_letters *l, struct kveil_error
 		kveil_catalog_unref(l->catalog);
 		l->catalog = kveil_catalog_build(&l->cluster, p->plans, p->config->partition, ignore_problem, NULL);
 		if (!l->catalog)
-			status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the topics");
+			status = kveil_no_memory(err, "the topics");
 		else if (turn == 0)
 			kveil_admin_limits(admin, &l->cluster, l->catalog, false);
 	}
@@ -147,7 +147,7 @@ enum kveil_status kveil_letters_open(const struct kveil_letters_params *p, struc
 
 	*ret = NULL;
 	if (!l)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for dead letters");
+		return kveil_no_memory(err, "dead letters");
 	l->params = *p;
 	enum kveil_status status = open(l, err);
 	if (status)

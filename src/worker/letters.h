@@ -11,10 +11,10 @@
 #ifndef KVEIL_WORKER_LETTERS_H
 #define KVEIL_WORKER_LETTERS_H
 
-#include "kveil/base.h"
-#include "rules/plan.h"
 #include "config/config.h"
 #include "kafka/kafka.h"
+#include "kveil/base.h"
+#include "rules/plan.h"
 #include "worker/topics.h"
 
 struct kveil_letters_params {
@@ -28,7 +28,7 @@ struct kveil_letters;
 
 /* Asks the cluster what is there. NOT_FOUND: there is no such topic; KAFKA_UNAVAILABLE. */
 enum kveil_status kveil_letters_open(const struct kveil_letters_params *p, struct kveil_letters **ret,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_letters_close(struct kveil_letters *l);
 
 /* Input topics with all that they need, and their limits. Lives as long as l. */
@@ -48,9 +48,9 @@ size_t kveil_letters_partition_of(const struct kveil_letters *l, const rd_kafka_
 /* The next letter, in the order of its partition; *ret NULL: there is none left, or it was stopped. The caller frees it
  * (kveil_kafka_message_free). KAFKA_UNAVAILABLE: nothing came for two minutes. */
 enum kveil_status kveil_letters_next(struct kveil_letters *l, rd_kafka_message_t **ret,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Letters before `next` wait no more. note: what to keep beside the offset; NULL span = nothing. */
 enum kveil_status kveil_letters_commit(struct kveil_letters *l, size_t number, int64_t next, struct kveil_span note,
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+				       struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The worker's thread: turns, waiting, keys. */
 #include "worker/loop.h"
 
+#include "base/back_off.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -127,20 +129,13 @@ void kveil_worker_count_retry(struct kveil_worker *w, enum kveil_status status)
 
 void kveil_worker_log_now_and_then(struct kveil_worker *w, const struct kveil_error *why, int64_t *logged_ms)
 {
-	int64_t now = kveil_clock_mono_ms();
-
-	if (*logged_ms && now - *logged_ms < KVEIL_TELL_AGAIN_MS)
-		return;
-	*logged_ms = now;
-	kveil_log_error(KVEIL_LOG_WARN, w->name, why);
+	if (kveil_clock_once_a_minute(logged_ms, kveil_clock_mono_ms()))
+		kveil_log_error(KVEIL_LOG_WARN, w->name, why);
 }
 
 int kveil_worker_back_off_ms(struct kveil_worker *w, unsigned attempt)
 {
-	int ms = BACK_OFF_FIRST_MS << (attempt < 7 ? attempt : 7);
-
-	ms = ms > BACK_OFF_MOST_MS ? BACK_OFF_MOST_MS : ms;
-	return ms / 2 + rand_r(&w->random) % (ms / 2 + 1);
+	return (int)kveil_back_off_ms(BACK_OFF_FIRST_MS, BACK_OFF_MOST_MS, attempt, (uint32_t)rand_r(&w->random));
 }
 
 bool kveil_worker_back_off(struct kveil_worker *w, unsigned attempt, const struct kveil_error *why, int64_t *logged_ms)

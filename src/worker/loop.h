@@ -381,7 +381,8 @@ struct kveil_worker {
 	struct kveil_search *search; /* open while it is used now and then */
 	int64_t search_used_ms, silence_due_ms, gap_look_due_ms;
 	size_t silent_slot;
-	uint64_t drops_unlogged;
+	uint64_t drops_unlogged, letters_untold;
+	int64_t letters_told_ms;
 	unsigned random;
 
 	int64_t now_ms, polled_ms, ticked_ms, commit_due_ms, second_due_ms;

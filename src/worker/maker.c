@@ -12,7 +12,6 @@
 enum {
 	TURN_MS = 250, /* how soon it sees that it is to end */
 	PACE_MS = 100, /* between attempts while names wait for their turn */
-	LOG_EVERY_MS = 60000,
 };
 
 struct kveil_maker {
@@ -39,12 +38,8 @@ static void wait_ms(struct kveil_maker *m, int ms)
 /* Names that wait for their turn are no fault: said once a minute. What is a fault, whoever waits for the name says. */
 static void tell(struct kveil_maker *m, const struct kveil_error *why)
 {
-	int64_t now = kveil_clock_mono_ms();
-
-	if (why->status != KVEIL_E_KEY_PENDING || (m->logged_ms && now - m->logged_ms < LOG_EVERY_MS))
-		return;
-	m->logged_ms = now;
-	kveil_log_error(KVEIL_LOG_WARN, "keys", why);
+	if (why->status == KVEIL_E_KEY_PENDING && kveil_clock_once_a_minute(&m->logged_ms, kveil_clock_mono_ms()))
+		kveil_log_error(KVEIL_LOG_WARN, "keys", why);
 }
 
 static void make(struct kveil_maker *m)

@@ -70,12 +70,9 @@ static bool may_look(const struct kveil_worker *w, const struct kveil_partition 
 
 static void tell_unproved(struct kveil_worker *w, const struct kveil_partition *p)
 {
-	int64_t now = kveil_clock_mono_ms();
-
 	kveil_cell_add(w->gaps_unproved, 1);
-	if (w->gap_logged_ms && now - w->gap_logged_ms < KVEIL_TELL_AGAIN_MS)
+	if (!kveil_clock_once_a_minute(&w->gap_logged_ms, kveil_clock_mono_ms()))
 		return;
-	w->gap_logged_ms = now;
 	kveil_log(KVEIL_LOG_INFO, w->name,
 		  "%s[%" PRId32 "]: offsets are missing more often than can be looked at, as compaction leaves them",
 		  p->topic, p->id);

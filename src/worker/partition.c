@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Partitions: given, taken, paused, rewound, stopped. */
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "worker/loop.h"
 
@@ -329,6 +331,7 @@ void kveil_worker_stop_partition(struct kveil_worker *w, struct kveil_partition 
 	if (offset >= 0)
 		snprintf(where, sizeof where, " at offset %" PRId64, offset);
 	kveil_log(KVEIL_LOG_ERROR, w->name, "%s stopped%s: %s", name, where, why);
+	kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_PARTITION_STOPPED, .topic = name, .detail = why});
 }
 
 void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partition *p)
@@ -337,6 +340,8 @@ void kveil_worker_restart_partition(struct kveil_worker *w, struct kveil_partiti
 
 	condition_name(p, name, sizeof name);
 	kveil_health_condition(w->params->health, name, NULL);
+	if (p->stopped)
+		kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_PARTITION_RESUMED, .topic = name});
 	p->stopped = p->stopped_by_rules = false;
 	p->refusal.offset = -1; /* it may go elsewhere now */
 	kveil_worker_ask_rewind(w, p);

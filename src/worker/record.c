@@ -2,13 +2,15 @@
 /* One record: through the engine, out to every view, or sealed into a dead letter. Whatever does not end in "done"
  * leaves its slot in the watermark open, so that nothing behind it is committed. */
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "keys/keystore.h"
 #include "worker/loop.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
-enum { SAMPLE_EVERY = 64, DROP_LOG_EVERY_MS = 60000, SOLO_FLUSH_MS = 10, SOLO_MS = 5000, FULL_MS = 1000 };
+enum { SAMPLE_EVERY = 64, SOLO_FLUSH_MS = 10, SOLO_MS = 5000, FULL_MS = 1000 };
 
 enum outcome {
 	SENT,
@@ -229,6 +231,22 @@ static int first_part(const struct kveil_worker *w, const struct work *k, size_t
 	return part;
 }
 
+/* The first one at once, and then once a minute: a bad producer may make thousands a second. */
+static void tell_letter(struct kveil_worker *w, const struct work *k, enum kveil_status why)
+{
+	char topic[300];
+
+	w->letters_untold++;
+	if (!kveil_clock_once_a_minute(&w->letters_told_ms, w->now_ms))
+		return;
+	snprintf(topic, sizeof topic, "%s[%" PRId32 "]", k->at.partition->topic, k->at.partition->id);
+	kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_DEAD_LETTERS_WRITTEN,
+					  .topic = topic,
+					  .count = w->letters_untold,
+					  .detail = kveil_status_code(why)});
+	w->letters_untold = 0;
+}
+
 /* Nothing of the record leaves but the sealed envelope; what does not fit is left out of it. WAIT: *ret_wait. */
 static enum outcome dead_letter(struct kveil_worker *w, const struct work *k, const struct kveil_error *why,
 				struct kveil_error *ret_wait)
@@ -254,8 +272,10 @@ static enum outcome dead_letter(struct kveil_worker *w, const struct work *k, co
 		if (part == KVEIL_LETTER_NO_RECORD || fits(w, &letter, route->route->dead.max_bytes))
 			o = hand_over(w, k, &(struct way){route->dead, partition, kveil_kafka_sends_bytes(&letter)},
 				      &letter, 0);
-		if (o == SENT)
+		if (o == SENT) {
+			tell_letter(w, k, why->status);
 			acknowledged(k);
+		}
 		if (o == SENT || o == ABANDONED)
 			return o;
 		if (o == REFUSED)
@@ -273,11 +293,10 @@ static void drop(struct kveil_worker *w, const struct work *k, const struct kvei
 {
 	kveil_cell_add(w->dropped, 1);
 	w->drops_unlogged++;
-	if (!w->drop_logged_ms || w->now_ms - w->drop_logged_ms >= DROP_LOG_EVERY_MS) {
+	if (kveil_clock_once_a_minute(&w->drop_logged_ms, w->now_ms)) {
 		kveil_log(KVEIL_LOG_WARN, w->name, "drop: %llu records dropped, the last %s[%d] offset %lld: %s",
 			  (unsigned long long)w->drops_unlogged, k->at.partition->topic, (int)k->at.partition->id,
 			  (long long)k->in->offset, kveil_status_code(why->status));
-		w->drop_logged_ms = w->now_ms;
 		w->drops_unlogged = 0;
 	}
 	acknowledged(k);

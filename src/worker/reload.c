@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* New rules from changed files, checked and taken. */
 #include "worker/reload.h"
+#include "worker/accepted.h"
 
 #include "base/clock.h"
 #include "base/event.h"
@@ -278,6 +280,7 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 				    const struct kveil_plan_set *in_use, bool asked, struct kveil_cell *successful,
 				    struct kveil_cell *timestamp)
 {
+	char digest[KVEIL_RULES_DIGEST_SIZE] = "";
 	struct kveil_report report = {0};
 
 	struct kveil_plan_set *set =
@@ -290,10 +293,16 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 	}
 	log_report(&report);
 	kveil_report_clear(&report);
+	if (set)
+		(void)!kveil_rules_digest(set, digest, NULL);
 	if (!set)
 		kveil_log(KVEIL_LOG_ERROR, "reload", "the new rules are refused; those in use go on");
 	else if (kveil_plan_set_protects_less(in_use, set, &report)) {
 		log_report(&report);
+		kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_RULES_WEAKER,
+						  .digest = digest,
+						  .count = report.errors + report.warnings,
+						  .detail = asked ? "taken: SIGHUP asked for it" : "not taken"});
 		if (asked)
 			kveil_log(KVEIL_LOG_WARN, "reload",
 				  "the new rules protect less and are taken: SIGHUP asked for it");
@@ -313,6 +322,7 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 	}
 	kveil_event(&(struct kveil_event){.kind = set ? KVEIL_EVENT_RULES_LOADED : KVEIL_EVENT_RULES_REFUSED,
 					  .count = set ? set->count : 0,
+					  .digest = digest,
 					  .detail = asked ? "SIGHUP" : "files changed"});
 	return set;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* `kveil replay`: dead letters through the rules again. */
 #include "worker/replay.h"
 
 #include "base/clock.h"
@@ -154,7 +155,7 @@ static enum kveil_status engine_for(struct replay *r, struct kveil_plan *plan, s
 		}
 	struct engine_of *grown = realloc(r->engines, (r->engine_count + 1) * sizeof *grown);
 	if (!grown)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for an engine");
+		return kveil_no_memory(err, "an engine");
 	r->engines = grown;
 	enum kveil_status status = kveil_engine_new(plan, r->ring, &limits, &engine, err);
 	if (status)
@@ -171,7 +172,7 @@ static enum kveil_status run(struct replay *r, struct engine_of *of, const struc
 	if (r->schemas && of->plan->formats[KVEIL_PART_VALUE]->is_typed) {
 		struct kveil_writers *writers = kveil_writers_of(&of->writers, route, of->engine);
 		if (!writers)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for schemas");
+			return kveil_no_memory(err, "schemas");
 		kveil_engine_use_schemas(of->engine, kveil_writers_table(writers));
 		kveil_engine_run(of->engine, &r->letter.record, result);
 		if (result->verdict != KVEIL_RETRY || result->error.status != KVEIL_E_SCHEMA_PENDING)
@@ -396,7 +397,7 @@ enum kveil_status kveil_replay(const struct kveil_replay_params *p, kveil_replay
 
 	*ret = (struct kveil_replay_counts){0};
 	if (!r)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for a replay");
+		return kveil_no_memory(err, "a replay");
 	*r = (struct replay){.p = p, .report = report, .user = user};
 	enum kveil_status status = open(r, err);
 	if (!status)

@@ -13,21 +13,22 @@
 #ifndef KVEIL_WORKER_REPLAY_H
 #define KVEIL_WORKER_REPLAY_H
 
+#include "config/config.h"
 #include "kveil/base.h"
 #include "rules/plan.h"
-#include "config/config.h"
 
 struct kveil_replay_params {
 	const struct kveil_config *config;
 	struct kveil_keystore *keys;
 	struct kveil_plan_set *plans;
-	const char *topic;    /* one dead-letter topic; NULL = those of all input topics */
-	bool dry_run;         /* opens and runs the rules; sends and commits nothing */
-	uint64_t most;        /* letters; 0 = no limit */
+	const char *topic;        /* one dead-letter topic; NULL = those of all input topics */
+	bool dry_run;             /* opens and runs the rules; sends and commits nothing */
+	uint64_t most;            /* letters; 0 = no limit */
 	const _Atomic bool *stop; /* set from outside: ends after the letter at hand, or 5 s later without it */
 };
 
-/* What became of a letter. topic, partition and offset are of the record inside, once it is open; else of the letter. */
+/* What became of a letter. topic, partition and offset are of the record inside, once it is open; else of the letter.
+ */
 struct kveil_replay_outcome {
 	const char *topic;
 	int32_t partition;
@@ -43,6 +44,6 @@ struct kveil_replay_counts {
 };
 
 enum kveil_status kveil_replay(const struct kveil_replay_params *p, kveil_replay_report_fn *report, void *user,
-                               struct kveil_replay_counts *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+			       struct kveil_replay_counts *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

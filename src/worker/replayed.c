@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Which dead letters were replayed, in a few bytes. */
 #include "worker/replayed.h"
 
 #include "base/text.h"

@@ -17,7 +17,7 @@
 #include "base/buf.h"
 
 enum {
-	KVEIL_REPLAYED_KEPT = 380,      /* 4,057 characters: brokers take 4,096 (offset.metadata.max.bytes) */
+	KVEIL_REPLAYED_KEPT = 380, /* 4,057 characters: brokers take 4,096 (offset.metadata.max.bytes) */
 	KVEIL_REPLAYED_MOST = 1 << 22,
 };
 
@@ -28,7 +28,7 @@ struct kveil_replayed *kveil_replayed_new(size_t lists);
 void kveil_replayed_free(struct kveil_replayed *r);
 
 enum kveil_status kveil_replayed_id(const char *topic, int32_t partition, int64_t offset, int64_t timestamp_ms,
-                                    uint64_t *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+				    uint64_t *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 bool kveil_replayed_has(const struct kveil_replayed *r, uint64_t id);
 /* Without memory for it nothing is remembered. */
 void kveil_replayed_add(struct kveil_replayed *r, size_t list, uint64_t id);

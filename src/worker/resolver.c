@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Schemas fetched and registered, on a thread of its own. */
 #include "worker/resolver.h"
 
 #include "base/clock.h"
@@ -273,11 +274,6 @@ bool kveil_resolver_free(struct kveil_resolver *r, int64_t end_ms)
 
 /* --- any thread --- */
 
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
-}
-
 enum kveil_status kveil_resolver_writer(struct kveil_resolver *r, const char *context, const struct kveil_schema_id *id,
 					const struct kveil_schemas_schema **ret, struct kveil_error *err)
 {
@@ -286,7 +282,7 @@ enum kveil_status kveil_resolver_writer(struct kveil_resolver *r, const char *co
 	*ret = NULL;
 	pthread_mutex_lock(&r->lock);
 	const struct question *known = ask(r, &q);
-	enum kveil_status status = known ? known->status : no_memory(err);
+	enum kveil_status status = known ? known->status : kveil_no_memory(err, "a schema");
 	if (known && status)
 		*err = known->error;
 	if (known && !status) {
@@ -309,7 +305,7 @@ enum kveil_status kveil_resolver_derived(struct kveil_resolver *r, const struct 
 
 	pthread_mutex_lock(&r->lock);
 	const struct question *known = ask(r, &q);
-	enum kveil_status status = known ? known->status : no_memory(err);
+	enum kveil_status status = known ? known->status : kveil_no_memory(err, "a schema");
 	if (known && status)
 		*err = known->error;
 	if (known && !status)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * worker/resolver.h: the thread that asks the schema registry. Workers ask it, get an answer or "not yet", and look again
- * when the round has risen: none of them waits for the network.
+ * worker/resolver.h: the thread that asks the schema registry. Workers ask it, get an answer or "not yet", and look
+ * again when the round has risen: none of them waits for the network.
  *
  *   worker ─ writer's id? ─► resolver ─► registry ─► text
  *   worker ─ derived text ─► resolver ─► registry ─► id
@@ -12,27 +12,27 @@
 #define KVEIL_WORKER_RESOLVER_H
 
 #include "kveil/engine.h"
-#include "schemas/client.h"
 #include "observe/health.h"
 #include "observe/metrics.h"
+#include "schemas/client.h"
 
 struct kveil_resolver;
 
 /* What it is given must outlive it. NULL: no memory or no thread. */
 struct kveil_resolver *kveil_resolver_new(struct kveil_schemas *client, struct kveil_health *health,
-                                          struct kveil_metrics *metrics);
-/* Ends the thread and the call at hand; waits until end_ms (monotonic). false: it still runs, and nothing is freed. NULL is
- * fine. */
+					  struct kveil_metrics *metrics);
+/* Ends the thread and the call at hand; waits until end_ms (monotonic). false: it still runs, and nothing is freed.
+ * NULL is fine. */
 bool kveil_resolver_free(struct kveil_resolver *r, int64_t end_ms);
 
 /* Any thread. SCHEMA_PENDING: it is being asked. Else as the client says (schemas/client.h). *ret is the caller's. */
 enum kveil_status kveil_resolver_writer(struct kveil_resolver *r, const char *context, const struct kveil_schema_id *id,
-                                        const struct kveil_schemas_schema **ret,
-                                        struct kveil_error *err) KVEIL_MUST_CHECK;
+					const struct kveil_schemas_schema **ret,
+					struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same of a derived schema's id. registers: if it is not there yet, else that is SCHEMA_NOT_REGISTERED. */
 enum kveil_status kveil_resolver_derived(struct kveil_resolver *r, const struct kveil_schemas_place *at, bool registers,
-                                         struct kveil_span text, struct kveil_schemas_id *ret,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 struct kveil_span text, struct kveil_schemas_id *ret,
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Any thread: rises with each answer. */
 uint64_t kveil_resolver_round(const struct kveil_resolver *r);
 

@@ -199,7 +199,7 @@ enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *
 		point_partitions(w, new_rules);
 	else {
 		forget_routes(w);
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the new rules");
+		status = kveil_no_memory(err, "the new rules");
 	}
 	free_routes(old_routes, old_count);
 	if (!status)

@@ -20,8 +20,7 @@ enum {
 	FETCH_MS = 30000,      /* between looks at a cluster where nothing is missing */
 	FETCH_AGAIN_MS = 2000, /* …where something is */
 	LIMITS_MS = 300000,    /* between questions for the topics' limits */
-	SAY_AGAIN_MS = 60000,
-	STOP_MS = 14000, /* drain (10 s), commit, close; the caller's watchdog is at 15 s */
+	STOP_MS = 14000,       /* drain (10 s), commit, close; the caller's watchdog is at 15 s */
 };
 
 struct pattern_gauge {
@@ -179,11 +178,9 @@ static void build_and_publish(struct kveil_service *s, bool ask_limits)
 	struct kveil_plan_set *plans = kveil_plan_set_ref(s->plans);
 	pthread_mutex_unlock(&s->plans_lock);
 	int64_t now = kveil_clock_mono_ms();
-	s->say = now - s->said_ms >= SAY_AGAIN_MS;
+	s->say = kveil_clock_once_a_minute(&s->said_ms, now);
 	s->missing_any = false;
 	struct kveil_catalog *c = kveil_catalog_build(&s->cluster, plans, config->partition, on_problem, s);
-	if (s->say)
-		s->said_ms = now;
 	close_solved(s);
 	if (c) {
 		kveil_admin_limits(s->admin, &s->cluster, c, !ask_limits);
@@ -212,10 +209,8 @@ static void *topics_main(void *service)
 			kveil_cell_add(s->retries, 1);
 			kveil_health_condition(s->params.health, "kafka", "%s (%s)", err.message,
 					       s->params.config->kafka.bootstrap_servers);
-			if (!failed_ms || now - failed_ms >= SAY_AGAIN_MS) {
+			if (kveil_clock_once_a_minute(&failed_ms, now))
 				kveil_log_error(KVEIL_LOG_WARN, "topics", &err);
-				failed_ms = now;
-			}
 			fetch_ms = kveil_clock_mono_ms() + FETCH_AGAIN_MS;
 			due = false;
 		} else if (due) {
@@ -328,7 +323,7 @@ static void on_pattern(void *user, const struct kveil_pattern_info *info)
 static void tell_ignored(struct kveil_service *s)
 {
 	int64_t now = kveil_clock_mono_ms();
-	bool may_say = !s->ignored_ms || now - s->ignored_ms >= SAY_AGAIN_MS;
+	bool may_say = !s->ignored_ms || now - s->ignored_ms >= KVEIL_CLOCK_MINUTE_MS;
 	char text[160] = "";
 
 	for (unsigned i = 0; i < KVEIL_REGISTRY_REASONS; i++) {
@@ -363,10 +358,8 @@ static void *keeper_main(void *service)
 			if (kveil_keystore_tend(s->params.keys, kveil_clock_wall_ms(), &err)) {
 				kveil_health_condition(s->params.health, "keys", "%s: %s",
 						       kveil_status_code(err.status), err.message);
-				if (!failed_ms || now - failed_ms >= SAY_AGAIN_MS) {
+				if (kveil_clock_once_a_minute(&failed_ms, now))
 					kveil_log_error(KVEIL_LOG_WARN, "keys", &err);
-					failed_ms = now;
-				}
 			} else {
 				kveil_health_condition(s->params.health, "keys", NULL);
 				if (failed_ms)
@@ -463,7 +456,7 @@ enum kveil_status kveil_service_start(const struct kveil_service_params *p, stru
 		return status;
 	struct kveil_service *s = calloc(1, sizeof *s);
 	if (!s)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the service");
+		return kveil_no_memory(err, "the service");
 	s->params = *p;
 	s->worker_count = p->config->workers;
 	s->plans = kveil_plan_set_ref(p->plans);

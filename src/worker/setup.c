@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Configuration and rules of a command, with all their problems. */
 #include "worker/setup.h"
 
 #include "worker/reload.h"

@@ -6,9 +6,9 @@
 #ifndef KVEIL_WORKER_SETUP_H
 #define KVEIL_WORKER_SETUP_H
 
+#include "config/config.h"
 #include "keys/keystore.h"
 #include "rules/plan.h"
-#include "config/config.h"
 
 struct kveil_setup {
 	struct kveil_config *config;

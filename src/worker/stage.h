@@ -37,7 +37,8 @@ struct kveil_staged {
 };
 
 /* false: no memory, nothing was put. */
-bool kveil_stage_put(struct kveil_stage_pool *pool, struct kveil_stage *s, const struct kveil_staged *staged) KVEIL_MUST_CHECK;
+bool kveil_stage_put(struct kveil_stage_pool *pool, struct kveil_stage *s,
+		     const struct kveil_staged *staged) KVEIL_MUST_CHECK;
 /* The one that was put first of those here; there must be one. */
 void kveil_stage_first(const struct kveil_stage_pool *pool, const struct kveil_stage *s, struct kveil_staged *ret);
 void kveil_stage_drop(struct kveil_stage_pool *pool, struct kveil_stage *s);

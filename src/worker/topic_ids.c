@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Is a topic the one that was read before? */
 #include "worker/topic_ids.h"
 
 #include <stdio.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * worker/topic_ids.h: Kafka gives each topic an id when it is made. A topic that was deleted and made anew has the name of the
- * old one, and another id. librdkafka tells it from 2.3 on; before that, nothing here is known and nothing is said.
+ * worker/topic_ids.h: Kafka gives each topic an id when it is made. A topic that was deleted and made anew has the name
+ * of the old one, and another id. librdkafka tells it from 2.3 on; before that, nothing here is known and nothing is
+ * said.
  */
 #ifndef KVEIL_WORKER_TOPIC_IDS_H
 #define KVEIL_WORKER_TOPIC_IDS_H
@@ -21,7 +22,7 @@ struct kveil_topic_ids {
 /* Those of the topics in the list, as the cluster has them now; of what gives no answer in time, none. Blocks: not on a
  * worker's thread. */
 void kveil_topic_ids_ask(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *topics, int timeout_ms,
-                         struct kveil_topic_ids *ret);
+			 struct kveil_topic_ids *ret);
 void kveil_topic_ids_clear(struct kveil_topic_ids *ids);
 /* "" = not known. */
 const char *kveil_topic_ids_find(const struct kveil_topic_ids *ids, const char *name);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Which input topics can be worked on. */
 #include "worker/topics.h"
 
 #include "base/buf.h"

@@ -11,9 +11,9 @@
 #ifndef KVEIL_WORKER_TOPICS_H
 #define KVEIL_WORKER_TOPICS_H
 
+#include "config/config.h"
 #include "kveil/base.h"
 #include "rules/plan.h"
-#include "config/config.h"
 
 /* Kafka's own default of max.message.bytes, where the broker does not say. */
 enum { KVEIL_DEFAULT_MESSAGE_BYTES = 1048588 };
@@ -21,7 +21,7 @@ enum { KVEIL_DEFAULT_MESSAGE_BYTES = 1048588 };
 struct kveil_topic {
 	char *name;
 	int32_t partitions;
-	size_t max_bytes;   /* max.message.bytes; 0 = not known */
+	size_t max_bytes; /* max.message.bytes; 0 = not known */
 };
 
 struct kveil_cluster {
@@ -72,6 +72,6 @@ typedef void kveil_topic_problem_fn(void *user, const struct kveil_topic_problem
 
 /* No I/O. NULL when memory is out. */
 struct kveil_catalog *kveil_catalog_build(const struct kveil_cluster *cluster, struct kveil_plan_set *plans,
-                                          int partition_mode, kveil_topic_problem_fn *problem, void *user);
+					  int partition_mode, kveil_topic_problem_fn *problem, void *user);
 
 #endif

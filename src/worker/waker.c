@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Wakes a fetcher of librdkafka that sleeps on a full queue. */
 #include "worker/waker.h"
 
 #include <pthread.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* How far a partition is done, without gaps. */
 #include "worker/watermark.h"
 
 #include <stdlib.h>

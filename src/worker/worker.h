@@ -6,11 +6,11 @@
 #ifndef KVEIL_WORKER_WORKER_H
 #define KVEIL_WORKER_WORKER_H
 
-#include "kveil/base.h"
-#include "rules/plan.h"
 #include "config/config.h"
+#include "kveil/base.h"
 #include "observe/health.h"
 #include "observe/metrics.h"
+#include "rules/plan.h"
 
 struct kveil_service;
 
@@ -18,14 +18,14 @@ struct kveil_service;
 struct kveil_service_params {
 	const struct kveil_config *config;
 	struct kveil_keystore *keys;
-	struct kveil_plan_set *plans;   /* a reference is taken */
+	struct kveil_plan_set *plans; /* a reference is taken */
 	struct kveil_metrics *metrics;
 	struct kveil_health *health;
 };
 
 /* Starts the threads and returns at once; what is not there yet (broker, topics) is waited for inside. */
 enum kveil_status kveil_service_start(const struct kveil_service_params *p, struct kveil_service **ret,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Asks all workers to take a new plan set at their next batch. */
 void kveil_service_set_plans(struct kveil_service *s, struct kveil_plan_set *plans);
 /* Drains (at most 10 s), commits, closes, joins. KVEIL_OK, or why a worker had stopped. */

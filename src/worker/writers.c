@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Schemas of a topic's writers. */
 #include "worker/writers.h"
 
 #include <inttypes.h>
@@ -27,11 +28,6 @@ struct source {
 	struct kveil_resolver *resolver;
 	struct kveil_schemas *client;
 };
-
-static enum kveil_status no_memory(struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
-}
 
 static void free_one(struct kveil_writers *s)
 {
@@ -165,7 +161,7 @@ static enum kveil_status meet(struct kveil_writers *s, const struct source *from
 	struct unnamed *u = malloc(sizeof *u);
 	if (!u) {
 		kveil_engine_schema_free(derived);
-		return no_memory(err);
+		return kveil_no_memory(err, "a schema");
 	}
 	*u = (struct unnamed){s->first, *id, derived};
 	s->first = u;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * worker/writers.h: the writers' schemas of one topic, as one engine has learnt them: by the id that values name, what the
- * rules make of each, and the id under which the derived one stands. Belongs to the engine's thread.
+ * worker/writers.h: the writers' schemas of one topic, as one engine has learnt them: by the id that values name, what
+ * the rules make of each, and the id under which the derived one stands. Belongs to the engine's thread.
  */
 #ifndef KVEIL_WORKER_WRITERS_H
 #define KVEIL_WORKER_WRITERS_H
@@ -15,16 +15,16 @@ struct kveil_writers;
 /* Those of a route's topic in an engine's list, made when first asked for: what was learnt outlives a route. The engine
  * outlives the list. NULL: no memory. */
 struct kveil_writers *kveil_writers_of(struct kveil_writers **list, const struct kveil_route *route,
-                                       struct kveil_engine *engine);
+				       struct kveil_engine *engine);
 void kveil_writers_free(struct kveil_writers *list);
 struct kveil_engine_schemas *kveil_writers_table(struct kveil_writers *s);
 
-/* The engine's last record was SCHEMA_PENDING. OK: run it again. Class RETRY: later; SCHEMA_PENDING: when the resolver's
- * round has risen. Class RECORD: this record's error, and that of others with its id; *ret_id is that. */
+/* The engine's last record was SCHEMA_PENDING. OK: run it again. Class RETRY: later; SCHEMA_PENDING: when the
+ * resolver's round has risen. Class RECORD: this record's error, and that of others with its id; *ret_id is that. */
 enum kveil_status kveil_writers_learn(struct kveil_writers *s, struct kveil_resolver *r, struct kveil_schema_id *ret_id,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same on a thread that may wait: client's calls, until they have an answer or class RETRY. */
 enum kveil_status kveil_writers_learn_now(struct kveil_writers *s, struct kveil_schemas *client,
-                                          struct kveil_error *err) KVEIL_MUST_CHECK;
+					  struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

@@ -137,10 +137,20 @@ def check_header_guard(path, text):
         yield f"{path}: no include guard"
 
 
-def check_format(paths):
-    c_files = [f for f in paths if f.endswith(".c")]
+# Headers that are still laid out by hand.
+BY_HAND = {"src/config/config.h", "src/observe/metrics.h", "src/worker/loop.h", "src/base/event.h", "src/keyadmin/admin.h",
+           "src/keys/internal.h", "src/engine/internal.h", "src/format/envelope.h", "src/format/format.h",
+           *(str(f.relative_to(ROOT)) for d in ("registry", "keytopic") for f in (ROOT / "src" / d).glob("*.h"))}
+
+
+def clang_format(paths, *options):
     # The pinned one, beside this Python: another version formats otherwise.
-    r = subprocess.run([pathlib.Path(sys.executable).parent / "clang-format", "--dry-run", "-Werror", *c_files], cwd=ROOT, capture_output=True, text=True)
+    c_files = [f for f in paths if f.endswith(".c") or (f.endswith(".h") and f not in BY_HAND)]
+    return subprocess.run([pathlib.Path(sys.executable).parent / "clang-format", *options, *c_files], cwd=ROOT, capture_output=True, text=True)
+
+
+def check_format(paths):
+    r = clang_format(paths, "--dry-run", "-Werror")
     if r.returncode:
         bad = sorted({line.split(":")[0] for line in r.stderr.splitlines() if ": error:" in line})
         for f in bad or [r.stderr[:400]]:
@@ -155,7 +165,62 @@ def check_scripts(paths):
                 yield f"{f}: {r.stderr.strip()}"
 
 
-PER_FILE = [check_layers, check_owners, check_secrets, check_endings, check_words, check_spdx, check_header_guard]
+def check_first_line(path, text):
+    if re.match(r"src/.*\.c$", path) and not re.match(r"/\* SPDX[^\n]*\n/\*", text):
+        yield f"{path}: its second line says what the file is for"
+
+
+def check_links(path, text):
+    """Links to files of the tree: there they are. (Anchors are the pages' own test.)"""
+    if not path.endswith(".md"):
+        return
+    for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", re.sub(r"```.*?```", "", text, flags=re.S)):
+        if not re.match(r"\w+:", target) and not (ROOT / path).parent.joinpath(target).exists():
+            yield f"{path}: a dead link to {target}"
+
+
+STATE = re.compile(r"(^|/)(kek|keys\.json.*|\.keys\.json.*|core(\.\d+)?|nohup\.out|.*\.(log|orig|rej|swp|pid|pyc|o|a|so|gcda|gcno|tar\.gz|deb))$")
+
+
+def check_state(path, text):
+    if STATE.search(path):
+        yield f"{path}: state of a run, and no source"
+
+
+def glossary_words(text):
+    """The last column of docs/glossary.md."""
+    rows = [line.strip().strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
+    return [w.strip() for row in rows[1:] for w in row[-1].split(",") if w.strip()]
+
+
+GLOSSARY = glossary_words((ROOT / "docs" / "glossary.md").read_text())
+STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+NEITHER = re.compile(r"\b(" + "|".join(map(re.escape, GLOSSARY)) + r")\b", re.I)
+
+
+def check_glossary(path, text):
+    if path == "docs/glossary.md" or not re.match(r"(docs/.*|README|CONTRIBUTING|SECURITY)\.?\w*|src/.*\.[ch]$", path):
+        return
+    for n, line in enumerate(text.splitlines(), 1):
+        shown = [line] if path.endswith(".md") else [] if line.startswith("#include") else STRING.findall(line)
+        for words in shown:
+            for word in NEITHER.findall(words):
+                yield f"{path}:{n}: '{word}': docs/glossary.md has another word for it"
+
+
+def check_names(paths):
+    """A tab of an editor shows no folder."""
+    seen = {}
+    for f in paths:
+        if re.match(r"src/.*\.c$", f):
+            name = f.rsplit("/", 1)[1]
+            if name in seen:
+                yield f"{f}: {seen[name]} has the same name"
+            seen[name] = f
+
+
+PER_FILE = [check_layers, check_owners, check_secrets, check_endings, check_words, check_spdx, check_header_guard,
+            check_first_line, check_links, check_state, check_glossary]
 BAD_EXAMPLES = [
     (check_endings, "src/worker/x.c", "\trd_kafka_consumer_close(c);\n"),
     (check_layers, "src/base/x.c", '#include "engine/engine.h"\n'),
@@ -170,6 +235,11 @@ BAD_EXAMPLES = [
     (check_words, "docs/x.md", "cd /wo" + "rk/main\n"),
     (check_spdx, "src/x.c", "int x;\n"),
     (check_header_guard, "src/base/x.h", "int x;\n"),
+    (check_first_line, "src/base/x.c", "/* SPDX-License-Identifier: Apache-2.0 */\n#include <stdio.h>\n"),
+    (check_links, "docs/x.md", "see [it](nowhere.md#there)\n"),
+    (check_state, "tests/keys.json", "{}\n"),
+    (check_glossary, "docs/x.md", "goes to the DL" + "Q\n"),
+    (check_glossary, "src/base/x.c", 'f("the master' + ' key");\n'),
 ]
 
 
@@ -177,10 +247,14 @@ def self_test():
     for check, path, text in BAD_EXAMPLES:
         if not list(check(path, text)):
             yield f"lint itself: {check.__name__} does not catch {text.strip()!r} in {path}"
+    if not list(check_names(["src/a/x.c", "src/b/x.c"])):
+        yield "lint itself: check_names does not catch two x.c"
 
 
 def main():
     paths = sources()
+    if "--fmt" in sys.argv[1:]:
+        return clang_format(paths, "-i").returncode
     files = []
     for f in paths:
         try:
@@ -192,6 +266,7 @@ def main():
         for check in PER_FILE:
             complaints += check(f, text)
     complaints += check_one_file(files)
+    complaints += check_names(paths)
     complaints += check_format(paths)
     complaints += check_scripts(paths)
     for c in complaints:

@@ -10,16 +10,17 @@
 #define AD    KVEIL_SPAN("orders:$['card']")
 #define PLAIN KVEIL_SPAN("13800138000")
 
-static const char tenants_yaml[] = "registry: file:keys.json\n"
-				   "keks:\n"
-				   "  local: {provider: file, path: kek}\n"
-				   "data:\n"
-				   "  pii: {algorithm: aes-256-gcm}\n"
-				   "  \"tenant-{}\": {algorithm: aes-256-gcm, new_per_second: 100000}\n"
-				   "  \"cn-{}.x\": {algorithm: sm4-gcm, rotate_every: 1h}\n"
-				   "  \"slow-{}\": {algorithm: aes-128-gcm, new_per_second: 1}\n"
-				   "  \"quota-{}\": {algorithm: aes-128-gcm, new_per_second: 100000, new_per_topic: 1}\n"
-				   "  \"few-{}\": {algorithm: aes-128-gcm, new_per_second: 100000, most_names: 3}\n";
+static const char tenants_yaml[] =
+    "registry: file:keys.json\n"
+    "keks:\n"
+    "  local: {provider: file, path: kek}\n"
+    "data:\n"
+    "  pii: {algorithm: aes-256-gcm}\n"
+    "  \"tenant-{}\": {algorithm: aes-256-gcm, new_per_second: 100000}\n"
+    "  \"cn-{}.x\": {algorithm: sm4-gcm, rotate_every: 1h}\n"
+    "  \"slow-{}\": {algorithm: aes-128-gcm, new_per_second: 1}\n"
+    "  \"quota-{}\": {algorithm: aes-128-gcm, new_per_second: 100000, new_per_topic: 1}\n"
+    "  \"few-{}\": {algorithm: aes-128-gcm, new_per_second: 100000, most_names: 3}\n";
 
 enum { PATTERNS_OF_FIXTURE = 5 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Readers of published test vectors: Wycheproof's JSON and NIST's response files, in the folder that KVEIL_VECTORS names
- * (default: .cache/vectors of the source tree, filled by tests/vectors/fetch.py). A missing file fails the test.
+ * Readers of published test vectors: Wycheproof's JSON and NIST's response files, in the folder that KVEIL_VECTORS
+ * names (default: .cache/vectors of the source tree, filled by tests/vectors/fetch.py). A missing file fails the test.
  */
 #ifndef KVEIL_TEST_VECTORS_H
 #define KVEIL_TEST_VECTORS_H

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/shape.h: which of a sample's values are rows: a change event carries them, and an Avro schema stands for one. Off
- * the hot path; rules are held by format/envelope.h, not by this.
+ * cli/sample_shape.h: which of a sample's values are rows: a change event carries them, and an Avro schema stands for
+ * one. Off the hot path; rules are held by format/envelope.h, not by this.
  *
  *   {"op": "u", "before": {…}, "after": {…}}   debezium, two rows
  *   {"type": "record", "fields": […]}          a schema: one row of its shape
  */
-#ifndef KVEIL_CLI_SHAPE_H
-#define KVEIL_CLI_SHAPE_H
+#ifndef KVEIL_CLI_SAMPLE_SHAPE_H
+#define KVEIL_CLI_SAMPLE_SHAPE_H
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -20,7 +20,8 @@ json_t *kveil_shape_rows(const char *envelope, json_t *value);
 json_t *kveil_shape_event(const char *envelope, json_t *row);
 
 bool kveil_shape_is_schema(const json_t *value);
-/* A row of a schema's shape, with 1, "text" and false for its values; the caller's. NULL: it is no record, or too deep. */
+/* A row of a schema's shape, with 1, "text" and false for its values; the caller's. NULL: it is no record, or too deep.
+ */
 json_t *kveil_shape_of_schema(const json_t *schema);
 
 #endif

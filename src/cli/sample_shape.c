@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/shape.c: rows of change events and of Avro schemas, for `kveil init`. */
-#include "cli/shape.h"
+/* cli/sample_shape.c: rows of change events and of Avro schemas, for `kveil init`. */
+#include "cli/sample_shape.h"
 
 #include <stdint.h>
 #include <string.h>
