@@ -22,6 +22,15 @@ IMPURE = re.compile(r"^(__)?(f?open(at)?(64)?|f(read|write|gets|puts|flush|close
 CIRCLES = {
     frozenset(["path_parse", "path_expr_parse"]): "a path holds filters, a filter holds paths: one grammar in two files",
     frozenset(["path_select", "path_expr_eval"]): "the same, evaluated",
+    frozenset(["engine_decide", "engine_inside"]): "a document holds texts, a text may hold a document",
+    frozenset(["registry_registry_file", "registry_registry_file_restore"]): "the driver's row names what its second file does",
+    frozenset(["keytopic_registry_kafka", "keytopic_registry_kafka_restore"]): "the same",
+    frozenset(["keys_keyring", "keys_keyring_named"]): "a ring holds both kinds of keys, and both are of the ring",
+    frozenset(["keys_keys_config", "keys_keystore", "keys_life", "keys_make", "keys_memory", "keys_open", "keys_refresh", "keys_states",
+               "keys_tenants", "keys_tenants_make", "keys_tenants_take"]): "the keystore, one struct under one lock: to be taken apart",
+    frozenset(["worker_at_least_once", "worker_attempts", "worker_committed", "worker_delivery", "worker_intake", "worker_loop",
+               "worker_offsets", "worker_outlet", "worker_park", "worker_partition", "worker_producer", "worker_quarantine",
+               "worker_record", "worker_routes", "worker_exactly_once"]): "the worker, one struct on one thread: to be taken apart",
 }
 
 
