@@ -51,7 +51,7 @@ AXES = {
 REFUSED = [
     ("memory=10", "1.31"), ("replicas=3", "1.31"), ("workload.kind=DaemonSet", "1.31"), ("autoscaling.enabled=true,keda.enabled=true", "1.31"),
     ("preStopSleepSeconds=5", "1.29"), ("preStopSleepSeconds=15", "1.31"), ("workload.kind=NativeSidecar", "1.28"),
-    ("terminationGracePeriodSeconds=10", "1.31"), ("prometheusRule.docs=docs", "1.31"),
+    ("terminationGracePeriodSeconds=10", "1.31"), ("prometheusRule.docs=docs", "1.31"), ("config.instance=a", "1.31"),
 ]
 
 
@@ -185,6 +185,8 @@ def what_values_mean():
     own = spec["template"]["spec"]
     count("a StatefulSet's pods have host names that last", spec["serviceName"] == one(stateful, "Service")["metadata"]["name"] and
           not own.keys() & {"hostNetwork", "hostname", "setHostnameAsFQDN"}, str(own))
+    r = helm("--set-json", 'config.instance="${env:POD}"')
+    count("an instance of each pod's own is the user's to name", r.returncode == 0 and "instance: ${env:POD}" in r.stdout, r.stderr)
 
     for kind, place in (("NativeSidecar", "initContainers"), ("Sidecar", "containers")):
         docs = documents(helm("--set", f"workload.kind={kind},preStopSleepSeconds=5").stdout)

@@ -152,6 +152,8 @@ def with_helm(cluster):
 
 
 def stateful(cluster):
+    counted(cluster, "exactly-once in a Deployment: the notes", "helm install x deploy/helm/kveil --set config.delivery=exactly-once --dry-run=server",
+            "workload.kind=StatefulSet")
     if counted(cluster, "a StatefulSet", "helm install stateful deploy/helm/kveil --set workload.kind=StatefulSet"):
         admitted(cluster, "the StatefulSet", "statefulset", "stateful")
 

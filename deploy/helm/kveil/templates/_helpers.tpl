@@ -44,6 +44,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and .Values.preStopSleepSeconds (semverCompare "<1.30-0" .Capabilities.KubeVersion.Version) }}
 {{- fail "preStopSleepSeconds: Kubernetes before 1.30 cannot sleep" }}
 {{- end }}
+{{- if and .Values.config.instance (not (contains "${env:" (toString .Values.config.instance))) }}
+{{- fail "config.instance would be one name for all replicas; leave it out, and each has its pod's name" }}
+{{- end }}
 {{- if and (eq .Values.workload.kind "NativeSidecar") (semverCompare "<1.29-0" .Capabilities.KubeVersion.Version) }}
 {{- fail "workload.kind: Kubernetes before 1.29 has no native sidecars; use Sidecar" }}
 {{- end -}}
