@@ -547,6 +547,12 @@ static bool are_forms(struct comparison *m)
 	return true;
 }
 
+/* A value, or key, that is one text. */
+static bool is_whole(const struct kveil_form_context *c)
+{
+	return !c->plan->formats[c->part]->has_paths;
+}
+
 bool kveil_form_matches(struct kveil_form_context *c, const struct kveil_example_out *want, struct kveil_span got,
 			struct kveil_buf *why)
 {
@@ -561,6 +567,8 @@ bool kveil_form_matches(struct kveil_form_context *c, const struct kveil_example
 						      : "expected a tombstone, got a value");
 		return false;
 	}
+	if (is_whole(c))
+		return kveil_form_matches_text(c, "$", want->value, got, why);
 	if (!kveil_form_parse(c, kveil_span_str(want->value), &m.want)) {
 		kveil_buf_append_str(why, "what the example expects is not JSON");
 		return false;

@@ -283,6 +283,8 @@ static enum kveil_status finish(struct kveil_engine *e, const struct kveil_forma
 	if (f->is_typed)
 		return finish_typed(e, out, start, kind, ret, err);
 	*ret = KVEIL_EFFECT_WRITTEN;
+	if (f->has_bytes && kind != KVEIL_RESULT_NULL && kind != KVEIL_RESULT_REMOVE)
+		return KVEIL_OK;
 	switch (kind) {
 	case KVEIL_RESULT_ASCII:
 		if (f->quote)

@@ -236,11 +236,113 @@ static enum kveil_status run_typed_value(struct kveil_engine *e, struct kveil_sp
 	return !st && !kveil_buf_ok(out) ? kveil_no_memory(err, "a record") : st;
 }
 
+/* A part that is one value, text or bytes: results[v] is a view's. A value that were null would be a tombstone. */
+static enum kveil_status run_whole(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+				   struct kveil_span *results, struct kveil_error *err)
+{
+	struct kveil_bound_part *p = &e->parts[part];
+	size_t count = 0;
+
+	for (size_t v = 0; v < e->view_count; v++)
+		results[v] = text;
+	enum kveil_status st = p->format->scan(&p->scan, text, err);
+	if (st || p->scan.match_count == 0)
+		return st;
+	kveil_buf_reset(&e->pieces);
+	e->piece_count = 0;
+	struct kveil_spot spot = {.part = part, .text = text, .match = p->scan.matches[0]};
+	const uint32_t *ids = kveil_automaton_accepts(p->automaton, spot.match.state, &count);
+	st = kveil_engine_decide_root(e, &spot, ids, count, e->root_results, err);
+	for (size_t v = 0; !st && v < e->view_count; v++) {
+		const struct kveil_root_result *r = &e->root_results[v];
+		struct kveil_buf *out =
+		    &e->views[v].texts[part == KVEIL_PART_VALUE ? KVEIL_TEXT_VALUE : KVEIL_TEXT_KEY];
+		if (r->effect == KVEIL_EFFECT_KEPT)
+			continue;
+		if (r->effect == KVEIL_EFFECT_NULL && part == KVEIL_PART_KEY) {
+			results[v] = KVEIL_SPAN_NULL;
+			continue;
+		}
+		if (r->effect != KVEIL_EFFECT_WRITTEN) {
+			kveil_fail_at(err, KVEIL_E_UNSUPPORTED_KIND, 0, "a record's %s cannot be removed",
+				      part == KVEIL_PART_KEY ? "key" : "value");
+			kveil_error_rule(err, r->rule->id);
+			kveil_error_hint(err, part == KVEIL_PART_KEY ? "nullify: true" : "replace: {with: \"\"}");
+			return err->status;
+		}
+		kveil_buf_reset(out);
+		if (!kveil_buf_reserve(out, r->piece.len))
+			return kveil_no_memory(err, "a record");
+		if (r->piece.len)
+			kveil_buf_append(out, e->pieces.data + r->piece.offset, r->piece.len);
+		results[v] = kveil_buf_span(out);
+	}
+	return st;
+}
+
+/* What one line came to, in every view. */
+static enum kveil_status run_line(struct kveil_engine *e, struct kveil_span line, struct kveil_error *err)
+{
+	struct kveil_span results[KVEIL_MAX_VIEWS];
+	bool is_blank = true;
+
+	for (size_t i = 0; i < line.len && is_blank; i++)
+		is_blank = line.data[i] == ' ' || line.data[i] == '\t' || line.data[i] == '\r';
+	e->value = line;
+	e->value_doc = NULL;
+	enum kveil_status st =
+	    is_blank ? KVEIL_OK : run_payload(e, KVEIL_PART_VALUE, KVEIL_TEXT_VALUE, line, results, err);
+	for (size_t v = 0; !st && v < e->view_count; v++) {
+		kveil_buf_append_span(&e->views[v].wholes[KVEIL_TEXT_VALUE], is_blank ? line : results[v]);
+		if (!kveil_buf_ok(&e->views[v].wholes[KVEIL_TEXT_VALUE]))
+			st = kveil_no_memory(err, "a record");
+	}
+	return st;
+}
+
+/* Each line is a document; the breaks between them stay. To rules on key and headers the value then is none: nothing
+ * says which line they mean. */
+static enum kveil_status run_lines(struct kveil_engine *e, struct kveil_span *results, struct kveil_error *err)
+{
+	struct kveil_span all = e->record->value;
+	enum kveil_status st = KVEIL_OK;
+
+	if (all.len > e->max_bytes)
+		return kveil_fail_at(err, KVEIL_E_TOO_LARGE, e->max_bytes, "%zu bytes; at most %zu are taken", all.len,
+				     e->max_bytes);
+	for (size_t v = 0; v < e->view_count; v++)
+		kveil_buf_reset(&e->views[v].wholes[KVEIL_TEXT_VALUE]);
+	for (size_t at = 0; !st && at < all.len;) {
+		const uint8_t *end = memchr(all.data + at, '\n', all.len - at);
+		size_t len = end ? (size_t)(end - all.data) - at : all.len - at;
+		st = run_line(e, kveil_span_of(all.data + at, len), err);
+		if (st && err->byte != KVEIL_NO_BYTE)
+			err->byte += at;
+		for (size_t v = 0; !st && end && v < e->view_count; v++)
+			kveil_buf_append_byte(&e->views[v].wholes[KVEIL_TEXT_VALUE], '\n');
+		at += len + 1;
+	}
+	e->value = KVEIL_SPAN_NULL;
+	e->value_doc = NULL;
+	for (size_t v = 0; !st && v < e->view_count; v++) {
+		results[v] =
+		    kveil_span_of(e->views[v].wholes[KVEIL_TEXT_VALUE].data, e->views[v].wholes[KVEIL_TEXT_VALUE].len);
+		if (!kveil_buf_ok(&e->views[v].wholes[KVEIL_TEXT_VALUE]))
+			st = kveil_no_memory(err, "a record");
+		if (!results[v].len)
+			results[v] = all;
+	}
+	return st;
+}
+
 static enum kveil_status run_value(struct kveil_engine *e, struct kveil_error *err)
 {
 	struct kveil_span results[KVEIL_MAX_VIEWS];
-	enum kveil_status st = e->parts[KVEIL_PART_VALUE].format->is_typed ? run_typed_value(e, results, err)
-									   : run_json_value(e, results, err);
+	const struct kveil_format *f = e->parts[KVEIL_PART_VALUE].format;
+	enum kveil_status st = f->is_typed     ? run_typed_value(e, results, err)
+			       : f->has_lines  ? run_lines(e, results, err)
+			       : !f->has_paths ? run_whole(e, KVEIL_PART_VALUE, e->record->value, results, err)
+					       : run_json_value(e, results, err);
 
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		e->outputs[v].record.value = results[v];
@@ -262,43 +364,13 @@ static enum kveil_status run_document_key(struct kveil_engine *e, struct kveil_s
 	return st;
 }
 
-/* A key of text: one value. */
 static enum kveil_status run_text_key(struct kveil_engine *e, struct kveil_span key, struct kveil_error *err)
 {
-	struct kveil_bound_part *p = &e->parts[KVEIL_PART_KEY];
-	size_t count = 0;
+	struct kveil_span results[KVEIL_MAX_VIEWS];
+	enum kveil_status st = run_whole(e, KVEIL_PART_KEY, key, results, err);
 
-	enum kveil_status st = p->format->scan(&p->scan, key, err);
-	if (st || p->scan.match_count == 0)
-		return st;
-	kveil_buf_reset(&e->pieces);
-	e->piece_count = 0;
-	struct kveil_spot spot = {.part = KVEIL_PART_KEY, .text = key, .match = p->scan.matches[0]};
-	const uint32_t *ids = kveil_automaton_accepts(p->automaton, spot.match.state, &count);
-	st = kveil_engine_decide_root(e, &spot, ids, count, e->root_results, err);
-	for (size_t v = 0; !st && v < e->view_count; v++) {
-		const struct kveil_root_result *r = &e->root_results[v];
-		struct kveil_buf *out = &e->views[v].texts[KVEIL_TEXT_KEY];
-		switch (r->effect) {
-		case KVEIL_EFFECT_KEPT:
-			break;
-		case KVEIL_EFFECT_NULL:
-			e->outputs[v].record.key = KVEIL_SPAN_NULL;
-			break;
-		case KVEIL_EFFECT_REMOVED:
-			kveil_fail_at(err, KVEIL_E_UNSUPPORTED_KIND, 0, "a record key cannot be removed");
-			kveil_error_rule(err, r->rule->id);
-			kveil_error_hint(err, "nullify: true");
-			return err->status;
-		case KVEIL_EFFECT_WRITTEN:
-			kveil_buf_reset(out);
-			if (!kveil_buf_reserve(out, r->piece.len))
-				return kveil_no_memory(err, "a record");
-			if (r->piece.len)
-				kveil_buf_append(out, e->pieces.data + r->piece.offset, r->piece.len);
-			e->outputs[v].record.key = kveil_buf_span(out);
-		}
-	}
+	for (size_t v = 0; !st && v < e->view_count; v++)
+		e->outputs[v].record.key = results[v];
 	return st;
 }
 

@@ -329,6 +329,9 @@ struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span
  * a rule that protects, against one that reveals. */
 enum kveil_status kveil_engine_holds(struct kveil_engine *e, const uint32_t *bindings, size_t count,
                                      const struct kveil_spot *spot, bool *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The tape of a text that is a part, a header or a key, as the JSON string that it would be: one node. false: no memory. */
+bool kveil_engine_quote(struct kveil_engine *e, const struct kveil_spot *spot, struct kveil_doc_node *node,
+                        struct kveil_doc *ret);
 /* The value's tape, scanned when first asked for; NULL doc for a tombstone. */
 enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kveil_doc **ret,
                                          struct kveil_error *err) KVEIL_MUST_CHECK;

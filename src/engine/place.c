@@ -77,10 +77,48 @@ void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *sp
 		kveil_path_write_name(to_name, out);
 }
 
+bool kveil_engine_quote(struct kveil_engine *e, const struct kveil_spot *spot, struct kveil_doc_node *node,
+			struct kveil_doc *ret)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf quoted = KVEIL_BUF_INIT;
+
+	*node = (struct kveil_doc_node){.next = 1, .parent = UINT32_MAX, .kind = spot->match.kind};
+	if (spot->match.kind == KVEIL_KIND_NULL)
+		kveil_buf_append_str(&quoted, "null");
+	else
+		kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&quoted, spot->text, true);
+	uint8_t *copy = kveil_buf_ok(&quoted) ? kveil_arena_alloc(&e->arena, quoted.len) : NULL;
+	if (!copy)
+		return false;
+	memcpy(copy, quoted.data, quoted.len);
+	node->end = (uint32_t)quoted.len;
+	node->flags = memchr(copy, '\\', quoted.len) ? KVEIL_NODE_VALUE_ESCAPED : 0;
+	*ret = (struct kveil_doc){.text = kveil_span_of(copy, quoted.len), .nodes = node, .count = 1};
+	return true;
+}
+
+/* A value that is one text, as a tape; of bytes there is none. */
+static enum kveil_status whole_value_doc(struct kveil_engine *e, const struct kveil_doc **ret, struct kveil_error *err)
+{
+	struct kveil_spot spot = {.text = e->value, .match = {.kind = KVEIL_KIND_STRING}};
+	struct kveil_doc_node *node = kveil_arena_alloc(&e->arena, sizeof *node);
+	struct kveil_doc *doc = kveil_arena_alloc(&e->arena, sizeof *doc);
+
+	*ret = NULL;
+	if (!e->value.data || e->parts[KVEIL_PART_VALUE].format->has_bytes)
+		return KVEIL_OK;
+	if (!node || !doc || !kveil_engine_quote(e, &spot, node, doc))
+		return kveil_no_memory(err, "a record");
+	*ret = e->value_doc = doc;
+	return KVEIL_OK;
+}
+
 enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kveil_doc **ret, struct kveil_error *err)
 {
 	const struct kveil_bound_part *value = &e->parts[KVEIL_PART_VALUE];
 
+	if (!e->value_doc && !value->format->has_paths)
+		return whole_value_doc(e, ret, err);
 	if (!e->value_doc && e->value.data) {
 		enum kveil_status st = value->format->scan(&e->lookup, e->value, err);
 		if (st)

@@ -9,27 +9,6 @@
  */
 #include "engine/internal.h"
 
-/* The tape of a text that is a part, a header or a key: as the JSON string that it would be. */
-static bool quote_text(struct kveil_engine *e, const struct kveil_spot *spot, struct kveil_doc_node *node,
-		       struct kveil_doc *ret)
-{
-	KVEIL_CLEANUP_BUF struct kveil_buf quoted = KVEIL_BUF_INIT;
-
-	*node = (struct kveil_doc_node){.next = 1, .parent = UINT32_MAX, .kind = spot->match.kind};
-	if (spot->match.kind == KVEIL_KIND_NULL)
-		kveil_buf_append_str(&quoted, "null");
-	else
-		kveil_format_by_name(KVEIL_SPAN("json"))->write_text(&quoted, spot->text, true);
-	uint8_t *copy = kveil_buf_ok(&quoted) ? kveil_arena_alloc(&e->arena, quoted.len) : NULL;
-	if (!copy)
-		return false;
-	memcpy(copy, quoted.data, quoted.len);
-	node->end = (uint32_t)quoted.len;
-	node->flags = memchr(copy, '\\', quoted.len) ? KVEIL_NODE_VALUE_ESCAPED : 0;
-	*ret = (struct kveil_doc){.text = kveil_span_of(copy, quoted.len), .nodes = node, .count = 1};
-	return true;
-}
-
 static bool append_doc(struct kveil_join *j, const struct kveil_doc *doc)
 {
 	struct kveil_doc_node *nodes =
@@ -75,7 +54,7 @@ static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_do
 
 	if (spot->doc)
 		own = *spot->doc;
-	else if (!quote_text(e, spot, &single, &own))
+	else if (!kveil_engine_quote(e, spot, &single, &own))
 		return kveil_no_memory(err, "a record");
 	if (!is_head) {
 		kveil_buf_reset(&j->text);

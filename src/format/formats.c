@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-extern const struct kveil_format kveil_format_json, kveil_format_text;
+extern const struct kveil_format kveil_format_json, kveil_format_jsonl, kveil_format_text, kveil_format_bytes;
 #ifdef KVEIL_WITH_AVRO
 extern const struct kveil_format kveil_format_avro;
 #endif
@@ -12,7 +12,9 @@ extern const struct kveil_format kveil_format_avro;
 /* A new format is one file and one row here. */
 const struct kveil_format *const kveil_formats[] = {
     &kveil_format_json,
+    &kveil_format_jsonl,
     &kveil_format_text,
+    &kveil_format_bytes,
 #ifdef KVEIL_WITH_AVRO
     &kveil_format_avro,
 #endif

@@ -687,6 +687,18 @@ void kveil_json_write_text(struct kveil_buf *out, struct kveil_span content)
 	json_write_text(out, content, kveil_json_needs_escape(content));
 }
 
+const struct kveil_format kveil_format_jsonl = {
+    .name = "jsonl",
+    .parts = 1u << KVEIL_PART_VALUE,
+    .has_paths = true,
+    .has_lines = true,
+    .help = "JSON documents, one a line, each with `$` at its own root",
+    .scan = json_scan,
+    .write_text = json_write_text,
+    .quote = '"',
+    .null_text = KVEIL_SPAN("null"),
+};
+
 const struct kveil_format kveil_format_json = {
     .name = "json",
     .parts = 1u << KVEIL_PART_VALUE | 1u << KVEIL_PART_KEY,

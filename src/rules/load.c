@@ -93,7 +93,7 @@ static void read_format(struct kveil_loader *l, enum kveil_part part, const stru
 		if (strcmp(known[i], name) == 0) {
 			kveil_error_hint(
 			    problem(l, at, "format %s for the %s is not in this version", name, part_names[part]),
-			    part == KVEIL_PART_VALUE ? "the value's format is json or avro"
+			    part == KVEIL_PART_VALUE ? "the value's format is json, jsonl, avro, text or bytes"
 						     : "the key's format is text or json");
 			return;
 		}

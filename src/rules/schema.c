@@ -36,7 +36,8 @@ const struct kveil_option kveil_rule_file_table[] = {
     {"topics", KVEIL_OPT_LIST, FILE_ROW(topics), .required = true, .min = 1,
      .help = "input topics: names, or a regex that begins with ^ and takes the whole name"},
     {"format", KVEIL_OPT_CUSTOM, FILE_ROW(format),
-     .help = "json or avro, or {value: json, key: text}; the key is text unless the long form says otherwise",
+     .help = "json, jsonl, avro, text or bytes, or {value: json, key: text}; the key is text unless the long form "
+	     "says otherwise",
      .schema = "{\"oneOf\": [{\"type\": \"string\"}, {\"$ref\": \"#/$defs/format\"}]}"},
     {"envelope", KVEIL_OPT_CUSTOM, FILE_ROW(envelope),
      .help = "a kind, or {kind: debezium, …}: the records are change events, and rules address the row in them",
@@ -73,7 +74,7 @@ const struct kveil_option kveil_rule_view_table[] = {
 
 #define FORMAT_ROW(member) offsetof(struct kveil_rule_format_options, member)
 const struct kveil_option kveil_rule_format_table[] = {
-    {"value", KVEIL_OPT_STRING, FORMAT_ROW(value), .def = "json", .help = "json or avro"},
+    {"value", KVEIL_OPT_STRING, FORMAT_ROW(value), .def = "json", .help = "json, jsonl, avro, text or bytes"},
     {"key", KVEIL_OPT_STRING, FORMAT_ROW(key), .def = "text", .help = "text or json"},
     {0},
 };

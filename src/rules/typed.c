@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Formats whose values have types: what this version cannot do with them is refused here, line by line. */
+/* Formats other than JSON: what this version cannot do with them is refused here, line by line. */
 #include "rules/loader.h"
 
 #include "format/format.h"
@@ -23,9 +23,55 @@ static void check_rule(struct kveil_loader *l, const struct kveil_rule *r)
 		problem(l, r, "a path that goes on inside a text");
 }
 
+/* Of a value that is one text, or bytes. */
+static void check_whole(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	const struct kveil_format *f = l->plan->formats[KVEIL_PART_VALUE];
+	enum kveil_kind kind = f->has_bytes ? KVEIL_KIND_BYTES : KVEIL_KIND_STRING;
+
+	if (r->part != KVEIL_PART_VALUE) {
+		if (r->when && f->has_bytes)
+			problem(l, r, "a condition");
+		return;
+	}
+	unsigned kinds = r->action->kinds_for ? r->action->kinds_for(r->params) : r->action->kinds;
+	if (r->path->count || r->path_steps)
+		kveil_error_hint(problem(l, r, "a path into the value"), "path: $ is all of it");
+	else if (r->to)
+		problem(l, r, "`to`");
+	else if (kveil_rule_leaves_nothing(r))
+		kveil_error_hint(problem(l, r, "a value that becomes a tombstone"), "replace: {with: \"\"}");
+	else if (!(kinds & KVEIL_KIND_BIT(kind)))
+		kveil_report_at(l->report, l->file, r->line, r->column, "`%s` does not take %s", r->action->name,
+				kveil_kind_name(kind));
+	if (r->when && f->has_bytes)
+		problem(l, r, "a condition");
+}
+
+static void check_lines(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	if (r->required)
+		problem(l, r, "`required`");
+}
+
+static void check_words(struct kveil_loader *l, const struct kveil_yaml *root, const char *const *words)
+{
+	const struct kveil_format *f = l->plan->formats[KVEIL_PART_VALUE];
+
+	for (; *words; words++) {
+		const struct kveil_yaml *at = kveil_yaml_get(root, *words);
+		bool is_default = at && at->kind == KVEIL_YAML_SCALAR &&
+				  (strcmp(at->text, "none") == 0 || strcmp(at->text, "keep") == 0);
+		if (at && !is_default)
+			kveil_report_at(l->report, l->file, at->line, at->column,
+					"format %s: `%s` is not in this version", f->name, *words);
+	}
+}
+
 void kveil_loader_check_typed(struct kveil_loader *l, const struct kveil_yaml *root)
 {
-	static const char *const words[] = {"envelope", "outputs", "unmatched"};
+	static const char *const words[] = {"envelope", "outputs", "unmatched", NULL};
+	static const char *const of_whole[] = {"envelope", "unmatched", NULL}, *const of_lines[] = {"envelope", NULL};
 	const struct kveil_plan *p = l->plan;
 	const struct kveil_format *f = p->formats[KVEIL_PART_VALUE];
 
@@ -35,16 +81,14 @@ void kveil_loader_check_typed(struct kveil_loader *l, const struct kveil_yaml *r
 			kveil_error_hint(kveil_report_at(l->report, l->file, at->line, at->column,
 							 "schema goes with a format that has schemas"),
 					 "format: avro");
+		if (!f || (f->has_paths && !f->has_lines))
+			return;
+		check_words(l, root, f->has_lines ? of_lines : of_whole);
+		for (size_t i = 0; i < p->rule_count; i++)
+			(f->has_lines ? check_lines : check_whole)(l, &p->rules[i]);
 		return;
 	}
-	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-		const struct kveil_yaml *at = kveil_yaml_get(root, words[i]);
-		bool is_default = at && at->kind == KVEIL_YAML_SCALAR &&
-				  (strcmp(at->text, "none") == 0 || strcmp(at->text, "keep") == 0);
-		if (at && !is_default)
-			kveil_report_at(l->report, l->file, at->line, at->column,
-					"format %s: `%s` is not in this version", f->name, words[i]);
-	}
+	check_words(l, root, words);
 	for (size_t i = 0; i < p->rule_count; i++)
 		check_rule(l, &p->rules[i]);
 }
