@@ -7,6 +7,7 @@
 #include "base/secret.h"
 #include "crypto/crypto.h"
 #include "keys/keystore.h"
+#include "worker/accepted.h"
 #include "worker/replay.h"
 #include "worker/setup.h"
 
@@ -87,6 +88,25 @@ static int replay(const struct kveil_replay_params *p)
 	return counts.failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }
 
+/* As `run` holds them against those accepted last: what it would not do with these rules, a replay does not either. */
+static int replay_if_accepted(const struct kveil_replay_params *p)
+{
+	const bool strict = p->config->rules_guard == KVEIL_GUARD_STRICT;
+	struct kveil_report losses = {0};
+	enum kveil_accepted answer;
+	struct kveil_error err;
+	enum kveil_status status = kveil_accepted_compare(p->keys, p->plans, &answer, &losses, &err);
+
+	kveil_report_print(&losses, stderr);
+	kveil_report_clear(&losses);
+	if (status)
+		return failed(&err);
+	if (!strict || p->dry_run || answer == KVEIL_ACCEPTED_SAME || answer == KVEIL_ACCEPTED_OTHER)
+		return replay(p);
+	kveil_fail(&err, KVEIL_E_CONFIG, "these rules were not accepted (rules_guard: strict): `kveil rules accept`");
+	return failed(&err);
+}
+
 static int load_and_replay(const char *path, struct kveil_replay_params *p)
 {
 	struct kveil_report report = {0};
@@ -102,7 +122,7 @@ static int load_and_replay(const char *path, struct kveil_replay_params *p)
 		kveil_event_setup("replay");
 		p->config = s.config;
 		p->plans = s.plans;
-		code = kveil_keystore_open(&s.config->keys, &p->keys, &err) ? failed(&err) : replay(p);
+		code = kveil_keystore_open(&s.config->keys, &p->keys, &err) ? failed(&err) : replay_if_accepted(p);
 	}
 	kveil_keystore_unref(p->keys);
 	kveil_setup_clear(&s);

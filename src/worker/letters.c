@@ -84,6 +84,21 @@ static enum kveil_status add_topic(struct kveil_letters *l, const char *name, st
 	return KVEIL_OK;
 }
 
+/* A record that is no letter would be written to its topic's end as one that failed. */
+static enum kveil_status holds_letters(const struct kveil_letters *l, const char *name, struct kveil_error *err)
+{
+	for (size_t i = 0; i < l->catalog->count; i++) {
+		const struct kveil_route *r = &l->catalog->routes[i];
+		bool is_other = strcmp(r->topic, name) == 0;
+		for (size_t v = 0; v < r->plan->view_count; v++)
+			is_other |= r->outputs[v].topic && strcmp(r->outputs[v].topic, name) == 0;
+		if (is_other && strcmp(r->dead.topic, name) != 0)
+			return kveil_fail(err, KVEIL_E_CONFIG, "%s is no topic of dead letters: those of %s are in %s",
+					  name, r->topic, r->dead.topic);
+	}
+	return KVEIL_OK;
+}
+
 /* Of a broker that has just come up, or gives something up: another answer will follow. */
 static bool is_passing(rd_kafka_resp_err_t e)
 {
@@ -133,6 +148,8 @@ static enum kveil_status open(struct kveil_letters *l, struct kveil_error *err)
 	l->parts = rd_kafka_topic_partition_list_new(8);
 	if (!status)
 		status = open_client(l, err);
+	if (!status && l->params.topic)
+		status = holds_letters(l, l->params.topic, err);
 	if (!status && l->params.topic)
 		status = add_topic(l, l->params.topic, err);
 	for (size_t i = 0; !status && !l->params.topic && i < l->catalog->count; i++)

@@ -154,3 +154,32 @@ def test_a_letter_that_is_refused_waits_for_its_topic(make_kveil, kafka):
     assert headers(letter)["kveil.error.offset"] == "0" and kafka.end_offsets(k.secure)[0] >= 1
     wait_for("ready", lambda: k.get("/readyz")[0] == 200)
     assert k.stop() == 0
+
+
+def test_a_replay_needs_accepted_rules_as_a_start_does(make_kveil, kafka):
+    k = make_kveil()
+    k.config(kafka.bootstrap, extra="rules_guard: strict")
+    k.rules('  - {path: "$.p", mask: {}}\n  - {path: "$.q", mask: {}}\n')
+    k.init()
+    k.run("rules", "accept", "-c", "kveil.yaml", check=0)
+    k.start()
+    kafka.produce(k.topic, [b'{"p": "canary-1", "q": [1]}'])
+    kafka.consume(k.dead, 1)
+    assert k.stop() == 0
+    k.rules('  - {path: "$.none", mask: {}}\n')
+    r = k.run("replay", "-c", "kveil.yaml", check=2)
+    assert "not accepted" in r.stderr and f"{k.name}/$.q" in r.stderr, r.stderr
+    assert "1 would go through" in k.run("replay", "-c", "kveil.yaml", "--dry-run", check=0).stdout
+    assert sum(kafka.end_offsets(k.secure).values()) == 0
+    k.run("rules", "accept", "-c", "kveil.yaml", check=0)
+    assert "1 replayed" in k.run("replay", "-c", "kveil.yaml", check=0).stdout
+
+
+def test_only_a_topic_of_dead_letters_is_replayed(make_kveil, kafka):
+    k = fill(make_kveil, kafka)
+    for topic in (k.topic, k.secure):
+        before = kafka.end_offsets(topic)
+        for command in (["replay"], ["dead-letters", "list"], ["dead-letters", "show"], ["dead-letters", "discard", "--yes"]):
+            r = k.run(*command, "-c", "kveil.yaml", "-t", topic, check=None)
+            assert r.returncode and f"{topic} is no topic of dead letters" in r.stderr, (command, r)
+        assert kafka.end_offsets(topic) == before

@@ -10,7 +10,15 @@
 static const char *const cases[][2] = {
     {"{\"id\": 42, \"seat\": \"B-7\", n: 1.5e9}", "{\"id\": 00, \"seat\": \"X-0\", x: 0.0x0}"},
     {"{\"id\": 42, \"phone\":\"138-0013 8000\"}", "{\"id\": 00, \"phone\":\"000-0000 0000\"}"},
-    {"{\"a\" : null, \"b\":nullable, \"c\":[null,-1.5e9]}", "{\"a\" : null, \"b\":xxxxxxxx, \"c\":[null,-0.0x0]}"},
+    {"{\"a\" : null, \"b\":[null,-1.5e9], \"c\":nullable}", "{\"a\" : null, \"b\":[null,-0.0x0], \"c\":xxxxxxxx}"},
+    /* Behind a mistake a quote may begin a name or end a value. */
+    {"{\"a\":\"Robert \"Bob\": Smith\",\"b\":1}", "{\"a\":\"Xxxxxx \"Xxx\": Xxxxx\",\"x\":0}"},
+    {"{\"a\":\"Robert, \"Bob\": 1", "{\"a\":\"Xxxxxx, \"Xxx\": 0"},
+    {"{\"a\":\"Lina\":\"phone\":1}", "{\"a\":\"Xxxx\":\"xxxxx\":0}"},
+    {"{\"a\":1} {\"Lina\":1}", "{\"a\":0} {\"Xxxx\":0}"},
+    {"[\"Lina\":1]", "[\"Xxxx\":0]"},
+    {"Lina \"Lina\": {\"Lina\": 1}", "Xxxx \"Xxxx\": {\"Xxxx\": 0}"},
+    {"{\"a\":{\"b\":[{\"c\":\"x\\\"y\"},true]}}", "{\"a\":{\"b\":[{\"c\":\"x\\\"x\"},xxxx]}}"},
     /* A name that begins with a digit or is long may be a value. */
     {"{\"13800138000\":1}", "{\"00000000000\":0}"},
     {"{\"Li Na\":1}", "{\"Xx Xx\":0}"},
