@@ -26,6 +26,7 @@
 	X(KEY_EXPORTED, "key_exported", WARN, "A keyset left the registry; `detail` says whether in clear.")     \
 	X(KEY_IMPORTED, "key_imported", WARN, "Versions from elsewhere came in; they open and never seal.")      \
 	X(KEYS_REWRAPPED, "keys_rewrapped", INFO, "Versions were moved under another key-encryption key.")       \
+	X(KEK_EVICTED, "kek_evicted", WARN, "The registry has a new secret, which this key-encryption key does not open.") \
 	X(REGISTRY_CREATED, "registry_created", WARN, "A key registry was made.")                                \
 	X(REGISTRY_BACKED_UP, "registry_backed_up", INFO, "The registry was copied, wrapped.")                   \
 	X(REGISTRY_RESTORED, "registry_restored", WARN, "A backup came into the registry.")                      \

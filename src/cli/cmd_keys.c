@@ -35,7 +35,7 @@ static const struct kveil_flag flags[] = {
     {0, "under", "KEK", "backup: wrapped by this one alone, which may only lock here: for a safe"},
     {0, "dry-run", NULL, "restore: change nothing, say what would come in"},
     {0, "reason", "TEXT", "why, for the event in the log and in the registry"},
-    {'y', "yes", NULL, "destroy, retire, rotate: do not ask"},
+    {'y', "yes", NULL, "destroy, retire, rotate, evict: do not ask"},
     {0},
 };
 
@@ -254,6 +254,50 @@ static int run_rewrap(const struct keys_options *o, const struct kveil_keys_conf
 	return keys_failed(&moved.away);
 }
 
+/* --- evict --- */
+
+static void say_evicted(const struct keys_options *o, const struct kveil_keys_evicted *r)
+{
+	if (o->json) {
+		json_t *names = json_array();
+		for (int i = 0; i < 2 && o->operands[i]; i++)
+			json_array_append_new(names, json_string(o->operands[i]));
+		keys_print_json(json_pack("{s:o, s:I, s:s, s:I}", "evicted", names, "secret", (json_int_t)r->number,
+					  "registry_id", r->id, "rotated", (json_int_t)r->rotated));
+		return;
+	}
+	printf("%s%s%s: evicted; the registry has a new secret, and %zu key%s a new version, active in a minute\n",
+	       o->operands[0], o->operands[1] ? ", " : "", o->operands[1] ? o->operands[1] : "", r->rotated,
+	       r->rotated == 1 ? " has" : "s have");
+	printf("registry_id: %s\n", r->id);
+	fprintf(stderr,
+		"kveil keys: deterministic keys, hashes and the keys of names out of records are as they were: whoever "
+		"has the KEK and a copy of the registry from before has those. Make a backup now and delete those "
+		"from before: they hold the old secret\n");
+}
+
+static int run_evict(const struct keys_options *o, const struct kveil_keys_config *cfg)
+{
+	const char *names[] = {o->operands[0], o->operands[1]};
+	struct kveil_keys_init_result added;
+	struct kveil_keys_evicted r;
+	struct kveil_keystore *ks;
+	struct kveil_error err;
+
+	if (!o->yes && !keys_confirmed("evict", names[0]))
+		return KVEIL_EXIT_USAGE;
+	/* Whoever opens the new secret must open the old one too, should this be killed half way. */
+	if (kveil_keys_init(cfg, &added, &err) || kveil_keystore_open_reachable(cfg, &ks, &err))
+		return keys_failed(&err);
+	enum kveil_status status = kveil_keys_evict(ks, names, names[1] ? 2 : 1, &r, &err);
+	kveil_keystore_unref(ks);
+	if (r.number)
+		say_evicted(o, &r);
+	if (status)
+		return keys_failed(&err);
+	return r.behind.status ? keys_failed(&r.behind) : KVEIL_EXIT_OK;
+}
+
 /* --- the command --- */
 
 static const struct action actions[] = {
@@ -279,6 +323,8 @@ static const struct action actions[] = {
     {"verify", "FILE", "is this backup or certificate whole and this registry's, and what of it opens here", 1, 1,
      keys_run_verify},
     {"rewrap", "", "moves every version under the KEK that the configuration names now", 0, 0, run_rewrap},
+    {"evict", "KEK [KEK]", "gives the registry a new secret, which that KEK does not open; asks first", 1, 2,
+     run_evict},
 };
 
 static void print_actions(void)
@@ -390,14 +436,14 @@ static int run(int argc, char **argv)
 
 static const char *const words[] = {"kek",     "init",   "list",    "history", "rotate",  "export",
 				    "import",  "backup", "restore", "retire",  "disable", "enable",
-				    "destroy", "cancel", "verify",  "rewrap",  NULL};
+				    "destroy", "cancel", "verify",  "rewrap",  "evict",   NULL};
 
 const struct kveil_command kveil_command_keys = {
     .name = "keys",
     .usage = "ACTION -c kveil.yaml [OPTIONS]",
     .help =
 	"the key registry: kek, init, list, history, rotate, export, import, backup, restore, retire, disable, enable, "
-	"destroy, cancel, verify, rewrap",
+	"destroy, cancel, verify, rewrap, evict",
     .words = words,
     .flags = flags,
     .run = run,

@@ -59,6 +59,7 @@ static enum kveil_status add_keks(struct kveil_keystore *ks, size_t *ret_added, 
 	struct kveil_document now = {0};
 	enum kveil_status status = driver->snapshot(ks->registry, &now, err);
 
+	more.number = ks->registry->secret->number;
 	for (size_t i = 0; !status && i < ks->custodian_count; i++) {
 		bool there = false;
 		for (size_t k = 0; k < now.root.count; k++)
@@ -162,7 +163,8 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 		ret->names_added += added;
 	}
 	if (!status) {
-		kveil_registry_id_write(ks->registry->secret->id, ret->id);
+		const struct kveil_registry_secret *secret = ks->registry->secret;
+		kveil_registry_id_write(secret->id, secret->number, ret->id);
 		(void)!kveil_keystore_check_names(ks, &ret->unlike);
 	}
 	kveil_keystore_unref(ks);

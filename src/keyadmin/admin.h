@@ -97,6 +97,20 @@ void kveil_keys_tell_export(struct kveil_keystore *ks, const char *name, bool cl
 enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *name, struct kveil_span keyset,
                                          size_t *ret_added, struct kveil_error *err) KVEIL_MUST_CHECK;
 
+struct kveil_keys_evicted {
+	uint32_t number;           /* of the registry's secret now */
+	char id[KVEIL_REGISTRY_ID_TEXT];
+	size_t rotated;            /* ciphers that have a new version, active in a minute */
+	struct kveil_error behind; /* why one of them has none; status OK: all have */
+};
+
+/* Gives the registry a new secret that these KEKs do not open and all others of the configuration do, signs what is there
+ * anew, and has every cipher rotate: who holds one of them, and whatever copies, can from then on neither write to the registry nor
+ * open what is sealed. KVEIL_E_CONFIG: a key is still under one of them, or another KEK that opens the registry is not in the
+ * configuration. Killed at any moment, it is done by running it again. */
+enum kveil_status kveil_keys_evict(struct kveil_keystore *ks, const char *const *keks, size_t count,
+                                   struct kveil_keys_evicted *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+
 struct kveil_keys_rewrap_result {
 	size_t moved;
 	size_t unnamed; /* versions of names that the configuration does not have: they stay under their KEK */

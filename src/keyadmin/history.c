@@ -6,13 +6,27 @@
 
 #include <jansson.h>
 
+/* Is it, word for word, one that the registry has? It may have been signed anew since. */
+static bool is_kept(struct kveil_keystore *ks, const struct kveil_registry_event *e)
+{
+	char label[KVEIL_EVENT_LABEL_MAX];
+
+	kveil_registry_event_label(e, label);
+	pthread_mutex_lock(&ks->io_lock);
+	const struct kveil_registry_event *kept =
+	    kveil_registry_events_find(ks->registry->events, kveil_span_str(label));
+	bool ret = kept && kveil_registry_event_is_same(kept, e);
+	pthread_mutex_unlock(&ks->io_lock);
+	return ret;
+}
+
 bool kveil_keys_event_is_authentic(struct kveil_keystore *ks, const char *line)
 {
 	struct kveil_registry_event e;
 
 	if (!kveil_registry_event_parse(kveil_span_str(line), &e))
 		return false;
-	bool ret = kveil_registry_event_authentic(&e, ks->registry->secret);
+	bool ret = kveil_registry_event_authentic(&e, ks->registry->secret) || is_kept(ks, &e);
 	kveil_registry_event_clear(&e);
 	return ret;
 }

@@ -41,7 +41,7 @@ static enum kveil_status check_pin(const struct kveil_keystore *ks, const struct
 
 	if (!ks->is_pinned || kveil_secret_eq(ks->pin, secret->id, sizeof ks->pin))
 		return KVEIL_OK;
-	kveil_registry_id_write(secret->id, id);
+	kveil_registry_id_write(secret->id, 0, id);
 	kveil_fail(err, KVEIL_E_CONFIG, "the backup is of the registry %s, and keys.registry_id says another", id);
 	kveil_error_where(err, path, 0, 0);
 	return KVEIL_E_CONFIG;
@@ -241,7 +241,7 @@ enum kveil_status kveil_keys_verify_backup(const struct kveil_keys_config *cfg, 
 	struct kveil_registry stand_in = {.secret = secret};
 	if (!status) {
 		ks->registry = &stand_in;
-		kveil_registry_id_write(secret->id, ret->id);
+		kveil_registry_id_write(secret->id, secret->number, ret->id);
 		open_each(ks, &backup, ret);
 		ret->events = backup.events.count;
 		ret->missing = kveil_registry_events_missing(&backup.events);

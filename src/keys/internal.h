@@ -66,6 +66,7 @@ struct kveil_keystore {
 	struct kveil_registry *registry;
 	bool is_pinned; /* only the registry with the id in pin counts */
 	uint8_t pin[KVEIL_REGISTRY_ID_BYTES];
+	uint32_t pin_number; /* and only a secret that is not before this one */
 	struct kveil_kek **custodians; /* one a KEK of the configuration */
 	size_t custodian_count;
 	atomic_uint_fast64_t refreshes; /* begun */

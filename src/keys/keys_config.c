@@ -80,7 +80,7 @@ static const struct kveil_option top_options[] = {
 	     "processes of one host"},
     {"registry_id", KVEIL_OPT_STRING, offsetof(struct top, registry_id),
      .help = "the registry's id, as `kveil keys init` prints it: no other registry counts, however many somebody "
-	     "writes into the topic"},
+	     "writes into the topic. With .N behind it, no secret of it counts that is older than number N"},
     {"keks", KVEIL_OPT_CUSTOM, offsetof(struct top, keks), .required = true, .write_schema = write_keks_schema,
      .help = "key-encryption keys by name, each with its provider and that provider's options"},
     {"data", KVEIL_OPT_CUSTOM, offsetof(struct top, data), .write_schema = write_data_schema,
@@ -456,10 +456,12 @@ static void check_registry_id(const struct kveil_keys_config *c, const struct kv
 {
 	const struct kveil_yaml *at = map ? kveil_yaml_get(map, "registry_id") : NULL;
 	uint8_t id[KVEIL_REGISTRY_ID_BYTES];
+	uint32_t number;
 
-	if (c->registry_id && !kveil_registry_id_parse(c->registry_id, id))
-		kveil_report_at(report, file, at ? at->line : 0, at ? at->column : 0,
-				"`registry_id` is 32 hex digits, as `kveil keys init` prints them");
+	if (c->registry_id && !kveil_registry_id_parse(c->registry_id, id, &number))
+		kveil_report_at(
+		    report, file, at ? at->line : 0, at ? at->column : 0,
+		    "`registry_id` is 32 hex digits, and after them perhaps .N, as `kveil keys init` prints them");
 }
 
 bool kveil_keys_config_parse(const struct kveil_yaml *map, const char *file, struct kveil_keys_config *ret,

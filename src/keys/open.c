@@ -130,7 +130,7 @@ enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, st
 	if (!ks)
 		return kveil_no_memory(err, "keys");
 	ks->config = cfg;
-	ks->is_pinned = cfg->registry_id && kveil_registry_id_parse(cfg->registry_id, ks->pin);
+	ks->is_pinned = cfg->registry_id && kveil_registry_id_parse(cfg->registry_id, ks->pin, &ks->pin_number);
 	ks->unread = calloc(cfg->data_count ? cfg->data_count : 1, sizeof *ks->unread);
 	status =
 	    ks->unread ? kveil_crypto_random(&ks->lateness, sizeof ks->lateness, err) : kveil_no_memory(err, "keys");
@@ -150,6 +150,7 @@ struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks)
 					   .keks = ks->custodians,
 					   .kek_count = ks->custodian_count,
 					   .id = ks->is_pinned ? ks->pin : NULL,
+					   .least_number = ks->pin_number,
 					   .options = ks->config->registry_options};
 }
 
@@ -165,14 +166,19 @@ static enum kveil_status open_registry(struct kveil_keystore *ks, struct kveil_e
 	enum kveil_status status = kveil_registry_driver_of(ks->config->registry, &driver, &where, err);
 	if (!status)
 		status = driver->open(&env, where, &ks->registry, err);
-	if (status || !env.id || kveil_secret_eq(env.id, ks->registry->secret->id, sizeof ks->pin))
+	if (status)
 		return status;
-	kveil_registry_id_write(ks->registry->secret->id, id);
+	const struct kveil_registry_secret *secret = ks->registry->secret;
+	bool ours = !env.id || kveil_secret_eq(env.id, secret->id, sizeof ks->pin);
+	if (ours && secret->number >= env.least_number)
+		return KVEIL_OK;
+	kveil_registry_id_write(secret->id, secret->number, id);
 	driver->close(ks->registry);
 	ks->registry = NULL;
 	kveil_fail(err, KVEIL_E_CONFIG, "the registry %s has the id %s, and keys.registry_id says another",
 		   ks->config->registry, id);
-	kveil_error_hint(err, "this is another registry: change the one or the other");
+	kveil_error_hint(err, ours ? "it is from before a KEK was evicted: whoever has that KEK may have put it there"
+				   : "this is another registry: change the one or the other");
 	return KVEIL_E_CONFIG;
 }
 

@@ -23,7 +23,8 @@ void kveil_registry_kafka_close(struct kveil_registry *base)
 		return;
 	kveil_registry_topic_free(r->topic);
 	kveil_registry_log_clear(&r->log);
-	kveil_secret_free(r->base.secret);
+	kveil_document_clear(&r->sent);
+	kveil_registry_secret_free(r->base.secret);
 	free(r);
 }
 
@@ -38,6 +39,8 @@ enum kveil_status kveil_registry_kafka_connect(const struct kveil_registry_env *
 	r->base.driver = &kveil_registry_kafka;
 	r->base.root = &r->log.root.keys;
 	r->base.events = &r->log.events;
+	r->base.keks = env->keks;
+	r->base.kek_count = env->kek_count;
 	kveil_registry_log_init(&r->log, &r->base);
 	enum kveil_status status = kveil_registry_topic_new(env->options, where, &r->topic, err);
 	if (status) {
@@ -82,9 +85,32 @@ enum kveil_status kveil_registry_kafka_take(void *user, int64_t offset, struct k
 	return kveil_registry_log_take(user, offset, label, value, err);
 }
 
-static enum kveil_status read_log(struct kafka_registry *r, struct kveil_error *err)
+/* Somebody evicted a KEK just before something was appended here, which then counts for nothing: it is written again.
+ */
+static enum kveil_status send_again(struct kafka_registry *r, struct kveil_error *err)
 {
-	return kveil_registry_topic_read(r->topic, kveil_registry_kafka_take, &r->log, err);
+	struct kveil_document again = r->sent;
+
+	r->sent = (struct kveil_document){0};
+	enum kveil_status status = kveil_registry_kafka_append(&r->base, again.records, again.count, err);
+	kveil_document_clear(&again);
+	return status;
+}
+
+enum kveil_status kveil_registry_kafka_read_log(struct kafka_registry *r, struct kveil_error *err)
+{
+	const struct kveil_registry_secret *known;
+	enum kveil_status status;
+
+	do {
+		known = r->base.secret;
+		status = kveil_registry_topic_read(r->topic, kveil_registry_kafka_take, &r->log, err);
+		if (!status && known != r->base.secret && r->sent.count)
+			status = send_again(r, err);
+	} while (!status && known != r->base.secret);
+	if (!status)
+		kveil_document_clear(&r->sent);
+	return status;
 }
 
 static enum kveil_status copied(struct kveil_error *err)
@@ -113,7 +139,11 @@ static enum kveil_status kafka_open(const struct kveil_registry_env *env, const 
 			*err = f.refused;
 	} else if (!status && !r->log.has_root) {
 		status = kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "the topic %s holds no key registry", where);
-		kveil_error_hint(err, "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
+		kveil_error_hint(
+		    err, "%s",
+		    env->least_number
+			? "keys.registry_id has a number: what is from before a KEK was evicted counts for nothing"
+			: "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
 	}
 	if (status) {
 		kveil_registry_kafka_close(&r->base);
@@ -141,8 +171,7 @@ enum kveil_status kveil_registry_kafka_put_root(struct kafka_registry *r, struct
 	return kveil_registry_topic_append(r->topic, &m, 1, err);
 }
 
-/* Writes the root that is known again, so that it is the last one. */
-static enum kveil_status heal_root(struct kafka_registry *r, struct kveil_error *err)
+enum kveil_status kveil_registry_kafka_heal_root(struct kafka_registry *r, struct kveil_error *err)
 {
 	struct kveil_registry_epoch_root again;
 
@@ -151,17 +180,27 @@ static enum kveil_status heal_root(struct kafka_registry *r, struct kveil_error 
 	again.sequence += again.sequence < UINT32_MAX;
 	enum kveil_status status = kveil_registry_kafka_put_root(r, &again, r->base.secret, err);
 	kveil_registry_epoch_root_clear(&again);
-	return status ? status : read_log(r, err);
+	return status ? status : kveil_registry_kafka_read_log(r, err);
 }
 
-static enum kveil_status put_event(struct kafka_registry *r, const struct kveil_registry_event *e,
-				   struct kveil_error *err)
+enum kveil_status kveil_registry_kafka_put_event(struct kafka_registry *r, const struct kveil_registry_event *e,
+						 struct kveil_error *err)
 {
 	char label[KVEIL_EVENT_LABEL_MAX];
+	struct kveil_registry_event again = {0};
+	enum kveil_status status = KVEIL_OK;
 
-	kveil_registry_event_label(e, label);
-	struct kveil_registry_message m = {kveil_span_str(label), kveil_span_of(e->line, e->len), 0};
-	return kveil_registry_topic_append(r->topic, &m, 1, err);
+	if (!kveil_registry_event_authentic(e, r->base.secret)) {
+		status = kveil_registry_event_sign_anew(e, r->base.secret, &again, err);
+		e = &again;
+	}
+	if (!status) {
+		kveil_registry_event_label(e, label);
+		struct kveil_registry_message m = {kveil_span_str(label), kveil_span_of(e->line, e->len), 0};
+		status = kveil_registry_topic_append(r->topic, &m, 1, err);
+	}
+	kveil_registry_event_clear(&again);
+	return status;
 }
 
 /* What somebody overwrote, for compaction keeps only what was written last. */
@@ -171,9 +210,9 @@ static enum kveil_status heal_events(struct kafka_registry *r, struct kveil_erro
 	enum kveil_status status = KVEIL_OK;
 
 	for (int i = 0; !status && i < 256 && (e = kveil_registry_log_damaged_event(&r->log)); i++) {
-		status = put_event(r, e, err);
+		status = kveil_registry_kafka_put_event(r, e, err);
 		if (!status)
-			status = read_log(r, err);
+			status = kveil_registry_kafka_read_log(r, err);
 	}
 	return status;
 }
@@ -207,7 +246,7 @@ static enum kveil_status prove_same(struct kafka_registry *r, struct kveil_error
 		return KVEIL_OK;
 	/* Between reading and looking somebody may have written it again, and compaction taken it away. */
 	for (int i = 0; !status && !l.found && i < 3; i++) {
-		status = read_log(r, err);
+		status = kveil_registry_kafka_read_log(r, err);
 		if (status || r->log.root_damaged)
 			return status;
 		status = kveil_registry_topic_peek(r->topic, r->log.root_offset, look, &l, err);
@@ -247,7 +286,7 @@ static enum kveil_status kafka_read(struct kveil_registry *base, kveil_registry_
 				    struct kveil_error *err)
 {
 	struct kafka_registry *r = (struct kafka_registry *)base;
-	enum kveil_status status = read_log(r, err);
+	enum kveil_status status = kveil_registry_kafka_read_log(r, err);
 
 	if (!status)
 		status = check_kept(r, err);
@@ -256,7 +295,7 @@ static enum kveil_status kafka_read(struct kveil_registry *base, kveil_registry_
 	if (!status && r->log.rolled_back)
 		status = copied(err);
 	if (!status && r->log.root_damaged && kveil_clock_mono_ms() >= r->log.root_due_ms)
-		status = heal_root(r, err);
+		status = kveil_registry_kafka_heal_root(r, err);
 	if (!status)
 		status = heal_events(r, err);
 	return status ? status : kveil_registry_log_hand_over(&r->log, fn, user, err);
@@ -290,7 +329,12 @@ enum kveil_status kveil_registry_kafka_append(struct kveil_registry *base, const
 	size_t n = 0;
 
 	for (size_t i = 0; !status && i < count; i++) {
-		status = kveil_key_record_to_json(&records[i], &w.values[i], err);
+		/* Signed here: since it was made, the registry may have another secret. What it points to is the
+		 * caller's. */
+		struct kveil_key_record again = records[i];
+		status = kveil_key_record_sign(&again, r->base.secret, err);
+		if (!status)
+			status = kveil_key_record_to_json(&again, &w.values[i], err);
 		/* The end first: from then on it counts, whatever becomes of the rest. */
 		if (records[i].state == KVEIL_KEY_DESTROYED) {
 			kveil_registry_end_label(&records[i], w.labels[n]);
@@ -304,6 +348,9 @@ enum kveil_status kveil_registry_kafka_append(struct kveil_registry *base, const
 	}
 	if (!status)
 		status = kveil_registry_topic_append(r->topic, w.messages, n, err);
+	for (size_t i = 0; !status && i < count; i++)
+		if (!kveil_document_add(&r->sent, &records[i]))
+			status = kveil_no_memory(err, "the key registry");
 	for (size_t i = 0; w.values && i < count; i++)
 		kveil_buf_clear(&w.values[i]);
 	free(w.messages);
@@ -332,10 +379,12 @@ static enum kveil_status kafka_add_root_keys(struct kveil_registry *base, const 
 {
 	enum { ATTEMPTS = 10 };
 	struct kafka_registry *r = (struct kafka_registry *)base;
-	enum kveil_status status = read_log(r, err);
+	enum kveil_status status = kveil_registry_kafka_read_log(r, err);
 
 	for (int i = 0; !status && i < ATTEMPTS && !has_keys(&r->log.root.keys, keys); i++) {
 		struct kveil_registry_epoch_root root;
+		if (keys->number != r->log.root.keys.number)
+			return kveil_registry_overtaken(err);
 		if (!kveil_registry_epoch_root_copy(&root, &r->log.root))
 			return kveil_no_memory(err, "the key registry");
 		root.sequence += root.sequence < UINT32_MAX;
@@ -344,7 +393,7 @@ static enum kveil_status kafka_add_root_keys(struct kveil_registry *base, const 
 		if (!status)
 			status = kveil_registry_kafka_put_root(r, &root, r->base.secret, err);
 		if (!status)
-			status = read_log(r, err);
+			status = kveil_registry_kafka_read_log(r, err);
 		kveil_registry_epoch_root_clear(&root);
 	}
 	if (!status && !has_keys(&r->log.root.keys, keys))
@@ -383,14 +432,14 @@ static enum kveil_status kafka_record(struct kveil_registry *base, const struct 
 				      struct kveil_error *err)
 {
 	struct kafka_registry *r = (struct kafka_registry *)base;
-	enum kveil_status status = read_log(r, err);
+	enum kveil_status status = kveil_registry_kafka_read_log(r, err);
 
 	for (size_t i = 0; !status && i < count; i++) {
 		struct kveil_registry_event e = {0};
 		status = kveil_registry_event_write(&r->log.events, &events[i], kveil_clock_wall_ms(), r->base.secret,
 						    &e, err);
 		if (!status)
-			status = put_event(r, &e, err);
+			status = kveil_registry_kafka_put_event(r, &e, err);
 		/* Known from now on, for the next one to name it. */
 		if (!status && !kveil_registry_events_add(&r->log.events, &e))
 			status = kveil_no_memory(err, "the key registry");
@@ -406,32 +455,37 @@ enum kveil_status kveil_registry_kafka_put_events(struct kafka_registry *r, cons
 
 	for (size_t i = 0; !status && i < events->count; i++)
 		if (!kveil_registry_events_has(&r->log.events, &events->items[i]))
-			status = put_event(r, &events->items[i], err);
+			status = kveil_registry_kafka_put_event(r, &events->items[i], err);
 	return status;
 }
 
 static enum kveil_status kafka_noted(struct kveil_registry *base, struct kveil_buf *out, struct kveil_error *err)
 {
 	struct kafka_registry *r = (struct kafka_registry *)base;
-	enum kveil_status status = read_log(r, err);
+	enum kveil_status status = kveil_registry_kafka_read_log(r, err);
 
 	if (!status && r->log.note.sequence)
 		kveil_buf_append(out, r->log.note.text, r->log.note.len);
 	return status ? status : kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
-static enum kveil_status kafka_note(struct kveil_registry *base, struct kveil_span text, struct kveil_error *err)
+enum kveil_status kveil_registry_kafka_put_note(struct kafka_registry *r, uint32_t sequence, struct kveil_span text,
+						struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf value = KVEIL_BUF_INIT;
-	struct kafka_registry *r = (struct kafka_registry *)base;
-	enum kveil_status status = read_log(r, err);
-
-	if (!status) {
-		uint32_t next = r->log.note.sequence + (r->log.note.sequence < UINT32_MAX);
-		status = kveil_registry_note_write(next, text, r->base.secret, &value, err);
-	}
+	enum kveil_status status = kveil_registry_note_write(sequence, text, r->base.secret, &value, err);
 	struct kveil_registry_message m = {KVEIL_SPAN(KVEIL_NOTE_LABEL), kveil_buf_span(&value), 0};
+
 	return status ? status : kveil_registry_topic_append(r->topic, &m, 1, err);
+}
+
+static enum kveil_status kafka_note(struct kveil_registry *base, struct kveil_span text, struct kveil_error *err)
+{
+	struct kafka_registry *r = (struct kafka_registry *)base;
+	enum kveil_status status = kveil_registry_kafka_read_log(r, err);
+	uint32_t known = r->log.note.sequence;
+
+	return status ? status : kveil_registry_kafka_put_note(r, known + (known < UINT32_MAX), text, err);
 }
 
 enum kveil_status kveil_registry_kafka_draw_epoch(struct kveil_registry_epoch_root *root, struct kveil_error *err)
@@ -519,6 +573,7 @@ const struct kveil_registry_driver kveil_registry_kafka = {
     .damaged = kafka_damaged,
     .append = kveil_registry_kafka_append,
     .add_root_keys = kafka_add_root_keys,
+    .evict = kveil_registry_kafka_evict,
     .snapshot = kveil_registry_kafka_snapshot,
     .lease = kafka_lease,
     .record = kafka_record,

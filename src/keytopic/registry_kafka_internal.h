@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keytopic/registry_kafka_internal.h: what the two files of the registry in a topic share. One thread at a time. */
+/* keytopic/registry_kafka_internal.h: what the files of the registry in a topic share. One thread at a time. */
 #ifndef KVEIL_KEYTOPIC_REGISTRY_KAFKA_INTERNAL_H
 #define KVEIL_KEYTOPIC_REGISTRY_KAFKA_INTERNAL_H
 
@@ -14,6 +14,8 @@ struct kafka_registry {
 	int64_t proof_due_ms; /* monotonic: when to look next whether this is still the same log */
 	int64_t policy_due_ms; /* and whether its topic still keeps everything */
 	int64_t start;        /* where the log began when it was last held against what is known */
+	struct kveil_document sent; /* records that were appended since the last read, and counted for nothing if a KEK was evicted just
+	                             * before them */
 };
 
 struct finding {
@@ -44,12 +46,23 @@ enum kveil_status kveil_registry_kafka_put_root(struct kafka_registry *r, struct
 enum kveil_status kveil_registry_kafka_put_first_root(struct kafka_registry *r, const struct kveil_registry_root *keys,
                                                       const struct kveil_registry_secret *secret,
                                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A message each, signed with the secret that is known now. */
+enum kveil_status kveil_registry_kafka_put_event(struct kafka_registry *r, const struct kveil_registry_event *e,
+                                                 struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_kafka_put_note(struct kafka_registry *r, uint32_t sequence, struct kveil_span text,
+                                                struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_kafka_read_log(struct kafka_registry *r, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Writes the root that is known again, so that it is the last one. */
+enum kveil_status kveil_registry_kafka_heal_root(struct kafka_registry *r, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Those that the log does not have. */
 enum kveil_status kveil_registry_kafka_put_events(struct kafka_registry *r, const struct kveil_registry_events *events,
                                                   struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_registry_kafka_draw_epoch(struct kveil_registry_epoch_root *root,
                                                   struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* registry_kafka_evict.c: the driver's */
+enum kveil_status kveil_registry_kafka_evict(struct kveil_registry *base, const struct kveil_registry_root *root,
+                                             struct kveil_registry_secret *next, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* registry_kafka_restore.c: the driver's */
 enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, struct kveil_document *ret,
                                                 struct kveil_error *err) KVEIL_MUST_CHECK;

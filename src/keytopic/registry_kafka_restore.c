@@ -33,6 +33,7 @@ enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, str
 	struct kveil_document d = {0};
 	struct kveil_registry_log log;
 
+	/* Under the secret that is known now: one that comes meanwhile is for the next reading. */
 	int64_t position = kveil_registry_topic_position(r->topic);
 	kveil_registry_log_init(&log, &silent);
 	enum kveil_status status = kveil_registry_epoch_root_copy(&log.root, &r->log.root)
@@ -45,6 +46,8 @@ enum kveil_status kveil_registry_kafka_snapshot(struct kveil_registry *base, str
 	if (!status && (!kveil_registry_root_copy(&d.root, &log.root.keys) ||
 			!kveil_registry_events_add_all(&d.events, &log.events)))
 		status = kveil_no_memory(err, "the key registry");
+	if (!status)
+		status = kveil_document_sign_anew(&d, base->secret, err);
 	d.generation = (uint64_t)kveil_registry_topic_highest(r->topic) + 1;
 	d.lease = log.lease > 0 && log.lease <= UINT32_MAX ? (uint32_t)log.lease : 0;
 	kveil_registry_log_clear(&log);
@@ -122,7 +125,9 @@ static enum kveil_status disown_false_roots(struct kafka_registry *r, const stru
 		const struct kveil_registry_candidate *c = &r->log.candidates[i];
 		struct kveil_registry_secret *secret = NULL;
 		struct kveil_error why;
+		/* One of this registry that does not open is under KEKs which this configuration does not have. */
 		bool is_false = !c->withdrawn &&
+				!kveil_secret_eq(c->root.keys.id, r->base.secret->id, sizeof c->root.keys.id) &&
 				kveil_status_class(kveil_registry_root_open(&c->root.keys, env->keks, env->kek_count,
 									    &secret, &why)) == KVEIL_CLASS_CONFIG;
 		kveil_secret_free(secret);
@@ -135,9 +140,29 @@ static enum kveil_status disown_false_roots(struct kafka_registry *r, const stru
 	return status;
 }
 
+/* A KEK was evicted since the backup was made, and no KEK of this configuration opens the secret that came after. */
+static bool is_beyond(const struct kafka_registry *r, const struct kveil_registry_secret *secret)
+{
+	bool ret = false;
+
+	for (size_t i = 0; !r->log.has_root && i < r->log.candidate_count; i++) {
+		const struct kveil_registry_root *root = &r->log.candidates[i].root.keys;
+		ret |= root->number > secret->number && kveil_secret_eq(root->id, secret->id, sizeof root->id);
+	}
+	return ret;
+}
+
 static enum kveil_status check_same(const struct kafka_registry *r, const struct kveil_registry_secret *secret,
 				    const char *where, struct kveil_error *err)
 {
+	if (is_beyond(r, secret)) {
+		kveil_fail(err, KVEIL_E_WRONG_KEK,
+			   "the key registry in the topic %s has a later secret than the backup, and no KEK of this "
+			   "configuration opens it",
+			   where);
+		kveil_error_hint(err, "give this configuration a KEK under which the registry's secret is now");
+		return KVEIL_E_WRONG_KEK;
+	}
 	if (!r->log.has_root || kveil_secret_eq(r->log.root.keys.id, secret->id, sizeof secret->id))
 		return KVEIL_OK;
 	kveil_fail(err, KVEIL_E_KEY_EXISTS, "the backup is of another registry than the one in the topic %s", where);
@@ -195,14 +220,14 @@ static enum kveil_status restore(struct kafka_registry *r, const struct kveil_re
 	if (!status)
 		status = copy_records(backup, &from, err);
 	if (!status)
-		status = kveil_document_demote(&from, secret, kveil_clock_wall_ms(), err);
+		status = kveil_document_demote(&from, r->base.secret, kveil_clock_wall_ms(), err);
 	if (!status && !how->dry_run && !r->log.has_root) {
 		status = kveil_registry_kafka_put_first_root(r, &backup->root, secret, err);
 		if (!status)
 			status = kveil_registry_kafka_find_root(r, NULL, &f, err);
 	}
 	if (!status && r->log.has_root)
-		status = add(r, &from, secret, how, err);
+		status = add(r, &from, r->base.secret, how, err);
 	else if (!status)
 		how->added = from.count;
 	kveil_document_clear(&from);
@@ -221,7 +246,7 @@ enum kveil_status kveil_registry_kafka_restore(const struct kveil_registry_env *
 		return status;
 	r->base.secret = kveil_secret_alloc(sizeof *secret);
 	if (r->base.secret)
-		memcpy(r->base.secret, secret, sizeof *secret);
+		*r->base.secret = *secret;
 	else
 		status = kveil_no_memory(err, "the key registry");
 	if (!status)

@@ -451,6 +451,16 @@ enum kveil_status kveil_document_write(struct kveil_document *d, const struct kv
 	return text && kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
 
+enum kveil_status kveil_document_sign_anew(struct kveil_document *d, const struct kveil_registry_secret *secret,
+					   struct kveil_error *err)
+{
+	enum kveil_status status = kveil_registry_events_sign_anew(&d->events, secret, err);
+
+	for (size_t i = 0; !status && i < d->count; i++)
+		status = kveil_key_record_sign(&d->records[i], secret, err);
+	return status;
+}
+
 enum kveil_status kveil_document_demote(struct kveil_document *d, const struct kveil_registry_secret *secret,
 					int64_t now_ms, struct kveil_error *err)
 {

@@ -48,6 +48,10 @@ enum kveil_status kveil_document_write(struct kveil_document *d, const struct kv
 enum kveil_status kveil_document_merge(struct kveil_document *d, const struct kveil_key_record *records, size_t count,
                                        bool *ret_changed, struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* Every record and event under this secret. */
+enum kveil_status kveil_document_sign_anew(struct kveil_document *d, const struct kveil_registry_secret *secret,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* Leaves in d only what can be added to `there`: neither its id nor its (name, version) is taken. Counts all three kinds. */
 enum kveil_status kveil_document_sort_out(struct kveil_document *d, const struct kveil_document *there,
                                           struct kveil_restoring *how, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -25,6 +25,15 @@ const char *kveil_key_state_name(enum kveil_key_state state)
 	return state_names[state];
 }
 
+void kveil_registry_secret_free(struct kveil_registry_secret *secret)
+{
+	while (secret) {
+		struct kveil_registry_secret *before = secret->before;
+		kveil_secret_free(secret);
+		secret = before;
+	}
+}
+
 enum kveil_status kveil_registry_secret_derive(struct kveil_registry_secret *s, struct kveil_error *err)
 {
 	const struct {

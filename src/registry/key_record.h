@@ -32,7 +32,7 @@ enum {
 	KVEIL_WRAPPED_BYTES_MAX = 16384, /* CMS and a KMS's envelope are larger than KWP */
 	KVEIL_MAC_BYTES = 32,
 	KVEIL_REGISTRY_ID_BYTES = 16,
-	KVEIL_REGISTRY_ID_TEXT = 2 * KVEIL_REGISTRY_ID_BYTES + 1, /* in hex, with a NUL */
+	KVEIL_REGISTRY_ID_TEXT = 2 * KVEIL_REGISTRY_ID_BYTES + 11 + 1, /* in hex, with .N and a NUL */
 };
 
 enum kveil_key_state {
@@ -66,8 +66,12 @@ struct kveil_registry_secret {
 	uint8_t root[32];
 	uint8_t record_key[32], document_key[32], mark_key[32], name_key[32], log_key[32], event_key[32];
 	uint8_t commitment[32]; /* public: names the secret */
+	int64_t from;           /* in a log: from this offset on it alone counts; INT64_MAX = not known yet */
+	struct kveil_registry_secret *before; /* the one that it took the place of, where that is known; owned */
 };
 
+/* And those before it; NULL is fine. */
+void kveil_registry_secret_free(struct kveil_registry_secret *secret);
 /* Derives the subkeys of secret->root. */
 enum kveil_status kveil_registry_secret_derive(struct kveil_registry_secret *secret,
                                                struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -32,6 +32,7 @@ struct kveil_registry_env {
 	struct kveil_kek *const *keks;
 	size_t kek_count;
 	const uint8_t *id;    /* the only registry that counts, KVEIL_REGISTRY_ID_BYTES; NULL = any that a KEK opens */
+	uint32_t least_number; /* secrets before this one count for nothing (registry_root.h) */
 	const void *options;  /* the driver's own (a Kafka registry: the configuration's kafka properties) */
 };
 
@@ -56,7 +57,11 @@ extern const char *const kveil_registry_doubt_names[KVEIL_DOUBT_COUNT]; /* "forg
 
 struct kveil_registry {
 	const struct kveil_registry_driver *driver;
-	struct kveil_registry_secret *secret; /* unwrapped by open or create; secret memory, owned */
+	/* Unwrapped by open or create, and again where a later one took its place; that one stays behind it until the registry
+	 * is closed. Secret memory, owned. */
+	struct kveil_registry_secret *_Atomic secret;
+	struct kveil_kek *const *keks; /* which open a later one; kek_count 0: none does */
+	size_t kek_count;
 	const struct kveil_registry_root *root; /* as it was read last: the driver's, under io_lock */
 	const struct kveil_registry_events *events; /* the same */
 	_Atomic uint64_t ignored[KVEIL_DOUBT_COUNT]; /* see forgiving */
@@ -86,13 +91,20 @@ struct kveil_registry_driver {
 	/* Ids of records in whose place something else was written, at most max: those who have them write them again, with a
 	 * higher sequence; after a while that is drawn, so that one of many does it, or at_once. NULL where nobody else can write. */
 	size_t (*damaged)(struct kveil_registry *r, bool at_once, uint32_t *ids, size_t max);
-	/* Adds records, signed by the caller; durable on return. Somebody may have been first with the same (name, version),
+	/* Adds records, and signs them; durable on return. Somebody may have been first with the same (name, version),
 	 * or with what supersedes it: such a record is dropped without an error; read tells who won. */
 	enum kveil_status (*append)(struct kveil_registry *r, const struct kveil_key_record *records, size_t count,
 	                            struct kveil_error *err);
-	/* Adds keys to the root (a new KEK), or puts them in place of those with the same KEK name. */
+	/* Adds keys to the root (a new KEK), or puts them in place of those with the same KEK name. They are of the secret whose
+	 * number keys has: KVEIL_E_REGISTRY_UNAVAILABLE if there is another by now. */
 	enum kveil_status (*add_root_keys)(struct kveil_registry *r, const struct kveil_registry_root *keys,
 	                                   struct kveil_error *err);
+	/* Puts a new secret in the place of the one that is known, which authorised it: from then on nothing that is signed with
+	 * an older one counts, and what is there is signed anew. next moves in on success. Killed at any moment, the registry is
+	 * whole under the one or the other; run again with another new secret, it is done. KVEIL_E_REGISTRY_UNAVAILABLE:
+	 * another process did so at the same moment. */
+	enum kveil_status (*evict)(struct kveil_registry *r, const struct kveil_registry_root *root,
+	                           struct kveil_registry_secret *next, struct kveil_error *err);
 	/* All of it at one moment: for backups and for changes of many records. The caller clears it. */
 	enum kveil_status (*snapshot)(struct kveil_registry *r, struct kveil_document *ret, struct kveil_error *err);
 	/* A number that nobody got before and nobody gets again; durable on return. */
@@ -114,11 +126,19 @@ struct kveil_registry_driver {
 	                             struct kveil_restoring *how, struct kveil_error *err);
 };
 
+/* Fails: what was made under one secret came after another. */
+enum kveil_status kveil_registry_overtaken(struct kveil_error *err);
+/* The secret that is the next one after the one that is known; it moves in. Under io_lock. */
+void kveil_registry_adopt(struct kveil_registry *r, struct kveil_registry_secret *next);
+/* Opens the secret of a root that the secret at hand authorised. WRONG_KEK: no KEK of this process does. */
+enum kveil_status kveil_registry_open_next(const struct kveil_registry *r, const struct kveil_registry_root *root,
+                                           struct kveil_registry_secret **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* A driver that stands in a higher layer; before any thread and any call of the next. It must last. */
 void kveil_registry_driver_add(const struct kveil_registry_driver *driver);
-/* 32 hex digits. */
-bool kveil_registry_id_parse(const char *text, uint8_t id[KVEIL_REGISTRY_ID_BYTES]) KVEIL_MUST_CHECK;
-void kveil_registry_id_write(const uint8_t id[KVEIL_REGISTRY_ID_BYTES], char text[KVEIL_REGISTRY_ID_TEXT]);
+/* 32 hex digits; after them may stand `.N`, the number of the least secret that counts. */
+bool kveil_registry_id_parse(const char *text, uint8_t id[KVEIL_REGISTRY_ID_BYTES], uint32_t *ret_number) KVEIL_MUST_CHECK;
+void kveil_registry_id_write(const uint8_t id[KVEIL_REGISTRY_ID_BYTES], uint32_t number, char text[KVEIL_REGISTRY_ID_TEXT]);
 /* "file:PATH" -> the driver and PATH. KVEIL_E_CONFIG with the schemes there are. */
 enum kveil_status kveil_registry_driver_of(const char *registry, const struct kveil_registry_driver **ret,
                                            const char **ret_where, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -10,8 +10,12 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-static const char prefix[] = "!event/", tail[] = ",\"mac\":\"";
-enum { MAC_TEXT = 44, TAIL = sizeof tail - 1 + MAC_TEXT + 2 }; /* ,"mac":"…"} */
+static const char prefix[] = "!event/", tail[] = ",\"mac\":\"", first[] = ",\"first_mac\":\"";
+enum {
+	MAC_TEXT = 44,
+	TAIL = sizeof tail - 1 + MAC_TEXT + 2, /* ,"mac":"…"} */
+	FIRST = sizeof first - 1 + MAC_TEXT + 1,
+};
 
 void kveil_registry_event_clear(struct kveil_registry_event *e)
 {
@@ -61,7 +65,7 @@ bool kveil_registry_event_authentic(const struct kveil_registry_event *e, const 
 	uint8_t mac[KVEIL_MAC_BYTES];
 
 	return !mac_of(kveil_span_of(e->line, e->len - TAIL), secret, mac, NULL) &&
-	       kveil_secret_eq(mac, e->mac, sizeof mac);
+	       kveil_secret_eq(mac, e->signature, sizeof mac);
 }
 
 /* --- reading --- */
@@ -71,7 +75,7 @@ static bool read_mac(struct kveil_span line, uint8_t mac[KVEIL_MAC_BYTES])
 	uint8_t bytes[64];
 	size_t n;
 
-	if (line.len <= TAIL || line.len > KVEIL_EVENT_LINE_MAX || memchr(line.data, '\n', line.len))
+	if (line.len <= TAIL || line.len > KVEIL_EVENT_LINE_MAX + FIRST || memchr(line.data, '\n', line.len))
 		return false;
 	const uint8_t *at = line.data + line.len - TAIL;
 	if (!kveil_span_eq(kveil_span_of(at, sizeof tail - 1), KVEIL_SPAN(",\"mac\":\"")) ||
@@ -94,6 +98,8 @@ static bool read_members(json_t *tree, struct kveil_registry_event *e)
 	const char *event = json_string_value(json_object_get(tree, "event"));
 	const char *previous = json_string_value(json_object_get(tree, "previous"));
 	const char *due = json_string_value(json_object_get(tree, "due"));
+	const char *first_mac = json_string_value(json_object_get(tree, "first_mac"));
+	uint8_t mac[64];
 	size_t n = 0;
 
 	e->sequence = number_of(tree, "sequence");
@@ -104,6 +110,13 @@ static bool read_members(json_t *tree, struct kveil_registry_event *e)
 	if (!event || !e->sequence || (due && !kveil_clock_parse(due, &e->due_ms)))
 		return false;
 	e->kind = kveil_event_by_name(event);
+	memcpy(e->mac, e->signature, sizeof e->mac);
+	if (first_mac &&
+	    (strlen(first_mac) != MAC_TEXT ||
+	     !kveil_text_decode(KVEIL_BASE64, (const uint8_t *)first_mac, MAC_TEXT, mac, &n) || n != KVEIL_MAC_BYTES))
+		return false;
+	if (first_mac)
+		memcpy(e->mac, mac, sizeof e->mac);
 	return !previous || (strlen(previous) == (size_t)2 * KVEIL_EVENT_HASH_BYTES &&
 			     kveil_text_decode(KVEIL_HEX, (const uint8_t *)previous, (size_t)2 * KVEIL_EVENT_HASH_BYTES,
 					       e->previous, &n));
@@ -113,7 +126,7 @@ bool kveil_registry_event_parse(struct kveil_span line, struct kveil_registry_ev
 {
 	struct kveil_registry_event e = {0};
 
-	if (!line.data || !read_mac(line, e.mac))
+	if (!line.data || !read_mac(line, e.signature))
 		return false;
 	json_t *tree = json_loadb((const char *)line.data, line.len, JSON_REJECT_DUPLICATES, NULL);
 	bool ok = json_is_object(tree) && read_members(tree, &e) && (e.line = malloc(line.len + 1));
@@ -194,8 +207,8 @@ static json_t *tree_of(const struct kveil_registry_events *known, const struct k
 }
 
 /* {…} -> {…,"mac":"…"} */
-enum kveil_status kveil_registry_event_sign(struct kveil_span json, const struct kveil_registry_secret *secret,
-					    struct kveil_registry_event *ret, struct kveil_error *err)
+static enum kveil_status sign(struct kveil_span json, const struct kveil_registry_secret *secret,
+			      struct kveil_registry_event *ret, struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf line = KVEIL_BUF_INIT;
 	uint8_t mac[KVEIL_MAC_BYTES];
@@ -203,8 +216,6 @@ enum kveil_status kveil_registry_event_sign(struct kveil_span json, const struct
 
 	if (json.len < 2 || json.data[json.len - 1] != '}')
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no event");
-	if (json.len + TAIL > KVEIL_EVENT_LINE_MAX)
-		return kveil_fail(err, KVEIL_E_TOO_LARGE, "%zu bytes are too many for an event", json.len);
 	json.len--;
 	enum kveil_status status = mac_of(json, secret, mac, err);
 	if (status)
@@ -219,6 +230,53 @@ enum kveil_status kveil_registry_event_sign(struct kveil_span json, const struct
 		   : kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no event");
 }
 
+enum kveil_status kveil_registry_event_sign(struct kveil_span json, const struct kveil_registry_secret *secret,
+					    struct kveil_registry_event *ret, struct kveil_error *err)
+{
+	if (json.len + TAIL > KVEIL_EVENT_LINE_MAX)
+		return kveil_fail(err, KVEIL_E_TOO_LARGE, "%zu bytes are too many for an event", json.len);
+	return sign(json, secret, ret, err);
+}
+
+enum kveil_status kveil_registry_event_sign_anew(const struct kveil_registry_event *e,
+						 const struct kveil_registry_secret *secret,
+						 struct kveil_registry_event *ret, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf json = KVEIL_BUF_INIT;
+	char text[MAC_TEXT + 1] = {0};
+
+	kveil_buf_append(&json, e->line, e->len - TAIL);
+	if (memcmp(e->mac, e->signature, sizeof e->mac) == 0) { /* public */
+		kveil_text_encode(KVEIL_BASE64, e->mac, sizeof e->mac, (uint8_t *)text);
+		kveil_buf_printf(&json, "%s%s\"", first, text);
+	}
+	kveil_buf_append_byte(&json, '}');
+	if (!kveil_buf_ok(&json))
+		return kveil_no_memory(err, "an event");
+	enum kveil_status status = sign(kveil_buf_span(&json), secret, ret, err);
+	if (!status)
+		ret->damaged = e->damaged;
+	return status;
+}
+
+enum kveil_status kveil_registry_events_sign_anew(struct kveil_registry_events *all,
+						  const struct kveil_registry_secret *secret, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; !status && i < all->count; i++) {
+		struct kveil_registry_event again;
+		if (kveil_registry_event_authentic(&all->items[i], secret))
+			continue;
+		status = kveil_registry_event_sign_anew(&all->items[i], secret, &again, err);
+		if (status)
+			break;
+		kveil_registry_event_clear(&all->items[i]);
+		all->items[i] = again;
+	}
+	return status;
+}
+
 enum kveil_status kveil_registry_event_write(const struct kveil_registry_events *known, const struct kveil_event *e,
 					     int64_t now_ms, const struct kveil_registry_secret *secret,
 					     struct kveil_registry_event *ret, struct kveil_error *err)
@@ -231,6 +289,20 @@ enum kveil_status kveil_registry_event_write(const struct kveil_registry_events 
 	free(text);
 	json_decref(tree);
 	return status;
+}
+
+/* Without its MACs. */
+static struct kveil_span what_it_says(const struct kveil_registry_event *e)
+{
+	bool again = memcmp(e->mac, e->signature, sizeof e->mac) != 0; /* public */
+
+	return kveil_span_of(e->line, e->len - TAIL - (again ? FIRST : 0));
+}
+
+bool kveil_registry_event_is_same(const struct kveil_registry_event *a, const struct kveil_registry_event *b)
+{
+	return memcmp(a->mac, b->mac, sizeof a->mac) == 0 /* public */ &&
+	       kveil_span_eq(what_it_says(a), what_it_says(b));
 }
 
 /* --- many --- */

@@ -9,7 +9,9 @@
  * "events". The MAC is under the registry's "event" subkey over the registry's id and the line up to
  * `,"mac":`, so that members which a later kveil adds are authentic here, too. HEX in the label, and in the `previous` of
  * the next one, is the first half of the MAC: where `previous` names none that is there, something was taken away.
- * `sequence` is one more than the highest that its writer knew; those with the same were written at one moment.
+ * `sequence` is one more than the highest that its writer knew; those with the same were written at one moment. Where the
+ * registry has another secret by now, the line is signed anew, and its first MAC stands before the new one, in "first_mac": that is
+ * the one in HEX for good.
  */
 #ifndef KVEIL_REGISTRY_REGISTRY_EVENT_H
 #define KVEIL_REGISTRY_REGISTRY_EVENT_H
@@ -18,7 +20,7 @@
 #include "registry/key_record.h"
 
 enum {
-	KVEIL_EVENT_LINE_MAX = 8192, /* bytes */
+	KVEIL_EVENT_LINE_MAX = 8192, /* bytes, as it is first written */
 	KVEIL_EVENT_HASH_BYTES = 16,
 	KVEIL_EVENT_LABEL_MAX = 7 + 2 * KVEIL_EVENT_HASH_BYTES + 1,
 };
@@ -32,7 +34,9 @@ struct kveil_registry_event {
 	int64_t due_ms;             /* 0 = none */
 	bool whole;
 	bool has_previous, damaged; /* damaged: something else stands in its place in the log */
-	uint8_t previous[KVEIL_EVENT_HASH_BYTES], mac[KVEIL_MAC_BYTES];
+	uint8_t previous[KVEIL_EVENT_HASH_BYTES];
+	uint8_t mac[KVEIL_MAC_BYTES];       /* that it had first: what it is called by */
+	uint8_t signature[KVEIL_MAC_BYTES]; /* that it has now */
 };
 
 /* In their order: by sequence, then by MAC. */
@@ -54,6 +58,16 @@ enum kveil_status kveil_registry_event_write(const struct kveil_registry_events 
 /* The same of {…} that is JSON already, without a MAC. KVEIL_E_BAD_CIPHERTEXT: it is no event. */
 enum kveil_status kveil_registry_event_sign(struct kveil_span json, const struct kveil_registry_secret *secret,
                                             struct kveil_registry_event *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same event under another secret. */
+enum kveil_status kveil_registry_event_sign_anew(const struct kveil_registry_event *e,
+                                                 const struct kveil_registry_secret *secret,
+                                                 struct kveil_registry_event *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* All that are not authentic under it. */
+enum kveil_status kveil_registry_events_sign_anew(struct kveil_registry_events *all,
+                                                  const struct kveil_registry_secret *secret,
+                                                  struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Do both say the same, and had they the same MAC at first? */
+bool kveil_registry_event_is_same(const struct kveil_registry_event *a, const struct kveil_registry_event *b);
 /* Moves in. false: out of memory. One that is there already is whole again. */
 bool kveil_registry_events_add(struct kveil_registry_events *all, struct kveil_registry_event *e) KVEIL_MUST_CHECK;
 /* Adds copies of those that it does not have. */

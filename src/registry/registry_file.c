@@ -9,6 +9,8 @@
  *   .keys.json.rules   the note (registry_note.h)
  *   .keys.json.events  what was done (registry_event.h); only ever appended to, a line each
  *
+ * Under the secret of number 2 the last three are .keys.json.2.mark and so on (registry_file_evict.c).
+ *
  * A write, under the lock and after checking the mark against the document:
  *
  *   1. .keys.json.tmp written and synced            its identity is known now
@@ -25,8 +27,6 @@
 #include "custody/files.h"
 #include "registry/registry_file_internal.h"
 #include "registry/registry_mark.h"
-#include "registry/registry_message.h"
-#include "registry/registry_note.h"
 
 #include "base/clock.h"
 #include "base/secret.h"
@@ -45,7 +45,7 @@ void kveil_registry_file_free(struct file_registry *r)
 {
 	if (!r)
 		return;
-	kveil_secret_free(r->base.secret);
+	kveil_registry_secret_free(r->base.secret);
 	kveil_registry_root_clear(&r->root);
 	free(r->path);
 	free(r->lock_path);
@@ -72,16 +72,15 @@ enum kveil_status kveil_registry_file_new(const struct kveil_registry_env *env, 
 		r->base.driver = &kveil_registry_file;
 		r->base.root = &r->root;
 		r->base.events = &r->events.all;
+		r->base.keks = env->keks;
+		r->base.kek_count = env->kek_count;
 		r->path = kveil_files_resolve(env->base_dir, where);
 	}
 	if (r && r->path) {
 		r->lock_path = kveil_files_beside(".", r->path, ".lock");
-		r->mark_path = kveil_files_beside(".", r->path, ".mark");
 		r->tmp_path = kveil_files_beside(".", r->path, ".tmp");
-		r->note_path = kveil_files_beside(".", r->path, ".rules");
-		r->events.path = kveil_files_beside(".", r->path, ".events");
 	}
-	if (!r || !r->lock_path || !r->mark_path || !r->tmp_path || !r->note_path || !r->events.path) {
+	if (!r || !r->lock_path || !r->tmp_path || kveil_registry_file_set_number(r, 0, err)) {
 		kveil_registry_file_free(r);
 		return kveil_no_memory(err, "the key registry");
 	}
@@ -187,14 +186,37 @@ enum kveil_status kveil_registry_file_load_document(const struct file_registry *
 	return status ? name_file(r, status, err) : KVEIL_OK;
 }
 
+/* Another process gave the registry a new secret: is it the one after ours, and do we open it? */
+static enum kveil_status follow(struct file_registry *r, const struct kveil_document *d, struct kveil_error *err)
+{
+	const struct kveil_registry_secret *known = r->base.secret;
+	struct kveil_registry_secret *next;
+
+	if (d->root.number <= known->number)
+		return KVEIL_OK;
+	if (!kveil_registry_root_follows(&d->root, known)) {
+		kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT,
+			   "the key registry has a new secret that the one before did not authorise, or more than one "
+			   "since it was read");
+		kveil_error_hint(err, "a process that starts now reads it, if a KEK of its configuration opens it");
+		return KVEIL_E_REGISTRY_CORRUPT;
+	}
+	enum kveil_status status = kveil_registry_open_next(&r->base, &d->root, &next, err);
+	if (!status)
+		kveil_registry_adopt(&r->base, next);
+	return status ? status : kveil_registry_file_set_number(r, d->root.number, err);
+}
+
 /* The document, authentic and the one that this host wrote last. Under the lock. */
-static enum kveil_status load(struct file_registry *r, struct file_document *ret, struct kveil_error *err)
+enum kveil_status kveil_registry_file_load(struct file_registry *r, struct file_document *ret, struct kveil_error *err)
 {
 	enum kveil_status status = kveil_registry_file_load_document(r, ret, err);
 
 	if (status)
 		return status;
-	status = kveil_document_verify(&ret->doc, r->base.secret, err);
+	status = follow(r, &ret->doc, err);
+	if (!status)
+		status = kveil_document_verify(&ret->doc, r->base.secret, err);
 	if (status)
 		name_file(r, status, err);
 	else
@@ -266,10 +288,14 @@ static enum kveil_status file_open(const struct kveil_registry_env *env, const c
 	if (!status)
 		status = kveil_registry_file_load_document(r, &at, err);
 	if (!status) {
-		status = kveil_registry_root_open(&at.doc.root, env->keks, env->kek_count, &r->base.secret, err);
+		struct kveil_registry_secret *secret = NULL;
+		status = kveil_registry_root_open(&at.doc.root, env->keks, env->kek_count, &secret, err);
+		r->base.secret = secret;
 		if (status)
 			name_file(r, status, err);
 	}
+	if (!status)
+		status = kveil_registry_file_set_number(r, at.doc.root.number, err);
 	if (!status) {
 		status = kveil_document_verify(&at.doc, r->base.secret, err);
 		if (status)
@@ -343,7 +369,7 @@ static enum kveil_status file_read(struct kveil_registry *base, kveil_registry_r
 	if (status)
 		return status;
 	if (!is_same)
-		status = load(r, &at, err);
+		status = kveil_registry_file_load(r, &at, err);
 	if (!status)
 		status = kveil_registry_eventfile_read(&r->events, &r->base, err);
 	kveil_registry_file_unlock(fd);
@@ -372,7 +398,7 @@ static enum kveil_status update(struct file_registry *r, change_fn *change, void
 
 	if (status)
 		return status;
-	status = load(r, &at, err);
+	status = kveil_registry_file_load(r, &at, err);
 	if (!status) {
 		struct file_document present = at;
 		status = change(&at.doc, user, &changed, err);
@@ -385,26 +411,40 @@ static enum kveil_status update(struct file_registry *r, change_fn *change, void
 }
 
 struct batch {
+	const struct kveil_registry *registry;
 	const struct kveil_key_record *records;
 	size_t count;
 };
 
+/* Signed here: since they were made, the registry may have another secret. */
 static enum kveil_status change_append(struct kveil_document *d, void *user, bool *ret_changed, struct kveil_error *err)
 {
 	const struct batch *b = user;
-	return kveil_document_merge(d, b->records, b->count, ret_changed, err);
+	struct kveil_key_record *records = calloc(b->count + 1, sizeof *records);
+	enum kveil_status status = records ? KVEIL_OK : kveil_no_memory(err, "keys");
+
+	for (size_t i = 0; !status && i < b->count; i++) {
+		records[i] = b->records[i];
+		status = kveil_key_record_sign(&records[i], b->registry->secret, err);
+	}
+	if (!status)
+		status = kveil_document_merge(d, records, b->count, ret_changed, err);
+	free(records); /* what they point to is the caller's */
+	return status;
 }
 
 static enum kveil_status file_append(struct kveil_registry *r, const struct kveil_key_record *records, size_t count,
 				     struct kveil_error *err)
 {
-	return update((struct file_registry *)r, change_append, &(struct batch){records, count}, err);
+	return update((struct file_registry *)r, change_append, &(struct batch){r, records, count}, err);
 }
 
 static enum kveil_status change_root(struct kveil_document *d, void *user, bool *ret_changed, struct kveil_error *err)
 {
 	const struct kveil_registry_root *keys = user;
 
+	if (keys->number != d->root.number)
+		return kveil_registry_overtaken(err);
 	*ret_changed = keys->count > 0;
 	return kveil_registry_root_add_all(&d->root, keys) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 }
@@ -438,7 +478,7 @@ static enum kveil_status file_snapshot(struct kveil_registry *base, struct kveil
 
 	if (status)
 		return status;
-	status = load(r, &at, err);
+	status = kveil_registry_file_load(r, &at, err);
 	if (!status)
 		status = kveil_registry_eventfile_read(&r->events, base, err);
 	kveil_registry_file_unlock(fd);
@@ -451,104 +491,6 @@ static enum kveil_status file_snapshot(struct kveil_registry *base, struct kveil
 	return status;
 }
 
-/* --- the note --- */
-
-static enum kveil_status read_note(const struct file_registry *r, struct kveil_registry_note *ret,
-				   struct kveil_error *err)
-{
-	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
-	enum kveil_status status = kveil_files_read_private(r->note_path, "the note of accepted rules",
-							    KVEIL_REGISTRY_MESSAGE_MAX, &text, NULL, NULL, err);
-
-	*ret = (struct kveil_registry_note){0};
-	if (status)
-		return status == KVEIL_E_NOT_FOUND ? KVEIL_OK : status;
-	if (kveil_registry_note_parse(kveil_buf_span(&text), ret) && kveil_registry_note_authentic(ret, r->base.secret))
-		return KVEIL_OK;
-	kveil_registry_note_clear(ret);
-	kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s was altered", r->note_path);
-	kveil_error_hint(err, "`kveil rules accept` writes it anew, once it is removed");
-	return KVEIL_E_REGISTRY_CORRUPT;
-}
-
-static enum kveil_status file_noted(struct kveil_registry *base, struct kveil_buf *out, struct kveil_error *err)
-{
-	const struct file_registry *r = (struct file_registry *)base;
-	struct kveil_registry_note n = {0};
-	int fd;
-	enum kveil_status status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
-
-	if (status)
-		return status;
-	status = read_note(r, &n, err);
-	kveil_registry_file_unlock(fd);
-	kveil_buf_append(out, n.text, n.len);
-	kveil_registry_note_clear(&n);
-	if (!status && !kveil_buf_ok(out))
-		status = kveil_no_memory(err, "the key registry");
-	return status;
-}
-
-static enum kveil_status file_note(struct kveil_registry *base, struct kveil_span text, struct kveil_error *err)
-{
-	KVEIL_CLEANUP_BUF struct kveil_buf value = KVEIL_BUF_INIT;
-	const struct file_registry *r = (struct file_registry *)base;
-	struct kveil_registry_note n = {0};
-	int fd;
-	enum kveil_status status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
-
-	if (status)
-		return status;
-	status = read_note(r, &n, err);
-	if (!status)
-		status = kveil_registry_note_write(n.sequence + (n.sequence < UINT32_MAX), text, r->base.secret, &value,
-						   err);
-	if (!status)
-		status = kveil_files_write_whole(r->note_path, kveil_buf_span(&value), err);
-	kveil_registry_file_unlock(fd);
-	kveil_registry_note_clear(&n);
-	return status;
-}
-
-/* --- events --- */
-
-/* Each as the one after all before it. */
-static enum kveil_status write_events(const struct file_registry *r, const struct kveil_event *events, size_t count,
-				      struct kveil_registry_events *ret, struct kveil_error *err)
-{
-	enum kveil_status status = KVEIL_OK;
-
-	for (size_t i = 0; !status && i < count; i++) {
-		struct kveil_registry_event e = {0};
-		status = kveil_registry_event_write(ret->count ? ret : &r->events.all, &events[i],
-						    kveil_clock_wall_ms(), r->base.secret, &e, err);
-		if (!status && !kveil_registry_events_add(ret, &e))
-			status = kveil_no_memory(err, "an event");
-		kveil_registry_event_clear(&e);
-	}
-	return status;
-}
-
-static enum kveil_status file_record(struct kveil_registry *base, const struct kveil_event *events, size_t count,
-				     struct kveil_error *err)
-{
-	struct file_registry *r = (struct file_registry *)base;
-	struct kveil_registry_events fresh = {0};
-	int fd;
-	enum kveil_status status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
-
-	if (status)
-		return status;
-	status = kveil_registry_eventfile_read(&r->events, base, err);
-	if (!status)
-		status = write_events(r, events, count, &fresh, err);
-	if (!status)
-		status = kveil_registry_eventfile_append(&r->events, r->path, &fresh, err);
-	kveil_registry_file_unlock(fd);
-	kveil_registry_events_clear(&fresh);
-	return status;
-}
-
 const struct kveil_registry_driver kveil_registry_file = {
     .scheme = "file",
     .help = "file:PATH, for the processes of one host",
@@ -558,10 +500,11 @@ const struct kveil_registry_driver kveil_registry_file = {
     .read = file_read,
     .append = file_append,
     .add_root_keys = file_add_root_keys,
+    .evict = kveil_registry_file_evict,
     .snapshot = file_snapshot,
     .lease = file_lease,
-    .record = file_record,
-    .noted = file_noted,
-    .note = file_note,
+    .record = kveil_registry_file_record,
+    .noted = kveil_registry_file_noted,
+    .note = kveil_registry_file_note,
     .restore = kveil_registry_file_restore,
 };

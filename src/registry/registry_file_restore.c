@@ -12,28 +12,67 @@
 #include <stdlib.h>
 #include <sys/file.h>
 
-/* What is at the path now: whole (KVEIL_OK), readable but not the last one (ROLLED_BACK), missing, or beyond reading.
- */
-static enum kveil_status load_remains(struct file_registry *r, const struct kveil_registry_secret *secret,
-				      struct file_document *ret, struct kveil_error *err)
+/* Under which secret is what is there now? That of the backup, where it is authentic under it; else the one that a KEK
+ * opens: a KEK was evicted since the backup was made. *ret is the caller's. */
+static enum kveil_status find_secret(const struct file_registry *r, const struct kveil_document *d,
+				     const struct kveil_registry_secret *backup, struct kveil_registry_secret **ret,
+				     struct kveil_error *err)
 {
+	struct kveil_error why;
+
+	if (!kveil_document_verify(d, backup, &why)) {
+		*ret = kveil_secret_alloc(sizeof **ret);
+		if (!*ret)
+			return kveil_secret_refused(err);
+		memcpy(*ret, backup, sizeof **ret);
+		(*ret)->before = NULL;
+		return KVEIL_OK;
+	}
+	enum kveil_status status = kveil_registry_root_open(&d->root, r->base.keks, r->base.kek_count, ret, &why);
+	if (!status) {
+		status = kveil_document_verify(d, *ret, err);
+		return status;
+	}
+	if (status != KVEIL_E_REGISTRY_CORRUPT &&
+	    (kveil_status_class(status) == KVEIL_CLASS_RETRY || d->root.number > backup->number)) {
+		if (err)
+			*err = why;
+		return status;
+	}
+	return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "the key registry at %s is not authentic", r->path);
+}
+
+/* What is at the path now: whole (KVEIL_OK), readable but not the last one (ROLLED_BACK), missing, or beyond reading.
+ * *ret_secret: what it is under; NULL where it is not read. */
+static enum kveil_status load_remains(struct file_registry *r, const struct kveil_registry_secret *backup,
+				      struct file_document *ret, struct kveil_registry_secret **ret_secret,
+				      struct kveil_error *err)
+{
+	struct kveil_registry_secret *secret = NULL;
 	enum kveil_status status = kveil_registry_file_load_document(r, ret, err);
 
+	*ret_secret = NULL;
 	if (status)
 		return status;
-	if (!kveil_secret_eq(ret->doc.root.id, secret->id, sizeof secret->id)) {
+	if (!kveil_secret_eq(ret->doc.root.id, backup->id, sizeof backup->id)) {
 		kveil_document_clear(&ret->doc);
 		kveil_fail(err, KVEIL_E_KEY_EXISTS, "the backup is of another registry than the one at %s", r->path);
 		kveil_error_hint(err,
 				 "restore it elsewhere; `kveil keys export` and `import` carry single keys across");
 		return KVEIL_E_KEY_EXISTS;
 	}
-	status = kveil_document_verify(&ret->doc, secret, err);
-	if (status)
+	status = find_secret(r, &ret->doc, backup, &secret, err);
+	if (!status)
+		status = kveil_registry_file_set_number(r, secret->number, err);
+	if (status) {
+		kveil_secret_free(secret);
 		kveil_document_clear(&ret->doc);
-	else if (kveil_mark_check(r->mark_path, r->path, secret, &ret->doc, &ret->file, err))
-		status = KVEIL_E_REGISTRY_ROLLED_BACK;
-	return status;
+		return status;
+	}
+	*ret_secret = secret;
+	return kveil_mark_check(r->mark_path, r->path, secret, &ret->doc, &ret->file, err)
+		   ? KVEIL_E_REGISTRY_ROLLED_BACK
+		   : KVEIL_OK;
 }
 
 static enum kveil_status move_aside(const struct file_registry *r, struct kveil_error *err)
@@ -74,13 +113,104 @@ static enum kveil_status outrun_mark(const struct file_registry *r, const struct
 	return KVEIL_OK;
 }
 
-static enum kveil_status restore_events(struct file_registry *r, const struct kveil_document *backup,
+static enum kveil_status restore_events(struct file_registry *r, const struct kveil_document *from,
 					const struct kveil_registry_secret *secret, struct kveil_error *err)
 {
 	struct kveil_registry reader = {.secret = (struct kveil_registry_secret *)(uintptr_t)secret};
 	enum kveil_status status = kveil_registry_eventfile_read(&r->events, &reader, err);
 
-	return status ? status : kveil_registry_eventfile_append(&r->events, r->path, &backup->events, err);
+	return status ? status : kveil_registry_eventfile_append(&r->events, r->path, &from->events, err);
+}
+
+/* Into what is there, which is readable: it stays under its own secret. */
+static enum kveil_status join(struct kveil_document *d, const struct kveil_document *from,
+			      const struct kveil_registry_secret *secret, bool is_whole, struct kveil_restoring *how,
+			      struct kveil_error *err)
+{
+	struct kveil_document rest = {0};
+	bool changed;
+	size_t before = d->count;
+	/* Where nothing was lost, what is there goes on; else nothing of it seals. */
+	enum kveil_status status = is_whole ? KVEIL_OK : kveil_document_demote(d, secret, kveil_clock_wall_ms(), err);
+
+	if (!status)
+		status = copy_of(from, &rest, err);
+	if (!status && is_whole)
+		status = kveil_document_sort_out(&rest, d, how, err);
+	if (!status)
+		status = kveil_document_merge(d, rest.records, rest.count, &changed, err);
+	if (!status && !is_whole) {
+		how->added = d->count - before;
+		status = kveil_document_sort_out(&rest, d, how, err);
+		how->skipped -= how->added;
+	}
+	kveil_document_clear(&rest);
+	return status;
+}
+
+/* from: the backup as it comes in. secret: what the registry will be under. present: what is there; NULL = nothing. */
+static enum kveil_status write_registry(struct file_registry *r, struct kveil_document *d,
+					const struct kveil_document *from, const struct kveil_registry_secret *secret,
+					const struct file_document *present, struct kveil_error *err)
+{
+	enum kveil_status status = outrun_mark(r, secret, d, err);
+
+	d->backup = false;
+	if (!status)
+		status = kveil_registry_file_store(r, secret, d, present, err);
+	return status ? status : restore_events(r, from, secret, err);
+}
+
+/* The backup under the secret of what is there, or its own. */
+static enum kveil_status prepare(const struct kveil_document *backup, const struct kveil_registry_secret *secret,
+				 struct kveil_document *ret, struct kveil_error *err)
+{
+	enum kveil_status status = copy_of(backup, ret, err);
+
+	if (!status && !kveil_registry_events_add_all(&ret->events, &backup->events))
+		status = kveil_no_memory(err, "the key registry");
+	if (!status)
+		status = kveil_document_sign_anew(ret, secret, err);
+	return status ? status : kveil_document_demote(ret, secret, kveil_clock_wall_ms(), err);
+}
+
+static enum kveil_status restore_beside(struct file_registry *r, struct file_document *at,
+					const struct kveil_document *backup, const struct kveil_registry_secret *secret,
+					bool is_whole, struct kveil_restoring *how, struct kveil_error *err)
+{
+	struct file_document present = *at;
+	struct kveil_document from = {0};
+	enum kveil_status status = prepare(backup, secret, &from, err);
+
+	if (!status)
+		status = join(&at->doc, &from, secret, is_whole, how, err);
+	if (!status && !how->dry_run)
+		status = write_registry(r, &at->doc, &from, secret, &present, err);
+	kveil_document_clear(&from);
+	return status;
+}
+
+static enum kveil_status restore_anew(struct file_registry *r, const struct kveil_document *backup,
+				      const struct kveil_registry_secret *secret, bool is_damaged,
+				      struct kveil_restoring *how, struct kveil_error *err)
+{
+	struct kveil_document from = {0};
+	enum kveil_status status = prepare(backup, secret, &from, err);
+
+	how->added = from.count;
+	if (!status)
+		status = kveil_registry_file_set_number(r, secret->number, err);
+	if (!status && is_damaged && !how->dry_run)
+		status = move_aside(r, err);
+	if (!status && !how->dry_run) {
+		struct kveil_document d = {0};
+		status = copy_of(&from, &d, err);
+		if (!status)
+			status = write_registry(r, &d, &from, secret, NULL, err);
+		kveil_document_clear(&d);
+	}
+	kveil_document_clear(&from);
+	return status;
 }
 
 static enum kveil_status restore_locked(struct file_registry *r, const struct kveil_document *backup,
@@ -88,61 +218,23 @@ static enum kveil_status restore_locked(struct file_registry *r, const struct kv
 					struct kveil_error *err)
 {
 	struct file_document at = {0};
-	struct kveil_document from = {0};
-	struct kveil_document *d;
-	bool changed, there = false;
-	int64_t now = kveil_clock_wall_ms();
-	size_t before;
+	struct kveil_registry_secret *there = NULL;
+	enum kveil_status remains = load_remains(r, secret, &at, &there, err), status = remains;
 
-	enum kveil_status remains = load_remains(r, secret, &at, err), status = copy_of(backup, &from, err);
-	if (!status)
-		status = kveil_document_demote(&from, secret, now, err);
-	if (status)
-		goto out;
 	switch (remains) {
 	case KVEIL_OK:
-		/* Nothing was lost here: what the backup has more comes in, what is there goes on. */
-		there = true;
-		d = &at.doc;
-		status = kveil_document_sort_out(&from, d, how, err);
-		if (!status)
-			status = kveil_document_merge(d, from.records, from.count, &changed, err);
-		break;
 	case KVEIL_E_REGISTRY_ROLLED_BACK:
-		there = true;
-		d = &at.doc;
-		status = kveil_document_demote(d, secret, now, err);
-		before = d->count;
-		if (!status)
-			status = kveil_document_merge(d, from.records, from.count, &changed, err);
-		how->added = d->count - before;
-		if (!status)
-			status = kveil_document_sort_out(&from, d, how, err);
-		how->skipped -= how->added;
+		status = restore_beside(r, &at, backup, there, remains == KVEIL_OK, how, err);
 		break;
 	case KVEIL_E_REGISTRY_MISSING:
 	case KVEIL_E_REGISTRY_CORRUPT:
-		d = &from;
-		how->added = from.count;
-		if (remains == KVEIL_E_REGISTRY_CORRUPT && !how->dry_run)
-			status = move_aside(r, err);
+		status = restore_anew(r, backup, secret, remains == KVEIL_E_REGISTRY_CORRUPT, how, err);
 		break;
 	default:
-		status = remains;
-		goto out;
+		break;
 	}
-	if (!status && !how->dry_run) {
-		struct file_document present = at;
-		d->backup = false;
-		status = outrun_mark(r, secret, d, err);
-		if (!status)
-			status = kveil_registry_file_store(r, secret, d, there ? &present : NULL, err);
-		if (!status)
-			status = restore_events(r, backup, secret, err);
-	}
-out:
 	kveil_document_clear(&at.doc);
-	kveil_document_clear(&from);
+	kveil_secret_free(there);
 	return status;
 }
 

@@ -17,7 +17,7 @@ enum {
 static bool root_wins(const struct kveil_registry_epoch_root *next, const struct kveil_registry_epoch_root *now)
 {
 	if (kveil_secret_eq(next->keys.id, now->keys.id, sizeof now->keys.id))
-		return next->sequence >= now->sequence;
+		return next->keys.number == now->keys.number && next->sequence >= now->sequence;
 	return next->sequence > 1 && now->sequence == 1;
 }
 
@@ -76,7 +76,7 @@ static bool is_known(const struct kveil_registry_log *log, const struct kveil_re
 {
 	const struct kveil_registry_secret *secret = log->registry->secret;
 
-	return secret && kveil_secret_eq(root->id, secret->id, sizeof root->id);
+	return secret && secret->number == root->number && kveil_secret_eq(root->id, secret->id, sizeof root->id);
 }
 
 /* A root of the registry whose secret is known; it moves in if it counts. */
@@ -103,6 +103,8 @@ enum kveil_status kveil_registry_log_offer(struct kveil_registry_log *log, const
 	kveil_registry_root_label(&root.keys, should);
 	if (!kveil_span_eq(label, kveil_span_str(should)))
 		; /* nobody's */
+	else if (env && root.keys.number < env->least_number)
+		; /* from before a KEK was evicted */
 	else if (is_known(log, &root.keys))
 		take_known(log, &root);
 	else if (env && (!env->id || kveil_secret_eq(root.keys.id, env->id, sizeof root.keys.id)))
@@ -124,7 +126,7 @@ static enum kveil_status try_candidate(struct kveil_registry_log *log, const str
 		kveil_secret_free(secret);
 		return status;
 	}
-	kveil_secret_free(log->registry->secret);
+	kveil_registry_secret_free(log->registry->secret);
 	log->registry->secret = secret;
 	kveil_registry_log_set_root(log, &c->root);
 	return KVEIL_OK;
@@ -176,6 +178,102 @@ static void say_flooded(struct kveil_error *refused)
 				  "\"id\"), and see who may write to the topic");
 }
 
+/* --- the secrets before and after --- */
+
+static bool is_of(const struct kveil_registry_log *log, const struct kveil_registry_candidate *c, uint32_t number)
+{
+	return c->root.keys.number == number &&
+	       kveil_secret_eq(c->root.keys.id, log->root.keys.id, sizeof log->root.keys.id);
+}
+
+/* *ret stays NULL where it does not open, or is not authentic. Only class RETRY and STOP errors are returned. */
+static enum kveil_status open_candidate(struct kveil_registry_log *log, const struct kveil_registry_env *env,
+					const struct kveil_registry_candidate *c, struct kveil_registry_secret **ret,
+					struct kveil_error *err)
+{
+	struct kveil_error why;
+
+	if (log->tries >= TRIES_MAX)
+		return KVEIL_OK;
+	log->tries++;
+	enum kveil_status status = kveil_registry_root_open(&c->root.keys, env->keks, env->kek_count, ret, &why);
+	enum kveil_class class = kveil_status_class(status);
+	if (!status && !kveil_registry_root_authentic(&c->root, *ret)) {
+		kveil_registry_secret_free(*ret);
+		*ret = NULL;
+	}
+	if (!status || (class != KVEIL_CLASS_RETRY && class != KVEIL_CLASS_STOP))
+		return KVEIL_OK;
+	if (err)
+		*err = why;
+	return status;
+}
+
+/* A KEK was evicted since the root that was found: the one that it authorised, written first, is the next. */
+static enum kveil_status climb(struct kveil_registry_log *log, const struct kveil_registry_env *env, bool *ret_more,
+			       struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	*ret_more = false;
+	for (size_t i = 0; !status && !*ret_more && i < log->candidate_count; i++) {
+		struct kveil_registry_candidate *c = &log->candidates[i];
+		struct kveil_registry_secret *next = NULL;
+		if (!is_of(log, c, log->root.keys.number + 1) ||
+		    !kveil_registry_root_follows(&c->root.keys, log->registry->secret))
+			continue;
+		status = open_candidate(log, env, c, &next, err);
+		if (!next)
+			continue;
+		kveil_registry_adopt(log->registry, next);
+		kveil_registry_log_set_root(log, &c->root);
+		*ret_more = true;
+	}
+	return status;
+}
+
+/* The same root, where it was written again. */
+static void take_newest(struct kveil_registry_log *log)
+{
+	for (size_t i = 0; i < log->candidate_count; i++)
+		if (is_known(log, &log->candidates[i].root.keys))
+			take_known(log, &log->candidates[i].root);
+	if (log->root.keys.number && log->root.from >= 0)
+		log->registry->secret->from = log->root.from;
+}
+
+/* What was signed before an eviction that was not finished counts, under the secret before. */
+static enum kveil_status descend(struct kveil_registry_log *log, const struct kveil_registry_env *env,
+				 struct kveil_error *err)
+{
+	struct kveil_registry_secret *secret = log->registry->secret, *before = NULL;
+	enum kveil_status status = KVEIL_OK;
+
+	if (!secret->number || secret->before)
+		return KVEIL_OK;
+	for (size_t i = 0; !status && !before && i < log->candidate_count; i++)
+		if (is_of(log, &log->candidates[i], secret->number - 1))
+			status = open_candidate(log, env, &log->candidates[i], &before, err);
+	if (before && kveil_registry_root_follows(&log->root.keys, before))
+		secret->before = before;
+	else
+		kveil_registry_secret_free(before);
+	return status;
+}
+
+static enum kveil_status find_others(struct kveil_registry_log *log, const struct kveil_registry_env *env,
+				     struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+	bool more = true;
+
+	while (!status && more) {
+		take_newest(log);
+		status = climb(log, env, &more, err);
+	}
+	return status ? status : descend(log, env, err);
+}
+
 enum kveil_status kveil_registry_log_choose(struct kveil_registry_log *log, const struct kveil_registry_env *env,
 					    struct kveil_error *refused, struct kveil_error *err)
 {
@@ -184,6 +282,8 @@ enum kveil_status kveil_registry_log_choose(struct kveil_registry_log *log, cons
 
 	if (!status && !log->has_root)
 		status = choose_among(log, env, true, &choice, err);
+	if (!status && log->has_root)
+		status = find_others(log, env, err);
 	if (status || log->has_root)
 		return status;
 	/* A custodian that is away may be the one that would open it. */

@@ -78,15 +78,31 @@ bool kveil_registry_log_is_root(const struct kveil_registry_log *log, struct kve
 	return same;
 }
 
-static void take_root(struct kveil_registry_log *log, int64_t offset, struct kveil_span label, struct kveil_span value)
+static bool is_label_of(struct kveil_span label, const struct kveil_registry_root *root)
+{
+	char theirs[KVEIL_ROOT_LABEL_MAX];
+
+	kveil_registry_root_label(root, theirs);
+	return kveil_span_eq(label, kveil_span_str(theirs));
+}
+
+/* From its first writing on, nothing that an older secret signed counts. */
+static void begin_with(struct kveil_registry_log *log, int64_t offset)
+{
+	struct kveil_registry_secret *secret = log->registry->secret;
+
+	if (!log->root.keys.number)
+		return;
+	if (log->root.from < 0)
+		log->root.from = secret->from != INT64_MAX ? secret->from : offset;
+	secret->from = log->root.from;
+}
+
+/* false: something else stands in its place. */
+static bool take_own_root(struct kveil_registry_log *log, int64_t offset, struct kveil_span value)
 {
 	struct kveil_registry_epoch_root root;
-	char ours[KVEIL_ROOT_LABEL_MAX];
 
-	/* Another registry's, such as one that lost against ours when both were made: nobody opens it. */
-	kveil_registry_root_label(&log->root.keys, ours);
-	if (!kveil_span_eq(label, kveil_span_str(ours)))
-		return;
 	if (!kveil_registry_root_parse(value, &root)) {
 		doubt(log, value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED);
 	} else if (!kveil_registry_root_authentic(&root, log->registry->secret)) {
@@ -96,27 +112,98 @@ static void take_root(struct kveil_registry_log *log, int64_t offset, struct kve
 		kveil_registry_epoch_root_clear(&root);
 		/* The one that counts was found ahead of reading: what comes before it is how it came to be. */
 		if (log->root_offset < 0)
-			return;
+			return true;
 		doubt(log, KVEIL_DOUBT_REPLAYED);
 	} else {
 		kveil_registry_log_set_root(log, &root);
 		log->root_offset = offset;
 		log->root_damaged = false;
-		return;
+		begin_with(log, offset);
+		return true;
 	}
+	return false;
+}
+
+/* Somebody evicted a KEK. What cannot be opened comes again; what the secret at hand did not authorise is nobody's. */
+static enum kveil_status take_next_root(struct kveil_registry_log *log, int64_t offset, struct kveil_span value,
+					struct kveil_error *err)
+{
+	struct kveil_registry_secret *next = NULL;
+	struct kveil_registry_epoch_root root;
+
+	if (!kveil_registry_root_parse(value, &root)) {
+		doubt(log, value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED);
+		return KVEIL_OK;
+	}
+	bool ours = kveil_registry_root_follows(&root.keys, log->registry->secret);
+	enum kveil_status status = ours ? kveil_registry_open_next(log->registry, &root.keys, &next, err) : KVEIL_OK;
+	if (!status && ours && kveil_registry_root_authentic(&root, next)) {
+		kveil_registry_adopt(log->registry, next);
+		kveil_registry_log_set_root(log, &root);
+		log->root_offset = offset;
+		log->root_damaged = false;
+		begin_with(log, offset);
+		return kveil_registry_events_sign_anew(&log->events, next, err);
+	}
+	kveil_registry_secret_free(next);
+	kveil_registry_epoch_root_clear(&root);
+	if (status == KVEIL_E_REGISTRY_CORRUPT)
+		status = KVEIL_OK;
+	if (!status)
+		doubt(log, KVEIL_DOUBT_FORGED);
+	return status;
+}
+
+static enum kveil_status take_root(struct kveil_registry_log *log, int64_t offset, struct kveil_span label,
+				   struct kveil_span value, struct kveil_error *err)
+{
+	struct kveil_registry_root next = kveil_registry_root_head(&log->root.keys);
+
+	next.number++;
+	if (log->registry->kek_count && is_label_of(label, &next))
+		return take_next_root(log, offset, value, err);
+	/* Another registry's, such as one that lost against ours when both were made: nobody opens it. Or an older one.
+	 */
+	if (!is_label_of(label, &log->root.keys) || take_own_root(log, offset, value))
+		return KVEIL_OK;
 	if (!log->root_damaged)
 		log->root_due_ms = draw_due();
 	log->root_damaged = true;
+	return KVEIL_OK;
+}
+
+/* --- which secret --- */
+
+/* The one before, if it may have signed a message at this offset; else NULL. */
+static const struct kveil_registry_secret *older(const struct kveil_registry_secret *s, int64_t offset)
+{
+	return offset < s->from ? s->before : NULL;
+}
+
+/* From before a KEK was evicted, under a secret that is not known any more: what is left of it was signed anew. */
+static bool is_bygone(const struct kveil_registry_log *log, int64_t offset)
+{
+	const struct kveil_registry_secret *s = log->registry->secret;
+
+	while (older(s, offset))
+		s = s->before;
+	return s->number && offset < s->from;
 }
 
 /* --- leases --- */
 
 static void take_lease(struct kveil_registry_log *log, int64_t offset, struct kveil_span value)
 {
+	const struct kveil_registry_secret *s = log->registry->secret;
 	struct kveil_registry_lease l;
 
-	if (!kveil_registry_lease_parse(value, &l) || !kveil_registry_lease_authentic(&l, log->registry->secret)) {
-		doubt(log, value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED);
+	if (!kveil_registry_lease_parse(value, &l))
+		s = NULL;
+	while (s && !kveil_registry_lease_authentic(&l, s))
+		s = older(s, offset);
+	if (!s) {
+		if (!is_bygone(log, offset))
+			doubt(log, value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED);
 		return;
 	}
 	if (!kveil_secret_eq(l.epoch, log->root.epoch, sizeof l.epoch))
@@ -129,14 +216,21 @@ static void take_lease(struct kveil_registry_log *log, int64_t offset, struct kv
 
 /* --- the note --- */
 
-static void take_note(struct kveil_registry_log *log, struct kveil_span value)
+static void take_note(struct kveil_registry_log *log, int64_t offset, struct kveil_span value)
 {
+	const struct kveil_registry_secret *s = log->registry->secret;
 	struct kveil_registry_note n = {0};
 
 	if (!kveil_registry_note_parse(value, &n)) {
-		doubt(log, value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED);
-	} else if (!kveil_registry_note_authentic(&n, log->registry->secret)) {
-		doubt(log, KVEIL_DOUBT_FORGED);
+		if (!is_bygone(log, offset))
+			doubt(log, value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED);
+		return;
+	}
+	while (s && !kveil_registry_note_authentic(&n, s))
+		s = older(s, offset);
+	if (!s) {
+		if (!is_bygone(log, offset))
+			doubt(log, KVEIL_DOUBT_FORGED);
 		kveil_registry_note_clear(&n);
 	} else if (n.sequence < log->note.sequence) {
 		doubt(log, KVEIL_DOUBT_REPLAYED);
@@ -149,20 +243,24 @@ static void take_note(struct kveil_registry_log *log, struct kveil_span value)
 
 /* --- events --- */
 
-static bool take_event(struct kveil_registry_log *log, struct kveil_span label, struct kveil_span value)
+static bool take_event(struct kveil_registry_log *log, int64_t offset, struct kveil_span label, struct kveil_span value)
 {
+	const struct kveil_registry_secret *s = log->registry->secret;
 	struct kveil_registry_event e, *place;
 	enum kveil_registry_doubt why = value.data ? KVEIL_DOUBT_FORGED : KVEIL_DOUBT_EMPTIED;
 	char should[KVEIL_EVENT_LABEL_MAX];
 
 	if (kveil_registry_event_parse(value, &e)) {
 		kveil_registry_event_label(&e, should);
-		bool is_authentic = kveil_registry_event_authentic(&e, log->registry->secret);
-		if (is_authentic && kveil_span_eq(label, kveil_span_str(should)))
+		while (s && !kveil_registry_event_authentic(&e, s))
+			s = older(s, offset);
+		if (s && kveil_span_eq(label, kveil_span_str(should)))
 			return kveil_registry_events_add(&log->events, &e);
-		if (is_authentic)
+		if (s)
 			why = KVEIL_DOUBT_RELABELLED;
 		kveil_registry_event_clear(&e);
+		if (!s && is_bygone(log, offset))
+			return true;
 	}
 	doubt(log, why);
 	place = kveil_registry_events_find(&log->events, label);
@@ -407,7 +505,14 @@ static enum kveil_status take_record(struct kveil_registry_log *log, int64_t off
 		kveil_registry_end_label(&r, should);
 	else
 		kveil_registry_record_label(&r, should);
-	if (kveil_key_record_verify(&r, log->registry->secret, &ignored))
+	const struct kveil_registry_secret *s = log->registry->secret;
+	while (s && kveil_key_record_verify(&r, s, &ignored))
+		s = older(s, offset);
+	if (!s && is_bygone(log, offset)) {
+		kveil_key_record_clear(&r);
+		return KVEIL_OK;
+	}
+	if (!s)
 		why = KVEIL_DOUBT_FORGED;
 	else if (!kveil_span_eq(label, kveil_span_str(should)) || (is_end && r.state != KVEIL_KEY_DESTROYED))
 		why = KVEIL_DOUBT_RELABELLED;
@@ -426,20 +531,18 @@ static enum kveil_status take_record(struct kveil_registry_log *log, int64_t off
 enum kveil_status kveil_registry_log_take(struct kveil_registry_log *log, int64_t offset, struct kveil_span label,
 					  struct kveil_span value, struct kveil_error *err)
 {
-	if (kveil_registry_is_root_label(label)) {
-		take_root(log, offset, label, value);
-		return KVEIL_OK;
-	}
+	if (kveil_registry_is_root_label(label))
+		return take_root(log, offset, label, value, err);
 	if (kveil_span_eq(label, KVEIL_SPAN(KVEIL_LEASE_LABEL))) {
 		take_lease(log, offset, value);
 		return KVEIL_OK;
 	}
 	if (kveil_span_eq(label, KVEIL_SPAN(KVEIL_NOTE_LABEL))) {
-		take_note(log, value);
+		take_note(log, offset, value);
 		return KVEIL_OK;
 	}
 	if (kveil_registry_is_event_label(label))
-		return take_event(log, label, value) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
+		return take_event(log, offset, label, value) ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 	/* A kind that a later kveil writes; no key is called so. */
 	if (label.len && label.data[0] == '!' && !kveil_registry_is_end_label(label))
 		return KVEIL_OK;

@@ -37,8 +37,11 @@ bool kveil_registry_epoch_root_copy(struct kveil_registry_epoch_root *dst, const
 void kveil_registry_root_label(const struct kveil_registry_root *root, char label[KVEIL_ROOT_LABEL_MAX])
 {
 	memcpy(label, root_prefix, sizeof root_prefix - 1);
-	kveil_text_encode(KVEIL_HEX, root->id, sizeof root->id, (uint8_t *)label + sizeof root_prefix - 1);
-	label[KVEIL_ROOT_LABEL_MAX - 1] = 0;
+	char *id = label + sizeof root_prefix - 1, *number = id + 2 * sizeof root->id;
+	kveil_text_encode(KVEIL_HEX, root->id, sizeof root->id, (uint8_t *)id);
+	*number = 0;
+	if (root->number)
+		snprintf(number, (size_t)(label + KVEIL_ROOT_LABEL_MAX - number), ".%" PRIu32, root->number);
 }
 
 void kveil_registry_record_label(const struct kveil_key_record *record, char label[KVEIL_RECORD_LABEL_MAX])
@@ -104,6 +107,8 @@ static enum kveil_status root_mac(const struct kveil_registry_epoch_root *r, con
 	kveil_buf_append_str(&text, "root");
 	kveil_buf_append(&text, r->keys.id, sizeof r->keys.id);
 	put(&text, r->sequence, 4);
+	if (r->keys.number)
+		put(&text, (uint64_t)r->from, 8);
 	kveil_buf_append(&text, r->epoch, sizeof r->epoch);
 	for (size_t i = 0; i < r->keys.count; i++) {
 		const struct kveil_registry_root_key *k = &r->keys.keys[i];
@@ -191,6 +196,8 @@ enum kveil_status kveil_registry_root_write(struct kveil_registry_epoch_root *r,
 		     json_array_append(keys, one) == 0;
 		json_decref(one);
 	}
+	if (ok && r->keys.number && r->from >= 0)
+		ok = json_object_set_new(object, "from", json_integer(r->from)) == 0;
 	ok = ok && json_object_set(object, "registry_keys", keys) == 0 &&
 	     set_text(object, "mac", KVEIL_BASE64, r->mac, sizeof r->mac);
 	json_decref(keys);
@@ -239,13 +246,13 @@ bool kveil_registry_root_parse(struct kveil_span value, struct kveil_registry_ep
 	struct kveil_registry_epoch_root r = {0};
 	const char *kind, *id, *epoch, *mac;
 	size_t id_len, epoch_len, mac_len;
-	json_int_t format, sequence;
+	json_int_t format, sequence, from = -1;
 	json_t *keys, *secret = NULL, *tree = load(value);
 
-	bool ok = tree &&
-		  json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:I, s?o, s:s%, s:I, s:s%, s:o, s:s%}", "kveil", &kind,
-				 "format", &format, "secret", &secret, "id", &id, &id_len, "sequence", &sequence,
-				 "epoch", &epoch, &epoch_len, "registry_keys", &keys, "mac", &mac, &mac_len) == 0;
+	bool ok = tree && json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:I, s?o, s:s%, s:I, s?I, s:s%, s:o, s:s%}",
+					 "kveil", &kind, "format", &format, "secret", &secret, "id", &id, &id_len,
+					 "sequence", &sequence, "from", &from, "epoch", &epoch, &epoch_len,
+					 "registry_keys", &keys, "mac", &mac, &mac_len) == 0;
 	ok = ok && strcmp(kind, magic) == 0 && format == (secret ? 2 : 1) &&
 	     (!secret || kveil_registry_root_from_tree(secret, &r.keys)) && sequence >= 1 && sequence <= UINT32_MAX &&
 	     decode_fixed(KVEIL_HEX, id, id_len, r.keys.id, sizeof r.keys.id) &&
@@ -253,8 +260,11 @@ bool kveil_registry_root_parse(struct kveil_span value, struct kveil_registry_ep
 	     decode_fixed(KVEIL_BASE64, mac, mac_len, r.mac, sizeof r.mac);
 	for (size_t i = 0; ok && i < json_array_size(keys); i++)
 		ok = kveil_registry_root_key_parse(json_array_get(keys, i), &r.keys);
-	if (ok)
+	ok = ok && from >= -1 && (from == -1 || r.keys.number);
+	if (ok) {
 		r.sequence = (uint32_t)sequence;
+		r.from = from;
+	}
 	json_decref(tree);
 	if (!ok) {
 		kveil_registry_epoch_root_clear(&r);

@@ -146,7 +146,7 @@ static enum kveil_status read_payload(const struct kveil_registry_root *root, st
 	bool full = payload.len == PAYLOAD_FULL && kveil_secret_eq(payload.data, magic_full, 4);
 	enum kveil_status status = KVEIL_OK;
 
-	*secret = (struct kveil_registry_secret){0};
+	*secret = (struct kveil_registry_secret){.from = INT64_MAX};
 	memcpy(secret->id, root->id, sizeof secret->id);
 	if (plain)
 		status = read_plain(body, secret, err);
@@ -190,7 +190,7 @@ enum kveil_status kveil_registry_root_new(struct kveil_kek *const *keks, size_t 
 
 	*root = (struct kveil_registry_root){.hash = hash};
 	if (!status) {
-		*secret = (struct kveil_registry_secret){.hash = hash};
+		*secret = (struct kveil_registry_secret){.hash = hash, .from = INT64_MAX};
 		status = kveil_crypto_random(secret->id, sizeof secret->id, err);
 	}
 	if (!status)
@@ -207,6 +207,69 @@ enum kveil_status kveil_registry_root_new(struct kveil_kek *const *keks, size_t 
 		return status;
 	}
 	*ret = secret;
+	return KVEIL_OK;
+}
+
+static enum kveil_status previous_mac(const struct kveil_registry_root *root,
+				      const struct kveil_registry_secret *before, uint8_t mac[KVEIL_MAC_BYTES],
+				      struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+
+	kveil_buf_append_str(&text, "follows");
+	kveil_buf_append(&text, root->id, sizeof root->id);
+	for (int shift = 24; shift >= 0; shift -= 8)
+		kveil_buf_append_byte(&text, (uint8_t)(root->number >> shift));
+	kveil_buf_append_byte(&text, (uint8_t)root->hash);
+	kveil_buf_append(&text, root->commitment, sizeof root->commitment);
+	if (!kveil_buf_ok(&text))
+		return kveil_no_memory(err, "the key registry");
+	return kveil_crypto_hmac(before->hash, kveil_span_of(before->log_key, sizeof before->log_key),
+				 kveil_buf_span(&text), mac, err);
+}
+
+bool kveil_registry_root_follows(const struct kveil_registry_root *root, const struct kveil_registry_secret *secret)
+{
+	uint8_t mac[KVEIL_MAC_BYTES];
+
+	return root->number == secret->number + 1 && kveil_secret_eq(root->id, secret->id, sizeof root->id) &&
+	       !previous_mac(root, secret, mac, NULL) && kveil_secret_eq(mac, root->previous, sizeof mac);
+}
+
+static enum kveil_status make_next(const struct kveil_registry_secret *before, enum kveil_hash hash,
+				   struct kveil_registry_secret *next, struct kveil_error *err)
+{
+	*next = (struct kveil_registry_secret){.hash = hash, .number = before->number + 1, .from = INT64_MAX};
+	memcpy(next->id, before->id, sizeof next->id);
+	enum kveil_status status = kveil_crypto_random(next->root, sizeof next->root, err);
+	if (!status)
+		status = kveil_registry_secret_derive(next, err);
+	next->name_hash = before->name_hash;
+	memcpy(next->name_key, before->name_key, sizeof next->name_key);
+	return status;
+}
+
+enum kveil_status kveil_registry_root_succeed(const struct kveil_registry_secret *before, struct kveil_kek *const *keks,
+					      size_t count, enum kveil_hash hash, struct kveil_registry_root *root,
+					      struct kveil_registry_secret **ret, struct kveil_error *err)
+{
+	struct kveil_registry_secret *next = kveil_secret_alloc(sizeof *next);
+	enum kveil_status status = next ? make_next(before, hash, next, err) : kveil_secret_refused(err);
+
+	*root = (struct kveil_registry_root){.number = before->number + 1, .hash = hash};
+	memcpy(root->id, before->id, sizeof root->id);
+	if (!status) {
+		memcpy(root->commitment, next->commitment, sizeof root->commitment);
+		status = previous_mac(root, before, root->previous, err);
+	}
+	for (size_t i = 0; !status && i < count; i++)
+		status = kveil_registry_root_wrap(next, keks[i], root, err);
+	if (status) {
+		kveil_secret_free(next);
+		kveil_registry_root_clear(root);
+		return status;
+	}
+	*ret = next;
 	return KVEIL_OK;
 }
 

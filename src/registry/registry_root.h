@@ -54,6 +54,13 @@ enum kveil_status kveil_registry_root_open(const struct kveil_registry_root *roo
                                            size_t count, struct kveil_registry_secret **ret,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* The secret after this one, with the same id and the same names, wrapped by each of the KEKs and authorised by it. */
+enum kveil_status kveil_registry_root_succeed(const struct kveil_registry_secret *secret, struct kveil_kek *const *keks,
+                                              size_t count, enum kveil_hash hash, struct kveil_registry_root *root,
+                                              struct kveil_registry_secret **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Is this the root of the secret after this one, and did this one authorise it? */
+bool kveil_registry_root_follows(const struct kveil_registry_root *root, const struct kveil_registry_secret *secret);
+
 /* All but the keys. */
 struct kveil_registry_root kveil_registry_root_head(const struct kveil_registry_root *root);
 /* Number 0 and SHA-256: nothing of it is outside the wrapping. */
