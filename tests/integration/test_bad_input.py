@@ -265,7 +265,7 @@ def test_what_is_no_registry(home, what):
         code = "config"
     else:
         text = file.read_text()
-        file.write_text(text.replace('"format": 1', '"format": 3'))  # 2 is a backup with events
+        file.write_text(text.replace('"format": 1', '"format": 99'))
         assert file.read_text() != text
         code = "unsupported"
     for args in (["keys", "list"], ["keys", "rotate", "pii"], ["apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml"]):

@@ -270,6 +270,45 @@ def test_an_output_that_is_gone(make_kveil, kafka):
     assert k.stop() == 0
 
 
+def test_an_output_without_a_leader(make_kveil, broker, kafka):
+    """What was sent there holds the transaction, and so does the mark that it is given up: the worker waits, and goes on."""
+    n = 2000
+    warm = once(make_kveil(), kafka.bootstrap)
+    warm.rules(ORDER_FIELDS)
+    warm.init().start()
+    kafka.produce(warm.topic, [order(0)])
+    wait_for("the coordinators' topics, all of them on the first broker", lambda: done(warm, kafka, 1) == 1)
+    assert warm.stop() == 0
+    second = Broker(joins=broker).start()
+    try:
+        wait_for("two brokers", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 2)
+        k = once(make_kveil(topics=False), kafka.bootstrap)
+        kafka.create(k.topic, k.dead, brokers=[1, 1])
+        kafka.create(k.secure, brokers=[1, 2])
+        k.rules(ORDER_FIELDS)
+        p = k.init().start()
+
+        def feed(first, last):
+            kafka.produce(k.topic, [{"value": order(i), "key": f"k{i % KEYS}", "partition": i % KEYS % 2}
+                                    for i in range(first, last)])
+
+        feed(0, n // 2)
+        wait_for("the first", lambda: done(k, kafka, 2) == n // 2)
+        second.stop()
+        feed(n // 2, n)
+        wait_for("it is said", lambda: "transaction" in k.get("/readyz")[1], timeout=60)
+        time.sleep(5)
+        assert p.poll() is None and k.get("/livez")[0] == 200
+        second.start()
+        wait_for("all committed", lambda: all_committed(k, kafka, 2, n), timeout=120)
+        check_once(k, kafka, n)
+        wait_for("ready", lambda: k.get("/readyz")[0] == 200, timeout=60)
+        assert k.stop() == 0
+    finally:
+        second.close()
+        wait_for("one broker", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 1, timeout=60)
+
+
 def test_a_broker_that_restarts(make_kveil):
     broker = Broker().start()
     try:
