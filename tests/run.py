@@ -3,7 +3,7 @@
 """All tests, in the order in which a failure is cheapest: lint, unit and corpus tests under ASan and UBSan, the shipped
 rules, then kveil as a process on a real Apache Kafka. Closes with `N passed, N failed`.
 
-    ./dev test [STAGE…] [-k EXPRESSION] [-n JOBS]    # stages: lint, unit, fuzz, rules, debian13, integration
+    ./dev test [STAGE…] [-k EXPRESSION] [-n JOBS]    # stages: lint, analyze, unit, fuzz, rules, debian13, integration
     ./dev test --fast                                # lint, rules and the quick unit and corpus tests, no broker
 
 -k and -n are pytest's and act on the integration tests: those that match; how many at once (most of their time they wait).
@@ -20,8 +20,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 ASAN = ROOT / "build-asan"
 RELEASE = ROOT / "build"
-STAGES = ["lint", "unit", "fuzz", "rules", "debian13", "integration"]
+CLANG = ROOT / "build-clang"
+STAGES = ["lint", "analyze", "unit", "fuzz", "rules", "debian13", "integration"]
 
+FAST = {"lint", "unit", "fuzz", "rules"}
 AGAIN_MAX = 8
 LAST_LINES = 25
 passed, failed = 0, []
@@ -56,6 +58,20 @@ def build(folder, *options):
 def lint():
     r = run(sys.executable, "tests/lint/lint.py")
     count("lint", r.returncode == 0, r.stdout + r.stderr)
+
+
+def analyze():
+    """The second compiler and cppcheck: neither has a word to say. tests/cppcheck.txt is what it may not say."""
+    r = run("cppcheck", "--quiet", "-j", str(os.cpu_count() or 2), "--std=c11", "--enable=warning,portability", "--inline-suppr",
+            "--suppressions-list=tests/cppcheck.txt", "--error-exitcode=1", "--template={file}:{line}: {id}: {message}",
+            "-D_GNU_SOURCE", "-DKVEIL_WITH_AVRO", "-DKVEIL_WITH_TRANSIT", "-DKVEIL_WITH_PKCS11", '-DKVEIL_VERSION="0"',
+            "-I", "src", "-I", "include", "src")
+    count("cppcheck", r.returncode == 0, r.stdout + r.stderr)
+    if not (CLANG / "build.ninja").exists():
+        r = run("meson", "setup", CLANG, "--buildtype=debug", "-Dwerror=true", "-Dtests=disabled", env={**os.environ, "CC": "clang"})
+    if r.returncode == 0 or (CLANG / "build.ninja").exists():
+        r = run("ninja", "-C", CLANG, "src/libkveil-core.a", "src/libkveil-worker.a")
+    count("clang", r.returncode == 0, "\n".join((r.stdout + r.stderr).splitlines()[-60:]))
 
 
 def meson_suite(suite, fast=False):
@@ -159,7 +175,7 @@ def main():
         return 0
     fast = "--fast" in args
     args = [a for a in args if a != "--fast"]
-    stages = [a for a in args if a in STAGES] or (STAGES[:-2] if fast else STAGES)
+    stages = [a for a in args if a in STAGES] or ([s for s in STAGES if s in FAST] if fast else STAGES)
     extra = [a for a in args if a not in STAGES]
     start = time.time()
     print("building with sanitizers and for release", flush=True)
@@ -170,6 +186,8 @@ def main():
         before, bad = passed, len(failed)
         if stage == "lint":
             lint()
+        elif stage == "analyze":
+            analyze()
         elif stage in ("unit", "fuzz"):
             meson_suite(stage, fast)
         elif stage == "rules":

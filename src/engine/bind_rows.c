@@ -422,7 +422,8 @@ static enum kveil_status bind_clears(struct kveil_engine *e, struct kveil_error 
 		return kveil_no_memory(err, "an engine");
 	for (size_t v = 0; v < e->plan->view_count; v++)
 		for (size_t i = 0; i < e->plan->views[v].clear_count; i++) {
-			struct kveil_bound_clear like = {.views = (uint64_t)1 << v, .line = line++};
+			struct kveil_bound_clear like = {.views = (uint64_t)1 << v, .line = line};
+			line++;
 			if (!bind_clear(e, e->plan->views[v].clear[i], &like))
 				return kveil_no_memory(err, "an engine");
 		}

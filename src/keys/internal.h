@@ -245,7 +245,7 @@ const struct kveil_withheld *kveil_keystore_withheld(const struct kveil_keystore
 /* Takes in what the registry's events say of versions. Under io_lock. */
 enum kveil_status kveil_keystore_heed_events(struct kveil_keystore *ks, bool *ret_changed,
                                              struct kveil_error *err) KVEIL_MUST_CHECK;
-/* tell.c: says which keys have another version that protects since the last call. The keeper's. */
+/* Says which keys have another version that protects since the last call. The keeper's. */
 void kveil_keystore_tell_active(struct kveil_keystore *ks, int64_t now_ms);
 /* Would it seal, but for what is withheld? Then nothing is made in its place. Under lock. */
 bool kveil_key_name_is_withheld(const struct kveil_key_name *n);

@@ -104,7 +104,7 @@ static const char *provider_names[16];
 
 static const char *const *all_providers(void)
 {
-	for (size_t i = 0; kveil_providers[i] && i < 15; i++)
+	for (size_t i = 0; i < 15 && kveil_providers[i]; i++)
 		provider_names[i] = kveil_providers[i]->name;
 	return provider_names;
 }
@@ -271,7 +271,7 @@ static void check_algorithm(struct kveil_data_key_config *d, const struct kveil_
 		return;
 	d->algorithm = kveil_algorithm_by_name(kveil_span_str(d->algorithm_name));
 	if (!d->algorithm) {
-		for (size_t i = 0; kveil_algorithms[i] && i < 63; i++)
+		for (size_t i = 0; i < 63 && kveil_algorithms[i]; i++)
 			names[i] = kveil_algorithms[i]->name;
 		e = kveil_report_at(report, file, at->line, at->column, "this kveil has no algorithm '%s'",
 				    d->algorithm_name);

@@ -249,3 +249,38 @@ bool kveil_keystore_next_due(struct kveil_keystore *ks, int64_t now_ms, struct k
 	pthread_mutex_unlock(&ks->refresh_lock);
 	return found;
 }
+
+/* Of one name; under lock. false: nothing is new. */
+static bool is_activated(struct kveil_key_name *name, int64_t now_ms, struct kveil_key_record *ret)
+{
+	int64_t until_ms;
+	const struct kveil_key_version *v = kveil_key_name_active(name, now_ms, &until_ms);
+	bool is_new = v && name->told && name->told != v->record.version;
+
+	if (v)
+		name->told = v->record.version;
+	if (is_new) {
+		*ret = v->record;
+		ret->wrapped = NULL; /* not ours */
+	}
+	return is_new;
+}
+
+void kveil_keystore_tell_active(struct kveil_keystore *ks, int64_t now_ms)
+{
+	for (size_t i = 0;; i++) {
+		struct kveil_key_record record;
+		bool told = false, more;
+		pthread_mutex_lock(&ks->lock);
+		more = i < ks->names.cap;
+		if (more && ks->names.slots[i].value)
+			told = is_activated(ks->names.slots[i].value, now_ms, &record);
+		pthread_mutex_unlock(&ks->lock);
+		if (!more)
+			return;
+		if (!told)
+			continue;
+		struct kveil_event e = kveil_key_event(KVEIL_EVENT_KEY_ACTIVATED, &record);
+		kveil_event(&e);
+	}
+}

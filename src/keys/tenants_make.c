@@ -17,7 +17,7 @@ static size_t most_asked(const struct kveil_keystore *ks)
 
 	for (size_t i = 0; i < ks->config->data_count; i++)
 		patterns += kveil_is_pattern(&ks->config->data[i]);
-	return patterns < KVEIL_ASKED_MAX ? KVEIL_ASKED_MAX / patterns : 1;
+	return patterns && patterns < KVEIL_ASKED_MAX ? KVEIL_ASKED_MAX / patterns : 1;
 }
 
 static bool is_source(const struct kveil_tenant_source *a, const struct kveil_tenant_source *b)

@@ -20,7 +20,7 @@ enum {
 	FETCH_MS = 30000,      /* between looks at a cluster where nothing is missing */
 	FETCH_AGAIN_MS = 2000, /* …where something is */
 	LIMITS_MS = 300000,    /* between questions for the topics' limits */
-	STOP_MS = 14000,       /* drain (10 s), commit, close; the caller's watchdog is at 15 s */
+	STOP_MS = 14000,       /* drain (6 s), commit (2 s), close; the caller's watchdog is at 15 s */
 };
 
 struct pattern_gauge {
