@@ -13,7 +13,8 @@ JOB = 'job=~"$job"'
 # Title, width of 24, kind, unit, what it says, and its queries with their legends.
 ROWS = [
     ("Is it protecting?", [
-        ("Replicas up", 4, "stat", "none", "Replicas that answer.", [(f"sum(up{{{JOB}}})", "")]),
+        ("Replicas", 4, "stat", "none", "Replicas that answer, and of those the ready ones; /readyz of the others says why not.",
+         [(f"sum(up{{{JOB}}})", "up"), (f"sum(kveil_ready{{{JOB}}})", "ready")]),
         ("Protected records a second", 8, "timeseries", "ops", "Acknowledged by the broker, a view each.",
          [(f"sum by (instance) (rate(kveil_records_produced_total{{{JOB}}}[$__rate_interval]))", "{{instance}}")]),
         ("Bytes a second", 6, "timeseries", "Bps", "In and out.",
@@ -51,10 +52,12 @@ ROWS = [
          [(f"sum by (reason) (increase(kveil_registry_records_ignored_total{{{JOB}}}[$__rate_interval]))", "{{reason}}")]),
     ]),
     ("Which rules?", [
-        ("Places that rules found", 16, "timeseries", "ops", "A rule that falls to 0 protects a field that was renamed.",
+        ("Places that rules found", 12, "timeseries", "ops", "A rule that falls to 0 protects a field that was renamed.",
          [(f"sum by (rule) (rate(kveil_rule_matches_total{{{JOB}}}[$__rate_interval]))", "{{rule}}")]),
         ("Last reload taken", 4, "stat", "bool_yes_no", "No: new rules were refused, the old ones go on.",
          [(f"min(kveil_config_last_reload_successful{{{JOB}}})", "")]),
+        ("Losses", 4, "stat", "none", "What the rules in use protect less than those accepted last. /readyz and the log name them.",
+         [(f"max(kveil_rules_losses{{{JOB}}})", "")]),
         ("Versions", 4, "stat", "none", "Replicas by version.",
          [(f"count by (version) (kveil_build_info{{{JOB}}})", "{{version}}")]),
     ]),

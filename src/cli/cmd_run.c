@@ -88,18 +88,28 @@ static bool is_stop(int number)
 	return number == SIGTERM || number == SIGINT;
 }
 
-static int told(const struct kveil_error *err)
+/* Whoever collects a JSON log reads nothing else. */
+static bool logs_json(const struct kveil_config *config)
+{
+	return config && config->log.format == 1;
+}
+
+/* Why it ends. */
+static int told(const struct run *r, const struct kveil_error *err)
 {
 	char text[1024];
 
+	if (logs_json(r->config)) {
+		kveil_log_error(KVEIL_LOG_ERROR, "run", err);
+		return KVEIL_EXIT_USAGE;
+	}
 	fprintf(stderr, "kveil run: %s\n", kveil_error_format(err, kveil_status_code(err->status), text, sizeof text));
 	return KVEIL_EXIT_USAGE;
 }
 
-/* In the log's own form, where that is asked for: whoever collects a JSON log reads nothing else. */
 static void tell(const struct kveil_report *report, const struct kveil_config *config)
 {
-	if (!config || config->log.format == 0) {
+	if (!logs_json(config)) {
 		kveil_report_print(report, stderr);
 		return;
 	}
@@ -153,7 +163,7 @@ static int open_keys(struct run *r)
 			return -1;
 		}
 		if (kveil_status_class(status) != KVEIL_CLASS_RETRY)
-			return told(&err);
+			return told(r, &err);
 		kveil_health_condition(r->health, "keys", "%s: %s", kveil_status_code(status), err.message);
 		if (kveil_clock_once_a_minute(&said_ms, kveil_clock_mono_ms()))
 			kveil_log_error(KVEIL_LOG_WARN, "keys", &err);
@@ -293,7 +303,7 @@ static int serve(struct run *r)
 	struct kveil_error err;
 
 	if (kveil_service_start(&params, &service, &err))
-		return told(&err);
+		return told(r, &err);
 	kveil_health_condition(r->health, "rules", NULL);
 	show_rules(r);
 	for (;;) {
@@ -367,7 +377,7 @@ static int start(struct run *r)
 	r->watch = kveil_watch_new((const char *const *)r->config->rules);
 	if (!r->metrics || !r->health || !r->watch) {
 		kveil_no_memory(&err, NULL);
-		told(&err);
+		told(r, &err);
 		return KVEIL_EXIT_RUNTIME;
 	}
 	kveil_event_set_sink(kveil_metrics_take_event, r->metrics);
@@ -380,7 +390,7 @@ static int start(struct run *r)
 	kveil_health_condition(r->health, "keys", "not open yet");
 	kveil_health_condition(r->health, "rules", "not held against those accepted last yet");
 	if (!open_side_port(r, &err))
-		return told(&err);
+		return told(r, &err);
 	kveil_notify_ready(&r->notify);
 	tell_loaded(r);
 	int code = open_keys(r);
@@ -415,7 +425,7 @@ static int run_config(const char *path)
 	kveil_notify_init(&r.notify);
 	kveil_secret_harden_process();
 	if (kveil_crypto_init(&err)) {
-		told(&err);
+		told(&r, &err);
 		return KVEIL_EXIT_RUNTIME;
 	}
 	kveil_event_setup("run");

@@ -13,6 +13,7 @@ struct kveil_side_port {
 	struct kveil_http *http;
 	struct kveil_health *health;
 	struct kveil_metrics *metrics;
+	struct kveil_cell *ready;
 	int64_t started_mono_ms;
 };
 
@@ -36,10 +37,20 @@ static unsigned answer_ready(void *user, struct kveil_buf *out)
 	return 200;
 }
 
+/* Asked anew for each page, as /readyz is. */
+static bool show_ready(struct kveil_side_port *p, struct kveil_buf *why)
+{
+	bool ready = kveil_health_ready(p->health, why);
+
+	kveil_cell_set(p->ready, ready);
+	return ready;
+}
+
 static unsigned answer_metrics(void *user, struct kveil_buf *out)
 {
 	struct kveil_side_port *p = user;
 
+	show_ready(p, NULL);
 	kveil_metrics_render(p->metrics, out);
 	kveil_process_render(out);
 	return 200;
@@ -62,7 +73,7 @@ static unsigned answer_stats(void *user, struct kveil_buf *out)
 	struct kveil_side_port *p = user;
 	KVEIL_CLEANUP_BUF struct kveil_buf why = KVEIL_BUF_INIT;
 	bool live = kveil_health_live(p->health, &why);
-	bool ready = kveil_health_ready(p->health, &why);
+	bool ready = show_ready(p, &why);
 	json_t *reasons = lines_as_json(&why);
 	char *text = json_dumps(reasons, 0);
 
@@ -111,10 +122,12 @@ enum kveil_status kveil_side_port_start(const struct kveil_http_places *places, 
 	if (!p)
 		return kveil_no_memory(err, NULL);
 	*p = (struct kveil_side_port){.health = health, .metrics = metrics, .started_mono_ms = kveil_clock_mono_ms()};
+	p->ready = kveil_metrics_cell(metrics, KVEIL_M_READY, NULL, NULL);
 	enum kveil_status status = kveil_http_start(places, routes, p, &p->http, err);
-	if (status != KVEIL_OK)
+	if (status != KVEIL_OK) {
+		kveil_metrics_release(metrics, p->ready);
 		free(p);
-	else
+	} else
 		*ret = p;
 	return status;
 }
@@ -124,6 +137,7 @@ void kveil_side_port_stop(struct kveil_side_port *p)
 	if (!p)
 		return;
 	kveil_http_stop(p->http);
+	kveil_metrics_release(p->metrics, p->ready);
 	free(p);
 }
 

@@ -21,6 +21,7 @@
 
 /* X(ID, "name", TYPE, "label1,label2", "help") */
 #define KVEIL_METRIC_TABLE(X)                                                                                     \
+	X(READY, "kveil_ready", GAUGE, "", "1 where `/readyz` answers 200, 0 where it says why not.")             \
 	X(RECORDS_CONSUMED, "kveil_records_consumed_total", COUNTER, "", "Records taken from input topics.")      \
 	X(RECORDS_PRODUCED, "kveil_records_produced_total", COUNTER, "", "Protected records acknowledged by the broker, a view each.") \
 	X(RECORDS_FAILED, "kveil_records_failed_total", COUNTER, "code", "Records that could not be protected, by error code.") \

@@ -742,3 +742,31 @@ def test_closed_standard_descriptors_stay_unused(tmp_path, closed):
     registry = (tmp_path / "keys.json").read_text()
     json.loads(registry)
     assert "made" not in registry
+
+
+# --- run, as far as it goes without a broker ---
+
+@pytest.mark.parametrize("what", ["no keys", "no side port", "bad configuration"])
+def test_with_a_json_log_nothing_else_stands_on_stderr(tmp_path, what):
+    """The last line too, which says why it ended."""
+    (tmp_path / "kek").write_bytes(os.urandom(32))
+    (tmp_path / "kek").chmod(0o600)
+    (tmp_path / "rules.yaml").write_text(ORDERS.read_text())
+    listen = "" if what != "no side port" else "192.0.2.1:1"
+    (tmp_path / "kveil.yaml").write_text(f"""\
+kafka: {{bootstrap_servers: "127.0.0.1:1", group_id: g}}
+rules: [rules.yaml]
+keys:
+  registry: file:keys.json
+  keks: {{local: {{provider: file, path: kek}}}}
+  data:
+    pii: {{algorithm: aes-256-gcm, kek: {"local" if what != "bad configuration" else "other"}}}
+    pepper: {{algorithm: hmac-sha-256, kek: local}}
+    dead-letters: {{algorithm: aes-256-gcm, kek: local}}
+http: {{listen: "{listen}"}}
+log: {{format: json}}
+""")
+    r = kveil("run", "-c", "kveil.yaml", cwd=tmp_path, env={**os.environ, "KVEIL_ALLOW_UNLOCKED_KEYS": "1"})
+    lines = [json.loads(line) for line in r.stderr.splitlines()]
+    assert r.returncode == 2 and lines[-1]["level"] == "error", r.stderr
+    assert "registry_missing" in lines[-1]["message"] or what != "no keys", r.stderr

@@ -198,6 +198,28 @@ static void test_metrics_page(void **state)
 	assert_string_equal(strstr((char *)f->body.data, "\r\n\r\n"), "\r\n\r\n");
 }
 
+static void test_metrics_say_what_readyz_says(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(get(f, "/metrics"), 200);
+	assert_non_null(strstr((char *)f->body.data, "\nkveil_ready 1\n"));
+	kveil_health_remark(f->health, "rules", "to be seen, and ready all the same");
+	assert_int_equal(get(f, "/metrics"), 200);
+	assert_non_null(strstr((char *)f->body.data, "\nkveil_ready 1\n"));
+	kveil_health_condition(f->health, "keys", "no lease");
+	assert_int_equal(get(f, "/metrics"), 200);
+	assert_non_null(strstr((char *)f->body.data, "\nkveil_ready 0\n"));
+	assert_int_equal(get(f, "/stats"), 200);
+	assert_non_null(strstr((char *)f->body.data, "\"kveil_ready\": 0,"));
+	kveil_health_condition(f->health, "keys", NULL);
+	assert_int_equal(get(f, "/metrics"), 200);
+	assert_non_null(strstr((char *)f->body.data, "\nkveil_ready 1\n"));
+	kveil_health_draining(f->health);
+	assert_int_equal(get(f, "/metrics"), 200);
+	assert_non_null(strstr((char *)f->body.data, "\nkveil_ready 0\n"));
+}
+
 static void test_stats_and_index(void **state)
 {
 	struct fixture *f = *state;
@@ -507,6 +529,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_probes, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_metrics_page, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_metrics_say_what_readyz_says, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_stats_and_index, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_a_foreign_host_name_sees_no_private_page, set_up, tear_down),
