@@ -16,6 +16,7 @@ import yaml
 from tools import BIN, ROOT, count, module_folder, program, run
 
 CHART = ROOT / "deploy" / "helm" / "kveil"
+EXAMPLE = CHART / "example-values.yaml"
 BASE = ROOT / "deploy" / "kustomize" / "base" / "kveil.yaml"
 OVERLAY = ROOT / "deploy" / "kustomize" / "overlays" / "example"
 HELM = "helm.sh/helm/v3/cmd/helm@v3.19.2"
@@ -35,11 +36,11 @@ EXCEPTIONS = {
 # Values of each axis; the matrix is each of them alone and all pairs of two axes.
 AXES = {
     "kind": [["--set", f"workload.kind={k}"] for k in ("StatefulSet", "NativeSidecar", "Sidecar")],
-    "scaling": [["--set", "autoscaling.enabled=true"], ["--set", "keda.enabled=true,keda.authenticationRef=kafka"]],
+    "scaling": [["--set", "autoscaling.enabled=true"], ["--set", "keda.enabled=true,keda.authenticationRef=kafka,keda.topics={etl.orders}"]],
     "watching": [["--set", "serviceMonitor.enabled=true"], ["--set", "podMonitor.enabled=true"],
                  ["--set", "prometheusRule.enabled=true,prometheusRule.docs=https://example.org/docs/,dashboard.enabled=true"]],
     "bare": [["--set", "networkPolicy.enabled=false,podDisruptionBudget.enabled=false,serviceAccount.create=false,keysInit.enabled=false"],
-             ["--set", "keysInit.hook=false"]],
+             ["--set", "keysInit.ttlSecondsAfterFinished=60"]],
     "image": [["--set", "image.digest=sha256:" + "0" * 64, "--set-json", 'image.pullSecrets=[{"name":"r"}]']],
     "more": [["--set-json", 'extraEnv=[{"name":"A","value":"b"}]', "--set-json", 'nodeSelector={"a":"b"}', "--set-json", 'podLabels={"a":"b"}',
               "--set-json", 'podAnnotations={"a":"b"}', "--set-json", 'tolerations=[{"key":"a","operator":"Exists"}]',
@@ -52,11 +53,19 @@ REFUSED = [
     ("memory=10", "1.31"), ("replicas=3", "1.31"), ("workload.kind=DaemonSet", "1.31"), ("autoscaling.enabled=true,keda.enabled=true", "1.31"),
     ("preStopSleepSeconds=5", "1.29"), ("preStopSleepSeconds=15", "1.31"), ("workload.kind=NativeSidecar", "1.28"),
     ("terminationGracePeriodSeconds=10", "1.31"), ("prometheusRule.docs=docs", "1.31"), ("config.instance=a", "1.31"),
+    ("config.limits.memory=1GiB", "1.31"), ("config.kafka.bootstrap_server=kafka:9092", "1.31"), ("config.http.listen=127.0.0.1:9819", "1.31"),
+    ("keda.enabled=true", "1.31"),
 ]
+# Of somebody who took nothing from the example.
+OWN = {"config": {"kafka": {"bootstrap_servers": "kafka:9092", "group_id": "plat"}, "keys": {
+    "registry": "kafka:keys", "keks": {"bao": {"provider": "transit", "url": "https://bao:8200", "key": "k", "token_file": "/etc/kveil/secrets/token"}},
+    "data": {"card": {"algorithm": "aes-256-gcm", "kek": "bao"}, "dead-letters": {"algorithm": "aes-256-gcm", "kek": "bao"}}}},
+    "rules": {"plat.yaml": 'name: plat\ntopics: [plat]\nformat: json\nfields: [{path: "$.card", encrypt: {key: card}}]\n'}}
 
 
-def helm(*values, name="r", namespace="etl", version="1.31", hooks=True):
-    return run(program(HELM), "template", name, CHART, "--namespace", namespace, "--kube-version", version, *([] if hooks else ["--no-hooks"]), *values)
+def helm(*values, name="r", namespace="etl", version="1.31", hooks=True, example=True):
+    return run(program(HELM), "template", name, CHART, "--namespace", namespace, "--kube-version", version, *([] if hooks else ["--no-hooks"]),
+               *(["--values", EXAMPLE] if example else []), *values)
 
 
 def documents(text):
@@ -157,14 +166,53 @@ def over_the_matrix():
         count(f"{wrong} is refused on {version}", r.returncode != 0)
 
 
-def one(docs, kind, ending=""):
-    return next(d for d in docs if d["kind"] == kind and d["metadata"]["name"].endswith(ending))
+def one(docs, kind, part=""):
+    return next(d for d in docs if d["kind"] == kind and part in d["metadata"]["name"])
+
+
+def what_is_missing():
+    for values, said in (([], "config: "), (["--set-json", f"config={json.dumps(OWN['config'])}"], "rules: ")):
+        r = helm(*values, example=False)
+        count(f"what is missing is said: {said}", r.returncode and said in r.stderr and "example-values.yaml" in r.stderr, r.stdout + r.stderr)
+
+
+def nothing_of_the_sample():
+    r = helm(*itertools.chain.from_iterable(("--set-json", f"{k}={json.dumps(v)}") for k, v in OWN.items()), example=False)
+    docs = documents(r.stdout) if r.returncode == 0 else []
+    config = yaml.safe_load(one(docs, "ConfigMap", "config")["data"]["kveil.yaml"]) if docs else {}
+    count("nothing of a sample comes into the user's keys and rules", config.get("keys") == OWN["config"]["keys"] and
+          list(one(docs, "ConfigMap", "rules")["data"]) == ["plat.yaml"], r.stderr + str(config))
+
+
+def keys_are_made():
+    docs = documents(helm().stdout)
+    hooks = [d["metadata"]["name"] for d in docs if "helm.sh/hook" in d["metadata"].get("annotations", {})]
+    count("nothing but the test waits for ready pods before it runs", hooks == ["r-ready"], str(hooks))
+
+    def job(*values, **kw):
+        return one(documents(helm(*values, **kw).stdout), "Job")["metadata"]["name"]
+
+    names = [job("--set", v) for v in ("memory=512", "workload.replicas=3", "image.tag=x", "config.keys.data.new.kek=local,config.keys.data.new.algorithm=aes-256-gcm",
+                                               "secrets={a,b}")]
+    count("another image or configuration is another job, for one cannot be changed", names[0] == names[1] == job() and len(set(names)) == 4,
+          str(names))
+    # RFC 1123, as the job's pods have it in a label.
+    long = [job(name="r" * 52 + end) for end in "ab"]
+    count("a job's name is no longer than a label", len(set(long)) == 2 and all(len(n) <= 63 for n in long), str(long))
+
+
+def helm_test_comes_in():
+    docs = documents(helm("--set-json", 'networkPolicy.scrapeFrom=[{"namespaceSelector":{}}]').stdout)
+    labels = one(docs, "Pod", "ready")["metadata"]["labels"]
+    peers = [p for rule in one(docs, "NetworkPolicy")["spec"]["ingress"] for p in rule["from"]]
+    count("helm test may ask where only others were named", {"namespaceSelector": {}} in peers and {"podSelector": {"matchLabels": labels}} in peers,
+          str(peers))
 
 
 def what_values_mean():
     for scaler, key in (("autoscaling", "maxReplicas"), ("keda", "maxReplicaCount")):
         for given, most in (("inputPartitions=4,config.workers=2", 2), ("inputPartitions=1", 1), ("inputPartitions=100", 6)):
-            r = helm("--set", f"{scaler}.enabled=true,{given}")
+            r = helm("--set", f"{scaler}.enabled=true,keda.topics={{etl.orders}},{given}")
             specs = [d["spec"] for d in documents(r.stdout) if key in d.get("spec", {})]
             ok = len(specs) == 1 and specs[0][key] == most >= specs[0][key.replace("max", "min")]
             count(f"{scaler} is capped by {given}", ok, r.stderr + str(specs))
@@ -207,7 +255,7 @@ def what_values_mean():
 
 
 def kustomize():
-    r = helm("--set", "keysInit.hook=false", name="kveil", namespace="kveil", hooks=False)
+    r = helm("--set", "keysInit.ttlSecondsAfterFinished=60", name="kveil", namespace="kveil", hooks=False)
     if "--write" in sys.argv:
         BASE.write_text(r.stdout)
     count("the base of kustomize is the chart's output (--write)", r.returncode == 0 and BASE.exists() and BASE.read_text() == r.stdout, r.stderr)
@@ -232,11 +280,15 @@ def checkov(folder):
 
 
 def stage():
-    r = run(program(HELM), "lint", "--strict", CHART)
+    r = run(program(HELM), "lint", "--strict", "--values", EXAMPLE, CHART)
     count("helm lint", r.returncode == 0, r.stdout + r.stderr)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         over_the_matrix()
         what_values_mean()
+        what_is_missing()
+        nothing_of_the_sample()
+        keys_are_made()
+        helm_test_comes_in()
         kustomize()
         checkov(folder)

@@ -14,7 +14,7 @@ import time
 
 import yaml
 
-from chart import HELM
+from chart import EXAMPLE, HELM
 from tools import CACHE, ROOT, copy_source, count, go, program, run, typed
 
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
@@ -28,7 +28,7 @@ externaljwt kms kube-aggregator kube-controller-manager kube-proxy kube-schedule
 pod-security-admission sample-apiserver""".split()
 STARTED_WITHIN_S = 120
 END = "2026-01-01T00:00:00Z"
-VALUES = {"inputPartitions": 8, "workload": {"replicas": 3}}
+VALUES = {**yaml.safe_load(EXAMPLE.read_text()), "inputPartitions": 8, "workload": {"replicas": 3}}
 OWN = """{apiVersion: apps/v1, kind: Deployment, metadata: {name: etl}, spec: {selector: {matchLabels: {app: etl}}, template: {metadata: {labels:
   {app: etl}}, spec: {securityContext: {runAsNonRoot: true, runAsUser: 1, seccompProfile: {type: RuntimeDefault}}, containers: [{name: etl, image: etl,
   securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}]}}}}"""
@@ -152,9 +152,9 @@ def with_helm(cluster):
 
 
 def stateful(cluster):
-    counted(cluster, "exactly-once in a Deployment: the notes", "helm install x deploy/helm/kveil --set config.delivery=exactly-once --dry-run=server",
+    counted(cluster, "exactly-once in a Deployment: the notes", "helm install x deploy/helm/kveil --values my-values.yaml --set config.delivery=exactly-once --dry-run=server",
             "workload.kind=StatefulSet")
-    if counted(cluster, "a StatefulSet", "helm install stateful deploy/helm/kveil --set workload.kind=StatefulSet"):
+    if counted(cluster, "a StatefulSet", "helm install stateful deploy/helm/kveil --values my-values.yaml --set workload.kind=StatefulSet"):
         admitted(cluster, "the StatefulSet", "statefulset", "stateful")
 
 
@@ -162,7 +162,7 @@ def beside(cluster, kind, place):
     """The lines that the chart's notes say."""
     name = kind.lower()
     (cluster.tree / "own.yaml").write_text(OWN)
-    r = cluster.type(f"helm install {name} deploy/helm/kveil --set workload.kind={kind} && kubectl apply -f own.yaml")
+    r = cluster.type(f"helm install {name} deploy/helm/kveil --values my-values.yaml --set workload.kind={kind} && kubectl apply -f own.yaml")
     lines = [line.strip() for line in r.stdout.splitlines() if line.startswith("  kubectl")]
     if not count(f"a cluster: {kind}: the notes say what to type", r.returncode == 0 and len(lines) == 2, r.stdout + r.stderr):
         return

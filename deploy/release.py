@@ -104,7 +104,7 @@ def release(dist):
 
 def look(dist):
     """What is in it, used."""
-    from chart import HELM
+    from chart import EXAMPLE, HELM
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
     r = run("bash", "-euc", typed("sha256sum -c"), cwd=dist)
@@ -115,8 +115,8 @@ def look(dist):
         wrong = JsonStrictValidator(SchemaVersion.V1_5).validate_str(path.read_text())
         count(f"{path.name} is CycloneDX 1.5", wrong is None, str(wrong))
         count(f"{path.name} names librdkafka and OpenSSL", re.search(r'"librdkafka', path.read_text()) and re.search(r'"libssl3', path.read_text()))
-    r = run(program(HELM), "template", "r", dist / f"kveil-chart-{version()}.tgz", "--kube-version", "1.31", "--set",
-            "prometheusRule.enabled=true,dashboard.enabled=true")
+    r = run(program(HELM), "template", "r", dist / f"kveil-chart-{version()}.tgz", "--kube-version", "1.31", "--values", EXAMPLE,
+            "--set", "prometheusRule.enabled=true,dashboard.enabled=true")
     count("the chart's archive is whole", r.returncode == 0 and "KveilDown" in r.stdout and "kveil.json" in r.stdout, r.stderr)
     subprocess.run(["tar", "-x", "-C", dist, "-f", next(dist.glob("*-linux-*.tar.gz"))], check=True)
     r = run(next(dist.glob("*-linux-*/bin/kveil")), "demo", "--once", timeout=180)

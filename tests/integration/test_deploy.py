@@ -63,10 +63,36 @@ def check(folder, config, rules):
     return subprocess.run([str(KVEIL), "check", "-c", str(folder / "kveil.yaml")], capture_output=True, text=True)
 
 
-def test_the_charts_defaults_fit_its_schema_and_kveil(tmp_path):
+def merged(values, more):
+    """As Helm does it: members of objects come together, anything else takes the place of what was there."""
+    both = {k: merged(values[k], v) if isinstance(v, dict) and isinstance(values.get(k), dict) else v for k, v in more.items()}
+    return {**values, **both}
+
+
+def test_the_charts_values_hold_no_sample_that_would_come_into_the_users():
+    values = load(CHART / "values.yaml")
+    assert values["rules"] == {} and not values["config"].keys() & {"kafka", "keys"} and values["keda"]["topics"] == []
+
+
+def test_the_charts_schema_has_kveils_own():
+    r = subprocess.run([sys.executable, str(DEPLOY / "values_schema.py"), str(KVEIL)], capture_output=True, text=True, check=True)
+    schema = json.loads(r.stdout)
+    assert r.stdout == (CHART / "values.schema.json").read_text(), "deploy/values_schema.py says how to make it anew"
+    jsonschema.validators.validator_for(schema).check_schema(schema)
+    example = merged(load(CHART / "values.yaml"), load(CHART / "example-values.yaml"))
+    jsonschema.validate(example, schema)
+    for wrong in ({"kafka": {"bootstrap_server": "kafka:9092"}}, {"keys": {"keks": {"local": {"provider": "fiel"}}}}, {"worker": 2},
+                  {"http": {"listen": [9819]}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(merged(example, {"config": wrong}), schema)
+
+
+def test_the_charts_example_fits_its_schema_and_kveil(tmp_path):
     values, schema = load(CHART / "values.yaml"), json.loads((CHART / "values.schema.json").read_text())
     jsonschema.validate(values, schema)
     assert set(values) == set(schema["properties"]) - {"global"}
+    values = merged(values, load(CHART / "example-values.yaml"))
+    jsonschema.validate(values, schema)
     r = check(tmp_path, values["config"], values["rules"])
     assert r.returncode == 0, r.stdout + r.stderr
     for wrong in ({"memory": 10}, {"replicas": 3}, {"image": {**values["image"], "digest": "latest"}},
