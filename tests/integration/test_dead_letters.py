@@ -168,7 +168,7 @@ def test_a_replay_needs_accepted_rules_as_a_start_does(make_kveil, kafka):
     assert k.stop() == 0
     k.rules('  - {path: "$.none", mask: {}}\n')
     r = k.run("replay", "-c", "kveil.yaml", check=2)
-    assert "not accepted" in r.stderr and f"{k.name}/$.q" in r.stderr, r.stderr
+    assert "not accepted" in r.stderr and "the rule for $.q" in r.stderr, r.stderr
     assert "1 would go through" in k.run("replay", "-c", "kveil.yaml", "--dry-run", check=0).stdout
     assert sum(kafka.end_offsets(k.secure).values()) == 0
     k.run("rules", "accept", "-c", "kveil.yaml", check=0)
