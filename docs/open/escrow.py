@@ -7,7 +7,8 @@ r"""Opens a backup of kveil's keys without kveil (pip install cryptography), for
     python3 escrow.py keys.backup guard=unwrap.sh           # any other: a program of yours, wrapped bytes in, payload out
 
 A line a version: NAME VERSION ID ALGORITHM STATE KEY, the last in hex. docs/opening.md has the layout; exit code 1 if a key
-of these KEKs does not open. Versions under other KEKs are named on stderr.
+of these KEKs does not open. Versions under other KEKs are named on stderr. A key that a record named is found by its ID, which
+is bytes 1 to 4 of what it sealed: its name is p- and 32 hex digits here, whatever the record said.
 """
 import base64
 import binascii
@@ -16,7 +17,17 @@ import os
 import subprocess
 import sys
 
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.ciphers.algorithms import SM4
+from cryptography.hazmat.primitives.hashes import SM3
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
+from cryptography.hazmat.primitives.padding import PKCS7
+
+# From 1 on.
+ALGORITHMS = ["aes-256-gcm", "aes-128-gcm", "sm4-gcm", "sm4-cbc-hmac-sm3", "aes-256-siv", "aes-256-gcm-siv", "aes-256-ff1",
+              "hmac-sha-256", "hmac-sha-512", "hmac-sm3"]
 
 
 def file_kek(raw):
@@ -58,25 +69,54 @@ def read_payload(payload, registry_id, record):
     return key
 
 
+def head(registry_id, record):
+    """The payload up to the key, of a key that a record named: the associated data of its wrapping."""
+    name = record["name"].encode()
+    return b"".join([b"KVK1", registry_id, (ALGORITHMS.index(record["algorithm"]) + 1).to_bytes(2, "big"), bytes.fromhex(record["id"]),
+                     *(record[m].to_bytes(n, "big") for m, n in (("version", 4), ("created", 8), ("active", 8), ("expires", 8))),
+                     bytes([len(name)]), name])
+
+
+def open_sm4(key, sealed, ad):
+    """sm4-cbc-hmac-sm3: IV (16) | ciphertext | MAC (32)."""
+    text, mac = sealed[:-32], HMAC(key[16:], SM3())
+    mac.update(ad + text + (8 * len(ad)).to_bytes(8, "big") + (8 * len(text)).to_bytes(8, "big"))
+    mac.verify(sealed[-32:])
+    cbc, padding = Cipher(SM4(key[:16]), modes.CBC(text[:16])).decryptor(), PKCS7(128).unpadder()
+    return padding.update(cbc.update(text[16:]) + cbc.finalize()) + padding.finalize()
+
+
+def open_named(wrapped, ad, patterns):
+    """01 | id of the pattern's version (4) | what its cipher made of the key."""
+    algorithm, key = patterns[wrapped[1:5]]
+    return AESSIV(key).decrypt(wrapped[5:], [ad]) if algorithm == "aes-256-siv" else open_sm4(key, wrapped[5:], ad)
+
+
 def main(backup, *keks):
     with open(backup, encoding="utf-8") as f:
         document = json.load(f)
     openers = {name: opener(path) for name, path in (k.split("=", 1) for k in keks)}
     registry_id = bytes.fromhex(document["id"])
+    patterns = {}  # the keys of patterns such as "p-{}", by id: they wrap the keys that records named
     failed = False
-    for r in document["keys"]:
+    for r in sorted(document["keys"], key=lambda r: "{" in r["kek"]):
         if not r["wrapped"]:  # destroyed: its bytes are gone
             continue
-        what = f"{r['name']} {r['version']}"
-        if r["kek"] not in openers:
-            print(f"{what}: under {r['kek']}, which was not given", file=sys.stderr)
+        what, wrapped = f"{r['name']} {r['version']}", base64.b64decode(r["wrapped"])
+        if wrapped[1:5] not in patterns if "{" in r["kek"] else r["kek"] not in openers:
+            print(f"{what}: under {r['kek']}, which was not {'opened' if '{' in r['kek'] else 'given'}", file=sys.stderr)
             continue
         try:
-            key = read_payload(openers[r["kek"]](base64.b64decode(r["wrapped"])), registry_id, r)
+            if "{" in r["kek"]:
+                key = open_named(wrapped, head(registry_id, r), patterns)
+            else:
+                key = read_payload(openers[r["kek"]](wrapped), registry_id, r)
         except Exception as e:  # noqa: BLE001: one that does not open keeps no other from it
             print(f"{what}: {type(e).__name__}: {e}", file=sys.stderr)
             failed = True
             continue
+        if "{" in r["name"]:
+            patterns[bytes.fromhex(r["id"])] = r["algorithm"], key
         print(what, int(r["id"], 16), r["algorithm"], r["state"], key.hex())
     return failed
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES, SM4
 
 from conftest import KVEIL, ROOT
 
@@ -132,6 +134,42 @@ def test_a_keyset_of_sm4_goes_from_kveil_to_kveil(sealed, tmp_path):
     kveil("keys", "import", "-c", "kveil.yaml", str(home / "sm4-gcm.json"), "sm4-gcm")
     out = kveil("apply", "-c", "kveil.yaml", "-r", "open.yaml", input=json.dumps(old) + "\n")
     assert json.loads(out)["customer"]["sm4-gcm"] == VALUES["sm4-gcm"]
+
+
+def test_keys_named_from_records_open_without_kveil(tmp_path):
+    """The one that sealed a field is in the backup under its id, and its bytes open the field."""
+    config = CONFIG + '    "p-{}": {algorithm: aes-256-gcm}\n    "s-{}": {algorithm: sm4-gcm}\n'
+    (tmp_path / "kveil.yaml").write_text(config)
+    (tmp_path / "rules.yaml").write_text('name: orders\ntopics: [t]\noutput: "{topic}.x"\nfields:\n'
+                                         '  - {path: "$.a", encrypt: {key: "p-{$.id}"}}\n  - {path: "$.b", encrypt: {key: "s-{$.id}"}}\n')
+
+    def kveil(*args, **kw):
+        return subprocess.run([str(KVEIL), *args], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60, **kw).stdout
+
+    kveil("keys", "kek", "local")
+    kveil("keys", "init")
+    record = '{"id": 4711, "a": "13800138000", "b": "zhang@example.com"}\n'
+    sealed = json.loads(kveil("apply", "-c", "kveil.yaml", "-r", "rules.yaml", input=record))
+    kveil("keys", "backup", "b.json")
+
+    def escrow(*keks):
+        return subprocess.run([sys.executable, OPEN / "escrow.py", "b.json", *keks], cwd=tmp_path, capture_output=True, text=True,
+                              timeout=60)
+
+    r = escrow("local=kek")
+    assert r.returncode == 0 and r.stderr == "", r.stderr
+    keys = {int(i): (a, bytes.fromhex(k)) for _, _, i, a, _, k in map(str.split, r.stdout.splitlines())}
+    for field, algorithm, clear in (("a", "aes-256-gcm", b"13800138000"), ("b", "sm4-gcm", b"zhang@example.com")):
+        value = base64.b64decode(sealed[field])
+        a, key = keys[int.from_bytes(value[1:5], "big")]
+        assert a == algorithm
+        cipher = AES(key) if algorithm == "aes-256-gcm" else SM4(key)
+        opener = Cipher(cipher, modes.GCM(value[5:17], value[-16:])).decryptor()
+        opener.authenticate_additional_data(f"orders:$['{field}']".encode())
+        assert opener.update(value[17:-16]) + opener.finalize() == clear
+    # A pattern whose own key does not open leaves its names closed, and says so.
+    r = escrow("other=kek")
+    assert r.stdout == "" and r.stderr.count("which was not opened") == 2
 
 
 def test_a_backup_opens_without_kveil(tmp_path):
