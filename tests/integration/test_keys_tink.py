@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import signal
 import stat
 import subprocess
@@ -12,9 +13,6 @@ import time
 
 import pytest
 import tink
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from tink import aead, cleartext_keyset_handle, daead, prf
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -258,21 +256,17 @@ def test_a_pinned_version_seals_and_opens_alone(home):
     assert "names no version" in p.stderr
 
 
-def test_the_wrapped_keyset_opens_with_the_kek(home):
-    """As docs/keys.md tells: the KEK's Tink subkey, as a raw AES-GCM AEAD."""
+def test_the_wrapped_keyset_opens_with_the_kek(home, monkeypatch):
+    """The page's own program, with the KEK's file as `kveil keys kek` writes it."""
     wrapped = home.keys("export", "--tink", "pii").stdout
     assert json.loads(wrapped)["keysetInfo"]["primaryKeyId"]
-
-    class Kek(aead.Aead):
-        key = HKDF(SHA256(), 32, salt=None, info=b"kveil tink keyset").derive(home.kek)
-
-        def encrypt(self, plaintext, associated_data):
-            raise NotImplementedError
-
-        def decrypt(self, ciphertext, associated_data):
-            return AESGCM(self.key).decrypt(ciphertext[:12], ciphertext[12:], associated_data)
-
-    handle = tink.read_keyset_handle(tink.JsonKeysetReader(wrapped), Kek())
+    (home.path / "keyset.json").write_text(wrapped)
+    (home.path / "kek").write_bytes(base64.b64encode(home.kek) + b"\n")
+    monkeypatch.chdir(home.path)
+    program = re.search(r"^```python\n(.*?)^```", (ROOT / "docs" / "keys.md").read_text(), re.M | re.S)[1]
+    names = {}
+    exec(program, names)
+    handle = names["handle"]
     clear = home.handle("pii").primitive(aead.Aead)
     sealed = clear.encrypt(b"x", b"ad")
     assert handle.primitive(aead.Aead).decrypt(sealed, b"ad") == b"x"
