@@ -3,6 +3,7 @@
 compose.demo.yaml's service, by podman in docker's place."""
 import os
 import pathlib
+import shutil
 import tempfile
 import time
 
@@ -35,6 +36,8 @@ class Docker:
 
     def __init__(self, folder):
         self.folder = folder
+        # podman's notes hold the tree's own place, and it refuses those of a tree that was moved.
+        shutil.rmtree(CACHE / "images" / "libpod", ignore_errors=True)
         copy_source(folder / "tree")
         (folder / "bin").mkdir()
         (folder / "bin" / "docker").write_text(DOCKER)
