@@ -266,13 +266,18 @@ def test_output_that_cannot_be_written_is_a_failure():
     ["apply", "-r", "rules/orders.yaml", "--demo-keys", "rules"], ["apply", "-r", "rules/orders.yaml", "-x"],
     ["apply", "-r", "rules/orders.yaml", "-K", ""], ["apply", "-r", "rules/orders.yaml", "-H", "x"],
     ["apply", "-r", "tests/rules/bad_paths.yaml", "--demo-keys"], ["apply", "-r", "rules/orders.yaml", "-c", "no.yaml"],
-    ["apply", "-r", "rules/orders.yaml", "a", "b"], ["check", "-c", "nothing.yaml"], ["check", "-c", "a", "-r", "b"], ["test"],
+    ["apply", "-r", "rules/orders.yaml", "a", "b"], ["check", "-c", "a", "-r", "b"], ["test"],
     ["test", "-r", "tests/rules/bad_paths.yaml"], ["bench", "-r", "nothing.yaml"],
 ])
 def test_usage_and_configuration_are_exit_2(args):
     r = kveil(*args, stdin="{}\n")
     assert r.returncode == 2 and r.stdout.replace("no examples: orders.examples.yaml beside orders.yaml holds them\n", "") == ""
     assert r.stderr
+
+
+def test_check_finds_nothing_in_an_empty_folder(tmp_path):
+    r = kveil("check", cwd=tmp_path)
+    assert r.returncode == 2 and r.stdout == "" and "kveil.yaml" in r.stderr
 
 
 def test_whole_records_as_kcat_prints_them():
