@@ -60,7 +60,7 @@ void kveil_announce_rules(const struct kveil_plan_set *rules, const char *digest
 	size_t count = 0, topics = 0;
 
 	for (size_t i = 0; i < rules->count; i++)
-		count += rules->plans[i]->rule_count;
+		count += rules->plans[i]->own_rule_count;
 	kveil_buf_printf(&line, "rules %s: %zu in %zu file%s, for ", digest, count, rules->count,
 			 rules->count == 1 ? "" : "s");
 	for (size_t i = 0; i < rules->count; i++)

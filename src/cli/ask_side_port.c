@@ -5,6 +5,30 @@
 #include "config/config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* NULL: it has none. */
+static char *place_of(const struct kveil_config *c)
+{
+	char *place = NULL;
+
+	if (c->http.socket && *c->http.socket)
+		return asprintf(&place, "unix:%s", c->http.socket) < 0 ? NULL : place;
+	return c->http.listen && *c->http.listen ? strdup(c->http.listen) : NULL;
+}
+
+char *kveil_side_port_here(void)
+{
+	struct kveil_report report = {0};
+	struct kveil_config *c = access("kveil.yaml", R_OK) == 0 ? kveil_config_load("kveil.yaml", &report) : NULL;
+	char *place = c ? place_of(c) : NULL;
+
+	kveil_report_clear(&report);
+	kveil_config_free(c);
+	return place ? place : strdup("http://127.0.0.1:9819");
+}
 
 int kveil_side_port_of(const struct kveil_command *cmd, const char *config, char **ret)
 {
@@ -14,12 +38,7 @@ int kveil_side_port_of(const struct kveil_command *cmd, const char *config, char
 	*ret = NULL;
 	if (!c)
 		kveil_report_print(&report, stderr);
-	else if (c->http.socket && *c->http.socket) {
-		if (asprintf(ret, "unix:%s", c->http.socket) < 0)
-			*ret = NULL;
-	} else if (c->http.listen && *c->http.listen)
-		*ret = strdup(c->http.listen);
-	else
+	else if (!(*ret = place_of(c)))
 		fprintf(stderr, "kveil %s: %s has no side port (http.listen and http.socket are empty)\n", cmd->name,
 			config);
 	kveil_report_clear(&report);

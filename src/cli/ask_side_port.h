@@ -9,4 +9,8 @@
  * and returns an exit code. Warnings are left to `check` and `run`. */
 int kveil_side_port_of(const struct kveil_command *cmd, const char *config, char **ret);
 
+/* The same of ./kveil.yaml, where there is one that can be read; else where the side port is by default. The caller's
+ * to free; NULL: no memory. */
+char *kveil_side_port_here(void);
+
 #endif

@@ -13,8 +13,10 @@ enum { TIMEOUT_MS = 2000 };
 static int run_health(int argc, char **argv);
 
 static const struct kveil_flag flags[] = {
-    {'c', "config", "FILE", "ask where this kveil.yaml says: at http.socket, or without one at http.listen"},
-    {0, "url", "URL", "the side port (default http://127.0.0.1:9819)"},
+    {'c', "config", "FILE",
+     "ask where this kveil.yaml says: at http.socket, or without one at http.listen (default kveil.yaml, where there "
+     "is one)"},
+    {0, "url", "URL", "the side port (http://127.0.0.1:9819 without this and without a kveil.yaml)"},
     {0, "socket", "PATH", "the side port's unix socket: it answers however busy the port is"},
     {0, "ready", NULL, "ask whether it is ready, not only alive"},
     {0, "json", NULL, "as JSON: {\"ready\": false, \"reasons\": [...]}, \"alive\" without --ready"},
@@ -111,6 +113,15 @@ static int ask_configured(const char *file, struct question q)
 	return code;
 }
 
+static int ask_here(struct question q)
+{
+	char *place = kveil_side_port_here();
+	int code = place ? ask(place, q) : KVEIL_EXIT_FAILED;
+
+	free(place);
+	return code;
+}
+
 static int run_health(int argc, char **argv)
 {
 	const char *config = NULL, *url = NULL, *socket = NULL, *value;
@@ -139,5 +150,5 @@ static int run_health(int argc, char **argv)
 		return kveil_usage_error(&kveil_command_health, "--config, --url, --socket: which of them?");
 	if (socket)
 		return ask_socket(socket, q);
-	return config ? ask_configured(config, q) : ask(url ? url : "http://127.0.0.1:9819", q);
+	return config ? ask_configured(config, q) : url ? ask(url, q) : ask_here(q);
 }

@@ -116,6 +116,16 @@ static int no_record(const char *file, uint64_t line)
 	return KVEIL_EXIT_FAILED;
 }
 
+/* Tombstones, as tools print them. */
+static bool is_blank(struct kveil_span line)
+{
+	while (line.len && memchr(" \t\r", line.data[line.len - 1], 3))
+		line.len--;
+	while (line.len && memchr(" \t", line.data[0], 2))
+		line = kveil_span_of(line.data + 1, line.len - 1);
+	return !line.len || kveil_span_eq(line, KVEIL_SPAN("null")) || kveil_span_eq(line, KVEIL_SPAN("NULL"));
+}
+
 /* One object over several lines, or one a line. */
 static int take_lines(struct kveil_suggestion *s, struct kveil_lines *l, const char *file, struct kveil_error *err)
 {
@@ -131,7 +141,7 @@ static int take_lines(struct kveil_suggestion *s, struct kveil_lines *l, const c
 	if (whole.data)
 		line.data = whole.data; /* it was moved */
 	for (uint64_t n = 0; !status && line.data && n < MOST_SAMPLES; n++) {
-		if (line.len && !kveil_suggestion_take(s, line))
+		if (!is_blank(line) && !kveil_suggestion_take(s, line))
 			return no_record(file, n + 1);
 		status = kveil_lines_next(l, &line, err);
 	}
@@ -146,9 +156,12 @@ struct topic_sample {
 };
 
 /* Framed as Confluent's serializers do: 0 and a schema's id. */
-static bool take_value(void *user, struct kveil_span value)
+static bool take_value(void *user, struct kveil_span key, struct kveil_span value)
 {
 	struct topic_sample *t = user;
+
+	if (key.len)
+		kveil_suggestion_take_key(t->s, key);
 
 	if (value.len && value.data[0] == 0)
 		t->left++;
@@ -231,7 +244,7 @@ static int write_new(const char *path, const struct kveil_buf *text)
 	return KVEIL_EXIT_OK;
 }
 
-static void put_configuration(const struct answers *a, bool is_avro, struct kveil_buf *out)
+static void put_configuration(const struct answers *a, const struct kveil_suggestion *s, struct kveil_buf *out)
 {
 	kveil_buf_printf(
 	    out,
@@ -249,10 +262,14 @@ static void put_configuration(const struct answers *a, bool is_avro, struct kvei
 	    "    pii: {algorithm: aes-256-gcm, kek: local, rotate_every: 24h}\n"
 	    "    pepper: {algorithm: hmac-sha-256, kek: local}\n"
 	    "    dead-letters: {algorithm: aes-256-gcm, kek: local}\n"
+	    "%s"
 	    "create_topics: true   # the outputs, where they are missing\n"
 	    "http: {listen: \"127.0.0.1:9819\"}\n",
-	    a->brokers, a->topic);
-	if (is_avro)
+	    a->brokers, a->topic,
+	    kveil_suggestion_has_tokens(s) ? "    ids: {algorithm: aes-256-siv, kek: local}   # join: SCOPE, for "
+					     "tokens to compare across columns\n"
+					   : "");
+	if (kveil_suggestion_is_avro(s))
 		kveil_buf_append_str(out, "schema_registry: {url: \"http://localhost:8081\"}   # change this\n");
 }
 
@@ -281,7 +298,7 @@ static int write_files(const struct answers *a, const struct kveil_suggestion *s
 					   examples = KVEIL_BUF_INIT;
 	char names[3][64 + ANSWER_SIZE], paths[4][64 + 2 * ANSWER_SIZE];
 
-	put_configuration(a, kveil_suggestion_is_avro(s), &configuration);
+	put_configuration(a, s, &configuration);
 	put_rules(a, s, &rules);
 	kveil_suggestion_write_examples(s, &examples);
 	const struct kveil_buf *texts[] = {&configuration, &rules, &examples};
@@ -350,11 +367,13 @@ static void print_next(const struct answers *a, const struct kveil_suggestion *s
 {
 	printf("\n%zu rule%s suggested%s. Next:\n  kveil test -r ", kveil_suggestion_rules(s),
 	       kveil_suggestion_rules(s) == 1 ? "" : "s",
-	       *a->sample ? "; look through them" : ", for there is no sample");
+	       !*a->sample                 ? ", for there is no sample"
+	       : kveil_suggestion_rules(s) ? "; look through them"
+					   : ": nothing in the sample looks like somebody's, so say what is");
 	print_word(a->dir);
 	printf("/rules/\n");
 	if (*a->sample && !is_kafka(a->sample) && !kveil_suggestion_is_avro(s)) {
-		printf("  kveil apply --demo-keys --diff -r ");
+		printf("  kveil apply --demo-keys --diff %s-r ", kveil_suggestion_is_whole(s) ? "-J " : "");
 		print_word(a->dir);
 		printf("/rules/%s.yaml ", a->topic);
 		print_word(a->sample);

@@ -20,7 +20,9 @@ enum { TIMEOUT_MS = 2000, EVERY_MS = 2000, RATE_MS = 1000, MOST = 64, MOST_ROWS 
 static int run(int argc, char **argv);
 
 static const struct kveil_flag flags[] = {
-    {'c', "config", "FILE", "ask where this kveil.yaml says: at http.socket, or without one at http.listen"},
+    {'c', "config", "FILE",
+     "ask where this kveil.yaml says: at http.socket, or without one at http.listen (default kveil.yaml, where there "
+     "is one)"},
     {0, "once", NULL, "print once and end (so it is where the output is no terminal)"},
     {0, "json", NULL, "once, as JSON"},
     {0},
@@ -404,8 +406,10 @@ static int run(int argc, char **argv)
 		code = kveil_usage_error(cmd, "--config or URLs: which of them?");
 	if (!code && config)
 		code = kveil_side_port_of(cmd, config, &place);
+	if (!code && !place && !count && !(place = kveil_side_port_here()))
+		code = KVEIL_EXIT_FAILED;
 	if (!code && !count)
-		r[count++].url = place ? place : "http://127.0.0.1:9819";
+		r[count++].url = place;
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	if (!code)

@@ -412,13 +412,15 @@ static bool string_matches(struct kveil_form_context *c, const struct form *f, c
 	if (got->nodes[node].kind != KVEIL_KIND_STRING || kveil_doc_text(got, node, c->arena, &content) != KVEIL_OK)
 		return false;
 	switch (f->kind) {
+	case FORM_TOKEN:
+		if (is_token(c, f, got, node, content))
+			return true;
+		/* fall through */ /* a token without an alphabet is sealed text */
 	case FORM_SEALED: {
 		struct kveil_doc row = *got;
 		const struct kveil_rule *r = rule_for(c, &row, node, KVEIL_USE_SEAL, f->key);
 		return write_ad(c, r, &row, node, &ad) && is_sealed(c, f, kveil_buf_span(&ad), content);
 	}
-	case FORM_TOKEN:
-		return is_token(c, f, got, node, content);
 	case FORM_HASH:
 		return is_hash(c, f, content);
 	default:

@@ -78,6 +78,22 @@ json_t *kveil_shape_event(const char *envelope, json_t *row)
 	return row;
 }
 
+bool kveil_shape_is_record(const json_t *value)
+{
+	return has_text(value, "topic") && json_is_integer(json_object_get(value, "offset")) &&
+	       json_object_get(value, "payload");
+}
+
+const char *kveil_shape_key(const json_t *record)
+{
+	return json_string_value(json_object_get(record, "key"));
+}
+
+const char *kveil_shape_value(const json_t *record)
+{
+	return json_string_value(json_object_get(record, "payload"));
+}
+
 /* --- Avro --- */
 
 bool kveil_shape_is_schema(const json_t *value)

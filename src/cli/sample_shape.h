@@ -19,6 +19,10 @@ json_t *kveil_shape_rows(const char *envelope, json_t *value);
 /* An event with this row, of which a reference is taken over; the row itself where envelope is NULL. */
 json_t *kveil_shape_event(const char *envelope, json_t *row);
 
+/* Of a record as `kcat -J` prints it: its key and value, as they are; NULL: a tombstone, or none. */
+bool kveil_shape_is_record(const json_t *value);
+const char *kveil_shape_key(const json_t *record), *kveil_shape_value(const json_t *record);
+
 bool kveil_shape_is_schema(const json_t *value);
 /* A row of a schema's shape, with 1, "text" and false for its values; the caller's. NULL: it is no record, or too deep.
  */

@@ -145,12 +145,17 @@ struct kveil_suggestion {
 	size_t count;
 	json_t *before, *after; /* of the example: the first row's shape */
 	const char *envelope;
-	bool is_avro;
+	json_t *key_columns; /* a set */
+	bool is_avro, is_whole;
 };
 
 struct kveil_suggestion *kveil_suggestion_new(void)
 {
-	return calloc(1, sizeof(struct kveil_suggestion));
+	struct kveil_suggestion *s = calloc(1, sizeof *s);
+
+	if (s)
+		s->key_columns = json_object();
+	return s;
 }
 
 void kveil_suggestion_free(struct kveil_suggestion *s)
@@ -159,6 +164,7 @@ void kveil_suggestion_free(struct kveil_suggestion *s)
 		return;
 	json_decref(s->before);
 	json_decref(s->after);
+	json_decref(s->key_columns);
 	free(s);
 }
 
@@ -179,9 +185,12 @@ static const struct field *note(struct kveil_suggestion *s, const char *path, co
 {
 	const struct kind *kind = kind_of(name, value);
 
-	for (size_t i = 0; i < s->count; i++)
-		if (strcmp(s->fields[i].path, path) == 0)
+	for (size_t i = 0; i < s->count; i++) {
+		size_t n = strlen(s->fields[i].path);
+		/* What stands within another field's value in some records is that rule's. */
+		if (strncmp(s->fields[i].path, path, n) == 0 && (!path[n] || strchr(".[", path[n])))
 			return &s->fields[i];
+	}
 	if (!kind || s->count == MOST_FIELDS)
 		return NULL;
 	struct field *f = &s->fields[s->count++];
@@ -293,6 +302,28 @@ static void take_event(struct kveil_suggestion *s, json_t *value)
 	json_decref(rows);
 }
 
+void kveil_suggestion_take_key(struct kveil_suggestion *s, struct kveil_span key)
+{
+	json_t *value = json_loadb((const char *)key.data, key.len, JSON_REJECT_DUPLICATES, NULL);
+	json_t *row = json_object_get(value, "payload"), *item;
+	const char *name;
+
+	json_object_foreach(json_is_object(row) ? row : value, name, item)
+	    json_object_set_new(s->key_columns, name, json_true());
+	json_decref(value);
+}
+
+/* A tombstone is a record as well. */
+static bool take_record(struct kveil_suggestion *s, const json_t *record)
+{
+	const char *key = kveil_shape_key(record), *value = kveil_shape_value(record);
+
+	s->is_whole = true;
+	if (key)
+		kveil_suggestion_take_key(s, kveil_span_str(key));
+	return !value || kveil_suggestion_take(s, kveil_span_str(value));
+}
+
 bool kveil_suggestion_take(struct kveil_suggestion *s, struct kveil_span record)
 {
 	json_t *value = json_loadb((const char *)record.data, record.len, JSON_REJECT_DUPLICATES, NULL);
@@ -303,7 +334,9 @@ bool kveil_suggestion_take(struct kveil_suggestion *s, struct kveil_span record)
 		s->is_avro = true;
 		take_row(s, row);
 		json_decref(row);
-	} else if (ok)
+	} else if (ok && kveil_shape_is_record(value))
+		ok = take_record(s, value);
+	else if (ok)
 		take_event(s, value);
 	json_decref(value);
 	return ok;
@@ -312,6 +345,11 @@ bool kveil_suggestion_take(struct kveil_suggestion *s, struct kveil_span record)
 const char *kveil_suggestion_envelope(const struct kveil_suggestion *s)
 {
 	return s->envelope;
+}
+
+bool kveil_suggestion_is_whole(const struct kveil_suggestion *s)
+{
+	return s->is_whole;
 }
 
 bool kveil_suggestion_is_avro(const struct kveil_suggestion *s)
@@ -326,17 +364,60 @@ size_t kveil_suggestion_rules(const struct kveil_suggestion *s)
 	return s->count;
 }
 
+/* Under an envelope a column in the record's key is protected there too. */
+static bool is_in_key(const struct kveil_suggestion *s, const struct field *f)
+{
+	return s->envelope && f->kind->after && strchr(f->path + 2, '.') == NULL &&
+	       json_object_get(s->key_columns, f->path + 2);
+}
+
+bool kveil_suggestion_has_tokens(const struct kveil_suggestion *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (is_in_key(s, &s->fields[i]))
+			return true;
+	return false;
+}
+
 void kveil_suggestion_write_fields(const struct kveil_suggestion *s, struct kveil_buf *out)
 {
 	for (size_t i = 0; i < s->count; i++) {
 		const struct field *f = &s->fields[i];
-		const char *action =
-		    !f->is_number || !f->kind->after ? f->kind->action : "encrypt: {key: pii, type: json}";
+		const char *action = is_in_key(s, f)                    ? "tokenize: {key: ids}"
+				     : !f->is_number || !f->kind->after ? f->kind->action
+									: "encrypt: {key: pii, type: json}";
 		kveil_buf_printf(out, "  - {path: \"%s\", %s} # %s\n", f->path, action, f->kind->why);
 	}
 	if (!s->count)
-		kveil_buf_append_str(out,
-				     "  - {path: \"$.phone\", mask: {keep_first: 3, keep_last: 4}} # change this\n");
+		kveil_buf_append_str(
+		    out, "  - {path: \"$.phone\", mask: {keep_first: 3, keep_last: 4}} # change this\n"
+			 "unmatched: dead-letter # nothing passes that no rule names: `clear:` lists what may\n");
+}
+
+/* The columns that stand in the key, as they come and as they leave. */
+static void add_key(const struct kveil_suggestion *s, json_t *key, json_t *out_key)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const char *name = s->fields[i].path + 2;
+		json_t *before = json_object_get(s->before, name);
+		if (!is_in_key(s, &s->fields[i]) || !before)
+			continue;
+		json_t *token = json_is_string(before) ? json_sprintf("~token(ids) %s", json_string_value(before))
+						       : json_string("~token(ids) 1");
+		json_object_set(s->after, name, token);
+		json_object_set(key, name, before);
+		json_object_set_new(out_key, name, token);
+	}
+}
+
+/* A text in single quotes: a key is compared byte for byte. */
+static void append_key(struct kveil_buf *out, const char *name, const json_t *key)
+{
+	char *text = json_dumps(key, JSON_PRESERVE_ORDER | JSON_COMPACT);
+
+	if (text && json_object_size(key))
+		kveil_buf_printf(out, "  %s: '%s'\n", name, text);
+	free(text);
 }
 
 static void append_json(struct kveil_buf *out, const char *name, const char *envelope, json_t *row)
@@ -355,8 +436,14 @@ void kveil_suggestion_write_examples(const struct kveil_suggestion *s, struct kv
 	    out, "# Invented values in, what the rules make of them out: `kveil test`. docs/rules.md tells more.\n"
 		 "- name: a record\n");
 	if (s->before) {
+		json_t *key = json_object(), *out_key = json_object();
+		add_key(s, key, out_key);
+		append_key(out, "key", key);
 		append_json(out, "in", s->envelope, s->before);
 		append_json(out, "out", s->envelope, s->after);
+		append_key(out, "out_key", out_key);
+		json_decref(key);
+		json_decref(out_key);
 	} else
 		kveil_buf_append_str(out, "  in: {\"phone\": \"13800138000\"}\n  out: {\"phone\": \"138****8000\"}\n");
 }

@@ -17,10 +17,17 @@ struct kveil_suggestion;
 
 struct kveil_suggestion *kveil_suggestion_new(void); /* NULL: no memory */
 void kveil_suggestion_free(struct kveil_suggestion *s);
-/* A record of the sample: a row, a change event that carries rows, or an Avro schema. false: it is no JSON object. */
+/* A record of the sample: a row, a change event that carries rows, an Avro schema, or a whole record as `kcat -J` has
+ * it. false: it is no JSON object. */
 bool kveil_suggestion_take(struct kveil_suggestion *s, struct kveil_span record);
+/* A record's key, which may come before its value: what stands in keys has to be the same each time. */
+void kveil_suggestion_take_key(struct kveil_suggestion *s, struct kveil_span key);
+/* Is there a column that needs a deterministic key, named ids? */
+bool kveil_suggestion_has_tokens(const struct kveil_suggestion *s);
 /* The envelope of the sample's change events, as rules name it; NULL: they are rows. */
 const char *kveil_suggestion_envelope(const struct kveil_suggestion *s);
+/* Is it of whole records, as `kcat -J` prints them? */
+bool kveil_suggestion_is_whole(const struct kveil_suggestion *s);
 bool kveil_suggestion_is_avro(const struct kveil_suggestion *s);
 size_t kveil_suggestion_rules(const struct kveil_suggestion *s);
 /* The lines of `fields:`; with nothing found, one to be changed. */

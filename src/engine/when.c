@@ -93,7 +93,9 @@ static bool has_own_row(const struct kveil_bound_rule *r, const struct kveil_spo
 enum kveil_status kveil_engine_key_column(struct kveil_error *err, const char *why)
 {
 	kveil_fail(err, KVEIL_E_KEY_COLUMN, "%s", why);
-	kveil_error_hint(err, "on_key: any, or the column under clear, as key:$.name");
+	kveil_error_hint(
+	    err,
+	    "tokenize it, or hash it to 16 bytes and more; or on_key: any, or the column under clear, as key:$.name");
 	return KVEIL_E_KEY_COLUMN;
 }
 

@@ -76,7 +76,7 @@ static void read_all(rd_kafka_t *rk, int partitions, kveil_kafka_sample_fn *take
 		if (msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 			partitions--;
 		else if (!msg->err)
-			more = take(user, kveil_span_of(msg->payload, msg->len));
+			more = take(user, kveil_span_of(msg->key, msg->key_len), kveil_span_of(msg->payload, msg->len));
 		rd_kafka_message_destroy(msg);
 	}
 }

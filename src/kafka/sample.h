@@ -6,8 +6,8 @@
 
 #include "kveil/base.h"
 
-/* false: enough. value is borrowed for the call, and absent for a tombstone. */
-typedef bool kveil_kafka_sample_fn(void *user, struct kveil_span value);
+/* false: enough. key and value are borrowed for the call, and absent where the record has none. */
+typedef bool kveil_kafka_sample_fn(void *user, struct kveil_span key, struct kveil_span value);
 
 /* Up to most of the newest values of each partition. KAFKA_UNAVAILABLE: no answer within 10 s. NOT_FOUND: no such
  * topic. */

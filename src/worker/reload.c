@@ -296,7 +296,9 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 	if (set)
 		(void)!kveil_rules_digest(set, digest, NULL);
 	if (!set)
-		kveil_log(KVEIL_LOG_ERROR, "reload", "the new rules are refused; those in use go on");
+		kveil_log(KVEIL_LOG_ERROR, "reload",
+			  "the new rules are refused; those in use go on (configuration and keys.data are those of the "
+			  "start)");
 	else if (kveil_plan_set_protects_less(in_use, set, &report)) {
 		log_report(&report);
 		kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_RULES_WEAKER,

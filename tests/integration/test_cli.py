@@ -472,17 +472,19 @@ TOKENS = '  - {path: "$.%s", %s: {key: t, alphabet: digits, keep_last: 4}}\n'
 
 
 def test_examples_of_tokens(rules):
-    path = rules(TOKENS % ("card", "tokenize") + TOKENS % ("plate", "encrypt"))
+    path = rules(TOKENS % ("card", "tokenize") + TOKENS % ("plate", "encrypt") + '  - {path: "$.id", tokenize: {key: ids}}\n')
     examples = path.with_name("r.examples.yaml")
     examples.write_text("""\
 - {name: both, in: {card: "6222020000000005", plate: "1234567890"},
    out: {card: ~token(t) 6222020000000005, plate: ~token(t) 1234567890}}
+- {name: without an alphabet, in: {id: x}, out: {id: ~token(ids) x}}
+- {name: of another without one, in: {id: x}, out: {id: ~token(ids) y}}
 - {name: of another, in: {card: "6222020000000005"}, out: {card: ~token(t) 6222020000000006}}
 - {name: of another place, in: {x: "1", card: "6222020000000005"}, out: {x: ~token(t) 1, card: ~any}}
 - {name: bytes, in: '{ "card":"6222020000000005"}', out: '{ "card":"~token(t) 6222020000000005"}'}
 """)
     r = kveil("test", "-r", path)
-    assert [line[:4] for line in r.stdout.splitlines() if line[:4] in ("ok  ", "FAIL")] == ["ok  ", "FAIL", "FAIL", "ok  "], r.stdout
+    assert [line[:4] for line in r.stdout.splitlines() if line[:4] in ("ok  ", "FAIL")] == ["ok  ", "ok  ", "FAIL", "FAIL", "FAIL", "ok  "], r.stdout
     inverse = path.with_name("back.yaml")
     inverse.write_text(kveil("invert", "-r", path).stdout)
     inverse.with_name("back.examples.yaml").write_text("""\

@@ -107,6 +107,8 @@ def test_from_change_events(tmp_path, kind):
     event = EVENTS["debezium" if kind == "wrapped" else kind]
     event = {"schema": {"type": "struct"}, "payload": event} if kind == "wrapped" else event
     (tmp_path / "sample.json").write_text(json.dumps(event) + "\n")
+    (tmp_path / "gaps.json").write_text(json.dumps(event) + "\n\n null\nNULL\n" + json.dumps(event) + "\n")
+    assert init("--sample", "gaps.json", "gaps", cwd=tmp_path).returncode == 0
     r = init("--sample", "sample.json", cwd=tmp_path)
     assert r.returncode == 0, r.stdout + r.stderr
     text = (tmp_path / "rules/orders.yaml").read_text()
@@ -120,6 +122,44 @@ def test_from_change_events(tmp_path, kind):
     if kind not in ("connect", "wrapped"):  # with a schema, which this sample only hints at
         out = kveil("apply", "--demo-keys", "-r", "rules/orders.yaml", "sample.json", cwd=tmp_path)
         assert "1387713" not in out and "canary@" not in out and '"amount": 3' in out
+
+
+def test_columns_in_keys(tmp_path, kafka):
+    """What stands in the records' keys has to be the same each time, or each record is a dead letter."""
+    row = {"id_card": "11010119900307758X", "no": 7, "phone": "13877130001"}
+    event = {"before": None, "after": row, "op": "c"}
+    records = [{"topic": "t", "partition": 0, "offset": i, "key": json.dumps({"id_card": row["id_card"]}), "payload": value}
+               for i, value in enumerate([json.dumps(event), None, json.dumps(event | {"op": "u"})])]
+    (tmp_path / "sample.json").write_text("".join(json.dumps(r) + "\n" for r in records))
+    r = init("--sample", "sample.json", "one", cwd=tmp_path)
+    assert r.returncode == 0 and "kveil apply --demo-keys --diff -J -r one/rules/orders.yaml sample.json" in r.stdout, r
+    topic = f"init.{uuid.uuid4().hex[:8]}"
+    kafka.create(topic)
+    kafka.produce(topic, [{"key": r["key"].encode(), "value": r["payload"] and r["payload"].encode()} for r in records])
+    r = init("--sample", f"kafka:{topic}", "--brokers", kafka.bootstrap, "two", cwd=tmp_path)
+    assert r.returncode == 0, r.stderr
+    for where, name in (("one", "orders"), ("two", topic)):
+        rules = yaml.safe_load((tmp_path / f"{where}/rules/{name}.yaml").read_text())
+        assert rules["envelope"] == "debezium" and {f["path"]: list(f)[1] for f in rules["fields"]} == \
+            {"$.id_card": "tokenize", "$.phone": "mask"}, rules
+        kveil("check", "-c", f"{where}/kveil.yaml", cwd=tmp_path)
+        kveil("test", "--strict", "-r", f"{where}/rules/", cwd=tmp_path)
+        assert "~token(ids)" in (tmp_path / f"{where}/rules/{name}.examples.yaml").read_text().split("out_key")[1]
+        out = kveil("apply", "--demo-keys", "-J", "-r", f"{where}/rules/{name}.yaml", "sample.json", cwd=tmp_path)
+        assert "11010119900307758" not in out and "138771" not in out and len(out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("sample", [None, '{"a": 1}\n'])
+def test_nothing_passes_that_was_not_thought_of(tmp_path, sample):
+    (tmp_path / "s.json").write_text(sample or "")
+    r = init(*(["--sample", "s.json"] if sample else []), cwd=tmp_path)
+    assert r.returncode == 0 and "0 rules suggested" in r.stdout
+    assert yaml.safe_load((tmp_path / "rules/orders.yaml").read_text())["unmatched"] == "dead-letter"
+    kveil("check", cwd=tmp_path)
+    (tmp_path / "in.json").write_text('{"phone": "13877130001", "name": "Canary"}\n')
+    r = subprocess.run([str(KVEIL), "apply", "--demo-keys", "-r", "rules/orders.yaml", "in.json"], cwd=tmp_path, capture_output=True,
+                       text=True, timeout=60)
+    assert r.returncode == 1 and "Canary" not in r.stdout + r.stderr
 
 
 SCHEMA = {"type": "record", "name": "Customer", "namespace": "a.b", "fields": [
