@@ -35,7 +35,7 @@ static const struct kveil_flag flags[] = {
     {0, "under", "KEK", "backup: wrapped by this one alone, which may only lock here: for a safe"},
     {0, "dry-run", NULL, "restore: change nothing, say what would come in"},
     {0, "reason", "TEXT", "why, for the event in the log and in the registry"},
-    {'y', "yes", NULL, "destroy, retire, rotate, evict: do not ask"},
+    {'y', "yes", NULL, "kek, destroy, retire, rotate, evict: do not ask"},
     {0},
 };
 
@@ -98,6 +98,14 @@ static int run_kek(const struct keys_options *o, const struct kveil_keys_config 
 {
 	struct kveil_error err;
 
+	if (!o->yes && kveil_keys_kek_is_missed(cfg, o->operands[0])) {
+		fprintf(stderr,
+			"kveil keys: the registry %s was made with a KEK '%s' that is not here, and a new one opens "
+			"nothing of it: bring the old one back, or give the new one another name (--yes makes it all "
+			"the same)\n",
+			cfg->registry, o->operands[0]);
+		return KVEIL_EXIT_USAGE;
+	}
 	if (kveil_keys_make_kek(cfg, o->operands[0], &err))
 		return keys_failed(&err);
 	if (o->json)
@@ -105,12 +113,6 @@ static int run_kek(const struct keys_options *o, const struct kveil_keys_config 
 	else
 		printf("%s: made; keep a copy of it elsewhere: what it wraps opens with nothing else\n",
 		       o->operands[0]);
-	if (kveil_keys_is_strange_kek(cfg, o->operands[0]))
-		fprintf(stderr,
-			"kveil keys: the registry %s was made with another KEK of this name, and this one opens "
-			"nothing of it: "
-			"bring the old one back in its place, or give this one another name\n",
-			cfg->registry);
 	return KVEIL_EXIT_OK;
 }
 
@@ -120,8 +122,11 @@ static void say_backup(const struct keys_options *o, const char *path, size_t ve
 		keys_print_json(json_pack("{s:s, s:I}", "file", path, "versions", (json_int_t)versions));
 		return;
 	}
-	printf("%s: %zu version%s, wrapped; it opens with the same key-encryption keys only\n", path, versions,
-	       versions == 1 ? "" : "s");
+	printf("%s: %zu version%s, wrapped; it opens with ", path, versions, versions == 1 ? "" : "s");
+	if (o->under)
+		printf("KEK '%s' only\n", o->under);
+	else
+		printf("the same key-encryption keys only\n");
 	fflush(stdout);
 }
 

@@ -178,11 +178,8 @@ static void say_ignored(struct kveil_keystore *ks)
 void keys_say_outside(void *user, const struct kveil_key_info *v)
 {
 	++*(size_t *)user;
-	fprintf(stderr,
-		"kveil keys: version %u of '%s' cannot be reached: KEK '%s' is away, refuses it, or is not in "
-		"keys.keks (if it "
-		"is lost for good: `kveil keys destroy %s@%u`)\n",
-		v->version, v->name, v->kek, v->name, v->version);
+	fprintf(stderr, "kveil keys: version %u of '%s' cannot be reached: KEK '%s' does not open it here\n",
+		v->version, v->name, v->kek);
 }
 
 static int list_named(const struct keys_options *o, struct kveil_keystore *ks, struct listing *t)
@@ -204,9 +201,9 @@ static int list(const struct keys_options *o, struct kveil_keystore *ks, struct 
 {
 	size_t outside = 0;
 
-	kveil_keystore_each_outside(ks, o->operands[0], keys_say_outside, &outside);
-	if (outside && err->status)
+	if (err->status)
 		(void)keys_failed(err);
+	kveil_keystore_each_outside(ks, o->operands[0], keys_say_outside, &outside);
 	if (o->operands[0] && kveil_keystore_each_of(ks, o->operands[0], add_version, t, err) && !outside)
 		return keys_failed(err);
 	if (!o->operands[0])

@@ -189,29 +189,48 @@ enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const
 	return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no KEK '%s' under keys.keks", name);
 }
 
-/* Does it open what stands under its name? */
-static bool opens_own(struct kveil_keystore *ks, const char *name)
+static bool opens_alone(const struct kveil_keys_config *cfg, const struct kveil_kek_config *one)
 {
-	const struct kveil_registry_root *root = ks->registry->root;
-	struct kveil_kek *kek = kveil_keystore_kek(ks, name);
+	struct kveil_keys_config own = *cfg;
+	struct kveil_kek_config copy = *one;
+	struct kveil_keystore *ks;
 	struct kveil_error none;
 
-	for (size_t i = 0; kek && i < root->count; i++)
-		if (strcmp(root->keys[i].kek, name) == 0)
-			return kveil_keystore_prove_kek(ks, kek, &none) == KVEIL_OK;
+	own.custodians = &copy;
+	own.custodian_count = 1;
+	if (kveil_keystore_prepare(&own, &ks, &none))
+		return false;
+	kveil_keystore_unref(ks);
 	return true;
 }
 
-bool kveil_keys_is_strange_kek(const struct kveil_keys_config *cfg, const char *name)
+static bool is_in_root(const struct kveil_registry_root *root, const char *name)
 {
-	struct kveil_keystore *ks;
-	struct kveil_error why;
-	enum kveil_status status = kveil_keystore_open_reachable(cfg, &ks, &why);
+	for (size_t i = 0; i < root->count; i++)
+		if (strcmp(root->keys[i].kek, name) == 0)
+			return true;
+	return false;
+}
 
-	if (status)
-		return status == KVEIL_E_WRONG_KEK;
-	bool ret = !opens_own(ks, name);
+bool kveil_keys_kek_is_missed(const struct kveil_keys_config *cfg, const char *name)
+{
+	struct kveil_keys_config others = *cfg;
+	struct kveil_keystore *ks = NULL;
+	struct kveil_error why;
+	size_t n = 0;
+
+	others.custodians = calloc(cfg->custodian_count + 1, sizeof *others.custodians);
+	bool is_gone = others.custodians != NULL;
+	for (size_t i = 0; is_gone && i < cfg->custodian_count; i++)
+		if (strcmp(cfg->custodians[i].name, name) != 0)
+			others.custodians[n++] = cfg->custodians[i];
+		else
+			is_gone = !opens_alone(cfg, &cfg->custodians[i]);
+	others.custodian_count = n;
+	enum kveil_status status = is_gone ? kveil_keystore_open_reachable(&others, &ks, &why) : KVEIL_OK;
+	bool ret = status == KVEIL_E_WRONG_KEK || (ks && is_in_root(ks->registry->root, name));
 	kveil_keystore_unref(ks);
+	free(others.custodians);
 	return ret;
 }
 

@@ -25,8 +25,9 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const char *name,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* Is there a registry to which the KEK of this name belongs, and which it does not open? */
-bool kveil_keys_is_strange_kek(const struct kveil_keys_config *cfg, const char *name);
+/* Is the KEK of this name gone, and is there a registry that one of this name opened, or that no other one opens? A new one would open
+ * nothing of it. */
+bool kveil_keys_kek_is_missed(const struct kveil_keys_config *cfg, const char *name);
 
 /* Everything, authentic, wrapped as it is, in one file (mode 0600). */
 /* under: the name of a KEK that wraps all of it, instead of those that do in the registry (it may be one that only locks here);

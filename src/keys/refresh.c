@@ -293,6 +293,9 @@ static enum kveil_status why_outside(const struct kveil_keystore *ks, const stru
 	}
 	if (find_refusal(ks, r))
 		return wrong_kek(r, err);
+	for (size_t i = 0; i < ks->backlog.count; i++)
+		if (strcmp(ks->backlog.records[i].kek, r->kek) == 0 && find_refusal(ks, &ks->backlog.records[i]))
+			return wrong_kek(&ks->backlog.records[i], err);
 	enum kveil_status status = kveil_kek_last(kek, err);
 	return status ? status
 		      : kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "KEK '%s' has yet to open key '%s' version %u", r->kek,

@@ -330,9 +330,11 @@ enum kveil_status kveil_registry_root_open(const struct kveil_registry_root *roo
 				   "no KEK of the configuration can open the key registry, which was made under '%s'",
 				   root->count ? root->keys[0].kek : "none");
 		kveil_error_hint(
-		    err, tried ? "bring back the key-encryption key that this registry was made with"
-			       : "give this configuration one KEK that it can unlock with, such as `provider: file`: "
-				 "it opens the registry, not the others' keys");
+		    err,
+		    tried
+			? "bring back the key-encryption key that this registry was made with"
+			: "every KEK here only locks: add one that can unlock, such as `provider: file`; it opens the "
+			  "registry's own secret, and no key that the others wrapped");
 	}
 	kveil_secret_free(payload);
 	if (status) {

@@ -2,6 +2,7 @@
 """What can be taken back (disable, a destruction that is scheduled) and what proves what cannot."""
 import datetime
 import json
+import re
 import subprocess
 
 import pytest
@@ -185,13 +186,29 @@ def test_every_command_speaks_json(make):
     assert "'cards@2'" in keys(k, "retire", "cards@2", check=2).stderr
 
 
-def test_a_new_kek_beside_an_old_registry_is_told_apart(make_kveil):
+def test_a_new_kek_beside_an_old_registry_is_not_made_unasked(make_kveil):
     k = make_kveil(topics=False).init()
+    assert "exists" in keys(k, "kek", "local", check=2).stderr
     (k.dir / "kek").rename(k.dir / "kek.old")
-    r = keys(k, "kek", "local")
-    assert "was made with another KEK of this name" in r.stderr and "bring the old one back" in r.stderr
+    r = keys(k, "kek", "local", check=2)
+    assert "bring the old one back" in r.stderr and "--yes" in r.stderr and not (k.dir / "kek").exists()
+    keys(k, "kek", "local", "--yes")
+    assert "wrong_kek" in keys(k, "list", check=2).stderr
     (k.dir / "kek.old").rename(k.dir / "kek")
     keys(k, "list")
+    # A second KEK, and the first one lost: the second opens the registry, which tells of the first.
+    config = (k.dir / "kveil.yaml").read_text()
+    (k.dir / "kveil.yaml").write_text(re.sub(r"( *)(local: {provider: file, path: kek})", r"\1\2\n\1more: {provider: file, path: more}",
+                                             config))
+    keys(k, "kek", "more")
+    keys(k, "init")
+    (k.dir / "kek").unlink()
+    assert "bring the old one back" in keys(k, "kek", "local", check=2).stderr
+    # What is wrong comes first, nothing of it is to be destroyed, and each command says the same.
+    keys(k, "kek", "local", "--yes")
+    r = keys(k, "list")
+    assert "wrong_kek" in r.stderr.splitlines()[0] and "destroy" not in r.stderr and "unreachable" in r.stdout, r.stderr
+    assert "wrong_kek" in keys(k, "rotate", "pii", check=2).stderr
 
 
 def test_a_backup_for_a_safe_opens_with_that_key_alone(make):
