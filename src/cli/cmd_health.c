@@ -19,7 +19,7 @@ static const struct kveil_flag flags[] = {
     {0, "url", "URL", "the side port (http://127.0.0.1:9819 without this and without a kveil.yaml)"},
     {0, "socket", "PATH", "the side port's unix socket: it answers however busy the port is"},
     {0, "ready", NULL, "ask whether it is ready, not only alive"},
-    {0, "json", NULL, "as JSON: {\"ready\": false, \"reasons\": [...]}, \"alive\" without --ready"},
+    {0, "json", NULL, "as JSON: {\"ready\": false, \"reasons\": [...], \"remarks\": [...]}, \"alive\" without --ready"},
     {0},
 };
 
@@ -40,16 +40,27 @@ static const char *asked(struct question q)
 	return q.ready ? "ready" : "alive";
 }
 
-/* reasons: one a line, as the side port writes them; split in place. */
-static int say_json(struct question q, bool yes, char *reasons)
+/* The next line of the side port's answer but its "ok", cut out in place; NULL: there is none. */
+static char *next_line(char **rest)
+{
+	char *line;
+
+	while ((line = strsep(rest, "\n")) && (!*line || strcmp(line, "ok") == 0))
+		;
+	return line;
+}
+
+/* lines: of a yes they are remarks, of a no reasons. */
+static int say_json(struct question q, bool yes, char *lines)
 {
 	json_t *root = json_object(), *list = json_array();
-	char *rest = NULL;
 
-	for (char *line = yes ? NULL : strtok_r(reasons, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+	for (char *line; (line = next_line(&lines));)
 		json_array_append_new(list, json_string(line));
 	json_object_set_new(root, asked(q), json_boolean(yes));
-	json_object_set_new(root, "reasons", list);
+	json_object_set_new(root, "reasons", yes ? json_array() : json_incref(list));
+	json_object_set_new(root, "remarks", yes ? json_incref(list) : json_array());
+	json_decref(list);
 	bool said = json_dumpf(root, stdout, JSON_PRESERVE_ORDER) == 0;
 	json_decref(root);
 	putchar('\n');
@@ -64,14 +75,16 @@ static int say_failure(struct question q, char *message)
 	return KVEIL_EXIT_FAILED;
 }
 
-static int say_answer(struct question q, bool yes, char *reasons)
+static int say_answer(struct question q, bool yes, char *lines)
 {
 	if (q.json)
-		return say_json(q, yes, reasons);
-	if (yes)
-		puts(asked(q));
+		return say_json(q, yes, lines);
+	if (!yes)
+		fprintf(stderr, "not %s:\n%s", asked(q), lines);
 	else
-		fprintf(stderr, "not %s:\n%s", asked(q), reasons);
+		puts(asked(q));
+	for (char *line; yes && (line = next_line(&lines));)
+		puts(line);
 	return yes ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
 }
 

@@ -200,9 +200,10 @@ static void print_safe(const char *text, size_t n)
 	}
 }
 
+/* Reasons, or remarks and the "ok" behind them. */
 static void print_lines(const char *head, const char *text)
 {
-	for (const char *line = text; line && *line;) {
+	for (const char *line = text; line && *line && strcmp(line, "ok\n") != 0;) {
 		size_t n = strcspn(line, "\n");
 		fputs(head, stdout);
 		print_safe(line, n);
@@ -254,8 +255,7 @@ static void print_replica(struct replica *r, double now)
 		       l->value);
 	}
 	print_keys(s, now);
-	if (!s->ready)
-		print_lines("  waits: ", kveil_buf_cstr(&s->reasons));
+	print_lines(s->ready ? "  remark: " : "  waits: ", kveil_buf_cstr(&s->reasons));
 }
 
 /* Two rule sets in one group are seldom meant. */
@@ -307,14 +307,21 @@ static json_t *replica_as_json(struct replica *r)
 
 	if (!s->answers)
 		return json_pack("{s:s,s:b,s:s}", "url", r->url, "answers", 0, "why", s->why);
-	const char *reasons = kveil_buf_cstr(&s->reasons);
-	return json_pack("{s:s,s:b,s:b,s:s,s:s,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o,s:o}", "url", r->url,
-			 "answers", 1, "ready", s->ready, "reasons", s->ready || !reasons ? "" : reasons, "version",
-			 s->version, "rules", s->digest, "started", s->started, "resident_bytes", s->resident,
-			 "in_flight_bytes", s->in_flight, "consumed", s->consumed, "consumed_per_second",
-			 rate(r, b->consumed, s->consumed), "produced_per_second", rate(r, b->produced, s->produced),
-			 "failed", s->failed, "dead_lettered", s->dead, "dropped", s->dropped, "topics",
-			 rows_as_json(&s->lags, "lag"), "key_created", rows_as_json(&s->keys, NULL));
+	const char *lines = kveil_buf_cstr(&s->reasons);
+	char *remarks = strdup(s->ready && lines ? lines : "");
+	size_t n = remarks ? strlen(remarks) : 0;
+	if (n >= 3 && strcmp(remarks + n - 3, "ok\n") == 0)
+		remarks[n - 3] = 0;
+	json_t *ret =
+	    json_pack("{s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o,s:o}", "url", r->url,
+		      "answers", 1, "ready", s->ready, "reasons", s->ready || !lines ? "" : lines, "remarks",
+		      remarks ? remarks : "", "version", s->version, "rules", s->digest, "started", s->started,
+		      "resident_bytes", s->resident, "in_flight_bytes", s->in_flight, "consumed", s->consumed,
+		      "consumed_per_second", rate(r, b->consumed, s->consumed), "produced_per_second",
+		      rate(r, b->produced, s->produced), "failed", s->failed, "dead_lettered", s->dead, "dropped",
+		      s->dropped, "topics", rows_as_json(&s->lags, "lag"), "key_created", rows_as_json(&s->keys, NULL));
+	free(remarks);
+	return ret;
 }
 
 static bool print_json(struct replica *r, size_t count)

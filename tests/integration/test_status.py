@@ -85,6 +85,20 @@ def stranger(answers):
         server.shutdown()
 
 
+def test_remarks_of_one_that_is_ready_are_told():
+    metrics = 'kveil_build_info{version="1"} 1\n'
+    with stranger({"/metrics": (200, metrics), "/readyz": (200, "custodian local: away\nok\n")}) as url:
+        def asked(*args):
+            r = subprocess.run([KVEIL, *args], capture_output=True, text=True, timeout=60)
+            assert r.returncode == 0, r
+            return r.stdout
+        assert "  remark: custodian local: away\n" in asked("status", "--once", url) and "remark: ok" not in asked("status", "--once", url)
+        assert json.loads(asked("status", "--json", url))["replicas"][0]["remarks"] == "custodian local: away\n"
+        assert asked("health", "--ready", "--url", url) == "ready\ncustodian local: away\n"
+        answer = json.loads(asked("health", "--ready", "--json", "--url", url))
+        assert answer == {"ready": True, "reasons": [], "remarks": ["custodian local: away"]}
+
+
 def test_what_a_stranger_answers_does_not_steer_the_terminal():
     labels = {"kveil_build_info": "version", "kveil_rules_info": "digest", "kveil_consumer_lag_records": "topic",
               "kveil_key_created_timestamp_seconds": "key", "kveil_key_rotation_overdue_seconds": "key"}
