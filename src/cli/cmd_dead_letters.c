@@ -148,7 +148,7 @@ static void print_groups(const struct groups *g)
 	}
 	if (g->count)
 		printf("%-*s  %-*s  %-*s  %8s  %-20s  %s\n", topic, "TOPIC", code, "CODE", rule, "RULE", "COUNT",
-		       "OLDEST RECORD", "NEWEST RECORD");
+		       "OLDEST LETTER", "NEWEST LETTER");
 	for (size_t i = 0; i < g->count; i++) {
 		const struct group *r = &g->rows[i];
 		char oldest[32], newest[32];

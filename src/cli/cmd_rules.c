@@ -43,7 +43,10 @@ static int accept_rules(struct kveil_keystore *keys, const struct kveil_plan_set
 	kveil_report_clear(&losses);
 	if (status)
 		return failed(&err);
-	printf("%s%s\n", dry_run || answer == KVEIL_ACCEPTED_SAME ? "" : "accepted: ", answers[answer]);
+	bool news = !dry_run && answer != KVEIL_ACCEPTED_SAME;
+	printf("%s%s\n", news ? "accepted: " : "", answers[answer]);
+	if (news)
+		printf("a worker that runs other rules takes these with SIGHUP, or at its next start\n");
 	return dry_run && answer == KVEIL_ACCEPTED_MORE ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }
 
@@ -99,7 +102,7 @@ static const char *const words[] = {"accept", NULL};
 const struct kveil_command kveil_command_rules = {
     .name = "rules",
     .usage = "accept -c kveil.yaml",
-    .help = "accept rules that protect less than those before; the key registry remembers them for the group",
+    .help = "accept rules that protect less than those before; the key registry remembers them",
     .words = words,
     .flags = flags,
     .run = run,

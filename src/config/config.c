@@ -104,8 +104,8 @@ const struct kveil_option kveil_config_options[] = {
 	 "a start with rules that protect less than those accepted last: `warn` logs every loss and shows them in "
 	 "`/readyz` and metrics; `strict` waits for `kveil rules accept` or SIGHUP, also where none were accepted yet"},
     {"create_topics", KVEIL_OPT_BOOL, AT(create_topics), .def = "false",
-     .help =
-	 "creates output and dead-letter topics with the input's number of partitions; otherwise they are waited for"},
+     .help = "creates output topics with the input's number of partitions (with `partition: key` one), and dead-letter "
+	     "topics with one; otherwise they are waited for"},
     {"partition", KVEIL_OPT_ENUM, AT(partition), .def = "same", .choices = partitions,
      .help = "`same`: the input's partition; `key`: by the hash of the key that is written (murmur2, as Java's)"},
     {"dead_letter", KVEIL_OPT_GROUP, .sub = dead_letter_options},

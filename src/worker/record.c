@@ -326,16 +326,33 @@ static enum outcome set_aside(struct kveil_worker *w, const struct work *k, enum
 }
 
 /* A record that the engine let pass and Kafka does not take. */
+static enum outcome not_taken_for(struct kveil_worker *w, const struct work *k, struct kveil_error *why, size_t view,
+				  struct kveil_error *ret_wait)
+{
+	const struct kveil_plan *plan = k->at.partition->route->route->plan;
+
+	if (plan->view_count > 1)
+		kveil_error_rule(why, plan->views[view].name);
+	return set_aside(w, k, plan->on_error, why, ret_wait);
+}
+
 static enum outcome not_taken(struct kveil_worker *w, const struct work *k, enum kveil_status status, size_t view,
 			      struct kveil_error *ret_wait)
 {
-	const struct kveil_plan *plan = k->at.partition->route->route->plan;
 	struct kveil_error err;
 
 	kveil_fail(&err, status, "%s", kveil_status_text(status));
-	if (plan->view_count > 1)
-		kveil_error_rule(&err, plan->views[view].name);
-	return set_aside(w, k, plan->on_error, &err, ret_wait);
+	return not_taken_for(w, k, &err, view, ret_wait);
+}
+
+static enum outcome too_large(struct kveil_worker *w, const struct work *k, const struct kveil_output *o,
+			      struct kveil_error *ret_wait)
+{
+	struct kveil_error err;
+
+	kveil_target_refuses(&k->at.partition->route->route->outputs[o->view], kveil_kafka_batch_bytes(&o->record),
+			     &err);
+	return not_taken_for(w, k, &err, o->view, ret_wait);
 }
 
 /* Of one that was sent in part, or asked for, the broker may have to give that back first. */
@@ -378,7 +395,7 @@ static enum outcome deliver(struct kveil_worker *w, const struct work *k, const 
 	for (size_t i = 0; i < result->output_count; i++) {
 		const struct kveil_output *o = &result->outputs[i];
 		if (!fits(w, &o->record, route->route->outputs[o->view].max_bytes))
-			return not_taken(w, k, KVEIL_E_OUTPUT_TOO_LARGE, o->view, ret_wait);
+			return too_large(w, k, o, ret_wait);
 	}
 	if (!find_ways(w, k, result, ways))
 		return NO_ROOM;

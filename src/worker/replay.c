@@ -238,9 +238,9 @@ static enum kveil_status deliver(struct replay *r, const struct kveil_route *rou
 
 	for (size_t i = 0; i < result->output_count; i++) {
 		const struct kveil_output *o = &result->outputs[i];
-		if (!kveil_kafka_compresses(r->p->config) &&
-		    kveil_kafka_batch_bytes(&o->record) > route->outputs[o->view].max_bytes)
-			return refusal(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, err);
+		size_t bytes = kveil_kafka_batch_bytes(&o->record);
+		if (!kveil_kafka_compresses(r->p->config) && bytes > route->outputs[o->view].max_bytes)
+			return kveil_target_refuses(&route->outputs[o->view], bytes, err);
 	}
 	for (size_t i = 0; i < result->output_count && !e && !r->p->dry_run; i++) {
 		const struct kveil_output *o = &result->outputs[i];

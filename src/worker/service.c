@@ -120,8 +120,8 @@ static void on_problem(void *user, const struct kveil_topic_problem *problem)
 	kveil_loop_beat(s->topics_loop);
 	if (problem->missing && problem->is_output && s->params.config->create_topics) {
 		if (!kveil_admin_create(s->admin, problem->topic, problem->partitions, &err)) {
-			kveil_log(KVEIL_LOG_INFO, "topics", "made the topic %s (%d partitions)", problem->topic,
-				  (int)problem->partitions);
+			kveil_log(KVEIL_LOG_INFO, "topics", "made the topic %s (%d partition%s)", problem->topic,
+				  (int)problem->partitions, problem->partitions == 1 ? "" : "s");
 			return;
 		}
 		kveil_log_error(KVEIL_LOG_WARN, "topics", &err);

@@ -167,6 +167,14 @@ static bool build_route(struct build *b, const struct kveil_topic *input, struct
 	return whole && !b->failed;
 }
 
+enum kveil_status kveil_target_refuses(const struct kveil_target *t, size_t bytes, struct kveil_error *err)
+{
+	kveil_fail(err, KVEIL_E_OUTPUT_TOO_LARGE, "%zu bytes once protected, and %s takes %zu", bytes, t->topic,
+		   t->max_bytes);
+	kveil_error_hint(err, "raise its max.message.bytes");
+	return KVEIL_E_OUTPUT_TOO_LARGE;
+}
+
 static void name_missing_inputs(struct build *b)
 {
 	for (size_t i = 0; i < b->plans->count; i++) {

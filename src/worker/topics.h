@@ -68,6 +68,9 @@ struct kveil_topic_problem {
 	int32_t partitions; /* at least these many are needed */
 	const char *reason; /* one line */
 };
+/* OUTPUT_TOO_LARGE, with both sizes: a batch of that record alone, and what the topic takes. */
+enum kveil_status kveil_target_refuses(const struct kveil_target *t, size_t bytes, struct kveil_error *err);
+
 typedef void kveil_topic_problem_fn(void *user, const struct kveil_topic_problem *problem);
 
 /* No I/O. NULL when memory is out. */

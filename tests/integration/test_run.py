@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -181,6 +182,9 @@ def test_a_record_over_the_output_topics_limit_is_dead_lettered_alone(make_kveil
     assert h["kveil.error.code"] == b"output_too_large" and h["kveil.error.offset"] == b"1500"
     assert len(got) >= n - 1
     wait_for("committed", lambda: kafka.committed(k.group, k.topic) == n)
+    # Replay says how large, and what to do.
+    r = k.run("replay", "-c", "kveil.yaml", "--dry-run", check=1)
+    assert re.search(rf"output_too_large: 3\d{{4}} bytes once protected, and {re.escape(k.secure)} takes 20000", r.stdout + r.stderr), r
 
 
 def test_a_timestamp_that_the_broker_refuses(make_kveil, kafka):
@@ -559,7 +563,7 @@ def test_health_command(make_kveil, kafka):
     k.start()
     assert k.run("health", "-c", "kveil.yaml").returncode == 0
     assert k.run("health", "--ready", "-c", "kveil.yaml").returncode == 0
-    assert json.loads(k.run("health", "--json", "-c", "kveil.yaml", check=0).stdout) == {"alive": True, "reasons": []}
+    assert json.loads(k.run("health", "--json", "-c", "kveil.yaml", check=0).stdout) == {"alive": True, "reasons": [], "remarks": []}
 
 
 def test_aborted_transactions_behind_the_last_record(make_kveil, kafka):
