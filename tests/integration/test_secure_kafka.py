@@ -12,8 +12,8 @@ import urllib.request
 
 import pytest
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient, NewTopic,
-                                   ResourcePatternType, ResourceType)
+from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient,
+                                   AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourcePatternType, ResourceType)
 
 from broker import JARS, Broker, free_port
 from conftest import KVEIL, ROOT, wait_for
@@ -97,6 +97,14 @@ def admin(secure):
     return Admin(secure[1], secure[0])
 
 
+def takes_more(admin, topic, limit):
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic,
+                              incremental_configs=[ConfigEntry("max.message.bytes", str(limit),
+                                                               incremental_operation=AlterConfigOpType.SET)])
+    for f in admin.admin.incremental_alter_configs([resource]).values():
+        f.result(30)
+
+
 def rights_on_a_wait(admin, port):
     """Without the right to write there, its records wait and it says why; with it they go on."""
     right = AclBinding(ResourceType.TOPIC, "orders.secure", ResourcePatternType.LITERAL, "User:kveil", "*", AclOperation.WRITE,
@@ -117,7 +125,7 @@ def rights_on_a_wait(admin, port):
     for f in admin.admin.create_acls([right]).values():
         f.result(30)
     wait_for("the record that waited", lambda: not reasons(), timeout=60)
-    assert len(admin.consume("orders.secure", 2)) == 2
+    assert len(admin.consume("orders.secure", 3)) == 3
 
 
 def tools(folder):
@@ -155,11 +163,13 @@ def test_the_page_of_a_secure_kafka(secure, admin, tmp_path):
     topics, rights, run = [b.splitlines() for b in blocks(PAGE)]
     for line in [*topics, *rights, *run[:2]]:
         typed(line)
+    takes_more(admin, "orders.secure", 3_000_000)
     worker = subprocess.Popen(["bash", "-c", f"exec {run[2]}"], cwd=folder, env=env, stderr=open(folder / "log", "wb"))
     try:
-        admin.produce("orders", b'{"phone": "13800138000"}', b"{oops")
-        got = [admin.consume(t, 1)[0] for t in ("orders.secure", "orders.dead")]
+        admin.produce("orders", b'{"phone": "13800138000"}', b"{oops", b'{"phone": "%s"}' % (b"1" * 900_000))
+        got = [*admin.consume("orders.secure", 2), *admin.consume("orders.dead", 1)]
         assert all(b"13800138000" not in value for value in got)
+        assert max(map(len, got)) > 1_200_000  # the topic's limit was asked for
         rights_on_a_wait(admin, port)
         assert worker.poll() is None
     finally:
