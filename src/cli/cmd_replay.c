@@ -28,7 +28,7 @@ static const struct kveil_flag flags[] = {
     {0},
 };
 
-enum { WATCHDOG_S = 15 };
+enum { WATCHDOG_S = 15, MOST_TOLD = 10 };
 
 static _Atomic bool stop;
 
@@ -52,12 +52,19 @@ static int failed(const struct kveil_error *err)
 	return kveil_failed(&kveil_command_replay, err, KVEIL_EXIT_RUNTIME);
 }
 
-/* Only what fails or is skipped is worth a line; none of it holds a value. */
+/* What failed, by code. */
+struct failures {
+	uint64_t count[KVEIL_STATUS_COUNT];
+};
+
+/* What fails or is skipped is worth a line, a few for each code; none of it holds a value. */
 static void on_letter(void *user, const struct kveil_replay_outcome *o)
 {
+	struct failures *f = user;
 	char text[1024];
 
-	(void)user;
+	if (o->error && ++f->count[o->error->status] > MOST_TOLD)
+		return;
 	if (o->error)
 		printf("%s[%" PRId32 "]@%" PRId64 ": %s: %s\n", o->topic, o->partition, o->offset,
 		       kveil_status_code(o->error->status), kveil_error_format(o->error, NULL, text, sizeof text));
@@ -66,17 +73,27 @@ static void on_letter(void *user, const struct kveil_replay_outcome *o)
 		       o->offset);
 }
 
+static void sum_up(const struct failures *f)
+{
+	for (size_t i = 0; i < KVEIL_STATUS_COUNT; i++)
+		if (f->count[i])
+			printf("%10" PRIu64 " %s%s\n", f->count[i], kveil_status_code((enum kveil_status)i),
+			       f->count[i] > MOST_TOLD ? ", of which the first are above" : "");
+}
+
 static int replay(const struct kveil_replay_params *p)
 {
 	struct kveil_replay_counts counts;
+	struct failures failures = {0};
 	struct kveil_error err;
 
-	enum kveil_status status = kveil_replay(p, on_letter, NULL, &counts, &err);
+	enum kveil_status status = kveil_replay(p, on_letter, &failures, &counts, &err);
 	printf("%" PRIu64 " %s, %" PRIu64 " failed%s\n", counts.replayed, p->dry_run ? "would go through" : "replayed",
 	       counts.failed, counts.failed && !p->dry_run ? " and stay in their dead-letter topic" : "");
 	if (counts.replayed && !p->dry_run)
 		kveil_event(&(struct kveil_event){
 		    .kind = KVEIL_EVENT_DEAD_LETTERS_REPLAYED, .topic = p->topic, .count = counts.replayed});
+	sum_up(&failures);
 	if (counts.skipped)
 		printf("%" PRIu64 " skipped: replayed before\n", counts.skipped);
 	if (status)

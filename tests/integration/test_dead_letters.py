@@ -183,3 +183,15 @@ def test_only_a_topic_of_dead_letters_is_replayed(make_kveil, kafka):
             r = k.run(*command, "-c", "kveil.yaml", "-t", topic, check=None)
             assert r.returncode and f"{topic} is no topic of dead letters" in r.stderr, (command, r)
         assert kafka.end_offsets(topic) == before
+
+
+def test_a_replay_sums_up_what_failed(make_kveil, kafka):
+    k = make_kveil()
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init().start()
+    kafka.produce(k.topic, [b'{"p": [%d]}' % i for i in range(12)] + [b"{oops"])
+    kafka.consume(k.dead, 13)
+    assert k.stop() == 0
+    out = k.run("replay", "-c", "kveil.yaml", "--dry-run", check=1).stdout
+    assert out.count(": unsupported_kind:") == 10 and out.count(": invalid_json:") == 1, out
+    assert "        12 unsupported_kind, of which the first are above\n" in out and "         1 invalid_json\n" in out, out
