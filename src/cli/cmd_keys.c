@@ -177,26 +177,6 @@ static int run_backup(const struct keys_options *o, const struct kveil_keys_conf
 	return KVEIL_EXIT_OK;
 }
 
-static int run_restore(const struct keys_options *o, const struct kveil_keys_config *cfg)
-{
-	struct kveil_keys_restored r;
-	struct kveil_error err;
-	enum kveil_status status = kveil_keys_restore(cfg, o->operands[0], o->dry_run, &r, &err);
-
-	if (o->json && (!status || r.left_out))
-		keys_print_json(json_pack("{s:b, s:I, s:I, s:I, s:I}", "dry_run", (int)o->dry_run, "added",
-					  (json_int_t)r.added, "skipped", (json_int_t)r.skipped, "renumbered",
-					  (json_int_t)r.renumbered, "left_out", (json_int_t)r.left_out));
-	else if (!status || r.left_out)
-		printf("%s: %s%zu added, %zu there already, %zu under another number, %zu left out\n", cfg->registry,
-		       o->dry_run ? "would be: " : "", r.added, r.skipped, r.renumbered, r.left_out);
-	if (status)
-		return keys_failed(&err);
-	if (!o->dry_run && !o->json)
-		printf("what was in the backup opens, and ciphers that came out of it never seal again\n");
-	return KVEIL_EXIT_OK;
-}
-
 /* --- rewrap --- */
 
 struct progress {
@@ -316,7 +296,7 @@ static const struct action actions[] = {
     {"export", "NAME", "writes a keyset for those who open without kveil", 1, 1, keys_run_export},
     {"import", "FILE NAME", "takes a Tink keyset in: it opens and never seals", 2, 2, keys_run_import},
     {"backup", "[FILE]", "copies the registry, wrapped as it is", 0, 1, run_backup},
-    {"restore", "FILE", "brings a backup back", 1, 1, run_restore},
+    {"restore", "FILE", "brings a backup back; what is here already stays in its state", 1, 1, keys_run_restore},
     {"retire", "NAME[@VERSION]", "takes a key out of use; what it sealed opens; asks as rotate does", 1, 1,
      keys_run_retire},
     {"disable", "NAME[@VERSION]", "neither seals nor opens until it is enabled; what needs it waits", 1, 1,

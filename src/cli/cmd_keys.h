@@ -57,6 +57,7 @@ int keys_run_retire(const struct keys_options *o, const struct kveil_keys_config
 int keys_run_disable(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_enable(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_cancel(const struct keys_options *o, const struct kveil_keys_config *cfg);
+int keys_run_restore(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_verify(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_destroy(const struct keys_options *o, const struct kveil_keys_config *cfg);
 int keys_run_list(const struct keys_options *o, const struct kveil_keys_config *cfg);

@@ -109,13 +109,19 @@ static int verify_backup(const struct keys_options *o, const struct kveil_keys_c
 		return keys_failed(&err);
 	if (o->json)
 		printf("{\"registry\": \"%s\", \"versions\": %zu, \"opened\": %zu, \"unreachable\": %zu, "
-		       "\"destroyed\": %zu, "
+		       "\"destroyed\": %zu, \"disabled\": %zu, \"scheduled\": %zu, \"overdue\": %zu, "
 		       "\"events\": %zu, \"events_missing\": %zu}\n",
-		       s.id, s.versions, s.opened, s.unreachable, s.destroyed, s.events, s.missing);
+		       s.id, s.versions, s.opened, s.unreachable, s.destroyed, s.disabled, s.scheduled, s.overdue,
+		       s.events, s.missing);
 	else
 		printf("%s: authentic, of registry %s: %zu version%s, %zu of them opened here, %zu destroyed; %zu "
 		       "events\n",
 		       o->operands[0], s.id, s.versions, s.versions == 1 ? "" : "s", s.opened, s.destroyed, s.events);
+	if (!o->json && s.disabled + s.scheduled)
+		printf(
+		    "of these %zu disabled, %zu to be destroyed, %zu of them since a time that has passed: a restore "
+		    "disables those instead\n",
+		    s.disabled, s.scheduled, s.overdue);
 	if (s.missing)
 		fprintf(stderr, "kveil keys: %zu events before some of these were taken away\n", s.missing);
 	if (!s.unreachable)

@@ -7,6 +7,7 @@
 #include "keys/keystore.h"
 #include "keys/states.h"
 #include "registry/key_record.h"
+#include "registry/registry_restore.h"
 
 struct kveil_keys_init_result {
 	bool created;       /* there was no registry */
@@ -50,11 +51,15 @@ struct kveil_keys_restored {
 	size_t added, skipped; /* versions that were not there, and that were */
 	size_t renumbered;     /* another key has their number: they come in under the next one */
 	size_t left_out;       /* they could not be wrapped for it: the error says why for the first of them */
+	struct kveil_restored_version *told; /* owned: whose state is another than the backup says, or that come in withheld */
+	size_t told_count;
 };
+void kveil_keys_restored_clear(struct kveil_keys_restored *r);
 
 /* Takes a backup, or a registry file, in. Keys with nonces open what they sealed and never seal; new versions are made at
  * once. The registry that is there is added to if it is whole, replaced if it is rolled back, damaged or missing. No version
- * that is there goes, or makes room for one of the backup. dry_run: changes nothing, and says what would be. */
+ * that is there goes, or makes room for one of the backup, or changes its state where the registry is whole
+ * (registry_restore.h). dry_run: changes nothing, and says what would be. ret is the caller's to clear, on failure too. */
 enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path, bool dry_run,
                                      struct kveil_keys_restored *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
@@ -75,6 +80,7 @@ bool kveil_keys_event_is_authentic(struct kveil_keystore *ks, const char *line);
 struct kveil_backup_state {
 	char id[KVEIL_REGISTRY_ID_TEXT];
 	size_t versions, opened, destroyed; /* versions: that are not destroyed */
+	size_t disabled, scheduled, overdue; /* of these; overdue: scheduled for a time that has passed */
 	size_t unreachable;                 /* no KEK of the configuration opens them */
 	struct kveil_error why;             /* for the first of these */
 	size_t events, missing;             /* missing: see kveil_keys_history */

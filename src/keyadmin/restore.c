@@ -7,6 +7,7 @@
 #include "base/secret.h"
 #include "custody/files.h"
 #include "keys/internal.h"
+#include "registry/registry_life.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,9 +107,6 @@ static enum kveil_status renumber(struct kveil_keystore *ks, const struct kveil_
 	enum kveil_status status = KVEIL_OK;
 	bool tenants = kveil_record_is_tenants(old);
 
-	/* The end of a name is its last number, and stands already. */
-	if (tenants && old->state == KVEIL_KEY_DESTROYED)
-		return KVEIL_OK;
 	for (int i = 0; !status && !is_here(ks, old->id) && i < RACES; i++) {
 		struct kveil_key_record r = *old;
 		r.wrapped = NULL;
@@ -135,7 +133,8 @@ static enum kveil_status take_the_rest(struct kveil_keystore *ks, const struct k
 	struct kveil_error why;
 
 	for (size_t i = 0; i < backup->count; i++) {
-		if (is_here(ks, backup->records[i].id))
+		/* The end of a name is no version: where it had to come in, it is there. */
+		if (kveil_key_record_ends_name(&backup->records[i]) || is_here(ks, backup->records[i].id))
 			continue;
 		enum kveil_status status = renumber(ks, &backup->records[i], &why);
 		ret->renumbered += !status;
@@ -150,6 +149,26 @@ static enum kveil_status take_the_rest(struct kveil_keystore *ks, const struct k
 }
 
 /* --- all of it --- */
+
+void kveil_keys_restored_clear(struct kveil_keys_restored *r)
+{
+	free(r->told);
+	*r = (struct kveil_keys_restored){0};
+}
+
+/* What came in otherwise than the backup has it is an event of its own, which the driver wrote. */
+static void log_put_off(const struct kveil_keys_restored *r)
+{
+	for (size_t i = 0; i < r->told_count; i++) {
+		const struct kveil_restored_version *v = &r->told[i];
+		if (!v->stays && strcmp(v->backup, v->here) != 0)
+			kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_KEY_DISABLED,
+							  .key = v->name,
+							  .version = v->version,
+							  .id = v->id,
+							  .detail = "it was due to be destroyed, by a backup"});
+	}
+}
 
 enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const char *path, bool dry_run,
 				     struct kveil_keys_restored *ret, struct kveil_error *err)
@@ -175,6 +194,8 @@ enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const 
 		status = driver->restore(&env, where, &backup, secret, &how, err);
 	ret->added = how.added;
 	ret->skipped = how.skipped;
+	ret->told = how.told;
+	ret->told_count = how.told_count;
 	if (dry_run)
 		ret->renumbered = how.conflicting;
 	/* Whatever else somebody wrote there, this is the one. */
@@ -186,6 +207,8 @@ enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const 
 			status = take_the_rest(ks, &backup, ret, err);
 		if (!status)
 			status = kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
+		if (!status)
+			log_put_off(ret);
 		if (!status)
 			kveil_keystore_tell(ks,
 					    &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_RESTORED,
@@ -201,7 +224,18 @@ enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const 
 
 /* --- verify --- */
 
-static void open_each(struct kveil_keystore *ks, const struct kveil_document *backup, struct kveil_backup_state *ret)
+static void count_withheld(const struct kveil_key_record *r, const struct kveil_withheld_list *all,
+			   struct kveil_backup_state *ret)
+{
+	const struct kveil_withheld *w = kveil_withheld_find(all, r->id);
+
+	ret->disabled += w && !w->due_ms;
+	ret->scheduled += w && w->due_ms;
+	ret->overdue += w && w->due_ms && w->due_ms <= kveil_clock_wall_ms();
+}
+
+static void open_each(struct kveil_keystore *ks, const struct kveil_document *backup,
+		      const struct kveil_withheld_list *withheld, struct kveil_backup_state *ret)
 {
 	struct kveil_error why;
 
@@ -213,6 +247,7 @@ static void open_each(struct kveil_keystore *ks, const struct kveil_document *ba
 			continue;
 		}
 		ret->versions++;
+		count_withheld(r, withheld, ret);
 		/* What a pattern's own key wraps opens where that does. */
 		enum kveil_status status =
 		    kveil_record_is_tenants(r) ? KVEIL_OK : kveil_keystore_unwrap(ks, r, &key, &why);
@@ -229,6 +264,7 @@ enum kveil_status kveil_keys_verify_backup(const struct kveil_keys_config *cfg, 
 					   struct kveil_backup_state *ret, struct kveil_error *err)
 {
 	struct kveil_registry_secret *secret = NULL;
+	struct kveil_withheld_list withheld = {0};
 	struct kveil_document backup = {0};
 	struct kveil_keystore *ks;
 	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
@@ -237,16 +273,19 @@ enum kveil_status kveil_keys_verify_backup(const struct kveil_keys_config *cfg, 
 	if (status)
 		return status;
 	status = read_backup(ks, path, &backup, &secret, err);
+	if (!status)
+		status = kveil_withheld_sum_up(&backup.events, &withheld, err);
 	/* No registry is opened: it may be what was lost. */
 	struct kveil_registry stand_in = {.secret = secret};
 	if (!status) {
 		ks->registry = &stand_in;
 		kveil_registry_id_write(secret->id, secret->number, ret->id);
-		open_each(ks, &backup, ret);
+		open_each(ks, &backup, &withheld, ret);
 		ret->events = backup.events.count;
 		ret->missing = kveil_registry_events_missing(&backup.events);
 		ks->registry = NULL;
 	}
+	kveil_withheld_clear(&withheld);
 	kveil_document_clear(&backup);
 	kveil_secret_free(secret);
 	kveil_keystore_unref(ks);

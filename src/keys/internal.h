@@ -19,6 +19,7 @@
 #include "custody/provider.h"
 #include "registry/key_record.h"
 #include "registry/registry.h"
+#include "registry/registry_life.h"
 #include "keys/tenants.h"
 
 #include <pthread.h>
@@ -113,14 +114,7 @@ struct kveil_keystore {
 		uint8_t *key; /* secret memory */
 	} * made;
 
-	/* What the registry's events say, ordered by id (life.c). Under lock. */
-	struct kveil_withheld {
-		uint32_t id;
-		bool disabled, whole;
-		int64_t due_ms; /* to be destroyed from then on; 0 = not */
-		size_t at;      /* while they are summed up: which event */
-	} *withheld;
-	size_t withheld_count;
+	struct kveil_withheld_list withheld; /* what the registry's events say (life.c). Under lock */
 	uint64_t heeded; /* changes of the registry's events by then */
 
 	struct kveil_error tended; /* what came of the keeper's last turn; under lock */

@@ -68,7 +68,7 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 	kveil_document_clear(&ks->backlog);
 	free(ks->refusals);
 	free(ks->unread);
-	free(ks->withheld);
+	kveil_withheld_clear(&ks->withheld);
 	pthread_mutex_destroy(&ks->tend_lock);
 	pthread_mutex_destroy(&ks->refresh_lock);
 	pthread_mutex_destroy(&ks->io_lock);

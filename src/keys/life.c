@@ -10,71 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* There may be as many as records name people. */
 const struct kveil_withheld *kveil_keystore_withheld(const struct kveil_keystore *ks, uint32_t id)
 {
-	size_t low = 0, high = ks->withheld_count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		if (ks->withheld[mid].id < id)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < ks->withheld_count && ks->withheld[low].id == id ? &ks->withheld[low] : NULL;
+	return kveil_withheld_find(&ks->withheld, id);
 }
 
 /* --- from events --- */
-
-static bool is_about_life(const struct kveil_registry_event *e)
-{
-	return e->id && (e->kind == KVEIL_EVENT_KEY_DISABLED || e->kind == KVEIL_EVENT_KEY_ENABLED ||
-			 e->kind == KVEIL_EVENT_KEY_DESTROY_SCHEDULED || e->kind == KVEIL_EVENT_KEY_DESTROY_CANCELLED ||
-			 e->kind == KVEIL_EVENT_KEY_DESTROYED);
-}
-
-static int by_id(const void *a, const void *b)
-{
-	const struct kveil_withheld *x = a, *y = b;
-
-	if (x->id != y->id)
-		return x->id < y->id ? -1 : 1;
-	return x->at < y->at ? -1 : x->at > y->at;
-}
-
-static void apply(struct kveil_withheld *w, const struct kveil_registry_event *e)
-{
-	switch (e->kind) {
-	case KVEIL_EVENT_KEY_DISABLED:
-		w->disabled = true;
-		break;
-	case KVEIL_EVENT_KEY_ENABLED:
-		w->disabled = false;
-		break;
-	case KVEIL_EVENT_KEY_DESTROY_SCHEDULED:
-		w->due_ms = e->due_ms;
-		w->whole = e->whole;
-		break;
-	default:
-		w->due_ms = 0;
-	}
-}
-
-/* all: what there is of one id at a time, the oldest first. */
-static size_t sum_up(const struct kveil_registry_events *events, struct kveil_withheld *all, size_t count)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < count;) {
-		struct kveil_withheld w = {.id = all[i].id};
-		for (; i < count && all[i].id == w.id; i++)
-			apply(&w, &events->items[all[i].at]);
-		if (w.disabled || w.due_ms)
-			all[kept++] = w;
-	}
-	return kept;
-}
 
 /* Each version as it is now said to be. Under lock. */
 static bool withhold(struct kveil_keystore *ks)
@@ -105,22 +46,16 @@ enum kveil_status kveil_keystore_heed_events(struct kveil_keystore *ks, bool *re
 
 	if (!events || events->changes == ks->heeded)
 		return KVEIL_OK;
-	struct kveil_withheld *all = calloc(events->count ? events->count : 1, sizeof *all);
-	if (!all)
-		return kveil_no_memory(err, "the events of the key registry");
-	size_t count = 0;
-	for (size_t i = 0; i < events->count; i++)
-		if (is_about_life(&events->items[i]))
-			all[count++] = (struct kveil_withheld){.id = events->items[i].id, .at = i};
-	qsort(all, count, sizeof *all, by_id);
-	count = sum_up(events, all, count);
+	struct kveil_withheld_list now;
+	enum kveil_status status = kveil_withheld_sum_up(events, &now, err);
+	if (status)
+		return status;
 	pthread_mutex_lock(&ks->lock);
-	bool was_any = ks->withheld_count > 0;
-	free(ks->withheld);
-	ks->withheld = all;
-	ks->withheld_count = count;
+	bool was_any = ks->withheld.count > 0;
+	kveil_withheld_clear(&ks->withheld);
+	ks->withheld = now;
 	ks->heeded = events->changes;
-	if (count || was_any)
+	if (now.count || was_any)
 		*ret_changed |= withhold(ks);
 	pthread_mutex_unlock(&ks->lock);
 	return KVEIL_OK;
@@ -242,9 +177,9 @@ bool kveil_keystore_next_due(struct kveil_keystore *ks, int64_t now_ms, struct k
 
 	pthread_mutex_lock(&ks->refresh_lock);
 	pthread_mutex_lock(&ks->lock);
-	for (size_t i = 0; i < ks->withheld_count && !found; i++)
-		found =
-		    ks->withheld[i].due_ms && ks->withheld[i].due_ms <= now_ms && find_due(ks, &ks->withheld[i], ret);
+	for (size_t i = 0; i < ks->withheld.count && !found; i++)
+		found = ks->withheld.items[i].due_ms && ks->withheld.items[i].due_ms <= now_ms &&
+			find_due(ks, &ks->withheld.items[i], ret);
 	pthread_mutex_unlock(&ks->lock);
 	pthread_mutex_unlock(&ks->refresh_lock);
 	return found;

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "registry/document.h"
+#include "registry/registry_restore.h"
 
 #include <stdlib.h>
 
@@ -183,6 +184,18 @@ static enum kveil_status begin_again(struct kveil_document *d, const struct kvei
 	return status;
 }
 
+static enum kveil_status settle(struct kafka_registry *r, struct kveil_document *from, const struct kveil_document *at,
+				const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+				struct kveil_error *err)
+{
+	const struct kveil_restore_there there = {.records = at,
+						  .events = &r->log.events,
+						  .is_whole = at && at->count && !r->log.rolled_back,
+						  .keeps_records = true};
+
+	return kveil_restore_settle(from, &from->events, &there, secret, how, err);
+}
+
 /* What is there goes on, what the backup has more comes in. */
 static enum kveil_status add(struct kafka_registry *r, struct kveil_document *from,
 			     const struct kveil_registry_secret *secret, struct kveil_restoring *how,
@@ -192,17 +205,31 @@ static enum kveil_status add(struct kafka_registry *r, struct kveil_document *fr
 	enum kveil_status status = kveil_registry_kafka_read_whole(r, &r->log, &there, err);
 
 	if (!status)
+		status = settle(r, from, &there, secret, how, err);
+	if (!status)
 		status = kveil_document_sort_out(from, &there, how, err);
+	/* First what withholds versions: those who run read them one after the other. */
+	if (!status && !how->dry_run)
+		status = kveil_registry_kafka_put_events(r, &from->events, err);
 	if (!status && !how->dry_run && r->log.rolled_back)
 		status = begin_anew(r, &there, secret, err);
 	else if (!status && there.count)
 		status = begin_again(from, secret, err);
 	if (!status && !how->dry_run)
 		status = put_records(r, from, false, err);
-	if (!status && !how->dry_run)
-		status = kveil_registry_kafka_put_events(r, &from->events, err);
 	kveil_document_clear(&there);
 	return status;
+}
+
+/* Into nothing, to see what would come in. */
+static enum kveil_status look(struct kafka_registry *r, struct kveil_document *from,
+			      const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+			      struct kveil_error *err)
+{
+	const struct kveil_document nothing = {0};
+	enum kveil_status status = settle(r, from, NULL, secret, how, err);
+
+	return status ? status : kveil_document_sort_out(from, &nothing, how, err);
 }
 
 static enum kveil_status restore(struct kafka_registry *r, const struct kveil_registry_env *env, const char *where,
@@ -229,7 +256,7 @@ static enum kveil_status restore(struct kafka_registry *r, const struct kveil_re
 	if (!status && r->log.has_root)
 		status = add(r, &from, r->base.secret, how, err);
 	else if (!status)
-		how->added = from.count;
+		status = look(r, &from, secret, how, err);
 	kveil_document_clear(&from);
 	return status;
 }
@@ -253,8 +280,11 @@ enum kveil_status kveil_registry_kafka_restore(const struct kveil_registry_env *
 		status = how->dry_run ? kveil_registry_topic_check(r->topic, err)
 				      : kveil_registry_kafka_check_or_make(r, err);
 	if (status == KVEIL_E_REGISTRY_MISSING && how->dry_run) {
-		status = KVEIL_OK;
-		how->added = backup->count;
+		struct kveil_document from = {0};
+		status = copy_records(backup, &from, err);
+		if (!status)
+			status = look(r, &from, secret, how, err);
+		kveil_document_clear(&from);
 	} else if (!status) {
 		status = restore(r, env, where, backup, secret, how, err);
 	}

@@ -353,11 +353,12 @@ enum kveil_status kveil_document_sort_out(struct kveil_document *d, const struct
 		struct kveil_key_record r = d->records[i];
 		bool known = holds_id(&ix, r.id);
 		int taken = known ? 1 : index_add(&ix, &r, &ix);
+		bool counts = !kveil_key_record_ends_name(&r);
 		if (taken < 0)
 			status = kveil_no_memory(err, "the key registry");
-		how->skipped += known;
-		how->conflicting += !known && taken > 0;
-		how->added += taken == 0;
+		how->skipped += known && counts;
+		how->conflicting += !known && taken > 0 && counts;
+		how->added += taken == 0 && counts;
 		if (taken)
 			kveil_key_record_clear(&d->records[i]);
 		else

@@ -77,6 +77,13 @@ enum kveil_status kveil_registry_secret_derive(struct kveil_registry_secret *sec
                                                struct kveil_error *err) KVEIL_MUST_CHECK;
 
 void kveil_key_record_clear(struct kveil_key_record *r);
+
+/* Is it no version, but says that its name was destroyed as a whole? */
+static inline bool kveil_key_record_ends_name(const struct kveil_key_record *r)
+{
+	return r->version == UINT32_MAX && r->state == KVEIL_KEY_DESTROYED;
+}
+
 bool kveil_key_record_copy(struct kveil_key_record *dst, const struct kveil_key_record *src) KVEIL_MUST_CHECK;
 /* 1 to KVEIL_KEY_NAME_MAX of [A-Za-z0-9._-], or a pattern with one {}. */
 bool kveil_key_name_valid(struct kveil_span name, bool pattern);

@@ -43,6 +43,8 @@ enum { KVEIL_REGISTRY_NOTE_MAX = 45000 }; /* in base64 still less than a message
 struct kveil_restoring {
 	bool dry_run; /* change nothing */
 	size_t added, skipped, conflicting;
+	struct kveil_restored_version *told; /* registry_restore.h; the caller frees it */
+	size_t told_count;
 };
 
 /* Why a message of a forgiving registry was passed over. */

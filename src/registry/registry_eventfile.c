@@ -109,15 +109,18 @@ static void make_like(int fd, const char *like)
 }
 
 enum kveil_status kveil_registry_eventfile_append(struct kveil_registry_eventfile *f, const char *like,
-						  const struct kveil_registry_events *events, struct kveil_error *err)
+						  const struct kveil_registry_events *events, bool newest_first,
+						  struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 
 	if (f->is_cut)
 		kveil_buf_append_byte(&text, '\n');
-	for (size_t i = 0; i < events->count; i++)
-		if (!kveil_registry_events_has(&f->all, &events->items[i]))
-			kveil_buf_printf(&text, "%s\n", events->items[i].line);
+	for (size_t i = 0; i < events->count; i++) {
+		const struct kveil_registry_event *e = &events->items[newest_first ? events->count - 1 - i : i];
+		if (!kveil_registry_events_has(&f->all, e))
+			kveil_buf_printf(&text, "%s\n", e->line);
+	}
 	if (!kveil_buf_ok(&text))
 		return kveil_no_memory(err, "the events of the key registry");
 	if (text.len == 0)

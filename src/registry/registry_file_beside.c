@@ -151,7 +151,7 @@ enum kveil_status kveil_registry_file_record(struct kveil_registry *base, const 
 	if (!status)
 		status = write_events(r, events, count, &fresh, err);
 	if (!status)
-		status = kveil_registry_eventfile_append(&r->events, r->path, &fresh, err);
+		status = kveil_registry_eventfile_append(&r->events, r->path, &fresh, false, err);
 	kveil_registry_file_unlock(fd);
 	kveil_registry_events_clear(&fresh);
 	return status;

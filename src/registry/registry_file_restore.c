@@ -3,6 +3,7 @@
 #include "custody/files.h"
 #include "registry/registry_file_internal.h"
 #include "registry/registry_mark.h"
+#include "registry/registry_restore.h"
 
 #include "base/clock.h"
 #include "base/secret.h"
@@ -113,13 +114,26 @@ static enum kveil_status outrun_mark(const struct file_registry *r, const struct
 	return KVEIL_OK;
 }
 
-static enum kveil_status restore_events(struct file_registry *r, const struct kveil_document *from,
-					const struct kveil_registry_secret *secret, struct kveil_error *err)
+/* at: NULL = nothing. */
+static enum kveil_status settle(struct file_registry *r, struct kveil_document *from, const struct kveil_document *at,
+				bool is_whole, const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+				struct kveil_error *err)
 {
 	struct kveil_registry reader = {.secret = (struct kveil_registry_secret *)(uintptr_t)secret};
 	enum kveil_status status = kveil_registry_eventfile_read(&r->events, &reader, err);
+	const struct kveil_restore_there there = {
+	    .records = at, .events = &r->events.all, .is_whole = is_whole, .keeps_records = is_whole};
 
-	return status ? status : kveil_registry_eventfile_append(&r->events, r->path, &from->events, err);
+	return status ? status : kveil_restore_settle(from, &from->events, &there, secret, how, err);
+}
+
+static size_t count_versions(const struct kveil_document *d)
+{
+	size_t ret = 0;
+
+	for (size_t i = 0; i < d->count; i++)
+		ret += !kveil_key_record_ends_name(&d->records[i]);
+	return ret;
 }
 
 /* Into what is there, which is readable: it stays under its own secret. */
@@ -129,7 +143,7 @@ static enum kveil_status join(struct kveil_document *d, const struct kveil_docum
 {
 	struct kveil_document rest = {0};
 	bool changed;
-	size_t before = d->count;
+	size_t before = count_versions(d);
 	/* Where nothing was lost, what is there goes on; else nothing of it seals. */
 	enum kveil_status status = is_whole ? KVEIL_OK : kveil_document_demote(d, secret, kveil_clock_wall_ms(), err);
 
@@ -140,7 +154,7 @@ static enum kveil_status join(struct kveil_document *d, const struct kveil_docum
 	if (!status)
 		status = kveil_document_merge(d, rest.records, rest.count, &changed, err);
 	if (!status && !is_whole) {
-		how->added = d->count - before;
+		how->added = count_versions(d) - before;
 		status = kveil_document_sort_out(&rest, d, how, err);
 		how->skipped -= how->added;
 	}
@@ -156,9 +170,10 @@ static enum kveil_status write_registry(struct file_registry *r, struct kveil_do
 	enum kveil_status status = outrun_mark(r, secret, d, err);
 
 	d->backup = false;
+	/* First what withholds versions: killed in between, it is done by running it again. */
 	if (!status)
-		status = kveil_registry_file_store(r, secret, d, present, err);
-	return status ? status : restore_events(r, from, secret, err);
+		status = kveil_registry_eventfile_append(&r->events, r->path, &from->events, true, err);
+	return status ? status : kveil_registry_file_store(r, secret, d, present, err);
 }
 
 /* The backup under the secret of what is there, or its own. */
@@ -183,6 +198,8 @@ static enum kveil_status restore_beside(struct file_registry *r, struct file_doc
 	enum kveil_status status = prepare(backup, secret, &from, err);
 
 	if (!status)
+		status = settle(r, &from, &at->doc, is_whole, secret, how, err);
+	if (!status)
 		status = join(&at->doc, &from, secret, is_whole, how, err);
 	if (!status && !how->dry_run)
 		status = write_registry(r, &at->doc, &from, secret, &present, err);
@@ -197,9 +214,11 @@ static enum kveil_status restore_anew(struct file_registry *r, const struct kvei
 	struct kveil_document from = {0};
 	enum kveil_status status = prepare(backup, secret, &from, err);
 
-	how->added = from.count;
+	how->added = count_versions(&from);
 	if (!status)
 		status = kveil_registry_file_set_number(r, secret->number, err);
+	if (!status)
+		status = settle(r, &from, NULL, false, secret, how, err);
 	if (!status && is_damaged && !how->dry_run)
 		status = move_aside(r, err);
 	if (!status && !how->dry_run) {

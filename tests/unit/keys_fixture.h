@@ -144,8 +144,10 @@ static inline struct kveil_keystore *fixture_init(const struct fixture *f)
 static inline enum kveil_status restore_it(const struct kveil_keys_config *config, const char *path)
 {
 	struct kveil_keys_restored ignored;
+	enum kveil_status status = kveil_keys_restore(config, path, false, &ignored, &err);
 
-	return kveil_keys_restore(config, path, false, &ignored, &err);
+	kveil_keys_restored_clear(&ignored);
+	return status;
 }
 
 static inline enum kveil_status fixture_open_status(const struct fixture *f)

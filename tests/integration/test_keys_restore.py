@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a restore does to a registry: nothing that is there is lost, ended or put out of use, and it says all it does."""
+import datetime
+import json
+import os
+import subprocess
+
+from conftest import wait_for
+from test_keys_commands import apply, make, rows, rules_for, states  # noqa: F401 (a fixture)
+from test_keys_history import history
+
+DATA = ("    tenant-{}: {algorithm: aes-256-gcm, kek: local}\n"
+        "    cards: {algorithm: aes-256-ff1, kek: local}\n"
+        "    notes: {algorithm: aes-256-siv, kek: local}\n")
+
+
+def keys(k, *args, check=0):
+    return k.run("keys", *args, check=check, stdin=subprocess.DEVNULL)
+
+
+def said(k, *args, check=0):
+    return json.loads(keys(k, *args, "--json", check=check).stdout)
+
+
+def site(make, other):
+    """Another place without a registry, with the same KEKs."""
+    k = make(data=DATA, init=False)
+    for kek in ("kek-local", "kek-new"):
+        (k.dir / kek).write_bytes((other.dir / kek).read_bytes())
+    return k
+
+
+def make_names(k, *names):
+    rules = rules_for(k, "names.yaml", "encrypt", '"tenant-{$.t}"')
+    return [apply(k, rules, json.dumps({"v": "x", "t": t}) + "\n").stdout for t in names]
+
+
+def past_due(k, name):
+    row = next(r for r in rows(k) if r["name"] == name and "destroyed_from" in r)
+    due = datetime.datetime.strptime(row["destroyed_from"], "%Y-%m-%dT%H:%M:%SZ") + datetime.timedelta(seconds=2)
+    wait_for("it is due", lambda: datetime.datetime.utcnow() > due)
+    return row
+
+
+def versions(k):
+    return {(r["name"], r["version"]): r["state"] for r in rows(k) + said(k, "list", "--prefix", "tenant-")}
+
+
+def told(r):
+    return {(v["name"].split("-")[0], v["version"]): (v["backup"], v["here"], v["stays"]) for v in r["versions"]}
+
+
+def test_a_restore_changes_no_state_of_a_live_registry(make):
+    a = make(data=DATA)
+    make_names(a, "acme", "other")
+    keys(a, "backup", "b1.json")
+    b = site(make, a)
+    keys(b, "restore", str(a.dir / "b1.json"))
+    keys(b, "disable", "notes")
+    before = versions(b)
+    # What was done at the first site, by mistake or on purpose.
+    keys(a, "disable", "pii")
+    keys(a, "destroy", "tenant-acme", "--now", "--yes")
+    keys(a, "destroy", "tenant-other", "--after", "9d", "--yes")
+    keys(a, "retire", "pepper@1", "--yes")
+    keys(a, "destroy", "cards", "--after", "1s", "--yes")
+    past_due(a, "cards")
+    keys(a, "backup", "b2.json")
+    b2 = str(a.dir / "b2.json")
+    dry = said(b, "restore", b2, "--dry-run")
+    assert versions(b) == before
+    real = said(b, "restore", b2)
+    assert versions(b) == before
+    for r in (dry, real):
+        assert r["added"] == 0 and r["renumbered"] == 0 and r["left_out"] == 0
+        seen = told(r)
+        assert seen[("pii", 1)] == ("disabled", "in use", True)
+        assert seen[("cards", 1)] == ("scheduled", "in use", True)
+        assert seen[("pepper", 1)] == ("retired", "in use", True)
+        assert seen[("notes", 1)] == ("in use", "disabled", True)
+        assert seen[("tenant", 0)] == ("destroyed", "in use", True)  # the name as a whole
+        assert {v["backup"] for v in r["versions"] if v["name"].startswith("tenant-")} == {"destroyed", "scheduled"}
+    text = keys(b, "restore", b2).stdout
+    card = next(r for r in rows(b) if r["name"] == "cards")
+    assert f"cards@1 (id {card['id']}): to be destroyed from " in text and "in use here, and stays so" in text
+    # Both stories are there, and a worker that reads them ends nothing.
+    kinds = [e["event"] for e in history(b, "cards")]
+    assert "key_destroy_scheduled" in kinds and "key_destroyed" not in kinds
+    assert versions(b) == before
+    make_names(b, "acme", "other")
+
+
+def test_what_was_due_does_not_end_in_an_empty_registry(make):
+    a = make(data=DATA)
+    make_names(a, "acme")
+    keys(a, "disable", "notes")
+    keys(a, "destroy", "pepper", "--after", "30d", "--yes")
+    keys(a, "destroy", "tenant-acme", "--after", "1s", "--yes")
+    keys(a, "destroy", "cards", "--after", "1s", "--yes")
+    past_due(a, "cards")
+    keys(a, "backup", "b.json")
+    backup = str(a.dir / "b.json")
+    b = site(make, a)
+    worth = said(b, "verify", backup)
+    assert (worth["disabled"], worth["scheduled"], worth["overdue"]) == (1, 3, 2)
+    assert "1 disabled, 3 to be destroyed, 2 of them since" in keys(b, "verify", backup).stdout
+    dry, real = said(b, "restore", backup, "--dry-run"), said(b, "restore", backup)
+    assert told(dry) == told(real) == {
+        ("notes", 1): ("disabled", "disabled", False), ("pepper", 1): ("scheduled", "scheduled", False),
+        ("tenant", 1): ("scheduled", "disabled", False), ("cards", 1): ("scheduled", "disabled", False)}
+    after = versions(b)
+    assert {n: s for (n, _), s in after.items() if n in ("notes", "pepper", "cards")} == {
+        "notes": "disabled", "pepper": "scheduled", "cards": "disabled"}
+    assert [s for (n, _), s in after.items() if n.startswith("tenant-") and n != "tenant-{}"] == ["disabled"]
+    due = {r["name"]: r["destroyed_from"] for r in rows(b) if "destroyed_from" in r}
+    assert due == {r["name"]: r["destroyed_from"] for r in rows(a) if r["name"] == "pepper"}
+    # It is the officer's to say now; once more changes nothing.
+    assert told(said(b, "restore", backup))[("cards", 1)] == ("scheduled", "disabled", True)
+    assert versions(b) == after
+    keys(b, "enable", "cards")
+    assert states(b, "cards") == {1: "active"}
