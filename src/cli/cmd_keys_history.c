@@ -20,15 +20,16 @@ static const char *text_of(const json_t *event, const char *member)
 
 static void print_row(const json_t *e)
 {
-	char key[KVEIL_KEY_NAME_MAX + 16] = "-";
+	char key[KVEIL_KEY_NAME_MAX + 40] = "-";
 	json_int_t version = json_integer_value(json_object_get(e, "version"));
 	json_int_t count = json_integer_value(json_object_get(e, "count"));
 
 	if (version)
-		snprintf(key, sizeof key, "%s@%lld", text_of(e, "key"), (long long)version);
+		snprintf(key, sizeof key, "%s@%lld (id %lld)", text_of(e, "key"), (long long)version,
+			 (long long)json_integer_value(json_object_get(e, "id")));
 	else if (*text_of(e, "key"))
 		snprintf(key, sizeof key, "%s", text_of(e, "key"));
-	printf("%s  %-21s  %-20s  %s@%s  %s", text_of(e, "at"), text_of(e, "event"), key, text_of(e, "user"),
+	printf("%s  %-21s  %-26s  %s@%s  %s", text_of(e, "at"), text_of(e, "event"), key, text_of(e, "user"),
 	       text_of(e, "host"), text_of(e, "command"));
 	if (count)
 		printf("  %lld", (long long)count);

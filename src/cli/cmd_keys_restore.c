@@ -44,6 +44,10 @@ static void print_text(const struct keys_options *o, const struct kveil_keys_con
 {
 	printf("%s: %s%zu added, %zu there already, %zu under another number, %zu left out\n", cfg->registry,
 	       o->dry_run ? "would be: " : "", r->added, r->skipped, r->renumbered, r->left_out);
+	if (r->unreachable)
+		printf("  %zu of them came in or %s here, and cannot be opened with the KEKs of this configuration: "
+		       "`kveil keys list` shows which\n",
+		       r->unreachable, r->unreachable == 1 ? "is" : "are");
 	for (size_t i = 0; i < r->told_count && i < SHOWN_MAX; i++)
 		print_version(&r->told[i]);
 	if (r->told_count > SHOWN_MAX)
@@ -69,10 +73,10 @@ static void print_json(const struct keys_options *o, const struct kveil_keys_res
 
 	for (size_t i = 0; i < r->told_count; i++)
 		json_array_append_new(versions, version_json(&r->told[i]));
-	keys_print_json(json_pack("{s:b, s:I, s:I, s:I, s:I, s:o}", "dry_run", (int)o->dry_run, "added",
+	keys_print_json(json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "dry_run", (int)o->dry_run, "added",
 				  (json_int_t)r->added, "skipped", (json_int_t)r->skipped, "renumbered",
-				  (json_int_t)r->renumbered, "left_out", (json_int_t)r->left_out, "versions",
-				  versions));
+				  (json_int_t)r->renumbered, "left_out", (json_int_t)r->left_out, "unreachable",
+				  (json_int_t)r->unreachable, "versions", versions));
 }
 
 int keys_run_restore(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -81,7 +85,7 @@ int keys_run_restore(const struct keys_options *o, const struct kveil_keys_confi
 	struct kveil_error err;
 	enum kveil_status status = kveil_keys_restore(cfg, o->operands[0], o->dry_run, &r, &err);
 
-	if (!status || r.left_out) {
+	if (!status || r.left_out || r.unreachable) {
 		if (o->json)
 			print_json(o, &r);
 		else
@@ -89,7 +93,7 @@ int keys_run_restore(const struct keys_options *o, const struct kveil_keys_confi
 	}
 	if (!status && !o->dry_run && !o->json)
 		printf("%s in the backup opens, and ciphers that came out of it never seal again\n",
-		       r.told_count ? "what else was" : "what was");
+		       r.told_count || r.unreachable ? "what else was" : "what was");
 	kveil_keys_restored_clear(&r);
 	return status ? keys_failed(&err) : KVEIL_EXIT_OK;
 }

@@ -6,15 +6,21 @@
 #include "custody/files.h"
 #include "keyadmin/admin.h"
 
+#include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
+#include <unistd.h>
 
 enum { CERTIFICATE_MAX = 64 << 20 };
 
 /* --- certificates: a JSON array, an event of the registry in each line --- */
 
 struct certifying {
+	struct kveil_keystore *ks;
+	struct kveil_document registry;
 	uint32_t version; /* 0 = all */
+	size_t alive;     /* destroyed elsewhere, and not here: no certificate says so of this registry */
 	struct kveil_buf text;
 	size_t count;
 };
@@ -25,39 +31,71 @@ static void add_event(void *user, const char *line, const json_t *event)
 	const char *kind = json_string_value(json_object_get(event, "event"));
 	json_int_t version = json_integer_value(json_object_get(event, "version"));
 
-	if (kind && strcmp(kind, "key_destroyed") == 0 && (!c->version || version == c->version))
+	if (!kind || strcmp(kind, "key_destroyed") != 0 || (c->version && version != c->version))
+		return;
+	if (kveil_keys_prove_destroyed(c->ks, &c->registry, line) == KVEIL_PROOF_ALIVE)
+		c->alive++;
+	else
 		kveil_buf_printf(&c->text, "%s\n  %s", c->count++ ? "," : "[", line);
+}
+
+static enum kveil_status check_certified(const struct certifying *c, const char *name, struct kveil_error *err)
+{
+	if (c->alive)
+		return kveil_fail(err, KVEIL_E_KEY_EXISTS,
+				  "%zu of the versions of '%s' that the history calls destroyed %s in use in this "
+				  "registry: that was done elsewhere, and came with a backup",
+				  c->alive, name, c->alive == 1 ? "is" : "are");
+	return c->count
+		   ? KVEIL_OK
+		   : kveil_fail(err, KVEIL_E_NOT_FOUND, "the registry has no record that '%s' was destroyed", name);
+}
+
+/* Before anything is destroyed. */
+static enum kveil_status check_folder(const char *path, struct kveil_error *err)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[PATH_MAX] = ".";
+
+	if (slash)
+		snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	if (access(folder, W_OK | X_OK) == 0)
+		return KVEIL_OK;
+	return kveil_fail(err, KVEIL_E_IO, "cannot write a certificate into %s: %s", folder, strerror(errno));
 }
 
 enum kveil_status keys_check_certificate(const char *path, struct kveil_error *err)
 {
 	static const char *const certificate[] = {"[\n  {\"event\":\"key_destroyed\"", NULL};
 
-	return kveil_files_check_replaced(path, certificate, "certificate", err);
+	enum kveil_status status = kveil_files_check_replaced(path, certificate, "certificate", err);
+	return status ? status : check_folder(path, err);
 }
 
 int keys_write_certificate(struct kveil_keystore *ks, const char *name, uint32_t version, const char *path)
 {
-	struct certifying c = {.version = version, .text = KVEIL_BUF_INIT};
+	struct certifying c = {.ks = ks, .version = version, .text = KVEIL_BUF_INIT};
 	struct kveil_error err;
 	size_t missing;
 
 	enum kveil_status status = keys_check_certificate(path, &err);
 	if (!status)
+		status = kveil_keys_snapshot(ks, &c.registry, &err);
+	if (!status)
 		status = kveil_keys_history(ks, name, add_event, &c, &missing, &err);
-	if (!status && !c.count)
-		status =
-		    kveil_fail(&err, KVEIL_E_NOT_FOUND, "the registry has no record that '%s' was destroyed", name);
+	if (!status)
+		status = check_certified(&c, name, &err);
 	kveil_buf_append_str(&c.text, "\n]\n");
 	if (!status && !kveil_buf_ok(&c.text))
 		status = kveil_no_memory(&err, "a certificate");
 	if (!status)
 		status = kveil_files_write_whole(path, kveil_buf_span(&c.text), &err);
 	kveil_buf_clear(&c.text);
+	kveil_document_clear(&c.registry);
 	return status ? keys_failed(&err) : KVEIL_EXIT_OK;
 }
 
-static void print_row(const char *line)
+static void print_row(const char *line, bool is_alive)
 {
 	json_t *e = json_loads(line, 0, NULL);
 	const char *const names[] = {"at", "event", "key", "user", "host", "fingerprint"};
@@ -67,16 +105,18 @@ static void print_row(const char *line)
 		texts[i] = json_string_value(json_object_get(e, names[i]));
 		texts[i] = texts[i] ? texts[i] : "-";
 	}
-	printf("%s  %s  %s@%lld (id %lld)  by %s@%s  wrapped bytes had sha256 %s\n", texts[0], texts[1], texts[2],
+	printf("%s  %s  %s@%lld (id %lld)  by %s@%s  wrapped bytes had sha256 %s%s\n", texts[0], texts[1], texts[2],
 	       (long long)json_integer_value(json_object_get(e, "version")),
-	       (long long)json_integer_value(json_object_get(e, "id")), texts[3], texts[4], texts[5]);
+	       (long long)json_integer_value(json_object_get(e, "id")), texts[3], texts[4], texts[5],
+	       is_alive ? "; IN USE HERE" : "");
 	json_decref(e);
 }
 
-static int verify_certificate(const struct keys_options *o, struct kveil_keystore *ks, struct kveil_buf *text)
+static int verify_certificate(const struct keys_options *o, struct kveil_keystore *ks,
+			      const struct kveil_document *registry, struct kveil_buf *text)
 {
 	char *at = (char *)text->data, *rest = NULL;
-	size_t good = 0, bad = 0;
+	size_t good = 0, bad = 0, alive = 0;
 
 	for (char *line = strtok_r(at, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
 		line += strspn(line, " ");
@@ -85,17 +125,23 @@ static int verify_certificate(const struct keys_options *o, struct kveil_keystor
 			continue;
 		if (line[n - 1] == ',')
 			line[--n] = 0;
-		bool is_good = kveil_keys_event_is_authentic(ks, line);
-		good += is_good;
-		bad += !is_good;
-		if (is_good && !o->json)
-			print_row(line);
+		enum kveil_keys_proof proof = kveil_keys_prove_destroyed(ks, registry, line);
+		good += proof != KVEIL_PROOF_ALTERED;
+		bad += proof == KVEIL_PROOF_ALTERED;
+		alive += proof == KVEIL_PROOF_ALIVE;
+		if (proof != KVEIL_PROOF_ALTERED && !o->json)
+			print_row(line, proof == KVEIL_PROOF_ALIVE);
 	}
 	if (o->json)
-		printf("{\"certificate\": true, \"authentic\": %zu, \"altered\": %zu}\n", good, bad);
+		printf("{\"certificate\": true, \"authentic\": %zu, \"altered\": %zu, \"in_use_here\": %zu}\n", good,
+		       bad, alive);
 	else if (bad || !good)
 		printf("%s: %zu of %zu are not authentic under this registry\n", o->operands[0], bad, good + bad);
-	return bad || !good ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
+	if (alive)
+		fprintf(stderr,
+			"kveil keys: %zu of them %s in use in this registry: what was destroyed elsewhere opens here\n",
+			alive, alive == 1 ? "is" : "are");
+	return bad || !good || alive ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }
 
 /* --- backups --- */
@@ -144,7 +190,10 @@ int keys_run_verify(const struct keys_options *o, const struct kveil_keys_config
 		return verify_backup(o, cfg);
 	if (kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
-	int code = verify_certificate(o, ks, &text);
+	struct kveil_document registry = {0};
+	int code =
+	    kveil_keys_snapshot(ks, &registry, &err) ? keys_failed(&err) : verify_certificate(o, ks, &registry, &text);
+	kveil_document_clear(&registry);
 	kveil_keystore_unref(ks);
 	return code;
 }

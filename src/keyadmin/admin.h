@@ -51,6 +51,7 @@ struct kveil_keys_restored {
 	size_t added, skipped; /* versions that were not there, and that were */
 	size_t renumbered;     /* another key has their number: they come in under the next one */
 	size_t left_out;       /* they could not be wrapped for it: the error says why for the first of them */
+	size_t unreachable;    /* they are in the registry, and no KEK of the configuration opens them */
 	struct kveil_restored_version *told; /* owned: whose state is another than the backup says, or that come in withheld */
 	size_t told_count;
 };
@@ -74,8 +75,17 @@ typedef void kveil_keys_history_fn(void *user, const char *line, const json_t *e
 enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *asked, kveil_keys_history_fn *fn, void *user,
                                      size_t *ret_missing, struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* Is this line an event that somebody with this registry's secret wrote? */
-bool kveil_keys_event_is_authentic(struct kveil_keystore *ks, const char *line);
+/* A line that says that a version was destroyed, held against this registry. */
+enum kveil_keys_proof {
+	KVEIL_PROOF_HOLDS,   /* it is destroyed here, or not here */
+	KVEIL_PROOF_ALTERED, /* nobody with this registry's secret wrote it */
+	KVEIL_PROOF_ALIVE,   /* it was destroyed elsewhere: here it is not */
+};
+/* registry: a snapshot of it. */
+enum kveil_keys_proof kveil_keys_prove_destroyed(struct kveil_keystore *ks, const struct kveil_document *registry,
+                                                 const char *line);
+enum kveil_status kveil_keys_snapshot(struct kveil_keystore *ks, struct kveil_document *ret,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 
 struct kveil_backup_state {
 	char id[KVEIL_REGISTRY_ID_TEXT];

@@ -169,12 +169,12 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 
 void kveil_keys_tell_export(struct kveil_keystore *ks, const char *name, bool clear, const char *file)
 {
-	/* A name out of records stays out of logs: its pattern tells enough. */
-	struct kveil_tenant_ask tenant;
+	/* A name out of records stays out of logs: its hash tells whose key it was to who has the name. */
+	char registry_name[KVEIL_KEY_NAME_MAX + 1], detail[512];
 
-	struct kveil_event e = {.kind = KVEIL_EVENT_KEY_EXPORTED,
-				.key = kveil_tenants_meant(ks, name, &tenant) ? tenant.pattern->name : name,
-				.detail = clear ? (file ? file : "in clear, to stdout") : "encrypted"};
+	kveil_keys_registry_name(ks, name, registry_name);
+	snprintf(detail, sizeof detail, "%s, to %s", clear ? "in clear" : "encrypted", file ? file : "stdout");
+	struct kveil_event e = {.kind = KVEIL_EVENT_KEY_EXPORTED, .key = registry_name, .detail = detail};
 	kveil_keystore_tell(ks, &e, 1);
 }
 

@@ -20,15 +20,36 @@ static bool is_kept(struct kveil_keystore *ks, const struct kveil_registry_event
 	return ret;
 }
 
-bool kveil_keys_event_is_authentic(struct kveil_keystore *ks, const char *line)
+static bool lives(const struct kveil_document *registry, uint32_t id)
+{
+	for (size_t i = 0; i < registry->count; i++)
+		if (registry->records[i].id == id)
+			return registry->records[i].state != KVEIL_KEY_DESTROYED;
+	return false;
+}
+
+enum kveil_keys_proof kveil_keys_prove_destroyed(struct kveil_keystore *ks, const struct kveil_document *registry,
+						 const char *line)
 {
 	struct kveil_registry_event e;
 
 	if (!kveil_registry_event_parse(kveil_span_str(line), &e))
-		return false;
-	bool ret = kveil_registry_event_authentic(&e, ks->registry->secret) || is_kept(ks, &e);
+		return KVEIL_PROOF_ALTERED;
+	enum kveil_keys_proof ret = !(kveil_registry_event_authentic(&e, ks->registry->secret) || is_kept(ks, &e)) ||
+					    e.kind != KVEIL_EVENT_KEY_DESTROYED
+					? KVEIL_PROOF_ALTERED
+				    : lives(registry, e.id) ? KVEIL_PROOF_ALIVE
+							    : KVEIL_PROOF_HOLDS;
 	kveil_registry_event_clear(&e);
 	return ret;
+}
+
+enum kveil_status kveil_keys_snapshot(struct kveil_keystore *ks, struct kveil_document *ret, struct kveil_error *err)
+{
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, ret, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	return status;
 }
 
 enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *asked, kveil_keys_history_fn *fn,
@@ -39,9 +60,7 @@ enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *aske
 
 	if (asked)
 		kveil_keys_registry_name(ks, asked, name);
-	pthread_mutex_lock(&ks->io_lock);
-	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &d, err);
-	pthread_mutex_unlock(&ks->io_lock);
+	enum kveil_status status = kveil_keys_snapshot(ks, &d, err);
 	for (size_t i = 0; !status && i < d.events.count; i++) {
 		json_t *event = json_loads(d.events.items[i].line, 0, NULL);
 		const char *key = json_string_value(json_object_get(event, "key"));

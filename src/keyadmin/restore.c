@@ -100,6 +100,27 @@ static bool is_here(struct kveil_keystore *ks, uint32_t id)
 	return ret;
 }
 
+struct looking_outside {
+	uint32_t id;
+	bool found;
+};
+
+static void compare_id(void *user, const struct kveil_key_info *v)
+{
+	struct looking_outside *l = user;
+
+	l->found |= v->id == l->id;
+}
+
+/* Is it in the registry, under a KEK that does not open here? */
+static bool is_outside(struct kveil_keystore *ks, uint32_t id)
+{
+	struct looking_outside l = {.id = id};
+
+	kveil_keystore_each_outside(ks, NULL, compare_id, &l);
+	return l.found;
+}
+
 /* Again where somebody else takes that number, too. */
 static enum kveil_status renumber(struct kveil_keystore *ks, const struct kveil_key_record *old,
 				  struct kveil_error *err)
@@ -136,6 +157,10 @@ static enum kveil_status take_the_rest(struct kveil_keystore *ks, const struct k
 		/* The end of a name is no version: where it had to come in, it is there. */
 		if (kveil_key_record_ends_name(&backup->records[i]) || is_here(ks, backup->records[i].id))
 			continue;
+		if (is_outside(ks, backup->records[i].id)) {
+			ret->unreachable++;
+			continue;
+		}
 		enum kveil_status status = renumber(ks, &backup->records[i], &why);
 		ret->renumbered += !status;
 		ret->left_out += status != KVEIL_OK;
@@ -154,6 +179,24 @@ void kveil_keys_restored_clear(struct kveil_keys_restored *r)
 {
 	free(r->told);
 	*r = (struct kveil_keys_restored){0};
+}
+
+/* The registry is written. What does not open here is in it all the same, and is no reason to leave the rest undone. */
+static enum kveil_status finish(struct kveil_keystore *ks, const struct kveil_document *backup,
+				struct kveil_keys_restored *ret, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_keystore_attach_reading(ks, err), tended = KVEIL_OK;
+	struct kveil_error why;
+
+	if (!status)
+		status = take_the_rest(ks, backup, ret, err);
+	if (!status)
+		tended = kveil_keystore_tend(ks, kveil_clock_wall_ms(), &why);
+	if (!status && ret->unreachable)
+		return kveil_keystore_refresh(ks, err);
+	if (tended && err)
+		*err = why;
+	return status ? status : tended;
 }
 
 /* What came in otherwise than the backup has it is an event of its own, which the driver wrote. */
@@ -202,19 +245,13 @@ enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const 
 	if (!status && !dry_run) {
 		ks->is_pinned = true;
 		memcpy(ks->pin, secret->id, sizeof ks->pin);
-		status = kveil_keystore_attach(ks, err);
-		if (!status)
-			status = take_the_rest(ks, &backup, ret, err);
-		if (!status)
-			status = kveil_keystore_tend(ks, kveil_clock_wall_ms(), err);
-		if (!status)
-			log_put_off(ret);
-		if (!status)
-			kveil_keystore_tell(ks,
-					    &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_RESTORED,
-								  .count = ret->added + ret->renumbered,
-								  .detail = path},
-					    1);
+		status = finish(ks, &backup, ret, err);
+		log_put_off(ret);
+		kveil_keystore_tell(ks,
+				    &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_RESTORED,
+							  .count = ret->added + ret->renumbered,
+							  .detail = path},
+				    1);
 	}
 	kveil_document_clear(&backup);
 	kveil_secret_free(secret);
@@ -234,29 +271,65 @@ static void count_withheld(const struct kveil_key_record *r, const struct kveil_
 	ret->overdue += w && w->due_ms && w->due_ms <= kveil_clock_wall_ms();
 }
 
+/* One version, but for those that a pattern's own key wraps. */
+static bool opens(struct kveil_keystore *ks, const struct kveil_key_record *r, struct kveil_error *why)
+{
+	uint8_t *key = NULL;
+	enum kveil_status status = kveil_keystore_unwrap(ks, r, &key, why);
+
+	if (!status && !key)
+		status = kveil_fail(why, KVEIL_E_CONFIG, "KEK '%s' only locks here", r->kek);
+	kveil_secret_free(key);
+	return !status;
+}
+
+/* There are few of them, and many that they wrap. */
+struct opened {
+	uint32_t ids[256];
+	size_t count;
+};
+
+static bool wrapper_opened(const struct opened *o, const struct kveil_key_record *r)
+{
+	for (size_t i = 0; r->wrapped_len >= KVEIL_TENANT_PREFIX_BYTES && i < o->count; i++)
+		if (o->ids[i] == kveil_tenants_wrapper_id(r->wrapped))
+			return true;
+	return false;
+}
+
 static void open_each(struct kveil_keystore *ks, const struct kveil_document *backup,
 		      const struct kveil_withheld_list *withheld, struct kveil_backup_state *ret)
 {
+	struct opened wrappers = {.count = 0};
 	struct kveil_error why;
 
 	for (size_t i = 0; i < backup->count; i++) {
 		const struct kveil_key_record *r = &backup->records[i];
-		uint8_t *key = NULL;
 		if (r->state == KVEIL_KEY_DESTROYED) {
-			ret->destroyed++;
+			ret->destroyed += !kveil_key_record_ends_name(r);
 			continue;
 		}
 		ret->versions++;
 		count_withheld(r, withheld, ret);
-		/* What a pattern's own key wraps opens where that does. */
-		enum kveil_status status =
-		    kveil_record_is_tenants(r) ? KVEIL_OK : kveil_keystore_unwrap(ks, r, &key, &why);
-		if (!status && !key && !kveil_record_is_tenants(r))
-			status = kveil_fail(&why, KVEIL_E_CONFIG, "KEK '%s' only locks here", r->kek);
-		ret->opened += !status;
-		if (status && !ret->unreachable++)
+		if (kveil_record_is_tenants(r))
+			continue;
+		bool ok = opens(ks, r, &why);
+		ret->opened += ok;
+		if (ok && strchr(r->name, '{') && wrappers.count < sizeof wrappers.ids / sizeof *wrappers.ids)
+			wrappers.ids[wrappers.count++] = r->id;
+		if (!ok && !ret->unreachable++)
 			ret->why = why;
-		kveil_secret_free(key);
+	}
+	/* What a pattern's own key wraps opens where that does. */
+	for (size_t i = 0; i < backup->count; i++) {
+		const struct kveil_key_record *r = &backup->records[i];
+		if (r->state == KVEIL_KEY_DESTROYED || !kveil_record_is_tenants(r))
+			continue;
+		bool ok = wrapper_opened(&wrappers, r);
+		ret->opened += ok;
+		if (!ok && !ret->unreachable++)
+			kveil_fail(&ret->why, KVEIL_E_WRONG_KEK, "the key '%s' that wraps '%s' does not open here",
+				   r->kek, r->name);
 	}
 }
 

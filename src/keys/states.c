@@ -225,6 +225,14 @@ enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *as
 	return status;
 }
 
+static bool is_all_destroyed(const struct kveil_document *d)
+{
+	for (size_t i = 0; i < d->count; i++)
+		if (d->records[i].state != KVEIL_KEY_DESTROYED)
+			return false;
+	return true;
+}
+
 enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *asked, uint32_t version,
 				      enum kveil_event_kind kind, int64_t due_ms, size_t *ret_changed,
 				      struct kveil_error *err)
@@ -244,6 +252,9 @@ enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *ask
 	for (size_t i = 0; !status && i < now.count; i++)
 		if (is_meant(&now.records[i], asked, name, version) && !kveil_document_add(&meant, &now.records[i]))
 			status = kveil_no_memory(err, "keys");
+	/* To destroy it once more is done already; all else comes too late. */
+	if (!status && kind != KVEIL_EVENT_KEY_DESTROY_SCHEDULED && is_all_destroyed(&meant))
+		status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "'%s' was destroyed: that cannot be taken back", asked);
 	if (!status)
 		status = kveil_keystore_withhold(ks, &meant, kind, due_ms, is_tenant && !version, ret_changed, err);
 	kveil_document_clear(&now);

@@ -378,7 +378,7 @@ def test_each_change_of_keys_is_an_event(make):
     ids = {r["version"]: r["id"] for r in rows(k) if r["name"] == "pii"}
     assert made == [f"key_created key=pii version=2 id={ids[2]} algorithm=aes-256-gcm kek=local"]
     out = events("export", "--tink", "pii", "--clear", "-o", "set.json")
-    assert out == ["key_exported key=pii detail=set.json"]
+    assert out == ['key_exported key=pii detail="in clear, to set.json"']
     assert events("backup", "b.json") == [f"registry_backed_up count={len(rows(k))} detail=b.json"]
     assert events("retire", "pii@1") == [f"key_retired key=pii version=1 id={ids[1]} algorithm=aes-256-gcm kek=local"]
     gone = events("destroy", "pii", "--yes", "--now")

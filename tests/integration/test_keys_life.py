@@ -104,20 +104,26 @@ def test_a_worker_ends_what_is_due(make, whole):
     keys(k, "history", name.split("@")[0], "--certificate", "c.json")
     assert "key_destroyed" in keys(k, "verify", "c.json").stdout
     # Whom this ended is not there any more to be cancelled.
-    assert "nothing to do" in keys(k, "cancel", name).stdout
+    for too_late in ("cancel", "enable", "disable"):
+        r = keys(k, too_late, name, check=None)
+        assert r.returncode != 0 and "key_destroyed" in r.stderr and r.stdout == ""
 
 
 def test_a_certificate_proves_what_was_destroyed(make):
     k = make()
     wrapped = {r["version"]: r for r in rows(k) if r["name"] == "pii"}
     keys(k, "backup", "b.json")
+    # Where the certificate cannot be written, nothing is destroyed.
+    assert "io_error" in keys(k, "destroy", "pii@1", "--yes", "--now", "--certificate", "nowhere/c.json", check=1).stderr
+    assert states(k, "pii") == {1: "active"}
     keys(k, "destroy", "pii@1", "--yes", "--now", "--certificate", "c.json", "--reason", "end of contract")
     events = json.loads((k.dir / "c.json").read_text())
     assert [(e["event"], e["key"], e["version"], e["id"], e["reason"]) for e in events] == [
         ("key_destroyed", "pii", 1, wrapped[1]["id"], "end of contract")]
     r = keys(k, "verify", "c.json")
     assert f"pii@1 (id {wrapped[1]['id']})" in r.stdout and events[0]["fingerprint"] in r.stdout
-    assert json.loads(keys(k, "verify", "c.json", "--json").stdout) == {"certificate": True, "authentic": 1, "altered": 0}
+    assert json.loads(keys(k, "verify", "c.json", "--json").stdout) == {
+        "certificate": True, "authentic": 1, "altered": 0, "in_use_here": 0}
     # The fingerprint is that of the wrapped bytes, which a backup has.
     import base64
     import hashlib

@@ -2,7 +2,6 @@
 """What a restore does to a registry: nothing that is there is lost, ended or put out of use, and it says all it does."""
 import datetime
 import json
-import os
 import subprocess
 
 from conftest import wait_for
@@ -22,9 +21,9 @@ def said(k, *args, check=0):
     return json.loads(keys(k, *args, "--json", check=check).stdout)
 
 
-def site(make, other):
+def site(make, other, data=DATA):
     """Another place without a registry, with the same KEKs."""
-    k = make(data=DATA, init=False)
+    k = make(data=data, init=False)
     for kek in ("kek-local", "kek-new"):
         (k.dir / kek).write_bytes((other.dir / kek).read_bytes())
     return k
@@ -119,3 +118,75 @@ def test_what_was_due_does_not_end_in_an_empty_registry(make):
     assert versions(b) == after
     keys(b, "enable", "cards")
     assert states(b, "cards") == {1: "active"}
+
+
+def test_a_certificate_is_of_this_registry(make):
+    a = make(data=DATA)
+    make_names(a, "acme")
+    keys(a, "backup", "b1.json")
+    b = site(make, a)
+    keys(b, "restore", str(a.dir / "b1.json"))
+    keys(a, "destroy", "pii", "--now", "--yes", "--certificate", "c.json")
+    keys(a, "destroy", "tenant-acme", "--now", "--yes", "--certificate", "acme.json")
+    keys(a, "backup", "b2.json")
+    keys(b, "restore", str(a.dir / "b2.json"))
+    # The history came along, and the keys are alive here.
+    for name, certificate in (("pii", "c.json"), ("tenant-acme", "acme.json")):
+        assert "key_destroyed" in {e["event"] for e in history(b, name)}
+        r = keys(b, "history", name, "--certificate", "own.json", check=None)
+        assert r.returncode != 0 and "in use in this registry" in r.stderr and not (b.dir / "own.json").exists()
+        r = keys(b, "verify", str(a.dir / certificate), check=1)
+        assert "IN USE HERE" in r.stdout and "1 of them is in use in this registry" in r.stderr
+        assert said(b, "verify", str(a.dir / certificate), check=1)["in_use_here"] == 1
+        keys(a, "verify", certificate)
+        keys(b, "destroy", name, "--now", "--yes")
+        keys(b, "verify", str(a.dir / certificate))
+        keys(b, "history", name, "--certificate", "own.json")
+        (b.dir / "own.json").unlink()
+
+
+def test_verify_counts_what_opens(make):
+    """Names out of records are wrapped by a key of their pattern: under a KEK that does not open, none of them does."""
+    k = make(data="    tenant-{}: {algorithm: aes-256-gcm, kek: new}\n")
+    make_names(k, "acme", "other", "third")
+    keys(k, "destroy", "tenant-third", "--now", "--yes")
+    keys(k, "backup", "b.json")
+    whole = said(k, "verify", "b.json")
+    assert whole["unreachable"] == 0 and whole["destroyed"] == 1 and whole["opened"] == whole["versions"]
+    (k.dir / "kek-new").write_bytes(bytes(range(32)))
+    broken = said(k, "verify", "b.json", check=2)
+    assert broken["versions"] == whole["versions"] and broken["opened"] == whole["versions"] - 3
+    assert broken["unreachable"] == 3
+
+
+def test_a_kek_that_does_not_open_holds_up_nothing_else(make):
+    """What is under it comes in too, and the restore says so, as does the history."""
+    data = "    late: {algorithm: aes-256-gcm, kek: new}\n"
+    a = make(data=data)
+    sealed = apply(a, rules_for(a, "e.yaml", "encrypt"), '{"v":"x"}\n').stdout
+    keys(a, "backup", "b.json")
+    b = site(make, a, data)
+    right = (b.dir / "kek-new").read_bytes()
+    (b.dir / "kek-new").write_bytes(bytes(range(32)))
+    r = keys(b, "restore", str(a.dir / "b.json"), check=2)
+    assert "wrong_kek" in r.stderr and "added" in r.stdout and "1 of them came in or is here, and cannot be opened" in r.stdout
+    assert "registry_restored" in {e["event"] for e in history(b)}
+    assert {row["name"]: row["state"] for row in rows(b) if row["version"] == 1}["late"] == "unreachable"
+    # The rest is done: a cipher has its next version.
+    assert states(b, "pii")[1] == "opens only" and len(states(b, "pii")) == 2
+    (b.dir / "kek-new").write_bytes(right)
+    assert said(b, "restore", str(a.dir / "b.json"))["unreachable"] == 0
+    assert states(b, "late")[1] == "opens only"
+    b.name, b.topic = a.name, a.topic
+    assert json.loads(apply(b, rules_for(b, "d.yaml", "decrypt"), sealed).stdout) == {"v": "x"}
+
+
+def test_the_history_says_whose_key_left_and_which_version(make):
+    k = make(data=DATA)
+    make_names(k, "acme")
+    keys(k, "export", "--tink", "tenant-acme", "--clear", "-o", "acme.json")
+    left = history(k, "tenant-acme")[-1]
+    name = next(r["name"] for r in said(k, "list", "--prefix", "tenant-") if r["name"] != "tenant-{}")
+    assert (left["event"], left["key"], left["detail"]) == ("key_exported", name, "in clear, to acme.json")
+    pii = next(r for r in rows(k) if r["name"] == "pii")
+    assert f"pii@1 (id {pii['id']})" in keys(k, "history", "pii").stdout

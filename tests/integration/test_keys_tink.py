@@ -308,7 +308,7 @@ def test_files_are_private_and_warnings_are_given(home):
     assert "clear" in p.stderr
     assert stat.S_IMODE((home.path / "set.json").stat().st_mode) == 0o600
     r = home.keys("export", "--tink", "pii", "-o", "wrapped.json")
-    assert r.stderr.count("\n") == 1 and "key_exported key=pii detail=encrypted" in r.stderr
+    assert r.stderr.count("\n") == 1 and 'key_exported key=pii detail="encrypted, to wrapped.json"' in r.stderr
     home.keys("export", "pii", expect=2)
     with open(home.path / "open.json", "w") as f:
         (home.path / "open.json").chmod(0o644)
