@@ -106,17 +106,37 @@ class Cluster:
     def get(self, *what):
         return json.loads(self.type(f"kubectl get -o json {' '.join(what)}").stdout)
 
+    def patch(self, kind, name, space, status):
+        self.type(f"kubectl patch {kind} {name} -n {space} --subresource=status --type=merge -p '{json.dumps({'status': status})}'")
+
     def play(self):
-        """A node on which every job and every test ends well."""
+        """A node on which every job and every test ends well, and a deployment is ready once its release's job made the keys."""
         done = {"startTime": END, "completionTime": END, "succeeded": 1, "conditions": [
             {"type": t, "status": "True", "lastTransitionTime": END, "lastProbeTime": END} for t in ("SuccessCriteriaMet", "Complete")]}
         while not self.over.wait(0.5):
-            for d in self.get("jobs,pods", "--all-namespaces").get("items", []):
+            keys = set()
+            for d in self.get("jobs,pods,deployments", "--all-namespaces").get("items", []):
                 name, space, status = d["metadata"]["name"], d["metadata"]["namespace"], d.get("status", {})
-                if status.get("succeeded") or status.get("phase") == "Succeeded":
-                    continue
-                patch = done if d["kind"] == "Job" else {"phase": "Succeeded"}
-                self.type(f"kubectl patch {d['kind']} {name} -n {space} --subresource=status --type=merge -p '{json.dumps({'status': patch})}'")
+                release = (space, d["metadata"].get("labels", {}).get("app.kubernetes.io/instance"))
+                if status.get("succeeded"):
+                    keys.add(release)
+                elif d["kind"] == "Deployment":
+                    if release in keys and status.get("observedGeneration") != d["metadata"]["generation"]:
+                        self.get_ready(d)
+                elif status.get("phase") != "Succeeded":
+                    self.patch(d["kind"], name, space, done if d["kind"] == "Job" else {"phase": "Succeeded"})
+
+    def get_ready(self, deployment):
+        """As a controller would: by a replica set, which Helm looks at when it waits."""
+        of, spec = deployment["metadata"], deployment["spec"]
+        name, replicas = f"{of['name']}-{of['uid'][:8]}-{of['generation']}", spec["replicas"]
+        self.type("kubectl create -f -", input=json.dumps({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": {"name": name, "namespace": of["namespace"], "labels": spec["template"]["metadata"]["labels"], "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "Deployment", "name": of["name"], "uid": of["uid"], "controller": True}]},
+            "spec": {"replicas": replicas, "selector": spec["selector"], "template": spec["template"]}}))
+        self.patch("replicaset", name, of["namespace"], {"observedGeneration": 1, "replicas": replicas, "readyReplicas": replicas})
+        self.patch("deployment", of["name"], of["namespace"], {"observedGeneration": of["generation"]})
 
 
 def counted(cluster, name, script, said=""):
@@ -149,6 +169,14 @@ def with_helm(cluster):
     count("a cluster: the release is the one from before the upgrade", history[-1]["description"] == "Rollback to 2" and
           history[-1]["status"] == "deployed" and cluster.get("deployment", "kveil")["spec"]["replicas"] == 4, str(history))
     counted(cluster, "away", "helm uninstall kveil && ! kubectl get deployment kveil 2>/dev/null")
+
+
+def that_waits(cluster):
+    """Pods are ready only when their keys are made: nothing that makes them may wait for the pods."""
+    counted(cluster, "an install and an upgrade with a new key wait for ready pods",
+            "helm install waits deploy/helm/kveil --values my-values.yaml --wait --atomic --timeout 120s && "
+            "helm upgrade waits deploy/helm/kveil --values my-values.yaml --wait --atomic --timeout 120s "
+            "--set config.keys.data.new.kek=local,config.keys.data.new.algorithm=aes-256-gcm && helm uninstall waits")
 
 
 def stateful(cluster):
@@ -188,6 +216,7 @@ def stage():
         (cluster.tree / "my-values.yaml").write_text(yaml.safe_dump(VALUES))
         counted(cluster, "its pods must be restricted", "kubectl label namespace default pod-security.kubernetes.io/enforce=restricted")
         with_helm(cluster)
+        that_waits(cluster)
         stateful(cluster)
         beside(cluster, "NativeSidecar", "initContainers")
         beside(cluster, "Sidecar", "containers")
