@@ -30,6 +30,13 @@ static void print_version(const struct kveil_restored_version *v)
 	describe(v, said, sizeof said);
 	if (v->version)
 		snprintf(version, sizeof version, "@%u", v->version);
+	if (strcmp(v->here, "missing") == 0) {
+		printf("  %s%s (id %u): made once, and neither in the backup nor here: what it sealed does not open; "
+		       "look for a "
+		       "later backup\n",
+		       v->name, version, v->id);
+		return;
+	}
 	printf("  %s%s (id %u): %s in the backup, ", v->name, version, v->id, said);
 	if (v->stays)
 		printf("%s here, and stays so\n", strcmp(v->here, "scheduled") == 0 ? "to be destroyed" : v->here);

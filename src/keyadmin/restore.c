@@ -204,7 +204,7 @@ static void log_put_off(const struct kveil_keys_restored *r)
 {
 	for (size_t i = 0; i < r->told_count; i++) {
 		const struct kveil_restored_version *v = &r->told[i];
-		if (!v->stays && strcmp(v->backup, v->here) != 0)
+		if (!v->stays && strcmp(v->backup, v->here) != 0 && strcmp(v->here, "disabled") == 0)
 			kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_KEY_DISABLED,
 							  .key = v->name,
 							  .version = v->version,

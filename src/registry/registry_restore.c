@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "registry/registry_life.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -146,6 +147,47 @@ static enum kveil_status settle_one(struct settling *s, const struct kveil_key_r
 	return there && s->there->is_whole ? stay(s, r, there, err) : come_in(s, r, there, err);
 }
 
+/* --- what was made once, and is nowhere --- */
+
+static int by_id(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static enum kveil_status tell_missing(struct settling *s, const struct kveil_registry_event *e, struct kveil_error *err)
+{
+	json_t *tree = json_loads(e->line, 0, NULL);
+	const char *name = json_string_value(json_object_get(tree, "key"));
+	struct kveil_key_record r = {.id = e->id, .version = e->version};
+
+	snprintf(r.name, sizeof r.name, "%s", name ? name : "?");
+	json_decref(tree);
+	return tell(s, &r, "missing", "missing", 0, false, err);
+}
+
+/* d: all that the backup has. */
+static enum kveil_status look_for_missing(struct settling *s, const struct kveil_document *d, struct kveil_error *err)
+{
+	uint32_t *ids = calloc(d->count + 1, sizeof *ids);
+	enum kveil_status status = ids ? KVEIL_OK : kveil_no_memory(err, "the key registry");
+
+	for (size_t i = 0; ids && i < d->count; i++)
+		ids[i] = d->records[i].id;
+	if (ids)
+		qsort(ids, d->count, sizeof *ids, by_id);
+	for (size_t i = 0; !status && i < s->all.count; i++) {
+		const struct kveil_registry_event *e = &s->all.items[i];
+		if (e->kind == KVEIL_EVENT_KEY_CREATED && e->id &&
+		    !kveil_map_get(&s->ids, kveil_span_of(&e->id, sizeof e->id)) &&
+		    !bsearch(&e->id, ids, d->count, sizeof *ids, by_id))
+			status = tell_missing(s, e, err);
+	}
+	free(ids);
+	return status;
+}
+
 /* --- all --- */
 
 static bool index_there(struct settling *s)
@@ -198,6 +240,8 @@ enum kveil_status kveil_restore_settle(struct kveil_document *d, struct kveil_re
 	size_t kept = 0;
 	bool out;
 
+	if (!status)
+		status = look_for_missing(&s, d, err);
 	for (size_t i = 0; i < d->count; i++) {
 		struct kveil_key_record r = d->records[i];
 		out = false;

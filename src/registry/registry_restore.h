@@ -18,7 +18,7 @@
 struct kveil_restored_version {
 	char name[KVEIL_KEY_NAME_MAX + 1];
 	uint32_t version, id;     /* version 0: the name as a whole */
-	const char *backup, *here; /* "in use", "disabled", "scheduled", "retired", "destroyed" */
+	const char *backup, *here; /* "in use", "disabled", "scheduled", "retired", "destroyed"; both "missing": the history alone has it */
 	int64_t due_ms;           /* that the backup says; 0 = none */
 	bool stays;               /* it was here, and is as it was */
 };

@@ -190,3 +190,20 @@ def test_the_history_says_whose_key_left_and_which_version(make):
     assert (left["event"], left["key"], left["detail"]) == ("key_exported", name, "in clear, to acme.json")
     pii = next(r for r in rows(k) if r["name"] == "pii")
     assert f"pii@1 (id {pii['id']})" in keys(k, "history", "pii").stdout
+
+
+def test_a_version_that_is_gone_is_named(make):
+    """The history outlives an older copy of the registry, and knows what that lacks."""
+    k = make(data=DATA)
+    if k.keys:
+        return  # a topic's history goes with it
+    old = (k.dir / "keys.json").read_bytes()
+    keys(k, "rotate", "pii", "--now")
+    gone = next(r for r in rows(k) if (r["name"], r["version"]) == ("pii", 2))
+    (k.dir / "keys.json").write_bytes(old)
+    (k.dir / "old.json").write_bytes(old)
+    (k.dir / "old.json").chmod(0o600)
+    assert "registry_rolled_back" in keys(k, "list", check=2).stderr
+    for args in (("--dry-run",), ()):
+        r = keys(k, "restore", "old.json", *args)
+        assert f"pii@2 (id {gone['id']}): made once, and neither in the backup nor here" in r.stdout
