@@ -252,7 +252,9 @@ static int finish(struct run *r, bool strict)
 		fwrite(r->rules.data, 1, r->rules.len, stdout);
 		printf("]}\n");
 	} else if (r->passed + r->failed == 0) {
-		printf("no examples: they stand beside a rule file, as orders.examples.yaml beside orders.yaml\n");
+		if (!r->broken)
+			printf(
+			    "no examples: they stand beside a rule file, as orders.examples.yaml beside orders.yaml\n");
 	} else {
 		printf("%zu passed, %zu failed, %zu rule%s without an example\n", r->passed, r->failed, r->untouched,
 		       r->untouched == 1 ? "" : "s");

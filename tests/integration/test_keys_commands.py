@@ -295,7 +295,7 @@ def test_what_a_lost_kek_wrapped_is_given_up(make):
     (k.dir / "kek-new").unlink()
     k.configure("local", keks=("local",))
     r = k.run("keys", "list", check=0)
-    assert "'lost'" in r.stderr and "'new'" in r.stderr and "keys destroy lost@2" in r.stderr
+    assert r.stderr.count("of 'lost' cannot be reached: KEK 'new' does not open it here") == 2 and "destroy" not in r.stderr
     # Nothing else is held up by it.
     k.run("keys", "rotate", "pii", check=0)
     k.run("keys", "backup", "with-the-lost", "-c", "kveil.yaml", check=0)
