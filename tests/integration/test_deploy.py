@@ -77,7 +77,7 @@ def test_the_charts_values_hold_no_sample_that_would_come_into_the_users():
 def test_the_charts_schema_has_kveils_own():
     r = subprocess.run([sys.executable, str(DEPLOY / "values_schema.py"), str(KVEIL)], capture_output=True, text=True, check=True)
     schema = json.loads(r.stdout)
-    assert r.stdout == (CHART / "values.schema.json").read_text(), "deploy/values_schema.py says how to make it anew"
+    assert r.stdout == (CHART / "values.schema.json").read_text(), "tests/pages.py --write makes it anew"
     jsonschema.validators.validator_for(schema).check_schema(schema)
     example = merged(load(CHART / "values.yaml"), load(CHART / "example-values.yaml"))
     jsonschema.validate(example, schema)
