@@ -28,14 +28,14 @@ def shared(program):
     """What ldd would say, for every architecture: each library once, and the loader as the program's header names it."""
     loader = re.search(r"program interpreter: (\S+)\]", output("readelf", "--program-headers", program)).group(1)
     folders = [f"{top}/{LOADERS[os.path.basename(loader)]}" for top in ("/lib", "/usr/lib")]
-    found, todo = {os.path.basename(loader): loader}, [program]
-    while todo:
-        for name in re.findall(r"\(NEEDED\).*\[(.+)\]", output("readelf", "--dynamic", todo.pop())):
+    found, unread = {os.path.basename(loader): loader}, [program]
+    while unread:
+        for name in re.findall(r"\(NEEDED\).*\[(.+)\]", output("readelf", "--dynamic", unread.pop())):
             if name not in found:
                 found[name] = next((p for p in (f"{folder}/{name}" for folder in folders) if os.path.exists(p)), None)
                 if not found[name]:
                     sys.exit(f"sbom.py: {program} needs {name}, which is not in {' or '.join(folders)}")
-                todo.append(found[name])
+                unread.append(found[name])
     return sorted(found.values())
 
 
