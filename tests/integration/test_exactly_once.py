@@ -80,17 +80,18 @@ class Feed:
         assert not self.thread.is_alive()
 
 
+def send(kafka, topic, first, last, partitions=1, **more):
+    """As Feed, with all of them at once."""
+    kafka.produce(topic, [{"value": order(i, **more), "key": f"k{i % KEYS}", "partition": i % KEYS % partitions}
+                          for i in range(first, last)])
+
+
 def done(k, kafka, partitions):
     """Records that are committed; -1: the group's coordinator has only just come up."""
     try:
         return sum(max(0, kafka.committed(k.group, k.topic, p)) for p in range(partitions))
     except KafkaException:
         return -1
-
-
-def all_committed(k, kafka, partitions, count):
-    """Transactions leave no marks in the input: its offsets are the records'."""
-    return done(k, kafka, partitions) == count
 
 
 def check_once(k, kafka, count, missing=()):
@@ -103,6 +104,19 @@ def check_once(k, kafka, count, missing=()):
     for i in numbers:
         assert last.get(i % KEYS, -1) < i, f"key {i % KEYS}: {i} behind {last[i % KEYS]}"
         last[i % KEYS] = i
+
+
+def all_once(k, kafka, count, partitions=1, missing=()):
+    """Everything is committed (transactions leave no marks in the input: its offsets are the records'), and is there once."""
+    wait_for("all committed", lambda: done(k, kafka, partitions) == count, timeout=180)
+    check_once(k, kafka, count, missing)
+
+
+def recovers(k, kafka, count, partitions=1):
+    """After an outage it goes on by itself, and ends well."""
+    all_once(k, kafka, count, partitions)
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200, timeout=60)
+    assert k.stop() == 0
 
 
 def test_records_letters_and_offsets_are_there_once(make_kveil, kafka):
@@ -119,7 +133,7 @@ def test_records_letters_and_offsets_are_there_once(make_kveil, kafka):
     kafka.produce(k.topic, [b"{broken"] * 5)
     dead = kafka.consume(k.dead, 5, settle=1)
     assert len(dead) == 5 and {dict(m.headers())["kveil.error.code"] for m in dead} == {b"invalid_json"}
-    wait_for("all committed", lambda: all_committed(k, kafka, 2, 6005), timeout=60)
+    wait_for("all committed", lambda: done(k, kafka, 2) == 6005, timeout=60)
     check_once(k, kafka, 6000)
     assert k.metric("kveil_transactions_total", outcome="committed") > 0
     assert k.metric("kveil_transactions_total", outcome="aborted") == 0
@@ -146,8 +160,7 @@ def test_killed_in_full_flow(make_kveil, kafka):
         if n % 5 == 4:  # and progress between, also where kills come faster than the group settles
             wait_for("progress", lambda before=before: done(k, kafka, 4) > before, timeout=60)
     feed.join()
-    wait_for("all committed", lambda: all_committed(k, kafka, 4, RECORDS), timeout=120)
-    check_once(k, kafka, RECORDS)
+    all_once(k, kafka, RECORDS, partitions=4)
     assert not kafka.consume(k.dead, 0)
     for p in running:
         assert k.stop(p) == 0
@@ -169,8 +182,7 @@ def test_frozen_past_its_session_and_its_transaction(make_kveil, kafka):
     time.sleep(2)
     first.send_signal(signal.SIGCONT)
     feed.join()
-    wait_for("all committed", lambda: all_committed(k, kafka, 2, n), timeout=90)
-    check_once(k, kafka, n)
+    all_once(k, kafka, n, partitions=2)
     assert first.poll() is None and second.poll() is None
     wait_for("ready again", lambda: k.get("/readyz")[0] == 200, timeout=60)
     assert k.stop(first) == 0 and k.stop(second) == 0
@@ -186,15 +198,12 @@ def test_two_processes_of_one_instance(make_kveil, kafka):
     second = Replica(k, "a").start()
     feed = Feed(kafka, k.topic, n, 2, rate=1000)
     feed.join()
-    wait_for("all committed", lambda: all_committed(k, kafka, 2, n), timeout=180)
-    check_once(k, kafka, n)
+    all_once(k, kafka, n, partitions=2)
     logs = first.log.read_text() + second.log.read_text()
     assert "another process has" in logs
     fenced = logs.count("was fenced")
-    kafka.produce(k.topic, [{"value": order(n + i), "key": f"k{(n + i) % KEYS}", "partition": (n + i) % KEYS % 2}
-                            for i in range(1000)])
-    wait_for("all committed", lambda: all_committed(k, kafka, 2, n + 1000), timeout=120)
-    check_once(k, kafka, n + 1000)
+    send(kafka, k.topic, n, n + 1000, partitions=2)
+    all_once(k, kafka, n + 1000, partitions=2)
     assert fenced <= 8
     assert k.stop(first) == 0 and k.stop(second) == 0
 
@@ -218,8 +227,7 @@ def test_a_refused_record_is_one_letter(make_kveil, kafka, views):
     kafka.produce(k.topic, [{"value": order(i), "key": f"k{i % KEYS}", **({"timestamp": future} if i in bad else {})}
                             for i in range(n)])
     k.start()
-    wait_for("all committed", lambda: all_committed(k, kafka, 1, n), timeout=120)
-    check_once(k, kafka, n, missing=bad)
+    all_once(k, kafka, n, missing=bad)
     dead = kafka.consume(k.dead, len(bad), settle=1)
     assert [(dict(m.headers())["kveil.error.code"], int(dict(m.headers())["kveil.error.offset"])) for m in dead] == \
         [(b"refused_by_broker", i) for i in bad]
@@ -242,16 +250,13 @@ def test_an_output_that_is_gone(make_kveil, kafka):
     g.write_text(g.read_text().replace(f"[{k.topic}]", f"[{gone}]").replace(f"name: {k.name}", "name: gone"))
     k.init().start()
 
-    def feed(topic, first, last):
-        kafka.produce(topic, [{"value": order(i), "key": f"k{i % KEYS}"} for i in range(first, last)])
-
-    feed(gone, 0, 300)
+    send(kafka, gone, 0, 300)
     wait_for("both", lambda: kafka.committed(k.group, gone) == 300)
     kafka.admin.delete_topics([gone + ".secure"])[gone + ".secure"].result(30)
-    feed(gone, 300, 600)
+    send(kafka, gone, 300, 600)
     wait_for("the fault", lambda: k.metric("kveil_transactions_total", outcome="aborted") > 0, timeout=60)
     for i in range(5):
-        feed(k.topic, 100 * i, 100 * i + 100)
+        send(kafka, k.topic, 100 * i, 100 * i + 100)
         wait_for("its neighbour", lambda i=i: kafka.committed(k.group, k.topic) == 100 * i + 100, timeout=60)
     assert kafka.committed(k.group, gone) == 300
 
@@ -288,22 +293,15 @@ def test_an_output_without_a_leader(make_kveil, broker, kafka):
         k.rules(ORDER_FIELDS)
         p = k.init().start()
 
-        def feed(first, last):
-            kafka.produce(k.topic, [{"value": order(i), "key": f"k{i % KEYS}", "partition": i % KEYS % 2}
-                                    for i in range(first, last)])
-
-        feed(0, n // 2)
+        send(kafka, k.topic, 0, n // 2, partitions=2)
         wait_for("the first", lambda: done(k, kafka, 2) == n // 2)
         second.stop()
-        feed(n // 2, n)
+        send(kafka, k.topic, n // 2, n, partitions=2)
         wait_for("it is said", lambda: "transaction" in k.get("/readyz")[1], timeout=60)
         time.sleep(5)
         assert p.poll() is None and k.get("/livez")[0] == 200
         second.start()
-        wait_for("all committed", lambda: all_committed(k, kafka, 2, n), timeout=120)
-        check_once(k, kafka, n)
-        wait_for("ready", lambda: k.get("/readyz")[0] == 200, timeout=60)
-        assert k.stop() == 0
+        recovers(k, kafka, n, partitions=2)
     finally:
         second.close()
         wait_for("one broker", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 1, timeout=60)
@@ -318,7 +316,7 @@ def test_a_broker_that_restarts(make_kveil):
         k.init()
         kafka.create(k.topic, k.secure, k.dead)
         p = k.start()
-        kafka.produce(k.topic, [{"value": order(i), "key": f"k{i % KEYS}"} for i in range(n)])
+        send(kafka, k.topic, 0, n)
         kafka.consume(k.secure, 500)
         broker.stop(kill=True)
         time.sleep(3)
@@ -328,10 +326,7 @@ def test_a_broker_that_restarts(make_kveil):
         time.sleep(12)  # longer than a transaction is waited for
         assert p.poll() is None and k.get("/livez")[0] == 200
         broker.start()
-        wait_for("all committed", lambda: all_committed(k, kafka, 1, n), timeout=120)
-        check_once(k, kafka, n)
-        wait_for("ready", lambda: k.get("/readyz")[0] == 200, timeout=60)
-        assert k.stop() == 0
+        recovers(k, kafka, n)
     finally:
         broker.close()
 
@@ -349,11 +344,10 @@ def test_outputs_slower_than_a_transaction_may_last(make_kveil):
         k.rules(ORDER_FIELDS)
         k.init()
         kafka.create(k.topic, k.secure, k.dead)
-        kafka.produce(k.topic, [{"value": order(i, more="x" * 10000), "key": f"k{i % KEYS}"} for i in range(n)])
+        send(kafka, k.topic, 0, n, more="x" * 10000)
         proxy.rate = 600_000
         k.start()
-        wait_for("all committed", lambda: all_committed(k, kafka, 1, n), timeout=180)
-        check_once(k, kafka, n)
+        all_once(k, kafka, n)
         assert k.stop() == 0
     finally:
         broker.close()
@@ -365,7 +359,7 @@ def test_a_reader_of_all_records_sees_what_was_taken_back(make_kveil, kafka):
     k.rules(ORDER_FIELDS)
     k.init()
     p = k.start()
-    kafka.produce(k.topic, [{"value": order(i), "key": f"k{i % KEYS}"} for i in range(100)])
+    send(kafka, k.topic, 0, 100)
 
     def read(level):
         c = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": uuid.uuid4().hex, "isolation.level": level})
@@ -383,7 +377,6 @@ def test_a_reader_of_all_records_sees_what_was_taken_back(make_kveil, kafka):
     p.send_signal(signal.SIGKILL)
     p.wait()
     k.start()
-    wait_for("all committed", lambda: all_committed(k, kafka, 1, 100), timeout=60)
-    check_once(k, kafka, 100)
+    all_once(k, kafka, 100)
     assert read("read_uncommitted") >= 100
     assert k.stop() == 0
