@@ -78,7 +78,7 @@ def test_an_evicted_kek_opens_and_writes_nothing_any_more(make):
     k.run("keys", "destroy", "pepper", "--now", "--yes", "--certificate", "c.json", check=0)
     k.run("keys", "backup", "b.json", check=0)
     events = history(k)
-    # It is not for the asking: in no terminal it needs --yes, and what is still under it is named.
+    # Where nobody can be asked it needs --yes.
     assert k.run("keys", "evict", "local", stdin=subprocess.DEVNULL).returncode == 2
     text = evict(k).stdout
     assert "local: evicted; the registry has a new secret, and 2 keys have a new version" in text
@@ -105,12 +105,11 @@ def test_an_evicted_kek_opens_and_writes_nothing_any_more(make):
     k.configure("local", keks=("local",))
     r = k.run("keys", "list")
     assert r.returncode == 2 and "wrong_kek" in r.stderr
-    # With the number in the configuration it goes on.
+    # With the number in the configuration it goes on; a registry that is behind that number does not count.
     k.configure("new", keks=("new",))
     path = k.dir / "kveil.yaml"
     path.write_text(path.read_text().replace("  registry: ", f"  registry_id: {registry_id}\n  registry: "))
     k.run("keys", "list", check=0)
-    # Once more, with what a KEK that took its place opens.
     path.write_text(path.read_text().replace(registry_id, registry_id.replace(".1", ".2")))
     assert k.run("keys", "list").returncode == 2
 
@@ -150,7 +149,6 @@ def test_whoever_kept_the_kek_retires_and_destroys_nothing(make):
     payload = opens_root(old, json.loads(root))[0]
     label, record = next((x, json.loads(v)) for x, v in last_messages(k).items() if x.startswith("pii/"))
     fake = forged(payload, record, sequence=9, state="retired")
-    # Before, they can.
     evict(k)
     k.kafka.produce(k.keys, [{"key": label, "value": json.dumps(fake).encode()},
                              {"key": "!destroyed/" + record["id"],
@@ -197,8 +195,7 @@ def test_workers_follow_and_lose_nothing(make):
     k.start()
     values = [f"v{i}" for i in range(200)]
     k.kafka.produce(k.topic, [json.dumps({"v": v}).encode() for v in values[:100]])
-    wait_for("half of them", lambda: k.metric("kveil_records_total") >= 100 or
-             k.kafka.end_offsets(k.secure)[0] >= 100)
+    wait_for("half of them", lambda: k.kafka.end_offsets(k.secure)[0] >= 100)
     evict(k)
     k.run("keys", "rotate", "pii", "--now", check=0)
     newest = max(r["id"] for r in rows(k) if r["name"] == "pii" and r["version"] == 3)
