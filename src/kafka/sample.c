@@ -22,6 +22,7 @@ static enum kveil_status make_consumer(const char *brokers, rd_kafka_t **ret, st
 	    {"group.id", "kveil-init"},
 	    {"enable.auto.commit", "false"},
 	    {"enable.partition.eof", "true"},
+	    {"auto.offset.reset", "earliest"}, /* of records that go meanwhile */
 	    {"allow.auto.create.topics", "false"},
 	    {"log_level", "0"},
 	    {0},
@@ -37,9 +38,21 @@ static enum kveil_status make_consumer(const char *brokers, rd_kafka_t **ret, st
 	return status;
 }
 
-/* All its partitions, near their ends. */
-static enum kveil_status assign(rd_kafka_t *rk, const char *brokers, const char *topic, int64_t most,
-				int *ret_partitions, struct kveil_error *err)
+/* The newest records of a partition, or all that are left of it: RD_KAFKA_OFFSET_TAIL never comes to an end where the
+ * oldest are gone. */
+static rd_kafka_resp_err_t add_partition(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, const char *topic,
+					 int32_t id, int64_t most)
+{
+	int64_t low, high;
+	rd_kafka_resp_err_t code = kveil_kafka_range(rk, topic, id, &low, &high, PATIENCE_MS);
+
+	if (!code)
+		rd_kafka_topic_partition_list_add(list, topic, id)->offset = high - low > most ? high - most : low;
+	return code;
+}
+
+static rd_kafka_resp_err_t list_partitions(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, const char *topic,
+					   int64_t most)
 {
 	const struct rd_kafka_metadata *known = NULL;
 	rd_kafka_topic_t *handle = rd_kafka_topic_new(rk, topic, NULL);
@@ -48,52 +61,53 @@ static enum kveil_status assign(rd_kafka_t *rk, const char *brokers, const char 
 
 	if (!code && known->topic_cnt == 1)
 		code = known->topics[0].err;
-	*ret_partitions = code || known->topic_cnt != 1 ? 0 : known->topics[0].partition_cnt;
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(*ret_partitions);
-	for (int i = 0; i < *ret_partitions; i++)
-		rd_kafka_topic_partition_list_add(list, topic, known->topics[0].partitions[i].id)->offset =
-		    RD_KAFKA_OFFSET_TAIL(most);
-	if (!code)
-		code = rd_kafka_assign(rk, list);
-	rd_kafka_topic_partition_list_destroy(list);
+	for (int i = 0; !code && known->topic_cnt == 1 && i < known->topics[0].partition_cnt; i++)
+		code = add_partition(rk, list, topic, known->topics[0].partitions[i].id, most);
 	if (known)
 		rd_kafka_metadata_destroy(known);
 	if (handle)
 		rd_kafka_topic_destroy(handle);
-	return code ? no_answer(code, brokers, topic, err) : KVEIL_OK;
+	return code;
 }
 
-/* Until each partition has come to its end, or it was enough. */
-static void read_all(rd_kafka_t *rk, int partitions, kveil_kafka_sample_fn *take, void *user)
+/* Until each partition has come to its end, or it was enough. An error: no partition gave anything. */
+static rd_kafka_resp_err_t read_all(rd_kafka_t *rk, int partitions, kveil_kafka_sample_fn *take, void *user)
 {
 	int64_t end = kveil_clock_mono_ms() + PATIENCE_MS;
-	bool more = true;
+	rd_kafka_resp_err_t why = RD_KAFKA_RESP_ERR__TIMED_OUT;
+	bool more = true, any = partitions == 0;
 
 	while (partitions > 0 && more && kveil_clock_mono_ms() < end) {
 		rd_kafka_message_t *msg = rd_kafka_consumer_poll(rk, POLL_MS);
 		if (!msg)
 			continue;
-		if (msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-			partitions--;
-		else if (!msg->err)
+		any |= !msg->err || msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
+		if (msg->err) {
+			partitions -= msg->rkt != NULL;
+			why = msg->err;
+		} else
 			more = take(user, kveil_span_of(msg->key, msg->key_len), kveil_span_of(msg->payload, msg->len));
-		rd_kafka_message_destroy(msg);
+		kveil_kafka_message_free(msg);
 	}
+	return any ? RD_KAFKA_RESP_ERR_NO_ERROR : why;
 }
 
 enum kveil_status kveil_kafka_sample(const char *brokers, const char *topic, int64_t most, kveil_kafka_sample_fn *take,
 				     void *user, struct kveil_error *err)
 {
 	rd_kafka_t *rk = NULL;
-	int partitions = 0;
 	enum kveil_status status = make_consumer(brokers, &rk, err);
 
 	if (status)
 		return status;
 	rd_kafka_poll_set_consumer(rk);
-	status = assign(rk, brokers, topic, most, &partitions, err);
-	if (!status)
-		read_all(rk, partitions, take, user);
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+	rd_kafka_resp_err_t code = list_partitions(rk, list, topic, most);
+	if (!code)
+		code = rd_kafka_assign(rk, list);
+	if (!code)
+		code = read_all(rk, list->cnt, take, user);
+	rd_kafka_topic_partition_list_destroy(list);
 	kveil_kafka_destroy(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-	return status;
+	return code ? no_answer(code, brokers, topic, err) : KVEIL_OK;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/kafka.h"
 #include "kafka/mock.h"
+#include "kafka/sample.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -95,12 +97,75 @@ static void test_an_outage_ends(void **state)
 	kveil_mock_free(m);
 }
 
+static bool count_values(void *user, struct kveil_span key, struct kveil_span value)
+{
+	(void)key;
+	*(int *)user += value.data != NULL;
+	return true;
+}
+
+/* Of a partition that has lost its oldest records, and has fewer left than are asked for. */
+static void test_a_sample_of_what_is_left(void **state)
+{
+	enum { RECORDS = 12, RECORD_BYTES = 900000 };
+	struct kveil_mock *m;
+	struct kveil_mock_writer *w;
+	struct kveil_error err;
+	int taken = 0;
+	uint8_t *bytes = calloc(1, RECORD_BYTES);
+	struct kveil_record record = {.value = kveil_span_of(bytes, RECORD_BYTES)};
+
+	(void)state;
+	assert_int_equal(kveil_mock_new(1, &m, &err), KVEIL_OK);
+	assert_int_equal(kveil_mock_create_topic(m, "t", 1, &err), KVEIL_OK);
+	assert_int_equal(kveil_mock_writer_new(m, &w, &err), KVEIL_OK);
+	for (int i = 0; i < RECORDS; i++) {
+		assert_int_equal(kveil_mock_write(w, "t", 0, &record, &err), KVEIL_OK);
+		assert_int_equal(kveil_mock_writer_poll(w, 5000, true), 0);
+	}
+	assert_int_equal(
+	    kveil_kafka_sample(kveil_mock_bootstrap_servers(m), "t", RECORDS - 1, count_values, &taken, &err),
+	    KVEIL_OK);
+	assert_in_range(taken, 1, RECORDS - 2);
+	kveil_mock_writer_free(w);
+	kveil_mock_free(m);
+	free(bytes);
+}
+
+/* As where the records may be described and not read. */
+static void test_a_sample_that_is_not_answered(void **state)
+{
+	static const int16_t codes[] = {
+	    RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+	    RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED};
+	struct kveil_record record = {.value = KVEIL_SPAN("v")};
+	struct kveil_mock *m;
+	struct kveil_mock_writer *w;
+	struct kveil_error err;
+	int taken = 0;
+
+	(void)state;
+	assert_int_equal(kveil_mock_new(1, &m, &err), KVEIL_OK);
+	assert_int_equal(kveil_mock_create_topic(m, "t", 1, &err), KVEIL_OK);
+	assert_int_equal(kveil_mock_writer_new(m, &w, &err), KVEIL_OK);
+	assert_int_equal(kveil_mock_write(w, "t", 0, &record, &err), KVEIL_OK);
+	assert_int_equal(kveil_mock_writer_poll(w, 5000, true), 0);
+	kveil_mock_fail_fetch(m, codes, sizeof codes / sizeof *codes);
+	assert_int_equal(kveil_kafka_sample(kveil_mock_bootstrap_servers(m), "t", 10, count_values, &taken, &err),
+			 KVEIL_E_KAFKA_UNAVAILABLE);
+	assert_non_null(strstr(err.message, "uthorization"));
+	kveil_mock_writer_free(w);
+	kveil_mock_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_what_is_written_is_read),
 	    cmocka_unit_test(test_ends_are_asked_for_again_between_leaders),
 	    cmocka_unit_test(test_an_outage_ends),
+	    cmocka_unit_test(test_a_sample_of_what_is_left),
+	    cmocka_unit_test(test_a_sample_that_is_not_answered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
