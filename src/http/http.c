@@ -54,7 +54,6 @@ struct kveil_http {
 	const struct kveil_http_route *routes;
 	void *user;
 	bool on_loopback;
-	uint16_t port;
 	char address[80];
 	struct kveil_unix_socket socket; /* where `local` is open */
 };
@@ -333,8 +332,6 @@ static enum kveil_status open_listener(struct kveil_http *http, const char *list
 		return KVEIL_E_CONFIG;
 	}
 	http->on_loopback = kveil_address_is_loopback((struct sockaddr *)&bound);
-	http->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-						       : ((struct sockaddr_in *)&bound)->sin_port);
 	kveil_address_format((struct sockaddr *)&bound, len, http->address, sizeof http->address);
 	*ret_fd = fd;
 	return KVEIL_OK;
@@ -444,11 +441,6 @@ void kveil_http_stop(struct kveil_http *http)
 const char *kveil_http_address(const struct kveil_http *http)
 {
 	return http->address;
-}
-
-uint16_t kveil_http_port(const struct kveil_http *http)
-{
-	return http->port;
 }
 
 const char *kveil_http_library_version(void)

@@ -46,7 +46,6 @@ void kveil_http_stop(struct kveil_http *http);
 
 /* Where it listens, with the true port: "127.0.0.1:9819"; empty without a port. Lives as long as http. */
 const char *kveil_http_address(const struct kveil_http *http);
-uint16_t kveil_http_port(const struct kveil_http *http);
 
 const char *kveil_http_library_version(void); /* libmicrohttpd's */
 

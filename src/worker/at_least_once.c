@@ -5,8 +5,6 @@
 #include "base/log.h"
 #include "worker/loop.h"
 
-enum { LOG_EVERY_MS = 60000 };
-
 void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
 			    void *opaque)
 {
@@ -28,9 +26,7 @@ void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_to
 		return;
 	/* Once a minute; a rebalance is the ordinary reason, and ends with a commit of its own. */
 	bool ordinary = err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS || err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
-	bool say = !ordinary && (!w->commit_logged_ms || w->now_ms - w->commit_logged_ms >= LOG_EVERY_MS);
-	if (say)
-		w->commit_logged_ms = w->now_ms;
+	bool say = !ordinary && kveil_clock_once_a_minute(&w->commit_logged_ms, w->now_ms);
 	kveil_log(say ? KVEIL_LOG_WARN : KVEIL_LOG_DEBUG, w->name, "commit: %s", rd_kafka_err2str(err));
 }
 

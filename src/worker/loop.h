@@ -217,7 +217,6 @@ struct kveil_intake {
 	size_t drawn;                    /* since librdkafka's queue was seen empty */
 	int64_t before;                  /* of the last that was taken: see struct kveil_held */
 };
-enum { KVEIL_TELL_AGAIN_MS = 60000 }; /* of what repeats itself */
 /* In a wait and while much is held: often enough for rebalances, rarely enough that short waits do not pause. */
 enum { KVEIL_POLL_EVERY_MS = 500 };
 

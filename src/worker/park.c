@@ -22,7 +22,6 @@ enum {
 	SOON_TRIES = 3,  /* for a name that was made and is not there: another process was first, a matter of moments */
 	SCHEMA_MS = 250, /* an id that is not known is asked for again */
 	SCHEMA_TELL_MS = 5000,
-	LOG_EVERY_MS = 60000,
 };
 
 /* --- what waits --- */
