@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LOOK_MS = 700, WATCHDOG_S = 15, LAST_LINES_MS = 1000, ACCEPTED_MS = 2000, ACCEPTED_AGAIN_MS = 30000 };
@@ -399,12 +400,13 @@ static int start(struct run *r)
 	return code < 0 ? serve(r) : code;
 }
 
-/* "" where it cannot be read, which load tells. */
+/* "" where it cannot be read, which load tells, and of a pipe: who reads that takes it from load. */
 static void digest_file(const char *path, char ret[KVEIL_RULES_DIGEST_SIZE])
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 	uint8_t chunk[4096], digest[32];
-	FILE *f = fopen(path, "re");
+	struct stat file;
+	FILE *f = stat(path, &file) == 0 && S_ISREG(file.st_mode) ? fopen(path, "re") : NULL;
 
 	ret[0] = 0;
 	for (size_t n; f && (n = fread(chunk, 1, sizeof chunk, f)) > 0;)

@@ -105,3 +105,9 @@ def test_what_cannot_start_says_so(make_kveil):
     assert re.search(r"event: config_refused digest=[0-9a-f]{12} detail=kveil.yaml command=run ", r.stderr), r.stderr
     r = k.run("run", "-c", "nowhere.yaml", check=2)
     assert "event: config_refused detail=nowhere.yaml" in r.stderr
+
+
+def test_a_configuration_through_a_pipe(make_kveil):
+    k = make_kveil(topics=False)
+    r = k.run("run", "-c", "/dev/stdin", input="no_such_word: 1\n", check=2)
+    assert "no_such_word" in r.stderr, r.stderr
