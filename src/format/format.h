@@ -77,9 +77,13 @@ struct kveil_format {
 extern const struct kveil_format *const kveil_formats[]; /* ends with NULL */
 const struct kveil_format *kveil_format_by_name(struct kveil_span name);
 
+/* --- json_text.c --- */
+
 /* Must a string with this content be escaped in JSON: it holds a quote, a backslash or a control character. */
 bool kveil_json_needs_escape(struct kveil_span content);
-/* Appends a string with this content, escaped where it must be. */
+/* Appends a string with this content; needs_escape false: it is known that nothing in it must be escaped. */
+void kveil_json_write_string(struct kveil_buf *out, struct kveil_span content, bool needs_escape);
+/* …and looks for itself whether something must be. */
 void kveil_json_write_text(struct kveil_buf *out, struct kveil_span content);
 
 #endif

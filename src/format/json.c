@@ -643,50 +643,6 @@ static enum kveil_status json_scan(struct kveil_scan *s, struct kveil_span text,
 	return status == KVEIL_E_INVALID_JSON ? explain(text, err) : status;
 }
 
-bool kveil_json_needs_escape(struct kveil_span content)
-{
-	const uint8_t *p = content.data, *end = p + content.len;
-
-	while ((p = kveil_json_plain_end(p, end)) < end) {
-		if (*p < 0x80)
-			return true;
-		p++;
-	}
-	return false;
-}
-
-static void json_write_text(struct kveil_buf *out, struct kveil_span content, bool needs_escape)
-{
-	static const char short_escapes[0x20] = {['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
-	static const char hex[] = "0123456789abcdef";
-
-	kveil_buf_append_byte(out, '"');
-	if (!needs_escape) {
-		kveil_buf_append_span(out, content);
-		kveil_buf_append_byte(out, '"');
-		return;
-	}
-	for (size_t i = 0; i < content.len; i++) {
-		uint8_t c = content.data[i];
-		if (c == '"' || c == '\\') {
-			kveil_buf_append(out, (uint8_t[]){'\\', c}, 2);
-		} else if (c >= 0x20) {
-			kveil_buf_append_byte(out, c);
-		} else if (short_escapes[c]) {
-			kveil_buf_append(out, (uint8_t[]){'\\', (uint8_t)short_escapes[c]}, 2);
-		} else {
-			uint8_t unit[6] = {'\\', 'u', '0', '0', (uint8_t)hex[c >> 4], (uint8_t)hex[c & 15]};
-			kveil_buf_append(out, unit, sizeof unit);
-		}
-	}
-	kveil_buf_append_byte(out, '"');
-}
-
-void kveil_json_write_text(struct kveil_buf *out, struct kveil_span content)
-{
-	json_write_text(out, content, kveil_json_needs_escape(content));
-}
-
 const struct kveil_format kveil_format_jsonl = {
     .name = "jsonl",
     .parts = 1u << KVEIL_PART_VALUE,
@@ -694,7 +650,7 @@ const struct kveil_format kveil_format_jsonl = {
     .has_lines = true,
     .help = "JSON documents, one a line, each with `$` at its own root",
     .scan = json_scan,
-    .write_text = json_write_text,
+    .write_text = kveil_json_write_string,
     .quote = '"',
     .null_text = KVEIL_SPAN("null"),
 };
@@ -705,7 +661,7 @@ const struct kveil_format kveil_format_json = {
     .has_paths = true,
     .help = "one JSON document (RFC 8259), rewritten byte for byte outside the fields that rules name",
     .scan = json_scan,
-    .write_text = json_write_text,
+    .write_text = kveil_json_write_string,
     .quote = '"',
     .null_text = KVEIL_SPAN("null"),
 };
