@@ -162,7 +162,6 @@ static bool take_value(void *user, struct kveil_span key, struct kveil_span valu
 
 	if (key.len)
 		kveil_suggestion_take_key(t->s, key);
-
 	if (value.len && value.data[0] == 0)
 		t->left++;
 	else if (value.data)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/connect.h: Kafka Connect's JSON with its schema inline, as org.apache.kafka.connect.json.JsonConverter writes
- * it:
+ * engine/connect.h: Kafka Connect's JSON with its schema inline, as org.apache.kafka.connect.json.JsonConverter
+ * writes it:
  *
  *   {"schema":{"type":"struct","fields":[{"type":"string","optional":true,"field":"phone"},…],…},"payload":{"phone":…}}
  *
- *   connect.c         a part of a record ─► schema and payload; a cache of what becomes of schemas; both put together
- * again connect_tree.c    a schema's text as a tree, and which of its nodes a rule's path leads to connect_derive.c the
- * schema of what rules leave, one text a view: a function of the schema's text and the rules connect_fit.c     values
- * that no rule wrote, in the type that the new schema gives them
+ *   connect.c         a part of a record ─► schema and payload; a cache of what becomes of schemas; both together again
+ *   connect_tree.c    a schema's text as a tree, and which of its nodes a rule's path leads to
+ *   connect_judge.c   what becomes of each node
+ *   connect_derive.c  the schema of what rules leave, one text a view: a function of the schema's text and the rules
+ *   connect_fit.c     values that no rule wrote, in the type that the new schema gives them
  *
  * The payload alone goes through the rules, as a record without a schema does. What cannot be read as a schema of
  * Connect's is an error of the record. A thread's own.

@@ -303,10 +303,10 @@ enum kveil_effect {
 	KVEIL_EFFECT_REMOVED, /* nothing appended */
 };
 
-/* Runs the rule's action and appends the result to out. On failure out is as it was and err says rule and byte. */
 /* For a person: the associated data of a value sealed here. Absent: none, or made of the record's values. */
 struct kveil_span kveil_engine_ad_to_show(struct kveil_engine *e, const struct kveil_bound_rule *r,
                                           const struct kveil_spot *spot);
+/* Runs the rule's action and appends the result to out. On failure out is as it was and err says rule and byte. */
 enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
                                      struct kveil_buf *out, enum kveil_effect *ret,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;

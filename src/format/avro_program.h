@@ -2,8 +2,8 @@
 /*
  * format/avro_program.h: a writer schema and all paths of a plan part as one graph, built once a schema:
  *
- *   node = (type, state of the automaton, is it in a place), from (root, start, no) on; a field, an item, a branch
- * leads to the next
+ *   node = (type, state of the automaton, is it in a place), from (root, start, no) on;
+ *   a field, an item, a branch leads to the next
  *
  * so that the walk over a value's bytes looks up no name and no type: it follows nodes. What no path can reach is there
  * too, in the dead state, to be checked and passed over.

@@ -2,9 +2,9 @@
 /*
  * format/avro_schema.h: an Avro schema (specification 1.11), from text to a table of types.
  *
- *   text ─ bounded ─► avro-c (is it a schema at all) ─► types[0 … count): numbers, so that a recursive type is no
- * circle
+ *   text ─ bounded ─► avro-c (is it a schema at all) ─► types[0 … count)
  *
+ * Types name each other by number, so that a recursive one is no circle.
  * avro-c keeps neither defaults nor docs, aliases, logical types or properties; the JSON tree behind each type does,
  * for the derived schema. Immutable once parsed: any thread.
  */

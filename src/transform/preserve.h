@@ -3,11 +3,14 @@
  * transform/preserve.h: format-preserving text, for the actions that take an alphabet (FF1, SP 800-38G r1).
  *
  *   6222-0200 0000-0005     keep_first: 6, keep_last: 4, keep_chars: " -"
- *   kkkk kk.. .... kkkk     k stays clear, . is enciphered, what keep_chars names stays where it is and counts for
- * nothing
+ *   kkkk kk.. .... kkkk     k stays clear, . is enciphered, what keep_chars names stays where it is
+ *                           and counts for nothing
  *
- * The tweak, numbers big-endian: associated data's length (4) | associated data | length of the kept beginning (4) | it
- * | the kept end. So one value has another token under another beginning or end, and the same one however it is spaced.
+ * The tweak, numbers big-endian:
+ *
+ *   associated data's length (4) | associated data | length of the kept beginning (4) | it | the kept end
+ *
+ * So one value has another token under another beginning or end, and the same one however it is spaced.
  * Characters are code points, as an alphabet's are.
  */
 #ifndef KVEIL_TRANSFORM_PRESERVE_H
