@@ -202,9 +202,14 @@ static enum kveil_status follow(struct file_registry *r, const struct kveil_docu
 		return KVEIL_E_REGISTRY_CORRUPT;
 	}
 	enum kveil_status status = kveil_registry_open_next(&r->base, &d->root, &next, err);
-	if (!status)
+	if (status)
+		return status;
+	status = kveil_registry_file_set_number(r, d->root.number, err);
+	if (status)
+		kveil_registry_secret_free(next);
+	else
 		kveil_registry_adopt(&r->base, next);
-	return status ? status : kveil_registry_file_set_number(r, d->root.number, err);
+	return status;
 }
 
 /* The document, authentic and the one that this host wrote last. Under the lock. */

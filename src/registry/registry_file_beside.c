@@ -24,17 +24,24 @@ static char *numbered(const char *path, uint32_t number, const char *kind)
 enum kveil_status kveil_registry_file_set_number(struct file_registry *r, uint32_t number, struct kveil_error *err)
 {
 	uint64_t changes = r->events.all.changes;
+	char *mark = numbered(r->path, number, ".mark");
+	char *note = numbered(r->path, number, ".rules");
+	char *events = numbered(r->path, number, ".events");
 
+	if (!mark || !note || !events) {
+		free(mark);
+		free(note);
+		free(events);
+		return kveil_no_memory(err, "the key registry");
+	}
 	free(r->mark_path);
 	free(r->note_path);
 	kveil_registry_eventfile_clear(&r->events);
 	/* Whoever has heeded what was read looks again. */
 	r->events.all.changes = changes + 1;
-	r->mark_path = numbered(r->path, number, ".mark");
-	r->note_path = numbered(r->path, number, ".rules");
-	r->events.path = numbered(r->path, number, ".events");
-	if (!r->mark_path || !r->note_path || !r->events.path)
-		return kveil_no_memory(err, "the key registry");
+	r->mark_path = mark;
+	r->note_path = note;
+	r->events.path = events;
 	return KVEIL_OK;
 }
 

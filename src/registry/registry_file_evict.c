@@ -118,8 +118,10 @@ enum kveil_status kveil_registry_file_evict(struct kveil_registry *base, const s
 	free(to.mark_path);
 	free(to.note_path);
 	kveil_registry_eventfile_clear(&to.events);
-	if (status)
-		return status;
-	kveil_registry_adopt(base, next);
-	return kveil_registry_file_set_number(r, root->number, err);
+	/* next moves in last: should a step fail, it is still the caller's. */
+	if (!status)
+		status = kveil_registry_file_set_number(r, root->number, err);
+	if (!status)
+		kveil_registry_adopt(base, next);
+	return status;
 }

@@ -30,7 +30,8 @@ struct file_document {
 enum kveil_status kveil_registry_file_new(const struct kveil_registry_env *env, const char *where,
                                           struct file_registry **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_registry_file_free(struct file_registry *r); /* NULL is fine */
-/* What stands beside the document under the secret of this number. What was read of events is forgotten. */
+/* What stands beside the document under the secret of this number. What was read of events is forgotten. On failure
+ * r stays as it is. */
 enum kveil_status kveil_registry_file_set_number(struct file_registry *r, uint32_t number,
                                                  struct kveil_error *err) KVEIL_MUST_CHECK;
 /* LOCK_SH or LOCK_EX. Waits for others to finish; a class RETRY error if they do not. */
