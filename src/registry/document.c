@@ -6,6 +6,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "crypto/crypto.h"
+#include "registry/registry_text.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -73,19 +74,6 @@ bool kveil_registry_root_key_parse(const json_t *item, struct kveil_registry_roo
 	return ok;
 }
 
-/* Exactly n bytes of text in this encoding. */
-static bool decode_fixed(enum kveil_encoding e, const char *text, size_t len, uint8_t *out, size_t n)
-{
-	uint8_t bytes[64];
-	size_t got;
-
-	if (len != kveil_text_encoded_len(e, n) || !kveil_text_decode(e, (const uint8_t *)text, len, bytes, &got) ||
-	    got != n)
-		return false;
-	memcpy(out, bytes, n);
-	return true;
-}
-
 static bool parse_events(const json_t *lines, struct kveil_registry_events *ret)
 {
 	for (size_t i = 0; i < json_array_size(lines); i++) {
@@ -131,9 +119,9 @@ static enum kveil_status parse_tree(json_t *tree, struct kveil_document *d, stru
 	    (events && (!d->backup || !json_is_array(events))) ||
 	    (secret && !kveil_registry_root_from_tree(secret, &d->root)))
 		return corrupt(err, "the key registry holds what no kveil writes");
-	if (!decode_fixed(KVEIL_HEX, id, id_len, d->root.id, sizeof d->root.id) || generation < 1 || lease < 0 ||
-	    lease > UINT32_MAX || !json_is_array(roots) || !json_is_array(keys) ||
-	    !decode_fixed(KVEIL_BASE64, mac, mac_len, d->mac, sizeof d->mac))
+	if (!kveil_registry_text_read(KVEIL_HEX, id, id_len, d->root.id, sizeof d->root.id) || generation < 1 ||
+	    lease < 0 || lease > UINT32_MAX || !json_is_array(roots) || !json_is_array(keys) ||
+	    !kveil_registry_text_read(KVEIL_BASE64, mac, mac_len, d->mac, sizeof d->mac))
 		return corrupt(err, "the key registry holds what no kveil writes");
 	d->generation = (uint64_t)generation;
 	d->lease = (uint32_t)lease;
@@ -369,20 +357,6 @@ enum kveil_status kveil_document_sort_out(struct kveil_document *d, const struct
 	return status;
 }
 
-static json_t *encoded(enum kveil_encoding e, const uint8_t *data, size_t n)
-{
-	size_t len = kveil_text_encoded_len(e, n);
-	char *text = malloc(len + 1);
-	json_t *ret = NULL;
-
-	if (text) {
-		kveil_text_encode(e, data, n, (uint8_t *)text);
-		ret = json_stringn(text, len);
-	}
-	free(text);
-	return ret;
-}
-
 static json_t *events_of(const struct kveil_registry_events *all)
 {
 	json_t *lines = json_array();
@@ -408,9 +382,10 @@ static json_t *tree_of(const struct kveil_document *d)
 	bool ok = roots && keys;
 
 	for (size_t i = 0; ok && i < d->root.count; i++)
-		ok = json_array_append_new(roots, json_pack("{s:s, s:o}", "kek", d->root.keys[i].kek, "wrapped",
-							    encoded(KVEIL_BASE64, d->root.keys[i].wrapped,
-								    d->root.keys[i].wrapped_len))) == 0;
+		ok =
+		    json_array_append_new(roots, json_pack("{s:s, s:o}", "kek", d->root.keys[i].kek, "wrapped",
+							   kveil_registry_text_of(KVEIL_BASE64, d->root.keys[i].wrapped,
+										  d->root.keys[i].wrapped_len))) == 0;
 	for (size_t i = 0; ok && i < d->count; i++)
 		ok = json_array_append_new(keys, kveil_key_record_to_tree(&d->records[i])) == 0;
 	if (!ok) {
@@ -418,15 +393,15 @@ static json_t *tree_of(const struct kveil_document *d)
 		json_decref(keys);
 		return NULL;
 	}
-	json_t *tree =
-	    json_pack("{s:s, s:i, s:o, s:I, s:I, s:o, s:o}", "kveil", d->backup ? magic_backup : magic_registry,
-		      "format", format_of(d), "id", encoded(KVEIL_HEX, d->root.id, sizeof d->root.id), "generation",
-		      (json_int_t)d->generation, "lease", (json_int_t)d->lease, "registry_keys", roots, "keys", keys);
+	json_t *tree = json_pack(
+	    "{s:s, s:i, s:o, s:I, s:I, s:o, s:o}", "kveil", d->backup ? magic_backup : magic_registry, "format",
+	    format_of(d), "id", kveil_registry_text_of(KVEIL_HEX, d->root.id, sizeof d->root.id), "generation",
+	    (json_int_t)d->generation, "lease", (json_int_t)d->lease, "registry_keys", roots, "keys", keys);
 	ok = tree &&
 	     (kveil_registry_root_is_plain(&d->root) ||
 	      json_object_set_new(tree, "secret", kveil_registry_root_to_tree(&d->root)) == 0) &&
 	     (!d->events.count || json_object_set_new(tree, "events", events_of(&d->events)) == 0) &&
-	     json_object_set_new(tree, "mac", encoded(KVEIL_BASE64, d->mac, sizeof d->mac)) == 0;
+	     json_object_set_new(tree, "mac", kveil_registry_text_of(KVEIL_BASE64, d->mac, sizeof d->mac)) == 0;
 	if (!ok) {
 		json_decref(tree);
 		return NULL;

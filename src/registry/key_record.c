@@ -2,6 +2,8 @@
 /* The record of one version: its text, its MAC, what is wrapped. */
 #include "registry/key_record.h"
 
+#include "registry/registry_text.h"
+
 #include "base/bytes.h"
 #include "base/secret.h"
 #include "base/text.h"
@@ -237,20 +239,6 @@ enum kveil_status kveil_key_payload_read(const struct kveil_key_record *r,
 	return KVEIL_OK;
 }
 
-static json_t *base64_of(const uint8_t *data, size_t n)
-{
-	size_t len = kveil_text_encoded_len(KVEIL_BASE64, n);
-	char *text = malloc(len + 1);
-	json_t *ret = NULL;
-
-	if (text) {
-		kveil_text_encode(KVEIL_BASE64, data, n, (uint8_t *)text);
-		ret = json_stringn(text, len);
-	}
-	free(text);
-	return ret;
-}
-
 json_t *kveil_key_record_to_tree(const struct kveil_key_record *r)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
@@ -263,8 +251,9 @@ json_t *kveil_key_record_to_tree(const struct kveil_key_record *r)
 			 "version", (json_int_t)r->version, "id", id, "algorithm", alg->name, "kek", r->kek, "created",
 			 (json_int_t)r->created_ms, "active", (json_int_t)r->active_from_ms, "expires",
 			 (json_int_t)r->expires_ms, "state", state_names[r->state], "sequence", (json_int_t)r->sequence,
-			 "changed", (json_int_t)r->changed_ms, "wrapped", base64_of(r->wrapped, r->wrapped_len), "mac",
-			 base64_of(r->mac, sizeof r->mac));
+			 "changed", (json_int_t)r->changed_ms, "wrapped",
+			 kveil_registry_text_of(KVEIL_BASE64, r->wrapped, r->wrapped_len), "mac",
+			 kveil_registry_text_of(KVEIL_BASE64, r->mac, sizeof r->mac));
 }
 
 /* What a reader collects before it judges. */
@@ -321,8 +310,6 @@ static bool parse_wrapped(const struct raw *raw, struct kveil_key_record *r)
 static bool parse(const struct raw *raw, struct kveil_key_record *r)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_name(kveil_span_str(raw->algorithm));
-	uint8_t mac[64];
-	size_t n;
 
 	if (!kveil_key_name_valid(kveil_span_of(raw->name, raw->name_len), true) || raw->kek_len == 0 ||
 	    raw->kek_len > KVEIL_KEK_NAME_MAX || strlen(raw->kek) != raw->kek_len || !alg)
@@ -340,11 +327,8 @@ static bool parse(const struct raw *raw, struct kveil_key_record *r)
 	r->active_from_ms = raw->active;
 	r->expires_ms = raw->expires;
 	r->changed_ms = raw->changed;
-	if (raw->mac_len != 44 || !kveil_text_decode(KVEIL_BASE64, (const uint8_t *)raw->mac, 44, mac, &n) ||
-	    n != KVEIL_MAC_BYTES)
-		return false;
-	memcpy(r->mac, mac, KVEIL_MAC_BYTES);
-	return parse_id(raw->id, &r->id) && parse_state(raw->state, &r->state) && parse_wrapped(raw, r);
+	return kveil_registry_text_read(KVEIL_BASE64, raw->mac, raw->mac_len, r->mac, sizeof r->mac) &&
+	       parse_id(raw->id, &r->id) && parse_state(raw->state, &r->state) && parse_wrapped(raw, r);
 }
 
 enum kveil_status kveil_key_record_from_tree(json_t *object, struct kveil_key_record *ret, struct kveil_error *err)

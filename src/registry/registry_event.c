@@ -2,6 +2,8 @@
 /* Events in the registry, each with its MAC and the one before it. */
 #include "registry/registry_event.h"
 
+#include "registry/registry_text.h"
+
 #include "base/clock.h"
 #include "base/secret.h"
 #include "base/text.h"
@@ -72,18 +74,13 @@ bool kveil_registry_event_authentic(const struct kveil_registry_event *e, const 
 
 static bool read_mac(struct kveil_span line, uint8_t mac[KVEIL_MAC_BYTES])
 {
-	uint8_t bytes[64];
-	size_t n;
-
 	if (line.len <= TAIL || line.len > KVEIL_EVENT_LINE_MAX + FIRST || memchr(line.data, '\n', line.len))
 		return false;
 	const uint8_t *at = line.data + line.len - TAIL;
-	if (!kveil_span_eq(kveil_span_of(at, sizeof tail - 1), KVEIL_SPAN(",\"mac\":\"")) ||
-	    !kveil_span_eq(kveil_span_of(line.data + line.len - 2, 2), KVEIL_SPAN("\"}")) ||
-	    !kveil_text_decode(KVEIL_BASE64, at + sizeof tail - 1, MAC_TEXT, bytes, &n) || n != KVEIL_MAC_BYTES)
-		return false;
-	memcpy(mac, bytes, KVEIL_MAC_BYTES);
-	return true;
+	return kveil_span_eq(kveil_span_of(at, sizeof tail - 1), KVEIL_SPAN(",\"mac\":\"")) &&
+	       kveil_span_eq(kveil_span_of(line.data + line.len - 2, 2), KVEIL_SPAN("\"}")) &&
+	       kveil_registry_text_read(KVEIL_BASE64, (const char *)at + sizeof tail - 1, MAC_TEXT, mac,
+					KVEIL_MAC_BYTES);
 }
 
 static uint32_t number_of(json_t *tree, const char *name)
@@ -99,8 +96,6 @@ static bool read_members(json_t *tree, struct kveil_registry_event *e)
 	const char *previous = json_string_value(json_object_get(tree, "previous"));
 	const char *due = json_string_value(json_object_get(tree, "due"));
 	const char *first_mac = json_string_value(json_object_get(tree, "first_mac"));
-	uint8_t mac[64];
-	size_t n = 0;
 
 	e->sequence = number_of(tree, "sequence");
 	e->id = number_of(tree, "id");
@@ -111,15 +106,10 @@ static bool read_members(json_t *tree, struct kveil_registry_event *e)
 		return false;
 	e->kind = kveil_event_by_name(event);
 	memcpy(e->mac, e->signature, sizeof e->mac);
-	if (first_mac &&
-	    (strlen(first_mac) != MAC_TEXT ||
-	     !kveil_text_decode(KVEIL_BASE64, (const uint8_t *)first_mac, MAC_TEXT, mac, &n) || n != KVEIL_MAC_BYTES))
+	if (first_mac && !kveil_registry_text_read(KVEIL_BASE64, first_mac, strlen(first_mac), e->mac, sizeof e->mac))
 		return false;
-	if (first_mac)
-		memcpy(e->mac, mac, sizeof e->mac);
-	return !previous || (strlen(previous) == (size_t)2 * KVEIL_EVENT_HASH_BYTES &&
-			     kveil_text_decode(KVEIL_HEX, (const uint8_t *)previous, (size_t)2 * KVEIL_EVENT_HASH_BYTES,
-					       e->previous, &n));
+	return !previous ||
+	       kveil_registry_text_read(KVEIL_HEX, previous, strlen(previous), e->previous, sizeof e->previous);
 }
 
 bool kveil_registry_event_parse(struct kveil_span line, struct kveil_registry_event *ret)

@@ -3,6 +3,7 @@
 #include "registry/registry_message.h"
 
 #include "registry/document.h"
+#include "registry/registry_text.h"
 
 #include "base/bytes.h"
 #include "base/secret.h"
@@ -152,15 +153,7 @@ bool kveil_registry_lease_authentic(const struct kveil_registry_lease *l, const 
 
 static bool set_text(json_t *object, const char *name, enum kveil_encoding e, const uint8_t *data, size_t len)
 {
-	size_t n = kveil_text_encoded_len(e, len);
-	char *text = malloc(n + 1);
-
-	if (!text)
-		return false;
-	kveil_text_encode(e, data, len, (uint8_t *)text);
-	bool ok = json_object_set_new(object, name, json_stringn(text, n)) == 0;
-	free(text);
-	return ok;
+	return json_object_set_new(object, name, kveil_registry_text_of(e, data, len)) == 0;
 }
 
 static enum kveil_status dump(json_t *object, bool ok, struct kveil_buf *out, struct kveil_error *err)
@@ -220,19 +213,6 @@ enum kveil_status kveil_registry_lease_write(struct kveil_registry_lease *l, con
 
 /* --- reading --- */
 
-/* Exactly n bytes (at most 64) of text in this encoding. */
-static bool decode_fixed(enum kveil_encoding e, const char *text, size_t len, uint8_t *out, size_t n)
-{
-	uint8_t bytes[64];
-	size_t got;
-
-	if (len != kveil_text_encoded_len(e, n) || !kveil_text_decode(e, (const uint8_t *)text, len, bytes, &got) ||
-	    got != n)
-		return false;
-	memcpy(out, bytes, n);
-	return true;
-}
-
 static json_t *load(struct kveil_span value)
 {
 	json_error_t why;
@@ -255,9 +235,9 @@ bool kveil_registry_root_parse(struct kveil_span value, struct kveil_registry_ep
 					 "registry_keys", &keys, "mac", &mac, &mac_len) == 0;
 	ok = ok && strcmp(kind, magic) == 0 && format == (secret ? 2 : 1) &&
 	     (!secret || kveil_registry_root_from_tree(secret, &r.keys)) && sequence >= 1 && sequence <= UINT32_MAX &&
-	     decode_fixed(KVEIL_HEX, id, id_len, r.keys.id, sizeof r.keys.id) &&
-	     decode_fixed(KVEIL_HEX, epoch, epoch_len, r.epoch, sizeof r.epoch) && json_is_array(keys) &&
-	     decode_fixed(KVEIL_BASE64, mac, mac_len, r.mac, sizeof r.mac);
+	     kveil_registry_text_read(KVEIL_HEX, id, id_len, r.keys.id, sizeof r.keys.id) &&
+	     kveil_registry_text_read(KVEIL_HEX, epoch, epoch_len, r.epoch, sizeof r.epoch) && json_is_array(keys) &&
+	     kveil_registry_text_read(KVEIL_BASE64, mac, mac_len, r.mac, sizeof r.mac);
 	for (size_t i = 0; ok && i < json_array_size(keys); i++)
 		ok = kveil_registry_root_key_parse(json_array_get(keys, i), &r.keys);
 	ok = ok && from >= -1 && (from == -1 || r.keys.number);
@@ -284,8 +264,8 @@ bool kveil_registry_lease_parse(struct kveil_span value, struct kveil_registry_l
 	bool ok = tree &&
 		  json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s%, s:I, s:s%}", "epoch", &epoch, &epoch_len, "after",
 				 &after, "mac", &mac, &mac_len) == 0 &&
-		  after >= -1 && decode_fixed(KVEIL_HEX, epoch, epoch_len, ret->epoch, sizeof ret->epoch) &&
-		  decode_fixed(KVEIL_BASE64, mac, mac_len, ret->mac, sizeof ret->mac);
+		  after >= -1 && kveil_registry_text_read(KVEIL_HEX, epoch, epoch_len, ret->epoch, sizeof ret->epoch) &&
+		  kveil_registry_text_read(KVEIL_BASE64, mac, mac_len, ret->mac, sizeof ret->mac);
 	if (ok)
 		ret->after = after;
 	json_decref(tree);

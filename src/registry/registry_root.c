@@ -3,6 +3,7 @@
 #include "registry/registry_root.h"
 
 #include "custody/provider.h"
+#include "registry/registry_text.h"
 
 #include "base/bytes.h"
 #include "base/secret.h"
@@ -364,36 +365,19 @@ void kveil_registry_root_canonical(const struct kveil_registry_root *root, struc
 	kveil_buf_append(out, root->previous, sizeof root->previous);
 }
 
-static json_t *base64_of(const uint8_t bytes[32])
-{
-	char text[44 + 1] = "";
-
-	kveil_text_encode(KVEIL_BASE64, bytes, 32, (uint8_t *)text);
-	return json_string(text);
-}
-
 json_t *kveil_registry_root_to_tree(const struct kveil_registry_root *root)
 {
 	json_t *ret = json_pack("{s:I, s:s}", "number", (json_int_t)root->number, "mac", mac_names[root->hash]);
 
 	if (!ret || !root->number)
 		return ret;
-	if (json_object_set_new(ret, "commitment", base64_of(root->commitment)) == 0 &&
-	    json_object_set_new(ret, "previous", base64_of(root->previous)) == 0)
+	if (json_object_set_new(ret, "commitment",
+				kveil_registry_text_of(KVEIL_BASE64, root->commitment, sizeof root->commitment)) == 0 &&
+	    json_object_set_new(ret, "previous",
+				kveil_registry_text_of(KVEIL_BASE64, root->previous, sizeof root->previous)) == 0)
 		return ret;
 	json_decref(ret);
 	return NULL;
-}
-
-static bool read_base64(const char *text, size_t len, uint8_t out[32])
-{
-	uint8_t bytes[64];
-	size_t n;
-
-	if (len != 44 || !kveil_text_decode(KVEIL_BASE64, (const uint8_t *)text, len, bytes, &n) || n != 32)
-		return false;
-	memcpy(out, bytes, n);
-	return true;
 }
 
 bool kveil_registry_root_from_tree(const json_t *tree, struct kveil_registry_root *root)
@@ -415,6 +399,8 @@ bool kveil_registry_root_from_tree(const json_t *tree, struct kveil_registry_roo
 	root->hash = (enum kveil_hash)hash;
 	if (!number)
 		return !commitment && !previous && hash != KVEIL_SHA_256;
-	return commitment && previous && read_base64(commitment, commitment_len, root->commitment) &&
-	       read_base64(previous, previous_len, root->previous);
+	return commitment && previous &&
+	       kveil_registry_text_read(KVEIL_BASE64, commitment, commitment_len, root->commitment,
+					sizeof root->commitment) &&
+	       kveil_registry_text_read(KVEIL_BASE64, previous, previous_len, root->previous, sizeof root->previous);
 }
