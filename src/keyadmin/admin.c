@@ -60,13 +60,9 @@ static enum kveil_status add_keks(struct kveil_keystore *ks, size_t *ret_added, 
 	enum kveil_status status = driver->snapshot(ks->registry, &now, err);
 
 	more.number = ks->registry->secret->number;
-	for (size_t i = 0; !status && i < ks->custodian_count; i++) {
-		bool there = false;
-		for (size_t k = 0; k < now.root.count; k++)
-			there |= strcmp(now.root.keys[k].kek, ks->custodians[i]->name) == 0;
-		if (!there)
+	for (size_t i = 0; !status && i < ks->custodian_count; i++)
+		if (!kveil_registry_root_find(&now.root, ks->custodians[i]->name))
 			status = kveil_registry_root_wrap(ks->registry->secret, ks->custodians[i], &more, err);
-	}
 	if (!status && more.count)
 		status = driver->add_root_keys(ks->registry, &more, err);
 	*ret_added = more.count;
@@ -204,14 +200,6 @@ static bool opens_alone(const struct kveil_keys_config *cfg, const struct kveil_
 	return true;
 }
 
-static bool is_in_root(const struct kveil_registry_root *root, const char *name)
-{
-	for (size_t i = 0; i < root->count; i++)
-		if (strcmp(root->keys[i].kek, name) == 0)
-			return true;
-	return false;
-}
-
 bool kveil_keys_kek_is_missed(const struct kveil_keys_config *cfg, const char *name)
 {
 	struct kveil_keys_config others = *cfg;
@@ -228,7 +216,7 @@ bool kveil_keys_kek_is_missed(const struct kveil_keys_config *cfg, const char *n
 			is_gone = !opens_alone(cfg, &cfg->custodians[i]);
 	others.custodian_count = n;
 	enum kveil_status status = is_gone ? kveil_keystore_open_reachable(&others, &ks, &why) : KVEIL_OK;
-	bool ret = status == KVEIL_E_WRONG_KEK || (ks && is_in_root(ks->registry->root, name));
+	bool ret = status == KVEIL_E_WRONG_KEK || (ks && kveil_registry_root_find(ks->registry->root, name));
 	kveil_keystore_unref(ks);
 	free(others.custodians);
 	return ret;

@@ -67,11 +67,8 @@ static enum kveil_status check_records(const struct evicting *e, const struct kv
 static enum kveil_status check_root(const struct evicting *e, const struct kveil_registry_root *root,
 				    struct kveil_error *err)
 {
-	size_t found = 0;
-
 	for (size_t i = 0; i < root->count; i++) {
 		const char *kek = root->keys[i].kek;
-		found += is_evicted(e, kek);
 		if (is_evicted(e, kek) || kveil_keystore_kek(e->ks, kek))
 			continue;
 		kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' opens the registry as well, and keys.keks does not name it",
@@ -81,15 +78,9 @@ static enum kveil_status check_root(const struct evicting *e, const struct kveil
 		return KVEIL_E_CONFIG;
 	}
 	/* One that was evicted before, by an eviction that was killed, is not there any more. */
-	if (found == e->count || root->number)
-		return KVEIL_OK;
-	for (size_t i = 0; i < e->count; i++) {
-		bool there = false;
-		for (size_t k = 0; k < root->count; k++)
-			there |= strcmp(root->keys[k].kek, e->keks[i]) == 0;
-		if (!there)
+	for (size_t i = 0; !root->number && i < e->count; i++)
+		if (!kveil_registry_root_find(root, e->keks[i]))
 			return kveil_fail(err, KVEIL_E_NOT_FOUND, "the registry is under no KEK '%s'", e->keks[i]);
-	}
 	return KVEIL_OK;
 }
 

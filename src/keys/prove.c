@@ -11,16 +11,11 @@
 static enum kveil_status entry_of(struct kveil_keystore *ks, const char *kek, struct kveil_registry_root *ret,
 				  struct kveil_error *err)
 {
-	bool ok = true;
-
-	*ret = (struct kveil_registry_root){0};
 	pthread_mutex_lock(&ks->io_lock);
 	const struct kveil_registry_root *root = ks->registry->root;
 	*ret = kveil_registry_root_head(root);
-	for (size_t i = 0; ok && i < root->count; i++)
-		if (strcmp(root->keys[i].kek, kek) == 0)
-			ok = kveil_registry_root_add(ret, kek,
-						     kveil_span_of(root->keys[i].wrapped, root->keys[i].wrapped_len));
+	const struct kveil_registry_root_key *own = kveil_registry_root_find(root, kek);
+	bool ok = !own || kveil_registry_root_add(ret, kek, kveil_span_of(own->wrapped, own->wrapped_len));
 	pthread_mutex_unlock(&ks->io_lock);
 	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to prove a KEK");
 }

@@ -362,12 +362,10 @@ enum kveil_status kveil_registry_kafka_append(struct kveil_registry *base, const
 static bool has_keys(const struct kveil_registry_root *root, const struct kveil_registry_root *keys)
 {
 	for (size_t i = 0; i < keys->count; i++) {
-		bool found = false;
-		for (size_t k = 0; k < root->count; k++)
-			found |= strcmp(root->keys[k].kek, keys->keys[i].kek) == 0 &&
-				 kveil_span_eq(kveil_span_of(root->keys[k].wrapped, root->keys[k].wrapped_len),
-					       kveil_span_of(keys->keys[i].wrapped, keys->keys[i].wrapped_len));
-		if (!found)
+		const struct kveil_registry_root_key *should = &keys->keys[i];
+		const struct kveil_registry_root_key *is = kveil_registry_root_find(root, should->kek);
+		if (!is || !kveil_span_eq(kveil_span_of(is->wrapped, is->wrapped_len),
+					  kveil_span_of(should->wrapped, should->wrapped_len)))
 			return false;
 	}
 	return true;

@@ -63,9 +63,8 @@ bool kveil_registry_root_key_parse(const json_t *item, struct kveil_registry_roo
 	if (kek_len == 0 || kek_len > KVEIL_KEK_NAME_MAX || strlen(kek) != kek_len || wrapped_len == 0 ||
 	    wrapped_len > 2 * KVEIL_WRAPPED_BYTES_MAX)
 		return false;
-	for (size_t i = 0; i < root->count; i++)
-		if (strcmp(root->keys[i].kek, kek) == 0)
-			return false;
+	if (kveil_registry_root_find(root, kek))
+		return false;
 	size_t room = kveil_text_decoded_max(KVEIL_BASE64, wrapped_len);
 	uint8_t *bytes = malloc(room ? room : 1);
 	bool ok = bytes && kveil_text_decode(KVEIL_BASE64, (const uint8_t *)wrapped, wrapped_len, bytes, &n) &&

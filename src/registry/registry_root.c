@@ -33,6 +33,14 @@ void kveil_registry_root_clear(struct kveil_registry_root *root)
 	*root = (struct kveil_registry_root){0};
 }
 
+const struct kveil_registry_root_key *kveil_registry_root_find(const struct kveil_registry_root *root, const char *kek)
+{
+	for (size_t i = 0; i < root->count; i++)
+		if (strcmp(root->keys[i].kek, kek) == 0)
+			return &root->keys[i];
+	return NULL;
+}
+
 /* In place of the entry with this KEK's name, or at the end. */
 bool kveil_registry_root_add(struct kveil_registry_root *root, const char *kek, struct kveil_span wrapped)
 {

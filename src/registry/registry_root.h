@@ -39,6 +39,8 @@ struct kveil_registry_root {
 
 void kveil_registry_root_clear(struct kveil_registry_root *root);
 bool kveil_registry_root_add(struct kveil_registry_root *root, const char *kek, struct kveil_span wrapped) KVEIL_MUST_CHECK;
+/* As this KEK wrapped the secret; NULL: it did not. */
+const struct kveil_registry_root_key *kveil_registry_root_find(const struct kveil_registry_root *root, const char *kek);
 /* Copies: all keys of from, and those and its id in the place of what `to` has. false: out of memory, and `to` is to be cleared. */
 bool kveil_registry_root_add_all(struct kveil_registry_root *to, const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
 bool kveil_registry_root_copy(struct kveil_registry_root *to, const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
