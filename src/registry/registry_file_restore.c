@@ -115,8 +115,9 @@ static enum kveil_status outrun_mark(const struct file_registry *r, const struct
 }
 
 /* at: NULL = nothing. */
-static enum kveil_status settle(struct file_registry *r, struct kveil_document *from, const struct kveil_document *at,
-				bool is_whole, const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+static enum kveil_status settle(struct file_registry *r, struct kveil_document *from,
+				struct kveil_registry_events *coming, const struct kveil_document *at, bool is_whole,
+				const struct kveil_registry_secret *secret, struct kveil_restoring *how,
 				struct kveil_error *err)
 {
 	struct kveil_registry reader = {.secret = (struct kveil_registry_secret *)(uintptr_t)secret};
@@ -124,7 +125,7 @@ static enum kveil_status settle(struct file_registry *r, struct kveil_document *
 	const struct kveil_restore_there there = {
 	    .records = at, .events = &r->events.all, .is_whole = is_whole, .keeps_records = is_whole};
 
-	return status ? status : kveil_restore_settle(from, &from->events, &there, secret, how, err);
+	return status ? status : kveil_restore_settle(from, coming, &there, secret, how, err);
 }
 
 static size_t count_versions(const struct kveil_document *d)
@@ -136,54 +137,54 @@ static size_t count_versions(const struct kveil_document *d)
 	return ret;
 }
 
-/* Into what is there, which is readable: it stays under its own secret. */
-static enum kveil_status join(struct kveil_document *d, const struct kveil_document *from,
+/* Into what is there, which is readable: it stays under its own secret. from: what comes in, used up. */
+static enum kveil_status join(struct kveil_document *d, struct kveil_document *from,
 			      const struct kveil_registry_secret *secret, bool is_whole, struct kveil_restoring *how,
 			      struct kveil_error *err)
 {
-	struct kveil_document rest = {0};
 	bool changed;
 	size_t before = count_versions(d);
 	/* Where nothing was lost, what is there goes on; else nothing of it seals. */
 	enum kveil_status status = is_whole ? KVEIL_OK : kveil_document_demote(d, secret, kveil_clock_wall_ms(), err);
 
-	if (!status)
-		status = copy_of(from, &rest, err);
 	if (!status && is_whole)
-		status = kveil_document_sort_out(&rest, d, how, err);
+		status = kveil_document_sort_out(from, d, how, err);
 	if (!status)
-		status = kveil_document_merge(d, rest.records, rest.count, &changed, err);
+		status = kveil_document_merge(d, from->records, from->count, &changed, err);
 	if (!status && !is_whole) {
 		how->added = count_versions(d) - before;
-		status = kveil_document_sort_out(&rest, d, how, err);
+		status = kveil_document_sort_out(from, d, how, err);
 		how->skipped -= how->added;
 	}
-	kveil_document_clear(&rest);
 	return status;
 }
 
-/* from: the backup as it comes in. secret: what the registry will be under. present: what is there; NULL = nothing. */
+/* secret: what the registry will be under. present: what is there; NULL = nothing. */
 static enum kveil_status write_registry(struct file_registry *r, struct kveil_document *d,
-					const struct kveil_document *from, const struct kveil_registry_secret *secret,
-					const struct file_document *present, struct kveil_error *err)
+					const struct kveil_registry_events *coming,
+					const struct kveil_registry_secret *secret, const struct file_document *present,
+					struct kveil_error *err)
 {
 	enum kveil_status status = outrun_mark(r, secret, d, err);
 
 	d->backup = false;
 	/* First what withholds versions: killed in between, it is done by running it again. */
 	if (!status)
-		status = kveil_registry_eventfile_append(&r->events, r->path, &from->events, true, err);
+		status = kveil_registry_eventfile_append(&r->events, r->path, coming, true, err);
 	return status ? status : kveil_registry_file_store(r, secret, d, present, err);
 }
 
-/* The backup under the secret of what is there, or its own. */
+/* The backup under the secret of what is there, or its own. Its events come apart: a registry has them beside it. */
 static enum kveil_status prepare(const struct kveil_document *backup, const struct kveil_registry_secret *secret,
-				 struct kveil_document *ret, struct kveil_error *err)
+				 struct kveil_document *ret, struct kveil_registry_events *ret_events,
+				 struct kveil_error *err)
 {
 	enum kveil_status status = copy_of(backup, ret, err);
 
-	if (!status && !kveil_registry_events_add_all(&ret->events, &backup->events))
+	if (!status && !kveil_registry_events_add_all(ret_events, &backup->events))
 		status = kveil_no_memory(err, "the key registry");
+	if (!status)
+		status = kveil_registry_events_sign_anew(ret_events, secret, err);
 	if (!status)
 		status = kveil_document_sign_anew(ret, secret, err);
 	return status ? status : kveil_document_demote(ret, secret, kveil_clock_wall_ms(), err);
@@ -195,15 +196,17 @@ static enum kveil_status restore_beside(struct file_registry *r, struct file_doc
 {
 	struct file_document present = *at;
 	struct kveil_document from = {0};
-	enum kveil_status status = prepare(backup, secret, &from, err);
+	struct kveil_registry_events coming = {0};
+	enum kveil_status status = prepare(backup, secret, &from, &coming, err);
 
 	if (!status)
-		status = settle(r, &from, &at->doc, is_whole, secret, how, err);
+		status = settle(r, &from, &coming, &at->doc, is_whole, secret, how, err);
 	if (!status)
 		status = join(&at->doc, &from, secret, is_whole, how, err);
 	if (!status && !how->dry_run)
-		status = write_registry(r, &at->doc, &from, secret, &present, err);
+		status = write_registry(r, &at->doc, &coming, secret, &present, err);
 	kveil_document_clear(&from);
+	kveil_registry_events_clear(&coming);
 	return status;
 }
 
@@ -212,23 +215,20 @@ static enum kveil_status restore_anew(struct file_registry *r, const struct kvei
 				      struct kveil_restoring *how, struct kveil_error *err)
 {
 	struct kveil_document from = {0};
-	enum kveil_status status = prepare(backup, secret, &from, err);
+	struct kveil_registry_events coming = {0};
+	enum kveil_status status = prepare(backup, secret, &from, &coming, err);
 
 	how->added = count_versions(&from);
 	if (!status)
 		status = kveil_registry_file_set_number(r, secret->number, err);
 	if (!status)
-		status = settle(r, &from, NULL, false, secret, how, err);
+		status = settle(r, &from, &coming, NULL, false, secret, how, err);
 	if (!status && is_damaged && !how->dry_run)
 		status = move_aside(r, err);
-	if (!status && !how->dry_run) {
-		struct kveil_document d = {0};
-		status = copy_of(&from, &d, err);
-		if (!status)
-			status = write_registry(r, &d, &from, secret, NULL, err);
-		kveil_document_clear(&d);
-	}
+	if (!status && !how->dry_run)
+		status = write_registry(r, &from, &coming, secret, NULL, err);
 	kveil_document_clear(&from);
+	kveil_registry_events_clear(&coming);
 	return status;
 }
 
