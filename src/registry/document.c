@@ -328,7 +328,7 @@ enum kveil_status kveil_document_sort_out(struct kveil_document *d, const struct
 					  struct kveil_restoring *how, struct kveil_error *err)
 {
 	enum kveil_status status = KVEIL_OK;
-	size_t kept = 0, i = 0;
+	size_t kept = 0;
 	struct index ix;
 
 	if (!index_new(&ix, there->count + d->count))
@@ -336,22 +336,23 @@ enum kveil_status kveil_document_sort_out(struct kveil_document *d, const struct
 	for (size_t k = 0; !status && k < there->count; k++)
 		if (index_add(&ix, &there->records[k], &there->records[k]) < 0)
 			status = kveil_no_memory(err, "the key registry");
-	for (; !status && i < d->count; i++) {
+	/* On failure the rest stays: each record has one place, or none. */
+	for (size_t i = 0; i < d->count; i++) {
 		struct kveil_key_record r = d->records[i];
-		bool known = holds_id(&ix, r.id);
-		int taken = known ? 1 : index_add(&ix, &r, &ix);
+		bool known = !status && holds_id(&ix, r.id);
+		int taken = status ? 0 : known ? 1 : index_add(&ix, &r, &ix);
 		bool counts = !kveil_key_record_ends_name(&r);
 		if (taken < 0)
 			status = kveil_no_memory(err, "the key registry");
 		how->skipped += known && counts;
 		how->conflicting += !known && taken > 0 && counts;
 		how->added += taken == 0 && counts;
-		if (taken)
-			kveil_key_record_clear(&d->records[i]);
+		if (taken > 0)
+			kveil_key_record_clear(&r);
 		else
 			d->records[kept++] = r;
 	}
-	d->count = status ? i : kept;
+	d->count = kept;
 	index_free(&ix);
 	return status;
 }
