@@ -60,6 +60,18 @@ static enum kveil_status catch_up(struct file_registry *r, struct kveil_error *e
 	return status;
 }
 
+static enum kveil_status lock_current(struct file_registry *r, int how, int *ret_fd, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_registry_file_lock(r, how, ret_fd, err);
+
+	if (status)
+		return status;
+	status = catch_up(r, err);
+	if (status)
+		kveil_registry_file_unlock(*ret_fd);
+	return status;
+}
+
 /* --- the note --- */
 
 enum kveil_status kveil_registry_file_read_note(const struct file_registry *r, struct kveil_registry_note *ret,
@@ -85,13 +97,11 @@ enum kveil_status kveil_registry_file_noted(struct kveil_registry *base, struct 
 	struct file_registry *r = (struct file_registry *)base;
 	struct kveil_registry_note n = {0};
 	int fd;
-	enum kveil_status status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
+	enum kveil_status status = lock_current(r, LOCK_SH, &fd, err);
 
 	if (status)
 		return status;
-	status = catch_up(r, err);
-	if (!status)
-		status = kveil_registry_file_read_note(r, &n, err);
+	status = kveil_registry_file_read_note(r, &n, err);
 	kveil_registry_file_unlock(fd);
 	kveil_buf_append(out, n.text, n.len);
 	kveil_registry_note_clear(&n);
@@ -106,13 +116,11 @@ enum kveil_status kveil_registry_file_note(struct kveil_registry *base, struct k
 	struct file_registry *r = (struct file_registry *)base;
 	struct kveil_registry_note n = {0};
 	int fd;
-	enum kveil_status status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
+	enum kveil_status status = lock_current(r, LOCK_EX, &fd, err);
 
 	if (status)
 		return status;
-	status = catch_up(r, err);
-	if (!status)
-		status = kveil_registry_file_read_note(r, &n, err);
+	status = kveil_registry_file_read_note(r, &n, err);
 	if (!status)
 		status = kveil_registry_note_write(n.sequence + (n.sequence < UINT32_MAX), text, r->base.secret, &value,
 						   err);
@@ -148,13 +156,11 @@ enum kveil_status kveil_registry_file_record(struct kveil_registry *base, const 
 	struct file_registry *r = (struct file_registry *)base;
 	struct kveil_registry_events fresh = {0};
 	int fd;
-	enum kveil_status status = kveil_registry_file_lock(r, LOCK_EX, &fd, err);
+	enum kveil_status status = lock_current(r, LOCK_EX, &fd, err);
 
 	if (status)
 		return status;
-	status = catch_up(r, err);
-	if (!status)
-		status = kveil_registry_eventfile_read(&r->events, base, err);
+	status = kveil_registry_eventfile_read(&r->events, base, err);
 	if (!status)
 		status = write_events(r, events, count, &fresh, err);
 	if (!status)
