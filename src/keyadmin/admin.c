@@ -299,9 +299,7 @@ enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const cha
 	uint8_t now[32];
 
 	*ret_written = false;
-	pthread_mutex_lock(&ks->io_lock);
-	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &d, err);
-	pthread_mutex_unlock(&ks->io_lock);
+	enum kveil_status status = kveil_keys_snapshot(ks, &d, err);
 	d.backup = true;
 	if (!status && d.count < seen->versions)
 		status = kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,

@@ -84,8 +84,6 @@ enum kveil_keys_proof {
 /* registry: a snapshot of it. */
 enum kveil_keys_proof kveil_keys_prove_destroyed(struct kveil_keystore *ks, const struct kveil_document *registry,
                                                  const char *line);
-enum kveil_status kveil_keys_snapshot(struct kveil_keystore *ks, struct kveil_document *ret,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 
 struct kveil_backup_state {
 	char id[KVEIL_REGISTRY_ID_TEXT];

@@ -44,14 +44,6 @@ enum kveil_keys_proof kveil_keys_prove_destroyed(struct kveil_keystore *ks, cons
 	return ret;
 }
 
-enum kveil_status kveil_keys_snapshot(struct kveil_keystore *ks, struct kveil_document *ret, struct kveil_error *err)
-{
-	pthread_mutex_lock(&ks->io_lock);
-	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, ret, err);
-	pthread_mutex_unlock(&ks->io_lock);
-	return status;
-}
-
 enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *asked, kveil_keys_history_fn *fn,
 				     void *user, size_t *ret_missing, struct kveil_error *err)
 {

@@ -290,9 +290,7 @@ static enum kveil_status pass(struct rewrapping *w, kveil_keys_progress_fn *prog
 
 	w->again = false;
 	w->result->unnamed = w->result->unreachable = 0;
-	pthread_mutex_lock(&ks->io_lock);
-	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
-	pthread_mutex_unlock(&ks->io_lock);
+	enum kveil_status status = kveil_keys_snapshot(ks, &now, err);
 	if (!status)
 		status = renew_root(w, &now.root, err);
 	/* A file is written whole for each batch: not too many of them. */

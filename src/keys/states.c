@@ -84,6 +84,14 @@ void kveil_keys_registry_name(struct kveil_keystore *ks, const char *asked, char
 	name_meant(ks, asked, &tenant, name);
 }
 
+enum kveil_status kveil_keys_snapshot(struct kveil_keystore *ks, struct kveil_document *ret, struct kveil_error *err)
+{
+	pthread_mutex_lock(&ks->io_lock);
+	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, ret, err);
+	pthread_mutex_unlock(&ks->io_lock);
+	return status;
+}
+
 enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *asked, uint32_t version, size_t *ret,
 				   struct kveil_error *err)
 {
@@ -92,9 +100,7 @@ enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *asked,
 	char name[KVEIL_KEY_NAME_MAX + 1];
 
 	name_meant(ks, asked, &tenant, name);
-	pthread_mutex_lock(&ks->io_lock);
-	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
-	pthread_mutex_unlock(&ks->io_lock);
+	enum kveil_status status = kveil_keys_snapshot(ks, &now, err);
 	if (!status)
 		status = count_meant(ks, &now, asked, name, version, ret, err);
 	kveil_document_clear(&now);
@@ -244,9 +250,7 @@ enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *ask
 	size_t count;
 
 	*ret_changed = 0;
-	pthread_mutex_lock(&ks->io_lock);
-	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
-	pthread_mutex_unlock(&ks->io_lock);
+	enum kveil_status status = kveil_keys_snapshot(ks, &now, err);
 	if (!status)
 		status = count_meant(ks, &now, asked, name, version, &count, err);
 	for (size_t i = 0; !status && i < now.count; i++)

@@ -8,6 +8,12 @@
 #include "keys/keystore.h"
 #include "registry/key_record.h"
 
+struct kveil_document;
+
+/* All of the registry at one moment; ret is the caller's to clear. */
+enum kveil_status kveil_keys_snapshot(struct kveil_keystore *ks, struct kveil_document *ret,
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* Moves versions of a name (version 0: all of them; KVEIL_E_NOT_FOUND) to a later state; with KVEIL_KEY_DESTROYED their
  * wrapped bytes go too. A key with nonces gets a new version at once if none is left to seal. ret_changed counts. */
 enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *asked, uint32_t version,
