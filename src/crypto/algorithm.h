@@ -41,8 +41,8 @@ struct kveil_algorithm {
 	const char *tink_type; /* Tink key type URL, or NULL where Tink has none */
 	const char *help;      /* one line for the reference page */
 
-	const char *(*library)(
-	    void); /* which runs it here, "libgcrypt", "OpenSSL", …; NULL: this machine's do not have it */
+	/* Which runs it here, "libgcrypt", "OpenSSL", …; NULL: this machine's do not have it. */
+	const char *(*library)(void);
 	/* key.len == key_bytes. The key bytes are copied where needed; the caller wipes its own. */
 	enum kveil_status (*cipher_new)(struct kveil_span key, struct kveil_cipher **ret, struct kveil_error *err);
 	void (*cipher_free)(struct kveil_cipher *c); /* wipes; NULL is fine */

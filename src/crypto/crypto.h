@@ -20,7 +20,7 @@ enum kveil_status kveil_crypto_kwp_wrap(const uint8_t kek[32], struct kveil_span
 enum kveil_status kveil_crypto_kwp_unwrap(const uint8_t kek[32], struct kveil_span wrapped, uint8_t *plain,
 					  size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* Hashes of 32 bytes. The numbers stand in registries' payloads (registry/registry.h). */
+/* Hashes of 32 bytes. The numbers stand in registries' payloads (registry/registry_root.h). */
 enum kveil_hash { KVEIL_SHA_256 = 0, KVEIL_SM3 = 1 };
 
 /* HKDF (RFC 5869) of this hash, empty salt; label keeps purposes apart. */

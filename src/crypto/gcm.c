@@ -10,8 +10,7 @@
  *                4 KiB, more
  *   SM4-GCM      OpenSSL has it since 3.1, with code for more processors; both give the same bytes
  *   AES-GCM-SIV  OpenSSL has it since 3.2 only
- *   AES-SIV      OpenSSL duplicates its CMAC contexts for each message: 16 bytes take twenty times as long as by
- * libgcrypt */
+ *   AES-SIV      OpenSSL duplicates its CMAC contexts for each message: 16 bytes take twenty times libgcrypt's time */
 #define TABLE(X)                                                                                                       \
 	X(aes_256_gcm, (.gcrypt = KVEIL_GCRYPT_AES_GCM, .evp = "AES-256-GCM"),                                         \
 	  (.name = "aes-256-gcm", .wire_id = 1, .kind = KVEIL_ALG_AEAD, .key_bytes = 32, .nonce_bytes = 12,            \

@@ -6,12 +6,13 @@
  * service behind a network:
  *
  *   time     every call returns within about 10 s; a service has its own timeouts below that, or says may_hang
- *   absence  KVEIL_E_KEK_UNAVAILABLE (class RETRY): nothing was done, ask again later. The provider neither sleeps nor
- * retries on its own, except to replace a dropped session or an expired token once within the call: kveil_kek_wrap and
- *            its like (kek.c) stand between it and all who ask, with one call at a time and a back-off with jitter
+ *   absence  KVEIL_E_KEK_UNAVAILABLE (class RETRY): nothing was done, ask again later. The provider neither sleeps
+ *            nor retries on its own, except to replace a dropped session or an expired token once within the call:
+ *            kveil_kek_wrap and its like (kek.c) stand between it and all who ask, with one call at a time and a
+ *            back-off with jitter
  *   refusal  KVEIL_E_WRONG_KEK: these bytes were not wrapped by this key. KVEIL_E_PERMISSIONS, KVEIL_E_CONFIG: the
- * operator must act; the hint says how threads  kveil_kek_…: any; what stands in a provider's row is called by one
- * thread at a time
+ *            operator must act; the hint says how
+ *   threads  kveil_kek_…: any; what stands in a provider's row is called by one thread at a time
  */
 #ifndef KVEIL_CUSTODY_PROVIDER_H
 #define KVEIL_CUSTODY_PROVIDER_H

@@ -6,8 +6,8 @@
  *   Keyset   1 primary_key_id   2 key…
  *   Key      1 key_data   2 status (ENABLED 1)   3 key_id   4 output_prefix_type (TINK 1, RAW 3)
  *   KeyData  1 type_url   2 value   3 key_material_type (SYMMETRIC 1)
- *   value    AesGcmKey, AesGcmSivKey {3 key_value}   AesSivKey {2 key_value}   HmacPrfKey {2 params {1 hash}, 3
- * key_value}
+ *   value    AesGcmKey, AesGcmSivKey {3 key_value}   AesSivKey {2 key_value}
+ *            HmacPrfKey {2 params {1 hash}, 3 key_value}
  *
  * What Tink does not have (sm4-gcm, aes-256-ff1, …) is written in the same form with the type "kveil/ALGORITHM" and the
  * key in field 3: Tink's libraries refuse it, docs/opening.md has programs that take it, and kveil reads it back.

@@ -125,7 +125,7 @@ struct kveil_keystore {
 	struct kveil_error last_failure;
 };
 
-/* config.c: of the MACs of a secret that is made now. SM3 where every key is of an SM algorithm. */
+/* keys_config.c: of the MACs of a secret that is made now. SM3 where every key is of an SM algorithm. */
 enum kveil_hash kveil_keys_config_hash(const struct kveil_keys_config *c);
 
 /* memory.c */

@@ -36,12 +36,11 @@ struct kveil_data_key_config {
 };
 
 struct kveil_keys_config {
-	const char *file;  /* the configuration file, for messages */
-	char *base_dir;    /* its folder: relative paths below start there */
-	char *registry;    /* "file:PATH", "kafka:TOPIC" */
-	char *registry_id; /* 32 hex digits: no other registry counts; NULL = any */
-	const void
-	    *registry_options; /* the driver's own; a Kafka registry: the struct kveil_config that this stands in */
+	const char *file;             /* the configuration file, for messages */
+	char *base_dir;               /* its folder: relative paths below start there */
+	char *registry;               /* "file:PATH", "kafka:TOPIC" */
+	char *registry_id;            /* 32 hex digits: no other registry counts; NULL = any */
+	const void *registry_options; /* the driver's own; of a Kafka registry the struct kveil_config around this */
 	struct kveil_kek_config *custodians; /* keys.keks */
 	size_t custodian_count;
 	struct kveil_data_key_config *data;

@@ -8,7 +8,7 @@
  *     digest            HMAC-SHA-256 under the registry's "name" subkey of  pattern | 0 | what was filled in,  16 bytes
  *     kek               the pattern's name
  *     wrapped           0x01 | id of the pattern's version (4) | what its cipher made of the key; the associated data
- *                       is the payload's head (record.h), so that a wrapped key says what it is
+ *                       is the payload's head (key_record.h), so that a wrapped key says what it is
  *
  * So 100,000 tenants cost the custodian one call. Records stay wrapped in memory, small; keys are unwrapped as they are
  * asked for, and a bounded number of them is kept. A ring that misses a tenant asks for it; whoever serves the asking

@@ -11,7 +11,7 @@
  *
  *   wrapped = KEK( payload )        payload = "KVK1" | registry id (16) | algorithm (2) | id (4) | version (4) | created (8) |
  *                                             active (8) | expires (8) | name length (1) | name | key length (2) | key
- *   mac     = HMAC (registry.h says of which hash) under the registry key's "record" subkey, over every field in a fixed binary order
+ *   mac     = HMAC (registry_root.h says of which hash) under the registry key's "record" subkey, over every field in a fixed binary order
  *
  * The payload makes a wrapped key say what it is, so it cannot be moved to another name or registry; the MAC guards what is
  * outside the wrapping (state, sequence), and stands against those who can wrap but not unwrap. Numbers are big-endian.
@@ -58,7 +58,7 @@ struct kveil_key_record {
 	uint8_t mac[KVEIL_MAC_BYTES];
 };
 
-/* The registry's own secret and what comes out of it (HKDF labels in record.c). Secret memory. */
+/* The registry's own secret and what comes out of it (HKDF labels in key_record.c). Secret memory. */
 struct kveil_registry_secret {
 	uint8_t id[KVEIL_REGISTRY_ID_BYTES]; /* public, kept here because every MAC and payload binds it */
 	enum kveil_hash hash, name_hash;     /* of its MACs and subkeys; of the names that stand for names out of records */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * registry/registry.h: where versions of keys are kept. One file and one row in registry.c each; what needs a
+ * registry/registry.h: where versions of keys are kept. One file and one row in drivers.c each; what needs a
  * library of a higher layer is added from there (kveil_registry_driver_add).
  *
  * Whatever stores it, a registry is a log with one order:
  *
  *   root     the registry's id and its own secret, wrapped by each KEK in use; written once by `keys init`, then only added to
- *   record   one version of one key (record.h). The first record for a (name, version) wins; a later record for the same id
- *            counts if it is authentic and supersedes it (record.h)
+ *   record   one version of one key (key_record.h). The first record for a (name, version) wins; a later record for the same id
+ *            counts if it is authentic and supersedes it (key_record.h)
  *   lease    a number that is given once and never again
  *   event    what was done to keys, by whom (registry_event.h)
  *

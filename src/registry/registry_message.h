@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * registry/registry_message.h: the messages of a registry that is a shared log, beside the records of keys (record.h).
+ * registry/registry_message.h: the messages of a registry that is a shared log, beside the records of keys (key_record.h).
  *
  *   "!root/ID"  {"kveil": "key registry", "format": 1, "id": HEX, "sequence": N, "epoch": HEX,
  *                "registry_keys": [{"kek": NAME, "wrapped": BASE64}], "mac": BASE64}; format 2 has "secret" too (registry_root.h), and perhaps "from"
