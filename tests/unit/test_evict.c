@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A KEK that is to open nothing any more, and a registry in a file: killed at any step, restored over, put back,
  * followed. */
+#include "dying_disk.h"
 #include "keys_fixture.h"
 
 #include "base/event.h"
@@ -10,39 +11,9 @@
 #include <dirent.h>
 #include <jansson.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define AD KVEIL_SPAN("orders:$['card']")
-
-/* A child of this process dies at its N-th step towards the disk, as if the power went. */
-static int steps_left = -1;
-
-static void step(void)
-{
-	if (steps_left > 0 && --steps_left == 0)
-		_exit(99);
-}
-
-int rename(const char *from, const char *to)
-{
-	step();
-	long rc = syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
-	step();
-	return (int)rc;
-}
-
-int fsync(int fd)
-{
-	step();
-	return (int)syscall(SYS_fsync, fd);
-}
-
-int unlink(const char *path)
-{
-	step();
-	return (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
-}
 
 static const char both[] = "registry: file:keys.json\n"
 			   "keks:\n"

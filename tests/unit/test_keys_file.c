@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The registry in a file, and its KEK, under everything that may happen to files. */
+#include "dying_disk.h"
 #include "keys_fixture.h"
 
 #include <dirent.h>
@@ -7,33 +8,9 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define AD KVEIL_SPAN("orders:$['card']")
-
-/* A child of this process dies at its N-th step towards the disk, as if the power went. */
-static int steps_left = -1;
-
-static void step(void)
-{
-	if (steps_left > 0 && --steps_left == 0)
-		_exit(99);
-}
-
-int rename(const char *from, const char *to)
-{
-	step();
-	long rc = syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
-	step();
-	return (int)rc;
-}
-
-int fsync(int fd)
-{
-	step();
-	return (int)syscall(SYS_fsync, fd);
-}
 
 static enum kveil_status take_lease(struct kveil_keystore *ks, uint32_t *ret)
 {
