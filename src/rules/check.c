@@ -229,6 +229,39 @@ static void check_left_clear(struct kveil_loader *l, const struct kveil_view *v,
 	}
 }
 
+/* Does a rule of the view take what r leaves where its condition is false? */
+static bool is_taken_otherwise(const struct kveil_view *v, const struct kveil_rule *r)
+{
+	for (size_t i = 0; i < v->rule_count; i++) {
+		const struct kveil_rule *q = v->rules[i];
+		if (q != r && kveil_rule_is_unconditional(q) && takes_source(q) && kveil_rule_same_rows(q, r) &&
+		    kveil_path_covers(q->path, r->path))
+			return true;
+	}
+	return false;
+}
+
+/* A condition reads what the source wrote. Where it is false the value is copied. */
+static void check_when(struct kveil_loader *l, const struct kveil_view *v, const struct kveil_rule *r)
+{
+	if (!r->when || r->is_of_event || !takes_source(r) || reads_sealed(r) || is_named_clear(v, r) ||
+	    is_taken_otherwise(v, r))
+		return;
+	kveil_error_hint(kveil_report_warn_at(l->report, l->file, r->line, r->column,
+					      "`when` reads the record: whoever writes it decides whether %.80s is "
+					      "protected",
+					      r->path_text),
+			 "a rule without `when` behind it takes the rest; if the rest is meant to be clear, list it "
+			 "under clear");
+}
+
+static void check_conditions(struct kveil_loader *l, const struct kveil_view *v, size_t view)
+{
+	for (size_t i = 0; i < v->rule_count; i++)
+		if (view == 0 || v->rules[i]->view >= 0)
+			check_when(l, v, v->rules[i]);
+}
+
 static void check_name(struct kveil_loader *l)
 {
 	for (size_t i = 0; i < l->plan->rule_count; i++)
@@ -339,6 +372,8 @@ void kveil_loader_check(struct kveil_loader *l, bool whole)
 		check_pin(l, &p->rules[i]);
 	for (size_t i = 0; i < p->own_rule_count; i++)
 		check_number(l, &p->rules[i]);
-	for (size_t v = 0; v < p->view_count; v++)
+	for (size_t v = 0; v < p->view_count; v++) {
 		check_left_clear(l, &p->views[v], v);
+		check_conditions(l, &p->views[v], v);
+	}
 }

@@ -611,13 +611,55 @@ static void check_condition(struct kveil_loader *l, const struct kveil_rule *r)
 			 "compare a value, such as $.vip != true, or begin the path with a column");
 }
 
+static bool draws(struct kveil_loader *l, const struct kveil_template *key, unsigned use)
+{
+	return use & (KVEIL_USE_SEAL | KVEIL_USE_OPEN) &&
+	       !kveil_loader_is_key_for(l, key, use | KVEIL_USE_DETERMINISTIC);
+}
+
+/* Is what the rule makes of a key never fit to be one: not the same each time, or the same for several? */
+static bool never_keeps_apart(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	return !r->action->keeps_apart || draws(l, r->key, r->key_use) || draws(l, r->key2, r->key2_use);
+}
+
+/* Is there no record whose bare key another rule takes first? */
+static bool is_first_at_key(const struct kveil_plan *p, const struct kveil_rule *r)
+{
+	for (const struct kveil_rule *q = p->rules; q < r; q++)
+		if (q->part == r->part && kveil_path_may_meet(q->path, p->key_column))
+			return false;
+	return kveil_rule_is_unconditional(r);
+}
+
+/* The column that bare keys hold: each record with such a key would be `key_column`. */
+static void check_kept_apart(struct kveil_loader *l, const struct kveil_rule *r)
+{
+	struct kveil_error *e =
+	    is_first_at_key(l->plan, r)
+		? kveil_report_at(l->report, l->file, r->line, r->column,
+				  "no record passes: its key holds %.80s, and %s does not keep keys apart",
+				  l->plan->key_column_text, r->action->name)
+		: kveil_report_warn_at(l->report, l->file, r->line, r->column,
+				       "no record passes where this applies: its key holds %.80s, and %s does not "
+				       "keep keys apart",
+				       l->plan->key_column_text, r->action->name);
+
+	kveil_error_hint(e, "tokenize or hash it; or on_key: any, or clear: [\"key:%.60s\"] if the key may be in clear",
+			 l->plan->key_column_text);
+}
+
 /* Records stay in the partition that the clear key led to, and a token changes with its key. */
 static void check_key_column(struct kveil_loader *l, const struct kveil_rule *r)
 {
 	const struct kveil_plan *p = l->plan;
 
-	if (!p->key_column || !r->action->keeps_apart || !kveil_path_covers(r->path, p->key_column))
+	if (!p->key_column || !kveil_path_covers(r->path, p->key_column))
 		return;
+	if (!r->on_key_any && never_keeps_apart(l, r)) {
+		check_kept_apart(l, r);
+		return;
+	}
 	kveil_error_hint(
 	    kveil_report_warn_at(l->report, l->file, r->line, r->column,
 				 "record keys are written by this rule: with `partition: same` they are "

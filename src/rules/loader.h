@@ -75,6 +75,8 @@ void kveil_loader_free_rule_table(struct kveil_loader *l);
 /* Fills *r from one entry of fields:. false when it added an error; r is then safe to free with the plan. */
 bool kveil_loader_read_rule(struct kveil_loader *l, const struct kveil_yaml *node, int view, struct kveil_rule *r);
 void kveil_rule_clear(struct kveil_rule *r);
+/* Has the key an algorithm for this use? true as well where no configuration says, and for NULL. */
+bool kveil_loader_is_key_for(struct kveil_loader *l, const struct kveil_template *key, unsigned use);
 
 /* Reads the one action in a mapping. */
 bool kveil_loader_read_action(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_rule *r);

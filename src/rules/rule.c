@@ -287,6 +287,18 @@ static int configured_name(const struct kveil_template *t, char *dst, size_t siz
 			tail ? (int)tail->text.len : 0, tail ? (const char *)tail->text.data : "");
 }
 
+bool kveil_loader_is_key_for(struct kveil_loader *l, const struct kveil_template *key, unsigned use)
+{
+	char name[256];
+	struct kveil_error ignored;
+
+	if (!l->keys || !key)
+		return true;
+	configured_name(key, name, sizeof name);
+	name[strcspn(name, "@")] = 0;
+	return kveil_keystore_check(l->keys, kveil_span_str(name), use, &ignored) == KVEIL_OK;
+}
+
 /* A key's name: "pii", "pii@2", or "tenant-{$.tenant}", which a pattern "tenant-{}" of the configuration takes. */
 static struct kveil_template *read_key(struct kveil_loader *l, const struct kveil_yaml *node, unsigned use)
 {

@@ -125,7 +125,7 @@ const struct kveil_option kveil_rule_table[] = {
      .help = "keep: null stays null; transform: the action gets it"},
     {"on_key", KVEIL_OPT_ENUM, RULE_ROW(on_key), .def = "one-to-one", .choices = on_key_choices,
      .help = "where an envelope's key holds the column. one-to-one: an action that does not keep equal keys equal and "
-	     "others apart is an error of the record; any: it may"},
+	     "others apart fails the record; any: it may"},
     {"tags", KVEIL_OPT_CUSTOM, RULE_ROW(tags), .help = "fields that a schema tags: not in this version",
      .schema = "false"},
     {0},

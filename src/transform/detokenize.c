@@ -72,8 +72,8 @@ const struct kveil_action kveil_action_detokenize = {
     .help = "takes a token of `tokenize` back",
     .about =
 	"Reveals: where a condition is in doubt, the token stays. Key, alphabet, what is kept, `name` and path must be "
-	"those of the rule that made the token. Without an `alphabet` a token that is altered or from elsewhere is an "
-	"error of the record; with one it is another value.",
+	"those of the rule that made the token. Without an `alphabet` a token that is altered or from elsewhere "
+	"fails the record; with one it is another value.",
     .example = "detokenize: {key: cards, alphabet: digits, keep_first: 6, keep_last: 4}",
     .options = options,
     .params_bytes = sizeof(struct detokenize),

@@ -88,8 +88,8 @@ const struct kveil_action kveil_action_encrypt = {
     .kinds = TEXTS,
     .help = "seals the value under a data key; whoever holds the key opens it",
     .about = "The algorithm belongs to the key. The ciphertext is Google Tink's, bound to its place: moved to another "
-	     "field or data set it does not open. With `type: string` any other kind of value is an error of that "
-	     "record; `type: json` seals the JSON text of whatever stands there and restores it byte for byte. With an "
+	     "field or data set it does not open. With `type: string` any other kind of value fails the record; "
+	     "`type: json` seals the JSON text of whatever stands there and restores it byte for byte. With an "
 	     "`alphabet`, and a key of `aes-256-ff1`, the text keeps its form, as `tokenize` has it.",
     .example = "encrypt: {key: pii}",
     .options = options,

@@ -74,8 +74,7 @@ const struct kveil_action kveil_action_tokenize = {
     .about =
 	"With an `alphabet` the token looks like the value: as long, of the same characters (FF1, NIST SP 800-38G). "
 	"`keep_first` and `keep_last` stay clear, `keep_chars` stay where they are and count for nothing. Any other "
-	"character is an error of the record, and so is a value with fewer than a million possible tokens: six digits "
-	"at "
+	"character fails the record, and so does a value with fewer than a million possible tokens: six digits at "
 	"least are enciphered. Characters are code points here. Without an `alphabet` the key is one of `aes-256-siv`, "
 	"and the token is its ciphertext as text.\n\n"
 	"One value has one token in one field; under a key with a `join`, in every field. With `keep_…` it also "

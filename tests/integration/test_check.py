@@ -121,6 +121,16 @@ def test_one_value_with_several_tokens(home):
     assert told(one, two) == []
 
 
+def test_a_bare_key_needs_a_deterministic_action(home):
+    """The algorithm of the rule's key decides, which the configuration has."""
+    (home / "kveil.yaml").write_text(CONFIG.replace("PROPERTIES", "").replace("data: {", "data: {ids: {algorithm: aes-256-siv}, "))
+    text = 'name: a\ntopics: [in.a]\nenvelope: {kind: debezium, key: "$.id"}\nfields:\n  - {path: "$.id", encrypt: {key: %s}}\n'
+    for key, code in (("pii", 1), ("pii@1", 1), ("ids", 0)):
+        (home / "rules" / "a.yaml").write_text(text % key)
+        r = check(home)
+        assert r.returncode == code and ("a.yaml:5:5: error: no record passes" in r.stderr) == bool(code), r.stderr
+
+
 def test_nothing_to_warn_of(home):
     r = check(home, "--strict")
     assert r.returncode == 0 and r.stderr == ""

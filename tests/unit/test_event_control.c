@@ -181,6 +181,36 @@ static void an_empty_text_fills_a_deleted_row_up(void **state)
 	rig_clear(&r);
 }
 
+static void loads_and_nobody_says(const char *yaml, const char *what)
+{
+	struct kveil_report report = {0};
+	struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(yaml), "t.yaml", NULL, &report);
+
+	assert_non_null(plan);
+	for (size_t i = 0; i < report.count; i++)
+		assert_null(strstr(report.problems[i].error.message, what));
+	kveil_report_clear(&report);
+	kveil_plan_unref(plan);
+}
+
+/* Every record with such a key would be refused, so the file is. */
+static void a_bare_keys_column_needs_what_keeps_keys_apart(void **state)
+{
+	(void)state;
+#define BARE HEAD "envelope: {kind: debezium, key: $.a}\nfields:\n"
+	says(BARE "  - {path: $.a, mask: {}}\n", false, "mask does not keep keys apart");
+	says(BARE "  - {path: $.a, nullify: true}\n", false, "no record passes");
+	says(BARE "  - {path: $.a, table: users, mask: {}}\n", true, "no record passes where this applies");
+	says(BARE "  - {path: $.a, when: \"@ > 5\", hash: {key: p}}\n  - {path: $.a, mask: {}}\n", true,
+	     "no record passes where this applies");
+	loads_and_nobody_says(BARE "  - {path: $.a, on_key: any, mask: {}}\n", "no record passes");
+	loads_and_nobody_says(HEAD "envelope: {kind: debezium, key: $.a}\nclear: [\"key:$.a\"]\nfields:\n"
+				   "  - {path: $.a, mask: {}}\n",
+			      "no record passes");
+	loads_and_nobody_says(BARE "  - {path: $.b, mask: {}}\n  - {path: $.a, hash: {key: p}}\n", "no record passes");
+#undef BARE
+}
+
 static void check_warns_of_written_keys(void **state)
 {
 	(void)state;
@@ -196,6 +226,7 @@ int main(void)
 	    cmocka_unit_test(fields_of_a_transform_may_have_another_prefix),
 	    cmocka_unit_test(arrays_that_were_not_sent_pass),
 	    cmocka_unit_test(an_empty_text_fills_a_deleted_row_up),
+	    cmocka_unit_test(a_bare_keys_column_needs_what_keeps_keys_apart),
 	    cmocka_unit_test(check_warns_of_written_keys),
 	    cmocka_unit_test(other_encodings_are_refused_by_name),
 	};

@@ -520,6 +520,7 @@ static void test_kept_text(void **state)
 		    "  - {path: '$.items[*].x', when: \"@ == '*' && $.y\", mask: {char: '*'}}\n");
 	struct kveil_plan_set *s = load(&report);
 	kveil_report_print(&report, stderr);
+	kveil_report_clear(&report);
 	assert_non_null(s);
 	kept_and_read(s);
 	kveil_plan_set_unref(s);
