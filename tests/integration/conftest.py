@@ -50,10 +50,10 @@ class Kafka:
         self.bootstrap = bootstrap
         self.admin = AdminClient({"bootstrap.servers": bootstrap})
 
-    def create(self, *topics, partitions=1, config=None, brokers=None):
+    def create(self, *topics, partitions=1, config=None, brokers=None, replicas=1):
         """brokers: the one replica of each partition, by the broker's number."""
         where = {"num_partitions": len(brokers), "replica_assignment": [[b] for b in brokers]} if brokers else \
-            {"num_partitions": partitions, "replication_factor": 1}
+            {"num_partitions": partitions, "replication_factor": replicas}
         made = self.admin.create_topics([NewTopic(t, config=config or {}, **where) for t in topics])
         for f in made.values():
             f.result(30)
@@ -140,7 +140,31 @@ def kafka(broker):
     return Kafka(broker.bootstrap)
 
 
-class Kveil:
+class SidePort:
+    """What a process says on self.port."""
+
+    def get(self, path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as r:
+                return r.status, r.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode()
+        except OSError as e:
+            return 0, str(e)
+
+    def metric(self, name, **labels):
+        """The sum of a family's samples with these labels."""
+        total = 0.0
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith("#") or not line.startswith(name):
+                continue
+            series, value = line.rsplit(" ", 1)
+            if series.split("{")[0] == name and all(f'{k}="{v}"' in series for k, v in labels.items()):
+                total += float(value)
+        return total
+
+
+class Kveil(SidePort):
     """kveil.yaml, rules, keys and a `kveil run` process in a folder of its own."""
 
     def __init__(self, folder, bootstrap, name):
@@ -200,9 +224,9 @@ fields:
         self.run("keys", "init", "-c", "kveil.yaml", check=0)
         return self
 
-    def start(self, ready=True, env=None):
+    def start(self, ready=True, env=None, config="kveil.yaml"):
         log = open(self.dir / f"run{len(self.processes)}.log", "ab")
-        p = subprocess.Popen([str(self.binary), "run", "-c", "kveil.yaml"], cwd=self.dir, stdout=log, stderr=log,
+        p = subprocess.Popen([str(self.binary), "run", "-c", config], cwd=self.dir, stdout=log, stderr=log,
                              env={**os.environ, **(env or {})})
         p.log = pathlib.Path(log.name)
         self.processes.append(p)
@@ -217,31 +241,25 @@ fields:
             p.send_signal(signal.SIGTERM)
         return p.wait(timeout)
 
-    def get(self, path):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as r:
-                return r.status, r.read().decode()
-        except urllib.error.HTTPError as e:
-            return e.code, e.read().decode()
-        except OSError as e:
-            return 0, str(e)
-
-    def metric(self, name, **labels):
-        """The sum of a family's samples with these labels."""
-        total = 0.0
-        for line in self.get("/metrics")[1].splitlines():
-            if line.startswith("#") or not line.startswith(name):
-                continue
-            series, value = line.rsplit(" ", 1)
-            if series.split("{")[0] == name and all(f'{k}="{v}"' in series for k, v in labels.items()):
-                total += float(value)
-        return total
-
     def close(self):
         for p in self.processes:
             if p.poll() is None:
                 p.kill()
                 p.wait()
+
+
+class Replica(SidePort):
+    """A process more of the same group, with the same keys and rules, and a side port of its own."""
+
+    def __init__(self, k, instance):
+        self.k, self.instance, self.port, self.process = k, instance, free_port(), None
+        text = (k.dir / "kveil.yaml").read_text().replace("instance: a\n", f"instance: {instance}\n")
+        self.config = f"{instance}.yaml"
+        (k.dir / self.config).write_text(text.replace(f"127.0.0.1:{k.port}", f"127.0.0.1:{self.port}"))
+
+    def start(self):
+        self.process = self.k.start(ready=False, config=self.config)
+        return self.process
 
 
 @pytest.fixture
