@@ -20,8 +20,8 @@ enum {
 	POISONS = 32,   /* poisons whose clear values are looked for in dead letters */
 	KEY_IDS = 64,
 	EVENTS = 64,
-	SAMPLE_MS = 1000, /* one record shown each second */
-	RATE_MS = 500,
+	SAMPLE_MS = 1000,      /* one record shown each second */
+	STOPPED_MS = 1000,     /* no order was sent for so long */
 	BEHIND_NS = 500000000, /* what could not be sent for so long is not caught up with */
 	/* The mock cluster answers a fetch with one batch a partition: orders that came one by one would be read one by
 	 * one. So they go out in bursts. */
@@ -50,8 +50,12 @@ struct kveil_demo {
 	_Atomic uint8_t seen[SEEN];
 	uint64_t rate_arrived;
 	int64_t rate_ms;
-	double rate;
+	double rate, rates[KVEIL_DEMO_RATES];
+	size_t rate_count;
 	bool was_ready;
+	uint64_t sent_seen; /* and since when it is so many */
+	int64_t sent_ms;
+	bool was_stopped;
 
 	/* What the reader and the feed tell the screen. */
 	pthread_mutex_t lock;
@@ -410,19 +414,67 @@ static void look_at_rate(struct kveil_demo *d)
 	int64_t now = kveil_clock_mono_ms(), passed = now - d->rate_ms;
 	uint64_t arrived = d->arrived;
 
-	if (passed < RATE_MS)
+	if (passed < KVEIL_DEMO_RATE_MS)
 		return;
 	double fresh = (double)(arrived - d->rate_arrived) * 1000 / (double)passed;
+	if (d->rate_count == KVEIL_DEMO_RATES)
+		memmove(d->rates, d->rates + 1, sizeof d->rates - sizeof *d->rates), d->rate_count--;
+	d->rates[d->rate_count++] = fresh;
 	d->rate = d->rate > 0 && fresh > 0 ? d->rate * 0.5 + fresh * 0.5 : fresh;
 	d->rate_ms = now;
 	d->rate_arrived = arrived;
+}
+
+/* Why no order is sent. */
+static const char *why_stopped(const struct kveil_demo *d, uint64_t under_way)
+{
+	if (d->stop_feed)
+		return "the embedded broker takes no more";
+	if (!d->sent)
+		return "nothing flows yet";
+	if (d->params.limit && d->sent >= d->params.limit)
+		return "all are sent";
+	if (under_way >= UNDER_WAY_MAX)
+		return "the embedded broker would forget more; it goes on when they arrive";
+	return "the embedded broker is slow";
+}
+
+static void look_at_sending(struct kveil_demo *d, struct kveil_demo_view *v)
+{
+	int64_t now = kveil_clock_mono_ms(), patience = STOPPED_MS;
+	uint64_t sent = d->sent, under_way = sent - d->arrived;
+	char count[32];
+
+	if (d->params.rate)
+		patience += 2000 / (int64_t)d->params.rate;
+	if (sent != d->sent_seen || !d->sent_ms) {
+		d->sent_seen = sent;
+		d->sent_ms = now;
+	}
+	v->is_stopped = now - d->sent_ms >= patience;
+	if (v->is_stopped)
+		snprintf(v->sending, sizeof v->sending, "sending stopped, %s orders under way: %s",
+			 kveil_demo_count(under_way, count), why_stopped(d, under_way));
+	else if (d->params.rate)
+		snprintf(v->sending, sizeof v->sending, "sending %s orders a second",
+			 kveil_demo_count(d->params.rate, count));
+	else
+		snprintf(v->sending, sizeof v->sending, "sending orders as fast as they are read");
+	if (v->is_stopped != d->was_stopped && sent)
+		kveil_demo_note(d, "%s", v->sending);
+	d->was_stopped = v->is_stopped && sent;
 }
 
 void kveil_demo_look(struct kveil_demo *d, struct kveil_demo_view *v)
 {
 	look_at_health(d, v);
 	look_at_rate(d);
+	look_at_sending(d, v);
 	v->rate = d->rate;
+	memcpy(v->rates, d->rates, sizeof v->rates);
+	v->rate_count = d->rate_count;
+	for (size_t i = 0; i < KVEIL_DEMO_FIELDS; i++)
+		v->actions[i] = kveil_demo_field_action(d->check, i);
 	v->sent = d->sent;
 	v->arrived = d->arrived;
 	v->lag = (double)(v->sent - v->arrived);

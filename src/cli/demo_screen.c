@@ -2,6 +2,8 @@
 /* The demo's picture. */
 #include "cli/demo_screen.h"
 
+#include "cli/demo_leaves.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -16,7 +18,20 @@
 #define GREEN  "\033[32m"
 #define YELLOW "\033[33m"
 
-enum { ROWS_FOR_WHOLE_RECORDS = 32, ROWS_FOR_RECORDS_FIRST = 20, ROWS_MIN = 10, COLUMNS_MIN = 40 };
+enum {
+	ROWS_MIN = 10,
+	COLUMNS_MIN = 40,
+	ROWS_FOR_CHART = 20,
+	ROWS_BESIDE_CHART_AND_FIELDS = 11, /* title, head, chart's head, numbers, state, keys, three blank ones */
+	ROWS_FOR_ALL_FIELDS = 8,           /* that they leave for chart and events */
+	CHART_MAX = 12,
+	COLUMNS_FOR_PATHS = 64, /* below, the last names of paths, and no rule */
+	COLUMNS_FOR_LONG_PATHS = 100,
+	COLUMNS_FOR_TITLE = 80,
+	COLUMNS_FOR_TITLES = 54, /* of a cell */
+	BEFORE_MAX = 32,
+	AFTER_MAX = 72, /* a sealed identity card */
+};
 
 struct frame {
 	struct kveil_buf *out;
@@ -120,146 +135,293 @@ static void KVEIL_PRINTF(2, 3) put_format(struct frame *f, const char *fmt, ...)
 	put_str(f, text);
 }
 
-/* A record with its fields in a style of their own. Where the screen is low, what stands between the parts that matter
- * is left out. */
-struct record_picture {
-	const uint8_t *bytes;
-	size_t len;
-	size_t at[KVEIL_DEMO_FIELDS], field_len[KVEIL_DEMO_FIELDS];
-	const char *style;
-	bool whole;
+static unsigned width_of(const char *s, size_t len)
+{
+	unsigned columns, all = 0;
+
+	for (size_t i = 0; i < len; all += columns)
+		i += kveil_demo_character((const uint8_t *)s + i, len - i, &columns);
+	return all;
+}
+
+/* A sentence that goes on in the next line, between words. */
+static void put_words(struct frame *f, const char *s)
+{
+	for (size_t n; *s && !is_full(f); s += n + strspn(s + n, " ")) {
+		n = strcspn(s, " ");
+		if (f->column > 2 && f->column + 1 + width_of(s, n) > f->columns - 1) {
+			if (!new_line(f))
+				return;
+			put_str(f, " ");
+		}
+		put_str(f, " ");
+		put(f, (const uint8_t *)s, n, true);
+	}
+}
+
+/* --- one record, a line a field --- */
+
+/* Exactly so many columns. What is too long ends with an ellipsis. */
+static void put_cell(struct frame *f, struct kveil_span text, unsigned columns)
+{
+	unsigned used = 0, width;
+	size_t i = 0, n;
+
+	for (; i < text.len; i += n, used += width) {
+		n = kveil_demo_character(text.data + i, text.len - i, &width);
+		if (used + width + (i + n < text.len) > columns)
+			break;
+	}
+	put(f, text.data, i, false);
+	if (i < text.len) {
+		put_str(f, "…");
+		used++;
+	}
+	for (; used < columns; used++)
+		put_str(f, " ");
+}
+
+/* Columns of the table's cells, and two blanks between them. */
+struct widths {
+	unsigned path, before, after, rule;
 };
 
-static size_t find(const struct record_picture *p, const char *what)
+static struct widths table_widths(unsigned columns)
 {
-	const uint8_t *at = memmem(p->bytes, p->len, what, strlen(what));
+	struct widths w = {.path = columns < COLUMNS_FOR_PATHS        ? 11
+				   : columns < COLUMNS_FOR_LONG_PATHS ? 18
+								      : 26,
+			   .rule = columns < COLUMNS_FOR_PATHS ? 0 : 7};
+	unsigned rest = columns - 2 - w.path - w.rule - (w.rule ? 6 : 4);
 
-	return at ? (size_t)(at - p->bytes) : p->len;
+	w.before = rest * 9 / 20 < BEFORE_MAX ? rest * 9 / 20 : BEFORE_MAX;
+	w.after = rest - w.before < AFTER_MAX ? rest - w.before : AFTER_MAX;
+	return w;
 }
 
-static void put_range(struct frame *f, const struct record_picture *p, size_t from, size_t to)
+/* The action of the rule on a path; NULL: none has one. */
+static const char *action_of(const struct kveil_demo_view *v, const char *path)
 {
-	for (size_t i = 0; i < KVEIL_DEMO_FIELDS; i++) {
-		if (p->at[i] < from || p->at[i] >= to)
-			continue;
-		put(f, p->bytes + from, p->at[i] - from, true);
-		set_style(f, p->style);
-		put(f, p->bytes + p->at[i], p->field_len[i], true);
-		set_style(f, NULL);
-		from = p->at[i] + p->field_len[i];
-	}
-	put(f, p->bytes + from, to - from, true);
+	for (size_t i = 0; i < KVEIL_DEMO_FIELDS; i++)
+		if (strcmp(kveil_demo_field_path(i), path) == 0)
+			return v->actions[i];
+	return NULL;
 }
 
-static void put_record(struct frame *f, const struct record_picture *p)
+static void put_leaf(struct frame *f, const struct kveil_demo_view *v, const struct kveil_demo_leaf *before,
+		     const struct kveil_demo_leaf *after)
 {
-	static const uint8_t dots[] = " … ";
-	const size_t last = KVEIL_DEMO_FIELDS - 1;
-	size_t customer = find(p, ",\"customer\""), card = find(p, "\"card_number\"");
-	size_t id_end = find(p, ",\"event_time\"");
-	size_t customer_end = p->at[last - 1] + p->field_len[last - 1] + 1,
-	       card_end = p->at[last] + p->field_len[last] + 1;
+	struct widths w = table_widths(f->columns);
+	const char *action = action_of(v, before->path), *last = strrchr(before->path, '.');
 
 	put_str(f, " ");
-	if (p->whole || id_end > customer || customer > customer_end || customer_end > card || card > card_end) {
-		put_range(f, p, 0, p->len);
-	} else {
-		put_range(f, p, 0, id_end);
-		put(f, dots, sizeof dots - 1, true);
-		put_range(f, p, customer + 1, customer_end);
-		put(f, dots, sizeof dots - 1, true);
-		put_range(f, p, card, card_end);
-		put(f, dots, sizeof dots - 1, true);
+	put_cell(f, kveil_span_str(w.rule || !last ? before->path : last + 1), w.path);
+	put_str(f, "  ");
+	set_style(f, action ? tint(f, RED, LINE) : NULL);
+	put_cell(f, before->value, w.before);
+	set_style(f, NULL);
+	put_str(f, "  ");
+	set_style(f, action ? tint(f, GREEN, LINE) : DIM);
+	put_cell(f, action ? after->value : KVEIL_SPAN("the same"), w.after);
+	set_style(f, NULL);
+	if (w.rule && action) {
+		put_str(f, "  ");
+		put_str(f, action);
 	}
 	new_line(f);
 }
 
-static void put_records(struct frame *f, const struct kveil_demo_view *v)
+static void put_head(struct frame *f, const struct kveil_demo_view *v)
 {
-	bool whole = f->rows >= ROWS_FOR_WHOLE_RECORDS;
-	struct record_picture before = {.bytes = (const uint8_t *)v->sample.order.value,
-					.len = v->sample.order.value_len,
-					.style = tint(f, RED, LINE),
-					.whole = whole};
-	struct record_picture after = {
-	    .bytes = v->output, .len = v->output_len, .style = tint(f, GREEN, LINE), .whole = whole};
+	struct widths w = table_widths(f->columns);
+	char before[80], after[120];
 
-	for (size_t i = 0; i < KVEIL_DEMO_FIELDS; i++) {
-		before.at[i] = v->sample.clear_at[i];
-		before.field_len[i] = v->sample.clear_len[i];
-		after.at[i] = v->sample.at[i];
-		after.field_len[i] = v->sample.len[i];
-	}
+	snprintf(before, sizeof before, w.rule ? "%s, in clear" : "in clear", v->input_topic);
+	snprintf(after, sizeof after, w.after < COLUMNS_FOR_TITLES ? "%s" : "%s, what everybody downstream reads",
+		 v->output_topic);
 	set_style(f, BOLD);
-	put_format(f, " %s", v->input_topic);
-	set_style(f, DIM);
-	put_str(f, "  in clear");
+	put_str(f, " ");
+	put_cell(f, kveil_span_str(w.rule ? v->sample.order.key : "field"), w.path);
+	put_str(f, "  ");
+	put_cell(f, kveil_span_str(before), w.before);
+	put_str(f, "  ");
+	put_cell(f, kveil_span_str(after), w.after);
+	if (w.rule)
+		put_str(f, "  rule");
 	set_style(f, NULL);
-	new_line(f);
-	put_record(f, &before);
-	new_line(f);
-	set_style(f, BOLD);
-	put_format(f, " %s", v->output_topic);
-	set_style(f, DIM);
-	put_str(f, "  what everybody downstream sees");
-	set_style(f, NULL);
-	new_line(f);
-	put_record(f, &after);
 	new_line(f);
 }
 
-static void put_numbers(struct frame *f, const struct kveil_demo_view *v)
+enum detail { NAMED_FIELDS, NAMED_FIELDS_AND_WHOSE, ALL_FIELDS };
+
+/* What the rules name; beside it whose order it is, or all there is. */
+static void put_record(struct frame *f, const struct kveil_demo_view *v, enum detail detail)
 {
-	char a[32], b[32], c[32], d[32];
+	struct kveil_demo_leaf before[KVEIL_DEMO_LEAVES], after[KVEIL_DEMO_LEAVES];
+	struct kveil_span in = kveil_span_of(v->sample.order.value, v->sample.order.value_len);
+	size_t count = kveil_demo_leaves(in, before), others = 0;
+
+	put_head(f, v);
+	if (kveil_demo_leaves(kveil_span_of(v->output, v->output_len), after) != count)
+		return; /* checked records have the fields of their originals */
+	for (size_t i = 0; i < count; i++) {
+		bool shown = detail == ALL_FIELDS || action_of(v, before[i].path) ||
+			     (detail == NAMED_FIELDS_AND_WHOSE && strcmp(before[i].path, "$.customer.name") == 0);
+		if (shown)
+			put_leaf(f, v, &before[i], &after[i]);
+		others += !shown;
+	}
+	if (detail == NAMED_FIELDS_AND_WHOSE) {
+		set_style(f, DIM);
+		put_format(f, " %zu more fields that no rule names: the same bytes", others);
+		set_style(f, NULL);
+		new_line(f);
+	}
+}
+
+static size_t leaf_count(const struct kveil_demo_view *v)
+{
+	struct kveil_demo_leaf leaves[KVEIL_DEMO_LEAVES];
+
+	return kveil_demo_leaves(kveil_span_of(v->output, v->output_len), leaves);
+}
+
+/* --- how fast --- */
+
+static void put_rate(struct frame *f, const struct kveil_demo_view *v)
+{
+	char a[32];
 
 	set_style(f, BOLD);
 	put_format(f, " %s records/s", kveil_demo_count((uint64_t)(v->rate + 0.5), a));
 	set_style(f, NULL);
-	put_format(f, "  lag %s  sent %s  protected %s", kveil_demo_count((uint64_t)(v->lag + 0.5), b),
-		   kveil_demo_count(v->sent, c), kveil_demo_count(v->arrived, d));
-	put_format(f, "  dead letters %s", kveil_demo_count(v->dead_letters, a));
+}
+
+/* One line of the chart: what of each column is in it. line 0 is the lowest. */
+static void put_chart_line(struct frame *f, const struct kveil_demo_view *v, size_t first, double most, unsigned height,
+			   unsigned line)
+{
+	static const char *const eighths[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+
+	put_str(f, " ");
+	set_style(f, tint(f, GREEN, ""));
+	for (size_t i = first; i < v->rate_count; i++) {
+		double filled = v->rates[i] / most * height * 8 - line * 8.0;
+		int n = filled >= 8 ? 8 : filled > 0 ? (int)filled : 0;
+		put_str(f, eighths[n || line || v->rates[i] <= 0 ? n : 1]);
+	}
+	set_style(f, NULL);
+	new_line(f);
+}
+
+static void put_chart(struct frame *f, const struct kveil_demo_view *v, unsigned height)
+{
+	size_t room = f->columns - 2, first = v->rate_count > room ? v->rate_count - room : 0;
+	double most = 1;
+	char a[32];
+
+	for (size_t i = first; i < v->rate_count; i++)
+		most = v->rates[i] > most ? v->rates[i] : most;
+	put_rate(f, v);
+	set_style(f, DIM);
+	put_format(f, "  the last %zu s; %s at most", ((v->rate_count - first) * KVEIL_DEMO_RATE_MS + 500) / 1000,
+		   kveil_demo_count((uint64_t)(most + 0.5), a));
+	set_style(f, NULL);
+	new_line(f);
+	for (unsigned line = height; line-- > 0;)
+		put_chart_line(f, v, first, most, height, line);
+}
+
+/* --- the state --- */
+
+/* The parts of a line, two blanks apart; where they have no room, a sentence that wraps. */
+static void KVEIL_PRINTF(2, 3) put_parts(struct frame *f, const char *fmt, ...)
+{
+	char text[400];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof text, fmt, args);
+	va_end(args);
+	if (f->column + 1 + width_of(text, strlen(text)) > f->columns - 1)
+		put_words(f, text);
+	else {
+		put_str(f, " ");
+		put_str(f, text);
+	}
+}
+
+static void put_numbers(struct frame *f, const struct kveil_demo_view *v)
+{
+	char a[32], b[32], c[32], d[32], key[32] = "";
+
+	put_parts(f, "lag %s  sent %s  protected %s  dead letters %s", kveil_demo_count((uint64_t)(v->lag + 0.5), a),
+		  kveil_demo_count(v->sent, b), kveil_demo_count(v->arrived, c), kveil_demo_count(v->dead_letters, d));
 	if (v->problems) {
 		set_style(f, tint(f, RED, LINE));
-		put_format(f, "  WRONG %s", kveil_demo_count(v->problems, a));
+		put_parts(f, " WRONG %s", kveil_demo_count(v->problems, a));
 		set_style(f, NULL);
 	}
 	new_line(f);
 	if (v->key_id)
-		put_format(f, " key %s id %u for %lld s", v->key_name, v->key_id, (long long)v->key_age_s);
-	else
-		put_format(f, " key %s", v->key_name);
-	put_format(f, "  %llu worker%s  side port http://%s/", (unsigned long long)v->workers,
-		   v->workers == 1 ? "" : "s", v->side_port);
+		snprintf(key, sizeof key, " id %u for %lld s", v->key_id, (long long)v->key_age_s);
+	put_parts(f, "key %s%s  %llu worker%s  side port http://%s/", v->key_name, key, (unsigned long long)v->workers,
+		  v->workers == 1 ? "" : "s", v->side_port);
 	new_line(f);
+}
+
+static void put_state(struct frame *f, const struct kveil_demo_view *v)
+{
 	set_style(f, tint(f, v->ready ? GREEN : YELLOW, BOLD));
-	put_str(f, v->ready ? " ready" : " not ready");
+	put_str(f, v->ready ? " ready" : " not ready ");
 	set_style(f, NULL);
 	if (!v->ready)
-		put_format(f, "  %s", v->reasons);
+		put_words(f, v->reasons);
 	new_line(f);
+	set_style(f, v->is_stopped ? tint(f, YELLOW, BOLD) : NULL);
+	put_words(f, v->sending);
+	set_style(f, NULL);
+	new_line(f);
+}
+
+static unsigned lines_of(const struct frame *f, const char *text)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf nowhere = KVEIL_BUF_INIT;
+	struct frame g = {.out = &nowhere, .rows = 1000, .columns = f->columns};
+
+	put_words(&g, text);
+	return g.row + 1;
 }
 
 /* The newest that there is room for. */
 static void put_events(struct frame *f, const struct kveil_demo_view *v)
 {
-	size_t room = is_full(f) ? 0 : f->rows - 1 - f->row;
+	unsigned room = is_full(f) ? 0 : f->rows - 1 - f->row;
+	size_t first = KVEIL_DEMO_EVENTS;
 
-	for (size_t i = room < KVEIL_DEMO_EVENTS ? KVEIL_DEMO_EVENTS - room : 0; i < KVEIL_DEMO_EVENTS; i++)
-		if (v->events[i][0]) {
-			put_format(f, " %s", v->events[i]);
-			new_line(f);
-		}
+	while (first > 0 && v->events[first - 1][0]) {
+		unsigned lines = lines_of(f, v->events[first - 1]);
+		if (lines > room)
+			break;
+		room -= lines;
+		first--;
+	}
+	for (; first < KVEIL_DEMO_EVENTS; first++) {
+		put_words(f, v->events[first]);
+		new_line(f);
+	}
 }
 
 static void put_keys(struct frame *f, const struct kveil_demo_view *v)
 {
+	bool is_short = f->columns < COLUMNS_FOR_PATHS;
 	const struct {
-		const char *key, *does;
+		const char *key, *does, *in_short;
 	} keys[] = {
-	    {"p", "poison"},
-	    {"r", "rotate key"},
-	    {"k", v->custodian_up ? "take custodian away" : "give custodian back"},
-	    {"q", "quit"},
+	    {"p", "poison", "poison"},
+	    {"r", "rotate key", "rotate"},
+	    {"k", v->custodian_up ? "take custodian away" : "give custodian back", "custodian"},
+	    {"q", "quit", "quit"},
 	};
 
 	kveil_buf_printf(f->out, NORMAL "\033[J\033[%u;1H", f->rows);
@@ -268,13 +430,56 @@ static void put_keys(struct frame *f, const struct kveil_demo_view *v)
 	if (!v->keyboard)
 		put_str(f, " Ctrl-C ends it");
 	for (size_t i = 0; v->keyboard && i < sizeof keys / sizeof *keys; i++) {
-		put_str(f, i ? "   " : " ");
+		put_str(f, i && !is_short ? "   " : " ");
 		set_style(f, BOLD);
 		put_str(f, keys[i].key);
 		set_style(f, NULL);
-		put_format(f, " %s", keys[i].does);
+		put_format(f, " %s", is_short ? keys[i].in_short : keys[i].does);
 	}
 	kveil_buf_append_str(f->out, "\033[K");
+}
+
+/* How the rows are shared out, from the top. The last one is for the keys. */
+struct layout {
+	enum detail detail;
+	unsigned chart; /* lines of it; 0: there is no chart */
+	bool is_low;    /* the numbers stand above the record, which gives way */
+};
+
+static struct layout share_rows(unsigned rows, size_t fields)
+{
+	struct layout l = {.is_low = rows < ROWS_FOR_CHART};
+
+	if (l.is_low)
+		return l;
+	size_t rest = rows - ROWS_BESIDE_CHART_AND_FIELDS, brief = KVEIL_DEMO_FIELDS + 2;
+	l.detail = rest >= fields + ROWS_FOR_ALL_FIELDS ? ALL_FIELDS : NAMED_FIELDS_AND_WHOSE;
+	rest -= l.detail == ALL_FIELDS ? fields : brief;
+	size_t events = rest * 2 / 3 < KVEIL_DEMO_EVENTS ? rest * 2 / 3 : KVEIL_DEMO_EVENTS;
+	l.chart = (unsigned)(rest - events < CHART_MAX ? rest - events : CHART_MAX);
+	return l;
+}
+
+static void put_title(struct frame *f)
+{
+	set_style(f, BOLD);
+	put_str(f, " kveil demo");
+	set_style(f, DIM);
+	put_str(f, f->columns < COLUMNS_FOR_TITLE
+		       ? ": nothing lasts"
+		       : "  an embedded broker, keys in memory, invented people: nothing lasts");
+	set_style(f, NULL);
+	new_line(f);
+}
+
+static void put_record_or_wait(struct frame *f, const struct kveil_demo_view *v, enum detail detail)
+{
+	if (v->output_len > 0) {
+		put_record(f, v, detail);
+		return;
+	}
+	put_str(f, " waiting for the first protected record");
+	new_line(f);
 }
 
 void kveil_demo_render(const struct kveil_demo_view *v, unsigned rows, unsigned columns, bool color,
@@ -284,29 +489,25 @@ void kveil_demo_render(const struct kveil_demo_view *v, unsigned rows, unsigned 
 			  .rows = rows < ROWS_MIN ? ROWS_MIN : rows,
 			  .columns = columns < COLUMNS_MIN ? COLUMNS_MIN : columns,
 			  .color = color};
+	struct layout l = share_rows(f.rows, leaf_count(v));
 
 	kveil_buf_append_str(out, "\033[H");
-	set_style(&f, BOLD);
-	put_str(&f, " kveil demo");
-	set_style(&f, DIM);
-	put_str(&f, "  an embedded broker, keys in memory, invented people: nothing lasts");
-	set_style(&f, NULL);
-	new_line(&f);
-	new_line(&f);
-	/* Where not all fits, the records give way. */
-	bool low = f.rows < ROWS_FOR_RECORDS_FIRST;
-	if (low)
+	put_title(&f);
+	if (l.is_low) {
+		put_rate(&f, v);
+		put_str(&f, " ");
 		put_numbers(&f, v);
-	if (v->output_len > 0)
-		put_records(&f, v);
-	else {
-		put_str(&f, " waiting for the first protected record");
+		put_state(&f, v);
+		put_record_or_wait(&f, v, l.detail);
+	} else {
 		new_line(&f);
+		put_record_or_wait(&f, v, l.detail);
+		new_line(&f);
+		put_chart(&f, v, l.chart);
+		put_numbers(&f, v);
+		put_state(&f, v);
 		new_line(&f);
 	}
-	if (!low)
-		put_numbers(&f, v);
-	new_line(&f);
 	put_events(&f, v);
 	put_keys(&f, v);
 }

@@ -9,7 +9,12 @@
 #include "base/buf.h"
 #include "cli/demo_check.h"
 
-enum { KVEIL_DEMO_EVENTS = 6, KVEIL_DEMO_TEXT = 240 };
+enum {
+	KVEIL_DEMO_EVENTS = 12,
+	KVEIL_DEMO_TEXT = 240,
+	KVEIL_DEMO_RATES = 240, /* as many as the widest chart has columns */
+	KVEIL_DEMO_RATE_MS = 500,
+};
 
 struct kveil_demo_view {
 	/* One record before and after; output_len 0 = none yet. */
@@ -17,8 +22,11 @@ struct kveil_demo_view {
 	uint8_t output[4096];
 	size_t output_len;
 	const char *input_topic, *output_topic;
+	const char *actions[KVEIL_DEMO_FIELDS]; /* "mask", of kveil_demo_field_path's fields */
 
 	double rate, lag;
+	double rates[KVEIL_DEMO_RATES]; /* records/s, oldest first, each KVEIL_DEMO_RATE_MS */
+	size_t rate_count;
 	uint64_t sent, arrived, dead_letters, problems;
 	uint64_t workers;
 	const char *key_name;
@@ -27,6 +35,8 @@ struct kveil_demo_view {
 	bool custodian_up;
 	bool ready;
 	char reasons[KVEIL_DEMO_TEXT];                   /* the first lines of why not */
+	char sending[KVEIL_DEMO_TEXT];                   /* how fast orders are sent, or why none is */
+	bool is_stopped;                                 /* none is sent */
 	const char *side_port;                           /* "127.0.0.1:9819" */
 	char events[KVEIL_DEMO_EVENTS][KVEIL_DEMO_TEXT]; /* oldest first; empty = none */
 	bool keyboard;                                   /* keys are read */

@@ -11,6 +11,8 @@ static const char *const surnames[] = {"王", "李", "张", "刘", "陈", "杨",
 static const char *const given[] = {"伟", "芳", "娜", "敏", "静", "丽", "强", "磊", "军", "洋",
 				    "勇", "艳", "杰", "娟", "涛", "明", "超", "秀", "霞", "平",
 				    "刚", "桂", "英", "华", "玉", "兰", "建", "国", "海", "燕"};
+static const char *const english[] = {"Emma Clarke", "Oliver Brown",  "Grace Hughes", "Thomas Wright", "Alice Cooper",
+				      "Henry Walsh", "Sophie Turner", "Jack O'Neill", "Ruth Bennett",  "Samuel Reed"};
 static const char *const cities[] = {"北京市", "上海市", "广州市", "深圳市", "杭州市",
 				     "成都市", "武汉市", "西安市", "南京市", "重庆市"};
 static const char *const streets[] = {"人民路", "中山路", "解放路", "建设路", "和平路", "新华街", "长江路", "黄河路"};
@@ -122,7 +124,10 @@ static void append_customer(struct kveil_order *o, uint64_t *r)
 	char text[64];
 	const char *surname = PICK(r, surnames), *first = PICK(r, given), *second = PICK(r, given);
 
-	snprintf(text, sizeof text, "%s%s%s", surname, first, below(r, 2) ? second : "");
+	if (below(r, 3))
+		snprintf(text, sizeof text, "%s%s%s", surname, first, below(r, 2) ? second : "");
+	else
+		snprintf(text, sizeof text, "%s", PICK(r, english));
 	append(o, ",\"customer\":{\"name\":");
 	o->name = append_value(o, text);
 	append(o, ",\"phone\":");

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/orders.h: the orders that `bench` and `demo` run on: about 440 bytes of JSON with Chinese names, mobiles, ID
- * cards with valid check digits, bank cards and emails. None belongs to anybody. An order is a function of seed and
- * number alone, so that a reader can make the original again from the key of what it reads. Any thread; nothing
- * allocated.
+ * cli/orders.h: the orders that `bench` and `demo` run on: about 440 bytes of JSON with Chinese and English names,
+ * mobiles, ID cards with valid check digits, bank cards and emails. None belongs to anybody. An order is a function of
+ * seed and number alone, so that a reader can make the original again from the key of what it reads. Any thread;
+ * nothing allocated.
  */
 #ifndef KVEIL_CLI_ORDERS_H
 #define KVEIL_CLI_ORDERS_H

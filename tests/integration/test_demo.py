@@ -135,12 +135,14 @@ def test_the_keys_of_the_terminal(terminal):
     assert get(side + "/livez")[0] == 200
     t.press("r")
     t.see("no new version while the custodian is away")
+    t.see("sending stopped, .* orders under way: the embedded broker would forget more")
     at = t.press("p")
     time.sleep(1)
     assert "invalid_json" not in t.read()[at:], "no dead letter can be sealed now"
     at = t.press("k")
     t.see("the key custodian is back", at)
     t.see("ready: records flow", at)
+    t.see("sending 1,000 orders a second", at)
     t.see("dead letter, sealed: invalid_json", at)
     assert get(side + "/readyz")[0] == 200
     t.press("\x03")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/text.h"
 #include "cli/demo_check.h"
+#include "cli/demo_leaves.h"
 #include "cli/demo_poison.h"
 #include "cli/demo_screen.h"
 
@@ -225,22 +226,30 @@ static void fill_view(struct fixture *f, struct kveil_demo_view *v)
 {
 	protect(f, 5);
 	assert_true(is_right(f));
-	*v = (struct kveil_demo_view){
-	    .sample = f->finding,
-	    .output_len = f->output.len,
-	    .input_topic = "etl.orders",
-	    .output_topic = "etl.orders.secure",
-	    .rate = 1000,
-	    .sent = 1234567,
-	    .arrived = 1234560,
-	    .workers = 2,
-	    .key_name = "pii",
-	    .key_id = 0x1234abcd,
-	    .custodian_up = true,
-	    .ready = true,
-	    .side_port = "127.0.0.1:9819",
-	    .events = {"12:00:00 one", "12:00:01 t\033[2Jwo\n", "three", "four", "five", "12:00:05 newest"},
-	    .keyboard = true};
+	*v = (struct kveil_demo_view){.sample = f->finding,
+				      .output_len = f->output.len,
+				      .input_topic = "etl.orders",
+				      .output_topic = "etl.orders.secure",
+				      .rate = 1000,
+				      .sent = 1234567,
+				      .arrived = 1234560,
+				      .workers = 2,
+				      .key_name = "pii",
+				      .key_id = 0x1234abcd,
+				      .custodian_up = true,
+				      .ready = true,
+				      .side_port = "127.0.0.1:9819",
+				      .actions = {"mask", "encrypt", "hash", "encrypt"},
+				      .rates = {0, 500, 1000},
+				      .rate_count = 3,
+				      .sending = "sending 1,000 orders a second",
+				      .events = {[KVEIL_DEMO_EVENTS - 6] = "12:00:00 one",
+						 "12:00:01 t\033[2Jwo\n",
+						 "three",
+						 "four",
+						 "five",
+						 "12:00:05 newest"},
+				      .keyboard = true};
 	memcpy(v->output, f->output.data, f->output.len);
 }
 
@@ -282,7 +291,8 @@ static int columns_of(const char *line, size_t len)
 
 static void test_frames_fit(void **state)
 {
-	static const unsigned sizes[][2] = {{24, 80}, {24, 81}, {50, 200}, {40, 100}, {10, 40}, {12, 63}, {1, 1}};
+	static const unsigned sizes[][2] = {{24, 80}, {24, 81}, {50, 200}, {40, 100}, {60, 80}, {24, 300},
+					    {20, 64}, {19, 70}, {10, 40},  {12, 63},  {1, 1}};
 	struct fixture *f = *state;
 	struct kveil_demo_view v;
 	KVEIL_CLEANUP_BUF struct kveil_buf frame = KVEIL_BUF_INIT;
@@ -296,7 +306,7 @@ static void test_frames_fit(void **state)
 		assert_true(count(text, "\n") < rows);
 		for (const char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
 			assert_in_range(columns_of(line, strcspn(line, "\n")), 0, columns);
-		assert_non_null(strstr(text, columns >= 60 ? "q\033[0m quit" : "p\033[0m poison"));
+		assert_non_null(strstr(text, "q\033[0m quit"));
 	}
 }
 
@@ -314,8 +324,9 @@ static void test_frame_says_it(void **state)
 	assert_non_null(strstr(text, "http://127.0.0.1:9819/"));
 	assert_non_null(strstr(text, "305441741"));
 	assert_non_null(strstr(text, "12:00:05 newest"));
-	assert_true(count(text, "\033[31m") >= 4); /* four fields before */
-	assert_true(count(text, "\033[32m") >= 5); /* four after, and "ready" */
+	assert_int_equal(count(text, "\033[31m"), KVEIL_DEMO_FIELDS); /* before */
+	assert_true(count(text, "\033[32m") > KVEIL_DEMO_FIELDS);     /* after, "ready", and the chart */
+	assert_non_null(strstr(text, "sending 1,000 orders a second"));
 	kveil_buf_reset(&frame);
 	v.ready = false;
 	v.custodian_up = false;
@@ -332,6 +343,93 @@ static void test_frame_says_it(void **state)
 	text = kveil_buf_cstr(&frame);
 	assert_non_null(strstr(text, "1,234,567"));
 	assert_non_null(strstr(text, "keys: away"));
+}
+
+/* The line of a frame in which this stands, without its escapes. */
+static void line_with(const char *frame, const char *what, char *dst, size_t size)
+{
+	const char *at = strstr(frame, what);
+	size_t n = 0;
+
+	if (!at)
+		fail_msg("nowhere: %s", what);
+	while (at > frame && at[-1] != '\n')
+		at--;
+	for (; *at && *at != '\n' && n + 1 < size; at++)
+		if (*at == 033)
+			at += 2 + strspn(at + 2, "0123456789;");
+		else if (*at != '\r')
+			dst[n++] = *at;
+	dst[n] = 0;
+}
+
+static void test_a_line_a_field(void **state)
+{
+	struct fixture *f = *state;
+	struct kveil_demo_view v;
+	char line[400], want[100];
+	KVEIL_CLEANUP_BUF struct kveil_buf frame = KVEIL_BUF_INIT;
+
+	fill_view(f, &v);
+	kveil_demo_render(&v, 24, 80, true, &frame);
+	line_with(kveil_buf_cstr(&frame), "$.customer.phone", line, sizeof line);
+	snprintf(want, sizeof want, "%.3s****%.4s", (const char *)f->order.phone.data,
+		 (const char *)f->order.phone.data + 7);
+	assert_non_null(strstr(line, want));
+	snprintf(want, sizeof want, " %.11s ", (const char *)f->order.phone.data);
+	assert_non_null(strstr(line, want));
+	assert_non_null(strstr(line, "  mask"));
+	line_with(kveil_buf_cstr(&frame), "$.customer.id_card", line, sizeof line);
+	assert_non_null(strstr(line, "…  encrypt"));
+	line_with(kveil_buf_cstr(&frame), "$.customer.name", line, sizeof line);
+	assert_non_null(strstr(line, "the same"));
+	assert_non_null(strstr(kveil_buf_cstr(&frame), " more fields that no rule names"));
+	assert_null(strstr(kveil_buf_cstr(&frame), "$.notes"));
+	/* A high screen has all of them, a narrow one their last names. */
+	kveil_buf_reset(&frame);
+	kveil_demo_render(&v, 50, 200, false, &frame);
+	line_with(kveil_buf_cstr(&frame), "$.items[1].sku", line, sizeof line);
+	assert_non_null(strstr(line, "SKU-"));
+	line_with(kveil_buf_cstr(&frame), "$.card_number", line, sizeof line);
+	assert_null(strstr(line, "…"));
+	kveil_buf_reset(&frame);
+	kveil_demo_render(&v, 24, 50, false, &frame);
+	assert_null(strstr(kveil_buf_cstr(&frame), "$.customer"));
+	line_with(kveil_buf_cstr(&frame), " id_card ", line, sizeof line);
+}
+
+static void test_leaves(void **state)
+{
+	(void)state;
+	struct kveil_demo_leaf l[KVEIL_DEMO_LEAVES];
+	static const char text[] = "{\"a\":{\"b\":\"x\\\"}\",\"c\":-1.5},\"d\":[true,{\"e\":\"\"},[]],\"f\":{}}";
+	static const char *const want[][2] = {
+	    {"$.a.b", "x\\\"}"}, {"$.a.c", "-1.5"}, {"$.d[0]", "true"}, {"$.d[1].e", ""}};
+
+	assert_int_equal(kveil_demo_leaves(kveil_span_str(text), l), 4);
+	for (size_t i = 0; i < 4; i++) {
+		assert_string_equal(l[i].path, want[i][0]);
+		assert_true(kveil_span_eq(l[i].value, kveil_span_str(want[i][1])));
+	}
+	/* Whatever is cut or wrong: an end, and nothing outside. */
+	for (size_t n = 0; n < sizeof text; n++)
+		assert_true(kveil_demo_leaves(kveil_span_of(text, n), l) <= 5);
+	for (const char *const *bad = (const char *const[]){"]", "{]", "[}", "[,,]", "{:}", "[[[[[[[[[[[[[[[[", NULL};
+	     *bad; bad++)
+		assert_true(kveil_demo_leaves(kveil_span_str(*bad), l) <= KVEIL_DEMO_LEAVES);
+}
+
+static void test_names_are_of_two_scripts(void **state)
+{
+	(void)state;
+	struct kveil_order order;
+	size_t latin = 0;
+
+	for (uint64_t i = 0; i < 100; i++) {
+		kveil_order_make(SEED, i, &order);
+		latin += order.name.data[0] < 0x80;
+	}
+	assert_in_range(latin, 10, 60);
 }
 
 static void test_counts(void **state)
@@ -356,6 +454,9 @@ int main(void)
 	    cmocka_unit_test(test_poisons_hold_clear_values),
 	    cmocka_unit_test_setup_teardown(test_frames_fit, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_frame_says_it, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_a_line_a_field, set_up, tear_down),
+	    cmocka_unit_test(test_leaves),
+	    cmocka_unit_test(test_names_are_of_two_scripts),
 	    cmocka_unit_test(test_counts),
 	};
 

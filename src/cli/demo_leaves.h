@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli/demo_leaves.h: a JSON document as a list of its scalars, for the demo's table. It takes what the demo has made
+ * and checked, compact and not deep; of anything else it makes a wrong list, not an error. Any thread; nothing
+ * allocated.
+ */
+#ifndef KVEIL_CLI_DEMO_LEAVES_H
+#define KVEIL_CLI_DEMO_LEAVES_H
+
+#include "kveil/base.h"
+
+enum { KVEIL_DEMO_LEAVES = 24, KVEIL_DEMO_PATH = 64 };
+
+struct kveil_demo_leaf {
+	char path[KVEIL_DEMO_PATH]; /* "$.items[1].sku", cut where it is longer */
+	struct kveil_span value;    /* in json; of a string without its quotes, its escapes as they stand */
+};
+
+/* In the document's order; how many there are, KVEIL_DEMO_LEAVES at most. */
+size_t kveil_demo_leaves(struct kveil_span json, struct kveil_demo_leaf ret[KVEIL_DEMO_LEAVES]);
+
+#endif
