@@ -220,6 +220,11 @@ def what_values_mean():
     def pod(*values, kind="Deployment"):
         return one(documents(helm(*values).stdout), kind)["spec"]["template"]
 
+    # Numbers of a file are floats to a template.
+    large = ("keda.lagThreshold", "keysInit.ttlSecondsAfterFinished", "memory", "terminationGracePeriodSeconds")
+    r = helm("--set", "keda.enabled=true,keda.topics={etl.orders}", *itertools.chain.from_iterable(("--set-json", f"{name}=2000000") for name in large))
+    count("large numbers are written out", r.stdout.count("2000000") >= len(large) and not re.search(r"\de\+\d", r.stdout), r.stderr + r.stdout)
+
     container = pod("--set", "memory=512")["spec"]["containers"][0]
     count("one value bounds the container and kveil", container["resources"]["limits"]["memory"] == "512Mi" and
           {"name": "KVEIL_LIMITS_MEMORY", "value": "384MiB"} in container["env"], str(container))

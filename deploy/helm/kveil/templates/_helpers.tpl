@@ -69,8 +69,8 @@ readinessProbe: {httpGet: {path: /readyz, port: side}, periodSeconds: 5, timeout
 lifecycle: {preStop: {sleep: {seconds: {{ .Values.preStopSleepSeconds }}}}}
 {{- end }}
 resources:
-  requests: {cpu: {{ .Values.cpu.request }}, memory: {{ .Values.memory }}Mi}
-  limits: {memory: {{ .Values.memory }}Mi{{ with .Values.cpu.limit }}, cpu: {{ . }}{{ end }}}
+  requests: {cpu: {{ .Values.cpu.request }}, memory: {{ int64 .Values.memory }}Mi}
+  limits: {memory: {{ int64 .Values.memory }}Mi{{ with .Values.cpu.limit }}, cpu: {{ . }}{{ end }}}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
@@ -124,6 +124,7 @@ metadata:
 spec:
   serviceAccountName: {{ include "kveil.serviceAccount" . }}
   automountServiceAccountToken: false
+  enableServiceLinks: false
   {{- with .Values.image.pullSecrets }}
   imagePullSecrets: {{ toYaml . | nindent 4 }}
   {{- end }}
@@ -137,7 +138,7 @@ spec:
     fsGroup: 65532
     fsGroupChangePolicy: OnRootMismatch
     seccompProfile: {type: RuntimeDefault}
-  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  terminationGracePeriodSeconds: {{ int64 .Values.terminationGracePeriodSeconds }}
   topologySpreadConstraints:
     - maxSkew: 1
       topologyKey: kubernetes.io/hostname
