@@ -6,6 +6,7 @@ import pathlib
 import re
 import tempfile
 
+import composed
 import rolling
 import runtime
 from tools import CACHE, CONTAINER_USER, architecture, container, copy_source, count, mirror, run
@@ -105,7 +106,7 @@ def use(root):
     count("its root cannot be written, not even what is its own", r.returncode != 0 and "Read-only" in r.stderr, r.stdout + r.stderr)
 
 
-def look(arch, roll):
+def look(arch, at_work):
     images = base_image() and build(arch)
     if not images:
         return
@@ -113,18 +114,19 @@ def look(arch, roll):
     with mounted(arch) as root:
         look_into(root, arch)
         use(root)
-        if roll:
+        if at_work:
             rolling.rolling(root)
+            composed.up(root)
     # Of the two, the first has no name any more.
     buildah("rmi", "--prune")
 
 
 def stage():
     """./dev package image"""
-    look(architecture(), roll=True)
+    look(architecture(), at_work=True)
     runtime.stage()
 
 
 def other(arch):
-    """For another processor: its programs run slowly here, too slowly for a rolling restart in time."""
-    look(arch, roll=False)
+    """For another processor: its programs run slowly here, too slowly for a broker's records."""
+    look(arch, at_work=False)

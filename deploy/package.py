@@ -7,8 +7,9 @@
     release  what ./dev release makes, made twice: the same bytes; its tarball, its lists of contents, its packages for Debian 12
              and 13: lintian, installed in fresh ones, the demo run, the service under systemd on a broker, a program linked
     cluster  the lines of docs/operations.md for Kubernetes, typed against its own API server (compiled the first time: ten minutes)
-    image    a base by mmdebstrap, the image by buildah, run as uid 65532 on a read-only root; a rolling restart on a broker; the
-             lines of docs/operations.md for containers, typed with podman
+    image    a base by mmdebstrap, the image by buildah, run as uid 65532 on a read-only root; a rolling restart on a broker;
+             compose.yaml's services, each started as it stands, and its dashboard's queries; the lines of docs/operations.md for
+             containers, typed with podman
     arm64    packages cross-compiled and installed, unit tests, the image: under qemu (only when named: it takes an hour)
 """
 import pathlib
