@@ -85,6 +85,19 @@ static void check_output(const struct kveil_plan *plan, struct kveil_span out, c
 	kveil_arena_clear(&arena);
 }
 
+/* As a transform spells the column in another image's copy; names with dots of what was flattened. */
+static void check_copies(const struct kveil_plan *plan, struct kveil_span out)
+{
+	for (const char *const *c = plan->envelope->copies; c && *c; c++) {
+		char text[64];
+		struct kveil_path *path;
+		snprintf(text, sizeof text, "$['%sa']", *c);
+		check(kveil_path_parse(kveil_span_str(text), &path, NULL) == KVEIL_OK);
+		check_output(plan, out, &plan->rows[KVEIL_ROWS_EVENT], path, NULL);
+		kveil_path_free(path);
+	}
+}
+
 static struct kveil_engine *make_engine(struct kveil_keyring *ring, const char *rules, const char *kind,
 					struct kveil_plan **plan)
 {
@@ -115,6 +128,8 @@ static void run(struct kveil_engine *engine, const struct kveil_plan *plan, cons
 		return;
 	}
 	check_output(plan, result.outputs[0].record.value, &plan->rows[KVEIL_ROWS_VALUE], column, when);
+	if (!when)
+		check_copies(plan, result.outputs[0].record.value);
 	if (result.outputs[0].record.key.len)
 		check_output(plan, result.outputs[0].record.key, &plan->rows[KVEIL_ROWS_KEY], column, when);
 }

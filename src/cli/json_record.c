@@ -138,7 +138,8 @@ void kveil_json_record_write(const struct kveil_json_record *j, const struct kve
 
 	for (uint32_t c = 1; c < doc->nodes[0].next; c = doc->nodes[c].next) {
 		const struct kveil_doc_node *n = &doc->nodes[c];
-		if (c != j->key && c != j->payload && (c != j->headers || n->kind == KVEIL_KIND_NULL))
+		bool is_list = c == j->headers && (n->kind != KVEIL_KIND_NULL || r->header_count);
+		if (c != j->key && c != j->payload && !is_list)
 			continue;
 		kveil_buf_append(out, doc->text.data + at, n->start - at);
 		at = n->end;
@@ -147,5 +148,11 @@ void kveil_json_record_write(const struct kveil_json_record *j, const struct kve
 		else
 			write_text(c == j->key ? r->key : r->value, out);
 	}
-	kveil_buf_append(out, doc->text.data + at, doc->text.len - at);
+	size_t end = doc->nodes[0].end - 1; /* the closing brace */
+	kveil_buf_append(out, doc->text.data + at, end - at);
+	if (!j->headers && r->header_count) {
+		kveil_buf_append_str(out, ",\"headers\":");
+		write_headers(r, out);
+	}
+	kveil_buf_append(out, doc->text.data + end, doc->text.len - end);
 }

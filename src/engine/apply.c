@@ -428,9 +428,14 @@ static enum kveil_status is_filler(struct kveil_engine *e, const struct kveil_bo
 	enum kveil_status st = KVEIL_OK;
 
 	*ret = false;
-	if (!e->plan->is_delete || !r->event_above || r->part != KVEIL_PART_VALUE || !is_empty)
+	if (!e->plan->is_delete || !(r->event_above || r->is_flat) || r->part != KVEIL_PART_VALUE || !is_empty)
 		return KVEIL_OK;
 	st = kveil_engine_value_doc(e, &value, err);
+	if (!st && value && r->is_flat) {
+		struct kveil_doc row = kveil_engine_row(e, value, r, spot);
+		*ret = kveil_engine_is_deleted(e, &row);
+		return KVEIL_OK;
+	}
 	for (size_t i = 0; !st && value && i < events->count; i++) {
 		uint32_t *nodes;
 		size_t count = 0;
@@ -466,6 +471,8 @@ enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_
 			return KVEIL_OK;
 	}
 	enum kveil_status st = apply(e, r, spot, out, ret, err);
+	if (!st)
+		r->wrote_in = e->serial;
 	if (!st && !kveil_buf_ok(out))
 		st = kveil_no_memory(err, "a record");
 	if (__builtin_expect(st != KVEIL_OK, 0)) {

@@ -51,6 +51,10 @@ struct kveil_connect_split {
 
 void kveil_connect_init(struct kveil_engine *e);
 void kveil_connect_clear(struct kveil_connect *c);
+/* engine.c: a part with members, with the schema inline that it may have. results[v] is a view's. */
+enum kveil_status kveil_engine_run_document(struct kveil_engine *e, enum kveil_part part, enum kveil_text to,
+					    const struct kveil_connect_split *s, struct kveil_span *results,
+					    struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Is there a schema inline, in an envelope that has them? UNSUPPORTED_ENVELOPE: there is what is none of Connect's. */
 enum kveil_status kveil_connect_split(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
 				      struct kveil_connect_split *ret, struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -177,10 +177,9 @@ static enum kveil_status run_payload(struct kveil_engine *e, enum kveil_part par
 	return st;
 }
 
-/* The same with the schema inline that it may have. */
-static enum kveil_status run_document(struct kveil_engine *e, enum kveil_part part, enum kveil_text to,
-				      const struct kveil_connect_split *s, struct kveil_span *results,
-				      struct kveil_error *err)
+enum kveil_status kveil_engine_run_document(struct kveil_engine *e, enum kveil_part part, enum kveil_text to,
+					    const struct kveil_connect_split *s, struct kveil_span *results,
+					    struct kveil_error *err)
 {
 	e->has_schema = s->schema != NULL;
 	enum kveil_status st = run_payload(e, part, to, s->payload, results, err);
@@ -203,7 +202,7 @@ static enum kveil_status run_json_value(struct kveil_engine *e, struct kveil_spa
 	if (!st)
 		st = kveil_engine_check_control(e, err);
 	if (!st)
-		st = run_document(e, KVEIL_PART_VALUE, KVEIL_TEXT_VALUE, &s, results, err);
+		st = kveil_engine_run_document(e, KVEIL_PART_VALUE, KVEIL_TEXT_VALUE, &s, results, err);
 	return st ? kveil_engine_explain_event(e, e->record->value, st, err) : KVEIL_OK;
 }
 
@@ -358,7 +357,7 @@ static enum kveil_status run_document_key(struct kveil_engine *e, struct kveil_s
 	if (!st)
 		st = kveil_engine_check_key(e, s.payload, err);
 	if (!st)
-		st = run_document(e, KVEIL_PART_KEY, KVEIL_TEXT_KEY, &s, results, err);
+		st = kveil_engine_run_document(e, KVEIL_PART_KEY, KVEIL_TEXT_KEY, &s, results, err);
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		e->outputs[v].record.key = results[v];
 	return st;
@@ -385,149 +384,6 @@ static enum kveil_status run_key(struct kveil_engine *e, struct kveil_error *err
 	if (st && !err->rule[0])
 		kveil_error_hint(err, "in the record's key");
 	return st;
-}
-
-static const struct kveil_bound_header *rules_of_header(const struct kveil_engine *e, struct kveil_span name)
-{
-	for (size_t i = 0; i < e->header_count; i++)
-		if (kveil_span_eq(e->headers[i].name, name))
-			return &e->headers[i];
-	return NULL;
-}
-
-/* One header, into every view's list; what is written stands in the arena until the next record. */
-static enum kveil_status run_header(struct kveil_engine *e, size_t number, const struct kveil_bound_header *rules,
-				    size_t *counts, struct kveil_error *err)
-{
-	const struct kveil_header *h = &e->record->headers[number];
-	struct kveil_bound_part *p = &e->parts[KVEIL_PART_HEADER];
-	struct kveil_spot spot = {.part = KVEIL_PART_HEADER,
-				  .text = h->value,
-				  .header_name = h->name,
-				  .match = {.trail = KVEIL_NO_TRAIL, .kind = KVEIL_KIND_NULL}};
-	enum kveil_status st = KVEIL_OK;
-
-	for (size_t v = 0; v < e->view_count; v++)
-		e->root_results[v] = (struct kveil_root_result){.effect = KVEIL_EFFECT_KEPT};
-	if (rules) {
-		if (h->value.data) {
-			st = p->format->scan(&p->scan, h->value, err);
-			spot.match.kind = KVEIL_KIND_STRING;
-			spot.match.end = (uint32_t)h->value.len;
-		}
-		if (!st)
-			st = kveil_engine_decide_root(e, &spot, rules->ids, rules->id_count, e->root_results, err);
-		if (st && !err->rule[0])
-			kveil_error_hint(err, "in the header %.*s", (int)(h->name.len < 64 ? h->name.len : 64),
-					 (const char *)h->name.data);
-	}
-	for (size_t v = 0; !st && v < e->view_count; v++) {
-		const struct kveil_root_result *r = &e->root_results[v];
-		struct kveil_view_out *out = &e->views[v];
-		struct kveil_header result = *h;
-		if (r->effect == KVEIL_EFFECT_REMOVED)
-			continue;
-		if (r->effect == KVEIL_EFFECT_NULL)
-			result.value = KVEIL_SPAN_NULL;
-		if (r->effect == KVEIL_EFFECT_WRITTEN) {
-			uint8_t *copy = kveil_arena_alloc(&e->arena, r->piece.len + 1);
-			if (!copy)
-				return kveil_no_memory(err, "a record");
-			if (r->piece.len)
-				memcpy(copy, e->pieces.data + r->piece.offset, r->piece.len);
-			result.value = kveil_span_of(copy, r->piece.len);
-		}
-		out->header_list[counts[v]++] = result;
-	}
-	return st;
-}
-
-/* A header that holds a whole key, in clear, is protected as the key is; one that cannot be read as such goes. */
-static enum kveil_status run_key_header(struct kveil_engine *e, const struct kveil_header *h, size_t *counts,
-					struct kveil_error *err)
-{
-	struct kveil_connect_split s = {.text = h->value, .payload = h->value};
-	struct kveil_span results[KVEIL_MAX_VIEWS];
-	bool has_members = e->parts[KVEIL_PART_KEY].format->has_paths;
-	enum kveil_status st = KVEIL_OK;
-
-	for (size_t v = 0; v < e->view_count; v++)
-		results[v] = h->value;
-	if (has_members && h->value.data)
-		st = kveil_connect_split(e, KVEIL_PART_KEY, h->value, &s, err);
-	has_members =
-	    has_members && st != KVEIL_E_UNSUPPORTED_ENVELOPE && kveil_engine_check_key(e, s.payload, err) == KVEIL_OK;
-	if (!has_members)
-		st = KVEIL_E_INVALID_JSON;
-	if (!st && h->value.data)
-		st = run_document(e, KVEIL_PART_KEY, KVEIL_TEXT_KEY_HEADER, &s, results, err);
-	if (st == KVEIL_E_INVALID_JSON || st == KVEIL_E_INVALID_UTF8 || st == KVEIL_E_INVALID_SURROGATE ||
-	    st == KVEIL_E_EMPTY_VALUE)
-		return KVEIL_OK;
-	for (size_t v = 0; !st && v < e->view_count; v++) {
-		uint8_t *copy = h->value.data ? kveil_arena_alloc(&e->arena, results[v].len + 1) : NULL;
-		if (h->value.data && !copy)
-			return kveil_no_memory(err, "a record");
-		if (results[v].len)
-			memcpy(copy, results[v].data, results[v].len);
-		e->views[v].header_list[counts[v]++] =
-		    (struct kveil_header){h->name, kveil_span_of(copy, results[v].len)};
-	}
-	return st;
-}
-
-/* What names the writer's schema names the derived one. */
-static void run_schema_header(struct kveil_engine *e, const struct kveil_header *h, size_t *counts)
-{
-	for (size_t v = 0; v < e->view_count; v++)
-		e->views[v].header_list[counts[v]++] = (struct kveil_header){h->name, kveil_engine_frame(e)};
-}
-
-/* A column's value outside the row, where no rule on the column reaches. */
-static enum kveil_status check_header(const struct kveil_engine *e, const struct kveil_header *h,
-				      struct kveil_error *err)
-{
-	if (!h->value.data || !kveil_engine_copies_column(e, h->name))
-		return KVEIL_OK;
-	kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE, "a header holds another image's value of a column with a rule");
-	kveil_error_hint(err, "take it out of add.headers, or give the header a rule of its own");
-	return KVEIL_E_UNSUPPORTED_ENVELOPE;
-}
-
-static enum kveil_status run_headers(struct kveil_engine *e, struct kveil_error *err)
-{
-	bool follows_key = e->parts[KVEIL_PART_KEY].has_rules;
-	const struct kveil_record *record = e->record;
-	size_t counts[KVEIL_MAX_VIEWS] = {0};
-
-	for (size_t v = 0; v < e->view_count; v++) {
-		struct kveil_header *list = kveil_arena_array(&e->arena, record->header_count, sizeof *list);
-		if (!list)
-			return kveil_no_memory(err, "a record");
-		e->views[v].header_list = list;
-	}
-	kveil_buf_reset(&e->pieces);
-	e->piece_count = 0;
-	for (size_t i = 0; i < record->header_count; i++) {
-		const struct kveil_header *h = &record->headers[i];
-		const struct kveil_bound_header *rules = rules_of_header(e, h->name);
-		enum kveil_status st = rules ? KVEIL_OK : check_header(e, h, err);
-		if (st)
-			return st;
-		if (e->framed && kveil_engine_is_schema_header(e, h))
-			run_schema_header(e, h, counts);
-		else if (follows_key && kveil_engine_is_key_header(e, h->name))
-			st = run_key_header(e, h, counts, err);
-		else
-			st = run_header(e, i, rules, counts, err);
-		if (st)
-			return st;
-	}
-	for (size_t v = 0; v < e->view_count; v++) {
-		e->outputs[v].record.headers = e->views[v].header_list;
-		e->outputs[v].record.header_count = counts[v];
-	}
-	return KVEIL_OK;
 }
 
 static enum kveil_status check_required(struct kveil_engine *e, struct kveil_error *err)
@@ -565,8 +421,8 @@ static enum kveil_status run_record(struct kveil_engine *e, struct kveil_error *
 	if (!st)
 		st = run_key(e, err);
 	bool looks_at_headers = e->header_count || e->plan->envelope || (e->framed && e->has_schema_header);
-	if (!st && looks_at_headers && record->header_count)
-		st = run_headers(e, err);
+	if (!st && ((looks_at_headers && record->header_count) || e->added_count || e->plan->has_lineage))
+		st = kveil_engine_run_headers(e, err);
 	if (!st && e->has_required)
 		st = check_required(e, err);
 	return st;

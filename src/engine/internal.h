@@ -7,6 +7,7 @@
  *   table.c    which table a row is of
  *   rows.c     where rows stand: in an event of an envelope there are several, and each rule is bound at every one
  *   engine.c   one record: value, key, headers; the verdict
+ *   headers.c  of that the headers, and those that the file adds
  *   stream.c   a part rewritten straight from the scan: in-place rules of one view that ask for nothing else
  *   decide.c   the rest, over the tape: which rule writes which place, in each view
  *   inside.c   the same in texts of JSON that paths go on in
@@ -72,6 +73,7 @@ struct kveil_bound_rule {
 	_Atomic uint64_t *matches;   /* its counter in engine.matches */
 	uint64_t found_in;           /* serial of the last record in which its path found a place */
 	uint64_t found_times;        /* in that record, as counted */
+	uint64_t wrote_in;           /* serial of the last record in which its action ran on a place */
 	/* What kveil_engine_table said last, and of which row. */
 	uint64_t table_serial;
 	const uint8_t *table_text;
@@ -176,6 +178,9 @@ struct kveil_engine {
 	struct kveil_bound_part parts[KVEIL_PART_COUNT];
 	struct kveil_bound_header *headers;
 	size_t header_count;
+	struct kveil_header *added; /* to every record that goes out */
+	size_t added_count;
+	struct kveil_span *lineage; /* what each rule says of itself, by index in the plan; only with a lineage header */
 	struct kveil_arena bound; /* what lives as long as the engine */
 
 	/* one record */
@@ -338,6 +343,12 @@ enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kv
 /* The error of a rule on a column that cannot keep keys one to one; returns its status. */
 enum kveil_status kveil_engine_key_column(struct kveil_error *err, const char *why);
 
+/* --- headers.c --- */
+
+/* What the file adds. false: no memory. */
+bool kveil_engine_bind_added(struct kveil_engine *e);
+enum kveil_status kveil_engine_run_headers(struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
+
 /* --- rows.c --- */
 
 #define KVEIL_NO_READING SIZE_MAX
@@ -351,6 +362,8 @@ enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kve
                                         bool *ret_found, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* May the flat row at doc->root lack columns, by what stands in it or in the record's headers? */
 bool kveil_engine_is_partial(struct kveil_engine *e, const struct kveil_doc *doc);
+/* Does it say in the same way that it was deleted? */
+bool kveil_engine_is_deleted(struct kveil_engine *e, const struct kveil_doc *doc);
 /* Is it the name of a header with a copy of a column that some rule names? */
 bool kveil_engine_copies_column(const struct kveil_engine *e, struct kveil_span name);
 /* Is it the name of a field or header that a connector adds, also under the file's own prefix? */

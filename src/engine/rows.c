@@ -61,20 +61,41 @@ bool kveil_engine_copies_column(const struct kveil_engine *e, struct kveil_span 
 	return is;
 }
 
-/* Does the field say that the row may lack columns? Text that cannot be read says so. */
-static bool tells_of_gaps(struct kveil_engine *e, struct kveil_span name, struct kveil_span value)
+/* A question about a field of a flat row, or a header. */
+typedef bool telling_fn(struct kveil_engine *e, struct kveil_span name, struct kveil_span value);
+
+static const struct kveil_origin *origin_of(struct kveil_engine *e, struct kveil_span name, struct kveil_span value,
+					    struct kveil_span *ret_text)
 {
 	const struct kveil_origin *o = e->plan->envelope->origins;
 	bool is_quoted = value.len >= 2 && value.data[0] == '"' && value.data[value.len - 1] == '"';
-	struct kveil_span text = is_quoted ? kveil_engine_unquote(e, value) : value;
 
+	*ret_text = is_quoted ? kveil_engine_unquote(e, value) : value;
 	for (; o->name; o++)
 		if (kveil_engine_is_added(e->plan, o->name, name))
-			return !text.data || !kveil_envelope_lists(o->whole, text);
-	return false;
+			return o;
+	return NULL;
 }
 
-static bool is_partial(struct kveil_engine *e, const struct kveil_doc *doc)
+/* Does the field say that the row may lack columns? Text that cannot be read says so. */
+static bool tells_of_gaps(struct kveil_engine *e, struct kveil_span name, struct kveil_span value)
+{
+	struct kveil_span text;
+	const struct kveil_origin *o = origin_of(e, name, value, &text);
+
+	return o && (!text.data || !kveil_envelope_lists(o->whole, text));
+}
+
+/* …that it is one that was deleted? */
+static bool tells_of_delete(struct kveil_engine *e, struct kveil_span name, struct kveil_span value)
+{
+	struct kveil_span text;
+	const struct kveil_origin *o = origin_of(e, name, value, &text);
+
+	return o && text.data && kveil_envelope_lists(o->gone, text);
+}
+
+static bool any_tells(struct kveil_engine *e, const struct kveil_doc *doc, telling_fn *tells)
 {
 	const struct kveil_doc_node *nodes = doc->nodes;
 	bool is = false;
@@ -85,11 +106,11 @@ static bool is_partial(struct kveil_engine *e, const struct kveil_doc *doc)
 		struct kveil_span raw = {doc->text.data + nodes[c].name_start, nodes[c].name_end - nodes[c].name_start};
 		struct kveil_span value = {doc->text.data + nodes[c].start, nodes[c].end - nodes[c].start};
 		struct kveil_span name = kveil_engine_unquote(e, raw);
-		is = !name.data || tells_of_gaps(e, name, value);
+		is = name.data ? tells(e, name, value) : tells == tells_of_gaps;
 		e->work--;
 	}
 	for (size_t i = 0; !is && i < e->record->header_count; i++)
-		is = tells_of_gaps(e, e->record->headers[i].name, e->record->headers[i].value);
+		is = tells(e, e->record->headers[i].name, e->record->headers[i].value);
 	return is;
 }
 
@@ -98,12 +119,17 @@ bool kveil_engine_is_partial(struct kveil_engine *e, const struct kveil_doc *doc
 	if (!e->plan->envelope || !e->plan->envelope->origins)
 		return false;
 	if (e->partial.serial != e->serial || e->partial.text != doc->text.data || e->partial.row != doc->root) {
-		e->partial.is = is_partial(e, doc);
+		e->partial.is = any_tells(e, doc, tells_of_gaps);
 		e->partial.serial = e->serial;
 		e->partial.text = doc->text.data;
 		e->partial.row = doc->root;
 	}
 	return e->partial.is;
+}
+
+bool kveil_engine_is_deleted(struct kveil_engine *e, const struct kveil_doc *doc)
+{
+	return e->plan->envelope && e->plan->envelope->origins && any_tells(e, doc, tells_of_delete);
 }
 
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,

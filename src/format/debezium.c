@@ -17,9 +17,11 @@ static const char *const keys[] = {"$.payload", "$", NULL};
 static const char *const images[] = {"$.payload.before", "$.before", NULL};
 /* A deleted row is the image before; the update of a document may hold what changed alone. */
 static const char *const not_deleted[] = {"false", NULL};
+static const char *const deleted[] = {"true", NULL};
 static const char *const written[] = {"c", "r", "u", NULL};
+static const char *const op_delete[] = {"d", NULL};
 static const struct kveil_origin origins[] = {
-    {"__deleted", not_deleted}, {"__op", written}, {"_id", NULL}, {NULL, NULL}};
+    {"__deleted", not_deleted, deleted}, {"__op", written, op_delete}, {"_id", NULL, NULL}, {NULL, NULL, NULL}};
 /* add.fields=before.phone, and Connect's Flatten on the whole event. */
 static const char *const copies[] = {"__before_", "__after_", "before.", "after.", NULL};
 static const char *const key_headers[] = {"__debezium.newkey", "__debezium.oldkey", NULL};

@@ -65,6 +65,7 @@ struct kveil_table_clue {
 struct kveil_origin {
 	const char *name;
 	const char *const *whole; /* with these values the row has all columns, with another it may not; NULL: with none */
+	const char *const *gone;  /* with these it was deleted; NULL: it does not tell */
 };
 
 /* All lists end with NULL, an origin without a name, a clue without a table, or with a clause without a place. Roots: names and [*] only, the innermost first. */

@@ -12,7 +12,7 @@ static const char *const keys[] = {"$", NULL};
 /* Compressed updates have the key and what changed. */
 static const char *const images[] = {"$.after", "$.before", NULL};
 static const char *const inserted[] = {"I", NULL};
-static const struct kveil_origin origins[] = {{"op_type", inserted}, {NULL, NULL}};
+static const struct kveil_origin origins[] = {{"op_type", inserted, NULL}, {NULL, NULL, NULL}};
 static const char *const no_headers[] = {NULL};
 
 static const char *const members[] = {"table", "op_type", "op_ts", "current_ts", "pos", "primary_keys", "tokens", NULL};

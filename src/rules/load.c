@@ -380,6 +380,33 @@ static void read_views(struct kveil_loader *l, const struct kveil_yaml *root, co
 	}
 }
 
+/* --- headers that the file adds --- */
+
+/* Not one that kveil writes itself, nor one that names a schema. */
+static bool is_addable(const char *name)
+{
+	static const char own[] = "kveil.";
+	size_t n = strlen(name);
+
+	return n && n <= 255 && strncmp(name, own, sizeof own - 1) != 0 && strcmp(name, "__value_schema_id") != 0 &&
+	       strcmp(name, "__key_schema_id") != 0;
+}
+
+static void read_headers(struct kveil_loader *l, const struct kveil_yaml *root, const struct kveil_string_map *map)
+{
+	const struct kveil_yaml *at = kveil_yaml_get(root, "headers");
+	struct kveil_plan *p = l->plan;
+
+	p->added_headers = alloc(l, map->count + 1, sizeof *p->added_headers);
+	for (size_t i = 0; p->added_headers && i < map->count; i++) {
+		if (!is_addable(map->names[i]))
+			kveil_error_hint(problem(l, at, "'%.60s' is no name for a header here", map->names[i]),
+					 "1 to 255 bytes, without kveil. in front, and none of a schema's id");
+		p->added_headers[p->added_header_count++] =
+		    (struct kveil_added_header){dup(l, map->names[i]), dup(l, map->values[i])};
+	}
+}
+
 /* --- the file --- */
 
 static void make_stem(struct kveil_loader *l, const char *name)
@@ -420,6 +447,8 @@ static void read_file(struct kveil_loader *l, const struct kveil_yaml *root)
 	p->schema.is_registered = o.schema_register;
 	p->schema.normalize = o.schema_normalize;
 	p->schema.context = dup(l, o.schema_context ? o.schema_context : "");
+	p->has_lineage = o.lineage;
+	read_headers(l, root, &o.headers);
 	make_stem(l, p->name);
 	read_topics(l, root, o.topics);
 	kveil_loader_read_envelope(l, o.envelope);

@@ -127,6 +127,12 @@ struct kveil_view {
 	enum kveil_unmatched unmatched;
 };
 
+/* Behind the own headers of every record that goes out. */
+struct kveil_added_header {
+	const char *name, *value;
+};
+#define KVEIL_LINEAGE_HEADER "kveil.lineage"
+
 struct kveil_format;   /* format/format.h */
 struct kveil_envelope; /* format/envelope.h */
 enum { KVEIL_MOST_ABSENT = 8, KVEIL_MAX_VIEWS = 64 /* that an engine runs */ };
@@ -161,6 +167,9 @@ struct kveil_plan {
 	struct kveil_clue *clues;    /* which table a row is of */
 	size_t clue_count;
 	enum kveil_on_error on_error;
+	struct kveil_added_header *added_headers;
+	size_t added_header_count;
+	bool has_lineage; /* one that tells which rules wrote something */
 	struct {
 		bool is_registered; /* by kveil; else somebody else does, and records wait until then */
 		bool normalize;

@@ -55,6 +55,10 @@ const struct kveil_option kveil_rule_file_table[] = {
      .schema = "{\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/output\"}}"},
     {"clear", KVEIL_OPT_CUSTOM, FILE_ROW(clear), .help = "paths that are left clear on purpose, in every view",
      .schema = CLEAR_SCHEMA},
+    {"headers", KVEIL_OPT_STRING_MAP, FILE_ROW(headers),
+     .help = "headers that every record gets, behind its own: {classification: restricted}"},
+    {"lineage", KVEIL_OPT_BOOL, FILE_ROW(lineage), .def = "false",
+     .help = "the header kveil.lineage, which tells the rules that wrote something in the record, with action and key"},
     {0},
 };
 

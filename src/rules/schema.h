@@ -15,8 +15,9 @@ struct kveil_rule_file_options {
 	char **topics;
 	int unmatched, on_error;
 	int schema_subject;
-	bool schema_register, schema_normalize;
+	bool schema_register, schema_normalize, lineage;
 	char *schema_context;
+	struct kveil_string_map headers;
 	const struct kveil_yaml *format, *envelope, *fields, *outputs, *clear;
 };
 

@@ -304,6 +304,18 @@ def test_whole_records_as_kcat_prints_them():
     assert kveil("apply", "-J", "-K", ":", "--demo-keys", "-r", "rules/cdc/debezium.yaml", stdin="").returncode == 2
 
 
+def test_headers_that_the_file_adds(tmp_path):
+    (tmp_path / "r.yaml").write_text("name: t\ntopics: [in]\nheaders: {class: restricted}\nlineage: true\n"
+                                     "fields: [{path: $.a, mask: {}}]\n")
+    lineage = json.dumps({"rules": [{"rule": "t/$.a", "action": "mask"}]}, separators=(",", ":"))
+    added = ["class", "restricted", "kveil.lineage", lineage]
+    for own in (None, [], ["trace", "1"]):
+        for line in [{"payload": '{"a":"x"}', "headers": own}] + ([] if own else [{"payload": '{"a":"x"}'}]):
+            r = kveil("apply", "-J", "-r", str(tmp_path / "r.yaml"), stdin=json.dumps(line))
+            assert r.returncode == 0, r.stderr
+            assert json.loads(r.stdout) == {"payload": '{"a":"*"}', "headers": (own or []) + added}
+
+
 # --- check ---
 
 def test_what_is_shipped_passes():

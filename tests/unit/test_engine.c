@@ -547,6 +547,70 @@ static void test_template_work(void **state)
 	kveil_buf_clear(&b);
 }
 
+static void expect_header(const struct kveil_record *record, size_t i, const char *name, const char *value)
+{
+	assert_true(i < record->header_count);
+	assert_true(kveil_span_eq(record->headers[i].name, kveil_span_str(name)));
+	assert_true(kveil_span_eq(record->headers[i].value, kveil_span_str(value)));
+}
+
+static void test_added_headers(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct kveil_header own = {KVEIL_SPAN("class"), KVEIL_SPAN("own")};
+	struct kveil_record record = {.value = KVEIL_SPAN("{\"a\":1}"), .headers = &own, .header_count = 1};
+
+	rig_init(&r, HEAD "headers: {class: restricted, empty: \"\"}\nfields:\n" R("path: $.a, nullify: true"));
+	run_record(&r, &record);
+	const struct kveil_record *out = &r.result.outputs[0].record;
+	assert_int_equal(out->header_count, 3);
+	expect_header(out, 0, "class", "own");
+	expect_header(out, 1, "class", "restricted");
+	expect_header(out, 2, "empty", "");
+	/* A tombstone without headers of its own gets them too; what fails gets nothing. */
+	record = (struct kveil_record){.key = KVEIL_SPAN("k")};
+	run_record(&r, &record);
+	assert_int_equal(r.result.outputs[0].record.header_count, 2);
+	record.value = KVEIL_SPAN("{");
+	run_record(&r, &record);
+	assert_int_equal(r.result.output_count, 0);
+	rig_clear(&r);
+}
+
+/* Which rules wrote something: nothing of a value, nor of a key's name that a record fills in. */
+static void test_lineage(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct kveil_record record = {.value =
+					  KVEIL_SPAN("{\"a\":\"secret\",\"b\":\"secret\",\"t\":\"acme\",\"n\":null}")};
+
+	rig_init(&r, HEAD "lineage: true\nfields:\n" R("path: $.a, encrypt: {key: \"k-{$.t}\"}")
+			 R("path: $.b, when: $.t == 'other', nullify: true") R("path: $.n, mask: {}")
+			     R("path: $.t, mask: {}") R("path: $.gone, mask: {}"));
+	run_record(&r, &record);
+	assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+	assert_int_equal(r.result.outputs[0].record.header_count, 1);
+	expect_header(&r.result.outputs[0].record, 0, "kveil.lineage",
+		      "{\"rules\":[{\"rule\":\"t/$.a\",\"action\":\"encrypt\",\"key\":\"k-{$.t}\"},"
+		      "{\"rule\":\"t/$.t\",\"action\":\"mask\"}]}");
+	record.value = KVEIL_SPAN("{}");
+	run_record(&r, &record);
+	expect_header(&r.result.outputs[0].record, 0, "kveil.lineage", "{\"rules\":[]}");
+	rig_clear(&r);
+	/* In each view its own. */
+	rig_init(&r, "name: t\ntopics: [in]\nlineage: true\nclear: [$.a]\noutputs:\n  - {name: x, topic: x}\n"
+		     "  - {name: y, topic: y, fields: [{path: $.a, mask: {}}]}\n");
+	record.value = KVEIL_SPAN("{\"a\":\"x\"}");
+	run_record(&r, &record);
+	assert_int_equal(r.result.output_count, 2);
+	expect_header(&r.result.outputs[0].record, 0, "kveil.lineage", "{\"rules\":[]}");
+	expect_header(&r.result.outputs[1].record, 0, "kveil.lineage",
+		      "{\"rules\":[{\"rule\":\"t@y/$.a\",\"action\":\"mask\"}]}");
+	rig_clear(&r);
+}
+
 static void test_key_and_headers(void **state)
 {
 	(void)state;
@@ -767,6 +831,8 @@ int main(void)
 	    cmocka_unit_test(test_associated_data),
 	    cmocka_unit_test(test_inverse),
 	    cmocka_unit_test(test_key_and_headers),
+	    cmocka_unit_test(test_added_headers),
+	    cmocka_unit_test(test_lineage),
 	    cmocka_unit_test(test_memory),
 	    cmocka_unit_test(test_trace),
 	    cmocka_unit_test(test_forgetting),

@@ -178,6 +178,18 @@ static void an_empty_text_fills_a_deleted_row_up(void **state)
 	fails(&r, NULL, "{\"op\":\"d\",\"before\":{\"a\":\"x\"}}", KVEIL_E_VALUE_OUT_OF_DOMAIN);
 	fails(&r, NULL, "{\"op\":\"d\",\"a\":\"\"}", KVEIL_E_VALUE_OUT_OF_DOMAIN);
 	fails(&r, "{\"a\":\"\"}", NULL, KVEIL_E_VALUE_OUT_OF_DOMAIN);
+	/* Flattened, with what a transform adds. */
+	becomes(&r, "{\"a\":\"\",\"__deleted\":\"true\"}", "{\"a\":\"\",\"__deleted\":\"true\"}");
+	becomes(&r, "{\"payload\":{\"a\":\"\",\"__op\":\"d\"}}", "{\"payload\":{\"a\":\"\",\"__op\":\"d\"}}");
+	fails(&r, NULL, "{\"a\":\"\",\"__deleted\":\"false\"}", KVEIL_E_VALUE_OUT_OF_DOMAIN);
+	fails(&r, NULL, "{\"a\":\"\",\"__deleted\":\"\"}", KVEIL_E_VALUE_OUT_OF_DOMAIN);
+	fails(&r, NULL, "{\"a\":\"x\",\"__deleted\":\"true\"}", KVEIL_E_VALUE_OUT_OF_DOMAIN);
+	fails(&r, "{\"a\":\"\",\"__deleted\":\"true\"}", "{\"a\":\"\",\"__deleted\":\"true\"}",
+	      KVEIL_E_VALUE_OUT_OF_DOMAIN);
+	struct kveil_header header = {KVEIL_SPAN("__op"), KVEIL_SPAN("d")};
+	struct kveil_record record = {.value = KVEIL_SPAN("{\"a\":\"\"}"), .headers = &header, .header_count = 1};
+	kveil_engine_run(r.engine, &record, &r.result);
+	assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
 	rig_clear(&r);
 }
 
