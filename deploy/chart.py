@@ -254,6 +254,13 @@ def what_values_mean():
     count("nothing comes in but to the side port", [p["port"] for rule in policy["ingress"] for p in rule["ports"]] == ["side"], str(policy))
     count("nothing leaves but to the ports that values name", {p["port"] for rule in policy["egress"] for p in rule["ports"]}
           == {53, 9092, 9093, 8200, 8081, 8443}, str(policy))
+    addresses = {"config.kafka": {"bootstrap_servers": "b-1:9098, b-2:9096", "group_id": "g",
+                                  "properties": {"sasl.oauthbearer.token.endpoint.url": "https://id.example/token"}},
+                 "config.keys.keks.bao": {"provider": "transit", "url": "https://bao.example/v", "key": "k", "token_file": "/t"},
+                 "config.schema_registry": {"url": ["http://registry/apis/ccompat/v7", "https://registry:9443"]}}
+    policy = one(documents(helm(*itertools.chain.from_iterable(("--set-json", f"{k}={json.dumps(v)}") for k, v in addresses.items())).stdout), "NetworkPolicy")
+    ports = [[p["port"] for p in rule["ports"]] for rule in policy["spec"]["egress"][1:]]
+    count("and to the ports of the addresses in config", ports == [[9092, 9093, 9098, 9096, 443], [8200, 443], [8081, 8443, 80, 9443]], str(ports))
     rules = one(documents(helm("--set", "prometheusRule.enabled=true,prometheusRule.docs=https://example.org/docs/").stdout), "PrometheusRule")
     links = [r["annotations"].get("runbook_url", "") for g in rules["spec"]["groups"] for r in g["rules"]]
     count("each alert links to its runbook", links and all(re.fullmatch(r"https://example.org/docs/operations\.md#kveil\w+", u) for u in links), str(links))
