@@ -256,7 +256,7 @@ static void put_configuration(const struct answers *a, const struct kveil_sugges
 	    "keys:\n"
 	    "  registry: file:keys.json    # replicas on several hosts: kafka:TOPIC\n"
 	    "  keks:\n"
-	    "    local: {provider: file, path: kek}   # in production: an HSM, Vault or a KMS (docs/keys.md)\n"
+	    "    local: {provider: file, path: kek}   # in production: an HSM, Vault or a KMS (docs/custodians.md)\n"
 	    "  data:\n"
 	    "    pii: {algorithm: aes-256-gcm, kek: local, rotate_every: 24h}\n"
 	    "    pepper: {algorithm: hmac-sha-256, kek: local}\n"

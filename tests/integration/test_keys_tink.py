@@ -263,7 +263,7 @@ def test_the_wrapped_keyset_opens_with_the_kek(home, monkeypatch):
     (home.path / "keyset.json").write_text(wrapped)
     (home.path / "kek").write_bytes(base64.b64encode(home.kek) + b"\n")
     monkeypatch.chdir(home.path)
-    program = re.search(r"^```python\n(.*?)^```", (ROOT / "docs" / "keys.md").read_text(), re.M | re.S)[1]
+    program = re.search(r"^```python\n(import base64\nimport tink\n.*?)^```", (ROOT / "docs" / "opening.md").read_text(), re.M | re.S)[1]
     names = {}
     exec(program, names)
     handle = names["handle"]

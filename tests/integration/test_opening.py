@@ -111,6 +111,43 @@ def test_go_with_tink(sealed, go, algorithm):
     opens(sealed, algorithm, *go)
 
 
+TOKENS = [("62 2202-0000 1234 567", "digits", {"keep_first": 6, "keep_last": 4, "keep_chars": " -"}),
+          ("Ab3" * 40, "alphanumeric", {}), ("京A12345京", "京沪粤AB12345", {"keep_first": 1})]
+
+
+def test_tokens_of_a_form_taken_back(sealed, tmp_path):
+    """Spaces, keys of two versions, long texts and letters beyond ASCII."""
+    home, _, _ = sealed
+    shutil.copy(home / "kek", tmp_path)
+    (tmp_path / "kveil.yaml").write_text(CONFIG + "    forms: {algorithm: aes-256-ff1}\n")
+    (tmp_path / "rules.yaml").write_text("name: orders\ntopics: [t]\nfields:\n" + "".join(
+        f'  - {{path: "$.f{i}", tokenize: {json.dumps({"key": "forms", "alphabet": a, **more}, ensure_ascii=False)}}}\n'
+        for i, (_, a, more) in enumerate(TOKENS)))
+
+    def kveil(*args, **kw):
+        return subprocess.run([str(KVEIL), *args], cwd=tmp_path, check=True, capture_output=True, text=True, **kw).stdout
+
+    kveil("keys", "init", "-c", "kveil.yaml")
+    record = json.dumps({f"f{i}": text for i, (text, _, _) in enumerate(TOKENS)})
+
+    def tokens():
+        return json.loads(kveil("apply", "-c", "kveil.yaml", "-r", "rules.yaml", input=record + "\n"))
+
+    old = tokens()
+    kveil("keys", "rotate", "-c", "kveil.yaml", "forms", "--now", "--yes")
+    new = tokens()
+    (tmp_path / "forms.json").write_text(kveil("keys", "export", "-c", "kveil.yaml", "--tink", "forms", "--clear"))
+    keyset = json.loads((tmp_path / "forms.json").read_text())
+    first = next(k["keyId"] for k in keyset["key"] if k["keyId"] != keyset["primaryKeyId"])
+    for i, (text, alphabet, more) in enumerate(TOKENS):
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in more.items()]
+        for token, version in ((new, []), (old, [f"--key-id={first}"])):
+            assert token[f"f{i}"] != text
+            r = subprocess.run([sys.executable, OPEN / "open_ff1.py", "forms.json", f"orders:$['f{i}']", token[f"f{i}"],
+                                f"--alphabet={alphabet}", *options, *version], cwd=tmp_path, capture_output=True, text=True)
+            assert r.returncode == 0 and r.stdout == text + "\n", r.stderr
+
+
 @pytest.mark.parametrize("name,field,more", [("pepper", "email", []), ("pepper512", "mail", ["hmac-sha-512"])])
 def test_hashes_computed_again(sealed, name, field, more):
     home, old, new = sealed

@@ -19,8 +19,8 @@ from conftest import KVEIL, ROOT, free_port, wait_for
 
 # Where the test stage `debian13` or CI itself types them.
 ELSEWHERE = {"./dev demo", "./dev test"}
-PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/opening.md", "docs/observability.md",
-         "docs/operations.md", "docs/secure-kafka.md", "docs/move.md"}
+PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/look-after-keys.md", "docs/opening.md", "docs/observability.md",
+         "docs/operations.md", "docs/secure-kafka.md", "docs/move.md", "docs/size.md"}
 PLACEHOLDER = "AXl0Zb4AAAAB…"
 
 
@@ -176,8 +176,9 @@ def test_the_readme(clone, keys, shell, kafka):
     ends(worker)
 
 
-def test_the_page_of_rules(clone, shell):
-    for line in commands("docs/rules.md"):
+@pytest.mark.parametrize("page", ["docs/rules.md", "docs/size.md"])
+def test_the_pages_without_keys(clone, shell, page):
+    for line in commands(page):
         r = shell(line)
         assert r.returncode == 0 and r.stdout, (line, r.stderr)
 
@@ -237,7 +238,7 @@ def opening(clone, keys, shell, java):
         path.unlink()
 
 
-@pytest.mark.parametrize("page", ["docs/opening.md", "docs/keys.md"])
+@pytest.mark.parametrize("page", ["docs/opening.md", "docs/keys.md", "docs/look-after-keys.md"])
 def test_the_pages_of_opening(opening, shell, page):
     home, field = opening
     for line in commands(page):

@@ -170,13 +170,24 @@ def check_first_line(path, text):
         yield f"{path}: its second line says what the file is for"
 
 
+def anchors(text):
+    """What GitHub makes of the headings, code blocks left out."""
+    heads = re.findall(r"^#+ +(.*)", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", h)).strip().lower().replace(" ", "-") for h in heads}
+
+
 def check_links(path, text):
-    """Links to files of the tree: there they are. (Anchors are the pages' own test.)"""
+    """Links to files of the tree, and to headings of pages: there they are."""
     if not path.endswith(".md"):
         return
-    for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", re.sub(r"```.*?```", "", text, flags=re.S)):
-        if not re.match(r"\w+:", target) and not (ROOT / path).parent.joinpath(target).exists():
+    for target, anchor in re.findall(r"\]\(([^)\s#]*)(?:#([^)]*))?\)", re.sub(r"```.*?```", "", text, flags=re.S)):
+        if re.match(r"\w+:", target) or not (target or anchor):
+            continue
+        file = (ROOT / path).parent / target if target else ROOT / path
+        if not file.exists():
             yield f"{path}: a dead link to {target}"
+        elif anchor and file.suffix == ".md" and anchor not in anchors(file.read_text() if target else text):
+            yield f"{path}: no heading #{anchor} in {target or path}"
 
 
 STATE = re.compile(r"(^|/)(kek|keys\.json.*|\.keys\.json.*|core(\.\d+)?|nohup\.out|.*\.(log|orig|rej|swp|pid|pyc|o|a|so|gcda|gcno|tar\.gz|deb))$")
@@ -237,6 +248,8 @@ BAD_EXAMPLES = [
     (check_header_guard, "src/base/x.h", "int x;\n"),
     (check_first_line, "src/base/x.c", "/* SPDX-License-Identifier: Apache-2.0 */\n#include <stdio.h>\n"),
     (check_links, "docs/x.md", "see [it](nowhere.md#there)\n"),
+    (check_links, "docs/x.md", "see [it](keys.md#nowhere-at-all)\n"),
+    (check_links, "docs/x.md", "# It\nsee [it](#its)\n"),
     (check_state, "tests/keys.json", "{}\n"),
     (check_glossary, "docs/x.md", "goes to the DL" + "Q\n"),
     (check_glossary, "src/base/x.c", 'f("the master' + ' key");\n'),

@@ -491,7 +491,7 @@ static void an_end_is_believed_only_if_it_is_one(void **state)
 	reader_free(r);
 }
 
-/* The known limit (docs/keys.md): between harm and mending, compaction may leave only the one that had lost. */
+/* The known limit (docs/registry.md): between harm and mending, compaction may leave only the one that had lost. */
 static void a_newcomer_before_the_mending_may_take_the_loser(void **state)
 {
 	(void)state;
