@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A value that names its schema, and a header that may do so: the first byte is the header's length, 255 for null, 254
- * for none. What comes out names the derived schema and no other; nothing that is no frame comes out.
+ * for none; without it the key is the value again. What comes out names the derived schema and no other; nothing that
+ * is no frame comes out.
  */
 #include "kveil/engine.h"
 #include "rules/plan.h"
 
 #include <stdlib.h>
 
-#define RULES "name: f\ntopics: [in]\nformat: avro\nfields:\n  - {path: $.a, mask: {}}\n"
+#define RULES                                                                                                          \
+	"name: f\ntopics: [in]\nformat: {value: avro, key: avro}\nfields:\n"                                           \
+	"  - {path: $.a, mask: {}}\n  - {path: \"key:$.a\", mask: {}}\n"
 
 enum { WRITER = 7, DERIVED = 0x107, NO_HEADER = 254, NULL_HEADER = 255 };
 
@@ -38,12 +41,15 @@ static struct kveil_engine *make_engine(void)
 	check(plan && kveil_engine_new(plan, ring, NULL, &e, &err) == KVEIL_OK);
 	kveil_plan_unref(plan);
 	kveil_report_clear(&report);
-	struct kveil_engine_schemas *t = kveil_engine_schemas_new();
-	for (int i = 0; t && i < 2; i++) {
+	struct kveil_engine_schemas *t = kveil_engine_schemas_new(), *keys = kveil_engine_schemas_new();
+	for (int i = 0; t && keys && i < 2; i++) {
 		check(kveil_engine_schema_new(e, kveil_span_str(text), &s, &err) == KVEIL_OK);
 		check(kveil_engine_schemas_add(t, i ? &guid : &writer, s, &derived, &err) == KVEIL_OK);
+		check(kveil_engine_key_schema_new(e, kveil_span_str(text), &s, &err) == KVEIL_OK);
+		check(kveil_engine_schemas_add(keys, i ? &guid : &writer, s, &derived, &err) == KVEIL_OK);
 	}
 	kveil_engine_use_schemas(e, t);
+	kveil_engine_use_key_schemas(e, keys);
 	return e;
 }
 
@@ -72,6 +78,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct kveil_record record = {.value = kveil_span_of(data + 1 + n, size - 1 - n),
 				      .headers = &header,
 				      .header_count = data[0] != NO_HEADER};
+	if (data[0] >= NO_HEADER)
+		record.key = record.value;
 	kveil_engine_run(e, &record, &result);
 	if (result.verdict != KVEIL_PRODUCE) {
 		check(result.error.status != KVEIL_E_INTERNAL);
@@ -81,5 +89,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const struct kveil_record *out = &result.outputs[0].record;
 	bool in_header = data[0] < NO_HEADER;
 	check(names_derived(in_header ? out->headers[0].value : out->value));
+	check(in_header || (kveil_span_eq(out->key, out->value) && names_derived(out->key)));
 	return 0;
 }

@@ -85,15 +85,23 @@ struct kveil_engine_schema;
 KVEIL_API enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_span text,
 						    struct kveil_engine_schema **ret,
 						    struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same of the records' keys. KEY_COLUMN: a key that is no record, and the rules do not say which column it holds.
+ */
+KVEIL_API enum kveil_status kveil_engine_key_schema_new(struct kveil_engine *e, struct kveil_span text,
+							struct kveil_engine_schema **ret,
+							struct kveil_error *err) KVEIL_MUST_CHECK;
+/* No rule is about anything in it: what is written with it passes as it is. */
+KVEIL_API bool kveil_engine_schema_is_untouched(const struct kveil_engine_schema *s);
 KVEIL_API void kveil_engine_schema_free(struct kveil_engine_schema *s);
 /* The schema of what comes out, a pure function of the text and the plan; the text itself where no type changes. */
 KVEIL_API struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s);
 /* The records to come are written with it. NULL: none, and every value is an error. */
 KVEIL_API void kveil_engine_use_schema(struct kveil_engine *e, const struct kveil_engine_schema *s);
+KVEIL_API void kveil_engine_use_key_schema(struct kveil_engine *e, const struct kveil_engine_schema *s);
 
-/* Values that name their schema, as Confluent's serializers frame them: by an id in front or in a header. A table of
- * one topic's schemas by such ids, of the engine's thread; it may not outlive the engine. A value with an id that is
- * not in it is a RETRY, SCHEMA_PENDING. */
+/* Values, and keys, that name their schema, as Confluent's serializers frame them: by an id in front or in a header. A
+ * table of one topic's schemas by such ids, of the engine's thread; it may not outlive the engine. A value with an id
+ * that is not in it is a RETRY, SCHEMA_PENDING. */
 struct kveil_schema_id {
 	bool is_guid;
 	uint32_t id;
@@ -116,8 +124,10 @@ KVEIL_API enum kveil_status kveil_engine_schemas_refuse(struct kveil_engine_sche
 							struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The records to come are this topic's. NULL: they are not framed. */
 KVEIL_API void kveil_engine_use_schemas(struct kveil_engine *e, struct kveil_engine_schemas *t);
+KVEIL_API void kveil_engine_use_key_schemas(struct kveil_engine *e, struct kveil_engine_schemas *t);
 /* What the last record lacked, when it was SCHEMA_PENDING. */
 KVEIL_API bool kveil_engine_wanted_schema(const struct kveil_engine *e, struct kveil_schema_id *ret);
+KVEIL_API bool kveil_engine_wants_key_schema(const struct kveil_engine *e); /* and that was its key's */
 
 /* trace NULL = off. Tracing allocates and is slow. */
 KVEIL_API void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void *user);

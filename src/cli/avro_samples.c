@@ -14,11 +14,16 @@ enum { FRAME_BYTES = 5, MOST_SCHEMA = (1 << 20) + 1 };
 
 enum encoding { JSON, BARE, FRAMED };
 
-struct kveil_avro_samples {
-	enum encoding encoding;
+/* Values, or keys. */
+struct side {
 	struct kveil_engine_schema *schema;
 	struct kveil_avro_text *in, *out;
-	struct kveil_buf value, spelled;
+	struct kveil_buf bytes, spelled;
+};
+
+struct kveil_avro_samples {
+	enum encoding encoding;
+	struct side values, keys;
 	uint8_t frame[FRAME_BYTES];
 };
 
@@ -48,30 +53,42 @@ enum kveil_status kveil_avro_schema_read(const char *file, struct kveil_buf *out
 	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NOT_FOUND, "the schema %.100s cannot be read", file);
 }
 
-enum kveil_status kveil_avro_schema_load(const char *file, struct kveil_engine *e, struct kveil_engine_schema **ret,
-					 struct kveil_error *err)
+static enum kveil_status open_side(const char *file, struct kveil_engine *e, bool of_keys, struct side *d,
+				   struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
-
-	*ret = NULL;
 	enum kveil_status st = kveil_avro_schema_read(file, &text, err);
-	if (!st) {
-		st = kveil_engine_schema_new(e, kveil_buf_span(&text), ret, err);
-		if (st && !err->file[0])
-			kveil_error_where(err, file, 0, 0);
-	}
+
+	if (st)
+		return st;
+	st = of_keys ? kveil_engine_key_schema_new(e, kveil_buf_span(&text), &d->schema, err)
+		     : kveil_engine_schema_new(e, kveil_buf_span(&text), &d->schema, err);
+	if (st && !err->file[0])
+		kveil_error_where(err, file, 0, 0);
+	if (!st)
+		st = kveil_avro_text_new(kveil_buf_span(&text), &d->in, err);
+	if (!st)
+		st = kveil_avro_text_new(kveil_engine_schema_derived(d->schema), &d->out, err);
 	return st;
 }
 
-enum kveil_status kveil_avro_samples_open(const char *file, const char *encoding, struct kveil_engine *e,
+static void clear_side(struct side *d)
+{
+	kveil_engine_schema_free(d->schema);
+	kveil_avro_text_free(d->in);
+	kveil_avro_text_free(d->out);
+	kveil_buf_clear(&d->bytes);
+	kveil_buf_clear(&d->spelled);
+}
+
+enum kveil_status kveil_avro_samples_open(const struct kveil_avro_source *from, struct kveil_engine *e,
 					  struct kveil_avro_samples **ret, struct kveil_error *err)
 {
 	static const char *const names[] = {"json", "bare", "framed"};
-	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 	size_t k = 0;
 
 	*ret = NULL;
-	while (encoding && k < 3 && strcmp(names[k], encoding) != 0)
+	while (from->encoding && k < 3 && strcmp(names[k], from->encoding) != 0)
 		k++;
 	if (k == 3)
 		return kveil_fail(err, KVEIL_E_USAGE, "--encoding is json, bare or framed");
@@ -79,18 +96,15 @@ enum kveil_status kveil_avro_samples_open(const char *file, const char *encoding
 	if (!s)
 		return kveil_no_memory(err, NULL);
 	s->encoding = (enum encoding)k;
-	enum kveil_status st = kveil_avro_schema_load(file, e, &s->schema, err);
-	if (!st)
-		st = kveil_avro_schema_read(file, &text, err);
-	if (!st)
-		st = kveil_avro_text_new(kveil_buf_span(&text), &s->in, err);
-	if (!st)
-		st = kveil_avro_text_new(kveil_engine_schema_derived(s->schema), &s->out, err);
+	enum kveil_status st = open_side(from->schema, e, false, &s->values, err);
+	if (!st && from->key_schema)
+		st = open_side(from->key_schema, e, true, &s->keys, err);
 	if (st) {
 		kveil_avro_samples_free(s);
 		return st;
 	}
-	kveil_engine_use_schema(e, s->schema);
+	kveil_engine_use_schema(e, s->values.schema);
+	kveil_engine_use_key_schema(e, s->keys.schema);
 	*ret = s;
 	return KVEIL_OK;
 }
@@ -99,11 +113,8 @@ void kveil_avro_samples_free(struct kveil_avro_samples *s)
 {
 	if (!s)
 		return;
-	kveil_engine_schema_free(s->schema);
-	kveil_avro_text_free(s->in);
-	kveil_avro_text_free(s->out);
-	kveil_buf_clear(&s->value);
-	kveil_buf_clear(&s->spelled);
+	clear_side(&s->values);
+	clear_side(&s->keys);
 	free(s);
 }
 
@@ -112,29 +123,48 @@ bool kveil_avro_samples_is_binary(const struct kveil_avro_samples *s)
 	return s->encoding != JSON;
 }
 
-enum kveil_status kveil_avro_samples_read(struct kveil_avro_samples *s, struct kveil_span *value,
-					  struct kveil_error *err)
+static enum kveil_status to_bytes(struct side *d, struct kveil_span *text, struct kveil_error *err)
 {
-	kveil_buf_clear(&s->value);
-	enum kveil_status st = kveil_avro_from_json(s->in, *value, &s->value, err);
-	*value = kveil_buf_span(&s->value);
+	kveil_buf_clear(&d->bytes);
+	enum kveil_status st = kveil_avro_from_json(d->in, *text, &d->bytes, err);
+	*text = kveil_buf_span(&d->bytes);
 	return st;
+}
+
+static enum kveil_status to_text(struct side *d, struct kveil_span *bytes, struct kveil_error *err)
+{
+	kveil_buf_clear(&d->spelled);
+	enum kveil_status st = kveil_avro_to_json(d->out, *bytes, &d->spelled, err);
+	*bytes = kveil_buf_span(&d->spelled);
+	return st;
+}
+
+enum kveil_status kveil_avro_samples_read(struct kveil_avro_samples *s, struct kveil_span *key,
+					  struct kveil_span *value, struct kveil_error *err)
+{
+	enum kveil_status st = key->data && s->keys.schema ? to_bytes(&s->keys, key, err) : KVEIL_OK;
+
+	return st ? st : to_bytes(&s->values, value, err);
+}
+
+enum kveil_status kveil_avro_samples_spell_key(struct kveil_avro_samples *s, struct kveil_span *key,
+					       struct kveil_error *err)
+{
+	return key->data && s->keys.schema ? to_text(&s->keys, key, err) : KVEIL_OK;
 }
 
 enum kveil_status kveil_avro_samples_spell(struct kveil_avro_samples *s, struct kveil_span *value,
 					   struct kveil_error *err)
 {
-	enum kveil_status st = KVEIL_OK;
+	struct kveil_buf *out = &s->values.spelled;
 
-	kveil_buf_clear(&s->spelled);
 	if (s->encoding == JSON)
-		st = kveil_avro_to_json(s->out, *value, &s->spelled, err);
-	else {
-		kveil_buf_append(&s->spelled, s->frame, s->encoding == FRAMED ? FRAME_BYTES : 0);
-		kveil_buf_append_span(&s->spelled, *value);
-	}
-	*value = kveil_buf_span(&s->spelled);
-	return st;
+		return to_text(&s->values, value, err);
+	kveil_buf_clear(out);
+	kveil_buf_append(out, s->frame, s->encoding == FRAMED ? FRAME_BYTES : 0);
+	kveil_buf_append_span(out, *value);
+	*value = kveil_buf_span(out);
+	return KVEIL_OK;
 }
 
 enum kveil_status kveil_avro_samples_read_all(struct kveil_avro_samples *s, int fd, size_t max_bytes,
@@ -142,9 +172,9 @@ enum kveil_status kveil_avro_samples_read_all(struct kveil_avro_samples *s, int 
 {
 	size_t skip = s->encoding == FRAMED ? FRAME_BYTES : 0;
 
-	if (!read_fd(fd, max_bytes + skip, &s->value))
+	if (!read_fd(fd, max_bytes + skip, &s->values.bytes))
 		return kveil_fail(err, KVEIL_E_IO, "the value cannot be read");
-	*ret = kveil_buf_span(&s->value);
+	*ret = kveil_buf_span(&s->values.bytes);
 	if (!skip)
 		return KVEIL_OK;
 	if (ret->len < skip || ret->data[0] != 0)

@@ -31,6 +31,8 @@ static const struct kveil_flag flags[] = {
     {0, "schema", "FILE", "for `format: avro`: the schema that the records were written with"},
     {0, "encoding", "NAME",
      "with --schema: json, a record a line (default); bare or framed: the file is one value's bytes"},
+    {0, "key-schema", "FILE",
+     "with --schema and -K: the schema of the records' keys, where the rules take them in Avro"},
 #endif
     {0},
 };
@@ -39,7 +41,7 @@ enum { MOST_HEADERS = 32 };
 
 struct options {
 	const char *rules, *config, *output, *separator, *file;
-	const char *schema, *encoding;
+	const char *schema, *key_schema, *encoding;
 	char separator_text[16];
 	struct kveil_header headers[MOST_HEADERS];
 	size_t header_count;
@@ -84,6 +86,17 @@ static void print_span(struct kveil_span s)
 		fwrite(s.data, 1, s.len, stdout);
 }
 
+static void print_key(struct apply *a, struct kveil_span key)
+{
+	struct kveil_error err;
+
+	if (a->avro && kveil_avro_samples_spell_key(a->avro, &key, &err) != KVEIL_OK) {
+		report(a, a->lines.number, KVEIL_SPAN_NULL, &err);
+		return;
+	}
+	print_span(key);
+}
+
 static void print_value(struct apply *a, struct kveil_span value)
 {
 	struct kveil_error err;
@@ -113,7 +126,7 @@ static void print_outputs(struct apply *a, const struct kveil_result *result)
 			continue;
 		}
 		if (a->o->separator) {
-			print_span(o->record.key);
+			print_key(a, o->record.key);
 			fputs(a->o->separator, stdout);
 		}
 		print_value(a, o->record.value);
@@ -169,7 +182,7 @@ static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
 	struct kveil_error err;
 
 	if (to_record(a, &a->json, text, &record, &err) != KVEIL_OK ||
-	    (a->avro && kveil_avro_samples_read(a->avro, &record.value, &err) != KVEIL_OK)) {
+	    (a->avro && kveil_avro_samples_read(a->avro, &record.key, &record.value, &err) != KVEIL_OK)) {
 		tell_whole_size(a, text, &err);
 		report(a, line, text, &err);
 		return;
@@ -309,6 +322,7 @@ static bool open_samples(struct apply *a)
 	const struct options *o = a->o;
 	struct kveil_error err = {0};
 	char text[1024];
+	const struct kveil_avro_source from = {o->schema, o->key_schema, o->encoding};
 
 	if (!o->schema && !is_avro(a->session.plan))
 		return true;
@@ -316,7 +330,7 @@ static bool open_samples(struct apply *a)
 		kveil_fail(&err, KVEIL_E_USAGE, "`format: avro` needs the schema of the records: --schema FILE");
 	else if (!is_avro(a->session.plan))
 		kveil_fail(&err, KVEIL_E_USAGE, "--schema is for `format: avro`");
-	else if (kveil_avro_samples_open(o->schema, o->encoding, a->session.engine, &a->avro, &err) == KVEIL_OK)
+	else if (kveil_avro_samples_open(&from, a->session.engine, &a->avro, &err) == KVEIL_OK)
 		return true;
 	fprintf(stderr, "kveil apply: %s\n", kveil_error_format(&err, "error", text, sizeof text));
 	return false;
@@ -446,6 +460,8 @@ static int run(int argc, char **argv)
 			o.demo_keys = true;
 		else if (strcmp(f->long_name, "schema") == 0)
 			o.schema = value;
+		else if (strcmp(f->long_name, "key-schema") == 0)
+			o.key_schema = value;
 		else if (strcmp(f->long_name, "encoding") == 0)
 			o.encoding = value;
 		else if (strcmp(f->long_name, "diff") == 0)
@@ -459,6 +475,8 @@ static int run(int argc, char **argv)
 		return kveil_usage_error(cmd, "-J has the key and the headers in the line: no -K, no -H");
 	if (o.encoding && !o.schema)
 		return kveil_usage_error(cmd, "--encoding goes with --schema");
+	if (o.key_schema && !(o.schema && o.separator))
+		return kveil_usage_error(cmd, "--key-schema goes with --schema and -K");
 	if (o.schema && (o.json || (o.encoding && o.separator)))
 		return kveil_usage_error(cmd, "--schema goes without -J, and --encoding without -K");
 	if (o.diff && o.explain)

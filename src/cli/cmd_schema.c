@@ -143,6 +143,7 @@ static void take_flag(struct options *o, const struct kveil_flag *f, const char 
 	for (size_t i = 0; i < sizeof flags_to / sizeof *flags_to; i++)
 		if (strcmp(f->long_name, flags_to[i].name) == 0)
 			*flags_to[i].to = value;
+	o->schema.of_key |= strcmp(f->long_name, "key") == 0;
 	o->flags |= 1u << (f - kveil_command_schema.flags);
 }
 
@@ -169,8 +170,9 @@ static int run(int argc, char **argv)
 	const struct action *a = action_of(o.given[0]);
 	if (a && !o.page && !o.man)
 		return run_action(a, &o);
-	if (o.schema.rules || o.schema.config || o.schema.subject || *o.schema.context)
-		return kveil_usage_error(cmd, "-r, -c, --subject and --context go with derive, get, check or register");
+	if (o.schema.rules || o.schema.config || o.schema.subject || *o.schema.context || o.schema.of_key)
+		return kveil_usage_error(
+		    cmd, "-r, -c, --subject, --context and --key go with derive, get, check or register");
 	if (o.count > (o.page || o.man ? 0 : 1))
 		return kveil_usage_error(cmd, "too many arguments");
 	if (o.man)
@@ -187,6 +189,7 @@ static const struct kveil_flag flags[] = {
      "unless it is given)"},
     {0, "subject", "NAME",
      "check, register: the subject of the derived schema (default: OUTPUT-value, as the rule file has it)"},
+    {0, "key", NULL, "derive, check, register: the schema is one of records' keys; its subject OUTPUT-key"},
     {0, "context", "NAME", "derive, get, check, register: the registry's context (default: as the rule file has it)"},
 #endif
     {0, "markdown", "PAGE",

@@ -7,17 +7,10 @@ static enum kveil_status absent(struct kveil_error *err)
 	return kveil_fail(err, KVEIL_E_UNSUPPORTED, "this build is without Avro");
 }
 
-enum kveil_status kveil_avro_schema_load(const char *file, struct kveil_engine *e, struct kveil_engine_schema **ret,
-					 struct kveil_error *err)
-{
-	(void)file, (void)e, (void)ret;
-	return absent(err);
-}
-
-enum kveil_status kveil_avro_samples_open(const char *file, const char *encoding, struct kveil_engine *e,
+enum kveil_status kveil_avro_samples_open(const struct kveil_avro_source *from, struct kveil_engine *e,
 					  struct kveil_avro_samples **ret, struct kveil_error *err)
 {
-	(void)file, (void)encoding, (void)e, (void)ret;
+	(void)from, (void)e, (void)ret;
 	return absent(err);
 }
 
@@ -32,10 +25,17 @@ bool kveil_avro_samples_is_binary(const struct kveil_avro_samples *s)
 	return false;
 }
 
-enum kveil_status kveil_avro_samples_read(struct kveil_avro_samples *s, struct kveil_span *value,
-					  struct kveil_error *err)
+enum kveil_status kveil_avro_samples_read(struct kveil_avro_samples *s, struct kveil_span *key,
+					  struct kveil_span *value, struct kveil_error *err)
 {
-	(void)s, (void)value;
+	(void)s, (void)key, (void)value;
+	return absent(err);
+}
+
+enum kveil_status kveil_avro_samples_spell_key(struct kveil_avro_samples *s, struct kveil_span *key,
+					       struct kveil_error *err)
+{
+	(void)s, (void)key;
 	return absent(err);
 }
 

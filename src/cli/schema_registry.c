@@ -138,12 +138,12 @@ struct work {
 };
 
 /* As a worker would have it: the output topic's, if the file has one input and one output. */
-static const char *subject_of(const struct kveil_plan *plan, struct kveil_buf *out)
+static const char *subject_of(const struct kveil_plan *plan, bool of_key, struct kveil_buf *out)
 {
 	if (plan->view_count != 1 || !plan->topics[0] || plan->topics[0][0] == '^' || plan->topics[1])
 		return NULL;
 	kveil_plan_expand_topic(plan->views[0].topic, plan->topics[0], out);
-	kveil_buf_append_str(out, "-value");
+	kveil_buf_append_str(out, of_key ? "-key" : "-value");
 	return kveil_buf_cstr(out);
 }
 
@@ -154,7 +154,8 @@ static int derive(struct work *w, const struct kveil_schema_options *o, struct k
 	struct kveil_error err;
 	int code;
 
-	if (kveil_engine_schema_new(e, kveil_buf_span(&w->source.text), &schema, &err)) {
+	if (o->of_key ? kveil_engine_key_schema_new(e, kveil_buf_span(&w->source.text), &schema, &err)
+		      : kveil_engine_schema_new(e, kveil_buf_span(&w->source.text), &schema, &err)) {
 		if (!err.file[0])
 			kveil_error_where(&err, o->schema, 0, 0);
 		return kveil_failed(w->cmd, &err, KVEIL_EXIT_FAILED);
@@ -180,7 +181,8 @@ static int with_derived(const struct kveil_command *cmd, const struct kveil_sche
 	if (!*o->context && session.plan->schema.context)
 		said.context = session.plan->schema.context;
 	w.at = (struct kveil_schemas_place){.context = said.context,
-					    .subject = o->subject ? o->subject : subject_of(session.plan, &w.subject),
+					    .subject = o->subject ? o->subject
+								  : subject_of(session.plan, o->of_key, &w.subject),
 					    .normalize = session.plan->schema.normalize};
 	if (has_place && !w.at.subject)
 		code = kveil_usage_error(cmd, "--subject NAME: the rules have more than one output");

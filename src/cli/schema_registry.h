@@ -10,6 +10,7 @@ struct kveil_schema_options {
 	const char *rules;
 	const char *context, *subject; /* "" and NULL: as the rule file has them */
 	const char *schema;            /* the operand: a file, an id or a GUID */
+	bool of_key;                   /* it is one of records' keys */
 };
 
 /* Each prints, and gives the exit code. */

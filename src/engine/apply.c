@@ -406,13 +406,16 @@ enum kveil_status kveil_engine_was_not_sent(struct kveil_engine *e, const struct
 {
 	struct kveil_value in;
 
+	const struct kveil_format *f = e->parts[spot->part].format;
 	*ret = false;
+	if (spot->is_sent)
+		return KVEIL_OK;
 	if (spot->match.kind == KVEIL_KIND_NUMBER || spot->match.kind == KVEIL_KIND_ARRAY)
 		/* With a schema the list is one of texts now: its numbers would no longer fit. */
-		*ret = !e->has_schema && e->parts[spot->part].format->has_paths && is_absent_number(e, spot);
-	if (spot->match.kind != KVEIL_KIND_STRING)
+		*ret = !e->has_schema && f->has_paths && !f->is_typed && is_absent_number(e, spot);
+	if (spot->match.kind != KVEIL_KIND_STRING && !(f->is_typed && spot->match.kind == KVEIL_KIND_BYTES))
 		return KVEIL_OK;
-	if (!read_value(e, spot, e->parts[spot->part].format->quote != 0, &in))
+	if (!read_value(e, spot, f->quote != 0, &in))
 		return kveil_no_memory(err, "a record");
 	*ret = is_absent(e, in.text);
 	return KVEIL_OK;

@@ -1,154 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Values in Avro: one walk finds the places, then what the rules make of them is written in their derived types, and
- * the rest is copied as it came. One view.
+ * Values and keys in Avro: one walk finds the places, then what the rules make of them is written in their derived
+ * types, and the rest is copied as it came. One view.
  */
-#include "engine/internal.h"
+#include "engine/decide.h"
+#include "engine/typed.h"
 #include "format/automaton_internal.h"
 #include "format/avro_walk.h"
 
 #include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-struct kveil_engine_schema {
-	struct kveil_avro_schema *writer;
-	struct kveil_avro_program *program;
-	bool needs_doc;
-};
 
 /* A value being written: what was copied, and the sized blocks that are open in it. */
 struct writing {
 	struct kveil_engine *e;
+	enum kveil_part part;
+	const struct kveil_avro_program *program;
+	struct kveil_avro_walk *walk;
 	struct kveil_span in;
 	struct kveil_buf *out;
 	size_t copied;
 	uint32_t at;      /* number of the event at hand */
 	uint32_t covered; /* those before this one went with their container */
+	uint32_t gone;    /* and those before this one with a field that the rules take away */
 	size_t *blocks;   /* where in out the contents begin; SIZE_MAX: the block went with its container */
 	uint32_t block_count, block_cap;
 	bool written;
 	struct kveil_error *err;
 };
-
-static bool has_holes(const struct kveil_template *t)
-{
-	return t && !t->is_constant;
-}
-
-/* Conditions, templates and bindings to a place read the value's tape. */
-static bool needs_doc(const struct kveil_engine *e)
-{
-	for (uint32_t i = 0; i < e->rule_count; i++) {
-		const struct kveil_bound_rule *b = &e->rules[i];
-		if (b->action->wants_raw && b->action->wants_raw(b->rule->params))
-			return true;
-		if (b->rule->when || b->rule->tables || has_holes(b->rule->key) || has_holes(b->rule->key2) ||
-		    has_holes(b->rule->ad) || (b->ad_prefix.data && !b->ad.data))
-			return true;
-	}
-	return false;
-}
-
-enum kveil_status kveil_engine_check_typed(const struct kveil_engine *e, struct kveil_error *err)
-{
-	if (e->view_count != 1 || e->unmatched_views || e->plan->envelope)
-		return kveil_fail(err, KVEIL_E_RULES,
-				  "format avro takes one output, `unmatched: keep` and no envelope in this version");
-	for (uint32_t i = 0; i < e->rule_count; i++) {
-		const struct kveil_bound_rule *b = &e->rules[i];
-		if (b->part == KVEIL_PART_VALUE && (!b->streams || b->rule->to))
-			return kveil_fail(err, KVEIL_E_RULES,
-					  "format avro takes no filters, slices and `to` in this version");
-	}
-	return KVEIL_OK;
-}
-
-/* --- the schema --- */
-
-static unsigned results_of(const struct kveil_bound_rule *r, enum kveil_kind kind)
-{
-	unsigned bits = r->action->results_for ? r->action->results_for(r->rule->params, kind)
-					       : KVEIL_RESULT_BIT(KVEIL_RESULT_TEXT),
-		 to = 0;
-
-	if (bits & (KVEIL_RESULT_BIT(KVEIL_RESULT_TEXT) | KVEIL_RESULT_BIT(KVEIL_RESULT_ASCII)))
-		to |= KVEIL_AVRO_TO_STRING;
-	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_BYTES))
-		to |= KVEIL_AVRO_TO_BYTES;
-	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_NULL))
-		to |= KVEIL_AVRO_TO_NULL;
-	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_RAW))
-		to |= KVEIL_AVRO_TO_SAME;
-	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_REMOVE))
-		to |= KVEIL_AVRO_TO_NOTHING;
-	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_RAW_UNCHECKED))
-		to |= KVEIL_AVRO_TO_RESTORED;
-	return to;
-}
-
-static struct kveil_avro_effect effect_of(void *user, const uint32_t *ids, size_t count, enum kveil_kind kind)
-{
-	const struct kveil_engine *e = user;
-	/* A text that stands for a value that the source did not send passes as it is. */
-	struct kveil_avro_effect effect = {.keeps = e->plan->absent_count && kind == KVEIL_KIND_STRING};
-	bool is_settled = false;
-
-	for (size_t i = 0; i < count && !is_settled; i++) {
-		const struct kveil_bound_rule *r = ids[i] < e->rule_count ? &e->rules[ids[i]] : NULL;
-		if (!r || !(r->views & 1) || !kveil_engine_takes(r, kind))
-			continue;
-		effect.names = true;
-		if (kind == KVEIL_KIND_NULL && !r->rule->on_null_transform)
-			effect.keeps = true;
-		else if (r->kinds & KVEIL_KIND_BIT(kind))
-			effect.results |= results_of(r, kind);
-		is_settled = r->rule->when == NULL && r->rule->tables == NULL;
-	}
-	effect.keeps |= !is_settled;
-	return effect;
-}
-
-enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_span text,
-					  struct kveil_engine_schema **ret, struct kveil_error *err)
-{
-	*ret = NULL;
-	if (!e->parts[KVEIL_PART_VALUE].format->is_typed)
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "the rules' format has no schemas");
-	struct kveil_engine_schema *s = calloc(1, sizeof *s);
-	if (!s)
-		return kveil_no_memory(err, "a record");
-	enum kveil_status st = kveil_avro_schema_parse(text, &s->writer, err);
-	if (!st)
-		st = kveil_avro_program_new(s->writer, e->parts[KVEIL_PART_VALUE].automaton, effect_of, e, &s->program,
-					    err);
-	s->needs_doc = needs_doc(e);
-	if (st)
-		kveil_engine_schema_free(s);
-	else
-		*ret = s;
-	return st;
-}
-
-void kveil_engine_schema_free(struct kveil_engine_schema *s)
-{
-	if (!s)
-		return;
-	kveil_avro_program_free(s->program);
-	kveil_avro_schema_free(s->writer);
-	free(s);
-}
-
-struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s)
-{
-	return s->program->derived;
-}
-
-void kveil_engine_use_schema(struct kveil_engine *e, const struct kveil_engine_schema *s)
-{
-	e->schema = s;
-}
 
 /* --- a value --- */
 
@@ -278,10 +158,10 @@ static enum kveil_status write_result(struct writing *w, const struct kveil_avro
 		return write_index(w, ev, ev->out->null);
 	case KVEIL_RESULT_RAW:
 		st = write_index(w, ev, ev->out->keep);
-		return st ? st : write_same(w, w->e->schema->program->nodes[ev->node].kind, content);
+		return st ? st : write_same(w, w->program->nodes[ev->node].kind, content);
 	case KVEIL_RESULT_RAW_UNCHECKED:
 		st = write_index(w, ev, ev->out->restored);
-		return st ? st : write_restored(w, w->e->schema->program->nodes[ev->node].restored, content);
+		return st ? st : write_restored(w, w->program->nodes[ev->node].restored, content);
 	case KVEIL_RESULT_REMOVE:
 		break;
 	}
@@ -289,23 +169,25 @@ static enum kveil_status write_result(struct writing *w, const struct kveil_avro
 }
 
 /* The place as rules see it: on the tape, where there is one. */
-static struct kveil_spot spot_of(struct kveil_engine *e, const struct kveil_avro_event *ev)
+static struct kveil_spot spot_of(const struct writing *w, const struct kveil_avro_event *ev)
 {
-	const struct kveil_avro_node *n = &e->schema->program->nodes[ev->node];
-	struct kveil_spot spot = {.part = KVEIL_PART_VALUE, .text = e->value};
+	const struct kveil_avro_node *n = &w->program->nodes[ev->node];
+	const struct kveil_doc *doc = &w->walk->doc;
+	struct kveil_spot spot = {
+	    .part = w->part, .text = w->in, .is_sent = n->kind != KVEIL_AVRO_STRING && n->kind != KVEIL_AVRO_BYTES};
 
 	spot.match = (struct kveil_match){.start = ev->value,
 					  .end = ev->end,
 					  .trail = KVEIL_NO_TRAIL,
 					  .kind = (uint8_t)kveil_avro_value_kind(n->kind)};
-	if (e->walk->want_doc) {
-		const struct kveil_doc_node *d = &e->walk->doc.nodes[ev->doc_node];
-		spot.doc = &e->walk->doc;
-		spot.text = e->walk->doc.text;
+	if (w->walk->want_doc) {
+		const struct kveil_doc_node *d = &doc->nodes[ev->doc_node];
+		spot.doc = doc;
+		spot.text = doc->text;
 		spot.match.node = ev->doc_node;
 		spot.match.start = d->start;
 		spot.match.end = d->end;
-		for (uint32_t p = d->parent; p != UINT32_MAX; p = e->walk->doc.nodes[p].parent)
+		for (uint32_t p = d->parent; p != UINT32_MAX; p = doc->nodes[p].parent)
 			spot.match.depth++;
 	}
 	return spot;
@@ -337,21 +219,23 @@ static enum kveil_status choose(struct writing *w, const struct kveil_avro_event
 				bool only_count, struct kveil_bound_rule **ret)
 {
 	struct kveil_engine *e = w->e;
-	const struct kveil_avro_program *p = e->schema->program;
 	enum kveil_status st = KVEIL_OK;
 	size_t count;
-	const uint32_t *ids = kveil_automaton_accepts(p->automaton, p->nodes[ev->node].state, &count);
+	const uint32_t *ids = kveil_automaton_accepts(w->program->automaton, w->program->nodes[ev->node].state, &count);
 
 	*ret = NULL;
-	for (size_t i = 0; i < count; i++)
-		if (ids[i] < e->rule_count && kveil_engine_takes(&e->rules[ids[i]], spot->match.kind))
-			kveil_engine_count(e, &e->rules[ids[i]]);
-	for (size_t i = 0; !st && !*ret && !only_count && i < count; i++) {
+	for (size_t i = 0, next; !st && i < count; i = next) {
 		struct kveil_bound_rule *r = ids[i] < e->rule_count ? &e->rules[ids[i]] : NULL;
 		bool holds = false;
-		if (!r || !(r->views & 1) || !kveil_engine_takes(r, spot->match.kind))
+		next = kveil_decide_after_twins(e, ids, count, i);
+		if (!r || !kveil_engine_takes(r, spot->match.kind))
 			continue;
-		st = kveil_engine_holds(e, &ids[i], 1, spot, &holds, w->err);
+		kveil_engine_count(e, r);
+		if (w->at < w->gone)
+			r->wrote_in = e->serial;
+		if (!(r->views & 1) || *ret || only_count)
+			continue;
+		st = kveil_engine_holds(e, &ids[i], next - i, spot, &holds, w->err);
 		if (!st && holds)
 			*ret = r;
 		else if (!st)
@@ -363,8 +247,7 @@ static enum kveil_status choose(struct writing *w, const struct kveil_avro_event
 static enum kveil_status write_place(struct writing *w, const struct kveil_avro_event *ev)
 {
 	struct kveil_engine *e = w->e;
-	const struct kveil_avro_program *p = e->schema->program;
-	struct kveil_spot spot = spot_of(e, ev);
+	struct kveil_spot spot = spot_of(w, ev);
 	struct kveil_bound_rule *r;
 	enum kveil_effect effect = KVEIL_EFFECT_KEPT;
 	bool is_covered = w->at < w->covered;
@@ -379,8 +262,8 @@ static enum kveil_status write_place(struct writing *w, const struct kveil_avro_
 		char *room = kveil_arena_alloc(&e->arena, KVEIL_AVRO_NUMBER_BYTES);
 		if (!room)
 			return kveil_no_memory(w->err, "a record");
-		value.text = kveil_avro_content(p, ev->node, raw, room);
-		if (e->walk->want_doc)
+		value.text = kveil_avro_content(w->program, ev->node, raw, room);
+		if (w->walk->want_doc)
 			value.raw = kveil_span_of(spot.text.data + spot.match.start, spot.match.end - spot.match.start);
 		spot.value = &value;
 		st = kveil_engine_apply(e, r, &spot, &e->pieces, &effect, w->err);
@@ -462,63 +345,68 @@ static enum kveil_status write_event(struct writing *w, const struct kveil_avro_
 			return KVEIL_OK;
 		copy_until(w, ev->start);
 		w->copied = ev->end;
-		w->covered = ev->behind;
+		w->covered = w->gone = ev->behind;
 		w->written = true;
 		return KVEIL_OK;
 	}
 	return kveil_fail(w->err, KVEIL_E_INTERNAL, "an event of no kind");
 }
 
-static enum kveil_status walk(struct kveil_engine *e, struct kveil_span value, struct kveil_error *err)
+static enum kveil_status walk(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+			      struct kveil_error *err)
 {
-	if (!e->schema)
-		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA, "the value's schema is not known");
-	if (!e->walk) {
-		e->walk = calloc(1, sizeof *e->walk);
-		if (!e->walk)
+	struct kveil_typed *t = &e->typed[part];
+
+	if (!t->schema)
+		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA, "the schema of the record's %s is not known",
+				  part == KVEIL_PART_KEY ? "key" : "value");
+	if (!t->walk) {
+		t->walk = calloc(1, sizeof *t->walk);
+		if (!t->walk)
 			return kveil_no_memory(err, "a record");
-		e->walk->allowance = e->walk->text.allowance = &e->allowance;
+		t->walk->allowance = t->walk->text.allowance = &e->allowance;
 	}
-	e->walk->program = e->schema->program;
-	e->walk->max_bytes = e->max_bytes;
-	e->walk->max_depth = e->max_depth;
-	e->walk->want_doc = e->trace || e->schema->needs_doc;
-	enum kveil_status st = kveil_avro_walk(e->walk, value, err);
-	if (!st && e->walk->want_doc)
-		e->value_doc = &e->walk->doc;
-	return st;
+	t->walk->program = t->schema->program;
+	t->walk->max_bytes = e->max_bytes;
+	t->walk->max_depth = e->max_depth;
+	t->walk->want_doc = e->trace || t->schema->needs_doc;
+	enum kveil_status st = kveil_avro_walk(t->walk, text, err);
+	if (st || part == KVEIL_PART_KEY)
+		return st;
+	e->value_doc = t->walk->want_doc ? &t->walk->doc : NULL;
+	return kveil_engine_check_control(e, err);
 }
 
-enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_span value, struct kveil_buf *out,
-					 bool *ret_written, struct kveil_error *err)
+enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+					 struct kveil_buf *out, bool *ret_written, struct kveil_error *err)
 {
-	struct writing w = {.e = e, .in = value, .out = out, .block_cap = e->max_depth, .err = err};
-	enum kveil_status st = walk(e, value, err);
+	struct writing w = {.e = e, .part = part, .in = text, .out = out, .block_cap = e->max_depth, .err = err};
+	enum kveil_status st = walk(e, part, text, err);
 
 	*ret_written = false;
 	if (st)
 		return st;
+	w.walk = e->typed[part].walk;
+	w.program = w.walk->program;
 	/* As deep as containers go, so many blocks are open at most. */
 	w.blocks = kveil_arena_array(&e->arena, e->max_depth, sizeof *w.blocks);
 	if (!w.blocks)
 		return kveil_no_memory(err, "a record");
-	for (; !st && w.at < e->walk->count; w.at++) {
-		st = write_event(&w, &e->walk->events[w.at]);
+	for (; !st && w.at < w.walk->count; w.at++) {
+		st = write_event(&w, &w.walk->events[w.at]);
 		/* On the tape positions are of the spelled value: a record's are of its bytes. */
 		if (st && err->byte != KVEIL_NO_BYTE)
-			err->byte = e->walk->events[w.at].value;
+			err->byte = w.walk->events[w.at].value;
 	}
 	if (st || !w.written)
 		return st;
-	copy_until(&w, value.len);
+	copy_until(&w, text.len);
 	*ret_written = true;
 	return kveil_buf_ok(out) && kveil_buf_ok(&e->pieces) ? KVEIL_OK : kveil_no_memory(err, "a record");
 }
 
-void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes)
+static void wipe(struct kveil_avro_walk *w, size_t keep_bytes)
 {
-	struct kveil_avro_walk *w = e->walk;
-
 	if (w->text.len)
 		kveil_secret_wipe(w->text.data, w->text.len);
 	kveil_buf_reset(&w->text);
@@ -527,11 +415,19 @@ void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes)
 		kveil_avro_walk_clear(w);
 }
 
+void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes)
+{
+	for (int part = 0; part < KVEIL_TYPED_PARTS; part++)
+		if (e->typed[part].walk)
+			wipe(e->typed[part].walk, keep_bytes);
+}
+
 void kveil_engine_clear_typed(struct kveil_engine *e)
 {
-	if (!e->walk)
-		return;
-	kveil_avro_walk_clear(e->walk);
-	free(e->walk);
-	e->walk = NULL;
+	for (int part = 0; part < KVEIL_TYPED_PARTS; part++) {
+		if (e->typed[part].walk)
+			kveil_avro_walk_clear(e->typed[part].walk);
+		free(e->typed[part].walk);
+		e->typed[part].walk = NULL;
+	}
 }

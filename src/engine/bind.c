@@ -273,7 +273,7 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 		st = bind_headers(e, err);
 	if (!st && !kveil_engine_bind_added(e))
 		st = kveil_no_memory(err, "an engine");
-	if (!st && e->parts[KVEIL_PART_VALUE].format->is_typed)
+	if (!st && (e->parts[KVEIL_PART_VALUE].format->is_typed || e->parts[KVEIL_PART_KEY].format->is_typed))
 		st = kveil_engine_check_typed(e, err);
 	e->lookup = (struct kveil_scan){
 	    .arena = &e->arena, .max_bytes = e->max_bytes, .max_depth = e->max_depth, .want_doc = true};

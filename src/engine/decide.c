@@ -62,10 +62,7 @@ static bool is_repeated(const struct kveil_engine *e, const struct kveil_place_a
 
 static size_t after_twins(const struct kveil_engine *e, const struct kveil_place_at_hand *p, size_t i)
 {
-	do
-		i++;
-	while (i < p->id_count && is_repeated(e, p, i));
-	return i;
+	return kveil_decide_after_twins(e, p->ids, p->id_count, i);
 }
 
 /* Asks the condition of the rule at ids[i] here, once. */

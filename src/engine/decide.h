@@ -36,6 +36,15 @@ static inline bool kveil_decide_are_twins(const struct kveil_engine *e, uint32_t
 	return a == b || (a < e->rule_count && b < e->rule_count && e->rules[a].rule == e->rules[b].rule);
 }
 
+/* A rule stands once for each reading of the record in which it names the place: the first behind those like ids[i]. */
+static inline size_t kveil_decide_after_twins(const struct kveil_engine *e, const uint32_t *ids, size_t count, size_t i)
+{
+	do
+		i++;
+	while (i < count && kveil_decide_are_twins(e, ids[i - 1], ids[i]));
+	return i;
+}
+
 /* Is the binding, or the clear line behind those, about this document? */
 static inline bool kveil_decide_is_of(const struct kveil_engine *e, const struct kveil_document *d, uint32_t id)
 {

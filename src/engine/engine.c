@@ -134,7 +134,7 @@ void kveil_engine_wipe(struct kveil_engine *e)
 	kveil_engine_reset_scratch(e);
 	if (__builtin_expect(e->join.used_bytes != 0, 0))
 		wipe_join(&e->join);
-	if (__builtin_expect(e->walk != NULL, 0))
+	if (__builtin_expect(e->typed[KVEIL_PART_VALUE].walk || e->typed[KVEIL_PART_KEY].walk, 0))
 		kveil_engine_wipe_typed(e, KEEP_BYTES);
 }
 
@@ -149,7 +149,11 @@ static void begin_record(struct kveil_engine *e, const struct kveil_record *reco
 	e->record = record;
 	e->value = record->value;
 	e->value_doc = NULL;
-	e->framed = NULL;
+	e->wants_schema = false;
+	for (int part = 0; part < KVEIL_TYPED_PARTS; part++) {
+		e->typed[part].framed = NULL;
+		e->typed[part].has_schema_header = false;
+	}
 	e->allowance.was_refused = false;
 	e->work = KVEIL_PATH_WORK;
 }
@@ -206,32 +210,35 @@ static enum kveil_status run_json_value(struct kveil_engine *e, struct kveil_spa
 	return st ? kveil_engine_explain_event(e, e->record->value, st, err) : KVEIL_OK;
 }
 
-static enum kveil_status run_typed_value(struct kveil_engine *e, struct kveil_span *results, struct kveil_error *err)
+/* A value or a key with types; there is one view. */
+static enum kveil_status run_typed(struct kveil_engine *e, enum kveil_part part, struct kveil_span in,
+				   struct kveil_span *ret, struct kveil_error *err)
 {
-	struct kveil_buf *out = &e->views[0].texts[KVEIL_TEXT_VALUE];
-	struct kveil_span in = e->record->value, frame = KVEIL_SPAN_NULL;
+	struct kveil_buf *out = &e->views[0].texts[part == KVEIL_PART_KEY ? KVEIL_TEXT_KEY : KVEIL_TEXT_VALUE];
+	struct kveil_span frame = KVEIL_SPAN_NULL;
 	bool written = false;
 	size_t skip = 0;
 
 	kveil_buf_reset(out);
-	e->has_schema_header = e->wants_schema = false;
-	enum kveil_status st = e->schemas ? kveil_engine_unframe(e, &skip, err) : KVEIL_OK;
+	enum kveil_status st = e->typed[part].schemas ? kveil_engine_unframe(e, part, &skip, err) : KVEIL_OK;
 	if (st)
 		return st;
 	if (skip) {
-		frame = kveil_engine_frame(e);
+		frame = kveil_engine_frame(e, part);
 		kveil_buf_append_span(out, frame);
 	}
-	e->value = kveil_span_of(in.data + skip, in.len - skip);
-	st = kveil_engine_run_typed(e, e->value, out, &written, err);
+	struct kveil_span payload = {in.data + skip, in.len - skip};
+	if (part == KVEIL_PART_VALUE)
+		e->value = payload;
+	st = kveil_engine_run_typed(e, part, payload, out, &written, err);
 	if (st && err->byte != KVEIL_NO_BYTE)
 		err->byte += skip;
 	if (!st && !written && !kveil_span_eq(frame, kveil_span_of(in.data, skip))) {
 		out->len = frame.len;
-		kveil_buf_append_span(out, e->value);
+		kveil_buf_append_span(out, payload);
 		written = true;
 	}
-	results[0] = written ? kveil_buf_span(out) : in;
+	*ret = written ? kveil_buf_span(out) : in;
 	return !st && !kveil_buf_ok(out) ? kveil_no_memory(err, "a record") : st;
 }
 
@@ -338,7 +345,7 @@ static enum kveil_status run_value(struct kveil_engine *e, struct kveil_error *e
 {
 	struct kveil_span results[KVEIL_MAX_VIEWS];
 	const struct kveil_format *f = e->parts[KVEIL_PART_VALUE].format;
-	enum kveil_status st = f->is_typed     ? run_typed_value(e, results, err)
+	enum kveil_status st = f->is_typed     ? run_typed(e, KVEIL_PART_VALUE, e->record->value, &results[0], err)
 			       : f->has_lines  ? run_lines(e, results, err)
 			       : !f->has_paths ? run_whole(e, KVEIL_PART_VALUE, e->record->value, results, err)
 					       : run_json_value(e, results, err);
@@ -380,7 +387,11 @@ static enum kveil_status run_key(struct kveil_engine *e, struct kveil_error *err
 
 	if (!p->has_rules || !e->record->key.data)
 		return KVEIL_OK;
-	st = p->format->has_paths ? run_document_key(e, e->record->key, err) : run_text_key(e, e->record->key, err);
+	if (p->format->is_typed)
+		st = run_typed(e, KVEIL_PART_KEY, e->record->key, &e->outputs[0].record.key, err);
+	else
+		st = p->format->has_paths ? run_document_key(e, e->record->key, err)
+					  : run_text_key(e, e->record->key, err);
 	if (st && !err->rule[0])
 		kveil_error_hint(err, "in the record's key");
 	return st;
@@ -420,7 +431,8 @@ static enum kveil_status run_record(struct kveil_engine *e, struct kveil_error *
 		st = run_value(e, err);
 	if (!st)
 		st = run_key(e, err);
-	bool looks_at_headers = e->header_count || e->plan->envelope || (e->framed && e->has_schema_header);
+	bool looks_at_headers = e->header_count || e->plan->envelope || e->typed[KVEIL_PART_VALUE].has_schema_header ||
+				e->typed[KVEIL_PART_KEY].has_schema_header;
 	if (!st && ((looks_at_headers && record->header_count) || e->added_count || e->plan->has_lineage))
 		st = kveil_engine_run_headers(e, err);
 	if (!st && e->has_required)

@@ -5,6 +5,8 @@
  *   00 iiii payload        01 gggggggggggggggg payload
  *   payload, beside a header __value_schema_id of 00 iiii or 01 gggggggggggggggg
  *
+ * and keys likewise, beside __key_schema_id.
+ *
  * A table of a topic's schemas leads from such an id to what the rules make of it. What comes out has the derived
  * schema's id wherever the writer's stood.
  */
@@ -160,7 +162,17 @@ enum kveil_status kveil_engine_schemas_refuse(struct kveil_engine_schemas *t, co
 
 void kveil_engine_use_schemas(struct kveil_engine *e, struct kveil_engine_schemas *t)
 {
-	e->schemas = t;
+	e->typed[KVEIL_PART_VALUE].schemas = t;
+}
+
+void kveil_engine_use_key_schemas(struct kveil_engine *e, struct kveil_engine_schemas *t)
+{
+	e->typed[KVEIL_PART_KEY].schemas = t;
+}
+
+bool kveil_engine_wants_key_schema(const struct kveil_engine *e)
+{
+	return e->wants_schema && e->wanted_of_key;
 }
 
 bool kveil_engine_wanted_schema(const struct kveil_engine *e, struct kveil_schema_id *ret)
@@ -169,13 +181,13 @@ bool kveil_engine_wanted_schema(const struct kveil_engine *e, struct kveil_schem
 	return e->wants_schema;
 }
 
-/* --- a value --- */
+/* --- a value, or a key --- */
 
-static bool is_schema_header(const struct kveil_header *h)
+static const char *const header_names[KVEIL_TYPED_PARTS] = {"__value_schema_id", "__key_schema_id"};
+
+static bool is_schema_header(const struct kveil_header *h, enum kveil_part part)
 {
-	static const char name[] = "__value_schema_id";
-
-	return h->name.len == sizeof name - 1 && memcmp(h->name.data, name, sizeof name - 1) == 0;
+	return kveil_span_eq(h->name, kveil_span_str(header_names[part]));
 }
 
 /* How many bytes the id takes; 0: there is none. */
@@ -195,72 +207,87 @@ static size_t read_id(struct kveil_span bytes, struct kveil_schema_id *ret)
 	return 0;
 }
 
-static enum kveil_status refuse(struct kveil_error *err, const char *what)
+static enum kveil_status refuse(enum kveil_part part, const char *what, struct kveil_error *err)
 {
-	kveil_fail_at(err, KVEIL_E_UNSUPPORTED_FRAMING, 0, "%s", what);
-	kveil_error_hint(err, "Confluent's: 0 and the schema's id in four bytes, or the header __value_schema_id");
+	bool is_key = part == KVEIL_PART_KEY;
+
+	kveil_fail_at(err, KVEIL_E_UNSUPPORTED_FRAMING, 0, "%s%s", is_key ? "the key: " : "", what);
+	kveil_error_hint(err, "Confluent's: 0 and the schema's id in four bytes, or the header %s%s",
+			 header_names[part], is_key ? "; or format: {value: avro, key: text}" : "");
 	return err->status;
 }
 
-static enum kveil_status explain_prefix(struct kveil_span v, struct kveil_error *err)
+static enum kveil_status explain_prefix(enum kveil_part part, struct kveil_span v, struct kveil_error *err)
 {
 	if (v.len > 1 && v.data[0] == 0xc3 && v.data[1] == 1)
-		return refuse(err, "this is Avro's single-object encoding (C3 01), which is not in this version");
+		return refuse(part, "this is Avro's single-object encoding (C3 01), which is not in this version", err);
 	if (v.len >= 18 && v.data[0] == 3 && (v.data[1] == 0 || v.data[1] == 5))
-		return refuse(err, "this is framed for AWS Glue (03, compression, UUID), which is not in this version");
+		return refuse(part, "this is framed for AWS Glue (03, compression, UUID), which is not in this version",
+			      err);
 	if (v.len && (v.data[0] == '{' || v.data[0] == '['))
-		return refuse(err, "the value does not say its schema; it looks like JSON");
-	return refuse(err, "the value does not say its schema");
+		return refuse(part, "it does not say its schema; it looks like JSON", err);
+	return refuse(part, "it does not say its schema", err);
 }
 
 /* Finds the id; *skip: what stands in front of the payload. The last header has the say, unless it is null. */
-static enum kveil_status read_frame(struct kveil_engine *e, struct kveil_schema_id *id, size_t *skip,
-				    struct kveil_error *err)
+static enum kveil_status read_frame(struct kveil_engine *e, enum kveil_part part, struct kveil_schema_id *id,
+				    size_t *skip, struct kveil_error *err)
 {
 	const struct kveil_record *r = e->record;
+	struct kveil_span text = part == KVEIL_PART_KEY ? r->key : r->value;
 	const struct kveil_header *last = NULL;
 
 	for (size_t i = 0; i < r->header_count; i++)
-		if (is_schema_header(&r->headers[i])) {
+		if (is_schema_header(&r->headers[i], part)) {
 			last = &r->headers[i];
-			e->has_schema_header |= last->value.data != NULL;
+			e->typed[part].has_schema_header |= last->value.data != NULL;
 		}
 	*skip = 0;
 	if (last && last->value.data)
 		return read_id(last->value, id) == last->value.len && last->value.len
 			   ? KVEIL_OK
-			   : refuse(err, "the header __value_schema_id is no schema's id");
-	*skip = read_id(r->value, id);
-	return *skip ? KVEIL_OK : explain_prefix(r->value, err);
+			   : refuse(part, "the header with its schema's id holds none", err);
+	*skip = read_id(text, id);
+	return *skip ? KVEIL_OK : explain_prefix(part, text, err);
 }
 
-enum kveil_status kveil_engine_unframe(struct kveil_engine *e, size_t *skip, struct kveil_error *err)
+enum kveil_status kveil_engine_unframe(struct kveil_engine *e, enum kveil_part part, size_t *skip,
+				       struct kveil_error *err)
 {
+	struct kveil_typed *t = &e->typed[part];
 	struct kveil_schema_id id;
-	enum kveil_status st = read_frame(e, &id, skip, err);
+	enum kveil_status st = read_frame(e, part, &id, skip, err);
 
 	if (st)
 		return st;
-	e->framed = find(e->schemas, &id);
-	if (!e->framed) {
+	t->framed = find(t->schemas, &id);
+	if (!t->framed) {
 		e->wanted = id;
 		e->wants_schema = true;
-		return kveil_fail(err, KVEIL_E_SCHEMA_PENDING, "the value's schema is not known yet");
+		e->wanted_of_key = part == KVEIL_PART_KEY;
+		return kveil_fail(err, KVEIL_E_SCHEMA_PENDING, "the %s's schema is not known yet",
+				  e->wanted_of_key ? "key" : "value");
 	}
-	if (!e->framed->schema) {
-		*err = e->framed->refusal;
+	if (!t->framed->schema) {
+		*err = t->framed->refusal;
 		return err->status;
 	}
-	e->schema = e->framed->schema;
+	t->schema = t->framed->schema;
 	return KVEIL_OK;
 }
 
-struct kveil_span kveil_engine_frame(const struct kveil_engine *e)
+struct kveil_span kveil_engine_frame(const struct kveil_engine *e, enum kveil_part part)
 {
-	return kveil_span_of(e->framed->out, e->framed->out_bytes);
+	return kveil_span_of(e->typed[part].framed->out, e->typed[part].framed->out_bytes);
 }
 
-bool kveil_engine_is_schema_header(const struct kveil_engine *e, const struct kveil_header *h)
+bool kveil_engine_is_schema_header(const struct kveil_engine *e, const struct kveil_header *h, enum kveil_part *ret)
 {
-	return e->has_schema_header && h->value.data && is_schema_header(h);
+	for (int part = 0; part < KVEIL_TYPED_PARTS; part++) {
+		const struct kveil_typed *t = &e->typed[part];
+		*ret = (enum kveil_part)part;
+		if (t->framed && t->has_schema_header && h->value.data && is_schema_header(h, *ret))
+			return true;
+	}
+	return false;
 }

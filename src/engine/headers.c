@@ -107,7 +107,9 @@ static enum kveil_status run_key_header(struct kveil_engine *e, const struct kve
 {
 	struct kveil_connect_split s = {.text = h->value, .payload = h->value};
 	struct kveil_span results[KVEIL_MAX_VIEWS];
-	bool has_members = e->parts[KVEIL_PART_KEY].format->has_paths;
+	const struct kveil_format *f = e->parts[KVEIL_PART_KEY].format;
+	/* Of a key with types nothing says how its header is written. */
+	bool has_members = f->has_paths && !f->is_typed;
 	enum kveil_status st = KVEIL_OK;
 
 	for (size_t v = 0; v < e->view_count; v++)
@@ -136,10 +138,11 @@ static enum kveil_status run_key_header(struct kveil_engine *e, const struct kve
 }
 
 /* What names the writer's schema names the derived one. */
-static void run_schema_header(struct kveil_engine *e, const struct kveil_header *h, size_t *counts)
+static void run_schema_header(struct kveil_engine *e, const struct kveil_header *h, enum kveil_part part,
+			      size_t *counts)
 {
 	for (size_t v = 0; v < e->view_count; v++)
-		e->views[v].header_list[counts[v]++] = (struct kveil_header){h->name, kveil_engine_frame(e)};
+		e->views[v].header_list[counts[v]++] = (struct kveil_header){h->name, kveil_engine_frame(e, part)};
 }
 
 /* A column's value outside the row, where no rule on the column reaches. */
@@ -210,11 +213,12 @@ enum kveil_status kveil_engine_run_headers(struct kveil_engine *e, struct kveil_
 	for (size_t i = 0; i < record->header_count; i++) {
 		const struct kveil_header *h = &record->headers[i];
 		const struct kveil_bound_header *rules = rules_of_header(e, h->name);
+		enum kveil_part part;
 		enum kveil_status st = rules ? KVEIL_OK : check_header(e, h, err);
 		if (st)
 			return st;
-		if (e->framed && kveil_engine_is_schema_header(e, h))
-			run_schema_header(e, h, counts);
+		if (kveil_engine_is_schema_header(e, h, &part))
+			run_schema_header(e, h, part, counts);
 		else if (follows_key && kveil_engine_is_key_header(e, h->name))
 			st = run_key_header(e, h, counts, err);
 		else

@@ -16,7 +16,8 @@
  *   apply.c    one rule on one value: templates, associated data, the action, its result in syntax
  *   when.c     a rule's condition at a place, in every reading of the record
  *   spare.c    what `unmatched` leaves alone in an event
- *   avro.c     values with types, along their schema's program
+ *   avro_bind.c    a schema and the rules: what may become of each value, and what rules have to see of it
+ *   avro_record.c  values with types, along their schema's program
  *   frames.c   which schema that is, where values name it by an id
  *   trace.c    the story of each field, for people
  *
@@ -161,6 +162,16 @@ struct kveil_connect {
 	struct kveil_scan spelled;            /* of a text inside one that is JSON itself */
 };
 
+/* The value, or the key, where its format has types. */
+enum { KVEIL_TYPED_PARTS = KVEIL_PART_KEY + 1 };
+struct kveil_typed {
+	const struct kveil_engine_schema *schema; /* NULL where there is none */
+	struct kveil_engine_schemas *schemas;     /* by the id that it names; NULL: it names none */
+	const struct kveil_framed *framed;        /* of the record at hand */
+	bool has_schema_header;                   /* and a header says so */
+	struct kveil_avro_walk *walk;
+};
+
 struct kveil_engine {
 	struct kveil_plan *plan;
 	struct kveil_keyring *keys;
@@ -212,13 +223,9 @@ struct kveil_engine {
 	struct kveil_output *outputs;
 	_Atomic uint64_t *matches; /* by index in the plan */
 
-	const struct kveil_engine_schema *schema; /* of the values; NULL where the format has none */
-	struct kveil_engine_schemas *schemas; /* by the id that values name; NULL: they name none */
-	const struct kveil_framed *framed;    /* of the record at hand */
-	bool has_schema_header;               /* and a header says so */
-	bool wants_schema;
+	struct kveil_typed typed[KVEIL_TYPED_PARTS];
+	bool wants_schema, wanted_of_key;
 	struct kveil_schema_id wanted;
-	struct kveil_avro_walk *walk;
 	enum kveil_result_kind typed_result; /* of the action that ran last, where types matter */
 
 	kveil_trace_fn *trace;
@@ -244,6 +251,7 @@ struct kveil_spot {
 	const struct kveil_step *trail;
 	struct kveil_span header_name;
 	const struct kveil_value *value; /* where the format's bytes do not say it by themselves; else NULL */
+	bool is_sent; /* whatever it says, it does not stand for a value that the source did not send */
 	const struct kveil_spot *outer; /* the text that it stands in; NULL: none, but the part */
 	const uint32_t *ways;        /* of such a text: what leads there, in the order of ids */
 	size_t way_count;
@@ -420,18 +428,21 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
                                       struct kveil_buf **outs, bool *ret_written,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same for values whose types a schema gives; there is one view, and what is in out stays in front. */
-enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_span value, struct kveil_buf *out,
-                                         bool *ret_written, struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+                                         struct kveil_buf *out, bool *ret_written,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_engine_clear_typed(struct kveil_engine *e);
-/* Wipes the value's tape, and gives back what is larger than keep_bytes. Only where there is a walk. */
+/* Wipes the tapes, and gives back what is larger than keep_bytes. */
 void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes);
-/* frames.c: the schema that the value at hand names; *skip: the bytes in front of its payload. */
-enum kveil_status kveil_engine_unframe(struct kveil_engine *e, size_t *skip, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* What names the derived one, for such a value. */
-struct kveil_span kveil_engine_frame(const struct kveil_engine *e);
+/* frames.c: the schema that the record's value, or key, names; *skip: the bytes in front of its payload. */
+enum kveil_status kveil_engine_unframe(struct kveil_engine *e, enum kveil_part part, size_t *skip,
+                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* What names the derived one, for such a part. */
+struct kveil_span kveil_engine_frame(const struct kveil_engine *e, enum kveil_part part);
 /* JSON behind an id, as serializers for JSON Schema write it. */
 bool kveil_engine_is_framed_json(struct kveil_span value);
-bool kveil_engine_is_schema_header(const struct kveil_engine *e, const struct kveil_header *h);
+/* Does the header name the schema of a part that was read by it? Then *ret says of which. */
+bool kveil_engine_is_schema_header(const struct kveil_engine *e, const struct kveil_header *h, enum kveil_part *ret);
 /* Can the rules be held on such values in this version? */
 enum kveil_status kveil_engine_check_typed(const struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* A part that is one value (text, a header): what becomes of it in each view. */

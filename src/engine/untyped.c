@@ -21,6 +21,18 @@ enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_s
 	return absent(err);
 }
 
+enum kveil_status kveil_engine_key_schema_new(struct kveil_engine *e, struct kveil_span text,
+					      struct kveil_engine_schema **ret, struct kveil_error *err)
+{
+	return kveil_engine_schema_new(e, text, ret, err);
+}
+
+bool kveil_engine_schema_is_untouched(const struct kveil_engine_schema *s)
+{
+	(void)s;
+	return true;
+}
+
 void kveil_engine_schema_free(struct kveil_engine_schema *s)
 {
 	(void)s;
@@ -37,10 +49,15 @@ void kveil_engine_use_schema(struct kveil_engine *e, const struct kveil_engine_s
 	(void)e, (void)s;
 }
 
-enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, struct kveil_span value, struct kveil_buf *out,
-					 bool *ret_written, struct kveil_error *err)
+void kveil_engine_use_key_schema(struct kveil_engine *e, const struct kveil_engine_schema *s)
 {
-	(void)e, (void)value, (void)out;
+	(void)e, (void)s;
+}
+
+enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+					 struct kveil_buf *out, bool *ret_written, struct kveil_error *err)
+{
+	(void)e, (void)part, (void)text, (void)out;
 	*ret_written = false;
 	return absent(err);
 }

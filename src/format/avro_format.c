@@ -21,7 +21,7 @@ static void avro_write_text(struct kveil_buf *out, struct kveil_span content, bo
 
 const struct kveil_format kveil_format_avro = {
     .name = "avro",
-    .parts = 1u << KVEIL_PART_VALUE,
+    .parts = 1u << KVEIL_PART_VALUE | 1u << KVEIL_PART_KEY,
     .is_typed = true,
     .has_paths = true,
     .help = "Avro's binary encoding; a schema gives the types, and what comes out has a derived one",

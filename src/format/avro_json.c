@@ -24,9 +24,10 @@ struct encoder {
 	char why[160];
 };
 
-static struct kveil_avro_effect no_effect(void *user, const uint32_t *ids, size_t count, enum kveil_kind kind)
+static struct kveil_avro_effect no_effect(void *user, const struct kveil_avro_node *node, const uint32_t *ids,
+					  size_t count)
 {
-	(void)user, (void)ids, (void)count, (void)kind;
+	(void)user, (void)node, (void)ids, (void)count;
 	return (struct kveil_avro_effect){.keeps = true};
 }
 

@@ -100,7 +100,7 @@ static void judge_node(struct builder *b, struct kveil_avro_node *n)
 	n->effect = (struct kveil_avro_effect){.keeps = true};
 	if (!count || n->kind == KVEIL_AVRO_UNION)
 		return;
-	n->effect = b->effect(b->user, ids, count, kveil_avro_value_kind(n->kind));
+	n->effect = b->effect(b->user, n, ids, count);
 	n->is_place = n->effect.names;
 	n->restored = restored_kind(b->p->schema->types[n->type].json);
 }
@@ -192,6 +192,10 @@ static bool add_elements(struct builder *b, uint32_t node)
 {
 	struct kveil_avro_node n = b->p->nodes[node];
 	size_t count;
+
+	if (n.kind == KVEIL_AVRO_ARRAY && kveil_avro_hides_names(b->p, n.type, n.state))
+		return fail(b, "a rule looks for a name in a map that Kafka Connect wrote as an array of its entries: "
+			       "name the array, or [*].value");
 	uint32_t *states = element_states(b->p->automaton, n.state, n.kind == KVEIL_AVRO_MAP, &count);
 	struct kveil_avro_edge *edges = states ? new_edges(b, node, count) : NULL;
 	bool ok = edges != NULL || (!states && no_memory(b));

@@ -35,8 +35,10 @@ struct kveil_avro_effect {
 	bool keeps; /* it may also stay as it is */
 	bool names; /* some rule is about such values at all */
 };
-typedef struct kveil_avro_effect kveil_avro_effect_fn(void *user, const uint32_t *ids, size_t count,
-						      enum kveil_kind kind);
+struct kveil_avro_node;
+/* node: its kind and type are known. */
+typedef struct kveil_avro_effect kveil_avro_effect_fn(void *user, const struct kveil_avro_node *node,
+						      const uint32_t *ids, size_t count);
 
 /* Which branch of the derived union a value goes to; -1 = none. Without a union 0 says that it may. */
 struct kveil_avro_out {
@@ -92,6 +94,12 @@ void kveil_avro_program_free(struct kveil_avro_program *p);
  * in yes. */
 const char *kveil_avro_lost_alias(const struct kveil_avro_program *p, uint32_t state, const struct kveil_avro_member *m,
 				  uint32_t next, unsigned *budget);
+
+/* --- avro_entries.c --- */
+
+/* Kafka Connect writes a map whose keys are no texts, or may be null, as an array of records of a key and a value. Does
+ * a path that comes to the array in this state look for a name in there, which would then stand in a value? */
+bool kveil_avro_hides_names(const struct kveil_avro_program *p, uint32_t array, uint32_t state);
 
 /* --- between avro_program.c and avro_derive.c --- */
 

@@ -89,7 +89,7 @@ struct kveil_envelope {
 	const struct kveil_clause *clauses;
 	const struct kveil_clause *elsewhere; /* under another kind refuses an event of this one; NULL */
 	const struct kveil_table_clue *tables;
-	bool has_schemas;          /* it may come with its schema inline, as Kafka Connect's JsonConverter writes it */
+	bool has_schemas;          /* Kafka Connect's converters write it: in JSON maybe with its schema inline, or in Avro */
 	const struct kveil_control *controls; /* ends with one without a condition; none: NULL */
 	bool blanks_with_text;     /* a producer without the text of a statement writes "", not null */
 	bool names_columns;        /* members beside the rows have the names of columns: `$..name` would take those too */

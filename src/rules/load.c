@@ -94,7 +94,7 @@ static void read_format(struct kveil_loader *l, enum kveil_part part, const stru
 			kveil_error_hint(
 			    problem(l, at, "format %s for the %s is not in this version", name, part_names[part]),
 			    part == KVEIL_PART_VALUE ? "the value's format is json, jsonl, avro, text or bytes"
-						     : "the key's format is text or json");
+						     : "the key's format is text, json or avro");
 			return;
 		}
 	struct kveil_error *e = problem(l, at, "no format '%.60s'", name);

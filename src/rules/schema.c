@@ -79,7 +79,8 @@ const struct kveil_option kveil_rule_view_table[] = {
 #define FORMAT_ROW(member) offsetof(struct kveil_rule_format_options, member)
 const struct kveil_option kveil_rule_format_table[] = {
     {"value", KVEIL_OPT_STRING, FORMAT_ROW(value), .def = "json", .help = "json, jsonl, avro, text or bytes"},
-    {"key", KVEIL_OPT_STRING, FORMAT_ROW(key), .def = "text", .help = "text or json"},
+    {"key", KVEIL_OPT_STRING, FORMAT_ROW(key), .def = "text",
+     .help = "text, json or avro; under an envelope it is the value's when left out"},
     {0},
 };
 

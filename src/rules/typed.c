@@ -2,6 +2,7 @@
 /* Formats other than JSON: what this version cannot do with them is refused here, line by line. */
 #include "rules/loader.h"
 
+#include "format/envelope.h"
 #include "format/format.h"
 
 static struct kveil_error *problem(struct kveil_loader *l, const struct kveil_rule *r, const char *what)
@@ -12,7 +13,9 @@ static struct kveil_error *problem(struct kveil_loader *l, const struct kveil_ru
 
 static void check_rule(struct kveil_loader *l, const struct kveil_rule *r)
 {
-	if (r->part != KVEIL_PART_VALUE)
+	const struct kveil_format *f = r->part == KVEIL_PART_HEADER ? NULL : l->plan->formats[r->part];
+
+	if (!f || !f->is_typed)
 		return;
 	if (r->to)
 		problem(l, r, "`to`");
@@ -68,9 +71,35 @@ static void check_words(struct kveil_loader *l, const struct kveil_yaml *root, c
 	}
 }
 
+/* What no schema of Kafka Connect describes, and what lies in texts. */
+static void check_typed_envelope(struct kveil_loader *l)
+{
+	const struct kveil_envelope *kind = l->plan->envelope;
+
+	if (kind && !kind->has_schemas)
+		kveil_report_at(l->report, l->file, l->envelope_line, 1,
+				"format avro: envelope %s is not in this version: debezium and connect are",
+				kind->name);
+	if (kind && l->plan->rows[KVEIL_ROWS_TEXT].count)
+		kveil_report_at(l->report, l->file, l->envelope_line, 1,
+				"format avro: `messages: rows` is not in this version");
+}
+
+static void check_key_alone(struct kveil_loader *l, const struct kveil_yaml *root)
+{
+	const struct kveil_format *key = l->plan->formats[KVEIL_PART_KEY];
+	const struct kveil_yaml *at = kveil_yaml_get(root, "format");
+
+	if (key && key->is_typed && at)
+		kveil_error_hint(kveil_report_at(l->report, l->file, at->line, at->column,
+						 "a key in %s beside a value in another format is not in this version",
+						 key->name),
+				 "format: {value: avro, key: avro}");
+}
+
 void kveil_loader_check_typed(struct kveil_loader *l, const struct kveil_yaml *root)
 {
-	static const char *const words[] = {"envelope", "outputs", "unmatched", NULL};
+	static const char *const words[] = {"outputs", "unmatched", NULL};
 	static const char *const of_whole[] = {"envelope", "unmatched", NULL}, *const of_lines[] = {"envelope", NULL};
 	const struct kveil_plan *p = l->plan;
 	const struct kveil_format *f = p->formats[KVEIL_PART_VALUE];
@@ -81,6 +110,7 @@ void kveil_loader_check_typed(struct kveil_loader *l, const struct kveil_yaml *r
 			kveil_error_hint(kveil_report_at(l->report, l->file, at->line, at->column,
 							 "schema goes with a format that has schemas"),
 					 "format: avro");
+		check_key_alone(l, root);
 		if (!f || (f->has_paths && !f->has_lines))
 			return;
 		check_words(l, root, f->has_lines ? of_lines : of_whole);
@@ -89,6 +119,7 @@ void kveil_loader_check_typed(struct kveil_loader *l, const struct kveil_yaml *r
 		return;
 	}
 	check_words(l, root, words);
-	for (size_t i = 0; i < p->rule_count; i++)
+	check_typed_envelope(l);
+	for (size_t i = 0; i < p->own_rule_count; i++)
 		check_rule(l, &p->rules[i]);
 }

@@ -518,7 +518,8 @@ static enum outcome protect(struct kveil_worker *w, const struct work *k, struct
 	}
 	kveil_keyring_serve(w->ring, k->at.partition->topic, k->at.partition->id);
 	run(w, route->bound->engine, &k->in->record, &result);
-	if (__builtin_expect(result.verdict == KVEIL_RETRY && result.error.status == KVEIL_E_SCHEMA_PENDING, 0)) {
+	/* The value's, then the key's. */
+	while (__builtin_expect(result.verdict == KVEIL_RETRY && result.error.status == KVEIL_E_SCHEMA_PENDING, 0)) {
 		if (!learn(w, k, &o, ret_wait))
 			return o;
 		run(w, route->bound->engine, &k->in->record, &result);

@@ -165,7 +165,7 @@ static enum kveil_status engine_for(struct replay *r, struct kveil_plan *plan, s
 	return KVEIL_OK;
 }
 
-/* The letter's record through the engine; where its value names a schema, that is asked for. */
+/* The letter's record through the engine; where its value or key names a schema, that is asked for. */
 static enum kveil_status run(struct replay *r, struct engine_of *of, const struct kveil_route *route,
 			     struct kveil_result *result, struct kveil_error *err)
 {
@@ -173,13 +173,16 @@ static enum kveil_status run(struct replay *r, struct engine_of *of, const struc
 		struct kveil_writers *writers = kveil_writers_of(&of->writers, route, of->engine);
 		if (!writers)
 			return kveil_no_memory(err, "schemas");
-		kveil_engine_use_schemas(of->engine, kveil_writers_table(writers));
-		kveil_engine_run(of->engine, &r->letter.record, result);
-		if (result->verdict != KVEIL_RETRY || result->error.status != KVEIL_E_SCHEMA_PENDING)
-			return KVEIL_OK;
-		enum kveil_status status = kveil_writers_learn_now(writers, r->schemas, err);
-		if (status)
-			return status;
+		kveil_writers_use(writers);
+		/* The value's, then the key's. */
+		for (int schemas = 0; schemas < 2; schemas++) {
+			kveil_engine_run(of->engine, &r->letter.record, result);
+			if (result->verdict != KVEIL_RETRY || result->error.status != KVEIL_E_SCHEMA_PENDING)
+				return KVEIL_OK;
+			enum kveil_status status = kveil_writers_learn_now(writers, r->schemas, err);
+			if (status)
+				return status;
+		}
 	}
 	kveil_engine_run(of->engine, &r->letter.record, result);
 	return KVEIL_OK;

@@ -69,7 +69,7 @@ enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_
 		route->writers = kveil_writers_of(&b->writers, route->route, b->engine);
 	if (!route->writers)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the schemas of %s", route->route->topic);
-	kveil_engine_use_schemas(b->engine, kveil_writers_table(route->writers));
+	kveil_writers_use(route->writers);
 	return KVEIL_OK;
 }
 

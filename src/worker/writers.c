@@ -13,14 +13,20 @@ struct unnamed {
 	struct kveil_engine_schema *schema;
 };
 
+/* Of values, or of keys. */
+struct side {
+	struct kveil_engine_schemas *table;
+	struct unnamed *first;
+	char *subject; /* of what comes out */
+	bool of_keys;
+};
+
 struct kveil_writers {
 	struct kveil_writers *next;
 	char *topic;
 	const struct kveil_plan *plan; /* the engine's */
 	struct kveil_engine *engine;
-	struct kveil_engine_schemas *table;
-	struct unnamed *first;
-	char *subject; /* of what comes out */
+	struct side values, keys;
 };
 
 /* Where answers come from: the resolver's thread, or calls on this one. */
@@ -29,17 +35,31 @@ struct source {
 	struct kveil_schemas *client;
 };
 
-static void free_one(struct kveil_writers *s)
+static void clear_side(struct side *d)
 {
-	for (struct unnamed *u = s->first, *next; u; u = next) {
+	for (struct unnamed *u = d->first, *next; u; u = next) {
 		next = u->next;
 		kveil_engine_schema_free(u->schema);
 		free(u);
 	}
-	kveil_engine_schemas_free(s->table);
+	kveil_engine_schemas_free(d->table);
+	free(d->subject);
+}
+
+static void free_one(struct kveil_writers *s)
+{
+	clear_side(&s->values);
+	clear_side(&s->keys);
 	free(s->topic);
-	free(s->subject);
 	free(s);
+}
+
+static bool init_side(struct side *d, const struct kveil_route *route, bool of_keys)
+{
+	*d = (struct side){.table = kveil_engine_schemas_new(), .of_keys = of_keys};
+	if (asprintf(&d->subject, "%s-%s", route->outputs[0].topic, of_keys ? "key" : "value") < 0)
+		d->subject = NULL;
+	return d->table && d->subject;
 }
 
 void kveil_writers_free(struct kveil_writers *list)
@@ -59,14 +79,9 @@ struct kveil_writers *kveil_writers_of(struct kveil_writers **list, const struct
 		s = s->next;
 	if (s || !(s = calloc(1, sizeof *s)))
 		return s;
-	*s = (struct kveil_writers){.next = *list,
-				    .plan = route->plan,
-				    .engine = engine,
-				    .table = kveil_engine_schemas_new(),
-				    .topic = strdup(route->topic)};
-	if (asprintf(&s->subject, "%s-value", route->outputs[0].topic) < 0)
-		s->subject = NULL;
-	if (!s->table || !s->topic || !s->subject) {
+	*s =
+	    (struct kveil_writers){.next = *list, .plan = route->plan, .engine = engine, .topic = strdup(route->topic)};
+	if (!init_side(&s->values, route, false) || !init_side(&s->keys, route, true) || !s->topic) {
 		free_one(s);
 		return NULL;
 	}
@@ -74,9 +89,10 @@ struct kveil_writers *kveil_writers_of(struct kveil_writers **list, const struct
 	return s;
 }
 
-struct kveil_engine_schemas *kveil_writers_table(struct kveil_writers *s)
+void kveil_writers_use(struct kveil_writers *s)
 {
-	return s->table;
+	kveil_engine_use_schemas(s->engine, s->values.table);
+	kveil_engine_use_key_schemas(s->engine, s->keys.table);
 }
 
 static void spell_id(const struct kveil_schema_id *id, char text[40])
@@ -99,10 +115,10 @@ static enum kveil_status fetch(const struct kveil_writers *s, const struct sourc
 			   : kveil_schemas_by_id(from->client, context, id->id, ret, err);
 }
 
-static enum kveil_status name(const struct kveil_writers *s, const struct source *from, struct kveil_span text,
-			      struct kveil_schemas_id *ret, struct kveil_error *err)
+static enum kveil_status name(const struct kveil_writers *s, const struct side *d, const struct source *from,
+			      struct kveil_span text, struct kveil_schemas_id *ret, struct kveil_error *err)
 {
-	const struct kveil_schemas_place at = {s->plan->schema.context, s->subject, s->plan->schema.normalize};
+	const struct kveil_schemas_place at = {s->plan->schema.context, d->subject, s->plan->schema.normalize};
 
 	if (from->resolver)
 		return kveil_resolver_derived(from->resolver, &at, s->plan->schema.is_registered, text, ret, err);
@@ -111,7 +127,7 @@ static enum kveil_status name(const struct kveil_writers *s, const struct source
 }
 
 /* What the engine can take of what stands under an id. */
-static enum kveil_status derive(struct kveil_writers *s, const struct kveil_schema_id *id,
+static enum kveil_status derive(struct kveil_writers *s, const struct side *d, const struct kveil_schema_id *id,
 				const struct kveil_schemas_schema *schema, struct kveil_engine_schema **ret,
 				struct kveil_error *err)
 {
@@ -131,7 +147,8 @@ static enum kveil_status derive(struct kveil_writers *s, const struct kveil_sche
 		kveil_error_hint(err, "take the rule out of the producer's schema: kveil protects the fields");
 		return err->status;
 	}
-	enum kveil_status status = kveil_engine_schema_new(s->engine, schema->text, ret, err);
+	enum kveil_status status = d->of_keys ? kveil_engine_key_schema_new(s->engine, schema->text, ret, err)
+					      : kveil_engine_schema_new(s->engine, schema->text, ret, err);
 	if (status == KVEIL_E_AVRO_SCHEMA) {
 		const struct kveil_error why = *err;
 		kveil_fail(err, status, "schema %s: %.180s", text, why.message);
@@ -140,8 +157,8 @@ static enum kveil_status derive(struct kveil_writers *s, const struct kveil_sche
 }
 
 /* Fetches and derives. A refusal that lies in the schema itself is for good. */
-static enum kveil_status meet(struct kveil_writers *s, const struct source *from, const struct kveil_schema_id *id,
-			      struct kveil_error *err)
+static enum kveil_status meet(struct kveil_writers *s, struct side *d, const struct source *from,
+			      const struct kveil_schema_id *id, struct kveil_error *err)
 {
 	const struct kveil_schemas_schema *schema;
 	struct kveil_engine_schema *derived = NULL;
@@ -150,10 +167,10 @@ static enum kveil_status meet(struct kveil_writers *s, const struct source *from
 
 	if (status)
 		return status;
-	status = derive(s, id, schema, &derived, &why);
+	status = derive(s, d, id, schema, &derived, &why);
 	kveil_schemas_schema_unref(schema);
 	if (kveil_status_class(status) == KVEIL_CLASS_RECORD)
-		return kveil_engine_schemas_refuse(s->table, id, &why, err);
+		return kveil_engine_schemas_refuse(d->table, id, &why, err);
 	if (status) {
 		*err = why;
 		return status;
@@ -163,8 +180,8 @@ static enum kveil_status meet(struct kveil_writers *s, const struct source *from
 		kveil_engine_schema_free(derived);
 		return kveil_no_memory(err, "a schema");
 	}
-	*u = (struct unnamed){s->first, *id, derived};
-	s->first = u;
+	*u = (struct unnamed){d->first, *id, derived};
+	d->first = u;
 	return KVEIL_OK;
 }
 
@@ -183,38 +200,53 @@ static struct kveil_schema_id id_of(const struct kveil_schema_id *writer, const 
 	return id;
 }
 
-static struct unnamed **find(struct kveil_writers *s, const struct kveil_schema_id *id)
+static struct unnamed **find(struct side *d, const struct kveil_schema_id *id)
 {
-	struct unnamed **at = &s->first;
+	struct unnamed **at = &d->first;
 
 	while (*at && !kveil_schema_id_eq(&(*at)->id, id))
 		at = &(*at)->next;
 	return at;
 }
 
-static enum kveil_status learn(struct kveil_writers *s, const struct source *from, const struct kveil_schema_id *id,
-			       struct kveil_error *err)
+/* The id of the derived schema. A key that no rule touches keeps its bytes, the id among them. */
+static enum kveil_status name_derived(struct kveil_writers *s, struct side *d, const struct source *from,
+				      const struct unnamed *u, struct kveil_schema_id *ret, struct kveil_error *err)
 {
 	struct kveil_schemas_id named;
 	char text[40];
-	enum kveil_status status = *find(s, id) ? KVEIL_OK : meet(s, from, id, err);
-	struct unnamed **at = find(s, id), *u = *at;
+
+	*ret = u->id;
+	if (d->of_keys && kveil_engine_schema_is_untouched(u->schema))
+		return KVEIL_OK;
+	enum kveil_status status = name(s, d, from, kveil_engine_schema_derived(u->schema), &named, err);
+	if (status == KVEIL_E_SCHEMA_NOT_REGISTERED) {
+		spell_id(&u->id, text);
+		kveil_fail(err, status,
+			   "%.100s has not the schema derived from schema %s: kveil schema derive%s -r %.60s SCHEMA "
+			   "prints it",
+			   d->subject, text, d->of_keys ? " --key" : "", s->plan->file);
+	}
+	if (!status)
+		*ret = id_of(&u->id, &named);
+	return status;
+}
+
+static enum kveil_status learn(struct kveil_writers *s, const struct source *from, const struct kveil_schema_id *id,
+			       struct kveil_error *err)
+{
+	struct side *d = kveil_engine_wants_key_schema(s->engine) ? &s->keys : &s->values;
+	enum kveil_status status = *find(d, id) ? KVEIL_OK : meet(s, d, from, id, err);
+	struct unnamed **at = find(d, id), *u = *at;
+	struct kveil_schema_id derived;
 
 	if (status || !u)
 		return status; /* refused: the engine says so of the record */
-	status = name(s, from, kveil_engine_schema_derived(u->schema), &named, err);
-	if (status == KVEIL_E_SCHEMA_NOT_REGISTERED) {
-		spell_id(id, text);
-		kveil_fail(
-		    err, status,
-		    "%.100s has not the schema derived from schema %s: kveil schema derive -r %.60s SCHEMA prints it",
-		    s->subject, text, s->plan->file);
-	}
+	status = name_derived(s, d, from, u, &derived, err);
 	if (status)
 		return status;
-	const struct kveil_schema_id derived = id_of(id, &named);
 	*at = u->next;
-	status = kveil_engine_schemas_add(s->table, id, u->schema, &derived, err);
+	status = kveil_engine_schemas_add(d->table, id, u->schema, &derived, err);
 	free(u);
 	return status;
 }

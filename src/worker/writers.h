@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * worker/writers.h: the writers' schemas of one topic, as one engine has learnt them: by the id that values name, what
- * the rules make of each, and the id under which the derived one stands. Belongs to the engine's thread.
+ * worker/writers.h: the writers' schemas of one topic, as one engine has learnt them: by the id that values and keys
+ * name, what the rules make of each, and the id under which the derived one stands. Belongs to the engine's thread.
  */
 #ifndef KVEIL_WORKER_WRITERS_H
 #define KVEIL_WORKER_WRITERS_H
@@ -17,7 +17,8 @@ struct kveil_writers;
 struct kveil_writers *kveil_writers_of(struct kveil_writers **list, const struct kveil_route *route,
 				       struct kveil_engine *engine);
 void kveil_writers_free(struct kveil_writers *list);
-struct kveil_engine_schemas *kveil_writers_table(struct kveil_writers *s);
+/* The engine's next records are this topic's. */
+void kveil_writers_use(struct kveil_writers *s);
 
 /* The engine's last record was SCHEMA_PENDING. OK: run it again. Class RETRY: later; SCHEMA_PENDING: when the
  * resolver's round has risen. Class RECORD: this record's error, and that of others with its id; *ret_id is that. */

@@ -183,7 +183,8 @@ def expected(v, change, at=None):
     return v
 
 
-def run(cases):
+def run_whole(cases):
+    """Rules, schema, value, the key's schema and key; what came of it, derived schema, value, and those of the key."""
     def text(b):
         b = b if isinstance(b, bytes) else b.encode()
         return struct.pack("<I", len(b)) + b
@@ -195,8 +196,14 @@ def run(cases):
         n, = struct.unpack_from("<I", out, at)
         texts.append(out[at + 4:at + 4 + n])
         at += 4 + n
-    assert len(texts) == 3 * len(cases)
-    return [(texts[i].decode(), texts[i + 1].decode(), texts[i + 2]) for i in range(0, len(texts), 3)]
+    assert len(texts) == 5 * len(cases)
+    return [(texts[i].decode(), texts[i + 1].decode(), texts[i + 2], texts[i + 3].decode(), texts[i + 4])
+            for i in range(0, len(texts), 5)]
+
+
+def run(cases):
+    """Values alone."""
+    return [r[:3] for r in run_whole([(*c, b"", b"") for c in cases])]
 
 
 def make(seed, count):

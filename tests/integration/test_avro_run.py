@@ -58,9 +58,10 @@ def user(n, **more):
     return {"n": n, "phone": CANARY, "pin": 4711, "born": 7000, **more}
 
 
-def make(make_kveil, kafka, registry, rules=RULES, partitions=1, top="", timeout="10s"):
+def make(make_kveil, kafka, registry, rules=RULES, partitions=1, top="", timeout="10s", data=""):
     k = make_kveil(partitions=partitions)
-    k.config(kafka.bootstrap, extra=f"schema_registry: {{url: '{registry.url}', timeout: {timeout}}}\n")
+    k.config(kafka.bootstrap, extra=f"schema_registry: {{url: '{registry.url}', timeout: {timeout}}}\n",
+             data=data)
     k.rules(rules, top=top)
     text = k.dir / "rules" / f"{k.name}.yaml"
     text.write_text(text.read_text().replace("format: json", "format: avro"))
@@ -144,6 +145,49 @@ def test_what_was_protected_is_opened_again(make_kveil, kafka, registry):
     got = kafka.consume(back, 3, settle=0.5)
     assert [(v["phone"], v["pin"]) for _, v in (unpack(registry, m.value()) for m in got)] == [(CANARY, 4711)] * 3
     assert f"{back}-value" in registry.subjects
+    assert k.stop() == 0
+
+
+def test_debezium_with_its_key(make_kveil, kafka, registry):
+    """The commonest pair: AvroConverter for values and keys. The column is one token in before, after and key."""
+    row = {"type": "record", "name": "Value", "fields": [
+        {"name": "id", "type": "string"}, {"name": "phone", "type": ["null", "string"], "default": None}]}
+    value = {"type": "record", "name": "Envelope", "namespace": "shop.users", "fields": [
+        {"name": "before", "type": ["null", row], "default": None}, {"name": "after", "type": ["null", "Value"]},
+        {"name": "source", "type": {"type": "record", "name": "Source", "fields": [
+            {"name": "query", "type": ["null", "string"]}]}}, {"name": "op", "type": "string"}]}
+    key = {"type": "record", "name": "Key", "namespace": "shop.users", "fields": [{"name": "id", "type": "string"}]}
+    plain = {"type": "record", "name": "Key", "namespace": "shop.orders", "fields": [{"name": "no", "type": "long"}]}
+    k = make(make_kveil, kafka, registry, rules='  - {path: "$.id", tokenize: {key: ids}}\n'
+             '  - {path: "$.phone", encrypt: {key: pii}}\n', top="envelope: debezium\n",
+             data="    ids: {algorithm: aes-256-siv, kek: local}")
+    numbers = {name: registry.register(f"{k.topic}-{name}", s) for name, s in
+               {"value": value, "key": key, "other": plain}.items()}
+
+    def event(before, after, op, key_frame):
+        source = {"query": f"UPDATE … '{CANARY}'"}
+        return {"key": key_frame, "value": frame(numbers["value"], value, {
+            "before": before, "after": after, "source": source, "op": op})}
+    mine, canary = frame(numbers["key"], key, {"id": CANARY}), {"id": CANARY, "phone": CANARY}
+    untouched = frame(numbers["other"], plain, {"no": 7})
+    k.start()
+    kafka.produce(k.topic, [event(None, canary, "c", mine), event(canary, canary, "u", mine),
+                            event(canary, None, "d", mine), {"key": mine, "value": None},
+                            event(None, canary, "c", untouched), event(None, canary, "c", b"no frame")])
+    *events, deleted, other = kafka.consume(k.secure, 5, settle=0.5)
+    assert_no_canary(registry, *events, deleted, other)
+    read = [unpack(registry, m.value())[1] for m in events]
+    keys = {m.key() for m in (*events, deleted)}
+    token = unpack(registry, deleted.key())[1]["id"]
+    assert len(keys) == 1 and CANARY.encode() not in keys.pop() and token != CANARY and deleted.value() is None
+    assert [(e["before"] or {}).get("id") for e in read] == [None, token, token]
+    assert [(e["after"] or {}).get("id") for e in read] == [token, token, None]
+    assert {e["source"]["query"] for e in read} == {None}
+    # The key's schema stands under the output's subject; a key that no rule touches keeps its bytes, the id among them.
+    assert registry.subjects[f"{k.secure}-key"] == [unpack(registry, deleted.key())[0]]
+    assert other.key() == untouched
+    dead = kafka.consume(k.dead, 1)
+    assert dict(dead[0].headers())["kveil.error.code"] == b"unsupported_framing"
     assert k.stop() == 0
 
 

@@ -610,7 +610,13 @@ static void test_not_yet(void **state)
 	    HEAD R("path: $.a, mask: {}, to: $.b"),
 	    HEAD R("path: \"$.a[?@.b]\", mask: {}"),
 	    "unmatched: remove\n" HEAD R("path: $.a, mask: {}"),
-	    "envelope: debezium\n" HEAD R("path: $.a, mask: {}"),
+	    "envelope: canal\n" HEAD R("path: $.a, mask: {}"),
+	    "envelope: maxwell\n" HEAD R("path: $.a, mask: {}"),
+	    "envelope: ogg\n" HEAD R("path: $.a, mask: {}"),
+	    "envelope: {kind: debezium, messages: rows}\n" HEAD R("path: $.a, mask: {}"),
+	    "envelope: debezium\nunmatched: remove\n" HEAD R("path: $.a, mask: {}"),
+	    "name: t\ntopics: [in]\nformat: {value: json, key: avro}\nfields:\n" R("path: $.a, mask: {}"),
+	    "name: t\ntopics: [in]\nformat: {value: avro, key: avro}\nfields:\n" R("path: \"key:$.a[?@.b]\", mask: {}"),
 	    "outputs: [{name: a, topic: b}]\n" HEAD R("path: $.a, mask: {}"),
 	};
 

@@ -207,6 +207,86 @@ static void test_frames(void **state)
 	rig_clear(&r);
 }
 
+#define KEY_RULES                                                                                                      \
+	"name: t\ntopics: [in]\nformat: avro\nenvelope: debezium\nfields:\n  - {path: $.a, tokenize: {key: ids}}\n"
+#define OTHER "{\"type\":\"record\",\"name\":\"U\",\"fields\":[{\"name\":\"b\",\"type\":\"string\"}]}"
+
+static void add_key(struct rig *r, struct kveil_engine_schemas *table, uint32_t writer, const char *text,
+		    uint32_t derived)
+{
+	struct kveil_schema_id from = {.id = writer}, to = {.id = derived};
+	struct kveil_engine_schema *s;
+	struct kveil_error err;
+
+	assert_int_equal(kveil_engine_key_schema_new(r->engine, kveil_span_str(text), &s, &err), KVEIL_OK);
+	assert_int_equal(kveil_engine_schema_is_untouched(s), writer == derived);
+	assert_int_equal(kveil_engine_schemas_add(table, &from, s, &to, &err), KVEIL_OK);
+}
+
+/* The key's bytes in hexadecimal, "-" for null, or the code. The value is a tombstone, or is the key again. */
+static void check_key(struct rig *r, const char *in, const char *id, bool has_value, const char *want)
+{
+	uint8_t bytes[64], id_bytes[32];
+	struct kveil_header headers[] = {{KVEIL_SPAN("__key_schema_id"), KVEIL_SPAN_NULL},
+					 {KVEIL_SPAN("__debezium.newkey"), KVEIL_SPAN("{\"a\":\"CANARY\"}")},
+					 {KVEIL_SPAN("other"), KVEIL_SPAN("x")}};
+	struct kveil_record record = {.headers = headers, .header_count = 3};
+	struct kveil_result result;
+	char shown[256];
+
+	record.key = kveil_span_of(bytes, from_hex(in, bytes));
+	if (has_value)
+		record.value = record.key;
+	if (id)
+		headers[0].value = kveil_span_of(id_bytes, from_hex(id, id_bytes));
+	kveil_engine_run(r->engine, &record, &result);
+	if (result.verdict != KVEIL_PRODUCE) {
+		assert_null(result.outputs);
+		assert_string_equal(kveil_status_code(result.error.status), want);
+		return;
+	}
+	const struct kveil_record *out = &result.outputs[0].record;
+	show(shown, out->key);
+	if (strncmp(shown, want, strlen(want)) != 0 || strstr(shown, "616263"))
+		fail_msg("%s: %s, not %s", in, shown, want);
+	/* What nobody can read as a key in Avro is left out. */
+	assert_int_equal(out->header_count, 2);
+	show(shown, out->headers[0].value);
+	assert_string_equal(shown, id ? "0000000107" : NO_TEXT);
+	assert_true(kveil_span_eq(out->headers[1].name, KVEIL_SPAN("other")));
+}
+
+static void test_keys(void **state)
+{
+	(void)state;
+	struct kveil_engine_schemas *keys = kveil_engine_schemas_new();
+	struct kveil_schema_id wanted;
+	struct rig r;
+
+	rig_of(&r, KEY_RULES);
+	kveil_engine_use_key_schemas(r.engine, keys);
+	add(&r, "7", REC("\"string\""), "207");
+	add_key(&r, keys, 7, REC("\"string\""), 0x107);
+	add_key(&r, keys, 8, OTHER, 8);
+	check_key(&r, "000000000706616263", NULL, false, "0000000107");
+	check_key(&r, "06616263", "0000000007", false, "");
+	check_key(&r, "000000000706616263", NULL, true, "0000000107");
+	/* in which no rule finds anything */
+	check_key(&r, "000000000806646566", NULL, false, "000000000806646566");
+	check_key(&r, "000000000806", NULL, false, "invalid_avro");
+	/* that says no schema */
+	check_key(&r, "06616263", NULL, false, "unsupported_framing");
+	check_key(&r, "7b2261223a226162632263", NULL, false, "unsupported_framing");
+	check_key(&r, "000000006306616263", NULL, false, "schema_pending");
+	assert_true(kveil_engine_wanted_schema(r.engine, &wanted) && wanted.id == 0x63);
+	assert_true(kveil_engine_wants_key_schema(r.engine));
+	check_key(&r, "000000006406616263", NULL, true, "schema_pending");
+	assert_true(kveil_engine_wanted_schema(r.engine, &wanted) && wanted.id == 0x64);
+	assert_false(kveil_engine_wants_key_schema(r.engine));
+	kveil_engine_schemas_free(keys);
+	rig_clear(&r);
+}
+
 /* Many schemas, each with the rules' result of its own, and one that takes the place of another. */
 static void test_many(void **state)
 {
@@ -253,6 +333,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_frames),
+	    cmocka_unit_test(test_keys),
 	    cmocka_unit_test(test_many),
 	    cmocka_unit_test(test_json_behind_an_id),
 	};

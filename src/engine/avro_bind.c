@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A schema and an engine's rules: what may become of each value, and what the rules have to see of it. */
+#include "engine/typed.h"
+#include "format/automaton_internal.h"
+#include "format/envelope.h"
+
+#include <stdlib.h>
+
+/* Can the rules be held on parts with types in this version? */
+enum kveil_status kveil_engine_check_typed(const struct kveil_engine *e, struct kveil_error *err)
+{
+	const struct kveil_envelope *kind = e->plan->envelope;
+
+	if (e->view_count != 1 || e->unmatched_views || (kind && !kind->has_schemas) ||
+	    e->plan->rows[KVEIL_ROWS_TEXT].count)
+		return kveil_fail(err, KVEIL_E_RULES,
+				  "format avro takes one output, `unmatched: keep`, no `messages: rows`, and envelope "
+				  "debezium or connect in this version");
+	for (uint32_t i = 0; i < e->rule_count; i++) {
+		const struct kveil_bound_rule *b = &e->rules[i];
+		bool is_plain = b->streams && !b->rule->to && !b->way && b->from == KVEIL_STAGE_PART;
+		if (b->part != KVEIL_PART_HEADER && e->parts[b->part].format->is_typed && !is_plain)
+			return kveil_fail(
+			    err, KVEIL_E_RULES,
+			    "format avro takes no filters, slices, texts of JSON and `to` in this version");
+	}
+	return KVEIL_OK;
+}
+
+/* --- what rules read --- */
+
+static bool has_holes(const struct kveil_template *t)
+{
+	return t && !t->is_constant;
+}
+
+/* Conditions, templates and bindings to a place read the tape; and whoever asks whether an empty text fills up a
+ * deleted row. */
+static bool reads_tape(const struct kveil_engine *e, const struct kveil_bound_rule *b)
+{
+	const struct kveil_rule *r = b->rule;
+	bool may_fill = e->plan->is_delete && r->key_use & KVEIL_USE_TOKENIZE;
+
+	if (may_fill || r->when || r->tables || has_holes(r->key) || has_holes(r->key2) || has_holes(r->ad))
+		return true;
+	return (b->action->wants_raw && b->action->wants_raw(r->params)) || (b->ad_prefix.data && !b->ad.data);
+}
+
+/* Does something outside the value's own places read its tape? */
+static bool reads_value(const struct kveil_engine *e)
+{
+	bool reads = e->plan->control != KVEIL_CONTROL_KEEP;
+
+	for (uint32_t i = 0; !reads && i < e->rule_count; i++) {
+		const struct kveil_bound_rule *b = &e->rules[i];
+		bool has_own = b->in_key_row || (b->part == KVEIL_PART_KEY && b->rule->is_of_event);
+		reads = (b->rule->required && b->rule->tables) ||
+			(b->part != KVEIL_PART_VALUE && !has_own && reads_tape(e, b));
+	}
+	return reads;
+}
+
+static bool needs_doc(const struct kveil_engine *e, enum kveil_part part, const struct kveil_avro_program *p)
+{
+	bool needs = part == KVEIL_PART_VALUE && reads_value(e);
+
+	for (uint32_t i = 0; !needs && i < p->count; i++) {
+		const struct kveil_avro_node *n = &p->nodes[i];
+		size_t count;
+		const uint32_t *ids = kveil_automaton_accepts(p->automaton, n->state, &count);
+		for (size_t k = 0; n->is_place && !needs && k < count; k++)
+			needs = ids[k] < e->rule_count &&
+				kveil_engine_takes(&e->rules[ids[k]], kveil_avro_value_kind(n->kind)) &&
+				reads_tape(e, &e->rules[ids[k]]);
+	}
+	return needs;
+}
+
+/* --- what becomes of values --- */
+
+static unsigned results_of(const struct kveil_bound_rule *r, enum kveil_kind kind)
+{
+	unsigned bits = r->action->results_for ? r->action->results_for(r->rule->params, kind)
+					       : KVEIL_RESULT_BIT(KVEIL_RESULT_TEXT),
+		 to = 0;
+
+	if (bits & (KVEIL_RESULT_BIT(KVEIL_RESULT_TEXT) | KVEIL_RESULT_BIT(KVEIL_RESULT_ASCII)))
+		to |= KVEIL_AVRO_TO_STRING;
+	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_BYTES))
+		to |= KVEIL_AVRO_TO_BYTES;
+	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_NULL))
+		to |= KVEIL_AVRO_TO_NULL;
+	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_RAW))
+		to |= KVEIL_AVRO_TO_SAME;
+	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_REMOVE))
+		to |= KVEIL_AVRO_TO_NOTHING;
+	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_RAW_UNCHECKED))
+		to |= KVEIL_AVRO_TO_RESTORED;
+	return to;
+}
+
+static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_node *node, const uint32_t *ids,
+					  size_t count)
+{
+	const struct kveil_engine *e = user;
+	enum kveil_kind kind = kveil_avro_value_kind(node->kind);
+	bool may_be_absent =
+	    e->plan->absent_count && (node->kind == KVEIL_AVRO_STRING || node->kind == KVEIL_AVRO_BYTES);
+	struct kveil_avro_effect effect = {0};
+	bool is_settled = false;
+
+	for (size_t i = 0; i < count && !is_settled; i++) {
+		const struct kveil_bound_rule *r = ids[i] < e->rule_count ? &e->rules[ids[i]] : NULL;
+		if (!r || !(r->views & 1) || !kveil_engine_takes(r, kind))
+			continue;
+		effect.names = true;
+		if (kind == KVEIL_KIND_NULL && !r->rule->on_null_transform)
+			effect.keeps = true;
+		else if (r->kinds & KVEIL_KIND_BIT(kind))
+			effect.results |= results_of(r, kind);
+		is_settled = r->rule->when == NULL && r->rule->tables == NULL;
+	}
+	/* What stands for a value that the source did not send passes as it is, but where the field goes. */
+	effect.keeps |= !is_settled || (may_be_absent && !(effect.results & KVEIL_AVRO_TO_NOTHING));
+	return effect;
+}
+
+/* --- a schema --- */
+
+static enum kveil_status refuse_key(const struct kveil_engine *e, enum kveil_avro_kind kind, struct kveil_error *err)
+{
+	bool is_bare = kind != KVEIL_AVRO_ARRAY && e->plan->key_column;
+
+	if (!e->has_key_rows || is_bare)
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_KEY_COLUMN,
+		   "the record's key is no record of its schema, so its columns are not known");
+	kveil_error_hint(err, "envelope: {kind: %s, key: \"$.id\"}", e->plan->envelope->name);
+	return err->status;
+}
+
+/* Under an envelope events are records, and keys hold columns. */
+static enum kveil_status check_root(const struct kveil_engine *e, enum kveil_part part,
+				    const struct kveil_avro_schema *s, struct kveil_error *err)
+{
+	const struct kveil_avro_type *root = &s->types[0];
+	size_t count = root->kind == KVEIL_AVRO_UNION ? root->member_count : 1;
+	enum kveil_status st = KVEIL_OK;
+
+	for (size_t i = 0; e->plan->envelope && !st && i < count; i++) {
+		enum kveil_avro_kind kind =
+		    root->kind == KVEIL_AVRO_UNION ? s->types[root->members[i].type].kind : root->kind;
+		if (kind == KVEIL_AVRO_RECORD || kind == KVEIL_AVRO_MAP || kind == KVEIL_AVRO_NULL)
+			continue;
+		st = part == KVEIL_PART_KEY
+			 ? refuse_key(e, kind, err)
+			 : kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE, "the value is no record of its schema");
+	}
+	return st;
+}
+
+static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+				    struct kveil_engine_schema **ret, struct kveil_error *err)
+{
+	*ret = NULL;
+	if (!e->parts[part].format->is_typed)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "the rules' format has no schemas");
+	struct kveil_engine_schema *s = calloc(1, sizeof *s);
+	if (!s)
+		return kveil_no_memory(err, "a record");
+	enum kveil_status st = kveil_avro_schema_parse(text, &s->writer, err);
+	if (!st)
+		st = check_root(e, part, s->writer, err);
+	if (!st)
+		st = kveil_avro_program_new(s->writer, e->parts[part].automaton, effect_of, e, &s->program, err);
+	if (st) {
+		kveil_engine_schema_free(s);
+		return st;
+	}
+	s->needs_doc = needs_doc(e, part, s->program);
+	*ret = s;
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_span text,
+					  struct kveil_engine_schema **ret, struct kveil_error *err)
+{
+	return schema_new(e, KVEIL_PART_VALUE, text, ret, err);
+}
+
+enum kveil_status kveil_engine_key_schema_new(struct kveil_engine *e, struct kveil_span text,
+					      struct kveil_engine_schema **ret, struct kveil_error *err)
+{
+	return schema_new(e, KVEIL_PART_KEY, text, ret, err);
+}
+
+void kveil_engine_schema_free(struct kveil_engine_schema *s)
+{
+	if (!s)
+		return;
+	kveil_avro_program_free(s->program);
+	kveil_avro_schema_free(s->writer);
+	free(s);
+}
+
+struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s)
+{
+	return s->program->derived;
+}
+
+bool kveil_engine_schema_is_untouched(const struct kveil_engine_schema *s)
+{
+	return !s->program->nodes[0].is_live && !s->program->nodes[0].is_changed;
+}
+
+void kveil_engine_use_schema(struct kveil_engine *e, const struct kveil_engine_schema *s)
+{
+	e->typed[KVEIL_PART_VALUE].schema = s;
+}
+
+void kveil_engine_use_key_schema(struct kveil_engine *e, const struct kveil_engine_schema *s)
+{
+	e->typed[KVEIL_PART_KEY].schema = s;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine/typed.h: between avro_bind.c and avro_record.c. */
+#ifndef KVEIL_ENGINE_TYPED_H
+#define KVEIL_ENGINE_TYPED_H
+
+#include "engine/internal.h"
+#include "format/avro_program.h"
+
+struct kveil_engine_schema {
+	struct kveil_avro_schema *writer;
+	struct kveil_avro_program *program;
+	bool needs_doc; /* rules read the tape of what is written with it */
+};
+
+#endif
