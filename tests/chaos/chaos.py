@@ -62,8 +62,9 @@ def run(row, variant, short, brokers=None, faults=None):
     """One world; gives an Outcome. brokers: one to use that is there already."""
     out, begin = Outcome(row, variant), time.time()
     count, records = faults or row.faults[short], row.records[short]
-    w = World(**{**({"brokers": brokers} if brokers else {}), **variant})
+    w = None
     try:
+        w = World(**{**({"brokers": brokers} if brokers else {}), **variant})
         row.prepare(w)
         for instance in row.replicas:
             w.start(instance)
@@ -82,8 +83,9 @@ def run(row, variant, short, brokers=None, faults=None):
         traceback.print_exc()
         out.problems.append(str(e).splitlines()[0] if str(e) else type(e).__name__)
     finally:
-        row.finish(w)
-        w.close(keep=bool(out.problems))
+        if w:
+            row.finish(w)
+            w.close(keep=bool(out.problems))
     out.seen.append(f"{time.time() - begin:.0f} s")
     return out
 

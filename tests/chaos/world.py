@@ -15,6 +15,7 @@ import urllib.request
 import uuid
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
@@ -195,20 +196,30 @@ class World:
         self.canary = "kanarie" + uuid.uuid4().hex
         self.needles = spellings(self.canary.encode())
         self.mode, self.partitions, self.link, self.owned = mode, partitions, None, isinstance(brokers, int)
+        self.inputs, self.replicas, self.feeds = [], {}, []
+        self.brokers, self.k, self.peek, self.watch = [], None, None, None
+        try:
+            self.build(brokers, linked, fields, extra, topics, config)
+        except BaseException:
+            self.close()
+            raise
+
+    def build(self, brokers, linked, fields, extra, topics, config):
         if linked:
             broker, self.link = linked_broker()
             self.brokers = [broker]
         else:
             self.brokers = cluster(brokers) if self.owned else [brokers]
         self.kafka = Kafka(",".join(b.bootstrap for b in self.brokers))
+        self.kafka.admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap, "log_level": 2})
         self.k = k = Kveil(self.dir, self.kafka.bootstrap, "chaos" + uuid.uuid4().hex[:8])
         self.bootstrap = f"127.0.0.1:{self.link.port}" if linked else self.kafka.bootstrap
-        k.config(f'"{self.bootstrap}"', extra=f"delivery: {mode}\ninstance: a\n{extra}", **config)
+        k.config(f'"{self.bootstrap}"', extra=f"delivery: {self.mode}\ninstance: a\n{extra}", **config)
         k.rules(fields)
-        self.inputs, self.replicas, self.feeds = [k.topic], {}, []
+        self.inputs = [k.topic]
+        wait_for("all brokers", lambda: self.live_brokers() >= len(self.brokers), 120)
         if topics:
-            wait_for("all brokers", lambda: len(self.kafka.admin.list_topics(timeout=10).brokers) == len(self.brokers), 60)
-            self.kafka.create(k.topic, k.secure, k.dead, partitions=partitions, replicas=len(self.brokers))
+            self.kafka.create(k.topic, k.secure, k.dead, partitions=self.partitions, replicas=len(self.brokers))
         # Nobody's: it never joins the group.
         self.peek = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": k.group, "enable.auto.commit": False,
                               "reconnect.backoff.max.ms": 1000, "log_level": 2})
@@ -246,13 +257,25 @@ class World:
         wait_for("progress", lambda: self.done(topic) >= before + by, timeout, 0.3)
         return time.time() - begin
 
-    def all_done(self, timeout=300):
-        """The feeds end, and all that they sent is committed."""
+    def stands(self, topic=None, timeout=60):
+        """Waits until nothing more is committed."""
+        seen = [self.done(topic), time.time()]
+
+        def still():
+            now = self.done(topic)
+            if now != seen[0]:
+                seen[:] = [now, time.time()]
+            return time.time() - seen[1] > 4
+        wait_for(f"{topic or self.k.topic} stands", still, timeout, 0.3)
+
+    def all_done(self, stall=150):
+        """The feeds end, and all that they sent is committed; however long it takes, but not without progress."""
         for f in self.feeds:
             f.end()
         for topic in self.inputs:
             end = sum(self.kafka.end_offsets(topic).values())
-            wait_for(f"{topic}: all {end} committed", lambda: self.done(topic) == end, timeout, 0.5)
+            while (done := self.done(topic)) != end:
+                wait_for(f"progress of {topic}: {done} of {end} are committed", lambda: self.done(topic) != done, stall, 0.5)
 
     def pids(self):
         return [r.process.pid for r in self.replicas.values() if r.process.poll() is None]
@@ -265,6 +288,12 @@ class World:
 
     def sanitized(self):
         return b"__asan_init" in pathlib.Path(self.k.binary).read_bytes()
+
+    def live_brokers(self):
+        try:
+            return len(self.kafka.admin.list_topics(timeout=10).brokers)
+        except KafkaException:  # it has only just come up
+            return 0
 
     def leader(self, topic, partition):
         """The broker's number."""
@@ -286,11 +315,14 @@ class World:
         return "".join(p.log.read_text(errors="replace") for p in self.k.processes)
 
     def close(self, keep=False):
-        self.watch.end()
         for f in self.feeds:
             f.ended.set()
-        self.k.close()
-        self.peek.close()
+        if self.watch:
+            self.watch.end()
+        if self.k:
+            self.k.close()
+        if self.peek:
+            self.peek.close()
         if self.link:
             self.link.close()
         self.kafka = None
