@@ -31,7 +31,7 @@ CIRCLES = {
                "keys_tenants", "keys_tenants_make", "keys_tenants_take"]): "the keystore, one struct under one lock: to be taken apart",
     frozenset(["worker_at_least_once", "worker_attempts", "worker_committed", "worker_delivery", "worker_intake", "worker_loop",
                "worker_offsets", "worker_outlet", "worker_park", "worker_partition", "worker_producer", "worker_quarantine",
-               "worker_record", "worker_routes", "worker_exactly_once"]): "the worker, one struct on one thread: to be taken apart",
+               "worker_record", "worker_routes", "worker_exactly_once", "worker_leaderless"]): "the worker, one struct on one thread: to be taken apart",
 }
 
 

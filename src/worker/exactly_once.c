@@ -182,7 +182,13 @@ static bool ready(struct kveil_worker *w, int wait_ms)
 		return false;
 	if (!e) {
 		w->txn.state = KVEIL_TXN_READY;
+		kveil_leaderless_begin(w);
 		return true;
+	}
+	if (kveil_leaderless_holds_id(w)) {
+		break_off(w, "transactions", rd_kafka_error_string(e));
+		rd_kafka_error_destroy(e);
+		return false;
 	}
 	kveil_health_condition(w->params->health, w->condition_group, "waiting for the transaction coordinator: %s",
 			       rd_kafka_error_string(e));
@@ -301,6 +307,7 @@ static void commit(struct kveil_worker *w)
 	if (w->txn.took_ms < QUICK_MS && w->txn.most_bytes < w->params->config->transaction.bytes)
 		w->txn.most_bytes += w->txn.most_bytes / LESS;
 	kveil_cell_add(w->txn.committed, 1);
+	kveil_leaderless_committed(w);
 	all_is_well(w);
 }
 
@@ -361,6 +368,7 @@ static void progress(struct kveil_worker *w)
 	struct kveil_transaction *t = &w->txn;
 
 	look(w);
+	kveil_leaderless_turn(w);
 	if (t->broken || w->producer_broken)
 		return;
 	if (t->state == KVEIL_TXN_OPEN && (w->torn || t->undelivered != w->undelivered)) {
@@ -489,7 +497,7 @@ static void count_fence(struct kveil_worker *w)
 			  id);
 		return;
 	}
-	snprintf(t->suffix, sizeof t->suffix, "/%08x%08x", (unsigned)rand_r(&w->random), (unsigned)getpid());
+	kveil_transaction_rename(w);
 	kveil_log(
 	    KVEIL_LOG_ERROR, w->name,
 	    "the producer '%s' was fenced %u times: another process has the same `instance`; going on under a name "

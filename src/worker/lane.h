@@ -34,6 +34,7 @@ struct kveil_lane {
 	size_t bytes;
 	uint32_t records;
 	uint32_t failures;     /* in a row: reports of an error that was nobody's record */
+	bool leaderless;       /* and so takes nothing */
 	int64_t moved_ms;      /* the last report, or the first record into an empty lane */
 	int64_t kept_until_ms; /* for a record that has to be alone on its way */
 	uint32_t smoothed_us;  /* from hand-over to report; 0 = not known yet */

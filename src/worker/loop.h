@@ -239,6 +239,8 @@ struct kveil_transaction {
 	bool discards;    /* what stands behind it need not be sent */
 	bool offsets_due; /* also where nothing was sent */
 	bool condition_open;
+	bool wary;    /* output partitions may have no leader: see leaderless.c */
+	bool renamed; /* …and the id is another one because of them */
 	rd_kafka_consumer_group_metadata_t *group; /* of this assignment; NULL = none */
 	rd_kafka_topic_partition_list_t *offsets;  /* that are committed with it; NULL: not yet */
 	int64_t due_ms, long_ms, close_end_ms, commit_end_ms;
@@ -249,7 +251,8 @@ struct kveil_transaction {
 	unsigned failures;    /* in a row */
 	unsigned fences;      /* one soon after the other */
 	int64_t fenced_ms, logged_ms;
-	char suffix[20];      /* of the id, where another has it too */
+	int64_t stuck_ms, look_due_ms; /* since when the id is not given, 0 = it is; for leaders */
+	char suffix[20];      /* of the id, where another has it too, or the last one's end is held up */
 	char condition[48], why[200];
 	struct kveil_cell *committed, *aborted, *unknown, *fenced;
 };
@@ -323,6 +326,7 @@ struct kveil_worker {
 	size_t plan_count;
 	struct kveil_outlet **outlets;
 	size_t outlet_count;
+	size_t leaderless;            /* of their partitions; exactly once looks */
 
 	struct kveil_partition **slots; /* NULL = free */
 	uint16_t *generations;
@@ -473,6 +477,8 @@ void kveil_outlet_timed(struct kveil_lane *l, rd_kafka_resp_err_t e);
 void kveil_outlets_forgive(struct kveil_worker *w);
 /* Does nothing that is in flight get on? */
 bool kveil_outlets_are_dead(const struct kveil_worker *w);
+/* Asks the cluster which have no leader. Without an answer nothing changes. */
+void kveil_outlets_look_for_leaders(struct kveil_worker *w);
 /* Says which do not answer, or that all do. */
 void kveil_outlets_tell(struct kveil_worker *w);
 
@@ -623,6 +629,16 @@ bool kveil_worker_wants(const struct kveil_worker *w, const void *token);
 rd_kafka_topic_partition_list_t *kveil_delivery_due_offsets(struct kveil_worker *w, bool again);
 /* Up to this offset each record of the partition is to have a request of its own; what stands behind it comes again. */
 void kveil_delivery_one_by_one(struct kveil_worker *w, struct kveil_partition *p, int64_t offset);
+
+/* --- leaderless.c --- */
+/* Another transactional id from the next producer on. */
+void kveil_transaction_rename(struct kveil_worker *w);
+/* The id is not given. true: it will not be for long, and there is another from the next producer on. */
+bool kveil_leaderless_holds_id(struct kveil_worker *w);
+/* It was given, and nothing is sent yet. */
+void kveil_leaderless_begin(struct kveil_worker *w);
+void kveil_leaderless_turn(struct kveil_worker *w);
+void kveil_leaderless_committed(struct kveil_worker *w);
 
 /* --- at_least_once.c --- */
 void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,

@@ -120,7 +120,7 @@ void kveil_outlets_close(struct kveil_worker *w)
 	free(w->outlets);
 	w->outlets = NULL;
 	w->outlet_count = 0;
-	w->ledger.bytes = w->ledger.records = 0;
+	w->ledger.bytes = w->ledger.records = w->leaderless = 0;
 	kveil_stage_pool_clear(&w->stages);
 	for (size_t i = 0; i < w->slot_cap; i++)
 		if (w->slots[i])
@@ -131,6 +131,8 @@ void kveil_outlets_close(struct kveil_worker *w)
 
 static bool takes(const struct kveil_worker *w, const struct kveil_lane *l, size_t bytes, bool alone)
 {
+	if (__builtin_expect(l->leaderless, 0))
+		return false;
 	if (alone)
 		return l->records == 0;
 	return w->now_ms >= l->kept_until_ms && kveil_lane_takes(&w->ledger, l, bytes, w->now_ms);
@@ -219,7 +221,8 @@ bool kveil_outlet_wait(struct kveil_worker *w, struct kveil_partition *p, struct
 	if (alone)
 		l->kept_until_ms = w->now_ms + KEEP_MS; /* or others would fill it again, and again */
 	/* What has waited already waits on: the others had their turn because of it. */
-	if (!p->waiting.first && !kveil_lane_is_silent(l, w->now_ms) && wait_here(w, p, l, bytes, alone))
+	if (!p->waiting.first && !l->leaderless && !kveil_lane_is_silent(l, w->now_ms) &&
+	    wait_here(w, p, l, bytes, alone))
 		return true;
 	p->blocked_on = o;
 	p->blocked_lane = partition;
@@ -232,6 +235,8 @@ bool kveil_outlet_has_room(const struct kveil_worker *w, const struct kveil_part
 
 	if (!l)
 		return true;
+	if (l->leaderless)
+		return false;
 	if (p->marks.next <= p->solo_until) {
 		if (l->records)
 			l->kept_until_ms = w->now_ms + KEEP_MS;
@@ -357,6 +362,32 @@ void kveil_outlet_timed(struct kveil_lane *l, rd_kafka_resp_err_t e)
 
 /* --- those that do not answer --- */
 
+static void take_leaders(struct kveil_outlet *o, const struct rd_kafka_metadata_topic *t)
+{
+	for (int i = 0; i < t->partition_cnt; i++)
+		if (t->partitions[i].id < o->lane_count)
+			o->lanes[t->partitions[i].id].leaderless = t->partitions[i].leader < 0;
+}
+
+void kveil_outlets_look_for_leaders(struct kveil_worker *w)
+{
+	const struct rd_kafka_metadata *m;
+
+	kveil_loop_beat(w->loop);
+	if (rd_kafka_metadata(w->producer, 0, NULL, &m, METADATA_MS))
+		return;
+	w->leaderless = 0;
+	for (size_t i = 0; i < w->outlet_count; i++) {
+		struct kveil_outlet *o = w->outlets[i];
+		for (int n = 0; n < m->topic_cnt; n++)
+			if (strcmp(m->topics[n].topic, o->name) == 0)
+				take_leaders(o, &m->topics[n]);
+		for (int32_t k = 0; k < o->lane_count; k++)
+			w->leaderless += o->lanes[k].leaderless;
+	}
+	rd_kafka_metadata_destroy(m);
+}
+
 bool kveil_outlets_are_dead(const struct kveil_worker *w)
 {
 	for (size_t i = 0; i < w->outlet_count; i++)
@@ -385,15 +416,24 @@ static void tell(struct kveil_worker *w, size_t dead, const struct kveil_outlet 
 
 	if (dead > 1)
 		snprintf(more, sizeof more, " (and %zu more partitions)", dead - 1);
-	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE,
-		   "%s[%d]%s has acknowledged nothing for %lld s; %u records are on their way "
-		   "there, %zu partitions wait",
-		   o->name, (int)partition, more, (long long)(w->now_ms - l->moved_ms) / 1000, (unsigned)l->records,
-		   blocked_partitions(w));
+	if (l->leaderless)
+		kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "%s[%d]%s has no leader; %zu partitions wait", o->name,
+			   (int)partition, more, blocked_partitions(w));
+	else
+		kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE,
+			   "%s[%d]%s has acknowledged nothing for %lld s; %u records are on their way "
+			   "there, %zu partitions wait",
+			   o->name, (int)partition, more, (long long)(w->now_ms - l->moved_ms) / 1000,
+			   (unsigned)l->records, blocked_partitions(w));
 	kveil_health_condition(w->params->health, w->condition_outputs, "%s: %s", kveil_status_code(err.status),
 			       err.message);
 	kveil_worker_count_retry(w, err.status);
 	kveil_worker_log_now_and_then(w, &err, &w->outputs_logged_ms);
+}
+
+static bool does_not_answer(const struct kveil_worker *w, const struct kveil_lane *l)
+{
+	return l->leaderless || kveil_lane_is_dead(l, w->now_ms);
 }
 
 void kveil_outlets_tell(struct kveil_worker *w)
@@ -404,7 +444,7 @@ void kveil_outlets_tell(struct kveil_worker *w)
 
 	for (size_t i = 0; i < w->outlet_count; i++)
 		for (int32_t k = 0; k < w->outlets[i]->lane_count; k++)
-			if (kveil_lane_is_dead(&w->outlets[i]->lanes[k], w->now_ms) && dead++ == 0) {
+			if (does_not_answer(w, &w->outlets[i]->lanes[k]) && dead++ == 0) {
 				first = w->outlets[i];
 				partition = k;
 			}
