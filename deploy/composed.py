@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """docker/compose.yaml, up: the lines at its top, its services' commands as they stand, each on a root of its own with its volumes and
 under its name, in one network that leads nowhere. kveil's image is the one built here. In the others' place stand Kafka's jars,
-started by the class that apache/kafka starts, and Prometheus's program of the version named. Grafana does not run here: the
-queries of its dashboard are asked of Prometheus in its place."""
+started by the class that apache/kafka starts, and Debian's Prometheus. Grafana does not run here: the queries of its dashboard are
+asked of Prometheus in its place."""
 import contextlib
 import dataclasses
 import json
@@ -19,7 +19,7 @@ import urllib.parse
 
 import yaml
 
-from tools import CACHE, CONTAINER_USER, ROOT, copy_source, count, module_program, run
+from tools import CONTAINER_USER, ROOT, copy_source, count, run
 
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 from broker import CLUSTER_ID, JARS  # noqa: E402
@@ -27,8 +27,6 @@ from broker import CLUSTER_ID, JARS  # noqa: E402
 DOCKER = ROOT / "docker"
 KAFKA_CLASSES = {"topics": "org.apache.kafka.tools.TopicCommand", "producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
                  "console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer"}
-# The module's number is another than the program's, and a program with replacements in its go.mod is built from a module that has them.
-PROMETHEUS = {"3.5.0": ("github.com/prometheus/prometheus@v0.305.0", "cmd/prometheus", "github.com/fsnotify/fsnotify v1.8.0 => github.com/fsnotify/fsnotify v1.7.0")}
 DONE_WITHIN_S, SHOWN_WITHIN_S, RECORDS = 180, 120, 50
 # What has nothing to show while nothing goes wrong: counters by code or reason, and names of keys, of which orders have none.
 QUIET = {"kveil_records_failed_total", "kveil_retries_total", "kveil_registry_records_ignored_total", "kveil_named_keys", "kveil_named_keys_waiting"}
@@ -89,10 +87,9 @@ def kafka(folder):
                  own=["/tmp", "/opt/kafka/config", "/etc/kafka/docker", "/mnt/shared/config"])
 
 
-def prometheus(version):
-    program = module_program(*PROMETHEUS[version])
-    return Image(pathlib.Path("/"), "65534:65534", ["/bin/prometheus"], ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"],
-                 binds=[(program, "/bin/prometheus")], own=["/tmp", "/prometheus"])
+def prometheus():
+    return Image(pathlib.Path("/"), "65534:65534", ["prometheus"], ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"],
+                 own=["/tmp", "/prometheus"])
 
 
 class Services:
@@ -105,9 +102,7 @@ class Services:
         self.docker = folder / "tree" / "docker"
         self.text = (self.docker / "compose.yaml").read_text()
         self.all = yaml.safe_load(self.text)["services"]
-        tags = dict(s["image"].split(":") for s in self.all.values() if ":" in s["image"])
-        self.images = {"kveil": kveil(root), f"apache/kafka:{JARS.name.split('-')[1]}": kafka(folder),
-                       f"prom/prometheus:{tags['prom/prometheus']}": prometheus(tags["prom/prometheus"].lstrip("v"))}
+        self.images = {"kveil": kveil(root), f"apache/kafka:{JARS.name.split('-')[1]}": kafka(folder), self.all["prometheus"]["image"]: prometheus()}
         # Each has its own address: what listens on localhost alone is not found by the others.
         (folder / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"127.0.1.{i} {name}\n" for i, name in enumerate(self.all, 1)))
         self.processes, self.missing, self.runs = {}, set(), 0

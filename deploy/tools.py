@@ -68,19 +68,6 @@ def program(module):
     return next(folder.iterdir())
 
 
-def module_program(module, package, *replaced):
-    """A program of a module that has others in place of what it names, which `go install` refuses: built for a module that has
-    them too."""
-    folder = CACHE / "bin" / re.sub(r"\W", "-", module)
-    made = folder / pathlib.Path(package).name
-    if not made.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path, number = module.split("@")
-        (folder / "go.mod").write_text("\n".join([f"module here\ngo 1.{GO_MINOR_MIN}.0\nrequire {path} {number}", *(f"replace {r}" for r in replaced), ""]))
-        run(go(), "build", "-mod=mod", "-trimpath", "-o", made, f"{path}/{package}", cwd=folder, env={**os.environ, "CGO_ENABLED": "0"}).check_returncode()
-    return made
-
-
 def module_folder(module):
     """Where the files of a Go module are, out of the proxy."""
     return pathlib.Path(json.loads(run("go", "mod", "download", "-json", module, cwd="/").stdout)["Dir"])
