@@ -34,12 +34,14 @@ ROWS = [
           (f"sum(increase(kveil_rewinds_total{{{JOB}}}[$__rate_interval]))", "rewinds")]),
     ]),
     ("What fails, and why?", [
-        ("Records that could not be protected", 8, "timeseries", "ops", "By error code; they are sealed dead letters.",
+        ("Records that could not be protected", 6, "timeseries", "ops", "By error code; they are sealed dead letters.",
          [(f"sum by (code) (rate(kveil_records_failed_total{{{JOB}}}[$__rate_interval]))", "{{code}}")]),
-        ("Dead letters and dropped records", 8, "timeseries", "ops", "Dropped: only where a rule file says on_error: drop.",
+        ("Dead letters and dropped records", 6, "timeseries", "ops", "Dropped: only where a rule file says on_error: drop.",
          [(f"sum(rate(kveil_records_dead_lettered_total{{{JOB}}}[$__rate_interval]))", "dead letters"),
           (f"sum(rate(kveil_records_dropped_total{{{JOB}}}[$__rate_interval]))", "dropped")]),
-        ("Outside", 8, "timeseries", "ops", "Pauses because something did not answer. /readyz says what.",
+        ("Dead letters that wait", 6, "timeseries", "short", "As kveil dead-letters list --metrics counts them.",
+         [("sum by (topic) (max by (topic, code, rule) (kveil_dead_letters_waiting))", "{{topic}}")]),
+        ("Outside", 6, "timeseries", "ops", "Pauses because something did not answer. /readyz says what.",
          [(f"sum by (code) (rate(kveil_retries_total{{{JOB}}}[$__rate_interval]))", "{{code}}")]),
     ]),
     ("Which keys, and how old?", [

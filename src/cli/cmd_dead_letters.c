@@ -25,6 +25,7 @@ static const struct kveil_flag flags[] = {
     {'t', "topic", "TOPIC", "this dead-letter topic only (default: those of all input topics)"},
     {0, "max", "N", "show: at most so many (default 10); replay: at most so many"},
     {0, "json", NULL, "list, show: as JSON"},
+    {0, "metrics", NULL, "list: as a gauge for Prometheus, for a textfile collector"},
     {0, "clear", NULL, "show: with the values in clear (default: letters as x, digits as 0)"},
     {'y', "yes", NULL, "discard: do not ask"},
     {0, "dry-run", NULL, "replay: open and try the rules; send nothing, commit nothing"},
@@ -34,7 +35,7 @@ static const struct kveil_flag flags[] = {
 struct options {
 	const char *config, *topic, *of; /* of: "etl.orders[3]@42", an input record */
 	uint64_t most;
-	bool json, clear, yes;
+	bool json, metrics, clear, yes;
 	unsigned given; /* a bit for each row of flags */
 };
 
@@ -180,6 +181,33 @@ static void print_groups_json(const struct groups *g)
 	fwrite(out.data, 1, out.len, stdout);
 }
 
+static void append_label(struct kveil_buf *out, const char *name, const char *value)
+{
+	kveil_buf_printf(out, "%s=\"", name);
+	for (; *value; value++) {
+		if (*value == '"' || *value == '\\')
+			kveil_buf_append_byte(out, '\\');
+		kveil_buf_append_byte(out, (uint8_t)*value);
+	}
+	kveil_buf_append_byte(out, '"');
+}
+
+/* The text format of Prometheus, 0.0.4. */
+static void print_groups_metrics(const struct groups *g)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf out = KVEIL_BUF_INIT;
+
+	kveil_buf_append_str(&out, "# HELP kveil_dead_letters_waiting Dead letters that wait for a replay.\n"
+				   "# TYPE kveil_dead_letters_waiting gauge\n");
+	for (size_t i = 0; i < g->count; i++) {
+		append_label(&out, "kveil_dead_letters_waiting{topic", g->rows[i].topic);
+		append_label(&out, ",code", g->rows[i].code);
+		append_label(&out, ",rule", g->rows[i].rule);
+		kveil_buf_printf(&out, "} %" PRIu64 "\n", g->rows[i].count);
+	}
+	fwrite(out.data, 1, out.len, stdout);
+}
+
 static int list(const struct options *o, const struct kveil_setup *s, struct kveil_letters *l)
 {
 	struct groups g = {0};
@@ -188,7 +216,7 @@ static int list(const struct options *o, const struct kveil_setup *s, struct kve
 
 	(void)s;
 	if (!status)
-		(o->json ? print_groups_json : print_groups)(&g);
+		(o->metrics ? print_groups_metrics : o->json ? print_groups_json : print_groups)(&g);
 	free(g.rows);
 	return status ? failed(&err) : KVEIL_EXIT_OK;
 }
@@ -465,6 +493,7 @@ static int parse(int argc, char **argv, struct options *o, const char **ret_acti
 		if (f)
 			o->given |= 1u << (f - flags);
 		o->json |= f && strcmp(f->long_name, "json") == 0;
+		o->metrics |= f && strcmp(f->long_name, "metrics") == 0;
 		o->clear |= f && strcmp(f->long_name, "clear") == 0;
 		o->yes |= f && strcmp(f->long_name, "yes") == 0;
 	}

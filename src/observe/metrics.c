@@ -478,6 +478,12 @@ void kveil_metrics_write_markdown(struct kveil_buf *out)
 	}
 	kveil_buf_append_str(out, "\nAnd the usual `process_cpu_seconds_total`, `process_resident_memory_bytes`, "
 				  "`process_virtual_memory_bytes` and `process_start_time_seconds`.\n");
+	kveil_buf_append_str(
+	    out, "\n`kveil dead-letters list --metrics` prints one more, for a textfile collector, for it has to "
+		 "read the letters to count them:\n\n"
+		 "| metric | type | labels | meaning |\n|---|---|---|---|\n"
+		 "| `kveil_dead_letters_waiting` | gauge | `topic`, `code`, `rule` | Dead letters of this "
+		 "input topic that neither a replay nor a discard has passed. |\n");
 	kveil_buf_append_str(out, "\nBuckets of histograms (`le`): ");
 	for (size_t i = 0; i < KVEIL_HISTOGRAM_BUCKETS - 1; i++)
 		kveil_buf_printf(out, "%s, ", bounds[i].text);

@@ -35,6 +35,9 @@ def test_list_show_and_discard(make_kveil, kafka):
         [[k.topic, "invalid_json", "-", "1"], [k.topic, "unsupported_kind", f"{k.name}/$.p", "2"]], out
     groups = json.loads(letters(k, "list", "--json").stdout)
     assert groups["letters"] == 3 and [g["count"] for g in groups["groups"]] == [1, 2]
+    gauge = [line for line in letters(k, "list", "--metrics").stdout.splitlines() if line[0] != "#"]
+    assert gauge == [f'kveil_dead_letters_waiting{{topic="{k.topic}",code="invalid_json",rule=""}} 1',
+                     f'kveil_dead_letters_waiting{{topic="{k.topic}",code="unsupported_kind",rule="{k.name}/$.p"}} 2']
     assert "13800" not in letters(k, "show", check=None).stdout
     (k.dir / "kek").write_bytes(kek)
     (k.dir / "kek").chmod(0o600)
