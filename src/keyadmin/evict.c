@@ -6,9 +6,12 @@
 #include "base/secret.h"
 #include "keys/internal.h"
 
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-enum { LEAD_MS = 60000 }; /* as `keys rotate` */
+enum { LEAD_MS = 60000, DETAIL_MAX = 32 }; /* the first as `keys rotate` */
 
 struct evicting {
 	struct kveil_keystore *ks;
@@ -63,10 +66,34 @@ static enum kveil_status check_records(const struct evicting *e, const struct kv
 	return KVEIL_E_CONFIG;
 }
 
-/* Nobody is locked out by the way, and nobody is thought to be who was not there. */
-static enum kveil_status check_root(const struct evicting *e, const struct kveil_registry_root *root,
-				    struct kveil_error *err)
+/* What the history has of an eviction that was done to its end: the number of the secret that it made. */
+static void write_detail(uint32_t number, char detail[DETAIL_MAX])
 {
+	snprintf(detail, DETAIL_MAX, "secret %" PRIu32, number);
+}
+
+static bool is_done(const struct kveil_registry_events *events, uint32_t number)
+{
+	char detail[DETAIL_MAX];
+	bool found = false;
+
+	write_detail(number, detail);
+	for (size_t i = 0; !found && i < events->count; i++) {
+		if (events->items[i].kind != KVEIL_EVENT_KEK_EVICTED)
+			continue;
+		json_t *e = json_loads(events->items[i].line, 0, NULL);
+		const char *is = json_string_value(json_object_get(e, "detail"));
+		found = is && strcmp(is, detail) == 0;
+		json_decref(e);
+	}
+	return found;
+}
+
+/* Nobody is locked out by the way, and nobody is thought to be who was not there. */
+static enum kveil_status check_root(const struct evicting *e, const struct kveil_document *d, struct kveil_error *err)
+{
+	const struct kveil_registry_root *root = &d->root;
+
 	for (size_t i = 0; i < root->count; i++) {
 		const char *kek = root->keys[i].kek;
 		if (is_evicted(e, kek) || kveil_keystore_kek(e->ks, kek))
@@ -77,8 +104,9 @@ static enum kveil_status check_root(const struct evicting *e, const struct kveil
 				 e->keks[0], kek);
 		return KVEIL_E_CONFIG;
 	}
-	/* One that was evicted before, by an eviction that was killed, is not there any more. */
-	for (size_t i = 0; !root->number && i < e->count; i++)
+	/* One whose eviction was killed half way is not there any more. */
+	bool is_half_done = root->number && !is_done(&d->events, root->number);
+	for (size_t i = 0; !is_half_done && i < e->count; i++)
 		if (!kveil_registry_root_find(root, e->keks[i]))
 			return kveil_fail(err, KVEIL_E_NOT_FOUND, "the registry is under no KEK '%s'", e->keks[i]);
 	return KVEIL_OK;
@@ -115,7 +143,7 @@ static enum kveil_status evict(struct evicting *e, struct kveil_error *err)
 	if (!status)
 		status = check_records(e, &now, err);
 	if (!status)
-		status = check_root(e, &now.root, err);
+		status = check_root(e, &now, err);
 	kveil_document_clear(&now);
 	if (!status)
 		status = kveil_registry_root_succeed(registry->secret, e->others, e->other_count,
@@ -147,6 +175,17 @@ static void rotate_all(struct kveil_keystore *ks, struct kveil_keys_evicted *ret
 	}
 }
 
+static void tell(const struct evicting *e, uint32_t number)
+{
+	char detail[DETAIL_MAX];
+
+	write_detail(number, detail);
+	for (size_t i = 0; i < e->count; i++)
+		kveil_keystore_tell(
+		    e->ks, &(struct kveil_event){.kind = KVEIL_EVENT_KEK_EVICTED, .kek = e->keks[i], .detail = detail},
+		    1);
+}
+
 enum kveil_status kveil_keys_evict(struct kveil_keystore *ks, const char *const *keks, size_t count,
 				   struct kveil_keys_evicted *ret, struct kveil_error *err)
 {
@@ -164,12 +203,13 @@ enum kveil_status kveil_keys_evict(struct kveil_keystore *ks, const char *const 
 	free(e.others);
 	if (status)
 		return status;
-	for (size_t i = 0; i < count; i++)
-		kveil_keystore_tell(ks, &(struct kveil_event){.kind = KVEIL_EVENT_KEK_EVICTED, .kek = keks[i]}, 1);
 	status = kveil_keystore_settle(ks, err);
 	if (!status)
 		rotate_all(ks, ret);
 	const struct kveil_registry_secret *secret = ks->registry->secret;
+	/* Last: until then it can be done again. */
+	if (!status)
+		tell(&e, secret->number);
 	ret->number = secret->number;
 	kveil_registry_id_write(secret->id, secret->number, ret->id);
 	return status;

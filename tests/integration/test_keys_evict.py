@@ -224,3 +224,12 @@ def test_what_is_needed_is_not_evicted(make):
         assert why in evict(k, check=2, kek=kek).stderr
     k.configure("new")
     assert "still wraps 3 versions" in evict(k, check=2).stderr and roots(k)[0].get("secret") is None
+
+
+def test_after_an_eviction_a_name_that_nobody_has_is_refused(make):
+    k, _ = moved(make)
+    evict(k)
+    k.configure("new", keks=("new",))
+    for name in ("locla", "local"):
+        assert f"no KEK '{name}'" in evict(k, check=2, kek=name).stderr
+    assert [r["secret"]["number"] for r in roots(k)] == [1] and max(states(k, "pii")) == 2
