@@ -200,6 +200,8 @@ int keys_run_import(const struct keys_options *o, const struct kveil_keys_config
 	const char *s = added == 1 ? "" : "s", *verb_s = added == 1 ? "s" : "";
 	if (o->json) {
 		printf("{\"name\": \"%s\", \"added\": %zu}\n", o->operands[1], added);
+	} else if (!added) {
+		printf("%s: every key of this keyset is there already\n", o->operands[1]);
 	} else if (c && c->algorithm->kind == KVEIL_ALG_MAC) {
 		printf("%s: %zu version%s added; the keyset's primary hashes from now on\n", o->operands[1], added, s);
 		keys_warn_unequal();

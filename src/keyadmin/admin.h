@@ -108,7 +108,8 @@ enum kveil_status kveil_keys_check_exportable(struct kveil_keystore *ks, const c
 /* The event of an export that was written: to file, or to stdout where that is NULL. */
 void kveil_keys_tell_export(struct kveil_keystore *ks, const char *name, bool clear, const char *file);
 /* Takes the keys of a clear Tink keyset in under a configured name: they open and never seal. Keys of another algorithm than
- * the name's kind, or with another prefix than TINK, are KVEIL_E_UNSUPPORTED, and then nothing is taken in. */
+ * the name's kind, or with another prefix than TINK, are KVEIL_E_UNSUPPORTED, another key with the id of one KVEIL_E_KEY_EXISTS: then
+ * nothing is taken in. Those that are there already are passed over. */
 enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *name, struct kveil_span keyset,
                                          size_t *ret_added, struct kveil_error *err) KVEIL_MUST_CHECK;
 

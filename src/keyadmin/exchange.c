@@ -190,8 +190,7 @@ struct importing {
 	struct kveil_document records;
 	uint32_t next_version;
 	int64_t now;
-	bool again;     /* what is there under this name by now came with this very call */
-	uint32_t there; /* the id of one that was there before, the same key; 0 = none */
+	bool again; /* what is there under this name by now came with this very call */
 };
 
 /* Is this id anybody's, and is it this name's? */
@@ -238,10 +237,8 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u is of algorithm %s, and '%s' is of %s", key->id,
 				  key->alg->name, c->name, c->algorithm->name);
 	bool taken = find_id(in, key->id, &ours);
-	if (ours && (in->again || is_same_key(in, key))) {
-		in->there = key->id;
+	if (ours && (in->again || is_same_key(in, key)))
 		return KVEIL_OK;
-	}
 	if (taken)
 		return kveil_fail(err, KVEIL_E_KEY_EXISTS, "key id %u is in the registry already", key->id);
 	kveil_key_record_begin(&r, c, in->next_version++, in->now, in->now);
@@ -283,8 +280,6 @@ static enum kveil_status prepare(struct importing *in, struct kveil_span keyset,
 		in->next_version = kveil_keystore_next_number(ks, in->name);
 	if (!status)
 		status = kveil_tink_read_json(keyset, import_key, in, err);
-	if (!status && !in->records.count && !in->again)
-		status = kveil_fail(err, KVEIL_E_KEY_EXISTS, "key id %u is in the registry already", in->there);
 	return status;
 }
 

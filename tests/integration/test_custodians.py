@@ -235,7 +235,7 @@ def test_commands_need_only_the_kek_they_use(tmp_path, bao):
     assert states("pii") == {1: "retired", 2: "active"} and states("far") == {1: "unreachable"}
     assert "primaryKeyId" in f.kveil("keys", "export", "--tink", "pii", "--clear").stdout
     f.kveil("keys", "export", "--tink", "cards", "--clear", "-o", "set.json")
-    f.kveil("keys", "import", "set.json", "cards", check=2)  # it is there already, which needs no custodian to say
+    assert "already" in f.kveil("keys", "import", "set.json", "cards").stdout  # which needs no custodian to say
     f.kveil("keys", "init")
     # What needs the one that is away says so, and changes nothing.
     for args in (("rotate", "far"), ("export", "--tink", "far", "--clear")):
