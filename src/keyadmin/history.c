@@ -60,7 +60,9 @@ enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *aske
 			fn(user, d.events.items[i].line, event);
 		json_decref(event);
 	}
-	*ret_missing = kveil_registry_events_missing(&d.events);
+	size_t kept = (size_t)ks->registry->events_kept, shown = kveil_registry_events_missing(&d.events);
+	size_t gone = kept > d.events.count ? kept - d.events.count : 0;
+	*ret_missing = gone > shown ? gone : shown;
 	kveil_document_clear(&d);
 	return status;
 }

@@ -66,6 +66,7 @@ struct kveil_registry {
 	size_t kek_count;
 	const struct kveil_registry_root *root; /* as it was read last: the driver's, under io_lock */
 	const struct kveil_registry_events *events; /* the same */
+	uint64_t events_kept; /* of these, how many there were at least; 0 = that is not known */
 	_Atomic uint64_t ignored[KVEIL_DOUBT_COUNT]; /* see forgiving */
 };
 

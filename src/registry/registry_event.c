@@ -382,10 +382,19 @@ static int by_hash(const void *a, const void *b)
 	return memcmp(a, b, KVEIL_EVENT_HASH_BYTES); /* public */
 }
 
+static bool is_gone(const struct kveil_registry_event *e, const void *hashes, size_t count)
+{
+	return e->has_previous && !bsearch(e->previous, hashes, count, KVEIL_EVENT_HASH_BYTES, by_hash);
+}
+
+/* Sequences have no gaps: each that nobody has is one at least. Where another has it, it is what is named and not
+ * there. */
 size_t kveil_registry_events_missing(const struct kveil_registry_events *all)
 {
 	uint8_t(*hashes)[KVEIL_EVENT_HASH_BYTES] = calloc(all->count ? all->count : 1, sizeof *hashes);
+	const uint8_t *counted = NULL;
 	size_t missing = 0;
+	uint32_t last = 0; /* sequence before those of this one */
 
 	if (!hashes)
 		return 0;
@@ -394,7 +403,15 @@ size_t kveil_registry_events_missing(const struct kveil_registry_events *all)
 	qsort(hashes, all->count, sizeof *hashes, by_hash);
 	for (size_t i = 0; i < all->count; i++) {
 		const struct kveil_registry_event *e = &all->items[i];
-		missing += e->has_previous && !bsearch(e->previous, hashes, all->count, sizeof *hashes, by_hash);
+		if (i && e->sequence != all->items[i - 1].sequence)
+			last = all->items[i - 1].sequence;
+		bool is_first = !i || e->sequence != all->items[i - 1].sequence;
+		if (e->sequence > last + 1 && is_first)
+			missing += e->sequence - last - 1;
+		if (e->sequence > last + 1 || !is_gone(e, hashes, all->count))
+			continue;
+		missing += !counted || memcmp(counted, e->previous, sizeof e->previous) != 0; /* public */
+		counted = e->previous;
 	}
 	free(hashes);
 	return missing;

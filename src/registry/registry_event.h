@@ -76,7 +76,7 @@ bool kveil_registry_events_add_all(struct kveil_registry_events *all,
 bool kveil_registry_events_has(const struct kveil_registry_events *all, const struct kveil_registry_event *e);
 /* The one whose label this is, or NULL. */
 struct kveil_registry_event *kveil_registry_events_find(const struct kveil_registry_events *all, struct kveil_span label);
-/* How many name one before them that is not there. */
+/* How many are not there, as far as the others show: what came after all of them shows nothing. */
 size_t kveil_registry_events_missing(const struct kveil_registry_events *all);
 
 bool kveil_registry_is_event_label(struct kveil_span label);

@@ -225,7 +225,8 @@ enum kveil_status kveil_registry_file_load(struct file_registry *r, struct file_
 	if (status)
 		name_file(r, status, err);
 	else
-		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &ret->doc, &ret->file, err);
+		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &ret->doc, &ret->file,
+					  &r->base.events_kept, err);
 	if (!status && !kveil_registry_root_copy(&r->root, &ret->doc.root))
 		status = kveil_no_memory(err, "the key registry");
 	if (status)
@@ -239,7 +240,7 @@ enum kveil_status kveil_registry_file_store(const struct file_registry *r, const
 					    struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
-	struct kveil_mark m = {0};
+	struct kveil_mark m = {.events = r->base.events_kept};
 	enum kveil_status status;
 
 	memcpy(m.id, d->root.id, sizeof m.id);
@@ -307,7 +308,8 @@ static enum kveil_status file_open(const struct kveil_registry_env *env, const c
 			name_file(r, status, err);
 	}
 	if (!status)
-		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &at.doc, &at.file, err);
+		status = kveil_mark_check(r->mark_path, r->path, r->base.secret, &at.doc, &at.file,
+					  &r->base.events_kept, err);
 	kveil_document_clear(&at.doc);
 	if (fd >= 0)
 		kveil_registry_file_unlock(fd);

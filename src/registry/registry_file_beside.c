@@ -2,6 +2,7 @@
 /* What stands beside a registry in a file, under names that have the number of its secret: the note and the events. */
 #include "custody/files.h"
 #include "registry/registry_file_internal.h"
+#include "registry/registry_mark.h"
 #include "registry/registry_message.h"
 
 #include "base/clock.h"
@@ -150,6 +151,20 @@ static enum kveil_status write_events(const struct file_registry *r, const struc
 	return status;
 }
 
+/* What the mark promises is there. One that cannot be written promises less: the events stand all the same. */
+static void note_kept(struct file_registry *r, size_t fresh)
+{
+	const uint64_t read = r->events.all.count;
+	struct kveil_mark m;
+	struct kveil_error ignored;
+
+	if (kveil_mark_read(r->mark_path, r->base.secret, &m, &ignored))
+		return;
+	m.events = (m.events > read ? m.events : read) + fresh;
+	if (!kveil_mark_write(r->mark_path, r->base.secret, &m, &ignored))
+		r->base.events_kept = m.events;
+}
+
 enum kveil_status kveil_registry_file_record(struct kveil_registry *base, const struct kveil_event *events,
 					     size_t count, struct kveil_error *err)
 {
@@ -165,6 +180,8 @@ enum kveil_status kveil_registry_file_record(struct kveil_registry *base, const 
 		status = write_events(r, events, count, &fresh, err);
 	if (!status)
 		status = kveil_registry_eventfile_append(&r->events, r->path, &fresh, false, err);
+	if (!status)
+		note_kept(r, fresh.count);
 	kveil_registry_file_unlock(fd);
 	kveil_registry_events_clear(&fresh);
 	return status;

@@ -74,6 +74,7 @@ static enum kveil_status rewrite(struct file_registry *r, struct file_registry *
 
 	if (!status)
 		status = write_events(r, to, &present, err);
+	to->base.events_kept = r->base.events_kept > r->events.all.count ? r->base.events_kept : r->events.all.count;
 	if (!status)
 		status = write_note(r, to, err);
 	if (!status)

@@ -71,7 +71,7 @@ static enum kveil_status load_remains(struct file_registry *r, const struct kvei
 		return status;
 	}
 	*ret_secret = secret;
-	return kveil_mark_check(r->mark_path, r->path, secret, &ret->doc, &ret->file, err)
+	return kveil_mark_check(r->mark_path, r->path, secret, &ret->doc, &ret->file, &r->base.events_kept, err)
 		   ? KVEIL_E_REGISTRY_ROLLED_BACK
 		   : KVEIL_OK;
 }
@@ -97,7 +97,7 @@ static enum kveil_status copy_of(const struct kveil_document *from, struct kveil
 }
 
 /* The generation must pass everything that this host has seen. */
-static enum kveil_status outrun_mark(const struct file_registry *r, const struct kveil_registry_secret *secret,
+static enum kveil_status outrun_mark(struct file_registry *r, const struct kveil_registry_secret *secret,
 				     struct kveil_document *d, struct kveil_error *err)
 {
 	struct kveil_mark m;
@@ -111,6 +111,8 @@ static enum kveil_status outrun_mark(const struct file_registry *r, const struct
 		d->generation = m.present.generation;
 	if (m.coming.generation > d->generation)
 		d->generation = m.coming.generation;
+	if (m.events > r->base.events_kept)
+		r->base.events_kept = m.events;
 	return KVEIL_OK;
 }
 
@@ -165,12 +167,17 @@ static enum kveil_status write_registry(struct file_registry *r, struct kveil_do
 					const struct kveil_registry_secret *secret, const struct file_document *present,
 					struct kveil_error *err)
 {
+	struct kveil_registry reader = {.secret = (struct kveil_registry_secret *)(uintptr_t)secret};
 	enum kveil_status status = outrun_mark(r, secret, d, err);
 
 	d->backup = false;
 	/* First what withholds versions: killed in between, it is done by running it again. */
 	if (!status)
 		status = kveil_registry_eventfile_append(&r->events, r->path, coming, true, err);
+	if (!status)
+		status = kveil_registry_eventfile_read(&r->events, &reader, err);
+	if (r->events.all.count > r->base.events_kept)
+		r->base.events_kept = r->events.all.count;
 	return status ? status : kveil_registry_file_store(r, secret, d, present, err);
 }
 

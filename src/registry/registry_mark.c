@@ -26,9 +26,10 @@ enum kveil_status kveil_mark_write(const char *path, const struct kveil_registry
 
 	kveil_text_encode(KVEIL_HEX, m->id, sizeof m->id, (uint8_t *)id);
 	int n = snprintf(line, sizeof line,
-			 "kveil-mark 1 %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " ", id,
-			 m->present.generation, m->present.file.inode, m->present.file.born_ns, m->coming.generation,
-			 m->coming.file.inode, m->coming.file.born_ns);
+			 "kveil-mark 2 %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+			 " %" PRIu64 " ",
+			 id, m->present.generation, m->present.file.inode, m->present.file.born_ns,
+			 m->coming.generation, m->coming.file.inode, m->coming.file.born_ns, m->events);
 	enum kveil_status status = mark_mac(secret, line, (size_t)n, mac, err);
 	if (status)
 		return status;
@@ -37,14 +38,45 @@ enum kveil_status kveil_mark_write(const char *path, const struct kveil_registry
 	return kveil_files_write_whole(path, kveil_span_of(line, (size_t)n), err);
 }
 
+/* Up to the MAC; *ret_head: how much that is. */
+static bool parse_head(const char *line, struct kveil_mark *m, int *ret_head)
+{
+	char version[2], id[2 * KVEIL_REGISTRY_ID_BYTES + 1];
+	int head = 0, more = 0;
+	size_t n;
+
+	if (sscanf(line,
+		   "kveil-mark %1[12] %32[0-9a-f] %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+		   " %n",
+		   version, id, &m->present.generation, &m->present.file.inode, &m->present.file.born_ns,
+		   &m->coming.generation, &m->coming.file.inode, &m->coming.file.born_ns, &head) != 8 ||
+	    !head)
+		return false;
+	if (*version == '2' && (sscanf(line + head, "%" SCNu64 " %n", &m->events, &more) != 1 || !more))
+		return false;
+	*ret_head = head + more;
+	return kveil_text_decode(KVEIL_HEX, (const uint8_t *)id, strlen(id), m->id, &n) && n == sizeof m->id;
+}
+
+static bool parse_mac(const char *text, uint8_t mac[KVEIL_MAC_BYTES])
+{
+	enum { DIGITS = 2 * KVEIL_MAC_BYTES };
+	uint8_t room[KVEIL_MAC_BYTES + 1];
+	size_t n;
+
+	if (strlen(text) != DIGITS + 1 || text[DIGITS] != '\n' ||
+	    !kveil_text_decode(KVEIL_HEX, (const uint8_t *)text, DIGITS, room, &n) || n != KVEIL_MAC_BYTES)
+		return false;
+	memcpy(mac, room, KVEIL_MAC_BYTES);
+	return true;
+}
+
 enum kveil_status kveil_mark_read(const char *path, const struct kveil_registry_secret *secret, struct kveil_mark *ret,
 				  struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
-	char id[2 * KVEIL_REGISTRY_ID_BYTES + 1], mac_text[2 * KVEIL_MAC_BYTES + 1];
-	uint8_t mac[KVEIL_MAC_BYTES], is[KVEIL_MAC_BYTES + 1];
-	int head = 0, end = 0;
-	size_t n;
+	uint8_t mac[KVEIL_MAC_BYTES], is[KVEIL_MAC_BYTES];
+	int head = 0;
 
 	enum kveil_status status =
 	    kveil_files_read_private(path, "the mark beside the key registry", MARK_MAX, &text, NULL, NULL, err);
@@ -52,16 +84,7 @@ enum kveil_status kveil_mark_read(const char *path, const struct kveil_registry_
 		return status;
 	const char *line = kveil_buf_cstr(&text);
 	*ret = (struct kveil_mark){0};
-	if (!line || strlen(line) != text.len ||
-	    sscanf(line,
-		   "kveil-mark 1 %32[0-9a-f] %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
-		   " %n%64[0-9a-f]%n",
-		   id, &ret->present.generation, &ret->present.file.inode, &ret->present.file.born_ns,
-		   &ret->coming.generation, &ret->coming.file.inode, &ret->coming.file.born_ns, &head, mac_text,
-		   &end) != 8 ||
-	    strcmp(line + end, "\n") != 0 ||
-	    !kveil_text_decode(KVEIL_HEX, (const uint8_t *)id, strlen(id), ret->id, &n) || n != sizeof ret->id ||
-	    !kveil_text_decode(KVEIL_HEX, (const uint8_t *)mac_text, strlen(mac_text), is, &n) || n != sizeof mac)
+	if (!line || strlen(line) != text.len || !parse_head(line, ret, &head) || !parse_mac(line + head, is))
 		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "%s was altered", path);
 	status = mark_mac(secret, line, (size_t)head, mac, err);
 	if (status)
@@ -92,11 +115,14 @@ static enum kveil_status rolled_back(struct kveil_error *err)
 
 enum kveil_status kveil_mark_check(const char *path, const char *document_path,
 				   const struct kveil_registry_secret *secret, const struct kveil_document *d,
-				   const struct kveil_file_identity *file, struct kveil_error *err)
+				   const struct kveil_file_identity *file, uint64_t *ret_events,
+				   struct kveil_error *err)
 {
 	struct kveil_mark m;
 	enum kveil_status status = kveil_mark_read(path, secret, &m, err);
 
+	if (!status)
+		*ret_events = m.events;
 	if (status == KVEIL_E_NOT_FOUND) {
 		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
 			   "%s was put here without the mark that this host keeps beside it", document_path);
