@@ -191,9 +191,21 @@ static enum kveil_status settle(struct kafka_registry *r, struct kveil_document 
 	const struct kveil_restore_there there = {.records = at,
 						  .events = &r->log.events,
 						  .is_whole = at && at->count && !r->log.rolled_back,
-						  .keeps_records = true};
+						  .keeps_records = !r->log.rolled_back};
 
 	return kveil_restore_settle(from, &from->events, &there, secret, how, err);
+}
+
+/* What there is of one that is a copy, and what the backup knows better or has more. */
+static enum kveil_status merge(struct kveil_document *there, const struct kveil_document *from,
+			       struct kveil_restoring *how, struct kveil_error *err)
+{
+	size_t before = kveil_document_versions(there);
+	bool changed;
+	enum kveil_status status = kveil_document_merge(there, from->records, from->count, &changed, err);
+
+	how->added += kveil_document_versions(there) - before;
+	return status;
 }
 
 /* What is there goes on, what the backup has more comes in. */
@@ -206,8 +218,12 @@ static enum kveil_status add(struct kafka_registry *r, struct kveil_document *fr
 
 	if (!status)
 		status = settle(r, from, &there, secret, how, err);
+	if (!status && r->log.rolled_back)
+		status = merge(&there, from, how, err);
+	size_t merged = how->added;
 	if (!status)
 		status = kveil_document_sort_out(from, &there, how, err);
+	how->skipped -= merged;
 	/* First what withholds versions: those who run read them one after the other. */
 	if (!status && !how->dry_run)
 		status = kveil_registry_kafka_put_events(r, &from->events, err);

@@ -319,6 +319,15 @@ enum kveil_status kveil_document_merge(struct kveil_document *d, const struct kv
 	return status;
 }
 
+size_t kveil_document_versions(const struct kveil_document *d)
+{
+	size_t ret = 0;
+
+	for (size_t i = 0; i < d->count; i++)
+		ret += !kveil_key_record_ends_name(&d->records[i]);
+	return ret;
+}
+
 static bool holds_id(const struct index *ix, uint32_t id)
 {
 	return kveil_map_get(&ix->map, kveil_span_of(&id, sizeof id));

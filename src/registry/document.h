@@ -43,6 +43,8 @@ enum kveil_status kveil_document_verify(const struct kveil_document *d, const st
 /* Signs and writes. */
 enum kveil_status kveil_document_write(struct kveil_document *d, const struct kveil_registry_secret *secret,
                                        struct kveil_buf *out, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* How many versions: all records but the ends of names. */
+size_t kveil_document_versions(const struct kveil_document *d);
 /* What append means: a new id whose (name, version) is free is added, a record that supersedes takes the place of the
  * old one, everything else is dropped. ret_changed: was anything taken. */
 enum kveil_status kveil_document_merge(struct kveil_document *d, const struct kveil_key_record *records, size_t count,

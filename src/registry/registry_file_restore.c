@@ -130,22 +130,13 @@ static enum kveil_status settle(struct file_registry *r, struct kveil_document *
 	return status ? status : kveil_restore_settle(from, coming, &there, secret, how, err);
 }
 
-static size_t count_versions(const struct kveil_document *d)
-{
-	size_t ret = 0;
-
-	for (size_t i = 0; i < d->count; i++)
-		ret += !kveil_key_record_ends_name(&d->records[i]);
-	return ret;
-}
-
 /* Into what is there, which is readable: it stays under its own secret. from: what comes in, used up. */
 static enum kveil_status join(struct kveil_document *d, struct kveil_document *from,
 			      const struct kveil_registry_secret *secret, bool is_whole, struct kveil_restoring *how,
 			      struct kveil_error *err)
 {
 	bool changed;
-	size_t before = count_versions(d);
+	size_t before = kveil_document_versions(d);
 	/* Where nothing was lost, what is there goes on; else nothing of it seals. */
 	enum kveil_status status = is_whole ? KVEIL_OK : kveil_document_demote(d, secret, kveil_clock_wall_ms(), err);
 
@@ -154,7 +145,7 @@ static enum kveil_status join(struct kveil_document *d, struct kveil_document *f
 	if (!status)
 		status = kveil_document_merge(d, from->records, from->count, &changed, err);
 	if (!status && !is_whole) {
-		how->added = count_versions(d) - before;
+		how->added = kveil_document_versions(d) - before;
 		status = kveil_document_sort_out(from, d, how, err);
 		how->skipped -= how->added;
 	}
@@ -225,7 +216,7 @@ static enum kveil_status restore_anew(struct file_registry *r, const struct kvei
 	struct kveil_registry_events coming = {0};
 	enum kveil_status status = prepare(backup, secret, &from, &coming, err);
 
-	how->added = count_versions(&from);
+	how->added = kveil_document_versions(&from);
 	if (!status)
 		status = kveil_registry_file_set_number(r, secret->number, err);
 	if (!status)

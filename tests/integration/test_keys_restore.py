@@ -194,6 +194,39 @@ def test_the_history_says_whose_key_left_and_which_version(make):
     assert f"pii@1 (id {pii['id']})" in keys(k, "history", "pii").stdout
 
 
+def go_back_to(k, old):
+    """The registry as it was: a file that was copied, a topic that was."""
+    if not k.keys:
+        (k.dir / "keys.json").write_bytes(old)
+        return
+    k.keys += ".copy"
+    k.registry = f"kafka:{k.keys}"
+    k.kafka.create(k.keys, config={"cleanup.policy": "compact"})
+    k.kafka.produce(k.keys, [{"key": m.key(), "value": m.value()} for m in old.values()])
+    k.configure("local")
+
+
+def test_what_went_back_takes_states_from_the_backup(make):
+    """In both registries alike: what the backup knows to be retired or destroyed is so again."""
+    k = make(data=DATA)
+    encrypt = rules_for(k, "e.yaml", "encrypt")
+    for _ in range(3):  # leases, by which a copied topic is known
+        apply(k, encrypt, '{"v":"x"}\n')
+    old = {m.key(): m for m in k.kafka.consume(k.keys, 1, settle=0.3)} if k.keys else (k.dir / "keys.json").read_bytes()
+    keys(k, "retire", "pepper@1", "--yes")
+    keys(k, "destroy", "cards", "--now", "--yes")
+    keys(k, "backup", "b.json")
+    there = len(rows(k))
+    go_back_to(k, old)
+    dry, real = said(k, "restore", "b.json", "--dry-run"), said(k, "restore", "b.json")
+    now = versions(k)
+    assert {n: now[n, 1] for n in ("pepper", "cards", "notes", "pii")} == {
+        "pepper": "retired", "cards": "destroyed", "notes": "active", "pii": "opens only"}
+    for r in (dry, real):
+        assert told(r) == {("pepper", 1): ("retired", "retired", False), ("cards", 1): ("destroyed", "destroyed", False)}
+        assert (r["added"], r["renumbered"], r["left_out"]) == (0, 0, 0) and r["skipped"] == there
+
+
 # A topic's history goes with it.
 @pytest.mark.parametrize("make", ["file"], indirect=True)
 def test_a_version_that_is_gone_is_named(make):
