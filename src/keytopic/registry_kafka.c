@@ -86,28 +86,37 @@ enum kveil_status kveil_registry_kafka_take(void *user, int64_t offset, struct k
 }
 
 /* Somebody evicted a KEK just before something was appended here, which then counts for nothing: it is written again.
- */
+ * On failure the next reading does so. */
 static enum kveil_status send_again(struct kafka_registry *r, struct kveil_error *err)
 {
 	struct kveil_document again = r->sent;
 
 	r->sent = (struct kveil_document){0};
 	enum kveil_status status = kveil_registry_kafka_append(&r->base, again.records, again.count, err);
-	kveil_document_clear(&again);
+	if (!status) {
+		kveil_document_clear(&again);
+		return KVEIL_OK;
+	}
+	kveil_document_clear(&r->sent);
+	r->sent = again;
 	return status;
 }
 
 enum kveil_status kveil_registry_kafka_read_log(struct kafka_registry *r, struct kveil_error *err)
 {
-	const struct kveil_registry_secret *known;
 	enum kveil_status status;
+	bool again;
 
 	do {
-		known = r->base.secret;
+		const struct kveil_registry_secret *known = r->base.secret;
 		status = kveil_registry_topic_read(r->topic, kveil_registry_kafka_take, &r->log, err);
-		if (!status && known != r->base.secret && r->sent.count)
+		r->is_overtaken |= known != r->base.secret;
+		again = !status && r->is_overtaken;
+		if (again && r->sent.count)
 			status = send_again(r, err);
-	} while (!status && known != r->base.secret);
+		if (!status)
+			r->is_overtaken = false;
+	} while (!status && again);
 	if (!status)
 		kveil_document_clear(&r->sent);
 	return status;

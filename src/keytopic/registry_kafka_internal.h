@@ -16,6 +16,7 @@ struct kafka_registry {
 	int64_t start;        /* where the log began when it was last held against what is known */
 	struct kveil_document sent; /* records that were appended since the last read, and counted for nothing if a KEK was evicted just
 	                             * before them */
+	bool is_overtaken;           /* that is so, and they were not written again yet */
 };
 
 struct finding {
