@@ -53,6 +53,15 @@ def opener(path):
     return lambda wrapped: aes_key_unwrap_with_padding(key, wrapped)
 
 
+def wrappings(record):
+    """What each KEK made of the payload: of "A+B" the length of A's (4) | A's | B's."""
+    wrapped, (first, *second) = base64.b64decode(record["wrapped"]), record["kek"].split("+")
+    if not second:
+        return {first: wrapped}
+    end = 4 + int.from_bytes(wrapped[:4], "big")
+    return {first: wrapped[4:end], second[0]: wrapped[end:]}
+
+
 def read_payload(payload, registry_id, record):
     """KVK1 | registry id (16) | algorithm (2) | id (4) | version (4) | created, active, expires (8 each) | name | key."""
     number = lambda at, n: int.from_bytes(payload[at:at + n], "big")  # noqa: E731
@@ -103,14 +112,15 @@ def main(backup, *keks):
         if not r["wrapped"]:  # destroyed: its bytes are gone
             continue
         what, wrapped = f"{r['name']} {r['version']}", base64.b64decode(r["wrapped"])
-        if wrapped[1:5] not in patterns if "{" in r["kek"] else r["kek"] not in openers:
+        given = [k for k in wrappings(r) if k in openers]
+        if wrapped[1:5] not in patterns if "{" in r["kek"] else not given:
             print(f"{what}: under {r['kek']}, which was not {'opened' if '{' in r['kek'] else 'given'}", file=sys.stderr)
             continue
         try:
             if "{" in r["kek"]:
                 key = open_named(wrapped, head(registry_id, r), patterns)
             else:
-                key = read_payload(openers[r["kek"]](wrapped), registry_id, r)
+                key = read_payload(openers[given[0]](wrappings(r)[given[0]]), registry_id, r)
         except Exception as e:  # noqa: BLE001: one that does not open keeps no other from it
             print(f"{what}: {type(e).__name__}: {e}", file=sys.stderr)
             failed = True

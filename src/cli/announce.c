@@ -38,7 +38,7 @@ static void announce_keys(const struct kveil_keys_config *k)
 	for (size_t i = 0; i < k->data_count; i++) {
 		char text[512];
 		snprintf(text, sizeof text, "%s (%s by %s)", k->data[i].name, k->data[i].algorithm->name,
-			 k->data[i].kek);
+			 k->data[i].keks);
 		append_list(&line, i, text);
 	}
 	append_rest(&line, k->data_count);

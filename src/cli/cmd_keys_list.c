@@ -62,7 +62,12 @@ static void add_json(struct listing *t, const struct kveil_key_info *v, const ch
 	json_t *row = json_pack("{s:s, s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "name", v->name, "version",
 				(json_int_t)v->version, "id", (json_int_t)v->id, "algorithm", v->algorithm, "kek",
 				v->kek, "state", v->state, "created", created, "active_from", active);
+	const char *second = strchr(v->kek, '+');
 
+	if (second) {
+		json_object_set_new(row, "kek", json_stringn(v->kek, (size_t)(second - v->kek)));
+		json_object_set_new(row, "also", json_string(second + 1));
+	}
 	if (v->due_ms) {
 		kveil_clock_format(v->due_ms, due);
 		json_object_set_new(row, "destroyed_from", json_string(due));

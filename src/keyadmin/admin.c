@@ -94,8 +94,7 @@ static enum kveil_status add_names(struct kveil_keystore *ks, size_t *ret_added,
 		if (has_name(ks, c->name))
 			continue;
 		kveil_key_record_begin(&made[count], c, 1, now, now);
-		status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret, &made[count],
-					     KVEIL_SPAN_NULL, err);
+		status = kveil_keystore_make(ks, c->keks, ks->registry->secret, &made[count], KVEIL_SPAN_NULL, err);
 		if (!status)
 			count++;
 	}
@@ -261,7 +260,8 @@ static enum kveil_status wrap_under(struct kveil_keystore *ks, struct kveil_kek 
 	r->wrapped = NULL;
 	r->wrapped_len = 0;
 	if (!status)
-		status = kveil_keystore_make(ks, kek, ks->registry->secret, r, kveil_span_of(key, alg->key_bytes), err);
+		status = kveil_keystore_make(ks, kek->name, ks->registry->secret, r, kveil_span_of(key, alg->key_bytes),
+					     err);
 	kveil_secret_free(key);
 	free(old.wrapped);
 	return status;

@@ -21,12 +21,13 @@ struct evicting {
 	size_t other_count;
 };
 
-static bool is_evicted(const struct evicting *e, const char *kek)
+/* Which of "A" or "A+B" is to go; NULL: none. */
+static const char *evicted_of(const struct evicting *e, const char *keks)
 {
 	for (size_t i = 0; i < e->count; i++)
-		if (strcmp(e->keks[i], kek) == 0)
-			return true;
-	return false;
+		if (kveil_kek_names_have(keks, e->keks[i]))
+			return e->keks[i];
+	return NULL;
 }
 
 static enum kveil_status check_config(const struct evicting *e, struct kveil_error *err)
@@ -34,10 +35,11 @@ static enum kveil_status check_config(const struct evicting *e, struct kveil_err
 	const struct kveil_keys_config *c = e->ks->config;
 
 	for (size_t i = 0; i < c->data_count; i++) {
-		if (!is_evicted(e, c->data[i].kek))
+		const char *kek = evicted_of(e, c->data[i].keks);
+		if (!kek)
 			continue;
 		kveil_fail(err, KVEIL_E_CONFIG, "key '%s' is under KEK '%s' in the configuration", c->data[i].name,
-			   c->data[i].kek);
+			   kek);
 		kveil_error_hint(err, "name another KEK for it, and move what there is with `kveil keys rewrap`");
 		kveil_error_where(err, c->file, c->data[i].line, 1);
 		return KVEIL_E_CONFIG;
@@ -53,15 +55,15 @@ static enum kveil_status check_records(const struct evicting *e, const struct kv
 
 	for (size_t i = 0; i < d->count; i++) {
 		const struct kveil_key_record *r = &d->records[i];
-		if (r->state == KVEIL_KEY_DESTROYED || kveil_record_is_tenants(r) || !is_evicted(e, r->kek))
+		if (r->state == KVEIL_KEY_DESTROYED || kveil_record_is_tenants(r) || !evicted_of(e, r->kek))
 			continue;
 		first = first ? first : r;
 		count++;
 	}
 	if (!count)
 		return KVEIL_OK;
-	kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' still wraps %zu version%s, such as %.60s@%u", first->kek, count,
-		   count == 1 ? "" : "s", first->name, first->version);
+	kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' still wraps %zu version%s, such as %.60s@%u",
+		   evicted_of(e, first->kek), count, count == 1 ? "" : "s", first->name, first->version);
 	kveil_error_hint(err, "`kveil keys rewrap` moves versions, `kveil keys destroy NAME@VERSION` ends one");
 	return KVEIL_E_CONFIG;
 }
@@ -96,7 +98,7 @@ static enum kveil_status check_root(const struct evicting *e, const struct kveil
 
 	for (size_t i = 0; i < root->count; i++) {
 		const char *kek = root->keys[i].kek;
-		if (is_evicted(e, kek) || kveil_keystore_kek(e->ks, kek))
+		if (evicted_of(e, kek) || kveil_keystore_kek(e->ks, kek))
 			continue;
 		kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' opens the registry as well, and keys.keks does not name it",
 			   kek);
@@ -122,7 +124,7 @@ static enum kveil_status choose_others(struct evicting *e, struct kveil_error *e
 		return kveil_no_memory(err, "keys");
 	for (size_t i = 0; i < ks->custodian_count; i++) {
 		struct kveil_kek *kek = ks->custodians[i];
-		if (is_evicted(e, kek->name))
+		if (evicted_of(e, kek->name))
 			continue;
 		e->others[e->other_count++] = kek;
 		opens |= kek->provider->can_unwrap(kek);

@@ -94,6 +94,20 @@ static enum kveil_status collect_tenant(struct kveil_keystore *ks, const struct 
 	return KVEIL_OK;
 }
 
+/* Of those that wrap it, one that does such a thing. */
+static struct kveil_kek *find_sealing(const struct kveil_keystore *ks, const char *keks)
+{
+	struct kveil_key_wrapping by[KVEIL_WRAPPINGS_MAX];
+	size_t count = kveil_kek_names(keks, by);
+
+	for (size_t i = 0; i < count; i++) {
+		struct kveil_kek *kek = kveil_keystore_kek(ks, by[i].kek);
+		if (kek && kek->provider->seal_keyset)
+			return kek;
+	}
+	return NULL;
+}
+
 static void drop_copies(struct kveil_tink_keyset *set)
 {
 	for (size_t i = 0; i < set->count; i++)
@@ -147,9 +161,9 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 	if (status == KVEIL_E_NOT_FOUND)
 		kveil_tenants_hint(ks, name, err);
 
-	struct kveil_kek *kek = status || clear ? NULL : kveil_keystore_kek(ks, kek_copy);
+	struct kveil_kek *kek = status || clear ? NULL : find_sealing(ks, kek_copy);
 	if (!status && !clear) {
-		if (!kek || !kek->provider->seal_keyset) {
+		if (!kek) {
 			status = kveil_fail(err, KVEIL_E_UNSUPPORTED, "KEK '%s' cannot encrypt a keyset", kek_copy);
 			kveil_error_hint(err, "--clear writes it in clear");
 		} else
@@ -255,7 +269,7 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 		status = kveil_tenants_wrap(in->ks, c, &r, key->key, err);
 		pthread_mutex_unlock(&in->ks->lock);
 	} else {
-		status = kveil_keystore_make(in->ks, kveil_keystore_kek(in->ks, c->kek), in->ks->registry->secret, &r,
+		status = kveil_keystore_make(in->ks, c->keks, in->ks->registry->secret, &r,
 					     kveil_span_of(key->key, key->alg->key_bytes), err);
 	}
 	if (!status && !kveil_document_add(&in->records, &r))

@@ -50,6 +50,19 @@ static enum kveil_status check_pin(const struct kveil_keystore *ks, const struct
 
 /* --- numbers that are taken --- */
 
+/* As it was wrapped, or, where not all of those KEKs are here, as the configuration says. */
+static const char *keks_for(const struct kveil_keystore *ks, const struct kveil_key_record *old)
+{
+	const struct kveil_data_key_config *c = kveil_keys_config_find(ks->config, kveil_span_str(old->name));
+	struct kveil_key_wrapping by[KVEIL_WRAPPINGS_MAX];
+	size_t count = kveil_kek_names(old->kek, by);
+
+	for (size_t i = 0; i < count; i++)
+		if (!kveil_keystore_kek(ks, by[i].kek))
+			return c ? c->keks : old->kek;
+	return old->kek;
+}
+
 /* Two sites made the same version of a name, each with its own key: the one that comes in goes on under the next
  * number. */
 static enum kveil_status renumber_plain(struct kveil_keystore *ks, const struct kveil_key_record *old,
@@ -68,7 +81,7 @@ static enum kveil_status renumber_plain(struct kveil_keystore *ks, const struct 
 		status = kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' only locks here: version %u of '%s' stays outside",
 				    old->kek, old->version, old->name);
 	if (!status)
-		status = kveil_keystore_make(ks, kveil_keystore_kek(ks, old->kek), ks->registry->secret, r,
+		status = kveil_keystore_make(ks, keks_for(ks, old), ks->registry->secret, r,
 					     kveil_span_of(key, alg->key_bytes), err);
 	kveil_secret_free(key);
 	return status;

@@ -28,10 +28,11 @@ static enum kveil_status pass_over(struct rewrapping *w, enum kveil_status statu
 
 /* The key of this record under another KEK, proved: what the new KEK wrapped must open to the same key before the old
  * wrapping goes. */
-static enum kveil_status rewrap_one(struct kveil_keystore *ks, struct kveil_key_record *r, struct kveil_kek *kek,
-				    struct kveil_error *err)
+static enum kveil_status rewrap_one(struct kveil_keystore *ks, struct kveil_key_record *r,
+				    const struct kveil_data_key_config *c, struct kveil_error *err)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
+	const struct kveil_kek *kek = kveil_keystore_kek(ks, c->kek);
 	struct kveil_key_record old = *r;
 	uint8_t *key = NULL, *again = NULL;
 	enum kveil_status status = KVEIL_OK;
@@ -52,7 +53,8 @@ static enum kveil_status rewrap_one(struct kveil_keystore *ks, struct kveil_key_
 	if (!status) {
 		kveil_key_record_advance(r);
 		r->changed_ms = kveil_clock_wall_ms();
-		status = kveil_keystore_make(ks, kek, ks->registry->secret, r, kveil_span_of(key, alg->key_bytes), err);
+		status =
+		    kveil_keystore_make(ks, c->keks, ks->registry->secret, r, kveil_span_of(key, alg->key_bytes), err);
 	}
 	if (!status)
 		status = kveil_keystore_unwrap(ks, r, &again, err);
@@ -64,40 +66,55 @@ static enum kveil_status rewrap_one(struct kveil_keystore *ks, struct kveil_key_
 	return status;
 }
 
-/* The same KEK's newest version in the place of an older one, proved as well. Nothing is added where it is the newest.
- */
+/* One KEK's newest version in the place of an older one, proved as well. Nothing in out: it is the newest. */
+static enum kveil_status renew_one(struct kveil_keystore *ks, const struct kveil_key_record *old,
+				   const struct kveil_key_wrapping *by, struct kveil_buf *out, struct kveil_error *err)
+{
+	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(old->algorithm);
+	struct kveil_kek *kek = kveil_keystore_kek(ks, by->kek);
+	uint8_t *key = NULL, *again = NULL;
+	enum kveil_status status = kek ? kveil_kek_rewrap(kek, by->bytes, out, err) : KVEIL_OK;
+
+	if (status || out->len == 0)
+		return status;
+	status = kveil_keystore_unwrap(ks, old, &key, err);
+	if (!status)
+		status = kveil_keystore_unwrap_one(ks, old, kek, kveil_buf_span(out), &again, err);
+	if (!status && (!key || !again || !kveil_secret_eq(again, key, alg->key_bytes)))
+		status = kveil_fail(err, KVEIL_E_CRYPTO, "KEK '%s' does not give back what it wrapped anew", by->kek);
+	kveil_secret_free(key);
+	kveil_secret_free(again);
+	return status;
+}
+
+/* The same of all that wrap it. Nothing is added to the batch where all are the newest. */
 static enum kveil_status renew_wrapping(struct kveil_keystore *ks, const struct kveil_key_record *old,
 					struct kveil_document *batch, struct kveil_error *err)
 {
-	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(old->algorithm);
-	KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
-	uint8_t *key = NULL, *again = NULL;
-	enum kveil_status status = kveil_kek_rewrap(kveil_keystore_kek(ks, old->kek),
-						    kveil_span_of(old->wrapped, old->wrapped_len), &wrapped, err);
+	struct kveil_buf renewed[KVEIL_WRAPPINGS_MAX] = {KVEIL_BUF_INIT, KVEIL_BUF_INIT};
+	struct kveil_key_wrapping by[KVEIL_WRAPPINGS_MAX];
+	size_t count = kveil_key_record_wrappings(old, by);
+	enum kveil_status status = KVEIL_OK;
+	bool any = false;
 
-	if (status || wrapped.len == 0)
-		return status;
-	if (!kveil_document_add(batch, old))
-		return kveil_no_memory(err, "keys");
-	struct kveil_key_record *r = &batch->records[batch->count - 1];
-	uint8_t *copy = malloc(wrapped.len);
-	if (!copy)
-		return kveil_no_memory(err, "keys");
-	memcpy(copy, wrapped.data, wrapped.len);
-	free(r->wrapped);
-	r->wrapped = copy;
-	r->wrapped_len = wrapped.len;
-	kveil_key_record_advance(r);
-	r->changed_ms = kveil_clock_wall_ms();
-	status = kveil_keystore_unwrap(ks, old, &key, err);
-	if (!status)
-		status = kveil_keystore_unwrap(ks, r, &again, err);
-	if (!status && !kveil_secret_eq(again, key, alg->key_bytes))
-		status = kveil_fail(err, KVEIL_E_CRYPTO, "KEK '%s' does not give back what it wrapped anew", r->kek);
-	if (!status)
-		status = kveil_key_record_sign(r, ks->registry->secret, err);
-	kveil_secret_free(key);
-	kveil_secret_free(again);
+	for (size_t i = 0; !status && i < count; i++) {
+		status = renew_one(ks, old, &by[i], &renewed[i], err);
+		any |= renewed[i].len > 0;
+		if (renewed[i].len)
+			by[i].bytes = kveil_buf_span(&renewed[i]);
+	}
+	if (!status && any && !kveil_document_add(batch, old))
+		status = kveil_no_memory(err, "keys");
+	if (!status && any) {
+		struct kveil_key_record *r = &batch->records[batch->count - 1];
+		kveil_key_record_advance(r);
+		r->changed_ms = kveil_clock_wall_ms();
+		status = kveil_key_record_wrap(r, by, count, err);
+		if (!status)
+			status = kveil_key_record_sign(r, ks->registry->secret, err);
+	}
+	for (size_t i = 0; i < KVEIL_WRAPPINGS_MAX; i++)
+		kveil_buf_clear(&renewed[i]);
 	return status;
 }
 
@@ -169,7 +186,7 @@ static enum kveil_status rewrap_tenant(struct kveil_keystore *ks, const struct k
 /* Does what wraps this record now also wrap it by the configuration? Under lock. */
 static bool is_home(struct kveil_keystore *ks, const struct kveil_data_key_config *c, const struct kveil_key_record *r)
 {
-	return kveil_record_is_tenants(r) ? kveil_tenants_is_current(ks, c, r) : strcmp(r->kek, c->kek) == 0;
+	return kveil_record_is_tenants(r) ? kveil_tenants_is_current(ks, c, r) : strcmp(r->kek, c->keks) == 0;
 }
 
 static const struct kveil_data_key_config *config_of(const struct kveil_keystore *ks, const struct kveil_key_record *r)
@@ -196,7 +213,7 @@ static enum kveil_status rewrap_into(struct rewrapping *w, const struct kveil_ke
 		return kveil_no_memory(err, "keys");
 	struct kveil_key_record *copy = &w->batch.records[w->batch.count - 1];
 	if (!kveil_record_is_tenants(r))
-		return rewrap_one(w->ks, copy, kveil_keystore_kek(w->ks, c->kek), err);
+		return rewrap_one(w->ks, copy, c, err);
 	enum kveil_status status = rewrap_tenant(w->ks, c, copy, err);
 	if (status != KVEIL_E_KEY_DESTROYED)
 		return status;

@@ -139,12 +139,12 @@ struct kveil_keystore *kveil_keystore_alloc(void);
 void kveil_keystore_ref(struct kveil_keystore *ks);
 /* The name's entry, made if need be; under lock. NULL: out of memory. */
 struct kveil_key_name *kveil_keystore_intern(struct kveil_keystore *ks, struct kveil_span name);
-/* Is this version under another KEK than its name's, one that anybody with its public half wraps for? Under lock. */
-bool kveil_keystore_is_anyones(const struct kveil_keystore *ks, const struct kveil_key_name *name,
-                               const struct kveil_key_record *record);
-/* Takes in a version (record and key move in on success); under lock. The caller bumps the generation. */
+/* Is what this KEK opened under another KEK than its name's, one that anybody with its public half wraps for? Under lock. */
+bool kveil_key_name_is_anyones(const struct kveil_key_name *name, const struct kveil_kek *by);
+/* Takes in a version (record and key move in on success); under lock. by: the KEK that opened it; NULL = none did. The caller bumps
+ * the generation. */
 enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key_name *name,
-                                     struct kveil_key_record *record, uint8_t *key,
+                                     struct kveil_key_record *record, uint8_t *key, const struct kveil_kek *by,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* An id that was looked for in vain is here now; under lock. */
 void kveil_keystore_forget_unknown(struct kveil_keystore *ks, uint32_t id);
@@ -213,7 +213,6 @@ struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks);
 /* After a change of records: reads what became of it, and writes again what somebody else changed further at the same moment
  * and this change then stood behind in the log. */
 enum kveil_status kveil_keystore_settle(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
-struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name); /* NULL: not configured */
 /* Does the registry hold versions of this name that a custodian of this configuration has yet to open? */
 bool kveil_keystore_is_held_up(struct kveil_keystore *ks, const char *name);
 /* The same, and why: OK, or that of the first. */
@@ -225,9 +224,30 @@ bool kveil_keystore_is_outside(struct kveil_keystore *ks, const char *name);
 uint32_t kveil_keystore_next_number(struct kveil_keystore *ks, const char *name);
 /* As attach, fine too where a custodian stands between what was read and us. */
 enum kveil_status kveil_keystore_attach_reading(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* *ret_key is secret memory; NULL where the custodian can only wrap. */
+/* wrap.c: keks is "A" or "A+B" (key_record.h). */
+struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name); /* NULL: not configured */
+/* Is one of them configured? */
+bool kveil_keystore_has_kek(const struct kveil_keystore *ks, const char *keks);
+/* kveil_kek_last of those that are configured: the first that failed. */
+enum kveil_status kveil_keystore_keks_last(const struct kveil_keystore *ks, const char *keks,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Fails: what wrapped it is not what is called so here. */
+enum kveil_status kveil_keystore_wrong_kek(const struct kveil_key_record *r, struct kveil_error *err);
+/* *ret_key is secret memory; NULL where the custodian can only wrap. By the first KEK that opens it. */
 enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
                                         uint8_t **ret_key, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* And by which: one that can only wrap, where *ret_key is NULL. */
+enum kveil_status kveil_keystore_unwrap_by(const struct kveil_keystore *ks, const struct kveil_key_record *r,
+                                           uint8_t **ret_key, const struct kveil_kek **ret_by,
+                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same from what one KEK made of it. */
+enum kveil_status kveil_keystore_unwrap_one(const struct kveil_keystore *ks, const struct kveil_key_record *r,
+                                            struct kveil_kek *kek, struct kveil_span wrapped, uint8_t **ret_key,
+                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+/* payload into r by each of keks, each proved; all of them have to be there. *ret_opens: one of them gives it back. */
+enum kveil_status kveil_keystore_wrap(struct kveil_keystore *ks, const char *keks, struct kveil_span payload,
+                                      struct kveil_key_record *r, bool *ret_opens,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* prove.c: fine for a KEK that only locks here, which proves nothing. KEK_UNAVAILABLE: not the one, or not well. */
 enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kveil_kek *kek,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
@@ -286,8 +306,8 @@ uint32_t kveil_key_name_next(const struct kveil_key_name *n);
 /* A live record of the configured key, without id and bytes. */
 void kveil_key_record_begin(struct kveil_key_record *r, const struct kveil_data_key_config *c, uint32_t version,
                             int64_t now_ms, int64_t active_from_ms);
-/* Gives a record its id (unless it has one), its bytes (material, or random ones), wraps and signs it. */
-enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_kek *kek,
+/* Gives a record its id (unless it has one), its bytes (material, or random ones), wraps it by keks (wrap.c) and signs it. */
+enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, const char *keks,
                                       const struct kveil_registry_secret *secret, struct kveil_key_record *r,
                                       struct kveil_span material, struct kveil_error *err) KVEIL_MUST_CHECK;
 

@@ -13,7 +13,7 @@ struct top {
 };
 
 struct entry {
-	char *algorithm, *kek, *join;
+	char *algorithm, *kek, *also, *join;
 	int64_t rotate_every_ms;
 	bool exportable;
 	char *owner, *description;
@@ -26,6 +26,9 @@ static const struct kveil_option entry_options[] = {
      .help = "what the key does; `kveil version` lists them"},
     {"kek", KVEIL_OPT_STRING, offsetof(struct entry, kek),
      .help = "which of keys.keks wraps it; needed where there is more than one"},
+    {"also", KVEIL_OPT_STRING, offsetof(struct entry, also),
+     .help = "a second KEK that wraps every version too, for the day when the first is lost: either opens. What only "
+	     "locks here will do"},
     {"rotate_every", KVEIL_OPT_DURATION, offsetof(struct entry, rotate_every_ms), .min = 1000,
      .max = UINT64_C(366) * 24 * 3600 * 1000,
      .help = "a new version each period, published half a period ahead; ciphers with a nonce only"},
@@ -202,34 +205,61 @@ static void check_name(const char *name, const struct kveil_yaml *key, const cha
 	}
 }
 
-static void check_kek(struct kveil_data_key_config *d, const struct kveil_keys_config *c, const struct kveil_yaml *node,
-		      const char *file, struct kveil_report *report)
+static void check_known(const char *kek, const char *option, const struct kveil_keys_config *c,
+			const struct kveil_yaml *node, const char *file, struct kveil_report *report)
 {
-	const struct kveil_yaml *at = kveil_yaml_get(node, "kek");
+	const struct kveil_yaml *at = kveil_yaml_get(node, option);
 	const char *names[65] = {NULL}, *near;
 
-	if (!d->kek && c->custodian_count == 1) {
-		d->kek = strdup(c->custodians[0].name);
-		return;
-	}
-	if (!d->kek) {
-		if (c->custodian_count)
-			kveil_report_at(report, file, node->line, node->column,
-					"key '%s' does not say which KEK wraps it", d->name);
-		return;
-	}
 	for (size_t i = 0; i < c->custodian_count; i++) {
-		if (strcmp(c->custodians[i].name, d->kek) == 0)
+		if (strcmp(c->custodians[i].name, kek) == 0)
 			return;
 		if (i < 64)
 			names[i] = c->custodians[i].name;
 	}
 	struct kveil_error *e =
 	    kveil_report_at(report, file, at ? at->line : node->line, at ? at->column : node->column,
-			    "there is no KEK '%s' under keys.keks", d->kek);
-	near = kveil_text_nearest(d->kek, names);
+			    "there is no KEK '%s' under keys.keks", kek);
+	near = kveil_text_nearest(kek, names);
 	if (near)
 		kveil_error_hint(e, "did you mean '%s'?", near);
+}
+
+static void check_also(const struct kveil_data_key_config *d, const struct kveil_keys_config *c,
+		       const struct kveil_yaml *node, const char *file, struct kveil_report *report)
+{
+	const struct kveil_yaml *at = kveil_yaml_get(node, "also");
+
+	check_known(d->also, "also", c, node, file, report);
+	if (strcmp(d->kek, d->also) == 0)
+		kveil_report_at(report, file, at->line, at->column, "`also` of key '%s' is another KEK than `kek`",
+				d->name);
+	if (strlen(d->kek) + 1 + strlen(d->also) > KVEIL_KEK_NAME_MAX)
+		kveil_report_at(report, file, at->line, at->column,
+				"the names of the two KEKs of key '%s' have more than %d characters together", d->name,
+				KVEIL_KEK_NAME_MAX - 1);
+}
+
+static void check_kek(struct kveil_data_key_config *d, const struct kveil_keys_config *c, const struct kveil_yaml *node,
+		      const char *file, struct kveil_report *report)
+{
+	char keks[2 * KVEIL_KEK_NAME_MAX + 2];
+
+	if (!d->kek && c->custodian_count == 1)
+		d->kek = strdup(c->custodians[0].name);
+	else if (d->kek)
+		check_known(d->kek, "kek", c, node, file, report);
+	else if (c->custodian_count)
+		kveil_report_at(report, file, node->line, node->column, "key '%s' does not say which KEK wraps it",
+				d->name);
+	if (!d->kek)
+		return;
+	if (d->also)
+		check_also(d, c, node, file, report);
+	snprintf(keks, sizeof keks, "%s%s%s", d->kek, d->also ? "+" : "", d->also ? d->also : "");
+	d->keks = strdup(keks);
+	if (!d->keks)
+		kveil_report_at(report, file, node->line, node->column, "no memory for the configuration");
 }
 
 /* Does the configuration hold only the half of this KEK that locks? */
@@ -367,6 +397,7 @@ static void parse_data(const char *name, const struct kveil_yaml *key, const str
 	*d = (struct kveil_data_key_config){.name = strdup(name),
 					    .algorithm_name = e.algorithm,
 					    .kek = e.kek,
+					    .also = e.also,
 					    .join = e.join,
 					    .rotate_every_ms = e.rotate_every_ms,
 					    .exportable = e.exportable,
@@ -516,6 +547,8 @@ void kveil_keys_config_clear(struct kveil_keys_config *c)
 		free(c->data[i].name);
 		free(c->data[i].algorithm_name);
 		free(c->data[i].kek);
+		free(c->data[i].also);
+		free(c->data[i].keks);
 		free(c->data[i].join);
 		free(c->data[i].owner);
 		free(c->data[i].description);

@@ -98,16 +98,14 @@ struct kveil_key_name *kveil_keystore_intern(struct kveil_keystore *ks, struct k
 }
 
 /* Who has only a certificate can make versions under it. None of them may come to seal what another KEK guards. */
-bool kveil_keystore_is_anyones(const struct kveil_keystore *ks, const struct kveil_key_name *name,
-			       const struct kveil_key_record *record)
+bool kveil_key_name_is_anyones(const struct kveil_key_name *name, const struct kveil_kek *by)
 {
-	const struct kveil_kek *kek = kveil_keystore_kek(ks, record->kek);
-
-	return kek && kek->provider->locks_only && name->config && strcmp(name->config->kek, record->kek) != 0;
+	return by && by->provider->locks_only && name->config && strcmp(name->config->kek, by->name) != 0;
 }
 
 enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key_name *name,
-				     struct kveil_key_record *record, uint8_t *key, struct kveil_error *err)
+				     struct kveil_key_record *record, uint8_t *key, const struct kveil_kek *by,
+				     struct kveil_error *err)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(record->algorithm);
 	struct kveil_key_version *v = calloc(1, sizeof *v);
@@ -125,7 +123,7 @@ enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key
 		name->cap = cap;
 	}
 	v->alg = alg;
-	v->anyones = kveil_keystore_is_anyones(ks, name, record);
+	v->anyones = kveil_key_name_is_anyones(name, by);
 	v->record.id = record->id;
 	if (!kveil_map_put(&ks->ids, kveil_span_of(&v->record.id, sizeof v->record.id), v)) {
 		free(v);

@@ -23,6 +23,7 @@ struct kveil_kek_config {
 struct kveil_data_key_config {
 	char *name; /* "pii", or a pattern "tenant-{}" */
 	char *algorithm_name, *kek;
+	char *also, *keks; /* a second KEK, or NULL; and "kek" or "kek+also", as records have it */
 	const struct kveil_algorithm *algorithm;
 	int64_t rotate_every_ms;   /* 0 = explicit only */
 	char *join;                /* deterministic keys: stands in for the associated data; NULL = none */

@@ -46,14 +46,14 @@ static enum kveil_status keep_made(struct kveil_keystore *ks, uint32_t id, const
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_kek *kek,
+enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, const char *keks,
 				      const struct kveil_registry_secret *secret, struct kveil_key_record *r,
 				      struct kveil_span material, struct kveil_error *err)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
-	KVEIL_CLEANUP_BUF struct kveil_buf wrapped = KVEIL_BUF_INIT;
 	uint8_t *payload = kveil_secret_alloc(KVEIL_PAYLOAD_MAX), *key = kveil_secret_alloc(alg->key_bytes);
 	enum kveil_status status = KVEIL_OK;
+	bool opens = false;
 
 	if (!payload || !key)
 		status = kveil_secret_refused(err);
@@ -70,25 +70,14 @@ enum kveil_status kveil_keystore_make(struct kveil_keystore *ks, struct kveil_ke
 		status = kveil_crypto_random(key, alg->key_bytes, err);
 	if (!status) {
 		size_t n = kveil_key_payload_write(r, secret->id, kveil_span_of(key, alg->key_bytes), payload);
-		status = kveil_keystore_prove_kek(ks, kek, err);
-		if (!status)
-			status = kveil_kek_wrap(kek, kveil_span_of(payload, n), &wrapped, err);
-		if (!status)
-			status = kveil_kek_prove_wrapped(kek, kveil_buf_span(&wrapped), kveil_span_of(payload, n), err);
+		status = kveil_keystore_wrap(ks, keks, kveil_span_of(payload, n), r, &opens, err);
 	}
-	if (!status && !kek->provider->can_unwrap(kek) && !material.data)
+	if (!status && !opens && !material.data)
 		status = keep_made(ks, r->id, key, alg->key_bytes, err);
 	kveil_secret_free(payload);
 	kveil_secret_free(key);
-	if (status)
-		return status;
-	snprintf(r->kek, sizeof r->kek, "%s", kek->name);
-	r->wrapped = malloc(wrapped.len ? wrapped.len : 1);
-	if (!r->wrapped)
-		return kveil_no_memory(err, "a key");
-	memcpy(r->wrapped, wrapped.data, wrapped.len);
-	r->wrapped_len = wrapped.len;
-	status = kveil_key_record_sign(r, secret, err);
+	if (!status)
+		status = kveil_key_record_sign(r, secret, err);
 	if (status)
 		kveil_key_record_clear(r);
 	return status;
@@ -277,8 +266,8 @@ static enum kveil_status make_due_once(struct kveil_keystore *ks, int64_t now, b
 		made[count].algorithm = algorithm;
 		status = check_clock(ks, c, &why);
 		if (!status)
-			status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret,
-						     &made[count], KVEIL_SPAN_NULL, &why);
+			status =
+			    kveil_keystore_make(ks, c->keks, ks->registry->secret, &made[count], KVEIL_SPAN_NULL, &why);
 		/* One custodian away does not hold up the keys of another. */
 		if (!status)
 			count++;
@@ -477,8 +466,7 @@ static enum kveil_status rotate_once(struct kveil_keystore *ks, const struct kve
 	kveil_key_record_begin(&r, c, number, now, active_from_ms ? active_from_ms : now);
 	enum kveil_status status = check_clock(ks, c, err);
 	if (!status)
-		status = kveil_keystore_make(ks, kveil_keystore_kek(ks, c->kek), ks->registry->secret, &r,
-					     KVEIL_SPAN_NULL, err);
+		status = kveil_keystore_make(ks, c->keks, ks->registry->secret, &r, KVEIL_SPAN_NULL, err);
 	if (status)
 		return status;
 	status = kveil_keystore_append(ks, &r, 1, err);

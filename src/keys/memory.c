@@ -104,7 +104,7 @@ static enum kveil_status add_version(struct kveil_keystore *ks, struct kveil_key
 	enum kveil_status status = make_bytes(ks, name->name, record.version, &record.id, key, alg->key_bytes, err);
 	if (!status) {
 		pthread_mutex_lock(&ks->lock);
-		status = kveil_keystore_add(ks, name, &record, key, err);
+		status = kveil_keystore_add(ks, name, &record, key, NULL, err);
 		pthread_mutex_unlock(&ks->lock);
 	}
 	if (status) {

@@ -13,63 +13,6 @@ enum { UNKNOWN_MS = 60000 };
 
 /* --- records in --- */
 
-struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name)
-{
-	for (size_t i = 0; i < ks->custodian_count; i++)
-		if (strcmp(ks->custodians[i]->name, name) == 0)
-			return ks->custodians[i];
-	return NULL;
-}
-
-static enum kveil_status wrong_kek(const struct kveil_key_record *r, struct kveil_error *err)
-{
-	kveil_fail(err, KVEIL_E_WRONG_KEK, "KEK '%s' is not the one that wrapped key '%s' version %u", r->kek, r->name,
-		   r->version);
-	kveil_error_hint(err, "bring back the key-encryption key that this registry was made with");
-	return KVEIL_E_WRONG_KEK;
-}
-
-enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
-					uint8_t **ret_key, struct kveil_error *err)
-{
-	struct kveil_kek *kek = kveil_keystore_kek(ks, r->kek);
-	enum kveil_status status;
-	struct kveil_span key;
-	size_t n = 0;
-
-	*ret_key = NULL;
-	if (!kek) {
-		kveil_fail(err, KVEIL_E_CONFIG,
-			   "key '%s' version %u is wrapped by KEK '%s', which keys.keks does not name", r->name,
-			   r->version, r->kek);
-		kveil_error_hint(err,
-				 "keep a KEK in the configuration as long as keys that it wrapped are in use; if it is "
-				 "lost for good, `kveil keys destroy %.60s@%u` gives up this version",
-				 r->name, r->version);
-		return KVEIL_E_CONFIG;
-	}
-	if (!kek->provider->can_unwrap(kek))
-		return KVEIL_OK;
-	size_t room = r->wrapped_len > KVEIL_PAYLOAD_MAX ? r->wrapped_len : KVEIL_PAYLOAD_MAX;
-	uint8_t *payload = kveil_secret_alloc(room);
-	if (!payload)
-		return kveil_secret_refused(err);
-	status = kveil_kek_unwrap(kek, kveil_span_of(r->wrapped, r->wrapped_len), payload, room, &n, err);
-	if (status == KVEIL_E_WRONG_KEK)
-		status = wrong_kek(r, err);
-	if (!status)
-		status = kveil_key_payload_read(r, ks->registry->secret->id, kveil_span_of(payload, n), &key, err);
-	if (!status) {
-		*ret_key = kveil_secret_alloc(key.len);
-		if (*ret_key)
-			memcpy(*ret_key, key.data, key.len);
-		else
-			status = kveil_secret_refused(err);
-	}
-	kveil_secret_free(payload);
-	return status;
-}
-
 /* What this record would change. Under refresh_lock, so that nobody else changes it meanwhile. */
 enum novelty { NOTHING, A_VERSION, A_CHANGE };
 
@@ -97,11 +40,12 @@ static enum kveil_status take_version(struct kveil_keystore *ks, const struct kv
 				      struct kveil_error *err)
 {
 	struct kveil_key_record copy = {0};
+	const struct kveil_kek *by = NULL;
 	uint8_t *key = NULL;
 	enum kveil_status status = KVEIL_OK;
 
 	if (r->state != KVEIL_KEY_DESTROYED)
-		status = kveil_keystore_unwrap(ks, r, &key, err);
+		status = kveil_keystore_unwrap_by(ks, r, &key, &by, err);
 	if (!status && !kveil_key_record_copy(&copy, r))
 		status = kveil_no_memory(err, "a key");
 	if (!status) {
@@ -109,7 +53,7 @@ static enum kveil_status take_version(struct kveil_keystore *ks, const struct kv
 		if (!key)
 			key = kveil_keystore_made_here(ks, r->id);
 		struct kveil_key_name *n = kveil_keystore_intern(ks, kveil_span_str(r->name));
-		status = n ? kveil_keystore_add(ks, n, &copy, key, err) : kveil_no_memory(err, "a key");
+		status = n ? kveil_keystore_add(ks, n, &copy, key, by, err) : kveil_no_memory(err, "a key");
 		if (!status && strchr(r->name, '{'))
 			kveil_tenants_wrapper_here(ks, r->id);
 		/* One that took its place unlawfully may have sealed: it opens on. */
@@ -126,11 +70,45 @@ static enum kveil_status take_version(struct kveil_keystore *ks, const struct kv
 	return status;
 }
 
+/* Whose is a version that is open, by its record now? That it moved away from a KEK whose public half anybody has, only
+ * what opens under the other one proves. */
+static enum kveil_status judge_kek(struct kveil_keystore *ks, const struct kveil_key_record *r, bool *ret_anyones,
+				   struct kveil_error *err)
+{
+	struct kveil_key_wrapping names[KVEIL_WRAPPINGS_MAX];
+	const struct kveil_kek *by = NULL;
+	uint8_t *key = NULL;
+
+	pthread_mutex_lock(&ks->lock);
+	const struct kveil_key_version *v = kveil_keystore_by_id(ks, r->id);
+	const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(r->name));
+	pthread_mutex_unlock(&ks->lock);
+	*ret_anyones = v->anyones;
+	if (r->state == KVEIL_KEY_DESTROYED || strcmp(r->kek, v->record.kek) == 0 || !n)
+		return KVEIL_OK;
+	if (!v->anyones || !v->key) {
+		(void)!kveil_kek_names(r->kek, names);
+		*ret_anyones = kveil_key_name_is_anyones(n, kveil_keystore_kek(ks, names[0].kek));
+		return KVEIL_OK;
+	}
+	enum kveil_status status = kveil_keystore_unwrap_by(ks, r, &key, &by, err);
+	if (kveil_status_class(status) == KVEIL_CLASS_RETRY)
+		return status;
+	if (!status && key && kveil_secret_eq(key, v->key, v->alg->key_bytes))
+		*ret_anyones = kveil_key_name_is_anyones(n, by);
+	kveil_secret_free(key);
+	return KVEIL_OK;
+}
+
 static enum kveil_status take_change(struct kveil_keystore *ks, const struct kveil_key_record *r,
 				     struct kveil_error *err)
 {
 	struct kveil_key_record copy;
+	bool anyones;
+	enum kveil_status status = judge_kek(ks, r, &anyones, err);
 
+	if (status)
+		return status;
 	if (!kveil_key_record_copy(&copy, r))
 		return kveil_no_memory(err, "a key");
 	pthread_mutex_lock(&ks->lock);
@@ -138,8 +116,7 @@ static enum kveil_status take_change(struct kveil_keystore *ks, const struct kve
 	/* The id inside stays where it is: the map borrows it. */
 	free(v->record.wrapped);
 	v->record = copy;
-	const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(copy.name));
-	v->anyones = n && kveil_keystore_is_anyones(ks, n, &v->record);
+	v->anyones = anyones;
 	if (r->state == KVEIL_KEY_DESTROYED) {
 		kveil_secret_free(v->key);
 		v->key = NULL;
@@ -200,7 +177,7 @@ static enum kveil_status take_unless_refused(struct kveil_keystore *ks, const st
 	struct kveil_refusal *f = find_refusal(ks, r);
 
 	if (f && now < f->until_ms)
-		return wrong_kek(r, err);
+		return kveil_keystore_wrong_kek(r, err);
 	enum kveil_status status = take(ks, r, changed, err);
 	if (status == KVEIL_E_WRONG_KEK && !f) {
 		struct kveil_refusal *grown = realloc(ks->refusals, (ks->refusal_count + 1) * sizeof *grown);
@@ -219,7 +196,7 @@ static enum kveil_status take_unless_refused(struct kveil_keystore *ks, const st
  * nothing. */
 static bool is_foreign(const struct kveil_keystore *ks, const struct kveil_key_record *r)
 {
-	return !kveil_keystore_kek(ks, r->kek) && r->state != KVEIL_KEY_DESTROYED;
+	return !kveil_keystore_has_kek(ks, r->kek) && r->state != KVEIL_KEY_DESTROYED;
 }
 
 /* Something that was read before it may be the first record for its version, and was not taken in. */
@@ -282,9 +259,7 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 static enum kveil_status why_outside(const struct kveil_keystore *ks, const struct kveil_key_record *r,
 				     struct kveil_error *err)
 {
-	struct kveil_kek *kek = kveil_keystore_kek(ks, r->kek);
-
-	if (!kek) {
+	if (!kveil_keystore_has_kek(ks, r->kek)) {
 		kveil_fail(err, KVEIL_E_CONFIG,
 			   "key '%s' has versions under KEK '%s' only, which keys.keks does not name", r->name, r->kek);
 		kveil_error_hint(err, "bring that KEK back into the configuration; `kveil keys list` shows which "
@@ -292,11 +267,11 @@ static enum kveil_status why_outside(const struct kveil_keystore *ks, const stru
 		return KVEIL_E_CONFIG;
 	}
 	if (find_refusal(ks, r))
-		return wrong_kek(r, err);
+		return kveil_keystore_wrong_kek(r, err);
 	for (size_t i = 0; i < ks->backlog.count; i++)
 		if (strcmp(ks->backlog.records[i].kek, r->kek) == 0 && find_refusal(ks, &ks->backlog.records[i]))
-			return wrong_kek(&ks->backlog.records[i], err);
-	enum kveil_status status = kveil_kek_last(kek, err);
+			return kveil_keystore_wrong_kek(&ks->backlog.records[i], err);
+	enum kveil_status status = kveil_keystore_keks_last(ks, r->kek, err);
 	return status ? status
 		      : kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "KEK '%s' has yet to open key '%s' version %u", r->kek,
 				   r->name, r->version);

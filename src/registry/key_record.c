@@ -64,6 +64,53 @@ void kveil_key_record_clear(struct kveil_key_record *r)
 	*r = (struct kveil_key_record){0};
 }
 
+/* --- one KEK or two --- */
+
+size_t kveil_kek_names(const char *keks, struct kveil_key_wrapping ret[KVEIL_WRAPPINGS_MAX])
+{
+	size_t count = 0;
+
+	for (const char *at = keks; at; count++) {
+		const char *plus = strchr(at, '+');
+		size_t n = plus ? (size_t)(plus - at) : strlen(at);
+		if (count == KVEIL_WRAPPINGS_MAX || n == 0 || n > KVEIL_KEK_NAME_MAX)
+			return 0;
+		ret[count] = (struct kveil_key_wrapping){.bytes = KVEIL_SPAN_NULL};
+		memcpy(ret[count].kek, at, n);
+		at = plus ? plus + 1 : NULL;
+	}
+	return count;
+}
+
+bool kveil_kek_names_have(const char *keks, const char *kek)
+{
+	struct kveil_key_wrapping by[KVEIL_WRAPPINGS_MAX];
+	size_t count = kveil_kek_names(keks, by);
+
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(by[i].kek, kek) == 0)
+			return true;
+	return false;
+}
+
+enum { FIRST_LENGTH = 4 };
+
+size_t kveil_key_record_wrappings(const struct kveil_key_record *r, struct kveil_key_wrapping ret[KVEIL_WRAPPINGS_MAX])
+{
+	size_t count = kveil_kek_names(r->kek, ret);
+
+	if (count < 2) {
+		ret[0].bytes = kveil_span_of(r->wrapped, r->wrapped_len);
+		return count;
+	}
+	size_t first = r->wrapped_len > FIRST_LENGTH ? kveil_be32(r->wrapped) : 0;
+	if (first == 0 || first >= r->wrapped_len - FIRST_LENGTH)
+		return 0;
+	ret[0].bytes = kveil_span_of(r->wrapped + FIRST_LENGTH, first);
+	ret[1].bytes = kveil_span_of(r->wrapped + FIRST_LENGTH + first, r->wrapped_len - FIRST_LENGTH - first);
+	return count;
+}
+
 bool kveil_key_record_copy(struct kveil_key_record *dst, const struct kveil_key_record *src)
 {
 	*dst = *src;
@@ -184,6 +231,34 @@ static uint8_t *store(uint8_t *at, uint64_t value, unsigned bytes)
 	return at;
 }
 
+enum kveil_status kveil_key_record_wrap(struct kveil_key_record *r, const struct kveil_key_wrapping *by, size_t count,
+					struct kveil_error *err)
+{
+	size_t second = count == 2 ? FIRST_LENGTH + by[1].bytes.len : 0, n = by[0].bytes.len + second;
+	char keks[sizeof r->kek];
+	int length = second ? snprintf(keks, sizeof keks, "%s+%s", by[0].kek, by[1].kek)
+			    : snprintf(keks, sizeof keks, "%s", by[0].kek);
+
+	if (n > KVEIL_WRAPPED_BYTES_MAX || length >= (int)sizeof keks)
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED,
+				  "key '%s': its KEKs make too much of it (%zu bytes), or their names are too long",
+				  r->name, n);
+	uint8_t *wrapped = malloc(n ? n : 1), *at = wrapped;
+	if (!wrapped)
+		return kveil_no_memory(err, "a key");
+	if (second)
+		at = store(at, by[0].bytes.len, FIRST_LENGTH);
+	for (size_t i = 0; i < count; i++) {
+		memcpy(at, by[i].bytes.data, by[i].bytes.len);
+		at += by[i].bytes.len;
+	}
+	free(r->wrapped);
+	r->wrapped = wrapped;
+	r->wrapped_len = n;
+	memcpy(r->kek, keks, (size_t)length + 1);
+	return KVEIL_OK;
+}
+
 size_t kveil_key_payload_head(const struct kveil_key_record *r, const uint8_t registry_id[KVEIL_REGISTRY_ID_BYTES],
 			      uint8_t *out)
 {
@@ -295,6 +370,7 @@ static bool parse_state(const char *text, enum kveil_key_state *ret)
 static bool parse_wrapped(const struct raw *raw, struct kveil_key_record *r)
 {
 	size_t room = kveil_text_decoded_max(KVEIL_BASE64, raw->wrapped_len);
+	struct kveil_key_wrapping by[KVEIL_WRAPPINGS_MAX];
 
 	if (r->state == KVEIL_KEY_DESTROYED)
 		return raw->wrapped_len == 0;
@@ -304,7 +380,7 @@ static bool parse_wrapped(const struct raw *raw, struct kveil_key_record *r)
 	return r->wrapped &&
 	       kveil_text_decode(KVEIL_BASE64, (const uint8_t *)raw->wrapped, raw->wrapped_len, r->wrapped,
 				 &r->wrapped_len) &&
-	       r->wrapped_len <= KVEIL_WRAPPED_BYTES_MAX;
+	       r->wrapped_len <= KVEIL_WRAPPED_BYTES_MAX && kveil_key_record_wrappings(r, by) > 0;
 }
 
 static bool parse(const struct raw *raw, struct kveil_key_record *r)

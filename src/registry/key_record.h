@@ -13,6 +13,12 @@
  *                                             active (8) | expires (8) | name length (1) | name | key length (2) | key
  *   mac     = HMAC (registry_root.h says of which hash) under the registry key's "record" subkey, over every field in a fixed binary order
  *
+ * A second KEK may wrap the same payload, for the day when the first is lost. Then kek is "FIRST+SECOND", and
+ *
+ *   wrapped = length of the first's (4) | FIRST( payload ) | SECOND( payload )
+ *
+ * To a kveil that does not know of this it is one KEK that no configuration has, so it leaves the version alone.
+ *
  * The payload makes a wrapped key say what it is, so it cannot be moved to another name or registry; the MAC guards what is
  * outside the wrapping (state, sequence), and stands against those who can wrap but not unwrap. Numbers are big-endian.
  * States only go up (LIVE < OPENS_ONLY < RETIRED < DESTROYED); within a state a higher sequence supersedes: so a version
@@ -27,7 +33,8 @@
 #include "kveil/keys.h"
 
 enum {
-	KVEIL_KEK_NAME_MAX = 64,
+	KVEIL_KEK_NAME_MAX = 64, /* of both with the plus, where there are two */
+	KVEIL_WRAPPINGS_MAX = 2,
 	KVEIL_KEY_BYTES_MAX = 128,     /* of key material */
 	KVEIL_WRAPPED_BYTES_MAX = 16384, /* CMS and a KMS's envelope are larger than KWP */
 	KVEIL_MAC_BYTES = 32,
@@ -44,7 +51,7 @@ enum kveil_key_state {
 
 struct kveil_key_record {
 	char name[KVEIL_KEY_NAME_MAX + 1];
-	char kek[KVEIL_KEK_NAME_MAX + 1]; /* which of keys.keks wrapped it */
+	char kek[KVEIL_KEK_NAME_MAX + 1]; /* which of keys.keks wrapped it: "A", or "A+B" */
 	uint32_t id;                      /* Tink's key id: random, unique in the registry, never 0 */
 	uint32_t version;                 /* 1, 2, … within the name; the first record for a version wins */
 	uint32_t sequence;                /* of changes to this record, from 1 */
@@ -77,6 +84,20 @@ enum kveil_status kveil_registry_secret_derive(struct kveil_registry_secret *sec
                                                struct kveil_error *err) KVEIL_MUST_CHECK;
 
 void kveil_key_record_clear(struct kveil_key_record *r);
+
+/* What one KEK made of a payload. */
+struct kveil_key_wrapping {
+	char kek[KVEIL_KEK_NAME_MAX + 1];
+	struct kveil_span bytes; /* borrowed */
+};
+/* The names in "A" or "A+B", without bytes; how many. 0: it is neither. */
+size_t kveil_kek_names(const char *keks, struct kveil_key_wrapping ret[KVEIL_WRAPPINGS_MAX]);
+bool kveil_kek_names_have(const char *keks, const char *kek);
+/* The same with their bytes, of a record that is not destroyed. */
+size_t kveil_key_record_wrappings(const struct kveil_key_record *r, struct kveil_key_wrapping ret[KVEIL_WRAPPINGS_MAX]);
+/* Copies them into the place of what r has; they may be r's own. */
+enum kveil_status kveil_key_record_wrap(struct kveil_key_record *r, const struct kveil_key_wrapping *by, size_t count,
+                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Is it no version, but says that its name was destroyed as a whole? */
 static inline bool kveil_key_record_ends_name(const struct kveil_key_record *r)

@@ -470,8 +470,7 @@ static void the_last_numbers_are_the_end(void **state)
 	int64_t now = kveil_clock_wall_ms();
 	kveil_key_record_begin(&r, c, UINT32_MAX, now, now);
 	r.sequence = UINT32_MAX;
-	assert_ok(
-	    kveil_keystore_make(ks, kveil_keystore_kek(ks, "local"), ks->registry->secret, &r, KVEIL_SPAN_NULL, &err));
+	assert_ok(kveil_keystore_make(ks, "local", ks->registry->secret, &r, KVEIL_SPAN_NULL, &err));
 	assert_ok(ks->registry->driver->append(ks->registry, &r, 1, &err));
 	kveil_key_record_clear(&r);
 	assert_ok(kveil_keystore_refresh(ks, &err));
