@@ -150,11 +150,12 @@ def transit(b, how='token: "${env:BAO_TOKEN}"', extra=""):
 
 
 class Door:
-    """Stands before a server, passes requests on one by one, and remembers when each came and what it asked for."""
+    """Stands before a server, passes requests on one by one, and remembers when each came and what it asked for.
+    instead: a path to ask for in the place of another; garbage: what it answers itself, with status 200."""
 
     def __init__(self, backend_port):
         door = self
-        self.seen, self.lock, self.shut = [], threading.Lock(), False
+        self.seen, self.lock, self.shut, self.instead, self.garbage = [], threading.Lock(), False, {}, None
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -167,17 +168,21 @@ class Door:
                     self.close_connection = True
                     return
                 try:
-                    c = http.client.HTTPConnection("127.0.0.1", backend_port, timeout=60)
-                    c.request(self.command, self.path, body, dict(self.headers))
-                    r = c.getresponse()
-                    text = r.read()
-                    self.send_response(r.status)
+                    status, text = (200, door.garbage) if door.garbage else self.ask(body)
+                    self.send_response(status)
                     self.send_header("Content-Length", str(len(text)))
                     self.end_headers()
                     self.wfile.write(text)
-                    c.close()
                 except OSError:
                     self.close_connection = True
+
+            def ask(self, body):
+                c = http.client.HTTPConnection("127.0.0.1", backend_port, timeout=60)
+                c.request(self.command, door.instead.get(self.path, self.path), body, dict(self.headers))
+                r = c.getresponse()
+                text = r.read()
+                c.close()
+                return r.status, text
 
             do_GET = do_POST = do_PUT = pass_on
 

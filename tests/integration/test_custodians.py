@@ -10,7 +10,7 @@ import pytest
 
 from broker import answers
 from conftest import KVEIL, wait_for
-from custodian import Bao, certificate, pkcs11, softhsm, transit
+from custodian import Bao, Door, certificate, pkcs11, softhsm, transit
 
 PAYLOAD_MAGIC = b"KVK1"
 CONFIG = """\
@@ -254,6 +254,66 @@ def test_commands_need_only_the_kek_they_use(tmp_path, bao):
     assert json.loads(f.kveil("keys", "rewrap", "--json").stdout) == {"wrapped_anew": 0, "unnamed": 0, "unreachable": 0}
     assert states("far") == {1: "active"}
     assert json.loads(f.open(sealed).stdout) == {"a": "x"}
+
+
+def test_a_stranger_and_garbage_are_outages(tmp_path, bao):
+    """Behind the same address: nothing is published that was not proved, and what was there is as it was."""
+    door = Door(bao.port)
+    f = Folder(tmp_path, transit(bao), {"BAO_TOKEN": bao.root})
+    (tmp_path / "kveil.yaml").write_text(TWO.format(kek=transit(door)).replace("kek: local, rotate", "kek: guard, rotate"))
+    f.kveil("keys", "kek", "local")
+    f.init()
+    sealed = f.seal("x").stdout
+    bao.call("POST", "transit/keys/other", {})
+    before = (tmp_path / "keys.json").read_bytes()
+    versions = f.kveil("keys", "list", "--json").stdout
+    ways = {f"/v1/transit/{way}/kveil": f"/v1/transit/{way}/other" for way in ("encrypt", "decrypt", "rewrap")}
+    garbage = [json.dumps({"data": data}).encode() for data in ({"ciphertext": "vault:v1:AAAA", "plaintext": "AAAA"}, {})]
+    for door.instead, door.garbage in ((ways, None), *(({}, text) for text in [*garbage, b"<html>"])):
+        r = f.kveil("keys", "rotate", "pii", "--now", check=None)
+        assert r.returncode in (1, 2) and re.search("kek_unavailable|wrong_kek", r.stderr), (door.garbage, r.stderr)
+        f.kveil("keys", "rewrap", check=None)
+        assert (tmp_path / "keys.json").read_bytes() == before, door.garbage
+        assert f.seal("y", check=None).stdout == ""
+    door.instead, door.garbage = {}, None
+    assert f.kveil("keys", "list", "--json").stdout == versions
+    assert json.loads(f.open(sealed).stdout) == {"a": "x"}
+    f.kveil("keys", "rotate", "pii", "--now")
+    assert json.loads(f.open(f.seal("y").stdout).stdout) == {"a": "y"}
+    door.close()
+
+
+def test_either_of_two_keks_opens(tmp_path, bao):
+    """The first is a service that is away, or gone for good, or a stranger answers in its place."""
+    f = Folder(tmp_path, transit(bao), {"BAO_TOKEN": bao.token()})
+    text = TWO.format(kek=transit(bao)).replace("kek: local, rotate", "kek: guard, rotate")
+    text = text.replace("kek: guard", "kek: guard, also: local").replace("kek: local}", "kek: local, also: guard}")
+    (tmp_path / "kveil.yaml").write_text(text)
+    f.kveil("keys", "kek", "local")
+    f.init()
+    sealed = f.seal("x").stdout
+
+    def row(name):
+        return next(r for r in json.loads(f.kveil("keys", "list", name, "--json").stdout))
+
+    assert (row("far")["kek"], row("far")["also"]) == ("guard", "local")
+    bao.stop()
+    assert row("far")["state"] == row("cards")["state"] == "active"
+    assert json.loads(f.open(sealed).stdout) == {"a": "x"} and json.loads(f.open(f.seal("y").stdout).stdout) == {"a": "y"}
+    assert "primaryKeyId" in f.kveil("keys", "export", "--tink", "far", "--clear").stdout
+    # What is new is under both, so it waits.
+    r = f.kveil("keys", "rotate", "far", check=1)
+    assert "kek_unavailable: " in r.stderr and r.stdout == ""
+    bao.start()
+    f.kveil("keys", "rotate", "far")
+    # A new version of the one that has versions, beside the other.
+    bao.call("POST", "transit/keys/kveil/rotate", {})
+    assert json.loads(f.kveil("keys", "rewrap", "--json").stdout)["wrapped_anew"] >= 2
+    records = [r for r in json.loads((tmp_path / "keys.json").read_text())["keys"] if "guard" in r["kek"]]
+    assert len(records) >= 3 and all(b"vault:v2:" in base64.b64decode(r["wrapped"]) for r in records)
+    bao.stop()
+    assert json.loads(f.open(sealed).stdout) == {"a": "x"}
+    bao.start()
 
 
 def test_check_asks_custodians_and_registry(tmp_path, bao):
