@@ -109,7 +109,7 @@ def filled(records, round_trip=0, **config):
     round_trip: seconds that an answer takes longer."""
     config = config or {"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}
     advertised = free_port() if round_trip else None
-    broker = Broker(advertised_port=advertised, extra=config).start()
+    broker = Broker(advertised_port=advertised, extra=config, steady=True).start()
     link = Link(advertised, broker.port, round_trip) if round_trip else None
     try:
         kafka = Bench(broker.bootstrap)
@@ -411,7 +411,7 @@ class Waits(Side):
 
 def latency(build, records, rounds, result):
     lines = orders(records)
-    broker = Broker(extra={"log.retention.check.interval.ms": "3600000"}).start()
+    broker = Broker(extra={"log.retention.check.interval.ms": "3600000"}, steady=True).start()
     try:
         kafka = Bench(broker.bootstrap)
         sides = [Waits(n, build, kafka, records) for n in ("f0", "f1", "kveil")]
@@ -465,7 +465,7 @@ class NamedSide(Side):
 
 def names(build, records, rounds, result):
     count = 100_000
-    broker = Broker(extra={"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}).start()
+    broker = Broker(extra={"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}, steady=True).start()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kveil-bench-"))
     try:
         kafka = Bench(broker.bootstrap)

@@ -56,10 +56,11 @@ def await_server(name, process, is_up, log, timeout):
 
 class Broker:
     """start() and stop() may be called again and again: the data stays until close(). joins: a first broker, of whose
-    cluster this is one more."""
+    cluster this is one more. steady: for measurements; else it starts in half of the CPU time, and is slower later."""
 
-    def __init__(self, port=None, advertised_port=None, extra=None, joins=None):
+    def __init__(self, port=None, advertised_port=None, extra=None, joins=None, steady=False):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kveil-kafka-"))
+        self.jvm = [] if steady else ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         self.port = port or free_port()
         self.advertised_port = advertised_port or self.port
         self.controller_port = joins.controller_port if joins else free_port()
@@ -96,7 +97,7 @@ class Broker:
         return f"127.0.0.1:{self.advertised_port}"
 
     def _command(self, *args):
-        return ["java", "-Xms256m", "-Xmx768m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        return ["java", *self.jvm, "-Xms256m", "-Xmx768m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                 "-cp", f"{JARS}/*", *args]
 
     def _java(self, *args):
