@@ -158,6 +158,8 @@ static void open_outage(struct kveil_worker *w, const struct kveil_partition *p,
 {
 	const char *code = kveil_status_code(why->status), *name = w->condition_outage;
 
+	if (!w->outage_began_ms)
+		w->outage_began_ms = kveil_clock_mono_ms();
 	if (p && w->outages > 1)
 		kveil_health_condition(w->params->health, name, "%s: %s (%s[%d] and %zu more wait)", code, why->message,
 				       p->topic, (int)p->id, w->outages - 1);
@@ -192,9 +194,12 @@ void kveil_worker_outage_over(struct kveil_worker *w)
 {
 	if (w->outages || w->outage_attempts || w->keys_out || !w->outage_logged_ms)
 		return;
+	int64_t lasted_ms = kveil_clock_mono_ms() - w->outage_began_ms;
 	w->outage_logged_ms = 0;
+	w->outage_began_ms = 0;
 	kveil_health_condition(w->params->health, w->condition_outage, NULL);
-	kveil_log(KVEIL_LOG_INFO, w->name, "the outage is over, going on");
+	kveil_log(KVEIL_LOG_INFO, w->name, "the outage is over after %lld.%lld s, going on",
+		  (long long)lasted_ms / 1000, (long long)lasted_ms % 1000 / 100);
 }
 
 /* --- the thread --- */

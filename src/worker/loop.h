@@ -379,6 +379,7 @@ struct kveil_worker {
 	unsigned outage_attempts;
 	bool keys_out; /* some key protects nothing now, or there is no lease */
 	int64_t keys_told_ms;
+	int64_t outage_began_ms; /* 0: there is none */
 	int64_t outage_logged_ms, produce_logged_ms, outputs_logged_ms, drop_logged_ms, commit_logged_ms;
 	int64_t fetch_logged_ms, gap_logged_ms;
 	struct kveil_search *search; /* open while it is used now and then */

@@ -51,7 +51,7 @@ class Terminal:
     def see(self, pattern, since=0, timeout=30):
         return wait_for(pattern, lambda: re.search(pattern, self.read()[since:]), timeout)
 
-    def end(self, timeout=2):
+    def end(self, timeout=6):
         start = time.time()
         while self.process.poll() is None and time.time() - start < 10:
             self.read()
