@@ -2,7 +2,7 @@
 """Debian packages: built and linted in a chroot of each Debian, installed in a fresh one, and used there."""
 import shutil
 
-from tools import BUILD_PACKAGES, CACHE, SUITES, chroot, copy_source, count, inside, source_date, typed, version
+from tools import BUILD_PACKAGES, CACHE, SUITES, chroot, copy_source, count, inside, remove_chroot, source_date, typed, version
 
 # Beside what kveil is built from: what packages are made with.
 MAKERS = ["build-essential", "debhelper", "dpkg-dev", "fakeroot", "lintian", "libzstd-dev", "liblz4-dev", "libsasl2-dev"]
@@ -64,7 +64,7 @@ kveil keys kek local -c kveil.yaml && kveil keys init -c kveil.yaml
 def install(suite, packages, serve=None):
     """In a Debian that never saw a compiler, where serve(root, name) runs the service; then, with one, the library."""
     root = CACHE / "chroots" / f"{suite}-fresh"
-    shutil.rmtree(root, ignore_errors=True)
+    remove_chroot(root)
     root.with_suffix(".packages").unlink(missing_ok=True)
     root = chroot(f"{suite}-fresh", suite, ["ca-certificates"])
     if not root:
@@ -88,4 +88,4 @@ def install(suite, packages, serve=None):
     count(f"{name}: a program is built on libkveil-dev", r.returncode == 0, (r.stdout + r.stderr)[-4000:])
     r = inside(root, "apt-get purge -y -qq kveil libkveil0 libkveil-dev >/dev/null; dpkg -l kveil 2>/dev/null | grep ^ii && exit 1; ! ls /usr/lib/sysusers.d/kveil.conf")
     count(f"{name}: and goes again", r.returncode == 0, (r.stdout + r.stderr)[-2000:])
-    shutil.rmtree(root, ignore_errors=True)
+    remove_chroot(root)

@@ -114,6 +114,15 @@ def mirror():
     return r.stdout.split()[0]
 
 
+def remove_chroot(root):
+    """Whatever made it may have been killed with this machine's /dev mounted inside: what is in there is not ours to delete."""
+    mounts = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+    below = [m for m in mounts if pathlib.Path(root) in pathlib.Path(m).parents]
+    if below:
+        sys.exit(f"{root} is still mounted: umount {' '.join(reversed(below))}")
+    shutil.rmtree(root, ignore_errors=True)
+
+
 def chroot(name, suite, packages, architectures=None):
     """A Debian of its own in .cache/chroots/NAME, kept until its list of packages changes; of this machine's architecture unless told
     otherwise. None, counted as failed, where it cannot be made."""
@@ -123,7 +132,7 @@ def chroot(name, suite, packages, architectures=None):
     if note.exists() and note.read_text() == wanted:
         return root
     note.unlink(missing_ok=True)
-    shutil.rmtree(root, ignore_errors=True)
+    remove_chroot(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     # A chroot that a power cut spoils is made again: no file is synced on its own.
     r = run("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", f"--architectures={architectures}", "--skip=cleanup/apt/lists", "--dpkgopt=force-unsafe-io",
