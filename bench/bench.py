@@ -5,8 +5,9 @@
 Everything is a ratio within one run: rounds are interleaved, medians and spread are shown. F0 copies each record
 unchanged; F1 polls one by one and sends as many bytes as kveil does, with timestamp and headers.
 
-    ./dev bench [engine] [topic] [latency] [link] [memory] [rotation] [names] [--records N] [--rounds N] [--registry file|kafka] [--json FILE]
+    ./dev bench [engine] [topic] [avro] [latency] [link] [memory] [rotation] [names] [--records N] [--rounds N] [--registry file|kafka] [--json FILE]
 
+avro: the engine on orders in Avro against JSON, and against avro-c and fastavro reading and writing them.
 latency: what a record at 2,000 a second waits between its place in the input topic and that in the output topic.
 link: topic to topic with the broker behind a link whose round trip is 50 ms.
 names: one key named from the record against 100,000 of them, the same records otherwise, the registry in a topic.
@@ -30,6 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 from broker import Broker, free_port  # noqa: E402
 from conftest import Kafka  # noqa: E402
+from avro import avro  # noqa: E402
 from link import Link  # noqa: E402
 
 PARTITIONS = 2
@@ -522,6 +524,8 @@ def main():
     build, result = ROOT / args.build, {}
     if "engine" in args.what:
         engine(build, result)
+    if "avro" in args.what:
+        avro(build, args.records or 100_000, args.rounds, result)
     if "topic" in args.what:
         topic_to_topic(build, args.records or 1_000_000, args.rounds, result)
     if "latency" in args.what:

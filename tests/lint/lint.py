@@ -50,7 +50,7 @@ OWNERS = {
     r"curl/.*": r"base/http_request\.c",
     r"pcre2\.h": r"(path|rules|transform)/\w*\.c",
     r"utf8proc\.h": r"(transform|base|path)/\w*\.c",
-    r"avro\.h": r"format/avro_\w+\.c",
+    r"avro\.h": r"(format/avro_\w+|bench/avro_engine)\.c",
     r"p11-kit/.*": r"custody/\w*\.c",
 }
 ONE_FILE = {r"curl/.*", r"p11-kit/.*", r"yaml\.h", r"gcrypt\.h", r"microhttpd\.h"}
