@@ -78,6 +78,36 @@ static bool needs_doc(const struct kveil_engine *e, enum kveil_part part, const 
 
 /* --- what becomes of values --- */
 
+/* Of a type that was renamed the old name counts: rules were written for it. */
+static bool is_called(const char *record, const struct kveil_avro_type *type)
+{
+	json_t *alias;
+	size_t i;
+
+	if (kveil_record_is_called(record, type->name))
+		return true;
+	json_array_foreach(json_object_get(type->json, "aliases"), i, alias)
+	{
+		struct kveil_span name = {(const uint8_t *)json_string_value(alias), json_string_length(alias)};
+		if (name.data && kveil_record_is_called(record, name))
+			return true;
+	}
+	return false;
+}
+
+bool kveil_engine_is_about(const struct kveil_bound_rule *r, const struct kveil_avro_schema *schema,
+			   const struct kveil_avro_node *node)
+{
+	return kveil_engine_takes(r, kveil_avro_value_kind(node->kind)) &&
+	       (!r->rule->record || is_called(r->rule->record, &schema->types[node->root]));
+}
+
+/* An engine's rules on one schema. */
+struct binding {
+	const struct kveil_engine *engine;
+	const struct kveil_avro_schema *schema;
+};
+
 static unsigned results_of(const struct kveil_bound_rule *r, enum kveil_kind kind)
 {
 	unsigned bits = r->action->results_for ? r->action->results_for(r->rule->params, kind)
@@ -102,7 +132,8 @@ static unsigned results_of(const struct kveil_bound_rule *r, enum kveil_kind kin
 static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_node *node, const uint32_t *ids,
 					  size_t count)
 {
-	const struct kveil_engine *e = user;
+	const struct binding *b = user;
+	const struct kveil_engine *e = b->engine;
 	enum kveil_kind kind = kveil_avro_value_kind(node->kind);
 	bool may_be_absent =
 	    e->plan->absent_count && (node->kind == KVEIL_AVRO_STRING || node->kind == KVEIL_AVRO_BYTES);
@@ -111,7 +142,7 @@ static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_no
 
 	for (size_t i = 0; i < count && !is_settled; i++) {
 		const struct kveil_bound_rule *r = ids[i] < e->rule_count ? &e->rules[ids[i]] : NULL;
-		if (!r || !(r->views & 1) || !kveil_engine_takes(r, kind))
+		if (!r || !(r->views & 1) || !kveil_engine_is_about(r, b->schema, node))
 			continue;
 		effect.names = true;
 		if (kind == KVEIL_KIND_NULL && !r->rule->on_null_transform)
@@ -168,11 +199,13 @@ static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part
 	struct kveil_engine_schema *s = calloc(1, sizeof *s);
 	if (!s)
 		return kveil_no_memory(err, "a record");
+	struct binding b = {.engine = e};
 	enum kveil_status st = kveil_avro_schema_parse(text, &s->writer, err);
+	b.schema = s->writer;
 	if (!st)
 		st = check_root(e, part, s->writer, err);
 	if (!st)
-		st = kveil_avro_program_new(s->writer, e->parts[part].automaton, effect_of, e, &s->program, err);
+		st = kveil_avro_program_new(s->writer, e->parts[part].automaton, effect_of, &b, &s->program, err);
 	if (st) {
 		kveil_engine_schema_free(s);
 		return st;

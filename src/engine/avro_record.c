@@ -228,7 +228,7 @@ static enum kveil_status choose(struct writing *w, const struct kveil_avro_event
 		struct kveil_bound_rule *r = ids[i] < e->rule_count ? &e->rules[ids[i]] : NULL;
 		bool holds = false;
 		next = kveil_decide_after_twins(e, ids, count, i);
-		if (!r || !kveil_engine_takes(r, spot->match.kind))
+		if (!r || !kveil_engine_is_about(r, w->program->schema, &w->program->nodes[ev->node]))
 			continue;
 		kveil_engine_count(e, r);
 		if (w->at < w->gone)
@@ -292,6 +292,9 @@ static enum kveil_status open_block(struct writing *w, const struct kveil_avro_e
 {
 	if (w->block_count == w->block_cap)
 		return kveil_fail(w->err, KVEIL_E_INTERNAL, "more blocks than the value is deep");
+	/* As deep as containers go, so many blocks are open at most. Few writers say how long theirs are. */
+	if (!w->blocks && !(w->blocks = kveil_arena_array(&w->e->arena, w->block_cap, sizeof *w->blocks)))
+		return kveil_no_memory(w->err, "a record");
 	if (w->at < w->covered) {
 		w->blocks[w->block_count++] = SIZE_MAX;
 		return KVEIL_OK;
@@ -388,10 +391,6 @@ enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, enum kveil_part
 		return st;
 	w.walk = e->typed[part].walk;
 	w.program = w.walk->program;
-	/* As deep as containers go, so many blocks are open at most. */
-	w.blocks = kveil_arena_array(&e->arena, e->max_depth, sizeof *w.blocks);
-	if (!w.blocks)
-		return kveil_no_memory(err, "a record");
 	for (; !st && w.at < w.walk->count; w.at++) {
 		st = write_event(&w, &w.walk->events[w.at]);
 		/* On the tape positions are of the spelled value: a record's are of its bytes. */

@@ -12,4 +12,8 @@ struct kveil_engine_schema {
 	bool needs_doc; /* rules read the tape of what is written with it */
 };
 
+/* Is the rule about such values: by their kind, and by the record that they are in? */
+bool kveil_engine_is_about(const struct kveil_bound_rule *r, const struct kveil_avro_schema *schema,
+			   const struct kveil_avro_node *node);
+
 #endif

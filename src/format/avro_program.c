@@ -52,9 +52,14 @@ static bool is_container(enum kveil_avro_kind kind)
 	return kind >= KVEIL_AVRO_ARRAY;
 }
 
-static uint32_t hash_node(uint32_t type, uint32_t state, bool is_covered)
+static uint32_t hash_node(const struct kveil_avro_node *n)
 {
-	return type * 0x9E3779B1u ^ (2 * state + is_covered) * 0x85EBCA77u;
+	return n->type * 0x9E3779B1u ^ (2 * n->state + n->is_covered) * 0x85EBCA77u ^ n->root * 0xC2B2AE35u;
+}
+
+static bool is_same_node(const struct kveil_avro_node *a, const struct kveil_avro_node *b)
+{
+	return a->type == b->type && a->state == b->state && a->is_covered == b->is_covered && a->root == b->root;
 }
 
 static bool grow_table(struct builder *b)
@@ -66,8 +71,7 @@ static bool grow_table(struct builder *b)
 	if (!table)
 		return no_memory(b);
 	for (uint32_t i = 0; i < p->count; i++) {
-		const struct kveil_avro_node *n = &p->nodes[i];
-		uint32_t at = hash_node(n->type, n->state, n->is_covered) & mask;
+		uint32_t at = hash_node(&p->nodes[i]) & mask;
 		while (table[at])
 			at = (at + 1) & mask;
 		table[at] = i + 1;
@@ -105,7 +109,7 @@ static void judge_node(struct builder *b, struct kveil_avro_node *n)
 	n->restored = restored_kind(b->p->schema->types[n->type].json);
 }
 
-static bool new_node(struct builder *b, uint32_t type, uint32_t state, bool is_covered)
+static bool new_node(struct builder *b, const struct kveil_avro_node *node)
 {
 	struct kveil_avro_program *p = b->p;
 
@@ -119,28 +123,35 @@ static bool new_node(struct builder *b, uint32_t type, uint32_t state, bool is_c
 		p->nodes = more;
 		b->cap = cap;
 	}
-	p->nodes[p->count] = (struct kveil_avro_node){
-	    .kind = p->schema->types[type].kind, .type = type, .state = state, .is_covered = is_covered};
+	p->nodes[p->count] = *node;
 	judge_node(b, &p->nodes[p->count++]);
 	return true;
 }
 
-static bool node_of(struct builder *b, uint32_t type, uint32_t state, bool is_covered, uint32_t *ret)
+/* In a node like `in`, whose place may have moved when this returns. */
+static bool node_of(struct builder *b, const struct kveil_avro_node *in, uint32_t type, uint32_t state, uint32_t *ret)
 {
 	struct kveil_avro_program *p = b->p;
+	bool is_branch = in && in->root == 0 && in->kind == KVEIL_AVRO_UNION && in->type == 0;
+	struct kveil_avro_node node = {.kind = p->schema->types[type].kind,
+				       .type = type,
+				       .state = state,
+				       .is_covered = in && (in->is_covered || in->is_place),
+				       .root = is_branch ? type
+					       : in      ? in->root
+							 : 0};
 
 	if (p->count * 2 >= b->mask && !grow_table(b))
 		return false;
-	uint32_t at = hash_node(type, state, is_covered) & b->mask;
+	uint32_t at = hash_node(&node) & b->mask;
 	for (; b->table[at]; at = (at + 1) & b->mask) {
 		*ret = b->table[at] - 1;
-		const struct kveil_avro_node *n = &p->nodes[*ret];
-		if (n->type == type && n->state == state && n->is_covered == is_covered)
+		if (is_same_node(&p->nodes[*ret], &node))
 			return true;
 	}
 	*ret = p->count;
 	b->table[at] = *ret + 1;
-	return new_node(b, type, state, is_covered);
+	return new_node(b, &node);
 }
 
 static struct kveil_avro_edge *new_edges(struct builder *b, uint32_t node, size_t count)
@@ -202,8 +213,7 @@ static bool add_elements(struct builder *b, uint32_t node)
 
 	for (size_t i = 0; ok && i < count; i++) {
 		edges[i].state = states[i];
-		ok =
-		    node_of(b, b->p->schema->types[n.type].item, states[i], n.is_covered || n.is_place, &edges[i].node);
+		ok = node_of(b, &n, b->p->schema->types[n.type].item, states[i], &edges[i].node);
 	}
 	free(states);
 	return ok;
@@ -234,7 +244,7 @@ static bool add_members(struct builder *b, uint32_t node)
 				    ? n.state
 				    : kveil_automaton_on_plain_name(s, name.data, name.len, name.len);
 		ok = (t->kind == KVEIL_AVRO_UNION || !is_renamed(b, n.state, &t->members[i], next)) &&
-		     node_of(b, t->members[i].type, next, n.is_covered || n.is_place, &edges[i].node);
+		     node_of(b, &n, t->members[i].type, next, &edges[i].node);
 	}
 	return ok;
 }
@@ -244,7 +254,7 @@ static bool build(struct builder *b)
 	struct kveil_avro_program *p = b->p;
 	uint32_t root;
 
-	if (!node_of(b, 0, p->automaton->start, false, &root))
+	if (!node_of(b, NULL, 0, p->automaton->start, &root))
 		return false;
 	for (uint32_t i = 0; i < p->count; i++) {
 		enum kveil_avro_kind kind = p->nodes[i].kind;

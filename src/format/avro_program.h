@@ -2,7 +2,7 @@
 /*
  * format/avro_program.h: a writer schema and all paths of a plan part as one graph, built once a schema:
  *
- *   node = (type, state of the automaton, is it in a place), from (root, start, no) on;
+ *   node = (type, state of the automaton, is it in a place, branch of a union at the root), from (root, start, no) on;
  *   a field, an item, a branch leads to the next
  *
  * so that the walk over a value's bytes looks up no name and no type: it follows nodes. What no path can reach is there
@@ -54,6 +54,7 @@ struct kveil_avro_edge {
 struct kveil_avro_node {
 	enum kveil_avro_kind kind;
 	uint32_t type, state;
+	uint32_t root;    /* the type of the value that it is in: of a union at the root, the branch */
 	bool is_place;    /* rules name the values */
 	bool is_live;     /* a place, or an index of a union to be rewritten, stands here or below */
 	bool is_changed;  /* the derived type here or below is another one */

@@ -118,7 +118,7 @@ static void check_pairs(struct kveil_loader *l, const struct kveil_view *v, size
 			if ((view > 0 && a->view < 0 && b->view < 0) || !kveil_rule_same_part(a, b))
 				continue;
 			/* An envelope's own rules stand behind all others, and the outermost place wins. */
-			if (b->is_of_event || kveil_rule_other_tables(a, b))
+			if (b->is_of_event || kveil_rule_other_tables(a, b) || kveil_rule_other_records(a, b))
 				continue;
 			if (check_nesting(l, a, b) || check_unreachable(l, a, b) || check_targets(l, a, b))
 				break;

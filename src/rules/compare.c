@@ -81,7 +81,7 @@ static bool same_text(const char *a, const char *b)
 
 bool kveil_rule_same_condition(const struct kveil_rule *q, const struct kveil_rule *r)
 {
-	return (!q->tables || kveil_rule_same_tables(q, r)) &&
+	return (!q->tables || kveil_rule_same_tables(q, r)) && (!q->record || same_text(q->record, r->record)) &&
 	       (!q->when_text || (same_text(q->when_text, r->when_text) &&
 				  (!strchr(q->when_text, '@') || kveil_path_equal(q->path, r->path))));
 }
@@ -110,9 +110,10 @@ static bool stands_in(const struct kveil_rule *q, const struct kveil_rule *r, co
 static bool is_twin(const struct kveil_rule *q, const struct kveil_rule *r)
 {
 	return kveil_rule_same_part(q, r) && q->is_of_event == r->is_of_event && kveil_path_equal(q->path, r->path) &&
-	       same_text(q->when_text, r->when_text) && kveil_rule_same_tables(q, r) && !q->to == !r->to &&
-	       (!q->to || kveil_path_equal(q->to, r->to)) && q->keep_source == r->keep_source &&
-	       q->on_null_transform == r->on_null_transform && strcmp(q->action_text, r->action_text) == 0;
+	       same_text(q->when_text, r->when_text) && same_text(q->record, r->record) &&
+	       kveil_rule_same_tables(q, r) && !q->to == !r->to && (!q->to || kveil_path_equal(q->to, r->to)) &&
+	       q->keep_source == r->keep_source && q->on_null_transform == r->on_null_transform &&
+	       strcmp(q->action_text, r->action_text) == 0;
 }
 
 /* Was it there before, in front of r? NULL r: anywhere. */

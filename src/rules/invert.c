@@ -363,6 +363,10 @@ static void write_rule(struct inverse *v, const struct kveil_rule *r)
 	}
 	if (r->tables)
 		kveil_buf_printf(v->out, "\n%s  table: %s", lead, r->tables->text);
+	if (r->record) {
+		kveil_buf_printf(v->out, "\n%s  record: ", lead);
+		quote(v, r->record);
+	}
 	if (is_copy(v, r)) {
 		kveil_buf_printf(v->out, "\n%s  remove: true # a copy\n", lead);
 		return;

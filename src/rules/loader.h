@@ -86,6 +86,8 @@ bool kveil_loader_read_tables(struct kveil_loader *l, const struct kveil_yaml *a
 bool kveil_rule_same_tables(const struct kveil_rule *a, const struct kveil_rule *b);
 /* Is there no row that both are for, whatever its table is? In doubt both may be. */
 bool kveil_rule_other_tables(const struct kveil_rule *a, const struct kveil_rule *b);
+/* The same of records. */
+bool kveil_rule_other_records(const struct kveil_rule *a, const struct kveil_rule *b);
 
 /* --- envelope.c --- */
 void kveil_loader_read_envelope(struct kveil_loader *l, const struct kveil_yaml *at);
@@ -117,9 +119,10 @@ bool kveil_path_may_meet(const struct kveil_path *a, const struct kveil_path *b)
 /* Is it for every row, whatever that holds? */
 static inline bool kveil_rule_is_unconditional(const struct kveil_rule *r)
 {
-	return !r->when && !r->tables;
+	return !r->when && !r->tables && !r->record;
 }
-/* Do q's `when` and `table` hold wherever r's do? Told by the text; @ is the same value in both only on one path. */
+/* Do q's `when`, `table` and `record` hold wherever r's do? Told by the text; @ is the same value in both only on one
+ * path. */
 bool kveil_rule_same_condition(const struct kveil_rule *q, const struct kveil_rule *r);
 /* remove, nullify: whatever stood there, nothing tells. */
 bool kveil_rule_leaves_nothing(const struct kveil_rule *r);

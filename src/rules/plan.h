@@ -42,6 +42,8 @@ struct kveil_tables {
 	const char *text;         /* the globs in one line: equal text, equal tables */
 };
 bool kveil_tables_take(const struct kveil_tables *t, struct kveil_span name);
+/* Is it what a rule's `record` calls so? Without a dot either name stands for that name in any namespace. */
+bool kveil_record_is_called(const char *record, struct kveil_span name);
 /* Does a glob ask for more than the table's own name? */
 bool kveil_tables_qualify(const struct kveil_tables *t);
 /* Might a qualified glob take this table, in some schema? */
@@ -76,6 +78,7 @@ struct kveil_rule {
 	struct kveil_expr *when; /* NULL = always. `$` is the record's value, also in rules on key and headers */
 	char *when_text;
 	const struct kveil_tables *tables; /* NULL = of any */
+	const char *record; /* with a schema: the name of the record type that the value is; NULL = of any */
 	const struct kveil_action *action;
 	void *params;
 	char *action_text;          /* the action as written, in one fixed spelling: equal text, equal protection */

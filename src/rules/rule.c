@@ -628,6 +628,10 @@ static bool read_words(struct kveil_loader *l, const struct kveil_yaml *node, co
 	}
 	if (w->tables && (at = kveil_yaml_get(node, "table")))
 		ok &= kveil_loader_read_tables(l, at, w->tables, r);
+	if (w->record) {
+		r->record = kveil_plan_strdup(l->plan, w->record);
+		l->no_memory |= !r->record;
+	}
 	ok &= kveil_loader_read_action(l, node, r);
 	if (w->to && r->path && (at = kveil_yaml_get(node, "to")))
 		ok &= read_to(l, at, r);

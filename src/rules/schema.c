@@ -122,6 +122,10 @@ const struct kveil_option kveil_rule_table[] = {
      .help = "with an envelope: only rows of these tables: users, shop.user_*, db.schema.users. * stands for any text, "
 	     "? for "
 	     "one character, case does not count. Where an event does not tell its table, the rule is in doubt"},
+    {"record", KVEIL_OPT_STRING, RULE_ROW(record),
+     .help =
+	 "with avro: only values of this record type, where one topic carries several: com.acme.User, or User in any "
+	 "namespace. An alias of the type counts as its name"},
     {"to", KVEIL_OPT_LIST, RULE_ROW(to), .min = 1,
      .help = "write to this sibling (last member differs) and remove the source"},
     {"keep_source", KVEIL_OPT_BOOL, RULE_ROW(keep_source), .def = "false", .help = "with to: leave the source clear"},

@@ -38,7 +38,7 @@ struct kveil_rule_envelope_options {
 };
 
 struct kveil_rule_options {
-	char *when;
+	char *when, *record;
 	char **path, **to, **tables;
 	bool keep_source, required;
 	int on_null, on_key;
@@ -50,7 +50,7 @@ extern const struct kveil_option kveil_rule_view_table[];     /* one entry of ou
 extern const struct kveil_option kveil_rule_format_table[];   /* the long form of format: */
 extern const struct kveil_option kveil_rule_envelope_table[]; /* the long form of envelope: */
 extern const struct kveil_option kveil_rule_table[];          /* one entry of fields:, without the actions */
-enum { KVEIL_RULE_TABLE_ROWS = 9 };
+enum { KVEIL_RULE_TABLE_ROWS = 10 };
 
 /* Words of the rule language that a later version will know; ends with NULL. */
 extern const char *const kveil_rule_later_actions[];

@@ -102,6 +102,29 @@ bool kveil_rule_same_tables(const struct kveil_rule *a, const struct kveil_rule 
 	return a->tables && b->tables ? strcmp(a->tables->text, b->tables->text) == 0 : a->tables == b->tables;
 }
 
+static struct kveil_span last_word(struct kveil_span name)
+{
+	size_t at = name.len;
+
+	while (at && name.data[at - 1] != '.')
+		at--;
+	return kveil_span_of(name.data + at, name.len - at);
+}
+
+bool kveil_record_is_called(const char *record, struct kveil_span name)
+{
+	struct kveil_span own = kveil_span_str(record), last = last_word(own);
+	bool is_short = last.len == own.len || last_word(name).len == name.len;
+
+	return is_short ? kveil_span_eq(last, last_word(name)) : kveil_span_eq(own, name);
+}
+
+bool kveil_rule_other_records(const struct kveil_rule *a, const struct kveil_rule *b)
+{
+	return a->record && b->record &&
+	       !kveil_span_eq(last_word(kveil_span_str(a->record)), last_word(kveil_span_str(b->record)));
+}
+
 /* Two names without stars, and their own parts differ: "shop.users" and "orders". */
 static bool are_apart(const char *a, const char *b)
 {

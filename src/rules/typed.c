@@ -11,6 +11,24 @@ static struct kveil_error *problem(struct kveil_loader *l, const struct kveil_ru
 			       l->plan->formats[KVEIL_PART_VALUE]->name, what);
 }
 
+/* Of which record a value is its schema says, and nothing else does. */
+static void check_record(struct kveil_loader *l, const struct kveil_rule *r, bool is_typed)
+{
+	struct kveil_error *e = NULL;
+
+	if (!r->record)
+		return;
+	if (!is_typed || r->part != KVEIL_PART_VALUE)
+		e = kveil_report_at(l->report, l->file, r->line, r->column, "`record` is for values in avro");
+	else if (l->plan->envelope)
+		e = kveil_report_at(l->report, l->file, r->line, r->column,
+				    "`record` under an envelope is not in this version");
+	else if (r->required)
+		e = problem(l, r, "`required` with `record`");
+	if (e && l->plan->envelope)
+		kveil_error_hint(e, "table: users tells rows of one table from others");
+}
+
 static void check_rule(struct kveil_loader *l, const struct kveil_rule *r)
 {
 	const struct kveil_format *f = r->part == KVEIL_PART_HEADER ? NULL : l->plan->formats[r->part];
@@ -104,6 +122,8 @@ void kveil_loader_check_typed(struct kveil_loader *l, const struct kveil_yaml *r
 	const struct kveil_plan *p = l->plan;
 	const struct kveil_format *f = p->formats[KVEIL_PART_VALUE];
 
+	for (size_t i = 0; i < p->own_rule_count; i++)
+		check_record(l, &p->rules[i], f && f->is_typed);
 	if (!f || !f->is_typed) {
 		const struct kveil_yaml *at = kveil_yaml_get(root, "schema");
 		if (at)

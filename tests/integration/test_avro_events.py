@@ -334,3 +334,58 @@ def test_random_rows():
             assert row["id"] == read(json.loads(key_derived), key)["id"]
         changed += out != case[2]
     assert changed > CASES / 2
+
+
+# --- several types in one topic ---
+
+def kinds(**more):
+    user = {**record("User", ("phone", "string"), ("n", "int")), "namespace": "com.acme", **more}
+    order = {**record("Order", ("phone", "string"), ("of", null_or("com.acme.User"))), "namespace": "com.acme"}
+    return user, order
+
+
+AVRO = "name: t\ntopics: [in]\nformat: avro\nfields:\n"
+
+
+@pytest.mark.parametrize("name, is_it", [("com.acme.User", True), ("User", True), ("com.other.User", False),
+                                         ("Users", False), ("user", False)])
+def test_rules_for_one_record(name, is_it):
+    user, _ = kinds()
+    rules = f'  - {{path: $.phone, record: {name}, mask: {{}}}}\n'
+    code, derived, out, _, _ = run_one(rules, user, {"phone": CANARY, "n": 1}, head=AVRO)
+    assert code == "ok" and (CANARY.encode() not in out) == is_it, derived
+    # in a union of types, each with its own rules
+    rules += '  - {path: $.phone, record: Order, nullify: true}\n'
+    user, order = kinds()
+    both = [user, order]
+    for what, value in (("com.acme.User", {"phone": CANARY, "n": 1}),
+                        ("com.acme.Order", {"phone": CANARY, "of": {"phone": "inner", "n": 2}})):
+        code, derived, out, _, _ = run_one(rules, both, (what, value), head=AVRO)
+        assert code == "ok", derived
+        got = read(json.loads(derived), out)
+        if what == "com.acme.Order":
+            # The rule on a user is for values that are one, and not for users in an order.
+            assert got["phone"] is None and got["of"] == {"phone": "inner", "n": 2}
+        assert (got["phone"] == CANARY) == (what == "com.acme.User" and not is_it)
+
+
+def test_a_record_that_was_renamed_is_still_the_rules():
+    for alias in ("User", "com.acme.User"):
+        person = {**record("Person", ("phone", "string"), aliases=[alias]), "namespace": "com.acme"}
+        for name in ("User", "com.acme.User"):
+            code, derived, out, _, _ = run_one(f'  - {{path: $.phone, record: {name}, mask: {{}}}}\n', person,
+                                               {"phone": CANARY}, head=AVRO)
+            assert code == "ok", derived
+            assert_no_canary(out)
+
+
+def test_a_record_that_holds_itself_in_a_union():
+    chain = record("Node", ("phone", "string"), ("next", null_or("Node")))
+    rules = '  - {path: "$..phone", record: Node, mask: {}}\n'
+    value = {"phone": CANARY, "next": {"phone": CANARY, "next": None}}
+    for schema, v in ((chain, value), (["null", chain], ("Node", value)),
+                      ([chain, record("Other", ("phone", "int"), ("node", "Node"))],
+                       ("Node", value))):
+        code, derived, out, _, _ = run_one(rules, schema, v, head=AVRO)
+        assert code == "ok", derived
+        assert_no_canary(out)

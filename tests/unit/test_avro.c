@@ -615,6 +615,8 @@ static void test_not_yet(void **state)
 	    "envelope: ogg\n" HEAD R("path: $.a, mask: {}"),
 	    "envelope: {kind: debezium, messages: rows}\n" HEAD R("path: $.a, mask: {}"),
 	    "envelope: debezium\nunmatched: remove\n" HEAD R("path: $.a, mask: {}"),
+	    "envelope: debezium\n" HEAD R("path: $.a, record: U, mask: {}"),
+	    HEAD R("path: $.a, record: U, required: true, mask: {}"),
 	    "name: t\ntopics: [in]\nformat: {value: json, key: avro}\nfields:\n" R("path: $.a, mask: {}"),
 	    "name: t\ntopics: [in]\nformat: {value: avro, key: avro}\nfields:\n" R("path: \"key:$.a[?@.b]\", mask: {}"),
 	    "outputs: [{name: a, topic: b}]\n" HEAD R("path: $.a, mask: {}"),

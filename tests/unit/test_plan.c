@@ -397,6 +397,12 @@ static void test_protects_less(void **state)
 	assert_false(less(BOTH, ONE_BY_ONE));
 	assert_false(less(ONE_BY_ONE, BOTH));
 	assert_true(less(BOTH, HEAD "  - {path: $.b, mask: {}}\n"));
+	/* Values of one record type only. */
+#define OF_RECORD(words) "name: n\ntopics: etl.a\nformat: avro\nfields:\n  - {path: $.a, " words "mask: {}}\n"
+	assert_true(less(OF_RECORD(""), OF_RECORD("record: User, ")));
+	assert_true(less(OF_RECORD("record: User, "), OF_RECORD("record: Order, ")));
+	assert_false(less(OF_RECORD("record: User, "), OF_RECORD("record: User, ")));
+	assert_false(less(OF_RECORD("record: User, "), OF_RECORD("")));
 	/* The same words about another value. */
 	assert_true(less(HEAD "  - {path: $.a.b, when: '@ > 5', remove: true}\n",
 			 HEAD "  - {path: $.a, when: '@ > 5', remove: true}\n"));
