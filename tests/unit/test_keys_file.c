@@ -3,6 +3,10 @@
 #include "dying_disk.h"
 #include "keys_fixture.h"
 
+#include "base/text.h"
+#include "crypto/crypto.h"
+#include "keys/internal.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -136,6 +140,42 @@ static void records_cannot_be_dropped_or_exchanged(void **state)
 	free(shorter);
 	free(theirs);
 	fixture_tear_down(&other);
+	fixture_tear_down(&f);
+}
+
+/* Without the number of events, which comes with the next write. */
+static void the_mark_of_an_older_kveil_is_read(void **state)
+{
+	(void)state;
+	struct fixture f;
+	char id[33], line[512], digits[2 * KVEIL_MAC_BYTES + 1] = "";
+	unsigned long long place[6];
+	uint8_t mac[KVEIL_MAC_BYTES];
+	size_t n;
+
+	fixture_set_up(&f, NULL);
+	struct kveil_keystore *ks = fixture_init(&f);
+	const struct kveil_registry_secret *secret = ks->registry->secret;
+	char *mark = (char *)get_file(at(&f, ".keys.json.mark"), &n);
+	assert_int_equal(sscanf(mark, "kveil-mark 2 %32s %llu %llu %llu %llu %llu %llu ", id, &place[0], &place[1],
+				&place[2], &place[3], &place[4], &place[5]),
+			 7);
+	free(mark);
+	int length = snprintf(line, sizeof line, "kveil-mark 1 %s %llu %llu %llu %llu %llu %llu ", id, place[0],
+			      place[1], place[2], place[3], place[4], place[5]);
+	assert_ok(kveil_crypto_hmac(secret->hash, kveil_span_of(secret->mark_key, sizeof secret->mark_key),
+				    kveil_span_of(line, (size_t)length), mac, &err));
+	kveil_text_encode(KVEIL_HEX, mac, sizeof mac, (uint8_t *)digits);
+	length += snprintf(line + length, sizeof line - (size_t)length, "%s\n", digits);
+	kveil_keystore_unref(ks);
+	put_file(at(&f, ".keys.json.mark"), line, (size_t)length, 0600);
+	lease_from_disk(&f);
+	mark = (char *)get_file(at(&f, ".keys.json.mark"), &n);
+	assert_memory_equal(mark, "kveil-mark 2 ", 13);
+	free(mark);
+	line[length - 2] = line[length - 2] == '0' ? '1' : '0';
+	put_file(at(&f, ".keys.json.mark"), line, (size_t)length, 0600);
+	assert_int_equal(fixture_open_status(&f), KVEIL_E_REGISTRY_CORRUPT);
 	fixture_tear_down(&f);
 }
 
@@ -814,6 +854,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_edited_byte_is_refused_or_harmless),
 	    cmocka_unit_test(records_cannot_be_dropped_or_exchanged),
+	    cmocka_unit_test(the_mark_of_an_older_kveil_is_read),
 	    cmocka_unit_test(yesterdays_registry_is_refused_however_it_came),
 	    cmocka_unit_test(what_is_restored_opens_and_never_seals),
 	    cmocka_unit_test(a_backup_that_was_altered_is_not_restored),
