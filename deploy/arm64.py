@@ -23,7 +23,7 @@ UNIT = f"""
 cd /src && docker/cross.sh file arm64 >cross.ini && printf "%s\\n" "[binaries]" "exe_wrapper = 'env'" >wrapper.ini
 meson setup build --cross-file cross.ini --cross-file wrapper.ini -Dtests=enabled >/tmp/log || {{ cat /tmp/log; exit 1; }}
 ninja -C build >/tmp/log || {{ grep -v "^\\[" /tmp/log | tail -60; exit 1; }}
-KVEIL_VECTORS=/src/.cache/vectors meson test -C build --no-rebuild --num-processes 2 --timeout-multiplier 8 -q --print-errorlogs {TESTS}
+KVEIL_VECTORS=/src/.cache/vectors meson test -C build --no-rebuild --num-processes 2 --timeout-multiplier 40 -q --print-errorlogs {TESTS}
 """
 USE = """
 apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 /build/kveil_*_arm64.deb /build/libkveil0_*_arm64.deb >/dev/null
@@ -55,7 +55,7 @@ def unit_tests(suite):
         return
     copy_source(root / "src")
     shutil.copytree(CACHE / "vectors", root / "src" / ".cache" / "vectors")
-    r = inside(root, UNIT)
+    r = inside(root, UNIT, timeout=7200)
     count(f"Debian {SUITES[suite]}, arm64: unit tests", r.returncode == 0, (r.stdout + r.stderr)[-4000:])
     shutil.rmtree(root / "src")
 
