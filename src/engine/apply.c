@@ -3,6 +3,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "engine/internal.h"
+#include "format/envelope.h"
 
 #include <stdio.h>
 
@@ -28,7 +29,11 @@ static enum kveil_status find_rows(struct kveil_engine *e, const struct kveil_bo
 
 	*ret_count = 0;
 	r = binding_in_row(e, r, &spot);
-	if (r->from == KVEIL_STAGE_ROW || r->in_key_row || (spot->part == KVEIL_PART_KEY && r->rule->is_of_event)) {
+	/* Of a row of which the key holds one column nothing else is known. */
+	if (r->is_text_column)
+		return KVEIL_OK;
+	if (r->from == KVEIL_STAGE_ROW || r->from == KVEIL_STAGE_PARTIAL || r->in_key_row ||
+	    (spot->part == KVEIL_PART_KEY && r->rule->is_of_event)) {
 		if (spot->doc)
 			rows[(*ret_count)++] = kveil_engine_row(e, spot->doc, r, spot);
 		return KVEIL_OK;
@@ -135,6 +140,26 @@ static enum kveil_status find_key(struct kveil_engine *e, const struct kveil_bou
 	return kveil_keyring_named(e->keys, text, use, ret, err);
 }
 
+static void write_place(struct kveil_engine *e, const struct kveil_spot *spot, const struct kveil_spot *place,
+			const struct kveil_bound_rule *in_row, struct kveil_span to_name)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf rest = KVEIL_BUF_INIT;
+	uint32_t skip = (uint32_t)in_row->root->count;
+
+	if (!in_row->is_text_column) {
+		kveil_engine_write_path(e, spot, place->outer, skip, false, to_name, &e->scratch);
+		return;
+	}
+	/* The key has another name for it. */
+	skip += in_row->from == KVEIL_STAGE_PART;
+	kveil_engine_write_path(e, spot, place->outer, skip, false, to_name, &rest);
+	kveil_buf_append_byte(&e->scratch, '$');
+	kveil_path_write_name(kveil_span_str(e->plan->envelope->text_column), &e->scratch);
+	if (kveil_buf_ok(&rest) && rest.len)
+		kveil_buf_append(&e->scratch, rest.data + 1, rest.len - 1);
+	e->scratch.failed |= rest.failed;
+}
+
 /* "orders:$['a'][*]" for the place at hand, in the arena. */
 static enum kveil_status place_ad(struct kveil_engine *e, const struct kveil_bound_rule *r,
 				  const struct kveil_spot *spot, bool at_target, struct kveil_span *ret,
@@ -146,8 +171,7 @@ static enum kveil_status place_ad(struct kveil_engine *e, const struct kveil_bou
 	const struct kveil_bound_rule *in_row = binding_in_row(e, r, &place);
 	kveil_engine_reset_scratch(e);
 	kveil_buf_append_span(&e->scratch, r->ad_prefix);
-	kveil_engine_write_path(e, spot, place->outer, (uint32_t)in_row->root->count, false,
-				at_target ? r->rule->to_name : KVEIL_SPAN_NULL, &e->scratch);
+	write_place(e, spot, place, in_row, at_target ? r->rule->to_name : KVEIL_SPAN_NULL);
 	uint8_t *copy = kveil_buf_ok(&e->scratch) ? kveil_arena_alloc(&e->arena, e->scratch.len) : NULL;
 	if (!copy)
 		return kveil_no_memory(err, "a record");
@@ -218,6 +242,42 @@ static bool read_value(struct kveil_engine *e, const struct kveil_spot *spot, bo
 	if (m->flags & KVEIL_NODE_VALUE_ESCAPED)
 		ret->text = kveil_engine_unquote(e, kveil_span_of(data, len));
 	return ret->text.data != NULL;
+}
+
+/* Extended JSON's {"$numberLong": "42"} and {"$date": {"$numberLong": "1"}}: one member whose name begins with $. */
+static bool is_wrapper(const struct kveil_doc *doc, uint32_t node)
+{
+	const struct kveil_doc_node *n = &doc->nodes[node];
+
+	return n->kind == KVEIL_KIND_OBJECT && n->count == 1 &&
+	       doc->text.data[doc->nodes[node + 1].name_start + 1] == '$';
+}
+
+/* The scalar that such a value is, by its text. What has several parts is none. */
+static bool read_wrapped(struct kveil_engine *e, const struct kveil_spot *spot, struct kveil_value *ret)
+{
+	const struct kveil_doc *doc = spot->doc;
+	uint32_t node = spot->match.node;
+
+	if (!is_wrapper(doc, node))
+		return false;
+	node += 1 + is_wrapper(doc, node + 1);
+	enum kveil_kind kind = doc->nodes[node].kind;
+	if (kind != KVEIL_KIND_STRING && kind != KVEIL_KIND_NUMBER && kind != KVEIL_KIND_BOOL)
+		return false;
+	ret->kind = KVEIL_KIND_STRING;
+	if (kveil_doc_text(doc, node, &e->arena, &ret->text))
+		return false;
+	ret->raw = ret->text;
+	return true;
+}
+
+/* …for an action that takes texts and no objects. */
+static bool is_wrapped(struct kveil_engine *e, const struct kveil_bound_rule *r, const struct kveil_spot *spot,
+		       struct kveil_value *ret)
+{
+	return spot->match.kind == KVEIL_KIND_OBJECT && spot->doc && kveil_engine_has_wrapped(e) &&
+	       r->kinds & KVEIL_KIND_BIT(KVEIL_KIND_STRING) && read_wrapped(e, spot, ret);
 }
 
 /* A string's content stands in out from `content` on, behind an opening quote: escapes it if it must be, closes it. */
@@ -358,10 +418,12 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	enum kveil_result_kind kind = (enum kveil_result_kind) - 1;
 	size_t start = out->len;
 
-	if (__builtin_expect(!(r->kinds & KVEIL_KIND_BIT(spot->match.kind)), 0) && !is_spelled(e, r, spot))
+	bool takes = r->kinds & KVEIL_KIND_BIT(spot->match.kind);
+	bool is_read = __builtin_expect(!takes, 0) && is_wrapped(e, r, spot, &in);
+	if (__builtin_expect(!takes, 0) && !is_read && !is_spelled(e, r, spot))
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "`%s` does not take a value of kind %s",
 				  r->action->name, kveil_kind_name(spot->match.kind));
-	if (!read_value(e, spot, f->quote != 0, &in))
+	if (!is_read && !read_value(e, spot, f->quote != 0, &in))
 		return kveil_no_memory(err, "a record");
 	enum kveil_status st = find_key_and_ad(e, r, spot, &call, err);
 	if (!st && r->in_key_row && !r->rule->on_key_any && !(r->action->keeps_apart && r->action->keeps_apart(&call)))
@@ -431,7 +493,9 @@ static enum kveil_status is_filler(struct kveil_engine *e, const struct kveil_bo
 	enum kveil_status st = KVEIL_OK;
 
 	*ret = false;
-	if (!e->plan->is_delete || !(r->event_above || r->is_flat) || r->part != KVEIL_PART_VALUE || !is_empty)
+	/* A text has a tape of its own, and nobody fills that up. */
+	if (!e->plan->is_delete || !(r->event_above || r->is_flat) || r->part != KVEIL_PART_VALUE || !is_empty ||
+	    spot->outer)
 		return KVEIL_OK;
 	st = kveil_engine_value_doc(e, &value, err);
 	if (!st && value && r->is_flat) {

@@ -11,8 +11,7 @@ enum kveil_status kveil_engine_check_typed(const struct kveil_engine *e, struct 
 {
 	const struct kveil_envelope *kind = e->plan->envelope;
 
-	if (e->view_count != 1 || e->unmatched_views || (kind && !kind->has_schemas) ||
-	    e->plan->rows[KVEIL_ROWS_TEXT].count)
+	if (e->view_count != 1 || e->unmatched_views || (kind && !kind->has_schemas) || e->plan->reads_messages)
 		return kveil_fail(err, KVEIL_E_RULES,
 				  "format avro takes one output, `unmatched: keep`, no `messages: rows`, and envelope "
 				  "debezium or connect in this version");

@@ -92,7 +92,7 @@ static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_ru
 	b->kinds = a->kinds_for ? a->kinds_for(r->params) : a->kinds;
 	b->streams = b->part == KVEIL_PART_HEADER || kveil_path_is_streamable(b->own);
 	/* An envelope's own conditions come up once in a while, and texts where rows are objects. */
-	b->leaves_stream = r->when || b->way;
+	b->leaves_stream = r->when || b->way || b->is_text_column;
 	if (r->index >= e->plan->rule_count)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a rule's index is outside its plan");
 	b->matches = &e->matches[r->index];
@@ -146,7 +146,8 @@ static uint32_t twin_of(const struct kveil_engine *e, uint32_t i)
 	if (b->rule->when || b->rule->tables)
 		return i;
 	for (uint32_t k = i; k > 0 && e->rules[k - 1].rule == b->rule; k--)
-		if (e->rules[k - 1].part == b->part && e->rules[k - 1].way == b->way && e->rules[k - 1].from == b->from)
+		if (e->rules[k - 1].part == b->part && e->rules[k - 1].way == b->way &&
+		    e->rules[k - 1].from == b->from && e->rules[k - 1].is_text_column == b->is_text_column)
 			first = k - 1;
 	return first;
 }
@@ -166,6 +167,9 @@ static enum kveil_status make_automaton(struct kveil_engine *e, enum kveil_part 
 		const struct kveil_bound_rule *b = &e->rules[i];
 		if (b->part != part || !b->views || (b->from != KVEIL_STAGE_PART) != in_texts)
 			continue;
+		/* Where names may be paths, dotted.c looks. */
+		if (b->from == KVEIL_STAGE_PARTIAL)
+			continue;
 		*ret_all_stream &= b->streams;
 		bool is_place_bound = b->ad_prefix.data && !b->ad.data; /* `to` goes over the tape */
 		if (b->streams)
@@ -173,7 +177,7 @@ static enum kveil_status make_automaton(struct kveil_engine *e, enum kveil_part 
 	}
 	for (uint32_t i = 0; part == KVEIL_PART_VALUE && e->unmatched_views && i < e->clear_count; i++) {
 		uint32_t id = e->rule_count + i;
-		if ((e->clears[i].from != KVEIL_STAGE_PART) != in_texts)
+		if ((e->clears[i].from != KVEIL_STAGE_PART) != in_texts || e->clears[i].from == KVEIL_STAGE_PARTIAL)
 			continue;
 		*ret_all_stream &= e->clears[i].streams;
 		if (e->clears[i].streams)

@@ -146,18 +146,31 @@ static bool add_ways(struct kveil_engine *e, const struct kveil_rule *r, enum kv
 
 static bool add_inside(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part, unsigned from);
 
-/* A row that is a text. */
-static bool add_row_ways(struct kveil_engine *e, const struct kveil_rule *r)
+/* A row that is a text, and the text of what changed of one. */
+static bool add_row_ways(struct kveil_engine *e, const struct kveil_rule *r, unsigned stage)
 {
 	const struct kveil_path *whole = e->plan->rows[KVEIL_ROWS_WHOLE].roots[0];
-	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_TEXT];
+	bool is_partial = stage == KVEIL_STAGE_PARTIAL;
+	const struct kveil_rows *rows = &e->plan->rows[is_partial ? KVEIL_ROWS_PARTIAL : KVEIL_ROWS_TEXT];
 	bool ok = true;
 
+	/* Nothing looks into texts there: the envelope refuses such events. */
+	if (e->parts[r->part].format->is_typed)
+		return true;
 	for (size_t i = 0; ok && i < rows->count; i++) {
 		ok = add_binding(e, r, r->part, rows->roots[i], whole, KVEIL_KIND_BIT(KVEIL_KIND_STRING));
-		e->rules[e->rule_count - 1].way = KVEIL_STAGE_ROW;
+		struct kveil_bound_rule *b = &e->rules[e->rule_count - 1];
+		b->way = (uint8_t)stage;
+		/* Such fields stand in a member of the event. */
+		b->event_above += is_partial;
 	}
-	return ok && (!rows->count || add_inside(e, r, r->part, KVEIL_STAGE_ROW));
+	uint32_t first = e->rule_count;
+	ok = ok && (!rows->count || add_inside(e, r, r->part, stage));
+	for (; is_partial && first < e->rule_count; first++) {
+		e->rules[first].has_gaps = true;
+		e->rules[first].is_flat = false;
+	}
+	return ok;
 }
 
 /* What a rule looks for in the text of a stage. */
@@ -167,7 +180,7 @@ static bool add_inside(struct kveil_engine *e, const struct kveil_rule *r, enum 
 	unsigned last = KVEIL_STAGE_STEP + (unsigned)kveil_text_entries(r->path);
 	bool ok = true;
 
-	for (unsigned to = last; ok && to > from; to--) {
+	for (unsigned to = last; ok && to > from && to >= KVEIL_STAGE_STEP; to--) {
 		bool is_way = to < last;
 		ok = add_binding(e, r, part, whole, kveil_text_stretch(e, r->path, from, to),
 				 is_way          ? TEXTS
@@ -188,6 +201,21 @@ static bool add_all_inside(struct kveil_engine *e, const struct kveil_rule *r, e
 	for (unsigned from = KVEIL_STAGE_STEP; ok && from < last; from++)
 		ok = add_inside(e, r, part, from);
 	return ok;
+}
+
+/* $.NAME */
+static const struct kveil_path *name_path(struct kveil_engine *e, const char *name)
+{
+	struct kveil_path *p = kveil_engine_bound_array(e, 1, sizeof *p);
+	struct kveil_segment *segment = kveil_engine_bound_array(e, 1, sizeof *segment);
+	struct kveil_selector *selector = kveil_engine_bound_array(e, 1, sizeof *selector);
+
+	if (!p || !segment || !selector)
+		return NULL;
+	*selector = (struct kveil_selector){.kind = KVEIL_SEL_NAME, .name = kveil_span_str(name)};
+	*segment = (struct kveil_segment){.selectors = selector, .count = 1};
+	*p = (struct kveil_path){.segments = segment, .count = 1};
+	return p;
 }
 
 static bool add_bindings(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part,
@@ -226,7 +254,8 @@ static size_t count_bindings(const struct kveil_plan *plan)
 		if (holds_in_key(plan, &plan->rules[i]))
 			n += MOST_COPIES * plan->rows[KVEIL_ROWS_EVENT].count * stages +
 			     3 * plan->rows[KVEIL_ROWS_KEY].count * stages + 1 + plan->rows[KVEIL_ROWS_TEXT].count +
-			     stages;
+			     plan->rows[KVEIL_ROWS_PARTIAL].count + 2 * stages + 2 * plan->rows[KVEIL_ROWS_KEY].count +
+			     (plan->rules[i].path->count + 1) * stages;
 	}
 	return n;
 }
@@ -252,6 +281,47 @@ static bool bind_copies(struct kveil_engine *e, const struct kveil_rule *r)
 	return ok;
 }
 
+/* In a key the text under the column's own name for it: for rules on the column, and for those that go on in there. */
+static bool bind_text_column(struct kveil_engine *e, const struct kveil_rule *r)
+{
+	const struct kveil_envelope *kind = e->plan->envelope;
+	const struct kveil_rows *keys = &e->plan->rows[KVEIL_ROWS_KEY];
+	const struct kveil_path *whole = e->plan->rows[KVEIL_ROWS_WHOLE].roots[0];
+	uint64_t states = kind->text_in_key ? kveil_dotted_enter(r->path, kveil_span_str(kind->text_column)) : 0;
+	unsigned last = KVEIL_STAGE_STEP + (unsigned)kveil_text_entries(r->path);
+	bool looks_inside = !e->parts[KVEIL_PART_KEY].format->is_typed;
+	uint32_t first = e->rule_count;
+
+	if (!states)
+		return true;
+	const struct kveil_path *in_key = name_path(e, kind->text_in_key);
+	bool ok = in_key != NULL;
+	if (states >> r->path->count & 1)
+		ok = ok && add_bindings(e, r, KVEIL_PART_KEY, keys, in_key);
+	for (size_t i = 0; ok && looks_inside && i < keys->count; i++) {
+		ok = add_binding(e, r, KVEIL_PART_KEY, keys->roots[i], in_key, KVEIL_KIND_BIT(KVEIL_KIND_STRING));
+		e->rules[e->rule_count - 1].way = KVEIL_STAGE_COLUMN;
+	}
+	uint32_t inside = e->rule_count;
+	for (size_t i = 0; ok && looks_inside && i <= r->path->count; i++)
+		for (unsigned to = last; ok && states >> i & 1 && to >= KVEIL_STAGE_STEP; to--) {
+			size_t stop = kveil_text_begin(r->path, to);
+			/* A stretch that ends in front of where it would begin. */
+			if (stop < i)
+				continue;
+			ok = add_binding(e, r, KVEIL_PART_KEY, whole, kveil_text_slice(e, r->path, i, stop),
+					 to < last ? TEXTS : ~0u);
+			e->rules[e->rule_count - 1].way = (uint8_t)(to < last ? to : 0);
+		}
+	for (; first < e->rule_count; first++) {
+		e->rules[first].is_bare_key = false;
+		e->rules[first].is_text_column = true;
+		if (first >= inside)
+			e->rules[first].from = KVEIL_STAGE_COLUMN;
+	}
+	return ok;
+}
+
 /* The columns of the row that a key of JSON holds. */
 static bool bind_key_columns(struct kveil_engine *e, const struct kveil_rule *r)
 {
@@ -267,7 +337,8 @@ static bool bind_key_columns(struct kveil_engine *e, const struct kveil_rule *r)
 		return false;
 	while (spelled < e->rule_count)
 		e->rules[spelled++].is_spelled_in_key = true;
-	return add_ways(e, r, KVEIL_PART_KEY, keys, r->path) && add_all_inside(e, r, KVEIL_PART_KEY);
+	return add_ways(e, r, KVEIL_PART_KEY, keys, r->path) && add_all_inside(e, r, KVEIL_PART_KEY) &&
+	       bind_text_column(e, r);
 }
 
 /* A bare key is the column's value, also where a row's members could be: {"payload": value}. */
@@ -293,7 +364,7 @@ static bool bind_rule_rows(struct kveil_engine *e, const struct kveil_rule *r)
 		return false;
 	if (!holds_in_key(plan, r))
 		return true;
-	if (!bind_copies(e, r) || !add_row_ways(e, r) ||
+	if (!bind_copies(e, r) || !add_row_ways(e, r, KVEIL_STAGE_ROW) || !add_row_ways(e, r, KVEIL_STAGE_PARTIAL) ||
 	    (e->parts[KVEIL_PART_KEY].format->has_paths && !bind_key_columns(e, r)))
 		return false;
 	bool is_key = plan->key_column && kveil_path_covers(r->path, plan->key_column);
@@ -345,8 +416,8 @@ static uint32_t count_clears(const struct kveil_plan *plan, size_t view)
 
 	for (size_t i = 0; i < plan->views[view].clear_count; i++) {
 		size_t stages = kveil_text_entries(plan->views[view].clear[i]) + 2;
-		n += plan->rows[KVEIL_ROWS_VALUE].count * stages + stages * stages + stages +
-		     plan->rows[KVEIL_ROWS_TEXT].count;
+		n += plan->rows[KVEIL_ROWS_VALUE].count * stages + stages * stages + 2 * stages +
+		     plan->rows[KVEIL_ROWS_TEXT].count + plan->rows[KVEIL_ROWS_PARTIAL].count;
 	}
 	return (uint32_t)n;
 }
@@ -403,10 +474,16 @@ static bool bind_clear(struct kveil_engine *e, const struct kveil_path *path, co
 		for (size_t i = 0; ok && i < rows->count; i++)
 			ok = add_clear(e, like, rows->roots[i], kveil_text_stretch(e, path, KVEIL_STAGE_PART, to),
 				       KVEIL_STAGE_PART, to < last ? to : 0);
-	const struct kveil_rows *texts = &e->plan->rows[KVEIL_ROWS_TEXT];
-	for (size_t i = 0; ok && i < texts->count; i++)
-		ok = add_clear(e, like, texts->roots[i], whole, KVEIL_STAGE_PART, KVEIL_STAGE_ROW);
-	for (unsigned from = e->plan->envelope ? KVEIL_STAGE_ROW : KVEIL_STAGE_STEP; ok && from < last; from++)
+	for (unsigned stage = KVEIL_STAGE_ROW; ok && stage <= KVEIL_STAGE_PARTIAL; stage++) {
+		bool is_partial = stage == KVEIL_STAGE_PARTIAL;
+		const struct kveil_rows *texts = &e->plan->rows[is_partial ? KVEIL_ROWS_PARTIAL : KVEIL_ROWS_TEXT];
+		for (size_t i = 0; ok && i < texts->count; i++)
+			ok = add_clear(e, like, texts->roots[i], whole, KVEIL_STAGE_PART, stage);
+		for (unsigned to = KVEIL_STAGE_STEP; ok && e->plan->envelope && to <= last; to++)
+			ok = add_clear(e, like, whole, kveil_text_stretch(e, path, stage, to), stage,
+				       to < last ? to : 0);
+	}
+	for (unsigned from = KVEIL_STAGE_STEP; ok && from < last; from++)
 		for (unsigned to = from + 1; ok && to <= last; to++)
 			ok = add_clear(e, like, whole, kveil_text_stretch(e, path, from, to), from, to < last ? to : 0);
 	return ok;

@@ -132,6 +132,12 @@ static void trace_outcome(struct kveil_engine *e, struct kveil_place_at_hand *p,
 				   o->effect == KVEIL_EFFECT_WRITTEN ? piece_span(e, o) : KVEIL_SPAN_NULL, "applied");
 }
 
+/* Is it for such a text where that cannot be read? */
+static bool is_column_text(const struct kveil_engine *e, uint32_t id)
+{
+	return e->rules[id].is_text_column && e->rules[id].from == KVEIL_STAGE_PART;
+}
+
 /* Of the rules that write the place's own node, the first that holds; NULL when none does. */
 static enum kveil_status decide_in_place(struct kveil_engine *e, struct kveil_place_at_hand *p, size_t view,
 					 struct kveil_outcome **ret, struct kveil_error *err)
@@ -142,7 +148,7 @@ static enum kveil_status decide_in_place(struct kveil_engine *e, struct kveil_pl
 		struct kveil_outcome *o;
 		if (id >= e->rule_count || is_repeated(e, p, i) || e->rules[id].rule->to || !applies(e, p, id, view))
 			continue;
-		if (p->is_row && e->rules[id].rule->but_row)
+		if (p->is_row && (e->rules[id].rule->but_row || is_column_text(e, id)))
 			continue;
 		enum kveil_status st = ask(e, p, i, &o, err);
 		if (!st && o->holds) {
@@ -177,6 +183,11 @@ static enum kveil_status decide_targets(struct kveil_engine *e, struct kveil_pla
 				    kveil_span_eq(r->rule->to_name, rule->to_name);
 		}
 		enum kveil_status st = ask(e, p, i, &o, err);
+		if (!st && o->holds && e->rules[id].from == KVEIL_STAGE_PARTIAL) {
+			st = kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE,
+					"`to` has nowhere to write beside a field that changed, whose name is a path");
+			return kveil_engine_blame(&e->rules[id], p->spot.match.start, st, err);
+		}
 		/* A rule that lost its target to another still wants the source gone. */
 		if (!st && o->holds)
 			*ret_moves |= !rule->keep_source;
@@ -279,6 +290,22 @@ static bool add_namings(struct kveil_engine *e, struct namings *ns, uint32_t id,
 	return true;
 }
 
+/* The same of a text in which names may be paths. */
+static enum kveil_status find_dotted(struct kveil_engine *e, uint32_t id, const struct kveil_path *own, unsigned how,
+				     const struct kveil_doc *doc, struct namings *ns, struct kveil_error *err)
+{
+	struct kveil_doc row = *doc;
+	uint32_t *nodes;
+	size_t count;
+
+	row.has_gaps = true;
+	row.has_wrapped = kveil_engine_has_wrapped(e);
+	row.absent = e->plan->absent;
+	row.absent_count = e->plan->absent_count;
+	enum kveil_status st = kveil_dotted_select(e, own, &row, how, &nodes, &count, err);
+	return !st && !add_namings(e, ns, id, nodes, count) ? kveil_no_memory(err, "a record") : st;
+}
+
 /* What a path finds in each of its rows, for those that the automaton cannot follow. */
 static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const struct kveil_path *root,
 				      const struct kveil_path *path, bool has_gaps, bool is_flat, bool doubt_selects,
@@ -293,6 +320,7 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 	for (size_t i = 0; !st && i < row_count; i++) {
 		row.root = rows[i];
 		row.has_gaps = has_gaps || (is_flat && kveil_engine_is_partial(e, &row));
+		row.has_wrapped = kveil_engine_has_wrapped(e);
 		row.absent = e->plan->absent;
 		row.absent_count = e->plan->absent_count;
 		st = kveil_path_select_within(path, &row, 0, doubt_selects, &e->work, &e->arena, &nodes, &count, err);
@@ -309,7 +337,7 @@ static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil
 	enum kveil_status st = KVEIL_OK;
 	size_t count;
 
-	for (size_t i = 0; i < d->scan->match_count; i++) {
+	for (size_t i = 0; i < d->scan->match_count && !d->is_dotted; i++) {
 		const uint32_t *ids = kveil_automaton_accepts(d->automaton, d->scan->matches[i].state, &count);
 		for (size_t k = 0; k < count; k++)
 			if (!add_namings(e, ns, ids[k], &d->scan->matches[i].node, 1))
@@ -317,20 +345,24 @@ static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil
 	}
 	for (uint32_t i = 0; i < e->rule_count; i++) {
 		const struct kveil_bound_rule *r = &e->rules[i];
-		if (r->streams || !kveil_decide_is_of(e, d, i))
+		bool protects = r->action->effect == KVEIL_PROTECTS;
+		if ((r->streams && !d->is_dotted) || !kveil_decide_is_of(e, d, i))
 			continue;
-		st = find_by_tape(e, i, r->root, r->own, r->has_gaps, r->is_flat, r->action->effect == KVEIL_PROTECTS,
-				  &d->scan->doc, ns, err);
+		unsigned how = (protects ? KVEIL_DOTTED_WIDELY : 0) | (protects && !r->way ? KVEIL_DOTTED_INSIDE : 0);
+		st = d->is_dotted ? find_dotted(e, i, r->own, how, &d->scan->doc, ns, err)
+				  : find_by_tape(e, i, r->root, r->own, r->has_gaps, r->is_flat, protects,
+						 &d->scan->doc, ns, err);
 		if (st)
 			return kveil_engine_blame(r, KVEIL_NO_BYTE, st, err);
 	}
 	for (uint32_t i = 0; i < e->clear_count; i++) {
 		const struct kveil_bound_clear *c = &e->clears[i];
-		if (c->streams || !kveil_decide_is_of(e, d, e->rule_count + i))
+		if ((c->streams && !d->is_dotted) || !kveil_decide_is_of(e, d, e->rule_count + i))
 			continue;
 		/* In doubt it is not clear. */
-		st = find_by_tape(e, e->rule_count + i, c->root, c->own, c->has_gaps, c->is_flat, false, &d->scan->doc,
-				  ns, err);
+		st = d->is_dotted ? find_dotted(e, e->rule_count + i, c->own, KVEIL_DOTTED_NONE, &d->scan->doc, ns, err)
+				  : find_by_tape(e, e->rule_count + i, c->root, c->own, c->has_gaps, c->is_flat, false,
+						 &d->scan->doc, ns, err);
 		if (st)
 			return st;
 	}
@@ -439,9 +471,10 @@ enum kveil_status kveil_decide_document(struct kveil_engine *e, const struct kve
 {
 	const struct kveil_doc *doc = &d->scan->doc;
 	struct kveil_level *level = &e->levels[d->level];
-	struct kveil_place_at_hand place = {.document = d,
-					    .spot = {.part = d->part, .text = doc->text, .doc = doc, .outer = d->outer},
-					    .outcomes = level->outcomes};
+	struct kveil_place_at_hand place = {
+	    .document = d,
+	    .spot = {.part = d->part, .text = doc->text, .doc = doc, .outer = d->outer, .is_dotted = d->is_dotted},
+	    .outcomes = level->outcomes};
 	struct namings ns = {0};
 	enum kveil_status st = KVEIL_OK;
 

@@ -11,6 +11,7 @@ struct kveil_document {
 	const struct kveil_scan *scan;
 	const struct kveil_automaton *automaton;
 	bool all_stream;
+	bool is_dotted;                 /* names at its root may be paths */
 	const struct kveil_spot *outer; /* the text; NULL = the part */
 	const bool *open;               /* of a text: the bindings and clear lines that lead here, by id */
 	unsigned level;
@@ -28,7 +29,7 @@ struct kveil_place_at_hand {
 	struct kveil_outcome *outcomes;
 	size_t outcome_count;
 	struct kveil_opened text; /* where something goes on in there */
-	bool is_row;              /* as which it can be read */
+	bool is_row;              /* as which it can be read, or as a column's value */
 };
 
 static inline bool kveil_decide_are_twins(const struct kveil_engine *e, uint32_t a, uint32_t b)

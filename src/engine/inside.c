@@ -88,7 +88,7 @@ static enum kveil_status refuse_text(struct kveil_engine *e, const struct kveil_
 		bool names = false;
 		for (next = i + 1; next < text->way_count && kveil_decide_are_twins(e, id, text->ways[next]);)
 			next++;
-		if (id >= e->rule_count || e->rules[id].way == KVEIL_STAGE_ROW || !(e->rules[id].views & views))
+		if (id >= e->rule_count || e->rules[id].way < KVEIL_STAGE_STEP || !(e->rules[id].views & views))
 			continue;
 		enum kveil_status st = may_name(e, text, i, next - i, &names, err);
 		if (!st && names)
@@ -195,8 +195,10 @@ static bool leads_to(const struct kveil_engine *e, const struct kveil_place_at_h
 enum kveil_status kveil_decide_open(struct kveil_engine *e, struct kveil_place_at_hand *p, struct kveil_error *err)
 {
 	unsigned level = p->document->level + 1;
+	bool is_gone = false, is_column = leads_to(e, p, KVEIL_STAGE_COLUMN);
+	bool is_row = leads_to(e, p, KVEIL_STAGE_ROW) || leads_to(e, p, KVEIL_STAGE_PARTIAL);
 	/* The content of a message may be bytes. */
-	bool is_gone = false, decodes = leads_to(e, p, KVEIL_STAGE_ROW);
+	unsigned how = (is_row ? KVEIL_TEXT_DECODES : 0) | (is_column ? KVEIL_TEXT_IS_VALUE : 0);
 
 	p->text = (struct kveil_opened){.state = KVEIL_TEXT_IS_EMPTY};
 	enum kveil_status st = kveil_engine_was_not_sent(e, &p->spot, &is_gone, err);
@@ -206,10 +208,11 @@ enum kveil_status kveil_decide_open(struct kveil_engine *e, struct kveil_place_a
 		p->text =
 		    (struct kveil_opened){.state = KVEIL_TEXT_IS_BROKEN, .why = "too many texts within each other"};
 	else
-		st = kveil_text_open(e, &p->spot, level, decodes, &p->text, err);
+		st = kveil_text_open(e, &p->spot, level, how, &p->text, err);
 	bool is_object =
 	    p->text.state == KVEIL_TEXT_IS_JSON && e->levels[level].scan.doc.nodes[0].kind == KVEIL_KIND_OBJECT;
-	p->is_row = (is_object || p->text.state == KVEIL_TEXT_IS_EMPTY) && decodes;
+	p->is_row = (is_row && (is_object || p->text.state == KVEIL_TEXT_IS_EMPTY)) ||
+		    (is_column && p->text.state == KVEIL_TEXT_IS_JSON);
 	return st;
 }
 
@@ -239,7 +242,7 @@ enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place
 {
 	const struct kveil_document *d = p->document;
 	uint64_t views = views_inside(e, p);
-	bool had_schema = e->has_schema;
+	bool had_schema = e->has_schema, is_dotted = leads_to(e, p, KVEIL_STAGE_PARTIAL);
 	const struct kveil_bound_part *part = &e->parts[d->part];
 
 	if (!views)
@@ -253,7 +256,8 @@ enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place
 	struct kveil_document inner = {.part = d->part,
 				       .scan = &e->levels[d->level + 1].scan,
 				       .automaton = part->text_automaton,
-				       .all_stream = part->text_all_stream,
+				       .all_stream = part->text_all_stream && !is_dotted,
+				       .is_dotted = is_dotted,
 				       .outer = &p->spot,
 				       .level = d->level + 1,
 				       .views = views,

@@ -12,6 +12,7 @@
  *   decide.c   the rest, over the tape: which rule writes which place, in each view
  *   inside.c   the same in texts of JSON that paths go on in
  *   texts.c    such a text opened, and what changed in there as edits of the text around
+ *   dotted.c   names with dots that are paths
  *   rewrite.c  those writes as edits in document order, spliced into one output a view
  *   apply.c    one rule on one value: templates, associated data, the action, its result in syntax
  *   when.c     a rule's condition at a place, in every reading of the record
@@ -37,8 +38,9 @@
 
 enum { KVEIL_MOST_TEXTS = 4 /* within each other, that paths go on in */ };
 
-/* Where a binding's path begins: a part of the record, the text that a row is, the text after so many steps. */
-enum { KVEIL_STAGE_PART, KVEIL_STAGE_ROW, KVEIL_STAGE_STEP };
+/* Where a binding's path begins: a part of the record; the text that a row is, that holds what changed of one, that is
+ * a key's one column; the text after so many steps. */
+enum { KVEIL_STAGE_PART, KVEIL_STAGE_ROW, KVEIL_STAGE_PARTIAL, KVEIL_STAGE_COLUMN, KVEIL_STAGE_STEP };
 
 /* A rule at one of the rows that it holds for, with what this thread needs to run it. Its place in engine.rules is its
  * rank: in every view, of two rules the one with the lower number comes first. The bindings of one rule stand side by
@@ -61,6 +63,7 @@ struct kveil_bound_rule {
 	bool is_flat;                /* the row stands where an event could: it may say that it lacks some */
 	bool is_bare_key;            /* the key is the column's value, not an object that holds it */
 	bool is_copy;                /* of a column's value in another image, whose other columns are not known */
+	bool is_text_column;         /* the envelope's text_column, in a key: the text is the value where it holds no JSON */
 	bool is_spelled_in_key;      /* as this envelope's keys spell columns, where that is not as rows do */
 	uint32_t event_above;        /* steps from the row up to the event that holds it; 0: a flat row */
 	struct kveil_key *key, *key2; /* NULL: none, or named by a template */
@@ -253,6 +256,7 @@ struct kveil_spot {
 	const struct kveil_value *value; /* where the format's bytes do not say it by themselves; else NULL */
 	bool is_sent; /* whatever it says, it does not stand for a value that the source did not send */
 	const struct kveil_spot *outer; /* the text that it stands in; NULL: none, but the part */
+	bool is_dotted;              /* names at the root of doc may be paths; only where there is a doc */
 	const uint32_t *ways;        /* of such a text: what leads there, in the order of ids */
 	size_t way_count;
 };
@@ -376,6 +380,8 @@ bool kveil_engine_is_deleted(struct kveil_engine *e, const struct kveil_doc *doc
 bool kveil_engine_copies_column(const struct kveil_engine *e, struct kveil_span name);
 /* Is it the name of a field or header that a connector adds, also under the file's own prefix? */
 bool kveil_engine_is_added(const struct kveil_plan *plan, const char *usual, struct kveil_span name);
+/* May an object be a scalar, as extended JSON wraps them? */
+bool kveil_engine_has_wrapped(const struct kveil_engine *e);
 /* The tape of the spot's part with $ at the binding's row. */
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
                                   const struct kveil_spot *spot);
@@ -492,9 +498,19 @@ struct kveil_opened {
 	unsigned layer_count;
 };
 
-/* Opens the text at the spot, a string; its tape is then that of the level's scan. decodes: base64 of an object too. */
-enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, bool decodes,
+/* What else a text may be than JSON. */
+enum {
+	KVEIL_TEXT_DECODES = 1 << 0, /* base64 of an object too */
+	KVEIL_TEXT_IS_VALUE = 1 << 1, /* a text in it is a value, and not JSON once more */
+};
+/* Opens the text at the spot, a string; its tape is then that of the level's scan. */
+enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, unsigned how,
                                   struct kveil_opened *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The path's segments [begin, end), in engine.bound; NULL: no memory. */
+const struct kveil_path *kveil_text_slice(struct kveil_engine *e, const struct kveil_path *path, size_t begin,
+                                          size_t end);
+/* The segment that a stage begins with; one behind the last stage ends the path. */
+size_t kveil_text_begin(const struct kveil_path *path, unsigned stage);
 /* Edits of what the text holds become edits of what it stands in. What they do not touch keeps its bytes. false: no
  * memory. */
 bool kveil_text_map(struct kveil_engine *e, const struct kveil_opened *t, struct kveil_edits *edits);
@@ -504,6 +520,24 @@ const struct kveil_spot *kveil_text_row_place(const struct kveil_engine *e, cons
 /* Of a binding in the text that a row is: the one that leads there. */
 uint32_t kveil_text_row_way(const struct kveil_engine *e, const struct kveil_spot *spot,
                             const struct kveil_bound_rule *b);
+
+/* --- dotted.c --- */
+
+/* Bit i: the path may go on with its segment i behind the column; its end is the bit behind the last. The rules' checks
+ * hold paths to KVEIL_PATH_IN_EVENT segments, which fit. */
+uint64_t kveil_dotted_enter(const struct kveil_path *path, struct kveil_span column);
+/* What the path finds in doc, whose root's names may be paths; without flags in the one reading that takes each dot for
+ * a step. */
+enum {
+	KVEIL_DOTTED_WIDELY = 1 << 0, /* in any reading, with all that is in doubt */
+	KVEIL_DOTTED_INSIDE = 1 << 1, /* also what lies in what the path names */
+	KVEIL_DOTTED_NONE = 1 << 2,   /* not behind names with dots at all */
+};
+enum kveil_status kveil_dotted_select(struct kveil_engine *e, const struct kveil_path *path, const struct kveil_doc *doc,
+                                      unsigned how, uint32_t **ret, size_t *ret_count,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Appends "['a'][*]['b']" for the name a.0.b. */
+void kveil_dotted_write(struct kveil_span name, struct kveil_buf *out);
 
 /* --- rewrite.c --- */
 

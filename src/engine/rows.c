@@ -3,12 +3,18 @@
 #include "engine/internal.h"
 #include "format/envelope.h"
 
+bool kveil_engine_has_wrapped(const struct kveil_engine *e)
+{
+	return e->plan->envelope && e->plan->envelope->texts;
+}
+
 static struct kveil_doc known(const struct kveil_engine *e, const struct kveil_doc *doc)
 {
 	struct kveil_doc d = *doc;
 
 	d.absent = e->plan->absent;
 	d.absent_count = e->plan->absent_count;
+	d.has_wrapped = kveil_engine_has_wrapped(e);
 	return d;
 }
 

@@ -39,6 +39,25 @@ static enum kveil_status spare_members(struct kveil_engine *e, struct kveil_rewr
 	return KVEIL_OK;
 }
 
+/* Names those of the list, and null. */
+static enum kveil_status name_members(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t object,
+				      const char *const *names, struct kveil_error *err)
+{
+	const struct kveil_doc *doc = w->doc;
+
+	for (uint32_t c = object + 1; c < doc->nodes[object].next; c = doc->nodes[c].next) {
+		const struct kveil_doc_node *n = &doc->nodes[c];
+		struct kveil_span raw = {doc->text.data + n->name_start, n->name_end - n->name_start};
+		struct kveil_span name = kveil_engine_unquote(e, raw);
+		if (!name.data)
+			return kveil_no_memory(err, "a record");
+		e->work--;
+		if (n->kind == KVEIL_KIND_NULL || kveil_envelope_lists(names, name))
+			kveil_rewrite_name(w, c);
+	}
+	return KVEIL_OK;
+}
+
 /* A row without one named column stays a row; what stands for none stays. */
 static enum kveil_status lead_to_rows(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t event,
 				      struct kveil_error *err)
@@ -69,6 +88,34 @@ static enum kveil_status lead_to_rows(struct kveil_engine *e, struct kveil_rewri
 	return st;
 }
 
+/* Beside the fields that changed stand names of fields. */
+static enum kveil_status spare_partials(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t event,
+					struct kveil_error *err)
+{
+	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_PARTIAL];
+	enum kveil_status st = KVEIL_OK;
+
+	for (size_t i = 0; !st && i < rows->count; i++) {
+		struct kveil_path parent = *rows->roots[i];
+		uint32_t *nodes;
+		size_t count = 0;
+		parent.count--;
+		st = kveil_path_select_within(&parent, w->doc, 0, false, &e->work, &e->arena, &nodes, &count, err);
+		for (size_t k = 0; !st && k < count; k++) {
+			const struct kveil_doc_node *n = &w->doc->nodes[nodes[k]];
+			if (nodes[k] <= event || nodes[k] >= w->doc->nodes[event].next)
+				continue;
+			if (n->kind == KVEIL_KIND_NULL)
+				kveil_rewrite_name(w, nodes[k]);
+			if (n->kind != KVEIL_KIND_OBJECT)
+				continue;
+			kveil_rewrite_lead(w, nodes[k]);
+			st = name_members(e, w, nodes[k], e->plan->envelope->beside_partials, err);
+		}
+	}
+	return st;
+}
+
 enum kveil_status kveil_engine_spare(struct kveil_engine *e, struct kveil_rewrite *w, struct kveil_error *err)
 {
 	const struct kveil_rows *events = &e->plan->rows[KVEIL_ROWS_EVENT];
@@ -90,6 +137,8 @@ enum kveil_status kveil_engine_spare(struct kveil_engine *e, struct kveil_rewrit
 				st = spare_members(e, w, nodes[k], is_event == KVEIL_YES, err);
 			if (!st && is_event == KVEIL_YES)
 				st = lead_to_rows(e, w, nodes[k], err);
+			if (!st && is_event == KVEIL_YES)
+				st = spare_partials(e, w, nodes[k], err);
 		}
 	}
 	return st;

@@ -53,6 +53,7 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 	spot.trail = p->scan.trail;
 	spot.header_name = KVEIL_SPAN_NULL;
 	spot.value = NULL;
+	spot.is_sent = false;
 	spot.outer = NULL;
 	kveil_buf_reset(out);
 	/* Room for the gaps and most results at once; a record of nothing but places may be refused for less. */

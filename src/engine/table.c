@@ -176,7 +176,7 @@ enum kveil_status kveil_engine_table(struct kveil_engine *e, struct kveil_bound_
 	if (b->is_bare_key || !spot->doc)
 		return KVEIL_OK;
 	/* The event of a row that is a text stands around that. */
-	while (b->from == KVEIL_STAGE_ROW) {
+	while (b->from == KVEIL_STAGE_ROW || b->from == KVEIL_STAGE_PARTIAL) {
 		b = &e->rules[kveil_text_row_way(e, spot, b)];
 		spot = spot->outer;
 	}

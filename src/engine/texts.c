@@ -21,8 +21,7 @@ size_t kveil_text_entries(const struct kveil_path *path)
 	return n;
 }
 
-/* The segment that a stage begins with; one behind the last stage ends the path. */
-static size_t begin_of(const struct kveil_path *path, unsigned stage)
+size_t kveil_text_begin(const struct kveil_path *path, unsigned stage)
 {
 	size_t at = 0, entries = stage < KVEIL_STAGE_STEP ? 0 : stage - KVEIL_STAGE_STEP + 1;
 
@@ -33,15 +32,20 @@ static size_t begin_of(const struct kveil_path *path, unsigned stage)
 	return at;
 }
 
-const struct kveil_path *kveil_text_stretch(struct kveil_engine *e, const struct kveil_path *path, unsigned from,
-					    unsigned to)
+const struct kveil_path *kveil_text_slice(struct kveil_engine *e, const struct kveil_path *path, size_t begin,
+					  size_t end)
 {
-	size_t begin = begin_of(path, from), end = begin_of(path, to);
 	struct kveil_path *p = kveil_arena_alloc(&e->bound, sizeof *p);
 
 	if (p)
 		*p = (struct kveil_path){.segments = path->segments + begin, .count = end - begin};
 	return p;
+}
+
+const struct kveil_path *kveil_text_stretch(struct kveil_engine *e, const struct kveil_path *path, unsigned from,
+					    unsigned to)
+{
+	return kveil_text_slice(e, path, kveil_text_begin(path, from), kveil_text_begin(path, to));
 }
 
 /* Scans what one more layer of text holds. *ret_text: the string that is all of it; data NULL = it is something else.
@@ -90,7 +94,7 @@ static enum kveil_status decode(struct kveil_engine *e, struct kveil_scan *s, st
 	return st;
 }
 
-enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, bool decodes,
+enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, unsigned how,
 				  struct kveil_opened *ret, struct kveil_error *err)
 {
 	struct kveil_scan *s = &e->levels[level].scan;
@@ -109,13 +113,13 @@ enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spo
 		ret->layers[ret->layer_count++].at = at;
 		st = open_layer(e, s, ret, content, &next, err);
 		at = next.data ? (uint32_t)(next.data - content.data) : 0;
-		raw = next;
+		raw = how & KVEIL_TEXT_IS_VALUE ? KVEIL_SPAN_NULL : next;
 	}
 	if (!st && raw.data) {
 		ret->state = KVEIL_TEXT_IS_BROKEN;
 		ret->why = "too many texts within each other";
 	}
-	if (!st && ret->state == KVEIL_TEXT_IS_BROKEN && decodes && ret->layer_count == 1)
+	if (!st && ret->state == KVEIL_TEXT_IS_BROKEN && how & KVEIL_TEXT_DECODES && ret->layer_count == 1)
 		st = decode(e, s, ret, err);
 	return st;
 }

@@ -87,7 +87,8 @@ static enum kveil_status join_docs(struct kveil_engine *e, const struct kveil_do
  * record's value. */
 static bool has_own_row(const struct kveil_bound_rule *r, const struct kveil_spot *spot)
 {
-	return spot->doc && (spot->part == KVEIL_PART_VALUE || r->in_key_row || r->rule->is_of_event);
+	return spot->doc && !r->is_text_column &&
+	       (spot->part == KVEIL_PART_VALUE || r->in_key_row || r->rule->is_of_event);
 }
 
 enum kveil_status kveil_engine_key_column(struct kveil_error *err, const char *why)
@@ -216,7 +217,7 @@ static enum kveil_status ask(struct question *q, const struct kveil_spot *place,
 		return st;
 	if (q->table == KVEIL_NO || !q->rule->rule->when)
 		return settle(q, q->table);
-	if (q->rule->is_copy)
+	if (q->rule->is_copy || q->rule->from == KVEIL_STAGE_PARTIAL)
 		return settle(q, KVEIL_DOUBT);
 	if (!has_own_row(q->rule, place))
 		return ask_main_rows(q, spot);

@@ -13,6 +13,11 @@ static const char *const rows[] = {
     "$.payload.after", "$.payload.before", "$.after", "$.before", "$.payload", "$", NULL};
 static const char *const events[] = {"$.payload", "$", NULL};
 static const char *const keys[] = {"$.payload", "$", NULL};
+/* MongoDB's documents. */
+static const char *const texts[] = {"$.payload.after", "$.payload.before", "$.after", "$.before", NULL};
+static const char *const partials[] = {"$.payload.updateDescription.updatedFields", "$.updateDescription.updatedFields",
+				       NULL};
+static const char *const beside_partials[] = {"removedFields", "truncatedArrays", NULL};
 /* Under some replica identities it has few columns. */
 static const char *const images[] = {"$.payload.before", "$.before", NULL};
 /* A deleted row is the image before; the update of a document may hold what changed alone. */
@@ -27,9 +32,9 @@ static const char *const copies[] = {"__before_", "__after_", "before.", "after.
 static const char *const key_headers[] = {"__debezium.newkey", "__debezium.oldkey", NULL};
 
 static const char inline_schema[] = "a schema inline stands beside its payload and nothing else";
-static const char mongodb[] =
-    "rows that are no objects, such as MongoDB's texts, are not in this version: flatten them "
-    "with ExtractNewDocumentState";
+static const char no_row[] = "before and after of an event are rows, or texts of JSON that hold one: these are not";
+static const char no_fields[] = "updateDescription of an event is not as MongoDB's connector writes it";
+static const char patch[] = "an event of MongoDB by a connector before version 2, whose changes are statements";
 static const char whole_image[] = "a whole image among the fields or headers that a transform added: take it out of "
 				  "add.fields and add.headers";
 static const char updated_fields[] = "updatedFields of MongoDB holds changed fields in a text: take it out of "
@@ -102,12 +107,19 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema && $.schema != null", OBJECT, inline_schema},
     {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema.type", NOT_NULL, inline_schema},
     {KVEIL_CLAUSE_REFUSE, "key:$.payload", "$.schema && $.schema != null", NOT_NULL, inline_schema},
-    {KVEIL_CLAUSE_REFUSE, "$.after", IS_EVENT, NO_ROW, mongodb},
-    {KVEIL_CLAUSE_REFUSE, "$.before", IS_EVENT, NO_ROW, mongodb},
-    {KVEIL_CLAUSE_REFUSE, "$.updateDescription", "$.op", OBJECT, mongodb},
-    {KVEIL_CLAUSE_REFUSE, "$.patch", "$.op && $.ts_ms", NOT_NULL, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.after", IS_EVENT, NO_ROW, no_row, .but_row = true},
+    {KVEIL_CLAUSE_REFUSE, "$.before", IS_EVENT, NO_ROW, no_row, .but_row = true},
+    {KVEIL_CLAUSE_REFUSE, "$.updateDescription", "$.op", NO_ROW, no_fields},
+    {KVEIL_CLAUSE_REFUSE, "$.updateDescription",
+     "$.op && count($.updateDescription.*) != "
+     "count($.updateDescription['updatedFields','removedFields','truncatedArrays'])",
+     OBJECT, no_fields},
+    {KVEIL_CLAUSE_REFUSE, "$.updateDescription.updatedFields", "$.op", NOT_NULL, no_fields, .but_row = true},
     /* Not at $.source: a place that every event has would ask its condition for every event. */
-    {KVEIL_CLAUSE_REFUSE, "$.source.collection", "$.source.connector && $.source.connector == 'mongodb'", 0, mongodb},
+    {KVEIL_CLAUSE_REFUSE, "$.source.collection", "$.source.connector && $.source.connector == 'mongodb'", 0,
+     "MongoDB's documents in Avro are not in this version: flatten them with ExtractNewDocumentState",
+     .in_types = true},
+    {KVEIL_CLAUSE_REFUSE, "$.patch", "$.op && $.ts_ms", NOT_NULL, patch},
     {KVEIL_CLAUSE_REFUSE, "$.__before", NULL, OBJECT, whole_image},
     {KVEIL_CLAUSE_REFUSE, "$.__after", NULL, OBJECT, whole_image},
     {KVEIL_CLAUSE_REFUSE, "header:__before", NULL, NOT_NULL, whole_image},
@@ -157,6 +169,11 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .rows = rows,
     .events = events,
     .keys = keys,
+    .texts = texts,
+    .partials = partials,
+    .beside_partials = beside_partials,
+    .text_column = "_id",
+    .text_in_key = "id",
     .images = images,
     .origins = origins,
     .copies = copies,

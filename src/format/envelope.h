@@ -29,6 +29,8 @@ struct kveil_clause {
 	unsigned kinds;    /* KVEIL_KIND_BIT of the values that it is about; 0 = of any */
 	const char *why;   /* REFUSE: what to tell the user */
 	bool if_sure;      /* `when` in doubt leaves the place: it may well be a column */
+	bool but_row;      /* not of a text that holds a row: rules look into that */
+	bool in_types;     /* only where the format has types, and nothing looks into texts */
 };
 
 /* Of a kind that comes without its schema inline, and would not find its rows in one. */
@@ -75,6 +77,13 @@ struct kveil_envelope {
 	const char *const *rows;   /* in the value; of a rule's templates the first that is an object is the row */
 	const char *const *events; /* in the value: what clauses begin at */
 	const char *const *keys;   /* rows in a key of JSON */
+	const char *const *texts;  /* of the rows those that may be texts of JSON; none: NULL */
+	/* Texts of JSON that hold what changed of a row, with names such as a.0.b; none: NULL. Beside each stand members
+	 * that hold no values. */
+	const char *const *partials;
+	const char *const *beside_partials;
+	const char *text_column; /* the column whose value, as a text of JSON, stands in a key … */
+	const char *text_in_key; /* … under this name; NULL: there is none */
 	const char *const *images; /* of the rows those that may lack columns; none: NULL */
 	const struct kveil_origin *origins; /* of a flat row; none: NULL */
 	/* What stands before a column's name where a flat row has another image's value of it beside its own; with __ by a

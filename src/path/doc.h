@@ -50,7 +50,8 @@ struct kveil_doc {
 	const struct kveil_span
 	    *absent; /* texts that stand for a value that is not known: compared, they are in doubt */
 	size_t absent_count;
-	bool has_gaps; /* the root may lack members that its row has: not found there is in doubt */
+	bool has_wrapped; /* an object whose first name begins with $ may be a scalar: extended JSON */
+	bool has_gaps;    /* the root may lack members that its row has: not found there is in doubt */
 };
 
 #endif

@@ -79,6 +79,17 @@ static bool may_miss(const struct kveil_evaluation *ev, const struct kveil_path 
 	return ev->doc->has_gaps && (!query->relative || current == ev->doc->root);
 }
 
+/* May it be a scalar in extended JSON, as {"$numberLong": "42"} is? */
+static bool is_wrapped(const struct kveil_evaluation *ev, const struct item *item)
+{
+	const struct kveil_doc_node *nodes = ev->doc->nodes;
+
+	if (!ev->doc->has_wrapped || item->kind != KVEIL_KIND_OBJECT || !nodes[item->node].count)
+		return false;
+	uint8_t first = ev->doc->text.data[nodes[item->node + 1].name_start + 1];
+	return first == '$' || first == '\\';
+}
+
 static bool has_gaps(const struct kveil_evaluation *ev, const struct item *item)
 {
 	return ev->doc->has_gaps && item->kind == KVEIL_KIND_OBJECT && item->node == ev->doc->root;
@@ -169,7 +180,8 @@ static enum kveil_tri equal_items(struct kveil_evaluation *ev, const struct item
 {
 	int order;
 
-	if (a->kind != b->kind || is_absent(ev, a) || is_absent(ev, b) || has_gaps(ev, a) || has_gaps(ev, b))
+	if (a->kind != b->kind || is_absent(ev, a) || is_absent(ev, b) || has_gaps(ev, a) || has_gaps(ev, b) ||
+	    is_wrapped(ev, a) || is_wrapped(ev, b))
 		return KVEIL_DOUBT;
 	if (depth > MAX_DEPTH) {
 		kveil_evaluation_fail(ev, KVEIL_E_TOO_COMPLEX, "comparing values nested too deeply");
@@ -250,7 +262,7 @@ static struct value number_value(uint64_t n)
 /* false: this kind has no length. */
 static bool item_length(struct kveil_evaluation *ev, const struct item *item, uint64_t *ret)
 {
-	if (has_gaps(ev, item))
+	if (has_gaps(ev, item) || is_wrapped(ev, item))
 		return false;
 	if (item->kind == KVEIL_KIND_OBJECT || item->kind == KVEIL_KIND_ARRAY) {
 		*ret = ev->doc->nodes[item->node].count;

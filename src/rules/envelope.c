@@ -47,12 +47,14 @@ static void read_roots(struct kveil_loader *l, const char *const *texts, struct 
 	}
 }
 
-/* With messages: rows the content of messages in each event is a row. */
+/* Rows that are texts; with messages: rows the content of messages in each event too. */
 static void read_texts(struct kveil_loader *l, const struct kveil_envelope *e)
 {
 	const char *texts[MOST_ROOTS] = {NULL};
 	size_t n = 0;
 
+	for (; e->texts && e->texts[n] && n + 1 < MOST_ROOTS; n++)
+		texts[n] = e->texts[n];
 	for (const struct kveil_clause *c = e->clauses; l->plan->reads_messages && c->place; c++)
 		for (size_t i = 0; c->kind == KVEIL_CLAUSE_MESSAGE && e->events[i] && n + 1 < MOST_ROOTS; i++) {
 			char text[256];
@@ -279,9 +281,12 @@ static bool is_wanted(const struct kveil_loader *l, const struct kveil_clause *c
 {
 	const struct kveil_yaml *sql = l->envelope_sql;
 	const struct kveil_format *key = l->plan->formats[KVEIL_PART_KEY];
+	const struct kveil_format *value = l->plan->formats[KVEIL_PART_VALUE];
 
 	/* A key of text has no members: all of it is the column. */
 	if (strncmp(c->place, "key:", 4) == 0 && !(key && key->has_paths))
+		return false;
+	if (c->in_types && !(value && value->is_typed))
 		return false;
 	if (c->kind == KVEIL_CLAUSE_SQL)
 		return !sql || sql->kind == KVEIL_YAML_MAP || strcmp(sql->text, "keep") != 0;
@@ -336,13 +341,14 @@ void kveil_loader_add_clauses(struct kveil_loader *l)
 		struct kveil_rule *r = &p->rules[p->rule_count];
 		if (!place || !is_wanted(l, c))
 			continue;
-		*r = (struct kveil_rule){.line = l->envelope_line,
-					 .column = 1,
-					 .view = -1,
-					 .is_of_event = true,
-					 .if_sure = c->if_sure,
-					 .but_row = c->kind == KVEIL_CLAUSE_MESSAGE && p->reads_messages,
-					 .only_kinds = c->kinds};
+		*r =
+		    (struct kveil_rule){.line = l->envelope_line,
+					.column = 1,
+					.view = -1,
+					.is_of_event = true,
+					.if_sure = c->if_sure,
+					.but_row = c->but_row || (c->kind == KVEIL_CLAUSE_MESSAGE && p->reads_messages),
+					.only_kinds = c->kinds};
 		if (!read_place(l, c, place, r) || !read_action(l, c, r)) {
 			l->no_memory |= l->report->errors == 0;
 			kveil_rule_clear(r);
@@ -413,6 +419,7 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 		read_roots(l, e->keys, &l->plan->rows[KVEIL_ROWS_KEY]);
 		read_roots(l, e->images, &l->plan->rows[KVEIL_ROWS_IMAGE]);
 		read_texts(l, e);
+		read_roots(l, e->partials, &l->plan->rows[KVEIL_ROWS_PARTIAL]);
 		read_clues(l, e->tables);
 		l->plan->is_event = own_expr(l, e->is_event);
 		if (e->is_delete)
@@ -542,6 +549,9 @@ static void check_columns(struct kveil_loader *l, const struct kveil_rule *r)
 		kveil_error_hint(e, "such as $.phone");
 		return;
 	}
+	if (r->path->count > KVEIL_PATH_IN_EVENT)
+		kveil_report_at(l->report, l->file, r->line, r->column,
+				"under an envelope a path has at most %d steps in this version", KVEIL_PATH_IN_EVENT);
 	for (size_t i = 0; i < r->path->segments[0].count; i++) {
 		struct kveil_span name = r->path->segments[0].selectors[i].name;
 		if (l->plan->envelope->key_prefix && !is_ascii(name))

@@ -103,14 +103,17 @@ enum kveil_rows_kind {
 	KVEIL_ROWS_VALUE, /* rules address these, the innermost first */
 	KVEIL_ROWS_EVENT, /* the events around them */
 	KVEIL_ROWS_KEY,
-	KVEIL_ROWS_IMAGE, /* of the value's rows those that may lack columns */
-	KVEIL_ROWS_TEXT,  /* in the value, rows that are texts of JSON */
+	KVEIL_ROWS_IMAGE,   /* of the value's rows those that may lack columns */
+	KVEIL_ROWS_TEXT,    /* in the value, rows that are texts of JSON */
+	KVEIL_ROWS_PARTIAL, /* there, texts of what changed in a row, with dots in the names of members */
 	KVEIL_ROWS_COUNT,
 };
 struct kveil_rows {
 	const struct kveil_path *const *roots; /* names and wildcards only */
 	size_t count;
 };
+
+enum { KVEIL_PATH_IN_EVENT = 62 /* segments of a rule's path, under an envelope */ };
 
 struct kveil_plan;
 /* Is the root of rows an event's too, so that what stands there is a flat row, or an event? */

@@ -598,7 +598,7 @@ static bool read_words(struct kveil_loader *l, const struct kveil_yaml *node, co
 		       struct kveil_rule *r)
 {
 	const struct kveil_yaml *at;
-	struct kveil_place place;
+	struct kveil_place place = {0};
 	struct kveil_error err;
 	bool ok = true;
 

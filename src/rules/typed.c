@@ -98,7 +98,7 @@ static void check_typed_envelope(struct kveil_loader *l)
 		kveil_report_at(l->report, l->file, l->envelope_line, 1,
 				"format avro: envelope %s is not in this version: debezium and connect are",
 				kind->name);
-	if (kind && l->plan->rows[KVEIL_ROWS_TEXT].count)
+	if (kind && l->plan->reads_messages)
 		kveil_report_at(l->report, l->file, l->envelope_line, 1,
 				"format avro: `messages: rows` is not in this version");
 }

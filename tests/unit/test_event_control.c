@@ -191,6 +191,14 @@ static void an_empty_text_fills_a_deleted_row_up(void **state)
 	kveil_engine_run(r.engine, &record, &r.result);
 	assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
 	rig_clear(&r);
+	/* A text that is a row has a tape of its own. */
+	rig_init(&r, HEAD "envelope: {kind: debezium, messages: rows}\nfields:\n"
+			  "  - {path: $.a, tokenize: {key: k, alphabet: digits}, on_key: any}\n");
+	fails(
+	    &r, NULL,
+	    "{\"op\":\"m\",\"message\":{\"content\":\"{\\\"b\\\":[1,2,3,4,5,6,7,8,9,10,11,12],\\\"a\\\":\\\"\\\"}\"}}",
+	    KVEIL_E_VALUE_OUT_OF_DOMAIN);
+	rig_clear(&r);
 }
 
 static void loads_and_nobody_says(const char *yaml, const char *what)
