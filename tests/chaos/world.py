@@ -217,7 +217,7 @@ class World:
         k.config(f'"{self.bootstrap}"', extra=f"delivery: {self.mode}\ninstance: a\n{extra}", **config)
         k.rules(fields)
         self.inputs = [k.topic]
-        wait_for("all brokers", lambda: self.live_brokers() >= len(self.brokers), 120)
+        wait_for("all brokers", lambda: self.live_brokers() >= len(self.brokers), 600)
         if topics:
             self.kafka.create(k.topic, k.secure, k.dead, partitions=self.partitions, replicas=len(self.brokers))
         # Nobody's: it never joins the group.

@@ -103,7 +103,7 @@ class Broker:
     def _java(self, *args):
         return subprocess.run(self._command(*args), capture_output=True, text=True)
 
-    def start(self, timeout=180):
+    def start(self, timeout=600):
         self.log = open(self.dir / "server.log", "ab")
         self.process = subprocess.Popen(self._command("kafka.Kafka", str(self.config)), stdout=self.log,
                                         stderr=subprocess.STDOUT)
