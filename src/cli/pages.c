@@ -16,7 +16,9 @@ static const char *class_text(enum kveil_class class)
 	case KVEIL_CLASS_RECORD:
 		return "this record: `on_error` of its rule file decides (dead letter, stop, drop)";
 	case KVEIL_CLASS_RETRY:
-		return "the world: kveil pauses, backs off and tries the same record again";
+		return "something outside (Kafka, a key service, a schema registry): kveil pauses, backs off and tries "
+		       "the "
+		       "same record again";
 	case KVEIL_CLASS_STOP:
 		return "kveil itself: it stops, nothing is committed";
 	case KVEIL_CLASS_CONFIG:
@@ -36,7 +38,7 @@ static void write_errors(struct kveil_buf *out)
 		 "Two that want an explanation: `key_column` also comes for a bare key (`42`, a text), whose column "
 		 "`envelope: {key: \"$.id\"}` [names](cdc.md#keys); `output_too_large` is about the topic's "
 		 "`max.message.bytes`, "
-		 "and [ciphertext is a third longer](delivery.md#bad-data-and-a-broken-world).\n");
+		 "and [ciphertext is a third longer](delivery.md#bad-records-and-outages).\n");
 	for (int class = KVEIL_CLASS_RECORD; class <= KVEIL_CLASS_CONFIG; class ++) {
 		kveil_buf_printf(out, "\n## At fault is %s\n\n| code | meaning |\n|---|---|\n",
 				 class_text((enum kveil_class) class));
