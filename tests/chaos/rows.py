@@ -335,8 +335,8 @@ class AllAway(Row):
         self.brief, self.avro = k.topic + ".brief", k.topic + ".avro"
         self.bao, self.schemas = Bao(w.dir).start(), Registry().start()
         wait_for("the groups' own topic, on the first broker", lambda: w.done() >= 0, 60)
-        second = Broker(joins=w.brokers[0]).start()
-        w.brokers.append(second)
+        w.brokers.append(Broker(joins=w.brokers[0]))
+        w.brokers[1].start()
         wait_for("two brokers", lambda: w.live_brokers() == 2, 60)
         keys = k.topic + ".keys"
         w.kafka.create(keys, brokers=[2], config={"cleanup.policy": "compact"})
