@@ -87,8 +87,8 @@ static enum kveil_status judge_kek(struct kveil_keystore *ks, const struct kveil
 	if (r->state == KVEIL_KEY_DESTROYED || strcmp(r->kek, v->record.kek) == 0 || !n)
 		return KVEIL_OK;
 	if (!v->anyones || !v->key) {
-		(void)!kveil_kek_names(r->kek, names);
-		*ret_anyones = kveil_key_name_is_anyones(n, kveil_keystore_kek(ks, names[0].kek));
+		if (kveil_kek_names(r->kek, names))
+			*ret_anyones = kveil_key_name_is_anyones(n, kveil_keystore_kek(ks, names[0].kek));
 		return KVEIL_OK;
 	}
 	enum kveil_status status = kveil_keystore_unwrap_by(ks, r, &key, &by, err);
