@@ -51,7 +51,11 @@ struct kveil_connect_split {
 
 void kveil_connect_init(struct kveil_engine *e);
 void kveil_connect_clear(struct kveil_connect *c);
-/* engine.c: a part with members, with the schema inline that it may have. results[v] is a view's. */
+/* members.c: a part with members, or the payload of one: results[v] is a view's. */
+enum kveil_status kveil_engine_run_payload(struct kveil_engine *e, enum kveil_part part, enum kveil_text to,
+					   struct kveil_span text, struct kveil_span *results,
+					   struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same with the schema inline that it may have. */
 enum kveil_status kveil_engine_run_document(struct kveil_engine *e, enum kveil_part part, enum kveil_text to,
 					    const struct kveil_connect_split *s, struct kveil_span *results,
 					    struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -158,43 +158,6 @@ static void begin_record(struct kveil_engine *e, const struct kveil_record *reco
 	e->work = KVEIL_PATH_WORK;
 }
 
-/* A part with members, or the payload of one: results[v] is a view's. */
-static enum kveil_status run_payload(struct kveil_engine *e, enum kveil_part part, enum kveil_text to,
-				     struct kveil_span text, struct kveil_span *results, struct kveil_error *err)
-{
-	struct kveil_bound_part *p = &e->parts[part];
-	struct kveil_buf *outs[KVEIL_MAX_VIEWS];
-	bool written[KVEIL_MAX_VIEWS], give_up = true;
-	enum kveil_status st = KVEIL_OK;
-
-	for (size_t v = 0; v < e->view_count; v++) {
-		outs[v] = &e->views[v].texts[to];
-		written[v] = false;
-	}
-	if (p->can_stream && !e->trace) {
-		st = kveil_engine_stream(e, part, text, outs[0], &written[0], &give_up, err);
-	}
-	if (!st && give_up)
-		st = kveil_engine_decide(e, part, text, outs, written, err);
-	for (size_t v = 0; !st && v < e->view_count; v++)
-		results[v] = written[v] ? kveil_buf_span(outs[v]) : text;
-	return st;
-}
-
-enum kveil_status kveil_engine_run_document(struct kveil_engine *e, enum kveil_part part, enum kveil_text to,
-					    const struct kveil_connect_split *s, struct kveil_span *results,
-					    struct kveil_error *err)
-{
-	e->has_schema = s->schema != NULL;
-	enum kveil_status st = run_payload(e, part, to, s->payload, results, err);
-	e->has_schema = false;
-	if (st && err->byte != KVEIL_NO_BYTE)
-		err->byte += (size_t)(s->payload.data - s->text.data);
-	for (size_t v = 0; !st && v < e->view_count; v++)
-		st = kveil_connect_join(e, s, v, results[v], &e->views[v].wholes[to], &results[v], err);
-	return st;
-}
-
 static enum kveil_status run_json_value(struct kveil_engine *e, struct kveil_span *results, struct kveil_error *err)
 {
 	struct kveil_connect_split s;
@@ -297,7 +260,7 @@ static enum kveil_status run_line(struct kveil_engine *e, struct kveil_span line
 	e->value = line;
 	e->value_doc = NULL;
 	enum kveil_status st =
-	    is_blank ? KVEIL_OK : run_payload(e, KVEIL_PART_VALUE, KVEIL_TEXT_VALUE, line, results, err);
+	    is_blank ? KVEIL_OK : kveil_engine_run_payload(e, KVEIL_PART_VALUE, KVEIL_TEXT_VALUE, line, results, err);
 	for (size_t v = 0; !st && v < e->view_count; v++) {
 		kveil_buf_append_span(&e->views[v].wholes[KVEIL_TEXT_VALUE], is_blank ? line : results[v]);
 		if (!kveil_buf_ok(&e->views[v].wholes[KVEIL_TEXT_VALUE]))

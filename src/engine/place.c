@@ -11,16 +11,6 @@ enum kveil_status kveil_engine_blame(const struct kveil_bound_rule *r, size_t by
 	return status;
 }
 
-struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span raw)
-{
-	struct kveil_span inner = {raw.data + 1, raw.len - 2};
-
-	if (!memchr(inner.data, '\\', inner.len))
-		return inner;
-	uint8_t *plain = kveil_arena_alloc(&e->arena, inner.len);
-	return kveil_span_of(plain, plain ? kveil_json_unescape(inner, plain) : 0);
-}
-
 static void write_step(struct kveil_engine *e, struct kveil_span text, struct kveil_step step, uint32_t ordinal,
 		       bool true_indices, struct kveil_buf *out)
 {

@@ -62,7 +62,7 @@ enum kveil_status kveil_keystore_unwrap_one(const struct kveil_keystore *ks, con
 					    struct kveil_error *err)
 {
 	size_t n = 0, room = wrapped.len > KVEIL_PAYLOAD_MAX ? wrapped.len : KVEIL_PAYLOAD_MAX;
-	struct kveil_span key;
+	struct kveil_span key = KVEIL_SPAN_NULL;
 
 	*ret_key = NULL;
 	if (!kek->provider->can_unwrap(kek))
