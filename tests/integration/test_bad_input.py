@@ -295,7 +295,7 @@ def test_keysets_that_do_not_come_in(home):
              ("unsupported", keyset(typeUrl="type.googleapis.com/google.crypto.tink.ChaCha20Poly1305Key")),
              ("unsupported", keyset(typeUrl=text(b"K" * 32))), ("unsupported", keyset(key=b"\x1a\x18" + b"K" * 24)),
              ("unsupported", keyset(outputPrefixType="RAW")), ("unsupported", keyset(keyMaterialType="REMOTE")),
-             ("config", keyset(value="?")), ("unsupported", two), ("key_exists", own),
+             ("config", keyset(value="?")), ("unsupported", two),
              ("config", {"primaryKeyId": 7, "key": keyset()["key"] * 2}),
              ("unsupported", {"encryptedKeyset": text(b"K" * 64), "keysetInfo": {}})]
     for code, bad in cases:
@@ -305,6 +305,10 @@ def test_keysets_that_do_not_come_in(home):
         assert f"set.json: {code}: " in p.stderr and not p.stdout, (bad, p.stderr)
         assert "S0tLS0tL" not in p.stderr and "KKKKKKKK" not in p.stderr
         assert (home.path / "keys.json").read_bytes() == before
+    # The registry's own is there already.
+    file.write_text(json.dumps(own))
+    assert "already" in home.keys("import", "set.json", "pii").stdout
+    assert (home.path / "keys.json").read_bytes() == before
     for raw, code in ((b"", "config"), (b"\xff\xfe", "config"), (b"[" * 300_000, "config"), (b" " * (17 << 20), "config")):
         file.write_bytes(raw)
         p = home.keys("import", "set.json", "pii", expect=2)
