@@ -29,7 +29,8 @@ KAFKA_CLASSES = {"topics": "org.apache.kafka.tools.TopicCommand", "producer-perf
                  "console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer"}
 DONE_WITHIN_S, SHOWN_WITHIN_S, RECORDS = 180, 120, 50
 # What has nothing to show while nothing goes wrong: counters by code or reason, and names of keys, of which orders have none.
-QUIET = {"kveil_records_failed_total", "kveil_retries_total", "kveil_registry_records_ignored_total", "kveil_named_keys", "kveil_named_keys_waiting"}
+QUIET = {"kveil_records_failed_total", "kveil_retries_total", "kveil_registry_records_ignored_total", "kveil_named_keys", "kveil_named_keys_waiting",
+         "kveil_dead_letters_waiting"}  # of a command, which nothing runs here
 # As Grafana does it where the data source names no interval: four scrapes of 15 s.
 RATE_INTERVAL = "60s"
 
