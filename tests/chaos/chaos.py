@@ -84,7 +84,6 @@ def run(row, variant, short, brokers=None, faults=None):
         out.problems.append(str(e).splitlines()[0] if str(e) else type(e).__name__)
     finally:
         if w:
-            row.finish(w)
             w.close(keep=bool(out.problems))
     out.seen.append(f"{time.time() - begin:.0f} s")
     return out

@@ -93,7 +93,7 @@ class Row:
     same_process = False          # none of them ends before it is told to
 
     def prepare(self, w):
-        """Before the first replica starts."""
+        """Before the first replica starts. What it begins beside that is ended by w.more."""
         w.k.init()
 
     def make(self, w, i):
@@ -104,9 +104,6 @@ class Row:
 
     def check(self, w, sent):
         """What more than the usual there is to see when all have stopped. Gives what is worth saying."""
-
-    def finish(self, w):
-        """Whatever prepare() began that is not the world's."""
 
     def missing(self, w, sent):
         """Of the numbers below `sent` those that are to be dead letters, by number their code."""
@@ -311,7 +308,7 @@ class Rotated(Row):
                 w.replicas[instance].process.send_signal(signal.SIGHUP)
             w.k.run("keys", "rotate", "pii", "--now", "-c", "kveil.yaml", check=0)
             time.sleep(max(0.0, begin + 2 - time.time()))
-        assert w.metric_of_all("kveil_config_last_reload_successful") == len(self.replicas)
+        wait_for("all have the rules", lambda: w.metric_of_all("kveil_config_last_reload_successful") == len(self.replicas), 60, 0.5)
 
     def view(self, w, i, m):
         self.opener = self.opener or Opener(w)
@@ -333,7 +330,10 @@ class AllAway(Row):
     def prepare(self, w):
         k = w.k
         self.brief, self.avro = k.topic + ".brief", k.topic + ".avro"
-        self.bao, self.schemas = Bao(w.dir).start(), Registry().start()
+        self.bao, self.schemas = Bao(w.dir), Registry()
+        for server in (self.bao, self.schemas):
+            w.more.callback(server.stop)
+            server.start()
         wait_for("the groups' own topic, on the first broker", lambda: w.done() >= 0, 60)
         w.brokers.append(Broker(joins=w.brokers[0]))
         w.brokers[1].start()
@@ -407,10 +407,6 @@ class AllAway(Row):
             reports.append(f"{topic.rsplit('.', 1)[1]}: {report}")
         return "; ".join(reports)
 
-    def finish(self, w):
-        self.bao.stop()
-        self.schemas.stop()
-
 
 class DiskFull(Row):
     """A small disk for the registry's file, and one for a replica's log; full by turns, and freed."""
@@ -422,8 +418,17 @@ class DiskFull(Row):
         for disk in ("keys", "logs"):
             (w.dir / disk).mkdir()
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "kveil-chaos", str(w.dir / disk)], check=True)
+            w.more.callback(subprocess.run, ["umount", "-l", str(w.dir / disk)], check=False)
         (w.dir / "run0.log").symlink_to("logs/run0.log")
+        w.more.callback(self.keep_log, w.dir)
         w.k.init()
+
+    def keep_log(self, folder):
+        """For whoever looks into the folder when the disk is gone."""
+        log = folder / "logs" / "run0.log"
+        (folder / "run0.log").unlink()
+        if log.exists():
+            shutil.copy(log, folder)
 
     def fill(self, disk):
         with open(disk / "filler", "wb", 0) as f:
@@ -462,12 +467,6 @@ class DiskFull(Row):
                 self.reload(w)
                 wait_for("the log goes on", lambda: log.stat().st_size > size, 30)
         w.k.run("keys", "list", "-c", "kveil.yaml", check=0)
-
-    def finish(self, w):
-        (w.dir / "run0.log").unlink()
-        shutil.copy(w.dir / "logs" / "run0.log", w.dir)
-        for disk in ("keys", "logs"):
-            subprocess.run(["umount", "-l", str(w.dir / disk)], check=False)
 
 
 class Soaked(Row):

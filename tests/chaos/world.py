@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a row of chaos.py happens in: brokers, topics, records full of canaries, replicas of kveil, and somebody who watches them."""
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -198,6 +199,7 @@ class World:
         self.mode, self.partitions, self.link, self.owned = mode, partitions, None, isinstance(brokers, int)
         self.inputs, self.replicas, self.feeds = [], {}, []
         self.brokers, self.k, self.peek, self.watch = [], None, None, None
+        self.more = contextlib.ExitStack()  # what a row began, to be ended with the world
         try:
             self.build(brokers, linked, fields, extra, topics, config)
         except BaseException:
@@ -321,6 +323,7 @@ class World:
             self.watch.end()
         if self.k:
             self.k.close()
+        self.more.close()
         if self.peek:
             self.peek.close()
         if self.link:

@@ -3,6 +3,7 @@
 import base64
 import pathlib
 import sys
+import time
 import types
 
 import pytest
@@ -28,6 +29,23 @@ def test_a_canary_is_found_however_it_is_spelled(before):
     for spelled in (text, text.hex().encode(), text.hex().upper().encode(), base64.b64encode(text), base64.urlsafe_b64encode(text)):
         assert any(n in spelled for n in world.spellings(canary))
     assert not any(n in b"kanarie0123456789abcdeF" for n in world.spellings(canary))
+
+
+def test_files_come_and_go_while_they_are_searched(monkeypatch, tmp_path):
+    """As a broker's checkpoints do: some before they are looked at, some between that and the reading."""
+    for name in ("late.tmp", "segment", "plain"):
+        (tmp_path / name).write_bytes(b"" if name == "plain" else b"..needle..")
+    read = pathlib.Path.read_bytes
+
+    def goes(path):
+        if path.suffix:
+            path.unlink()
+        return read(path)
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", goes)
+    monkeypatch.setattr(checker.os, "walk", lambda *_: [(tmp_path, [], ["early.tmp", *(p.name for p in sorted(tmp_path.iterdir()))])])
+    assert [p.name for p in checker.holding(tmp_path, [b"needle"])] == ["segment"]
+    assert not list(checker.holding(tmp_path, [b"needle"], since=time.time() + 60))
 
 
 class Message:
