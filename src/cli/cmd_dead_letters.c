@@ -74,6 +74,7 @@ struct groups {
 	struct group *rows;
 	size_t count;
 	uint64_t letters;
+	bool of_any_topic; /* letters of one input topic are one group, in whichever topic they wait */
 };
 
 static int by_name(const void *a, const void *b)
@@ -104,7 +105,8 @@ static enum kveil_status count_letter(struct groups *g, const rd_kafka_message_t
 
 	if (status && status != KVEIL_E_UNREADABLE_BATCH)
 		return status;
-	snprintf(like.dead, sizeof like.dead, "%s", rd_kafka_topic_name(msg->rkt));
+	if (!g->of_any_topic)
+		snprintf(like.dead, sizeof like.dead, "%s", rd_kafka_topic_name(msg->rkt));
 	copy_text(header(*headers, n, "kveil.error.topic"), like.topic, sizeof like.topic);
 	copy_text(status ? kveil_span_str(kveil_status_code(status)) : header(*headers, n, "kveil.error.code"),
 		  like.code, sizeof like.code);
@@ -181,17 +183,6 @@ static void print_groups_json(const struct groups *g)
 	fwrite(out.data, 1, out.len, stdout);
 }
 
-static void append_label(struct kveil_buf *out, const char *name, const char *value)
-{
-	kveil_buf_printf(out, "%s=\"", name);
-	for (; *value; value++) {
-		if (*value == '"' || *value == '\\')
-			kveil_buf_append_byte(out, '\\');
-		kveil_buf_append_byte(out, (uint8_t)*value);
-	}
-	kveil_buf_append_byte(out, '"');
-}
-
 /* The text format of Prometheus, 0.0.4. */
 static void print_groups_metrics(const struct groups *g)
 {
@@ -200,17 +191,21 @@ static void print_groups_metrics(const struct groups *g)
 	kveil_buf_append_str(&out, "# HELP kveil_dead_letters_waiting Dead letters that wait for a replay.\n"
 				   "# TYPE kveil_dead_letters_waiting gauge\n");
 	for (size_t i = 0; i < g->count; i++) {
-		append_label(&out, "kveil_dead_letters_waiting{topic", g->rows[i].topic);
-		append_label(&out, ",code", g->rows[i].code);
-		append_label(&out, ",rule", g->rows[i].rule);
-		kveil_buf_printf(&out, "} %" PRIu64 "\n", g->rows[i].count);
+		const struct group *r = &g->rows[i];
+		const char *const labels[][2] = {{"topic", r->topic}, {"code", r->code}, {"rule", r->rule}};
+		for (size_t l = 0; l < 3; l++) {
+			kveil_buf_printf(&out, "%s%s=", l ? "," : "kveil_dead_letters_waiting{", labels[l][0]);
+			kveil_json_write_text(&out, kveil_span_str(labels[l][1])); /* printable ASCII: quoted alike */
+		}
+		kveil_buf_printf(&out, "} %" PRIu64 "\n", r->count);
 	}
 	fwrite(out.data, 1, out.len, stdout);
 }
 
 static int list(const struct options *o, const struct kveil_setup *s, struct kveil_letters *l)
 {
-	struct groups g = {0};
+	/* A page of metrics with one series twice is refused whole. */
+	struct groups g = {.of_any_topic = o->metrics};
 	struct kveil_error err;
 	enum kveil_status status = count_letters(l, &g, &err);
 

@@ -67,6 +67,20 @@ def test_list_show_and_discard(make_kveil, kafka):
     assert kafka.end_offsets(k.dead) == {0: 3} and kafka.end_offsets(k.secure) == {0: 1}
 
 
+def test_each_series_of_the_gauge_is_there_once(make_kveil, kafka):
+    """Prometheus refuses a page that has one twice; two topics may hold letters of one input topic."""
+    k = fill(make_kveil, kafka)
+    other = k.topic + ".other"
+    kafka.create(other, other + ".secure", other + ".dead")
+    rules = (k.dir / "rules" / f"{k.name}.yaml").read_text()
+    (k.dir / "rules" / "other.yaml").write_text(rules.replace(f"[{k.topic}]", f"[{other}]").replace(f"name: {k.name}", "name: other"))
+    kafka.produce(other + ".dead", [{"value": m.value(), "headers": m.headers()} for m in kafka.consume(k.dead, 3)])
+    assert letters(k, "list").stdout.splitlines()[-1] == "6 dead letters wait"
+    gauge = [line for line in letters(k, "list", "--metrics").stdout.splitlines() if line[0] != "#"]
+    assert gauge == [f'kveil_dead_letters_waiting{{topic="{k.topic}",code="invalid_json",rule=""}} 2',
+                     f'kveil_dead_letters_waiting{{topic="{k.topic}",code="unsupported_kind",rule="{k.name}/$.p"}} 4']
+
+
 def test_replay_behind_what_was_shown(make_kveil, kafka):
     """Looking takes nothing away, and replay by either name is one."""
     k = fill(make_kveil, kafka)
