@@ -86,26 +86,17 @@ static void print_span(struct kveil_span s)
 		fwrite(s.data, 1, s.len, stdout);
 }
 
-static void print_key(struct apply *a, struct kveil_span key)
+/* spell: how Avro is printed. */
+static void print_spelled(struct apply *a, struct kveil_span part,
+			  enum kveil_status (*spell)(struct kveil_avro_samples *s, struct kveil_span *part,
+						     struct kveil_error *err))
 {
 	struct kveil_error err;
 
-	if (a->avro && kveil_avro_samples_spell_key(a->avro, &key, &err) != KVEIL_OK) {
+	if (a->avro && spell(a->avro, &part, &err) != KVEIL_OK)
 		report(a, a->lines.number, KVEIL_SPAN_NULL, &err);
-		return;
-	}
-	print_span(key);
-}
-
-static void print_value(struct apply *a, struct kveil_span value)
-{
-	struct kveil_error err;
-
-	if (a->avro && kveil_avro_samples_spell(a->avro, &value, &err) != KVEIL_OK) {
-		report(a, a->lines.number, KVEIL_SPAN_NULL, &err);
-		return;
-	}
-	print_span(value);
+	else
+		print_span(part);
 }
 
 static void print_outputs(struct apply *a, const struct kveil_result *result)
@@ -126,10 +117,10 @@ static void print_outputs(struct apply *a, const struct kveil_result *result)
 			continue;
 		}
 		if (a->o->separator) {
-			print_key(a, o->record.key);
+			print_spelled(a, o->record.key, kveil_avro_samples_spell_key);
 			fputs(a->o->separator, stdout);
 		}
-		print_value(a, o->record.value);
+		print_spelled(a, o->record.value, kveil_avro_samples_spell);
 		fputc('\n', stdout);
 	}
 }
@@ -354,7 +345,7 @@ static int apply_binary(struct apply *a)
 	else if (a->session.story)
 		print_span(kveil_buf_span(&a->story.text));
 	else
-		print_value(a, result.outputs[0].record.value);
+		print_spelled(a, result.outputs[0].record.value, kveil_avro_samples_spell);
 	return output_ended(a) && !a->failed ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
 }
 
