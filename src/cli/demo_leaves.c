@@ -2,102 +2,52 @@
 /* The scalars of the demo's records. */
 #include "cli/demo_leaves.h"
 
+#include "format/format.h"
+#include "path/eval.h"
+
 #include <stdio.h>
 
 enum { DEPTH_MAX = 8 };
 
-struct walk {
-	const uint8_t *at, *end;
-	struct kveil_demo_leaf *leaves;
-	size_t count;
-	unsigned depth;
-	char path[KVEIL_DEMO_PATH];
-};
-
-static bool is_at(const struct walk *w, char c)
+/* Gives how long it is. */
+static size_t write_path(const struct kveil_doc *doc, uint32_t node, char path[KVEIL_DEMO_PATH])
 {
-	return w->at < w->end && *w->at == (uint8_t)c;
+	const struct kveil_doc_node *n = &doc->nodes[node];
+	size_t at = node ? write_path(doc, n->parent, path) : 0, room = KVEIL_DEMO_PATH - at;
+	struct kveil_span name = n->name_end ? kveil_node_name(doc, n) : KVEIL_SPAN("");
+
+	if (!node)
+		snprintf(path, room, "$");
+	else if (n->name_end)
+		snprintf(path + at, room, ".%.*s", (int)name.len, (const char *)name.data);
+	else
+		snprintf(path + at, room, "[%u]", n->ordinal);
+	return strlen(path);
 }
 
-static bool skip(struct walk *w, char c)
+static bool take_leaf(const struct kveil_doc *doc, uint32_t node, struct kveil_demo_leaf *ret)
 {
-	bool there = is_at(w, c);
+	const struct kveil_doc_node *n = &doc->nodes[node];
+	bool is_text = n->kind == KVEIL_KIND_STRING;
 
-	w->at += there;
-	return there;
-}
-
-/* Behind the opening quote; leaves w behind the closing one. */
-static struct kveil_span read_string(struct walk *w)
-{
-	const uint8_t *from = w->at;
-
-	while (w->at < w->end && !is_at(w, '"'))
-		w->at += is_at(w, '\\') && w->end - w->at > 1 ? 2 : 1;
-	struct kveil_span text = kveil_span_of(from, (size_t)(w->at - from));
-	skip(w, '"');
-	return text;
-}
-
-static struct kveil_span read_bare(struct walk *w)
-{
-	const uint8_t *from = w->at;
-
-	while (w->at < w->end && !strchr(",]}", *w->at))
-		w->at++;
-	return kveil_span_of(from, (size_t)(w->at - from));
-}
-
-static void add_leaf(struct walk *w, struct kveil_span value)
-{
-	if (w->count == KVEIL_DEMO_LEAVES)
-		return;
-	struct kveil_demo_leaf *leaf = &w->leaves[w->count++];
-	memcpy(leaf->path, w->path, sizeof leaf->path);
-	leaf->value = value;
-}
-
-static void read_value(struct walk *w);
-
-/* Members or elements, whose paths begin with the one at hand. */
-static void read_inner(struct walk *w, bool is_object)
-{
-	size_t length = strlen(w->path);
-
-	for (unsigned i = 0; w->at < w->end && !skip(w, is_object ? '}' : ']'); i++) {
-		const uint8_t *before = w->at;
-		if (is_object && skip(w, '"')) {
-			struct kveil_span name = read_string(w);
-			snprintf(w->path + length, sizeof w->path - length, ".%.*s", (int)name.len,
-				 (const char *)name.data);
-			skip(w, ':');
-		} else
-			snprintf(w->path + length, sizeof w->path - length, "[%u]", i);
-		read_value(w);
-		w->path[length] = 0;
-		skip(w, ',');
-		w->at += w->at == before;
-	}
-}
-
-static void read_value(struct walk *w)
-{
-	bool is_object = is_at(w, '{');
-
-	if (w->depth < DEPTH_MAX && (is_object || is_at(w, '['))) {
-		w->at++;
-		w->depth++;
-		read_inner(w, is_object);
-		w->depth--;
-	} else
-		add_leaf(w, skip(w, '"') ? read_string(w) : read_bare(w));
+	if (n->kind == KVEIL_KIND_OBJECT || n->kind == KVEIL_KIND_ARRAY)
+		return false;
+	write_path(doc, node, ret->path);
+	ret->value = kveil_span_of(doc->text.data + n->start + is_text, n->end - n->start - 2 * is_text);
+	return true;
 }
 
 size_t kveil_demo_leaves(struct kveil_span json, struct kveil_demo_leaf ret[KVEIL_DEMO_LEAVES])
 {
-	struct walk w = {.at = json.data, .end = json.data + json.len, .leaves = ret, .path = "$"};
+	struct kveil_arena arena;
+	size_t count = 0;
 
-	if (json.len)
-		read_value(&w);
-	return w.count;
+	kveil_arena_init(&arena, 1 << 16);
+	struct kveil_scan s = {.arena = &arena, .max_bytes = json.len, .max_depth = DEPTH_MAX, .want_doc = true};
+	if (json.len && kveil_format_by_name(KVEIL_SPAN("json"))->scan(&s, json, NULL) == KVEIL_OK)
+		for (uint32_t i = 0; i < s.doc.count && count < KVEIL_DEMO_LEAVES; i++)
+			count += take_leaf(&s.doc, i, &ret[count]);
+	kveil_scan_clear(&s);
+	kveil_arena_clear(&arena);
+	return count;
 }

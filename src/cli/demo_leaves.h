@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/demo_leaves.h: a JSON document as a list of its scalars, for the demo's table. It takes what the demo has made
- * and checked, compact and not deep; of anything else it makes a wrong list, not an error. Any thread; nothing
- * allocated.
+ * cli/demo_leaves.h: a JSON document as a list of its scalars, for the demo's table. Of what is not JSON, or deeper
+ * than an order is, the list is empty. Any thread.
  */
 #ifndef KVEIL_CLI_DEMO_LEAVES_H
 #define KVEIL_CLI_DEMO_LEAVES_H
