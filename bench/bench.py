@@ -140,6 +140,12 @@ def status_mib(pid, field):
         return 0
 
 
+def cpu_seconds(pid):
+    """Of all its threads, so far."""
+    with open(f"/proc/{pid}/stat") as f:
+        return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 class Bench(Kafka):
     def delete(self, *topics):
         for f in self.admin.delete_topics(list(topics)).values():
@@ -239,9 +245,7 @@ class Keeper(Side):
         """Records out, CPU seconds."""
         if self.process.poll() is not None:
             self.fail(f"exit {self.process.returncode}")
-        with open(f"/proc/{self.process.pid}/stat") as f:
-            ticks = f.read().rsplit(")", 1)[1].split()[11:13]
-        return sum(self.kafka.end_offsets(self.output).values()), sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        return sum(self.kafka.end_offsets(self.output).values()), cpu_seconds(self.process.pid)
 
     def stop(self):
         self.process.terminate()

@@ -21,7 +21,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
-from bench import PARTITIONS, RULES, Side, filled, free_port, spread  # noqa: E402
+from bench import PARTITIONS, RULES, Side, cpu_seconds, filled, free_port, spread, status_mib  # noqa: E402
 
 CACHE = ROOT / ".cache"
 JARS = f"{CACHE}/kafka-4.1.0/*:{CACHE}/peers/*:{CACHE}/peers"
@@ -29,17 +29,12 @@ PYTHON = str(CACHE / "peers-venv" / "bin" / "python")
 JAVA = ["java", "-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", JARS]
 
 
-def ticks(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
-
-
 class Peer(Side):
     """A contestant; what it has done is seen in its output topic."""
 
     def __init__(self, name, what, build, kafka, records):
         super().__init__(name, build, kafka, records)
-        self.what, self.cpu, self.rate = what, [], []
+        self.what = what
 
     def command(self, output, group):
         if self.name in ("F0", "F1"):
@@ -78,7 +73,7 @@ class Peer(Side):
     def measure(self, p, output, group, log):
         first, limit = None, time.monotonic() + 120 + self.records / 1000
         while True:
-            n, now = self.done(output, group), (time.monotonic(), ticks(p.pid))
+            n, now = self.done(output, group), (time.monotonic(), cpu_seconds(p.pid))
             if first is None and n >= self.records / 5:
                 first = (n, *now)
             if n >= self.records:
@@ -86,18 +81,13 @@ class Peer(Side):
             if p.poll() is not None or time.monotonic() > limit:
                 log.seek(0)
                 sys.exit(f"{self.name} stopped at {n} records:\n" + log.read().decode(errors="replace")[-3000:])
-            self.peak_rss = max(self.peak_rss, self.resident(p.pid))
+            self.peak_rss = max(self.peak_rss, status_mib(p.pid, "VmHWM"))
             time.sleep(0.05)
         part = self.records - first[0]
         if part < self.records / 4:
             sys.exit(f"{self.name} was too fast to be measured: more --records")
         self.rate.append(part / (now[0] - first[1]))
         self.cpu.append((now[1] - first[2]) / part * 1e6)
-
-    @staticmethod
-    def resident(pid):
-        with open(f"/proc/{pid}/status") as f:
-            return next((int(x.split()[1]) // 1024 for x in f if x.startswith("VmHWM")), 0)
 
 
 class JavaLoop(Peer):
@@ -131,14 +121,7 @@ class Connect(Peer):
                 "connect-sink.properties"], folder
 
     def done(self, output, group):
-        from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-        parts = [TopicPartition(self.input, i) for i in range(PARTITIONS)]
-        asked = ConsumerGroupTopicPartitions(f"connect-{group}", parts)
-        try:
-            found = self.kafka.admin.list_consumer_group_offsets([asked])[f"connect-{group}"].result(10)
-        except Exception:
-            return 0  # the group is not there yet
-        return sum(max(0, t.offset) for t in found.topic_partitions)
+        return sum(max(0, self.kafka.committed(f"connect-{group}", self.input, i)) for i in range(PARTITIONS))
 
 
 CONTESTANTS = [
