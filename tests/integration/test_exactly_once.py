@@ -253,7 +253,7 @@ def test_an_output_without_a_leader(make_kveil, broker, kafka):
             assert kafka.committed(k.group, k.topic, 1) == stands
             send(kafka, k.topic, n, n + 500, partitions=2)
             n += 500
-        wait_for("it is said", lambda: f"{k.secure}[1] has no leader; 1 partitions wait" in k.get("/readyz")[1], timeout=30)
+        wait_for("it is said", lambda: f"{k.secure}[1] has no leader; 1 partitions wait" in k.get("/readyz")[1], timeout=120)
         assert p.poll() is None and k.get("/livez")[0] == 200
         second.start()
         recovers(k, kafka, n, partitions=2)
