@@ -178,25 +178,51 @@ static enum kveil_status ask_row(struct question *q, const struct kveil_doc *row
 	return st ? st : answer(q, row, tri);
 }
 
+/* Is a row in the value, or what changed of one, a text? */
+static enum kveil_status has_text_row(struct kveil_engine *e, const struct kveil_doc *value, bool *ret,
+				      struct kveil_error *err)
+{
+	static const enum kveil_rows_kind kinds[] = {KVEIL_ROWS_TEXT, KVEIL_ROWS_PARTIAL};
+	enum kveil_status st = KVEIL_OK;
+
+	*ret = false;
+	for (size_t i = 0; i < 2; i++) {
+		const struct kveil_rows *rows = &e->plan->rows[kinds[i]];
+		for (size_t k = 0; !st && !*ret && k < rows->count; k++) {
+			uint32_t *nodes;
+			size_t count = 0;
+			st = kveil_path_select_within(rows->roots[k], value, 0, false, &e->work, &e->arena, &nodes,
+						      &count, err);
+			for (size_t n = 0; !st && n < count; n++)
+				*ret |= value->nodes[nodes[n]].kind == KVEIL_KIND_STRING;
+		}
+	}
+	return st;
+}
+
 /* Rules of the file on keys and headers: every row that the record may be about. */
 static enum kveil_status ask_main_rows(struct question *q, const struct kveil_spot *spot)
 {
 	const struct kveil_doc *value = NULL;
-	struct kveil_doc row, both;
+	struct kveil_doc row, joined;
 	uint32_t node = 0;
 	size_t reading = 0;
-	bool found = false;
+	bool found = false, is_text = false;
 
-	/* Of a bare key, and of a tombstone, nothing is known: doubt. */
+	/* Of a bare key, of a tombstone, and of a row that is a text, nothing is known: doubt. */
 	enum kveil_status st = q->rule->in_key_row ? KVEIL_OK : kveil_engine_value_doc(q->e, &value, q->err);
 	if (!st && value)
-		st = join_docs(q->e, value, spot, &both, &node, q->err);
+		st = has_text_row(q->e, value, &is_text, q->err);
+	if (is_text)
+		value = NULL;
+	if (!st && value)
+		st = join_docs(q->e, value, spot, &joined, &node, q->err);
 	while (!st && value && !is_settled(q) && reading != KVEIL_NO_READING) {
 		st = kveil_engine_main_row(q->e, value, NULL, &reading, &row, &found, q->err);
-		both.root = row.root;
-		both.has_gaps = row.has_gaps;
-		both.absent = row.absent;
-		both.absent_count = row.absent_count;
+		struct kveil_doc both = row;
+		both.text = joined.text;
+		both.nodes = joined.nodes;
+		both.count = joined.count;
 		if (!st && found)
 			st = ask_row(q, &both, node);
 		else if (!st && !q->is_answered)

@@ -303,6 +303,51 @@ static void conditions_and_tables_hold(void **state)
 	rig_clear(&r);
 }
 
+static void header_is(const char *when, const char *key, const char *value, const char *want)
+{
+	struct kveil_header h = {KVEIL_SPAN("h"), KVEIL_SPAN("secret")};
+	char yaml[256], k[256], v[8192], header[64];
+	struct rig r;
+
+	snprintf(yaml, sizeof yaml,
+		 DEBEZIUM "  - {path: $.x, nullify: true}\n  - {path: \"header:h\", when: \"%s\", mask: {}}\n"
+			  "  - {path: \"key:$.k\", when: \"%s\", mask: {}}\n",
+		 when, when);
+	rig_init(&r, yaml);
+	struct kveil_record record = {.key = kveil_span_str(quoted(k, sizeof k, key)),
+				      .value = kveil_span_str(quoted(v, sizeof v, value)),
+				      .headers = &h,
+				      .header_count = 1};
+	kveil_engine_run(r.engine, &record, &r.result);
+	assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+	show(r.result.outputs[0].record.headers[0].value, header, sizeof header);
+	show(r.result.outputs[0].record.key, r.key, sizeof r.key);
+	if (strcmp(header, want) != 0 || !strstr(r.key, want))
+		fail_msg("%s of %s: the header is %s, the key %s", when, value, header, r.key);
+	rig_clear(&r);
+}
+
+/* They are asked of the record's value, and a document in there is not looked into. */
+static void conditions_of_headers_and_keys_are_in_doubt(void **state)
+{
+	(void)state;
+	static const char *const conditions[] = {"$.vip", "$.vip == true", "!$.op", "count($.tags[*]) > 1"};
+	static const char key[] = "{'k':'secret'}";
+
+	for (size_t i = 0; i < sizeof conditions / sizeof *conditions; i++) {
+		header_is(conditions[i], key, "{'before':null,'after':'{`vip`:true,`tags`:[1,2]}'," SOURCE "}",
+			  "******");
+		header_is(conditions[i], key, "{'payload':{'before':'{`vip`:true}','after':null," SOURCE "}}",
+			  "******");
+		header_is(conditions[i], key, FIELDS("{`vip`:true}", ""), "******");
+	}
+	/* An object is a row, which tells. */
+	header_is("$.vip", key, "{'before':null,'after':{'vip':true}," SOURCE "}", "******");
+	header_is("$.vip", key, "{'before':null,'after':{'x':true}," SOURCE "}", "secret");
+	header_is("$.n == $.m", key, "{'after':{'n':{'$numberLong':'7'},'m':{'$numberInt':'7'}}," SOURCE "}", "******");
+	header_is("$.n == $.m", key, "{'after':{'n':7,'m':8}," SOURCE "}", "secret");
+}
+
 static void what_nothing_names_goes(void **state)
 {
 	(void)state;
@@ -715,6 +760,7 @@ int main(void)
 	    cmocka_unit_test(values_of_extended_json_are_scalars),
 	    cmocka_unit_test(conditions_on_extended_json_are_in_doubt),
 	    cmocka_unit_test(conditions_and_tables_hold),
+	    cmocka_unit_test(conditions_of_headers_and_keys_are_in_doubt),
 	    cmocka_unit_test(what_nothing_names_goes),
 	    cmocka_unit_test(the_key_s_id_is_the_document_s),
 	    cmocka_unit_test(what_was_sealed_opens),
