@@ -213,8 +213,7 @@ static enum kveil_status find_members(struct kveil_engine *e, const struct kveil
 	if (nodes[0].kind != KVEIL_KIND_OBJECT || nodes[0].count != 2)
 		return KVEIL_OK;
 	for (uint32_t c = 1; c < doc->count; c = nodes[c].next) {
-		struct kveil_span name = kveil_engine_unquote(
-		    e, kveil_span_of(doc->text.data + nodes[c].name_start, nodes[c].name_end - nodes[c].name_start));
+		struct kveil_span name = kveil_engine_name_of(e, doc, c);
 		if (!name.data)
 			return kveil_no_memory(err, "a schema");
 		if (kveil_span_eq(name, KVEIL_SPAN("schema")))

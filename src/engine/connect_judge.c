@@ -102,9 +102,7 @@ static struct kveil_connect_outcome outcome_at(const struct kveil_connect_derive
 struct kveil_span kveil_connect_parameter_name(const struct kveil_connect_deriver *d,
 					       const struct kveil_connect_tree *tree, uint32_t at)
 {
-	const struct kveil_doc_node *n = &tree->doc->nodes[at];
-	struct kveil_span raw = {tree->doc->text.data + n->name_start, n->name_end - n->name_start};
-	struct kveil_span name = kveil_engine_unquote(d->e, raw);
+	struct kveil_span name = kveil_engine_name_of(d->e, tree->doc, at);
 
 	d->out->failed |= !name.data;
 	return name;

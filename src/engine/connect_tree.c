@@ -59,8 +59,7 @@ static enum kveil_status read_members(struct kveil_engine *e, const struct kveil
 	if (nodes[n->at].kind != KVEIL_KIND_OBJECT)
 		return not_connect(doc, n->at, "no object", err);
 	for (uint32_t c = n->at + 1; c < nodes[n->at].next; c = nodes[c].next) {
-		struct kveil_span raw = {doc->text.data + nodes[c].name_start, nodes[c].name_end - nodes[c].name_start};
-		struct kveil_span name = kveil_engine_unquote(e, raw);
+		struct kveil_span name = kveil_engine_name_of(e, doc, c);
 		if (!name.data)
 			return kveil_no_memory(err, "a schema");
 		size_t m = find_word(member_names, KVEIL_CONNECT_M_COUNT, name);

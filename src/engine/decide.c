@@ -294,14 +294,11 @@ static bool add_namings(struct kveil_engine *e, struct namings *ns, uint32_t id,
 static enum kveil_status find_dotted(struct kveil_engine *e, uint32_t id, const struct kveil_path *own, unsigned how,
 				     const struct kveil_doc *doc, struct namings *ns, struct kveil_error *err)
 {
-	struct kveil_doc row = *doc;
+	struct kveil_doc row = kveil_engine_known(e, doc);
 	uint32_t *nodes;
 	size_t count;
 
 	row.has_gaps = true;
-	row.has_wrapped = kveil_engine_has_wrapped(e);
-	row.absent = e->plan->absent;
-	row.absent_count = e->plan->absent_count;
 	enum kveil_status st = kveil_dotted_select(e, own, &row, how, &nodes, &count, err);
 	return !st && !add_namings(e, ns, id, nodes, count) ? kveil_no_memory(err, "a record") : st;
 }
@@ -311,7 +308,7 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 				      const struct kveil_path *path, bool has_gaps, bool is_flat, bool doubt_selects,
 				      const struct kveil_doc *doc, struct namings *ns, struct kveil_error *err)
 {
-	struct kveil_doc row = *doc;
+	struct kveil_doc row = kveil_engine_known(e, doc);
 	uint32_t *rows = NULL, *nodes;
 	size_t row_count, count;
 
@@ -320,9 +317,6 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 	for (size_t i = 0; !st && i < row_count; i++) {
 		row.root = rows[i];
 		row.has_gaps = has_gaps || (is_flat && kveil_engine_is_partial(e, &row));
-		row.has_wrapped = kveil_engine_has_wrapped(e);
-		row.absent = e->plan->absent;
-		row.absent_count = e->plan->absent_count;
 		st = kveil_path_select_within(path, &row, 0, doubt_selects, &e->work, &e->arena, &nodes, &count, err);
 		if (!st && !add_namings(e, ns, id, nodes, count))
 			st = kveil_no_memory(err, "a record");

@@ -159,13 +159,6 @@ static enum kveil_status select_below(struct kveil_engine *e, const struct kveil
 	return KVEIL_OK;
 }
 
-static struct kveil_span name_of(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t node)
-{
-	const struct kveil_doc_node *n = &doc->nodes[node];
-
-	return kveil_engine_unquote(e, kveil_span_of(doc->text.data + n->name_start, n->name_end - n->name_start));
-}
-
 enum kveil_status kveil_dotted_select(struct kveil_engine *e, const struct kveil_path *path,
 				      const struct kveil_doc *doc, unsigned how, uint32_t **ret, size_t *ret_count,
 				      struct kveil_error *err)
@@ -177,7 +170,7 @@ enum kveil_status kveil_dotted_select(struct kveil_engine *e, const struct kveil
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a path is too long for names with dots");
 	for (uint32_t c = 1; !st && doc->nodes[0].kind == KVEIL_KIND_OBJECT && c < doc->nodes[0].next;
 	     c = doc->nodes[c].next) {
-		struct kveil_span name = name_of(e, doc, c);
+		struct kveil_span name = kveil_engine_name_of(e, doc, c);
 		bool has_dots = name.data && memchr(name.data, '.', name.len);
 		uint64_t states = 0;
 		if (!name.data)

@@ -339,6 +339,8 @@ enum kveil_status kveil_engine_was_not_sent(struct kveil_engine *e, const struct
                                             struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The content of a raw JSON string with its quotes: borrowed, or unescaped into the arena. data NULL = no memory. */
 struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span raw);
+/* The same of a member's name. */
+struct kveil_span kveil_engine_name_of(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t node);
 
 /* --- when.c --- */
 
@@ -382,6 +384,8 @@ bool kveil_engine_copies_column(const struct kveil_engine *e, struct kveil_span 
 bool kveil_engine_is_added(const struct kveil_plan *plan, const char *usual, struct kveil_span name);
 /* May an object be a scalar, as extended JSON wraps them? */
 bool kveil_engine_has_wrapped(const struct kveil_engine *e);
+/* The tape with what the plan knows of all rows. */
+struct kveil_doc kveil_engine_known(const struct kveil_engine *e, const struct kveil_doc *doc);
 /* The tape of the spot's part with $ at the binding's row. */
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
                                   const struct kveil_spot *spot);

@@ -11,3 +11,10 @@ struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span
 	uint8_t *plain = kveil_arena_alloc(&e->arena, inner.len);
 	return kveil_span_of(plain, plain ? kveil_json_unescape(inner, plain) : 0);
 }
+
+struct kveil_span kveil_engine_name_of(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t node)
+{
+	const struct kveil_doc_node *n = &doc->nodes[node];
+
+	return kveil_engine_unquote(e, kveil_span_of(doc->text.data + n->name_start, n->name_end - n->name_start));
+}

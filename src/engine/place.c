@@ -42,9 +42,7 @@ static void write_steps(struct kveil_engine *e, const struct kveil_spot *spot, u
 	}
 	for (uint32_t d = skip; d < depth - cut; d++) {
 		if (spot->doc && spot->is_dotted && d == 0 && !true_indices) {
-			const struct kveil_doc_node *n = &spot->doc->nodes[nodes[d]];
-			struct kveil_span raw = {spot->text.data + n->name_start, n->name_end - n->name_start};
-			struct kveil_span name = kveil_engine_unquote(e, raw);
+			struct kveil_span name = kveil_engine_name_of(e, spot->doc, nodes[d]);
 			out->failed |= !name.data;
 			kveil_dotted_write(name, out);
 		} else if (spot->doc) {

@@ -78,14 +78,6 @@ bool kveil_rewrite_inside(struct kveil_engine *e, struct kveil_rewrite *w, uint3
 	return true;
 }
 
-static struct kveil_span name_of(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t node)
-{
-	const struct kveil_doc_node *n = &doc->nodes[node];
-	struct kveil_span raw = {doc->text.data + n->name_start, n->name_end - n->name_start};
-
-	return kveil_engine_unquote(e, raw);
-}
-
 static struct kveil_append *append_at(struct kveil_rewrite *w, uint32_t number)
 {
 	return &w->appends[number - 1];
@@ -143,7 +135,7 @@ enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewr
 	}
 	/* Duplicates of one member may go to duplicates of another; anything else would lose a value. */
 	struct kveil_append *first = append_at(w, group);
-	struct kveil_span x = name_of(e, doc, first->source), y = name_of(e, doc, source);
+	struct kveil_span x = kveil_engine_name_of(e, doc, first->source), y = kveil_engine_name_of(e, doc, source);
 	if (!x.data || !y.data)
 		return kveil_no_memory(err, "a record");
 	if (first->rule != r || !kveil_span_eq(x, y))
@@ -160,7 +152,7 @@ static enum kveil_status place_appends(struct kveil_engine *e, struct kveil_rewr
 	const struct kveil_doc *doc = w->doc;
 
 	for (uint32_t c = parent + 1; c < doc->nodes[parent].next; c = doc->nodes[c].next) {
-		struct kveil_span name = name_of(e, doc, c);
+		struct kveil_span name = kveil_engine_name_of(e, doc, c);
 		if (!name.data)
 			return kveil_no_memory(err, "a record");
 		for (uint32_t n = w->nodes[parent].appends; n; n = append_at(w, n)->next_group) {

@@ -8,7 +8,7 @@ bool kveil_engine_has_wrapped(const struct kveil_engine *e)
 	return e->plan->envelope && e->plan->envelope->texts;
 }
 
-static struct kveil_doc known(const struct kveil_engine *e, const struct kveil_doc *doc)
+struct kveil_doc kveil_engine_known(const struct kveil_engine *e, const struct kveil_doc *doc)
 {
 	struct kveil_doc d = *doc;
 
@@ -109,9 +109,8 @@ static bool any_tells(struct kveil_engine *e, const struct kveil_doc *doc, telli
 	if (nodes[doc->root].kind != KVEIL_KIND_OBJECT)
 		return false;
 	for (uint32_t c = doc->root + 1; !is && c < nodes[doc->root].next; c = nodes[c].next) {
-		struct kveil_span raw = {doc->text.data + nodes[c].name_start, nodes[c].name_end - nodes[c].name_start};
 		struct kveil_span value = {doc->text.data + nodes[c].start, nodes[c].end - nodes[c].start};
-		struct kveil_span name = kveil_engine_unquote(e, raw);
+		struct kveil_span name = kveil_engine_name_of(e, doc, c);
 		is = name.data ? tells(e, name, value) : tells == tells_of_gaps;
 		e->work--;
 	}
@@ -141,7 +140,7 @@ bool kveil_engine_is_deleted(struct kveil_engine *e, const struct kveil_doc *doc
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
 				  const struct kveil_spot *spot)
 {
-	struct kveil_doc row = known(e, doc);
+	struct kveil_doc row = kveil_engine_known(e, doc);
 
 	if (spot->doc)
 		row.root = spot->match.node;
@@ -200,7 +199,7 @@ enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kve
 	uint32_t *nodes;
 	size_t count, first = *reading;
 
-	*ret = known(e, doc);
+	*ret = kveil_engine_known(e, doc);
 	*ret_found = true;
 	*reading = KVEIL_NO_READING;
 	for (size_t i = first; e->plan->envelope && i < rows->count; i++) {
@@ -279,9 +278,7 @@ static bool has_only(struct kveil_engine *e, const struct kveil_doc *doc, const 
 	bool only = true;
 
 	for (uint32_t c = doc->root + 1; only && members && c < doc->nodes[doc->root].next; c = doc->nodes[c].next) {
-		const struct kveil_doc_node *n = &doc->nodes[c];
-		struct kveil_span raw = {doc->text.data + n->name_start, n->name_end - n->name_start};
-		struct kveil_span name = kveil_engine_unquote(e, raw);
+		struct kveil_span name = kveil_engine_name_of(e, doc, c);
 		only = name.data && kveil_envelope_lists(members, name);
 		e->work--;
 	}

@@ -27,8 +27,7 @@ static enum kveil_status spare_members(struct kveil_engine *e, struct kveil_rewr
 
 	for (uint32_t c = event + 1; c < doc->nodes[event].next; c = doc->nodes[c].next) {
 		const struct kveil_doc_node *n = &doc->nodes[c];
-		struct kveil_span raw = {doc->text.data + n->name_start, n->name_end - n->name_start};
-		struct kveil_span name = kveil_engine_unquote(e, raw);
+		struct kveil_span name = kveil_engine_name_of(e, doc, c);
 		if (!name.data)
 			return kveil_no_memory(err, "a record");
 		e->work--;
@@ -46,16 +45,38 @@ static enum kveil_status name_members(struct kveil_engine *e, struct kveil_rewri
 	const struct kveil_doc *doc = w->doc;
 
 	for (uint32_t c = object + 1; c < doc->nodes[object].next; c = doc->nodes[c].next) {
-		const struct kveil_doc_node *n = &doc->nodes[c];
-		struct kveil_span raw = {doc->text.data + n->name_start, n->name_end - n->name_start};
-		struct kveil_span name = kveil_engine_unquote(e, raw);
+		struct kveil_span name = kveil_engine_name_of(e, doc, c);
 		if (!name.data)
 			return kveil_no_memory(err, "a record");
 		e->work--;
-		if (n->kind == KVEIL_KIND_NULL || kveil_envelope_lists(names, name))
+		if (doc->nodes[c].kind == KVEIL_KIND_NULL || kveil_envelope_lists(names, name))
 			kveil_rewrite_name(w, c);
 	}
 	return KVEIL_OK;
+}
+
+/* What the path finds in the event and is not the event. */
+static enum kveil_status find_in(struct kveil_engine *e, const struct kveil_rewrite *w, uint32_t event,
+				 const struct kveil_path *path, uint32_t **ret, size_t *ret_count,
+				 struct kveil_error *err)
+{
+	size_t count = 0;
+	enum kveil_status st = kveil_path_select_within(path, w->doc, 0, false, &e->work, &e->arena, ret, &count, err);
+
+	*ret_count = 0;
+	for (size_t i = 0; !st && i < count; i++)
+		if ((*ret)[i] > event && (*ret)[i] < w->doc->nodes[event].next)
+			(*ret)[(*ret_count)++] = (*ret)[i];
+	return st;
+}
+
+/* A container holds what is kept; null stands for none. */
+static void spare_holder(struct kveil_rewrite *w, uint32_t node)
+{
+	if (is_container(&w->doc->nodes[node]))
+		kveil_rewrite_lead(w, node);
+	else if (w->doc->nodes[node].kind == KVEIL_KIND_NULL)
+		kveil_rewrite_name(w, node);
 }
 
 /* A row without one named column stays a row; what stands for none stays. */
@@ -71,18 +92,10 @@ static enum kveil_status lead_to_rows(struct kveil_engine *e, struct kveil_rewri
 			continue;
 		for (beginning.count = 1; !st && beginning.count <= rows->roots[i]->count; beginning.count++) {
 			uint32_t *nodes;
-			size_t count = 0;
-			st = kveil_path_select_within(&beginning, w->doc, 0, false, &e->work, &e->arena, &nodes, &count,
-						      err);
-			for (size_t k = 0; k < count; k++) {
-				const struct kveil_doc_node *n = &w->doc->nodes[nodes[k]];
-				if (nodes[k] <= event || nodes[k] >= w->doc->nodes[event].next)
-					continue;
-				if (is_container(n))
-					kveil_rewrite_lead(w, nodes[k]);
-				else if (n->kind == KVEIL_KIND_NULL)
-					kveil_rewrite_name(w, nodes[k]);
-			}
+			size_t count;
+			st = find_in(e, w, event, &beginning, &nodes, &count, err);
+			for (size_t k = 0; k < count; k++)
+				spare_holder(w, nodes[k]);
 		}
 	}
 	return st;
@@ -98,19 +111,13 @@ static enum kveil_status spare_partials(struct kveil_engine *e, struct kveil_rew
 	for (size_t i = 0; !st && i < rows->count; i++) {
 		struct kveil_path parent = *rows->roots[i];
 		uint32_t *nodes;
-		size_t count = 0;
+		size_t count;
 		parent.count--;
-		st = kveil_path_select_within(&parent, w->doc, 0, false, &e->work, &e->arena, &nodes, &count, err);
+		st = find_in(e, w, event, &parent, &nodes, &count, err);
 		for (size_t k = 0; !st && k < count; k++) {
-			const struct kveil_doc_node *n = &w->doc->nodes[nodes[k]];
-			if (nodes[k] <= event || nodes[k] >= w->doc->nodes[event].next)
-				continue;
-			if (n->kind == KVEIL_KIND_NULL)
-				kveil_rewrite_name(w, nodes[k]);
-			if (n->kind != KVEIL_KIND_OBJECT)
-				continue;
-			kveil_rewrite_lead(w, nodes[k]);
-			st = name_members(e, w, nodes[k], e->plan->envelope->beside_partials, err);
+			spare_holder(w, nodes[k]);
+			if (w->doc->nodes[nodes[k]].kind == KVEIL_KIND_OBJECT)
+				st = name_members(e, w, nodes[k], e->plan->envelope->beside_partials, err);
 		}
 	}
 	return st;
