@@ -173,8 +173,11 @@ enum kveil_status kveil_dotted_select(struct kveil_engine *e, const struct kveil
 		struct kveil_span name = kveil_engine_name_of(e, doc, c);
 		bool has_dots = name.data && memchr(name.data, '.', name.len);
 		uint64_t states = 0;
+		e->work -= (int64_t)path->count + 1;
 		if (!name.data)
 			st = kveil_no_memory(err, "a record");
+		else if (e->work < 0)
+			st = kveil_fail(err, KVEIL_E_TOO_COMPLEX, "so many names take too long to read");
 		else if (!has_dots)
 			states = step(path, 1, name, how & KVEIL_DOTTED_WIDELY);
 		else if (!(how & KVEIL_DOTTED_NONE))
