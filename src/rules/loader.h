@@ -94,6 +94,8 @@ void kveil_loader_read_envelope(struct kveil_loader *l, const struct kveil_yaml 
 /* Rules of the envelope's own, behind the file's; there is room for the count in plan->rules. */
 size_t kveil_loader_count_clauses(const struct kveil_loader *l);
 void kveil_loader_add_clauses(struct kveil_loader *l);
+
+/* --- columns.c --- */
 void kveil_loader_check_envelope(struct kveil_loader *l);
 
 /* --- typed.c --- */
