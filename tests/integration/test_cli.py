@@ -316,6 +316,27 @@ def test_headers_that_the_file_adds(tmp_path):
             assert json.loads(r.stdout) == {"payload": '{"a":"*"}', "headers": (own or []) + added}
 
 
+def test_records_in_avro(tmp_path):
+    """As JSON, with their keys and without; and the bytes of one value."""
+    for name in ("value", "key"):
+        (tmp_path / f"{name}.avsc").write_text(json.dumps(
+            {"type": "record", "name": name, "fields": [{"name": "a", "type": "string"}]}))
+    (tmp_path / "r.yaml").write_text("name: t\ntopics: [in]\nformat: {value: avro, key: avro}\n"
+                                     'fields:\n  - {path: $.a, mask: {}}\n  - {path: "key:$.a", nullify: true}\n')
+    (tmp_path / "framed").write_bytes(b"\0\0\0\0\7" + b"\6abc")
+    files = {name: str(tmp_path / name) for name in ("r.yaml", "value.avsc", "key.avsc", "framed")}
+
+    def apply(*args, stdin=""):
+        return kveil("apply", "-r", files["r.yaml"], "--schema", files["value.avsc"], *args, stdin=stdin)
+    r = apply("-K", "|", "--key-schema", files["key.avsc"], stdin='{"a":"key"}|{"a":"abc"}\n{"b":1}|{"a":"abc"}\n{"a":"k"}|{"a":"de"}\n')
+    assert r.stdout == '{"a":null}|{"a":"***"}\n{"a":null}|{"a":"**"}\n' and r.returncode == 1 and "-:2: " in r.stderr, r.stdout + r.stderr
+    assert apply(stdin='{"a":"abc"}\n').stdout == '{"a":"***"}\n'
+    assert apply("--encoding", "framed", files["framed"]).stdout.encode() == b"\0\0\0\0\7" + b"\6***"
+    for args in (("--key-schema", files["key.avsc"]), ("--encoding", "bare", "-K", "|"), ("-J",)):
+        assert apply(*args).returncode == 2, args
+    assert "needs the schema" in kveil("apply", "-r", files["r.yaml"], stdin="{}").stderr
+
+
 # --- check ---
 
 def test_what_is_shipped_passes():
