@@ -48,7 +48,7 @@ class Terminal:
         os.write(self.master, key.encode())
         return at
 
-    def see(self, pattern, since=0, timeout=30):
+    def see(self, pattern, since=0, timeout=90):
         return wait_for(pattern, lambda: re.search(pattern, self.read()[since:]), timeout)
 
     def end(self, timeout=6):

@@ -144,11 +144,13 @@ def test_two_processes_of_one_instance(make_kveil, kafka):
     first = k.start()
     second = Replica(k, "a").start()
     feed = Feed(kafka, k.topic, n, 2, rate=1000)
+
+    def logs():
+        return first.log.read_text() + second.log.read_text()
+    wait_for("it is said", lambda: "another process has" in logs(), timeout=120)
     feed.join()
     all_once(k, kafka, n, partitions=2)
-    logs = first.log.read_text() + second.log.read_text()
-    assert "another process has" in logs
-    fenced = logs.count("was fenced")
+    fenced = logs().count("was fenced")
     send(kafka, k.topic, n, n + 1000, partitions=2)
     all_once(k, kafka, n + 1000, partitions=2)
     assert fenced <= 8
