@@ -349,9 +349,8 @@ static bool number(json_int_t in, json_int_t min, json_int_t max)
 static bool parse_id(const char *text, uint32_t *ret)
 {
 	uint8_t bytes[4];
-	size_t n;
 
-	if (strlen(text) != 8 || !kveil_text_decode(KVEIL_HEX, (const uint8_t *)text, 8, bytes, &n))
+	if (!kveil_registry_text_read(KVEIL_HEX, text, strlen(text), bytes, sizeof bytes))
 		return false;
 	*ret = kveil_be32(bytes);
 	return *ret != 0;

@@ -2,6 +2,8 @@
 /* The mark beside a registry that shows when it went back. */
 #include "registry/registry_mark.h"
 
+#include "registry/registry_text.h"
+
 #include "base/secret.h"
 #include "base/text.h"
 #include "crypto/crypto.h"
@@ -43,7 +45,6 @@ static bool parse_head(const char *line, struct kveil_mark *m, int *ret_head)
 {
 	char version[2], id[2 * KVEIL_REGISTRY_ID_BYTES + 1];
 	int head = 0, more = 0;
-	size_t n;
 
 	if (sscanf(line,
 		   "kveil-mark %1[12] %32[0-9a-f] %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
@@ -55,20 +56,15 @@ static bool parse_head(const char *line, struct kveil_mark *m, int *ret_head)
 	if (*version == '2' && (sscanf(line + head, "%" SCNu64 " %n", &m->events, &more) != 1 || !more))
 		return false;
 	*ret_head = head + more;
-	return kveil_text_decode(KVEIL_HEX, (const uint8_t *)id, strlen(id), m->id, &n) && n == sizeof m->id;
+	return kveil_registry_text_read(KVEIL_HEX, id, strlen(id), m->id, sizeof m->id);
 }
 
 static bool parse_mac(const char *text, uint8_t mac[KVEIL_MAC_BYTES])
 {
-	enum { DIGITS = 2 * KVEIL_MAC_BYTES };
-	uint8_t room[KVEIL_MAC_BYTES + 1];
-	size_t n;
+	size_t digits = strcspn(text, "\n");
 
-	if (strlen(text) != DIGITS + 1 || text[DIGITS] != '\n' ||
-	    !kveil_text_decode(KVEIL_HEX, (const uint8_t *)text, DIGITS, room, &n) || n != KVEIL_MAC_BYTES)
-		return false;
-	memcpy(mac, room, KVEIL_MAC_BYTES);
-	return true;
+	return strcmp(text + digits, "\n") == 0 &&
+	       kveil_registry_text_read(KVEIL_HEX, text, digits, mac, KVEIL_MAC_BYTES);
 }
 
 enum kveil_status kveil_mark_read(const char *path, const struct kveil_registry_secret *secret, struct kveil_mark *ret,

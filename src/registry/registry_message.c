@@ -73,11 +73,10 @@ bool kveil_registry_is_end_label(struct kveil_span label)
 
 uint32_t kveil_registry_label_id(struct kveil_span label)
 {
-	uint8_t id[8];
-	size_t n;
+	uint8_t id[4];
 
 	if (label.len < 10 || label.data[label.len - 9] != '/' ||
-	    !kveil_text_decode(KVEIL_HEX, label.data + label.len - 8, 8, id, &n) || n != 4)
+	    !kveil_registry_text_read(KVEIL_HEX, (const char *)label.data + label.len - 8, 8, id, sizeof id))
 		return 0;
 	return kveil_be32(id);
 }
