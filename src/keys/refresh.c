@@ -71,7 +71,7 @@ static enum kveil_status take_version(struct kveil_keystore *ks, const struct kv
 }
 
 /* Whose is a version that is open, by its record now? That it moved away from a KEK whose public half anybody has, only
- * what opens under the other one proves. */
+ * what opens under the other one proves. Under refresh_lock nobody else changes it. */
 static enum kveil_status judge_kek(struct kveil_keystore *ks, const struct kveil_key_record *r, bool *ret_anyones,
 				   struct kveil_error *err)
 {
@@ -94,7 +94,8 @@ static enum kveil_status judge_kek(struct kveil_keystore *ks, const struct kveil
 	enum kveil_status status = kveil_keystore_unwrap_by(ks, r, &key, &by, err);
 	if (kveil_status_class(status) == KVEIL_CLASS_RETRY)
 		return status;
-	if (!status && key && kveil_secret_eq(key, v->key, v->alg->key_bytes))
+	if (!status && key && kveil_algorithm_by_wire_id(r->algorithm) == v->alg &&
+	    kveil_secret_eq(key, v->key, v->alg->key_bytes))
 		*ret_anyones = kveil_key_name_is_anyones(n, by);
 	kveil_secret_free(key);
 	return KVEIL_OK;
