@@ -50,6 +50,7 @@ bool kveil_leaderless_holds_id(struct kveil_worker *w)
 void kveil_leaderless_begin(struct kveil_worker *w)
 {
 	w->txn.stuck_ms = 0;
+	w->txn.renamed = false;
 	if (w->txn.wary)
 		kveil_outlets_look_for_leaders(w);
 }
@@ -67,5 +68,5 @@ void kveil_leaderless_turn(struct kveil_worker *w)
 void kveil_leaderless_committed(struct kveil_worker *w)
 {
 	if (!w->leaderless)
-		w->txn.wary = w->txn.renamed = false;
+		w->txn.wary = false;
 }

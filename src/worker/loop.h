@@ -240,7 +240,7 @@ struct kveil_transaction {
 	bool offsets_due; /* also where nothing was sent */
 	bool condition_open;
 	bool wary;    /* output partitions may have no leader: see leaderless.c */
-	bool renamed; /* …and the id is another one because of them */
+	bool renamed; /* …the id is another one because of them, and was not given yet */
 	rd_kafka_consumer_group_metadata_t *group; /* of this assignment; NULL = none */
 	rd_kafka_topic_partition_list_t *offsets;  /* that are committed with it; NULL: not yet */
 	int64_t due_ms, long_ms, close_end_ms, commit_end_ms;

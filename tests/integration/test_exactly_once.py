@@ -227,7 +227,7 @@ def test_an_output_that_is_gone(make_kveil, kafka):
 @pytest.mark.timeout(600)
 def test_an_output_without_a_leader(make_kveil, broker, kafka):
     """What was sent there holds the transaction, and so does the mark that it is given up: under another id the worker goes on
-    without it, and what it should have comes when it is back."""
+    without it, and what it should have comes when it is back. So it does where another one loses its leader meanwhile."""
     n = 2000
     warm = once(make_kveil(), kafka.bootstrap)
     warm.rules(ORDER_FIELDS)
@@ -235,32 +235,43 @@ def test_an_output_without_a_leader(make_kveil, broker, kafka):
     kafka.produce(warm.topic, [order(0)])
     wait_for("the coordinators' topics, all of them on the first broker", lambda: done(warm, kafka, 1) == 1)
     assert warm.stop() == 0
-    second = Broker(joins=broker).start()
+    second, third = Broker(joins=broker), Broker(joins=broker, extra={"node.id": "3"})
     try:
-        wait_for("two brokers", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 2)
+        second.start()
+        third.start()
+        wait_for("three brokers", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 3)
         k = once(make_kveil(topics=False), kafka.bootstrap)
-        kafka.create(k.topic, k.dead, brokers=[1, 1])
-        kafka.create(k.secure, brokers=[1, 2])
+        kafka.create(k.topic, k.dead, brokers=[1, 1, 1])
+        kafka.create(k.secure, brokers=[1, 2, 3])
         k.rules(ORDER_FIELDS)
         p = k.init().start()
 
-        send(kafka, k.topic, 0, n // 2, partitions=2)
-        wait_for("the first", lambda: done(k, kafka, 2) == n // 2)
-        stands = kafka.committed(k.group, k.topic, 1)
-        second.stop()
-        send(kafka, k.topic, n // 2, n, partitions=2)
-        for _ in range(2):
+        send(kafka, k.topic, 0, n // 2, partitions=3)
+        wait_for("the first", lambda: done(k, kafka, 3) == n // 2)
+
+        def others_go_on(first, last, stand):
+            at = [kafka.committed(k.group, k.topic, i) for i in range(3)]
+            send(kafka, k.topic, first, last, partitions=3)
             end = kafka.end_offsets(k.topic)
-            wait_for("the other partition", lambda: kafka.committed(k.group, k.topic, 0) == end[0], timeout=120)
-            assert kafka.committed(k.group, k.topic, 1) == stands
-            send(kafka, k.topic, n, n + 500, partitions=2)
-            n += 500
+            for i in range(3):
+                if i not in stand:
+                    wait_for("the others", lambda: kafka.committed(k.group, k.topic, i) == end[i], timeout=120)
+            assert all(kafka.committed(k.group, k.topic, i) == at[i] for i in stand)
+
+        second.stop()
+        others_go_on(n // 2, n, stand=[1])
         wait_for("it is said", lambda: f"{k.secure}[1] has no leader; 1 partitions wait" in k.get("/readyz")[1], timeout=120)
+        third.stop(kill=True)  # it is still the leader when records are sent there
+        others_go_on(n, n + 500, stand=[1, 2])
+        others_go_on(n + 500, n + 1000, stand=[1, 2])
+        n += 1000
         assert p.poll() is None and k.get("/livez")[0] == 200
         second.start()
-        recovers(k, kafka, n, partitions=2)
+        third.start()
+        recovers(k, kafka, n, partitions=3)
     finally:
         second.close()
+        third.close()
         wait_for("one broker", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 1, timeout=60)
 
 
