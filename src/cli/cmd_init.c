@@ -24,7 +24,7 @@ static int run(int argc, char **argv);
 
 static const struct kveil_flag flags[] = {
     {0, "brokers", "HOST:PORT,…", "bootstrap servers (default localhost:9092)"},
-    {0, "topic", "TOPIC", "the topic to protect (default orders)"},
+    {0, "topic", "TOPIC", "the topic to protect (default: the sample's name, or orders)"},
     {0, "sample", "FILE",
      "records of that topic: rules are suggested by their fields. JSON, an object a line or one; change events as they "
      "are; an Avro schema (.avsc); or kafka:TOPIC, for the newest of that topic (of brokers that want no login)"},
@@ -90,12 +90,26 @@ static bool is_brokers(const char *text)
 	return *text;
 }
 
+/* What a sample's name says of its topic: kafka:TOPIC, or FOLDER/TOPIC.json. */
+static void guess_topic(const char *sample, char topic[static ANSWER_SIZE])
+{
+	const char *slash = strrchr(sample, '/');
+	const char *name = is_kafka(sample) ? sample + sizeof from_kafka - 1 : slash ? slash + 1 : sample;
+	const char *dot = is_kafka(sample) ? NULL : strrchr(name, '.');
+
+	snprintf(topic, ANSWER_SIZE, "%.*s", (int)(dot ? (size_t)(dot - name) : strlen(name)), name);
+	if (!is_kafka(sample) && (!is_topic(topic) || strncmp(sample, "/dev/", 5) == 0))
+		snprintf(topic, ANSWER_SIZE, "orders");
+}
+
 static int ask_all(struct answers *a)
 {
-	bool ok =
-	    ask(a, "Kafka brokers", "localhost:9092", a->brokers) &&
-	    ask(a, "Topic to protect", is_kafka(a->sample) ? a->sample + sizeof from_kafka - 1 : "orders", a->topic) &&
-	    ask(a, "File with sample records, or kafka:TOPIC (Enter for none)", "", a->sample);
+	char topic[ANSWER_SIZE];
+
+	guess_topic(a->sample, topic);
+	bool ok = ask(a, "Kafka brokers", "localhost:9092", a->brokers) &&
+		  ask(a, "Topic to protect", topic, a->topic) &&
+		  ask(a, "File with sample records, or kafka:TOPIC (Enter for none)", "", a->sample);
 
 	if (!ok) {
 		fprintf(stderr, "kveil init: nothing was written\n");

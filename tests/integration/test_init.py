@@ -111,16 +111,16 @@ def test_from_change_events(tmp_path, kind):
     assert init("--sample", "gaps.json", "gaps", cwd=tmp_path).returncode == 0
     r = init("--sample", "sample.json", cwd=tmp_path)
     assert r.returncode == 0, r.stdout + r.stderr
-    text = (tmp_path / "rules/orders.yaml").read_text()
+    text = (tmp_path / "rules/sample.yaml").read_text()
     rules = yaml.safe_load(text)
     assert rules["envelope"] == ("debezium" if kind == "wrapped" else kind)
     assert {f["path"] for f in rules["fields"]} == {"$.phone", "$.email"}
-    examples = (tmp_path / "rules/orders.examples.yaml").read_text()
+    examples = (tmp_path / "rules/sample.examples.yaml").read_text()
     assert not [c for c in CANARIES if c in text + examples]
     kveil("test", "--strict", "-r", "rules/", cwd=tmp_path)
     kveil("check", cwd=tmp_path)
     if kind not in ("connect", "wrapped"):  # with a schema, which this sample only hints at
-        out = kveil("apply", "--demo-keys", "-r", "rules/orders.yaml", "sample.json", cwd=tmp_path)
+        out = kveil("apply", "--demo-keys", "-r", "rules/sample.yaml", "sample.json", cwd=tmp_path)
         assert "1387713" not in out and "canary@" not in out and '"amount": 3' in out
 
 
@@ -132,13 +132,13 @@ def test_columns_in_keys(tmp_path, kafka):
                for i, value in enumerate([json.dumps(event), None, json.dumps(event | {"op": "u"})])]
     (tmp_path / "sample.json").write_text("".join(json.dumps(r) + "\n" for r in records))
     r = init("--sample", "sample.json", "one", cwd=tmp_path)
-    assert r.returncode == 0 and "kveil apply --demo-keys --diff -J -r one/rules/orders.yaml sample.json" in r.stdout, r
+    assert r.returncode == 0 and "kveil apply --demo-keys --diff -J -r one/rules/sample.yaml sample.json" in r.stdout, r
     topic = f"init.{uuid.uuid4().hex[:8]}"
     kafka.create(topic)
     kafka.produce(topic, [{"key": r["key"].encode(), "value": r["payload"] and r["payload"].encode()} for r in records])
     r = init("--sample", f"kafka:{topic}", "--brokers", kafka.bootstrap, "two", cwd=tmp_path)
     assert r.returncode == 0, r.stderr
-    for where, name in (("one", "orders"), ("two", topic)):
+    for where, name in (("one", "sample"), ("two", topic)):
         rules = yaml.safe_load((tmp_path / f"{where}/rules/{name}.yaml").read_text())
         assert rules["envelope"] == "debezium" and {f["path"]: list(f)[1] for f in rules["fields"]} == \
             {"$.id_card": "tokenize", "$.phone": "mask"}, rules
@@ -151,8 +151,8 @@ def test_columns_in_keys(tmp_path, kafka):
 
 @pytest.mark.parametrize("sample", [None, '{"a": 1}\n'])
 def test_nothing_passes_that_was_not_thought_of(tmp_path, sample):
-    (tmp_path / "s.json").write_text(sample or "")
-    r = init(*(["--sample", "s.json"] if sample else []), cwd=tmp_path)
+    (tmp_path / "no topic's.json").write_text(sample or "")  # so `orders`, as without a sample
+    r = init(*(["--sample", "no topic's.json"] if sample else []), cwd=tmp_path)
     assert r.returncode == 0 and "0 rules suggested" in r.stdout
     assert yaml.safe_load((tmp_path / "rules/orders.yaml").read_text())["unmatched"] == "dead-letter"
     kveil("check", cwd=tmp_path)
@@ -176,11 +176,12 @@ def test_from_an_avro_schema(tmp_path):
     (tmp_path / "customer.avsc").write_text(json.dumps(SCHEMA, indent=1))
     r = init("--sample", "customer.avsc", cwd=tmp_path)
     assert r.returncode == 0, r.stdout + r.stderr
-    rules = yaml.safe_load((tmp_path / "rules/orders.yaml").read_text())
+    rules = yaml.safe_load((tmp_path / "rules/customer.yaml").read_text())
+    assert rules["name"] == "customer" and rules["topics"] == ["customer"]
     paths = {f["path"] for f in rules["fields"]}
     assert rules["format"] == "avro" and paths == {"$.phone", "$.home.street", "$.work.street", "$.cards[*].card_number"}
     kveil("check", cwd=tmp_path)
-    kveil("schema", "derive", "-r", "rules/orders.yaml", "customer.avsc", cwd=tmp_path)
+    kveil("schema", "derive", "-r", "rules/customer.yaml", "customer.avsc", cwd=tmp_path)
 
 
 def test_from_a_topic(tmp_path, kafka):
