@@ -4,7 +4,7 @@
 bench/orders.py through kveil and through what people use or write in its place, on one broker, in turn.
 
 CPU and records a second are taken between the first fifth of the records and the last, so that no start of a JVM and no
-compilation on the way counts; all of a contestant's processes and threads count. `./dev bench peers` runs it."""
+compilation on the way counts; all threads of a contestant's process count. `./dev bench peers` runs it."""
 import argparse
 import json
 import os
