@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/operations.md's lines for a cluster, typed against Kubernetes' own API server, which admits pods of the restricted standard
-alone. No node is there to run them: this file plays it, and says of each job and of Helm's test that they ended well."""
+"""What docs/install.md and docs/operations.md type for a cluster, against Kubernetes' own API server, which admits pods of the
+restricted standard alone. No node is there to run them: this file plays it, and says of each job and of Helm's test that they ended well."""
 import base64
 import contextlib
 import json

@@ -6,9 +6,10 @@
     compose  the compose files, by the specification's own loader
     release  what ./dev release makes, made twice: the same bytes; its tarball, its lists of contents, its packages for Debian 12
              and 13: lintian, installed in fresh ones, the demo run, the service under systemd on a broker, a program linked
-    cluster  the lines of docs/operations.md for Kubernetes, typed against its own API server (compiled the first time: ten minutes)
+    cluster  what docs/install.md and docs/operations.md type for Kubernetes, against its own API server (compiled the first
+             time: ten minutes)
     image    a base by mmdebstrap, the image by buildah, run as uid 65532 on a read-only root; a rolling restart on a broker;
-             compose.yaml's services, each started as it stands, and its dashboard's queries; the lines of docs/operations.md for
+             compose.yaml's services, each started as it stands, and its dashboard's queries; the lines of docs/install.md for
              containers, typed with podman
     fresh    from a Debian with git alone to a protected record of one's own, on 12 and 13, counted: under five minutes each
     arm64    packages cross-compiled and installed, unit tests, the image: under qemu (only when named: it takes an hour)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image under a container runtime, with its seccomp filter, capabilities and health check: docs/operations.md's lines and
+"""The image under a container runtime, with its seccomp filter, capabilities and health check: docs/install.md's lines and
 compose.demo.yaml's service, by podman in docker's place."""
 import os
 import pathlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service as docs/operations.md has it, typed: systemd is the first process of a Debian with the package, Kafka is real."""
+"""The service as docs/install.md and docs/operations.md have it, typed: systemd is the first process of a Debian with the package, Kafka is real."""
 import pathlib
 import re
 import subprocess

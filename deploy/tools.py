@@ -83,8 +83,9 @@ def git(*args):
 
 
 def typed(words):
-    """The block of docs/operations.md that has these words: what users are told to type."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "operations.md").read_text(), re.M | re.S)
+    """The block of docs/install.md or docs/operations.md that has these words: what users are told to type."""
+    pages = "".join((ROOT / "docs" / name).read_text() for name in ("install.md", "operations.md"))
+    blocks = re.findall(r"^```sh\n(.*?)^```", pages, re.M | re.S)
     return next(block for block in blocks if words in block)
 
 

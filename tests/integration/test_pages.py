@@ -20,7 +20,7 @@ from conftest import KVEIL, ROOT, free_port, wait_for
 # Where the test stage `debian13` or CI itself types them.
 ELSEWHERE = {"./dev demo", "./dev test"}
 PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/look-after-keys.md", "docs/opening.md", "docs/observability.md",
-         "docs/operations.md", "docs/secure-kafka.md", "docs/move.md", "docs/size.md"}
+         "docs/install.md", "docs/operations.md", "docs/back-up-keys.md", "docs/dead-letters.md", "docs/secure-kafka.md", "docs/move.md", "docs/size.md"}
 PLACEHOLDER = "AXl0Zb4AAAAB…"
 
 
@@ -173,6 +173,16 @@ def test_the_readme(clone, keys, shell, kafka):
     for line in commands("docs/observability.md"):
         r = shell(line)
         assert r.returncode == 0, (line, r.stdout, r.stderr)
+    # And docs/dead-letters.md deals with a record that no replay helps.
+    kafka.produce("etl.orders", [b'{"customer": {"phone": "13700137000"}, oops}'])
+    kafka.consume("etl.orders.dead", 1)
+    said = {}
+    for line in commands("docs/dead-letters.md"):
+        r = shell(line)
+        assert r.returncode == (1 if "replay" in line else 0), (line, r.stdout, r.stderr)
+        said[line.split(" -c")[0]] = r.stdout + r.stderr
+    assert "invalid_json" in said["kveil dead-letters list"] and "13700137000" not in said["kveil dead-letters show"]
+    assert "1 dead letter" in said["kveil dead-letters discard"], said
     ends(worker)
 
 
@@ -193,18 +203,6 @@ def test_the_page_of_choices(clone, shell):
     value = json.dumps({f"f{i}": "62220200000000" for i in range(len(actions))})
     r = shell(f"echo '{value}' | kveil apply --demo-keys -r build/choose.yaml")
     assert r.returncode == 0 and '"62220200000000"' not in r.stdout, r.stderr
-
-
-def with_a_safe(clone):
-    """safe.yaml: kveil.yaml, with a KEK of that name that only locks here."""
-    r = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:3072", "-nodes", "-keyout", os.devnull, "-out", "safe.pem",
-                        "-days", "90", "-subj", "/CN=safe"], cwd=clone, capture_output=True, text=True)
-    assert r.returncode == 0, r.stderr
-    text = (clone / "kveil.yaml").read_text()
-    assert text.count("  keks:\n") == 1
-    (clone / "safe.yaml").write_text(
-        text.replace("  keks:\n", "  keks:\n    safe: {provider: rsa-oaep, certificate: safe.pem}\n"))
-    return clone / "safe.pem", clone / "safe.yaml"
 
 
 def with_a_person(clone, shell):
@@ -232,7 +230,7 @@ def opening(clone, keys, shell, java):
     home = clone / "build" / "opening"
     shutil.copytree(folder, home, ignore=shutil.ignore_patterns("java"))
     (home / "target").symlink_to(java[0] / "target")
-    made = with_a_safe(clone) + with_a_person(clone, shell)
+    made = with_a_person(clone, shell)
     yield home, re.search(r'"id_card":"([^"]+)"', sealed.read_text())[1]
     for path in made:
         path.unlink()
@@ -244,7 +242,7 @@ def test_the_pages_of_opening(opening, shell, page):
     for line in commands(page):
         if line.endswith("hmac-sha-512") or " keys evict " in line:
             continue  # kveil.yaml has no such key, and one KEK: test_opening.py and test_keys_evict.py have them
-        config = "safe" if "--under safe" in line else "person" if " person-4711 " in line else "kveil"
+        config = "person" if " person-4711 " in line else "kveil"
         ends_a_key = " keys destroy " in line
         written = home / line.split()[-1]
         if " --follow " in line:
