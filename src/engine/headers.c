@@ -149,7 +149,7 @@ static void run_schema_header(struct kveil_engine *e, const struct kveil_header 
 static enum kveil_status check_header(const struct kveil_engine *e, const struct kveil_header *h,
 				      struct kveil_error *err)
 {
-	if (!h->value.data || !kveil_engine_copies_column(e, h->name))
+	if (!h->value.data || !kveil_engine_copies_column(e, h))
 		return KVEIL_OK;
 	kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE, "a header holds another image's value of a column with a rule");
 	kveil_error_hint(err, "take it out of add.headers, or give the header a rule of its own");

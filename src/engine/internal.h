@@ -378,8 +378,10 @@ enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kve
 bool kveil_engine_is_partial(struct kveil_engine *e, const struct kveil_doc *doc);
 /* Does it say in the same way that it was deleted? */
 bool kveil_engine_is_deleted(struct kveil_engine *e, const struct kveil_doc *doc);
-/* Is it the name of a header with a copy of a column that some rule names? */
-bool kveil_engine_copies_column(const struct kveil_engine *e, struct kveil_span name);
+/* Is it a header with a copy of a column that some rule is about? */
+bool kveil_engine_copies_column(const struct kveil_engine *e, const struct kveil_header *h);
+/* Does the place lie in a field of the row that is another image's? */
+bool kveil_engine_lies_in_copy(struct kveil_engine *e, const struct kveil_doc *row, uint32_t node);
 /* Is it the name of a field or header that a connector adds, also under the file's own prefix? */
 bool kveil_engine_is_added(const struct kveil_plan *plan, const char *usual, struct kveil_span name);
 /* May an object be a scalar, as extended JSON wraps them? */

@@ -41,30 +41,71 @@ bool kveil_engine_is_added(const struct kveil_plan *plan, const char *usual, str
 	return kveil_span_eq(kveil_span_str(usual + 2), kveil_span_of(name.data + n, name.len - n));
 }
 
-static bool is_column(const struct kveil_plan *plan, struct kveil_span name)
+/* May a header's value hold fields, in whatever way it is written? */
+static bool may_hold_fields(struct kveil_span value)
+{
+	for (size_t i = 0; i < value.len; i++)
+		if (value.data[i] < ' ' || value.data[i] == '{' || value.data[i] == '[')
+			return true;
+	return false;
+}
+
+/* Is a rule about the column, or about what may lie in it? */
+static bool is_column(const struct kveil_plan *plan, struct kveil_span name, struct kveil_span value)
 {
 	for (size_t i = 0; i < plan->own_rule_count; i++) {
 		const struct kveil_rule *r = &plan->rules[i];
-		for (size_t k = 0; r->part == KVEIL_PART_VALUE && k < r->path->segments[0].count; k++)
+		if (r->part != KVEIL_PART_VALUE)
+			continue;
+		if (r->path->segments[0].descendant && may_hold_fields(value))
+			return true;
+		for (size_t k = 0; k < r->path->segments[0].count; k++)
 			if (kveil_span_eq(r->path->segments[0].selectors[k].name, name))
 				return true;
 	}
 	return false;
 }
 
-bool kveil_engine_copies_column(const struct kveil_engine *e, struct kveil_span name)
+/* What is behind a beginning of two parts; data NULL: another one. */
+static struct kveil_span name_behind(struct kveil_span name, const char *first, const char *second)
 {
-	const char *const spellings[] = {"__", e->plan->added_prefix};
-	bool is = false;
+	size_t n = strlen(first), m = strlen(second);
 
-	for (const char *const *c = e->plan->envelope ? e->plan->envelope->copies : NULL; c && *c && !is; c++)
-		for (size_t i = 0; !is && strncmp(*c, "__", 2) == 0 && i < 2 && spellings[i]; i++) {
-			size_t n = strlen(spellings[i]), m = strlen(*c + 2);
-			is = name.len > n + m && memcmp(name.data, spellings[i], n) == 0 &&
-			     memcmp(name.data + n, *c + 2, m) == 0 &&
-			     is_column(e->plan, kveil_span_of(name.data + n + m, name.len - n - m));
-		}
-	return is;
+	if (name.len <= n + m || memcmp(name.data, first, n) != 0 || memcmp(name.data + n, second, m) != 0)
+		return KVEIL_SPAN_NULL;
+	return kveil_span_of(name.data + n + m, name.len - n - m);
+}
+
+/* The column of another image that a field, or a header, is called after. data NULL: of none. */
+static struct kveil_span copied_column(const struct kveil_plan *plan, struct kveil_span name, bool is_header)
+{
+	struct kveil_span column = KVEIL_SPAN_NULL;
+
+	for (const char *const *c = plan->envelope ? plan->envelope->copies : NULL; c && *c && !column.data; c++) {
+		bool is_added = strncmp(*c, "__", 2) == 0;
+		if (is_added || !is_header)
+			column = name_behind(name, "", *c);
+		if (is_added && plan->added_prefix && !column.data)
+			column = name_behind(name, plan->added_prefix, *c + 2);
+	}
+	return column;
+}
+
+bool kveil_engine_copies_column(const struct kveil_engine *e, const struct kveil_header *h)
+{
+	struct kveil_span column = copied_column(e->plan, h->name, true);
+
+	return column.data && is_column(e->plan, column, h->value);
+}
+
+bool kveil_engine_lies_in_copy(struct kveil_engine *e, const struct kveil_doc *row, uint32_t node)
+{
+	while (node != row->root && row->nodes[node].parent != row->root) {
+		node = row->nodes[node].parent;
+		e->work--;
+	}
+	struct kveil_span name = node == row->root ? KVEIL_SPAN("") : kveil_engine_name_of(e, row, node);
+	return !name.data || copied_column(e->plan, name, false).data;
 }
 
 /* A question about a field of a flat row, or a header. */

@@ -27,7 +27,7 @@ static const char *const written[] = {"c", "r", "u", NULL};
 static const char *const op_delete[] = {"d", NULL};
 static const struct kveil_origin origins[] = {
     {"__deleted", not_deleted, deleted}, {"__op", written, op_delete}, {"_id", NULL, NULL}, {NULL, NULL, NULL}};
-/* add.fields=before.phone, and Connect's Flatten on the whole event. */
+/* add.fields=before.phone, and what is left of a whole event that Connect's Flatten made flat. */
 static const char *const copies[] = {"__before_", "__after_", "before.", "after.", NULL};
 static const char *const key_headers[] = {"__debezium.newkey", "__debezium.oldkey", NULL};
 
@@ -37,6 +37,8 @@ static const char no_fields[] = "updateDescription of an event is not as MongoDB
 static const char patch[] = "an event of MongoDB by a connector before version 2, whose changes are statements";
 static const char whole_image[] = "a whole image among the fields or headers that a transform added: take it out of "
 				  "add.fields and add.headers";
+static const char flattened[] = "an event that Connect's Flatten made flat, whose names tell no paths: flatten with "
+				"ExtractNewRecordState, or behind kveil";
 static const char updated_fields[] = "updatedFields of MongoDB holds changed fields in a text: take it out of "
 				     "add.fields and add.headers, or give it a rule";
 
@@ -126,6 +128,8 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_REFUSE, "header:__after", NULL, NOT_NULL, whole_image},
     {KVEIL_CLAUSE_REFUSE, "$.__updateDescription_updatedFields", NULL, NOT_NULL, updated_fields},
     {KVEIL_CLAUSE_REFUSE, "header:__updateDescription_updatedFields", NULL, NOT_NULL, updated_fields},
+    {KVEIL_CLAUSE_REFUSE, "$['source.connector']", "match($.op, '[crudtm]')", STRING, flattened, .if_sure = true},
+    {KVEIL_CLAUSE_REFUSE, "$.source_connector", "match($.op, '[crudtm]')", STRING, flattened, .if_sure = true},
     {KVEIL_CLAUSE_REFUSE, "$.specversion", "$.id && $.source && $.type", STRING,
      "CloudEvents are not in this version: use Debezium's JSON converter"},
     {KVEIL_CLAUSE_REFUSE, "$.position", "$.source && ($.ddl || $.tableChanges)", OBJECT,

@@ -395,6 +395,42 @@ static void copies_of_columns_are_protected_as_those(void **state)
 	rig_clear(&r);
 }
 
+/* What a path with .. finds deep in another image's column, beside a row that says no; in headers; and names that
+ * Flatten has joined, which tell no path. */
+static void what_lies_in_copies_is_protected_too(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, DEBEZIUM "  - {path: $..phone, when: \"$.vip == true\", mask: {}}\n");
+	becomes(
+	    &r,
+	    "{\"vip\":false,\"a\":{\"phone\":\"1\"},\"__before_a\":{\"phone\":\"2\"},\"after.a\":[{\"phone\":\"3\"}]}",
+	    "{\"vip\":false,\"a\":{\"phone\":\"1\"},\"__before_a\":{\"phone\":\"*\"},\"after.a\":[{\"phone\":\"*\"}]}");
+	static const struct {
+		const char *name, *value;
+		bool passes;
+	} headers[] = {{"__before_a", "{\"phone\":1}", false}, {"__after_a", "Struct{phone=1}", false},
+		       {"__before_a", "[1]", false},           {"__before_a", "\x01phone", false},
+		       {"__before_a", "some text", true},      {"a", "{\"phone\":1}", true}};
+	for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
+		struct kveil_header h = {kveil_span_str(headers[i].name), kveil_span_str(headers[i].value)};
+		struct kveil_record record = {.value = KVEIL_SPAN("{\"id\":1}"), .headers = &h, .header_count = 1};
+		kveil_engine_run(r.engine, &record, &r.result);
+		assert_int_equal(r.result.verdict == KVEIL_PRODUCE, headers[i].passes);
+	}
+	fails(&r, NULL, "{\"before.a.phone\":\"1\",\"op\":\"u\",\"source.connector\":\"mysql\"}",
+	      KVEIL_E_UNSUPPORTED_ENVELOPE);
+	fails(&r, NULL, "{\"payload\":{\"after_a_phone\":\"1\",\"op\":\"u\",\"source_connector\":\"mysql\"}}",
+	      KVEIL_E_UNSUPPORTED_ENVELOPE);
+	becomes(&r, "{\"source_connector\":\"rail\",\"op\":7}", "{\"source_connector\":\"rail\",\"op\":7}");
+	rig_clear(&r);
+	rig_init(&r, DEBEZIUM "  - {path: $..phone, when: \"$.vip == true\", decrypt: {key: k}}\n");
+	becomes(&r, "{\"vip\":true,\"__before_a\":{\"phone\":\"2\"}}",
+		"{\"vip\":true,\"__before_a\":{\"phone\":\"2\"}}");
+	rig_clear(&r);
+}
+
 /* Debezium's notifications name the keys between which a snapshot reads; changes of a schema list a column's values. */
 static void keys_and_values_in_reports_are_blanked(void **state)
 {
@@ -773,6 +809,7 @@ int main(void)
 	    cmocka_unit_test(views_and_streams_agree),
 	    cmocka_unit_test(changed_fields_of_a_document_are_refused),
 	    cmocka_unit_test(copies_of_columns_are_protected_as_those),
+	    cmocka_unit_test(what_lies_in_copies_is_protected_too),
 	    cmocka_unit_test(keys_and_values_in_reports_are_blanked),
 	    cmocka_unit_test(events_of_another_kind_are_refused),
 	    cmocka_unit_test(ordinary_events_need_no_tape),
