@@ -5,9 +5,10 @@
 Everything is a ratio within one run: rounds are interleaved, medians and spread are shown. F0 copies each record
 unchanged; F1 polls one by one and sends as many bytes as kveil does, with timestamp and headers.
 
-    ./dev bench [engine] [topic] [avro] [latency] [link] [memory] [rotation] [names] [--records N] [--rounds N] [--registry file|kafka] [--json FILE]
+    ./dev bench [engine] [topic] [avro] [events] [latency] [link] [memory] [rotation] [names] [--records N] [--rounds N] [--registry file|kafka] [--json FILE]
 
 avro: the engine on orders in Avro against JSON, and against avro-c and fastavro reading and writing them.
+events: orders as Debezium's updates: what a byte costs beside one of the orders, and topic to topic.
 latency: what a record at 2,000 a second waits between its place in the input topic and that in the output topic.
 link: topic to topic with the broker behind a link whose round trip is 50 ms.
 names: one key named from the record against 100,000 of them, the same records otherwise, the registry in a topic.
@@ -32,6 +33,7 @@ sys.path.insert(0, str(ROOT / "tests" / "integration"))
 from broker import Broker, free_port  # noqa: E402
 from conftest import Kafka  # noqa: E402
 from avro import avro  # noqa: E402
+from events import byte_costs, growth, updates  # noqa: E402
 from link import Link  # noqa: E402
 
 PARTITIONS = 2
@@ -83,11 +85,11 @@ def orders(count):
         return [line.rstrip("\n").split("\t", 1) for line in open(f.name, encoding="utf-8")]
 
 
-def fill(kafka, records, topic="bench.in", tenant=None):
+def fill(kafka, records, topic="bench.in", tenant=None, make=orders):
     """The workload, made once and repeated as often as needed to reach `records`. tenant(n): a first member."""
     from confluent_kafka import Producer
     unique = min(records, 1_000_000)
-    lines = orders(unique)
+    lines = make(unique)
     p = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 50, "batch.size": 1_000_000,
                   "queue.buffering.max.messages": 500_000})
     for n in range(records):
@@ -106,8 +108,8 @@ def fill(kafka, records, topic="bench.in", tenant=None):
 
 
 @contextlib.contextmanager
-def filled(records, round_trip=0, **config):
-    """A broker with so many orders in bench.in; config: of the broker's log, in place of one that clears up by itself late.
+def filled(records, round_trip=0, make=orders, **config):
+    """A broker with so many orders, or what `make` makes, in bench.in; config: of the broker's log, in place of one that clears up by itself late.
     round_trip: seconds that an answer takes longer."""
     config = config or {"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}
     advertised = free_port() if round_trip else None
@@ -118,7 +120,7 @@ def filled(records, round_trip=0, **config):
         kafka.create("bench.in", partitions=PARTITIONS)
         kafka.create("bench.in.dead")
         print(f"filling {records:,} orders", flush=True)
-        fill(kafka, records)
+        fill(kafka, records, make=make)
         yield kafka
     finally:
         broker.close()
@@ -156,6 +158,8 @@ class Side:
     """One contestant: a process that copies `input` into an output topic."""
 
     input = "bench.in"
+    rules = RULES
+    growth = 141  # bytes that F1 sends more than it read: what kveil adds to an order
 
     def __init__(self, name, build, kafka, records):
         self.name, self.build, self.kafka, self.records = name, build, kafka, records
@@ -166,9 +170,9 @@ class Side:
     def command(self, output, group):
         if self.name != "kveil":
             return [str(self.build / "bench" / "forwarder"), self.name, self.kafka.bootstrap, self.input, output, group,
-                    str(self.records)], None
+                    str(self.records), str(self.growth)], None
         folder = pathlib.Path(tempfile.mkdtemp(prefix="kveil-bench-"))
-        return self.kveil(folder, RULES.format(input=self.input, output=output), group, "file:keys.json", "24h"), folder
+        return self.kveil(folder, self.rules.format(input=self.input, output=output), group, "file:keys.json", "24h"), folder
 
     def kveil(self, folder, rules, group, registry, rotate):
         """Fills the folder with what kveil needs; its KEK and its keys stay if they are there. Gives the command."""
@@ -325,8 +329,19 @@ def rotation(build, records, rounds, registry, result):
             shutil.rmtree(side.folder)
 
 
-def topic_to_topic(build, records, rounds, result):
-    with filled(records) as kafka:
+def events(build, records, rounds, result):
+    byte_costs(build, orders(20_000), RULES.format(input="bench.in", output="bench.out"), rounds, result)
+    for name, schemas in (("events", False), ("events with schemas", True)):
+        def make(count):
+            return list(updates(orders(count), schemas))
+        Side.rules = "envelope: debezium\n" + RULES
+        Side.growth = growth(build / "src" / "cli" / "kveil", Side.rules.format(input="i", output="o"), make(1000))
+        print(f"{name}: {Side.growth} bytes more a record")
+        topic_to_topic(build, records, rounds, result, name, make)
+
+
+def topic_to_topic(build, records, rounds, result, name="topic", make=orders):
+    with filled(records, make=make) as kafka:
         sides = [Side(n, build, kafka, records) for n in ("f0", "f1", "kveil")]
         for number in range(rounds):
             for side in sides:
@@ -341,7 +356,7 @@ def topic_to_topic(build, records, rounds, result):
                   f"peak {s.peak_rss} MiB")
         print(f"kveil to F1: CPU {spread(cpu)} (at most 1.6), rate {spread(rate)} (at least 0.85)")
         print(f"kveil to F0: CPU {spread([a / b for a, b in zip(kveil.cpu, f0.cpu)])}")
-        result["topic"] = {"cpu_to_f1": statistics.median(cpu), "rate_to_f1": statistics.median(rate),
+        result[name] = {"cpu_to_f1": statistics.median(cpu), "rate_to_f1": statistics.median(rate),
                            **{s.name: {"cpu": s.cpu, "rate": s.rate, "peak_mib": s.peak_rss} for s in sides}}
 
 
@@ -532,6 +547,8 @@ def main():
         avro(build, args.records or 100_000, args.rounds, result)
     if "topic" in args.what:
         topic_to_topic(build, args.records or 1_000_000, args.rounds, result)
+    if "events" in args.what:
+        events(build, args.records or 200_000, args.rounds, result)
     if "latency" in args.what:
         latency(build, args.records or 20_000, args.rounds, result)
     if "link" in args.what:

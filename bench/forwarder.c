@@ -2,10 +2,10 @@
 /*
  * What kveil is measured against: librdkafka and nothing else, from topic to topic.
  *
- *   forwarder f0|f1 BOOTSTRAP INPUT OUTPUT GROUP COUNT
+ *   forwarder f0|f1 BOOTSTRAP INPUT OUTPUT GROUP COUNT GROWTH
  *
  * f0 polls in batches and sends each record unchanged, without a copy in memory: the message is held until it was
- * delivered. f1 polls one by one and sends as many bytes as kveil does on the orders (GROWTH more a record), with
+ * delivered. f1 polls one by one and sends as many bytes as kveil does on such records (GROWTH more each), with
  * timestamp and headers. Both: idempotent, acks=all, linger 5 ms, no compression, the queues that `kveil run` gives one
  * worker. Ends when COUNT records were acknowledged, and prints CPU and wall seconds as JSON.
  */
@@ -18,7 +18,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { GROWTH = 141, BATCH = 1000, SERVE_EVERY = 256 };
+enum { BATCH = 1000, SERVE_EVERY = 256 };
 
 static const char *const common[][2] = {{"client.id", "forwarder"}, {NULL, NULL}};
 
@@ -49,6 +49,7 @@ static const char *const producer_properties[][2] = {
 };
 
 static uint64_t delivered;
+static size_t growth;
 
 static void die(const char *what)
 {
@@ -121,8 +122,8 @@ static void forward_grown(rd_kafka_t *producer, rd_kafka_topic_t *output, rd_kaf
 	static size_t room;
 	rd_kafka_headers_t *headers;
 
-	if (room < msg->len + GROWTH) {
-		room = 2 * (msg->len + GROWTH);
+	if (room < msg->len + growth) {
+		room = 2 * (msg->len + growth);
 		free(buffer);
 		if (!(buffer = malloc(room)))
 			die("no memory");
@@ -133,7 +134,7 @@ static void forward_grown(rd_kafka_t *producer, rd_kafka_topic_t *output, rd_kaf
 	    {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = output},
 	    {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = msg->partition},
 	    {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {msg->key, msg->key_len}},
-	    {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {buffer, msg->len + GROWTH}},
+	    {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {buffer, msg->len + growth}},
 	    {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = rd_kafka_message_timestamp(msg, NULL)},
 	    {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
 	};
@@ -193,10 +194,11 @@ int main(int argc, char **argv)
 	struct timespec begin, end;
 	struct rusage usage;
 
-	if (argc != 7 || (strcmp(argv[1], "f0") != 0 && strcmp(argv[1], "f1") != 0))
-		die("usage: forwarder f0|f1 BOOTSTRAP INPUT OUTPUT GROUP COUNT");
+	if (argc != 8 || (strcmp(argv[1], "f0") != 0 && strcmp(argv[1], "f1") != 0))
+		die("usage: forwarder f0|f1 BOOTSTRAP INPUT OUTPUT GROUP COUNT GROWTH");
 	bool held = strcmp(argv[1], "f0") == 0;
 	uint64_t count = strtoull(argv[6], NULL, 10);
+	growth = strtoull(argv[7], NULL, 10);
 	rd_kafka_conf_t *conf = configure(argv[2], consumer_properties);
 	set(conf, "group.id", argv[5]);
 	rd_kafka_t *consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);

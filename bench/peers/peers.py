@@ -39,7 +39,7 @@ class Peer(Side):
     def command(self, output, group):
         if self.name in ("F0", "F1"):
             return [str(self.build / "bench" / "forwarder"), self.name.lower(), self.kafka.bootstrap, self.input, output, group,
-                    str(10 ** 12)], None  # it is stopped, not left to end
+                    str(10 ** 12), str(self.growth)], None  # it is stopped, not left to end
         folder = pathlib.Path(tempfile.mkdtemp(prefix="kveil-bench-"))
         command = self.kveil(folder, RULES.format(input=self.input, output=output), group, "file:keys.json", "24h")
         if self.name == "kveil, exactly once":

@@ -810,3 +810,14 @@ log: {{format: json}}
     lines = [json.loads(line) for line in r.stderr.splitlines()]
     assert r.returncode == 2 and lines[-1]["level"] == "error", r.stderr
     assert "registry_missing" in lines[-1]["message"] or what != "no keys", r.stderr
+
+
+def test_bench_takes_keys_of_json_and_none(tmp_path):
+    """A key between { and }, and a record without one: an envelope's rules hold for the key, which must be JSON."""
+    events = tmp_path / "events"
+    events.write_text('{"id_card":"110101199003077571"}\t{"after":{"phone":"13812345678"},"op":"c"}\n'
+                      '{"after":{"phone":"13812345678"},"op":"c"}\n')
+    r = kveil("bench", "--json", "--rounds", "1", "-r", "rules/cdc/debezium.yaml", "-f", events)
+    assert r.returncode == 0, r.stderr
+    # Values alone; the key is no part of them.
+    assert json.loads(r.stdout)["records"] == 2 and json.loads(r.stdout)["bytes_per_record"] == 42
