@@ -375,6 +375,12 @@ static enum kveil_status check_required(struct kveil_engine *e, struct kveil_err
 			return st;
 		if (table == KVEIL_NO)
 			continue;
+		/* Nor has a record about the stream. */
+		bool is_control = false;
+		if (!e->parts[KVEIL_PART_VALUE].format->is_typed)
+			st = kveil_engine_is_control(e, &is_control, err);
+		if (st || is_control)
+			return st;
 		kveil_fail(err, KVEIL_E_MISSING_FIELD, "a required field is absent");
 		kveil_error_rule(err, r->rule->id);
 		return err->status;

@@ -401,7 +401,9 @@ enum kveil_status kveil_engine_check_event(const struct kveil_engine *e, struct 
 /* What bytes that are no JSON are, where the envelope knows it. Returns the status to go on with. */
 enum kveil_status kveil_engine_explain_event(const struct kveil_engine *e, struct kveil_span value,
                                              enum kveil_status status, struct kveil_error *err);
-/* CONTROL_RECORD where `control` is not keep and the value is about the stream. */
+/* Is the value about the stream, and no row? */
+enum kveil_status kveil_engine_is_control(struct kveil_engine *e, bool *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* CONTROL_RECORD where `control` is not keep and it is. */
 enum kveil_status kveil_engine_check_control(struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Does the header hold a whole key? */
 bool kveil_engine_is_key_header(const struct kveil_engine *e, struct kveil_span name);

@@ -342,18 +342,18 @@ static enum kveil_status is_control(struct kveil_engine *e, const struct kveil_d
 	return st;
 }
 
-enum kveil_status kveil_engine_check_control(struct kveil_engine *e, struct kveil_error *err)
+enum kveil_status kveil_engine_is_control(struct kveil_engine *e, bool *ret, struct kveil_error *err)
 {
 	const struct kveil_rows *events = &e->plan->rows[KVEIL_ROWS_EVENT];
 	const struct kveil_doc *value;
 
-	if (e->plan->control == KVEIL_CONTROL_KEEP || !e->plan->envelope)
+	*ret = false;
+	if (!e->plan->envelope)
 		return KVEIL_OK;
 	enum kveil_status st = kveil_engine_value_doc(e, &value, err);
-	for (size_t i = 0; !st && value && i < events->count; i++) {
+	for (size_t i = 0; !st && !*ret && value && i < events->count; i++) {
 		uint32_t *nodes;
 		size_t count = 0;
-		bool yes = false;
 		struct kveil_doc event = *value;
 		st = kveil_path_select_within(events->roots[i], value, 0, false, &e->work, &e->arena, &nodes, &count,
 					      err);
@@ -362,10 +362,18 @@ enum kveil_status kveil_engine_check_control(struct kveil_engine *e, struct kvei
 			continue;
 		event.root = nodes[0];
 		if (event.nodes[event.root].kind == KVEIL_KIND_OBJECT)
-			st = is_control(e, &event, &yes, err);
-		if (!st && yes)
-			return kveil_fail(err, KVEIL_E_CONTROL_RECORD, "a record about the stream, and not a row");
+			st = is_control(e, &event, ret, err);
 	}
+	return st;
+}
+
+enum kveil_status kveil_engine_check_control(struct kveil_engine *e, struct kveil_error *err)
+{
+	bool is = false;
+	enum kveil_status st = e->plan->control != KVEIL_CONTROL_KEEP ? kveil_engine_is_control(e, &is, err) : KVEIL_OK;
+
+	if (!st && is)
+		return kveil_fail(err, KVEIL_E_CONTROL_RECORD, "a record about the stream, and not a row");
 	return st;
 }
 

@@ -424,8 +424,7 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 		l->plan->is_event = own_expr(l, e->is_event);
 		if (e->is_delete)
 			l->plan->is_delete = own_expr(l, e->is_delete);
-		if (l->plan->control != KVEIL_CONTROL_KEEP)
-			read_controls(l, e->controls);
+		read_controls(l, e->controls);
 		return;
 	}
 	for (size_t i = 1; known[i]; i++)

@@ -165,7 +165,7 @@ struct kveil_plan {
 	char *absent_text; /* as written; NULL = the kind's own */
 	struct kveil_rows rows[KVEIL_ROWS_COUNT];
 	enum kveil_control_word control;
-	struct kveil_expr **controls; /* beside the envelope's; none with control: keep */
+	struct kveil_expr **controls; /* beside the envelope's */
 	bool reads_messages;          /* as rows, where they hold some */
 	const char
 	    *added_prefix; /* of a flattening transform's fields and headers, beside the usual one; NULL = that alone */

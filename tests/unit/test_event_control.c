@@ -62,6 +62,33 @@ static void control_says_what_becomes_of_records_about_the_stream(void **state)
 	}
 }
 
+/* As TiCDC writes them, to every partition and without a key: readers wait for them. */
+static void watermarks_of_ticdc_pass_as_they_are(void **state)
+{
+	(void)state;
+	static const char watermark[] =
+	    "{\"id\":0,\"database\":\"\",\"table\":\"\",\"pkNames\":null,\"isDdl\":false,\"type\":\"TIDB_WATERMARK\","
+	    "\"es\":1640007049196,\"ts\":1640007050284,\"sql\":\"\",\"sqlType\":null,\"mysqlType\":null,\"data\":null,"
+	    "\"old\":null,\"_tidb\":{\"watermarkTs\":429918007904436226}}";
+	static const char rules[] =
+	    "envelope: canal\nunmatched: %s\nfields:\n"
+	    "  - {path: $.phone, table: shop.users, mask: {}}\n"
+	    "  - {path: $.id_card, required: true, tokenize: {key: k}}\n"
+	    "  - {path: $.note, when: \"$.vip\", encrypt: {key: k, associated_data: \"{$.id_card}\"}}\n";
+	static const char *const unmatched[] = {"keep", "remove", "dead-letter"};
+
+	for (size_t i = 0; i < sizeof unmatched / sizeof *unmatched; i++) {
+		struct rig r;
+		char yaml[512];
+		snprintf(yaml, sizeof yaml, rules, unmatched[i]);
+		char text[640];
+		snprintf(text, sizeof text, HEAD "%s", yaml);
+		rig_init(&r, text);
+		becomes(&r, watermark, watermark);
+		rig_clear(&r);
+	}
+}
+
 static void a_signals_data_is_blanked(void **state)
 {
 	(void)state;
@@ -242,6 +269,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(control_says_what_becomes_of_records_about_the_stream),
+	    cmocka_unit_test(watermarks_of_ticdc_pass_as_they_are),
 	    cmocka_unit_test(a_signals_data_is_blanked),
 	    cmocka_unit_test(fields_of_a_transform_may_have_another_prefix),
 	    cmocka_unit_test(arrays_that_were_not_sent_pass),
