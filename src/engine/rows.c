@@ -100,11 +100,14 @@ bool kveil_engine_copies_column(const struct kveil_engine *e, const struct kveil
 
 bool kveil_engine_lies_in_copy(struct kveil_engine *e, const struct kveil_doc *row, uint32_t node)
 {
-	while (node != row->root && row->nodes[node].parent != row->root) {
+	while (node != row->root && row->nodes[node].parent != row->root && row->nodes[node].parent != UINT32_MAX) {
 		node = row->nodes[node].parent;
 		e->work--;
 	}
-	struct kveil_span name = node == row->root ? KVEIL_SPAN("") : kveil_engine_name_of(e, row, node);
+	/* Of a row's members, and of nothing else: where a row could be may be an array. */
+	if (node == row->root || !row->nodes[node].name_end)
+		return false;
+	struct kveil_span name = kveil_engine_name_of(e, row, node);
 	return !name.data || copied_column(e->plan, name, false).data;
 }
 

@@ -407,6 +407,7 @@ static void what_lies_in_copies_is_protected_too(void **state)
 	    &r,
 	    "{\"vip\":false,\"a\":{\"phone\":\"1\"},\"__before_a\":{\"phone\":\"2\"},\"after.a\":[{\"phone\":\"3\"}]}",
 	    "{\"vip\":false,\"a\":{\"phone\":\"1\"},\"__before_a\":{\"phone\":\"*\"},\"after.a\":[{\"phone\":\"*\"}]}");
+	becomes(&r, "{\"vip\":true,\"payload\":[{\"phone\":\"1\"}]}", "{\"vip\":true,\"payload\":[{\"phone\":\"*\"}]}");
 	static const struct {
 		const char *name, *value;
 		bool passes;
