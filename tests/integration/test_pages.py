@@ -20,7 +20,7 @@ from conftest import KVEIL, ROOT, free_port, wait_for
 # Where the test stage `debian13` or CI itself types them.
 ELSEWHERE = {"./dev demo", "./dev test"}
 PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/look-after-keys.md", "docs/opening.md", "docs/observability.md",
-         "docs/install.md", "docs/operations.md", "docs/back-up-keys.md", "docs/dead-letters.md", "docs/secure-kafka.md", "docs/move.md", "docs/size.md"}
+         "docs/install.md", "docs/operations.md", "docs/back-up-keys.md", "docs/dead-letters.md", "docs/secure-kafka.md", "docs/move.md", "docs/size.md", "docs/cdc.md"}
 PLACEHOLDER = "AXl0Zb4AAAAB…"
 
 
@@ -184,6 +184,27 @@ def test_the_readme(clone, keys, shell, kafka):
     assert "invalid_json" in said["kveil dead-letters list"] and "13700137000" not in said["kveil dead-letters show"]
     assert "1 dead letter" in said["kveil dead-letters discard"], said
     ends(worker)
+
+
+def test_the_page_of_change_events(clone, shell, kafka):
+    row = {"id": 1, "phone": "13800138000", "id_card": "110101199003077571"}
+    event = json.dumps({"before": None, "after": row, "source": {"connector": "postgresql", "table": "customers"}, "op": "c"})
+    kafka.create("shop.public.customers", "shop.public.customers.secure", "shop.public.customers.dead")
+    kafka.produce("shop.public.customers", [{"key": b'{"id":1}', "value": event.encode()}])
+    try:
+        for line in commands("docs/cdc.md"):
+            r = shell(line.replace("localhost:9092", kafka.bootstrap).replace("init --yes", f"init --yes --brokers {kafka.bootstrap}"))
+            if isinstance(r, subprocess.Popen):
+                out = json.loads(kafka.consume("shop.public.customers.secure", 1)[0].value())["after"]
+                ends(r)
+                assert out["id"] == 1 and out["phone"] == "138****8000" and "110101199003077571" not in out["id_card"]
+                continue
+            assert r.returncode == 0, (line, r.stdout, r.stderr)
+            if " apply " in line:
+                assert "138****8000" in r.stdout, r.stdout
+    finally:
+        shutil.rmtree(clone / "cdc", ignore_errors=True)
+        (clone / "customers.json").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("page", ["docs/rules.md", "docs/size.md"])
