@@ -20,19 +20,19 @@ extern const struct kveil_command kveil_command_apply;
 static const struct kveil_flag flags[] = {
     {'r', "rules", "FILE", "the rule file"},
     {'c', "config", "FILE", "take the keys from this configuration"},
-    {0, "demo-keys", NULL, "keys in memory, gone when the command ends"},
-    {'o', "output", "NAME", "of several outputs, this one only"},
+    {0, "demo-keys", NULL, "use keys in memory that exist only for this command"},
+    {'o', "output", "NAME", "with several outputs: this one only"},
     {'K', "key-separator", "TEXT", "each line is key, TEXT, value; \\t is a tab"},
     {'J', "json-records", NULL, "each line is a whole record, in and out, as `kcat -J` prints it"},
-    {'H', "header", "NAME=VALUE", "give each record this header; may be given again"},
-    {0, "diff", NULL, "each field before and after, with its rule"},
-    {0, "explain", NULL, "each field's path, rule, key, outcome and associated data, without values"},
+    {'H', "header", "NAME=VALUE", "add this header to each record; may be repeated"},
+    {0, "diff", NULL, "show show each field before and after, with its rule"},
+    {0, "explain", NULL, "show show each field's path, rule, key, outcome and associated data, without values"},
 #ifdef KVEIL_WITH_AVRO
     {0, "schema", "FILE", "for `format: avro`: the schema that the records were written with"},
     {0, "encoding", "NAME",
-     "with --schema: json, a record a line (default); bare or framed: the file is one value's bytes"},
-    {0, "key-schema", "FILE",
-     "with --schema and -K: the schema of the records' keys, where the rules take them in Avro"},
+     "with --schema: json, one record per line (default); bare or framed: the bytes of "
+     "one value"},
+    {0, "key-schema", "FILE", "with --schema and -K: the schema of the keys, if the rules read them as Avro"},
 #endif
     {0},
 };
@@ -481,7 +481,7 @@ static int run(int argc, char **argv)
 const struct kveil_command kveil_command_apply = {
     .name = "apply",
     .usage = "-r FILE [FILE]",
-    .help = "protect records from stdin or a file, a record a line, without Kafka",
+    .help = "protect records from a file or stdin, one per line, without Kafka",
     .flags = flags,
     .run = run,
 };

@@ -450,10 +450,12 @@ static int run(int argc, char **argv)
 
 static const struct kveil_flag flags[] = {
     {'r', "rules", "FILE", "a rule file instead of the built-in job"},
-    {'f', "file", "FILE", "records to run on, `key TAB json` or json, a line each; else generated orders"},
-    {'n', "records", "N", "how many records, 20000 unless told"},
-    {0, "rounds", "N", "how many rounds, 21 unless told"},
-    {0, "rules-scale", NULL, "what 200 rules that never match cost beside 4 that do"},
+    {'f', "file", "FILE",
+     "records to run on, one per line, as json or `key TAB json` (default: generated "
+     "orders)"},
+    {'n', "records", "N", "number of records (default 20000)"},
+    {0, "rounds", "N", "number of rounds (default 21)"},
+    {0, "rules-scale", NULL, "measure measure what 200 rules that never match cost beside 4 that do"},
     {0, "json", NULL, "as JSON"},
     {0},
 };
@@ -461,7 +463,8 @@ static const struct kveil_flag flags[] = {
 const struct kveil_command kveil_command_bench = {
     .name = "bench",
     .usage = "[-r FILE] [-f FILE] [-n N] [--rules-scale] [--json] [crypto]",
-    .help = "in-process throughput of a rule file, or of each algorithm, beside bare library calls",
+    .help = "measure the throughput of a rule file, or of each algorithm beside bare library "
+	    "calls",
     .flags = flags,
     .run = run,
 };

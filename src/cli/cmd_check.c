@@ -15,11 +15,12 @@ extern const struct kveil_command kveil_command_check;
 
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE",
-     "check this configuration and the rules it names (without -r: kveil.yaml, where there is one)"},
-    {'r', "rules", "FILE", "check this rule file, or every one in this folder; may be given again"},
-    {0, "keys", NULL, "with -c: ask every custodian and the key registry too, with the keys of this machine"},
-    {0, "strict", NULL, "a warning fails too"},
-    {0, "json", NULL, "the answer as JSON"},
+     "check this configuration and the rules it names (default without -r: kveil.yaml, if "
+     "it exists)"},
+    {'r', "rules", "FILE", "check this rule file, or all in this folder; may be repeated"},
+    {0, "keys", NULL, "with -c: also ask every custodian and the key registry"},
+    {0, "strict", NULL, "treat warnings as errors"},
+    {0, "json", NULL, "print JSON"},
     {0},
 };
 

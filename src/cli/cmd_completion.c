@@ -186,7 +186,7 @@ static int run(int argc, char **argv)
 const struct kveil_command kveil_command_completion = {
     .name = "completion",
     .usage = "bash|zsh|fish",
-    .help = "prints a completion script for a shell",
+    .help = "print a shell completion script",
     .words = words,
     .run = run,
 };

@@ -23,12 +23,12 @@ extern const struct kveil_command kveil_command_dead_letters, kveil_command_repl
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "the configuration (default kveil.yaml)"},
     {'t', "topic", "TOPIC", "this dead-letter topic only (default: those of all input topics)"},
-    {0, "max", "N", "show: at most so many (default 10); replay: at most so many"},
+    {0, "max", "N", "show (default 10), replay: at most N letters"},
     {0, "json", NULL, "list, show: as JSON"},
-    {0, "metrics", NULL, "list: as a gauge for Prometheus, for a textfile collector"},
+    {0, "metrics", NULL, "list: as a Prometheus gauge, for a textfile collector"},
     {0, "clear", NULL, "show: with the values in clear (default: letters as x, digits as 0)"},
     {'y', "yes", NULL, "discard: do not ask"},
-    {0, "dry-run", NULL, "replay: open and try the rules; send nothing, commit nothing"},
+    {0, "dry-run", NULL, "replay: open the letters and apply the rules, but send and commit nothing"},
     {0},
 };
 
@@ -528,7 +528,7 @@ static const char *const words[] = {"list", "show", "discard", "replay", NULL};
 const struct kveil_command kveil_command_dead_letters = {
     .name = "dead-letters",
     .usage = "list | show [TOPIC[PARTITION]@OFFSET] | discard | replay -c kveil.yaml",
-    .help = "what waits to be replayed and why: count it, look at it, replay it or let it go",
+    .help = "count, show, replay or discard dead letters",
     .words = words,
     .flags = flags,
     .run = run,

@@ -26,17 +26,19 @@ enum {
 static int run_demo(int argc, char **argv);
 
 static const struct kveil_flag flags[] = {
-    {0, "once", NULL, "run 10,000 records, hold each against its original, and end: 0 only if all is well"},
-    {0, "cdc", NULL, "change events instead, as Debezium writes them: each before and after, by field, and end"},
+    {0, "once", NULL,
+     "run 10,000 records, compare each with its original, and exit; 0 only if all are "
+     "right"},
+    {0, "cdc", NULL, "show Debezium's change events instead, each field before and after, and exit"},
     {'w', "workers", "N", "worker threads (default 1)"},
-    {0, "rate", "N", "orders a second (default 1000; --once takes no notice)"},
+    {0, "rate", "N", "orders per second (default 1000; ignored with --once)"},
     {0},
 };
 
 const struct kveil_command kveil_command_demo = {
     .name = "demo",
     .usage = "[--cdc | --once] [--workers N]",
-    .help = "see it all on an embedded broker; nothing lasts",
+    .help = "show everything on an embedded broker; nothing is kept",
     .flags = flags,
     .run = run_demo,
 };

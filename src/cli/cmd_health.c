@@ -14,10 +14,10 @@ static int run_health(int argc, char **argv);
 
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE",
-     "ask where this kveil.yaml says: at http.socket, or without one at http.listen (default kveil.yaml, where there "
-     "is one)"},
-    {0, "url", "URL", "the side port (http://127.0.0.1:9819 without this and without a kveil.yaml)"},
-    {0, "socket", "PATH", "the side port's unix socket: it answers however busy the port is"},
+     "use http.socket, or else http.listen, of this kveil.yaml (default kveil.yaml, if it "
+     "exists)"},
+    {0, "url", "URL", "the side port (default without a kveil.yaml: http://127.0.0.1:9819)"},
+    {0, "socket", "PATH", "the side port's unix socket, which answers however busy the port is"},
     {0, "ready", NULL, "ask whether it is ready, not only alive"},
     {0, "json", NULL, "as JSON: {\"ready\": false, \"reasons\": [...], \"remarks\": [...]}, \"alive\" without --ready"},
     {0},
@@ -26,7 +26,7 @@ static const struct kveil_flag flags[] = {
 const struct kveil_command kveil_command_health = {
     .name = "health",
     .usage = "[--ready] [--json] [-c kveil.yaml | --url URL | --socket PATH]",
-    .help = "ask a running kveil how it is: a probe for containers",
+    .help = "ask a running kveil whether it is alive or ready: a probe for containers",
     .flags = flags,
     .run = run_health,
 };

@@ -26,16 +26,18 @@ static const struct kveil_flag flags[] = {
     {0, "brokers", "HOST:PORT,…", "bootstrap servers (default localhost:9092)"},
     {0, "topic", "TOPIC", "the topic to protect (default: the sample's name, or orders)"},
     {0, "sample", "FILE",
-     "records of that topic: rules are suggested by their fields. JSON, an object a line or one; change events as they "
-     "are; an Avro schema (.avsc); or kafka:TOPIC, for the newest of that topic (of brokers that want no login)"},
-    {'y', "yes", NULL, "ask nothing: what no option says is as by default"},
+     "sample records, from whose fields rules are suggested: JSON (one object, or one per "
+     "line), change events, an Avro schema (.avsc), or kafka:TOPIC for the newest records "
+     "of a topic (brokers without authentication)"},
+    {'y', "yes", NULL, "ask nothing: use the defaults"},
     {0},
 };
 
 const struct kveil_command kveil_command_init = {
     .name = "init",
     .usage = "[--sample FILE | --sample kafka:TOPIC] [--topic TOPIC] [--brokers HOST:PORT] [DIR]",
-    .help = "begin: write a configuration, rules with examples, and keys; nothing that is there is changed",
+    .help = "write a first configuration, rules with examples, and keys; existing files are "
+	    "never changed",
     .flags = flags,
     .run = run,
 };

@@ -10,7 +10,7 @@ extern const struct kveil_command kveil_command_invert;
 
 static const struct kveil_flag flags[] = {
     {'r', "rules", "FILE", "the rule file that seals"},
-    {'o', "output", "NAME", "of several outputs, the one to open"},
+    {'o', "output", "NAME", "with several outputs: the one to open"},
     {0},
 };
 

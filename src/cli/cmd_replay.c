@@ -23,8 +23,8 @@ extern const struct kveil_command kveil_command_replay;
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "the configuration (default kveil.yaml)"},
     {'t', "topic", "TOPIC", "this dead-letter topic only (default: those of all input topics)"},
-    {0, "max", "N", "at most so many letters"},
-    {0, "dry-run", NULL, "open and try the rules; send nothing, commit nothing"},
+    {0, "max", "N", "process at most N letters"},
+    {0, "dry-run", NULL, "open the letters and apply the rules, but send and commit nothing"},
     {0},
 };
 
@@ -184,7 +184,7 @@ static int run(int argc, char **argv)
 const struct kveil_command kveil_command_replay = {
     .name = "replay",
     .usage = "-c FILE [--topic TOPIC] [--dry-run]",
-    .help = "open dead letters and send them through again",
+    .help = "open dead letters and send them through the rules again",
     .flags = flags,
     .run = run,
 };

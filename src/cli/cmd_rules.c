@@ -13,7 +13,7 @@ extern const struct kveil_command kveil_command_rules;
 
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "the configuration (default kveil.yaml)"},
-    {0, "dry-run", NULL, "tell what would be lost, and accept nothing (exit 1 if anything is)"},
+    {0, "dry-run", NULL, "print what would be lost and accept nothing (exit code 1 if anything is)"},
     {0},
 };
 
@@ -102,7 +102,7 @@ static const char *const words[] = {"accept", NULL};
 const struct kveil_command kveil_command_rules = {
     .name = "rules",
     .usage = "accept -c kveil.yaml",
-    .help = "accept rules that protect less than those before; the key registry remembers them",
+    .help = "accept rules that protect less than before; the key registry remembers them",
     .words = words,
     .flags = flags,
     .run = run,

@@ -184,12 +184,13 @@ static const struct kveil_flag flags[] = {
 #ifdef KVEIL_WITH_AVRO
     {'r', "rules", "FILE", "derive, check, register: the rule file"},
     {'c', "config", "FILE",
-     "derive, get, check, register: kveil.yaml, whose schema registry is asked (default kveil.yaml; derive takes a "
-     "file "
-     "unless it is given)"},
+     "derive, get, check, register: use the schema registry of this kveil.yaml (default "
+     "kveil.yaml; derive reads a file unless this is given)"},
     {0, "subject", "NAME",
      "check, register: the subject of the derived schema (default: OUTPUT-value, as the rule file has it)"},
-    {0, "key", NULL, "derive, check, register: the schema is one of records' keys; its subject OUTPUT-key"},
+    {0, "key", NULL,
+     "derive, check, register: the schema is that of records' keys; its subject is "
+     "OUTPUT-key"},
     {0, "context", "NAME", "derive, get, check, register: the registry's context (default: as the rule file has it)"},
 #endif
     {0, "markdown", "PAGE",
@@ -202,8 +203,7 @@ const struct kveil_command kveil_command_schema = {
     .name = "schema",
 #ifdef KVEIL_WITH_AVRO
     .usage = "[rules|config] [--markdown PAGE | --man COMMAND] | derive|get|check|register [OPTIONS] SCHEMA|ID|GUID",
-    .help =
-	"JSON Schemas of rule files and kveil.yaml, for editors; the derived schema of one in Avro, and the registry's",
+    .help = "print JSON Schemas for editors; derive, check and register Avro schemas",
 #else
     .usage = "[rules|config] [--markdown PAGE | --man COMMAND]",
     .help = "JSON Schemas of rule files and kveil.yaml, for editors",

@@ -21,17 +21,17 @@ static int run(int argc, char **argv);
 
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE",
-     "ask where this kveil.yaml says: at http.socket, or without one at http.listen (default kveil.yaml, where there "
-     "is one)"},
-    {0, "once", NULL, "print once and end (so it is where the output is no terminal)"},
-    {0, "json", NULL, "once, as JSON"},
+     "use http.socket, or else http.listen, of this kveil.yaml (default kveil.yaml, if it "
+     "exists)"},
+    {0, "once", NULL, "print once and exit (the default if the output is not a terminal)"},
+    {0, "json", NULL, "print once, as JSON"},
     {0},
 };
 
 const struct kveil_command kveil_command_status = {
     .name = "status",
     .usage = "[--once | --json] [-c kveil.yaml | URL…]",
-    .help = "replicas at a glance: ready or why not, rates, lag, key ages, rules",
+    .help = "show each replica: ready or why not, rates, lag, key ages, rules",
     .flags = flags,
     .run = run,
 };

@@ -13,9 +13,9 @@
 extern const struct kveil_command kveil_command_test;
 
 static const struct kveil_flag flags[] = {
-    {'r', "rules", "FILE", "this rule file, or every one in this folder; may be given again"},
-    {0, "strict", NULL, "a rule that no example touches is a failure"},
-    {0, "json", NULL, "the answer as JSON"},
+    {'r', "rules", "FILE", "this rule file, or all in this folder; may be repeated"},
+    {0, "strict", NULL, "fail if no example touches a rule"},
+    {0, "json", NULL, "print JSON"},
     {0},
 };
 

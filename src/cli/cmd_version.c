@@ -142,14 +142,14 @@ static int run(int argc, char **argv)
 
 static const struct kveil_flag flags[] = {
     {0, "json", NULL, "as JSON"},
-    {0, "algorithms", NULL, "which library runs each algorithm here, by which standard, and in which mode"},
+    {0, "algorithms", NULL, "print which library runs each algorithm, by which standard and in which mode"},
     {0},
 };
 
 const struct kveil_command kveil_command_version = {
     .name = "version",
     .usage = "[--json] [--algorithms]",
-    .help = "versions of kveil and its libraries, and which algorithms are there",
+    .help = "print the versions of kveil and its libraries, and the available algorithms",
     .flags = flags,
     .run = run,
 };

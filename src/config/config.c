@@ -28,7 +28,7 @@ static const char *const guards[] = {[KVEIL_GUARD_WARN] = "warn", [KVEIL_GUARD_S
 /* Groups stand at offset 0: their rows count from the configuration itself. */
 static const struct kveil_option kafka_options[] = {
     {"bootstrap_servers", KVEIL_OPT_STRING, AT(kafka.bootstrap_servers), .required = true,
-     .help = "the cluster's first brokers, HOST:PORT with commas between"},
+     .help = "bootstrap servers, HOST:PORT separated by commas"},
     {"group_id", KVEIL_OPT_STRING, AT(kafka.group_id), .required = true,
      .help = "the consumer group that all replicas share"},
     {"properties", KVEIL_OPT_STRING_MAP, AT(kafka.properties),
@@ -40,18 +40,18 @@ static const struct kveil_option kafka_options[] = {
 
 static const struct kveil_option dead_letter_options[] = {
     {"topic", KVEIL_OPT_STRING, AT(dead_letter.topic), .def = "{topic}.dead",
-     .help = "where records go that could not be protected; `{topic}` is the input topic"},
+     .help = "topic for records that could not be protected; `{topic}` is the input topic"},
     {"key", KVEIL_OPT_KEY, AT(dead_letter.key), .def = "dead-letters",
-     .help = "the data key that seals dead letters; no rule's key"},
+     .help = "the data key that seals dead letters; no rule may use it"},
     {0},
 };
 
 static const struct kveil_option transaction_options[] = {
     {"time", KVEIL_OPT_DURATION, AT(transaction.time_ms), .def = "100ms", .min = 10, .max = 5000,
-     .help =
-	 "exactly-once: a transaction holds what is sent in so long, in full flow up to 1 s where commits take long"},
+     .help = "exactly-once: how long a transaction collects records; under full load up to 1 s if "
+	     "commits are slow"},
     {"bytes", KVEIL_OPT_BYTES, AT(transaction.bytes), .def = "64MiB", .min = 65536, .max = 1024 * (uint64_t)MIB,
-     .help = "…or so much"},
+     .help = "exactly-once: how much a transaction collects at most"},
     {0},
 };
 
@@ -67,16 +67,19 @@ static const struct kveil_option limits_options[] = {
 
 static const struct kveil_option http_options[] = {
     {"listen", KVEIL_OPT_STRING, AT(http.listen), .def = "127.0.0.1:9819",
-     .help = "HOST:PORT of health and metrics; `:9819` is every address, \"\" is no side port"},
+     .help = "HOST:PORT of health and metrics; `:9819` is every address, \"\" turns the side port "
+	     "off"},
     {"socket", KVEIL_OPT_STRING, AT(http.socket), .def = "",
-     .help = "a unix socket that answers the same, however busy the port is; \"\" is none"},
+     .help = "a unix socket with the same pages, which answers however busy the port is; \"\" for "
+	     "none"},
     {"socket_access", KVEIL_OPT_ENUM, AT(http.socket_access), .def = "owner", .choices = accesses,
-     .help = "who may ask there: `owner` is mode 0600, `group` is 0660"},
+     .help = "who may use the socket: `owner` is mode 0600, `group` is 0660"},
     {0},
 };
 
 static const struct kveil_option log_options[] = {
-    {"level", KVEIL_OPT_ENUM, AT(log.level), .def = "info", .choices = levels, .help = "the least that is logged"},
+    {"level", KVEIL_OPT_ENUM, AT(log.level), .def = "info", .choices = levels,
+     .help = "the lowest level that is logged"},
     {"format", KVEIL_OPT_ENUM, AT(log.format), .def = "text", .choices = formats, .help = "one line an event"},
     {0},
 };
@@ -92,7 +95,8 @@ const struct kveil_option kveil_config_options[] = {
      .help = "`exactly-once`: outputs, dead letters and offsets in one transaction, for readers of committed records"},
     {"transaction", KVEIL_OPT_GROUP, .sub = transaction_options},
     {"instance", KVEIL_OPT_STRING, AT(instance), .def = "",
-     .help = "exactly-once: a name of this replica that no other has and that outlives restarts; the host's by itself"},
+     .help = "exactly-once: a unique name of this replica, kept across restarts (default: the "
+	     "host name)"},
     {"commit_interval", KVEIL_OPT_DURATION, AT(commit_interval_ms), .def = "1s", .min = 10, .max = 60 * 1000,
      .help = "how often offsets are committed"},
     {"workers", KVEIL_OPT_UINT, AT(workers), .def = "1", .min = 1, .max = 256,
@@ -100,14 +104,15 @@ const struct kveil_option kveil_config_options[] = {
     {"rules", KVEIL_OPT_LIST, AT(rules), .min = 1, .max = 10000, .required = true, .reloadable = true,
      .help = "rule files, or folders of them, relative to this file"},
     {"rules_guard", KVEIL_OPT_ENUM, AT(rules_guard), .def = "warn", .choices = guards,
-     .help =
-	 "a start with rules that protect less than those accepted last: `warn` logs every loss and shows them in "
-	 "`/readyz` and metrics; `strict` waits for `kveil rules accept` or SIGHUP, also where none were accepted yet"},
+     .help = "when kveil starts with rules that protect less than those accepted last: `warn` "
+	     "logs every loss and shows them in `/readyz` and metrics; `strict` waits for `kveil "
+	     "rules accept` or SIGHUP, also if no rules were accepted yet"},
     {"create_topics", KVEIL_OPT_BOOL, AT(create_topics), .def = "false",
-     .help = "creates output topics with the input's number of partitions (with `partition: key` one), and dead-letter "
-	     "topics with one; otherwise they are waited for"},
+     .help = "create missing output topics with the input's number of partitions (one with "
+	     "`partition: key`), and dead-letter topics with one; otherwise kveil waits for them"},
     {"partition", KVEIL_OPT_ENUM, AT(partition), .def = "same", .choices = partitions,
-     .help = "`same`: the input's partition; `key`: by the hash of the key that is written (murmur2, as Java's)"},
+     .help = "`same`: the input's partition number; `key`: by the murmur2 hash of the written "
+	     "key, as Java producers do"},
     {"dead_letter", KVEIL_OPT_GROUP, .sub = dead_letter_options},
     {"limits", KVEIL_OPT_GROUP, .sub = limits_options},
     {"keys", KVEIL_OPT_CUSTOM, AT(keys_node), .required = true, .write_schema = write_keys_schema,

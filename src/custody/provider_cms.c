@@ -29,9 +29,10 @@ extern const struct kveil_provider kveil_provider_rsa_oaep, kveil_provider_ecdh;
 
 static const struct kveil_option cms_options[] = {
     {"certificate", KVEIL_OPT_STRING, offsetof(struct cms_params, certificate), .required = true,
-     .help = "PEM file of the certificate that locks"},
+     .help = "PEM file of the certificate that wraps keys"},
     {"private_key", KVEIL_OPT_STRING, offsetof(struct cms_params, private_key),
-     .help = "PEM file of its private key; without it this worker can lock and never unlock"},
+     .help = "PEM file of its private key; without it this worker wraps keys but cannot unwrap "
+	     "them"},
     {"passphrase", KVEIL_OPT_STRING, offsetof(struct cms_params, passphrase), .secret = true,
      .help = "of the private key"},
     {0},
@@ -226,7 +227,8 @@ static enum kveil_status cms_unwrap(struct kveil_kek *kek, struct kveil_span wra
 
 const struct kveil_provider kveil_provider_rsa_oaep = {
     .name = "rsa-oaep",
-    .help = "an RSA certificate, as CMS AuthEnvelopedData; without the private key an edge that only locks",
+    .help = "an RSA certificate (CMS AuthEnvelopedData); without the private key, an edge worker "
+	    "that only seals",
     .options = cms_options,
     .params_size = sizeof(struct cms_params),
     .is_read_once = true,
@@ -242,7 +244,8 @@ const struct kveil_provider kveil_provider_rsa_oaep = {
 
 const struct kveil_provider kveil_provider_ecdh = {
     .name = "ecdh",
-    .help = "an elliptic-curve certificate, as CMS AuthEnvelopedData; without the private key an edge that only locks",
+    .help = "an elliptic-curve certificate (CMS AuthEnvelopedData); without the private key, an "
+	    "edge worker that only seals",
     .options = cms_options,
     .params_size = sizeof(struct cms_params),
     .is_read_once = true,

@@ -19,9 +19,10 @@ extern const struct kveil_provider kveil_provider_sm2;
 
 static const struct kveil_option sm2_options[] = {
     {"public_key", KVEIL_OPT_STRING, offsetof(struct sm2_params, public_key), .required = true,
-     .help = "PEM file of the SM2 public key that locks"},
+     .help = "PEM file of the SM2 public key that wraps keys"},
     {"private_key", KVEIL_OPT_STRING, offsetof(struct sm2_params, private_key),
-     .help = "PEM file of its private key; without it this worker can lock and never unlock"},
+     .help = "PEM file of its private key; without it this worker wraps keys but cannot unwrap "
+	     "them"},
     {"passphrase", KVEIL_OPT_STRING, offsetof(struct sm2_params, passphrase), .secret = true,
      .help = "of the private key"},
     {0},
@@ -128,7 +129,8 @@ static enum kveil_status sm2_unwrap(struct kveil_kek *kek, struct kveil_span wra
 
 const struct kveil_provider kveil_provider_sm2 = {
     .name = "sm2",
-    .help = "an SM2 key pair (GB/T 32918.4); without the private key an edge that only locks",
+    .help = "an SM2 key pair (GB/T 32918.4); without the private key, an edge worker that only "
+	    "seals",
     .options = sm2_options,
     .params_size = sizeof(struct sm2_params),
     .is_read_once = true,

@@ -47,7 +47,7 @@ static const struct kveil_option transit_options[] = {
      .help = "AppRole: the role"},
     {"secret_id", KVEIL_OPT_STRING, offsetof(struct transit_params, secret_id), .secret = true,
      .source = offsetof(struct transit_params, secret_id_source),
-     .help = "AppRole: its secret; one in a ${file:PATH} is read again for each login"},
+     .help = "AppRole: its secret; a ${file:PATH} is read again for each login"},
     {"ca_file", KVEIL_OPT_STRING, offsetof(struct transit_params, ca_file),
      .help = "PEM certificates to trust instead of the system's"},
     {"namespace", KVEIL_OPT_STRING, offsetof(struct transit_params, namespace), .help = "namespace of the server"},

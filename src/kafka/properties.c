@@ -10,17 +10,17 @@
 #define COMMITS  "kveil commits an offset once every output of its record is acknowledged"
 #define DURABLE  "an acknowledgement must mean that the record is safe"
 #define ORDER    "records would be lost or change their order"
-#define OUTAGE   "an outage is waited out, never a reason to give a record up"
+#define OUTAGE   "kveil waits out an outage and never gives up a record"
 #define MEMORY   "part of one budget: set limits.memory"
 #define CALLBACK "a callback cannot be set from a file"
 #define PLUGIN   "foreign code would see records in clear"
 
 const struct kveil_refused_property kveil_refused_properties[] = {
-    {"bootstrap.servers", "it has a line of its own: kafka.bootstrap_servers"},
-    {"metadata.broker.list", "it has a line of its own: kafka.bootstrap_servers"},
-    {"group.id", "it has a line of its own: kafka.group_id"},
+    {"bootstrap.servers", "set kafka.bootstrap_servers instead"},
+    {"metadata.broker.list", "set kafka.bootstrap_servers instead"},
+    {"group.id", "set kafka.group_id instead"},
     {"group.instance.id", "every worker thread is a member of its own"},
-    {"partition.assignment.strategy", "kveil drains and commits by what its strategy takes away"},
+    {"partition.assignment.strategy", "kveil's draining and committing depend on its own strategy"},
     {"enable.auto.commit", COMMITS},
     {"auto.commit.enable", COMMITS},
     {"auto.commit.interval.ms", COMMITS ": set commit_interval"},
@@ -29,8 +29,8 @@ const struct kveil_refused_property kveil_refused_properties[] = {
     {"auto.offset.reset",
      "no committed offset means earliest, and one out of range stops the partition: records are never "
      "skipped"},
-    {"check.crcs", "a damaged batch holds other records than were written"},
-    {"isolation.level", "records of aborted transactions are no records"},
+    {"check.crcs", "a damaged batch may hold other records than were written"},
+    {"isolation.level", "records of aborted transactions must not be read"},
     {"enable.partition.eof", "kveil sets it"},
     {"acks", DURABLE},
     {"request.required.acks", DURABLE},
@@ -43,11 +43,11 @@ const struct kveil_refused_property kveil_refused_properties[] = {
     {"delivery.timeout.ms", OUTAGE},
     {"message.send.max.retries", OUTAGE},
     {"retries", OUTAGE},
-    {"transactional.id", "it is kafka.group_id, instance and the worker's number: see delivery"},
-    {"transaction.timeout.ms", "kveil ends what takes longer than its own limits, and relies on this one"},
-    {"partitioner", "it has a line of its own: partition"},
-    {"partitioner_cb", "it has a line of its own: partition"},
-    {"allow.auto.create.topics", "a misspelt topic must not come into being: see create_topics"},
+    {"transactional.id", "it is made of kafka.group_id, instance and the worker's number: see delivery"},
+    {"transaction.timeout.ms", "kveil ends transactions by limits of its own and relies on this value"},
+    {"partitioner", "set partition instead"},
+    {"partitioner_cb", "set partition instead"},
+    {"allow.auto.create.topics", "a misspelt topic must not be created: see create_topics"},
     {"message.max.bytes", "it follows limits.record_bytes and the topic's own limit"},
     {"delivery.report.only.error", "every record's acknowledgement counts"},
     {"queued.min.messages", MEMORY},
@@ -71,7 +71,7 @@ const struct kveil_refused_property kveil_refused_properties[] = {
     {"opaque", CALLBACK},
     {"plugin.library.paths", PLUGIN},
     {"interceptors", PLUGIN},
-    {"test.*", "it would put a cluster in memory in the place of yours"},
+    {"test.*", "it would replace your cluster with one in memory"},
     {0},
 };
 

@@ -25,29 +25,30 @@ static const struct kveil_option entry_options[] = {
     {"algorithm", KVEIL_OPT_STRING, offsetof(struct entry, algorithm), .required = true,
      .help = "what the key does; `kveil version` lists them"},
     {"kek", KVEIL_OPT_STRING, offsetof(struct entry, kek),
-     .help = "which of keys.keks wraps it; needed where there is more than one"},
+     .help = "the KEK of keys.keks that wraps it; required if there are several"},
     {"also", KVEIL_OPT_STRING, offsetof(struct entry, also),
-     .help = "a second KEK that wraps every version too, for the day when the first is lost: either opens. What only "
-	     "locks here will do"},
+     .help = "a second KEK that also wraps every version, in case the first is lost; either "
+	     "opens. Here its public half is enough"},
     {"rotate_every", KVEIL_OPT_DURATION, offsetof(struct entry, rotate_every_ms), .min = 1000,
      .max = UINT64_C(366) * 24 * 3600 * 1000,
      .help = "a new version each period, published half a period ahead; ciphers with a nonce only"},
     {"join", KVEIL_OPT_STRING, offsetof(struct entry, join),
-     .help = "deterministic keys: stands in for the associated data, so that equal values are equal across fields"},
+     .help = "deterministic keys: used as the associated data, so that equal values have equal "
+	     "ciphertexts in all fields"},
     {"exportable", KVEIL_OPT_BOOL, offsetof(struct entry, exportable), .def = "true",
-     .help = "false: `kveil keys export --clear` refuses, for what a token guards must not leave in clear"},
+     .help = "false: `kveil keys export --clear` refuses this key"},
     {"owner", KVEIL_OPT_STRING, offsetof(struct entry, owner),
-     .help = "whose key it is; `kveil keys list --json` has it"},
-    {"description", KVEIL_OPT_STRING, offsetof(struct entry, description), .help = "what it is for; the same"},
-    {"labels", KVEIL_OPT_STRING_MAP, offsetof(struct entry, labels), .help = "whatever else; the same"},
+     .help = "whose key it is; shown by `kveil keys list --json`"},
+    {"description", KVEIL_OPT_STRING, offsetof(struct entry, description), .help = "what it is for; shown there too"},
+    {"labels", KVEIL_OPT_STRING_MAP, offsetof(struct entry, labels), .help = "anything else; shown there too"},
     {"new_per_second", KVEIL_OPT_UINT, offsetof(struct entry, new_per_second), .def = "200", .min = 1, .max = 100000,
-     .help =
-	 "patterns such as `tenant-{}`: how many new names one process takes, on average; ten seconds' worth at once. "
-	 "What is more waits"},
+     .help = "patterns such as `tenant-{}`: how many new names one process accepts on average, in "
+	     "bursts of up to ten seconds' worth. Others wait"},
     {"new_per_topic", KVEIL_OPT_UINT, offsetof(struct entry, new_per_topic), .def = "0", .max = 100000,
-     .help = "patterns: how many of these one topic may bring; 0 = all. What is more waits"},
+     .help = "patterns: how many of these may come from one topic; 0 = all. Others wait"},
     {"most_names", KVEIL_OPT_UINT, offsetof(struct entry, most_names), .def = "100000", .min = 1, .max = 100000000,
-     .help = "patterns: how many names there may be. A record that brings one more is an error (`key_limit`)"},
+     .help = "patterns: the highest number of names. A record with a new name beyond it fails "
+	     "(`key_limit`)"},
     {0},
 };
 
@@ -82,8 +83,8 @@ static const struct kveil_option top_options[] = {
 	     "file:PATH, for the "
 	     "processes of one host"},
     {"registry_id", KVEIL_OPT_STRING, offsetof(struct top, registry_id),
-     .help = "the registry's id, as `kveil keys init` prints it: no other registry counts, however many somebody "
-	     "writes into the topic. With .N behind it, no secret of it counts that is older than number N"},
+     .help = "the registry's id, as `kveil keys init` prints it: kveil then accepts no other "
+	     "registry in that topic. With a suffix .N it accepts no secret older than number N"},
     {"keks", KVEIL_OPT_CUSTOM, offsetof(struct top, keks), .required = true, .write_schema = write_keks_schema,
      .help = "key-encryption keys by name, each with its provider and that provider's options"},
     {"data", KVEIL_OPT_CUSTOM, offsetof(struct top, data), .write_schema = write_data_schema,

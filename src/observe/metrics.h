@@ -20,48 +20,73 @@
 #include <stdatomic.h>
 
 /* X(ID, "name", TYPE, "label1,label2", "help") */
-#define KVEIL_METRIC_TABLE(X)                                                                                     \
-	X(READY, "kveil_ready", GAUGE, "", "1 where `/readyz` answers 200, 0 where it says why not.")             \
-	X(RECORDS_CONSUMED, "kveil_records_consumed_total", COUNTER, "", "Records taken from input topics.")      \
-	X(RECORDS_PRODUCED, "kveil_records_produced_total", COUNTER, "", "Protected records acknowledged by the broker, a view each.") \
-	X(RECORDS_FAILED, "kveil_records_failed_total", COUNTER, "code", "Records that could not be protected, by error code.") \
-	X(RECORDS_DEAD_LETTERED, "kveil_records_dead_lettered_total", COUNTER, "", "Dead letters acknowledged by the broker.") \
-	X(RECORDS_DROPPED, "kveil_records_dropped_total", COUNTER, "", "Records dropped by on_error: drop.")      \
-	X(BYTES_CONSUMED, "kveil_consumed_bytes_total", COUNTER, "", "Bytes of keys and values consumed.")        \
-	X(BYTES_PRODUCED, "kveil_produced_bytes_total", COUNTER, "", "Bytes of keys and values produced.")        \
-	X(RULE_MATCHES, "kveil_rule_matches_total", COUNTER, "rule", "Places that a rule found.")                 \
-	X(TRANSFORM_DURATION, "kveil_transform_duration_seconds", HISTOGRAM, "", "Time to protect one record in all views (sampled).") \
-	X(CONSUMER_LAG, "kveil_consumer_lag_records", GAUGE, "topic,partition", "Records between the committed offset and the end of the partition.") \
-	X(IN_FLIGHT_BYTES, "kveil_in_flight_bytes", GAUGE, "", "Bytes of records consumed and not yet acknowledged.") \
-	X(DEAD_OUTPUTS, "kveil_output_partitions_silent", GAUGE, "", "Output partitions that have acknowledged nothing for 5 s, with records on their way there.") \
-	X(REBALANCES, "kveil_rebalances_total", COUNTER, "", "Group rebalances seen.")                            \
-	X(RETRIES, "kveil_retries_total", COUNTER, "code", "Pauses because something outside did not answer, by error code.") \
-	X(FETCH_ERRORS, "kveil_fetch_errors_total", COUNTER, "code", "Fetches that gave an error for records, by error code.") \
-	X(OFFSET_GAPS, "kveil_offset_gaps_total", COUNTER, "proof", "Offsets that were missing between two records, by what proved that no record is there: `transaction` (its mark), `look` (the broker was asked), `none` (too many to ask, as compaction leaves them).") \
-	X(REWINDS, "kveil_rewinds_total", COUNTER, "", "Partitions rewound to their first unacknowledged record.") \
-	X(TRANSACTIONS, "kveil_transactions_total", COUNTER, "outcome", "Transactions of exactly-once: `committed`, `aborted` (all of it was read again), `unknown` (the broker was asked what became of it), and producers `fenced` (they stood still for long, or two processes have one `instance`).") \
-	X(BEGUN_ANEW, "kveil_partitions_begun_anew_total", COUNTER, "", "Partitions read from their start because their topic was deleted and made anew.") \
-	X(KEY_CREATED, "kveil_key_created_timestamp_seconds", GAUGE, "key", "Creation time of the newest active version.") \
-	X(ROTATION_OVERDUE, "kveil_key_rotation_overdue_seconds", GAUGE, "key", "For how long the next version of a key that rotates should have been there; 0 where all is well.") \
-	X(KEK_UP, "kveil_kek_up", GAUGE, "kek", "1 when the key-encryption key answered last: asked each 20 s at least, to wrap and to unwrap.") \
-	X(KEK_EXPIRY, "kveil_kek_expiry_timestamp_seconds", GAUGE, "kek", "When the certificate of a key-encryption key ends.") \
-	X(NAMED_KEYS, "kveil_named_keys", GAUGE, "pattern", "Names that records have filled into a pattern of keys.data, each with a key of its own.") \
-	X(NAMED_KEYS_WAITING, "kveil_named_keys_waiting", GAUGE, "pattern", "Names that were asked for and wait for their key.") \
-	X(REGISTRY_IGNORED, "kveil_registry_records_ignored_total", COUNTER, "reason", "Registry records that were not authentic or not readable.") \
-	X(SCHEMA_REGISTRY_UP, "kveil_schema_registry_up", GAUGE, "", "1 when the schema registry answered last; asked only while records need it.") \
-	X(RELOAD_SUCCESSFUL, "kveil_config_last_reload_successful", GAUGE, "", "1 when the last reload of rules was taken.") \
-	X(RELOAD_TIMESTAMP, "kveil_config_last_reload_success_timestamp_seconds", GAUGE, "", "When rules were last taken.") \
-	X(EVENTS, "kveil_events_total", COUNTER, "event", "Events, as docs/events.md lists them and the log shows each.") \
-	X(LOG_DROPPED, "kveil_log_dropped_total", COUNTER, "", "Lines of the log that stderr did not take.") \
-	X(RULES_LOSSES, "kveil_rules_losses", GAUGE, "", "What the rules in use protect less than those accepted last: losses, as the log names them.") \
-	X(RULES_INFO, "kveil_rules_info", GAUGE, "digest", "Always 1. Replicas with another digest run other rules.") \
+#define KVEIL_METRIC_TABLE(X)                                                                                          \
+	X(READY, "kveil_ready", GAUGE, "", "1 if `/readyz` answers 200, 0 if it says why not.")                        \
+	X(RECORDS_CONSUMED, "kveil_records_consumed_total", COUNTER, "", "Records taken from input topics.")           \
+	X(RECORDS_PRODUCED, "kveil_records_produced_total", COUNTER, "",                                               \
+	  "Protected records acknowledged by the broker, counted in each view.")                                       \
+	X(RECORDS_FAILED, "kveil_records_failed_total", COUNTER, "code",                                               \
+	  "Records that could not be protected, by error code.")                                                       \
+	X(RECORDS_DEAD_LETTERED, "kveil_records_dead_lettered_total", COUNTER, "",                                     \
+	  "Dead letters acknowledged by the broker.")                                                                  \
+	X(RECORDS_DROPPED, "kveil_records_dropped_total", COUNTER, "", "Records dropped by on_error: drop.")           \
+	X(BYTES_CONSUMED, "kveil_consumed_bytes_total", COUNTER, "", "Bytes of keys and values consumed.")             \
+	X(BYTES_PRODUCED, "kveil_produced_bytes_total", COUNTER, "", "Bytes of keys and values produced.")             \
+	X(RULE_MATCHES, "kveil_rule_matches_total", COUNTER, "rule", "Places that a rule found.")                      \
+	X(TRANSFORM_DURATION, "kveil_transform_duration_seconds", HISTOGRAM, "",                                       \
+	  "Time to protect one record in all views (sampled).")                                                        \
+	X(CONSUMER_LAG, "kveil_consumer_lag_records", GAUGE, "topic,partition",                                        \
+	  "Records between the committed offset and the end of the partition.")                                        \
+	X(IN_FLIGHT_BYTES, "kveil_in_flight_bytes", GAUGE, "", "Bytes of records consumed and not yet acknowledged.")  \
+	X(DEAD_OUTPUTS, "kveil_output_partitions_silent", GAUGE, "",                                                   \
+	  "Output partitions that have acknowledged nothing for 5 s although records are in flight to them.")          \
+	X(REBALANCES, "kveil_rebalances_total", COUNTER, "", "Group rebalances seen.")                                 \
+	X(RETRIES, "kveil_retries_total", COUNTER, "code",                                                             \
+	  "Pauses because an external system did not answer, by error code.")                                          \
+	X(FETCH_ERRORS, "kveil_fetch_errors_total", COUNTER, "code",                                                   \
+	  "Fetches that returned an error instead of records, by error code.")                                         \
+	X(OFFSET_GAPS, "kveil_offset_gaps_total", COUNTER, "proof",                                                    \
+	  "Missing offsets between two records, by what proved that no record is there: `transaction` (its marker), "  \
+	  "`look` (the broker was asked), `none` (too many to ask, as after compaction).")                             \
+	X(REWINDS, "kveil_rewinds_total", COUNTER, "", "Partitions rewound to their first unacknowledged record.")     \
+	X(TRANSACTIONS, "kveil_transactions_total", COUNTER, "outcome",                                                \
+	  "Transactions of exactly-once: `committed`, `aborted` (all of it was read again), `unknown` (the broker "    \
+	  "was asked what became of it), and producers `fenced` (suspended for long, or two processes share one "      \
+	  "`instance`).")                                                                                              \
+	X(BEGUN_ANEW, "kveil_partitions_begun_anew_total", COUNTER, "",                                                \
+	  "Partitions read from their start because their topic was deleted and created again.")                       \
+	X(KEY_CREATED, "kveil_key_created_timestamp_seconds", GAUGE, "key",                                            \
+	  "Creation time of the newest active version.")                                                               \
+	X(ROTATION_OVERDUE, "kveil_key_rotation_overdue_seconds", GAUGE, "key",                                        \
+	  "How long the next version of a rotating key has been overdue; 0 if it is not.")                             \
+	X(KEK_UP, "kveil_kek_up", GAUGE, "kek",                                                                        \
+	  "1 if the key-encryption key answered when last asked to wrap and unwrap, at least every 20 s.")             \
+	X(KEK_EXPIRY, "kveil_kek_expiry_timestamp_seconds", GAUGE, "kek",                                              \
+	  "When the certificate of a key-encryption key expires.")                                                     \
+	X(NAMED_KEYS, "kveil_named_keys", GAUGE, "pattern", "Keys named from records, for each pattern of keys.data.") \
+	X(NAMED_KEYS_WAITING, "kveil_named_keys_waiting", GAUGE, "pattern",                                            \
+	  "Names from records whose key is not there yet.")                                                            \
+	X(REGISTRY_IGNORED, "kveil_registry_records_ignored_total", COUNTER, "reason",                                 \
+	  "Registry records that were not authentic or not readable.")                                                 \
+	X(SCHEMA_REGISTRY_UP, "kveil_schema_registry_up", GAUGE, "",                                                   \
+	  "1 if the schema registry answered when last asked; it is asked only when records need it.")                 \
+	X(RELOAD_SUCCESSFUL, "kveil_config_last_reload_successful", GAUGE, "",                                         \
+	  "1 if the last reload of rules was accepted.")                                                               \
+	X(RELOAD_TIMESTAMP, "kveil_config_last_reload_success_timestamp_seconds", GAUGE, "",                           \
+	  "When rules were last accepted.")                                                                            \
+	X(EVENTS, "kveil_events_total", COUNTER, "event", "Events, as listed in docs/events.md and shown in the log.") \
+	X(LOG_DROPPED, "kveil_log_dropped_total", COUNTER, "", "Log lines that could not be written to stderr.")       \
+	X(RULES_LOSSES, "kveil_rules_losses", GAUGE, "",                                                               \
+	  "Losses of protection against the rules accepted last; the log names each.")                                 \
+	X(RULES_INFO, "kveil_rules_info", GAUGE, "digest",                                                             \
+	  "Always 1. Replicas with different digests run different rules.")                                            \
 	X(BUILD_INFO, "kveil_build_info", GAUGE, "version", "Always 1.")
 
 enum kveil_metric {
 #define X(id, name, type, labels, help) KVEIL_M_##id,
 	KVEIL_METRIC_TABLE(X)
 #undef X
-	KVEIL_METRIC_COUNT
+	    KVEIL_METRIC_COUNT
 };
 
 struct kveil_metrics;
@@ -85,7 +110,7 @@ void kveil_metrics_take_event(void *user, const struct kveil_event *e);
  * 127 bytes); NULL where the family has fewer labels. Not for the hot path. Never NULL: without memory a cell that is
  * not rendered. */
 struct kveil_cell *kveil_metrics_cell(struct kveil_metrics *m, enum kveil_metric id, const char *label1,
-                                      const char *label2);
+				      const char *label2);
 /* A gauge's series vanishes with its last cell; counters' values are kept in the sum. */
 void kveil_metrics_release(struct kveil_metrics *m, struct kveil_cell *cell);
 /* A new histogram for the calling writer; lives as long as m. Never NULL. */
@@ -101,7 +126,7 @@ double kveil_metrics_sum(struct kveil_metrics *m, enum kveil_metric id);
 static inline void kveil_cell_add(struct kveil_cell *c, uint64_t n)
 {
 	atomic_store_explicit(&c->value, atomic_load_explicit(&c->value, memory_order_relaxed) + n,
-	                      memory_order_relaxed);
+			      memory_order_relaxed);
 }
 
 static inline uint64_t kveil_cell_count(const struct kveil_cell *c)

@@ -19,22 +19,24 @@ static const char *const subject_choices[] = {"topic", NULL};
 #define FILE_ROW(member) offsetof(struct kveil_rule_file_options, member)
 static const struct kveil_option registered_options[] = {
     {"subject", KVEIL_OPT_ENUM, FILE_ROW(schema_subject), .def = "topic", .choices = subject_choices,
-     .help = "with avro: where the derived schema stands in the registry: topic is the output topic's name and -value"},
+     .help = "with avro: the subject of the derived schema; topic is the output topic's name and "
+	     "-value"},
     {"register", KVEIL_OPT_BOOL, FILE_ROW(schema_register), .def = "true",
-     .help = "kveil registers it; false: somebody else does (`kveil schema derive` prints it), and records wait until "
-	     "then"},
+     .help = "kveil registers it; false: you do (`kveil schema derive` prints it), and records "
+	     "wait until then"},
     {"context", KVEIL_OPT_STRING, FILE_ROW(schema_context), .def = "",
-     .help = "the registry's context in which both schemas stand; \"\" is the default one"},
+     .help = "the registry's context for both schemas; \"\" is the default one"},
     {"normalize", KVEIL_OPT_BOOL, FILE_ROW(schema_normalize), .def = "false",
-     .help = "the registry takes spellings of one schema for one"},
+     .help = "the registry treats spellings of one schema as one"},
     {0},
 };
 
 const struct kveil_option kveil_rule_file_table[] = {
     {"name", KVEIL_OPT_STRING, FILE_ROW(name),
-     .help = "the data set; part of what binds a ciphertext to its place. Needed when a rule encrypts or decrypts"},
+     .help = "the data set, part of what binds a ciphertext to its place; required if a rule "
+	     "encrypts or decrypts"},
     {"topics", KVEIL_OPT_LIST, FILE_ROW(topics), .required = true, .min = 1,
-     .help = "input topics: names, or a regex that begins with ^ and takes the whole name"},
+     .help = "input topics: names, or a regex that begins with ^ and matches the whole name"},
     {"format", KVEIL_OPT_CUSTOM, FILE_ROW(format),
      .help = "json, jsonl, avro, text or bytes, or {value: json, key: text}; the key is text unless the long form "
 	     "says otherwise",
@@ -46,19 +48,19 @@ const struct kveil_option kveil_rule_file_table[] = {
      .help = "the output topic; {topic} stands for the input's name"},
     {"schema", KVEIL_OPT_GROUP, .sub = registered_options},
     {"unmatched", KVEIL_OPT_ENUM, FILE_ROW(unmatched), .def = "keep", .choices = unmatched_choices,
-     .help = "what becomes of fields of the value that no rule and no clear line names"},
+     .help = "what happens to fields of the value that no rule and no clear line names"},
     {"on_error", KVEIL_OPT_ENUM, FILE_ROW(on_error), .def = "dead-letter", .choices = on_error_choices,
-     .help = "what becomes of a record that cannot be protected; it is never passed on"},
+     .help = "what happens to a record that cannot be protected; it is never passed on"},
     {"fields", KVEIL_OPT_CUSTOM, FILE_ROW(fields), .help = "the rules; with outputs they come first in every view",
      .schema = "{\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/rule\"}}"},
     {"outputs", KVEIL_OPT_CUSTOM, FILE_ROW(outputs), .help = "several views of one input, instead of output",
      .schema = "{\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/output\"}}"},
-    {"clear", KVEIL_OPT_CUSTOM, FILE_ROW(clear), .help = "paths that are left clear on purpose, in every view",
+    {"clear", KVEIL_OPT_CUSTOM, FILE_ROW(clear), .help = "paths that are deliberately left clear, in every view",
      .schema = CLEAR_SCHEMA},
     {"headers", KVEIL_OPT_STRING_MAP, FILE_ROW(headers),
-     .help = "headers that every record gets, behind its own: {classification: restricted}"},
+     .help = "headers that every record gets after its own: {classification: restricted}"},
     {"lineage", KVEIL_OPT_BOOL, FILE_ROW(lineage), .def = "false",
-     .help = "the header kveil.lineage, which tells the rules that wrote something in the record, with action and key"},
+     .help = "add the header kveil.lineage: the rules that changed the record, with action and key"},
     {0},
 };
 
@@ -67,12 +69,12 @@ const struct kveil_option kveil_rule_view_table[] = {
     {"name", KVEIL_OPT_STRING, VIEW_ROW(name), .required = true, .help = "the view's name"},
     {"topic", KVEIL_OPT_STRING, VIEW_ROW(topic), .required = true,
      .help = "its output topic; {topic} stands for the input's name"},
-    {"fields", KVEIL_OPT_CUSTOM, VIEW_ROW(fields), .help = "its own rules, behind the file's",
+    {"fields", KVEIL_OPT_CUSTOM, VIEW_ROW(fields), .help = "its own rules, after the file's",
      .schema = "{\"type\": \"array\", \"items\": {\"$ref\": \"#/$defs/rule\"}}"},
     {"clear", KVEIL_OPT_CUSTOM, VIEW_ROW(clear),
-     .help = "paths that another view protects and this one leaves clear on purpose", .schema = CLEAR_SCHEMA},
+     .help = "paths that another view protects and this one deliberately leaves clear", .schema = CLEAR_SCHEMA},
     {"unmatched", KVEIL_OPT_ENUM, VIEW_ROW(unmatched), .choices = unmatched_choices,
-     .help = "as for the file, whose word is the default"},
+     .help = "as for the file, which is the default"},
     {0},
 };
 
@@ -92,49 +94,47 @@ const struct kveil_option kveil_rule_envelope_table[] = {
     {"kind", KVEIL_OPT_STRING, ENVELOPE_ROW(kind), .required = true,
      .help = "none, debezium, connect, canal, maxwell or ogg"},
     {"key", KVEIL_OPT_STRING, ENVELOPE_ROW(key),
-     .help = "the column that the record's key holds, where the key is a bare value and no object"},
+     .help = "the column that the record's key holds, if the key is a bare value"},
     {"sql", KVEIL_OPT_CUSTOM, ENVELOPE_ROW(sql),
-     .help = "text of statements beside the row, as source.query: blank, keep, or an action such as "
-	     "{encrypt: {key: sql}}; blank when left out"},
+     .help = "SQL text beside the row, such as source.query: blank (the default), keep, or an "
+	     "action such as {encrypt: {key: sql}}"},
     {"messages", KVEIL_OPT_ENUM, ENVELOPE_ROW(messages), .def = "blank", .choices = messages_choices,
-     .help = "the content of messages that programs write into the log (op m). rows: one that holds JSON, or base64 of "
-	     "it, is a row to the rules, any other becomes null"},
+     .help = "the content of messages that programs write into the log (op m). blank: it becomes "
+	     "null. rows: JSON, or base64 of it, is a row to the rules, anything else becomes null"},
     {"control", KVEIL_OPT_ENUM, ENVELOPE_ROW(control), .def = "keep", .choices = control_choices,
-     .help =
-	 "records about the stream and not a row: heartbeats, ends of transactions, changes of a schema. keep: they go "
-	 "through the rules as any other"},
+     .help = "records that hold no row: heartbeats, ends of transactions, schema changes. keep: "
+	     "they go through the rules like any other"},
     {"added_prefix", KVEIL_OPT_STRING, ENVELOPE_ROW(added_prefix),
-     .help = "add.fields.prefix and add.headers.prefix of a flattening transform, where that is not __"},
+     .help = "add.fields.prefix and add.headers.prefix of a flattening transform, if not __"},
     {"unavailable_value", KVEIL_OPT_STRING, ENVELOPE_ROW(unavailable_value),
-     .help = "what stands for a value that the source did not send, and passes as it is; the kind's own when left out"},
+     .help = "the placeholder for a value that the source did not send, which passes unchanged "
+	     "(default: the kind's own)"},
     {0},
 };
 
 #define RULE_ROW(member) offsetof(struct kveil_rule_options, member)
 const struct kveil_option kveil_rule_table[] = {
     {"path", KVEIL_OPT_LIST, RULE_ROW(path), .required = true, .min = 1,
-     .help =
-	 "RFC 9535 path of the value; key:$ is the record's key, header:NAME a header. A list of two to four goes on "
-	 "inside a text that holds JSON: [$.payload, $.phone]"},
+     .help = "RFC 9535 path in the value; key:$ is the record's key, header:NAME a header. A list "
+	     "of two to four paths continues inside JSON texts: [$.payload, $.phone]"},
     {"when", KVEIL_OPT_STRING, RULE_ROW(when),
      .help = "a condition: $ is the record's value, @ what the path found. In doubt a rule that protects applies"},
     {"table", KVEIL_OPT_LIST, RULE_ROW(tables),
-     .help = "with an envelope: only rows of these tables: users, shop.user_*, db.schema.users. * stands for any text, "
-	     "? for "
-	     "one character, case does not count. Where an event does not tell its table, the rule is in doubt"},
+     .help = "with an envelope: only rows of these tables: users, shop.user_*, db.schema.users. * "
+	     "stands for any text, ? for one character; case is ignored. If an event does not "
+	     "name its table, the rule is in doubt"},
     {"record", KVEIL_OPT_STRING, RULE_ROW(record),
-     .help =
-	 "with avro: only values of this record type, where one topic carries several: com.acme.User, or User in any "
-	 "namespace. An alias of the type counts as its name"},
+     .help = "with avro: only values of this record type, if the topic has several: "
+	     "com.acme.User, or User in any namespace. Aliases of the type count too"},
     {"to", KVEIL_OPT_LIST, RULE_ROW(to), .min = 1,
      .help = "write to this sibling (last member differs) and remove the source"},
     {"keep_source", KVEIL_OPT_BOOL, RULE_ROW(keep_source), .def = "false", .help = "with to: leave the source clear"},
-    {"required", KVEIL_OPT_BOOL, RULE_ROW(required), .def = "false", .help = "an absent field is an error"},
+    {"required", KVEIL_OPT_BOOL, RULE_ROW(required), .def = "false", .help = "an absent field fails the record"},
     {"on_null", KVEIL_OPT_ENUM, RULE_ROW(on_null), .def = "keep", .choices = on_null_choices,
      .help = "keep: null stays null; transform: the action gets it"},
     {"on_key", KVEIL_OPT_ENUM, RULE_ROW(on_key), .def = "one-to-one", .choices = on_key_choices,
-     .help = "where an envelope's key holds the column. one-to-one: an action that does not keep equal keys equal and "
-	     "others apart fails the record; any: it may"},
+     .help = "for a column that an envelope's key holds. one-to-one: an action that does not keep "
+	     "equal keys equal and different ones different fails the record; any: it is allowed"},
     {"tags", KVEIL_OPT_CUSTOM, RULE_ROW(tags), .help = "fields that a schema tags: not in this version",
      .schema = "false"},
     {0},

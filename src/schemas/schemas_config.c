@@ -11,13 +11,13 @@
 
 const struct kveil_option kveil_schemas_options[] = {
     {"url", KVEIL_OPT_LIST, AT(urls), .max = 16,
-     .help = "addresses of the registry, https://host:8081, asked in order: the next one where one fails. For Apicurio "
-	     "with `/apis/ccompat/v7` behind"},
+     .help = "addresses of the registry, such as https://host:8081, tried in order. For Apicurio "
+	     "append `/apis/ccompat/v7`"},
     {"username", KVEIL_OPT_STRING, AT(username), .help = "for HTTP basic authentication, with `password`"},
     {"password", KVEIL_OPT_STRING, AT(password), .secret = true, .source = AT(password_source),
-     .help = "beside `username`; one in a `${file:PATH}` is read again when it is refused"},
+     .help = "with `username`; a `${file:PATH}` is read again when the password is refused"},
     {"bearer_token", KVEIL_OPT_STRING, AT(bearer_token), .secret = true, .source = AT(bearer_token_source),
-     .help = "a token instead; one in a `${file:PATH}` is read again when it is refused"},
+     .help = "a token instead; a `${file:PATH}` is read again when the token is refused"},
     {"ca_file", KVEIL_OPT_STRING, AT(ca_file), .help = "PEM certificates to trust instead of the system's"},
     {"certificate", KVEIL_OPT_STRING, AT(certificate),
      .help = "PEM file of the certificate that kveil shows the registry (mutual TLS)"},

@@ -13,12 +13,12 @@ struct decrypt {
 
 static const struct kveil_option options[] = {
     {"key", KVEIL_OPT_KEY, offsetof(struct decrypt, key), .required = true,
-     .help = "the data key that sealed the value; the version is found by the id in the ciphertext"},
+     .help = "the data key that sealed the value; the id in the ciphertext selects the version"},
     {"associated_data", KVEIL_OPT_STRING, offsetof(struct decrypt, associated_data), .help = KVEIL_SEALED_AD_HELP},
     {"encoding", KVEIL_OPT_ENUM, offsetof(struct decrypt, encoding), .def = "base64", .choices = kveil_sealed_encodings,
      .help = "as it was encrypted"},
     {"type", KVEIL_OPT_ENUM, offsetof(struct decrypt, type), .def = "string", .choices = kveil_sealed_types,
-     .help = "as it was encrypted: `json` puts the JSON text back as a value"},
+     .help = "as it was encrypted; `json` restores the value from its JSON text"},
     KVEIL_PRESERVE_ROWS(decrypt, form),
     {0},
 };
@@ -83,11 +83,11 @@ const struct kveil_action kveil_action_decrypt = {
     .effect = KVEIL_REVEALS,
     .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_BYTES),
     .help = "opens what `encrypt` sealed",
-    .about =
-	"Reveals: where a condition is in doubt, the value stays sealed. `name` and path must be those under which "
-	"the value was sealed (or give `associated_data`); with `to`, it is the path read that counts. A "
-	"ciphertext that is altered, moved, or from another key fails the record (see `on_error`). "
-	"With an `alphabet` (a key of `aes-256-ff1`) nothing tells the wrong key or place: another text comes out.",
+    .about = "Reveals: if a condition is in doubt, the value stays sealed. `name` and path must "
+	     "be those under which the value was sealed (or give `associated_data`); with `to`, "
+	     "the path that is read counts. A ciphertext that was altered, moved, or sealed by "
+	     "another key fails the record. With an `alphabet` (a key of `aes-256-ff1`) a wrong "
+	     "key or place goes unnoticed and gives another text.",
     .example = "decrypt: {key: pii}",
     .options = options,
     .params_bytes = sizeof(struct decrypt),

@@ -69,11 +69,11 @@ const struct kveil_action kveil_action_detokenize = {
     .name = "detokenize",
     .effect = KVEIL_REVEALS,
     .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING),
-    .help = "takes a token of `tokenize` back",
-    .about =
-	"Reveals: where a condition is in doubt, the token stays. Key, alphabet, what is kept, `name` and path must be "
-	"those of the rule that made the token. Without an `alphabet` a token that is altered or from elsewhere "
-	"fails the record; with one it is another value.",
+    .help = "restores the value of a token that `tokenize` made",
+    .about = "Reveals: if a condition is in doubt, the token stays. Key, alphabet, kept parts, "
+	     "`name` and path must be those of the rule that made the token. Without an "
+	     "`alphabet` an altered or foreign token fails the record; with one it gives another "
+	     "value.",
     .example = "detokenize: {key: cards, alphabet: digits, keep_first: 6, keep_last: 4}",
     .options = options,
     .params_bytes = sizeof(struct detokenize),

@@ -18,7 +18,7 @@ static const struct kveil_option options[] = {
     {"encoding", KVEIL_OPT_ENUM, offsetof(struct encrypt, encoding), .def = "base64", .choices = kveil_sealed_encodings,
      .help = "how the ciphertext is written as text; base64url has no padding"},
     {"type", KVEIL_OPT_ENUM, offsetof(struct encrypt, type), .def = "string", .choices = kveil_sealed_types,
-     .help = "`string` takes strings alone; `json` seals the JSON text of any value, whole"},
+     .help = "`string` takes only strings; `json` seals the JSON text of any value"},
     KVEIL_PRESERVE_ROWS(encrypt, form),
     {0},
 };
@@ -86,11 +86,12 @@ const struct kveil_action kveil_action_encrypt = {
     .name = "encrypt",
     .effect = KVEIL_PROTECTS,
     .kinds = TEXTS,
-    .help = "seals the value under a data key; whoever holds the key opens it",
-    .about = "The algorithm belongs to the key. The ciphertext is Google Tink's, bound to its place: moved to another "
-	     "field or data set it does not open. With `type: string` any other kind of value fails the record; "
-	     "`type: json` seals the JSON text of whatever stands there and restores it byte for byte. With an "
-	     "`alphabet`, and a key of `aes-256-ff1`, the text keeps its form, as `tokenize` has it.",
+    .help = "seals the value under a data key, which can open it again",
+    .about = "The key determines the algorithm. The ciphertext has Google Tink's format and is "
+	     "bound to its place: moved to another field or data set, it does not open. With "
+	     "`type: string` any other kind of value fails the record; `type: json` seals the "
+	     "JSON text of any value and restores it byte for byte. With an `alphabet` and a key "
+	     "of `aes-256-ff1` the text keeps its form, as with `tokenize`.",
     .example = "encrypt: {key: pii}",
     .options = options,
     .params_bytes = sizeof(struct encrypt),

@@ -15,7 +15,7 @@ static const struct kveil_option options[] = {
     {"encoding", KVEIL_OPT_ENUM, offsetof(struct hash, encoding), .def = "hex", .choices = kveil_sealed_encodings,
      .help = "how the hash is written as text"},
     {"truncate", KVEIL_OPT_UINT, offsetof(struct hash, truncate), .min = 8, .max = 64,
-     .help = "keeps this many bytes from the left, before encoding (RFC 2104); all when left out"},
+     .help = "keep this many leading bytes before encoding (RFC 2104); default: all"},
     {0},
 };
 
@@ -64,10 +64,9 @@ const struct kveil_action kveil_action_hash = {
     .effect = KVEIL_PROTECTS,
     .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_NUMBER) | KVEIL_KIND_BIT(KVEIL_KIND_BYTES),
     .help = "a keyed hash (HMAC): equal values stay equal, and nobody without the key can compute it",
-    .about =
-	"The plain HMAC of a string's content (escapes resolved) or of a number's spelling: `1.0` and `1` differ. The "
-	"result is a string. The same value has the same hash in every field and topic under one key, so that "
-	"joins go on.",
+    .about = "The plain HMAC of a string's content (escapes resolved) or of a number as it is "
+	     "written: `1.0` and `1` differ. The result is a string. Under one key a value has "
+	     "the same hash in every field and topic, so joins still work.",
     .example = "hash: {key: pepper}",
     .options = options,
     .params_bytes = sizeof(struct hash),

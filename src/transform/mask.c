@@ -21,7 +21,7 @@ static const struct kveil_option options[] = {
      .help = "characters at the start to mask; the rest stays clear"},
     {"mask_last", KVEIL_OPT_UINT, offsetof(struct mask, mask_last), .def = "0", .max = MOST,
      .help = "characters at the end to mask; the rest stays clear"},
-    {"char", KVEIL_OPT_CHAR, offsetof(struct mask, mark), .def = "*", .help = "stands in for each masked character"},
+    {"char", KVEIL_OPT_CHAR, offsetof(struct mask, mark), .def = "*", .help = "replaces each masked character"},
     {0},
 };
 
@@ -133,11 +133,10 @@ const struct kveil_action kveil_action_mask = {
     .name = "mask",
     .effect = KVEIL_PROTECTS,
     .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_NUMBER),
-    .help = "covers characters and keeps the length",
-    .about =
-	"Characters are what a reader takes for one: Unicode grapheme clusters (UAX #29). A value as short as what "
-	"would be kept is masked whole. A number is taken by its spelling and becomes a string. `mask: {}` masks "
-	"all of it.",
+    .help = "masks characters and keeps the length",
+    .about = "A character is what a reader sees as one: a Unicode grapheme cluster (UAX #29). A "
+	     "value no longer than what would be kept is masked entirely. A number is masked as "
+	     "it is written and becomes a string. `mask: {}` masks everything.",
     .example = "mask: {keep_first: 3, keep_last: 4}",
     .options = options,
     .params_bytes = sizeof(struct mask),

@@ -39,8 +39,7 @@ struct kveil_preserve {
 	     .def = "0",  .max = 1 << 20, .help = "characters at the end that stay clear; with `alphabet`"},           \
 	{                                                                                                              \
 		"keep_chars", KVEIL_OPT_STRING, offsetof(struct type, member.keep_chars),                              \
-		    .help =                                                                                            \
-			"characters that stay where they are and count for nothing, such as `\" -\"`; with `alphabet`" \
+		    .help = "characters that stay in place and do not count, such as `\" -\"`; with `alphabet`"        \
 	}
 
 /* Reports what does not fit together. */

@@ -160,7 +160,7 @@ const struct kveil_action kveil_action_replace = {
     .name = "replace",
     .effect = KVEIL_PROTECTS,
     .kinds = ~0u,
-    .help = "puts a constant in the value's place",
+    .help = "replaces the value with a constant",
     .about =
 	"Takes any kind of value. An unquoted number, `true`, `false` or `null` is written as such, anything else as "
 	"a string.",

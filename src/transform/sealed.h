@@ -14,7 +14,7 @@ extern const char *const kveil_sealed_encodings[]; /* as enum kveil_encoding */
 extern const char *const kveil_sealed_types[];     /* as enum kveil_sealed_type */
 enum kveil_sealed_type { KVEIL_SEALED_STRING, KVEIL_SEALED_JSON };
 
-#define KVEIL_SEALED_AD_HELP "stands in for `NAME:PATH` as associated data; may hold `{$.path}`"
+#define KVEIL_SEALED_AD_HELP "associated data instead of `NAME:PATH`; may contain `{$.path}`"
 
 /* Seals plain and appends the text. */
 enum kveil_status kveil_sealed_write(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain,

@@ -70,17 +70,18 @@ const struct kveil_action kveil_action_tokenize = {
     .name = "tokenize",
     .effect = KVEIL_PROTECTS,
     .kinds = KVEIL_KIND_BIT(KVEIL_KIND_STRING) | KVEIL_KIND_BIT(KVEIL_KIND_NUMBER) | KVEIL_KIND_BIT(KVEIL_KIND_BYTES),
-    .help = "a stand-in that is the same each time, and that whoever holds the key takes back; no vault",
-    .about =
-	"With an `alphabet` the token looks like the value: as long, of the same characters (FF1, NIST SP 800-38G). "
-	"`keep_first` and `keep_last` stay clear, `keep_chars` stay where they are and count for nothing. Any other "
-	"character fails the record, and so does a value with fewer than a million possible tokens: six digits at "
-	"least are enciphered. Characters are code points here. Without an `alphabet` the key is one of `aes-256-siv`, "
-	"and the token is its ciphertext as text.\n\n"
-	"One value has one token in one field; under a key with a `join`, in every field. With `keep_…` it also "
-	"depends on what is kept. A number is taken by its spelling and becomes a string. A token of an `alphabet` is "
-	"not "
-	"authenticated: another key, place or kept part gives another value and no error.",
+    .help = "replaces the value with a token that is the same each time and that the key can "
+	    "reverse; no vault",
+    .about = "With an `alphabet` the token looks like the value: the same length and the same "
+	     "characters (FF1, NIST SP 800-38G). `keep_first` and `keep_last` characters stay "
+	     "clear; `keep_chars` stay in place and do not count. Any other character fails the "
+	     "record, and so does a value with fewer than a million possible tokens: at least six "
+	     "digits are encrypted. Characters are code points here. Without an `alphabet` the "
+	     "key is an `aes-256-siv` key, and the token is its ciphertext as text.\n\nA value "
+	     "has one token per field; with a `join` on the key, the same one in every field. "
+	     "With `keep_…` it also depends on what is kept. A number is tokenized as it is "
+	     "written and becomes a string. A token with an `alphabet` is not authenticated: "
+	     "another key, place or kept part gives another value and no error.",
     .example = "tokenize: {key: cards, alphabet: digits, keep_first: 6, keep_last: 4}",
     .options = options,
     .params_bytes = sizeof(struct tokenize),
