@@ -29,9 +29,6 @@ CIRCLES = {
     frozenset(["keys_keyring", "keys_keyring_named"]): "a ring holds both kinds of keys, and both are of the ring",
     frozenset(["keys_keys_config", "keys_keystore", "keys_life", "keys_make", "keys_memory", "keys_open", "keys_refresh", "keys_states", "keys_tell",
                "keys_tenants", "keys_tenants_make", "keys_tenants_take"]): "the keystore, one struct under one lock: to be taken apart",
-    frozenset(["worker_at_least_once", "worker_attempts", "worker_committed", "worker_delivery", "worker_intake", "worker_loop",
-               "worker_offsets", "worker_outlet", "worker_park", "worker_partition", "worker_producer", "worker_quarantine",
-               "worker_record", "worker_routes", "worker_exactly_once", "worker_leaderless"]): "the worker, one struct on one thread: to be taken apart",
 }
 
 

@@ -3,18 +3,18 @@
  * was sent and not committed when a process ends is sent again by the next. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/delivery.h"
 #include "worker/loop.h"
 
-void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,
-			    void *opaque)
+static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list, void *opaque)
 {
 	struct kveil_worker *w = ((struct kveil_kafka_owner *)opaque)->user;
 
 	(void)rk;
-	w->commit_running = false;
+	w->commits.running = false;
 	for (int i = 0; list && i < list->cnt; i++) {
 		const rd_kafka_topic_partition_t *e = &list->elems[i];
-		struct kveil_partition *p = kveil_worker_partition(w, e->topic, e->partition);
+		struct kveil_partition *p = kveil_slots_find(&w->slots, e->topic, e->partition);
 		if (!p)
 			continue;
 		if (!err && !e->err)
@@ -26,7 +26,7 @@ void kveil_worker_on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_to
 		return;
 	/* Once a minute; a rebalance is the ordinary reason, and ends with a commit of its own. */
 	bool ordinary = err == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS || err == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
-	bool say = !ordinary && kveil_clock_once_a_minute(&w->commit_logged_ms, w->now_ms);
+	bool say = !ordinary && kveil_clock_once_a_minute(&w->commits.logged_ms, w->now_ms);
 	kveil_log(say ? KVEIL_LOG_WARN : KVEIL_LOG_DEBUG, w->name, "commit: %s", rd_kafka_err2str(err));
 }
 
@@ -35,7 +35,7 @@ static enum kveil_status commit(struct kveil_worker *w, int wait_ms, struct kvei
 	int64_t end = kveil_clock_mono_ms() + wait_ms;
 	enum kveil_status status = KVEIL_OK;
 
-	if (w->commit_running && wait_ms == 0)
+	if (w->commits.running && wait_ms == 0)
 		return KVEIL_OK;
 	if (wait_ms)
 		status = kveil_committed_ask_wait(w, wait_ms, err);
@@ -47,12 +47,12 @@ static enum kveil_status commit(struct kveil_worker *w, int wait_ms, struct kvei
 		status = kveil_kafka_commit_wait(w->consumer, list, left > 1 ? (int)left : 1, err);
 		for (int i = 0; !status && i < list->cnt; i++) {
 			struct kveil_partition *p =
-			    kveil_worker_partition(w, list->elems[i].topic, list->elems[i].partition);
+			    kveil_slots_find(&w->slots, list->elems[i].topic, list->elems[i].partition);
 			p->committed = list->elems[i].offset;
 		}
 	} else if (list->cnt) {
 		rd_kafka_resp_err_t e = rd_kafka_commit(w->consumer, list, 1);
-		w->commit_running = e == RD_KAFKA_RESP_ERR_NO_ERROR;
+		w->commits.running = e == RD_KAFKA_RESP_ERR_NO_ERROR;
 		if (e)
 			status = kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "commit: %s", rd_kafka_err2str(e));
 	}
@@ -65,8 +65,8 @@ static bool commit_may_go(struct kveil_worker *w)
 {
 	bool may = kveil_committed_answered(w);
 
-	if (!may && w->now_ms >= w->commit_due_ms) {
-		w->commit_due_ms = w->now_ms + w->params->config->commit_interval_ms;
+	if (!may && w->now_ms >= w->commits.due_ms) {
+		w->commits.due_ms = w->now_ms + w->params->config->commit_interval_ms;
 		may = kveil_committed_ask(w);
 	}
 	return may;
@@ -83,16 +83,16 @@ static void progress(struct kveil_worker *w)
 static enum kveil_status settle(struct kveil_worker *w, int drain_ms, int commit_ms, bool *ret_drained,
 				struct kveil_error *err)
 {
-	*ret_drained = kveil_worker_drain(w, drain_ms);
-	w->in_order = true;
+	*ret_drained = kveil_producer_drain(w, drain_ms);
+	w->commits.in_order = true;
 	enum kveil_status status = commit(w, commit_ms, err);
-	w->in_order = false;
+	w->commits.in_order = false;
 	return status;
 }
 
 static bool idle(const struct kveil_worker *w)
 {
-	return w->ledger.records == 0;
+	return w->outlets.ledger.records == 0;
 }
 
 static enum kveil_status configure(struct kveil_worker *w, rd_kafka_conf_t *conf, struct kveil_error *err)
@@ -142,21 +142,21 @@ static void back_off_producing(struct kveil_worker *w)
 {
 	struct kveil_error err;
 
-	w->produce_failures++;
-	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s", w->produce_fault);
-	kveil_health_condition(w->params->health, w->condition_produce, "%s", err.message);
-	w->produce_fault[0] = 0;
-	kveil_worker_back_off(w, w->produce_failures, &err, &w->produce_logged_ms);
+	w->producing.failures++;
+	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s", w->producing.fault);
+	kveil_health_condition(w->params->health, w->producing.condition, "%s", err.message);
+	w->producing.fault[0] = 0;
+	kveil_worker_back_off(w, w->producing.failures, &err, &w->producing.logged_ms);
 }
 
 static bool before_rewind(struct kveil_worker *w)
 {
-	if (w->producer_broken && w->produce_fault[0])
+	if (w->producing.broken && w->producing.fault[0])
 		back_off_producing(w);
 	if (kveil_worker_stopping(w))
 		return false;
-	if (w->producer_broken)
-		kveil_worker_renew_producer(w);
+	if (w->producing.broken)
+		kveil_producer_renew(w);
 	return true;
 }
 
@@ -173,6 +173,7 @@ const struct kveil_delivery_mode kveil_at_least_once = {.name = "at-least-once",
 							.refused = kveil_delivery_one_by_one,
 							.remember = remember,
 							.before_rewind = before_rewind,
-							.renew = kveil_worker_renew_producer,
+							.renew = kveil_producer_renew,
 							.close_producer = nothing,
-							.end = nothing};
+							.end = nothing,
+							.on_commit = on_commit};

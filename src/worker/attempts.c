@@ -9,12 +9,13 @@
  *   begin: 1 ─ ended ─ in hand: 2 ─ ended ─ in hand: 3 ─ ended ─ begin: a letter that points to it, and on behind it
  *                               └ survived, lived, let go: no count
  */
+#include "worker/attempts.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/commit_note.h"
 #include "worker/loop.h"
 
-enum { ATTEMPTS = 3, WAIT_MS = 2000, LIVED_MS = 30000 };
+enum { WAIT_MS = 2000, LIVED_MS = 30000 };
 
 /* What cannot be noted is not counted, and read all the same. */
 static bool commit_notes(struct kveil_worker *w, rd_kafka_topic_partition_list_t *list)
@@ -30,9 +31,9 @@ static bool commit_notes(struct kveil_worker *w, rd_kafka_topic_partition_list_t
 	return !failed;
 }
 
-void kveil_worker_put_note(const struct kveil_partition *p, rd_kafka_topic_partition_t *offset)
+void kveil_attempts_put_note(const struct kveil_partition *p, rd_kafka_topic_partition_t *offset)
 {
-	struct kveil_commit_note note = {.attempts = p->attempts};
+	struct kveil_commit_note note = {.attempts = p->attempts.count};
 
 	memcpy(note.topic, p->topic_id, sizeof note.topic);
 	if (note.attempts || note.topic[0])
@@ -44,7 +45,7 @@ static void add_note(rd_kafka_topic_partition_list_t *list, const struct kveil_p
 	rd_kafka_topic_partition_t *t = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
 
 	t->offset = p->committed;
-	kveil_worker_put_note(p, t);
+	kveil_attempts_put_note(p, t);
 }
 
 void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_t *committed)
@@ -53,21 +54,21 @@ void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_
 
 	for (int i = 0; i < committed->cnt; i++) {
 		rd_kafka_topic_partition_t *t = &committed->elems[i];
-		struct kveil_partition *p = kveil_worker_partition(w, t->topic, t->partition);
+		struct kveil_partition *p = kveil_slots_find(&w->slots, t->topic, t->partition);
 		struct kveil_commit_note note;
 		if (p->committed < 0)
 			continue;
 		kveil_commit_note_get(t, &note);
 		memcpy(p->topic_id, note.topic, sizeof p->topic_id);
-		p->poison = note.attempts >= ATTEMPTS;
-		p->attempts = p->poison || !note.attempts ? 1 : note.attempts;
-		p->began_ms = kveil_clock_mono_ms();
-		p->in_hand = -1;
+		p->attempts.poison = note.attempts >= KVEIL_ATTEMPTS;
+		p->attempts.count = p->attempts.poison || !note.attempts ? 1 : note.attempts;
+		p->attempts.began_ms = kveil_clock_mono_ms();
+		p->attempts.in_hand = -1;
 		w->careful |= note.attempts > 0;
-		p->poison_at = p->poison ? p->committed : -1;
-		if (p->poison) {
+		p->attempts.poison_at = p->attempts.poison ? p->committed : -1;
+		if (p->attempts.poison) {
 			t->offset++;
-			kveil_worker_ask_rewind(w, p); /* nothing is taken before it is set aside */
+			kveil_ask_rewind(w, p); /* nothing is taken before it is set aside */
 		}
 		add_note(notes, p);
 	}
@@ -79,9 +80,9 @@ void kveil_attempts_first(struct kveil_worker *w, struct kveil_partition *p, int
 	rd_kafka_topic_partition_list_t *notes = rd_kafka_topic_partition_list_new(1);
 
 	p->committed = p->committing = offset;
-	p->attempts = 1;
-	p->in_hand = -1;
-	p->began_ms = kveil_clock_mono_ms();
+	p->attempts.count = 1;
+	p->attempts.in_hand = -1;
+	p->attempts.began_ms = kveil_clock_mono_ms();
 	add_note(notes, p);
 	/* Only what was committed can be missed later: see committed.c. */
 	if (!commit_notes(w, notes))
@@ -95,36 +96,21 @@ void kveil_attempts_in_hand(struct kveil_worker *w, struct kveil_partition *p, i
 		return;
 	rd_kafka_topic_partition_list_t *notes = rd_kafka_topic_partition_list_new(1);
 	/* A record that waits comes again: it is one attempt of this process, however often. */
-	if (!p->attempts || offset != p->committed || offset != p->in_hand)
-		p->attempts = p->attempts && offset == p->committed ? p->attempts + 1 : 2;
-	p->in_hand = offset;
+	if (!p->attempts.count || offset != p->committed || offset != p->attempts.in_hand)
+		p->attempts.count = p->attempts.count && offset == p->committed ? p->attempts.count + 1 : 2;
+	p->attempts.in_hand = offset;
 	p->committed = p->committing = offset;
 	add_note(notes, p);
 	(void)commit_notes(w, notes);
 }
 
-void kveil_attempts_set_aside(struct kveil_worker *w)
-{
-	struct kveil_error why;
-
-	if (w->unresolved || w->txn.broken || w->txn.state > KVEIL_TXN_OPEN)
-		return;
-	for (size_t i = 0; i < w->slot_cap; i++) {
-		struct kveil_partition *p = w->slots[i];
-		if (!p || !p->poison || p->stopped || p->wait)
-			continue;
-		kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "%d processes ended there", ATTEMPTS);
-		p->poison = !kveil_worker_set_aside_batch(w, p, p->committed, p->committed + 1, &why);
-	}
-}
-
 bool kveil_attempts_over(struct kveil_partition *p, int64_t offset, bool in_order)
 {
-	bool lived = kveil_clock_mono_ms() - p->began_ms > LIVED_MS;
+	bool lived = kveil_clock_mono_ms() - p->attempts.began_ms > LIVED_MS;
 
-	if (!p->attempts || (offset == p->committed && !lived && !in_order))
+	if (!p->attempts.count || (offset == p->committed && !lived && !in_order))
 		return false;
-	p->attempts = 0;
+	p->attempts.count = 0;
 	return true;
 }
 
@@ -133,8 +119,8 @@ void kveil_attempts_careful(struct kveil_worker *w)
 	struct kveil_error err;
 	bool any = false, drained;
 
-	for (size_t i = 0; i < w->slot_cap; i++)
-		any |= w->slots[i] && kveil_clock_mono_ms() - w->slots[i]->began_ms < LIVED_MS;
+	for (size_t i = 0; i < w->slots.cap; i++)
+		any |= w->slots.at[i] && kveil_clock_mono_ms() - w->slots.at[i]->attempts.began_ms < LIVED_MS;
 	w->careful = any;
 	if (!any)
 		return;

@@ -10,6 +10,7 @@
  * the next question, of this process or another, finds that the topic has another one.
  */
 #include "base/clock.h"
+#include "worker/hold.h"
 #include "worker/loop.h"
 
 enum {
@@ -24,8 +25,8 @@ static rd_kafka_topic_partition_list_t *committed_partitions(struct kveil_worker
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
 
-	for (size_t i = 0; i < w->slot_cap && !w->unresolved; i++) {
-		const struct kveil_partition *p = w->slots[i];
+	for (size_t i = 0; i < w->slots.cap && !w->assignment.unresolved; i++) {
+		const struct kveil_partition *p = w->slots.at[i];
 		if (p && p->committed >= 0)
 			rd_kafka_topic_partition_list_add(list, p->topic, p->id);
 	}
@@ -35,17 +36,17 @@ static rd_kafka_topic_partition_list_t *committed_partitions(struct kveil_worker
 static void judge(struct kveil_worker *w, const rd_kafka_topic_partition_t *answer, const char *topic_id)
 {
 	struct kveil_commit_note note;
-	struct kveil_partition *p = kveil_worker_partition(w, answer->topic, answer->partition);
+	struct kveil_partition *p = kveil_slots_find(&w->slots, answer->topic, answer->partition);
 
 	if (!p || p->committed < 0 || answer->err)
 		return;
 	kveil_commit_note_get(answer, &note);
 	if (answer->offset < 0)
-		kveil_worker_begin_anew(w, p, "its committed offset is gone");
+		kveil_partition_begin_anew(w, p, "its committed offset is gone");
 	else if (kveil_topic_id_is_another(p->topic_id, note.topic, topic_id))
-		kveil_worker_begin_anew(w, p, "its id is another");
+		kveil_partition_begin_anew(w, p, "its id is another");
 	else if (p->unplaced)
-		kveil_worker_stop_out_of_range(w, p);
+		kveil_partition_stop_out_of_range(w, p);
 }
 
 static enum kveil_status judge_all(struct kveil_worker *w, rd_kafka_resp_err_t e,
@@ -94,7 +95,7 @@ static void free_question(struct kveil_question *q)
 
 bool kveil_committed_ask(struct kveil_worker *w)
 {
-	if (w->question || w->commit_running)
+	if (w->commits.question || w->commits.running)
 		return false;
 	rd_kafka_topic_partition_list_t *list = committed_partitions(w);
 	bool none = list->cnt == 0;
@@ -102,7 +103,7 @@ bool kveil_committed_ask(struct kveil_worker *w)
 	if (q)
 		*q = (struct kveil_question){.consumer = w->consumer, .list = list, .at_ms = w->now_ms};
 	if (q && pthread_create(&q->thread, NULL, ask_main, q) == 0) {
-		w->question = q;
+		w->commits.question = q;
 		return false;
 	}
 	free(q);
@@ -112,17 +113,17 @@ bool kveil_committed_ask(struct kveil_worker *w)
 
 static void say_late(struct kveil_worker *w, const char *why)
 {
-	w->answer_late = true;
-	kveil_worker_count_retry(w, KVEIL_E_KAFKA_UNAVAILABLE);
-	kveil_health_condition(w->params->health, w->condition_kafka, "%s: %s",
+	w->commits.answer_late = true;
+	kveil_count_retry(w, KVEIL_E_KAFKA_UNAVAILABLE);
+	kveil_health_condition(w->params->health, w->commits.condition, "%s: %s",
 			       kveil_status_code(KVEIL_E_KAFKA_UNAVAILABLE), why);
 }
 
 static void say_in_time(struct kveil_worker *w)
 {
-	if (w->answer_late)
-		kveil_health_condition(w->params->health, w->condition_kafka, NULL);
-	w->answer_late = false;
+	if (w->commits.answer_late)
+		kveil_health_condition(w->params->health, w->commits.condition, NULL);
+	w->commits.answer_late = false;
 }
 
 /* True: nothing in it speaks against a commit. */
@@ -142,17 +143,17 @@ static bool take_answer(struct kveil_worker *w, const struct kveil_question *q)
 
 bool kveil_committed_answered(struct kveil_worker *w)
 {
-	struct kveil_question *q = w->question;
+	struct kveil_question *q = w->commits.question;
 
 	if (q && !atomic_load(&q->done)) {
-		if (!w->answer_late && !q->stale && w->now_ms - q->at_ms >= LATE_MS)
+		if (!w->commits.answer_late && !q->stale && w->now_ms - q->at_ms >= LATE_MS)
 			say_late(w, "waiting for the broker that keeps the group's offsets");
 		return false;
 	}
 	if (!q)
 		return false;
 	pthread_join(q->thread, NULL);
-	w->question = NULL;
+	w->commits.question = NULL;
 	bool may = take_answer(w, q);
 	free_question(q);
 	return may;
@@ -173,8 +174,8 @@ enum kveil_status kveil_committed_ask_wait(struct kveil_worker *w, int wait_ms, 
 
 void kveil_committed_forget(struct kveil_worker *w)
 {
-	if (w->question)
-		w->question->stale = true;
+	if (w->commits.question)
+		w->commits.question->stale = true;
 	say_in_time(w);
 }
 
@@ -182,13 +183,13 @@ bool kveil_committed_end(struct kveil_worker *w)
 {
 	struct timespec until = kveil_clock_timespec(kveil_clock_mono_ms() + END_MS);
 
-	if (!w->question)
+	if (!w->commits.question)
 		return true;
-	if (pthread_clockjoin_np(w->question->thread, NULL, CLOCK_MONOTONIC, &until)) {
-		pthread_detach(w->question->thread);
+	if (pthread_clockjoin_np(w->commits.question->thread, NULL, CLOCK_MONOTONIC, &until)) {
+		pthread_detach(w->commits.question->thread);
 		return false; /* and the question stays with it */
 	}
-	free_question(w->question);
-	w->question = NULL;
+	free_question(w->commits.question);
+	w->commits.question = NULL;
 	return true;
 }

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What became of the records that were sent. */
+#include "worker/delivery.h"
+#include "worker/attempts.h"
 #include "worker/loop.h"
+
+enum { BATCH_RECORDS = 10000 /* as batch.num.messages is by itself */ };
 
 static void on_fault(struct kveil_worker *w, struct kveil_partition *p, int64_t offset, struct kveil_outlet *o,
 		     int32_t partition, rd_kafka_resp_err_t e)
@@ -19,12 +23,12 @@ static void on_fault(struct kveil_worker *w, struct kveil_partition *p, int64_t 
 /* The partition that a token means; NULL: revoked or rewound since. */
 static struct kveil_partition *partition_of(const struct kveil_worker *w, uintptr_t token)
 {
-	struct kveil_partition *p = w->slots[token >> 48];
+	struct kveil_partition *p = w->slots.at[token >> 48];
 
 	return p && p->generation == (uint16_t)(token >> 32) ? p : NULL;
 }
 
-bool kveil_worker_wants(const struct kveil_worker *w, const void *token)
+static bool wants(const struct kveil_worker *w, const void *token)
 {
 	const struct kveil_partition *p = partition_of(w, (uintptr_t)token);
 
@@ -35,35 +39,35 @@ static void delivered(struct kveil_worker *w, struct kveil_partition *p, const s
 		      struct kveil_lane *lane, size_t content)
 {
 	if (p->route && o == p->route->dead)
-		kveil_cell_add(w->dead_lettered, 1);
+		kveil_cell_add(w->cells.dead_lettered, 1);
 	else {
-		kveil_cell_add(w->produced, 1);
-		kveil_cell_add(w->produced_bytes, content);
+		kveil_cell_add(w->cells.produced, 1);
+		kveil_cell_add(w->cells.produced_bytes, content);
 	}
-	if (__builtin_expect(lane->failures || w->produce_failures, 0))
+	if (__builtin_expect(lane->failures || w->producing.failures, 0))
 		kveil_outlet_delivers(w, lane);
 }
 
-void kveil_worker_settle(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition, void *token,
-			 rd_kafka_resp_err_t e, size_t bytes, size_t content)
+static void settle(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition, void *token,
+		   rd_kafka_resp_err_t e, size_t bytes, size_t content)
 {
 	struct kveil_lane *lane = &o->lanes[partition]; /* it was there when the record was handed over */
 	uint32_t seq = (uint32_t)(uintptr_t)token;
 
-	kveil_lane_report(&w->ledger, lane, bytes, w->now_ms);
-	w->reported_ms = w->now_ms;
+	kveil_lane_report(&w->outlets.ledger, lane, bytes, w->now_ms);
+	w->outlets.reported_ms = w->now_ms;
 	if (lane->timed == token)
 		kveil_outlet_timed(lane, e);
-	w->undelivered += e != RD_KAFKA_RESP_ERR_NO_ERROR;
+	w->outlets.undelivered += e != RD_KAFKA_RESP_ERR_NO_ERROR;
 	struct kveil_partition *p = partition_of(w, (uintptr_t)token);
 	if (!p)
 		return;
 	p->unreported--;
 	if (p->rewind && !p->unreported)
 		w->want_rewind = true;
-	if (w->solo.waiting && w->solo.token == token) {
-		w->solo.waiting = false;
-		w->solo.result = e;
+	if (w->hand.solo.waiting && w->hand.solo.token == token) {
+		w->hand.solo.waiting = false;
+		w->hand.solo.result = e;
 		if (e)
 			return;
 	} else if (e) {
@@ -78,17 +82,17 @@ rd_kafka_topic_partition_list_t *kveil_delivery_due_offsets(struct kveil_worker 
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
 
-	for (size_t i = 0; i < w->slot_cap; i++) {
-		struct kveil_partition *p = w->slots[i];
+	for (size_t i = 0; i < w->slots.cap; i++) {
+		struct kveil_partition *p = w->slots.at[i];
 		int64_t offset = p && !p->anew ? kveil_watermark_committable(&p->marks) : -1;
 		if (offset < 0)
 			continue;
-		bool note_over = kveil_attempts_over(p, offset, w->in_order);
+		bool note_over = kveil_attempts_over(p, offset, w->commits.in_order);
 		if (!note_over && offset == (again ? p->committed : p->committing))
 			continue;
 		rd_kafka_topic_partition_t *t = rd_kafka_topic_partition_list_add(list, p->topic, p->id);
 		t->offset = offset;
-		kveil_worker_put_note(p, t);
+		kveil_attempts_put_note(p, t);
 		p->committing = offset;
 	}
 	return list;
@@ -100,17 +104,70 @@ void kveil_delivery_one_by_one(struct kveil_worker *w, struct kveil_partition *p
 	if (offset > p->solo_until)
 		p->solo_until = offset;
 	p->spoilt = true;
-	kveil_worker_ask_rewind(w, p);
+	kveil_ask_rewind(w, p);
 }
 
-void kveil_worker_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque)
+/* --- sending --- */
+
+/*
+ * librdkafka's idempotent producer has one batch of a partition on its way at a time, and while another waits its
+ * thread asks the clock and the socket in a circle until the acknowledgement comes. So it gets a batch at a time:
+ *
+ *   record ─► nothing on its way: librdkafka
+ *          └► else the stage ─► all acknowledged: as much as a batch holds
+ */
+rd_kafka_resp_err_t kveil_delivery_send(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition,
+					const struct kveil_staged *record)
+{
+	struct kveil_stage *s = &o->stages[partition];
+
+	if (!s->sent && !s->records) {
+		rd_kafka_resp_err_t e = kveil_kafka_produce(w->producer, o->rkt, partition, &record->record,
+							    record->timestamp_ms, record->token);
+		s->sent += !e;
+		return e;
+	}
+	return kveil_stage_put(&w->outlets.stages, s, record) ? RD_KAFKA_RESP_ERR_NO_ERROR
+							      : RD_KAFKA_RESP_ERR__QUEUE_FULL;
+}
+
+static rd_kafka_resp_err_t send_staged(struct kveil_worker *w, const struct kveil_outlet *o, int32_t partition,
+				       const struct kveil_staged *m)
+{
+	if (!wants(w, m->token))
+		return RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+	rd_kafka_resp_err_t e =
+	    kveil_kafka_produce(w->producer, o->rkt, partition, &m->record, m->timestamp_ms, m->token);
+	/* No memory: its partition goes back and tries again, as after a time-out. */
+	return e == RD_KAFKA_RESP_ERR__QUEUE_FULL ? RD_KAFKA_RESP_ERR__MSG_TIMED_OUT : e;
+}
+
+static void next_batch(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition)
+{
+	struct kveil_stage *s = &o->stages[partition];
+	struct kveil_staged m;
+
+	for (size_t bytes = 0;
+	     s->records && (!s->sent || (bytes < w->producing.batch_bytes - w->producing.batch_bytes / 8 &&
+					 s->sent < BATCH_RECORDS));) {
+		kveil_stage_first(&w->outlets.stages, s, &m);
+		rd_kafka_resp_err_t e = send_staged(w, o, partition, &m);
+		if (e)
+			settle(w, o, partition, m.token, e, kveil_kafka_sends_bytes(&m.record), 0);
+		else
+			s->sent++;
+		bytes += kveil_kafka_batch_bytes(&m.record);
+		kveil_stage_drop(&w->outlets.stages, s);
+	}
+}
+
+void kveil_delivery_on_report(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque)
 {
 	struct kveil_worker *w = ((struct kveil_kafka_owner *)opaque)->user;
 	struct kveil_outlet *o = rd_kafka_topic_opaque(msg->rkt);
 
 	(void)rk;
-	kveil_worker_settle(w, o, msg->partition, msg->_private, msg->err, kveil_kafka_sent_bytes(msg),
-			    msg->len + msg->key_len);
+	settle(w, o, msg->partition, msg->_private, msg->err, kveil_kafka_sent_bytes(msg), msg->len + msg->key_len);
 	if (--o->stages[msg->partition].sent == 0)
-		kveil_outlet_next_batch(w, o, msg->partition);
+		next_batch(w, o, msg->partition);
 }

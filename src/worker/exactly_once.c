@@ -16,10 +16,10 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/delivery.h"
 #include "worker/loop.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 enum {
@@ -172,7 +172,7 @@ static bool is_mock(struct kveil_worker *w)
 
 static bool ready(struct kveil_worker *w, int wait_ms)
 {
-	if (!w->txn.group || w->producer_broken || w->txn.broken)
+	if (!w->txn.group || w->producing.broken || w->txn.broken)
 		return false;
 	w->txn.checked_ms = kveil_clock_mono_ms(); /* they are read next */
 	if (w->txn.state != KVEIL_TXN_NONE)
@@ -214,7 +214,7 @@ static bool open_one(struct kveil_worker *w)
 	t->close_end_ms = now + CLOSE_MOST_MS;
 	t->commit_end_ms = now + COMMIT_MOST_MS;
 	t->bytes = 0;
-	t->undelivered = w->undelivered;
+	t->undelivered = w->outlets.undelivered;
 	return true;
 }
 
@@ -230,10 +230,10 @@ static void give_up(struct kveil_worker *w)
 /* All of it is there, and of no record a part. */
 static bool is_whole(const struct kveil_worker *w)
 {
-	if (w->torn || w->undelivered != w->txn.undelivered || w->ledger.records)
+	if (w->hand.torn || w->outlets.undelivered != w->txn.undelivered || w->outlets.ledger.records)
 		return false;
-	for (size_t i = 0; i < w->slot_cap; i++) {
-		const struct kveil_partition *p = w->slots[i];
+	for (size_t i = 0; i < w->slots.cap; i++) {
+		const struct kveil_partition *p = w->slots.at[i];
 		if (p && p->sent_last >= 0 && p->sent_last >= kveil_watermark_committable(&p->marks))
 			return false;
 	}
@@ -242,8 +242,8 @@ static bool is_whole(const struct kveil_worker *w)
 
 static void close_off(struct kveil_worker *w)
 {
-	if (!kveil_worker_drain(w, STEP_MS)) {
-		if (!w->producer_broken && kveil_clock_mono_ms() >= w->txn.close_end_ms) {
+	if (!kveil_producer_drain(w, STEP_MS)) {
+		if (!w->producing.broken && kveil_clock_mono_ms() >= w->txn.close_end_ms) {
 			w->txn.most_bytes = w->txn.bytes / LESS > LEAST_BYTES ? w->txn.bytes / LESS : LEAST_BYTES;
 			break_off(w, "close", "the outputs do not acknowledge it in time");
 		}
@@ -279,15 +279,15 @@ static void note_committed(struct kveil_worker *w)
 {
 	for (int i = 0; i < w->txn.offsets->cnt; i++) {
 		const rd_kafka_topic_partition_t *t = &w->txn.offsets->elems[i];
-		struct kveil_partition *p = kveil_worker_partition(w, t->topic, t->partition);
+		struct kveil_partition *p = kveil_slots_find(&w->slots, t->topic, t->partition);
 		p->committed = p->committing = t->offset;
 		p->faults = 0;
 		if (p->refusal.offset < t->offset)
 			p->refusal.offset = -1;
 	}
-	for (size_t i = 0; i < w->slot_cap; i++)
-		if (w->slots[i])
-			w->slots[i]->sent_last = -1;
+	for (size_t i = 0; i < w->slots.cap; i++)
+		if (w->slots.at[i])
+			w->slots.at[i]->sent_last = -1;
 }
 
 /* The delivery reports of a flush come in here too; there are none left. */
@@ -325,10 +325,10 @@ static void advance(struct kveil_worker *w)
 /* Are there offsets to commit though nothing was sent? */
 static bool offsets_wait(const struct kveil_worker *w)
 {
-	for (size_t i = 0; i < w->slot_cap; i++) {
-		const struct kveil_partition *p = w->slots[i];
+	for (size_t i = 0; i < w->slots.cap; i++) {
+		const struct kveil_partition *p = w->slots.at[i];
 		int64_t offset = p && !p->anew ? kveil_watermark_committable(&p->marks) : -1;
-		if (offset >= 0 && (offset != p->committed || p->attempts))
+		if (offset >= 0 && (offset != p->committed || p->attempts.count))
 			return true;
 	}
 	return false;
@@ -339,8 +339,8 @@ static void look(struct kveil_worker *w)
 {
 	bool answered = kveil_committed_answered(w);
 
-	if (!answered && w->now_ms >= w->commit_due_ms) {
-		w->commit_due_ms = w->now_ms + w->params->config->commit_interval_ms;
+	if (!answered && w->now_ms >= w->commits.due_ms) {
+		w->commits.due_ms = w->now_ms + w->params->config->commit_interval_ms;
 		answered = kveil_committed_ask(w);
 		w->txn.offsets_due = true;
 	}
@@ -354,7 +354,7 @@ static bool is_due(const struct kveil_worker *w)
 
 	if (t->due_ms == 0 || t->bytes >= t->most_bytes)
 		return true;
-	return w->now_ms >= t->due_ms && (w->now_ms >= t->long_ms || w->ledger.records == 0);
+	return w->now_ms >= t->due_ms && (w->now_ms >= t->long_ms || w->outlets.ledger.records == 0);
 }
 
 static void begin_to_close(struct kveil_worker *w)
@@ -369,14 +369,15 @@ static void progress(struct kveil_worker *w)
 
 	look(w);
 	kveil_leaderless_turn(w);
-	if (t->broken || w->producer_broken)
+	if (t->broken || w->producing.broken)
 		return;
-	if (t->state == KVEIL_TXN_OPEN && (w->torn || t->undelivered != w->undelivered)) {
+	if (t->state == KVEIL_TXN_OPEN && (w->hand.torn || t->undelivered != w->outlets.undelivered)) {
 		give_up(w);
 		return;
 	}
 	bool may = w->now_ms - t->checked_ms < FRESH_MS;
-	if (t->state == KVEIL_TXN_READY && t->offsets_due && may && !w->unresolved && offsets_wait(w) && open_one(w))
+	if (t->state == KVEIL_TXN_READY && t->offsets_due && may && !w->assignment.unresolved && offsets_wait(w) &&
+	    open_one(w))
 		t->due_ms = 0;
 	t->offsets_due = false;
 	if (t->state == KVEIL_TXN_OPEN && is_due(w)) {
@@ -390,7 +391,7 @@ static void progress(struct kveil_worker *w)
 
 static bool is_idle(const struct kveil_worker *w)
 {
-	return !is_open(w) && !w->txn.broken && w->ledger.records == 0;
+	return !is_open(w) && !w->txn.broken && w->outlets.ledger.records == 0;
 }
 
 static void close_within(struct kveil_worker *w, int64_t end_ms)
@@ -399,7 +400,7 @@ static void close_within(struct kveil_worker *w, int64_t end_ms)
 		(void)open_one(w);
 	if (w->txn.state == KVEIL_TXN_OPEN)
 		begin_to_close(w);
-	while (is_open(w) && !w->txn.broken && !w->producer_broken && kveil_clock_mono_ms() < end_ms) {
+	while (is_open(w) && !w->txn.broken && !w->producing.broken && kveil_clock_mono_ms() < end_ms) {
 		kveil_loop_beat(w->loop);
 		w->now_ms = kveil_clock_mono_ms();
 		advance(w);
@@ -412,12 +413,12 @@ static enum kveil_status settle(struct kveil_worker *w, int drain_ms, int commit
 	int64_t end = kveil_clock_mono_ms() + drain_ms + commit_ms;
 	enum kveil_status status = KVEIL_OK;
 
-	if (w->txn.state != KVEIL_TXN_NONE && !w->txn.broken && !w->producer_broken && !w->unresolved) {
+	if (w->txn.state != KVEIL_TXN_NONE && !w->txn.broken && !w->producing.broken && !w->assignment.unresolved) {
 		status = kveil_committed_ask_wait(w, commit_ms, err);
-		w->in_order = true;
+		w->commits.in_order = true;
 		if (!status)
 			close_within(w, end);
-		w->in_order = false;
+		w->commits.in_order = false;
 	}
 	*ret_drained = is_idle(w);
 	if (!status && !*ret_drained)
@@ -518,7 +519,7 @@ static bool wait_before(struct kveil_worker *w, bool fatal)
 
 	kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "a transaction failed: %s", w->txn.why);
 	kveil_worker_back_off(w, w->txn.failures + (fatal ? SURE_OF_GROUP : 0), &err, &w->txn.logged_ms);
-	return !kveil_worker_stopping(w) && (w->txn.broken || w->producer_broken);
+	return !kveil_worker_stopping(w) && (w->txn.broken || w->producing.broken);
 }
 
 static void start_over(struct kveil_worker *w)
@@ -528,24 +529,24 @@ static void start_over(struct kveil_worker *w)
 
 	if (was_fenced(fatal))
 		count_fence(w);
-	if (w->produce_fault[0])
-		break_off(w, "produce", w->produce_fault);
+	if (w->producing.fault[0])
+		break_off(w, "produce", w->producing.fault);
 	else if (fatal && !w->txn.broken)
 		break_off(w, "produce", text);
-	w->produce_fault[0] = 0;
+	w->producing.fault[0] = 0;
 	if (w->txn.failures && !wait_before(w, fatal != RD_KAFKA_RESP_ERR_NO_ERROR))
 		return;
-	kveil_worker_begin_again(w);
+	kveil_assignment_begin_again(w);
 }
 
 static bool before_rewind(struct kveil_worker *w)
 {
-	if (w->txn.broken || w->producer_broken) {
+	if (w->txn.broken || w->producing.broken) {
 		start_over(w);
 		return false;
 	}
 	w->txn.due_ms = 0; /* what is sent twice must not be in one transaction */
-	return !is_open(w) && !w->unresolved;
+	return !is_open(w) && !w->assignment.unresolved;
 }
 
 /* Readers need not wait for the time-out of what is left open. */
@@ -562,10 +563,10 @@ static void close_producer(struct kveil_worker *w)
 	drop_offsets(w);
 	t->state = KVEIL_TXN_NONE;
 	t->broken = t->alone = t->refused = false;
-	w->torn = false;
-	for (size_t i = 0; i < w->slot_cap; i++)
-		if (w->slots[i])
-			w->slots[i]->sent_last = -1;
+	w->hand.torn = false;
+	for (size_t i = 0; i < w->slots.cap; i++)
+		if (w->slots.at[i])
+			w->slots.at[i]->sent_last = -1;
 }
 
 static void start(struct kveil_worker *w)
@@ -598,6 +599,6 @@ const struct kveil_delivery_mode kveil_exactly_once = {.name = "exactly-once",
 						       .refused = refused,
 						       .remember = remember,
 						       .before_rewind = before_rewind,
-						       .renew = kveil_worker_begin_again,
+						       .renew = kveil_assignment_begin_again,
 						       .close_producer = close_producer,
 						       .end = end};

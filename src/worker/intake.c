@@ -16,20 +16,20 @@
 
 enum { FILL_EVERY = 32, FIRST_SLOTS = 1024 };
 
-size_t kveil_held_bytes(struct kveil_worker *w, const rd_kafka_message_t *msg)
+static size_t held_bytes(struct kveil_worker *w, const rd_kafka_message_t *msg)
 {
 	size_t n = msg->key_len + msg->len + KVEIL_KAFKA_HELD_OVERHEAD, count = 0;
 	struct kveil_error ignored;
 
-	if (msg->err || kveil_kafka_headers(msg, &w->headers, &w->header_cap, &count, &ignored))
+	if (msg->err || kveil_kafka_headers(msg, &w->hand.headers, &w->hand.header_cap, &count, &ignored))
 		return n;
 	/* Once as they came, and once as librdkafka takes them apart. */
-	return n + 2 * kveil_kafka_header_bytes(w->headers, count);
+	return n + 2 * kveil_kafka_header_bytes(w->hand.headers, count);
 }
 
 static bool has_room(const struct kveil_worker *w, size_t times)
 {
-	return w->intake.bytes < times * w->intake_limit;
+	return w->intake.bytes < times * w->intake.limit;
 }
 
 static bool grow(struct kveil_intake *in)
@@ -42,21 +42,23 @@ static bool grow(struct kveil_intake *in)
 	for (size_t i = 0; i < in->count; i++)
 		held[i] = in->held[(in->first + i) & (in->cap - 1)];
 	free(in->held);
-	*in =
-	    (struct kveil_intake){.held = held, .cap = cap, .count = in->count, .bytes = in->bytes, .drawn = in->drawn};
+	in->held = held;
+	in->cap = cap;
+	in->first = 0;
 	return true;
 }
 
 /* Where the client was before the message, if it came there by the marks of transactions; -1. */
 static int64_t passed_marks(struct kveil_worker *w, const rd_kafka_message_t *msg)
 {
-	struct kveil_partition *p = msg->err ? NULL : kveil_worker_find(w, msg);
+	struct kveil_partition *p = msg->err ? NULL : kveil_slots_of_message(&w->slots, msg);
 
 	if (!p)
 		return -1;
 	/* After a seek the client tells what it was before that: where it gave the last message. */
-	int64_t before = p->given < 0 || w->owner.marker.before == p->given ? -1 : w->owner.marker.before;
-	p->given = msg->offset + 1;
+	int64_t before =
+	    p->offsets.given < 0 || w->owner.marker.before == p->offsets.given ? -1 : w->owner.marker.before;
+	p->offsets.given = msg->offset + 1;
 	return before;
 }
 
@@ -72,7 +74,7 @@ static bool hold_one(struct kveil_worker *w, int ms)
 		return false;
 	/* The end of a partition is said with no batch of it. */
 	w->owner.unpack.came |= msg->err != RD_KAFKA_RESP_ERR__PARTITION_EOF;
-	size_t bytes = kveil_held_bytes(w, msg);
+	size_t bytes = held_bytes(w, msg);
 	in->held[(in->first + in->count++) & (in->cap - 1)] = (struct kveil_held){msg, bytes, passed_marks(w, msg)};
 	in->bytes += bytes;
 	return true;
@@ -83,7 +85,7 @@ static bool hold_one(struct kveil_worker *w, int ms)
 static void note_fetcher(struct kveil_worker *w, const rd_kafka_message_t *msg)
 {
 	bool placed = !msg->err || msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
-	struct kveil_partition *p = placed ? kveil_worker_find(w, msg) : NULL;
+	struct kveil_partition *p = placed ? kveil_slots_of_message(&w->slots, msg) : NULL;
 
 	if (p)
 		p->wake = true;
@@ -98,7 +100,7 @@ static bool draw_one(struct kveil_worker *w, int ms)
 		in->drawn = 0;
 		return false;
 	}
-	if (++in->drawn >= w->fetched_low && in->count)
+	if (++in->drawn >= w->fetcher.low && in->count)
 		note_fetcher(w, in->held[(in->first + in->count - 1) & (in->cap - 1)].message);
 	return true;
 }
@@ -108,7 +110,7 @@ static void fill(struct kveil_worker *w, int ms)
 	struct kveil_intake *in = &w->intake;
 
 	in->taken = 0;
-	w->polled_ms = kveil_clock_mono_ms();
+	w->intake.polled_ms = kveil_clock_mono_ms();
 	while (has_room(w, 1)) {
 		if (!draw_one(w, ms)) {
 			kveil_unpack_taken(&w->owner.unpack);
@@ -118,15 +120,15 @@ static void fill(struct kveil_worker *w, int ms)
 	}
 }
 
-void kveil_intake_serve(struct kveil_worker *w)
+bool kveil_intake_serve(struct kveil_worker *w)
 {
-	if (kveil_clock_mono_ms() - w->polled_ms < KVEIL_POLL_EVERY_MS)
-		return;
-	w->polled_ms = kveil_clock_mono_ms();
-	if (has_room(w, 2))
-		draw_one(w, 0);
-	else
-		kveil_worker_pause(w);
+	if (kveil_clock_mono_ms() - w->intake.polled_ms < KVEIL_POLL_EVERY_MS)
+		return true;
+	w->intake.polled_ms = kveil_clock_mono_ms();
+	if (!has_room(w, 2))
+		return false;
+	draw_one(w, 0);
+	return true;
 }
 
 static rd_kafka_message_t *take_first(struct kveil_intake *in)
@@ -167,7 +169,7 @@ void kveil_intake_drop_of(struct kveil_worker *w, const struct kveil_partition *
 
 	for (size_t i = 0; i < in->count; i++) {
 		struct kveil_held *h = &in->held[(in->first + i) & (in->cap - 1)];
-		if (!h->message || kveil_worker_find(w, h->message) != p)
+		if (!h->message || kveil_slots_of_message(&w->slots, h->message) != p)
 			continue;
 		kveil_kafka_message_free(h->message);
 		in->bytes -= h->bytes;
@@ -179,5 +181,6 @@ void kveil_intake_free(struct kveil_worker *w)
 {
 	kveil_intake_drop(w);
 	free(w->intake.held);
-	w->intake = (struct kveil_intake){0};
+	w->intake.held = NULL;
+	w->intake.cap = 0;
 }

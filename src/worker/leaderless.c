@@ -37,7 +37,7 @@ bool kveil_leaderless_holds_id(struct kveil_worker *w)
 		return false;
 	t->stuck_ms = now;
 	kveil_outlets_look_for_leaders(w);
-	if (!w->leaderless)
+	if (!w->outlets.leaderless)
 		return false;
 	t->wary = t->renamed = true;
 	kveil_transaction_rename(w);
@@ -67,6 +67,6 @@ void kveil_leaderless_turn(struct kveil_worker *w)
 
 void kveil_leaderless_committed(struct kveil_worker *w)
 {
-	if (!w->leaderless)
+	if (!w->outlets.leaderless)
 		w->txn.wary = false;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The worker's thread: turns, waiting, keys. */
 #include "worker/loop.h"
+#include "worker/attempts.h"
+#include "worker/hold.h"
+#include "worker/record.h"
 
-#include "base/back_off.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -19,8 +21,6 @@ enum {
 	MOVES_MS = 100,  /* unless none came for so long */
 	NAMES_MS = 2,    /* the same while keys are made that records wait for */
 	TICK_EVERY_MS = 20,
-	BACK_OFF_FIRST_MS = 100,
-	BACK_OFF_MOST_MS = 10000,
 	KEYS_TELL_MS = 1000,
 	STOP_DRAIN_MS =
 	    6000, /* clients that cannot reach their brokers take seconds to close; the watchdog is at 15 s */
@@ -30,33 +30,16 @@ enum {
 	HEADERS_KEPT = 1024,
 };
 
-bool kveil_worker_stopping(const struct kveil_worker *w)
-{
-	return atomic_load_explicit(&w->shared->stop_ms, memory_order_relaxed) ||
-	       atomic_load_explicit(&w->shared->failed, memory_order_relaxed);
-}
-
 static bool has_news(const struct kveil_worker *w)
 {
-	return atomic_load_explicit(&w->shared->version, memory_order_acquire) != w->version;
-}
-
-void kveil_worker_fail(struct kveil_worker *w, const struct kveil_error *why)
-{
-	pthread_mutex_lock(&w->shared->lock);
-	if (!atomic_load(&w->shared->failed)) {
-		w->shared->error = *why;
-		atomic_store(&w->shared->failed, true);
-	}
-	pthread_mutex_unlock(&w->shared->lock);
-	kveil_log_error(KVEIL_LOG_ERROR, w->name, why);
+	return atomic_load_explicit(&w->shared->version, memory_order_acquire) != w->rules.version;
 }
 
 /* --- waiting --- */
 
-void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_message_t *msg)
+static void on_consumer_error(struct kveil_worker *w, const rd_kafka_message_t *msg)
 {
-	struct kveil_partition *p = kveil_worker_find(w, msg);
+	struct kveil_partition *p = kveil_slots_of_message(&w->slots, msg);
 	struct kveil_error err;
 
 	switch (msg->err) {
@@ -65,18 +48,18 @@ void kveil_worker_on_consumer_error(struct kveil_worker *w, const rd_kafka_messa
 		if (p && (p->wait || p->waiting.first))
 			p->beyond = msg->offset;
 		else if (p)
-			kveil_worker_on_out_of_range(w, p, msg->offset);
+			kveil_partition_on_out_of_range(w, p, msg->offset);
 		return;
 	case RD_KAFKA_RESP_ERR__PARTITION_EOF:
 		if (p)
-			kveil_worker_on_end(w, p, msg->offset);
+			kveil_partition_on_end(w, p, msg->offset);
 		return;
 	case RD_KAFKA_RESP_ERR__FATAL:
 		kveil_fail(&err, KVEIL_E_INTERNAL, "the consumer cannot go on: %s", rd_kafka_message_errstr(msg));
 		kveil_worker_fail(w, &err);
 		return;
 	default:
-		if (kveil_worker_on_fetch_error(w, p, msg))
+		if (kveil_quarantine_on_error(w, p, msg))
 			return;
 		/* The client goes on by itself; the error callback has told most of these. */
 		kveil_log(KVEIL_LOG_DEBUG, w->name, "consumer: %s", rd_kafka_message_errstr(msg));
@@ -89,17 +72,17 @@ static void poll_paused(struct kveil_worker *w)
 {
 	rd_kafka_message_t *msg;
 
-	kveil_worker_pause(w);
-	w->polled_ms = kveil_clock_mono_ms();
+	kveil_hold_all(w);
+	w->intake.polled_ms = kveil_clock_mono_ms();
 	/* What slips through a pause comes again by the seek that ends it. */
 	while ((msg = rd_kafka_consumer_poll(w->consumer, 0))) {
 		if (msg->err)
-			kveil_worker_on_consumer_error(w, msg);
+			on_consumer_error(w, msg);
 		kveil_kafka_message_free(msg);
 	}
 }
 
-void kveil_worker_pump(struct kveil_worker *w, int ms)
+static void pump(struct kveil_worker *w, int ms)
 {
 	kveil_loop_beat(w->loop);
 	if (!w->producer || !w->consumer) {
@@ -107,99 +90,30 @@ void kveil_worker_pump(struct kveil_worker *w, int ms)
 		return;
 	}
 	rd_kafka_poll(w->producer, ms);
-	if (kveil_clock_mono_ms() - w->polled_ms >= KVEIL_POLL_EVERY_MS)
+	if (kveil_clock_mono_ms() - w->intake.polled_ms >= KVEIL_POLL_EVERY_MS)
 		poll_paused(w);
-}
-
-struct kveil_cell *kveil_worker_fetch_errors(struct kveil_worker *w, enum kveil_status status)
-{
-	if (!w->fetch_errors[status])
-		w->fetch_errors[status] =
-		    kveil_metrics_cell(w->params->metrics, KVEIL_M_FETCH_ERRORS, kveil_status_code(status), NULL);
-	return w->fetch_errors[status];
-}
-
-void kveil_worker_count_retry(struct kveil_worker *w, enum kveil_status status)
-{
-	if (!w->retries[status])
-		w->retries[status] =
-		    kveil_metrics_cell(w->params->metrics, KVEIL_M_RETRIES, kveil_status_code(status), NULL);
-	kveil_cell_add(w->retries[status], 1);
-}
-
-void kveil_worker_log_now_and_then(struct kveil_worker *w, const struct kveil_error *why, int64_t *logged_ms)
-{
-	if (kveil_clock_once_a_minute(logged_ms, kveil_clock_mono_ms()))
-		kveil_log_error(KVEIL_LOG_WARN, w->name, why);
-}
-
-int kveil_worker_back_off_ms(struct kveil_worker *w, unsigned attempt)
-{
-	return (int)kveil_back_off_ms(BACK_OFF_FIRST_MS, BACK_OFF_MOST_MS, attempt, (uint32_t)rand_r(&w->random));
 }
 
 bool kveil_worker_back_off(struct kveil_worker *w, unsigned attempt, const struct kveil_error *why, int64_t *logged_ms)
 {
 	int64_t now = kveil_clock_mono_ms();
-	int64_t end = now + kveil_worker_back_off_ms(w, attempt);
+	int64_t end = now + kveil_back_off_of(w, attempt);
 
-	kveil_worker_count_retry(w, why->status);
-	kveil_worker_log_now_and_then(w, why, logged_ms);
+	kveil_count_retry(w, why->status);
+	kveil_tell_now_and_then(w, why, logged_ms);
 	for (; now < end; now = kveil_clock_mono_ms()) {
-		kveil_worker_pump(w, end - now < 100 ? (int)(end - now) : 100);
+		pump(w, end - now < 100 ? (int)(end - now) : 100);
 		record_progress(w);
-		if (kveil_worker_stopping(w) || (w->catalog && has_news(w)))
+		if (kveil_worker_stopping(w) || (w->rules.catalog && has_news(w)))
 			return false;
 	}
 	return true;
 }
 
-static void open_outage(struct kveil_worker *w, const struct kveil_partition *p, const struct kveil_error *why)
+static bool wait_out(struct kveil_worker *w, const struct kveil_error *why)
 {
-	const char *code = kveil_status_code(why->status), *name = w->condition_outage;
-
-	if (!w->outage_began_ms)
-		w->outage_began_ms = kveil_clock_mono_ms();
-	if (p && w->outages > 1)
-		kveil_health_condition(w->params->health, name, "%s: %s (%s[%d] and %zu more wait)", code, why->message,
-				       p->topic, (int)p->id, w->outages - 1);
-	else if (p)
-		kveil_health_condition(w->params->health, name, "%s: %s (%s[%d] waits)", code, why->message, p->topic,
-				       (int)p->id);
-	else
-		kveil_health_condition(w->params->health, name, "%s: %s", code, why->message);
-}
-
-void kveil_worker_tell_outage(struct kveil_worker *w, const struct kveil_partition *p, const struct kveil_error *why)
-{
-	open_outage(w, p, why);
-	kveil_worker_count_retry(w, why->status);
-	kveil_worker_log_now_and_then(w, why, &w->outage_logged_ms);
-}
-
-void kveil_worker_tell_produce(struct kveil_worker *w, const struct kveil_error *why)
-{
-	kveil_health_condition(w->params->health, w->condition_produce, "%s", why->message);
-	kveil_worker_count_retry(w, why->status);
-	kveil_worker_log_now_and_then(w, why, &w->produce_logged_ms);
-}
-
-bool kveil_worker_wait_out(struct kveil_worker *w, const struct kveil_error *why)
-{
-	open_outage(w, NULL, why);
-	return kveil_worker_back_off(w, w->outage_attempts++, why, &w->outage_logged_ms);
-}
-
-void kveil_worker_outage_over(struct kveil_worker *w)
-{
-	if (w->outages || w->outage_attempts || w->keys_out || !w->outage_logged_ms)
-		return;
-	int64_t lasted_ms = kveil_clock_mono_ms() - w->outage_began_ms;
-	w->outage_logged_ms = 0;
-	w->outage_began_ms = 0;
-	kveil_health_condition(w->params->health, w->condition_outage, NULL);
-	kveil_log(KVEIL_LOG_INFO, w->name, "the outage is over after %lld.%lld s, going on",
-		  (long long)lasted_ms / 1000, (long long)lasted_ms % 1000 / 100);
+	kveil_open_outage(w, NULL, why);
+	return kveil_worker_back_off(w, w->outage.attempts++, why, &w->outage.logged_ms);
 }
 
 /* --- the thread --- */
@@ -207,15 +121,15 @@ void kveil_worker_outage_over(struct kveil_worker *w)
 static void every_second(struct kveil_worker *w)
 {
 	kveil_routes_count_matches(w);
-	kveil_cell_set(w->in_flight, (double)w->ledger.bytes);
+	kveil_cell_set(w->cells.in_flight, (double)w->outlets.ledger.bytes);
 	kveil_outlets_tell(w);
-	for (size_t i = 0; i < w->slot_cap; i++) {
-		struct kveil_partition *p = w->slots[i];
+	for (size_t i = 0; i < w->slots.cap; i++) {
+		struct kveil_partition *p = w->slots.at[i];
 		int64_t low = -1, high = -1;
 		/* What the last fetch said: no request. */
 		if (!p || rd_kafka_get_watermark_offsets(w->consumer, p->topic, p->id, &low, &high) || high < 0)
 			continue;
-		kveil_worker_look_at_fetch(w, p, high);
+		kveil_quarantine_watch(w, p, high);
 		int64_t done = p->committed > low ? p->committed : low;
 		kveil_cell_set(p->lag, (double)(high > done ? high - done : 0));
 	}
@@ -238,18 +152,18 @@ static void tell_keys_out(struct kveil_worker *w, const struct kveil_error *why)
 {
 	int64_t now = kveil_clock_mono_ms();
 
-	if (w->keys_out && now < w->keys_told_ms + KEYS_TELL_MS)
+	if (w->outage.keys && now < w->outage.keys_told_ms + KEYS_TELL_MS)
 		return;
-	w->keys_out = true;
-	w->keys_told_ms = now;
-	kveil_worker_tell_outage(w, NULL, why);
+	w->outage.keys = true;
+	w->outage.keys_told_ms = now;
+	kveil_tell_outage(w, NULL, why);
 }
 
 static void end_outage(struct kveil_worker *w)
 {
-	w->outage_attempts = 0;
-	w->keys_out = false;
-	kveil_worker_outage_over(w);
+	w->outage.attempts = 0;
+	w->outage.keys = false;
+	kveil_tell_outage_over(w);
 }
 
 /* false: no record may be taken now; the next turn asks again. */
@@ -260,7 +174,7 @@ static bool tick_keys(struct kveil_worker *w)
 	for (;;) {
 		w->ticked_ms = kveil_clock_mono_ms();
 		if (!kveil_keyring_tick(w->ring, kveil_clock_wall_ms(), &err)) {
-			if (w->outage_attempts || w->keys_out)
+			if (w->outage.attempts || w->outage.keys)
 				end_outage(w);
 			return true;
 		}
@@ -274,7 +188,7 @@ static bool tick_keys(struct kveil_worker *w)
 			return true;
 		}
 		w->ticked_ms = 0;
-		if (kveil_worker_stopping(w) || !kveil_worker_wait_out(w, &err))
+		if (kveil_worker_stopping(w) || !wait_out(w, &err))
 			return false;
 	}
 }
@@ -282,15 +196,15 @@ static bool tick_keys(struct kveil_worker *w)
 /* librdkafka's queue has been emptied: its fetcher should be at work. */
 static void wake_fetcher(struct kveil_worker *w)
 {
-	if (!w->waker || w->now_ms < w->wake_due_ms)
+	if (!w->fetcher.waker || w->now_ms < w->fetcher.due_ms)
 		return;
-	w->wake_due_ms = w->now_ms + WAKE_EVERY_MS;
-	if (rd_kafka_queue_length(w->fetched) >= w->fetched_low)
+	w->fetcher.due_ms = w->now_ms + WAKE_EVERY_MS;
+	if (rd_kafka_queue_length(w->fetcher.queue) >= w->fetcher.low)
 		return;
-	for (size_t n = 0; n < w->slot_cap; n++) {
-		struct kveil_partition *p = w->slots[w->wake_slot++ % w->slot_cap];
+	for (size_t n = 0; n < w->slots.cap; n++) {
+		struct kveil_partition *p = w->slots.at[w->fetcher.next_slot++ % w->slots.cap];
 		if (p && !p->held && p->wake) {
-			p->wake = !kveil_waker_wake(w->waker, p->topic, p->id);
+			p->wake = !kveil_waker_wake(w->fetcher.waker, p->topic, p->id);
 			return;
 		}
 	}
@@ -299,11 +213,18 @@ static void wake_fetcher(struct kveil_worker *w)
 /* One record of very many headers is no reason to keep as much for good. */
 static void shrink_headers(struct kveil_worker *w)
 {
-	if (w->header_cap <= HEADERS_KEPT)
+	if (w->hand.header_cap <= HEADERS_KEPT)
 		return;
-	free(w->headers);
-	w->headers = NULL;
-	w->header_cap = 0;
+	free(w->hand.headers);
+	w->hand.headers = NULL;
+	w->hand.header_cap = 0;
+}
+
+/* Between records that are long in going: for the sake of the membership. */
+static void serve_intake(struct kveil_worker *w)
+{
+	if (!kveil_intake_serve(w))
+		kveil_hold_all(w);
 }
 
 /* What is due between records. false: no record may be taken in this turn. */
@@ -318,11 +239,11 @@ static bool upkeep(struct kveil_worker *w)
 		kveil_worker_fail(w, &err);
 		return false;
 	}
-	if (w->unresolved)
-		kveil_worker_resolve(w, RESOLVE_MS);
-	if (w->want_rewind || w->producer_broken || w->txn.broken) {
-		kveil_attempts_set_aside(w);
-		kveil_worker_rewind(w);
+	if (w->assignment.unresolved)
+		kveil_assignment_resolve(w, RESOLVE_MS);
+	if (w->want_rewind || w->producing.broken || w->txn.broken) {
+		kveil_quarantine_poison(w);
+		kveil_assignment_rewind(w);
 	}
 	record_progress(w);
 	shrink_headers(w);
@@ -330,12 +251,12 @@ static bool upkeep(struct kveil_worker *w)
 		return false;
 	/* What is taken now would be of the next transaction, and that has not begun. */
 	if (w->txn.state > KVEIL_TXN_OPEN || w->txn.broken) {
-		kveil_intake_serve(w);
+		serve_intake(w);
 		return false;
 	}
-	kveil_park_turn(w);
+	kveil_retry_turn(w);
 	wake_fetcher(w);
-	kveil_worker_look_into_silence(w);
+	kveil_quarantine_look(w);
 	return true;
 }
 
@@ -347,9 +268,9 @@ static bool take_one(struct kveil_worker *w, int ms)
 	if (!msg)
 		return false;
 	if (msg->err)
-		kveil_worker_on_consumer_error(w, msg);
+		on_consumer_error(w, msg);
 	else
-		kveil_worker_take(w, msg);
+		kveil_record_take(w, msg);
 	kveil_kafka_message_free(msg);
 	if (w->careful)
 		kveil_attempts_careful(w);
@@ -360,8 +281,8 @@ static void turn(struct kveil_worker *w)
 {
 	if (!upkeep(w))
 		return;
-	bool moves = w->stages.records && w->now_ms - w->reported_ms < MOVES_MS;
-	int wait_ms = moves ? STAGED_MS : w->names_wait ? NAMES_MS : w->mode->idle(w) ? IDLE_MS : BUSY_MS;
+	bool moves = w->outlets.stages.records && w->now_ms - w->outlets.reported_ms < MOVES_MS;
+	int wait_ms = moves ? STAGED_MS : w->waiting.names ? NAMES_MS : w->mode->idle(w) ? IDLE_MS : BUSY_MS;
 	w->turn_over = false;
 	for (int n = 0; n < TURN_RECORDS && !kveil_worker_stopping(w); n++) {
 		if (!take_one(w, wait_ms))
@@ -372,7 +293,7 @@ static void turn(struct kveil_worker *w)
 		if (n % TURN_LOOKS == TURN_LOOKS - 1 && kveil_clock_mono_ms() - w->now_ms > TURN_MS)
 			break;
 	}
-	kveil_intake_serve(w);
+	serve_intake(w);
 }
 
 static enum kveil_status open_consumer(struct kveil_worker *w, struct kveil_error *err)
@@ -389,14 +310,14 @@ static enum kveil_status open_consumer(struct kveil_worker *w, struct kveil_erro
 	}
 	w->owner.unpack.sums = true;
 	kveil_marker_watch(conf, &w->owner.marker);
-	rd_kafka_conf_set_rebalance_cb(conf, kveil_worker_on_rebalance);
-	rd_kafka_conf_set_offset_commit_cb(conf, kveil_worker_on_commit);
+	rd_kafka_conf_set_rebalance_cb(conf, kveil_assignment_on_rebalance);
+	rd_kafka_conf_set_offset_commit_cb(conf, w->mode->on_commit);
 	status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &w->consumer, err);
 	if (!status) {
 		rd_kafka_poll_set_consumer(w->consumer);
-		w->waker = kveil_waker_new(w->consumer);
-		w->fetched = rd_kafka_queue_get_consumer(w->consumer);
-		w->fetched_low = kveil_kafka_budget(w->params->config).queue_messages;
+		w->fetcher.waker = kveil_waker_new(w->consumer);
+		w->fetcher.queue = rd_kafka_queue_get_consumer(w->consumer);
+		w->fetcher.low = kveil_kafka_budget(w->params->config).queue_messages;
 	}
 	return status;
 }
@@ -405,21 +326,21 @@ static void open_cells(struct kveil_worker *w)
 {
 	struct kveil_metrics *m = w->params->metrics;
 
-	w->consumed = kveil_metrics_cell(m, KVEIL_M_RECORDS_CONSUMED, NULL, NULL);
-	w->consumed_bytes = kveil_metrics_cell(m, KVEIL_M_BYTES_CONSUMED, NULL, NULL);
-	w->produced = kveil_metrics_cell(m, KVEIL_M_RECORDS_PRODUCED, NULL, NULL);
-	w->produced_bytes = kveil_metrics_cell(m, KVEIL_M_BYTES_PRODUCED, NULL, NULL);
-	w->dead_lettered = kveil_metrics_cell(m, KVEIL_M_RECORDS_DEAD_LETTERED, NULL, NULL);
-	w->dropped = kveil_metrics_cell(m, KVEIL_M_RECORDS_DROPPED, NULL, NULL);
-	w->rebalances = kveil_metrics_cell(m, KVEIL_M_REBALANCES, NULL, NULL);
-	w->rewinds = kveil_metrics_cell(m, KVEIL_M_REWINDS, NULL, NULL);
-	w->begun_anew = kveil_metrics_cell(m, KVEIL_M_BEGUN_ANEW, NULL, NULL);
-	w->in_flight = kveil_metrics_cell(m, KVEIL_M_IN_FLIGHT_BYTES, NULL, NULL);
-	w->dead_outputs = kveil_metrics_cell(m, KVEIL_M_DEAD_OUTPUTS, NULL, NULL);
-	w->gaps_marked = kveil_metrics_cell(m, KVEIL_M_OFFSET_GAPS, "transaction", NULL);
-	w->gaps_looked_at = kveil_metrics_cell(m, KVEIL_M_OFFSET_GAPS, "look", NULL);
-	w->gaps_unproved = kveil_metrics_cell(m, KVEIL_M_OFFSET_GAPS, "none", NULL);
-	w->transform = kveil_metrics_histogram(m, KVEIL_M_TRANSFORM_DURATION);
+	w->cells.consumed = kveil_metrics_cell(m, KVEIL_M_RECORDS_CONSUMED, NULL, NULL);
+	w->cells.consumed_bytes = kveil_metrics_cell(m, KVEIL_M_BYTES_CONSUMED, NULL, NULL);
+	w->cells.produced = kveil_metrics_cell(m, KVEIL_M_RECORDS_PRODUCED, NULL, NULL);
+	w->cells.produced_bytes = kveil_metrics_cell(m, KVEIL_M_BYTES_PRODUCED, NULL, NULL);
+	w->cells.dead_lettered = kveil_metrics_cell(m, KVEIL_M_RECORDS_DEAD_LETTERED, NULL, NULL);
+	w->cells.dropped = kveil_metrics_cell(m, KVEIL_M_RECORDS_DROPPED, NULL, NULL);
+	w->cells.rebalances = kveil_metrics_cell(m, KVEIL_M_REBALANCES, NULL, NULL);
+	w->cells.rewinds = kveil_metrics_cell(m, KVEIL_M_REWINDS, NULL, NULL);
+	w->cells.begun_anew = kveil_metrics_cell(m, KVEIL_M_BEGUN_ANEW, NULL, NULL);
+	w->cells.in_flight = kveil_metrics_cell(m, KVEIL_M_IN_FLIGHT_BYTES, NULL, NULL);
+	w->cells.dead_outputs = kveil_metrics_cell(m, KVEIL_M_DEAD_OUTPUTS, NULL, NULL);
+	w->cells.gaps_marked = kveil_metrics_cell(m, KVEIL_M_OFFSET_GAPS, "transaction", NULL);
+	w->cells.gaps_looked_at = kveil_metrics_cell(m, KVEIL_M_OFFSET_GAPS, "look", NULL);
+	w->cells.gaps_unproved = kveil_metrics_cell(m, KVEIL_M_OFFSET_GAPS, "none", NULL);
+	w->cells.transform = kveil_metrics_histogram(m, KVEIL_M_TRANSFORM_DURATION);
 }
 
 static bool start(struct kveil_worker *w)
@@ -427,14 +348,14 @@ static bool start(struct kveil_worker *w)
 	struct kveil_error err;
 
 	while (!has_news(w) && !kveil_worker_stopping(w))
-		kveil_worker_pump(w, IDLE_MS);
+		pump(w, IDLE_MS);
 	enum kveil_status status = KVEIL_OK;
 	while (!kveil_worker_stopping(w) && (status = kveil_keyring_new(w->params->keys, &w->ring, &err)) &&
 	       kveil_status_class(status) == KVEIL_CLASS_RETRY)
-		kveil_worker_wait_out(w, &err);
+		wait_out(w, &err);
 	if (kveil_worker_stopping(w))
 		return false;
-	if (!status && w->outage_attempts)
+	if (!status && w->outage.attempts)
 		end_outage(w);
 	if (!status)
 		status = open_consumer(w, &err);
@@ -467,30 +388,28 @@ static void finish(struct kveil_worker *w)
 		/* A partition that nobody leads is no reason to leave the group without a word. */
 		orderly = !status && (drained || kveil_outlets_are_dead(w));
 		every_second(w);
-		kveil_worker_close_producer(w);
+		kveil_producer_close(w);
 	}
-	w->closing = true;
+	w->assignment.closing = true;
 	kveil_intake_free(w);
-	bool whole = kveil_waker_free(w->waker);
+	bool whole = kveil_waker_free(w->fetcher.waker);
 	whole &= kveil_committed_end(w);
 	w->client_left |= !whole;
-	if (w->fetched)
-		rd_kafka_queue_destroy(w->fetched);
+	if (w->fetcher.queue)
+		rd_kafka_queue_destroy(w->fetcher.queue);
 	/* Brokers that do not answer are not asked to let us go: that would take longer than there is time. */
 	if (w->consumer && whole)
 		w->client_left |= !(orderly ? kveil_kafka_close_consumer(w->consumer)
 					    : kveil_kafka_destroy(w->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE));
-	kveil_worker_close_producer(w);
-	kveil_search_free(w->search);
-	kveil_worker_drop_partitions(w);
+	kveil_producer_close(w);
+	kveil_search_free(w->quarantine.search);
+	kveil_assignment_drop(w);
 	w->mode->end(w);
 	kveil_routes_free(w);
 	kveil_keyring_free(w->ring);
-	kveil_buf_clear(&w->letter);
-	free(w->headers);
-	free(w->slots);
-	free(w->generations);
-	free(w->index);
+	kveil_buf_clear(&w->hand.letter);
+	free(w->hand.headers);
+	kveil_slots_free(&w->slots);
 	kveil_loop_end(w->loop);
 }
 
@@ -498,12 +417,10 @@ void *kveil_worker_main(void *worker)
 {
 	struct kveil_worker *w = worker;
 
-	w->mode =
-	    w->params->config->delivery == KVEIL_DELIVERY_EXACTLY_ONCE ? &kveil_exactly_once : &kveil_at_least_once;
 	w->random = (unsigned)kveil_clock_mono_ns() ^ w->number;
-	w->compresses = kveil_kafka_compresses(w->params->config);
-	w->ledger.limit = kveil_kafka_budget(w->params->config).in_flight_bytes;
-	w->intake_limit = kveil_kafka_budget(w->params->config).queue_bytes;
+	w->producing.compresses = kveil_kafka_compresses(w->params->config);
+	w->outlets.ledger.limit = kveil_kafka_budget(w->params->config).in_flight_bytes;
+	w->intake.limit = kveil_kafka_budget(w->params->config).queue_bytes;
 	w->limits = kveil_kafka_limits(w->params->config);
 	snprintf(w->owner.name, sizeof w->owner.name, "%s", w->name);
 	w->owner.user = w;

@@ -14,8 +14,10 @@
  * Compaction leaves a gap for each record that it takes away. There not every gap is looked at: a partition has some
  * looks free, and then a worker spends a small part of its time with them.
  */
+#include "worker/offsets.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/hold.h"
 #include "worker/loop.h"
 
 #include <inttypes.h>
@@ -34,12 +36,12 @@ static void doubt(struct kveil_worker *w, struct kveil_partition *p, int64_t off
 {
 	struct kveil_error why;
 
-	p->doubted_until = until > p->doubted_until ? until : p->doubted_until;
+	p->offsets.doubted_until = until > p->offsets.doubted_until ? until : p->offsets.doubted_until;
 	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH,
 		   "%s[%" PRId32 "]: a batch lies about the offsets of its records near %lld", p->topic, p->id,
 		   (long long)offset);
-	kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
-	kveil_worker_log_now_and_then(w, &why, &w->fetch_logged_ms);
+	kveil_count_fetch_error(w, why.status);
+	kveil_tell_now_and_then(w, &why, &w->quarantine.logged_ms);
 }
 
 /* Where the gap began that an offset below the position was passed over in: there the lie is. */
@@ -47,9 +49,9 @@ static int64_t gap_over(const struct kveil_partition *p, int64_t offset)
 {
 	int64_t at = -1;
 
-	for (size_t i = 0; i < p->gap_count && i < KVEIL_GAPS; i++)
-		if (p->gaps[i] <= offset && p->gaps[i] > at)
-			at = p->gaps[i];
+	for (size_t i = 0; i < p->offsets.gap_count && i < KVEIL_GAPS; i++)
+		if (p->offsets.gaps[i] <= offset && p->offsets.gaps[i] > at)
+			at = p->offsets.gaps[i];
 	return at < 0 ? offset : at;
 }
 
@@ -57,21 +59,21 @@ static void fall_back(struct kveil_worker *w, struct kveil_partition *p, int64_t
 {
 	doubt(w, p, offset, next + DOUBTED_MORE);
 	p->rewind_to = gap_over(p, offset);
-	p->gap_count = 0;
-	kveil_worker_ask_rewind(w, p);
+	p->offsets.gap_count = 0;
+	kveil_ask_rewind(w, p);
 }
 
 /* --- gaps --- */
 
 static bool may_look(const struct kveil_worker *w, const struct kveil_partition *p)
 {
-	return p->true_gaps < FREE_LOOKS || kveil_clock_mono_ms() >= w->gap_look_due_ms;
+	return p->offsets.true_gaps < FREE_LOOKS || kveil_clock_mono_ms() >= w->quarantine.gap_due_ms;
 }
 
 static void tell_unproved(struct kveil_worker *w, const struct kveil_partition *p)
 {
-	kveil_cell_add(w->gaps_unproved, 1);
-	if (!kveil_clock_once_a_minute(&w->gap_logged_ms, kveil_clock_mono_ms()))
+	kveil_cell_add(w->cells.gaps_unproved, 1);
+	if (!kveil_clock_once_a_minute(&w->quarantine.gap_logged_ms, kveil_clock_mono_ms()))
 		return;
 	kveil_log(KVEIL_LOG_INFO, w->name,
 		  "%s[%" PRId32 "]: offsets are missing more often than can be looked at, as compaction leaves them",
@@ -83,11 +85,11 @@ static void set_aside(struct kveil_worker *w, struct kveil_partition *p, int64_t
 	struct kveil_error why;
 
 	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "a batch lies about the offsets of its records");
-	kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
+	kveil_count_fetch_error(w, why.status);
 	if (p->wait || p->waiting.first)
-		kveil_worker_hold(w, p); /* what was taken before this comes first; then it comes again */
+		kveil_hold(w, p); /* what was taken before this comes first; then it comes again */
 	else
-		(void)kveil_worker_set_aside_batch(w, p, from, next, &why);
+		(void)kveil_set_aside_batch(w, p, from, next, &why);
 }
 
 /* false: there is none to pass, and where to go on is settled. */
@@ -96,7 +98,7 @@ static bool pass_gap(struct kveil_worker *w, struct kveil_partition *p, const rd
 	int64_t next = -1, low, high;
 
 	if (w->intake.before == msg->offset) {
-		kveil_cell_add(w->gaps_marked, 1);
+		kveil_cell_add(w->cells.gaps_marked, 1);
 		return true;
 	}
 	/* The first record of all that there are is no jump. */
@@ -105,25 +107,25 @@ static bool pass_gap(struct kveil_worker *w, struct kveil_partition *p, const rd
 				  high > low && msg->offset == low)))
 		return true;
 	if (!may_look(w, p)) {
-		p->gaps[p->gap_count++ % KVEIL_GAPS] = from;
+		p->offsets.gaps[p->offsets.gap_count++ % KVEIL_GAPS] = from;
 		tell_unproved(w, p);
 		return true;
 	}
 	int64_t begin = kveil_clock_mono_ms();
-	struct kveil_search *s = kveil_worker_search(w);
+	struct kveil_search *s = kveil_quarantine_search(w);
 	enum kveil_gap found =
 	    s ? kveil_search_gap(s, (struct kveil_topic_place){p->topic, p->id}, msg, &from, &next) : KVEIL_GAP_UNKNOWN;
 	int64_t end = kveil_clock_mono_ms();
-	w->gap_look_due_ms = end + LOOK_SHARE * (end - begin);
+	w->quarantine.gap_due_ms = end + LOOK_SHARE * (end - begin);
 	if (found == KVEIL_GAP_TRUE && !p->rewind) {
-		p->true_gaps++;
-		kveil_cell_add(w->gaps_looked_at, 1);
+		p->offsets.true_gaps++;
+		kveil_cell_add(w->cells.gaps_looked_at, 1);
 		return true;
 	}
 	if (found == KVEIL_GAP_LIE && !p->rewind)
 		set_aside(w, p, from, next);
 	else
-		kveil_worker_ask_rewind(w, p);
+		kveil_ask_rewind(w, p);
 	return false;
 }
 
@@ -138,15 +140,15 @@ static bool has_damaged_head(const struct kveil_worker *w, const struct kveil_pa
 	       offset - high > INT32_MAX;
 }
 
-bool kveil_worker_settle_offset(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg,
-				int64_t *ret)
+bool kveil_offsets_settle(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg,
+			  int64_t *ret)
 {
-	int64_t next = kveil_worker_position(p), due = next;
-	bool doubted = next >= 0 && next <= p->doubted_until;
+	int64_t next = kveil_partition_position(p), due = next;
+	bool doubted = next >= 0 && next <= p->offsets.doubted_until;
 
 	*ret = doubted ? next : msg->offset;
-	if (doubted && p->claimed > next)
-		due = p->claimed;
+	if (doubted && p->offsets.claimed > next)
+		due = p->offsets.claimed;
 	if (__builtin_expect(msg->offset != due, 0)) {
 		if (msg->offset < due && !doubted) {
 			fall_back(w, p, msg->offset, next);
@@ -162,6 +164,6 @@ bool kveil_worker_settle_offset(struct kveil_worker *w, struct kveil_partition *
 		if (msg->offset > due && !pass_gap(w, p, msg, from))
 			return false;
 	}
-	p->claimed = msg->offset + 1;
+	p->offsets.claimed = msg->offset + 1;
 	return true;
 }

@@ -19,7 +19,6 @@ enum {
 	KEEP_MS = 500,
 	ROOM_MOST = 512 << 10, /* what has become free is used up in large pieces, */
 	ROOM_PART = 32,        /* or in parts of the limit */
-	BATCH_RECORDS = 10000, /* as batch.num.messages is by itself */
 };
 
 /* --- topics --- */
@@ -49,7 +48,7 @@ static void free_outlet(struct kveil_worker *w, struct kveil_outlet *o)
 	if (o->rkt)
 		rd_kafka_topic_destroy(o->rkt);
 	for (int32_t i = 0; i < o->lane_count; i++)
-		kveil_stage_clear(&w->stages, &o->stages[i]);
+		kveil_stage_clear(&w->outlets.stages, &o->stages[i]);
 	free(o->stages);
 	free(o->lanes);
 	free(o->name);
@@ -76,16 +75,16 @@ static struct kveil_outlet *open_topic(struct kveil_worker *w, const char *name)
 
 static struct kveil_outlet *find_or_open(struct kveil_worker *w, const char *name)
 {
-	for (size_t i = 0; i < w->outlet_count; i++)
-		if (strcmp(w->outlets[i]->name, name) == 0)
-			return w->outlets[i];
-	struct kveil_outlet **grown = realloc(w->outlets, (w->outlet_count + 1) * sizeof(struct kveil_outlet *));
+	for (size_t i = 0; i < w->outlets.count; i++)
+		if (strcmp(w->outlets.at[i]->name, name) == 0)
+			return w->outlets.at[i];
+	struct kveil_outlet **grown = realloc(w->outlets.at, (w->outlets.count + 1) * sizeof(struct kveil_outlet *));
 	if (!grown)
 		return NULL;
-	w->outlets = grown;
+	w->outlets.at = grown;
 	struct kveil_outlet *o = open_topic(w, name);
 	if (o)
-		w->outlets[w->outlet_count++] = o;
+		w->outlets.at[w->outlets.count++] = o;
 	return o;
 }
 
@@ -113,18 +112,18 @@ struct kveil_outlet *kveil_outlet_open(struct kveil_worker *w, const struct kvei
 
 void kveil_outlets_close(struct kveil_worker *w)
 {
-	w->produce_failures += w->failing_lanes > 0; /* until something gets there again */
-	w->failing_lanes = 0;
-	for (size_t i = 0; i < w->outlet_count; i++)
-		free_outlet(w, w->outlets[i]);
-	free(w->outlets);
-	w->outlets = NULL;
-	w->outlet_count = 0;
-	w->ledger.bytes = w->ledger.records = w->leaderless = 0;
-	kveil_stage_pool_clear(&w->stages);
-	for (size_t i = 0; i < w->slot_cap; i++)
-		if (w->slots[i])
-			w->slots[i]->blocked_on = NULL;
+	w->producing.failures += w->outlets.failing > 0; /* until something gets there again */
+	w->outlets.failing = 0;
+	for (size_t i = 0; i < w->outlets.count; i++)
+		free_outlet(w, w->outlets.at[i]);
+	free(w->outlets.at);
+	w->outlets.at = NULL;
+	w->outlets.count = 0;
+	w->outlets.ledger.bytes = w->outlets.ledger.records = w->outlets.leaderless = 0;
+	kveil_stage_pool_clear(&w->outlets.stages);
+	for (size_t i = 0; i < w->slots.cap; i++)
+		if (w->slots.at[i])
+			w->slots.at[i]->park.blocked_on = NULL;
 }
 
 /* --- placing --- */
@@ -135,7 +134,7 @@ static bool takes(const struct kveil_worker *w, const struct kveil_lane *l, size
 		return false;
 	if (alone)
 		return l->records == 0;
-	return w->now_ms >= l->kept_until_ms && kveil_lane_takes(&w->ledger, l, bytes, w->now_ms);
+	return w->now_ms >= l->kept_until_ms && kveil_lane_takes(&w->outlets.ledger, l, bytes, w->now_ms);
 }
 
 /* Records without a key may go anywhere: not to where there is no room. */
@@ -176,7 +175,7 @@ struct kveil_lane *kveil_outlet_lane(struct kveil_outlet *o, int32_t partition)
 /* Is nobody else held up, as far as can be seen from here? */
 static bool is_alone(const struct kveil_worker *w)
 {
-	return w->now_ms - w->switched_ms >= ALONE_MS;
+	return w->now_ms - w->hand.switched_ms >= ALONE_MS;
 }
 
 /* Half of the time that records take there lately, which is long where much is on its way. */
@@ -192,21 +191,21 @@ static bool wait_here(struct kveil_worker *w, const struct kveil_partition *p, c
 		      bool alone)
 {
 	int64_t begin_ms = kveil_clock_mono_ms(), idle_ms = begin_ms;
-	size_t part = w->ledger.limit / ROOM_PART;
+	size_t part = w->outlets.ledger.limit / ROOM_PART;
 
 	bytes += part < ROOM_MOST ? part : ROOM_MOST;
 	w->turn_over = true;
 	for (;;) {
-		size_t others = w->ledger.records - l->records;
+		size_t others = w->outlets.ledger.records - l->records;
 		kveil_loop_beat(w->loop);
 		rd_kafka_poll(w->producer, POLL_MS);
 		w->now_ms = kveil_clock_mono_ms();
 		if (takes(w, l, bytes, alone))
 			return true;
-		if (is_alone(w) || w->ledger.records - l->records < others)
+		if (is_alone(w) || w->outlets.ledger.records - l->records < others)
 			idle_ms = w->now_ms;
 		if (w->now_ms - idle_ms >= patience_ms(l) || w->now_ms - begin_ms >= HERE_MOST_MS ||
-		    kveil_lane_is_silent(l, w->now_ms) || p->rewind || w->producer_broken || kveil_worker_stopping(w))
+		    kveil_lane_is_silent(l, w->now_ms) || p->rewind || w->producing.broken || kveil_worker_stopping(w))
 			return false;
 	}
 }
@@ -224,14 +223,14 @@ bool kveil_outlet_wait(struct kveil_worker *w, struct kveil_partition *p, struct
 	if (!p->waiting.first && !l->leaderless && !kveil_lane_is_silent(l, w->now_ms) &&
 	    wait_here(w, p, l, bytes, alone))
 		return true;
-	p->blocked_on = o;
-	p->blocked_lane = partition;
+	p->park.blocked_on = o;
+	p->park.blocked_lane = partition;
 	return false;
 }
 
 bool kveil_outlet_has_room(const struct kveil_worker *w, const struct kveil_partition *p)
 {
-	struct kveil_lane *l = p->blocked_on ? kveil_outlet_lane(p->blocked_on, p->blocked_lane) : NULL;
+	struct kveil_lane *l = p->park.blocked_on ? kveil_outlet_lane(p->park.blocked_on, p->park.blocked_lane) : NULL;
 
 	if (!l)
 		return true;
@@ -242,59 +241,7 @@ bool kveil_outlet_has_room(const struct kveil_worker *w, const struct kveil_part
 			l->kept_until_ms = w->now_ms + KEEP_MS;
 		return l->records == 0;
 	}
-	return w->now_ms >= l->kept_until_ms && kveil_lane_has_drained(&w->ledger, l, w->now_ms);
-}
-
-/* --- sending --- */
-
-/*
- * librdkafka's idempotent producer has one batch of a partition on its way at a time, and while another waits its
- * thread asks the clock and the socket in a circle until the acknowledgement comes. So it gets a batch at a time:
- *
- *   record ─► nothing on its way: librdkafka
- *          └► else the stage ─► all acknowledged: as much as a batch holds
- */
-rd_kafka_resp_err_t kveil_outlet_send(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition,
-				      const struct kveil_staged *record)
-{
-	struct kveil_stage *s = &o->stages[partition];
-
-	if (!s->sent && !s->records) {
-		rd_kafka_resp_err_t e = kveil_kafka_produce(w->producer, o->rkt, partition, &record->record,
-							    record->timestamp_ms, record->token);
-		s->sent += !e;
-		return e;
-	}
-	return kveil_stage_put(&w->stages, s, record) ? RD_KAFKA_RESP_ERR_NO_ERROR : RD_KAFKA_RESP_ERR__QUEUE_FULL;
-}
-
-static rd_kafka_resp_err_t send_staged(struct kveil_worker *w, const struct kveil_outlet *o, int32_t partition,
-				       const struct kveil_staged *m)
-{
-	if (!kveil_worker_wants(w, m->token))
-		return RD_KAFKA_RESP_ERR__PURGE_QUEUE;
-	rd_kafka_resp_err_t e =
-	    kveil_kafka_produce(w->producer, o->rkt, partition, &m->record, m->timestamp_ms, m->token);
-	/* No memory: its partition goes back and tries again, as after a time-out. */
-	return e == RD_KAFKA_RESP_ERR__QUEUE_FULL ? RD_KAFKA_RESP_ERR__MSG_TIMED_OUT : e;
-}
-
-void kveil_outlet_next_batch(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition)
-{
-	struct kveil_stage *s = &o->stages[partition];
-	struct kveil_staged m;
-
-	for (size_t bytes = 0;
-	     s->records && (!s->sent || (bytes < w->batch_bytes - w->batch_bytes / 8 && s->sent < BATCH_RECORDS));) {
-		kveil_stage_first(&w->stages, s, &m);
-		rd_kafka_resp_err_t e = send_staged(w, o, partition, &m);
-		if (e)
-			kveil_worker_settle(w, o, partition, m.token, e, kveil_kafka_sends_bytes(&m.record), 0);
-		else
-			s->sent++;
-		bytes += kveil_kafka_batch_bytes(&m.record);
-		kveil_stage_drop(&w->stages, s);
-	}
+	return w->now_ms >= l->kept_until_ms && kveil_lane_has_drained(&w->outlets.ledger, l, w->now_ms);
 }
 
 /* --- faults --- */
@@ -307,49 +254,49 @@ void kveil_outlet_fault(struct kveil_worker *w, struct kveil_partition *p, struc
 	struct kveil_error err;
 
 	if (kveil_kafka_fault(e) == KVEIL_FAULT_PRODUCER) {
-		w->producer_broken = true;
-		snprintf(w->produce_fault, sizeof w->produce_fault, "%s: %s", o->name, rd_kafka_err2str(e));
+		w->producing.broken = true;
+		snprintf(w->producing.fault, sizeof w->producing.fault, "%s: %s", o->name, rd_kafka_err2str(e));
 	} else if (!p->rewind) {
 		if (l && l->failures++ == 0)
-			w->failing_lanes++;
+			w->outlets.failing++;
 		kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "producing fails: %s: %s", o->name, rd_kafka_err2str(e));
-		kveil_worker_tell_produce(w, &err);
+		kveil_tell_produce(w, &err);
 		/* A transaction that fails takes its lanes with it. */
 		if (w->txn.state != KVEIL_TXN_NONE && ++p->faults > failures)
 			failures = p->faults;
 		kveil_park_after_fault(w, p, failures);
 	}
 	p->spoilt = true;
-	kveil_worker_ask_rewind(w, p);
+	kveil_ask_rewind(w, p);
 }
 
 static void all_is_well(struct kveil_worker *w)
 {
-	w->produce_failures = 0;
-	if (!w->produce_logged_ms)
+	w->producing.failures = 0;
+	if (!w->producing.logged_ms)
 		return;
-	w->produce_logged_ms = 0;
-	kveil_health_condition(w->params->health, w->condition_produce, NULL);
+	w->producing.logged_ms = 0;
+	kveil_health_condition(w->params->health, w->producing.condition, NULL);
 	kveil_log(KVEIL_LOG_INFO, w->name, "producing again");
 }
 
 void kveil_outlet_delivers(struct kveil_worker *w, struct kveil_lane *l)
 {
 	if (l->failures)
-		w->failing_lanes--;
+		w->outlets.failing--;
 	l->failures = 0;
-	if (!w->failing_lanes)
+	if (!w->outlets.failing)
 		all_is_well(w);
 }
 
 void kveil_outlets_forgive(struct kveil_worker *w)
 {
-	if (!w->failing_lanes && !w->produce_failures)
+	if (!w->outlets.failing && !w->producing.failures)
 		return;
-	for (size_t i = 0; i < w->outlet_count; i++)
-		for (int32_t k = 0; k < w->outlets[i]->lane_count; k++)
-			w->outlets[i]->lanes[k].failures = 0;
-	w->failing_lanes = 0;
+	for (size_t i = 0; i < w->outlets.count; i++)
+		for (int32_t k = 0; k < w->outlets.at[i]->lane_count; k++)
+			w->outlets.at[i]->lanes[k].failures = 0;
+	w->outlets.failing = 0;
 	all_is_well(w);
 }
 
@@ -376,23 +323,23 @@ void kveil_outlets_look_for_leaders(struct kveil_worker *w)
 	kveil_loop_beat(w->loop);
 	if (rd_kafka_metadata(w->producer, 0, NULL, &m, METADATA_MS))
 		return;
-	w->leaderless = 0;
-	for (size_t i = 0; i < w->outlet_count; i++) {
-		struct kveil_outlet *o = w->outlets[i];
+	w->outlets.leaderless = 0;
+	for (size_t i = 0; i < w->outlets.count; i++) {
+		struct kveil_outlet *o = w->outlets.at[i];
 		for (int n = 0; n < m->topic_cnt; n++)
 			if (strcmp(m->topics[n].topic, o->name) == 0)
 				take_leaders(o, &m->topics[n]);
 		for (int32_t k = 0; k < o->lane_count; k++)
-			w->leaderless += o->lanes[k].leaderless;
+			w->outlets.leaderless += o->lanes[k].leaderless;
 	}
 	rd_kafka_metadata_destroy(m);
 }
 
 bool kveil_outlets_are_dead(const struct kveil_worker *w)
 {
-	for (size_t i = 0; i < w->outlet_count; i++)
-		for (int32_t k = 0; k < w->outlets[i]->lane_count; k++) {
-			const struct kveil_lane *l = &w->outlets[i]->lanes[k];
+	for (size_t i = 0; i < w->outlets.count; i++)
+		for (int32_t k = 0; k < w->outlets.at[i]->lane_count; k++) {
+			const struct kveil_lane *l = &w->outlets.at[i]->lanes[k];
 			if (l->records && !kveil_lane_is_dead(l, w->now_ms))
 				return false;
 		}
@@ -403,8 +350,8 @@ static size_t blocked_partitions(const struct kveil_worker *w)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < w->slot_cap; i++)
-		n += w->slots[i] && w->slots[i]->wait == KVEIL_WAIT_LANE;
+	for (size_t i = 0; i < w->slots.cap; i++)
+		n += w->slots.at[i] && w->slots.at[i]->wait == KVEIL_WAIT_LANE;
 	return n;
 }
 
@@ -425,10 +372,10 @@ static void tell(struct kveil_worker *w, size_t dead, const struct kveil_outlet 
 			   "there, %zu partitions wait",
 			   o->name, (int)partition, more, (long long)(w->now_ms - l->moved_ms) / 1000,
 			   (unsigned)l->records, blocked_partitions(w));
-	kveil_health_condition(w->params->health, w->condition_outputs, "%s: %s", kveil_status_code(err.status),
+	kveil_health_condition(w->params->health, w->outlets.condition, "%s: %s", kveil_status_code(err.status),
 			       err.message);
-	kveil_worker_count_retry(w, err.status);
-	kveil_worker_log_now_and_then(w, &err, &w->outputs_logged_ms);
+	kveil_count_retry(w, err.status);
+	kveil_tell_now_and_then(w, &err, &w->outlets.logged_ms);
 }
 
 static bool does_not_answer(const struct kveil_worker *w, const struct kveil_lane *l)
@@ -442,18 +389,18 @@ void kveil_outlets_tell(struct kveil_worker *w)
 	int32_t partition = 0;
 	size_t dead = 0;
 
-	for (size_t i = 0; i < w->outlet_count; i++)
-		for (int32_t k = 0; k < w->outlets[i]->lane_count; k++)
-			if (does_not_answer(w, &w->outlets[i]->lanes[k]) && dead++ == 0) {
-				first = w->outlets[i];
+	for (size_t i = 0; i < w->outlets.count; i++)
+		for (int32_t k = 0; k < w->outlets.at[i]->lane_count; k++)
+			if (does_not_answer(w, &w->outlets.at[i]->lanes[k]) && dead++ == 0) {
+				first = w->outlets.at[i];
 				partition = k;
 			}
-	kveil_cell_set(w->dead_outputs, (double)dead);
+	kveil_cell_set(w->cells.dead_outputs, (double)dead);
 	if (dead)
 		tell(w, dead, first, partition);
-	else if (w->outputs_logged_ms) {
-		w->outputs_logged_ms = 0;
-		kveil_health_condition(w->params->health, w->condition_outputs, NULL);
+	else if (w->outlets.logged_ms) {
+		w->outlets.logged_ms = 0;
+		kveil_health_condition(w->params->health, w->outlets.condition, NULL);
 		kveil_log(KVEIL_LOG_INFO, w->name, "all output partitions acknowledge again");
 	}
 }

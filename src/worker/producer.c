@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker's producer: made for the limits of its topics, thrown away when it is of no use any more. */
+#include "base/clock.h"
 #include "base/log.h"
+#include "worker/delivery.h"
 #include "worker/loop.h"
-
-#include <stdlib.h>
 
 enum { MOST_BATCH_BYTES = 1000000, MOST_MESSAGE_BYTES = 999000000, FIT_MS = 10000 };
 
-void kveil_worker_close_producer(struct kveil_worker *w)
+void kveil_producer_close(struct kveil_worker *w)
 {
 	if (w->producer)
 		w->mode->close_producer(w);
@@ -18,16 +18,16 @@ void kveil_worker_close_producer(struct kveil_worker *w)
 		w->client_left |= !kveil_kafka_destroy(w->producer, 0);
 	}
 	w->producer = NULL;
-	if (w->solo.waiting) {
-		w->solo.waiting = false;
-		w->solo.result = RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+	if (w->hand.solo.waiting) {
+		w->hand.solo.waiting = false;
+		w->hand.solo.result = RD_KAFKA_RESP_ERR__PURGE_QUEUE;
 	}
 }
 
 static enum kveil_status open_outlets(struct kveil_worker *w, struct kveil_error *err)
 {
-	for (size_t i = 0; i < w->route_count; i++) {
-		struct kveil_worker_route *r = &w->routes[i];
+	for (size_t i = 0; i < w->rules.route_count; i++) {
+		struct kveil_worker_route *r = &w->rules.routes[i];
 		bool whole = (r->dead = kveil_outlet_open(w, &r->route->dead)) != NULL;
 		for (size_t v = 0; v < r->route->plan->view_count; v++)
 			whole &= (r->outputs[v] = kveil_outlet_open(w, &r->route->outputs[v])) != NULL;
@@ -41,8 +41,8 @@ static enum kveil_status open_producer(struct kveil_worker *w, struct kveil_erro
 {
 	rd_kafka_conf_t *conf;
 
-	enum kveil_status status =
-	    kveil_kafka_conf_producer(w->params->config, &w->owner, w->batch_bytes, w->message_bytes, &conf, err);
+	enum kveil_status status = kveil_kafka_conf_producer(w->params->config, &w->owner, w->producing.batch_bytes,
+							     w->producing.message_bytes, &conf, err);
 	if (status)
 		return status;
 	status = w->mode->configure(w, conf, err);
@@ -50,30 +50,45 @@ static enum kveil_status open_producer(struct kveil_worker *w, struct kveil_erro
 		rd_kafka_conf_destroy(conf);
 		return status;
 	}
-	rd_kafka_conf_set_dr_msg_cb(conf, kveil_worker_on_delivery);
+	rd_kafka_conf_set_dr_msg_cb(conf, kveil_delivery_on_report);
 	status = kveil_kafka_new(RD_KAFKA_PRODUCER, conf, &w->producer, err);
 	return status ? status : open_outlets(w, err);
 }
 
-void kveil_worker_renew_producer(struct kveil_worker *w)
+void kveil_producer_renew(struct kveil_worker *w)
 {
 	struct kveil_error err;
 
 	kveil_log(KVEIL_LOG_INFO, w->name, "making a new producer");
-	kveil_worker_close_producer(w);
-	for (size_t i = 0; i < w->slot_cap; i++) {
-		struct kveil_partition *p = w->slots[i];
+	kveil_producer_close(w);
+	for (size_t i = 0; i < w->slots.cap; i++) {
+		struct kveil_partition *p = w->slots.at[i];
 		if (p && p->unreported) {
 			p->unreported = 0;
-			kveil_worker_ask_rewind(w, p);
+			kveil_ask_rewind(w, p);
 		}
 	}
-	w->producer_broken = false;
+	w->producing.broken = false;
 	if (open_producer(w, &err))
 		kveil_worker_fail(w, &err);
 }
 
-enum kveil_status kveil_worker_fit_producer(struct kveil_worker *w, struct kveil_error *err)
+bool kveil_producer_drain(struct kveil_worker *w, int ms)
+{
+	int64_t end = kveil_clock_mono_ms() + ms;
+
+	while (w->outlets.ledger.records && !w->producing.broken) {
+		kveil_loop_beat(w->loop);
+		/* First the reports that are there, then the judgement on whose are missing. */
+		w->now_ms = kveil_clock_mono_ms();
+		rd_kafka_flush(w->producer, 100);
+		if (w->now_ms >= end || kveil_outlets_are_dead(w))
+			break;
+	}
+	return w->outlets.ledger.records == 0;
+}
+
+enum kveil_status kveil_producer_fit(struct kveil_worker *w, struct kveil_error *err)
 {
 	size_t least, most;
 
@@ -81,15 +96,15 @@ enum kveil_status kveil_worker_fit_producer(struct kveil_worker *w, struct kveil
 	enum kveil_status status = w->producer ? open_outlets(w, err) : KVEIL_OK;
 	if (status)
 		return status;
-	kveil_catalog_limits(w->catalog, &least, &most);
+	kveil_catalog_limits(w->rules.catalog, &least, &most);
 	size_t batch = least < MOST_BATCH_BYTES ? least : MOST_BATCH_BYTES;
-	size_t message = w->compresses ? MOST_MESSAGE_BYTES : most;
-	if (w->producer && batch == w->batch_bytes && message <= w->message_bytes)
+	size_t message = w->producing.compresses ? MOST_MESSAGE_BYTES : most;
+	if (w->producer && batch == w->producing.batch_bytes && message <= w->producing.message_bytes)
 		return KVEIL_OK;
 	if (w->producer)
-		(void)kveil_worker_drain(w, FIT_MS);
-	w->batch_bytes = batch;
-	w->message_bytes = message;
+		(void)kveil_producer_drain(w, FIT_MS);
+	w->producing.batch_bytes = batch;
+	w->producing.message_bytes = message;
 	if (!w->producer)
 		return open_producer(w, err);
 	w->mode->renew(w);

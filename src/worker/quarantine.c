@@ -8,11 +8,12 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/attempts.h"
+#include "worker/hold.h"
 #include "worker/loop.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum {
 	TRIES = 3,
@@ -25,32 +26,6 @@ enum {
 	SILENT_ANSWERS = 5,
 	IDLE_MS = 60000,
 };
-
-/* --- saying it --- */
-
-static void condition_name(const struct kveil_partition *p, char *dst, size_t size)
-{
-	snprintf(dst, size, "fetch %s[%" PRId32 "]", p->topic, p->id);
-}
-
-void kveil_worker_fetch_over(struct kveil_worker *w, struct kveil_partition *p)
-{
-	char name[300];
-
-	condition_name(p, name, sizeof name);
-	kveil_health_condition(w->params->health, name, NULL);
-	p->fetch_fault = false;
-}
-
-static void say(struct kveil_worker *w, struct kveil_partition *p, const char *why)
-{
-	char name[300];
-
-	condition_name(p, name, sizeof name);
-	kveil_health_condition(w->params->health, name, "%s", why);
-	kveil_log(p->fetch_fault ? KVEIL_LOG_DEBUG : KVEIL_LOG_WARN, w->name, "%s: %s", name, why);
-	p->fetch_fault = true;
-}
 
 /* --- where it ends --- */
 
@@ -76,12 +51,12 @@ static struct kveil_search *open_search(struct kveil_worker *w, bool every)
 	return NULL;
 }
 
-struct kveil_search *kveil_worker_search(struct kveil_worker *w)
+struct kveil_search *kveil_quarantine_search(struct kveil_worker *w)
 {
-	if (!w->search)
-		w->search = open_search(w, false);
-	w->search_used_ms = kveil_clock_mono_ms();
-	return w->search;
+	if (!w->quarantine.search)
+		w->quarantine.search = open_search(w, false);
+	w->quarantine.search_used_ms = kveil_clock_mono_ms();
+	return w->quarantine.search;
 }
 
 /* *from: in the batch; it is moved up to the first offset that there is. */
@@ -105,45 +80,45 @@ static int64_t believable(const struct kveil_worker *w, const struct kveil_parti
 	int64_t low, high;
 	bool known = !rd_kafka_get_watermark_offsets(w->consumer, p->topic, p->id, &low, &high) && high > 0;
 
-	return offset < 0 || (known && offset >= high) ? kveil_worker_position(p) : offset;
+	return offset < 0 || (known && offset >= high) ? kveil_partition_position(p) : offset;
 }
 
 /* The first refusal of an offset may only mean that other batches of its response, or those that wait, left it no room.
  */
 static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg)
 {
-	bool again = msg->offset == p->unreadable;
+	bool again = msg->offset == p->fetch.unreadable;
 	int64_t at = believable(w, p, msg->offset), next = -1;
 	struct kveil_error why;
 
 	if (p->rewind)
 		return;
 	if (!again) {
-		p->unreadable = msg->offset;
-		p->unreadable_tries = 0;
+		p->fetch.unreadable = msg->offset;
+		p->fetch.unreadable_tries = 0;
 	}
 	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "the batch at offset %lld cannot be read: %.200s", (long long)at,
 		   rd_kafka_err2str(msg->err));
-	kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
+	kveil_count_fetch_error(w, why.status);
 	if (again)
-		say(w, p, why.message);
+		kveil_tell_fetch(w, p, why.message);
 	else
 		kveil_log(KVEIL_LOG_DEBUG, w->name, "%s[%" PRId32 "]: %s", p->topic, p->id, why.message);
 	if (p->wait || p->waiting.first) {
-		kveil_worker_hold(w, p); /* what was taken before this comes first; then it is said again */
+		kveil_hold(w, p); /* what was taken before this comes first; then it is said again */
 		return;
 	}
 	/* Behind such a batch the client reads on, and after a wrong checksum from a wrong place (docs/librdkafka.md):
 	 * what it gives, and where it means to go on, may come out of the bytes of records. */
 	p->out_of_range = -1;
-	kveil_worker_ask_rewind(w, p);
-	if (p->held || p->stopped || ++p->unreadable_tries < TRIES)
+	kveil_ask_rewind(w, p);
+	if (p->held || p->stopped || ++p->fetch.unreadable_tries < TRIES)
 		return;
 	const struct kveil_answer same = {KVEIL_ANSWER_UNREADABLE, msg->offset, 0};
 	int64_t first = p->marks.next > at ? p->marks.next : at;
-	p->unreadable_tries = 0;
-	if (find_end(kveil_worker_search(w), p, &same, &first, &next))
-		(void)kveil_worker_set_aside_batch(w, p, first, next, &why);
+	p->fetch.unreadable_tries = 0;
+	if (find_end(kveil_quarantine_search(w), p, &same, &first, &next))
+		(void)kveil_set_aside_batch(w, p, first, next, &why);
 }
 
 /* --- silence --- */
@@ -151,29 +126,30 @@ static void on_unreadable(struct kveil_worker *w, struct kveil_partition *p, con
 /* Is it the client's turn to bring something? */
 static bool should_come(const struct kveil_partition *p, int64_t high)
 {
-	return high > kveil_worker_position(p) && !p->held && kveil_park_may_read(p);
+	return high > kveil_partition_position(p) && !p->held && kveil_park_may_read(p);
 }
 
-void kveil_worker_look_at_fetch(struct kveil_worker *w, struct kveil_partition *p, int64_t high)
+void kveil_quarantine_watch(struct kveil_worker *w, struct kveil_partition *p, int64_t high)
 {
-	int64_t now = kveil_clock_mono_ms(), at = kveil_worker_position(p);
+	int64_t now = kveil_clock_mono_ms(), at = kveil_partition_position(p);
 
 	/* Fetches that fail are tried again twice a second; where there is nothing to fetch nothing says that it is
 	 * over. */
-	if (p->fetch_error_ms && now - p->fetch_error_ms > OVER_MS) {
-		p->fetch_error_ms = 0;
-		kveil_worker_fetched(w, p);
+	if (p->fetch.error_ms && now - p->fetch.error_ms > OVER_MS) {
+		p->fetch.error_ms = 0;
+		kveil_fetched(w, p);
 	}
 	if (!should_come(p, high))
-		p->still_ms = 0;
-	else if (!p->still_ms || p->still_at != at) {
-		p->still_ms = now;
-		p->still_answers = atomic_load(&w->owner.unpack.full_answers);
-	} else if (now - p->still_ms > STILL_MS)
-		say(w, p,
+		p->fetch.still_ms = 0;
+	else if (!p->fetch.still_ms || p->fetch.still_at != at) {
+		p->fetch.still_ms = now;
+		p->fetch.still_answers = atomic_load(&w->owner.unpack.full_answers);
+	} else if (now - p->fetch.still_ms > STILL_MS)
+		kveil_tell_fetch(
+		    w, p,
 		    "nothing comes though records are there: an open transaction, or a batch that the client cannot "
 		    "read");
-	p->still_at = at;
+	p->fetch.still_at = at;
 }
 
 /* Is it a batch of which the client makes neither records nor an error? Records of an open transaction are records. */
@@ -181,7 +157,7 @@ static bool find_unspoken(struct kveil_search *s, const struct kveil_partition *
 {
 	const struct kveil_topic_place at = {p->topic, p->id};
 
-	*from = kveil_worker_position(p);
+	*from = kveil_partition_position(p);
 	const struct kveil_answer same = kveil_search_ask(s, at, *from);
 	return (same.kind == KVEIL_ANSWER_SILENT || same.kind == KVEIL_ANSWER_UNREADABLE) && !p->rewind &&
 	       find_end(s, p, &same, from, ret_next);
@@ -201,41 +177,41 @@ static bool look_what_is_there(struct kveil_worker *w, struct kveil_partition *p
 		return false;
 	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH,
 		   "the batch at offset %lld cannot be read: its records do not fill it as they say", (long long)from);
-	kveil_cell_add(kveil_worker_fetch_errors(w, why.status), 1);
-	(void)kveil_worker_set_aside_batch(w, p, from, next, &why);
+	kveil_count_fetch_error(w, why.status);
+	(void)kveil_set_aside_batch(w, p, from, next, &why);
 	return true;
 }
 
 /* Brokers answer all the while, and no record of this partition comes of it. */
 static bool is_silent(const struct kveil_worker *w, const struct kveil_partition *p)
 {
-	return p->still_ms && w->now_ms - p->still_ms > SILENT_MS &&
-	       atomic_load(&w->owner.unpack.full_answers) - p->still_answers >= SILENT_ANSWERS;
+	return p->fetch.still_ms && w->now_ms - p->fetch.still_ms > SILENT_MS &&
+	       atomic_load(&w->owner.unpack.full_answers) - p->fetch.still_answers >= SILENT_ANSWERS;
 }
 
-void kveil_worker_look_into_silence(struct kveil_worker *w)
+void kveil_quarantine_look(struct kveil_worker *w)
 {
-	if (w->now_ms < w->silence_due_ms)
+	if (w->now_ms < w->quarantine.due_ms)
 		return;
-	w->silence_due_ms = w->now_ms + LOOK_EVERY_MS;
-	if (w->search && w->now_ms - w->search_used_ms > IDLE_MS) {
-		kveil_search_free(w->search);
-		w->search = NULL;
+	w->quarantine.due_ms = w->now_ms + LOOK_EVERY_MS;
+	if (w->quarantine.search && w->now_ms - w->quarantine.search_used_ms > IDLE_MS) {
+		kveil_search_free(w->quarantine.search);
+		w->quarantine.search = NULL;
 	}
-	for (size_t i = 0; i < w->slot_cap; i++) {
+	for (size_t i = 0; i < w->slots.cap; i++) {
 		/* Another one first each time: one that stays so does not hide the others. */
-		struct kveil_partition *p = w->slots[w->silent_slot++ % w->slot_cap];
+		struct kveil_partition *p = w->slots.at[w->quarantine.next_slot++ % w->slots.cap];
 		if (!p || !is_silent(w, p))
 			continue;
 		int again_ms = look_what_is_there(w, p) ? LOOK_EVERY_MS : LOOK_AGAIN_MS;
-		w->silence_due_ms = kveil_clock_mono_ms() + again_ms;
+		w->quarantine.due_ms = kveil_clock_mono_ms() + again_ms;
 		return;
 	}
 }
 
 /* --- fetches that fail --- */
 
-bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg)
+bool kveil_quarantine_on_error(struct kveil_worker *w, struct kveil_partition *p, const rd_kafka_message_t *msg)
 {
 	struct kveil_error err;
 	char why[200];
@@ -249,13 +225,30 @@ bool kveil_worker_on_fetch_error(struct kveil_worker *w, struct kveil_partition 
 	bool allowed = msg->err != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
 	snprintf(why, sizeof why, "not fetched: %s",
 		 allowed ? rd_kafka_message_errstr(msg) : rd_kafka_err2str(msg->err));
-	kveil_cell_add(kveil_worker_fetch_errors(w, KVEIL_E_KAFKA_UNAVAILABLE), 1);
+	kveil_count_fetch_error(w, KVEIL_E_KAFKA_UNAVAILABLE);
 	if (allowed) {
 		kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE, "%s[%" PRId32 "]: %s", p->topic, p->id, why);
-		kveil_worker_log_now_and_then(w, &err, &w->fetch_logged_ms);
-		p->fetch_error_ms = kveil_clock_mono_ms();
+		kveil_tell_now_and_then(w, &err, &w->quarantine.logged_ms);
+		p->fetch.error_ms = kveil_clock_mono_ms();
 	}
-	if (!allowed || ++p->fetch_errors >= ERRORS)
-		say(w, p, why);
+	if (!allowed || ++p->fetch.errors >= ERRORS)
+		kveil_tell_fetch(w, p, why);
 	return true;
+}
+
+/* --- records at which processes end --- */
+
+void kveil_quarantine_poison(struct kveil_worker *w)
+{
+	struct kveil_error why;
+
+	if (w->assignment.unresolved || w->txn.broken || w->txn.state > KVEIL_TXN_OPEN)
+		return;
+	for (size_t i = 0; i < w->slots.cap; i++) {
+		struct kveil_partition *p = w->slots.at[i];
+		if (!p || !p->attempts.poison || p->stopped || p->wait)
+			continue;
+		kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "%d processes ended there", KVEIL_ATTEMPTS);
+		p->attempts.poison = !kveil_set_aside_batch(w, p, p->committed, p->committed + 1, &why);
+	}
 }

@@ -3,6 +3,7 @@
  * anew when the service has a newer catalog. */
 #include "base/log.h"
 #include "format/format.h"
+#include "worker/hold.h"
 #include "worker/loop.h"
 
 #include <stdlib.h>
@@ -54,7 +55,7 @@ static struct kveil_bound_plan *new_bound(struct kveil_worker *w, struct kveil_p
 	return b;
 }
 
-enum kveil_status kveil_worker_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err)
+enum kveil_status kveil_routes_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err)
 {
 	struct kveil_bound_plan *b = route->bound;
 	enum kveil_status status = KVEIL_OK;
@@ -80,20 +81,20 @@ static bool bind_plans(struct kveil_worker *w, const struct kveil_plan_set *set)
 	bool whole = now != NULL;
 
 	for (size_t i = 0; whole && i < set->count; i++) {
-		for (size_t k = 0; k < w->plan_count && !now[i]; k++)
-			if (w->plans[k] && w->plans[k]->plan == set->plans[i]) {
-				now[i] = w->plans[k];
-				w->plans[k] = NULL;
+		for (size_t k = 0; k < w->rules.plan_count && !now[i]; k++)
+			if (w->rules.plans[k] && w->rules.plans[k]->plan == set->plans[i]) {
+				now[i] = w->rules.plans[k];
+				w->rules.plans[k] = NULL;
 			}
 		if (!now[i])
 			now[i] = new_bound(w, set->plans[i]);
 		whole = now[i] != NULL;
 	}
-	for (size_t k = 0; k < w->plan_count; k++)
-		free_bound(w, w->plans[k]);
-	free(w->plans);
-	w->plans = now;
-	w->plan_count = now ? set->count : 0;
+	for (size_t k = 0; k < w->rules.plan_count; k++)
+		free_bound(w, w->rules.plans[k]);
+	free(w->rules.plans);
+	w->rules.plans = now;
+	w->rules.plan_count = now ? set->count : 0;
 	return whole;
 }
 
@@ -106,47 +107,47 @@ static void free_routes(struct kveil_worker_route *routes, size_t count)
 
 static bool make_routes(struct kveil_worker *w)
 {
-	w->route_count = 0;
-	w->routes = calloc(w->catalog->count + 1, sizeof *w->routes);
-	for (size_t i = 0; w->routes && i < w->catalog->count; i++) {
-		struct kveil_worker_route *r = &w->routes[w->route_count++];
-		r->route = &w->catalog->routes[i];
+	w->rules.route_count = 0;
+	w->rules.routes = calloc(w->rules.catalog->count + 1, sizeof *w->rules.routes);
+	for (size_t i = 0; w->rules.routes && i < w->rules.catalog->count; i++) {
+		struct kveil_worker_route *r = &w->rules.routes[w->rules.route_count++];
+		r->route = &w->rules.catalog->routes[i];
 		r->outputs = calloc(r->route->plan->view_count, sizeof(struct kveil_outlet *));
-		for (size_t k = 0; k < w->plan_count; k++)
-			if (w->plans[k]->plan == r->route->plan)
-				r->bound = w->plans[k];
+		for (size_t k = 0; k < w->rules.plan_count; k++)
+			if (w->rules.plans[k]->plan == r->route->plan)
+				r->bound = w->rules.plans[k];
 		if (!r->outputs || !r->bound)
 			return false;
 	}
-	return w->routes != NULL;
+	return w->rules.routes != NULL;
 }
 
 static const char *why_no_route(const struct kveil_worker *w, const char *topic)
 {
-	return kveil_plan_set_for_topic(w->catalog->plans, topic)
+	return kveil_plan_set_for_topic(w->rules.catalog->plans, topic)
 		   ? "waiting for its topics: it, its outputs or its dead-letter topic are not there"
 		   : "no rules for this topic any more";
 }
 
 static void point_partitions(struct kveil_worker *w, bool new_rules)
 {
-	for (size_t i = 0; i < w->slot_cap; i++) {
-		struct kveil_partition *p = w->slots[i];
+	for (size_t i = 0; i < w->slots.cap; i++) {
+		struct kveil_partition *p = w->slots.at[i];
 		if (!p)
 			continue;
 		bool had_route = p->route != NULL;
 		p->route = NULL;
-		for (size_t k = 0; k < w->route_count; k++)
-			if (strcmp(w->routes[k].route->topic, p->topic) == 0)
-				p->route = &w->routes[k];
+		for (size_t k = 0; k < w->rules.route_count; k++)
+			if (strcmp(w->rules.routes[k].route->topic, p->topic) == 0)
+				p->route = &w->rules.routes[k];
 		if (!p->route) {
 			if (!p->stopped)
-				kveil_worker_stop_partition(w, p, true, -1, "%s", why_no_route(w, p->topic));
+				kveil_partition_stop(w, p, true, -1, "%s", why_no_route(w, p->topic));
 		} else if (!had_route || (p->stopped_by_rules && new_rules))
-			kveil_worker_restart_partition(w, p);
+			kveil_partition_restart(w, p);
 		else if (new_rules) {
-			p->due_ms = 0; /* they may name another key, or output */
-			p->blocked_on = NULL;
+			p->park.due_ms = 0; /* they may name another key, or output */
+			p->park.blocked_on = NULL;
 		}
 	}
 }
@@ -154,17 +155,17 @@ static void point_partitions(struct kveil_worker *w, bool new_rules)
 /* They go, and there are no others. */
 static void forget_routes(struct kveil_worker *w)
 {
-	for (size_t i = 0; i < w->slot_cap; i++)
-		if (w->slots[i])
-			w->slots[i]->route = NULL;
+	for (size_t i = 0; i < w->slots.cap; i++)
+		if (w->slots.at[i])
+			w->slots.at[i]->route = NULL;
 }
 
 static void subscribe(struct kveil_worker *w)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)w->catalog->count);
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)w->rules.catalog->count);
 
-	for (size_t i = 0; i < w->catalog->count; i++)
-		rd_kafka_topic_partition_list_add(list, w->catalog->routes[i].topic, RD_KAFKA_PARTITION_UA);
+	for (size_t i = 0; i < w->rules.catalog->count; i++)
+		rd_kafka_topic_partition_list_add(list, w->rules.catalog->routes[i].topic, RD_KAFKA_PARTITION_UA);
 	rd_kafka_resp_err_t e = list->cnt ? rd_kafka_subscribe(w->consumer, list) : rd_kafka_unsubscribe(w->consumer);
 	if (e)
 		kveil_log(KVEIL_LOG_ERROR, w->name, "subscribe: %s", rd_kafka_err2str(e));
@@ -183,19 +184,19 @@ static bool same_inputs(const struct kveil_catalog *a, const struct kveil_catalo
 
 enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *err)
 {
-	struct kveil_catalog *before = w->catalog;
+	struct kveil_catalog *before = w->rules.catalog;
 
 	pthread_mutex_lock(&w->shared->lock);
-	w->catalog = kveil_catalog_ref(w->shared->catalog);
-	w->version = atomic_load(&w->shared->version);
+	w->rules.catalog = kveil_catalog_ref(w->shared->catalog);
+	w->rules.version = atomic_load(&w->shared->version);
 	pthread_mutex_unlock(&w->shared->lock);
-	bool new_rules = !before || before->plans != w->catalog->plans;
-	struct kveil_worker_route *old_routes = w->routes;
-	size_t old_count = w->route_count;
-	w->routes = NULL;
-	w->route_count = 0;
+	bool new_rules = !before || before->plans != w->rules.catalog->plans;
+	struct kveil_worker_route *old_routes = w->rules.routes;
+	size_t old_count = w->rules.route_count;
+	w->rules.routes = NULL;
+	w->rules.route_count = 0;
 	enum kveil_status status = KVEIL_OK;
-	if (bind_plans(w, w->catalog->plans) && make_routes(w))
+	if (bind_plans(w, w->rules.catalog->plans) && make_routes(w))
 		point_partitions(w, new_rules);
 	else {
 		forget_routes(w);
@@ -203,8 +204,8 @@ enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *
 	}
 	free_routes(old_routes, old_count);
 	if (!status)
-		status = kveil_worker_fit_producer(w, err);
-	if (!status && !same_inputs(before, w->catalog))
+		status = kveil_producer_fit(w, err);
+	if (!status && !same_inputs(before, w->rules.catalog))
 		subscribe(w);
 	if (!status && before && new_rules)
 		kveil_log(KVEIL_LOG_INFO, w->name, "took new rules");
@@ -214,15 +215,15 @@ enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *
 
 void kveil_routes_count_matches(struct kveil_worker *w)
 {
-	for (size_t i = 0; i < w->plan_count; i++)
-		count_matches(w->plans[i]);
+	for (size_t i = 0; i < w->rules.plan_count; i++)
+		count_matches(w->rules.plans[i]);
 }
 
 void kveil_routes_free(struct kveil_worker *w)
 {
-	free_routes(w->routes, w->route_count);
-	for (size_t k = 0; k < w->plan_count; k++)
-		free_bound(w, w->plans[k]);
-	free(w->plans);
-	kveil_catalog_unref(w->catalog);
+	free_routes(w->rules.routes, w->rules.route_count);
+	for (size_t k = 0; k < w->rules.plan_count; k++)
+		free_bound(w, w->rules.plans[k]);
+	free(w->rules.plans);
+	kveil_catalog_unref(w->rules.catalog);
 }

@@ -409,12 +409,14 @@ static bool start_worker(struct kveil_service *s, unsigned number)
 	w->maker = s->maker;
 	w->resolver = s->resolver;
 	w->number = number;
+	w->mode =
+	    s->params.config->delivery == KVEIL_DELIVERY_EXACTLY_ONCE ? &kveil_exactly_once : &kveil_at_least_once;
 	snprintf(w->name, sizeof w->name, "worker %u", number);
 	snprintf(w->condition_group, sizeof w->condition_group, "worker %u: group", number);
-	snprintf(w->condition_outage, sizeof w->condition_outage, "worker %u: outage", number);
-	snprintf(w->condition_kafka, sizeof w->condition_kafka, "worker %u: kafka", number);
-	snprintf(w->condition_outputs, sizeof w->condition_outputs, "worker %u: outputs", number);
-	snprintf(w->condition_produce, sizeof w->condition_produce, "worker %u: produce", number);
+	snprintf(w->outage.condition, sizeof w->outage.condition, "worker %u: outage", number);
+	snprintf(w->commits.condition, sizeof w->commits.condition, "worker %u: kafka", number);
+	snprintf(w->outlets.condition, sizeof w->outlets.condition, "worker %u: outputs", number);
+	snprintf(w->producing.condition, sizeof w->producing.condition, "worker %u: produce", number);
 	kveil_health_condition(s->params.health, w->condition_group, "not yet a member of the group");
 	w->loop = kveil_health_loop(s->params.health, w->name);
 	if (!w->loop || pthread_create(&w->thread, NULL, kveil_worker_main, w))
