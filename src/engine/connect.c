@@ -203,7 +203,8 @@ static struct kveil_span raw_of(const struct kveil_doc *doc, uint32_t at)
 	return kveil_span_of(doc->text.data + doc->nodes[at].start, doc->nodes[at].end - doc->nodes[at].start);
 }
 
-/* The members of an object that has these two and no others; without them the numbers stay. */
+/* The members of an object that has these two and no others, the schema null where there is none; without them the
+ * numbers stay. */
 static enum kveil_status find_members(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t *ret_schema,
 				      uint32_t *ret_payload, struct kveil_error *err)
 {
@@ -221,7 +222,8 @@ static enum kveil_status find_members(struct kveil_engine *e, const struct kveil
 		else if (kveil_span_eq(name, KVEIL_SPAN("payload")))
 			payload = c;
 	}
-	if (schema && payload && nodes[schema].kind == KVEIL_KIND_OBJECT) {
+	bool is_schema = nodes[schema].kind == KVEIL_KIND_OBJECT || nodes[schema].kind == KVEIL_KIND_NULL;
+	if (schema && payload && is_schema) {
 		*ret_schema = schema;
 		*ret_payload = payload;
 	}
@@ -243,6 +245,10 @@ enum kveil_status kveil_connect_split(struct kveil_engine *e, enum kveil_part pa
 		st = find_members(e, doc, &schema, &payload, err);
 	if (st || !schema)
 		return st;
+	/* Without a schema a row is found where it stands, and nothing else may stand there. */
+	if (doc->nodes[schema].kind == KVEIL_KIND_NULL)
+		return part == KVEIL_PART_KEY ? kveil_engine_check_key(e, raw_of(doc, payload), err)
+					      : kveil_engine_check_event(e, raw_of(doc, payload), err);
 	ret->payload = raw_of(doc, payload);
 	ret->schema_at = doc->nodes[schema].start;
 	ret->schema = find(&e->connect, part, raw_of(doc, schema));

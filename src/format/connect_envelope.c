@@ -17,6 +17,7 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema && $.schema != null", OBJECT, inline_schema},
     {KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema.type", NOT_NULL, inline_schema},
     {KVEIL_CLAUSE_REFUSE, "key:$.payload", "$.schema && $.schema != null", NOT_NULL, inline_schema},
+    KVEIL_CLAUSE_OF_MONGODB,
     {0},
 };
 

@@ -130,6 +130,7 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_REFUSE, "header:__updateDescription_updatedFields", NULL, NOT_NULL, updated_fields},
     {KVEIL_CLAUSE_REFUSE, "$['source.connector']", "match($.op, '[crudtm]')", STRING, flattened, .if_sure = true},
     {KVEIL_CLAUSE_REFUSE, "$.source_connector", "match($.op, '[crudtm]')", STRING, flattened, .if_sure = true},
+    KVEIL_CLAUSE_OF_MONGODB,
     {KVEIL_CLAUSE_REFUSE, "$.specversion", "$.id && $.source && $.type", STRING,
      "CloudEvents are not in this version: use Debezium's JSON converter"},
     {KVEIL_CLAUSE_REFUSE, "$.position", "$.source && ($.ddl || $.tableChanges)", OBJECT,

@@ -35,12 +35,23 @@ struct kveil_clause {
 
 /* Of a kind that comes without its schema inline, and would not find its rows in one. */
 #define KVEIL_NO_SCHEMA "a schema inline is not in this version for this kind: set schemas.enable=false"
+/* Connect's JsonConverter writes a schema of null where there is none. */
+#define KVEIL_BESIDE_SCHEMA "$.schema && ($.schema != null || count($.*) == 2)"
 #define KVEIL_CLAUSES_WITHOUT_SCHEMA                                                                                   \
-	{KVEIL_CLAUSE_REFUSE, "$.payload", "$.schema && $.schema != null", ~KVEIL_KIND_BIT(KVEIL_KIND_NULL),           \
-	 KVEIL_NO_SCHEMA},                                                                                             \
+	{KVEIL_CLAUSE_REFUSE, "$.payload", KVEIL_BESIDE_SCHEMA, ~KVEIL_KIND_BIT(KVEIL_KIND_NULL), KVEIL_NO_SCHEMA},    \
 	{                                                                                                              \
-		KVEIL_CLAUSE_REFUSE, "key:$.payload", "$.schema && $.schema != null",                                  \
-		    ~KVEIL_KIND_BIT(KVEIL_KIND_NULL), KVEIL_NO_SCHEMA                                                  \
+		KVEIL_CLAUSE_REFUSE, "key:$.payload", KVEIL_BESIDE_SCHEMA, ~KVEIL_KIND_BIT(KVEIL_KIND_NULL),           \
+		    KVEIL_NO_SCHEMA                                                                                    \
+	}
+
+/* What MongoDB's own connector writes of a change stream hides the document in fullDocument, its key in documentKey. */
+#define KVEIL_CLAUSE_OF_MONGODB                                                                                        \
+	{                                                                                                              \
+		KVEIL_CLAUSE_REFUSE, "$.operationType", "$.ns && ($.documentKey || $.fullDocument)",                   \
+		    KVEIL_KIND_BIT(KVEIL_KIND_STRING),                                                                 \
+		    "an event of MongoDB's own connector: set publish.full.document.only=true and say envelope: "      \
+		    "connect, or use Debezium's",                                                                      \
+		    .if_sure = true                                                                                    \
 	}
 
 enum kveil_clue_from {

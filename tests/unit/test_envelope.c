@@ -150,7 +150,12 @@ static void keys_stay_one_to_one(void **state)
 static void a_bare_key_is_the_column_that_the_file_names(void **state)
 {
 	(void)state;
-	static const char *const bare[] = {"\"x\"", "42", "[\"x\"]", " true"};
+	static const char *const bare[] = {"\"x\"",
+					   "42",
+					   "[\"x\"]",
+					   " true",
+					   "{\"schema\":null,\"payload\":\"x\"}",
+					   "{\"payload\":[4], \"schema\" : null}"};
 	struct rig r;
 	char a[256], b[sizeof a + 2];
 
@@ -170,6 +175,8 @@ static void a_bare_key_is_the_column_that_the_file_names(void **state)
 	assert_string_equal(text_of(r.key, "a", 1, b), a);
 	assert_int_equal(run(&r, "{\"payload\":\"x\"}", NULL), KVEIL_OK);
 	assert_string_equal(text_of(r.key, "payload", 1, b), a);
+	assert_int_equal(run(&r, "{\"schema\":null,\"payload\":\"x\"}", NULL), KVEIL_OK);
+	assert_string_equal(text_of(r.key, "payload", 1, b), a);
 	assert_int_equal(run(&r, "{\"payload\":{\"a\":\"x\"}}", NULL), KVEIL_OK);
 	assert_string_equal(text_of(r.key, "a", 1, b), a);
 	rig_clear(&r);
@@ -183,6 +190,11 @@ static void a_bare_key_is_the_column_that_the_file_names(void **state)
 	rig_init(&r, HEAD "envelope: {kind: debezium, key: $.id}\nfields:\n  - {path: $.a, tokenize: {key: k}}\n");
 	assert_int_equal(run(&r, "42", "{\"after\":{\"a\":\"x\"}}"), KVEIL_OK);
 	assert_string_equal(r.key, "42");
+	assert_int_equal(run(&r, "{\"schema\":null,\"payload\":42}", NULL), KVEIL_OK);
+	assert_string_equal(r.key, "{\"schema\":null,\"payload\":42}");
+	rig_clear(&r);
+	rig_init(&r, HEAD "envelope: canal\nfields:\n  - {path: $.a, tokenize: {key: k}}\n");
+	assert_int_equal(run(&r, "{\"schema\":null,\"payload\":{\"a\":\"x\"}}", NULL), KVEIL_E_UNSUPPORTED_ENVELOPE);
 	rig_clear(&r);
 }
 
@@ -290,6 +302,10 @@ static void shapes_that_hide_rows_are_refused(void **state)
 	    " 5",
 	    "{\"schema\":{\"type\":\"string\"},\"payload\":\"{\\\"a\\\":1}\"}",
 	    "{\"after\":[{\"a\":\"x\"}],\"source\":{},\"ts_ms\":1}",
+	    "{\"schema\":null,\"payload\":[{\"a\":\"x\"}]}",
+	    "{\"_id\":{},\"operationType\":\"insert\",\"fullDocument\":{\"a\":\"x\"},\"ns\":{\"db\":\"d\"},"
+	    "\"documentKey\":{\"_id\":1}}",
+	    "{\"_id\":{},\"operationType\":\"delete\",\"ns\":{\"db\":\"d\"},\"documentKey\":{\"a\":\"x\"}}",
 	};
 	struct rig r;
 
@@ -551,6 +567,9 @@ static void rows_that_are_none_are_refused(void **state)
 	    {"canal", EVENT("\"data\":null,\"old\":[\"x\"]")},
 	    {"canal", EVENT("\"data\":[{\"a\":\"x\"}],\"old\":[null]"), true},
 	    {"canal", "{\"data\":\"a column\"}", true},
+	    {"canal", "{\"schema\":null,\"payload\":{\"data\":[{\"a\":\"x\"}]}}"},
+	    {"canal", "{\"schema\":null,\"payload\":{\"a\":\"x\"},\"id\":1}", true},
+	    {"canal", "{\"schema\":null,\"payload\":null}", true},
 	    {"maxwell", EVENT("\"data\":[{\"a\":\"x\"}]")},
 	    {"maxwell", EVENT("\"data\":{},\"old\":\"x\"")},
 	    {"maxwell", EVENT("\"data\":{\"a\":\"x\"},\"old\":null"), true},
