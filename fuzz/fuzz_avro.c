@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A schema, a zero byte and a value of it, under fixed rules; the first byte chooses which. What comes out is a value
- * of the derived schema, or the record is an error; nothing takes long or much memory.
+ * A schema, a zero byte and a value of it; behind a byte 1 in the schema the one that it was derived from, under fixed
+ * rules; the first byte chooses which. What comes out is a value of the derived schema, or the record is an error;
+ * nothing takes long or much memory.
  */
 #include "format/avro_json.h"
-#include "kveil/engine.h"
+#include "kveil/schemas.h"
 #include "rules/plan.h"
 
 #include <stdlib.h>
@@ -18,6 +19,7 @@ static const char *const files[] = {
     HEAD "  - {path: \"$..*\", mask: {}}\n",
     HEAD "  - {path: \"$.a[0]\", replace: {with: x}}\n  - {path: $.b.c, on_null: transform, replace: {with: 1}}\n"
 	 "  - {path: $.e, when: \"@ == 1\", nullify: true}\n",
+    HEAD "  - {path: $..a, decrypt: {key: k}}\n  - {path: $..b, when: \"$.c == 1\", decrypt: {key: k, type: json}}\n",
 };
 enum { FILES = sizeof files / sizeof *files };
 
@@ -64,7 +66,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct kveil_engine *e = engines[data[0] % FILES];
 	size_t text = (size_t)(zero - data) - 1;
 	struct kveil_record record = {.value = {zero + 1, size - text - 2}};
-	if (kveil_engine_schema_new(e, kveil_span_of(data + 1, text), &schema, &err) != KVEIL_OK) {
+	const struct kveil_schema_id id = {.id = 7};
+	struct kveil_schema_source source = {.id = &id};
+	/* Behind a 1 stands what the schema was derived from. */
+	const uint8_t *one = memchr(data + 1, 1, text);
+	if (one) {
+		source.original = kveil_span_of(one + 1, (size_t)(zero - one) - 1);
+		text = (size_t)(one - data) - 1;
+	}
+	if (kveil_engine_schema_of(e, kveil_span_of(data + 1, text), &source, &schema, &err) != KVEIL_OK) {
 		check(err.status == KVEIL_E_AVRO_SCHEMA);
 		return 0;
 	}

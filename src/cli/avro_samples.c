@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "format/avro_json.h"
+#include "kveil/schemas.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -53,16 +54,20 @@ enum kveil_status kveil_avro_schema_read(const char *file, struct kveil_buf *out
 	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NOT_FOUND, "the schema %.100s cannot be read", file);
 }
 
-static enum kveil_status open_side(const char *file, struct kveil_engine *e, bool of_keys, struct side *d,
-				   struct kveil_error *err)
+static enum kveil_status open_side(const char *file, const char *original, struct kveil_engine *e, bool of_keys,
+				   struct side *d, struct kveil_error *err)
 {
-	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT, was = KVEIL_BUF_INIT;
+	struct kveil_schema_source known = {.must_fit = true};
 	enum kveil_status st = kveil_avro_schema_read(file, &text, err);
 
+	if (!st && original)
+		st = kveil_avro_schema_read(original, &was, err);
 	if (st)
 		return st;
-	st = of_keys ? kveil_engine_key_schema_new(e, kveil_buf_span(&text), &d->schema, err)
-		     : kveil_engine_schema_new(e, kveil_buf_span(&text), &d->schema, err);
+	known.original = kveil_buf_span(&was);
+	st = (of_keys ? kveil_engine_key_schema_of : kveil_engine_schema_of)(e, kveil_buf_span(&text), &known,
+									     &d->schema, err);
 	if (st && !err->file[0])
 		kveil_error_where(err, file, 0, 0);
 	if (!st)
@@ -96,9 +101,9 @@ enum kveil_status kveil_avro_samples_open(const struct kveil_avro_source *from, 
 	if (!s)
 		return kveil_no_memory(err, NULL);
 	s->encoding = (enum encoding)k;
-	enum kveil_status st = open_side(from->schema, e, false, &s->values, err);
+	enum kveil_status st = open_side(from->schema, from->original, e, false, &s->values, err);
 	if (!st && from->key_schema)
-		st = open_side(from->key_schema, e, true, &s->keys, err);
+		st = open_side(from->key_schema, NULL, e, true, &s->keys, err);
 	if (st) {
 		kveil_avro_samples_free(s);
 		return st;

@@ -15,6 +15,7 @@ enum kveil_status kveil_avro_schema_read(const char *file, struct kveil_buf *out
 
 struct kveil_avro_source {
 	const char *schema, *key_schema; /* files; key_schema: NULL = keys are passed on to the engine as they are */
+	const char *original;            /* a file: what schema was derived from; NULL = not known */
 	const char *encoding;            /* "json", "bare", "framed"; NULL = json */
 };
 

@@ -32,6 +32,9 @@ static const struct kveil_flag flags[] = {
     {0, "encoding", "NAME",
      "with --schema: json, one record per line (default); bare or framed: the bytes of "
      "one value"},
+    {0, "original", "FILE",
+     "with --schema: the schema from which that one was derived, so that `decrypt` restores types which it does not "
+     "say"},
     {0, "key-schema", "FILE", "with --schema and -K: the schema of the keys, if the rules read them as Avro"},
 #endif
     {0},
@@ -41,7 +44,7 @@ enum { MOST_HEADERS = 32 };
 
 struct options {
 	const char *rules, *config, *output, *separator, *file;
-	const char *schema, *key_schema, *encoding;
+	const char *schema, *key_schema, *original, *encoding;
 	char separator_text[16];
 	struct kveil_header headers[MOST_HEADERS];
 	size_t header_count;
@@ -313,7 +316,7 @@ static bool open_samples(struct apply *a)
 	const struct options *o = a->o;
 	struct kveil_error err = {0};
 	char text[1024];
-	const struct kveil_avro_source from = {o->schema, o->key_schema, o->encoding};
+	const struct kveil_avro_source from = {o->schema, o->key_schema, o->original, o->encoding};
 
 	if (!o->schema && !is_avro(a->session.plan))
 		return true;
@@ -451,6 +454,8 @@ static int run(int argc, char **argv)
 			o.demo_keys = true;
 		else if (strcmp(f->long_name, "schema") == 0)
 			o.schema = value;
+		else if (strcmp(f->long_name, "original") == 0)
+			o.original = value;
 		else if (strcmp(f->long_name, "key-schema") == 0)
 			o.key_schema = value;
 		else if (strcmp(f->long_name, "encoding") == 0)
@@ -464,8 +469,8 @@ static int run(int argc, char **argv)
 		return kveil_usage_error(cmd, "-r names the rule file");
 	if (o.json && (o.separator || o.header_count))
 		return kveil_usage_error(cmd, "-J has the key and the headers in the line: no -K, no -H");
-	if (o.encoding && !o.schema)
-		return kveil_usage_error(cmd, "--encoding goes with --schema");
+	if ((o.encoding || o.original) && !o.schema)
+		return kveil_usage_error(cmd, "--%s goes with --schema", o.encoding ? "encoding" : "original");
 	if (o.key_schema && !(o.schema && o.separator))
 		return kveil_usage_error(cmd, "--key-schema goes with --schema and -K");
 	if (o.schema && (o.json || (o.encoding && o.separator)))

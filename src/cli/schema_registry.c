@@ -6,6 +6,7 @@
 #include "cli/applied.h"
 #include "cli/avro_samples.h"
 #include "config/config.h"
+#include "kveil/schemas.h"
 #include "schemas/client.h"
 
 #include <stdio.h>
@@ -16,12 +17,15 @@ struct source {
 	struct kveil_config *config;
 	struct kveil_schemas *registry;
 	const struct kveil_schemas_schema *schema; /* NULL: it stood in a file */
+	const struct kveil_schemas_schema *original;
+	struct kveil_schema_id id; /* where it did not */
 	struct kveil_buf text;
 };
 
 static void close_source(struct source *s)
 {
 	kveil_schemas_schema_unref(s->schema);
+	kveil_schemas_schema_unref(s->original);
 	kveil_schemas_close(s->registry);
 	kveil_config_free(s->config);
 	kveil_buf_clear(&s->text);
@@ -67,17 +71,21 @@ static bool is_id(const char *text, uint32_t *id)
 }
 
 /* The operand is an id or a GUID where there is a registry, else a file's name: ./7 for one that looks like an id. */
+static enum kveil_status fetch(const struct kveil_schema_options *o, struct source *s, const struct kveil_schema_id *id,
+			       const struct kveil_schemas_schema **ret, struct kveil_error *err)
+{
+	return id->is_guid ? kveil_schemas_by_guid(s->registry, id->guid, ret, err)
+			   : kveil_schemas_by_id(s->registry, o->context, id->id, ret, err);
+}
+
 static int read_schema(const struct kveil_command *cmd, const struct kveil_schema_options *o, struct source *s)
 {
-	uint8_t guid[KVEIL_SCHEMAS_GUID_BYTES];
 	enum kveil_status status;
 	struct kveil_error err;
-	uint32_t id;
 
-	if (s->registry && is_id(o->schema, &id))
-		status = kveil_schemas_by_id(s->registry, o->context, id, &s->schema, &err);
-	else if (s->registry && is_guid(o->schema, guid))
-		status = kveil_schemas_by_guid(s->registry, guid, &s->schema, &err);
+	s->id.is_guid = is_guid(o->schema, s->id.guid);
+	if (s->registry && (s->id.is_guid || is_id(o->schema, &s->id.id)))
+		status = fetch(o, s, &s->id, &s->schema, &err);
 	else
 		status = kveil_avro_schema_read(o->schema, &s->text, &err);
 	if (!status && s->schema)
@@ -134,7 +142,7 @@ struct work {
 	struct source source;
 	struct kveil_schemas_place at;
 	struct kveil_buf subject; /* where the rule file says it */
-	struct kveil_span derived;
+	struct kveil_span derived, unreferred;
 };
 
 /* As a worker would have it: the output topic's, if the file has one input and one output. */
@@ -151,16 +159,24 @@ static int derive(struct work *w, const struct kveil_schema_options *o, struct k
 		  int (*use)(struct work *w))
 {
 	struct kveil_engine_schema *schema = NULL;
+	struct kveil_schema_source known = {.id = w->source.schema ? &w->source.id : NULL};
+	struct kveil_span text = kveil_buf_span(&w->source.text);
+	struct kveil_schema_id id;
 	struct kveil_error err;
 	int code;
 
-	if (o->of_key ? kveil_engine_key_schema_new(e, kveil_buf_span(&w->source.text), &schema, &err)
-		      : kveil_engine_schema_new(e, kveil_buf_span(&w->source.text), &schema, &err)) {
+	/* Without what the values were, as a worker without it. */
+	if (w->source.registry &&
+	    (o->of_key ? kveil_engine_key_schema_original : kveil_engine_schema_original)(e, text, &id) &&
+	    !fetch(o, &w->source, &id, &w->source.original, &err))
+		known.original = w->source.original->text;
+	if ((o->of_key ? kveil_engine_key_schema_of : kveil_engine_schema_of)(e, text, &known, &schema, &err)) {
 		if (!err.file[0])
 			kveil_error_where(&err, o->schema, 0, 0);
 		return kveil_failed(w->cmd, &err, KVEIL_EXIT_FAILED);
 	}
 	w->derived = kveil_engine_schema_derived(schema);
+	w->unreferred = kveil_engine_schema_unreferred(schema);
 	code = use(w);
 	kveil_engine_schema_free(schema);
 	return code;
@@ -221,6 +237,8 @@ static int check_derived(struct work *w)
 	struct kveil_error err;
 	enum kveil_status status = kveil_schemas_look_up(registry, &w->at, w->derived, &id, &err);
 
+	if (status == KVEIL_E_SCHEMA_NOT_REGISTERED && !kveil_span_eq(w->derived, w->unreferred))
+		status = kveil_schemas_look_up(registry, &w->at, w->unreferred, &id, &err);
 	if (!status) {
 		printf("registered under %s as %u\n", w->at.subject, id.id);
 		return KVEIL_EXIT_OK;

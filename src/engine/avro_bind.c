@@ -4,6 +4,8 @@
 #include "format/automaton_internal.h"
 #include "format/envelope.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Can the rules be held on parts with types in this version? */
@@ -109,6 +111,7 @@ struct binding {
 
 static unsigned results_of(const struct kveil_bound_rule *r, enum kveil_kind kind)
 {
+	const unsigned sealed = KVEIL_AVRO_TO_STRING | KVEIL_AVRO_TO_BYTES;
 	unsigned bits = r->action->results_for ? r->action->results_for(r->rule->params, kind)
 					       : KVEIL_RESULT_BIT(KVEIL_RESULT_TEXT),
 		 to = 0;
@@ -125,6 +128,10 @@ static unsigned results_of(const struct kveil_bound_rule *r, enum kveil_kind kin
 		to |= KVEIL_AVRO_TO_NOTHING;
 	if (bits & KVEIL_RESULT_BIT(KVEIL_RESULT_RAW_UNCHECKED))
 		to |= KVEIL_AVRO_TO_RESTORED;
+	if (r->action->effect == KVEIL_REVEALS && to & sealed)
+		to = (to & ~sealed) | KVEIL_AVRO_TO_RESTORED;
+	else if (r->action->key2_use)
+		to |= KVEIL_AVRO_STAYS_SEALED;
 	return to;
 }
 
@@ -151,6 +158,7 @@ static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_no
 		is_settled = r->rule->when == NULL && r->rule->tables == NULL;
 	}
 	/* What stands for a value that the source did not send passes as it is, but where the field goes. */
+	effect.opens = is_settled && effect.results == KVEIL_AVRO_TO_RESTORED;
 	effect.keeps |= !is_settled || (may_be_absent && !(effect.results & KVEIL_AVRO_TO_NOTHING));
 	return effect;
 }
@@ -189,9 +197,85 @@ static enum kveil_status check_root(const struct kveil_engine *e, enum kveil_par
 	return st;
 }
 
-static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
-				    struct kveil_engine_schema **ret, struct kveil_error *err)
+/* Does a rule open what stands in that part of a record? */
+static bool reveals(const struct kveil_engine *e, enum kveil_part part)
 {
+	for (uint32_t i = 0; i < e->rule_count; i++)
+		if (e->rules[i].part == part && e->rules[i].action->effect == KVEIL_REVEALS)
+			return true;
+	return false;
+}
+
+static void spell_id(const struct kveil_schema_id *id, char text[KVEIL_AVRO_REFERENCE_BYTES])
+{
+	text[0] = 0;
+	if (id && !id->is_guid)
+		snprintf(text, KVEIL_AVRO_REFERENCE_BYTES, "%" PRIu32, id->id);
+	for (size_t i = 0, n = 0; id && id->is_guid && i < sizeof id->guid; i++)
+		n += (size_t)snprintf(text + n, KVEIL_AVRO_REFERENCE_BYTES - n, "%s%02x",
+				      i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", id->guid[i]);
+}
+
+static bool read_guid(const char *text, uint8_t guid[16])
+{
+	size_t n = 0;
+
+	for (; *text && n < 16; text += 2) {
+		unsigned byte;
+		text += *text == '-';
+		if (strspn(text, "0123456789abcdef") < 2 || sscanf(text, "%2x", &byte) != 1)
+			return false;
+		guid[n++] = (uint8_t)byte;
+	}
+	return n == 16 && !*text;
+}
+
+static bool find_reference(const struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+			   struct kveil_schema_id *ret)
+{
+	char reference[KVEIL_AVRO_REFERENCE_BYTES];
+	struct kveil_error why;
+	json_t *json = reveals(e, part) ? kveil_avro_schema_json(text, &why) : NULL;
+	bool found = json && kveil_avro_read_reference(json, reference);
+
+	json_decref(json);
+	*ret = (struct kveil_schema_id){0};
+	if (!found)
+		return false;
+	ret->is_guid = strchr(reference, '-') != NULL;
+	if (ret->is_guid)
+		return read_guid(reference, ret->guid);
+	ret->id = (uint32_t)strtoul(reference, NULL, 10);
+	return true;
+}
+
+bool kveil_engine_schema_original(const struct kveil_engine *e, struct kveil_span text, struct kveil_schema_id *ret)
+{
+	return find_reference(e, KVEIL_PART_VALUE, text, ret);
+}
+
+bool kveil_engine_key_schema_original(const struct kveil_engine *e, struct kveil_span text, struct kveil_schema_id *ret)
+{
+	return find_reference(e, KVEIL_PART_KEY, text, ret);
+}
+
+static enum kveil_status open_origin(struct kveil_engine_schema *s, const struct kveil_schema_source *source,
+				     struct kveil_error *err)
+{
+	enum kveil_status st = kveil_avro_origin_new(s->writer, source->original, &s->origin, err);
+
+	if (st == KVEIL_E_AVRO_SCHEMA && !source->must_fit)
+		st = kveil_avro_origin_new(s->writer, KVEIL_SPAN_NULL, &s->origin, err);
+	return st;
+}
+
+static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+				    const struct kveil_schema_source *source, struct kveil_engine_schema **ret,
+				    struct kveil_error *err)
+{
+	const struct kveil_schema_source none = {0};
+	char reference[KVEIL_AVRO_REFERENCE_BYTES];
+
 	*ret = NULL;
 	if (!e->parts[part].format->is_typed)
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "the rules' format has no schemas");
@@ -201,10 +285,15 @@ static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part
 	struct binding b = {.engine = e};
 	enum kveil_status st = kveil_avro_schema_parse(text, &s->writer, err);
 	b.schema = s->writer;
+	source = source ? source : &none;
+	spell_id(source->id, reference);
 	if (!st)
 		st = check_root(e, part, s->writer, err);
+	if (!st && reveals(e, part))
+		st = open_origin(s, source, err);
 	if (!st)
-		st = kveil_avro_program_new(s->writer, e->parts[part].automaton, effect_of, &b, &s->program, err);
+		st = kveil_avro_program_new(s->writer, s->origin, reference, e->parts[part].automaton, effect_of, &b,
+					    &s->program, err);
 	if (st) {
 		kveil_engine_schema_free(s);
 		return st;
@@ -214,16 +303,30 @@ static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part
 	return KVEIL_OK;
 }
 
+enum kveil_status kveil_engine_schema_of(struct kveil_engine *e, struct kveil_span text,
+					 const struct kveil_schema_source *source, struct kveil_engine_schema **ret,
+					 struct kveil_error *err)
+{
+	return schema_new(e, KVEIL_PART_VALUE, text, source, ret, err);
+}
+
 enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_span text,
 					  struct kveil_engine_schema **ret, struct kveil_error *err)
 {
-	return schema_new(e, KVEIL_PART_VALUE, text, ret, err);
+	return schema_new(e, KVEIL_PART_VALUE, text, NULL, ret, err);
 }
 
 enum kveil_status kveil_engine_key_schema_new(struct kveil_engine *e, struct kveil_span text,
 					      struct kveil_engine_schema **ret, struct kveil_error *err)
 {
-	return schema_new(e, KVEIL_PART_KEY, text, ret, err);
+	return schema_new(e, KVEIL_PART_KEY, text, NULL, ret, err);
+}
+
+enum kveil_status kveil_engine_key_schema_of(struct kveil_engine *e, struct kveil_span text,
+					     const struct kveil_schema_source *source, struct kveil_engine_schema **ret,
+					     struct kveil_error *err)
+{
+	return schema_new(e, KVEIL_PART_KEY, text, source, ret, err);
 }
 
 void kveil_engine_schema_free(struct kveil_engine_schema *s)
@@ -231,6 +334,7 @@ void kveil_engine_schema_free(struct kveil_engine_schema *s)
 	if (!s)
 		return;
 	kveil_avro_program_free(s->program);
+	kveil_avro_origin_free(s->origin);
 	kveil_avro_schema_free(s->writer);
 	free(s);
 }
@@ -238,6 +342,11 @@ void kveil_engine_schema_free(struct kveil_engine_schema *s)
 struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s)
 {
 	return s->program->derived;
+}
+
+struct kveil_span kveil_engine_schema_unreferred(const struct kveil_engine_schema *s)
+{
+	return s->program->unreferred;
 }
 
 bool kveil_engine_schema_is_untouched(const struct kveil_engine_schema *s)

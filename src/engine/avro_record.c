@@ -109,9 +109,66 @@ static enum kveil_status write_same(struct writing *w, enum kveil_avro_kind kind
 		  : kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "the constant is no %s", kveil_avro_kind_name(kind));
 }
 
-/* What was sealed as JSON, as a value of the type that it had. Whoever holds the key may have sealed anything. */
-static enum kveil_status write_restored(struct writing *w, enum kveil_avro_kind kind, struct kveil_span json)
+static bool write_symbol(const struct kveil_avro_type *t, struct kveil_span content, struct kveil_buf *out)
 {
+	for (uint32_t i = 0; i < t->member_count; i++)
+		if (kveil_span_eq(t->members[i].name, content)) {
+			kveil_avro_write_long(out, i);
+			return true;
+		}
+	return false;
+}
+
+static bool write_number_or_bool(struct writing *w, enum kveil_avro_kind kind, struct kveil_span content)
+{
+	char text[64];
+
+	if (content.len >= sizeof text)
+		return false;
+	memcpy(text, content.data, content.len);
+	text[content.len] = 0;
+	if (kind != KVEIL_AVRO_BOOLEAN)
+		return write_number(kind, text, strpbrk(text, "an") != NULL, w->out);
+	kveil_buf_append_byte(w->out, text[0] == 't');
+	return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
+}
+
+/* What was sealed as it is, as a value of the type that it had; NULL: nothing tells, and it is one of strings or bytes.
+ */
+static enum kveil_status write_back(struct writing *w, const struct kveil_avro_type *was, struct kveil_span content)
+{
+	bool ok = false, is_raw = w->e->typed_result == KVEIL_RESULT_BYTES;
+
+	if (!was) {
+		kveil_avro_write_bytes(w->out, content);
+		return KVEIL_OK;
+	}
+	switch (was->kind) {
+	case KVEIL_AVRO_STRING:
+	case KVEIL_AVRO_BYTES:
+		ok = is_raw == (was->kind == KVEIL_AVRO_BYTES);
+		kveil_avro_write_bytes(w->out, content);
+		break;
+	case KVEIL_AVRO_FIXED:
+		ok = is_raw && content.len == was->size;
+		kveil_buf_append_span(w->out, content);
+		break;
+	case KVEIL_AVRO_ENUM:
+		ok = !is_raw && write_symbol(was, content, w->out);
+		break;
+	default:
+		ok = !is_raw && write_number_or_bool(w, was->kind, content);
+	}
+	return ok ? KVEIL_OK
+		  : kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND,
+			       "what was sealed here is no value of the %s that it was",
+			       kveil_avro_kind_name(was->kind));
+}
+
+/* What was sealed as JSON. Whoever holds the key may have sealed anything. */
+static enum kveil_status write_restored(struct writing *w, const struct kveil_avro_type *was, struct kveil_span json)
+{
+	enum kveil_avro_kind kind = was ? was->kind : KVEIL_AVRO_STRING;
 	const struct kveil_format *f = kveil_format_by_name(KVEIL_SPAN("json"));
 	bool is_quoted = json.len && json.data[0] == '"';
 	struct kveil_error bad;
@@ -128,8 +185,9 @@ static enum kveil_status write_restored(struct writing *w, enum kveil_avro_kind 
 		kveil_avro_write_bytes(w->out, content);
 		return KVEIL_OK;
 	}
-	bool ok = is_quoted && content.len < sizeof text;
-	if (ok) {
+	bool is_enum = kind == KVEIL_AVRO_ENUM;
+	bool ok = is_quoted && (is_enum ? write_symbol(was, content, w->out) : content.len < sizeof text);
+	if (ok && !is_enum) {
 		memcpy(text, content.data, content.len);
 		text[content.len] = 0;
 		ok = write_number(kind, text, true, w->out);
@@ -139,11 +197,17 @@ static enum kveil_status write_restored(struct writing *w, enum kveil_avro_kind 
 			       kveil_avro_kind_name(kind));
 }
 
-static enum kveil_status write_result(struct writing *w, const struct kveil_avro_event *ev)
+/* opens: the rule brought back what was sealed. */
+static enum kveil_status write_result(struct writing *w, const struct kveil_avro_event *ev, bool opens)
 {
+	const struct kveil_avro_type *was = w->program->nodes[ev->node].restored;
 	struct kveil_span content = kveil_buf_span(&w->e->pieces);
 	enum kveil_status st = KVEIL_OK;
 
+	if (opens && w->e->typed_result != KVEIL_RESULT_RAW_UNCHECKED) {
+		st = write_index(w, ev, ev->out->restored);
+		return st ? st : write_back(w, was, content);
+	}
 	switch (w->e->typed_result) {
 	case KVEIL_RESULT_TEXT:
 	case KVEIL_RESULT_ASCII:
@@ -161,7 +225,7 @@ static enum kveil_status write_result(struct writing *w, const struct kveil_avro
 		return st ? st : write_same(w, w->program->nodes[ev->node].kind, content);
 	case KVEIL_RESULT_RAW_UNCHECKED:
 		st = write_index(w, ev, ev->out->restored);
-		return st ? st : write_restored(w, w->program->nodes[ev->node].restored, content);
+		return st ? st : write_restored(w, was, content);
 	case KVEIL_RESULT_REMOVE:
 		break;
 	}
@@ -282,7 +346,7 @@ static enum kveil_status write_place(struct writing *w, const struct kveil_avro_
 		w->copied = ev->value;
 		return st;
 	}
-	st = write_result(w, ev);
+	st = write_result(w, ev, r && r->action->effect == KVEIL_REVEALS);
 	w->copied = ev->end;
 	w->covered = ev->behind;
 	return st && r ? kveil_engine_blame(r, ev->value, st, w->err) : st;

@@ -5,9 +5,11 @@
 
 #include "engine/internal.h"
 #include "format/avro_program.h"
+#include "kveil/schemas.h"
 
 struct kveil_engine_schema {
 	struct kveil_avro_schema *writer;
+	struct kveil_avro_origin *origin; /* where rules open something */
 	struct kveil_avro_program *program;
 	bool needs_doc; /* rules read the tape of what is written with it */
 };

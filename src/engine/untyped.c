@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* In a build without Avro: no format has schemas, so that none of this is ever asked. */
 #include "engine/internal.h"
+#include "kveil/schemas.h"
 
 static enum kveil_status absent(struct kveil_error *err)
 {
@@ -25,6 +26,38 @@ enum kveil_status kveil_engine_key_schema_new(struct kveil_engine *e, struct kve
 					      struct kveil_engine_schema **ret, struct kveil_error *err)
 {
 	return kveil_engine_schema_new(e, text, ret, err);
+}
+
+enum kveil_status kveil_engine_schema_of(struct kveil_engine *e, struct kveil_span text,
+					 const struct kveil_schema_source *source, struct kveil_engine_schema **ret,
+					 struct kveil_error *err)
+{
+	(void)source;
+	return kveil_engine_schema_new(e, text, ret, err);
+}
+
+enum kveil_status kveil_engine_key_schema_of(struct kveil_engine *e, struct kveil_span text,
+					     const struct kveil_schema_source *source, struct kveil_engine_schema **ret,
+					     struct kveil_error *err)
+{
+	(void)source;
+	return kveil_engine_schema_new(e, text, ret, err);
+}
+
+bool kveil_engine_schema_original(const struct kveil_engine *e, struct kveil_span text, struct kveil_schema_id *ret)
+{
+	(void)e, (void)text, (void)ret;
+	return false;
+}
+
+bool kveil_engine_key_schema_original(const struct kveil_engine *e, struct kveil_span text, struct kveil_schema_id *ret)
+{
+	return kveil_engine_schema_original(e, text, ret);
+}
+
+struct kveil_span kveil_engine_schema_unreferred(const struct kveil_engine_schema *s)
+{
+	return kveil_engine_schema_derived(s);
 }
 
 bool kveil_engine_schema_is_untouched(const struct kveil_engine_schema *s)

@@ -4,7 +4,7 @@
  * an object keep their order, what is made up is made up of names.
  *
  *   {"name": "born", "type": {"type": "int", "logicalType": "date", "connect.name": …}, "default": 7}
- *   {"name": "born", "type": {"type": "string", "kveil.type": {"type": "int", "logicalType": "date"}}, "default": ""}
+ *   {"name": "born", "type": {"type": "string", KVEIL_AVRO_WAS: {"type": "int", "logicalType": "date"}}, "default": ""}
  *
  * A default of a field that changes is clear text: a neutral one takes its place, for without any a reader could not
  * read what was written before.
@@ -23,6 +23,7 @@ struct writer {
 	uint32_t *keepers; /* by type: the class + 1 that keeps its name */
 	uint32_t defaults; /* values written in neutral defaults */
 	json_t *taken;     /* object: all full names of the writer's schema and those made up */
+	json_t *restored;  /* object: full names of types that values got back, written already */
 	bool failed, too_deep;
 };
 
@@ -73,7 +74,8 @@ static void drop_shape(json_t *object)
 /* The type of a value that is protected: without what its values look like. */
 static json_t *original(struct writer *w, const struct kveil_avro_type *t)
 {
-	static const char *const words[] = {"logicalType", "precision", "scale", "connect.name", "connect.version"};
+	static const char *const words[] = {"logicalType",  "precision",       "scale",
+					    "connect.name", "connect.version", KVEIL_AVRO_WAS};
 	json_t *j = json_object();
 
 	set(w, j, "type", json_string(kveil_avro_kind_name(t->kind)));
@@ -100,8 +102,12 @@ static json_t *originals(struct writer *w, uint32_t place, unsigned result)
 
 	for (uint32_t k = 0; k < n->edge_count || k == 0; k++) {
 		const struct kveil_avro_node *branch = n->kind == KVEIL_AVRO_UNION ? &w->p->nodes[n->edges[k].node] : n;
+		const struct kveil_avro_type *t = &w->p->schema->types[branch->type];
+		/* Sealed under another key it is what it was. */
+		json_t *was =
+		    branch->effect.results & KVEIL_AVRO_STAYS_SEALED ? json_object_get(t->json, KVEIL_AVRO_WAS) : NULL;
 		if (branch->effect.results & result &&
-		    json_array_append_new(all, original(w, &w->p->schema->types[branch->type])) != 0)
+		    json_array_append_new(all, was ? json_deep_copy(was) : original(w, t)) != 0)
 			w->failed = true;
 		if (branch == n)
 			break;
@@ -131,30 +137,9 @@ static json_t *emit_protected(struct writer *w, uint32_t node, uint32_t place, e
 	if (is_same)
 		json_decref(was);
 	else
-		set(w, j, "kveil.type", was);
+		set(w, j, KVEIL_AVRO_WAS, was);
 	return j;
 }
-
-/* A value that gets back the type that it had: what was left of it, and the properties that went along. */
-static json_t *emit_restored(struct writer *w, uint32_t node)
-{
-	const struct kveil_avro_node *n = &w->p->nodes[node];
-	const json_t *type = w->p->schema->types[n->type].json;
-	json_t *was = json_object_get(type, "kveil.type");
-	json_t *j = json_is_object(type) ? json_copy((json_t *)type) : json_object();
-
-	json_object_del(j, "kveil.type");
-	if (json_is_object(was) && n->restored != KVEIL_AVRO_STRING && json_object_update(j, was) != 0)
-		w->failed = true;
-	drop_defaults(j);
-	set(w, j, "type", json_string(kveil_avro_kind_name(n->restored)));
-	if (json_object_size(j) > 1)
-		return j;
-	json_decref(j);
-	return json_string(kveil_avro_kind_name(n->restored));
-}
-
-/* --- named types --- */
 
 static struct kveil_span last_of(struct kveil_span full, struct kveil_span *ret_space)
 {
@@ -165,6 +150,52 @@ static struct kveil_span last_of(struct kveil_span full, struct kveil_span *ret_
 	*ret_space = kveil_span_of(full.data, n ? n - 1 : 0);
 	return kveil_span_of(full.data + n, full.len - n);
 }
+
+/* The name's own part and its namespace, where that is not the one around. Returns the namespace. */
+static struct kveil_span set_name(struct writer *w, json_t *j, struct kveil_span full, struct kveil_span around)
+{
+	struct kveil_span space, name = last_of(full, &space);
+
+	set(w, j, "name", string_of(w, name));
+	if (kveil_span_eq(space, around))
+		json_object_del(j, "namespace");
+	else
+		set(w, j, "namespace", string_of(w, space));
+	return space;
+}
+
+/* A value that gets back the type that it had: what was left of it, and the properties that went along. */
+static json_t *emit_restored(struct writer *w, uint32_t node, struct kveil_span around)
+{
+	const struct kveil_avro_node *n = &w->p->nodes[node];
+	const struct kveil_avro_type *was = n->restored;
+	const json_t *type = w->p->schema->types[n->type].json;
+	enum kveil_avro_kind kind = kveil_avro_restored_kind(n);
+
+	/* One type for what was opened and for what was not. */
+	if (n->effect.keeps && !n->effect.opens && kind == n->kind)
+		return json_deep_copy(type);
+	if (was && was->name.len && json_object_getn(w->restored, (const char *)was->name.data, was->name.len))
+		return string_of(w, was->name);
+	json_t *j = json_is_object(type) ? json_copy((json_t *)type) : json_object();
+	json_object_del(j, KVEIL_AVRO_WAS);
+	json_object_del(j, KVEIL_AVRO_REFERENCE);
+	drop_defaults(j);
+	if (was && json_is_object(was->json) && json_object_update(j, (json_t *)was->json) != 0)
+		w->failed = true;
+	set(w, j, "type", json_string(kveil_avro_kind_name(kind)));
+	if (was && was->name.len) {
+		set_name(w, j, was->name, around);
+		w->failed |=
+		    json_object_setn_new(w->restored, (const char *)was->name.data, was->name.len, json_true()) != 0;
+	}
+	if (json_object_size(j) > 1)
+		return j;
+	json_decref(j);
+	return json_string(kveil_avro_kind_name(kind));
+}
+
+/* --- named types --- */
 
 /* A type that stays has its name; where none stays, the first of those that change. By type: the class. */
 static bool find_keepers(struct writer *w)
@@ -247,16 +278,13 @@ static json_t *emit_named(struct writer *w, uint32_t node, struct kveil_span aro
 	if (w->names[n->class])
 		return json_string(w->names[n->class]);
 	const char *full = name_class(w, node);
-	if (!full)
-		return json_null();
+	if (!full || json_object_get(w->restored, full))
+		return full ? json_string(full) : json_null();
 	bool is_renamed = strlen(full) != t->name.len;
-	struct kveil_span name = last_of(kveil_span_str(full), &space);
 	json_t *j = json_copy((json_t *)t->json);
-	set(w, j, "name", string_of(w, name));
-	if (kveil_span_eq(space, around))
-		json_object_del(j, "namespace");
-	else
-		set(w, j, "namespace", string_of(w, space));
+	space = set_name(w, j, kveil_span_str(full), around);
+	if (n->kind != KVEIL_AVRO_RECORD)
+		set(w, w->restored, full, json_true());
 	if (is_renamed)
 		json_object_del(j, "aliases");
 	if (n->is_changed)
@@ -288,7 +316,7 @@ static json_t *emit_alt(struct writer *w, struct kveil_avro_alt alt, uint32_t pl
 	case KVEIL_AVRO_NULL_OF:
 		return json_string("null");
 	case KVEIL_AVRO_RESTORED_OF:
-		return emit_restored(w, alt.node);
+		return emit_restored(w, alt.node, space);
 	case KVEIL_AVRO_ORIGINAL:
 		break;
 	}
@@ -353,12 +381,10 @@ static json_t *record_default(struct writer *w, const struct kveil_avro_node *n,
 	return j;
 }
 
-static json_t *kind_default(struct writer *w, enum kveil_avro_kind kind, const struct kveil_avro_node *n,
+static json_t *kind_default(struct writer *w, const struct kveil_avro_type *t, const struct kveil_avro_node *n,
 			    unsigned depth)
 {
-	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
-
-	switch (kind) {
+	switch (t->kind) {
 	case KVEIL_AVRO_NULL:
 		return json_null();
 	case KVEIL_AVRO_BOOLEAN:
@@ -408,11 +434,11 @@ static json_t *default_of(struct writer *w, uint32_t node, unsigned depth)
 	case KVEIL_AVRO_NULL_OF:
 		return json_null();
 	case KVEIL_AVRO_RESTORED_OF:
-		return kind_default(w, n->restored, n, depth);
+		return n->restored ? kind_default(w, n->restored, n, depth) : json_string("");
 	case KVEIL_AVRO_ORIGINAL:
 		break;
 	}
-	return kind_default(w, n->kind, n, depth);
+	return kind_default(w, &w->p->schema->types[n->type], n, depth);
 }
 
 /* --- */
@@ -422,54 +448,87 @@ static bool take_names(struct writer *w)
 	const struct kveil_avro_schema *s = w->p->schema;
 
 	w->taken = json_object();
+	w->restored = json_object();
 	for (uint32_t i = 0; w->taken && i < s->count; i++) {
 		struct kveil_span name = s->types[i].name;
 		char *copy = name.len ? strndup((const char *)name.data, name.len) : NULL;
 		w->failed |= name.len && (!copy || json_object_set_new(w->taken, copy, json_true()) != 0);
 		free(copy);
 	}
-	return w->taken && !w->failed;
+	return w->taken && w->restored && !w->failed;
 }
 
-static enum kveil_status write_derived(struct kveil_avro_program *p, struct writer *w, struct kveil_error *err)
+/* NULL: no memory. */
+static struct kveil_span copy_text(struct kveil_avro_program *p, struct kveil_span text)
+{
+	uint8_t *copy = kveil_arena_alloc(&p->arena, text.len + 1);
+
+	if (!copy)
+		return KVEIL_SPAN_NULL;
+	memcpy(copy, text.data, text.len);
+	return kveil_span_of(copy, text.len);
+}
+
+static struct kveil_span spell(struct kveil_avro_program *p, const json_t *root)
+{
+	char *text = json_dumps(root, JSON_COMPACT | JSON_ENCODE_ANY);
+	struct kveil_span copy = text ? copy_text(p, kveil_span_str(text)) : KVEIL_SPAN_NULL;
+
+	free(text);
+	return copy;
+}
+
+static enum kveil_status write_derived(struct kveil_avro_program *p, struct writer *w, const char *reference,
+				       struct kveil_error *err)
 {
 	json_t *root = take_names(w) ? emit_place(w, 0, KVEIL_SPAN(""), 0) : NULL;
-	char *text = root && !w->failed ? json_dumps(root, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-	size_t len = text ? strlen(text) : 0;
-	uint8_t *copy = text ? kveil_arena_alloc(&p->arena, len + 1) : NULL;
 
-	json_decref(root);
-	if (copy) {
-		memcpy(copy, text, len);
-		p->derived = kveil_span_of(copy, len);
+	if (root && !w->failed) {
+		kveil_avro_set_reference(root, "", p->schema);
+		p->derived = p->unreferred = spell(p, root);
+		if (*reference && kveil_avro_set_reference(root, reference, p->schema))
+			p->derived = spell(p, root);
 	}
-	free(text);
+	json_decref(root);
 	if (w->too_deep)
 		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
 				  "the derived schema would be nested too deep, or its defaults too long");
-	return copy ? KVEIL_OK : kveil_no_memory(err, "a schema");
+	return root && !w->failed && p->derived.data && p->unreferred.data ? KVEIL_OK
+									   : kveil_no_memory(err, "a schema");
 }
 
-static enum kveil_status derive(struct kveil_avro_program *p, struct kveil_error *err)
+static enum kveil_status write_text(struct kveil_avro_program *p, const char *reference, struct kveil_error *err)
 {
 	struct writer w = {.p = p};
-	struct kveil_avro_schema *again = NULL;
 
-	p->derived = p->schema->text;
-	if (!p->nodes[0].is_changed)
-		return KVEIL_OK;
 	w.names = calloc(p->count, sizeof *w.names);
 	w.renamed = calloc(p->schema->count, sizeof *w.renamed);
-	enum kveil_status st =
-	    w.names && w.renamed && find_keepers(&w) ? write_derived(p, &w, err) : kveil_no_memory(err, "a schema");
+	enum kveil_status st = w.names && w.renamed && find_keepers(&w) ? write_derived(p, &w, reference, err)
+									: kveil_no_memory(err, "a schema");
 	for (uint32_t i = 0; w.names && i < p->count; i++)
 		free(w.names[i]);
 	free(w.names);
 	free(w.renamed);
 	free(w.keepers);
 	json_decref(w.taken);
-	if (st)
-		return st;
+	json_decref(w.restored);
+	return st;
+}
+
+static enum kveil_status derive(struct kveil_avro_program *p, const char *reference, struct kveil_error *err)
+{
+	struct kveil_avro_schema *again = NULL;
+	enum kveil_status st = KVEIL_OK;
+
+	p->derived = p->unreferred = p->schema->text;
+	if (!p->nodes[0].is_changed)
+		return KVEIL_OK;
+	if (kveil_avro_is_all_back(p))
+		p->derived = p->unreferred = copy_text(p, kveil_avro_origin_text(p->origin));
+	else
+		st = write_text(p, reference, err);
+	if (st || !p->derived.data)
+		return st ? st : kveil_no_memory(err, "a schema");
 	/* A schema that readers refuse would strand the topic. */
 	struct kveil_error why;
 	if (kveil_avro_schema_parse(p->derived, &again, &why) != KVEIL_OK)
@@ -478,17 +537,18 @@ static enum kveil_status derive(struct kveil_avro_program *p, struct kveil_error
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
-					 const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
-					 void *user, struct kveil_avro_program **ret, struct kveil_error *err)
+enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema, const struct kveil_avro_origin *origin,
+					 const char *reference, const struct kveil_automaton *automaton,
+					 kveil_avro_effect_fn *effect, void *user, struct kveil_avro_program **ret,
+					 struct kveil_error *err)
 {
 	struct kveil_error scrap;
 
 	err = err ? err : &scrap;
-	enum kveil_status status = kveil_avro_program_build(schema, automaton, effect, user, ret, err);
+	enum kveil_status status = kveil_avro_program_build(schema, origin, automaton, effect, user, ret, err);
 	if (status)
 		return status;
-	status = derive(*ret, err);
+	status = derive(*ret, reference, err);
 	if (status) {
 		kveil_avro_program_free(*ret);
 		*ret = NULL;

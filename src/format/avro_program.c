@@ -82,19 +82,6 @@ static bool grow_table(struct builder *b)
 	return true;
 }
 
-/* What the derived schema says of values that were sealed. Of several types that became one nobody knows which it was.
- */
-static enum kveil_avro_kind restored_kind(const json_t *type)
-{
-	const json_t *was = json_object_get(type, "kveil.type");
-	const char *name = json_string_value(json_is_object(was) ? json_object_get(was, "type") : was);
-
-	for (int kind = KVEIL_AVRO_BOOLEAN; name && kind <= KVEIL_AVRO_DOUBLE; kind++)
-		if (strcmp(name, kveil_avro_kind_name((enum kveil_avro_kind)kind)) == 0)
-			return (enum kveil_avro_kind)kind;
-	return KVEIL_AVRO_STRING;
-}
-
 /* What rules may make of the values there. */
 static void judge_node(struct builder *b, struct kveil_avro_node *n)
 {
@@ -104,9 +91,9 @@ static void judge_node(struct builder *b, struct kveil_avro_node *n)
 	n->effect = (struct kveil_avro_effect){.keeps = true};
 	if (!count || n->kind == KVEIL_AVRO_UNION)
 		return;
+	n->restored = kveil_avro_origin_of(b->p->origin, n->type);
 	n->effect = b->effect(b->user, n, ids, count);
 	n->is_place = n->effect.names;
-	n->restored = restored_kind(b->p->schema->types[n->type].json);
 }
 
 static bool new_node(struct builder *b, const struct kveil_avro_node *node)
@@ -319,27 +306,34 @@ static bool find_places(struct builder *b)
 
 struct identity {
 	enum kveil_avro_kind kind;
-	uint32_t named; /* type + 1 */
+	struct kveil_span name; /* of a type that has one */
 };
+
+enum kveil_avro_kind kveil_avro_restored_kind(const struct kveil_avro_node *n)
+{
+	bool is_raw = kveil_avro_value_kind(n->kind) == KVEIL_KIND_BYTES;
+
+	return n->restored ? n->restored->kind : is_raw ? KVEIL_AVRO_BYTES : KVEIL_AVRO_STRING;
+}
 
 static struct identity identity_of(const struct kveil_avro_program *p, struct kveil_avro_alt alt)
 {
 	const struct kveil_avro_node *n = &p->nodes[alt.node];
-	bool is_named = p->schema->types[n->type].name.len > 0;
 
 	switch (alt.how) {
 	case KVEIL_AVRO_ORIGINAL:
-		return (struct identity){n->kind, is_named ? n->type + 1 : 0};
+		return (struct identity){n->kind, p->schema->types[n->type].name};
 	case KVEIL_AVRO_STRING_OF:
-		return (struct identity){KVEIL_AVRO_STRING, 0};
+		return (struct identity){.kind = KVEIL_AVRO_STRING};
 	case KVEIL_AVRO_BYTES_OF:
-		return (struct identity){KVEIL_AVRO_BYTES, 0};
+		return (struct identity){.kind = KVEIL_AVRO_BYTES};
 	case KVEIL_AVRO_RESTORED_OF:
-		return (struct identity){n->restored, 0};
+		return (struct identity){kveil_avro_restored_kind(n),
+					 n->restored ? n->restored->name : KVEIL_SPAN_NULL};
 	case KVEIL_AVRO_NULL_OF:
 		break;
 	}
-	return (struct identity){KVEIL_AVRO_NULL, 0};
+	return (struct identity){.kind = KVEIL_AVRO_NULL};
 }
 
 static int32_t find(const struct kveil_avro_program *p, const struct kveil_avro_alt *alts, size_t count,
@@ -349,7 +343,7 @@ static int32_t find(const struct kveil_avro_program *p, const struct kveil_avro_
 
 	for (size_t i = 0; i < count; i++) {
 		struct identity other = identity_of(p, alts[i]);
-		if (other.kind == id.kind && other.named == id.named)
+		if (other.kind == id.kind && kveil_span_eq(other.name, id.name))
 			return (int32_t)i;
 	}
 	return -1;
@@ -605,6 +599,7 @@ static bool check_elements(struct builder *b)
 }
 
 enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schema,
+					   const struct kveil_avro_origin *origin,
 					   const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
 					   void *user, struct kveil_avro_program **ret, struct kveil_error *err)
 {
@@ -617,6 +612,7 @@ enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schem
 		return kveil_no_memory(err, "a schema");
 	p->schema = schema;
 	p->automaton = automaton;
+	p->origin = origin;
 	kveil_arena_init(&p->arena, 0);
 	struct builder b = {.p = p, .effect = effect, .user = user, .err = err, .renames = MOST_RENAMES};
 	bool ok =

@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "format/automaton.h"
+#include "format/avro_origin.h"
 #include "format/avro_schema.h"
 #include "path/doc.h"
 
@@ -28,12 +29,14 @@ enum {
 	KVEIL_AVRO_TO_NULL = 1 << 2,
 	KVEIL_AVRO_TO_SAME = 1 << 3, /* another value of its own type */
 	KVEIL_AVRO_TO_NOTHING = 1 << 4,
-	KVEIL_AVRO_TO_RESTORED = 1 << 5, /* a value of the type that it once was, as kveil.type says */
+	KVEIL_AVRO_TO_RESTORED = 1 << 5,  /* a value of the type that it once was: see restored, below */
+	KVEIL_AVRO_STAYS_SEALED = 1 << 6, /* beside STRING, BYTES: what is in it has the type that it had */
 };
 struct kveil_avro_effect {
 	unsigned results;
 	bool keeps; /* it may also stay as it is */
 	bool names; /* some rule is about such values at all */
+	bool opens; /* whatever the record, its value is restored; what the source did not send stays a text */
 };
 struct kveil_avro_node;
 /* node: its kind and type are known. */
@@ -65,26 +68,29 @@ struct kveil_avro_node {
 	struct kveil_avro_edge *edges; /* RECORD: fields; UNION: branches; ARRAY, MAP: one a state */
 	struct kveil_avro_out out;     /* where it stands by itself, not in a union */
 	struct kveil_avro_effect effect;
-	enum kveil_avro_kind restored; /* a scalar's that has no name; STRING where nothing tells */
-	uint32_t class;                /* nodes with equal ones have one derived type */
+	const struct kveil_avro_type *restored; /* what a sealed value was; NULL where nothing tells */
+	uint32_t class;                         /* nodes with equal ones have one derived type */
 };
 
 struct kveil_avro_program {
 	const struct kveil_avro_schema *schema;  /* borrowed */
 	const struct kveil_automaton *automaton; /* borrowed */
+	const struct kveil_avro_origin *origin;  /* borrowed; NULL: values have no past */
 	struct kveil_avro_node *nodes;           /* nodes[0] is the root */
 	uint32_t count;
-	struct kveil_span derived; /* the derived schema's text; the writer's where nothing changes */
+	struct kveil_span derived;    /* the derived schema's text; the writer's where nothing changes */
+	struct kveil_span unreferred; /* the same, without the property that refers to the writer's */
 	struct kveil_arena arena;
 };
 
 /* What a value of this type is to rules; a union's is its branch's. */
 enum kveil_kind kveil_avro_value_kind(enum kveil_avro_kind kind);
 
-/* AVRO_SCHEMA: the rules cannot be held on this schema; the message says why. */
-enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
-					 const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
-					 void *user, struct kveil_avro_program **ret,
+/* AVRO_SCHEMA: the rules cannot be held on this schema; the message says why. reference: of the writer's schema, for
+ * the derived one (avro_origin.h); "" = none. */
+enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema, const struct kveil_avro_origin *origin,
+					 const char *reference, const struct kveil_automaton *automaton,
+					 kveil_avro_effect_fn *effect, void *user, struct kveil_avro_program **ret,
 					 struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_program_free(struct kveil_avro_program *p);
 
@@ -118,10 +124,13 @@ struct kveil_avro_alt {
 /* Of one place in the schema: a union's branches one after another, each type once. The count; 0 = it is gone. */
 size_t kveil_avro_alternatives(const struct kveil_avro_program *p, uint32_t node,
 			       struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES]);
+/* Of what was sealed, where nothing tells more a string or bytes. */
+enum kveil_avro_kind kveil_avro_restored_kind(const struct kveil_avro_node *n);
 /* The node whose type stands for all elements of an array or a map. */
 uint32_t kveil_avro_item_node(const struct kveil_avro_program *p, const struct kveil_avro_node *n);
 /* …and the program without them. */
 enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schema,
+					   const struct kveil_avro_origin *origin,
 					   const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
 					   void *user, struct kveil_avro_program **ret,
 					   struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -2,6 +2,8 @@
 /* Schemas of a topic's writers. */
 #include "worker/writers.h"
 
+#include "kveil/schemas.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,9 +130,10 @@ static enum kveil_status name(const struct kveil_writers *s, const struct side *
 
 /* What the engine can take of what stands under an id. */
 static enum kveil_status derive(struct kveil_writers *s, const struct side *d, const struct kveil_schema_id *id,
-				const struct kveil_schemas_schema *schema, struct kveil_engine_schema **ret,
-				struct kveil_error *err)
+				const struct kveil_schemas_schema *schema, const struct kveil_schemas_schema *original,
+				struct kveil_engine_schema **ret, struct kveil_error *err)
 {
+	const struct kveil_schema_source source = {.id = id, .original = original ? original->text : KVEIL_SPAN_NULL};
 	static const char *const others[] = {
 	    [KVEIL_SCHEMAS_JSON] = "JSON Schema", [KVEIL_SCHEMAS_PROTOBUF] = "Protobuf"};
 	char text[40];
@@ -147,8 +150,8 @@ static enum kveil_status derive(struct kveil_writers *s, const struct side *d, c
 		kveil_error_hint(err, "take the rule out of the producer's schema: kveil protects the fields");
 		return err->status;
 	}
-	enum kveil_status status = d->of_keys ? kveil_engine_key_schema_new(s->engine, schema->text, ret, err)
-					      : kveil_engine_schema_new(s->engine, schema->text, ret, err);
+	enum kveil_status status = (d->of_keys ? kveil_engine_key_schema_of
+					       : kveil_engine_schema_of)(s->engine, schema->text, &source, ret, err);
 	if (status == KVEIL_E_AVRO_SCHEMA) {
 		const struct kveil_error why = *err;
 		kveil_fail(err, status, "schema %s: %.180s", text, why.message);
@@ -156,19 +159,37 @@ static enum kveil_status derive(struct kveil_writers *s, const struct side *d, c
 	return status;
 }
 
+/* What the values were before they were sealed, for rules that open them. A registry that does not have it (any more)
+ * is no reason to leave them sealed. */
+static enum kveil_status fetch_original(const struct kveil_writers *s, const struct side *d, const struct source *from,
+					struct kveil_span text, const struct kveil_schemas_schema **ret,
+					struct kveil_error *err)
+{
+	struct kveil_schema_id id;
+
+	*ret = NULL;
+	if (!(d->of_keys ? kveil_engine_key_schema_original : kveil_engine_schema_original)(s->engine, text, &id))
+		return KVEIL_OK;
+	enum kveil_status status = fetch(s, from, &id, ret, err);
+	return kveil_status_class(status) == KVEIL_CLASS_RECORD ? KVEIL_OK : status;
+}
+
 /* Fetches and derives. A refusal that lies in the schema itself is for good. */
 static enum kveil_status meet(struct kveil_writers *s, struct side *d, const struct source *from,
 			      const struct kveil_schema_id *id, struct kveil_error *err)
 {
-	const struct kveil_schemas_schema *schema;
+	const struct kveil_schemas_schema *schema, *original = NULL;
 	struct kveil_engine_schema *derived = NULL;
 	struct kveil_error why;
 	enum kveil_status status = fetch(s, from, id, &schema, err);
 
 	if (status)
 		return status;
-	status = derive(s, d, id, schema, &derived, &why);
+	status = fetch_original(s, d, from, schema->text, &original, &why);
+	if (!status)
+		status = derive(s, d, id, schema, original, &derived, &why);
 	kveil_schemas_schema_unref(schema);
+	kveil_schemas_schema_unref(original);
 	if (kveil_status_class(status) == KVEIL_CLASS_RECORD)
 		return kveil_engine_schemas_refuse(d->table, id, &why, err);
 	if (status) {
@@ -214,18 +235,23 @@ static enum kveil_status name_derived(struct kveil_writers *s, struct side *d, c
 				      const struct unnamed *u, struct kveil_schema_id *ret, struct kveil_error *err)
 {
 	struct kveil_schemas_id named;
-	char text[40];
+	char number[40];
 
 	*ret = u->id;
 	if (d->of_keys && kveil_engine_schema_is_untouched(u->schema))
 		return KVEIL_OK;
-	enum kveil_status status = name(s, d, from, kveil_engine_schema_derived(u->schema), &named, err);
+	struct kveil_span text = kveil_engine_schema_derived(u->schema),
+			  other = kveil_engine_schema_unreferred(u->schema);
+	enum kveil_status status = name(s, d, from, text, &named, err);
+	/* Derived from a file, it does not say the id. */
+	if (status == KVEIL_E_SCHEMA_NOT_REGISTERED && !kveil_span_eq(text, other))
+		status = name(s, d, from, other, &named, err);
 	if (status == KVEIL_E_SCHEMA_NOT_REGISTERED) {
-		spell_id(&u->id, text);
+		spell_id(&u->id, number);
 		kveil_fail(err, status,
 			   "%.100s has not the schema derived from schema %s: kveil schema derive%s -r %.60s SCHEMA "
 			   "prints it",
-			   d->subject, text, d->of_keys ? " --key" : "", s->plan->file);
+			   d->subject, number, d->of_keys ? " --key" : "", s->plan->file);
 	}
 	if (!status)
 		*ret = id_of(&u->id, &named);

@@ -129,23 +129,35 @@ def test_with_apicurio(make_kveil, kafka):
 
 
 def test_what_was_protected_is_opened_again(make_kveil, kafka, registry):
-    """Decrypting takes the same way: the derived schema is the writer's, and one of its own comes out."""
-    k = make(make_kveil, kafka, registry, rules='  - {path: "$.phone", encrypt: {key: pii}}\n'
-             '  - {path: "$.pin", encrypt: {key: pii, type: json}}\n')
-    one = registry.register(f"{k.topic}-value", V1)
+    """Decrypting takes the same way, and the writer's own schema comes out, each byte of the values as it was."""
+    schema = {**V1, "fields": V1["fields"] + [
+        {"name": "level", "type": {"type": "enum", "name": "Level", "symbols": ["LOW", "HIGH"]}, "default": "LOW"},
+        {"name": "mark", "type": ["null", {"type": "fixed", "name": "Mark", "size": 2}]}]}
+    k = make(make_kveil, kafka, registry, rules='  - {path: "$.pin", encrypt: {key: pii, type: json}}\n' +
+             "".join(f'  - {{path: "$.{f}", encrypt: {{key: pii}}}}\n' for f in ("phone", "level", "mark")))
+    one = registry.register(f"{k.topic}-value", schema)
+    sent = [frame(one, schema, user(i, level="HIGH", mark=b"xy" if i else None)) for i in range(3)]
     k.start()
-    kafka.produce(k.topic, [frame(one, V1, user(i)) for i in range(3)])
-    kafka.consume(k.secure, 3)
+    kafka.produce(k.topic, sent)
+    sealed = kafka.consume(k.secure, 3)
+    assert f'"kveil.schema":{{"id":{one},' in registry.latest(f"{k.secure}-value")[1]
+    assert "HIGH" not in registry.latest(f"{k.secure}-value")[1] and b"xy" not in b"".join(m.value() for m in sealed)
     assert k.stop() == 0
     rules, back = k.dir / "rules" / f"{k.name}.yaml", f"{k.topic}.back"
     kafka.create(back, f"{k.secure}.dead")
     rules.write_text(rules.read_text().replace(f"topics: [{k.topic}]", f"topics: [{k.secure}]\noutput: {back}")
                      .replace("encrypt:", "decrypt:"))
     k.start()
-    got = kafka.consume(back, 3, settle=0.5)
-    assert [(v["phone"], v["pin"]) for _, v in (unpack(registry, m.value()) for m in got)] == [(CANARY, 4711)] * 3
-    assert f"{back}-value" in registry.subjects
+    assert [m.value() for m in kafka.consume(back, 3, settle=0.5)] == sent
+    assert registry.subjects[f"{back}-value"] == [one]
     assert k.stop() == 0
+    # A registry without it is no reason to leave values sealed: symbols are told as texts.
+    del registry.schemas[one]
+    k.start(env={"KVEIL_FAILPOINT": "schemas-unknown-at-once"})
+    kafka.produce(k.secure, [sealed[1].value()])
+    value = unpack(registry, kafka.consume(back, 4, settle=0.5)[3].value())[1]
+    assert (value["phone"], value["pin"], value["level"], value["mark"]) == (CANARY, 4711, "HIGH", b"xy")
+    assert kafka.end_offsets(f"{k.secure}.dead") == {0: 0} and k.stop() == 0
 
 
 def test_debezium_with_its_key(make_kveil, kafka, registry):
@@ -202,10 +214,12 @@ def test_ids_in_headers(make_kveil, kafka, registry):
                             {"value": value, "headers": [("x", b"1"), (name, by_guid)]},
                             {"value": frame(one, V1, user(0)), "headers": [(name, None)]}])
     a, b, c = kafka.consume(k.secure, 3, settle=0.5)
-    derived, text = registry.latest(f"{k.secure}-value")
+    # Each refers to the writer's schema as values name it.
+    derived, by_other = registry.subjects[f"{k.secure}-value"]
+    text = registry.schemas[derived]["schema"]
     read = fastavro.parse_schema(json.loads(text))
     assert a.headers() == [(name, struct.pack(">BI", 0, derived))] * 2
-    assert b.headers() == [("x", b"1"), (name, b"\1" + uuid.UUID(registry.schemas[derived]["guid"]).bytes)]
+    assert b.headers() == [("x", b"1"), (name, b"\1" + uuid.UUID(registry.schemas[by_other]["guid"]).bytes)]
     assert c.headers() == [(name, None)] and unpack(registry, c.value())[0] == derived
     for m in (a, b):
         assert fastavro.schemaless_reader(io.BytesIO(m.value()), read, None)["pin"] == "****"
@@ -305,6 +319,13 @@ def test_a_schema_that_somebody_else_registers(make_kveil, kafka, registry):
     text = k.run("schema", "derive", "-r", f"rules/{k.name}.yaml", "v1.avsc", check=0).stdout.strip()
     derived = registry.register(f"{k.secure}-value", text)
     assert unpack(registry, kafka.consume(k.secure, 1, timeout=60)[0].value())[0] == derived
+    # Derived by its id, a schema refers to that; kveil takes either.
+    two = registry.register(f"{k.topic}-value", V2)
+    kafka.produce(k.topic, [frame(two, V2, user(1, mail="CANARY"))])
+    text = k.run("schema", "derive", "-c", "kveil.yaml", "-r", f"rules/{k.name}.yaml", str(two), check=0).stdout.strip()
+    assert f'"kveil.schema":{{"id":{two},' in text
+    derived = registry.register(f"{k.secure}-value", text)
+    assert unpack(registry, kafka.consume(k.secure, 2, timeout=60)[1].value())[0] == derived
     assert k.stop() == 0
 
 

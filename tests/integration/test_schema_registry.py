@@ -119,8 +119,10 @@ def test_schema_and_what_goes_with_it(shop, stub):
     stub.schema(8, '{"type": "object"}', schemaType="JSON", references=[{"name": "a.json", "subject": "a", "version": 1}])
     r = shop.get(8)
     assert r.stdout == '{"type": "object"}\n' and r.stderr.startswith("JSON")
-    assert shop.run("derive", "-c", "kveil.yaml", "-r", "rules.yaml", "7").stdout == shop.run(
-        "derive", "-r", "rules.yaml", file_of(shop, USER)).stdout
+    # Of a known id it refers to that.
+    derived = json.loads(shop.run("derive", "-c", "kveil.yaml", "-r", "rules.yaml", "7").stdout)
+    assert derived.pop("kveil.schema")["id"] == 7
+    assert derived == json.loads(shop.run("derive", "-r", "rules.yaml", file_of(shop, USER)).stdout)
 
 
 def file_of(shop, schema):
@@ -378,7 +380,7 @@ def test_look_up_and_compatibility(shop, stub):
     at = "/subjects/users.secure-value"
     compatibility = f"/compatibility{at}/versions/latest?verbose=true"
     assert "would take it" in shop.config(stub.url).derived("check").stdout  # no such subject yet
-    assert stub.paths() == ["/schemas/ids/7", at, compatibility]
+    assert stub.paths() == ["/schemas/ids/7", at, at, compatibility]  # derived by its id, and without
     stub.on("POST", compatibility, {"is_compatible": False, "messages": [
         "{errorType:'TYPE_MISMATCH', description:'first'}", "{errorType:'X', description:'second'}", "{oldSchema: '{\"default\": 7}'}"]})
     r = shop.derived("check", code=1)

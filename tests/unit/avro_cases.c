@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * For tests/integration/test_avro.py and test_avro_events.py: many schemas and records in one process. Each case is
- * five texts, in: rules, schema, value, the key's schema (empty: there is no key), key; and five, out: "ok" or the code
- * of what went wrong, the derived schema or why there is none, the value, the key's derived schema, the key. A text is
- * a length (4 bytes, little-endian) and its bytes.
+ * six texts, in: rules, schema, value, the key's schema (empty: there is no key), key, the schema that the value's was
+ * derived from (empty: not known); and five, out: "ok" or the code of what went wrong, the derived schema or why there
+ * is none, the value, the key's derived schema, the key. A text is a length (4 bytes, little-endian) and its bytes.
  */
 #include "base/buf.h"
-#include "kveil/engine.h"
+#include "kveil/schemas.h"
 #include "rules/plan.h"
 
 #include <stdio.h>
@@ -35,7 +35,7 @@ static void write_text(struct kveil_span s)
 		fwrite(s.data, 1, n, stdout);
 }
 
-enum { RULES, SCHEMA, VALUE, KEY_SCHEMA, KEY, TEXTS };
+enum { RULES, SCHEMA, VALUE, KEY_SCHEMA, KEY, ORIGINAL, TEXTS };
 
 struct run {
 	struct kveil_engine *engine;
@@ -48,10 +48,14 @@ static enum kveil_status run_engine(struct run *r, struct kveil_plan *plan, stru
 				    const struct kveil_buf *in)
 {
 	struct kveil_record record = {.value = kveil_buf_span(&in[VALUE])};
+	struct kveil_schema_source source = {.must_fit = true};
+
+	if (in[ORIGINAL].len)
+		source.original = kveil_buf_span(&in[ORIGINAL]);
 	enum kveil_status st = kveil_engine_new(plan, ring, NULL, &r->engine, &r->err);
 
 	if (!st)
-		st = kveil_engine_schema_new(r->engine, kveil_buf_span(&in[SCHEMA]), &r->schema, &r->err);
+		st = kveil_engine_schema_of(r->engine, kveil_buf_span(&in[SCHEMA]), &source, &r->schema, &r->err);
 	if (!st && in[KEY_SCHEMA].len) {
 		st = kveil_engine_key_schema_new(r->engine, kveil_buf_span(&in[KEY_SCHEMA]), &r->key_schema, &r->err);
 		record.key = kveil_buf_span(&in[KEY]);

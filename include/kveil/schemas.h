@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kveil/schemas.h: what is known of an Avro schema beside its text, for engines (kveil/engine.h): under which id it
+ * stands in a registry, and which schema it was derived from.
+ *
+ *   writer's schema, id 7 ─ rules that protect ─► derived: "kveil.schema": {"id": 7, …} ─ rules that open ─► the
+ * writer's
+ *
+ * Threads: as kveil_engine_schema_new.
+ */
+#ifndef KVEIL_SCHEMAS_H
+#define KVEIL_SCHEMAS_H
+
+#include "kveil/engine.h"
+
+struct kveil_schema_source {
+	const struct kveil_schema_id *id; /* the derived one refers to it; NULL: not known */
+	struct kveil_span original;       /* the schema that this one refers to; data NULL: not at hand */
+	bool must_fit;                    /* another original is an AVRO_SCHEMA error; else it counts for nothing */
+};
+
+/* kveil_engine_schema_new and kveil_engine_key_schema_new of what is known. Where rules open all that was sealed, the
+ * derived schema is the original one. */
+KVEIL_API enum kveil_status kveil_engine_schema_of(struct kveil_engine *e, struct kveil_span text,
+						   const struct kveil_schema_source *source,
+						   struct kveil_engine_schema **ret,
+						   struct kveil_error *err) KVEIL_MUST_CHECK;
+KVEIL_API enum kveil_status kveil_engine_key_schema_of(struct kveil_engine *e, struct kveil_span text,
+						       const struct kveil_schema_source *source,
+						       struct kveil_engine_schema **ret,
+						       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Which schema does it take to open what stands in values, or keys, of this one? false: none, or nothing tells. */
+KVEIL_API bool kveil_engine_schema_original(const struct kveil_engine *e, struct kveil_span text,
+					    struct kveil_schema_id *ret);
+KVEIL_API bool kveil_engine_key_schema_original(const struct kveil_engine *e, struct kveil_span text,
+						struct kveil_schema_id *ret);
+/* The derived schema as whoever does not know the text's id derives it. */
+KVEIL_API struct kveil_span kveil_engine_schema_unreferred(const struct kveil_engine_schema *s);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * format/avro_origin.h: what the sealed values of a derived schema were, for the rules that open them.
+ *
+ *   {"type": "string", "kveil.type": {"type": "enum", "name": "com.acme.Level"}}      beside each value
+ *   "kveil.schema": {"id": 7, "fingerprint": "9c1a52a2f0e3b7d1"}                      at the root, once
+ *
+ * The property beside a value is enough but for an enum, whose symbols are told nowhere: the schema that the derived
+ * one refers to has them. Where that one is at hand and the rules open all that was sealed, it is what comes out.
+ */
+#ifndef KVEIL_FORMAT_AVRO_ORIGIN_H
+#define KVEIL_FORMAT_AVRO_ORIGIN_H
+
+#include "format/avro_schema.h"
+
+#define KVEIL_AVRO_WAS       "kveil.type"
+#define KVEIL_AVRO_REFERENCE "kveil.schema"
+
+struct kveil_avro_origin;
+struct kveil_avro_program;
+
+/* derived is borrowed. original: the text of the schema that it refers to; none: data NULL. AVRO_SCHEMA: that is
+ * another one. */
+enum kveil_status kveil_avro_origin_new(const struct kveil_avro_schema *derived, struct kveil_span original,
+					struct kveil_avro_origin **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+void kveil_avro_origin_free(struct kveil_avro_origin *o);
+
+/* Of values of this type of the derived schema, or NULL: nothing tells. o NULL: nothing does. */
+const struct kveil_avro_type *kveil_avro_origin_of(const struct kveil_avro_origin *o, uint32_t type);
+/* The original schema's text; data NULL: it is not at hand. */
+struct kveil_span kveil_avro_origin_text(const struct kveil_avro_origin *o);
+/* Is what comes out written with the original schema, as it was? */
+bool kveil_avro_is_all_back(const struct kveil_avro_program *p);
+
+/* What a schema refers to: an id in digits or a GUID, in text. false: nothing. */
+enum { KVEIL_AVRO_REFERENCE_BYTES = 40 };
+bool kveil_avro_read_reference(const json_t *schema, char text[KVEIL_AVRO_REFERENCE_BYTES]);
+/* Has it refer to a writer's schema; text "" takes a reference away. false: there is no place for one. */
+bool kveil_avro_set_reference(json_t *schema, const char *text, const struct kveil_avro_schema *writer);
+
+#endif

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What comes back when sealed values are opened: types, names, symbols, and the whole schema where it is known. */
+#include "kveil/schemas.h"
+#include "rules/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define HEAD    "name: t\ntopics: [in]\nformat: avro\nfields:\n"
+#define R(text) "  - {" text "}\n"
+#define REC(f)  "{\"type\":\"record\",\"name\":\"U\",\"namespace\":\"n\",\"fields\":[" f "]}"
+#define F(n, t) "{\"name\":\"" n "\",\"type\":" t "}"
+#define LEVEL   "{\"type\":\"enum\",\"name\":\"Level\",\"symbols\":[\"LOW\",\"HIGH\"]}"
+#define WAS     "\"kveil.type\":{\"type\":\"enum\",\"name\":\"n.Level\"}"
+#define MD5     "{\"type\":\"fixed\",\"name\":\"M\",\"size\":2,\"logicalType\":\"l\"}"
+
+struct rig {
+	struct kveil_plan *plan;
+	struct kveil_keystore *keystore;
+	struct kveil_keyring *ring;
+	struct kveil_engine *engine;
+	struct kveil_engine_schema *schema;
+	struct kveil_result result;
+};
+
+static enum kveil_status rig_init(struct rig *r, const char *rules, const char *schema,
+				  const struct kveil_schema_source *source, struct kveil_error *err)
+{
+	struct kveil_report report = {0};
+
+	*r = (struct rig){0};
+	r->plan = kveil_plan_parse(kveil_span_str(rules), "t.yaml", NULL, &report);
+	kveil_report_print(&report, stderr);
+	kveil_report_clear(&report);
+	assert_non_null(r->plan);
+	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("seed"), &r->keystore, err), KVEIL_OK);
+	assert_int_equal(kveil_keyring_new(r->keystore, &r->ring, err), KVEIL_OK);
+	assert_int_equal(kveil_engine_new(r->plan, r->ring, NULL, &r->engine, err), KVEIL_OK);
+	enum kveil_status st = kveil_engine_schema_of(r->engine, kveil_span_str(schema), source, &r->schema, err);
+	kveil_engine_use_schema(r->engine, r->schema);
+	return st;
+}
+
+static void rig_clear(struct rig *r)
+{
+	kveil_engine_schema_free(r->schema);
+	kveil_engine_free(r->engine);
+	kveil_keyring_free(r->ring);
+	kveil_keystore_unref(r->keystore);
+	kveil_plan_unref(r->plan);
+}
+
+/* Its value, borrowed; absent where it was refused. */
+static struct kveil_span run(struct rig *r, struct kveil_span value)
+{
+	struct kveil_record record = {.value = value};
+
+	kveil_engine_run(r->engine, &record, &r->result);
+	return r->result.verdict == KVEIL_PRODUCE ? r->result.outputs[0].record.value : KVEIL_SPAN_NULL;
+}
+
+static void assert_text(struct kveil_span text, const char *want)
+{
+	if (!kveil_span_eq(text, kveil_span_str(want)))
+		fail_msg("%.*s\nis not\n%s", (int)text.len, (const char *)text.data, want);
+}
+
+#define SEAL(p) R("path: " p ", encrypt: {key: k}")
+#define OPEN(p) R("path: " p ", decrypt: {key: k}")
+
+/* Sealed and opened under the text that comes in between. */
+static const struct row {
+	const char *what, *schema, *seal, *open;
+	const char *known,
+	    *unknown; /* what comes back with the original schema at hand, and without; NULL: it itself */
+	struct kveil_span value, plain,
+	    partly; /* plain: what comes back without it; partly: with it, where known is not NULL */
+} rows[] = {
+    {"an enum", REC(F("a", LEVEL)), SEAL("$.a"), OPEN("$.a"), NULL, REC(F("a", "\"string\"")), KVEIL_SPAN("\2"),
+     KVEIL_SPAN("\10HIGH")},
+    {"a fixed", REC(F("a", MD5)), SEAL("$.a"), OPEN("$.a"), NULL, REC(F("a", MD5)), KVEIL_SPAN("xy"), KVEIL_SPAN("xy")},
+    {"in a union", REC(F("a", "[\"null\"," LEVEL "," MD5 "]")), SEAL("$.a"), OPEN("$.a"), NULL,
+     REC(F("a", "[\"null\",\"string\"," MD5 "]")), KVEIL_SPAN("\4xy"), KVEIL_SPAN("\4xy")},
+    {"what tells how to read it",
+     REC(F("a", "{\"type\":\"string\",\"logicalType\":\"uuid\",\"doc\":\"d\"}") "," F(
+	 "b", "{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":4}")),
+     SEAL("$.*"), OPEN("$.*"), NULL,
+     REC(F("a", "{\"type\":\"string\",\"doc\":\"d\",\"logicalType\":\"uuid\"}") "," F(
+	 "b", "{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":4}")),
+     KVEIL_SPAN("\4ab\2c"), KVEIL_SPAN("\4ab\2c")},
+    {"a default", REC("{\"name\":\"a\",\"type\":" LEVEL ",\"default\":\"LOW\",\"doc\":\"d\"}"), SEAL("$.a"),
+     OPEN("$.a"), NULL, REC("{\"name\":\"a\",\"type\":\"string\",\"default\":\"\",\"doc\":\"d\"}"), KVEIL_SPAN("\2"),
+     KVEIL_SPAN("\10HIGH")},
+    {"beside what stays masked", REC(F("a", LEVEL) "," F("b", "\"int\"")), SEAL("$.a") R("path: $.b, mask: {}"),
+     OPEN("$.a"), REC(F("a", LEVEL) "," F("b", "{\"type\":\"string\",\"kveil.type\":\"int\"}")),
+     REC(F("a", "\"string\"") "," F("b", "{\"type\":\"string\",\"kveil.type\":\"int\"}")), KVEIL_SPAN("\2\16"),
+     KVEIL_SPAN("\10HIGH\2*"), KVEIL_SPAN("\2\2*")},
+    {"a default that stays masked", REC(F("a", LEVEL) ",{\"name\":\"b\",\"type\":\"string\",\"default\":\"CANARY\"}"),
+     SEAL("$.a") R("path: $.b, mask: {}"), OPEN("$.a"),
+     REC(F("a", LEVEL) ",{\"name\":\"b\",\"type\":\"string\",\"default\":\"\"}"),
+     REC(F("a", "\"string\"") ",{\"name\":\"b\",\"type\":\"string\",\"default\":\"\"}"), KVEIL_SPAN("\2\2b"),
+     KVEIL_SPAN("\10HIGH\2*"), KVEIL_SPAN("\2\2*")},
+    {"one type in two places, of which one was sealed", REC(F("a", LEVEL) "," F("b", "\"Level\"")), SEAL("$.b"),
+     OPEN("$.b"), NULL, REC(F("a", LEVEL) "," F("b", "\"string\"")), KVEIL_SPAN("\2\2"), KVEIL_SPAN("\2\10HIGH")},
+    {"the same, the sealed one first, and one that stays",
+     REC(F("a", LEVEL) "," F("b", "\"Level\"") "," F("c", "\"int\"")), SEAL("$.a") R("path: $.c, mask: {}"),
+     OPEN("$.a"),
+     REC(F("a", LEVEL) "," F("b", "\"n.Level\"") "," F("c", "{\"type\":\"string\",\"kveil.type\":\"int\"}")),
+     REC(F("a", "\"string\"") "," F("b", LEVEL) "," F("c", "{\"type\":\"string\",\"kveil.type\":\"int\"}")),
+     KVEIL_SPAN("\2\0\4"), KVEIL_SPAN("\10HIGH\0\2*"), KVEIL_SPAN("\2\0\2*")},
+    {"both of them opened, and one that stays", REC(F("a", LEVEL) "," F("b", "\"Level\"") "," F("c", "\"int\"")),
+     SEAL("$.a") SEAL("$.b") R("path: $.c, mask: {}"), OPEN("$.a") OPEN("$.b"),
+     REC(F("a", LEVEL) "," F("b", "\"n.Level\"") "," F("c", "{\"type\":\"string\",\"kveil.type\":\"int\"}")),
+     REC(F("a", "\"string\"") "," F("b", "\"string\"") "," F("c", "{\"type\":\"string\",\"kveil.type\":\"int\"}")),
+     KVEIL_SPAN("\2\0\4"), KVEIL_SPAN("\10HIGH\6LOW\2*"), KVEIL_SPAN("\2\0\2*")},
+    {"a record that became two",
+     REC(F("a", "{\"type\":\"record\",\"name\":\"V\",\"fields\":[" F("x", LEVEL) "]}") "," F("b", "\"V\"")),
+     SEAL("$.b.x"), OPEN("$.b.x"), NULL,
+     REC(F("a", "{\"type\":\"record\",\"name\":\"V\",\"fields\":[" F("x", LEVEL) "]}") "," F(
+	 "b", "{\"type\":\"record\",\"name\":\"V_protected\",\"fields\":[" F("x", "\"string\"") "]}")),
+     KVEIL_SPAN("\2\0"), KVEIL_SPAN("\2\6LOW")},
+    {"one that holds itself", REC(F("a", LEVEL) "," F("next", "[\"null\",\"U\"]")), SEAL("$..a"), OPEN("$..a"), NULL,
+     REC(F("a", "\"string\"") "," F("next", "[\"null\",\"n.U\"]")), KVEIL_SPAN("\2\2\0\0"),
+     KVEIL_SPAN("\10HIGH\2\6LOW\0")},
+    {"elements",
+     REC(F("a", "{\"type\":\"array\",\"items\":" LEVEL "}") "," F("b", "{\"type\":\"map\",\"values\":\"Level\"}")),
+     SEAL("\"$.*.*\""), OPEN("\"$.*.*\""), NULL,
+     REC(F("a", "{\"type\":\"array\",\"items\":\"string\"}") "," F("b", "{\"type\":\"map\",\"values\":\"string\"}")),
+     KVEIL_SPAN("\2\2\0\2\2k\2\0"), KVEIL_SPAN("\2\10HIGH\0\2\2k\10HIGH\0")},
+    {"one that is opened at times", REC(F("a", LEVEL) "," F("b", "\"boolean\"")), SEAL("$.a"),
+     R("path: $.a, when: \"$.b == true\", decrypt: {key: k}"),
+     REC(F("a", "[{\"type\":\"string\"," WAS "}," LEVEL "]") "," F("b", "\"boolean\"")),
+     REC(F("a", "{\"type\":\"string\"," WAS "}") "," F("b", "\"boolean\"")), KVEIL_SPAN("\2\1"),
+     KVEIL_SPAN("\10HIGH\1"), KVEIL_SPAN("\2\2\1")},
+    {"at the root", LEVEL, SEAL("$"), OPEN("$"), NULL, "\"string\"", KVEIL_SPAN("\2"), KVEIL_SPAN("\10HIGH")},
+};
+
+static void check(const struct row *row, struct rig *open, const char *want, struct kveil_span sealed,
+		  struct kveil_span plain)
+{
+	assert_text(kveil_engine_schema_derived(open->schema), want);
+	struct kveil_span out = run(open, sealed);
+	if (!out.data || !kveil_span_eq(out, plain))
+		fail_msg("%s: %s: %zu bytes: %.*s", row->what, open->result.error.message, out.len, (int)out.len,
+			 (const char *)(out.data ? out.data : (const uint8_t *)""));
+}
+
+static void test_comes_back(void **state)
+{
+	(void)state;
+	const struct kveil_schema_id id = {.id = 7};
+	char rules[2][1024], text[4096];
+	struct kveil_error err;
+	struct rig seal, open;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const struct row *r = &rows[i];
+		struct kveil_schema_source source = {.id = &id};
+		snprintf(rules[0], sizeof rules[0], HEAD "%s", r->seal);
+		snprintf(rules[1], sizeof rules[1], HEAD "%s", r->open);
+		assert_int_equal(rig_init(&seal, rules[0], r->schema, &source, &err), KVEIL_OK);
+		struct kveil_span derived = kveil_engine_schema_derived(seal.schema), sealed = run(&seal, r->value);
+		assert_non_null(sealed.data);
+		snprintf(text, sizeof text, "%.*s", (int)derived.len, (const char *)derived.data);
+		assert_null(strstr(text, "CANARY"));
+		for (int known = 0; known < 2; known++) {
+			const char *want = known ? r->known : r->unknown;
+			source = (struct kveil_schema_source){.must_fit = true};
+			if (known)
+				source.original = kveil_span_str(r->schema);
+			if (rig_init(&open, rules[1], text, &source, &err))
+				fail_msg("%s: %s", r->what, err.message);
+			check(r, &open, want ? want : r->schema, sealed,
+			      !known ? r->plain
+			      : want ? r->partly
+				     : r->value);
+			rig_clear(&open);
+		}
+		rig_clear(&seal);
+	}
+}
+
+/* The derived schema says what it was derived from, once, and under whatever id values name it by. */
+static void test_reference(void **state)
+{
+	(void)state;
+	static const char schema[] = REC(F("a", LEVEL)), union_of[] = "[\"null\"," REC(F("a", LEVEL)) "]";
+	const struct kveil_schema_id ids[] = {
+	    {.id = 4000000000u}, {.is_guid = true, .guid = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff}}};
+	const char *says[] = {"{\"id\":4000000000,", "{\"guid\":\"00010203-0405-0607-0809-0a0b0c0d0eff\","};
+	struct kveil_schema_id found;
+	struct kveil_error err;
+	struct rig r, again, open;
+	char text[1024];
+
+	for (int i = 0; i < 4; i++) {
+		struct kveil_schema_source source = {.id = &ids[i % 2]};
+		assert_int_equal(rig_init(&r, HEAD SEAL("$.a"), i < 2 ? schema : union_of, &source, &err), KVEIL_OK);
+		struct kveil_span derived = kveil_engine_schema_derived(r.schema),
+				  bare = kveil_engine_schema_unreferred(r.schema);
+		assert_non_null(memmem(derived.data, derived.len, says[i % 2], strlen(says[i % 2])));
+		assert_null(memmem(bare.data, bare.len, "kveil.schema", 12));
+		assert_false(kveil_engine_schema_original(r.engine, derived, &found)); /* it opens nothing */
+		snprintf(text, sizeof text, "%.*s", (int)derived.len, (const char *)derived.data);
+		assert_int_equal(rig_init(&open, HEAD OPEN("$.a"), text, NULL, &err), KVEIL_OK);
+		assert_true(kveil_engine_schema_original(open.engine, derived, &found));
+		assert_true(kveil_schema_id_eq(&found, &ids[i % 2]));
+		assert_false(kveil_engine_key_schema_original(open.engine, derived, &found));
+		assert_false(kveil_engine_schema_original(open.engine, bare, &found));
+		/* What comes out of it no longer is derived from that. */
+		derived = kveil_engine_schema_derived(open.schema);
+		assert_null(memmem(derived.data, derived.len, "kveil.schema", 12));
+		/* Who derives from it again refers to it, and not to what it refers to. */
+		source.id = &(struct kveil_schema_id){.id = 9};
+		assert_int_equal(rig_init(&again, HEAD R("path: $.a, mask: {}"), text, &source, &err), KVEIL_OK);
+		derived = kveil_engine_schema_derived(again.schema);
+		const char *first = memmem(derived.data, derived.len, "\"kveil.schema\":{\"id\":9,", 23);
+		assert_non_null(first);
+		assert_null(memmem(first + 10, derived.len - (size_t)((const uint8_t *)first + 10 - derived.data),
+				   "kveil.schema", 12));
+		rig_clear(&r);
+		rig_clear(&open);
+		rig_clear(&again);
+	}
+}
+
+/* An id that stands for something else, in a registry of its own. */
+static void test_another_original(void **state)
+{
+	(void)state;
+	static const char schema[] = REC(F("a", LEVEL));
+	static const char other[] =
+	    REC(F("a", "{\"type\":\"enum\",\"name\":\"Level\",\"symbols\":[\"HIGH\",\"LOW\"]}"));
+	struct kveil_schema_source source = {.id = &(struct kveil_schema_id){.id = 7}};
+	struct kveil_error err;
+	struct rig r, open;
+	char text[1024];
+
+	assert_int_equal(rig_init(&r, HEAD SEAL("$.a"), schema, &source, &err), KVEIL_OK);
+	struct kveil_span derived = kveil_engine_schema_derived(r.schema), sealed = run(&r, KVEIL_SPAN("\2"));
+	snprintf(text, sizeof text, "%.*s", (int)derived.len, (const char *)derived.data);
+	source = (struct kveil_schema_source){.original = kveil_span_str(other)};
+	assert_int_equal(rig_init(&open, HEAD OPEN("$.a"), text, &source, &err), KVEIL_OK);
+	assert_text(kveil_engine_schema_derived(open.schema), REC(F("a", "\"string\"")));
+	assert_true(kveil_span_eq(run(&open, sealed), KVEIL_SPAN("\10HIGH")));
+	rig_clear(&open);
+	source.must_fit = true;
+	assert_int_equal(rig_init(&open, HEAD OPEN("$.a"), text, &source, &err), KVEIL_E_AVRO_SCHEMA);
+	rig_clear(&open);
+	rig_clear(&r);
+}
+
+/* One seal after the other comes off, each giving back what it found. */
+static void test_sealed_twice(void **state)
+{
+	(void)state;
+	static const char *const rules[] = {HEAD R("path: $.a, encrypt: {key: k, type: json}"), HEAD SEAL("$.a"),
+					    HEAD R("path: $.a, reencrypt: {from: k, to: l}"),
+					    HEAD R("path: $.a, decrypt: {key: l}"),
+					    HEAD R("path: $.a, decrypt: {key: k, type: json}")};
+	char texts[6][1024] = {REC(F("a", "\"long\""))};
+	uint8_t values[6][1024] = {"\16"};
+	size_t bytes[6] = {1};
+	struct kveil_error err;
+
+	for (int i = 0; i < 5; i++) {
+		struct rig r;
+		if (rig_init(&r, rules[i], texts[i], NULL, &err))
+			fail_msg("%d: %s", i, err.message);
+		struct kveil_span derived = kveil_engine_schema_derived(r.schema),
+				  out = run(&r, kveil_span_of(values[i], bytes[i]));
+		if (!out.data)
+			fail_msg("%d: %s", i, r.result.error.message);
+		snprintf(texts[i + 1], sizeof texts[i + 1], "%.*s", (int)derived.len, (const char *)derived.data);
+		memcpy(values[i + 1], out.data, out.len);
+		bytes[i + 1] = out.len;
+		rig_clear(&r);
+	}
+	assert_string_equal(texts[4], texts[1]);
+	assert_string_equal(texts[5], texts[0]);
+	assert_int_equal(bytes[5], 1);
+	assert_int_equal(values[5][0], 14);
+}
+
+/* Whoever holds the key may have sealed anything. */
+static void test_no_symbol_of_it(void **state)
+{
+	(void)state;
+	static const char schema[] = REC(F("a", LEVEL) "," F("b", MD5));
+	static const char sealed_as[] = REC(F("a", "\"string\"") "," F("b", "\"bytes\""));
+	struct kveil_schema_source source = {.original = kveil_span_str(schema)};
+	struct kveil_error err;
+	struct rig names, other, open;
+	char text[1024];
+
+	assert_int_equal(rig_init(&names, HEAD SEAL("$.*"), schema, NULL, &err), KVEIL_OK);
+	struct kveil_span derived = kveil_engine_schema_derived(names.schema);
+	snprintf(text, sizeof text, "%.*s", (int)derived.len, (const char *)derived.data);
+	assert_int_equal(rig_init(&other, HEAD SEAL("$.*"), sealed_as, NULL, &err), KVEIL_OK);
+	assert_int_equal(rig_init(&open, HEAD OPEN("$.*"), text, &source, &err), KVEIL_OK);
+	assert_true(kveil_span_eq(run(&open, run(&other, KVEIL_SPAN("\6LOW\4xy"))), KVEIL_SPAN("\0xy")));
+	assert_null(run(&open, run(&other, KVEIL_SPAN("\6low\4xy"))).data);
+	assert_int_equal(open.result.error.status, KVEIL_E_UNSUPPORTED_KIND);
+	assert_null(run(&open, run(&other, KVEIL_SPAN("\6LOW\6xyz"))).data);
+	assert_int_equal(open.result.error.status, KVEIL_E_UNSUPPORTED_KIND);
+	rig_clear(&names);
+	rig_clear(&other);
+	rig_clear(&open);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_comes_back),       cmocka_unit_test(test_reference),
+	    cmocka_unit_test(test_another_original), cmocka_unit_test(test_sealed_twice),
+	    cmocka_unit_test(test_no_symbol_of_it),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
