@@ -4,9 +4,10 @@
  * committed offset. It is gone when the offset has passed, when the process lets go in order, or when it has lived for
  * a while. Who finds one goes on carefully: one record at a time, with a note of its own while it is in hand, gone when
  * the process has survived it. So the count is only of processes that ended with this record in hand: others were
- * killed while there was no record, or with one of another partition. With three the record is set aside unread.
+ * killed while there was no record, or with one of another partition. With five the record is set aside unread:
+ * processes that are killed again and again, whatever they have in hand, hardly die at one record so often.
  *
- *   begin: 1 ─ ended ─ in hand: 2 ─ ended ─ in hand: 3 ─ ended ─ begin: a letter that points to it, and on behind it
+ *   begin: 1 ─ ended ─ in hand: 2 ─ ended ─ … in hand: 5 ─ ended ─ begin: a letter that points to it, and on behind it
  *                               └ survived, lived, let go: no count
  */
 #include "worker/attempts.h"

@@ -8,7 +8,7 @@
 
 struct kveil_worker;
 
-enum { KVEIL_ATTEMPTS = 3 }; /* so many processes, and the record is set aside unread */
+enum { KVEIL_ATTEMPTS = 5 }; /* so many processes, and the record is set aside unread */
 
 /* Reads the notes of what was committed and leaves its own; moves an offset that is not to be read. */
 void kveil_attempts_begin(struct kveil_worker *w, rd_kafka_topic_partition_list_t *committed);
