@@ -29,11 +29,17 @@ static bool is_connect(const json_t *value)
 	return json_object_get(value, "schema") && json_object_get(value, "payload") && json_object_size(value) == 2;
 }
 
+/* By ExtractNewRecordState, with fields of the event around it. */
+static bool is_flattened(const json_t *value)
+{
+	return has_text(value, "__op") || has_text(value, "__deleted");
+}
+
 const char *kveil_shape_envelope(const json_t *value)
 {
 	const json_t *inner = is_connect(value) ? json_object_get(value, "payload") : value;
 
-	if (has_text(inner, "op") && has_images(inner))
+	if ((has_text(inner, "op") && has_images(inner)) || is_flattened(inner))
 		return "debezium";
 	if (inner != value)
 		return "connect";
@@ -46,13 +52,41 @@ const char *kveil_shape_envelope(const json_t *value)
 	return NULL;
 }
 
+/* {"$numberLong": "42"} is a scalar to rules. */
+static json_t *unwrap(json_t *value)
+{
+	const char *name;
+	void *next;
+	json_t *member;
+	size_t i;
+
+	json_object_foreach_safe(value, next, name, member)
+	{
+		if (json_object_size(value) == 1 && name[0] == '$')
+			return unwrap(member);
+		json_object_set(value, name, unwrap(member));
+	}
+	json_array_foreach(value, i, member) json_array_set(value, i, unwrap(member));
+	return value;
+}
+
+/* MongoDB's documents are texts. */
+static void append_document(json_t *rows, const json_t *text)
+{
+	json_t *document = json_loads(json_string_value(text), JSON_REJECT_DUPLICATES, NULL);
+
+	if (json_is_object(document))
+		json_array_append(rows, unwrap(document));
+	json_decref(document);
+}
+
 json_t *kveil_shape_rows(const char *envelope, json_t *value)
 {
 	static const char *const places[] = {"after", "before", "data", "old"};
 	json_t *rows = json_array(), *row, *inner = is_connect(value) ? json_object_get(value, "payload") : value;
 	size_t i;
 
-	if (!envelope || strcmp(envelope, "connect") == 0) {
+	if (!envelope || strcmp(envelope, "connect") == 0 || is_flattened(inner)) {
 		json_array_append(rows, inner);
 		return rows;
 	}
@@ -60,6 +94,8 @@ json_t *kveil_shape_rows(const char *envelope, json_t *value)
 		json_t *at = json_object_get(inner, places[k]);
 		if (json_is_object(at))
 			json_array_append(rows, at);
+		if (json_is_string(at))
+			append_document(rows, at);
 		json_array_foreach(at, i, row) json_array_append(rows, row);
 	}
 	return rows;

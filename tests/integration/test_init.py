@@ -100,12 +100,18 @@ EVENTS = {
     "maxwell": {"database": "d", "table": "t", "type": "insert", "ts": 1, "data": ROW},
     "ogg": {"table": "d.t", "op_type": "I", "after": ROW},
 }
+# Other events of Debezium.
+AS_DEBEZIUM = {
+    "wrapped": {"schema": {"type": "struct"}, "payload": EVENTS["debezium"]},
+    "mongodb": {"before": None, "after": json.dumps(ROW | {"_id": {"$oid": "596e2758"}, "phone": {"$numberLong": ROW["phone"]}}),
+                "updateDescription": None, "source": {"connector": "mongodb", "db": "d", "collection": "t"}, "op": "c"},
+    "flat": ROW | {"__op": "c", "__source_table": "t"},
+}
 
 
-@pytest.mark.parametrize("kind", [*EVENTS, "wrapped"])
+@pytest.mark.parametrize("kind", [*EVENTS, *AS_DEBEZIUM])
 def test_from_change_events(tmp_path, kind):
-    event = EVENTS["debezium" if kind == "wrapped" else kind]
-    event = {"schema": {"type": "struct"}, "payload": event} if kind == "wrapped" else event
+    event = (EVENTS | AS_DEBEZIUM)[kind]
     (tmp_path / "sample.json").write_text(json.dumps(event) + "\n")
     (tmp_path / "gaps.json").write_text(json.dumps(event) + "\n\n null\nNULL\n" + json.dumps(event) + "\n")
     assert init("--sample", "gaps.json", "gaps", cwd=tmp_path).returncode == 0
@@ -113,7 +119,7 @@ def test_from_change_events(tmp_path, kind):
     assert r.returncode == 0, r.stdout + r.stderr
     text = (tmp_path / "rules/sample.yaml").read_text()
     rules = yaml.safe_load(text)
-    assert rules["envelope"] == ("debezium" if kind == "wrapped" else kind)
+    assert rules["envelope"] == ("debezium" if kind in AS_DEBEZIUM else kind)
     assert {f["path"] for f in rules["fields"]} == {"$.phone", "$.email"}
     examples = (tmp_path / "rules/sample.examples.yaml").read_text()
     assert not [c for c in CANARIES if c in text + examples]
@@ -121,7 +127,7 @@ def test_from_change_events(tmp_path, kind):
     kveil("check", cwd=tmp_path)
     if kind not in ("connect", "wrapped"):  # with a schema, which this sample only hints at
         out = kveil("apply", "--demo-keys", "-r", "rules/sample.yaml", "sample.json", cwd=tmp_path)
-        assert "1387713" not in out and "canary@" not in out and '"amount": 3' in out
+        assert "1387713" not in out and "canary@" not in out and ('"amount": 3' in out or '\\"amount\\": 3' in out)
 
 
 def test_columns_in_keys(tmp_path, kafka):
