@@ -42,6 +42,8 @@ static void print_version(const struct kveil_restored_version *v)
 		printf("%s here, and stays so\n", strcmp(v->here, "scheduled") == 0 ? "to be destroyed" : v->here);
 	else if (strcmp(v->backup, v->here) == 0)
 		printf("and here\n");
+	else if (strcmp(v->here, "opens only") == 0)
+		printf("opens only here, for another version seals\n");
 	else
 		printf("%s here: `kveil keys enable` or `kveil keys destroy` says what becomes of it\n", v->here);
 }

@@ -16,7 +16,7 @@ struct settling {
 	struct kveil_restoring *how;
 	struct kveil_registry_events *coming, all;         /* all: what is there, what comes, and what is added */
 	struct kveil_withheld_list here, in_backup, after; /* before the restore; as the backup says; by all events */
-	struct kveil_map ids, in_use;                      /* what is there: by id; a version of each name in use */
+	struct kveil_map ids, names, in_use; /* what is there: by id; a version of each name; one in use */
 	int64_t now_ms;
 };
 
@@ -133,8 +133,20 @@ static enum kveil_status come_in(struct settling *s, const struct kveil_key_reco
 	return status;
 }
 
+/* What would seal from now on in the place of a version that is here only opens: equal values stay equal. */
+static enum kveil_status give_way(struct settling *s, struct kveil_key_record *r, struct kveil_error *err)
+{
+	if (!s->there->is_whole || r->state != KVEIL_KEY_LIVE || !kveil_map_get(&s->names, kveil_span_str(r->name)))
+		return KVEIL_OK;
+	r->state = KVEIL_KEY_OPENS_ONLY;
+	kveil_key_record_advance(r);
+	r->changed_ms = s->now_ms;
+	enum kveil_status status = kveil_key_record_sign(r, s->secret, err);
+	return status ? status : tell(s, r, "in use", "opens only", 0, false, err);
+}
+
 /* ret_out: it does not come in. */
-static enum kveil_status settle_one(struct settling *s, const struct kveil_key_record *r, bool *ret_out,
+static enum kveil_status settle_one(struct settling *s, struct kveil_key_record *r, bool *ret_out,
 				    struct kveil_error *err)
 {
 	const struct kveil_key_record *there = kveil_map_get(&s->ids, kveil_span_of(&r->id, sizeof r->id));
@@ -144,7 +156,10 @@ static enum kveil_status settle_one(struct settling *s, const struct kveil_key_r
 		*ret_out = s->there->is_whole && kveil_map_get(&s->in_use, kveil_span_str(r->name));
 		return *ret_out ? tell(s, r, "destroyed", "in use", 0, true, err) : KVEIL_OK;
 	}
-	return there && s->there->is_whole ? stay(s, r, there, err) : come_in(s, r, there, err);
+	if (there && s->there->is_whole)
+		return stay(s, r, there, err);
+	enum kveil_status status = come_in(s, r, there, err);
+	return status ? status : give_way(s, r, err);
 }
 
 /* --- what was made once, and is nowhere --- */
@@ -199,6 +214,8 @@ static bool index_there(struct settling *s)
 		struct kveil_key_record *r = &d->records[i];
 		struct kveil_span id = kveil_span_of(&r->id, sizeof r->id), name = kveil_span_str(r->name);
 		ok = kveil_map_get(&s->ids, id) || kveil_map_put(&s->ids, id, r);
+		if (ok && !kveil_map_get(&s->names, name))
+			ok = kveil_map_put(&s->names, name, r);
 		if (ok && r->state != KVEIL_KEY_DESTROYED && !kveil_map_get(&s->in_use, name))
 			ok = kveil_map_put(&s->in_use, name, r);
 	}
@@ -226,6 +243,7 @@ static void end(struct settling *s)
 	kveil_withheld_clear(&s->in_backup);
 	kveil_withheld_clear(&s->after);
 	kveil_map_clear(&s->ids);
+	kveil_map_clear(&s->names);
 	kveil_map_clear(&s->in_use);
 }
 

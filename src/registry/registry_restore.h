@@ -2,7 +2,8 @@
 /*
  * registry/registry_restore.h: what a restore makes of the states that a backup says its versions have.
  *
- *   the registry is whole      its versions stay as they are: nothing that was disabled, scheduled or destroyed elsewhere is here
+ *   the registry is whole      its versions stay as they are: nothing that was disabled, scheduled or destroyed elsewhere is here,
+ *                              and of a name that is here nothing that comes in seals
  *   it is a copy, or missing   versions are disabled and scheduled as the backup says; what would be due already is
  *                              disabled instead, and an officer says what becomes of it
  *
@@ -18,7 +19,7 @@
 struct kveil_restored_version {
 	char name[KVEIL_KEY_NAME_MAX + 1];
 	uint32_t version, id;     /* version 0: the name as a whole */
-	const char *backup, *here; /* "in use", "disabled", "scheduled", "retired", "destroyed"; both "missing": the history alone has it */
+	const char *backup, *here; /* "in use", "opens only", "disabled", "scheduled", "retired", "destroyed"; both "missing": the history alone has it */
 	int64_t due_ms;           /* that the backup says; 0 = none */
 	bool stays;               /* it was here, and is as it was */
 };

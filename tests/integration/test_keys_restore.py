@@ -91,6 +91,36 @@ def test_a_restore_changes_no_state_of_a_live_registry(make):
     make_names(b, "acme", "other")
 
 
+def test_what_comes_in_does_not_seal_in_the_place_of_what_does(make):
+    """Equal values stay equal at the second site, whatever the first one rotated; what that sealed opens."""
+    a = make(data=DATA)
+    keys(a, "backup", "b1.json")
+    b = site(make, a)
+    keys(b, "restore", str(a.dir / "b1.json"))
+    fields = {"e.yaml": "encrypt: {key: notes}", "h.yaml": "hash: {key: pepper}",
+              "t.yaml": "tokenize: {key: cards, alphabet: digits}", "o.yaml": "decrypt: {key: notes}"}
+    for k in (a, b):
+        for file, action in fields.items():
+            (k.dir / file).write_text(f'name: two\ntopics: [two]\nfields:\n  - {{path: "$.v", {action}}}\n')
+
+    def values(k):
+        return [apply(k, file, '{"v":"4711471147114711"}\n').stdout for file in ("e.yaml", "h.yaml", "t.yaml")]
+
+    before = values(b)
+    assert before == values(a)
+    for name in ("notes", "pepper", "cards", "tenant-{}"):
+        keys(a, "rotate", name, "--now", "--yes")
+    sealed = values(a)[0]
+    keys(a, "backup", "b2.json")
+    dry, real = said(b, "restore", str(a.dir / "b2.json"), "--dry-run"), said(b, "restore", str(a.dir / "b2.json"))
+    assert dry["versions"] == real["versions"] and real["added"] == 4
+    assert told(real) == {(n, 2): ("in use", "opens only", False) for n in ("notes", "pepper", "cards", "tenant")}
+    assert {states(b, n)[1] for n in ("notes", "pepper", "cards", "tenant-{}")} == {"active"}
+    assert values(b) == before
+    assert json.loads(apply(b, "o.yaml", sealed).stdout) == {"v": "4711471147114711"}
+    assert told(said(b, "restore", str(a.dir / "b2.json"))) == {}
+
+
 def test_what_was_due_does_not_end_in_an_empty_registry(make):
     a = make(data=DATA)
     make_names(a, "acme")

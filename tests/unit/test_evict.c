@@ -197,6 +197,7 @@ static void a_backup_from_after_comes_into_what_is_older(void **state)
 	/* The other site keeps its secret and has the keys. */
 	assert_ok(kveil_keys_restore(&elsewhere.config, at(&f, "c.json"), false, &r, &err));
 	assert_int_equal(r.left_out, 0);
+	kveil_keys_restored_clear(&r);
 	assert_int_equal(works(&elsewhere, &before), 0);
 	assert_int_equal(works(&elsewhere, &after), 0);
 	/* Where there is nothing, the registry is what the backup was. */
