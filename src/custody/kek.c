@@ -12,7 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-enum { REST_MS = 1000, REST_MAX_MS = 30000, CALL_MS = 10000, REOPEN_MS = 1000 };
+enum { REST_MS = 1000, REST_MAX_MS = 30000, CALL_MS = 10000, REOPEN_MS = 1000, REOPEN_MAX_MS = 10000, REOPEN_SHARE = 10 };
 
 /* A call that may never come back is made by a thread of its own, on bytes of its own. */
 struct call {
@@ -39,7 +39,7 @@ struct kveil_kek_gate {
 	unsigned failures;       /* in a row */
 	struct kveil_error why;  /* of the last one */
 	struct call *stuck;      /* one that has not come back; NULL = none */
-	int64_t reopened_ms;     /* monotonic; 0 = never */
+	int64_t reopen_ms;       /* monotonic: not before */
 
 	pthread_mutex_t state_lock; /* over the next: never held over a call */
 	struct kveil_kek_state state;
@@ -306,6 +306,14 @@ static enum kveil_status open_anew(struct kveil_kek *kek, int64_t *ret_expires_m
 	return KVEIL_E_KEK_UNAVAILABLE;
 }
 
+/* A passphrase is made slow to try: that takes a tenth of the time at most. */
+static int64_t reopen_from(int64_t begun_ms, int64_t ended_ms)
+{
+	int64_t rest = (ended_ms - begun_ms) * REOPEN_SHARE;
+
+	return ended_ms + (rest < REOPEN_MS ? REOPEN_MS : rest > REOPEN_MAX_MS ? REOPEN_MAX_MS : rest);
+}
+
 enum kveil_status kveil_kek_reopen(struct kveil_kek *kek, struct kveil_error *err)
 {
 	struct kveil_kek_gate *gate = kek->gate;
@@ -316,9 +324,9 @@ enum kveil_status kveil_kek_reopen(struct kveil_kek *kek, struct kveil_error *er
 		return KVEIL_OK;
 	pthread_mutex_lock(&gate->lock);
 	int64_t now = kveil_clock_mono_ms();
-	if (!gate->reopened_ms || now - gate->reopened_ms >= REOPEN_MS) {
-		gate->reopened_ms = now;
+	if (now >= gate->reopen_ms) {
 		(void)!open_anew(kek, &expires_ms, &why);
+		gate->reopen_ms = reopen_from(now, kveil_clock_mono_ms());
 		pthread_mutex_lock(&gate->state_lock);
 		gate->state.failures += why.status && !gate->reopening.status;
 		if (why.status)

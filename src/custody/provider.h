@@ -96,7 +96,8 @@ enum kveil_status kveil_kek_tend(struct kveil_kek *kek, struct kveil_error *err)
  * it. */
 enum kveil_status kveil_kek_last(struct kveil_kek *kek, struct kveil_error *err) KVEIL_MUST_CHECK;
 struct kveil_kek_state kveil_kek_state(struct kveil_kek *kek);
-/* Would the next start open the same key from its files? KEK_UNAVAILABLE: not. Looked at once a second at most. */
+/* Would the next start open the same key from its files? KEK_UNAVAILABLE: not. Looked at once a second at most, or more
+ * seldom where that takes long. */
 enum kveil_status kveil_kek_reopen(struct kveil_kek *kek, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Lets it rest as after a failure of its own, with this reason. */
 void kveil_kek_rest(struct kveil_kek *kek, const struct kveil_error *why);
