@@ -12,7 +12,14 @@
 #include <signal.h>
 #include <stdlib.h>
 
-enum { REST_MS = 1000, REST_MAX_MS = 30000, CALL_MS = 10000, REOPEN_MS = 1000, REOPEN_MAX_MS = 10000, REOPEN_SHARE = 10 };
+enum {
+	REST_MS = 1000,
+	REST_MAX_MS = 30000,
+	CALL_MS = 10000,
+	REOPEN_MS = 1000,
+	REOPEN_MAX_MS = 10000,
+	REOPEN_SHARE = 10
+};
 
 /* A call that may never come back is made by a thread of its own, on bytes of its own. */
 struct call {

@@ -71,9 +71,7 @@ static enum kveil_status renumber_plain(struct kveil_keystore *ks, const struct 
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(old->algorithm);
 	uint8_t *key = NULL;
 
-	pthread_mutex_lock(&ks->lock);
-	r->version = kveil_key_name_next(kveil_map_get(&ks->names, kveil_span_str(old->name)));
-	pthread_mutex_unlock(&ks->lock);
+	r->version = kveil_keystore_next_number(ks, old->name);
 	if (old->state == KVEIL_KEY_DESTROYED)
 		return kveil_key_record_sign(r, ks->registry->secret, err);
 	enum kveil_status status = kveil_keystore_unwrap(ks, old, &key, err);

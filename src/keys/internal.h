@@ -82,6 +82,11 @@ struct kveil_keystore {
 		int64_t until_ms; /* monotonic: its custodian is not asked before */
 	} *refusals; /* records of the backlog that the KEK which they name did not wrap; under refresh_lock */
 	size_t refusal_count;
+	struct kveil_condemned {
+		char name[KVEIL_KEY_NAME_MAX + 1];
+		uint32_t version;
+	} *condemned; /* numbers of a log that records have which open to nothing of theirs; under refresh_lock */
+	size_t condemned_count;
 	/* One an entry of the configuration's data, as the last reading found it. Under lock. */
 	struct kveil_unread {
 		bool was_whole;         /* once nothing of it was outside: what comes later takes nothing from it */
@@ -234,14 +239,14 @@ enum kveil_status kveil_keystore_keks_last(const struct kveil_keystore *ks, cons
 /* Fails: what wrapped it is not what is called so here. */
 enum kveil_status kveil_keystore_wrong_kek(const struct kveil_key_record *r, struct kveil_error *err);
 /* *ret_key is secret memory; NULL where the custodian can only wrap. By the first KEK that opens it. */
-enum kveil_status kveil_keystore_unwrap(const struct kveil_keystore *ks, const struct kveil_key_record *r,
+enum kveil_status kveil_keystore_unwrap(struct kveil_keystore *ks, const struct kveil_key_record *r,
                                         uint8_t **ret_key, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* And by which: one that can only wrap, where *ret_key is NULL. */
-enum kveil_status kveil_keystore_unwrap_by(const struct kveil_keystore *ks, const struct kveil_key_record *r,
+enum kveil_status kveil_keystore_unwrap_by(struct kveil_keystore *ks, const struct kveil_key_record *r,
                                            uint8_t **ret_key, const struct kveil_kek **ret_by,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same from what one KEK made of it. */
-enum kveil_status kveil_keystore_unwrap_one(const struct kveil_keystore *ks, const struct kveil_key_record *r,
+enum kveil_status kveil_keystore_unwrap_one(struct kveil_keystore *ks, const struct kveil_key_record *r,
                                             struct kveil_kek *kek, struct kveil_span wrapped, uint8_t **ret_key,
                                             struct kveil_error *err) KVEIL_MUST_CHECK;
 /* payload into r by each of keks, each proved; all of them have to be there. *ret_opens: one of them gives it back. */

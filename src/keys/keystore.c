@@ -67,6 +67,7 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 	}
 	kveil_document_clear(&ks->backlog);
 	free(ks->refusals);
+	free(ks->condemned);
 	free(ks->unread);
 	kveil_withheld_clear(&ks->withheld);
 	pthread_mutex_destroy(&ks->tend_lock);

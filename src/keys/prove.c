@@ -13,6 +13,11 @@ static enum kveil_status entry_of(struct kveil_keystore *ks, const char *kek, st
 {
 	pthread_mutex_lock(&ks->io_lock);
 	const struct kveil_registry_root *root = ks->registry->root;
+	if (!root) { /* a backup, which is verified */
+		pthread_mutex_unlock(&ks->io_lock);
+		*ret = (struct kveil_registry_root){0};
+		return KVEIL_OK;
+	}
 	*ret = kveil_registry_root_head(root);
 	const struct kveil_registry_root_key *own = kveil_registry_root_find(root, kek);
 	bool ok = !own || kveil_registry_root_add(ret, kek, kveil_span_of(own->wrapped, own->wrapped_len));

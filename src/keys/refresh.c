@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { UNKNOWN_MS = 60000 };
+enum { UNKNOWN_MS = 60000, CONDEMNED_MAX = 4096 };
 
 /* --- records in --- */
 
@@ -145,6 +145,30 @@ static enum kveil_status collect(void *user, const struct kveil_key_record *reco
 	return kveil_tenants_note(ks, record, err);
 }
 
+/* Its number is taken all the same: whoever makes the next version has to pass it. */
+static enum kveil_status condemn(struct kveil_keystore *ks, const struct kveil_key_record *r, struct kveil_error *err)
+{
+	atomic_fetch_add_explicit(&ks->registry->ignored[KVEIL_DOUBT_FORGED], 1, memory_order_relaxed);
+	if (ks->condemned_count == CONDEMNED_MAX)
+		return KVEIL_OK;
+	struct kveil_condemned *grown = realloc(ks->condemned, (ks->condemned_count + 1) * sizeof *grown);
+	if (!grown)
+		return kveil_no_memory(err, "keys");
+	ks->condemned = grown;
+	struct kveil_condemned *c = &grown[ks->condemned_count++];
+	*c = (struct kveil_condemned){.version = r->version};
+	snprintf(c->name, sizeof c->name, "%s", r->name);
+	return KVEIL_OK;
+}
+
+static bool is_condemned(const struct kveil_keystore *ks, const char *name, uint32_t version)
+{
+	for (size_t i = 0; i < ks->condemned_count; i++)
+		if (ks->condemned[i].version == version && strcmp(ks->condemned[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 static enum kveil_status take(struct kveil_keystore *ks, const struct kveil_key_record *r, bool *changed,
 			      struct kveil_error *err)
 {
@@ -153,10 +177,8 @@ static enum kveil_status take(struct kveil_keystore *ks, const struct kveil_key_
 	if (n == NOTHING)
 		return KVEIL_OK;
 	enum kveil_status status = n == A_VERSION ? take_version(ks, r, err) : take_change(ks, r, err);
-	if (status == KVEIL_E_REGISTRY_CORRUPT && ks->registry->driver->forgiving) {
-		atomic_fetch_add_explicit(&ks->registry->ignored[KVEIL_DOUBT_FORGED], 1, memory_order_relaxed);
-		return KVEIL_OK;
-	}
+	if (status == KVEIL_E_REGISTRY_CORRUPT && ks->registry->driver->forgiving)
+		return condemn(ks, r, err);
 	*changed |= status == KVEIL_OK;
 	return status;
 }
@@ -485,6 +507,8 @@ uint32_t kveil_keystore_next_number(struct kveil_keystore *ks, const char *name)
 		if (strcmp(r->name, name) == 0 && r->version >= next)
 			next = r->version + 1;
 	}
+	while (next && is_condemned(ks, name, next))
+		next++;
 	pthread_mutex_unlock(&ks->refresh_lock);
 	return next;
 }

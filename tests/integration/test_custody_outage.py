@@ -224,6 +224,47 @@ def test_every_kind_of_outage(group, kafka, bao, door, keyset):
     group.close(keyset, 8)  # of those that were made between the outages; fewer on a machine that is busy
 
 
+def test_a_stranger_or_garbage_publishes_nothing(group, kafka, bao, door, keyset):
+    """Behind the same address while keys are due, with the registry in a topic: it stays as it was, and all goes on after."""
+    k = group.k
+    os.environ["BAO_TOKEN"] = bao.root
+    keys = "kveil.keys." + uuid.uuid4().hex[:8]
+    config(k, kafka.bootstrap, transit(door), f"kafka:{keys}", "2s")
+    k.init()
+    bao.call("POST", "transit/keys/other", {})
+    group.start()
+    group.feed()
+
+    def answer(garbage=None, stranger=False):
+        ways = ("encrypt", "decrypt", "rewrap") if stranger else ()
+        door.garbage = garbage
+        door.instead = {f"/v1/transit/{way}/kveil": f"/v1/transit/{way}/other" for way in ways}
+
+    def log():
+        return sum(kafka.end_offsets(keys).values())
+
+    mean_nothing = json.dumps({"data": {"ciphertext": "vault:v1:AAAA", "plaintext": "AAAA"}}).encode()
+    for name, how in (("a stranger", {"stranger": True}), ("garbage", {"garbage": mean_nothing})):
+        wait_for(f"{name}: ready before", group.ready, 90)
+        stands = log()
+        answer(**how)
+        wait_for(f"{name}: the keys expire, and it says why",
+                 lambda: all(r.count(": outage: ") == 2 and "kek_unavailable" in r for r in group.reasons()), 90)
+        group.alive()
+        before = group.out()
+        answer()
+        wait_for(f"{name}: ready by itself", group.ready, 90)
+        wait_for(f"{name}: records flow", lambda: group.out() > before, 90)
+        assert log() < stands + 200, name
+    # What was published the right KEK opens, and no message was taken for somebody else's.
+    for m in kafka.consume(keys, log()):
+        if m.value() and b'"wrapped":"' in m.value() and not (m.key() or b"!").startswith(b"!"):
+            wrapped = base64.b64decode(json.loads(m.value())["wrapped"]).decode()
+            assert bao.call("POST", "transit/decrypt/kveil", {"ciphertext": wrapped})["data"]["plaintext"]
+    assert k.metric("kveil_registry_records_ignored_total") == 0
+    group.close(keyset, 3)
+
+
 def test_a_start_while_the_custodian_is_down(group, kafka, bao, door, keyset):
     k = group.k
     os.environ["BAO_TOKEN"] = bao.token()

@@ -255,6 +255,10 @@ def test_an_insider_can_stop_keys_and_read_none(make_registry, kafka):  # noqa: 
     wait_for("counted", lambda: count(k) >= before + 7, timeout=40)
     works(k, kafka, 1)
     assert [r for r in keys(k) if r["name"] == "pii"] == [r for r in rows if r["name"] == "pii"]
+    # A number that is taken by what means nothing is passed: the next version has the one after it.
+    insider.put(k, kafka, insider.record(dead, id="00000ab0", version=2, sequence=1, wrapped=active["wrapped"]))
+    k.run("keys", "rotate", "dead-letters", "--now", check=0)
+    assert sorted(r["version"] for r in keys(k) if r["name"] == "dead-letters") == [1, 3]
     # A rival of a version that there is loses; a version of their own is one, and says whose it is not.
     insider.put(k, kafka, insider.record(active, key=os.urandom(32), id="00000aad", sequence=1))
     works(k, kafka, 2)

@@ -556,6 +556,97 @@ static void a_stranger_wraps_nothing(void **state)
 	fixture_tear_down(&f);
 }
 
+static struct kveil_kek *behind; /* who answers */
+
+static enum kveil_status unwrap_behind(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
+				       size_t *ret_len, struct kveil_error *why)
+{
+	return kveil_provider_by_name("file")->unwrap(asked ? behind : kek, wrapped, plain, room, ret_len, why);
+}
+
+static enum kveil_status wrap_as_they_come_in(struct kveil_kek *kek, struct kveil_span plain, struct kveil_buf *wrapped,
+					      struct kveil_error *why)
+{
+	(void)kek;
+	asked = 1;
+	return kveil_provider_by_name("file")->wrap(behind, plain, wrapped, why);
+}
+
+static enum kveil_status unwrap_garbage(struct kveil_kek *kek, struct kveil_span wrapped, uint8_t *plain, size_t room,
+					size_t *ret_len, struct kveil_error *why)
+{
+	(void)kek;
+	(void)wrapped;
+	(void)why;
+	memset(plain, 0, room);
+	*ret_len = 3;
+	return KVEIL_OK;
+}
+
+/* Another key answers from the moment on that the right one was proved. */
+static void a_stranger_comes_in_between(void **state)
+{
+	uint8_t other[32] = {9};
+	struct fixture f;
+	size_t n, m, kek_len;
+	(void)state;
+
+	fixture_set_up(&f, yaml);
+	struct kveil_keystore *ks = fixture_init(&f);
+	struct kveil_kek *right = ks->custodians[0];
+	uint8_t *before = get_file(at(&f, "keys.json"), &n), *kek = get_file(at(&f, "kek"), &kek_len);
+	put_file(at(&f, "kek"), other, sizeof other, 0600);
+	const struct kveil_kek_config *c = &f.config.custodians[0];
+	assert_ok(kveil_kek_open(right->provider, c->name, c->params, f.config.base_dir, &behind, &err));
+	put_file(at(&f, "kek"), kek, kek_len, 0600);
+	free(kek);
+	counting = *right->provider;
+	counting.is_read_once = false;
+	counting.wrap = wrap_as_they_come_in;
+	counting.unwrap = unwrap_behind;
+	right->provider = &counting;
+	asked = 0;
+	assert_int_equal(kveil_keystore_rotate(ks, KVEIL_SPAN("other"), 0, &err), KVEIL_E_KEK_UNAVAILABLE);
+	assert_non_null(strstr(err.message, "own secret"));
+	uint8_t *after = get_file(at(&f, "keys.json"), &m);
+	assert_int_equal(n, m);
+	assert_memory_equal(before, after, n);
+	free(before);
+	free(after);
+	right->provider = kveil_provider_by_name("file");
+	kveil_kek_close(behind);
+	behind = NULL;
+	asked = 0;
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
+/* What a custodian gives back means nothing: its fault, as long as it does not open the registry's own secret. */
+static void garbage_condemns_no_record(void **state)
+{
+	struct fixture f;
+	(void)state;
+
+	fixture_set_up(&f, yaml);
+	struct kveil_keystore *ks = fixture_init(&f), *late;
+	assert_ok(kveil_keystore_open(&f.config, &late, &err));
+	assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("other"), 0, &err));
+	counting = *late->custodians[0]->provider;
+	counting.is_read_once = false;
+	counting.unwrap = unwrap_garbage;
+	late->custodians[0]->provider = &counting;
+	assert_int_equal(kveil_keystore_refresh(late, &err), KVEIL_E_KEK_UNAVAILABLE);
+	late->custodians[0]->provider = kveil_provider_by_name("file");
+	int64_t end = kveil_clock_mono_ms() + 30000;
+	while (kveil_keystore_refresh(late, &err)) {
+		assert_true(kveil_clock_mono_ms() < end);
+		usleep(50000);
+	}
+	kveil_keystore_unref(late);
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
 static void put_foreign(struct kveil_keystore *ks, const char *name, uint32_t id, enum kveil_key_state state)
 {
 	struct kveil_key_record r;
@@ -576,7 +667,8 @@ static void put_foreign(struct kveil_keystore *ks, const char *name, uint32_t id
 static void a_wrong_kek_is_let_rest(void **state)
 {
 	enum {
-		ROTATED = 6 * 3, /* is it the KEK, does it give back what it wrapped, and the key itself */
+		ROTATED =
+		    6 * 4, /* is it the KEK, before and after; does it give back what it wrapped; the key itself */
 		SOUGHT = KVEIL_SOUGHT_MAX / 2,
 	};
 	struct fixture f;
@@ -806,6 +898,8 @@ int main(void)
 	    cmocka_unit_test(a_process_that_runs_keeps_its_keys),
 	    cmocka_unit_test(the_last_numbers_are_the_end),
 	    cmocka_unit_test(a_stranger_wraps_nothing),
+	    cmocka_unit_test(a_stranger_comes_in_between),
+	    cmocka_unit_test(garbage_condemns_no_record),
 	    cmocka_unit_test(a_wrong_kek_is_let_rest),
 	    cmocka_unit_test(a_key_goes_on_under_a_later_number),
 	    cmocka_unit_test(a_start_waits_for_no_single_custodian),
