@@ -44,11 +44,20 @@ enum kveil_keys_proof kveil_keys_prove_destroyed(struct kveil_keystore *ks, cons
 	return ret;
 }
 
+static bool has_name(const struct kveil_document *d, const char *name)
+{
+	for (size_t i = 0; i < d->count; i++)
+		if (strcmp(d->records[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *asked, kveil_keys_history_fn *fn,
 				     void *user, size_t *ret_missing, struct kveil_error *err)
 {
 	char name[KVEIL_KEY_NAME_MAX + 1] = "";
 	struct kveil_document d = {0};
+	bool known = !asked;
 
 	if (asked)
 		kveil_keys_registry_name(ks, asked, name);
@@ -56,10 +65,15 @@ enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *aske
 	for (size_t i = 0; !status && i < d.events.count; i++) {
 		json_t *event = json_loads(d.events.items[i].line, 0, NULL);
 		const char *key = json_string_value(json_object_get(event, "key"));
-		if (!asked || (key && (strcmp(key, name) == 0 || strcmp(key, asked) == 0)))
+		if (!asked || (key && (strcmp(key, name) == 0 || strcmp(key, asked) == 0))) {
 			fn(user, d.events.items[i].line, event);
+			known = true;
+		}
 		json_decref(event);
 	}
+	/* A name that is spelled otherwise is not one to which nothing was done. */
+	if (!status && !known && !has_name(&d, name) && !has_name(&d, asked))
+		status = kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", asked);
 	size_t kept = (size_t)ks->registry->events_kept, shown = kveil_registry_events_missing(&d.events);
 	size_t gone = kept > d.events.count ? kept - d.events.count : 0;
 	*ret_missing = gone > shown ? gone : shown;

@@ -26,6 +26,19 @@ static enum kveil_status pass_over(struct rewrapping *w, enum kveil_status statu
 	return KVEIL_OK;
 }
 
+/* Under a KEK that this configuration does not have. */
+static enum kveil_status leave_outside(struct rewrapping *w, const struct kveil_key_record *r)
+{
+	struct kveil_error why;
+	uint8_t *key;
+	enum kveil_status status = kveil_keystore_unwrap(w->ks, r, &key, &why);
+
+	kveil_secret_free(key);
+	if (status && !w->result->unreachable++)
+		w->result->away = why;
+	return KVEIL_OK;
+}
+
 /* The key of this record under another KEK, proved: what the new KEK wrapped must open to the same key before the old
  * wrapping goes. */
 static enum kveil_status rewrap_one(struct kveil_keystore *ks, struct kveil_key_record *r,
@@ -209,6 +222,8 @@ static enum kveil_status rewrap_into(struct rewrapping *w, const struct kveil_ke
 	pthread_mutex_unlock(&w->ks->lock);
 	if (home)
 		return kveil_record_is_tenants(r) ? KVEIL_OK : renew_wrapping(w->ks, r, &w->batch, err);
+	if (!kveil_record_is_tenants(r) && !kveil_keystore_has_kek(w->ks, r->kek))
+		return leave_outside(w, r);
 	if (!kveil_document_add(&w->batch, r))
 		return kveil_no_memory(err, "keys");
 	struct kveil_key_record *copy = &w->batch.records[w->batch.count - 1];

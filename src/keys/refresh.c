@@ -392,7 +392,8 @@ static enum kveil_status ask_for(struct kveil_keystore *ks, uint32_t id, struct 
 		return kveil_fail(err, KVEIL_E_KEY_PENDING, "the registry is asked for key id %u", id);
 	case KVEIL_SOUGHT_HELD_UP: /* this record is not at fault */
 		return kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "key id %u cannot be opened yet: %s", id,
-				  ks->held_up_why.message);
+				  ks->held_up_why.status ? ks->held_up_why.message
+							 : "its KEK is not in this configuration");
 	case KVEIL_SOUGHT_UNKNOWN:
 		break;
 	}

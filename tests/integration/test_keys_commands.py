@@ -128,6 +128,14 @@ def test_rewrap_says_what_it_left_and_refuses_what_it_cannot_prove(make):
     k.configure("new", names=["stays"], keks=("new",))
     r = k.run("keys", "list", check=0)
     assert "'gone'" in r.stderr and "'local'" in r.stderr and "unreachable" in r.stdout
+    # It holds up nothing else.
+    (k.dir / "kek-third").write_bytes(os.urandom(32))
+    (k.dir / "kek-third").chmod(0o600)
+    k.configure("third", names=["gone", "stays"], keks=("new", "third"))
+    r = k.run("keys", "rewrap", "--json", check=2)
+    assert json.loads(r.stdout) == {"wrapped_anew": 4, "unnamed": 0, "unreachable": 1} and "destroy gone@1" in r.stderr
+    k.configure("new", names=["stays"], keks=("local", "new", "third"))
+    k.run("keys", "rewrap", check=0)
     k.configure("new", names=["stays"])
     # A public key proves nothing about what it wraps.
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=edge", "-days", "9", "-keyout",

@@ -41,6 +41,8 @@ def test_each_change_of_keys_is_kept_in_the_registry(make):
     sequences = [e["sequence"] for e in everything]
     assert sequences == sorted(sequences) and len(set(sequences)) == len(sequences)
     assert k.run("keys", "rotate", "pii", "--reason", "x" * 2000).returncode == 2
+    # A name that is spelled otherwise is told.
+    assert "no key 'pij'" in k.run("keys", "history", "pij", check=2).stderr
 
 
 def test_history_comes_back_with_a_backup(make):
