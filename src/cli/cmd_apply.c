@@ -324,6 +324,9 @@ static bool open_samples(struct apply *a)
 		kveil_fail(&err, KVEIL_E_USAGE, "`format: avro` needs the schema of the records: --schema FILE");
 	else if (!is_avro(a->session.plan))
 		kveil_fail(&err, KVEIL_E_USAGE, "--schema is for `format: avro`");
+	else if (o->separator && !o->key_schema && a->session.plan->formats[KVEIL_PART_KEY]->is_typed)
+		kveil_fail(&err, KVEIL_E_USAGE,
+			   "the rules take keys in avro, which needs their schema: --key-schema FILE");
 	else if (kveil_avro_samples_open(&from, a->session.engine, &a->avro, &err) == KVEIL_OK)
 		return true;
 	fprintf(stderr, "kveil apply: %s\n", kveil_error_format(&err, "error", text, sizeof text));

@@ -165,6 +165,10 @@ static int derive(struct work *w, const struct kveil_schema_options *o, struct k
 	struct kveil_error err;
 	int code;
 
+	if (w->source.schema) {
+		known.tags = w->source.schema->tags;
+		known.tag_count = w->source.schema->tag_count;
+	}
 	/* Without what the values were, as a worker without it. */
 	if (w->source.registry &&
 	    (o->of_key ? kveil_engine_key_schema_original : kveil_engine_schema_original)(e, text, &id) &&

@@ -67,12 +67,10 @@ static bool needs_doc(const struct kveil_engine *e, enum kveil_part part, const 
 
 	for (uint32_t i = 0; !needs && i < p->count; i++) {
 		const struct kveil_avro_node *n = &p->nodes[i];
-		size_t count;
-		const uint32_t *ids = kveil_automaton_accepts(p->automaton, n->state, &count);
-		for (size_t k = 0; n->is_place && !needs && k < count; k++)
-			needs = ids[k] < e->rule_count &&
-				kveil_engine_takes(&e->rules[ids[k]], kveil_avro_value_kind(n->kind)) &&
-				reads_tape(e, &e->rules[ids[k]]);
+		for (size_t k = 0; n->is_place && !needs && k < n->id_count; k++)
+			needs = n->ids[k] < e->rule_count &&
+				kveil_engine_takes(&e->rules[n->ids[k]], kveil_avro_value_kind(n->kind)) &&
+				reads_tape(e, &e->rules[n->ids[k]]);
 	}
 	return needs;
 }
@@ -269,6 +267,16 @@ static enum kveil_status open_origin(struct kveil_engine_schema *s, const struct
 	return st;
 }
 
+static enum kveil_status refuse_format(const struct kveil_engine *e, enum kveil_part part, struct kveil_error *err)
+{
+	const char *name = e->parts[part].format->name;
+
+	kveil_fail(err, KVEIL_E_UNSUPPORTED, "the rules take %s in %s, which has no schemas",
+		   part == KVEIL_PART_KEY ? "keys" : "values", name);
+	kveil_error_hint(err, part == KVEIL_PART_KEY ? "format: {value: avro, key: avro}" : "format: avro");
+	return err->status;
+}
+
 static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
 				    const struct kveil_schema_source *source, struct kveil_engine_schema **ret,
 				    struct kveil_error *err)
@@ -278,10 +286,12 @@ static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part
 
 	*ret = NULL;
 	if (!e->parts[part].format->is_typed)
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "the rules' format has no schemas");
+		return refuse_format(e, part, err);
 	struct kveil_engine_schema *s = calloc(1, sizeof *s);
 	if (!s)
 		return kveil_no_memory(err, "a record");
+	s->part = part;
+	kveil_arena_init(&s->arena, 0);
 	struct binding b = {.engine = e};
 	enum kveil_status st = kveil_avro_schema_parse(text, &s->writer, err);
 	b.schema = s->writer;
@@ -292,8 +302,13 @@ static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part
 	if (!st && reveals(e, part))
 		st = open_origin(s, source, err);
 	if (!st)
-		st = kveil_avro_program_new(s->writer, s->origin, reference, e->parts[part].automaton, effect_of, &b,
-					    &s->program, err);
+		st = kveil_engine_collect_tags(e, source, s, err);
+	const struct kveil_avro_known known = {s->origin, s->tags.property ? &s->tags : NULL, reference};
+	if (!st)
+		st = kveil_avro_program_new(s->writer, &known, e->parts[part].automaton, effect_of, &b, &s->program,
+					    err);
+	if (!st)
+		st = kveil_engine_note_names(e, s, err);
 	if (st) {
 		kveil_engine_schema_free(s);
 		return st;
@@ -336,6 +351,7 @@ void kveil_engine_schema_free(struct kveil_engine_schema *s)
 	kveil_avro_program_free(s->program);
 	kveil_avro_origin_free(s->origin);
 	kveil_avro_schema_free(s->writer);
+	kveil_arena_clear(&s->arena);
 	free(s);
 }
 

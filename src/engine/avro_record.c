@@ -284,8 +284,8 @@ static enum kveil_status choose(struct writing *w, const struct kveil_avro_event
 {
 	struct kveil_engine *e = w->e;
 	enum kveil_status st = KVEIL_OK;
-	size_t count;
-	const uint32_t *ids = kveil_automaton_accepts(w->program->automaton, w->program->nodes[ev->node].state, &count);
+	const uint32_t *ids = w->program->nodes[ev->node].ids;
+	size_t count = w->program->nodes[ev->node].id_count;
 
 	*ret = NULL;
 	for (size_t i = 0, next; !st && i < count; i = next) {

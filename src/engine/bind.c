@@ -2,6 +2,7 @@
 /* A plan and a thread's keys become an engine. */
 #include "engine/connect.h"
 #include "engine/internal.h"
+#include "rules/tags.h"
 
 #include <stdlib.h>
 
@@ -74,6 +75,9 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 	/* What opens reads where the ciphertext stands; what seals binds to where it puts it. */
 	b->ad_names_target = r->to && a->effect == KVEIL_PROTECTS;
 	b->wants_ad_read = b->ad_names_target && r->key_use & KVEIL_USE_OPEN;
+	/* A tag is no place. */
+	if (kveil_rule_has_tags(r))
+		return KVEIL_OK;
 	/* A bare key has no path of its own. */
 	const struct kveil_path *place = b->is_bare_key ? e->plan->key_column : r->path;
 	if (!bind_place(e, b->ad_names_target ? r->to : place, b->ad_prefix, &b->ad))

@@ -7,15 +7,31 @@
 #include "format/avro_program.h"
 #include "kveil/schemas.h"
 
+enum { KVEIL_MOST_LOST = 64 /* told of one schema */ };
+
 struct kveil_engine_schema {
 	struct kveil_avro_schema *writer;
 	struct kveil_avro_origin *origin; /* where rules open something */
 	struct kveil_avro_program *program;
 	bool needs_doc; /* rules read the tape of what is written with it */
+	enum kveil_part part;
+	struct kveil_avro_tags tags; /* its own, and those that its fields had in others; without rules on tags empty */
+	const char *lost[KVEIL_MOST_LOST];
+	size_t lost_count;
+	struct kveil_arena arena; /* of tags and lost */
 };
 
 /* Is the rule about such values: by their kind, and by the record that they are in? */
 bool kveil_engine_is_about(const struct kveil_bound_rule *r, const struct kveil_avro_schema *schema,
 			   const struct kveil_avro_node *node);
+
+/* --- avro_names.c --- */
+
+/* Into s->tags. */
+enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const struct kveil_schema_source *source,
+					    struct kveil_engine_schema *s, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Remembers what the schema has, and finds what it lacks. */
+enum kveil_status kveil_engine_note_names(const struct kveil_engine *e, struct kveil_engine_schema *s,
+					  struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

@@ -44,6 +44,12 @@ enum kveil_status kveil_engine_key_schema_of(struct kveil_engine *e, struct kvei
 	return kveil_engine_schema_new(e, text, ret, err);
 }
 
+const char *kveil_engine_schema_lost(const struct kveil_engine_schema *s, size_t i)
+{
+	(void)s, (void)i;
+	return NULL;
+}
+
 bool kveil_engine_schema_original(const struct kveil_engine *e, struct kveil_span text, struct kveil_schema_id *ret)
 {
 	(void)e, (void)text, (void)ret;

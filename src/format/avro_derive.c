@@ -238,8 +238,20 @@ static char *name_class(struct writer *w, uint32_t node)
 
 static json_t *default_of(struct writer *w, uint32_t node, unsigned depth);
 
-static json_t *emit_field(struct writer *w, const struct kveil_avro_member *m, uint32_t node, struct kveil_span space,
-			  unsigned depth)
+/* Also those of the schema's metadata, which the derived one has not: rules that open go by them. */
+static json_t *tags_of(struct writer *w, const struct kveil_avro_type *record, const struct kveil_avro_member *m)
+{
+	const char *tags[KVEIL_AVRO_FIELD_TAGS];
+	size_t count = kveil_avro_tags_of(w->p->tags, record, m, tags);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		w->failed |= json_array_append_new(list, json_string(tags[i])) != 0;
+	return list;
+}
+
+static json_t *emit_field(struct writer *w, const struct kveil_avro_type *record, const struct kveil_avro_member *m,
+			  uint32_t node, struct kveil_span space, unsigned depth)
 {
 	json_t *field = json_copy((json_t *)m->json);
 
@@ -248,6 +260,8 @@ static json_t *emit_field(struct writer *w, const struct kveil_avro_member *m, u
 		return json_null();
 	}
 	set(w, field, "type", emit_place(w, node, space, depth));
+	if (w->p->nodes[node].mark)
+		set(w, field, w->p->tags->property, tags_of(w, record, m));
 	if (!w->p->nodes[node].is_changed && !w->p->nodes[node].is_covered)
 		return field;
 	drop_meaning(field);
@@ -263,8 +277,8 @@ static json_t *emit_fields(struct writer *w, const struct kveil_avro_node *n, st
 
 	for (uint32_t i = 0; i < t->member_count; i++)
 		if (!w->p->nodes[n->edges[i].node].is_gone &&
-		    json_array_append_new(fields, emit_field(w, &t->members[i], n->edges[i].node, space, depth + 1)) !=
-			0)
+		    json_array_append_new(fields,
+					  emit_field(w, t, &t->members[i], n->edges[i].node, space, depth + 1)) != 0)
 			w->failed = true;
 	return fields;
 }
@@ -537,18 +551,17 @@ static enum kveil_status derive(struct kveil_avro_program *p, const char *refere
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema, const struct kveil_avro_origin *origin,
-					 const char *reference, const struct kveil_automaton *automaton,
-					 kveil_avro_effect_fn *effect, void *user, struct kveil_avro_program **ret,
-					 struct kveil_error *err)
+enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema, const struct kveil_avro_known *known,
+					 const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
+					 void *user, struct kveil_avro_program **ret, struct kveil_error *err)
 {
 	struct kveil_error scrap;
 
 	err = err ? err : &scrap;
-	enum kveil_status status = kveil_avro_program_build(schema, origin, automaton, effect, user, ret, err);
+	enum kveil_status status = kveil_avro_program_build(schema, known, automaton, effect, user, ret, err);
 	if (status)
 		return status;
-	status = derive(*ret, reference, err);
+	status = derive(*ret, known && known->reference ? known->reference : "", err);
 	if (status) {
 		kveil_avro_program_free(*ret);
 		*ret = NULL;

@@ -42,7 +42,7 @@ enum kveil_status kveil_avro_text_new(struct kveil_span schema, struct kveil_avr
 	if (!st)
 		st = kveil_automaton_new(NULL, 0, &t->automaton, err);
 	if (!st)
-		st = kveil_avro_program_new(t->schema, NULL, "", t->automaton, no_effect, NULL, &t->program, err);
+		st = kveil_avro_program_new(t->schema, NULL, t->automaton, no_effect, NULL, &t->program, err);
 	t->walk = (struct kveil_avro_walk){
 	    .program = t->program, .max_bytes = MOST_BYTES, .max_depth = MOST_DEPTH, .want_doc = true};
 	if (st)

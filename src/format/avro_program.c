@@ -54,12 +54,15 @@ static bool is_container(enum kveil_avro_kind kind)
 
 static uint32_t hash_node(const struct kveil_avro_node *n)
 {
-	return n->type * 0x9E3779B1u ^ (2 * n->state + n->is_covered) * 0x85EBCA77u ^ n->root * 0xC2B2AE35u;
+	uint32_t mark = (uint32_t)((uintptr_t)n->mark >> 4);
+
+	return n->type * 0x9E3779B1u ^ (2 * n->state + n->is_covered) * 0x85EBCA77u ^ n->root * 0xC2B2AE35u ^ mark;
 }
 
 static bool is_same_node(const struct kveil_avro_node *a, const struct kveil_avro_node *b)
 {
-	return a->type == b->type && a->state == b->state && a->is_covered == b->is_covered && a->root == b->root;
+	return a->type == b->type && a->state == b->state && a->is_covered == b->is_covered && a->root == b->root &&
+	       a->mark == b->mark;
 }
 
 static bool grow_table(struct builder *b)
@@ -82,18 +85,39 @@ static bool grow_table(struct builder *b)
 	return true;
 }
 
-/* What rules may make of the values there. */
-static void judge_node(struct builder *b, struct kveil_avro_node *n)
+/* By the path, and by the tags of the field: those are about what it holds, and not about the list around that. */
+static bool find_rules(struct builder *b, struct kveil_avro_node *n)
 {
-	size_t count;
-	const uint32_t *ids = kveil_automaton_accepts(b->p->automaton, n->state, &count);
+	bool is_list = n->kind == KVEIL_AVRO_ARRAY || n->kind == KVEIL_AVRO_MAP || n->kind == KVEIL_AVRO_UNION;
 
+	n->ids = kveil_automaton_accepts(b->p->automaton, n->state, &n->id_count);
+	if (!n->mark || is_list)
+		return true;
+	uint32_t *all = kveil_arena_array(&b->p->arena, n->id_count + n->mark->count, sizeof *all);
+	if (!all)
+		return no_memory(b);
+	size_t i = 0, k = 0, count = 0;
+	while (i < n->id_count || k < n->mark->count) {
+		bool is_mark = i == n->id_count || (k < n->mark->count && n->mark->ids[k] < n->ids[i]);
+		all[count++] = is_mark ? n->mark->ids[k++] : n->ids[i++];
+	}
+	n->ids = all;
+	n->id_count = count;
+	return true;
+}
+
+/* What rules may make of the values there. */
+static bool judge_node(struct builder *b, struct kveil_avro_node *n)
+{
 	n->effect = (struct kveil_avro_effect){.keeps = true};
-	if (!count || n->kind == KVEIL_AVRO_UNION)
-		return;
+	if (!find_rules(b, n))
+		return false;
+	if (!n->id_count || n->kind == KVEIL_AVRO_UNION)
+		return true;
 	n->restored = kveil_avro_origin_of(b->p->origin, n->type);
-	n->effect = b->effect(b->user, n, ids, count);
+	n->effect = b->effect(b->user, n, n->ids, n->id_count);
 	n->is_place = n->effect.names;
+	return true;
 }
 
 static bool new_node(struct builder *b, const struct kveil_avro_node *node)
@@ -111,18 +135,19 @@ static bool new_node(struct builder *b, const struct kveil_avro_node *node)
 		b->cap = cap;
 	}
 	p->nodes[p->count] = *node;
-	judge_node(b, &p->nodes[p->count++]);
-	return true;
+	return judge_node(b, &p->nodes[p->count++]);
 }
 
 /* In a node like `in`, whose place may have moved when this returns. */
-static bool node_of(struct builder *b, const struct kveil_avro_node *in, uint32_t type, uint32_t state, uint32_t *ret)
+static bool node_of(struct builder *b, const struct kveil_avro_node *in, const struct kveil_avro_mark *mark,
+		    uint32_t type, uint32_t state, uint32_t *ret)
 {
 	struct kveil_avro_program *p = b->p;
 	bool is_branch = in && in->root == 0 && in->kind == KVEIL_AVRO_UNION && in->type == 0;
 	struct kveil_avro_node node = {.kind = p->schema->types[type].kind,
 				       .type = type,
 				       .state = state,
+				       .mark = mark,
 				       .is_covered = in && (in->is_covered || in->is_place),
 				       .root = is_branch ? type
 					       : in      ? in->root
@@ -200,7 +225,7 @@ static bool add_elements(struct builder *b, uint32_t node)
 
 	for (size_t i = 0; ok && i < count; i++) {
 		edges[i].state = states[i];
-		ok = node_of(b, &n, b->p->schema->types[n.type].item, states[i], &edges[i].node);
+		ok = node_of(b, &n, n.mark, b->p->schema->types[n.type].item, states[i], &edges[i].node);
 	}
 	free(states);
 	return ok;
@@ -217,6 +242,37 @@ static bool is_renamed(struct builder *b, uint32_t state, const struct kveil_avr
 	return old != NULL;
 }
 
+/* Of the rules that a field's tags stand for: one mark for one list. NULL: there is none, or *ret_ok is false. */
+static const struct kveil_avro_mark *mark_of(struct builder *b, const struct kveil_avro_type *record,
+					     const struct kveil_avro_member *field, bool *ret_ok)
+{
+	struct kveil_avro_program *p = b->p;
+	const char *tags[KVEIL_AVRO_FIELD_TAGS];
+	uint32_t ids[KVEIL_AVRO_FIELD_TAGS];
+	size_t count = 0, n = p->tags ? kveil_avro_tags_of(p->tags, record, field, tags) : 0;
+
+	*ret_ok = true;
+	for (size_t i = 0; i < n && count <= KVEIL_AVRO_FIELD_TAGS; i++)
+		count = kveil_avro_tag_rules(p->automaton, tags[i], ids, count, KVEIL_AVRO_FIELD_TAGS);
+	if (n == KVEIL_AVRO_FIELD_TAGS || count > KVEIL_AVRO_FIELD_TAGS)
+		*ret_ok = fail(b, "a field with too many tags");
+	if (!count || !*ret_ok)
+		return NULL;
+	for (const struct kveil_avro_mark *m = p->marks; m; m = m->next)
+		if (m->count == count && memcmp(m->ids, ids, count * sizeof *ids) == 0)
+			return m;
+	struct kveil_avro_mark *m = kveil_arena_alloc(&p->arena, sizeof *m);
+	uint32_t *copy = kveil_arena_array(&p->arena, count, sizeof *copy);
+	if (!m || !copy) {
+		*ret_ok = no_memory(b);
+		return NULL;
+	}
+	memcpy(copy, ids, count * sizeof *ids);
+	*m = (struct kveil_avro_mark){p->marks, copy, count};
+	p->marks = m;
+	return m;
+}
+
 static bool add_members(struct builder *b, uint32_t node)
 {
 	struct kveil_avro_node n = b->p->nodes[node];
@@ -230,8 +286,10 @@ static bool add_members(struct builder *b, uint32_t node)
 		uint32_t next = t->kind == KVEIL_AVRO_UNION
 				    ? n.state
 				    : kveil_automaton_on_plain_name(s, name.data, name.len, name.len);
-		ok = (t->kind == KVEIL_AVRO_UNION || !is_renamed(b, n.state, &t->members[i], next)) &&
-		     node_of(b, &n, t->members[i].type, next, &edges[i].node);
+		const struct kveil_avro_mark *mark =
+		    t->kind == KVEIL_AVRO_UNION ? n.mark : mark_of(b, t, &t->members[i], &ok);
+		ok = ok && (t->kind == KVEIL_AVRO_UNION || !is_renamed(b, n.state, &t->members[i], next)) &&
+		     node_of(b, &n, mark, t->members[i].type, next, &edges[i].node);
 	}
 	return ok;
 }
@@ -241,7 +299,7 @@ static bool build(struct builder *b)
 	struct kveil_avro_program *p = b->p;
 	uint32_t root;
 
-	if (!node_of(b, NULL, 0, p->automaton->start, &root))
+	if (!node_of(b, NULL, NULL, 0, p->automaton->start, &root))
 		return false;
 	for (uint32_t i = 0; i < p->count; i++) {
 		enum kveil_avro_kind kind = p->nodes[i].kind;
@@ -598,8 +656,7 @@ static bool check_elements(struct builder *b)
 	return !p->nodes[0].is_gone || fail(b, "a whole record cannot be removed");
 }
 
-enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schema,
-					   const struct kveil_avro_origin *origin,
+enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schema, const struct kveil_avro_known *known,
 					   const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
 					   void *user, struct kveil_avro_program **ret, struct kveil_error *err)
 {
@@ -612,7 +669,8 @@ enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schem
 		return kveil_no_memory(err, "a schema");
 	p->schema = schema;
 	p->automaton = automaton;
-	p->origin = origin;
+	p->origin = known ? known->origin : NULL;
+	p->tags = known ? known->tags : NULL;
 	kveil_arena_init(&p->arena, 0);
 	struct builder b = {.p = p, .effect = effect, .user = user, .err = err, .renames = MOST_RENAMES};
 	bool ok =

@@ -18,6 +18,7 @@
 #include "format/automaton.h"
 #include "format/avro_origin.h"
 #include "format/avro_schema.h"
+#include "format/avro_tags.h"
 #include "path/doc.h"
 
 enum { KVEIL_AVRO_NODES = 1 << 16, KVEIL_AVRO_BRANCHES = 256 };
@@ -54,9 +55,19 @@ struct kveil_avro_edge {
 	struct kveil_avro_out out; /* UNION: of the branch */
 };
 
+/* Rules that tags stand for, of the fields that have just these. */
+struct kveil_avro_mark {
+	const struct kveil_avro_mark *next;
+	const uint32_t *ids;
+	size_t count;
+};
+
 struct kveil_avro_node {
 	enum kveil_avro_kind kind;
 	uint32_t type, state;
+	const struct kveil_avro_mark *mark; /* of its field, elements and branches too; NULL = none */
+	const uint32_t *ids;                /* the rules about its values: by their path, and by the mark */
+	size_t id_count;
 	uint32_t root;    /* the type of the value that it is in: of a union at the root, the branch */
 	bool is_place;    /* rules name the values */
 	bool is_live;     /* a place, or an index of a union to be rewritten, stands here or below */
@@ -76,6 +87,8 @@ struct kveil_avro_program {
 	const struct kveil_avro_schema *schema;  /* borrowed */
 	const struct kveil_automaton *automaton; /* borrowed */
 	const struct kveil_avro_origin *origin;  /* borrowed; NULL: values have no past */
+	const struct kveil_avro_tags *tags;      /* borrowed; NULL: no rule is about them */
+	const struct kveil_avro_mark *marks;     /* all of them */
 	struct kveil_avro_node *nodes;           /* nodes[0] is the root */
 	uint32_t count;
 	struct kveil_span derived;    /* the derived schema's text; the writer's where nothing changes */
@@ -86,11 +99,15 @@ struct kveil_avro_program {
 /* What a value of this type is to rules; a union's is its branch's. */
 enum kveil_kind kveil_avro_value_kind(enum kveil_avro_kind kind);
 
-/* AVRO_SCHEMA: the rules cannot be held on this schema; the message says why. reference: of the writer's schema, for
- * the derived one (avro_origin.h); "" = none. */
-enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema, const struct kveil_avro_origin *origin,
-					 const char *reference, const struct kveil_automaton *automaton,
-					 kveil_avro_effect_fn *effect, void *user, struct kveil_avro_program **ret,
+/* AVRO_SCHEMA: the rules cannot be held on this schema; the message says why. known NULL: nothing is. */
+struct kveil_avro_known {
+	const struct kveil_avro_origin *origin; /* NULL = none */
+	const struct kveil_avro_tags *tags;     /* NULL: no rule is about them */
+	const char *reference;                  /* of the writer's schema, for the derived one; NULL = none */
+};
+enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema, const struct kveil_avro_known *known,
+					 const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
+					 void *user, struct kveil_avro_program **ret,
 					 struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_program_free(struct kveil_avro_program *p);
 
@@ -129,8 +146,7 @@ enum kveil_avro_kind kveil_avro_restored_kind(const struct kveil_avro_node *n);
 /* The node whose type stands for all elements of an array or a map. */
 uint32_t kveil_avro_item_node(const struct kveil_avro_program *p, const struct kveil_avro_node *n);
 /* …and the program without them. */
-enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schema,
-					   const struct kveil_avro_origin *origin,
+enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schema, const struct kveil_avro_known *known,
 					   const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
 					   void *user, struct kveil_avro_program **ret,
 					   struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rules/check.c: what can be said about a file's rules without a record. */
 #include "rules/loader.h"
+#include "rules/tags.h"
 
 #include "format/format.h"
 
@@ -38,7 +39,7 @@ static bool takes_source(const struct kveil_rule *r)
 
 static bool overlaps(const struct kveil_path *a, const struct kveil_path *b)
 {
-	return kveil_path_covers(a, b) || kveil_path_covers(b, a);
+	return kveil_place_covers(a, b) || kveil_place_covers(b, a);
 }
 
 /* --- two rules of one output --- */
@@ -55,7 +56,7 @@ static bool has_descendant(const struct kveil_path *p)
  * with unusual names is settled on the record. */
 static bool is_nested(const struct kveil_path *outer, const struct kveil_path *inner)
 {
-	return kveil_path_may_be_ancestor(outer, inner) && (!has_descendant(outer) || kveil_path_covers(outer, inner));
+	return kveil_path_may_be_ancestor(outer, inner) && (!has_descendant(outer) || kveil_place_covers(outer, inner));
 }
 
 static bool check_nesting(struct kveil_loader *l, const struct kveil_rule *a, const struct kveil_rule *b)
@@ -81,7 +82,7 @@ static bool check_unreachable(struct kveil_loader *l, const struct kveil_rule *a
 {
 	bool same_place = a->to && b->to ? kveil_span_eq(a->to_name, b->to_name) : !a->to && !b->to;
 
-	if (a->when || !kveil_rule_same_condition(a, b) || !same_place || !kveil_path_covers(a->path, b->path))
+	if (a->when || !kveil_rule_same_condition(a, b) || !same_place || !kveil_place_covers(a->path, b->path))
 		return false;
 	kveil_error_hint(problem(l, b, "never reached: line %u's rule always takes this place first", a->line),
 			 "put the rule with a when in front");
@@ -194,7 +195,7 @@ static bool a_line_clears(const void *user, const struct kveil_path *path)
 	for (size_t i = 0; i < w->view->clear_place_count; i++) {
 		const struct kveil_place *c = w->view->clear_places[i];
 		if (kveil_place_same_part(c->part, c->header_name, w->rule->part, w->rule->header_name) &&
-		    kveil_path_covers(c->path, path))
+		    kveil_place_covers(c->path, path))
 			return true;
 	}
 	return false;
@@ -220,7 +221,8 @@ static void check_left_clear(struct kveil_loader *l, const struct kveil_view *v,
 		bool written = !r->keep_source || !is_protecting(r) || reads_sealed(r) || is_named_clear(v, r);
 		for (size_t k = 0; k < v->rule_count && !written; k++)
 			written = k != i && kveil_rule_is_unconditional(v->rules[k]) && takes_source(v->rules[k]) &&
-				  kveil_rule_same_rows(v->rules[k], r) && kveil_path_covers(v->rules[k]->path, r->path);
+				  kveil_rule_same_rows(v->rules[k], r) &&
+				  kveil_place_covers(v->rules[k]->path, r->path);
 		if (!written) {
 			struct kveil_error *w = kveil_report_warn_at(l->report, l->file, r->line, r->column,
 								     "keep_source leaves %.80s in clear", r->path_text);
@@ -235,7 +237,7 @@ static bool is_taken_otherwise(const struct kveil_view *v, const struct kveil_ru
 	for (size_t i = 0; i < v->rule_count; i++) {
 		const struct kveil_rule *q = v->rules[i];
 		if (q != r && kveil_rule_is_unconditional(q) && takes_source(q) && kveil_rule_same_rows(q, r) &&
-		    kveil_path_covers(q->path, r->path))
+		    kveil_place_covers(q->path, r->path))
 			return true;
 	}
 	return false;
@@ -295,7 +297,7 @@ static bool a_rule_takes(const void *user, const struct kveil_path *path)
 	for (size_t i = 0; i < w->view->rule_count; i++) {
 		const struct kveil_rule *q = w->view->rules[i];
 		if (kveil_rule_same_rows(q, w->rule) && takes_as(q, w->rule) && kveil_rule_same_condition(q, w->rule) &&
-		    kveil_path_covers(q->path, path))
+		    kveil_place_covers(q->path, path))
 			return true;
 	}
 	return false;
@@ -309,7 +311,7 @@ static bool may_show(const struct kveil_view *v, const struct kveil_rule *q, con
 	for (size_t i = 0; i < v->rule_count; i++) {
 		const struct kveil_rule *other = v->rules[i];
 		if (kveil_rule_same_rows(other, q) && kveil_rule_is_unconditional(other) && takes_as(other, r) &&
-		    kveil_path_covers(other->path, q->path))
+		    kveil_place_covers(other->path, q->path))
 			return false;
 	}
 	return true;

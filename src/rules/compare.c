@@ -6,6 +6,7 @@
  * are compared by the topic that they write, whatever they are called, and a topic that nothing went to is a loss.
  */
 #include "rules/loader.h"
+#include "rules/tags.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@ bool kveil_path_may_meet(const struct kveil_path *a, const struct kveil_path *b)
 {
 	size_t n = a->count < b->count ? a->count : b->count;
 
+	if (kveil_path_is_of_tags(a) || kveil_path_is_of_tags(b))
+		return true;
 	for (size_t i = 0; i < n; i++) {
 		/* Past a descendant segment the steps no longer stand side by side. */
 		if (a->segments[i].descendant || b->segments[i].descendant)
@@ -99,7 +102,7 @@ static bool same_target(const struct kveil_rule *q, const struct kveil_rule *r)
 /* Does q do for r's places at `path` at least what r does, wherever q gets to apply? */
 static bool stands_in(const struct kveil_rule *q, const struct kveil_rule *r, const struct kveil_path *path)
 {
-	return q->action->effect == KVEIL_PROTECTS && kveil_rule_same_rows(q, r) && kveil_path_covers(q->path, path) &&
+	return q->action->effect == KVEIL_PROTECTS && kveil_rule_same_rows(q, r) && kveil_place_covers(q->path, path) &&
 	       kveil_rule_same_condition(q, r) && (q->required || !r->required) && (!q->on_key_any || r->on_key_any) &&
 	       (!q->but_row || r->but_row) &&
 	       (kveil_rule_leaves_nothing(q) ||
@@ -164,7 +167,7 @@ static bool adds_to(const struct kveil_rule *q, const struct kveil_rule *r)
 {
 	return r->action->effect == KVEIL_PROTECTS && kveil_rule_same_part(q, r) &&
 	       kveil_path_may_meet(q->path, r->path) &&
-	       (!same_target(q, r) || (takes_containers(q) && !kveil_path_covers(r->path, q->path)));
+	       (!same_target(q, r) || (takes_containers(q) && !kveil_place_covers(r->path, q->path)));
 }
 
 static bool adds_to_any(const struct kveil_view *before, const struct kveil_rule *q)
@@ -180,7 +183,7 @@ static bool is_clear_before(const struct kveil_view *before, const struct kveil_
 	for (size_t i = 0; i < before->clear_place_count; i++) {
 		const struct kveil_place *b = before->clear_places[i];
 		if (kveil_place_same_part(b->part, b->header_name, c->part, c->header_name) &&
-		    kveil_path_covers(b->path, c->path))
+		    kveil_place_covers(b->path, c->path))
 			return true;
 	}
 	return false;
@@ -292,6 +295,8 @@ static void compare_plans(struct comparison *c, const struct kveil_plan *before,
 		lose(c, now->file, NULL, "on_error: drop", "");
 	if (!same_envelope(before, now))
 		lose(c, now->file, NULL, "another envelope", "");
+	if (kveil_plan_has_tags(before) && strcmp(kveil_plan_tag_property(before), kveil_plan_tag_property(now)) != 0)
+		lose(c, now->file, NULL, "another tag_property", "");
 	if (!same_formats(before, now))
 		lose(c, now->file, NULL, "another format", "");
 	for (size_t i = 0; i < now->view_count; i++) {

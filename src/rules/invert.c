@@ -5,6 +5,7 @@
 #include "format/envelope.h"
 #include "format/format.h"
 #include "rules/loader.h"
+#include "rules/tags.h"
 
 #include <stdlib.h>
 
@@ -32,6 +33,15 @@ static void write_path(struct inverse *v, const char *text, char *const *steps)
 		kveil_buf_append_str(v->out, i ? ", " : "[");
 		quote(v, steps[i]);
 	}
+	kveil_buf_append_byte(v->out, ']');
+}
+
+/* What its path says behind the prefix of each name. */
+static void write_tags(struct inverse *v, const char *text)
+{
+	kveil_buf_append_byte(v->out, '[');
+	for (text = strchr(text, ':') + 1; *text; text++)
+		kveil_buf_printf(v->out, *text == ',' ? "%c " : "%c", *text);
 	kveil_buf_append_byte(v->out, ']');
 }
 
@@ -99,7 +109,7 @@ static const char *sealing_key(const struct kveil_rule *r)
 static bool parts_by_name(const struct kveil_path *written, const struct kveil_path *read)
 {
 	const struct kveil_segment *last = written->count ? &written->segments[written->count - 1] : NULL;
-	bool only_names = last != NULL;
+	bool only_names = last != NULL && !kveil_path_is_of_tags(written);
 
 	for (size_t i = 0; last && i < last->count; i++)
 		only_names &= last->selectors[i].kind == KVEIL_SEL_NAME;
@@ -355,8 +365,11 @@ static void write_rule(struct inverse *v, const struct kveil_rule *r)
 		kveil_buf_printf(v->out, "  # %s:\n", reason);
 	else
 		v->rules++;
-	kveil_buf_printf(v->out, "%s- path: ", lead);
-	write_path(v, r->to ? r->to_text : r->path_text, r->to ? r->to_steps : r->path_steps);
+	kveil_buf_printf(v->out, kveil_rule_has_tags(r) ? "%s- tags: " : "%s- path: ", lead);
+	if (kveil_rule_has_tags(r))
+		write_tags(v, r->path_text);
+	else
+		write_path(v, r->to ? r->to_text : r->path_text, r->to ? r->to_steps : r->path_steps);
 	if (r->when) {
 		kveil_buf_printf(v->out, "\n%s  when: ", lead);
 		quote(v, r->when_text);

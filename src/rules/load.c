@@ -446,6 +446,7 @@ static void read_file(struct kveil_loader *l, const struct kveil_yaml *root)
 	}
 	p->schema.is_registered = o.schema_register;
 	p->schema.normalize = o.schema_normalize;
+	kveil_plan_set_tag_property(p, dup(l, o.schema_tag_property ? o.schema_tag_property : ""));
 	p->schema.context = dup(l, o.schema_context ? o.schema_context : "");
 	p->has_lineage = o.lineage;
 	read_headers(l, root, &o.headers);

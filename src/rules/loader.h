@@ -82,6 +82,8 @@ bool kveil_loader_is_key_for(struct kveil_loader *l, const struct kveil_template
 bool kveil_loader_read_action(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_rule *r);
 
 /* --- tables.c --- */
+void kveil_plan_set_tag_property(struct kveil_plan *p, const char *name);
+bool kveil_loader_read_tags(struct kveil_loader *l, const struct kveil_yaml *at, char **tags, struct kveil_rule *r);
 bool kveil_loader_read_tables(struct kveil_loader *l, const struct kveil_yaml *at, char **globs, struct kveil_rule *r);
 bool kveil_rule_same_tables(const struct kveil_rule *a, const struct kveil_rule *b);
 /* Is there no row that both are for, whatever its table is? In doubt both may be. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Plans: memory, references, life. */
 #include "rules/loader.h"
+#include "rules/tags.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -11,6 +12,8 @@ struct kveil_plan_memory {
 	struct kveil_path **paths;
 	struct kveil_expr **exprs;
 	size_t path_count, path_cap, expr_count, expr_cap;
+	struct kveil_seen *seen;
+	const char *tag_property;
 };
 
 static const struct kveil_path whole_path;
@@ -21,7 +24,7 @@ struct kveil_plan *kveil_plan_new(void)
 	struct kveil_plan *p = calloc(1, sizeof *p);
 	struct kveil_plan_memory *m = calloc(1, sizeof *m);
 
-	if (!p || !m) {
+	if (!p || !m || !(m->seen = kveil_seen_new())) {
 		free(p);
 		free(m);
 		return NULL;
@@ -106,6 +109,7 @@ void kveil_plan_unref(struct kveil_plan *p)
 		kveil_path_free(m->paths[i]);
 	for (size_t i = 0; i < m->expr_count; i++)
 		kveil_expr_free(m->exprs[i]);
+	kveil_seen_free(m->seen);
 	free(m->paths);
 	free(m->exprs);
 	kveil_arena_clear(&m->arena);
@@ -128,4 +132,19 @@ void kveil_rule_clear(struct kveil_rule *r)
 bool kveil_place_same_part(enum kveil_part a, const char *a_header, enum kveil_part b, const char *b_header)
 {
 	return a == b && (a != KVEIL_PART_HEADER || strcmp(a_header, b_header) == 0);
+}
+
+struct kveil_seen *kveil_plan_seen(const struct kveil_plan *p)
+{
+	return p->memory->seen;
+}
+
+const char *kveil_plan_tag_property(const struct kveil_plan *p)
+{
+	return p->memory->tag_property ? p->memory->tag_property : "";
+}
+
+void kveil_plan_set_tag_property(struct kveil_plan *p, const char *name)
+{
+	p->memory->tag_property = name;
 }

@@ -610,8 +610,11 @@ static bool read_words(struct kveil_loader *l, const struct kveil_yaml *node, co
 		r->path_steps = place.steps;
 		r->path = place.path;
 	}
-	if (w->tags) {
-		problem(l, node, "tags are not in this version");
+	if (w->tags && (at = kveil_yaml_get(node, "tags")))
+		ok &= !w->path && kveil_loader_read_tags(l, at, w->tags, r);
+	if (!w->path == !w->tags) {
+		kveil_error_hint(problem(l, node, w->path ? "a rule has a path or tags" : "'path' is missing"),
+				 "path: \"$.phone\", or with avro tags: [PII]");
 		ok = false;
 	}
 	if (w->when && (at = kveil_yaml_get(node, "when"))) {

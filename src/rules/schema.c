@@ -26,6 +26,8 @@ static const struct kveil_option registered_options[] = {
 	     "wait until then"},
     {"context", KVEIL_OPT_STRING, FILE_ROW(schema_context), .def = "",
      .help = "the registry's context for both schemas; \"\" is the default one"},
+    {"tag_property", KVEIL_OPT_STRING, FILE_ROW(schema_tag_property), .def = "confluent:tags",
+     .help = "the property of a field with its tags, for rules with `tags`; tags in the schema's metadata count too"},
     {"normalize", KVEIL_OPT_BOOL, FILE_ROW(schema_normalize), .def = "false",
      .help = "the registry treats spellings of one schema as one"},
     {0},
@@ -114,7 +116,7 @@ const struct kveil_option kveil_rule_envelope_table[] = {
 
 #define RULE_ROW(member) offsetof(struct kveil_rule_options, member)
 const struct kveil_option kveil_rule_table[] = {
-    {"path", KVEIL_OPT_LIST, RULE_ROW(path), .required = true, .min = 1,
+    {"path", KVEIL_OPT_LIST, RULE_ROW(path), .min = 1,
      .help = "RFC 9535 path in the value; key:$ is the record's key, header:NAME a header. A list "
 	     "of two to four paths continues inside JSON texts: [$.payload, $.phone]"},
     {"when", KVEIL_OPT_STRING, RULE_ROW(when),
@@ -135,8 +137,8 @@ const struct kveil_option kveil_rule_table[] = {
     {"on_key", KVEIL_OPT_ENUM, RULE_ROW(on_key), .def = "one-to-one", .choices = on_key_choices,
      .help = "for a column that an envelope's key holds. one-to-one: an action that does not keep "
 	     "equal keys equal and different ones different fails the record; any: it is allowed"},
-    {"tags", KVEIL_OPT_CUSTOM, RULE_ROW(tags), .help = "fields that a schema tags: not in this version",
-     .schema = "false"},
+    {"tags", KVEIL_OPT_LIST, RULE_ROW(tags), .min = 1,
+     .help = "with avro, instead of a path: fields that the writer's schema tags with one of these"},
     {0},
 };
 _Static_assert(sizeof kveil_rule_table / sizeof kveil_rule_table[0] == KVEIL_RULE_TABLE_ROWS + 1, "count the rows");
@@ -176,7 +178,8 @@ static void write_rule_schema(struct kveil_buf *out)
 		else
 			kveil_options_write_schema_object(kveil_actions[i]->options, out);
 	}
-	kveil_buf_append_str(out, "}, \"required\": [\"path\"], \"oneOf\": [");
+	kveil_buf_append_str(out,
+			     "}, \"anyOf\": [{\"required\": [\"path\"]}, {\"required\": [\"tags\"]}], \"oneOf\": [");
 	for (size_t i = 0; kveil_actions[i]; i++)
 		kveil_buf_printf(out, "%s{\"required\": [\"%s\"]}", i ? ", " : "", kveil_actions[i]->name);
 	kveil_buf_append_str(out, "]}");

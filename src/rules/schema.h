@@ -16,7 +16,7 @@ struct kveil_rule_file_options {
 	int unmatched, on_error;
 	int schema_subject;
 	bool schema_register, schema_normalize, lineage;
-	char *schema_context;
+	char *schema_context, *schema_tag_property;
 	struct kveil_string_map headers;
 	const struct kveil_yaml *format, *envelope, *fields, *outputs, *clear;
 };
@@ -39,10 +39,9 @@ struct kveil_rule_envelope_options {
 
 struct kveil_rule_options {
 	char *when, *record;
-	char **path, **to, **tables;
+	char **path, **to, **tables, **tags;
 	bool keep_source, required;
 	int on_null, on_key;
-	const struct kveil_yaml *tags;
 };
 
 extern const struct kveil_option kveil_rule_file_table[];     /* struct kveil_rule_file_options */

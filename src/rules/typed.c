@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Formats other than JSON: what this version cannot do with them is refused here, line by line. */
 #include "rules/loader.h"
+#include "rules/tags.h"
 
 #include "format/envelope.h"
 #include "format/format.h"
@@ -37,6 +38,8 @@ static void check_rule(struct kveil_loader *l, const struct kveil_rule *r)
 		return;
 	if (r->to)
 		problem(l, r, "`to`");
+	if (kveil_rule_has_tags(r) && l->plan->envelope)
+		problem(l, r, "`tags` under an envelope");
 	if (!kveil_path_is_streamable(r->path))
 		kveil_error_hint(problem(l, r, "a filter, a slice or a negative index in a path"),
 				 "names, [*], [0] and ..");
@@ -122,8 +125,12 @@ void kveil_loader_check_typed(struct kveil_loader *l, const struct kveil_yaml *r
 	const struct kveil_plan *p = l->plan;
 	const struct kveil_format *f = p->formats[KVEIL_PART_VALUE];
 
-	for (size_t i = 0; i < p->own_rule_count; i++)
-		check_record(l, &p->rules[i], f && f->is_typed);
+	for (size_t i = 0; i < p->own_rule_count; i++) {
+		const struct kveil_rule *r = &p->rules[i];
+		check_record(l, r, f && f->is_typed);
+		if (kveil_rule_has_tags(r) && !(f && f->is_typed))
+			kveil_report_at(l->report, l->file, r->line, r->column, "`tags` are for values in avro");
+	}
 	if (!f || !f->is_typed) {
 		const struct kveil_yaml *at = kveil_yaml_get(root, "schema");
 		if (at)

@@ -26,7 +26,7 @@
 #define KVEIL_SCHEMAS_CLIENT_H
 
 #include "base/buf.h"
-#include "kveil/base.h"
+#include "kveil/schemas.h"
 #include "schemas/schemas_config.h"
 
 enum {
@@ -59,20 +59,14 @@ enum {
 	KVEIL_SCHEMAS_RULES_ENCRYPT = 8,  /* one of those is of type ENCRYPT or ENCRYPT_PAYLOAD */
 };
 
-/* From `metadata.tags` of a schema and of its references. */
-struct kveil_schemas_tag {
-	const char *path; /* as it stands there: "com.acme.User.phone", "**.phone" */
-	const char *tag;  /* "PII" */
-};
-
 struct kveil_schemas_schema {
 	struct kveil_span text; /* AVRO: references inlined, at most KVEIL_AVRO_SCHEMA_BYTES; else as it stands there */
 	enum kveil_schemas_type type;
 	unsigned rules;      /* set of KVEIL_SCHEMAS_RULES_… */
 	const char *encrypt; /* the name of the first rule that encrypts; NULL: none does */
 	bool has_references;
-	char guid[KVEIL_SCHEMAS_GUID_TEXT]; /* "" where the registry gives none */
-	const struct kveil_schemas_tag *tags;
+	char guid[KVEIL_SCHEMAS_GUID_TEXT];  /* "" where the registry gives none */
+	const struct kveil_schema_tag *tags; /* from `metadata.tags` of it and of its references */
 	size_t tag_count;
 };
 

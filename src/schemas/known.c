@@ -27,13 +27,13 @@ static char *copy_text(char **at, const char *text)
 const struct kveil_schemas_schema *kveil_schemas_schema_make(const struct kveil_schemas_content *content)
 {
 	size_t encrypt = content->encrypt ? strlen(content->encrypt) + 1 : 0;
-	size_t bytes = sizeof(struct schema) + content->tag_count * sizeof(struct kveil_schemas_tag) +
+	size_t bytes = sizeof(struct schema) + content->tag_count * sizeof(struct kveil_schema_tag) +
 		       content->text.len + 1 + content->tags.len + encrypt;
 	struct schema *s = calloc(1, bytes);
 
 	if (!s)
 		return NULL;
-	struct kveil_schemas_tag *tags = (struct kveil_schemas_tag *)s->rest;
+	struct kveil_schema_tag *tags = (struct kveil_schema_tag *)s->rest;
 	char *at = (char *)(tags + content->tag_count);
 	const char *tag = (const char *)content->tags.data;
 	for (size_t i = 0; i < content->tag_count; i++) {

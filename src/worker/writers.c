@@ -2,6 +2,7 @@
 /* Schemas of a topic's writers. */
 #include "worker/writers.h"
 
+#include "base/event.h"
 #include "kveil/schemas.h"
 
 #include <inttypes.h>
@@ -133,7 +134,10 @@ static enum kveil_status derive(struct kveil_writers *s, const struct side *d, c
 				const struct kveil_schemas_schema *schema, const struct kveil_schemas_schema *original,
 				struct kveil_engine_schema **ret, struct kveil_error *err)
 {
-	const struct kveil_schema_source source = {.id = id, .original = original ? original->text : KVEIL_SPAN_NULL};
+	const struct kveil_schema_source source = {.id = id,
+						   .original = original ? original->text : KVEIL_SPAN_NULL,
+						   .tags = schema->tags,
+						   .tag_count = schema->tag_count};
 	static const char *const others[] = {
 	    [KVEIL_SCHEMAS_JSON] = "JSON Schema", [KVEIL_SCHEMAS_PROTOBUF] = "Protobuf"};
 	char text[40];
@@ -157,6 +161,21 @@ static enum kveil_status derive(struct kveil_writers *s, const struct side *d, c
 		kveil_fail(err, status, "schema %s: %.180s", text, why.message);
 	}
 	return status;
+}
+
+/* A field may have been renamed without a word: somebody has to look. */
+static void tell_lost(const struct kveil_writers *s, const struct kveil_schema_id *id,
+		      const struct kveil_engine_schema *schema)
+{
+	char number[40], detail[640];
+	const char *what;
+
+	spell_id(id, number);
+	for (size_t i = 0; (what = kveil_engine_schema_lost(schema, i)); i++) {
+		snprintf(detail, sizeof detail, "schema %s: %s", number, what);
+		kveil_event(
+		    &(struct kveil_event){.kind = KVEIL_EVENT_SCHEMA_LACKS_FIELD, .topic = s->topic, .detail = detail});
+	}
 }
 
 /* What the values were before they were sealed, for rules that open them. A registry that does not have it (any more)
@@ -196,6 +215,7 @@ static enum kveil_status meet(struct kveil_writers *s, struct side *d, const str
 		*err = why;
 		return status;
 	}
+	tell_lost(s, id, derived);
 	struct unnamed *u = malloc(sizeof *u);
 	if (!u) {
 		kveil_engine_schema_free(derived);

@@ -160,6 +160,30 @@ def test_what_was_protected_is_opened_again(make_kveil, kafka, registry):
     assert kafka.end_offsets(f"{k.secure}.dead") == {0: 0} and k.stop() == 0
 
 
+def test_what_a_new_schema_lacks(make_kveil, kafka, registry):
+    """A tag that vanishes counts on, and is told; so is a rule whose field has another name now."""
+    def tagged(name, tag):
+        return {"name": name, "type": "string", **({"confluent:tags": ["PII"]} if tag else {})}
+    k = make(make_kveil, kafka, registry, rules='  - {tags: [PII], encrypt: {key: pii}}\n  - {path: "$.pin", mask: {}}\n')
+    schemas = [{"type": "record", "name": "User", "namespace": "com.acme", "fields": fields} for fields in (
+        [tagged("phone", True), {"name": "pin", "type": "int"}, tagged("mail", False)],
+        [tagged("phone", False), {"name": "pin_code", "type": "int"}, tagged("mail", False)])]
+    one = registry.register(f"{k.topic}-value", schemas[0], metadata={"tags": {"com.acme.*.mail": ["PII"]}})
+    two = registry.register(f"{k.topic}-value", schemas[1])
+    k.start()
+    kafka.produce(k.topic, [frame(one, schemas[0], {"phone": CANARY, "pin": 7, "mail": CANARY})])
+    kafka.consume(k.secure, 1)
+    kafka.produce(k.topic, [frame(two, schemas[1], {"phone": CANARY, "pin_code": 7, "mail": CANARY})])
+    got = kafka.consume(k.secure, 2, settle=0.5)
+    assert_no_canary(registry, *got)
+    assert [sorted(unpack(registry, m.value())[1]) for m in got] == [["mail", "phone", "pin"], ["mail", "phone", "pin_code"]]
+    assert k.metric("kveil_events_total", event="schema_lacks_field") == 3
+    assert k.stop() == 0
+    said = (k.dir / "run0.log").read_text()
+    for what in ("com.acme.User.phone is tagged PII no longer", "com.acme.User.mail is tagged PII no longer", "the rule for $.pin names"):
+        assert said.count(what) == 1, said
+
+
 def test_debezium_with_its_key(make_kveil, kafka, registry):
     """The commonest pair: AvroConverter for values and keys. The column is one token in before, after and key."""
     row = {"type": "record", "name": "Value", "fields": [

@@ -335,6 +335,14 @@ def test_records_in_avro(tmp_path):
     for args in (("--key-schema", files["key.avsc"]), ("--encoding", "bare", "-K", "|"), ("-J",)):
         assert apply(*args).returncode == 2, args
     assert "needs the schema" in kveil("apply", "-r", files["r.yaml"], stdin="{}").stderr
+    # Whose schema is missing, and whose there is none of.
+    assert "--key-schema FILE" in apply("-K", "|", stdin='{"a":"k"}|{"a":"v"}').stderr
+    derived = kveil("schema", "derive", "--key", "-r", files["r.yaml"], files["key.avsc"])
+    assert derived.returncode == 0 and json.loads(derived.stdout)["fields"][0]["type"] == ["null", "string"], derived
+    (tmp_path / "r.yaml").write_text("name: t\ntopics: [in]\nformat: avro\nfields: [{path: $.a, mask: {}}]\n")
+    for r in (apply("-K", "|", "--key-schema", files["key.avsc"]),
+              kveil("schema", "derive", "--key", "-r", files["r.yaml"], files["key.avsc"])):
+        assert r.returncode in (1, 2) and "the rules take keys in text" in r.stderr and "key: avro" in r.stderr, r
 
 
 # --- check ---

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a schema has for the rules, beside those before it: a tag that is gone from a field, a rule that names nothing
+ * any more. Where a tag is gone the field stays protected; where a field is, somebody has to look. */
+#include "engine/typed.h"
+#include "rules/tags.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* In front of what is no field and no tag. */
+enum { OTHER = '\002' };
+
+static char *format(struct kveil_engine_schema *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static char *format(struct kveil_engine_schema *s, const char *fmt, ...)
+{
+	enum { ROOM = 512 };
+	char *text = kveil_arena_alloc(&s->arena, ROOM);
+	va_list args;
+
+	va_start(args, fmt);
+	if (text)
+		vsnprintf(text, ROOM, fmt, args);
+	va_end(args);
+	return text;
+}
+
+enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const struct kveil_schema_source *source,
+					    struct kveil_engine_schema *s, struct kveil_error *err)
+{
+	struct kveil_seen_pair *seen;
+	size_t count;
+
+	if (!kveil_plan_has_tags(e->plan) || s->part != KVEIL_PART_VALUE)
+		return KVEIL_OK;
+	if (!kveil_seen_copy(kveil_plan_seen(e->plan), &s->arena, &seen, &count))
+		return kveil_no_memory(err, "a schema");
+	struct kveil_avro_tag *all = kveil_arena_array(&s->arena, source->tag_count + count + 1, sizeof *all);
+	if (!all)
+		return kveil_no_memory(err, "a schema");
+	for (size_t i = 0; i < source->tag_count; i++) {
+		char *path = format(s, "%s", source->tags[i].path), *tag = format(s, "%s", source->tags[i].tag);
+		if (!path || !tag)
+			return kveil_no_memory(err, "a schema");
+		all[i] = (struct kveil_avro_tag){path, tag};
+	}
+	s->tags = (struct kveil_avro_tags){.property = kveil_plan_tag_property(e->plan),
+					   .more = all,
+					   .count = source->tag_count,
+					   .own = source->tag_count};
+	for (size_t i = 0; i < count; i++)
+		if (seen[i].name[0] != OTHER && seen[i].word[0] != OTHER)
+			all[s->tags.count++] = (struct kveil_avro_tag){seen[i].name, seen[i].word};
+	return KVEIL_OK;
+}
+
+/* Once a schema and plan, however many threads meet it. */
+static bool tell(const struct kveil_engine *e, struct kveil_engine_schema *s, const char *what)
+{
+	char schema[32];
+
+	snprintf(schema, sizeof schema, "\002%016" PRIx64, s->writer->fingerprint);
+	if (!what)
+		return false;
+	if (kveil_seen_note(kveil_plan_seen(e->plan), schema, what) == KVEIL_SEEN_KNOWN ||
+	    s->lost_count == KVEIL_MOST_LOST)
+		return true;
+	s->lost[s->lost_count++] = what;
+	return true;
+}
+
+static bool is_in(const char *const *tags, size_t count, const char *tag)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(tags[i], tag) == 0)
+			return true;
+	return false;
+}
+
+static bool stands_for_rules(const struct kveil_engine_schema *s, const char *tag)
+{
+	uint32_t ids[KVEIL_AVRO_FIELD_TAGS];
+
+	return kveil_avro_tag_rules(s->program->automaton, tag, ids, 0, KVEIL_AVRO_FIELD_TAGS) > 0;
+}
+
+/* false: no room to remember what has to be. */
+static bool note_field(const struct kveil_engine *e, struct kveil_engine_schema *s,
+		       const struct kveil_avro_type *record, const struct kveil_avro_member *field)
+{
+	struct kveil_avro_tags own = s->tags;
+	const char *tags[KVEIL_AVRO_FIELD_TAGS];
+	char name[KVEIL_AVRO_FIELD_BYTES];
+	bool ok = true;
+
+	own.count = own.own;
+	size_t count = kveil_avro_tags_of(&own, record, field, tags);
+	if ((!count && s->tags.count == s->tags.own) || !kveil_avro_field_name(record, field, name))
+		return true;
+	for (size_t i = 0; ok && i < count; i++)
+		ok = !stands_for_rules(s, tags[i]) ||
+		     kveil_seen_note(kveil_plan_seen(e->plan), name, tags[i]) != KVEIL_SEEN_FULL;
+	for (size_t i = s->tags.own; ok && i < s->tags.count; i++)
+		if (strcmp(s->tags.more[i].path, name) == 0 && !is_in(tags, count, s->tags.more[i].tag))
+			ok = tell(e, s,
+				  format(s, "%s is tagged %s no longer: it stays protected until rules are taken anew",
+					 name, s->tags.more[i].tag));
+	return ok;
+}
+
+/* By number of a bound rule: is it about some value? NULL: no memory. */
+static bool *find_named(const struct kveil_engine *e, struct kveil_engine_schema *s)
+{
+	const struct kveil_avro_program *p = s->program;
+	bool *named = kveil_arena_array(&s->arena, e->rule_count + 1, sizeof *named);
+
+	if (!named)
+		return NULL;
+	memset(named, 0, (e->rule_count + 1) * sizeof *named);
+	for (uint32_t i = 0; i < p->count; i++)
+		for (size_t k = 0; k < p->nodes[i].id_count; k++) {
+			uint32_t id = p->nodes[i].ids[k];
+			if (id < e->rule_count && !named[id])
+				named[id] = kveil_engine_is_about(&e->rules[id], s->writer, &p->nodes[i]);
+		}
+	/* A list of ids has the first of rules with one path. */
+	for (uint32_t i = 0; i < e->rule_count; i++)
+		for (uint32_t k = 0; k < i && !named[i]; k++)
+			named[i] = named[k] && e->rules[k].part == e->rules[i].part &&
+				   kveil_path_equal(e->rules[k].path, e->rules[i].path);
+	return named;
+}
+
+/* One rule of the file may stand at several places of an event. */
+static bool is_named(const struct kveil_engine *e, const bool *named, enum kveil_part part, uint32_t rule)
+{
+	for (uint32_t i = 0; i < e->rule_count; i++)
+		if (named[i] && e->rules[i].part == part && e->rules[i].rule->index == rule)
+			return true;
+	return false;
+}
+
+/* Of one type's schemas: another type need not have the field. */
+static bool note_rules(const struct kveil_engine *e, struct kveil_engine_schema *s)
+{
+	const struct kveil_avro_type *root = &s->writer->types[0];
+	const bool *named = find_named(e, s);
+	char name[KVEIL_AVRO_FIELD_BYTES], word[32];
+	bool ok = named != NULL;
+
+	if (!ok || !root->name.len || root->name.len >= sizeof name)
+		return ok;
+	snprintf(name, sizeof name, "%.*s", (int)root->name.len, (const char *)root->name.data);
+	for (uint32_t i = 0; ok && i < e->plan->own_rule_count; i++) {
+		snprintf(word, sizeof word, "\002%d:%u", (int)s->part, (unsigned)i);
+		if (is_named(e, named, s->part, i))
+			(void)kveil_seen_note(kveil_plan_seen(e->plan), name, word);
+		else if (kveil_seen_has(kveil_plan_seen(e->plan), name, word))
+			ok = tell(e, s,
+				  format(s, "%.200s has nothing that the rule for %.200s names, and had it before",
+					 name, e->plan->rules[i].path_text));
+	}
+	return ok;
+}
+
+enum kveil_status kveil_engine_note_names(const struct kveil_engine *e, struct kveil_engine_schema *s,
+					  struct kveil_error *err)
+{
+	bool ok = note_rules(e, s);
+
+	for (uint32_t i = 0; s->tags.property && ok && i < s->writer->count; i++) {
+		const struct kveil_avro_type *t = &s->writer->types[i];
+		for (uint32_t k = 0; t->kind == KVEIL_AVRO_RECORD && ok && k < t->member_count; k++)
+			ok = note_field(e, s, t, &t->members[k]);
+	}
+	return ok ? KVEIL_OK
+		  : kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
+			       "more tagged fields than can be remembered: name some by their path");
+}
+
+const char *kveil_engine_schema_lost(const struct kveil_engine_schema *s, size_t i)
+{
+	return i < s->lost_count ? s->lost[i] : NULL;
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rules by the tags of a schema's fields, and what is told when a later schema lacks what rules named. */
+#include "kveil/schemas.h"
+#include "rules/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define HEAD       "name: t\ntopics: [in]\nformat: avro\nfields:\n"
+#define PII        "  - {tags: [PII, GDPR], replace: {with: x}}\n"
+#define REC(f)     "{\"type\":\"record\",\"name\":\"User\",\"namespace\":\"com.acme\",\"fields\":[" f "]}"
+#define F(n, t)    "{\"name\":\"" n "\",\"type\":" t "}"
+#define T(n, t, x) "{\"name\":\"" n "\",\"type\":" t ",\"confluent:tags\":" x "}"
+
+struct rig {
+	struct kveil_plan *plan;
+	struct kveil_keystore *keystore;
+	struct kveil_keyring *ring;
+	struct kveil_engine *engine;
+	struct kveil_engine_schema *schema;
+	struct kveil_result result;
+};
+
+static void rig_init(struct rig *r, const char *rules)
+{
+	struct kveil_report report = {0};
+	struct kveil_error err;
+
+	*r = (struct rig){0};
+	r->plan = kveil_plan_parse(kveil_span_str(rules), "t.yaml", NULL, &report);
+	if (!r->plan)
+		kveil_report_print(&report, stderr);
+	kveil_report_clear(&report);
+	assert_non_null(r->plan);
+	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("seed"), &r->keystore, &err), KVEIL_OK);
+	assert_int_equal(kveil_keyring_new(r->keystore, &r->ring, &err), KVEIL_OK);
+	assert_int_equal(kveil_engine_new(r->plan, r->ring, NULL, &r->engine, &err), KVEIL_OK);
+}
+
+static void rig_clear(struct rig *r)
+{
+	kveil_engine_schema_free(r->schema);
+	kveil_engine_free(r->engine);
+	kveil_keyring_free(r->ring);
+	kveil_keystore_unref(r->keystore);
+	kveil_plan_unref(r->plan);
+}
+
+static enum kveil_status use(struct rig *r, const char *schema, const struct kveil_schema_tag *tags, size_t count,
+			     struct kveil_error *err)
+{
+	const struct kveil_schema_source source = {.tags = tags, .tag_count = count};
+
+	kveil_engine_schema_free(r->schema);
+	enum kveil_status st = kveil_engine_schema_of(r->engine, kveil_span_str(schema), &source, &r->schema, err);
+	kveil_engine_use_schema(r->engine, r->schema);
+	return st;
+}
+
+static void assert_comes(struct rig *r, struct kveil_span value, struct kveil_span want)
+{
+	struct kveil_record record = {.value = value};
+
+	kveil_engine_run(r->engine, &record, &r->result);
+	if (!want.data) {
+		assert_int_not_equal(r->result.verdict, KVEIL_PRODUCE);
+		return;
+	}
+	if (r->result.verdict != KVEIL_PRODUCE)
+		fail_msg("%s", r->result.error.message);
+	struct kveil_span out = r->result.outputs[0].record.value;
+	if (!kveil_span_eq(out, want))
+		fail_msg("%.*s", (int)out.len, (const char *)out.data);
+}
+
+/* By the rule above: what a tagged field holds becomes x. want absent: the record fails. */
+static void test_fields(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *schema;
+		struct kveil_schema_tag tags[2];
+		struct kveil_span value, want;
+	} rows[] = {
+	    {REC(T("a", "\"string\"", "[\"PII\"]") "," F("b", "\"string\"")),
+	     {{0}},
+	     KVEIL_SPAN("\2k\2k"),
+	     KVEIL_SPAN("\2x\2k")},
+	    {REC(T("a", "\"string\"", "[\"X\",\"GDPR\"]") "," T("b", "\"string\"", "\"PII\"")),
+	     {{0}},
+	     KVEIL_SPAN("\2k\2k"),
+	     KVEIL_SPAN("\2x\2x")},
+	    {REC(T("a", "\"string\"", "[\"pii\",7]") "," F("b", "\"string\"")),
+	     {{0}},
+	     KVEIL_SPAN("\2k\2k"),
+	     KVEIL_SPAN("\2k\2k")},
+	    {REC(T("a", "[\"null\",\"string\"]", "[\"PII\"]") "," F("b", "\"string\"")),
+	     {{0}},
+	     KVEIL_SPAN("\2\2k\2k"),
+	     KVEIL_SPAN("\2\2x\2k")},
+	    /* Lists hold what is tagged; what a record in there has it says itself. */
+	    {REC(T("a", "{\"type\":\"array\",\"items\":{\"type\":\"map\",\"values\":\"string\"}}", "[\"PII\"]")),
+	     {{0}},
+	     KVEIL_SPAN("\2\2\2k\2v\0\0"),
+	     KVEIL_SPAN("\2\2\2k\2x\0\0")},
+	    {REC(F("a", "{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":\"V\",\"fields\":[" T(
+			    "v", "\"string\"", "[\"PII\"]") "," F("w", "\"string\"") "]}}")),
+	     {{0}},
+	     KVEIL_SPAN("\2\2k\2k\0"),
+	     KVEIL_SPAN("\2\2x\2k\0")},
+	    /* Of one that holds itself the field is tagged wherever it is. */
+	    {REC(T("a", "\"string\"", "[\"PII\"]") "," F("n", "[\"null\",\"User\"]")),
+	     {{0}},
+	     KVEIL_SPAN("\2k\2\2k\0"),
+	     KVEIL_SPAN("\2x\2\2x\0")},
+	    {REC(F("a", "\"string\"") "," F("b", "\"string\"")),
+	     {{"com.acme.User.a", "PII"}},
+	     KVEIL_SPAN("\2k\2k"),
+	     KVEIL_SPAN("\2x\2k")},
+	    {REC(F("a", "\"string\"") "," F("b", "\"string\"")),
+	     {{"**.a", "PII"}, {"com.*.b", "PII"}},
+	     KVEIL_SPAN("\2k\2k"),
+	     KVEIL_SPAN("\2x\2k")},
+	    {REC(F("a", "\"string\"") "," F("b", "\"string\"")),
+	     {{"com.*.User.?", "PII"}},
+	     KVEIL_SPAN("\2k\2k"),
+	     KVEIL_SPAN("\2x\2x")},
+	    {REC(F("ph", "\"string\"") "," F("phy", "\"string\"")),
+	     {{"**.ph*", "PII"}, {"com**User.phy", "Z"}},
+	     KVEIL_SPAN("\2k\2k"),
+	     KVEIL_SPAN("\2x\2x")},
+	    {REC(F("a", "\"string\"") "," F("b", "\"string\"")),
+	     {{"User.a", "PII"}, {"com.acme.User", "PII"}},
+	     KVEIL_SPAN("\2k\2k"),
+	     KVEIL_SPAN("\2k\2k")},
+	};
+	struct kveil_error err;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rig r;
+		size_t count = 0;
+		while (count < 2 && rows[i].tags[count].path)
+			count++;
+		rig_init(&r, HEAD PII);
+		if (use(&r, rows[i].schema, rows[i].tags, count, &err))
+			fail_msg("%zu: %s", i, err.message);
+		assert_comes(&r, rows[i].value, rows[i].want);
+		rig_clear(&r);
+	}
+}
+
+/* An action that does not take what is tagged fails the record: it does not pass. */
+static void test_not_taken(void **state)
+{
+	(void)state;
+	struct kveil_error err;
+	struct rig r;
+
+	rig_init(&r, HEAD "  - {tags: [PII], encrypt: {key: k}}\n");
+	assert_int_equal(use(&r, REC(T("a", "\"int\"", "[\"PII\"]")), NULL, 0, &err), KVEIL_OK);
+	assert_comes(&r, KVEIL_SPAN("\2"), KVEIL_SPAN_NULL);
+	assert_int_equal(r.result.error.status, KVEIL_E_UNSUPPORTED_KIND);
+	assert_int_equal(
+	    use(&r,
+		REC(T("a", "{\"type\":\"record\",\"name\":\"V\",\"fields\":[" F("v", "\"string\"") "]}", "[\"PII\"]")),
+		NULL, 0, &err),
+	    KVEIL_OK);
+	assert_comes(&r, KVEIL_SPAN("\2k"), KVEIL_SPAN_NULL);
+	rig_clear(&r);
+}
+
+/* The first rule that holds has it, in the order of the file, by whatever it names. A wildcard is no tag. */
+static void test_order(void **state)
+{
+	(void)state;
+	struct kveil_error err;
+	struct rig r;
+
+	rig_init(&r, HEAD "  - {path: $.b, replace: {with: p}}\n" PII "  - {path: \"$.*\", replace: {with: w}}\n"
+			  "  - {tags: [LATE], replace: {with: l}}\n");
+	assert_int_equal(
+	    use(&r,
+		REC(T("a", "\"string\"", "[\"PII\"]") "," T("b", "\"string\"", "[\"PII\"]") "," F(
+		    "c", "\"string\"") "," T("d", "\"string\"",
+					     "[\"LATE\"]") "," F("e",
+								 "{\"type\":\"record\",\"name\":\"V\",\"fields\":[" T(
+								     "v", "\"string\"", "[\"LATE\"]") "]}")),
+		NULL, 0, &err),
+	    KVEIL_OK);
+	assert_comes(&r, KVEIL_SPAN("\2k\2k\2k\2k\2k"), KVEIL_SPAN("\2x\2p\2w\2w\2w"));
+	rig_clear(&r);
+	rig_init(&r, HEAD "  - {path: $.b, replace: {with: p}}\n" PII
+			  "  - {path: \"$..*\", when: \"@ == 'k'\", replace: {with: w}}\n"
+			  "  - {tags: [LATE], replace: {with: l}}\n");
+	assert_int_equal(use(&r,
+			     REC(T("a", "\"string\"", "[\"PII\"]") "," T("b", "\"string\"", "[\"PII\"]") "," F(
+				 "c", "\"string\"") "," T("d", "\"string\"", "[\"LATE\"]")),
+			     NULL, 0, &err),
+			 KVEIL_OK);
+	assert_comes(&r, KVEIL_SPAN("\2k\2k\2k\2q"), KVEIL_SPAN("\2x\2p\2w\2l"));
+	rig_clear(&r);
+}
+
+/* Sealed by a tag, opened by it, and by the path of the field. What the metadata says stands at the field then. */
+static void test_opened(void **state)
+{
+	(void)state;
+	static const char *const open[] = {HEAD "  - {tags: [PII], decrypt: {key: k}}\n",
+					   HEAD "  - {path: $.a, decrypt: {key: k}}\n"};
+	const struct kveil_schema_tag tags[] = {{"com.acme.User.a", "PII"}};
+	struct kveil_error err;
+	struct rig seal, r;
+	char text[1024];
+
+	rig_init(&seal, HEAD "  - {tags: [PII], encrypt: {key: k}}\n");
+	assert_int_equal(use(&seal, REC(F("a", "\"string\"") "," F("b", "\"string\"")), tags, 1, &err), KVEIL_OK);
+	struct kveil_record record = {.value = KVEIL_SPAN("\2k\2k")};
+	kveil_engine_run(seal.engine, &record, &seal.result);
+	assert_int_equal(seal.result.verdict, KVEIL_PRODUCE);
+	struct kveil_span derived = kveil_engine_schema_derived(seal.schema);
+	snprintf(text, sizeof text, "%.*s", (int)derived.len, (const char *)derived.data);
+	assert_non_null(strstr(text, "\"confluent:tags\":[\"PII\"]"));
+	for (int i = 0; i < 2; i++) {
+		rig_init(&r, open[i]);
+		assert_int_equal(use(&r, text, NULL, 0, &err), KVEIL_OK);
+		assert_comes(&r, seal.result.outputs[0].record.value, KVEIL_SPAN("\2k\2k"));
+		rig_clear(&r);
+	}
+	rig_clear(&seal);
+}
+
+static void assert_lost(const struct rig *r, const char *what)
+{
+	const char *said = kveil_engine_schema_lost(r->schema, 0);
+
+	if (!what && said)
+		fail_msg("%s", said);
+	if (what && (!said || !strstr(said, what)))
+		fail_msg("%s and not %s", said ? said : "nothing", what);
+}
+
+/* A tag that is gone from a field counts on, and is told once; another engine of the same plan knows it too. */
+static void test_tag_that_is_gone(void **state)
+{
+	(void)state;
+	static const char without[] = REC(F("a", "\"string\"") "," F("c", "\"int\""));
+	struct kveil_engine_schema *other = NULL;
+	struct kveil_engine *engine;
+	struct kveil_error err;
+	struct rig r, anew;
+
+	rig_init(&r, HEAD PII);
+	assert_int_equal(use(&r, without, NULL, 0, &err), KVEIL_OK);
+	assert_comes(&r, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2k\2")); /* never tagged */
+	assert_lost(&r, NULL);
+	assert_int_equal(use(&r, REC(T("a", "\"string\"", "[\"PII\",\"X\"]")), NULL, 0, &err), KVEIL_OK);
+	assert_int_equal(kveil_engine_new(r.plan, r.ring, NULL, &engine, &err), KVEIL_OK);
+	assert_int_equal(kveil_engine_schema_new(engine, kveil_span_str(without), &other, &err), KVEIL_OK);
+	assert_non_null(strstr(kveil_engine_schema_lost(other, 0), "com.acme.User.a is tagged PII no longer"));
+	assert_int_equal(use(&r, without, NULL, 0, &err), KVEIL_OK);
+	assert_comes(&r, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2x\2"));
+	assert_lost(&r, NULL); /* told */
+	/* A field of that name in another type is another field. */
+	assert_int_equal(
+	    use(&r, "{\"type\":\"record\",\"name\":\"Other\",\"fields\":[" F("a", "\"string\"") "]}", NULL, 0, &err),
+	    KVEIL_OK);
+	assert_comes(&r, KVEIL_SPAN("\2k"), KVEIL_SPAN("\2k"));
+	kveil_engine_schema_free(other);
+	kveil_engine_free(engine);
+	rig_init(&anew, HEAD PII);
+	assert_int_equal(use(&anew, without, NULL, 0, &err), KVEIL_OK);
+	assert_comes(&anew, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2k\2"));
+	rig_clear(&anew);
+	rig_clear(&r);
+}
+
+/* A field that a rule named has gone, or has another name: said, for each type by itself. */
+static void test_rule_that_names_nothing_now(void **state)
+{
+	(void)state;
+	struct kveil_error err;
+	struct rig r;
+
+	rig_init(&r, HEAD "  - {path: \"$.phone\", mask: {}}\n  - {path: \"$.mail\", mask: {}}\n");
+	assert_int_equal(use(&r, REC(F("phone", "\"string\"")), NULL, 0, &err), KVEIL_OK);
+	assert_lost(&r, NULL);
+	assert_int_equal(
+	    use(&r, "{\"type\":\"record\",\"name\":\"Other\",\"fields\":[" F("a", "\"string\"") "]}", NULL, 0, &err),
+	    KVEIL_OK);
+	assert_lost(&r, NULL);
+	assert_int_equal(use(&r, REC(F("phone", "\"string\"") "," F("mail", "\"string\"")), NULL, 0, &err), KVEIL_OK);
+	assert_lost(&r, NULL);
+	assert_int_equal(use(&r, REC(F("phone_no", "\"string\"") "," F("mail", "\"string\"")), NULL, 0, &err),
+			 KVEIL_OK);
+	assert_lost(&r, "com.acme.User has nothing that the rule for $.phone names");
+	assert_null(kveil_engine_schema_lost(r.schema, 1));
+	rig_clear(&r);
+}
+
+/* One rule at several places of an event is one. */
+static void test_events(void **state)
+{
+	(void)state;
+	static const char head[] =
+	    "name: t\ntopics: [in]\nformat: avro\nenvelope: debezium\nfields:\n  - {path: $.phone, mask: {}}\n";
+#define EVENT(f)                                                                                                       \
+	"{\"type\":\"record\",\"name\":\"Envelope\",\"fields\":[{\"name\":\"before\",\"type\":[\"null\",{\"type\":"    \
+	"\"record\",\"name\":"                                                                                         \
+	"\"Value\",\"fields\":[" F(f, "\"string\"") "]}]},{\"name\":\"after\",\"type\":[\"null\",\"Value\"]}," F(      \
+	    "op", "\"string\"") "]}"
+	struct kveil_error err;
+	struct rig r;
+
+	rig_init(&r, head);
+	assert_int_equal(use(&r, EVENT("phone"), NULL, 0, &err), KVEIL_OK);
+	assert_lost(&r, NULL);
+	assert_int_equal(use(&r, EVENT("phone_no"), NULL, 0, &err), KVEIL_OK);
+	assert_lost(&r, "the rule for $.phone names");
+	rig_clear(&r);
+}
+
+static void assert_refused(const char *rules, const char *why)
+{
+	struct kveil_report report = {0};
+	struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(rules), "t.yaml", NULL, &report);
+	bool found = false;
+
+	for (size_t i = 0; i < report.count; i++)
+		found |= strstr(report.problems[i].error.message, why) != NULL;
+	if (!found)
+		kveil_report_print(&report, stderr);
+	kveil_report_clear(&report);
+	kveil_plan_unref(plan);
+	assert_true(found && !plan);
+}
+
+static bool is_less(const char *before, const char *after)
+{
+	struct kveil_report report = {0};
+	struct kveil_plan_set *sets[2];
+	const char *texts[] = {before, after};
+
+	for (int i = 0; i < 2; i++) {
+		struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(texts[i]), "a.yaml", NULL, &report);
+		assert_non_null(plan);
+		assert_non_null(sets[i] = kveil_plan_set_of(plan, "{topic}.dead"));
+	}
+	kveil_report_clear(&report);
+	bool less = kveil_plan_set_protects_less(sets[0], sets[1], NULL);
+	kveil_plan_set_unref(sets[0]);
+	kveil_plan_set_unref(sets[1]);
+	return less;
+}
+
+/* A rule on tags may take any place before another does, and no wildcard stands in for it. */
+static void test_protects_less(void **state)
+{
+	(void)state;
+#define BOTH HEAD "  - {tags: [PII], mask: {}}\n  - {path: $.a, mask: {}}\n"
+
+#define A HEAD "  - {path: $.a, mask: {}}\n"
+	assert_false(is_less(BOTH, BOTH));
+	assert_true(is_less(BOTH, A));
+	assert_true(is_less(BOTH, A "  - {path: \"$.*\", mask: {}}\n"));
+	assert_true(is_less(A, HEAD "  - {tags: [PII], mask: {keep_first: 3}}\n  - {path: $.a, mask: {}}\n"));
+	assert_false(is_less(A, A "  - {tags: [PII], mask: {}}\n"));
+	assert_true(is_less(BOTH, "schema: {tag_property: other}\n" BOTH));
+}
+
+static void test_rules(void **state)
+{
+	(void)state;
+
+	assert_refused(HEAD "  - {path: $.a, tags: [PII], mask: {}}\n", "a path or tags");
+	assert_refused(HEAD "  - {mask: {}}\n", "'path' is missing");
+	assert_refused(HEAD "  - {tags: [\"it's\"], mask: {}}\n", "letters, digits");
+	assert_refused("name: t\ntopics: [in]\nformat: json\n"
+		       "fields:\n  - {tags: [PII], mask: {}}\n",
+		       "for values in avro");
+	assert_refused(
+	    "name: t\ntopics: [in]\nformat: avro\nenvelope: debezium\nfields:\n  - {tags: [PII], mask: {}}\n",
+	    "under an envelope");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_fields),
+	    cmocka_unit_test(test_not_taken),
+	    cmocka_unit_test(test_order),
+	    cmocka_unit_test(test_opened),
+	    cmocka_unit_test(test_tag_that_is_gone),
+	    cmocka_unit_test(test_rule_that_names_nothing_now),
+	    cmocka_unit_test(test_events),
+	    cmocka_unit_test(test_rules),
+	    cmocka_unit_test(test_protects_less),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
