@@ -77,30 +77,6 @@ static bool needs_doc(const struct kveil_engine *e, enum kveil_part part, const 
 
 /* --- what becomes of values --- */
 
-/* Of a type that was renamed the old name counts: rules were written for it. */
-static bool is_called(const char *record, const struct kveil_avro_type *type)
-{
-	json_t *alias;
-	size_t i;
-
-	if (kveil_record_is_called(record, type->name))
-		return true;
-	json_array_foreach(json_object_get(type->json, "aliases"), i, alias)
-	{
-		struct kveil_span name = {(const uint8_t *)json_string_value(alias), json_string_length(alias)};
-		if (name.data && kveil_record_is_called(record, name))
-			return true;
-	}
-	return false;
-}
-
-bool kveil_engine_is_about(const struct kveil_bound_rule *r, const struct kveil_avro_schema *schema,
-			   const struct kveil_avro_node *node)
-{
-	return kveil_engine_takes(r, kveil_avro_value_kind(node->kind)) &&
-	       (!r->rule->record || is_called(r->rule->record, &schema->types[node->root]));
-}
-
 /* An engine's rules on one schema. */
 struct binding {
 	const struct kveil_engine *engine;

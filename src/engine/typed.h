@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine/typed.h: between avro_bind.c and avro_record.c. */
+/* engine/typed.h: between avro_bind.c, avro_names.c and avro_record.c. */
 #ifndef KVEIL_ENGINE_TYPED_H
 #define KVEIL_ENGINE_TYPED_H
 
@@ -21,11 +21,11 @@ struct kveil_engine_schema {
 	struct kveil_arena arena; /* of tags and lost */
 };
 
+/* --- avro_names.c --- */
+
 /* Is the rule about such values: by their kind, and by the record that they are in? */
 bool kveil_engine_is_about(const struct kveil_bound_rule *r, const struct kveil_avro_schema *schema,
 			   const struct kveil_avro_node *node);
-
-/* --- avro_names.c --- */
 
 /* Into s->tags. */
 enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const struct kveil_schema_source *source,

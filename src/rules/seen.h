@@ -21,7 +21,7 @@ void kveil_seen_free(struct kveil_seen *s);
 enum kveil_seen_noted { KVEIL_SEEN_NEW, KVEIL_SEEN_KNOWN, KVEIL_SEEN_FULL };
 enum kveil_seen_noted kveil_seen_note(struct kveil_seen *s, const char *name, const char *word);
 bool kveil_seen_has(struct kveil_seen *s, const char *name, const char *word);
-/* All of them so far, in the arena. false: no memory. */
+/* All of them so far, in the arena; the texts are borrowed. false: no memory. */
 bool kveil_seen_copy(struct kveil_seen *s, struct kveil_arena *a, struct kveil_seen_pair **ret, size_t *ret_count);
 
 #endif

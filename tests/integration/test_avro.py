@@ -272,7 +272,9 @@ def test_sealed_and_opened_again(action, codes):
 
     def has_default_in_a(schema):
         """What stands in a value that the action does not take loses its defaults for good."""
-        return any(f["name"] == "a" and '"default"' in json.dumps(f["type"]) for f in fields(schema))
+        def holds(f):
+            return '"default"' in json.dumps(f["type"]) or ("default" in f and f["type"] == "int" and "json" not in action)
+        return any(f["name"] == "a" and holds(f) for f in fields(schema))
 
     for (schema, data, derived, out), known, unknown in zip(cases, opened, without):
         fastavro.parse_schema(json.loads(derived))
