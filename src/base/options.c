@@ -71,7 +71,7 @@ static enum kveil_status set_string(const struct kveil_option *o, const char *te
 	if (s)
 		return named(o, s, err);
 	if (o->secret && from_file && !*how) {
-		s = kveil_fail(err, KVEIL_E_CONFIG, "'%s' is a secret and must not stand in the text", o->name);
+		s = kveil_fail(err, KVEIL_E_CONFIG, "'%s' is a secret and must not be written in the file", o->name);
 		kveil_error_hint(err, "write: %s: \"${file:PATH}\" or \"${env:NAME}\"", o->name);
 	} else if (o->secret && !**at)
 		s = kveil_fail(err, KVEIL_E_CONFIG, "'%s' is an empty secret", o->name);

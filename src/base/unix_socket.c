@@ -49,7 +49,9 @@ static enum kveil_status refuse(const char *path, int error, struct kveil_error 
 {
 	kveil_fail(err, KVEIL_E_CONFIG, "http.socket: cannot listen on %.107s: %s", path, strerror(error));
 	if (error == EADDRINUSE)
-		kveil_error_hint(err, "another program listens there, or the file is not a socket: kveil leaves it");
+		kveil_error_hint(err,
+				 "another program listens there, or the file is not a socket; kveil does not replace "
+				 "it");
 	return KVEIL_E_CONFIG;
 }
 

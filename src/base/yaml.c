@@ -127,7 +127,7 @@ static bool check_bytes(struct loader *l)
 	static const struct {
 		const char *bytes, *message;
 	} banned[] = {
-	    {"\xef\xbb\xbf", "a byte order mark (U+FEFF), which is not seen: delete it"},
+	    {"\xef\xbb\xbf", "an invisible byte order mark (U+FEFF): delete it"},
 	    {"\xc2\x85", "U+0085 is a line break to some readers: write \"\\u0085\" in double quotes"},
 	    {"\xe2\x80\xa8", "U+2028 is a line break to some readers: write \"\\u2028\" in double quotes"},
 	    {"\xe2\x80\xa9", "U+2029 is a line break to some readers: write \"\\u2029\" in double quotes"},
@@ -282,7 +282,7 @@ static bool wants_key(const struct loader *l)
 static void refuse_anchor(struct loader *l, const yaml_mark_t *mark)
 {
 	kveil_error_hint(
-	    complain(l, mark->line + 1, mark->column + 1, "anchors, aliases and merge keys are not taken here"),
+	    complain(l, mark->line + 1, mark->column + 1, "anchors, aliases and merge keys are not supported"),
 	    "write the text out, or put it in quotes");
 }
 
@@ -293,7 +293,7 @@ static void check_properties(struct loader *l, const yaml_event_t *ev, const cha
 		refuse_anchor(l, &ev->start_mark);
 	else if (tag && !complain_trap(l, ev->start_mark.line + 1))
 		kveil_error_hint(
-		    complain(l, ev->start_mark.line + 1, ev->start_mark.column + 1, "tags are not taken here"),
+		    complain(l, ev->start_mark.line + 1, ev->start_mark.column + 1, "tags are not supported"),
 		    "leave the '!' word out, or put the text in quotes");
 }
 
@@ -316,7 +316,7 @@ static void check_scalar(struct loader *l, const yaml_event_t *ev, struct kveil_
 	yaml_scalar_style_t style = ev->data.scalar.style;
 
 	if (strlen(y->text) != ev->data.scalar.length)
-		complain(l, line, y->column, "a NUL character is not taken here");
+		complain(l, line, y->column, "a NUL character is not allowed");
 	if (style != YAML_LITERAL_SCALAR_STYLE && style != YAML_FOLDED_SCALAR_STYLE &&
 	    ev->end_mark.line != ev->start_mark.line && *y->text) {
 		/* Legal YAML, but nearly always a quote left open, a missing colon or a slip of indentation; and what
@@ -498,7 +498,7 @@ static bool take(struct loader *l, const yaml_event_t *ev, bool *done)
 			return false;
 		}
 		if (ev->data.document_start.tag_directives.start != ev->data.document_start.tag_directives.end)
-			complain(l, ev->start_mark.line + 1, 1, "tags are not taken here");
+			complain(l, ev->start_mark.line + 1, 1, "tags are not supported");
 		return true;
 	case YAML_ALIAS_EVENT:
 		if (!complain_trap(l, ev->start_mark.line + 1))
@@ -567,7 +567,7 @@ struct kveil_yaml *kveil_yaml_parse(struct kveil_span text, const char *file, st
 	if (l.no_memory)
 		kveil_report_at(report, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
 	else if (report->errors == errors && !l.root)
-		kveil_report_at(report, file, 0, 0, "the file holds nothing");
+		kveil_report_at(report, file, 0, 0, "the file is empty");
 	if (report->errors == errors)
 		return l.root;
 	kveil_yaml_free(l.root);

@@ -198,16 +198,16 @@ static void fix_value(struct fixer *f, const char *s, const char *e, bool in_flo
 		found(f, s, "a value that begins with '%' needs quotes");
 		break;
 	case '*':
-		found(f, s, "'*' at the start of a value means a YAML alias, and kveil takes none");
+		found(f, s, "'*' at the start of a value means a YAML alias, which kveil does not support");
 		break;
 	case '&':
-		found(f, s, "'&' at the start of a value means a YAML anchor, and kveil takes none");
+		found(f, s, "'&' at the start of a value means a YAML anchor, which kveil does not support");
 		for (end = s + 1; end < e && is_word(*end);)
 			end++;
 		f->no_fix = f->no_fix || (end > s + 1 && (end == e || is_blank(*end)));
 		break;
 	case '!':
-		found(f, s, "'!' at the start of a value means a YAML tag, and kveil takes none");
+		found(f, s, "'!' at the start of a value means a YAML tag, which kveil does not support");
 		break;
 	case '{':
 	case '[':
@@ -338,7 +338,7 @@ bool kveil_yaml_trap(struct kveil_span line, struct kveil_yaml_trap *ret)
 	if (s == e)
 		return false;
 	if (tab)
-		found(&f, f.line, "a tab in the indentation: YAML wants spaces");
+		found(&f, f.line, "a tab in the indentation: YAML requires spaces");
 	while (e - s > 1 && *s == '-' && is_blank(s[1])) {
 		kveil_buf_append_str(&f.out, "- ");
 		s = ltrim(s + 1, e);
@@ -346,12 +346,12 @@ bool kveil_yaml_trap(struct kveil_span line, struct kveil_yaml_trap *ret)
 	const char *colon = find_colon(s, e);
 	if (colon) {
 		if (strchr("@`%*&!", *s)) {
-			found(&f, s, "a key that begins with a character of YAML's own needs quotes");
+			found(&f, s, "a key that begins with a special character of YAML needs quotes");
 			write_quoted(&f, s, rtrim(s, colon));
 		} else
 			copy(&f, s, rtrim(s, colon));
 		if (colon - s >= 2 && memcmp(s, "<<", 2) == 0) {
-			found(&f, s, "merge keys ('<<') are not taken here: write the text out");
+			found(&f, s, "merge keys ('<<') are not supported: write the text out");
 			f.no_fix = true;
 		}
 		kveil_buf_append_str(&f.out, colon + 1 < e ? ": " : ":");

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <time.h>
 
-static const char banner[] = "*** DEMO KEYS: made in memory for this command and gone when it ends. ***\n"
-			     "*** What is encrypted here cannot be opened afterwards.               ***\n";
+static const char banner[] = "*** DEMO KEYS: made in memory for this command and gone when it ends. ***\n*** "
+			     "Nothing encrypted here can be opened afterwards.                  ***\n";
 
 static bool needs_keys(const struct kveil_plan *p)
 {

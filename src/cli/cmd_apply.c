@@ -25,8 +25,8 @@ static const struct kveil_flag flags[] = {
     {'K', "key-separator", "TEXT", "each line is key, TEXT, value; \\t is a tab"},
     {'J', "json-records", NULL, "each line is a whole record, in and out, as `kcat -J` prints it"},
     {'H', "header", "NAME=VALUE", "add this header to each record; may be repeated"},
-    {0, "diff", NULL, "show show each field before and after, with its rule"},
-    {0, "explain", NULL, "show show each field's path, rule, key, outcome and associated data, without values"},
+    {0, "diff", NULL, "show each field before and after, with its rule"},
+    {0, "explain", NULL, "show each field's path, rule, key, outcome and associated data, without values"},
 #ifdef KVEIL_WITH_AVRO
     {0, "schema", "FILE", "for `format: avro`: the schema that the records were written with"},
     {0, "encoding", "NAME",

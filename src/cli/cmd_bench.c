@@ -455,7 +455,7 @@ static const struct kveil_flag flags[] = {
      "orders)"},
     {'n', "records", "N", "number of records (default 20000)"},
     {0, "rounds", "N", "number of rounds (default 21)"},
-    {0, "rules-scale", NULL, "measure measure what 200 rules that never match cost beside 4 that do"},
+    {0, "rules-scale", NULL, "measure what 200 rules that never match cost beside 4 that do"},
     {0, "json", NULL, "as JSON"},
     {0},
 };

@@ -436,7 +436,8 @@ static int discard(const struct options *o, const struct kveil_setup *setup, str
 		if (p.next < p.end && kveil_letters_commit(l, i, p.end, p.note, &err))
 			return failed(&err);
 	}
-	printf("discarded: replay begins behind them; they stay in their topic until its retention takes them\n");
+	printf("discarded: replay begins after them; they stay in their topic until its retention "
+	       "deletes them\n");
 	return KVEIL_EXIT_OK;
 }
 

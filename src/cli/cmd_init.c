@@ -118,7 +118,7 @@ static int ask_all(struct answers *a)
 		return KVEIL_EXIT_USAGE;
 	}
 	if (!is_topic(a->topic))
-		return kveil_usage_error(&kveil_command_init, "'%s' is no name of a topic", a->topic);
+		return kveil_usage_error(&kveil_command_init, "'%s' is not a topic name", a->topic);
 	if (!is_brokers(a->brokers))
 		return kveil_usage_error(&kveil_command_init, "'%s' is not HOST:PORT,HOST:PORT", a->brokers);
 	return KVEIL_EXIT_OK;
@@ -199,7 +199,7 @@ static int read_topic(struct kveil_suggestion *s, const struct answers *a)
 		return KVEIL_EXIT_OK;
 	fprintf(stderr,
 		t.left ? "kveil init: the values of %s name a schema: --sample SCHEMA.avsc, with that schema\n"
-		       : "kveil init: %s holds no JSON object\n",
+		       : "kveil init: %s contains no JSON object\n",
 		topic);
 	return KVEIL_EXIT_FAILED;
 }
@@ -261,46 +261,45 @@ static int write_new(const char *path, const struct kveil_buf *text)
 
 static void put_configuration(const struct answers *a, const struct kveil_suggestion *s, struct kveil_buf *out)
 {
-	kveil_buf_printf(
-	    out,
-	    "# Every option: docs/configuration.md.\n"
-	    "kafka:\n"
-	    "  bootstrap_servers: \"%s\"\n"
-	    "  group_id: \"kveil-%s\"\n"
-	    "  # properties: {security.protocol: ssl}   # over a network: records come in clear\n"
-	    "rules: rules/\n"
-	    "keys:\n"
-	    "  registry: file:keys.json    # replicas on several hosts: kafka:TOPIC\n"
-	    "  keks:\n"
-	    "    local: {provider: file, path: kek}   # in production: an HSM, Vault or a KMS (docs/custodians.md)\n"
-	    "  data:\n"
-	    "    pii: {algorithm: aes-256-gcm, kek: local, rotate_every: 24h}\n"
-	    "    pepper: {algorithm: hmac-sha-256, kek: local}\n"
-	    "    dead-letters: {algorithm: aes-256-gcm, kek: local}\n"
-	    "%s"
-	    "create_topics: true   # the outputs, where they are missing\n"
-	    "http: {listen: \"127.0.0.1:9819\"}\n",
-	    a->brokers, a->topic,
-	    kveil_suggestion_has_tokens(s) ? "    ids: {algorithm: aes-256-siv, kek: local}   # join: SCOPE, for "
-					     "tokens to compare across columns\n"
-					   : "");
+	kveil_buf_printf(out,
+			 "# Every option: docs/configuration.md.\n"
+			 "kafka:\n"
+			 "  bootstrap_servers: \"%s\"\n"
+			 "  group_id: \"kveil-%s\"\n"
+			 "  # properties: {security.protocol: ssl}   # over a network: records come in clear\n"
+			 "rules: rules/\n"
+			 "keys:\n"
+			 "  registry: file:keys.json    # replicas on several hosts: kafka:TOPIC\n"
+			 "  keks:\n"
+			 "    local: {provider: file, path: kek}   # in production: an HSM, Vault or a KMS "
+			 "(docs/custodians.md)\n"
+			 "  data:\n"
+			 "    pii: {algorithm: aes-256-gcm, kek: local, rotate_every: 24h}\n"
+			 "    pepper: {algorithm: hmac-sha-256, kek: local}\n"
+			 "    dead-letters: {algorithm: aes-256-gcm, kek: local}\n"
+			 "%screate_topics: true   # create missing output topics\n"
+			 "http: {listen: \"127.0.0.1:9819\"}\n",
+			 a->brokers, a->topic,
+			 kveil_suggestion_has_tokens(s)
+			     ? "    ids: {algorithm: aes-256-siv, kek: local}   # join: SCOPE, for "
+			       "tokens to compare across columns\n"
+			     : "");
 	if (kveil_suggestion_is_avro(s))
 		kveil_buf_append_str(out, "schema_registry: {url: \"http://localhost:8081\"}   # change this\n");
 }
 
 static void put_rules(const struct answers *a, const struct kveil_suggestion *s, struct kveil_buf *out)
 {
-	kveil_buf_printf(
-	    out,
-	    "# What leaves %s, and how. Actions: docs/actions.md. What no rule names passes as it is; with\n"
-	    "# `unmatched: remove` and a list `clear:` nothing passes that was not thought of.\n"
-	    "name: \"%s\"\n"
-	    "topics: [\"%s\"]\n"
-	    "format: %s\n",
-	    a->topic, a->topic, a->topic, kveil_suggestion_is_avro(s) ? "avro" : "json");
+	kveil_buf_printf(out,
+			 "# What to protect in %s, and how. Actions: docs/actions.md. Fields that no rule "
+			 "names pass unchanged; with\n"
+			 "# `unmatched: remove` only fields that a rule or `clear:` names pass.\n"
+			 "name: \"%s\"\n"
+			 "topics: [\"%s\"]\n"
+			 "format: %s\n",
+			 a->topic, a->topic, a->topic, kveil_suggestion_is_avro(s) ? "avro" : "json");
 	if (kveil_suggestion_envelope(s))
-		kveil_buf_printf(out,
-				 "envelope: %s   # rules address the row, wherever an event carries it: docs/cdc.md\n",
+		kveil_buf_printf(out, "envelope: %s   # rules address the row inside an event: docs/cdc.md\n",
 				 kveil_suggestion_envelope(s));
 	kveil_buf_append_str(out, "output: \"{topic}.secure\"\n"
 				  "fields:\n");
@@ -325,7 +324,7 @@ static int write_files(const struct answers *a, const struct kveil_suggestion *s
 	/* All or nothing, as far as can be seen. */
 	for (size_t i = 0; i < 3; i++)
 		if (!path_in(paths[i], sizeof paths[i], a->dir, names[i]) || access(paths[i], F_OK) == 0) {
-			fprintf(stderr, "kveil init: %s is there already: nothing was written\n", paths[i]);
+			fprintf(stderr, "kveil init: %s already exists: nothing was written\n", paths[i]);
 			return KVEIL_EXIT_USAGE;
 		}
 	int code = make_folder(a->dir);
@@ -361,8 +360,7 @@ static int make_keys(const struct answers *a)
 		return KVEIL_EXIT_FAILED;
 	}
 	printf("  %s/kek: %s\n  %s/keys.json\n", a->dir,
-	       there ? "was there" : "the key-encryption key; keep a copy of it elsewhere: without it nothing opens",
-	       a->dir);
+	       there ? "was there" : "the key-encryption key; keep a copy elsewhere: without it nothing opens", a->dir);
 	return KVEIL_EXIT_OK;
 }
 
@@ -382,9 +380,9 @@ static void print_next(const struct answers *a, const struct kveil_suggestion *s
 {
 	printf("\n%zu rule%s suggested%s. Next:\n  kveil test -r ", kveil_suggestion_rules(s),
 	       kveil_suggestion_rules(s) == 1 ? "" : "s",
-	       !*a->sample                 ? ", for there is no sample"
-	       : kveil_suggestion_rules(s) ? "; look through them"
-					   : ": nothing in the sample looks like somebody's, so say what is");
+	       !*a->sample                 ? ", because there is no sample"
+	       : kveil_suggestion_rules(s) ? "; review them"
+					   : ": nothing in the sample looks personal, so name the fields yourself");
 	print_word(a->dir);
 	printf("/rules/\n");
 	if (*a->sample && !is_kafka(a->sample) && !kveil_suggestion_is_avro(s)) {

@@ -60,8 +60,8 @@ int keys_failed(const struct kveil_error *err)
 
 void keys_warn_unequal(void)
 {
-	fprintf(stderr, "kveil keys: from then on equal values give other results than before: joins with older data "
-			"end there\n");
+	fprintf(stderr, "kveil keys: equal values then give other results than before, so joins with older "
+			"data break\n");
 }
 
 void keys_print_json(json_t *object)
@@ -106,9 +106,9 @@ static int run_kek(const struct keys_options *o, const struct kveil_keys_config 
 
 	if (!o->yes && kveil_keys_kek_is_missed(cfg, o->operands[0])) {
 		fprintf(stderr,
-			"kveil keys: the registry %s was made with a KEK '%s' that is not here, and a new one opens "
-			"nothing of it: bring the old one back, or give the new one another name (--yes makes it all "
-			"the same)\n",
+			"kveil keys: the registry %s was made with a KEK '%s' that is missing here, and a "
+			"new one opens nothing in it: restore the old one, or give the new one another name "
+			"(--yes makes it anyway)\n",
 			cfg->registry, o->operands[0]);
 		return KVEIL_EXIT_USAGE;
 	}
@@ -117,8 +117,7 @@ static int run_kek(const struct keys_options *o, const struct kveil_keys_config 
 	if (o->json)
 		keys_print_json(json_pack("{s:s, s:b}", "kek", o->operands[0], "made", 1));
 	else
-		printf("%s: made; keep a copy of it elsewhere: what it wraps opens with nothing else\n",
-		       o->operands[0]);
+		printf("%s: created; keep a copy of it elsewhere: nothing else opens what it wraps\n", o->operands[0]);
 	return KVEIL_EXIT_OK;
 }
 
@@ -205,7 +204,7 @@ static void show_progress(void *user, size_t done, size_t total)
 		fprintf(stderr, "\r[%-*.*s] %zu of %zu%s", WIDTH, (int)(done * WIDTH / total), full, done, total,
 			done == total ? "\n" : "");
 	else
-		fprintf(stderr, "kveil keys: %zu of %zu versions looked at\n", done, total);
+		fprintf(stderr, "kveil keys: %zu of %zu versions checked\n", done, total);
 }
 
 static int run_rewrap(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -223,7 +222,7 @@ static int run_rewrap(const struct keys_options *o, const struct kveil_keys_conf
 	kveil_keystore_unref(ks);
 	if (status) {
 		if (moved.moved)
-			fprintf(stderr, "kveil keys: %zu moved before this; run it again to go on\n", moved.moved);
+			fprintf(stderr, "kveil keys: %zu moved before this; run it again to continue\n", moved.moved);
 		return keys_failed(&err);
 	}
 	if (o->json)
@@ -261,10 +260,9 @@ static void say_evicted(const struct keys_options *o, const struct kveil_keys_ev
 	       o->operands[0], o->operands[1] ? ", " : "", o->operands[1] ? o->operands[1] : "", r->rotated,
 	       r->rotated == 1 ? " has" : "s have");
 	printf("registry_id: %s\n", r->id);
-	fprintf(stderr,
-		"kveil keys: deterministic keys, hashes and the keys of names out of records are as they were: whoever "
-		"has the KEK and a copy of the registry from before has those. Make a backup now and delete those "
-		"from before: they hold the old secret\n");
+	fprintf(stderr, "kveil keys: deterministic keys, hashes and keys named from records are unchanged: "
+			"whoever has the KEK and an older copy of the registry has them. Make a backup now "
+			"and delete the older ones: they contain the old secret\n");
 }
 
 static int run_evict(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -292,30 +290,30 @@ static int run_evict(const struct keys_options *o, const struct kveil_keys_confi
 /* --- the command --- */
 
 static const struct action actions[] = {
-    {"kek", "NAME", "makes the key-encryption key that keys.keks names, in its file", 1, 1, run_kek},
-    {"init", "", "makes the registry and the first version of every configured key; adds what is missing", 0, 0,
-     run_init},
+    {"kek", "NAME", "creates the file of a key-encryption key in keys.keks", 1, 1, run_kek},
+    {"init", "",
+     "creates the registry and the first version of every configured key; adds missing "
+     "ones",
+     0, 0, run_init},
     {"list", "[NAME]", "every version of every key, or of one", 0, 1, keys_run_list},
     {"history", "[NAME]", "what was done to keys, or to one: when, by whom, why", 0, 1, keys_run_history},
-    {"rotate", "NAME", "publishes a new version; asks first where equal values would stop being equal", 1, 1,
+    {"rotate", "NAME", "publishes a new version; asks first if equal values would stop being equal", 1, 1,
      keys_run_rotate},
-    {"export", "NAME", "writes a keyset for those who open without kveil", 1, 1, keys_run_export},
-    {"import", "FILE NAME", "takes a Tink keyset in: it opens and never seals", 2, 2, keys_run_import},
+    {"export", "NAME", "writes a keyset, for opening values without kveil", 1, 1, keys_run_export},
+    {"import", "FILE NAME", "imports a Tink keyset, which opens and never seals", 2, 2, keys_run_import},
     {"backup", "[FILE]", "copies the registry, wrapped as it is", 0, 1, run_backup},
-    {"restore", "FILE", "brings a backup back; what is here already stays in its state", 1, 1, keys_run_restore},
-    {"retire", "NAME[@VERSION]", "takes a key out of use; what it sealed opens; asks as rotate does", 1, 1,
-     keys_run_retire},
-    {"disable", "NAME[@VERSION]", "neither seals nor opens until it is enabled; what needs it waits", 1, 1,
+    {"restore", "FILE", "restores a backup; existing versions keep their state", 1, 1, keys_run_restore},
+    {"retire", "NAME[@VERSION]", "stops a key from sealing; what it sealed still opens; asks first as rotate does", 1,
+     1, keys_run_retire},
+    {"disable", "NAME[@VERSION]", "stops a key from sealing and opening until it is enabled; what needs it waits", 1, 1,
      keys_run_disable},
     {"enable", "NAME[@VERSION]", "takes that back", 1, 1, keys_run_enable},
-    {"destroy", "NAME[@VERSION]", "ends a key and all that it sealed, in seven days; asks first", 1, 1,
+    {"destroy", "NAME[@VERSION]", "destroys a key, and so all that it sealed, in seven days; asks first", 1, 1,
      keys_run_destroy},
-    {"cancel", "NAME[@VERSION]", "takes that back, until then", 1, 1, keys_run_cancel},
-    {"verify", "FILE", "is this backup or certificate whole and this registry's, and what of it opens here", 1, 1,
-     keys_run_verify},
+    {"cancel", "NAME[@VERSION]", "cancels that, until then", 1, 1, keys_run_cancel},
+    {"verify", "FILE", "checks a backup or certificate, and which keys of it open here", 1, 1, keys_run_verify},
     {"rewrap", "", "moves every version under the KEK that the configuration names now", 0, 0, run_rewrap},
-    {"evict", "KEK [KEK]", "gives the registry a new secret, which that KEK does not open; asks first", 1, 2,
-     run_evict},
+    {"evict", "KEK [KEK]", "gives the registry a new secret that the KEK does not open; asks first", 1, 2, run_evict},
 };
 
 static void print_actions(void)

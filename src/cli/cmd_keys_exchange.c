@@ -31,7 +31,7 @@ static void warn_clear(const struct keys_options *o)
 	if (!o->clear)
 		return;
 	if (o->output || o->follow)
-		fprintf(stderr, "kveil keys: %s holds the key in clear: whoever reads it opens everything\n",
+		fprintf(stderr, "kveil keys: %s contains the key in clear: whoever reads it can open everything\n",
 			o->follow ? o->follow : o->output);
 	else if (isatty(STDOUT_FILENO))
 		fprintf(stderr, "kveil keys: the key is on this terminal in clear, and in its scrollback\n");

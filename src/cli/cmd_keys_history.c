@@ -73,7 +73,7 @@ int keys_run_history(const struct keys_options *o, const struct kveil_keys_confi
 	if (t.json)
 		printf("%s]\n", t.count ? "\n" : "[");
 	if (missing)
-		fprintf(stderr, "kveil keys: %zu event%s %s not there any more: somebody took %s away\n", missing,
+		fprintf(stderr, "kveil keys: %zu event%s %s missing: somebody removed %s\n", missing,
 			missing == 1 ? "" : "s", missing == 1 ? "is" : "are", missing == 1 ? "it" : "them");
 	return missing ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }

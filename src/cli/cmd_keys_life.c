@@ -52,7 +52,7 @@ int keys_run_enable(const struct keys_options *o, const struct kveil_keys_config
 
 int keys_run_cancel(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
-	return withhold(o, cfg, KVEIL_EVENT_KEY_DESTROY_CANCELLED, "not to be destroyed any more");
+	return withhold(o, cfg, KVEIL_EVENT_KEY_DESTROY_CANCELLED, "no longer scheduled to be destroyed");
 }
 
 /* --- destroy --- */
@@ -97,10 +97,10 @@ static int schedule(const struct keys_options *o, const struct kveil_keys_config
 	snprintf(done, sizeof done, "disabled, and destroyed by a running worker from %s on", when);
 	int code = keys_say_changed(o, cfg, ks, changed, done);
 	if (changed && version)
-		fprintf(stderr, "kveil keys: `kveil keys cancel %s@%u` takes that back until then\n", o->operands[0],
+		fprintf(stderr, "kveil keys: `kveil keys cancel %s@%u` undoes this until then\n", o->operands[0],
 			version);
 	else if (changed)
-		fprintf(stderr, "kveil keys: `kveil keys cancel %s` takes that back until then\n", o->operands[0]);
+		fprintf(stderr, "kveil keys: `kveil keys cancel %s` undoes this until then\n", o->operands[0]);
 	return code;
 }
 
@@ -113,7 +113,7 @@ static int destroy_now(const struct keys_options *o, const struct kveil_keys_con
 	if (!o->yes && !keys_confirmed("destroy", o->operands[0]))
 		return KVEIL_EXIT_USAGE;
 	if (!o->yes) {
-		fprintf(stderr, "This cannot be taken back; without --now it can, for seven days.\n");
+		fprintf(stderr, "This cannot be undone; without --now it can, for seven days.\n");
 		if (!keys_confirmed("destroy at once", o->operands[0]))
 			return KVEIL_EXIT_USAGE;
 	}

@@ -176,7 +176,8 @@ static void say_ignored(struct kveil_keystore *ks)
 	}
 	if (*text)
 		fprintf(stderr,
-			"kveil keys: passed over what no kveil wrote into the registry: %s; see who may write to it\n",
+			"kveil keys: ignored records that kveil did not write into the registry: %s; check "
+			"who may write to it\n",
 			text);
 }
 

@@ -99,7 +99,7 @@ static int replay(const struct kveil_replay_params *p)
 	if (status)
 		return failed(&err);
 	if (counts.stopped) {
-		fprintf(stderr, "kveil replay: stopped by a signal; the next replay goes on from here\n");
+		fprintf(stderr, "kveil replay: stopped by a signal; the next replay continues from here\n");
 		return KVEIL_EXIT_RUNTIME;
 	}
 	return counts.failed ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;

@@ -28,7 +28,7 @@ static int accept_rules(struct kveil_keystore *keys, const struct kveil_plan_set
 	    [KVEIL_ACCEPTED_NOTHING] = "the first rules of this key registry",
 	    [KVEIL_ACCEPTED_SAME] = "these rules are the accepted ones already",
 	    [KVEIL_ACCEPTED_OTHER] = "they protect no less than those before",
-	    [KVEIL_ACCEPTED_MORE] = "they protect less than those before, as told above",
+	    [KVEIL_ACCEPTED_MORE] = "they protect less than those before, as listed above",
 	};
 	struct kveil_report losses = {0};
 	enum kveil_accepted answer;
@@ -46,7 +46,7 @@ static int accept_rules(struct kveil_keystore *keys, const struct kveil_plan_set
 	bool news = !dry_run && answer != KVEIL_ACCEPTED_SAME;
 	printf("%s%s\n", news ? "accepted: " : "", answers[answer]);
 	if (news)
-		printf("a worker that runs other rules takes these with SIGHUP, or at its next start\n");
+		printf("a worker that runs other rules loads these on SIGHUP, or at its next start\n");
 	return dry_run && answer == KVEIL_ACCEPTED_MORE ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }
 

@@ -253,8 +253,8 @@ static int finish(struct run *r, bool strict)
 		printf("]}\n");
 	} else if (r->passed + r->failed == 0) {
 		if (!r->broken)
-			printf(
-			    "no examples: they stand beside a rule file, as orders.examples.yaml beside orders.yaml\n");
+			printf("no examples: they belong beside a rule file, as orders.examples.yaml beside "
+			       "orders.yaml\n");
 	} else {
 		printf("%zu passed, %zu failed, %zu rule%s without an example\n", r->passed, r->failed, r->untouched,
 		       r->untouched == 1 ? "" : "s");

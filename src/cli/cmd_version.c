@@ -58,7 +58,7 @@ static void print_statement(void)
 	printf(
 	    "\nmodes\n  OpenSSL's FIPS provider is the default    %s\n  libgcrypt is in FIPS mode                 %s\n",
 	    yes(kveil_statement_openssl_fips()), yes(kveil_gcrypt_fips()));
-	printf("\nkveil itself is certified by nobody; OpenSSL %s, libgcrypt %s\n", kveil_crypto_openssl_version(),
+	printf("\nkveil itself is not certified; OpenSSL %s, libgcrypt %s\n", kveil_crypto_openssl_version(),
 	       kveil_gcrypt_version());
 }
 

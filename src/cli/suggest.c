@@ -86,7 +86,7 @@ static const struct kind kinds[] = {
     {"phone mobile msisdn telephone =tel 手机 电话", is_phone, "mask: {keep_first: 3, keep_last: 4}", "13800138000",
      "138****8000", "a phone number"},
     {"email =mail 邮箱", is_email, "hash: {key: pepper}", "li@example.com", "~hash(pepper) li@example.com",
-     "a mail address: equal ones stay equal"},
+     "an e-mail address: equal ones stay equal"},
     {"password passwd secret =pwd =pin =cvv 密码", never, "remove: true", "invented", NULL,
      "nobody downstream needs it"},
     {"birthday birthdate dateofbirth =dob 生日 出生", never, SEALED, "1990-03-07", "~sealed(pii) 1990-03-07",
@@ -432,9 +432,8 @@ static void append_json(struct kveil_buf *out, const char *name, const char *env
 
 void kveil_suggestion_write_examples(const struct kveil_suggestion *s, struct kveil_buf *out)
 {
-	kveil_buf_append_str(
-	    out, "# Invented values in, what the rules make of them out: `kveil test`. docs/rules.md tells more.\n"
-		 "- name: a record\n");
+	kveil_buf_append_str(out, "# Invented values and the results of the rules, for `kveil test`: see "
+				  "docs/rules.md.\n- name: a record\n");
 	if (s->before) {
 		json_t *key = json_object(), *out_key = json_object();
 		add_key(s, key, out_key);

@@ -157,13 +157,14 @@ static void check_properties(struct checker *k, const char *group, const struct 
 		const struct kveil_refused_property *refused = kveil_refused_property(map->names[i]);
 		if (refused)
 			kveil_error_hint(kveil_report_at(k->report, k->c->file, map->lines[i], 1,
-							 "kafka.%s: '%.80s' is not yours to set", group, map->names[i]),
+							 "kafka.%s: '%.80s' is set by kveil", group, map->names[i]),
 					 "%s", refused->why);
 		else if (kveil_property_is_secret(map->names[i]) && map->from_text[i])
-			kveil_error_hint(kveil_report_at(k->report, k->c->file, map->lines[i], 1,
-							 "kafka.%s: '%.80s' is a secret and must not stand in the text",
-							 group, map->names[i]),
-					 "write: %.80s: \"${file:PATH}\" or \"${env:NAME}\"", map->names[i]);
+			kveil_error_hint(
+			    kveil_report_at(k->report, k->c->file, map->lines[i], 1,
+					    "kafka.%s: '%.80s' is a secret and must not be written in the file", group,
+					    map->names[i]),
+			    "write: %.80s: \"${file:PATH}\" or \"${env:NAME}\"", map->names[i]);
 		else if (kveil_property_try(map->names[i], map->values[i], &err))
 			kveil_error_hint(kveil_report_at(k->report, k->c->file, map->lines[i], 1, "kafka.%s: %s", group,
 							 err.message),

@@ -104,7 +104,7 @@ static enum kveil_status check(const char *path, const char *what, const struct 
 		bool group = !(st->st_mode & S_IRWXO);
 		kveil_fail(err, KVEIL_E_PERMISSIONS, "%s %s can be %s (mode %04o)", what, path,
 			   group ? "changed by its group" : "read or changed by others", st->st_mode & 07777);
-		kveil_error_hint(err, "chmod %s %s, and think of it as known to whoever could read it",
+		kveil_error_hint(err, "chmod %s %s, and assume that whoever could read it knows it",
 				 group ? "g-w" : "o-rwx,g-w", path);
 		return KVEIL_E_PERMISSIONS;
 	}

@@ -10,8 +10,8 @@ static enum kveil_status distrust(struct kveil_kek *kek, struct kveil_error *err
 	struct kveil_error e;
 
 	kveil_fail(&e, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s: nothing is published under it", kek->name, why);
-	kveil_error_hint(
-	    &e, "bring back the key-encryption key that this registry was made with; it goes on by itself then");
+	kveil_error_hint(&e, "restore the key-encryption key that this registry was made with; kveil then resumes "
+			     "by itself");
 	kveil_kek_rest(kek, &e);
 	if (err)
 		*err = e;

@@ -43,7 +43,7 @@ static enum kveil_status not_due(const struct kveil_login *l, struct kveil_error
 		kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %s was refused and is not tried again for %lld min",
 			   l->kek, l->what, (long long)minutes);
 	kveil_error_hint(err, l->source ? "write another one into its file: it is read again"
-					: "mend it and start again, or name it as ${file:PATH}, which is read again");
+					: "correct it and restart, or use ${file:PATH}, which is read again");
 	return KVEIL_E_KEK_UNAVAILABLE;
 }
 

@@ -81,7 +81,7 @@ static enum kveil_status open_kind(const char *name, const void *params, const c
 	if (s == KVEIL_OK && EVP_PKEY_get_base_id(X509_get0_pubkey(k->certificate)) != type)
 		s = kveil_fail(err, KVEIL_E_CONFIG, "kek %s: the certificate's key is not %s", name, type_name);
 	if (s == KVEIL_OK && type == EVP_PKEY_RSA && EVP_PKEY_get_bits(X509_get0_pubkey(k->certificate)) < 2048)
-		s = kveil_fail(err, KVEIL_E_CONFIG, "kek %s: an RSA key below 2048 bits guards nothing", name);
+		s = kveil_fail(err, KVEIL_E_CONFIG, "kek %s: an RSA key below 2048 bits is not secure", name);
 	if (s == KVEIL_OK && k->private_key && X509_check_private_key(k->certificate, k->private_key) != 1)
 		s = kveil_fail(err, KVEIL_E_CONFIG, "kek %s: private_key does not belong to certificate", name);
 	ERR_clear_error();
@@ -146,7 +146,7 @@ static void cms_check(const char *name, const void *params, const struct kveil_y
 						 "the certificate of KEK '%s' expires in %lld days", name,
 						 (long long)days);
 		if (w)
-			kveil_error_hint(w, "renew it with the same key pair: what it wrapped opens on");
+			kveil_error_hint(w, "renew it with the same key pair: what it wrapped still opens");
 	}
 	X509_free(certificate);
 	free(path);

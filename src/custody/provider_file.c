@@ -194,7 +194,7 @@ static enum kveil_status file_make(const void *params, const char *base_dir, str
 		status = kveil_secret_refused(err);
 	else if (p->passphrase && strlen(p->passphrase) < 12) {
 		status = kveil_fail(err, KVEIL_E_CONFIG, "a passphrase has 12 characters at least");
-		kveil_error_hint(err, "five words drawn at random are better than any one that is clever");
+		kveil_error_hint(err, "use five random words, for example");
 	} else
 		status = kveil_crypto_random(key, KEY_BYTES, err);
 	if (!status && p->passphrase)

@@ -130,9 +130,9 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 		return status;
 	status = kveil_keystore_attach_reading(ks, err);
 	if (status == KVEIL_E_REGISTRY_MISSING && ks->is_pinned) {
-		kveil_error_hint(
-		    err, "keys.registry_id names one: `kveil keys restore BACKUP` brings it back; to make a new "
-			 "one, leave that line out");
+		kveil_error_hint(err,
+				 "keys.registry_id names one: `kveil keys restore BACKUP` restores it; to make a new "
+				 "one, leave that line out");
 	} else if (status == KVEIL_E_REGISTRY_MISSING) {
 		struct kveil_error why = {0};
 		enum kveil_status made = create(ks, &why);

@@ -123,8 +123,9 @@ enum kveil_status kveil_keys_check_exportable(struct kveil_keystore *ks, const c
 
 	if (!c || c->exportable)
 		return KVEIL_OK;
-	kveil_fail(err, KVEIL_E_CONFIG, "key '%s' does not leave in clear: keys.data says exportable: false", c->name);
-	kveil_error_hint(err, "without --clear it leaves encrypted, where its custodian can do that");
+	kveil_fail(err, KVEIL_E_CONFIG, "key '%s' cannot be exported in clear: keys.data says exportable: false",
+		   c->name);
+	kveil_error_hint(err, "without --clear it is exported encrypted, if its custodian supports that");
 	return KVEIL_E_CONFIG;
 }
 

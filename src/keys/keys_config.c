@@ -352,8 +352,7 @@ static void check_pattern(const struct kveil_data_key_config *d, const struct kv
 		e = kveil_report_at(report, file, at->line, at->column,
 				    "keys named from the record are ciphers with a nonce, and %s is none",
 				    d->algorithm->name);
-		kveil_error_hint(
-		    e, "two workers that make one name's key at the same moment would not agree on the others");
+		kveil_error_hint(e, "two workers could make different keys for one name");
 	} else if (!wraps || !wraps->library()) {
 		kveil_report_at(report, file, at->line, at->column,
 				"the libraries of this machine have no %s, which wraps "
@@ -378,7 +377,7 @@ static void check_no_pattern(const char *name, const struct kveil_yaml *key, con
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (kveil_yaml_get(node, words[i]))
 			kveil_report_at(report, file, key->line, key->column,
-					"`%s` is for patterns, and '%s' is one name", words[i], name);
+					"`%s` is for patterns, and '%s' is a single name", words[i], name);
 }
 
 static void parse_data(const char *name, const struct kveil_yaml *key, const struct kveil_yaml *node, const char *file,

@@ -42,7 +42,7 @@ enum kveil_status kveil_keystore_wrong_kek(const struct kveil_key_record *r, str
 {
 	kveil_fail(err, KVEIL_E_WRONG_KEK, "KEK '%s' is not the one that wrapped key '%s' version %u", r->kek, r->name,
 		   r->version);
-	kveil_error_hint(err, "bring back the key-encryption key that this registry was made with");
+	kveil_error_hint(err, "restore the key-encryption key that this registry was made with");
 	return KVEIL_E_WRONG_KEK;
 }
 

@@ -152,7 +152,7 @@ static enum kveil_status kafka_open(const struct kveil_registry_env *env, const 
 		    err, "%s",
 		    env->least_number
 			? "keys.registry_id has a number: what is from before a KEK was evicted counts for nothing"
-			: "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
+			: "`kveil keys init` creates one, `kveil keys restore BACKUP` restores one");
 	}
 	if (status) {
 		kveil_registry_kafka_close(&r->base);
@@ -264,9 +264,9 @@ static enum kveil_status prove_same(struct kafka_registry *r, struct kveil_error
 		return status;
 	if (!l.found) {
 		kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
-			   "the key registry's topic is not the one that was read before: it was made anew");
-		kveil_error_hint(err,
-				 "`kveil keys restore BACKUP` brings the keys back, opening only; then start again");
+			   "the key registry's topic is not the one that was read before: it was deleted and "
+			   "created again");
+		kveil_error_hint(err, "`kveil keys restore BACKUP` restores the keys, for opening only; then restart");
 		return KVEIL_E_REGISTRY_ROLLED_BACK;
 	}
 	r->proof_due_ms = now + PROOF_MS;
@@ -537,9 +537,8 @@ static enum kveil_status kafka_create(const struct kveil_registry_env *env, cons
 	if (!status)
 		status = kveil_registry_kafka_find_root(r, env, &f, err);
 	if (!status && f.any && !r->log.has_root) {
-		status =
-		    kveil_fail(err, KVEIL_E_KEY_EXISTS,
-			       "the topic %s holds messages and no key registry that opens: it is somebody's", where);
+		status = kveil_fail(err, KVEIL_E_KEY_EXISTS,
+				    "the topic %s contains messages but no key registry that opens here", where);
 		kveil_error_hint(err, "name another topic, or `kveil keys restore BACKUP` if this was one");
 	}
 	if (!status && !r->log.has_root) {

@@ -33,7 +33,7 @@ static enum kveil_status rolled_back(const struct kveil_registry_topic *t, struc
 	kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
 		   "the key registry %s ends before what was read from it: the topic was made anew, or lost its end",
 		   t->name);
-	kveil_error_hint(err, "`kveil keys restore BACKUP` brings the keys back, opening only; then start again");
+	kveil_error_hint(err, "`kveil keys restore BACKUP` restores the keys, for opening only; then restart");
 	return KVEIL_E_REGISTRY_ROLLED_BACK;
 }
 
@@ -42,8 +42,8 @@ enum kveil_status kveil_registry_topic_lost_beginning(struct kveil_error *err)
 	kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
 		   "the key registry's topic lost its beginning, and with it keys: it was set to delete with "
 		   "time, or records were deleted from it");
-	kveil_error_hint(err, "set cleanup.policy=compact; `kveil keys restore BACKUP` brings the keys back, "
-			      "opening only; then start again");
+	kveil_error_hint(err, "set cleanup.policy=compact; `kveil keys restore BACKUP` restores the keys, for "
+			      "opening only; then restart");
 	return KVEIL_E_REGISTRY_ROLLED_BACK;
 }
 

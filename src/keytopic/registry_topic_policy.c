@@ -8,7 +8,7 @@
 static enum kveil_status missing(const struct kveil_registry_topic *t, struct kveil_error *err)
 {
 	kveil_fail(err, KVEIL_E_REGISTRY_MISSING, "there is no key registry: the topic %s is not there", t->name);
-	kveil_error_hint(err, "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
+	kveil_error_hint(err, "`kveil keys init` creates one, `kveil keys restore BACKUP` restores one");
 	return KVEIL_E_REGISTRY_MISSING;
 }
 

@@ -460,13 +460,15 @@ void kveil_metrics_render_json(struct kveil_metrics *m, struct kveil_buf *out)
 
 void kveil_metrics_write_markdown(struct kveil_buf *out)
 {
-	kveil_buf_append_str(out, "# Metrics\n\n"
+	kveil_buf_append_str(out, "# Metrics\n"
+				  "\n"
 				  "Generated from the table in `src/observe/metrics.h`, in base units. No label "
-				  "contains data from a record or "
-				  "an offset.\nA process has under 2,000 series; beyond that, further label values of "
-				  "a metric are counted as "
-				  "`other`.\n\n"
-				  "| metric | type | labels | meaning |\n|---|---|---|---|\n");
+				  "contains data from a record or an offset.\n"
+				  "A process has under 2,000 series; beyond that, further label values of a metric are "
+				  "counted as `other`.\n"
+				  "\n"
+				  "| metric | type | labels | meaning |\n"
+				  "|---|---|---|---|\n");
 	for (size_t i = 0; i < KVEIL_METRIC_COUNT; i++) {
 		kveil_buf_printf(out, "| `%s` | %s | ", families[i].name, type_names[families[i].type]);
 		for (size_t l = 0; l < label_count((enum kveil_metric)i); l++) {
@@ -479,12 +481,14 @@ void kveil_metrics_write_markdown(struct kveil_buf *out)
 	kveil_buf_append_str(out, "\nThe standard process metrics are there too: `process_cpu_seconds_total`, "
 				  "`process_resident_memory_bytes`, "
 				  "`process_virtual_memory_bytes` and `process_start_time_seconds`.\n");
-	kveil_buf_append_str(out,
-			     "\n`kveil dead-letters list --metrics` prints one more, for a textfile collector, "
-			     "because it must read the letters to count them:\n\n| metric | type | labels | meaning "
-			     "|\n|---|---|---|---|\n| `kveil_dead_letters_waiting` | gauge | `topic`, `code`, "
-			     "`rule` | Dead letters of this input topic that were neither replayed nor discarded. "
-			     "|\n");
+	kveil_buf_append_str(out, "\n"
+				  "`kveil dead-letters list --metrics` prints one more, for a textfile collector, "
+				  "because it must read the letters to count them:\n"
+				  "\n"
+				  "| metric | type | labels | meaning |\n"
+				  "|---|---|---|---|\n"
+				  "| `kveil_dead_letters_waiting` | gauge | `topic`, `code`, `rule` | Dead letters of "
+				  "this input topic that were neither replayed nor discarded. |\n");
 	kveil_buf_append_str(out, "\nBuckets of histograms (`le`): ");
 	for (size_t i = 0; i < KVEIL_HISTOGRAM_BUCKETS - 1; i++)
 		kveil_buf_printf(out, "%s, ", bounds[i].text);

@@ -117,16 +117,16 @@ static enum kveil_status parse_tree(json_t *tree, struct kveil_document *d, stru
 				: 1) ||
 	    (events && (!d->backup || !json_is_array(events))) ||
 	    (secret && !kveil_registry_root_from_tree(secret, &d->root)))
-		return corrupt(err, "the key registry holds what no kveil writes");
+		return corrupt(err, "the key registry contains something that kveil does not write");
 	if (!kveil_registry_text_read(KVEIL_HEX, id, id_len, d->root.id, sizeof d->root.id) || generation < 1 ||
 	    lease < 0 || lease > UINT32_MAX || !json_is_array(roots) || !json_is_array(keys) ||
 	    !kveil_registry_text_read(KVEIL_BASE64, mac, mac_len, d->mac, sizeof d->mac))
-		return corrupt(err, "the key registry holds what no kveil writes");
+		return corrupt(err, "the key registry contains something that kveil does not write");
 	d->generation = (uint64_t)generation;
 	d->lease = (uint32_t)lease;
 	for (size_t i = 0; i < json_array_size(roots); i++)
 		if (!kveil_registry_root_key_parse(json_array_get(roots, i), &d->root))
-			return corrupt(err, "the key registry holds what no kveil writes");
+			return corrupt(err, "the key registry contains something that kveil does not write");
 	for (size_t i = 0; i < json_array_size(keys); i++) {
 		struct kveil_key_record *r = add_room(d);
 		if (!r)
@@ -136,8 +136,9 @@ static enum kveil_status parse_tree(json_t *tree, struct kveil_document *d, stru
 			return status;
 		d->count++;
 	}
-	return parse_events(events, &d->events) ? KVEIL_OK
-						: corrupt(err, "the key registry holds what no kveil writes");
+	return parse_events(events, &d->events)
+		   ? KVEIL_OK
+		   : corrupt(err, "the key registry contains something that kveil does not write");
 }
 
 enum kveil_status kveil_document_parse(struct kveil_span text, struct kveil_document *ret, struct kveil_error *err)

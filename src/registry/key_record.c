@@ -420,7 +420,8 @@ enum kveil_status kveil_key_record_from_tree(json_t *object, struct kveil_key_re
 		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "this is no key record");
 	if (!parse(&raw, &r)) {
 		kveil_key_record_clear(&r);
-		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "a key record holds what no kveil writes");
+		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT,
+				  "a key record contains something that kveil does not write");
 	}
 	*ret = r;
 	return KVEIL_OK;

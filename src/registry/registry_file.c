@@ -92,7 +92,7 @@ enum kveil_status kveil_registry_file_new(const struct kveil_registry_env *env, 
 
 static void hint_missing(struct kveil_error *err)
 {
-	kveil_error_hint(err, "`kveil keys init` makes one, `kveil keys restore BACKUP` brings one back");
+	kveil_error_hint(err, "`kveil keys init` creates one, `kveil keys restore BACKUP` restores one");
 }
 
 static enum kveil_status open_lock(const struct file_registry *r, int *ret_fd, struct kveil_error *err)
@@ -157,7 +157,7 @@ void kveil_registry_file_unlock(int fd)
 static enum kveil_status name_file(const struct file_registry *r, enum kveil_status status, struct kveil_error *err)
 {
 	if (status == KVEIL_E_REGISTRY_CORRUPT && err && !err->hint[0])
-		kveil_error_hint(err, "`kveil keys restore BACKUP` brings it back");
+		kveil_error_hint(err, "`kveil keys restore BACKUP` restores it");
 	kveil_error_where(err, r->path, 0, 0);
 	return status;
 }

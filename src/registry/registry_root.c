@@ -341,7 +341,7 @@ enum kveil_status kveil_registry_root_open(const struct kveil_registry_root *roo
 		kveil_error_hint(
 		    err,
 		    tried
-			? "bring back the key-encryption key that this registry was made with"
+			? "restore the key-encryption key that this registry was made with"
 			: "every KEK here only locks: add one that can unlock, such as `provider: file`; it opens the "
 			  "registry's own secret, and no key that the others wrapped");
 	}

@@ -70,7 +70,7 @@ static bool check_nesting(struct kveil_loader *l, const struct kveil_rule *a, co
 			continue;
 		kveil_error_hint(problem(l, b, "%.80s lies inside %.80s, which line %u's rule writes", inner->path_text,
 					 by_path ? outer->path_text : outer->to_text, outer->line),
-				 "one output has one rule for a place and all that is in it (the other: line %u)",
+				 "in one output a place and everything in it have one rule (the other: line %u)",
 				 a->line);
 		return true;
 	}
@@ -85,7 +85,7 @@ static bool check_unreachable(struct kveil_loader *l, const struct kveil_rule *a
 	if (a->when || !kveil_rule_same_condition(a, b) || !same_place || !kveil_place_covers(a->path, b->path))
 		return false;
 	kveil_error_hint(problem(l, b, "never reached: line %u's rule always takes this place first", a->line),
-			 "put the rule with a when in front");
+			 "put the rule with a when first");
 	return true;
 }
 
@@ -180,7 +180,7 @@ static void check_number(struct kveil_loader *l, const struct kveil_rule *r)
 				 "`when` compares %.80s with a number, and what %s writes is a text%s%.40s%s",
 				 r->path_text, r->action->name, is_shown ? ": \"" : "",
 				 is_shown ? kveil_buf_cstr(&shown) : "", is_shown ? "\"" : ""),
-	    "readers take a text there; nullify leaves a null, and remove nothing");
+	    "readers will find a text there; nullify leaves a null, and remove nothing");
 }
 
 struct within {
@@ -216,7 +216,7 @@ static void check_left_clear(struct kveil_loader *l, const struct kveil_view *v,
 			struct kveil_error *w = kveil_report_warn_at(l->report, l->file, r->line, r->column,
 								     "%s puts clear values into %s%s", r->action->name,
 								     *v->name ? "output " : "the output", v->name);
-			kveil_error_hint(w, "who reads that topic reads them");
+			kveil_error_hint(w, "whoever reads that topic sees them");
 		}
 		bool written = !r->keep_source || !is_protecting(r) || reads_sealed(r) || is_named_clear(v, r);
 		for (size_t k = 0; k < v->rule_count && !written; k++)
@@ -226,7 +226,7 @@ static void check_left_clear(struct kveil_loader *l, const struct kveil_view *v,
 		if (!written) {
 			struct kveil_error *w = kveil_report_warn_at(l->report, l->file, r->line, r->column,
 								     "keep_source leaves %.80s in clear", r->path_text);
-			kveil_error_hint(w, "if that is meant, list it under clear");
+			kveil_error_hint(w, "if that is intended, list it under clear");
 		}
 	}
 }
@@ -250,10 +250,9 @@ static void check_when(struct kveil_loader *l, const struct kveil_view *v, const
 	    is_taken_otherwise(v, r))
 		return;
 	kveil_error_hint(kveil_report_warn_at(l->report, l->file, r->line, r->column,
-					      "`when` reads the record: whoever writes it decides whether %.80s is "
-					      "protected",
+					      "`when` reads the record: its author decides whether %.80s is protected",
 					      r->path_text),
-			 "a rule without `when` behind it takes the rest; if the rest is meant to be clear, list it "
+			 "add a rule without `when` after it for the rest; if the rest may be clear, list it "
 			 "under clear");
 }
 

@@ -69,7 +69,7 @@ static void check_members(struct kveil_loader *l, const struct kveil_rule *r, st
 		    kveil_report_warn_at(l->report, l->file, r->line, r->column,
 					 "`%.*s` is a column here and a member of every event: the rule takes both",
 					 (int)name.len, (const char *)name.data),
-		    "kveil apply shows what becomes of an event");
+		    "kveil apply shows what happens to an event");
 }
 
 static void check_columns(struct kveil_loader *l, const struct kveil_rule *r)

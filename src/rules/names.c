@@ -80,7 +80,7 @@ static void warn(struct kveil_loader *l, const struct name *b, struct kveil_span
 	struct kveil_error *w =
 	    kveil_report_warn_at(l->report, l->file, b->line, b->column, "%.80s %s %.80s: names match exactly",
 				 kveil_buf_cstr(&one), fmt, kveil_buf_cstr(&two));
-	kveil_error_hint(w, "if both are meant, name them together: $['a','A']");
+	kveil_error_hint(w, "if both are intended, name them together: $['a','A']");
 }
 
 static bool warn_look_alike(struct kveil_loader *l, const struct names *n, size_t j)

@@ -34,10 +34,10 @@ static void mask_check(const void *params, const char *file, const struct kveil_
 	uint8_t twice[256];
 
 	if (keeps && masks)
-		kveil_error_hint(
-		    kveil_report_at(report, file, node->line, node->column,
-				    "keep_… and mask_… say the opposite of each other: one kind a rule"),
-		    "keep_first: 3 masks all behind the third character; mask_first: 3 masks those three alone");
+		kveil_error_hint(kveil_report_at(report, file, node->line, node->column,
+						 "keep_… and mask_… are opposites: use one kind in a rule"),
+				 "keep_first: 3 masks everything after the third character; mask_first: 3 masks only "
+				 "those three");
 	else if (masks && p->mask_first == 0 && p->mask_last == 0)
 		kveil_error_hint(kveil_report_at(report, file, node->line, node->column, "this masks nothing"),
 				 "mask: {} masks the whole value");

@@ -193,8 +193,8 @@ static void on_revoke(struct kveil_worker *w, bool lost)
 	if (lost)
 		kveil_health_condition(
 		    w->params->health, w->condition_group,
-		    "the group membership was lost: joining again, once the group gives up its members that are gone "
-		    "(session.timeout.ms)");
+		    "the group membership was lost: joining again once the group has timed out its lost "
+		    "members (session.timeout.ms)");
 }
 
 void kveil_assignment_on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *list,

@@ -494,16 +494,16 @@ static void count_fence(struct kveil_worker *w)
 	t->fenced_ms = now;
 	if (t->fences < FENCES || *t->suffix) {
 		kveil_log(KVEIL_LOG_WARN, w->name,
-			  "the producer '%s' was fenced: it stood still for long, or another process has its instance",
+			  "the producer '%s' was fenced: it was suspended for long, or another process has its "
+			  "instance",
 			  id);
 		return;
 	}
 	kveil_transaction_rename(w);
-	kveil_log(
-	    KVEIL_LOG_ERROR, w->name,
-	    "the producer '%s' was fenced %u times: another process has the same `instance`; going on under a name "
-	    "of its own, and slower after a crash",
-	    id, t->fences);
+	kveil_log(KVEIL_LOG_ERROR, w->name,
+		  "the producer '%s' was fenced %u times: another process has the same `instance`; "
+		  "continuing under a name of its own, with a slower restart after a crash",
+		  id, t->fences);
 }
 
 static bool was_fenced(rd_kafka_resp_err_t e)

@@ -238,8 +238,8 @@ void kveil_partition_stop_out_of_range(struct kveil_worker *w, struct kveil_part
 {
 	p->unplaced = false;
 	kveil_partition_stop(w, p, false, kveil_partition_position(p),
-			     "the offset is out of range: the records there are gone, or never were; set the "
-			     "group's offset to go on");
+			     "the offset is out of range: its records are gone, or never existed; set the group's "
+			     "offset to continue");
 }
 
 void kveil_partition_begin_anew(struct kveil_worker *w, struct kveil_partition *p, const char *why)

@@ -41,9 +41,9 @@ bool kveil_leaderless_holds_id(struct kveil_worker *w)
 		return false;
 	t->wary = t->renamed = true;
 	kveil_transaction_rename(w);
-	kveil_log(
-	    KVEIL_LOG_WARN, w->name,
-	    "output partitions without a leader hold the last transaction: going on under another id, without them");
+	kveil_log(KVEIL_LOG_WARN, w->name,
+		  "output partitions without a leader block the last transaction: continuing under "
+		  "another id, without them");
 	return true;
 }
 

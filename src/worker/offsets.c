@@ -38,7 +38,7 @@ static void doubt(struct kveil_worker *w, struct kveil_partition *p, int64_t off
 
 	p->offsets.doubted_until = until > p->offsets.doubted_until ? until : p->offsets.doubted_until;
 	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH,
-		   "%s[%" PRId32 "]: a batch lies about the offsets of its records near %lld", p->topic, p->id,
+		   "%s[%" PRId32 "]: a batch claims false offsets for its records near %lld", p->topic, p->id,
 		   (long long)offset);
 	kveil_count_fetch_error(w, why.status);
 	kveil_tell_now_and_then(w, &why, &w->quarantine.logged_ms);
@@ -76,15 +76,15 @@ static void tell_unproved(struct kveil_worker *w, const struct kveil_partition *
 	if (!kveil_clock_once_a_minute(&w->quarantine.gap_logged_ms, kveil_clock_mono_ms()))
 		return;
 	kveil_log(KVEIL_LOG_INFO, w->name,
-		  "%s[%" PRId32 "]: offsets are missing more often than can be looked at, as compaction leaves them",
-		  p->topic, p->id);
+		  "%s[%" PRId32 "]: more gaps between offsets than can be checked, as after compaction", p->topic,
+		  p->id);
 }
 
 static void set_aside(struct kveil_worker *w, struct kveil_partition *p, int64_t from, int64_t next)
 {
 	struct kveil_error why;
 
-	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "a batch lies about the offsets of its records");
+	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH, "a batch claims false offsets for its records");
 	kveil_count_fetch_error(w, why.status);
 	if (p->wait || p->waiting.first)
 		kveil_hold(w, p); /* what was taken before this comes first; then it comes again */

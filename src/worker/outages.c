@@ -95,7 +95,7 @@ void kveil_tell_outage_over(struct kveil_worker *w)
 	w->outage.logged_ms = 0;
 	w->outage.began_ms = 0;
 	kveil_health_condition(w->params->health, w->outage.condition, NULL);
-	kveil_log(KVEIL_LOG_INFO, w->name, "the outage is over after %lld.%lld s, going on",
+	kveil_log(KVEIL_LOG_INFO, w->name, "the outage is over after %lld.%lld s, continuing",
 		  (long long)lasted_ms / 1000, (long long)lasted_ms % 1000 / 100);
 }
 

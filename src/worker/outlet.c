@@ -368,8 +368,8 @@ static void tell(struct kveil_worker *w, size_t dead, const struct kveil_outlet 
 			   (int)partition, more, blocked_partitions(w));
 	else
 		kveil_fail(&err, KVEIL_E_KAFKA_UNAVAILABLE,
-			   "%s[%d]%s has acknowledged nothing for %lld s; %u records are on their way "
-			   "there, %zu partitions wait",
+			   "%s[%d]%s has acknowledged nothing for %lld s; %u records are in flight to it, %zu "
+			   "partitions wait",
 			   o->name, (int)partition, more, (long long)(w->now_ms - l->moved_ms) / 1000,
 			   (unsigned)l->records, blocked_partitions(w));
 	kveil_health_condition(w->params->health, w->outlets.condition, "%s: %s", kveil_status_code(err.status),

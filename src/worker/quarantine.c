@@ -145,10 +145,9 @@ void kveil_quarantine_watch(struct kveil_worker *w, struct kveil_partition *p, i
 		p->fetch.still_ms = now;
 		p->fetch.still_answers = atomic_load(&w->owner.unpack.full_answers);
 	} else if (now - p->fetch.still_ms > STILL_MS)
-		kveil_tell_fetch(
-		    w, p,
-		    "nothing comes though records are there: an open transaction, or a batch that the client cannot "
-		    "read");
+		kveil_tell_fetch(w, p,
+				 "no records arrive although there are some: an open transaction, or a batch that the "
+				 "client cannot read");
 	p->fetch.still_at = at;
 }
 
@@ -176,7 +175,7 @@ static bool look_what_is_there(struct kveil_worker *w, struct kveil_partition *p
 	if (!found)
 		return false;
 	kveil_fail(&why, KVEIL_E_UNREADABLE_BATCH,
-		   "the batch at offset %lld cannot be read: its records do not fill it as they say", (long long)from);
+		   "the batch at offset %lld cannot be read: its records do not fill it as announced", (long long)from);
 	kveil_count_fetch_error(w, why.status);
 	(void)kveil_set_aside_batch(w, p, from, next, &why);
 	return true;

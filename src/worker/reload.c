@@ -127,7 +127,8 @@ static void say_written(struct look *taken, const struct look *last, const struc
 				continue;
 			a->written_ns = b->written_ns;
 			kveil_log(KVEIL_LOG_WARN, "reload",
-				  "%s was written in place and is not read again: swap it whole (mv), or send SIGHUP",
+				  "%s was edited in place and is not read again: replace it as a whole (mv), or send "
+				  "SIGHUP",
 				  b->path);
 		}
 }
@@ -297,8 +298,8 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 		(void)!kveil_rules_digest(set, digest, NULL);
 	if (!set)
 		kveil_log(KVEIL_LOG_ERROR, "reload",
-			  "the new rules are refused; those in use go on (configuration and keys.data are those of the "
-			  "start)");
+			  "the new rules are refused; the current ones stay (configuration and keys.data are "
+			  "those of the start)");
 	else if (kveil_plan_set_protects_less(in_use, set, &report)) {
 		log_report(&report);
 		kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_RULES_WEAKER,
@@ -307,11 +308,11 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 						  .detail = asked ? "taken: SIGHUP asked for it" : "not taken"});
 		if (asked)
 			kveil_log(KVEIL_LOG_WARN, "reload",
-				  "the new rules protect less and are taken: SIGHUP asked for it");
+				  "the new rules protect less and are accepted: SIGHUP asked for it");
 		else {
-			kveil_log(
-			    KVEIL_LOG_ERROR, "reload",
-			    "the new rules protect less and are not taken; those in use go on (SIGHUP takes them)");
+			kveil_log(KVEIL_LOG_ERROR, "reload",
+				  "the new rules protect less and are not accepted; the current ones stay (SIGHUP "
+				  "accepts them)");
 			kveil_plan_set_unref(set);
 			set = NULL;
 		}

@@ -41,11 +41,11 @@ struct risky {
 };
 
 static const struct risky risky_properties[] = {
-    {"sasl.kerberos.kinit.cmd", NULL, "runs a command of a shell", "leave it out, or keep who writes this file few"},
+    {"sasl.kerberos.kinit.cmd", NULL, "runs a command of a shell", "leave it out, or restrict who may write this file"},
     {"ssl.engine.location", NULL, "loads foreign code, which sees records in clear", "leave it out"},
-    {"enable.ssl.certificate.verification", "false", "lets anybody be the broker",
+    {"enable.ssl.certificate.verification", "false", "lets anybody pose as the broker",
      "ssl.ca.location names who is trusted"},
-    {"ssl.endpoint.identification.algorithm", "none", "lets every holder of a certificate be the broker", "https"},
+    {"ssl.endpoint.identification.algorithm", "none", "lets everybody with a certificate pose as the broker", "https"},
     {0},
 };
 
@@ -117,7 +117,7 @@ static void warn_network(const struct kveil_config *c, struct kveil_report *repo
 		size_t blank = strspn(p, " ");
 		if (n > blank && !is_loopback(p + blank, n - blank)) {
 			kveil_error_hint(kveil_report_warn_at(report, c->file, 0, 0,
-							      "what is read from %.*s comes in clear over a network",
+							      "records from %.*s cross a network in clear",
 							      (int)(n - blank), p + blank),
 					 "kafka: {properties: {security.protocol: ssl}}, or sasl_ssl");
 			return;

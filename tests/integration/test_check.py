@@ -143,7 +143,7 @@ def test_files_networks_and_memory_that_are_a_risk(home):
         assert "the key-encryption key of 'local' belongs to another user" in check(home).stderr
     r = check(home, KVEIL_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1,kafka.example:9092", KVEIL_ALLOW_UNLOCKED_KEYS="1")
     assert r.returncode == 0, r.stderr
-    for words in ("rules/a.yaml: warning:", "kafka.example:9092 comes in clear", "KVEIL_ALLOW_UNLOCKED_KEYS: warning:"):
+    for words in ("rules/a.yaml: warning:", "kafka.example:9092 cross a network in clear", "KVEIL_ALLOW_UNLOCKED_KEYS: warning:"):
         assert words in r.stderr, r.stderr
     properties(home, "security.protocol: ssl")
     assert "in clear" not in check(home, KVEIL_KAFKA_BOOTSTRAP_SERVERS="kafka.example:9092").stderr

@@ -54,7 +54,7 @@ def test_a_run_tells_what_happens(make_kveil, kafka, told):
     told(p, "rules_refused")
     encrypting(k)
     weaker = told(p, "rules_weaker")
-    assert "not taken" in p.log.read_text() and weaker["digest"] != rules["digest"]
+    assert "not accepted" in p.log.read_text() and weaker["digest"] != rules["digest"]
     p.send_signal(signal.SIGHUP)
     told(p, "rules_weaker", 2)
     assert told(p, "rules_loaded", 2)["digest"] == weaker["digest"]

@@ -58,15 +58,15 @@ def test_from_a_sample(tmp_path, form):
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     for args in [["here"], ["--topic", "etl.orders", "here"], ["--topic", "other", "here"]]:
         r = init(*args, cwd=tmp_path)
-        assert r.returncode == 2 and "is there already: nothing was written" in r.stderr
+        assert r.returncode == 2 and "already exists: nothing was written" in r.stderr
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
 def test_what_cannot_be_meant(tmp_path):
     (tmp_path / "bad.json").write_text('{"a": 1}\n[2]\n')
     for args, code, why in [
-        (["--topic", "a/b"], 2, "no name of a topic"),
-        (["--topic", '..'], 2, "no name of a topic"),
+        (["--topic", "a/b"], 2, "not a topic name"),
+        (["--topic", '..'], 2, "not a topic name"),
         (["--brokers", 'x" }'], 2, "is not HOST:PORT"),
         (["--sample", "none.json"], 2, "none.json"),
         (["--sample", "bad.json"], 1, "bad.json:2: no JSON object"),
@@ -202,7 +202,7 @@ def test_from_a_topic(tmp_path, kafka):
     assert rules["topics"] == [topic] and {f["path"] for f in rules["fields"]} == {"$.phone", "$.email"}
     assert "apply" not in r.stdout
 
-    for sample, said in (("kafka:missing.topic", "has no topic missing.topic"), (f"kafka:{topic}", "is there already")):
+    for sample, said in (("kafka:missing.topic", "has no topic missing.topic"), (f"kafka:{topic}", "already exists")):
         r = init("--sample", sample, "--brokers", kafka.bootstrap, cwd=tmp_path)
         assert r.returncode and said in r.stderr, r.stderr
 

@@ -112,7 +112,7 @@ def goes_on(k, kafka, brief):
     wait_for("all", lambda: kafka.end_offsets(brief + ".secure") == {0: 600}, timeout=60)
     wait_for("ready", lambda: k.get("/readyz")[0] == 200)
     assert kafka.end_offsets(brief + ".dead") == {0: 0}
-    lasted = re.findall(r"the outage is over after (\d+)\.\d s, going on", k.processes[0].log.read_text())
+    lasted = re.findall(r"the outage is over after (\d+)\.\d s, continuing", k.processes[0].log.read_text())
     assert lasted and max(map(int, lasted)) < 3600, lasted
     assert k.stop() == 0
 

@@ -349,7 +349,7 @@ def test_rotate_asks_where_equal_values_stop_being_equal(make):
     k = make(data="    ids: {algorithm: aes-256-siv, kek: local}\n    cards: {algorithm: aes-256-ff1, kek: local}\n")
     for name in ("ids", "cards", "pepper"):
         r = k.run("keys", "rotate", name, "--now", check=2, stdin=subprocess.DEVNULL)
-        assert "--yes" in r.stderr and "joins with older data end" in r.stderr
+        assert "--yes" in r.stderr and "joins with older data break" in r.stderr
         assert ("'cards@1'" in r.stderr) == (name == "cards")
         code, out, err = at_terminal(k, "y\n", "rotate", name, "--now")
         assert code == 2 and out == "" and "nothing was changed" in err
@@ -409,7 +409,7 @@ def test_destroy_asks(make):
     # At once it asks twice.
     for answer in ("pii\n\x04", "pii\nno\n"):
         code, out, err = at_terminal(k, answer, "destroy", "pii@1", "--now")
-        assert code == 2 and out == "" and "cannot be taken back" in err and "nothing was changed" in err
+        assert code == 2 and out == "" and "cannot be undone" in err and "nothing was changed" in err
     assert states(k, "pii") == {1: "active"}
     assert at_terminal(k, "pii\npii\n", "destroy", "pii@1", "--now")[:2] == (0, "pii: 1 version destroyed\n")
     assert states(k, "pii") == {1: "destroyed", 2: "active"}

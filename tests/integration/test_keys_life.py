@@ -197,7 +197,7 @@ def test_a_new_kek_beside_an_old_registry_is_not_made_unasked(make_kveil):
     assert "exists" in keys(k, "kek", "local", check=2).stderr
     (k.dir / "kek").rename(k.dir / "kek.old")
     r = keys(k, "kek", "local", check=2)
-    assert "bring the old one back" in r.stderr and "--yes" in r.stderr and not (k.dir / "kek").exists()
+    assert "restore the old one" in r.stderr and "--yes" in r.stderr and not (k.dir / "kek").exists()
     keys(k, "kek", "local", "--yes")
     assert "wrong_kek" in keys(k, "list", check=2).stderr
     (k.dir / "kek.old").rename(k.dir / "kek")
@@ -209,7 +209,7 @@ def test_a_new_kek_beside_an_old_registry_is_not_made_unasked(make_kveil):
     keys(k, "kek", "more")
     keys(k, "init")
     (k.dir / "kek").unlink()
-    assert "bring the old one back" in keys(k, "kek", "local", check=2).stderr
+    assert "restore the old one" in keys(k, "kek", "local", check=2).stderr
     # What is wrong comes first, nothing of it is to be destroyed, and each command says the same.
     keys(k, "kek", "local", "--yes")
     r = keys(k, "list")

@@ -226,6 +226,25 @@ def test_the_page_of_choices(clone, shell):
     assert r.returncode == 0 and '"62220200000000"' not in r.stdout, r.stderr
 
 
+KEKS = {"file": "{provider: file, path: kek}",
+        "rsa-oaep": "{provider: rsa-oaep, certificate: kek.pem, private_key: kek.key}",
+        "ecdh": "{provider: ecdh, certificate: kek.pem, private_key: kek.key}",
+        "sm2": "{provider: sm2, public_key: sm2.pub.pem, private_key: sm2.key}"}
+
+
+@pytest.mark.parametrize("provider", KEKS)
+def test_the_page_of_custodians(shell, tmp_path, provider):
+    """How a KEK is made where no server and no token is needed; test_custodians.py has those."""
+    (tmp_path / "kveil.yaml").write_text(
+        "kafka: {bootstrap_servers: localhost:9092, group_id: g}\nrules: rules/\n"
+        f"keys:\n  registry: file:keys.json\n  keks: {{NAME: {KEKS[provider]}}}\n  data: {{pii: {{algorithm: aes-256-gcm, kek: NAME}}}}\n")
+    line = re.search(rf"^\| `{provider}` \| `(.*)` \|$", (ROOT / "docs/custodians.md").read_text(), re.M)[1]
+    for made in (line, "kveil keys init"):
+        r = shell(f"{made} -c kveil.yaml" if made.startswith("kveil ") else made, tmp_path)
+        assert r.returncode == 0, (made, r.stderr)
+    assert "aes-256-gcm" in shell("kveil keys list -c kveil.yaml", tmp_path).stdout
+
+
 def with_a_person(clone, shell):
     """person.yaml: kveil.yaml, with a key for each person, and 4711 has one."""
     text = (clone / "kveil.yaml").read_text()

@@ -365,7 +365,7 @@ def test_reload(make_kveil, kafka):
     assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"*"}'
     # Cut in mid-list: still YAML, but protects less: not without SIGHUP.
     swap('  - {path: "$.a", mask: {}}\nclear: [$.z]\n')
-    wait_for("refused", lambda: "SIGHUP takes them" in p.log.read_text())
+    wait_for("refused", lambda: "SIGHUP accepts them" in p.log.read_text())
     assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"*"}'
     for loss in ("the rule for $.b", "new under clear: $.z"):
         assert loss in p.log.read_text()
@@ -373,7 +373,7 @@ def test_reload(make_kveil, kafka):
     wait_for("taken on SIGHUP", lambda: send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"y"}')
     # Written in place: never taken without SIGHUP.
     k.rules('  - {path: "$.a", mask: {}}\n  - {path: "$.b", mask: {}}\n')
-    wait_for("said", lambda: "was written in place" in p.log.read_text())
+    wait_for("said", lambda: "was edited in place" in p.log.read_text())
     assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"y"}'
     assert k.metric("kveil_config_last_reload_successful") in (0, 1) and p.poll() is None
 
@@ -413,7 +413,7 @@ def test_rules_in_a_config_map(make_kveil, kafka):
     mount("..2", **{k.name: stronger})
     wait_for("the new rules", lambda: send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"*"}')
     mount("..3", **{k.name: one})
-    wait_for("refused", lambda: "SIGHUP takes them" in p.log.read_text())
+    wait_for("refused", lambda: "SIGHUP accepts them" in p.log.read_text())
     assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"*"}' and p.poll() is None
 
 

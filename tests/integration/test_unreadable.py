@@ -276,7 +276,7 @@ def test_a_jump_in_a_response_of_its_own(kafka, make_kveil, deltas, running):
     assert {i for i in numbers(kafka, k.secure) if i < 1000} == set(range(30))
     (letter,) = kafka.consume(k.dead, 1, settle=0.3)
     assert int(headers(letter)["kveil.error.offset"]) == (5 if deltas[0] else 6)
-    assert "lies about the offsets" in k.processes[0].log.read_text()
+    assert "claims false offsets" in k.processes[0].log.read_text()
     wait_for("ready", lambda: k.get("/readyz")[0] == 200)
     assert k.stop() == 0
 

@@ -181,10 +181,10 @@ static const struct {
     {MINIMUM "http: {listen: \"localhost:99999\"}\n", 11, "not HOST:PORT", ""},
     {MINIMUM "log: {level: trace}\n", 11, "cannot be 'trace'", "known: error, warn, info, debug"},
     {KEYS "rules: a\nkafka:\n  bootstrap_servers: a\n  group_id: g\n  properties:\n    sasl.password: hunter2\n", 14,
-     "must not stand in the text", "${file:PATH}"},
+     "must not be written in the file", "${file:PATH}"},
     {KEYS "rules: a\nkafka:\n  bootstrap_servers: a\n  group_id: \"\"\n", 12, "'group_id' is empty", ""},
     {KEYS "rules: a\nkafka:\n  bootstrap_servers: a\n  group_id: g\n  producer:\n    acks: 1\n", 14,
-     "'acks' is not yours to set", "acknowledgement"},
+     "'acks' is set by kveil", "acknowledgement"},
     {MINIMUM "schema_registry: {url: \"https://a\", urls: b}\n", 11, "unknown option 'urls'", "did you mean 'url'?"},
     {MINIMUM "schema_registry: {timeout: 1s}\n", 11, "url: there is none", "https://registry:8081"},
     {MINIMUM "schema_registry:\n  url: [\"https://a\", \"registry:8081\"]\n", 12, "not an address", "https://"},
@@ -193,7 +193,7 @@ static const struct {
     {MINIMUM "schema_registry: {url: \"https://u:hunter2@a\"}\n", 11, "does not belong into an address", "password"},
     {MINIMUM "schema_registry: {url: \"https://a\", username: u}\n", 11, "go together", ""},
     {MINIMUM "schema_registry: {url: \"https://a\", username: u, password: hunter2}\n", 11,
-     "must not stand in the text", "${file:PATH}"},
+     "must not be written in the file", "${file:PATH}"},
     {MINIMUM "schema_registry: {url: \"https://a\", certificate: a.pem}\n", 11, "go together", ""},
 };
 

@@ -613,7 +613,7 @@ static void another_kek_is_refused(void **state)
 		kek[i] = (uint8_t)(200 - i);
 	put_file(at(&f, "kek"), kek, 32, 0600);
 	assert_int_equal(fixture_open_status(&f), KVEIL_E_WRONG_KEK);
-	assert_non_null(strstr(err.hint, "bring back"));
+	assert_non_null(strstr(err.hint, "restore"));
 	/* init does not paper over it. */
 	struct kveil_keys_init_result result;
 	assert_int_equal(kveil_keys_init(&f.config, &result, &err), KVEIL_E_WRONG_KEK);

@@ -182,7 +182,7 @@ static const struct {
     {"name: x\nproperties: {a: [1]}", 2, 17, "'a' in 'properties' must be text", ""},
     {"name: x\nhttp: port:80", 2, 7, "a mapping is expected here", "a space goes behind the colon: port: "},
     {"name: x\nhttp: {prot: 80}", 2, 8, "unknown option 'prot'", "did you mean 'port'?"},
-    {"name: x\npassword: hunter2", 2, 11, "must not stand in the text", "${file:PATH}"},
+    {"name: x\npassword: hunter2", 2, 11, "must not be written in the file", "${file:PATH}"},
     {"name: x\npassword: ${env:KVEIL_TEST_NONE}", 2, 11, "no KVEIL_TEST_NONE", ""},
     {"name: x\npassword: \"${env:KVEIL_TEST_EMPTY}\"", 2, 11, "empty secret", ""},
     {"name: x\npassword: \"${file:/nonexistent}\"", 2, 11, "cannot read /nonexistent", ""},

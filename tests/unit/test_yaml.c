@@ -72,7 +72,7 @@ static const struct {
 } traps[] = {
     {"a: 1\n\xef\xbb\xbf"
      "b: 1\n",
-     2, 1, "a byte order mark (U+FEFF)", ""},
+     2, 1, "an invisible byte order mark (U+FEFF)", ""},
     {"\xff\xfe"
      "a",
      1, 1, "a byte order mark of UTF-16: save the file as UTF-8", ""},
@@ -132,8 +132,8 @@ static const struct {
     {"a: 1\nb: \xff\n", 2, 4, "not UTF-8", ""},
     {"a: \xc0\xaf\n", 1, 4, "not UTF-8", ""},
     {"sasl.password: @hunter2\n", 1, 16, "reserves '@'", "put the value in quotes"},
-    {"", 0, 0, "holds nothing", ""},
-    {"# only this\n", 0, 0, "holds nothing", ""},
+    {"", 0, 0, "the file is empty", ""},
+    {"# only this\n", 0, 0, "the file is empty", ""},
 };
 
 static void test_traps(void **state)
