@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import struct
+import subprocess
 import threading
 import time
 
@@ -285,6 +286,43 @@ def test_an_insider_can_stop_keys_and_read_none(make_registry, kafka):  # noqa: 
     wait_for("ready", lambda: k.get("/readyz")[0] == 200)
     works(k, kafka, 10)
     assert k.stop() == 0
+
+
+def test_a_faked_move_brings_nobody_to_seal(make_registry, kafka):  # noqa: F811
+    """A version of an edge's, said to be under the centre's own KEK now: whoever made it knows the key."""
+    k = make_registry(topics=True)
+    k.rules('  - {path: "$.card_number", encrypt: {key: pii}}\n')
+    insider = Insider(k, kafka)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "edge.key", "-out", "edge.pem", "-days", "9",
+                    "-subj", "/CN=edge"], cwd=k.dir, check=True, capture_output=True)
+    (k.dir / "edge.key").chmod(0o600)
+    config = k.dir / "kveil.yaml"
+    centre = config.read_text().replace("  data:", "    edge: {provider: rsa-oaep, certificate: edge.pem, private_key: edge.key}\n  data:", 1)
+    config.write_text(centre.replace("pii: {algorithm: aes-256-gcm, kek: local", "pii: {algorithm: aes-256-gcm, kek: edge"))
+    k.run("keys", "rotate", "pii", "--now", check=0)
+    config.write_text(centre)
+    own, edges = (next(r for r in keys(k, "pii") if r["version"] == v) for v in (1, 2))
+    assert (edges["kek"], edges["state"]) == ("edge", "opens only")
+    theirs = json.loads(last(kafka, k)[label(edges)].value())
+    mine = json.loads(last(kafka, k)[label(own)].value())["wrapped"]
+
+    def sealed_by():
+        return {base64.b64decode(json.loads(m.value())["card_number"])[1:5] for m in kafka.consume(k.secure, kafka.end_offsets(k.secure)[0])}
+
+    k.start()
+    works(k, kafka, 0)
+    for sequence, wrapped in ((1001, mine), (1002, base64.b64encode(os.urandom(112)).decode())):
+        insider.put(k, kafka, insider.record(theirs, kek="local", sequence=sequence, wrapped=wrapped))
+        before = count(k)
+        damage(kafka, k, "pii/0000beef", b"{}")
+        wait_for("it was read", lambda: count(k) > before, timeout=60)
+        works(k, kafka, sequence)
+        assert edges["id"].to_bytes(4, "big") not in sealed_by()
+    assert k.stop() == 0
+    # Nor who comes now.
+    assert [r for r in keys(k, "pii") if r["id"] == edges["id"]][0]["state"] == "unreachable"
+    r = k.run("apply", "-c", "kveil.yaml", "-r", f"rules/{k.name}.yaml", input=order(2).decode() + "\n")
+    assert edges["id"].to_bytes(4, "big") not in [base64.b64decode(json.loads(line)["card_number"])[1:5] for line in r.stdout.splitlines()]
 
 
 def test_a_lease_that_was_moved_or_forged(make_registry, kafka):  # noqa: F811
