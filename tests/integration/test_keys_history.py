@@ -89,10 +89,10 @@ def test_what_somebody_does_to_the_history_is_seen(make):
                        (lines[:2], f"{len(lines) - 2} events are")):
         path.write_text("\n".join(left) + "\n")
         r = k.run("keys", "history")
-        assert r.returncode == 1 and f"{said} not there any more" in r.stderr, (left, r.stderr)
+        assert r.returncode == 1 and f"{said} missing" in r.stderr, (left, r.stderr)
     path.unlink()
     r = k.run("keys", "history", "--json")
-    assert r.returncode == 1 and f"{len(lines)} events are not there any more" in r.stderr and r.stdout == "[]\n"
+    assert r.returncode == 1 and f"{len(lines)} events are missing" in r.stderr and r.stdout == "[]\n"
     altered = [line.replace("keys rotate", "keys import") for line in lines[-2:]]
     path.write_text("\n".join(lines[:-2] + altered) + "\n")
     path.chmod(0o600)

@@ -67,7 +67,7 @@ def test_a_scheduled_end_can_be_cancelled(make):
     assert "scheduled for " + row["destroyed_from"] in keys(k, "list", "pii").stdout
     # It stays so in a backup.
     keys(k, "backup", "b.json")
-    assert "1 version not to be destroyed" in keys(k, "cancel", "pii@1").stdout
+    assert "1 version no longer scheduled to be destroyed" in keys(k, "cancel", "pii@1").stdout
     assert states(k, "pii") == {1: "previous", 2: "active"} and "secret" in apply(k, decrypt, sealed).stdout
     assert keys(k, "cancel", "pii@1").stdout == "pii: nothing to do\n"
     for args in (("--after", "0s"), ("--after", "soon"), ("--after", "9999d"), ("--after", "1d", "--now"),
