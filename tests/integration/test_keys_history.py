@@ -105,4 +105,4 @@ def test_what_somebody_does_to_the_history_is_seen(make):
     # Nor does what came since cover what was taken from the end before.
     path.write_text("\n".join(lines[:-1]) + "\n")
     k.run("keys", "rotate", "pii", "--now", check=0, stdin=subprocess.DEVNULL)
-    assert "2 events are not there" in k.run("keys", "history", check=1).stderr
+    assert "2 events are missing" in k.run("keys", "history", check=1).stderr
