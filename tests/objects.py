@@ -26,9 +26,6 @@ CIRCLES = {
     frozenset(["registry_registry_file", "registry_registry_file_beside", "registry_registry_file_evict",
                "registry_registry_file_restore"]): "the driver's row names what its other files do",
     frozenset(["keytopic_registry_kafka", "keytopic_registry_kafka_evict", "keytopic_registry_kafka_restore"]): "the same",
-    frozenset(["keys_keyring", "keys_keyring_named"]): "a ring holds both kinds of keys, and both are of the ring",
-    frozenset(["keys_keys_config", "keys_keystore", "keys_life", "keys_make", "keys_memory", "keys_open", "keys_refresh", "keys_states", "keys_tell",
-               "keys_tenants", "keys_tenants_make", "keys_tenants_take"]): "the keystore, one struct under one lock: to be taken apart",
 }
 
 

@@ -129,7 +129,7 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 	if (status)
 		return status;
 	status = kveil_keystore_attach_reading(ks, err);
-	if (status == KVEIL_E_REGISTRY_MISSING && ks->is_pinned) {
+	if (status == KVEIL_E_REGISTRY_MISSING && ks->pin.is_set) {
 		kveil_error_hint(err,
 				 "keys.registry_id names one: `kveil keys restore BACKUP` restores it; to make a new "
 				 "one, leave that line out");

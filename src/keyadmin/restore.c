@@ -40,7 +40,7 @@ static enum kveil_status check_pin(const struct kveil_keystore *ks, const struct
 {
 	char id[KVEIL_REGISTRY_ID_TEXT];
 
-	if (!ks->is_pinned || kveil_secret_eq(ks->pin, secret->id, sizeof ks->pin))
+	if (!ks->pin.is_set || kveil_secret_eq(ks->pin.id, secret->id, sizeof ks->pin.id))
 		return KVEIL_OK;
 	kveil_registry_id_write(secret->id, 0, id);
 	kveil_fail(err, KVEIL_E_CONFIG, "the backup is of the registry %s, and keys.registry_id says another", id);
@@ -254,8 +254,8 @@ enum kveil_status kveil_keys_restore(const struct kveil_keys_config *cfg, const 
 		ret->renumbered = how.conflicting;
 	/* Whatever else somebody wrote there, this is the one. */
 	if (!status && !dry_run) {
-		ks->is_pinned = true;
-		memcpy(ks->pin, secret->id, sizeof ks->pin);
+		ks->pin.is_set = true;
+		memcpy(ks->pin.id, secret->id, sizeof ks->pin.id);
 		status = finish(ks, &backup, ret, err);
 		log_put_off(ret);
 		kveil_keystore_tell(ks,

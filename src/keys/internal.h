@@ -49,86 +49,121 @@ struct kveil_key_name {
 	uint32_t told; /* the version that protected when the keeper looked last; 0 = it has not looked, or none did */
 };
 
-struct kveil_keystore {
-	atomic_uint refs;
-	_Atomic uint64_t generation; /* counts changes of names and versions */
-	pthread_mutex_t refresh_lock, io_lock, lock;
-	struct kveil_map names;      /* struct kveil_key_name */
-	struct kveil_map ids;        /* by id (4 bytes): struct kveil_key_version */
-	const struct kveil_keys_config *config;
-
-	/* Keys in memory only: no registry, no custodian. */
-	bool memory, seeded;
+/* Keys in memory only: no registry, no custodian. memory.c */
+struct kveil_memory_keys {
+	bool seeded;
 	uint8_t *seed; /* secret memory, 32 bytes */
-	_Atomic uint32_t memory_lease;
+	_Atomic uint32_t lease;
 	atomic_bool custodian_away; /* the demo's way to show an outage */
+};
 
-	/* Keys in a registry. */
-	struct kveil_registry *registry;
-	bool is_pinned; /* only the registry with the id in pin counts */
-	uint8_t pin[KVEIL_REGISTRY_ID_BYTES];
-	uint32_t pin_number; /* and only a secret that is not before this one */
-	struct kveil_kek **custodians; /* one a KEK of the configuration */
-	size_t custodian_count;
-	atomic_uint_fast64_t refreshes; /* begun */
-	uint32_t lateness;              /* drawn: how much later than due this process makes a version, of 2^32 */
-	atomic_bool rolled_back;        /* the registry is no longer the one whose keys these are: nothing is sealed */
-	struct kveil_document backlog;  /* records read and not taken in yet; under refresh_lock */
-	size_t held_up;                 /* of these, from the front: were tried */
-	struct kveil_refusal {
-		uint32_t id, sequence;
-		enum kveil_key_state state;
-		unsigned times;
-		int64_t until_ms; /* monotonic: its custodian is not asked before */
-	} *refusals; /* records of the backlog that the KEK which they name did not wrap; under refresh_lock */
+/* A record of the backlog that the KEK which it names did not wrap. */
+struct kveil_refusal {
+	uint32_t id, sequence;
+	enum kveil_key_state state;
+	unsigned times;
+	int64_t until_ms; /* monotonic: its custodian is not asked before */
+};
+
+/* Records that were read and not taken in yet. refresh.c, under refresh_lock. */
+struct kveil_backlog {
+	struct kveil_document all;
+	size_t held_up; /* of these, from the front: were tried */
+	struct kveil_refusal *refusals;
 	size_t refusal_count;
 	struct kveil_condemned {
 		char name[KVEIL_KEY_NAME_MAX + 1];
 		uint32_t version;
-	} *condemned; /* numbers of a log that records have which open to nothing of theirs; under refresh_lock */
+	} *condemned; /* numbers of a log that records have which open to nothing of theirs */
 	size_t condemned_count;
-	/* One an entry of the configuration's data, as the last reading found it. Under lock. */
-	struct kveil_unread {
-		bool was_whole;         /* once nothing of it was outside: what comes later takes nothing from it */
-		struct kveil_error why; /* a version of it is outside; status OK = none is */
-	} *unread;
-	/* Ids of ciphertexts that are not here: the next refresh tells whether they are anywhere. Under lock. */
+};
+
+/* An entry of the configuration's data, as the last reading found it. */
+struct kveil_unread {
+	bool was_whole;         /* once nothing of it was outside: what comes later takes nothing from it */
+	struct kveil_error why; /* a version of it is outside; status OK = none is */
+};
+
+/* Ids of ciphertexts that are not here: the next refresh tells whether they are anywhere. seek.c, under lock. */
+struct kveil_seeking {
 	struct kveil_sought {
 		uint32_t id;
 		enum { KVEIL_SOUGHT_ASKED, KVEIL_SOUGHT_HELD_UP, KVEIL_SOUGHT_UNKNOWN } found;
 		uint64_t asked;   /* refreshes begun by then: none of those answers */
 		int64_t until_ms; /* monotonic: how long an unknown one stays so */
-	} sought[KVEIL_SOUGHT_MAX];
-	size_t sought_count, sought_next; /* the oldest goes for a new one */
+	} ids[KVEIL_SOUGHT_MAX];
+	size_t count, next; /* the oldest goes for a new one */
 	struct kveil_error held_up_why;
-	struct kveil_tenants tenants; /* under lock */
+	atomic_uint_fast64_t refreshes; /* begun. refresh.c */
+};
 
-	/* Leases that a keeper takes ahead, for rings that have one already: none of them waits for the registry. */
-	atomic_bool kept;
-	struct {
-		uint32_t stock[16];
-		unsigned count, wanted;
-		struct kveil_error why; /* the last one could not be had */
-	} leases; /* under lock */
+/* Leases that a keeper takes ahead, for rings that have one already: none of them waits for the registry. Under lock. */
+struct kveil_leases {
+	uint32_t stock[16];
+	unsigned count, wanted;
+	struct kveil_error why; /* the last one could not be had */
+};
 
-	/* Bytes of versions made here under a KEK that only locks: nobody gives them back, so they are kept until their
-	 * record has come round through the registry. Under lock. */
-	struct kveil_made_key {
-		struct kveil_made_key *next;
-		uint32_t id;
-		uint8_t *key; /* secret memory */
-	} * made;
+/* Bytes of a version made here under a KEK that only locks: nobody gives them back, so they are kept until its record has
+ * come round through the registry. */
+struct kveil_made_key {
+	struct kveil_made_key *next;
+	uint32_t id;
+	uint8_t *key; /* secret memory */
+};
 
-	struct kveil_withheld_list withheld; /* what the registry's events say (life.c). Under lock */
+/* What the registry's events say. heed.c, under lock. */
+struct kveil_withheld_versions {
+	struct kveil_withheld_list list;
 	uint64_t heeded; /* changes of the registry's events by then */
+};
 
-	struct kveil_error tended; /* what came of the keeper's last turn; under lock */
-
-	pthread_mutex_t tend_lock; /* over the next three; taken before all others */
-	int64_t retry_at_ms;       /* monotonic: nothing is written to the registry before */
+/* What falls due. tend.c, publish.c; under tend_lock, but for the result. */
+struct kveil_tending {
+	int64_t retry_at_ms; /* monotonic: nothing is written to the registry before */
 	unsigned failures;
 	struct kveil_error last_failure;
+	struct kveil_error result; /* of the keeper's last turn; under lock */
+	uint32_t lateness;         /* drawn: how much later than due this process makes a version, of 2^32 */
 };
+
+/* Parts are written by the files that their structs name. */
+struct kveil_keystore {
+	atomic_uint refs;
+	_Atomic uint64_t generation; /* counts changes of names and versions */
+	pthread_mutex_t tend_lock, refresh_lock, io_lock, lock;
+	const struct kveil_keys_config *config;
+	struct kveil_map names; /* struct kveil_key_name. keystore.c */
+	struct kveil_map ids;   /* by id (4 bytes): struct kveil_key_version. keystore.c */
+	bool is_memory;
+	struct kveil_memory_keys in_memory;
+
+	/* Keys in a registry. */
+	struct kveil_registry *registry;
+	struct {
+		bool is_set; /* only the registry with this id counts */
+		uint8_t id[KVEIL_REGISTRY_ID_BYTES];
+		uint32_t number; /* and only a secret that is not before this one */
+	} pin;
+	struct kveil_kek **custodians; /* one a KEK of the configuration */
+	size_t custodian_count;
+	atomic_bool rolled_back; /* the registry is no longer the one whose keys these are: nothing is sealed */
+	atomic_bool kept;        /* a keeper tends it */
+	struct kveil_backlog backlog;
+	struct kveil_unread *unread; /* one an entry of the configuration's data; under lock */
+	struct kveil_seeking seeking;
+	struct kveil_tenants tenants; /* under lock */
+	struct kveil_leases leases;
+	struct kveil_made_key *made; /* under lock */
+	struct kveil_withheld_versions withheld;
+	struct kveil_tending tending;
+};
+
+/* Under lock. NULL: it is nobody's. */
+static inline struct kveil_key_version *kveil_keystore_by_id(const struct kveil_keystore *ks, uint32_t id)
+{
+	return kveil_map_get(&ks->ids, kveil_span_of(&id, sizeof id));
+}
 
 /* keys_config.c: of the MACs of a secret that is made now. SM3 where every key is of an SM algorithm. */
 enum kveil_hash kveil_keys_config_hash(const struct kveil_keys_config *c);
@@ -151,12 +186,9 @@ bool kveil_key_name_is_anyones(const struct kveil_key_name *name, const struct k
 enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key_name *name,
                                      struct kveil_key_record *record, uint8_t *key, const struct kveil_kek *by,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
-/* An id that was looked for in vain is here now; under lock. */
-void kveil_keystore_forget_unknown(struct kveil_keystore *ks, uint32_t id);
 /* By anybody's version, tenants' included; under lock. */
 bool kveil_keystore_has_id(const struct kveil_keystore *ks, uint32_t id);
-struct kveil_key_version *kveil_keystore_by_id(const struct kveil_keystore *ks, uint32_t id);
-/* May a key of this kind be used so? The error says what the key is for. */
+/* uses.c: may a key of this kind be used so? The error says what the key is for. */
 enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct kveil_span name, unsigned use,
                                       struct kveil_error *err) KVEIL_MUST_CHECK;
 /* A random id that is not 0 and that no version here has. */
@@ -174,6 +206,13 @@ enum kveil_status kveil_keystore_next_lease(struct kveil_keystore *ks, bool aske
                                             struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The keeper's part: takes as many as were asked for. */
 enum kveil_status kveil_keystore_stock_leases(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* seek.c */
+/* An id that was looked for in vain is here now; under lock. */
+void kveil_keystore_forget_unknown(struct kveil_keystore *ks, uint32_t id);
+/* The registry was read to its end in this refresh: what was asked for before is here, is held up by a custodian (why),
+ * or is nowhere. */
+void kveil_keystore_judge_sought(struct kveil_keystore *ks, uint64_t refresh, bool changed,
+                                 const struct kveil_error *why);
 /* A ciphertext names an id that was not here. OK: look again. KVEIL_E_KEY_PENDING: the next refresh finds out.
  * KVEIL_E_UNKNOWN_KEY: the registry does not have it either. REGISTRY_UNAVAILABLE: it does, and a custodian holds it up. */
 enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err) KVEIL_MUST_CHECK;
@@ -258,12 +297,12 @@ enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kve
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
 /* As before a version is published under it, with bytes that are thrown away. */
 void kveil_keystore_probe_kek(struct kveil_keystore *ks, struct kveil_kek *kek);
-/* life.c */
 /* NULL: it is not withheld. Under lock. */
 const struct kveil_withheld *kveil_keystore_withheld(const struct kveil_keystore *ks, uint32_t id);
-/* Takes in what the registry's events say of versions. Under io_lock. */
+/* heed.c: takes in what the registry's events say of versions. Under io_lock. */
 enum kveil_status kveil_keystore_heed_events(struct kveil_keystore *ks, bool *ret_changed,
                                              struct kveil_error *err) KVEIL_MUST_CHECK;
+/* life.c */
 /* Says which keys have another version that protects since the last call. The keeper's. */
 void kveil_keystore_tell_active(struct kveil_keystore *ks, int64_t now_ms);
 /* Would it seal, but for what is withheld? Then nothing is made in its place. Under lock. */
@@ -280,7 +319,28 @@ struct kveil_due {
 	bool whole; /* the name ends with it */
 };
 bool kveil_keystore_next_due(struct kveil_keystore *ks, int64_t now_ms, struct kveil_due *ret);
-/* states.c: what the registry calls the key that an operator calls so. */
+/* states.c */
+/* asked fills a pattern, and name is what the registry calls it; or they are the same. A key that was configured as
+ * asked before there was the pattern is meant as well. version 0: all. */
+bool kveil_keys_is_meant(const struct kveil_key_record *r, const char *asked, const char *name, uint32_t version);
+/* How many versions are meant. KVEIL_E_NOT_FOUND: none. */
+enum kveil_status kveil_keys_count_meant(struct kveil_keystore *ks, const struct kveil_document *d, const char *asked,
+                                         const char *name, uint32_t version, size_t *ret,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The registry's name for what an operator calls so. true: it is a tenant's, *ret. */
+bool kveil_keys_name_meant(struct kveil_keystore *ks, const char *asked, struct kveil_tenant_ask *ret,
+                           char name[KVEIL_KEY_NAME_MAX + 1]);
+struct kveil_keys_changing {
+	const char *asked, *name;              /* as an operator says, and as the registry does */
+	const struct kveil_tenant_ask *tenant; /* NULL: it is no tenant's */
+	uint32_t version;                      /* 0 = all */
+	enum kveil_key_state state;
+	const char *why; /* NULL: somebody said so now */
+};
+/* Moves them to their state, writes it and reads it back. */
+enum kveil_status kveil_keys_change(struct kveil_keystore *ks, const struct kveil_keys_changing *c, size_t *ret_changed,
+                                    struct kveil_error *err) KVEIL_MUST_CHECK;
+/* What the registry calls the key that an operator calls so. */
 void kveil_keys_registry_name(struct kveil_keystore *ks, const char *asked, char name[KVEIL_KEY_NAME_MAX + 1]);
 /* Destroys what is due. */
 enum kveil_status kveil_keystore_end_due(struct kveil_keystore *ks, int64_t now_ms, struct kveil_error *err) KVEIL_MUST_CHECK;
@@ -289,10 +349,14 @@ enum kveil_status kveil_keystore_configured(struct kveil_keystore *ks, const str
                                             struct kveil_key_name **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Does the registry hold every configured name, of the algorithm that the configuration says? */
 enum kveil_status kveil_keystore_check_names(struct kveil_keystore *ks, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* make.c */
+/* publish.c */
 /* Adds records and reads back: who was first is known after, but for what a custodian that is away holds up. */
 enum kveil_status kveil_keystore_append(struct kveil_keystore *ks, const struct kveil_key_record *records, size_t count,
                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Writes again what somebody else overwrote, for compaction keeps only what was written last; what was overwritten a moment
+ * ago only where at_once. *ret_count: so many. */
+enum kveil_status kveil_keystore_heal(struct kveil_keystore *ks, bool at_once, size_t *ret_count,
+                                      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* tell.c: what was done, into the log and into the registry. Without io_lock. */
 void kveil_keystore_tell(struct kveil_keystore *ks, const struct kveil_event *events, size_t count);
 /* About versions: one event each. */
@@ -308,6 +372,10 @@ bool kveil_keystore_copy_record(const struct kveil_keystore *ks, uint32_t id, st
 uint8_t *kveil_keystore_made_here(struct kveil_keystore *ks, uint32_t id);
 /* The number after all others, in record; under lock. n may be NULL. */
 uint32_t kveil_key_name_next(const struct kveil_key_name *n);
+/* make.c */
+/* What is published with a wrong clock counts for nobody else, or for too long: KVEIL_E_CLOCK_WRONG. */
+enum kveil_status kveil_keystore_check_clock(struct kveil_keystore *ks, const struct kveil_data_key_config *c,
+                                             struct kveil_error *err) KVEIL_MUST_CHECK;
 /* A live record of the configured key, without id and bytes. */
 void kveil_key_record_begin(struct kveil_key_record *r, const struct kveil_data_key_config *c, uint32_t version,
                             int64_t now_ms, int64_t active_from_ms);

@@ -4,17 +4,13 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "base/secret.h"
 #include "crypto/crypto.h"
 
 #include <stdlib.h>
 
 enum {
 	NONCE_BYTES = 12, /* lease | counter */
-	HOUR_MS = 3600 * 1000,
-	RETRY_MS = 1000, /* between attempts to renew a lease that still holds */
 };
-#define LEASE_USES ((uint64_t)1 << 40)
 
 enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyring **ret, struct kveil_error *err)
 {
@@ -59,31 +55,10 @@ void kveil_keyring_free(struct kveil_keyring *ring)
 	free(ring);
 }
 
-struct kveil_bound *kveil_bound_find(const struct kveil_key *key, uint32_t id)
-{
-	size_t low = 0, high = key->count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		if (key->versions[mid].id < id)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < key->count && key->versions[low].id == id ? &key->versions[low] : NULL;
-}
-
 static int by_id(const void *a, const void *b)
 {
 	const struct kveil_bound *x = a, *y = b;
 	return x->id < y->id ? -1 : x->id > y->id;
-}
-
-void kveil_bound_init(struct kveil_bound *b, uint32_t id, const struct kveil_algorithm *alg, bool destroyed)
-{
-	*b = (struct kveil_bound){.id = id, .destroyed = destroyed, .alg = alg, .prefix = {1}};
-	for (int i = 0; i < 4; i++)
-		b->prefix[1 + i] = (uint8_t)(id >> (24 - 8 * i));
 }
 
 static enum kveil_status bind(const struct kveil_key_version *v, const struct kveil_key *key, struct kveil_bound *b,
@@ -99,11 +74,6 @@ static enum kveil_status bind(const struct kveil_key_version *v, const struct kv
 		return KVEIL_OK;
 	}
 	return v->alg->cipher_new(kveil_span_of(v->key, v->alg->key_bytes), &b->cipher, err);
-}
-
-size_t kveil_bound_overhead(const struct kveil_algorithm *alg)
-{
-	return KVEIL_PREFIX_BYTES + alg->nonce_bytes + alg->overhead_bytes;
 }
 
 /* Brings a key up to what the keystore has now. On failure the key stays as it was. */
@@ -197,65 +167,6 @@ static enum kveil_status ring_sync(struct kveil_keyring *ring, int64_t now_ms, s
 	return KVEIL_OK;
 }
 
-/* A fresh lease; the one at hand is kept when there is none to be had. */
-static enum kveil_status take_lease(struct kveil_keyring *ring, int64_t now_ms, struct kveil_error *err)
-{
-	uint32_t lease;
-	uint64_t start = 0;
-	/* The first is taken where the keys are bound; those after it while records flow. */
-	bool by_keeper = ring->had_lease && atomic_load(&ring->ks->kept);
-	enum kveil_status status = by_keeper ? kveil_keystore_next_lease(ring->ks, ring->asked_lease, &lease, err)
-					     : kveil_keystore_lease(ring->ks, &lease, err);
-
-	ring->asked_lease = by_keeper && status;
-	if (!status && !ring->ks->seeded)
-		status = kveil_crypto_random(&start, sizeof start, err);
-	if (status)
-		return status;
-	ring->lease = lease;
-	ring->had_lease = true;
-	ring->counter = start;
-	ring->uses_left = LEASE_USES;
-	ring->lease_end_ms = now_ms + HOUR_MS;
-	ring->lease_renew_ms = now_ms + HOUR_MS * 3 / 4;
-	ring->lease_retry_ms = 0;
-	return KVEIL_OK;
-}
-
-static bool lease_holds(const struct kveil_keyring *ring, int64_t now_ms)
-{
-	/* A clock set back by more than the lease's age must not make it last longer. */
-	return ring->uses_left && now_ms < ring->lease_end_ms && now_ms >= ring->lease_end_ms - 2 * HOUR_MS;
-}
-
-enum kveil_status kveil_keyring_tend_lease(struct kveil_keyring *ring, int64_t now_ms, struct kveil_error *err)
-{
-	bool holds = lease_holds(ring, now_ms);
-
-	if (holds && now_ms < ring->lease_renew_ms && ring->uses_left > LEASE_USES / 4)
-		return KVEIL_OK;
-	if (holds && now_ms < ring->lease_retry_ms)
-		return KVEIL_OK;
-	struct kveil_error why;
-	enum kveil_status status = take_lease(ring, now_ms, &why);
-	if (!status)
-		return KVEIL_OK;
-	if (holds) {
-		ring->lease_retry_ms = now_ms + RETRY_MS;
-		return KVEIL_OK;
-	}
-	ring->uses_left = 0;
-	if (kveil_status_class(status) != KVEIL_CLASS_CONFIG) {
-		if (err)
-			*err = why;
-		return status;
-	}
-	/* The registry was whole when it was opened: what befell it since is waited out, as any outage. */
-	kveil_fail(err, KVEIL_E_NO_LEASE, "no nonce lease: %s", why.message);
-	kveil_error_hint(err, "%s", why.hint);
-	return KVEIL_E_NO_LEASE;
-}
-
 /* Is it for this that nothing seals? */
 static bool is_withheld(const struct kveil_key *key)
 {
@@ -298,7 +209,7 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 		if (status)
 			return status;
 	}
-	if (atomic_load_explicit(&ks->custodian_away, memory_order_relaxed))
+	if (atomic_load_explicit(&ks->in_memory.custodian_away, memory_order_relaxed))
 		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the key custodian was taken away");
 	if (atomic_load_explicit(&ks->rolled_back, memory_order_relaxed))
 		return kveil_fail(
@@ -435,6 +346,13 @@ enum kveil_status kveil_keyring_key(struct kveil_keyring *ring, struct kveil_spa
 const struct kveil_algorithm *kveil_key_algorithm(const struct kveil_key *key)
 {
 	return key->active ? key->active->alg : key->count ? key->versions[0].alg : NULL;
+}
+
+enum kveil_status kveil_keyring_named(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
+				      struct kveil_key **ret, struct kveil_error *err)
+{
+	return ring->ks->is_memory ? kveil_keyring_key(ring, name, use, ret, err)
+				   : kveil_named_key(ring, name, use, ret, err);
 }
 
 struct kveil_span kveil_key_join(const struct kveil_key *key)

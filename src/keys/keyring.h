@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keys/keyring.h: inside of a keyring, for its two files: keyring.c (lease, counter, keys that the configuration names)
- * and keyring_named.c (keys named from records, a bounded cache).
+ * keys/keyring.h: inside of a keyring, for its files: lease.c (lease, bound versions), keyring_named.c (keys named from
+ * records, a bounded cache), keyring.c (counter, keys that the configuration names).
  */
 #ifndef KVEIL_KEYS_KEYRING_H
 #define KVEIL_KEYS_KEYRING_H
@@ -52,7 +52,7 @@ struct kveil_keyring {
 	int64_t lease_end_ms, lease_renew_ms, lease_retry_ms;
 };
 
-/* --- keyring.c --- */
+/* --- lease.c --- */
 
 /* Renews the lease when due; see kveil_keyring_tick. */
 enum kveil_status kveil_keyring_tend_lease(struct kveil_keyring *ring, int64_t now_ms,
@@ -64,6 +64,9 @@ size_t kveil_bound_overhead(const struct kveil_algorithm *alg);
 
 /* --- keyring_named.c --- */
 
+/* As kveil_keyring_named, but for keys in memory. */
+enum kveil_status kveil_named_key(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
+				  struct kveil_key **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What changed since the last tick is bound anew when it is asked for. */
 void kveil_named_tick(struct kveil_keyring *ring);
 void kveil_named_free(struct kveil_keyring *ring);

@@ -359,14 +359,12 @@ static enum kveil_status check_lease(struct kveil_keyring *ring, const struct kv
 	return kveil_keyring_tend_lease(ring, kveil_clock_wall_ms(), err);
 }
 
-enum kveil_status kveil_keyring_named(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
-				      struct kveil_key **ret, struct kveil_error *err)
+enum kveil_status kveil_named_key(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
+				  struct kveil_key **ret, struct kveil_error *err)
 {
 	struct kveil_named *n = ring->named;
 	enum kveil_status status = KVEIL_OK;
 
-	if (ring->ks->memory)
-		return kveil_keyring_key(ring, name, use, ret, err);
 	if (!ring->ks->registry)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a keystore of names has no keys");
 	if (name.len == 0 || name.len > KVEIL_KEY_NAME_MAX)

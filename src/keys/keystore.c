@@ -2,7 +2,6 @@
 /* The process's keys: names and versions as they are in memory. Where they come from is refresh.c or memory.c. */
 #include "keys/internal.h"
 
-#include "base/clock.h"
 #include "base/secret.h"
 #include "crypto/crypto.h"
 
@@ -53,7 +52,7 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 	kveil_map_clear(&ks->names);
 	kveil_map_clear(&ks->ids);
 	kveil_tenants_clear(ks);
-	kveil_secret_free(ks->seed);
+	kveil_secret_free(ks->in_memory.seed);
 	if (ks->registry)
 		ks->registry->driver->close(ks->registry);
 	for (size_t i = 0; i < ks->custodian_count; i++)
@@ -65,11 +64,11 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 		kveil_secret_free(m->key);
 		free(m);
 	}
-	kveil_document_clear(&ks->backlog);
-	free(ks->refusals);
-	free(ks->condemned);
+	kveil_document_clear(&ks->backlog.all);
+	free(ks->backlog.refusals);
+	free(ks->backlog.condemned);
 	free(ks->unread);
-	kveil_withheld_clear(&ks->withheld);
+	kveil_withheld_clear(&ks->withheld.list);
 	pthread_mutex_destroy(&ks->tend_lock);
 	pthread_mutex_destroy(&ks->refresh_lock);
 	pthread_mutex_destroy(&ks->io_lock);
@@ -102,6 +101,11 @@ struct kveil_key_name *kveil_keystore_intern(struct kveil_keystore *ks, struct k
 bool kveil_key_name_is_anyones(const struct kveil_key_name *name, const struct kveil_kek *by)
 {
 	return by && by->provider->locks_only && name->config && strcmp(name->config->kek, by->name) != 0;
+}
+
+const struct kveil_withheld *kveil_keystore_withheld(const struct kveil_keystore *ks, uint32_t id)
+{
+	return kveil_withheld_find(&ks->withheld.list, id);
 }
 
 enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key_name *name,
@@ -138,9 +142,9 @@ enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key
 	return KVEIL_OK;
 }
 
-struct kveil_key_version *kveil_keystore_by_id(const struct kveil_keystore *ks, uint32_t id)
+bool kveil_keystore_has_id(const struct kveil_keystore *ks, uint32_t id)
 {
-	return kveil_map_get(&ks->ids, kveil_span_of(&id, sizeof id));
+	return kveil_keystore_by_id(ks, id) || kveil_tenants_by_id(ks, id);
 }
 
 enum kveil_status kveil_keystore_draw_id(struct kveil_keystore *ks, uint32_t *ret, struct kveil_error *err)
@@ -156,40 +160,6 @@ enum kveil_status kveil_keystore_draw_id(struct kveil_keystore *ks, uint32_t *re
 		pthread_mutex_unlock(&ks->lock);
 	}
 	return KVEIL_OK;
-}
-
-/* What each kind of algorithm is for. Format-preserving keys speak in numerals, not bytes: kveil_key_fpe. */
-static unsigned uses_of(const struct kveil_algorithm *alg)
-{
-	switch (alg->kind) {
-	case KVEIL_ALG_AEAD:
-		return KVEIL_USE_SEAL | KVEIL_USE_OPEN;
-	case KVEIL_ALG_DAEAD:
-		return KVEIL_USE_SEAL | KVEIL_USE_OPEN | KVEIL_USE_DETERMINISTIC;
-	case KVEIL_ALG_FPE:
-		return KVEIL_USE_TOKENIZE | KVEIL_USE_DETOKENIZE;
-	case KVEIL_ALG_MAC:
-		return KVEIL_USE_MAC;
-	}
-	return 0;
-}
-
-enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct kveil_span name, unsigned use,
-				      struct kveil_error *err)
-{
-	static const char *const for_kind[] = {
-	    [KVEIL_ALG_AEAD] = "it encrypts and decrypts",
-	    [KVEIL_ALG_DAEAD] = "it encrypts, decrypts and tokenizes, without an `alphabet`",
-	    [KVEIL_ALG_FPE] = "it encrypts and tokenizes with an `alphabet`, and takes that back",
-	    [KVEIL_ALG_MAC] = "it hashes",
-	};
-
-	if ((use & uses_of(alg)) == use)
-		return KVEIL_OK;
-	kveil_fail(err, KVEIL_E_CONFIG, "key '%.*s' is of algorithm %s: %s", (int)name.len, (const char *)name.data,
-		   alg->name, for_kind[alg->kind]);
-	kveil_error_hint(err, "name another key here, or give this one another algorithm under keys.data");
-	return KVEIL_E_CONFIG;
 }
 
 /* A deterministic key or a hash whose newest version is withheld falls back to none: equal values would stop being
@@ -231,12 +201,49 @@ const struct kveil_key_version *kveil_key_name_active(const struct kveil_key_nam
 	return s.active;
 }
 
+uint32_t kveil_key_name_next(const struct kveil_key_name *n)
+{
+	uint32_t last = 0;
+
+	for (size_t i = 0; n && i < n->count; i++)
+		if (n->versions[i]->record.version > last)
+			last = n->versions[i]->record.version;
+	return last + 1;
+}
+
+bool kveil_key_name_is_withheld(const struct kveil_key_name *n)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < n->count; i++) {
+		if (kveil_key_version_seals(n->versions[i]))
+			return false;
+		any |= n->versions[i]->withheld && n->versions[i]->record.state == KVEIL_KEY_LIVE;
+	}
+	return any;
+}
+
+/* Gives up what was kept for this id. Under lock. */
+uint8_t *kveil_keystore_made_here(struct kveil_keystore *ks, uint32_t id)
+{
+	for (struct kveil_made_key **at = &ks->made; *at; at = &(*at)->next) {
+		struct kveil_made_key *m = *at;
+		if (m->id != id)
+			continue;
+		uint8_t *key = m->key;
+		*at = m->next;
+		free(m);
+		return key;
+	}
+	return NULL;
+}
+
 enum kveil_status kveil_keystore_lease(struct kveil_keystore *ks, uint32_t *ret, struct kveil_error *err)
 {
-	if (ks->memory) {
-		if (atomic_load(&ks->custodian_away))
+	if (ks->is_memory) {
+		if (atomic_load(&ks->in_memory.custodian_away))
 			return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the key custodian was taken away");
-		*ret = atomic_fetch_add(&ks->memory_lease, 1) + 1;
+		*ret = atomic_fetch_add(&ks->in_memory.lease, 1) + 1;
 		return KVEIL_OK;
 	}
 	pthread_mutex_lock(&ks->io_lock);
@@ -293,86 +300,7 @@ enum kveil_status kveil_keystore_stock_leases(struct kveil_keystore *ks, struct 
 
 void kveil_keystore_keep(struct kveil_keystore *ks)
 {
-	atomic_store(&ks->kept, !ks->memory);
-}
-
-/* What stands in the way has befallen a registry that was whole: an outage, whatever its class, and no fault of a rule.
- */
-static enum kveil_status make_active(struct kveil_keystore *ks, const struct kveil_key_name *n, int64_t now,
-				     struct kveil_error *err)
-{
-	struct kveil_error why = {0};
-	enum kveil_status status = KVEIL_OK;
-	int64_t until;
-
-	/* Nobody tended the keys for a while. Where a keeper does, this thread has more to do than to wait for
-	 * custodians. */
-	if (!atomic_load(&ks->kept))
-		status = kveil_keystore_tend(ks, now, &why);
-	pthread_mutex_lock(&ks->lock);
-	bool active = kveil_key_name_active(n, now, &until);
-	if (atomic_load(&ks->kept))
-		why = ks->tended;
-	pthread_mutex_unlock(&ks->lock);
-	status = status ? status : why.status;
-	if (active || !status)
-		return KVEIL_OK;
-	if (kveil_status_class(status) != KVEIL_CLASS_CONFIG) {
-		if (err)
-			*err = why;
-		return status;
-	}
-	kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "key '%s' has no version that may seal now: %s", n->name, why.message);
-	kveil_error_hint(err, "%s", why.hint);
-	return KVEIL_E_NO_ACTIVE_KEY;
-}
-
-/* The version that is to be used may be among those that a custodian has yet to open. */
-static enum kveil_status check_whole(struct kveil_keystore *ks, const struct kveil_data_key_config *c, unsigned use,
-				     struct kveil_error *err)
-{
-	const struct kveil_unread *u = &ks->unread[c - ks->config->data];
-	enum kveil_status status = KVEIL_OK;
-
-	if (!(use & ~(unsigned)(KVEIL_USE_OPEN | KVEIL_USE_DETOKENIZE)))
-		return KVEIL_OK;
-	pthread_mutex_lock(&ks->lock);
-	if (!u->was_whole && kveil_status_class(u->why.status) == KVEIL_CLASS_RETRY) {
-		status = u->why.status;
-		if (err)
-			*err = u->why;
-	}
-	pthread_mutex_unlock(&ks->lock);
-	return status;
-}
-
-enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
-				      struct kveil_key_name **ret, struct kveil_error *err)
-{
-	if (ks->memory)
-		return kveil_memory_name(ks, name, use, ret, err);
-	enum kveil_status status = kveil_keys_config_check(ks->config, name, use, err);
-	if (status)
-		return status;
-	const struct kveil_data_key_config *c = kveil_keys_config_find(ks->config, name);
-	if (!c)
-		return kveil_fail(err, KVEIL_E_INTERNAL, "key '%.*s' has no entry", (int)name.len,
-				  (const char *)name.data);
-	if (!ks->registry)
-		return kveil_fail(err, KVEIL_E_INTERNAL, "a keystore of names has no keys");
-	int64_t now = kveil_clock_wall_ms(), until;
-	struct kveil_key_name *n;
-	status = kveil_keystore_configured(ks, c, &n, err);
-	if (status)
-		return status;
-	status = check_whole(ks, c, use, err);
-	if (status)
-		return status;
-	pthread_mutex_lock(&ks->lock);
-	bool overdue = use & KVEIL_USE_SEAL && !kveil_key_name_active(n, now, &until);
-	pthread_mutex_unlock(&ks->lock);
-	*ret = n;
-	return overdue ? make_active(ks, n, now, err) : KVEIL_OK;
+	atomic_store(&ks->kept, !ks->is_memory);
 }
 
 enum kveil_status kveil_keystore_new_names(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
@@ -385,24 +313,6 @@ enum kveil_status kveil_keystore_new_names(const struct kveil_keys_config *cfg, 
 	ks->config = cfg;
 	*ret = ks;
 	return KVEIL_OK;
-}
-
-enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
-				       struct kveil_error *err)
-{
-	if (ks->memory)
-		return KVEIL_OK;
-	return kveil_keys_config_check(ks->config, name, use, err);
-}
-
-size_t kveil_keystore_mac_bytes(struct kveil_keystore *ks, struct kveil_span name, const char **ret_algorithm)
-{
-	const struct kveil_data_key_config *c = ks->memory ? NULL : kveil_keys_config_meant(ks->config, name);
-
-	if (!c)
-		return 0;
-	*ret_algorithm = c->algorithm->name;
-	return c->algorithm->mac_bytes;
 }
 
 enum kveil_status kveil_keystore_noted(struct kveil_keystore *ks, struct kveil_buf *out, struct kveil_error *err)

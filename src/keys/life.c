@@ -1,79 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Versions that are withheld: disabled, or due to be destroyed. What the registry's events say of them in their order
- * is what holds; an older kveil does not know these events, and goes on with the versions.
- */
+/* Versions that are withheld on an operator's word; which are due to be destroyed, and which protect since lately. */
 #include "keys/internal.h"
-
-#include "base/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-const struct kveil_withheld *kveil_keystore_withheld(const struct kveil_keystore *ks, uint32_t id)
-{
-	return kveil_withheld_find(&ks->withheld, id);
-}
-
-/* --- from events --- */
-
-/* Each version as it is now said to be. Under lock. */
-static bool withhold(struct kveil_keystore *ks)
-{
-	bool changed = false;
-
-	for (size_t i = 0; i < ks->ids.cap; i++) {
-		struct kveil_key_version *v = ks->ids.slots[i].value;
-		bool was = v && v->withheld;
-		if (!v)
-			continue;
-		v->withheld = kveil_keystore_withheld(ks, v->record.id) != NULL;
-		changed |= v->withheld != was;
-		if (v->withheld != was && strchr(v->record.name, '{'))
-			kveil_tenants_wrapper_gone(ks, v->record.id);
-	}
-	for (size_t i = 0; i < ks->tenants.ids.cap; i++) {
-		struct kveil_tenant_version *v = ks->tenants.ids.slots[i].value;
-		if (v)
-			kveil_tenants_withhold(&ks->tenants, v, kveil_keystore_withheld(ks, v->id) != NULL);
-	}
-	return changed;
-}
-
-enum kveil_status kveil_keystore_heed_events(struct kveil_keystore *ks, bool *ret_changed, struct kveil_error *err)
-{
-	const struct kveil_registry_events *events = ks->registry->events;
-
-	if (!events || events->changes == ks->heeded)
-		return KVEIL_OK;
-	struct kveil_withheld_list now;
-	enum kveil_status status = kveil_withheld_sum_up(events, &now, err);
-	if (status)
-		return status;
-	pthread_mutex_lock(&ks->lock);
-	bool was_any = ks->withheld.count > 0;
-	kveil_withheld_clear(&ks->withheld);
-	ks->withheld = now;
-	ks->heeded = events->changes;
-	if (now.count || was_any)
-		*ret_changed |= withhold(ks);
-	pthread_mutex_unlock(&ks->lock);
-	return KVEIL_OK;
-}
-
-/* --- what a name has --- */
-
-bool kveil_key_name_is_withheld(const struct kveil_key_name *n)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < n->count; i++) {
-		if (kveil_key_version_seals(n->versions[i]))
-			return false;
-		any |= n->versions[i]->withheld && n->versions[i]->record.state == KVEIL_KEY_LIVE;
-	}
-	return any;
-}
 
 /* --- an operator's word --- */
 
@@ -142,9 +72,9 @@ enum kveil_status kveil_keystore_withhold(struct kveil_keystore *ks, const struc
 /* Under a KEK that is away or lost it ends as well. Under refresh_lock. */
 static const struct kveil_key_record *outside(const struct kveil_keystore *ks, uint32_t id)
 {
-	for (size_t i = 0; i < ks->backlog.count; i++)
-		if (ks->backlog.records[i].id == id && ks->backlog.records[i].state != KVEIL_KEY_DESTROYED)
-			return &ks->backlog.records[i];
+	for (size_t i = 0; i < ks->backlog.all.count; i++)
+		if (ks->backlog.all.records[i].id == id && ks->backlog.all.records[i].state != KVEIL_KEY_DESTROYED)
+			return &ks->backlog.all.records[i];
 	return NULL;
 }
 
@@ -177,9 +107,9 @@ bool kveil_keystore_next_due(struct kveil_keystore *ks, int64_t now_ms, struct k
 
 	pthread_mutex_lock(&ks->refresh_lock);
 	pthread_mutex_lock(&ks->lock);
-	for (size_t i = 0; i < ks->withheld.count && !found; i++)
-		found = ks->withheld.items[i].due_ms && ks->withheld.items[i].due_ms <= now_ms &&
-			find_due(ks, &ks->withheld.items[i], ret);
+	for (size_t i = 0; i < ks->withheld.list.count && !found; i++)
+		found = ks->withheld.list.items[i].due_ms && ks->withheld.list.items[i].due_ms <= now_ms &&
+			find_due(ks, &ks->withheld.list.items[i], ret);
 	pthread_mutex_unlock(&ks->lock);
 	pthread_mutex_unlock(&ks->refresh_lock);
 	return found;

@@ -7,7 +7,6 @@
 #include "crypto/crypto.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static enum kveil_status memory_new(struct kveil_keystore **ret, struct kveil_error *err)
 {
@@ -18,7 +17,7 @@ static enum kveil_status memory_new(struct kveil_keystore **ret, struct kveil_er
 	struct kveil_keystore *ks = kveil_keystore_alloc();
 	if (!ks)
 		return kveil_no_memory(err, "keys");
-	ks->memory = true;
+	ks->is_memory = true;
 	*ret = ks;
 	return KVEIL_OK;
 }
@@ -35,10 +34,11 @@ enum kveil_status kveil_keystore_new_test(struct kveil_span seed, struct kveil_k
 
 	if (status)
 		return status;
-	ks->seeded = true;
-	ks->seed = kveil_secret_alloc(32);
-	status = ks->seed ? kveil_crypto_hkdf(KVEIL_SHA_256, seed, "kveil test keystore", ks->seed, 32, err)
-			  : kveil_secret_refused(err);
+	ks->in_memory.seeded = true;
+	ks->in_memory.seed = kveil_secret_alloc(32);
+	status = ks->in_memory.seed
+		     ? kveil_crypto_hkdf(KVEIL_SHA_256, seed, "kveil test keystore", ks->in_memory.seed, 32, err)
+		     : kveil_secret_refused(err);
 	if (status) {
 		kveil_keystore_unref(ks);
 		return status;
@@ -49,7 +49,7 @@ enum kveil_status kveil_keystore_new_test(struct kveil_span seed, struct kveil_k
 
 void kveil_keystore_demo_custodian(struct kveil_keystore *ks, bool present)
 {
-	atomic_store(&ks->custodian_away, !present);
+	atomic_store(&ks->in_memory.custodian_away, !present);
 	atomic_fetch_add(&ks->generation, 1); /* so that every ring looks at its next tick */
 }
 
@@ -71,17 +71,18 @@ static enum kveil_status make_bytes(struct kveil_keystore *ks, const char *name,
 	char label[KVEIL_KEY_NAME_MAX + 48];
 	enum kveil_status status;
 
-	if (!ks->seeded) {
+	if (!ks->in_memory.seeded) {
 		status = kveil_keystore_draw_id(ks, id, err);
 		return status ? status : kveil_crypto_random(key, n, err);
 	}
 	snprintf(label, sizeof label, "kveil test id %u %s", version, name);
-	status = kveil_crypto_hkdf(KVEIL_SHA_256, kveil_span_of(ks->seed, 32), label, (uint8_t *)id, sizeof *id, err);
+	status = kveil_crypto_hkdf(KVEIL_SHA_256, kveil_span_of(ks->in_memory.seed, 32), label, (uint8_t *)id,
+				   sizeof *id, err);
 	if (status)
 		return status;
 	*id |= 1; /* never 0 */
 	snprintf(label, sizeof label, "kveil test key %u %s", version, name);
-	return kveil_crypto_hkdf(KVEIL_SHA_256, kveil_span_of(ks->seed, 32), label, key, n, err);
+	return kveil_crypto_hkdf(KVEIL_SHA_256, kveil_span_of(ks->in_memory.seed, 32), label, key, n, err);
 }
 
 static enum kveil_status add_version(struct kveil_keystore *ks, struct kveil_key_name *name,
@@ -134,7 +135,7 @@ enum kveil_status kveil_memory_name(struct kveil_keystore *ks, struct kveil_span
 		if (!alg || !alg->library())
 			status = kveil_fail(err, KVEIL_E_UNSUPPORTED, "algorithm %s is not here", algorithm_for(use));
 		else
-			status = add_version(ks, n, alg, ks->seeded ? 0 : kveil_clock_wall_ms(), 0, err);
+			status = add_version(ks, n, alg, ks->in_memory.seeded ? 0 : kveil_clock_wall_ms(), 0, err);
 	}
 	pthread_mutex_unlock(&ks->io_lock);
 	*ret = n;

@@ -130,10 +130,10 @@ enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, st
 	if (!ks)
 		return kveil_no_memory(err, "keys");
 	ks->config = cfg;
-	ks->is_pinned = cfg->registry_id && kveil_registry_id_parse(cfg->registry_id, ks->pin, &ks->pin_number);
+	ks->pin.is_set = cfg->registry_id && kveil_registry_id_parse(cfg->registry_id, ks->pin.id, &ks->pin.number);
 	ks->unread = calloc(cfg->data_count ? cfg->data_count : 1, sizeof *ks->unread);
-	status =
-	    ks->unread ? kveil_crypto_random(&ks->lateness, sizeof ks->lateness, err) : kveil_no_memory(err, "keys");
+	status = ks->unread ? kveil_crypto_random(&ks->tending.lateness, sizeof ks->tending.lateness, err)
+			    : kveil_no_memory(err, "keys");
 	if (!status)
 		status = open_keks(ks, err);
 	if (status) {
@@ -149,8 +149,8 @@ struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks)
 	return (struct kveil_registry_env){.base_dir = ks->config->base_dir,
 					   .keks = ks->custodians,
 					   .kek_count = ks->custodian_count,
-					   .id = ks->is_pinned ? ks->pin : NULL,
-					   .least_number = ks->pin_number,
+					   .id = ks->pin.is_set ? ks->pin.id : NULL,
+					   .least_number = ks->pin.number,
 					   .options = ks->config->registry_options};
 }
 
@@ -169,7 +169,7 @@ static enum kveil_status open_registry(struct kveil_keystore *ks, struct kveil_e
 	if (status)
 		return status;
 	const struct kveil_registry_secret *secret = ks->registry->secret;
-	bool ours = !env.id || kveil_secret_eq(env.id, secret->id, sizeof ks->pin);
+	bool ours = !env.id || kveil_secret_eq(env.id, secret->id, sizeof ks->pin.id);
 	if (ours && secret->number >= env.least_number)
 		return KVEIL_OK;
 	kveil_registry_id_write(secret->id, secret->number, id);

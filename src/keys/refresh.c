@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between the registry and memory: opening it, taking records in, looking for an id that is not here. */
+/* Between the registry and memory: records are taken in. */
 #include "keys/internal.h"
 
 #include "base/clock.h"
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { UNKNOWN_MS = 60000, CONDEMNED_MAX = 4096 };
+enum { CONDEMNED_MAX = 4096 };
 
 /* --- records in --- */
 
@@ -136,11 +136,11 @@ static enum kveil_status collect(void *user, const struct kveil_key_record *reco
 	if (kveil_record_is_tenants(record))
 		return kveil_tenants_take(ks, record, err);
 	/* A file hands over all that it holds. */
-	for (size_t i = 0; i < ks->held_up; i++)
-		if (ks->backlog.records[i].id == record->id && ks->backlog.records[i].state == record->state &&
-		    ks->backlog.records[i].sequence == record->sequence)
+	for (size_t i = 0; i < ks->backlog.held_up; i++)
+		if (ks->backlog.all.records[i].id == record->id && ks->backlog.all.records[i].state == record->state &&
+		    ks->backlog.all.records[i].sequence == record->sequence)
 			return KVEIL_OK;
-	if (!kveil_document_add(&ks->backlog, record))
+	if (!kveil_document_add(&ks->backlog.all, record))
 		return kveil_no_memory(err, "keys");
 	return kveil_tenants_note(ks, record, err);
 }
@@ -149,13 +149,14 @@ static enum kveil_status collect(void *user, const struct kveil_key_record *reco
 static enum kveil_status condemn(struct kveil_keystore *ks, const struct kveil_key_record *r, struct kveil_error *err)
 {
 	atomic_fetch_add_explicit(&ks->registry->ignored[KVEIL_DOUBT_FORGED], 1, memory_order_relaxed);
-	if (ks->condemned_count == CONDEMNED_MAX)
+	if (ks->backlog.condemned_count == CONDEMNED_MAX)
 		return KVEIL_OK;
-	struct kveil_condemned *grown = realloc(ks->condemned, (ks->condemned_count + 1) * sizeof *grown);
+	struct kveil_condemned *grown =
+	    realloc(ks->backlog.condemned, (ks->backlog.condemned_count + 1) * sizeof *grown);
 	if (!grown)
 		return kveil_no_memory(err, "keys");
-	ks->condemned = grown;
-	struct kveil_condemned *c = &grown[ks->condemned_count++];
+	ks->backlog.condemned = grown;
+	struct kveil_condemned *c = &grown[ks->backlog.condemned_count++];
 	*c = (struct kveil_condemned){.version = r->version};
 	snprintf(c->name, sizeof c->name, "%s", r->name);
 	return KVEIL_OK;
@@ -163,8 +164,8 @@ static enum kveil_status condemn(struct kveil_keystore *ks, const struct kveil_k
 
 static bool is_condemned(const struct kveil_keystore *ks, const char *name, uint32_t version)
 {
-	for (size_t i = 0; i < ks->condemned_count; i++)
-		if (ks->condemned[i].version == version && strcmp(ks->condemned[i].name, name) == 0)
+	for (size_t i = 0; i < ks->backlog.condemned_count; i++)
+		if (ks->backlog.condemned[i].version == version && strcmp(ks->backlog.condemned[i].name, name) == 0)
 			return true;
 	return false;
 }
@@ -185,10 +186,10 @@ static enum kveil_status take(struct kveil_keystore *ks, const struct kveil_key_
 
 static struct kveil_refusal *find_refusal(const struct kveil_keystore *ks, const struct kveil_key_record *r)
 {
-	for (size_t i = 0; i < ks->refusal_count; i++)
-		if (ks->refusals[i].id == r->id && ks->refusals[i].sequence == r->sequence &&
-		    ks->refusals[i].state == r->state)
-			return &ks->refusals[i];
+	for (size_t i = 0; i < ks->backlog.refusal_count; i++)
+		if (ks->backlog.refusals[i].id == r->id && ks->backlog.refusals[i].sequence == r->sequence &&
+		    ks->backlog.refusals[i].state == r->state)
+			return &ks->backlog.refusals[i];
 	return NULL;
 }
 
@@ -203,11 +204,12 @@ static enum kveil_status take_unless_refused(struct kveil_keystore *ks, const st
 		return kveil_keystore_wrong_kek(r, err);
 	enum kveil_status status = take(ks, r, changed, err);
 	if (status == KVEIL_E_WRONG_KEK && !f) {
-		struct kveil_refusal *grown = realloc(ks->refusals, (ks->refusal_count + 1) * sizeof *grown);
+		struct kveil_refusal *grown =
+		    realloc(ks->backlog.refusals, (ks->backlog.refusal_count + 1) * sizeof *grown);
 		if (!grown)
 			return status;
-		ks->refusals = grown;
-		f = &grown[ks->refusal_count++];
+		ks->backlog.refusals = grown;
+		f = &grown[ks->backlog.refusal_count++];
 		*f = (struct kveil_refusal){.id = r->id, .sequence = r->sequence, .state = r->state};
 	}
 	if (status == KVEIL_E_WRONG_KEK)
@@ -226,7 +228,7 @@ static bool is_foreign(const struct kveil_keystore *ks, const struct kveil_key_r
 static bool waits_for(const struct kveil_keystore *ks, size_t kept, const struct kveil_key_record *r)
 {
 	for (size_t i = 0; i < kept; i++) {
-		const struct kveil_key_record *before = &ks->backlog.records[i];
+		const struct kveil_key_record *before = &ks->backlog.all.records[i];
 		if (strcmp(before->name, r->name) == 0 && (before->version == r->version || !is_foreign(ks, before)))
 			return true;
 	}
@@ -248,7 +250,7 @@ static bool is_overtaken(const struct kveil_document *b, size_t at)
  * the same name, so that the first record for a version still wins. */
 static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, struct kveil_error *err)
 {
-	struct kveil_document *b = &ks->backlog;
+	struct kveil_document *b = &ks->backlog.all;
 	enum kveil_status first = KVEIL_OK;
 	struct kveil_error why;
 	size_t kept = 0;
@@ -271,9 +273,9 @@ static enum kveil_status take_backlog(struct kveil_keystore *ks, bool *changed, 
 		b->records[i] = (struct kveil_key_record){0};
 		b->records[kept++] = r;
 	}
-	b->count = ks->held_up = kept;
+	b->count = ks->backlog.held_up = kept;
 	if (!kept)
-		ks->refusal_count = 0;
+		ks->backlog.refusal_count = 0;
 	return first;
 }
 
@@ -291,9 +293,10 @@ static enum kveil_status why_outside(const struct kveil_keystore *ks, const stru
 	}
 	if (find_refusal(ks, r))
 		return kveil_keystore_wrong_kek(r, err);
-	for (size_t i = 0; i < ks->backlog.count; i++)
-		if (strcmp(ks->backlog.records[i].kek, r->kek) == 0 && find_refusal(ks, &ks->backlog.records[i]))
-			return kveil_keystore_wrong_kek(&ks->backlog.records[i], err);
+	for (size_t i = 0; i < ks->backlog.all.count; i++)
+		if (strcmp(ks->backlog.all.records[i].kek, r->kek) == 0 &&
+		    find_refusal(ks, &ks->backlog.all.records[i]))
+			return kveil_keystore_wrong_kek(&ks->backlog.all.records[i], err);
 	enum kveil_status status = kveil_keystore_keks_last(ks, r->kek, err);
 	return status ? status
 		      : kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "KEK '%s' has yet to open key '%s' version %u", r->kek,
@@ -308,8 +311,8 @@ static void judge_unread(struct kveil_keystore *ks)
 	pthread_mutex_lock(&ks->lock);
 	for (size_t i = 0; i < c->data_count; i++)
 		ks->unread[i].why.status = KVEIL_OK;
-	for (size_t i = 0; i < ks->backlog.count; i++) {
-		const struct kveil_key_record *r = &ks->backlog.records[i];
+	for (size_t i = 0; i < ks->backlog.all.count; i++) {
+		const struct kveil_key_record *r = &ks->backlog.all.records[i];
 		const struct kveil_data_key_config *d =
 		    kveil_record_is_tenants(r) ? NULL : kveil_keys_config_find(c, kveil_span_str(r->name));
 		struct kveil_unread *u = d ? &ks->unread[d - c->data] : NULL;
@@ -322,104 +325,13 @@ static void judge_unread(struct kveil_keystore *ks)
 	pthread_mutex_unlock(&ks->lock);
 }
 
-/* --- an id that is not here --- */
-
-static struct kveil_sought *find_sought(struct kveil_keystore *ks, uint32_t id)
-{
-	for (size_t i = 0; i < ks->sought_count; i++)
-		if (ks->sought[i].id == id)
-			return &ks->sought[i];
-	return NULL;
-}
-
-void kveil_keystore_forget_unknown(struct kveil_keystore *ks, uint32_t id)
-{
-	struct kveil_sought *s = find_sought(ks, id);
-
-	if (s)
-		s->found = KVEIL_SOUGHT_ASKED;
-}
-
-bool kveil_keystore_has_id(const struct kveil_keystore *ks, uint32_t id)
-{
-	return kveil_keystore_by_id(ks, id) || kveil_tenants_by_id(ks, id);
-}
-
-static bool holds_id(const struct kveil_document *d, uint32_t id)
-{
-	for (size_t i = 0; i < d->count; i++)
-		if (d->records[i].id == id)
-			return true;
-	return false;
-}
-
-/* The registry was read to its end: what was asked for before is here, is held up by a custodian, or is nowhere. */
-static void judge_sought(struct kveil_keystore *ks, uint64_t refresh, bool changed, const struct kveil_error *why)
-{
-	int64_t until = kveil_clock_mono_ms() + UNKNOWN_MS;
-
-	pthread_mutex_lock(&ks->lock);
-	for (size_t i = 0; i < ks->sought_count; i++) {
-		struct kveil_sought *s = &ks->sought[i];
-		if (s->found == KVEIL_SOUGHT_UNKNOWN && !changed)
-			continue;
-		if (s->asked >= refresh)
-			continue;
-		s->found = holds_id(&ks->backlog, s->id) ? KVEIL_SOUGHT_HELD_UP : KVEIL_SOUGHT_UNKNOWN;
-		if (s->found == KVEIL_SOUGHT_UNKNOWN)
-			s->until_ms = until;
-	}
-	ks->held_up_why = *why;
-	pthread_mutex_unlock(&ks->lock);
-}
-
-/* Under lock. */
-static enum kveil_status ask_for(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err)
-{
-	struct kveil_sought *s = find_sought(ks, id);
-
-	if (!s) {
-		s = &ks->sought[ks->sought_next];
-		ks->sought_next = (ks->sought_next + 1) % KVEIL_SOUGHT_MAX;
-		if (ks->sought_count < KVEIL_SOUGHT_MAX)
-			ks->sought_count++;
-		*s = (struct kveil_sought){.id = id, .asked = atomic_load(&ks->refreshes)};
-	}
-	if (s->found == KVEIL_SOUGHT_UNKNOWN && kveil_clock_mono_ms() >= s->until_ms)
-		*s = (struct kveil_sought){.id = id, .asked = atomic_load(&ks->refreshes)};
-	switch (s->found) {
-	case KVEIL_SOUGHT_ASKED:
-		return kveil_fail(err, KVEIL_E_KEY_PENDING, "the registry is asked for key id %u", id);
-	case KVEIL_SOUGHT_HELD_UP: /* this record is not at fault */
-		return kveil_fail(err, KVEIL_E_REGISTRY_UNAVAILABLE, "key id %u cannot be opened yet: %s", id,
-				  ks->held_up_why.status ? ks->held_up_why.message
-							 : "its KEK is not in this configuration");
-	case KVEIL_SOUGHT_UNKNOWN:
-		break;
-	}
-	return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", id);
-}
-
-enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, struct kveil_error *err)
-{
-	enum kveil_status status = KVEIL_OK;
-
-	if (ks->memory)
-		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", id);
-	pthread_mutex_lock(&ks->lock);
-	if (!kveil_keystore_has_id(ks, id))
-		status = ask_for(ks, id, err);
-	pthread_mutex_unlock(&ks->lock);
-	return status;
-}
-
 /* --- the registry's news --- */
 
 /* *ret_read: the registry answered, and at most a custodian stands between what it holds and us. */
 static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_read, struct kveil_error *err)
 {
 	bool changed = false;
-	uint64_t number = atomic_fetch_add(&ks->refreshes, 1) + 1;
+	uint64_t number = atomic_fetch_add(&ks->seeking.refreshes, 1) + 1;
 	struct kveil_error why = {0};
 
 	kveil_tenants_reading(ks);
@@ -439,7 +351,7 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_rea
 		*err = why;
 	if (*ret_read) {
 		judge_unread(ks);
-		judge_sought(ks, number, changed, &why);
+		kveil_keystore_judge_sought(ks, number, changed, &why);
 	}
 	if (changed)
 		atomic_fetch_add_explicit(&ks->generation, 1, memory_order_release);
@@ -458,14 +370,14 @@ enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil
 {
 	bool read;
 
-	return ks->memory ? KVEIL_OK : kveil_keystore_refresh_read(ks, &read, err);
+	return ks->is_memory ? KVEIL_OK : kveil_keystore_refresh_read(ks, &read, err);
 }
 
 /* The first record of the name that was not taken in, or NULL. Under refresh_lock. */
 static const struct kveil_key_record *find_outside(const struct kveil_keystore *ks, const char *name, bool foreign)
 {
-	for (size_t i = 0; i < ks->backlog.count; i++) {
-		const struct kveil_key_record *r = &ks->backlog.records[i];
+	for (size_t i = 0; i < ks->backlog.all.count; i++) {
+		const struct kveil_key_record *r = &ks->backlog.all.records[i];
 		if (strcmp(r->name, name) == 0 && (foreign || !is_foreign(ks, r)))
 			return r;
 	}
@@ -503,8 +415,8 @@ uint32_t kveil_keystore_next_number(struct kveil_keystore *ks, const char *name)
 	uint32_t next = kveil_key_name_next(kveil_map_get(&ks->names, kveil_span_str(name)));
 	pthread_mutex_unlock(&ks->lock);
 	pthread_mutex_lock(&ks->refresh_lock);
-	for (size_t i = 0; next && i < ks->backlog.count; i++) {
-		const struct kveil_key_record *r = &ks->backlog.records[i];
+	for (size_t i = 0; next && i < ks->backlog.all.count; i++) {
+		const struct kveil_key_record *r = &ks->backlog.all.records[i];
 		if (strcmp(r->name, name) == 0 && r->version >= next)
 			next = r->version + 1;
 	}
@@ -517,8 +429,8 @@ uint32_t kveil_keystore_next_number(struct kveil_keystore *ks, const char *name)
 void kveil_keystore_each_outside(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user)
 {
 	pthread_mutex_lock(&ks->refresh_lock);
-	for (size_t i = 0; i < ks->backlog.count; i++) {
-		const struct kveil_key_record *r = &ks->backlog.records[i];
+	for (size_t i = 0; i < ks->backlog.all.count; i++) {
+		const struct kveil_key_record *r = &ks->backlog.all.records[i];
 		const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
 		if (name && strcmp(r->name, name) != 0)
 			continue;

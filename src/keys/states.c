@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Versions that are retired, destroyed or withheld, on an operator's word or because they are due. */
+/* Versions from one state to the next; destroyed where that is due. */
 #include "keys/states.h"
 
 #include "base/clock.h"
@@ -12,7 +12,7 @@
 
 /* asked fills a pattern, and name is what the registry calls it; or they are the same. A key that was configured as
  * asked before there was the pattern is meant as well. version 0: all. */
-static bool is_meant(const struct kveil_key_record *r, const char *asked, const char *name, uint32_t version)
+bool kveil_keys_is_meant(const struct kveil_key_record *r, const char *asked, const char *name, uint32_t version)
 {
 	if (version && r->version != version)
 		return false;
@@ -25,7 +25,7 @@ static enum kveil_status changed_records(struct kveil_keystore *ks, const struct
 					 struct kveil_document *ret, struct kveil_error *err)
 {
 	for (size_t i = 0; i < now->count; i++) {
-		if (!is_meant(&now->records[i], asked, name, version) || now->records[i].state >= state)
+		if (!kveil_keys_is_meant(&now->records[i], asked, name, version) || now->records[i].state >= state)
 			continue;
 		if (!kveil_document_add(ret, &now->records[i]))
 			return kveil_no_memory(err, "keys");
@@ -46,15 +46,15 @@ static enum kveil_status changed_records(struct kveil_keystore *ks, const struct
 }
 
 /* How many versions are meant; version 0: all. */
-static enum kveil_status count_meant(struct kveil_keystore *ks, const struct kveil_document *d, const char *asked,
-				     const char *name, uint32_t version, size_t *ret, struct kveil_error *err)
+enum kveil_status kveil_keys_count_meant(struct kveil_keystore *ks, const struct kveil_document *d, const char *asked,
+					 const char *name, uint32_t version, size_t *ret, struct kveil_error *err)
 {
 	bool known = false;
 
 	*ret = 0;
 	for (size_t i = 0; i < d->count; i++) {
-		known |= is_meant(&d->records[i], asked, name, 0);
-		*ret += is_meant(&d->records[i], asked, name, version);
+		known |= kveil_keys_is_meant(&d->records[i], asked, name, 0);
+		*ret += kveil_keys_is_meant(&d->records[i], asked, name, version);
 	}
 	if (!known) {
 		kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", asked);
@@ -65,8 +65,8 @@ static enum kveil_status count_meant(struct kveil_keystore *ks, const struct kve
 }
 
 /* The registry's name for what an operator calls so. */
-static bool name_meant(struct kveil_keystore *ks, const char *asked, struct kveil_tenant_ask *ret,
-		       char name[KVEIL_KEY_NAME_MAX + 1])
+bool kveil_keys_name_meant(struct kveil_keystore *ks, const char *asked, struct kveil_tenant_ask *ret,
+			   char name[KVEIL_KEY_NAME_MAX + 1])
 {
 	bool is_tenant = kveil_tenants_meant(ks, asked, ret);
 
@@ -81,7 +81,7 @@ void kveil_keys_registry_name(struct kveil_keystore *ks, const char *asked, char
 {
 	struct kveil_tenant_ask tenant;
 
-	name_meant(ks, asked, &tenant, name);
+	kveil_keys_name_meant(ks, asked, &tenant, name);
 }
 
 enum kveil_status kveil_keys_snapshot(struct kveil_keystore *ks, struct kveil_document *ret, struct kveil_error *err)
@@ -99,10 +99,10 @@ enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *asked,
 	struct kveil_document now = {0};
 	char name[KVEIL_KEY_NAME_MAX + 1];
 
-	name_meant(ks, asked, &tenant, name);
+	kveil_keys_name_meant(ks, asked, &tenant, name);
 	enum kveil_status status = kveil_keys_snapshot(ks, &now, err);
 	if (!status)
-		status = count_meant(ks, &now, asked, name, version, ret, err);
+		status = kveil_keys_count_meant(ks, &now, asked, name, version, ret, err);
 	kveil_document_clear(&now);
 	return status;
 }
@@ -177,16 +177,8 @@ static void tell_destroyed(struct kveil_keystore *ks, const struct kveil_documen
 	free(prints);
 }
 
-struct changing {
-	const char *asked, *name;              /* as an operator says, and as the registry does */
-	const struct kveil_tenant_ask *tenant; /* NULL: it is no tenant's */
-	uint32_t version;                      /* 0 = all */
-	enum kveil_key_state state;
-	const char *why; /* NULL: somebody said so now */
-};
-
-static enum kveil_status change(struct kveil_keystore *ks, const struct changing *c, size_t *ret_changed,
-				struct kveil_error *err)
+enum kveil_status kveil_keys_change(struct kveil_keystore *ks, const struct kveil_keys_changing *c, size_t *ret_changed,
+				    struct kveil_error *err)
 {
 	struct kveil_document now = {0}, changed = {0};
 	size_t meant;
@@ -195,7 +187,7 @@ static enum kveil_status change(struct kveil_keystore *ks, const struct changing
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->snapshot(ks->registry, &now, err);
 	if (!status)
-		status = count_meant(ks, &now, c->asked, c->name, c->version, &meant, err);
+		status = kveil_keys_count_meant(ks, &now, c->asked, c->name, c->version, &meant, err);
 	if (!status)
 		status = changed_records(ks, &now, c->asked, c->name, c->version, c->state, &changed, err);
 	size_t count = changed.count;
@@ -213,60 +205,6 @@ static enum kveil_status change(struct kveil_keystore *ks, const struct changing
 	kveil_document_clear(&now);
 	kveil_document_clear(&changed);
 	return status ? status : kveil_keystore_settle(ks, err);
-}
-
-enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *asked, uint32_t version,
-				       enum kveil_key_state state, size_t *ret_changed, struct kveil_error *err)
-{
-	struct kveil_tenant_ask tenant;
-	char name[KVEIL_KEY_NAME_MAX + 1];
-	struct changing c = {.asked = asked, .name = name, .version = version, .state = state};
-
-	if (name_meant(ks, asked, &tenant, name))
-		c.tenant = &tenant;
-	enum kveil_status status = change(ks, &c, ret_changed, err);
-	/* What was retired or destroyed is, whatever becomes of its successor. */
-	if (!status)
-		(void)!kveil_keystore_tend(ks, kveil_clock_wall_ms(), NULL);
-	return status;
-}
-
-static bool is_all_destroyed(const struct kveil_document *d)
-{
-	for (size_t i = 0; i < d->count; i++)
-		if (d->records[i].state != KVEIL_KEY_DESTROYED)
-			return false;
-	return true;
-}
-
-enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *asked, uint32_t version,
-				      enum kveil_event_kind kind, int64_t due_ms, size_t *ret_changed,
-				      struct kveil_error *err)
-{
-	struct kveil_document now = {0}, meant = {0};
-	struct kveil_tenant_ask tenant;
-	char name[KVEIL_KEY_NAME_MAX + 1];
-	bool is_tenant = name_meant(ks, asked, &tenant, name);
-	size_t count;
-
-	*ret_changed = 0;
-	enum kveil_status status = kveil_keys_snapshot(ks, &now, err);
-	if (!status)
-		status = count_meant(ks, &now, asked, name, version, &count, err);
-	for (size_t i = 0; !status && i < now.count; i++)
-		if (is_meant(&now.records[i], asked, name, version) && !kveil_document_add(&meant, &now.records[i]))
-			status = kveil_no_memory(err, "keys");
-	/* To destroy it once more is done already; all else comes too late. */
-	if (!status && kind != KVEIL_EVENT_KEY_DESTROY_SCHEDULED && is_all_destroyed(&meant))
-		status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "'%s' was destroyed: that cannot be taken back", asked);
-	if (!status)
-		status = kveil_keystore_withhold(ks, &meant, kind, due_ms, is_tenant && !version, ret_changed, err);
-	kveil_document_clear(&now);
-	kveil_document_clear(&meant);
-	/* Where another version takes over, it is there at once. */
-	if (!status)
-		(void)!kveil_keystore_tend(ks, kveil_clock_wall_ms(), NULL);
-	return status;
 }
 
 /* What is destroyed never comes back, so a clock that is ahead of the brokers' destroys nothing before its time. */
@@ -294,13 +232,13 @@ enum kveil_status kveil_keystore_end_due(struct kveil_keystore *ks, int64_t now_
 		return KVEIL_OK;
 	status = shared_time(ks, &now_ms, err);
 	for (int i = 0; !status && i < 256 && kveil_keystore_next_due(ks, now_ms, &due); i++) {
-		struct changing c = {.asked = due.name,
-				     .name = due.name,
-				     .tenant = due.tenant.pattern ? &due.tenant : NULL,
-				     .version = due.whole ? 0 : due.version,
-				     .state = KVEIL_KEY_DESTROYED,
-				     .why = "as scheduled"};
-		status = change(ks, &c, &changed, err);
+		struct kveil_keys_changing c = {.asked = due.name,
+						.name = due.name,
+						.tenant = due.tenant.pattern ? &due.tenant : NULL,
+						.version = due.whole ? 0 : due.version,
+						.state = KVEIL_KEY_DESTROYED,
+						.why = "as scheduled"};
+		status = kveil_keys_change(ks, &c, &changed, err);
 	}
 	return status;
 }

@@ -6,23 +6,6 @@
 
 #include <stdlib.h>
 
-struct kveil_tenant *kveil_tenants_find(const struct kveil_keystore *ks, const uint8_t digest[KVEIL_DIGEST_BYTES])
-{
-	return kveil_map_get(&ks->tenants.names, kveil_span_of(digest, KVEIL_DIGEST_BYTES));
-}
-
-struct kveil_tenant_version *kveil_tenants_by_id(const struct kveil_keystore *ks, uint32_t id)
-{
-	return kveil_map_get(&ks->tenants.ids, kveil_span_of(&id, sizeof id));
-}
-
-struct kveil_tenant_rate *kveil_tenants_rate(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern)
-{
-	if (!ks->tenants.rates)
-		ks->tenants.rates = calloc(ks->config->data_count, sizeof *ks->tenants.rates);
-	return ks->tenants.rates ? &ks->tenants.rates[pattern - ks->config->data] : NULL;
-}
-
 static struct kveil_tenant *intern(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
 				   const uint8_t digest[KVEIL_DIGEST_BYTES])
 {
@@ -207,7 +190,7 @@ void kveil_tenants_reading(struct kveil_keystore *ks)
 
 void kveil_tenants_read(struct kveil_keystore *ks, bool to_its_end)
 {
-	const struct kveil_document *b = &ks->backlog;
+	const struct kveil_document *b = &ks->backlog.all;
 
 	pthread_mutex_lock(&ks->lock);
 	for (size_t i = 0; i < ks->config->data_count; i++) {

@@ -4,8 +4,6 @@
 
 #include "base/secret.h"
 
-#include <stdlib.h>
-
 struct kveil_kek *kveil_keystore_kek(const struct kveil_keystore *ks, const char *name)
 {
 	for (size_t i = 0; i < ks->custodian_count; i++)

@@ -702,11 +702,11 @@ static void a_wrong_kek_is_let_rest(void **state)
 	put_foreign(ks, "aes-128-gcm", 78, KVEIL_KEY_LIVE);
 	assert_int_equal(asked, 3);
 	assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("sm4-gcm"), 0, &err));
-	size_t waiting = ks->backlog.count;
+	size_t waiting = ks->backlog.all.count;
 	for (int i = 0; i < 5; i++)
 		assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("sm4-gcm"), 0, &err));
 	assert_in_range(asked, 3 + ROTATED, 3 + ROTATED + 5); /* on a slow machine its rest may be over now and then */
-	assert_int_equal(ks->backlog.count, waiting);
+	assert_int_equal(ks->backlog.all.count, waiting);
 	/* What changes in the registry counts at once. */
 	put_foreign(ks, "other", 77, KVEIL_KEY_DESTROYED);
 	put_foreign(ks, "aes-128-gcm", 78, KVEIL_KEY_DESTROYED);

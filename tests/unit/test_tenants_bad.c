@@ -276,7 +276,7 @@ static void an_outage_uses_up_no_names(void **state)
 	assert_int_equal(rename(at(&fx, ".keys.json.lock"), at(&fx, "lock")), 0);
 	assert_int_equal(mkdir(at(&fx, ".keys.json.lock"), 0700), 0);
 	for (int i = 0; i < 20; i++) {
-		ks->retry_at_ms = 0;
+		ks->tending.retry_at_ms = 0;
 		assert_int_equal(kveil_keyring_named(ring, KVEIL_SPAN("slow-1"), KVEIL_USE_SEAL, &key, &err),
 				 KVEIL_E_KEY_PENDING);
 		assert_int_equal(kveil_keystore_make_asked(ks, kveil_clock_wall_ms(), &err), KVEIL_E_IO);
