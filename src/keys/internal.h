@@ -8,6 +8,19 @@
  *
  * Locks, taken in this order: tend_lock (makes new versions) > refresh_lock (one refresh at a time, registry order kept) > io_lock (calls into the registry
  * driver) > lock (names, versions, key bytes: never held over I/O).
+ *
+ * Each file needs only those below it (tests/objects.py holds that):
+ *
+ *   keyring.c, keyring_named.c   a thread's keys (lease.c: its lease, and the versions that it bound)
+ *   resolve.c, rotate.c, operate.c  a key by its name; an operator's word
+ *   tend.c                       what falls due
+ *   states.c, tenants_make.c     from one state of a version to the next; keys that records name, made
+ *   publish.c, open.c, life.c    records into the registry; the registry opened; what is withheld on an operator's word
+ *   refresh.c                    records from the registry
+ *   heed.c, tenants_take.c       what its events withhold; keys that records name, taken in
+ *   seek.c, make.c, memory.c     ids that are not here; a new version; keys in memory only
+ *   keystore.c, tenants.c        names and versions as they are in memory
+ *   keys_config.c, wrap.c, pattern.c, uses.c, succession.c, prove.c, tell.c
  */
 #ifndef KVEIL_KEYS_INTERNAL_H
 #define KVEIL_KEYS_INTERNAL_H

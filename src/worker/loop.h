@@ -13,18 +13,22 @@
  * loop with everything paused, which keeps the membership alive; rebalances happen there and in the poll for the next
  * message, never in the middle of a record.
  *
- * Each file needs only those below it:
+ * Each file needs only those below it (tests/objects.py holds that):
  *
- *   exactly_once.c, at_least_once.c   the delivery modes: commits (leaderless.c, committed.c)
- *   loop.c                            the thread: turns, waiting, keys
- *   assignment.c   retry.c            rebalances, rewinding; what waits is tried again
- *   routes.c       record.c           the rules that it goes by; one record: engine, outputs
- *   offsets.c      quarantine.c       which offsets are believed; what cannot be fetched
- *   set_aside.c    handover.c         dead letters; one message to the producer
- *   producer.c     delivery.c         the producer; records on their way, and delivery reports
- *   outlet.c       attempts.c         the topics that it writes to; records at which processes end
- *   park.c         hold.c             partitions whose next record waits; which ones the client reads
- *   intake.c       outages.c    slots.c  messages and their turn; what is told; the table of partitions
+ *   at_least_once.c, exactly_once.c      the delivery modes: commits
+ *   loop.c                               the thread: turns, waiting, keys
+ *   retry.c                              what waits is tried again
+ *   record.c                             one record: engine, outputs
+ *   offsets.c                            which offsets are believed
+ *   quarantine.c                         what cannot be fetched
+ *   assignment.c, routes.c, set_aside.c  rebalances, rewinding; the rules that it goes by; dead letters
+ *   handover.c, producer.c               one message to the producer; the producer
+ *   delivery.c, leaderless.c             records on their way, delivery reports; transactions held by a partition
+ *   outlet.c                             the topics that it writes to, and the room on the way to their partitions
+ *   park.c, committed.c                  partitions whose next record waits; whether the group's offsets are still
+ * there hold.c                               which partitions the client reads attempts.c, intake.c records at which
+ * processes end; messages until it is their turn outages.c, slots.c                   what is told; the table of
+ * partitions
  */
 #ifndef KVEIL_WORKER_LOOP_H
 #define KVEIL_WORKER_LOOP_H
