@@ -352,7 +352,6 @@ def test_tokens_end_and_the_kek_has_a_new_version(group, kafka, tmp_path, keyset
     b = Bao(tmp_path, tls=certificate(tmp_path, "tls")).start()
     try:
         os.environ["BAO_ROOT"] = b.root
-        os.environ["BAO_TOKEN"] = b.token(ttl="4s")
         b.call("POST", "sys/auth/approle", {"type": "approle"})
         b.call("POST", "auth/approle/role/kveil", {"token_policies": "kveil", "token_ttl": "4s", "token_max_ttl": "5s"})
         os.environ["ROLE"] = b.call("GET", "auth/approle/role/kveil/role-id")["data"]["role_id"]
@@ -362,8 +361,10 @@ def test_tokens_end_and_the_kek_has_a_new_version(group, kafka, tmp_path, keyset
         def configure(how):
             config(k, kafka.bootstrap, transit(b, how, f", ca_file: {tmp_path}/tls.pem"), registry, "24h", workers=1)
 
-        configure('token: "${env:BAO_TOKEN}"')
+        configure('token: "${env:BAO_ROOT}"')
         k.init()
+        os.environ["BAO_TOKEN"] = b.token(ttl="4s")
+        configure('token: "${env:BAO_TOKEN}"')
         group.start()
         configure('role_id: "${env:ROLE}", secret_id: "${env:SECRET}"')
         group.start()
