@@ -123,8 +123,8 @@ static unsigned get_from_socket(struct fixture *f, const char *path)
 
 	snprintf(url, sizeof url, "unix:%s", f->socket);
 	kveil_buf_reset(&f->body);
-	/* Far less than what a connection that trickles may take, and more than a busy machine does. */
-	if (kveil_http_get(url, path, 4000, &status, &f->body, &err) != KVEIL_OK)
+	/* More than a busy machine takes. */
+	if (kveil_http_get(url, path, 8000, &status, &f->body, &err) != KVEIL_OK)
 		fail_msg("%s", err.message);
 	kveil_buf_cstr(&f->body);
 	return status;
