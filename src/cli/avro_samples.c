@@ -65,7 +65,8 @@ static enum kveil_status open_side(const char *file, const char *original, struc
 		st = kveil_avro_schema_read(original, &was, err);
 	if (st)
 		return st;
-	known.original = kveil_buf_span(&was);
+	if (original)
+		known.original = kveil_buf_span(&was);
 	st = (of_keys ? kveil_engine_key_schema_of : kveil_engine_schema_of)(e, kveil_buf_span(&text), &known,
 									     &d->schema, err);
 	if (st && !err->file[0])

@@ -820,6 +820,29 @@ log: {{format: json}}
     assert "registry_missing" in lines[-1]["message"] or what != "no keys", r.stderr
 
 
+def test_what_was_sealed_in_avro_is_opened(configured):
+    """With the schema that the derived one comes from an enum is one again; without it, a text."""
+    head = "name: t\ntopics: [in]\nformat: avro\n"
+    files = {"seal.yaml": head + "fields: [{path: $.a, encrypt: {key: pii}}]\n", "sample": '{"a":"HIGH"}\n',
+             "writer.avsc": json.dumps({"type": "record", "name": "V", "fields": [
+                 {"name": "a", "type": {"type": "enum", "name": "E", "symbols": ["LOW", "HIGH"]}}]})}
+    for name, text in files.items():
+        (configured / name).write_text(text)
+
+    def run(*args, code=0):
+        r = kveil(*args, cwd=configured)
+        assert r.returncode == code, r
+        return r.stdout or r.stderr
+    run("keys", "init", "-c", "kveil.yaml")
+    (configured / "derived.avsc").write_text(run("schema", "derive", "-r", "seal.yaml", "writer.avsc"))
+    (configured / "open.yaml").write_text(run("invert", "-r", "seal.yaml"))
+    (configured / "sealed").write_text(run("apply", "-c", "kveil.yaml", "-r", "seal.yaml", "--schema", "writer.avsc", "sample"))
+    assert "HIGH" not in (configured / "sealed").read_text()
+    back = ("apply", "-c", "kveil.yaml", "-r", "open.yaml", "--schema", "derived.avsc")
+    assert run(*back, "sealed") == run(*back, "--original", "writer.avsc", "sealed") == files["sample"]
+    run("apply", "-c", "kveil.yaml", "-r", "open.yaml", "--original", "writer.avsc", "sealed", code=2)
+
+
 def test_bench_takes_keys_of_json_and_none(tmp_path):
     """A key between { and }, and a record without one: an envelope's rules hold for the key, which must be JSON."""
     events = tmp_path / "events"
