@@ -70,7 +70,6 @@ static bool is_id(const char *text, uint32_t *id)
 	return *text && !text[strspn(text, "0123456789")] && n <= INT32_MAX;
 }
 
-/* The operand is an id or a GUID where there is a registry, else a file's name: ./7 for one that looks like an id. */
 static enum kveil_status fetch(const struct kveil_schema_options *o, struct source *s, const struct kveil_schema_id *id,
 			       const struct kveil_schemas_schema **ret, struct kveil_error *err)
 {
@@ -78,6 +77,7 @@ static enum kveil_status fetch(const struct kveil_schema_options *o, struct sour
 			   : kveil_schemas_by_id(s->registry, o->context, id->id, ret, err);
 }
 
+/* The operand is an id or a GUID where there is a registry, else a file's name: ./7 for one that looks like an id. */
 static int read_schema(const struct kveil_command *cmd, const struct kveil_schema_options *o, struct source *s)
 {
 	enum kveil_status status;
