@@ -43,8 +43,8 @@ static const char introduction[] =
 
 static const char semantics[] =
     "\n"
-    "A rule has a `path`, exactly one [action](actions.md), and any of the other words above. [Paths and "
-    "conditions](paths.md) are RFC 9535.\n"
+    "A rule has a `path` (or [`tags`](avro.md#tags)), exactly one [action](actions.md), and any of the other "
+    "words above. [Paths and conditions](paths.md) are RFC 9535.\n"
     "\n"
     "## Which rule applies\n"
     "\n"
