@@ -155,13 +155,29 @@ static const char *subject_of(const struct kveil_plan *plan, bool of_key, struct
 	return kveil_buf_cstr(out);
 }
 
+/* What the values were before they were sealed, for rules that open them. One that the registry does not have is left
+ * out, as a worker would; while it does not answer nobody knows. */
+static enum kveil_status fetch_original(struct work *w, const struct kveil_schema_options *o, struct kveil_engine *e,
+					struct kveil_span *ret, struct kveil_error *err)
+{
+	struct kveil_schema_id id;
+
+	*ret = KVEIL_SPAN_NULL;
+	if (!w->source.registry || !(o->of_key ? kveil_engine_key_schema_original
+					       : kveil_engine_schema_original)(e, kveil_buf_span(&w->source.text), &id))
+		return KVEIL_OK;
+	enum kveil_status status = fetch(o, &w->source, &id, &w->source.original, err);
+	if (!status)
+		*ret = w->source.original->text;
+	return status == KVEIL_E_SCHEMA_PENDING || kveil_status_class(status) == KVEIL_CLASS_RECORD ? KVEIL_OK : status;
+}
+
 static int derive(struct work *w, const struct kveil_schema_options *o, struct kveil_engine *e,
 		  int (*use)(struct work *w))
 {
 	struct kveil_engine_schema *schema = NULL;
 	struct kveil_schema_source known = {.id = w->source.schema ? &w->source.id : NULL};
 	struct kveil_span text = kveil_buf_span(&w->source.text);
-	struct kveil_schema_id id;
 	struct kveil_error err;
 	int code;
 
@@ -169,11 +185,8 @@ static int derive(struct work *w, const struct kveil_schema_options *o, struct k
 		known.tags = w->source.schema->tags;
 		known.tag_count = w->source.schema->tag_count;
 	}
-	/* Without what the values were, as a worker without it. */
-	if (w->source.registry &&
-	    (o->of_key ? kveil_engine_key_schema_original : kveil_engine_schema_original)(e, text, &id) &&
-	    !fetch(o, &w->source, &id, &w->source.original, &err))
-		known.original = w->source.original->text;
+	if (fetch_original(w, o, e, &known.original, &err))
+		return kveil_failed(w->cmd, &err, KVEIL_EXIT_FAILED);
 	if ((o->of_key ? kveil_engine_key_schema_of : kveil_engine_schema_of)(e, text, &known, &schema, &err)) {
 		if (!err.file[0])
 			kveil_error_where(&err, o->schema, 0, 0);

@@ -125,6 +125,25 @@ def test_schema_and_what_goes_with_it(shop, stub):
     assert derived == json.loads(shop.run("derive", "-r", "rules.yaml", file_of(shop, USER)).stdout)
 
 
+def test_a_derived_schema_of_a_schema_out_of_reach(shop, stub):
+    """What the values were is not guessed while the registry is away: the schema that opens them would be another one."""
+    level = {"type": "enum", "name": "Level", "symbols": ["LOW", "HIGH"]}
+    writer = {"type": "record", "name": "User", "fields": [{"name": "level", "type": level}]}
+    for name, action in (("seal", "encrypt"), ("open", "decrypt")):
+        (shop.dir / f"{name}.yaml").write_text(f"name: u\ntopics: [u]\nformat: avro\nfields: [{{path: $.level, {action}: {{key: k}}}}]\n")
+    stub.schema(7, writer)
+    sealed = shop.config(stub.url).run("derive", "-c", "kveil.yaml", "-r", "seal.yaml", "7").stdout
+    stub.schema(8, sealed)
+    back = ("derive", "-c", "kveil.yaml", "-r", "open.yaml", "8")
+    assert json.loads(shop.run(*back).stdout) == writer
+    stub.on("GET", "/schemas/ids/7", error(500, 50001, "later"))
+    r = shop.run(*back, code=1)
+    assert "schema_registry_unavailable" in r.stderr and r.stdout == ""
+    # One that it does not have is another matter.
+    stub.on("GET", "/schemas/ids/7", error(404, 40403, "Schema not found"))
+    assert json.loads(shop.run(*back).stdout)["fields"][0]["type"] == "string"
+
+
 def file_of(shop, schema):
     (shop.dir / "user.avsc").write_text(json.dumps(schema))
     return "user.avsc"
