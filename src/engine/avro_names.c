@@ -49,6 +49,15 @@ static char *format(struct kveil_engine_schema *s, const char *fmt, ...)
 	return text;
 }
 
+/* Whole: of a tag's path every byte counts. */
+static char *copy(struct kveil_engine_schema *s, const char *text)
+{
+	size_t n = strlen(text) + 1;
+	char *to = kveil_arena_alloc(&s->arena, n);
+
+	return to ? memcpy(to, text, n) : NULL;
+}
+
 enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const struct kveil_schema_source *source,
 					    struct kveil_engine_schema *s, struct kveil_error *err)
 {
@@ -63,7 +72,7 @@ enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const 
 	if (!all)
 		return kveil_no_memory(err, "a schema");
 	for (size_t i = 0; i < source->tag_count; i++) {
-		char *path = format(s, "%s", source->tags[i].path), *tag = format(s, "%s", source->tags[i].tag);
+		char *path = copy(s, source->tags[i].path), *tag = copy(s, source->tags[i].tag);
 		if (!path || !tag)
 			return kveil_no_memory(err, "a schema");
 		all[i] = (struct kveil_avro_tag){path, tag};

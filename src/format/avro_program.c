@@ -242,20 +242,31 @@ static bool is_renamed(struct builder *b, uint32_t state, const struct kveil_avr
 	return old != NULL;
 }
 
+/* What cannot be read is an error: a tag that is overlooked would leave the field in clear. */
+static bool find_tag_rules(struct builder *b, const struct kveil_avro_type *record,
+			   const struct kveil_avro_member *field, uint32_t ids[KVEIL_AVRO_FIELD_TAGS],
+			   size_t *ret_count)
+{
+	const char *tags[KVEIL_AVRO_FIELD_TAGS];
+	size_t count = 0, n = kveil_avro_tags_of(b->p->tags, record, field, tags);
+
+	if (kveil_avro_is_long_field(record, field))
+		return fail(b, "a field whose name is too long for rules with tags");
+	for (size_t i = 0; i < n && count <= KVEIL_AVRO_FIELD_TAGS; i++)
+		count = kveil_avro_tag_rules(b->p->automaton, tags[i], ids, count, KVEIL_AVRO_FIELD_TAGS);
+	*ret_count = count;
+	return (n < KVEIL_AVRO_FIELD_TAGS && count <= KVEIL_AVRO_FIELD_TAGS) || fail(b, "a field with too many tags");
+}
+
 /* Of the rules that a field's tags stand for: one mark for one list. NULL: there is none, or *ret_ok is false. */
 static const struct kveil_avro_mark *mark_of(struct builder *b, const struct kveil_avro_type *record,
 					     const struct kveil_avro_member *field, bool *ret_ok)
 {
 	struct kveil_avro_program *p = b->p;
-	const char *tags[KVEIL_AVRO_FIELD_TAGS];
 	uint32_t ids[KVEIL_AVRO_FIELD_TAGS];
-	size_t count = 0, n = p->tags ? kveil_avro_tags_of(p->tags, record, field, tags) : 0;
+	size_t count = 0;
 
-	*ret_ok = true;
-	for (size_t i = 0; i < n && count <= KVEIL_AVRO_FIELD_TAGS; i++)
-		count = kveil_avro_tag_rules(p->automaton, tags[i], ids, count, KVEIL_AVRO_FIELD_TAGS);
-	if (n == KVEIL_AVRO_FIELD_TAGS || count > KVEIL_AVRO_FIELD_TAGS)
-		*ret_ok = fail(b, "a field with too many tags");
+	*ret_ok = !p->tags || find_tag_rules(b, record, field, ids, &count);
 	if (!count || !*ret_ok)
 		return NULL;
 	for (const struct kveil_avro_mark *m = p->marks; m; m = m->next)

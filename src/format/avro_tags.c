@@ -8,10 +8,15 @@
 
 enum { MOST_TAG = 256 };
 
+bool kveil_avro_is_long_field(const struct kveil_avro_type *record, const struct kveil_avro_member *field)
+{
+	return record->name.len + field->name.len + 2 > KVEIL_AVRO_FIELD_BYTES;
+}
+
 bool kveil_avro_field_name(const struct kveil_avro_type *record, const struct kveil_avro_member *field,
 			   char ret[KVEIL_AVRO_FIELD_BYTES])
 {
-	if (record->name.len + field->name.len + 2 > KVEIL_AVRO_FIELD_BYTES)
+	if (kveil_avro_is_long_field(record, field))
 		return false;
 	snprintf(ret, KVEIL_AVRO_FIELD_BYTES, "%.*s.%.*s", (int)record->name.len, (const char *)record->name.data,
 		 (int)field->name.len, (const char *)field->name.data);
@@ -37,11 +42,10 @@ static const char *pass_token(const char *glob, const char *name, size_t len, bo
 
 static bool takes(const char *glob, const char *name)
 {
-	bool at[KVEIL_AVRO_FIELD_BYTES] = {true};
-	size_t len = strlen(name);
-
 	if (!strpbrk(glob, "*?"))
 		return strcmp(glob, name) == 0;
+	bool at[KVEIL_AVRO_FIELD_BYTES] = {true};
+	size_t len = strlen(name);
 	while (*glob)
 		glob = pass_token(glob, name, len, at);
 	return at[len];

@@ -30,6 +30,8 @@ struct kveil_avro_tags {
 /* A field's tags, each once, borrowed; at most KVEIL_AVRO_FIELD_TAGS, of more it has the first. The count. */
 size_t kveil_avro_tags_of(const struct kveil_avro_tags *t, const struct kveil_avro_type *record,
 			  const struct kveil_avro_member *field, const char *ret[KVEIL_AVRO_FIELD_TAGS]);
+/* Is its whole name longer than what tags are compared with? */
+bool kveil_avro_is_long_field(const struct kveil_avro_type *record, const struct kveil_avro_member *field);
 /* "com.acme.User.phone"; false: it is longer. */
 bool kveil_avro_field_name(const struct kveil_avro_type *record, const struct kveil_avro_member *field,
 			   char ret[KVEIL_AVRO_FIELD_BYTES]);

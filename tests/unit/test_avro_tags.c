@@ -173,6 +173,33 @@ static void test_not_taken(void **state)
 	rig_clear(&r);
 }
 
+/* A tag names its field however long the names are; where they are too long to be compared the schema is refused. */
+static void test_long_names(void **state)
+{
+	(void)state;
+	static const char *const tails[] = {"User.a", "**.a"};
+	char space[1100], schema[2048], path[1200];
+	const struct kveil_schema_tag tag = {path, "PII"};
+	struct kveil_error err;
+	struct rig r;
+
+	for (int i = 0; i < 4; i++) {
+		int bytes = i < 2 ? 600 : 1020;
+		memset(space, 'n', sizeof space);
+		snprintf(schema, sizeof schema,
+			 "{\"type\":\"record\",\"name\":\"User\",\"namespace\":\"%.*s\",\"fields\":[" F(
+			     "a", "\"string\"") "]}",
+			 bytes, space);
+		snprintf(path, sizeof path, "%.*s.%s", bytes, space, tails[i % 2]);
+		rig_init(&r, HEAD PII);
+		enum kveil_status st = use(&r, schema, &tag, 1, &err);
+		assert_int_equal(st, i < 2 ? KVEIL_OK : KVEIL_E_AVRO_SCHEMA);
+		if (!st)
+			assert_comes(&r, KVEIL_SPAN("\2k"), KVEIL_SPAN("\2x"));
+		rig_clear(&r);
+	}
+}
+
 /* The first rule that holds has it, in the order of the file, by whatever it names. A wildcard is no tag. */
 static void test_order(void **state)
 {
@@ -391,6 +418,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_fields),
 	    cmocka_unit_test(test_not_taken),
+	    cmocka_unit_test(test_long_names),
 	    cmocka_unit_test(test_order),
 	    cmocka_unit_test(test_opened),
 	    cmocka_unit_test(test_tag_that_is_gone),
