@@ -87,19 +87,15 @@ enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const 
 	return KVEIL_OK;
 }
 
-/* Once a schema and plan, however many threads meet it. */
-static bool tell(const struct kveil_engine *e, struct kveil_engine_schema *s, const char *what)
+/* Once a schema and plan, however many threads meet it. what NULL: no memory to tell it. */
+static void tell(const struct kveil_engine *e, struct kveil_engine_schema *s, const char *what)
 {
 	char schema[32];
 
 	snprintf(schema, sizeof schema, "\002%016" PRIx64, s->writer->fingerprint);
-	if (!what)
-		return false;
-	if (kveil_seen_note(kveil_plan_seen(e->plan), schema, what) == KVEIL_SEEN_KNOWN ||
-	    s->lost_count == KVEIL_MOST_LOST)
-		return true;
-	s->lost[s->lost_count++] = what;
-	return true;
+	if (what && kveil_seen_note(kveil_plan_seen(e->plan), schema, what) != KVEIL_SEEN_KNOWN &&
+	    s->lost_count < KVEIL_MOST_LOST)
+		s->lost[s->lost_count++] = what;
 }
 
 static bool is_in(const char *const *tags, size_t count, const char *tag)
@@ -133,11 +129,11 @@ static bool note_field(const struct kveil_engine *e, struct kveil_engine_schema 
 	for (size_t i = 0; ok && i < count; i++)
 		ok = !stands_for_rules(s, tags[i]) ||
 		     kveil_seen_note(kveil_plan_seen(e->plan), name, tags[i]) != KVEIL_SEEN_FULL;
-	for (size_t i = s->tags.own; ok && i < s->tags.count; i++)
+	for (size_t i = s->tags.own; i < s->tags.count; i++)
 		if (strcmp(s->tags.more[i].path, name) == 0 && !is_in(tags, count, s->tags.more[i].tag))
-			ok = tell(e, s,
-				  format(s, "%s is tagged %s no longer: it stays protected until rules are taken anew",
-					 name, s->tags.more[i].tag));
+			tell(e, s,
+			     format(s, "%s is tagged %s no longer: it stays protected until rules are taken anew", name,
+				    s->tags.more[i].tag));
 	return ok;
 }
 
@@ -173,34 +169,35 @@ static bool is_named(const struct kveil_engine *e, const bool *named, enum kveil
 	return false;
 }
 
-/* Of one type's schemas: another type need not have the field. */
+/* Of one type's schemas: another type need not have the field. false: no memory. */
 static bool note_rules(const struct kveil_engine *e, struct kveil_engine_schema *s)
 {
 	const struct kveil_avro_type *root = &s->writer->types[0];
 	const bool *named = find_named(e, s);
 	char name[KVEIL_AVRO_FIELD_BYTES], word[32];
-	bool ok = named != NULL;
 
-	if (!ok || !root->name.len || root->name.len >= sizeof name)
-		return ok;
+	if (!named || !root->name.len || root->name.len >= sizeof name)
+		return named != NULL;
 	snprintf(name, sizeof name, "%.*s", (int)root->name.len, (const char *)root->name.data);
-	for (uint32_t i = 0; ok && i < e->plan->own_rule_count; i++) {
+	for (uint32_t i = 0; i < e->plan->own_rule_count; i++) {
 		snprintf(word, sizeof word, "\002%d:%u", (int)s->part, (unsigned)i);
 		if (is_named(e, named, s->part, i))
 			(void)kveil_seen_note(kveil_plan_seen(e->plan), name, word);
 		else if (kveil_seen_has(kveil_plan_seen(e->plan), name, word))
-			ok = tell(e, s,
-				  format(s, "%.200s has nothing that the rule for %.200s names, and had it before",
-					 name, e->plan->rules[i].path_text));
+			tell(e, s,
+			     format(s, "%.200s has nothing that the rule for %.200s names, and had it before", name,
+				    e->plan->rules[i].path_text));
 	}
-	return ok;
+	return true;
 }
 
 enum kveil_status kveil_engine_note_names(const struct kveil_engine *e, struct kveil_engine_schema *s,
 					  struct kveil_error *err)
 {
-	bool ok = note_rules(e, s);
+	bool ok = true;
 
+	if (!note_rules(e, s))
+		return kveil_no_memory(err, "a schema");
 	for (uint32_t i = 0; s->tags.property && ok && i < s->writer->count; i++) {
 		const struct kveil_avro_type *t = &s->writer->types[i];
 		for (uint32_t k = 0; t->kind == KVEIL_AVRO_RECORD && ok && k < t->member_count; k++)

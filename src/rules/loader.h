@@ -34,6 +34,7 @@ char *kveil_plan_strdup(struct kveil_plan *p, const char *s);
 /* Hand an object over, also when the answer is false (memory is out: it is freed at once). */
 bool kveil_plan_own_path(struct kveil_plan *p, struct kveil_path *path);
 bool kveil_plan_own_expr(struct kveil_plan *p, struct kveil_expr *expr);
+void kveil_plan_set_tag_property(struct kveil_plan *p, const char *name);
 
 /* --- load.c --- */
 /* As kveil_plan_parse, from a tree. */
@@ -82,14 +83,15 @@ bool kveil_loader_is_key_for(struct kveil_loader *l, const struct kveil_template
 bool kveil_loader_read_action(struct kveil_loader *l, const struct kveil_yaml *node, struct kveil_rule *r);
 
 /* --- tables.c --- */
-void kveil_plan_set_tag_property(struct kveil_plan *p, const char *name);
-bool kveil_loader_read_tags(struct kveil_loader *l, const struct kveil_yaml *at, char **tags, struct kveil_rule *r);
 bool kveil_loader_read_tables(struct kveil_loader *l, const struct kveil_yaml *at, char **globs, struct kveil_rule *r);
 bool kveil_rule_same_tables(const struct kveil_rule *a, const struct kveil_rule *b);
 /* Is there no row that both are for, whatever its table is? In doubt both may be. */
 bool kveil_rule_other_tables(const struct kveil_rule *a, const struct kveil_rule *b);
 /* The same of records. */
 bool kveil_rule_other_records(const struct kveil_rule *a, const struct kveil_rule *b);
+
+/* --- tags.c --- */
+bool kveil_loader_read_tags(struct kveil_loader *l, const struct kveil_yaml *at, char **tags, struct kveil_rule *r);
 
 /* --- envelope.c --- */
 void kveil_loader_read_envelope(struct kveil_loader *l, const struct kveil_yaml *at);

@@ -14,7 +14,7 @@ bool kveil_rule_has_tags(const struct kveil_rule *r);
 bool kveil_plan_has_tags(const struct kveil_plan *p);
 /* The property of a field that holds its tags. */
 const char *kveil_plan_tag_property(const struct kveil_plan *p);
-/* What the plan's rules have met; the one thing of a plan that changes, under its own lock. */
+/* What the plan's rules have met; the one thing of a plan that changes, and any thread may add to it. */
 struct kveil_seen *kveil_plan_seen(const struct kveil_plan *p);
 
 #endif
