@@ -1,64 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rules by the tags of a schema's fields, and what is told when a later schema lacks what rules named. */
-#include "kveil/schemas.h"
-#include "rules/plan.h"
+#include "avro_rig.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#define HEAD       "name: t\ntopics: [in]\nformat: avro\nfields:\n"
 #define PII        "  - {tags: [PII, GDPR], replace: {with: x}}\n"
 #define REC(f)     "{\"type\":\"record\",\"name\":\"User\",\"namespace\":\"com.acme\",\"fields\":[" f "]}"
-#define F(n, t)    "{\"name\":\"" n "\",\"type\":" t "}"
 #define T(n, t, x) "{\"name\":\"" n "\",\"type\":" t ",\"confluent:tags\":" x "}"
-
-struct rig {
-	struct kveil_plan *plan;
-	struct kveil_keystore *keystore;
-	struct kveil_keyring *ring;
-	struct kveil_engine *engine;
-	struct kveil_engine_schema *schema;
-	struct kveil_result result;
-};
-
-static void rig_init(struct rig *r, const char *rules)
-{
-	struct kveil_report report = {0};
-	struct kveil_error err;
-
-	*r = (struct rig){0};
-	r->plan = kveil_plan_parse(kveil_span_str(rules), "t.yaml", NULL, &report);
-	if (!r->plan)
-		kveil_report_print(&report, stderr);
-	kveil_report_clear(&report);
-	assert_non_null(r->plan);
-	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("seed"), &r->keystore, &err), KVEIL_OK);
-	assert_int_equal(kveil_keyring_new(r->keystore, &r->ring, &err), KVEIL_OK);
-	assert_int_equal(kveil_engine_new(r->plan, r->ring, NULL, &r->engine, &err), KVEIL_OK);
-}
-
-static void rig_clear(struct rig *r)
-{
-	kveil_engine_schema_free(r->schema);
-	kveil_engine_free(r->engine);
-	kveil_keyring_free(r->ring);
-	kveil_keystore_unref(r->keystore);
-	kveil_plan_unref(r->plan);
-}
 
 static enum kveil_status use(struct rig *r, const char *schema, const struct kveil_schema_tag *tags, size_t count,
 			     struct kveil_error *err)
 {
 	const struct kveil_schema_source source = {.tags = tags, .tag_count = count};
 
-	kveil_engine_schema_free(r->schema);
-	enum kveil_status st = kveil_engine_schema_of(r->engine, kveil_span_str(schema), &source, &r->schema, err);
-	kveil_engine_use_schema(r->engine, r->schema);
-	return st;
+	return rig_use(r, schema, &source, err);
 }
 
 static void assert_comes(struct rig *r, struct kveil_span value, struct kveil_span want)
@@ -145,7 +98,7 @@ static void test_fields(void **state)
 		size_t count = 0;
 		while (count < 2 && rows[i].tags[count].path)
 			count++;
-		rig_init(&r, HEAD PII);
+		rig_load(&r, HEAD PII);
 		if (use(&r, rows[i].schema, rows[i].tags, count, &err))
 			fail_msg("%zu: %s", i, err.message);
 		assert_comes(&r, rows[i].value, rows[i].want);
@@ -160,7 +113,7 @@ static void test_not_taken(void **state)
 	struct kveil_error err;
 	struct rig r;
 
-	rig_init(&r, HEAD "  - {tags: [PII], encrypt: {key: k}}\n");
+	rig_load(&r, HEAD "  - {tags: [PII], encrypt: {key: k}}\n");
 	assert_int_equal(use(&r, REC(T("a", "\"int\"", "[\"PII\"]")), NULL, 0, &err), KVEIL_OK);
 	assert_comes(&r, KVEIL_SPAN("\2"), KVEIL_SPAN_NULL);
 	assert_int_equal(r.result.error.status, KVEIL_E_UNSUPPORTED_KIND);
@@ -191,7 +144,7 @@ static void test_long_names(void **state)
 			     "a", "\"string\"") "]}",
 			 bytes, space);
 		snprintf(path, sizeof path, "%.*s.%s", bytes, space, tails[i % 2]);
-		rig_init(&r, HEAD PII);
+		rig_load(&r, HEAD PII);
 		enum kveil_status st = use(&r, schema, &tag, 1, &err);
 		assert_int_equal(st, i < 2 ? KVEIL_OK : KVEIL_E_AVRO_SCHEMA);
 		if (!st)
@@ -207,7 +160,7 @@ static void test_order(void **state)
 	struct kveil_error err;
 	struct rig r;
 
-	rig_init(&r, HEAD "  - {path: $.b, replace: {with: p}}\n" PII "  - {path: \"$.*\", replace: {with: w}}\n"
+	rig_load(&r, HEAD "  - {path: $.b, replace: {with: p}}\n" PII "  - {path: \"$.*\", replace: {with: w}}\n"
 			  "  - {tags: [LATE], replace: {with: l}}\n");
 	assert_int_equal(
 	    use(&r,
@@ -220,7 +173,7 @@ static void test_order(void **state)
 	    KVEIL_OK);
 	assert_comes(&r, KVEIL_SPAN("\2k\2k\2k\2k\2k"), KVEIL_SPAN("\2x\2p\2w\2w\2w"));
 	rig_clear(&r);
-	rig_init(&r, HEAD "  - {path: $.b, replace: {with: p}}\n" PII
+	rig_load(&r, HEAD "  - {path: $.b, replace: {with: p}}\n" PII
 			  "  - {path: \"$..*\", when: \"@ == 'k'\", replace: {with: w}}\n"
 			  "  - {tags: [LATE], replace: {with: l}}\n");
 	assert_int_equal(use(&r,
@@ -243,7 +196,7 @@ static void test_opened(void **state)
 	struct rig seal, r;
 	char text[1024];
 
-	rig_init(&seal, HEAD "  - {tags: [PII], encrypt: {key: k}}\n");
+	rig_load(&seal, HEAD "  - {tags: [PII], encrypt: {key: k}}\n");
 	assert_int_equal(use(&seal, REC(F("a", "\"string\"") "," F("b", "\"string\"")), tags, 1, &err), KVEIL_OK);
 	struct kveil_record record = {.value = KVEIL_SPAN("\2k\2k")};
 	kveil_engine_run(seal.engine, &record, &seal.result);
@@ -252,7 +205,7 @@ static void test_opened(void **state)
 	snprintf(text, sizeof text, "%.*s", (int)derived.len, (const char *)derived.data);
 	assert_non_null(strstr(text, "\"confluent:tags\":[\"PII\"]"));
 	for (int i = 0; i < 2; i++) {
-		rig_init(&r, open[i]);
+		rig_load(&r, open[i]);
 		assert_int_equal(use(&r, text, NULL, 0, &err), KVEIL_OK);
 		assert_comes(&r, seal.result.outputs[0].record.value, KVEIL_SPAN("\2k\2k"));
 		rig_clear(&r);
@@ -280,7 +233,7 @@ static void test_tag_that_is_gone(void **state)
 	struct kveil_error err;
 	struct rig r, anew;
 
-	rig_init(&r, HEAD PII);
+	rig_load(&r, HEAD PII);
 	assert_int_equal(use(&r, without, NULL, 0, &err), KVEIL_OK);
 	assert_comes(&r, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2k\2")); /* never tagged */
 	assert_lost(&r, NULL);
@@ -298,7 +251,7 @@ static void test_tag_that_is_gone(void **state)
 	assert_comes(&r, KVEIL_SPAN("\2k"), KVEIL_SPAN("\2k"));
 	kveil_engine_schema_free(other);
 	kveil_engine_free(engine);
-	rig_init(&anew, HEAD PII);
+	rig_load(&anew, HEAD PII);
 	assert_int_equal(use(&anew, without, NULL, 0, &err), KVEIL_OK);
 	assert_comes(&anew, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2k\2"));
 	rig_clear(&anew);
@@ -312,7 +265,7 @@ static void test_rule_that_names_nothing_now(void **state)
 	struct kveil_error err;
 	struct rig r;
 
-	rig_init(&r, HEAD "  - {path: \"$.phone\", mask: {}}\n  - {path: \"$.mail\", mask: {}}\n");
+	rig_load(&r, HEAD "  - {path: \"$.phone\", mask: {}}\n  - {path: \"$.mail\", mask: {}}\n");
 	assert_int_equal(use(&r, REC(F("phone", "\"string\"")), NULL, 0, &err), KVEIL_OK);
 	assert_lost(&r, NULL);
 	assert_int_equal(
@@ -342,7 +295,7 @@ static void test_events(void **state)
 	struct kveil_error err;
 	struct rig r;
 
-	rig_init(&r, head);
+	rig_load(&r, head);
 	assert_int_equal(use(&r, EVENT("phone"), NULL, 0, &err), KVEIL_OK);
 	assert_lost(&r, NULL);
 	assert_int_equal(use(&r, EVENT("phone_no"), NULL, 0, &err), KVEIL_OK);
