@@ -4,16 +4,8 @@
  * may leave, in clear, in base64 or in hex. KVEIL_CANARY_EVENTS: how many, 20,000 when it is not set.
  */
 #include "base/text.h"
+#include "event_rig.h"
 #include "format/envelope.h"
-#include "kveil/engine.h"
-#include "rules/plan.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
 
 static const char yaml[] = "name: t\ntopics: [in]\noutput: out\nenvelope: %s\nunmatched: %s\nfields:\n"
 			   "  - {path: $.remark, table: \"shop.*\", hash: {key: pepper}}\n"
@@ -412,23 +404,14 @@ static void look_at(const struct kveil_record *r)
 static void run_kind(const char *kind, const char *unmatched, void (*put_event)(struct world *), const char *key_column,
 		     size_t events)
 {
-	struct kveil_report report = {0};
-	struct kveil_keystore *keystore;
-	struct kveil_keyring *ring;
-	struct kveil_engine *engine;
-	struct kveil_result result;
 	struct world *w = calloc(1, sizeof *w);
+	struct rig r;
 	char text[1024];
 	size_t produced = 0;
 
 	snprintf(text, sizeof text, yaml, kind, unmatched, put_event == put_mongodb ? "_id" : "id");
 	w->is_strict = strcmp(unmatched, "keep") != 0;
-	struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(text), "t.yaml", NULL, &report);
-	kveil_report_print(&report, stderr);
-	assert_non_null(plan);
-	assert_int_equal(kveil_keystore_new_test(KVEIL_SPAN("seed"), &keystore, NULL), KVEIL_OK);
-	assert_int_equal(kveil_keyring_new(keystore, &ring, NULL), KVEIL_OK);
-	assert_int_equal(kveil_engine_new(plan, ring, NULL, &engine, NULL), KVEIL_OK);
+	rig_init(&r, text);
 	for (size_t i = 0; i < events; i++) {
 		w->len = 0;
 		w->is_other = false;
@@ -444,21 +427,17 @@ static void run_kind(const char *kind, const char *unmatched, void (*put_event)(
 					      .value = draw(w, 20) ? kveil_span_of(w->value, w->len) : KVEIL_SPAN_NULL,
 					      .headers = headers,
 					      .header_count = put_event == put_debezium ? 3 : 0};
-		kveil_engine_run(engine, &record, &result);
-		produced += result.verdict == KVEIL_PRODUCE;
-		for (size_t v = 0; v < result.output_count; v++)
-			look_at(&result.outputs[v].record);
-		if (result.verdict != KVEIL_PRODUCE)
-			look(kveil_span_str(result.error.message));
+		kveil_engine_run(r.engine, &record, &r.result);
+		produced += r.result.verdict == KVEIL_PRODUCE;
+		for (size_t v = 0; v < r.result.output_count; v++)
+			look_at(&r.result.outputs[v].record);
+		if (r.result.verdict != KVEIL_PRODUCE)
+			look(kveil_span_str(r.result.error.message));
 	}
 	printf("%s, %s: %llu canaries, %zu of %zu events produced\n", kind, unmatched, (unsigned long long)w->canaries,
 	       produced, events);
 	assert_true(produced > events / 10 * 9);
-	kveil_engine_free(engine);
-	kveil_keyring_free(ring);
-	kveil_keystore_unref(keystore);
-	kveil_plan_unref(plan);
-	kveil_report_clear(&report);
+	rig_clear(&r);
 	free(w);
 }
 
