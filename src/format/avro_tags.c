@@ -44,9 +44,11 @@ static bool takes(const char *glob, const char *name)
 {
 	if (!strpbrk(glob, "*?"))
 		return strcmp(glob, name) == 0;
-	bool at[KVEIL_AVRO_FIELD_BYTES] = {true};
+	bool at[KVEIL_AVRO_FIELD_BYTES];
 	size_t len = strlen(name);
-	while (*glob)
+	memset(at, 0, len + 1);
+	at[0] = true;
+	while (*glob && memchr(at, true, len + 1))
 		glob = pass_token(glob, name, len, at);
 	return at[len];
 }
