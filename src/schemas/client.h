@@ -18,9 +18,9 @@
  *   SCHEMA_REGISTRY_UNAVAILABLE  RETRY   no URL answers (or: 5xx, 429, credentials refused, not a registry's answer)
  *   SCHEMA_PENDING               RETRY   an id that no URL knows yet; ask again
  *   UNKNOWN_SCHEMA               RECORD  for KVEIL_SCHEMAS_WINDOW_MS every URL said that it does not know this id
- *   AVRO_SCHEMA                  RECORD  what stands under the id is beyond the bounds below, or its references are
- * broken SCHEMA_REFUSED               RETRY   a derived schema is incompatible, may not be registered, or rules stick
- * to it SCHEMA_NOT_REGISTERED        RETRY   look_up: not under that subject
+ *   AVRO_SCHEMA                  RECORD  what the id names is beyond the bounds below, or its references are broken
+ *   SCHEMA_REFUSED               RETRY   a derived schema is incompatible, not permitted, or gets rules of its own
+ *   SCHEMA_NOT_REGISTERED        RETRY   look_up: not under that subject
  */
 #ifndef KVEIL_SCHEMAS_CLIENT_H
 #define KVEIL_SCHEMAS_CLIENT_H

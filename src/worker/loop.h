@@ -25,10 +25,10 @@
  *   handover.c, producer.c               one message to the producer; the producer
  *   delivery.c, leaderless.c             records on their way, delivery reports; transactions held by a partition
  *   outlet.c                             the topics that it writes to, and the room on the way to their partitions
- *   park.c, committed.c                  partitions whose next record waits; whether the group's offsets are still
- * there hold.c                               which partitions the client reads attempts.c, intake.c records at which
- * processes end; messages until it is their turn outages.c, slots.c                   what is told; the table of
- * partitions
+ *   park.c, committed.c                  partitions whose next record waits; whether the group's offsets still exist
+ *   hold.c                               which partitions the client reads
+ *   attempts.c, intake.c                 records at which processes end; messages until it is their turn
+ *   outages.c, slots.c                   what is told; the table of partitions
  */
 #ifndef KVEIL_WORKER_LOOP_H
 #define KVEIL_WORKER_LOOP_H
