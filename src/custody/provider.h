@@ -116,6 +116,10 @@ enum kveil_status kveil_kek_prove_wrapped(struct kveil_kek *kek, struct kveil_sp
 enum kveil_status kveil_kek_not_proved(struct kveil_kek *kek, enum kveil_status status, const struct kveil_error *why,
 				       struct kveil_error *err, const char *stranger);
 
+/* absent.c, no row of the table: a KEK that could not be opened. params is why (struct kveil_error, copied). Whatever
+ * it is asked is KEK_UNAVAILABLE. */
+extern const struct kveil_provider kveil_provider_absent;
+
 /* All rows; ends with NULL. */
 extern const struct kveil_provider *const kveil_providers[];
 const struct kveil_provider *kveil_provider_by_name(const char *name);

@@ -8,7 +8,8 @@
 
 #include <stdlib.h>
 
-static enum kveil_status open_keks(struct kveil_keystore *ks, struct kveil_error *err)
+/* reachable: one whose files are not here is a custodian that is away. */
+static enum kveil_status open_keks(struct kveil_keystore *ks, bool reachable, struct kveil_error *err)
 {
 	const struct kveil_keys_config *c = ks->config;
 
@@ -17,8 +18,15 @@ static enum kveil_status open_keks(struct kveil_keystore *ks, struct kveil_error
 		return kveil_no_memory(err, "keys");
 	for (size_t i = 0; i < c->custodian_count; i++) {
 		const struct kveil_provider *p = kveil_provider_by_name(c->custodians[i].provider);
-		enum kveil_status status = kveil_kek_open(p, c->custodians[i].name, c->custodians[i].params,
-							  c->base_dir, &ks->custodians[ks->custodian_count], err);
+		struct kveil_kek **to = &ks->custodians[ks->custodian_count];
+		struct kveil_error why;
+		enum kveil_status status =
+		    kveil_kek_open(p, c->custodians[i].name, c->custodians[i].params, c->base_dir, to, &why);
+		if (status == KVEIL_E_NOT_FOUND && reachable)
+			status =
+			    kveil_kek_open(&kveil_provider_absent, c->custodians[i].name, &why, c->base_dir, to, &why);
+		if (status && err)
+			*err = why;
 		if (status)
 			return status;
 		ks->custodian_count++;
@@ -119,8 +127,8 @@ enum kveil_status kveil_keystore_check_names(struct kveil_keystore *ks, struct k
 	return check_names(ks, false, err);
 }
 
-enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
-					 struct kveil_error *err)
+static enum kveil_status prepare(const struct kveil_keys_config *cfg, bool reachable, struct kveil_keystore **ret,
+				 struct kveil_error *err)
 {
 	enum kveil_status status = kveil_crypto_init(err);
 
@@ -135,13 +143,19 @@ enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, st
 	status = ks->unread ? kveil_crypto_random(&ks->tending.lateness, sizeof ks->tending.lateness, err)
 			    : kveil_no_memory(err, "keys");
 	if (!status)
-		status = open_keks(ks, err);
+		status = open_keks(ks, reachable, err);
 	if (status) {
 		kveil_keystore_unref(ks);
 		return status;
 	}
 	*ret = ks;
 	return KVEIL_OK;
+}
+
+enum kveil_status kveil_keystore_prepare(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
+					 struct kveil_error *err)
+{
+	return prepare(cfg, false, ret, err);
 }
 
 struct kveil_registry_env kveil_keystore_env(const struct kveil_keystore *ks)
@@ -205,7 +219,7 @@ enum kveil_status kveil_keystore_open_reachable(const struct kveil_keys_config *
 						struct kveil_error *err)
 {
 	struct kveil_keystore *ks = NULL;
-	enum kveil_status status = kveil_keystore_prepare(cfg, &ks, err);
+	enum kveil_status status = prepare(cfg, true, &ks, err);
 
 	if (status)
 		return status;

@@ -256,6 +256,32 @@ def test_commands_need_only_the_kek_they_use(tmp_path, bao):
     assert json.loads(f.open(sealed).stdout) == {"a": "x"}
 
 
+def test_commands_do_without_a_kek_file_that_is_not_here(tmp_path):
+    f = Folder(tmp_path, "{provider: file, path: kek-far}")
+    (tmp_path / "kveil.yaml").write_text(TWO.format(kek="{provider: file, path: kek-far}"))
+    f.kveil("keys", "kek", "local")
+    f.kveil("keys", "kek", "guard")
+    f.init()
+    sealed = f.seal("x").stdout
+    (tmp_path / "kek-far").rename(tmp_path / "elsewhere")
+    f.kveil("keys", "rotate", "pii", "--now")
+    f.kveil("keys", "backup", "b.json")
+    rows = {r["name"]: r["state"] for r in json.loads(f.kveil("keys", "list", "--json").stdout)}
+    assert rows["far"] == "unreachable" and rows["cards"] == "active"
+    for args in (("rotate", "far"), ("export", "--tink", "far", "--clear"), ("check", "--keys")):
+        args = args if args[0] == "check" else ("keys", *args)
+        r = f.kveil(*args, check=1)
+        assert "kek-far is not there" in r.stderr + r.stdout, (args, r.stderr)
+    before = (tmp_path / "keys.json").read_bytes()
+    assert f.kveil("keys", "evict", "guard", "--yes", check=None).returncode != 0
+    assert (tmp_path / "keys.json").read_bytes() == before
+    # A worker that starts without it says so, and does not begin.
+    assert "kek-far is not there" in f.kveil("run", "-c", "kveil.yaml", check=2).stderr
+    (tmp_path / "elsewhere").rename(tmp_path / "kek-far")
+    assert {r["state"] for r in json.loads(f.kveil("keys", "list", "--json", "far").stdout)} == {"active"}
+    assert json.loads(f.open(sealed).stdout) == {"a": "x"}
+
+
 def test_a_stranger_and_garbage_are_outages(tmp_path, bao):
     """Behind the same address: nothing is published that was not proved, and what was there is as it was."""
     door = Door(bao.port)
