@@ -62,7 +62,7 @@ enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const 
 					    struct kveil_engine_schema *s, struct kveil_error *err)
 {
 	struct kveil_seen_pair *seen;
-	size_t count;
+	size_t count, glob_bytes = 0;
 
 	if (!kveil_plan_has_tags(e->plan) || s->part != KVEIL_PART_VALUE)
 		return KVEIL_OK;
@@ -76,11 +76,13 @@ enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const 
 		if (!path || !tag)
 			return kveil_no_memory(err, "a schema");
 		all[i] = (struct kveil_avro_tag){path, tag};
+		glob_bytes += strpbrk(path, "*?") ? strlen(path) : 0;
 	}
 	s->tags = (struct kveil_avro_tags){.property = kveil_plan_tag_property(e->plan),
 					   .more = all,
 					   .count = source->tag_count,
-					   .own = source->tag_count};
+					   .own = source->tag_count,
+					   .glob_bytes = glob_bytes};
 	for (size_t i = 0; i < count; i++)
 		if (seen[i].name[0] != OTHER && seen[i].word[0] != OTHER)
 			all[s->tags.count++] = (struct kveil_avro_tag){seen[i].name, seen[i].word};

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 enum { MOST_PASSES = 256, MOST_EDGES = 1 << 20, MOST_RENAMES = 1 << 18 };
+static const uint64_t most_globbed = (uint64_t)1 << 32; /* seconds */
 
 struct builder {
 	struct kveil_avro_program *p;
@@ -14,6 +15,7 @@ struct builder {
 	uint32_t mask, cap;
 	size_t edges;     /* of all nodes */
 	unsigned renames; /* left to look at: see avro_alias.c */
+	uint64_t globbed; /* bytes of globs times bytes of names so far */
 	kveil_avro_effect_fn *effect;
 	void *user;
 	struct kveil_error *err;
@@ -248,10 +250,14 @@ static bool find_tag_rules(struct builder *b, const struct kveil_avro_type *reco
 			   size_t *ret_count)
 {
 	const char *tags[KVEIL_AVRO_FIELD_TAGS];
-	size_t count = 0, n = kveil_avro_tags_of(b->p->tags, record, field, tags);
+	size_t count = 0;
 
 	if (kveil_avro_is_long_field(record, field))
 		return fail(b, "a field whose name is too long for rules with tags");
+	b->globbed += (uint64_t)b->p->tags->glob_bytes * (record->name.len + field->name.len);
+	if (b->globbed > most_globbed)
+		return fail(b, "tags with so many wildcards take too long to compare");
+	size_t n = kveil_avro_tags_of(b->p->tags, record, field, tags);
 	for (size_t i = 0; i < n && count <= KVEIL_AVRO_FIELD_TAGS; i++)
 		count = kveil_avro_tag_rules(b->p->automaton, tags[i], ids, count, KVEIL_AVRO_FIELD_TAGS);
 	*ret_count = count;

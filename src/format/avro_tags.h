@@ -25,6 +25,7 @@ struct kveil_avro_tags {
 	const char *property;              /* of fields: a tag, or a list of them */
 	const struct kveil_avro_tag *more; /* by other ways: the schema's own first */
 	size_t count, own;
+	size_t glob_bytes; /* of paths with wildcards: what it takes to ask for a field's tags */
 };
 
 /* A field's tags, each once, borrowed; at most KVEIL_AVRO_FIELD_TAGS, of more it has the first. The count. */

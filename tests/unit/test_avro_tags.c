@@ -153,6 +153,31 @@ static void test_long_names(void **state)
 	}
 }
 
+/* Globs that would keep a worker busy for hours. */
+static void test_globs_bounded(void **state)
+{
+	(void)state;
+	enum { TAGS = 4096, BYTES = 2000, NAME = 1000 };
+	static struct kveil_schema_tag tags[TAGS];
+	static char glob[BYTES + 1], space[NAME], schema[2 * NAME];
+	struct kveil_error err;
+	struct rig r;
+
+	memset(space, 'a', sizeof space);
+	for (int i = 0; i < BYTES; i++)
+		glob[i] = "**a"[i % 3];
+	for (int i = 0; i < TAGS; i++)
+		tags[i] = (struct kveil_schema_tag){glob, "PII"};
+	snprintf(schema, sizeof schema,
+		 "{\"type\":\"record\",\"name\":\"User\",\"namespace\":\"%.*s\",\"fields\":[" F("a", "\"string\"") "]}",
+		 NAME, space);
+	rig_load(&r, HEAD PII);
+	assert_int_equal(use(&r, schema, tags, TAGS, &err), KVEIL_E_AVRO_SCHEMA);
+	assert_non_null(strstr(err.message, "too long to compare"));
+	assert_int_equal(use(&r, schema, tags, 4, &err), KVEIL_OK);
+	rig_clear(&r);
+}
+
 /* The first rule that holds has it, in the order of the file, by whatever it names. A wildcard is no tag. */
 static void test_order(void **state)
 {
@@ -372,6 +397,7 @@ int main(void)
 	    cmocka_unit_test(test_fields),
 	    cmocka_unit_test(test_not_taken),
 	    cmocka_unit_test(test_long_names),
+	    cmocka_unit_test(test_globs_bounded),
 	    cmocka_unit_test(test_order),
 	    cmocka_unit_test(test_opened),
 	    cmocka_unit_test(test_tag_that_is_gone),
