@@ -7,6 +7,7 @@
 struct absent {
 	struct kveil_kek kek;
 	struct kveil_error why;
+	bool is_missed;
 };
 
 static enum kveil_status absent_open(const char *name, const void *params, const char *base_dir, struct kveil_kek **ret,
@@ -62,6 +63,7 @@ static enum kveil_status absent_unwrap(struct kveil_kek *kek, struct kveil_span 
 	(void)plain;
 	(void)room;
 	(void)ret_len;
+	((struct absent *)kek)->is_missed = true;
 	return fail(kek, err);
 }
 
@@ -73,3 +75,14 @@ const struct kveil_provider kveil_provider_absent = {
     .wrap = absent_wrap,
     .unwrap = absent_unwrap,
 };
+
+enum kveil_status kveil_kek_missed(const struct kveil_kek *kek, struct kveil_error *err)
+{
+	const struct absent *a = (const struct absent *)kek;
+
+	if (kek->provider != &kveil_provider_absent || !a->is_missed)
+		return KVEIL_OK;
+	if (err)
+		*err = a->why;
+	return a->why.status;
+}

@@ -120,6 +120,9 @@ enum kveil_status kveil_kek_not_proved(struct kveil_kek *kek, enum kveil_status 
  * it is asked is KEK_UNAVAILABLE. */
 extern const struct kveil_provider kveil_provider_absent;
 
+/* Why kek could not be opened, where it is such a KEK and was asked to unwrap; else OK. */
+enum kveil_status kveil_kek_missed(const struct kveil_kek *kek, struct kveil_error *err);
+
 /* All rows; ends with NULL. */
 extern const struct kveil_provider *const kveil_providers[];
 const struct kveil_provider *kveil_provider_by_name(const char *name);

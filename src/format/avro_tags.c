@@ -48,7 +48,7 @@ static bool takes(const char *glob, const char *name)
 	size_t len = strlen(name);
 	memset(at, 0, len + 1);
 	at[0] = true;
-	while (*glob && memchr(at, true, len + 1))
+	while (*glob && memchr(at, 1, len + 1))
 		glob = pass_token(glob, name, len, at);
 	return at[len];
 }

@@ -215,6 +215,17 @@ enum kveil_status kveil_keystore_attach_reading(struct kveil_keystore *ks, struc
 	return is_read ? KVEIL_OK : status;
 }
 
+/* A registry that nothing opens for want of a KEK's file is no outage: the file must be brought. */
+static enum kveil_status blame_missed(const struct kveil_keystore *ks, enum kveil_status status,
+				      struct kveil_error *err)
+{
+	enum kveil_status missed = KVEIL_OK;
+
+	for (size_t i = 0; status == KVEIL_E_KEK_UNAVAILABLE && !missed && i < ks->custodian_count; i++)
+		missed = kveil_kek_missed(ks->custodians[i], err);
+	return missed ? missed : status;
+}
+
 enum kveil_status kveil_keystore_open_reachable(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
 						struct kveil_error *err)
 {
@@ -224,10 +235,12 @@ enum kveil_status kveil_keystore_open_reachable(const struct kveil_keys_config *
 	if (status)
 		return status;
 	status = kveil_keystore_attach_reading(ks, err);
-	if (status)
-		kveil_keystore_unref(ks);
-	else
+	if (!status)
 		*ret = ks;
+	else {
+		status = blame_missed(ks, status, err);
+		kveil_keystore_unref(ks);
+	}
 	return status;
 }
 
