@@ -6,11 +6,13 @@
 #include "keytopic/registry_kafka.h"
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/secret.h"
 #include "crypto/crypto.h"
 #include "keytopic/registry_kafka_internal.h"
 #include "registry/registry_log.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 enum { PROOF_MS = 30000, POLICY_MS = 15000 };
@@ -355,6 +357,9 @@ enum kveil_status kveil_registry_kafka_append(struct kveil_registry *base, const
 		kveil_registry_record_label(&records[i], w.labels[n]);
 		add_message(&w, n++, &w.values[i]);
 	}
+	/* For tests: much happens between signing and writing. */
+	if (kveil_failpoint("stop-signed"))
+		raise(SIGSTOP);
 	if (!status)
 		status = kveil_registry_topic_append(r->topic, w.messages, n, err);
 	for (size_t i = 0; !status && i < count; i++)

@@ -55,9 +55,9 @@ def make(request, make_kveil, kafka):
     return make
 
 
-def start(k, *args):
+def start(k, *args, env=None):
     return subprocess.Popen([str(KVEIL), "keys", *args], cwd=k.dir, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+                            stderr=subprocess.PIPE, text=True, env=env)
 
 
 def rows(k):

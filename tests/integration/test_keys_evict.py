@@ -6,9 +6,11 @@ import hashlib
 import hmac
 import json
 import os
+import pathlib
 import signal
 import struct
 import subprocess
+import time
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -189,6 +191,25 @@ def test_two_at_one_moment(make):
         # The third may find that the secret moved on twice since it looked: it says that a new start reads it.
         assert code == 0 or any(x in stderr for x in ("run it again", "no KEK", "a process that starts now reads it")), stderr
     # What one of them wrote just after another's new root is signed by a secret that no longer counts.
+    check_works(k, sealed, raced=True)
+
+
+def is_stopped(p):
+    return pathlib.Path(f"/proc/{p.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+
+@pytest.mark.parametrize("make", ["kafka"], indirect=True)
+def test_what_was_signed_before_an_eviction_and_written_after_it_counts(make):
+    k, sealed = moved(make)
+    p = start(k, "destroy", "pepper", "--now", "--yes", env={**os.environ, "KVEIL_FAILPOINT": "stop-signed"})
+    wait_for("it has signed a record", lambda: is_stopped(p))
+    evict(k)
+    while p.poll() is None:
+        if is_stopped(p):
+            os.kill(p.pid, signal.SIGCONT)
+        time.sleep(0.05)
+    assert p.returncode == 0, p.communicate()
+    assert states(k, "pepper")[1] == "destroyed"
     check_works(k, sealed, raced=True)
 
 
