@@ -103,6 +103,12 @@ static uint32_t event_above(const struct kveil_plan *plan, const struct kveil_pa
 	return (uint32_t)(root->count - n + (n != 0));
 }
 
+/* Does the event's whole image have what the row at the root may lack? */
+static bool is_filled(const struct kveil_plan *plan, const struct kveil_path *root)
+{
+	return plan->envelope && plan->envelope->whole && kveil_plan_has_gaps(plan, root);
+}
+
 static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_part part,
 			const struct kveil_path *root, const struct kveil_path *path, unsigned only_kinds)
 {
@@ -117,6 +123,7 @@ static bool add_binding(struct kveil_engine *e, const struct kveil_rule *r, enum
 				       .event_above = event_above(e->plan, root),
 				       .in_key_row = part != r->part,
 				       .has_gaps = part != r->part || kveil_plan_has_gaps(e->plan, root),
+				       .is_filled = part == r->part && is_filled(e->plan, root),
 				       .is_bare_key = part != r->part && path && !path->count};
 	b->is_flat =
 	    part == KVEIL_PART_VALUE && part == r->part && !r->is_of_event && kveil_plan_is_event(e->plan, root);
@@ -452,6 +459,7 @@ static bool add_clear(struct kveil_engine *e, const struct kveil_bound_clear *li
 	*c = *like;
 	c->root = root;
 	c->has_gaps = kveil_plan_has_gaps(e->plan, root);
+	c->is_filled = is_filled(e->plan, root);
 	c->is_flat = from < KVEIL_STAGE_STEP && kveil_plan_is_event(e->plan, root);
 	c->own = own;
 	c->path = own ? join_paths(e, root, own) : NULL;

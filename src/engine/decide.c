@@ -305,8 +305,9 @@ static enum kveil_status find_dotted(struct kveil_engine *e, uint32_t id, const 
 
 /* What a path finds in each of its rows, for those that the automaton cannot follow. */
 static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const struct kveil_path *root,
-				      const struct kveil_path *path, bool has_gaps, bool is_flat, bool doubt_selects,
-				      const struct kveil_doc *doc, struct namings *ns, struct kveil_error *err)
+				      const struct kveil_path *path, bool has_gaps, bool is_flat, bool is_filled,
+				      bool doubt_selects, const struct kveil_doc *doc, struct namings *ns,
+				      struct kveil_error *err)
 {
 	struct kveil_doc row = kveil_engine_known(e, doc);
 	uint32_t *rows = NULL, *nodes;
@@ -317,6 +318,7 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 	for (size_t i = 0; !st && i < row_count; i++) {
 		row.root = rows[i];
 		row.has_gaps = has_gaps || (is_flat && kveil_engine_is_partial(e, &row));
+		row.full = is_filled ? kveil_engine_full_row(e, &row, root) : 0;
 		st = kveil_path_select_within(path, &row, 0, doubt_selects, &e->work, &e->arena, &nodes, &count, err);
 		if (!st && !add_namings(e, ns, id, nodes, count))
 			st = kveil_no_memory(err, "a record");
@@ -344,7 +346,7 @@ static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil
 			continue;
 		unsigned how = (protects ? KVEIL_DOTTED_WIDELY : 0) | (protects && !r->way ? KVEIL_DOTTED_INSIDE : 0);
 		st = d->is_dotted ? find_dotted(e, i, r->own, how, &d->scan->doc, ns, err)
-				  : find_by_tape(e, i, r->root, r->own, r->has_gaps, r->is_flat, protects,
+				  : find_by_tape(e, i, r->root, r->own, r->has_gaps, r->is_flat, r->is_filled, protects,
 						 &d->scan->doc, ns, err);
 		if (st)
 			return kveil_engine_blame(r, KVEIL_NO_BYTE, st, err);
@@ -355,8 +357,8 @@ static enum kveil_status find_namings(struct kveil_engine *e, const struct kveil
 			continue;
 		/* In doubt it is not clear. */
 		st = d->is_dotted ? find_dotted(e, e->rule_count + i, c->own, KVEIL_DOTTED_NONE, &d->scan->doc, ns, err)
-				  : find_by_tape(e, e->rule_count + i, c->root, c->own, c->has_gaps, c->is_flat, false,
-						 &d->scan->doc, ns, err);
+				  : find_by_tape(e, e->rule_count + i, c->root, c->own, c->has_gaps, c->is_flat,
+						 c->is_filled, false, &d->scan->doc, ns, err);
 		if (st)
 			return st;
 	}

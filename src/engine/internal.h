@@ -60,6 +60,7 @@ struct kveil_bound_rule {
 	unsigned only_kinds;         /* values of other kinds are none of its business */
 	bool in_key_row;             /* a rule for the row, at a column that the record's key holds */
 	bool has_gaps;               /* the row may lack columns */
+	bool is_filled;              /* … that stand in the event's whole image of it */
 	bool is_flat;                /* the row stands where an event could: it may say that it lacks some */
 	bool is_bare_key;            /* the key is the column's value, not an object that holds it */
 	bool is_copy;                /* of a column's value in another image, whose other columns are not known */
@@ -93,7 +94,7 @@ struct kveil_bound_clear {
 	const struct kveil_path *path; /* both */
 	uint64_t views;
 	bool streams;
-	bool has_gaps, is_flat;
+	bool has_gaps, is_filled, is_flat;
 	uint8_t from, way; /* as in struct kveil_bound_rule */
 	unsigned only_kinds;
 	uint32_t line;     /* bindings with one number are of one line */
@@ -208,6 +209,11 @@ struct kveil_engine {
 		uint32_t row;
 		bool is;
 	} partial; /* what kveil_engine_is_partial said last */
+	struct {
+		uint64_t serial;
+		const uint8_t *text;
+		uint32_t row, full;
+	} twin; /* the row found last for an image */
 	struct kveil_arena arena;
 	int64_t work;             /* what paths and conditions may still look at */
 	struct kveil_buf pieces;  /* what actions wrote, before it is spliced */
@@ -388,6 +394,8 @@ bool kveil_engine_is_added(const struct kveil_plan *plan, const char *usual, str
 bool kveil_engine_has_wrapped(const struct kveil_engine *e);
 /* The tape with what the plan knows of all rows. */
 struct kveil_doc kveil_engine_known(const struct kveil_engine *e, const struct kveil_doc *doc);
+/* Of an image that lacks what did not change: the same row in the event's whole image; 0: not there. root: of the row. */
+uint32_t kveil_engine_full_row(struct kveil_engine *e, const struct kveil_doc *row, const struct kveil_path *root);
 /* The tape of the spot's part with $ at the binding's row. */
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
                                   const struct kveil_spot *spot);

@@ -181,6 +181,69 @@ bool kveil_engine_is_deleted(struct kveil_engine *e, const struct kveil_doc *doc
 	return e->plan->envelope && e->plan->envelope->origins && any_tells(e, doc, tells_of_delete);
 }
 
+/* The one child of that name; 0: there is none, or which one counts is not known. */
+static uint32_t only_member(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t object,
+			    struct kveil_span name)
+{
+	const struct kveil_doc_node *nodes = doc->nodes;
+	uint32_t found = 0;
+
+	for (uint32_t c = object + 1; c < nodes[object].next; c = nodes[c].next) {
+		struct kveil_span other = kveil_engine_name_of(e, doc, c);
+		e->work--;
+		if (other.data && !kveil_span_eq(other, name))
+			continue;
+		if (!other.data || found)
+			return 0;
+		found = c;
+	}
+	return found;
+}
+
+/* The element that stands where the row does in its own list. Rows are asked for in their order. */
+static uint32_t element_like(struct kveil_engine *e, const struct kveil_doc *row, uint32_t list)
+{
+	const struct kveil_doc_node *nodes = row->nodes, *own = &nodes[row->root];
+	bool goes_on = e->twin.serial == e->serial && e->twin.text == row->text.data && e->twin.full &&
+		       nodes[e->twin.full].parent == list && nodes[e->twin.row].next == row->root &&
+		       nodes[e->twin.row].parent == own->parent;
+
+	if (nodes[list].kind != KVEIL_KIND_ARRAY || nodes[list].count != nodes[own->parent].count)
+		return 0;
+	uint32_t found = goes_on ? nodes[e->twin.full].next : list + 1;
+	for (uint32_t i = goes_on ? own->ordinal : 0; i < own->ordinal; i++, e->work--)
+		found = nodes[found].next;
+	return found;
+}
+
+/* What stands where the row should be in the whole image; 0: nothing, or nobody knows which of several. */
+static uint32_t find_twin(struct kveil_engine *e, const struct kveil_doc *row, bool is_element)
+{
+	const struct kveil_doc_node *nodes = row->nodes;
+	uint32_t list = is_element ? nodes[row->root].parent : row->root, event = nodes[list].parent;
+
+	if (only_member(e, row, event, kveil_engine_name_of(e, row, list)) != list)
+		return 0;
+	uint32_t whole = only_member(e, row, event, kveil_span_str(e->plan->envelope->whole));
+	return whole && is_element ? element_like(e, row, whole) : whole;
+}
+
+uint32_t kveil_engine_full_row(struct kveil_engine *e, const struct kveil_doc *row, const struct kveil_path *root)
+{
+	bool is_element = root->segments[root->count - 1].selectors[0].kind != KVEIL_SEL_NAME;
+
+	/* The members of an object are no list. */
+	if (!row->root || (row->nodes[row->root].name_end == 0) != is_element)
+		return 0;
+	if (e->twin.serial != e->serial || e->twin.text != row->text.data || e->twin.row != row->root) {
+		e->twin.full = find_twin(e, row, is_element);
+		e->twin.serial = e->serial;
+		e->twin.text = row->text.data;
+		e->twin.row = row->root;
+	}
+	return e->twin.full && row->nodes[e->twin.full].kind == KVEIL_KIND_OBJECT ? e->twin.full : 0;
+}
+
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
 				  const struct kveil_spot *spot)
 {
@@ -193,16 +256,19 @@ struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc
 	for (size_t depth = 0; !spot->doc && depth < r->root->count; depth++)
 		row.root = child_around(e, doc, row.root, spot->match.start);
 	row.has_gaps = r->has_gaps || (r->is_flat && kveil_engine_is_partial(e, &row));
+	row.full = r->is_filled ? kveil_engine_full_row(e, &row, r->root) : 0;
 	return row;
 }
 
-/* May the row at node stand for the image of it at own? In lists of rows the numbers say so: old[1] was data[1]. */
+/* May the row at node stand for the image of it at own? In lists of rows the numbers say so, where there are as many:
+ * old[1] was data[1]. */
 static bool is_image_of(const struct kveil_doc *doc, uint32_t node, const struct kveil_doc *own)
 {
-	const struct kveil_doc_node *a = &doc->nodes[node], *b = own ? &doc->nodes[own->root] : NULL;
+	const struct kveil_doc_node *nodes = doc->nodes, *a = &nodes[node], *b = own ? &nodes[own->root] : NULL;
 	bool is_element = b && own->root && !b->name_end;
 
-	return !is_element || (!a->name_end && a->ordinal == b->ordinal);
+	return !is_element ||
+	       (!a->name_end && a->ordinal == b->ordinal && nodes[a->parent].count == nodes[b->parent].count);
 }
 
 static bool begins_with(const struct kveil_path *path, const struct kveil_path *start)

@@ -67,6 +67,7 @@ const struct kveil_envelope kveil_envelope_canal = {
     .events = events,
     .keys = keys,
     .images = images,
+    .whole = "data",
     .key_headers = no_headers,
     .clauses = clauses,
     .elsewhere = &elsewhere,

@@ -96,6 +96,7 @@ struct kveil_envelope {
 	const char *text_column; /* the column whose value, as a text of JSON, stands in a key … */
 	const char *text_in_key; /* … under this name; NULL: there is none */
 	const char *const *images; /* of the rows those that may lack columns; none: NULL */
+	const char *whole; /* the member beside them with the row as it is now: what an image lacks did not change; NULL */
 	const struct kveil_origin *origins; /* of a flat row; none: NULL */
 	/* What stands before a column's name where a flat row has another image's value of it beside its own; with __ by a
 	 * transform, and with a dot behind also between the names of what lay in each other. None: NULL */

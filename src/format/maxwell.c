@@ -58,6 +58,7 @@ const struct kveil_envelope kveil_envelope_maxwell = {
     .events = events,
     .keys = keys,
     .images = images,
+    .whole = "data",
     .key_prefix = "pk.",
     .key_headers = no_headers,
     .clauses = clauses,

@@ -45,9 +45,9 @@ void kveil_evaluation_end(struct kveil_evaluation *ev);
 enum kveil_status kveil_evaluation_fail(struct kveil_evaluation *ev, enum kveil_status status, const char *message);
 bool kveil_evaluation_charge(struct kveil_evaluation *ev, int64_t work); /* false: stop */
 
-/* Pushes what the path finds. as_set: in document order and without repeats; otherwise RFC 9535's list, in which a
- * node stands as often as it was found, in no particular order. */
-void kveil_evaluation_select(struct kveil_evaluation *ev, const struct kveil_path *path, uint32_t current, bool as_set);
+/* Pushes what the path finds from there. as_set: in document order and without repeats; otherwise RFC 9535's list, in
+ * which a node stands as often as it was found, in no particular order. */
+void kveil_evaluation_select(struct kveil_evaluation *ev, const struct kveil_path *path, uint32_t from, bool as_set);
 enum kveil_tri kveil_evaluation_test(struct kveil_evaluation *ev, const struct kveil_expr *e, uint32_t current);
 
 /* The two texts' scalar values in order; escaped: backslashes are JSON escapes. */

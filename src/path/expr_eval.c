@@ -73,10 +73,43 @@ static bool is_absent(const struct kveil_evaluation *ev, const struct item *item
 	return false;
 }
 
-/* May the row have more than the query finds? Below the root values are whole. */
-static bool may_miss(const struct kveil_evaluation *ev, const struct kveil_path *query, uint32_t current)
+static bool has_first_member(struct kveil_evaluation *ev, const struct kveil_path *query, uint32_t node)
 {
-	return ev->doc->has_gaps && (!query->relative || current == ev->doc->root);
+	const struct kveil_path first = {.segments = query->segments, .count = 1};
+	size_t base = ev->count;
+
+	kveil_evaluation_select(ev, &first, node, false);
+	bool has = ev->count > base;
+	ev->count = base;
+	return has;
+}
+
+/* Where a query begins. A member that the row lacks is the full row's. *ret_whole: nothing of what it asks for can be
+ * missing, for below the root values are whole. */
+static uint32_t start_of(struct kveil_evaluation *ev, const struct kveil_path *query, uint32_t current, bool *ret_whole)
+{
+	const struct kveil_doc *doc = ev->doc;
+	uint32_t start = query->relative ? current : doc->root;
+	const struct kveil_segment *first = query->count ? query->segments : NULL;
+	bool is_member = first && !first->descendant && first->count == 1 && first->selectors[0].kind == KVEIL_SEL_NAME;
+
+	*ret_whole = !doc->has_gaps || (query->relative && current != doc->root);
+	if (*ret_whole || !doc->full || query->relative || !is_member)
+		return start;
+	if (!has_first_member(ev, query, start) && has_first_member(ev, query, doc->full))
+		start = doc->full;
+	*ret_whole = start == doc->full || has_first_member(ev, query, start);
+	return start;
+}
+
+/* Pushes what a query finds. true: the row may have more. */
+static bool ask(struct kveil_evaluation *ev, const struct kveil_path *query, uint32_t current, bool as_set)
+{
+	bool is_whole;
+	uint32_t start = start_of(ev, query, current, &is_whole);
+
+	kveil_evaluation_select(ev, query, start, as_set);
+	return !is_whole;
 }
 
 /* May it be a scalar in extended JSON, as {"$numberLong": "42"} is? */
@@ -294,8 +327,7 @@ static struct value call_count(struct kveil_evaluation *ev, const struct kveil_p
 {
 	size_t base = ev->count;
 
-	kveil_evaluation_select(ev, path, current, false);
-	bool doubtful = may_miss(ev, path, current);
+	bool doubtful = ask(ev, path, current, false);
 	for (size_t i = base; i < ev->count; i++)
 		doubtful |= ev->stack[i].doubtful;
 	return doubtful ? (struct value){0} : number_value(ev->count - base);
@@ -305,8 +337,8 @@ static struct value call_value(struct kveil_evaluation *ev, const struct kveil_p
 {
 	size_t base = ev->count;
 
-	kveil_evaluation_select(ev, path, current, false);
-	if (ev->count != base + 1 || ev->stack[base].doubtful || may_miss(ev, path, current))
+	bool may_miss = ask(ev, path, current, false);
+	if (ev->count != base + 1 || ev->stack[base].doubtful || may_miss)
 		return (struct value){0};
 	return (struct value){.count = 1, .first = base};
 }
@@ -320,7 +352,7 @@ static struct value operand_value(struct kveil_evaluation *ev, const struct kvei
 	case KVEIL_OPERAND_LITERAL:
 		return (struct value){.count = 1, .is_item = true, .item = {.kind = o->literal, .text = o->text}};
 	case KVEIL_OPERAND_QUERY:
-		kveil_evaluation_select(ev, o->path, current, true);
+		ask(ev, o->path, current, true);
 		return (struct value){.count = ev->count - base, .first = base};
 	case KVEIL_OPERAND_CALL:
 		break;
@@ -446,9 +478,8 @@ static enum kveil_tri test_pairs(struct kveil_evaluation *ev, const struct kveil
 static enum kveil_tri test_exists(struct kveil_evaluation *ev, const struct kveil_path *path, uint32_t current)
 {
 	size_t base = ev->count;
-	enum kveil_tri answer = may_miss(ev, path, current) ? KVEIL_DOUBT : KVEIL_NO;
+	enum kveil_tri answer = ask(ev, path, current, true) ? KVEIL_DOUBT : KVEIL_NO;
 
-	kveil_evaluation_select(ev, path, current, true);
 	for (size_t i = base; i < ev->count && answer != KVEIL_YES; i++)
 		answer = ev->stack[i].doubtful ? KVEIL_DOUBT : KVEIL_YES;
 	ev->count = base;

@@ -275,11 +275,11 @@ static void step(struct kveil_evaluation *ev, const struct kveil_segment *segmen
 	ev->count = base + found;
 }
 
-void kveil_evaluation_select(struct kveil_evaluation *ev, const struct kveil_path *path, uint32_t current, bool as_set)
+void kveil_evaluation_select(struct kveil_evaluation *ev, const struct kveil_path *path, uint32_t from, bool as_set)
 {
 	size_t base = ev->count;
 
-	push(ev, path->relative ? current : ev->doc->root, false);
+	push(ev, from, false);
 	for (size_t i = 0; i < path->count && ev->status == KVEIL_OK && ev->count > base; i++)
 		step(ev, &path->segments[i], base, as_set);
 	if (ev->status != KVEIL_OK)
@@ -298,7 +298,7 @@ enum kveil_status kveil_path_select_within(const struct kveil_path *p, const str
 	kveil_evaluation_begin(&ev, doc, work, err);
 	ev.large.allowance = arena->allowance;
 	if (doc->count)
-		kveil_evaluation_select(&ev, p, from, true);
+		kveil_evaluation_select(&ev, p, p->relative ? from : doc->root, true);
 	uint32_t *list = kveil_arena_array(arena, ev.count, sizeof *list);
 	if (!list)
 		kveil_evaluation_fail(&ev, KVEIL_E_NO_MEMORY, "out of memory while evaluating a path");

@@ -265,6 +265,52 @@ static void what_an_image_has_is_known(void **state)
 		"{\"old\":{\"phone\":{\"a\":1,\"b\":2}}}", "{\"old\":{\"phone\":{\"a\":1,\"b\":2}}}");
 }
 
+#define OF_US NULLIFY("$.country == 'CN'")
+
+/* What Canal and Maxwell leave out of `old` did not change. tests/integration/test_images.py has more of it. */
+static void what_did_not_change_is_the_whole_rows(void **state)
+{
+	(void)state;
+	static const char *const same[][2] = {
+	    {"maxwell", "{\"data\":{\"country\":\"US\",\"phone\":\"N\"},\"old\":{\"phone\":\"C\"}}"},
+	    {"canal", "{\"data\":[{\"phone\":\"N\",\"country\":\"US\"}],\"old\":[{\"phone\":\"C\"}]}"},
+	    {"maxwell", "{\"old\":{\"phone\":\"C\"},\"d\\u0061ta\":{\"country\":\"US\",\"phone\":\"N\"}}"},
+	};
+	static const char *const doubts[][3] = {
+	    /* Which row of which? */
+	    {"canal", "{\"data\":[{\"country\":\"US\"},{\"country\":\"US\"}],\"old\":[{\"phone\":\"C\"}]}",
+	     "{\"data\":[{\"country\":\"US\"},{\"country\":\"US\"}],\"old\":[{\"phone\":null}]}"},
+	    {"canal", "{\"data\":[null],\"old\":[{\"phone\":\"C\"}]}", "{\"data\":[null],\"old\":[{\"phone\":null}]}"},
+	    {"canal", "{\"data\":{\"x\":{\"country\":\"US\"}},\"old\":{\"x\":{\"phone\":\"C\"}}}",
+	     "{\"data\":{\"x\":{\"country\":\"US\"}},\"old\":{\"x\":{\"phone\":null}}}"},
+	    {"maxwell", "{\"data\":{\"country\":\"US\"},\"data\":{\"country\":\"CN\"},\"old\":{\"phone\":\"C\"}}",
+	     "{\"data\":{\"country\":\"US\"},\"data\":{\"country\":\"CN\"},\"old\":{\"phone\":null}}"},
+	    {"maxwell", "{\"data\":{\"country\":\"US\"},\"old\":{\"phone\":\"C\"},\"old\":{\"country\":\"CN\"}}",
+	     "{\"data\":{\"country\":\"US\"},\"old\":{\"phone\":null},\"old\":{\"country\":\"CN\"}}"},
+	    /* Elsewhere nothing says that it did not change. */
+	    {"debezium", "{\"after\":{\"country\":\"US\"},\"before\":{\"phone\":\"C\"}}",
+	     "{\"after\":{\"country\":\"US\"},\"before\":{\"phone\":null}}"},
+	    {"ogg", "{\"after\":{\"country\":\"US\"},\"before\":{\"phone\":\"C\"}}",
+	     "{\"after\":{\"country\":\"US\"},\"before\":{\"phone\":null}}"},
+	};
+
+	for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+		becomes(same[i][0], OF_US, same[i][1], same[i][1]);
+	for (size_t i = 0; i < sizeof doubts / sizeof *doubts; i++)
+		becomes(doubts[i][0], OF_US, doubts[i][1], doubts[i][2]);
+	/* Filters ask too, and find no places there. */
+	becomes("maxwell", "{path: \"$.phones[?$.country == 'CN']\", nullify: true}",
+		"{\"data\":{\"country\":\"US\",\"phones\":[1]},\"old\":{\"phones\":[2]}}",
+		"{\"data\":{\"country\":\"US\",\"phones\":[1]},\"old\":{\"phones\":[2]}}");
+	becomes("maxwell", "{path: \"$.phones[?$.country == 'CN']\", nullify: true}",
+		"{\"data\":{\"country\":\"US\",\"phones\":[1]},\"old\":{\"country\":\"CN\"}}",
+		"{\"data\":{\"country\":\"US\",\"phones\":[1]},\"old\":{\"country\":\"CN\"}}");
+	/* In a text of the row, too. */
+	becomes("maxwell", "{path: [$.p, $.x], when: \"$.country == 'CN'\", nullify: true}",
+		"{\"data\":{\"country\":\"US\"},\"old\":{\"p\":\"{\\\"x\\\":2}\"}}",
+		"{\"data\":{\"country\":\"US\"},\"old\":{\"p\":\"{\\\"x\\\":2}\"}}");
+}
+
 static void filters_and_headers_know_of_gaps_too(void **state)
 {
 	(void)state;
@@ -622,6 +668,7 @@ int main(void)
 	    cmocka_unit_test(what_reveals_needs_every_reading),
 	    cmocka_unit_test(what_an_image_may_lack_is_doubt),
 	    cmocka_unit_test(what_an_image_has_is_known),
+	    cmocka_unit_test(what_did_not_change_is_the_whole_rows),
 	    cmocka_unit_test(filters_and_headers_know_of_gaps_too),
 	    cmocka_unit_test(a_header_tells_of_gaps),
 	    cmocka_unit_test(gaps_reveal_nothing),
