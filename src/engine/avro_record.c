@@ -419,6 +419,17 @@ static enum kveil_status write_event(struct writing *w, const struct kveil_avro_
 	return kveil_fail(w->err, KVEIL_E_INTERNAL, "an event of no kind");
 }
 
+enum kveil_status kveil_engine_typed_doc(struct kveil_engine *e, struct kveil_error *err)
+{
+	struct kveil_avro_walk *w = e->typed[KVEIL_PART_VALUE].walk;
+
+	if (e->value_doc || !w)
+		return KVEIL_OK;
+	w->want_doc = true;
+	e->value_doc = &w->doc;
+	return kveil_avro_walk(w, e->value, err);
+}
+
 static enum kveil_status walk(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
 			      struct kveil_error *err)
 {

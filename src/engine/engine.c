@@ -360,26 +360,31 @@ static enum kveil_status run_key(struct kveil_engine *e, struct kveil_error *err
 	return st;
 }
 
+/* Does the record have no row that could lack a field? */
+static enum kveil_status has_no_row(struct kveil_engine *e, bool *ret, struct kveil_error *err)
+{
+	bool is_typed = e->parts[KVEIL_PART_VALUE].format->is_typed;
+	enum kveil_status st = is_typed ? kveil_engine_typed_doc(e, err) : KVEIL_OK;
+
+	return st ? st : kveil_engine_is_control(e, true, ret, err);
+}
+
 static enum kveil_status check_required(struct kveil_engine *e, struct kveil_error *err)
 {
 	for (uint32_t i = 0, next; i < e->rule_count; i = next) {
 		const struct kveil_bound_rule *r = &e->rules[i];
 		next = kveil_engine_next_rule(e, i);
-		bool is_absent = r->rule->required && !kveil_engine_found(e, i);
+		bool is_absent = r->rule->required && !kveil_engine_found(e, i), no_row = false;
 		/* A tombstone has no fields to miss. */
 		if (!is_absent || (r->part == KVEIL_PART_VALUE && !e->record->value.data))
 			continue;
 		enum kveil_tri table;
 		enum kveil_status st = kveil_engine_table_of_record(e, r->rule, &table, err);
-		if (st)
-			return st;
-		if (table == KVEIL_NO)
+		if (!st && table == KVEIL_NO)
 			continue;
-		/* Nor has a record about the stream. */
-		bool is_control = false;
-		if (!e->parts[KVEIL_PART_VALUE].format->is_typed)
-			st = kveil_engine_is_control(e, &is_control, err);
-		if (st || is_control)
+		if (!st)
+			st = has_no_row(e, &no_row, err);
+		if (st || no_row)
 			return st;
 		kveil_fail(err, KVEIL_E_MISSING_FIELD, "a required field is absent");
 		kveil_error_rule(err, r->rule->id);

@@ -307,6 +307,8 @@ static inline void kveil_engine_uncount(struct kveil_bound_rule *r, uint64_t tim
 	_Atomic uint64_t *n = r->matches;
 	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) - times, memory_order_relaxed);
 	r->found_times -= times;
+	if (!r->found_times)
+		r->found_in = 0;
 }
 
 /* What it held may be a clear value, and longer than what comes. */
@@ -409,8 +411,9 @@ enum kveil_status kveil_engine_check_event(const struct kveil_engine *e, struct 
 /* What bytes that are no JSON are, where the envelope knows it. Returns the status to go on with. */
 enum kveil_status kveil_engine_explain_event(const struct kveil_engine *e, struct kveil_span value,
                                              enum kveil_status status, struct kveil_error *err);
-/* Is the value about the stream, and no row? */
-enum kveil_status kveil_engine_is_control(struct kveil_engine *e, bool *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Is the value about the stream, or with or_event about a table as a whole, so that it has no row? */
+enum kveil_status kveil_engine_is_control(struct kveil_engine *e, bool or_event, bool *ret,
+                                          struct kveil_error *err) KVEIL_MUST_CHECK;
 /* CONTROL_RECORD where `control` is not keep and it is. */
 enum kveil_status kveil_engine_check_control(struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Does the header hold a whole key? */
@@ -453,6 +456,8 @@ enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part pa
 enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
                                          struct kveil_buf *out, bool *ret_written,
                                          struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The tape of a value with types that was read without one. */
+enum kveil_status kveil_engine_typed_doc(struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_engine_clear_typed(struct kveil_engine *e);
 /* Wipes the tapes, and gives back what is larger than keep_bytes. */
 void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes);

@@ -395,8 +395,8 @@ static bool has_only(struct kveil_engine *e, const struct kveil_doc *doc, const 
 	return only;
 }
 
-/* Is what stands at doc->root a record about the stream, beyond doubt? */
-static enum kveil_status is_control(struct kveil_engine *e, const struct kveil_doc *doc, bool *ret,
+/* Is what stands at doc->root such a record, beyond doubt? */
+static enum kveil_status is_control(struct kveil_engine *e, const struct kveil_doc *doc, bool or_event, bool *ret,
 				    struct kveil_error *err)
 {
 	const struct kveil_control *c = e->plan->envelope->controls;
@@ -405,13 +405,28 @@ static enum kveil_status is_control(struct kveil_engine *e, const struct kveil_d
 	*ret = false;
 	for (size_t i = 0; !st && !*ret && c && c[i].when; i++) {
 		enum kveil_tri tri = KVEIL_NO;
+		if ((c[i].is_event && !or_event) || (c[i].is_message && e->plan->reads_messages))
+			continue;
 		st = kveil_expr_eval_within(e->plan->controls[i], doc, doc->root, &e->work, &tri, err);
 		*ret = tri == KVEIL_YES && has_only(e, doc, c[i].members);
 	}
 	return st;
 }
 
-enum kveil_status kveil_engine_is_control(struct kveil_engine *e, bool *ret, struct kveil_error *err)
+/* Is the record nothing but what stands there? A payload beside something else is a column. */
+static bool is_alone(const struct kveil_doc *doc, uint32_t node)
+{
+	const struct kveil_doc_node *nodes = doc->nodes;
+
+	if (!node || nodes[0].count == 1)
+		return true;
+	uint32_t other = node == 1 ? nodes[1].next : 1;
+	return nodes[0].count == 2 && nodes[other].kind == KVEIL_KIND_NULL &&
+	       kveil_span_eq(KVEIL_SPAN("\"schema\""), kveil_span_of(doc->text.data + nodes[other].name_start,
+								     nodes[other].name_end - nodes[other].name_start));
+}
+
+enum kveil_status kveil_engine_is_control(struct kveil_engine *e, bool or_event, bool *ret, struct kveil_error *err)
 {
 	const struct kveil_rows *events = &e->plan->rows[KVEIL_ROWS_EVENT];
 	const struct kveil_doc *value;
@@ -426,12 +441,11 @@ enum kveil_status kveil_engine_is_control(struct kveil_engine *e, bool *ret, str
 		struct kveil_doc event = *value;
 		st = kveil_path_select_within(events->roots[i], value, 0, false, &e->work, &e->arena, &nodes, &count,
 					      err);
-		/* A payload beside something else is a column. */
-		if (st || count != 1 || (nodes[0] && value->nodes[0].count != 1))
+		if (st || count != 1 || !is_alone(value, nodes[0]))
 			continue;
 		event.root = nodes[0];
 		if (event.nodes[event.root].kind == KVEIL_KIND_OBJECT)
-			st = is_control(e, &event, ret, err);
+			st = is_control(e, &event, or_event, ret, err);
 	}
 	return st;
 }
@@ -439,7 +453,8 @@ enum kveil_status kveil_engine_is_control(struct kveil_engine *e, bool *ret, str
 enum kveil_status kveil_engine_check_control(struct kveil_engine *e, struct kveil_error *err)
 {
 	bool is = false;
-	enum kveil_status st = e->plan->control != KVEIL_CONTROL_KEEP ? kveil_engine_is_control(e, &is, err) : KVEIL_OK;
+	enum kveil_status st =
+	    e->plan->control != KVEIL_CONTROL_KEEP ? kveil_engine_is_control(e, false, &is, err) : KVEIL_OK;
 
 	if (!st && is)
 		return kveil_fail(err, KVEIL_E_CONTROL_RECORD, "a record about the stream, and not a row");

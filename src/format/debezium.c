@@ -150,10 +150,16 @@ static const char *const transaction[] = {"status", "id", "ts_ms", "event_count"
 static const char *const schema_change[] = {"source",       "ts_ms", "databaseName", "schemaName", "ddl",
 					    "tableChanges", NULL};
 
+static const char *const notification[] = {"id", "type", "aggregate_type", "additional_data", "timestamp", NULL};
+
+#define NO_IMAGES "(!$.before || $.before == null) && (!$.after || $.after == null)"
 static const struct kveil_control controls[] = {
     {"$.ts_ms", heartbeat},
     {"($.status == 'BEGIN' || $.status == 'END') && $.id", transaction},
     {"$.source.connector && $.databaseName && ($.ddl || $.tableChanges)", schema_change},
+    {"$.aggregate_type && $.type && $.additional_data", notification},
+    {"$.source.connector && $.op == 't' && " NO_IMAGES, NULL, .is_event = true},
+    {"$.source.connector && $.op == 'm' && $.message && " NO_IMAGES, NULL, .is_event = true, .is_message = true},
     {0},
 };
 

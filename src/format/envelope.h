@@ -64,6 +64,8 @@ enum kveil_clue_from {
 struct kveil_control {
 	const char *when;           /* a condition on the event */
 	const char *const *members; /* all that it may have; NULL = any */
+	bool is_event; /* of a table, such as its truncation, but without a row: no business of the option `control` */
+	bool is_message; /* the same, unless the option `messages` finds a row in it */
 };
 
 /* What says which table a row is of. Not told is doubt. */

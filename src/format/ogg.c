@@ -40,7 +40,8 @@ static const struct kveil_table_clue tables[] = {
     {0},
 };
 
-static const struct kveil_control no_controls[] = {{0}};
+static const struct kveil_control controls[] = {
+    {"$.op_type == 'T' && $.op_ts && $.pos && !$.before && !$.after", NULL, .is_event = true}, {0}};
 
 const struct kveil_envelope kveil_envelope_ogg = {
     .name = "ogg",
@@ -54,7 +55,7 @@ const struct kveil_envelope kveil_envelope_ogg = {
     .clauses = clauses,
     .elsewhere = &elsewhere,
     .tables = tables,
-    .controls = no_controls,
+    .controls = controls,
     .members = members,
     .is_event = "$.table && match($.op_type, '[IUDT]') && $.op_ts && $.pos",
 };

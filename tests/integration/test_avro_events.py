@@ -136,6 +136,40 @@ def test_conditions_tables_and_absent_values():
     assert go(2, phone=ABSENT, card=ABSENT.encode()) == {"id": 1, "phone": ABSENT, "card": ABSENT.encode(), "n": 2}
 
 
+REQUIRED = "  - {path: $.phone, required: true, mask: {}}\n"
+COLLECTION = record("event", ("data_collection", "string"), ("event_count", "long"))
+CONTROL = {
+    "a heartbeat": (record("Heartbeat", ("ts_ms", "long")), {"ts_ms": 1}),
+    "a transaction's end": (record("TransactionMetadataValue", ("status", "string"), ("id", "string"),
+                                   ("event_count", null_or("long")), ("ts_ms", "long"),
+                                   ("data_collections", null_or({"type": "array", "items": COLLECTION}))),
+                            {"status": "END", "id": "1", "event_count": 1, "ts_ms": 1,
+                             "data_collections": [{"data_collection": "s.t", "event_count": 1}]}),
+    "a schema's change": (record("SchemaChangeValue", ("source", source()), ("ts_ms", "long"),
+                                 ("databaseName", null_or("string")), ("schemaName", null_or("string")),
+                                 ("ddl", null_or("string")), ("tableChanges", {"type": "array", "items": "string"})),
+                          {"source": SOURCE, "ts_ms": 1, "databaseName": "d", "schemaName": None, "ddl": CANARY,
+                           "tableChanges": []}),
+}
+
+
+@pytest.mark.parametrize("what", CONTROL)
+def test_a_control_record_lacks_no_field(what):
+    schema, value = CONTROL[what]
+    code, derived, out, _, _ = run_one(REQUIRED, schema, value)
+    assert code == "ok", derived
+    assert_no_canary(out)
+    dropped = HEAD.replace("envelope: debezium", "envelope: {kind: debezium, control: dead-letter}")
+    assert run_one(REQUIRED, schema, value, head=dropped)[0] == "control_record"
+
+
+def test_a_field_is_required_of_rows():
+    truncated = run_one(REQUIRED, envelope(ROW), event(op="t"))
+    assert truncated[0] == "ok", truncated
+    assert run_one(REQUIRED, envelope(ROW), event(op="d"))[0] == "missing_field"
+    assert run_one(REQUIRED, record("Value", ("id", "long"), ("ts_ms", "long")), {"id": 1, "ts_ms": 1})[0] == "missing_field"
+
+
 # --- attacks: each leaves nothing in clear ---
 
 STRING_ROW = record("Value", ("id", "string"), ("phone", null_or("string")))

@@ -24,6 +24,15 @@ static const struct {
     {"debezium", "{\"source\":\"x\",\"ts_ms\":1,\"databaseName\":\"shop\",\"ddl\":\"ALTER\"}", false},
     {"debezium", "{\"op\":\"c\",\"ts_ms\":1,\"after\":{\"ts_ms\":1}}", false},
     {"debezium", "{\"payload\":{\"ts_ms\":1},\"id\":1}", false},
+    {"debezium", "{\"payload\":{\"ts_ms\":1},\"id\":null}", false},
+    {"debezium", "{\"schema\":null,\"payload\":{\"ts_ms\":1}}", true},
+    {"debezium", "{\"payload\":{\"ts_ms\":1},\"schema\":null}", true},
+    {"debezium",
+     "{\"id\":\"1\",\"type\":\"STARTED\",\"aggregate_type\":\"Initial "
+     "Snapshot\",\"additional_data\":{},\"timestamp\":1}",
+     true},
+    {"debezium", "{\"id\":\"1\",\"type\":\"PAID\",\"aggregate_type\":\"order\",\"payload\":\"x\"}", false},
+    {"debezium", "{\"op\":\"t\",\"source\":{\"connector\":\"postgresql\"},\"before\":null,\"after\":null}", false},
     {"canal", "{\"data\":null,\"database\":\"d\",\"isDdl\":true,\"type\":\"ALTER\",\"sql\":\"ALTER\"}", true},
     {"canal", "{\"data\":null,\"isDdl\":false,\"type\":\"TIDB_WATERMARK\",\"_tidb\":{\"watermarkTs\":1}}", true},
     {"canal", "{\"data\":[{\"a\":\"x\"}],\"isDdl\":true,\"type\":\"ALTER\"}", false},
@@ -59,6 +68,49 @@ static void control_says_what_becomes_of_records_about_the_stream(void **state)
 		    verdict(kind, "drop", record) != (is ? KVEIL_DROP : KVEIL_PRODUCE) ||
 		    verdict(kind, "dead-letter", record) != (is ? KVEIL_DEAD_LETTER : KVEIL_PRODUCE))
 			fail_msg("%s: %s", kind, record);
+	}
+}
+
+/* What has no row lacks no field of one. */
+static void what_has_no_row_lacks_no_field(void **state)
+{
+	(void)state;
+#define EVENT(op, more) "{\"op\":\"" op "\",\"ts_ms\":1,\"source\":{\"connector\":\"postgresql\"}" more "}"
+	static const struct {
+		const char *kind, *record;
+		bool has_row;
+	} cases[] = {
+	    {"debezium", EVENT("t", ""), false},
+	    {"debezium", EVENT("t", ",\"before\":null,\"after\":null"), false},
+	    {"debezium", "{\"schema\":null,\"payload\":" EVENT("t", "") "}", false},
+	    {"debezium", EVENT("t", ",\"before\":null,\"after\":{\"b\":1}"), true},
+	    {"debezium", EVENT("d", ",\"before\":null,\"after\":null"), true},
+	    {"debezium", "{\"op\":\"t\"}", true},
+	    {"debezium", EVENT("m", ",\"message\":{\"prefix\":\"p\",\"content\":\"eyJiIjoxfQ==\"}"), false},
+	    {"debezium, messages: rows", EVENT("m", ",\"message\":{\"prefix\":\"p\",\"content\":\"eyJiIjoxfQ==\"}"),
+	     true},
+	    {"debezium, messages: rows", EVENT("t", ""), false},
+	    {"ogg", "{\"table\":\"A.B\",\"op_type\":\"T\",\"op_ts\":\"x\",\"pos\":\"1\"}", false},
+	    {"ogg", "{\"table\":\"A.B\",\"op_type\":\"I\",\"op_ts\":\"x\",\"pos\":\"1\"}", true},
+	    {"ogg", "{\"table\":\"A.B\",\"op_type\":\"T\",\"op_ts\":\"x\",\"pos\":\"1\",\"after\":{}}", true},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases + sizeof records / sizeof *records; i++) {
+		size_t k = i - sizeof cases / sizeof *cases;
+		bool is_own = i < sizeof cases / sizeof *cases;
+		const char *record = is_own ? cases[i].record : records[k].record;
+		bool has_row = is_own ? cases[i].has_row : !records[k].is_control;
+		struct rig r;
+		char yaml[256];
+		if (!is_own && strstr(record, "\"t\""))
+			continue;
+		snprintf(yaml, sizeof yaml,
+			 HEAD "envelope: {kind: %s}\nfields: [{path: $.z, required: true, mask: {}}]\n",
+			 is_own ? cases[i].kind : records[k].kind);
+		rig_init(&r, yaml);
+		if (run(&r, NULL, record) != (has_row ? KVEIL_E_MISSING_FIELD : KVEIL_OK))
+			fail_msg("%s: %s", record, r.result.error.message);
+		rig_clear(&r);
 	}
 }
 
@@ -268,6 +320,7 @@ static void check_warns_of_written_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_has_no_row_lacks_no_field),
 	    cmocka_unit_test(control_says_what_becomes_of_records_about_the_stream),
 	    cmocka_unit_test(watermarks_of_ticdc_pass_as_they_are),
 	    cmocka_unit_test(a_signals_data_is_blanked),

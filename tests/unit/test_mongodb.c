@@ -102,6 +102,18 @@ static void a_rule_holds_in_documents(void **state)
 #define FIELDS(text, more)                                                                                             \
 	"{'after':null,'updateDescription':{'removedFields':['phone'],'updatedFields':'" text "'" more "}," SOURCE "}"
 
+static void a_document_lacks_what_is_not_in_it(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, HEAD "envelope: debezium\nfields: [{path: $.phone, required: true, mask: {}}]\n");
+	fails(&r, NULL, "{\"op\":\"c\",\"after\":\"{\\\"b\\\":1}\"}", KVEIL_E_MISSING_FIELD);
+	becomes(&r, "{\"op\":\"c\",\"after\":\"{\\\"phone\\\":\\\"1\\\"}\"}",
+		"{\"op\":\"c\",\"after\":\"{\\\"phone\\\":\\\"*\\\"}\"}");
+	rig_clear(&r);
+}
+
 static void names_with_dots_are_paths(void **state)
 {
 	(void)state;
@@ -781,6 +793,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_rule_holds_in_documents),
+	    cmocka_unit_test(a_document_lacks_what_is_not_in_it),
 	    cmocka_unit_test(names_with_dots_are_paths),
 	    cmocka_unit_test(changed_fields_that_cannot_be_read_are_refused),
 	    cmocka_unit_test(values_of_extended_json_are_scalars),
