@@ -24,6 +24,7 @@ struct kveil_schema_source {
 	bool must_fit;                    /* another original is an AVRO_SCHEMA error; else it counts for nothing */
 	const struct kveil_schema_tag *tags;
 	size_t tag_count;
+	const char *topic; /* of the values: what their schemas lack is told of each by itself; NULL: not known */
 };
 
 /* kveil_engine_schema_new and kveil_engine_key_schema_new of what is known. Where rules open all that was sealed, the
@@ -42,7 +43,8 @@ KVEIL_API bool kveil_engine_schema_original(const struct kveil_engine *e, struct
 KVEIL_API bool kveil_engine_key_schema_original(const struct kveil_engine *e, struct kveil_span text,
 						struct kveil_schema_id *ret);
 /* What schemas of the same type had before, since the plan was loaded, and this one lacks: a field's tag, which counts
- * as before, or whatever a rule names. Each is told by one schema of all that have the plan. NULL: no more. */
+ * as before, a tagged field, or whatever a rule names. Each is told by one schema of all that have the plan. NULL: no
+ * more. */
 KVEIL_API const char *kveil_engine_schema_lost(const struct kveil_engine_schema *s, size_t i);
 /* The derived schema as whoever does not know the text's id derives it. */
 KVEIL_API struct kveil_span kveil_engine_schema_unreferred(const struct kveil_engine_schema *s);

@@ -284,7 +284,7 @@ static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part
 		st = kveil_avro_program_new(s->writer, &known, e->parts[part].automaton, effect_of, &b, &s->program,
 					    err);
 	if (!st)
-		st = kveil_engine_note_names(e, s, err);
+		st = kveil_engine_note_names(e, source, s, err);
 	if (st) {
 		kveil_engine_schema_free(s);
 		return st;

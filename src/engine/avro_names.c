@@ -13,17 +13,9 @@ enum { OTHER = '\002' };
 /* Of a type that was renamed the old name counts: rules were written for it. */
 static bool is_called(const char *record, const struct kveil_avro_type *type)
 {
-	json_t *alias;
-	size_t i;
-
-	if (kveil_record_is_called(record, type->name))
-		return true;
-	json_array_foreach(json_object_get(type->json, "aliases"), i, alias)
-	{
-		struct kveil_span name = {(const uint8_t *)json_string_value(alias), json_string_length(alias)};
-		if (name.data && kveil_record_is_called(record, name))
+	for (size_t i = 0; i < kveil_avro_type_names(type); i++)
+		if (kveil_record_is_called(record, kveil_avro_type_name(type, i)))
 			return true;
-	}
 	return false;
 }
 
@@ -50,12 +42,61 @@ static char *format(struct kveil_engine_schema *s, const char *fmt, ...)
 }
 
 /* Whole: of a tag's path every byte counts. */
+static char *join(struct kveil_engine_schema *s, const char *text, const char *more)
+{
+	size_t n = strlen(text), m = strlen(more) + 1;
+	char *to = kveil_arena_alloc(&s->arena, n + m);
+
+	if (!to)
+		return NULL;
+	memcpy(to, text, n);
+	memcpy(to + n, more, m);
+	return to;
+}
+
 static char *copy(struct kveil_engine_schema *s, const char *text)
 {
-	size_t n = strlen(text) + 1;
-	char *to = kveil_arena_alloc(&s->arena, n);
+	return join(s, text, "");
+}
 
-	return to ? memcpy(to, text, n) : NULL;
+/* "\002topic:User\002", and behind it a tag: where a field was tagged. The last word of the value's type is enough: in
+ * another namespace it is the same type to Avro. Of its i-th name. */
+static const char *place_of(const struct kveil_schema_source *source, struct kveil_engine_schema *s, size_t i)
+{
+	const char *topic = source->topic ? source->topic : "";
+	struct kveil_span name = kveil_avro_type_name(&s->writer->types[0], i);
+	size_t size = strlen(topic) + name.len + 4, at = name.len;
+	char *place = kveil_arena_alloc(&s->arena, size);
+
+	while (at && name.data[at - 1] != '.')
+		at--;
+	if (place)
+		snprintf(place, size, "\002%s:%.*s\002", topic, (int)(name.len - at),
+			 name.len ? (const char *)name.data + at : "");
+	return place;
+}
+
+/* What such values had, under any name of their type. false: no memory. */
+static bool collect_tagged(const struct kveil_schema_source *source, struct kveil_engine_schema *s,
+			   const struct kveil_seen_pair *seen, size_t count)
+{
+	size_t names = kveil_avro_type_names(&s->writer->types[0]);
+
+	names = names < KVEIL_AVRO_FIELD_NAMES ? names : KVEIL_AVRO_FIELD_NAMES;
+	const char **places = kveil_arena_array(&s->arena, names, sizeof *places);
+	s->tagged = kveil_arena_array(&s->arena, count + 1, sizeof *s->tagged);
+	for (size_t i = 0; places && i < names; i++)
+		if (!(places[i] = place_of(source, s, i)))
+			return false;
+	for (size_t k = 0; places && s->tagged && k < count; k++)
+		for (size_t i = 0, n; seen[k].name[0] == OTHER && i < names; i++) {
+			if (strncmp(seen[k].name, places[i], n = strlen(places[i])) != 0)
+				continue;
+			s->tagged[s->tagged_count++] =
+			    (struct kveil_tagged){.name = seen[k].word, .tag = seen[k].name + n};
+			break;
+		}
+	return places && s->tagged;
 }
 
 enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const struct kveil_schema_source *source,
@@ -66,7 +107,8 @@ enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const 
 
 	if (!kveil_plan_has_tags(e->plan) || s->part != KVEIL_PART_VALUE)
 		return KVEIL_OK;
-	if (!kveil_seen_copy(kveil_plan_seen(e->plan), &s->arena, &seen, &count))
+	if (!kveil_seen_copy(kveil_plan_seen(e->plan), &s->arena, &seen, &count) ||
+	    !collect_tagged(source, s, seen, count))
 		return kveil_no_memory(err, "a schema");
 	struct kveil_avro_tag *all = kveil_arena_array(&s->arena, source->tag_count + count + 1, sizeof *all);
 	if (!all)
@@ -115,27 +157,72 @@ static bool stands_for_rules(const struct kveil_engine_schema *s, const char *ta
 	return kveil_avro_tag_rules(s->program->automaton, tag, ids, 0, KVEIL_AVRO_FIELD_TAGS) > 0;
 }
 
+/* Also by the name that it has now, where a tag came by another: the next schema may lack the alias. false: no room. */
+static bool remember(const struct kveil_engine *e, struct kveil_engine_schema *s, const char *place, const char *name,
+		     const char *tag)
+{
+	const char *where = join(s, place, tag);
+
+	if (!stands_for_rules(s, tag))
+		return true;
+	if (where)
+		(void)kveil_seen_note(kveil_plan_seen(e->plan), where, name);
+	return kveil_seen_note(kveil_plan_seen(e->plan), name, tag) != KVEIL_SEEN_FULL;
+}
+
+/* now: what the field, that was called so, is called now; tags: its own. */
+static void look_back(const struct kveil_engine *e, struct kveil_engine_schema *s, const char *name, const char *now,
+		      const char *const *tags, size_t count)
+{
+	for (size_t i = 0; i < s->tagged_count; i++)
+		s->tagged[i].is_there |= strcmp(s->tagged[i].name, name) == 0;
+	for (size_t i = s->tags.own; i < s->tags.count; i++)
+		if (strcmp(s->tags.more[i].path, name) == 0 && !is_in(tags, count, s->tags.more[i].tag))
+			tell(e, s,
+			     format(s, "%s is tagged %s no longer: it stays protected until rules are taken anew", now,
+				    s->tags.more[i].tag));
+}
+
 /* false: no room to remember what has to be. */
-static bool note_field(const struct kveil_engine *e, struct kveil_engine_schema *s,
+static bool note_field(const struct kveil_engine *e, struct kveil_engine_schema *s, const char *place,
 		       const struct kveil_avro_type *record, const struct kveil_avro_member *field)
 {
 	struct kveil_avro_tags own = s->tags;
-	const char *tags[KVEIL_AVRO_FIELD_TAGS];
-	char name[KVEIL_AVRO_FIELD_BYTES];
+	const char *tags[KVEIL_AVRO_FIELD_TAGS], *all[KVEIL_AVRO_FIELD_TAGS];
+	char now[KVEIL_AVRO_FIELD_BYTES], name[KVEIL_AVRO_FIELD_BYTES];
 	bool ok = true;
 
 	own.count = own.own;
 	size_t count = kveil_avro_tags_of(&own, record, field, tags);
-	if ((!count && s->tags.count == s->tags.own) || !kveil_avro_field_name(record, field, name))
+	size_t all_count = kveil_avro_tags_of(&s->tags, record, field, all);
+	if ((!all_count && !s->tagged_count) || !kveil_avro_field_name(record, field, 0, now))
 		return true;
-	for (size_t i = 0; ok && i < count; i++)
-		ok = !stands_for_rules(s, tags[i]) ||
-		     kveil_seen_note(kveil_plan_seen(e->plan), name, tags[i]) != KVEIL_SEEN_FULL;
-	for (size_t i = s->tags.own; i < s->tags.count; i++)
-		if (strcmp(s->tags.more[i].path, name) == 0 && !is_in(tags, count, s->tags.more[i].tag))
+	for (size_t i = 0; ok && i < all_count; i++)
+		ok = remember(e, s, place, now, all[i]);
+	for (size_t i = 0; i < kveil_avro_field_names(record, field); i++)
+		if (kveil_avro_field_name(record, field, i, name))
+			look_back(e, s, name, now, tags, count);
+	return ok;
+}
+
+/* false: no room to remember what has to be. */
+static bool note_fields(const struct kveil_engine *e, const struct kveil_schema_source *source,
+			struct kveil_engine_schema *s)
+{
+	const char *place = place_of(source, s, 0);
+	bool ok = place != NULL;
+
+	for (uint32_t i = 0; ok && i < s->writer->count; i++) {
+		const struct kveil_avro_type *t = &s->writer->types[i];
+		for (uint32_t k = 0; t->kind == KVEIL_AVRO_RECORD && ok && k < t->member_count; k++)
+			ok = note_field(e, s, place, t, &t->members[k]);
+	}
+	for (size_t i = 0; i < s->tagged_count; i++)
+		if (!s->tagged[i].is_there)
 			tell(e, s,
-			     format(s, "%s is tagged %s no longer: it stays protected until rules are taken anew", name,
-				    s->tags.more[i].tag));
+			     format(s,
+				    "it has no %.200s, which was tagged %.100s: under another name it passes in clear",
+				    s->tagged[i].name, s->tagged[i].tag));
 	return ok;
 }
 
@@ -193,21 +280,15 @@ static bool note_rules(const struct kveil_engine *e, struct kveil_engine_schema 
 	return true;
 }
 
-enum kveil_status kveil_engine_note_names(const struct kveil_engine *e, struct kveil_engine_schema *s,
-					  struct kveil_error *err)
+enum kveil_status kveil_engine_note_names(const struct kveil_engine *e, const struct kveil_schema_source *source,
+					  struct kveil_engine_schema *s, struct kveil_error *err)
 {
-	bool ok = true;
-
 	if (!note_rules(e, s))
 		return kveil_no_memory(err, "a schema");
-	for (uint32_t i = 0; s->tags.property && ok && i < s->writer->count; i++) {
-		const struct kveil_avro_type *t = &s->writer->types[i];
-		for (uint32_t k = 0; t->kind == KVEIL_AVRO_RECORD && ok && k < t->member_count; k++)
-			ok = note_field(e, s, t, &t->members[k]);
-	}
-	return ok ? KVEIL_OK
-		  : kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
-			       "more tagged fields than can be remembered: name some by their path");
+	if (!s->tags.property || note_fields(e, source, s))
+		return KVEIL_OK;
+	return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
+			  "more tagged fields than can be remembered: name some by their path");
 }
 
 const char *kveil_engine_schema_lost(const struct kveil_engine_schema *s, size_t i)

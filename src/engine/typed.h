@@ -9,6 +9,11 @@
 
 enum { KVEIL_MOST_LOST = 64 /* told of one schema */ };
 
+struct kveil_tagged {
+	const char *name, *tag;
+	bool is_there;
+};
+
 struct kveil_engine_schema {
 	struct kveil_avro_schema *writer;
 	struct kveil_avro_origin *origin; /* where rules open something */
@@ -16,9 +21,11 @@ struct kveil_engine_schema {
 	bool needs_doc; /* rules read the tape of what is written with it */
 	enum kveil_part part;
 	struct kveil_avro_tags tags; /* its own, and those that its fields had in others; without rules on tags empty */
+	struct kveil_tagged *tagged; /* fields that such values had before, and their tags */
+	size_t tagged_count;
 	const char *lost[KVEIL_MOST_LOST];
 	size_t lost_count;
-	struct kveil_arena arena; /* of tags and lost */
+	struct kveil_arena arena; /* of tags, tagged and lost */
 };
 
 /* --- avro_names.c --- */
@@ -31,7 +38,7 @@ bool kveil_engine_is_about(const struct kveil_bound_rule *r, const struct kveil_
 enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const struct kveil_schema_source *source,
 					    struct kveil_engine_schema *s, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Remembers what the schema has, and finds what it lacks. */
-enum kveil_status kveil_engine_note_names(const struct kveil_engine *e, struct kveil_engine_schema *s,
-					  struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_engine_note_names(const struct kveil_engine *e, const struct kveil_schema_source *source,
+					  struct kveil_engine_schema *s, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

@@ -15,7 +15,7 @@ struct builder {
 	uint32_t mask, cap;
 	size_t edges;     /* of all nodes */
 	unsigned renames; /* left to look at: see avro_alias.c */
-	uint64_t globbed; /* bytes of globs times bytes of names so far */
+	uint64_t globbed; /* what comparing fields with tags has cost */
 	kveil_avro_effect_fn *effect;
 	void *user;
 	struct kveil_error *err;
@@ -252,11 +252,11 @@ static bool find_tag_rules(struct builder *b, const struct kveil_avro_type *reco
 	const char *tags[KVEIL_AVRO_FIELD_TAGS];
 	size_t count = 0;
 
-	if (kveil_avro_is_long_field(record, field))
-		return fail(b, "a field whose name is too long for rules with tags");
-	b->globbed += (uint64_t)b->p->tags->glob_bytes * (record->name.len + field->name.len);
-	if (b->globbed > most_globbed)
-		return fail(b, "tags with so many wildcards take too long to compare");
+	uint64_t cost = kveil_avro_tags_cost(b->p->tags, record, field);
+	if (cost == UINT64_MAX)
+		return fail(b, "a field with names too long, or too many, for rules with tags");
+	if ((b->globbed += cost) > most_globbed)
+		return fail(b, "tags with so many wildcards, or fields with so many aliases, take too long to compare");
 	size_t n = kveil_avro_tags_of(b->p->tags, record, field, tags);
 	for (size_t i = 0; i < n && count <= KVEIL_AVRO_FIELD_TAGS; i++)
 		count = kveil_avro_tag_rules(b->p->automaton, tags[i], ids, count, KVEIL_AVRO_FIELD_TAGS);

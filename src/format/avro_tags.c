@@ -8,19 +8,77 @@
 
 enum { MOST_TAG = 256 };
 
-bool kveil_avro_is_long_field(const struct kveil_avro_type *record, const struct kveil_avro_member *field)
+/* 0: the name as it is now, else that of an alias. */
+static struct kveil_span name_at(struct kveil_span now, const json_t *json, size_t i)
 {
-	return record->name.len + field->name.len + 2 > KVEIL_AVRO_FIELD_BYTES;
+	const json_t *alias = i ? json_array_get(json_object_get(json, "aliases"), i - 1) : NULL;
+
+	if (!i)
+		return now;
+	return json_is_string(alias) ? kveil_span_of(json_string_value(alias), json_string_length(alias))
+				     : KVEIL_SPAN("");
 }
 
-bool kveil_avro_field_name(const struct kveil_avro_type *record, const struct kveil_avro_member *field,
+/* An alias without a dot is in the namespace of what has it. */
+static struct kveil_span space_of(const struct kveil_avro_type *record, struct kveil_span name)
+{
+	struct kveil_span space = record->name;
+
+	if (name.len && memchr(name.data, '.', name.len))
+		return KVEIL_SPAN_NULL;
+	while (space.len && space.data[space.len - 1] != '.')
+		space.len--;
+	return space;
+}
+
+static size_t names(const json_t *json)
+{
+	return 1 + json_array_size(json_object_get(json, "aliases"));
+}
+
+size_t kveil_avro_type_names(const struct kveil_avro_type *type)
+{
+	return names(type->json);
+}
+
+struct kveil_span kveil_avro_type_name(const struct kveil_avro_type *type, size_t i)
+{
+	return name_at(type->name, type->json, i);
+}
+
+size_t kveil_avro_field_names(const struct kveil_avro_type *record, const struct kveil_avro_member *field)
+{
+	return names(record->json) * names(field->json);
+}
+
+bool kveil_avro_field_name(const struct kveil_avro_type *record, const struct kveil_avro_member *field, size_t i,
 			   char ret[KVEIL_AVRO_FIELD_BYTES])
 {
-	if (kveil_avro_is_long_field(record, field))
+	size_t own = names(field->json);
+	struct kveil_span of = name_at(record->name, record->json, i / own),
+			  name = name_at(field->name, field->json, i % own), space = space_of(record, of);
+
+	if (space.len + of.len + name.len + 2 > KVEIL_AVRO_FIELD_BYTES)
 		return false;
-	snprintf(ret, KVEIL_AVRO_FIELD_BYTES, "%.*s.%.*s", (int)record->name.len, (const char *)record->name.data,
-		 (int)field->name.len, (const char *)field->name.data);
+	snprintf(ret, KVEIL_AVRO_FIELD_BYTES, "%.*s%.*s.%.*s", (int)space.len, (const char *)space.data, (int)of.len,
+		 (const char *)of.data, (int)name.len, (const char *)name.data);
 	return true;
+}
+
+uint64_t kveil_avro_tags_cost(const struct kveil_avro_tags *t, const struct kveil_avro_type *record,
+			      const struct kveil_avro_member *field)
+{
+	enum { A_NAME = 4096, A_TAG = 8 };
+	size_t count = kveil_avro_field_names(record, field);
+	char name[KVEIL_AVRO_FIELD_BYTES];
+	uint64_t cost = 0;
+
+	for (size_t i = 0; i < count && i < KVEIL_AVRO_FIELD_NAMES; i++) {
+		if (!kveil_avro_field_name(record, field, i, name))
+			return UINT64_MAX;
+		cost += (uint64_t)t->glob_bytes * strlen(name) + (i ? A_NAME + A_TAG * t->count : 0);
+	}
+	return count > KVEIL_AVRO_FIELD_NAMES ? UINT64_MAX : cost;
 }
 
 /* at[i]: may the glob so far stand for the first i bytes of the name? */
@@ -63,11 +121,25 @@ static size_t add(const char *tag, const char *ret[KVEIL_AVRO_FIELD_TAGS], size_
 	return count;
 }
 
+/* By the names of the field. */
+static size_t add_named(const struct kveil_avro_tags *t, const struct kveil_avro_type *record,
+			const struct kveil_avro_member *field, const char *ret[KVEIL_AVRO_FIELD_TAGS], size_t count)
+{
+	char name[KVEIL_AVRO_FIELD_BYTES];
+
+	for (size_t n = kveil_avro_field_names(record, field), i = 0; i < n; i++) {
+		bool is_whole = kveil_avro_field_name(record, field, i, name);
+		for (size_t k = 0; is_whole && k < t->count; k++)
+			if (takes(t->more[k].path, name))
+				count = add(t->more[k].tag, ret, count);
+	}
+	return count;
+}
+
 size_t kveil_avro_tags_of(const struct kveil_avro_tags *t, const struct kveil_avro_type *record,
 			  const struct kveil_avro_member *field, const char *ret[KVEIL_AVRO_FIELD_TAGS])
 {
 	const json_t *list = t ? json_object_get(field->json, t->property) : NULL, *tag;
-	char name[KVEIL_AVRO_FIELD_BYTES];
 	size_t count = 0, i;
 
 	if (json_is_string(list))
@@ -77,11 +149,7 @@ size_t kveil_avro_tags_of(const struct kveil_avro_tags *t, const struct kveil_av
 		if (json_is_string(tag))
 			count = add(json_string_value(tag), ret, count);
 	}
-	bool is_named = t && t->count && kveil_avro_field_name(record, field, name);
-	for (i = 0; is_named && i < t->count; i++)
-		if (takes(t->more[i].path, name))
-			count = add(t->more[i].tag, ret, count);
-	return count;
+	return t && t->count ? add_named(t, record, field, ret, count) : count;
 }
 
 static bool has(const uint32_t *ids, size_t count, uint32_t id)

@@ -16,7 +16,11 @@
 
 #define KVEIL_AVRO_TAG_NAME "\001tag:"
 
-enum { KVEIL_AVRO_FIELD_TAGS = 64 /* of one field */, KVEIL_AVRO_FIELD_BYTES = 1024 /* of its whole name */ };
+enum {
+	KVEIL_AVRO_FIELD_TAGS = 64,    /* of one field */
+	KVEIL_AVRO_FIELD_NAMES = 1024, /* of it, by aliases of it and of its record */
+	KVEIL_AVRO_FIELD_BYTES = 1024, /* of its whole name */
+};
 
 struct kveil_avro_tag {
 	const char *path, *tag;
@@ -28,13 +32,20 @@ struct kveil_avro_tags {
 	size_t glob_bytes; /* of paths with wildcards: what it takes to ask for a field's tags */
 };
 
-/* A field's tags, each once, borrowed; at most KVEIL_AVRO_FIELD_TAGS, of more it has the first. The count. */
+/* A field's tags, each once, borrowed; at most KVEIL_AVRO_FIELD_TAGS, of more it has the first. Tags of a name that the
+ * field had before, by an alias, are its tags. The count. */
 size_t kveil_avro_tags_of(const struct kveil_avro_tags *t, const struct kveil_avro_type *record,
 			  const struct kveil_avro_member *field, const char *ret[KVEIL_AVRO_FIELD_TAGS]);
-/* Is its whole name longer than what tags are compared with? */
-bool kveil_avro_is_long_field(const struct kveil_avro_type *record, const struct kveil_avro_member *field);
-/* "com.acme.User.phone"; false: it is longer. */
-bool kveil_avro_field_name(const struct kveil_avro_type *record, const struct kveil_avro_member *field,
+/* About how many bytes that compares; UINT64_MAX: it has more names, or longer ones, than can be compared. */
+uint64_t kveil_avro_tags_cost(const struct kveil_avro_tags *t, const struct kveil_avro_type *record,
+			      const struct kveil_avro_member *field);
+/* A type's names: 0 is that of now, then its aliases as they are written. */
+size_t kveil_avro_type_names(const struct kveil_avro_type *type);
+struct kveil_span kveil_avro_type_name(const struct kveil_avro_type *type, size_t i);
+/* How many whole names it has, with those by aliases of it and of its record. */
+size_t kveil_avro_field_names(const struct kveil_avro_type *record, const struct kveil_avro_member *field);
+/* One of them, "com.acme.User.phone"; 0 is its name now. false: it is longer. */
+bool kveil_avro_field_name(const struct kveil_avro_type *record, const struct kveil_avro_member *field, size_t i,
 			   char ret[KVEIL_AVRO_FIELD_BYTES]);
 /* Adds the rules that a tag stands for to a list of at most cap, ascending and each once. Its new count; more than cap:
  * they do not fit. */

@@ -137,7 +137,8 @@ static enum kveil_status derive(struct kveil_writers *s, const struct side *d, c
 	const struct kveil_schema_source source = {.id = id,
 						   .original = original ? original->text : KVEIL_SPAN_NULL,
 						   .tags = schema->tags,
-						   .tag_count = schema->tag_count};
+						   .tag_count = schema->tag_count,
+						   .topic = s->topic};
 	static const char *const others[] = {
 	    [KVEIL_SCHEMAS_JSON] = "JSON Schema", [KVEIL_SCHEMAS_PROTOBUF] = "Protobuf"};
 	char text[40];

@@ -240,12 +240,12 @@ static void test_opened(void **state)
 
 static void assert_lost(const struct rig *r, const char *what)
 {
-	const char *said = kveil_engine_schema_lost(r->schema, 0);
+	const char *first = kveil_engine_schema_lost(r->schema, 0), *said = first;
 
-	if (!what && said)
-		fail_msg("%s", said);
-	if (what && (!said || !strstr(said, what)))
-		fail_msg("%s and not %s", said ? said : "nothing", what);
+	for (size_t i = 1; what && said && !strstr(said, what); i++)
+		said = kveil_engine_schema_lost(r->schema, i);
+	if (what ? !said : first != NULL)
+		fail_msg("%s and not %s", first ? first : "nothing", what ? what : "nothing");
 }
 
 /* A tag that is gone from a field counts on, and is told once; another engine of the same plan knows it too. */
@@ -281,6 +281,113 @@ static void test_tag_that_is_gone(void **state)
 	assert_comes(&anew, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2k\2"));
 	rig_clear(&anew);
 	rig_clear(&r);
+}
+
+/* A field or its record has another name now, and the tag is gone with the old one: an alias leads to it. */
+static void test_tag_that_is_gone_with_its_name(void **state)
+{
+	(void)state;
+#define NAMED(n, more, f) "{\"type\":\"record\",\"name\":\"" n "\"," more "\"fields\":[" f "]}"
+#define WAS(n, x)         "{\"name\":\"" n "\",\"type\":\"string\",\"aliases\":[" x "]}"
+#define IN(record)        NAMED("com.acme.User", "", "{\"name\":\"c\",\"type\":" record "}")
+	static const char one[] = REC(T("a", "\"string\"", "[\"PII\"]"));
+	static const struct {
+		const char *before, *now, *told;
+		bool passes;
+	} rows[] = {
+	    {one, REC(WAS("b", "\"a\"")), "com.acme.User.b is tagged PII no longer", false},
+	    {one, REC(WAS("b", "\"z\",\"a\"")), "com.acme.User.b is tagged PII no longer", false},
+	    {one, NAMED("com.acme.Person", "\"aliases\":[\"User\"],", F("a", "\"string\"")),
+	     "com.acme.Person.a is tagged PII no longer", false},
+	    {one, NAMED("org.Person", "\"aliases\":[\"com.acme.User\"],", F("a", "\"string\"")),
+	     "org.Person.a is tagged PII no longer", false},
+	    {one, NAMED("org.User", "\"aliases\":[\"X\",\"com.acme.User\"],", WAS("b", "\"a\"")),
+	     "org.User.b is tagged PII no longer", false},
+	    {IN(NAMED("V", "", T("a", "\"string\"", "\"PII\""))),
+	     IN(NAMED("W", "\"aliases\":[\"V\"],", F("a", "\"string\""))), "com.acme.W.a is tagged PII no longer",
+	     false},
+	    /* What no alias says is told. */
+	    {one, NAMED("org.User", "", F("a", "\"string\"")), "no com.acme.User.a, which was tagged PII", true},
+	    {one, NAMED("org.Person", "\"aliases\":[\"User\"],", F("a", "\"string\"")),
+	     "no com.acme.User.a, which was tagged PII", true},
+	    {one, IN(NAMED("V", "", F("a", "\"string\""))), "no com.acme.User.a, which was tagged PII", true},
+	    {IN(NAMED("V", "", T("a", "\"string\"", "\"PII\""))), IN(NAMED("W", "", F("a", "\"string\""))),
+	     "no com.acme.V.a, which was tagged PII", true},
+	    {one, REC(F("b", "\"string\"")), "no com.acme.User.a, which was tagged PII", true},
+	};
+	struct kveil_error err;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rig r;
+		rig_load(&r, HEAD PII);
+		assert_int_equal(use(&r, rows[i].before, NULL, 0, &err), KVEIL_OK);
+		if (use(&r, rows[i].now, NULL, 0, &err))
+			fail_msg("%zu: %s", i, err.message);
+		assert_comes(&r, KVEIL_SPAN("\2k"), rows[i].passes ? KVEIL_SPAN("\2k") : KVEIL_SPAN("\2x"));
+		assert_lost(&r, rows[i].told);
+		rig_clear(&r);
+	}
+}
+
+/* The alias may go too, once it has been met; and the schema's metadata may still have the old name. */
+static void test_tags_of_old_names(void **state)
+{
+	(void)state;
+	static const char tagged[] = REC(T("a", "\"string\"", "[\"PII\"]")), renamed[] = REC(WAS("b", "\"a\"")),
+			  now[] = REC(F("b", "\"string\""));
+	const struct kveil_schema_tag tag = {"com.acme.User.a", "PII"}, glob = {"com.*.User.a", "PII"};
+	struct kveil_schema_source source = {.topic = "one"};
+	struct kveil_error err;
+	struct rig r;
+
+	rig_load(&r, HEAD PII);
+	assert_int_equal(rig_use(&r, now, &source, &err), KVEIL_OK);
+	assert_comes(&r, KVEIL_SPAN("\2k"), KVEIL_SPAN("\2k"));
+	assert_int_equal(rig_use(&r, tagged, &source, &err), KVEIL_OK);
+	source.topic = "two"; /* another topic's values need not have the field */
+	assert_int_equal(rig_use(&r, REC(F("z", "\"string\"")), &source, &err), KVEIL_OK);
+	assert_lost(&r, "the rule for tags");
+	assert_null(kveil_engine_schema_lost(r.schema, 1));
+	assert_int_equal(rig_use(&r, renamed, &source, &err), KVEIL_OK);
+	assert_comes(&r, KVEIL_SPAN("\2k"), KVEIL_SPAN("\2x"));
+	assert_int_equal(rig_use(&r, now, &source, &err), KVEIL_OK);
+	assert_comes(&r, KVEIL_SPAN("\2k"), KVEIL_SPAN("\2x"));
+	rig_clear(&r);
+	for (int i = 0; i < 2; i++) {
+		rig_load(&r, HEAD PII);
+		assert_int_equal(use(&r, renamed, i ? &glob : &tag, 1, &err), KVEIL_OK);
+		assert_comes(&r, KVEIL_SPAN("\2k"), KVEIL_SPAN("\2x"));
+		assert_lost(&r, NULL);
+		rig_clear(&r);
+	}
+}
+
+/* More names than can be compared: refused, and nothing takes long. */
+static void test_aliases_bounded(void **state)
+{
+	(void)state;
+	enum { FIELDS = 400, SIZE = 1 << 19 };
+	static char schema[SIZE];
+	struct kveil_error err;
+	struct rig r;
+
+	for (int aliases = 30; aliases <= 1024; aliases = aliases == 30 ? 800 : aliases == 800 ? 1024 : SIZE) {
+		KVEIL_CLEANUP_BUF struct kveil_buf out = KVEIL_BUF_INIT;
+		kveil_buf_append_str(&out, "{\"type\":\"record\",\"name\":\"User\",\"aliases\":[\"a\"");
+		for (int i = 1; i < aliases; i++)
+			kveil_buf_printf(&out, ",\"a%d\"", i);
+		kveil_buf_append_str(&out, "],\"fields\":[");
+		for (int i = 0; i < FIELDS; i++)
+			kveil_buf_printf(&out, "%s{\"name\":\"f%d\",\"aliases\":[\"%c%d\"],\"type\":\"string\"}",
+					 i ? "," : "", i, i ? 'o' : 'p', i);
+		kveil_buf_append_str(&out, "]}");
+		snprintf(schema, sizeof schema, "%s", kveil_buf_cstr(&out));
+		rig_load(&r, HEAD PII);
+		assert_int_equal(use(&r, schema, NULL, 0, &err), aliases == 30 ? KVEIL_OK : KVEIL_E_AVRO_SCHEMA);
+		if (aliases > 30)
+			assert_non_null(strstr(err.message, "names too long, or too many"));
+		rig_clear(&r);
+	}
 }
 
 /* A field that a rule named has gone, or has another name: said, for each type by itself. */
@@ -401,6 +508,9 @@ int main(void)
 	    cmocka_unit_test(test_order),
 	    cmocka_unit_test(test_opened),
 	    cmocka_unit_test(test_tag_that_is_gone),
+	    cmocka_unit_test(test_tag_that_is_gone_with_its_name),
+	    cmocka_unit_test(test_tags_of_old_names),
+	    cmocka_unit_test(test_aliases_bounded),
 	    cmocka_unit_test(test_rule_that_names_nothing_now),
 	    cmocka_unit_test(test_events),
 	    cmocka_unit_test(test_rules),
