@@ -318,6 +318,7 @@ static enum kveil_status find_by_tape(struct kveil_engine *e, uint32_t id, const
 	for (size_t i = 0; !st && i < row_count; i++) {
 		row.root = rows[i];
 		row.has_gaps = has_gaps || (is_flat && kveil_engine_is_partial(e, &row));
+		row.has_fillers = kveil_engine_has_fillers(e, &row, root, is_flat);
 		row.full = is_filled ? kveil_engine_full_row(e, &row, root) : 0;
 		st = kveil_path_select_within(path, &row, 0, doubt_selects, &e->work, &e->arena, &nodes, &count, err);
 		if (!st && !add_namings(e, ns, id, nodes, count))

@@ -212,6 +212,12 @@ struct kveil_engine {
 	struct {
 		uint64_t serial;
 		const uint8_t *text;
+		uint32_t row;
+		bool has;
+	} fillers; /* what kveil_engine_has_fillers said last */
+	struct {
+		uint64_t serial;
+		const uint8_t *text;
 		uint32_t row, full;
 	} twin; /* the row found last for an image */
 	struct kveil_arena arena;
@@ -398,6 +404,9 @@ bool kveil_engine_has_wrapped(const struct kveil_engine *e);
 struct kveil_doc kveil_engine_known(const struct kveil_engine *e, const struct kveil_doc *doc);
 /* Of an image that lacks what did not change: the same row in the event's whole image; 0: not there. root: of the row. */
 uint32_t kveil_engine_full_row(struct kveil_engine *e, const struct kveil_doc *row, const struct kveil_path *root);
+/* May null, "", 0 and false in the row stand for what the source did not send? root: of the row. */
+bool kveil_engine_has_fillers(struct kveil_engine *e, const struct kveil_doc *row, const struct kveil_path *root,
+                              bool is_flat);
 /* The tape of the spot's part with $ at the binding's row. */
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
                                   const struct kveil_spot *spot);

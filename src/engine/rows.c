@@ -181,6 +181,33 @@ bool kveil_engine_is_deleted(struct kveil_engine *e, const struct kveil_doc *doc
 	return e->plan->envelope && e->plan->envelope->origins && any_tells(e, doc, tells_of_delete);
 }
 
+static bool may_be_filled(struct kveil_engine *e, const struct kveil_doc *row)
+{
+	struct kveil_doc event = *row;
+	enum kveil_tri tri = KVEIL_DOUBT;
+	struct kveil_error scrap;
+
+	event.has_gaps = false;
+	event.root = row->nodes[row->root].parent;
+	return event.root == UINT32_MAX ||
+	       kveil_expr_eval_within(e->plan->may_fill, &event, event.root, &e->work, &tri, &scrap) != KVEIL_OK ||
+	       tri != KVEIL_NO;
+}
+
+bool kveil_engine_has_fillers(struct kveil_engine *e, const struct kveil_doc *row, const struct kveil_path *root,
+			      bool is_flat)
+{
+	if (!e->plan->may_fill || !(is_flat || kveil_plan_has_gaps(e->plan, root)))
+		return false;
+	if (e->fillers.serial != e->serial || e->fillers.text != row->text.data || e->fillers.row != row->root) {
+		e->fillers.has = is_flat ? kveil_engine_is_deleted(e, row) : may_be_filled(e, row);
+		e->fillers.serial = e->serial;
+		e->fillers.text = row->text.data;
+		e->fillers.row = row->root;
+	}
+	return e->fillers.has;
+}
+
 /* The one child of that name; 0: there is none, or which one counts is not known. */
 static uint32_t only_member(struct kveil_engine *e, const struct kveil_doc *doc, uint32_t object,
 			    struct kveil_span name)
@@ -326,8 +353,10 @@ enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kve
 				ret->root = nodes[k];
 				images++;
 			}
-		if (!event_of(e, rows->roots[i]))
+		bool is_flat = !event_of(e, rows->roots[i]);
+		if (is_flat)
 			ret->has_gaps = kveil_engine_is_partial(e, ret);
+		ret->has_fillers = kveil_engine_has_fillers(e, ret, rows->roots[i], is_flat);
 		*ret_found = images == 1;
 		*reading = next_reading(e, i);
 		break;

@@ -248,6 +248,7 @@ static enum kveil_status ask(struct question *q, const struct kveil_spot *place,
 	if (!has_own_row(q->rule, place))
 		return ask_main_rows(q, spot);
 	struct kveil_doc row = kveil_engine_row(q->e, place->doc, q->rule, place);
+	row.has_fillers = kveil_engine_has_fillers(q->e, &row, q->rule->root, q->rule->is_flat);
 	/* A path with .. goes in there too. */
 	if (q->rule->is_flat && kveil_engine_lies_in_copy(q->e, &row, place->match.node))
 		return settle(q, KVEIL_DOUBT);

@@ -118,6 +118,9 @@ struct kveil_envelope {
 	bool names_columns;        /* members beside the rows have the names of columns: `$..name` would take those too */
 	const char *(*explain)(struct kveil_span value); /* of bytes that are no JSON: which other encoding it is; NULL */
 	const char *unavailable_uuid; /* the same in a column of UUIDs; NULL */
+	/* A condition: members of its images may be filled up with null, "", 0 and false where they are not known; in
+	 * doubt they are. NULL: never. Flat rows that were deleted may be. */
+	const char *may_fill;
 	const char *is_delete;     /* a condition: the image before is filled up with empty texts where it is not known; NULL */
 	const char *unavailable;   /* what stands for a value that the source did not send; NULL = there is none */
 };

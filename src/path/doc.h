@@ -52,6 +52,7 @@ struct kveil_doc {
 	size_t absent_count;
 	bool has_wrapped; /* an object whose first name begins with $ may be a scalar: extended JSON */
 	bool has_gaps;    /* the root may lack members that its row has: not found there is in doubt */
+	bool has_fillers; /* null, "", 0 and false among the root's members may stand for a value that is not known */
 	uint32_t full;    /* where conditions find what the root lacks: the same row, whole; 0 = nowhere */
 };
 

@@ -61,9 +61,28 @@ static struct item value_item(const struct kveil_evaluation *ev, const struct va
 	return v->is_item ? v->item : node_item(ev, ev->stack[v->first + i].node);
 }
 
+static bool is_zero(struct kveil_span number)
+{
+	int order;
+
+	return kveil_number_compare(number, KVEIL_SPAN("0"), &order) && order == 0;
+}
+
+/* Is it a member of the root that is filled up with what is nothing of its type? Literals have no parent. */
+static bool is_filler(const struct kveil_evaluation *ev, const struct item *item)
+{
+	if (!ev->doc->has_fillers || ev->doc->nodes[item->node].parent != ev->doc->root)
+		return false;
+	return item->kind == KVEIL_KIND_NULL || (item->kind == KVEIL_KIND_STRING && !item->text.len) ||
+	       (item->kind == KVEIL_KIND_NUMBER && is_zero(item->text)) ||
+	       (item->kind == KVEIL_KIND_BOOL && item->text.data[0] == 'f');
+}
+
 /* Does it stand for a value that the source did not send? */
 static bool is_absent(const struct kveil_evaluation *ev, const struct item *item)
 {
+	if (is_filler(ev, item))
+		return true;
 	for (size_t i = 0; item->kind == KVEIL_KIND_STRING && i < ev->doc->absent_count; i++) {
 		struct kveil_span text = ev->doc->absent[i];
 		bool may_be = item->escaped ? item->text.len > text.len : item->text.len == text.len;

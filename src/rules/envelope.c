@@ -422,6 +422,8 @@ static void use_kind(struct kveil_loader *l, const struct kveil_yaml *at, const 
 		read_roots(l, e->partials, &l->plan->rows[KVEIL_ROWS_PARTIAL]);
 		read_clues(l, e->tables);
 		l->plan->is_event = own_expr(l, e->is_event);
+		if (e->may_fill)
+			l->plan->may_fill = own_expr(l, e->may_fill);
 		if (e->is_delete)
 			l->plan->is_delete = own_expr(l, e->is_delete);
 		read_controls(l, e->controls);

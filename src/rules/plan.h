@@ -161,8 +161,9 @@ struct kveil_plan {
 	struct kveil_span
 	    absent_numbers; /* the same as the bytes of an array of numbers: "95,95,100"; data NULL = none */
 	struct kveil_expr
-	    *is_delete;    /* of an event whose image before may be filled up with empty texts; NULL = there is none */
-	char *absent_text; /* as written; NULL = the kind's own */
+	    *is_delete; /* of an event whose image before may be filled up with empty texts; NULL = there is none */
+	struct kveil_expr *may_fill; /* the envelope's; NULL = there is none */
+	char *absent_text;           /* as written; NULL = the kind's own */
 	struct kveil_rows rows[KVEIL_ROWS_COUNT];
 	enum kveil_control_word control;
 	struct kveil_expr **controls; /* beside the envelope's */

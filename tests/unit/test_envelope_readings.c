@@ -311,6 +311,50 @@ static void what_did_not_change_is_the_whole_rows(void **state)
 		"{\"data\":{\"country\":\"US\"},\"old\":{\"p\":\"{\\\"x\\\":2}\"}}");
 }
 
+/* PostgreSQL sends the key alone of a deleted row, and the connector fills up the rest. */
+static void what_fills_up_a_deleted_row_is_doubt(void **state)
+{
+	(void)state;
+#define DELETED(connector, op, values)                                                                                 \
+	"{\"op\":\"" op "\",\"source\":{\"connector\":\"" connector "\"},\"before\":{\"phone\":\"C\"," values "}}"
+#define NO_PHONE(connector, op, values)                                                                                \
+	"{\"op\":\"" op "\",\"source\":{\"connector\":\"" connector "\"},\"before\":{\"phone\":null," values "}}"
+	static const struct {
+		const char *when, *value, *want;
+	} cases[] = {
+#define BOTH(when, connector, op, values)                                                                              \
+	{NULLIFY(when), DELETED(connector, op, values), NO_PHONE(connector, op, values)}
+#define SAME(when, connector, op, values)                                                                              \
+	{                                                                                                              \
+		NULLIFY(when), DELETED(connector, op, values), DELETED(connector, op, values)                          \
+	}
+	    BOTH("$.c == 'CN'", "postgresql", "d", "\"c\":\"\""),
+	    BOTH("$.c != null", "postgresql", "d", "\"c\":null"),
+	    BOTH("$.c > 0", "postgresql", "d", "\"c\":0"),
+	    BOTH("$.c > 1", "postgresql", "d", "\"c\":-0.0e5"),
+	    BOTH("$.c == true", "postgresql", "d", "\"c\":false"),
+	    BOTH("match($.c, 'CN')", "postgresql", "d", "\"c\":\"\""),
+	    BOTH("length($.c) > 0", "postgresql", "d", "\"c\":\"\""),
+	    BOTH("$.c == 'CN' || $.c == 'DE'", "yugabytedb", "d", "\"c\":\"\""),
+	    SAME("$.c == 'CN'", "postgresql", "d", "\"c\":\"US\""),
+	    SAME("$.c == 'CN'", "mysql", "d", "\"c\":\"\""),
+	    SAME("$.c == 'CN'", "postgresql", "u", "\"c\":\"\""),
+	    SAME("$.c.x == 'CN'", "postgresql", "d", "\"c\":{\"x\":\"\"}"),
+	    {NULLIFY("$.c == 'CN'"), "{\"__deleted\":\"true\",\"phone\":\"C\",\"c\":\"\"}",
+	     "{\"__deleted\":\"true\",\"phone\":null,\"c\":\"\"}"},
+	    {NULLIFY("$.c == 'CN'"), "{\"__deleted\":\"false\",\"phone\":\"C\",\"c\":\"\"}",
+	     "{\"__deleted\":\"false\",\"phone\":\"C\",\"c\":\"\"}"},
+	    {"{path: \"$.phones[?$.c == 'CN']\", nullify: true}",
+	     "{\"op\":\"d\",\"before\":{\"phones\":[1],\"c\":\"\"}}",
+	     "{\"op\":\"d\",\"before\":{\"phones\":[null],\"c\":\"\"}}"},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		becomes("debezium", cases[i].when, cases[i].value, cases[i].want);
+	header_becomes("debezium", "$.c == 'CN'", DELETED("postgresql", "d", "\"c\":\"\""), "*");
+	header_becomes("debezium", "$.c == 'CN'", DELETED("mysql", "d", "\"c\":\"\""), "s");
+}
+
 static void filters_and_headers_know_of_gaps_too(void **state)
 {
 	(void)state;
@@ -669,6 +713,7 @@ int main(void)
 	    cmocka_unit_test(what_an_image_may_lack_is_doubt),
 	    cmocka_unit_test(what_an_image_has_is_known),
 	    cmocka_unit_test(what_did_not_change_is_the_whole_rows),
+	    cmocka_unit_test(what_fills_up_a_deleted_row_is_doubt),
 	    cmocka_unit_test(filters_and_headers_know_of_gaps_too),
 	    cmocka_unit_test(a_header_tells_of_gaps),
 	    cmocka_unit_test(gaps_reveal_nothing),
