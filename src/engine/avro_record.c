@@ -20,6 +20,7 @@ struct writing {
 	struct kveil_avro_walk *walk;
 	struct kveil_span in;
 	struct kveil_buf *out;
+	struct kveil_spot spot; /* of the event at hand */
 	size_t copied;
 	uint32_t at;      /* number of the event at hand */
 	uint32_t covered; /* those before this one went with their container */
@@ -232,29 +233,32 @@ static enum kveil_status write_result(struct writing *w, const struct kveil_avro
 	return kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "this action's result has no Avro type in this version");
 }
 
-/* The place as rules see it: on the tape, where there is one. */
-static struct kveil_spot spot_of(const struct writing *w, const struct kveil_avro_event *ev)
+/* On the tape a place has another position, and a depth. */
+static void find_on_tape(const struct kveil_doc *doc, uint32_t node, struct kveil_match *m)
+{
+	const struct kveil_doc_node *d = &doc->nodes[node];
+
+	m->node = node;
+	m->start = d->start;
+	m->end = d->end;
+	m->depth = 0;
+	for (uint32_t p = d->parent; p != UINT32_MAX; p = doc->nodes[p].parent)
+		m->depth++;
+}
+
+/* The place as rules see it; what is the same for all places of a value stands there already. */
+static void set_spot(struct writing *w, const struct kveil_avro_event *ev)
 {
 	const struct kveil_avro_node *n = &w->program->nodes[ev->node];
-	const struct kveil_doc *doc = &w->walk->doc;
-	struct kveil_spot spot = {
-	    .part = w->part, .text = w->in, .is_sent = n->kind != KVEIL_AVRO_STRING && n->kind != KVEIL_AVRO_BYTES};
+	struct kveil_spot *spot = &w->spot;
 
-	spot.match = (struct kveil_match){.start = ev->value,
-					  .end = ev->end,
-					  .trail = KVEIL_NO_TRAIL,
-					  .kind = (uint8_t)kveil_avro_value_kind(n->kind)};
-	if (w->walk->want_doc) {
-		const struct kveil_doc_node *d = &doc->nodes[ev->doc_node];
-		spot.doc = doc;
-		spot.text = doc->text;
-		spot.match.node = ev->doc_node;
-		spot.match.start = d->start;
-		spot.match.end = d->end;
-		for (uint32_t p = d->parent; p != UINT32_MAX; p = doc->nodes[p].parent)
-			spot.match.depth++;
-	}
-	return spot;
+	spot->is_sent = n->kind != KVEIL_AVRO_STRING && n->kind != KVEIL_AVRO_BYTES;
+	spot->value = NULL;
+	spot->match.kind = (uint8_t)kveil_avro_value_kind(n->kind);
+	spot->match.start = ev->value;
+	spot->match.end = ev->end;
+	if (w->walk->want_doc)
+		find_on_tape(&w->walk->doc, ev->doc_node, &spot->match);
 }
 
 /* What a person is shown: a result as JSON spells it. */
@@ -279,8 +283,8 @@ static void trace(struct kveil_engine *e, const struct kveil_bound_rule *r, cons
 }
 
 /* The first of the place's rules that holds; NULL: none does. All that find it count. */
-static enum kveil_status choose(struct writing *w, const struct kveil_avro_event *ev, const struct kveil_spot *spot,
-				bool only_count, struct kveil_bound_rule **ret)
+static enum kveil_status choose(struct writing *w, const struct kveil_avro_event *ev, bool only_count,
+				struct kveil_bound_rule **ret)
 {
 	struct kveil_engine *e = w->e;
 	enum kveil_status st = KVEIL_OK;
@@ -299,11 +303,11 @@ static enum kveil_status choose(struct writing *w, const struct kveil_avro_event
 			r->wrote_in = e->serial;
 		if (!(r->views & 1) || *ret || only_count)
 			continue;
-		st = kveil_engine_holds(e, &ids[i], next - i, spot, &holds, w->err);
+		st = kveil_engine_holds(e, &ids[i], next - i, &w->spot, &holds, w->err);
 		if (!st && holds)
 			*ret = r;
 		else if (!st)
-			trace(e, r, spot, KVEIL_EFFECT_KEPT, "when is false");
+			trace(e, r, &w->spot, KVEIL_EFFECT_KEPT, "when is false");
 	}
 	return st;
 }
@@ -311,33 +315,35 @@ static enum kveil_status choose(struct writing *w, const struct kveil_avro_event
 static enum kveil_status write_place(struct writing *w, const struct kveil_avro_event *ev)
 {
 	struct kveil_engine *e = w->e;
-	struct kveil_spot spot = spot_of(w, ev);
+	struct kveil_spot *spot = &w->spot;
 	struct kveil_bound_rule *r;
 	enum kveil_effect effect = KVEIL_EFFECT_KEPT;
 	bool is_covered = w->at < w->covered;
 
-	enum kveil_status st = choose(w, ev, &spot, is_covered, &r);
+	set_spot(w, ev);
+	enum kveil_status st = choose(w, ev, is_covered, &r);
 	if (st || is_covered)
 		return st;
 	kveil_buf_reset(&e->pieces);
 	if (r) {
 		struct kveil_span raw = {w->in.data + ev->value, ev->end - ev->value};
-		struct kveil_value value = {.kind = spot.match.kind};
+		struct kveil_value value = {.kind = spot->match.kind};
 		char *room = kveil_arena_alloc(&e->arena, KVEIL_AVRO_NUMBER_BYTES);
 		if (!room)
 			return kveil_no_memory(w->err, "a record");
 		value.text = kveil_avro_content(w->program, ev->node, raw, room);
 		if (w->walk->want_doc)
-			value.raw = kveil_span_of(spot.text.data + spot.match.start, spot.match.end - spot.match.start);
-		spot.value = &value;
-		st = kveil_engine_apply(e, r, &spot, &e->pieces, &effect, w->err);
+			value.raw =
+			    kveil_span_of(spot->text.data + spot->match.start, spot->match.end - spot->match.start);
+		spot->value = &value;
+		st = kveil_engine_apply(e, r, spot, &e->pieces, &effect, w->err);
 		if (st) {
 			char why[64] = "failed: ";
 			strncat(why, kveil_status_code(st), sizeof why - 16);
-			trace(e, r, &spot, KVEIL_EFFECT_KEPT, why);
+			trace(e, r, spot, KVEIL_EFFECT_KEPT, why);
 			return st;
 		}
-		trace(e, r, &spot, effect, effect == KVEIL_EFFECT_KEPT ? "null kept" : "applied");
+		trace(e, r, spot, effect, effect == KVEIL_EFFECT_KEPT ? "null kept" : "applied");
 	}
 	copy_until(w, ev->start);
 	w->written = true;
@@ -466,6 +472,10 @@ enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, enum kveil_part
 		return st;
 	w.walk = e->typed[part].walk;
 	w.program = w.walk->program;
+	w.spot.part = part;
+	w.spot.doc = w.walk->want_doc ? &w.walk->doc : NULL;
+	w.spot.text = w.walk->want_doc ? w.walk->doc.text : text;
+	w.spot.match.trail = KVEIL_NO_TRAIL;
 	for (; !st && w.at < w.walk->count; w.at++) {
 		st = write_event(&w, &w.walk->events[w.at]);
 		/* On the tape positions are of the spelled value: a record's are of its bytes. */

@@ -344,21 +344,22 @@ static bool spell_scalar(struct pass *x, uint32_t node, struct kveil_span raw)
 
 /* --- the walk --- */
 
-static bool push(struct pass *x, struct kveil_avro_event event, uint32_t *ret)
+static uint32_t offset(const struct pass *x, const uint8_t *p)
+{
+	return (uint32_t)(p - x->base);
+}
+
+/* The caller fills in the rest before the next one comes; NULL: no memory. Written in place: a struct passed on right
+ * after it was filled field by field has to wait for its halves. */
+static struct kveil_avro_event *push(struct pass *x, enum kveil_avro_event_kind kind, const uint8_t *start)
 {
 	struct kveil_avro_walk *w = x->w;
 
 	if (__builtin_expect(w->count == w->cap, 0) && !grow(x, (void **)&w->events, &w->cap, sizeof *w->events))
-		return false;
-	event.doc_node = w->doc.count;
-	*ret = (uint32_t)w->count;
-	w->events[w->count++] = event;
-	return true;
-}
-
-static uint32_t offset(const struct pass *x, const uint8_t *p)
-{
-	return (uint32_t)(p - x->base);
+		return NULL;
+	struct kveil_avro_event *event = &w->events[w->count++];
+	*event = (struct kveil_avro_event){.kind = kind, .start = offset(x, start), .doc_node = w->doc.count};
+	return event;
 }
 
 static bool walk(struct pass *x, uint32_t node, const uint8_t *start, const struct kveil_avro_out *branch);
@@ -409,13 +410,23 @@ static bool walk_element(struct pass *x, const struct kveil_avro_node *n, uint32
 	return walk(x, edge->node, x->p, NULL);
 }
 
+static bool push_block(struct pass *x, const uint8_t *start, const uint8_t *behind_count)
+{
+	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_BLOCK, start);
+
+	if (!event)
+		return false;
+	event->value = offset(x, behind_count);
+	event->end = offset(x, x->p);
+	return true;
+}
+
 static bool walk_block(struct pass *x, const struct kveil_avro_node *n, uint32_t tape, uint32_t *ordinal,
 		       bool *ret_last)
 {
 	const struct kveil_avro_type *item = &x->types[x->types[n->type].item];
 	const uint8_t *start = x->p, *behind_count, *end = NULL;
 	int64_t count, size = 0;
-	uint32_t event;
 
 	if (!read_long(x, &count))
 		return false;
@@ -436,13 +447,7 @@ static bool walk_block(struct pass *x, const struct kveil_avro_node *n, uint32_t
 	}
 	if (!check_count(x, start, count, (uint64_t)item->min_bytes + (n->kind == KVEIL_AVRO_MAP)))
 		return false;
-	if (end && n->is_live &&
-	    !push(x,
-		  (struct kveil_avro_event){.kind = KVEIL_AVRO_AT_BLOCK,
-					    .start = offset(x, start),
-					    .value = offset(x, behind_count),
-					    .end = offset(x, x->p)},
-		  &event))
+	if (end && n->is_live && !push_block(x, start, behind_count))
 		return false;
 	for (; count; count--) {
 		x->parent = tape;
@@ -451,8 +456,7 @@ static bool walk_block(struct pass *x, const struct kveil_avro_node *n, uint32_t
 	}
 	if (end && x->p != end)
 		return fail(x, KVEIL_E_INVALID_AVRO, behind_count, "a block is not as long as it says");
-	return !end || !n->is_live ||
-	       push(x, (struct kveil_avro_event){.kind = KVEIL_AVRO_AT_BLOCK_END, .start = offset(x, x->p)}, &event);
+	return !end || !n->is_live || push(x, KVEIL_AVRO_AT_BLOCK_END, x->p);
 }
 
 static bool walk_blocks(struct pass *x, const struct kveil_avro_node *n, uint32_t tape, uint32_t *ret_children)
@@ -513,65 +517,84 @@ static bool walk_container(struct pass *x, const struct kveil_avro_node *n)
 	return true;
 }
 
+static bool push_index(struct pass *x, const uint8_t *start, const struct kveil_avro_out *out)
+{
+	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_INDEX, start);
+
+	if (!event)
+		return false;
+	event->value = event->end = offset(x, x->p);
+	event->out = out;
+	event->has_index = true;
+	return true;
+}
+
 static bool walk_union(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start)
 {
-	uint32_t index, event;
+	uint32_t index;
 
 	if (!read_ordinal(x, n->edge_count, &index, "a branch beyond the union"))
 		return false;
 	const struct kveil_avro_edge *edge = &n->edges[index];
 	const struct kveil_avro_node *branch = &x->nodes[edge->node];
 	bool moves = !branch->is_place && edge->out.keep != (int32_t)index;
-	if (moves && !n->is_gone &&
-	    !push(x,
-		  (struct kveil_avro_event){.kind = KVEIL_AVRO_AT_INDEX,
-					    .start = offset(x, start),
-					    .value = offset(x, x->p),
-					    .end = offset(x, x->p),
-					    .out = &edge->out,
-					    .has_index = true},
-		  &event))
+	if (moves && !n->is_gone && !push_index(x, start, &edge->out))
 		return false;
 	return walk(x, edge->node, start, &edge->out);
+}
+
+static bool push_place(struct pass *x, uint32_t node, const uint8_t *start, const struct kveil_avro_out *branch)
+{
+	const struct kveil_avro_node *n = &x->nodes[node];
+	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_PLACE, start);
+
+	if (!event)
+		return false;
+	event->value = offset(x, x->p);
+	event->node = node;
+	event->out = branch ? branch : &n->out;
+	event->has_index = branch || n->makes_union;
+	return true;
+}
+
+static void end_event(struct pass *x, size_t number)
+{
+	struct kveil_avro_event *event = &x->w->events[number];
+
+	event->end = offset(x, x->p);
+	event->behind = (uint32_t)x->w->count;
+}
+
+static bool walk_value(struct pass *x, uint32_t node, const uint8_t *start)
+{
+	const struct kveil_avro_node *n = &x->nodes[node];
+	const uint8_t *value = x->p;
+
+	if (n->kind == KVEIL_AVRO_UNION)
+		return walk_union(x, n, start);
+	if (n->kind >= KVEIL_AVRO_ARRAY)
+		return walk_container(x, n);
+	return read_scalar(x, n) &&
+	       (!x->w->want_doc || spell_scalar(x, node, kveil_span_of(value, (size_t)(x->p - value))));
 }
 
 /* start: where the slot begins, in front of the union's index. branch: where results go, in a union; else NULL. */
 static bool walk(struct pass *x, uint32_t node, const uint8_t *start, const struct kveil_avro_out *branch)
 {
 	const struct kveil_avro_node *n = &x->nodes[node];
-	struct kveil_avro_walk *w = x->w;
-	const uint8_t *value = x->p;
-	uint32_t gone = UINT32_MAX, place = UINT32_MAX;
-	bool ok;
+	bool is_gone = n->is_gone && !branch;
+	size_t first = x->w->count, place = first + is_gone;
 
-	if (n->is_gone && !branch &&
-	    !push(x, (struct kveil_avro_event){.kind = KVEIL_AVRO_AT_GONE, .start = offset(x, start)}, &gone))
+	if (is_gone && !push(x, KVEIL_AVRO_AT_GONE, start))
 		return false;
-	if (n->is_place && !push(x,
-				 (struct kveil_avro_event){.kind = KVEIL_AVRO_AT_PLACE,
-							   .start = offset(x, start),
-							   .value = offset(x, value),
-							   .node = node,
-							   .out = branch ? branch : &n->out,
-							   .has_index = branch || n->makes_union},
-				 &place))
+	if (n->is_place && !push_place(x, node, start, branch))
 		return false;
-	if (n->kind == KVEIL_AVRO_UNION)
-		ok = walk_union(x, n, start);
-	else if (n->kind >= KVEIL_AVRO_ARRAY)
-		ok = walk_container(x, n);
-	else
-		ok = read_scalar(x, n) &&
-		     (!w->want_doc || spell_scalar(x, node, kveil_span_of(value, (size_t)(x->p - value))));
-	if (!ok)
+	if (!walk_value(x, node, start))
 		return false;
-	for (uint32_t i = 0; i < 2; i++) {
-		uint32_t event = i ? place : gone;
-		if (event == UINT32_MAX)
-			continue;
-		w->events[event].end = offset(x, x->p);
-		w->events[event].behind = (uint32_t)w->count;
-	}
+	if (n->is_place)
+		end_event(x, place);
+	if (is_gone)
+		end_event(x, first);
 	return true;
 }
 
