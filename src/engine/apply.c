@@ -219,29 +219,27 @@ static enum kveil_status find_ad(struct kveil_engine *e, const struct kveil_boun
 	return st;
 }
 
-/* The value's content, as actions take it. */
-static bool read_value(struct kveil_engine *e, const struct kveil_spot *spot, bool quoted, struct kveil_value *ret)
+/* The value's content, as actions take it: the place's own, or made in room. NULL: no memory. */
+static const struct kveil_value *read_value(struct kveil_engine *e, const struct kveil_spot *spot, bool quoted,
+					    struct kveil_value *room)
 {
 	const struct kveil_match *m = &spot->match;
-
-	if (__builtin_expect(spot->value != NULL, 0)) {
-		*ret = *spot->value;
-		return true;
-	}
 	const uint8_t *data = spot->text.data + m->start;
 	size_t len = m->end - m->start;
 
+	if (spot->value)
+		return spot->value;
 	/* Field by field: a struct read back whole right after would wait for its halves. */
-	ret->kind = m->kind;
-	ret->raw.data = ret->text.data = data;
-	ret->raw.len = ret->text.len = len;
+	room->kind = m->kind;
+	room->raw.data = room->text.data = data;
+	room->raw.len = room->text.len = len;
 	if (m->kind != KVEIL_KIND_STRING || !quoted)
-		return true;
-	ret->text.data = data + 1;
-	ret->text.len = len - 2;
+		return room;
+	room->text.data = data + 1;
+	room->text.len = len - 2;
 	if (m->flags & KVEIL_NODE_VALUE_ESCAPED)
-		ret->text = kveil_engine_unquote(e, kveil_span_of(data, len));
-	return ret->text.data != NULL;
+		room->text = kveil_engine_unquote(e, kveil_span_of(data, len));
+	return room->text.data ? room : NULL;
 }
 
 /* Extended JSON's {"$numberLong": "42"} and {"$date": {"$numberLong": "1"}}: one member whose name begins with $. */
@@ -414,16 +412,20 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 {
 	const struct kveil_format *f = e->parts[spot->part].format;
 	struct kveil_action_call call = {.params = r->rule->params, .arena = &e->arena};
-	struct kveil_value in;
+	struct kveil_value room;
+	const struct kveil_value *in = NULL;
 	enum kveil_result_kind kind = (enum kveil_result_kind) - 1;
 	size_t start = out->len;
 
 	bool takes = r->kinds & KVEIL_KIND_BIT(spot->match.kind);
-	bool is_read = __builtin_expect(!takes, 0) && is_wrapped(e, r, spot, &in);
-	if (__builtin_expect(!takes, 0) && !is_read && !is_spelled(e, r, spot))
+	if (__builtin_expect(!takes, 0) && is_wrapped(e, r, spot, &room))
+		in = &room;
+	if (__builtin_expect(!takes, 0) && !in && !is_spelled(e, r, spot))
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "`%s` does not take a value of kind %s",
 				  r->action->name, kveil_kind_name(spot->match.kind));
-	if (!is_read && !read_value(e, spot, f->quote != 0, &in))
+	if (!in)
+		in = read_value(e, spot, f->quote != 0, &room);
+	if (!in)
 		return kveil_no_memory(err, "a record");
 	enum kveil_status st = find_key_and_ad(e, r, spot, &call, err);
 	if (!st && r->in_key_row && !r->rule->on_key_any && !(r->action->keeps_apart && r->action->keeps_apart(&call)))
@@ -434,7 +436,7 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	/* Most results are strings: the quote goes in front, and the action writes behind it. */
 	if (f->quote)
 		kveil_buf_append_byte(out, f->quote);
-	st = r->action->apply(&call, &in, out, &kind, err);
+	st = r->action->apply(&call, in, out, &kind, err);
 	if (!st)
 		st = finish(e, f, out, start, kind, ret, err);
 	return st;
@@ -466,7 +468,8 @@ static bool is_absent_number(const struct kveil_engine *e, const struct kveil_sp
 enum kveil_status kveil_engine_was_not_sent(struct kveil_engine *e, const struct kveil_spot *spot, bool *ret,
 					    struct kveil_error *err)
 {
-	struct kveil_value in;
+	struct kveil_value room;
+	const struct kveil_value *in;
 
 	const struct kveil_format *f = e->parts[spot->part].format;
 	*ret = false;
@@ -477,9 +480,10 @@ enum kveil_status kveil_engine_was_not_sent(struct kveil_engine *e, const struct
 		*ret = !e->has_schema && f->has_paths && !f->is_typed && is_absent_number(e, spot);
 	if (spot->match.kind != KVEIL_KIND_STRING && !(f->is_typed && spot->match.kind == KVEIL_KIND_BYTES))
 		return KVEIL_OK;
-	if (!read_value(e, spot, f->quote != 0, &in))
+	in = read_value(e, spot, f->quote != 0, &room);
+	if (!in)
 		return kveil_no_memory(err, "a record");
-	*ret = is_absent(e, in.text);
+	*ret = is_absent(e, in->text);
 	return KVEIL_OK;
 }
 

@@ -10,20 +10,12 @@
 /* In front of what is no field and no tag. */
 enum { OTHER = '\002' };
 
-/* Of a type that was renamed the old name counts: rules were written for it. */
-static bool is_called(const char *record, const struct kveil_avro_type *type)
+bool kveil_engine_is_called(const char *record, const struct kveil_avro_type *type)
 {
 	for (size_t i = 0; i < kveil_avro_type_names(type); i++)
 		if (kveil_record_is_called(record, kveil_avro_type_name(type, i)))
 			return true;
 	return false;
-}
-
-bool kveil_engine_is_about(const struct kveil_bound_rule *r, const struct kveil_avro_schema *schema,
-			   const struct kveil_avro_node *node)
-{
-	return kveil_engine_takes(r, kveil_avro_value_kind(node->kind)) &&
-	       (!r->rule->record || is_called(r->rule->record, &schema->types[node->root]));
 }
 
 static char *format(struct kveil_engine_schema *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

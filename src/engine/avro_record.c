@@ -15,12 +15,13 @@
 /* A value being written: what was copied, and the sized blocks that are open in it. */
 struct writing {
 	struct kveil_engine *e;
-	enum kveil_part part;
 	const struct kveil_avro_program *program;
 	struct kveil_avro_walk *walk;
 	struct kveil_span in;
 	struct kveil_buf *out;
-	struct kveil_spot spot; /* of the event at hand */
+	struct kveil_spot spot;   /* of the event at hand */
+	struct kveil_value value; /* there */
+	char *room;               /* for the spelling of a number there; in the arena, which is wiped */
 	size_t copied;
 	uint32_t at;      /* number of the event at hand */
 	uint32_t covered; /* those before this one went with their container */
@@ -201,7 +202,7 @@ static enum kveil_status write_restored(struct writing *w, const struct kveil_av
 /* opens: the rule brought back what was sealed. */
 static enum kveil_status write_result(struct writing *w, const struct kveil_avro_event *ev, bool opens)
 {
-	const struct kveil_avro_type *was = w->program->nodes[ev->node].restored;
+	const struct kveil_avro_type *was = ev->node->restored;
 	struct kveil_span content = kveil_buf_span(&w->e->pieces);
 	enum kveil_status st = KVEIL_OK;
 
@@ -223,7 +224,7 @@ static enum kveil_status write_result(struct writing *w, const struct kveil_avro
 		return write_index(w, ev, ev->out->null);
 	case KVEIL_RESULT_RAW:
 		st = write_index(w, ev, ev->out->keep);
-		return st ? st : write_same(w, w->program->nodes[ev->node].kind, content);
+		return st ? st : write_same(w, ev->node->kind, content);
 	case KVEIL_RESULT_RAW_UNCHECKED:
 		st = write_index(w, ev, ev->out->restored);
 		return st ? st : write_restored(w, was, content);
@@ -249,7 +250,7 @@ static void find_on_tape(const struct kveil_doc *doc, uint32_t node, struct kvei
 /* The place as rules see it; what is the same for all places of a value stands there already. */
 static void set_spot(struct writing *w, const struct kveil_avro_event *ev)
 {
-	const struct kveil_avro_node *n = &w->program->nodes[ev->node];
+	const struct kveil_avro_node *n = ev->node;
 	struct kveil_spot *spot = &w->spot;
 
 	spot->is_sent = n->kind != KVEIL_AVRO_STRING && n->kind != KVEIL_AVRO_BYTES;
@@ -262,14 +263,12 @@ static void set_spot(struct writing *w, const struct kveil_avro_event *ev)
 }
 
 /* What a person is shown: a result as JSON spells it. */
-static void trace(struct kveil_engine *e, const struct kveil_bound_rule *r, const struct kveil_spot *spot,
-		  enum kveil_effect effect, const char *outcome)
+static __attribute__((noinline)) void tell(struct kveil_engine *e, const struct kveil_bound_rule *r,
+					   const struct kveil_spot *spot, enum kveil_effect effect, const char *outcome)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf after = KVEIL_BUF_INIT;
 	struct kveil_span content = kveil_buf_span(&e->pieces);
 
-	if (!e->trace)
-		return;
 	if (effect == KVEIL_EFFECT_WRITTEN && e->typed_result == KVEIL_RESULT_NULL)
 		kveil_buf_append_str(&after, "null");
 	else if (effect == KVEIL_EFFECT_WRITTEN && e->typed_result == KVEIL_RESULT_BYTES)
@@ -282,21 +281,28 @@ static void trace(struct kveil_engine *e, const struct kveil_bound_rule *r, cons
 	kveil_engine_trace(e, 0, r, spot, false, after.len ? kveil_buf_span(&after) : KVEIL_SPAN_NULL, outcome);
 }
 
+static inline void trace(struct kveil_engine *e, const struct kveil_bound_rule *r, const struct kveil_spot *spot,
+			 enum kveil_effect effect, const char *outcome)
+{
+	if (__builtin_expect(e->trace != NULL, 0))
+		tell(e, r, spot, effect, outcome);
+}
+
 /* The first of the place's rules that holds; NULL: none does. All that find it count. */
 static enum kveil_status choose(struct writing *w, const struct kveil_avro_event *ev, bool only_count,
 				struct kveil_bound_rule **ret)
 {
 	struct kveil_engine *e = w->e;
 	enum kveil_status st = KVEIL_OK;
-	const uint32_t *ids = w->program->nodes[ev->node].ids;
-	size_t count = w->program->nodes[ev->node].id_count;
+	const uint32_t *ids = ev->node->ids;
+	size_t count = ev->node->id_count;
 
 	*ret = NULL;
 	for (size_t i = 0, next; !st && i < count; i = next) {
 		struct kveil_bound_rule *r = ids[i] < e->rule_count ? &e->rules[ids[i]] : NULL;
 		bool holds = false;
 		next = kveil_decide_after_twins(e, ids, count, i);
-		if (!r || !kveil_engine_is_about(r, w->program->schema, &w->program->nodes[ev->node]))
+		if (!r || !kveil_engine_is_about(r, w->program->schema, ev->node))
 			continue;
 		kveil_engine_count(e, r);
 		if (w->at < w->gone)
@@ -312,10 +318,34 @@ static enum kveil_status choose(struct writing *w, const struct kveil_avro_event
 	return st;
 }
 
-static enum kveil_status write_place(struct writing *w, const struct kveil_avro_event *ev)
+/* Runs the rule on the place; what it writes is in pieces then. */
+static enum kveil_status run_rule(struct writing *w, const struct kveil_avro_event *ev, struct kveil_bound_rule *r,
+				  enum kveil_effect *ret)
 {
 	struct kveil_engine *e = w->e;
 	struct kveil_spot *spot = &w->spot;
+	struct kveil_span raw = {w->in.data + ev->value, ev->end - ev->value};
+
+	if (!w->room && !(w->room = kveil_arena_alloc(&e->arena, KVEIL_AVRO_NUMBER_BYTES)))
+		return kveil_no_memory(w->err, "a record");
+	w->value.kind = spot->match.kind;
+	w->value.text = kveil_avro_content(w->program, ev->node, raw, w->room);
+	if (w->walk->want_doc)
+		w->value.raw = kveil_span_of(spot->text.data + spot->match.start, spot->match.end - spot->match.start);
+	spot->value = &w->value;
+	enum kveil_status st = kveil_engine_apply(e, r, spot, &e->pieces, ret, w->err);
+	if (st) {
+		char why[64] = "failed: ";
+		strncat(why, kveil_status_code(st), sizeof why - 16);
+		trace(e, r, spot, KVEIL_EFFECT_KEPT, why);
+		return st;
+	}
+	trace(e, r, spot, *ret, *ret == KVEIL_EFFECT_KEPT ? "null kept" : "applied");
+	return KVEIL_OK;
+}
+
+static enum kveil_status write_place(struct writing *w, const struct kveil_avro_event *ev)
+{
 	struct kveil_bound_rule *r;
 	enum kveil_effect effect = KVEIL_EFFECT_KEPT;
 	bool is_covered = w->at < w->covered;
@@ -324,33 +354,16 @@ static enum kveil_status write_place(struct writing *w, const struct kveil_avro_
 	enum kveil_status st = choose(w, ev, is_covered, &r);
 	if (st || is_covered)
 		return st;
-	kveil_buf_reset(&e->pieces);
-	if (r) {
-		struct kveil_span raw = {w->in.data + ev->value, ev->end - ev->value};
-		struct kveil_value value = {.kind = spot->match.kind};
-		char *room = kveil_arena_alloc(&e->arena, KVEIL_AVRO_NUMBER_BYTES);
-		if (!room)
-			return kveil_no_memory(w->err, "a record");
-		value.text = kveil_avro_content(w->program, ev->node, raw, room);
-		if (w->walk->want_doc)
-			value.raw =
-			    kveil_span_of(spot->text.data + spot->match.start, spot->match.end - spot->match.start);
-		spot->value = &value;
-		st = kveil_engine_apply(e, r, spot, &e->pieces, &effect, w->err);
-		if (st) {
-			char why[64] = "failed: ";
-			strncat(why, kveil_status_code(st), sizeof why - 16);
-			trace(e, r, spot, KVEIL_EFFECT_KEPT, why);
-			return st;
-		}
-		trace(e, r, spot, effect, effect == KVEIL_EFFECT_KEPT ? "null kept" : "applied");
-	}
+	kveil_buf_reset(&w->e->pieces);
+	if (r)
+		st = run_rule(w, ev, r, &effect);
+	if (st)
+		return st;
 	copy_until(w, ev->start);
 	w->written = true;
 	if (effect == KVEIL_EFFECT_KEPT) {
-		st = write_index(w, ev, ev->out->keep);
 		w->copied = ev->value;
-		return st;
+		return write_index(w, ev, ev->out->keep);
 	}
 	st = write_result(w, ev, r && r->action->effect == KVEIL_REVEALS);
 	w->copied = ev->end;
@@ -461,21 +474,47 @@ static enum kveil_status walk(struct kveil_engine *e, enum kveil_part part, stru
 	return kveil_engine_check_control(e, err);
 }
 
+/* Field by field: clearing it whole costs as much as a field of a record. */
+static void begin(struct writing *w, struct kveil_engine *e, enum kveil_part part, struct kveil_span in)
+{
+	struct kveil_avro_walk *walk = e->typed[part].walk;
+
+	w->e = e;
+	w->in = in;
+	w->walk = walk;
+	w->program = walk->program;
+	w->room = NULL;
+	w->copied = 0;
+	w->at = w->covered = w->gone = 0;
+	w->blocks = NULL;
+	w->block_count = 0;
+	w->block_cap = e->max_depth;
+	w->written = false;
+	w->value.raw = KVEIL_SPAN_NULL;
+	w->spot.part = part;
+	w->spot.text = walk->want_doc ? walk->doc.text : in;
+	w->spot.doc = walk->want_doc ? &walk->doc : NULL;
+	w->spot.trail = NULL;
+	w->spot.header_name = KVEIL_SPAN_NULL;
+	w->spot.outer = NULL;
+	w->spot.is_dotted = false;
+	w->spot.ways = NULL;
+	w->spot.way_count = 0;
+	w->spot.match = (struct kveil_match){.trail = KVEIL_NO_TRAIL};
+}
+
 enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
 					 struct kveil_buf *out, bool *ret_written, struct kveil_error *err)
 {
-	struct writing w = {.e = e, .part = part, .in = text, .out = out, .block_cap = e->max_depth, .err = err};
+	struct writing w;
 	enum kveil_status st = walk(e, part, text, err);
 
 	*ret_written = false;
 	if (st)
 		return st;
-	w.walk = e->typed[part].walk;
-	w.program = w.walk->program;
-	w.spot.part = part;
-	w.spot.doc = w.walk->want_doc ? &w.walk->doc : NULL;
-	w.spot.text = w.walk->want_doc ? w.walk->doc.text : text;
-	w.spot.match.trail = KVEIL_NO_TRAIL;
+	begin(&w, e, part, text);
+	w.out = out;
+	w.err = err;
 	for (; !st && w.at < w.walk->count; w.at++) {
 		st = write_event(&w, &w.walk->events[w.at]);
 		/* On the tape positions are of the spelled value: a record's are of its bytes. */

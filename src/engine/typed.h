@@ -30,9 +30,17 @@ struct kveil_engine_schema {
 
 /* --- avro_names.c --- */
 
+/* Does a rule for records of this name mean the type? Of one that was renamed the old name counts: rules were written
+ * for it. */
+bool kveil_engine_is_called(const char *record, const struct kveil_avro_type *type);
+
 /* Is the rule about such values: by their kind, and by the record that they are in? */
-bool kveil_engine_is_about(const struct kveil_bound_rule *r, const struct kveil_avro_schema *schema,
-			   const struct kveil_avro_node *node);
+static inline bool kveil_engine_is_about(const struct kveil_bound_rule *r, const struct kveil_avro_schema *schema,
+					 const struct kveil_avro_node *node)
+{
+	return kveil_engine_takes(r, kveil_avro_value_kind(node->kind)) &&
+	       (!r->rule->record || kveil_engine_is_called(r->rule->record, &schema->types[node->root]));
+}
 
 /* Into s->tags. */
 enum kveil_status kveil_engine_collect_tags(const struct kveil_engine *e, const struct kveil_schema_source *source,

@@ -262,13 +262,14 @@ enum kveil_status kveil_engine_holds(struct kveil_engine *e, const uint32_t *bin
 				     const struct kveil_spot *spot, bool *ret, struct kveil_error *err)
 {
 	const struct kveil_bound_rule *first = &e->rules[bindings[0]];
-	struct question q = {
-	    .e = e, .protects = first->action->effect == KVEIL_PROTECTS && !first->rule->if_sure, .err = err};
 
 	*ret = true;
-	bool asks = first->rule->when || first->rule->tables;
-	const struct kveil_spot *place = asks ? kveil_text_row_place(e, spot, &bindings, &count) : spot;
-	for (size_t i = 0; asks && i < count && !is_settled(&q); i++) {
+	if (!first->rule->when && !first->rule->tables)
+		return KVEIL_OK;
+	struct question q = {
+	    .e = e, .protects = first->action->effect == KVEIL_PROTECTS && !first->rule->if_sure, .err = err};
+	const struct kveil_spot *place = kveil_text_row_place(e, spot, &bindings, &count);
+	for (size_t i = 0; i < count && !is_settled(&q); i++) {
 		q.rule = &e->rules[bindings[i]];
 		enum kveil_status st = ask(&q, place, spot);
 		if (st)

@@ -33,19 +33,15 @@ static bool no_memory(struct builder *b)
 	return false;
 }
 
-enum kveil_kind kveil_avro_value_kind(enum kveil_avro_kind kind)
-{
-	static const uint8_t kinds[] = {
-	    [KVEIL_AVRO_NULL] = KVEIL_KIND_NULL,     [KVEIL_AVRO_BOOLEAN] = KVEIL_KIND_BOOL,
-	    [KVEIL_AVRO_INT] = KVEIL_KIND_NUMBER,    [KVEIL_AVRO_LONG] = KVEIL_KIND_NUMBER,
-	    [KVEIL_AVRO_FLOAT] = KVEIL_KIND_NUMBER,  [KVEIL_AVRO_DOUBLE] = KVEIL_KIND_NUMBER,
-	    [KVEIL_AVRO_BYTES] = KVEIL_KIND_BYTES,   [KVEIL_AVRO_STRING] = KVEIL_KIND_STRING,
-	    [KVEIL_AVRO_FIXED] = KVEIL_KIND_BYTES,   [KVEIL_AVRO_ENUM] = KVEIL_KIND_STRING,
-	    [KVEIL_AVRO_ARRAY] = KVEIL_KIND_ARRAY,   [KVEIL_AVRO_MAP] = KVEIL_KIND_OBJECT,
-	    [KVEIL_AVRO_RECORD] = KVEIL_KIND_OBJECT, [KVEIL_AVRO_UNION] = KVEIL_KIND_NULL,
-	};
-	return kinds[kind];
-}
+const uint8_t kveil_avro_value_kinds[] = {
+    [KVEIL_AVRO_NULL] = KVEIL_KIND_NULL,     [KVEIL_AVRO_BOOLEAN] = KVEIL_KIND_BOOL,
+    [KVEIL_AVRO_INT] = KVEIL_KIND_NUMBER,    [KVEIL_AVRO_LONG] = KVEIL_KIND_NUMBER,
+    [KVEIL_AVRO_FLOAT] = KVEIL_KIND_NUMBER,  [KVEIL_AVRO_DOUBLE] = KVEIL_KIND_NUMBER,
+    [KVEIL_AVRO_BYTES] = KVEIL_KIND_BYTES,   [KVEIL_AVRO_STRING] = KVEIL_KIND_STRING,
+    [KVEIL_AVRO_FIXED] = KVEIL_KIND_BYTES,   [KVEIL_AVRO_ENUM] = KVEIL_KIND_STRING,
+    [KVEIL_AVRO_ARRAY] = KVEIL_KIND_ARRAY,   [KVEIL_AVRO_MAP] = KVEIL_KIND_OBJECT,
+    [KVEIL_AVRO_RECORD] = KVEIL_KIND_OBJECT, [KVEIL_AVRO_UNION] = KVEIL_KIND_NULL,
+};
 
 /* --- the graph --- */
 
@@ -532,6 +528,42 @@ static bool spread(struct builder *b)
 	return true;
 }
 
+static void set_skip(const struct kveil_avro_program *p, struct kveil_avro_edge *edge)
+{
+	const struct kveil_avro_node *n = &p->nodes[edge->node];
+
+	if (n->is_live)
+		return;
+	switch (n->kind) {
+	case KVEIL_AVRO_NULL:
+	case KVEIL_AVRO_FLOAT:
+	case KVEIL_AVRO_DOUBLE:
+	case KVEIL_AVRO_FIXED:
+		edge->skip = KVEIL_AVRO_SKIP_BYTES;
+		edge->bytes = p->schema->types[n->type].min_bytes;
+		return;
+	case KVEIL_AVRO_INT:
+	case KVEIL_AVRO_LONG:
+		edge->skip = KVEIL_AVRO_SKIP_NUMBER;
+		/* None of so few is beyond 32 or 64 bits. */
+		edge->bytes = n->kind == KVEIL_AVRO_INT ? 4 : 8;
+		return;
+	case KVEIL_AVRO_STRING:
+	case KVEIL_AVRO_BYTES:
+		edge->skip = KVEIL_AVRO_SKIP_CONTENT;
+		return;
+	default:
+		return;
+	}
+}
+
+static void set_skips(const struct kveil_avro_program *p)
+{
+	for (uint32_t i = 0; i < p->count; i++)
+		for (uint32_t k = 0; p->nodes[i].kind == KVEIL_AVRO_RECORD && k < p->nodes[i].edge_count; k++)
+			set_skip(p, &p->nodes[i].edges[k]);
+}
+
 /* --- classes: by what a node is, then by what its edges' nodes are, until nothing more is told apart --- */
 
 struct classes {
@@ -697,6 +729,7 @@ enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schem
 		kveil_avro_program_free(p);
 		return err->status;
 	}
+	set_skips(p);
 	*ret = p;
 	return KVEIL_OK;
 }

@@ -49,8 +49,20 @@ struct kveil_avro_out {
 	int32_t keep, string, bytes, null, restored;
 };
 
+/* How the walk gets over a field that is a scalar and none of the rules' business. */
+enum kveil_avro_skip {
+	KVEIL_AVRO_SKIP_NOTHING, /* it is more, or has to be looked at */
+	KVEIL_AVRO_SKIP_BYTES,   /* so many */
+	KVEIL_AVRO_SKIP_NUMBER,  /* of so many at most; a longer one has to be looked at */
+	KVEIL_AVRO_SKIP_CONTENT, /* a length and what it counts */
+};
+
 struct kveil_avro_edge {
 	uint32_t node;
+	enum kveil_avro_skip skip; /* RECORD */
+	uint32_t bytes;
+	bool is_plain;             /* RECORD: a scalar that no rule is about */
+	uint8_t plain_kind;        /* of that one */
 	uint32_t state;            /* ARRAY, MAP: of the elements that it is for; ascending */
 	struct kveil_avro_out out; /* UNION: of the branch */
 };
@@ -97,7 +109,11 @@ struct kveil_avro_program {
 };
 
 /* What a value of this type is to rules; a union's is its branch's. */
-enum kveil_kind kveil_avro_value_kind(enum kveil_avro_kind kind);
+extern const uint8_t kveil_avro_value_kinds[];
+static inline enum kveil_kind kveil_avro_value_kind(enum kveil_avro_kind kind)
+{
+	return (enum kveil_kind)kveil_avro_value_kinds[kind];
+}
 
 /* AVRO_SCHEMA: the rules cannot be held on this schema; the message says why. known NULL: nothing is. */
 struct kveil_avro_known {

@@ -7,6 +7,7 @@
 #include "format/automaton_internal.h"
 #include "format/format.h"
 
+#include <endian.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ struct pass {
 	const struct kveil_avro_type *types;
 	const uint8_t *base, *p, *end;
 	uint32_t depth;
-	int64_t empty; /* elements without a byte that may still come */
+	int64_t empty;  /* elements without a byte that may still come */
+	int64_t number; /* read last by long_slow */
 	struct kveil_error *err;
 	/* of the value at hand, for the tape */
 	struct kveil_span name; /* data NULL: an element, the root */
@@ -59,7 +61,7 @@ static bool grow(struct pass *x, void **items, size_t *cap, size_t size)
 
 /* --- integers --- */
 
-static __attribute__((noinline)) bool long_slow(struct pass *x, int64_t *ret)
+static __attribute__((noinline)) bool long_slow(struct pass *x)
 {
 	const uint8_t *at = x->p;
 	uint64_t v = 0;
@@ -72,7 +74,7 @@ static __attribute__((noinline)) bool long_slow(struct pass *x, int64_t *ret)
 			break;
 		v |= (uint64_t)(c & 0x7f) << shift;
 		if (c < 0x80) {
-			*ret = (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+			x->number = (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
 			return true;
 		}
 	}
@@ -86,7 +88,10 @@ static inline bool read_long(struct pass *x, int64_t *ret)
 		*ret = (int64_t)(c >> 1) ^ -(int64_t)(c & 1);
 		return true;
 	}
-	return long_slow(x, ret);
+	if (!long_slow(x))
+		return false;
+	*ret = x->number;
+	return true;
 }
 
 static inline bool read_int(struct pass *x)
@@ -109,6 +114,11 @@ static inline bool read_ordinal(struct pass *x, uint32_t count, uint32_t *ret, c
 		return false;
 	*ret = (uint32_t)v;
 	return __builtin_expect(v >= 0 && v < count, 1) || fail(x, KVEIL_E_INVALID_AVRO, at, what);
+}
+
+static inline bool read_branch(struct pass *x, const struct kveil_avro_node *n, uint32_t *ret)
+{
+	return read_ordinal(x, n->edge_count, ret, "a branch beyond the union");
 }
 
 static inline bool skip_bytes(struct pass *x, size_t n)
@@ -269,11 +279,9 @@ static struct kveil_span without_length(struct kveil_span raw)
 	return kveil_span_of(raw.data + n + 1, raw.len - n - 1);
 }
 
-struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, uint32_t node, struct kveil_span raw,
-				     char room[KVEIL_AVRO_NUMBER_BYTES])
+struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, const struct kveil_avro_node *n,
+				     struct kveil_span raw, char room[KVEIL_AVRO_NUMBER_BYTES])
 {
-	const struct kveil_avro_node *n = &p->nodes[node];
-
 	switch (n->kind) {
 	case KVEIL_AVRO_NULL:
 		return KVEIL_SPAN("null");
@@ -313,9 +321,9 @@ static void write_base64(struct kveil_buf *out, struct kveil_span bytes)
 }
 
 /* A scalar, checked, on the tape. What compares as no number is of kind bytes: in doubt. */
-static bool spell_scalar(struct pass *x, uint32_t node, struct kveil_span raw)
+static __attribute__((noinline)) bool spell_scalar(struct pass *x, const struct kveil_avro_node *n,
+						   struct kveil_span raw)
 {
-	const struct kveil_avro_node *n = &x->nodes[node];
 	enum kveil_kind kind = kveil_avro_value_kind(n->kind);
 	struct kveil_avro_walk *w = x->w;
 	char room[KVEIL_AVRO_NUMBER_BYTES];
@@ -323,7 +331,7 @@ static bool spell_scalar(struct pass *x, uint32_t node, struct kveil_span raw)
 
 	if (!open_node(x, kind, &at))
 		return false;
-	struct kveil_span text = kveil_avro_content(w->program, node, raw, room);
+	struct kveil_span text = kveil_avro_content(w->program, n, raw, room);
 	bool is_odd =
 	    kind == KVEIL_KIND_NUMBER && text.data && memchr("-0123456789", text.data[text.len - 1], 11) == NULL;
 	if (kind == KVEIL_KIND_STRING || is_odd) {
@@ -410,112 +418,246 @@ static bool walk_element(struct pass *x, const struct kveil_avro_node *n, uint32
 	return walk(x, edge->node, x->p, NULL);
 }
 
-static bool push_block(struct pass *x, const uint8_t *start, const uint8_t *behind_count)
+/* Of an array or a map: so many elements come; with its size, where it says that. */
+struct block {
+	int64_t count;
+	const uint8_t *start, *behind_count;
+	const uint8_t *end; /* NULL: it does not say its size */
+};
+
+static bool read_size(struct pass *x, struct block *b)
 {
-	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_BLOCK, start);
+	int64_t size;
+
+	if (b->count == INT64_MIN)
+		return fail(x, KVEIL_E_INVALID_AVRO, b->start, "a count of more than 63 bits");
+	b->count = -b->count;
+	if (!read_long(x, &size))
+		return false;
+	if (size < 0 || size > x->end - x->p)
+		return fail(x, KVEIL_E_INVALID_AVRO, b->behind_count, "a block's size beyond the end of the value");
+	b->end = x->p + size;
+	return true;
+}
+
+/* A count of zero ends the array or map. */
+static inline bool read_block(struct pass *x, const struct kveil_avro_node *n, struct block *b)
+{
+	const struct kveil_avro_type *item = &x->types[x->types[n->type].item];
+
+	b->start = x->p;
+	b->end = NULL;
+	if (!read_long(x, &b->count))
+		return false;
+	b->behind_count = x->p;
+	if (b->count < 0 && !read_size(x, b))
+		return false;
+	return !b->count || check_count(x, b->start, b->count, (uint64_t)item->min_bytes + (n->kind == KVEIL_AVRO_MAP));
+}
+
+static inline bool check_end(struct pass *x, const struct block *b)
+{
+	return !b->end || x->p == b->end ||
+	       fail(x, KVEIL_E_INVALID_AVRO, b->behind_count, "a block is not as long as it says");
+}
+
+static bool push_block(struct pass *x, const struct block *b)
+{
+	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_BLOCK, b->start);
 
 	if (!event)
 		return false;
-	event->value = offset(x, behind_count);
+	event->value = offset(x, b->behind_count);
 	event->end = offset(x, x->p);
 	return true;
 }
 
-static bool walk_block(struct pass *x, const struct kveil_avro_node *n, uint32_t tape, uint32_t *ordinal,
-		       bool *ret_last)
+static bool walk_block(struct pass *x, const struct kveil_avro_node *n, const struct block *b, uint32_t tape,
+		       uint32_t *ordinal)
 {
-	const struct kveil_avro_type *item = &x->types[x->types[n->type].item];
-	const uint8_t *start = x->p, *behind_count, *end = NULL;
-	int64_t count, size = 0;
+	bool is_told = b->end && n->is_live;
 
-	if (!read_long(x, &count))
+	if (is_told && !push_block(x, b))
 		return false;
-	*ret_last = count == 0;
-	if (count == 0)
-		return true;
-	behind_count = x->p;
-	if (count < 0) {
-		if (count == INT64_MIN)
-			return fail(x, KVEIL_E_INVALID_AVRO, start, "a count of more than 63 bits");
-		if (!read_long(x, &size))
-			return false;
-		if (size < 0 || size > x->end - x->p)
-			return fail(x, KVEIL_E_INVALID_AVRO, behind_count,
-				    "a block's size beyond the end of the value");
-		end = x->p + size;
-		count = -count;
-	}
-	if (!check_count(x, start, count, (uint64_t)item->min_bytes + (n->kind == KVEIL_AVRO_MAP)))
-		return false;
-	if (end && n->is_live && !push_block(x, start, behind_count))
-		return false;
-	for (; count; count--) {
+	for (int64_t i = 0; i < b->count; i++) {
 		x->parent = tape;
 		if (!walk_element(x, n, (*ordinal)++))
 			return false;
 	}
-	if (end && x->p != end)
-		return fail(x, KVEIL_E_INVALID_AVRO, behind_count, "a block is not as long as it says");
-	return !end || !n->is_live || push(x, KVEIL_AVRO_AT_BLOCK_END, x->p);
+	return check_end(x, b) && (!is_told || push(x, KVEIL_AVRO_AT_BLOCK_END, x->p));
 }
 
 static bool walk_blocks(struct pass *x, const struct kveil_avro_node *n, uint32_t tape, uint32_t *ret_children)
 {
-	bool last = false;
+	struct block b;
 
 	*ret_children = 0;
-	while (!last)
-		if (!walk_block(x, n, tape, ret_children, &last))
+	for (;;) {
+		if (!read_block(x, n, &b))
 			return false;
-	return true;
-}
-
-static bool walk_fields(struct pass *x, const struct kveil_avro_node *n, uint32_t tape)
-{
-	const struct kveil_avro_member *members = x->types[n->type].members;
-
-	for (uint32_t i = 0; i < n->edge_count; i++) {
-		uint32_t child = n->edges[i].node;
-		/* Most fields are of no interest. */
-		if (!x->w->want_doc && !x->nodes[child].is_live && x->nodes[child].kind < KVEIL_AVRO_ARRAY) {
-			if (!read_scalar(x, &x->nodes[child]))
-				return false;
-			continue;
-		}
-		x->name = members[i].name;
-		x->ordinal = i;
-		x->parent = tape;
-		if (!walk(x, child, x->p, NULL))
+		if (!b.count)
+			return true;
+		if (!walk_block(x, n, &b, tape, ret_children))
 			return false;
 	}
+}
+
+static const size_t unsure = SIZE_MAX;
+
+/* Of a length and what it counts, by the first bytes; unsure: a length of more than two bytes, one below zero. */
+static inline size_t content_bytes(uint64_t head)
+{
+	size_t length = head & 0x7f;
+
+	if (head & 1 || (head & 0x8080) == 0x8080)
+		return unsure;
+	if (head & 0x80)
+		length |= head >> 1 & 0x3f80;
+	return 1 + (head >> 7 & 1) + length / 2;
+}
+
+static inline size_t number_bytes(uint64_t head, size_t most)
+{
+	uint64_t ends = ~head & 0x8080808080808080;
+	size_t n = ends ? (size_t)__builtin_ctzll(ends) / 8 + 1 : unsure;
+
+	return n <= most ? n : unsure;
+}
+
+/* Of a field that no rule is about, where its first bytes tell; unsure: the walk has to look. */
+static inline size_t field_bytes(const uint8_t *p, size_t left, const struct kveil_avro_edge *field)
+{
+	uint64_t head;
+	size_t n = unsure;
+
+	if (left < sizeof head)
+		return unsure;
+	memcpy(&head, p, sizeof head);
+	head = le64toh(head);
+	switch (field->skip) {
+	case KVEIL_AVRO_SKIP_NOTHING:
+		break;
+	case KVEIL_AVRO_SKIP_BYTES:
+		n = field->bytes;
+		break;
+	case KVEIL_AVRO_SKIP_NUMBER:
+		n = number_bytes(head, field->bytes);
+		break;
+	case KVEIL_AVRO_SKIP_CONTENT:
+		n = content_bytes(head);
+		break;
+	}
+	return n <= left ? n : unsure;
+}
+
+static __attribute__((noinline)) bool walk_field(struct pass *x, const struct kveil_avro_node *n, uint32_t i,
+						 uint32_t tape)
+{
+	x->name = x->types[n->type].members[i].name;
+	x->ordinal = i;
+	x->parent = tape;
+	return walk(x, n->edges[i].node, x->p, NULL);
+}
+
+/* Most fields are of no interest. */
+static bool walk_fields(struct pass *x, const struct kveil_avro_node *n, uint32_t tape)
+{
+	bool want_doc = x->w->want_doc;
+	const uint8_t *p = x->p;
+
+	for (uint32_t i = 0; i < n->edge_count; i++) {
+		size_t bytes = want_doc ? unsure : field_bytes(p, (size_t)(x->end - p), &n->edges[i]);
+		if (bytes != unsure) {
+			p += bytes;
+			continue;
+		}
+		x->p = p;
+		if (!walk_field(x, n, i, tape))
+			return false;
+		p = x->p;
+	}
+	x->p = p;
 	return true;
 }
 
-static bool walk_container(struct pass *x, const struct kveil_avro_node *n)
+static inline bool enter(struct pass *x)
 {
-	bool is_array = n->kind == KVEIL_AVRO_ARRAY;
-	const uint8_t *start = x->p;
-	uint32_t at = 0, children = n->edge_count;
-
 	if (x->depth == x->w->max_depth)
 		return fail(x, KVEIL_E_TOO_DEEP, x->p, "nested too deep");
 	x->depth++;
-	if (x->w->want_doc && !open_node(x, kveil_avro_value_kind(n->kind), &at))
-		return false;
-	if (x->w->want_doc)
-		kveil_buf_append_byte(&x->w->text, is_array ? '[' : '{');
-	if (n->kind == KVEIL_AVRO_RECORD ? !walk_fields(x, n, at) : !walk_blocks(x, n, at, &children))
-		return false;
-	if (x->w->want_doc) {
-		kveil_buf_append_byte(&x->w->text, is_array ? ']' : '}');
-		close_node(x, at, children);
-	}
+	return true;
+}
+
+static inline bool leave(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start)
+{
 	x->depth--;
 	/* Records of records of nulls take time and no bytes. */
 	if (x->p == start && (x->empty -= n->edge_count) < 0)
 		return fail(x, KVEIL_E_TOO_LARGE, start, "too many fields of no bytes");
 	return true;
 }
+
+static bool walk_container(struct pass *x, const struct kveil_avro_node *n)
+{
+	bool is_array = n->kind == KVEIL_AVRO_ARRAY, want_doc = x->w->want_doc;
+	const uint8_t *start = x->p;
+	uint32_t at = 0, children = n->edge_count;
+
+	if (!enter(x) || (want_doc && !open_node(x, kveil_avro_value_kind(n->kind), &at)))
+		return false;
+	if (want_doc)
+		kveil_buf_append_byte(&x->w->text, is_array ? '[' : '{');
+	if (n->kind == KVEIL_AVRO_RECORD ? !walk_fields(x, n, at) : !walk_blocks(x, n, at, &children))
+		return false;
+	if (want_doc) {
+		kveil_buf_append_byte(&x->w->text, is_array ? ']' : '}');
+		close_node(x, at, children);
+	}
+	return leave(x, n, start);
+}
+
+/* --- what no rule is about: checked and passed over --- */
+
+static bool pass_value(struct pass *x, const struct kveil_avro_node *n);
+
+static bool pass_blocks(struct pass *x, const struct kveil_avro_node *n)
+{
+	const struct kveil_avro_node *item = &x->nodes[n->edges[0].node];
+	struct kveil_span key;
+	struct block b;
+
+	do {
+		if (!read_block(x, n, &b))
+			return false;
+		for (int64_t i = 0; i < b.count; i++)
+			if ((n->kind == KVEIL_AVRO_MAP && !read_content(x, &key)) || !pass_value(x, item))
+				return false;
+		if (!check_end(x, &b))
+			return false;
+	} while (b.count);
+	return true;
+}
+
+static bool pass_union(struct pass *x, const struct kveil_avro_node *n)
+{
+	uint32_t index;
+
+	return read_branch(x, n, &index) && pass_value(x, &x->nodes[n->edges[index].node]);
+}
+
+static bool pass_value(struct pass *x, const struct kveil_avro_node *n)
+{
+	const uint8_t *start = x->p;
+
+	if (n->kind < KVEIL_AVRO_ARRAY)
+		return read_scalar(x, n);
+	if (n->kind == KVEIL_AVRO_UNION)
+		return pass_union(x, n);
+	return enter(x) && (n->kind == KVEIL_AVRO_RECORD ? walk_fields(x, n, 0) : pass_blocks(x, n)) &&
+	       leave(x, n, start);
+}
+
+/* --- what rules are about --- */
 
 static bool push_index(struct pass *x, const uint8_t *start, const struct kveil_avro_out *out)
 {
@@ -533,7 +675,7 @@ static bool walk_union(struct pass *x, const struct kveil_avro_node *n, const ui
 {
 	uint32_t index;
 
-	if (!read_ordinal(x, n->edge_count, &index, "a branch beyond the union"))
+	if (!read_branch(x, n, &index))
 		return false;
 	const struct kveil_avro_edge *edge = &n->edges[index];
 	const struct kveil_avro_node *branch = &x->nodes[edge->node];
@@ -543,15 +685,15 @@ static bool walk_union(struct pass *x, const struct kveil_avro_node *n, const ui
 	return walk(x, edge->node, start, &edge->out);
 }
 
-static bool push_place(struct pass *x, uint32_t node, const uint8_t *start, const struct kveil_avro_out *branch)
+static bool push_place(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start,
+		       const struct kveil_avro_out *branch)
 {
-	const struct kveil_avro_node *n = &x->nodes[node];
 	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_PLACE, start);
 
 	if (!event)
 		return false;
 	event->value = offset(x, x->p);
-	event->node = node;
+	event->node = n;
 	event->out = branch ? branch : &n->out;
 	event->has_index = branch || n->makes_union;
 	return true;
@@ -565,37 +707,49 @@ static void end_event(struct pass *x, size_t number)
 	event->behind = (uint32_t)x->w->count;
 }
 
-static bool walk_value(struct pass *x, uint32_t node, const uint8_t *start)
+static bool walk_scalar(struct pass *x, const struct kveil_avro_node *n)
 {
-	const struct kveil_avro_node *n = &x->nodes[node];
 	const uint8_t *value = x->p;
 
-	if (n->kind == KVEIL_AVRO_UNION)
-		return walk_union(x, n, start);
-	if (n->kind >= KVEIL_AVRO_ARRAY)
-		return walk_container(x, n);
 	return read_scalar(x, n) &&
-	       (!x->w->want_doc || spell_scalar(x, node, kveil_span_of(value, (size_t)(x->p - value))));
+	       (!x->w->want_doc || spell_scalar(x, n, kveil_span_of(value, (size_t)(x->p - value))));
 }
 
-/* start: where the slot begins, in front of the union's index. branch: where results go, in a union; else NULL. */
-static bool walk(struct pass *x, uint32_t node, const uint8_t *start, const struct kveil_avro_out *branch)
+static bool walk_value(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start)
 {
-	const struct kveil_avro_node *n = &x->nodes[node];
+	if (n->kind == KVEIL_AVRO_UNION)
+		return walk_union(x, n, start);
+	return n->kind < KVEIL_AVRO_ARRAY ? walk_scalar(x, n) : walk_container(x, n);
+}
+
+/* With its events. */
+static bool walk_place(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start,
+		       const struct kveil_avro_out *branch)
+{
 	bool is_gone = n->is_gone && !branch;
 	size_t first = x->w->count, place = first + is_gone;
 
 	if (is_gone && !push(x, KVEIL_AVRO_AT_GONE, start))
 		return false;
-	if (n->is_place && !push_place(x, node, start, branch))
+	if (n->is_place && !push_place(x, n, start, branch))
 		return false;
-	if (!walk_value(x, node, start))
+	if (!walk_value(x, n, start))
 		return false;
 	if (n->is_place)
 		end_event(x, place);
 	if (is_gone)
 		end_event(x, first);
 	return true;
+}
+
+/* start: where the slot begins, in front of the union's index. branch: where results go, in a union; else NULL. */
+static bool walk(struct pass *x, uint32_t node, const uint8_t *start, const struct kveil_avro_out *branch)
+{
+	const struct kveil_avro_node *n = &x->nodes[node];
+
+	if (!n->is_live && !x->w->want_doc)
+		return pass_value(x, n);
+	return n->is_place || n->is_gone ? walk_place(x, n, start, branch) : walk_value(x, n, start);
 }
 
 enum kveil_status kveil_avro_walk(struct kveil_avro_walk *w, struct kveil_span value, struct kveil_error *err)
@@ -664,6 +818,14 @@ void kveil_avro_write_long(struct kveil_buf *out, int64_t value)
 
 void kveil_avro_write_bytes(struct kveil_buf *out, struct kveil_span content)
 {
-	kveil_avro_write_long(out, (int64_t)content.len);
-	kveil_buf_append_span(out, content);
+	uint8_t *room = content.len < SIZE_MAX / 2 ? kveil_buf_reserve(out, content.len + 10) : NULL;
+
+	if (!room) {
+		out->failed = true;
+		return;
+	}
+	size_t n = kveil_avro_spell_long((int64_t)content.len, room);
+	if (content.len)
+		memcpy(room + n, content.data, content.len);
+	out->len += n + content.len;
 }

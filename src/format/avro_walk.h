@@ -28,10 +28,10 @@ struct kveil_avro_event {
 	uint32_t start, value, end; /* bytes of the value; start == value where the writer has no union */
 	uint32_t
 	    behind; /* PLACE, GONE: the first event that is not of what stands in the value, which may be of no bytes */
-	uint32_t node;
-	const struct kveil_avro_out *out; /* PLACE, INDEX: where the results go */
-	bool has_index;                   /* in the derived schema it stands in a union */
-	uint32_t doc_node;                /* on the tape, when want_doc */
+	const struct kveil_avro_node *node; /* PLACE */
+	const struct kveil_avro_out *out;   /* PLACE, INDEX: where the results go */
+	bool has_index;                     /* in the derived schema it stands in a union */
+	uint32_t doc_node;                  /* on the tape, when want_doc */
 };
 
 struct kveil_avro_walk {
@@ -57,8 +57,8 @@ enum kveil_status kveil_avro_walk(struct kveil_avro_walk *w, struct kveil_span v
 /* The content of a value at a place, raw being its bytes: a string's text, bytes and fixed as they are, an enum's
  * symbol, a number's spelling (the shortest that reads back as the same) in room. Containers: raw. */
 enum { KVEIL_AVRO_NUMBER_BYTES = 40 };
-struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, uint32_t node, struct kveil_span raw,
-				     char room[KVEIL_AVRO_NUMBER_BYTES]);
+struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, const struct kveil_avro_node *n,
+				     struct kveil_span raw, char room[KVEIL_AVRO_NUMBER_BYTES]);
 
 /* An int or a long; how many bytes. */
 size_t kveil_avro_spell_long(int64_t value, uint8_t room[10]);

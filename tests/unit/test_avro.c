@@ -230,6 +230,60 @@ static void test_values_refused(void **state)
 	}
 }
 
+/* Fields that no rule is about are passed over by their first bytes: the same is refused as where each is read. */
+static void test_values_passed_over(void **state)
+{
+	(void)state;
+	static const struct value_row rows[] = {
+	    {"\"null\"", "", NULL},
+	    {"\"float\"", "01 02 03 04", NULL},
+	    {"\"double\"", "01 02 03 04 05 06 07 08", NULL},
+	    {"{\"type\":\"fixed\",\"name\":\"X\",\"size\":3}", "01 02 03", NULL},
+	    {"{\"type\":\"fixed\",\"name\":\"X\",\"size\":13}", "", "invalid_avro@12"},
+	    {"{\"type\":\"fixed\",\"name\":\"X\",\"size\":12}", "", "invalid_avro@12"},
+	    {"\"boolean\"", "01", NULL},
+	    {"\"boolean\"", "02", "invalid_avro@0"},
+	    {"{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\"]}", "04", "invalid_avro@0"},
+	    {"\"int\"", "01", NULL},
+	    {"\"int\"", "fe ff ff 7f", NULL},
+	    {"\"int\"", "fe ff ff ff 0f", NULL},
+	    {"\"int\"", "80 80 80 80 10", "invalid_avro@0"},
+	    {"\"int\"", "80 80 80 80 80 80 80 01", "invalid_avro@0"},
+	    {"\"long\"", "80 80 80 80 10", NULL},
+	    {"\"long\"", "ff ff ff ff ff ff ff 7f", NULL},
+	    {"\"long\"", "ff ff ff ff ff ff ff ff 7f", NULL},
+	    {"\"long\"", "ff ff ff ff ff ff ff ff ff 01", NULL},
+	    {"\"long\"", "ff ff ff ff ff ff ff ff ff 02", "invalid_avro@0"},
+	    {"\"string\"", "00", NULL},
+	    {"\"string\"", "04 61 62", NULL},
+	    {"\"string\"", "84 00 61 62", NULL},
+	    {"\"string\"", "84 80 00 61 62", NULL},
+	    {"\"string\"", "01", "invalid_avro@0"},
+	    {"\"string\"", "81 01", "invalid_avro@0"},
+	    {"\"string\"", "16", "invalid_avro@13"},
+	    {"\"string\"", "18", "invalid_avro@13"},
+	    {"\"string\"", "1a", "invalid_avro@0"},
+	    {"\"bytes\"", "80 40", "invalid_avro@0"},
+	    {"\"bytes\"", "80 80 80 80 80 80 80 80 80 01", "invalid_avro@0"},
+	};
+	static const char zeros[] = "00 00 00 00 00 00 00 00 00 00 00 00";
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rig r;
+		char schema[400], in[128], out[128];
+		snprintf(schema, sizeof schema,
+			 REC(F("p", "%s") "," F("f", "{\"type\":\"fixed\",\"name\":\"Z\",\"size\":12}")),
+			 rows[i].schema);
+		snprintf(in, sizeof in, "%s%s%s", rows[i].in, *rows[i].in ? " " : "", zeros);
+		snprintf(out, sizeof out, "%s", rows[i].out ? rows[i].out : in);
+		rig_init(&r, HEAD R("path: $.x.y, mask: {}"), schema);
+		const char *got = run(&r, in);
+		if (strcmp(got, out) != 0)
+			fail_msg("%s: %s: %s, not %s", schema, in, got, out);
+		rig_clear(&r);
+	}
+}
+
 static void test_depth(void **state)
 {
 	(void)state;
@@ -722,6 +776,7 @@ int main(void)
 	    cmocka_unit_test(test_schemas_bounded),
 	    cmocka_unit_test(test_fingerprints),
 	    cmocka_unit_test(test_values_refused),
+	    cmocka_unit_test(test_values_passed_over),
 	    cmocka_unit_test(test_depth),
 	    cmocka_unit_test(test_changes),
 	    cmocka_unit_test(test_derived),
