@@ -10,6 +10,7 @@
 #include "crypto/statement.h"
 #include "http/http.h"
 #include "kafka/kafka.h"
+#include "kafka/versions.h"
 #include "rules/plan.h"
 
 #include <jansson.h>
@@ -27,20 +28,24 @@ static const char *library_of(const struct kveil_algorithm *alg)
 	return library ? library : "missing";
 }
 
+static const char *yes(bool is_so)
+{
+	return is_so ? "yes" : "no";
+}
+
 static void print_text(const struct library *libraries)
 {
 	printf("kveil %s\n\nlibraries\n", KVEIL_VERSION);
 	for (const struct library *l = libraries; l->name; l++)
 		printf("  %-22s %s\n", l->name, l->version);
+	printf("\nby librdkafka's version\n");
+	for (const struct kveil_kafka_trait *t = kveil_kafka_traits; t->what; t++)
+		printf("  %-36s %s%s%s\n", t->what, yes(kveil_kafka_has(t)), kveil_kafka_has(t) ? "" : ": ",
+		       kveil_kafka_has(t) ? "" : t->otherwise);
 	printf("\nalgorithms\n");
 	for (size_t i = 0; kveil_algorithms[i]; i++)
 		printf("  %-22s %-11s  %s\n", kveil_algorithms[i]->name,
 		       kveil_algorithms[i]->library() ? "available" : "missing", kveil_algorithms[i]->standard);
-}
-
-static const char *yes(bool is_so)
-{
-	return is_so ? "yes" : "no";
 }
 
 /* For auditors: docs/algorithms.md says what follows from it. */
@@ -76,7 +81,7 @@ static json_t *statement(void)
 
 static int print_json(const struct library *libraries)
 {
-	json_t *root = json_object(), *libs = json_object(), *algorithms = json_array();
+	json_t *root = json_object(), *libs = json_object(), *algorithms = json_array(), *traits = json_array();
 
 	json_object_set_new(root, "version", json_string(KVEIL_VERSION));
 	for (const struct library *l = libraries; l->name; l++)
@@ -86,7 +91,11 @@ static int print_json(const struct library *libraries)
 							    "standard", kveil_algorithms[i]->standard, "library",
 							    library_of(kveil_algorithms[i]), "available",
 							    (int)!!kveil_algorithms[i]->library()));
+	for (const struct kveil_kafka_trait *t = kveil_kafka_traits; t->what; t++)
+		json_array_append_new(traits, json_pack("{s:s, s:b, s:s}", "what", t->what, "has",
+							(int)kveil_kafka_has(t), "otherwise", t->otherwise));
 	json_object_set_new(root, "libraries", libs);
+	json_object_set_new(root, "librdkafka", traits);
 	json_object_set_new(root, "algorithms", algorithms);
 	json_object_set_new(root, "statement", statement());
 	int failed = json_dumpf(root, stdout, JSON_INDENT(2));

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "kafka/versions.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -44,7 +45,7 @@ static const char *const consumer_guarantees[][2] = {
 static const char *const consumer_defaults[][2] = {
 /* A consumer whose queue was full looks again after this long; kveil empties it many times a second. Before 2.2 it
  * waits to be woken: see waker.h. */
-#if RD_KAFKA_VERSION >= 0x02020000
+#if RD_KAFKA_VERSION >= 0x020200ff
     {"fetch.queue.backoff.ms", "2"},
 #endif
     {NULL, NULL},
@@ -506,8 +507,8 @@ size_t kveil_kafka_batch_bytes(const struct kveil_record *r)
 
 enum kveil_status kveil_kafka_seek(rd_kafka_t *consumer, rd_kafka_topic_partition_list_t *list, struct kveil_error *err)
 {
-	enum { TIMEOUT_MS = 5000, SCALED_RIGHT = 0x020100ff };
-	int timeout = rd_kafka_version() < SCALED_RIGHT ? TIMEOUT_MS * 1000 : TIMEOUT_MS;
+	enum { TIMEOUT_MS = 5000 };
+	int timeout = rd_kafka_version() < KVEIL_RDKAFKA_SEEK_MS ? TIMEOUT_MS * 1000 : TIMEOUT_MS;
 
 	rd_kafka_error_t *e = rd_kafka_seek_partitions(consumer, list, timeout);
 	if (e) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Configuration and rules of a command, with all their problems. */
 #include "worker/setup.h"
+#include "kafka/versions.h"
 
 #include "worker/reload.h"
 
@@ -80,10 +81,9 @@ static bool is_plaintext(const struct kveil_config *c, const struct kveil_string
 /* From 4.0 on brokers refuse how librdkafka before 2.6.1 answers in SCRAM: docs/librdkafka.md. */
 static void warn_scram(const struct kveil_config *c, struct kveil_report *report)
 {
-	enum { MENDED = 0x020601FF };
 	const struct kveil_string_map *map = &c->kafka.properties;
 
-	for (size_t i = 0; i < map->count && rd_kafka_version() < MENDED; i++)
+	for (size_t i = 0; i < map->count && rd_kafka_version() < KVEIL_RDKAFKA_SCRAM_KAFKA_4; i++)
 		if (strncmp(map->names[i], "sasl.mechanism", strlen("sasl.mechanism")) == 0 &&
 		    strncasecmp(map->values[i], "SCRAM-", strlen("SCRAM-")) == 0)
 			kveil_error_hint(

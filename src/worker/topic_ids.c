@@ -33,7 +33,7 @@ bool kveil_topic_id_is_another(char known[KVEIL_TOPIC_ID_CHARS + 1], const char 
 	return another;
 }
 
-#if RD_KAFKA_VERSION >= 0x02030000
+#if RD_KAFKA_VERSION >= 0x020300ff
 
 static void take(struct kveil_topic_ids *ids, const rd_kafka_TopicDescription_t *t)
 {

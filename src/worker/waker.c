@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Wakes a fetcher of librdkafka that sleeps on a full queue. */
 #include "worker/waker.h"
+#include "kafka/versions.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -49,7 +50,7 @@ static void *waker_main(void *waker)
 
 struct kveil_waker *kveil_waker_new(rd_kafka_t *consumer)
 {
-	struct kveil_waker *w = RD_KAFKA_VERSION < 0x02020000 ? calloc(1, sizeof *w) : NULL;
+	struct kveil_waker *w = RD_KAFKA_VERSION < KVEIL_RDKAFKA_FETCH_BACKOFF ? calloc(1, sizeof *w) : NULL;
 
 	if (!w)
 		return NULL;

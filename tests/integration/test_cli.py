@@ -763,6 +763,14 @@ def test_invert(tmp_path, rules):
 
 def test_the_other_ways_to_ask():
     assert kveil("--version").stdout == kveil("version").stdout != ""
+    told = json.loads(kveil("version", "--json").stdout)
+    text = kveil("version").stdout
+    running = tuple(int(x) for x in told["libraries"]["librdkafka"].split(".")[:3])
+    scram = next(t for t in told["librdkafka"] if t["what"].startswith("SCRAM"))
+    assert scram["has"] == (running >= (2, 6, 1))
+    for t in told["librdkafka"]:
+        line = next(x for x in text.splitlines() if t["what"] in x)
+        assert line.endswith("yes" if t["has"] else f"no: {t['otherwise']}")
     assert kveil("help", "run").stdout == kveil("run", "--help").stdout != ""
     r = subprocess.run([ROOT / "dev", "test", "--help"], capture_output=True, text=True, timeout=30)
     assert r.returncode == 0 and "debian13" in r.stdout
