@@ -322,27 +322,87 @@ static enum kveil_status incompatible(const struct post *p, const struct kveil_b
 	return KVEIL_E_SCHEMA_REFUSED;
 }
 
-enum kveil_status kveil_schemas_compatible(struct kveil_schemas *s, const struct kveil_schemas_place *at,
-					   struct kveil_span text, struct kveil_buf *reasons, struct kveil_error *err)
+/* *ret_is_told: the registry answered whether. */
+static enum kveil_status compare(struct kveil_schemas *s, const struct post *p, struct kveil_buf *reasons,
+				 bool *ret_is_told, struct kveil_error *err)
 {
-	const struct post p = post_of(at, text, "/compatibility/subjects/", "/versions/latest?verbose=true");
 	KVEIL_CLEANUP_SAID struct kveil_schemas_said said = {0};
 	KVEIL_CLEANUP_BUF struct kveil_buf own = KVEIL_BUF_INIT;
 	bool is = false;
 
-	kveil_schemas_asker_begin(s->asker);
-	enum kveil_status status = post(s, &p, &said, err);
+	*ret_is_told = false;
+	enum kveil_status status = post(s, p, &said, err);
 	if (status || said.outcome == KVEIL_SCHEMAS_NOT_FOUND || said.outcome == KVEIL_SCHEMAS_NOT_YET)
 		return status;
 	if (said.outcome == KVEIL_SCHEMAS_REFUSED)
-		return refused(&p, &said, err);
+		return refused(p, &said, err);
 	if (!kveil_schemas_read_compatible(said.json, &is, &own))
 		return kveil_fail(err, KVEIL_E_SCHEMA_REGISTRY_UNAVAILABLE,
 				  "schema registry %.80s: %.60s: it does not say whether a schema is compatible",
-				  said.url, p.what);
+				  said.url, p->what);
+	*ret_is_told = true;
 	if (is)
 		return KVEIL_OK;
 	if (reasons)
 		kveil_buf_append_span(reasons, kveil_buf_span(&own));
-	return kveil_buf_ok(&own) ? incompatible(&p, &own, err) : kveil_no_memory(err, "a schema");
+	return kveil_buf_ok(&own) ? incompatible(p, &own, err) : kveil_no_memory(err, "a schema");
+}
+
+static struct post comparison(const struct kveil_schemas_place *at, struct kveil_span text)
+{
+	return post_of(at, text, "/compatibility/subjects/", "/versions/latest?verbose=true");
+}
+
+enum kveil_status kveil_schemas_compatible(struct kveil_schemas *s, const struct kveil_schemas_place *at,
+					   struct kveil_span text, struct kveil_buf *reasons, struct kveil_error *err)
+{
+	const struct post p = comparison(at, text);
+	bool is_told;
+
+	kveil_schemas_asker_begin(s->asker);
+	return compare(s, &p, reasons, &is_told, err);
+}
+
+enum kveil_status kveil_schemas_try(struct kveil_schemas *s, const struct kveil_schemas_place *at,
+				    struct kveil_span text, struct kveil_error *err)
+{
+	const struct post there = post_of(at, text, "/subjects/", ""), next = comparison(at, text);
+	KVEIL_CLEANUP_SAID struct kveil_schemas_said said = {0};
+	bool is_told;
+
+	kveil_schemas_asker_begin(s->asker);
+	enum kveil_status status = post(s, &there, &said, err);
+	if (status || said.outcome == KVEIL_SCHEMAS_FOUND)
+		return status;
+	status = compare(s, &next, NULL, &is_told, err);
+	/* Who may register need not be allowed to ask. */
+	return status == KVEIL_E_SCHEMA_REFUSED && !is_told ? KVEIL_OK : status;
+}
+
+enum kveil_status kveil_schemas_latest(struct kveil_schemas *s, const struct kveil_schemas_place *at, uint32_t *ret_id,
+				       struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf path = KVEIL_BUF_INIT;
+	KVEIL_CLEANUP_SAID struct kveil_schemas_said said = {0};
+	struct kveil_schemas_id id;
+	char what[128];
+
+	snprintf(what, sizeof what, "subject %.100s", at->subject);
+	kveil_buf_append_str(&path, "/subjects/");
+	kveil_schemas_append_subject(&path, at->context, at->subject);
+	kveil_buf_append_str(&path, "/versions/latest");
+	if (!kveil_buf_cstr(&path))
+		return kveil_no_memory(err, "a schema");
+	const struct kveil_schemas_question q = {.what = what, .path = (const char *)path.data};
+	kveil_schemas_asker_begin(s->asker);
+	enum kveil_status status = kveil_schemas_ask(s->asker, &q, &said, err);
+	if (status)
+		return status;
+	if (said.outcome == KVEIL_SCHEMAS_NOT_YET)
+		return kveil_fail(err, KVEIL_E_SCHEMA_REGISTRY_UNAVAILABLE, "the schema registry does not know %s yet",
+				  what);
+	if (said.outcome != KVEIL_SCHEMAS_FOUND || !kveil_schemas_read_id(said.json, &id))
+		return kveil_fail(err, KVEIL_E_SCHEMA_NOT_REGISTERED, "the schema registry has no %s", what);
+	*ret_id = id.id;
+	return KVEIL_OK;
 }

@@ -110,6 +110,13 @@ enum kveil_status kveil_schemas_register(struct kveil_schemas *s, const struct k
 enum kveil_status kveil_schemas_look_up(struct kveil_schemas *s, const struct kveil_schemas_place *at,
 					struct kveil_span text, struct kveil_schemas_id *ret,
 					struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The id of the subject's latest schema. SCHEMA_NOT_REGISTERED: there is no such subject. */
+enum kveil_status kveil_schemas_latest(struct kveil_schemas *s, const struct kveil_schemas_place *at, uint32_t *ret_id,
+				       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Would kveil_schemas_register be refused as incompatible? Asked without registering. OK also where the registry lets
+ * nobody ask. SCHEMA_REFUSED: it would. */
+enum kveil_status kveil_schemas_try(struct kveil_schemas *s, const struct kveil_schemas_place *at,
+				    struct kveil_span text, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Would the registry take it as the subject's next? OK also where there is no such subject yet. SCHEMA_REFUSED: the
  * first reason is in err, all of them, a line each, in reasons (NULL: not wanted). */
 enum kveil_status kveil_schemas_compatible(struct kveil_schemas *s, const struct kveil_schemas_place *at,

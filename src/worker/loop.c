@@ -254,6 +254,7 @@ static bool upkeep(struct kveil_worker *w)
 		serve_intake(w);
 		return false;
 	}
+	kveil_routes_try(w);
 	kveil_retry_turn(w);
 	wake_fetcher(w);
 	kveil_quarantine_look(w);

@@ -17,11 +17,14 @@ enum {
 	FORGET_MS = 60 * 1000, /* an answer that nobody asked for again: the client remembers longer */
 };
 
+enum kind { WRITER, LATEST, TRY, LOOK_UP, REGISTER };
+
 struct question {
 	struct question *next;
-	bool is_writer, registers, normalize;
+	enum kind kind;
+	bool normalize;
 	struct kveil_schema_id id; /* of a writer's schema */
-	char *context, *subject;   /* subject: of a derived one */
+	char *context, *subject;   /* subject: of all others */
 	struct kveil_buf text;
 
 	bool queued, busy;
@@ -59,11 +62,11 @@ static void free_question(struct question *q)
 
 static bool are_same(const struct question *a, const struct question *b)
 {
-	if (a->is_writer != b->is_writer || strcmp(a->context, b->context) != 0)
+	if (a->kind != b->kind || strcmp(a->context, b->context) != 0)
 		return false;
-	if (a->is_writer)
+	if (a->kind == WRITER)
 		return kveil_schema_id_eq(&a->id, &b->id);
-	return a->registers == b->registers && a->normalize == b->normalize && strcmp(a->subject, b->subject) == 0 &&
+	return a->normalize == b->normalize && strcmp(a->subject, b->subject) == 0 &&
 	       kveil_span_eq(kveil_buf_span(&a->text), kveil_buf_span(&b->text));
 }
 
@@ -85,8 +88,7 @@ static struct question *copy(const struct question *q)
 
 	if (!c)
 		return NULL;
-	*c = (struct question){.is_writer = q->is_writer,
-			       .registers = q->registers,
+	*c = (struct question){.kind = q->kind,
 			       .normalize = q->normalize,
 			       .id = q->id,
 			       .context = strdup(q->context),
@@ -138,11 +140,22 @@ static enum kveil_status call(struct kveil_resolver *r, const struct question *q
 {
 	const struct kveil_schemas_place at = {q->context, q->subject, q->normalize};
 
-	if (q->is_writer)
+	const struct kveil_span text = kveil_buf_span(&q->text);
+
+	switch (q->kind) {
+	case WRITER:
 		return q->id.is_guid ? kveil_schemas_by_guid(r->client, q->id.guid, schema, err)
 				     : kveil_schemas_by_id(r->client, q->context, q->id.id, schema, err);
-	return q->registers ? kveil_schemas_register(r->client, &at, kveil_buf_span(&q->text), derived, err)
-			    : kveil_schemas_look_up(r->client, &at, kveil_buf_span(&q->text), derived, err);
+	case LATEST:
+		return kveil_schemas_latest(r->client, &at, &derived->id, err);
+	case TRY:
+		return kveil_schemas_try(r->client, &at, text, err);
+	case LOOK_UP:
+		return kveil_schemas_look_up(r->client, &at, text, derived, err);
+	case REGISTER:
+		break;
+	}
+	return kveil_schemas_register(r->client, &at, text, derived, err);
 }
 
 static void answer(struct kveil_resolver *r, struct question *q)
@@ -182,13 +195,27 @@ static void wait_turn(struct kveil_resolver *r)
 	pthread_cond_clockwait(&r->changed, &r->lock, CLOCK_MONOTONIC, &end);
 }
 
-/* Behind what stands in front of it: a question that is asked again lets others go first. Under lock. */
-static struct question *take_next(struct kveil_resolver *r)
+/* What no record waits for comes behind all that one does. */
+static bool is_trial(const struct question *q)
+{
+	return q->kind == LATEST || q->kind == TRY;
+}
+
+static struct question **first_queued(struct kveil_resolver *r, bool trials)
 {
 	struct question **at = &r->first;
 
-	while (*at && !(*at)->queued)
+	while (*at && (!(*at)->queued || is_trial(*at) != trials))
 		at = &(*at)->next;
+	return at;
+}
+
+/* Behind what stands in front of it: a question that is asked again lets others go first. Under lock. */
+static struct question *take_next(struct kveil_resolver *r)
+{
+	struct question **at = first_queued(r, false);
+
+	at = *at ? at : first_queued(r, true);
 	struct question *q = *at;
 	if (!q)
 		return NULL;
@@ -277,7 +304,7 @@ bool kveil_resolver_free(struct kveil_resolver *r, int64_t end_ms)
 enum kveil_status kveil_resolver_writer(struct kveil_resolver *r, const char *context, const struct kveil_schema_id *id,
 					const struct kveil_schemas_schema **ret, struct kveil_error *err)
 {
-	const struct question q = {.is_writer = true, .id = *id, .context = (char *)context};
+	const struct question q = {.kind = WRITER, .id = *id, .context = (char *)context};
 
 	*ret = NULL;
 	pthread_mutex_lock(&r->lock);
@@ -293,11 +320,11 @@ enum kveil_status kveil_resolver_writer(struct kveil_resolver *r, const char *co
 	return status;
 }
 
-enum kveil_status kveil_resolver_derived(struct kveil_resolver *r, const struct kveil_schemas_place *at, bool registers,
-					 struct kveil_span text, struct kveil_schemas_id *ret, struct kveil_error *err)
+static enum kveil_status ask_of_subject(struct kveil_resolver *r, enum kind kind, const struct kveil_schemas_place *at,
+					struct kveil_span text, struct kveil_schemas_id *ret, struct kveil_error *err)
 {
 	/* Borrowed for the comparison; what is kept is a copy. */
-	const struct question q = {.registers = registers,
+	const struct question q = {.kind = kind,
 				   .normalize = at->normalize,
 				   .context = (char *)at->context,
 				   .subject = (char *)at->subject,
@@ -312,6 +339,31 @@ enum kveil_status kveil_resolver_derived(struct kveil_resolver *r, const struct 
 		*ret = known->derived;
 	pthread_mutex_unlock(&r->lock);
 	return status;
+}
+
+enum kveil_status kveil_resolver_derived(struct kveil_resolver *r, const struct kveil_schemas_place *at, bool registers,
+					 struct kveil_span text, struct kveil_schemas_id *ret, struct kveil_error *err)
+{
+	return ask_of_subject(r, registers ? REGISTER : LOOK_UP, at, text, ret, err);
+}
+
+enum kveil_status kveil_resolver_latest(struct kveil_resolver *r, const struct kveil_schemas_place *at,
+					uint32_t *ret_id, struct kveil_error *err)
+{
+	struct kveil_schemas_id id;
+	enum kveil_status status = ask_of_subject(r, LATEST, at, KVEIL_SPAN_NULL, &id, err);
+
+	if (!status)
+		*ret_id = id.id;
+	return status;
+}
+
+enum kveil_status kveil_resolver_try(struct kveil_resolver *r, const struct kveil_schemas_place *at,
+				     struct kveil_span text, struct kveil_error *err)
+{
+	struct kveil_schemas_id none;
+
+	return ask_of_subject(r, TRY, at, text, &none, err);
 }
 
 uint64_t kveil_resolver_round(const struct kveil_resolver *r)

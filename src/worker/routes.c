@@ -6,6 +6,7 @@
 #include "worker/hold.h"
 #include "worker/loop.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static void count_matches(const struct kveil_bound_plan *b)
@@ -211,6 +212,67 @@ enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *
 		kveil_log(KVEIL_LOG_INFO, w->name, "took new rules");
 	kveil_catalog_unref(before);
 	return status;
+}
+
+/* --- latest schemas, before the first record --- */
+
+enum { TRY_EVERY_MS = 250 };
+
+/* Is there something to tell? Of a registry that is away the first record will. */
+static bool is_refused(struct kveil_worker *w, struct kveil_worker_route *r, struct kveil_error *why)
+{
+	enum kveil_status status = kveil_routes_bind(w, r, why);
+
+	if (status)
+		return false;
+	status = kveil_writers_try(r->writers, w->resolver, why);
+	if (kveil_status_class(status) == KVEIL_CLASS_RECORD)
+		kveil_log(KVEIL_LOG_WARN, w->name, "records of %s with its latest schema will be errors: %s: %s",
+			  r->route->topic, kveil_status_code(status), why->message);
+	return status == KVEIL_E_SCHEMA_REFUSED || status == KVEIL_E_SCHEMA_NOT_REGISTERED;
+}
+
+static void tell_trials(struct kveil_worker *w, const struct kveil_worker_route *first, size_t others,
+			const struct kveil_error *why)
+{
+	char more[48] = "";
+
+	if (others)
+		snprintf(more, sizeof more, " and %zu more topics", others);
+	w->rules.trial_told = true;
+	kveil_health_condition(w->params->health, w->rules.trial_condition, "%s: %s (%s%s)",
+			       kveil_status_code(why->status), why->message, first->route->topic, more);
+	kveil_tell_now_and_then(w, why, &w->rules.trial_logged_ms);
+}
+
+void kveil_routes_try(struct kveil_worker *w)
+{
+	const struct kveil_worker_route *first = NULL;
+	struct kveil_error why, other;
+	size_t count = 0;
+
+	if (!w->resolver || w->now_ms < w->rules.trial_due_ms)
+		return;
+	w->rules.trial_due_ms = w->now_ms + TRY_EVERY_MS;
+	w->rules.trials++;
+	for (size_t i = 0; i < w->slots.cap; i++) {
+		struct kveil_worker_route *r = w->slots.at[i] ? w->slots.at[i]->route : NULL;
+		if (!r || !r->bound->is_typed || r->trial == w->rules.trials)
+			continue;
+		r->trial = w->rules.trials;
+		kveil_loop_beat(w->loop);
+		if (!is_refused(w, r, first ? &other : &why))
+			continue;
+		first = first ? first : r;
+		count++;
+	}
+	if (first) {
+		tell_trials(w, first, count - 1, &why);
+	} else if (w->rules.trial_told) {
+		w->rules.trial_told = false;
+		w->rules.trial_logged_ms = 0;
+		kveil_health_condition(w->params->health, w->rules.trial_condition, NULL);
+	}
 }
 
 void kveil_routes_count_matches(struct kveil_worker *w)

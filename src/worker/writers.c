@@ -3,6 +3,7 @@
 #include "worker/writers.h"
 
 #include "base/event.h"
+#include "format/format.h"
 #include "kveil/schemas.h"
 
 #include <inttypes.h>
@@ -22,6 +23,9 @@ struct side {
 	struct unnamed *first;
 	char *subject; /* of what comes out */
 	bool of_keys;
+	bool is_tried;              /* the latest schema, before the first record */
+	struct unnamed trial;       /* until then what was derived from it */
+	struct kveil_error refusal; /* the last answer about that; status OK: there is none */
 };
 
 struct kveil_writers {
@@ -40,6 +44,7 @@ struct source {
 
 static void clear_side(struct side *d)
 {
+	kveil_engine_schema_free(d->trial.schema);
 	for (struct unnamed *u = d->first, *next; u; u = next) {
 		next = u->next;
 		kveil_engine_schema_free(u->schema);
@@ -194,29 +199,41 @@ static enum kveil_status fetch_original(const struct kveil_writers *s, const str
 	return kveil_status_class(status) == KVEIL_CLASS_RECORD ? KVEIL_OK : status;
 }
 
-/* Fetches and derives. A refusal that lies in the schema itself is for good. */
+/* Derives. Class RECORD: a refusal that lies in the schema itself is for good. */
+static enum kveil_status make(struct kveil_writers *s, const struct side *d, const struct source *from,
+			      const struct kveil_schema_id *id, const struct kveil_schemas_schema *schema,
+			      struct kveil_engine_schema **ret, struct kveil_error *err)
+{
+	const struct kveil_schemas_schema *original = NULL;
+	enum kveil_status status = fetch_original(s, d, from, schema->text, &original, err);
+
+	if (!status)
+		status = derive(s, d, id, schema, original, ret, err);
+	kveil_schemas_schema_unref(original);
+	if (!status)
+		tell_lost(s, id, *ret);
+	return status;
+}
+
+/* Fetches and derives. */
 static enum kveil_status meet(struct kveil_writers *s, struct side *d, const struct source *from,
 			      const struct kveil_schema_id *id, struct kveil_error *err)
 {
-	const struct kveil_schemas_schema *schema, *original = NULL;
+	const struct kveil_schemas_schema *schema;
 	struct kveil_engine_schema *derived = NULL;
 	struct kveil_error why;
 	enum kveil_status status = fetch(s, from, id, &schema, err);
 
 	if (status)
 		return status;
-	status = fetch_original(s, d, from, schema->text, &original, &why);
-	if (!status)
-		status = derive(s, d, id, schema, original, &derived, &why);
+	status = make(s, d, from, id, schema, &derived, &why);
 	kveil_schemas_schema_unref(schema);
-	kveil_schemas_schema_unref(original);
 	if (kveil_status_class(status) == KVEIL_CLASS_RECORD)
 		return kveil_engine_schemas_refuse(d->table, id, &why, err);
 	if (status) {
 		*err = why;
 		return status;
 	}
-	tell_lost(s, id, derived);
 	struct unnamed *u = malloc(sizeof *u);
 	if (!u) {
 		kveil_engine_schema_free(derived);
@@ -252,7 +269,7 @@ static struct unnamed **find(struct side *d, const struct kveil_schema_id *id)
 }
 
 /* The id of the derived schema. A key that no rule touches keeps its bytes, the id among them. */
-static enum kveil_status name_derived(struct kveil_writers *s, struct side *d, const struct source *from,
+static enum kveil_status name_derived(struct kveil_writers *s, const struct side *d, const struct source *from,
 				      const struct unnamed *u, struct kveil_schema_id *ret, struct kveil_error *err)
 {
 	struct kveil_schemas_id named;
@@ -317,4 +334,84 @@ enum kveil_status kveil_writers_learn_now(struct kveil_writers *s, struct kveil_
 	if (!kveil_engine_wanted_schema(s->engine, &id))
 		return kveil_fail(err, KVEIL_E_INTERNAL, "a record waits for no schema");
 	return learn(s, &from, &id, err);
+}
+
+/* --- before the first record --- */
+
+/* Where writers that name subjects by the topic have theirs. */
+static enum kveil_status find_latest(const struct kveil_writers *s, const struct side *d, const struct source *from,
+				     struct kveil_schema_id *ret, struct kveil_error *err)
+{
+	char *subject;
+
+	*ret = (struct kveil_schema_id){0};
+	if (asprintf(&subject, "%s-%s", s->topic, d->of_keys ? "key" : "value") < 0)
+		return kveil_no_memory(err, "a schema");
+	const struct kveil_schemas_place input = {s->plan->schema.context, subject, false};
+	enum kveil_status status = kveil_resolver_latest(from->resolver, &input, &ret->id, err);
+	free(subject);
+	return status;
+}
+
+/* What becomes of the latest schema, into d->trial. */
+static enum kveil_status make_trial(struct kveil_writers *s, struct side *d, const struct source *from,
+				    struct kveil_error *err)
+{
+	const struct kveil_schemas_schema *schema;
+	enum kveil_status status = find_latest(s, d, from, &d->trial.id, err);
+
+	if (!status)
+		status = fetch(s, from, &d->trial.id, &schema, err);
+	if (status)
+		return status;
+	status = make(s, d, from, &d->trial.id, schema, &d->trial.schema, err);
+	kveil_schemas_schema_unref(schema);
+	return status;
+}
+
+static enum kveil_status try_name(struct kveil_writers *s, const struct side *d, const struct source *from,
+				  struct kveil_error *err)
+{
+	const struct kveil_schemas_place at = {s->plan->schema.context, d->subject, s->plan->schema.normalize};
+	struct kveil_schema_id named;
+
+	if (d->of_keys && kveil_engine_schema_is_untouched(d->trial.schema))
+		return KVEIL_OK;
+	if (!s->plan->schema.is_registered)
+		return name_derived(s, d, from, &d->trial, &named, err);
+	return kveil_resolver_try(from->resolver, &at, kveil_engine_schema_derived(d->trial.schema), err);
+}
+
+static enum kveil_status try_side(struct kveil_writers *s, struct side *d, const struct source *from,
+				  struct kveil_error *err)
+{
+	enum kveil_status status = d->is_tried || d->trial.schema ? KVEIL_OK : make_trial(s, d, from, err);
+
+	if (d->is_tried)
+		return KVEIL_OK;
+	/* The writers have no schema there yet, or another subject. The first record will tell. */
+	bool is_absent = status == KVEIL_E_SCHEMA_NOT_REGISTERED;
+	d->is_tried = is_absent || kveil_status_class(status) == KVEIL_CLASS_RECORD;
+	if (status)
+		return is_absent ? KVEIL_OK : status;
+	status = try_name(s, d, from, err);
+	if (status == KVEIL_E_SCHEMA_REFUSED || status == KVEIL_E_SCHEMA_NOT_REGISTERED)
+		d->refusal = *err;
+	else if (status && d->refusal.status) /* it holds while it is asked again */
+		*err = d->refusal;
+	if (status)
+		return err->status;
+	d->is_tried = true;
+	kveil_engine_schema_free(d->trial.schema);
+	d->trial.schema = NULL;
+	return KVEIL_OK;
+}
+
+enum kveil_status kveil_writers_try(struct kveil_writers *s, struct kveil_resolver *r, struct kveil_error *err)
+{
+	const struct source from = {.resolver = r};
+	bool has_keys = s->plan->formats[KVEIL_PART_KEY]->is_typed;
+	enum kveil_status status = try_side(s, &s->values, &from, err);
+
+	return status || !has_keys ? status : try_side(s, &s->keys, &from, err);
 }

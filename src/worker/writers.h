@@ -24,7 +24,12 @@ void kveil_writers_use(struct kveil_writers *s);
  * resolver's round has risen. Class RECORD: this record's error, and that of others with its id; *ret_id is that. */
 enum kveil_status kveil_writers_learn(struct kveil_writers *s, struct kveil_resolver *r, struct kveil_schema_id *ret_id,
 				      struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The same on a thread that may wait: client's calls, until they have an answer or class RETRY. */
+/* Before the first record: would what comes of the topic's latest schemas be registered, or is it? Asks and learns as
+ * a record of theirs would, and registers nothing. OK: it is, or there is nothing to ask about; from then on at once.
+ * Else as above. A worker's thread; the engine's next records are another topic's. */
+enum kveil_status kveil_writers_try(struct kveil_writers *s, struct kveil_resolver *r,
+				    struct kveil_error *err) KVEIL_MUST_CHECK;
+/* kveil_writers_learn on a thread that may wait: client's calls, until they have an answer or class RETRY. */
 enum kveil_status kveil_writers_learn_now(struct kveil_writers *s, struct kveil_schemas *client,
 					  struct kveil_error *err) KVEIL_MUST_CHECK;
 

@@ -187,6 +187,7 @@ class Registry(Server):
         self.subjects = {}                # subject -> [id], in the order of versions
         self.next = 1
         self.refuse = None                # a message: what is posted is incompatible
+        self.refused = {}                 # subject -> the same
         self.answers = threading.Event()  # cleared: it takes connections, and says nothing
         self.answers.set()
 
@@ -227,15 +228,21 @@ class Registry(Server):
                 found = next((s for s in self.schemas.values() if s["guid"] == parts[2]), None)
                 return (200, found) if found else NO_SCHEMA
             if parts[0] == "compatibility":
-                return 200, {"is_compatible": not self.refuse, "messages": [self.refuse] if self.refuse else []}
+                why = self.refuse or self.refused.get(parts[2])
+                return 200, {"is_compatible": not why, "messages": [why] if why else []}
+            if asked.method == "GET" and parts[0] == "subjects" and parts[2:] == ["versions", "latest"]:
+                versions = self.subjects.get(parts[1])
+                if not versions:
+                    return error(404, 40401, f"Subject '{parts[1]}' not found.")
+                return 200, {"subject": parts[1], "id": versions[-1], "version": len(versions), **self.schemas[versions[-1]]}
             if parts[0] == "subjects" and asked.method == "POST":
                 return self.post(parts[1], "versions" in parts, asked.json)
         return error(404, 404, "HTTP 404 Not Found")
 
     def post(self, subject, registers, body):
         text = body["schema"]
-        if registers and self.refuse:
-            return error(409, 409, self.refuse)
+        if registers and (self.refuse or subject in self.refused):
+            return error(409, 409, self.refuse or self.refused[subject])
         known = self._register(subject, text) if registers else self.ids.get(("AVRO", text))
         if known is None or known not in self.subjects.get(subject, []):
             return NO_SCHEMA

@@ -2,14 +2,16 @@
 """Records in Avro through a worker, a real broker and a schema registry."""
 import io
 import json
+import signal
 import struct
+import time
 import uuid
 
 import fastavro
 import pytest
 
 from conftest import wait_for
-from registry import Apicurio, Registry
+from registry import Apicurio, Registry, error
 
 V1 = {"type": "record", "name": "User", "namespace": "com.acme", "fields": [
     {"name": "n", "type": "long"},
@@ -123,6 +125,17 @@ def test_with_apicurio(make_kveil, kafka):
             text = registry.call("GET", f"/schemas/ids/{number}")["schema"]
             assert "CANARY" not in text and "4711" not in text
         assert all(CANARY.encode() not in m.value() for m in got)
+        # Rules whose schema it would refuse are told at the reload, before a record.
+        registry.call("PUT", f"/config/{k.secure}-value", {"compatibility": "BACKWARD"})
+        k.rules(RULES + '  - {path: "$.n", mask: {}}\n')
+        rules = k.dir / "rules" / f"{k.name}.yaml"
+        rules.write_text(rules.read_text().replace("format: json", "format: avro"))
+        k.processes[-1].send_signal(signal.SIGHUP)
+        why = wait_for("the condition", lambda: "schema_refused" in k.get("/readyz")[1] and k.get("/readyz")[1], timeout=60)
+        assert f"{k.secure}-value" in why and "incompatible" in why
+        assert registry.call("GET", f"/subjects/{k.secure}-value/versions") == [1, 2]
+        registry.call("PUT", f"/config/{k.secure}-value", {"compatibility": "NONE"})
+        wait_for("ready again", lambda: k.get("/readyz")[0] == 200, timeout=60)
         assert k.stop() == 0
     finally:
         registry.close()
@@ -365,6 +378,71 @@ def test_a_derived_schema_that_is_refused_waits(make_kveil, kafka, registry):
     registry.refuse = None
     kafka.consume(k.secure, 1, timeout=60)
     assert k.stop() == 0
+
+
+def neighbour(k, kafka):
+    """Another topic beside the first, with rules of its own."""
+    kafka.create(f"{k.topic}.b", f"{k.topic}.b.secure", f"{k.topic}.b.dead")
+    text = (k.dir / "rules" / f"{k.name}.yaml").read_text()
+    (k.dir / "rules" / "b.yaml").write_text(text.replace(f"name: {k.name}", "name: b").replace(f"[{k.topic}]", f"[{k.topic}.b]"))
+    return f"{k.topic}.b"
+
+
+def test_schemas_are_tried_before_the_first_record(make_kveil, kafka, registry):
+    k = make(make_kveil, kafka, registry)
+    other = neighbour(k, kafka)
+    one, two = registry.register(f"{k.topic}-value", V1), registry.register(f"{other}-value", V2)
+    subject = f"{k.secure}-value"
+    registry.refused[subject] = "READER_FIELD_MISSING_DEFAULT_VALUE"
+    k.start(ready=False)
+    why = wait_for("the condition", lambda: "schema_refused" in k.get("/readyz")[1] and k.get("/readyz")[1])
+    assert subject in why and "READER_FIELD_MISSING_DEFAULT_VALUE" in why and k.topic in why
+    # It is told until it is mended, and nothing was registered.
+    for _ in range(20):
+        assert "schema_refused" in k.get("/readyz")[1]
+        time.sleep(0.1)
+    kafka.produce(other, [frame(two, V2, user(0, mail="CANARY"))])
+    assert_no_canary(registry, *kafka.consume(f"{other}.secure", 1))
+    assert subject not in registry.subjects
+    registry.refused.clear()
+    wait_for("ready again", lambda: k.get("/readyz")[0] == 200)
+    assert subject not in registry.subjects
+    # The same at a reload: other rules make another schema.
+    registry.refused[subject] = "TYPE_MISMATCH"
+    rules = k.dir / "rules" / f"{k.name}.yaml"
+    rules.write_text(rules.read_text() + '  - {path: "$.n", mask: {}}\n')
+    k.processes[-1].send_signal(signal.SIGHUP)
+    wait_for("the condition", lambda: "TYPE_MISMATCH" in k.get("/readyz")[1])
+    kafka.produce(k.topic, [frame(one, V1, user(0))])
+    kafka.produce(other, [frame(two, V2, user(1, mail="CANARY"))])
+    kafka.consume(f"{other}.secure", 2)
+    assert kafka.end_offsets(k.secure) == {0: 0} and kafka.end_offsets(k.dead) == {0: 0}
+    registry.refused.clear()
+    assert_no_canary(registry, *kafka.consume(k.secure, 1, timeout=60))
+    wait_for("ready again", lambda: k.get("/readyz")[0] == 200)
+    assert k.stop() == 0
+
+
+def test_what_cannot_be_tried_stops_no_start(make_kveil, kafka, registry):
+    """A registry that is away, a subject that is not there, a registry that lets nobody ask."""
+    k = make(make_kveil, kafka, registry)
+    registry.stop()
+    k.start()
+    time.sleep(1)
+    assert k.get("/readyz")[0] == 200
+    registry.start()
+    wait_for("the question", lambda: registry.count(r"GET /subjects/.*/versions/latest$"))
+    one = registry.register(f"{k.topic}-value", V1)
+    kafka.produce(k.topic, [frame(one, V1, user(0))])
+    kafka.consume(k.secure, 1)
+    assert k.stop() == 0
+    registry.subjects.pop(f"{k.secure}-value")
+    answer = registry.answer
+    registry.answer = lambda asked: error(403, 40301, "not for you") if asked.path.startswith("/compatibility") else answer(asked)
+    k.start()
+    wait_for("the question", lambda: registry.count(r"POST /compatibility"))
+    time.sleep(1)
+    assert k.get("/readyz")[0] == 200 and k.stop() == 0
 
 
 def test_dead_letters_are_replayed(make_kveil, kafka, registry):
