@@ -523,6 +523,17 @@ static enum kveil_status is_filler(struct kveil_engine *e, const struct kveil_bo
 	return st;
 }
 
+/* Few texts are as long as one that stands for what the source did not send. */
+static inline bool may_be_absent(const struct kveil_engine *e, const struct kveil_spot *spot)
+{
+	const struct kveil_match *m = &spot->match;
+
+	if (m->kind != KVEIL_KIND_STRING || m->flags & KVEIL_NODE_VALUE_ESCAPED || spot->value ||
+	    !e->parts[spot->part].format->quote)
+		return e->absent_lengths != 0;
+	return e->absent_lengths >> ((m->end - m->start - 2) & 63) & 1;
+}
+
 enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
 				     struct kveil_buf *out, enum kveil_effect *ret, struct kveil_error *err)
 {
@@ -532,7 +543,7 @@ enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_
 		*ret = KVEIL_EFFECT_KEPT;
 		return KVEIL_OK;
 	}
-	if (__builtin_expect(e->plan->absent_count != 0, 0)) {
+	if (__builtin_expect(may_be_absent(e, spot), 0)) {
 		bool is_gone;
 		enum kveil_status bad = kveil_engine_was_not_sent(e, spot, &is_gone, err);
 		if (bad)

@@ -262,6 +262,8 @@ enum kveil_status kveil_engine_bind(struct kveil_engine *e, struct kveil_error *
 		e->parts[part].format =
 		    f ? f : kveil_format_by_name(part == KVEIL_PART_VALUE ? KVEIL_SPAN("json") : KVEIL_SPAN("text"));
 	}
+	for (size_t i = 0; i < plan->absent_count; i++)
+		e->absent_lengths |= (uint64_t)1 << (plan->absent[i].len & 63);
 	e->view_count = plan->view_count;
 	e->views = kveil_engine_bound_array(e, e->view_count, sizeof *e->views);
 	e->outputs = kveil_engine_bound_array(e, e->view_count, sizeof *e->outputs);

@@ -186,6 +186,7 @@ struct kveil_engine {
 	uint32_t rule_count;
 	struct kveil_bound_clear *clears;
 	uint32_t clear_count;
+	uint64_t absent_lengths; /* of plan.absent: bit N for the lengths N, N + 64, …; 0 = there are none */
 	bool has_required;
 	bool has_key_rows; /* rules for the row hold in the key too */
 	uint64_t unmatched_views; /* views with unmatched other than keep */

@@ -247,6 +247,11 @@ static __attribute__((noinline)) const uint8_t *number_slow(const uint8_t *p, co
 	return p;
 }
 
+static inline bool ends_value(uint8_t c)
+{
+	return c == ',' || c == '}' || c == ']';
+}
+
 static inline __attribute__((always_inline)) const uint8_t *number_end(const uint8_t *p, const uint8_t *end,
 								       struct trouble *t)
 {
@@ -254,11 +259,14 @@ static inline __attribute__((always_inline)) const uint8_t *number_end(const uin
 	if (end - p >= KVEIL_JSON_BLOCK && KVEIL_JSON_BLOCK == 16) {
 		unsigned stops = kveil_json_not_digits(p);
 		unsigned n = (unsigned)__builtin_ctz(stops | 0x10000);
-		if (n > 0 && n < 14 && (*p != '0' || n == 1)) {
+		/* Change events are full of microseconds and nanoseconds. */
+		if (n == 16 && end - p >= 32)
+			n += (unsigned)__builtin_ctz(kveil_json_not_digits(p + 16) | 0x8000);
+		if (n > 0 && n < end - p && (*p != '0' || n == 1)) {
 			uint8_t c = p[n];
-			if (c == ',' || c == '}' || c == ']')
+			if (ends_value(c))
 				return p + n;
-			if (c == '.') {
+			if (c == '.' && n < 14) {
 				unsigned m = (unsigned)__builtin_ctz((stops >> (n + 1)) | 0x10000);
 				unsigned all = n + 1 + m;
 				if (m > 0 && all < 16 && (p[all] | 0x20) != 'e')

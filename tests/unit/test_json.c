@@ -199,6 +199,36 @@ static void test_takes(void **state)
 	fixture_clear(&f);
 }
 
+/* Numbers of every length up to three blocks, at every distance from the text's end. */
+static void test_numbers(void **state)
+{
+	(void)state;
+	static const char *const tails[] = {"", ".5", "e5", ".", "x", ".5e-7", "e", " "};
+	struct fixture f;
+	struct kveil_error err;
+
+	fixture_init(&f, (const char *const[]){"$[0]", NULL});
+	for (size_t n = 1; n <= 48; n++)
+		for (size_t behind = 0; behind <= 40; behind += behind < 20 ? 1 : 4)
+			for (size_t k = 0; k < sizeof tails / sizeof *tails; k++) {
+				char text[160];
+				bool is_number = k < 3 || k == 5 || k == 7;
+				int len = snprintf(text, sizeof text, "[%.*s%s%s%*s]", (int)n,
+						   "717718400123000000171771840012300000017177184001230000001",
+						   tails[k], behind % 2 ? "" : ",1", (int)behind, "");
+				enum kveil_status st = scan(&f, text, (size_t)len, &err);
+				assert_int_equal(st, is_number ? KVEIL_OK : KVEIL_E_INVALID_JSON);
+				if (!is_number)
+					continue;
+				assert_int_equal(f.scan.match_count, 1);
+				assert_int_equal(f.scan.matches[0].end, 1 + n + (k == 7 ? 0 : strlen(tails[k])));
+				text[1] = '0';
+				assert_int_equal(scan(&f, text, (size_t)len, &err),
+						 n == 1 ? KVEIL_OK : KVEIL_E_INVALID_JSON);
+			}
+	fixture_clear(&f);
+}
+
 static void test_bounds(void **state)
 {
 	(void)state;
@@ -476,13 +506,10 @@ static void test_text_format(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_refuses),
-	    cmocka_unit_test(test_takes),
-	    cmocka_unit_test(test_bounds),
-	    cmocka_unit_test(test_finds),
-	    cmocka_unit_test(test_agrees_with_jansson),
-	    cmocka_unit_test(test_tape),
-	    cmocka_unit_test(test_writes_text),
+	    cmocka_unit_test(test_refuses),     cmocka_unit_test(test_takes),
+	    cmocka_unit_test(test_numbers),     cmocka_unit_test(test_bounds),
+	    cmocka_unit_test(test_finds),       cmocka_unit_test(test_agrees_with_jansson),
+	    cmocka_unit_test(test_tape),        cmocka_unit_test(test_writes_text),
 	    cmocka_unit_test(test_text_format),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
