@@ -225,49 +225,62 @@ static bool has_newcomers(const struct kveil_connect_deriver *d, const struct kv
 	return false;
 }
 
+/* Does it lead to a row that is a text? Such a row names nothing, and where it is a struct there is none. */
+static bool leads_to_row(unsigned way)
+{
+	return way == KVEIL_STAGE_ROW || way == KVEIL_STAGE_PARTIAL;
+}
+
 static bool is_named(const struct kveil_connect_deriver *d, const struct kveil_connect_node *n)
 {
 	for (const struct kveil_connect_touch *t = n->touches; t; t = t->next) {
-		const struct kveil_bound_rule *r = &d->e->rules[t->use == KVEIL_CONNECT_CLEAR ? 0 : t->rule];
-		uint64_t views = t->use == KVEIL_CONNECT_CLEAR ? d->e->clears[t->rule].views : r->views;
-		if (views >> d->v & 1 && (t->use == KVEIL_CONNECT_CLEAR || !r->rule->is_of_event))
+		const struct kveil_bound_rule *r = t->use == KVEIL_CONNECT_CLEAR ? NULL : &d->e->rules[t->rule];
+		const struct kveil_bound_clear *c = r ? NULL : &d->e->clears[t->rule];
+		uint64_t views = r ? r->views : c->views;
+		if (views >> d->v & 1 && !leads_to_row(r ? r->way : c->way) && !(r && r->rule->is_of_event))
 			return true;
 	}
 	return false;
 }
 
-/* What `unmatched: remove` may take out, all that is not named, nor in what is named, nor around it. In an event
- * some stay; being optional does them no harm. NULL: no memory. */
-static const bool *find_unmatched(const struct kveil_connect_deriver *d)
+/* What becomes of a node by `unmatched: remove`. */
+enum unmatched { STAYS, GOES, MAY_BE_EMPTY /* and goes then */ };
+
+/* Nodes that are not named, nor in what is named, nor around it go. What is around goes where a record has nothing
+ * named in it: a struct has all its fields, a list or a map may not. In an event some stay; being optional does them
+ * no harm. NULL: no memory. */
+static const uint8_t *find_unmatched(const struct kveil_connect_deriver *d)
 {
 	const struct kveil_connect_node *nodes = d->tree->nodes;
 	uint32_t count = d->tree->count;
 	bool removes =
 	    d->schema->part == KVEIL_PART_VALUE && d->e->plan->views[d->v].unmatched == KVEIL_UNMATCHED_REMOVE;
-	bool *named = kveil_arena_alloc(&d->e->arena, count), *goes = kveil_arena_alloc(&d->e->arena, count);
+	bool *named = kveil_arena_alloc(&d->e->arena, count), *stays = kveil_arena_alloc(&d->e->arena, count);
+	uint8_t *ret = kveil_arena_alloc(&d->e->arena, count);
 
-	if (!named || !goes)
+	if (!named || !stays || !ret)
 		return NULL;
-	memset(goes, 0, count);
-	for (uint32_t i = 0; removes && i < count; i++) {
-		named[i] = is_named(d, &nodes[i]) || (i && named[nodes[i].parent]);
-		goes[i] = !named[i] && i;
-	}
+	memset(ret, STAYS, count);
+	for (uint32_t i = 0; removes && i < count; i++)
+		stays[i] = named[i] = is_named(d, &nodes[i]) || (i && named[nodes[i].parent]);
 	for (uint32_t i = count; removes && i-- > 1;) {
 		named[nodes[i].parent] |= named[i];
-		goes[i] &= !named[i];
+		stays[nodes[i].parent] |= stays[i] && nodes[nodes[i].parent].type == KVEIL_CONNECT_STRUCT;
+		ret[i] = !named[i] ? GOES : stays[i] ? STAYS : MAY_BE_EMPTY;
 	}
-	return goes;
+	return ret;
 }
 
 bool kveil_connect_judge(struct kveil_connect_deriver *d)
 {
 	const struct kveil_connect_tree *tree = d->tree;
-	const bool *unmatched = find_unmatched(d);
+	const uint8_t *unmatched = find_unmatched(d);
 
 	d->verdicts = unmatched ? kveil_arena_array(&d->e->arena, tree->count, sizeof *d->verdicts) : NULL;
 	for (uint32_t i = 0; d->verdicts && i < tree->count; i++) {
-		d->verdicts[i] = judge(d, i, unmatched[i]);
+		d->verdicts[i] = judge(d, i, unmatched[i] == GOES);
+		if (unmatched[i] == MAY_BE_EMPTY)
+			d->verdicts[i].is_optional = d->verdicts[i].is_dirty = true;
 		d->verdicts[i].is_dirty |= has_newcomers(d, &tree->nodes[i]);
 	}
 	for (uint32_t i = tree->count; d->verdicts && i-- > 1;)

@@ -404,6 +404,13 @@ static void unmatched_fields_are_optional(void **state)
 	struct rig r;
 
 	rig_init(&r, HEAD "envelope: debezium\nunmatched: remove\nclear: [$.b]\nfields:\n  - {path: $.a, mask: {}}\n");
+	/* In a row of an event as well. */
+#define IN_ROW(fields) FIELD("after", "\"type\":\"struct\",\"optional\":true,\"fields\":[" fields "]")
+	becomes_twice(
+	    &r,
+	    WHOLE(SCHEMA(IN_ROW(TEXT("a") "," INT("b") "," INT("c"))), "{\"after\":{\"a\":\"12\",\"b\":1,\"c\":2}}"),
+	    WHOLE(SCHEMA(IN_ROW(TEXT("a") "," INT("b") "," FIELD("c", "\"type\":\"int32\",\"optional\":true"))),
+		  "{\"after\":{\"a\":\"**\",\"b\":1}}"));
 	becomes_twice(&r,
 		      WHOLE(SCHEMA(TEXT("a") "," INT("b") "," FIELD(
 				"c", "\"type\":\"string\",\"optional\":false,\"default\":\"secret\"")),
