@@ -326,7 +326,8 @@ static enum kveil_status run_rule(struct writing *w, const struct kveil_avro_eve
 	struct kveil_spot *spot = &w->spot;
 	struct kveil_span raw = {w->in.data + ev->value, ev->end - ev->value};
 
-	if (!w->room && !(w->room = kveil_arena_alloc(&e->arena, KVEIL_AVRO_NUMBER_BYTES)))
+	bool wants_room = spot->match.kind == KVEIL_KIND_NUMBER && !w->room;
+	if (wants_room && !(w->room = kveil_arena_alloc(&e->arena, KVEIL_AVRO_NUMBER_BYTES)))
 		return kveil_no_memory(w->err, "a record");
 	w->value.kind = spot->match.kind;
 	w->value.text = kveil_avro_content(w->program, ev->node, raw, w->room);

@@ -359,7 +359,7 @@ static uint32_t offset(const struct pass *x, const uint8_t *p)
 
 /* The caller fills in the rest before the next one comes; NULL: no memory. Written in place: a struct passed on right
  * after it was filled field by field has to wait for its halves. */
-static struct kveil_avro_event *push(struct pass *x, enum kveil_avro_event_kind kind, const uint8_t *start)
+static inline struct kveil_avro_event *push(struct pass *x, enum kveil_avro_event_kind kind, const uint8_t *start)
 {
 	struct kveil_avro_walk *w = x->w;
 
@@ -507,13 +507,11 @@ static const size_t unsure = SIZE_MAX;
 /* Of a length and what it counts, by the first bytes; unsure: a length of more than two bytes, one below zero. */
 static inline size_t content_bytes(uint64_t head)
 {
-	size_t length = head & 0x7f;
-
-	if (head & 1 || (head & 0x8080) == 0x8080)
+	if (__builtin_expect(!(head & 0x81), 1))
+		return 1 + (head & 0x7f) / 2;
+	if (head & 0x8001)
 		return unsure;
-	if (head & 0x80)
-		length |= head >> 1 & 0x3f80;
-	return 1 + (head >> 7 & 1) + length / 2;
+	return 2 + ((head & 0x7f) | (head >> 1 & 0x3f80)) / 2;
 }
 
 static inline size_t number_bytes(uint64_t head, size_t most)
@@ -563,16 +561,17 @@ static __attribute__((noinline)) bool walk_field(struct pass *x, const struct kv
 static bool walk_fields(struct pass *x, const struct kveil_avro_node *n, uint32_t tape)
 {
 	bool want_doc = x->w->want_doc;
-	const uint8_t *p = x->p;
+	const uint8_t *p = x->p, *const end = x->end;
+	const struct kveil_avro_edge *const edges = n->edges, *const behind = edges + n->edge_count;
 
-	for (uint32_t i = 0; i < n->edge_count; i++) {
-		size_t bytes = want_doc ? unsure : field_bytes(p, (size_t)(x->end - p), &n->edges[i]);
+	for (const struct kveil_avro_edge *field = edges; field < behind; field++) {
+		size_t bytes = want_doc ? unsure : field_bytes(p, (size_t)(end - p), field);
 		if (bytes != unsure) {
 			p += bytes;
 			continue;
 		}
 		x->p = p;
-		if (!walk_field(x, n, i, tape))
+		if (!walk_field(x, n, (uint32_t)(field - edges), tape))
 			return false;
 		p = x->p;
 	}
