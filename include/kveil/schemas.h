@@ -3,8 +3,9 @@
  * kveil/schemas.h: what is known of an Avro schema beside its text, for engines (kveil/engine.h): under which id it
  * stands in a registry, and which schema it was derived from.
  *
- *   writer's schema, id 7 ─ rules that protect ─► derived: "kveil.schema": {"id": 7, …} ─ rules that open ─► the
- * writer's
+ *   writer's schema, id 7
+ *     ─ rules that protect ─► the derived one, with "kveil.schema": {"id": 7, …}
+ *     ─ rules that open ────► the writer's
  *
  * Threads: as kveil_engine_schema_new.
  */

@@ -3,8 +3,8 @@
  * base/event.h: what a security officer would ask about, one row a kind. Whoever does such a thing says so here, once
  * it is done; the log has it, and one more who wants it (metrics). Never a field's value, never a key byte. Any thread.
  *
- *   event  key_created key=pii version=2 id=2037671358 algorithm=aes-256-gcm kek=guard command="keys rotate" user=root
- * host=a
+ *   event  key_created key=pii version=2 id=2037671358 algorithm=aes-256-gcm kek=guard
+ *          command="keys rotate" user=root host=a     (all on one line)
  *
  * What is about keys stands in the registry as well, authentic: registry/registry_event.h.
  */

@@ -4,8 +4,9 @@
  * token.
  *
  *   aes-gcm   0x01 | IV (12, random) | ciphertext | tag (16)      C_Encrypt, C_Decrypt with CKM_AES_GCM
- *   aes-kwp   0x02 | wrapped                                      C_WrapKey, C_UnwrapKey with CKM_AES_KEY_WRAP_PAD (RFC
- * 5649): the payload passes as a generic secret of the session, since many tokens wrap only keys
+ *   aes-kwp   0x02 | wrapped                                      C_WrapKey, C_UnwrapKey with CKM_AES_KEY_WRAP_PAD
+ *
+ * With aes-kwp (RFC 5649) the payload passes as a generic secret of the session, since many tokens wrap only keys.
  *
  * What begins with either byte is opened, whatever `mechanism` says. A session that dropped is opened anew once within
  * the call. A module whose token is away is begun anew with each attempt: many do not see a token come back, or a line

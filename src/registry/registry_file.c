@@ -4,8 +4,8 @@
  *
  *   keys.json          the document (document.h); only ever replaced whole
  *   .keys.json.lock    flock: shared to read, exclusive to write
- *   .keys.json.mark    what this host wrote last: registry id, generation, and which file that was (inode and birth
- * time, which a copy does not keep; not ctime, for Kubernetes changes owners)
+ *   .keys.json.mark    what this host wrote last: registry id, generation, and which file that was (inode and
+ *                      birth time, which a copy does not keep; not ctime, for Kubernetes changes owners)
  *   .keys.json.rules   the note (registry_note.h)
  *   .keys.json.events  what was done (registry_event.h); only ever appended to, a line each
  *
@@ -15,8 +15,7 @@
  *
  *   1. .keys.json.tmp written and synced            its identity is known now
  *   2. mark: "generation g is there, g+1 is to come", synced
- *   3. renamed over keys.json, folder synced        <- the write counts from here on; only now does the caller get its
- * lease
+ *   3. renamed over keys.json, folder synced        <- the write counts from here on: now the caller gets its lease
  *   4. mark: "generation g+1 is there"
  *
  * A crash between 1 and 4 leaves a document that the mark names, as either the present or the coming one. A document

@@ -3,8 +3,8 @@
  * schemas/inline.h: one Avro schema out of one that refers to others.
  *
  *   {"type": "record", "name": "Order", "fields": [{"name": "to", "type": "com.acme.Address"}, …]}
- *   + com.acme.Address ─► {"type": "record", "name": "Order", "fields": [{"name": "to", "type": {"type": "record", …}},
- * …]}
+ *   + com.acme.Address
+ *   ─► {"type": "record", "name": "Order", "fields": [{"name": "to", "type": {"type": "record", …}}, …]}
  *
  * A type is written where its name stands first, and by its name from then on. Bounded by KVEIL_AVRO_SCHEMA_BYTES for
  * all texts together. A pure function: any thread.

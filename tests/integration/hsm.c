@@ -6,8 +6,8 @@
  *   dropped   sessions are closed, once each time the word is written anew ("dropped 2", …)
  *   unplugged there is no token
  *   final     the token says that one try of the PIN is left
- *   cut       CKR_DEVICE_REMOVED, and on after the line is up again until the module is begun anew, as network HSMs'
- * are hanging   no call comes back
+ *   cut       CKR_DEVICE_REMOVED, also once the line is up again until the module is begun anew, as with network HSMs
+ *   hanging   no call comes back
  */
 #include <dlfcn.h>
 #include <p11-kit/pkcs11.h>
