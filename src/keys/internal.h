@@ -62,11 +62,10 @@ struct kveil_key_name {
 	uint32_t told; /* the version that protected when the keeper looked last; 0 = it has not looked, or none did */
 };
 
-/* Keys in memory only: no registry, no custodian. memory.c */
+/* Keys in memory only: no custodian, and a registry that keeps nothing. memory.c */
 struct kveil_memory_keys {
 	bool seeded;
 	uint8_t *seed; /* secret memory, 32 bytes */
-	_Atomic uint32_t lease;
 	atomic_bool custodian_away; /* the demo's way to show an outage */
 };
 
@@ -148,7 +147,6 @@ struct kveil_keystore {
 	const struct kveil_keys_config *config;
 	struct kveil_map names; /* struct kveil_key_name. keystore.c */
 	struct kveil_map ids;   /* by id (4 bytes): struct kveil_key_version. keystore.c */
-	bool is_memory;
 	struct kveil_memory_keys in_memory;
 
 	/* Keys in a registry. */

@@ -351,8 +351,8 @@ const struct kveil_algorithm *kveil_key_algorithm(const struct kveil_key *key)
 enum kveil_status kveil_keyring_named(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
 				      struct kveil_key **ret, struct kveil_error *err)
 {
-	return ring->ks->is_memory ? kveil_keyring_key(ring, name, use, ret, err)
-				   : kveil_named_key(ring, name, use, ret, err);
+	return ring->ks->config->any_name ? kveil_keyring_key(ring, name, use, ret, err)
+					  : kveil_named_key(ring, name, use, ret, err);
 }
 
 struct kveil_span kveil_key_join(const struct kveil_key *key)

@@ -602,6 +602,8 @@ enum kveil_status kveil_keys_config_check(const struct kveil_keys_config *c, str
 	char asked[KVEIL_KEY_NAME_MAX + 1];
 	struct kveil_span filling;
 
+	if (c->any_name)
+		return KVEIL_OK;
 	if (at && !is_template)
 		name.len = (size_t)(at - name.data);
 	const struct kveil_data_key_config *found = kveil_keys_config_meant(c, name);

@@ -91,7 +91,7 @@ struct kveil_key_name *kveil_keystore_intern(struct kveil_keystore *ks, struct k
 		free(n);
 		return NULL;
 	}
-	for (size_t i = 0; ks->config && i < ks->config->data_count; i++)
+	for (size_t i = 0; i < ks->config->data_count; i++)
 		if (strcmp(ks->config->data[i].name, n->name) == 0)
 			n->config = &ks->config->data[i];
 	return n;
@@ -240,12 +240,8 @@ uint8_t *kveil_keystore_made_here(struct kveil_keystore *ks, uint32_t id)
 
 enum kveil_status kveil_keystore_lease(struct kveil_keystore *ks, uint32_t *ret, struct kveil_error *err)
 {
-	if (ks->is_memory) {
-		if (atomic_load(&ks->in_memory.custodian_away))
-			return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the key custodian was taken away");
-		*ret = atomic_fetch_add(&ks->in_memory.lease, 1) + 1;
-		return KVEIL_OK;
-	}
+	if (atomic_load(&ks->in_memory.custodian_away))
+		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the key custodian was taken away");
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->lease(ks->registry, ret, err);
 	pthread_mutex_unlock(&ks->io_lock);
@@ -300,7 +296,7 @@ enum kveil_status kveil_keystore_stock_leases(struct kveil_keystore *ks, struct 
 
 void kveil_keystore_keep(struct kveil_keystore *ks)
 {
-	atomic_store(&ks->kept, !ks->is_memory);
+	atomic_store(&ks->kept, !ks->registry->driver->alone);
 }
 
 enum kveil_status kveil_keystore_new_names(const struct kveil_keys_config *cfg, struct kveil_keystore **ret,
@@ -351,7 +347,7 @@ void kveil_keystore_rotations(struct kveil_keystore *ks, int64_t now_ms, kveil_r
 {
 	struct kveil_succession s;
 
-	for (size_t i = 0; ks->config && i < ks->config->data_count; i++) {
+	for (size_t i = 0; i < ks->config->data_count; i++) {
 		const struct kveil_data_key_config *c = &ks->config->data[i];
 		if (!c->rotate_every_ms || kveil_is_pattern(c))
 			continue;
@@ -366,7 +362,7 @@ void kveil_keystore_rotations(struct kveil_keystore *ks, int64_t now_ms, kveil_r
 
 void kveil_keystore_patterns(struct kveil_keystore *ks, kveil_pattern_info_fn *fn, void *user)
 {
-	for (size_t i = 0; ks->config && i < ks->config->data_count; i++) {
+	for (size_t i = 0; i < ks->config->data_count; i++) {
 		const struct kveil_data_key_config *c = &ks->config->data[i];
 		if (!kveil_is_pattern(c))
 			continue;

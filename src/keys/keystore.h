@@ -46,6 +46,7 @@ struct kveil_keys_config {
 	size_t custodian_count;
 	struct kveil_data_key_config *data;
 	size_t data_count;
+	bool any_name; /* any name is a key, made when it is first asked for: for keys in memory */
 };
 
 /* Parses the `keys:` mapping; problems go into report. */

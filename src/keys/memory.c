@@ -5,8 +5,11 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "crypto/crypto.h"
+#include "registry/registry_memory.h"
 
 #include <stdio.h>
+
+static const struct kveil_keys_config any_name = {.any_name = true};
 
 static enum kveil_status memory_new(struct kveil_keystore **ret, struct kveil_error *err)
 {
@@ -17,7 +20,12 @@ static enum kveil_status memory_new(struct kveil_keystore **ret, struct kveil_er
 	struct kveil_keystore *ks = kveil_keystore_alloc();
 	if (!ks)
 		return kveil_no_memory(err, "keys");
-	ks->is_memory = true;
+	ks->config = &any_name;
+	status = kveil_registry_memory_new(&ks->registry, err);
+	if (status) {
+		kveil_keystore_unref(ks);
+		return status;
+	}
 	*ret = ks;
 	return KVEIL_OK;
 }

@@ -370,7 +370,7 @@ enum kveil_status kveil_keystore_refresh(struct kveil_keystore *ks, struct kveil
 {
 	bool read;
 
-	return ks->is_memory ? KVEIL_OK : kveil_keystore_refresh_read(ks, &read, err);
+	return kveil_keystore_refresh_read(ks, &read, err);
 }
 
 /* The first record of the name that was not taken in, or NULL. Under refresh_lock. */

@@ -57,11 +57,11 @@ static enum kveil_status check_whole(struct kveil_keystore *ks, const struct kve
 enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
 				      struct kveil_key_name **ret, struct kveil_error *err)
 {
-	if (ks->is_memory)
-		return kveil_memory_name(ks, name, use, ret, err);
 	enum kveil_status status = kveil_keys_config_check(ks->config, name, use, err);
 	if (status)
 		return status;
+	if (ks->config->any_name)
+		return kveil_memory_name(ks, name, use, ret, err);
 	const struct kveil_data_key_config *c = kveil_keys_config_find(ks->config, name);
 	if (!c)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "key '%.*s' has no entry", (int)name.len,
@@ -86,14 +86,12 @@ enum kveil_status kveil_keystore_name(struct kveil_keystore *ks, struct kveil_sp
 enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_span name, unsigned use,
 				       struct kveil_error *err)
 {
-	if (ks->is_memory)
-		return KVEIL_OK;
 	return kveil_keys_config_check(ks->config, name, use, err);
 }
 
 size_t kveil_keystore_mac_bytes(struct kveil_keystore *ks, struct kveil_span name, const char **ret_algorithm)
 {
-	const struct kveil_data_key_config *c = ks->is_memory ? NULL : kveil_keys_config_meant(ks->config, name);
+	const struct kveil_data_key_config *c = kveil_keys_config_meant(ks->config, name);
 
 	if (!c)
 		return 0;

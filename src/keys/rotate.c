@@ -51,7 +51,7 @@ enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_
 
 	if (status)
 		return status;
-	if (ks->is_memory) {
+	if (ks->config->any_name) {
 		int64_t now = kveil_clock_wall_ms();
 		return kveil_memory_rotate(ks, n, now, active_from_ms ? active_from_ms : now, err);
 	}

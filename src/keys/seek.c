@@ -82,7 +82,7 @@ enum kveil_status kveil_keystore_seek(struct kveil_keystore *ks, uint32_t id, st
 {
 	enum kveil_status status = KVEIL_OK;
 
-	if (ks->is_memory)
+	if (ks->registry->driver->alone)
 		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", id);
 	pthread_mutex_lock(&ks->lock);
 	if (!kveil_keystore_has_id(ks, id))

@@ -399,7 +399,7 @@ bool kveil_tenants_meant(struct kveil_keystore *ks, const char *name, struct kve
 {
 	struct kveil_span filling;
 
-	if (ks->is_memory || kveil_keys_config_find(ks->config, kveil_span_str(name)))
+	if (kveil_keys_config_find(ks->config, kveil_span_str(name)))
 		return false;
 	ret->pattern = kveil_keys_config_pattern(ks->config, kveil_span_str(name), &filling);
 	return ret->pattern && kveil_tenants_digest(ks, ret->pattern, filling, ret->digest, NULL) == KVEIL_OK;
@@ -411,7 +411,7 @@ void kveil_tenants_hint(struct kveil_keystore *ks, const char *name, struct kvei
 	bool known = false;
 
 	pthread_mutex_lock(&ks->lock);
-	for (size_t i = 0; ks->config && i < ks->config->data_count; i++)
+	for (size_t i = 0; i < ks->config->data_count; i++)
 		known |= kveil_tenants_read_name(&ks->config->data[i], name, digest) && kveil_tenants_find(ks, digest);
 	pthread_mutex_unlock(&ks->lock);
 	if (known)

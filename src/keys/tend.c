@@ -170,7 +170,7 @@ static enum kveil_status tend(struct kveil_keystore *ks, int64_t now_wall_ms, st
 enum kveil_status kveil_keystore_tend(struct kveil_keystore *ks, int64_t now_wall_ms, struct kveil_error *err)
 {
 	struct kveil_error why = {0};
-	enum kveil_status status = ks->is_memory ? KVEIL_OK : tend(ks, now_wall_ms, &why);
+	enum kveil_status status = tend(ks, now_wall_ms, &why);
 
 	if (!status)
 		why = (struct kveil_error){0};
@@ -189,8 +189,6 @@ enum kveil_status kveil_keystore_make_asked(struct kveil_keystore *ks, int64_t n
 	enum kveil_status status = KVEIL_OK;
 	bool read = false;
 
-	if (ks->is_memory)
-		return KVEIL_OK;
 	pthread_mutex_lock(&ks->tend_lock);
 	/* Somebody else may have made them by now. */
 	status = kveil_keystore_refresh_read(ks, &read, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * registry/registry.h: where versions of keys are kept. One file and one row in drivers.c each; what needs a
- * library of a higher layer is added from there (kveil_registry_driver_add).
+ * library of a higher layer is added from there (kveil_registry_driver_add), and registry_memory.c is in no table.
  *
  * Whatever stores it, a registry is a log with one order:
  *
@@ -78,6 +78,7 @@ struct kveil_registry_driver {
 	const char *help;
 	/* Others may write to it: what is not authentic is counted in ignored[] and passed over, instead of refused. */
 	bool forgiving;
+	bool alone; /* no other process writes to it: what is not here is nowhere */
 
 	/* A new registry without records. KVEIL_E_KEY_EXISTS: there is one, or there was one. */
 	enum kveil_status (*create)(const struct kveil_registry_env *env, const char *where,

@@ -798,6 +798,7 @@ static void configurations_with_mistakes(void **state)
 	    {"registry: file:k\nkeks: {a: {path: x}}\n", "has no provider"},
 	    {"registry: file:k\nkeks: {a: {provider: file}}\n", "path"},
 	    {"registry: nowhere:k\nkeks: {a: {provider: file, path: x}}\n", "no key registry"},
+	    {"registry: memory:k\nkeks: {a: {provider: file, path: x}}\n", "no key registry"},
 	    {"registry: file:k\nkeks: {main: {provider: file, path: x}}\ndata: {k: {algorithm: aes-256-gcm, kek: "
 	     "mian}}\n",
 	     "did you mean 'main'"},
