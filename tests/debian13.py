@@ -18,7 +18,7 @@ cd /src
 gcc --version | head -1
 meson setup build-asan -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false -Dfailpoints=true >/tmp/log ||
   { cat /tmp/log; exit 1; }
-ninja -C build-asan >/tmp/log || { grep -vE "^\[[0-9]+/" /tmp/log | tail -60; exit 1; }
+nice -n 19 ninja -C build-asan >/tmp/log || { grep -vE "^\[[0-9]+/" /tmp/log | tail -60; exit 1; }
 meson test -C build-asan --no-rebuild --suite unit --no-suite slow --num-processes 2 -q --timeout-multiplier 3 --print-errorlogs
 build-asan/src/cli/kveil demo --once
 """

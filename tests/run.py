@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """All tests, in the order in which a failure is cheapest: lint, unit and corpus tests under ASan and UBSan, the shipped
-rules, then kveil as a process on a real Apache Kafka. Closes with `N passed, N failed`.
+rules, then kveil as a process on a real Apache Kafka. That mostly waits; what only compiles (analyze, debian13) goes on beside
+it, at the lowest priority. Closes with `N passed, N failed`.
 
     ./dev test [STAGE…] [-k EXPRESSION] [-n JOBS]    # stages: lint, analyze, unit, fuzz, rules, debian13, integration
     ./dev test --fast                                # lint, rules and the quick unit and corpus tests, no broker
 
 -k and -n are pytest's and act on the integration tests: those that match; how many at once (most of their time they wait).
 """
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -24,16 +26,17 @@ CLANG = ROOT / "build-clang"
 STAGES = ["lint", "analyze", "unit", "fuzz", "rules", "debian13", "integration"]
 
 FAST = {"lint", "unit", "fuzz", "rules"}
+IDLE = ["nice", "-n", "19"]
+JOBS = "4"
 AGAIN_MAX = 8
 LAST_LINES = 25
-passed, failed = 0, []
+passed, failed = [], []
 why = {}
 
 
 def count(name, ok, output=""):
-    global passed
     if ok:
-        passed += 1
+        passed.append(name)
     else:
         failed.append(name)
         why[name] = output.strip().splitlines()[-LAST_LINES:]
@@ -44,12 +47,12 @@ def run(*cmd, **kw):
     return subprocess.run([str(c) for c in cmd], cwd=ROOT, text=True, capture_output=True, **kw)
 
 
-def build(folder, *options):
+def build(folder, *options, nice=()):
     if not (folder / "build.ninja").exists():
         r = run("meson", "setup", folder, "-Dwerror=true", *options)
         if r.returncode:
             sys.exit(r.stdout + r.stderr + "\n0 passed, 1 failed")
-    r = run("ninja", "-C", folder)
+    r = run(*nice, "ninja", "-C", folder)
     if r.returncode:
         errors = [line for line in r.stdout.splitlines() if not line.startswith("[")]
         sys.exit("\n".join(errors[-80:]) + f"\nthe build in {folder.name} failed\n0 passed, 1 failed")
@@ -62,7 +65,7 @@ def lint():
 
 def analyze():
     """The second compiler and cppcheck: neither has a word to say. tests/cppcheck.txt is what it may not say."""
-    r = run("cppcheck", "--quiet", "-j", str(os.cpu_count() or 2), "--std=c11", "--enable=warning,portability", "--inline-suppr",
+    r = run(*IDLE, "cppcheck", "--quiet", "-j", str(os.cpu_count() or 2), "--std=c11", "--enable=warning,portability", "--inline-suppr",
             "--suppressions-list=tests/cppcheck.txt", "--error-exitcode=1", "--template={file}:{line}: {id}: {message}",
             "-D_GNU_SOURCE", "-DKVEIL_WITH_AVRO", "-DKVEIL_WITH_TRANSIT", "-DKVEIL_WITH_PKCS11", '-DKVEIL_VERSION="0"',
             "-I", "src", "-I", "include", "src")
@@ -70,7 +73,7 @@ def analyze():
     if not (CLANG / "build.ninja").exists():
         r = run("meson", "setup", CLANG, "--buildtype=debug", "-Dwerror=true", "-Dtests=disabled", env={**os.environ, "CC": "clang"})
     if r.returncode == 0 or (CLANG / "build.ninja").exists():
-        r = run("ninja", "-C", CLANG, "src/libkveil-core.a", "src/libkveil-worker.a")
+        r = run(*IDLE, "ninja", "-C", CLANG, "src/libkveil-core.a", "src/libkveil-worker.a")
     count("clang", r.returncode == 0, "\n".join((r.stdout + r.stderr).splitlines()[-60:]))
 
 
@@ -117,7 +120,10 @@ exec {loader} --library-path {libraries} {root}/src/build-asan/src/cli/kveil "$@
     kveil.chmod(0o755)
     # Started like this, the loader's own memory looks like a leak.
     env = environment(kveil, leaks=False)
-    cases = pytest(env, "tests/integration/test_recreated.py", "-k", "an_offset_committed")
+    case = ("tests/integration/test_recreated.py", "-k", "an_offset_committed")
+    cases = pytest(env, "debian13", *case)
+    if not all(cases.values()):
+        cases = pytest(env, "debian13", *case)
     if not cases:
         count("Debian 13: no test of topics' ids ran", False)
     for name, ok in cases.items():
@@ -131,9 +137,9 @@ def environment(kveil, leaks=True):
             "UBSAN_OPTIONS": "halt_on_error=1:exitcode=67"}
 
 
-def pytest(env, *args):
+def pytest(env, report, *args):
     """The cases of one run of pytest by id: True for passed."""
-    report = CACHE / "pytest.xml"
+    report = CACHE / f"pytest-{report}.xml"
     report.unlink(missing_ok=True)
     r = subprocess.run([sys.executable, "-m", "pytest", "-q", "--timeout=300", "-p", "no:cacheprovider",
                         f"--junitxml={report}", *args], cwd=ROOT, env=env)
@@ -151,21 +157,38 @@ def pytest(env, *args):
 
 
 def integration(extra):
+    """Counts the cases, but for those that failed, if they are few: these are returned."""
     env = environment(ASAN / "src" / "cli" / "kveil")
-    jobs = [] if "-n" in extra else ["-n", "3"]
-    cases = pytest(env, *jobs, "--dist", "loadfile", "tests/integration", *extra)
+    jobs = [] if "-n" in extra else ["-n", JOBS]
+    cases = pytest(env, "all", *jobs, "tests/integration", *extra)
     if not cases:
         count("pytest: no test ran", False)
-    # Three at once on two cores: what fails by its limits of time has a second try, alone, and is named.
     bad = [name for name, ok in cases.items() if not ok]
-    if 0 < len(bad) <= AGAIN_MAX:
-        again = pytest(env, *bad)
-        for name in bad:
-            if again.get(name):
-                print(f"passed when run again, alone: {name}", flush=True)
-        cases.update(again)
+    again = bad if len(bad) <= AGAIN_MAX else []
     for name, ok in cases.items():
-        count(name, ok)
+        if name not in again:
+            count(name, ok)
+    return again
+
+
+def once_more(cases):
+    """Four at once on two cores: what fails by its limits of time has a second try, alone, and is named."""
+    again = pytest(environment(ASAN / "src" / "cli" / "kveil"), "again", *cases)
+    for name in cases:
+        if again.get(name):
+            print(f"passed when run again, alone: {name}", flush=True)
+        count(name, again.get(name, False))
+
+
+def timed(stage, run_stage, *args):
+    start = time.time()
+    ret = run_stage(*args)
+    print(f"{stage}: {time.time() - start:.0f} s; by now {len(passed)} passed, {len(failed)} failed", flush=True)
+    return ret
+
+
+# At the lowest priority, beside all others.
+ASIDE = {"analyze": analyze, "debian13": debian13}
 
 
 def main():
@@ -178,29 +201,27 @@ def main():
     stages = [a for a in args if a in STAGES] or ([s for s in STAGES if s in FAST] if fast else STAGES)
     extra = [a for a in args if a not in STAGES]
     start = time.time()
-    print("building with sanitizers and for release", flush=True)
-    build(ASAN, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dfailpoints=true")
-    build(RELEASE)
-    for stage in stages:
-        t = time.time()
-        before, bad = passed, len(failed)
-        if stage == "lint":
-            lint()
-        elif stage == "analyze":
-            analyze()
-        elif stage in ("unit", "fuzz"):
-            meson_suite(stage, fast)
-        elif stage == "rules":
-            rules()
-        elif stage == "debian13":
-            debian13()
-        else:
-            integration(extra)
-        print(f"{stage}: {passed - before} passed, {len(failed) - bad} failed in {time.time() - t:.0f} s", flush=True)
+    print("building with sanitizers", flush=True)
+    timed("build", build, ASAN, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dfailpoints=true")
+    again = []
+    with concurrent.futures.ThreadPoolExecutor(1) as aside:
+        release = aside.submit(timed, "release build", lambda: build(RELEASE, nice=IDLE)) if "integration" in stages else None
+        rest = [aside.submit(timed, stage, run_stage) for stage, run_stage in ASIDE.items() if stage in stages]
+        for stage, run_stage, *with_args in (("lint", lint), ("unit", meson_suite, "unit", fast), ("fuzz", meson_suite, "fuzz", fast),
+                                             ("rules", rules)):
+            if stage in stages:
+                timed(stage, run_stage, *with_args)
+        if release:
+            release.result()
+            again = timed("integration", integration, extra)
+        for stage in rest:
+            stage.result()
+    if again:
+        timed("integration, again", once_more, again)
     for name in failed:
         print(f"failed: {name}", *why[name], sep="\n  ")
     print(f"all in {time.time() - start:.0f} s")
-    print(f"{passed} passed, {len(failed)} failed")
+    print(f"{len(passed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 
 

@@ -22,7 +22,7 @@ CLUSTER_ID = "kveilTestsCluster00000"
 
 # Tests run side by side: each of pytest's workers takes ports of a range of its own, below those that the kernel gives
 # to clients, so that no port is lost between asking and listening.
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw9")[2:])  # 9: what runs beside them
 _RANGE = [12000 + 2000 * _WORKER + (os.getpid() + i) % 2000 for i in range(2000)]
 _ports = itertools.cycle(_RANGE)
 

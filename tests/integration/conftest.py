@@ -16,12 +16,21 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+import dealing
 from broker import JARS, Broker, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KVEIL = pathlib.Path(os.environ.get("KVEIL_BIN", ROOT / "build" / "src" / "cli" / "kveil"))
 # As users run it: where a sanitizer's own memory and signal handlers would be what is tested.
 PLAIN = pathlib.Path(os.environ.get("KVEIL_RELEASE_BUILD", ROOT / "build")) / "src" / "cli" / "kveil"
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return dealing.Dealer(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: dealing.rank(item.nodeid))
 
 
 def wait_for(what, condition, timeout=30, interval=0.1):
