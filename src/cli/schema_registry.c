@@ -3,6 +3,7 @@
 #include "cli/schema_registry.h"
 
 #include "base/buf.h"
+#include "base/guid.h"
 #include "cli/applied.h"
 #include "cli/avro_samples.h"
 #include "config/config.h"
@@ -46,22 +47,6 @@ static int open_registry(const struct kveil_command *cmd, const char *path, stru
 	return KVEIL_EXIT_OK;
 }
 
-/* "0a1b2c3d-…" to its bytes. */
-static bool is_guid(const char *text, uint8_t guid[KVEIL_SCHEMAS_GUID_BYTES])
-{
-	if (strlen(text) != KVEIL_SCHEMAS_GUID_TEXT - 1 || text[8] != '-')
-		return false;
-	for (size_t i = 0; i < KVEIL_SCHEMAS_GUID_BYTES; i++) {
-		unsigned byte;
-		text += *text == '-';
-		if (strspn(text, "0123456789abcdefABCDEF") < 2 || sscanf(text, "%2x", &byte) != 1)
-			return false;
-		guid[i] = (uint8_t)byte;
-		text += 2;
-	}
-	return !*text;
-}
-
 static bool is_id(const char *text, uint32_t *id)
 {
 	unsigned long n = strtoul(text, NULL, 10);
@@ -83,7 +68,7 @@ static int read_schema(const struct kveil_command *cmd, const struct kveil_schem
 	enum kveil_status status;
 	struct kveil_error err;
 
-	s->id.is_guid = is_guid(o->schema, s->id.guid);
+	s->id.is_guid = kveil_guid_read(o->schema, s->id.guid);
 	if (s->registry && (s->id.is_guid || is_id(o->schema, &s->id.id)))
 		status = fetch(o, s, &s->id, &s->schema, &err);
 	else

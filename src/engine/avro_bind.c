@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A schema and an engine's rules: what may become of each value, and what the rules have to see of it. */
+#include "base/guid.h"
 #include "engine/typed.h"
 #include "format/automaton_internal.h"
 #include "format/envelope.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,23 +187,9 @@ static void spell_id(const struct kveil_schema_id *id, char text[KVEIL_AVRO_REFE
 	text[0] = 0;
 	if (id && !id->is_guid)
 		snprintf(text, KVEIL_AVRO_REFERENCE_BYTES, "%" PRIu32, id->id);
-	for (size_t i = 0, n = 0; id && id->is_guid && i < sizeof id->guid; i++)
-		n += (size_t)snprintf(text + n, KVEIL_AVRO_REFERENCE_BYTES - n, "%s%02x",
-				      i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", id->guid[i]);
-}
-
-static bool read_guid(const char *text, uint8_t guid[16])
-{
-	size_t n = 0;
-
-	for (; *text && n < 16; text += 2) {
-		unsigned byte;
-		text += *text == '-';
-		if (strspn(text, "0123456789abcdef") < 2 || sscanf(text, "%2x", &byte) != 1)
-			return false;
-		guid[n++] = (uint8_t)byte;
-	}
-	return n == 16 && !*text;
+	static_assert((int)KVEIL_AVRO_REFERENCE_BYTES >= (int)KVEIL_GUID_TEXT, "a reference may be a GUID");
+	if (id && id->is_guid)
+		kveil_guid_write(id->guid, text);
 }
 
 static bool find_reference(const struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
@@ -218,7 +206,7 @@ static bool find_reference(const struct kveil_engine *e, enum kveil_part part, s
 		return false;
 	ret->is_guid = strchr(reference, '-') != NULL;
 	if (ret->is_guid)
-		return read_guid(reference, ret->guid);
+		return kveil_guid_read(reference, ret->guid);
 	ret->id = (uint32_t)strtoul(reference, NULL, 10);
 	return true;
 }

@@ -77,7 +77,7 @@ static const char *guid_of(const json_t *answer)
 {
 	const char *guid = json_string_value(json_object_get(answer, "guid"));
 
-	return guid && strlen(guid) < KVEIL_SCHEMAS_GUID_TEXT ? guid : "";
+	return guid && strlen(guid) < KVEIL_GUID_TEXT ? guid : "";
 }
 
 bool kveil_schemas_read_schema(const json_t *answer, struct kveil_schemas_answer *ret)

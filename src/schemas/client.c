@@ -116,17 +116,15 @@ enum kveil_status kveil_schemas_by_id(struct kveil_schemas *s, const char *conte
 				     : kveil_no_memory(err, "a schema");
 }
 
-enum kveil_status kveil_schemas_by_guid(struct kveil_schemas *s, const uint8_t guid[KVEIL_SCHEMAS_GUID_BYTES],
+enum kveil_status kveil_schemas_by_guid(struct kveil_schemas *s, const uint8_t guid[KVEIL_GUID_BYTES],
 					const struct kveil_schemas_schema **ret, struct kveil_error *err)
 {
 	struct kveil_schemas_key key = {.is_guid = true};
-	char path[80], what[64], text[KVEIL_SCHEMAS_GUID_TEXT] = "";
+	char path[80], what[64], text[KVEIL_GUID_TEXT];
 
 	*ret = NULL;
 	memcpy(key.guid, guid, sizeof key.guid);
-	for (size_t i = 0, n = 0; i < sizeof key.guid; i++)
-		n += (size_t)snprintf(text + n, sizeof text - n, "%s%02x",
-				      i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", guid[i]);
+	kveil_guid_write(guid, text);
 	snprintf(path, sizeof path, "/schemas/guids/%s", text);
 	snprintf(what, sizeof what, "schema %s", text);
 	return get(s, &key, what, path, ret, err);

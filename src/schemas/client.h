@@ -26,6 +26,7 @@
 #define KVEIL_SCHEMAS_CLIENT_H
 
 #include "base/buf.h"
+#include "base/guid.h"
 #include "kveil/schemas.h"
 #include "schemas/schemas_config.h"
 
@@ -40,8 +41,6 @@ enum {
 	KVEIL_SCHEMAS_CACHE_BYTES = 16 << 20, /* of schemas, those used longest ago go first */
 	KVEIL_SCHEMAS_CACHE_COUNT = 512,
 	KVEIL_SCHEMAS_TAGS = 4096, /* of one schema */
-	KVEIL_SCHEMAS_GUID_BYTES = 16,
-	KVEIL_SCHEMAS_GUID_TEXT = 37, /* with its NUL */
 };
 
 enum kveil_schemas_type {
@@ -65,7 +64,7 @@ struct kveil_schemas_schema {
 	unsigned rules;      /* set of KVEIL_SCHEMAS_RULES_… */
 	const char *encrypt; /* the name of the first rule that encrypts; NULL: none does */
 	bool has_references;
-	char guid[KVEIL_SCHEMAS_GUID_TEXT];  /* "" where the registry gives none */
+	char guid[KVEIL_GUID_TEXT];          /* "" where the registry gives none */
 	const struct kveil_schema_tag *tags; /* from `metadata.tags` of it and of its references */
 	size_t tag_count;
 };
@@ -86,7 +85,7 @@ void kveil_schemas_interrupt(struct kveil_schemas *s);
 enum kveil_status kveil_schemas_by_id(struct kveil_schemas *s, const char *context, uint32_t id,
 				      const struct kveil_schemas_schema **ret,
 				      struct kveil_error *err) KVEIL_MUST_CHECK;
-enum kveil_status kveil_schemas_by_guid(struct kveil_schemas *s, const uint8_t guid[KVEIL_SCHEMAS_GUID_BYTES],
+enum kveil_status kveil_schemas_by_guid(struct kveil_schemas *s, const uint8_t guid[KVEIL_GUID_BYTES],
 					const struct kveil_schemas_schema **ret,
 					struct kveil_error *err) KVEIL_MUST_CHECK;
 
@@ -98,7 +97,7 @@ struct kveil_schemas_place {
 
 struct kveil_schemas_id {
 	uint32_t id;
-	char guid[KVEIL_SCHEMAS_GUID_TEXT]; /* "" where the registry gives none */
+	char guid[KVEIL_GUID_TEXT]; /* "" where the registry gives none */
 };
 
 /* text: Avro, without references. Registered with empty rule sets and no metadata, and read back. Again and again gives

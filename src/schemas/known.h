@@ -13,7 +13,7 @@ enum { KVEIL_SCHEMAS_CONTEXT_BYTES = 128 };
 /* What a record says of its schema. Zeroed first: it is compared whole. */
 struct kveil_schemas_key {
 	char context[KVEIL_SCHEMAS_CONTEXT_BYTES];
-	uint8_t guid[KVEIL_SCHEMAS_GUID_BYTES];
+	uint8_t guid[KVEIL_GUID_BYTES];
 	uint32_t id;
 	bool is_guid;
 };

@@ -43,7 +43,7 @@ enum kveil_status kveil_schemas_by_id(struct kveil_schemas *s, const char *conte
 	return absent(err);
 }
 
-enum kveil_status kveil_schemas_by_guid(struct kveil_schemas *s, const uint8_t guid[KVEIL_SCHEMAS_GUID_BYTES],
+enum kveil_status kveil_schemas_by_guid(struct kveil_schemas *s, const uint8_t guid[KVEIL_GUID_BYTES],
 					const struct kveil_schemas_schema **ret, struct kveil_error *err)
 {
 	(void)s, (void)guid;

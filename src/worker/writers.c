@@ -3,6 +3,7 @@
 #include "worker/writers.h"
 
 #include "base/event.h"
+#include "base/guid.h"
 #include "format/format.h"
 #include "kveil/schemas.h"
 
@@ -103,12 +104,12 @@ void kveil_writers_use(struct kveil_writers *s)
 	kveil_engine_use_key_schemas(s->engine, s->keys.table);
 }
 
-static void spell_id(const struct kveil_schema_id *id, char text[40])
+static void spell_id(const struct kveil_schema_id *id, char text[KVEIL_GUID_TEXT])
 {
-	if (!id->is_guid)
-		snprintf(text, 40, "%" PRIu32, id->id);
-	for (size_t i = 0; id->is_guid && i < sizeof id->guid; i++)
-		snprintf(text + 2 * i, 3, "%02x", id->guid[i]);
+	if (id->is_guid)
+		kveil_guid_write(id->guid, text);
+	else
+		snprintf(text, KVEIL_GUID_TEXT, "%" PRIu32, id->id);
 }
 
 static enum kveil_status fetch(const struct kveil_writers *s, const struct source *from,
@@ -146,7 +147,7 @@ static enum kveil_status derive(struct kveil_writers *s, const struct side *d, c
 						   .topic = s->topic};
 	static const char *const others[] = {
 	    [KVEIL_SCHEMAS_JSON] = "JSON Schema", [KVEIL_SCHEMAS_PROTOBUF] = "Protobuf"};
-	char text[40];
+	char text[KVEIL_GUID_TEXT];
 
 	spell_id(id, text);
 	if (schema->type == KVEIL_SCHEMAS_JSON || schema->type == KVEIL_SCHEMAS_PROTOBUF)
@@ -173,7 +174,7 @@ static enum kveil_status derive(struct kveil_writers *s, const struct side *d, c
 static void tell_lost(const struct kveil_writers *s, const struct kveil_schema_id *id,
 		      const struct kveil_engine_schema *schema)
 {
-	char number[40], detail[640];
+	char number[KVEIL_GUID_TEXT], detail[640];
 	const char *what;
 
 	spell_id(id, number);
@@ -247,15 +248,9 @@ static enum kveil_status meet(struct kveil_writers *s, struct side *d, const str
 /* The id that takes the place of the writer's: of the same form, where the registry has that. */
 static struct kveil_schema_id id_of(const struct kveil_schema_id *writer, const struct kveil_schemas_id *derived)
 {
-	struct kveil_schema_id id = {.id = derived->id, .is_guid = writer->is_guid && derived->guid[0]};
-	size_t n = 0;
+	struct kveil_schema_id id = {.id = derived->id};
 
-	for (const char *p = derived->guid; id.is_guid && *p && n < sizeof id.guid; p += *p == '-' || !p[1] ? 1 : 2) {
-		unsigned byte;
-		if (*p != '-' && sscanf(p, "%2x", &byte) == 1)
-			id.guid[n++] = (uint8_t)byte;
-	}
-	id.is_guid &= n == sizeof id.guid;
+	id.is_guid = writer->is_guid && kveil_guid_read(derived->guid, id.guid);
 	return id;
 }
 
@@ -273,7 +268,7 @@ static enum kveil_status name_derived(struct kveil_writers *s, const struct side
 				      const struct unnamed *u, struct kveil_schema_id *ret, struct kveil_error *err)
 {
 	struct kveil_schemas_id named;
-	char number[40];
+	char number[KVEIL_GUID_TEXT];
 
 	*ret = u->id;
 	if (d->of_keys && kveil_engine_schema_is_untouched(u->schema))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/guid.h"
 #include "base/text.h"
 
 #include <setjmp.h>
@@ -241,9 +242,35 @@ static void nothing_is_not_failure(void **state)
 	kveil_arena_clear(&a);
 }
 
+static void guids_are_read_as_they_are_written(void **state)
+{
+	(void)state;
+	const char *written = "0a1b2c3d-00ff-4000-8000-00000000000e";
+	static const char *const bad[] = {"",
+					  "0a1b2c3d",
+					  "0a1b2c3d00ff4000800000000000000e",
+					  "0a1b2c3d-00ff-4000-8000-00000000000",
+					  "0a1b2c3d-00ff-4000-8000-00000000000e0",
+					  "0a1b2c3d-00ff-4000-80000-0000000000e",
+					  "0a1b2c3d-00ff-4000-8000-0000000000xe",
+					  "-0a1b2c3d-00ff-4000-8000-0000000000e"};
+	uint8_t guid[KVEIL_GUID_BYTES];
+	char text[KVEIL_GUID_TEXT];
+
+	assert_true(kveil_guid_read(written, guid));
+	kveil_guid_write(guid, text);
+	assert_string_equal(text, written);
+	assert_true(kveil_guid_read("0A1B2C3D-00FF-4000-8000-00000000000E", guid));
+	kveil_guid_write(guid, text);
+	assert_string_equal(text, written);
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		assert_false(kveil_guid_read(bad[i], guid));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(guids_are_read_as_they_are_written),
 	    cmocka_unit_test(rfc4648),
 	    cmocka_unit_test(long_base64_equals_short),
 	    cmocka_unit_test(decoders_are_strict),
