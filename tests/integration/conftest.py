@@ -334,15 +334,16 @@ class Scalar:
 
 @pytest.fixture(scope="session")
 def read_connect(tmp_path_factory):
-    """Kafka's own JsonConverter, with schemas: of each text the scalars in it by their path. It refuses none of them."""
+    """Kafka's own JsonConverter, with schemas, or another converter with its jars and settings: of each text the scalars in it by
+    their path. It refuses none of them."""
     folder = tmp_path_factory.mktemp("read")
     source = ROOT / "tests" / "integration" / "ReadConnect.java"
     subprocess.run(["javac", "-cp", f"{JARS}/*", "-d", folder, source], check=True)
 
-    def read(texts):
+    def read(texts, *converter, jars=JARS):
         lines = "".join(base64.b64encode(t).decode() + "\n" for t in texts)
         out = subprocess.run(["java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp",
-                              f"{folder}:{JARS}/*", "ReadConnect"], input=lines, capture_output=True, text=True, check=True).stdout
+                              f"{folder}:{JARS}/*:{jars}/*", "ReadConnect", *converter], input=lines, capture_output=True, text=True, check=True).stdout
         records = [r.splitlines() for r in out.split("--\n")[:-1]]
         assert len(records) == len(texts)
         assert not [r for r in records if r and r[0].startswith("!")], out
