@@ -464,6 +464,24 @@ static bool is_absent_number(const struct kveil_engine *e, const struct kveil_sp
 	return text[0] == '[' && memcmp(text + 1, numbers.data, numbers.len) == 0 && text[1 + numbers.len] == ']';
 }
 
+/* The same as the one element of a list, or as the one entry of an hstore. */
+static bool is_absent_container(const struct kveil_engine *e, const struct kveil_spot *spot)
+{
+	const uint8_t *text = spot->text.data + spot->match.start;
+	size_t len = spot->match.end - spot->match.start;
+
+	if (spot->match.kind == KVEIL_KIND_ARRAY)
+		return len > 4 && text[1] == '"' && text[len - 2] == '"' &&
+		       is_absent(e, kveil_span_of(text + 2, len - 4));
+	for (size_t i = 0; i < e->plan->absent_count; i++) {
+		struct kveil_span a = e->plan->absent[i];
+		if (len == 2 * a.len + 7 && memcmp(text + 1, "\"", 1) == 0 && memcmp(text + 2, a.data, a.len) == 0 &&
+		    memcmp(text + 2 + a.len, "\":\"", 3) == 0 && memcmp(text + 5 + a.len, a.data, a.len) == 0)
+			return text[len - 2] == '"';
+	}
+	return false;
+}
+
 /* Text, or bytes in one of their spellings. */
 enum kveil_status kveil_engine_was_not_sent(struct kveil_engine *e, const struct kveil_spot *spot, bool *ret,
 					    struct kveil_error *err)
@@ -475,9 +493,11 @@ enum kveil_status kveil_engine_was_not_sent(struct kveil_engine *e, const struct
 	*ret = false;
 	if (spot->is_sent)
 		return KVEIL_OK;
-	if (spot->match.kind == KVEIL_KIND_NUMBER || spot->match.kind == KVEIL_KIND_ARRAY)
-		/* With a schema the list is one of texts now: its numbers would no longer fit. */
-		*ret = !e->has_schema && f->has_paths && !f->is_typed && is_absent_number(e, spot);
+	bool is_list = spot->match.kind == KVEIL_KIND_ARRAY, is_map = spot->match.kind == KVEIL_KIND_OBJECT;
+	/* With a schema the list is one of texts now, or a text: what it held would no longer fit. */
+	if (!e->has_schema && f->has_paths && !f->is_typed)
+		*ret = ((is_list || spot->match.kind == KVEIL_KIND_NUMBER) && is_absent_number(e, spot)) ||
+		       ((is_list || is_map) && is_absent_container(e, spot));
 	if (spot->match.kind != KVEIL_KIND_STRING && !(f->is_typed && spot->match.kind == KVEIL_KIND_BYTES))
 		return KVEIL_OK;
 	in = read_value(e, spot, f->quote != 0, &room);

@@ -97,7 +97,7 @@ static const struct kveil_clause clauses[] = {
     {KVEIL_CLAUSE_SQL, "header:__source_redo_sql"},
     {KVEIL_CLAUSE_SQL, "$.ddl", "$.tableChanges"},
     {KVEIL_CLAUSE_SQL, "$.tableChanges[*].table.columns[*].defaultValueExpression"},
-    {KVEIL_CLAUSE_SQL, "$.tableChanges[*].table.columns[*].enumValues"},
+    {KVEIL_CLAUSE_SQL, "$.tableChanges[*].table.columns[*].enumValues", .is_list = true},
     {KVEIL_CLAUSE_SQL, "$.additional_data.maximum_key", "$.aggregate_type"},
     {KVEIL_CLAUSE_SQL, "$.additional_data.last_processed_key", "$.aggregate_type"},
     {KVEIL_CLAUSE_SQL, "$['source.query']"},

@@ -30,6 +30,7 @@ struct kveil_clause {
 	const char *why;   /* REFUSE: what to tell the user */
 	bool if_sure;      /* `when` in doubt leaves the place: it may well be a column */
 	bool but_row;      /* not of a text that holds a row: rules look into that */
+	bool is_list;  /* SQL: of values, and no text that could be encrypted: blanked */
 	bool in_types;     /* only where the format has types, and nothing looks into texts */
 };
 

@@ -20,8 +20,8 @@ static const char no_row[] = "data and old of Maxwell's messages are rows: these
 
 static const struct kveil_clause clauses[] = {
     KVEIL_CLAUSES_WITHOUT_SCHEMA,
-    {KVEIL_CLAUSE_SQL, "$.def.columns[*]['enum-values']"},
-    {KVEIL_CLAUSE_SQL, "$.old.columns[*]['enum-values']", "$.def"},
+    {KVEIL_CLAUSE_SQL, "$.def.columns[*]['enum-values']", .is_list = true},
+    {KVEIL_CLAUSE_SQL, "$.old.columns[*]['enum-values']", "$.def", .is_list = true},
     {KVEIL_CLAUSE_REFUSE, "$.data", IS_EVENT, NO_ROW, no_row},
     {KVEIL_CLAUSE_REFUSE, "$.old", IS_EVENT, NO_ROW, no_row},
     {KVEIL_CLAUSE_SQL, "$.query"},

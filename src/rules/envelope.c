@@ -265,9 +265,10 @@ static bool read_action(struct kveil_loader *l, const struct kveil_clause *c, st
 {
 	const struct kveil_yaml *sql = l->envelope_sql;
 
-	if (c->kind == KVEIL_CLAUSE_SQL && sql && sql->kind == KVEIL_YAML_MAP)
+	bool is_text = c->kind == KVEIL_CLAUSE_SQL && !c->is_list;
+	if (is_text && sql && sql->kind == KVEIL_YAML_MAP)
 		return kveil_loader_read_action(l, sql, r);
-	if (c->kind == KVEIL_CLAUSE_SQL && l->plan->envelope->blanks_with_text)
+	if (is_text && l->plan->envelope->blanks_with_text)
 		return kveil_loader_read_action(l, blank_text(), r);
 	r->action = c->kind == KVEIL_CLAUSE_REFUSE ? &refuse : kveil_action_by_name(KVEIL_SPAN("nullify"));
 	r->action_text = (char *)r->action->name;

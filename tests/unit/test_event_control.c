@@ -114,6 +114,30 @@ static void what_has_no_row_lacks_no_field(void **state)
 	}
 }
 
+/* The values of an enumeration are a list, which nothing encrypts. */
+static void lists_beside_encrypted_statements_are_blanked(void **state)
+{
+	(void)state;
+	struct rig r;
+
+	rig_init(&r, RULES("debezium", ", sql: {encrypt: {key: k}}"));
+	assert_int_equal(run(&r, NULL,
+			     "{\"source\":{\"connector\":\"mysql\"},\"ddl\":\"CREATE\",\"databaseName\":\"d\","
+			     "\"tableChanges\":[{\"table\":"
+			     "{\"columns\":[{\"enumValues\":[\"secret\"]}]}}]}"),
+			 KVEIL_OK);
+	assert_non_null(strstr(r.value, "\"enumValues\":null"));
+	assert_null(strstr(r.value, "CREATE"));
+	rig_clear(&r);
+	rig_init(&r, RULES("maxwell", ", sql: {encrypt: {key: k}}"));
+	assert_int_equal(run(&r, NULL,
+			     "{\"type\":\"table-create\",\"sql\":\"CREATE\",\"def\":{\"columns\":[{\"enum-values\":["
+			     "\"secret\"]}]}}"),
+			 KVEIL_OK);
+	assert_non_null(strstr(r.value, "\"enum-values\":null"));
+	rig_clear(&r);
+}
+
 /* As TiCDC writes them, to every partition and without a key: readers wait for them. */
 static void watermarks_of_ticdc_pass_as_they_are(void **state)
 {
@@ -229,6 +253,27 @@ static void arrays_that_were_not_sent_pass(void **state)
 			  "  - {path: $.w, encrypt: {key: k, type: json}}\n  - {path: \"$.u[*]\", mask: {}}\n");
 	becomes(&r, "{\"after\":{\"n\":" ABSENT_NUMBERS ",\"w\":" ABSENT_NUMBERS ",\"u\":[\"" ABSENT_UUID "\"]}}",
 		"{\"after\":{\"n\":" ABSENT_NUMBERS ",\"w\":" ABSENT_NUMBERS ",\"u\":[\"" ABSENT_UUID "\"]}}");
+	static const char *const wholes[] = {"[\"" ABSENT_UUID "\"]", "[\"__debezium_unavailable_value\"]",
+					     "{\"__debezium_unavailable_value\":\"__debezium_unavailable_value\"}"};
+	static const char *const others[] = {"[\"__debezium_unavailable_value\",\"x\"]",
+					     "[[\"x\"]]",
+					     "[\"\"]",
+					     "[]",
+					     "{}",
+					     "[\"__debezium_unavailable_valu\"]",
+					     "{\"__debezium_unavailable_value\":\"__debezium_unavailable_valux\"}",
+					     "{\"_xdebezium_unavailable_value\":\"__debezium_unavailable_value\"}",
+					     "{\"__debezium_unavailable_value\":[__debezium_unavailable_value\"}"};
+	for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
+		char text[256];
+		snprintf(text, sizeof text, "{\"w\":%s}", wholes[i]);
+		becomes(&r, text, text);
+	}
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		char text[256];
+		snprintf(text, sizeof text, "{\"w\":%s}", others[i]);
+		assert_true(run(&r, NULL, text) != KVEIL_OK || !strstr(r.value, others[i]));
+	}
 	/* Nothing less, and nothing more. */
 	becomes(&r, "{\"n\":[95,95,100]}", "{\"n\":[null,null,null]}");
 	becomes(&r, "{\"n\":[95]}", "{\"n\":[null]}");
@@ -321,6 +366,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_has_no_row_lacks_no_field),
+	    cmocka_unit_test(lists_beside_encrypted_statements_are_blanked),
 	    cmocka_unit_test(control_says_what_becomes_of_records_about_the_stream),
 	    cmocka_unit_test(watermarks_of_ticdc_pass_as_they_are),
 	    cmocka_unit_test(a_signals_data_is_blanked),
