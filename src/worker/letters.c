@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "kafka/search.h"
 #include "worker/cluster.h"
+#include "worker/waker.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ struct kveil_letters {
 	struct kveil_letters_params params;
 	struct kveil_kafka_owner owner;
 	rd_kafka_t *consumer;
+	struct kveil_waker *waker;
 	struct kveil_cluster cluster;
 	struct kveil_catalog *catalog;
 	rd_kafka_topic_partition_list_t *parts; /* offset: where it begins */
@@ -67,8 +69,10 @@ static enum kveil_status open_client(struct kveil_letters *l, struct kveil_error
 	enum kveil_status status = kveil_kafka_conf_consumer(l->params.config, &l->owner, group, &conf, err);
 	if (!status)
 		status = kveil_kafka_new(RD_KAFKA_CONSUMER, conf, &l->consumer, err);
-	if (!status)
+	if (!status) {
 		rd_kafka_poll_set_consumer(l->consumer);
+		l->waker = kveil_waker_new(l->consumer);
+	}
 	return status;
 }
 
@@ -179,7 +183,7 @@ void kveil_letters_close(struct kveil_letters *l)
 	if (!l)
 		return;
 	kveil_search_free(l->search);
-	bool ended = kveil_kafka_close_consumer(l->consumer);
+	bool ended = kveil_waker_free(l->waker) && kveil_kafka_close_consumer(l->consumer);
 	if (l->parts)
 		rd_kafka_topic_partition_list_destroy(l->parts);
 	kveil_catalog_unref(l->catalog);
@@ -361,13 +365,25 @@ static void look_what_is_there(struct kveil_letters *l)
 		rd_kafka_topic_partition_list_destroy(now);
 }
 
+/* The next message; where none is at hand, more is fetched at once. */
+static rd_kafka_message_t *poll_letters(struct kveil_letters *l)
+{
+	rd_kafka_message_t *msg = rd_kafka_consumer_poll(l->consumer, 0);
+
+	for (int i = 0; l->waker && !msg && i < l->parts->cnt; i++)
+		if (l->next[i] < l->ends[i] &&
+		    kveil_waker_wake(l->waker, l->parts->elems[i].topic, l->parts->elems[i].partition))
+			break;
+	return msg ? msg : rd_kafka_consumer_poll(l->consumer, POLL_MS);
+}
+
 enum kveil_status kveil_letters_next(struct kveil_letters *l, rd_kafka_message_t **ret, struct kveil_error *err)
 {
 	int64_t now = kveil_clock_mono_ms(), end = now + OUTAGE_MS, quiet = now + QUIET_MS;
 
 	*ret = NULL;
 	while (!stopped(l) && !at_end(l)) {
-		rd_kafka_message_t *msg = rd_kafka_consumer_poll(l->consumer, POLL_MS);
+		rd_kafka_message_t *msg = poll_letters(l);
 		enum judgement what = AGAIN;
 		enum kveil_status status = msg && !msg->err ? judge(l, msg, &what, err) : KVEIL_OK;
 		if (!status && what == NEXT) {

@@ -23,12 +23,27 @@ enum {
 	OUTAGE_MS = 120000, /* how long the brokers may say nothing */
 	STOP_MS = 5000,     /* how long after a signal the letter at hand may take */
 	PURGE_TURNS = 50,
+	AT_ONCE = 64, /* letters between two commits: so many may be sent twice by who is killed */
+	AT_ONCE_BYTES = 4 << 20,
 };
 
 struct engine_of {
 	struct kveil_plan *plan;
 	struct kveil_engine *engine;
 	struct kveil_writers *writers;
+};
+
+/* A letter under way. What it was of is kept for the report: the next letter has its place in the engine. */
+struct under_way {
+	rd_kafka_message_t *msg;
+	enum kveil_status failed;
+	struct kveil_error why;
+	rd_kafka_resp_err_t refused; /* by a delivery report */
+	bool is_copy;
+	uint64_t id;
+	char topic[256]; /* empty: the letter did not open */
+	int32_t partition;
+	int64_t offset;
 };
 
 struct replay {
@@ -44,13 +59,12 @@ struct replay {
 	struct engine_of *engines;
 	size_t engine_count;
 	struct kveil_replayed *seen; /* a list for each of the letters' partitions */
-	uint64_t id;                 /* of the letter at hand */
-	bool is_copy;
+	struct under_way *batch;
+	size_t count;
 	struct kveil_header *headers;
 	size_t header_cap;
 	struct kveil_dead_letter letter;
 	size_t unreported;
-	rd_kafka_resp_err_t refused;
 	struct kveil_replay_counts counts;
 };
 
@@ -76,7 +90,7 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opa
 	(void)rk;
 	r->unreported--;
 	if (msg->err)
-		r->refused = msg->err;
+		((struct under_way *)msg->_private)->refused = msg->err;
 }
 
 static enum kveil_status open_producer(struct replay *r, struct kveil_error *err)
@@ -100,7 +114,8 @@ static enum kveil_status read_seen(struct replay *r, struct kveil_error *err)
 	size_t count = kveil_letters_partitions(r->letters);
 
 	r->seen = kveil_replayed_new(count);
-	if (!r->seen)
+	r->batch = calloc(AT_ONCE, sizeof *r->batch);
+	if (!r->seen || !r->batch)
 		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu partitions", count);
 	for (size_t i = 0; i < count; i++)
 		kveil_replayed_read(r->seen, i, kveil_letters_partition(r->letters, i).note);
@@ -138,6 +153,7 @@ static void close_all(struct replay *r) /* and frees r */
 	kveil_letters_close(r->letters);
 	kveil_replayed_free(r->seen);
 	free(r->headers);
+	free(r->batch);
 	if (ended)
 		free(r); /* or the client still logs as its owner */
 }
@@ -200,19 +216,18 @@ static rd_kafka_resp_err_t settle(struct replay *r)
 		rd_kafka_purge(r->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
 	for (int turn = 0; r->unreported && turn < PURGE_TURNS; turn++)
 		rd_kafka_flush(r->producer, FLUSH_MS);
-	rd_kafka_resp_err_t e = late ? RD_KAFKA_RESP_ERR__TIMED_OUT : r->refused;
-	r->refused = RD_KAFKA_RESP_ERR_NO_ERROR;
-	return e;
+	return late ? RD_KAFKA_RESP_ERR__TIMED_OUT : RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-static rd_kafka_resp_err_t hand_over(struct replay *r, const char *topic, int32_t partition,
+/* Its delivery report goes to u. */
+static rd_kafka_resp_err_t hand_over(struct replay *r, struct under_way *u, const char *topic, int32_t partition,
 				     const struct kveil_record *record, int64_t timestamp_ms)
 {
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(r->producer, topic, NULL);
 	int64_t end = kveil_clock_mono_ms() + OUTAGE_MS;
 	rd_kafka_resp_err_t e;
 
-	while ((e = kveil_kafka_produce(r->producer, rkt, partition, record, timestamp_ms, NULL)) ==
+	while ((e = kveil_kafka_produce(r->producer, rkt, partition, record, timestamp_ms, u)) ==
 		   RD_KAFKA_RESP_ERR__QUEUE_FULL &&
 	       !expired(r, &end))
 		rd_kafka_flush(r->producer, FLUSH_MS);
@@ -233,8 +248,8 @@ static enum kveil_status refusal(rd_kafka_resp_err_t e, struct kveil_error *err)
 	}
 }
 
-static enum kveil_status deliver(struct replay *r, const struct kveil_route *route, const struct kveil_result *result,
-				 struct kveil_error *err)
+static enum kveil_status deliver(struct replay *r, struct under_way *u, const struct kveil_route *route,
+				 const struct kveil_result *result, struct kveil_error *err)
 {
 	bool same = r->p->config->partition == KVEIL_PARTITION_SAME;
 	rd_kafka_resp_err_t e = RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -247,39 +262,55 @@ static enum kveil_status deliver(struct replay *r, const struct kveil_route *rou
 	}
 	for (size_t i = 0; i < result->output_count && !e && !r->p->dry_run; i++) {
 		const struct kveil_output *o = &result->outputs[i];
-		e = hand_over(r, route->outputs[o->view].topic, same ? r->letter.partition : RD_KAFKA_PARTITION_UA,
+		e = hand_over(r, u, route->outputs[o->view].topic, same ? r->letter.partition : RD_KAFKA_PARTITION_UA,
 			      &o->record, r->letter.timestamp_ms);
 	}
-	rd_kafka_resp_err_t reported = settle(r);
-	e = e ? e : reported;
 	return e ? refusal(e, err) : KVEIL_OK;
 }
 
-/* One try at one letter. */
-static enum kveil_status try_letter(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+/* Went the record of letter u out before, by an earlier replay or just now? */
+static bool is_copy(const struct replay *r, const struct under_way *u)
+{
+	for (const struct under_way *other = r->batch; other < u; other++)
+		if (other->id == u->id && other->topic[0] && !other->failed)
+			return true;
+	return kveil_replayed_has(r->seen, u->id);
+}
+
+static enum kveil_status open_letter(struct replay *r, struct under_way *u, struct kveil_error *err)
 {
 	struct kveil_key *key;
-	struct engine_of *engine = NULL;
-	struct kveil_result result;
 	size_t count;
 
-	enum kveil_status status = kveil_kafka_headers(msg, &r->headers, &r->header_cap, &count, err);
+	enum kveil_status status = kveil_kafka_headers(u->msg, &r->headers, &r->header_cap, &count, err);
 	if (!status)
 		status = kveil_keyring_key(r->ring, kveil_span_str(r->p->config->dead_letter.key), KVEIL_USE_OPEN, &key,
 					   err);
 	if (!status)
-		status = kveil_dead_letter_open(key, r->headers, count, kveil_span_of(msg->payload, msg->len),
+		status = kveil_dead_letter_open(key, r->headers, count, kveil_span_of(u->msg->payload, u->msg->len),
 						&r->letter, err);
 	if (status)
 		return status;
+	snprintf(u->topic, sizeof u->topic, "%s", r->letter.topic);
+	u->partition = r->letter.partition;
+	u->offset = r->letter.offset;
 	if (r->letter.part != KVEIL_LETTER_WHOLE)
 		return kveil_fail(err, KVEIL_E_TOO_LARGE,
 				  "the letter holds no value, for the record was too large; it is "
 				  "at its offset in the input topic");
-	status = kveil_replayed_id(r->letter.topic, r->letter.partition, r->letter.offset, r->letter.timestamp_ms,
-				   &r->id, err);
-	r->is_copy = !status && kveil_replayed_has(r->seen, r->id);
-	if (status || r->is_copy)
+	return kveil_replayed_id(r->letter.topic, r->letter.partition, r->letter.offset, r->letter.timestamp_ms, &u->id,
+				 err);
+}
+
+/* One try at one letter. */
+static enum kveil_status try_letter(struct replay *r, struct under_way *u, struct kveil_error *err)
+{
+	struct engine_of *engine = NULL;
+	struct kveil_result result;
+	enum kveil_status status = open_letter(r, u, err);
+
+	u->is_copy = !status && is_copy(r, u);
+	if (status || u->is_copy)
 		return status;
 	const struct kveil_route *route = kveil_catalog_route(r->catalog, r->letter.topic);
 	if (!route)
@@ -295,21 +326,32 @@ static enum kveil_status try_letter(struct replay *r, const rd_kafka_message_t *
 		*err = result.error;
 		return err->status;
 	}
-	return deliver(r, route, &result, err);
+	return deliver(r, u, route, &result, err);
 }
 
-/* Again and again while only the world is at fault, for some time. */
-static enum kveil_status replay_letter(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+/* Waits for what went out; what the reports say of u. */
+static enum kveil_status reported(struct replay *r, struct under_way *u, struct kveil_error *err)
+{
+	rd_kafka_resp_err_t late = settle(r), e = late ? late : u->refused;
+
+	u->refused = RD_KAFKA_RESP_ERR_NO_ERROR;
+	return e ? refusal(e, err) : KVEIL_OK;
+}
+
+/* Again and again while only the world is at fault, for some time. wait: for the reports, too. */
+static void replay_letter(struct replay *r, struct under_way *u, bool wait)
 {
 	struct kveil_error ignored;
 	int64_t end = kveil_clock_mono_ms() + OUTAGE_MS;
 
 	for (;;) {
-		enum kveil_status status = kveil_keyring_tick(r->ring, kveil_clock_wall_ms(), err);
-		if (!status)
-			status = try_letter(r, msg, err);
-		if (kveil_status_class(status) != KVEIL_CLASS_RETRY || stopped(r) || kveil_clock_mono_ms() > end)
-			return status;
+		u->failed = kveil_keyring_tick(r->ring, kveil_clock_wall_ms(), &u->why);
+		if (!u->failed)
+			u->failed = try_letter(r, u, &u->why);
+		if (!u->failed && wait)
+			u->failed = reported(r, u, &u->why);
+		if (kveil_status_class(u->failed) != KVEIL_CLASS_RETRY || stopped(r) || kveil_clock_mono_ms() > end)
+			return;
 		(void)!kveil_keystore_tend(r->p->keys, kveil_clock_wall_ms(), &ignored);
 		nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
 	}
@@ -317,8 +359,9 @@ static enum kveil_status replay_letter(struct replay *r, const rd_kafka_message_
 
 /* What did not go through stays a dead letter: the same bytes, at the end. One whose headers cannot be read cannot be
  * written again, and kveil wrote none like that: it stays where it is, behind the replay. */
-static enum kveil_status put_back(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+static enum kveil_status put_back(struct replay *r, struct under_way *u, struct kveil_error *err)
 {
+	const rd_kafka_message_t *msg = u->msg;
 	struct kveil_record same = {.key = kveil_span_of(msg->key, msg->key_len),
 				    .value = kveil_span_of(msg->payload, msg->len)};
 
@@ -326,69 +369,165 @@ static enum kveil_status put_back(struct replay *r, const rd_kafka_message_t *ms
 	if (status)
 		return status == KVEIL_E_UNREADABLE_BATCH ? KVEIL_OK : status;
 	same.headers = r->headers;
-	rd_kafka_resp_err_t e = hand_over(r, rd_kafka_topic_name(msg->rkt), msg->partition, &same, 0);
-	rd_kafka_resp_err_t reported = settle(r);
-	e = e ? e : reported;
+	u->refused = RD_KAFKA_RESP_ERR_NO_ERROR;
+	rd_kafka_resp_err_t e = hand_over(r, u, rd_kafka_topic_name(msg->rkt), msg->partition, &same, 0);
 	return e ? refusal(e, err) : KVEIL_OK;
 }
 
-static enum kveil_status commit(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+static enum kveil_status put_failed_back(struct replay *r, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; !status && i < r->count; i++)
+		if (r->batch[i].failed)
+			status = put_back(r, &r->batch[i], err);
+	for (size_t i = 0; !status && i < r->count; i++)
+		if (r->batch[i].failed)
+			status = reported(r, &r->batch[i], err);
+	return status;
+}
+
+static enum kveil_status commit_partition(struct replay *r, size_t part, int64_t next, struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf note = KVEIL_BUF_INIT;
 
-	size_t part = kveil_letters_partition_of(r->letters, msg);
 	kveil_replayed_write(r->seen, part, KVEIL_REPLAYED_KEPT, &note);
-	if (kveil_buf_ok(&note) &&
-	    kveil_letters_commit(r->letters, part, msg->offset + 1, kveil_buf_span(&note), err) == KVEIL_OK)
+	if (kveil_buf_ok(&note) && kveil_letters_commit(r->letters, part, next, kveil_buf_span(&note), err) == KVEIL_OK)
 		return KVEIL_OK;
 	/* A broker may take fewer bytes beside an offset than is usual: better forgetful than at a standstill. */
-	return kveil_letters_commit(r->letters, part, msg->offset + 1, KVEIL_SPAN_NULL, err);
+	return kveil_letters_commit(r->letters, part, next, KVEIL_SPAN_NULL, err);
+}
+
+/* Each partition behind its last letter of the batch. */
+static enum kveil_status commit(struct replay *r, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t part = 0; !status && part < kveil_letters_partitions(r->letters); part++) {
+		int64_t next = -1;
+		for (size_t i = 0; i < r->count; i++)
+			if (kveil_letters_partition_of(r->letters, r->batch[i].msg) == part)
+				next = r->batch[i].msg->offset + 1;
+		if (next >= 0)
+			status = commit_partition(r, part, next, err);
+	}
+	return status;
+}
+
+static void tell(struct replay *r, struct under_way *u)
+{
+	bool open = u->topic[0] != 0;
+	struct kveil_replay_outcome outcome = {
+	    .topic = open ? u->topic : rd_kafka_topic_name(u->msg->rkt),
+	    .partition = open ? u->partition : u->msg->partition,
+	    .offset = open ? u->offset : u->msg->offset,
+	    .error = u->failed ? &u->why : NULL,
+	    .skipped = u->is_copy,
+	};
+
+	r->counts.skipped += u->is_copy;
+	r->counts.replayed += !u->failed && !u->is_copy;
+	if (!u->failed && !u->is_copy)
+		kveil_replayed_add(r->seen, kveil_letters_partition_of(r->letters, u->msg), u->id);
+	r->counts.failed += u->failed != KVEIL_OK;
+	r->report(r->user, &outcome);
+}
+
+static bool ends_replay(enum kveil_status status)
+{
+	return kveil_status_class(status) == KVEIL_CLASS_RETRY || kveil_status_class(status) == KVEIL_CLASS_STOP;
+}
+
+/* From number `from` on: read again by the next replay. */
+static void drop(struct replay *r, size_t from)
+{
+	while (r->count > from)
+		kveil_kafka_message_free(r->batch[--r->count].msg);
+}
+
+/* Hands over the batch and waits for the reports. What ends the replay is left out of it, with what is behind it. */
+static enum kveil_status send_batch(struct replay *r, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; i < r->count; i++) {
+		replay_letter(r, &r->batch[i], false);
+		if (ends_replay(r->batch[i].failed))
+			break;
+	}
+	if (settle(r)) { /* nothing is known of any of them */
+		drop(r, 0);
+		return refusal(RD_KAFKA_RESP_ERR__TIMED_OUT, err);
+	}
+	for (size_t i = 0; !status && i < r->count; i++) {
+		struct under_way *u = &r->batch[i];
+		if (!u->failed && u->refused) {
+			u->failed = reported(r, u, &u->why);
+			if (kveil_status_class(u->failed) == KVEIL_CLASS_RETRY && !stopped(r))
+				replay_letter(r, u, true);
+		}
+		status = ends_replay(u->failed) ? u->failed : KVEIL_OK;
+		if (status) {
+			*err = u->why;
+			drop(r, i);
+		}
+	}
+	return status;
 }
 
 /* An error here ends the replay; a letter that fails does not. */
-static enum kveil_status take(struct replay *r, const rd_kafka_message_t *msg, struct kveil_error *err)
+static enum kveil_status take(struct replay *r, struct kveil_error *err)
 {
 	struct kveil_error why;
+	enum kveil_status status = send_batch(r, err), kept = KVEIL_OK;
 
-	r->letter.topic[0] = 0;
-	r->is_copy = false;
-	enum kveil_status failed = replay_letter(r, msg, &why);
-	if (kveil_status_class(failed) == KVEIL_CLASS_RETRY || kveil_status_class(failed) == KVEIL_CLASS_STOP) {
+	for (size_t i = 0; i < r->count; i++)
+		tell(r, &r->batch[i]);
+	if (!r->p->dry_run)
+		kept = put_failed_back(r, &why);
+	if (!r->p->dry_run && !kept && r->count)
+		kept = commit(r, &why);
+	if (!status && kept)
 		*err = why;
-		return failed;
+	return status ? status : kept;
+}
+
+/* As many letters as go together. */
+static enum kveil_status fill(struct replay *r, uint64_t most, struct kveil_error *err)
+{
+	enum kveil_status status = KVEIL_OK;
+	size_t bytes = 0;
+
+	r->count = 0;
+	while (!status && r->count < AT_ONCE && bytes < AT_ONCE_BYTES && (!most || r->count < most)) {
+		rd_kafka_message_t *msg;
+		status = kveil_letters_next(r->letters, &msg, err);
+		if (status || !msg)
+			break;
+		bytes += msg->len + msg->key_len;
+		r->batch[r->count++] = (struct under_way){.msg = msg};
 	}
-	bool open = r->letter.topic[0] != 0;
-	struct kveil_replay_outcome outcome = {
-	    .topic = open ? r->letter.topic : rd_kafka_topic_name(msg->rkt),
-	    .partition = open ? r->letter.partition : msg->partition,
-	    .offset = open ? r->letter.offset : msg->offset,
-	    .error = failed ? &why : NULL,
-	    .skipped = r->is_copy,
-	};
-	r->counts.skipped += r->is_copy;
-	r->counts.replayed += !failed && !r->is_copy;
-	if (!failed && !r->is_copy)
-		kveil_replayed_add(r->seen, kveil_letters_partition_of(r->letters, msg), r->id);
-	r->counts.failed += failed != KVEIL_OK;
-	r->report(r->user, &outcome);
-	if (r->p->dry_run)
-		return KVEIL_OK;
-	enum kveil_status status = failed ? put_back(r, msg, err) : KVEIL_OK;
-	return status ? status : commit(r, msg, err);
+	return status;
 }
 
 static enum kveil_status read_letters(struct replay *r, struct kveil_error *err)
 {
-	enum kveil_status status = KVEIL_OK;
+	enum kveil_status status = KVEIL_OK, taken;
+	struct kveil_error why;
 
-	for (uint64_t n = 0; !status && (!r->p->most || n < r->p->most); n++) {
-		rd_kafka_message_t *msg;
-		status = kveil_letters_next(r->letters, &msg, err);
-		r->counts.stopped = !status && !msg && stopped(r);
-		if (status || !msg)
+	for (uint64_t n = 0; !status && (!r->p->most || n < r->p->most);) {
+		status = fill(r, r->p->most ? r->p->most - n : 0, err);
+		r->counts.stopped = !status && stopped(r);
+		size_t filled = r->count;
+		n += filled;
+		taken = filled ? take(r, &why) : KVEIL_OK;
+		drop(r, 0);
+		if (taken) {
+			*err = why;
+			status = taken;
+		}
+		if (!filled || r->counts.stopped)
 			break;
-		status = take(r, msg, err);
-		kveil_kafka_message_free(msg);
 	}
 	return status;
 }

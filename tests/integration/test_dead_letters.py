@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import time
 
 from conftest import wait_for
 from test_unreadable import GZIP, headers, record_by_hand, send_batch, set_config, two_members, varint, written_by_hand
@@ -212,3 +213,27 @@ def test_a_replay_sums_up_what_failed(make_kveil, kafka):
     out = k.run("replay", "-c", "kveil.yaml", "--dry-run", check=1).stdout
     assert out.count(": unsupported_kind:") == 10 and out.count(": invalid_json:") == 1, out
     assert "        12 unsupported_kind, of which the first are above\n" in out and "         1 invalid_json\n" in out, out
+
+
+def test_a_topic_full_of_letters_is_read_and_replayed_in_seconds(make_kveil, kafka):
+    """Letters go out together and are committed together; half of them fail again."""
+    count = 4000
+    k = make_kveil()
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init().start()
+    kafka.produce(k.topic, [{"value": b'{"p": [%d], "q": %s}' % (i, b"[]" if i % 2 else b'"x"')} for i in range(count)])
+    wait_for("all letters", lambda: kafka.end_offsets(k.dead)[0] >= count, timeout=120)
+    assert k.stop() == 0
+    begin = time.monotonic()
+    assert json.loads(letters(k, "list", "--json").stdout)["letters"] == count
+    assert letters(k, "list", "--json").returncode == 0
+    k.rules('  - {path: "$.p", remove: true}\n  - {path: "$.q", mask: {}}\n')
+    r = k.run("replay", "-c", "kveil.yaml", check=1)
+    assert f"{count // 2} replayed, {count // 2} failed" in r.stdout, r.stdout
+    assert time.monotonic() - begin < 40
+    replayed = [json.loads(m.value()) for m in kafka.consume(k.secure, count // 2, settle=0.5)]
+    assert len(replayed) == count // 2 and all(set(v) == {"q"} for v in replayed)
+    assert json.loads(letters(k, "list", "--json").stdout)["letters"] == count // 2
+    k.rules('  - {path: "$.p", remove: true}\n  - {path: "$.q", remove: true}\n')
+    assert "2000 replayed, 0 failed" in k.run("replay", "-c", "kveil.yaml", check=0).stdout
+    assert kafka.end_offsets(k.secure)[0] == count
