@@ -19,14 +19,18 @@ extern const struct kveil_command kveil_command_apply;
 
 static const struct kveil_flag flags[] = {
     {'r', "rules", "FILE", "the rule file"},
-    {'c', "config", "FILE", "take the keys from this configuration"},
+    {'c', "config", "FILE", "take the keys from this configuration; rules with keys need -c or --demo-keys"},
     {0, "demo-keys", NULL, "use keys in memory that exist only for this command"},
-    {'o', "output", "NAME", "with several outputs: this one only"},
+    {'o', "output", "NAME",
+     "with several outputs: this one only (default: all, each line after its output's name and a tab)"},
     {'K', "key-separator", "TEXT", "each line is key, TEXT, value; \\t is a tab"},
-    {'J', "json-records", NULL, "each line is a whole record, in and out, as `kcat -J` prints it"},
+    {'J', "json-records", NULL,
+     "each line is a whole record, in and out, as `kcat -J` prints it; its topic stays that of the input"},
     {'H', "header", "NAME=VALUE", "add this header to each record; may be repeated"},
     {0, "diff", NULL, "show each field before and after, with its rule"},
-    {0, "explain", NULL, "show each field's path, rule, key, outcome and associated data, without values"},
+    {0, "explain", NULL,
+     "show each field's path, rule, key, outcome and associated data, without values; use -c, because --demo-keys "
+     "knows no `join`"},
 #ifdef KVEIL_WITH_AVRO
     {0, "schema", "FILE", "for `format: avro`: the schema that the records were written with"},
     {0, "encoding", "NAME",

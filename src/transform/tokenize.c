@@ -73,7 +73,7 @@ const struct kveil_action kveil_action_tokenize = {
     .help = "replaces the value with a token that is the same each time and that the key can "
 	    "reverse; no vault",
     .about = "With an `alphabet` the token looks like the value: the same length and the same "
-	     "characters (FF1, NIST SP 800-38G). `keep_first` and `keep_last` characters stay "
+	     "characters (FF1, NIST SP 800-38G r1). `keep_first` and `keep_last` characters stay "
 	     "clear; `keep_chars` stay in place and do not count. Any other character fails the "
 	     "record, and so does a value with fewer than a million possible tokens: at least six "
 	     "digits are encrypted. Characters are code points here. Without an `alphabet` the "

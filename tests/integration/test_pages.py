@@ -20,7 +20,8 @@ from conftest import KVEIL, ROOT, free_port, wait_for
 # Where the test stage `debian13` or CI itself types them.
 ELSEWHERE = {"./dev demo", "./dev test"}
 PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/look-after-keys.md", "docs/opening.md", "docs/observability.md",
-         "docs/install.md", "docs/operations.md", "docs/back-up-keys.md", "docs/dead-letters.md", "docs/secure-kafka.md", "docs/move.md", "docs/size.md", "docs/cdc.md"}
+         "docs/install.md", "docs/operations.md", "docs/back-up-keys.md", "docs/dead-letters.md", "docs/secure-kafka.md", "docs/move.md", "docs/size.md", "docs/cdc.md",
+         "docs/laptop.md"}
 PLACEHOLDER = "AXl0Zb4AAAAB…"
 
 
@@ -207,6 +208,18 @@ def test_the_page_of_change_events(clone, shell, kafka):
         (clone / "customers.json").unlink(missing_ok=True)
 
 
+def test_the_page_of_the_laptop(shell, tmp_path):
+    said = []
+    for line in commands("docs/laptop.md"):
+        r = shell(line, tmp_path)
+        assert r.returncode == 0, (line, r.stdout, r.stderr)
+        said.append(r.stdout)
+    protected = (tmp_path / "protected.jsonl").read_text()
+    assert "13800138000" not in protected and "110101199003077571" not in protected
+    assert "110101199003077571" in said[-2] and '"138****8000"' in said[-2]
+    assert "AesGcm" in (tmp_path / "pii.json").read_text()
+
+
 @pytest.mark.parametrize("page", ["docs/rules.md", "docs/size.md"])
 def test_the_pages_without_keys(clone, shell, page):
     for line in commands(page):
@@ -218,7 +231,7 @@ def test_the_page_of_choices(clone, shell):
     """Each action in its table is one that a rule may have."""
     rows = re.findall(r"^\|[^|]*\| (`[^|]*) \|", (ROOT / "docs/choose.md").read_text(), re.M)
     actions = [a for row in rows for a in re.findall(r"`(\w+: \{.*?\})`", row)]
-    assert len(actions) == 6
+    assert len(actions) == 7
     (clone / "build" / "choose.yaml").write_text("name: c\ntopics: [c]\nfields:\n" + "".join(
         f'  - {{path: "$.f{i}", {a}}}\n' for i, a in enumerate(actions)))
     value = json.dumps({f"f{i}": "62220200000000" for i in range(len(actions))})
