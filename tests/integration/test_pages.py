@@ -21,7 +21,7 @@ from conftest import KVEIL, ROOT, free_port, wait_for
 ELSEWHERE = {"./dev demo", "./dev test"}
 PAGES = {"README.md", "docs/tutorial.md", "docs/rules.md", "docs/keys.md", "docs/look-after-keys.md", "docs/opening.md", "docs/observability.md",
          "docs/install.md", "docs/operations.md", "docs/back-up-keys.md", "docs/dead-letters.md", "docs/secure-kafka.md", "docs/move.md", "docs/size.md", "docs/cdc.md",
-         "docs/laptop.md"}
+         "docs/laptop.md", "docs/audit.md"}
 PLACEHOLDER = "AXl0Zb4AAAAB…"
 
 
@@ -174,6 +174,13 @@ def test_the_readme(clone, keys, shell, kafka):
     for line in commands("docs/observability.md"):
         r = shell(line)
         assert r.returncode == 0, (line, r.stdout, r.stderr)
+    for line in commands("docs/audit.md"):
+        r = shell(line.replace("localhost:9092", kafka.bootstrap))
+        assert r.returncode == 0, (line, r.stdout, r.stderr)
+    assert re.fullmatch(r"none of \d\d+ values in 3 records\n", r.stdout)
+    assert "18694956635" in (clone / "values.txt").read_text()
+    for name in ("source", "values", "output"):
+        (clone / f"{name}.txt").unlink()
     # And docs/dead-letters.md deals with a record that no replay helps.
     kafka.produce("etl.orders", [b'{"customer": {"phone": "13700137000"}, oops}'])
     kafka.consume("etl.orders.dead", 1)
@@ -300,7 +307,7 @@ def test_the_pages_of_opening(opening, shell, page):
         written = home / line.split()[-1]
         if " --follow " in line:
             written.unlink(missing_ok=True)
-        line_here = line.replace(PLACEHOLDER, field).replace("-c kveil.yaml", f"-c ../../{config}.yaml")
+        line_here = line.replace(PLACEHOLDER, field).replace("-c kveil.yaml", f"-c ../../{config}.yaml").replace("=kek", "=../../kek")
         r = shell(line_here, home, typed="person-4711\n" if ends_a_key else None)
         if isinstance(r, subprocess.Popen):
             wait_for(f"{written.name}, or the end", lambda: written.exists() or r.poll() is not None)

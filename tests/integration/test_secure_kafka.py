@@ -148,8 +148,6 @@ def test_the_page_of_a_secure_kafka(secure, admin, tmp_path):
     (folder / "rules").mkdir()
     (folder / "rules" / "orders.yaml").write_text(
         'name: orders\ntopics: [orders]\noutput: orders.secure\nfields: [{path: "$.phone", encrypt: {key: pii}}]\n')
-    (folder / "kek").write_bytes(secrets.token_bytes(32))
-    (folder / "kek").chmod(0o600)
     admin.admin.create_topics([NewTopic("orders", 2, 1)])["orders"].result(30)
     env = {**os.environ, "KVEIL_HTTP_LISTEN": f"127.0.0.1:{port}",
            "PATH": f"{folder / 'bin'}:{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -161,10 +159,10 @@ def test_the_page_of_a_secure_kafka(secure, admin, tmp_path):
             pytest.fail(f"{line}\n{r.stdout}{r.stderr}")
 
     topics, rights, run = [b.splitlines() for b in blocks(PAGE)]
-    for line in [*topics, *rights, *run[:2]]:
+    for line in [*topics, *rights, *run[:3]]:
         typed(line)
     takes_more(admin, "orders.secure", 3_000_000)
-    worker = subprocess.Popen(["bash", "-c", f"exec {run[2]}"], cwd=folder, env=env, stderr=open(folder / "log", "wb"))
+    worker = subprocess.Popen(["bash", "-c", f"exec {run[3]}"], cwd=folder, env=env, stderr=open(folder / "log", "wb"))
     try:
         admin.produce("orders", b'{"phone": "13800138000"}', b"{oops", b'{"phone": "%s"}' % (b"1" * 900_000))
         got = [*admin.consume("orders.secure", 2), *admin.consume("orders.dead", 1)]
