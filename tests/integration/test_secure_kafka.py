@@ -40,7 +40,7 @@ def secure(tmp_path_factory):
     (folder / "password").write_text(password)
     (folder / "password").chmod(0o600)
     plain = 'org.apache.kafka.common.security.plain.PlainLoginModule required username="admin" password="admin" user_admin="admin" ' \
-        f'user_kveil="{password}";'
+        f'user_kveil="{password}" user_other="{password}";'
     broker = Broker(port=port, extra={
         "listeners": f"SASL_SSL://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
         "advertised.listeners": f"SASL_SSL://127.0.0.1:{port}",
@@ -138,6 +138,26 @@ def tools(folder):
     (folder / "bin" / "kveil").symlink_to(KVEIL)
 
 
+def other_users(page, folder, admin, typed):
+    """Each row of the table of commands, by a user who may do that and nothing else."""
+    rows = re.findall(r"^\| `(kveil [^|]*)` \| ([^|]*) \|$", page, re.M)
+    assert len(rows) == 3
+    config = (folder / "kveil.yaml").read_text()
+    (folder / "other.yaml").write_text(config.replace("sasl.username: kveil", "sasl.username: other"))
+    for command, rights in rows:
+        acls = [AclBinding(ResourceType[kind.upper()], name, ResourcePatternType.LITERAL, "User:other", "*",
+                           AclOperation[re.sub(r"(?<=.)(?=[A-Z])", "_", operation).upper()], AclPermissionType.ALLOW)
+                for operations, kind, name in re.findall(r"([A-Z][\w, ]*) on (topic|group) `([^`]*)`", rights)
+                for operation in operations.split(", ")]
+        for f in admin.create_acls(acls).values():
+            f.result(30)
+        typed(f"{command} -c other.yaml")
+        taken = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, "User:other", None, AclOperation.ANY,
+                                 AclPermissionType.ANY)
+        for f in admin.delete_acls([taken]).values():
+            assert len(f.result(30)) == len(acls), rights
+
+
 def test_the_page_of_a_secure_kafka(secure, admin, tmp_path):
     folder, broker = secure
     tools(folder)
@@ -168,6 +188,7 @@ def test_the_page_of_a_secure_kafka(secure, admin, tmp_path):
         got = [*admin.consume("orders.secure", 2), *admin.consume("orders.dead", 1)]
         assert all(b"13800138000" not in value for value in got)
         assert max(map(len, got)) > 1_200_000  # the topic's limit was asked for
+        other_users(text, folder, admin.admin, typed)
         rights_on_a_wait(admin, port)
         assert worker.poll() is None
     finally:
