@@ -281,6 +281,9 @@ static void reload(struct run *r, struct kveil_service *service, bool asked)
 {
 	struct kveil_plan_set *set = kveil_reload(r->config, r->names, r->plans, asked, r->reload_ok, r->reload_time);
 
+	kveil_health_remark(
+	    r->health, "new rules",
+	    set ? NULL : "refused; the earlier ones still run (the log says why; SIGHUP accepts what protects less)");
 	if (!set)
 		return;
 	kveil_service_set_plans(service, set);

@@ -138,6 +138,7 @@ struct field {
 	char path[PATH_SIZE];
 	const struct kind *kind;
 	bool is_number;
+	bool is_unseen; /* so far null in every record: it may be an object */
 };
 
 struct kveil_suggestion {
@@ -146,6 +147,7 @@ struct kveil_suggestion {
 	json_t *before, *after; /* of the example: the first row's shape */
 	const char *envelope;
 	json_t *key_columns; /* a set */
+	json_t *containers;  /* the paths of objects and arrays: a set */
 	bool is_avro, is_whole;
 };
 
@@ -153,8 +155,10 @@ struct kveil_suggestion *kveil_suggestion_new(void)
 {
 	struct kveil_suggestion *s = calloc(1, sizeof *s);
 
-	if (s)
+	if (s) {
 		s->key_columns = json_object();
+		s->containers = json_object();
+	}
 	return s;
 }
 
@@ -165,6 +169,7 @@ void kveil_suggestion_free(struct kveil_suggestion *s)
 	json_decref(s->before);
 	json_decref(s->after);
 	json_decref(s->key_columns);
+	json_decref(s->containers);
 	free(s);
 }
 
@@ -181,6 +186,29 @@ static bool extend(char *dst, const char *path, const char *name)
 	return snprintf(dst, PATH_SIZE, plain ? "%s.%s" : "%s['%s']", path, name) < PATH_SIZE;
 }
 
+/* Neither null nor Debezium's word for a value that it does not have tells what stands there in other records. */
+static bool says_nothing(const json_t *value)
+{
+	return json_is_null(value) ||
+	       (json_is_string(value) && strcmp(json_string_value(value), "__debezium_unavailable_value") == 0);
+}
+
+static bool is_container(const json_t *value)
+{
+	return json_is_object(value) || json_is_array(value);
+}
+
+/* What stands there is an object or an array: rules are for what is in it. */
+static void note_container(struct kveil_suggestion *s, const char *path)
+{
+	json_object_set_new(s->containers, path, json_true());
+	for (size_t i = 0; i < s->count; i++)
+		if (s->fields[i].is_unseen && strcmp(s->fields[i].path, path) == 0) {
+			memmove(s->fields + i, s->fields + i + 1, (--s->count - i) * sizeof *s->fields);
+			return;
+		}
+}
+
 static const struct field *note(struct kveil_suggestion *s, const char *path, const char *name, const json_t *value)
 {
 	const struct kind *kind = kind_of(name, value);
@@ -188,15 +216,18 @@ static const struct field *note(struct kveil_suggestion *s, const char *path, co
 	for (size_t i = 0; i < s->count; i++) {
 		size_t n = strlen(s->fields[i].path);
 		/* What stands within another field's value in some records is that rule's. */
-		if (strncmp(s->fields[i].path, path, n) == 0 && (!path[n] || strchr(".[", path[n])))
+		if (strncmp(s->fields[i].path, path, n) == 0 && (!path[n] || strchr(".[", path[n]))) {
+			s->fields[i].is_unseen &= says_nothing(value);
 			return &s->fields[i];
+		}
 	}
-	if (!kind || s->count == MOST_FIELDS)
+	if (!kind || s->count == MOST_FIELDS || (says_nothing(value) && json_object_get(s->containers, path)))
 		return NULL;
 	struct field *f = &s->fields[s->count++];
 	snprintf(f->path, sizeof f->path, "%s", path);
 	f->kind = kind;
 	f->is_number = json_is_number(value);
+	f->is_unseen = says_nothing(value);
 	return f;
 }
 
@@ -266,6 +297,8 @@ static bool walk(struct kveil_suggestion *s, const json_t *value, const char *pa
 {
 	if (depth > MOST_DEPTH)
 		return false;
+	if (is_container(value))
+		note_container(s, path);
 	if (json_is_object(value))
 		walk_object(s, value, path, depth, before, after);
 	else if (json_is_array(value))
@@ -273,6 +306,27 @@ static bool walk(struct kveil_suggestion *s, const json_t *value, const char *pa
 	else
 		leaf(note(s, path, name, value), value, before, after);
 	return true;
+}
+
+/* The example is the first row; what it has no value of comes from a later one. */
+static void fill_gaps(json_t *before, json_t *after, const json_t *later_before, const json_t *later_after)
+{
+	const char *name;
+	json_t *item;
+
+	json_object_foreach((json_t *)(uintptr_t)later_before, name, item)
+	{
+		json_t *known = json_object_get(before, name), *out = json_object_get(later_after, name);
+		if (json_is_object(known) && json_is_object(item))
+			fill_gaps(known, json_object_get(after, name), item, out);
+		else if (json_is_null(known) || (known && is_container(item) && !is_container(known))) {
+			json_object_set(before, name, item);
+			if (out)
+				json_object_set(after, name, out);
+			else
+				json_object_del(after, name);
+		}
+	}
 }
 
 static void take_row(struct kveil_suggestion *s, const json_t *row)
@@ -286,6 +340,7 @@ static void take_row(struct kveil_suggestion *s, const json_t *row)
 		s->after = after;
 		return;
 	}
+	fill_gaps(s->before, s->after, before, after);
 	json_decref(before);
 	json_decref(after);
 }

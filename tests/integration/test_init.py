@@ -215,3 +215,18 @@ def test_from_a_topic_in_avro(tmp_path, kafka):
     assert r.returncode == 1 and "--sample SCHEMA.avsc" in r.stderr and list(tmp_path.iterdir()) == []
     r = init("--sample", "kafka:t", "--brokers", "127.0.0.1:1", cwd=tmp_path)
     assert r.returncode == 1 and "127.0.0.1:1" in r.stderr
+
+
+@pytest.mark.parametrize("gap", [None, "__debezium_unavailable_value"])
+@pytest.mark.parametrize("first", ["gap", "object"])
+def test_a_gap_where_an_object_stands_in_other_records(tmp_path, gap, first):
+    """A delete's image, or a value that the database did not send: the rule is for what is in the object."""
+    rows = [{"id": 1, "address": gap, "phone": None}, {"id": 2, "address": {"street": "1 Canary Road"}, "phone": "13877130001"}]
+    rows = rows if first == "gap" else rows[::-1]
+    (tmp_path / "sample.json").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert init("--sample", "sample.json", cwd=tmp_path).returncode == 0
+    rules = yaml.safe_load((tmp_path / "rules/sample.yaml").read_text())
+    assert {f["path"] for f in rules["fields"]} == {"$.phone", "$.address.street"}
+    kveil("test", "--strict", "-r", "rules/", cwd=tmp_path)
+    out = kveil("apply", "--demo-keys", "-r", "rules/sample.yaml", "sample.json", cwd=tmp_path)
+    assert "Canary" not in out and "1387713" not in out and out.count("\n") == 2

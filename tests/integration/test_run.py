@@ -362,6 +362,8 @@ def test_reload(make_kveil, kafka):
     # A bad file: refused, counted, the old plan goes on.
     swap('  - {path: "$.a[", mask: {}}\n')
     wait_for("refused", lambda: k.metric("kveil_config_last_reload_successful") == 0)
+    wait_for("a remark", lambda: "new rules: refused" in str(k.get("/readyz")[1]))
+    assert k.get("/readyz")[0] == 200
     assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"*"}'
     # Cut in mid-list: still YAML, but protects less: not without SIGHUP.
     swap('  - {path: "$.a", mask: {}}\nclear: [$.z]\n')
@@ -371,6 +373,7 @@ def test_reload(make_kveil, kafka):
         assert loss in p.log.read_text()
     p.send_signal(signal.SIGHUP)
     wait_for("taken on SIGHUP", lambda: send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"y"}')
+    wait_for("no remark", lambda: "new rules" not in str(k.get("/readyz")[1]))
     # Written in place: never taken without SIGHUP.
     k.rules('  - {path: "$.a", mask: {}}\n  - {path: "$.b", mask: {}}\n')
     wait_for("said", lambda: "was edited in place" in p.log.read_text())
