@@ -84,12 +84,13 @@ static enum kveil_status export_changed(struct kveil_keystore *ks, const struct 
 }
 
 /* A registry that cannot be read as it is, such as a topic that was set to delete, may be mended; one that lost keys
- * has no more to give. */
+ * has no more to give. A file that is not to be replaced may be moved away. */
 static bool may_pass(enum kveil_status status, bool read)
 {
 	enum kveil_class c = kveil_status_class(status);
 
-	return c == KVEIL_CLASS_RETRY || (c == KVEIL_CLASS_CONFIG && !read && status != KVEIL_E_REGISTRY_ROLLED_BACK);
+	return c == KVEIL_CLASS_RETRY || status == KVEIL_E_KEY_EXISTS ||
+	       (c == KVEIL_CLASS_CONFIG && !read && status != KVEIL_E_REGISTRY_ROLLED_BACK);
 }
 
 void keys_follow_begin(void)

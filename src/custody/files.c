@@ -136,30 +136,51 @@ static enum kveil_status read_all(int fd, const char *path, size_t max, struct k
 	}
 }
 
+static enum kveil_status open_file(const char *path, const char *what, int *ret, struct kveil_error *err)
+{
+	*ret = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (*ret >= 0)
+		return KVEIL_OK;
+	if (errno == ENOENT || errno == ENOTDIR)
+		return kveil_fail(err, KVEIL_E_NOT_FOUND, "%s %s is not there", what, path);
+	if (errno != EACCES)
+		return io_error("open", path, err);
+	kveil_fail(err, KVEIL_E_PERMISSIONS, "%s %s: this process (uid %u) may not read it", what, path,
+		   (unsigned)geteuid());
+	kveil_error_hint(err, "give it to the user or the group that kveil runs as");
+	return KVEIL_E_PERMISSIONS;
+}
+
 enum kveil_status kveil_files_read_private(const char *path, const char *what, size_t max, struct kveil_buf *out,
 					   struct kveil_file_identity *identity, struct stat *ret_stat,
 					   struct kveil_error *err)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int fd;
+	enum kveil_status status = open_file(path, what, &fd, err);
 
-	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-		return kveil_fail(err, KVEIL_E_NOT_FOUND, "%s %s is not there", what, path);
-	if (fd < 0 && errno == EACCES) {
-		kveil_fail(err, KVEIL_E_PERMISSIONS, "%s %s: this process (uid %u) may not read it", what, path,
-			   (unsigned)geteuid());
-		kveil_error_hint(err, "give it to the user or the group that kveil runs as");
-		return KVEIL_E_PERMISSIONS;
-	}
-	if (fd < 0)
-		return io_error("open", path, err);
-	enum kveil_status status = fstat(fd, &st) ? io_error("read", path, err) : check(path, what, &st, max, err);
+	if (status)
+		return status;
+	status = fstat(fd, &st) ? io_error("read", path, err) : check(path, what, &st, max, err);
 	if (!status)
 		status = read_all(fd, path, max, out, err);
 	if (!status && identity)
 		identify(fd, &st, identity);
 	if (!status && ret_stat)
 		*ret_stat = st;
+	close(fd);
+	return status;
+}
+
+enum kveil_status kveil_files_read(const char *path, const char *what, size_t max, struct kveil_buf *out,
+				   struct kveil_error *err)
+{
+	int fd;
+	enum kveil_status status = open_file(path, what, &fd, err);
+
+	if (status)
+		return status;
+	status = read_all(fd, path, max, out, err);
 	close(fd);
 	return status;
 }

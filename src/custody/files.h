@@ -26,6 +26,9 @@ struct kveil_file_identity {
 enum kveil_status kveil_files_read_private(const char *path, const char *what, size_t max, struct kveil_buf *out,
 					   struct kveil_file_identity *identity, struct stat *ret_stat,
 					   struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same of a file whose permissions do not matter. */
+enum kveil_status kveil_files_read(const char *path, const char *what, size_t max, struct kveil_buf *out,
+				   struct kveil_error *err) KVEIL_MUST_CHECK;
 /* A new file beside the final one, on disk when this returns; `like` (may be NULL) gives group and mode, else 0600.
  * Nothing is left behind on failure. */
 enum kveil_status kveil_files_write_new(const char *path, struct kveil_span data, const struct stat *like,

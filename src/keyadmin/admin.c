@@ -3,6 +3,7 @@
 #include "keyadmin/admin.h"
 
 #include "base/clock.h"
+#include "base/map.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "crypto/crypto.h"
@@ -221,6 +222,91 @@ bool kveil_keys_kek_is_missed(const struct kveil_keys_config *cfg, const char *n
 	return ret;
 }
 
+/* --- what is not to be lost with the file that a backup replaces --- */
+
+/* By form only: it need not open here. Nothing where there is no file, or an empty one. */
+static enum kveil_status load_old(const char *path, struct kveil_document *ret, struct kveil_error *err)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	enum kveil_status status = kveil_files_read(path, "the backup", KVEIL_DOCUMENT_BYTES_MAX, &text, err);
+
+	if (status == KVEIL_E_NOT_FOUND)
+		return KVEIL_OK;
+	if (!status && text.len)
+		status = kveil_document_parse(kveil_buf_span(&text), ret, err);
+	if (status == KVEIL_E_REGISTRY_CORRUPT) {
+		kveil_fail(err, KVEIL_E_KEY_EXISTS, "%s is a damaged backup: it is not replaced", path);
+		kveil_error_hint(err, "name another file, or move this one away");
+		return KVEIL_E_KEY_EXISTS;
+	}
+	return status;
+}
+
+static bool index_kept(const struct kveil_document *d, struct kveil_map *ids, struct kveil_map *ended)
+{
+	bool ok = true;
+
+	for (size_t i = 0; ok && i < d->count; i++) {
+		struct kveil_key_record *r = &d->records[i];
+		ok = kveil_map_put(ids, kveil_span_of(&r->id, sizeof r->id), r);
+		if (ok && kveil_key_record_ends_name(r))
+			ok = kveil_map_put(ended, kveil_span_str(r->name), r);
+	}
+	return ok;
+}
+
+static const struct kveil_key_record *find_lost(const struct kveil_document *old, const struct kveil_map *ids,
+						const struct kveil_map *ended)
+{
+	for (size_t i = 0; i < old->count; i++) {
+		const struct kveil_key_record *r = &old->records[i];
+		if (r->state != KVEIL_KEY_DESTROYED && !kveil_map_get(ids, kveil_span_of(&r->id, sizeof r->id)) &&
+		    !kveil_map_get(ended, kveil_span_str(r->name)))
+			return r;
+	}
+	return NULL;
+}
+
+/* Each version of the old backup is in the new one, or was destroyed since. */
+static enum kveil_status check_covers(const struct kveil_document *d, const struct kveil_document *old,
+				      const char *path, struct kveil_error *err)
+{
+	struct kveil_map ids = {0}, ended = {0};
+	const struct kveil_key_record *lost = NULL;
+	bool ok = index_kept(d, &ids, &ended);
+
+	if (ok)
+		lost = find_lost(old, &ids, &ended);
+	kveil_map_clear(&ids);
+	kveil_map_clear(&ended);
+	if (!ok)
+		return kveil_no_memory(err, "a backup");
+	if (!lost)
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_KEY_EXISTS,
+		   "%s has %.60s@%u (id %u), which the registry does not have: it is not replaced", path, lost->name,
+		   lost->version, lost->id);
+	kveil_error_hint(err, "name another file, or take it in first: `kveil keys restore FILE`");
+	return KVEIL_E_KEY_EXISTS;
+}
+
+static enum kveil_status check_old(const struct kveil_document *d, const char *path, struct kveil_error *err)
+{
+	struct kveil_document old = {0};
+	enum kveil_status status = load_old(path, &old, err);
+
+	if (!status && old.count && !kveil_secret_eq(old.root.id, d->root.id, sizeof d->root.id)) {
+		status =
+		    kveil_fail(err, KVEIL_E_KEY_EXISTS, "%s is a backup of another registry: it is not replaced", path);
+		kveil_error_hint(err, "name another file; if that registry was lost, `kveil keys restore FILE` "
+				      "restores it");
+	} else if (!status) {
+		status = check_covers(d, &old, path, err);
+	}
+	kveil_document_clear(&old);
+	return status;
+}
+
 /* --- backup --- */
 
 static enum kveil_status digest_of(const struct kveil_document *d, const struct kveil_registry_secret *secret,
@@ -308,7 +394,8 @@ enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const cha
 	if (!status)
 		status = digest_of(&d, ks->registry->secret, now, err);
 	if (!status && !kveil_secret_eq(now, seen->digest, sizeof now)) {
-		if (under)
+		status = check_old(&d, path, err);
+		if (!status && under)
 			status = move_under(ks, under, &d, err);
 		if (!status)
 			status = kveil_document_write(&d, ks->registry->secret, &text, err);

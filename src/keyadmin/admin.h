@@ -39,7 +39,8 @@ enum kveil_status kveil_keys_backup(const struct kveil_keys_config *cfg, const c
 /* May path be written over by a backup? */
 enum kveil_status kveil_keys_backup_check(const char *path, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same from an open registry, if it holds something else than what was seen, which begins as {0}. A registry that has
- * lost versions since never takes the place of a backup that has them: REGISTRY_ROLLED_BACK. */
+ * lost versions since never takes the place of a backup that has them: REGISTRY_ROLLED_BACK. A backup of another registry,
+ * or one with versions that this one neither has nor has destroyed, is not replaced: KEY_EXISTS. */
 struct kveil_backup_seen {
 	uint8_t digest[32];
 	size_t versions, living; /* living: that are not destroyed */

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from conftest import wait_for
-from test_keys_commands import apply, make, rows, rules_for, states  # noqa: F401 (a fixture)
+from test_keys_commands import apply, make, rows, rules_for, start, states  # noqa: F401 (a fixture)
 from test_keys_history import history
 
 DATA = ("    tenant-{}: {algorithm: aes-256-gcm, kek: local}\n"
@@ -272,3 +272,66 @@ def test_a_version_that_is_gone_is_named(make):
     for args in (("--dry-run",), ()):
         r = keys(k, "restore", "old.json", *args)
         assert f"pii@2 (id {gone['id']}): made once, and neither in the backup nor here" in r.stdout
+
+
+# --- the file that a backup replaces ---
+
+def test_a_backup_replaces_none_of_another_registry(make):
+    a = make(data=DATA)
+    keys(a, "backup", "b.json")
+    b = site(make, a)
+    keys(b, "init")
+    held = (a.dir / "b.json").read_bytes()
+    (b.dir / "b.json").write_bytes(held)
+    for args in (["b.json"], ["--follow", "b.json"]):
+        r = keys(b, "backup", *args, check=2)
+        assert "key_exists: b.json is a backup of another registry" in r.stderr and "kveil keys restore" in r.stderr
+        assert (b.dir / "b.json").read_bytes() == held
+    keys(b, "backup", "other.json")
+    keys(b, "backup", "other.json")
+
+
+def test_a_backup_replaces_none_with_versions_that_the_registry_lacks(make):
+    a = make(data=DATA)
+    keys(a, "backup", "old.json")
+    keys(a, "rotate", "notes", "--now", "--yes")
+    keys(a, "destroy", "cards@1", "--yes", "--now")
+    keys(a, "backup", "b.json")
+    held = (a.dir / "b.json").read_bytes()
+    only = next(r for r in rows(a) if (r["name"], r["version"]) == ("notes", 2))
+    b = site(make, a)
+    keys(b, "restore", str(a.dir / "old.json"))
+    (b.dir / "b.json").write_bytes(held)
+    for args in (["b.json"], ["--follow", "b.json"]):
+        r = keys(b, "backup", *args, check=2)
+        assert f"key_exists: b.json has notes@2 (id {only['id']})" in r.stderr and "kveil keys restore" in r.stderr
+        assert (b.dir / "b.json").read_bytes() == held
+    # The way out that it names. What is destroyed keeps nothing from being replaced.
+    (b.dir / "b.json").chmod(0o600)
+    keys(b, "restore", "b.json")
+    keys(b, "backup", "b.json")
+    keys(b, "destroy", "notes@2", "--yes", "--now")
+    keys(b, "backup", "b.json")
+    # One that was cut is not thrown away either.
+    (b.dir / "b.json").write_bytes(held[:-100])
+    assert "damaged backup" in keys(b, "backup", "b.json", check=2).stderr
+
+
+def test_a_backup_that_follows_keeps_what_another_wrote(make):
+    a = make(data=DATA)
+    b = site(make, a)
+    keys(b, "init")
+    keys(b, "backup", "b.json")
+    held = (b.dir / "b.json").read_bytes()
+    p = start(a, "backup", "--follow", "f.json")
+    try:
+        wait_for("the first copy", lambda: (a.dir / "f.json").exists())
+        (a.dir / "f.json").write_bytes(held)
+        keys(a, "rotate", "notes", "--now", "--yes")
+        wait_for("its word", lambda: "backup of another registry" in p.stderr.readline())
+        assert (a.dir / "f.json").read_bytes() == held and p.poll() is None
+        (a.dir / "f.json").unlink()
+        wait_for("a copy again", lambda: (a.dir / "f.json").exists())
+    finally:
+        p.terminate()
+        assert p.wait(30) == 0
