@@ -7,7 +7,8 @@
  *   .keys.json.mark    what this host wrote last: registry id, generation, and which file that was (inode and
  *                      birth time, which a copy does not keep; not ctime, for Kubernetes changes owners)
  *   .keys.json.rules   the note (registry_note.h)
- *   .keys.json.events  what was done (registry_event.h); only ever appended to, a line each
+ *   .keys.json.events  what was done (registry_event.h); only ever appended to, a line each. Which versions are
+ * disabled stands there alone, so with fewer lines than the mark has counted nothing is read
  *
  * Under the secret of number 2 the last three are .keys.json.2.mark and so on (registry_file_evict.c).
  *
@@ -377,7 +378,7 @@ static enum kveil_status file_read(struct kveil_registry *base, kveil_registry_r
 	if (!is_same)
 		status = kveil_registry_file_load(r, &at, err);
 	if (!status)
-		status = kveil_registry_eventfile_read(&r->events, &r->base, err);
+		status = kveil_registry_file_read_events(r, err);
 	kveil_registry_file_unlock(fd);
 	if (is_same)
 		return status;
@@ -486,7 +487,7 @@ static enum kveil_status file_snapshot(struct kveil_registry *base, struct kveil
 		return status;
 	status = kveil_registry_file_load(r, &at, err);
 	if (!status)
-		status = kveil_registry_eventfile_read(&r->events, base, err);
+		status = kveil_registry_file_read_events(r, err);
 	kveil_registry_file_unlock(fd);
 	if (!status && !kveil_registry_events_add_all(&at.doc.events, &r->events.all))
 		status = kveil_no_memory(err, "the key registry");

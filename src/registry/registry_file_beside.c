@@ -134,6 +134,21 @@ enum kveil_status kveil_registry_file_note(struct kveil_registry *base, struct k
 
 /* --- events --- */
 
+enum kveil_status kveil_registry_file_read_events(struct file_registry *r, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_registry_eventfile_read(&r->events, &r->base, err);
+	const uint64_t kept = r->base.events_kept, there = r->events.all.count;
+
+	if (status || there >= kept)
+		return status;
+	kveil_fail(err, KVEIL_E_REGISTRY_ROLLED_BACK,
+		   "%" PRIu64 " of %" PRIu64 " events are missing in %s, and with them which keys are disabled or to "
+		   "be destroyed",
+		   kept - there, kept, r->events.path);
+	kveil_error_hint(err, "put that file back, or restore a backup: `kveil keys restore BACKUP`");
+	return KVEIL_E_REGISTRY_ROLLED_BACK;
+}
+
 /* Each as the one after all before it. */
 static enum kveil_status write_events(const struct file_registry *r, const struct kveil_event *events, size_t count,
 				      struct kveil_registry_events *ret, struct kveil_error *err)
@@ -175,7 +190,7 @@ enum kveil_status kveil_registry_file_record(struct kveil_registry *base, const 
 
 	if (status)
 		return status;
-	status = kveil_registry_eventfile_read(&r->events, base, err);
+	status = kveil_registry_file_read_events(r, err);
 	if (!status)
 		status = write_events(r, events, count, &fresh, err);
 	if (!status)

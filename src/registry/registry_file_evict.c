@@ -70,11 +70,11 @@ static enum kveil_status rewrite(struct file_registry *r, struct file_registry *
 				 const struct kveil_registry_root *root, struct kveil_error *err)
 {
 	struct file_document present = *at;
-	enum kveil_status status = kveil_registry_eventfile_read(&r->events, &r->base, err);
+	enum kveil_status status = kveil_registry_file_read_events(r, err);
 
 	if (!status)
 		status = write_events(r, to, &present, err);
-	to->base.events_kept = r->base.events_kept > r->events.all.count ? r->base.events_kept : r->events.all.count;
+	to->base.events_kept = r->events.all.count;
 	if (!status)
 		status = write_note(r, to, err);
 	if (!status)

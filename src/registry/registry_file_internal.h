@@ -49,6 +49,9 @@ enum kveil_status kveil_registry_file_store(const struct file_registry *r, const
 /* The document, authentic and the one that this host wrote last. Under the lock. */
 enum kveil_status kveil_registry_file_load(struct file_registry *r, struct file_document *ret,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+/* What came to the events. KVEIL_E_REGISTRY_ROLLED_BACK: some that the mark has counted are gone, and with them who is
+ * disabled. Under the lock, after load. */
+enum kveil_status kveil_registry_file_read_events(struct file_registry *r, struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_registry_file_read_note(const struct file_registry *r, struct kveil_registry_note *ret,
                                                 struct kveil_error *err) KVEIL_MUST_CHECK;
 

@@ -43,6 +43,20 @@ static enum kveil_status find_secret(const struct file_registry *r, const struct
 	return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "the key registry at %s is not authentic", r->path);
 }
 
+static enum kveil_status read_events(struct file_registry *r, const struct kveil_registry_secret *secret,
+				     struct kveil_error *err)
+{
+	struct kveil_registry reader = {.secret = (struct kveil_registry_secret *)(uintptr_t)secret};
+
+	return kveil_registry_eventfile_read(&r->events, &reader, err);
+}
+
+/* Of those that the mark has counted. */
+static bool lacks_events(const struct file_registry *r)
+{
+	return r->events.all.count < r->base.events_kept;
+}
+
 /* What is at the path now: whole (KVEIL_OK), readable but not the last one (ROLLED_BACK), missing, or beyond reading.
  * *ret_secret: what it is under; NULL where it is not read. */
 static enum kveil_status load_remains(struct file_registry *r, const struct kveil_registry_secret *backup,
@@ -71,9 +85,10 @@ static enum kveil_status load_remains(struct file_registry *r, const struct kvei
 		return status;
 	}
 	*ret_secret = secret;
-	return kveil_mark_check(r->mark_path, r->path, secret, &ret->doc, &ret->file, &r->base.events_kept, err)
-		   ? KVEIL_E_REGISTRY_ROLLED_BACK
-		   : KVEIL_OK;
+	bool is_back =
+	    kveil_mark_check(r->mark_path, r->path, secret, &ret->doc, &ret->file, &r->base.events_kept, err);
+	status = read_events(r, secret, err);
+	return !status && (is_back || lacks_events(r)) ? KVEIL_E_REGISTRY_ROLLED_BACK : status;
 }
 
 static enum kveil_status move_aside(const struct file_registry *r, struct kveil_error *err)
@@ -111,21 +126,22 @@ static enum kveil_status outrun_mark(struct file_registry *r, const struct kveil
 		d->generation = m.present.generation;
 	if (m.coming.generation > d->generation)
 		d->generation = m.coming.generation;
-	if (m.events > r->base.events_kept)
-		r->base.events_kept = m.events;
 	return KVEIL_OK;
 }
 
-/* at: NULL = nothing. */
+/* at: NULL = nothing. is_backup: it has its events with it. */
 static enum kveil_status settle(struct file_registry *r, struct kveil_document *from,
 				struct kveil_registry_events *coming, const struct kveil_document *at, bool is_whole,
-				const struct kveil_registry_secret *secret, struct kveil_restoring *how,
+				bool is_backup, const struct kveil_registry_secret *secret, struct kveil_restoring *how,
 				struct kveil_error *err)
 {
-	struct kveil_registry reader = {.secret = (struct kveil_registry_secret *)(uintptr_t)secret};
-	enum kveil_status status = kveil_registry_eventfile_read(&r->events, &reader, err);
-	const struct kveil_restore_there there = {
-	    .records = at, .events = &r->events.all, .is_whole = is_whole, .keeps_records = is_whole};
+	enum kveil_status status = read_events(r, secret, err);
+	const struct kveil_restore_there there = {.records = at,
+						  .events = &r->events.all,
+						  .is_whole = is_whole,
+						  .keeps_records = is_whole,
+						  .lacks_events = lacks_events(r),
+						  .is_backup = is_backup};
 
 	return status ? status : kveil_restore_settle(from, coming, &there, secret, how, err);
 }
@@ -158,7 +174,6 @@ static enum kveil_status write_registry(struct file_registry *r, struct kveil_do
 					const struct kveil_registry_secret *secret, const struct file_document *present,
 					struct kveil_error *err)
 {
-	struct kveil_registry reader = {.secret = (struct kveil_registry_secret *)(uintptr_t)secret};
 	enum kveil_status status = outrun_mark(r, secret, d, err);
 
 	d->backup = false;
@@ -166,9 +181,9 @@ static enum kveil_status write_registry(struct file_registry *r, struct kveil_do
 	if (!status)
 		status = kveil_registry_eventfile_append(&r->events, r->path, coming, true, err);
 	if (!status)
-		status = kveil_registry_eventfile_read(&r->events, &reader, err);
-	if (r->events.all.count > r->base.events_kept)
-		r->base.events_kept = r->events.all.count;
+		status = read_events(r, secret, err);
+	/* What is gone for good is not waited for. */
+	r->base.events_kept = r->events.all.count;
 	return status ? status : kveil_registry_file_store(r, secret, d, present, err);
 }
 
@@ -198,7 +213,7 @@ static enum kveil_status restore_beside(struct file_registry *r, struct file_doc
 	enum kveil_status status = prepare(backup, secret, &from, &coming, err);
 
 	if (!status)
-		status = settle(r, &from, &coming, &at->doc, is_whole, secret, how, err);
+		status = settle(r, &from, &coming, &at->doc, is_whole, backup->backup, secret, how, err);
 	if (!status)
 		status = join(&at->doc, &from, secret, is_whole, how, err);
 	if (!status && !how->dry_run)
@@ -220,7 +235,7 @@ static enum kveil_status restore_anew(struct file_registry *r, const struct kvei
 	if (!status)
 		status = kveil_registry_file_set_number(r, secret->number, err);
 	if (!status)
-		status = settle(r, &from, &coming, NULL, false, secret, how, err);
+		status = settle(r, &from, &coming, NULL, false, backup->backup, secret, how, err);
 	if (!status && is_damaged && !how->dry_run)
 		status = move_aside(r, err);
 	if (!status && !how->dry_run)

@@ -65,7 +65,9 @@ static enum kveil_status say(struct settling *s, const struct kveil_key_record *
 				      .id = r->id,
 				      .algorithm = alg ? alg->name : NULL,
 				      .kek = r->kek,
-				      .detail = "what the backup says of it does not count here",
+				      .detail = s->there->lacks_events
+						    ? "the events that tell its state are missing"
+						    : "what the backup says of it does not count here",
 				      .due_ms = scheduled ? w->due_ms : 0,
 				      .whole = scheduled && w->whole};
 	struct kveil_registry_event written;
@@ -118,10 +120,13 @@ static enum kveil_status come_in(struct settling *s, const struct kveil_key_reco
 				 const struct kveil_key_record *there, struct kveil_error *err)
 {
 	const struct kveil_withheld *w = kveil_withheld_find(&s->after, r->id);
+	/* What may not go on as it was. */
 	const struct kveil_withheld instead = {.id = r->id, .disabled = true};
 	const struct kveil_key_record *stands =
 	    there && (s->there->keeps_records || there->state > r->state) ? there : r;
-	bool is_over = stands->state != KVEIL_KEY_DESTROYED && w && w->due_ms && w->due_ms <= s->now_ms;
+	bool is_due = w && w->due_ms && w->due_ms <= s->now_ms;
+	bool is_over =
+	    stands->state != KVEIL_KEY_DESTROYED && (is_due || (!w && s->there->lacks_events && !s->there->is_backup));
 	const char *backup = state_of(r, kveil_withheld_find(&s->in_backup, r->id));
 	const char *here = state_of(stands, is_over ? &instead : w);
 	const char *was = there ? state_of(there, kveil_withheld_find(&s->here, r->id)) : backup;
@@ -203,6 +208,34 @@ static enum kveil_status look_for_missing(struct settling *s, const struct kveil
 	return status;
 }
 
+/* --- what may have been disabled by events that are gone --- */
+
+static bool has_id(const struct kveil_document *d, uint32_t id)
+{
+	for (size_t i = 0; i < d->count; i++)
+		if (d->records[i].id == id)
+			return true;
+	return false;
+}
+
+/* What is there and does not come in: nothing tells its state. */
+static enum kveil_status disable_rest(struct settling *s, const struct kveil_document *d, struct kveil_error *err)
+{
+	const struct kveil_document *there = s->there->records;
+	enum kveil_status status = KVEIL_OK;
+
+	for (size_t i = 0; s->there->lacks_events && there && !status && i < there->count; i++) {
+		const struct kveil_key_record *r = &there->records[i];
+		const struct kveil_withheld instead = {.id = r->id, .disabled = true};
+		if (r->state == KVEIL_KEY_DESTROYED || kveil_withheld_find(&s->after, r->id) || has_id(d, r->id))
+			continue;
+		status = hold(s, r, NULL, &instead, err);
+		if (!status)
+			status = tell(s, r, "missing", "disabled", 0, false, err);
+	}
+	return status;
+}
+
 /* --- all --- */
 
 static bool index_there(struct settling *s)
@@ -260,6 +293,8 @@ enum kveil_status kveil_restore_settle(struct kveil_document *d, struct kveil_re
 
 	if (!status)
 		status = look_for_missing(&s, d, err);
+	if (!status)
+		status = disable_rest(&s, d, err);
 	for (size_t i = 0; i < d->count; i++) {
 		struct kveil_key_record r = d->records[i];
 		out = false;

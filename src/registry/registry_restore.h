@@ -30,6 +30,8 @@ struct kveil_restore_there {
 	const struct kveil_registry_events *events; /* NULL: none */
 	bool is_whole;      /* versions stay withheld, or not, as they are */
 	bool keeps_records; /* they stay retired and destroyed, or not, as they are */
+	bool lacks_events;  /* some are gone: what of the states neither the rest nor the backup tells counts as disabled */
+	bool is_backup;     /* that comes in: it tells states; a registry file does not */
 };
 
 /* d is to come in, with those events. Takes the end of a name that is in use in a whole registry out of d, adds what has to hold to

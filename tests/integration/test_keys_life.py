@@ -135,6 +135,45 @@ def test_a_certificate_proves_what_was_destroyed(make):
     assert r.returncode == 1 and "1 of 1 are not authentic" in r.stdout
 
 
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_key_is_not_enabled_by_the_loss_of_events(make, how):
+    """In a file, what is disabled stands in the events alone: without them nothing goes on as if it were not."""
+    k = make(data="    notes: {algorithm: aes-256-siv, kek: local}\n")
+    if k.keys:
+        pytest.skip("events in a topic are emptied, not cut")
+    rules = rules_for(k, "e.yaml", "encrypt", "notes")
+    keys(k, "backup", "b.json")
+    keys(k, "rotate", "pii", "--now")
+    keys(k, "disable", "notes", "--reason", "suspected leak")
+    assert "key_disabled" in apply(k, rules, '{"v":"x"}\n', check=1).stderr
+    path = k.dir / ".keys.json.events"
+    held = path.read_text()
+    if how == "cut":
+        path.write_text("".join(held.splitlines(keepends=True)[:-1]))
+    else:
+        path.unlink()
+    for args in (["list"], ["backup", "c.json"], ["enable", "notes"], ["rewrap"]):
+        r = keys(k, *args, check=2)
+        assert "registry_rolled_back" in r.stderr and "kveil keys restore" in r.stderr, r.stderr
+    assert "registry_rolled_back" in apply(k, rules, '{"v":"x"}\n', check=2).stderr
+    # Put back, it is as it was.
+    cut = path.read_text() if path.exists() else None
+    path.write_text(held)
+    path.chmod(0o600)
+    assert states(k, "notes") == {1: "disabled"}
+    # The registry itself knows no states: taken in, all are disabled until somebody says otherwise.
+    path.unlink()
+    if cut:
+        path.write_text(cut)
+        path.chmod(0o600)
+    keys(k, "restore", "keys.json")
+    living = {r["state"] for r in rows(k) if r["name"] == "notes" or r["version"] == 1}
+    assert living == {"disabled"}, rows(k)
+    assert "key_disabled" in apply(k, rules, '{"v":"x"}\n', check=1).stderr
+    keys(k, "enable", "notes")
+    apply(k, rules, '{"v":"x"}\n')
+
+
 def test_verify_says_what_a_backup_is_worth(make):
     k = make()
     keys(k, "rotate", "pii", "--now")

@@ -315,6 +315,7 @@ static void what_was_before_is_not_put_back(void **state)
 	assert_int_equal(link(at(&f, "keys.json"), at(&f, "kept")), 0);
 	size_t n;
 	uint8_t *mark = get_file(at(&f, ".keys.json.mark"), &n);
+	assert_int_equal(link(at(&f, ".keys.json.events"), at(&f, "events")), 0);
 	assert_ok(evict(ks, "old"));
 	kveil_registry_id_write(ks->registry->secret->id, 1, id);
 	assert_int_equal(rename(at(&f, "kept"), at(&f, "keys.json")), 0);
@@ -322,9 +323,12 @@ static void what_was_before_is_not_put_back(void **state)
 	assert_int_equal(kveil_keystore_refresh(ks, &err), KVEIL_E_REGISTRY_CORRUPT);
 	kveil_keystore_unref(ks);
 	assert_int_equal(fixture_open_status(&f), KVEIL_E_REGISTRY_CORRUPT);
-	/* Whoever has the KEK can write a mark as well: then the number in the configuration tells. */
+	/* Whoever has the KEK can write a mark as well, though it counts events. */
 	put_file(at(&f, ".keys.json.mark"), mark, n, 0600);
 	free(mark);
+	assert_int_equal(fixture_open_status(&f), KVEIL_E_REGISTRY_ROLLED_BACK);
+	/* With those, too, the number in the configuration tells. */
+	assert_int_equal(rename(at(&f, "events"), at(&f, ".keys.json.events")), 0);
 	assert_int_equal(fixture_open_status(&f), KVEIL_OK);
 	snprintf(yaml, sizeof yaml, "registry_id: %s\n%s", id, both);
 	configure(&f, yaml);
