@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A schema, a zero byte and a value of it; behind a byte 1 in the schema the one that it was derived from, under fixed
- * rules; the first byte chooses which. What comes out is a value of the derived schema, or the record is an error;
- * nothing takes long or much memory.
+ * A schema, a zero byte and a value of it; behind a byte 1 in the schema the one that it was derived from, or that came
+ * before it, under fixed rules; the first byte chooses which. What comes out is a value of the derived schema, or the
+ * record is an error; nothing takes long or much memory.
  */
 #include "format/avro_json.h"
 #include "kveil/schemas.h"
@@ -20,8 +20,10 @@ static const char *const files[] = {
     HEAD "  - {path: \"$.a[0]\", replace: {with: x}}\n  - {path: $.b.c, on_null: transform, replace: {with: 1}}\n"
 	 "  - {path: $.e, when: \"@ == 1\", nullify: true}\n",
     HEAD "  - {path: $..a, decrypt: {key: k}}\n  - {path: $..b, when: \"$.c == 1\", decrypt: {key: k, type: json}}\n",
+    HEAD "  - {tags: [PII], encrypt: {key: k}}\n  - {path: $.b, mask: {}}\n  - {tags: [b, \"1\"], nullify: true}\n",
 };
-enum { FILES = sizeof files / sizeof *files };
+enum { FILES = sizeof files / sizeof *files, TAGGED = FILES - 1 };
+static const struct kveil_schema_tag tags[] = {{"a.b", "PII"}, {"**.a", "PII"}, {"*.c", "1"}, {"a.?", "b"}};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -31,23 +33,41 @@ static void check(bool fact)
 		abort();
 }
 
-static void make_engines(struct kveil_engine **engines)
+static struct kveil_engine *make_engine(const char *file)
 {
-	struct kveil_keystore *ks;
-	struct kveil_keyring *ring;
+	static struct kveil_keystore *ks;
+	static struct kveil_keyring *ring;
 	struct kveil_report report = {0};
+	struct kveil_engine *engine = NULL;
 	struct kveil_error err;
 
-	check(kveil_keystore_new_test(KVEIL_SPAN("fuzz"), &ks, &err) == KVEIL_OK);
-	check(kveil_keyring_new(ks, &ring, &err) == KVEIL_OK);
-	for (size_t i = 0; i < FILES; i++) {
-		struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(files[i]), "f", NULL, &report);
-		if (!plan)
-			kveil_report_print(&report, stderr);
-		check(plan && kveil_engine_new(plan, ring, NULL, &engines[i], &err) == KVEIL_OK);
-		kveil_plan_unref(plan);
+	if (!ring) {
+		check(kveil_keystore_new_test(KVEIL_SPAN("fuzz"), &ks, &err) == KVEIL_OK);
+		check(kveil_keyring_new(ks, &ring, &err) == KVEIL_OK);
 	}
+	struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(file), "f", NULL, &report);
+	if (!plan)
+		kveil_report_print(&report, stderr);
+	check(plan && kveil_engine_new(plan, ring, NULL, &engine, &err) == KVEIL_OK);
+	kveil_plan_unref(plan);
 	kveil_report_clear(&report);
+	return engine;
+}
+
+/* Rules by tags remember what they met: theirs is a new one each time, and has met what came before the schema. */
+static struct kveil_engine *make_tagged(struct kveil_span before, struct kveil_schema_source *source)
+{
+	struct kveil_engine *e = make_engine(files[TAGGED]);
+	struct kveil_engine_schema *schema;
+	struct kveil_error err;
+
+	*source = (struct kveil_schema_source){
+	    .id = source->id, .tags = tags, .tag_count = sizeof tags / sizeof *tags, .topic = "in"};
+	if (before.data && kveil_engine_schema_of(e, before, source, &schema, &err) == KVEIL_OK)
+		kveil_engine_schema_free(schema);
+	if (before.len % 2)
+		source->tag_count = 0;
+	return e;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -58,12 +78,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct kveil_result result;
 	struct kveil_error err;
 
-	if (!engines[0])
-		make_engines(engines);
 	const uint8_t *zero = size ? memchr(data + 1, 0, size - 1) : NULL;
 	if (!zero)
 		return 0;
-	struct kveil_engine *e = engines[data[0] % FILES];
+	size_t file = data[0] % FILES;
 	size_t text = (size_t)(zero - data) - 1;
 	struct kveil_record record = {.value = {zero + 1, size - text - 2}};
 	const struct kveil_schema_id id = {.id = 7};
@@ -74,8 +92,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		source.original = kveil_span_of(one + 1, (size_t)(zero - one) - 1);
 		text = (size_t)(one - data) - 1;
 	}
-	if (kveil_engine_schema_of(e, kveil_span_of(data + 1, text), &source, &schema, &err) != KVEIL_OK) {
-		check(err.status == KVEIL_E_AVRO_SCHEMA);
+	if (file != TAGGED && !engines[file])
+		engines[file] = make_engine(files[file]);
+	struct kveil_engine *e = file == TAGGED ? make_tagged(source.original, &source) : engines[file];
+	enum kveil_status status = kveil_engine_schema_of(e, kveil_span_of(data + 1, text), &source, &schema, &err);
+	check(status == KVEIL_OK || status == KVEIL_E_AVRO_SCHEMA);
+	if (status) {
+		if (file == TAGGED)
+			kveil_engine_free(e);
 		return 0;
 	}
 	check(kveil_avro_text_new(kveil_engine_schema_derived(schema), &reader, &err) == KVEIL_OK);
@@ -93,5 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	kveil_engine_use_schema(e, NULL);
 	kveil_avro_text_free(reader);
 	kveil_engine_schema_free(schema);
+	if (file == TAGGED)
+		kveil_engine_free(e);
 	return 0;
 }
