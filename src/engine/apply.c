@@ -316,7 +316,7 @@ static enum kveil_status check_raw(struct kveil_engine *e, const struct kveil_fo
 static enum kveil_status finish_typed(struct kveil_engine *e, const struct kveil_buf *out, size_t start,
 				      enum kveil_result_kind kind, enum kveil_effect *ret, struct kveil_error *err)
 {
-	struct kveil_span text = {out->data + start, out->len - start};
+	struct kveil_span text = {out->data ? out->data + start : NULL, out->len - start};
 
 	e->typed_result = kind;
 	*ret = kind == KVEIL_RESULT_REMOVE ? KVEIL_EFFECT_REMOVED : KVEIL_EFFECT_WRITTEN;
