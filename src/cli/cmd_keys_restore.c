@@ -45,7 +45,21 @@ static void print_version(const struct kveil_restored_version *v)
 	else if (strcmp(v->here, "opens only") == 0)
 		printf("opens only here, for another version seals\n");
 	else
-		printf("%s here: `kveil keys enable` or `kveil keys destroy` says what becomes of it\n", v->here);
+		printf("%s here: `kveil keys %s` or `kveil keys destroy --now` says what becomes of it\n", v->here,
+		       strcmp(v->here, "scheduled") == 0 ? "cancel" : "enable");
+}
+
+static void print_numbers(const struct kveil_keys_restored *r)
+{
+	for (size_t i = 0; i < r->number_count && i < SHOWN_MAX; i++)
+		printf("  %s@%u of the backup (id %u) is %s@%u here\n", r->numbers[i].name, r->numbers[i].backup,
+		       r->numbers[i].id, r->numbers[i].name, r->numbers[i].here);
+	if (r->number_count > SHOWN_MAX)
+		printf("  and %zu more under another number: --json has all of them\n", r->number_count - SHOWN_MAX);
+	if (r->number_count)
+		printf(
+		    "  Rules that pin a version (NAME@VERSION) mean the number here: check those that come from where "
+		    "the backup was made\n");
 }
 
 static void print_text(const struct keys_options *o, const struct kveil_keys_config *cfg,
@@ -61,6 +75,7 @@ static void print_text(const struct keys_options *o, const struct kveil_keys_con
 		print_version(&r->told[i]);
 	if (r->told_count > SHOWN_MAX)
 		printf("  and %zu more: --json has all of them\n", r->told_count - SHOWN_MAX);
+	print_numbers(r);
 }
 
 static json_t *version_json(const struct kveil_restored_version *v)
@@ -76,16 +91,29 @@ static json_t *version_json(const struct kveil_restored_version *v)
 	return ret;
 }
 
+static json_t *numbers_json(const struct kveil_keys_restored *r)
+{
+	json_t *ret = json_array();
+
+	for (size_t i = 0; i < r->number_count; i++) {
+		const struct kveil_keys_renumbered *n = &r->numbers[i];
+		json_array_append_new(ret, json_pack("{s:s, s:I, s:I, s:I}", "name", n->name, "id", (json_int_t)n->id,
+						     "version_in_backup", (json_int_t)n->backup, "version_here",
+						     (json_int_t)n->here));
+	}
+	return ret;
+}
+
 static void print_json(const struct keys_options *o, const struct kveil_keys_restored *r)
 {
 	json_t *versions = json_array();
 
 	for (size_t i = 0; i < r->told_count; i++)
 		json_array_append_new(versions, version_json(&r->told[i]));
-	keys_print_json(json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "dry_run", (int)o->dry_run, "added",
+	keys_print_json(json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "dry_run", (int)o->dry_run, "added",
 				  (json_int_t)r->added, "skipped", (json_int_t)r->skipped, "renumbered",
 				  (json_int_t)r->renumbered, "left_out", (json_int_t)r->left_out, "unreachable",
-				  (json_int_t)r->unreachable, "versions", versions));
+				  (json_int_t)r->unreachable, "versions", versions, "numbers", numbers_json(r)));
 }
 
 int keys_run_restore(const struct keys_options *o, const struct kveil_keys_config *cfg)

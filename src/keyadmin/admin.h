@@ -48,6 +48,11 @@ struct kveil_backup_seen {
 enum kveil_status kveil_keys_backup_changed(struct kveil_keystore *ks, const char *path, const char *under,
                                             struct kveil_backup_seen *seen,
                                             bool *ret_written, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A version of the backup that has another number in the registry. */
+struct kveil_keys_renumbered {
+	char name[KVEIL_KEY_NAME_MAX + 1];
+	uint32_t id, backup, here; /* here: its number in the registry */
+};
 struct kveil_keys_restored {
 	size_t added, skipped; /* versions that were not there, and that were */
 	size_t renumbered;     /* another key has their number: they come in under the next one */
@@ -55,6 +60,8 @@ struct kveil_keys_restored {
 	size_t unreachable;    /* they are in the registry, and no KEK of the configuration opens them */
 	struct kveil_restored_version *told; /* owned: whose state is another than the backup says, or that come in withheld */
 	size_t told_count;
+	struct kveil_keys_renumbered *numbers; /* owned: all that are under another number, from before as well; none in a dry run */
+	size_t number_count;
 };
 void kveil_keys_restored_clear(struct kveil_keys_restored *r);
 

@@ -112,24 +112,35 @@ static bool is_here(struct kveil_keystore *ks, uint32_t id)
 }
 
 struct looking_outside {
-	uint32_t id;
-	bool found;
+	uint32_t id, version;
 };
 
 static void compare_id(void *user, const struct kveil_key_info *v)
 {
 	struct looking_outside *l = user;
 
-	l->found |= v->id == l->id;
+	if (v->id == l->id)
+		l->version = v->version;
 }
 
-/* Is it in the registry, under a KEK that does not open here? */
-static bool is_outside(struct kveil_keystore *ks, uint32_t id)
+/* Its number where it is in the registry under a KEK that does not open here; else 0. */
+static uint32_t number_outside(struct kveil_keystore *ks, uint32_t id)
 {
 	struct looking_outside l = {.id = id};
 
 	kveil_keystore_each_outside(ks, NULL, compare_id, &l);
-	return l.found;
+	return l.version;
+}
+
+/* 0: it is not here. */
+static uint32_t number_here(struct kveil_keystore *ks, uint32_t id)
+{
+	pthread_mutex_lock(&ks->lock);
+	const struct kveil_key_version *v = kveil_keystore_by_id(ks, id);
+	const struct kveil_tenant_version *t = kveil_tenants_by_id(ks, id);
+	uint32_t ret = v ? v->record.version : t ? t->version : 0;
+	pthread_mutex_unlock(&ks->lock);
+	return ret ? ret : number_outside(ks, id);
 }
 
 /* Again where somebody else takes that number, too. */
@@ -168,7 +179,7 @@ static enum kveil_status take_the_rest(struct kveil_keystore *ks, const struct k
 		/* The end of a name is no version: where it had to come in, it is there. */
 		if (kveil_key_record_ends_name(&backup->records[i]) || is_here(ks, backup->records[i].id))
 			continue;
-		if (is_outside(ks, backup->records[i].id)) {
+		if (number_outside(ks, backup->records[i].id)) {
 			ret->unreachable++;
 			continue;
 		}
@@ -184,11 +195,31 @@ static enum kveil_status take_the_rest(struct kveil_keystore *ks, const struct k
 	return first;
 }
 
+/* Who pins a version by its number elsewhere has to know the one that it has here. */
+static enum kveil_status list_numbers(struct kveil_keystore *ks, const struct kveil_document *backup,
+				      struct kveil_keys_restored *ret, struct kveil_error *err)
+{
+	ret->numbers = calloc(backup->count + 1, sizeof *ret->numbers);
+	if (!ret->numbers)
+		return kveil_no_memory(err, "what a restore tells");
+	for (size_t i = 0; i < backup->count; i++) {
+		const struct kveil_key_record *r = &backup->records[i];
+		uint32_t here = kveil_key_record_ends_name(r) ? 0 : number_here(ks, r->id);
+		if (!here || here == r->version)
+			continue;
+		struct kveil_keys_renumbered *n = &ret->numbers[ret->number_count++];
+		*n = (struct kveil_keys_renumbered){.id = r->id, .backup = r->version, .here = here};
+		snprintf(n->name, sizeof n->name, "%s", r->name);
+	}
+	return KVEIL_OK;
+}
+
 /* --- all of it --- */
 
 void kveil_keys_restored_clear(struct kveil_keys_restored *r)
 {
 	free(r->told);
+	free(r->numbers);
 	*r = (struct kveil_keys_restored){0};
 }
 
@@ -201,6 +232,10 @@ static enum kveil_status finish(struct kveil_keystore *ks, const struct kveil_do
 
 	if (!status)
 		status = take_the_rest(ks, backup, ret, err);
+	/* What came in counts, too, where the rest did not. */
+	enum kveil_status listed = list_numbers(ks, backup, ret, status ? NULL : err);
+	if (!status)
+		status = listed;
 	if (!status)
 		tended = kveil_keystore_tend(ks, kveil_clock_wall_ms(), &why);
 	if (!status && ret->unreachable)
