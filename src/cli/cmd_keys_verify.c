@@ -165,8 +165,7 @@ static int verify_backup(const struct keys_options *o, const struct kveil_keys_c
 		       o->operands[0], s.id, s.versions, s.versions == 1 ? "" : "s", s.opened, s.destroyed, s.events);
 	if (!o->json && s.disabled + s.scheduled)
 		printf(
-		    "of these %zu disabled, %zu to be destroyed, %zu of them since a time that has passed: a restore "
-		    "disables those instead\n",
+		    "%zu disabled, %zu scheduled to be destroyed (%zu overdue; a restore brings those in disabled)\n",
 		    s.disabled, s.scheduled, s.overdue);
 	if (s.missing)
 		fprintf(stderr, "kveil keys: %zu events before some of these were taken away\n", s.missing);

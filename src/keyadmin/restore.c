@@ -14,6 +14,22 @@
 
 enum { RACES = 16 };
 
+/* Which KEKs would: what is wrong with a registry that does not open is not what is wrong here. */
+static void hint_keks(const struct kveil_keystore *ks, const struct kveil_registry_root *root, struct kveil_error *err)
+{
+	char names[160] = "";
+	bool locks = false;
+
+	for (size_t i = 0; i < root->count; i++) {
+		const struct kveil_kek *kek = kveil_keystore_kek(ks, root->keys[i].kek);
+		size_t at = strlen(names);
+		snprintf(names + at, sizeof names - at, "%s'%s'", at ? ", " : "", root->keys[i].kek);
+		locks |= kek && !kek->provider->can_unwrap(kek);
+	}
+	kveil_error_hint(err, "it opens with the KEK %s%s", names,
+			 locks ? ", whose private key is not in this configuration" : " of the time when it was made");
+}
+
 static enum kveil_status read_backup(const struct kveil_keystore *ks, const char *path, struct kveil_document *ret,
 				     struct kveil_registry_secret **ret_secret, struct kveil_error *err)
 {
@@ -24,8 +40,11 @@ static enum kveil_status read_backup(const struct kveil_keystore *ks, const char
 	if (!status)
 		status = kveil_document_parse(kveil_buf_span(&text), ret, err);
 	kveil_buf_clear(&text);
-	if (!status)
+	if (!status) {
 		status = kveil_registry_root_open(&ret->root, ks->custodians, ks->custodian_count, ret_secret, err);
+		if (status == KVEIL_E_WRONG_KEK)
+			hint_keks(ks, &ret->root, err);
+	}
 	if (!status)
 		status = kveil_document_verify(ret, *ret_secret, err);
 	if (status)
@@ -46,6 +65,18 @@ static enum kveil_status check_pin(const struct kveil_keystore *ks, const struct
 	kveil_fail(err, KVEIL_E_CONFIG, "the backup is of the registry %s, and keys.registry_id says another", id);
 	kveil_error_where(err, path, 0, 0);
 	return KVEIL_E_CONFIG;
+}
+
+/* By a KEK that the configuration lacks: commands that name its version would act on this registry, which may have
+ * another key of that number. */
+static enum kveil_status unwrap(struct kveil_keystore *ks, const struct kveil_key_record *r, uint8_t **ret_key,
+				struct kveil_error *err)
+{
+	enum kveil_status status = kveil_keystore_unwrap(ks, r, ret_key, err);
+
+	if (status == KVEIL_E_CONFIG)
+		kveil_error_hint(err, "it opens where that KEK is in the configuration");
+	return status;
 }
 
 /* --- numbers that are taken --- */
@@ -74,7 +105,7 @@ static enum kveil_status renumber_plain(struct kveil_keystore *ks, const struct 
 	r->version = kveil_keystore_next_number(ks, old->name);
 	if (old->state == KVEIL_KEY_DESTROYED)
 		return kveil_key_record_sign(r, ks->registry->secret, err);
-	enum kveil_status status = kveil_keystore_unwrap(ks, old, &key, err);
+	enum kveil_status status = unwrap(ks, old, &key, err);
 	if (!status && !key)
 		status = kveil_fail(err, KVEIL_E_CONFIG, "KEK '%s' only locks here: version %u of '%s' stays outside",
 				    old->kek, old->version, old->name);
@@ -321,7 +352,7 @@ static void count_withheld(const struct kveil_key_record *r, const struct kveil_
 static bool opens(struct kveil_keystore *ks, const struct kveil_key_record *r, struct kveil_error *why)
 {
 	uint8_t *key = NULL;
-	enum kveil_status status = kveil_keystore_unwrap(ks, r, &key, why);
+	enum kveil_status status = unwrap(ks, r, &key, why);
 
 	if (!status && !key)
 		status = kveil_fail(why, KVEIL_E_CONFIG, "KEK '%s' only locks here", r->kek);

@@ -134,7 +134,7 @@ def test_what_was_due_does_not_end_in_an_empty_registry(make):
     b = site(make, a)
     worth = said(b, "verify", backup)
     assert (worth["disabled"], worth["scheduled"], worth["overdue"]) == (1, 3, 2)
-    assert "1 disabled, 3 to be destroyed, 2 of them since" in keys(b, "verify", backup).stdout
+    assert "1 disabled, 3 scheduled to be destroyed (2 overdue; a restore brings those in disabled)" in keys(b, "verify", backup).stdout
     dry, real = said(b, "restore", backup, "--dry-run"), said(b, "restore", backup)
     assert told(dry) == told(real) == {
         ("notes", 1): ("disabled", "disabled", False), ("pepper", 1): ("scheduled", "scheduled", False),
@@ -335,3 +335,44 @@ def test_a_backup_that_follows_keeps_what_another_wrote(make):
     finally:
         p.terminate()
         assert p.wait(30) == 0
+
+
+def test_a_restore_says_which_number_each_version_got(make):
+    """Rules pin versions by their numbers, and two sites gave one number to two keys."""
+    a = make(data=DATA)
+    keys(a, "backup", "b1.json")
+    b = site(make, a)
+    keys(b, "restore", str(a.dir / "b1.json"))
+    for k in (a, b):
+        for name in ("cards", "pii"):
+            keys(k, "rotate", name, "--now", "--yes")
+        for file, action in (("t.yaml", "tokenize"), ("pin2.yaml", "detokenize"), ("pin3.yaml", "detokenize")):
+            key = {"pin2.yaml": "cards@2", "pin3.yaml": "cards@3"}.get(file, "cards")
+            (k.dir / file).write_text('name: two\ntopics: [two]\nfields:\n'
+                                      f'  - {{path: "$.v", {action}: {{key: {key}, alphabet: digits}}}}\n')
+    number = "6222020000000005"
+    token = apply(a, "t.yaml", json.dumps({"v": number}) + "\n").stdout
+    keys(a, "backup", "b2.json")
+    ids = {r["name"]: r["id"] for r in rows(a) if r["version"] == 2}
+    r = said(b, "restore", str(a.dir / "b2.json"))
+    here = {row["id"]: row["version"] for row in rows(b)}
+    want = [{"name": n, "id": ids[n], "version_in_backup": 2, "version_here": here[ids[n]]} for n in ("cards", "pii")]
+    assert r["renumbered"] == 2 and sorted(r["numbers"], key=lambda n: n["name"]) == want and here[ids["cards"]] == 3
+    assert json.loads(apply(b, "pin3.yaml", token).stdout) == {"v": number}
+    assert json.loads(apply(b, "pin2.yaml", token).stdout) != {"v": number}
+    # Once more, it is there already, under that number.
+    text = keys(b, "restore", str(a.dir / "b2.json")).stdout
+    assert f"cards@2 of the backup (id {ids['cards']}) is cards@3 here\n" in text and "pin" in text
+    assert said(b, "restore", str(a.dir / "b1.json"))["numbers"] == []
+
+
+def test_verify_gives_no_command_on_another_registry(make):
+    a = make(data=DATA)
+    a.configure("new")
+    keys(a, "rotate", "pii", "--now")
+    keys(a, "backup", "b.json")
+    b = site(make, a)
+    keys(b, "init")
+    b.configure("local", keks=("local",))
+    r = keys(b, "verify", str(a.dir / "b.json"), check=None)
+    assert r.returncode != 0 and "KEK 'new'" in r.stderr and "destroy" not in r.stderr
