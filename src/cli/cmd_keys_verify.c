@@ -21,22 +21,42 @@ struct certifying {
 	struct kveil_document registry;
 	uint32_t version; /* 0 = all */
 	size_t alive;     /* destroyed elsewhere, and not here: no certificate says so of this registry */
+	json_t *orders;   /* by id: the line by which a version is scheduled to be destroyed */
 	struct kveil_buf text;
 	size_t count;
 };
+
+/* A worker destroys what is due: who wanted that, and why, is in the event before. */
+static void add_destroyed(struct certifying *c, const char *id, const char *line, const json_t *event)
+{
+	const char *detail = json_string_value(json_object_get(event, "detail"));
+	const char *order = json_string_value(json_object_get(c->orders, id));
+
+	kveil_buf_printf(&c->text, "%s\n  %s", c->count++ ? "," : "[", line);
+	if (order && detail && strcmp(detail, "as scheduled") == 0)
+		kveil_buf_printf(&c->text, ",\n  %s", order);
+}
 
 static void add_event(void *user, const char *line, const json_t *event)
 {
 	struct certifying *c = user;
 	const char *kind = json_string_value(json_object_get(event, "event"));
 	json_int_t version = json_integer_value(json_object_get(event, "version"));
+	char id[24];
 
-	if (!kind || strcmp(kind, "key_destroyed") != 0 || (c->version && version != c->version))
+	if (!kind || (c->version && version != c->version))
 		return;
-	if (kveil_keys_prove_destroyed(c->ks, &c->registry, line) == KVEIL_PROOF_ALIVE)
+	snprintf(id, sizeof id, "%lld", (long long)json_integer_value(json_object_get(event, "id")));
+	if (strcmp(kind, "key_destroy_scheduled") == 0)
+		json_object_set_new(c->orders, id, json_string(line));
+	else if (strcmp(kind, "key_destroy_cancelled") == 0)
+		json_object_del(c->orders, id);
+	else if (strcmp(kind, "key_destroyed") != 0)
+		return;
+	else if (kveil_keys_prove_destroyed(c->ks, &c->registry, line) == KVEIL_PROOF_ALIVE)
 		c->alive++;
 	else
-		kveil_buf_printf(&c->text, "%s\n  %s", c->count++ ? "," : "[", line);
+		add_destroyed(c, id, line, event);
 }
 
 static enum kveil_status check_certified(const struct certifying *c, const char *name, struct kveil_error *err)
@@ -46,9 +66,15 @@ static enum kveil_status check_certified(const struct certifying *c, const char 
 				  "%zu of the versions of '%s' that the history calls destroyed %s in use in this "
 				  "registry: that was done elsewhere, and came with a backup",
 				  c->alive, name, c->alive == 1 ? "is" : "are");
-	return c->count
-		   ? KVEIL_OK
-		   : kveil_fail(err, KVEIL_E_NOT_FOUND, "the registry has no record that '%s' was destroyed", name);
+	if (c->count)
+		return KVEIL_OK;
+	kveil_fail(err, KVEIL_E_NOT_FOUND, "the registry has no record that '%s' was destroyed", name);
+	if (json_object_size(c->orders))
+		kveil_error_hint(err,
+				 "it is scheduled: wait until a worker has destroyed it, or use `kveil keys "
+				 "destroy %.60s --now`",
+				 name);
+	return KVEIL_E_NOT_FOUND;
 }
 
 /* Before anything is destroyed. */
@@ -74,7 +100,7 @@ enum kveil_status keys_check_certificate(const char *path, struct kveil_error *e
 
 int keys_write_certificate(struct kveil_keystore *ks, const char *name, uint32_t version, const char *path)
 {
-	struct certifying c = {.ks = ks, .version = version, .text = KVEIL_BUF_INIT};
+	struct certifying c = {.ks = ks, .version = version, .orders = json_object(), .text = KVEIL_BUF_INIT};
 	struct kveil_error err;
 	size_t missing;
 
@@ -92,23 +118,31 @@ int keys_write_certificate(struct kveil_keystore *ks, const char *name, uint32_t
 		status = kveil_files_write_whole(path, kveil_buf_span(&c.text), &err);
 	kveil_buf_clear(&c.text);
 	kveil_document_clear(&c.registry);
+	json_decref(c.orders);
 	return status ? keys_failed(&err) : KVEIL_EXIT_OK;
 }
 
-static void print_row(const char *line, bool is_alive)
+static const char *text_of(const json_t *event, const char *member)
+{
+	const char *text = json_string_value(json_object_get(event, member));
+	return text ? text : "-";
+}
+
+static void print_row(const char *line, enum kveil_keys_proof proof)
 {
 	json_t *e = json_loads(line, 0, NULL);
-	const char *const names[] = {"at", "event", "key", "user", "host", "fingerprint"};
-	const char *texts[6];
 
-	for (int i = 0; i < 6; i++) {
-		texts[i] = json_string_value(json_object_get(e, names[i]));
-		texts[i] = texts[i] ? texts[i] : "-";
-	}
-	printf("%s  %s  %s@%lld (id %lld)  by %s@%s  wrapped bytes had sha256 %s%s\n", texts[0], texts[1], texts[2],
+	printf("%s  %s  %s@%lld (id %lld)  by %s@%s, %s", text_of(e, "at"), text_of(e, "event"), text_of(e, "key"),
 	       (long long)json_integer_value(json_object_get(e, "version")),
-	       (long long)json_integer_value(json_object_get(e, "id")), texts[3], texts[4], texts[5],
-	       is_alive ? "; IN USE HERE" : "");
+	       (long long)json_integer_value(json_object_get(e, "id")), text_of(e, "user"), text_of(e, "host"),
+	       text_of(e, "command"));
+	if (proof == KVEIL_PROOF_ORDER)
+		printf("  from %s on", text_of(e, "due"));
+	else
+		printf("  wrapped bytes had sha256 %s", text_of(e, "fingerprint"));
+	if (json_object_get(e, "reason"))
+		printf("  reason: %s", text_of(e, "reason"));
+	printf("%s\n", proof == KVEIL_PROOF_ALIVE ? "; IN USE HERE" : "");
 	json_decref(e);
 }
 
@@ -126,11 +160,11 @@ static int verify_certificate(const struct keys_options *o, struct kveil_keystor
 		if (line[n - 1] == ',')
 			line[--n] = 0;
 		enum kveil_keys_proof proof = kveil_keys_prove_destroyed(ks, registry, line);
-		good += proof != KVEIL_PROOF_ALTERED;
+		good += proof == KVEIL_PROOF_HOLDS || proof == KVEIL_PROOF_ALIVE;
 		bad += proof == KVEIL_PROOF_ALTERED;
 		alive += proof == KVEIL_PROOF_ALIVE;
 		if (proof != KVEIL_PROOF_ALTERED && !o->json)
-			print_row(line, proof == KVEIL_PROOF_ALIVE);
+			print_row(line, proof);
 	}
 	if (o->json)
 		printf("{\"certificate\": true, \"authentic\": %zu, \"altered\": %zu, \"in_use_here\": %zu}\n", good,

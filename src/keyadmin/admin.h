@@ -83,9 +83,10 @@ typedef void kveil_keys_history_fn(void *user, const char *line, const json_t *e
 enum kveil_status kveil_keys_history(struct kveil_keystore *ks, const char *asked, kveil_keys_history_fn *fn, void *user,
                                      size_t *ret_missing, struct kveil_error *err) KVEIL_MUST_CHECK;
 
-/* A line that says that a version was destroyed, held against this registry. */
+/* A line that says that a version was destroyed, or was to be, held against this registry. */
 enum kveil_keys_proof {
 	KVEIL_PROOF_HOLDS,   /* it is destroyed here, or not here */
+	KVEIL_PROOF_ORDER,   /* it says who had this scheduled, and destroys nothing by itself */
 	KVEIL_PROOF_ALTERED, /* nobody with this registry's secret wrote it */
 	KVEIL_PROOF_ALIVE,   /* it was destroyed elsewhere: here it is not */
 };

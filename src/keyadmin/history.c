@@ -35,11 +35,12 @@ enum kveil_keys_proof kveil_keys_prove_destroyed(struct kveil_keystore *ks, cons
 
 	if (!kveil_registry_event_parse(kveil_span_str(line), &e))
 		return KVEIL_PROOF_ALTERED;
-	enum kveil_keys_proof ret = !(kveil_registry_event_authentic(&e, ks->registry->secret) || is_kept(ks, &e)) ||
-					    e.kind != KVEIL_EVENT_KEY_DESTROYED
-					? KVEIL_PROOF_ALTERED
-				    : lives(registry, e.id) ? KVEIL_PROOF_ALIVE
-							    : KVEIL_PROOF_HOLDS;
+	enum kveil_keys_proof ret = KVEIL_PROOF_ALTERED;
+	bool ours = kveil_registry_event_authentic(&e, ks->registry->secret) || is_kept(ks, &e);
+	if (ours && e.kind == KVEIL_EVENT_KEY_DESTROY_SCHEDULED)
+		ret = KVEIL_PROOF_ORDER;
+	else if (ours && e.kind == KVEIL_EVENT_KEY_DESTROYED)
+		ret = lives(registry, e.id) ? KVEIL_PROOF_ALIVE : KVEIL_PROOF_HOLDS;
 	kveil_registry_event_clear(&e);
 	return ret;
 }

@@ -102,7 +102,19 @@ def test_a_worker_ends_what_is_due(make, whole):
     ended = history(k, name.split("@")[0])[-1]
     assert (ended["event"], ended["command"], ended["detail"]) == ("key_destroyed", "run", "as scheduled")
     keys(k, "history", name.split("@")[0], "--certificate", "c.json")
-    assert "key_destroyed" in keys(k, "verify", "c.json").stdout
+    # A worker did it: who wanted it, and why, is in the certificate as well, authentic.
+    events = json.loads((k.dir / "c.json").read_text())
+    assert [e["event"] for e in events] == ["key_destroyed", "key_destroy_scheduled"]
+    order = events[1]
+    assert (order["command"], order["reason"], order["id"]) == ("keys destroy", "request 4711", events[0]["id"])
+    said = keys(k, "verify", "c.json").stdout
+    assert "key_destroyed" in said and f"by {order['user']}@{order['host']}, keys destroy" in said and "request 4711" in said
+    assert json.loads(keys(k, "verify", "c.json", "--json").stdout)["authentic"] == 1
+    whole_text = (k.dir / "c.json").read_text()
+    (k.dir / "c.json").write_text(whole_text.replace("request 4711", "request 4712"))
+    assert k.run("keys", "verify", "c.json").returncode == 1
+    (k.dir / "c.json").write_text("[\n  " + whole_text.splitlines()[2].strip() + "\n]\n")
+    assert k.run("keys", "verify", "c.json").returncode == 1  # by itself it destroys nothing
     # Whom this ended is not there any more to be cancelled.
     for too_late in ("cancel", "enable", "disable"):
         r = keys(k, too_late, name, check=None)
