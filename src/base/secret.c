@@ -23,7 +23,8 @@
 
 enum {
 	REGION_PAGES = 8,
-	LEAST_LOCKED_KIB = 128, /* what a worker with a few keys takes, by measurement */
+	LEAST_LOCKED_KIB =
+	    256, /* enough for a few keys of each kind under a few KEKs, by measurement: one KEK takes 144 */
 	SLAB_PAGES = REGION_PAGES - 3,
 	SLOT_MIN = 32,
 	CLASS_COUNT = 12,   /* 32 << 11 = 64 KiB: the largest page that Linux uses */

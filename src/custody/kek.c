@@ -307,8 +307,12 @@ static enum kveil_status open_anew(struct kveil_kek *kek, int64_t *ret_expires_m
 			   kek->name);
 	else
 		kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "kek %s: %.200s", kek->name, why.message);
-	kveil_error_hint(err, "existing keys stay in use, but no new ones are made under it, and the next start "
-			      "would fail: restore the file");
+	if (kveil_status_class(status) == KVEIL_CLASS_STOP) /* says nothing about the file */
+		kveil_error_hint(err, "%s", why.hint);
+	else
+		kveil_error_hint(err,
+				 "existing keys stay in use, but no new ones are made under it, and the next start "
+				 "would fail: restore the file");
 	return KVEIL_E_KEK_UNAVAILABLE;
 }
 

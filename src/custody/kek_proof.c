@@ -43,7 +43,7 @@ enum kveil_status kveil_kek_prove_wrapped(struct kveil_kek *kek, struct kveil_sp
 		return KVEIL_OK;
 	uint8_t *again = kveil_secret_alloc(room);
 	if (!again)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no locked memory for a key");
+		return kveil_secret_refused(err);
 	enum kveil_status status = kveil_kek_unwrap(kek, wrapped, again, room, &n, &why);
 	bool same = !status && n == payload.len && kveil_secret_eq(again, payload.data, n);
 	kveil_secret_free(again);

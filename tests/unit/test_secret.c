@@ -243,7 +243,7 @@ static int message_of_refusal(void *arg)
 	(void)arg;
 	setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){65536, 65536});
 	return kveil_secret_refused(&err) == KVEIL_E_NO_MEMORY && strstr(err.message, "64 KiB") &&
-	       strstr(err.hint, "128 KiB") && strstr(err.hint, "KVEIL_ALLOW_UNLOCKED_KEYS=1");
+	       strstr(err.hint, "256 KiB") && strstr(err.hint, "KVEIL_ALLOW_UNLOCKED_KEYS=1");
 }
 
 static void a_refusal_names_the_limit_and_the_ways_out(void **state)
