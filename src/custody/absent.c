@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A KEK whose files are not here: a custodian that is away, for whoever can do without it. */
+/* A KEK whose files are not here, or of no use: a custodian that is away, for whoever can do without it. */
 #include "custody/provider.h"
 
 #include <stdlib.h>

@@ -8,7 +8,14 @@
 
 #include <stdlib.h>
 
-/* reachable: one whose files are not here is a custodian that is away. */
+/* What an operator has to mend (files that are not here, can be read by others, or hold something else), not a lack of
+ * memory, say. */
+static bool can_be_mended(enum kveil_status status)
+{
+	return status == KVEIL_E_IO || kveil_status_class(status) == KVEIL_CLASS_CONFIG;
+}
+
+/* reachable: one that cannot be opened is a custodian that is away. */
 static enum kveil_status open_keks(struct kveil_keystore *ks, bool reachable, struct kveil_error *err)
 {
 	const struct kveil_keys_config *c = ks->config;
@@ -22,7 +29,7 @@ static enum kveil_status open_keks(struct kveil_keystore *ks, bool reachable, st
 		struct kveil_error why;
 		enum kveil_status status =
 		    kveil_kek_open(p, c->custodians[i].name, c->custodians[i].params, c->base_dir, to, &why);
-		if (status == KVEIL_E_NOT_FOUND && reachable)
+		if (can_be_mended(status) && reachable)
 			status =
 			    kveil_kek_open(&kveil_provider_absent, c->custodians[i].name, &why, c->base_dir, to, &why);
 		if (status && err)
@@ -215,7 +222,7 @@ enum kveil_status kveil_keystore_attach_reading(struct kveil_keystore *ks, struc
 	return is_read ? KVEIL_OK : status;
 }
 
-/* A registry that nothing opens for want of a KEK's file is no outage: the file must be brought. */
+/* A registry that nothing opens for want of a KEK's file is no outage: the file must be brought, or mended. */
 static enum kveil_status blame_missed(const struct kveil_keystore *ks, enum kveil_status status,
 				      struct kveil_error *err)
 {

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Key-encryption keys with real custodians: a file, SoftHSM2, an OpenBao server, CMS and SM2 key pairs opened by others."""
 import base64
+import ctypes
 import json
 import os
 import re
+import resource
 import subprocess
 
 import pytest
@@ -280,6 +282,81 @@ def test_commands_do_without_a_kek_file_that_is_not_here(tmp_path):
     (tmp_path / "elsewhere").rename(tmp_path / "kek-far")
     assert {r["state"] for r in json.loads(f.kveil("keys", "list", "--json", "far").stdout)} == {"active"}
     assert json.loads(f.open(sealed).stdout) == {"a": "x"}
+
+
+def loosen(kek):
+    kek.chmod(0o644)
+
+
+def damage(kek):
+    kek.write_bytes(b"no key at all")
+
+
+def exchange(kek):
+    kek.write_bytes(os.urandom(32))
+
+
+def ask_for_a_passphrase(kek):
+    kek.write_text("kveil-kek scrypt 15 8 3 AAAAAAAAAAAAAAAAAAAAAA== " + "A" * 54 + "==\n")
+
+
+@pytest.mark.parametrize("spoil, why", [(loosen, "0644"), (damage, "32 random bytes"), (exchange, ""),
+                                        (ask_for_a_passphrase, "passphrase")])
+def test_commands_do_without_a_kek_file_that_is_wrong(tmp_path, spoil, why):
+    f = Folder(tmp_path, "{provider: file, path: kek-far}")
+    (tmp_path / "kveil.yaml").write_text(TWO.format(kek="{provider: file, path: kek-far}"))
+    f.kveil("keys", "kek", "local")
+    f.kveil("keys", "kek", "guard")
+    f.init()
+    sealed = f.seal("x").stdout
+    kek, good = tmp_path / "kek-far", (tmp_path / "kek-far").read_bytes()
+    spoil(kek)
+    f.kveil("keys", "rotate", "pii", "--now")
+    f.kveil("keys", "backup", "b.json")
+    f.kveil("keys", "history")
+    f.kveil("keys", "export", "--tink", "pii", "--clear", "-o", "pii.json")
+    rows = {r["name"]: r["state"] for r in json.loads(f.kveil("keys", "list", "--json").stdout)}
+    assert rows["far"] == "unreachable" and rows["cards"] == "active"
+    # Nothing is wrapped by it, and nobody begins to seal beside it.
+    wrapped = f.wrapped()
+    f.kveil("keys", "rewrap", check=None)
+    for args in (("keys", "rotate", "far"), ("keys", "export", "--tink", "far", "--clear"), ("check", "--keys")):
+        r = f.kveil(*args, check=None)
+        assert r.returncode != 0 and why in r.stderr + r.stdout, (args, r.stderr)
+    for args in (("run", "-c", "kveil.yaml"), ("keys", "init")):
+        if spoil is not exchange:
+            assert why in f.kveil(*args, check=2).stderr
+    assert sorted(f.wrapped()) == sorted(wrapped)
+    # What needs it to open the registry names the file.
+    both = {tmp_path / "kek": (tmp_path / "kek").read_bytes(), kek: good}
+    spoil(tmp_path / "kek")
+    assert why in f.kveil("keys", "list", check=2).stderr
+    for path, was in both.items():
+        path.write_bytes(was)
+        path.chmod(0o600)
+    assert {r["state"] for r in json.loads(f.kveil("keys", "list", "--json", "far").stdout)} == {"active"}
+    assert json.loads(f.open(sealed).stdout) == {"a": "x"}
+
+
+def limit_locked_memory(kib):
+    ctypes.CDLL(None).prctl(24, 14)  # PR_CAPBSET_DROP, CAP_IPC_LOCK: with it there is no limit
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (kib << 10, kib << 10))
+
+
+def test_too_little_locked_memory_says_how_much_is_enough(tmp_path):
+    f = Folder(tmp_path, "{provider: file, path: kek-far}")
+    (tmp_path / "kveil.yaml").write_text(TWO.format(kek="{provider: file, path: kek-far}"))
+    f.kveil("keys", "kek", "local")
+    f.kveil("keys", "kek", "guard")
+    codes = {}
+    for kib in range(64, 272, 16):
+        for made in tmp_path.glob("*keys.json*"):
+            made.unlink()
+        r = subprocess.run([str(KVEIL), "keys", "init"], cwd=tmp_path, capture_output=True, text=True,
+                           preexec_fn=lambda: limit_locked_memory(kib))
+        assert r.returncode == 0 or "allow 256 KiB at least" in r.stderr, (kib, r.stderr)
+        codes[kib] = r.returncode
+    assert codes[64] != 0 and codes[256] == 0, codes
 
 
 def test_a_stranger_and_garbage_are_outages(tmp_path, bao):
