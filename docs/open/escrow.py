@@ -3,15 +3,17 @@
 r"""Opens a backup of kveil's keys without kveil (pip install cryptography), for escrow: prints every key, in clear.
 
     kveil keys backup keys.backup -c kveil.yaml
-    python3 escrow.py keys.backup local=kek                 # KEK "local" of provider `file`, 32 bytes, base64 or hex
+    python3 escrow.py keys.backup local=kek                 # KEK "local" of provider `file`; asks for its passphrase, if it has one
     python3 escrow.py keys.backup guard=unwrap.sh           # any other: a program of yours, wrapped bytes in, payload out
 
 A line a version: NAME VERSION ID ALGORITHM STATE KEY, the last in hex. docs/opening.md has the layout; exit code 1 if a key
-of these KEKs does not open. Versions under other KEKs are named on stderr. A key that a record named is found by its ID, which
+of these KEKs does not open. STATE is that of the record: `live` versions may be disabled. Versions under other KEKs are named on stderr. A key that a record named is found by its ID, which
 is bytes 1 to 4 of what it sealed: its name is p- and 32 hex digits here, whatever the record said.
 """
 import base64
 import binascii
+import getpass
+import hashlib
 import json
 import os
 import subprocess
@@ -22,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from cryptography.hazmat.primitives.hashes import SM3
 from cryptography.hazmat.primitives.hmac import HMAC
-from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
 from cryptography.hazmat.primitives.padding import PKCS7
 
 # From 1 on.
@@ -30,9 +32,23 @@ ALGORITHMS = ["aes-256-gcm", "aes-128-gcm", "sm4-gcm", "sm4-cbc-hmac-sm3", "aes-
               "hmac-sha-256", "hmac-sha-512", "hmac-sm3"]
 
 
-def file_kek(raw):
-    """Raw bytes, or one line of hex or base64."""
+def passphrase_kek(text, path):
+    """kveil-kek scrypt LOG2-N R P SALT WRAPPED: AES-KWP of the key under scrypt of the passphrase, all in one line."""
+    log2_n, r, p = (int(n) for n in text.split()[2:5])
+    salt, wrapped = (base64.b64decode(t) for t in text.split()[5:7])
+    said = getpass.getpass(f"passphrase of {path}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    key = hashlib.scrypt(said.encode(), salt=salt, n=1 << log2_n, r=r, p=p, dklen=32, maxmem=1 << 30)
+    try:
+        return aes_key_unwrap_with_padding(key, wrapped)
+    except InvalidUnwrap:
+        sys.exit(f"this passphrase does not open {path}")
+
+
+def file_kek(raw, path):
+    """Raw bytes, one line of hex or base64, or under a passphrase."""
     text = raw.strip()
+    if text.startswith(b"kveil-kek scrypt "):
+        return passphrase_kek(text, path)
     for decode in (binascii.unhexlify, base64.b64decode, lambda t: base64.urlsafe_b64decode(t + b"=")):
         try:
             key = decode(text)
@@ -49,8 +65,19 @@ def opener(path):
     if os.access(path, os.X_OK):
         return lambda wrapped: subprocess.run([os.path.abspath(path)], input=wrapped, capture_output=True, check=True).stdout
     with open(path, "rb") as f:
-        key = file_kek(f.read())
+        key = file_kek(f.read(), path)
     return lambda wrapped: aes_key_unwrap_with_padding(key, wrapped)
+
+
+def open_by_any(record, openers, registry_id):
+    """By the first of these KEKs that opens it; what the last one said where none does."""
+    wrapped, given = wrappings(record), [k for k in wrappings(record) if k in openers]
+    for i, kek in enumerate(given):
+        try:
+            return read_payload(openers[kek](wrapped[kek]), registry_id, record)
+        except Exception:  # noqa: BLE001: the other one may open it
+            if i + 1 == len(given):
+                raise
 
 
 def wrappings(record):
@@ -120,7 +147,7 @@ def main(backup, *keks):
             if "{" in r["kek"]:
                 key = open_named(wrapped, head(registry_id, r), patterns)
             else:
-                key = read_payload(openers[given[0]](wrappings(r)[given[0]]), registry_id, r)
+                key = open_by_any(r, openers, registry_id)
         except Exception as e:  # noqa: BLE001: one that does not open keeps no other from it
             print(f"{what}: {type(e).__name__}: {e}", file=sys.stderr)
             failed = True

@@ -42,8 +42,9 @@ def test_a_key_outlives_either_kek(make):
     apply(k, tenants, '{"v":"x","t":"acme"}\n')
     k.run("keys", "backup", "b.json", check=0)
     # By somebody without kveil, with either of them.
-    for one in ("local", "new"):
-        r = subprocess.run([sys.executable, ROOT / "docs" / "open" / "escrow.py", "b.json", f"{one}=kek-{one}"], cwd=k.dir,
+    (k.dir / "wrong").write_bytes(os.urandom(32))
+    for given in (["local=kek-local"], ["new=kek-new"], ["local=wrong", "new=kek-new"], ["new=wrong", "local=kek-local"]):
+        r = subprocess.run([sys.executable, ROOT / "docs" / "open" / "escrow.py", "b.json", *given], cwd=k.dir,
                            capture_output=True, text=True, timeout=60)
         assert r.returncode == 0 and r.stderr == "" and len(r.stdout.splitlines()) == len(rows(k)) + 1, r.stderr
     # The first is lost: its name is nowhere, the second is the key's own now.

@@ -233,6 +233,22 @@ def test_a_backup_opens_without_kveil(tmp_path):
     for entry in keyset["key"]:
         key = base64.b64decode(entry["keyData"]["value"])[-32:]
         assert key in [k for i, a, k in found.values() if i == entry["keyId"] and a == "aes-256-gcm"]
+    # A KEK's file under a passphrase: it is asked for.
+    config = (tmp_path / "kveil.yaml").read_text()
+    assert "local: {provider: file, path: kek}" in config
+    (tmp_path / "kveil.yaml").write_text(config.replace(
+        "local: {provider: file, path: kek}", 'local: {provider: file, path: kek2, passphrase: "${file:words}"}').replace(
+        "file:keys.json", "file:keys2.json"))
+    (tmp_path / "words").write_text("correct horse battery\n")
+    (tmp_path / "words").chmod(0o600)
+    kveil("keys", "kek", "local")
+    kveil("keys", "init")
+    kveil("keys", "backup", "b2.json")
+    run = [sys.executable, OPEN / "escrow.py", "b2.json", "local=kek2"]
+    r = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=60, input="correct horse battery\n")
+    assert r.returncode == 0 and len(r.stdout.splitlines()) == len(json.loads((tmp_path / "b2.json").read_text())["keys"]), r.stderr
+    r = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=60, input="wrong\n")
+    assert r.returncode == 1 and r.stdout == "" and "this passphrase does not open kek2" in r.stderr
     # Another's key-encryption key, and none.
     (tmp_path / "other").write_bytes(bytes(range(200, 232)))
     r = escrow("local=other")
