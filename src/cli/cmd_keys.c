@@ -273,7 +273,7 @@ static int run_evict(const struct keys_options *o, const struct kveil_keys_confi
 	struct kveil_keystore *ks;
 	struct kveil_error err;
 
-	if (!o->yes && !keys_confirmed("evict", names[0]))
+	if (!o->yes && !keys_confirmed("evict", "", names[0]))
 		return KVEIL_EXIT_USAGE;
 	/* Whoever opens the new secret must open the old one too, should this be killed half way. */
 	if (kveil_keys_init(cfg, &added, &err) || kveil_keystore_open_reachable(cfg, &ks, &err))

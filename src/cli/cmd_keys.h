@@ -31,11 +31,12 @@ void keys_say_outside(void *user, const struct kveil_key_info *v);
 
 /* Cuts NAME@VERSION at the @ (version 0: it is NAME alone); false: it is neither. */
 bool keys_split_version(char *operand, uint32_t *ret);
-/* verb: "destroy". true: the name was typed. */
-bool keys_confirmed(const char *verb, const char *name);
-/* How many versions were changed, and what is active now. The exit code. */
+/* verb: "destroy"; how: " at once", say. true: the name was typed. */
+bool keys_confirmed(const char *verb, const char *how, const char *name);
+/* How many versions were changed, and what is active now. undo: the command that takes it back, or NULL. The exit code.
+ */
 int keys_say_changed(const struct keys_options *o, const struct kveil_keys_config *cfg, struct kveil_keystore *ks,
-		     size_t changed, const char *done);
+		     size_t changed, const char *done, const char *undo);
 
 /* Writes the registry's own records of what was destroyed, each with its MAC. version 0: of all. The exit code. */
 int keys_write_certificate(struct kveil_keystore *ks, const char *name, uint32_t version, const char *path);

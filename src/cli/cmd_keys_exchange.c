@@ -9,6 +9,7 @@
 #include "keyadmin/admin.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -168,6 +169,9 @@ int keys_run_export(const struct keys_options *o, const struct kveil_keys_config
 		code = keys_failed(&err);
 	else {
 		warn_clear(o);
+		if (o->json && file && !follows)
+			keys_print_json(
+			    json_pack("{s:s, s:s, s:b}", "name", o->operands[0], "file", file, "clear", (int)o->clear));
 		if (follows)
 			code = keys_follow(ks, export_again, &e);
 	}

@@ -32,7 +32,7 @@ static void print_row(const json_t *e)
 	printf("%s  %-21s  %-26s  %s@%s  %s", text_of(e, "at"), text_of(e, "event"), key, text_of(e, "user"),
 	       text_of(e, "host"), text_of(e, "command"));
 	if (count)
-		printf("  %lld", (long long)count);
+		printf("  count: %lld", (long long)count);
 	for (const char *const *m = (const char *const[]){"detail", "due", "reason", NULL}; *m; m++)
 		if (*text_of(e, *m))
 			printf("  %s: %s", *m, text_of(e, *m));
@@ -58,6 +58,9 @@ int keys_run_history(const struct keys_options *o, const struct kveil_keys_confi
 	struct kveil_error err;
 	size_t missing = 0;
 
+	if (asked && strchr(asked, '@'))
+		return kveil_usage_error(&kveil_command_keys, "history takes a name without a version: %.*s",
+					 (int)strcspn(asked, "@"), asked);
 	if (kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
 	enum kveil_status status = kveil_keys_history(ks, asked, print_event, &t, &missing, &err);
@@ -73,7 +76,7 @@ int keys_run_history(const struct keys_options *o, const struct kveil_keys_confi
 	if (t.json)
 		printf("%s]\n", t.count ? "\n" : "[");
 	if (missing)
-		fprintf(stderr, "kveil keys: %zu event%s %s missing: somebody removed %s\n", missing,
+		fprintf(stderr, "kveil keys: %zu event%s %s missing: somebody removed or altered %s\n", missing,
 			missing == 1 ? "" : "s", missing == 1 ? "is" : "are", missing == 1 ? "it" : "them");
 	return missing ? KVEIL_EXIT_FAILED : KVEIL_EXIT_OK;
 }

@@ -22,7 +22,7 @@ static int begin(const struct keys_options *o, const struct kveil_keys_config *c
 }
 
 static int withhold(const struct keys_options *o, const struct kveil_keys_config *cfg, enum kveil_event_kind kind,
-		    const char *done)
+		    const char *done, const char *undo)
 {
 	struct kveil_keystore *ks;
 	struct kveil_error err;
@@ -34,7 +34,7 @@ static int withhold(const struct keys_options *o, const struct kveil_keys_config
 		return code;
 	code = kveil_keys_withhold(ks, o->operands[0], version, kind, 0, &changed, &err)
 		   ? keys_failed(&err)
-		   : keys_say_changed(o, cfg, ks, changed, done);
+		   : keys_say_changed(o, cfg, ks, changed, done, undo);
 	kveil_keystore_unref(ks);
 	return code;
 }
@@ -42,17 +42,17 @@ static int withhold(const struct keys_options *o, const struct kveil_keys_config
 int keys_run_disable(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	return withhold(o, cfg, KVEIL_EVENT_KEY_DISABLED,
-			"disabled: nothing is sealed or opened with it, and what needs it waits");
+			"disabled: nothing is sealed or opened with it, and what needs it waits", "enable");
 }
 
 int keys_run_enable(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
-	return withhold(o, cfg, KVEIL_EVENT_KEY_ENABLED, "enabled");
+	return withhold(o, cfg, KVEIL_EVENT_KEY_ENABLED, "enabled", NULL);
 }
 
 int keys_run_cancel(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
-	return withhold(o, cfg, KVEIL_EVENT_KEY_DESTROY_CANCELLED, "no longer scheduled to be destroyed");
+	return withhold(o, cfg, KVEIL_EVENT_KEY_DESTROY_CANCELLED, "no longer scheduled to be destroyed", NULL);
 }
 
 /* --- destroy --- */
@@ -72,8 +72,8 @@ static void say_what_ends(const struct kveil_keys_config *cfg, struct kveil_keys
 
 	fprintf(stderr,
 		"What was sealed with %s%s%s will never open again, except where the key survives:\n"
-		"  exported keysets, backups of the registry and of its disk%s, and running workers for up to a "
-		"minute. Clear values may still stand in input topics.\n",
+		"  exported keysets, backups of the registry and of its disk%s, and running workers for some "
+		"seconds. Clear values may still stand in input topics.\n",
 		strchr(name, '{') ? "every key that is wrapped by " : "", version ? "this version of " : "", name,
 		strncmp(cfg->registry, "kafka:", 6) == 0 ? ", its topic until Kafka compacts it" : "");
 	(void)!kveil_keystore_each_of(ks, name, print_ending, &version, &none);
@@ -95,7 +95,7 @@ static int schedule(const struct keys_options *o, const struct kveil_keys_config
 		return keys_failed(&err);
 	kveil_clock_format(due_ms, when);
 	snprintf(done, sizeof done, "disabled, and destroyed by a running worker from %s on", when);
-	int code = keys_say_changed(o, cfg, ks, changed, done);
+	int code = keys_say_changed(o, cfg, ks, changed, done, "cancel");
 	if (changed && version)
 		fprintf(stderr, "kveil keys: `kveil keys cancel %s@%u` undoes this until then\n", o->operands[0],
 			version);
@@ -110,16 +110,16 @@ static int destroy_now(const struct keys_options *o, const struct kveil_keys_con
 	struct kveil_error err;
 	size_t changed;
 
-	if (!o->yes && !keys_confirmed("destroy", o->operands[0]))
+	if (!o->yes && !keys_confirmed("destroy", " at once", o->operands[0]))
 		return KVEIL_EXIT_USAGE;
 	if (!o->yes) {
 		fprintf(stderr, "This cannot be undone; without --now it can, for seven days.\n");
-		if (!keys_confirmed("destroy at once", o->operands[0]))
+		if (!keys_confirmed("destroy", " at once, once more", o->operands[0]))
 			return KVEIL_EXIT_USAGE;
 	}
 	if (kveil_keys_set_state(ks, o->operands[0], version, KVEIL_KEY_DESTROYED, &changed, &err))
 		return keys_failed(&err);
-	int code = keys_say_changed(o, cfg, ks, changed, "destroyed");
+	int code = keys_say_changed(o, cfg, ks, changed, "destroyed", NULL);
 	return code || !o->certificate ? code : keys_write_certificate(ks, o->operands[0], version, o->certificate);
 }
 
@@ -141,6 +141,15 @@ static int when_due(const struct keys_options *o, int64_t *ret_ms)
 		return kveil_usage_error(&kveil_command_keys, "--after takes a time from a second to ten years");
 	*ret_ms = kveil_clock_wall_ms() + after;
 	return KVEIL_EXIT_OK;
+}
+
+static bool confirmed_from(int64_t due_ms, const char *name)
+{
+	char when[32], how[48];
+
+	kveil_clock_format(due_ms, when);
+	snprintf(how, sizeof how, " from %s on", when);
+	return keys_confirmed("destroy", how, name);
 }
 
 int keys_run_destroy(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -167,7 +176,7 @@ int keys_run_destroy(const struct keys_options *o, const struct kveil_keys_confi
 	say_what_ends(cfg, ks, o->operands[0], version);
 	if (o->now)
 		code = destroy_now(o, cfg, ks, version);
-	else if (o->yes || keys_confirmed("destroy", o->operands[0]))
+	else if (o->yes || confirmed_from(due, o->operands[0]))
 		code = schedule(o, cfg, ks, version, due);
 	else
 		code = KVEIL_EXIT_USAGE;

@@ -71,6 +71,8 @@ static void add_json(struct listing *t, const struct kveil_key_info *v, const ch
 	if (v->due_ms) {
 		kveil_clock_format(v->due_ms, due);
 		json_object_set_new(row, "destroyed_from", json_string(due));
+		if (v->due_ms <= kveil_clock_wall_ms())
+			json_object_set_new(row, "overdue", json_true());
 	}
 	add_words(row, t->config, v);
 	t->failed |= json_array_append_new(t->json, row) != 0;
@@ -78,7 +80,8 @@ static void add_json(struct listing *t, const struct kveil_key_info *v, const ch
 
 static void add_version(void *user, const struct kveil_key_info *v)
 {
-	char number[16], id[16], created[32], active[32], state[64], due[32];
+	char number[16], id[16], created[32], active[32], state[80], due[32];
+	bool overdue = v->due_ms && v->due_ms <= kveil_clock_wall_ms();
 	struct listing *t = user;
 
 	snprintf(number, sizeof number, "%u", v->version);
@@ -90,7 +93,8 @@ static void add_version(void *user, const struct kveil_key_info *v)
 		return;
 	}
 	kveil_clock_format(v->due_ms, due);
-	snprintf(state, sizeof state, "%s%s%s", v->state, v->due_ms ? " for " : "", v->due_ms ? due : "");
+	snprintf(state, sizeof state, "%s%s%s%s", v->state, v->due_ms ? " for " : "", v->due_ms ? due : "",
+		 overdue ? ", overdue" : "");
 	add_row(t, (const char *[COLUMNS]){v->name, number, id, v->algorithm, v->kek, state, created, active});
 }
 

@@ -30,8 +30,7 @@ bool keys_split_version(char *operand, uint32_t *ret)
 	return false;
 }
 
-/* verb: "destroy". true: the name was typed. */
-bool keys_confirmed(const char *verb, const char *name)
+bool keys_confirmed(const char *verb, const char *how, const char *name)
 {
 	char line[256];
 
@@ -39,7 +38,7 @@ bool keys_confirmed(const char *verb, const char *name)
 		fprintf(stderr, "kveil keys: to %s '%s' asks first: run it in a terminal, or with --yes\n", verb, name);
 		return false;
 	}
-	fprintf(stderr, "Type the name of the key to %s it: ", verb);
+	fprintf(stderr, "Type the name of the key (%s) to %s it%s: ", name, verb, how);
 	if (fgets(line, sizeof line, stdin)) {
 		line[strcspn(line, "\r\n")] = 0;
 		if (strcmp(line, name) == 0)
@@ -64,8 +63,8 @@ static int rotation_time(const struct keys_options *o, const struct kveil_data_k
 		return kveil_usage_error(&kveil_command_keys, "%s has passed", o->at);
 	if (c && c->rotate_every_ms && *ret_ms > now + c->rotate_every_ms)
 		return kveil_usage_error(&kveil_command_keys,
-					 "%s is more than rotate_every ahead: '%s' would not rotate until then", o->at,
-					 c->name);
+					 "%s is more than rotate_every ahead: '%s' would not rotate until then%s",
+					 o->at ? o->at : "a minute from now", c->name, o->at ? "" : "; use --now");
 	if (*ret_ms > now + year_ms)
 		return kveil_usage_error(&kveil_command_keys, "%s is more than a year ahead: nobody would expect it",
 					 o->at);
@@ -121,7 +120,7 @@ static int ask_to_change(const char *verb, const struct keys_options *o, struct 
 			"kveil keys: tokens of now then need a rule that pins their version, '%s@%u': without it they "
 			"come back as other values\n",
 			c->name, active);
-	return o->yes || keys_confirmed(verb, c->name) ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
+	return o->yes || keys_confirmed(verb, "", c->name) ? KVEIL_EXIT_OK : KVEIL_EXIT_USAGE;
 }
 
 int keys_run_rotate(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -160,17 +159,23 @@ int keys_run_rotate(const struct keys_options *o, const struct kveil_keys_config
 }
 
 /* Ciphers have had their next version made by now; equal values of the others would stop being equal. */
-static void say_what_follows(const char *name, uint32_t active)
+static void say_what_follows(const char *name, uint32_t active, const char *undo)
 {
 	if (active)
 		fprintf(stderr, "kveil keys: version %u of '%s' is active\n", active, name);
+	else if (undo)
+		fprintf(
+		    stderr,
+		    "kveil keys: no version of '%s' is active: records wait until `kveil keys %s %s`, or `kveil keys "
+		    "rotate %s`, which makes another key\n",
+		    name, undo, name, name);
 	else
 		fprintf(stderr, "kveil keys: no version of '%s' is active: records wait until `kveil keys rotate %s`\n",
 			name, name);
 }
 
 int keys_say_changed(const struct keys_options *o, const struct kveil_keys_config *cfg, struct kveil_keystore *ks,
-		     size_t changed, const char *done)
+		     size_t changed, const char *done, const char *undo)
 {
 	const char *name = o->operands[0];
 	bool is_configured = kveil_keys_config_find(cfg, kveil_span_str(name)) != NULL;
@@ -183,7 +188,7 @@ int keys_say_changed(const struct keys_options *o, const struct kveil_keys_confi
 	else
 		printf("%s: nothing to do\n", name);
 	if (changed && is_configured)
-		say_what_follows(name, active);
+		say_what_follows(name, active, undo);
 	return KVEIL_EXIT_OK;
 }
 
@@ -206,7 +211,8 @@ int keys_run_retire(const struct keys_options *o, const struct kveil_keys_config
 	if (!code)
 		code = kveil_keys_set_state(ks, o->operands[0], version, KVEIL_KEY_RETIRED, &count, &err)
 			   ? keys_failed(&err)
-			   : keys_say_changed(o, cfg, ks, count, "retired: nothing is sealed with it, what was opens");
+			   : keys_say_changed(o, cfg, ks, count, "retired: nothing is sealed with it, what was opens",
+					      NULL);
 	kveil_keystore_unref(ks);
 	return code;
 }

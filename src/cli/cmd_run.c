@@ -184,14 +184,14 @@ static void show_losses(struct run *r, const struct kveil_report *losses)
 		r->shown = 0;
 		return;
 	}
-	kveil_health_remark(r->health, "rules", "%zu losses against the rules accepted last, such as: %s", all,
-			    losses->problems[0].error.message);
+	kveil_health_remark(r->health, "rules", "%zu %s against the rules accepted last, such as: %s", all,
+			    all == 1 ? "loss" : "losses", losses->problems[0].error.message);
 	if (all == r->shown)
 		return;
 	for (size_t i = 0; i < losses->count; i++)
 		kveil_log_error(KVEIL_LOG_WARN, "rules", &losses->problems[i].error);
-	kveil_log(KVEIL_LOG_WARN, "rules", "%zu losses against the rules accepted last (`kveil rules accept`, SIGHUP)",
-		  all);
+	kveil_log(KVEIL_LOG_WARN, "rules", "%zu %s against the rules accepted last (`kveil rules accept`, SIGHUP)", all,
+		  all == 1 ? "loss" : "losses");
 	r->shown = all;
 }
 

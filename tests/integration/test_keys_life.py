@@ -90,7 +90,9 @@ def test_a_worker_ends_what_is_due(make, whole):
     wait_for("it is due", lambda: datetime.datetime.utcnow() > due)
     keys(k, "disable", "dead-letters")
     keys(k, "enable", "dead-letters")
-    assert "scheduled" in keys(k, "list", name.split("@")[0]).stdout
+    assert ", overdue" in keys(k, "list", name.split("@")[0]).stdout
+    r = keys(k, "history", name.split("@")[0], "--certificate", "c.json", check=2)
+    assert "it is scheduled" in r.stderr and not (k.dir / "c.json").exists()
     k.start()
     wait_for("the worker destroys it", lambda: "destroyed" in keys(k, "list", name.split("@")[0]).stdout, timeout=60)
     assert k.stop() == 0
@@ -227,6 +229,8 @@ def test_every_command_speaks_json(make):
     assert said("backup", "b.json")["file"] == "b.json"
     assert said("restore", "b.json", "--dry-run")["added"] == 0
     assert said("rewrap")["wrapped_anew"] == 0
+    assert said("export", "--tink", "pii", "--clear", "-o", "pii.json") == {"name": "pii", "file": "pii.json", "clear": True}
+    assert "takes a name without a version: pii" in keys(k, "history", "pii@1", check=2).stderr
     # Keys named from records: by prefix, a page at a time.
     first = said("list", "--prefix", "tenant-", "--limit", "3")
     rest = said("list", "--prefix", "tenant-", "--limit", "3", "--from", first[-1]["name"])
