@@ -31,10 +31,13 @@ struct kveil_letters {
 	struct kveil_search *search;            /* NULL: there was no need for one */
 };
 
-static void ignore_problem(void *user, const struct kveil_topic_problem *problem)
+/* Letters of such a topic are not seen: nobody may take them for none. */
+static void tell_problem(void *user, const struct kveil_topic_problem *problem)
 {
-	(void)user;
-	(void)problem;
+	const bool *is_last = user;
+
+	if (*is_last)
+		kveil_log(KVEIL_LOG_WARN, "dead letters", "left out: %s", problem->reason);
 }
 
 /* What the cluster has, and the topics' limits. */
@@ -48,8 +51,9 @@ static enum kveil_status look_around(struct kveil_letters *l, struct kveil_error
 		return status;
 	status = kveil_admin_fetch(admin, &l->cluster, err);
 	for (int turn = 0; !status && turn < 2; turn++) {
+		bool is_last = turn == 1;
 		kveil_catalog_unref(l->catalog);
-		l->catalog = kveil_catalog_build(&l->cluster, p->plans, p->config->partition, ignore_problem, NULL);
+		l->catalog = kveil_catalog_build(&l->cluster, p->plans, p->config->partition, tell_problem, &is_last);
 		if (!l->catalog)
 			status = kveil_no_memory(err, "the topics");
 		else if (turn == 0)

@@ -237,3 +237,9 @@ def test_a_topic_full_of_letters_is_read_and_replayed_in_seconds(make_kveil, kaf
     k.rules('  - {path: "$.p", remove: true}\n  - {path: "$.q", remove: true}\n')
     assert "2000 replayed, 0 failed" in k.run("replay", "-c", "kveil.yaml", check=0).stdout
     assert kafka.end_offsets(k.secure)[0] == count
+
+
+def test_letters_of_a_topic_that_is_left_out_are_not_called_none(make_kveil, kafka):
+    k = fill(make_kveil, kafka)
+    kafka.admin.delete_topics([k.secure])[k.secure].result(30)
+    wait_for("it is told", lambda: f"left out: the output topic {k.secure}" in letters(k, "list").stderr)
