@@ -75,6 +75,14 @@ void keys_print_json(json_t *object)
 
 /* --- init, backup, restore --- */
 
+/* Both where there are: what is away is no mistake of the configuration. */
+static int end_init(const struct kveil_keys_init_result *r)
+{
+	int code = r->evicted.status ? keys_failed(&r->evicted) : KVEIL_EXIT_OK;
+
+	return kveil_status_class(r->unlike.status) == KVEIL_CLASS_CONFIG ? keys_failed(&r->unlike) : code;
+}
+
 static int run_init(const struct keys_options *o, const struct kveil_keys_config *cfg)
 {
 	struct kveil_keys_init_result r;
@@ -86,8 +94,7 @@ static int run_init(const struct keys_options *o, const struct kveil_keys_config
 		keys_print_json(json_pack("{s:s, s:s, s:b, s:I, s:I}", "registry", cfg->registry, "registry_id", r.id,
 					  "created", (int)r.created, "keys_added", (json_int_t)r.names_added,
 					  "keks_added", (json_int_t)r.keks_added));
-		return kveil_status_class(r.unlike.status) == KVEIL_CLASS_CONFIG ? keys_failed(&r.unlike)
-										 : KVEIL_EXIT_OK;
+		return end_init(&r);
 	}
 	printf("%s: %s, %zu key%s added", cfg->registry, r.created ? "made" : "was there", r.names_added,
 	       r.names_added == 1 ? "" : "s");
@@ -96,8 +103,7 @@ static int run_init(const struct keys_options *o, const struct kveil_keys_config
 	printf("\n");
 	if (!cfg->registry_id)
 		printf("registry_id: %s\n", r.id);
-	/* What is away is no mistake of the configuration. */
-	return kveil_status_class(r.unlike.status) == KVEIL_CLASS_CONFIG ? keys_failed(&r.unlike) : KVEIL_EXIT_OK;
+	return end_init(&r);
 }
 
 static int run_kek(const struct keys_options *o, const struct kveil_keys_config *cfg)
@@ -218,6 +224,9 @@ static int run_rewrap(const struct keys_options *o, const struct kveil_keys_conf
 	/* The new KEK must open the registry itself as well. */
 	if (kveil_keys_init(cfg, &added, &err) || kveil_keystore_open_reachable(cfg, &ks, &err))
 		return keys_failed(&err);
+	/* It is in nobody's way here: keys move to others. */
+	if (added.evicted.status)
+		keys_failed(&added.evicted);
 	enum kveil_status status = kveil_keys_rewrap(ks, show_progress, &p, &moved, &err);
 	kveil_keystore_unref(ks);
 	if (status) {

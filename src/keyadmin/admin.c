@@ -53,7 +53,16 @@ static enum kveil_status create(struct kveil_keystore *ks, struct kveil_error *e
 	return status;
 }
 
-static enum kveil_status add_keks(struct kveil_keystore *ks, size_t *ret_added, struct kveil_error *err)
+static void refuse_evicted(const char *kek, struct kveil_error *ret)
+{
+	kveil_fail(ret, KVEIL_E_CONFIG, "KEK '%s' was evicted from this registry: it does not get its secret again",
+		   kek);
+	kveil_error_hint(ret, "take it out of keys.keks; a new KEK needs a name that none had before");
+}
+
+/* ret_evicted: which of them is left out, if any. */
+static enum kveil_status add_keks(struct kveil_keystore *ks, size_t *ret_added, struct kveil_error *ret_evicted,
+				  struct kveil_error *err)
 {
 	const struct kveil_registry_driver *driver = ks->registry->driver;
 	struct kveil_registry_root more = {0};
@@ -61,9 +70,15 @@ static enum kveil_status add_keks(struct kveil_keystore *ks, size_t *ret_added, 
 	enum kveil_status status = driver->snapshot(ks->registry, &now, err);
 
 	more.number = ks->registry->secret->number;
-	for (size_t i = 0; !status && i < ks->custodian_count; i++)
-		if (!kveil_registry_root_find(&now.root, ks->custodians[i]->name))
-			status = kveil_registry_root_wrap(ks->registry->secret, ks->custodians[i], &more, err);
+	for (size_t i = 0; !status && i < ks->custodian_count; i++) {
+		struct kveil_kek *kek = ks->custodians[i];
+		if (kveil_registry_root_find(&now.root, kek->name))
+			continue;
+		if (kveil_keys_kek_is_evicted(&now.events, kek->name))
+			refuse_evicted(kek->name, ret_evicted);
+		else
+			status = kveil_registry_root_wrap(ks->registry->secret, kek, &more, err);
+	}
 	if (!status && more.count)
 		status = driver->add_root_keys(ks->registry, &more, err);
 	*ret_added = more.count;
@@ -151,7 +166,7 @@ enum kveil_status kveil_keys_init(const struct kveil_keys_config *cfg, struct kv
 		kveil_keystore_tell(
 		    ks, &(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_CREATED, .detail = cfg->registry}, 1);
 	if (!status)
-		status = add_keks(ks, &ret->keks_added, err);
+		status = add_keks(ks, &ret->keks_added, &ret->evicted, err);
 	/* Twice only if two keys drew one id: the second then lost its place. */
 	for (int i = 0; !status && i < 3 && !is_whole(ks); i++) {
 		size_t added = 0;

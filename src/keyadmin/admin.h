@@ -15,6 +15,7 @@ struct kveil_keys_init_result {
 	size_t keks_added;  /* KEKs of the configuration that could not open it */
 	char id[KVEIL_REGISTRY_ID_TEXT];
 	struct kveil_error unlike; /* a key that is not as the configuration says (another algorithm); status OK: none */
+	struct kveil_error evicted; /* a KEK of the configuration was evicted, and stays so; status 0: none */
 };
 
 /* Makes the registry if there is none, lets every KEK of the configuration open it, and gives every key of keys.data its
@@ -128,6 +129,9 @@ struct kveil_keys_evicted {
 	size_t rotated;            /* ciphers that have a new version, active in a minute */
 	struct kveil_error behind; /* why one of them has none; status OK: all have */
 };
+
+/* Do these say that a KEK of this name was evicted? Then it never gets the registry's secret again. */
+bool kveil_keys_kek_is_evicted(const struct kveil_registry_events *events, const char *kek);
 
 /* Gives the registry a new secret that these KEKs do not open and all others of the configuration do, signs what is there
  * anew, and has every cipher rotate: who holds one of them, and whatever copies, can from then on neither write to the registry nor

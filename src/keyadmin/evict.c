@@ -114,7 +114,24 @@ static enum kveil_status check_root(const struct evicting *e, const struct kveil
 	return KVEIL_OK;
 }
 
-static enum kveil_status choose_others(struct evicting *e, struct kveil_error *err)
+bool kveil_keys_kek_is_evicted(const struct kveil_registry_events *events, const char *kek)
+{
+	bool found = false;
+
+	for (size_t i = 0; !found && i < events->count; i++) {
+		if (events->items[i].kind != KVEIL_EVENT_KEK_EVICTED)
+			continue;
+		json_t *e = json_loads(events->items[i].line, 0, NULL);
+		const char *is = json_string_value(json_object_get(e, "kek"));
+		found = is && strcmp(is, kek) == 0;
+		json_decref(e);
+	}
+	return found;
+}
+
+/* One that was evicted before does not come back with the next. */
+static enum kveil_status choose_others(struct evicting *e, const struct kveil_registry_events *events,
+				       struct kveil_error *err)
 {
 	struct kveil_keystore *ks = e->ks;
 	bool opens = false;
@@ -124,7 +141,7 @@ static enum kveil_status choose_others(struct evicting *e, struct kveil_error *e
 		return kveil_no_memory(err, "keys");
 	for (size_t i = 0; i < ks->custodian_count; i++) {
 		struct kveil_kek *kek = ks->custodians[i];
-		if (evicted_of(e, kek->name))
+		if (evicted_of(e, kek->name) || kveil_keys_kek_is_evicted(events, kek->name))
 			continue;
 		e->others[e->other_count++] = kek;
 		opens |= kek->provider->can_unwrap(kek);
@@ -142,6 +159,8 @@ static enum kveil_status evict(struct evicting *e, struct kveil_error *err)
 	struct kveil_document now = {0};
 	enum kveil_status status = registry->driver->snapshot(registry, &now, err);
 
+	if (!status)
+		status = choose_others(e, &now.events, err);
 	if (!status)
 		status = check_records(e, &now, err);
 	if (!status)
@@ -195,8 +214,6 @@ enum kveil_status kveil_keys_evict(struct kveil_keystore *ks, const char *const 
 	enum kveil_status status = check_config(&e, err);
 
 	*ret = (struct kveil_keys_evicted){0};
-	if (!status)
-		status = choose_others(&e, err);
 	if (!status) {
 		pthread_mutex_lock(&ks->io_lock);
 		status = evict(&e, err);

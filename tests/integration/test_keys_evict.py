@@ -239,6 +239,28 @@ def test_workers_follow_and_lose_nothing(make):
     assert k.kafka.end_offsets(k.dead)[0] == 0
 
 
+def test_an_evicted_kek_that_is_still_configured_does_not_come_back(make):
+    k, sealed = moved(make)
+    evict(k)
+
+    def keks():
+        return [e["kek"] for e in sorted(roots(k), key=lambda r: r.get("secret", {}).get("number", 0))[-1]["registry_keys"]]
+
+    number = roots(k)[-1]["secret"]["number"]
+    assert keks() == ["new"]
+    # The configuration still has both.
+    for args, code in ((["rewrap"], 0), (["init"], 2)):
+        r = k.run("keys", *args, check=code)
+        assert "KEK 'local' was evicted from this registry" in r.stderr and "keys.keks" in r.stderr
+        assert keks() == ["new"]
+    for kek in ("local", "nosuch"):
+        assert "not_found: " in evict(k, check=2, kek=kek).stderr
+        assert keks() == ["new"] and roots(k)[-1]["secret"]["number"] == number
+    k.configure("local", keks=("local",))
+    assert "wrong_kek" in k.run("keys", "list", check=2).stderr
+    check_works(k, sealed)
+
+
 def test_what_is_needed_is_not_evicted(make):
     k = make()
     for kek, why in (("local", "under KEK 'local' in the configuration"), ("nobody", "no KEK 'nobody'")):
