@@ -21,7 +21,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
-from bench import PARTITIONS, RULES, Side, cpu_seconds, filled, free_port, spread, status_mib  # noqa: E402
+from rig import PARTITIONS, RULES, Side, cpu_seconds, filled, free_port, spread, status_mib  # noqa: E402
 
 CACHE = ROOT / ".cache"
 JARS = f"{CACHE}/kafka-4.1.0/*:{CACHE}/peers/*:{CACHE}/peers"
