@@ -41,7 +41,8 @@
 	X(KEK_BACK, "kek_back", INFO, "The custodian answers again.")                                                  \
 	X(RULES_LOADED, "rules_loaded", INFO, "Rules are in use.")                                                     \
 	X(RULES_REFUSED, "rules_refused", WARN, "New rules were refused; the old ones stay in use.")                   \
-	X(RULES_WEAKER, "rules_weaker", WARN, "A reload has rules that protect less; `detail` says whether they were accepted.")     \
+	X(RULES_WEAKER, "rules_weaker", WARN,                                                                          \
+	  "Rules protect less than those before; `detail` says whether they are accepted and in use.")                 \
 	X(CONFIG_LOADED, "config_loaded", INFO, "The configuration is in use.")                                        \
 	X(CONFIG_REFUSED, "config_refused", ERROR, "The configuration or its rules are wrong; nothing was started.")   \
 	X(DEAD_LETTERS_WRITTEN, "dead_letters_written", WARN,                                                          \

@@ -2,24 +2,36 @@
 /* kveil rules: which rules may run, as the key registry remembers. */
 #include "cli/command.h"
 
+#include "base/event.h"
 #include "base/secret.h"
 #include "keys/keystore.h"
 #include "worker/accepted.h"
 #include "worker/setup.h"
 
 #include <stdio.h>
+#include <string.h>
 
 extern const struct kveil_command kveil_command_rules;
 
 static const struct kveil_flag flags[] = {
     {'c', "config", "FILE", "the configuration (default kveil.yaml)"},
     {0, "dry-run", NULL, "print what would be lost and accept nothing (exit code 1 if anything is)"},
+    {0, "reason", "TEXT", "the reason, for the event in the log"},
     {0},
 };
 
 static int failed(const struct kveil_error *err)
 {
 	return kveil_failed(&kveil_command_rules, err, KVEIL_EXIT_FAILED);
+}
+
+static void tell_weaker(const struct kveil_plan_set *rules, size_t losses)
+{
+	char digest[KVEIL_RULES_DIGEST_SIZE] = "";
+
+	(void)!kveil_rules_digest(rules, digest, NULL);
+	kveil_event(&(struct kveil_event){
+	    .kind = KVEIL_EVENT_RULES_WEAKER, .digest = digest, .count = losses, .detail = "accepted"});
 }
 
 static int accept_rules(struct kveil_keystore *keys, const struct kveil_plan_set *rules, bool dry_run)
@@ -40,6 +52,8 @@ static int accept_rules(struct kveil_keystore *keys, const struct kveil_plan_set
 		if (!dry_run && answer != KVEIL_ACCEPTED_SAME)
 			status = kveil_accepted_keep(keys, rules, &err);
 	}
+	if (!status && !dry_run && answer == KVEIL_ACCEPTED_MORE)
+		tell_weaker(rules, losses.errors + losses.warnings);
 	kveil_report_clear(&losses);
 	if (status)
 		return failed(&err);
@@ -88,11 +102,14 @@ static int run(int argc, char **argv)
 			action = argv[index++];
 		else if (f->short_name == 'c')
 			config = value;
+		else if (strcmp(f->long_name, "reason") == 0)
+			kveil_event_set_reason(value);
 		else
 			dry_run = true;
 	}
 	if (!action || strcmp(action, "accept") != 0)
 		return kveil_usage_error(cmd, "say what to do: accept");
+	kveil_event_setup("rules accept");
 	kveil_secret_harden_process();
 	return accept_config(config, dry_run);
 }

@@ -177,6 +177,7 @@ static int open_keys(struct run *r)
 static void show_losses(struct run *r, const struct kveil_report *losses)
 {
 	size_t all = losses->errors + losses->warnings;
+	char digest[KVEIL_RULES_DIGEST_SIZE] = "";
 
 	kveil_cell_set(r->losses, (double)all);
 	if (!all) {
@@ -192,6 +193,12 @@ static void show_losses(struct run *r, const struct kveil_report *losses)
 		kveil_log_error(KVEIL_LOG_WARN, "rules", &losses->problems[i].error);
 	kveil_log(KVEIL_LOG_WARN, "rules", "%zu %s against the rules accepted last (`kveil rules accept`, SIGHUP)", all,
 		  all == 1 ? "loss" : "losses");
+	(void)!kveil_rules_digest(r->plans, digest, NULL);
+	kveil_event(&(struct kveil_event){
+	    .kind = KVEIL_EVENT_RULES_WEAKER,
+	    .digest = digest,
+	    .count = all,
+	    .detail = r->config->rules_guard == KVEIL_GUARD_STRICT ? "not accepted" : "not accepted, but in use"});
 	r->shown = all;
 }
 

@@ -111,3 +111,19 @@ def test_a_configuration_through_a_pipe(make_kveil):
     k = make_kveil(topics=False)
     r = k.run("run", "-c", "/dev/stdin", input="no_such_word: 1\n", check=2)
     assert "no_such_word" in r.stderr, r.stderr
+
+
+def test_weaker_rules_are_told_at_a_start_and_when_they_are_accepted(make_kveil, kafka, told):
+    k = make_kveil()
+    encrypting(k, '  - {path: "$.q", mask: {}}\n')
+    assert k.init().run("rules", "accept", "-c", "kveil.yaml", check=0).stderr.count("rules_weaker") == 0
+    encrypting(k)
+    p = k.start()
+    weaker = told(p, "rules_weaker")
+    assert weaker["detail"] == "not accepted, but in use" and weaker["count"] == "1"
+    assert k.stop() == 0
+    assert "rules_weaker" not in k.run("rules", "accept", "-c", "kveil.yaml", "--dry-run", check=1).stderr
+    said = k.run("rules", "accept", "-c", "kveil.yaml", "--reason", "ticket 12", check=0).stderr
+    line = next(x for x in said.splitlines() if "rules_weaker" in x)
+    assert f"digest={weaker['digest']}" in line and "detail=accepted" in line and 'reason="ticket 12"' in line, line
+    assert "rules_weaker" not in k.run("rules", "accept", "-c", "kveil.yaml", check=0).stderr
