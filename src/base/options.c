@@ -464,7 +464,8 @@ static void check_unknown(struct parser *p, const struct kveil_option *table, co
 	size_t count = 0;
 
 	for (const struct kveil_option *o = table; o->name && count + 1 < sizeof names / sizeof *names; o++)
-		names[count++] = o->name;
+		if (!o->help || strcmp(o->help, KVEIL_OPTION_LATER) != 0)
+			names[count++] = o->name;
 	names[count] = NULL;
 	for (size_t i = 0; i < map->count; i++) {
 		const struct kveil_option *o = table;

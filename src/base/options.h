@@ -46,6 +46,9 @@ struct kveil_string_map {
 
 void kveil_string_map_clear(struct kveil_string_map *map);
 
+/* The help of an option that is known and not there yet: nobody is offered it. */
+#define KVEIL_OPTION_LATER "not in this version"
+
 struct kveil_option {
 	const char *name;
 	enum kveil_option_type type;

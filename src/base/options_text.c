@@ -232,7 +232,7 @@ enum kveil_status kveil_options_read_again(const char *source, const char *file,
 void kveil_options_suggest(struct kveil_error *err, const char *word, const char *const *candidates)
 {
 	const char *near = kveil_text_nearest(word, candidates);
-	char list[sizeof err->hint];
+	char list[180];
 	size_t n = 0;
 
 	if (near) {
@@ -241,12 +241,12 @@ void kveil_options_suggest(struct kveil_error *err, const char *word, const char
 	}
 	for (size_t i = 0; candidates[i]; i++) {
 		int k = snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", candidates[i]);
-		if (k < 0 || (size_t)k >= sizeof list - n - sizeof "known: , …") {
+		if (k < 0 || (size_t)k >= sizeof list - n - sizeof ", …") {
 			snprintf(list + n, sizeof list - n, ", …");
 			break;
 		}
 		n += (size_t)k;
 	}
 	if (candidates[0])
-		kveil_error_hint(err, "known: %.180s", list);
+		kveil_error_hint(err, "known: %s", list);
 }

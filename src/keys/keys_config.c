@@ -283,11 +283,6 @@ static void check_join(const struct kveil_data_key_config *d, const struct kveil
 	} else if (!*d->join) {
 		kveil_error_hint(kveil_report_at(report, file, at->line, at->column, "`join` is never empty"),
 				 "a word for the fields that shall be equal, such as join: customer");
-	} else {
-		struct kveil_error *w = kveil_report_warn_at(
-		    report, file, at->line, at->column,
-		    "`join` of key '%s' shows which values are equal, in every field and topic that it seals", d->name);
-		kveil_error_hint(w, "without it equality shows within one field alone");
 	}
 }
 

@@ -488,7 +488,7 @@ size_t kveil_plan_write_inverse(const struct kveil_plan *p, size_t view, struct 
 		const struct kveil_rule *r = v.view->rules[i];
 		if (seals(r) || r->action->effect == KVEIL_REVEALS || r->is_of_event)
 			continue;
-		kveil_buf_append_str(out, "# Not to be had back: ");
+		kveil_buf_append_str(out, "# Cannot be restored: ");
 		comment(&v, r->path_text);
 		kveil_buf_printf(out, " (%s)\n", r->action->name);
 	}

@@ -475,7 +475,7 @@ bool kveil_loader_make_rule_table(struct kveil_loader *l)
 			l->rule_table[n++] = (struct kveil_option){.name = kveil_rule_later_actions[i],
 								   .type = KVEIL_OPT_CUSTOM,
 								   .offset = offsetof(struct rule_words, later),
-								   .help = "not in this version"};
+								   .help = KVEIL_OPTION_LATER};
 	return true;
 }
 
@@ -502,7 +502,8 @@ bool kveil_loader_read_action(struct kveil_loader *l, const struct kveil_yaml *n
 		const struct kveil_action *a = kveil_action_by_name(kveil_span_str(word));
 		for (size_t k = 0; !a && kveil_rule_later_actions[k]; k++)
 			if (strcmp(word, kveil_rule_later_actions[k]) == 0) {
-				problem(l, node->keys[i], "%s is not in this version", word);
+				kveil_error_hint(problem(l, node->keys[i], "%s is not in this version", word),
+						 "`mask`, `replace`, `nullify` and `remove` hide a value");
 				later = true;
 			}
 		if (!a)
