@@ -159,20 +159,24 @@ static void a_backup_from_before_displaces_nothing(void **state)
 	configure(&f, new_only);
 	assert_int_equal(works(&f, &before), 1);
 	assert_int_equal(works(&f, &after), 1);
+	kveil_keys_restored_clear(&r);
 	assert_ok(kveil_keys_restore(&f.config, at(&f, "b.json"), false, &r, &err));
 	assert_int_equal(r.skipped, living);
 	assert_int_equal(works(&f, &after), 1);
 	/* Whoever opens only what was before puts nothing in its place. */
 	configure(&f, old_only);
+	kveil_keys_restored_clear(&r);
 	assert_int_equal(kveil_keys_restore(&f.config, at(&f, "b.json"), false, &r, &err), KVEIL_E_WRONG_KEK);
 	assert_int_equal(count_files(&f, ".damaged-"), 0);
 	configure(&f, new_only);
 	assert_int_equal(works(&f, &after), 1);
 	/* What was lost comes back with what the backup has, and is under the secret of then. */
 	assert_int_equal(unlink(at(&f, "keys.json")), 0);
+	kveil_keys_restored_clear(&r);
 	assert_ok(kveil_keys_restore(&f.config, at(&f, "b.json"), false, &r, &err));
 	assert_int_equal(works(&f, &before), 0);
 	fixture_tear_down(&f);
+	kveil_keys_restored_clear(&r);
 }
 
 static void a_backup_from_after_comes_into_what_is_older(void **state)
@@ -209,6 +213,7 @@ static void a_backup_from_after_comes_into_what_is_older(void **state)
 	assert_int_equal(works(&elsewhere, &before), 1);
 	fixture_tear_down(&elsewhere);
 	fixture_tear_down(&f);
+	kveil_keys_restored_clear(&r);
 }
 
 static void killed_at_any_step_it_is_whole(void **state)

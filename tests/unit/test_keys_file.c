@@ -474,6 +474,7 @@ static void a_restore_drops_and_displaces_nothing(void **state)
 	assert_memory_equal(before, same, n);
 	free(before);
 	free(same);
+	kveil_keys_restored_clear(&r);
 	assert_ok(kveil_keys_restore(&b.config, at(&a, "b2"), false, &r, &err));
 	assert_int_equal(r.renumbered, 1);
 	assert_int_equal(r.added + r.left_out, 0);
@@ -483,10 +484,12 @@ static void a_restore_drops_and_displaces_nothing(void **state)
 	assert_ok(open_or_look(after.key, AD, kveil_span_of(first.sealed, first.n), plain, &n, &err));
 	assert_ok(open_or_look(after.key, AD, kveil_span_of(second.sealed, second.n), plain, &n, &err));
 	leave(&after);
+	kveil_keys_restored_clear(&r);
 	assert_ok(kveil_keys_restore(&b.config, at(&a, "b2"), false, &r, &err));
 	assert_int_equal(r.skipped, versions);
 	fixture_tear_down(&a);
 	fixture_tear_down(&b);
+	kveil_keys_restored_clear(&r);
 }
 
 /* Somebody holds the registry: whoever has keys and a lease goes on, and asks for what is not here. */
