@@ -58,6 +58,16 @@ static enum kveil_status take_lines(struct kveil_registry_eventfile *f, struct k
 	return status;
 }
 
+static void forget(struct kveil_registry_eventfile *f)
+{
+	const uint64_t changes = f->all.changes + 1;
+
+	kveil_registry_events_clear(&f->all);
+	f->all.changes = changes;
+	f->inode = 0;
+	f->size = 0;
+}
+
 enum kveil_status kveil_registry_eventfile_read(struct kveil_registry_eventfile *f, struct kveil_registry *registry,
 						struct kveil_error *err)
 {
@@ -69,13 +79,16 @@ enum kveil_status kveil_registry_eventfile_read(struct kveil_registry_eventfile 
 	enum kveil_status status = kveil_files_read_private(f->path, "the events of the key registry",
 							    KVEIL_DOCUMENT_BYTES_MAX, &text, NULL, &st, err);
 	if (status == KVEIL_E_NOT_FOUND) {
-		f->inode = 0;
+		forget(f);
 		return KVEIL_OK;
 	}
-	/* Of a file that grew, what was read stands as it was. */
+	/* Of a file that grew, what was read stands as it was. Of any other nothing does: what is gone from it counts no
+	 * more, here as for those who start now. */
 	struct kveil_span all = kveil_buf_span(&text);
 	if (!status && st.st_ino == f->inode && all.len > (size_t)f->size && !f->is_cut)
 		all = kveil_span_of(all.data + f->size, all.len - (size_t)f->size);
+	else if (!status)
+		forget(f);
 	if (!status)
 		status = take_lines(f, registry, all, err);
 	if (!status) {

@@ -370,7 +370,8 @@ static enum kveil_status file_read(struct kveil_registry *base, kveil_registry_r
 	int fd;
 
 	bool is_same = stat(r->path, &st) == 0 && unchanged(r, &st);
-	if (is_same && kveil_registry_eventfile_is_read(&r->events))
+	bool has_events = r->events.all.count >= r->base.events_kept;
+	if (is_same && has_events && kveil_registry_eventfile_is_read(&r->events))
 		return KVEIL_OK;
 	enum kveil_status status = kveil_registry_file_lock(r, LOCK_SH, &fd, err);
 	if (status)

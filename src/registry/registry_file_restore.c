@@ -229,11 +229,15 @@ static enum kveil_status restore_anew(struct file_registry *r, const struct kvei
 {
 	struct kveil_document from = {0};
 	struct kveil_registry_events coming = {0};
+	struct kveil_mark mark;
+	struct kveil_error ignored;
 	enum kveil_status status = prepare(backup, secret, &from, &coming, err);
 
 	how->added = kveil_document_versions(&from);
 	if (!status)
 		status = kveil_registry_file_set_number(r, secret->number, err);
+	if (!status && !kveil_mark_read(r->mark_path, secret, &mark, &ignored))
+		r->base.events_kept = mark.events;
 	if (!status)
 		status = settle(r, &from, &coming, NULL, false, backup->backup, secret, how, err);
 	if (!status && is_damaged && !how->dry_run)

@@ -4,6 +4,7 @@ import datetime
 import json
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -302,3 +303,25 @@ def test_a_backup_for_a_safe_opens_with_that_key_alone(make):
     assert "secret" in apply(k, decrypt, sealed).stdout
     keys(k, "rewrap")
     assert {r["kek"] for r in rows(k)} == {"local"} and "secret" in apply(k, decrypt, sealed).stdout
+
+
+@pytest.mark.parametrize("make", ["file"], indirect=True)
+def test_a_worker_forgets_events_that_are_gone(make):
+    """Or its next event would have the mark promise what nobody has, and the repaired registry would count as rolled back."""
+    k = make(topics=True, rotate="3s", data="    notes: {algorithm: aes-256-siv, kek: local}\n")
+    k.start()
+    keys(k, "disable", "notes")
+    keys(k, "enable", "notes")
+    keys(k, "backup", "b.json")
+    path = k.dir / ".keys.json.events"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:2]))
+    assert "registry_rolled_back" in keys(k, "list", check=2).stderr
+    wait_for("the worker notices", lambda: "registry_rolled_back" in k.processes[-1].log.read_text())
+    keys(k, "restore", "b.json")
+    there = path.read_text().count("\n")
+    wait_for("the worker records a rotation", lambda: path.read_text().count("\n") > there, timeout=60)
+    time.sleep(4)
+    keys(k, "list")
+    assert k.stop() == 0
+    keys(k, "list")
