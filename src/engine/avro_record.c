@@ -443,7 +443,7 @@ enum kveil_status kveil_engine_typed_doc(struct kveil_engine *e, struct kveil_er
 {
 	struct kveil_avro_walk *w = e->typed[KVEIL_PART_VALUE].walk;
 
-	if (e->value_doc || !w)
+	if (e->value_doc || !w || !e->record->value.data)
 		return KVEIL_OK;
 	w->want_doc = true;
 	e->value_doc = &w->doc;

@@ -294,8 +294,8 @@ static bool is_image_of(const struct kveil_doc *doc, uint32_t node, const struct
 	const struct kveil_doc_node *nodes = doc->nodes, *a = &nodes[node], *b = own ? &nodes[own->root] : NULL;
 	bool is_element = b && own->root && !b->name_end;
 
-	return !is_element ||
-	       (!a->name_end && a->ordinal == b->ordinal && nodes[a->parent].count == nodes[b->parent].count);
+	return !is_element || (a->parent != UINT32_MAX && !a->name_end && a->ordinal == b->ordinal &&
+			       nodes[a->parent].count == nodes[b->parent].count);
 }
 
 static bool begins_with(const struct kveil_path *path, const struct kveil_path *start)

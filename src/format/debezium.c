@@ -201,6 +201,7 @@ const struct kveil_envelope kveil_envelope_debezium = {
     .unavailable = "__debezium_unavailable_value",
     .unavailable_uuid = "b68a35a7-17ad-35b3-af2a-ae46edb4545a", /* version 3, of the bytes of that text */
     .is_delete = "$.op == 'd'",
-    /* Under replica identities other than full, which PostgreSQL alone has. */
-    .may_fill = "$.op == 'd' && !match($.source.connector, 'mysql|mariadb|mongodb|oracle|sqlserver|db2|informix')",
+    /* Under replica identities other than full, which PostgreSQL alone has; an index's also in updates. */
+    .may_fill = "($.op == 'd' || $.op == 'u') && !match($.source.connector, "
+		"'mysql|mariadb|mongodb|oracle|sqlserver|db2|informix')",
 };

@@ -68,12 +68,27 @@ static bool is_zero(struct kveil_span number)
 	return kveil_number_compare(number, KVEIL_SPAN("0"), &order) && order == 0;
 }
 
+static bool begins(struct kveil_span text, struct kveil_span with)
+{
+	return text.len >= with.len && memcmp(text.data, with.data, with.len) == 0;
+}
+
+/* Empty, a number as a text that is zero, the epoch or midnight. */
+static bool is_nothing(struct kveil_span text)
+{
+	size_t zeros = 0;
+
+	while (zeros < text.len && (text.data[zeros] == '0' || text.data[zeros] == '.'))
+		zeros++;
+	return zeros == text.len || begins(text, KVEIL_SPAN("1970-01-01")) || begins(text, KVEIL_SPAN("00:00:00"));
+}
+
 /* Is it a member of the root that is filled up with what is nothing of its type? Literals have no parent. */
 static bool is_filler(const struct kveil_evaluation *ev, const struct item *item)
 {
 	if (!ev->doc->has_fillers || ev->doc->nodes[item->node].parent != ev->doc->root)
 		return false;
-	return item->kind == KVEIL_KIND_NULL || (item->kind == KVEIL_KIND_STRING && !item->text.len) ||
+	return item->kind == KVEIL_KIND_NULL || (item->kind == KVEIL_KIND_STRING && is_nothing(item->text)) ||
 	       (item->kind == KVEIL_KIND_NUMBER && is_zero(item->text)) ||
 	       (item->kind == KVEIL_KIND_BOOL && item->text.data[0] == 'f');
 }

@@ -82,8 +82,8 @@ enum kveil_status kveil_registry_eventfile_read(struct kveil_registry_eventfile 
 		forget(f);
 		return KVEIL_OK;
 	}
-	/* Of a file that grew, what was read stands as it was. Of any other nothing does: what is gone from it counts no
-	 * more, here as for those who start now. */
+	/* Of a file that grew, what was read stands as it was. Of any other nothing does: what is gone from it counts
+	 * no more, here as for those who start now. */
 	struct kveil_span all = kveil_buf_span(&text);
 	if (!status && st.st_ino == f->inode && all.len > (size_t)f->size && !f->is_cut)
 		all = kveil_span_of(all.data + f->size, all.len - (size_t)f->size);

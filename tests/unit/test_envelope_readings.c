@@ -338,7 +338,12 @@ static void what_fills_up_a_deleted_row_is_doubt(void **state)
 	    BOTH("$.c == 'CN' || $.c == 'DE'", "yugabytedb", "d", "\"c\":\"\""),
 	    SAME("$.c == 'CN'", "postgresql", "d", "\"c\":\"US\""),
 	    SAME("$.c == 'CN'", "mysql", "d", "\"c\":\"\""),
-	    SAME("$.c == 'CN'", "postgresql", "u", "\"c\":\"\""),
+	    BOTH("$.c == 'CN'", "postgresql", "u", "\"c\":\"\""),
+	    BOTH("$.c > 'a'", "postgresql", "u", "\"c\":\"1970-01-01T00:00:00Z\""),
+	    BOTH("$.c > 'a'", "postgresql", "d", "\"c\":\"00:00:00Z\""),
+	    BOTH("$.c > '1'", "postgresql", "d", "\"c\":\"0.00\""),
+	    SAME("$.c > '1'", "postgresql", "d", "\"c\":\"0.01\""),
+	    SAME("$.c == 'CN'", "postgresql", "c", "\"c\":\"\""),
 	    SAME("$.c.x == 'CN'", "postgresql", "d", "\"c\":{\"x\":\"\"}"),
 	    {NULLIFY("$.c == 'CN'"), "{\"__deleted\":\"true\",\"phone\":\"C\",\"c\":\"\"}",
 	     "{\"__deleted\":\"true\",\"phone\":null,\"c\":\"\"}"},
@@ -351,8 +356,28 @@ static void what_fills_up_a_deleted_row_is_doubt(void **state)
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
 		becomes("debezium", cases[i].when, cases[i].value, cases[i].want);
+	becomes("debezium", NULLIFY("$.c == 'CN'"),
+		"{\"op\":\"u\",\"source\":{\"connector\":\"postgresql\"},\"before\":null,\"after\":{\"phone\":\"C\","
+		"\"c\":\"\"}}",
+		"{\"op\":\"u\",\"source\":{\"connector\":\"postgresql\"},\"before\":null,\"after\":{\"phone\":\"C\","
+		"\"c\":\"\"}}");
 	header_becomes("debezium", "$.c == 'CN'", DELETED("postgresql", "d", "\"c\":\"\""), "*");
 	header_becomes("debezium", "$.c == 'CN'", DELETED("mysql", "d", "\"c\":\"\""), "s");
+}
+
+/* The row is in a list that stands twice, and what the template asks reads the whole event as a row, too. */
+static void lists_that_stand_twice(void **state)
+{
+	(void)state;
+	struct rig *r = malloc(sizeof *r);
+
+	rig_init(r, HEAD "canal\nfields:\n  - {path: $.phone, encrypt: {key: k, associated_data: \"{$.tenant}\"}}\n");
+	assert_int_equal(
+	    run(r, NULL, "{\"type\":\"INSERT\",\"data\":[null],\"data\":[{\"tenant\":\"a\",\"phone\":\"13\"}]}", "s"),
+	    KVEIL_OK);
+	assert_null(strstr(r->value, "\"13\""));
+	rig_clear(r);
+	free(r);
 }
 
 static void filters_and_headers_know_of_gaps_too(void **state)
@@ -714,6 +739,7 @@ int main(void)
 	    cmocka_unit_test(what_an_image_has_is_known),
 	    cmocka_unit_test(what_did_not_change_is_the_whole_rows),
 	    cmocka_unit_test(what_fills_up_a_deleted_row_is_doubt),
+	    cmocka_unit_test(lists_that_stand_twice),
 	    cmocka_unit_test(filters_and_headers_know_of_gaps_too),
 	    cmocka_unit_test(a_header_tells_of_gaps),
 	    cmocka_unit_test(gaps_reveal_nothing),
