@@ -38,7 +38,7 @@ static void on_watchdog(int number)
 	_exit(KVEIL_EXIT_RUNTIME);
 }
 
-/* From here on the process ends: after the letter at hand, by the watchdog, or by a second signal. */
+/* From here on the process ends: after the letters under way, by the watchdog, or by a second signal. */
 static void on_signal(int number)
 {
 	(void)number;

@@ -21,7 +21,7 @@ enum {
 	FLUSH_MS = 100,
 	RETRY_MS = 500,
 	OUTAGE_MS = 120000, /* how long the brokers may say nothing */
-	STOP_MS = 5000,     /* how long after a signal the letter at hand may take */
+	STOP_MS = 5000,     /* how long after a signal the letters under way may take */
 	PURGE_TURNS = 50,
 	AT_ONCE = 64, /* letters between two commits: so many may be sent twice by who is killed */
 	AT_ONCE_BYTES = 4 << 20,
@@ -39,6 +39,7 @@ struct under_way {
 	enum kveil_status failed;
 	struct kveil_error why;
 	rd_kafka_resp_err_t refused; /* by a delivery report */
+	size_t out;                  /* reports that are missing */
 	bool is_copy;
 	uint64_t id;
 	char topic[256]; /* empty: the letter did not open */
@@ -88,9 +89,12 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opa
 	struct replay *r = ((struct kveil_kafka_owner *)opaque)->user;
 
 	(void)rk;
+	struct under_way *u = msg->_private;
+
 	r->unreported--;
+	u->out--;
 	if (msg->err)
-		((struct under_way *)msg->_private)->refused = msg->err;
+		u->refused = msg->err;
 }
 
 static enum kveil_status open_producer(struct replay *r, struct kveil_error *err)
@@ -232,6 +236,7 @@ static rd_kafka_resp_err_t hand_over(struct replay *r, struct under_way *u, cons
 	       !expired(r, &end))
 		rd_kafka_flush(r->producer, FLUSH_MS);
 	r->unreported += e == RD_KAFKA_RESP_ERR_NO_ERROR;
+	u->out += e == RD_KAFKA_RESP_ERR_NO_ERROR;
 	rd_kafka_topic_destroy(rkt);
 	return e;
 }
@@ -374,16 +379,47 @@ static enum kveil_status put_back(struct replay *r, struct under_way *u, struct 
 	return e ? refusal(e, err) : KVEIL_OK;
 }
 
+/* Did all of its record arrive? */
+static bool is_sent(const struct under_way *u)
+{
+	return u->topic[0] && !u->failed && !u->refused && !u->out && !u->is_copy;
+}
+
+static void release(struct replay *r, size_t from)
+{
+	while (r->count > from)
+		kveil_kafka_message_free(r->batch[--r->count].msg);
+}
+
+/* From number `from` on: read again by the next replay, which passes over what was sent. */
+static void drop(struct replay *r, size_t from)
+{
+	for (size_t i = from; i < r->count; i++)
+		if (is_sent(&r->batch[i]))
+			kveil_replayed_add(r->seen, kveil_letters_partition_of(r->letters, r->batch[i].msg),
+					   r->batch[i].id);
+	release(r, from);
+}
+
+/* One that cannot be put back ends the replay. */
 static enum kveil_status put_failed_back(struct replay *r, struct kveil_error *err)
 {
 	enum kveil_status status = KVEIL_OK;
+	struct kveil_error why;
+	size_t end = 0;
 
-	for (size_t i = 0; !status && i < r->count; i++)
-		if (r->batch[i].failed)
-			status = put_back(r, &r->batch[i], err);
-	for (size_t i = 0; !status && i < r->count; i++)
-		if (r->batch[i].failed)
-			status = reported(r, &r->batch[i], err);
+	for (; end < r->count && !status; end += !status)
+		if (r->batch[end].failed)
+			status = put_back(r, &r->batch[end], err);
+	for (size_t i = 0; i < end; i++) {
+		enum kveil_status back = r->batch[i].failed ? reported(r, &r->batch[i], &why) : KVEIL_OK;
+		if (back) {
+			status = back;
+			*err = why;
+			end = i;
+		}
+	}
+	drop(r, end);
 	return status;
 }
 
@@ -438,11 +474,17 @@ static bool ends_replay(enum kveil_status status)
 	return kveil_status_class(status) == KVEIL_CLASS_RETRY || kveil_status_class(status) == KVEIL_CLASS_STOP;
 }
 
-/* From number `from` on: read again by the next replay. */
-static void drop(struct replay *r, size_t from)
+/* What was refused among others may be refused for their sake: it goes once more, alone. */
+static void send_again(struct replay *r, struct under_way *u, bool is_late)
 {
-	while (r->count > from)
-		kveil_kafka_message_free(r->batch[--r->count].msg);
+	if (u->failed || (!u->refused && !u->out))
+		return;
+	if (is_late || stopped(r)) {
+		u->failed = refusal(RD_KAFKA_RESP_ERR__TIMED_OUT, &u->why);
+		return;
+	}
+	u->refused = RD_KAFKA_RESP_ERR_NO_ERROR;
+	replay_letter(r, u, true);
 }
 
 /* Hands over the batch and waits for the reports. What ends the replay is left out of it, with what is behind it. */
@@ -455,17 +497,10 @@ static enum kveil_status send_batch(struct replay *r, struct kveil_error *err)
 		if (ends_replay(r->batch[i].failed))
 			break;
 	}
-	if (settle(r)) { /* nothing is known of any of them */
-		drop(r, 0);
-		return refusal(RD_KAFKA_RESP_ERR__TIMED_OUT, err);
-	}
+	bool is_late = settle(r) != RD_KAFKA_RESP_ERR_NO_ERROR;
 	for (size_t i = 0; !status && i < r->count; i++) {
 		struct under_way *u = &r->batch[i];
-		if (!u->failed && u->refused) {
-			u->failed = reported(r, u, &u->why);
-			if (kveil_status_class(u->failed) == KVEIL_CLASS_RETRY && !stopped(r))
-				replay_letter(r, u, true);
-		}
+		send_again(r, u, is_late);
 		status = ends_replay(u->failed) ? u->failed : KVEIL_OK;
 		if (status) {
 			*err = u->why;
@@ -479,17 +514,19 @@ static enum kveil_status send_batch(struct replay *r, struct kveil_error *err)
 static enum kveil_status take(struct replay *r, struct kveil_error *err)
 {
 	struct kveil_error why;
-	enum kveil_status status = send_batch(r, err), kept = KVEIL_OK;
+	enum kveil_status status = send_batch(r, err), kept = KVEIL_OK, committed = KVEIL_OK;
 
-	for (size_t i = 0; i < r->count; i++)
-		tell(r, &r->batch[i]);
 	if (!r->p->dry_run)
 		kept = put_failed_back(r, &why);
-	if (!r->p->dry_run && !kept && r->count)
-		kept = commit(r, &why);
+	for (size_t i = 0; i < r->count; i++)
+		tell(r, &r->batch[i]);
 	if (!status && kept)
 		*err = why;
-	return status ? status : kept;
+	if (!r->p->dry_run && r->count)
+		committed = commit(r, &why);
+	if (!status && !kept && committed)
+		*err = why;
+	return status ? status : kept ? kept : committed;
 }
 
 /* As many letters as go together. */
@@ -521,7 +558,7 @@ static enum kveil_status read_letters(struct replay *r, struct kveil_error *err)
 		size_t filled = r->count;
 		n += filled;
 		taken = filled ? take(r, &why) : KVEIL_OK;
-		drop(r, 0);
+		release(r, 0);
 		if (taken) {
 			*err = why;
 			status = taken;

@@ -24,7 +24,7 @@ struct kveil_replay_params {
 	const char *topic;        /* one dead-letter topic; NULL = those of all input topics */
 	bool dry_run;             /* opens and runs the rules; sends and commits nothing */
 	uint64_t most;            /* letters; 0 = no limit */
-	const _Atomic bool *stop; /* set from outside: ends after the letter at hand, or 5 s later without it */
+	const _Atomic bool *stop; /* set from outside: ends after the letters under way, or 5 s later without them */
 };
 
 /* What became of a letter. topic, partition and offset are of the record inside, once it is open; else of the letter.

@@ -243,3 +243,23 @@ def test_letters_of_a_topic_that_is_left_out_are_not_called_none(make_kveil, kaf
     k = fill(make_kveil, kafka)
     kafka.admin.delete_topics([k.secure])[k.secure].result(30)
     wait_for("it is told", lambda: f"left out: the output topic {k.secure}" in letters(k, "list").stderr)
+
+
+def test_a_refused_letter_takes_no_other_with_it(make_kveil, kafka):
+    """A broker refuses a batch as a whole for one record's sake."""
+    k = make_kveil(topics=False)
+    kafka.create(k.topic, config={"message.timestamp.after.max.ms": "9223372036854775807"})
+    kafka.create(k.secure, config={"message.timestamp.after.max.ms": "3600000"})
+    kafka.create(k.dead)
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init().start()
+    records = [{"value": b'{"i":%d,"p":[]}' % i} for i in range(100)]
+    records[40]["timestamp"] = int(time.time() * 1000) + 40 * 86400 * 1000
+    kafka.produce(k.topic, records)
+    kafka.consume(k.dead, 100)
+    assert k.stop() == 0
+    k.rules('  - {path: "$.p", remove: true}\n')
+    out = k.run("replay", "-c", "kveil.yaml", check=1).stdout
+    assert "99 replayed, 1 failed" in out and "refused_by_broker" in out, out
+    assert {json.loads(m.value())["i"] for m in kafka.consume(k.secure, 99, settle=0.5)} == set(range(100)) - {40}
+    assert "0 replayed, 1 failed" in k.run("replay", "-c", "kveil.yaml", check=1).stdout
