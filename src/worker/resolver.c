@@ -123,7 +123,8 @@ static struct question *ask(struct kveil_resolver *r, const struct question *q)
 	if (!known)
 		return NULL;
 	known->asked_ms = now;
-	if (known->status && !known->queued && !known->busy && now >= known->again_ms) {
+	/* Which is the latest changes; all other answers are for good. */
+	if ((known->status || known->kind == LATEST) && !known->queued && !known->busy && now >= known->again_ms) {
 		known->queued = true;
 		known->status = kveil_fail(&known->error, KVEIL_E_SCHEMA_PENDING, "the schema registry is being asked");
 		pthread_cond_signal(&r->changed);
@@ -179,6 +180,8 @@ static void answer(struct kveil_resolver *r, struct question *q)
 	q->error = err;
 	q->schema = schema;
 	q->derived = derived;
+	if (!status && q->kind == LATEST)
+		q->again_ms = kveil_clock_mono_ms() + AGAIN_MOST_MS;
 	if (status) {
 		int ms = AGAIN_FIRST_MS << (q->tries < 4 ? q->tries : 4);
 		q->tries++;

@@ -2,6 +2,7 @@
 /* Schemas of a topic's writers. */
 #include "worker/writers.h"
 
+#include "base/clock.h"
 #include "base/event.h"
 #include "base/guid.h"
 #include "format/format.h"
@@ -27,7 +28,11 @@ struct side {
 	bool is_tried;              /* the latest schema, before the first record */
 	struct unnamed trial;       /* until then what was derived from it */
 	struct kveil_error refusal; /* the last answer about that; status OK: there is none */
+	int64_t refused_ms;         /* when that of the trial at hand came first; 0: not yet */
 };
+
+/* After so long it is looked whether the writers have a newer schema. */
+enum { LATEST_AGAIN_MS = 15000 };
 
 struct kveil_writers {
 	struct kveil_writers *next;
@@ -377,6 +382,23 @@ static enum kveil_status try_name(struct kveil_writers *s, const struct side *d,
 	return kveil_resolver_try(from->resolver, &at, kveil_engine_schema_derived(d->trial.schema), err);
 }
 
+static void end_trial(struct side *d)
+{
+	kveil_engine_schema_free(d->trial.schema);
+	d->trial.schema = NULL;
+	d->refused_ms = 0;
+}
+
+static void note_refusal(struct side *d, const struct kveil_error *why)
+{
+	const int64_t now = kveil_clock_mono_ms();
+
+	d->refusal = *why;
+	d->refused_ms = d->refused_ms ? d->refused_ms : now;
+	if (now - d->refused_ms > LATEST_AGAIN_MS)
+		end_trial(d);
+}
+
 static enum kveil_status try_side(struct kveil_writers *s, struct side *d, const struct source *from,
 				  struct kveil_error *err)
 {
@@ -387,18 +409,19 @@ static enum kveil_status try_side(struct kveil_writers *s, struct side *d, const
 	/* The writers have no schema there yet, or another subject. The first record will tell. */
 	bool is_absent = status == KVEIL_E_SCHEMA_NOT_REGISTERED;
 	d->is_tried = is_absent || kveil_status_class(status) == KVEIL_CLASS_RECORD;
+	if (status == KVEIL_E_SCHEMA_PENDING && d->refusal.status)
+		*err = d->refusal;
 	if (status)
-		return is_absent ? KVEIL_OK : status;
+		return is_absent ? KVEIL_OK : err->status;
 	status = try_name(s, d, from, err);
 	if (status == KVEIL_E_SCHEMA_REFUSED || status == KVEIL_E_SCHEMA_NOT_REGISTERED)
-		d->refusal = *err;
+		note_refusal(d, err);
 	else if (status && d->refusal.status) /* it holds while it is asked again */
 		*err = d->refusal;
 	if (status)
 		return err->status;
 	d->is_tried = true;
-	kveil_engine_schema_free(d->trial.schema);
-	d->trial.schema = NULL;
+	end_trial(d);
 	return KVEIL_OK;
 }
 

@@ -187,7 +187,7 @@ class Registry(Server):
         self.subjects = {}                # subject -> [id], in the order of versions
         self.next = 1
         self.refuse = None                # a message: what is posted is incompatible
-        self.refused = {}                 # subject -> the same
+        self.refused = {}                 # subject -> the same, or what gives it of a schema
         self.answers = threading.Event()  # cleared: it takes connections, and says nothing
         self.answers.set()
 
@@ -229,6 +229,7 @@ class Registry(Server):
                 return (200, found) if found else NO_SCHEMA
             if parts[0] == "compatibility":
                 why = self.refuse or self.refused.get(parts[2])
+                why = why(asked.json["schema"]) if callable(why) else why
                 return 200, {"is_compatible": not why, "messages": [why] if why else []}
             if asked.method == "GET" and parts[0] == "subjects" and parts[2:] == ["versions", "latest"]:
                 versions = self.subjects.get(parts[1])

@@ -423,6 +423,17 @@ def test_schemas_are_tried_before_the_first_record(make_kveil, kafka, registry):
     assert k.stop() == 0
 
 
+def test_a_newer_schema_ends_what_the_latest_one_began(make_kveil, kafka, registry):
+    k = make(make_kveil, kafka, registry)
+    registry.register(f"{k.topic}-value", V1)
+    registry.refused[f"{k.secure}-value"] = lambda text: None if '"mail"' in text else "TYPE_MISMATCH"
+    k.start(ready=False)
+    wait_for("the condition", lambda: "TYPE_MISMATCH" in k.get("/readyz")[1])
+    registry.register(f"{k.topic}-value", V2)
+    wait_for("ready", lambda: k.get("/readyz")[0] == 200, timeout=60)
+    assert k.stop() == 0
+
+
 def test_what_cannot_be_tried_stops_no_start(make_kveil, kafka, registry):
     """A registry that is away, a subject that is not there, a registry that lets nobody ask."""
     k = make(make_kveil, kafka, registry)
