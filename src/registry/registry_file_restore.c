@@ -136,11 +136,15 @@ static enum kveil_status settle(struct file_registry *r, struct kveil_document *
 				struct kveil_error *err)
 {
 	enum kveil_status status = read_events(r, secret, err);
+	struct kveil_mark mark;
+	struct kveil_error ignored;
+	/* A registry's file that came without its mark and its events: nothing tells what was disabled. */
+	bool is_bare = !r->events.all.count && kveil_mark_read(r->mark_path, secret, &mark, &ignored);
 	const struct kveil_restore_there there = {.records = at,
 						  .events = &r->events.all,
 						  .is_whole = is_whole,
 						  .keeps_records = is_whole,
-						  .lacks_events = lacks_events(r),
+						  .lacks_events = is_bare || lacks_events(r),
 						  .is_backup = is_backup};
 
 	return status ? status : kveil_restore_settle(from, coming, &there, secret, how, err);

@@ -125,8 +125,8 @@ static enum kveil_status come_in(struct settling *s, const struct kveil_key_reco
 	const struct kveil_key_record *stands =
 	    there && (s->there->keeps_records || there->state > r->state) ? there : r;
 	bool is_due = w && w->due_ms && w->due_ms <= s->now_ms;
-	bool is_over =
-	    stands->state != KVEIL_KEY_DESTROYED && (is_due || (!w && s->there->lacks_events && !s->there->is_backup));
+	bool is_over = stands->state != KVEIL_KEY_DESTROYED &&
+		       (is_due || ((!w || w->due_ms) && s->there->lacks_events && !s->there->is_backup));
 	const char *backup = state_of(r, kveil_withheld_find(&s->in_backup, r->id));
 	const char *here = state_of(stands, is_over ? &instead : w);
 	const char *was = there ? state_of(there, kveil_withheld_find(&s->here, r->id)) : backup;
@@ -227,9 +227,11 @@ static enum kveil_status disable_rest(struct settling *s, const struct kveil_doc
 	for (size_t i = 0; s->there->lacks_events && there && !status && i < there->count; i++) {
 		const struct kveil_key_record *r = &there->records[i];
 		const struct kveil_withheld instead = {.id = r->id, .disabled = true};
-		if (r->state == KVEIL_KEY_DESTROYED || kveil_withheld_find(&s->after, r->id) || has_id(d, r->id))
+		const struct kveil_withheld *w = kveil_withheld_find(&s->after, r->id);
+		/* One that is to be destroyed: it may have been cancelled by what is gone. */
+		if (r->state == KVEIL_KEY_DESTROYED || (w && !w->due_ms) || has_id(d, r->id))
 			continue;
-		status = hold(s, r, NULL, &instead, err);
+		status = hold(s, r, w, &instead, err);
 		if (!status)
 			status = tell(s, r, "missing", "disabled", 0, false, err);
 	}

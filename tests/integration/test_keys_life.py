@@ -325,3 +325,26 @@ def test_a_worker_forgets_events_that_are_gone(make):
     keys(k, "list")
     assert k.stop() == 0
     keys(k, "list")
+
+
+@pytest.mark.parametrize("make", ["file"], indirect=True)
+def test_what_events_that_are_gone_may_have_said(make):
+    """A registry's file alone, and a date of destruction whose cancellation was cut: disabled, until somebody says otherwise."""
+    k = make(data="    notes: {algorithm: aes-256-siv, kek: local}\n")
+    keys(k, "disable", "notes")
+    path, mark = k.dir / ".keys.json.events", k.dir / ".keys.json.mark"
+    held = {f: f.read_bytes() for f in (path, mark, k.dir / "keys.json")}
+    for f in (path, mark):
+        f.unlink()
+    keys(k, "restore", "keys.json")
+    assert {r["state"] for r in rows(k) if r["version"] == 1} == {"disabled"}, rows(k)
+    for f, content in held.items():
+        f.write_bytes(content)
+    keys(k, "restore", "keys.json")
+    keys(k, "enable", "notes")
+    keys(k, "destroy", "pii", "--after", "30d", "--yes")
+    keys(k, "cancel", "pii")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert "registry_rolled_back" in keys(k, "list", check=2).stderr
+    keys(k, "restore", "keys.json")
+    assert {r["state"] for r in rows(k) if (r["name"], r["version"]) == ("pii", 1)} == {"disabled"}, rows(k)
