@@ -513,7 +513,7 @@ static enum kveil_status send_batch(struct replay *r, struct kveil_error *err)
 /* An error here ends the replay; a letter that fails does not. */
 static enum kveil_status take(struct replay *r, struct kveil_error *err)
 {
-	struct kveil_error why;
+	struct kveil_error why = {0};
 	enum kveil_status status = send_batch(r, err), kept = KVEIL_OK, committed = KVEIL_OK;
 
 	if (!r->p->dry_run)
