@@ -61,8 +61,6 @@ struct kveil_avro_edge {
 	uint32_t node;
 	enum kveil_avro_skip skip; /* RECORD */
 	uint32_t bytes;
-	bool is_plain;             /* RECORD: a scalar that no rule is about */
-	uint8_t plain_kind;        /* of that one */
 	uint32_t state;            /* ARRAY, MAP: of the elements that it is for; ascending */
 	struct kveil_avro_out out; /* UNION: of the branch */
 };

@@ -54,6 +54,8 @@ void kveil_avro_walk_clear(struct kveil_avro_walk *w);
 enum kveil_status kveil_avro_walk(struct kveil_avro_walk *w, struct kveil_span value,
 				  struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* --- avro_value.c --- */
+
 /* The content of a value at a place, raw being its bytes: a string's text, bytes and fixed as they are, an enum's
  * symbol, a number's spelling (the shortest that reads back as the same) in room. Containers: raw. */
 enum { KVEIL_AVRO_NUMBER_BYTES = 40 };
