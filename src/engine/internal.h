@@ -176,6 +176,13 @@ struct kveil_typed {
 	struct kveil_avro_walk *walk;
 };
 
+/* What was said last of a row, which is asked of once for each rule. */
+struct kveil_row_answer {
+	uint64_t serial; /* of the record */
+	const uint8_t *text;
+	uint32_t row, is;
+};
+
 struct kveil_engine {
 	struct kveil_plan *plan;
 	struct kveil_keyring *keys;
@@ -204,23 +211,9 @@ struct kveil_engine {
 	struct kveil_allowance allowance; /* of all that grows with a record: below, in parts and in views */
 	const struct kveil_record *record;
 	struct kveil_span value; /* the record's, without a schema inline */
-	struct {
-		uint64_t serial;
-		const uint8_t *text;
-		uint32_t row;
-		bool is;
-	} partial; /* what kveil_engine_is_partial said last */
-	struct {
-		uint64_t serial;
-		const uint8_t *text;
-		uint32_t row;
-		bool has;
-	} fillers; /* what kveil_engine_has_fillers said last */
-	struct {
-		uint64_t serial;
-		const uint8_t *text;
-		uint32_t row, full;
-	} twin; /* the row found last for an image */
+	struct kveil_row_answer partial; /* of kveil_engine_is_partial */
+	struct kveil_row_answer fillers; /* of kveil_engine_has_fillers */
+	struct kveil_row_answer twin;    /* the row found for an image */
 	struct kveil_arena arena;
 	int64_t work;             /* what paths and conditions may still look at */
 	struct kveil_buf pieces;  /* what actions wrote, before it is spliced */

@@ -163,16 +163,23 @@ static bool any_tells(struct kveil_engine *e, const struct kveil_doc *doc, telli
 	return is;
 }
 
+static bool is_answered(const struct kveil_engine *e, const struct kveil_row_answer *a, const struct kveil_doc *row)
+{
+	return a->serial == e->serial && a->text == row->text.data && a->row == row->root;
+}
+
+static void note_answer(const struct kveil_engine *e, struct kveil_row_answer *a, const struct kveil_doc *row,
+			uint32_t is)
+{
+	*a = (struct kveil_row_answer){e->serial, row->text.data, row->root, is};
+}
+
 bool kveil_engine_is_partial(struct kveil_engine *e, const struct kveil_doc *doc)
 {
 	if (!e->plan->envelope || !e->plan->envelope->origins)
 		return false;
-	if (e->partial.serial != e->serial || e->partial.text != doc->text.data || e->partial.row != doc->root) {
-		e->partial.is = any_tells(e, doc, tells_of_gaps);
-		e->partial.serial = e->serial;
-		e->partial.text = doc->text.data;
-		e->partial.row = doc->root;
-	}
+	if (!is_answered(e, &e->partial, doc))
+		note_answer(e, &e->partial, doc, any_tells(e, doc, tells_of_gaps));
 	return e->partial.is;
 }
 
@@ -199,13 +206,9 @@ bool kveil_engine_has_fillers(struct kveil_engine *e, const struct kveil_doc *ro
 {
 	if (!e->plan->may_fill || !(is_flat || kveil_plan_has_gaps(e->plan, root)))
 		return false;
-	if (e->fillers.serial != e->serial || e->fillers.text != row->text.data || e->fillers.row != row->root) {
-		e->fillers.has = is_flat ? kveil_engine_is_deleted(e, row) : may_be_filled(e, row);
-		e->fillers.serial = e->serial;
-		e->fillers.text = row->text.data;
-		e->fillers.row = row->root;
-	}
-	return e->fillers.has;
+	if (!is_answered(e, &e->fillers, row))
+		note_answer(e, &e->fillers, row, is_flat ? kveil_engine_is_deleted(e, row) : may_be_filled(e, row));
+	return e->fillers.is;
 }
 
 /* The one child of that name; 0: there is none, or which one counts is not known. */
@@ -231,13 +234,13 @@ static uint32_t only_member(struct kveil_engine *e, const struct kveil_doc *doc,
 static uint32_t element_like(struct kveil_engine *e, const struct kveil_doc *row, uint32_t list)
 {
 	const struct kveil_doc_node *nodes = row->nodes, *own = &nodes[row->root];
-	bool goes_on = e->twin.serial == e->serial && e->twin.text == row->text.data && e->twin.full &&
-		       nodes[e->twin.full].parent == list && nodes[e->twin.row].next == row->root &&
+	bool goes_on = e->twin.serial == e->serial && e->twin.text == row->text.data && e->twin.is &&
+		       nodes[e->twin.is].parent == list && nodes[e->twin.row].next == row->root &&
 		       nodes[e->twin.row].parent == own->parent;
 
 	if (nodes[list].kind != KVEIL_KIND_ARRAY || nodes[list].count != nodes[own->parent].count)
 		return 0;
-	uint32_t found = goes_on ? nodes[e->twin.full].next : list + 1;
+	uint32_t found = goes_on ? nodes[e->twin.is].next : list + 1;
 	for (uint32_t i = goes_on ? own->ordinal : 0; i < own->ordinal; i++, e->work--)
 		found = nodes[found].next;
 	return found;
@@ -262,13 +265,9 @@ uint32_t kveil_engine_full_row(struct kveil_engine *e, const struct kveil_doc *r
 	/* The members of an object are no list. */
 	if (!row->root || (row->nodes[row->root].name_end == 0) != is_element)
 		return 0;
-	if (e->twin.serial != e->serial || e->twin.text != row->text.data || e->twin.row != row->root) {
-		e->twin.full = find_twin(e, row, is_element);
-		e->twin.serial = e->serial;
-		e->twin.text = row->text.data;
-		e->twin.row = row->root;
-	}
-	return e->twin.full && row->nodes[e->twin.full].kind == KVEIL_KIND_OBJECT ? e->twin.full : 0;
+	if (!is_answered(e, &e->twin, row))
+		note_answer(e, &e->twin, row, find_twin(e, row, is_element));
+	return e->twin.is && row->nodes[e->twin.is].kind == KVEIL_KIND_OBJECT ? e->twin.is : 0;
 }
 
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
