@@ -74,21 +74,28 @@ static void write_detail(uint32_t number, char detail[DETAIL_MAX])
 	snprintf(detail, DETAIL_MAX, "secret %" PRIu32, number);
 }
 
-static bool is_done(const struct kveil_registry_events *events, uint32_t number)
+/* Is there an eviction with this text as its member? */
+static bool has_eviction(const struct kveil_registry_events *events, const char *member, const char *text)
 {
-	char detail[DETAIL_MAX];
 	bool found = false;
 
-	write_detail(number, detail);
 	for (size_t i = 0; !found && i < events->count; i++) {
 		if (events->items[i].kind != KVEIL_EVENT_KEK_EVICTED)
 			continue;
 		json_t *e = json_loads(events->items[i].line, 0, NULL);
-		const char *is = json_string_value(json_object_get(e, "detail"));
-		found = is && strcmp(is, detail) == 0;
+		const char *is = json_string_value(json_object_get(e, member));
+		found = is && strcmp(is, text) == 0;
 		json_decref(e);
 	}
 	return found;
+}
+
+static bool is_done(const struct kveil_registry_events *events, uint32_t number)
+{
+	char detail[DETAIL_MAX];
+
+	write_detail(number, detail);
+	return has_eviction(events, "detail", detail);
 }
 
 /* Nobody is locked out by the way, and nobody is thought to be who was not there. */
@@ -116,17 +123,7 @@ static enum kveil_status check_root(const struct evicting *e, const struct kveil
 
 bool kveil_keys_kek_is_evicted(const struct kveil_registry_events *events, const char *kek)
 {
-	bool found = false;
-
-	for (size_t i = 0; !found && i < events->count; i++) {
-		if (events->items[i].kind != KVEIL_EVENT_KEK_EVICTED)
-			continue;
-		json_t *e = json_loads(events->items[i].line, 0, NULL);
-		const char *is = json_string_value(json_object_get(e, "kek"));
-		found = is && strcmp(is, kek) == 0;
-		json_decref(e);
-	}
-	return found;
+	return has_eviction(events, "kek", kek);
 }
 
 /* One that was evicted before does not come back with the next. */
