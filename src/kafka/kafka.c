@@ -45,7 +45,7 @@ static const char *const consumer_guarantees[][2] = {
 static const char *const consumer_defaults[][2] = {
 /* A consumer whose queue was full looks again after this long; kveil empties it many times a second. Before 2.2 it
  * waits to be woken: see waker.h. */
-#if RD_KAFKA_VERSION >= 0x020200ff
+#if RD_KAFKA_VERSION >= KVEIL_RDKAFKA_FETCH_BACKOFF
     {"fetch.queue.backoff.ms", "2"},
 #endif
     {NULL, NULL},

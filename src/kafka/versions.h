@@ -5,13 +5,11 @@
 
 #include <stdbool.h>
 
-/* As RD_KAFKA_VERSION: the first version that has it. */
-enum {
-	KVEIL_RDKAFKA_SEEK_MS = 0x020100ff,
-	KVEIL_RDKAFKA_FETCH_BACKOFF = 0x020200ff,
-	KVEIL_RDKAFKA_TOPIC_IDS = 0x020300ff,
-	KVEIL_RDKAFKA_SCRAM_KAFKA_4 = 0x020601ff,
-};
+/* As RD_KAFKA_VERSION, for #if too: the first version that has it. */
+#define KVEIL_RDKAFKA_SEEK_MS       0x020100ff
+#define KVEIL_RDKAFKA_FETCH_BACKOFF 0x020200ff
+#define KVEIL_RDKAFKA_TOPIC_IDS     0x020300ff
+#define KVEIL_RDKAFKA_SCRAM_KAFKA_4 0x020601ff
 
 struct kveil_kafka_trait {
 	const char *what, *otherwise;

@@ -2,6 +2,8 @@
 /* Is a topic the one that was read before? */
 #include "worker/topic_ids.h"
 
+#include "kafka/versions.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +35,7 @@ bool kveil_topic_id_is_another(char known[KVEIL_TOPIC_ID_CHARS + 1], const char 
 	return another;
 }
 
-#if RD_KAFKA_VERSION >= 0x020300ff
+#if RD_KAFKA_VERSION >= KVEIL_RDKAFKA_TOPIC_IDS
 
 static void take(struct kveil_topic_ids *ids, const rd_kafka_TopicDescription_t *t)
 {
