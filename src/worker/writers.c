@@ -216,8 +216,6 @@ static enum kveil_status make(struct kveil_writers *s, const struct side *d, con
 	if (!status)
 		status = derive(s, d, id, schema, original, ret, err);
 	kveil_schemas_schema_unref(original);
-	if (!status)
-		tell_lost(s, id, *ret);
 	return status;
 }
 
@@ -240,6 +238,7 @@ static enum kveil_status meet(struct kveil_writers *s, struct side *d, const str
 		*err = why;
 		return status;
 	}
+	tell_lost(s, id, derived);
 	struct unnamed *u = malloc(sizeof *u);
 	if (!u) {
 		kveil_engine_schema_free(derived);
