@@ -386,7 +386,7 @@ static enum kveil_status move_under(struct kveil_keystore *ks, const char *name,
 	d->root = root;
 	for (size_t i = 0; !status && i < d->count; i++) {
 		struct kveil_key_record *r = &d->records[i];
-		if (r->state != KVEIL_KEY_DESTROYED && !kveil_record_is_tenants(r) && strcmp(r->kek, name) != 0)
+		if (r->state != KVEIL_KEY_DESTROYED && !kveil_record_is_named(r) && strcmp(r->kek, name) != 0)
 			status = wrap_under(ks, kek, r, err);
 	}
 	return status;

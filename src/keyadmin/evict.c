@@ -55,7 +55,7 @@ static enum kveil_status check_records(const struct evicting *e, const struct kv
 
 	for (size_t i = 0; i < d->count; i++) {
 		const struct kveil_key_record *r = &d->records[i];
-		if (r->state == KVEIL_KEY_DESTROYED || kveil_record_is_tenants(r) || !evicted_of(e, r->kek))
+		if (r->state == KVEIL_KEY_DESTROYED || kveil_record_is_named(r) || !evicted_of(e, r->kek))
 			continue;
 		first = first ? first : r;
 		count++;

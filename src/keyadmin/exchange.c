@@ -50,10 +50,10 @@ static enum kveil_status collect(const struct kveil_key_name *n, struct kveil_ti
 }
 
 /* The same of a name that a record filled in; the keys are copies, which drop_copies frees. Under lock. */
-static enum kveil_status collect_tenant(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
-					struct kveil_tink_keyset *set, const char **ret_kek, struct kveil_error *err)
+static enum kveil_status collect_named(struct kveil_keystore *ks, const struct kveil_named_key_ask *a,
+				       struct kveil_tink_keyset *set, const char **ret_kek, struct kveil_error *err)
 {
-	const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
+	const struct kveil_named_key *t = kveil_named_keys_find(ks, a->digest);
 	struct kveil_succession turn;
 	enum kveil_status status = KVEIL_OK;
 	const uint8_t *key;
@@ -63,17 +63,17 @@ static enum kveil_status collect_tenant(struct kveil_keystore *ks, const struct 
 		return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no such key under '%s' in the registry",
 				  a->pattern->name);
 	/* A dud shows when it is unwrapped. */
-	for (struct kveil_tenant_version *v = t->versions; v; v = v->next, count++)
-		(void)!kveil_tenants_key(ks, v, &key, NULL);
-	kveil_tenants_succession(t, kveil_clock_wall_ms(), &turn);
-	const struct kveil_tenant_version *primary = turn.active;
+	for (struct kveil_named_key_version *v = t->versions; v; v = v->next, count++)
+		(void)!kveil_named_keys_key(ks, v, &key, NULL);
+	kveil_named_keys_succession(t, kveil_clock_wall_ms(), &turn);
+	const struct kveil_named_key_version *primary = turn.active;
 	set->keys = calloc(count ? count : 1, sizeof *set->keys);
 	if (!set->keys)
 		return kveil_no_memory(err, "a keyset");
-	for (struct kveil_tenant_version *v = t->versions; !status && v; v = v->next) {
+	for (struct kveil_named_key_version *v = t->versions; !status && v; v = v->next) {
 		if (v->state == KVEIL_KEY_DESTROYED || v->dud || t->ended)
 			continue;
-		status = kveil_tenants_key(ks, v, &key, err);
+		status = kveil_named_keys_key(ks, v, &key, err);
 		if (status)
 			break;
 		const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(v->algorithm);
@@ -116,9 +116,9 @@ static void drop_copies(struct kveil_tink_keyset *set)
 
 enum kveil_status kveil_keys_check_exportable(struct kveil_keystore *ks, const char *name, struct kveil_error *err)
 {
-	struct kveil_tenant_ask tenant;
-	const struct kveil_data_key_config *c = kveil_tenants_meant(ks, name, &tenant)
-						    ? tenant.pattern
+	struct kveil_named_key_ask named;
+	const struct kveil_data_key_config *c = kveil_named_keys_meant(ks, name, &named)
+						    ? named.pattern
 						    : kveil_keys_config_find(ks->config, kveil_span_str(name));
 
 	if (!c || c->exportable)
@@ -136,8 +136,8 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 	struct kveil_tink_keyset set = {0};
 	const char *kek_name = "";
 	char kek_copy[KVEIL_KEK_NAME_MAX + 1] = "";
-	struct kveil_tenant_ask tenant;
-	bool is_tenant = kveil_tenants_meant(ks, name, &tenant);
+	struct kveil_named_key_ask named;
+	bool is_named = kveil_named_keys_meant(ks, name, &named);
 	/* A keyset without them would take their place. */
 	enum kveil_status status = kveil_keystore_reach(ks, name, err);
 
@@ -145,8 +145,8 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 		return status;
 	pthread_mutex_lock(&ks->lock);
 	const struct kveil_key_name *n = kveil_map_get(&ks->names, kveil_span_str(name));
-	if (is_tenant)
-		status = collect_tenant(ks, &tenant, &set, &kek_name, err);
+	if (is_named)
+		status = collect_named(ks, &named, &set, &kek_name, err);
 	else if (n && strchr(n->name, '{'))
 		status = kveil_fail(err, KVEIL_E_UNSUPPORTED,
 				    "'%s' wraps keys and seals nothing: name one that fills it", name);
@@ -160,7 +160,7 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 	snprintf(kek_copy, sizeof kek_copy, "%s", kek_name);
 	pthread_mutex_unlock(&ks->lock);
 	if (status == KVEIL_E_NOT_FOUND)
-		kveil_tenants_hint(ks, name, err);
+		kveil_named_keys_hint(ks, name, err);
 
 	struct kveil_kek *kek = status || clear ? NULL : find_sealing(ks, kek_copy);
 	if (!status && !clear) {
@@ -176,7 +176,7 @@ enum kveil_status kveil_keys_export_tink(struct kveil_keystore *ks, const char *
 		status = kveil_no_memory(err, "a keyset");
 	kveil_buf_clear(&binary);
 	kveil_buf_clear(&sealed);
-	if (is_tenant)
+	if (is_named)
 		drop_copies(&set);
 	free(set.keys);
 	return status;
@@ -200,8 +200,8 @@ enum { RACES = 16 };
 struct importing {
 	struct kveil_keystore *ks;
 	const struct kveil_data_key_config *config;
-	const struct kveil_tenant_ask *tenant; /* NULL: the key is the configuration's own */
-	char name[KVEIL_KEY_NAME_MAX + 1];     /* as the registry has it */
+	const struct kveil_named_key_ask *named; /* NULL: the key is the configuration's own */
+	char name[KVEIL_KEY_NAME_MAX + 1];       /* as the registry has it */
 	struct kveil_document records;
 	uint32_t next_version;
 	int64_t now;
@@ -215,8 +215,8 @@ static bool find_id(const struct importing *in, uint32_t id, bool *ret_ours)
 
 	pthread_mutex_lock(&ks->lock);
 	const struct kveil_key_version *v = kveil_keystore_by_id(ks, id);
-	const struct kveil_tenant_version *t = v ? NULL : kveil_tenants_by_id(ks, id);
-	struct kveil_key_record r = t ? kveil_tenants_head(t) : (struct kveil_key_record){0};
+	const struct kveil_named_key_version *t = v ? NULL : kveil_named_keys_by_id(ks, id);
+	struct kveil_key_record r = t ? kveil_named_keys_head(t) : (struct kveil_key_record){0};
 	*ret_ours = (v || t) && strcmp(v ? v->record.name : r.name, in->name) == 0;
 	pthread_mutex_unlock(&ks->lock);
 	return v || t;
@@ -230,10 +230,10 @@ static bool is_same_key(const struct importing *in, const struct kveil_tink_key 
 
 	pthread_mutex_lock(&ks->lock);
 	const struct kveil_key_version *v = kveil_keystore_by_id(ks, key->id);
-	struct kveil_tenant_version *t = v ? NULL : kveil_tenants_by_id(ks, key->id);
+	struct kveil_named_key_version *t = v ? NULL : kveil_named_keys_by_id(ks, key->id);
 	if (v)
 		there = v->alg == key->alg ? v->key : NULL;
-	else if (!t || t->algorithm != key->alg->wire_id || kveil_tenants_key(ks, t, &there, NULL) != KVEIL_OK)
+	else if (!t || t->algorithm != key->alg->wire_id || kveil_named_keys_key(ks, t, &there, NULL) != KVEIL_OK)
 		there = NULL;
 	bool ret = there && kveil_secret_eq(there, key->key, key->alg->key_bytes);
 	pthread_mutex_unlock(&ks->lock);
@@ -264,10 +264,10 @@ static enum kveil_status import_key(void *user, const struct kveil_tink_key *key
 	if (key->alg->kind != KVEIL_ALG_MAC || !is_primary)
 		r.state = KVEIL_KEY_OPENS_ONLY;
 	enum kveil_status status;
-	if (in->tenant) {
+	if (in->named) {
 		snprintf(r.name, sizeof r.name, "%s", in->name);
 		pthread_mutex_lock(&in->ks->lock);
-		status = kveil_tenants_wrap(in->ks, c, &r, key->key, err);
+		status = kveil_named_keys_wrap(in->ks, c, &r, key->key, err);
 		pthread_mutex_unlock(&in->ks->lock);
 	} else {
 		status = kveil_keystore_make(in->ks, c->keks, in->ks->registry->secret, &r,
@@ -286,12 +286,12 @@ static enum kveil_status prepare(struct importing *in, struct kveil_span keyset,
 	enum kveil_status status = KVEIL_OK;
 
 	pthread_mutex_lock(&ks->lock);
-	const struct kveil_tenant *t = in->tenant ? kveil_tenants_find(ks, in->tenant->digest) : NULL;
-	if (t && kveil_tenants_is_destroyed(t))
+	const struct kveil_named_key *t = in->named ? kveil_named_keys_find(ks, in->named->digest) : NULL;
+	if (t && kveil_named_keys_is_destroyed(t))
 		status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "this key was destroyed");
-	in->next_version = kveil_tenants_next(t);
+	in->next_version = kveil_named_keys_next(t);
 	pthread_mutex_unlock(&ks->lock);
-	if (!in->tenant)
+	if (!in->named)
 		in->next_version = kveil_keystore_next_number(ks, in->name);
 	if (!status)
 		status = kveil_tink_read_json(keyset, import_key, in, err);
@@ -324,14 +324,14 @@ enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *
 					 size_t *ret_added, struct kveil_error *err)
 {
 	struct importing in = {.ks = ks, .now = kveil_clock_wall_ms()};
-	struct kveil_tenant_ask tenant;
+	struct kveil_named_key_ask named;
 	struct kveil_key_name *n = NULL;
 	enum kveil_status status = KVEIL_OK;
 	bool lost = true;
 
 	*ret_added = 0;
-	if (kveil_tenants_meant(ks, name, &tenant))
-		in.tenant = &tenant;
+	if (kveil_named_keys_meant(ks, name, &named))
+		in.named = &named;
 	else
 		status = kveil_keystore_name(ks, kveil_span_str(name), 0, &n, err);
 	if (!status && n && kveil_is_pattern(n->config))
@@ -339,10 +339,10 @@ enum kveil_status kveil_keys_import_tink(struct kveil_keystore *ks, const char *
 				    "'%s' wraps keys and opens nothing: name one that fills it", name);
 	if (status)
 		return status;
-	in.config = in.tenant ? tenant.pattern : n->config;
+	in.config = in.named ? named.pattern : n->config;
 	snprintf(in.name, sizeof in.name, "%s", name);
-	if (in.tenant)
-		kveil_tenants_write_name(tenant.pattern, tenant.digest, in.name);
+	if (in.named)
+		kveil_named_keys_write_name(named.pattern, named.digest, in.name);
 	for (int i = 0; !status && lost && i < RACES; i++)
 		status = import_once(&in, keyset, ret_added, &lost, err);
 	if (!status && lost)

@@ -116,19 +116,19 @@ static enum kveil_status renumber_plain(struct kveil_keystore *ks, const struct 
 	return status;
 }
 
-static enum kveil_status renumber_tenants(struct kveil_keystore *ks, const struct kveil_key_record *old,
-					  struct kveil_key_record *r, struct kveil_error *err)
+static enum kveil_status renumber_named(struct kveil_keystore *ks, const struct kveil_key_record *old,
+					struct kveil_key_record *r, struct kveil_error *err)
 {
 	const struct kveil_data_key_config *pattern = kveil_keys_config_find(ks->config, kveil_span_str(old->kek));
 	uint8_t digest[KVEIL_DIGEST_BYTES], key[KVEIL_KEY_BYTES_MAX];
 
-	if (!pattern || !kveil_tenants_read_name(pattern, old->name, digest))
+	if (!pattern || !kveil_named_keys_read_name(pattern, old->name, digest))
 		return kveil_fail(err, KVEIL_E_CONFIG, "keys.data does not name the pattern '%s'", old->kek);
 	pthread_mutex_lock(&ks->lock);
-	r->version = kveil_tenants_next(kveil_tenants_find(ks, digest));
-	enum kveil_status status = kveil_tenants_unwrap(ks, pattern, old, key, err);
+	r->version = kveil_named_keys_next(kveil_named_keys_find(ks, digest));
+	enum kveil_status status = kveil_named_keys_unwrap(ks, pattern, old, key, err);
 	if (!status)
-		status = kveil_tenants_wrap(ks, pattern, r, key, err);
+		status = kveil_named_keys_wrap(ks, pattern, r, key, err);
 	pthread_mutex_unlock(&ks->lock);
 	kveil_secret_wipe(key, sizeof key);
 	return status;
@@ -168,7 +168,7 @@ static uint32_t number_here(struct kveil_keystore *ks, uint32_t id)
 {
 	pthread_mutex_lock(&ks->lock);
 	const struct kveil_key_version *v = kveil_keystore_by_id(ks, id);
-	const struct kveil_tenant_version *t = kveil_tenants_by_id(ks, id);
+	const struct kveil_named_key_version *t = kveil_named_keys_by_id(ks, id);
 	uint32_t ret = v ? v->record.version : t ? t->version : 0;
 	pthread_mutex_unlock(&ks->lock);
 	return ret ? ret : number_outside(ks, id);
@@ -179,7 +179,7 @@ static enum kveil_status renumber(struct kveil_keystore *ks, const struct kveil_
 				  struct kveil_error *err)
 {
 	enum kveil_status status = KVEIL_OK;
-	bool tenants = kveil_record_is_tenants(old);
+	bool named = kveil_record_is_named(old);
 
 	for (int i = 0; !status && !is_here(ks, old->id) && i < RACES; i++) {
 		struct kveil_key_record r = *old;
@@ -188,7 +188,7 @@ static enum kveil_status renumber(struct kveil_keystore *ks, const struct kveil_
 		r.sequence = 1;
 		r.state = r.state == KVEIL_KEY_LIVE ? KVEIL_KEY_OPENS_ONLY : r.state;
 		r.changed_ms = kveil_clock_wall_ms();
-		status = tenants ? renumber_tenants(ks, old, &r, err) : renumber_plain(ks, old, &r, err);
+		status = named ? renumber_named(ks, old, &r, err) : renumber_plain(ks, old, &r, err);
 		if (!status)
 			status = kveil_keystore_append(ks, &r, 1, err);
 		kveil_key_record_clear(&r);
@@ -368,8 +368,8 @@ struct opened {
 
 static bool wrapper_opened(const struct opened *o, const struct kveil_key_record *r)
 {
-	for (size_t i = 0; r->wrapped_len >= KVEIL_TENANT_PREFIX_BYTES && i < o->count; i++)
-		if (o->ids[i] == kveil_tenants_wrapper_id(r->wrapped))
+	for (size_t i = 0; r->wrapped_len >= KVEIL_NAMED_KEY_PREFIX_BYTES && i < o->count; i++)
+		if (o->ids[i] == kveil_named_keys_wrapper_id(r->wrapped))
 			return true;
 	return false;
 }
@@ -388,7 +388,7 @@ static void open_each(struct kveil_keystore *ks, const struct kveil_document *ba
 		}
 		ret->versions++;
 		count_withheld(r, withheld, ret);
-		if (kveil_record_is_tenants(r))
+		if (kveil_record_is_named(r))
 			continue;
 		bool ok = opens(ks, r, &why);
 		ret->opened += ok;
@@ -400,7 +400,7 @@ static void open_each(struct kveil_keystore *ks, const struct kveil_document *ba
 	/* What a pattern's own key wraps opens where that does. */
 	for (size_t i = 0; i < backup->count; i++) {
 		const struct kveil_key_record *r = &backup->records[i];
-		if (r->state == KVEIL_KEY_DESTROYED || !kveil_record_is_tenants(r))
+		if (r->state == KVEIL_KEY_DESTROYED || !kveil_record_is_named(r))
 			continue;
 		bool ok = wrapper_opened(&wrappers, r);
 		ret->opened += ok;

@@ -173,21 +173,21 @@ static enum kveil_status renew_root(struct rewrapping *w, const struct kveil_reg
 }
 
 /* From an older version of the pattern's own key to the newest. */
-static enum kveil_status rewrap_tenant(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-				       struct kveil_key_record *r, struct kveil_error *err)
+static enum kveil_status rewrap_named(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+				      struct kveil_key_record *r, struct kveil_error *err)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
 	uint8_t key[KVEIL_KEY_BYTES_MAX], again[KVEIL_KEY_BYTES_MAX];
 
 	pthread_mutex_lock(&ks->lock);
-	enum kveil_status status = kveil_tenants_unwrap(ks, pattern, r, key, err);
+	enum kveil_status status = kveil_named_keys_unwrap(ks, pattern, r, key, err);
 	if (!status) {
 		kveil_key_record_advance(r);
 		r->changed_ms = kveil_clock_wall_ms();
-		status = kveil_tenants_wrap(ks, pattern, r, key, err);
+		status = kveil_named_keys_wrap(ks, pattern, r, key, err);
 	}
 	if (!status)
-		status = kveil_tenants_unwrap(ks, pattern, r, again, err);
+		status = kveil_named_keys_unwrap(ks, pattern, r, again, err);
 	pthread_mutex_unlock(&ks->lock);
 	if (!status && !kveil_secret_eq(again, key, alg->key_bytes))
 		status = kveil_fail(err, KVEIL_E_CRYPTO, "'%s' does not give back what it wrapped", pattern->name);
@@ -199,12 +199,12 @@ static enum kveil_status rewrap_tenant(struct kveil_keystore *ks, const struct k
 /* Does what wraps this record now also wrap it by the configuration? Under lock. */
 static bool is_home(struct kveil_keystore *ks, const struct kveil_data_key_config *c, const struct kveil_key_record *r)
 {
-	return kveil_record_is_tenants(r) ? kveil_tenants_is_current(ks, c, r) : strcmp(r->kek, c->keks) == 0;
+	return kveil_record_is_named(r) ? kveil_named_keys_is_current(ks, c, r) : strcmp(r->kek, c->keks) == 0;
 }
 
 static const struct kveil_data_key_config *config_of(const struct kveil_keystore *ks, const struct kveil_key_record *r)
 {
-	return kveil_keys_config_find(ks->config, kveil_span_str(kveil_record_is_tenants(r) ? r->kek : r->name));
+	return kveil_keys_config_find(ks->config, kveil_span_str(kveil_record_is_named(r) ? r->kek : r->name));
 }
 
 /* Is there anything to do for it, and then: done. */
@@ -221,15 +221,15 @@ static enum kveil_status rewrap_into(struct rewrapping *w, const struct kveil_ke
 	bool home = is_home(w->ks, c, r);
 	pthread_mutex_unlock(&w->ks->lock);
 	if (home)
-		return kveil_record_is_tenants(r) ? KVEIL_OK : renew_wrapping(w->ks, r, &w->batch, err);
-	if (!kveil_record_is_tenants(r) && !kveil_keystore_has_kek(w->ks, r->kek))
+		return kveil_record_is_named(r) ? KVEIL_OK : renew_wrapping(w->ks, r, &w->batch, err);
+	if (!kveil_record_is_named(r) && !kveil_keystore_has_kek(w->ks, r->kek))
 		return leave_outside(w, r);
 	if (!kveil_document_add(&w->batch, r))
 		return kveil_no_memory(err, "keys");
 	struct kveil_key_record *copy = &w->batch.records[w->batch.count - 1];
-	if (!kveil_record_is_tenants(r))
+	if (!kveil_record_is_named(r))
 		return rewrap_one(w->ks, copy, c, err);
-	enum kveil_status status = rewrap_tenant(w->ks, c, copy, err);
+	enum kveil_status status = rewrap_named(w->ks, c, copy, err);
 	if (status != KVEIL_E_KEY_DESTROYED)
 		return status;
 	/* It ended with what wrapped it: there is nothing to move. */

@@ -18,12 +18,12 @@ static bool withhold(struct kveil_keystore *ks)
 		v->withheld = kveil_keystore_withheld(ks, v->record.id) != NULL;
 		changed |= v->withheld != was;
 		if (v->withheld != was && strchr(v->record.name, '{'))
-			kveil_tenants_wrapper_gone(ks, v->record.id);
+			kveil_named_keys_wrapper_gone(ks, v->record.id);
 	}
-	for (size_t i = 0; i < ks->tenants.ids.cap; i++) {
-		struct kveil_tenant_version *v = ks->tenants.ids.slots[i].value;
+	for (size_t i = 0; i < ks->named_keys.ids.cap; i++) {
+		struct kveil_named_key_version *v = ks->named_keys.ids.slots[i].value;
 		if (v)
-			kveil_tenants_withhold(&ks->tenants, v, kveil_keystore_withheld(ks, v->id) != NULL);
+			kveil_named_keys_withhold(&ks->named_keys, v, kveil_keystore_withheld(ks, v->id) != NULL);
 	}
 	return changed;
 }

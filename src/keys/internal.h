@@ -14,12 +14,12 @@
  *   keyring.c, keyring_named.c   a thread's keys (lease.c: its lease, and the versions that it bound)
  *   resolve.c, rotate.c, operate.c  a key by its name; an operator's word
  *   tend.c                       what falls due
- *   states.c, tenants_make.c     from one state of a version to the next; keys that records name, made
+ *   states.c, named_keys_make.c     from one state of a version to the next; keys that records name, made
  *   publish.c, open.c, life.c    records into the registry; the registry opened; what is withheld on an operator's word
  *   refresh.c                    records from the registry
- *   heed.c, tenants_take.c       what its events withhold; keys that records name, taken in
+ *   heed.c, named_keys_take.c       what its events withhold; keys that records name, taken in
  *   seek.c, make.c, memory.c     ids that are not here; a new version; keys in memory only
- *   keystore.c, tenants.c        names and versions as they are in memory
+ *   keystore.c, named_keys.c        names and versions as they are in memory
  *   keys_config.c, wrap.c, pattern.c, uses.c, succession.c, prove.c, tell.c
  */
 #ifndef KVEIL_KEYS_INTERNAL_H
@@ -33,7 +33,7 @@
 #include "registry/key_record.h"
 #include "registry/registry.h"
 #include "registry/registry_life.h"
-#include "keys/tenants.h"
+#include "keys/named_keys.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -163,7 +163,7 @@ struct kveil_keystore {
 	struct kveil_backlog backlog;
 	struct kveil_unread *unread; /* one an entry of the configuration's data; under lock */
 	struct kveil_seeking seeking;
-	struct kveil_tenants tenants; /* under lock */
+	struct kveil_named_keys named_keys; /* under lock */
 	struct kveil_leases leases;
 	struct kveil_made_key *made; /* under lock */
 	struct kveil_withheld_versions withheld;
@@ -197,7 +197,7 @@ bool kveil_key_name_is_anyones(const struct kveil_key_name *name, const struct k
 enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key_name *name,
                                      struct kveil_key_record *record, uint8_t *key, const struct kveil_kek *by,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
-/* By anybody's version, tenants' included; under lock. */
+/* Any version's, those of named keys included; under lock. */
 bool kveil_keystore_has_id(const struct kveil_keystore *ks, uint32_t id);
 /* uses.c: may a key of this kind be used so? The error says what the key is for. */
 enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct kveil_span name, unsigned use,
@@ -325,7 +325,7 @@ enum kveil_status kveil_keystore_withhold(struct kveil_keystore *ks, const struc
 /* A version that is to be destroyed by now; false: there is none. */
 struct kveil_due {
 	char name[KVEIL_KEY_NAME_MAX + 1];
-	struct kveil_tenant_ask tenant; /* pattern NULL: it is no tenant's */
+	struct kveil_named_key_ask named; /* pattern NULL: not a named key */
 	uint32_t version;
 	bool whole; /* the name ends with it */
 };
@@ -338,12 +338,12 @@ bool kveil_keys_is_meant(const struct kveil_key_record *r, const char *asked, co
 enum kveil_status kveil_keys_count_meant(struct kveil_keystore *ks, const struct kveil_document *d, const char *asked,
                                          const char *name, uint32_t version, size_t *ret,
                                          struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The registry's name for what an operator calls so. true: it is a tenant's, *ret. */
-bool kveil_keys_name_meant(struct kveil_keystore *ks, const char *asked, struct kveil_tenant_ask *ret,
+/* The registry's name for what an operator calls so. true: it is a named key, *ret. */
+bool kveil_keys_name_meant(struct kveil_keystore *ks, const char *asked, struct kveil_named_key_ask *ret,
                            char name[KVEIL_KEY_NAME_MAX + 1]);
 struct kveil_keys_changing {
 	const char *asked, *name;              /* as an operator says, and as the registry does */
-	const struct kveil_tenant_ask *tenant; /* NULL: it is no tenant's */
+	const struct kveil_named_key_ask *named; /* NULL: not a named key */
 	uint32_t version;                      /* 0 = all */
 	enum kveil_key_state state;
 	const char *why; /* NULL: somebody said so now */

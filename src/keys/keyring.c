@@ -50,7 +50,7 @@ void kveil_keyring_free(struct kveil_keyring *ring)
 	for (size_t i = 0; i < ring->keys.cap; i++)
 		key_free(ring->keys.slots[i].value);
 	kveil_map_clear(&ring->keys);
-	kveil_named_free(ring);
+	kveil_keyring_named_free(ring);
 	kveil_keystore_unref(ring->ks);
 	free(ring);
 }
@@ -202,7 +202,7 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 	ring->now_ms = now_wall_ms;
 	ring->refuses = true;
 	if (ring->named)
-		kveil_named_tick(ring);
+		kveil_keyring_named_tick(ring);
 	if (atomic_load_explicit(&ks->generation, memory_order_acquire) != ring->generation ||
 	    now_wall_ms >= ring->next_change_ms) {
 		status = ring_sync(ring, now_wall_ms, err);
@@ -352,7 +352,7 @@ enum kveil_status kveil_keyring_named(struct kveil_keyring *ring, struct kveil_s
 				      struct kveil_key **ret, struct kveil_error *err)
 {
 	return ring->ks->config->any_name ? kveil_keyring_key(ring, name, use, ret, err)
-					  : kveil_named_key(ring, name, use, ret, err);
+					  : kveil_keyring_named_key(ring, name, use, ret, err);
 }
 
 struct kveil_span kveil_key_join(const struct kveil_key *key)
@@ -413,7 +413,7 @@ static enum kveil_status seek(struct kveil_key *key, uint32_t id, struct kveil_b
 	enum kveil_status status = key->pinned ? KVEIL_E_UNKNOWN_KEY : kveil_keystore_seek(key->ring->ks, id, err);
 
 	if (!status)
-		status = key->name ? key_sync(key, kveil_clock_wall_ms(), err) : kveil_named_sync(key, err);
+		status = key->name ? key_sync(key, kveil_clock_wall_ms(), err) : kveil_keyring_named_sync(key, err);
 	if (status && status != KVEIL_E_UNKNOWN_KEY)
 		return status;
 	*ret = kveil_bound_find(key, id);
@@ -447,7 +447,7 @@ enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, st
 		key->last_opened = v;
 	}
 	if (!v->cipher && !v->destroyed && !key->name) {
-		enum kveil_status status = kveil_named_cipher(key, v, err);
+		enum kveil_status status = kveil_keyring_named_cipher(key, v, err);
 		if (status)
 			return status;
 	}

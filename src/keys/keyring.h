@@ -21,7 +21,7 @@ struct kveil_bound {
 struct kveil_key {
 	struct kveil_keyring *ring;
 	struct kveil_key_name *name; /* NULL: named from a record, see slot */
-	struct kveil_named_slot *slot;
+	struct kveil_keyring_named_slot *slot;
 	char *asked;       /* the name as asked for, with @version */
 	const char *label; /* for messages: never what a record filled in */
 	uint32_t pinned;   /* 0 = any version */
@@ -36,10 +36,10 @@ struct kveil_key {
 struct kveil_keyring {
 	struct kveil_keystore *ks;
 	uint64_t generation;
-	int64_t next_change_ms;    /* the least until_ms of all keys */
-	struct kveil_map keys;     /* struct kveil_key, by asked name */
-	struct kveil_named *named; /* keys named from records; NULL until the first */
-	uint64_t tenants_changes;
+	int64_t next_change_ms;            /* the least until_ms of all keys */
+	struct kveil_map keys;             /* struct kveil_key, by asked name */
+	struct kveil_keyring_named *named; /* keys named from records; NULL until the first */
+	uint64_t named_changes;
 	const char *topic; /* whose records are at hand; NULL = nobody's */
 	int32_t partition;
 	int64_t now_ms;                   /* of the last tick (wall time) */
@@ -65,15 +65,15 @@ size_t kveil_bound_overhead(const struct kveil_algorithm *alg);
 /* --- keyring_named.c --- */
 
 /* As kveil_keyring_named, but for keys in memory. */
-enum kveil_status kveil_named_key(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
-				  struct kveil_key **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_keyring_named_key(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
+					  struct kveil_key **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What changed since the last tick is bound anew when it is asked for. */
-void kveil_named_tick(struct kveil_keyring *ring);
-void kveil_named_free(struct kveil_keyring *ring);
+void kveil_keyring_named_tick(struct kveil_keyring *ring);
+void kveil_keyring_named_free(struct kveil_keyring *ring);
 /* Looks at the keystore again: a version may have come. */
-enum kveil_status kveil_named_sync(struct kveil_key *key, struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_keyring_named_sync(struct kveil_key *key, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The cipher of a version that has been in no need of one so far. */
-enum kveil_status kveil_named_cipher(struct kveil_key *key, struct kveil_bound *b,
-				     struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_keyring_named_cipher(struct kveil_key *key, struct kveil_bound *b,
+					     struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

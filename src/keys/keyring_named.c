@@ -15,18 +15,18 @@ enum {
 	WAYS = 4,
 	SETS = 128,
 	FEW = 2,              /* versions that a slot has room for */
-	LOOK_AGAIN_MS = 1000, /* for a tenant that was not there */
+	LOOK_AGAIN_MS = 1000, /* for a named key that was not there */
 	ASK_AGAIN_MS = 5000,  /* for a version that is due */
 };
 
-struct kveil_named_slot {
+struct kveil_keyring_named_slot {
 	uint64_t hash;
 	struct kveil_key key;
-	struct kveil_tenant *tenant; /* NULL: not there */
+	struct kveil_named_key *named; /* NULL: not there */
 	const struct kveil_data_key_config *pattern;
 	int64_t check_ms; /* wall time: to be bound anew from then on */
 	uint64_t used;    /* when, in calls */
-	uint32_t changes; /* the tenant's, when it was bound */
+	uint32_t changes; /* the named key's, when it was bound */
 	bool taken;
 	struct kveil_cipher *spare; /* to make the next one of; NULL = none */
 	uint8_t name_len;
@@ -37,12 +37,12 @@ struct kveil_named_slot {
 };
 
 /* Names may be somebody's: they lie with the key schedules, out of core dumps. */
-struct kveil_named {
+struct kveil_keyring_named {
 	struct kveil_cipher *namer; /* HMAC under the registry's "name" subkey */
 	uint64_t calls;
-	struct kveil_named_slot *last[2];
+	struct kveil_keyring_named_slot *last[2];
 	struct kveil_buf text;
-	struct kveil_named_slot slots[SETS * WAYS];
+	struct kveil_keyring_named_slot slots[SETS * WAYS];
 };
 
 /* Collisions push each other out of the cache, as many names do: nothing is gained by choosing them. */
@@ -62,12 +62,12 @@ static uint64_t hash_of(struct kveil_span s)
 	return h ^ h >> 29;
 }
 
-static bool is_called(const struct kveil_named_slot *s, uint64_t hash, struct kveil_span name)
+static bool is_called(const struct kveil_keyring_named_slot *s, uint64_t hash, struct kveil_span name)
 {
 	return s->hash == hash && kveil_span_eq(kveil_span_of(s->name, s->name_len), name);
 }
 
-static void drop_spare(struct kveil_named_slot *s)
+static void drop_spare(struct kveil_keyring_named_slot *s)
 {
 	if (s->spare)
 		s->spare->alg->cipher_free(s->spare);
@@ -75,7 +75,7 @@ static void drop_spare(struct kveil_named_slot *s)
 }
 
 /* keep: another key takes this one's place at once. */
-static void release(struct kveil_named_slot *s, bool keep)
+static void release(struct kveil_keyring_named_slot *s, bool keep)
 {
 	struct kveil_key *key = &s->key;
 
@@ -96,9 +96,9 @@ static void release(struct kveil_named_slot *s, bool keep)
 	s->taken = false;
 }
 
-void kveil_named_free(struct kveil_keyring *ring)
+void kveil_keyring_named_free(struct kveil_keyring *ring)
 {
-	struct kveil_named *n = ring->named;
+	struct kveil_keyring_named *n = ring->named;
 
 	if (!n)
 		return;
@@ -116,7 +116,7 @@ static enum kveil_status need_named(struct kveil_keyring *ring, struct kveil_err
 	const struct kveil_registry_secret *secret = ring->ks->registry->secret;
 	const struct kveil_algorithm *hmac =
 	    kveil_algorithm_by_name(kveil_span_str(secret->name_hash == KVEIL_SM3 ? "hmac-sm3" : "hmac-sha-256"));
-	struct kveil_named *n = kveil_secret_alloc_schedule(sizeof *n);
+	struct kveil_keyring_named *n = kveil_secret_alloc_schedule(sizeof *n);
 
 	if (!n)
 		return kveil_no_memory(err, "keys named from records");
@@ -128,34 +128,34 @@ static enum kveil_status need_named(struct kveil_keyring *ring, struct kveil_err
 		return status;
 	}
 	ring->named = n;
-	ring->tenants_changes = atomic_load_explicit(&ring->ks->tenants.changes, memory_order_acquire);
+	ring->named_changes = atomic_load_explicit(&ring->ks->named_keys.changes, memory_order_acquire);
 	return KVEIL_OK;
 }
 
-void kveil_named_tick(struct kveil_keyring *ring)
+void kveil_keyring_named_tick(struct kveil_keyring *ring)
 {
-	struct kveil_named *n = ring->named;
-	uint64_t changes = atomic_load_explicit(&ring->ks->tenants.changes, memory_order_acquire);
+	struct kveil_keyring_named *n = ring->named;
+	uint64_t changes = atomic_load_explicit(&ring->ks->named_keys.changes, memory_order_acquire);
 
-	if (changes == ring->tenants_changes)
+	if (changes == ring->named_changes)
 		return;
-	ring->tenants_changes = changes;
+	ring->named_changes = changes;
 	pthread_mutex_lock(&ring->ks->lock);
 	for (size_t i = 0; i < SETS * WAYS; i++) {
-		struct kveil_named_slot *s = &n->slots[i];
-		if (s->taken && (!s->tenant || s->tenant->changes != s->changes))
+		struct kveil_keyring_named_slot *s = &n->slots[i];
+		if (s->taken && (!s->named || s->named->changes != s->changes))
 			release(s, false);
 	}
 	pthread_mutex_unlock(&ring->ks->lock);
 }
 
 /* The least lately used of the set, but for what was given out last. */
-static struct kveil_named_slot *victim(struct kveil_named *n, struct kveil_named_slot *set)
+static struct kveil_keyring_named_slot *victim(struct kveil_keyring_named *n, struct kveil_keyring_named_slot *set)
 {
-	struct kveil_named_slot *ret = NULL;
+	struct kveil_keyring_named_slot *ret = NULL;
 
 	for (int i = 0; i < WAYS; i++) {
-		struct kveil_named_slot *s = &set[i];
+		struct kveil_keyring_named_slot *s = &set[i];
 		if (s == n->last[0] || s == n->last[1])
 			continue;
 		if (!s->taken)
@@ -166,14 +166,14 @@ static struct kveil_named_slot *victim(struct kveil_named *n, struct kveil_named
 	return ret;
 }
 
-static enum kveil_status digest_of(struct kveil_named *n, const struct kveil_data_key_config *pattern,
+static enum kveil_status digest_of(struct kveil_keyring_named *n, const struct kveil_data_key_config *pattern,
 				   struct kveil_span filling, uint8_t digest[KVEIL_DIGEST_BYTES],
 				   struct kveil_error *err)
 {
 	uint8_t mac[32];
 
 	kveil_buf_reset(&n->text);
-	kveil_tenants_digest_text(pattern, filling, &n->text);
+	kveil_named_keys_digest_text(pattern, filling, &n->text);
 	if (!kveil_buf_ok(&n->text))
 		return kveil_no_memory(err, "a key's name");
 	enum kveil_status status = n->namer->alg->mac(n->namer, kveil_buf_span(&n->text), mac, err);
@@ -183,8 +183,8 @@ static enum kveil_status digest_of(struct kveil_named *n, const struct kveil_dat
 	return status;
 }
 
-/* Room for the tenant's versions. */
-static enum kveil_status make_versions(struct kveil_named_slot *s, size_t count, struct kveil_error *err)
+/* Room for the named key's versions. */
+static enum kveil_status make_versions(struct kveil_keyring_named_slot *s, size_t count, struct kveil_error *err)
 {
 	s->key.versions = count <= FEW ? s->few : calloc(count, sizeof *s->key.versions);
 	return s->key.versions ? KVEIL_OK : kveil_no_memory(err, "a key");
@@ -197,21 +197,21 @@ static int by_id(const void *a, const void *b)
 }
 
 /* Everything but the ciphers. Under the keystore's lock. */
-static enum kveil_status take_versions(struct kveil_named_slot *s, struct kveil_error *err)
+static enum kveil_status take_versions(struct kveil_keyring_named_slot *s, struct kveil_error *err)
 {
 	struct kveil_key *key = &s->key;
 	size_t count = 0;
 
-	for (const struct kveil_tenant_version *v = s->tenant->versions; v; v = v->next)
+	for (const struct kveil_named_key_version *v = s->named->versions; v; v = v->next)
 		count++;
 	enum kveil_status status = make_versions(s, count, err);
 	if (status)
 		return status;
-	for (const struct kveil_tenant_version *v = s->tenant->versions; v; v = v->next) {
+	for (const struct kveil_named_key_version *v = s->named->versions; v; v = v->next) {
 		const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(v->algorithm);
 		if (!alg)
 			continue;
-		bool destroyed = v->state == KVEIL_KEY_DESTROYED || s->tenant->ended;
+		bool destroyed = v->state == KVEIL_KEY_DESTROYED || s->named->ended;
 		kveil_bound_init(&key->versions[key->count++], v->id, alg, destroyed);
 		if (kveil_bound_overhead(alg) > key->overhead)
 			key->overhead = kveil_bound_overhead(alg);
@@ -222,9 +222,9 @@ static enum kveil_status take_versions(struct kveil_named_slot *s, struct kveil_
 }
 
 /* FNV-1a. Topics with one hash share a turn, and nothing else. */
-static struct kveil_tenant_source source_of(const struct kveil_keyring *ring)
+static struct kveil_named_key_source source_of(const struct kveil_keyring *ring)
 {
-	struct kveil_tenant_source s = {.partition = ring->partition};
+	struct kveil_named_key_source s = {.partition = ring->partition};
 
 	for (const char *c = ring->topic; c && *c; c++)
 		s.topic = (s.topic ^ (uint8_t)*c) * UINT64_C(1099511628211) + 1;
@@ -238,11 +238,11 @@ void kveil_keyring_serve(struct kveil_keyring *ring, const char *topic, int32_t 
 }
 
 /* A name that is not there. Under the keystore's lock. */
-static enum kveil_status ask_for_new(struct kveil_keyring *ring, const struct kveil_named_slot *s,
+static enum kveil_status ask_for_new(struct kveil_keyring *ring, const struct kveil_keyring_named_slot *s,
 				     struct kveil_error *err)
 {
-	if (!kveil_tenants_are_full(ring->ks, s->pattern)) {
-		kveil_tenants_ask(ring->ks, s->pattern, s->digest, source_of(ring));
+	if (!kveil_named_keys_are_full(ring->ks, s->pattern)) {
+		kveil_named_keys_ask(ring->ks, s->pattern, s->digest, source_of(ring));
 		return kveil_fail(err, KVEIL_E_KEY_PENDING, "key '%s' is not there yet", s->label);
 	}
 	kveil_fail(err, KVEIL_E_KEY_LIMIT, "'%s' has the %llu names that it may, and this would be another",
@@ -252,7 +252,7 @@ static enum kveil_status ask_for_new(struct kveil_keyring *ring, const struct kv
 }
 
 /* The version that seals, with its cipher; asks for another where one is due. Under the keystore's lock. */
-static enum kveil_status take_active(struct kveil_keyring *ring, struct kveil_named_slot *s, int64_t now_ms,
+static enum kveil_status take_active(struct kveil_keyring *ring, struct kveil_keyring_named_slot *s, int64_t now_ms,
 				     struct kveil_error *err)
 {
 	struct kveil_keystore *ks = ring->ks;
@@ -260,24 +260,24 @@ static enum kveil_status take_active(struct kveil_keyring *ring, struct kveil_na
 	struct kveil_succession turn;
 	int64_t active_from;
 
-	if (kveil_tenants_is_destroyed(s->tenant))
+	if (kveil_named_keys_is_destroyed(s->named))
 		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' was destroyed", s->label);
 	/* One that cannot be unwrapped is passed over from then on. */
 	for (;;) {
-		kveil_tenants_succession(s->tenant, now_ms, &turn);
-		if (kveil_tenants_is_withheld(s->tenant))
+		kveil_named_keys_succession(s->named, now_ms, &turn);
+		if (kveil_named_keys_is_withheld(s->named))
 			return kveil_fail(err, KVEIL_E_KEY_DISABLED, "key '%s' is disabled, or due to be destroyed",
 					  s->label);
 		int64_t due = kveil_succession_due(&turn, s->pattern, 0, &active_from);
 		if (now_ms >= due)
-			kveil_tenants_ask(ks, s->pattern, s->digest, source_of(ring));
-		if (!turn.active && kveil_tenants_next(s->tenant) == KVEIL_TENANT_ENDED)
+			kveil_named_keys_ask(ks, s->pattern, s->digest, source_of(ring));
+		if (!turn.active && kveil_named_keys_next(s->named) == KVEIL_NAMED_KEY_ENDED)
 			return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key '%s' has used its last version number",
 					  s->label);
 		if (!turn.active)
 			return kveil_fail(err, KVEIL_E_KEY_PENDING, "the next version of key '%s' is not there yet",
 					  s->label);
-		struct kveil_tenant_version *v = (struct kveil_tenant_version *)(uintptr_t)turn.active;
+		struct kveil_named_key_version *v = (struct kveil_named_key_version *)(uintptr_t)turn.active;
 		key->active = kveil_bound_find(key, v->id);
 		if (!key->active)
 			return kveil_fail(err, KVEIL_E_INTERNAL, "key '%s' lost a version", s->label);
@@ -288,14 +288,14 @@ static enum kveil_status take_active(struct kveil_keyring *ring, struct kveil_na
 			s->check_ms = due;
 		key->active->cipher = s->spare;
 		s->spare = NULL;
-		enum kveil_status status = kveil_tenants_cipher(ks, v, &key->active->cipher, err);
+		enum kveil_status status = kveil_named_keys_cipher(ks, v, &key->active->cipher, err);
 		if (status != KVEIL_E_UNKNOWN_KEY)
 			return status;
 	}
 }
 
 /* Fills a slot whose name, pattern, digest and label are set. */
-static enum kveil_status fill(struct kveil_keyring *ring, struct kveil_named_slot *s, unsigned use,
+static enum kveil_status fill(struct kveil_keyring *ring, struct kveil_keyring_named_slot *s, unsigned use,
 			      struct kveil_error *err)
 {
 	struct kveil_keystore *ks = ring->ks;
@@ -306,9 +306,9 @@ static enum kveil_status fill(struct kveil_keyring *ring, struct kveil_named_slo
 	s->key = (struct kveil_key){.ring = ring, .slot = s, .label = s->label, .use = use, .until_ms = INT64_MAX};
 	s->check_ms = INT64_MAX;
 	pthread_mutex_lock(&ks->lock);
-	s->tenant = kveil_tenants_find(ks, s->digest);
-	if (s->tenant) {
-		s->changes = s->tenant->changes;
+	s->named = kveil_named_keys_find(ks, s->digest);
+	if (s->named) {
+		s->changes = s->named->changes;
 		status = take_versions(s, err);
 		if (!status && use & KVEIL_USE_SEAL)
 			status = take_active(ring, s, now, err);
@@ -326,8 +326,8 @@ static enum kveil_status fill(struct kveil_keyring *ring, struct kveil_named_slo
 	return status;
 }
 
-static enum kveil_status bind_slot(struct kveil_keyring *ring, struct kveil_named_slot *s, struct kveil_span name,
-				   unsigned use, uint64_t hash, struct kveil_error *err)
+static enum kveil_status bind_slot(struct kveil_keyring *ring, struct kveil_keyring_named_slot *s,
+				   struct kveil_span name, unsigned use, uint64_t hash, struct kveil_error *err)
 {
 	struct kveil_span filling;
 	const struct kveil_data_key_config *pattern = kveil_keys_config_pattern(ring->ks->config, name, &filling);
@@ -347,7 +347,7 @@ static enum kveil_status bind_slot(struct kveil_keyring *ring, struct kveil_name
 		release(s, false);
 		return status;
 	}
-	kveil_tenants_write_name(pattern, s->digest, s->label);
+	kveil_named_keys_write_name(pattern, s->digest, s->label);
 	return fill(ring, s, use, err);
 }
 
@@ -359,10 +359,10 @@ static enum kveil_status check_lease(struct kveil_keyring *ring, const struct kv
 	return kveil_keyring_tend_lease(ring, kveil_clock_wall_ms(), err);
 }
 
-enum kveil_status kveil_named_key(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
-				  struct kveil_key **ret, struct kveil_error *err)
+enum kveil_status kveil_keyring_named_key(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
+					  struct kveil_key **ret, struct kveil_error *err)
 {
-	struct kveil_named *n = ring->named;
+	struct kveil_keyring_named *n = ring->named;
 	enum kveil_status status = KVEIL_OK;
 
 	if (!ring->ks->registry)
@@ -373,7 +373,7 @@ enum kveil_status kveil_named_key(struct kveil_keyring *ring, struct kveil_span 
 		return status;
 	n = ring->named;
 	uint64_t hash = hash_of(name);
-	struct kveil_named_slot *set = &n->slots[hash % SETS * WAYS], *s = NULL;
+	struct kveil_keyring_named_slot *set = &n->slots[hash % SETS * WAYS], *s = NULL;
 	for (int i = 0; i < WAYS && !s; i++)
 		if (set[i].taken && is_called(&set[i], hash, name))
 			s = &set[i];
@@ -398,18 +398,18 @@ enum kveil_status kveil_named_key(struct kveil_keyring *ring, struct kveil_span 
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_named_sync(struct kveil_key *key, struct kveil_error *err)
+enum kveil_status kveil_keyring_named_sync(struct kveil_key *key, struct kveil_error *err)
 {
 	return fill(key->ring, key->slot, key->use, err);
 }
 
-enum kveil_status kveil_named_cipher(struct kveil_key *key, struct kveil_bound *b, struct kveil_error *err)
+enum kveil_status kveil_keyring_named_cipher(struct kveil_key *key, struct kveil_bound *b, struct kveil_error *err)
 {
 	struct kveil_keystore *ks = key->ring->ks;
 
 	pthread_mutex_lock(&ks->lock);
-	struct kveil_tenant_version *v = kveil_tenants_by_id(ks, b->id);
-	enum kveil_status status = v ? kveil_tenants_cipher(ks, v, &b->cipher, err)
+	struct kveil_named_key_version *v = kveil_named_keys_by_id(ks, b->id);
+	enum kveil_status status = v ? kveil_named_keys_cipher(ks, v, &b->cipher, err)
 				     : kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", b->id);
 	pthread_mutex_unlock(&ks->lock);
 	return status;

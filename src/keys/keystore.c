@@ -51,7 +51,7 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 	}
 	kveil_map_clear(&ks->names);
 	kveil_map_clear(&ks->ids);
-	kveil_tenants_clear(ks);
+	kveil_named_keys_clear(ks);
 	kveil_secret_free(ks->in_memory.seed);
 	if (ks->registry)
 		ks->registry->driver->close(ks->registry);
@@ -144,7 +144,7 @@ enum kveil_status kveil_keystore_add(struct kveil_keystore *ks, struct kveil_key
 
 bool kveil_keystore_has_id(const struct kveil_keystore *ks, uint32_t id)
 {
-	return kveil_keystore_by_id(ks, id) || kveil_tenants_by_id(ks, id);
+	return kveil_keystore_by_id(ks, id) || kveil_named_keys_by_id(ks, id);
 }
 
 enum kveil_status kveil_keystore_draw_id(struct kveil_keystore *ks, uint32_t *ret, struct kveil_error *err)
@@ -368,10 +368,10 @@ void kveil_keystore_patterns(struct kveil_keystore *ks, kveil_pattern_info_fn *f
 			continue;
 		struct kveil_pattern_info info = {.pattern = c->name};
 		pthread_mutex_lock(&ks->lock);
-		if (ks->tenants.rates)
-			info.names = ks->tenants.rates[i].count;
-		for (size_t k = 0; k < ks->tenants.asked_count; k++)
-			info.waiting += ks->tenants.asked[k].pattern == c;
+		if (ks->named_keys.rates)
+			info.names = ks->named_keys.rates[i].count;
+		for (size_t k = 0; k < ks->named_keys.asked_count; k++)
+			info.waiting += ks->named_keys.asked[k].pattern == c;
 		pthread_mutex_unlock(&ks->lock);
 		fn(user, &info);
 	}

@@ -81,7 +81,7 @@ static const struct kveil_key_record *outside(const struct kveil_keystore *ks, u
 static bool find_due(const struct kveil_keystore *ks, const struct kveil_withheld *w, struct kveil_due *ret)
 {
 	const struct kveil_key_version *v = kveil_keystore_by_id(ks, w->id);
-	const struct kveil_tenant_version *t = kveil_tenants_by_id(ks, w->id);
+	const struct kveil_named_key_version *t = kveil_named_keys_by_id(ks, w->id);
 	const struct kveil_key_record *r = outside(ks, w->id);
 
 	*ret = (struct kveil_due){.whole = w->whole};
@@ -92,12 +92,12 @@ static bool find_due(const struct kveil_keystore *ks, const struct kveil_withhel
 		snprintf(ret->name, sizeof ret->name, "%s", r->name);
 		return true;
 	}
-	if (!t || t->state == KVEIL_KEY_DESTROYED || t->tenant->ended)
+	if (!t || t->state == KVEIL_KEY_DESTROYED || t->named->ended)
 		return false;
 	ret->version = t->version;
-	ret->tenant.pattern = t->tenant->pattern;
-	memcpy(ret->tenant.digest, t->tenant->digest, sizeof ret->tenant.digest);
-	kveil_tenants_write_name(t->tenant->pattern, t->tenant->digest, ret->name);
+	ret->named.pattern = t->named->pattern;
+	memcpy(ret->named.digest, t->named->digest, sizeof ret->named.digest);
+	kveil_named_keys_write_name(t->named->pattern, t->named->digest, ret->name);
 	return true;
 }
 

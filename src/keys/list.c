@@ -90,15 +90,16 @@ void kveil_keystore_each(struct kveil_keystore *ks, kveil_key_info_fn *fn, void 
 	free(names);
 }
 
-static const char *tenants_state(struct kveil_keystore *ks, const struct kveil_tenant_version *v,
-				 const struct kveil_succession *turn, int64_t *ret_due_ms)
+static const char *named_state(struct kveil_keystore *ks, const struct kveil_named_key_version *v,
+			       const struct kveil_succession *turn, int64_t *ret_due_ms)
 {
 	*ret_due_ms = 0;
-	const struct kveil_key_version *wrapper = v->wrapped_len < KVEIL_TENANT_PREFIX_BYTES
-						      ? NULL
-						      : kveil_keystore_by_id(ks, kveil_tenants_wrapper_id(v->wrapped));
+	const struct kveil_key_version *wrapper =
+	    v->wrapped_len < KVEIL_NAMED_KEY_PREFIX_BYTES
+		? NULL
+		: kveil_keystore_by_id(ks, kveil_named_keys_wrapper_id(v->wrapped));
 
-	if (v->tenant->ended || v->state == KVEIL_KEY_DESTROYED ||
+	if (v->named->ended || v->state == KVEIL_KEY_DESTROYED ||
 	    (wrapper && wrapper->record.state == KVEIL_KEY_DESTROYED))
 		return "destroyed";
 	const char *withheld = withheld_state(ks, v->id, ret_due_ms);
@@ -111,65 +112,65 @@ static const char *tenants_state(struct kveil_keystore *ks, const struct kveil_t
 	return v->active_from_ms > turn->now_ms ? "pending" : "previous";
 }
 
-/* The next number that t has versions of; KVEIL_TENANT_ENDED = none. */
-static uint32_t number_after(const struct kveil_tenant *t, uint32_t number)
+/* The next number that t has versions of; KVEIL_NAMED_KEY_ENDED = none. */
+static uint32_t number_after(const struct kveil_named_key *t, uint32_t number)
 {
-	uint32_t ret = KVEIL_TENANT_ENDED;
+	uint32_t ret = KVEIL_NAMED_KEY_ENDED;
 
-	for (const struct kveil_tenant_version *v = t ? t->versions : NULL; v; v = v->next)
+	for (const struct kveil_named_key_version *v = t ? t->versions : NULL; v; v = v->next)
 		if (v->version > number && v->version < ret)
 			ret = v->version;
 	return ret;
 }
 
-static void tell_tenants(struct kveil_keystore *ks, const char *name, const struct kveil_tenant_version *v,
-			 const struct kveil_succession *turn, kveil_key_info_fn *fn, void *user)
+static void tell_named(struct kveil_keystore *ks, const char *name, const struct kveil_named_key_version *v,
+		       const struct kveil_succession *turn, kveil_key_info_fn *fn, void *user)
 {
 	struct kveil_key_info info = {.name = name,
 				      .algorithm = kveil_algorithm_by_wire_id(v->algorithm)->name,
-				      .kek = v->tenant->pattern->name,
+				      .kek = v->named->pattern->name,
 				      .version = v->version,
 				      .id = v->id,
 				      .created_ms = v->created_ms,
 				      .active_from_ms = v->active_from_ms};
 
-	info.state = tenants_state(ks, v, turn, &info.due_ms);
+	info.state = named_state(ks, v, turn, &info.due_ms);
 	fn(user, &info);
 }
 
 /* Under lock. */
-static void each_tenants(struct kveil_keystore *ks, const char *name, const struct kveil_tenant *t,
-			 kveil_key_info_fn *fn, void *user)
+static void each_named(struct kveil_keystore *ks, const char *name, const struct kveil_named_key *t,
+		       kveil_key_info_fn *fn, void *user)
 {
 	struct kveil_succession turn;
 
-	kveil_tenants_succession(t, kveil_clock_wall_ms(), &turn);
-	for (uint32_t number = number_after(t, 0); number != KVEIL_TENANT_ENDED; number = number_after(t, number))
-		for (const struct kveil_tenant_version *v = t->versions; v; v = v->next)
+	kveil_named_keys_succession(t, kveil_clock_wall_ms(), &turn);
+	for (uint32_t number = number_after(t, 0); number != KVEIL_NAMED_KEY_ENDED; number = number_after(t, number))
+		for (const struct kveil_named_key_version *v = t->versions; v; v = v->next)
 			if (v->version == number)
-				tell_tenants(ks, name, v, &turn, fn, user);
+				tell_named(ks, name, v, &turn, fn, user);
 }
 
 enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *name, kveil_key_info_fn *fn, void *user,
 					 struct kveil_error *err)
 {
-	struct kveil_tenant_ask asked;
-	bool is_tenant = kveil_tenants_meant(ks, name, &asked);
+	struct kveil_named_key_ask asked;
+	bool is_named = kveil_named_keys_meant(ks, name, &asked);
 
 	pthread_mutex_lock(&ks->lock);
-	struct kveil_key_name *n = is_tenant ? NULL : kveil_map_get(&ks->names, kveil_span_str(name));
-	const struct kveil_tenant *t = is_tenant ? kveil_tenants_find(ks, asked.digest) : NULL;
+	struct kveil_key_name *n = is_named ? NULL : kveil_map_get(&ks->names, kveil_span_str(name));
+	const struct kveil_named_key *t = is_named ? kveil_named_keys_find(ks, asked.digest) : NULL;
 	if (t && !t->versions)
 		t = NULL;
 	if (n)
 		each_version(ks, n, kveil_clock_wall_ms(), fn, user);
 	if (t)
-		each_tenants(ks, name, t, fn, user);
+		each_named(ks, name, t, fn, user);
 	pthread_mutex_unlock(&ks->lock);
 	if (n || t)
 		return KVEIL_OK;
 	kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", name);
-	kveil_tenants_hint(ks, name, err);
+	kveil_named_keys_hint(ks, name, err);
 	return KVEIL_E_NOT_FOUND;
 }
 
@@ -177,7 +178,7 @@ enum kveil_status kveil_keystore_each_of(struct kveil_keystore *ks, const char *
 
 struct named {
 	char name[KVEIL_KEY_NAME_MAX + 1];
-	const struct kveil_tenant *tenant;
+	const struct kveil_named_key *named;
 };
 
 static int by_text(const void *a, const void *b)
@@ -189,15 +190,15 @@ static int by_text(const void *a, const void *b)
 /* Under lock. NULL: out of memory. */
 static struct named *find_named(struct kveil_keystore *ks, const char *prefix, const char *after, size_t *ret_count)
 {
-	struct named *all = calloc(ks->tenants.names.cap + 1, sizeof *all);
+	struct named *all = calloc(ks->named_keys.names.cap + 1, sizeof *all);
 	size_t count = 0;
 
-	for (size_t i = 0; all && i < ks->tenants.names.cap; i++) {
-		const struct kveil_tenant *t = ks->tenants.names.slots[i].value;
+	for (size_t i = 0; all && i < ks->named_keys.names.cap; i++) {
+		const struct kveil_named_key *t = ks->named_keys.names.slots[i].value;
 		if (!t || !t->versions)
 			continue;
-		kveil_tenants_write_name(t->pattern, t->digest, all[count].name);
-		all[count].tenant = t;
+		kveil_named_keys_write_name(t->pattern, t->digest, all[count].name);
+		all[count].named = t;
 		count += strncmp(all[count].name, prefix, strlen(prefix)) == 0 &&
 			 (!after || strcmp(all[count].name, after) > 0);
 	}
@@ -217,7 +218,7 @@ enum kveil_status kveil_keystore_each_named(struct kveil_keystore *ks, const cha
 	struct named *all = find_named(ks, prefix, after, &count);
 	*ret_more = count > most;
 	for (size_t i = 0; all && i < count && i < most; i++)
-		each_tenants(ks, all[i].name, all[i].tenant, fn, user);
+		each_named(ks, all[i].name, all[i].named, fn, user);
 	pthread_mutex_unlock(&ks->lock);
 	free(all);
 	return all ? KVEIL_OK : kveil_no_memory(err, "names");
@@ -228,9 +229,9 @@ size_t kveil_keystore_count_names(struct kveil_keystore *ks, const char *pattern
 	size_t ret = 0;
 
 	pthread_mutex_lock(&ks->lock);
-	for (size_t i = 0; i < ks->tenants.names.cap; i++) {
-		const struct kveil_tenant *t = ks->tenants.names.slots[i].value;
-		ret += t && t->versions && strcmp(t->pattern->name, pattern) == 0 && !kveil_tenants_is_destroyed(t);
+	for (size_t i = 0; i < ks->named_keys.names.cap; i++) {
+		const struct kveil_named_key *t = ks->named_keys.names.slots[i].value;
+		ret += t && t->versions && strcmp(t->pattern->name, pattern) == 0 && !kveil_named_keys_is_destroyed(t);
 	}
 	pthread_mutex_unlock(&ks->lock);
 	return ret;

@@ -8,12 +8,12 @@
 enum kveil_status kveil_keys_set_state(struct kveil_keystore *ks, const char *asked, uint32_t version,
 				       enum kveil_key_state state, size_t *ret_changed, struct kveil_error *err)
 {
-	struct kveil_tenant_ask tenant;
+	struct kveil_named_key_ask named;
 	char name[KVEIL_KEY_NAME_MAX + 1];
 	struct kveil_keys_changing c = {.asked = asked, .name = name, .version = version, .state = state};
 
-	if (kveil_keys_name_meant(ks, asked, &tenant, name))
-		c.tenant = &tenant;
+	if (kveil_keys_name_meant(ks, asked, &named, name))
+		c.named = &named;
 	enum kveil_status status = kveil_keys_change(ks, &c, ret_changed, err);
 	/* What was retired or destroyed is, whatever becomes of its successor. */
 	if (!status)
@@ -34,9 +34,9 @@ enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *ask
 				      struct kveil_error *err)
 {
 	struct kveil_document now = {0}, meant = {0};
-	struct kveil_tenant_ask tenant;
+	struct kveil_named_key_ask named;
 	char name[KVEIL_KEY_NAME_MAX + 1];
-	bool is_tenant = kveil_keys_name_meant(ks, asked, &tenant, name);
+	bool is_named = kveil_keys_name_meant(ks, asked, &named, name);
 	size_t count;
 
 	*ret_changed = 0;
@@ -51,7 +51,7 @@ enum kveil_status kveil_keys_withhold(struct kveil_keystore *ks, const char *ask
 	if (!status && kind != KVEIL_EVENT_KEY_DESTROY_SCHEDULED && is_all_destroyed(&meant))
 		status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "'%s' was destroyed: that cannot be taken back", asked);
 	if (!status)
-		status = kveil_keystore_withhold(ks, &meant, kind, due_ms, is_tenant && !version, ret_changed, err);
+		status = kveil_keystore_withhold(ks, &meant, kind, due_ms, is_named && !version, ret_changed, err);
 	kveil_document_clear(&now);
 	kveil_document_clear(&meant);
 	/* Where another version takes over, it is there at once. */

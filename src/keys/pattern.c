@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Patterns of keys.data ("tenant-{}"), and the names that fill them. */
 #include "base/text.h"
-#include "keys/tenants.h"
+#include "keys/named_keys.h"
 
 const struct kveil_algorithm *kveil_pattern_algorithm(const struct kveil_data_key_config *pattern)
 {
@@ -33,20 +33,20 @@ const struct kveil_data_key_config *kveil_keys_config_pattern(const struct kveil
 	return NULL;
 }
 
-bool kveil_record_is_tenants(const struct kveil_key_record *r)
+bool kveil_record_is_named(const struct kveil_key_record *r)
 {
 	return strchr(r->kek, '{') != NULL; /* no KEK is called so */
 }
 
-void kveil_tenants_digest_text(const struct kveil_data_key_config *pattern, struct kveil_span filling,
-			       struct kveil_buf *out)
+void kveil_named_keys_digest_text(const struct kveil_data_key_config *pattern, struct kveil_span filling,
+				  struct kveil_buf *out)
 {
 	kveil_buf_append(out, pattern->name, strlen(pattern->name) + 1);
 	kveil_buf_append_span(out, filling);
 }
 
-void kveil_tenants_write_name(const struct kveil_data_key_config *pattern, const uint8_t digest[KVEIL_DIGEST_BYTES],
-			      char name[KVEIL_KEY_NAME_MAX + 1])
+void kveil_named_keys_write_name(const struct kveil_data_key_config *pattern, const uint8_t digest[KVEIL_DIGEST_BYTES],
+				 char name[KVEIL_KEY_NAME_MAX + 1])
 {
 	const char *braces = strstr(pattern->name, "{}");
 	size_t head = (size_t)(braces - pattern->name);
@@ -56,8 +56,8 @@ void kveil_tenants_write_name(const struct kveil_data_key_config *pattern, const
 	strcpy(name + head + (size_t)2 * KVEIL_DIGEST_BYTES, braces + 2); /* patterns are short enough */
 }
 
-bool kveil_tenants_read_name(const struct kveil_data_key_config *pattern, const char *name,
-			     uint8_t digest[KVEIL_DIGEST_BYTES])
+bool kveil_named_keys_read_name(const struct kveil_data_key_config *pattern, const char *name,
+				uint8_t digest[KVEIL_DIGEST_BYTES])
 {
 	struct kveil_span hex;
 	size_t n;

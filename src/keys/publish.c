@@ -16,7 +16,7 @@ static void tell_created(struct kveil_keystore *ks, const struct kveil_key_recor
 		const struct kveil_key_record *r = &records[i];
 		if (r->sequence != 1 || r->state != KVEIL_KEY_LIVE)
 			continue;
-		if (!kveil_record_is_tenants(r)) {
+		if (!kveil_record_is_named(r)) {
 			kveil_keystore_tell_keys(ks, KVEIL_EVENT_KEY_CREATED, r, 1);
 			continue;
 		}
@@ -69,12 +69,12 @@ enum kveil_status kveil_keystore_publish(struct kveil_keystore *ks, const struct
 bool kveil_keystore_copy_record(const struct kveil_keystore *ks, uint32_t id, struct kveil_document *d)
 {
 	const struct kveil_key_version *v = kveil_keystore_by_id(ks, id);
-	const struct kveil_tenant_version *t = v ? NULL : kveil_tenants_by_id(ks, id);
+	const struct kveil_named_key_version *t = v ? NULL : kveil_named_keys_by_id(ks, id);
 	struct kveil_key_record r = {0};
 
 	if (v)
 		return kveil_document_add(d, &v->record);
-	bool ok = !t || (kveil_tenants_record(t, &r) && kveil_document_add(d, &r));
+	bool ok = !t || (kveil_named_keys_record(t, &r) && kveil_document_add(d, &r));
 	kveil_key_record_clear(&r);
 	return ok;
 }

@@ -55,7 +55,7 @@ static enum kveil_status take_version(struct kveil_keystore *ks, const struct kv
 		struct kveil_key_name *n = kveil_keystore_intern(ks, kveil_span_str(r->name));
 		status = n ? kveil_keystore_add(ks, n, &copy, key, by, err) : kveil_no_memory(err, "a key");
 		if (!status && strchr(r->name, '{'))
-			kveil_tenants_wrapper_here(ks, r->id);
+			kveil_named_keys_wrapper_here(ks, r->id);
 		/* One that took its place unlawfully may have sealed: it opens on. */
 		for (size_t i = 0; !status && i + 1 < n->count; i++)
 			if (n->versions[i]->record.version == r->version &&
@@ -122,7 +122,7 @@ static enum kveil_status take_change(struct kveil_keystore *ks, const struct kve
 		kveil_secret_free(v->key);
 		v->key = NULL;
 		if (strchr(copy.name, '{'))
-			kveil_tenants_wrapper_gone(ks, v->record.id);
+			kveil_named_keys_wrapper_gone(ks, v->record.id);
 	}
 	pthread_mutex_unlock(&ks->lock);
 	return KVEIL_OK;
@@ -132,9 +132,9 @@ static enum kveil_status collect(void *user, const struct kveil_key_record *reco
 {
 	struct kveil_keystore *ks = user;
 
-	/* A tenant's key needs no custodian, so it waits for none. */
-	if (kveil_record_is_tenants(record))
-		return kveil_tenants_take(ks, record, err);
+	/* A named key needs no custodian, so it waits for none. */
+	if (kveil_record_is_named(record))
+		return kveil_named_keys_take(ks, record, err);
 	/* A file hands over all that it holds. */
 	for (size_t i = 0; i < ks->backlog.held_up; i++)
 		if (ks->backlog.all.records[i].id == record->id && ks->backlog.all.records[i].state == record->state &&
@@ -142,7 +142,7 @@ static enum kveil_status collect(void *user, const struct kveil_key_record *reco
 			return KVEIL_OK;
 	if (!kveil_document_add(&ks->backlog.all, record))
 		return kveil_no_memory(err, "keys");
-	return kveil_tenants_note(ks, record, err);
+	return kveil_named_keys_note(ks, record, err);
 }
 
 /* Its number is taken all the same: whoever makes the next version has to pass it. */
@@ -240,7 +240,7 @@ static bool is_overtaken(const struct kveil_document *b, size_t at)
 {
 	const struct kveil_key_record *r = &b->records[at];
 
-	for (size_t i = at + 1; i < b->count && !kveil_record_is_tenants(r); i++)
+	for (size_t i = at + 1; i < b->count && !kveil_record_is_named(r); i++)
 		if (kveil_key_record_supersedes(&b->records[i], r))
 			return true;
 	return false;
@@ -314,7 +314,7 @@ static void judge_unread(struct kveil_keystore *ks)
 	for (size_t i = 0; i < ks->backlog.all.count; i++) {
 		const struct kveil_key_record *r = &ks->backlog.all.records[i];
 		const struct kveil_data_key_config *d =
-		    kveil_record_is_tenants(r) ? NULL : kveil_keys_config_find(c, kveil_span_str(r->name));
+		    kveil_record_is_named(r) ? NULL : kveil_keys_config_find(c, kveil_span_str(r->name));
 		struct kveil_unread *u = d ? &ks->unread[d - c->data] : NULL;
 		/* That a custodian is away says nothing for good, and is what may change. */
 		if (u && kveil_status_class(u->why.status) != KVEIL_CLASS_RETRY)
@@ -334,7 +334,7 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_rea
 	uint64_t number = atomic_fetch_add(&ks->seeking.refreshes, 1) + 1;
 	struct kveil_error why = {0};
 
-	kveil_tenants_reading(ks);
+	kveil_named_keys_reading(ks);
 	pthread_mutex_lock(&ks->io_lock);
 	enum kveil_status status = ks->registry->driver->read(ks->registry, collect, ks, &why);
 	if (!status)
@@ -346,7 +346,7 @@ static enum kveil_status refresh_locked(struct kveil_keystore *ks, bool *ret_rea
 	*ret_read = !status;
 	if (!status)
 		status = take_backlog(ks, &changed, &why);
-	kveil_tenants_read(ks, *ret_read);
+	kveil_named_keys_read(ks, *ret_read);
 	if (status && err)
 		*err = why;
 	if (*ret_read) {

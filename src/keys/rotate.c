@@ -36,15 +36,15 @@ enum kveil_status kveil_keystore_rotate(struct kveil_keystore *ks, struct kveil_
 					struct kveil_error *err)
 {
 	struct kveil_key_name *n;
-	struct kveil_tenant_ask tenant;
+	struct kveil_named_key_ask named;
 	char text[KVEIL_KEY_NAME_MAX + 1];
 	bool won = false;
 
 	snprintf(text, sizeof text, "%.*s", (int)name.len, (const char *)name.data);
-	if (name.len < sizeof text && kveil_tenants_meant(ks, text, &tenant)) {
-		enum kveil_status status = kveil_tenants_rotate(ks, &tenant, active_from_ms, err);
+	if (name.len < sizeof text && kveil_named_keys_meant(ks, text, &named)) {
+		enum kveil_status status = kveil_named_keys_rotate(ks, &named, active_from_ms, err);
 		if (status == KVEIL_E_NOT_FOUND)
-			kveil_tenants_hint(ks, text, err);
+			kveil_named_keys_hint(ks, text, err);
 		return status;
 	}
 	enum kveil_status status = kveil_keystore_name(ks, name, 0, &n, err);

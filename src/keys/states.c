@@ -16,7 +16,7 @@ bool kveil_keys_is_meant(const struct kveil_key_record *r, const char *asked, co
 {
 	if (version && r->version != version)
 		return false;
-	return strcmp(r->name, name) == 0 || (!kveil_record_is_tenants(r) && strcmp(r->name, asked) == 0);
+	return strcmp(r->name, name) == 0 || (!kveil_record_is_named(r) && strcmp(r->name, asked) == 0);
 }
 
 /* A copy of the versions to change, with the change made and signed. */
@@ -58,30 +58,30 @@ enum kveil_status kveil_keys_count_meant(struct kveil_keystore *ks, const struct
 	}
 	if (!known) {
 		kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no key '%s' in the registry", asked);
-		kveil_tenants_hint(ks, asked, err);
+		kveil_named_keys_hint(ks, asked, err);
 		return KVEIL_E_NOT_FOUND;
 	}
 	return *ret ? KVEIL_OK : kveil_fail(err, KVEIL_E_NOT_FOUND, "key '%s' has no version %u", asked, version);
 }
 
 /* The registry's name for what an operator calls so. */
-bool kveil_keys_name_meant(struct kveil_keystore *ks, const char *asked, struct kveil_tenant_ask *ret,
+bool kveil_keys_name_meant(struct kveil_keystore *ks, const char *asked, struct kveil_named_key_ask *ret,
 			   char name[KVEIL_KEY_NAME_MAX + 1])
 {
-	bool is_tenant = kveil_tenants_meant(ks, asked, ret);
+	bool is_named = kveil_named_keys_meant(ks, asked, ret);
 
 	/* What is too long is nobody's name, though its beginning may be. */
 	snprintf(name, KVEIL_KEY_NAME_MAX + 1, "%s", strlen(asked) <= KVEIL_KEY_NAME_MAX ? asked : "");
-	if (is_tenant)
-		kveil_tenants_write_name(ret->pattern, ret->digest, name);
-	return is_tenant;
+	if (is_named)
+		kveil_named_keys_write_name(ret->pattern, ret->digest, name);
+	return is_named;
 }
 
 void kveil_keys_registry_name(struct kveil_keystore *ks, const char *asked, char name[KVEIL_KEY_NAME_MAX + 1])
 {
-	struct kveil_tenant_ask tenant;
+	struct kveil_named_key_ask named;
 
-	kveil_keys_name_meant(ks, asked, &tenant, name);
+	kveil_keys_name_meant(ks, asked, &named, name);
 }
 
 enum kveil_status kveil_keys_snapshot(struct kveil_keystore *ks, struct kveil_document *ret, struct kveil_error *err)
@@ -95,11 +95,11 @@ enum kveil_status kveil_keys_snapshot(struct kveil_keystore *ks, struct kveil_do
 enum kveil_status kveil_keys_count(struct kveil_keystore *ks, const char *asked, uint32_t version, size_t *ret,
 				   struct kveil_error *err)
 {
-	struct kveil_tenant_ask tenant;
+	struct kveil_named_key_ask named;
 	struct kveil_document now = {0};
 	char name[KVEIL_KEY_NAME_MAX + 1];
 
-	kveil_keys_name_meant(ks, asked, &tenant, name);
+	kveil_keys_name_meant(ks, asked, &named, name);
 	enum kveil_status status = kveil_keys_snapshot(ks, &now, err);
 	if (!status)
 		status = kveil_keys_count_meant(ks, &now, asked, name, version, ret, err);
@@ -112,12 +112,12 @@ size_t kveil_keys_count_wrapped(struct kveil_keystore *ks, const char *pattern, 
 	size_t ret = 0;
 
 	pthread_mutex_lock(&ks->lock);
-	for (size_t i = 0; i < ks->tenants.ids.cap; i++) {
-		const struct kveil_tenant_version *v = ks->tenants.ids.slots[i].value;
-		if (!v || v->wrapped_len < KVEIL_TENANT_PREFIX_BYTES || v->tenant->ended ||
+	for (size_t i = 0; i < ks->named_keys.ids.cap; i++) {
+		const struct kveil_named_key_version *v = ks->named_keys.ids.slots[i].value;
+		if (!v || v->wrapped_len < KVEIL_NAMED_KEY_PREFIX_BYTES || v->named->ended ||
 		    v->state == KVEIL_KEY_DESTROYED)
 			continue;
-		const struct kveil_key_version *by = kveil_keystore_by_id(ks, kveil_tenants_wrapper_id(v->wrapped));
+		const struct kveil_key_version *by = kveil_keystore_by_id(ks, kveil_named_keys_wrapper_id(v->wrapped));
 		ret += by && strcmp(by->record.name, pattern) == 0 && (!version || by->record.version == version);
 	}
 	pthread_mutex_unlock(&ks->lock);
@@ -125,11 +125,11 @@ size_t kveil_keys_count_wrapped(struct kveil_keystore *ks, const char *pattern, 
 }
 
 /* A version that a worker makes at the same moment must not outlive its name. */
-static enum kveil_status add_end(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
+static enum kveil_status add_end(struct kveil_keystore *ks, const struct kveil_named_key_ask *a,
 				 struct kveil_document *changed, struct kveil_error *err)
 {
 	struct kveil_key_record end;
-	enum kveil_status status = kveil_tenants_end(ks, a, &end, err);
+	enum kveil_status status = kveil_named_keys_end(ks, a, &end, err);
 
 	if (!status && !kveil_document_add(changed, &end))
 		status = kveil_no_memory(err, "keys");
@@ -191,8 +191,8 @@ enum kveil_status kveil_keys_change(struct kveil_keystore *ks, const struct kvei
 	if (!status)
 		status = changed_records(ks, &now, c->asked, c->name, c->version, c->state, &changed, err);
 	size_t count = changed.count;
-	if (!status && c->tenant && c->state == KVEIL_KEY_DESTROYED && !c->version)
-		status = add_end(ks, c->tenant, &changed, err);
+	if (!status && c->named && c->state == KVEIL_KEY_DESTROYED && !c->version)
+		status = add_end(ks, c->named, &changed, err);
 	if (!status && changed.count)
 		status = ks->registry->driver->append(ks->registry, changed.records, changed.count, err);
 	pthread_mutex_unlock(&ks->io_lock);
@@ -234,7 +234,7 @@ enum kveil_status kveil_keystore_end_due(struct kveil_keystore *ks, int64_t now_
 	for (int i = 0; !status && i < 256 && kveil_keystore_next_due(ks, now_ms, &due); i++) {
 		struct kveil_keys_changing c = {.asked = due.name,
 						.name = due.name,
-						.tenant = due.tenant.pattern ? &due.tenant : NULL,
+						.named = due.named.pattern ? &due.named : NULL,
 						.version = due.whole ? 0 : due.version,
 						.state = KVEIL_KEY_DESTROYED,
 						.why = "as scheduled"};

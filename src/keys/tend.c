@@ -151,7 +151,7 @@ static enum kveil_status tend(struct kveil_keystore *ks, int64_t now_wall_ms, st
 		} else {
 			status = make_due(ks, now_wall_ms, &why);
 			if (!status)
-				status = kveil_tenants_make(ks, now_wall_ms, &why);
+				status = kveil_named_keys_make(ks, now_wall_ms, &why);
 			if (status == KVEIL_E_KEY_PENDING) /* whoever waits for them knows */
 				status = KVEIL_OK;
 		}
@@ -194,13 +194,13 @@ enum kveil_status kveil_keystore_make_asked(struct kveil_keystore *ks, int64_t n
 	status = kveil_keystore_refresh_read(ks, &read, err);
 	if (read)
 		status = KVEIL_OK;
-	if (!status && kveil_clock_mono_ms() < ks->tending.retry_at_ms && kveil_tenants_are_asked(ks)) {
+	if (!status && kveil_clock_mono_ms() < ks->tending.retry_at_ms && kveil_named_keys_are_asked(ks)) {
 		status = ks->tending.last_failure.status;
 		if (err)
 			*err = ks->tending.last_failure;
 	}
 	if (!status)
-		status = kveil_tenants_make(ks, now_wall_ms, err);
+		status = kveil_named_keys_make(ks, now_wall_ms, err);
 	pthread_mutex_unlock(&ks->tend_lock);
 	return status;
 }

@@ -27,7 +27,7 @@ FIELDS = """\
   - {path: "header:who", encrypt: {key: pii}}
 """
 # Whose record it is, is nobody's business either.
-TENANTS = """\
+NAMED = """\
   - {path: "$.tenant", hash: {key: pepper}}
   - {path: "$.amount", encrypt: {key: "tenant-{$.tenant}", type: json}}
 """
@@ -89,7 +89,7 @@ def test_no_canary_and_no_key_comes_out(make_kveil, kafka):
     canary = "kanarie" + uuid.uuid4().hex
     k.keys = "kveil.keys." + uuid.uuid4().hex[:8]
     k.config(kafka.bootstrap, extra="log: {level: debug}", workers=2, registry=f"kafka:{k.keys}", data=PATTERN)
-    k.rules(FIELDS + TENANTS)
+    k.rules(FIELDS + NAMED)
     k.init()
     good = [record(canary, i) for i in range(500)]
     # Cut JSON, a value of a kind that encrypt does not take, bytes that are no UTF-8, an empty value.
@@ -99,7 +99,7 @@ def test_no_canary_and_no_key_comes_out(make_kveil, kafka):
     # Names that none may have, one that is too long, and one that was destroyed.
     poison += [{"key": f"{canary}-p".encode(), "value": json.dumps({"tenant": t, "amount": 1}).encode()} for t in (
         f"{canary} ten", f"{canary}-ten@1", f"{canary}-ten-" + "x" * 200, f"{canary}-ten-gone")]
-    (k.dir / "apply.yaml").write_text(f'name: {k.name}\ntopics: [{k.topic}]\noutput: "{{topic}}.x"\nfields:\n{TENANTS}')
+    (k.dir / "apply.yaml").write_text(f'name: {k.name}\ntopics: [{k.topic}]\noutput: "{{topic}}.x"\nfields:\n{NAMED}')
     k.run("apply", "-c", "kveil.yaml", "-r", "apply.yaml", input=poison[-1]["value"].decode() + "\n", check=0)
     k.run("keys", "destroy", f"tenant-{canary}-ten-gone", "--yes", "--now", check=0)
     kafka.produce(k.topic, good[:250] + poison + good[250:])
@@ -161,7 +161,7 @@ def test_apply_says_nothing_of_values(make_kveil, kafka):
     k = make_kveil(topics=False)
     canary = "kanarie" + uuid.uuid4().hex
     k.config(kafka.bootstrap, data=PATTERN)
-    k.rules(FIELDS + TENANTS)
+    k.rules(FIELDS + NAMED)
     k.init()
     rules = ["apply", "-c", "kveil.yaml", "-r", f"rules/{k.name}.yaml"]
     lines = record(canary, 1)["value"].decode() + "\n"

@@ -10,13 +10,13 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from broker import Broker
 from conftest import wait_for
 from custodian import Bao, transit
-from test_tenants import FIELDS, PATTERN, record
+from test_named_keys import FIELDS, PATTERN, record
 
 RECORDS = [json.dumps({"v": f"value {i}"}).encode() for i in range(300)]
 
 
 def test_invented_names_hold_up_their_own_partition(make_kveil, kafka):
-    """Ten thousand names that nobody knows on one partition; the tenants of the other pass at once."""
+    """Ten thousand names that nobody knows on one partition; the names of the other pass at once."""
     k = make_kveil(partitions=2)
     k.config(kafka.bootstrap, data=PATTERN.format(algorithm="aes-256-gcm", limit=1))
     k.rules(FIELDS)
@@ -300,7 +300,7 @@ def test_a_dead_output_delays_no_stop(make_kveil, kafka, second):
 
 
 def test_three_in_trouble_and_the_others_go_on(make_kveil, kafka, second, tmp_path):
-    """One worker: a key that cannot seal, a tenant in the making, an output partition without a leader, which takes more
+    """One worker: a key that cannot seal, a named key in the making, an output partition without a leader, which takes more
     than may be in flight. All else flows; when the broker is back, all of it arrives in its order."""
     bao = Bao(tmp_path).start()
     n, lame_n = 300, 6000
@@ -315,16 +315,16 @@ def test_three_in_trouble_and_the_others_go_on(make_kveil, kafka, second, tmp_pa
         pii = '  - {path: "$.v", encrypt: {key: pii}}\n'
         lame = another_topic(k, kafka, "lame", pii, [1, 2])
         brief = another_topic(k, kafka, "brief", pii.replace("pii", "brief"), [1, 1])
-        tenants = another_topic(k, kafka, "tenants", FIELDS, [1, 1])
+        named = another_topic(k, kafka, "named", FIELDS, [1, 1])
         p = k.init().start()
-        for topic in (lame, brief, tenants):
+        for topic in (lame, brief, named):
             for partition in (0, 1):
                 kafka.produce(topic, [record("acme", i) for i in range(n)], partition=partition)
             wait_for("all at first", lambda: kafka.end_offsets(topic + ".secure") == {0: n, 1: n})
 
         bao.freeze()
         second.stop()
-        kafka.produce(tenants, [record(f"invented{i}", i) for i in range(1000)], partition=1)
+        kafka.produce(named, [record(f"invented{i}", i) for i in range(1000)], partition=1)
         kafka.produce(lame, [big(i) for i in range(lame_n)], partition=1)
         wait_for("its end", lambda: "'brief' has no version that may seal" in k.get("/readyz")[1], timeout=60)
         kafka.produce(brief, RECORDS, partition=1)
@@ -332,12 +332,12 @@ def test_three_in_trouble_and_the_others_go_on(make_kveil, kafka, second, tmp_pa
                  and k.metric("kveil_named_keys_waiting", pattern="tenant-{}") > 10)
         assert 2_000_000 < k.metric("kveil_in_flight_bytes") < 22_000_000
         for i in range(2, 6):
-            for topic in (lame, tenants):
+            for topic in (lame, named):
                 begin = time.time()
                 kafka.produce(topic, [record("acme", j) for j in range(n)])
                 wait_for(f"{topic}[0]", lambda: partition_end(kafka, topic) == n * i, timeout=5)
                 assert time.time() - begin < 5
-        for topic in (lame, tenants):
+        for topic in (lame, named):
             wait_for("no lag", lambda: kafka.committed(k.group, topic) == n * 5)
         assert k.get("/livez")[0] == 200 and "assigned" in p.log.read_text()
         assert p.log.read_text().count("assigned") == 1

@@ -30,7 +30,7 @@ def keks(k, name="pii"):
 def test_a_key_outlives_either_kek(make):
     k = make(data=DATA)
     encrypt, decrypt = rules_for(k, "e.yaml", "encrypt"), rules_for(k, "d.yaml", "decrypt")
-    tenants = rules_for(k, "t.yaml", "encrypt", '"tenant-{$.t}"')
+    named = rules_for(k, "t.yaml", "encrypt", '"tenant-{$.t}"')
     lines = [apply(k, encrypt, '{"v":"one"}\n').stdout]
     # The versions from before come under both, the next are so.
     with_second(k)
@@ -39,7 +39,7 @@ def test_a_key_outlives_either_kek(make):
     assert keks(k) == {1: ("local", "new"), 2: ("local", "new")} and keks(k, "tenant-{}") == {1: ("local", "new")}
     assert json.loads(k.run("keys", "rewrap", "--json", check=0).stdout)["wrapped_anew"] == 0
     lines.append(apply(k, encrypt, '{"v":"two"}\n').stdout)
-    apply(k, tenants, '{"v":"x","t":"acme"}\n')
+    apply(k, named, '{"v":"x","t":"acme"}\n')
     k.run("keys", "backup", "b.json", check=0)
     # By somebody without kveil, with either of them.
     (k.dir / "wrong").write_bytes(os.urandom(32))

@@ -8,7 +8,7 @@ from confluent_kafka import TopicPartition
 
 from broker import Broker
 from conftest import Kafka, wait_for
-from test_tenants import FIELDS, PATTERN, another, make, record
+from test_named_keys import FIELDS, PATTERN, another, make, record
 
 TIGHT = {"session.timeout.ms": 6000, "max.poll.interval.ms": 6000}
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `keys import` beside somebody who makes versions of the same name: every key comes in, whoever is first. */
-#include "tenants_fixture.h"
+#include "named_keys_fixture.h"
 
 #define ITEM(value, id)                                                                                                \
 	"{\"keyData\":{\"typeUrl\":\"type.googleapis.com/google.crypto.tink.AesGcmKey\",\"value\":\"" value            \

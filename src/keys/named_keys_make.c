@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keys named from the record: who asks for them, and how they are made, rotated and ended. */
-#include "keys/tenants.h"
+#include "keys/named_keys.h"
 
 #include "base/clock.h"
 #include "base/secret.h"
@@ -20,7 +20,7 @@ static size_t most_asked(const struct kveil_keystore *ks)
 	return patterns && patterns < KVEIL_ASKED_MAX ? KVEIL_ASKED_MAX / patterns : 1;
 }
 
-static bool is_source(const struct kveil_tenant_source *a, const struct kveil_tenant_source *b)
+static bool is_source(const struct kveil_named_key_source *a, const struct kveil_named_key_source *b)
 {
 	return a->topic == b->topic && a->partition == b->partition;
 }
@@ -28,16 +28,16 @@ static bool is_source(const struct kveil_tenant_source *a, const struct kveil_te
 /* What is asked for of one pattern. */
 struct crowd {
 	size_t count;
-	struct kveil_tenant_ask *same, *last; /* for the same tenant; with the highest turn */
-	uint64_t turn;                        /* for one more of this source's */
+	struct kveil_named_key_ask *same, *last; /* for the same name; with the highest turn */
+	uint64_t turn;                           /* for one more of this source's */
 };
 
-static struct crowd look_at(const struct kveil_tenants *t, const struct kveil_tenant_ask *a, uint64_t served)
+static struct crowd look_at(const struct kveil_named_keys *t, const struct kveil_named_key_ask *a, uint64_t served)
 {
 	struct crowd c = {.turn = served};
 
 	for (size_t i = 0; i < t->asked_count; i++) {
-		struct kveil_tenant_ask *other = &t->asked[i];
+		struct kveil_named_key_ask *other = &t->asked[i];
 		if (memcmp(other->digest, a->digest, KVEIL_DIGEST_BYTES) == 0) /* public: the registry shows it */
 			c.same = other;
 		if (other->pattern != a->pattern)
@@ -54,19 +54,19 @@ static struct crowd look_at(const struct kveil_tenants *t, const struct kveil_te
 
 /* A queue of its own for each source, served in turns (start-time fair queueing). Where there is no room, the longest
  * gives way; whoever still wants what is dropped asks again. */
-void kveil_tenants_ask(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-		       const uint8_t digest[KVEIL_DIGEST_BYTES], struct kveil_tenant_source source)
+void kveil_named_keys_ask(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+			  const uint8_t digest[KVEIL_DIGEST_BYTES], struct kveil_named_key_source source)
 {
-	struct kveil_tenants *t = &ks->tenants;
-	const struct kveil_tenant_rate *rate = kveil_tenants_rate(ks, pattern);
-	struct kveil_tenant_ask a = {.pattern = pattern, .source = source};
+	struct kveil_named_keys *t = &ks->named_keys;
+	const struct kveil_named_key_rate *rate = kveil_named_keys_rate(ks, pattern);
+	struct kveil_named_key_ask a = {.pattern = pattern, .source = source};
 
 	if (!t->asked)
 		t->asked = calloc(KVEIL_ASKED_MAX, sizeof *t->asked);
 	if (!t->asked || !rate)
 		return;
 	memcpy(a.digest, digest, KVEIL_DIGEST_BYTES);
-	a.number = kveil_tenants_next(kveil_tenants_find(ks, digest));
+	a.number = kveil_named_keys_next(kveil_named_keys_find(ks, digest));
 	struct crowd c = look_at(t, &a, rate->turn);
 	a.turn = c.turn;
 	if (c.same) {
@@ -80,9 +80,9 @@ void kveil_tenants_ask(struct kveil_keystore *ks, const struct kveil_data_key_co
 	}
 }
 
-bool kveil_tenants_are_full(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern)
+bool kveil_named_keys_are_full(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern)
 {
-	const struct kveil_tenant_rate *rate = kveil_tenants_rate(ks, pattern);
+	const struct kveil_named_key_rate *rate = kveil_named_keys_rate(ks, pattern);
 
 	return rate && rate->count >= pattern->most_names;
 }
@@ -100,7 +100,7 @@ static bool has_one(struct kveil_bucket *b, uint64_t per_second)
 }
 
 /* NULL: no memory, or the topic has no limit of its own. */
-static struct kveil_bucket *topic_bucket(struct kveil_tenants *t, const struct kveil_tenant_ask *a)
+static struct kveil_bucket *topic_bucket(struct kveil_named_keys *t, const struct kveil_named_key_ask *a)
 {
 	for (size_t i = 0; i < t->topic_count; i++)
 		if (t->topics[i].topic == a->source.topic && t->topics[i].pattern == a->pattern)
@@ -119,11 +119,11 @@ static struct kveil_bucket *topic_bucket(struct kveil_tenants *t, const struct k
 }
 
 /* One more name of this pattern now? Names come from records, and records may be anybody's. */
-static bool allow(struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
+static bool allow(struct kveil_keystore *ks, const struct kveil_named_key_ask *a)
 {
-	struct kveil_tenant_rate *r = kveil_tenants_rate(ks, a->pattern);
+	struct kveil_named_key_rate *r = kveil_named_keys_rate(ks, a->pattern);
 	bool is_limited = a->pattern->new_per_topic && a->source.topic;
-	struct kveil_bucket *topic = is_limited ? topic_bucket(&ks->tenants, a) : NULL;
+	struct kveil_bucket *topic = is_limited ? topic_bucket(&ks->named_keys, a) : NULL;
 
 	if (!r || (is_limited && !topic) || (topic && !has_one(topic, a->pattern->new_per_topic)) ||
 	    !has_one(&r->bucket, a->pattern->new_per_second))
@@ -134,87 +134,88 @@ static bool allow(struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
 	return true;
 }
 
-static void give_back(struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
+static void give_back(struct kveil_keystore *ks, const struct kveil_named_key_ask *a)
 {
 	struct kveil_bucket *topic =
-	    a->pattern->new_per_topic && a->source.topic ? topic_bucket(&ks->tenants, a) : NULL;
+	    a->pattern->new_per_topic && a->source.topic ? topic_bucket(&ks->named_keys, a) : NULL;
 
-	kveil_tenants_rate(ks, a->pattern)->bucket.left += 1;
+	kveil_named_keys_rate(ks, a->pattern)->bucket.left += 1;
 	if (topic)
 		topic->left += 1;
 }
 
-uint32_t kveil_tenants_next(const struct kveil_tenant *t)
+uint32_t kveil_named_keys_next(const struct kveil_named_key *t)
 {
 	return t ? t->last + 1 : 1;
 }
 
 /* Nothing is made of this name any more. */
-static bool is_settled(const struct kveil_tenant *t)
+static bool is_settled(const struct kveil_named_key *t)
 {
-	return kveil_tenants_is_destroyed(t) || kveil_tenants_is_withheld(t) ||
-	       kveil_tenants_next(t) == KVEIL_TENANT_ENDED;
+	return kveil_named_keys_is_destroyed(t) || kveil_named_keys_is_withheld(t) ||
+	       kveil_named_keys_next(t) == KVEIL_NAMED_KEY_ENDED;
 }
 
-static void start(struct kveil_key_record *r, const struct kveil_tenant_ask *a, uint32_t version, int64_t now,
+static void start(struct kveil_key_record *r, const struct kveil_named_key_ask *a, uint32_t version, int64_t now,
 		  int64_t active_from)
 {
 	kveil_key_record_begin(r, a->pattern, version, now, active_from);
 	r->algorithm = a->pattern->algorithm->wire_id;
 	if (a->pattern->rotate_every_ms)
 		r->expires_ms = active_from + 2 * a->pattern->rotate_every_ms;
-	kveil_tenants_write_name(a->pattern, a->digest, r->name);
+	kveil_named_keys_write_name(a->pattern, a->digest, r->name);
 	snprintf(r->kek, sizeof r->kek, "%s", a->pattern->name);
 }
 
 /* What to make for this asking: false if there is nothing to make, any more or yet. */
-static bool begin(struct kveil_keystore *ks, const struct kveil_tenant_ask *a, int64_t now, struct kveil_key_record *r)
+static bool begin(struct kveil_keystore *ks, const struct kveil_named_key_ask *a, int64_t now,
+		  struct kveil_key_record *r)
 {
-	const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
+	const struct kveil_named_key *t = kveil_named_keys_find(ks, a->digest);
 	struct kveil_succession s;
 	int64_t active_from = now;
 
 	if (t) {
-		kveil_tenants_succession(t, now, &s);
+		kveil_named_keys_succession(t, now, &s);
 		if (is_settled(t) || now < kveil_succession_due(&s, a->pattern, 0, &active_from))
 			return false;
 	}
-	start(r, a, kveil_tenants_next(t), now, active_from);
+	start(r, a, kveil_named_keys_next(t), now, active_from);
 	return true;
 }
 
 /* Can whoever asked go on, with a new version or with the news that there will be none? */
-static bool is_served(const struct kveil_keystore *ks, const struct kveil_tenant_ask *a, int64_t now)
+static bool is_served(const struct kveil_keystore *ks, const struct kveil_named_key_ask *a, int64_t now)
 {
-	const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
+	const struct kveil_named_key *t = kveil_named_keys_find(ks, a->digest);
 	struct kveil_succession s;
 
-	if (!t || kveil_tenants_next(t) == a->number)
+	if (!t || kveil_named_keys_next(t) == a->number)
 		return t && is_settled(t);
-	kveil_tenants_succession(t, now, &s);
+	kveil_named_keys_succession(t, now, &s);
 	return s.active || is_settled(t);
 }
 
-static bool is_new(const struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
+static bool is_new(const struct kveil_keystore *ks, const struct kveil_named_key_ask *a)
 {
-	const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
+	const struct kveil_named_key *t = kveil_named_keys_find(ks, a->digest);
 
 	return !t || !t->versions;
 }
 
 /* The record that ends a name, whatever else is there or comes. */
-enum kveil_status kveil_tenants_end(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
-				    struct kveil_key_record *r, struct kveil_error *err)
+enum kveil_status kveil_named_keys_end(struct kveil_keystore *ks, const struct kveil_named_key_ask *a,
+				       struct kveil_key_record *r, struct kveil_error *err)
 {
 	int64_t now = kveil_clock_wall_ms();
 
-	start(r, a, KVEIL_TENANT_ENDED, now, now);
+	start(r, a, KVEIL_NAMED_KEY_ENDED, now, now);
 	r->state = KVEIL_KEY_DESTROYED;
 	enum kveil_status status = kveil_keystore_draw_id(ks, &r->id, err);
 	return status ? status : kveil_key_record_sign(r, ks->registry->secret, err);
 }
 
-static enum kveil_status make_one(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
+static enum kveil_status make_one(struct kveil_keystore *ks, const struct kveil_named_key_ask *a,
 				  struct kveil_key_record *r, struct kveil_error *err)
 {
 	uint8_t key[KVEIL_KEY_BYTES_MAX];
@@ -224,14 +225,14 @@ static enum kveil_status make_one(struct kveil_keystore *ks, const struct kveil_
 		status = kveil_crypto_random(key, a->pattern->algorithm->key_bytes, err);
 	pthread_mutex_lock(&ks->lock);
 	if (!status)
-		status = kveil_tenants_wrap(ks, a->pattern, r, key, err);
+		status = kveil_named_keys_wrap(ks, a->pattern, r, key, err);
 	pthread_mutex_unlock(&ks->lock);
 	kveil_secret_wipe(key, sizeof key);
 	return status;
 }
 
-enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct kveil_tenant_ask *a,
-				       int64_t active_from_ms, struct kveil_error *err)
+enum kveil_status kveil_named_keys_rotate(struct kveil_keystore *ks, const struct kveil_named_key_ask *a,
+					  int64_t active_from_ms, struct kveil_error *err)
 {
 	struct kveil_key_record r;
 	int64_t now = kveil_clock_wall_ms();
@@ -241,13 +242,13 @@ enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct k
 	/* Another process may make the same version at the same moment: then ours is the one after it. */
 	for (int i = 0; !status && !won && i < 10; i++) {
 		pthread_mutex_lock(&ks->lock);
-		const struct kveil_tenant *t = kveil_tenants_find(ks, a->digest);
-		if (t && kveil_tenants_is_destroyed(t))
+		const struct kveil_named_key *t = kveil_named_keys_find(ks, a->digest);
+		if (t && kveil_named_keys_is_destroyed(t))
 			status = kveil_fail(err, KVEIL_E_KEY_DESTROYED, "this key was destroyed");
 		else if (is_new(ks, a))
 			status = kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no such key in the registry");
 		else
-			start(&r, a, kveil_tenants_next(t), now, active_from_ms ? active_from_ms : now);
+			start(&r, a, kveil_named_keys_next(t), now, active_from_ms ? active_from_ms : now);
 		pthread_mutex_unlock(&ks->lock);
 		if (status)
 			return status;
@@ -255,7 +256,7 @@ enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct k
 		if (!status)
 			status = kveil_keystore_append(ks, &r, 1, err);
 		pthread_mutex_lock(&ks->lock);
-		won = kveil_tenants_by_id(ks, r.id) != NULL;
+		won = kveil_named_keys_by_id(ks, r.id) != NULL;
 		pthread_mutex_unlock(&ks->lock);
 		kveil_key_record_clear(&r);
 	}
@@ -267,15 +268,15 @@ enum kveil_status kveil_tenants_rotate(struct kveil_keystore *ks, const struct k
 
 static int by_turn(const void *a, const void *b)
 {
-	const struct kveil_tenant_ask *x = a, *y = b;
+	const struct kveil_named_key_ask *x = a, *y = b;
 
 	return x->turn < y->turn ? -1 : x->turn > y->turn;
 }
 
 /* One more of the pattern's names, beside those that are taken with it? */
-static bool has_place(struct kveil_keystore *ks, const struct kveil_tenant_ask *a)
+static bool has_place(struct kveil_keystore *ks, const struct kveil_named_key_ask *a)
 {
-	struct kveil_tenant_rate *r = kveil_tenants_rate(ks, a->pattern);
+	struct kveil_named_key_rate *r = kveil_named_keys_rate(ks, a->pattern);
 
 	return r && r->count + r->taking < a->pattern->most_names;
 }
@@ -284,11 +285,11 @@ static bool has_place(struct kveil_keystore *ks, const struct kveil_tenant_ask *
  * would keep the room of all that comes. In the order of turns. */
 static void move_up(struct kveil_keystore *ks)
 {
-	struct kveil_tenants *t = &ks->tenants;
+	struct kveil_named_keys *t = &ks->named_keys;
 
 	for (size_t i = 0; i < t->asked_count; i++) {
-		struct kveil_tenant_ask *a = &t->asked[i];
-		uint64_t least = kveil_tenants_rate(ks, a->pattern)->turn;
+		struct kveil_named_key_ask *a = &t->asked[i];
+		uint64_t least = kveil_named_keys_rate(ks, a->pattern)->turn;
 		if (a->turn >= least + i)
 			continue;
 		for (size_t k = 0; k < i; k++)
@@ -299,18 +300,18 @@ static void move_up(struct kveil_keystore *ks)
 }
 
 /* What was asked for and may be begun, to the end of what the two have room for; the rest waits. */
-static size_t take_asked(struct kveil_keystore *ks, int64_t now, struct kveil_tenant_ask *asked,
+static size_t take_asked(struct kveil_keystore *ks, int64_t now, struct kveil_named_key_ask *asked,
 			 struct kveil_key_record *made, size_t *ret_held_up, size_t *ret_unserved)
 {
-	struct kveil_tenants *t = &ks->tenants;
+	struct kveil_named_keys *t = &ks->named_keys;
 	size_t taken = 0, held_up = 0;
 
 	qsort(t->asked, t->asked_count, sizeof *t->asked, by_turn);
 	for (size_t i = 0; i < ks->config->data_count; i++)
-		kveil_tenants_rate(ks, &ks->config->data[i])->taking = 0;
+		kveil_named_keys_rate(ks, &ks->config->data[i])->taking = 0;
 	for (size_t i = 0; i < t->asked_count; i++) {
-		const struct kveil_tenant_ask a = t->asked[i];
-		struct kveil_tenant_rate *rate = kveil_tenants_rate(ks, a.pattern);
+		const struct kveil_named_key_ask a = t->asked[i];
+		struct kveil_named_key_rate *rate = kveil_named_keys_rate(ks, a.pattern);
 		bool adds = is_new(ks, &a);
 		if (!begin(ks, &a, now, &made[taken])) {
 			*ret_unserved += !is_served(ks, &a, now);
@@ -333,7 +334,8 @@ static size_t take_asked(struct kveil_keystore *ks, int64_t now, struct kveil_te
 }
 
 /* Whose names are not there after all: what they were allowed is for others. */
-static size_t count_unserved(struct kveil_keystore *ks, int64_t now, const struct kveil_tenant_ask *asked, size_t count)
+static size_t count_unserved(struct kveil_keystore *ks, int64_t now, const struct kveil_named_key_ask *asked,
+			     size_t count)
 {
 	size_t ret = 0;
 
@@ -345,19 +347,19 @@ static size_t count_unserved(struct kveil_keystore *ks, int64_t now, const struc
 	return ret;
 }
 
-bool kveil_tenants_are_asked(struct kveil_keystore *ks)
+bool kveil_named_keys_are_asked(struct kveil_keystore *ks)
 {
 	pthread_mutex_lock(&ks->lock);
-	bool ret = ks->tenants.asked_count > 0;
+	bool ret = ks->named_keys.asked_count > 0;
 	pthread_mutex_unlock(&ks->lock);
 	return ret;
 }
 
-enum kveil_status kveil_tenants_make(struct kveil_keystore *ks, int64_t now, struct kveil_error *err)
+enum kveil_status kveil_named_keys_make(struct kveil_keystore *ks, int64_t now, struct kveil_error *err)
 {
-	struct kveil_tenants *t = &ks->tenants;
+	struct kveil_named_keys *t = &ks->named_keys;
 	struct kveil_key_record *made = NULL;
-	struct kveil_tenant_ask *asked = NULL;
+	struct kveil_named_key_ask *asked = NULL;
 	enum kveil_status first = KVEIL_OK;
 	struct kveil_error why;
 	size_t taken = 0, count = 0, held_up = 0, unserved = 0;

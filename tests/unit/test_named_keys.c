@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keys named from the record: made on demand, cached, destroyed for good, and never told apart from outside. */
-#include "tenants_fixture.h"
+#include "named_keys_fixture.h"
 
 static void a_name_is_made_when_it_is_asked_for(void **state)
 {
@@ -24,7 +24,7 @@ static void a_name_is_made_when_it_is_asked_for(void **state)
 	assert_ok(try_open(theirs, "tenant-acme", &acme));
 	struct sealed from_there = seal(named(other, theirs, "tenant-acme", KVEIL_USE_SEAL));
 	assert_int_equal(id_of(&from_there), id_of(&acme));
-	/* A value moved to another tenant does not open, nor under a name that nobody has. */
+	/* A value moved to another name does not open, nor under a name that nobody has. */
 	assert_int_equal(try_open(theirs, "tenant-globex", &acme), KVEIL_E_UNKNOWN_KEY);
 	assert_int_equal(try_open(theirs, "tenant-nobody", &acme), KVEIL_E_UNKNOWN_KEY);
 	assert_null(strstr(err.message, "nobody"));
@@ -154,15 +154,15 @@ static void a_destroyed_name_stays_destroyed(void **state)
 	assert_ok(try_open(ring, "tenant-globex", &globex));
 
 	/* A version that a worker had begun before it knew changes nothing. */
-	struct kveil_tenant_ask ask;
-	assert_true(kveil_tenants_meant(other, "tenant-acme", &ask));
+	struct kveil_named_key_ask ask;
+	assert_true(kveil_named_keys_meant(other, "tenant-acme", &ask));
 	struct kveil_key_record late;
 	uint8_t bytes[32] = {7};
 	kveil_key_record_begin(&late, ask.pattern, 2, 1, 1);
 	late.algorithm = ask.pattern->algorithm->wire_id;
-	kveil_tenants_write_name(ask.pattern, ask.digest, late.name);
+	kveil_named_keys_write_name(ask.pattern, ask.digest, late.name);
 	assert_ok(kveil_keystore_draw_id(other, &late.id, &err));
-	assert_ok(kveil_tenants_wrap(other, ask.pattern, &late, bytes, &err));
+	assert_ok(kveil_named_keys_wrap(other, ask.pattern, &late, bytes, &err));
 	assert_ok(kveil_keystore_append(other, &late, 1, &err));
 	kveil_key_record_clear(&late);
 	assert_ok(kveil_keystore_tend(ks, kveil_clock_wall_ms(), &err));
@@ -306,29 +306,30 @@ static void a_wrapped_key_cannot_be_moved(void **state)
 {
 	struct kveil_keystore *ks = fixture_init(&fx);
 	struct kveil_keyring *ring = ring_of(ks);
-	struct kveil_tenant_ask acme, globex;
+	struct kveil_named_key_ask acme, globex;
 	uint8_t key[KVEIL_KEY_BYTES_MAX];
 	struct kveil_key_record r;
 
 	(void)state;
 	struct sealed a = seal(named(ks, ring, "tenant-acme", KVEIL_USE_SEAL));
-	assert_true(kveil_tenants_meant(ks, "tenant-acme", &acme) && kveil_tenants_meant(ks, "tenant-globex", &globex));
-	assert_true(kveil_tenants_record(kveil_tenants_by_id(ks, id_of(&a)), &r));
-	assert_ok(kveil_tenants_unwrap(ks, acme.pattern, &r, key, &err));
-	kveil_tenants_write_name(globex.pattern, globex.digest, r.name);
-	assert_int_equal(kveil_tenants_unwrap(ks, acme.pattern, &r, key, &err), KVEIL_E_REGISTRY_CORRUPT);
-	kveil_tenants_write_name(acme.pattern, acme.digest, r.name);
+	assert_true(kveil_named_keys_meant(ks, "tenant-acme", &acme) &&
+		    kveil_named_keys_meant(ks, "tenant-globex", &globex));
+	assert_true(kveil_named_keys_record(kveil_named_keys_by_id(ks, id_of(&a)), &r));
+	assert_ok(kveil_named_keys_unwrap(ks, acme.pattern, &r, key, &err));
+	kveil_named_keys_write_name(globex.pattern, globex.digest, r.name);
+	assert_int_equal(kveil_named_keys_unwrap(ks, acme.pattern, &r, key, &err), KVEIL_E_REGISTRY_CORRUPT);
+	kveil_named_keys_write_name(acme.pattern, acme.digest, r.name);
 	r.version++;
-	assert_int_equal(kveil_tenants_unwrap(ks, acme.pattern, &r, key, &err), KVEIL_E_REGISTRY_CORRUPT);
+	assert_int_equal(kveil_named_keys_unwrap(ks, acme.pattern, &r, key, &err), KVEIL_E_REGISTRY_CORRUPT);
 	r.version--;
 	for (size_t i = 5; i < r.wrapped_len; i++) {
 		r.wrapped[i] ^= 1;
-		assert_int_equal(kveil_tenants_unwrap(ks, acme.pattern, &r, key, &err), KVEIL_E_REGISTRY_CORRUPT);
+		assert_int_equal(kveil_named_keys_unwrap(ks, acme.pattern, &r, key, &err), KVEIL_E_REGISTRY_CORRUPT);
 		r.wrapped[i] ^= 1;
 	}
 	for (size_t n = r.wrapped_len; r.wrapped_len > 0;) {
 		r.wrapped_len--;
-		assert_int_equal(kveil_tenants_unwrap(ks, acme.pattern, &r, key, &err), KVEIL_E_REGISTRY_CORRUPT);
+		assert_int_equal(kveil_named_keys_unwrap(ks, acme.pattern, &r, key, &err), KVEIL_E_REGISTRY_CORRUPT);
 		n--;
 	}
 	kveil_key_record_clear(&r);
@@ -398,15 +399,15 @@ static void a_name_from_before_the_pattern(void **state)
 	fixture_parse(&fx, before);
 	kveil_keystore_unref(fixture_init(&fx));
 	fixture_forget(&fx);
-	fixture_parse(&fx, tenants_yaml);
+	fixture_parse(&fx, named_keys_yaml);
 	struct kveil_keystore *ks = fixture_init(&fx);
 	struct kveil_keyring *ring = ring_of(ks);
 	struct sealed acme = seal(named(ks, ring, "tenant-acme", KVEIL_USE_SEAL));
 	/* What the registry calls it is nobody's name. */
 	char name[KVEIL_KEY_NAME_MAX + 1];
-	struct kveil_tenant_ask ask;
-	assert_true(kveil_tenants_meant(ks, "tenant-acme", &ask));
-	kveil_tenants_write_name(ask.pattern, ask.digest, name);
+	struct kveil_named_key_ask ask;
+	assert_true(kveil_named_keys_meant(ks, "tenant-acme", &ask));
+	kveil_named_keys_write_name(ask.pattern, ask.digest, name);
 	assert_int_equal(kveil_keys_set_state(ks, name, 0, KVEIL_KEY_DESTROYED, &changed, &err), KVEIL_E_NOT_FOUND);
 	assert_ok(kveil_keys_set_state(ks, "tenant-acme", 0, KVEIL_KEY_DESTROYED, &changed, &err));
 	assert_int_equal(changed, 2);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keys named from the record where the registry holds, well signed, what no worker writes; where the pattern's own key
  * is not to be had; and where clocks go back. Nothing waits for ever, and no name holds up another. */
-#include "tenants_fixture.h"
+#include "named_keys_fixture.h"
 
 #include "base/secret.h"
 
@@ -35,13 +35,13 @@ struct junk {
 
 static uint32_t put_junk(const struct junk *j)
 {
-	struct kveil_tenant_ask ask;
+	struct kveil_named_key_ask ask;
 	struct kveil_key_record r;
 
-	assert_true(kveil_tenants_meant(ks, j->name, &ask));
+	assert_true(kveil_named_keys_meant(ks, j->name, &ask));
 	kveil_key_record_begin(&r, ask.pattern, j->version, 1, 1);
 	r.algorithm = ask.pattern->algorithm->wire_id;
-	kveil_tenants_write_name(ask.pattern, ask.digest, r.name);
+	kveil_named_keys_write_name(ask.pattern, ask.digest, r.name);
 	snprintf(r.kek, sizeof r.kek, "%s", j->kek);
 	assert_ok(kveil_keystore_draw_id(ks, &r.id, &err));
 	r.wrapped = calloc(1, j->len);
@@ -91,7 +91,7 @@ static void goes_on_beside(const struct junk *j)
 	struct sealed other = seal(named(ks, ring, "tenant-other", KVEIL_USE_SEAL));
 	assert_int_equal(records_in_registry(), before + 2);
 	assert_int_not_equal(id_of(&acme), id);
-	assert_int_equal(kveil_tenants_by_id(ks, id_of(&acme))->version, j->version + 1);
+	assert_int_equal(kveil_named_keys_by_id(ks, id_of(&acme))->version, j->version + 1);
 	/* What a custodian refuses is an outage, and in the way of whoever comes later, until it is destroyed. */
 	struct kveil_keystore *later = NULL;
 	if (strchr(j->kek, '{')) {
@@ -171,18 +171,18 @@ static void the_last_number_of_all(void **state)
 	struct kveil_key *key;
 
 	(void)state;
-	put_junk(&(struct junk){"tenant-acme", "gone-{}", KVEIL_TENANT_ENDED - 1, 1, 53});
+	put_junk(&(struct junk){"tenant-acme", "gone-{}", KVEIL_NAMED_KEY_ENDED - 1, 1, 53});
 	size_t before = records_in_registry();
 	assert_int_equal(kveil_keyring_named(ring, KVEIL_SPAN("tenant-acme"), KVEIL_USE_SEAL, &key, &err),
 			 KVEIL_E_UNSUPPORTED);
 	assert_ok(kveil_keystore_make_asked(ks, kveil_clock_wall_ms(), &err));
 	assert_int_equal(records_in_registry(), before);
 	/* And the number of the end, under whatever KEK: the name has ended. */
-	put_junk(&(struct junk){"tenant-b", "gone-{}", KVEIL_TENANT_ENDED, 1, 53});
+	put_junk(&(struct junk){"tenant-b", "gone-{}", KVEIL_NAMED_KEY_ENDED, 1, 53});
 	assert_int_equal(kveil_keyring_named(ring, KVEIL_SPAN("tenant-b"), KVEIL_USE_SEAL, &key, &err),
 			 KVEIL_E_KEY_DESTROYED);
 	/* A list does not count to it. */
-	put_junk(&(struct junk){"tenant-c", "tenant-{}", KVEIL_TENANT_ENDED - 1, pattern_id("tenant-{}"), 53});
+	put_junk(&(struct junk){"tenant-c", "tenant-{}", KVEIL_NAMED_KEY_ENDED - 1, pattern_id("tenant-{}"), 53});
 	size_t n;
 	assert_ok(kveil_keys_count(ks, "tenant-c", 0, &n, &err));
 	assert_int_equal(n, 1);
@@ -261,7 +261,7 @@ static void a_pattern_that_wraps_no_more_holds_up_no_other(void **state)
 		assert_ok(kveil_keyring_named(ring, KVEIL_SPAN("tenant-1"), KVEIL_USE_SEAL, &key, &err));
 	}
 	/* What was not made was not counted. */
-	assert_true(kveil_tenants_rate(ks, slow)->bucket.left >= 9);
+	assert_true(kveil_named_keys_rate(ks, slow)->bucket.left >= 9);
 	assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("slow-{}"), 0, &err));
 	seal(named(ks, ring, "slow-1", KVEIL_USE_SEAL));
 }
@@ -280,7 +280,7 @@ static void an_outage_uses_up_no_names(void **state)
 		assert_int_equal(kveil_keyring_named(ring, KVEIL_SPAN("slow-1"), KVEIL_USE_SEAL, &key, &err),
 				 KVEIL_E_KEY_PENDING);
 		assert_int_equal(kveil_keystore_make_asked(ks, kveil_clock_wall_ms(), &err), KVEIL_E_IO);
-		assert_true(kveil_tenants_rate(ks, slow)->bucket.left >= 9);
+		assert_true(kveil_named_keys_rate(ks, slow)->bucket.left >= 9);
 	}
 }
 
@@ -315,7 +315,7 @@ static void opening_asks_for_no_version(void **state)
 	struct sealed one = seal(named(ks, ring, "cn-acme.x", KVEIL_USE_SEAL));
 	assert_ok(kveil_keyring_tick(ring, now + 10 * HOUR, &err));
 	assert_ok(try_open(ring, "cn-acme.x", &one));
-	assert_int_equal(ks->tenants.asked_count, 0);
+	assert_int_equal(ks->named_keys.asked_count, 0);
 	assert_int_equal(kveil_keyring_named(ring, KVEIL_SPAN("cn-acme.x"), KVEIL_USE_SEAL, &key, &err),
 			 KVEIL_E_KEY_PENDING);
 	assert_ok(try_open(ring, "cn-acme.x", &one));
@@ -324,36 +324,36 @@ static void opening_asks_for_no_version(void **state)
 /* Letters of another size are another name to the registry, and none of kveil's. */
 static void a_name_has_one_spelling(void **state)
 {
-	struct kveil_tenant_ask ask;
+	struct kveil_named_key_ask ask;
 	struct kveil_key_record r;
 	uint8_t key[KVEIL_KEY_BYTES_MAX];
 
 	(void)state;
 	struct sealed a = seal(named(ks, ring, "tenant-acme", KVEIL_USE_SEAL));
-	assert_true(kveil_tenants_meant(ks, "tenant-acme", &ask));
-	assert_true(kveil_tenants_record(kveil_tenants_by_id(ks, id_of(&a)), &r));
-	assert_ok(kveil_tenants_unwrap(ks, ask.pattern, &r, key, &err));
+	assert_true(kveil_named_keys_meant(ks, "tenant-acme", &ask));
+	assert_true(kveil_named_keys_record(kveil_named_keys_by_id(ks, id_of(&a)), &r));
+	assert_ok(kveil_named_keys_unwrap(ks, ask.pattern, &r, key, &err));
 	for (char *c = r.name + 7; *c; c++)
 		*c = *c >= 'a' && *c <= 'f' ? (char)(*c - 32) : *c;
 	r.id++;
 	r.version = 7;
-	assert_ok(kveil_tenants_wrap(ks, ask.pattern, &r, key, &err));
+	assert_ok(kveil_named_keys_wrap(ks, ask.pattern, &r, key, &err));
 	assert_ok(kveil_keystore_append(ks, &r, 1, &err));
-	assert_null(kveil_tenants_by_id(ks, r.id));
+	assert_null(kveil_named_keys_by_id(ks, r.id));
 	kveil_key_record_clear(&r);
 }
 
 /* An operator copies the name out of the registry. */
 static void a_registrys_name_is_told_apart(void **state)
 {
-	struct kveil_tenant_ask ask;
+	struct kveil_named_key_ask ask;
 	char name[KVEIL_KEY_NAME_MAX + 1];
 	size_t n;
 
 	(void)state;
 	named(ks, ring, "tenant-acme", KVEIL_USE_SEAL);
-	assert_true(kveil_tenants_meant(ks, "tenant-acme", &ask));
-	kveil_tenants_write_name(ask.pattern, ask.digest, name);
+	assert_true(kveil_named_keys_meant(ks, "tenant-acme", &ask));
+	kveil_named_keys_write_name(ask.pattern, ask.digest, name);
 	assert_int_equal(kveil_keys_count(ks, name, 0, &n, &err), KVEIL_E_NOT_FOUND);
 	assert_non_null(strstr(err.hint, "as records do"));
 	assert_int_equal(kveil_keys_set_state(ks, name, 0, KVEIL_KEY_DESTROYED, &n, &err), KVEIL_E_NOT_FOUND);
@@ -384,8 +384,8 @@ static void a_wrapper_that_comes_late(void **state)
 	struct kveil_keyring *theirs = ring_of(other);
 	struct sealed acme = seal(named(other, theirs, "tenant-acme", KVEIL_USE_SEAL));
 	struct kveil_key_record r;
-	assert_true(kveil_tenants_record(kveil_tenants_by_id(other, id_of(&acme)), &r));
-	assert_ok(kveil_tenants_take(ks, &r, &err));
+	assert_true(kveil_named_keys_record(kveil_named_keys_by_id(other, id_of(&acme)), &r));
+	assert_ok(kveil_named_keys_take(ks, &r, &err));
 	kveil_key_record_clear(&r);
 	assert_int_equal(try_open(ring, "tenant-acme", &acme), KVEIL_E_UNKNOWN_KEY);
 	assert_int_equal(kveil_keyring_named(ring, KVEIL_SPAN("tenant-acme"), KVEIL_USE_SEAL, &key, &err),
@@ -402,26 +402,26 @@ static void a_wrapper_that_comes_late(void **state)
 /* An import that lost its number to another comes under a later one (registry_log.h); not under an earlier one. */
 static void a_key_that_comes_under_a_later_number(void **state)
 {
-	struct kveil_tenant_ask ask;
+	struct kveil_named_key_ask ask;
 	struct kveil_key_record r;
 	uint8_t key[KVEIL_KEY_BYTES_MAX];
 
 	(void)state;
 	struct sealed a = seal(named(ks, ring, "tenant-acme", KVEIL_USE_SEAL));
-	assert_true(kveil_tenants_meant(ks, "tenant-acme", &ask));
-	assert_true(kveil_tenants_record(kveil_tenants_by_id(ks, id_of(&a)), &r));
-	assert_ok(kveil_tenants_unwrap(ks, ask.pattern, &r, key, &err));
+	assert_true(kveil_named_keys_meant(ks, "tenant-acme", &ask));
+	assert_true(kveil_named_keys_record(kveil_named_keys_by_id(ks, id_of(&a)), &r));
+	assert_ok(kveil_named_keys_unwrap(ks, ask.pattern, &r, key, &err));
 	for (uint32_t version = 4; version >= 2; version -= 2) {
 		r.version = version;
-		assert_ok(kveil_tenants_wrap(ks, ask.pattern, &r, key, &err));
-		assert_ok(kveil_tenants_take(ks, &r, &err));
-		assert_int_equal(kveil_tenants_by_id(ks, id_of(&a))->version, 4);
-		assert_int_equal(kveil_tenants_next(kveil_tenants_find(ks, ask.digest)), 5);
+		assert_ok(kveil_named_keys_wrap(ks, ask.pattern, &r, key, &err));
+		assert_ok(kveil_named_keys_take(ks, &r, &err));
+		assert_int_equal(kveil_named_keys_by_id(ks, id_of(&a))->version, 4);
+		assert_int_equal(kveil_named_keys_next(kveil_named_keys_find(ks, ask.digest)), 5);
 	}
 	kveil_key_record_clear(&r);
 	assert_ok(kveil_keyring_tick(ring, kveil_clock_wall_ms(), &err));
 	assert_ok(try_open(ring, "tenant-acme", &a));
-	kveil_tenants_let_go(&ks->tenants, kveil_tenants_by_id(ks, id_of(&a)));
+	kveil_named_keys_let_go(&ks->named_keys, kveil_named_keys_by_id(ks, id_of(&a)));
 	assert_ok(try_open(ring, "tenant-acme", &a));
 }
 

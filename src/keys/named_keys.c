@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Names from records, and the keys under them. */
-#include "keys/tenants.h"
+#include "keys/named_keys.h"
 
 #include "base/bytes.h"
 #include "base/secret.h"
@@ -16,7 +16,7 @@ enum {
 };
 
 /* A version of a pattern's own key, ready to wrap and unwrap. */
-struct kveil_tenant_wrapper {
+struct kveil_named_key_wrapper {
 	uint32_t id;
 	const struct kveil_algorithm *alg;
 	struct kveil_cipher *cipher;
@@ -24,32 +24,33 @@ struct kveil_tenant_wrapper {
 
 /* --- names --- */
 
-struct kveil_tenant *kveil_tenants_find(const struct kveil_keystore *ks, const uint8_t digest[KVEIL_DIGEST_BYTES])
+struct kveil_named_key *kveil_named_keys_find(const struct kveil_keystore *ks, const uint8_t digest[KVEIL_DIGEST_BYTES])
 {
-	return kveil_map_get(&ks->tenants.names, kveil_span_of(digest, KVEIL_DIGEST_BYTES));
+	return kveil_map_get(&ks->named_keys.names, kveil_span_of(digest, KVEIL_DIGEST_BYTES));
 }
 
-struct kveil_tenant_version *kveil_tenants_by_id(const struct kveil_keystore *ks, uint32_t id)
+struct kveil_named_key_version *kveil_named_keys_by_id(const struct kveil_keystore *ks, uint32_t id)
 {
-	return kveil_map_get(&ks->tenants.ids, kveil_span_of(&id, sizeof id));
+	return kveil_map_get(&ks->named_keys.ids, kveil_span_of(&id, sizeof id));
 }
 
-struct kveil_tenant_rate *kveil_tenants_rate(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern)
+struct kveil_named_key_rate *kveil_named_keys_rate(struct kveil_keystore *ks,
+						   const struct kveil_data_key_config *pattern)
 {
-	if (!ks->tenants.rates)
-		ks->tenants.rates = calloc(ks->config->data_count, sizeof *ks->tenants.rates);
-	return ks->tenants.rates ? &ks->tenants.rates[pattern - ks->config->data] : NULL;
+	if (!ks->named_keys.rates)
+		ks->named_keys.rates = calloc(ks->config->data_count, sizeof *ks->named_keys.rates);
+	return ks->named_keys.rates ? &ks->named_keys.rates[pattern - ks->config->data] : NULL;
 }
 
-enum kveil_status kveil_tenants_digest(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-				       struct kveil_span filling, uint8_t digest[KVEIL_DIGEST_BYTES],
-				       struct kveil_error *err)
+enum kveil_status kveil_named_keys_digest(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+					  struct kveil_span filling, uint8_t digest[KVEIL_DIGEST_BYTES],
+					  struct kveil_error *err)
 {
 	const struct kveil_registry_secret *secret = ks->registry->secret;
 	struct kveil_buf text = KVEIL_BUF_INIT;
 	uint8_t mac[32];
 
-	kveil_tenants_digest_text(pattern, filling, &text);
+	kveil_named_keys_digest_text(pattern, filling, &text);
 	enum kveil_status status =
 	    kveil_buf_ok(&text)
 		? kveil_crypto_hmac(secret->name_hash, kveil_span_of(secret->name_key, sizeof secret->name_key),
@@ -63,7 +64,7 @@ enum kveil_status kveil_tenants_digest(struct kveil_keystore *ks, const struct k
 
 /* --- keys at hand --- */
 
-void kveil_tenants_let_go(struct kveil_tenants *t, struct kveil_tenant_version *v)
+void kveil_named_keys_let_go(struct kveil_named_keys *t, struct kveil_named_key_version *v)
 {
 	if (!v || !v->key)
 		return;
@@ -73,31 +74,31 @@ void kveil_tenants_let_go(struct kveil_tenants *t, struct kveil_tenant_version *
 }
 
 /* Room for one more: the place where the oldest stood. */
-static size_t make_room(struct kveil_tenants *t)
+static size_t make_room(struct kveil_named_keys *t)
 {
 	size_t at = t->held_next;
 
 	t->held_next = (t->held_next + 1) % HELD_MAX;
-	kveil_tenants_let_go(t, t->held[at]);
+	kveil_named_keys_let_go(t, t->held[at]);
 	return at;
 }
 
-static void evict_some(struct kveil_tenants *t)
+static void evict_some(struct kveil_named_keys *t)
 {
 	size_t gone = 0;
 
 	for (size_t i = 0; i < HELD_MAX && gone < EVICT; i++) {
-		struct kveil_tenant_version *v = t->held[(t->held_next + i) % HELD_MAX];
+		struct kveil_named_key_version *v = t->held[(t->held_next + i) % HELD_MAX];
 		gone += v != NULL;
-		kveil_tenants_let_go(t, v);
+		kveil_named_keys_let_go(t, v);
 	}
 }
 
 /* Takes a copy of the key into locked memory. */
-static enum kveil_status hold(struct kveil_tenants *t, struct kveil_tenant_version *v, const uint8_t *key, size_t n,
-			      struct kveil_error *err)
+static enum kveil_status hold(struct kveil_named_keys *t, struct kveil_named_key_version *v, const uint8_t *key,
+			      size_t n, struct kveil_error *err)
 {
-	if (!t->held && !(t->held = calloc(HELD_MAX, sizeof(struct kveil_tenant_version *))))
+	if (!t->held && !(t->held = calloc(HELD_MAX, sizeof(struct kveil_named_key_version *))))
 		return kveil_no_memory(err, "a key named from the record");
 	size_t at = make_room(t);
 	uint8_t *copy = kveil_secret_alloc(n);
@@ -117,9 +118,9 @@ static enum kveil_status hold(struct kveil_tenants *t, struct kveil_tenant_versi
 /* --- wrapping --- */
 
 static enum kveil_status wrapper_of(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern, uint32_t id,
-				    struct kveil_tenant_wrapper **ret, struct kveil_error *err)
+				    struct kveil_named_key_wrapper **ret, struct kveil_error *err)
 {
-	struct kveil_tenants *t = &ks->tenants;
+	struct kveil_named_keys *t = &ks->named_keys;
 
 	for (size_t i = 0; i < t->wrapper_count; i++)
 		if (t->wrappers[i].id == id) {
@@ -139,17 +140,17 @@ static enum kveil_status wrapper_of(struct kveil_keystore *ks, const struct kvei
 	if (v && !v->key)
 		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "the own key of '%s' was wrapped for others to open",
 				  pattern->name);
-	const struct kveil_tenant_rate *rate = kveil_tenants_rate(ks, pattern);
+	const struct kveil_named_key_rate *rate = kveil_named_keys_rate(ks, pattern);
 	if (!v && t->is_read && rate && !rate->held_up)
 		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u under the name '%s'", id, pattern->name);
 	if (!v)
 		return kveil_fail(err, KVEIL_E_KEK_UNAVAILABLE, "the own key of '%s' is not at hand", pattern->name);
-	struct kveil_tenant_wrapper *grown = realloc(t->wrappers, (t->wrapper_count + 1) * sizeof *grown);
+	struct kveil_named_key_wrapper *grown = realloc(t->wrappers, (t->wrapper_count + 1) * sizeof *grown);
 	if (!grown)
 		return kveil_no_memory(err, "a key named from the record");
 	t->wrappers = grown;
-	struct kveil_tenant_wrapper *w = &grown[t->wrapper_count];
-	*w = (struct kveil_tenant_wrapper){.id = id, .alg = v->alg};
+	struct kveil_named_key_wrapper *w = &grown[t->wrapper_count];
+	*w = (struct kveil_named_key_wrapper){.id = id, .alg = v->alg};
 	enum kveil_status status = v->alg->seal
 				       ? v->alg->cipher_new(kveil_span_of(v->key, v->alg->key_bytes), &w->cipher, err)
 				       : kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "'%s' wraps nothing", pattern->name);
@@ -160,34 +161,35 @@ static enum kveil_status wrapper_of(struct kveil_keystore *ks, const struct kvei
 	return KVEIL_OK;
 }
 
-uint32_t kveil_tenants_wrapper_id(const uint8_t *wrapped)
+uint32_t kveil_named_keys_wrapper_id(const uint8_t *wrapped)
 {
 	return kveil_be32(wrapped + 1);
 }
 
 /* What this version of a pattern's own key wrapped is looked at anew. */
-static void wrapper_changed(struct kveil_tenants *t, uint32_t id)
+static void wrapper_changed(struct kveil_named_keys *t, uint32_t id)
 {
 	for (size_t i = 0; i < t->ids.cap; i++) {
-		struct kveil_tenant_version *v = t->ids.slots[i].value;
-		if (!v || v->wrapped_len < KVEIL_TENANT_PREFIX_BYTES || kveil_tenants_wrapper_id(v->wrapped) != id)
+		struct kveil_named_key_version *v = t->ids.slots[i].value;
+		if (!v || v->wrapped_len < KVEIL_NAMED_KEY_PREFIX_BYTES ||
+		    kveil_named_keys_wrapper_id(v->wrapped) != id)
 			continue;
-		kveil_tenants_let_go(t, v);
+		kveil_named_keys_let_go(t, v);
 		v->dud = false;
-		v->tenant->changes++;
+		v->named->changes++;
 	}
 	atomic_fetch_add_explicit(&t->changes, 1, memory_order_release);
 }
 
-void kveil_tenants_wrapper_here(struct kveil_keystore *ks, uint32_t id)
+void kveil_named_keys_wrapper_here(struct kveil_keystore *ks, uint32_t id)
 {
-	if (ks->tenants.has_duds)
-		wrapper_changed(&ks->tenants, id);
+	if (ks->named_keys.has_duds)
+		wrapper_changed(&ks->named_keys, id);
 }
 
-void kveil_tenants_wrapper_gone(struct kveil_keystore *ks, uint32_t id)
+void kveil_named_keys_wrapper_gone(struct kveil_keystore *ks, uint32_t id)
 {
-	struct kveil_tenants *t = &ks->tenants;
+	struct kveil_named_keys *t = &ks->named_keys;
 
 	for (size_t i = 0; i < t->wrapper_count; i++)
 		if (t->wrappers[i].id == id) {
@@ -198,7 +200,7 @@ void kveil_tenants_wrapper_gone(struct kveil_keystore *ks, uint32_t id)
 	wrapper_changed(t, id);
 }
 
-struct kveil_key_record kveil_tenants_head(const struct kveil_tenant_version *v)
+struct kveil_key_record kveil_named_keys_head(const struct kveil_named_key_version *v)
 {
 	struct kveil_key_record r = {.id = v->id,
 				     .version = v->version,
@@ -210,14 +212,14 @@ struct kveil_key_record kveil_tenants_head(const struct kveil_tenant_version *v)
 				     .expires_ms = v->expires_ms,
 				     .changed_ms = v->changed_ms};
 
-	kveil_tenants_write_name(v->tenant->pattern, v->tenant->digest, r.name);
-	snprintf(r.kek, sizeof r.kek, "%s", v->tenant->pattern->name);
+	kveil_named_keys_write_name(v->named->pattern, v->named->digest, r.name);
+	snprintf(r.kek, sizeof r.kek, "%s", v->named->pattern->name);
 	return r;
 }
 
-bool kveil_tenants_record(const struct kveil_tenant_version *v, struct kveil_key_record *ret)
+bool kveil_named_keys_record(const struct kveil_named_key_version *v, struct kveil_key_record *ret)
 {
-	*ret = kveil_tenants_head(v);
+	*ret = kveil_named_keys_head(v);
 	if (!v->wrapped_len)
 		return true;
 	ret->wrapped = malloc(v->wrapped_len);
@@ -228,27 +230,27 @@ bool kveil_tenants_record(const struct kveil_tenant_version *v, struct kveil_key
 	return true;
 }
 
-enum kveil_status kveil_tenants_unwrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-				       const struct kveil_key_record *r, uint8_t key[KVEIL_KEY_BYTES_MAX],
-				       struct kveil_error *err)
+enum kveil_status kveil_named_keys_unwrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+					  const struct kveil_key_record *r, uint8_t key[KVEIL_KEY_BYTES_MAX],
+					  struct kveil_error *err)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
-	uint8_t head[KVEIL_PAYLOAD_MAX], out[KVEIL_TENANT_WRAPPED_MAX];
-	struct kveil_tenant_wrapper *w;
+	uint8_t head[KVEIL_PAYLOAD_MAX], out[KVEIL_NAMED_KEY_WRAPPED_MAX];
+	struct kveil_named_key_wrapper *w;
 	size_t n = 0;
 
-	if (!alg || r->wrapped_len < KVEIL_TENANT_PREFIX_BYTES || r->wrapped_len > KVEIL_TENANT_WRAPPED_MAX ||
+	if (!alg || r->wrapped_len < KVEIL_NAMED_KEY_PREFIX_BYTES || r->wrapped_len > KVEIL_NAMED_KEY_WRAPPED_MAX ||
 	    r->wrapped[0] != 1)
 		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "key '%s' with id %u is not wrapped as its kind is",
 				  r->name, r->id);
-	enum kveil_status status = wrapper_of(ks, pattern, kveil_tenants_wrapper_id(r->wrapped), &w, err);
+	enum kveil_status status = wrapper_of(ks, pattern, kveil_named_keys_wrapper_id(r->wrapped), &w, err);
 	if (status)
 		return status;
 	struct kveil_span ad = {head, kveil_key_payload_head(r, ks->registry->secret->id, head)};
-	const uint8_t *nonce = r->wrapped + KVEIL_TENANT_PREFIX_BYTES;
+	const uint8_t *nonce = r->wrapped + KVEIL_NAMED_KEY_PREFIX_BYTES;
 	struct kveil_span in = {nonce + w->alg->nonce_bytes, 0};
-	if (r->wrapped_len >= KVEIL_TENANT_PREFIX_BYTES + w->alg->nonce_bytes)
-		in.len = r->wrapped_len - KVEIL_TENANT_PREFIX_BYTES - w->alg->nonce_bytes;
+	if (r->wrapped_len >= KVEIL_NAMED_KEY_PREFIX_BYTES + w->alg->nonce_bytes)
+		in.len = r->wrapped_len - KVEIL_NAMED_KEY_PREFIX_BYTES - w->alg->nonce_bytes;
 	status = w->alg->open(w->cipher, w->alg->nonce_bytes ? nonce : NULL, ad, in, out, &n, NULL);
 	if (!status && n == alg->key_bytes)
 		memcpy(key, out, n);
@@ -259,41 +261,41 @@ enum kveil_status kveil_tenants_unwrap(struct kveil_keystore *ks, const struct k
 	return status;
 }
 
-enum kveil_status kveil_tenants_key(struct kveil_keystore *ks, struct kveil_tenant_version *v, const uint8_t **ret,
-				    struct kveil_error *err)
+enum kveil_status kveil_named_keys_key(struct kveil_keystore *ks, struct kveil_named_key_version *v,
+				       const uint8_t **ret, struct kveil_error *err)
 {
 	uint8_t key[KVEIL_KEY_BYTES_MAX];
 
 	*ret = v->key;
 	if (v->key)
 		return KVEIL_OK;
-	struct kveil_key_record r = kveil_tenants_head(v);
-	if (v->state == KVEIL_KEY_DESTROYED || v->tenant->ended)
+	struct kveil_key_record r = kveil_named_keys_head(v);
+	if (v->state == KVEIL_KEY_DESTROYED || v->named->ended)
 		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' with id %u was destroyed", r.name, v->id);
 	r.wrapped = v->wrapped; /* borrowed */
 	r.wrapped_len = v->wrapped_len;
 	if (v->withheld)
 		return kveil_fail(err, KVEIL_E_KEY_DISABLED, "key '%s' with id %u is disabled, or due to be destroyed",
 				  r.name, v->id);
-	enum kveil_status status = kveil_tenants_unwrap(ks, v->tenant->pattern, &r, key, err);
+	enum kveil_status status = kveil_named_keys_unwrap(ks, v->named->pattern, &r, key, err);
 	if (!status)
-		status = hold(&ks->tenants, v, key, kveil_algorithm_by_wire_id(v->algorithm)->key_bytes, err);
+		status = hold(&ks->named_keys, v, key, kveil_algorithm_by_wire_id(v->algorithm)->key_bytes, err);
 	kveil_secret_wipe(key, sizeof key);
 	*ret = v->key;
 	v->dud = status == KVEIL_E_REGISTRY_CORRUPT || status == KVEIL_E_UNKNOWN_KEY;
-	ks->tenants.has_duds |= v->dud;
+	ks->named_keys.has_duds |= v->dud;
 	return v->dud ? kveil_fail(err, KVEIL_E_UNKNOWN_KEY,
 				   "key '%s' with id %u cannot be unwrapped by any key there is", r.name, v->id)
 		      : status;
 }
 
-enum kveil_status kveil_tenants_cipher(struct kveil_keystore *ks, struct kveil_tenant_version *v,
-				       struct kveil_cipher **ret, struct kveil_error *err)
+enum kveil_status kveil_named_keys_cipher(struct kveil_keystore *ks, struct kveil_named_key_version *v,
+					  struct kveil_cipher **ret, struct kveil_error *err)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(v->algorithm);
 	struct kveil_cipher *spare = *ret;
 	const uint8_t *key;
-	enum kveil_status status = kveil_tenants_key(ks, v, &key, err);
+	enum kveil_status status = kveil_named_keys_key(ks, v, &key, err);
 
 	if (!status && spare && spare->alg == alg && alg->cipher_rekey(spare, kveil_span_of(key, alg->key_bytes)))
 		return KVEIL_OK;
@@ -318,28 +320,28 @@ static const struct kveil_key_version *newest_wrapper(const struct kveil_keystor
 	return newest;
 }
 
-bool kveil_tenants_is_current(const struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-			      const struct kveil_key_record *r)
+bool kveil_named_keys_is_current(const struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+				 const struct kveil_key_record *r)
 {
 	const struct kveil_key_version *newest = newest_wrapper(ks, pattern);
 
-	return r->wrapped_len < KVEIL_TENANT_PREFIX_BYTES ||
-	       (newest && kveil_tenants_wrapper_id(r->wrapped) == newest->record.id);
+	return r->wrapped_len < KVEIL_NAMED_KEY_PREFIX_BYTES ||
+	       (newest && kveil_named_keys_wrapper_id(r->wrapped) == newest->record.id);
 }
 
-enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
-				     struct kveil_key_record *r, const uint8_t *key, struct kveil_error *err)
+enum kveil_status kveil_named_keys_wrap(struct kveil_keystore *ks, const struct kveil_data_key_config *pattern,
+					struct kveil_key_record *r, const uint8_t *key, struct kveil_error *err)
 {
 	const struct kveil_algorithm *alg = kveil_algorithm_by_wire_id(r->algorithm);
 	const struct kveil_key_version *newest = newest_wrapper(ks, pattern);
 	uint8_t head[KVEIL_PAYLOAD_MAX];
-	struct kveil_tenant_wrapper *w;
+	struct kveil_named_key_wrapper *w;
 	size_t len = 0;
 
 	if (!newest)
 		return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY,
 				  "key '%s' has no version that may wrap: `kveil keys rotate`", pattern->name);
-	if (r->version == KVEIL_TENANT_ENDED)
+	if (r->version == KVEIL_NAMED_KEY_ENDED)
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key '%s' has used its last version number", r->name);
 	snprintf(r->kek, sizeof r->kek, "%s", pattern->name);
 	enum kveil_status status = wrapper_of(ks, pattern, newest->record.id, &w, err);
@@ -347,13 +349,13 @@ enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kve
 		return status;
 	struct kveil_span ad = {head, kveil_key_payload_head(r, ks->registry->secret->id, head)};
 	uint8_t *out =
-	    malloc(KVEIL_TENANT_PREFIX_BYTES + w->alg->nonce_bytes + alg->key_bytes + w->alg->overhead_bytes);
+	    malloc(KVEIL_NAMED_KEY_PREFIX_BYTES + w->alg->nonce_bytes + alg->key_bytes + w->alg->overhead_bytes);
 	if (!out)
 		return kveil_no_memory(err, "a key named from the record");
 	out[0] = 1;
 	for (int i = 0; i < 4; i++)
 		out[1 + i] = (uint8_t)(w->id >> (24 - 8 * i));
-	uint8_t *nonce = out + KVEIL_TENANT_PREFIX_BYTES;
+	uint8_t *nonce = out + KVEIL_NAMED_KEY_PREFIX_BYTES;
 	if (w->alg->nonce_bytes)
 		status = kveil_crypto_random(nonce, w->alg->nonce_bytes, err);
 	if (!status)
@@ -365,16 +367,16 @@ enum kveil_status kveil_tenants_wrap(struct kveil_keystore *ks, const struct kve
 	}
 	free(r->wrapped);
 	r->wrapped = out;
-	r->wrapped_len = KVEIL_TENANT_PREFIX_BYTES + w->alg->nonce_bytes + len;
+	r->wrapped_len = KVEIL_NAMED_KEY_PREFIX_BYTES + w->alg->nonce_bytes + len;
 	return kveil_key_record_sign(r, ks->registry->secret, err);
 }
 
-void kveil_tenants_clear(struct kveil_keystore *ks)
+void kveil_named_keys_clear(struct kveil_keystore *ks)
 {
-	struct kveil_tenants *t = &ks->tenants;
+	struct kveil_named_keys *t = &ks->named_keys;
 
 	for (size_t i = 0; i < t->ids.cap; i++) {
-		struct kveil_tenant_version *v = t->ids.slots[i].value;
+		struct kveil_named_key_version *v = t->ids.slots[i].value;
 		if (!v)
 			continue;
 		kveil_secret_free(v->key);
@@ -392,27 +394,28 @@ void kveil_tenants_clear(struct kveil_keystore *ks)
 	free(t->asked);
 	free(t->rates);
 	free(t->topics);
-	*t = (struct kveil_tenants){0};
+	*t = (struct kveil_named_keys){0};
 }
 
-bool kveil_tenants_meant(struct kveil_keystore *ks, const char *name, struct kveil_tenant_ask *ret)
+bool kveil_named_keys_meant(struct kveil_keystore *ks, const char *name, struct kveil_named_key_ask *ret)
 {
 	struct kveil_span filling;
 
 	if (kveil_keys_config_find(ks->config, kveil_span_str(name)))
 		return false;
 	ret->pattern = kveil_keys_config_pattern(ks->config, kveil_span_str(name), &filling);
-	return ret->pattern && kveil_tenants_digest(ks, ret->pattern, filling, ret->digest, NULL) == KVEIL_OK;
+	return ret->pattern && kveil_named_keys_digest(ks, ret->pattern, filling, ret->digest, NULL) == KVEIL_OK;
 }
 
-void kveil_tenants_hint(struct kveil_keystore *ks, const char *name, struct kveil_error *err)
+void kveil_named_keys_hint(struct kveil_keystore *ks, const char *name, struct kveil_error *err)
 {
 	uint8_t digest[KVEIL_DIGEST_BYTES];
 	bool known = false;
 
 	pthread_mutex_lock(&ks->lock);
 	for (size_t i = 0; i < ks->config->data_count; i++)
-		known |= kveil_tenants_read_name(&ks->config->data[i], name, digest) && kveil_tenants_find(ks, digest);
+		known |=
+		    kveil_named_keys_read_name(&ks->config->data[i], name, digest) && kveil_named_keys_find(ks, digest);
 	pthread_mutex_unlock(&ks->lock);
 	if (known)
 		kveil_error_hint(err, "so the registry calls a key that records name: name it as records do");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A registry with patterns, and short words to seal and open under names that records give. */
-#ifndef KVEIL_TESTS_TENANTS_FIXTURE_H
-#define KVEIL_TESTS_TENANTS_FIXTURE_H
+#ifndef KVEIL_TESTS_NAMED_KEYS_FIXTURE_H
+#define KVEIL_TESTS_NAMED_KEYS_FIXTURE_H
 
 #include "keys_fixture.h"
 
@@ -10,7 +10,7 @@
 #define AD    KVEIL_SPAN("orders:$['card']")
 #define PLAIN KVEIL_SPAN("13800138000")
 
-static const char tenants_yaml[] =
+static const char named_keys_yaml[] =
     "registry: file:keys.json\n"
     "keks:\n"
     "  local: {provider: file, path: kek}\n"
@@ -29,7 +29,7 @@ static struct fixture fx;
 static inline int set_up(void **state)
 {
 	(void)state;
-	fixture_set_up(&fx, tenants_yaml);
+	fixture_set_up(&fx, named_keys_yaml);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* New names: in turns between the partitions that bring them, within a topic's quota, and no more than there may be. */
-#include "tenants_fixture.h"
+#include "named_keys_fixture.h"
 
 enum { FLOOD = 3000 };
 
@@ -97,8 +97,8 @@ static void whoever_comes_late_is_not_behind_all_that_wait(void **state)
 	ask_many(ring, "slow", 99, 0, 1);
 	/* Ten were made at once; the other thirty have their first turn before it, at one a second or faster than that.
 	 */
-	struct kveil_tenant_rate *rate =
-	    kveil_tenants_rate(ks, kveil_keys_config_find(&fx.config, KVEIL_SPAN("slow-{}")));
+	struct kveil_named_key_rate *rate =
+	    kveil_named_keys_rate(ks, kveil_keys_config_find(&fx.config, KVEIL_SPAN("slow-{}")));
 	while (count_made(ring, "slow", 99, 1) == 0) {
 		rate->bucket.left = 10;
 		make(ks);

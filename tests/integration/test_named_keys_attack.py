@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys named from the record: moved, killed, destroyed, restored and exported while others work, on both registries.
 
-KVEIL_TENANTS=5000 is the long form."""
+KVEIL_NAMED_KEYS=5000 is the long form."""
 import base64
 import json
 import os
@@ -14,7 +14,7 @@ import uuid
 import pytest
 from conftest import KVEIL, wait_for
 
-COUNT = int(os.environ.get("KVEIL_TENANTS", "300"))
+COUNT = int(os.environ.get("KVEIL_NAMED_KEYS", "300"))
 PATTERN = '    "tenant-{}": {algorithm: aes-256-gcm, kek: local, new_per_second: 100000, rotate_every: 24h}'
 
 
