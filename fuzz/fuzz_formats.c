@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bytes as values of the formats that are no JSON document. A line of `jsonl` comes to what the line alone comes to as
- * `json`; a text and bytes come to what the rule writes, whatever they are.
+ * Bytes as values of the formats that are not a JSON document. A line of `jsonl` comes to what the line alone comes to
+ * as `json`; a text and bytes come to what the rule writes, whatever they are.
  */
 #include "format/format.h"
 #include "kveil/engine.h"

@@ -85,7 +85,8 @@ struct kveil_engine_schema;
 KVEIL_API enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_span text,
 						    struct kveil_engine_schema **ret,
 						    struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The same of the records' keys. KEY_COLUMN: a key that is no record, and the rules do not say which column it holds.
+/* The same of the records' keys. KEY_COLUMN: a key that is not a record, and the rules do not say which column it
+ * holds.
  */
 KVEIL_API enum kveil_status kveil_engine_key_schema_new(struct kveil_engine *e, struct kveil_span text,
 							struct kveil_engine_schema **ret,

@@ -12,10 +12,10 @@
 size_t kveil_grapheme_next(const uint8_t *s, size_t len);
 size_t kveil_grapheme_count(const uint8_t *s, size_t len);
 
-/* UTF-8 text composed (NFC), with fold_case its case folded too; free() it. NULL: memory is out, or it is no UTF-8. */
+/* UTF-8 text composed (NFC), with fold_case its case folded too; free() it. NULL: memory is out, or it is not UTF-8. */
 uint8_t *kveil_grapheme_compose(struct kveil_span text, bool fold_case, size_t *ret_len);
 
-/* The first code point in lower case, to compare names by; the bytes that it has in *ret_len. A byte that is no UTF-8
+/* The first code point in lower case, to compare names by; the bytes that it has in *ret_len. A byte that is not UTF-8
  * is itself. len is at least 1. */
 uint32_t kveil_grapheme_lower(const uint8_t *s, size_t len, size_t *ret_len);
 

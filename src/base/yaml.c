@@ -430,7 +430,7 @@ static bool complain_escape(struct loader *l)
 		if (chars == at->column + 2 && len < sizeof c - 1)
 			c[len++] = (char)text.data[i];
 	}
-	snprintf(message, sizeof message, "\\%s is no escape in double quotes", c);
+	snprintf(message, sizeof message, "\\%s is not an escape in double quotes", c);
 	kveil_error_hint(complain(l, at->line + 1, at->column + 1, message),
 			 "write \\\\%s, or single quotes around the value", c);
 	return true;

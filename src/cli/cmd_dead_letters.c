@@ -240,7 +240,7 @@ static void append_value(struct show *s, struct kveil_span value)
 	else if (kveil_utf8_valid_prefix(value.data, value.len) == value.len)
 		kveil_json_write_text(&s->out, value);
 	else {
-		/* What is no text has no spelling in JSON. */
+		/* What is not text has no spelling in JSON. */
 		kveil_buf_append_str(&s->out, "\"base64:");
 		uint8_t *to = kveil_buf_reserve(&s->out, kveil_text_encoded_len(KVEIL_BASE64, value.len));
 		if (to) {

@@ -75,7 +75,7 @@ void keys_print_json(json_t *object)
 
 /* --- init, backup, restore --- */
 
-/* Both where there are: what is away is no mistake of the configuration. */
+/* Both where there are: what is away is not a mistake of the configuration. */
 static int end_init(const struct kveil_keys_init_result *r)
 {
 	int code = r->evicted.status ? keys_failed(&r->evicted) : KVEIL_EXIT_OK;

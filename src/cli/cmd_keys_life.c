@@ -136,7 +136,7 @@ static int when_due(const struct keys_options *o, int64_t *ret_ms)
 					 "--certificate goes with --now: of what a worker destroyed as "
 					 "scheduled, `kveil keys history NAME --certificate FILE` writes it");
 	if (o->after && kveil_options_duration(o->after, &after, &err))
-		return kveil_usage_error(&kveil_command_keys, "'%s' is no time such as 30d or 12h", o->after);
+		return kveil_usage_error(&kveil_command_keys, "'%s' is not a time such as 30d or 12h", o->after);
 	if (after < 1000 || after > 3660 * DAY_MS)
 		return kveil_usage_error(&kveil_command_keys, "--after takes a time from a second to ten years");
 	*ret_ms = kveil_clock_wall_ms() + after;

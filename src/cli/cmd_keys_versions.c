@@ -58,7 +58,7 @@ static int rotation_time(const struct keys_options *o, const struct kveil_data_k
 		return kveil_usage_error(&kveil_command_keys, "--now and --at exclude each other");
 	*ret_ms = o->now ? now : now + ROTATE_LEAD_MS;
 	if (o->at && !kveil_clock_parse(o->at, ret_ms))
-		return kveil_usage_error(&kveil_command_keys, "'%s' is no time such as 2026-01-31T06:00:00Z", o->at);
+		return kveil_usage_error(&kveil_command_keys, "'%s' is not a time such as 2026-01-31T06:00:00Z", o->at);
 	if (*ret_ms < now)
 		return kveil_usage_error(&kveil_command_keys, "%s has passed", o->at);
 	if (c && c->rotate_every_ms && *ret_ms > now + c->rotate_every_ms)

@@ -28,7 +28,7 @@ struct session {
 	uint64_t seed;
 	bool color;
 	uint64_t problems, bytes;
-	/* What stands for each identity card: the same everywhere, or a key is no key. */
+	/* What stands for each identity card: the same everywhere, or a key identifies nothing. */
 	struct {
 		char clear[32], token[128];
 	} tokens[2 * PEOPLE];

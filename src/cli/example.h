@@ -56,7 +56,7 @@ struct kveil_form_context {
 	struct kveil_keyring *ring;
 	struct kveil_arena *arena;
 	enum kveil_part part;   /* being compared: value or key */
-	struct kveil_doc input; /* the example's value before sealing; count 0 when it is no JSON */
+	struct kveil_doc input; /* the example's value before sealing; count 0 when it is not JSON */
 };
 
 /* The tape of a JSON text; false: not JSON. The text must outlive it. */

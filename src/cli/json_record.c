@@ -48,7 +48,7 @@ static enum kveil_status find_members(struct kveil_json_record *j, struct kveil_
 
 	j->key = j->payload = j->headers = 0;
 	if (doc->nodes[0].kind != KVEIL_KIND_OBJECT)
-		return bad(err, "the line is no object");
+		return bad(err, "the line is not an object");
 	for (uint32_t c = 1; c < doc->nodes[0].next; c = doc->nodes[c].next) {
 		const struct kveil_doc_node *n = &doc->nodes[c];
 		size_t len = n->name_end - n->name_start - 2;

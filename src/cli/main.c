@@ -179,7 +179,7 @@ int kveil_flag_foreign(const struct kveil_command *cmd, const char *action, unsi
 {
 	for (const struct kveil_flag *f = cmd->flags; f->long_name; f++)
 		if (given & 1u << (f - cmd->flags) && !has_flag(f, action))
-			return kveil_usage_error(cmd, "--%s is no option of `kveil %s %s`", f->long_name, cmd->name,
+			return kveil_usage_error(cmd, "--%s is not an option of `kveil %s %s`", f->long_name, cmd->name,
 						 action);
 	return KVEIL_EXIT_OK;
 }
@@ -194,7 +194,7 @@ static void print_help(FILE *to)
 	fprintf(to, "\nkveil COMMAND --help tells more.\n");
 }
 
-/* What was not written was not done: a full disk under stdout is no success. EPIPE: the reader is gone.
+/* What was not written was not done: a full disk under stdout is a failure. EPIPE: the reader is gone.
  */
 static int ended(int code)
 {

@@ -24,7 +24,8 @@ bool kveil_shape_is_record(const json_t *value);
 const char *kveil_shape_key(const json_t *record), *kveil_shape_value(const json_t *record);
 
 bool kveil_shape_is_schema(const json_t *value);
-/* A row of a schema's shape, with 1, "text" and false for its values; the caller's. NULL: it is no record, or too deep.
+/* A row of a schema's shape, with 1, "text" and false for its values; the caller's. NULL: it is not a record, or too
+ * deep.
  */
 json_t *kveil_shape_of_schema(const json_t *schema);
 

@@ -18,7 +18,7 @@ struct kveil_suggestion;
 struct kveil_suggestion *kveil_suggestion_new(void); /* NULL: no memory */
 void kveil_suggestion_free(struct kveil_suggestion *s);
 /* A record of the sample: a row, a change event that carries rows, an Avro schema, or a whole record as `kcat -J` has
- * it. false: it is no JSON object. */
+ * it. false: it is not a JSON object. */
 bool kveil_suggestion_take(struct kveil_suggestion *s, struct kveil_span record);
 /* A record's key, which may come before its value: what stands in keys has to be the same each time. */
 void kveil_suggestion_take_key(struct kveil_suggestion *s, struct kveil_span key);

@@ -68,7 +68,7 @@ void kveil_config_free(struct kveil_config *c); /* NULL is fine */
 
 extern const struct kveil_option kveil_config_options[];
 
-/* Properties of librdkafka that carry a promise of kveil's and are refused. name may end with '*'. */
+/* Properties of librdkafka that carry one of kveil's promises and are refused. name may end with '*'. */
 struct kveil_refused_property {
 	const char *name, *why;
 };

@@ -42,7 +42,7 @@ enum {
 };
 
 struct word_modulus {
-	bool narrow;         /* y over m is no word: y goes in two parts, the first of 64 bits */
+	bool narrow;         /* y over m is not a word: y goes in two parts, the first of 64 bits */
 	uint64_t m, inverse; /* 2^(8 d) / m, or if narrow 2^64 / m, rounded down */
 	struct kveil_radix_scale scale;
 };
@@ -72,7 +72,7 @@ struct long_modulus {
 	uint64_t inverse; /* 2^127 / (the first 64 bits + 1), rounded down */
 };
 
-/* For halves that are no words: made when the first one comes. */
+/* For halves that are not words: made when the first one comes. */
 struct scratch {
 	struct kveil_radix radix; /* of the moduli */
 	size_t count;
@@ -157,7 +157,7 @@ static void word_modulus_init(struct word_modulus *w, uint64_t m, size_t d)
 	kveil_radix_scale_init(&w->scale, m);
 }
 
-/* false: they are no words. */
+/* false: they are not words. */
 static bool words_init(struct shape *s)
 {
 	uint64_t m[2] = {1, 1};
@@ -468,7 +468,8 @@ static bool long_round(struct ff1 *f, const struct shape *s, bool encrypt, unsig
 	if (!stream_of(f, s, round, x->half[!to]))
 		return false;
 	read_y(x, s->d, n);
-	/* The first numeral may make radix^u so much smaller than y that a quotient is no word; modulo radix^v it is.
+	/* The first numeral may make radix^u so much smaller than y that a quotient is not a word; modulo radix^v it
+	 * is.
 	 */
 	if (x->modulus[to].bits <= from) {
 		memset(x->rest, 0, (n + 1) * sizeof *x->rest);

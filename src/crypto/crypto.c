@@ -82,7 +82,7 @@ enum kveil_status kveil_crypto_kwp_unwrap(const uint8_t kek[32], struct kveil_sp
 
 	/* RFC 5649 makes multiples of 8 bytes, two at least. */
 	if (wrapped.len < 16 || wrapped.len % 8 || wrapped.len > INT_MAX)
-		return kveil_fail(err, KVEIL_E_WRONG_KEK, "%zu bytes are no wrapped key", wrapped.len);
+		return kveil_fail(err, KVEIL_E_WRONG_KEK, "%zu bytes are not a wrapped key", wrapped.len);
 	EVP_CIPHER_CTX *c = kwp_context(kek, 0);
 	if (!c)
 		return fail(err, "key unwrap");

@@ -288,7 +288,8 @@ enum kveil_status kveil_files_check_replaced(const char *path, const char *const
 		ours = (size_t)n >= strlen(*begins) && memcmp(head, *begins, strlen(*begins)) == 0; /* public */
 	if (ours || n == 0)
 		return KVEIL_OK;
-	kveil_fail(err, KVEIL_E_KEY_EXISTS, "%s is there and is no %s of kveil's: it is not replaced", path, what);
+	kveil_fail(err, KVEIL_E_KEY_EXISTS, "%s is there and is not a %s that kveil wrote: it is not replaced", path,
+		   what);
 	kveil_error_hint(err, "name another file, or remove this one");
 	return KVEIL_E_KEY_EXISTS;
 }

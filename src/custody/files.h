@@ -42,7 +42,7 @@ enum kveil_status kveil_files_write_whole(const char *path, struct kveil_span da
 enum kveil_status kveil_files_write_once(const char *path, struct kveil_span data,
 					 struct kveil_error *err) KVEIL_MUST_CHECK;
 /* May path be written over? Nothing there, an empty file, or one that begins as one of these (NULL ends them): so that
- * a slip of the pen does not put a backup in the place of a KEK. KVEIL_E_KEY_EXISTS, CONFIG where it is no file. */
+ * a slip of the pen does not put a backup in the place of a KEK. KVEIL_E_KEY_EXISTS, CONFIG where it is not a file. */
 enum kveil_status kveil_files_check_replaced(const char *path, const char *const *begins, const char *what,
 					     struct kveil_error *err) KVEIL_MUST_CHECK;
 /* PREFIX + name of path's last part + SUFFIX in the same folder: (".", "/a/keys.json", ".mark") ->

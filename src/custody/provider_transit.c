@@ -367,7 +367,7 @@ static void transit_check(const char *name, const void *params, const struct kve
 
 	if (kind == KVEIL_HTTP_URL_BAD || kind == KVEIL_HTTP_URL_CREDENTIALS)
 		kveil_error_hint(kveil_report_at(report, file, node->line, node->column,
-						 "KEK '%s': '%s' is no address of a server", name, p->url),
+						 "KEK '%s': '%s' is not an address of a server", name, p->url),
 				 "https://bao:8200");
 	else if (kind == KVEIL_HTTP_URL_CLEAR)
 		kveil_error_hint(kveil_report_warn_at(report, file, node->line, node->column,

@@ -148,7 +148,7 @@ static enum kveil_status refuse_key(const struct kveil_engine *e, enum kveil_avr
 	if (!e->has_key_rows || is_bare)
 		return KVEIL_OK;
 	kveil_fail(err, KVEIL_E_KEY_COLUMN,
-		   "the record's key is no record of its schema, so its columns are not known");
+		   "the record's key is not a record of its schema, so its columns are not known");
 	kveil_error_hint(err, "envelope: {kind: %s, key: \"$.id\"}", e->plan->envelope->name);
 	return err->status;
 }
@@ -168,7 +168,7 @@ static enum kveil_status check_root(const struct kveil_engine *e, enum kveil_par
 			continue;
 		st = part == KVEIL_PART_KEY
 			 ? refuse_key(e, kind, err)
-			 : kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE, "the value is no record of its schema");
+			 : kveil_fail(err, KVEIL_E_UNSUPPORTED_ENVELOPE, "the value is not a record of its schema");
 	}
 	return st;
 }

@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* In front of what is no field and no tag. */
+/* In front of what is neither a field nor a tag. */
 enum { OTHER = '\002' };
 
 bool kveil_engine_is_called(const char *record, const struct kveil_avro_type *type)

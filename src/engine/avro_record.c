@@ -108,7 +108,8 @@ static enum kveil_status write_same(struct writing *w, enum kveil_avro_kind kind
 			ok = !is_bool && text[0] != 't' && text[0] != 'f' && write_number(kind, text, false, w->out);
 	}
 	return ok ? KVEIL_OK
-		  : kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "the constant is no %s", kveil_avro_kind_name(kind));
+		  : kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "the constant is not of type %s",
+			       kveil_avro_kind_name(kind));
 }
 
 static bool write_symbol(const struct kveil_avro_type *t, struct kveil_span content, struct kveil_buf *out)
@@ -163,7 +164,7 @@ static enum kveil_status write_back(struct writing *w, const struct kveil_avro_t
 	}
 	return ok ? KVEIL_OK
 		  : kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND,
-			       "what was sealed here is no value of the %s that it was",
+			       "what was sealed here is not a value of the %s that it was",
 			       kveil_avro_kind_name(was->kind));
 }
 
@@ -195,7 +196,7 @@ static enum kveil_status write_restored(struct writing *w, const struct kveil_av
 		ok = write_number(kind, text, true, w->out);
 	}
 	return ok ? KVEIL_OK
-		  : kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "what was sealed here is no %s",
+		  : kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "what was sealed here is not of type %s",
 			       kveil_avro_kind_name(kind));
 }
 

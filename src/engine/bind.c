@@ -75,7 +75,7 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 	/* What opens reads where the ciphertext stands; what seals binds to where it puts it. */
 	b->ad_names_target = r->to && a->effect == KVEIL_PROTECTS;
 	b->wants_ad_read = b->ad_names_target && r->key_use & KVEIL_USE_OPEN;
-	/* A tag is no place. */
+	/* A tag is not a place. */
 	if (kveil_rule_has_tags(r))
 		return KVEIL_OK;
 	/* A bare key has no path of its own. */

@@ -130,7 +130,7 @@ struct kveil_connect_node {
 	uint32_t parent, next;   /* the root's parent is itself */
 	struct kveil_span field; /* its name in a struct, unescaped */
 	bool is_optional;
-	bool is_pairs; /* a map that is an array of [key, value] in JSON: its keys are no texts */
+	bool is_pairs; /* a map that is an array of [key, value] in JSON: its keys are not strings */
 	uint32_t members[KVEIL_CONNECT_M_COUNT]; /* on the tape; 0 = none */
 	struct kveil_connect_touch *touches, *last_touch;
 	struct kveil_connect_newcomer *newcomers;

@@ -67,7 +67,7 @@ static enum kveil_status unquote(struct kveil_engine *e, struct kveil_span conte
 	if (st == KVEIL_E_NO_MEMORY)
 		return kveil_no_memory(err, "a record");
 	if (!fits)
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "a text that is no %s, where the schema has had one",
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "a text that is not of type %s, as the schema has it",
 				  kveil_kind_name((enum kveil_kind)kind));
 	kveil_buf_append_span(out, content);
 	return KVEIL_OK;
@@ -100,7 +100,7 @@ enum kveil_status kveil_connect_fit(struct kveil_engine *e, const struct kveil_c
 		st = find(e, view, &scan->doc, &list, &count, err);
 	for (size_t i = 0; !st && i < count; i++) {
 		const struct kveil_doc_node *n = &scan->doc.nodes[list[i].node];
-		/* A row that looks like another: what is inside a value that was written is no value of its own. */
+		/* A row that looks like another: what is inside a value that was written is not a value of its own. */
 		if (n->start < copied)
 			continue;
 		kveil_buf_append(out, payload.data + copied, n->start - copied);

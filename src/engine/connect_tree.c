@@ -227,7 +227,7 @@ static enum kveil_status select_in(struct walk *w, uint32_t i, uint8_t from, con
 	else if (n->type == KVEIL_CONNECT_ARRAY && !by_name)
 		reach(w, i + 1, how);
 	else if (n->type == KVEIL_CONNECT_MAP && n->is_pairs && !by_name)
-		return not_connect(w->tree->doc, n->at, "a rule's path goes into a map whose keys are no texts",
+		return not_connect(w->tree->doc, n->at, "a rule's path goes into a map whose keys are not strings",
 				   w->err);
 	else if (n->type == KVEIL_CONNECT_MAP && !n->is_pairs && !by_place)
 		reach(w, w->tree->nodes[i + 1].next, how);

@@ -128,7 +128,7 @@ static void open_bindings(struct kveil_engine *e, const struct kveil_place_at_ha
 	}
 }
 
-/* What stands alone in its text is no field that could go. */
+/* What stands alone in its text is not a field that could go. */
 static bool is_container(const struct kveil_doc *doc)
 {
 	return doc->nodes[0].kind == KVEIL_KIND_OBJECT || doc->nodes[0].kind == KVEIL_KIND_ARRAY;

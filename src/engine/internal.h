@@ -411,7 +411,7 @@ enum kveil_status kveil_engine_check_key(const struct kveil_engine *e, struct kv
 /* Under an envelope: does the value have members at all? */
 enum kveil_status kveil_engine_check_event(const struct kveil_engine *e, struct kveil_span value,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
-/* What bytes that are no JSON are, where the envelope knows it. Returns the status to go on with. */
+/* What bytes that are not JSON are, where the envelope knows it. Returns the status to go on with. */
 enum kveil_status kveil_engine_explain_event(const struct kveil_engine *e, struct kveil_span value,
                                              enum kveil_status status, struct kveil_error *err);
 /* Is the value about the stream, or with or_event about a table as a whole, so that it has no row? */

@@ -262,7 +262,7 @@ uint32_t kveil_engine_full_row(struct kveil_engine *e, const struct kveil_doc *r
 {
 	bool is_element = root->segments[root->count - 1].selectors[0].kind != KVEIL_SEL_NAME;
 
-	/* The members of an object are no list. */
+	/* The members of an object are not a list. */
 	if (!row->root || (row->nodes[row->root].name_end == 0) != is_element)
 		return 0;
 	if (!is_answered(e, &e->twin, row))
@@ -315,7 +315,7 @@ static const struct kveil_path *event_of(const struct kveil_engine *e, const str
 	return NULL;
 }
 
-/* Of one event the first image that is an object stands for the row: the later ones are no readings of their own. */
+/* Of one event the first image that is an object stands for the row: the later ones are not readings of their own. */
 static size_t next_reading(const struct kveil_engine *e, size_t found)
 {
 	const struct kveil_rows *rows = &e->plan->rows[KVEIL_ROWS_VALUE];
@@ -380,7 +380,7 @@ enum kveil_status kveil_engine_check_key(const struct kveil_engine *e, struct kv
 	bool is_bare = c && c != '{' && c != 'n';
 	if (!is_bare || (e->plan->key_column && c != '['))
 		return KVEIL_OK;
-	kveil_fail_at(err, KVEIL_E_KEY_COLUMN, 0, "the record's key is no object, so its columns are not known");
+	kveil_fail_at(err, KVEIL_E_KEY_COLUMN, 0, "the record's key is not an object, so its columns are not known");
 	kveil_error_hint(err, "envelope: {kind: %s, key: \"$.id\"}", e->plan->envelope->name);
 	return KVEIL_E_KEY_COLUMN;
 }
@@ -393,7 +393,7 @@ enum kveil_status kveil_engine_check_event(const struct kveil_engine *e, struct 
 	uint8_t c = first_byte(value);
 	if (!c || !strchr("[\"-0123456789tf", c))
 		return KVEIL_OK;
-	return kveil_fail_at(err, KVEIL_E_UNSUPPORTED_ENVELOPE, 0, "the value is no JSON object");
+	return kveil_fail_at(err, KVEIL_E_UNSUPPORTED_ENVELOPE, 0, "the value is not a JSON object");
 }
 
 enum kveil_status kveil_engine_explain_event(const struct kveil_engine *e, struct kveil_span value,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Maps that Kafka Connect's converter spells as arrays: a key of the map is no name there, but a value. */
+/* Maps that Kafka Connect's converter spells as arrays: a key of the map is not a name there, but a value. */
 #include "format/avro_program.h"
 
 #include "format/automaton_internal.h"

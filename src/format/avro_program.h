@@ -135,8 +135,8 @@ const char *kveil_avro_lost_alias(const struct kveil_avro_program *p, uint32_t s
 
 /* --- avro_entries.c --- */
 
-/* Kafka Connect writes a map whose keys are no texts, or may be null, as an array of records of a key and a value. Does
- * a path that comes to the array in this state look for a name in there, which would then stand in a value? */
+/* Kafka Connect writes a map whose keys are not strings, or may be null, as an array of records of a key and a value.
+ * Does a path that comes to the array in this state look for a name in there, which would then stand in a value? */
 bool kveil_avro_hides_names(const struct kveil_avro_program *p, uint32_t array, uint32_t state);
 
 /* --- between avro_program.c and avro_derive.c --- */

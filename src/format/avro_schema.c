@@ -177,7 +177,7 @@ static bool parse_reference(struct parser *p, const json_t *json, struct kveil_s
 	if (primitive_of(name, &kind))
 		return add_type(p, kind, json, ret);
 	if (!is_dotted(name))
-		return fail(p, "a type's name is no name");
+		return fail(p, "a type's name is not a valid name");
 	if (!join_name(p, space, name, &full))
 		return false;
 	uint32_t at = *slot_of(p, full);
@@ -200,7 +200,7 @@ static bool define(struct parser *p, const json_t *json, struct kveil_span space
 	if (json_is_string(own))
 		space = text_of(own);
 	if (space.len && !is_dotted(space))
-		return fail(p, "a namespace is no name");
+		return fail(p, "a namespace is not a valid name");
 	if (!join_name(p, space, name, &full))
 		return false;
 	if (primitive_of(full, &kind))
@@ -274,7 +274,7 @@ static bool parse_enum(struct parser *p, const json_t *json, struct kveil_span s
 	{
 		m[i].name = text_of(symbol);
 		if (!is_word(m[i].name))
-			return fail(p, "an enum's symbol is no name");
+			return fail(p, "an enum's symbol is not a valid name");
 	}
 	return is_repeated(m, i) ? fail(p, "two symbols with one name") : true;
 }

@@ -4,7 +4,7 @@
  *
  *   text ─ bounded ─► avro-c (is it a schema at all) ─► types[0 … count)
  *
- * Types name each other by number, so that a recursive one is no circle.
+ * Types name each other by number, so that a recursive one makes no circle of pointers.
  * avro-c keeps neither defaults nor docs, aliases, logical types or properties; the JSON tree behind each type does,
  * for the derived schema. Immutable once parsed: any thread.
  */

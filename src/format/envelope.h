@@ -107,7 +107,7 @@ struct kveil_envelope {
 	const char *key_prefix;    /* what stands before the names of columns in a key, which are lower-case; NULL = nothing */
 	const char *const *members; /* of the event, beside the rows: a column with such a name is not told from them */
 	const char *const *at_times; /* of some events; none: NULL */
-	const char *is_event;       /* a condition: what stands at an event's root is one, and members are no columns there */
+	const char *is_event;       /* a condition: what stands at an event's root is one, and members are not columns there */
 	const char *const *added;   /* members of a flat row that a connector adds, always scalars; none: NULL */
 	const char *const *key_headers; /* headers that hold a whole key */
 	const struct kveil_clause *clauses;
@@ -117,7 +117,7 @@ struct kveil_envelope {
 	const struct kveil_control *controls; /* ends with one without a condition; none: NULL */
 	bool blanks_with_text;     /* a producer without the text of a statement writes "", not null */
 	bool names_columns;        /* members beside the rows have the names of columns: `$..name` would take those too */
-	const char *(*explain)(struct kveil_span value); /* of bytes that are no JSON: which other encoding it is; NULL */
+	const char *(*explain)(struct kveil_span value); /* of bytes that are not JSON: which other encoding it is; NULL */
 	const char *unavailable_uuid; /* the same in a column of UUIDs; NULL */
 	/* A condition: members of its images may be filled up with null, "", 0 and false where they are not known; in
 	 * doubt they are. NULL: never. Flat rows that were deleted may be. */

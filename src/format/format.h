@@ -62,7 +62,7 @@ struct kveil_format {
 	unsigned parts;   /* 1 << enum kveil_part in which it may stand */
 	bool is_typed;    /* values have types that a schema gives: engine/avro_record.c scans and splices, not what stands below */
 	bool has_paths;   /* false: the part is one value, only the path $ */
-	bool has_bytes;   /* of such a one: it is no text, and what an action writes stands as it is */
+	bool has_bytes;   /* of such a one: it is not text, and what an action writes stands as it is */
 	bool has_lines;   /* each line is a document of its own, and the line breaks stand between them */
 	const char *help;
 	/* Scans all of text. Positions in errors are bytes of text. Called again it starts afresh. */

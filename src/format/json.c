@@ -630,7 +630,7 @@ static __attribute__((cold, noinline)) enum kveil_status explain(struct kveil_sp
 		return kveil_fail_at(err, KVEIL_E_EMPTY_VALUE, 0, "the value is empty");
 	if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
 		return kveil_fail_at(err, KVEIL_E_INVALID_JSON, 0,
-				     "a byte order mark (U+FEFF) is no part of JSON: leave these three bytes out");
+				     "a byte order mark (U+FEFF) is not part of JSON: leave these three bytes out");
 	if (text.len >= 2 && (memcmp(text.data, "\xff\xfe", 2) == 0 || memcmp(text.data, "\xfe\xff", 2) == 0))
 		return kveil_fail_at(err, KVEIL_E_INVALID_JSON, 0, "a byte order mark of UTF-16: JSON is UTF-8");
 	return KVEIL_E_INVALID_JSON;

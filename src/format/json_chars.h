@@ -30,7 +30,7 @@ static inline unsigned kveil_json_first_bit(uint64_t bits)
 	return (unsigned)__builtin_ctzll(bits);
 }
 
-/* One bit a byte of the 16 at p: set where it is no digit. */
+/* One bit a byte of the 16 at p: set where it is not a digit. */
 static inline unsigned kveil_json_not_digits(const uint8_t *p)
 {
 	__m128i v = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)(const void *)p), _mm_set1_epi8('0'));

@@ -19,7 +19,7 @@ struct kveil_exposed {
 /* Its value, or "". */
 const char *kveil_exposed_label(const struct kveil_exposed *e, const char *name);
 
-/* Calls fn for each sample. Lines that are no samples are passed over; any bytes. */
+/* Calls fn for each sample. Lines that are not samples are passed over; any bytes. */
 void kveil_exposition_read(const char *text, void (*fn)(void *user, const struct kveil_exposed *e), void *user);
 
 #endif

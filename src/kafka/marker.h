@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kafka/marker.h: where a consumer was right before the message that it gives. The mark at a transaction's end takes an
- * offset and is no message; brokers alone write marks, so an offset that the client reached by one is true, and the gap
- * before it holds nothing for us. The client counts marks into its position, in a poll that then gives the message
+ * offset and is not a message; brokers alone write marks, so an offset that the client reached by one is true, and the
+ * gap before it holds nothing for us. The client counts marks into its position, in a poll that then gives the message
  * behind them: what the position was in between, only an interceptor sees.
  */
 #ifndef KVEIL_KAFKA_MARKER_H

@@ -140,7 +140,7 @@ static struct kveil_answer answer_of(const rd_kafka_message_t *msg, int64_t aske
 	return a;
 }
 
-/* Where the client is: it passes what is no record without a word. */
+/* Where the client is: it passes what is not a record without a word. */
 static int64_t position(const struct kveil_search *s, struct kveil_topic_place at)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);

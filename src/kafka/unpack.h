@@ -7,7 +7,7 @@
  *   librdkafka's thread of a broker ─ inflate, LZ4F_decompress, ZSTD_decompress ─► unpack.c ─► zlib, lz4, zstd
  *
  * by defining these names itself, which the dynamic linker finds before theirs. Past the bound a batch is one that
- * cannot be read, and librdkafka says so in its place and at its offset. Threads that are no client's go through
+ * cannot be read, and librdkafka says so in its place and at its offset. Threads that belong to no client go through
  * untouched. Snappy is a part of librdkafka: it unpacks to 21.4 times its size, and has no bound (docs/memory.md).
  */
 #ifndef KVEIL_KAFKA_UNPACK_H

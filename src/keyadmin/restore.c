@@ -207,7 +207,7 @@ static enum kveil_status take_the_rest(struct kveil_keystore *ks, const struct k
 	struct kveil_error why;
 
 	for (size_t i = 0; i < backup->count; i++) {
-		/* The end of a name is no version: where it had to come in, it is there. */
+		/* The end of a name is not a version: where it had to come in, it is there. */
 		if (kveil_key_record_ends_name(&backup->records[i]) || is_here(ks, backup->records[i].id))
 			continue;
 		if (number_outside(ks, backup->records[i].id)) {

@@ -263,7 +263,7 @@ struct item {
 
 static enum kveil_status no_keyset(struct kveil_error *err)
 {
-	return kveil_fail(err, KVEIL_E_CONFIG, "this is no Tink keyset in JSON");
+	return kveil_fail(err, KVEIL_E_CONFIG, "this is not a Tink keyset in JSON");
 }
 
 static enum kveil_status get_item(const json_t *json, struct item *ret, struct kveil_error *err)
@@ -317,7 +317,7 @@ static enum kveil_status read_key(const struct item *item, bool is_primary, kvei
 	if (status)
 		return status;
 	if (item->value_len > VALUE_MAX)
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u is larger than any key of kveil's",
+		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "key id %u is larger than any of kveil's keys",
 				  (uint32_t)item->id);
 	uint8_t *bytes = kveil_secret_alloc(room ? room : 1);
 	if (!bytes)

@@ -12,7 +12,7 @@
  * What Tink does not have (sm4-gcm, aes-256-ff1, …) is written in the same form with the type "kveil/ALGORITHM" and the
  * key in field 3: Tink's libraries refuse it, docs/opening.md has programs that take it, and kveil reads it back.
  *
- * Ciphers have Tink's prefix (0x01 | key id), which is what kveil seals. A hash of kveil's is the plain HMAC: a PRF in
+ * Ciphers have Tink's prefix (0x01 | key id), which is what kveil seals. kveil's hash is the plain HMAC: a PRF in
  * Tink's words, whose prefix is always RAW; prf_set.primary().compute(data, 32) gives kveil's bytes.
  */
 #ifndef KVEIL_KEYADMIN_TINK_H
@@ -45,8 +45,8 @@ void kveil_tink_write_encrypted_json(const struct kveil_tink_keyset *ks, struct 
 typedef enum kveil_status kveil_tink_read_fn(void *user, const struct kveil_tink_key *key, bool is_primary,
 					     struct kveil_error *err);
 /* Reads a clear JSON keyset. Keys that are DISABLED or DESTROYED are passed over. Another type, size, prefix or status
- * than above is KVEIL_E_UNSUPPORTED and names the key id; what is no keyset at all, has an id twice or a primary that
- * is not enabled is KVEIL_E_CONFIG, before fn is called. Errors repeat nothing of the file but ids and Tink's own
+ * than above is KVEIL_E_UNSUPPORTED and names the key id; what is not a keyset at all, has an id twice or a primary
+ * that is not enabled is KVEIL_E_CONFIG, before fn is called. Errors repeat nothing of the file but ids and Tink's own
  * words. */
 enum kveil_status kveil_tink_read_json(struct kveil_span json, kveil_tink_read_fn *fn, void *user,
 				       struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -433,7 +433,7 @@ enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, st
 				 size_t *ret_len, struct kveil_error *err)
 {
 	if (sealed.len < KVEIL_PREFIX_BYTES || sealed.data[0] != 1)
-		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no ciphertext of kveil's: %s",
+		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is not a kveil ciphertext: %s",
 				  sealed.len < KVEIL_PREFIX_BYTES ? "too short" : "the first byte is not 1");
 	uint32_t id = kveil_be32(sealed.data + 1);
 	struct kveil_bound *v = key->last_opened;
@@ -463,7 +463,7 @@ enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, st
 	if (!alg->open)
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "key id %u is not one that opens ciphertext", id);
 	if (sealed.len < KVEIL_PREFIX_BYTES + alg->nonce_bytes)
-		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no ciphertext of kveil's: too short");
+		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is not a kveil ciphertext: too short");
 	const uint8_t *nonce = sealed.data + KVEIL_PREFIX_BYTES;
 	struct kveil_span in = {nonce + alg->nonce_bytes, sealed.len - KVEIL_PREFIX_BYTES - alg->nonce_bytes};
 	return alg->open(v->cipher, alg->nonce_bytes ? nonce : NULL, ad, in, out, ret_len, err);

@@ -222,7 +222,7 @@ enum kveil_status kveil_keystore_attach_reading(struct kveil_keystore *ks, struc
 	return is_read ? KVEIL_OK : status;
 }
 
-/* A registry that nothing opens for want of a KEK's file is no outage: the file must be brought, or mended. */
+/* A registry that nothing opens for want of a KEK's file is not an outage: the file must be brought, or mended. */
 static enum kveil_status blame_missed(const struct kveil_keystore *ks, enum kveil_status status,
 				      struct kveil_error *err)
 {

@@ -279,7 +279,7 @@ static enum kveil_status need_search(struct kveil_registry_topic *t, struct kvei
 	return t->search ? KVEIL_OK : kveil_search_new(t->config, t->owner.name, true, alive, t, &t->search, err);
 }
 
-/* Nothing comes. A batch that was written so that no client can take it apart is none of kveil's, and whoever may write
+/* Nothing comes. A batch that was written so that no client can take it apart is not from kveil, and whoever may write
  * could end all reading with it: it is passed over. What was damaged on its way or on a disk may be a key's, and is
  * not. */
 static enum kveil_status pass_unreadable(struct kveil_registry_topic *t, int64_t target, bool *ret_passed,

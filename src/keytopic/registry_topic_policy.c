@@ -30,7 +30,7 @@ static enum kveil_status count_partitions(struct kveil_registry_topic *t, int *r
 	if (kveil_registry_topic_is_absent(of_topic) || (!of_topic && *ret == 0))
 		return missing(t, err);
 	if (of_topic == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION)
-		return kveil_fail(err, KVEIL_E_CONFIG, "'%s' is no topic's name", t->name);
+		return kveil_fail(err, KVEIL_E_CONFIG, "'%s' is not a topic's name", t->name);
 	return of_topic ? kveil_registry_topic_unavailable(t, rd_kafka_err2str(of_topic), err) : KVEIL_OK;
 }
 

@@ -341,7 +341,7 @@ static bool make_test(struct kveil_path_parser *p, struct kveil_expr *e)
 				 functions[o->call->function].name);
 		return false;
 	}
-	kveil_parse_fail(p, o->at, "a literal is no condition: it must be compared");
+	kveil_parse_fail(p, o->at, "a literal is not a condition: it must be compared");
 	return false;
 }
 

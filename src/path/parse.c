@@ -315,7 +315,7 @@ static bool parse_int(struct kveil_path_parser *p, int64_t *ret)
 		return kveil_parse_fail(p, start, "'-' without a digit");
 	if (kveil_parse_peek(p, 0) == '0' && (negative || is_digit(kveil_parse_peek(p, 1)))) {
 		kveil_parse_fail(p, start,
-				 negative && !is_digit(kveil_parse_peek(p, 1)) ? "-0 is no index"
+				 negative && !is_digit(kveil_parse_peek(p, 1)) ? "-0 is not an index"
 									       : "an index with a leading zero");
 		kveil_parse_hint(p, "a member whose name is digits is written ['007']");
 		return false;

@@ -108,10 +108,10 @@ static enum kveil_status parse_tree(json_t *tree, struct kveil_document *d, stru
 			   &magic, "format", &format, "id", &id, &id_len, "secret", &secret, "generation", &generation,
 			   "lease", &lease, "registry_keys", &roots, "keys", &keys, "events", &events, "mac", &mac,
 			   &mac_len))
-		return corrupt(err, "this is no key registry");
+		return corrupt(err, "this is not a key registry");
 	d->backup = strcmp(magic, magic_backup) == 0;
 	if (!d->backup && strcmp(magic, magic_registry) != 0)
-		return corrupt(err, "this is no key registry");
+		return corrupt(err, "this is not a key registry");
 	if (format != (secret   ? 3
 		       : events ? 2
 				: 1) ||
@@ -150,7 +150,7 @@ enum kveil_status kveil_document_parse(struct kveil_span text, struct kveil_docu
 	/* jansson's own words quote what stands there, and the file may be a KEK that was named by mistake. */
 	if (!tree)
 		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT,
-				  "this is no key registry: line %d, column %d is not JSON", why.line, why.column);
+				  "this is not a key registry: line %d, column %d is not JSON", why.line, why.column);
 	enum kveil_status status = parse_tree(tree, &d, err);
 	json_decref(tree);
 	if (status) {

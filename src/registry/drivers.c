@@ -36,7 +36,7 @@ enum kveil_status kveil_registry_driver_of(const char *registry, const struct kv
 			return KVEIL_OK;
 		}
 	}
-	kveil_fail(err, KVEIL_E_CONFIG, "'%s' is no key registry that this kveil knows", registry);
+	kveil_fail(err, KVEIL_E_CONFIG, "'%s' is not a key registry that this kveil knows", registry);
 	char hint[160] = "";
 	for (size_t i = 0; drivers[i]; i++)
 		snprintf(hint + strlen(hint), sizeof hint - strlen(hint), "%s%s", i ? "; " : "", drivers[i]->help);

@@ -417,7 +417,7 @@ enum kveil_status kveil_key_record_from_tree(json_t *object, struct kveil_key_re
 			   &raw.kek, &raw.kek_len, "created", &raw.created, "active", &raw.active, "expires",
 			   &raw.expires, "state", &raw.state, "sequence", &raw.sequence, "changed", &raw.changed,
 			   "wrapped", &raw.wrapped, &raw.wrapped_len, "mac", &raw.mac, &raw.mac_len))
-		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "this is no key record");
+		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "this is not a key record");
 	if (!parse(&raw, &r)) {
 		kveil_key_record_clear(&r);
 		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT,
@@ -446,7 +446,7 @@ enum kveil_status kveil_key_record_from_json(struct kveil_span json, struct kvei
 	json_t *tree = json_loadb((const char *)json.data, json.len, JSON_REJECT_DUPLICATES, NULL);
 
 	if (!tree)
-		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "this is no key record");
+		return kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "this is not a key record");
 	enum kveil_status status = kveil_key_record_from_tree(tree, ret, err);
 	json_decref(tree);
 	return status;

@@ -205,7 +205,7 @@ static enum kveil_status sign(struct kveil_span json, const struct kveil_registr
 	char text[MAC_TEXT + 1] = {0};
 
 	if (json.len < 2 || json.data[json.len - 1] != '}')
-		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no event");
+		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is not an event");
 	json.len--;
 	enum kveil_status status = mac_of(json, secret, mac, err);
 	if (status)
@@ -217,7 +217,7 @@ static enum kveil_status sign(struct kveil_span json, const struct kveil_registr
 		return kveil_no_memory(err, "an event");
 	return kveil_registry_event_parse(kveil_buf_span(&line), ret)
 		   ? KVEIL_OK
-		   : kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is no event");
+		   : kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is not an event");
 }
 
 enum kveil_status kveil_registry_event_sign(struct kveil_span json, const struct kveil_registry_secret *secret,

@@ -55,7 +55,7 @@ bool kveil_registry_event_authentic(const struct kveil_registry_event *e, const 
 enum kveil_status kveil_registry_event_write(const struct kveil_registry_events *known, const struct kveil_event *e,
                                              int64_t now_ms, const struct kveil_registry_secret *secret,
                                              struct kveil_registry_event *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The same of {…} that is JSON already, without a MAC. KVEIL_E_BAD_CIPHERTEXT: it is no event. */
+/* The same of {…} that is JSON already, without a MAC. KVEIL_E_BAD_CIPHERTEXT: it is not an event. */
 enum kveil_status kveil_registry_event_sign(struct kveil_span json, const struct kveil_registry_secret *secret,
                                             struct kveil_registry_event *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same event under another secret. */

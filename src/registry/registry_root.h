@@ -12,7 +12,7 @@
  *
  *   "secret": {"number": N, "mac": "hmac-sm3", "commitment": BASE64, "previous": BASE64}
  *
- * and MACs over the root begin with it. From number 1 on, commitment is a subkey that is no secret, and previous a MAC over it
+ * and MACs over the root begin with it. From number 1 on, commitment is a subkey that is not a secret, and previous a MAC over it
  * under the secret before.
  */
 #ifndef KVEIL_REGISTRY_REGISTRY_ROOT_H

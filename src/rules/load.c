@@ -400,7 +400,7 @@ static void read_headers(struct kveil_loader *l, const struct kveil_yaml *root, 
 	p->added_headers = alloc(l, map->count + 1, sizeof *p->added_headers);
 	for (size_t i = 0; p->added_headers && i < map->count; i++) {
 		if (!is_addable(map->names[i]))
-			kveil_error_hint(problem(l, at, "'%.60s' is no name for a header here", map->names[i]),
+			kveil_error_hint(problem(l, at, "'%.60s' is not a name for a header here", map->names[i]),
 					 "1 to 255 bytes, without kveil. in front, and none of a schema's id");
 		p->added_headers[p->added_header_count++] =
 		    (struct kveil_added_header){dup(l, map->names[i]), dup(l, map->values[i])};

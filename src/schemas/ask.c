@@ -289,7 +289,7 @@ static enum verdict ask_once(struct kveil_schemas_asker *a, const struct endpoin
 		return ENDED;
 	}
 	if (kveil_http_request_send(a->http, &request, &reply) != KVEIL_HTTP_ANSWERED)
-		/* Cut short by what was asked before: that is no fault of this one. */
+		/* Cut short by what was asked before: that is not this one's fault. */
 		return reply.end == KVEIL_HTTP_NOT_REACHED && kveil_clock_mono_ms() >= a->deadline_ms
 			   ? too_late(a, e, q)
 			   : not_reached(a, e, q, &reply);

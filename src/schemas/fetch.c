@@ -64,12 +64,12 @@ static enum kveil_status collect_tags(struct fetch *f, const json_t *tags)
 	json_object_foreach((json_t *)(uintptr_t)tags, path, list)
 	{
 		if (!json_is_array(list))
-			return broken(f, "its metadata.tags are no lists of names");
+			return broken(f, "its metadata.tags are not lists of names");
 		json_array_foreach(list, i, tag)
 		{
 			const char *name = json_string_value(tag);
 			if (!name || strlen(name) != json_string_length(tag))
-				return broken(f, "its metadata.tags are no lists of names");
+				return broken(f, "its metadata.tags are not lists of names");
 			if (f->tag_count == KVEIL_SCHEMAS_TAGS || f->tags.len > MOST_TAG_BYTES)
 				return broken(f, "too many metadata.tags");
 			append_tag(f, path, name);

@@ -15,7 +15,7 @@
 #include "base/buf.h"
 #include "kveil/base.h"
 
-/* references: those that refer to none of the others first. AVRO_SCHEMA: a text is no JSON, is nested too deep, or two
+/* references: those that refer to none of the others first. AVRO_SCHEMA: a text is not JSON, is nested too deep, or two
  * of them define one name in two ways. Names that nobody defines stay for kveil_avro_schema_parse to find. Appends to
  * out. */
 enum kveil_status kveil_schemas_inline(struct kveil_span text, const struct kveil_span *references, size_t count,

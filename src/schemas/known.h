@@ -43,7 +43,7 @@ void kveil_schemas_cache_put(struct kveil_schemas_cache *c, const struct kveil_s
  *   asked: unknown everywhere ──► PENDING, asked again each quarter of the window ──► UNKNOWN for a while ──► forgotten
  *
  * Ids that are unknown for the first time are paid for out of an allowance of KVEIL_SCHEMAS_UNKNOWN_IDS a window, so
- * that a flood of invented ones is no flood of requests.
+ * that a flood of invented ones does not become a flood of requests.
  */
 struct kveil_schemas_unknown;
 struct kveil_schemas_unknown *kveil_schemas_unknown_new(int64_t window_ms, int64_t unknown_ms);

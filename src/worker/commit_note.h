@@ -6,7 +6,7 @@
  *   kveil1 topic=q1Sh-9_5QQGSwIK7_jZ0vg attempts=2
  *
  * Anyone who may commit for the group can write anything there, and so can other programs and other versions of kveil:
- * text that is not ours is no error, it says nothing. Words that are not known are passed over.
+ * text that is not ours is not an error, it says nothing. Words that are not known are passed over.
  */
 #ifndef KVEIL_WORKER_COMMIT_NOTE_H
 #define KVEIL_WORKER_COMMIT_NOTE_H

@@ -15,8 +15,8 @@
 
 enum {
 	ANSWER_MS = 10000, /* after that the client says that nobody answered */
-	IDS_MS = 2000,     /* no answer is no news: commits do not wait for it for long */
-	FRESH_MS = 10000,  /* an older answer is no ground to commit on: the process may have been frozen since */
+	IDS_MS = 2000,     /* no answer means nothing: commits do not wait for it for long */
+	FRESH_MS = 10000,  /* an older answer is no basis for a commit: the process may have been frozen since */
 	LATE_MS = 3000,    /* and this is when we say so */
 	END_MS = 2000,
 };

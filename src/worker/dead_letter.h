@@ -56,7 +56,7 @@ struct kveil_dead_letter {
 };
 void kveil_dead_letter_clear(struct kveil_dead_letter *d);
 
-/* headers and sealed: of the dead-letter message. BAD_CIPHERTEXT when it is no dead letter; else as
+/* headers and sealed: of the dead-letter message. BAD_CIPHERTEXT when it is not a dead letter; else as
  * kveil_key_open. */
 enum kveil_status kveil_dead_letter_open(struct kveil_key *key, const struct kveil_header *headers, size_t count,
 					 struct kveil_span sealed, struct kveil_dead_letter *ret,

@@ -36,7 +36,7 @@ enum {
 	LEAST_BYTES = 65536,
 	QUICK_MS = 1000,
 	LONG_MOST_MS = 1000, /* …but no longer than this */
-	FRESH_MS = 10000,    /* an older answer is no ground to commit on: see committed.c */
+	FRESH_MS = 10000,    /* an older answer is no basis for a commit: see committed.c */
 	SURE_OF_GROUP = 6,   /* attempts that the way back begins with after a fence: longer than a heartbeat takes */
 	FENCES = 3,          /* after so many, one soon after the other, the id is another's too */
 	FENCED_SOON_MS = 600000,
@@ -218,7 +218,7 @@ static bool open_one(struct kveil_worker *w)
 	return true;
 }
 
-/* Something of it did not get there. That a record was refused is no outage. */
+/* Something of it did not get there. That a record was refused is not an outage. */
 static void give_up(struct kveil_worker *w)
 {
 	if (w->txn.refused)

@@ -92,7 +92,7 @@ static enum kveil_status add_topic(struct kveil_letters *l, const char *name, st
 	return KVEIL_OK;
 }
 
-/* A record that is no letter would be written to its topic's end as one that failed. */
+/* A record that is not a letter would be written to its topic's end as one that failed. */
 static enum kveil_status holds_letters(const struct kveil_letters *l, const char *name, struct kveil_error *err)
 {
 	for (size_t i = 0; i < l->catalog->count; i++) {
@@ -101,8 +101,9 @@ static enum kveil_status holds_letters(const struct kveil_letters *l, const char
 		for (size_t v = 0; v < r->plan->view_count; v++)
 			is_other |= r->outputs[v].topic && strcmp(r->outputs[v].topic, name) == 0;
 		if (is_other && strcmp(r->dead.topic, name) != 0)
-			return kveil_fail(err, KVEIL_E_CONFIG, "%s is no topic of dead letters: those of %s are in %s",
-					  name, r->topic, r->dead.topic);
+			return kveil_fail(err, KVEIL_E_CONFIG,
+					  "%s is not a topic of dead letters: those of %s are in %s", name, r->topic,
+					  r->dead.topic);
 	}
 	return KVEIL_OK;
 }

@@ -35,7 +35,8 @@ static void wait_ms(struct kveil_maker *m, int ms)
 	pthread_cond_clockwait(&m->changed, &m->lock, CLOCK_MONOTONIC, &end);
 }
 
-/* Names that wait for their turn are no fault: said once a minute. What is a fault, whoever waits for the name says. */
+/* Names that wait for their turn are not a fault: said once a minute. What is a fault, whoever waits for the name says.
+ */
 static void tell(struct kveil_maker *m, const struct kveil_error *why)
 {
 	if (why->status == KVEIL_E_KEY_PENDING && kveil_clock_once_a_minute(&m->logged_ms, kveil_clock_mono_ms()))

@@ -26,7 +26,7 @@ struct kveil_notify {
 	struct kveil_buf status, next_status;
 };
 
-/* Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. A socket that cannot be used is no socket. */
+/* Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. A socket that cannot be used is not a socket. */
 void kveil_notify_init(struct kveil_notify *n);
 void kveil_notify_clear(struct kveil_notify *n);
 

@@ -101,7 +101,7 @@ static bool pass_gap(struct kveil_worker *w, struct kveil_partition *p, const rd
 		kveil_cell_add(w->cells.gaps_marked, 1);
 		return true;
 	}
-	/* The first record of all that there are is no jump. */
+	/* The first record of all that there are is not a jump. */
 	if (from < 0 &&
 	    (msg->offset == 0 || (!rd_kafka_get_watermark_offsets(w->consumer, p->topic, p->id, &low, &high) &&
 				  high > low && msg->offset == low)))

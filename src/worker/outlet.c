@@ -216,7 +216,7 @@ bool kveil_outlet_wait(struct kveil_worker *w, struct kveil_partition *p, struct
 	struct kveil_lane *l = kveil_outlet_lane(o, partition);
 
 	if (__builtin_expect(!l || takes(w, l, bytes, alone), 1))
-		return true; /* what is no partition the client will refuse */
+		return true; /* what is not a partition the client will refuse */
 	if (alone)
 		l->kept_until_ms = w->now_ms + KEEP_MS; /* or others would fill it again, and again */
 	/* What has waited already waits on: the others had their turn because of it. */

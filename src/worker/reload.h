@@ -31,8 +31,8 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 				    const struct kveil_plan_set *in_use, bool asked, struct kveil_cell *successful,
 				    struct kveil_cell *timestamp);
 
-/* What configuration and rules must not have in common. The key that seals dead letters is no field's key: who may open
- * a field must not open whole records by it. The key registry's topic is none of the rules'. */
+/* What configuration and rules must not have in common. The key that seals dead letters is not a field's key: who may
+ * open a field must not open whole records by it. The key registry's topic is none of the rules'. */
 void kveil_check_together(const struct kveil_config *config, const struct kveil_plan_set *plans,
 			  struct kveil_report *report);
 

@@ -24,7 +24,7 @@ FIELDS = """\
 
 
 def hostile(i, rng):
-    """A record that names the canary only where a rule does, or that is no record at all."""
+    """A record that names the canary only where a rule does, or that is not a record at all."""
     c = f"{CANARY}{i}"
     escaped = "".join(f"\\u{ord(x):04x}" for x in c)
     whole = [

@@ -251,7 +251,7 @@ def test_what_only_looks_like_a_value_that_was_not_sent():
 
 
 def test_an_event_of_another_kind():
-    """Under `connect` an event of Debezium is no row: its columns lie where no rule looks."""
+    """Under `connect` an event of Debezium is not a row: its columns lie where no rule looks."""
     got = run_one(RULES, envelope(STRING_ROW), event(None, {"id": CANARY, "phone": CANARY}),
                   head=HEAD.replace("debezium", "connect"))
     assert got[0] == "unsupported_envelope" and not got[2]

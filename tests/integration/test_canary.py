@@ -92,7 +92,7 @@ def test_no_canary_and_no_key_comes_out(make_kveil, kafka):
     k.rules(FIELDS + NAMED)
     k.init()
     good = [record(canary, i) for i in range(500)]
-    # Cut JSON, a value of a kind that encrypt does not take, bytes that are no UTF-8, an empty value.
+    # Cut JSON, a value of a kind that encrypt does not take, bytes that are not UTF-8, an empty value.
     poison = [{"key": f"{canary}-p".encode(), "value": v} for v in (
         f'{{"id_card": "{canary}-cut'.encode(), json.dumps({"id_card": {canary: canary}}).encode(),
         f'{{"id_card": "{canary}'.encode() + b'\xff\xfe"}', b"")]

@@ -79,7 +79,7 @@ def test_a_file_of_one_document_over_several_lines(tmp_path):
     r = apply(ORDERS, None, sample)
     assert r.returncode == 1 and r.stdout == ""
     assert len(problems(r)) == 1 and problems(r)[0].startswith(f"{sample}:4: byte ")
-    # A first line cut short is no document over several lines.
+    # A first line cut short is not a document over several lines.
     r = apply(ORDERS, '{"a":\n{"b":2}\n')
     assert r.returncode == 1 and r.stdout == '{"b":2}\n' and problems(r)[0].startswith("-:1: byte 5: invalid_json")
 
@@ -112,7 +112,7 @@ def test_what_is_not_seen_in_a_line_is_named():
     assert r.stdout == '{"a":1}\n{"a":"\ufeff"}\n'
     assert [p.split(": ", 1)[1] for p in problems(r)] == [
         "byte 0: empty_value: the value is empty", "byte 0: empty_value: the value is empty",
-        "byte 0: invalid_json: a byte order mark (U+FEFF) is no part of JSON: leave these three bytes out"]
+        "byte 0: invalid_json: a byte order mark (U+FEFF) is not part of JSON: leave these three bytes out"]
     r = subprocess.run([KVEIL, "apply", "--demo-keys", "-r", ORDERS], input='{"a":1}'.encode("utf-16"), capture_output=True)
     assert b"-:1: byte 0: invalid_json: a byte order mark of UTF-16: JSON is UTF-8" in r.stderr
 
@@ -443,8 +443,8 @@ TOKEN = 'token: "${env:HOME}"'
     ('{provider: transit, url: "http://localhost", key: k, TOKEN}', None),
     ('{provider: transit, url: "http://b:1", key: k, TOKEN}', "5:17: warning: KEK 'local' sends data keys and its token"),
     ('{provider: transit, url: "http://localhost.b:1", key: k, TOKEN}', "5:17: warning: KEK 'local' sends data keys"),
-    ('{provider: transit, url: "b:8200", key: k, TOKEN}', "5:17: error: KEK 'local': 'b:8200' is no address of a server"),
-    ('{provider: transit, url: "ftp://b:8200", key: k, TOKEN}', "5:17: error: KEK 'local': 'ftp://b:8200' is no address"),
+    ('{provider: transit, url: "b:8200", key: k, TOKEN}', "5:17: error: KEK 'local': 'b:8200' is not an address of a server"),
+    ('{provider: transit, url: "ftp://b:8200", key: k, TOKEN}', "5:17: error: KEK 'local': 'ftp://b:8200' is not an address"),
     ('{provider: transit, url: "https://b:1", key: "", TOKEN}', "error: 'key' is empty"),
     ('{provider: transit, url: "https://b:1", key: k}', "5:17: error: KEK 'local' needs one way to log in"),
     ('{provider: transit, url: "https://b:1", key: k, TOKEN, token_file: t}', "5:17: error: KEK 'local' needs one way"),
@@ -621,7 +621,7 @@ def keys(cwd, *args):
 
 
 @pytest.mark.parametrize("args, words", [
-    # An option of another action is no option of this one.
+    # An option of another action is not an option of this one.
     (["list", "--now"], ["--now", "keys list"]), (["init", "--clear"], ["--clear", "keys init"]),
     (["rewrap", "--clear"], ["--clear", "keys rewrap"]), (["retire", "pii", "--now"], ["--now", "keys retire"]),
     (["rotate", "pii", "-o", "x"], ["--output", "keys rotate"]), (["backup", "b", "--at", "x"], ["--at", "keys backup"]),
@@ -858,5 +858,5 @@ def test_bench_takes_keys_of_json_and_none(tmp_path):
                       '{"after":{"phone":"13812345678"},"op":"c"}\n')
     r = kveil("bench", "--json", "--rounds", "1", "-r", "rules/cdc/debezium.yaml", "-f", events)
     assert r.returncode == 0, r.stderr
-    # Values alone; the key is no part of them.
+    # Values alone; the key is not part of them.
     assert json.loads(r.stdout)["records"] == 2 and json.loads(r.stdout)["bytes_per_record"] == 42

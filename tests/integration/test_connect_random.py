@@ -26,7 +26,7 @@ class Maker:
         return f"{TEXT}{self.n:07}" if is_named else self.r.choice(["", "clear", "été", "a\"b\\"])
 
     def number(self, bits, is_named):
-        if not is_named or bits < 31:  # shorter ones are no evidence
+        if not is_named or bits < 31:  # shorter ones are not evidence
             return self.r.choice([0, 1, -5])
         self.n += 1
         return int(f"{DIGITS}{self.n % 10000:04}")

@@ -514,7 +514,7 @@ def test_an_hsm_drops_its_sessions_and_its_token(group, kafka, tmp_path, keyset)
     assert hsm.logins() == logins + 1
     line("up")()
     wait_for("ready by itself", group.ready, 90)
-    # Sessions that drop and may be opened anew are no outage at all.
+    # Sessions that drop and may be opened anew are not an outage at all.
     before = group.out()
     for n in range(40):
         if n % 5 == 0:

@@ -56,8 +56,8 @@ def test_list_show_and_discard(make_kveil, kafka):
     assert "no such letter waits" in letters(k, "show", f"{k.topic}[0]@3", check=1).stderr
 
     r = letters(k, "discard", "--dry-run", "--yes", check=2)
-    assert "--dry-run is no option of `kveil dead-letters discard`" in r.stderr, r.stderr
-    assert "--clear is no option" in letters(k, "list", "--clear", check=2).stderr
+    assert "--dry-run is not an option of `kveil dead-letters discard`" in r.stderr, r.stderr
+    assert "--clear is not an option" in letters(k, "list", "--clear", check=2).stderr
     r = letters(k, "discard", check=2)
     assert "asks first" in r.stderr
     assert letters(k, "list").stdout.endswith("3 dead letters wait\n")
@@ -112,7 +112,7 @@ def test_a_forged_letter_whose_headers_cannot_be_read(make_kveil, kafka):
     k.rules('  - {path: "$.p[*]", mask: {}}\n')
     r = letters(k, "replay", check=1)
     assert "3 replayed, 2 failed" in r.stdout and "headers cannot be read" in r.stdout + r.stderr
-    # What is no JSON waits again, at the end; the forged one is behind the replay.
+    # What is not JSON waits again, at the end; the forged one is behind the replay.
     r = letters(k, "replay", check=1)
     assert "0 replayed, 1 failed" in r.stdout
     assert kafka.end_offsets(k.dead) == {0: 7} and kafka.end_offsets(k.secure) == {0: 4}
@@ -199,7 +199,7 @@ def test_only_a_topic_of_dead_letters_is_replayed(make_kveil, kafka):
         before = kafka.end_offsets(topic)
         for command in (["replay"], ["dead-letters", "list"], ["dead-letters", "show"], ["dead-letters", "discard", "--yes"]):
             r = k.run(*command, "-c", "kveil.yaml", "-t", topic, check=None)
-            assert r.returncode and f"{topic} is no topic of dead letters" in r.stderr, (command, r)
+            assert r.returncode and f"{topic} is not a topic of dead letters" in r.stderr, (command, r)
         assert kafka.end_offsets(topic) == before
 
 

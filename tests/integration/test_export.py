@@ -35,7 +35,7 @@ def test_under_transit_tinks_vault_client_opens_it(tmp_path):
         assert r.stdout == "" and "exportable: false" in r.stderr
         assert f.kveil("keys", "export", "--tink", "pii").stdout.startswith('{"encryptedKeyset"')
         (tmp_path / "kveil.yaml").write_text(config)
-        # Another key of the server's does not open it, and one byte changed is no keyset.
+        # Another key of the server's does not open it, and one byte changed is not a keyset.
         b.call("POST", "transit/keys/other", {})
         other = hcvault.new_aead("/transit/keys/other", hvac.Client(url=b.url, token=b.root))
         with pytest.raises(tink.TinkError):

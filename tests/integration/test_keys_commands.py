@@ -567,7 +567,7 @@ def test_files_that_are_written(make):
     assert (k.dir / "kek-local").read_bytes() == kek and (k.dir / "kveil.yaml").read_bytes() == config
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     assert "key_exists: " in k.run("keys", "kek", "local", check=2).stderr
-    # Nothing half is left behind, and a full disk is no success.
+    # Nothing half is left behind, and a full disk is a failure.
     assert not [f.name for f in k.dir.iterdir() if ".tmp" in f.name]
     for args in (["export", "--tink", "pii", "--clear"], ["list"], ["list", "--json"]):
         with open("/dev/full", "w") as full:

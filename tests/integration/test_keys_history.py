@@ -96,7 +96,7 @@ def test_what_somebody_does_to_the_history_is_seen(make):
     path.write_text("\n".join(lines[:-2] + altered) + "\n")
     path.chmod(0o600)
     assert f"2 of {len(lines)} events are missing" in k.run("keys", "list", check=2).stderr
-    # A writer that was killed leaves half a line: it is no event, and the next one is whole.
+    # A writer that was killed leaves half a line: it is not an event, and the next one is whole.
     path.write_text("\n".join(lines) + "\n" + lines[-1][:40])
     assert len(history(k)) == len(lines)
     k.run("keys", "rotate", "pii", "--now", check=0, stdin=subprocess.DEVNULL)

@@ -450,7 +450,7 @@ def test_an_edge_worker_locks_and_never_unlocks(tmp_path):
     opened = kveil(centre, "apply", "-c", "kveil.yaml", "-r", "rules/orders.yaml", input="".join(sealed))
     assert [json.loads(s)["a"] for s in opened.stdout.splitlines()] == ["value 0", "value 1"]
 
-    # A hash that two edge workers could not agree on is no configuration.
+    # A hash that two edge workers could not agree on is not a configuration.
     (edge / "kveil.yaml").write_text((EDGE % "") + "    pepper: {algorithm: hmac-sha-256, kek: edge}\n")
     assert "only locks" in kveil(edge, "keys", "init", expect=2).stderr
 

@@ -570,7 +570,7 @@ def test_health_command(make_kveil, kafka):
 
 
 def test_aborted_transactions_behind_the_last_record(make_kveil, kafka):
-    """They are no records: committed past, no lag, and nothing is missed when retention takes them."""
+    """They are not records: committed past, no lag, and nothing is missed when retention takes them."""
     k = make_kveil()
     k.rules('  - {path: "$.p", mask: {}}\n')
     k.init()

@@ -215,7 +215,7 @@ HOSTILE = {
     "two definitions": ({"schema": '"A"', "references": [ref("x", "x"), ref("y", "y")]}, "avro_schema", "references define X"),
     "odd reference": ({"schema": '"A"', "references": [{"name": "x", "version": 1}]}, "avro_schema", "one of its references is none"),
     "missing reference": ({"schema": '"A"', "references": [ref("gone", "gone")]}, "schema_pending", "gone version 1, a reference of schema 7"),
-    "odd tags": ({"schema": '"string"', "metadata": {"tags": {"a": "PII"}}}, "avro_schema", "metadata.tags are no lists"),
+    "odd tags": ({"schema": '"string"', "metadata": {"tags": {"a": "PII"}}}, "avro_schema", "metadata.tags are not lists"),
     "many tags": ({"schema": '"string"', "metadata": {"tags": {f"a{i}": ["PII"] for i in range(5000)}}}, "avro_schema", "too many metadata.tags"),
     "nested": ({"schema": '{"type":"array","items":' * 300 + '"int"' + "}" * 300, "references": [ref("a", "good")]}, "avro_schema", "nested too deep"),
 }
@@ -267,7 +267,7 @@ def test_the_next_address_is_asked(shop, stub, other, first):
 
 
 def test_an_address_that_is_down_is_left_alone(shop, stub, other):
-    """Within one call: what its references need is not asked there again. 404 of some, with others down, is no answer."""
+    """Within one call: what its references need is not asked there again. 404 of some, with others down, is not an answer."""
     stub.on("GET", "/schemas/ids/7", error(503, 50301))
     other.schema(7, '"A"', references=[ref("A", "a")]).version("a", 1, record("A", "int"))
     dead = f"http://127.0.0.1:{free_port()}"

@@ -236,6 +236,19 @@ def check_glossary(path, text):
                 yield f"{path}:{n}: '{word}': docs/glossary.md has another word for it"
 
 
+STILTED = re.compile(r"(?<!here )\b(?:is|are) no (?!longer\b|more\b|such\b|way\b|reason\b|need\b|sign\b|trace\b|basis\b)\w+")
+
+
+def check_plain(path, text):
+    """'is not an object', rather than 'is no object'."""
+    if not re.match(r"(docs/|include/|src/|README|CONTRIBUTING|SECURITY)", path):
+        return
+    for n, line in enumerate(text.splitlines(), 1):
+        for words in STILTED.findall(line.lstrip(" \t/*#")):
+            if not line.lstrip(" \t/*#").startswith(words):  # "there" may end the line before
+                yield f"{path}:{n}: '{words}': say 'not a'"
+
+
 def check_names(paths):
     """A tab of an editor shows no folder."""
     seen = {}
@@ -248,7 +261,7 @@ def check_names(paths):
 
 
 PER_FILE = [check_layers, check_owners, check_secrets, check_endings, check_words, check_spdx, check_header_guard,
-            check_parts, check_first_line, check_links, check_state, check_glossary]
+            check_parts, check_first_line, check_links, check_state, check_glossary, check_plain]
 BAD_EXAMPLES = [
     (check_endings, "src/worker/x.c", "\trd_kafka_consumer_close(c);\n"),
     (check_layers, "src/base/x.c", '#include "engine/engine.h"\n'),
@@ -272,6 +285,7 @@ BAD_EXAMPLES = [
     (check_state, "tests/keys.json", "{}\n"),
     (check_glossary, "docs/x.md", "goes to the DL" + "Q\n"),
     (check_glossary, "src/base/x.c", 'f("the master' + ' key");\n'),
+    (check_plain, "src/base/x.c", "/* What is" + " no object passes. */\n"),
 ]
 
 

@@ -396,7 +396,7 @@ static void test_kinds(void **state)
 	unmake(&m);
 }
 
-/* Whoever holds the key may seal what is no text: it must not get into a document. */
+/* Whoever holds the key may seal what is not text: it must not get into a document. */
 static void test_sealed_bytes_that_are_no_text(void **state)
 {
 	(void)state;

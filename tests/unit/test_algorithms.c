@@ -554,7 +554,7 @@ static size_t copies_of(const uint8_t *key, size_t n)
 			to = b;
 			memcpy(access, rights, sizeof access);
 		}
-		/* The sanitizers' shadow is terabytes of what is no memory of ours. */
+		/* The sanitizers' shadow is terabytes of memory that is not ours. */
 		if (strncmp(line, "VmFlags:", 8) != 0 || strstr(line, " dd") || strncmp(access, "rw", 2) != 0 ||
 		    to - from > 1ul << 30)
 			continue;

@@ -178,7 +178,7 @@ static void test_globs_bounded(void **state)
 	rig_clear(&r);
 }
 
-/* The first rule that holds has it, in the order of the file, by whatever it names. A wildcard is no tag. */
+/* The first rule that holds has it, in the order of the file, by whatever it names. A wildcard is not a tag. */
 static void test_order(void **state)
 {
 	(void)state;

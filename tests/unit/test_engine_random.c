@@ -399,7 +399,7 @@ static void squeeze(struct kveil_arena *arena, struct kveil_span text, struct kv
 	struct kveil_error err;
 
 	if (kveil_format_by_name(KVEIL_SPAN("json"))->scan(&s, text, &err))
-		fail_msg("the output is no JSON: %s at %zu: %.*s", err.message, err.byte, (int)text.len,
+		fail_msg("the output is not JSON: %s at %zu: %.*s", err.message, err.byte, (int)text.len,
 			 (const char *)text.data);
 	struct kveil_view none = {0};
 	struct model m = {.view = &none, .doc = s.doc, .arena = arena};

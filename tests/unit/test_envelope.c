@@ -216,7 +216,7 @@ static void headers_with_keys_follow_the_key(void **state)
 	kveil_engine_run(r.engine, &record, &r.result);
 	assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
 	const struct kveil_record *out = &r.result.outputs[0].record;
-	/* One that is no JSON cannot be protected, and goes. */
+	/* One that is not JSON cannot be protected, and goes. */
 	assert_int_equal(out->header_count, 3);
 	show(out->key, r.key, sizeof r.key);
 	show(out->headers[0].value, r.value, sizeof r.value);

@@ -178,7 +178,7 @@ static void headers_are_judged_in_every_reading(void **state)
 	header_becomes("ogg", when, "{\"country\":\"CN\",\"before\":{\"country\":\"US\"}}", "*");
 	header_becomes("maxwell", when, "{\"country\":\"CN\",\"data\":{\"country\":\"US\"}}", "*");
 	header_becomes("canal", when, "{\"country\":\"CN\",\"data\":[{\"country\":\"US\"}]}", "*");
-	/* What a row was is no reading of its own. */
+	/* What a row was is not a reading of its own. */
 	header_becomes("debezium", when,
 		       "{\"before\":{\"country\":\"CN\"},\"after\":{\"country\":\"US\"},\"op\":\"u\"}", "s");
 	header_becomes("canal", when, "{\"data\":[{\"country\":\"US\"}],\"old\":[{\"country\":\"CN\"}]}", "s");
@@ -196,7 +196,7 @@ static void what_reveals_needs_every_reading(void **state)
 	rig_init(r, yaml);
 	assert_int_equal(run(r, NULL, "{\"open\":0,\"after\":{\"open\":1,\"phone\":\"AA\"}}", "x"), KVEIL_OK);
 	assert_int_equal(run(r, NULL, "{\"open\":\"\",\"after\":{\"open\":1,\"phone\":\"AA\"}}", "x"), KVEIL_OK);
-	/* It would be opened, and is no ciphertext. */
+	/* It would be opened, and is not ciphertext. */
 	assert_int_not_equal(run(r, NULL, "{\"op\":\"c\",\"after\":{\"open\":1,\"phone\":\"AA\"}}", "x"), KVEIL_OK);
 	rig_clear(r);
 	free(r);
@@ -633,7 +633,7 @@ static bool header_is_protected(const struct kind *k, const struct node *top)
 				row = column(row, steps[s]);
 				continue;
 			}
-			/* Of an object the wildcard takes the members; a country stands first, and is no object. */
+			/* Of an object the wildcard takes the members; a country stands first, and is not an object. */
 			several = row->count;
 			bool is_scalar = row->kind == OBJECT && row->country;
 			row = row->count && !is_scalar ? row->children[0] : NULL;

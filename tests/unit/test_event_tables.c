@@ -77,7 +77,7 @@ static void a_rule_is_for_its_tables(void **state)
 	     "{\"data\":[{\"a\":\"x\"}],\"database\":\"shop\",\"table\":\"o\",\"table\":\"p\",\"type\":\"INSERT\"}",
 	     true},
 	    {"canal", "{\"data\":[{\"a\":\"x\"}],\"database\":\"shop\",\"table\":7,\"type\":\"INSERT\"}", true},
-	    /* A flat row's columns are no clue. */
+	    /* A flat row's columns are not a clue. */
 	    {"canal", "{\"a\":\"x\",\"database\":\"shop\",\"table\":\"orders\",\"type\":\"INSERT\"}", true},
 	    {"maxwell", "{\"database\":\"shop\",\"table\":\"user_1\",\"type\":\"insert\",\"data\":{\"a\":\"x\"}}",
 	     true},
@@ -202,7 +202,7 @@ static void a_key_tells_its_table_or_fails(void **state)
 	assert_string_equal(r.key, "{\"database\":\"shop\",\"table\":\"orders\",\"pk.a\":\"x\"}");
 	assert_int_equal(run(&r, "{\"database\":\"shop\",\"table\":\"users\",\"pk.a\":\"secret\"}", NULL), KVEIL_OK);
 	assert_null(strstr(r.key, "secret"));
-	/* Columns spelled as rows do are no key of Maxwell's. */
+	/* Columns spelled as rows do are not Maxwell's key. */
 	fails(&r, "{\"database\":\"shop\",\"table\":\"orders\",\"a\":\"x\"}", NULL, KVEIL_E_KEY_COLUMN);
 	rig_clear(&r);
 
@@ -321,12 +321,12 @@ static void unmatched_is_about_columns(void **state)
 		"{\"payload\":{\"before\":null,\"after\":{\"id\":2}," SOURCE "}}");
 	/* A rule of another table names nothing here. */
 	becomes(&r, "{\"after\":{\"u\":1,\"id\":2}," SOURCE "}", "{\"after\":{\"id\":2}," SOURCE "}");
-	/* What is no event is a row, whatever its columns are called. */
+	/* What is not an event is a row, whatever its columns are called. */
 	becomes(&r, "{\"op\":\"clear\",\"source\":{\"x\":\"clear\"},\"ts_ms\":5,\"id\":1}", "{\"id\":1}");
 	becomes(&r, "{\"op\":\"c\",\"source\":{\"x\":\"clear\"},\"ts_ms\":5,\"id\":1}", "{\"id\":1}");
 	becomes(&r, "{\"status\":\"END\",\"id\":\"1\",\"event_count\":2}", "{\"id\":\"1\"}");
 	becomes(&r, "{\"ddl\":\"clear\",\"after\":\"clear\",\"id\":1}", "{\"id\":1}");
-	/* What a transform adds is no column; the text of a statement is blanked and goes. */
+	/* What a transform adds is not a column; the text of a statement is blanked and goes. */
 	becomes(&r, "{\"id\":1,\"x\":2,\"__op\":\"c\",\"__deleted\":\"false\",\"__source_ts_ms\":5,\"__mine\":1}",
 		"{\"id\":1,\"__op\":\"c\",\"__deleted\":\"false\",\"__source_ts_ms\":5}");
 	becomes(&r, "{\"id\":1,\"__op\":{\"x\":\"clear\"}}", "{\"id\":1}");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Values that are no JSON document: one text, bytes, and documents a line. */
+/* Values that are not a JSON document: one text, bytes, and documents a line. */
 #include "event_rig.h"
 #include "rules/invert.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Values that name their schema: which one, what they come out with, and what is no frame of ours. */
+/* Values that name their schema: which one, what they come out with, and what is not a frame of ours. */
 #include "kveil/engine.h"
 #include "rules/plan.h"
 

@@ -418,7 +418,7 @@ static void test_only_a_socket_that_nobody_serves_is_replaced(void **state)
 	assert_int_equal(get_from_socket(f, "/livez"), 200);
 	kveil_side_port_stop(f->port);
 	f->port = NULL;
-	/* A file that is no socket stays. */
+	/* A file that is not a socket stays. */
 	close(creat(f->socket, 0600));
 	assert_int_equal(start_at(f, f->socket, &other, &err), KVEIL_E_CONFIG);
 	assert_int_equal(stat(f->socket, &st), 0);

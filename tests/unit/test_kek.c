@@ -166,7 +166,7 @@ static void rests_grow_and_end(void **state)
 	kveil_kek_close(kek);
 }
 
-/* What this KEK never wrapped is no outage of it. */
+/* What this KEK never wrapped is not an outage of it. */
 static void foreign_bytes_close_nothing(void **state)
 {
 	(void)state;

@@ -300,7 +300,8 @@ static void collect_state(void *user, const struct kveil_key_info *v)
 	snprintf(text + n, 256 - n, "%s@%u %s %s;", v->name, v->version, v->kek, v->state);
 }
 
-/* A version under a KEK that this configuration does not have is no end: the rest goes on, and the number is taken. */
+/* A version under a KEK that this configuration does not have is not an end: the rest goes on, and the number is taken.
+ */
 static void a_version_under_a_foreign_kek_holds_up_nothing(void **state)
 {
 	(void)state;

@@ -222,7 +222,7 @@ static void what_has_no_key_any_more_says_so(void **state)
 		assert_non_null(strstr(err.message, id));
 		assert_int_equal(open_it(b.other, AD, b.sealed[k], b.n[k]), KVEIL_E_UNKNOWN_KEY);
 		assert_non_null(strstr(err.message, id));
-		/* Nothing that is no ciphertext gets that far. */
+		/* Nothing that is not ciphertext gets that far. */
 		b.sealed[k][0] = 0;
 		assert_int_equal(open_it(b.keys[k], AD, b.sealed[k], b.n[k]), KVEIL_E_BAD_CIPHERTEXT);
 	}

@@ -800,8 +800,8 @@ static void configurations_with_mistakes(void **state)
 	    {"registry: file:k\nkeks: {a: {provider: fil, path: x}}\n", "did you mean 'file'"},
 	    {"registry: file:k\nkeks: {a: {path: x}}\n", "has no provider"},
 	    {"registry: file:k\nkeks: {a: {provider: file}}\n", "path"},
-	    {"registry: nowhere:k\nkeks: {a: {provider: file, path: x}}\n", "no key registry"},
-	    {"registry: memory:k\nkeks: {a: {provider: file, path: x}}\n", "no key registry"},
+	    {"registry: nowhere:k\nkeks: {a: {provider: file, path: x}}\n", "not a key registry"},
+	    {"registry: memory:k\nkeks: {a: {provider: file, path: x}}\n", "not a key registry"},
 	    {"registry: file:k\nkeks: {main: {provider: file, path: x}}\ndata: {k: {algorithm: aes-256-gcm, kek: "
 	     "mian}}\n",
 	     "did you mean 'main'"},

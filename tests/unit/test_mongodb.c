@@ -246,7 +246,7 @@ static void values_of_extended_json_are_scalars(void **state)
 	    "`42`",          "{`$numberLong`: `42`}", "{`$numberDecimal`:`42`}", "{`$date`:{`$numberLong`:`42`}}",
 	    "{`$date`: 42}", "{`$oid`:`4\\\\u0032`}",
 	};
-	/* What has several parts is no scalar: one of them would stand for all. */
+	/* What has several parts is not a scalar: one of them would stand for all. */
 	static const char *const parts[] = {
 	    "{`$binary`:{`base64`:`42`,`subType`:`00`}}",
 	    "{`$binary`:`42`,`$type`:`00`}",

@@ -79,7 +79,7 @@ static struct sealed sealed_by(uint32_t id)
 	return s;
 }
 
-/* acme's first number is taken by what is no key: acme has the next one, and everybody else goes on. */
+/* acme's first number is taken by what is not a key: acme has the next one, and everybody else goes on. */
 static void goes_on_beside(const struct junk *j)
 {
 	uint32_t id = put_junk(j);
@@ -371,7 +371,7 @@ static void a_registrys_name_is_told_apart(void **state)
 	assert_string_equal(err.hint, "");
 }
 
-/* A wrapper comes after all: what it wrapped is no dud any more. */
+/* A wrapper comes after all: what it wrapped is not a dud any more. */
 static void a_wrapper_that_comes_late(void **state)
 {
 	struct kveil_keystore *other = NULL;

@@ -105,7 +105,7 @@ static const struct {
     {"path: $.a[?@.x == 'y: z']\n", 1, 7, "holds ': '", "write: path: \"$.a[?@.x == 'y: z']\""},
     {"path: $.a[?@.x == ' #1']\n", 1, 7, "begins a comment", "write: path: \"$.a[?@.x == ' #1']\""},
     {"when: \"$.c == \"NO\"\"\n", 1, 16, "follows the closing quote", "write: when: '$.c == \"NO\"'"},
-    {"a: 1\npath: \"卡\\d\"\n", 2, 9, "\\d is no escape in double quotes", "write \\\\d, or single quotes"},
+    {"a: 1\npath: \"卡\\d\"\n", 2, 9, "\\d is not an escape in double quotes", "write \\\\d, or single quotes"},
     {"when: \"@.a\" == 'b'\n", 1, 12, "follows the closing quote", "write: when: '\"@.a\" == ''b'''"},
     {"when: > 5\n", 1, 7, "text block", "write: when: \"> 5\""},
     {"a: 1\nname:orders\nb: 2\n", 2, 5, "a space is missing", "write: name: orders"},
