@@ -17,6 +17,7 @@
 
 #include "config/config.h"
 #include "kafka/marker.h"
+#include "kafka/offsets_call.h"
 #include "kafka/unpack.h"
 #include "kveil/base.h"
 #include "kveil/engine.h"
@@ -30,8 +31,9 @@ struct kveil_kafka_owner {
 	void *user;
 	_Atomic bool lost; /* a connection broke, or could not be made */
 	_Atomic int64_t logged_ms[8];
-	struct kveil_unpack unpack; /* a consumer's */
-	struct kveil_marker marker; /* a worker's consumer's */
+	struct kveil_unpack unpack;           /* a consumer's */
+	struct kveil_marker marker;           /* a worker's consumer's */
+	struct kveil_connections connections; /* a worker's producer's, exactly once */
 };
 
 /* How much memory one worker may use, split by what holds it. */

@@ -115,6 +115,11 @@ void kveil_mock_fail_list_offsets(struct kveil_mock *m, const int16_t *codes, si
 	fail_requests(m, 2, codes, count);
 }
 
+void kveil_mock_fail_find_coordinator(struct kveil_mock *m, const int16_t *codes, size_t count)
+{
+	fail_requests(m, 10, codes, count);
+}
+
 enum kveil_status kveil_mock_writer_new(struct kveil_mock *m, struct kveil_mock_writer **ret, struct kveil_error *err)
 {
 	const char *const properties[] = {"bootstrap.servers",

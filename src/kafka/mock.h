@@ -29,6 +29,8 @@ void kveil_mock_fail_produce(struct kveil_mock *m, const int16_t *codes, size_t 
 void kveil_mock_fail_fetch(struct kveil_mock *m, const int16_t *codes, size_t count);
 /* The same for questions after the ends of partitions. */
 void kveil_mock_fail_list_offsets(struct kveil_mock *m, const int16_t *codes, size_t count);
+/* The same for questions after coordinators. */
+void kveil_mock_fail_find_coordinator(struct kveil_mock *m, const int16_t *codes, size_t count);
 
 /* compression "none", acks all, idempotent: what a careful source does. */
 enum kveil_status kveil_mock_writer_new(struct kveil_mock *m, struct kveil_mock_writer **ret,

@@ -60,6 +60,7 @@ static enum kveil_status configure(struct kveil_worker *w, rd_kafka_conf_t *conf
 
 	put_id(w, id, sizeof id);
 	snprintf(timeout, sizeof timeout, "%d", TIMEOUT_MS);
+	kveil_connections_watch(conf);
 	enum kveil_status status = kveil_kafka_set(conf, "transactional.id", id, err);
 	return status ? status : kveil_kafka_set(conf, "transaction.timeout.ms", timeout, err);
 }
@@ -259,8 +260,7 @@ static void close_off(struct kveil_worker *w)
 
 static void send_offsets(struct kveil_worker *w)
 {
-	rd_kafka_error_t *e =
-	    rd_kafka_send_offsets_to_transaction(w->producer, w->txn.offsets, w->txn.group, OFFSETS_MS);
+	rd_kafka_error_t *e = kveil_kafka_send_offsets(w->producer, w->txn.offsets, w->txn.group, OFFSETS_MS);
 
 	if (!e)
 		w->txn.state = KVEIL_TXN_COMMITTING;

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -158,6 +159,45 @@ static void test_a_sample_that_is_not_answered(void **state)
 	kveil_mock_free(m);
 }
 
+static rd_kafka_t *transactional_producer(struct kveil_mock *m, struct kveil_kafka_owner *owner)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+	rd_kafka_conf_set(conf, "bootstrap.servers", kveil_mock_bootstrap_servers(m), NULL, 0);
+	rd_kafka_conf_set(conf, "transactional.id", "t", NULL, 0);
+	rd_kafka_conf_set_opaque(conf, owner);
+	kveil_connections_watch(conf);
+	return rd_kafka_new(RD_KAFKA_PRODUCER, conf, NULL, 0);
+}
+
+/* librdkafka waits for a sign that another answer may be had, and there is none: all connections stand. */
+static void test_offsets_are_sent_though_the_coordinator_was_not_found(void **state)
+{
+	static const int16_t code = RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+	static struct kveil_kafka_owner owner;
+	struct kveil_mock *m;
+	struct kveil_error err;
+
+	(void)state;
+	assert_int_equal(kveil_mock_new(1, &m, &err), KVEIL_OK);
+	assert_int_equal(kveil_mock_create_topic(m, "t", 1, &err), KVEIL_OK);
+	rd_kafka_t *producer = transactional_producer(m, &owner);
+	rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_add(offsets, "t", 0)->offset = 1;
+	rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata_new("g");
+	assert_null(rd_kafka_init_transactions(producer, 10000));
+	nanosleep(&(struct timespec){.tv_sec = 1}, NULL); /* its own questions are over */
+	assert_null(rd_kafka_begin_transaction(producer));
+	kveil_mock_fail_find_coordinator(m, &code, 1);
+	assert_null(kveil_kafka_send_offsets(producer, offsets, group, 500));
+	assert_null(rd_kafka_commit_transaction(producer, 5000));
+	rd_kafka_consumer_group_metadata_destroy(group);
+	rd_kafka_topic_partition_list_destroy(offsets);
+	rd_kafka_destroy(producer);
+	assert_int_equal(owner.connections.count, 0);
+	kveil_mock_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -166,6 +206,7 @@ int main(void)
 	    cmocka_unit_test(test_an_outage_ends),
 	    cmocka_unit_test(test_a_sample_of_what_is_left),
 	    cmocka_unit_test(test_a_sample_that_is_not_answered),
+	    cmocka_unit_test(test_offsets_are_sent_though_the_coordinator_was_not_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
