@@ -522,12 +522,6 @@ enum kveil_status kveil_registry_kafka_put_first_root(struct kafka_registry *r, 
 	return status;
 }
 
-enum kveil_status kveil_registry_kafka_check_or_make(struct kafka_registry *r, struct kveil_error *err)
-{
-	enum kveil_status status = kveil_registry_topic_check(r->topic, err);
-	return status == KVEIL_E_REGISTRY_MISSING ? kveil_registry_topic_make(r->topic, err) : status;
-}
-
 static enum kveil_status kafka_create(const struct kveil_registry_env *env, const char *where,
 				      const struct kveil_registry_root *root,
 				      const struct kveil_registry_secret *secret, struct kveil_error *err)
@@ -538,7 +532,7 @@ static enum kveil_status kafka_create(const struct kveil_registry_env *env, cons
 
 	if (status)
 		return status;
-	status = kveil_registry_kafka_check_or_make(r, err);
+	status = kveil_registry_topic_make(r->topic, err);
 	if (!status)
 		status = kveil_registry_kafka_find_root(r, env, &f, err);
 	if (!status && f.any && !r->log.has_root) {

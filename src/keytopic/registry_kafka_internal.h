@@ -29,7 +29,6 @@ struct finding {
 enum kveil_status kveil_registry_kafka_connect(const struct kveil_registry_env *env, const char *where,
                                                struct kafka_registry **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_registry_kafka_close(struct kveil_registry *base);
-enum kveil_status kveil_registry_kafka_check_or_make(struct kafka_registry *r, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* Reads the whole log for its root; the next read begins with the first message again. Fine without a root too:
  * log.has_root tells. env NULL: only that of the registry whose secret is known. */

@@ -293,8 +293,8 @@ enum kveil_status kveil_registry_kafka_restore(const struct kveil_registry_env *
 	else
 		status = kveil_no_memory(err, "the key registry");
 	if (!status)
-		status = how->dry_run ? kveil_registry_topic_check(r->topic, err)
-				      : kveil_registry_kafka_check_or_make(r, err);
+		status =
+		    how->dry_run ? kveil_registry_topic_check(r->topic, err) : kveil_registry_topic_make(r->topic, err);
 	if (status == KVEIL_E_REGISTRY_MISSING && how->dry_run) {
 		struct kveil_document from = {0};
 		status = copy_records(backup, &from, err);

@@ -90,22 +90,8 @@ static enum kveil_status describe(struct kveil_registry_topic *t, struct kveil_e
 	return status;
 }
 
-enum kveil_status kveil_registry_topic_check(struct kveil_registry_topic *t, struct kveil_error *err)
+static enum kveil_status fits(struct kveil_registry_topic *t, int partitions, struct kveil_error *err)
 {
-	int partitions = 0;
-	enum kveil_status status = kveil_registry_topic_need_producer(t, err);
-
-	if (!status)
-		status = count_partitions(t, &partitions, err);
-	/* A broker that has just started may not know of it yet. */
-	for (int i = 0; i < 3 && status == KVEIL_E_REGISTRY_MISSING; i++) {
-		rd_kafka_poll(t->producer, KVEIL_REGISTRY_TOPIC_CONFIRM_MS);
-		struct timespec nap = kveil_clock_timespec(KVEIL_REGISTRY_TOPIC_CONFIRM_MS);
-		nanosleep(&nap, NULL);
-		status = count_partitions(t, &partitions, err);
-	}
-	if (status)
-		return status;
 	if (partitions != 1)
 		return kveil_fail(err, KVEIL_E_CONFIG,
 				  "the key registry's topic %s has %d partitions: only one has one order", t->name,
@@ -113,7 +99,30 @@ enum kveil_status kveil_registry_topic_check(struct kveil_registry_topic *t, str
 	return describe(t, err);
 }
 
-enum kveil_status kveil_registry_topic_make(struct kveil_registry_topic *t, struct kveil_error *err)
+/* What kveil_registry_topic_check says, after `looks` more looks at a topic that is not there. */
+static enum kveil_status check(struct kveil_registry_topic *t, int looks, struct kveil_error *err)
+{
+	int partitions = 0;
+	enum kveil_status status = kveil_registry_topic_need_producer(t, err);
+
+	if (!status)
+		status = count_partitions(t, &partitions, err);
+	for (int i = 0; i < looks && status == KVEIL_E_REGISTRY_MISSING; i++) {
+		rd_kafka_poll(t->producer, 0);
+		struct timespec nap = kveil_clock_timespec(KVEIL_REGISTRY_TOPIC_CONFIRM_MS);
+		nanosleep(&nap, NULL);
+		status = count_partitions(t, &partitions, err);
+	}
+	return status ? status : fits(t, partitions, err);
+}
+
+enum kveil_status kveil_registry_topic_check(struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	/* A broker that has just started may not know of it yet. */
+	return check(t, 3, err);
+}
+
+static enum kveil_status create(struct kveil_registry_topic *t, struct kveil_error *err)
 {
 	char why[256];
 	rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(t->name, 1, -1, why, sizeof why);
@@ -152,6 +161,17 @@ enum kveil_status kveil_registry_topic_make(struct kveil_registry_topic *t, stru
 	rd_kafka_NewTopic_destroy(topic);
 	rd_kafka_AdminOptions_destroy(options);
 	rd_kafka_queue_destroy(queue);
+	return status;
+}
+
+enum kveil_status kveil_registry_topic_make(struct kveil_registry_topic *t, struct kveil_error *err)
+{
+	/* One look is enough: making one that is there after all changes nothing. */
+	enum kveil_status status = check(t, 0, err);
+
+	if (status != KVEIL_E_REGISTRY_MISSING)
+		return status;
+	status = create(t, err);
 	if (status)
 		return status;
 	/* Its leader may take a moment. */
