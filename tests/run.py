@@ -27,7 +27,9 @@ STAGES = ["lint", "analyze", "unit", "fuzz", "rules", "debian13", "integration"]
 
 FAST = {"lint", "unit", "fuzz", "rules"}
 IDLE = ["nice", "-n", "19"]
-JOBS = "4"
+CPUS = os.cpu_count() or 2
+# At once. Most tests wait: the integration tests for four fifths of their time, with a broker for each job (broker.py has ports for nine).
+UNIT_JOBS, JOBS = 2 * CPUS, min(3 * CPUS, 9)
 AGAIN_MAX = 8
 LAST_LINES = 25
 passed, failed = [], []
@@ -65,7 +67,7 @@ def lint():
 
 def analyze():
     """The second compiler and cppcheck: neither has a word to say. tests/cppcheck.txt is what it may not say."""
-    r = run(*IDLE, "cppcheck", "--quiet", "-j", str(os.cpu_count() or 2), "--std=c11", "--enable=warning,portability", "--inline-suppr",
+    r = run(*IDLE, "cppcheck", "--quiet", "-j", str(CPUS), "--std=c11", "--enable=warning,portability", "--inline-suppr",
             "--suppressions-list=tests/cppcheck.txt", "--error-exitcode=1", "--template={file}:{line}: {id}: {message}",
             "-D_GNU_SOURCE", "-DKVEIL_WITH_AVRO", "-DKVEIL_WITH_TRANSIT", "-DKVEIL_WITH_PKCS11", '-DKVEIL_VERSION="0"',
             "-I", "src", "-I", "include", "src")
@@ -78,12 +80,13 @@ def analyze():
 
 
 def meson_suite(suite, fast=False):
-    run("meson", "test", "-C", ASAN, "--no-rebuild", "--suite", suite, "--num-processes", str(os.cpu_count() or 2),
-        *(["--no-suite", "slow"] if fast else []), env={**os.environ, "KVEIL_VECTORS": str(CACHE / "vectors")})
     log = ASAN / "meson-logs" / "testlog.json"
+    log.unlink(missing_ok=True)
+    r = run("meson", "test", "-C", ASAN, "--no-rebuild", "--suite", suite, "--num-processes", str(UNIT_JOBS),
+            *(["--no-suite", "slow"] if fast else []), env={**os.environ, "KVEIL_VECTORS": str(CACHE / "vectors")})
     results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     if not results:
-        count(f"{suite}: no test ran", False)
+        count(f"{suite}: no test ran", False, r.stdout + r.stderr)
     for t in results:
         count(t["name"], t["result"] == "OK", (t.get("stdout", "") + t.get("stderr", ""))[-6000:])
 
@@ -160,7 +163,7 @@ def pytest(env, report, *args):
 def integration(extra):
     """Counts the cases, but for those that failed, if they are few: these are returned."""
     env = environment(ASAN / "src" / "cli" / "kveil")
-    jobs = [] if "-n" in extra else ["-n", JOBS]
+    jobs = [] if "-n" in extra else ["-n", str(JOBS)]
     cases = pytest(env, "all", *jobs, "tests/integration", *extra)
     if not cases:
         count("pytest: no test ran", False)
@@ -173,7 +176,7 @@ def integration(extra):
 
 
 def once_more(cases):
-    """Four at once on two cores: what fails by its limits of time has a second try, alone, and is named."""
+    """Six at once on two cores: what fails by its limits of time has a second try, alone, and is named."""
     again = pytest(environment(ASAN / "src" / "cli" / "kveil"), "again", *cases)
     for name in cases:
         if again.get(name):
