@@ -55,15 +55,19 @@ static struct kveil_engine *make_engine(const char *file)
 }
 
 /* Rules by tags remember what they met: theirs is a new one each time, and has met what came before the schema. */
-static struct kveil_engine *make_tagged(struct kveil_span before, struct kveil_schema_source *source)
+static struct kveil_engine *make_tagged(struct kveil_span text, struct kveil_span before,
+					struct kveil_schema_source *source)
 {
 	struct kveil_engine *e = make_engine(files[TAGGED]);
 	struct kveil_engine_schema *schema;
 	struct kveil_error err;
+	bool is_theirs;
 
 	*source = (struct kveil_schema_source){
 	    .id = source->id, .tags = tags, .tag_count = sizeof tags / sizeof *tags, .topic = "in"};
-	if (before.data && kveil_engine_schema_of(e, before, source, &schema, &err) == KVEIL_OK)
+	if (before.len % 3 == 0 && before.data)
+		check(kveil_engine_recall(e, text, before, "in", &is_theirs, &err) != KVEIL_E_INTERNAL);
+	else if (before.data && kveil_engine_schema_of(e, before, source, &schema, &err) == KVEIL_OK)
 		kveil_engine_schema_free(schema);
 	if (before.len % 2)
 		source->tag_count = 0;
@@ -94,8 +98,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (file != TAGGED && !engines[file])
 		engines[file] = make_engine(files[file]);
-	struct kveil_engine *e = file == TAGGED ? make_tagged(source.original, &source) : engines[file];
-	enum kveil_status status = kveil_engine_schema_of(e, kveil_span_of(data + 1, text), &source, &schema, &err);
+	const struct kveil_span writer = kveil_span_of(data + 1, text);
+	struct kveil_engine *e = file == TAGGED ? make_tagged(writer, source.original, &source) : engines[file];
+	enum kveil_status status = kveil_engine_schema_of(e, writer, &source, &schema, &err);
 	check(status == KVEIL_OK || status == KVEIL_E_AVRO_SCHEMA);
 	if (status) {
 		if (file == TAGGED)

@@ -55,8 +55,8 @@
 	X(ACCESS_REFUSED, "access_refused", WARN, "The side port refused a request; logged at most once a minute.")    \
 	X(SCHEMA_LACKS_FIELD, "schema_lacks_field", WARN,                                                              \
 	  "A writer's new schema has nothing that a rule names, lacks a tagged field, or has it without its tag, and " \
-	  "earlier schemas had it: `detail` names it. A field without its tag stays protected until rules are loaded " \
-	  "again; a field with another name passes in clear until a rule names it, but for aliases.")
+	  "earlier schemas had it: `detail` names it. A field without its tag stays protected until rules are " \
+	  "reloaded; a field with another name passes in clear until a rule names it, but for aliases.")
 
 enum kveil_event_kind {
 #define X(id, name, level, text) KVEIL_EVENT_##id,

@@ -8,7 +8,9 @@
 #include "cli/avro_samples.h"
 #include "config/config.h"
 #include "kveil/schemas.h"
+#include "rules/tags.h"
 #include "schemas/client.h"
+#include "worker/recall.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,12 +159,25 @@ static enum kveil_status fetch_original(struct work *w, const struct kveil_schem
 	return status == KVEIL_E_SCHEMA_PENDING || kveil_status_class(status) == KVEIL_CLASS_RECORD ? KVEIL_OK : status;
 }
 
-static int derive(struct work *w, const struct kveil_schema_options *o, struct kveil_engine *e,
+/* As a worker does. */
+static enum kveil_status recall(const struct work *w, const struct kveil_schema_options *o, struct kveil_engine *e,
+				const struct kveil_plan *plan, struct kveil_error *err)
+{
+	const struct kveil_recall_from from = {.client = w->source.registry, .at = w->at};
+	struct kveil_recalled recalled = {0};
+
+	if (!w->source.registry || !w->at.subject || o->of_key || !kveil_plan_has_tags(plan))
+		return KVEIL_OK;
+	return kveil_recall(&from, e, kveil_buf_span(&w->source.text), &recalled, err);
+}
+
+static int derive(struct work *w, const struct kveil_schema_options *o, const struct kveil_apply_session *session,
 		  int (*use)(struct work *w))
 {
 	struct kveil_engine_schema *schema = NULL;
 	struct kveil_schema_source known = {.id = w->source.schema ? &w->source.id : NULL};
 	struct kveil_span text = kveil_buf_span(&w->source.text);
+	struct kveil_engine *e = session->engine;
 	struct kveil_error err;
 	int code;
 
@@ -170,7 +185,7 @@ static int derive(struct work *w, const struct kveil_schema_options *o, struct k
 		known.tags = w->source.schema->tags;
 		known.tag_count = w->source.schema->tag_count;
 	}
-	if (fetch_original(w, o, e, &known.original, &err))
+	if (fetch_original(w, o, e, &known.original, &err) || recall(w, o, e, session->plan, &err))
 		return kveil_failed(w->cmd, &err, KVEIL_EXIT_FAILED);
 	if ((o->of_key ? kveil_engine_key_schema_of : kveil_engine_schema_of)(e, text, &known, &schema, &err)) {
 		if (!err.file[0])
@@ -207,7 +222,7 @@ static int with_derived(const struct kveil_command *cmd, const struct kveil_sche
 	if (code == KVEIL_EXIT_OK)
 		code = open_source(cmd, &said, &w.source);
 	if (code == KVEIL_EXIT_OK)
-		code = derive(&w, o, session.engine, use);
+		code = derive(&w, o, &session, use);
 	close_source(&w.source);
 	kveil_apply_close(&session);
 	kveil_buf_clear(&w.subject);

@@ -51,20 +51,27 @@ static char *copy(struct kveil_engine_schema *s, const char *text)
 	return join(s, text, "");
 }
 
+/* The last word of a type's name. */
+static struct kveil_span last_word(struct kveil_span name)
+{
+	size_t at = name.len;
+
+	while (at && name.data[at - 1] != '.')
+		at--;
+	return kveil_span_of(name.data + at, name.len - at);
+}
+
 /* "\002topic:User\002", and behind it a tag: where a field was tagged. The last word of the value's type is enough: in
  * another namespace it is the same type to Avro. Of its i-th name. */
 static const char *place_of(const struct kveil_schema_source *source, struct kveil_engine_schema *s, size_t i)
 {
 	const char *topic = source->topic ? source->topic : "";
-	struct kveil_span name = kveil_avro_type_name(&s->writer->types[0], i);
-	size_t size = strlen(topic) + name.len + 4, at = name.len;
+	struct kveil_span name = last_word(kveil_avro_type_name(&s->writer->types[0], i));
+	size_t size = strlen(topic) + name.len + 4;
 	char *place = kveil_arena_alloc(&s->arena, size);
 
-	while (at && name.data[at - 1] != '.')
-		at--;
 	if (place)
-		snprintf(place, size, "\002%s:%.*s\002", topic, (int)(name.len - at),
-			 name.len ? (const char *)name.data + at : "");
+		snprintf(place, size, "\002%s:%.*s\002", topic, (int)name.len, name.len ? (const char *)name.data : "");
 	return place;
 }
 
@@ -142,11 +149,11 @@ static bool is_in(const char *const *tags, size_t count, const char *tag)
 	return false;
 }
 
-static bool stands_for_rules(const struct kveil_engine_schema *s, const char *tag)
+static bool stands_for_rules(const struct kveil_engine *e, const char *tag)
 {
 	uint32_t ids[KVEIL_AVRO_FIELD_TAGS];
 
-	return kveil_avro_tag_rules(s->program->automaton, tag, ids, 0, KVEIL_AVRO_FIELD_TAGS) > 0;
+	return kveil_avro_tag_rules(e->parts[KVEIL_PART_VALUE].automaton, tag, ids, 0, KVEIL_AVRO_FIELD_TAGS) > 0;
 }
 
 /* Also by the name that it has now, where a tag came by another: the next schema may lack the alias. false: no room. */
@@ -155,7 +162,7 @@ static bool remember(const struct kveil_engine *e, struct kveil_engine_schema *s
 {
 	const char *where = join(s, place, tag);
 
-	if (!stands_for_rules(s, tag))
+	if (!stands_for_rules(e, tag))
 		return true;
 	if (where)
 		(void)kveil_seen_note(kveil_plan_seen(e->plan), where, name);
@@ -171,7 +178,7 @@ static void look_back(const struct kveil_engine *e, struct kveil_engine_schema *
 	for (size_t i = s->tags.own; i < s->tags.count; i++)
 		if (strcmp(s->tags.more[i].path, name) == 0 && !is_in(tags, count, s->tags.more[i].tag))
 			tell(e, s,
-			     format(s, "%s is tagged %s no longer: it stays protected until rules are taken anew", now,
+			     format(s, "%s is tagged %s no longer: it stays protected until rules are reloaded", now,
 				    s->tags.more[i].tag));
 }
 
@@ -217,6 +224,105 @@ static bool note_fields(const struct kveil_engine *e, const struct kveil_schema_
 				    s->tagged[i].name, s->tagged[i].tag));
 	return ok;
 }
+
+static enum kveil_status too_many(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
+			  "more tagged fields than can be remembered: name some by their path");
+}
+
+/* --- what was derived before this program began --- */
+
+/* Without what a derived schema adds to the name of a type that became two. */
+static struct kveil_span first_name(struct kveil_span name)
+{
+	static const char suffix[] = "_protected";
+	size_t n = name.len, m = sizeof suffix - 1;
+
+	while (n && name.data[n - 1] >= '0' && name.data[n - 1] <= '9')
+		n--;
+	bool is_one = n > m && memcmp(name.data + n - m, suffix, m) == 0;
+	return is_one ? kveil_span_of(name.data, n - m) : name;
+}
+
+/* By a name that the writer's type has, or had. */
+static bool are_of_one_type(const struct kveil_avro_type *writer, const struct kveil_avro_type *derived)
+{
+	struct kveil_span name = last_word(derived->name), first = first_name(name);
+	bool is_one = false;
+
+	for (size_t i = 0; i < kveil_avro_type_names(writer) && !is_one; i++) {
+		struct kveil_span own = last_word(kveil_avro_type_name(writer, i));
+		is_one = kveil_span_eq(own, name) || kveil_span_eq(own, first);
+	}
+	return is_one && writer->kind == derived->kind;
+}
+
+/* What rules took away as a whole is told of by name only. */
+static bool recall_removed(const struct kveil_engine *e, const struct kveil_schema_source *source,
+			   struct kveil_engine_schema *s, const struct kveil_avro_type *record)
+{
+	const json_t *removed = json_object_get(record->json, KVEIL_AVRO_REMOVED), *tags, *tag;
+	const char *place = place_of(source, s, 0), *field;
+	char name[KVEIL_AVRO_FIELD_BYTES];
+	bool ok = place != NULL;
+	size_t i;
+
+	json_object_foreach((json_t *)removed, field, tags)
+	{
+		const json_t nothing = {.type = JSON_NULL};
+		struct kveil_avro_member member = {.name = kveil_span_str(field), .json = &nothing};
+		bool is_whole = kveil_avro_field_name(record, &member, 0, name);
+		json_array_foreach(tags, i, tag) if (is_whole && json_is_string(tag)) ok =
+		    ok && remember(e, s, place, name, json_string_value(tag));
+	}
+	return ok;
+}
+
+static bool recall_names(const struct kveil_engine *e, const struct kveil_schema_source *source,
+			 struct kveil_engine_schema *s)
+{
+	bool ok = note_fields(e, source, s);
+
+	for (uint32_t i = 0; ok && i < s->writer->count; i++)
+		if (s->writer->types[i].kind == KVEIL_AVRO_RECORD)
+			ok = recall_removed(e, source, s, &s->writer->types[i]);
+	return ok;
+}
+
+/* Under the names that the writer gives the types, too. */
+static bool recall_all(const struct kveil_engine *e, const struct kveil_schema_source *source,
+		       struct kveil_engine_schema *s)
+{
+	bool ok = recall_names(e, source, s);
+
+	for (uint32_t i = 0; i < s->writer->count; i++)
+		s->writer->types[i].name = first_name(s->writer->types[i].name);
+	return ok && recall_names(e, source, s);
+}
+
+enum kveil_status kveil_engine_recall(struct kveil_engine *e, struct kveil_span text, struct kveil_span derived,
+				      const char *topic, bool *ret_is_theirs, struct kveil_error *err)
+{
+	const struct kveil_schema_source source = {.topic = topic};
+	struct kveil_engine_schema s = {.part = KVEIL_PART_VALUE,
+					.tags = {.property = kveil_plan_tag_property(e->plan)}};
+	struct kveil_avro_schema *writer = NULL;
+
+	kveil_arena_init(&s.arena, 0);
+	enum kveil_status status = kveil_avro_schema_parse(text, &writer, err);
+	if (!status)
+		status = kveil_avro_schema_parse(derived, &s.writer, err);
+	*ret_is_theirs = !status && are_of_one_type(&writer->types[0], &s.writer->types[0]);
+	if (*ret_is_theirs && !recall_all(e, &source, &s))
+		status = too_many(err);
+	kveil_avro_schema_free(writer);
+	kveil_avro_schema_free(s.writer);
+	kveil_arena_clear(&s.arena);
+	return status == KVEIL_E_AVRO_SCHEMA && !*ret_is_theirs ? KVEIL_OK : status;
+}
+
+/* --- what the schema at hand lacks --- */
 
 /* By number of a bound rule: is it about some value? NULL: no memory. */
 static bool *find_named(const struct kveil_engine *e, struct kveil_engine_schema *s)
@@ -279,8 +385,7 @@ enum kveil_status kveil_engine_note_names(const struct kveil_engine *e, const st
 		return kveil_no_memory(err, "a schema");
 	if (!s->tags.property || note_fields(e, source, s))
 		return KVEIL_OK;
-	return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
-			  "more tagged fields than can be remembered: name some by their path");
+	return too_many(err);
 }
 
 const char *kveil_engine_schema_lost(const struct kveil_engine_schema *s, size_t i)

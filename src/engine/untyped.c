@@ -44,6 +44,14 @@ enum kveil_status kveil_engine_key_schema_of(struct kveil_engine *e, struct kvei
 	return kveil_engine_schema_new(e, text, ret, err);
 }
 
+enum kveil_status kveil_engine_recall(struct kveil_engine *e, struct kveil_span text, struct kveil_span derived,
+				      const char *topic, bool *ret_is_theirs, struct kveil_error *err)
+{
+	(void)e, (void)text, (void)derived, (void)topic, (void)err;
+	*ret_is_theirs = false;
+	return KVEIL_OK;
+}
+
 const char *kveil_engine_schema_lost(const struct kveil_engine_schema *s, size_t i)
 {
 	(void)s, (void)i;

@@ -283,6 +283,26 @@ static json_t *emit_fields(struct writer *w, const struct kveil_avro_node *n, st
 	return fields;
 }
 
+/* The fields that are gone, with the tags for which they went: who starts anew knows them by these. */
+static void set_removed(struct writer *w, json_t *j, const struct kveil_avro_node *n)
+{
+	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
+	json_t *all = json_object();
+
+	for (uint32_t i = 0; i < t->member_count; i++) {
+		const struct kveil_avro_node *field = &w->p->nodes[n->edges[i].node];
+		struct kveil_span name = t->members[i].name;
+		if (field->is_gone && field->mark)
+			w->failed |= json_object_setn_new(all, (const char *)name.data, name.len,
+							  tags_of(w, t, &t->members[i])) != 0;
+	}
+	json_object_del(j, KVEIL_AVRO_REMOVED);
+	if (json_object_size(all))
+		set(w, j, KVEIL_AVRO_REMOVED, all);
+	else
+		json_decref(all);
+}
+
 static json_t *emit_named(struct writer *w, uint32_t node, struct kveil_span around, unsigned depth)
 {
 	const struct kveil_avro_node *n = &w->p->nodes[node];
@@ -305,8 +325,10 @@ static json_t *emit_named(struct writer *w, uint32_t node, struct kveil_span aro
 		drop_defaults(j);
 	if (n->is_changed && n->kind != KVEIL_AVRO_RECORD)
 		drop_meaning(j);
-	if (n->kind == KVEIL_AVRO_RECORD)
+	if (n->kind == KVEIL_AVRO_RECORD) {
 		set(w, j, "fields", emit_fields(w, n, space, depth));
+		set_removed(w, j, n);
+	}
 	return j;
 }
 

@@ -15,6 +15,7 @@
 
 #define KVEIL_AVRO_WAS       "kveil.type"
 #define KVEIL_AVRO_REFERENCE "kveil.schema"
+#define KVEIL_AVRO_REMOVED   "kveil.removed" /* of a record: {"phone": ["PII"]}, fields taken away by their tags */
 
 struct kveil_avro_origin;
 struct kveil_avro_program;

@@ -14,6 +14,7 @@ struct kveil_plan_memory {
 	size_t path_count, path_cap, expr_count, expr_cap;
 	struct kveil_seen *seen;
 	const char *tag_property;
+	bool forgets_tags;
 };
 
 static const struct kveil_path whole_path;
@@ -137,6 +138,16 @@ bool kveil_place_same_part(enum kveil_part a, const char *a_header, enum kveil_p
 struct kveil_seen *kveil_plan_seen(const struct kveil_plan *p)
 {
 	return p->memory->seen;
+}
+
+void kveil_plan_forget_tags(struct kveil_plan *p)
+{
+	p->memory->forgets_tags = true;
+}
+
+bool kveil_plan_forgets_tags(const struct kveil_plan *p)
+{
+	return p->memory->forgets_tags;
 }
 
 const char *kveil_plan_tag_property(const struct kveil_plan *p)

@@ -377,18 +377,35 @@ enum kveil_status kveil_schemas_try(struct kveil_schemas *s, const struct kveil_
 	return status == KVEIL_E_SCHEMA_REFUSED && !is_told ? KVEIL_OK : status;
 }
 
-enum kveil_status kveil_schemas_latest(struct kveil_schemas *s, const struct kveil_schemas_place *at, uint32_t *ret_id,
-				       struct kveil_error *err)
+/* A registry that does not say which version is the latest counts as one with a single one. */
+static bool read_version(const json_t *answer, uint32_t asked, struct kveil_schemas_version *ret)
+{
+	json_int_t number = json_integer_value(json_object_get(answer, "version"));
+	struct kveil_schemas_id id;
+
+	if (!kveil_schemas_read_id(answer, &id))
+		return false;
+	*ret = (struct kveil_schemas_version){id.id, asked};
+	if (!asked)
+		ret->number = number > 0 && number <= INT32_MAX ? (uint32_t)number : 1;
+	return true;
+}
+
+enum kveil_status kveil_schemas_find_version(struct kveil_schemas *s, const struct kveil_schemas_place *at,
+					     uint32_t number, struct kveil_schemas_version *ret,
+					     struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf path = KVEIL_BUF_INIT;
 	KVEIL_CLEANUP_SAID struct kveil_schemas_said said = {0};
-	struct kveil_schemas_id id;
 	char what[128];
 
 	snprintf(what, sizeof what, "subject %.100s", at->subject);
 	kveil_buf_append_str(&path, "/subjects/");
 	kveil_schemas_append_subject(&path, at->context, at->subject);
-	kveil_buf_append_str(&path, "/versions/latest");
+	if (number)
+		kveil_buf_printf(&path, "/versions/%u", number);
+	else
+		kveil_buf_append_str(&path, "/versions/latest");
 	if (!kveil_buf_cstr(&path))
 		return kveil_no_memory(err, "a schema");
 	const struct kveil_schemas_question q = {.what = what, .path = (const char *)path.data};
@@ -399,8 +416,9 @@ enum kveil_status kveil_schemas_latest(struct kveil_schemas *s, const struct kve
 	if (said.outcome == KVEIL_SCHEMAS_NOT_YET)
 		return kveil_fail(err, KVEIL_E_SCHEMA_REGISTRY_UNAVAILABLE, "the schema registry does not know %s yet",
 				  what);
-	if (said.outcome != KVEIL_SCHEMAS_FOUND || !kveil_schemas_read_id(said.json, &id))
+	if (said.outcome == KVEIL_SCHEMAS_REFUSED)
+		return kveil_fail(err, KVEIL_E_SCHEMA_REFUSED, "the schema registry does not let kveil read %s", what);
+	if (said.outcome != KVEIL_SCHEMAS_FOUND || !read_version(said.json, number, ret))
 		return kveil_fail(err, KVEIL_E_SCHEMA_NOT_REGISTERED, "the schema registry has no %s", what);
-	*ret_id = id.id;
 	return KVEIL_OK;
 }

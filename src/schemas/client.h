@@ -109,9 +109,14 @@ enum kveil_status kveil_schemas_register(struct kveil_schemas *s, const struct k
 enum kveil_status kveil_schemas_look_up(struct kveil_schemas *s, const struct kveil_schemas_place *at,
 					struct kveil_span text, struct kveil_schemas_id *ret,
 					struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The id of the subject's latest schema. SCHEMA_NOT_REGISTERED: there is no such subject. */
-enum kveil_status kveil_schemas_latest(struct kveil_schemas *s, const struct kveil_schemas_place *at, uint32_t *ret_id,
-				       struct kveil_error *err) KVEIL_MUST_CHECK;
+/* A version of the subject; number 0: its latest. SCHEMA_NOT_REGISTERED: it is not there; SCHEMA_REFUSED: the registry
+ * does not let kveil ask. */
+struct kveil_schemas_version {
+	uint32_t id, number;
+};
+enum kveil_status kveil_schemas_find_version(struct kveil_schemas *s, const struct kveil_schemas_place *at,
+					     uint32_t number, struct kveil_schemas_version *ret,
+					     struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Would kveil_schemas_register be refused as incompatible? Asked without registering. OK also where the registry lets
  * nobody ask. SCHEMA_REFUSED: it would. */
 enum kveil_status kveil_schemas_try(struct kveil_schemas *s, const struct kveil_schemas_place *at,

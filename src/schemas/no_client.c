@@ -65,10 +65,11 @@ enum kveil_status kveil_schemas_look_up(struct kveil_schemas *s, const struct kv
 	return absent(err);
 }
 
-enum kveil_status kveil_schemas_latest(struct kveil_schemas *s, const struct kveil_schemas_place *at, uint32_t *ret_id,
-				       struct kveil_error *err)
+enum kveil_status kveil_schemas_find_version(struct kveil_schemas *s, const struct kveil_schemas_place *at,
+					     uint32_t number, struct kveil_schemas_version *ret,
+					     struct kveil_error *err)
 {
-	(void)s, (void)at, (void)ret_id;
+	(void)s, (void)at, (void)number, (void)ret;
 	return absent(err);
 }
 

@@ -7,6 +7,7 @@
 #include "base/event.h"
 #include "base/log.h"
 #include "format/format.h"
+#include "rules/tags.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -319,6 +320,8 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 	}
 	kveil_report_clear(&report);
 	kveil_cell_set(successful, set ? 1 : 0);
+	for (size_t i = 0; set && i < set->count; i++)
+		kveil_plan_forget_tags(set->plans[i]);
 	if (set) {
 		kveil_cell_set(timestamp, (double)kveil_clock_wall_ms() / 1000);
 		kveil_log(KVEIL_LOG_INFO, "reload", "new rules taken");

@@ -14,16 +14,18 @@ enum {
 	TURN_MS = 250,        /* how soon it sees that it is to end */
 	AGAIN_FIRST_MS = 200, /* between two askings of a question that had no answer yet */
 	AGAIN_MOST_MS = 2000,
+	FRESH_MS = 1000,       /* which version is the latest; longer than between two trials */
 	FORGET_MS = 60 * 1000, /* an answer that nobody asked for again: the client remembers longer */
 };
 
-enum kind { WRITER, LATEST, TRY, LOOK_UP, REGISTER };
+enum kind { WRITER, VERSION, LATEST, TRY, LOOK_UP, REGISTER };
 
 struct question {
 	struct question *next;
 	enum kind kind;
 	bool normalize;
 	struct kveil_schema_id id; /* of a writer's schema */
+	uint32_t number;           /* of a version; 0: the latest */
 	char *context, *subject;   /* subject: of all others */
 	struct kveil_buf text;
 
@@ -34,6 +36,7 @@ struct question {
 	struct kveil_error error;
 	const struct kveil_schemas_schema *schema;
 	struct kveil_schemas_id derived;
+	struct kveil_schemas_version version;
 };
 
 struct kveil_resolver {
@@ -66,7 +69,7 @@ static bool are_same(const struct question *a, const struct question *b)
 		return false;
 	if (a->kind == WRITER)
 		return kveil_schema_id_eq(&a->id, &b->id);
-	return a->normalize == b->normalize && strcmp(a->subject, b->subject) == 0 &&
+	return a->number == b->number && a->normalize == b->normalize && strcmp(a->subject, b->subject) == 0 &&
 	       kveil_span_eq(kveil_buf_span(&a->text), kveil_buf_span(&b->text));
 }
 
@@ -91,6 +94,7 @@ static struct question *copy(const struct question *q)
 	*c = (struct question){.kind = q->kind,
 			       .normalize = q->normalize,
 			       .id = q->id,
+			       .number = q->number,
 			       .context = strdup(q->context),
 			       .subject = q->subject ? strdup(q->subject) : NULL,
 			       .status = KVEIL_E_SCHEMA_PENDING};
@@ -114,6 +118,12 @@ static struct question *find_or_add(struct kveil_resolver *r, const struct quest
 	return *at;
 }
 
+/* Which is the latest changes; all other answers are for good. */
+static bool is_of_latest(const struct question *q)
+{
+	return q->kind == LATEST || (q->kind == VERSION && !q->number);
+}
+
 /* Has it asked again where that is due. The question as it stands, or NULL: no memory. */
 static struct question *ask(struct kveil_resolver *r, const struct question *q)
 {
@@ -123,8 +133,7 @@ static struct question *ask(struct kveil_resolver *r, const struct question *q)
 	if (!known)
 		return NULL;
 	known->asked_ms = now;
-	/* Which is the latest changes; all other answers are for good. */
-	if ((known->status || known->kind == LATEST) && !known->queued && !known->busy && now >= known->again_ms) {
+	if ((known->status || is_of_latest(known)) && !known->queued && !known->busy && now >= known->again_ms) {
 		known->queued = true;
 		known->status = kveil_fail(&known->error, KVEIL_E_SCHEMA_PENDING, "the schema registry is being asked");
 		pthread_cond_signal(&r->changed);
@@ -135,8 +144,7 @@ static struct question *ask(struct kveil_resolver *r, const struct question *q)
 /* --- the thread --- */
 
 /* A question's own words stay while it is busy. */
-static enum kveil_status call(struct kveil_resolver *r, const struct question *q,
-			      const struct kveil_schemas_schema **schema, struct kveil_schemas_id *derived,
+static enum kveil_status call(struct kveil_resolver *r, const struct question *q, struct question *answered,
 			      struct kveil_error *err)
 {
 	const struct kveil_schemas_place at = {q->context, q->subject, q->normalize};
@@ -145,31 +153,37 @@ static enum kveil_status call(struct kveil_resolver *r, const struct question *q
 
 	switch (q->kind) {
 	case WRITER:
-		return q->id.is_guid ? kveil_schemas_by_guid(r->client, q->id.guid, schema, err)
-				     : kveil_schemas_by_id(r->client, q->context, q->id.id, schema, err);
+		return q->id.is_guid ? kveil_schemas_by_guid(r->client, q->id.guid, &answered->schema, err)
+				     : kveil_schemas_by_id(r->client, q->context, q->id.id, &answered->schema, err);
+	case VERSION:
 	case LATEST:
-		return kveil_schemas_latest(r->client, &at, &derived->id, err);
+		return kveil_schemas_find_version(r->client, &at, q->number, &answered->version, err);
 	case TRY:
 		return kveil_schemas_try(r->client, &at, text, err);
 	case LOOK_UP:
-		return kveil_schemas_look_up(r->client, &at, text, derived, err);
+		return kveil_schemas_look_up(r->client, &at, text, &answered->derived, err);
 	case REGISTER:
 		break;
 	}
-	return kveil_schemas_register(r->client, &at, text, derived, err);
+	return kveil_schemas_register(r->client, &at, text, &answered->derived, err);
+}
+
+/* What no record waits for comes behind all that one does. */
+static bool is_trial(const struct question *q)
+{
+	return q->kind == LATEST || q->kind == TRY;
 }
 
 static void answer(struct kveil_resolver *r, struct question *q)
 {
-	const struct kveil_schemas_schema *schema = NULL;
-	struct kveil_schemas_id derived = {0};
+	struct question answered = {0};
 	struct kveil_error err = {0};
 
 	pthread_mutex_unlock(&r->lock);
 	/* A call has its own time, which may be longer than a turn of the watched. */
 	if (r->loop)
 		kveil_loop_end(r->loop);
-	enum kveil_status status = call(r, q, &schema, &derived, &err);
+	enum kveil_status status = call(r, q, &answered, &err);
 	r->loop = kveil_health_loop(r->health, "schema registry");
 	if (status == KVEIL_E_SCHEMA_PENDING && kveil_failpoint("schemas-unknown-at-once"))
 		status = kveil_fail(&err, KVEIL_E_UNKNOWN_SCHEMA, "a test wants it so");
@@ -178,10 +192,11 @@ static void answer(struct kveil_resolver *r, struct question *q)
 	q->busy = false;
 	q->status = status;
 	q->error = err;
-	q->schema = schema;
-	q->derived = derived;
-	if (!status && q->kind == LATEST)
-		q->again_ms = kveil_clock_mono_ms() + AGAIN_MOST_MS;
+	q->schema = answered.schema;
+	q->derived = answered.derived;
+	q->version = answered.version;
+	if (!status && is_of_latest(q))
+		q->again_ms = kveil_clock_mono_ms() + (is_trial(q) ? AGAIN_MOST_MS : FRESH_MS);
 	if (status) {
 		int ms = AGAIN_FIRST_MS << (q->tries < 4 ? q->tries : 4);
 		q->tries++;
@@ -196,12 +211,6 @@ static void wait_turn(struct kveil_resolver *r)
 	struct timespec end = kveil_clock_timespec(kveil_clock_mono_ms() + TURN_MS);
 
 	pthread_cond_clockwait(&r->changed, &r->lock, CLOCK_MONOTONIC, &end);
-}
-
-/* What no record waits for comes behind all that one does. */
-static bool is_trial(const struct question *q)
-{
-	return q->kind == LATEST || q->kind == TRY;
 }
 
 static struct question **first_queued(struct kveil_resolver *r, bool trials)
@@ -323,23 +332,27 @@ enum kveil_status kveil_resolver_writer(struct kveil_resolver *r, const char *co
 	return status;
 }
 
-static enum kveil_status ask_of_subject(struct kveil_resolver *r, enum kind kind, const struct kveil_schemas_place *at,
-					struct kveil_span text, struct kveil_schemas_id *ret, struct kveil_error *err)
+/* Borrowed for the comparison; what is kept is a copy. */
+static struct question of_subject(enum kind kind, const struct kveil_schemas_place *at, struct kveil_span text)
 {
-	/* Borrowed for the comparison; what is kept is a copy. */
-	const struct question q = {.kind = kind,
-				   .normalize = at->normalize,
-				   .context = (char *)at->context,
-				   .subject = (char *)at->subject,
-				   .text = {.data = (uint8_t *)text.data, .len = text.len}};
+	return (struct question){.kind = kind,
+				 .normalize = at->normalize,
+				 .context = (char *)at->context,
+				 .subject = (char *)at->subject,
+				 .text = {.data = (uint8_t *)text.data, .len = text.len}};
+}
 
+/* ret: what was found, without what it owns. */
+static enum kveil_status ask_of_subject(struct kveil_resolver *r, const struct question *q, struct question *ret,
+					struct kveil_error *err)
+{
 	pthread_mutex_lock(&r->lock);
-	const struct question *known = ask(r, &q);
+	const struct question *known = ask(r, q);
 	enum kveil_status status = known ? known->status : kveil_no_memory(err, "a schema");
 	if (known && status)
 		*err = known->error;
 	if (known && !status)
-		*ret = known->derived;
+		*ret = (struct question){.derived = known->derived, .version = known->version};
 	pthread_mutex_unlock(&r->lock);
 	return status;
 }
@@ -347,26 +360,46 @@ static enum kveil_status ask_of_subject(struct kveil_resolver *r, enum kind kind
 enum kveil_status kveil_resolver_derived(struct kveil_resolver *r, const struct kveil_schemas_place *at, bool registers,
 					 struct kveil_span text, struct kveil_schemas_id *ret, struct kveil_error *err)
 {
-	return ask_of_subject(r, registers ? REGISTER : LOOK_UP, at, text, ret, err);
+	const struct question q = of_subject(registers ? REGISTER : LOOK_UP, at, text);
+	struct question found;
+	enum kveil_status status = ask_of_subject(r, &q, &found, err);
+
+	if (!status)
+		*ret = found.derived;
+	return status;
+}
+
+enum kveil_status kveil_resolver_version(struct kveil_resolver *r, const struct kveil_schemas_place *at,
+					 uint32_t number, struct kveil_schemas_version *ret, struct kveil_error *err)
+{
+	struct question q = of_subject(VERSION, at, KVEIL_SPAN_NULL), found;
+
+	q.number = number;
+	enum kveil_status status = ask_of_subject(r, &q, &found, err);
+	if (!status)
+		*ret = found.version;
+	return status;
 }
 
 enum kveil_status kveil_resolver_latest(struct kveil_resolver *r, const struct kveil_schemas_place *at,
-					uint32_t *ret_id, struct kveil_error *err)
+					struct kveil_schemas_version *ret, struct kveil_error *err)
 {
-	struct kveil_schemas_id id;
-	enum kveil_status status = ask_of_subject(r, LATEST, at, KVEIL_SPAN_NULL, &id, err);
+	const struct question q = of_subject(LATEST, at, KVEIL_SPAN_NULL);
+	struct question found;
+	enum kveil_status status = ask_of_subject(r, &q, &found, err);
 
 	if (!status)
-		*ret_id = id.id;
+		*ret = found.version;
 	return status;
 }
 
 enum kveil_status kveil_resolver_try(struct kveil_resolver *r, const struct kveil_schemas_place *at,
 				     struct kveil_span text, struct kveil_error *err)
 {
-	struct kveil_schemas_id none;
+	const struct question q = of_subject(TRY, at, text);
+	struct question none;
 
-	return ask_of_subject(r, TRY, at, text, &none, err);
+	return ask_of_subject(r, &q, &none, err);
 }
 
 uint64_t kveil_resolver_round(const struct kveil_resolver *r)

@@ -5,7 +5,7 @@
  *
  *   worker ─ writer's id? ─► resolver ─► registry ─► text
  *   worker ─ derived text ─► resolver ─► registry ─► id
- *   worker ─ subject ─► resolver ─► registry ─► id of its latest
+ *   worker ─ subject, number ─► resolver ─► registry ─► id of that version
  *
  * Equal questions are one. They are asked in the order in which they came, and again only while somebody asks.
  */
@@ -34,9 +34,12 @@ enum kveil_status kveil_resolver_writer(struct kveil_resolver *r, const char *co
 enum kveil_status kveil_resolver_derived(struct kveil_resolver *r, const struct kveil_schemas_place *at, bool registers,
 					 struct kveil_span text, struct kveil_schemas_id *ret,
 					 struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The id of a subject's latest schema: SCHEMA_NOT_REGISTERED: there is none. And: would a derived one be registered? */
+/* A version of a subject; what no record waits for: its latest, and whether a derived schema would be registered. */
+enum kveil_status kveil_resolver_version(struct kveil_resolver *r, const struct kveil_schemas_place *at,
+					 uint32_t number, struct kveil_schemas_version *ret,
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_resolver_latest(struct kveil_resolver *r, const struct kveil_schemas_place *at,
-					uint32_t *ret_id, struct kveil_error *err) KVEIL_MUST_CHECK;
+					struct kveil_schemas_version *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_resolver_try(struct kveil_resolver *r, const struct kveil_schemas_place *at,
 				     struct kveil_span text, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Any thread: rises with each answer. */

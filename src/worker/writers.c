@@ -7,6 +7,8 @@
 #include "base/guid.h"
 #include "format/format.h"
 #include "kveil/schemas.h"
+#include "rules/tags.h"
+#include "worker/recall.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,6 +42,7 @@ struct kveil_writers {
 	const struct kveil_plan *plan; /* the engine's */
 	struct kveil_engine *engine;
 	struct side values, keys;
+	struct kveil_recalled recalled;
 };
 
 /* Where answers come from: the resolver's thread, or calls on this one. */
@@ -95,6 +98,7 @@ struct kveil_writers *kveil_writers_of(struct kveil_writers **list, const struct
 		return s;
 	*s =
 	    (struct kveil_writers){.next = *list, .plan = route->plan, .engine = engine, .topic = strdup(route->topic)};
+	s->recalled.forgets = kveil_plan_forgets_tags(route->plan);
 	if (!init_side(&s->values, route, false) || !init_side(&s->keys, route, true) || !s->topic) {
 		free_one(s);
 		return NULL;
@@ -205,7 +209,19 @@ static enum kveil_status fetch_original(const struct kveil_writers *s, const str
 	return kveil_status_class(status) == KVEIL_CLASS_RECORD ? KVEIL_OK : status;
 }
 
-/* Derives. Class RECORD: a refusal that lies in the schema itself is for good. */
+/* The rules are kept to the tags of fields that schemas had before. */
+static enum kveil_status recall(struct kveil_writers *s, const struct source *from, struct kveil_span text,
+				struct kveil_error *err)
+{
+	const struct kveil_recall_from r = {.resolver = from->resolver,
+					    .client = from->client,
+					    .at = {s->plan->schema.context, s->values.subject, false},
+					    .topic = s->topic};
+
+	return kveil_recall(&r, s->engine, text, &s->recalled, err);
+}
+
+/* Derives, and tells what the schema lacks. Class RECORD: a refusal that lies in the schema itself is for good. */
 static enum kveil_status make(struct kveil_writers *s, const struct side *d, const struct source *from,
 			      const struct kveil_schema_id *id, const struct kveil_schemas_schema *schema,
 			      struct kveil_engine_schema **ret, struct kveil_error *err)
@@ -213,8 +229,12 @@ static enum kveil_status make(struct kveil_writers *s, const struct side *d, con
 	const struct kveil_schemas_schema *original = NULL;
 	enum kveil_status status = fetch_original(s, d, from, schema->text, &original, err);
 
+	if (!status && !d->of_keys && kveil_plan_has_tags(s->plan))
+		status = recall(s, from, schema->text, err);
 	if (!status)
 		status = derive(s, d, id, schema, original, ret, err);
+	if (!status)
+		tell_lost(s, id, *ret);
 	kveil_schemas_schema_unref(original);
 	return status;
 }
@@ -238,7 +258,6 @@ static enum kveil_status meet(struct kveil_writers *s, struct side *d, const str
 		*err = why;
 		return status;
 	}
-	tell_lost(s, id, derived);
 	struct unnamed *u = malloc(sizeof *u);
 	if (!u) {
 		kveil_engine_schema_free(derived);
@@ -341,15 +360,18 @@ enum kveil_status kveil_writers_learn_now(struct kveil_writers *s, struct kveil_
 static enum kveil_status find_latest(const struct kveil_writers *s, const struct side *d, const struct source *from,
 				     struct kveil_schema_id *ret, struct kveil_error *err)
 {
+	struct kveil_schemas_version latest;
 	char *subject;
 
 	*ret = (struct kveil_schema_id){0};
 	if (asprintf(&subject, "%s-%s", s->topic, d->of_keys ? "key" : "value") < 0)
 		return kveil_no_memory(err, "a schema");
 	const struct kveil_schemas_place input = {s->plan->schema.context, subject, false};
-	enum kveil_status status = kveil_resolver_latest(from->resolver, &input, &ret->id, err);
+	enum kveil_status status = kveil_resolver_latest(from->resolver, &input, &latest, err);
 	free(subject);
-	return status;
+	ret->id = status ? 0 : latest.id;
+	/* Who may read schemas need not be allowed to ask for subjects. */
+	return status == KVEIL_E_SCHEMA_REFUSED ? KVEIL_E_SCHEMA_NOT_REGISTERED : status;
 }
 
 /* What becomes of the latest schema, into d->trial. */
@@ -408,7 +430,9 @@ static enum kveil_status try_side(struct kveil_writers *s, struct side *d, const
 	/* The writers have no schema there yet, or another subject. The first record will tell. */
 	bool is_absent = status == KVEIL_E_SCHEMA_NOT_REGISTERED;
 	d->is_tried = is_absent || kveil_status_class(status) == KVEIL_CLASS_RECORD;
-	if (status == KVEIL_E_SCHEMA_PENDING && d->refusal.status)
+	if (status == KVEIL_E_SCHEMA_REFUSED)
+		d->refusal = *err;
+	else if (status == KVEIL_E_SCHEMA_PENDING && d->refusal.status)
 		*err = d->refusal;
 	if (status)
 		return is_absent ? KVEIL_OK : err->status;

@@ -231,11 +231,15 @@ class Registry(Server):
                 why = self.refuse or self.refused.get(parts[2])
                 why = why(asked.json["schema"]) if callable(why) else why
                 return 200, {"is_compatible": not why, "messages": [why] if why else []}
-            if asked.method == "GET" and parts[0] == "subjects" and parts[2:] == ["versions", "latest"]:
+            if asked.method == "GET" and parts[0] == "subjects" and parts[2:3] == ["versions"] and len(parts) == 4:
                 versions = self.subjects.get(parts[1])
                 if not versions:
                     return error(404, 40401, f"Subject '{parts[1]}' not found.")
-                return 200, {"subject": parts[1], "id": versions[-1], "version": len(versions), **self.schemas[versions[-1]]}
+                number = len(versions) if parts[3] == "latest" else int(parts[3])
+                if number > len(versions):
+                    return error(404, 40402, f"Version {number} not found.")
+                known = versions[number - 1]
+                return 200, {"subject": parts[1], "id": known, "version": number, **self.schemas[known]}
             if parts[0] == "subjects" and asked.method == "POST":
                 return self.post(parts[1], "versions" in parts, asked.json)
         return error(404, 404, "HTTP 404 Not Found")

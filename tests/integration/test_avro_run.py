@@ -198,6 +198,83 @@ def test_what_a_new_schema_lacks(make_kveil, kafka, registry):
         assert said.count(what) == 1, said
 
 
+def user_type(name="User", **tags):
+    """Fields by name, tagged or not."""
+    return {"type": "record", "name": name, "namespace": "com.acme", "fields": [
+        {"name": field, "type": "string", **({"confluent:tags": ["PII"]} if tag else {})} for field, tag in tags.items()]}
+
+
+def send(k, kafka, registry, schema, count, **more):
+    """One record, and what came of all count records so far in the end."""
+    number = registry.register(f"{k.topic}-value", schema, **more)
+    kafka.produce(k.topic, [frame(number, schema, {f["name"]: CANARY for f in schema["fields"]})])
+    got = kafka.consume(k.secure, count, settle=0.5)
+    return unpack(registry, got[-1].value())[1]
+
+
+@pytest.mark.parametrize("action, gone", [("encrypt: {key: pii}", False), ("mask: {}", False), ("nullify: true", False),
+                                          ("remove: true", True)])
+def test_a_tag_that_vanishes_counts_over_a_restart(make_kveil, kafka, registry, action, gone):
+    """What the derived schema under the output's subject has tagged stays protected, also where nobody has met the
+    tag; until rules are taken anew."""
+    k = make(make_kveil, kafka, registry, rules=f"  - {{tags: [PII], {action}}}\n")
+    one, two = user_type(phone=True, mail=False, n=False), user_type(phone=False, mail=False, n=False)
+    three = user_type(phone=False, mail=False, n=False, more=False)
+    tags = {"metadata": {"tags": {"com.acme.User.mail": ["PII"]}}}
+
+    def is_clear(value):
+        assert all((name not in value) == gone or value[name] == CANARY for name in ("phone", "mail"))
+        return value.get("phone") == CANARY, value.get("mail") == CANARY
+    k.start()
+    assert is_clear(send(k, kafka, registry, one, 1, **tags)) == (False, False) and k.stop() == 0
+    for count, schema in ((2, two), (3, three), (4, two)):
+        k.start()
+        if count > 2:  # of the latest schema it is told before a record shows it
+            wait_for("what the latest lacks", lambda: k.metric("kveil_events_total", event="schema_lacks_field") == 2)
+        assert is_clear(send(k, kafka, registry, schema, count)) == (False, False), count
+        assert k.metric("kveil_events_total", event="schema_lacks_field") == (2 if count == 2 else 4)
+        if count < 4:
+            assert k.stop() == 0
+    for subject in registry.subjects.values():
+        assert len(subject) == 3
+    # Whoever registers by hand gets the text that a worker would.
+    text = k.run("schema", "derive", "-c", "kveil.yaml", "-r", f"rules/{k.name}.yaml",
+                 str(registry.subjects[f"{k.topic}-value"][1]), check=0).stdout.strip()
+    assert registry.schemas[registry.subjects[f"{k.secure}-value"][1]]["schema"] == text
+    k.processes[-1].send_signal(signal.SIGHUP)
+    wait_for("new rules", lambda: "took new rules" in (k.dir / "run3.log").read_text())
+    assert is_clear(send(k, kafka, registry, two, 5)) == (True, True) and k.stop() == 0
+    # Which is a decision, and holds for the next program too.
+    k.start()
+    assert is_clear(send(k, kafka, registry, two, 6)) == (True, True) and k.stop() == 0
+
+
+def test_tags_before_a_restart_are_those_of_the_type(make_kveil, kafka, registry):
+    """Where a topic has several types: the latest version under the output's subject is another's."""
+    k = make(make_kveil, kafka, registry, rules="  - {tags: [PII], encrypt: {key: pii}}\n")
+    k.start()
+    send(k, kafka, registry, user_type(phone=True), 1)
+    for n in range(3):
+        send(k, kafka, registry, user_type("Order", **{f"no{n}": True}), 2 + n)
+    assert k.stop() == 0
+    k.start()
+    assert send(k, kafka, registry, user_type(phone=False), 5)["phone"] != CANARY
+    # Of a type that nobody has met nothing is known.
+    assert send(k, kafka, registry, user_type("Ticket", phone=False), 6)["phone"] == CANARY
+    assert k.stop() == 0
+
+
+def test_a_tag_that_another_replica_met(make_kveil, kafka, registry):
+    """While it runs, somebody else has registered a derived schema with a tag that this one has never seen."""
+    k = make(make_kveil, kafka, registry, rules="  - {tags: [PII], encrypt: {key: pii}}\n")
+    k.start()
+    send(k, kafka, registry, user_type("Order", no=True), 1)
+    registry.register(f"{k.secure}-value", user_type(phone=True))
+    time.sleep(1.2)  # so long an answer is fresh
+    assert send(k, kafka, registry, user_type(phone=False), 2)["phone"] != CANARY
+    assert k.stop() == 0
+
+
 def test_debezium_with_its_key(make_kveil, kafka, registry):
     """The commonest pair: AvroConverter for values and keys. The column is one token in before, after and key."""
     row = {"type": "record", "name": "Value", "fields": [

@@ -283,6 +283,87 @@ static void test_tag_that_is_gone(void **state)
 	rig_clear(&r);
 }
 
+/* What was derived before, and all that is left of it, says which tags count in a program that has met none. */
+static void test_recalled(void **state)
+{
+	(void)state;
+#define PLAIN  REC(F("a", "\"string\"") "," F("c", "\"int\""))
+#define TAGGED T("a", "\"string\"", "[\"PII\"]") "," F("c", "\"int\"")
+#define OF(n)  "{\"type\":\"record\",\"name\":\"" n "\",\"fields\":["
+#define TWO(v) REC(F("p", OF("V") v "," F("w", "\"string\"") "]}") "," F("q", "\"V\""))
+	static const struct {
+		const char *rules, *before, *now;
+		struct kveil_span value, want;
+		bool is_theirs, is_lost;
+	} rows[] = {
+	    {PII, REC(TAGGED), PLAIN, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2x\2"), true, true},
+	    {"  - {tags: [PII], remove: true}\n", REC(TAGGED), PLAIN, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2"), true,
+	     true},
+	    {"  - {tags: [PII], nullify: true}\n", REC(TAGGED), PLAIN, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\0\2"), true,
+	     true},
+	    /* Of a type that became two the second has another name. */
+	    {"  - {path: $.p.w, nullify: true}\n" PII, TWO(T("v", "\"string\"", "[\"PII\"]")),
+	     TWO(F("v", "\"string\"")), KVEIL_SPAN("\2k\2k\2k\2k"), KVEIL_SPAN("\2x\0\2x\2k"), true, true},
+	    {"  - {path: $.p.w, nullify: true}\n  - {path: $.q.w, remove: true}\n  - {tags: [PII], remove: true}\n",
+	     TWO(T("v", "\"string\"", "[\"PII\"]")), TWO(F("v", "\"string\"")), KVEIL_SPAN("\2k\2k\2k\2k"),
+	     KVEIL_SPAN("\0"), true, true},
+	    {PII, "[\"null\"," REC(TAGGED) "]", "[\"null\"," PLAIN "]", KVEIL_SPAN("\2\2k\2"), KVEIL_SPAN("\2\2x\2"),
+	     true, true},
+	    {PII, OF("Person") TAGGED "]}",
+	     "{\"type\":\"record\",\"name\":\"User\",\"aliases\":[\"Person\"],\"fields\":[" F("a", "\"string\"") "]}",
+	     KVEIL_SPAN("\2k"), KVEIL_SPAN("\2x"), true, true},
+	    /* The latest is of another type, or says that no tag counts. */
+	    {PII, OF("Other") TAGGED "]}", PLAIN, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2k\2"), false, false},
+	    {PII, PLAIN, PLAIN, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2k\2"), true, false},
+	};
+	struct kveil_error err;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char rules[512];
+		struct rig before, r;
+		bool is_theirs = !rows[i].is_theirs;
+		snprintf(rules, sizeof rules, HEAD "%s", rows[i].rules);
+		rig_load(&before, rules);
+		assert_int_equal(use(&before, rows[i].before, NULL, 0, &err), KVEIL_OK);
+		rig_load(&r, rules);
+		assert_int_equal(kveil_engine_recall(r.engine, kveil_span_str(rows[i].now),
+						     kveil_engine_schema_derived(before.schema), NULL, &is_theirs,
+						     &err),
+				 KVEIL_OK);
+		assert_int_equal(is_theirs, rows[i].is_theirs);
+		assert_int_equal(use(&r, rows[i].now, NULL, 0, &err), KVEIL_OK);
+		assert_comes(&r, rows[i].value, rows[i].want);
+		assert_int_equal(kveil_engine_schema_lost(r.schema, 0) != NULL, rows[i].is_lost);
+		rig_clear(&before);
+		rig_clear(&r);
+	}
+}
+
+/* What stands there may be anything; a field that went is told of, as within one program. */
+static void test_recalled_otherwise(void **state)
+{
+	(void)state;
+	static const char *const others[] = {"", "{}", "\"string\"", "[]", "{\"type\":\"object\"}"};
+	struct kveil_error err;
+	bool is_theirs;
+	struct rig r;
+
+	rig_load(&r, HEAD PII);
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		is_theirs = true;
+		assert_int_equal(kveil_engine_recall(r.engine, kveil_span_str(PLAIN), kveil_span_str(others[i]), "in",
+						     &is_theirs, &err),
+				 KVEIL_OK);
+		assert_false(is_theirs);
+	}
+	assert_int_equal(
+	    kveil_engine_recall(r.engine, kveil_span_str(PLAIN), kveil_span_str(REC(TAGGED)), NULL, &is_theirs, &err),
+	    KVEIL_OK);
+	assert_int_equal(use(&r, REC(F("c", "\"int\"")), NULL, 0, &err), KVEIL_OK);
+	assert_lost(&r, "it has no com.acme.User.a, which was tagged PII");
+	rig_clear(&r);
+}
+
 /* A field or its record has another name now, and the tag is gone with the old one: an alias leads to it. */
 static void test_tag_that_is_gone_with_its_name(void **state)
 {
@@ -509,6 +590,8 @@ int main(void)
 	    cmocka_unit_test(test_opened),
 	    cmocka_unit_test(test_tag_that_is_gone),
 	    cmocka_unit_test(test_tag_that_is_gone_with_its_name),
+	    cmocka_unit_test(test_recalled),
+	    cmocka_unit_test(test_recalled_otherwise),
 	    cmocka_unit_test(test_tags_of_old_names),
 	    cmocka_unit_test(test_aliases_bounded),
 	    cmocka_unit_test(test_rule_that_names_nothing_now),
