@@ -34,11 +34,20 @@ struct kveil_step {
 
 struct kveil_scan_frame;
 
+/* What a member's name was in the same place of the record before, and where it led; see json.c. */
+struct kveil_scan_guess {
+	const struct kveil_automaton_state *live; /* its container's */
+	uint64_t head, tail;                      /* the name with its quote and colon, zeros behind */
+	uint32_t next;                            /* its state */
+	uint8_t len;                              /* of the name */
+	uint8_t text_len;                         /* of what head and tail hold; 0 = nothing */
+};
+
 enum { KVEIL_SCAN_GUESSES = 128 };
 
 struct kveil_scan {
 	/* in */
-	const struct kveil_automaton *automaton; /* NULL = only validate */
+	const struct kveil_automaton *automaton; /* NULL = only validate; lives as long as the scan */
 	struct kveil_arena *arena;               /* for names with escapes */
 	size_t max_bytes;                        /* larger is TOO_LARGE; above 1 GiB counts as 1 GiB */
 	uint32_t max_depth;                      /* objects and arrays within each other */
@@ -53,7 +62,7 @@ struct kveil_scan {
 	size_t doc_cap;
 	struct kveil_scan_frame *frames; /* the format's stack */
 	size_t frame_cap;
-	uint8_t guesses[KVEIL_SCAN_GUESSES]; /* lengths of the names of the record before; see json.c */
+	struct kveil_scan_guess guesses[KVEIL_SCAN_GUESSES];
 };
 void kveil_scan_clear(struct kveil_scan *s); /* what it owns goes, what it was given (in) stays */
 

@@ -503,6 +503,105 @@ static void test_text_format(void **state)
 	fixture_clear(&f);
 }
 
+/* --- one scan for many records --- */
+
+/* Records of a few names in ever new places. */
+static void add_record(struct kveil_buf *out, unsigned depth)
+{
+	static const char *const names[] = {"a",
+					    "b",
+					    "ab",
+					    "",
+					    "phone",
+					    "phone2",
+					    "14_bytes_long_",
+					    "14_bytes_lone_",
+					    "15_bytes_long__",
+					    "a name of 30 bytes or so there",
+					    "\\u0061",
+					    "\xE5\x90\x8D",
+					    "a\\\"b"};
+	static const char *const scalars[] = {"1", "-12.5", "\"x\"", "\"13800138000\"", "null", "true", "\"\\n\""};
+	unsigned what = draw(depth > 4 ? 6 : 9), count = draw(4);
+
+	if (what < 6) {
+		kveil_buf_append_str(out, scalars[draw(7)]);
+		return;
+	}
+	kveil_buf_append_byte(out, what == 6 ? '[' : '{');
+	for (unsigned i = 0; i < count; i++) {
+		if (i)
+			kveil_buf_append_byte(out, ',');
+		if (what != 6)
+			kveil_buf_printf(out, "\"%s\"%s:%s", names[draw(draw(3) ? 3 : 13)], draw(9) ? "" : " ",
+					 draw(9) ? "" : "\n");
+		add_record(out, depth + 1);
+	}
+	kveil_buf_append_byte(out, what == 6 ? ']' : '}');
+}
+
+static void assert_same_scan(const struct fixture *x, const struct fixture *y)
+{
+	assert_int_equal(x->scan.match_count, y->scan.match_count);
+	for (size_t i = 0; i < x->scan.match_count; i++)
+		assert_memory_equal(&x->scan.matches[i], &y->scan.matches[i], sizeof x->scan.matches[i]);
+	assert_int_equal(x->scan.trail_count, y->scan.trail_count);
+	if (x->scan.want_doc)
+		assert_int_equal(x->scan.doc.count, y->scan.doc.count);
+	for (uint32_t i = 0; x->scan.want_doc && i < x->scan.doc.count; i++)
+		assert_memory_equal(&x->scan.doc.nodes[i], &y->scan.doc.nodes[i], sizeof x->scan.doc.nodes[i]);
+}
+
+/* What the records before have left for the next one never changes what it comes to. */
+static void test_guesses(void **state)
+{
+	(void)state;
+	static const char *const paths[] = {"$.a",
+					    "$.b.a",
+					    "$..phone",
+					    "$[*].ab",
+					    "$.b[0].a",
+					    "$.*.phone2",
+					    "$['14_bytes_long_']",
+					    "$..['15_bytes_long__']",
+					    NULL};
+	struct kveil_error err, err2;
+	struct fixture used, fresh;
+	unsigned taken = 0, found = 0;
+
+	for (int doc = 0; doc < 2; doc++) {
+		fixture_init(&used, paths);
+		used.scan.want_doc = doc;
+		for (unsigned i = 0; i < 4000; i++) {
+			KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+			kveil_buf_append_str(&text, "{\"b\":");
+			add_record(&text, 0);
+			kveil_buf_append_str(&text, ",\"a\":");
+			add_record(&text, 0);
+			kveil_buf_append_byte(&text, '}');
+			if (draw(4) == 0)
+				text.len = draw((uint32_t)text.len) + 1;
+			else if (draw(4) == 0)
+				text.data[draw((uint32_t)text.len)] = (uint8_t) " \":a\x01\xFF"[draw(6)];
+			fixture_init(&fresh, paths);
+			fresh.scan.want_doc = doc;
+			kveil_arena_reset(&used.arena);
+			enum kveil_status st = scan(&fresh, text.data, text.len, &err);
+			assert_int_equal(scan(&used, text.data, text.len, &err2), st);
+			if (st)
+				assert_int_equal(err.byte, err2.byte);
+			else
+				assert_same_scan(&used, &fresh);
+			taken += !st;
+			found += !st && fresh.scan.match_count > 1;
+			fixture_clear(&fresh);
+		}
+		fixture_clear(&used);
+	}
+	assert_in_range(taken, 4000, 7900);
+	assert_in_range(found, 800, 7900);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -510,7 +609,7 @@ int main(void)
 	    cmocka_unit_test(test_numbers),     cmocka_unit_test(test_bounds),
 	    cmocka_unit_test(test_finds),       cmocka_unit_test(test_agrees_with_jansson),
 	    cmocka_unit_test(test_tape),        cmocka_unit_test(test_writes_text),
-	    cmocka_unit_test(test_text_format),
+	    cmocka_unit_test(test_text_format), cmocka_unit_test(test_guesses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
