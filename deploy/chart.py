@@ -263,6 +263,10 @@ def what_values_mean():
     count("and to the ports of the addresses in config", ports == [[9092, 9093, 9098, 9096, 443], [8200, 443], [8081, 8443, 80, 9443]], str(ports))
     rules = one(documents(helm("--set", "prometheusRule.enabled=true,prometheusRule.docs=https://example.org/docs/").stdout), "PrometheusRule")
     links = [r["annotations"].get("runbook_url", "") for g in rules["spec"]["groups"] for r in g["rules"]]
+    for more, replicas in (("workload.replicas=4", 4), ("autoscaling.enabled=true,autoscaling.minReplicas=3", 3),
+                           ("keda.enabled=true,keda.topics={a},keda.minReplicas=5,inputPartitions=3", 3)):
+        made = helm("--set", f"prometheusRule.enabled=true,{more}").stdout
+        count(f"with {more}, an alert misses the {replicas}th replica", f'up{{job="kveil"}} == 1) < {replicas}\n' in made and "put in how many" not in made, made)
     count("each alert links to its runbook", links and all(re.fullmatch(r"https://example.org/docs/operations\.md#kveil\w+", u) for u in links), str(links))
 
 

@@ -34,8 +34,9 @@ ROWS = [
           (f"sum(increase(kveil_rewinds_total{{{JOB}}}[$__rate_interval]))", "rewinds")]),
     ]),
     ("What fails, and why?", [
-        ("Records that could not be protected", 6, "timeseries", "ops", "By error code; they are sealed dead letters.",
-         [(f"sum by (code) (rate(kveil_records_failed_total{{{JOB}}}[$__rate_interval]))", "{{code}}")]),
+        ("Records that could not be protected", 6, "timeseries", "ops", "By error code and by topic; they are sealed dead letters.",
+         [(f"sum by (code) (rate(kveil_records_failed_total{{{JOB}}}[$__rate_interval]))", "{{code}}"),
+          (f'sum by (topic) (rate(kveil_topic_records_total{{{JOB}, outcome="failed"}}[$__rate_interval]))', "{{topic}}")]),
         ("Dead letters and dropped records", 6, "timeseries", "ops", "Dropped: only where a rule file says on_error: drop.",
          [(f"sum(rate(kveil_records_dead_lettered_total{{{JOB}}}[$__rate_interval]))", "dead letters"),
           (f"sum(rate(kveil_records_dropped_total{{{JOB}}}[$__rate_interval]))", "dropped")]),

@@ -82,7 +82,7 @@ void kveil_stand_aside(struct kveil_worker *w, struct kveil_partition *p, enum k
 		       const struct kveil_error *why);
 
 /* --- set_aside.c --- */
-void kveil_count_failure(struct kveil_worker *w, enum kveil_status status);
+void kveil_count_failure(struct kveil_worker *w, const struct kveil_work *k, enum kveil_status status);
 /* What becomes of a record that failed, by the rule file's word. WAITS: *ret_wait. */
 enum kveil_outcome kveil_set_aside(struct kveil_worker *w, const struct kveil_work *k, enum kveil_on_error how,
 				   const struct kveil_error *why, struct kveil_error *ret_wait);

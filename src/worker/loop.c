@@ -121,6 +121,7 @@ static bool wait_out(struct kveil_worker *w, const struct kveil_error *why)
 static void every_second(struct kveil_worker *w)
 {
 	kveil_routes_count_matches(w);
+	kveil_tallies_tell(w);
 	kveil_cell_set(w->cells.in_flight, (double)w->outlets.ledger.bytes);
 	kveil_outlets_tell(w);
 	for (size_t i = 0; i < w->slots.cap; i++) {
@@ -407,6 +408,7 @@ static void finish(struct kveil_worker *w)
 	kveil_assignment_drop(w);
 	w->mode->end(w);
 	kveil_routes_free(w);
+	kveil_tallies_free(w);
 	kveil_keyring_free(w->ring);
 	kveil_buf_clear(&w->hand.letter);
 	free(w->hand.headers);

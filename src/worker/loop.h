@@ -28,7 +28,7 @@
  *   park.c, committed.c                  partitions whose next record waits; whether the group's offsets still exist
  *   hold.c                               which partitions the client reads
  *   attempts.c, intake.c                 records at which processes end; messages until it is their turn
- *   outages.c, slots.c                   what is told; the table of partitions
+ *   outages.c, tally.c, slots.c          what is told; how topics do; the table of partitions
  */
 #ifndef KVEIL_WORKER_LOOP_H
 #define KVEIL_WORKER_LOOP_H
@@ -50,6 +50,7 @@
 #include "worker/quarantine.h"
 #include "worker/routes.h"
 #include "worker/slots.h"
+#include "worker/tally.h"
 #include "worker/transaction.h"
 #include "worker/waker.h"
 #include "worker/worker.h"
@@ -111,6 +112,7 @@ struct kveil_worker {
 	struct kveil_intake intake;
 	struct kveil_waits waiting;
 	struct kveil_routes rules;
+	struct kveil_tallies tallies;
 	struct kveil_hand hand;
 	struct kveil_outlets outlets;
 	struct kveil_producing producing;

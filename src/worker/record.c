@@ -108,6 +108,7 @@ static enum kveil_outcome deliver(struct kveil_worker *w, const struct kveil_wor
 		if (out != KVEIL_SENT)
 			return out;
 	}
+	kveil_tally_protected(route->tally);
 	kveil_acknowledged(k);
 	return KVEIL_SENT;
 }
@@ -140,7 +141,7 @@ static enum kveil_outcome judge(struct kveil_worker *w, const struct kveil_work 
 	case KVEIL_STOP:
 		break;
 	}
-	kveil_count_failure(w, result->error.status);
+	kveil_count_failure(w, k, result->error.status);
 	kveil_stop_at(w, k, true, &result->error);
 	return KVEIL_ABANDONED;
 }

@@ -117,7 +117,8 @@ static bool make_routes(struct kveil_worker *w)
 		for (size_t k = 0; k < w->rules.plan_count; k++)
 			if (w->rules.plans[k]->plan == r->route->plan)
 				r->bound = w->rules.plans[k];
-		if (!r->outputs || !r->bound)
+		r->tally = kveil_tally_of(w, r->route->topic);
+		if (!r->outputs || !r->bound || !r->tally)
 			return false;
 	}
 	return w->rules.routes != NULL;
@@ -204,6 +205,8 @@ enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *
 		status = kveil_no_memory(err, "the new rules");
 	}
 	free_routes(old_routes, old_count);
+	if (new_rules)
+		kveil_tallies_begin_again(w);
 	if (!status)
 		status = kveil_producer_fit(w, err);
 	if (!status && !same_inputs(before, w->rules.catalog))

@@ -26,6 +26,7 @@ struct kveil_worker_route {
 	struct kveil_outlet **outputs; /* one a view */
 	struct kveil_outlet *dead;
 	struct kveil_writers *writers; /* of the bound plan; NULL: not yet, or values name no schemas */
+	struct kveil_tally *tally;     /* of its topic */
 	uint64_t trial;                /* the last one that it was in */
 };
 

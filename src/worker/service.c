@@ -415,6 +415,7 @@ static bool start_worker(struct kveil_service *s, unsigned number)
 	snprintf(w->condition_group, sizeof w->condition_group, "worker %u: group", number);
 	snprintf(w->outage.condition, sizeof w->outage.condition, "worker %u: outage", number);
 	snprintf(w->rules.trial_condition, sizeof w->rules.trial_condition, "worker %u: schemas", number);
+	snprintf(w->tallies.remark, sizeof w->tallies.remark, "worker %u: failing", number);
 	snprintf(w->commits.condition, sizeof w->commits.condition, "worker %u: kafka", number);
 	snprintf(w->outlets.condition, sizeof w->outlets.condition, "worker %u: outputs", number);
 	snprintf(w->producing.condition, sizeof w->producing.condition, "worker %u: produce", number);

@@ -11,12 +11,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-void kveil_count_failure(struct kveil_worker *w, enum kveil_status status)
+void kveil_count_failure(struct kveil_worker *w, const struct kveil_work *k, enum kveil_status status)
 {
 	if (!w->cells.failed[status])
 		w->cells.failed[status] =
 		    kveil_metrics_cell(w->params->metrics, KVEIL_M_RECORDS_FAILED, kveil_status_code(status), NULL);
 	kveil_cell_add(w->cells.failed[status], 1);
+	kveil_tally_failed(k->at.partition->route->tally, status);
 }
 
 /* Seals the record into w->hand.letter. WAITS: *why. */
@@ -152,7 +153,7 @@ enum kveil_outcome kveil_set_aside(struct kveil_worker *w, const struct kveil_wo
 		break;
 	}
 	if (!kveil_must_wait(o))
-		kveil_count_failure(w, why->status);
+		kveil_count_failure(w, k, why->status);
 	return o;
 }
 

@@ -4,8 +4,10 @@ import contextlib
 import http.server
 import json
 import re
+import signal
 import subprocess
 import threading
+import time
 
 from broker import free_port
 from conftest import KVEIL, ORDER_FIELDS, order, wait_for
@@ -64,6 +66,29 @@ def test_status_says_why_it_waits(make_kveil, kafka):
     assert "NOT READY" in out and f"waits: topic {k.secure}" in out, out
     assert "which of them" in k.run("status", "-c", "kveil.yaml", "localhost:1", check=2).stderr
     assert "is not http://HOST:PORT" in status(k, "nonsense", check=1)
+
+
+def test_a_topic_whose_records_all_fail_is_named(make_kveil, kafka):
+    k = make_kveil()
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    k.init().start()
+    assert k.metric("kveil_topic_records_total", topic=k.topic, outcome="failed") == 0
+    kafka.produce(k.topic, [{"value": b'{"p": "fine"}'}] + [{"value": b'{"p": [1]}'}] * 9)
+    wait_for("nine failed", lambda: k.metric("kveil_topic_records_total", topic=k.topic, outcome="failed") == 9)
+    time.sleep(1.5)
+    assert k.get("/readyz") == (200, "ok\n")
+    kafka.produce(k.topic, [{"value": b'{"p": [1]}'}] * 3)
+    remark = f"the last 12 records of {k.topic} all failed: unsupported_kind"
+    wait_for("a remark", lambda: k.get("/readyz") == (200, f"worker 1: failing: {remark}\nok\n"))
+    assert f"remark: worker 1: failing: {remark}" in status(k, "--once", f"127.0.0.1:{k.port}", check=0)
+    assert re.search(r"the last 1[0-2] records of \S+ all failed: unsupported_kind", k.processes[-1].log.read_text())
+
+    k.rules('  - {path: "$.p[*]", mask: {}}\n')
+    k.processes[-1].send_signal(signal.SIGHUP)
+    wait_for("no remark under new rules", lambda: k.get("/readyz") == (200, "ok\n"))
+    kafka.produce(k.topic, [{"value": b'{"p": ["1"]}'}])
+    wait_for("protected", lambda: k.metric("kveil_topic_records_total", topic=k.topic, outcome="protected") == 2)
+    assert k.metric("kveil_topic_records_total", topic=k.topic, outcome="failed") == 12
 
 
 @contextlib.contextmanager

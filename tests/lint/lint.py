@@ -60,7 +60,7 @@ PART_WRITERS = {
     "slots": "slots", "assignment": "assignment loop", "rules": "routes", "intake": "intake loop", "fetcher": "loop", "waiting": "park retry hold",
     "hand": "record handover set_aside delivery producer assignment exactly_once loop", "outlets": "outlet delivery loop",
     "producing": "producer outlet at_least_once exactly_once loop", "commits": "committed at_least_once exactly_once hold",
-    "txn": "exactly_once leaderless record", "outage": "outages park loop", "quarantine": "quarantine offsets", "cells": "loop outages set_aside",
+    "txn": "exactly_once leaderless record", "tallies": "tally", "outage": "outages park loop", "quarantine": "quarantine offsets", "cells": "loop outages set_aside",
 }
 PART_WRITE = re.compile(r"(?:(?:\+\+|--)w->(\w+)[.\w\[\]]*|\bw->(\w+)\.[.\w\[\]]*\s*(?:\+\+|--|[-+|&]?=(?!=)))")
 
