@@ -8,6 +8,7 @@
 #include "rules/loader.h"
 #include "rules/tags.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -206,19 +207,98 @@ static bool is_told(const struct kveil_report *losses, const struct kveil_error 
 	return false;
 }
 
-static void lose(struct comparison *c, const char *file, const struct kveil_view *v, const char *what,
-		 const char *detail)
+/* v: the output that it is about; NULL: all of them. */
+static void lose(struct comparison *c, const char *file, const struct kveil_view *v, const char *what, ...)
+    KVEIL_PRINTF(4, 5);
+
+static void lose(struct comparison *c, const char *file, const struct kveil_view *v, const char *what, ...)
 {
 	struct kveil_error loss;
+	char text[200];
+	bool named = v && *v->name;
+	va_list args;
 
 	c->less = true;
 	if (!c->losses)
 		return;
-	kveil_fail(&loss, KVEIL_E_RULES, "protects less than before:%s%s %s%.120s", v && *v->name ? " output " : "",
-		   v ? v->name : "", what, detail);
+	va_start(args, what);
+	vsnprintf(text, sizeof text, what, args);
+	va_end(args);
+	kveil_fail(&loss, KVEIL_E_RULES, "protects less than before: %s%s%s%s", named ? "output " : "",
+		   named ? v->name : "", named ? ": " : "", text);
 	kveil_error_where(&loss, file, 0, 0);
 	if (!is_told(c->losses, &loss))
 		kveil_report_warn(c->losses, &loss);
+}
+
+static bool is_lost(const struct kveil_view *before, const struct kveil_rule *r, const struct kveil_view *now)
+{
+	return r->action->effect == KVEIL_PROTECTS && !still_protected(before, r, now);
+}
+
+/* Of a rule that all outputs had: the only loss, or one of many alike? */
+static bool is_lost_everywhere(const struct comparison *c, const struct kveil_rule *r)
+{
+	for (size_t i = 0; i < c->now->view_count; i++)
+		if (c->same[i] && !is_lost(c->same[i], r, &c->now->views[i]))
+			return false;
+	return r->view < 0;
+}
+
+static bool same_place(const struct kveil_rule *a, const struct kveil_rule *b)
+{
+	return kveil_rule_same_part(a, b) && kveil_path_equal(a->path, b->path);
+}
+
+static const struct kveil_rule *rule_in_its_place(const struct kveil_view *now, const struct kveil_rule *r)
+{
+	for (size_t i = 0; i < now->rule_count; i++)
+		if (same_place(now->rules[i], r))
+			return now->rules[i];
+	return NULL;
+}
+
+static bool is_cleared(const struct kveil_view *now, const struct kveil_rule *r)
+{
+	for (size_t i = 0; i < now->clear_place_count; i++)
+		if (strcmp(now->clear_places[i]->text, r->path_text) == 0)
+			return true;
+	return false;
+}
+
+static void tell_lost_rule(struct comparison *c, const struct kveil_view *v, const struct kveil_view *now,
+			   const struct kveil_rule *r)
+{
+	const struct kveil_rule *q = rule_in_its_place(now, r);
+	const char *file = c->now->file;
+
+	if (!q)
+		lose(c, file, v, "the rule for %.120s is gone%s", r->path_text,
+		     is_cleared(now, r) ? ", and `clear` names it" : "");
+	else if (q->action != r->action)
+		lose(c, file, v, "the rule for %.120s has changed (%s, now %s)", r->path_text, r->action->name,
+		     q->action->name);
+	else
+		lose(c, file, v, "the rule for %.120s has changed", r->path_text);
+}
+
+/* Told already, with the rule that stood there before? */
+static bool took_a_lost_place(const struct kveil_view *before, const struct kveil_rule *q, const struct kveil_view *now)
+{
+	for (size_t i = 0; i < before->rule_count; i++)
+		if (same_place(before->rules[i], q) && is_lost(before, before->rules[i], now))
+			return true;
+	return false;
+}
+
+static bool cleared_a_lost_rule(const struct kveil_view *before, const struct kveil_place *p,
+				const struct kveil_view *now)
+{
+	for (size_t i = 0; i < before->rule_count; i++)
+		if (strcmp(before->rules[i]->path_text, p->text) == 0 && !rule_in_its_place(now, before->rules[i]) &&
+		    is_lost(before, before->rules[i], now))
+			return true;
+	return false;
 }
 
 static void compare_views(struct comparison *c, const struct kveil_view *before, const struct kveil_view *now)
@@ -226,11 +306,10 @@ static void compare_views(struct comparison *c, const struct kveil_view *before,
 	const char *file = c->now->file;
 
 	if (before->unmatched != KVEIL_UNMATCHED_KEEP && now->unmatched == KVEIL_UNMATCHED_KEEP)
-		lose(c, file, now, "unmatched: keep", "");
+		lose(c, file, now, "unmatched: keep");
 	for (size_t i = 0; i < before->rule_count; i++)
-		if (before->rules[i]->action->effect == KVEIL_PROTECTS &&
-		    !still_protected(before, before->rules[i], now))
-			lose(c, file, now, "gone or changed: the rule for ", before->rules[i]->path_text);
+		if (is_lost(before, before->rules[i], now))
+			tell_lost_rule(c, is_lost_everywhere(c, before->rules[i]) ? NULL : now, now, before->rules[i]);
 	for (size_t i = 0; i < now->rule_count; i++) {
 		const struct kveil_rule *q = now->rules[i];
 		bool nothing = kveil_rule_leaves_nothing(q);
@@ -238,12 +317,14 @@ static void compare_views(struct comparison *c, const struct kveil_view *before,
 		bool opens =
 		    q->action->effect == KVEIL_REVEALS || (!nothing && adds_to_any(before, q)) ||
 		    (before->unmatched != KVEIL_UNMATCHED_KEEP && (!kveil_rule_is_unconditional(q) || !nothing));
-		if (opens && !stood_before(before, q, NULL))
-			lose(c, file, now, "new: the rule for ", q->path_text);
+		if (opens && !stood_before(before, q, NULL) && !took_a_lost_place(before, q, now))
+			lose(c, file, q->view < 0 ? NULL : now, "there is a new rule for %.120s", q->path_text);
 	}
-	for (size_t i = 0; i < now->clear_place_count; i++)
-		if (!is_clear_before(before, now->clear_places[i]))
-			lose(c, file, now, "new under clear: ", now->clear_places[i]->text);
+	for (size_t i = 0; i < now->clear_place_count; i++) {
+		const struct kveil_place *p = now->clear_places[i];
+		if (!is_clear_before(before, p) && !cleared_a_lost_rule(before, p, now))
+			lose(c, file, now, "`clear` names %.120s", p->text);
+	}
 }
 
 static bool is_regex(const char *entry)
@@ -292,18 +373,18 @@ static void compare_plans(struct comparison *c, const struct kveil_plan *before,
 	if (known)
 		return;
 	if (before->on_error != KVEIL_ON_ERROR_DROP && now->on_error == KVEIL_ON_ERROR_DROP)
-		lose(c, now->file, NULL, "on_error: drop", "");
+		lose(c, now->file, NULL, "on_error: drop");
 	if (!same_envelope(before, now))
-		lose(c, now->file, NULL, "another envelope", "");
+		lose(c, now->file, NULL, "another envelope");
 	if (kveil_plan_has_tags(before) && strcmp(kveil_plan_tag_property(before), kveil_plan_tag_property(now)) != 0)
-		lose(c, now->file, NULL, "another tag_property", "");
+		lose(c, now->file, NULL, "another tag_property");
 	if (!same_formats(before, now))
-		lose(c, now->file, NULL, "another format", "");
+		lose(c, now->file, NULL, "another format");
 	for (size_t i = 0; i < now->view_count; i++) {
 		if (c->same[i])
 			compare_views(c, c->same[i], &now->views[i]);
 		else
-			lose(c, now->file, &now->views[i], "goes to another topic: ", now->views[i].topic);
+			lose(c, now->file, &now->views[i], "goes to another topic: %.120s", now->views[i].topic);
 	}
 }
 
@@ -328,7 +409,7 @@ bool kveil_plan_set_protects_less(const struct kveil_plan_set *before, const str
 			if (p)
 				compare_plans(&c, before->plans[i], p, entry);
 			else
-				lose(&c, before->plans[i]->file, NULL, "no rules for topic ", entry);
+				lose(&c, before->plans[i]->file, NULL, "no rules for topic %.120s", entry);
 		}
 	/* A topic that a regex took and another file takes now. */
 	for (size_t i = 0; i < now->count; i++)

@@ -369,7 +369,7 @@ def test_reload(make_kveil, kafka):
     swap('  - {path: "$.a", mask: {}}\nclear: [$.z]\n')
     wait_for("refused", lambda: "SIGHUP accepts them" in p.log.read_text())
     assert send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"*"}'
-    for loss in ("the rule for $.b", "new under clear: $.z"):
+    for loss in ("the rule for $.b", "`clear` names $.z"):
         assert loss in p.log.read_text()
     p.send_signal(signal.SIGHUP)
     wait_for("taken on SIGHUP", lambda: send(b'{"a":"x","b":"y"}') == b'{"a":"*","b":"y"}')
@@ -434,7 +434,7 @@ def test_a_restart_with_weaker_rules_is_noticed(make_kveil, kafka):
     p = k.start()
     assert k.metric("kveil_rules_losses") == 2
     wait_for("ready, with a remark", lambda: k.get("/readyz")[0] == 200 and "2 losses" in k.get("/readyz")[1])
-    for loss in ("the rule for $.b", "new under clear: $.c"):
+    for loss in ("the rule for $.b", "`clear` names $.c"):
         assert loss in p.log.read_text()
     assert k.stop() == 0
     # Strict: nothing runs before somebody accepts it.
