@@ -114,12 +114,23 @@ static bool check_outputs(struct kveil_form_context *c, const struct kveil_examp
 			return false;
 		}
 		if (!kveil_form_matches(c, &e->outs[k], o->record.value, why) ||
-		    !kveil_form_matches_key(c, e->outs[k].key, o->record.key, why) ||
+		    !kveil_form_matches_key(c, &e->outs[k], o->record.key, why) ||
 		    !check_headers(c, &e->outs[k], &o->record, why))
 			return false;
 		kveil_buf_reset(why);
 	}
 	return true;
+}
+
+static void tell_error(const struct kveil_example *e, const struct kveil_error *got, struct kveil_buf *why)
+{
+	if (e->error)
+		kveil_buf_printf(why, "expected %s, got ", e->error);
+	kveil_buf_printf(why, "%s: %s", kveil_status_code(got->status), got->message);
+	if (got->rule[0])
+		kveil_buf_printf(why, " (rule %s)", got->rule);
+	if (got->hint[0])
+		kveil_buf_printf(why, " (%s)", got->hint);
 }
 
 static bool check_example(struct file *f, const struct kveil_example *e, struct kveil_buf *why)
@@ -130,6 +141,7 @@ static bool check_example(struct file *f, const struct kveil_example *e, struct 
 	struct kveil_result result;
 	struct kveil_error err;
 
+	c.record = &record;
 	if (kveil_keyring_tick(f->ring, kveil_clock_wall_ms(), &err) != KVEIL_OK ||
 	    kveil_form_fill(&c, e->value, &record.value, &err) != KVEIL_OK) {
 		kveil_buf_append_str(why, err.message);
@@ -141,11 +153,9 @@ static bool check_example(struct file *f, const struct kveil_example *e, struct 
 	kveil_engine_set_trace(f->engine, NULL, NULL);
 	kveil_engine_run(f->engine, &record, &result);
 	if (result.verdict != KVEIL_PRODUCE) {
-		const char *code = kveil_status_code(result.error.status);
-		if (e->error && strcmp(e->error, code) == 0)
+		if (e->error && strcmp(e->error, kveil_status_code(result.error.status)) == 0)
 			return true;
-		kveil_buf_printf(why, "%s%s%s%s: %s", e->error ? "expected " : "", e->error ? e->error : "",
-				 e->error ? ", got " : "", code, result.error.message);
+		tell_error(e, &result.error, why);
 		return false;
 	}
 	if (e->error) {
@@ -247,10 +257,8 @@ static int finish(struct run *r, bool strict)
 	if (r->json) {
 		printf("{\"passed\": %zu, \"failed\": %zu, \"untouched\": %zu, \"examples\": [", r->passed, r->failed,
 		       r->untouched);
-		fwrite(r->examples.data, 1, r->examples.len, stdout);
-		printf("], \"untouched_rules\": [");
-		fwrite(r->rules.data, 1, r->rules.len, stdout);
-		printf("]}\n");
+		const char *examples = kveil_buf_cstr(&r->examples), *rules = kveil_buf_cstr(&r->rules);
+		printf("%s], \"untouched_rules\": [%s]}\n", examples ? examples : "", rules ? rules : "");
 	} else if (r->passed + r->failed == 0) {
 		if (!r->broken)
 			printf("no examples: they belong beside a rule file, as orders.examples.yaml beside "

@@ -160,11 +160,10 @@ static void read_headers(struct reader *r, const struct kveil_yaml *y, struct kv
 static void read_out(struct reader *r, const struct words *w, const struct kveil_example *e, const char *view,
 		     struct kveil_example_out *o)
 {
-	bool exact;
-
+	o->key_exact = true;
 	o->view = copy(r, view, strlen(view));
 	o->value = read_value(r, w->out, &o->exact);
-	o->key = w->out_key ? read_value(r, w->out_key, &exact) : e->key;
+	o->key = w->out_key ? read_value(r, w->out_key, &o->key_exact) : e->key;
 	if (w->out_headers) {
 		read_headers(r, w->out_headers, o->headers, &o->header_count);
 	} else {

@@ -28,6 +28,7 @@ struct kveil_example_out {
 	char *value; /* JSON text, maybe with forms in it; NULL = a tombstone */
 	bool exact;  /* byte for byte, for it was written as text; else as JSON values */
 	char *key;   /* NULL = a null key */
+	bool key_exact;
 	struct kveil_header headers[KVEIL_EXAMPLE_HEADERS];
 	size_t header_count;
 };
@@ -55,8 +56,9 @@ struct kveil_form_context {
 	const struct kveil_plan *plan;
 	struct kveil_keyring *ring;
 	struct kveil_arena *arena;
-	enum kveil_part part;   /* being compared: value or key */
-	struct kveil_doc input; /* the example's value before sealing; count 0 when it is not JSON */
+	const struct kveil_record *record; /* that went in */
+	enum kveil_part part;              /* being compared: value or key */
+	struct kveil_doc input;            /* the example's value before sealing; count 0 when it is not JSON */
 };
 
 /* The tape of a JSON text; false: not JSON. The text must outlive it. */
@@ -67,7 +69,7 @@ enum kveil_status kveil_form_fill(struct kveil_form_context *c, const char *valu
 /* Says in why (appended) what differs; true = alike. */
 bool kveil_form_matches(struct kveil_form_context *c, const struct kveil_example_out *want, struct kveil_span got,
 			struct kveil_buf *why);
-bool kveil_form_matches_key(struct kveil_form_context *c, const char *want, struct kveil_span got,
+bool kveil_form_matches_key(struct kveil_form_context *c, const struct kveil_example_out *want, struct kveil_span got,
 			    struct kveil_buf *why);
 /* The same for a key or header of format text. part: "key:$", "header:NAME". */
 bool kveil_form_matches_text(struct kveil_form_context *c, const char *part, const char *want, struct kveil_span got,

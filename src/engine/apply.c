@@ -407,6 +407,16 @@ struct kveil_span kveil_engine_ad_to_show(struct kveil_engine *e, const struct k
 	return find_key_and_ad(e, r, spot, &call, NULL) ? KVEIL_SPAN_NULL : call.ad;
 }
 
+static enum kveil_status other_kind(const struct kveil_action *a, enum kveil_kind kind, struct kveil_error *err)
+{
+	enum kveil_status status = kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "`%s` does not take a value of kind %s",
+					      a->name, kveil_kind_name(kind));
+
+	if (a->other_kinds)
+		kveil_error_hint(err, "%s", a->other_kinds);
+	return status;
+}
+
 static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
 			       struct kveil_buf *out, enum kveil_effect *ret, struct kveil_error *err)
 {
@@ -421,8 +431,7 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	if (__builtin_expect(!takes, 0) && is_wrapped(e, r, spot, &room))
 		in = &room;
 	if (__builtin_expect(!takes, 0) && !in && !is_spelled(e, r, spot))
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "`%s` does not take a value of kind %s",
-				  r->action->name, kveil_kind_name(spot->match.kind));
+		return other_kind(r->action, spot->match.kind, err);
 	if (!in)
 		in = read_value(e, spot, f->quote != 0, &room);
 	if (!in)

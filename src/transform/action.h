@@ -56,6 +56,7 @@ struct kveil_action {
 	const char *name;                /* "mask"; never renamed */
 	enum kveil_action_effect effect; /* how doubt is taken */
 	unsigned kinds;                  /* KVEIL_KIND_BIT of what it takes; anything else is UNSUPPORTED_KIND */
+	const char *other_kinds;         /* what to do about another one: a hint. NULL = nothing to say */
 	const char *help;                /* one line */
 	const char *about;               /* for the reference page: Markdown paragraphs */
 	const char *example; /* a rule fragment for the reference page: "mask: {keep_first: 3, keep_last: 4}" */

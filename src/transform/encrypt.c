@@ -86,6 +86,7 @@ const struct kveil_action kveil_action_encrypt = {
     .name = "encrypt",
     .effect = KVEIL_PROTECTS,
     .kinds = TEXTS,
+    .other_kinds = "`type: json` seals any value",
     .help = "seals the value under a data key, which can open it again",
     .about = "The key determines the algorithm. The ciphertext has Google Tink's format and is "
 	     "bound to its place: moved to another field or data set, it does not open. With "

@@ -538,6 +538,58 @@ def test_examples_of_tokens(rules):
     assert "no rule with an alphabet uses the key t here" in r.stdout
 
 
+FAILING = """\
+- name: sealed and hashed
+  in: {a: x, b: "é", c: secret, d: "1234567890", e: y, f: {g: z}, h: "~~t"}
+  out: {a: x, b: "é", c: secret, d: "1234567890", e: y, f: {g: z}, h: "~~T"}
+- {name: one too many and one too few, in: {a: x, b: y}, out: {a: ~sealed(pii) x, z: 1}}
+- {name: a list, in: {l: [{b: x}]}, out: {l: [{b: x}, {b: y}]}}
+- {name: bytes, in: '{"b": "x"}', out: '{"b":"~sealed(pii) x"}'}
+- {name: a key, key: k, in: {}, out: {}}
+- {name: a header, headers: {t: v}, in: {}, out: {}}
+- {name: no rule, in: {x: 1}, out: {x: 2}}
+- {name: fails, in: {b: 1}, out: {b: 1}}
+"""
+FAILED = """\
+     at $['b']: expected "é", got "~sealed(pii) é"
+     at $['c']: expected "secret", got "~hash(k) secret"
+     at $['d']: expected "1234567890", got "~token(t) 1234567890"
+     at $['e']: expected "y", got "~token(ids) y"
+     at $['f']: expected {"g":"z"}, got "~sealed(pii) {\\"g\\":\\"z\\"}"
+     at $['h']: expected "~~T", got "~~t"
+     at $['a']: expected "~sealed(pii) x", got "x"
+     at $['z']: expected 1, got nothing
+     at $['b']: expected nothing, got "~sealed(pii) y"
+     at $['l']: expected [{"b":"x"},{"b":"y"}], got [{"b":"x"}]
+     expected {"b":"~sealed(pii) x"}
+          got {"b": "~sealed(pii) x"}
+     key:$: expected k, got ~hash(k) k
+     header:t: expected v, got ~sealed(pii) v
+     at $['x']: expected 2, got 1
+     unsupported_kind: `encrypt` does not take a value of kind number (rule test/$.b) (`type: json` seals any value)
+"""
+
+
+def test_what_came_out_is_told_in_forms(rules):
+    """Nobody can read a ciphertext, or copy it into an example."""
+    path = rules('  - {path: "$.b", encrypt: {key: pii}}\n  - {path: "$.c", hash: {key: k}}\n' + TOKENS % ("d", "tokenize") +
+                 '  - {path: "$.e", tokenize: {key: ids}}\n  - {path: "$.f", encrypt: {key: pii, type: json}}\n'
+                 '  - {path: "key:$", hash: {key: k}}\n  - {path: "header:t", encrypt: {key: pii}}\n', "format: {value: json, key: text}\n")
+    path.with_name("r.examples.yaml").write_text(FAILING)
+    r = kveil("test", "-r", path)
+    assert "".join(line + "\n" for line in r.stdout.splitlines() if line.startswith("     ") and "no example" not in line) == FAILED, r.stdout
+
+
+@pytest.mark.parametrize("key", ["~any", "~hash(k) x", '{"id": "~any"}', {"id": "~any"}])
+def test_forms_of_a_key_that_is_a_document(rules, key):
+    path = rules('  - {path: "key:$", hash: {key: k}}\n' if isinstance(key, str) and key[0] == "~" else '  - {path: "key:$.id", hash: {key: k}}\n',
+                 "format: {value: json, key: json}\n")
+    path.with_name("r.examples.yaml").write_text(json.dumps([
+        {"name": "k", "key": '"x"' if isinstance(key, str) and key[0] == "~" else '{"id": "x"}', "in": {"x": 1}, "out": {"x": 1}, "out_key": key}]))
+    r = kveil("test", "-r", path)
+    assert r.returncode == 0, r.stdout + r.stderr
+
+
 @pytest.mark.parametrize("text", ["~seald(pii) x", "~", "~sealed(pii)", "~anything"])
 def test_a_mistyped_form_is_an_error(rules, text):
     path = rules('  - {path: "$.c", mask: {}}\n')
