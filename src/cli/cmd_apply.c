@@ -25,7 +25,7 @@ static const struct kveil_flag flags[] = {
      "with several outputs: this one only (default: all, each line after its output's name and a tab)"},
     {'K', "key-separator", "TEXT", "each line is key, TEXT, value; \\t is a tab"},
     {'J', "json-records", NULL,
-     "each line is a whole record, in and out, as `kcat -J` prints it; its topic stays that of the input"},
+     "each line is a whole record, in and out, as `kcat -J` prints it; its topic becomes that of the output"},
     {'H', "header", "NAME=VALUE", "add this header to each record; may be repeated"},
     {0, "diff", NULL, "show each field before and after, with its rule"},
     {0, "explain", NULL,
@@ -106,6 +106,19 @@ static void print_spelled(struct apply *a, struct kveil_span part,
 		print_span(part);
 }
 
+static void print_whole(struct apply *a, const struct kveil_output *o)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf topic = KVEIL_BUF_INIT;
+	const char *input = kveil_json_record_topic(&a->json);
+
+	if (input)
+		kveil_plan_expand_topic(a->session.plan->views[o->view].topic, input, &topic);
+	kveil_buf_reset(&a->line);
+	kveil_json_record_write(&a->json, &o->record, input ? kveil_buf_cstr(&topic) : NULL, &a->line);
+	print_span(kveil_buf_span(&a->line));
+	fputc('\n', stdout);
+}
+
 static void print_outputs(struct apply *a, const struct kveil_result *result)
 {
 	const struct kveil_plan *p = a->session.plan;
@@ -117,10 +130,7 @@ static void print_outputs(struct apply *a, const struct kveil_result *result)
 		if (a->view == SIZE_MAX && p->view_count > 1)
 			printf("%s\t", p->views[o->view].name);
 		if (a->o->json) {
-			kveil_buf_reset(&a->line);
-			kveil_json_record_write(&a->json, &o->record, &a->line);
-			print_span(kveil_buf_span(&a->line));
-			fputc('\n', stdout);
+			print_whole(a, o);
 			continue;
 		}
 		if (a->o->separator) {
@@ -266,6 +276,17 @@ static bool output_ended(struct apply *a)
 	return false;
 }
 
+/* In files of JSON lines; in other formats it is a record. */
+static bool is_blank(const struct apply *a, struct kveil_span line)
+{
+	if (!a->session.plan->formats[KVEIL_PART_VALUE]->has_paths && !a->o->json)
+		return false;
+	for (size_t i = 0; i < line.len; i++)
+		if (!strchr(" \t\r", line.data[i]) || !line.data[i])
+			return false;
+	return true;
+}
+
 static int apply_lines(struct apply *a)
 {
 	struct kveil_span line;
@@ -275,7 +296,8 @@ static int apply_lines(struct apply *a)
 	while (!a->stop && (status = kveil_lines_next(&a->lines, &line, &err)) == KVEIL_OK && line.data) {
 		if (a->lines.number == 1 && !a->avro)
 			take_whole(a, &line);
-		apply_record(a, a->lines.number, line);
+		if (!is_blank(a, line))
+			apply_record(a, a->lines.number, line);
 		if (!can_write(a))
 			break;
 	}

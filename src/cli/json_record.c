@@ -46,7 +46,7 @@ static enum kveil_status find_members(struct kveil_json_record *j, struct kveil_
 {
 	const struct kveil_doc *doc = &j->scan.doc;
 
-	j->key = j->payload = j->headers = 0;
+	j->key = j->payload = j->headers = j->topic = 0;
 	if (doc->nodes[0].kind != KVEIL_KIND_OBJECT)
 		return bad(err, "the line is not an object");
 	for (uint32_t c = 1; c < doc->nodes[0].next; c = doc->nodes[c].next) {
@@ -60,6 +60,7 @@ static enum kveil_status find_members(struct kveil_json_record *j, struct kveil_
 		uint32_t *at = kveil_span_eq(s, KVEIL_SPAN("key"))       ? &j->key
 			       : kveil_span_eq(s, KVEIL_SPAN("payload")) ? &j->payload
 			       : kveil_span_eq(s, KVEIL_SPAN("headers")) ? &j->headers
+			       : kveil_span_eq(s, KVEIL_SPAN("topic"))   ? &j->topic
 									 : NULL;
 		if (at && *at)
 			return bad(err, "a member of the line is there twice");
@@ -111,6 +112,21 @@ enum kveil_status kveil_json_record_read(struct kveil_json_record *j, struct kve
 	return st ? st : read_headers(j, ret, err);
 }
 
+const char *kveil_json_record_topic(struct kveil_json_record *j)
+{
+	struct kveil_span text;
+
+	if (!j->topic || j->scan.doc.nodes[j->topic].kind != KVEIL_KIND_STRING ||
+	    kveil_doc_text(&j->scan.doc, j->topic, &j->arena, &text) != KVEIL_OK)
+		return NULL;
+	char *topic = kveil_arena_alloc(&j->arena, text.len + 1);
+	if (!topic)
+		return NULL;
+	memcpy(topic, text.data, text.len);
+	topic[text.len] = 0;
+	return topic;
+}
+
 static void write_text(struct kveil_span text, struct kveil_buf *out)
 {
 	if (text.data)
@@ -131,7 +147,8 @@ static void write_headers(const struct kveil_record *r, struct kveil_buf *out)
 	kveil_buf_append_byte(out, ']');
 }
 
-void kveil_json_record_write(const struct kveil_json_record *j, const struct kveil_record *r, struct kveil_buf *out)
+void kveil_json_record_write(const struct kveil_json_record *j, const struct kveil_record *r, const char *topic,
+			     struct kveil_buf *out)
 {
 	const struct kveil_doc *doc = &j->scan.doc;
 	size_t at = 0;
@@ -139,14 +156,15 @@ void kveil_json_record_write(const struct kveil_json_record *j, const struct kve
 	for (uint32_t c = 1; c < doc->nodes[0].next; c = doc->nodes[c].next) {
 		const struct kveil_doc_node *n = &doc->nodes[c];
 		bool is_list = c == j->headers && (n->kind != KVEIL_KIND_NULL || r->header_count);
-		if (c != j->key && c != j->payload && !is_list)
+		bool is_topic = c == j->topic && topic;
+		if (c != j->key && c != j->payload && !is_list && !is_topic)
 			continue;
 		kveil_buf_append(out, doc->text.data + at, n->start - at);
 		at = n->end;
 		if (c == j->headers)
 			write_headers(r, out);
 		else
-			write_text(c == j->key ? r->key : r->value, out);
+			write_text(is_topic ? kveil_span_str(topic) : c == j->key ? r->key : r->value, out);
 	}
 	size_t end = doc->nodes[0].end - 1; /* the closing brace */
 	kveil_buf_append(out, doc->text.data + at, end - at);

@@ -55,13 +55,12 @@ def test_a_record_a_line():
 
 
 def test_a_bad_record_gives_nothing_and_the_next_one_goes_on():
-    r = apply(ORDERS, '{"a":1}\n{"customer":{"phone":"13812345678"}\n\n{"card_number":"6\n{"card_number":6}\n{"b":2}')
+    r = apply(ORDERS, '{"a":1}\n{"customer":{"phone":"13812345678"}\n\n{"card_number":"6\n{"card_number":6}\n \t\r\n{"b":2}\n\n')
     assert r.returncode == 1
     assert r.stdout == '{"a":1}\n{"b":2}\n'
-    assert [e.split(":")[1] for e in problems(r)] == ["2", "3", "4", "5"]
+    assert [e.split(":")[1] for e in problems(r)] == ["2", "4", "5"]
     assert problems(r)[0].startswith("-:2: byte 35: invalid_json: ")
-    assert problems(r)[1].startswith("-:3: byte 0: empty_value: ")
-    assert "byte 15: unsupported_kind" in problems(r)[3] and "orders/$.card_number" in problems(r)[3]
+    assert "byte 15: unsupported_kind" in problems(r)[2] and "orders/$.card_number" in problems(r)[2]
     assert "13812345678" not in r.stderr
 
 
@@ -107,11 +106,21 @@ def test_a_line_over_the_limit_is_refused_and_the_next_one_goes_on():
     assert f"too_large: {len(line)} bytes;" in apply(ORDERS, line, "--json-records").stderr
 
 
+def test_blank_lines_are_no_records(rules):
+    assert apply(ORDERS, "\n\n").returncode == 0
+    r = apply(ORDERS, '\n{"a":1}\n')
+    assert r.returncode == 0 and r.stdout == '{"a":1}\n', r.stderr
+    # A key and nothing behind it is a record; so is an empty text.
+    r = apply(ORDERS, "k\t\n\n", "-K", "\\t")
+    assert [p.split(":")[1:4] for p in problems(r)] == [["1", " byte 0", " empty_value"]], r.stderr
+    r = kveil("apply", "-r", rules('  - {path: "$", mask: {}}\n', "format: text"), stdin="a\n\nb\n")
+    assert r.returncode == 0 and r.stdout == "*\n\n*\n", r.stderr
+
+
 def test_what_is_not_seen_in_a_line_is_named():
-    r = apply(ORDERS, '\r\n \t\n{"a":1}\r\n\ufeff{"a":1}\n{"a":"\ufeff"}\n')
+    r = apply(ORDERS, '{"a":1}\r\n\ufeff{"a":1}\n{"a":"\ufeff"}\n')
     assert r.stdout == '{"a":1}\n{"a":"\ufeff"}\n'
     assert [p.split(": ", 1)[1] for p in problems(r)] == [
-        "byte 0: empty_value: the value is empty", "byte 0: empty_value: the value is empty",
         "byte 0: invalid_json: a byte order mark (U+FEFF) is not part of JSON: leave these three bytes out"]
     r = subprocess.run([KVEIL, "apply", "--demo-keys", "-r", ORDERS], input='{"a":1}'.encode("utf-16"), capture_output=True)
     assert b"-:1: byte 0: invalid_json: a byte order mark of UTF-16: JSON is UTF-8" in r.stderr
@@ -295,13 +304,22 @@ def test_whole_records_as_kcat_prints_them():
     assert r.returncode == 1
     event, tombstone = [json.loads(x) for x in r.stdout.splitlines()]
     value = json.loads(event["payload"])["after"]
-    assert event["topic"] == "t" and event["partition"] == 3
+    assert event["topic"] == "t.secure" and event["partition"] == 3
     assert value["phone"] == "138****5678" and value["text"] == 'a"b\n王'
     assert json.loads(event["key"]) == {"id_card": value["id_card"]}
     assert tombstone == {**event, "headers": [], "payload": None}
     assert event["headers"][2:] == ["x", None] and old not in r.stdout and card not in r.stdout
     assert [x.split(":")[1] for x in r.stderr.splitlines() if x.startswith("-:")] == ["3", "4", "5", "6"]
     assert kveil("apply", "-J", "-K", ":", "--demo-keys", "-r", "rules/cdc/debezium.yaml", stdin="").returncode == 2
+
+
+def test_whole_records_of_several_outputs(rules):
+    path = rules("  - {path: $.a, mask: {}}\n", "outputs: [{name: one, topic: '{topic}.one'}, {name: two, topic: all}]")
+    r = kveil("apply", "-J", "-r", path, stdin='{"topic":"t","payload":"{}"}\n{"payload":"{}"}\n{"topic":null,"payload":"{}"}\n')
+    assert r.returncode == 0 and r.stdout == (
+        'one\t{"topic":"t.one","payload":"{}"}\ntwo\t{"topic":"all","payload":"{}"}\n'
+        'one\t{"payload":"{}"}\ntwo\t{"payload":"{}"}\none\t{"topic":null,"payload":"{}"}\ntwo\t{"topic":null,"payload":"{}"}\n'), r
+    assert kveil("apply", "-J", "-r", path, "-o", "two", stdin='{"topic":"t","payload":"{}"}').stdout == '{"topic":"all","payload":"{}"}\n'
 
 
 def test_headers_that_the_file_adds(tmp_path):
