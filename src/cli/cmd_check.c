@@ -17,7 +17,10 @@ static const struct kveil_flag flags[] = {
     {'c', "config", "FILE",
      "check this configuration and the rules it names (default without -r: kveil.yaml, if "
      "it exists)"},
-    {'r', "rules", "FILE", "check this rule file, or all in this folder; may be repeated"},
+    {'r', "rules", "FILE",
+     "check this rule file, or all in this folder; may be repeated; with -c: as if the configuration named it, in "
+     "place "
+     "of files for the same topics"},
     {0, "keys", NULL, "with -c: also ask every custodian and the key registry"},
     {0, "strict", NULL, "treat warnings as errors"},
     {0, "json", NULL, "print JSON"},
@@ -103,7 +106,7 @@ static int check(const char *config_path, const char *const *rules, bool ask, bo
 	const char *const config_only[] = {config_path, NULL};
 
 	if (config_path) {
-		kveil_setup_load(config_path, &s, &report);
+		kveil_setup_load_with(config_path, rules[0] ? rules : NULL, &s, &report);
 		kveil_setup_warn(&s, &report);
 		warn_unlocked(&report);
 		if (ask)
@@ -159,9 +162,7 @@ static int run(int argc, char **argv)
 	int code;
 	if (!config && !n && access("kveil.yaml", R_OK) == 0)
 		config = "kveil.yaml";
-	if (config && n)
-		code = kveil_usage_error(&kveil_command_check, "-c names its rules: leave -r out");
-	else if (ask && !config)
+	if (ask && !config)
 		code = kveil_usage_error(&kveil_command_check, "--keys goes with -c");
 	else if (!config && !n)
 		code = kveil_usage_error(&kveil_command_check,
@@ -174,7 +175,7 @@ static int run(int argc, char **argv)
 
 const struct kveil_command kveil_command_check = {
     .name = "check",
-    .usage = "-c FILE | -r FILE…",
+    .usage = "[-c FILE] [-r FILE…]",
     .help = "check configuration and rules; every problem at once",
     .flags = flags,
     .run = run,

@@ -10,7 +10,83 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+static bool is_same_file(const char *x, const char *y)
+{
+	struct stat a, b;
+
+	return stat(x, &a) == 0 && stat(y, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static bool share_a_topic(const struct kveil_plan *x, const struct kveil_plan *y)
+{
+	for (size_t i = 0; x->topics[i]; i++)
+		for (size_t k = 0; y->topics[k]; k++)
+			if (strcmp(x->topics[i], y->topics[k]) == 0)
+				return true;
+	return false;
+}
+
+/* Does one of the others take this file's place: is it the same, or has it rules for the same topic? */
+static bool is_replaced(const char *file, char *const *others, struct kveil_keystore *names)
+{
+	struct kveil_report ignored = {0};
+	struct kveil_plan *p = kveil_plan_read(file, names, &ignored);
+	bool replaced = false;
+
+	for (size_t i = 0; others[i] && !replaced; i++) {
+		struct kveil_plan *other = kveil_plan_read(others[i], names, &ignored);
+		replaced = is_same_file(file, others[i]) || (p && other && share_a_topic(p, other));
+		kveil_plan_unref(other);
+	}
+	kveil_plan_unref(p);
+	kveil_report_clear(&ignored);
+	return replaced;
+}
+
+/* Files of the configuration that none of `more` replaces, and those. NULL: nothing can be read. */
+static char **list_with(const struct kveil_setup *s, const char *const *more, struct kveil_report *report)
+{
+	char **files = kveil_rule_files_list((const char *const *)s->config->rules, report);
+	char **others = kveil_rule_files_list(more, report);
+	size_t kept = 0, count = 0;
+
+	while (others && others[count])
+		count++;
+	for (size_t i = 0; others && files && files[i]; i++)
+		if (is_replaced(files[i], others, s->names))
+			free(files[i]);
+		else
+			files[kept++] = files[i];
+	if (files && others)
+		files[kept] = NULL;
+	char **all = files && others ? realloc(files, (kept + count + 1) * sizeof *all) : NULL;
+	if (!all) {
+		kveil_rule_files_free(files);
+		kveil_rule_files_free(others);
+		return NULL;
+	}
+	memcpy(all + kept, others, (count + 1) * sizeof *all);
+	free(others);
+	return all;
+}
+
+static void read_rules(struct kveil_setup *s, const char *const *more, struct kveil_report *report)
+{
+	char **files = more ? list_with(s, more, report) : NULL;
+
+	if (!more || files)
+		s->plans = kveil_plan_set_read((const char *const *)(more ? files : s->config->rules),
+					       s->config->dead_letter.topic, s->names, report);
+	kveil_rule_files_free(files);
+}
+
 void kveil_setup_load(const char *path, struct kveil_setup *s, struct kveil_report *report)
+{
+	kveil_setup_load_with(path, NULL, s, report);
+}
+
+void kveil_setup_load_with(const char *path, const char *const *more, struct kveil_setup *s,
+			   struct kveil_report *report)
 {
 	struct kveil_error err;
 
@@ -20,8 +96,7 @@ void kveil_setup_load(const char *path, struct kveil_setup *s, struct kveil_repo
 	if (s->config->keys_whole && kveil_keystore_new_names(&s->config->keys, &s->names, &err))
 		kveil_report_add(report, &err);
 	if (s->config->rules)
-		s->plans = kveil_plan_set_read((const char *const *)s->config->rules, s->config->dead_letter.topic,
-					       s->names, report);
+		read_rules(s, more, report);
 	if (s->plans)
 		kveil_check_together(s->config, s->plans, report);
 }

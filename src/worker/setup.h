@@ -16,7 +16,10 @@ struct kveil_setup {
 	struct kveil_plan_set *plans;
 };
 
-/* With errors in the report, what could not be read is NULL and the rest is for no more than being looked at. */
+/* With errors in the report, what could not be read is NULL and the rest is for no more than being looked at. more:
+ * rule files and folders beside those of the configuration, in place of files for the same topics; NULL = none. */
+void kveil_setup_load_with(const char *path, const char *const *more, struct kveil_setup *ret,
+			   struct kveil_report *report);
 void kveil_setup_load(const char *path, struct kveil_setup *ret, struct kveil_report *report);
 void kveil_setup_clear(struct kveil_setup *s);
 

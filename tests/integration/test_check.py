@@ -131,6 +131,27 @@ def test_a_bare_key_needs_a_deterministic_action(home):
         assert r.returncode == code and ("a.yaml:5:5: error: no record passes" in r.stderr) == bool(code), r.stderr
 
 
+def test_a_new_rule_file_beside_those_of_the_configuration(home):
+    new = home / "new.yaml"
+    new.write_text(RULES.replace("NAME", "new"))
+    r = check(home, "-r", "new.yaml")
+    assert r.returncode == 0 and r.stdout == "rules/a.yaml: 1 rule, ok\nnew.yaml: 1 rule, ok\n", r.stdout + r.stderr
+    new.write_text(RULES.replace("NAME", "new").replace("pii", "pij"))
+    assert check(home, "-r", "new.yaml").returncode == 1 and "did you mean 'pii'" in check(home, "-r", "new.yaml").stderr
+    # The next version of a file that the configuration names, and that file itself.
+    (home / "rules" / "b.yaml").write_text(RULES.replace("NAME", "b"))
+    new.write_text(RULES.replace("NAME", "a") + '  - {path: "$.b", mask: {}}\n')
+    r = check(home, "-r", "new.yaml")
+    assert r.returncode == 0 and r.stdout == "rules/b.yaml: 1 rule, ok\nnew.yaml: 2 rules, ok\n", r.stdout + r.stderr
+    r = check(home, "-r", "rules/a.yaml")
+    assert r.returncode == 0 and r.stdout == "rules/b.yaml: 1 rule, ok\nrules/a.yaml: 1 rule, ok\n", r.stdout + r.stderr
+    # What does not go together is an error as it would be in `rules`.
+    new.write_text(RULES.replace("NAME", "new").replace("[in.new]", '["^in.*"]'))
+    assert "new.yaml: error: the topic ^in.* has rules in rules/a.yaml already" in check(home, "-r", "new.yaml").stderr
+    r = check(home, "-r", "nothing.yaml")
+    assert r.returncode == 1 and "nothing.yaml: error: cannot be read" in r.stderr, r.stderr
+
+
 def test_nothing_to_warn_of(home):
     r = check(home, "--strict")
     assert r.returncode == 0 and r.stderr == ""

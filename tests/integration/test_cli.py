@@ -275,7 +275,7 @@ def test_output_that_cannot_be_written_is_a_failure():
     ["apply", "-r", "rules/orders.yaml", "--demo-keys", "rules"], ["apply", "-r", "rules/orders.yaml", "-x"],
     ["apply", "-r", "rules/orders.yaml", "-K", ""], ["apply", "-r", "rules/orders.yaml", "-H", "x"],
     ["apply", "-r", "tests/rules/bad_paths.yaml", "--demo-keys"], ["apply", "-r", "rules/orders.yaml", "-c", "no.yaml"],
-    ["apply", "-r", "rules/orders.yaml", "a", "b"], ["check", "-c", "a", "-r", "b"], ["test"],
+    ["apply", "-r", "rules/orders.yaml", "a", "b"], ["check", "--keys", "-r", "b"], ["test"],
     ["test", "-r", "tests/rules/bad_paths.yaml"], ["bench", "-r", "nothing.yaml"],
 ])
 def test_usage_and_configuration_are_exit_2(args):
