@@ -18,6 +18,11 @@ void kveil_keys_examine(struct kveil_keystore *ks, struct kveil_report *report)
 
 	if (kveil_keystore_check_names(ks, &err))
 		kveil_report_add(report, &err);
+	if (ks->registry->driver->copies && ks->registry->driver->copies(ks->registry) == 1)
+		kveil_error_hint(kveil_report_warn_at(report, "keys", 0, 0,
+						      "only one broker has a copy of the key registry's topic: if its "
+						      "disk is lost, so are all keys"),
+				 "replication factor 3, and a backup: kveil keys backup");
 	for (size_t i = 0; i < ks->custodian_count; i++) {
 		kveil_keystore_probe_kek(ks, ks->custodians[i]);
 		if (kveil_kek_last(ks->custodians[i], &err))

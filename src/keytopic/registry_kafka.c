@@ -568,6 +568,11 @@ static enum kveil_status kafka_clock_ahead(struct kveil_registry *base, int64_t 
 	return status;
 }
 
+static unsigned kafka_copies(const struct kveil_registry *base)
+{
+	return (unsigned)kveil_registry_topic_copies(((const struct kafka_registry *)base)->topic);
+}
+
 const struct kveil_registry_driver kveil_registry_kafka = {
     .scheme = "kafka",
     .help = "kafka:TOPIC, a compacted topic that the whole group shares",
@@ -584,6 +589,7 @@ const struct kveil_registry_driver kveil_registry_kafka = {
     .lease = kafka_lease,
     .record = kafka_record,
     .clock_ahead = kafka_clock_ahead,
+    .copies = kafka_copies,
     .noted = kafka_noted,
     .note = kafka_note,
     .restore = kveil_registry_kafka_restore,

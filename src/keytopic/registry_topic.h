@@ -18,6 +18,8 @@ void kveil_registry_topic_free(struct kveil_registry_topic *t); /* NULL is fine 
 
 /* Is it there (REGISTRY_MISSING), with one partition and compacted, so that nothing is ever lost (CONFIG)? */
 enum kveil_status kveil_registry_topic_check(struct kveil_registry_topic *t, struct kveil_error *err) KVEIL_MUST_CHECK;
+/* How many brokers had a copy of it when it was last checked; 0: it was not. */
+int kveil_registry_topic_copies(const struct kveil_registry_topic *t);
 /* Makes it, with the broker's replication, unless it is there; then as above. */
 enum kveil_status kveil_registry_topic_make(struct kveil_registry_topic *t, struct kveil_error *err) KVEIL_MUST_CHECK;
 

@@ -17,6 +17,7 @@ struct kveil_registry_topic {
 	const struct kveil_config *config;
 	struct kveil_kafka_owner owner;
 	char *name;
+	int copies; /* when it was last checked */
 	/* The plain consumer of one partition: it begins, stops and goes back without a group, and at once. */
 	rd_kafka_t *consumer;
 	rd_kafka_topic_t *partition;

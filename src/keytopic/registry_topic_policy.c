@@ -26,6 +26,7 @@ static enum kveil_status count_partitions(struct kveil_registry_topic *t, int *r
 	rd_kafka_resp_err_t of_topic =
 	    meta->topic_cnt == 1 ? meta->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 	*ret = meta->topic_cnt == 1 ? meta->topics[0].partition_cnt : 0;
+	t->copies = *ret ? meta->topics[0].partitions[0].replica_cnt : 0;
 	rd_kafka_metadata_destroy(meta);
 	if (kveil_registry_topic_is_absent(of_topic) || (!of_topic && *ret == 0))
 		return missing(t, err);
@@ -88,6 +89,11 @@ static enum kveil_status describe(struct kveil_registry_topic *t, struct kveil_e
 	rd_kafka_AdminOptions_destroy(options);
 	rd_kafka_queue_destroy(queue);
 	return status;
+}
+
+int kveil_registry_topic_copies(const struct kveil_registry_topic *t)
+{
+	return t->copies;
 }
 
 static enum kveil_status fits(struct kveil_registry_topic *t, int partitions, struct kveil_error *err)

@@ -118,6 +118,8 @@ struct kveil_registry_driver {
 	                            struct kveil_error *err);
 	/* How far this host's clock is ahead of the one that all share. NULL, and 0: that cannot be told. */
 	enum kveil_status (*clock_ahead)(struct kveil_registry *r, int64_t *ret_ms, struct kveil_error *err);
+	/* How many hosts have a copy of it. NULL, and 0: that cannot be told. */
+	unsigned (*copies)(const struct kveil_registry *r);
 	/* The text that was noted last and is authentic, to the end of out; nothing where there is none. */
 	enum kveil_status (*noted)(struct kveil_registry *r, struct kveil_buf *out, struct kveil_error *err);
 	/* Notes another one (at most KVEIL_REGISTRY_NOTE_MAX bytes); durable on return. */

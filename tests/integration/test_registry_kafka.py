@@ -151,6 +151,14 @@ def test_workers_refuse_what_loses_keys(make_registry, kafka):
     assert k.run(*apply_args(k), input='{"v":"x"}\n').returncode == 0
 
 
+def test_a_registry_that_one_broker_has_is_a_risk(make_registry):
+    k = make_registry()
+    k.rules(ORDER_FIELDS)
+    asked = k.run("check", "-c", "kveil.yaml", "--keys", check=0)
+    assert "warning: only one broker has a copy of the key registry's topic: if its disk is lost, so are all keys" in asked.stderr, asked.stderr
+    assert "only one broker" not in k.run("check", "-c", "kveil.yaml", check=0).stderr
+
+
 def test_replicas_share_keys_and_tink_opens(make_registry, kafka, keyset):
     k = make_registry(topics=True, rotate="8s")
     k.rules(ORDER_FIELDS)
