@@ -75,7 +75,7 @@ void kveil_assignment_drop(struct kveil_worker *w)
 	if (w->assignment.unresolved)
 		rd_kafka_topic_partition_list_destroy(w->assignment.unresolved);
 	w->assignment.unresolved = NULL;
-	w->assignment.resumes = w->want_rewind = false;
+	w->assignment.resumes = w->assignment.is_empty = w->want_rewind = false;
 }
 
 /* --- rebalances --- */
@@ -167,6 +167,7 @@ static void on_assign(struct kveil_worker *w, const rd_kafka_topic_partition_lis
 			return;
 		}
 	if (list->cnt == 0) {
+		w->assignment.is_empty = true;
 		kveil_health_condition(w->params->health, w->condition_group, NULL);
 		return;
 	}

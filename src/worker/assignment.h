@@ -12,6 +12,7 @@ struct kveil_worker;
 struct kveil_assignment {
 	rd_kafka_topic_partition_list_t *unresolved; /* assigned; committed offsets not known yet */
 	bool resumes;                                /* these are the same partitions as before */
+	bool is_empty;                               /* the group has given it none */
 	bool closing; /* drained and committed: what the close revokes needs neither. loop.c */
 };
 

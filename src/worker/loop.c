@@ -118,8 +118,20 @@ static bool wait_out(struct kveil_worker *w, const struct kveil_error *why)
 
 /* --- the thread --- */
 
+static void count_idle(struct kveil_worker *w)
+{
+	bool idle = w->assignment.is_empty;
+
+	if (idle && !w->idle)
+		atomic_fetch_add(&w->shared->idle, 1);
+	else if (!idle && w->idle)
+		atomic_fetch_sub(&w->shared->idle, 1);
+	w->idle = idle;
+}
+
 static void every_second(struct kveil_worker *w)
 {
+	count_idle(w);
 	kveil_routes_count_matches(w);
 	kveil_tallies_tell(w);
 	kveil_cell_set(w->cells.in_flight, (double)w->outlets.ledger.bytes);

@@ -66,6 +66,7 @@ struct kveil_shared {
 	_Atomic uint64_t version;      /* rises with each catalog */
 	_Atomic int64_t stop_ms;       /* when the end was asked for (monotonic); 0 = not */
 	_Atomic bool failed;           /* a worker ended by an error */
+	_Atomic unsigned idle;         /* workers without a partition */
 	struct kveil_error error;      /* under lock: the first one */
 };
 
@@ -126,6 +127,7 @@ struct kveil_worker {
 	bool turn_over;   /* a record waited: upkeep is due */
 	bool want_rewind; /* of a partition that has asked, and nothing of it is unreported */
 	bool careful;     /* a process ended where one of the partitions begins */
+	bool idle;        /* it counts in shared->idle */
 	bool client_left; /* one could not be closed and still logs to us: this struct stays */
 	unsigned random;
 };

@@ -20,6 +20,7 @@ enum {
 	FETCH_MS = 30000,      /* between looks at a cluster where nothing is missing */
 	FETCH_AGAIN_MS = 2000, /* …where something is */
 	LIMITS_MS = 300000,    /* between questions for the topics' limits */
+	IDLE_MS = 15000,       /* without a partition: no longer a rebalance */
 	STOP_MS = 14000,       /* drain (6 s), commit (2 s), close; the caller's watchdog is at 15 s */
 };
 
@@ -74,6 +75,8 @@ struct kveil_service {
 	struct kveil_cell *ignored[KVEIL_REGISTRY_REASONS];
 	uint64_t ignored_told[KVEIL_REGISTRY_REASONS];
 	int64_t ignored_ms; /* when it was last logged */
+	int64_t idle_ms;    /* since when some workers have no partition; 0 = all have */
+	bool idle_told;
 
 	pthread_mutex_t plans_lock;
 	struct kveil_plan_set *plans; /* under plans_lock: the newest */
@@ -344,6 +347,40 @@ static void tell_ignored(struct kveil_service *s)
 	kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_REGISTRY_IGNORED, .detail = detail});
 }
 
+static bool has_inputs(struct kveil_service *s)
+{
+	pthread_mutex_lock(&s->shared.lock);
+	bool has = s->shared.catalog && s->shared.catalog->count;
+	pthread_mutex_unlock(&s->shared.lock);
+	return has;
+}
+
+static void tell_idle(struct kveil_service *s, int64_t now)
+{
+	char text[192];
+	unsigned idle = atomic_load(&s->shared.idle);
+
+	if (!idle || !has_inputs(s)) {
+		s->idle_ms = 0;
+		if (s->idle_told)
+			kveil_health_remark(s->params.health, "workers", NULL);
+		s->idle_told = false;
+		return;
+	}
+	if (!s->idle_ms)
+		s->idle_ms = now;
+	if (now - s->idle_ms < IDLE_MS)
+		return;
+	snprintf(text, sizeof text,
+		 "%u of %zu idle, without a partition: the group has more workers than its largest input topic has "
+		 "partitions",
+		 idle, s->worker_count);
+	kveil_health_remark(s->params.health, "workers", "%s", text);
+	if (!s->idle_told)
+		kveil_log(KVEIL_LOG_INFO, "workers", "%s", text);
+	s->idle_told = true;
+}
+
 static void *keeper_main(void *service)
 {
 	struct kveil_service *s = service;
@@ -367,6 +404,7 @@ static void *keeper_main(void *service)
 				failed_ms = 0;
 			}
 			tell_ignored(s);
+			tell_idle(s, now);
 			kveil_keystore_each(s->params.keys, on_key, s);
 			kveil_keystore_patterns(s->params.keys, on_pattern, s);
 			tell_rotations(s);

@@ -68,6 +68,16 @@ def test_status_says_why_it_waits(make_kveil, kafka):
     assert "is not http://HOST:PORT" in status(k, "nonsense", check=1)
 
 
+def test_workers_without_a_partition_are_told(make_kveil, kafka):
+    k = make_kveil(partitions=2)
+    k.rules(ORDER_FIELDS)
+    k.config(kafka.bootstrap, workers=3)
+    k.init().start()
+    idle = "workers: 1 of 3 idle, without a partition: the group has more workers than its largest input topic has partitions"
+    wait_for("a remark", lambda: k.get("/readyz") == (200, idle + "\nok\n"), timeout=60)
+    assert f"remark: {idle}" in status(k, "--once", f"127.0.0.1:{k.port}", check=0)
+
+
 def test_a_topic_whose_records_all_fail_is_named(make_kveil, kafka):
     k = make_kveil()
     k.rules('  - {path: "$.p", mask: {}}\n')
