@@ -41,6 +41,7 @@ AXES = {
                  ["--set", "prometheusRule.enabled=true,prometheusRule.docs=https://example.org/docs/,dashboard.enabled=true"]],
     "bare": [["--set", "networkPolicy.enabled=false,podDisruptionBudget.enabled=false,serviceAccount.create=false,keysInit.enabled=false"],
              ["--set", "keysInit.ttlSecondsAfterFinished=60"]],
+    "replay": [["--set", "replay.enabled=true"]],
     "image": [["--set", "image.digest=sha256:" + "0" * 64, "--set-json", 'image.pullSecrets=[{"name":"r"}]']],
     "more": [["--set-json", 'extraEnv=[{"name":"A","value":"b"}]', "--set-json", 'nodeSelector={"a":"b"}', "--set-json", 'podLabels={"a":"b"}',
               "--set-json", 'podAnnotations={"a":"b"}', "--set-json", 'tolerations=[{"key":"a","operator":"Exists"}]',
@@ -266,7 +267,7 @@ def what_values_mean():
     for more, replicas in (("workload.replicas=4", 4), ("autoscaling.enabled=true,autoscaling.minReplicas=3", 3),
                            ("keda.enabled=true,keda.topics={a},keda.minReplicas=5,inputPartitions=3", 3)):
         made = helm("--set", f"prometheusRule.enabled=true,{more}").stdout
-        count(f"with {more}, an alert misses the {replicas}th replica", f'up{{job="kveil"}} == 1) < {replicas}\n' in made and "put in how many" not in made, made)
+        count(f"with {more}, an alert misses the {replicas}th replica", f'up{{job="kveil"}} == 1) < {replicas}\n' in made and "offset 1h" not in made, made)
     count("each alert links to its runbook", links and all(re.fullmatch(r"https://example.org/docs/operations\.md#kveil\w+", u) for u in links), str(links))
 
 

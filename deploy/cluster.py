@@ -168,6 +168,8 @@ def with_helm(cluster):
     history = json.loads(cluster.type("helm history kveil -o json").stdout)
     count("a cluster: the release is the one from before the upgrade", history[-1]["description"] == "Rollback to 2" and
           history[-1]["status"] == "deployed" and cluster.get("deployment", "kveil")["spec"]["replicas"] == 4, str(history))
+    counted(cluster, "a job that replays dead letters", "helm upgrade kveil deploy/helm/kveil --values my-values.yaml --set replay.enabled=true && " +
+            typed("cronjob/kveil-replay"), "job.batch/replay-1 created")
     counted(cluster, "away", "helm uninstall kveil && ! kubectl get deployment kveil 2>/dev/null")
 
 

@@ -127,6 +127,15 @@ def test_compose_files_name_what_is_there(tmp_path):
     assert r.returncode == 0, r.stdout + r.stderr
 
 
+def test_compose_services_that_serve_come_back_and_one_broker_is_enough():
+    services = load(DOCKER / "compose.yaml")["services"]
+    for name, service in services.items():
+        assert (service.get("restart") == "unless-stopped") == ("ports" in service or name == "kafka"), name
+    # A single broker cannot hold the three copies of its own topics that it would want.
+    assert {k: v for k, v in services["kafka"]["environment"].items() if k.endswith(("REPLICATION_FACTOR", "MIN_ISR"))} == {
+        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": 1, "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": 1, "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": 1}
+
+
 def test_each_compose_service_that_serves_has_a_health_check():
     image = "HEALTHCHECK" in (DOCKER / "Dockerfile").read_text()
     for name in ("compose.yaml", "compose.demo.yaml"):
