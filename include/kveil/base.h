@@ -75,9 +75,9 @@ enum kveil_class {
 	X(INVALID_UTF8, "invalid_utf8", RECORD, "the bytes are not UTF-8")                                             \
 	X(INVALID_SURROGATE, "invalid_surrogate", RECORD, "a \\u escape is half of a surrogate pair")                  \
 	X(INVALID_AVRO, "invalid_avro", RECORD, "the bytes are not a value of their Avro schema")                      \
-	X(AVRO_SCHEMA, "avro_schema", RECORD, "the Avro schema is broken, or cannot take what the rules make")         \
+	X(AVRO_SCHEMA, "avro_schema", RECORD, "the Avro schema is invalid, or has no place for what the rules make")   \
 	X(UNKNOWN_SCHEMA, "unknown_schema", RECORD,                                                                    \
-	  "no schema registry of those configured knows the record's schema")                                          \
+	  "none of the configured schema registries knows the record's schema")                                        \
 	X(TOO_DEEP, "too_deep", RECORD, "nested deeper than limits.depth")                                             \
 	X(TOO_LARGE, "too_large", RECORD, "larger than limits.record_bytes, or takes too much of limits.memory")       \
 	X(OUTPUT_TOO_LARGE, "output_too_large", RECORD, "the protected record is over the output topic's limit")       \
@@ -85,25 +85,25 @@ enum kveil_class {
 	/* a record against its rules */                                                                               \
 	X(UNREADABLE_BATCH, "unreadable_batch", RECORD,                                                                \
 	  "a batch of records is damaged, or takes too much of limits.memory when decompressed")                       \
-	X(UNSUPPORTED_KIND, "unsupported_kind", RECORD, "the rule's action cannot handle this kind of value")          \
+	X(UNSUPPORTED_KIND, "unsupported_kind", RECORD, "the rule's action does not take this kind of value")          \
 	X(UNSUPPORTED_FRAMING, "unsupported_framing", RECORD,                                                          \
-	  "the value does not say its schema as Confluent's serializers do")                                           \
+	  "the value does not name its schema in the way of Confluent's serializers")                                  \
 	X(MISSING_FIELD, "missing_field", RECORD, "a field that the rule requires is absent")                          \
 	X(UNMATCHED_FIELD, "unmatched_field", RECORD, "no rule names this field and unmatched is dead-letter")         \
 	X(VALUE_OUT_OF_DOMAIN, "value_out_of_domain", RECORD, "the value is outside what the algorithm can take")      \
 	X(TARGET_CONFLICT, "target_conflict", RECORD, "the place that `to` names cannot be written")                   \
 	X(BAD_TEMPLATE_VALUE, "bad_template_value", RECORD,                                                            \
 	  "a {$.path} in a key name or associated data has no usable value")                                           \
-	X(TOO_COMPLEX, "too_complex", RECORD, "evaluating a path or a pattern on this record took too long")           \
+	X(TOO_COMPLEX, "too_complex", RECORD, "this record takes too much work: its paths, conditions or patterns")    \
 	X(KEY_COLUMN, "key_column", RECORD, "the record's key holds a column that its rule cannot protect there")      \
 	X(UNSUPPORTED_ENVELOPE, "unsupported_envelope", RECORD, "a change event of a shape that cannot be protected")  \
 	X(CONTROL_RECORD, "control_record", RECORD,                                                                    \
-	  "a record about the stream and not a row, which `control` keeps from the output")                            \
+	  "not a row but a record about the stream, and `control` is not keep")                                        \
 	/* ciphertext */                                                                                               \
 	X(BAD_CIPHERTEXT, "bad_ciphertext", RECORD, "not a ciphertext of this layout")                                 \
 	X(AUTHENTICATION, "authentication_failed", RECORD,                                                             \
 	  "the ciphertext does not open here: altered, moved or another key")                                          \
-	X(KEY_LIMIT, "key_limit", RECORD, "the record names a new key, and its pattern has as many names as it may")   \
+	X(KEY_LIMIT, "key_limit", RECORD, "the record names a new key, and its pattern has reached `most_names`")      \
 	X(UNKNOWN_KEY, "unknown_key", RECORD, "no key with this id under this name")                                   \
 	X(KEY_DESTROYED, "key_destroyed", RECORD, "the key was destroyed")                                             \
 	/* the world */                                                                                                \
@@ -119,9 +119,9 @@ enum kveil_class {
 	X(SCHEMA_PENDING, "schema_pending", RETRY,                                                                     \
 	  "no schema registry knows the record's schema yet: it is asked again for a while")                           \
 	X(SCHEMA_REFUSED, "schema_refused", RETRY,                                                                     \
-	  "the schema registry does not take the schema of what comes out, or keeps rules with it")                    \
+	  "the schema registry refuses the output's schema, or adds rules of its own to it")                           \
 	X(SCHEMA_NOT_REGISTERED, "schema_not_registered", RETRY,                                                       \
-	  "the schema of what comes out is not registered yet, and kveil may not register it")                         \
+	  "the output's schema is not registered, and `schema.register` is false")                                     \
 	X(KAFKA_UNAVAILABLE, "kafka_unavailable", RETRY, "the Kafka cluster does not answer")                          \
 	X(IO, "io_error", RETRY, "reading or writing failed")                                                          \
 	/* what the operator gave */                                                                                   \
@@ -136,7 +136,7 @@ enum kveil_class {
 	X(REGISTRY_ROLLED_BACK, "registry_rolled_back", CONFIG, "the key registry is older than what this host wrote") \
 	X(WRONG_KEK, "wrong_kek", CONFIG, "the key-encryption key is not the one that wrapped these keys")             \
 	X(KEY_EXISTS, "key_exists", CONFIG, "the key is there already")                                                \
-	X(UNSUPPORTED, "unsupported", CONFIG, "this build or library does not have it")                                \
+	X(UNSUPPORTED, "unsupported", CONFIG, "this build or one of its libraries does not support it")                \
 	/* kveil itself */                                                                                             \
 	X(NO_MEMORY, "no_memory", STOP, "out of memory")                                                               \
 	X(CRYPTO, "crypto", STOP, "a cryptographic library call failed")                                               \

@@ -54,9 +54,9 @@
 	X(PARTITION_RESUMED, "partition_resumed", INFO, "The partition is read again.")                                \
 	X(ACCESS_REFUSED, "access_refused", WARN, "The side port refused a request; logged at most once a minute.")    \
 	X(SCHEMA_LACKS_FIELD, "schema_lacks_field", WARN,                                                              \
-	  "A writer's new schema has nothing that a rule names, lacks a tagged field, or has it without its tag, and " \
-	  "earlier schemas had it: `detail` names it. A field without its tag stays protected until rules are " \
-	  "reloaded; a field with another name passes in clear until a rule names it, but for aliases.")
+	  "A writer's new schema no longer has a field that a rule names, a tagged field, or its tag: `detail` says "   \
+	  "which. A field that lost its tag stays protected until rules are reloaded. A renamed field passes in "       \
+	  "clear until a rule names it, unless an alias leads to it.")
 
 enum kveil_event_kind {
 #define X(id, name, level, text) KVEIL_EVENT_##id,

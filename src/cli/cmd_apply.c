@@ -37,8 +37,8 @@ static const struct kveil_flag flags[] = {
      "with --schema: json, one record per line (default); bare or framed: the bytes of "
      "one value"},
     {0, "original", "FILE",
-     "with --schema: the schema from which that one was derived, so that `decrypt` restores types which it does not "
-     "say"},
+     "with --schema: the schema from which that one was derived, so that `decrypt` restores types that it does "
+     "not name"},
     {0, "key-schema", "FILE", "with --schema and -K: the schema of the keys, if the rules read them as Avro"},
 #endif
     {0},

@@ -14,7 +14,7 @@ extern const struct kveil_command kveil_command_test;
 
 static const struct kveil_flag flags[] = {
     {'r', "rules", "FILE", "this rule file, or all in this folder; may be repeated"},
-    {0, "strict", NULL, "fail if no example touches a rule"},
+    {0, "strict", NULL, "fail if a rule is touched by no example"},
     {0, "json", NULL, "print JSON"},
     {0},
 };
