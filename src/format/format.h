@@ -41,9 +41,8 @@ struct kveil_scan_guess {
 	uint32_t next;                            /* its state */
 	uint8_t len;                              /* of the name */
 	uint8_t text_len;                         /* of what head and tail hold; 0 = nothing */
+	uint8_t misses;                           /* since it was made */
 };
-
-enum { KVEIL_SCAN_GUESSES = 128 };
 
 struct kveil_scan {
 	/* in */
@@ -62,7 +61,7 @@ struct kveil_scan {
 	size_t doc_cap;
 	struct kveil_scan_frame *frames; /* the format's stack */
 	size_t frame_cap;
-	struct kveil_scan_guess guesses[KVEIL_SCAN_GUESSES];
+	struct kveil_scan_guess *guesses; /* made by the first text */
 };
 void kveil_scan_clear(struct kveil_scan *s); /* what it owns goes, what it was given (in) stays */
 

@@ -36,6 +36,7 @@ void kveil_scan_clear(struct kveil_scan *s)
 	free(s->trail);
 	free(s->doc.nodes);
 	free(s->frames);
+	free(s->guesses);
 	kveil_allowance_give(s->allowance, s->match_cap * sizeof *s->matches + s->trail_cap * sizeof *s->trail +
 					       s->doc_cap * sizeof *s->doc.nodes);
 	*s = (struct kveil_scan){.automaton = s->automaton,

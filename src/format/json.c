@@ -194,7 +194,11 @@ static inline __attribute__((always_inline)) struct string string_of(const uint8
  * Where a name ends is known only when its bytes have been compared, and the next token waits for that. With the guess
  * the comparison only confirms it, as a branch that the processor runs ahead of (a fifth of the scan).
  */
-enum { GUESS_BYTES = 16 };
+enum {
+	GUESSES = 512, /* the columns of two images of a row */
+	GUESS_BYTES = 16,
+	MOST_MISSES = 4, /* of a guess that another place shares, or another shape of record: then it is made anew */
+};
 
 /* Words of the first n bytes set, by n. */
 static inline uint64_t guess_mask(unsigned n, unsigned word)
@@ -218,9 +222,9 @@ static inline bool is_guessed(const struct kveil_scan_guess *g, const uint8_t *p
 static inline void guess_next(struct kveil_scan_guess *g, const uint8_t *name, size_t len,
 			      const struct kveil_automaton_state *live, uint32_t state)
 {
-	g->text_len = 0;
-	if (len + 2 > GUESS_BYTES)
+	if (len + 2 > GUESS_BYTES || (g->text_len && ++g->misses < MOST_MISSES))
 		return;
+	g->misses = 0;
 	g->text_len = (uint8_t)(len + 2);
 	g->head = kveil_name_load(name) & guess_mask(g->text_len, 0);
 	g->tail = kveil_name_load(name + 8) & guess_mask(g->text_len, 1);
@@ -408,7 +412,7 @@ static inline __attribute__((always_inline)) enum kveil_status scan_text(struct 
 	const struct kveil_automaton_state *const states = s->automaton ? s->automaton->states : NULL;
 	const struct kveil_automaton_state *live = NULL; /* of the innermost container, as in its frame */
 	struct kveil_scan_frame *f = NULL;               /* the innermost open container */
-	struct kveil_scan_guess *guess;
+	struct kveil_scan_guess *const guesses = s->guesses, *guess;
 	uint32_t depth = 0;
 	/* Of the value at hand. The name is kept where somebody may ask for it. */
 	uint32_t state = s->automaton ? s->automaton->start : KVEIL_AUTOMATON_DEAD;
@@ -501,7 +505,7 @@ open:
 	f->node = want_doc ? s->doc.count : 0;
 	f->name_start = name_start;
 	f->name_end = name_end;
-	f->guess = depth ? (f[-1].guess + (f[-1].is_object ? f[-1].ordinal : 0)) * 13 + 7 : 0;
+	f->guess = depth ? (f[-1].guess + (f[-1].is_object ? f[-1].ordinal : 0)) * 211 + 7 : 0;
 	f->is_object = kind == KVEIL_KIND_OBJECT;
 	if (want_doc) {
 		const struct kveil_scan_frame *up = depth ? f - 1 : NULL;
@@ -551,7 +555,7 @@ member:
 	}
 	begin = p + 1;
 name:
-	guess = &s->guesses[(f->guess + f->ordinal) % KVEIL_SCAN_GUESSES];
+	guess = &guesses[(f->guess + f->ordinal) % GUESSES];
 	if (__builtin_expect(guess->text_len && guess->live == live && end - begin > GUESS_BYTES &&
 				 is_guessed(guess, begin) && begin[guess->text_len] > ' ',
 			     1)) {
@@ -703,6 +707,8 @@ static enum kveil_status json_scan(struct kveil_scan *s, struct kveil_span text,
 		return kveil_fail_at(err, KVEIL_E_EMPTY_VALUE, 0, "the value is empty");
 	if (text.len > max)
 		return kveil_fail_at(err, KVEIL_E_TOO_LARGE, max, "%zu bytes; at most %zu are taken", text.len, max);
+	if (!s->guesses && !(s->guesses = calloc(GUESSES, sizeof *s->guesses)))
+		return kveil_no_memory(err, "a record");
 	enum kveil_status status = s->want_doc ? scan_with_doc(s, text, err) : scan_streaming(s, text, err);
 	return status == KVEIL_E_INVALID_JSON ? explain(text, err) : status;
 }
