@@ -15,6 +15,7 @@ enum {
 	/* Series with labels: of one family, so that none starves the others, and of all. What has no labels, and
 	 * the "other" of each family, comes on top: all in all under 2,000 samples. */
 	FAMILY_SERIES_MAX = 1200,
+	TOPIC_RECORDS_MAX = 400, /* of 200 topics: a regex may take thousands, whose lag needs the room */
 	SERIES_MAX = 1900,
 };
 
@@ -41,6 +42,11 @@ static const struct {
     {100000, "0.0001", "0.1 ms"}, {500000, "0.0005", "0.5 ms"}, {1000000, "0.001", "1 ms"}, {5000000, "0.005", "5 ms"},
     {10000000, "0.01", "10 ms"},  {100000000, "0.1", "0.1 s"},  {1000000000, "1.0", "1 s"},
 };
+
+static size_t most_series(enum kveil_metric id)
+{
+	return id == KVEIL_M_TOPIC_RECORDS ? TOPIC_RECORDS_MAX : FAMILY_SERIES_MAX;
+}
 
 struct series;
 
@@ -183,7 +189,7 @@ static struct series *find_series(struct kveil_metrics *m, enum kveil_metric id,
 	for (struct series *s = f->first; s; s = s->next)
 		if (strcmp(s->labels[0], wanted[0]) == 0 && strcmp(s->labels[1], wanted[1]) == 0)
 			return s;
-	if (labels > 0 && (f->count >= FAMILY_SERIES_MAX || m->series_count >= SERIES_MAX)) {
+	if (labels > 0 && (f->count >= most_series(id) || m->series_count >= SERIES_MAX)) {
 		if (!f->other) {
 			const char other[LABELS_MAX][LABEL_SIZE] = {"other", "other"};
 			f->other = add_series(m, id, other);

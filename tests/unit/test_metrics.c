@@ -146,6 +146,28 @@ static void test_series_are_bounded(void **state)
 	kveil_metrics_free(m);
 }
 
+/* Thousands of topics that a regex takes leave room for the lag of each. */
+static void test_topics_leave_room_for_lag(void **state)
+{
+	struct kveil_metrics *m = kveil_metrics_new();
+	char n[16];
+
+	(void)state;
+	for (int i = 0; i < 1000; i++) {
+		snprintf(n, sizeof n, "t%d", i);
+		kveil_cell_add(kveil_metrics_cell(m, KVEIL_M_TOPIC_RECORDS, n, "protected"), 1);
+		kveil_cell_add(kveil_metrics_cell(m, KVEIL_M_TOPIC_RECORDS, n, "failed"), 1);
+	}
+	for (int i = 0; i < 1000; i++) {
+		snprintf(n, sizeof n, "t%d", i);
+		kveil_cell_set(kveil_metrics_cell(m, KVEIL_M_CONSUMER_LAG, n, "0"), 1);
+	}
+	assert_has(m, "{topic=\"t199\",outcome=\"failed\"} 1\n");
+	assert_has(m, "{topic=\"other\",outcome=\"other\"} 1600\n");
+	assert_has(m, "{topic=\"t999\",partition=\"0\"} 1\n");
+	kveil_metrics_free(m);
+}
+
 static void test_released_series_make_room(void **state)
 {
 	struct kveil_metrics *m = kveil_metrics_new();
@@ -387,6 +409,7 @@ int main(void)
 	    cmocka_unit_test(test_labels_are_escaped),
 	    cmocka_unit_test(test_labels_stay_utf8),
 	    cmocka_unit_test(test_series_are_bounded),
+	    cmocka_unit_test(test_topics_leave_room_for_lag),
 	    cmocka_unit_test(test_released_series_make_room),
 	    cmocka_unit_test(test_histogram),
 	    cmocka_unit_test(test_promtool_accepts_it),
