@@ -267,7 +267,7 @@ def what_values_mean():
     for more, replicas in (("workload.replicas=4", 4), ("autoscaling.enabled=true,autoscaling.minReplicas=3", 3),
                            ("keda.enabled=true,keda.topics={a},keda.minReplicas=5,inputPartitions=3", 3)):
         made = helm("--set", f"prometheusRule.enabled=true,{more}").stdout
-        count(f"with {more}, an alert misses the {replicas}th replica", f'up{{job="kveil"}} == 1) < {replicas}\n' in made and "offset 1h" not in made, made)
+        count(f"with {more}, an alert misses the {replicas}th replica", f'up{{job="kveil"}} == 1) < {replicas}\n' in made and 'up{job="kveil"} offset 1h' not in made, made)
     count("each alert links to its runbook", links and all(re.fullmatch(r"https://example.org/docs/operations\.md#kveil\w+", u) for u in links), str(links))
 
 
