@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults on real brokers, again and again while records flow; then all outputs, dead letters, logs, pages and disks are searched.
 
-    ./dev chaos [NAME…] [--short] [--faults N] [--list]
+    ./dev chaos [NAME…] [--short] [--faults N] [--list] [--librdkafka VERSION] [--kafka VERSION]
 
-NAME is of a row (C1). What each row did and what was seen goes to stdout as a line of a Markdown table; 1 if one failed.
+NAME is of a row (C1). The last two: others than Debian's and the tests'. What each row did and what was seen goes to stdout as a line of a Markdown table; 1 if one failed.
 """
 import argparse
+import re
+import subprocess
 import sys
 import time
 import traceback
@@ -17,8 +19,18 @@ from checker import check_topic, dead_letters, leaks
 from rows import ROWS
 from world import MEMORY_MIB, World
 
+from broker import JARS
+from conftest import KVEIL
+
 HEAD = "| | fault | size | seen | |\n|---|---|---|---|---|"
 ALL = {row.name: row for row in ROWS}
+
+
+def versions():
+    """What is tried with what."""
+    told = subprocess.run([str(KVEIL), "version"], capture_output=True, text=True, check=True).stdout
+    library = re.search(r"librdkafka +(\S+)", told)[1]
+    return f"librdkafka {library}, Kafka {next(JARS.glob('kafka-clients-*.jar')).stem.rpartition('-')[2]}"
 
 
 class Outcome:
@@ -104,7 +116,7 @@ def main():
         for row in rows:
             print(f"{row.name:4} {row.faults[args.short]:4} x {row.fault}")
         return 0
-    print(HEAD, flush=True)
+    print(versions() + "\n\n" + HEAD, flush=True)
     failed = 0
     for row in rows:
         for variant in row.variants:
