@@ -497,12 +497,12 @@ static size_t field_bytes(struct kveil_span s)
 
 size_t kveil_kafka_batch_bytes(const struct kveil_record *r)
 {
-	enum { BATCH_HEADER = 61, ATTRIBUTES_AND_DELTAS = 3 };
+	enum { ATTRIBUTES_AND_DELTAS = 3 };
 	size_t n = ATTRIBUTES_AND_DELTAS + field_bytes(r->key) + field_bytes(r->value) + varint_bytes(r->header_count);
 
 	for (size_t i = 0; i < r->header_count; i++)
 		n += varint_bytes(r->headers[i].name.len) + r->headers[i].name.len + field_bytes(r->headers[i].value);
-	return BATCH_HEADER + varint_bytes(n) + n;
+	return KVEIL_KAFKA_BATCH_HEADER + varint_bytes(n) + n;
 }
 
 enum kveil_status kveil_kafka_seek(rd_kafka_t *consumer, rd_kafka_topic_partition_list_t *list, struct kveil_error *err)

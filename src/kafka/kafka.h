@@ -111,6 +111,7 @@ rd_kafka_resp_err_t kveil_kafka_produce(rd_kafka_t *producer, rd_kafka_topic_t *
 
 /* Bytes of a batch (message format 2) that holds this record alone: what max.message.bytes is held against. */
 size_t kveil_kafka_batch_bytes(const struct kveil_record *record);
+enum { KVEIL_KAFKA_BATCH_HEADER = 61 /* of them, what all records of a batch have together */ };
 
 /* Goes on with partitions at the list's offsets; each element's err tells. */
 enum kveil_status kveil_kafka_seek(rd_kafka_t *consumer, rd_kafka_topic_partition_list_t *list,

@@ -4,7 +4,11 @@
 #include "worker/attempts.h"
 #include "worker/loop.h"
 
-enum { BATCH_RECORDS = 10000 /* as batch.num.messages is by itself */ };
+enum {
+	BATCH_RECORDS = 10000, /* as batch.num.messages is by itself */
+	REQUEST_BYTES = 1024,  /* what librdkafka counts of a batch's size beside its records */
+	DELTA_BYTES = 6,       /* of a record in a batch, beside those of one that is alone */
+};
 
 static void on_fault(struct kveil_worker *w, struct kveil_partition *p, int64_t offset, struct kveil_outlet *o,
 		     int32_t partition, rd_kafka_resp_err_t e)
@@ -142,21 +146,22 @@ static rd_kafka_resp_err_t send_staged(struct kveil_worker *w, const struct kvei
 	return e == RD_KAFKA_RESP_ERR__QUEUE_FULL ? RD_KAFKA_RESP_ERR__MSG_TIMED_OUT : e;
 }
 
+/* As much as librdkafka sends at once: a record too many would wait behind the others. */
 static void next_batch(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition)
 {
 	struct kveil_stage *s = &o->stages[partition];
 	struct kveil_staged m;
 
-	for (size_t bytes = 0;
-	     s->records && (!s->sent || (bytes < w->producing.batch_bytes - w->producing.batch_bytes / 8 &&
-					 s->sent < BATCH_RECORDS));) {
+	for (size_t bytes = REQUEST_BYTES; s->records && s->sent < BATCH_RECORDS;) {
 		kveil_stage_first(&w->outlets.stages, s, &m);
+		bytes += kveil_kafka_batch_bytes(&m.record) - KVEIL_KAFKA_BATCH_HEADER + DELTA_BYTES;
+		if (s->sent && bytes > w->producing.batch_bytes)
+			break;
 		rd_kafka_resp_err_t e = send_staged(w, o, partition, &m);
 		if (e)
 			settle(w, o, partition, m.token, e, kveil_kafka_sends_bytes(&m.record), 0);
 		else
 			s->sent++;
-		bytes += kveil_kafka_batch_bytes(&m.record);
 		kveil_stage_drop(&w->outlets.stages, s);
 	}
 }
