@@ -8,14 +8,16 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { WAIT_MS = 500, END_MS = 1000 };
+/* A question takes a round trip, and on a long way fetchers fall asleep more often than that. */
+enum { WAIT_MS = 500, END_MS = 1000, THREADS = 4 };
 
 struct kveil_waker {
 	rd_kafka_t *consumer;
-	pthread_t thread;
+	pthread_t threads[THREADS];
+	size_t count, running, busy;
 	pthread_mutex_t lock;
 	pthread_cond_t asked, done;
-	bool wanted, busy, ending, ended;
+	bool wanted, ending;
 	char topic[256]; /* a topic's name has at most 249 characters */
 	int32_t partition;
 };
@@ -33,19 +35,27 @@ static void *waker_main(void *waker)
 			continue;
 		}
 		w->wanted = false;
-		w->busy = true;
+		w->busy++;
 		memcpy(topic, w->topic, sizeof topic);
 		int32_t partition = w->partition;
 		pthread_mutex_unlock(&w->lock);
 		/* What it answers is of no interest, nor that it fails. */
 		(void)rd_kafka_query_watermark_offsets(w->consumer, topic, partition, &low, &high, WAIT_MS);
 		pthread_mutex_lock(&w->lock);
-		w->busy = false;
+		w->busy--;
 	}
-	w->ended = true;
+	w->running--;
 	pthread_cond_signal(&w->done);
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
+}
+
+static void free_all(struct kveil_waker *w)
+{
+	pthread_mutex_destroy(&w->lock);
+	pthread_cond_destroy(&w->asked);
+	pthread_cond_destroy(&w->done);
+	free(w);
 }
 
 struct kveil_waker *kveil_waker_new(rd_kafka_t *consumer)
@@ -58,45 +68,51 @@ struct kveil_waker *kveil_waker_new(rd_kafka_t *consumer)
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->asked, NULL);
 	pthread_cond_init(&w->done, NULL);
-	if (pthread_create(&w->thread, NULL, waker_main, w)) {
-		free(w);
-		return NULL;
-	}
-	return w;
+	pthread_mutex_lock(&w->lock);
+	while (w->running < THREADS && !pthread_create(&w->threads[w->running], NULL, waker_main, w))
+		w->running++;
+	w->count = w->running;
+	pthread_mutex_unlock(&w->lock);
+	if (w->count)
+		return w;
+	free_all(w);
+	return NULL;
 }
 
-bool kveil_waker_free(struct kveil_waker *w)
+/* Do all of them come to their end in time? */
+static bool end_all(struct kveil_waker *w)
 {
 	struct timespec until;
 	int late = 0;
 
-	if (!w)
-		return true;
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += END_MS / 1000;
 	pthread_mutex_lock(&w->lock);
 	w->ending = true;
-	pthread_cond_signal(&w->asked);
-	while (!w->ended && !late)
+	pthread_cond_broadcast(&w->asked);
+	while (w->running && !late)
 		late = pthread_cond_timedwait(&w->done, &w->lock, &until);
-	bool ended = w->ended;
+	bool ended = w->running == 0;
 	pthread_mutex_unlock(&w->lock);
-	if (!ended) {
-		pthread_detach(w->thread);
-		return false;
-	}
-	pthread_join(w->thread, NULL);
-	pthread_mutex_destroy(&w->lock);
-	pthread_cond_destroy(&w->asked);
-	pthread_cond_destroy(&w->done);
-	free(w);
-	return true;
+	return ended;
+}
+
+bool kveil_waker_free(struct kveil_waker *w)
+{
+	if (!w)
+		return true;
+	bool ended = end_all(w);
+	for (size_t i = 0; i < w->count; i++)
+		(void)(ended ? pthread_join(w->threads[i], NULL) : pthread_detach(w->threads[i]));
+	if (ended)
+		free_all(w);
+	return ended;
 }
 
 bool kveil_waker_wake(struct kveil_waker *w, const char *topic, int32_t partition)
 {
 	pthread_mutex_lock(&w->lock);
-	bool idle = !w->busy && !w->wanted;
+	bool idle = w->busy < w->count && !w->wanted;
 	if (idle) {
 		snprintf(w->topic, sizeof w->topic, "%s", topic);
 		w->partition = partition;
