@@ -8,6 +8,8 @@
 #define NO_ROW   (~OBJECT & NOT_NULL)
 #define IS_EVENT "$.op || ($.source && $.ts_ms)"
 #define NOT_NULL (~KVEIL_KIND_BIT(KVEIL_KIND_NULL))
+/* Of what is found: an object is in doubt, and MongoDB's documents are texts. */
+#define LOOKS_WHOLE "search(@, '[{]')"
 
 static const char *const rows[] = {
     "$.payload.after", "$.payload.before", "$.after", "$.before", "$.payload", "$", NULL};
@@ -122,8 +124,8 @@ static const struct kveil_clause clauses[] = {
      "MongoDB's documents in Avro are not in this version: flatten them with ExtractNewDocumentState",
      .in_types = true},
     {KVEIL_CLAUSE_REFUSE, "$.patch", "$.op && $.ts_ms", NOT_NULL, patch},
-    {KVEIL_CLAUSE_REFUSE, "$.__before", NULL, OBJECT, whole_image},
-    {KVEIL_CLAUSE_REFUSE, "$.__after", NULL, OBJECT, whole_image},
+    {KVEIL_CLAUSE_REFUSE, "$.__before", LOOKS_WHOLE, OBJECT | STRING, whole_image},
+    {KVEIL_CLAUSE_REFUSE, "$.__after", LOOKS_WHOLE, OBJECT | STRING, whole_image},
     {KVEIL_CLAUSE_REFUSE, "header:__before", NULL, NOT_NULL, whole_image},
     {KVEIL_CLAUSE_REFUSE, "header:__after", NULL, NOT_NULL, whole_image},
     {KVEIL_CLAUSE_REFUSE, "$.__updateDescription_updatedFields", NULL, NOT_NULL, updated_fields},

@@ -392,6 +392,9 @@ static void copies_of_columns_are_protected_as_those(void **state)
 	fails(&r, NULL, "{\"id\":1,\"__before\":{\"phone\":\"1\"}}", KVEIL_E_UNSUPPORTED_ENVELOPE);
 	fails(&r, NULL, "{\"payload\":{\"id\":1,\"x.after\":{\"phone\":\"1\"}}}", KVEIL_E_UNSUPPORTED_ENVELOPE);
 	becomes(&r, "{\"__before\":\"a column\"}", "{\"__before\":\"a column\"}");
+	/* MongoDB's documents are texts. */
+	fails(&r, NULL, "{\"id\":1,\"__before\":\"{\\\"phone\\\":1}\"}", KVEIL_E_UNSUPPORTED_ENVELOPE);
+	fails(&r, NULL, "{\"id\":1,\"x.after\":\" \\u007b\\\"phone\\\":1}\"}", KVEIL_E_UNSUPPORTED_ENVELOPE);
 	static const struct {
 		const char *name, *value;
 		bool passes;
