@@ -140,12 +140,9 @@ static const struct kveil_clause clauses[] = {
     {0},
 };
 
-static const struct kveil_clause elsewhere = {KVEIL_CLAUSE_REFUSE,
-					      "$.source",
-					      "match($.op, '[crudtm]') && $.source.connector",
-					      OBJECT,
-					      "an event of Debezium: say envelope: debezium",
-					      .if_sure = true};
+static const struct kveil_clause elsewhere = {
+    KVEIL_CLAUSE_REFUSE,      "$.source",     "match($.op, '[crudtm]') && $.source.connector", OBJECT,
+    KVEIL_DEBEZIUM_ELSEWHERE, .if_sure = true};
 
 static const char *const heartbeat[] = {"ts_ms", "ts_us", "ts_ns", NULL};
 static const char *const transaction[] = {"status", "id", "ts_ms", "event_count", "data_collections", NULL};

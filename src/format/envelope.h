@@ -36,10 +36,13 @@ struct kveil_clause {
 
 /* Of a kind that comes without its schema inline, and would not find its rows in one. */
 #define KVEIL_NO_SCHEMA "a schema inline is not in this version for this kind: set schemas.enable=false"
+#define KVEIL_DEBEZIUM_ELSEWHERE "an event of Debezium: say envelope: debezium"
 /* Connect's JsonConverter writes a schema of null where there is none. */
 #define KVEIL_BESIDE_SCHEMA "$.schema && ($.schema != null || count($.*) == 2)"
 #define KVEIL_CLAUSES_WITHOUT_SCHEMA                                                                                   \
 	{KVEIL_CLAUSE_REFUSE, "$.payload", KVEIL_BESIDE_SCHEMA, ~KVEIL_KIND_BIT(KVEIL_KIND_NULL), KVEIL_NO_SCHEMA},    \
+	    {KVEIL_CLAUSE_REFUSE, "$.payload", "match(@.op, '[crudtm]') && @.source.connector",                        \
+	     KVEIL_KIND_BIT(KVEIL_KIND_OBJECT), KVEIL_DEBEZIUM_ELSEWHERE, .if_sure = true},                            \
 	{                                                                                                              \
 		KVEIL_CLAUSE_REFUSE, "key:$.payload", KVEIL_BESIDE_SCHEMA, ~KVEIL_KIND_BIT(KVEIL_KIND_NULL),           \
 		    KVEIL_NO_SCHEMA                                                                                    \

@@ -503,6 +503,10 @@ static void events_of_another_kind_are_refused(void **state)
 				fail_msg("%s under %s: %s", events[i].kind, events[k].kind, kveil_status_code(st));
 			if (!is_own || i)
 				assert_int_equal(run(&r, NULL, wrapped), KVEIL_E_UNSUPPORTED_ENVELOPE);
+			/* TiCDC leaves the schema out. */
+			snprintf(wrapped, sizeof wrapped, "{\"payload\":%s}", events[i].event);
+			if (!is_own && i == 0)
+				assert_int_equal(run(&r, NULL, wrapped), KVEIL_E_UNSUPPORTED_ENVELOPE);
 		}
 		/* A column that is called as a mark of another kind. */
 		assert_int_equal(run(&r, NULL, "{\"phone\":\"1\",\"data\":\"d\",\"source\":\"s\",\"op_type\":\"I\"}"),
