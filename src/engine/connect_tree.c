@@ -327,6 +327,16 @@ static bool add_target(struct walk *w, uint32_t source, uint32_t rule)
 	return target ? add_touch(w, target, rule, KVEIL_CONNECT_TARGET, false) : add_newcomer(w, parent, source, rule);
 }
 
+/* May it hold values that the rule is about? A bare key is none of those of a struct. */
+static bool may_take(const struct kveil_bound_rule *r, const struct kveil_connect_node *n)
+{
+	unsigned containers = KVEIL_KIND_BIT(KVEIL_KIND_OBJECT) | KVEIL_KIND_BIT(KVEIL_KIND_ARRAY);
+	bool is_container =
+	    n->type == KVEIL_CONNECT_STRUCT || n->type == KVEIL_CONNECT_ARRAY || n->type == KVEIL_CONNECT_MAP;
+
+	return r->only_kinds & (is_container ? containers : ~containers);
+}
+
 static bool add_rule(struct walk *w, uint32_t rule, bool *found)
 {
 	bool moves = w->e->rules[rule].rule->to && !w->e->rules[rule].way, ok = true;
@@ -335,6 +345,8 @@ static bool add_rule(struct walk *w, uint32_t rule, bool *found)
 		if (!w->now[i])
 			continue;
 		*found = true;
+		if (!may_take(&w->e->rules[rule], &w->tree->nodes[i]))
+			continue;
 		ok = add_touch(w, i, rule, moves ? KVEIL_CONNECT_READS : KVEIL_CONNECT_WRITES, w->now[i] == SURELY);
 		if (ok && moves)
 			ok = add_target(w, i, rule);

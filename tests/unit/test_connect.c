@@ -356,6 +356,9 @@ static void keys_have_schemas_too(void **state)
 	assert_int_equal(run(&r, WHOLE("{\"type\":\"int64\",\"optional\":false}", "42"), NULL), KVEIL_OK);
 	assert_non_null(strstr(r.key, "{\"schema\":{\"type\":\"string\",\"optional\":false},\"payload\":\""));
 	assert_int_equal(run(&r, WHOLE("{\"type\":\"int64\"}", "[42]"), NULL), KVEIL_E_KEY_COLUMN);
+	/* One that is not bare stays a struct. */
+	assert_int_equal(run(&r, WHOLE(KEY(INT("a")), "{\"a\":42}"), NULL), KVEIL_OK);
+	assert_non_null(strstr(r.key, ",\"payload\":{\"a\":\""));
 	rig_clear(&r);
 	rig_init(&r, DBZ "  - {path: $.a, hash: {key: k}}\n");
 	assert_int_equal(run(&r, WHOLE("{\"type\":\"int64\"}", "42"), NULL), KVEIL_E_KEY_COLUMN);
