@@ -268,15 +268,31 @@ enum kveil_status kveil_kafka_conf_producer(const struct kveil_config *c, struct
 	return finish(status, conf, ret);
 }
 
+static rd_kafka_resp_err_t on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *is_begun, char *why, size_t size)
+{
+	(void)rk;
+	(void)conf;
+	(void)why;
+	(void)size;
+	*(bool *)is_begun = true;
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 enum kveil_status kveil_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_t **ret,
 				  struct kveil_error *err)
 {
+	bool is_begun = false;
 	char why[256];
 
+	rd_kafka_conf_interceptor_add_on_new(conf, "kveil-new", on_new, &is_begun);
 	*ret = rd_kafka_new(type, conf, why, sizeof why);
 	if (*ret)
 		return KVEIL_OK;
-	rd_kafka_conf_destroy(conf);
+	/* A client that fails once it has begun frees the interceptors of conf and leaves them there. */
+	if (is_begun)
+		kveil_kafka_leave_behind(conf);
+	else
+		rd_kafka_conf_destroy(conf);
 	return kveil_fail(err, KVEIL_E_CONFIG, "kafka client: %s", why);
 }
 

@@ -572,7 +572,7 @@ enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error
 	struct kveil_error failure;
 	bool failed = kveil_service_failed(s, &failure);
 	for (size_t i = 0; s->workers && i < s->worker_count; i++)
-		if (s->workers[i]->client_left)
+		if (s->workers[i] && s->workers[i]->client_left)
 			kveil_kafka_leave_behind(s->workers[i]);
 		else
 			free(s->workers[i]);

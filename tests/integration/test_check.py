@@ -205,3 +205,24 @@ def test_tokens_of_a_format_need_a_pin(home):
         (home / "rules" / "a.yaml").write_text(RULES.replace("NAME", "a") + f'  - {{path: "$.token", {rule}}}\n')
         r = check(home)
         assert r.returncode == 0 and ("key: cards@1" in r.stderr) == warned, (rule, r.stderr)
+
+
+@pytest.mark.parametrize("registry", ["file:keys.json", "kafka:kveil.keys"])
+def test_a_client_that_cannot_begin_is_an_error(home, registry):
+    config = CONFIG.replace("PROPERTIES", 'security.protocol: ssl, ssl.ca.location: /nothing.pem')
+    (home / "kveil.yaml").write_text(config)
+    kveil(home, "keys", "init", "-c", "kveil.yaml")
+    (home / "kveil.yaml").write_text(config.replace("file:keys.json", registry))
+    for command in ("run", "replay"):
+        r = kveil(home, command, "-c", "kveil.yaml")
+        assert r.returncode in (2, 3) and "ssl.ca.location failed" in r.stderr, (command, r.returncode, r.stderr[-500:])
+    r = kveil(home, "keys", "list", "-c", "kveil.yaml")
+    assert r.returncode == 0 if registry == "file:keys.json" else "ssl.ca.location failed" in r.stderr, r.stderr
+
+
+def test_a_schema_registry_without_its_ca_file_is_an_error(home):
+    (home / "kveil.yaml").write_text(CONFIG.replace("PROPERTIES", "") +
+                                     'schema_registry: {url: "https://127.0.0.1:9", ca_file: nothing.pem}\n')
+    kveil(home, "keys", "init", "-c", "kveil.yaml")
+    r = kveil(home, "run", "-c", "kveil.yaml")
+    assert r.returncode in (2, 3) and "nothing.pem" in r.stderr, (r.returncode, r.stderr[-500:])
