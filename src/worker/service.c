@@ -21,6 +21,7 @@ enum {
 	FETCH_AGAIN_MS = 2000, /* …where something is */
 	LIMITS_MS = 300000,    /* between questions for the topics' limits */
 	IDLE_MS = 15000,       /* without a partition: no longer a rebalance */
+	MOST_TOLD = 5,         /* topics that are waited for, each with a line in the log */
 	STOP_MS = 14000,       /* drain (6 s), commit (2 s), close; the caller's watchdog is at 15 s */
 };
 
@@ -59,6 +60,7 @@ struct kveil_service {
 	char **open, **seen; /* conditions about topics: open from the last look, seen in this one */
 	size_t open_count, seen_count;
 	bool say, missing_any;
+	unsigned told, untold;               /* problems of a look at the topics, in the log */
 	struct kveil_custodians *custodians; /* the keeper's */
 	struct kveil_cell *retries;          /* of questions to the cluster */
 	int64_t said_ms;
@@ -113,6 +115,23 @@ static bool has_name(char **names, size_t count, const char *name)
 	return false;
 }
 
+static void tell_problem(struct kveil_service *s, const char *reason)
+{
+	if (s->told == MOST_TOLD) {
+		s->untold++;
+		return;
+	}
+	s->told++;
+	kveil_log(KVEIL_LOG_WARN, "topics", "waiting: %s", reason);
+}
+
+static void tell_the_rest(struct kveil_service *s)
+{
+	if (s->untold)
+		kveil_log(KVEIL_LOG_WARN, "topics", "waiting: %u more topics, which /readyz names", s->untold);
+	s->told = s->untold = 0;
+}
+
 static void on_problem(void *user, const struct kveil_topic_problem *problem)
 {
 	struct kveil_service *s = user;
@@ -132,7 +151,7 @@ static void on_problem(void *user, const struct kveil_topic_problem *problem)
 	snprintf(name, sizeof name, "topic %s", problem->topic);
 	kveil_health_condition(s->params.health, name, "%s", problem->reason);
 	if (s->say || !has_name(s->open, s->open_count, name))
-		kveil_log(KVEIL_LOG_WARN, "topics", "waiting: %s", problem->reason);
+		tell_problem(s, problem->reason);
 	char **grown = realloc(s->seen, (s->seen_count + 1) * sizeof(char *));
 	if (!grown)
 		return;
@@ -184,6 +203,7 @@ static void build_and_publish(struct kveil_service *s, bool ask_limits)
 	s->say = kveil_clock_once_a_minute(&s->said_ms, now);
 	s->missing_any = false;
 	struct kveil_catalog *c = kveil_catalog_build(&s->cluster, plans, config->partition, on_problem, s);
+	tell_the_rest(s);
 	close_solved(s);
 	if (c) {
 		kveil_admin_limits(s->admin, &s->cluster, c, !ask_limits);

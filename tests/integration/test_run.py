@@ -235,6 +235,20 @@ def test_waits_for_what_is_missing_and_says_so(make_kveil, kafka):
     assert kafka.consume(k.secure, 1)[0].value() == b'{"p":"***"}'
 
 
+def test_many_missing_topics_are_a_few_lines(make_kveil):
+    k = make_kveil(topics=False)
+    k.rules('  - {path: "$.p", mask: {}}\n')
+    f = k.dir / "rules" / f"{k.name}.yaml"
+    names = [f"{k.topic}.{n}" for n in range(40)]
+    f.write_text(f.read_text().replace(f"topics: [{k.topic}]", f"topics: [{', '.join(names)}]"))
+    k.init()
+    p = k.start(ready=False)
+    wait_for("names them all", lambda: all(n in k.get("/readyz")[1] for n in names))
+    wait_for("the log counts them", lambda: "more topics" in p.log.read_text())
+    lines = [line for line in p.log.read_text().splitlines() if "topics: waiting: " in line]
+    assert len(lines) == 6 and "35 more topics" in lines[-1], lines
+
+
 def test_two_members_share_and_a_killed_one_loses_nothing(make_kveil, kafka):
     k = make_kveil(partitions=4)
     k.config(kafka.bootstrap, workers=2)
