@@ -53,6 +53,9 @@
 	  "A partition was stopped, by its rules or because its data cannot be trusted.")                              \
 	X(PARTITION_RESUMED, "partition_resumed", INFO, "The partition is read again.")                                \
 	X(ACCESS_REFUSED, "access_refused", WARN, "The side port refused a request; logged at most once a minute.")    \
+	X(LATEST_SCHEMA_REFUSED, "latest_schema_refused", WARN,                                                        \
+	  "Records of a topic's latest schema will wait or be errors: `detail` says why. Told before the first such "  \
+	  "record, once a schema; records of other schemas pass.")                                                     \
 	X(SCHEMA_LACKS_FIELD, "schema_lacks_field", WARN,                                                              \
 	  "A writer's new schema no longer has a field that a rule names, a tagged field, or its tag: `detail` says "   \
 	  "which. A field that lost its tag stays protected until rules are reloaded. A renamed field passes in "       \

@@ -221,38 +221,80 @@ enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *
 
 enum { TRY_EVERY_MS = 250 };
 
-/* Is there something to tell? Of a registry that is away the first record will. */
-static bool is_refused(struct kveil_worker *w, struct kveil_worker_route *r, struct kveil_error *why)
-{
-	enum kveil_status status = kveil_routes_bind(w, r, why);
+/* Of several topics the first, and how many there are. */
+struct tally {
+	const struct kveil_worker_route *first;
+	struct kveil_error why;
+	size_t count;
+};
 
-	if (status)
-		return false;
-	status = kveil_writers_try(r->writers, w->resolver, why);
-	if (kveil_status_class(status) == KVEIL_CLASS_RECORD)
-		kveil_log(KVEIL_LOG_WARN, w->name, "records of %s with its latest schema will be errors: %s: %s",
-			  r->route->topic, kveil_status_code(status), why->message);
-	return status == KVEIL_E_SCHEMA_REFUSED || status == KVEIL_E_SCHEMA_NOT_REGISTERED;
+static void add_to(struct tally *t, const struct kveil_worker_route *r, const struct kveil_error *why)
+{
+	if (!t->count++) {
+		t->first = r;
+		t->why = *why;
+	}
 }
 
-static void tell_trials(struct kveil_worker *w, const struct kveil_worker_route *first, size_t others,
-			const struct kveil_error *why)
+/* Is there something to tell? Of a registry that is away the first record will. */
+static void try_route(struct kveil_worker *w, struct kveil_worker_route *r, struct tally *waiting,
+		      struct tally *useless)
 {
-	char more[48] = "";
+	struct kveil_error why;
+	enum kveil_status status = kveil_routes_bind(w, r, &why);
 
-	if (others)
-		snprintf(more, sizeof more, " and %zu more topics", others);
-	w->rules.trial_told = true;
-	kveil_health_condition(w->params->health, w->rules.trial_condition, "%s: %s (%s%s)",
-			       kveil_status_code(why->status), why->message, first->route->topic, more);
-	kveil_tell_now_and_then(w, why, &w->rules.trial_logged_ms);
+	if (status)
+		return;
+	status = kveil_writers_try(r->writers, w->resolver, &why);
+	if (kveil_status_class(status) == KVEIL_CLASS_RECORD)
+		add_to(useless, r, &why);
+	if (status == KVEIL_E_SCHEMA_REFUSED || status == KVEIL_E_SCHEMA_NOT_REGISTERED)
+		add_to(waiting, r, &why);
+}
+
+static void spell_others(const struct tally *t, char more[48])
+{
+	*more = 0;
+	if (t->count > 1)
+		snprintf(more, 48, " and %zu more topics", t->count - 1);
+}
+
+/* Records wait: that is a condition. */
+static void tell_waiting(struct kveil_worker *w, const struct tally *t)
+{
+	char more[48];
+
+	if (t->count) {
+		spell_others(t, more);
+		kveil_health_condition(w->params->health, w->rules.trial_condition, "%s: %s (%s%s)",
+				       kveil_status_code(t->why.status), t->why.message, t->first->route->topic, more);
+		kveil_tell_now_and_then(w, &t->why, &w->rules.trial_logged_ms);
+	} else if (w->rules.trial_told) {
+		w->rules.trial_logged_ms = 0;
+		kveil_health_condition(w->params->health, w->rules.trial_condition, NULL);
+	}
+	w->rules.trial_told = t->count > 0;
+}
+
+/* Records will be errors, if any come: a remark. */
+static void tell_useless(struct kveil_worker *w, const struct tally *t)
+{
+	char more[48];
+
+	if (t->count) {
+		spell_others(t, more);
+		kveil_health_remark(w->params->health, w->rules.trial_condition,
+				    "records of %s%s with the latest schema will be errors: %s: %s",
+				    t->first->route->topic, more, kveil_status_code(t->why.status), t->why.message);
+	} else if (w->rules.trial_remarked) {
+		kveil_health_remark(w->params->health, w->rules.trial_condition, NULL);
+	}
+	w->rules.trial_remarked = t->count > 0;
 }
 
 void kveil_routes_try(struct kveil_worker *w)
 {
-	const struct kveil_worker_route *first = NULL;
-	struct kveil_error why, other;
-	size_t count = 0;
+	struct tally waiting = {0}, useless = {0};
 
 	if (!w->resolver || w->now_ms < w->rules.trial_due_ms)
 		return;
@@ -264,18 +306,10 @@ void kveil_routes_try(struct kveil_worker *w)
 			continue;
 		r->trial = w->rules.trials;
 		kveil_loop_beat(w->loop);
-		if (!is_refused(w, r, first ? &other : &why))
-			continue;
-		first = first ? first : r;
-		count++;
+		try_route(w, r, &waiting, &useless);
 	}
-	if (first) {
-		tell_trials(w, first, count - 1, &why);
-	} else if (w->rules.trial_told) {
-		w->rules.trial_told = false;
-		w->rules.trial_logged_ms = 0;
-		kveil_health_condition(w->params->health, w->rules.trial_condition, NULL);
-	}
+	tell_waiting(w, &waiting);
+	tell_useless(w, &useless);
 }
 
 void kveil_routes_count_matches(struct kveil_worker *w)

@@ -41,7 +41,7 @@ struct kveil_routes {
 	/* Whether what comes of the topics' latest schemas would be registered, before a record shows it. */
 	uint64_t trials;
 	int64_t trial_due_ms, trial_logged_ms;
-	bool trial_told;
+	bool trial_told, trial_remarked;
 	char trial_condition[48];
 };
 
@@ -49,8 +49,8 @@ struct kveil_routes {
 enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The engine of a route, made on first use, and ready for its records. */
 enum kveil_status kveil_routes_bind(struct kveil_worker *w, struct kveil_worker_route *route, struct kveil_error *err);
-/* Tries the latest schemas of the topics at hand, now and then; what would be refused is a condition until it is not.
- */
+/* Tries the latest schemas of the topics at hand, now and then; what would be refused is a condition until it is not,
+ * and what rules do not fit a remark. */
 void kveil_routes_try(struct kveil_worker *w);
 /* Adds what the rules matched since the last time to their counters. */
 void kveil_routes_count_matches(struct kveil_worker *w);

@@ -31,6 +31,7 @@ struct side {
 	struct unnamed trial;       /* until then what was derived from it */
 	struct kveil_error refusal; /* the last answer about that; status OK: there is none */
 	int64_t refused_ms;         /* when that of the trial at hand came first; 0: not yet */
+	int64_t again_ms;           /* no record of the latest can be protected: then it is looked for another */
 };
 
 /* After so long it is looked whether the writers have a newer schema. */
@@ -420,27 +421,63 @@ static void note_refusal(struct side *d, const struct kveil_error *why)
 		end_trial(d);
 }
 
+/* Would records of the schema wait? */
+static bool waits(enum kveil_status status)
+{
+	return status == KVEIL_E_SCHEMA_REFUSED || status == KVEIL_E_SCHEMA_NOT_REGISTERED;
+}
+
+/* As an event, once a schema and plan, however many threads try it. */
+static void tell_refused(const struct kveil_writers *s, const struct side *d, const struct kveil_error *why)
+{
+	char number[KVEIL_GUID_TEXT], name[300], detail[640];
+
+	spell_id(&d->trial.id, number);
+	snprintf(name, sizeof name, "\002\002%s:%d", s->topic, d->of_keys);
+	snprintf(detail, sizeof detail, "schema %s: %s: %.400s", number, kveil_status_code(why->status), why->message);
+	if (kveil_seen_note(kveil_plan_seen(s->plan), name, number) == KVEIL_SEEN_NEW)
+		kveil_event(&(struct kveil_event){
+		    .kind = KVEIL_EVENT_LATEST_SCHEMA_REFUSED, .topic = s->topic, .detail = detail});
+}
+
+/* Why it cannot be told what becomes of the latest schema, or that nothing will. Of the latter until there is another,
+ * which is looked for now and then. */
+static enum kveil_status no_trial(struct kveil_writers *s, struct side *d, struct kveil_error *err)
+{
+	enum kveil_class class = kveil_status_class(err->status);
+
+	if (class == KVEIL_CLASS_RECORD)
+		d->again_ms = kveil_clock_mono_ms() + LATEST_AGAIN_MS;
+	if (class == KVEIL_CLASS_RECORD || err->status == KVEIL_E_SCHEMA_REFUSED) {
+		d->refusal = *err;
+		tell_refused(s, d, err);
+	} else if (err->status == KVEIL_E_SCHEMA_PENDING && d->refusal.status) {
+		*err = d->refusal;
+	}
+	return err->status;
+}
+
 static enum kveil_status try_side(struct kveil_writers *s, struct side *d, const struct source *from,
 				  struct kveil_error *err)
 {
-	enum kveil_status status = d->is_tried || d->trial.schema ? KVEIL_OK : make_trial(s, d, from, err);
-
 	if (d->is_tried)
 		return KVEIL_OK;
+	if (kveil_clock_mono_ms() < d->again_ms) {
+		*err = d->refusal;
+		return err->status;
+	}
+	enum kveil_status status = d->trial.schema ? KVEIL_OK : make_trial(s, d, from, err);
 	/* The writers have no schema there yet, or another subject. The first record will tell. */
-	bool is_absent = status == KVEIL_E_SCHEMA_NOT_REGISTERED;
-	d->is_tried = is_absent || kveil_status_class(status) == KVEIL_CLASS_RECORD;
-	if (status == KVEIL_E_SCHEMA_REFUSED)
-		d->refusal = *err;
-	else if (status == KVEIL_E_SCHEMA_PENDING && d->refusal.status)
-		*err = d->refusal;
+	d->is_tried = status == KVEIL_E_SCHEMA_NOT_REGISTERED;
 	if (status)
-		return is_absent ? KVEIL_OK : err->status;
+		return d->is_tried ? KVEIL_OK : no_trial(s, d, err);
 	status = try_name(s, d, from, err);
-	if (status == KVEIL_E_SCHEMA_REFUSED || status == KVEIL_E_SCHEMA_NOT_REGISTERED)
+	if (waits(status)) {
+		tell_refused(s, d, err);
 		note_refusal(d, err);
-	else if (status && d->refusal.status) /* it holds while it is asked again */
+	} else if (status && d->refusal.status) { /* it holds while it is asked again */
 		*err = d->refusal;
+	}
 	if (status)
 		return err->status;
 	d->is_tried = true;
@@ -451,8 +488,16 @@ static enum kveil_status try_side(struct kveil_writers *s, struct side *d, const
 enum kveil_status kveil_writers_try(struct kveil_writers *s, struct kveil_resolver *r, struct kveil_error *err)
 {
 	const struct source from = {.resolver = r};
-	bool has_keys = s->plan->formats[KVEIL_PART_KEY]->is_typed;
+	struct kveil_error of_keys;
 	enum kveil_status status = try_side(s, &s->values, &from, err);
 
-	return status || !has_keys ? status : try_side(s, &s->keys, &from, err);
+	if (!s->plan->formats[KVEIL_PART_KEY]->is_typed || (status && kveil_status_class(status) != KVEIL_CLASS_RECORD))
+		return status;
+	enum kveil_status other = try_side(s, &s->keys, &from, &of_keys);
+	/* Of two the one for which records wait. */
+	if (other && (!status || waits(other))) {
+		*err = of_keys;
+		status = other;
+	}
+	return status;
 }

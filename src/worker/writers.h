@@ -26,7 +26,8 @@ enum kveil_status kveil_writers_learn(struct kveil_writers *s, struct kveil_reso
 				      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Before the first record: would what comes of the topic's latest schemas be registered, or is it? Asks and learns as
  * a record of theirs would, and registers nothing. OK: it is, or there is nothing to ask about; from then on at once.
- * Else as above. A worker's thread; the engine's next records are another topic's. */
+ * Else as above; class RECORD: all records of the latest schema would be errors. A worker's thread; the engine's next
+ * records are another topic's. */
 enum kveil_status kveil_writers_try(struct kveil_writers *s, struct kveil_resolver *r,
 				    struct kveil_error *err) KVEIL_MUST_CHECK;
 /* kveil_writers_learn on a thread that may wait: client's calls, until they have an answer or class RETRY. */

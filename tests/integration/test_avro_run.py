@@ -474,6 +474,7 @@ def test_schemas_are_tried_before_the_first_record(make_kveil, kafka, registry):
     k.start(ready=False)
     why = wait_for("the condition", lambda: "schema_refused" in k.get("/readyz")[1] and k.get("/readyz")[1])
     assert subject in why and "READER_FIELD_MISSING_DEFAULT_VALUE" in why and k.topic in why
+    assert k.metric("kveil_events_total", event="latest_schema_refused") == 1
     # It is told until it is mended, and nothing was registered.
     for _ in range(20):
         assert "schema_refused" in k.get("/readyz")[1]
@@ -498,6 +499,29 @@ def test_schemas_are_tried_before_the_first_record(make_kveil, kafka, registry):
     assert_no_canary(registry, *kafka.consume(k.secure, 1, timeout=60))
     wait_for("ready again", lambda: k.get("/readyz")[0] == 200)
     assert k.stop() == 0
+
+
+def test_a_latest_schema_that_rules_do_not_fit(make_kveil, kafka, registry):
+    """It may never be used: it is told, and stops nothing; a record of it is an error, and a newer one ends it."""
+    k = make(make_kveil, kafka, registry)
+    renamed = {**V1, "fields": [f for f in V1["fields"] if f["name"] != "phone"] + [
+        {"name": "phone_number", "type": ["null", "string"], "default": None, "aliases": ["phone"]}]}
+    one, two = (registry.register(f"{k.topic}-value", s) for s in (V1, renamed))
+    k.start()
+    why = wait_for("the remark", lambda: "will be errors" in k.get("/readyz")[1] and k.get("/readyz"))
+    assert why[0] == 200 and k.topic in why[1] and "avro_schema" in why[1] and "phone_number" in why[1]
+    said = k.run("status", "-c", "kveil.yaml").stdout
+    assert "remark: worker 1: schemas: records of" in said and "phone_number" in said, said
+    kafka.produce(k.topic, [frame(one, V1, user(0)), frame(two, renamed, {**user(1), "phone_number": CANARY}), frame(one, V1, user(2))])
+    assert_no_canary(registry, *kafka.consume(k.secure, 2))
+    dead, = kafka.consume(k.dead, 1)
+    assert dict(dead.headers())["kveil.error.code"] == b"avro_schema"
+    assert "will be errors" in k.get("/readyz")[1] and k.metric("kveil_events_total", event="latest_schema_refused") == 1
+    registry.register(f"{k.topic}-value", V2)
+    wait_for("no remark", lambda: k.get("/readyz") == (200, "ok\n"), timeout=60)
+    assert k.stop() == 0
+    said = (k.dir / "run0.log").read_text()
+    assert said.count("latest_schema_refused") == 1 and f"schema {two}: avro_schema" in said, said
 
 
 def test_a_newer_schema_ends_what_the_latest_one_began(make_kveil, kafka, registry):
