@@ -23,6 +23,7 @@ from broker import await_server, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 APICURIO = pathlib.Path(os.environ.get("KVEIL_APICURIO", ROOT / ".cache" / "apicurio-3.0.9"))
+CONVERTER = pathlib.Path(os.environ.get("KVEIL_APICURIO_CONVERTER", ROOT / ".cache" / "connect-converters" / "apicurio-2.6.13.Final"))
 
 
 class Apicurio:
@@ -42,6 +43,12 @@ class Apicurio:
             stderr=subprocess.STDOUT)
         await_server("Apicurio", self.process, self.is_up, self.dir / "log", timeout)
         return self
+
+    def serializers(self):
+        """Settings for its own serializers, in the framing that they share with Confluent's."""
+        of = {"registry.url": f"http://127.0.0.1:{self.port}/apis/registry/v2", "registry.auto-register": "true",
+              "registry.as-confluent": "true", "registry.use-id": "contentId", "registry.headers.enabled": "false"}
+        return [f"apicurio.{key}={value}" for key, value in of.items()]
 
     def is_up(self):
         try:

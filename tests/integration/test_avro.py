@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Avro against fastavro: random schemas, random values, and what rules must make of both. KVEIL_AVRO_CASES=10000 for more."""
+import base64
 import io
 import json
 import os
@@ -10,6 +11,9 @@ import subprocess
 
 import fastavro
 import pytest
+
+from broker import JARS
+from registry import CONVERTER, ROOT
 
 BUILD = pathlib.Path(os.environ.get("KVEIL_BUILD", "build-asan"))
 CASES = int(os.environ.get("KVEIL_AVRO_CASES", "150"))
@@ -294,3 +298,92 @@ def test_derived_schemas_can_be_derived_from_again():
     rules = HEAD + '  - {path: "$..a", replace: {with: x}}\n'
     one, two = (run([(rules, json.dumps(s), d) for s, d in made]) for _ in range(2))
     assert one == two
+
+# --- Apache Avro (Java) ---
+
+@pytest.fixture(scope="module")
+def apache_avro(tmp_path_factory):
+    """Asks it many questions at once: tests/integration/ApacheAvro.java."""
+    folder = tmp_path_factory.mktemp("avro")
+    path = f"{folder}:{CONVERTER}/*:{JARS}/*"
+    subprocess.run(["javac", "-cp", path, "-d", folder, ROOT / "tests" / "integration" / "ApacheAvro.java"], check=True)
+
+    def ask(questions):
+        lines = "".join("\t".join(q) + "\n" for q in questions)
+        done = subprocess.run(["java", "-Xmx300m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+                               "-cp", path, "ApacheAvro"], input=lines, capture_output=True, text=True, check=True, timeout=600)
+        answers = done.stdout.splitlines()
+        assert len(answers) == len(questions), done.stderr[-2000:]
+        return answers
+
+    return ask
+
+
+def base64_of(data):
+    return base64.b64encode(data).decode()
+
+
+@pytest.mark.parametrize("rule, change", [
+    ('path: "$..a", replace: {with: "***"}', lambda v: "***"),
+    ('path: "$..a", encrypt: {key: k, type: json}', lambda v: {"hex": "*"} if isinstance(v, dict) and list(v) == ["hex"] else "*"),
+])
+def test_apache_avro_writes_and_reads(apache_avro, rule, change):
+    """Random values of random schemas, written by it: it reads what comes out by the derived schema, which it accepts."""
+    schemas = [json.dumps(schema) for schema, _ in make(rule + "java", CASES)]
+    written = [a.split("\t") for a in apache_avro([("write", str(i), s) for i, s in enumerate(schemas)])]
+    assert not [w for w in written if w[0].startswith("!")]
+    cases = [(s, base64.b64decode(w[0]), json.loads(w[1])) for s, w in zip(schemas, written)]
+    results = run([(HEAD + f"  - {{{rule}}}\n", s, data) for s, data, _ in cases])
+    good = [(case, r) for case, r in zip(cases, results) if r[0] == "ok"]
+    assert {r[0] for r in results} <= {"ok", "avro_schema"} and len(good) > CASES * .8
+    read_back = apache_avro([("read", derived, base64_of(out)) for _, (_, derived, out) in good])
+    changed = 0
+
+    def blur(v):
+        """Ciphertexts are long, and no two are the same."""
+        return change(v) if "encrypt" in rule else v
+    for ((schema, data, value), (_, derived, out)), text in zip(good, read_back):
+        assert not text.startswith("!"), (text, schema, derived)
+        assert expected(json.loads(text), blur) == expected(value, change), (schema, derived)
+        assert "encrypt" not in rule or out == data or len(out) > len(data) + 20
+        changed += out != data
+    assert changed > CASES / 10
+
+
+def evolved(rnd, schema):
+    """The next version of a schema: a field more, one less, or a wider type."""
+    new = json.loads(json.dumps(schema))
+    record = rnd.choice([new, *(f["type"] for f in fields(new) if isinstance(f["type"], dict) and f["type"].get("type") == "record")])
+    kind = rnd.choice(["more", "less", "wider"])
+    if kind == "more":
+        name = rnd.choice([n for n in "abcdefg" if n not in [f["name"] for f in record["fields"]]])
+        record["fields"].insert(rnd.randint(0, len(record["fields"])), rnd.choice([
+            {"name": name, "type": "string", "default": "clear"}, {"name": name, "type": ["null", "int"], "default": None},
+            {"name": name, "type": {"type": "map", "values": "bytes"}, "default": {}},
+            {"name": name, "type": ["long", "null"], "default": 7}]))
+    elif kind == "less" and record["fields"]:
+        record["fields"].pop(rnd.randrange(len(record["fields"])))
+    for f in record["fields"] if kind == "wider" else ():
+        wider = {"int": "long", "float": "double", "string": ["null", "string"], "long": ["long", "string"]}
+        if isinstance(f["type"], str) and f["type"] in wider and "default" not in f:
+            f["type"] = wider[f["type"]]
+    return new
+
+
+@pytest.mark.parametrize("action", ["replace: {with: x}", "encrypt: {key: k, type: json}", "nullify: true", "mask: {}"])
+def test_apache_avro_finds_derived_schemas_as_compatible(apache_avro, action):
+    """BACKWARD, as a registry checks it: where a reader with the new schema reads what the old one wrote, one with the new derived
+    schema reads what was written with the old derived one. Not so where a type that became two is one in the other version."""
+    rnd = random.Random(action)
+    made = [(old, evolved(rnd, old)) for old, _ in make(action + "fits", CASES)]
+    pairs = [(json.dumps(old), json.dumps(new)) for old, new in made]
+    fits = apache_avro([("fits", new, old) for old, new in pairs])
+    pairs = [p for p, answer in zip(pairs, fits) if answer == "yes" and p[0] != p[1]]
+    assert len(pairs) > CASES / 4
+    rules = HEAD + f'  - {{path: "$..a", {action}}}\n'
+    derived = run([(rules, schema, b"") for pair in pairs for schema in pair])
+    both = [(old, new, a[1], b[1]) for (old, new), a, b in zip(pairs, derived[::2], derived[1::2])
+            if "avro_schema" not in (a[0], b[0]) and "_protected" not in a[1] + b[1]]
+    assert len(both) > len(pairs) * .5
+    for case, answer in zip(both, apache_avro([("fits", new, old) for _, _, old, new in both])):
+        assert answer == "yes", (answer, *case)

@@ -1,34 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """examples/debezium in Avro: PostgreSQL, Debezium with Apicurio's AvroConverter, a real registry, kveil, and fastavro and the
 converter as readers. The rules are those of the example."""
-import os
-import pathlib
-import shutil
 import subprocess
 
 import pytest
 
 from broker import JARS, free_port
 from conftest import Kveil, wait_for
-from registry import Apicurio
+from registry import CONVERTER, Apicurio
 from test_avro_run import unpack
-from test_debezium import CLEAR, EXAMPLE, PLUGINS, ROOT, Postgres, adapt
+from test_debezium import CLEAR, EXAMPLE, PLUGINS, Postgres, adapt
 
-CONVERTER = pathlib.Path(os.environ.get("KVEIL_APICURIO_CONVERTER", ROOT / ".cache" / "connect-converters" / "apicurio-2.6.13.Final"))
 TOPIC = "avro.public.users"
 EVENTS = 10  # as in test_debezium.py
 CLASS = "io.apicurio.registry.utils.converter.AvroConverter"
 
 
 
-def settings(registry):
-    of = {"registry.url": f"http://127.0.0.1:{registry.port}/apis/registry/v2", "registry.auto-register": "true",
-          "registry.as-confluent": "true", "registry.use-id": "contentId", "registry.headers.enabled": "false"}
-    return [f"apicurio.{key}={value}" for key, value in of.items()]
-
-
 def converter(registry, side):
-    return "".join([f"{side}.converter={CLASS}\n", *(f"{side}.converter.{s}\n" for s in settings(registry))])
+    return "".join([f"{side}.converter={CLASS}\n", *(f"{side}.converter.{s}\n" for s in registry.serializers())])
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +111,7 @@ def test_nothing_in_clear_and_all_of_it_can_be_read(pipeline):
 def test_the_converter_reads_it_with_its_schemas(pipeline, read_connect):
     """Apicurio's deserializer in Kafka Connect: names of changed columns' semantic types are gone, those of others are there."""
     _, after, _, registry = pipeline
-    values, keys = (read_connect([part for part in parts if part], CLASS, *settings(registry), jars=CONVERTER)
+    values, keys = (read_connect([part for part in parts if part], CLASS, *registry.serializers(), jars=CONVERTER)
                     for parts in ([m.value() for m in after], [m.key() for m in after]))
     rows = [v for v in values if "$.after.id" in v]
     for v in rows:

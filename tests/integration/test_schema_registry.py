@@ -13,10 +13,10 @@ import time
 import fastavro
 import pytest
 
-from broker import free_port
+from broker import JARS, free_port
 from conftest import KVEIL
 from custodian import certificate
-from registry import Apicurio, Stub, error, slowly
+from registry import CONVERTER, ROOT, Apicurio, Stub, error, slowly
 
 USER = {"type": "record", "name": "User", "namespace": "com.acme", "fields": [{"name": "phone", "type": "string"},
                                                                              {"name": "age", "type": "int", "default": 0}]}
@@ -481,4 +481,46 @@ def test_confluents_serializers(make_kveil, kafka, apicurio):
                           "other": [{**a, "zip": None if a["zip"] is None else "*" * len(str(a["zip"]))} for a in value["other"]],
                           "note": value["note"] and "-"}
     assert f"{k.secure}-value" in apicurio.call("GET", "/subjects") and kafka.end_offsets(k.dead) == {0: 0}
+    assert k.stop() == 0
+
+
+@pytest.mark.timeout(900)  # two servers of Java start within it
+def test_apicurios_serializers(make_kveil, kafka, apicurio, tmp_path):
+    """The same with Apicurio's own for Kafka, in the framing that they share with Confluent's."""
+    path = f"{tmp_path}:{CONVERTER}/*:{JARS}/*"
+    subprocess.run(["javac", "-cp", path, "-d", tmp_path, ROOT / "tests" / "integration" / "ApicurioSerde.java"], check=True)
+
+    def ask(*questions):
+        done = subprocess.run(["java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", path,
+                               "ApicurioSerde", *apicurio.serializers()],
+                              input="".join("\t".join(q) + "\n" for q in questions), capture_output=True, text=True, timeout=300)
+        answers = done.stdout.split("\n")[:-1]
+        assert len(answers) == len(questions) and not [a for a in answers if a.startswith("!")], done.stdout + done.stderr[-2000:]
+        return answers
+    k = make_kveil()
+    k.config(kafka.bootstrap, extra=f"schema_registry: {{url: '{apicurio.url}', timeout: 20s}}\n")
+    k.rules("""\
+  - {path: "$.phone", mask: {keep_last: 4}}
+  - {path: "$.level", replace: {with: "-"}}
+  - {path: "$.scan", encrypt: {key: pii}}
+""")
+    rules = k.dir / "rules" / f"{k.name}.yaml"
+    rules.write_text(rules.read_text().replace("format: json", "format: avro"))
+    fields = [{"name": "phone", "type": ["null", "string"], "default": None}, {"name": "n", "type": "long"},
+              {"name": "level", "type": {"type": "enum", "name": "Level", "symbols": ["LOW", "HIGH"]}},
+              {"name": "scan", "type": {"type": "fixed", "name": "Scan", "size": 6}}]
+    one = json.dumps(record("Person", *[f["type"] for f in fields]) | {"fields": fields})
+    two = json.dumps(json.loads(one) | {"fields": fields + [{"name": "more", "type": "double", "default": 0.5}]})
+    values = [{"phone": {"string": "13812345678"}, "n": n, "level": "HIGH", "scan": "CANARY"} for n in range(6)]
+    for n, value in enumerate(values):  # two versions in turn
+        value.update({"more": 1.5} if n % 2 else {})
+    written = ask(*(("write", k.topic, two if n % 2 else one, json.dumps(v)) for n, v in enumerate(values)))
+    kafka.produce(k.topic, [base64.b64decode(w) for w in written])
+    k.init().start()
+    got = kafka.consume(k.secure, len(values), timeout=100)
+    for value, text in zip(values, ask(*(("read", k.secure, base64.b64encode(m.value()).decode()) for m in got))):
+        opened, want = json.loads(text), {**value, "phone": {"string": "*******5678"}, "level": "-"}
+        assert b"CANARY" not in got[value["n"]].value() and len(opened.pop("scan")) > 20 and want.pop("scan")
+        assert opened == want
+    assert len(apicurio.call("GET", f"/subjects/{k.secure}-value/versions")) == 2 and kafka.end_offsets(k.dead) == {0: 0}
     assert k.stop() == 0
