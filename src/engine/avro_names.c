@@ -178,7 +178,7 @@ static void look_back(const struct kveil_engine *e, struct kveil_engine_schema *
 	for (size_t i = s->tags.own; i < s->tags.count; i++)
 		if (strcmp(s->tags.more[i].path, name) == 0 && !is_in(tags, count, s->tags.more[i].tag))
 			tell(e, s,
-			     format(s, "%s is tagged %s no longer: it stays protected until rules are reloaded", now,
+			     format(s, "%s is tagged %s no longer: it stays protected until SIGHUP", now,
 				    s->tags.more[i].tag));
 }
 

@@ -16,7 +16,7 @@ bool kveil_plan_has_tags(const struct kveil_plan *p);
 const char *kveil_plan_tag_property(const struct kveil_plan *p);
 /* What the plan's rules have met; the one thing of a plan that changes, and any thread may add to it. */
 struct kveil_seen *kveil_plan_seen(const struct kveil_plan *p);
-/* Rules that were taken anew forget the tags that schemas had before. Before any other thread has the plan. */
+/* Rules that SIGHUP took anew forget the tags that schemas had before. Before any other thread has the plan. */
 void kveil_plan_forget_tags(struct kveil_plan *p);
 bool kveil_plan_forgets_tags(const struct kveil_plan *p);
 

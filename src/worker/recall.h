@@ -8,7 +8,7 @@
  *   restart
  *   writer's v2  phone          ─► the latest of its type is derived 2: phone is still PII
  *
- * Rules that were taken anew derive a schema without the tag; then that is the latest, and says so.
+ * Rules that SIGHUP took anew derive a schema without the tag; then that is the latest, and says so.
  */
 #ifndef KVEIL_WORKER_RECALL_H
 #define KVEIL_WORKER_RECALL_H
@@ -25,7 +25,7 @@ struct kveil_recall_from {
 
 /* Of one subject and engine. */
 struct kveil_recalled {
-	bool forgets; /* the rules were taken anew: what stood there before the first call tells nothing */
+	bool forgets; /* SIGHUP took the rules anew: what stood there before the first call tells nothing */
 	bool has_begun;
 	uint32_t forgotten; /* versions up to this */
 };

@@ -320,7 +320,7 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 	}
 	kveil_report_clear(&report);
 	kveil_cell_set(successful, set ? 1 : 0);
-	for (size_t i = 0; set && i < set->count; i++)
+	for (size_t i = 0; set && asked && i < set->count; i++)
 		kveil_plan_forget_tags(set->plans[i]);
 	if (set) {
 		kveil_cell_set(timestamp, (double)kveil_clock_wall_ms() / 1000);
