@@ -58,7 +58,7 @@ struct contestant {
 static struct kveil_engine *make_engine(struct kveil_keyring *ring, const char *rules)
 {
 	struct kveil_report report = {0};
-	struct kveil_engine *e;
+	struct kveil_engine *e = NULL;
 	struct kveil_error err;
 	struct kveil_plan *plan = kveil_plan_load(rules, NULL, &report);
 

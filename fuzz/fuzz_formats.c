@@ -32,7 +32,7 @@ static struct kveil_engine *make_engine(struct kveil_keyring *ring, const char *
 {
 	struct kveil_report report = {0};
 	struct kveil_plan *plan = kveil_plan_parse(kveil_span_str(yaml), "f.yaml", NULL, &report);
-	struct kveil_engine *e;
+	struct kveil_engine *e = NULL;
 
 	check(plan && kveil_engine_new(plan, ring, NULL, &e, NULL) == KVEIL_OK);
 	kveil_report_clear(&report);

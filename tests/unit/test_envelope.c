@@ -303,8 +303,8 @@ static void shapes_that_hide_rows_are_refused(void **state)
 	    "{\"schema\":{\"type\":\"string\"},\"payload\":\"{\\\"a\\\":1}\"}",
 	    "{\"after\":[{\"a\":\"x\"}],\"source\":{},\"ts_ms\":1}",
 	    "{\"schema\":null,\"payload\":[{\"a\":\"x\"}]}",
-	    "{\"_id\":{},\"operationType\":\"insert\",\"fullDocument\":{\"a\":\"x\"},\"ns\":{\"db\":\"d\"},"
-	    "\"documentKey\":{\"_id\":1}}",
+	    ("{\"_id\":{},\"operationType\":\"insert\",\"fullDocument\":{\"a\":\"x\"},\"ns\":{\"db\":\"d\"},"
+	     "\"documentKey\":{\"_id\":1}}"),
 	    "{\"_id\":{},\"operationType\":\"delete\",\"ns\":{\"db\":\"d\"},\"documentKey\":{\"a\":\"x\"}}",
 	};
 	struct rig r;

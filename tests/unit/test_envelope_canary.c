@@ -385,7 +385,7 @@ static void look(struct kveil_span s)
 {
 	/* Without the first letter, which may be spelled as an escape; base64 of it at the three places in a group,
 	 * without the characters that neighbours share; hex. */
-	static const char *const spellings[] = {CANARY + 1,    "Q0FOQVJZWlFY",       "NBTkFSWVpRW",
+	static const char *const spellings[] = {&CANARY[1],    "Q0FOQVJZWlFY",       "NBTkFSWVpRW",
 						"DQU5BUllaUV", "43414e4152595a5158", "43414E4152595A5158"};
 
 	for (size_t i = 0; s.data && i < sizeof spellings / sizeof *spellings; i++)

@@ -240,7 +240,7 @@ static void killed_at_any_step_it_is_whole(void **state)
 			if (kveil_keystore_open(&f.config, &ks, &err))
 				_exit(1);
 			steps_left = steps;
-			status = kveil_keys_evict(ks, &old, 1, &r, &err);
+			status = (int)kveil_keys_evict(ks, &old, 1, &r, &err);
 			_exit(status == KVEIL_E_NOT_FOUND ? 3 : status ? 2 : 0);
 		}
 		assert_int_equal(waitpid(child, &status, 0), child);
