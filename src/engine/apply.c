@@ -200,19 +200,17 @@ static enum kveil_status find_ad(struct kveil_engine *e, const struct kveil_boun
 {
 	enum kveil_status st = KVEIL_OK;
 
-	call->ad = r->ad;
-	call->ad_read = r->ad_read;
 	if (!r->action->needs_ad)
 		return KVEIL_OK;
-	if (!r->ad.data && r->rule->ad) {
+	if (!call->ad.data && r->rule->ad) {
 		st = fill_template(e, r, spot, r->rule->ad, &call->ad, err);
 		if (!st && call->ad.len == 0)
 			st = kveil_fail(err, KVEIL_E_BAD_TEMPLATE_VALUE, "the associated data comes out empty");
 		return st;
 	}
-	if (!r->ad.data)
+	if (!call->ad.data)
 		st = place_ad(e, r, spot, r->ad_names_target, &call->ad, err);
-	if (!st && r->wants_ad_read && !r->ad_read.data)
+	if (!st && r->wants_ad_read && !call->ad_read.data)
 		st = place_ad(e, r, spot, false, &call->ad_read, err);
 	if (!st && r->may_join)
 		join_ad(call);
@@ -278,16 +276,22 @@ static bool is_wrapped(struct kveil_engine *e, const struct kveil_bound_rule *r,
 	       r->kinds & KVEIL_KIND_BIT(KVEIL_KIND_STRING) && read_wrapped(e, spot, ret);
 }
 
+static enum kveil_status check_text(struct kveil_span text, struct kveil_error *err)
+{
+	if (kveil_utf8_valid_prefix(text.data, text.len) == text.len)
+		return KVEIL_OK;
+	return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "the result is not UTF-8 text");
+}
+
 /* A string's content stands in out from `content` on, behind an opening quote: escapes it if it must be, closes it. */
 static enum kveil_status close_text(struct kveil_engine *e, const struct kveil_format *f, struct kveil_buf *out,
 				    size_t content, struct kveil_error *err)
 {
 	struct kveil_span text = {out->data + content, out->len - content};
 
-	if (kveil_utf8_valid_prefix(text.data, text.len) != text.len)
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "the result is not UTF-8 text");
-	if (!f->quote)
-		return KVEIL_OK;
+	enum kveil_status st = check_text(text, err);
+	if (st || !f->quote)
+		return st;
 	if (!kveil_json_needs_escape(text)) {
 		kveil_buf_append_byte(out, f->quote);
 		return KVEIL_OK;
@@ -322,9 +326,7 @@ static enum kveil_status finish_typed(struct kveil_engine *e, const struct kveil
 	*ret = kind == KVEIL_RESULT_REMOVE ? KVEIL_EFFECT_REMOVED : KVEIL_EFFECT_WRITTEN;
 	if ((kind == KVEIL_RESULT_NULL || kind == KVEIL_RESULT_REMOVE) && text.len)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "an action wrote a value that it took back");
-	if (kind == KVEIL_RESULT_TEXT && kveil_utf8_valid_prefix(text.data, text.len) != text.len)
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "the result is not UTF-8 text");
-	return KVEIL_OK;
+	return kind == KVEIL_RESULT_TEXT ? check_text(text, err) : KVEIL_OK;
 }
 
 /* Turns what the action appended behind `start` (and an opening quote) into the format's syntax. */
@@ -388,8 +390,7 @@ static enum kveil_status find_key_and_ad(struct kveil_engine *e, const struct kv
 {
 	enum kveil_status st = KVEIL_OK;
 
-	call->key = r->key;
-	call->key2 = r->key2;
+	*call = r->call;
 	if (!call->key)
 		st = find_key(e, r, spot, r->rule->key, r->rule->key_use, &call->key, err);
 	if (!st && !call->key2)
@@ -400,7 +401,7 @@ static enum kveil_status find_key_and_ad(struct kveil_engine *e, const struct kv
 struct kveil_span kveil_engine_ad_to_show(struct kveil_engine *e, const struct kveil_bound_rule *r,
 					  const struct kveil_spot *spot)
 {
-	struct kveil_action_call call = {0};
+	struct kveil_action_call call;
 
 	if (!r->action->needs_ad || (r->rule->ad && !r->rule->ad->is_constant))
 		return KVEIL_SPAN_NULL;
@@ -417,38 +418,58 @@ static enum kveil_status other_kind(const struct kveil_action *a, enum kveil_kin
 	return status;
 }
 
+/* What only the record tells. */
+static enum kveil_status complete_call(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				       const struct kveil_spot *spot, struct kveil_action_call *call,
+				       struct kveil_error *err)
+{
+	enum kveil_status st = find_key_and_ad(e, r, spot, call, err);
+
+	if (!st && r->in_key_row && !r->rule->on_key_any && !(r->action->keeps_apart && r->action->keeps_apart(call)))
+		st = kveil_engine_key_column(
+		    err, "the record's key holds this column, and its rule does not keep keys apart");
+	return st;
+}
+
+/* The value as the action takes it. */
+static enum kveil_status find_value(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				    const struct kveil_spot *spot, bool quoted, struct kveil_value *room,
+				    const struct kveil_value **ret, struct kveil_error *err)
+{
+	bool takes = r->kinds & KVEIL_KIND_BIT(spot->match.kind);
+
+	*ret = room;
+	if (__builtin_expect(!takes, 0) && is_wrapped(e, r, spot, room))
+		return KVEIL_OK;
+	if (__builtin_expect(!takes, 0) && !is_spelled(e, r, spot))
+		return other_kind(r->action, spot->match.kind, err);
+	*ret = read_value(e, spot, quoted, room);
+	return *ret ? KVEIL_OK : kveil_no_memory(err, "a record");
+}
+
 static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
 			       struct kveil_buf *out, enum kveil_effect *ret, struct kveil_error *err)
 {
 	const struct kveil_format *f = e->parts[spot->part].format;
-	struct kveil_action_call call = {.params = r->rule->params, .arena = &e->arena};
+	const struct kveil_action_call *call = &r->call;
+	struct kveil_action_call made;
 	struct kveil_value room;
-	const struct kveil_value *in = NULL;
+	const struct kveil_value *in;
 	enum kveil_result_kind kind = (enum kveil_result_kind) - 1;
 	size_t start = out->len;
 
-	bool takes = r->kinds & KVEIL_KIND_BIT(spot->match.kind);
-	if (__builtin_expect(!takes, 0) && is_wrapped(e, r, spot, &room))
-		in = &room;
-	if (__builtin_expect(!takes, 0) && !in && !is_spelled(e, r, spot))
-		return other_kind(r->action, spot->match.kind, err);
-	if (!in)
-		in = read_value(e, spot, f->quote != 0, &room);
-	if (!in)
-		return kveil_no_memory(err, "a record");
-	enum kveil_status st = find_key_and_ad(e, r, spot, &call, err);
-	if (!st && r->in_key_row && !r->rule->on_key_any && !(r->action->keeps_apart && r->action->keeps_apart(&call)))
-		st = kveil_engine_key_column(
-		    err, "the record's key holds this column, and its rule does not keep keys apart");
+	enum kveil_status st = find_value(e, r, spot, f->quote != 0, &room, &in, err);
+	if (!st && __builtin_expect(!r->is_settled, 0)) {
+		st = complete_call(e, r, spot, &made, err);
+		call = &made;
+	}
 	if (st)
 		return st;
 	/* Most results are strings: the quote goes in front, and the action writes behind it. */
 	if (f->quote)
 		kveil_buf_append_byte(out, f->quote);
-	st = r->action->apply(&call, in, out, &kind, err);
-	if (!st)
-		st = finish(e, f, out, start, kind, ret, err);
-	return st;
+	st = r->action->apply(call, in, out, &kind, err);
+	return st ? st : finish(e, f, out, start, kind, ret, err);
 }
 
 static bool is_number_byte(uint8_t c)
@@ -557,10 +578,20 @@ static inline bool may_be_absent(const struct kveil_engine *e, const struct kvei
 {
 	const struct kveil_match *m = &spot->match;
 
+	if (!e->absent_lengths)
+		return false;
 	if (m->kind != KVEIL_KIND_STRING || m->flags & KVEIL_NODE_VALUE_ESCAPED || spot->value ||
 	    !e->parts[spot->part].format->quote)
-		return e->absent_lengths != 0;
+		return true;
 	return e->absent_lengths >> ((m->end - m->start - 2) & 63) & 1;
+}
+
+/* What a failed action has written. */
+static void take_back(struct kveil_buf *out, size_t start)
+{
+	if (out->len > start)
+		kveil_secret_wipe(out->data + start, out->len - start);
+	out->len = start;
 }
 
 enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
@@ -587,9 +618,7 @@ enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_
 	if (!st && !kveil_buf_ok(out))
 		st = kveil_no_memory(err, "a record");
 	if (__builtin_expect(st != KVEIL_OK, 0)) {
-		if (out->len > start)
-			kveil_secret_wipe(out->data + start, out->len - start);
-		out->len = start;
+		take_back(out, start);
 		bool fills = false;
 		struct kveil_error scrap;
 		if (st == KVEIL_E_VALUE_OUT_OF_DOMAIN && !is_filler(e, r, spot, &fills, &scrap) && fills) {

@@ -46,7 +46,7 @@ static bool reads_tape(const struct kveil_engine *e, const struct kveil_bound_ru
 
 	if (may_fill || r->when || r->tables || has_holes(r->key) || has_holes(r->key2) || has_holes(r->ad))
 		return true;
-	return (b->action->wants_raw && b->action->wants_raw(r->params)) || (b->ad_prefix.data && !b->ad.data);
+	return (b->action->wants_raw && b->action->wants_raw(r->params)) || (b->ad_prefix.data && !b->call.ad.data);
 }
 
 /* Does something outside the value's own places read its tape? */

@@ -51,21 +51,21 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 		return KVEIL_OK;
 	if (r->ad) {
 		if (r->ad->is_constant)
-			b->ad = r->ad->pieces[0].text;
-		if (r->ad->is_constant && b->ad.len == 0)
+			b->call.ad = r->ad->pieces[0].text;
+		if (r->ad->is_constant && b->call.ad.len == 0)
 			return kveil_fail(err, KVEIL_E_RULES, "associated data is never empty");
 		return KVEIL_OK;
 	}
 	if (!e->plan->name || !e->plan->name[0])
 		return kveil_fail(err, KVEIL_E_RULES, "a file that encrypts or decrypts needs a `name`");
-	b->may_join = !b->key || kveil_key_join(b->key).data || (b->key2 && kveil_key_join(b->key2).data) ||
-		      (r->key2_use && !b->key2);
+	b->may_join = !b->call.key || kveil_key_join(b->call.key).data ||
+		      (b->call.key2 && kveil_key_join(b->call.key2).data) || (r->key2_use && !b->call.key2);
 	kveil_buf_append_str(&text, e->plan->name);
 	kveil_buf_append_str(&text, ":");
 	if (b->part == KVEIL_PART_HEADER) {
 		kveil_buf_append_str(&text, "header:");
 		kveil_buf_append_str(&text, r->header_name);
-		return keep_buf(e, &text, &b->ad) ? KVEIL_OK : kveil_no_memory(err, "an engine");
+		return keep_buf(e, &text, &b->call.ad) ? KVEIL_OK : kveil_no_memory(err, "an engine");
 	}
 	/* A rule for the row means the same value in the key: there too the path is the row's. */
 	if (r->part == KVEIL_PART_KEY)
@@ -80,11 +80,21 @@ static enum kveil_status bind_ad(struct kveil_engine *e, struct kveil_bound_rule
 		return KVEIL_OK;
 	/* A bare key has no path of its own. */
 	const struct kveil_path *place = b->is_bare_key ? e->plan->key_column : r->path;
-	if (!bind_place(e, b->ad_names_target ? r->to : place, b->ad_prefix, &b->ad))
+	if (!bind_place(e, b->ad_names_target ? r->to : place, b->ad_prefix, &b->call.ad))
 		return kveil_no_memory(err, "an engine");
-	if (b->wants_ad_read && !bind_place(e, place, b->ad_prefix, &b->ad_read))
+	if (b->wants_ad_read && !bind_place(e, place, b->ad_prefix, &b->call.ad_read))
 		return kveil_no_memory(err, "an engine");
 	return KVEIL_OK;
+}
+
+/* Is there nothing about the call that a record could still tell? */
+static bool is_settled(const struct kveil_bound_rule *b)
+{
+	const struct kveil_rule *r = b->rule;
+	bool lacks_key = (r->key && r->key_use && !b->call.key) || (r->key2 && r->key2_use && !b->call.key2);
+	bool lacks_ad = b->action->needs_ad && (!b->call.ad.data || (b->wants_ad_read && !b->call.ad_read.data));
+
+	return !lacks_key && !lacks_ad && !b->may_join && !b->in_key_row;
 }
 
 static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_rule *b, struct kveil_error *err)
@@ -93,6 +103,7 @@ static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_ru
 	const struct kveil_action *a = r->action;
 
 	b->action = a;
+	b->call = (struct kveil_action_call){.params = r->params, .arena = &e->arena};
 	b->kinds = a->kinds_for ? a->kinds_for(r->params) : a->kinds;
 	b->streams = b->part == KVEIL_PART_HEADER || kveil_path_is_streamable(b->own);
 	/* An envelope's own conditions come up once in a while, and texts where rows are objects. */
@@ -102,11 +113,12 @@ static enum kveil_status bind_rule(struct kveil_engine *e, struct kveil_bound_ru
 	b->matches = &e->matches[r->index];
 	if (r->to && !b->in_key_row && (b->part == KVEIL_PART_HEADER || !e->parts[b->part].format->has_paths))
 		return kveil_fail(err, KVEIL_E_RULES, "`to` needs a part with members");
-	enum kveil_status st = bind_key(e, r->key, r->key_use, &b->key, err);
+	enum kveil_status st = bind_key(e, r->key, r->key_use, &b->call.key, err);
 	if (!st)
-		st = bind_key(e, r->key2, r->key2_use, &b->key2, err);
+		st = bind_key(e, r->key2, r->key2_use, &b->call.key2, err);
 	if (!st)
 		st = bind_ad(e, b, err);
+	b->is_settled = is_settled(b);
 	if (st) {
 		kveil_error_where(err, e->plan->file, r->line, r->column);
 		kveil_error_rule(err, r->id);
@@ -175,7 +187,7 @@ static enum kveil_status make_automaton(struct kveil_engine *e, enum kveil_part 
 		if (b->from == KVEIL_STAGE_PARTIAL)
 			continue;
 		*ret_all_stream &= b->streams;
-		bool is_place_bound = b->ad_prefix.data && !b->ad.data; /* `to` goes over the tape */
+		bool is_place_bound = b->ad_prefix.data && !b->call.ad.data; /* `to` goes over the tape */
 		if (b->streams)
 			rows[n++] = (struct kveil_automaton_path){b->path, i, twin_of(e, i), is_place_bound};
 	}

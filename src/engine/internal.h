@@ -67,10 +67,9 @@ struct kveil_bound_rule {
 	bool is_text_column;         /* the envelope's text_column, in a key: the text is the value where it holds no JSON */
 	bool is_spelled_in_key;      /* as this envelope's keys spell columns, where that is not as rows do */
 	uint32_t event_above;        /* steps from the row up to the event that holds it; 0: a flat row */
-	struct kveil_key *key, *key2; /* NULL: none, or named by a template */
-	struct kveil_span ad;        /* whole, when it is known before any record; else data NULL */
+	struct kveil_action_call call; /* what is known of it before any record: keys that no template names, whole ad */
+	bool is_settled;             /* that is all of it */
 	struct kveil_span ad_prefix; /* "orders:" or "orders:key:"; the path of the place follows */
-	struct kveil_span ad_read;   /* the same of the place read, for what opens there and seals elsewhere */
 	bool ad_names_target;        /* the place is where `to` writes, not where the value stood */
 	bool wants_ad_read;
 	bool may_join;               /* a key's own scope may stand in for ad and ad_read */
