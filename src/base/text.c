@@ -10,19 +10,6 @@ static const char base64_alphabet[65] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm
 static const char base64url_alphabet[65] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 static const char hex_digits[17] = "0123456789abcdef";
 
-size_t kveil_text_encoded_len(enum kveil_encoding e, size_t n)
-{
-	switch (e) {
-	case KVEIL_BASE64:
-		return (n + 2) / 3 * 4;
-	case KVEIL_BASE64URL:
-		return n / 3 * 4 + (n % 3 ? n % 3 + 1 : 0);
-	case KVEIL_HEX:
-		return n * 2;
-	}
-	return 0;
-}
-
 #if defined(__x86_64__)
 /*
  * Twelve bytes become sixteen characters in one register. Every protected record carries some base64 of about fifty
@@ -60,7 +47,7 @@ __attribute__((target("ssse3"))) static size_t base64_encode_blocks(const uint8_
 }
 #endif
 
-static void base64_encode(const uint8_t *src, size_t n, uint8_t *dst, const char *alphabet, bool pad)
+static inline void base64_encode(const uint8_t *src, size_t n, uint8_t *dst, const char *alphabet, bool pad)
 {
 	size_t i = 0;
 
@@ -251,19 +238,26 @@ static size_t utf8_sequence(const uint8_t *s, size_t len)
 	return n;
 }
 
+static inline bool are_ascii(const uint8_t s[8])
+{
+	uint64_t word;
+
+	memcpy(&word, s, sizeof word);
+	return !(word & 0x8080808080808080u);
+}
+
 size_t kveil_utf8_valid_prefix(const uint8_t *s, size_t len)
 {
 	size_t i = 0;
 
 	while (i < len) {
-		if (len - i >= 8) {
-			uint64_t word;
-			memcpy(&word, s + i, 8);
-			if (!(word & 0x8080808080808080u)) {
-				i += 8;
-				continue;
-			}
+		if (len - i >= 8 && are_ascii(s + i)) {
+			i += 8;
+			continue;
 		}
+		/* Fewer are left: with some that are known. */
+		if (len - i < 8 && len >= 8 && are_ascii(s + len - 8))
+			return len;
 		size_t n = utf8_sequence(s + i, len - i);
 		if (n == 0)
 			break;

@@ -11,7 +11,18 @@
 enum kveil_encoding { KVEIL_BASE64, KVEIL_BASE64URL /* unpadded */, KVEIL_HEX /* lower */ };
 
 /* Characters that n bytes become. */
-size_t kveil_text_encoded_len(enum kveil_encoding e, size_t n);
+static inline size_t kveil_text_encoded_len(enum kveil_encoding e, size_t n)
+{
+	switch (e) {
+	case KVEIL_BASE64:
+		return (n + 2) / 3 * 4;
+	case KVEIL_BASE64URL:
+		return n / 3 * 4 + (n % 3 ? n % 3 + 1 : 0);
+	case KVEIL_HEX:
+		return n * 2;
+	}
+	return 0;
+}
 /* Writes exactly kveil_text_encoded_len characters, no NUL. */
 void kveil_text_encode(enum kveil_encoding e, const uint8_t *src, size_t n, uint8_t *dst);
 /* An upper bound of the bytes that n characters can hold. */
@@ -21,6 +32,26 @@ bool kveil_text_decode(enum kveil_encoding e, const uint8_t *src, size_t n, uint
 
 /* Length of the valid prefix; == len when all is well-formed (no surrogates, no overlongs, <= U+10FFFF). */
 size_t kveil_utf8_valid_prefix(const uint8_t *s, size_t len);
+
+/* Are all bytes below 0x80? Most texts are short, and this tells without a call. */
+static inline bool kveil_text_is_ascii(struct kveil_span s)
+{
+	const uint64_t highs = 0x8080808080808080u;
+	uint64_t word, all = 0;
+	size_t i = 0;
+
+	for (; i + sizeof word <= s.len; i += sizeof word) {
+		memcpy(&word, s.data + i, sizeof word);
+		all |= word;
+	}
+	if (s.len >= sizeof word) {
+		memcpy(&word, s.data + s.len - sizeof word, sizeof word);
+		return !((all | word) & highs);
+	}
+	for (; i < s.len; i++)
+		all |= s.data[i];
+	return !(all & highs);
+}
 
 /* The candidate nearest to word (Damerau-Levenshtein, at most 2 edits and a third of the length), or NULL:
  * for "did you mean". candidates ends with NULL. */

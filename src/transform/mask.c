@@ -93,16 +93,55 @@ static void write_part(struct kveil_buf *out, const struct mask *p, struct kveil
 			memcpy(room + i * n, p->mark, n);
 }
 
+/* Eight bytes in a word: has each its high bit clear, and is none of them a control character, '"' or '\\'? */
+static inline bool is_plain_word(uint64_t v)
+{
+	const uint64_t ones = 0x0101010101010101u, highs = ones * 0x80;
+	uint64_t quote = v ^ (ones * '"'), backslash = v ^ (ones * '\\');
+
+	return !((v | (v + ones) | (v - ones * 0x20) | (quote - ones) | (backslash - ones)) & highs);
+}
+
 /* Bytes are characters, and none needs escaping: what phones, cards and accounts are. */
 static bool is_plain_ascii(struct kveil_span s)
 {
-	uint8_t bad = 0;
+	uint64_t word = 0x2020202020202020u; /* as plain as what is missing in front of fewer than eight */
+	bool plain = true;
 
-	for (size_t i = 0; i < s.len; i++) {
-		uint8_t c = s.data[i];
-		bad |= (uint8_t)((c < 0x20) | (c > 0x7e) | (c == '"') | (c == '\\'));
+	for (size_t i = 0; i + sizeof word <= s.len; i += sizeof word) {
+		memcpy(&word, s.data + i, sizeof word);
+		plain &= is_plain_word(word);
 	}
-	return !bad;
+	if (s.len >= sizeof word)
+		memcpy(&word, s.data + s.len - sizeof word, sizeof word);
+	else
+		for (size_t i = 0; i < s.len; i++)
+			word = word << 8 | s.data[i];
+	return plain && is_plain_word(word);
+}
+
+/* The same of a mark, which is a character. */
+static bool is_plain_mark(const char *mark)
+{
+	return is_plain_ascii(kveil_span_of(mark, mark[1] ? strlen(mark) : 1));
+}
+
+/* The same where both the text's characters and the mark are bytes. What is masked is never copied. */
+static bool mask_bytes(char mark, bool mask_outer, struct kveil_span text, size_t a, size_t b, struct kveil_buf *out)
+{
+	uint8_t *room = kveil_buf_reserve(out, text.len);
+
+	if (!room)
+		return false;
+	out->len += text.len;
+	memset(room, mark, text.len);
+	if (mask_outer) {
+		memcpy(room + a, text.data + a, b - a);
+	} else {
+		memcpy(room, text.data, a);
+		memcpy(room + b, text.data + b, text.len - b);
+	}
+	return true;
 }
 
 static size_t skip_clusters(struct kveil_span s, size_t at, size_t clusters)
@@ -121,11 +160,15 @@ static enum kveil_status mask_apply(const struct kveil_action_call *call, const 
 	size_t n = ascii ? text.len : kveil_grapheme_count(text.data, text.len), a, b;
 
 	cut(p, mask_outer, n, &a, &b);
+	if (ascii && is_plain_mark(p->mark) && !p->mark[1]) {
+		*ret = KVEIL_RESULT_ASCII;
+		return mask_bytes(p->mark[0], mask_outer, text, a, b, out) ? KVEIL_OK : kveil_no_memory(err, NULL);
+	}
 	size_t a_at = ascii ? a : skip_clusters(text, 0, a), b_at = ascii ? b : skip_clusters(text, a_at, b - a);
 	write_part(out, p, kveil_span_of(text.data, a_at), a, mask_outer);
 	write_part(out, p, kveil_span_of(text.data + a_at, b_at - a_at), b - a, !mask_outer);
 	write_part(out, p, kveil_span_of(text.data + b_at, text.len - b_at), n - b, mask_outer);
-	*ret = ascii && is_plain_ascii(kveil_span_str(p->mark)) ? KVEIL_RESULT_ASCII : KVEIL_RESULT_TEXT;
+	*ret = ascii && is_plain_mark(p->mark) ? KVEIL_RESULT_ASCII : KVEIL_RESULT_TEXT;
 	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, NULL);
 }
 

@@ -8,8 +8,8 @@ const char *const kveil_sealed_encodings[] = {
     [KVEIL_BASE64] = "base64", [KVEIL_BASE64URL] = "base64url", [KVEIL_HEX] = "hex", NULL};
 const char *const kveil_sealed_types[] = {[KVEIL_SEALED_STRING] = "string", [KVEIL_SEALED_JSON] = "json", NULL};
 
-enum kveil_status kveil_sealed_encode(struct kveil_span bytes, enum kveil_encoding encoding, struct kveil_buf *out,
-				      struct kveil_error *err)
+static inline enum kveil_status encode(struct kveil_span bytes, enum kveil_encoding encoding, struct kveil_buf *out,
+				       struct kveil_error *err)
 {
 	size_t n = kveil_text_encoded_len(encoding, bytes.len);
 	uint8_t *room = kveil_buf_reserve(out, n);
@@ -19,6 +19,12 @@ enum kveil_status kveil_sealed_encode(struct kveil_span bytes, enum kveil_encodi
 	kveil_text_encode(encoding, bytes.data, bytes.len, room);
 	out->len += n;
 	return KVEIL_OK;
+}
+
+enum kveil_status kveil_sealed_encode(struct kveil_span bytes, enum kveil_encoding encoding, struct kveil_buf *out,
+				      struct kveil_error *err)
+{
+	return encode(bytes, encoding, out, err);
 }
 
 enum kveil_status kveil_sealed_write_bytes(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain,
@@ -46,7 +52,7 @@ enum kveil_status kveil_sealed_write(struct kveil_key *key, struct kveil_span ad
 	if (!sealed)
 		return kveil_no_memory(err, NULL);
 	enum kveil_status s = kveil_key_seal(key, ad, plain, sealed, &n, err);
-	return s ? s : kveil_sealed_encode(kveil_span_of(sealed, n), encoding, out, err);
+	return s ? s : encode(kveil_span_of(sealed, n), encoding, out, err);
 }
 
 enum kveil_status kveil_sealed_read_bytes(const struct kveil_action_call *call, struct kveil_span bytes,
