@@ -9,6 +9,7 @@
 #include "base/secret.h"
 #include "crypto/rows.h"
 
+#include <endian.h>
 #include <openssl/sha.h>
 
 struct hmac_sha256 {
@@ -61,9 +62,51 @@ static enum kveil_status sha256_new(struct kveil_span key, struct kveil_cipher *
 	return KVEIL_OK;
 }
 
+enum {
+	BLOCK = SHA256_CBLOCK,
+	DIGEST = SHA256_DIGEST_LENGTH,
+	LAST_MAX = BLOCK - 9, /* of a message's last block: a bit and the message's length follow */
+};
+
+/* The digest of a message of a padded key, which h is the state behind, and `len` more bytes, which the block begins
+ * with; behind them it is zero. As SHA256_Update and SHA256_Final, which take as long for their buffers as for a block.
+ */
+static inline void sha256_finish(const SHA256_CTX *h, uint8_t block[BLOCK], size_t len, uint8_t out[DIGEST])
+{
+	SHA256_CTX s;
+	uint64_t bits = htobe64(8 * (BLOCK + len));
+
+	memcpy(s.h, h->h, sizeof s.h);
+	block[len] = 0x80;
+	memcpy(block + BLOCK - sizeof bits, &bits, sizeof bits);
+	SHA256_Transform(&s, block);
+	for (size_t i = 0; i < DIGEST / 4; i++) {
+		uint32_t word = htobe32(s.h[i]);
+		memcpy(out + 4 * i, &word, sizeof word);
+	}
+}
+
+static void sha256_mac_short(const struct hmac_sha256 *h, struct kveil_span in, uint8_t *out)
+{
+	uint8_t block[BLOCK] = {0};
+
+	if (in.len)
+		memcpy(block, in.data, in.len);
+	sha256_finish(&h->inner, block, in.len, out);
+	memset(block, 0, sizeof block);
+	memcpy(block, out, DIGEST);
+	sha256_finish(&h->outer, block, DIGEST, out);
+	kveil_secret_wipe(block, sizeof block);
+}
+
 static enum kveil_status sha256_mac(struct kveil_cipher *c, struct kveil_span in, uint8_t *out, struct kveil_error *err)
 {
 	const struct hmac_sha256 *h = (struct hmac_sha256 *)c;
+
+	if (in.len <= LAST_MAX) {
+		sha256_mac_short(h, in, out);
+		return KVEIL_OK;
+	}
 	SHA256_CTX s = h->inner;
 
 	/* The inner digest passes through out; s ends as a state of the outer hash, from which nothing leads back. */
