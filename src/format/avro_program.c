@@ -528,42 +528,6 @@ static bool spread(struct builder *b)
 	return true;
 }
 
-static void set_skip(const struct kveil_avro_program *p, struct kveil_avro_edge *edge)
-{
-	const struct kveil_avro_node *n = &p->nodes[edge->node];
-
-	if (n->is_live)
-		return;
-	switch (n->kind) {
-	case KVEIL_AVRO_NULL:
-	case KVEIL_AVRO_FLOAT:
-	case KVEIL_AVRO_DOUBLE:
-	case KVEIL_AVRO_FIXED:
-		edge->skip = KVEIL_AVRO_SKIP_BYTES;
-		edge->bytes = p->schema->types[n->type].min_bytes;
-		return;
-	case KVEIL_AVRO_INT:
-	case KVEIL_AVRO_LONG:
-		edge->skip = KVEIL_AVRO_SKIP_NUMBER;
-		/* None of so few is beyond 32 or 64 bits. */
-		edge->bytes = n->kind == KVEIL_AVRO_INT ? 4 : 8;
-		return;
-	case KVEIL_AVRO_STRING:
-	case KVEIL_AVRO_BYTES:
-		edge->skip = KVEIL_AVRO_SKIP_CONTENT;
-		return;
-	default:
-		return;
-	}
-}
-
-static void set_skips(const struct kveil_avro_program *p)
-{
-	for (uint32_t i = 0; i < p->count; i++)
-		for (uint32_t k = 0; p->nodes[i].kind == KVEIL_AVRO_RECORD && k < p->nodes[i].edge_count; k++)
-			set_skip(p, &p->nodes[i].edges[k]);
-}
-
 /* --- classes: by what a node is, then by what its edges' nodes are, until nothing more is told apart --- */
 
 struct classes {
@@ -722,14 +686,13 @@ enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schem
 	p->tags = known ? known->tags : NULL;
 	kveil_arena_init(&p->arena, 0);
 	struct builder b = {.p = p, .effect = effect, .user = user, .err = err, .renames = MOST_RENAMES};
-	bool ok =
-	    build(&b) && find_places(&b) && place_branches(&b) && spread(&b) && find_classes(&b) && check_elements(&b);
+	bool ok = build(&b) && find_places(&b) && place_branches(&b) && spread(&b) && find_classes(&b) &&
+		  check_elements(&b) && (kveil_avro_add_steps(p) || no_memory(&b));
 	free(b.table);
 	if (!ok) {
 		kveil_avro_program_free(p);
 		return err->status;
 	}
-	set_skips(p);
 	*ret = p;
 	return KVEIL_OK;
 }

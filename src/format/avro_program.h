@@ -35,9 +35,9 @@ enum {
 };
 struct kveil_avro_effect {
 	unsigned results;
-	bool keeps; /* it may also stay as it is */
-	bool names; /* some rule is about such values at all */
-	bool opens; /* whatever the record, its value is restored; what the source did not send stays a text */
+	bool keeps;    /* it may also stay as it is */
+	bool names;    /* some rule is about such values at all */
+	bool opens;    /* whatever the record, its value is restored; what the source did not send stays a text */
 };
 struct kveil_avro_node;
 /* node: its kind and type are known. */
@@ -49,18 +49,29 @@ struct kveil_avro_out {
 	int32_t keep, string, bytes, null, restored;
 };
 
-/* How the walk gets over a field that is a scalar and none of the rules' business. */
-enum kveil_avro_skip {
-	KVEIL_AVRO_SKIP_NOTHING, /* it is more, or has to be looked at */
-	KVEIL_AVRO_SKIP_BYTES,   /* so many */
-	KVEIL_AVRO_SKIP_NUMBER,  /* of so many at most; a longer one has to be looked at */
-	KVEIL_AVRO_SKIP_CONTENT, /* a length and what it counts */
+/* How the walk gets over a field, or several that only take bytes. By the first byte, where that will do: of a number
+ * of one byte, of a length of one. A record that is none of the rules' business itself gives its fields to the one
+ * around it. */
+struct kveil_avro_step {
+	uint32_t bytes;  /* beside those that are counted; KVEIL_AVRO_LOOK: the first byte does not tell */
+	uint8_t counted; /* bits of the first byte: twice as many bytes more */
+	uint8_t odd;     /* bits of it with which it does not tell either */
+	uint8_t kind;
+	uint8_t depth; /* records that the field is in, below the one that has the step */
+	uint32_t node;
+};
+enum { KVEIL_AVRO_LOOK = UINT32_MAX };
+enum {
+	KVEIL_AVRO_STEP_BYTES,
+	KVEIL_AVRO_STEP_INT, /* as the next two none of the rules' business; bytes behind it count, too */
+	KVEIL_AVRO_STEP_LONG,
+	KVEIL_AVRO_STEP_CONTENT,
+	KVEIL_AVRO_STEP_TEXT, /* a string that rules name, in no union */
+	KVEIL_AVRO_STEP_OTHER,
 };
 
 struct kveil_avro_edge {
 	uint32_t node;
-	enum kveil_avro_skip skip; /* RECORD */
-	uint32_t bytes;
 	uint32_t state;            /* ARRAY, MAP: of the elements that it is for; ascending */
 	struct kveil_avro_out out; /* UNION: of the branch */
 };
@@ -87,6 +98,8 @@ struct kveil_avro_node {
 	bool makes_union; /* no union in the writer's schema, one in the derived */
 	uint32_t edge_count;
 	struct kveil_avro_edge *edges; /* RECORD: fields; UNION: branches; ARRAY, MAP: one a state */
+	struct kveil_avro_step *steps; /* RECORD: over its fields, in their order */
+	uint32_t step_count, deep;     /* deep: the most that a step's depth is */
 	struct kveil_avro_out out;     /* where it stands by itself, not in a union */
 	struct kveil_avro_effect effect;
 	const struct kveil_avro_type *restored; /* what a sealed value was; NULL where nothing tells */
@@ -124,6 +137,11 @@ enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
 					 void *user, struct kveil_avro_program **ret,
 					 struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_program_free(struct kveil_avro_program *p);
+
+/* --- avro_steps.c --- */
+
+/* To all records, when all else is known of their nodes. false: no memory. */
+bool kveil_avro_add_steps(struct kveil_avro_program *p);
 
 /* --- avro_alias.c --- */
 

@@ -47,15 +47,6 @@ static int64_t load_long(struct kveil_span raw)
 	return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
 }
 
-static struct kveil_span without_length(struct kveil_span raw)
-{
-	size_t n = 0;
-
-	while (raw.data[n] >= 0x80)
-		n++;
-	return kveil_span_of(raw.data + n + 1, raw.len - n - 1);
-}
-
 struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, const struct kveil_avro_node *n,
 				     struct kveil_span raw, char room[KVEIL_AVRO_NUMBER_BYTES])
 {
@@ -66,7 +57,7 @@ struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, const s
 		return raw.data[0] ? KVEIL_SPAN("true") : KVEIL_SPAN("false");
 	case KVEIL_AVRO_STRING:
 	case KVEIL_AVRO_BYTES:
-		return without_length(raw);
+		return kveil_avro_text(raw);
 	case KVEIL_AVRO_ENUM:
 		return p->schema->types[n->type].members[load_long(raw)].name;
 	case KVEIL_AVRO_INT:
@@ -85,17 +76,6 @@ struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, const s
 }
 
 /* --- writing --- */
-
-size_t kveil_avro_spell_long(int64_t value, uint8_t room[10])
-{
-	uint64_t v = (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
-	size_t n = 0;
-
-	for (; v >= 0x80; v >>= 7)
-		room[n++] = (uint8_t)(v | 0x80);
-	room[n++] = (uint8_t)v;
-	return n;
-}
 
 void kveil_avro_write_long(struct kveil_buf *out, int64_t value)
 {

@@ -143,8 +143,10 @@ static inline bool read_content(struct pass *x, struct kveil_span *ret)
 	return true;
 }
 
-static bool check_text(struct pass *x, struct kveil_span text)
+static inline bool check_text(struct pass *x, struct kveil_span text)
 {
+	if (__builtin_expect(kveil_text_is_ascii(text), 1))
+		return true;
 	size_t good = kveil_utf8_valid_prefix(text.data, text.len);
 
 	return good == text.len || fail(x, KVEIL_E_INVALID_UTF8, text.data + good, "not UTF-8");
@@ -291,6 +293,28 @@ static inline struct kveil_avro_event *push(struct pass *x, enum kveil_avro_even
 	return event;
 }
 
+static bool push_place(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start,
+		       const struct kveil_avro_out *branch)
+{
+	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_PLACE, start);
+
+	if (!event)
+		return false;
+	event->value = offset(x, x->p);
+	event->node = n;
+	event->out = branch ? branch : &n->out;
+	event->has_index = branch || n->makes_union;
+	return true;
+}
+
+static void end_event(struct pass *x, size_t number)
+{
+	struct kveil_avro_event *event = &x->w->events[number];
+
+	event->end = offset(x, x->p);
+	event->behind = (uint32_t)x->w->count;
+}
+
 static bool walk(struct pass *x, uint32_t node, const uint8_t *start, const struct kveil_avro_out *branch);
 
 /* How many may come: each takes its bytes, or a place in the budget. */
@@ -435,124 +459,234 @@ static inline size_t content_bytes(uint64_t head)
 	return 2 + ((head & 0x7f) | (head >> 1 & 0x3f80)) / 2;
 }
 
-static inline size_t number_bytes(uint64_t head, size_t most)
-{
-	uint64_t ends = ~head & 0x8080808080808080;
-	size_t n = ends ? (size_t)__builtin_ctzll(ends) / 8 + 1 : unsure;
-
-	return n <= most ? n : unsure;
-}
-
-/* Of a field that no rule is about, where its first bytes tell; unsure: the walk has to look. */
-static inline size_t field_bytes(const uint8_t *p, size_t left, const struct kveil_avro_edge *field)
+static inline uint64_t load_head(const uint8_t *p)
 {
 	uint64_t head;
-	size_t n = unsure;
 
-	if (left < sizeof head)
-		return unsure;
 	memcpy(&head, p, sizeof head);
-	head = le64toh(head);
-	switch (field->skip) {
-	case KVEIL_AVRO_SKIP_NOTHING:
-		break;
-	case KVEIL_AVRO_SKIP_BYTES:
-		n = field->bytes;
-		break;
-	case KVEIL_AVRO_SKIP_NUMBER:
-		n = number_bytes(head, field->bytes);
-		break;
-	case KVEIL_AVRO_SKIP_CONTENT:
-		n = content_bytes(head);
-		break;
-	}
-	return n <= left ? n : unsure;
+	return le64toh(head);
 }
 
-static __attribute__((noinline)) bool walk_field(struct pass *x, const struct kveil_avro_node *n, uint32_t i,
-						 uint32_t tape)
-{
-	x->name = x->types[n->type].members[i].name;
-	x->ordinal = i;
-	x->parent = tape;
-	return walk(x, n->edges[i].node, x->p, NULL);
-}
-
-/* Most fields are of no interest. */
-static bool walk_fields(struct pass *x, const struct kveil_avro_node *n, uint32_t tape)
-{
-	bool want_doc = x->w->want_doc;
-	const uint8_t *p = x->p, *const end = x->end;
-	const struct kveil_avro_edge *const edges = n->edges, *const behind = edges + n->edge_count;
-
-	for (const struct kveil_avro_edge *field = edges; field < behind; field++) {
-		size_t bytes = want_doc ? unsure : field_bytes(p, (size_t)(end - p), field);
-		if (bytes != unsure) {
-			p += bytes;
-			continue;
-		}
-		x->p = p;
-		if (!walk_field(x, n, (uint32_t)(field - edges), tape))
-			return false;
-		p = x->p;
-	}
-	x->p = p;
-	return true;
-}
-
-static inline bool enter(struct pass *x)
+static inline bool enter(struct pass *x, const uint8_t *at)
 {
 	if (x->depth == x->w->max_depth)
-		return fail(x, KVEIL_E_TOO_DEEP, x->p, "nested too deep");
+		return fail(x, KVEIL_E_TOO_DEEP, at, "nested too deep");
 	x->depth++;
 	return true;
 }
 
-static inline bool leave(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start)
+static inline bool leave(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start, const uint8_t *end)
 {
+	uint32_t fields = n->step_count > n->edge_count ? n->step_count : n->edge_count;
+
 	x->depth--;
 	/* Records of records of nulls take time and no bytes. */
-	if (x->p == start && (x->empty -= n->edge_count) < 0)
+	if (end == start && (x->empty -= fields) < 0)
 		return fail(x, KVEIL_E_TOO_LARGE, start, "too many fields of no bytes");
+	return true;
+}
+
+/* Records are most of a walk. What follows takes a position and gives the next, or NULL for a failure: from one field
+ * to the next by way of pass.p takes twice as long. */
+
+static const uint8_t *walk_fields(struct pass *x, const struct kveil_avro_node *n, const uint8_t *p);
+
+/* Field by field: so deep that one of the records that give their fields is too deep. */
+static __attribute__((cold, noinline)) const uint8_t *walk_apart(struct pass *x, const struct kveil_avro_node *n,
+								 const uint8_t *p)
+{
+	bool ok = enter(x, p);
+
+	x->p = p;
+	for (uint32_t i = 0; ok && i < n->edge_count; i++)
+		ok = walk(x, n->edges[i].node, x->p, NULL);
+	return ok && leave(x, n, p, x->p) ? x->p : NULL;
+}
+
+static inline const uint8_t *walk_record(struct pass *x, const struct kveil_avro_node *n, const uint8_t *p)
+{
+	if (__builtin_expect(x->depth + n->deep >= x->w->max_depth, 0))
+		return walk_apart(x, n, p);
+	x->depth++;
+	const uint8_t *end = walk_fields(x, n, p);
+	return end && leave(x, n, p, end) ? end : NULL;
+}
+
+static inline const uint8_t *take_content(struct pass *x, const uint8_t *p, struct kveil_span *ret)
+{
+	size_t left = (size_t)(x->end - p);
+	size_t bytes = left < sizeof(uint64_t) ? unsure : content_bytes(load_head(p));
+
+	if (__builtin_expect(bytes <= left, 1)) {
+		size_t length = 1 + (p[0] >> 7);
+		*ret = kveil_span_of(p + length, bytes - length);
+		return p + bytes;
+	}
+	x->p = p;
+	return read_content(x, ret) ? x->p : NULL;
+}
+
+/* A string that is a place. */
+static inline const uint8_t *walk_text(struct pass *x, const struct kveil_avro_node *n, const uint8_t *p)
+{
+	struct kveil_span content = KVEIL_SPAN_NULL;
+	const uint8_t *end = take_content(x, p, &content);
+
+	if (!end || !check_text(x, content))
+		return NULL;
+	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_PLACE, p);
+	if (!event)
+		return NULL;
+	event->value = event->start;
+	event->end = offset(x, end);
+	event->behind = (uint32_t)x->w->count;
+	event->node = n;
+	event->out = &n->out;
+	event->has_index = n->makes_union;
+	return end;
+}
+
+/* A step that the first byte does not tell of. */
+static __attribute__((noinline)) const uint8_t *look(struct pass *x, const struct kveil_avro_step *step,
+						     const uint8_t *p)
+{
+	struct kveil_span content;
+	bool ok = false;
+	int64_t v;
+
+	x->p = p;
+	x->depth += step->depth;
+	switch (step->kind) {
+	case KVEIL_AVRO_STEP_BYTES:
+		ok = skip_bytes(x, step->bytes);
+		break;
+	case KVEIL_AVRO_STEP_INT:
+		ok = read_int(x) && skip_bytes(x, step->bytes - 1);
+		break;
+	case KVEIL_AVRO_STEP_LONG:
+		ok = read_long(x, &v) && skip_bytes(x, step->bytes - 1);
+		break;
+	case KVEIL_AVRO_STEP_CONTENT:
+		ok = read_content(x, &content) && skip_bytes(x, step->bytes - 1);
+		break;
+	default:
+		ok = walk(x, step->node, p, NULL);
+	}
+	x->depth -= step->depth;
+	return ok ? x->p : NULL;
+}
+
+/* Most fields are of no interest. */
+static const uint8_t *walk_fields(struct pass *x, const struct kveil_avro_node *n, const uint8_t *p)
+{
+	const uint8_t *const end = x->end;
+	const struct kveil_avro_step *const behind = n->steps + n->step_count;
+
+	for (const struct kveil_avro_step *step = n->steps; step < behind; step++) {
+		uint8_t first = p < end ? *p : 0;
+		size_t bytes = step->bytes + (size_t)(first & step->counted) / 2;
+		if (__builtin_expect(!(first & step->odd) && bytes <= (size_t)(end - p), 1)) {
+			p += bytes;
+			continue;
+		}
+		bool is_text = step->kind == KVEIL_AVRO_STEP_TEXT;
+		p = is_text ? walk_text(x, &x->nodes[step->node], p) : look(x, step, p);
+		if (!p)
+			return NULL;
+	}
+	return p;
+}
+
+/* Back to pass.p. */
+static inline bool arrive(struct pass *x, const uint8_t *p)
+{
+	if (p)
+		x->p = p;
+	return p != NULL;
+}
+
+static bool tell_fields(struct pass *x, const struct kveil_avro_node *n, uint32_t tape)
+{
+	for (uint32_t i = 0; i < n->edge_count; i++) {
+		x->name = x->types[n->type].members[i].name;
+		x->ordinal = i;
+		x->parent = tape;
+		if (!walk(x, n->edges[i].node, x->p, NULL))
+			return false;
+	}
+	return true;
+}
+
+/* With its nodes on the tape. */
+static bool tell_container(struct pass *x, const struct kveil_avro_node *n)
+{
+	bool is_array = n->kind == KVEIL_AVRO_ARRAY;
+	uint32_t at = 0, children = n->edge_count;
+
+	if (!open_node(x, kveil_avro_value_kind(n->kind), &at))
+		return false;
+	kveil_buf_append_byte(&x->w->text, is_array ? '[' : '{');
+	if (n->kind == KVEIL_AVRO_RECORD ? !tell_fields(x, n, at) : !walk_blocks(x, n, at, &children))
+		return false;
+	kveil_buf_append_byte(&x->w->text, is_array ? ']' : '}');
+	close_node(x, at, children);
 	return true;
 }
 
 static bool walk_container(struct pass *x, const struct kveil_avro_node *n)
 {
-	bool is_array = n->kind == KVEIL_AVRO_ARRAY, want_doc = x->w->want_doc;
 	const uint8_t *start = x->p;
-	uint32_t at = 0, children = n->edge_count;
+	uint32_t children;
 
-	if (!enter(x) || (want_doc && !open_node(x, kveil_avro_value_kind(n->kind), &at)))
-		return false;
-	if (want_doc)
-		kveil_buf_append_byte(&x->w->text, is_array ? '[' : '{');
-	if (n->kind == KVEIL_AVRO_RECORD ? !walk_fields(x, n, at) : !walk_blocks(x, n, at, &children))
-		return false;
-	if (want_doc) {
-		kveil_buf_append_byte(&x->w->text, is_array ? ']' : '}');
-		close_node(x, at, children);
-	}
-	return leave(x, n, start);
+	if (n->kind == KVEIL_AVRO_RECORD && !x->w->want_doc)
+		return arrive(x, walk_record(x, n, start));
+	return enter(x, start) && (x->w->want_doc ? tell_container(x, n) : walk_blocks(x, n, 0, &children)) &&
+	       leave(x, n, start, x->p);
 }
 
 /* --- what no rule is about: checked and passed over --- */
 
 static bool pass_value(struct pass *x, const struct kveil_avro_node *n);
 
+static bool pass_records(struct pass *x, const struct kveil_avro_node *n, int64_t count)
+{
+	const uint8_t *p = x->p;
+
+	for (; p && count > 0; count--)
+		p = walk_record(x, n, p);
+	return arrive(x, p);
+}
+
+static bool pass_entries(struct pass *x, const struct kveil_avro_node *n, int64_t count)
+{
+	struct kveil_span key;
+
+	for (; count > 0; count--)
+		if (!read_content(x, &key) || !pass_value(x, n))
+			return false;
+	return true;
+}
+
+static bool pass_elements(struct pass *x, const struct kveil_avro_node *n, int64_t count)
+{
+	for (; count > 0; count--)
+		if (!pass_value(x, n))
+			return false;
+	return true;
+}
+
 static bool pass_blocks(struct pass *x, const struct kveil_avro_node *n)
 {
 	const struct kveil_avro_node *item = &x->nodes[n->edges[0].node];
-	struct kveil_span key;
 	struct block b;
 
 	do {
 		if (!read_block(x, n, &b))
 			return false;
-		for (int64_t i = 0; i < b.count; i++)
-			if ((n->kind == KVEIL_AVRO_MAP && !read_content(x, &key)) || !pass_value(x, item))
-				return false;
-		if (!check_end(x, &b))
+		bool ok = n->kind == KVEIL_AVRO_MAP         ? pass_entries(x, item, b.count)
+			  : item->kind == KVEIL_AVRO_RECORD ? pass_records(x, item, b.count)
+							    : pass_elements(x, item, b.count);
+		if (!ok || !check_end(x, &b))
 			return false;
 	} while (b.count);
 	return true;
@@ -569,12 +703,13 @@ static bool pass_value(struct pass *x, const struct kveil_avro_node *n)
 {
 	const uint8_t *start = x->p;
 
+	if (n->kind == KVEIL_AVRO_RECORD)
+		return arrive(x, walk_record(x, n, start));
 	if (n->kind < KVEIL_AVRO_ARRAY)
 		return read_scalar(x, n);
 	if (n->kind == KVEIL_AVRO_UNION)
 		return pass_union(x, n);
-	return enter(x) && (n->kind == KVEIL_AVRO_RECORD ? walk_fields(x, n, 0) : pass_blocks(x, n)) &&
-	       leave(x, n, start);
+	return enter(x, start) && pass_blocks(x, n) && leave(x, n, start, x->p);
 }
 
 /* --- what rules are about --- */
@@ -603,28 +738,6 @@ static bool walk_union(struct pass *x, const struct kveil_avro_node *n, const ui
 	if (moves && !n->is_gone && !push_index(x, start, &edge->out))
 		return false;
 	return walk(x, edge->node, start, &edge->out);
-}
-
-static bool push_place(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start,
-		       const struct kveil_avro_out *branch)
-{
-	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_PLACE, start);
-
-	if (!event)
-		return false;
-	event->value = offset(x, x->p);
-	event->node = n;
-	event->out = branch ? branch : &n->out;
-	event->has_index = branch || n->makes_union;
-	return true;
-}
-
-static void end_event(struct pass *x, size_t number)
-{
-	struct kveil_avro_event *event = &x->w->events[number];
-
-	event->end = offset(x, x->p);
-	event->behind = (uint32_t)x->w->count;
 }
 
 static bool walk_scalar(struct pass *x, const struct kveil_avro_node *n)
@@ -675,14 +788,15 @@ static bool walk(struct pass *x, uint32_t node, const uint8_t *start, const stru
 enum kveil_status kveil_avro_walk(struct kveil_avro_walk *w, struct kveil_span value, struct kveil_error *err)
 {
 	const struct kveil_avro_program *p = w->program;
+	const uint8_t *start = value.data ? value.data : kveil_buf_nothing;
 	struct kveil_error scrap;
 	size_t max = w->max_bytes < MOST_BYTES ? w->max_bytes : MOST_BYTES;
 	struct pass x = {.w = w,
 			 .nodes = p->nodes,
 			 .types = p->schema->types,
-			 .base = value.data,
-			 .p = value.data,
-			 .end = value.data + value.len,
+			 .base = start,
+			 .p = start,
+			 .end = start + value.len,
 			 .empty = EMPTY_ELEMENTS + (int64_t)value.len,
 			 .err = err ? err : &scrap,
 			 .parent = UINT32_MAX};
@@ -695,7 +809,7 @@ enum kveil_status kveil_avro_walk(struct kveil_avro_walk *w, struct kveil_span v
 	kveil_buf_reset(&w->text);
 	if (value.len > max)
 		return kveil_fail_at(err, KVEIL_E_TOO_LARGE, max, "%zu bytes; at most %zu are taken", value.len, max);
-	bool ok = walk(&x, 0, value.data, NULL);
+	bool ok = walk(&x, 0, start, NULL);
 	if (ok && x.p != x.end)
 		ok = fail(&x, KVEIL_E_INVALID_AVRO, x.p, "something behind the value");
 	if (ok && !kveil_buf_ok(&w->text))

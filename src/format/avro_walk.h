@@ -62,8 +62,41 @@ enum { KVEIL_AVRO_NUMBER_BYTES = 40 };
 struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, const struct kveil_avro_node *n,
 				     struct kveil_span raw, char room[KVEIL_AVRO_NUMBER_BYTES]);
 
+/* …of a string or bytes: what its length counts. */
+static inline struct kveil_span kveil_avro_text(struct kveil_span raw)
+{
+	size_t n = 1;
+
+	while (raw.data[n - 1] >= 0x80)
+		n++;
+	return kveil_span_of(raw.data + n, raw.len - n);
+}
+
+/* An int or a long as its bytes have it. */
+static inline uint64_t kveil_avro_zigzag(int64_t value)
+{
+	return (uint64_t)value << 1 ^ -(uint64_t)(value < 0);
+}
+
+static inline size_t kveil_avro_long_bytes(int64_t value)
+{
+	uint64_t v = kveil_avro_zigzag(value);
+
+	return (size_t)(70 - __builtin_clzll(v | 1)) / 7;
+}
+
 /* An int or a long; how many bytes. */
-size_t kveil_avro_spell_long(int64_t value, uint8_t room[10]);
+static inline size_t kveil_avro_spell_long(int64_t value, uint8_t room[10])
+{
+	uint64_t v = kveil_avro_zigzag(value);
+	size_t n = 0;
+
+	for (; v >= 0x80; v >>= 7)
+		room[n++] = (uint8_t)(v | 0x80);
+	room[n++] = (uint8_t)v;
+	return n;
+}
+
 /* Appends an int or a long, and a string or bytes. */
 void kveil_avro_write_long(struct kveil_buf *out, int64_t value);
 void kveil_avro_write_bytes(struct kveil_buf *out, struct kveil_span content);

@@ -3,6 +3,7 @@
 #include "avro_rig.h"
 #include "format/avro_json.h"
 #include "format/avro_schema.h"
+#include "format/avro_walk.h"
 
 #define REC(f) "{\"type\":\"record\",\"name\":\"U\",\"fields\":[" f "]}"
 /* A field that was renamed, and types for it in which masks change nothing. */
@@ -297,6 +298,138 @@ static void test_depth(void **state)
 	strcat(hex, "00");
 	assert_string_equal(run(&r, hex), "too_deep@128");
 	rig_clear(&r);
+}
+
+#define NESTED(name, field) "{\"type\":\"record\",\"name\":\"" name "\",\"fields\":[" field "]}"
+
+/* Records that give their fields to the one around them count all the same: the innermost of these is the 129th. */
+static void test_depth_of_records(void **state)
+{
+	(void)state;
+	struct rig r;
+	char hex[3 * 400 + 1];
+
+	rig_init(
+	    &r, HEAD R("path: $.x, mask: {}"),
+	    NESTED("N", F("p", NESTED("P", F("t", "\"string\"") "," F("q", NESTED("Q", F("s", "\"string\""))))) "," F(
+			    "n", "[\"null\",\"N\"]")));
+	for (int levels = 126; levels <= 127; levels++) {
+		*hex = 0;
+		for (int i = 0; i < levels; i++)
+			strcat(hex, i + 1 < levels ? "00 00 02 " : "00 00 00");
+		assert_string_equal(run(&r, hex), levels == 126 ? hex : "too_deep@379");
+	}
+	rig_clear(&r);
+}
+
+/* A record's fields are steps, those of the records in it too, and several may be one: all the same what each is. */
+static void test_steps(void **state)
+{
+	(void)state;
+	static const char plain[] = REC(F("s", "\"string\"") "," F("d", "\"double\"") "," F("f", "\"float\"") "," F(
+	    "i", "\"int\"") "," F("g", "\"float\"") "," F("l", "\"long\"") "," F("n", "\"null\""));
+	static const char inner[] = REC(F(
+	    "p",
+	    NESTED("P", F("t", "\"boolean\"") "," F("a", "\"string\"") "," F(
+			    "q", NESTED("Q", F("a", "\"string\"") "," F(
+						 "i", "\"int\""))))) "," F("a",
+									   "[\"null\",\"string\"]") "," F("z",
+													  "\"long\""));
+	static const struct {
+		const char *schema, *in, *out;
+	} rows[] = {
+	    {plain, "02 61 01 02 03 04 05 06 07 08 01 02 03 04 0e 01 02 03 04 80 01", NULL},
+	    {plain, "02 61 01 02 03 04 05 06 07 08 01 02 03 04 80 01 01 02 03 04 00", NULL},
+	    {plain, "02 61 01 02 03 04 05 06 07 08 01 02 03 04 80 80 80 80 10 01 02 03 04 00", "invalid_avro@14"},
+	    {plain, "02 61 01 02 03 04 05 06 07 08 01 02 03", "invalid_avro@13"},
+	    {plain, "02 61 01 02 03 04 05 06 07 08 01 02 03 04", "invalid_avro@14"},
+	    {plain, "02 61 01 02 03 04 05 06 07 08 01 02 03 04 0e 01 02 03", "invalid_avro@18"},
+	    {plain, "02 61 01 02 03 04 05 06 07 08 01 02 03 04 0e 01 02 03 04", "invalid_avro@19"},
+	    {plain, "02 61 01 02 03 04 05 06 07 08 01 02 03 04 0e 01 02 03 04 00 00", "invalid_avro@20"},
+	    {plain, "04 61", "invalid_avro@0"},
+	    {plain, "", "invalid_avro@0"},
+	    {inner, "01 02 61 04 62 63 0e 02 02 64 80 01", "01 02 2a 04 2a 2a 0e 02 02 2a 80 01"},
+	    {inner, "00 00 00 00 00 00", NULL},
+	    {inner, "01 82 00 61 00 00 00 00", "01 02 2a 00 00 00 00"},
+	    {inner, "02 02 61 04 62 63 0e 02 02 64 80 01", "invalid_avro@0"},
+	    {inner, "01 02 61 04 62 ff 0e 02 02 64 80 01", "invalid_utf8@5"},
+	    {inner, "01 02 61 04 62", "invalid_avro@3"},
+	    {inner, "01 02 61 03 62 63 0e 02 02 64 80 01", "invalid_avro@3"},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const char *out = rows[i].out ? rows[i].out : rows[i].in;
+		struct rig r;
+		rig_init(&r, HEAD R("path: $..a, mask: {}"), rows[i].schema);
+		const char *got = run(&r, rows[i].in);
+		if (strcmp(got, out) != 0)
+			fail_msg("%s: %s: %s, not %s", rows[i].schema, rows[i].in, got, out);
+		rig_clear(&r);
+	}
+}
+
+/* Deeper, and more fields, than what a record takes over. */
+static void test_steps_of_many(void **state)
+{
+	(void)state;
+	KVEIL_CLEANUP_BUF struct kveil_buf schema = KVEIL_BUF_INIT, in = KVEIL_BUF_INIT, out = KVEIL_BUF_INIT;
+	struct rig r;
+
+	for (int level = 0; level < 8; level++) {
+		kveil_buf_printf(&schema, "{\"type\":\"record\",\"name\":\"L%d\",\"fields\":[", level);
+		for (int i = 0; i < 12; i++) {
+			kveil_buf_printf(&schema, F("f%d", "\"string\"") ",", i);
+			kveil_buf_append_str(&in, "02 61 ");
+			kveil_buf_append_str(&out, i == 5 ? "02 2a " : "02 61 ");
+		}
+		kveil_buf_append_str(&schema, level < 7 ? "{\"name\":\"n\",\"type\":" : F("n", "\"null\"") "]}");
+	}
+	for (int level = 0; level < 7; level++)
+		kveil_buf_append_str(&schema, "}]}");
+	in.len--;
+	out.len--;
+	rig_init(&r, HEAD R("path: $..f5, mask: {}"), kveil_buf_cstr(&schema));
+	assert_string_equal(run(&r, kveil_buf_cstr(&in)), kveil_buf_cstr(&out));
+	rig_clear(&r);
+}
+
+static size_t put_text(uint8_t *to, bool in_union, uint8_t c, size_t n)
+{
+	size_t at = 0;
+
+	if (in_union)
+		to[at++] = 2;
+	at += kveil_avro_spell_long((int64_t)n, to + at);
+	memset(to + at, c, n);
+	return at + n;
+}
+
+/* What stands in front of a result is as long as it has to be, whatever the last one's was. */
+static void test_length_of_results(void **state)
+{
+	(void)state;
+	static const size_t lengths[] = {3, 0, 63, 64, 1, 8191, 8192, 70, 8192, 2, 64};
+	static uint8_t in[2 * 9000], out[2 * 9000];
+
+	for (int in_union = 0; in_union < 2; in_union++) {
+		struct rig r;
+		rig_init(&r, HEAD R("path: $.a, mask: {}") R("path: $.b, mask: {char: x}"),
+			 in_union ? REC(F("a", "[\"null\",\"string\"]") "," F("b", "[\"null\",\"string\"]"))
+				  : REC(F("a", "\"string\"") "," F("b", "\"string\"")));
+		for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+			size_t n = put_text(in, in_union, 'q', lengths[i]),
+			       m = put_text(out, in_union, '*', lengths[i]);
+			n += put_text(in + n, in_union, 'q', lengths[i] / 2);
+			m += put_text(out + m, in_union, 'x', lengths[i] / 2);
+			struct kveil_record record = {.value = kveil_span_of(in, n)};
+			kveil_engine_run(r.engine, &record, &r.result);
+			assert_int_equal(r.result.verdict, KVEIL_PRODUCE);
+			struct kveil_span got = r.result.outputs[0].record.value;
+			assert_int_equal(got.len, m);
+			assert_memory_equal(got.data, out, m);
+		}
+		rig_clear(&r);
+	}
 }
 
 struct change_row {
@@ -778,6 +911,10 @@ int main(void)
 	    cmocka_unit_test(test_values_refused),
 	    cmocka_unit_test(test_values_passed_over),
 	    cmocka_unit_test(test_depth),
+	    cmocka_unit_test(test_depth_of_records),
+	    cmocka_unit_test(test_steps),
+	    cmocka_unit_test(test_steps_of_many),
+	    cmocka_unit_test(test_length_of_results),
 	    cmocka_unit_test(test_changes),
 	    cmocka_unit_test(test_derived),
 	    cmocka_unit_test(test_no_default_is_told),
