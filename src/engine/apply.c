@@ -629,3 +629,24 @@ enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_
 	}
 	return KVEIL_OK;
 }
+
+enum kveil_status kveil_engine_apply_settled(struct kveil_engine *e, struct kveil_bound_rule *r,
+					     const struct kveil_value *in, struct kveil_buf *out,
+					     enum kveil_result_kind *ret, struct kveil_error *err)
+{
+	size_t start = out->len;
+	enum kveil_status st = r->action->apply(&r->call, in, out, ret, err);
+
+	if (!st && !kveil_buf_ok(out))
+		st = kveil_no_memory(err, "a record");
+	if (!st && out->len < start)
+		return kveil_fail(err, KVEIL_E_INTERNAL, "an action took bytes from the output");
+	if (!st && *ret == KVEIL_RESULT_TEXT)
+		st = check_text(kveil_span_of(out->data + start, out->len - start), err);
+	if (__builtin_expect(st == KVEIL_OK, 1)) {
+		r->wrote_in = e->serial;
+		return KVEIL_OK;
+	}
+	take_back(out, start);
+	return st;
+}

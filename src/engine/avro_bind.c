@@ -111,6 +111,23 @@ static unsigned results_of(const struct kveil_bound_rule *r, enum kveil_kind kin
 	return to;
 }
 
+/* The one rule about such values, if there is but one. */
+static uint32_t sole_rule(const struct binding *b, const struct kveil_avro_node *node, const uint32_t *ids,
+			  size_t count)
+{
+	const struct kveil_engine *e = b->engine;
+	uint32_t sole = KVEIL_AVRO_NO_RULE;
+
+	for (size_t i = 0; i < count; i++) {
+		if (ids[i] >= e->rule_count || !kveil_engine_is_about(&e->rules[ids[i]], b->schema, node))
+			continue;
+		if (sole != KVEIL_AVRO_NO_RULE || !e->rules[ids[i]].is_settled)
+			return KVEIL_AVRO_NO_RULE;
+		sole = ids[i];
+	}
+	return sole;
+}
+
 static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_node *node, const uint32_t *ids,
 					  size_t count)
 {
@@ -119,7 +136,7 @@ static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_no
 	enum kveil_kind kind = kveil_avro_value_kind(node->kind);
 	bool may_be_absent =
 	    e->plan->absent_count && (node->kind == KVEIL_AVRO_STRING || node->kind == KVEIL_AVRO_BYTES);
-	struct kveil_avro_effect effect = {0};
+	struct kveil_avro_effect effect = {.sole = KVEIL_AVRO_NO_RULE};
 	bool is_settled = false;
 
 	for (size_t i = 0; i < count && !is_settled; i++) {
@@ -136,6 +153,9 @@ static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_no
 	/* What stands for a value that the source did not send passes as it is, but where the field goes. */
 	effect.opens = is_settled && effect.results == KVEIL_AVRO_TO_RESTORED;
 	effect.keeps |= !is_settled || (may_be_absent && !(effect.results & KVEIL_AVRO_TO_NOTHING));
+	bool is_text = effect.results == KVEIL_AVRO_TO_STRING || effect.results == KVEIL_AVRO_TO_BYTES;
+	if (is_text && !effect.keeps && node->kind < KVEIL_AVRO_ARRAY)
+		effect.sole = sole_rule(b, node, ids, count);
 	return effect;
 }
 

@@ -23,10 +23,12 @@ struct writing {
 	struct kveil_value value; /* there */
 	char *room;               /* for the spelling of a number there; in the arena, which is wiped */
 	size_t copied;
-	uint32_t at;      /* number of the event at hand */
-	uint32_t covered; /* those before this one went with their container */
-	uint32_t gone;    /* and those before this one with a field that the rules take away */
-	size_t *blocks;   /* where in out the contents begin; SIZE_MAX: the block went with its container */
+	uint32_t at;        /* number of the event at hand */
+	uint32_t covered;   /* those before this one went with their container */
+	uint32_t gone;      /* and those before this one with a field that the rules take away */
+	uint32_t sole_from; /* from this one on nobody watches, the bytes are what rules see, and they are in none of
+			       these */
+	size_t *blocks;     /* where in out the contents begin; SIZE_MAX: the block went with its container */
 	uint32_t block_count, block_cap;
 	bool written;
 	struct kveil_error *err;
@@ -34,10 +36,18 @@ struct writing {
 
 /* --- a value --- */
 
-static void copy_until(struct writing *w, size_t at)
+static inline void copy_until(struct writing *w, size_t at)
 {
 	kveil_buf_append(w->out, w->in.data + w->copied, at - w->copied);
 	w->copied = at;
+}
+
+/* The events before that one went with what stands around them. */
+static void cover(struct writing *w, uint32_t behind)
+{
+	w->covered = behind;
+	if (w->sole_from < behind)
+		w->sole_from = behind;
 }
 
 static enum kveil_status write_index(struct writing *w, const struct kveil_avro_event *ev, int32_t index)
@@ -249,7 +259,7 @@ static void find_on_tape(const struct kveil_doc *doc, uint32_t node, struct kvei
 }
 
 /* The place as rules see it; what is the same for all places of a value stands there already. */
-static void set_spot(struct writing *w, const struct kveil_avro_event *ev)
+static inline void set_spot(struct writing *w, const struct kveil_avro_event *ev)
 {
 	const struct kveil_avro_node *n = ev->node;
 	struct kveil_spot *spot = &w->spot;
@@ -261,6 +271,31 @@ static void set_spot(struct writing *w, const struct kveil_avro_event *ev)
 	spot->match.end = ev->end;
 	if (w->walk->want_doc)
 		find_on_tape(&w->walk->doc, ev->doc_node, &spot->match);
+}
+
+/* The content of a value that is not a text, or stands on the tape. */
+static __attribute__((noinline)) enum kveil_status read_content(struct writing *w, const struct kveil_avro_event *ev)
+{
+	const struct kveil_match *m = &w->spot.match;
+	struct kveil_span raw = {w->in.data + ev->value, ev->end - ev->value};
+
+	bool wants_room = w->value.kind == KVEIL_KIND_NUMBER && !w->room;
+	if (wants_room && !(w->room = kveil_arena_alloc(&w->e->arena, KVEIL_AVRO_NUMBER_BYTES)))
+		return kveil_no_memory(w->err, "a record");
+	w->value.text = kveil_avro_content(w->program, ev->node, raw, w->room);
+	if (w->walk->want_doc)
+		w->value.raw = kveil_span_of(w->spot.text.data + m->start, m->end - m->start);
+	return KVEIL_OK;
+}
+
+/* The value as actions take it. */
+static inline enum kveil_status read_value(struct writing *w, const struct kveil_avro_event *ev)
+{
+	w->value.kind = kveil_avro_value_kind(ev->node->kind);
+	if (ev->node->kind != KVEIL_AVRO_STRING || w->walk->want_doc)
+		return read_content(w, ev);
+	w->value.text = kveil_avro_text(kveil_span_of(w->in.data + ev->value, ev->end - ev->value));
+	return KVEIL_OK;
 }
 
 /* What a person is shown: a result as JSON spells it. */
@@ -325,17 +360,12 @@ static enum kveil_status run_rule(struct writing *w, const struct kveil_avro_eve
 {
 	struct kveil_engine *e = w->e;
 	struct kveil_spot *spot = &w->spot;
-	struct kveil_span raw = {w->in.data + ev->value, ev->end - ev->value};
+	enum kveil_status st = read_value(w, ev);
 
-	bool wants_room = spot->match.kind == KVEIL_KIND_NUMBER && !w->room;
-	if (wants_room && !(w->room = kveil_arena_alloc(&e->arena, KVEIL_AVRO_NUMBER_BYTES)))
-		return kveil_no_memory(w->err, "a record");
-	w->value.kind = spot->match.kind;
-	w->value.text = kveil_avro_content(w->program, ev->node, raw, w->room);
-	if (w->walk->want_doc)
-		w->value.raw = kveil_span_of(spot->text.data + spot->match.start, spot->match.end - spot->match.start);
+	if (st)
+		return st;
 	spot->value = &w->value;
-	enum kveil_status st = kveil_engine_apply(e, r, spot, &e->pieces, ret, w->err);
+	st = kveil_engine_apply(e, r, spot, &e->pieces, ret, w->err);
 	if (st) {
 		char why[64] = "failed: ";
 		strncat(why, kveil_status_code(st), sizeof why - 16);
@@ -344,6 +374,62 @@ static enum kveil_status run_rule(struct writing *w, const struct kveil_avro_eve
 	}
 	trace(e, r, spot, *ret, *ret == KVEIL_EFFECT_KEPT ? "null kept" : "applied");
 	return KVEIL_OK;
+}
+
+/* Index and length go in front of what the action wrote, where as many bytes wait for them as the rule's last result
+ * took. */
+static enum kveil_status write_head(struct writing *w, const struct kveil_avro_event *ev, struct kveil_bound_rule *r,
+				    int32_t index, size_t start)
+{
+	size_t room = r->head_bytes, content = w->out->len - start - room;
+	size_t of_index = ev->has_index ? kveil_avro_long_bytes(index) : 0;
+	size_t n = of_index + kveil_avro_long_bytes((int64_t)content);
+
+	if (n > room && !kveil_buf_reserve(w->out, n - room))
+		return kveil_no_memory(w->err, "a record");
+	uint8_t *at = w->out->data + start;
+	if (n != room)
+		memmove(at + n, at + room, content);
+	if (of_index)
+		kveil_avro_spell_long(index, at);
+	kveil_avro_spell_long((int64_t)content, at + of_index);
+	w->out->len = start + n + content;
+	r->head_bytes = (uint8_t)n;
+	return KVEIL_OK;
+}
+
+/* The branch that a sole rule's result goes to; below zero: it is another than the schema says. */
+static inline int32_t sole_branch(const struct kveil_avro_event *ev, enum kveil_result_kind kind)
+{
+	if (kind == KVEIL_RESULT_TEXT || kind == KVEIL_RESULT_ASCII)
+		return ev->out->string;
+	return kind == KVEIL_RESULT_BYTES ? ev->out->bytes : -1;
+}
+
+/* Most places: one rule, one type of result, nothing to look up. */
+static enum kveil_status write_sole(struct writing *w, const struct kveil_avro_event *ev)
+{
+	struct kveil_bound_rule *r = &w->e->rules[ev->node->effect.sole];
+	enum kveil_result_kind kind = (enum kveil_result_kind) - 1;
+	size_t room = r->head_bytes;
+
+	kveil_engine_count(w->e, r);
+	copy_until(w, ev->start);
+	w->copied = ev->end;
+	w->written = true;
+	size_t start = w->out->len;
+	if (!kveil_buf_reserve(w->out, room))
+		return kveil_no_memory(w->err, "a record");
+	w->out->len += room;
+	enum kveil_status st = read_value(w, ev);
+	if (!st)
+		st = kveil_engine_apply_settled(w->e, r, &w->value, w->out, &kind, w->err);
+	if (__builtin_expect(st != KVEIL_OK, 0))
+		return kveil_engine_blame(r, ev->value, st, w->err);
+	int32_t index = sole_branch(ev, kind);
+	if (__builtin_expect(index < 0, 0))
+		return kveil_fail(w->err, KVEIL_E_INTERNAL, "a result of a type that the derived schema has not");
+	return write_head(w, ev, r, index, start);
 }
 
 static enum kveil_status write_place(struct writing *w, const struct kveil_avro_event *ev)
@@ -369,7 +455,7 @@ static enum kveil_status write_place(struct writing *w, const struct kveil_avro_
 	}
 	st = write_result(w, ev, r && r->action->effect == KVEIL_REVEALS);
 	w->copied = ev->end;
-	w->covered = ev->behind;
+	cover(w, ev->behind);
 	return st && r ? kveil_engine_blame(r, ev->value, st, w->err) : st;
 }
 
@@ -415,7 +501,8 @@ static enum kveil_status write_event(struct writing *w, const struct kveil_avro_
 
 	switch (ev->kind) {
 	case KVEIL_AVRO_AT_PLACE:
-		return write_place(w, ev);
+		return w->at >= w->sole_from && ev->node->effect.sole != KVEIL_AVRO_NO_RULE ? write_sole(w, ev)
+											    : write_place(w, ev);
 	case KVEIL_AVRO_AT_BLOCK:
 		return open_block(w, ev);
 	case KVEIL_AVRO_AT_BLOCK_END:
@@ -433,7 +520,8 @@ static enum kveil_status write_event(struct writing *w, const struct kveil_avro_
 			return KVEIL_OK;
 		copy_until(w, ev->start);
 		w->copied = ev->end;
-		w->covered = w->gone = ev->behind;
+		w->gone = ev->behind;
+		cover(w, ev->behind);
 		w->written = true;
 		return KVEIL_OK;
 	}
@@ -491,6 +579,7 @@ static void begin(struct writing *w, struct kveil_engine *e, enum kveil_part par
 	w->blocks = NULL;
 	w->block_count = 0;
 	w->block_cap = e->max_depth;
+	w->sole_from = e->trace || walk->want_doc ? UINT32_MAX : 0;
 	w->written = false;
 	w->value.raw = KVEIL_SPAN_NULL;
 	w->spot.part = part;

@@ -77,6 +77,7 @@ struct kveil_bound_rule {
 	_Atomic uint64_t *matches;   /* its counter in engine.matches */
 	uint64_t found_in;           /* serial of the last record in which its path found a place */
 	uint64_t found_times;        /* in that record, as counted */
+	uint8_t head_bytes;          /* that stood in front of its last result, in a format with types */
 	uint64_t wrote_in;           /* serial of the last record in which its action ran on a place */
 	/* What kveil_engine_table said last, and of which row. */
 	uint64_t table_serial;
@@ -334,6 +335,11 @@ struct kveil_span kveil_engine_ad_to_show(struct kveil_engine *e, const struct k
 enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
                                      struct kveil_buf *out, enum kveil_effect *ret,
                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same of a settled rule on a value that it takes and that the source sent, where types matter: nothing is left to
+ * look at but the result, whose content out has then. */
+enum kveil_status kveil_engine_apply_settled(struct kveil_engine *e, struct kveil_bound_rule *r,
+                                             const struct kveil_value *in, struct kveil_buf *out,
+                                             enum kveil_result_kind *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Adds the rule, and the place's first byte where err has none. Returns err's status. */
 enum kveil_status kveil_engine_blame(const struct kveil_bound_rule *r, size_t byte, enum kveil_status status,
                                      struct kveil_error *err);

@@ -107,7 +107,7 @@ static bool find_rules(struct builder *b, struct kveil_avro_node *n)
 /* What rules may make of the values there. */
 static bool judge_node(struct builder *b, struct kveil_avro_node *n)
 {
-	n->effect = (struct kveil_avro_effect){.keeps = true};
+	n->effect = (struct kveil_avro_effect){.keeps = true, .sole = KVEIL_AVRO_NO_RULE};
 	if (!find_rules(b, n))
 		return false;
 	if (!n->id_count || n->kind == KVEIL_AVRO_UNION)

@@ -38,7 +38,10 @@ struct kveil_avro_effect {
 	bool keeps;    /* it may also stay as it is */
 	bool names;    /* some rule is about such values at all */
 	bool opens;    /* whatever the record, its value is restored; what the source did not send stays a text */
+	uint32_t sole; /* whatever the record, this rule and no other makes of it a string, or bytes; else
+			  KVEIL_AVRO_NO_RULE */
 };
+enum { KVEIL_AVRO_NO_RULE = UINT32_MAX };
 struct kveil_avro_node;
 /* node: its kind and type are known. */
 typedef struct kveil_avro_effect kveil_avro_effect_fn(void *user, const struct kveil_avro_node *node,
