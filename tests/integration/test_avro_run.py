@@ -270,6 +270,26 @@ def test_tags_before_a_restart_are_those_of_the_type(make_kveil, kafka, registry
     assert k.stop() == 0
 
 
+def test_tags_before_a_restart_that_nobody_tells(make_kveil, kafka, registry):
+    """While the registry keeps the output's subject from kveil, no record of a new schema passes."""
+    k = make(make_kveil, kafka, registry, rules="  - {tags: [PII], encrypt: {key: pii}}\n")
+    k.start()
+    send(k, kafka, registry, user_type(phone=True), 1)
+    assert k.stop() == 0
+    answer, closed = registry.answer, f"/subjects/{k.secure}-value/versions/"
+    registry.answer = lambda asked: error(403, 40301, "not for you") if asked.path.startswith(closed) else answer(asked)
+    two = registry.register(f"{k.topic}-value", user_type(phone=False))
+    k.start(ready=False)
+    kafka.produce(k.topic, [frame(two, user_type(phone=False), {"phone": CANARY})])
+    why = wait_for("the condition", lambda: "does not let kveil read" in k.get("/readyz")[1] and k.get("/readyz"))
+    assert why[0] == 503 and "schema_refused" in why[1] and f"{k.secure}-value" in why[1]
+    time.sleep(1)
+    assert kafka.end_offsets(k.secure) == {0: 1} and kafka.end_offsets(k.dead) == {0: 0}
+    registry.answer = answer
+    assert unpack(registry, kafka.consume(k.secure, 2, timeout=60)[1].value())[1]["phone"] != CANARY
+    assert k.stop() == 0
+
+
 def test_a_tag_that_another_replica_met(make_kveil, kafka, registry):
     """While it runs, somebody else has registered a derived schema with a tag that this one has never seen."""
     k = make(make_kveil, kafka, registry, rules="  - {tags: [PII], encrypt: {key: pii}}\n")
