@@ -558,16 +558,22 @@ static void test_random(void **state)
 
 /* --- views against each other --- */
 
+static void write_own_rule(struct kveil_buf *b, const char *mask)
+{
+	const char *stem = PICK("$.", "$.", "$.", "$.a.", "$..", "$.*.", "$[0:2].", "$[?@.b].");
+
+	kveil_buf_printf(b, "{path: \"%s%s\", %s, %s%s}", stem, PICK("a", "b", "c", "['a','b']", "*"),
+			 PICK("nullify: true", "remove: true", "replace: {with: R}", mask),
+			 PICK("on_null: keep", "required: false"),
+			 PICK("", "", "", "", ", when: \"$.x == 1\"", ", when: \"@ == 1\"", ", when: \"$.a\""));
+}
+
 static void write_own_rules(struct kveil_buf *b, uint32_t most)
 {
 	kveil_buf_append_str(b, "[");
 	for (uint32_t n = draw(most + 1), i = 0; i < n; i++) {
-		const char *stem = PICK("$.", "$.", "$.", "$.a.", "$..", "$.*.", "$[0:2].", "$[?@.b].");
-		kveil_buf_printf(b, "%s{path: \"%s%s\", %s, %s%s}", i ? ", " : "", stem,
-				 PICK("a", "b", "c", "['a','b']", "*"),
-				 PICK("nullify: true", "remove: true", "replace: {with: R}", "mask: {char: x}"),
-				 PICK("on_null: keep", "required: false"),
-				 PICK("", "", "", "", ", when: \"$.x == 1\"", ", when: \"@ == 1\"", ", when: \"$.a\""));
+		kveil_buf_append_str(b, i ? ", " : "");
+		write_own_rule(b, "mask: {char: x}");
 	}
 	kveil_buf_append_str(b, "]");
 }
@@ -674,6 +680,160 @@ static void test_views(void **state)
 	print_message("%zu rule files, %zu records out, %zu values held against the other view\n", plans, produced,
 		      looked);
 	assert_true(plans > 500 && produced > 10000 && looked > 1000);
+}
+
+/* --- rules against those before them --- */
+
+#define WEAK "mask: {mask_first: 1}" /* leaves the rest of a value */
+
+enum { MOST_LINES = 5 };
+
+struct lines {
+	char rules[MOST_LINES][160];
+	uint32_t count;
+	const char *unmatched, *clear;
+};
+
+static void draw_line(char *ret)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf b = KVEIL_BUF_INIT;
+
+	write_own_rule(&b, PICK("mask: {char: x}", WEAK));
+	snprintf(ret, sizeof((struct lines *)0)->rules[0], "%s", kveil_buf_cstr(&b));
+}
+
+static void change_lines(struct lines *l)
+{
+	uint32_t at = draw(l->count), to = draw(l->count);
+	struct lines before = *l;
+
+	switch (draw(6)) {
+	case 0:
+		l->unmatched = PICK("keep", "remove", "dead-letter");
+		break;
+	case 1:
+		l->clear = PICK("", "$.c", "$.a.b");
+		break;
+	case 2:
+		draw_line(l->rules[at]);
+		break;
+	case 3:
+		memcpy(l->rules[at], before.rules[to], sizeof l->rules[0]);
+		memcpy(l->rules[to], before.rules[at], sizeof l->rules[0]);
+		break;
+	case 4:
+		l->count -= l->count > 1;
+		for (uint32_t i = at; i < l->count; i++)
+			memcpy(l->rules[i], before.rules[i + 1], sizeof l->rules[0]);
+		break;
+	default:
+		l->count += l->count < MOST_LINES;
+		for (uint32_t i = at + 1; i < l->count; i++)
+			memcpy(l->rules[i], before.rules[i - 1], sizeof l->rules[0]);
+		draw_line(l->rules[at]);
+	}
+}
+
+static struct kveil_plan *parse_lines(const struct lines *l, struct kveil_buf *yaml)
+{
+	struct kveil_report report = {0};
+
+	kveil_buf_printf(yaml, "name: t\ntopics: [in]\noutput: out\nunmatched: %s\nclear: [%s]\nfields:\n",
+			 l->unmatched, l->clear);
+	for (uint32_t i = 0; i < l->count; i++)
+		kveil_buf_printf(yaml, "  - %s\n", l->rules[i]);
+	struct kveil_plan *plan = kveil_plan_parse(kveil_buf_span(yaml), "r.yaml", NULL, &report);
+	kveil_report_clear(&report);
+	return plan;
+}
+
+static bool protects_less(struct kveil_plan *before, struct kveil_plan *now)
+{
+	struct kveil_plan_set *a = kveil_plan_set_of(kveil_plan_ref(before), "{topic}.dead"),
+			      *b = kveil_plan_set_of(kveil_plan_ref(now), "{topic}.dead");
+	bool yes = kveil_plan_set_protects_less(a, b, NULL);
+
+	kveil_plan_set_unref(a);
+	kveil_plan_set_unref(b);
+	return yes;
+}
+
+/* Does the plan leave nothing of this node? */
+static bool is_hidden(struct model *m, uint32_t node)
+{
+	for (uint32_t i = node; i != UINT32_MAX; i = m->doc.nodes[i].parent) {
+		const struct kveil_rule *r = in_place_rule(m, i);
+		if (r && !strstr(r->action_text, "mask_first"))
+			return true;
+	}
+	return m->view->unmatched != KVEIL_UNMATCHED_KEEP && !is_named(m, node);
+}
+
+/* What the plan hides of the record is not in what came of it. */
+static void check_hidden(const struct kveil_plan *plan, struct kveil_span text, struct kveil_span out, size_t *looked)
+{
+	struct model m;
+	struct kveil_arena arena;
+	struct kveil_error err;
+
+	kveil_arena_init(&arena, 1 << 20);
+	struct kveil_scan s = {.arena = &arena, .max_bytes = 1 << 20, .max_depth = 200, .want_doc = true};
+	assert_int_equal(kveil_format_by_name(KVEIL_SPAN("json"))->scan(&s, text, &err), KVEIL_OK);
+	init_model(&m, plan, 0, &s.doc, &arena);
+	for (uint32_t i = 0; i < s.doc.count; i++) {
+		const struct kveil_doc_node *n = &s.doc.nodes[i];
+		if (n->kind != KVEIL_KIND_STRING || n->end - n->start < 5 || !is_hidden(&m, i))
+			continue;
+		const uint8_t *raw = text.data + n->start, *stop = memchr(raw + 2, 'S', n->end - n->start - 2);
+		++*looked;
+		if (memmem(out.data, out.len, raw + 2, (size_t)(stop - raw) - 1))
+			fail_msg("%s\nwhat the rules before hide of %.*s is clear in %.*s", current_rules,
+				 (int)text.len, (const char *)text.data, (int)out.len, (const char *)out.data);
+	}
+	kveil_scan_clear(&s);
+	kveil_arena_clear(&arena);
+}
+
+/* A reload that passes without a signal shows nothing that was hidden before. */
+static void test_reload(void **state)
+{
+	(void)state;
+	size_t pairs = 0, accepted = 0, looked = 0;
+
+	for (int round = 0; round < 12000; round++) {
+		KVEIL_CLEANUP_BUF struct kveil_buf old_yaml = KVEIL_BUF_INIT, yaml = KVEIL_BUF_INIT;
+		struct lines l = {.count = 1 + draw(3), .unmatched = PICK("keep", "keep", "remove"), .clear = ""};
+		struct kveil_engine *engine;
+		struct kveil_error err;
+		for (uint32_t i = 0; i < l.count; i++)
+			draw_line(l.rules[i]);
+		struct kveil_plan *before = parse_lines(&l, &old_yaml);
+		for (uint32_t n = 1 + draw(3); n > 0; n--)
+			change_lines(&l);
+		struct kveil_plan *now = parse_lines(&l, &yaml);
+		current_rules = kveil_buf_cstr(&yaml);
+		pairs += before && now;
+		if (before && now && !protects_less(before, now) &&
+		    !kveil_span_eq(kveil_buf_span(&old_yaml), kveil_buf_span(&yaml))) {
+			accepted++;
+			assert_int_equal(kveil_engine_new(now, NULL, NULL, &engine, &err), KVEIL_OK);
+			for (int i = 0; i < 20; i++) {
+				KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+				struct kveil_result result;
+				write_value(&text, 0);
+				kveil_engine_run(engine, &(struct kveil_record){.value = kveil_buf_span(&text)},
+						 &result);
+				if (result.verdict == KVEIL_PRODUCE)
+					check_hidden(before, kveil_buf_span(&text), result.outputs[0].record.value,
+						     &looked);
+			}
+			kveil_engine_free(engine);
+		}
+		kveil_plan_unref(before);
+		kveil_plan_unref(now);
+	}
+	print_message("%zu changes, %zu accepted, %zu values looked for\n", pairs, accepted, looked);
+	assert_true(pairs > 2000 && accepted > 300 && looked > 1000);
 }
 
 /* --- what was sealed, opened again --- */
@@ -833,6 +993,6 @@ static void test_inverse(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_views),
-					   cmocka_unit_test(test_inverse)};
+					   cmocka_unit_test(test_reload), cmocka_unit_test(test_inverse)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
