@@ -35,9 +35,10 @@ def run(*cmd, **env):
 
 
 def build():
+    quiet = {"LLVM_PROFILE_FILE": os.devnull}  # of what setting up and building run
     if not (BUILD / "build.ninja").exists():
-        run("meson", "setup", BUILD, *OPTIONS, CC="clang")
-    run("ninja", "-C", BUILD)
+        run("meson", "setup", BUILD, *OPTIONS, CC="clang", **quiet)
+    run("ninja", "-C", BUILD, **quiet)
 
 
 def run_tests():
