@@ -58,7 +58,7 @@ static struct kveil_span last_word(struct kveil_span name)
 
 	while (at && name.data[at - 1] != '.')
 		at--;
-	return kveil_span_of(name.data + at, name.len - at);
+	return at ? kveil_span_of(name.data + at, name.len - at) : name;
 }
 
 /* "\002topic:User\002", and behind it a tag: where a field was tagged. The last word of the value's type is enough: in
