@@ -48,8 +48,9 @@ def key_bytes(k, name):
 
 
 def scan(what, data, needles):
-    found = sorted({n[:6] for n in needles if n in data})
-    assert not found, f"{what} holds {len(found)} of what it must not"
+    """Of a value that is found the last bytes are told, which say where it stood; of a key that it is one."""
+    found = sorted({n[-5:] if n.startswith(b"kanarie") else b"a key" for n in needles if n in data})
+    assert not found, f"{what}, {len(data)} bytes, holds {found}, which it must not"
 
 
 def mappings(pid):
@@ -139,8 +140,8 @@ def test_no_canary_and_no_key_comes_out(make_kveil, kafka):
     # frees the batches that it fetched as they are.
     for data, flags in image(p.pid):
         if "dd" not in flags:
-            scan("the process", data, {f"{canary}-{word}".encode() for word in
-                                         ("idc", "mail", "notes", "card", "key", "cut", "ten")})
+            scan(f"the process ({' '.join(flags)})", data,
+                 {f"{canary}-{word}".encode() for word in ("idc", "mail", "notes", "card", "key", "cut", "ten")})
 
     # The key bytes in the process lie in locked pages that no core image has, and nowhere else.
     copies = 0
