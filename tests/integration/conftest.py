@@ -33,15 +33,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: dealing.rank(item.nodeid))
 
 
-def wait_for(what, condition, timeout=30, interval=0.1):
-    """Polls until condition() is true and gives its value; fails with `what` otherwise."""
+def wait_for(what, condition, timeout=30, interval=0.1, show=None):
+    """Polls until condition() is true and gives its value; fails with `what` otherwise, and what show() gives."""
     end = time.time() + timeout
     while True:
         value = condition()
         if value:
             return value
         if time.time() > end:
-            pytest.fail(f"waited {timeout} s for: {what}")
+            pytest.fail(f"waited {timeout} s for: {what}{f': {show()}' if show else ''}")
         time.sleep(interval)
 
 

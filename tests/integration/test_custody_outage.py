@@ -249,7 +249,8 @@ def test_a_stranger_or_garbage_publishes_nothing(group, kafka, bao, door, keyset
         stands = log()
         answer(**how)
         wait_for(f"{name}: the keys expire, and it says why",
-                 lambda: all(r.count(": outage: ") == 2 and "kek_unavailable" in r for r in group.reasons()), 90)
+                 lambda: all(r.count(": outage: ") == 2 and "kek_unavailable" in r for r in group.reasons()), 90,
+                 show=group.reasons)
         group.alive()
         before = group.out()
         answer()
