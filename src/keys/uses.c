@@ -24,7 +24,7 @@ enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct 
 	static const char *const for_kind[] = {
 	    [KVEIL_ALG_AEAD] = "it encrypts and decrypts",
 	    [KVEIL_ALG_DAEAD] = "it encrypts, decrypts and tokenizes, without an `alphabet`",
-	    [KVEIL_ALG_FPE] = "it encrypts and tokenizes with an `alphabet`, and takes that back",
+	    [KVEIL_ALG_FPE] = "it encrypts, decrypts, tokenizes and detokenizes with an `alphabet`",
 	    [KVEIL_ALG_MAC] = "it hashes",
 	};
 
@@ -32,6 +32,9 @@ enum kveil_status kveil_key_use_check(const struct kveil_algorithm *alg, struct 
 		return KVEIL_OK;
 	kveil_fail(err, KVEIL_E_CONFIG, "key '%.*s' is of algorithm %s: %s", (int)name.len, (const char *)name.data,
 		   alg->name, for_kind[alg->kind]);
-	kveil_error_hint(err, "name another key here, or give this one another algorithm under keys.data");
+	if (alg->kind == KVEIL_ALG_FPE && !(use & KVEIL_USE_MAC))
+		kveil_error_hint(err, "such as `alphabet: digits` in the rule; or name another key here");
+	else
+		kveil_error_hint(err, "name another key here, or give this one another algorithm under keys.data");
 	return KVEIL_E_CONFIG;
 }
