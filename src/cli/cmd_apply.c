@@ -175,12 +175,17 @@ static void look_ahead(void *user)
 			kveil_apply_ask(&a->session, &record);
 }
 
-/* The reader cuts what is too long: say how long it was. */
-static void tell_whole_size(const struct apply *a, struct kveil_span value, struct kveil_error *err)
+/* The line as a record. One that is too long was cut by the reader, and is none, however much its key takes of it. */
+static bool take_record(struct apply *a, struct kveil_span text, struct kveil_record *ret, struct kveil_error *err)
 {
-	if (err->status == KVEIL_E_TOO_LARGE && a->lines.cut)
-		kveil_fail_at(err, KVEIL_E_TOO_LARGE, err->byte, "%zu bytes; at most %zu are taken",
-			      value.len + a->lines.cut, a->lines.max_bytes);
+	bool ok = to_record(a, &a->json, text, ret, err) == KVEIL_OK;
+
+	if (a->lines.cut) {
+		kveil_fail_at(err, KVEIL_E_TOO_LARGE, a->lines.max_bytes, "%zu bytes; at most %zu are taken",
+			      (ok ? ret->value.len : text.len) + a->lines.cut, a->lines.max_bytes);
+		return false;
+	}
+	return ok && (!a->avro || kveil_avro_samples_read(a->avro, &ret->key, &ret->value, err) == KVEIL_OK);
 }
 
 static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
@@ -189,15 +194,12 @@ static void apply_record(struct apply *a, uint64_t line, struct kveil_span text)
 	struct kveil_result result;
 	struct kveil_error err;
 
-	if (to_record(a, &a->json, text, &record, &err) != KVEIL_OK ||
-	    (a->avro && kveil_avro_samples_read(a->avro, &record.key, &record.value, &err) != KVEIL_OK)) {
-		tell_whole_size(a, text, &err);
+	if (!take_record(a, text, &record, &err)) {
 		report(a, line, text, &err);
 		return;
 	}
 	kveil_apply_run(&a->session, &record, &result);
 	if (result.verdict != KVEIL_PRODUCE) {
-		tell_whole_size(a, record.value, &result.error);
 		/* The position is in bytes that nobody has seen. */
 		if (a->avro)
 			result.error.byte = KVEIL_NO_BYTE;
@@ -282,7 +284,7 @@ static bool is_blank(const struct apply *a, struct kveil_span line)
 	if (!a->session.plan->formats[KVEIL_PART_VALUE]->has_paths && !a->o->json)
 		return false;
 	for (size_t i = 0; i < line.len; i++)
-		if (!strchr(" \t\r", line.data[i]) || !line.data[i])
+		if (!memchr(" \t\r", line.data[i], 3))
 			return false;
 	return true;
 }

@@ -94,6 +94,14 @@ def test_input_is_answered_line_by_line():
     assert p.wait(10) == 0
 
 
+def test_a_text_that_was_cut_is_no_record(rules, tmp_path):
+    """The reader cuts what is too long. Without its key the rest may be as long as a record may be."""
+    path = rules('  - {path: "$", mask: {keep_first: 1}}\n', "format: {value: text, key: text}\n")
+    (tmp_path / "in").write_text("k\t" + "x" * ((9 << 20) - 2))
+    r = kveil("apply", "-r", path, "-K", "\t", tmp_path / "in")
+    assert r.returncode == 1 and r.stdout == "" and f"too_large: {(9 << 20) - 2} bytes; at most 8388608 are taken" in r.stderr, r.stderr
+
+
 def test_a_line_over_the_limit_is_refused_and_the_next_one_goes_on():
     r = apply(ORDERS, '{"a":"' + "x" * (9 << 20) + '"}\n{"b":2}\n')
     assert r.returncode == 1 and r.stdout == '{"b":2}\n'
