@@ -228,37 +228,22 @@ struct comparison {
 	unsigned differences;
 };
 
-static void begin_difference(struct comparison *m, const struct kveil_doc *doc, uint32_t node)
+enum { NOTHING = UINT32_MAX };
+
+/* One of them may be NOTHING. */
+static bool differs(struct comparison *m, uint32_t want, uint32_t got)
 {
 	if (m->differences++)
 		kveil_buf_append_str(m->why, "\n     ");
 	kveil_buf_append_str(m->why, m->c->part == KVEIL_PART_KEY ? "at key:" : "at ");
-	kveil_place_write_path(m->c, doc, node, m->why);
+	kveil_place_write_path(m->c, want == NOTHING ? &m->got : &m->want, want == NOTHING ? got : want, m->why);
 	kveil_buf_append_str(m->why, ": expected ");
-}
-
-static bool differs(struct comparison *m, uint32_t want, uint32_t got)
-{
-	begin_difference(m, &m->want, want);
-	kveil_buf_append_span(m->why, kveil_place_raw(&m->want, want));
+	kveil_buf_append_span(m->why, want == NOTHING ? KVEIL_SPAN("nothing") : kveil_place_raw(&m->want, want));
 	kveil_buf_append_str(m->why, ", got ");
-	kveil_got_write(m->c, &m->got, got, m->why);
-	return false;
-}
-
-static bool is_absent(struct comparison *m, uint32_t want)
-{
-	begin_difference(m, &m->want, want);
-	kveil_buf_append_span(m->why, kveil_place_raw(&m->want, want));
-	kveil_buf_append_str(m->why, ", got nothing");
-	return false;
-}
-
-static bool is_extra(struct comparison *m, uint32_t got)
-{
-	begin_difference(m, &m->got, got);
-	kveil_buf_append_str(m->why, "nothing, got ");
-	kveil_got_write(m->c, &m->got, got, m->why);
+	if (got == NOTHING)
+		kveil_buf_append_str(m->why, "nothing");
+	else
+		kveil_got_write(m->c, &m->got, got, m->why);
 	return false;
 }
 
@@ -269,10 +254,10 @@ static uint32_t find_member(struct comparison *m, const struct kveil_doc *doc, u
 	for (uint32_t i = object + 1; i < doc->nodes[object].next; i = doc->nodes[i].next)
 		if (kveil_span_eq(kveil_place_name(m->c, doc, i), name) && nth-- == 0)
 			return i;
-	return UINT32_MAX;
+	return NOTHING;
 }
 
-/* The member of `in` that corresponds to this one of doc; UINT32_MAX: none. */
+/* The member of `in` that corresponds to this one of doc, or NOTHING. */
 static uint32_t same_member(struct comparison *m, const struct kveil_doc *doc, uint32_t object, uint32_t member,
 			    const struct kveil_doc *in, uint32_t in_object)
 {
@@ -292,11 +277,11 @@ static bool same_members(struct comparison *m, uint32_t want, uint32_t got)
 
 	for (uint32_t i = want + 1; i < m->want.nodes[want].next; i = m->want.nodes[i].next) {
 		uint32_t other = same_member(m, &m->want, want, i, &m->got, got);
-		same &= other == UINT32_MAX ? is_absent(m, i) : same_value(m, i, other);
+		same &= other == NOTHING ? differs(m, i, NOTHING) : same_value(m, i, other);
 	}
 	for (uint32_t i = got + 1; i < m->got.nodes[got].next; i = m->got.nodes[i].next)
-		if (same_member(m, &m->got, got, i, &m->want, want) == UINT32_MAX)
-			same = is_extra(m, i);
+		if (same_member(m, &m->got, got, i, &m->want, want) == NOTHING)
+			same = differs(m, NOTHING, i);
 	return same;
 }
 
@@ -458,8 +443,8 @@ bool kveil_form_matches_text(struct kveil_form_context *c, const char *part, con
 		    part);
 		return false;
 	} else if (form.kind == FORM_SEALED) {
-		kveil_buf_printf(&ad, "%s:%s", c->plan->name ? c->plan->name : "", part);
-		same = kveil_buf_ok(&ad) && is_sealed(c, &form, kveil_buf_span(&ad), got);
+		same = kveil_place_text_ad(c, kveil_place_text_rule(c, part, form.key), part, &ad) &&
+		       is_sealed(c, &form, kveil_buf_span(&ad), got);
 	} else {
 		same = form.kind == FORM_ANY ||
 		       (form.kind == FORM_HASH && kveil_place_is_hash(c, form.key, form.text, got)) ||

@@ -6,11 +6,10 @@
 
 #include <string.h>
 
-/* One use of a key by a rule, and the content that may have come of it. doc NULL: the content is all there is. */
+/* One use of a key by a rule, and the content that may have come of it. */
 struct made {
 	struct kveil_form_context *c;
 	const struct kveil_rule *rule;
-	const struct kveil_template *key;
 	unsigned use;
 	struct kveil_span name, ad, content;
 };
@@ -81,8 +80,6 @@ static bool write_form(const struct made *m, struct kveil_buf *out)
 	return true;
 }
 
-enum { WRITES = KVEIL_USE_SEAL | KVEIL_USE_TOKENIZE | KVEIL_USE_MAC };
-
 static bool write_form_of(struct kveil_form_context *c, const struct kveil_rule *r, struct kveil_span ad,
 			  struct kveil_span content, struct kveil_buf *out)
 {
@@ -91,9 +88,9 @@ static bool write_form_of(struct kveil_form_context *c, const struct kveil_rule 
 
 	for (size_t i = 0; i < 2; i++) {
 		KVEIL_CLEANUP_BUF struct kveil_buf name = KVEIL_BUF_INIT;
-		if (!keys[i] || !(uses[i] & WRITES) || !kveil_place_fill(c, keys[i], &name))
+		if (!keys[i] || !(uses[i] & KVEIL_PLACE_WRITES) || !kveil_place_fill(c, keys[i], &name))
 			continue;
-		if (write_form(&(struct made){c, r, keys[i], uses[i], kveil_buf_span(&name), ad, content}, out))
+		if (write_form(&(struct made){c, r, uses[i], kveil_buf_span(&name), ad, content}, out))
 			return true;
 	}
 	return false;
@@ -113,8 +110,9 @@ static void write_string(struct kveil_form_context *c, const struct kveil_doc *d
 		KVEIL_CLEANUP_BUF struct kveil_buf ad = KVEIL_BUF_INIT;
 		const struct kveil_rule *r = &c->plan->rules[i];
 		struct kveil_doc row = *doc;
-		if (((r->key_use | r->key2_use) & WRITES) && kveil_place_finds(c, r, WRITES, &row, node) &&
-		    kveil_place_ad(c, r, &row, node, &ad) && write_form_of(c, r, kveil_buf_span(&ad), content, out))
+		if (((r->key_use | r->key2_use) & KVEIL_PLACE_WRITES) &&
+		    kveil_place_finds(c, r, KVEIL_PLACE_WRITES, &row, node) && kveil_place_ad(c, r, &row, node, &ad) &&
+		    write_form_of(c, r, kveil_buf_span(&ad), content, out))
 			return;
 	}
 	write_plain(content, out);
@@ -141,20 +139,14 @@ void kveil_got_write(struct kveil_form_context *c, const struct kveil_doc *doc, 
 	kveil_buf_append(out, doc->text.data + done, whole->end - done);
 }
 
-static bool is_of_part(const struct kveil_rule *r, const char *part)
-{
-	return strcmp(part, "key:$") == 0 ? r->part == KVEIL_PART_KEY
-					  : r->part == KVEIL_PART_HEADER && strcmp(r->path_text, part) == 0;
-}
-
 void kveil_got_write_text(struct kveil_form_context *c, const char *part, struct kveil_span got, struct kveil_buf *out)
 {
-	KVEIL_CLEANUP_BUF struct kveil_buf ad = KVEIL_BUF_INIT;
-
-	kveil_buf_printf(&ad, "%s:%s", c->plan->name ? c->plan->name : "", part);
-	for (size_t i = 0; i < c->plan->rule_count; i++)
-		if (is_of_part(&c->plan->rules[i], part) &&
-		    write_form_of(c, &c->plan->rules[i], kveil_buf_span(&ad), got, out))
+	for (size_t i = 0; i < c->plan->rule_count; i++) {
+		KVEIL_CLEANUP_BUF struct kveil_buf ad = KVEIL_BUF_INIT;
+		const struct kveil_rule *r = &c->plan->rules[i];
+		if (kveil_place_is_text(r, part) && kveil_place_text_ad(c, r, part, &ad) &&
+		    write_form_of(c, r, kveil_buf_span(&ad), got, out))
 			return;
+	}
 	write_plain(got, out);
 }

@@ -94,7 +94,7 @@ bool kveil_place_finds(struct kveil_form_context *c, const struct kveil_rule *r,
 		       uint32_t node)
 {
 	const struct kveil_rows *rows = rows_of(c, r);
-	bool writes = r->to && use & (KVEIL_USE_SEAL | KVEIL_USE_TOKENIZE | KVEIL_USE_MAC);
+	bool writes = r->to && use & KVEIL_PLACE_WRITES;
 
 	if (r->part != c->part && !(c->plan->envelope && r->part == KVEIL_PART_VALUE))
 		return false;
@@ -114,17 +114,51 @@ bool kveil_place_finds(struct kveil_form_context *c, const struct kveil_rule *r,
 	return false;
 }
 
+static bool uses_key(struct kveil_form_context *c, const struct kveil_rule *r, unsigned use, struct kveil_span key)
+{
+	return (r->key_use & use && names_key(c, r->key, key)) || (r->key2_use & use && names_key(c, r->key2, key));
+}
+
 const struct kveil_rule *kveil_place_rule(struct kveil_form_context *c, struct kveil_doc *doc, uint32_t node,
 					  unsigned use, struct kveil_span key)
 {
 	for (size_t i = 0; i < c->plan->rule_count; i++) {
 		const struct kveil_rule *r = &c->plan->rules[i];
-		if (((r->key_use & use && names_key(c, r->key, key)) ||
-		     (r->key2_use & use && names_key(c, r->key2, key))) &&
-		    kveil_place_finds(c, r, use, doc, node))
+		if (uses_key(c, r, use, key) && kveil_place_finds(c, r, use, doc, node))
 			return r;
 	}
 	return NULL;
+}
+
+bool kveil_place_is_text(const struct kveil_rule *r, const char *part)
+{
+	return r->part == KVEIL_PART_HEADER ? strcmp(r->path_text, part) == 0
+					    : strcmp(part, r->part == KVEIL_PART_KEY ? "key:$" : "$") == 0;
+}
+
+const struct kveil_rule *kveil_place_text_rule(struct kveil_form_context *c, const char *part, struct kveil_span key)
+{
+	for (size_t i = 0; i < c->plan->rule_count; i++) {
+		const struct kveil_rule *r = &c->plan->rules[i];
+		if (kveil_place_is_text(r, part) && uses_key(c, r, KVEIL_PLACE_WRITES, key))
+			return r;
+	}
+	return NULL;
+}
+
+static void write_name(const struct kveil_form_context *c, struct kveil_buf *out)
+{
+	kveil_buf_printf(out, "%s:", c->plan->name ? c->plan->name : "");
+}
+
+bool kveil_place_text_ad(struct kveil_form_context *c, const struct kveil_rule *r, const char *part,
+			 struct kveil_buf *out)
+{
+	if (r && r->ad)
+		return kveil_place_fill(c, r->ad, out);
+	write_name(c, out);
+	kveil_buf_append_str(out, part);
+	return kveil_buf_ok(out);
 }
 
 bool kveil_place_ad(struct kveil_form_context *c, const struct kveil_rule *r, const struct kveil_doc *doc,
@@ -133,7 +167,9 @@ bool kveil_place_ad(struct kveil_form_context *c, const struct kveil_rule *r, co
 	if (r && r->ad)
 		return kveil_place_fill(c, r->ad, out);
 	bool is_of_key = c->part == KVEIL_PART_KEY && !(r && r->part == KVEIL_PART_VALUE);
-	kveil_buf_printf(out, "%s:%s", c->plan->name ? c->plan->name : "", is_of_key ? "key:" : "");
+	write_name(c, out);
+	if (is_of_key)
+		kveil_buf_append_str(out, "key:");
 	kveil_place_write_path(c, doc, node, out);
 	return kveil_buf_ok(out);
 }

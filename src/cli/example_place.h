@@ -6,6 +6,8 @@
 
 #include "cli/example.h"
 
+enum { KVEIL_PLACE_WRITES = KVEIL_USE_SEAL | KVEIL_USE_TOKENIZE | KVEIL_USE_MAC };
+
 /* The node's bytes; its name, unescaped, if it is a member; "$['a'][*]" from the doc's root on. */
 struct kveil_span kveil_place_raw(const struct kveil_doc *doc, uint32_t node);
 struct kveil_span kveil_place_name(struct kveil_form_context *c, const struct kveil_doc *doc, uint32_t node);
@@ -23,6 +25,12 @@ const struct kveil_rule *kveil_place_rule(struct kveil_form_context *c, struct k
 /* doc: as the two above left it. */
 bool kveil_place_ad(struct kveil_form_context *c, const struct kveil_rule *r, const struct kveil_doc *doc,
 		    uint32_t node, struct kveil_buf *out);
+/* The same of a part that is one text: "$", "key:$" or "header:NAME". Is the rule about it? The first that writes it
+ * with this key; NULL: none. Its associated data; r may be NULL. */
+bool kveil_place_is_text(const struct kveil_rule *r, const char *part);
+const struct kveil_rule *kveil_place_text_rule(struct kveil_form_context *c, const char *part, struct kveil_span key);
+bool kveil_place_text_ad(struct kveil_form_context *c, const struct kveil_rule *r, const char *part,
+			 struct kveil_buf *out);
 /* A rule's parameter; NULL: its action has none of this name and type. */
 const void *kveil_place_parameter(const struct kveil_rule *r, const char *name, enum kveil_option_type type);
 

@@ -606,12 +606,28 @@ def test_what_came_out_is_told_in_forms(rules):
     assert "".join(line + "\n" for line in r.stdout.splitlines() if line.startswith("     ") and "no example" not in line) == FAILED, r.stdout
 
 
+def test_forms_of_texts_with_associated_data_of_their_own(rules):
+    """A header, a key and a value that are one text each."""
+    path = rules("".join(f'  - {{path: "{where}", encrypt: {{key: pii, associated_data: mine}}}}\n' for where in ("header:t", "key:$", "$")),
+                 "format: {value: text, key: text}\n")
+    examples = path.with_name("r.examples.yaml")
+    examples.write_text('- {name: alike, headers: {t: h}, key: k, in: v, out: ~sealed(pii) v, out_key: ~sealed(pii) k, '
+                        'out_headers: {t: ~sealed(pii) h}}\n')
+    r = kveil("test", "-r", path)
+    assert r.returncode == 0, r.stdout + r.stderr
+    examples.write_text("- {name: a value, in: v, out: v}\n- {name: a key, key: k, in: v, out: ~any, out_key: k}\n"
+                        "- {name: a header, headers: {t: h}, in: v, out: ~any, out_headers: {t: h}}\n")
+    r = kveil("test", "-r", path)
+    for line in ("$: expected v, got ~sealed(pii) v", "key:$: expected k, got ~sealed(pii) k", "header:t: expected h, got ~sealed(pii) h"):
+        assert f"     {line}\n" in r.stdout, r.stdout
+
+
 @pytest.mark.parametrize("key", ["~any", "~hash(k) x", '{"id": "~any"}', {"id": "~any"}])
 def test_forms_of_a_key_that_is_a_document(rules, key):
-    path = rules('  - {path: "key:$", hash: {key: k}}\n' if isinstance(key, str) and key[0] == "~" else '  - {path: "key:$.id", hash: {key: k}}\n',
-                 "format: {value: json, key: json}\n")
+    is_whole = isinstance(key, str) and key[0] == "~"
+    path = rules(f'  - {{path: "key:{"$" if is_whole else "$.id"}", hash: {{key: k}}}}\n', "format: {value: json, key: json}\n")
     path.with_name("r.examples.yaml").write_text(json.dumps([
-        {"name": "k", "key": '"x"' if isinstance(key, str) and key[0] == "~" else '{"id": "x"}', "in": {"x": 1}, "out": {"x": 1}, "out_key": key}]))
+        {"name": "k", "key": '"x"' if is_whole else '{"id": "x"}', "in": {"x": 1}, "out": {"x": 1}, "out_key": key}]))
     r = kveil("test", "-r", path)
     assert r.returncode == 0, r.stdout + r.stderr
 
