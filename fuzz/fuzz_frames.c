@@ -2,7 +2,7 @@
 /*
  * A value that names its schema, and a header that may do so: the first byte is the header's length, 255 for null, 254
  * for none; without it the key is the value again. What comes out names the derived schema and no other; nothing that
- * is no frame comes out.
+ * is not a frame comes out.
  */
 #include "kveil/engine.h"
 #include "rules/plan.h"

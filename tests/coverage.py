@@ -42,7 +42,7 @@ def build():
 
 
 def run_tests():
-    """Most of them wait. One that fails here, perhaps by its limits of time, is no failure: that is told under the sanitizers."""
+    """Most of them wait. One that fails here, perhaps by its limits of time, is not a failure: that is told under the sanitizers."""
     shutil.rmtree(PROFILES, ignore_errors=True)
     env = {"KVEIL_VECTORS": str(ROOT / ".cache" / "vectors"), "LLVM_PROFILE_FILE": f"{PROFILES}/%m.profraw"}
     r = subprocess.run(["meson", "test", "-C", BUILD, "--no-rebuild", "--suite", "unit", "--suite", "fuzz", "--no-suite", "hot",

@@ -19,8 +19,7 @@ static const struct kveil_flag flags[] = {
      "it exists)"},
     {'r', "rules", "FILE",
      "check this rule file, or all in this folder; may be repeated; with -c: as if the configuration named it, in "
-     "place "
-     "of files for the same topics"},
+     "place of files for the same topics"},
     {0, "keys", NULL, "with -c: also ask every custodian and the key registry"},
     {0, "strict", NULL, "treat warnings as errors"},
     {0, "json", NULL, "print JSON"},

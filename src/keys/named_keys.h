@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * keys/named_keys.h: keys named from the record. A name that a record fills into a pattern of keys.data ("tenant-{}")
- * is a tenant here, whatever it stands for.
+ * has a key of its own, a named key.
  *
  *   pattern's own key   name "tenant-{}", made by `keys init`, wrapped by its KEK; it wraps keys and does nothing else
  *   a named key         name "tenant-" + HEX(digest): what the record filled in leaves the process as a keyed hash only

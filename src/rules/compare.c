@@ -208,10 +208,8 @@ static bool is_told(const struct kveil_report *losses, const struct kveil_error 
 }
 
 /* v: the output that it is about; NULL: all of them. */
-static void lose(struct comparison *c, const char *file, const struct kveil_view *v, const char *what, ...)
-    KVEIL_PRINTF(4, 5);
-
-static void lose(struct comparison *c, const char *file, const struct kveil_view *v, const char *what, ...)
+static KVEIL_PRINTF(4, 5) void lose(struct comparison *c, const char *file, const struct kveil_view *v,
+				    const char *what, ...)
 {
 	struct kveil_error loss;
 	char text[200];
@@ -239,10 +237,12 @@ static bool is_lost(const struct kveil_view *before, const struct kveil_rule *r,
 /* Of a rule that all outputs had: the only loss, or one of many alike? */
 static bool is_lost_everywhere(const struct comparison *c, const struct kveil_rule *r)
 {
+	if (r->view >= 0)
+		return false;
 	for (size_t i = 0; i < c->now->view_count; i++)
 		if (c->same[i] && !is_lost(c->same[i], r, &c->now->views[i]))
 			return false;
-	return r->view < 0;
+	return true;
 }
 
 static bool same_place(const struct kveil_rule *a, const struct kveil_rule *b)

@@ -23,7 +23,7 @@ def tune(k, consumer=None, top=""):
     return k
 
 
-def tenants(messages):
+def names_of(messages):
     return [json.loads(m.value())["tenant"] for m in messages]
 
 
@@ -64,7 +64,7 @@ def test_a_member_stays_while_its_record_waits(make_kveil, kafka):
     wait_for("all", lambda: kafka.end_offsets(k.secure) == {0: 1500, 1: 1500}, timeout=60)
     got = kafka.consume(k.secure, 3000, settle=0.5)
     for p in (0, 1):
-        assert tenants(m for m in got if m.partition() == p) == [json.loads(r)["tenant"] for r in sent[p]]
+        assert names_of(m for m in got if m.partition() == p) == [json.loads(r)["tenant"] for r in sent[p]]
     assert kafka.end_offsets(k.dead) == {0: 0, 1: 0}
     assert k.stop() == 0
 
@@ -116,7 +116,7 @@ def test_what_was_polled_ahead_of_a_gap_is_done_before_it(make_kveil, kafka):
     wait_for("the stop", lambda: "is out of range" in k.get("/readyz")[1], timeout=60)
     passed = kafka.end_offsets(k.secure)[0]
     assert f"stopped at offset {passed}:" in k.processes[-1].log.read_text()
-    assert tenants(kafka.consume(k.secure, passed, settle=0.5)) == [f"n{i}" for i in range(passed)]
+    assert names_of(kafka.consume(k.secure, passed, settle=0.5)) == [f"n{i}" for i in range(passed)]
     # All that the client had before the gap: more than had passed when it began.
     assert 50 < passed < 700, passed
     wait_for("the commit", lambda: kafka.committed(k.group, k.topic) == passed)
@@ -140,7 +140,7 @@ def test_a_name_that_making_does_not_bring_is_an_outage(make_kveil, kafka):
     assert kafka.end_offsets(k.dead) == {0: 0} and \
         sum(kafka.end_offsets(k.keys).values()) <= sum(registry.values()) + 3  # two names and a lease
     again(k, kafka)
-    assert tenants(kafka.consume(k.secure, 2, settle=0.5)) == ["acme", "globex"]
+    assert names_of(kafka.consume(k.secure, 2, settle=0.5)) == ["acme", "globex"]
     assert k.stop() == 0
 
 
@@ -158,7 +158,7 @@ def test_looking_ahead_takes_no_time_from_the_loop(make_kveil, kafka):
     assert k.stop() == 0 and time.time() - begin < 5
     again(k, kafka)
     wait_for("all", lambda: kafka.end_offsets(k.secure) == {0: 200})
-    assert tenants(kafka.consume(k.secure, 200, settle=0.5)) == [f"n{i}" for i in range(200)]
+    assert names_of(kafka.consume(k.secure, 200, settle=0.5)) == [f"n{i}" for i in range(200)]
     assert k.stop() == 0
 
 
@@ -218,7 +218,7 @@ def test_an_outage_before_a_gap_keeps_the_position(make_kveil, kafka):
     time.sleep(1)
     passed = kafka.end_offsets(k.secure)[0]
     assert f"stopped at offset {passed}:" in k.processes[-1].log.read_text()
-    assert tenants(kafka.consume(k.secure, passed, settle=0.5)) == [f"n{i}" for i in range(passed)]
+    assert names_of(kafka.consume(k.secure, passed, settle=0.5)) == [f"n{i}" for i in range(passed)]
     wait_for("the commit", lambda: kafka.committed(k.group, k.topic) == passed)
     assert k.stop() == 0
 
@@ -239,7 +239,7 @@ def again_from(k, kafka, count):
     assert k.stop() == 0
     again(k, kafka)
     wait_for("all", lambda: kafka.end_offsets(k.secure) == {0: count})
-    assert tenants(kafka.consume(k.secure, count, settle=0.5)) == [f"n{i}" for i in range(count)]
+    assert names_of(kafka.consume(k.secure, count, settle=0.5)) == [f"n{i}" for i in range(count)]
     assert k.stop() == 0
 
 
@@ -271,7 +271,7 @@ def test_names_that_wait_do_not_hide_an_outage(make_kveil, kafka):
     (k.dir / "away.json").rename(k.dir / "keys.json")
     wait_for("its end", lambda: k.get("/readyz")[0] == 200)
     wait_for("all", lambda: kafka.end_offsets(k.secure) == {0: 22}, timeout=60)
-    assert tenants(kafka.consume(k.secure, 22, settle=0.5)) == [f"n{i}" for i in range(22)]
+    assert names_of(kafka.consume(k.secure, 22, settle=0.5)) == [f"n{i}" for i in range(22)]
     assert kafka.end_offsets(k.dead) == {0: 0} and k.stop() == 0
 
 
@@ -293,7 +293,7 @@ def test_brokers_that_do_not_answer_leave_the_loops_alive(make_kveil):
             time.sleep(1)
         broker.process.send_signal(signal.SIGCONT)
         wait_for("all", lambda: kafka.end_offsets(k.secure)[0] >= 60, timeout=90)
-        got = tenants(kafka.consume(k.secure, 60, settle=0.5))
+        got = names_of(kafka.consume(k.secure, 60, settle=0.5))
         assert list(dict.fromkeys(got)) == [f"n{i}" for i in range(60)]
         assert k.stop() == 0
     finally:

@@ -59,7 +59,7 @@ class Insider:
             r["wrapped"] = base64.b64encode(aes_key_wrap_with_padding(self.kek, head + struct.pack(">H", len(key)) + key)).decode()
         return self.sign(r)
 
-    def tenant(self, pattern, filling):
+    def named(self, pattern, filling):
         """The registry's name for a key that records name."""
         key = HKDF(SHA256(), 32, salt=None, info=b"kveil registry name").derive(self.secret)
         return pattern.replace("{}", hmac.new(key, f"{pattern}\0{filling}".encode(), hashlib.sha256).digest()[:16].hex())
@@ -379,7 +379,7 @@ def test_an_insider_cannot_hold_up_names(make_registry, kafka):  # noqa: F811
     k.rules('  - {path: "$.v", encrypt: {key: "tenant-{$.tenant}"}}\n')
     k.run(*apply_args(k), input='{"tenant":"first","v":"x"}\n', check=0)
     insider = Insider(k, kafka)
-    first = insider.tenant("tenant-{}", "first")
+    first = insider.named("tenant-{}", "first")
     like = next(json.loads(m.value()) for x, m in last(kafka, k).items() if x.startswith(first))
     assert insider.sign(dict(like))["mac"] == like["mac"]
     wrapped = base64.b64decode(like["wrapped"])
@@ -387,26 +387,26 @@ def test_an_insider_cannot_hold_up_names(make_registry, kafka):  # noqa: F811
            "nobodys": dict(wrapped=b"\1\xde\xad\xbe\xef" + wrapped[5:]), "pattern": dict(kek="other-{}", wrapped=wrapped),
            "gone": dict(kek="gone-{}", wrapped=wrapped)}
     k.start()
-    for n, (tenant, changed) in enumerate(bad.items()):
+    for n, (filling, changed) in enumerate(bad.items()):
         changed["wrapped"] = base64.b64encode(changed["wrapped"]).decode()
-        name = insider.tenant("tenant-{}", tenant)
+        name = insider.named("tenant-{}", filling)
         for version in (1, 2):
             insider.put(k, kafka, insider.record(like, name=name, id=f"{n:04x}{version:04x}", version=version, sequence=1, **changed))
     for shape in ("tenant-", "tenant-" + "z" * 32, "tenant-" + "0" * 31, "x" + first):
         insider.put(k, kafka, insider.record(like, name=shape, id=os.urandom(4).hex(), sequence=1))
     wait_for("counted", lambda: ignored(k)["forged"] >= 2 * 3 + 4, timeout=40)
-    tenants = [*bad, *(f"good{i}" for i in range(20))]
-    kafka.produce(k.topic, [json.dumps({"tenant": t, "v": f"{t}.{i}"}).encode() for i in range(3) for t in tenants])
-    got = kafka.consume(k.secure, 3 * len(tenants))
+    fillings = [*bad, *(f"good{i}" for i in range(20))]
+    kafka.produce(k.topic, [json.dumps({"tenant": t, "v": f"{t}.{i}"}).encode() for i in range(3) for t in fillings])
+    got = kafka.consume(k.secure, 3 * len(fillings))
     assert kafka.end_offsets(k.dead) == {0: 0}
     ids = {}
     for m in got:
         r = json.loads(m.value())
         ids.setdefault(r["tenant"], set()).add(base64.b64decode(r["v"])[1:5].hex())
-    assert all(len(i) == 1 for i in ids.values()) and len(ids) == len(tenants)
+    assert all(len(i) == 1 for i in ids.values()) and len(ids) == len(fillings)
     written = [m.key().decode() for m in messages(kafka, k)]
-    for t in tenants:
-        assert len([x for x in written if x.startswith(insider.tenant("tenant-{}", t))]) == (3 if t in bad else 1)
+    for t in fillings:
+        assert len([x for x in written if x.startswith(insider.named("tenant-{}", t))]) == (3 if t in bad else 1)
     # Whoever comes later agrees, and opens; one that is destroyed ends with what stood before it.
     k.rules('  - {path: "$.v", decrypt: {key: "tenant-{$.tenant}"}}\n', file="open.yaml")
     opened = k.run("apply", "-c", "kveil.yaml", "-r", "rules/open.yaml", input="".join(m.value().decode() + "\n" for m in got),

@@ -327,10 +327,9 @@ static void a_wrapped_key_cannot_be_moved(void **state)
 		assert_int_equal(kveil_named_keys_unwrap(ks, acme.pattern, &r, key, &err), KVEIL_E_REGISTRY_CORRUPT);
 		r.wrapped[i] ^= 1;
 	}
-	for (size_t n = r.wrapped_len; r.wrapped_len > 0;) {
+	while (r.wrapped_len > 0) {
 		r.wrapped_len--;
 		assert_int_equal(kveil_named_keys_unwrap(ks, acme.pattern, &r, key, &err), KVEIL_E_REGISTRY_CORRUPT);
-		n--;
 	}
 	kveil_key_record_clear(&r);
 	kveil_keyring_free(ring);
