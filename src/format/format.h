@@ -34,7 +34,7 @@ struct kveil_step {
 
 struct kveil_scan_frame;
 
-/* What a member's name was in the same place of the record before, and where it led; see json.c. */
+/* What a member's name was in the same place of the record before, and where it led; see json_guess.h. */
 struct kveil_scan_guess {
 	const struct kveil_automaton_state *live; /* its container's */
 	uint64_t head, tail;                      /* the name with its quote and colon, zeros behind */
@@ -43,6 +43,8 @@ struct kveil_scan_guess {
 	uint8_t text_len;                         /* of what head and tail hold; 0 = nothing */
 	uint8_t misses;                           /* since it was made */
 };
+
+enum { KVEIL_SCAN_GUESSES = 512 }; /* the columns of two images of a row */
 
 struct kveil_scan {
 	/* in */
@@ -61,7 +63,7 @@ struct kveil_scan {
 	size_t doc_cap;
 	struct kveil_scan_frame *frames; /* the format's stack */
 	size_t frame_cap;
-	struct kveil_scan_guess *guesses; /* made by the first text */
+	struct kveil_scan_guess *guesses; /* made by the first text; beside the allowance */
 };
 void kveil_scan_clear(struct kveil_scan *s); /* what it owns goes, what it was given (in) stays */
 

@@ -2,6 +2,8 @@
 /* The table of formats. */
 #include "format/format.h"
 
+#include "base/secret.h"
+
 #include <stdlib.h>
 
 extern const struct kveil_format kveil_format_json, kveil_format_jsonl, kveil_format_text, kveil_format_bytes;
@@ -31,11 +33,13 @@ const struct kveil_format *kveil_format_by_name(struct kveil_span name)
 
 void kveil_scan_clear(struct kveil_scan *s)
 {
-	/* Offsets only: no values to wipe. */
 	free(s->matches);
 	free(s->trail);
 	free(s->doc.nodes);
 	free(s->frames);
+	/* The others are offsets; a name may be data, as in a map of people. */
+	if (s->guesses)
+		kveil_secret_wipe(s->guesses, KVEIL_SCAN_GUESSES * sizeof *s->guesses);
 	free(s->guesses);
 	kveil_allowance_give(s->allowance, s->match_cap * sizeof *s->matches + s->trail_cap * sizeof *s->trail +
 					       s->doc_cap * sizeof *s->doc.nodes);

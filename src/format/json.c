@@ -8,6 +8,7 @@
 #include "format/automaton_internal.h"
 #include "format/format.h"
 #include "format/json_chars.h"
+#include "format/json_guess.h"
 #include "format/part.h"
 
 #include <stdlib.h>
@@ -185,65 +186,6 @@ static inline __attribute__((always_inline)) struct string string_of(const uint8
 	if (__builtin_expect(p < end && *p == '"', 1))
 		return (struct string){p, false};
 	return string_rest(p, end, t);
-}
-
-/*
- * Records of one topic look alike: the name in a place was most often the same in the record before. Its text is held
- * as two words with the closing quote and the colon; where it stands again, it was checked and looked up before.
- *
- * Where a name ends is known only when its bytes have been compared, and the next token waits for that. With the guess
- * the comparison only confirms it, as a branch that the processor runs ahead of (a fifth of the scan).
- */
-enum {
-	GUESSES = 512, /* the columns of two images of a row */
-	GUESS_BYTES = 16,
-	MOST_MISSES = 4, /* of a guess that another place shares, or another shape of record: then it is made anew */
-};
-
-/* Words of the first n bytes set, by n. */
-static inline uint64_t guess_mask(unsigned n, unsigned word)
-{
-	static const uint8_t bytes[2 * GUESS_BYTES] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
-						       0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
-
-	return kveil_name_load(bytes + GUESS_BYTES - n + 8 * word);
-}
-
-/* Does what stands at p, where GUESS_BYTES can be read, begin with it? */
-static inline bool is_guessed(const struct kveil_scan_guess *g, const uint8_t *p)
-{
-	uint64_t head = (kveil_name_load(p) ^ g->head) & guess_mask(g->text_len, 0);
-	uint64_t tail = (kveil_name_load(p + 8) ^ g->tail) & guess_mask(g->text_len, 1);
-
-	return (head | tail) == 0;
-}
-
-/* For the next record: a name without escapes of len bytes, with its quote and colon. */
-static inline void guess_next(struct kveil_scan_guess *g, const uint8_t *name, size_t len,
-			      const struct kveil_automaton_state *live, uint32_t state)
-{
-	if (len + 2 > GUESS_BYTES || (g->text_len && ++g->misses < MOST_MISSES))
-		return;
-	g->misses = 0;
-	g->text_len = (uint8_t)(len + 2);
-	g->head = kveil_name_load(name) & guess_mask(g->text_len, 0);
-	g->tail = kveil_name_load(name + 8) & guess_mask(g->text_len, 1);
-	g->live = live;
-	g->next = state;
-}
-
-/* The same for a name whose length alone is known. */
-static inline const uint8_t *close_by_guess(uint8_t *guess, const uint8_t *begin, const uint8_t *close)
-{
-	size_t len = *guess;
-
-	if (__builtin_expect(close == begin + len, 1)) {
-		/* Keeps the compiler from putting the one for the other: they are equal, but not at once. */
-		__asm__("" : "+r"(len));
-		return begin + len;
-	}
-	*guess = (uint8_t)(close - begin);
-	return close;
 }
 
 static inline bool is_digit(const uint8_t *p, const uint8_t *end)
@@ -505,7 +447,7 @@ open:
 	f->node = want_doc ? s->doc.count : 0;
 	f->name_start = name_start;
 	f->name_end = name_end;
-	f->guess = depth ? (f[-1].guess + (f[-1].is_object ? f[-1].ordinal : 0)) * 211 + 7 : 0;
+	f->guess = depth ? kveil_json_first_guess(f[-1].guess + (f[-1].is_object ? f[-1].ordinal : 0)) : 0;
 	f->is_object = kind == KVEIL_KIND_OBJECT;
 	if (want_doc) {
 		const struct kveil_scan_frame *up = depth ? f - 1 : NULL;
@@ -555,9 +497,9 @@ member:
 	}
 	begin = p + 1;
 name:
-	guess = &guesses[(f->guess + f->ordinal) % GUESSES];
-	if (__builtin_expect(guess->text_len && guess->live == live && end - begin > GUESS_BYTES &&
-				 is_guessed(guess, begin) && begin[guess->text_len] > ' ',
+	guess = &guesses[(f->guess + f->ordinal) % KVEIL_SCAN_GUESSES];
+	if (__builtin_expect(guess->text_len && guess->live == live && end - begin > KVEIL_JSON_GUESS_BYTES &&
+				 kveil_json_is_guessed(guess, begin) && begin[guess->text_len] > ' ',
 			     1)) {
 		p = begin + guess->text_len;
 		flags = 0;
@@ -571,7 +513,7 @@ name:
 	string = string_of(begin, end, &t);
 	if (__builtin_expect(!string.close, 0))
 		goto in_trouble;
-	p = close_by_guess(&guess->len, begin, string.close);
+	p = kveil_json_close_by_guess(&guess->len, begin, string.close);
 	flags = string.escaped ? KVEIL_NODE_NAME_ESCAPED : 0;
 	state = KVEIL_AUTOMATON_DEAD;
 	if (live) {
@@ -586,8 +528,8 @@ name:
 	}
 	/* As it is without blanks. */
 	if (__builtin_expect(end - p > 2 && p[1] == ':' && p[2] > ' ', 1)) {
-		if (!string.escaped && end - begin > GUESS_BYTES)
-			guess_next(guess, begin, (size_t)(p - begin), live, state);
+		if (!string.escaped && end - begin > KVEIL_JSON_GUESS_BYTES)
+			kveil_json_guess_next(guess, begin, (size_t)(p - begin), live, state);
 		p += 2;
 		goto value;
 	}
@@ -707,7 +649,7 @@ static enum kveil_status json_scan(struct kveil_scan *s, struct kveil_span text,
 		return kveil_fail_at(err, KVEIL_E_EMPTY_VALUE, 0, "the value is empty");
 	if (text.len > max)
 		return kveil_fail_at(err, KVEIL_E_TOO_LARGE, max, "%zu bytes; at most %zu are taken", text.len, max);
-	if (!s->guesses && !(s->guesses = calloc(GUESSES, sizeof *s->guesses)))
+	if (!s->guesses && !(s->guesses = calloc(KVEIL_SCAN_GUESSES, sizeof *s->guesses)))
 		return kveil_no_memory(err, "a record");
 	enum kveil_status status = s->want_doc ? scan_with_doc(s, text, err) : scan_streaming(s, text, err);
 	return status == KVEIL_E_INVALID_JSON ? explain(text, err) : status;

@@ -120,13 +120,7 @@ static bool is_plain_ascii(struct kveil_span s)
 	return plain && is_plain_word(word);
 }
 
-/* The same of a mark, which is a character. */
-static bool is_plain_mark(const char *mark)
-{
-	return is_plain_ascii(kveil_span_of(mark, mark[1] ? strlen(mark) : 1));
-}
-
-/* The same where both the text's characters and the mark are bytes. What is masked is never copied. */
+/* Where both the text's characters and the mark are bytes. What is masked is never copied. */
 static bool mask_bytes(char mark, bool mask_outer, struct kveil_span text, size_t a, size_t b, struct kveil_buf *out)
 {
 	uint8_t *room = kveil_buf_reserve(out, text.len);
@@ -160,7 +154,7 @@ static enum kveil_status mask_apply(const struct kveil_action_call *call, const 
 	size_t n = ascii ? text.len : kveil_grapheme_count(text.data, text.len), a, b;
 
 	cut(p, mask_outer, n, &a, &b);
-	if (ascii && is_plain_mark(p->mark) && !p->mark[1]) {
+	if (ascii && !p->mark[1] && is_plain_ascii(kveil_span_of(p->mark, 1))) {
 		*ret = KVEIL_RESULT_ASCII;
 		return mask_bytes(p->mark[0], mask_outer, text, a, b, out) ? KVEIL_OK : kveil_no_memory(err, NULL);
 	}
@@ -168,7 +162,7 @@ static enum kveil_status mask_apply(const struct kveil_action_call *call, const 
 	write_part(out, p, kveil_span_of(text.data, a_at), a, mask_outer);
 	write_part(out, p, kveil_span_of(text.data + a_at, b_at - a_at), b - a, !mask_outer);
 	write_part(out, p, kveil_span_of(text.data + b_at, text.len - b_at), n - b, mask_outer);
-	*ret = ascii && is_plain_mark(p->mark) ? KVEIL_RESULT_ASCII : KVEIL_RESULT_TEXT;
+	*ret = KVEIL_RESULT_TEXT;
 	return kveil_buf_ok(out) ? KVEIL_OK : kveil_no_memory(err, NULL);
 }
 
