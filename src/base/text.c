@@ -238,25 +238,17 @@ static size_t utf8_sequence(const uint8_t *s, size_t len)
 	return n;
 }
 
-static inline bool are_ascii(const uint8_t s[8])
-{
-	uint64_t word;
-
-	memcpy(&word, s, sizeof word);
-	return !(word & 0x8080808080808080u);
-}
-
 size_t kveil_utf8_valid_prefix(const uint8_t *s, size_t len)
 {
 	size_t i = 0;
 
 	while (i < len) {
-		if (len - i >= 8 && are_ascii(s + i)) {
+		if (len - i >= 8 && kveil_text_is_ascii(kveil_span_of(s + i, 8))) {
 			i += 8;
 			continue;
 		}
 		/* Fewer are left: with some that are known. */
-		if (len - i < 8 && len >= 8 && are_ascii(s + len - 8))
+		if (len - i < 8 && len >= 8 && kveil_text_is_ascii(kveil_span_of(s + len - 8, 8)))
 			return len;
 		size_t n = utf8_sequence(s + i, len - i);
 		if (n == 0)

@@ -137,9 +137,9 @@ static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_no
 	bool may_be_absent =
 	    e->plan->absent_count && (node->kind == KVEIL_AVRO_STRING || node->kind == KVEIL_AVRO_BYTES);
 	struct kveil_avro_effect effect = {.sole = KVEIL_AVRO_NO_RULE};
-	bool is_settled = false;
+	bool is_sure = false;
 
-	for (size_t i = 0; i < count && !is_settled; i++) {
+	for (size_t i = 0; i < count && !is_sure; i++) {
 		const struct kveil_bound_rule *r = ids[i] < e->rule_count ? &e->rules[ids[i]] : NULL;
 		if (!r || !(r->views & 1) || !kveil_engine_is_about(r, b->schema, node))
 			continue;
@@ -148,11 +148,11 @@ static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_no
 			effect.keeps = true;
 		else if (r->kinds & KVEIL_KIND_BIT(kind))
 			effect.results |= results_of(r, kind);
-		is_settled = r->rule->when == NULL && r->rule->tables == NULL;
+		is_sure = r->rule->when == NULL && r->rule->tables == NULL;
 	}
 	/* What stands for a value that the source did not send passes as it is, but where the field goes. */
-	effect.opens = is_settled && effect.results == KVEIL_AVRO_TO_RESTORED;
-	effect.keeps |= !is_settled || (may_be_absent && !(effect.results & KVEIL_AVRO_TO_NOTHING));
+	effect.opens = is_sure && effect.results == KVEIL_AVRO_TO_RESTORED;
+	effect.keeps |= !is_sure || (may_be_absent && !(effect.results & KVEIL_AVRO_TO_NOTHING));
 	bool is_text = effect.results == KVEIL_AVRO_TO_STRING || effect.results == KVEIL_AVRO_TO_BYTES;
 	if (is_text && !effect.keeps && node->kind < KVEIL_AVRO_ARRAY)
 		effect.sole = sole_rule(b, node, ids, count);

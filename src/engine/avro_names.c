@@ -51,22 +51,12 @@ static char *copy(struct kveil_engine_schema *s, const char *text)
 	return join(s, text, "");
 }
 
-/* The last word of a type's name. */
-static struct kveil_span last_word(struct kveil_span name)
-{
-	size_t at = name.len;
-
-	while (at && name.data[at - 1] != '.')
-		at--;
-	return at ? kveil_span_of(name.data + at, name.len - at) : name;
-}
-
 /* "\002topic:User\002", and behind it a tag: where a field was tagged. The last word of the value's type is enough: in
  * another namespace it is the same type to Avro. Of its i-th name. */
 static const char *place_of(const struct kveil_schema_source *source, struct kveil_engine_schema *s, size_t i)
 {
 	const char *topic = source->topic ? source->topic : "";
-	struct kveil_span name = last_word(kveil_avro_type_name(&s->writer->types[0], i));
+	struct kveil_span name = kveil_avro_last_word(kveil_avro_type_name(&s->writer->types[0], i));
 	size_t size = strlen(topic) + name.len + 4;
 	char *place = kveil_arena_alloc(&s->arena, size);
 
@@ -236,7 +226,7 @@ static enum kveil_status too_many(struct kveil_error *err)
 /* Without what a derived schema adds to the name of a type that became two. */
 static struct kveil_span first_name(struct kveil_span name)
 {
-	static const char suffix[] = "_protected";
+	static const char suffix[] = KVEIL_AVRO_HALF;
 	size_t n = name.len, m = sizeof suffix - 1;
 
 	while (n && name.data[n - 1] >= '0' && name.data[n - 1] <= '9')
@@ -248,11 +238,11 @@ static struct kveil_span first_name(struct kveil_span name)
 /* By a name that the writer's type has, or had. */
 static bool are_of_one_type(const struct kveil_avro_type *writer, const struct kveil_avro_type *derived)
 {
-	struct kveil_span name = last_word(derived->name), first = first_name(name);
+	struct kveil_span name = kveil_avro_last_word(derived->name), first = first_name(name);
 	bool is_one = false;
 
 	for (size_t i = 0; i < kveil_avro_type_names(writer) && !is_one; i++) {
-		struct kveil_span own = last_word(kveil_avro_type_name(writer, i));
+		struct kveil_span own = kveil_avro_last_word(kveil_avro_type_name(writer, i));
 		is_one = kveil_span_eq(own, name) || kveil_span_eq(own, first);
 	}
 	return is_one && writer->kind == derived->kind;
@@ -270,11 +260,13 @@ static bool recall_removed(const struct kveil_engine *e, const struct kveil_sche
 
 	json_object_foreach((json_t *)removed, field, tags)
 	{
-		const json_t nothing = {.type = JSON_NULL};
-		struct kveil_avro_member member = {.name = kveil_span_str(field), .json = &nothing};
-		bool is_whole = kveil_avro_field_name(record, &member, 0, name);
-		json_array_foreach(tags, i, tag) if (is_whole && json_is_string(tag)) ok =
-		    ok && remember(e, s, place, name, json_string_value(tag));
+		struct kveil_avro_member member = {.name = kveil_span_str(field), .json = json_null()};
+		if (!kveil_avro_field_name(record, &member, 0, name))
+			continue;
+		json_array_foreach(tags, i, tag)
+		{
+			ok = ok && (!json_is_string(tag) || remember(e, s, place, name, json_string_value(tag)));
+		}
 	}
 	return ok;
 }

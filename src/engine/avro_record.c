@@ -23,12 +23,11 @@ struct writing {
 	struct kveil_value value; /* there */
 	char *room;               /* for the spelling of a number there; in the arena, which is wiped */
 	size_t copied;
-	uint32_t at;        /* number of the event at hand */
-	uint32_t covered;   /* those before this one went with their container */
-	uint32_t gone;      /* and those before this one with a field that the rules take away */
-	uint32_t sole_from; /* from this one on nobody watches, the bytes are what rules see, and they are in none of
-			       these */
-	size_t *blocks;     /* where in out the contents begin; SIZE_MAX: the block went with its container */
+	uint32_t at;      /* number of the event at hand */
+	uint32_t covered; /* those before this one went with their container */
+	uint32_t gone;    /* and those before this one with a field that the rules take away */
+	bool may_be_sole; /* nobody watches, and the bytes are what rules see */
+	size_t *blocks;   /* where in out the contents begin; SIZE_MAX: the block went with its container */
 	uint32_t block_count, block_cap;
 	bool written;
 	struct kveil_error *err;
@@ -40,14 +39,6 @@ static inline void copy_until(struct writing *w, size_t at)
 {
 	kveil_buf_append(w->out, w->in.data + w->copied, at - w->copied);
 	w->copied = at;
-}
-
-/* The events before that one went with what stands around them. */
-static void cover(struct writing *w, uint32_t behind)
-{
-	w->covered = behind;
-	if (w->sole_from < behind)
-		w->sole_from = behind;
 }
 
 static enum kveil_status write_index(struct writing *w, const struct kveil_avro_event *ev, int32_t index)
@@ -455,7 +446,7 @@ static enum kveil_status write_place(struct writing *w, const struct kveil_avro_
 	}
 	st = write_result(w, ev, r && r->action->effect == KVEIL_REVEALS);
 	w->copied = ev->end;
-	cover(w, ev->behind);
+	w->covered = ev->behind;
 	return st && r ? kveil_engine_blame(r, ev->value, st, w->err) : st;
 }
 
@@ -501,8 +492,9 @@ static enum kveil_status write_event(struct writing *w, const struct kveil_avro_
 
 	switch (ev->kind) {
 	case KVEIL_AVRO_AT_PLACE:
-		return w->at >= w->sole_from && ev->node->effect.sole != KVEIL_AVRO_NO_RULE ? write_sole(w, ev)
-											    : write_place(w, ev);
+		return w->may_be_sole && w->at >= w->covered && ev->node->effect.sole != KVEIL_AVRO_NO_RULE
+			   ? write_sole(w, ev)
+			   : write_place(w, ev);
 	case KVEIL_AVRO_AT_BLOCK:
 		return open_block(w, ev);
 	case KVEIL_AVRO_AT_BLOCK_END:
@@ -521,7 +513,7 @@ static enum kveil_status write_event(struct writing *w, const struct kveil_avro_
 		copy_until(w, ev->start);
 		w->copied = ev->end;
 		w->gone = ev->behind;
-		cover(w, ev->behind);
+		w->covered = ev->behind;
 		w->written = true;
 		return KVEIL_OK;
 	}
@@ -579,7 +571,7 @@ static void begin(struct writing *w, struct kveil_engine *e, enum kveil_part par
 	w->blocks = NULL;
 	w->block_count = 0;
 	w->block_cap = e->max_depth;
-	w->sole_from = e->trace || walk->want_doc ? UINT32_MAX : 0;
+	w->may_be_sole = !e->trace && !walk->want_doc;
 	w->written = false;
 	w->value.raw = KVEIL_SPAN_NULL;
 	w->spot.part = part;

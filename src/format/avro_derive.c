@@ -141,22 +141,12 @@ static json_t *emit_protected(struct writer *w, uint32_t node, uint32_t place, e
 	return j;
 }
 
-static struct kveil_span last_of(struct kveil_span full, struct kveil_span *ret_space)
-{
-	size_t n = full.len;
-
-	while (n && full.data[n - 1] != '.')
-		n--;
-	*ret_space = kveil_span_of(full.data, n ? n - 1 : 0);
-	return kveil_span_of(full.data + n, full.len - n);
-}
-
 /* The name's own part and its namespace, where that is not the one around. Returns the namespace. */
 static struct kveil_span set_name(struct writer *w, json_t *j, struct kveil_span full, struct kveil_span around)
 {
-	struct kveil_span space, name = last_of(full, &space);
+	struct kveil_span space = kveil_avro_namespace(full);
 
-	set(w, j, "name", string_of(w, name));
+	set(w, j, "name", string_of(w, kveil_avro_last_word(full)));
 	if (kveil_span_eq(space, around))
 		json_object_del(j, "namespace");
 	else
@@ -227,9 +217,9 @@ static char *name_class(struct writer *w, uint32_t node)
 		do {
 			uint32_t k = ++w->renamed[n->type];
 			if (k == 1)
-				snprintf(name + full.len, 32, "_protected");
+				snprintf(name + full.len, 32, KVEIL_AVRO_HALF);
 			else
-				snprintf(name + full.len, 32, "_protected%u", k);
+				snprintf(name + full.len, 32, KVEIL_AVRO_HALF "%u", k);
 		} while (json_object_get(w->taken, name));
 	set(w, w->taken, name, json_true());
 	w->names[n->class] = name;

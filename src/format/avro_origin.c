@@ -90,7 +90,7 @@ bool kveil_avro_set_reference(json_t *schema, const char *text, const struct kve
 /* Names that kveil makes up for the half of a type that changes. */
 static bool is_made_of(struct kveil_span name, struct kveil_span from)
 {
-	static const char behind[] = "_protected";
+	static const char behind[] = KVEIL_AVRO_HALF;
 	const size_t n = sizeof behind - 1;
 
 	if (name.len < from.len + n || memcmp(name.data, from.data, from.len) != 0 ||

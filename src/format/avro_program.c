@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { MOST_PASSES = 256, MOST_EDGES = 1 << 20, MOST_RENAMES = 1 << 18 };
+enum { MOST_EDGES = 1 << 20, MOST_RENAMES = 1 << 18 };
 static const uint64_t most_globbed = (uint64_t)1 << 32; /* seconds */
 
 struct builder {
@@ -510,7 +510,7 @@ static bool spread(struct builder *b)
 	bool changes = true;
 
 	for (int pass = 0; changes; pass++) {
-		if (pass == MOST_PASSES)
+		if (pass == KVEIL_AVRO_MOST_PASSES)
 			return fail(b, "types refer to each other in too long a chain");
 		changes = false;
 		for (uint32_t i = p->count; i-- > 0;) {
@@ -526,98 +526,6 @@ static bool spread(struct builder *b)
 		}
 	}
 	return true;
-}
-
-/* --- classes: by what a node is, then by what its edges' nodes are, until nothing more is told apart --- */
-
-struct classes {
-	uint32_t *table; /* node + 1 */
-	uint32_t mask, count;
-};
-
-static uint32_t sort_of(const struct kveil_avro_node *n)
-{
-	return (uint32_t)n->effect.results << 4 | (uint32_t)n->effect.keeps << 3 | (uint32_t)n->is_gone << 2 |
-	       (uint32_t)n->is_changed << 1 | (uint32_t)n->is_covered;
-}
-
-static bool are_alike(const struct kveil_avro_program *p, const uint32_t *class, uint32_t a, uint32_t b)
-{
-	const struct kveil_avro_node *x = &p->nodes[a], *y = &p->nodes[b];
-
-	if (x->type != y->type || class[a] != class[b] || x->edge_count != y->edge_count)
-		return false;
-	/* What does not change is the writer's own type, whatever path leads there. */
-	if (!x->is_changed && !y->is_changed)
-		return true;
-	if (sort_of(x) != sort_of(y))
-		return false;
-	for (uint32_t k = 0; k < x->edge_count; k++)
-		if (class[x->edges[k].node] != class[y->edges[k].node])
-			return false;
-	return true;
-}
-
-static uint64_t hash_of(const struct kveil_avro_program *p, const uint32_t *class, uint32_t i)
-{
-	const struct kveil_avro_node *n = &p->nodes[i];
-	uint64_t h = (n->type + 1) * 0x9E3779B97F4A7C15u ^ class[i];
-
-	if (!n->is_changed)
-		return h * 0xC2B2AE3D27D4EB4Fu;
-	h = h * 31 + sort_of(n);
-	for (uint32_t k = 0; k < n->edge_count; k++)
-		h = (h ^ class[n->edges[k].node]) * 0xC2B2AE3D27D4EB4Fu;
-	return h * 0x9E3779B97F4A7C15u;
-}
-
-/* One round; how many classes there are now. */
-static uint32_t classify(const struct kveil_avro_program *p, const uint32_t *class, uint32_t *next, struct classes *c)
-{
-	memset(c->table, 0, ((size_t)c->mask + 1) * sizeof *c->table);
-	c->count = 0;
-	for (uint32_t i = 0; i < p->count; i++) {
-		uint32_t at = (uint32_t)(hash_of(p, class, i) >> 32) & c->mask;
-		while (c->table[at] && !are_alike(p, class, c->table[at] - 1, i))
-			at = (at + 1) & c->mask;
-		if (!c->table[at]) {
-			c->table[at] = i + 1;
-			next[i] = c->count++;
-		} else {
-			next[i] = next[c->table[at] - 1];
-		}
-	}
-	return c->count;
-}
-
-static bool find_classes(struct builder *b)
-{
-	struct kveil_avro_program *p = b->p;
-	uint32_t *class = calloc(p->count, sizeof *class), *next = calloc(p->count, sizeof *next), count = 1;
-	struct classes c = {.mask = 63};
-	bool ok = true, settled = false;
-
-	while (c.mask < 2 * p->count)
-		c.mask = 2 * c.mask + 1;
-	c.table = calloc((size_t)c.mask + 1, sizeof *c.table);
-	if (!class || !next || !c.table)
-		ok = no_memory(b);
-	for (int pass = 0; ok && !settled; pass++) {
-		uint32_t now = classify(p, class, next, &c);
-		settled = now == count;
-		count = now;
-		uint32_t *swap = class;
-		class = next;
-		next = swap;
-		if (pass == MOST_PASSES)
-			ok = fail(b, "types refer to each other in too long a chain");
-	}
-	for (uint32_t i = 0; ok && i < p->count; i++)
-		p->nodes[i].class = class[i];
-	free(class);
-	free(next);
-	free(c.table);
-	return ok;
 }
 
 /* --- arrays and maps: one type for all elements --- */
@@ -686,7 +594,7 @@ enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schem
 	p->tags = known ? known->tags : NULL;
 	kveil_arena_init(&p->arena, 0);
 	struct builder b = {.p = p, .effect = effect, .user = user, .err = err, .renames = MOST_RENAMES};
-	bool ok = build(&b) && find_places(&b) && place_branches(&b) && spread(&b) && find_classes(&b) &&
+	bool ok = build(&b) && find_places(&b) && place_branches(&b) && spread(&b) && kveil_avro_find_classes(p, err) &&
 		  check_elements(&b) && (kveil_avro_add_steps(p) || no_memory(&b));
 	free(b.table);
 	if (!ok) {

@@ -66,7 +66,7 @@ struct kveil_avro_step {
 enum { KVEIL_AVRO_LOOK = UINT32_MAX };
 enum {
 	KVEIL_AVRO_STEP_BYTES,
-	KVEIL_AVRO_STEP_INT, /* as the next two none of the rules' business; bytes behind it count, too */
+	KVEIL_AVRO_STEP_INT, /* as up to CONTENT none of the rules' business; bytes behind it count, too: see joins() */
 	KVEIL_AVRO_STEP_LONG,
 	KVEIL_AVRO_STEP_CONTENT,
 	KVEIL_AVRO_STEP_TEXT, /* a string that rules name, in no union */
@@ -140,6 +140,13 @@ enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
 					 void *user, struct kveil_avro_program **ret,
 					 struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_program_free(struct kveil_avro_program *p);
+
+/* --- avro_classes.c --- */
+
+/* Rounds in which what is known of a node comes to those that lead to it. */
+enum { KVEIL_AVRO_MOST_PASSES = 256 };
+/* Nodes of one class become one type. false: err says why. */
+bool kveil_avro_find_classes(struct kveil_avro_program *p, struct kveil_error *err);
 
 /* --- avro_steps.c --- */
 

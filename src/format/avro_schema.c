@@ -71,14 +71,20 @@ static struct kveil_span member_text(const json_t *object, const char *name)
 	return text_of(json_object_get(object, name));
 }
 
-/* "com.acme" of "com.acme.User"; empty where there is none. */
-static struct kveil_span space_of(struct kveil_span name)
+struct kveil_span kveil_avro_last_word(struct kveil_span name)
 {
 	size_t n = name.len;
 
 	while (n && name.data[n - 1] != '.')
 		n--;
-	return kveil_span_of(name.data, n ? n - 1 : 0);
+	return kveil_span_of(name.data + n, name.len - n);
+}
+
+struct kveil_span kveil_avro_namespace(struct kveil_span name)
+{
+	size_t last = kveil_avro_last_word(name).len;
+
+	return kveil_span_of(name.data, name.len > last ? name.len - last - 1 : 0);
 }
 
 /* Letters, digits and '_', not a digit first. */
@@ -243,7 +249,7 @@ static bool parse_record(struct parser *p, const json_t *json, struct kveil_span
 		return false;
 	if (!json_is_array(fields))
 		return fail(p, "a record without fields");
-	space = space_of(p->s->types[type].name);
+	space = kveil_avro_namespace(p->s->types[type].name);
 	struct kveil_avro_member *m = add_members(p, type, json_array_size(fields));
 	if (!m)
 		return false;

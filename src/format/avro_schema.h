@@ -70,6 +70,13 @@ struct kveil_avro_schema {
 	struct kveil_arena arena;
 };
 
+/* "User" of "com.acme.User"; "com.acme" of it, or empty. */
+struct kveil_span kveil_avro_last_word(struct kveil_span name);
+struct kveil_span kveil_avro_namespace(struct kveil_span name);
+
+/* What a derived schema adds to the name of the half of a type that changes, with a number from the second on. */
+#define KVEIL_AVRO_HALF "_protected"
+
 /* The text as a JSON tree, within the bounds above; NULL, with an AVRO_SCHEMA error: not JSON, or beyond them. */
 json_t *kveil_avro_schema_json(struct kveil_span text, struct kveil_error *err);
 

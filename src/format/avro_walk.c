@@ -7,7 +7,6 @@
 #include "format/automaton_internal.h"
 #include "format/format.h"
 
-#include <endian.h>
 #include <stdlib.h>
 
 enum { EMPTY_ELEMENTS = 1 << 16, MOST_BYTES = 1 << 30 };
@@ -293,25 +292,25 @@ static inline struct kveil_avro_event *push(struct pass *x, enum kveil_avro_even
 	return event;
 }
 
-static bool push_place(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start,
-		       const struct kveil_avro_out *branch)
+/* A value that begins at `value`; branch: where results go, in a union; else NULL. */
+static inline struct kveil_avro_event *push_place(struct pass *x, const struct kveil_avro_node *n, const uint8_t *start,
+						  const uint8_t *value, const struct kveil_avro_out *branch)
 {
 	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_PLACE, start);
 
 	if (!event)
-		return false;
-	event->value = offset(x, x->p);
+		return NULL;
+	event->value = offset(x, value);
 	event->node = n;
 	event->out = branch ? branch : &n->out;
 	event->has_index = branch || n->makes_union;
-	return true;
+	return event;
 }
 
-static void end_event(struct pass *x, size_t number)
+/* All that is in it has been pushed. */
+static inline void end_event(struct pass *x, struct kveil_avro_event *event, const uint8_t *end)
 {
-	struct kveil_avro_event *event = &x->w->events[number];
-
-	event->end = offset(x, x->p);
+	event->end = offset(x, end);
 	event->behind = (uint32_t)x->w->count;
 }
 
@@ -447,26 +446,6 @@ static bool walk_blocks(struct pass *x, const struct kveil_avro_node *n, uint32_
 	}
 }
 
-static const size_t unsure = SIZE_MAX;
-
-/* Of a length and what it counts, by the first bytes; unsure: a length of more than two bytes, one below zero. */
-static inline size_t content_bytes(uint64_t head)
-{
-	if (__builtin_expect(!(head & 0x81), 1))
-		return 1 + (head & 0x7f) / 2;
-	if (head & 0x8001)
-		return unsure;
-	return 2 + ((head & 0x7f) | (head >> 1 & 0x3f80)) / 2;
-}
-
-static inline uint64_t load_head(const uint8_t *p)
-{
-	uint64_t head;
-
-	memcpy(&head, p, sizeof head);
-	return le64toh(head);
-}
-
 static inline bool enter(struct pass *x, const uint8_t *at)
 {
 	if (x->depth == x->w->max_depth)
@@ -512,15 +491,20 @@ static inline const uint8_t *walk_record(struct pass *x, const struct kveil_avro
 	return end && leave(x, n, p, end) ? end : NULL;
 }
 
+/* A length of two bytes at most, which is nearly all, without a loop. */
 static inline const uint8_t *take_content(struct pass *x, const uint8_t *p, struct kveil_span *ret)
 {
-	size_t left = (size_t)(x->end - p);
-	size_t bytes = left < sizeof(uint64_t) ? unsure : content_bytes(load_head(p));
+	size_t left = (size_t)(x->end - p), head = 1, length = SIZE_MAX;
 
-	if (__builtin_expect(bytes <= left, 1)) {
-		size_t length = 1 + (p[0] >> 7);
-		*ret = kveil_span_of(p + length, bytes - length);
-		return p + bytes;
+	if (__builtin_expect(left && !(p[0] & 0x81), 1)) {
+		length = p[0] / 2u;
+	} else if (left > 1 && !(p[0] & 1) && p[1] < 0x80) {
+		head = 2;
+		length = ((p[0] & 0x7fu) | (size_t)p[1] << 7) / 2;
+	}
+	if (__builtin_expect(length < left && length <= left - head, 1)) {
+		*ret = kveil_span_of(p + head, length);
+		return p + head + length;
 	}
 	x->p = p;
 	return read_content(x, ret) ? x->p : NULL;
@@ -534,15 +518,10 @@ static inline const uint8_t *walk_text(struct pass *x, const struct kveil_avro_n
 
 	if (!end || !check_text(x, content))
 		return NULL;
-	struct kveil_avro_event *event = push(x, KVEIL_AVRO_AT_PLACE, p);
+	struct kveil_avro_event *event = push_place(x, n, p, p, NULL);
 	if (!event)
 		return NULL;
-	event->value = event->start;
-	event->end = offset(x, end);
-	event->behind = (uint32_t)x->w->count;
-	event->node = n;
-	event->out = &n->out;
-	event->has_index = n->makes_union;
+	end_event(x, event, end);
 	return end;
 }
 
@@ -764,14 +743,14 @@ static bool walk_place(struct pass *x, const struct kveil_avro_node *n, const ui
 
 	if (is_gone && !push(x, KVEIL_AVRO_AT_GONE, start))
 		return false;
-	if (n->is_place && !push_place(x, n, start, branch))
+	if (n->is_place && !push_place(x, n, start, x->p, branch))
 		return false;
 	if (!walk_value(x, n, start))
 		return false;
 	if (n->is_place)
-		end_event(x, place);
+		end_event(x, &x->w->events[place], x->p);
 	if (is_gone)
-		end_event(x, first);
+		end_event(x, &x->w->events[first], x->p);
 	return true;
 }
 

@@ -2,6 +2,7 @@
 /* rules/columns.c: what rules may say of a row and of the keys that hold its columns, under an envelope. */
 #include "rules/loader.h"
 
+#include "base/text.h"
 #include "format/envelope.h"
 #include "format/format.h"
 
@@ -53,14 +54,6 @@ static bool holds_row(const struct kveil_plan *p, struct kveil_span name)
 	return false;
 }
 
-static bool is_ascii(struct kveil_span name)
-{
-	for (size_t i = 0; i < name.len; i++)
-		if (name.data[i] >= 0x80)
-			return false;
-	return true;
-}
-
 /* The flat row is read as well, so a rule would take the event's own member too. */
 static void check_members(struct kveil_loader *l, const struct kveil_rule *r, struct kveil_span name)
 {
@@ -86,7 +79,7 @@ static void check_columns(struct kveil_loader *l, const struct kveil_rule *r)
 				"under an envelope a path has at most %d steps in this version", KVEIL_PATH_IN_EVENT);
 	for (size_t i = 0; i < r->path->segments[0].count; i++) {
 		struct kveil_span name = r->path->segments[0].selectors[i].name;
-		if (l->plan->envelope->key_prefix && !is_ascii(name))
+		if (l->plan->envelope->key_prefix && !kveil_text_is_ascii(name))
 			kveil_report_at(
 			    l->report, l->file, r->line, r->column,
 			    "columns of envelope %s have ASCII names in this version: its keys lower-case them",

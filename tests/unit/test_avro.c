@@ -354,6 +354,11 @@ static void test_steps(void **state)
 	    {inner, "02 02 61 04 62 63 0e 02 02 64 80 01", "invalid_avro@0"},
 	    {inner, "01 02 61 04 62 ff 0e 02 02 64 80 01", "invalid_utf8@5"},
 	    {inner, "01 02 61 04 62", "invalid_avro@3"},
+	    {inner, "01", "invalid_avro@1"},
+	    {inner, "01 02", "invalid_avro@1"},
+	    {inner, "01 82", "invalid_avro@2"},
+	    {inner, "01 82 00", "invalid_avro@1"},
+	    {inner, "01 82 80 00 61 00 00 00 00", "01 02 2a 00 00 00 00"},
 	    {inner, "01 02 61 03 62 63 0e 02 02 64 80 01", "invalid_avro@3"},
 	};
 
