@@ -44,10 +44,10 @@ KVEIL_API bool kveil_engine_schema_original(const struct kveil_engine *e, struct
 KVEIL_API bool kveil_engine_key_schema_original(const struct kveil_engine *e, struct kveil_span text,
 						struct kveil_schema_id *ret);
 /* What stands in a registry under the output's subject: a schema that was derived earlier, by this program or another.
- * Where it is of the text's type, the tags in it count as met: what schemas had before a restart. *ret_is_theirs: it is
- * of that type. Where either text is not a schema: false. */
+ * Where it is of the text's type, the tags in it count as met: what schemas had before a restart. *ret_is_last: older
+ * ones tell nothing more: it is of that type, or the text is not a schema. Where only `derived` is not one: false. */
 KVEIL_API enum kveil_status kveil_engine_recall(struct kveil_engine *e, struct kveil_span text,
-						struct kveil_span derived, const char *topic, bool *ret_is_theirs,
+						struct kveil_span derived, const char *topic, bool *ret_is_last,
 						struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What schemas of the same type had before, since the plan was loaded, and this one lacks: a field's tag, which counts
  * as before, a tagged field, or whatever a rule names. Each is told by one schema of all that have the plan. NULL: no

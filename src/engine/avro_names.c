@@ -294,7 +294,7 @@ static bool recall_all(const struct kveil_engine *e, const struct kveil_schema_s
 }
 
 enum kveil_status kveil_engine_recall(struct kveil_engine *e, struct kveil_span text, struct kveil_span derived,
-				      const char *topic, bool *ret_is_theirs, struct kveil_error *err)
+				      const char *topic, bool *ret_is_last, struct kveil_error *err)
 {
 	const struct kveil_schema_source source = {.topic = topic};
 	struct kveil_engine_schema s = {.part = KVEIL_PART_VALUE,
@@ -303,15 +303,18 @@ enum kveil_status kveil_engine_recall(struct kveil_engine *e, struct kveil_span 
 
 	kveil_arena_init(&s.arena, 0);
 	enum kveil_status status = kveil_avro_schema_parse(text, &writer, err);
+	*ret_is_last = status == KVEIL_E_AVRO_SCHEMA;
 	if (!status)
 		status = kveil_avro_schema_parse(derived, &s.writer, err);
-	*ret_is_theirs = !status && are_of_one_type(&writer->types[0], &s.writer->types[0]);
-	if (*ret_is_theirs && !recall_all(e, &source, &s))
-		status = too_many(err);
+	bool is_broken = status == KVEIL_E_AVRO_SCHEMA;
+	if (!status && are_of_one_type(&writer->types[0], &s.writer->types[0])) {
+		*ret_is_last = true;
+		status = recall_all(e, &source, &s) ? KVEIL_OK : too_many(err);
+	}
 	kveil_avro_schema_free(writer);
 	kveil_avro_schema_free(s.writer);
 	kveil_arena_clear(&s.arena);
-	return status == KVEIL_E_AVRO_SCHEMA && !*ret_is_theirs ? KVEIL_OK : status;
+	return is_broken ? KVEIL_OK : status;
 }
 
 /* --- what the schema at hand lacks --- */

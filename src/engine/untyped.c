@@ -45,10 +45,10 @@ enum kveil_status kveil_engine_key_schema_of(struct kveil_engine *e, struct kvei
 }
 
 enum kveil_status kveil_engine_recall(struct kveil_engine *e, struct kveil_span text, struct kveil_span derived,
-				      const char *topic, bool *ret_is_theirs, struct kveil_error *err)
+				      const char *topic, bool *ret_is_last, struct kveil_error *err)
 {
 	(void)e, (void)text, (void)derived, (void)topic, (void)err;
-	*ret_is_theirs = false;
+	*ret_is_last = false;
 	return KVEIL_OK;
 }
 

@@ -2,6 +2,7 @@
 /* How a client ends: librdkafka's own calls wait without an end, for brokers that are frozen or topics that are gone.
  */
 #include "base/clock.h"
+#include "base/thread.h"
 #include "kafka/kafka.h"
 
 #include <pthread.h>
@@ -34,7 +35,7 @@ static void *end_client(void *arg)
 bool kveil_kafka_destroy(rd_kafka_t *rk, int flags)
 {
 	struct ending *e = rk ? malloc(sizeof *e) : NULL;
-	struct timespec until = kveil_clock_timespec(kveil_clock_mono_ms() + DESTROY_MS);
+	int64_t end_ms = kveil_clock_mono_ms() + DESTROY_MS;
 	pthread_t thread;
 
 	if (!rk)
@@ -45,7 +46,7 @@ bool kveil_kafka_destroy(rd_kafka_t *rk, int flags)
 		free(e);
 		return false;
 	}
-	if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+	if (kveil_thread_ends_by(thread, end_ms))
 		return true;
 	pthread_detach(thread);
 	return false;

@@ -2,10 +2,9 @@
 /* A call into librdkafka that may wait for ever, and how it is let go. */
 #include "kafka/offsets_call.h"
 
-#include "base/clock.h"
+#include "base/thread.h"
 #include "kafka/kafka.h"
 
-#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -72,26 +71,24 @@ static void *call_main(void *arg)
 	return NULL;
 }
 
-static bool returns_by(pthread_t thread, int64_t end_ms)
-{
-	struct timespec until = kveil_clock_timespec(end_ms);
-
-	return pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0;
-}
-
 rd_kafka_error_t *kveil_kafka_send_offsets(rd_kafka_t *producer, const rd_kafka_topic_partition_list_t *offsets,
-					   const rd_kafka_consumer_group_metadata_t *group, int timeout_ms)
+					   const rd_kafka_consumer_group_metadata_t *group, int timeout_ms,
+					   void (*beat)(void *user), void *user)
 {
 	struct kveil_kafka_owner *owner = rd_kafka_opaque(producer);
 	struct call call = {.producer = producer, .offsets = offsets, .group = group, .timeout_ms = timeout_ms};
-	int64_t end_ms = kveil_clock_mono_ms() + timeout_ms;
+	int64_t until = kveil_clock_mono_ms() + AGAIN_MS, end_ms = until - AGAIN_MS + timeout_ms;
+	size_t turn = 0;
 	pthread_t thread;
 
 	if (pthread_create(&thread, NULL, call_main, &call)) {
 		(void)call_main(&call);
 		return call.error;
 	}
-	for (size_t turn = 0; !returns_by(thread, end_ms); turn++, end_ms += AGAIN_MS)
-		break_one(&owner->connections, turn);
+	for (; !kveil_thread_ends_by(thread, until); until += AGAIN_MS) {
+		beat(user);
+		if (until >= end_ms)
+			break_one(&owner->connections, turn++);
+	}
 	return call.error;
 }

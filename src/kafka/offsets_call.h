@@ -21,8 +21,9 @@ struct kveil_connections {
 /* The producer that is made of conf, whose opaque is a struct kveil_kafka_owner, notes its connections there. */
 void kveil_connections_watch(rd_kafka_conf_t *conf);
 
-/* Of such a producer. Waits for timeout_ms, and after that until it is let go. */
+/* Of such a producer. Waits for timeout_ms, and after that until it is let go. beat: called once a second meanwhile. */
 rd_kafka_error_t *kveil_kafka_send_offsets(rd_kafka_t *producer, const rd_kafka_topic_partition_list_t *offsets,
-					   const rd_kafka_consumer_group_metadata_t *group, int timeout_ms);
+					   const rd_kafka_consumer_group_metadata_t *group, int timeout_ms,
+					   void (*beat)(void *user), void *user);
 
 #endif

@@ -10,6 +10,7 @@
  * the next question, of this process or another, finds that the topic has another one.
  */
 #include "base/clock.h"
+#include "base/thread.h"
 #include "worker/hold.h"
 #include "worker/loop.h"
 
@@ -181,11 +182,9 @@ void kveil_committed_forget(struct kveil_worker *w)
 
 bool kveil_committed_end(struct kveil_worker *w)
 {
-	struct timespec until = kveil_clock_timespec(kveil_clock_mono_ms() + END_MS);
-
 	if (!w->commits.question)
 		return true;
-	if (pthread_clockjoin_np(w->commits.question->thread, NULL, CLOCK_MONOTONIC, &until)) {
+	if (!kveil_thread_ends_by(w->commits.question->thread, kveil_clock_mono_ms() + END_MS)) {
 		pthread_detach(w->commits.question->thread);
 		return false; /* and the question stays with it */
 	}

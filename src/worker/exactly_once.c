@@ -258,9 +258,15 @@ static void close_off(struct kveil_worker *w)
 	w->txn.state = w->txn.offsets->cnt ? KVEIL_TXN_OFFSETS : KVEIL_TXN_COMMITTING;
 }
 
+static void beat(void *loop)
+{
+	kveil_loop_beat(loop);
+}
+
 static void send_offsets(struct kveil_worker *w)
 {
-	rd_kafka_error_t *e = kveil_kafka_send_offsets(w->producer, w->txn.offsets, w->txn.group, OFFSETS_MS);
+	rd_kafka_error_t *e =
+	    kveil_kafka_send_offsets(w->producer, w->txn.offsets, w->txn.group, OFFSETS_MS, beat, w->loop);
 
 	if (!e)
 		w->txn.state = KVEIL_TXN_COMMITTING;

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -108,15 +109,13 @@ struct kveil_maker *kveil_maker_new(struct kveil_keystore *keys, struct kveil_he
 
 bool kveil_maker_free(struct kveil_maker *m, int64_t end_ms)
 {
-	struct timespec end = kveil_clock_timespec(end_ms);
-
 	if (!m)
 		return true;
 	pthread_mutex_lock(&m->lock);
 	m->ending = true;
 	pthread_cond_signal(&m->changed);
 	pthread_mutex_unlock(&m->lock);
-	if (pthread_clockjoin_np(m->thread, NULL, CLOCK_MONOTONIC, &end))
+	if (!kveil_thread_ends_by(m->thread, end_ms))
 		return false;
 	pthread_cond_destroy(&m->changed);
 	pthread_mutex_destroy(&m->lock);

@@ -25,16 +25,16 @@ static enum kveil_status fetch(const struct kveil_recall_from *from, uint32_t nu
 
 /* A version that cannot be read tells nothing. */
 static enum kveil_status read_version(const struct kveil_recall_from *from, struct kveil_engine *engine, uint32_t id,
-				      struct kveil_span text, bool *ret_is_theirs, struct kveil_error *err)
+				      struct kveil_span text, bool *ret_is_last, struct kveil_error *err)
 {
 	const struct kveil_schemas_schema *derived;
 	enum kveil_status status = fetch(from, id, &derived, err);
 
-	*ret_is_theirs = false;
+	*ret_is_last = false;
 	if (status)
 		return kveil_status_class(status) == KVEIL_CLASS_RECORD ? KVEIL_OK : status;
 	if (derived->type == KVEIL_SCHEMAS_AVRO)
-		status = kveil_engine_recall(engine, text, derived->text, from->topic, ret_is_theirs, err);
+		status = kveil_engine_recall(engine, text, derived->text, from->topic, ret_is_last, err);
 	kveil_schemas_schema_unref(derived);
 	return status;
 }
@@ -60,7 +60,7 @@ enum kveil_status kveil_recall(const struct kveil_recall_from *from, struct kvei
 {
 	struct kveil_schemas_version version = {0};
 	unsigned left = MOST_VERSIONS;
-	bool is_theirs = false;
+	bool is_last = false;
 	enum kveil_status status = find_version(from, 0, &version, err);
 
 	if (status && status != KVEIL_E_SCHEMA_NOT_REGISTERED)
@@ -68,9 +68,9 @@ enum kveil_status kveil_recall(const struct kveil_recall_from *from, struct kvei
 	if (!r->has_begun && r->forgets)
 		r->forgotten = version.number;
 	r->has_begun = true;
-	for (status = KVEIL_OK; !status && !is_theirs && version.number > r->forgotten;) {
-		status = read_version(from, engine, version.id, text, &is_theirs, err);
-		if (!status && !is_theirs)
+	for (status = KVEIL_OK; !status && !is_last && version.number > r->forgotten;) {
+		status = read_version(from, engine, version.id, text, &is_last, err);
+		if (!status && !is_last)
 			status = step_back(from, r->forgotten, &version, &left, err);
 	}
 	return status;

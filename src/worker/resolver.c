@@ -3,6 +3,7 @@
 #include "worker/resolver.h"
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "worker/loop.h"
 
 #include <pthread.h>
@@ -296,8 +297,6 @@ struct kveil_resolver *kveil_resolver_new(struct kveil_schemas *client, struct k
 
 bool kveil_resolver_free(struct kveil_resolver *r, int64_t end_ms)
 {
-	struct timespec end = kveil_clock_timespec(end_ms);
-
 	if (!r)
 		return true;
 	pthread_mutex_lock(&r->lock);
@@ -305,7 +304,7 @@ bool kveil_resolver_free(struct kveil_resolver *r, int64_t end_ms)
 	pthread_cond_signal(&r->changed);
 	pthread_mutex_unlock(&r->lock);
 	kveil_schemas_interrupt(r->client);
-	if (pthread_clockjoin_np(r->thread, NULL, CLOCK_MONOTONIC, &end))
+	if (!kveil_thread_ends_by(r->thread, end_ms))
 		return false;
 	free_all(r);
 	return true;

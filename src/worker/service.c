@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "keys/keystore.h"
 #include "worker/cluster.h"
 #include "worker/custodians.h"
@@ -565,13 +566,6 @@ bool kveil_service_failed(struct kveil_service *s, struct kveil_error *err)
 	return true;
 }
 
-static bool join(pthread_t thread, int64_t end_ms)
-{
-	struct timespec until = kveil_clock_timespec(end_ms);
-
-	return pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) == 0;
-}
-
 enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error *err)
 {
 	int64_t now = kveil_clock_mono_ms(), end = now + STOP_MS;
@@ -580,11 +574,11 @@ enum kveil_status kveil_service_stop(struct kveil_service *s, struct kveil_error
 	kveil_health_draining(s->params.health);
 	atomic_store(&s->shared.stop_ms, now);
 	for (size_t i = 0; i < s->started; i++)
-		joined &= join(s->workers[i]->thread, end);
+		joined &= kveil_thread_ends_by(s->workers[i]->thread, end);
 	if (s->has_topics_thread)
-		joined &= join(s->topics_thread, end);
+		joined &= kveil_thread_ends_by(s->topics_thread, end);
 	if (s->has_keeper_thread)
-		joined &= join(s->keeper_thread, end);
+		joined &= kveil_thread_ends_by(s->keeper_thread, end);
 	joined = joined && kveil_maker_free(s->maker, end) && kveil_resolver_free(s->resolver, end);
 	/* A thread that hangs still uses all this: the process is to be ended. */
 	if (!joined)

@@ -155,6 +155,21 @@ static enum kveil_status derive(struct kveil_writers *s, const struct side *d, c
 						   .tags = schema->tags,
 						   .tag_count = schema->tag_count,
 						   .topic = s->topic};
+	enum kveil_status status = (d->of_keys ? kveil_engine_key_schema_of
+					       : kveil_engine_schema_of)(s->engine, schema->text, &source, ret, err);
+	if (status == KVEIL_E_AVRO_SCHEMA) {
+		const struct kveil_error why = *err;
+		char text[KVEIL_GUID_TEXT];
+		spell_id(id, text);
+		kveil_fail(err, status, "schema %s: %.180s", text, why.message);
+	}
+	return status;
+}
+
+/* Is it one that rules can be kept to? */
+static enum kveil_status check_writer(const struct kveil_schema_id *id, const struct kveil_schemas_schema *schema,
+				      struct kveil_error *err)
+{
 	static const char *const others[] = {
 	    [KVEIL_SCHEMAS_JSON] = "JSON Schema", [KVEIL_SCHEMAS_PROTOBUF] = "Protobuf"};
 	char text[KVEIL_GUID_TEXT];
@@ -171,13 +186,7 @@ static enum kveil_status derive(struct kveil_writers *s, const struct side *d, c
 		kveil_error_hint(err, "take the rule out of the producer's schema: kveil protects the fields");
 		return err->status;
 	}
-	enum kveil_status status = (d->of_keys ? kveil_engine_key_schema_of
-					       : kveil_engine_schema_of)(s->engine, schema->text, &source, ret, err);
-	if (status == KVEIL_E_AVRO_SCHEMA) {
-		const struct kveil_error why = *err;
-		kveil_fail(err, status, "schema %s: %.180s", text, why.message);
-	}
-	return status;
+	return KVEIL_OK;
 }
 
 /* A field may have been renamed without a word: somebody has to look. */
@@ -228,8 +237,10 @@ static enum kveil_status make(struct kveil_writers *s, const struct side *d, con
 			      struct kveil_engine_schema **ret, struct kveil_error *err)
 {
 	const struct kveil_schemas_schema *original = NULL;
-	enum kveil_status status = fetch_original(s, d, from, schema->text, &original, err);
+	enum kveil_status status = check_writer(id, schema, err);
 
+	if (!status)
+		status = fetch_original(s, d, from, schema->text, &original, err);
 	if (!status && !d->of_keys && kveil_plan_has_tags(s->plan))
 		status = recall(s, from, schema->text, err);
 	if (!status)

@@ -294,7 +294,7 @@ static void test_recalled(void **state)
 	static const struct {
 		const char *rules, *before, *now;
 		struct kveil_span value, want;
-		bool is_theirs, is_lost;
+		bool is_last, is_lost;
 	} rows[] = {
 	    {PII, REC(TAGGED), PLAIN, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2x\2"), true, true},
 	    {"  - {tags: [PII], remove: true}\n", REC(TAGGED), PLAIN, KVEIL_SPAN("\2k\2"), KVEIL_SPAN("\2"), true,
@@ -321,16 +321,15 @@ static void test_recalled(void **state)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		char rules[512];
 		struct rig before, r;
-		bool is_theirs = !rows[i].is_theirs;
+		bool is_last = !rows[i].is_last;
 		snprintf(rules, sizeof rules, HEAD "%s", rows[i].rules);
 		rig_load(&before, rules);
 		assert_int_equal(use(&before, rows[i].before, NULL, 0, &err), KVEIL_OK);
 		rig_load(&r, rules);
 		assert_int_equal(kveil_engine_recall(r.engine, kveil_span_str(rows[i].now),
-						     kveil_engine_schema_derived(before.schema), NULL, &is_theirs,
-						     &err),
+						     kveil_engine_schema_derived(before.schema), NULL, &is_last, &err),
 				 KVEIL_OK);
-		assert_int_equal(is_theirs, rows[i].is_theirs);
+		assert_int_equal(is_last, rows[i].is_last);
 		assert_int_equal(use(&r, rows[i].now, NULL, 0, &err), KVEIL_OK);
 		assert_comes(&r, rows[i].value, rows[i].want);
 		assert_int_equal(kveil_engine_schema_lost(r.schema, 0) != NULL, rows[i].is_lost);
@@ -345,19 +344,23 @@ static void test_recalled_otherwise(void **state)
 	(void)state;
 	static const char *const others[] = {"", "{}", "\"string\"", "[]", "{\"type\":\"object\"}"};
 	struct kveil_error err;
-	bool is_theirs;
+	bool is_last;
 	struct rig r;
 
 	rig_load(&r, HEAD PII);
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-		is_theirs = true;
+		is_last = true;
 		assert_int_equal(kveil_engine_recall(r.engine, kveil_span_str(PLAIN), kveil_span_str(others[i]), "in",
-						     &is_theirs, &err),
+						     &is_last, &err),
 				 KVEIL_OK);
-		assert_false(is_theirs);
+		assert_false(is_last);
 	}
 	assert_int_equal(
-	    kveil_engine_recall(r.engine, kveil_span_str(PLAIN), kveil_span_str(REC(TAGGED)), NULL, &is_theirs, &err),
+	    kveil_engine_recall(r.engine, KVEIL_SPAN("{}"), kveil_span_str(REC(TAGGED)), NULL, &is_last, &err),
+	    KVEIL_OK);
+	assert_true(is_last); /* of a text that is not a schema, whatever else stands there */
+	assert_int_equal(
+	    kveil_engine_recall(r.engine, kveil_span_str(PLAIN), kveil_span_str(REC(TAGGED)), NULL, &is_last, &err),
 	    KVEIL_OK);
 	assert_int_equal(use(&r, REC(F("c", "\"int\"")), NULL, 0, &err), KVEIL_OK);
 	assert_lost(&r, "it has no com.acme.User.a, which was tagged PII");
