@@ -97,17 +97,20 @@ void kveil_loop_end(struct kveil_loop *l)
 }
 
 /* reason NULL: closes it. */
-static void set(struct kveil_health *h, const char *name, bool is_remark, const char *reason, va_list args)
+/* true: it was not there before. */
+static bool set(struct kveil_health *h, const char *name, bool is_remark, const char *reason, va_list args)
     __attribute__((format(printf, 4, 0)));
 
-static void set(struct kveil_health *h, const char *name, bool is_remark, const char *reason, va_list args)
+static bool set(struct kveil_health *h, const char *name, bool is_remark, const char *reason, va_list args)
 {
 	struct condition **at, *c;
+	bool is_new;
 
 	pthread_mutex_lock(&h->lock);
 	for (at = &h->conditions; (c = *at); at = &c->next)
 		if (c->is_remark == is_remark && strncmp(c->name, name, sizeof c->name - 1) == 0)
 			break;
+	is_new = reason && !c;
 	if (!reason) {
 		if (c) {
 			*at = c->next;
@@ -125,6 +128,7 @@ static void set(struct kveil_health *h, const char *name, bool is_remark, const 
 			h->unknown |= !is_remark;
 	}
 	pthread_mutex_unlock(&h->lock);
+	return is_new;
 }
 
 void kveil_health_started(struct kveil_health *h)
@@ -143,13 +147,14 @@ void kveil_health_condition(struct kveil_health *h, const char *name, const char
 	va_end(args);
 }
 
-void kveil_health_remark(struct kveil_health *h, const char *name, const char *remark, ...)
+bool kveil_health_remark(struct kveil_health *h, const char *name, const char *remark, ...)
 {
 	va_list args;
 
 	va_start(args, remark);
-	set(h, name, true, remark, args);
+	bool is_new = set(h, name, true, remark, args);
 	va_end(args);
+	return is_new;
 }
 
 void kveil_health_draining(struct kveil_health *h)

@@ -30,8 +30,8 @@ void kveil_loop_end(struct kveil_loop *l);  /* ended on purpose: no longer watch
 /* Opens or updates the condition `name` ("worker 1: kafka") with a reason, or closes it (reason NULL). Never a
  * value or a secret in a reason: anyone who reaches the port reads it. */
 void kveil_health_condition(struct kveil_health *h, const char *name, const char *reason, ...) KVEIL_PRINTF(3, 4);
-/* The same for what is to be seen and keeps nobody from being ready. */
-void kveil_health_remark(struct kveil_health *h, const char *name, const char *remark, ...) KVEIL_PRINTF(3, 4);
+/* The same for what is to be seen and keeps nobody from being ready. true: it was not there before. */
+bool kveil_health_remark(struct kveil_health *h, const char *name, const char *remark, ...) KVEIL_PRINTF(3, 4);
 void kveil_health_draining(struct kveil_health *h);
 
 /* true = live / ready; why (NULL = not asked): one line a reason or remark, control characters as '?'. */

@@ -222,13 +222,13 @@ enum kveil_status kveil_routes_take(struct kveil_worker *w, struct kveil_error *
 enum { TRY_EVERY_MS = 250 };
 
 /* Of several topics the first, and how many there are. */
-struct tally {
+struct troubled {
 	const struct kveil_worker_route *first;
 	struct kveil_error why;
 	size_t count;
 };
 
-static void add_to(struct tally *t, const struct kveil_worker_route *r, const struct kveil_error *why)
+static void add_to(struct troubled *t, const struct kveil_worker_route *r, const struct kveil_error *why)
 {
 	if (!t->count++) {
 		t->first = r;
@@ -237,8 +237,8 @@ static void add_to(struct tally *t, const struct kveil_worker_route *r, const st
 }
 
 /* Is there something to tell? Of a registry that is away the first record will. */
-static void try_route(struct kveil_worker *w, struct kveil_worker_route *r, struct tally *waiting,
-		      struct tally *useless)
+static void try_route(struct kveil_worker *w, struct kveil_worker_route *r, struct troubled *waiting,
+		      struct troubled *useless)
 {
 	struct kveil_error why;
 	enum kveil_status status = kveil_routes_bind(w, r, &why);
@@ -248,19 +248,19 @@ static void try_route(struct kveil_worker *w, struct kveil_worker_route *r, stru
 	status = kveil_writers_try(r->writers, w->resolver, &why);
 	if (kveil_status_class(status) == KVEIL_CLASS_RECORD)
 		add_to(useless, r, &why);
-	if (status == KVEIL_E_SCHEMA_REFUSED || status == KVEIL_E_SCHEMA_NOT_REGISTERED)
+	if (kveil_writers_wait(status))
 		add_to(waiting, r, &why);
 }
 
-static void spell_others(const struct tally *t, char more[48])
+static void spell_others(const struct troubled *t, char more[48])
 {
 	*more = 0;
 	if (t->count > 1)
-		snprintf(more, 48, " and %zu more topics", t->count - 1);
+		snprintf(more, 48, " and %zu more topic%s", t->count - 1, t->count == 2 ? "" : "s");
 }
 
 /* Records wait: that is a condition. */
-static void tell_waiting(struct kveil_worker *w, const struct tally *t)
+static void tell_waiting(struct kveil_worker *w, const struct troubled *t)
 {
 	char more[48];
 
@@ -277,7 +277,7 @@ static void tell_waiting(struct kveil_worker *w, const struct tally *t)
 }
 
 /* Records will be errors, if any come: a remark. */
-static void tell_useless(struct kveil_worker *w, const struct tally *t)
+static void tell_useless(struct kveil_worker *w, const struct troubled *t)
 {
 	char more[48];
 
@@ -286,15 +286,14 @@ static void tell_useless(struct kveil_worker *w, const struct tally *t)
 		kveil_health_remark(w->params->health, w->rules.trial_condition,
 				    "records of %s%s with the latest schema will be errors: %s: %s",
 				    t->first->route->topic, more, kveil_status_code(t->why.status), t->why.message);
-	} else if (w->rules.trial_remarked) {
+	} else {
 		kveil_health_remark(w->params->health, w->rules.trial_condition, NULL);
 	}
-	w->rules.trial_remarked = t->count > 0;
 }
 
 void kveil_routes_try(struct kveil_worker *w)
 {
-	struct tally waiting = {0}, useless = {0};
+	struct troubled waiting = {0}, useless = {0};
 
 	if (!w->resolver || w->now_ms < w->rules.trial_due_ms)
 		return;

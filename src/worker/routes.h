@@ -41,7 +41,7 @@ struct kveil_routes {
 	/* Whether what comes of the topics' latest schemas would be registered, before a record shows it. */
 	uint64_t trials;
 	int64_t trial_due_ms, trial_logged_ms;
-	bool trial_told, trial_remarked;
+	bool trial_told;
 	char trial_condition[48];
 };
 

@@ -79,7 +79,6 @@ struct kveil_service {
 	uint64_t ignored_told[KVEIL_REGISTRY_REASONS];
 	int64_t ignored_ms; /* when it was last logged */
 	int64_t idle_ms;    /* since when some workers have no partition; 0 = all have */
-	bool idle_told;
 
 	pthread_mutex_t plans_lock;
 	struct kveil_plan_set *plans; /* under plans_lock: the newest */
@@ -129,7 +128,8 @@ static void tell_problem(struct kveil_service *s, const char *reason)
 static void tell_the_rest(struct kveil_service *s)
 {
 	if (s->untold)
-		kveil_log(KVEIL_LOG_WARN, "topics", "waiting: %u more topics, which /readyz names", s->untold);
+		kveil_log(KVEIL_LOG_WARN, "topics", "waiting: %u more topic%s, which /readyz names", s->untold,
+			  s->untold == 1 ? "" : "s");
 	s->told = s->untold = 0;
 }
 
@@ -383,9 +383,7 @@ static void tell_idle(struct kveil_service *s, int64_t now)
 
 	if (!idle || !has_inputs(s)) {
 		s->idle_ms = 0;
-		if (s->idle_told)
-			kveil_health_remark(s->params.health, "workers", NULL);
-		s->idle_told = false;
+		kveil_health_remark(s->params.health, "workers", NULL);
 		return;
 	}
 	if (!s->idle_ms)
@@ -396,10 +394,8 @@ static void tell_idle(struct kveil_service *s, int64_t now)
 		 "%u of %zu idle, without a partition: the group has more workers than its largest input topic has "
 		 "partitions",
 		 idle, s->worker_count);
-	kveil_health_remark(s->params.health, "workers", "%s", text);
-	if (!s->idle_told)
+	if (kveil_health_remark(s->params.health, "workers", "%s", text))
 		kveil_log(KVEIL_LOG_INFO, "workers", "%s", text);
-	s->idle_told = true;
 }
 
 static void *keeper_main(void *service)

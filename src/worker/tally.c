@@ -64,10 +64,8 @@ static void tell(struct kveil_worker *w, const struct kveil_tally *t, size_t oth
 		snprintf(more, sizeof more, " (and those of %zu more topic%s)", others, others == 1 ? "" : "s");
 	snprintf(text, sizeof text, "the last %llu records of %s all failed: %s%s", (unsigned long long)t->failures,
 		 t->topic, kveil_status_code(t->why), more);
-	kveil_health_remark(w->params->health, w->tallies.remark, "%s", text);
-	if (!w->tallies.told)
+	if (kveil_health_remark(w->params->health, w->tallies.remark, "%s", text))
 		kveil_log(KVEIL_LOG_WARN, w->name, "%s", text);
-	w->tallies.told = true;
 }
 
 void kveil_tallies_tell(struct kveil_worker *w)
@@ -83,10 +81,8 @@ void kveil_tallies_tell(struct kveil_worker *w)
 		}
 	if (failing)
 		tell(w, failing, count - 1);
-	else if (w->tallies.told) {
-		w->tallies.told = false;
+	else
 		kveil_health_remark(w->params->health, w->tallies.remark, NULL);
-	}
 }
 
 void kveil_tallies_free(struct kveil_worker *w)

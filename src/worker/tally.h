@@ -20,7 +20,6 @@ struct kveil_tally {
 
 struct kveil_tallies {
 	struct kveil_tally *first;
-	bool told;
 	char remark[48];
 };
 

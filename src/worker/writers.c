@@ -433,7 +433,7 @@ static void note_refusal(struct side *d, const struct kveil_error *why)
 }
 
 /* Would records of the schema wait? */
-static bool waits(enum kveil_status status)
+bool kveil_writers_wait(enum kveil_status status)
 {
 	return status == KVEIL_E_SCHEMA_REFUSED || status == KVEIL_E_SCHEMA_NOT_REGISTERED;
 }
@@ -483,7 +483,7 @@ static enum kveil_status try_side(struct kveil_writers *s, struct side *d, const
 	if (status)
 		return d->is_tried ? KVEIL_OK : no_trial(s, d, err);
 	status = try_name(s, d, from, err);
-	if (waits(status)) {
+	if (kveil_writers_wait(status)) {
 		tell_refused(s, d, err);
 		note_refusal(d, err);
 	} else if (status && d->refusal.status) { /* it holds while it is asked again */
@@ -506,7 +506,7 @@ enum kveil_status kveil_writers_try(struct kveil_writers *s, struct kveil_resolv
 		return status;
 	enum kveil_status other = try_side(s, &s->keys, &from, &of_keys);
 	/* Of two the one for which records wait. */
-	if (other && (!status || waits(other))) {
+	if (other && (!status || kveil_writers_wait(other))) {
 		*err = of_keys;
 		status = other;
 	}

@@ -24,6 +24,8 @@ void kveil_writers_use(struct kveil_writers *s);
  * resolver's round has risen. Class RECORD: this record's error, and that of others with its id; *ret_id is that. */
 enum kveil_status kveil_writers_learn(struct kveil_writers *s, struct kveil_resolver *r, struct kveil_schema_id *ret_id,
 				      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Of what kveil_writers_learn and _try return: records wait until somebody changes the registry, or the rules. */
+bool kveil_writers_wait(enum kveil_status status);
 /* Before the first record: would what comes of the topic's latest schemas be registered, or is it? Asks and learns as
  * a record of theirs would, and registers nothing. OK: it is, or there is nothing to ask about; from then on at once.
  * Else as above; class RECORD: all records of the latest schema would be errors. A worker's thread; the engine's next
