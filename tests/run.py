@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""All tests, in the order in which a failure is cheapest: lint, unit and corpus tests under ASan and UBSan, the shipped
-rules, then kveil as a process on a real Apache Kafka. That mostly waits; what only compiles (analyze, debian13) goes on beside
-it, at the lowest priority. Closes with `N passed, N failed`.
+"""All tests: lint, unit and corpus tests under ASan and UBSan, the shipped rules, and kveil as a process on a real Apache Kafka.
+That mostly waits, so the others go on beside it, and what only compiles (analyze, debian13) at the lowest priority. Closes with `N passed, N failed`.
 
     ./dev test [STAGE…] [-k EXPRESSION] [-n JOBS]    # stages: lint, analyze, unit, fuzz, rules, debian13, integration
     ./dev test --fast                                # lint, rules and the quick unit and corpus tests, no broker
@@ -82,7 +81,7 @@ def analyze():
 def meson_suite(suite, fast=False):
     log = ASAN / "meson-logs" / "testlog.json"
     log.unlink(missing_ok=True)
-    r = run("meson", "test", "-C", ASAN, "--no-rebuild", "--suite", suite, "--num-processes", str(UNIT_JOBS),
+    r = run("nice", "meson", "test", "-C", ASAN, "--no-rebuild", "-t", "3", "--suite", suite, "--num-processes", str(UNIT_JOBS),
             *(["--no-suite", "slow"] if fast else []), env={**os.environ, "KVEIL_VECTORS": str(CACHE / "vectors")})
     results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     if not results:
@@ -191,7 +190,11 @@ def timed(stage, run_stage, *args):
     return ret
 
 
-# At the lowest priority, beside all others.
+# Beside the integration tests, one after the other: the cheapest failure first; and, beside these, what only compiles.
+def quick(fast):
+    return {"lint": (lint,), "unit": (meson_suite, "unit", fast), "fuzz": (meson_suite, "fuzz", fast), "rules": (rules,)}
+
+
 ASIDE = {"analyze": analyze, "debian13": debian13}
 
 
@@ -208,15 +211,11 @@ def main():
     print("building with sanitizers", flush=True)
     timed("build", build, ASAN, "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dfailpoints=true")
     again = []
-    with concurrent.futures.ThreadPoolExecutor(1) as aside:
-        release = aside.submit(timed, "release build", lambda: build(RELEASE, "-Dtests=disabled", nice=IDLE)) if "integration" in stages else None
-        rest = [aside.submit(timed, stage, run_stage) for stage, run_stage in ASIDE.items() if stage in stages]
-        for stage, run_stage, *with_args in (("lint", lint), ("unit", meson_suite, "unit", fast), ("fuzz", meson_suite, "fuzz", fast),
-                                             ("rules", rules)):
-            if stage in stages:
-                timed(stage, run_stage, *with_args)
-        if release:
-            release.result()
+    with concurrent.futures.ThreadPoolExecutor(1) as beside, concurrent.futures.ThreadPoolExecutor(1) as aside:
+        rest = [beside.submit(timed, stage, *how) for stage, how in quick(fast).items() if stage in stages]
+        rest += [aside.submit(timed, stage, run_stage) for stage, run_stage in ASIDE.items() if stage in stages]
+        if "integration" in stages:
+            timed("release build", build, RELEASE, "-Dtests=disabled")
             again = timed("integration", integration, extra)
         for stage in rest:
             stage.result()
