@@ -29,8 +29,12 @@ def pytest_xdist_make_scheduler(config, log):
     return dealing.Dealer(config, log)
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long(seconds): what takes so long, 20 s and more; the longest start first")
+
+
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: dealing.rank(item.nodeid))
+    items.sort(key=dealing.seconds, reverse=True)
 
 
 def wait_for(what, condition, timeout=30, interval=0.1, show=None):

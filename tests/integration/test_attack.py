@@ -8,6 +8,7 @@ import pathlib
 import random
 import time
 
+import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource
 from conftest import wait_for
 
@@ -65,6 +66,7 @@ def sealed(message, nonces):
             take(x)
 
 
+@pytest.mark.long(60)
 def test_nothing_clear_leaves_whatever_goes_wrong(make_kveil, kafka):
     rng = random.Random(20240607)
     k = make_kveil(partitions=2)

@@ -14,6 +14,7 @@ import checker  # noqa: E402
 import world  # noqa: E402
 
 
+@pytest.mark.long(50)
 @pytest.mark.parametrize("name", ["C1", "C9", "C10"])
 def test_short(broker, name):
     row = chaos.ALL[name]()

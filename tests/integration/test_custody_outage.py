@@ -168,6 +168,7 @@ def outage(group, name, begin, end, word, door=None):
     return len(asked), lasted
 
 
+@pytest.mark.long(120)
 def test_every_kind_of_outage(group, kafka, bao, door, keyset):
     k = group.k
     root, token = bao.root, "kveil-" + uuid.uuid4().hex
@@ -224,6 +225,7 @@ def test_every_kind_of_outage(group, kafka, bao, door, keyset):
     group.close(keyset, 8)  # of those that were made between the outages; fewer on a machine that is busy
 
 
+@pytest.mark.long(100)
 def test_a_stranger_or_garbage_publishes_nothing(group, kafka, bao, door, keyset):
     """Behind the same address while keys are due, with the registry in a topic: it stays as it was, and all goes on after."""
     k = group.k
@@ -267,6 +269,7 @@ def test_a_stranger_or_garbage_publishes_nothing(group, kafka, bao, door, keyset
     group.close(keyset, 3)
 
 
+@pytest.mark.long(25)
 def test_a_start_while_the_custodian_is_down(group, kafka, bao, door, keyset):
     k = group.k
     os.environ["BAO_TOKEN"] = bao.token()
@@ -304,6 +307,7 @@ def test_a_start_while_the_custodian_is_down(group, kafka, bao, door, keyset):
     group.close(keyset, 1)
 
 
+@pytest.mark.long(25)
 def test_one_custodian_away_holds_up_no_other_and_no_end(group, kafka, bao, door, keyset):
     k = group.k
     os.environ["BAO_TOKEN"] = bao.token()
@@ -347,6 +351,7 @@ def test_one_custodian_away_holds_up_no_other_and_no_end(group, kafka, bao, door
     group.close(keyset, 2)
 
 
+@pytest.mark.long(20)
 def test_tokens_end_and_the_kek_has_a_new_version(group, kafka, tmp_path, keyset):
     """By TLS: one worker with a token that is renewed, one that logs in anew by AppRole. Nobody wraps while both tokens'
     first lives end."""
@@ -394,6 +399,7 @@ def test_tokens_end_and_the_kek_has_a_new_version(group, kafka, tmp_path, keyset
         b.stop()
 
 
+@pytest.mark.long(40)
 def test_a_refused_login_is_not_repeated(group, kafka, bao, door, keyset):
     """A server locks a role out that keeps trying. A secret that comes anew in its file serves."""
     k = group.k
@@ -432,6 +438,7 @@ def test_a_refused_login_is_not_repeated(group, kafka, bao, door, keyset):
     group.close(keyset, 2)
 
 
+@pytest.mark.long(70)
 def test_a_custodian_that_nobody_needs_now_is_asked(group, kafka, bao):
     """Keys that do not rotate: what would fail the next start is seen, told and counted now, and records flow."""
     k = group.k
@@ -482,6 +489,7 @@ def test_a_custodian_that_nobody_needs_now_is_asked(group, kafka, bao):
     assert k.stop() == 0
 
 
+@pytest.mark.long(85)
 def test_an_hsm_drops_its_sessions_and_its_token(group, kafka, tmp_path, keyset):
     k, hsm = group.k, Hsm(tmp_path)
     os.environ.update(hsm.env)

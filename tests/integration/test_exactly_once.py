@@ -113,6 +113,7 @@ def test_records_letters_and_offsets_are_there_once(make_kveil, kafka):
     assert k.stop() == 0
 
 
+@pytest.mark.long(20)
 def test_frozen_past_its_session_and_its_transaction(make_kveil, kafka):
     """A replica that stands still loses its partitions; what it held open comes to nothing when it wakes."""
     n = 20000
@@ -135,6 +136,7 @@ def test_frozen_past_its_session_and_its_transaction(make_kveil, kafka):
     assert k.stop(first) == 0 and k.stop(second) == 0
 
 
+@pytest.mark.long(30)
 def test_two_processes_of_one_instance(make_kveil, kafka):
     """They share a transactional id, and take it from each other: not for ever, and nothing comes twice."""
     n = 12000
@@ -186,6 +188,7 @@ def test_a_refused_record_is_one_letter(make_kveil, kafka, views):
     assert k.stop() == 0
 
 
+@pytest.mark.long(25)
 def test_an_output_that_is_gone(make_kveil, kafka):
     """Each delivery there fails, and its transaction with it: another topic of the same worker goes on between."""
     k = once(make_kveil(), kafka.bootstrap)
@@ -224,6 +227,7 @@ def test_an_output_that_is_gone(make_kveil, kafka):
     assert k.stop() == 0
 
 
+@pytest.mark.long(135)
 @pytest.mark.timeout(600)
 def test_an_output_without_a_leader(make_kveil, broker, kafka):
     """What was sent there holds the transaction, and so does the mark that it is given up: under another id the worker goes on
@@ -275,6 +279,7 @@ def test_an_output_without_a_leader(make_kveil, broker, kafka):
         wait_for("one broker", lambda: len(kafka.admin.list_topics(timeout=10).brokers) == 1, timeout=60)
 
 
+@pytest.mark.long(45)
 def test_a_broker_that_restarts(make_kveil):
     broker = Broker().start()
     try:
@@ -299,6 +304,7 @@ def test_a_broker_that_restarts(make_kveil):
         broker.close()
 
 
+@pytest.mark.long(30)
 def test_outputs_slower_than_a_transaction_may_last(make_kveil):
     """What goes out in a moment takes longer than the broker waits: smaller transactions do it."""
     broker = Broker(advertised_port=free_port())
@@ -321,6 +327,7 @@ def test_outputs_slower_than_a_transaction_may_last(make_kveil):
         broker.close()
 
 
+@pytest.mark.long(20)
 def test_a_reader_of_all_records_sees_what_was_taken_back(make_kveil, kafka):
     """isolation.level is the reader's to set: the page says so, and here it is seen why."""
     k = once(make_kveil(), kafka.bootstrap, extra="transaction: {time: 3s}")

@@ -12,6 +12,8 @@ from conftest import wait_for
 from custodian import Bao, transit
 from test_named_keys import FIELDS, PATTERN, record
 
+pytestmark = pytest.mark.long(170)
+
 RECORDS = [json.dumps({"v": f"value {i}"}).encode() for i in range(300)]
 
 

@@ -10,6 +10,8 @@ import pytest
 from broker import Broker, free_port
 from conftest import ORDER_FIELDS, PLAIN, Kafka, order, wait_for
 
+pytestmark = pytest.mark.long(75)
+
 MIB = 1 << 20
 LIMIT = 64
 PRODUCE = 0  # the request's API key

@@ -9,6 +9,8 @@ import threading
 import time
 import uuid
 
+import pytest
+
 from broker import free_port
 from conftest import wait_for
 from test_registry_kafka import EAGER, PROCESSES, ROUNDS, apply_args, compacted, finish, start
@@ -44,6 +46,7 @@ def key_id(value):
     return r["tenant"], int.from_bytes(base64.b64decode(r["v"])[1:5], "big")
 
 
+@pytest.mark.long(30)
 def test_races_give_each_name_one_key(make_kveil, kafka):
     k = make(make_kveil, kafka, config=EAGER, topics=False)
     for n in range(ROUNDS):

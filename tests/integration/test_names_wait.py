@@ -4,6 +4,7 @@ import json
 import signal
 import time
 
+import pytest
 from confluent_kafka import TopicPartition
 
 from broker import Broker
@@ -38,6 +39,7 @@ def again(k, kafka, limit=100000, consumer=None):
     return k.start()
 
 
+@pytest.mark.long(25)
 def test_a_member_stays_while_its_record_waits(make_kveil, kafka):
     """One worker's names fill the queue for minutes; the other's record waits behind them, with all it may hold."""
     k = tune(make(make_kveil, kafka, limit=1, partitions=2, workers=2), TIGHT)
@@ -74,6 +76,7 @@ def slow_down(broker, client, *how):
                  "--entity-name", client, *how).check_returncode()
 
 
+@pytest.mark.long(25)
 def test_a_member_stays_while_the_producer_is_slow(make_kveil, kafka, broker):
     """Many records are held that were polled ahead, and few can be sent for longer than the group waits for a poll."""
     k = make_kveil()
@@ -171,6 +174,7 @@ def test_slow_records_leave_the_loop_its_time(make_kveil, kafka):
     assert k.stop() == 0
 
 
+@pytest.mark.long(25)
 def test_a_reload_and_a_rebalance_in_the_wait_change_nothing(make_kveil, kafka):
     """What is held ahead goes and comes again: each record once, in its order, under the rules of its time."""
     k = make(make_kveil, kafka, limit=20, partitions=2)
@@ -275,6 +279,7 @@ def test_names_that_wait_do_not_hide_an_outage(make_kveil, kafka):
     assert kafka.end_offsets(k.dead) == {0: 0} and k.stop() == 0
 
 
+@pytest.mark.long(70)
 def test_brokers_that_do_not_answer_leave_the_loops_alive(make_kveil):
     """They take connections and say nothing: making a name and following the registry wait, and end in time."""
     broker = Broker().start()

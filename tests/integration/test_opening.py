@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES, SM4
 
 from conftest import KVEIL, ROOT
 
+pytestmark = pytest.mark.long(80)
+
 OPEN = ROOT / "docs" / "open"
 VALUES = {"aes-256-gcm": "11010119900307447X", "aes-128-gcm": "", "aes-256-siv": "张伟", "aes-256-gcm-siv": "a" * 5000,
           "sm4-gcm": "北京市朝阳区 1 号\n\"quoted\""}

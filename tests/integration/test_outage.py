@@ -18,6 +18,7 @@ def own_broker():
     b.close()
 
 
+@pytest.mark.long(65)
 def test_broker_down_at_start_and_later(make_kveil, own_broker):
     kafka = Kafka(own_broker.bootstrap)
     k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)
@@ -46,6 +47,7 @@ def test_broker_down_at_start_and_later(make_kveil, own_broker):
     assert k.stop() == 0
 
 
+@pytest.mark.long(25)
 def test_a_replay_in_an_outage_ends_on_a_signal(make_kveil, own_broker):
     kafka = Kafka(own_broker.bootstrap)
     k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)
@@ -76,6 +78,7 @@ def test_a_replay_in_an_outage_ends_on_a_signal(make_kveil, own_broker):
     assert set(ids) == set(range(n)) and len(ids) <= n + 64
 
 
+@pytest.mark.long(50)
 def test_a_frozen_broker_pauses_and_goes_on(make_kveil, own_broker):
     kafka = Kafka(own_broker.bootstrap)
     k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)
@@ -96,6 +99,7 @@ def test_a_frozen_broker_pauses_and_goes_on(make_kveil, own_broker):
     assert kafka.end_offsets(k.dead) == {0: 0}
 
 
+@pytest.mark.long(45)
 def test_sigterm_while_the_broker_is_frozen(make_kveil, own_broker):
     kafka = Kafka(own_broker.bootstrap)
     k = make_kveil(bootstrap=own_broker.bootstrap, topics=False)

@@ -139,6 +139,7 @@ def test_whoever_writes_without_the_secret(make_registry, kafka):  # noqa: F811
     assert k.stop() == 0
 
 
+@pytest.mark.long(20)
 @pytest.mark.parametrize("deltas", [[2**31 - 1], [5], [2**31 - 1, 0, 1, 2**31 - 2, 0, 0], [7, 0, 0, 0]], ids=str)
 def test_offsets_that_lie(make_registry, kafka, deltas):  # noqa: F811
     """They end neither who runs nor who starts, and what is written behind them is read: here, a key's next version."""
@@ -204,6 +205,7 @@ def test_an_offset_that_lies_below_the_end(make_registry, kafka):  # noqa: F811
     assert k.stop() == 0
 
 
+@pytest.mark.long(60)
 def test_batches_that_no_client_can_take_apart(make_registry, kafka):  # noqa: F811
     """In a topic that keeps what its writers compressed: of two members, with a length that is wrong, of 200 MB of zeros.
     Who runs and who starts passes over them, and sees what is written behind them."""

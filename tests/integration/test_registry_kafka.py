@@ -106,6 +106,7 @@ def test_init_at_the_same_moment_gives_one_registry(make_registry, kafka):
     assert keys(k) == rows
 
 
+@pytest.mark.long(35)
 @pytest.mark.parametrize("config", [{"cleanup.policy": "compact"}, EAGER], ids=["at rest", "compacting"])
 def test_races_give_one_key_each_and_no_lease_twice(make_registry, config):
     k = make_registry(config=config)
@@ -298,6 +299,7 @@ def test_a_topic_made_anew_is_rolled_back_and_restored(make_registry, kafka):
     assert k.stop() == 0
 
 
+@pytest.mark.long(30)
 def test_a_topic_that_loses_keys_is_noticed_and_backed_up_in_time(make_registry, kafka):
     """Somebody sets it to delete with time, or deletes its records; a backup that follows has what the log had."""
     k = make_registry(topics=True)
@@ -395,6 +397,7 @@ def test_an_unknown_id_is_looked_for_and_named(make_registry, kafka):
     assert k.stop() == 0
 
 
+@pytest.mark.long(60)
 def test_the_broker_goes_and_comes_back(make_kveil):
     from broker import Broker
     from conftest import Kafka

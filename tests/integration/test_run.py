@@ -249,6 +249,7 @@ def test_many_missing_topics_are_a_few_lines(make_kveil):
     assert len(lines) == 6 and "35 more topics" in lines[-1], lines
 
 
+@pytest.mark.long(40)
 def test_two_members_share_and_a_killed_one_loses_nothing(make_kveil, kafka):
     k = make_kveil(partitions=4)
     k.config(kafka.bootstrap, workers=2)
@@ -526,6 +527,7 @@ def test_registry_and_kek_failures_are_exit_2(make_kveil):
     refused("restore")
 
 
+@pytest.mark.long(30)
 def test_livez_fails_when_a_loop_hangs(make_kveil, kafka):
     k = make_kveil()
     k.rules('  - {path: "$.a", mask: {}}\n')
@@ -535,6 +537,7 @@ def test_livez_fails_when_a_loop_hangs(make_kveil, kafka):
     wait_for("not live after 30 s", lambda: k.get("/livez")[0] == 503, timeout=50)
 
 
+@pytest.mark.long(25)
 def test_keys_rotate_while_running(make_kveil, kafka, keyset):
     k = make_kveil()
     k.config(kafka.bootstrap, rotate="2s", registry=f"kafka:{k.name}.keys")

@@ -18,6 +18,8 @@ from conftest import KVEIL
 from custodian import certificate
 from registry import CONVERTER, ROOT, Apicurio, Stub, error, slowly
 
+pytestmark = pytest.mark.long(85)
+
 USER = {"type": "record", "name": "User", "namespace": "com.acme", "fields": [{"name": "phone", "type": "string"},
                                                                              {"name": "age", "type": "int", "default": 0}]}
 RULES = """\

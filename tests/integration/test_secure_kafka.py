@@ -19,6 +19,8 @@ from broker import JARS, Broker, free_port
 from conftest import KVEIL, ROOT, wait_for
 from test_pages import blocks
 
+pytestmark = pytest.mark.long(25)
+
 PAGE = "docs/secure-kafka.md"
 ADMIN = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}
 

@@ -100,6 +100,7 @@ def test_bombs_on_several_partitions(kafka, make_kveil):
     k.stop(p)
 
 
+@pytest.mark.long(55)
 def test_a_record_that_ends_each_process(kafka, make_kveil):
     """A bug, say: the record kills whoever takes it. The count of that outlives the processes."""
     k = make_kveil(partitions=3)
