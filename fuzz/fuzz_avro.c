@@ -2,7 +2,7 @@
 /*
  * A schema, a zero byte and a value of it; behind a byte 1 in the schema the one that it was derived from, or that came
  * before it, under fixed rules; the first byte chooses which. What comes out is a value of the derived schema, or the
- * record is an error; nothing takes long or much memory.
+ * record is an error; nothing takes long or much memory. What was sealed whole is opened again: each byte is back.
  */
 #include "format/avro_json.h"
 #include "kveil/schemas.h"
@@ -22,7 +22,9 @@ static const char *const files[] = {
     HEAD "  - {path: $..a, decrypt: {key: k}}\n  - {path: $..b, when: \"$.c == 1\", decrypt: {key: k, type: json}}\n",
     HEAD "  - {tags: [PII], encrypt: {key: k}}\n  - {path: $.b, mask: {}}\n  - {tags: [b, \"1\"], nullify: true}\n",
 };
-enum { FILES = sizeof files / sizeof *files, TAGGED = FILES - 1 };
+enum { FILES = sizeof files / sizeof *files, TAGGED = FILES - 1, WHOLE = 0x80 /* in the first byte */ };
+static const char *const whole_files[] = {HEAD "  - {path: $..a, encrypt: {key: k, type: json}}\n",
+					  HEAD "  - {path: $..a, decrypt: {key: k, type: json}}\n"};
 static const struct kveil_schema_tag tags[] = {{"a.b", "PII"}, {"**.a", "PII"}, {"*.c", "1"}, {"a.?", "b"}};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -74,6 +76,58 @@ static struct kveil_engine *make_tagged(struct kveil_span text, struct kveil_spa
 	return e;
 }
 
+/* The value under a schema that was derived from `original`, opened. */
+static void open_whole(struct kveil_span schema_text, struct kveil_span original, struct kveil_span value,
+		       struct kveil_span want)
+{
+	static struct kveil_engine *e;
+	struct kveil_schema_source source = {.original = original};
+	struct kveil_engine_schema *schema;
+	struct kveil_result result;
+	struct kveil_error err;
+
+	e = e ? e : make_engine(whole_files[1]);
+	enum kveil_status status = kveil_engine_schema_of(e, schema_text, &source, &schema, &err);
+	check(status == KVEIL_OK || status == KVEIL_E_AVRO_SCHEMA);
+	if (status)
+		return;
+	struct kveil_record record = {.value = value};
+	kveil_engine_use_schema(e, schema);
+	kveil_engine_run(e, &record, &result);
+	bool opened = result.verdict == KVEIL_PRODUCE;
+	check(opened || result.error.status == KVEIL_E_UNSUPPORTED_KIND);
+	/* In the writer's own schema it is the writer's own value. */
+	check(!opened || !kveil_span_eq(kveil_engine_schema_derived(schema), original) ||
+	      kveil_span_eq(result.outputs[0].record.value, want));
+	kveil_engine_use_schema(e, NULL);
+	kveil_engine_schema_free(schema);
+}
+
+static void seal_whole(struct kveil_span writer, struct kveil_span value)
+{
+	static struct kveil_engine *e;
+	const struct kveil_schema_id id = {.id = 7};
+	struct kveil_schema_source source = {.id = &id};
+	struct kveil_engine_schema *schema;
+	struct kveil_record record = {.value = value};
+	struct kveil_result result;
+	struct kveil_error err;
+
+	e = e ? e : make_engine(whole_files[0]);
+	enum kveil_status status = kveil_engine_schema_of(e, writer, &source, &schema, &err);
+	check(status == KVEIL_OK || status == KVEIL_E_AVRO_SCHEMA);
+	if (status)
+		return;
+	kveil_engine_use_schema(e, schema);
+	kveil_engine_run(e, &record, &result);
+	if (result.verdict == KVEIL_PRODUCE)
+		open_whole(kveil_engine_schema_derived(schema), writer, result.outputs[0].record.value, value);
+	else
+		check(result.error.status != KVEIL_E_INTERNAL && result.error.status != KVEIL_OK);
+	kveil_engine_use_schema(e, NULL);
+	kveil_engine_schema_free(schema);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct kveil_engine *engines[FILES];
@@ -85,7 +139,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const uint8_t *zero = size ? memchr(data + 1, 0, size - 1) : NULL;
 	if (!zero)
 		return 0;
-	size_t file = data[0] % FILES;
+	size_t file = data[0] % WHOLE % FILES;
 	size_t text = (size_t)(zero - data) - 1;
 	struct kveil_record record = {.value = {zero + 1, size - text - 2}};
 	const struct kveil_schema_id id = {.id = 7};
@@ -99,6 +153,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (file != TAGGED && !engines[file])
 		engines[file] = make_engine(files[file]);
 	const struct kveil_span writer = kveil_span_of(data + 1, text);
+	if (data[0] & WHOLE) {
+		seal_whole(writer, record.value);
+		return 0;
+	}
 	struct kveil_engine *e = file == TAGGED ? make_tagged(writer, source.original, &source) : engines[file];
 	enum kveil_status status = kveil_engine_schema_of(e, writer, &source, &schema, &err);
 	check(status == KVEIL_OK || status == KVEIL_E_AVRO_SCHEMA);

@@ -39,6 +39,11 @@ static bool has_holes(const struct kveil_template *t)
 
 /* Conditions, templates and bindings to a place read the tape; and whoever asks whether an empty text fills up a
  * deleted row. */
+static bool takes_raw(const struct kveil_bound_rule *b)
+{
+	return b->action->wants_raw && b->action->wants_raw(b->rule->params);
+}
+
 static bool reads_tape(const struct kveil_engine *e, const struct kveil_bound_rule *b)
 {
 	const struct kveil_rule *r = b->rule;
@@ -46,7 +51,7 @@ static bool reads_tape(const struct kveil_engine *e, const struct kveil_bound_ru
 
 	if (may_fill || r->when || r->tables || has_holes(r->key) || has_holes(r->key2) || has_holes(r->ad))
 		return true;
-	return (b->action->wants_raw && b->action->wants_raw(r->params)) || (b->ad_prefix.data && !b->call.ad.data);
+	return b->ad_prefix.data && !b->call.ad.data;
 }
 
 /* Does something outside the value's own places read its tape? */
@@ -72,7 +77,8 @@ static bool needs_doc(const struct kveil_engine *e, enum kveil_part part, const 
 		for (size_t k = 0; n->is_place && !needs && k < n->id_count; k++)
 			needs = n->ids[k] < e->rule_count &&
 				kveil_engine_takes(&e->rules[n->ids[k]], kveil_avro_value_kind(n->kind)) &&
-				reads_tape(e, &e->rules[n->ids[k]]);
+				(reads_tape(e, &e->rules[n->ids[k]]) ||
+				 (n->kind < KVEIL_AVRO_ARRAY && takes_raw(&e->rules[n->ids[k]])));
 	}
 	return needs;
 }
@@ -146,8 +152,10 @@ static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_no
 		effect.names = true;
 		if (kind == KVEIL_KIND_NULL && !r->rule->on_null_transform)
 			effect.keeps = true;
-		else if (r->kinds & KVEIL_KIND_BIT(kind))
+		else if (r->kinds & KVEIL_KIND_BIT(kind)) {
 			effect.results |= results_of(r, kind);
+			effect.is_whole |= node->kind >= KVEIL_AVRO_ARRAY && takes_raw(r);
+		}
 		is_sure = r->rule->when == NULL && r->rule->tables == NULL;
 	}
 	/* What stands for a value that the source did not send passes as it is, but where the field goes. */
@@ -251,6 +259,33 @@ static enum kveil_status open_origin(struct kveil_engine_schema *s, const struct
 	return st;
 }
 
+/* For each record, array and map that rules open. */
+static enum kveil_status find_openers(struct kveil_engine_schema *s, struct kveil_error *err)
+{
+	const struct kveil_avro_schema *original = kveil_avro_origin_schema(s->origin);
+	struct kveil_avro_whole_budget budget = {0};
+	enum kveil_status st = KVEIL_OK;
+
+	for (uint32_t i = 0; original && !st && i < s->program->count; i++) {
+		const struct kveil_avro_type *was = s->program->nodes[i].restored;
+		if (!was || was->kind < KVEIL_AVRO_ARRAY)
+			continue;
+		if (!s->openers && !(s->openers = calloc(original->count, sizeof(struct kveil_avro_opener *))))
+			return kveil_no_memory(err, "a schema");
+		uint32_t type = (uint32_t)(was - original->types);
+		if (!s->openers[type])
+			st = kveil_avro_opener_new(original, type, &budget, &s->openers[type], err);
+	}
+	return st;
+}
+
+static void free_openers(struct kveil_engine_schema *s)
+{
+	for (uint32_t i = 0; s->openers && i < kveil_avro_origin_schema(s->origin)->count; i++)
+		kveil_avro_opener_free(s->openers[i]);
+	free(s->openers);
+}
+
 static enum kveil_status refuse_format(const struct kveil_engine *e, enum kveil_part part, struct kveil_error *err)
 {
 	const char *name = e->parts[part].format->name;
@@ -292,6 +327,8 @@ static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part
 		st = kveil_avro_program_new(s->writer, &known, e->parts[part].automaton, effect_of, &b, &s->program,
 					    err);
 	if (!st)
+		st = find_openers(s, err);
+	if (!st)
 		st = kveil_engine_note_names(e, source, s, err);
 	if (st) {
 		kveil_engine_schema_free(s);
@@ -332,6 +369,7 @@ void kveil_engine_schema_free(struct kveil_engine_schema *s)
 {
 	if (!s)
 		return;
+	free_openers(s);
 	kveil_avro_program_free(s->program);
 	kveil_avro_origin_free(s->origin);
 	kveil_avro_schema_free(s->writer);

@@ -169,9 +169,33 @@ static enum kveil_status write_back(struct writing *w, const struct kveil_avro_t
 			       kveil_avro_kind_name(was->kind));
 }
 
-/* What was sealed as JSON. Whoever holds the key may have sealed anything. */
+/* What was sealed whole. */
+static enum kveil_status write_whole(struct writing *w, const struct kveil_avro_type *was, struct kveil_span sealed)
+{
+	const struct kveil_avro_schema *original = kveil_avro_origin_schema(w->program->origin);
+	struct kveil_span bytes;
+	struct kveil_error why;
+
+	if (!was)
+		return kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND,
+				  "a record, array or map was sealed here whose schema is not known");
+	if (was->kind < KVEIL_AVRO_ARRAY)
+		return kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "what was sealed here is not of type %s",
+				  kveil_avro_kind_name(was->kind));
+	const struct kveil_avro_opener *opener = w->e->typed[w->spot.part].schema->openers[was - original->types];
+	if (kveil_avro_opener_open(opener, w->e->max_bytes, w->e->max_depth, sealed, &bytes, &why))
+		return kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND,
+				  "what was sealed here is not a value of the %s that it was: %.100s",
+				  kveil_avro_kind_name(was->kind), why.message);
+	kveil_buf_append_span(w->out, bytes);
+	return KVEIL_OK;
+}
+
+/* What was sealed as JSON, or whole. Whoever holds the key may have sealed anything. */
 static enum kveil_status write_restored(struct writing *w, const struct kveil_avro_type *was, struct kveil_span json)
 {
+	if (kveil_avro_whole_is(json) || (was && was->kind >= KVEIL_AVRO_ARRAY))
+		return write_whole(w, was, json);
 	enum kveil_avro_kind kind = was ? was->kind : KVEIL_AVRO_STRING;
 	const struct kveil_format *f = kveil_format_by_name(KVEIL_SPAN("json"));
 	bool is_quoted = json.len && json.data[0] == '"';
@@ -264,6 +288,21 @@ static inline void set_spot(struct writing *w, const struct kveil_avro_event *ev
 		find_on_tape(&w->walk->doc, ev->doc_node, &spot->match);
 }
 
+/* A record, array or map with its type's fingerprint, in the arena. */
+static enum kveil_status read_whole(struct writing *w, const struct kveil_avro_event *ev)
+{
+	struct kveil_span bytes = {w->in.data + ev->value, ev->end - ev->value};
+	uint8_t *room = kveil_arena_alloc(&w->e->arena, KVEIL_AVRO_WHOLE_HEAD + bytes.len);
+
+	if (!room)
+		return kveil_no_memory(w->err, "a record");
+	kveil_avro_whole_write_head(w->program->fingerprints[ev->node->type], room);
+	if (bytes.len)
+		memcpy(room + KVEIL_AVRO_WHOLE_HEAD, bytes.data, bytes.len);
+	w->value.raw = kveil_span_of(room, KVEIL_AVRO_WHOLE_HEAD + bytes.len);
+	return KVEIL_OK;
+}
+
 /* The content of a value that is not a text, or stands on the tape. */
 static __attribute__((noinline)) enum kveil_status read_content(struct writing *w, const struct kveil_avro_event *ev)
 {
@@ -274,6 +313,8 @@ static __attribute__((noinline)) enum kveil_status read_content(struct writing *
 	if (wants_room && !(w->room = kveil_arena_alloc(&w->e->arena, KVEIL_AVRO_NUMBER_BYTES)))
 		return kveil_no_memory(w->err, "a record");
 	w->value.text = kveil_avro_content(w->program, ev->node, raw, w->room);
+	if (ev->node->effect.is_whole)
+		return read_whole(w, ev);
 	if (w->walk->want_doc)
 		w->value.raw = kveil_span_of(w->spot.text.data + m->start, m->end - m->start);
 	return KVEIL_OK;
@@ -298,7 +339,8 @@ static __attribute__((noinline)) void tell(struct kveil_engine *e, const struct 
 
 	if (effect == KVEIL_EFFECT_WRITTEN && e->typed_result == KVEIL_RESULT_NULL)
 		kveil_buf_append_str(&after, "null");
-	else if (effect == KVEIL_EFFECT_WRITTEN && e->typed_result == KVEIL_RESULT_BYTES)
+	else if (effect == KVEIL_EFFECT_WRITTEN &&
+		 (e->typed_result == KVEIL_RESULT_BYTES || kveil_avro_whole_is(content)))
 		kveil_buf_printf(&after, "(%zu bytes)", content.len);
 	else if (effect == KVEIL_EFFECT_WRITTEN &&
 		 (e->typed_result == KVEIL_RESULT_RAW || e->typed_result == KVEIL_RESULT_RAW_UNCHECKED))

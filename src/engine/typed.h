@@ -5,6 +5,7 @@
 
 #include "engine/internal.h"
 #include "format/avro_program.h"
+#include "format/avro_whole.h"
 #include "kveil/schemas.h"
 
 enum { KVEIL_MOST_LOST = 64 /* told of one schema */ };
@@ -18,7 +19,8 @@ struct kveil_engine_schema {
 	struct kveil_avro_schema *writer;
 	struct kveil_avro_origin *origin; /* where rules open something */
 	struct kveil_avro_program *program;
-	bool needs_doc; /* rules read the tape of what is written with it */
+	struct kveil_avro_opener **openers; /* by type of the original schema; NULL: nothing was sealed whole */
+	bool needs_doc;                     /* rules read the tape of what is written with it */
 	enum kveil_part part;
 	struct kveil_avro_tags tags; /* its own, and those that its fields had in others; without rules on tags empty */
 	struct kveil_tagged *tagged; /* fields that such values had before, and their tags */

@@ -10,6 +10,7 @@
  * read what was written before.
  */
 #include "format/avro_program.h"
+#include "format/avro_whole.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,9 +23,11 @@ struct writer {
 	uint32_t *renamed; /* by type: how many names were made up for it */
 	uint32_t *keepers; /* by type: the class + 1 that keeps its name */
 	uint32_t defaults; /* values written in neutral defaults */
-	json_t *taken;     /* object: all full names of the writer's schema and those made up */
-	json_t *restored;  /* object: full names of types that values got back, written already */
+	json_t *taken;     /* object: all full names of the writer's schema, with the type, and those made up, true */
+	json_t *restored;  /* object: full names of types that stand there as they were; false: they changed */
 	bool failed, too_deep;
+	const char *clash; /* a type that would have to be two under one name; borrowed */
+	struct kveil_avro_whole_budget budget;
 };
 
 static json_t *emit_place(struct writer *w, uint32_t node, struct kveil_span space, unsigned depth);
@@ -154,8 +157,88 @@ static struct kveil_span set_name(struct writer *w, json_t *j, struct kveil_span
 	return space;
 }
 
+/* --- types that values were sealed whole in --- */
+
+static json_t *emit_whole(struct writer *w, uint32_t type, struct kveil_span around, unsigned depth);
+
+static void *clash(struct writer *w, const char *name)
+{
+	w->clash = w->clash ? w->clash : name;
+	w->failed = true;
+	return NULL;
+}
+
+/* Does the name stand for another type, in the schema at hand or in what becomes of it? */
+static bool is_another(struct writer *w, const struct kveil_avro_schema *s, uint32_t type)
+{
+	struct kveil_span name = s->types[type].name;
+	const json_t *taken = json_object_getn(w->taken, (const char *)name.data, name.len);
+	const json_t *stands = json_object_getn(w->restored, (const char *)name.data, name.len);
+	uint64_t here, there;
+	struct kveil_error why;
+
+	if (!taken || json_is_false(stands))
+		return json_is_false(stands);
+	return !json_is_integer(taken) || kveil_avro_whole_fingerprint(s, type, &w->budget, &here, &why) ||
+	       kveil_avro_whole_fingerprint(w->p->schema, (uint32_t)json_integer_value(taken), &w->budget, &there,
+					    &why) ||
+	       here != there;
+}
+
+/* Its name, where it stands already; else NULL, and it is to be written. */
+static json_t *refer(struct writer *w, const struct kveil_avro_schema *s, uint32_t type)
+{
+	const struct kveil_avro_type *t = &s->types[type];
+
+	if (is_another(w, s, type))
+		return clash(w, json_string_value(json_object_get(t->json, "name")));
+	if (json_object_getn(w->restored, (const char *)t->name.data, t->name.len))
+		return string_of(w, t->name);
+	w->failed |= json_object_setn_new(w->restored, (const char *)t->name.data, t->name.len, json_true()) != 0;
+	return NULL;
+}
+
+static json_t *emit_whole_members(struct writer *w, const struct kveil_avro_type *t, struct kveil_span space,
+				  unsigned depth)
+{
+	json_t *all = json_array();
+
+	for (uint32_t i = 0; i < t->member_count; i++) {
+		json_t *type = emit_whole(w, t->members[i].type, space, depth + 1), *one = type;
+		if (t->kind == KVEIL_AVRO_RECORD) {
+			one = json_copy((json_t *)t->members[i].json);
+			set(w, one, "type", type);
+		}
+		w->failed |= json_array_append_new(all, one) != 0;
+	}
+	return all;
+}
+
+/* A type of the original schema as it stands there, and all that it is made of. */
+static json_t *emit_whole(struct writer *w, uint32_t type, struct kveil_span around, unsigned depth)
+{
+	const struct kveil_avro_schema *s = kveil_avro_origin_schema(w->p->origin);
+	const struct kveil_avro_type *t = &s->types[type];
+	json_t *j = t->name.len ? refer(w, s, type) : NULL;
+
+	w->too_deep |= depth > MOST_DEPTH;
+	w->failed |= w->too_deep;
+	if (j || w->failed)
+		return j ? j : json_null();
+	if (t->kind == KVEIL_AVRO_UNION)
+		return emit_whole_members(w, t, around, depth);
+	j = json_copy((json_t *)t->json);
+	if (t->name.len)
+		around = set_name(w, j, t->name, around);
+	if (t->kind == KVEIL_AVRO_RECORD)
+		set(w, j, "fields", emit_whole_members(w, t, around, depth));
+	if (t->kind == KVEIL_AVRO_ARRAY || t->kind == KVEIL_AVRO_MAP)
+		set(w, j, t->kind == KVEIL_AVRO_ARRAY ? "items" : "values", emit_whole(w, t->item, around, depth + 1));
+	return j;
+}
+
 /* A value that gets back the type that it had: what was left of it, and the properties that went along. */
-static json_t *emit_restored(struct writer *w, uint32_t node, struct kveil_span around)
+static json_t *emit_restored(struct writer *w, uint32_t node, struct kveil_span around, unsigned depth)
 {
 	const struct kveil_avro_node *n = &w->p->nodes[node];
 	const struct kveil_avro_type *was = n->restored;
@@ -165,6 +248,8 @@ static json_t *emit_restored(struct writer *w, uint32_t node, struct kveil_span 
 	/* One type for what was opened and for what was not. */
 	if (n->effect.keeps && !n->effect.opens && kind == n->kind)
 		return json_deep_copy(type);
+	if (was && was->kind >= KVEIL_AVRO_ARRAY)
+		return emit_whole(w, (uint32_t)(was - kveil_avro_origin_schema(w->p->origin)->types), around, depth);
 	if (was && was->name.len && json_object_getn(w->restored, (const char *)was->name.data, was->name.len))
 		return string_of(w, was->name);
 	json_t *j = json_is_object(type) ? json_copy((json_t *)type) : json_object();
@@ -220,8 +305,9 @@ static char *name_class(struct writer *w, uint32_t node)
 				snprintf(name + full.len, 32, KVEIL_AVRO_HALF);
 			else
 				snprintf(name + full.len, 32, KVEIL_AVRO_HALF "%u", k);
-		} while (json_object_get(w->taken, name));
-	set(w, w->taken, name, json_true());
+		} while (json_object_get(w->taken, name) || json_object_get(w->restored, name));
+	if (!json_object_get(w->taken, name))
+		set(w, w->taken, name, json_true());
 	w->names[n->class] = name;
 	return name;
 }
@@ -302,13 +388,16 @@ static json_t *emit_named(struct writer *w, uint32_t node, struct kveil_span aro
 	if (w->names[n->class])
 		return json_string(w->names[n->class]);
 	const char *full = name_class(w, node);
-	if (!full || json_object_get(w->restored, full))
+	json_t *stands = full ? json_object_get(w->restored, full) : NULL;
+	bool differs = n->kind == KVEIL_AVRO_RECORD && n->is_changed;
+	if (stands && differs)
+		clash(w, full);
+	if (!full || stands)
 		return full ? json_string(full) : json_null();
 	bool is_renamed = strlen(full) != t->name.len;
 	json_t *j = json_copy((json_t *)t->json);
 	space = set_name(w, j, kveil_span_str(full), around);
-	if (n->kind != KVEIL_AVRO_RECORD)
-		set(w, w->restored, full, json_true());
+	set(w, w->restored, full, json_boolean(!differs));
 	if (is_renamed)
 		json_object_del(j, "aliases");
 	if (n->is_changed)
@@ -342,7 +431,7 @@ static json_t *emit_alt(struct writer *w, struct kveil_avro_alt alt, uint32_t pl
 	case KVEIL_AVRO_NULL_OF:
 		return json_string("null");
 	case KVEIL_AVRO_RESTORED_OF:
-		return emit_restored(w, alt.node, space);
+		return emit_restored(w, alt.node, space, depth);
 	case KVEIL_AVRO_ORIGINAL:
 		break;
 	}
@@ -407,6 +496,14 @@ static json_t *record_default(struct writer *w, const struct kveil_avro_node *n,
 	return j;
 }
 
+/* A record of records of records, twice each, would be as long as the universe is wide. */
+static bool is_default_too_long(struct writer *w, unsigned depth)
+{
+	w->too_deep |= depth > MOST_DEPTH || ++w->defaults > MOST_DEFAULTS;
+	w->failed |= w->too_deep;
+	return w->failed;
+}
+
 static json_t *kind_default(struct writer *w, const struct kveil_avro_type *t, const struct kveil_avro_node *n,
 			    unsigned depth)
 {
@@ -440,6 +537,33 @@ static json_t *kind_default(struct writer *w, const struct kveil_avro_type *t, c
 	return json_null();
 }
 
+/* The same of a type of the original schema. */
+static json_t *whole_default(struct writer *w, uint32_t type, unsigned depth)
+{
+	const struct kveil_avro_type *t = &kveil_avro_origin_schema(w->p->origin)->types[type];
+
+	if (is_default_too_long(w, depth))
+		return json_null();
+	if (t->kind == KVEIL_AVRO_UNION)
+		return whole_default(w, t->members[0].type, depth + 1);
+	if (t->kind != KVEIL_AVRO_RECORD)
+		return kind_default(w, t, NULL, depth);
+	json_t *j = json_object();
+	for (uint32_t i = 0; i < t->member_count; i++)
+		w->failed |= json_object_setn_new(j, (const char *)t->members[i].name.data, t->members[i].name.len,
+						  whole_default(w, t->members[i].type, depth + 1)) != 0;
+	return j;
+}
+
+static json_t *restored_default(struct writer *w, const struct kveil_avro_node *n, unsigned depth)
+{
+	if (!n->restored)
+		return json_string("");
+	if (n->restored->kind < KVEIL_AVRO_ARRAY)
+		return kind_default(w, n->restored, n, depth);
+	return whole_default(w, (uint32_t)(n->restored - kveil_avro_origin_schema(w->p->origin)->types), depth);
+}
+
 /* Of the first type that may stand there. A record that holds itself has no default that ends. */
 static json_t *default_of(struct writer *w, uint32_t node, unsigned depth)
 {
@@ -447,12 +571,9 @@ static json_t *default_of(struct writer *w, uint32_t node, unsigned depth)
 	size_t count = kveil_avro_alternatives(w->p, node, alts);
 	const struct kveil_avro_node *n = &w->p->nodes[count ? alts[0].node : node];
 
-	/* A record of records of records, twice each, would be as long as the universe is wide. */
-	if (depth > MOST_DEPTH || ++w->defaults > MOST_DEFAULTS || !count || w->failed) {
-		w->too_deep |= depth > MOST_DEPTH || w->defaults > MOST_DEFAULTS;
-		w->failed = true;
+	w->failed |= !count;
+	if (is_default_too_long(w, depth))
 		return json_null();
-	}
 	switch (alts[0].how) {
 	case KVEIL_AVRO_STRING_OF:
 	case KVEIL_AVRO_BYTES_OF:
@@ -460,7 +581,7 @@ static json_t *default_of(struct writer *w, uint32_t node, unsigned depth)
 	case KVEIL_AVRO_NULL_OF:
 		return json_null();
 	case KVEIL_AVRO_RESTORED_OF:
-		return n->restored ? kind_default(w, n->restored, n, depth) : json_string("");
+		return restored_default(w, n, depth);
 	case KVEIL_AVRO_ORIGINAL:
 		break;
 	}
@@ -478,7 +599,7 @@ static bool take_names(struct writer *w)
 	for (uint32_t i = 0; w->taken && i < s->count; i++) {
 		struct kveil_span name = s->types[i].name;
 		char *copy = name.len ? strndup((const char *)name.data, name.len) : NULL;
-		w->failed |= name.len && (!copy || json_object_set_new(w->taken, copy, json_true()) != 0);
+		w->failed |= name.len && (!copy || json_object_set_new(w->taken, copy, json_integer(i)) != 0);
 		free(copy);
 	}
 	return w->taken && w->restored && !w->failed;
@@ -516,6 +637,9 @@ static enum kveil_status write_derived(struct kveil_avro_program *p, struct writ
 			p->derived = spell(p, root);
 	}
 	json_decref(root);
+	if (w->clash)
+		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
+				  "'%.100s' would be two types: as it was, and as rules change it elsewhere", w->clash);
 	if (w->too_deep)
 		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
 				  "the derived schema would be nested too deep, or its defaults too long");

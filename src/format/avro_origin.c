@@ -256,7 +256,9 @@ static const struct kveil_avro_type *what_was(struct kveil_avro_origin *o, uint3
 		return NULL;
 	if (!t)
 		t = describe(o, d);
-	return t && t->kind < KVEIL_AVRO_ARRAY && !is_taken(o->derived, t) ? t : NULL;
+	/* Whether the names in a record can be had again shows when the schema is written. */
+	bool is_whole = t && t->kind >= KVEIL_AVRO_ARRAY;
+	return t && t->kind != KVEIL_AVRO_UNION && (is_whole || !is_taken(o->derived, t)) ? t : NULL;
 }
 
 static bool describe_all(struct kveil_avro_origin *o)
@@ -305,6 +307,11 @@ void kveil_avro_origin_free(struct kveil_avro_origin *o)
 const struct kveil_avro_type *kveil_avro_origin_of(const struct kveil_avro_origin *o, uint32_t type)
 {
 	return o ? o->types[type] : NULL;
+}
+
+const struct kveil_avro_schema *kveil_avro_origin_schema(const struct kveil_avro_origin *o)
+{
+	return o ? o->original : NULL;
 }
 
 struct kveil_span kveil_avro_origin_text(const struct kveil_avro_origin *o)

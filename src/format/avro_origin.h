@@ -5,8 +5,9 @@
  *   {"type": "string", "kveil.type": {"type": "enum", "name": "com.acme.Level"}}      beside each value
  *   "kveil.schema": {"id": 7, "fingerprint": "9c1a52a2f0e3b7d1"}                      at the root, once
  *
- * The property beside a value is enough but for an enum, whose symbols are told nowhere: the schema that the derived
- * one refers to has them. Where that one is at hand and the rules open all that was sealed, it is what comes out.
+ * The property beside a value is enough but for an enum, whose symbols are told nowhere, and for records, arrays and
+ * maps: the schema that the derived one refers to tells of them. Where that one is at hand and the rules open all that
+ * was sealed, it is what comes out.
  */
 #ifndef KVEIL_FORMAT_AVRO_ORIGIN_H
 #define KVEIL_FORMAT_AVRO_ORIGIN_H
@@ -28,6 +29,8 @@ void kveil_avro_origin_free(struct kveil_avro_origin *o);
 
 /* Of values of this type of the derived schema, or NULL: nothing tells. o NULL: nothing does. */
 const struct kveil_avro_type *kveil_avro_origin_of(const struct kveil_avro_origin *o, uint32_t type);
+/* The schema that records, arrays and maps of those are of; NULL: it is not at hand. */
+const struct kveil_avro_schema *kveil_avro_origin_schema(const struct kveil_avro_origin *o);
 /* The original schema's text; data NULL: it is not at hand. */
 struct kveil_span kveil_avro_origin_text(const struct kveil_avro_origin *o);
 /* Is what comes out written with the original schema, as it was? */

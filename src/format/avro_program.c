@@ -3,6 +3,7 @@
 #include "format/avro_program.h"
 
 #include "format/automaton_internal.h"
+#include "format/avro_whole.h"
 
 #include <stdlib.h>
 
@@ -577,6 +578,27 @@ static bool check_elements(struct builder *b)
 	return !p->nodes[0].is_gone || fail(b, "a whole record cannot be removed");
 }
 
+static bool find_fingerprints(struct builder *b)
+{
+	struct kveil_avro_program *p = b->p;
+	struct kveil_avro_whole_budget budget = {0};
+	uint64_t *all = NULL;
+
+	for (uint32_t i = 0; i < p->count; i++) {
+		const struct kveil_avro_node *n = &p->nodes[i];
+		if (!n->effect.is_whole || (all && all[n->type]))
+			continue;
+		if (!all && !(all = kveil_arena_array(&p->arena, p->schema->count, sizeof *all)))
+			return no_memory(b);
+		if (!p->fingerprints)
+			memset(all, 0, p->schema->count * sizeof *all);
+		p->fingerprints = all;
+		if (kveil_avro_whole_fingerprint(p->schema, n->type, &budget, &all[n->type], b->err))
+			return false;
+	}
+	return true;
+}
+
 enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schema, const struct kveil_avro_known *known,
 					   const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
 					   void *user, struct kveil_avro_program **ret, struct kveil_error *err)
@@ -595,7 +617,7 @@ enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schem
 	kveil_arena_init(&p->arena, 0);
 	struct builder b = {.p = p, .effect = effect, .user = user, .err = err, .renames = MOST_RENAMES};
 	bool ok = build(&b) && find_places(&b) && place_branches(&b) && spread(&b) && kveil_avro_find_classes(p, err) &&
-		  check_elements(&b) && (kveil_avro_add_steps(p) || no_memory(&b));
+		  check_elements(&b) && find_fingerprints(&b) && (kveil_avro_add_steps(p) || no_memory(&b));
 	free(b.table);
 	if (!ok) {
 		kveil_avro_program_free(p);

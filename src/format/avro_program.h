@@ -38,6 +38,7 @@ struct kveil_avro_effect {
 	bool keeps;    /* it may also stay as it is */
 	bool names;    /* some rule is about such values at all */
 	bool opens;    /* whatever the record, its value is restored; what the source did not send stays a text */
+	bool is_whole; /* an action may take the record, array or map as one: see avro_whole.h */
 	uint32_t sole; /* whatever the record, this rule and no other makes of it a string, or bytes; else
 			  KVEIL_AVRO_NO_RULE */
 };
@@ -117,6 +118,7 @@ struct kveil_avro_program {
 	const struct kveil_avro_mark *marks;     /* all of them */
 	struct kveil_avro_node *nodes;           /* nodes[0] is the root */
 	uint32_t count;
+	const uint64_t *fingerprints; /* by type, of those that an action may take as one; NULL: of none */
 	struct kveil_span derived;    /* the derived schema's text; the writer's where nothing changes */
 	struct kveil_span unreferred; /* the same, without the property that refers to the writer's */
 	struct kveil_arena arena;

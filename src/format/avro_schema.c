@@ -2,7 +2,6 @@
 /* Avro schemas, read and checked. */
 #include "format/avro_schema.h"
 
-#include "base/buf.h"
 #include "base/text.h"
 
 #include <stdlib.h>
@@ -445,59 +444,90 @@ static void write_names(struct kveil_buf *out, const struct kveil_avro_type *t)
 	}
 }
 
-/* Names are words here, so nothing needs an escape. written: named types that stand there already, one bit each. */
-static void write_canonical(const struct kveil_avro_schema *s, uint32_t type, uint8_t *written, struct kveil_buf *out)
-{
-	const struct kveil_avro_type *t = &s->types[type];
+/* Names are words here, so nothing needs an escape. */
+struct canonical {
+	const struct kveil_avro_schema *s;
+	uint8_t *written; /* named types that stand there already, one bit each */
+	struct kveil_buf *out;
+	bool too_deep;
+};
 
-	if (t->name.len && written[type / 8] >> type % 8 & 1) {
-		kveil_buf_printf(out, "\"%.*s\"", (int)t->name.len, (const char *)t->name.data);
-		return;
-	}
-	written[type / 8] |= (uint8_t)(1u << type % 8);
-	if (t->name.len)
-		kveil_buf_printf(out, "{\"name\":\"%.*s\",\"type\":\"%s\"", (int)t->name.len,
-				 (const char *)t->name.data, kinds[t->kind]);
-	switch (t->kind) {
-	case KVEIL_AVRO_RECORD:
-		kveil_buf_append_str(out, ",\"fields\":[");
-		for (uint32_t i = 0; i < t->member_count; i++) {
-			kveil_buf_printf(out, "%s{\"name\":\"%.*s\",\"type\":", i ? "," : "",
-					 (int)t->members[i].name.len, (const char *)t->members[i].name.data);
-			write_canonical(s, t->members[i].type, written, out);
-			kveil_buf_append_byte(out, '}');
-		}
-		kveil_buf_append_str(out, "]}");
-		break;
-	case KVEIL_AVRO_ENUM:
-		kveil_buf_append_str(out, ",\"symbols\":[");
-		write_names(out, t);
-		kveil_buf_append_str(out, "]}");
-		break;
-	case KVEIL_AVRO_FIXED:
-		kveil_buf_printf(out, ",\"size\":%u}", t->size);
-		break;
-	case KVEIL_AVRO_ARRAY:
-	case KVEIL_AVRO_MAP:
-		kveil_buf_printf(out, "{\"type\":\"%s\",\"%s\":", kinds[t->kind],
-				 t->kind == KVEIL_AVRO_MAP ? "values" : "items");
-		write_canonical(s, t->item, written, out);
-		kveil_buf_append_byte(out, '}');
-		break;
-	case KVEIL_AVRO_UNION:
-		for (uint32_t i = 0; i < t->member_count; i++) {
-			kveil_buf_append_byte(out, i ? ',' : '[');
-			write_canonical(s, t->members[i].type, written, out);
-		}
-		kveil_buf_append_byte(out, ']');
-		break;
-	default:
-		kveil_buf_printf(out, "\"%s\"", kinds[t->kind]);
+static void write_canonical(struct canonical *c, uint32_t type, unsigned depth);
+
+static void write_members(struct canonical *c, const struct kveil_avro_type *t, unsigned depth)
+{
+	for (uint32_t i = 0; i < t->member_count; i++) {
+		if (i)
+			kveil_buf_append_byte(c->out, ',');
+		if (t->kind == KVEIL_AVRO_RECORD)
+			kveil_buf_printf(c->out, "{\"name\":\"%.*s\",\"type\":", (int)t->members[i].name.len,
+					 (const char *)t->members[i].name.data);
+		write_canonical(c, t->members[i].type, depth + 1);
+		if (t->kind == KVEIL_AVRO_RECORD)
+			kveil_buf_append_byte(c->out, '}');
 	}
 }
 
+static void write_canonical(struct canonical *c, uint32_t type, unsigned depth)
+{
+	const struct kveil_avro_type *t = &c->s->types[type];
+
+	if (t->name.len && c->written[type / 8] >> type % 8 & 1) {
+		kveil_buf_printf(c->out, "\"%.*s\"", (int)t->name.len, (const char *)t->name.data);
+		return;
+	}
+	c->too_deep |= depth > KVEIL_AVRO_SCHEMA_DEPTH;
+	if (c->too_deep)
+		return;
+	c->written[type / 8] |= (uint8_t)(1u << type % 8);
+	if (t->name.len)
+		kveil_buf_printf(c->out, "{\"name\":\"%.*s\",\"type\":\"%s\"", (int)t->name.len,
+				 (const char *)t->name.data, kinds[t->kind]);
+	switch (t->kind) {
+	case KVEIL_AVRO_RECORD:
+		kveil_buf_append_str(c->out, ",\"fields\":[");
+		write_members(c, t, depth);
+		kveil_buf_append_str(c->out, "]}");
+		break;
+	case KVEIL_AVRO_ENUM:
+		kveil_buf_append_str(c->out, ",\"symbols\":[");
+		write_names(c->out, t);
+		kveil_buf_append_str(c->out, "]}");
+		break;
+	case KVEIL_AVRO_FIXED:
+		kveil_buf_printf(c->out, ",\"size\":%u}", t->size);
+		break;
+	case KVEIL_AVRO_ARRAY:
+	case KVEIL_AVRO_MAP:
+		kveil_buf_printf(c->out, "{\"type\":\"%s\",\"%s\":", kinds[t->kind],
+				 t->kind == KVEIL_AVRO_MAP ? "values" : "items");
+		write_canonical(c, t->item, depth + 1);
+		kveil_buf_append_byte(c->out, '}');
+		break;
+	case KVEIL_AVRO_UNION:
+		kveil_buf_append_byte(c->out, '[');
+		write_members(c, t, depth);
+		kveil_buf_append_byte(c->out, ']');
+		break;
+	default:
+		kveil_buf_printf(c->out, "\"%s\"", kinds[t->kind]);
+	}
+}
+
+bool kveil_avro_write_canonical(const struct kveil_avro_schema *s, uint32_t type, struct kveil_buf *out, bool *too_deep)
+{
+	struct canonical c = {.s = s, .written = calloc(1, s->count / 8 + 1), .out = out};
+
+	if (c.written)
+		write_canonical(&c, type, 0);
+	bool ok = c.written && kveil_buf_ok(out);
+	free(c.written);
+	*too_deep = c.too_deep;
+	return ok && !c.too_deep;
+}
+
 /* CRC-64-AVRO, as the specification gives it. */
-static uint64_t fingerprint(struct kveil_span text)
+uint64_t kveil_avro_fingerprint(struct kveil_span canonical)
 {
 	const uint64_t empty = 0xc15d213aa4d7a795u;
 	uint64_t table[256], fp = empty;
@@ -507,27 +537,25 @@ static uint64_t fingerprint(struct kveil_span text)
 		for (int k = 0; k < 8; k++)
 			table[i] = (table[i] >> 1) ^ (empty & (0 - (table[i] & 1)));
 	}
-	for (size_t i = 0; i < text.len; i++)
-		fp = (fp >> 8) ^ table[(fp ^ text.data[i]) & 0xff];
+	for (size_t i = 0; i < canonical.len; i++)
+		fp = (fp >> 8) ^ table[(fp ^ canonical.data[i]) & 0xff];
 	return fp;
 }
 
 static bool canonize(struct parser *p)
 {
 	struct kveil_avro_schema *s = p->s;
-	uint8_t *written = kveil_arena_alloc(&s->arena, s->count / 8 + 1);
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	bool too_deep;
 
-	if (!written)
-		return no_memory(p);
-	memset(written, 0, s->count / 8 + 1);
-	write_canonical(s, 0, written, &text);
-	uint8_t *copy = kveil_buf_ok(&text) ? kveil_arena_alloc(&s->arena, text.len) : NULL;
+	if (!kveil_avro_write_canonical(s, 0, &text, &too_deep))
+		return too_deep ? fail(p, "a schema nested too deep") : no_memory(p);
+	uint8_t *copy = kveil_arena_alloc(&s->arena, text.len);
 	if (!copy)
 		return no_memory(p);
 	memcpy(copy, text.data, text.len);
 	s->canonical = kveil_span_of(copy, text.len);
-	s->fingerprint = fingerprint(s->canonical);
+	s->fingerprint = kveil_avro_fingerprint(s->canonical);
 	return true;
 }
 

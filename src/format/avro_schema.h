@@ -12,6 +12,7 @@
 #define KVEIL_FORMAT_AVRO_SCHEMA_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "kveil/base.h"
 
 #include <jansson.h>
@@ -84,6 +85,12 @@ json_t *kveil_avro_schema_json(struct kveil_span text, struct kveil_error *err);
 enum kveil_status kveil_avro_schema_parse(struct kveil_span text, struct kveil_avro_schema **ret,
 					  struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_schema_free(struct kveil_avro_schema *s);
+
+/* Appends the Parsing Canonical Form of one of its types as a schema of its own. false: too deep, or no memory. */
+bool kveil_avro_write_canonical(const struct kveil_avro_schema *s, uint32_t type, struct kveil_buf *out,
+				bool *too_deep);
+/* CRC-64-AVRO (specification 1.11, "Schema Fingerprints"). */
+uint64_t kveil_avro_fingerprint(struct kveil_span canonical);
 
 /* avro.c, the one user of avro-c: does it take the canonical form? Defaults may hold what its JSON parser refuses. */
 bool kveil_avro_library_takes(struct kveil_span text);

@@ -75,7 +75,8 @@ struct kveil_action {
 			  const struct kveil_yaml *node, struct kveil_report *report);
 	/* May be NULL. Kinds that depend on parameters (encrypt's `type: json` takes all). */
 	unsigned (*kinds_for)(const void *params);
-	/* May be NULL: no. Does it look at a value's raw spelling? In formats that have none, that is JSON's. */
+	/* May be NULL: no. Does it look at a value's raw spelling? In formats that have none, that is JSON's; of
+	 * records, arrays and maps in Avro their single-object encoding. */
 	bool (*wants_raw)(const void *params);
 	/* May be NULL: a string. KVEIL_RESULT_BIT of what may come out of a value of this kind, where types matter;
 	 * RAW_UNCHECKED: no type is known before the value is. */

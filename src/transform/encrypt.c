@@ -88,12 +88,14 @@ const struct kveil_action kveil_action_encrypt = {
     .kinds = TEXTS,
     .other_kinds = "`type: json` seals any value",
     .help = "seals the value under a data key, which can open it again",
-    .about = "The key determines the algorithm. The ciphertext has Google Tink's format and is "
-	     "bound to its place: moved to another field or data set, it does not open. With "
-	     "`type: string` any other kind of value fails the record; `type: json` seals the "
-	     "JSON text of any value and restores it byte for byte; of a text it seals the quotes too, so a later "
-	     "change of `type` leaves both forms in the topic. With an `alphabet` and a key "
-	     "of `aes-256-ff1` the text keeps its form, as with `tokenize`.",
+    .about =
+	"The key determines the algorithm. The ciphertext has Google Tink's format and is "
+	"bound to its place: moved to another field or data set, it does not open. With "
+	"`type: string` any other kind of value fails the record; `type: json` seals the "
+	"JSON text of any value and restores it byte for byte (in [Avro](avro.md#values-sealed-whole) records, arrays "
+	"and maps as their own bytes); of a text it seals the quotes too, so a later "
+	"change of `type` leaves both forms in the topic. With an `alphabet` and a key "
+	"of `aes-256-ff1` the text keeps its form, as with `tokenize`.",
     .example = "encrypt: {key: pii}",
     .options = options,
     .params_bytes = sizeof(struct encrypt),
