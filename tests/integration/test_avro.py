@@ -261,6 +261,11 @@ def is_told_apart(was):
     return not isinstance(was, list)
 
 
+def has_wholes(derived):
+    kinds = [was if isinstance(was, str) else was["type"] for was in sealed_types(json.loads(derived)) if is_told_apart(was)]
+    return bool({"record", "array", "map"} & set(kinds))
+
+
 @pytest.mark.parametrize("action, codes", [("key: k", {"ok", "unsupported_kind", "avro_schema"}),
                                            ("key: k, type: json", {"ok", "avro_schema"})])
 def test_sealed_and_opened_again(action, codes):
@@ -290,7 +295,7 @@ def test_sealed_and_opened_again(action, codes):
             if code == "ok":
                 assert repr(read(json.loads(text), value)) == repr(read(schema, data)), (schema, text)
     assert whole > CASES / 40
-    assert "json" not in action or sum('"kveil.type":{"type":"record"' in d for _, _, d, _ in cases) > CASES / 40
+    assert "json" not in action or sum(has_wholes(d) for _, _, d, _ in cases) > CASES / 10
 
 
 def opened_but_for_b(before, after):
@@ -314,7 +319,7 @@ def test_opened_in_part(apache_avro):
     opened = run([(rules, derived, out, json.dumps(s)) for s, _, _, derived, out in sealed])
     good = [(case, r) for case, r in zip(sealed, opened) if r[0] == "ok"]
     assert {r[0] for r in opened} <= {"ok", "avro_schema"} and len(good) > len(sealed) * .8, [r[:2] for r in opened if r[0] != "ok"]
-    assert sum('"kveil.type":{"type":"record"' in case[3] for case, _ in good) > CASES / 10
+    assert sum(has_wholes(case[3]) for case, _ in good) > CASES / 10
     for (schema, data, _, derived, out), (_, text, value) in good:
         assert opened_but_for_b(read(schema, data), read(json.loads(text), value)), (schema, derived, text)
     for (case, r), answer in zip(good, apache_avro([("read", text, base64_of(value)) for _, (_, text, value) in good])):
