@@ -5,15 +5,16 @@
 Everything is a ratio within one run: rounds are interleaved, medians and spread are shown. F0 copies each record
 unchanged; F1 polls one by one and sends as many bytes as kveil does, with timestamp and headers.
 
-    ./dev bench [engine] [topic] [avro] [events] [latency] [link] [memory] [rotation] [names] [scale]
+    ./dev bench [engine] [topic] [avro] [events] [latency] [link] [memory] [rotation] [names] [scale] [polls]
                 [--records N] [--rounds N] [--registry file|kafka] [--json FILE]
 
 avro: the engine on orders in Avro against JSON, and against avro-c and fastavro reading and writing them.
 events: orders as Debezium's updates: what a byte costs beside one of the orders, and topic to topic.
 latency: what a record at 2,000 a second waits between its place in the input topic and that in the output topic.
 link: topic to topic with the broker behind a link whose round trip is 50 ms, with the usual memory and with more.
+polls: how often librdkafka's producing thread asks for nothing, for each produce request, with 2 partitions and with 16.
 names: one key named from the record against 100,000 of them, the same records otherwise, the registry in a topic.
-scale: workers and processes on 16 partitions, 1,000 partitions of 200 topics, records of 1 byte to 8 MiB.
+scale: workers and processes on 16 partitions, 1,000 partitions of 200 topics, records of 1 byte to 8 MiB; an output that is too slow.
 """
 import argparse
 import json
@@ -23,6 +24,7 @@ import random
 import shutil
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -358,6 +360,42 @@ def names(build, records, rounds, result):
         shutil.rmtree(folder)
 
 
+class Polled(Side):
+    """With its calls of poll counted: see polls.c."""
+
+    def __init__(self, name, build, kafka, records, partitions):
+        super().__init__(name, build, kafka, records)
+        self.partitions, self.per_request = partitions, []
+
+    def round(self, number, watch=None):
+        with tempfile.NamedTemporaryFile() as f:
+            self.env = {**os.environ, "LD_PRELOAD": str((self.build / "bench" / "polls.so").resolve()), "KVEIL_BENCH_POLLS": f.name}
+            super().round(number, watch)
+            requests, empty = struct.unpack("QQ", pathlib.Path(f.name).read_bytes())
+        self.requests = requests
+        self.per_request.append(empty / requests)
+
+
+def polls(build, records, rounds, result):
+    for partitions in (2, 16):
+        with filled(records, partitions=partitions) as kafka:
+            sides = [Polled(n, build, kafka, records, partitions) for n in ("f0", "f1", "kveil")]
+            for number in range(rounds):
+                for side in sides:
+                    side.round(number)
+                print(f"round {number + 1}: " + ", ".join(
+                    f"{s.name} {s.per_request[-1]:,.1f} empty polls a request, {s.requests} requests, {s.cpu[-1]:.2f} CPU s/million "
+                    f"{s.rate[-1] / 1000:.0f}k/s" for s in sides), flush=True)
+            f0, f1, kveil = sides
+            for s in sides:
+                print(f"{partitions} partitions: {s.name:6} empty polls a produce request {spread(s.per_request)}; CPU s/million {spread(s.cpu)}; "
+                      f"peak {s.peak_rss} MiB")
+            for other in (f0, f1):
+                print(f"{partitions} partitions: kveil to {other.name}: CPU {spread([a / b for a, b in zip(kveil.cpu, other.cpu)])}, "
+                      f"rate {spread([a / b for a, b in zip(kveil.rate, other.rate)])}")
+            result[f"polls at {partitions}"] = {s.name: {"empty_per_request": s.per_request, "cpu": s.cpu, "rate": s.rate} for s in sides}
+
+
 def engine(build, result):
     kveil = build / "src" / "cli" / "kveil"
     for name, args in (("engine", ["bench"]), ("rules", ["bench", "--rules-scale"])):
@@ -395,6 +433,8 @@ def main():
         rotation(build, args.records or 3_000_000, args.rounds, args.registry, result)
     if "memory" in args.what:
         memory(build, args.records or 10_000_000, result)
+    if "polls" in args.what:
+        polls(build, args.records or 400_000, args.rounds, result)
     if "names" in args.what:
         names(build, args.records or 1_000_000, args.rounds, result)
     if "scale" in args.what:

@@ -79,7 +79,7 @@ def fill(kafka, records, topic="bench.in", tenant=None, make=orders, partitions=
 
 
 @contextlib.contextmanager
-def filled(records, round_trip=0, make=orders, **config):
+def filled(records, round_trip=0, make=orders, partitions=PARTITIONS, **config):
     """A broker with so many orders, or what `make` makes, in bench.in; config: of the broker's log, in place of one that clears up by itself late.
     round_trip: seconds that an answer takes longer."""
     config = config or {"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000"}
@@ -88,10 +88,10 @@ def filled(records, round_trip=0, make=orders, **config):
     link = Link(advertised, broker.port, round_trip) if round_trip else None
     try:
         kafka = Bench(broker.bootstrap)
-        kafka.create("bench.in", partitions=PARTITIONS)
+        kafka.create("bench.in", partitions=partitions)
         kafka.create("bench.in.dead")
         print(f"filling {records:,} orders", flush=True)
-        fill(kafka, records, make=make)
+        fill(kafka, records, make=make, partitions=partitions)
         yield kafka
     finally:
         broker.close()
@@ -137,6 +137,7 @@ class Side:
         self.cpu, self.rate = [], []
         self.peak_rss = 0
         self.folder = None  # one that outlives a round
+        self.partitions, self.env = PARTITIONS, None
 
     def command(self, output, group):
         if self.name != "kveil":
@@ -160,10 +161,10 @@ class Side:
 
     def round(self, number, watch=None):
         output, group = f"bench.{self.name}.{number}.{os.getpid()}", f"bench-{self.name}-{number}-{os.getpid()}"
-        self.kafka.create(output, partitions=PARTITIONS)
+        self.kafka.create(output, partitions=self.partitions)
         command, folder = self.command(output, group)
         log = tempfile.TemporaryFile()
-        p = subprocess.Popen(command, cwd=folder or self.folder, stdout=log, stderr=log)
+        p = subprocess.Popen(command, cwd=folder or self.folder, stdout=log, stderr=log, env=self.env)
         first, limit = None, time.time() + 60 + self.records / 2000
         while True:
             n, now = sum(self.kafka.end_offsets(output).values()), time.monotonic()

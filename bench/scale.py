@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How kveil grows: workers and processes on 16 partitions, a thousand partitions of two hundred topics, records of 1 byte to
-8 MiB. Not a race: each figure stands beside the others of its kind, of one run."""
+8 MiB; and that it does not grow behind outputs that are too slow. Not a race: each figure stands beside the others of its kind, of one run."""
 import json
 import os
 import pathlib
@@ -13,11 +13,13 @@ import tempfile
 import time
 import urllib.request
 
+from link import Link
 from rig import CONFIG, RULES, Bench, Broker, cpu_seconds, fill, free_port, orders, spread, status_mib
 
 PARTITIONS = 16
 TOPICS, EACH = 200, 5
 IDLE_S = 20
+SLOW_RECORDS, SLOW_BYTES, SLOW_S = 400_000, 1_000_000, 50
 MIB = 1 << 20
 REGEX = r'''
 name: many
@@ -189,7 +191,48 @@ def sizes(build, kafka, result):
     result["sizes"] = rows
 
 
+def lag(team):
+    """As /metrics has it; and the records of the input that have not come out."""
+    text = urllib.request.urlopen(f"http://127.0.0.1:{team.ports[0]}/metrics", timeout=5).read().decode()
+    told = sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("kveil_consumer_lag_records{"))
+    return told, SLOW_RECORDS - through(team.kafka, "slow.out")
+
+
+def slow(build, result):
+    """A backlog, and a link to the broker that takes 1 MB/s: what kveil holds, and whether it says how far behind it is."""
+    port = free_port()
+    broker = Broker(advertised_port=port, extra={"log.retention.check.interval.ms": "3600000"}, steady=True).start()
+    link = Link(port, broker.port)
+    try:
+        kafka = Bench(broker.bootstrap)
+        kafka.create("slow.in", "slow.out", partitions=2)
+        kafka.create("slow.in.dead")
+        fill(kafka, SLOW_RECORDS, "slow.in")
+        team = Team(build, kafka, 1, 1, RULES.format(input="slow.in", output="slow.out"))
+        link.rate = SLOW_BYTES
+        team.start()
+        team.wait(lambda: through(kafka, "slow.out"))
+        _, known = team.wait(lambda: lag(team)[0], 30)
+        peaks, off, end = [], [], time.monotonic() + SLOW_S
+        while time.monotonic() < end:
+            told, true = lag(team)
+            peaks.append(team.rss())
+            off.append(abs(told - true))
+            time.sleep(1)
+        behind, moved = lag(team)[1], through(kafka, "slow.out") / SLOW_S
+        link.rate = None
+        _, took = team.wait(lambda: through(kafka, "slow.out") == SLOW_RECORDS)
+        print(f"behind a link of {SLOW_BYTES / 1e6:.0f} MB/s: {moved:,.0f} records/s, {statistics.median(peaks)} MiB, at most {max(peaks)}; "
+              f"lag told after {known:.1f} s, off by {statistics.median(off):,.0f} records, at most {max(off):,.0f}; then {behind:,} records in {took:.1f} s", flush=True)
+        result["slow"] = {"rate": moved, "mib": max(peaks), "lag_off": max(off), "behind": behind, "caught_up_s": took}
+        team.stop()
+    finally:
+        link.close()
+        broker.close()
+
+
 def scale(build, records, rounds, result):
+    slow(build, result)
     broker = Broker(extra={"log.retention.check.interval.ms": "3600000", "file.delete.delay.ms": "1000",
                            "message.max.bytes": str(16 * MIB), "replica.fetch.max.bytes": str(16 * MIB)}, steady=True).start()
     try:
