@@ -33,6 +33,14 @@ static void check(bool fact)
 		abort();
 }
 
+/* A value may have a schema's id in front. */
+static struct kveil_span behind_id(struct kveil_span value)
+{
+	size_t id = value.len > 5 && value.data[0] == 0 ? 5 : 0;
+
+	return kveil_span_of(value.data + id, value.len - id);
+}
+
 /* No `a` at the places that every file protects: as it came it must not stand in the output's tape. */
 static void check_output(struct kveil_span in, struct kveil_span out, struct kveil_path *path)
 {
@@ -45,8 +53,8 @@ static void check_output(struct kveil_span in, struct kveil_span out, struct kve
 	struct kveil_scan x = {.arena = &arena, .max_bytes = 1 << 20, .max_depth = 128, .want_doc = true}, y = x;
 	const struct kveil_format *json = kveil_format_by_name(KVEIL_SPAN("json"));
 	int64_t work = KVEIL_PATH_WORK;
-	check(json->scan(&x, in, &err) == KVEIL_OK);
-	check(json->scan(&y, out, &err) == KVEIL_OK);
+	check(json->scan(&x, behind_id(in), &err) == KVEIL_OK);
+	check(json->scan(&y, behind_id(out), &err) == KVEIL_OK);
 	if (!kveil_path_select_within(path, &x.doc, 0, true, &work, &arena, &before, &n, &err) &&
 	    !kveil_path_select_within(path, &y.doc, 0, true, &work, &arena, &after, &m, &err)) {
 		check(m <= n);
@@ -59,6 +67,36 @@ static void check_output(struct kveil_span in, struct kveil_span out, struct kve
 	kveil_scan_clear(&x);
 	kveil_scan_clear(&y);
 	kveil_arena_clear(&arena);
+}
+
+/* The same value behind an id: the same comes out behind it, or nothing. */
+static void check_framed(struct kveil_engine *e, struct kveil_span value)
+{
+	static const uint8_t id[] = {0, 0, 0, 0, 7};
+	struct kveil_buf framed = KVEIL_BUF_INIT;
+	struct kveil_result result;
+
+	kveil_buf_append(&framed, id, sizeof id);
+	kveil_buf_append_span(&framed, value);
+	struct kveil_record record = {.value = kveil_buf_span(&framed)};
+	kveil_engine_run(e, &record, &result);
+	size_t count = result.verdict == KVEIL_PRODUCE ? result.output_count : 0;
+	struct kveil_buf outs[2] = {KVEIL_BUF_INIT, KVEIL_BUF_INIT};
+	check(count <= 2);
+	for (size_t v = 0; v < count; v++)
+		kveil_buf_append_span(&outs[v], result.outputs[v].record.value);
+	record.value = value;
+	if (count)
+		kveil_engine_run(e, &record, &result);
+	check(!count || result.verdict == KVEIL_PRODUCE);
+	for (size_t v = 0; v < count; v++) {
+		struct kveil_span out = kveil_buf_span(&outs[v]);
+		check(out.len > sizeof id && memcmp(out.data, id, sizeof id) == 0);
+		check(out.len == sizeof id + result.outputs[v].record.value.len);
+	}
+	for (size_t v = 0; v < 2; v++)
+		kveil_buf_clear(&outs[v]);
+	kveil_buf_clear(&framed);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -87,6 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	struct kveil_record record = {.value = {data + 1, size - 1}};
 	struct kveil_result result;
+	check_framed(engines[data[0] % FILES], record.value);
 	kveil_engine_run(engines[data[0] % FILES], &record, &result);
 	if (result.verdict != KVEIL_PRODUCE) {
 		check(!result.outputs && result.output_count == 0);

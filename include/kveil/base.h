@@ -87,7 +87,7 @@ enum kveil_class {
 	  "a batch of records is damaged, or takes too much of limits.memory when decompressed")                       \
 	X(UNSUPPORTED_KIND, "unsupported_kind", RECORD, "the rule's action does not take this kind of value")          \
 	X(UNSUPPORTED_FRAMING, "unsupported_framing", RECORD,                                                          \
-	  "the value does not name its schema in the way of Confluent's serializers")                                  \
+	  "the value names no schema as Confluent's serializers do, or a JSON Schema that the result would not fit")   \
 	X(MISSING_FIELD, "missing_field", RECORD, "a field that the rule requires is absent")                          \
 	X(UNMATCHED_FIELD, "unmatched_field", RECORD, "no rule names this field and unmatched is dead-letter")         \
 	X(VALUE_OUT_OF_DOMAIN, "value_out_of_domain", RECORD, "the value is outside what the algorithm can take")      \

@@ -230,13 +230,13 @@ static enum kveil_status find_members(struct kveil_engine *e, const struct kveil
 	return KVEIL_OK;
 }
 
-enum kveil_status kveil_connect_split(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
-				      struct kveil_connect_split *ret, struct kveil_error *err)
+static enum kveil_status split(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+			       struct kveil_connect_split *ret, struct kveil_error *err)
 {
 	const struct kveil_doc *doc = &e->connect.scan.doc;
 	uint32_t schema = 0, payload = 0;
 
-	*ret = (struct kveil_connect_split){.text = text, .payload = text};
+	ret->text = ret->payload = text;
 	if (!e->connect.scan.max_bytes || !e->parts[part].format->has_paths || !may_be_split(text) ||
 	    find_quickly(e, part, ret))
 		return KVEIL_OK;
@@ -257,6 +257,16 @@ enum kveil_status kveil_connect_split(struct kveil_engine *e, enum kveil_part pa
 	if (st && err->byte != KVEIL_NO_BYTE)
 		err->byte += ret->schema_at;
 	return st;
+}
+
+enum kveil_status kveil_connect_split(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
+				      struct kveil_connect_split *ret, struct kveil_error *err)
+{
+	struct kveil_json_frame f = kveil_engine_json_frame(e, part, text);
+
+	*ret = (struct kveil_connect_split){.frame = f};
+	enum kveil_status st = split(e, part, kveil_span_of(text.data + f.len, text.len - f.len), ret, err);
+	return !st && f.keeps_types && ret->schema ? kveil_engine_keep_inline(part, err) : st;
 }
 
 /* What stands in both, in the order in which they came. */

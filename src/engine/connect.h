@@ -42,8 +42,9 @@ struct kveil_connect_schema {
 	struct kveil_arena memory; /* of all this */
 };
 
-/* A part of a record in two. */
+/* A part of a record, taken apart. */
 struct kveil_connect_split {
+	struct kveil_json_frame frame; /* in front of text */
 	struct kveil_span text, payload;
 	const struct kveil_connect_schema *schema; /* NULL: it is all payload */
 	size_t schema_at;                          /* in text */

@@ -166,9 +166,10 @@ static enum kveil_status decide_in_place(struct kveil_engine *e, struct kveil_pl
 
 /* The rules that write siblings: of those with one target, the first that holds. */
 static enum kveil_status decide_targets(struct kveil_engine *e, struct kveil_place_at_hand *p, size_t view,
-					struct kveil_rewrite *w, bool *ret_moves, struct kveil_error *err)
+					struct kveil_rewrite *w, const struct kveil_bound_rule **ret_mover,
+					struct kveil_error *err)
 {
-	*ret_moves = false;
+	*ret_mover = NULL;
 	for (size_t i = 0; i < p->id_count; i++) {
 		uint32_t id = p->ids[i];
 		struct kveil_outcome *o;
@@ -189,8 +190,8 @@ static enum kveil_status decide_targets(struct kveil_engine *e, struct kveil_pla
 			return kveil_engine_blame(&e->rules[id], p->spot.match.start, st, err);
 		}
 		/* A rule that lost its target to another still wants the source gone. */
-		if (!st && o->holds)
-			*ret_moves |= !rule->keep_source;
+		if (!st && o->holds && !rule->keep_source)
+			*ret_mover = &e->rules[id];
 		if (!st && is_taken)
 			continue;
 		if (!st && o->holds)
@@ -232,12 +233,18 @@ static enum kveil_status name_place(struct kveil_engine *e, struct kveil_place_a
 	return KVEIL_OK;
 }
 
+static enum kveil_status keep_type(const struct kveil_engine *e, const struct kveil_place_at_hand *p,
+				   const struct kveil_bound_rule *r, struct kveil_span result, struct kveil_error *err)
+{
+	return e->keeps_types ? kveil_engine_keep_type(r, p->spot.text, &p->spot.match, result, err) : KVEIL_OK;
+}
+
 static enum kveil_status decide_view(struct kveil_engine *e, struct kveil_place_at_hand *p, size_t view,
 				     struct kveil_rewrite *w, struct kveil_error *err)
 {
 	const struct kveil_match *m = &p->spot.match;
 	struct kveil_outcome *in_place;
-	bool moves;
+	const struct kveil_bound_rule *mover;
 
 	enum kveil_status st = e->unmatched_views >> view & 1 ? name_place(e, p, view, w, err) : KVEIL_OK;
 	if (st)
@@ -246,7 +253,7 @@ static enum kveil_status decide_view(struct kveil_engine *e, struct kveil_place_
 		return KVEIL_OK;
 	st = decide_in_place(e, p, view, &in_place, err);
 	if (!st)
-		st = decide_targets(e, p, view, w, &moves, err);
+		st = decide_targets(e, p, view, w, &mover, err);
 	if (st)
 		return st;
 	if (in_place && in_place->effect != KVEIL_EFFECT_KEPT) {
@@ -255,13 +262,16 @@ static enum kveil_status decide_view(struct kveil_engine *e, struct kveil_place_
 			kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "a whole record cannot be removed");
 			return kveil_engine_blame(&e->rules[in_place->rule], m->start, err->status, err);
 		}
+		st = keep_type(e, p, &e->rules[in_place->rule], removes ? KVEIL_SPAN_NULL : piece_span(e, in_place),
+			       err);
 		kveil_rewrite_mark(w, m->node, removes ? KVEIL_MARK_REMOVE : KVEIL_MARK_WRITE, in_place->piece);
 		w->covered_until = m->end;
-	} else if (!in_place && moves) {
+	} else if (!in_place && mover) {
+		st = keep_type(e, p, mover, KVEIL_SPAN_NULL, err);
 		kveil_rewrite_mark(w, m->node, KVEIL_MARK_MOVED, 0);
 		w->covered_until = m->end;
 	}
-	return KVEIL_OK;
+	return st;
 }
 
 #define KEY(x)       ((uint64_t)(x).node << 32 | (x).id)

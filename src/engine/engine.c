@@ -170,7 +170,10 @@ static enum kveil_status run_json_value(struct kveil_engine *e, struct kveil_spa
 		st = kveil_engine_check_control(e, err);
 	if (!st)
 		st = kveil_engine_run_document(e, KVEIL_PART_VALUE, KVEIL_TEXT_VALUE, &s, results, err);
-	return st ? kveil_engine_explain_event(e, e->record->value, st, err) : KVEIL_OK;
+	st = st ? kveil_engine_explain_event(e, s.text, st, err) : KVEIL_OK;
+	if (st && err->byte != KVEIL_NO_BYTE)
+		err->byte += s.frame.len;
+	return st;
 }
 
 /* A value or a key with types; there is one view. */
@@ -328,6 +331,8 @@ static enum kveil_status run_document_key(struct kveil_engine *e, struct kveil_s
 		st = kveil_engine_check_key(e, s.payload, err);
 	if (!st)
 		st = kveil_engine_run_document(e, KVEIL_PART_KEY, KVEIL_TEXT_KEY, &s, results, err);
+	if (st && err->byte != KVEIL_NO_BYTE)
+		err->byte += s.frame.len;
 	for (size_t v = 0; !st && v < e->view_count; v++)
 		e->outputs[v].record.key = results[v];
 	return st;

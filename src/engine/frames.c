@@ -229,19 +229,33 @@ static enum kveil_status explain_prefix(enum kveil_part part, struct kveil_span 
 	return refuse(part, "it does not say its schema", err);
 }
 
+/* The last one has the say. */
+static const struct kveil_header *last_schema_header(const struct kveil_record *r, enum kveil_part part)
+{
+	for (size_t i = r->header_count; i-- > 0;)
+		if (is_schema_header(&r->headers[i], part))
+			return &r->headers[i];
+	return NULL;
+}
+
+bool kveil_engine_names_schema(const struct kveil_record *r, enum kveil_part part)
+{
+	const struct kveil_header *h = last_schema_header(r, part);
+	struct kveil_schema_id id;
+
+	return h && h->value.len && read_id(h->value, &id) == h->value.len;
+}
+
 /* Finds the id; *skip: what stands in front of the payload. The last header has the say, unless it is null. */
 static enum kveil_status read_frame(struct kveil_engine *e, enum kveil_part part, struct kveil_schema_id *id,
 				    size_t *skip, struct kveil_error *err)
 {
 	const struct kveil_record *r = e->record;
 	struct kveil_span text = part == KVEIL_PART_KEY ? r->key : r->value;
-	const struct kveil_header *last = NULL;
+	const struct kveil_header *last = last_schema_header(r, part);
 
-	for (size_t i = 0; i < r->header_count; i++)
-		if (is_schema_header(&r->headers[i], part)) {
-			last = &r->headers[i];
-			e->typed[part].has_schema_header |= last->value.data != NULL;
-		}
+	for (size_t i = 0; last && i < r->header_count; i++)
+		e->typed[part].has_schema_header |= is_schema_header(&r->headers[i], part) && r->headers[i].value.data;
 	*skip = 0;
 	if (last && last->value.data)
 		return read_id(last->value, id) == last->value.len && last->value.len

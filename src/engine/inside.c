@@ -242,7 +242,7 @@ enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place
 {
 	const struct kveil_document *d = p->document;
 	uint64_t views = views_inside(e, p);
-	bool had_schema = e->has_schema, is_dotted = leads_to(e, p, KVEIL_STAGE_PARTIAL);
+	bool had_schema = e->has_schema, kept_types = e->keeps_types, is_dotted = leads_to(e, p, KVEIL_STAGE_PARTIAL);
 	const struct kveil_bound_part *part = &e->parts[d->part];
 
 	if (!views)
@@ -263,10 +263,12 @@ enum kveil_status kveil_decide_inside(struct kveil_engine *e, struct kveil_place
 				       .views = views,
 				       .named = views_naming(e, p)};
 	enum kveil_status st = begin_inside(e, p, &inner, err);
-	e->has_schema = false;
+	/* Whatever it holds, the text stays one. */
+	e->has_schema = e->keeps_types = false;
 	if (!st)
 		st = rewrite_text(e, p, &p->text, &inner, err);
 	e->has_schema = had_schema;
+	e->keeps_types = kept_types;
 	if (st && err->byte != KVEIL_NO_BYTE)
 		err->byte = p->spot.match.start;
 	return st;

@@ -20,6 +20,7 @@
  *   avro_bind.c    a schema and the rules: what may become of each value, and what rules have to see of it
  *   avro_record.c  values with types, along their schema's program
  *   frames.c   which schema that is, where values name it by an id
+ *   keep_types.c  values in JSON that name a JSON Schema, whose types stay
  *   trace.c    the story of each field, for people
  *
  * A record's clear text stands in the caller's bytes and in the arena, which is wiped when the record is done.
@@ -227,6 +228,7 @@ struct kveil_engine {
 	bool was_large;
 	struct kveil_connect connect;
 	bool has_schema;          /* the part at hand has one inline */
+	bool keeps_types;         /* … names a JSON Schema, which has to fit what comes out as well */
 	struct kveil_scan check;  /* validates what a revealing action wrote as JSON */
 	struct kveil_view_out *views;
 	struct kveil_output *outputs;
@@ -474,8 +476,8 @@ enum kveil_status kveil_engine_unframe(struct kveil_engine *e, enum kveil_part p
                                        struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What names the derived one, for such a part. */
 struct kveil_span kveil_engine_frame(const struct kveil_engine *e, enum kveil_part part);
-/* JSON behind an id, as serializers for JSON Schema write it. */
-bool kveil_engine_is_framed_json(struct kveil_span value);
+/* Does a header name the part's schema? */
+bool kveil_engine_names_schema(const struct kveil_record *r, enum kveil_part part);
 /* Does the header name the schema of a part that was read by it? Then *ret says of which. */
 bool kveil_engine_is_schema_header(const struct kveil_engine *e, const struct kveil_header *h, enum kveil_part *ret);
 /* Can the rules be held on such values in this version? */
@@ -489,6 +491,24 @@ struct kveil_root_result {
 enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct kveil_spot *spot, const uint32_t *ids,
                                            size_t id_count, struct kveil_root_result *results,
                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* --- keep_types.c --- */
+
+/* Of a part in JSON, where a JSON Schema is named for it. */
+struct kveil_json_frame {
+	size_t len;       /* of what stands in front of the JSON */
+	bool keeps_types; /* there, or in a header */
+};
+struct kveil_json_frame kveil_engine_json_frame(const struct kveil_engine *e, enum kveil_part part,
+                                                struct kveil_span text);
+/* Where types stay, may the rule's result take the place of the value at m in text? result.data NULL: nothing does. */
+enum kveil_status kveil_engine_keep_type(const struct kveil_bound_rule *r, struct kveil_span text,
+                                         const struct kveil_match *m, struct kveil_span result,
+                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The errors of a member that comes, or goes without a rule (NULL), and of a schema inline. */
+enum kveil_status kveil_engine_keep_members(const struct kveil_bound_rule *r, size_t byte, bool comes,
+                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_engine_keep_inline(enum kveil_part part, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- texts.c --- */
 

@@ -122,11 +122,3 @@ enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kv
 	*ret = e->value_doc;
 	return KVEIL_OK;
 }
-
-/* As Confluent's serializers frame a value: a zero byte and the schema's id before it (frames.c). */
-enum { FRAME = 5 };
-
-bool kveil_engine_is_framed_json(struct kveil_span v)
-{
-	return v.len > FRAME && v.data[0] == 0 && (v.data[FRAME] == '{' || v.data[FRAME] == '[');
-}

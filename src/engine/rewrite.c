@@ -145,6 +145,31 @@ enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewr
 	return KVEIL_OK;
 }
 
+/* Where types stay, the value takes the place of one of its own type… */
+static enum kveil_status keep_target(const struct kveil_engine *e, const struct kveil_rewrite *w,
+				     const struct kveil_append *a, uint32_t target, struct kveil_error *err)
+{
+	const struct kveil_doc_node *n = &w->doc->nodes[target];
+	const struct kveil_piece *piece = &e->piece_list[a->piece];
+	struct kveil_match m = {.start = n->start, .end = n->end};
+
+	if (!e->keeps_types)
+		return KVEIL_OK;
+	return kveil_engine_keep_type(a->rule, w->doc->text, &m,
+				      kveil_span_of(e->pieces.data + piece->offset, piece->len), err);
+}
+
+/* …and no other. */
+static enum kveil_status keep_members(struct kveil_rewrite *w, uint32_t parent, struct kveil_error *err)
+{
+	for (uint32_t n = w->nodes[parent].appends; n; n = append_at(w, n)->next_group) {
+		const struct kveil_append *a = append_at(w, n);
+		if (!a->is_placed)
+			return kveil_engine_keep_members(a->rule, w->doc->nodes[a->source].start, true, err);
+	}
+	return KVEIL_OK;
+}
+
 /* Gives the appends of one parent to the members that have their names already. */
 static enum kveil_status place_appends(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t parent,
 				       struct kveil_error *err)
@@ -165,12 +190,15 @@ static enum kveil_status place_appends(struct kveil_engine *e, struct kveil_rewr
 			if (w->nodes[c].mark == KVEIL_MARK_WRITE || w->nodes[c].mark == KVEIL_MARK_REMOVE)
 				return conflict(a->rule, w, a->source, "another rule writes the member that `to` names",
 						err);
+			enum kveil_status st = keep_target(e, w, a, c, err);
+			if (st)
+				return st;
 			kveil_rewrite_mark(w, c, KVEIL_MARK_WRITE, a->piece);
 			kveil_rewrite_name(w, c);
 			a->is_placed = true;
 		}
 	}
-	return KVEIL_OK;
+	return e->keeps_types ? keep_members(w, parent, err) : KVEIL_OK;
 }
 
 static bool push_edit(struct kveil_engine *e, struct kveil_edits *es, uint32_t start, uint32_t end, size_t offset,
@@ -305,6 +333,8 @@ static enum kveil_status judge_unmatched(struct kveil_engine *e, struct kveil_re
 			continue;
 		if (unmatched == KVEIL_UNMATCHED_DEAD_LETTER)
 			return unmatched_field(e, w, c, err);
+		if (e->keeps_types)
+			return kveil_engine_keep_members(NULL, begin_of(&nodes[c]), false, err);
 		kveil_rewrite_mark(w, c, KVEIL_MARK_REMOVE, 0);
 		kveil_engine_trace_dropped(e, w, c);
 	}

@@ -404,10 +404,6 @@ enum kveil_status kveil_engine_explain_event(const struct kveil_engine *e, struc
 
 	if (why)
 		return kveil_fail_at(err, KVEIL_E_UNSUPPORTED_ENVELOPE, 0, "%s", why);
-	if (status == KVEIL_E_INVALID_JSON && kveil_engine_is_framed_json(value))
-		return kveil_fail_at(err, KVEIL_E_UNSUPPORTED_FRAMING, 0,
-				     "this is framed as JSON Schema (0 and an id before the JSON), which this version "
-				     "does not support");
 	return status;
 }
 

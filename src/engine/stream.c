@@ -39,8 +39,9 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 {
 	struct kveil_bound_part *p = &e->parts[part];
 	struct kveil_spot spot; /* filled below: clearing it costs as much as a short field */
-	size_t copied = 0;      /* of text, into out */
-	uint32_t covered = 0;   /* what starts before was replaced with its container */
+	const bool keeps_types = e->keeps_types;
+	size_t copied = 0;    /* of text, into out */
+	uint32_t covered = 0; /* what starts before was replaced with its container */
 
 	*ret_written = *ret_give_up = false;
 	p->scan.want_doc = false;
@@ -77,6 +78,7 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 		copied = m->start;
 		spot.match = *m;
 		enum kveil_effect effect;
+		size_t begin = out->len;
 		st = kveil_engine_apply(e, r, &spot, out, &effect, err);
 		if (__builtin_expect(st != KVEIL_OK, 0))
 			return st;
@@ -88,6 +90,11 @@ enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part pa
 			p->can_stream = false;
 			return KVEIL_OK;
 		}
+		if (__builtin_expect(keeps_types, 0))
+			st =
+			    kveil_engine_keep_type(r, text, m, kveil_span_of(out->data + begin, out->len - begin), err);
+		if (__builtin_expect(st != KVEIL_OK, 0))
+			return st;
 		copied = covered = m->end;
 		*ret_written = true;
 	}

@@ -562,6 +562,7 @@ static void without_memory(struct rig *r, const char *value, size_t step)
 	const size_t most = e->allowance.max_bytes;
 	enum kveil_status st = KVEIL_E_TOO_LARGE;
 	char want[sizeof r->value];
+	const struct kveil_record record = {.value = kveil_span_str(value)};
 	struct kveil_connect_split split;
 	struct kveil_error err;
 	size_t refused = 0;
@@ -570,7 +571,8 @@ static void without_memory(struct rig *r, const char *value, size_t step)
 	strcpy(want, r->value);
 	for (size_t more = 0; st; more += step) {
 		leave_memory(e, more);
-		if (kveil_connect_split(e, KVEIL_PART_VALUE, kveil_span_str(value), &split, &err) == KVEIL_OK)
+		e->record = &record;
+		if (kveil_connect_split(e, KVEIL_PART_VALUE, record.value, &split, &err) == KVEIL_OK)
 			assert_non_null(split.schema);
 		leave_memory(e, more);
 		st = run(r, NULL, value);

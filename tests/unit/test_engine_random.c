@@ -682,6 +682,146 @@ static void test_views(void **state)
 	assert_true(plans > 500 && produced > 10000 && looked > 1000);
 }
 
+/* --- values that name a JSON Schema --- */
+
+static void write_typed_rules(struct kveil_buf *b, bool *ret_moves)
+{
+	bool has_views = draw(4) == 0;
+
+	*ret_moves = draw(4) == 0;
+	kveil_buf_printf(b, "name: t\ntopics: [in]\nunmatched: %s\nclear: [%s]\n",
+			 PICK("keep", "keep", "keep", "remove"), PICK("", "$.c", "$.*"));
+	kveil_buf_append_str(b, has_views ? "fields:\n" : "output: out\nfields:\n");
+	for (uint32_t n = 1 + draw(3); n > 0; n--)
+		kveil_buf_printf(b, "  - {path: \"%s%s\", %s%s}\n", PICK("$.", "$.", "$.a.", "$..", "$.*.", "$[0:2]."),
+				 PICK("a", "b", "c", "x"),
+				 PICK("mask: {char: x}", "mask: {char: x}", "replace: {with: R}", "replace: {with: 7}",
+				      "replace: {with: 7.5}", "replace: {with: true}", "remove: true", "nullify: true"),
+				 PICK("", "", ", when: \"@ == 1\"", ", when: \"$.a\""));
+	if (*ret_moves)
+		kveil_buf_printf(b, "  - {path: $.a, replace: {with: %s}, to: $.b%s}\n", PICK("R", "7"),
+				 PICK("", ", keep_source: true"));
+	if (has_views)
+		kveil_buf_append_str(
+		    b, "outputs:\n"
+		       "  - {name: one, topic: one, fields: [{path: $.x, replace: {with: 7}}]}\n"
+		       "  - {name: two, topic: two, clear: [$.x], fields: [{path: \"$.b\", replace: {with: R}}]}\n");
+}
+
+static bool is_whole(struct kveil_span number)
+{
+	return !memchr(number.data, '.', number.len) && !memchr(number.data, 'e', number.len);
+}
+
+static struct kveil_span raw_of(const struct kveil_doc *d, uint32_t i)
+{
+	return kveil_span_of(d->text.data + d->nodes[i].start, d->nodes[i].end - d->nodes[i].start);
+}
+
+static struct kveil_span raw_name_of(const struct kveil_doc *d, uint32_t i)
+{
+	return kveil_span_of(d->text.data + d->nodes[i].name_start, d->nodes[i].name_end - d->nodes[i].name_start);
+}
+
+/* Of the whole documents, as a schema would see it. */
+static bool have_same_types(struct kveil_span in, struct kveil_span out)
+{
+	struct kveil_arena arena;
+	struct kveil_error err;
+
+	kveil_arena_init(&arena, 1 << 20);
+	struct kveil_scan x = {.arena = &arena, .max_bytes = 1 << 20, .max_depth = 200, .want_doc = true}, y = x;
+	const struct kveil_format *json = kveil_format_by_name(KVEIL_SPAN("json"));
+	assert_int_equal(json->scan(&x, in, &err), KVEIL_OK);
+	assert_int_equal(json->scan(&y, out, &err), KVEIL_OK);
+	bool same = x.doc.count == y.doc.count;
+	for (uint32_t i = 0; same && i < x.doc.count; i++) {
+		same = x.doc.nodes[i].kind == y.doc.nodes[i].kind && x.doc.nodes[i].count == y.doc.nodes[i].count &&
+		       kveil_span_eq(raw_name_of(&x.doc, i), raw_name_of(&y.doc, i));
+		if (same && x.doc.nodes[i].kind == KVEIL_KIND_NUMBER)
+			same = !is_whole(raw_of(&x.doc, i)) || is_whole(raw_of(&y.doc, i));
+	}
+	kveil_scan_clear(&x);
+	kveil_scan_clear(&y);
+	kveil_arena_clear(&arena);
+	return same;
+}
+
+struct typed_counts {
+	size_t plans, same, written, other;
+};
+
+/* framed: what one engine made of the value behind an id; plain: what the other made of it alone. */
+static void compare_framed(const struct kveil_result *framed, const struct kveil_result *plain, struct kveil_span text,
+			   bool moves, struct typed_counts *counts)
+{
+	bool same = plain->verdict == KVEIL_PRODUCE, produced = framed->verdict == KVEIL_PRODUCE;
+
+	for (size_t v = 0; same && v < plain->output_count; v++)
+		same = have_same_types(text, plain->outputs[v].record.value);
+	counts->same += same;
+	counts->other += !same;
+	/* What goes and comes again is refused as well. */
+	if (produced != same && !(moves && same))
+		fail_msg("%s\n%.*s\nbehind an id: %s, although its types %s", current_rules, (int)text.len,
+			 (const char *)text.data, produced ? "ok" : framed->error.message, same ? "stay" : "change");
+	for (size_t v = 0; produced && v < plain->output_count; v++) {
+		struct kveil_span out = framed->outputs[v].record.value;
+		assert_true(out.len > 5);
+		counts->written += out.len != text.len + 5 || memcmp(out.data + 5, text.data, text.len) != 0;
+		assert_memory_equal(out.data, "\0\1\2\3\4", 5);
+		assert_true(kveil_span_eq(kveil_span_of(out.data + 5, out.len - 5), plain->outputs[v].record.value));
+	}
+}
+
+static void run_typed(struct kveil_engine *behind_id, struct kveil_engine *alone, bool moves,
+		      struct typed_counts *counts)
+{
+	for (int i = 0; i < 40; i++) {
+		KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+		struct kveil_result framed, plain;
+		kveil_buf_append(&text, "\0\1\2\3\4", 5);
+		write_value(&text, 0);
+		kveil_buf_append_str(&text, PICK("", " ", "\n"));
+		struct kveil_record record = {.value = kveil_buf_span(&text)};
+		kveil_engine_run(behind_id, &record, &framed);
+		record.value = kveil_span_of(text.data + 5, text.len - 5);
+		kveil_engine_run(alone, &record, &plain);
+		compare_framed(&framed, &plain, record.value, moves, counts);
+	}
+}
+
+/* Behind an id comes out what comes out alone, where no type has changed; else nothing. */
+static void test_types(void **state)
+{
+	(void)state;
+	struct typed_counts counts = {0};
+
+	for (int round = 0; round < 4000; round++) {
+		KVEIL_CLEANUP_BUF struct kveil_buf yaml = KVEIL_BUF_INIT;
+		struct kveil_report report = {0};
+		struct kveil_engine *engines[2];
+		struct kveil_error err;
+		bool moves;
+		write_typed_rules(&yaml, &moves);
+		struct kveil_plan *plan = kveil_plan_parse(kveil_buf_span(&yaml), "r.yaml", NULL, &report);
+		kveil_report_clear(&report);
+		if (!plan)
+			continue;
+		counts.plans++;
+		current_rules = kveil_buf_cstr(&yaml);
+		for (size_t i = 0; i < 2; i++)
+			assert_int_equal(kveil_engine_new(plan, NULL, NULL, &engines[i], &err), KVEIL_OK);
+		run_typed(engines[0], engines[1], moves, &counts);
+		for (size_t i = 0; i < 2; i++)
+			kveil_engine_free(engines[i]);
+		kveil_plan_unref(plan);
+	}
+	print_message("%zu rule files, %zu values with the types they had, %zu of them written, %zu with others\n",
+		      counts.plans, counts.same, counts.written, counts.other);
+	assert_true(counts.plans > 500 && counts.same > 10000 && counts.written > 500 && counts.other > 5000);
+}
+
 /* --- rules against those before them --- */
 
 #define WEAK "mask: {mask_first: 1}" /* leaves the rest of a value */
@@ -993,6 +1133,7 @@ static void test_inverse(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_views),
-					   cmocka_unit_test(test_reload), cmocka_unit_test(test_inverse)};
+					   cmocka_unit_test(test_types), cmocka_unit_test(test_reload),
+					   cmocka_unit_test(test_inverse)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -310,23 +310,378 @@ static void test_many(void **state)
 	rig_clear(&r);
 }
 
-/* In front of JSON it is JSON Schema's, and said so. */
-static void test_json_behind_an_id(void **state)
+/* --- JSON that names a JSON Schema: it goes on naming it, so every value keeps its type --- */
+
+#define ON_TOP "name: t\ntopics: [in]\n"
+#define JSON   ON_TOP "fields:\n"
+#define FRAME  "\0\0\0\1\7"
+enum { FRAME_BYTES = 5 };
+
+struct json_row {
+	const char *rules, *value, *out; /* what comes out: the code, where and whose where it fails */
+};
+
+/* Who names the schema: what stands in front of the value, or a header. */
+enum named { BY_NONE, BY_FRAME, BY_HEADER };
+
+/* Of each output: " | " between them. Bytes that no text has are written as \xNN. */
+static void show_outputs(const struct kveil_result *result, bool is_key, char *shown, size_t size)
+{
+	size_t at = 0;
+
+	*shown = 0;
+	for (size_t v = 0; v < result->output_count; v++) {
+		const struct kveil_record *r = &result->outputs[v].record;
+		struct kveil_span out = is_key ? r->key : r->value;
+		at += (size_t)snprintf(shown + at, size - at, "%s", v ? " | " : "");
+		for (size_t i = 0; i < out.len; i++)
+			at +=
+			    (size_t)snprintf(shown + at, size - at, out.data[i] < 0x20 ? "\\x%02x" : "%c", out.data[i]);
+	}
+}
+
+static void show_result(const struct kveil_result *result, bool is_key, char *shown, size_t size)
+{
+	if (result->verdict == KVEIL_PRODUCE) {
+		show_outputs(result, is_key, shown, size);
+		return;
+	}
+	assert_null(result->outputs);
+	snprintf(shown, size, "%s", kveil_status_code(result->error.status));
+	if (result->error.byte != KVEIL_NO_BYTE)
+		snprintf(shown + strlen(shown), 24, "@%zu", result->error.byte);
+	if (result->error.rule[0])
+		snprintf(shown + strlen(shown), 128, " %s", result->error.rule + strlen("t/"));
+}
+
+static void run_json(const char *rules, struct kveil_span bytes, enum named by, bool is_key, char *shown, size_t size)
+{
+	struct kveil_header header = {kveil_span_str(is_key ? "__key_schema_id" : ID),
+				      kveil_span_of(FRAME, FRAME_BYTES)};
+	struct kveil_record record = {.headers = &header, .header_count = by == BY_HEADER};
+	uint8_t *exact = malloc(bytes.len + !bytes.len);
+	struct kveil_result result;
+	struct rig r;
+
+	memcpy(exact, bytes.data, bytes.len);
+	record.value = is_key ? KVEIL_SPAN("{}") : kveil_span_of(exact, bytes.len);
+	record.key = is_key ? kveil_span_of(exact, bytes.len) : KVEIL_SPAN_NULL;
+	rig_of(&r, rules);
+	kveil_engine_run(r.engine, &record, &result);
+	show_result(&result, is_key, shown, size);
+	if (result.verdict == KVEIL_PRODUCE && by == BY_HEADER)
+		assert_true(kveil_span_eq(result.outputs[0].record.headers[0].value, header.value));
+	rig_clear(&r);
+	free(exact);
+}
+
+static void run_framed(const char *rules, const char *text, enum named by, bool is_key, char *shown, size_t size)
+{
+	uint8_t bytes[512] = FRAME;
+	size_t front = by == BY_FRAME ? FRAME_BYTES : 0;
+
+	memcpy(bytes + front, text, strlen(text));
+	run_json(rules, kveil_span_of(bytes, front + strlen(text)), by, is_key, shown, size);
+}
+
+static const char *const shown_frame = "\\x00\\x00\\x00\\x01\\x07";
+
+/* As by the header, with the frame in front, or the position behind it. */
+static void behind_frame(const char *want, char *dst, size_t size)
+{
+	const char *at = strchr(want, '@'), *bar;
+	bool fails = *want >= 'a' && *want <= 'z';
+	char *rest;
+
+	if (fails && at) {
+		unsigned long byte = strtoul(at + 1, &rest, 10) + FRAME_BYTES;
+		snprintf(dst, size, "%.*s@%lu%s", (int)(at - want), want, byte, rest);
+		return;
+	}
+	if (fails) {
+		snprintf(dst, size, "%s", want);
+		return;
+	}
+	*dst = 0;
+	for (; (bar = strstr(want, " | ")); want = bar + 3)
+		snprintf(dst + strlen(dst), size - strlen(dst), "%s%.*s", shown_frame, (int)(bar + 3 - want), want);
+	snprintf(dst + strlen(dst), size - strlen(dst), "%s%s", shown_frame, want);
+}
+
+static void check_json(const struct json_row *row, bool is_key)
+{
+	char shown[1024], want[1024];
+
+	run_framed(row->rules, row->value, BY_HEADER, is_key, shown, sizeof shown);
+	assert_string_equal(shown, row->out);
+	behind_frame(row->out, want, sizeof want);
+	run_framed(row->rules, row->value, BY_FRAME, is_key, shown, sizeof shown);
+	assert_string_equal(shown, want);
+}
+
+#define FAILS "unsupported_framing"
+#define ALL_KINDS                                                                                                      \
+	"{\"s\":\"ab\",\"i\":12,\"n\":-1.5,\"b\":true,\"o\":{\"x\":\"y\"},\"a\":[\"z\",1],\"z\":null,\"e\":1e2}"
+
+static void test_types_stay(void **state)
 {
 	(void)state;
-	static const struct row rows[] = {
-	    {"00000000077b7d", {0}, "unsupported_framing@0", {0}},
-	    {"00000000075b5d", {0}, "unsupported_framing@0", {0}},
-	    {"0000000007046162", {0}, "invalid_json@0", {0}},
-	    {"00000000", {0}, "invalid_json@0", {0}},
-	    {"7b7d", {0}, "7b7d", {0}},
+	static const struct json_row rows[] = {
+	    /* texts stay texts */
+	    {JSON "  - {path: $.s, mask: {}}\n", "{\"s\":\"ab\",\"i\":12}", "{\"s\":\"**\",\"i\":12}"},
+	    {JSON "  - {path: $.s, replace: {with: x}}\n", "{\"s\":\"ab\"}", "{\"s\":\"x\"}"},
+	    {JSON "  - {path: [\"$.a[0]\"], mask: {}}\n  - {path: $.o.x, mask: {}}\n", ALL_KINDS,
+	     "{\"s\":\"ab\",\"i\":12,\"n\":-1.5,\"b\":true,\"o\":{\"x\":\"*\"},\"a\":[\"*\",1],\"z\":null,\"e\":1e2}"},
+	    {JSON "  - {path: $, mask: {}}\n", "\"ab\"", "\"**\""},
+	    /* and so does everything else */
+	    {JSON "  - {path: $.i, replace: {with: 0}}\n", ALL_KINDS,
+	     "{\"s\":\"ab\",\"i\":0,\"n\":-1.5,\"b\":true,\"o\":{\"x\":\"y\"},\"a\":[\"z\",1],\"z\":null,\"e\":1e2}"},
+	    {JSON "  - {path: \"$['n','e']\", replace: {with: 0}}\n", "{\"n\":-1.5,\"e\":1e2}", "{\"n\":0,\"e\":0}"},
+	    {JSON "  - {path: $.n, replace: {with: 0.5}}\n", "{\"n\":-1.5}", "{\"n\":0.5}"},
+	    {JSON "  - {path: $.b, replace: {with: false}}\n", "{\"b\":true}", "{\"b\":false}"},
+	    {JSON "  - {path: \"$.*\", nullify: true}\n", "{\"z\":null}", "{\"z\":null}"},
+	    {JSON "  - {path: $.z, nullify: true, on_null: transform}\n", "{\"z\":null}", "{\"z\":null}"},
+	    /* nothing is found, or nothing applies */
+	    {JSON "  - {path: $.q, remove: true}\n", ALL_KINDS, ALL_KINDS},
+	    {JSON "  - {path: $.i, remove: true, when: \"@ == 13\"}\n", "{\"i\":12}", "{\"i\":12}"},
+	    {JSON "  - {path: $.i, remove: true, when: \"@ == 12\"}\n", "{\"i\":12}", FAILS "@5 $.i"},
+	    /* one kind after another */
+	    {JSON "  - {path: $.i, mask: {}}\n", "{\"i\":12}", FAILS "@5 $.i"},
+	    {JSON "  - {path: $.i, replace: {with: 0.5}}\n", "{\"i\":12}", FAILS "@5 $.i"},
+	    {JSON "  - {path: $.i, replace: {with: 1e1}}\n", "{\"i\":12}", FAILS "@5 $.i"},
+	    {JSON "  - {path: $.n, encrypt: {key: k, type: json}}\n", "{\"n\":1.5}", FAILS "@5 $.n"},
+	    {JSON "  - {path: $.b, replace: {with: 0}}\n", "{\"b\":true}", FAILS "@5 $.b"},
+	    {JSON "  - {path: $.s, replace: {with: 0}}\n", "{\"s\":\"ab\"}", FAILS "@5 $.s"},
+	    {JSON "  - {path: $.s, nullify: true}\n", "{\"s\":\"ab\"}", FAILS "@5 $.s"},
+	    {JSON "  - {path: $.s, remove: true}\n", "{\"s\":\"ab\"}", FAILS "@5 $.s"},
+	    {JSON "  - {path: $.o, encrypt: {key: k, type: json}}\n", "{\"o\":{\"x\":1}}", FAILS "@5 $.o"},
+	    {JSON "  - {path: $.a, encrypt: {key: k, type: json}}\n", "{\"a\":[]}", FAILS "@5 $.a"},
+	    {JSON "  - {path: \"$.a[*]\", remove: true}\n", "{\"a\":[\"x\"]}", FAILS "@6 $.a[*]"},
+	    {JSON "  - {path: $.o, nullify: true}\n", "{\"o\":{\"x\":1}}", FAILS "@5 $.o"},
+	    {JSON "  - {path: $.z, replace: {with: x}, on_null: transform}\n", "{\"z\":null}", FAILS "@5 $.z"},
+	    {JSON "  - {path: $, nullify: true}\n", "{\"z\":null}", FAILS "@0 $"},
+	    /* one after another that is right */
+	    {JSON "  - {path: $.s, mask: {}}\n  - {path: $.i, mask: {}}\n", "{\"s\":\"ab\",\"i\":12}", FAILS "@14 $.i"},
+	    /* members that come and go */
+	    {JSON "  - {path: $.s, mask: {}, to: $.t, keep_source: true}\n", "{\"s\":\"ab\"}", FAILS "@5 $.s"},
+	    {JSON "  - {path: $.s, mask: {}, to: $.t}\n", "{\"s\":\"ab\",\"t\":\"\"}", FAILS "@5 $.s"},
+	    {JSON "  - {path: $.s, mask: {}, to: $.t, keep_source: true}\n  - {path: $.s, replace: {with: x}}\n",
+	     "{\"s\":\"ab\",\"t\":\"\"}", "{\"s\":\"x\",\"t\":\"**\"}"},
+	    {JSON "  - {path: $.s, mask: {}, to: $.t, keep_source: true}\n", "{\"s\":\"ab\",\"t\":0}", FAILS "@14 $.s"},
+	    {ON_TOP "unmatched: remove\nfields:\n  - {path: $.s, mask: {}}\n", "{\"s\":\"ab\"}", "{\"s\":\"**\"}"},
+	    {ON_TOP "unmatched: remove\nfields:\n  - {path: $.s, mask: {}}\n", "{\"s\":\"ab\",\"i\":1}", FAILS "@10"},
+	    /* what a text holds is nothing that a schema knows of */
+	    {JSON "  - {path: [$.s, $.i], remove: true}\n", "{\"s\":\"{\\\"i\\\":1}\"}", "{\"s\":\"{}\"}"},
+	    {JSON "  - {path: [$.s, $.i], mask: {}, to: [$.s, $.j]}\n", "{\"s\":\"{\\\"i\\\":1}\"}",
+	     "{\"s\":\"{\\\"j\\\":\\\"*\\\"}\"}"},
+	    {JSON "  - {path: [$.s, $.i], remove: true}\n  - {path: $.i, remove: true}\n",
+	     "{\"s\":\"{\\\"i\\\":1}\",\"i\":1}", FAILS "@21 $.i"},
+	    /* one of the outputs would change a type */
+	    {JSON "  - {path: $.s, mask: {}}\noutputs:\n  - {name: one, topic: one, clear: [$.i]}\n"
+		  "  - {name: two, topic: two, fields: [{path: $.i, replace: {with: 0}}]}\n",
+	     "{\"s\":\"ab\",\"i\":1}", "{\"s\":\"**\",\"i\":1} | {\"s\":\"**\",\"i\":0}"},
+	    {JSON "  - {path: $.s, mask: {}}\noutputs:\n  - {name: one, topic: one, clear: [$.i]}\n"
+		  "  - {name: two, topic: two, fields: [{path: $.i, remove: true}]}\n",
+	     "{\"s\":\"ab\",\"i\":1}", FAILS "@14 two/$.i"},
+	    /* what rules read is the JSON alone */
+	    {JSON "  - {path: $.s, mask: {}, when: \"$.i == 1\"}\n", "{\"s\":\"ab\",\"i\":1}",
+	     "{\"s\":\"**\",\"i\":1}"},
+	    {JSON "  - {path: $.q, mask: {}, required: true}\n", "{\"s\":\"ab\"}", "missing_field $.q"},
+	    /* positions count from the value's first byte */
+	    {JSON "  - {path: $.s, mask: {}}\n", "{\"s\":\"ab\",}", "invalid_json@10"},
+	    {JSON "  - {path: $.s, mask: {}}\n", "{\"s\":\"ab\"} x", "invalid_json@11"},
+	    {JSON "  - {path: $.s, mask: {}}\n", "trouble", "invalid_json@2"},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		check_json(&rows[i], false);
+}
+
+/* Of events: every row, and what stands around them. */
+static void test_events_keep_types(void **state)
+{
+	(void)state;
+#define EVENT      ON_TOP "envelope: debezium\n"
+#define BOTH(a, b) "{\"before\":{\"id\":1,\"a\":" a "},\"after\":{\"id\":1,\"a\":" b "},\"op\":\"u\"}"
+	static const struct json_row rows[] = {
+	    {EVENT "fields:\n  - {path: $.a, mask: {}}\n", BOTH("\"x\"", "\"yy\""), BOTH("\"*\"", "\"**\"")},
+	    {EVENT "fields:\n  - {path: $.a, mask: {}}\n", BOTH("null", "\"yy\""), BOTH("null", "\"**\"")},
+	    {EVENT "fields:\n  - {path: $.a, mask: {}}\n", BOTH("\"x\"", "7"), FAILS "@47 $.a"},
+	    {EVENT "unmatched: remove\nfields:\n  - {path: $.a, mask: {}}\n", BOTH("\"x\"", "\"yy\""), FAILS "@53"},
+	    {EVENT "fields:\n  - {path: $.a, mask: {}}\n", "[]", "unsupported_envelope@0"},
+	    {EVENT "fields:\n  - {path: $.a, mask: {}}\n", "{\"schema\":null,\"payload\":" BOTH("\"x\"", "null") "}",
+	     "{\"schema\":null,\"payload\":" BOTH("\"*\"", "null") "}"},
+	    /* with a schema of its own that says types */
+	    {EVENT "fields:\n  - {path: $.a, mask: {}}\n",
+	     "{\"schema\":{\"type\":\"struct\",\"fields\":[{\"field\":\"a\",\"type\":\"string\"}],\"optional\":false},"
+	     "\"payload\":{\"a\":\"x\"}}",
+	     FAILS "@0"},
+	    {ON_TOP "envelope: {kind: debezium, control: drop}\nfields:\n  - {path: $.a, mask: {}}\n", "{\"ts_ms\":1}",
+	     "control_record"},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		check_json(&rows[i], false);
+}
+
+static void test_keys_keep_types(void **state)
+{
+	(void)state;
+#define KEYS ON_TOP "format: {value: json, key: json}\nfields:\n"
+	static const struct json_row rows[] = {
+	    {KEYS "  - {path: \"key:$.a\", mask: {}}\n", "{\"a\":\"x\"}", "{\"a\":\"*\"}"},
+	    {KEYS "  - {path: \"key:$.a\", mask: {}}\n", "{\"a\":12}", FAILS "@5 key:$.a"},
+	    {KEYS "  - {path: \"key:$.a\", remove: true}\n", "{\"a\":\"x\"}", FAILS "@5 key:$.a"},
+	    {KEYS "  - {path: \"key:$.a\", mask: {}}\n", "{\"a\":\"x\"", "invalid_json@8"},
+	    {EVENT "fields:\n  - {path: $.a, hash: {key: k}, on_key: any}\n", "{\"a\":12}", FAILS "@5 $.a"},
+	    {EVENT "fields:\n  - {path: $.a, hash: {key: k}}\n", "[1]", "key_column@0"},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		check_json(&rows[i], true);
+}
+
+static void test_key_headers_keep_types(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *in, *out;
+		size_t front;
+	} rows[] = {
+	    {"{\"a\":\"x\"}", "{\"a\":\"*\"}", FRAME_BYTES},
+	    {"{\"a\":1}", FAILS, FRAME_BYTES},
+	    {"{\"a\":1}", "{\"a\":\"*\"}", 0},
+	    /* what cannot be read goes */
+	    {"{\"a\"", NULL, FRAME_BYTES},
 	};
 	struct rig r;
 
-	rig_of(&r, "name: t\ntopics: [in]\nfields:\n  - {path: $.a, mask: {}}\n");
+	rig_of(&r, EVENT "fields:\n  - {path: $.a, mask: {}, on_key: any}\n");
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		uint8_t bytes[64] = FRAME;
+		size_t n = strlen(rows[i].in);
+		memcpy(bytes + rows[i].front, rows[i].in, n);
+		struct kveil_header h = {KVEIL_SPAN("__debezium.newkey"), kveil_span_of(bytes, rows[i].front + n)};
+		struct kveil_record record = {.key = KVEIL_SPAN("{\"a\":\"x\"}"), .headers = &h, .header_count = 1};
+		struct kveil_result result;
+		kveil_engine_run(r.engine, &record, &result);
+		if (result.verdict != KVEIL_PRODUCE) {
+			assert_string_equal(kveil_status_code(result.error.status), rows[i].out);
+			continue;
+		}
+		const struct kveil_record *out = &result.outputs[0].record;
+		assert_int_equal(out->header_count, rows[i].out != NULL);
+		if (!rows[i].out)
+			continue;
+		assert_memory_equal(out->headers[0].value.data, bytes, rows[i].front);
+		assert_int_equal(out->headers[0].value.len, rows[i].front + strlen(rows[i].out));
+		assert_memory_equal(out->headers[0].value.data + rows[i].front, rows[i].out, strlen(rows[i].out));
+	}
+	rig_clear(&r);
+}
+
+/* Bytes in front of what may be JSON, and headers. */
+static void test_json_frames(void **state)
+{
+	(void)state;
+	static const struct row rows[] = {
+	    {"00000000077b2261223a2262227d", {0}, "00000000077b2261223a222a227d", {0}},
+	    {"00ffffffff7b2261223a2262227d", {0}, "00ffffffff7b2261223a222a227d", {0}},
+	    {"00000000077b7d", {0}, "00000000077b7d", {0}},
+	    {"00000000075b5d", {0}, "00000000075b5d", {0}},
+	    {"0000000007226122", {0}, "0000000007226122", {0}},
+	    {"00000000072d31", {0}, "00000000072d31", {0}},
+	    {"00000000076e756c6c", {0}, "00000000076e756c6c", {0}},
+	    {"7b7d", {0}, "7b7d", {0}},
+	    /* neither one nor the other */
+	    {"0000000007046162", {0}, "invalid_json@0", {0}},
+	    {"00000000", {0}, "invalid_json@0", {0}},
+	    {"0000000007", {0}, "invalid_json@0", {0}},
+	    {"0000000007207b7d", {0}, "invalid_json@0", {0}},
+	    {"00000000070000000007"
+	     "7b7d",
+	     {0},
+	     "invalid_json@0",
+	     {0}},
+	    {"0100000007"
+	     "7b7d",
+	     {0},
+	     "invalid_json@0",
+	     {0}},
+	    {"00000000077b7d00", {0}, "invalid_json@7", {0}},
+	    {"00000000077b", {0}, "invalid_json@6", {0}},
+	    {"01" GUID "7b7d", {0}, "invalid_json@0", {0}},
+	    /* a number that would change, with and without a schema */
+	    {"7b2261223a317d", {0}, "7b2261223a222a227d", {0}},
+	    {"7b2261223a317d", {"0000000007"}, "unsupported_framing@5", {0}},
+	    {"7b2261223a317d", {"01" GUID}, "unsupported_framing@5", {0}},
+	    {"7b2261223a2262227d", {"01" GUID}, "7b2261223a222a227d", {"01" GUID}},
+	    /* the last header has the say; null is none, and what holds no id is none of a serializer's */
+	    {"7b2261223a317d", {"0000000007", "-"}, "7b2261223a222a227d", {"0000000007", "-"}},
+	    {"7b2261223a317d", {"-", "0000000007"}, "unsupported_framing@5", {0}},
+	    {"7b2261223a317d", {"00000007"}, "7b2261223a222a227d", {"00000007"}},
+	    {"7b2261223a317d", {"0000000007ff"}, "7b2261223a222a227d", {"0000000007ff"}},
+	    {"7b2261223a317d", {""}, "7b2261223a222a227d", {""}},
+	    {"00000000077b2261223a317d", {"-"}, "unsupported_framing@10", {0}},
+	    /* it says that no frame stands in front */
+	    {"00000000077b7d", {"0000000008"}, "invalid_json@0", {0}},
+	};
+	struct rig r;
+
+	rig_of(&r, JSON "  - {path: $.a, mask: {}}\n");
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
 		check(&r, &rows[i]);
 	rig_clear(&r);
+}
+
+/* What holds for a key holds for nothing else. */
+static void test_the_next_record_is_free(void **state)
+{
+	(void)state;
+	struct kveil_record record = {.key = kveil_span_of(FRAME "{\"a\":\"x\"}", FRAME_BYTES + 9),
+				      .value = KVEIL_SPAN("{\"a\":1}")};
+	struct kveil_result result;
+	struct rig r;
+
+	rig_of(&r, ON_TOP "format: {value: jsonl, key: json}\nfields:\n  - {path: $.a, mask: {}}\n"
+			  "  - {path: \"key:$.a\", mask: {}}\n");
+	for (int i = 0; i < 2; i++) {
+		kveil_engine_run(r.engine, &record, &result);
+		assert_int_equal(result.verdict, KVEIL_PRODUCE);
+		assert_true(kveil_span_eq(result.outputs[0].record.value, KVEIL_SPAN("{\"a\":\"*\"}")));
+	}
+	rig_clear(&r);
+}
+
+static void test_what_a_type_error_says(void **state)
+{
+	(void)state;
+	static const struct json_row rows[] = {
+	    {"mask: {}", "{\"a\":12}", "an integer would become a string, and the record names a JSON Schema"},
+	    {"remove: true", "{\"a\":1.5}", "a number would be removed, and the record names a JSON Schema"},
+	    {"nullify: true", "{\"a\":true}", "a boolean would become null, and the record names a JSON Schema"},
+	    {"replace: {with: 1.5}", "{\"a\":7}",
+	     "an integer would become a number, and the record names a JSON Schema"},
+	    {"mask: {}, to: $.b, keep_source: true", "{\"a\":\"x\"}",
+	     "a member would be added, and the record names a JSON Schema"},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		uint8_t bytes[64] = FRAME;
+		char rules[256];
+		struct kveil_record record;
+		struct kveil_result result;
+		struct rig r;
+		memcpy(bytes + FRAME_BYTES, rows[i].value, strlen(rows[i].value));
+		record = (struct kveil_record){.value = kveil_span_of(bytes, FRAME_BYTES + strlen(rows[i].value))};
+		snprintf(rules, sizeof rules, JSON "  - {path: $.a, %s}\n", rows[i].rules);
+		rig_of(&r, rules);
+		kveil_engine_run(r.engine, &record, &result);
+		assert_int_equal(result.verdict, KVEIL_DEAD_LETTER);
+		assert_string_equal(result.error.message, rows[i].out);
+		assert_true(result.error.hint[0]);
+		rig_clear(&r);
+	}
 }
 
 int main(void)
@@ -335,7 +690,13 @@ int main(void)
 	    cmocka_unit_test(test_frames),
 	    cmocka_unit_test(test_keys),
 	    cmocka_unit_test(test_many),
-	    cmocka_unit_test(test_json_behind_an_id),
+	    cmocka_unit_test(test_json_frames),
+	    cmocka_unit_test(test_types_stay),
+	    cmocka_unit_test(test_events_keep_types),
+	    cmocka_unit_test(test_keys_keep_types),
+	    cmocka_unit_test(test_key_headers_keep_types),
+	    cmocka_unit_test(test_the_next_record_is_free),
+	    cmocka_unit_test(test_what_a_type_error_says),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
