@@ -252,10 +252,10 @@ class Registry(Server):
         return error(404, 404, "HTTP 404 Not Found")
 
     def post(self, subject, registers, body):
-        text = body["schema"]
+        text, kind = body["schema"], body.get("schemaType", "AVRO")
         if registers and (self.refuse or subject in self.refused):
             return error(409, 409, self.refuse or self.refused[subject])
-        known = self._register(subject, text) if registers else self.ids.get(("AVRO", text))
+        known = self._register(subject, text, kind) if registers else self.ids.get((kind, text))
         if known is None or known not in self.subjects.get(subject, []):
             return NO_SCHEMA
         version = self.subjects[subject].index(known) + 1

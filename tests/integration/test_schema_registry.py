@@ -16,7 +16,7 @@ import pytest
 from broker import JARS, free_port
 from conftest import KVEIL
 from custodian import certificate
-from registry import CONVERTER, ROOT, Apicurio, Stub, error, slowly
+from registry import CONVERTER, ROOT, Apicurio, Registry, Stub, error, slowly
 
 pytestmark = pytest.mark.long(85)
 
@@ -484,6 +484,105 @@ def test_confluents_serializers(make_kveil, kafka, apicurio):
                           "note": value["note"] and "-"}
     assert f"{k.secure}-value" in apicurio.call("GET", "/subjects") and kafka.end_offsets(k.dead) == {0: 0}
     assert k.stop() == 0
+
+
+PERSON = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Person", "type": "object", "required": ["phone", "born"],
+          "additionalProperties": False, "properties": {
+              "phone": {"type": "string", "maxLength": 11}, "mail": {"type": "string"}, "born": {"type": "integer"},
+              "pin": {"type": ["string", "integer"]}, "vip": {"type": "boolean"}, "none": {"type": "null"},
+              "cards": {"type": "array", "items": {"type": "object", "required": ["number"], "properties": {"number": {"type": "string"}}}}}}
+PERSON_RULES = """\
+  - {path: "$.phone", mask: {}}
+  - {path: "$.mail", encrypt: {key: pii}}
+  - {path: "$['born','pin']", replace: {with: 0}, when: "@ > 0"}
+  - {path: "$.cards[*].number", hash: {key: pepper}}
+"""
+
+
+def person(i):
+    return {"phone": f"138{i:08d}", "mail": f"CANARY{i}", "born": 1970 + i, "vip": i % 2 == 0, "none": None,
+            "cards": [{"number": f"CANARY{n}"} for n in range(i % 3)]}
+
+
+def check_person(given, got):
+    assert got["phone"] == "*" * 11 and len(got["mail"]) > 20 and got["born"] == 0
+    assert [len(c["number"]) > 20 for c in got["cards"]] == [True] * len(given["cards"])
+    assert {n: got[n] for n in ("vip", "none")} == {n: given[n] for n in ("vip", "none")}
+
+
+def make_people(make_kveil, kafka, rules=PERSON_RULES):
+    k = make_kveil()
+    k.config(kafka.bootstrap)
+    k.rules(rules)
+    return k.init()
+
+
+@pytest.mark.timeout(900)  # a server of Java starts within it
+def test_confluents_serializer_of_json_schema(make_kveil, kafka, apicurio):
+    """What it writes comes out with the same id, and is still what the schema says; else it is a dead letter, which can be
+    replayed under better rules."""
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+    from confluent_kafka.schema_registry.json_schema import JSONDeserializer, JSONSerializer
+    from confluent_kafka.serialization import MessageField, SerializationContext
+    k = make_people(make_kveil, kafka)
+    client = SchemaRegistryClient({"url": apicurio.url})
+    write, context = JSONSerializer(json.dumps(PERSON), client), SerializationContext(k.topic, MessageField.VALUE)
+    people = [person(i) for i in range(20)]
+    sent = [write(p, context) for p in people]
+    kafka.produce(k.topic, sent)
+    k.start()
+    read = JSONDeserializer(None, schema_registry_client=client)
+    for given, before, m in zip(people, sent, kafka.consume(k.secure, len(people))):
+        assert m.value()[:5] == before[:5] and before[0] == 0 and b"CANARY" not in m.value()
+        check_person(given, read(m.value(), SerializationContext(k.secure, MessageField.VALUE)))
+    assert kafka.end_offsets(k.dead) == {0: 0} and f"{k.secure}-value" not in apicurio.call("GET", "/subjects")
+    # A text that would become a number, though the schema would take it.
+    late = {**person(21), "pin": "4711"}
+    kafka.produce(k.topic, [write(late, context)])
+    dead, = kafka.consume(k.dead, 1, settle=0.5)
+    assert dict(dead.headers())["kveil.error.code"] == b"unsupported_framing"
+    assert b"CANARY" not in dead.value() and kafka.end_offsets(k.secure) == {0: 20}
+    k.rules(PERSON_RULES.replace("'born','pin'", "'born'") + '  - {path: "$.pin", mask: {}}\n')
+    k.run("replay", "-c", "kveil.yaml", check=0)
+    m = kafka.consume(k.secure, 21)[20]
+    got = read(m.value(), SerializationContext(k.secure, MessageField.VALUE))
+    check_person(late, got)
+    assert got["pin"] == "****" and b"CANARY" not in m.value()
+    assert k.stop() == 0
+
+
+def test_confluents_serializer_of_json_schema_in_headers(make_kveil, kafka):
+    from confluent_kafka.schema_registry import SchemaRegistryClient, dual_schema_id_deserializer, header_schema_id_serializer
+    from confluent_kafka.schema_registry.json_schema import JSONDeserializer, JSONSerializer
+    from confluent_kafka.serialization import MessageField, SerializationContext
+    registry = Registry().start()
+    k = make_people(make_kveil, kafka, PERSON_RULES + '  - {path: "key:$.id", hash: {key: pepper}}\n')
+    rules = k.dir / "rules" / f"{k.name}.yaml"
+    rules.write_text(rules.read_text().replace("format: json", "format: {value: json, key: json}"))
+    try:
+        client = SchemaRegistryClient({"url": registry.url})
+        conf = {"schema.id.serializer": header_schema_id_serializer}
+        key_schema = {"title": "Key", "type": "object", "properties": {"id": {"type": ["string", "integer"]}}}
+        write, write_key = (JSONSerializer(json.dumps(s), client, conf=conf) for s in (PERSON, key_schema))
+        people = [person(i) for i in range(5)]
+        for i, p in enumerate([*people, person(6)]):
+            headers = []
+            key = write_key({"id": f"CANARY{i}" if i < 5 else 5}, SerializationContext(k.topic, MessageField.KEY, headers))
+            value = write(p, SerializationContext(k.topic, MessageField.VALUE, headers))
+            assert value[:1] == key[:1] == b"{" and {n for n, _ in headers} == {"__key_schema_id", "__value_schema_id"}
+            kafka.produce(k.topic, [{"value": value, "key": key, "headers": headers}])
+        k.start()
+        conf = {"schema.id.deserializer": dual_schema_id_deserializer}
+        read = JSONDeserializer(None, schema_registry_client=client, conf=conf)
+        for p, m in zip(people, kafka.consume(k.secure, len(people), settle=0.5), strict=True):
+            assert b"CANARY" not in m.value() + m.key()
+            check_person(p, read(m.value(), SerializationContext(k.secure, MessageField.VALUE, m.headers())))
+            assert len(read(m.key(), SerializationContext(k.secure, MessageField.KEY, m.headers()))["id"]) > 20
+        dead, = kafka.consume(k.dead, 1)
+        assert dict(dead.headers())["kveil.error.code"] == b"unsupported_framing"
+        assert k.stop() == 0
+    finally:
+        registry.stop()
 
 
 @pytest.mark.timeout(900)  # two servers of Java start within it
