@@ -371,6 +371,22 @@ def test_records_in_avro(tmp_path):
         assert r.returncode in (1, 2) and "the rules take keys in text" in r.stderr and "key: avro" in r.stderr, r
 
 
+def test_json_that_names_a_json_schema(rules, tmp_path):
+    path, frame = rules("  - {path: $.a, mask: {}}\n"), "\0\0\0\1\7"
+    r = apply(path, f'{frame}{{"a":"xy"}}\n{frame}{{"a":1}}\n{{"a":1}}\n')
+    assert r.stdout == f'{frame}{{"a":"**"}}\n{{"a":"*"}}\n' and r.returncode == 1
+    assert "-:2: byte 10: unsupported_framing: an integer would become a string" in problems(r)[0]
+    r = apply(path, json.dumps({"payload": frame + '{"a":"xy"}'}), "-J")
+    assert json.loads(r.stdout) == {"payload": frame + '{"a":"**"}'}
+    (tmp_path / "r.examples.yaml").write_text("""\
+- {name: stays, in: {a: x}, out: {a: "*"}, headers: {__value_schema_id: "\\x010123456789abcdef"}}
+- {name: changes, in: {a: 1}, error: unsupported_framing, headers: {__value_schema_id: "\\x010123456789abcdef"}}
+- {name: may change, in: {a: 1}, out: {a: "*"}}
+""")
+    r = kveil("test", "-r", path)
+    assert r.returncode == 0 and "3 passed" in r.stdout, r.stdout + r.stderr
+
+
 # --- check ---
 
 def test_what_is_shipped_passes():
