@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """objects.py ARCHIVE…: what the compiled files need of each other and of the system.
 
-- The engine and all below it do no I/O, take no lock and read no clock.
+- The engine and all below it do no I/O, take no lock and read no clock. Nor does what seals and opens
+  values with a key (HOT): of the project it calls a few functions, none of which reaches the keystore.
 - No circle of files: where one file needs another, that one does not lead back. CIRCLES are those that are left, each with
   its reason; a new one, or a file more in one of them, fails, and so does one that is gone but still listed.
 """
@@ -11,7 +12,9 @@ import re
 import subprocess
 import sys
 
-PURE = re.compile(r"(engine|transform|format|path|rules)_")
+HOT = "keys_keyring_values"
+HOT_CALLS = {"kveil_crypto_random", "kveil_error_hint", "kveil_fail", "kveil_secret_wipe", "kveil_status_text"}
+PURE = re.compile(rf"(engine|transform|format|path|rules)_|{HOT}$")
 # Rule files are read by rules/, a file at a time and before any record.
 MAY_READ_FILES = re.compile(r"rules_(load|set)\.")
 IMPURE = re.compile(r"^(__)?(f?open(at)?(64)?|f(read|write|gets|puts|flush|close|printf)|read|p?write|pread|writev|close|mmap|ioctl|socket|connect|accept|bind|listen|"
@@ -50,6 +53,16 @@ def impure(files):
             bad = sorted(s for s in needs if IMPURE.match(s))
             if bad and not MAY_READ_FILES.match(name + "."):
                 yield f"{name}.c: {', '.join(bad)}: the engine and what is below it do no I/O, take no lock, read no clock"
+
+
+def hot(files):
+    """Must be there, and open values."""
+    defined, needs = files.get(HOT, (set(), set()))
+    if "kveil_key_open" not in defined:
+        yield f"{HOT}.c does not define kveil_key_open"
+    others = sorted(s for s in needs if s.startswith("kveil") and s not in HOT_CALLS)
+    if others:
+        yield f"{HOT}.c: {', '.join(others)}: what is done to each value asks no keystore, which would take its lock"
 
 
 def circles(files):
@@ -94,13 +107,16 @@ def self_test():
     bad = {"engine_x": ({"kveil_x"}, {"kveil_y", "pthread_mutex_lock"}), "engine_y": ({"kveil_y"}, {"kveil_x"})}
     if len(list(impure(bad))) != 1 or not any("circle of 2" in c for c in round_trips(bad)):
         yield "objects.py itself catches nothing"
+    slow = {HOT: ({"kveil_key_open"}, {"kveil_keystore_seek", "pthread_mutex_lock"})}
+    if len(list(hot(slow))) != 1 or len(list(impure(slow))) != 1 or not list(hot({})):
+        yield "objects.py catches no lock in the hot path"
 
 
 def main():
     files = {}
     for archive in sys.argv[1:]:
         files.update(symbols(archive))
-    complaints = [*self_test(), *impure(files), *round_trips(files)]
+    complaints = [*self_test(), *impure(files), *hot(files), *round_trips(files)]
     if len(files) < 150:
         complaints.append(f"only {len(files)} files")
     print(*complaints, sep="\n")

@@ -81,6 +81,11 @@ enum kveil_status kveil_keyring_key(struct kveil_keyring *ring, struct kveil_spa
 enum kveil_status kveil_keyring_named(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
 				      struct kveil_key **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 
+/* After KEY_PENDING from kveil_key_open, outside of the hot path: looks into the keystore, never into the registry.
+ * true: the same call will know more, so run the record again. What was found out holds until the next tick. */
+bool kveil_keyring_look(struct kveil_keyring *ring);
+bool kveil_key_look(struct kveil_key *key); /* of its ring */
+
 /* Whose records come next: new names are made in turns between the partitions that ask. topic is borrowed until the
  * next call of this. */
 void kveil_keyring_serve(struct kveil_keyring *ring, const char *topic, int32_t partition);
@@ -95,8 +100,9 @@ size_t kveil_key_sealed_max(const struct kveil_key *key, size_t n);
 enum kveil_status kveil_key_seal(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain, uint8_t *out,
 				 size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* out has room for sealed.len. Nothing of the plaintext is left in out on failure. BAD_CIPHERTEXT, UNKNOWN_KEY
- * (the message names the id), KEY_DESTROYED, AUTHENTICATION. An id that is not here is KEY_PENDING: it was asked for,
- * and after the keystore's next refresh (kveil_keystore_make_asked, or the keeper's turn) the same call knows. */
+ * (the message names the id), KEY_DESTROYED, AUTHENTICATION. An id that is not bound here is KEY_PENDING: after
+ * kveil_keyring_look, or the next tick, the same call knows, or it is KEY_PENDING again: the registry is asked, and the
+ * keystore's next refresh (kveil_keystore_make_asked, or the keeper's turn) tells. */
 enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, struct kveil_span sealed, uint8_t *out,
 				 size_t *ret_len, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Length of the keyed hash. */

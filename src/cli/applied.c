@@ -99,7 +99,9 @@ void kveil_apply_ask(struct kveil_apply_session *s, const struct kveil_record *r
 	struct kveil_result ignored;
 
 	kveil_engine_set_trace(s->engine, NULL, NULL);
-	kveil_engine_run(s->engine, record, &ignored);
+	do
+		kveil_engine_run(s->engine, record, &ignored);
+	while (kveil_engine_look_again(s->engine, &ignored));
 }
 
 void kveil_apply_run(struct kveil_apply_session *s, const struct kveil_record *record, struct kveil_result *ret)
@@ -112,7 +114,9 @@ void kveil_apply_run(struct kveil_apply_session *s, const struct kveil_record *r
 		if (waited || s->records % TICK_RECORDS == 0)
 			status = kveil_keyring_tick(s->ring, kveil_clock_wall_ms(), &err);
 		if (status == KVEIL_OK)
-			run_once(s, record, ret);
+			do
+				run_once(s, record, ret);
+			while (kveil_engine_look_again(s->engine, ret));
 		else
 			*ret = (struct kveil_result){.verdict = KVEIL_RETRY, .error = err};
 		if (ret->verdict != KVEIL_RETRY || waited >= WAIT_MS)

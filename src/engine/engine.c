@@ -453,6 +453,12 @@ void kveil_engine_forget(struct kveil_engine *e)
 	kveil_engine_wipe(e);
 }
 
+bool kveil_engine_look_again(struct kveil_engine *e, const struct kveil_result *result)
+{
+	return result->verdict == KVEIL_RETRY && result->error.status == KVEIL_E_KEY_PENDING &&
+	       kveil_keyring_look(e->keys);
+}
+
 void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record, struct kveil_result *ret)
 {
 	begin_record(e, record);

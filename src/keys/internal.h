@@ -11,7 +11,7 @@
  *
  * Each file needs only those below it (tests/objects.py holds that):
  *
- *   keyring.c, keyring_named.c   a thread's keys (lease.c: its lease, and the versions that it bound)
+ *   keyring.c, keyring_named.c   a thread's keys (lease.c: its lease; keyring_values.c: what they do to a value)
  *   resolve.c, rotate.c, operate.c  a key by its name; an operator's word
  *   tend.c                       what falls due
  *   states.c, named_keys_make.c     from one state of a version to the next; keys that records name, made

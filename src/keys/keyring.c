@@ -2,15 +2,10 @@
 /* One thread's keys: a lease, a counter, and a cipher for every version of every key that was asked for. */
 #include "keys/keyring.h"
 
-#include "base/bytes.h"
 #include "base/clock.h"
 #include "crypto/crypto.h"
 
 #include <stdlib.h>
-
-enum {
-	NONCE_BYTES = 12, /* lease | counter */
-};
 
 enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyring **ret, struct kveil_error *err)
 {
@@ -167,33 +162,6 @@ static enum kveil_status ring_sync(struct kveil_keyring *ring, int64_t now_ms, s
 	return KVEIL_OK;
 }
 
-/* Is it for this that nothing seals? */
-static bool is_withheld(const struct kveil_key *key)
-{
-	bool ret = false;
-
-	for (size_t i = 0; i < key->count; i++)
-		ret |= key->versions[i].withheld && !key->versions[i].destroyed;
-	return ret && !key->active;
-}
-
-static enum kveil_status no_active(const struct kveil_key *key, struct kveil_error *err)
-{
-	if (is_withheld(key)) {
-		kveil_fail(err, KVEIL_E_KEY_DISABLED, "key '%s' is disabled, or due to be destroyed", key->label);
-		kveil_error_hint(err, "`kveil keys list` shows which; `kveil keys enable %s` or `kveil keys cancel %s`",
-				 key->label, key->label);
-		return KVEIL_E_KEY_DISABLED;
-	}
-	if (key->pinned)
-		return kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "version %u of key '%s' does not seal", key->pinned,
-				  key->label);
-	kveil_fail(err, KVEIL_E_NO_ACTIVE_KEY, "key '%s' has no version that may seal now", key->label);
-	if (key->name && key->name->config && key->name->config->algorithm->kind != KVEIL_ALG_AEAD)
-		kveil_error_hint(err, "`kveil keys rotate %s` makes one", key->label);
-	return KVEIL_E_NO_ACTIVE_KEY;
-}
-
 enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wall_ms, struct kveil_error *err)
 {
 	struct kveil_keystore *ks = ring->ks;
@@ -201,6 +169,9 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 
 	ring->now_ms = now_wall_ms;
 	ring->refuses = true;
+	/* What is known of an id holds until here. */
+	if (!kveil_keyring_look(ring) && ring->missing.answer.status)
+		ring->missing = (struct kveil_missing){0};
 	if (ring->named)
 		kveil_keyring_named_tick(ring);
 	if (atomic_load_explicit(&ks->generation, memory_order_acquire) != ring->generation ||
@@ -221,7 +192,7 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 		if (status)
 			return status;
 	}
-	return ring->inactive ? no_active(ring->inactive, err) : KVEIL_OK;
+	return ring->inactive ? kveil_key_no_active(ring->inactive, err) : KVEIL_OK;
 }
 
 bool kveil_keyring_refuses(const struct kveil_keyring *ring)
@@ -288,7 +259,7 @@ static enum kveil_status check_active(struct kveil_keyring *ring, const struct k
 {
 	if (!lacks_active(key))
 		return KVEIL_OK;
-	if (key->pinned && !is_withheld(key)) {
+	if (key->pinned && !kveil_key_is_withheld(key)) {
 		kveil_fail(err, KVEIL_E_CONFIG, "'%s' protects nothing any more: that version only opens", key->asked);
 		kveil_error_hint(err,
 				 "name '%s' without a version, or a version that `kveil keys list` shows as active",
@@ -296,7 +267,7 @@ static enum kveil_status check_active(struct kveil_keyring *ring, const struct k
 		return KVEIL_E_CONFIG;
 	}
 	ring->inactive = key;
-	return no_active(key, err);
+	return kveil_key_no_active(key, err);
 }
 
 static bool counts_nonces(const struct kveil_key *key)
@@ -363,62 +334,8 @@ struct kveil_span kveil_key_join(const struct kveil_key *key)
 	return c && c->join ? kveil_span_str(c->join) : KVEIL_SPAN_NULL;
 }
 
-size_t kveil_key_sealed_max(const struct kveil_key *key, size_t n)
+static enum kveil_status say_unknown(struct kveil_key *key, uint32_t id, struct kveil_error *err)
 {
-	return n + key->overhead;
-}
-
-enum kveil_status kveil_key_seal(struct kveil_key *key, struct kveil_span ad, struct kveil_span plain, uint8_t *out,
-				 size_t *ret_len, struct kveil_error *err)
-{
-	struct kveil_keyring *ring = key->ring;
-	const struct kveil_bound *v = key->active;
-
-	if (__builtin_expect(!v || !v->cipher || !v->alg->seal, 0))
-		return no_active(key, err);
-	if (__builtin_expect(ad.len == 0, 0))
-		return kveil_fail(err, KVEIL_E_INTERNAL, "nothing is sealed without associated data");
-	const struct kveil_algorithm *alg = v->alg;
-	uint8_t *at = out + KVEIL_PREFIX_BYTES, *nonce = NULL;
-	memcpy(out, v->prefix, KVEIL_PREFIX_BYTES);
-	if (alg->nonce_bytes) {
-		nonce = at;
-		at += alg->nonce_bytes;
-		if (alg->nonce_is_random) {
-			enum kveil_status status = kveil_crypto_random(nonce, alg->nonce_bytes, err);
-			if (status)
-				return status;
-		} else {
-			if (__builtin_expect(ring->uses_left == 0 || alg->nonce_bytes != NONCE_BYTES, 0))
-				return kveil_fail(err, KVEIL_E_NO_LEASE, "no nonce lease: key '%s' seals nothing",
-						  key->label);
-			ring->uses_left--;
-			uint32_t lease = __builtin_bswap32(ring->lease);
-			uint64_t counter = __builtin_bswap64(ring->counter++);
-			memcpy(nonce, &lease, sizeof lease);
-			memcpy(nonce + sizeof lease, &counter, sizeof counter);
-		}
-	}
-	size_t n;
-	enum kveil_status status = alg->seal(v->cipher, nonce, ad, plain, at, &n, err);
-	if (__builtin_expect(status != KVEIL_OK, 0))
-		return status;
-	*ret_len = (size_t)(at - out) + n;
-	return KVEIL_OK;
-}
-
-/* A version that is not here may have been published since the last tick. */
-static enum kveil_status seek(struct kveil_key *key, uint32_t id, struct kveil_bound **ret, struct kveil_error *err)
-{
-	enum kveil_status status = key->pinned ? KVEIL_E_UNKNOWN_KEY : kveil_keystore_seek(key->ring->ks, id, err);
-
-	if (!status)
-		status = key->name ? key_sync(key, kveil_clock_wall_ms(), err) : kveil_keyring_named_sync(key, err);
-	if (status && status != KVEIL_E_UNKNOWN_KEY)
-		return status;
-	*ret = kveil_bound_find(key, id);
-	if (*ret)
-		return KVEIL_OK;
 	kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u under the name '%s'", id,
 		   key->asked ? key->asked : key->label);
 	pthread_mutex_lock(&key->ring->ks->lock);
@@ -429,69 +346,36 @@ static enum kveil_status seek(struct kveil_key *key, uint32_t id, struct kveil_b
 	return KVEIL_E_UNKNOWN_KEY;
 }
 
-enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, struct kveil_span sealed, uint8_t *out,
-				 size_t *ret_len, struct kveil_error *err)
+/* A version that is not here may have been published since the last tick. OK: it is here now. */
+static enum kveil_status look_for(struct kveil_key *key, uint32_t id, struct kveil_error *err)
 {
-	if (sealed.len < KVEIL_PREFIX_BYTES || sealed.data[0] != 1)
-		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is not a kveil ciphertext: %s",
-				  sealed.len < KVEIL_PREFIX_BYTES ? "too short" : "the first byte is not 1");
-	uint32_t id = kveil_be32(sealed.data + 1);
-	struct kveil_bound *v = key->last_opened;
-	if (!v || v->id != id) {
-		v = kveil_bound_find(key, id);
-		if (!v) {
-			enum kveil_status status = seek(key, id, &v, err);
-			if (status)
-				return status;
-		}
-		key->last_opened = v;
-	}
-	if (!v->cipher && !v->destroyed && !key->name) {
-		enum kveil_status status = kveil_keyring_named_cipher(key, v, err);
-		if (status)
-			return status;
-	}
-	if (!v->cipher && v->withheld && !v->destroyed)
-		return kveil_fail(err, KVEIL_E_KEY_DISABLED, "key '%s' with id %u is disabled, or due to be destroyed",
-				  key->label, id);
-	if (!v->cipher && !v->destroyed)
-		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "key '%s' with id %u was wrapped for others to open",
-				  key->asked ? key->asked : key->label, id);
-	if (!v->cipher)
-		return kveil_fail(err, KVEIL_E_KEY_DESTROYED, "key '%s' with id %u was destroyed", key->label, id);
-	const struct kveil_algorithm *alg = v->alg;
-	if (!alg->open)
-		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "key id %u is not one that opens ciphertext", id);
-	if (sealed.len < KVEIL_PREFIX_BYTES + alg->nonce_bytes)
-		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is not a kveil ciphertext: too short");
-	const uint8_t *nonce = sealed.data + KVEIL_PREFIX_BYTES;
-	struct kveil_span in = {nonce + alg->nonce_bytes, sealed.len - KVEIL_PREFIX_BYTES - alg->nonce_bytes};
-	return alg->open(v->cipher, alg->nonce_bytes ? nonce : NULL, ad, in, out, ret_len, err);
+	enum kveil_status status = key->pinned ? KVEIL_E_UNKNOWN_KEY : kveil_keystore_seek(key->ring->ks, id, err);
+
+	if (!status)
+		status = key->name ? key_sync(key, kveil_clock_wall_ms(), err) : kveil_keyring_named_sync(key, err);
+	if (status && status != KVEIL_E_UNKNOWN_KEY)
+		return status;
+	return kveil_bound_find(key, id) ? KVEIL_OK : say_unknown(key, id, err);
 }
 
-size_t kveil_key_mac_bytes(const struct kveil_key *key)
+bool kveil_keyring_look(struct kveil_keyring *ring)
 {
-	return key->active ? key->active->alg->mac_bytes : 0;
+	struct kveil_missing *m = &ring->missing;
+
+	if (!m->key || m->answer.status)
+		return false;
+	struct kveil_error why = {0};
+	enum kveil_status status = look_for(m->key, m->id, &why);
+	if (status == KVEIL_E_KEY_PENDING)
+		return false;
+	m->answer = why;
+	m->answer.status = status;
+	if (!status)
+		m->key = NULL;
+	return true;
 }
 
-enum kveil_status kveil_key_mac(struct kveil_key *key, struct kveil_span in, uint8_t *out, struct kveil_error *err)
+bool kveil_key_look(struct kveil_key *key)
 {
-	const struct kveil_bound *v = key->active;
-
-	if (__builtin_expect(!v || !v->cipher || !v->alg->mac, 0))
-		return no_active(key, err);
-	return v->alg->mac(v->cipher, in, out, err);
-}
-
-enum kveil_status kveil_key_fpe(struct kveil_key *key, bool encrypt, struct kveil_span tweak,
-				struct kveil_fpe_numerals *numerals, struct kveil_error *err)
-{
-	const struct kveil_bound *v = key->active;
-
-	/* A pinned version that seals no more still takes back what it made. */
-	if (!v && !encrypt && key->pinned && key->count)
-		v = &key->versions[0];
-	if (!v || !v->cipher || !v->alg->fpe)
-		return no_active(key, err);
-	return v->alg->fpe(v->cipher, encrypt, tweak, numerals, err);
+	return kveil_keyring_look(key->ring);
 }

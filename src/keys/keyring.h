@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * keys/keyring.h: inside of a keyring, for its files: lease.c (lease, bound versions), keyring_named.c (keys named from
- * records, a bounded cache), keyring.c (counter, keys that the configuration names).
+ * records, a bounded cache), keyring.c (keys that the configuration names), keyring_values.c (counter, the hot path).
  */
 #ifndef KVEIL_KEYS_KEYRING_H
 #define KVEIL_KEYS_KEYRING_H
@@ -14,7 +14,9 @@ struct kveil_bound {
 	uint32_t id;
 	bool destroyed, withheld;
 	const struct kveil_algorithm *alg;
-	struct kveil_cipher *cipher; /* NULL: destroyed, or wrapped for somebody else */
+	enum kveil_status why; /* a named key's version that is not unwrapped */
+	uint8_t *key;          /* of a named key's version: what its cipher is made of when it opens; NULL = none */
+	struct kveil_cipher *cipher; /* NULL: not made yet, destroyed, or wrapped for somebody else */
 	uint8_t prefix[KVEIL_PREFIX_BYTES];
 };
 
@@ -33,6 +35,13 @@ struct kveil_key {
 	int64_t until_ms;                         /* active may change from then on (wall time) */
 };
 
+/* An id that kveil_key_open did not find, and what a look into the keystore made of it. */
+struct kveil_missing {
+	struct kveil_key *key; /* NULL: none */
+	uint32_t id;
+	struct kveil_error answer; /* status OK: not looked for yet, or the registry is asked */
+};
+
 struct kveil_keyring {
 	struct kveil_keystore *ks;
 	uint64_t generation;
@@ -44,6 +53,7 @@ struct kveil_keyring {
 	int32_t partition;
 	int64_t now_ms;                   /* of the last tick (wall time) */
 	const struct kveil_key *inactive; /* a key that has to protect and has nothing to do it with; NULL = none */
+	struct kveil_missing missing;
 	bool needs_lease, had_lease, asked_lease; /* asked: the keeper, for the next one */
 	bool refuses;                             /* the last tick: nothing may be protected */
 
@@ -59,7 +69,6 @@ enum kveil_status kveil_keyring_tend_lease(struct kveil_keyring *ring, int64_t n
 					   struct kveil_error *err) KVEIL_MUST_CHECK;
 /* A version without its cipher. */
 void kveil_bound_init(struct kveil_bound *b, uint32_t id, const struct kveil_algorithm *alg, bool destroyed);
-struct kveil_bound *kveil_bound_find(const struct kveil_key *key, uint32_t id);
 size_t kveil_bound_overhead(const struct kveil_algorithm *alg);
 
 /* --- keyring_named.c --- */
@@ -72,8 +81,13 @@ void kveil_keyring_named_tick(struct kveil_keyring *ring);
 void kveil_keyring_named_free(struct kveil_keyring *ring);
 /* Looks at the keystore again: a version may have come. */
 enum kveil_status kveil_keyring_named_sync(struct kveil_key *key, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The cipher of a version that has been in no need of one so far. */
-enum kveil_status kveil_keyring_named_cipher(struct kveil_key *key, struct kveil_bound *b,
-					     struct kveil_error *err) KVEIL_MUST_CHECK;
+
+/* --- keyring_values.c --- */
+
+struct kveil_bound *kveil_bound_find(const struct kveil_key *key, uint32_t id);
+/* Is it for this that nothing seals? */
+bool kveil_key_is_withheld(const struct kveil_key *key);
+/* Says why nothing protects. */
+enum kveil_status kveil_key_no_active(const struct kveil_key *key, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

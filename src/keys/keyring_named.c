@@ -15,6 +15,8 @@ enum {
 	WAYS = 4,
 	SETS = 128,
 	FEW = 2,              /* versions that a slot has room for */
+	FEW_KEYS = 4,         /* and the keys of so many */
+	KEY_ROOM = 64,        /* bytes */
 	LOOK_AGAIN_MS = 1000, /* for a named key that was not there */
 	ASK_AGAIN_MS = 5000,  /* for a version that is due */
 };
@@ -32,6 +34,8 @@ struct kveil_keyring_named_slot {
 	uint8_t name_len;
 	uint8_t digest[KVEIL_DIGEST_BYTES];
 	struct kveil_bound few[FEW];
+	uint8_t (*keys)[KEY_ROOM]; /* one a version of key; NULL: nothing is opened with it */
+	uint8_t few_keys[FEW_KEYS][KEY_ROOM];
 	char label[KVEIL_KEY_NAME_MAX + 1];
 	uint8_t name[KVEIL_KEY_NAME_MAX]; /* as the record has it */
 };
@@ -74,11 +78,22 @@ static void drop_spare(struct kveil_keyring_named_slot *s)
 	s->spare = NULL;
 }
 
+static void drop_keys(struct kveil_keyring_named_slot *s)
+{
+	for (size_t i = 0; s->keys && i < s->key.count; i++)
+		if (s->key.versions[i].key)
+			kveil_secret_wipe(s->keys[i], sizeof s->keys[i]);
+	if (s->keys != s->few_keys)
+		kveil_secret_free(s->keys);
+	s->keys = NULL;
+}
+
 /* keep: another key takes this one's place at once. */
 static void release(struct kveil_keyring_named_slot *s, bool keep)
 {
 	struct kveil_key *key = &s->key;
 
+	drop_keys(s);
 	for (size_t i = 0; i < key->count; i++) {
 		struct kveil_bound *v = &key->versions[i];
 		if (keep && v->cipher && !s->spare && v->alg->cipher_rekey)
@@ -294,6 +309,41 @@ static enum kveil_status take_active(struct kveil_keyring *ring, struct kveil_ke
 	}
 }
 
+/* Under the keystore's lock. */
+static enum kveil_status take_key(struct kveil_keyring *ring, struct kveil_named_key_version *v, struct kveil_bound *b,
+				  uint8_t room[KEY_ROOM])
+{
+	const uint8_t *key;
+
+	if (b->alg->key_bytes > KEY_ROOM)
+		return KVEIL_E_INTERNAL;
+	enum kveil_status status = kveil_named_keys_key(ring->ks, v, &key, NULL);
+	if (!status)
+		b->key = memcpy(room, key, b->alg->key_bytes);
+	return status;
+}
+
+/* What any of its versions opens with, so that opening takes no lock. One that a custodian holds up is looked at again
+ * each time. Under the keystore's lock. */
+static enum kveil_status take_keys(struct kveil_keyring *ring, struct kveil_keyring_named_slot *s, int64_t now_ms,
+				   struct kveil_error *err)
+{
+	s->keys = s->key.count <= FEW_KEYS ? s->few_keys : kveil_secret_alloc_schedule(s->key.count * sizeof *s->keys);
+	if (!s->keys)
+		return kveil_no_memory(err, "a key");
+	for (struct kveil_named_key_version *v = s->named->versions; v; v = v->next) {
+		struct kveil_bound *b = kveil_bound_find(&s->key, v->id);
+		if (!b || b->cipher || b->destroyed)
+			continue;
+		b->why = take_key(ring, v, b, s->keys[b - s->key.versions]);
+		b->destroyed = b->why == KVEIL_E_KEY_DESTROYED;
+		b->withheld = b->why == KVEIL_E_KEY_DISABLED;
+		if (b->why && kveil_status_class(b->why) != KVEIL_CLASS_RECORD)
+			s->check_ms = now_ms;
+	}
+	return KVEIL_OK;
+}
+
 /* Fills a slot whose name, pattern, digest and label are set. */
 static enum kveil_status fill(struct kveil_keyring *ring, struct kveil_keyring_named_slot *s, unsigned use,
 			      struct kveil_error *err)
@@ -312,6 +362,8 @@ static enum kveil_status fill(struct kveil_keyring *ring, struct kveil_keyring_n
 		status = take_versions(s, err);
 		if (!status && use & KVEIL_USE_SEAL)
 			status = take_active(ring, s, now, err);
+		if (!status && use & KVEIL_USE_OPEN)
+			status = take_keys(ring, s, now, err);
 	} else if (use & KVEIL_USE_SEAL) {
 		status = ask_for_new(ring, s, err);
 	} else {
@@ -338,6 +390,8 @@ static enum kveil_status bind_slot(struct kveil_keyring *ring, struct kveil_keyr
 	enum kveil_status status = kveil_key_use_check(pattern->algorithm, kveil_span_str(pattern->name), use, err);
 	if (status)
 		return status;
+	if (ring->missing.key == &s->key)
+		ring->missing = (struct kveil_missing){0};
 	s->hash = hash;
 	s->name_len = (uint8_t)name.len;
 	memcpy(s->name, name.data, name.len);
@@ -401,16 +455,4 @@ enum kveil_status kveil_keyring_named_key(struct kveil_keyring *ring, struct kve
 enum kveil_status kveil_keyring_named_sync(struct kveil_key *key, struct kveil_error *err)
 {
 	return fill(key->ring, key->slot, key->use, err);
-}
-
-enum kveil_status kveil_keyring_named_cipher(struct kveil_key *key, struct kveil_bound *b, struct kveil_error *err)
-{
-	struct kveil_keystore *ks = key->ring->ks;
-
-	pthread_mutex_lock(&ks->lock);
-	struct kveil_named_key_version *v = kveil_named_keys_by_id(ks, b->id);
-	enum kveil_status status = v ? kveil_named_keys_cipher(ks, v, &b->cipher, err)
-				     : kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u", b->id);
-	pthread_mutex_unlock(&ks->lock);
-	return status;
 }

@@ -69,20 +69,6 @@ enum kveil_status kveil_keyring_tend_lease(struct kveil_keyring *ring, int64_t n
 	return KVEIL_E_NO_LEASE;
 }
 
-struct kveil_bound *kveil_bound_find(const struct kveil_key *key, uint32_t id)
-{
-	size_t low = 0, high = key->count;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		if (key->versions[mid].id < id)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low < key->count && key->versions[low].id == id ? &key->versions[low] : NULL;
-}
-
 void kveil_bound_init(struct kveil_bound *b, uint32_t id, const struct kveil_algorithm *alg, bool destroyed)
 {
 	*b = (struct kveil_bound){.id = id, .destroyed = destroyed, .alg = alg, .prefix = {1}};

@@ -245,6 +245,8 @@ enum kveil_status kveil_dead_letter_open(struct kveil_key *key, const struct kve
 	if (!to || !kveil_buf_ok(&associated))
 		return kveil_no_memory(err, "a dead letter");
 	enum kveil_status status = kveil_key_open(key, kveil_buf_span(&associated), sealed, to, &len, err);
+	if (status == KVEIL_E_KEY_PENDING && kveil_key_look(key))
+		status = kveil_key_open(key, kveil_buf_span(&associated), sealed, to, &len, err);
 	if (status)
 		return status;
 	ret->clear.len = len;

@@ -219,10 +219,14 @@ static enum kveil_outcome protect(struct kveil_worker *w, const struct kveil_wor
 	}
 	kveil_keyring_serve(w->ring, k->at.partition->topic, k->at.partition->id);
 	run(w, route->bound->engine, &k->in->record, &result);
-	/* The value's, then the key's. */
-	while (__builtin_expect(result.verdict == KVEIL_RETRY && result.error.status == KVEIL_E_SCHEMA_PENDING, 0)) {
-		if (!learn(w, k, &o, ret_wait))
-			return o;
+	/* The value's, then the key's; then ids of keys. */
+	while (__builtin_expect(result.verdict == KVEIL_RETRY, 0)) {
+		if (result.error.status == KVEIL_E_SCHEMA_PENDING) {
+			if (!learn(w, k, &o, ret_wait))
+				return o;
+		} else if (!kveil_engine_look_again(route->bound->engine, &result)) {
+			break;
+		}
 		run(w, route->bound->engine, &k->in->record, &result);
 	}
 	k->at.partition->unknowns = 0;

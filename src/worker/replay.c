@@ -185,6 +185,13 @@ static enum kveil_status engine_for(struct replay *r, struct kveil_plan *plan, s
 	return KVEIL_OK;
 }
 
+static void run_once(const struct replay *r, struct engine_of *of, struct kveil_result *result)
+{
+	do
+		kveil_engine_run(of->engine, &r->letter.record, result);
+	while (kveil_engine_look_again(of->engine, result));
+}
+
 /* The letter's record through the engine; where its value or key names a schema, that is asked for. */
 static enum kveil_status run(struct replay *r, struct engine_of *of, const struct kveil_route *route,
 			     struct kveil_result *result, struct kveil_error *err)
@@ -196,7 +203,7 @@ static enum kveil_status run(struct replay *r, struct engine_of *of, const struc
 		kveil_writers_use(writers);
 		/* The value's, then the key's. */
 		for (int schemas = 0; schemas < 2; schemas++) {
-			kveil_engine_run(of->engine, &r->letter.record, result);
+			run_once(r, of, result);
 			if (result->verdict != KVEIL_RETRY || result->error.status != KVEIL_E_SCHEMA_PENDING)
 				return KVEIL_OK;
 			enum kveil_status status = kveil_writers_learn_now(writers, r->schemas, err);
@@ -204,7 +211,7 @@ static enum kveil_status run(struct replay *r, struct engine_of *of, const struc
 				return status;
 		}
 	}
-	kveil_engine_run(of->engine, &r->letter.record, result);
+	run_once(r, of, result);
 	return KVEIL_OK;
 }
 

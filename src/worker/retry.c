@@ -50,7 +50,9 @@ static bool probe(struct kveil_worker *w, struct kveil_partition *p, const struc
 	if (kveil_failpoint("slow-probe"))
 		nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
 	kveil_keyring_serve(w->ring, p->topic, p->id);
-	kveil_engine_run(p->route->bound->engine, record, &ignored);
+	do
+		kveil_engine_run(p->route->bound->engine, record, &ignored);
+	while (kveil_engine_look_again(p->route->bound->engine, &ignored));
 	if (ignored.verdict == KVEIL_RETRY)
 		return ignored.error.status == KVEIL_E_KEY_PENDING;
 	kveil_engine_forget(p->route->bound->engine);

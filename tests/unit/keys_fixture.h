@@ -125,9 +125,12 @@ static inline enum kveil_status open_or_look(struct kveil_key *key, struct kveil
 {
 	enum kveil_status status = kveil_key_open(key, ad, sealed, out, ret_len, why);
 
+	if (status == KVEIL_E_KEY_PENDING && kveil_key_look(key))
+		status = kveil_key_open(key, ad, sealed, out, ret_len, why);
 	if (status != KVEIL_E_KEY_PENDING)
 		return status;
 	(void)!kveil_keystore_refresh(key->ring->ks, why);
+	(void)kveil_key_look(key);
 	return kveil_key_open(key, ad, sealed, out, ret_len, why);
 }
 

@@ -354,6 +354,60 @@ static void a_version_under_a_foreign_kek_holds_up_nothing(void **state)
 	fixture_tear_down(&f);
 }
 
+/* Whoever holds the keystore's lock holds up no value: what is not bound is looked for behind the record. */
+static void opening_takes_no_lock(void **state)
+{
+	(void)state;
+	struct fixture f;
+	uint8_t sealed[64], newer[64], nobodys[64], out[64];
+	size_t len;
+
+	fixture_set_up(&f, NULL);
+	struct kveil_keystore *ks = fixture_init(&f);
+	struct kveil_keyring *ring = ring_of(ks), *theirs = ring_of(ks);
+	struct kveil_key *key = key_of(ring, "pii", KVEIL_USE_SEAL | KVEIL_USE_OPEN);
+	size_t n = seal(key, "hello", sealed);
+	assert_false(kveil_keyring_look(ring)); /* nothing was missed */
+	assert_ok(kveil_keystore_rotate(ks, KVEIL_SPAN("pii"), 0, &err));
+	seal(key_of(theirs, "pii", KVEIL_USE_SEAL), "newer", newer);
+	assert_int_not_equal(id_of(newer), id_of(sealed));
+	memcpy(nobodys, sealed, n);
+	nobodys[4] ^= 1;
+
+	pthread_mutex_lock(&ks->lock);
+	alarm(60);
+	assert_ok(kveil_key_open(key, AD, kveil_span_of(sealed, n), out, &len, &err));
+	assert_int_equal(kveil_key_open(key, AD, kveil_span_of(nobodys, n), out, &len, &err), KVEIL_E_KEY_PENDING);
+	assert_int_equal(kveil_key_open(key, AD, kveil_span_of(newer, n), out, &len, &err), KVEIL_E_KEY_PENDING);
+	alarm(0);
+	pthread_mutex_unlock(&ks->lock);
+	/* The last one is here. */
+	assert_true(kveil_keyring_look(ring));
+	assert_false(kveil_keyring_look(ring));
+	assert_ok(kveil_key_open(key, AD, kveil_span_of(newer, n), out, &len, &err));
+
+	/* The registry is asked for the other; what it says holds until the next tick, and is found out anew then. */
+	assert_int_equal(kveil_key_open(key, AD, kveil_span_of(nobodys, n), out, &len, &err), KVEIL_E_KEY_PENDING);
+	assert_false(kveil_keyring_look(ring));
+	assert_ok(kveil_keystore_refresh(ks, &err));
+	assert_int_equal(kveil_key_open(key, AD, kveil_span_of(nobodys, n), out, &len, &err), KVEIL_E_KEY_PENDING);
+	assert_true(kveil_keyring_look(ring));
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(kveil_key_open(key, AD, kveil_span_of(nobodys, n), out, &len, &err),
+				 KVEIL_E_UNKNOWN_KEY);
+		assert_false(kveil_keyring_look(ring));
+	}
+	assert_ok(kveil_keyring_tick(ring, kveil_clock_wall_ms(), &err));
+	assert_int_equal(kveil_key_open(key, AD, kveil_span_of(nobodys, n), out, &len, &err), KVEIL_E_KEY_PENDING);
+	/* A tick looks as well. */
+	assert_ok(kveil_keyring_tick(ring, kveil_clock_wall_ms(), &err));
+	assert_int_equal(kveil_key_open(key, AD, kveil_span_of(nobodys, n), out, &len, &err), KVEIL_E_UNKNOWN_KEY);
+	kveil_keyring_free(ring);
+	kveil_keyring_free(theirs);
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
 static void a_second_process_opens_what_the_first_sealed(void **state)
 {
 	(void)state;
@@ -694,6 +748,7 @@ int main(void)
 	    cmocka_unit_test(init_makes_what_is_missing_and_no_more),
 	    cmocka_unit_test(a_version_from_the_far_future_is_passed_over),
 	    cmocka_unit_test(a_version_under_a_foreign_kek_holds_up_nothing),
+	    cmocka_unit_test(opening_takes_no_lock),
 	    cmocka_unit_test(a_second_process_opens_what_the_first_sealed),
 	    cmocka_unit_test(the_next_version_comes_half_a_period_ahead),
 	    cmocka_unit_test(only_rotate_changes_a_cipher),

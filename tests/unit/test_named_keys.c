@@ -246,6 +246,18 @@ static void versions_come_as_they_are_used(void **state)
 	struct sealed three = seal(named(ks, ring, "cn-acme.x", KVEIL_USE_SEAL));
 	assert_int_not_equal(id_of(&three), id_of(&two));
 	assert_ok(try_open(ring, "cn-acme.x", &one));
+	/* Once a thread has the name, whoever holds the lock holds up no value of any version. */
+	struct kveil_keyring *fresh = ring_of(ks);
+	assert_ok(kveil_keyring_named(fresh, KVEIL_SPAN("cn-acme.x"), KVEIL_USE_OPEN, &key, &err));
+	pthread_mutex_lock(&ks->lock);
+	alarm(60);
+	assert_ok(open_it(key, &one));
+	assert_ok(open_it(key, &three));
+	assert_ok(open_it(key, &two));
+	assert_ok(open_it(key, &one));
+	alarm(0);
+	pthread_mutex_unlock(&ks->lock);
+	kveil_keyring_free(fresh);
 	kveil_keyring_free(ring);
 	kveil_keystore_unref(ks);
 }
