@@ -311,8 +311,10 @@ static enum kveil_status run_value(struct kveil_engine *e, struct kveil_error *e
 {
 	struct kveil_span results[KVEIL_MAX_VIEWS];
 	const struct kveil_format *f = e->parts[KVEIL_PART_VALUE].format;
-	enum kveil_status st = f->is_typed     ? run_typed(e, KVEIL_PART_VALUE, e->record->value, &results[0], err)
-			       : f->has_lines  ? run_lines(e, results, err)
+
+	if (f->is_typed)
+		return run_typed(e, KVEIL_PART_VALUE, e->record->value, &e->outputs[0].record.value, err);
+	enum kveil_status st = f->has_lines    ? run_lines(e, results, err)
 			       : !f->has_paths ? run_whole(e, KVEIL_PART_VALUE, e->record->value, results, err)
 					       : run_json_value(e, results, err);
 
