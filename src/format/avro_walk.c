@@ -323,7 +323,8 @@ static bool check_count(struct pass *x, const uint8_t *at, int64_t count, uint64
 		x->empty -= count < x->empty + 1 ? count : x->empty + 1;
 		return x->empty >= 0 || fail(x, KVEIL_E_TOO_LARGE, at, "too many elements of no bytes");
 	}
-	return (uint64_t)count <= (uint64_t)(x->end - x->p) / min_bytes ||
+	uint64_t left = (uint64_t)(x->end - x->p); /* at most MOST_BYTES: nothing overflows */
+	return ((uint64_t)count <= left && (uint64_t)count * min_bytes <= left) ||
 	       fail(x, KVEIL_E_INVALID_AVRO, at, "more elements than the value has bytes");
 }
 
@@ -468,7 +469,7 @@ static inline bool leave(struct pass *x, const struct kveil_avro_node *n, const 
 /* Records are most of a walk. What follows takes a position and gives the next, or NULL for a failure: from one field
  * to the next by way of pass.p takes twice as long. */
 
-static const uint8_t *walk_fields(struct pass *x, const struct kveil_avro_node *n, const uint8_t *p);
+static const uint8_t *walk_fields(struct pass *x, const struct kveil_avro_node *n, const uint8_t *p, int64_t times);
 
 /* Field by field: so deep that one of the records that give their fields is too deep. */
 static __attribute__((cold, noinline)) const uint8_t *walk_apart(struct pass *x, const struct kveil_avro_node *n,
@@ -487,7 +488,7 @@ static inline const uint8_t *walk_record(struct pass *x, const struct kveil_avro
 	if (__builtin_expect(x->depth + n->deep >= x->w->max_depth, 0))
 		return walk_apart(x, n, p);
 	x->depth++;
-	const uint8_t *end = walk_fields(x, n, p);
+	const uint8_t *end = walk_fields(x, n, p, 1);
 	return end && leave(x, n, p, end) ? end : NULL;
 }
 
@@ -555,13 +556,18 @@ static __attribute__((noinline)) const uint8_t *look(struct pass *x, const struc
 	return ok ? x->p : NULL;
 }
 
-/* Most fields are of no interest. */
-static const uint8_t *walk_fields(struct pass *x, const struct kveil_avro_node *n, const uint8_t *p)
+/* The fields of so many records. Most are of no interest. */
+static const uint8_t *walk_fields(struct pass *x, const struct kveil_avro_node *n, const uint8_t *p, int64_t times)
 {
 	const uint8_t *const end = x->end;
-	const struct kveil_avro_step *const behind = n->steps + n->step_count;
+	const struct kveil_avro_step *const steps = n->steps, *const behind = steps + n->step_count;
 
-	for (const struct kveil_avro_step *step = n->steps; step < behind; step++) {
+	for (const struct kveil_avro_step *step = steps;; step++) {
+		if (step == behind) {
+			if (--times <= 0)
+				return p;
+			step = steps;
+		}
 		uint8_t first = p < end ? *p : 0;
 		size_t bytes = step->bytes + (size_t)(first & step->counted) / 2;
 		if (__builtin_expect(!(first & step->odd) && bytes <= (size_t)(end - p), 1)) {
@@ -573,7 +579,6 @@ static const uint8_t *walk_fields(struct pass *x, const struct kveil_avro_node *
 		if (!p)
 			return NULL;
 	}
-	return p;
 }
 
 /* Back to pass.p. */
@@ -631,6 +636,12 @@ static bool pass_records(struct pass *x, const struct kveil_avro_node *n, int64_
 {
 	const uint8_t *p = x->p;
 
+	if (x->types[n->type].min_bytes && x->depth + n->deep < x->w->max_depth) {
+		x->depth++;
+		p = walk_fields(x, n, p, count);
+		x->depth--;
+		return arrive(x, p);
+	}
 	for (; p && count > 0; count--)
 		p = walk_record(x, n, p);
 	return arrive(x, p);
@@ -659,16 +670,17 @@ static bool pass_blocks(struct pass *x, const struct kveil_avro_node *n)
 	const struct kveil_avro_node *item = &x->nodes[n->edges[0].node];
 	struct block b;
 
-	do {
+	for (;;) {
 		if (!read_block(x, n, &b))
 			return false;
+		if (!b.count)
+			return true;
 		bool ok = n->kind == KVEIL_AVRO_MAP         ? pass_entries(x, item, b.count)
 			  : item->kind == KVEIL_AVRO_RECORD ? pass_records(x, item, b.count)
 							    : pass_elements(x, item, b.count);
 		if (!ok || !check_end(x, &b))
 			return false;
-	} while (b.count);
-	return true;
+	}
 }
 
 static bool pass_union(struct pass *x, const struct kveil_avro_node *n)
@@ -759,6 +771,8 @@ static bool walk(struct pass *x, uint32_t node, const uint8_t *start, const stru
 {
 	const struct kveil_avro_node *n = &x->nodes[node];
 
+	if (n->kind == KVEIL_AVRO_RECORD && !n->is_place && !n->is_gone && !x->w->want_doc)
+		return arrive(x, walk_record(x, n, x->p));
 	if (!n->is_live && !x->w->want_doc)
 		return pass_value(x, n);
 	return n->is_place || n->is_gone ? walk_place(x, n, start, branch) : walk_value(x, n, start);

@@ -81,8 +81,11 @@ static inline uint64_t kveil_avro_zigzag(int64_t value)
 static inline size_t kveil_avro_long_bytes(int64_t value)
 {
 	uint64_t v = kveil_avro_zigzag(value);
+	size_t n = 1;
 
-	return (size_t)(70 - __builtin_clzll(v | 1)) / 7;
+	for (; v >= 0x80; v >>= 7)
+		n++;
+	return n;
 }
 
 /* An int or a long; how many bytes. */
