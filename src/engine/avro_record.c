@@ -176,9 +176,12 @@ static enum kveil_status write_whole(struct writing *w, const struct kveil_avro_
 	struct kveil_span bytes;
 	struct kveil_error why;
 
-	if (!was)
-		return kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND,
-				  "a record, array or map was sealed here whose schema is not known");
+	if (!was) {
+		kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND,
+			   "a record, array or map was sealed here whose schema is not known");
+		kveil_error_hint(w->err, "--original FILE, or a registry that has the writer's schema");
+		return KVEIL_E_UNSUPPORTED_KIND;
+	}
 	if (was->kind < KVEIL_AVRO_ARRAY)
 		return kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "what was sealed here is not of type %s",
 				  kveil_avro_kind_name(was->kind));
