@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * libkveil in a program of your own: reads records of a topic from stdin, a JSON document a line; prints them
- * protected.
+/* libkveil in a program of your own: a topic's records from stdin, a JSON document a line, come out protected.
  *
  *   cc embed.c $(pkg-config --cflags --libs kveil) -o embed
  *   ./embed kveil.yaml etl.orders <orders.json
@@ -37,7 +35,9 @@ static enum kveil_verdict run(struct kveil_keyring *ring, struct kveil_engine *e
 
 	if (kveil_keyring_tick(ring, now_ms(), err))
 		return KVEIL_RETRY;
-	kveil_engine_run(engine, &(struct kveil_record){.value = value}, &result);
+	do
+		kveil_engine_run(engine, &(struct kveil_record){.value = value}, &result);
+	while (kveil_engine_look_again(engine, &result));
 	if (result.verdict != KVEIL_PRODUCE)
 		*err = result.error;
 	for (size_t i = 0; result.verdict == KVEIL_PRODUCE && i < result.output_count; i++) {

@@ -136,8 +136,8 @@ KVEIL_API void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *tr
 /* record's bytes must stay until the result is used: outputs may borrow them. */
 KVEIL_API void kveil_engine_run(struct kveil_engine *e, const struct kveil_record *record, struct kveil_result *ret);
 /* true: the record names the id of a key that was not bound; it has been looked for, and another run knows what there
- * is to know. Without this the next kveil_keyring_tick looks. Takes the keystore's lock, which a run that opens does
- * not. */
+ * is to know. Without this the next kveil_keyring_tick looks, for what the last run missed and no other. Takes the
+ * keystore's lock, which a run that opens does not. */
 KVEIL_API bool kveil_engine_look_again(struct kveil_engine *e, const struct kveil_result *result);
 /* The outputs were used: wipes what is left of their record. The next run does so too, but may be long in coming. */
 KVEIL_API void kveil_engine_wipe(struct kveil_engine *e);

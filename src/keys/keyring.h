@@ -35,10 +35,12 @@ struct kveil_key {
 	int64_t until_ms;                         /* active may change from then on (wall time) */
 };
 
-/* An id that kveil_key_open did not find, and what a look into the keystore made of it. */
+/* An id that kveil_key_open did not find, and what a look into the keystore made of it. The answer is about the key's
+ * name: its place may go to another name and back before the record is run again. */
 struct kveil_missing {
-	struct kveil_key *key; /* NULL: none */
-	uint32_t id;
+	struct kveil_key *key; /* where to look; NULL: nowhere */
+	char label[KVEIL_KEY_NAME_MAX + 1];
+	uint32_t pinned, id;
 	struct kveil_error answer; /* status OK: not looked for yet, or the registry is asked */
 };
 
@@ -54,6 +56,7 @@ struct kveil_keyring {
 	int64_t now_ms;                   /* of the last tick (wall time) */
 	const struct kveil_key *inactive; /* a key that has to protect and has nothing to do it with; NULL = none */
 	struct kveil_missing missing;
+	unsigned looks;                           /* since the last tick */
 	bool needs_lease, had_lease, asked_lease; /* asked: the keeper, for the next one */
 	bool refuses;                             /* the last tick: nothing may be protected */
 

@@ -324,7 +324,7 @@ static enum kveil_status take_key(struct kveil_keyring *ring, struct kveil_named
 }
 
 /* What any of its versions opens with, so that opening takes no lock. One that a custodian holds up is looked at again
- * each time. Under the keystore's lock. */
+ * each time; what disables a version ends the slot itself. Under the keystore's lock. */
 static enum kveil_status take_keys(struct kveil_keyring *ring, struct kveil_keyring_named_slot *s, int64_t now_ms,
 				   struct kveil_error *err)
 {
@@ -338,7 +338,7 @@ static enum kveil_status take_keys(struct kveil_keyring *ring, struct kveil_keyr
 		b->why = take_key(ring, v, b, s->keys[b - s->key.versions]);
 		b->destroyed = b->why == KVEIL_E_KEY_DESTROYED;
 		b->withheld = b->why == KVEIL_E_KEY_DISABLED;
-		if (b->why && kveil_status_class(b->why) != KVEIL_CLASS_RECORD)
+		if (b->why && !b->withheld && kveil_status_class(b->why) != KVEIL_CLASS_RECORD)
 			s->check_ms = now_ms;
 	}
 	return KVEIL_OK;
@@ -391,7 +391,7 @@ static enum kveil_status bind_slot(struct kveil_keyring *ring, struct kveil_keyr
 	if (status)
 		return status;
 	if (ring->missing.key == &s->key)
-		ring->missing = (struct kveil_missing){0};
+		ring->missing.key = NULL;
 	s->hash = hash;
 	s->name_len = (uint8_t)name.len;
 	memcpy(s->name, name.data, name.len);

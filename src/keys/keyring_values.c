@@ -102,12 +102,14 @@ static enum kveil_status miss(struct kveil_key *key, uint32_t id, struct kveil_e
 	if (key->ring->ks->registry->driver->alone)
 		return kveil_fail(err, KVEIL_E_UNKNOWN_KEY, "no key with id %u under the name '%s'", id,
 				  key->asked ? key->asked : key->label);
-	if (m->key == key && m->id == id && m->answer.status) {
+	bool is_known = m->id == id && m->pinned == key->pinned && strcmp(m->label, key->label) == 0;
+	if (is_known && m->answer.status) {
 		if (err)
 			*err = m->answer;
 		return m->answer.status;
 	}
-	*m = (struct kveil_missing){.key = key, .id = id};
+	*m = (struct kveil_missing){.key = key, .pinned = key->pinned, .id = id};
+	strncpy(m->label, key->label, KVEIL_KEY_NAME_MAX);
 	return kveil_fail(err, KVEIL_E_KEY_PENDING, "the registry is asked for key id %u", id);
 }
 
