@@ -76,7 +76,7 @@ struct kveil_span kveil_avro_last_word(struct kveil_span name)
 
 	while (n && name.data[n - 1] != '.')
 		n--;
-	return kveil_span_of(name.data + n, name.len - n);
+	return n ? kveil_span_of(name.data + n, name.len - n) : name;
 }
 
 struct kveil_span kveil_avro_namespace(struct kveil_span name)

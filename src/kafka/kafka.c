@@ -64,7 +64,7 @@ static const char *const producer_guarantees[][2] = {
 };
 
 static const char *const producer_defaults[][2] = {
-    {"linger.ms", "2"}, /* longer than handing over a batch takes */
+    {"linger.ms", "3"}, /* longer than handing over a batch takes, where others want the processor too */
     {NULL, NULL},
 };
 
