@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-enum { MOST_LOOKS = 256 /* between two ticks */ };
-
 enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyring **ret, struct kveil_error *err)
 {
 	struct kveil_keyring *ring = calloc(1, sizeof *ring);
@@ -172,7 +170,6 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 	ring->now_ms = now_wall_ms;
 	ring->refuses = true;
 	/* What is known of an id holds until here. */
-	ring->looks = 0;
 	if (!kveil_keyring_look(ring) && ring->missing.answer.status)
 		ring->missing = (struct kveil_missing){0};
 	if (ring->named)
@@ -365,9 +362,8 @@ bool kveil_keyring_look(struct kveil_keyring *ring)
 {
 	struct kveil_missing *m = &ring->missing;
 
-	if (!m->key || m->answer.status || ring->looks == MOST_LOOKS)
+	if (!m->key || m->answer.status)
 		return false;
-	ring->looks++;
 	struct kveil_error why = {0};
 	enum kveil_status status = look_for(m->key, m->id, &why);
 	if (status == KVEIL_E_KEY_PENDING)

@@ -56,7 +56,6 @@ struct kveil_keyring {
 	int64_t now_ms;                   /* of the last tick (wall time) */
 	const struct kveil_key *inactive; /* a key that has to protect and has nothing to do it with; NULL = none */
 	struct kveil_missing missing;
-	unsigned looks;                           /* since the last tick */
 	bool needs_lease, had_lease, asked_lease; /* asked: the keeper, for the next one */
 	bool refuses;                             /* the last tick: nothing may be protected */
 
