@@ -78,16 +78,36 @@ def analyze():
         count("coverage", r.returncode == 0, r.stdout + r.stderr)
 
 
-def meson_suite(suite, fast=False):
+def meson_tests(jobs, *which, nice=()):
+    """name: (did it pass, its last words)"""
     log = ASAN / "meson-logs" / "testlog.json"
     log.unlink(missing_ok=True)
-    r = run("nice", "meson", "test", "-C", ASAN, "--no-rebuild", "-t", "3", "--suite", suite, "--num-processes", str(UNIT_JOBS),
-            *(["--no-suite", "slow"] if fast else []), env={**os.environ, "KVEIL_VECTORS": str(CACHE / "vectors")})
+    run(*nice, "meson", "test", "-C", ASAN, "--no-rebuild", "-t", "3", "--num-processes", str(jobs), *which,
+        env={**os.environ, "KVEIL_VECTORS": str(CACHE / "vectors")})
     results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return {t["name"]: (t["result"] == "OK", (t.get("stdout", "") + t.get("stderr", ""))[-6000:]) for t in results}
+
+
+def meson_suite(suite, fast=False):
+    """Those that failed beside all the rest, if they are few, have a second try alone, as the integration tests do."""
+    results = meson_tests(UNIT_JOBS, "--suite", suite, *(["--no-suite", "slow"] if fast else []), nice=["nice"])
     if not results:
-        count(f"{suite}: no test ran", False, r.stdout + r.stderr)
-    for t in results:
-        count(t["name"], t["result"] == "OK", (t.get("stdout", "") + t.get("stderr", ""))[-6000:])
+        count(f"{suite}: no test ran", False)
+    bad = [name for name, (ok, _) in results.items() if not ok]
+    again = bad if len(bad) <= AGAIN_MAX and not fast else []
+    for name, (ok, words) in results.items():
+        if name not in again:
+            count(name, ok, words)
+    return again
+
+
+def units_once_more(names):
+    results = meson_tests(1, *(name.split(" / ")[-1] for name in names))
+    for name in names:
+        ok, words = results.get(name, (False, "did not run"))
+        if ok:
+            print(f"passed when run again, alone: {name}", flush=True)
+        count(name, ok, words)
 
 
 def rules():
@@ -217,8 +237,9 @@ def main():
         if "integration" in stages:
             timed("release build", build, RELEASE, "-Dtests=disabled")
             again = timed("integration", integration, extra)
-        for stage in rest:
-            stage.result()
+        units = [name for stage in rest for name in stage.result() or ()]
+    if units:
+        timed("unit, again", units_once_more, units)
     if again:
         timed("integration, again", once_more, again)
     for name in failed:
