@@ -109,6 +109,12 @@ enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, enum kveil_part
 	return absent(err);
 }
 
+enum kveil_status kveil_engine_typed_doc(struct kveil_engine *e, struct kveil_error *err)
+{
+	(void)e, (void)err;
+	return KVEIL_OK;
+}
+
 void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes)
 {
 	(void)e, (void)keep_bytes;
