@@ -122,6 +122,8 @@ static enum kveil_status run_key_header(struct kveil_engine *e, const struct kve
 		st = KVEIL_E_INVALID_JSON;
 	if (!st && h->value.data)
 		st = kveil_engine_run_document(e, KVEIL_PART_KEY, KVEIL_TEXT_KEY_HEADER, &s, results, err);
+	if (st && err->byte != KVEIL_NO_BYTE)
+		err->byte += s.frame.len;
 	if (st == KVEIL_E_INVALID_JSON || st == KVEIL_E_INVALID_UTF8 || st == KVEIL_E_INVALID_SURROGATE ||
 	    st == KVEIL_E_EMPTY_VALUE)
 		return KVEIL_OK;

@@ -567,6 +567,7 @@ static void test_key_headers_keep_types(void **state)
 		kveil_engine_run(r.engine, &record, &result);
 		if (result.verdict != KVEIL_PRODUCE) {
 			assert_string_equal(kveil_status_code(result.error.status), rows[i].out);
+			assert_int_equal(result.error.byte, rows[i].front + 5);
 			continue;
 		}
 		const struct kveil_record *out = &result.outputs[0].record;
