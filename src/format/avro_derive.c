@@ -19,12 +19,14 @@ enum { MOST_DEPTH = 4 * KVEIL_AVRO_SCHEMA_DEPTH, MOST_DEFAULTS = 1 << 16 };
 
 struct writer {
 	const struct kveil_avro_program *p;
-	char **names;      /* by class: the full name under which its type was written; NULL = not yet */
-	uint32_t *renamed; /* by type: how many names were made up for it */
-	uint32_t *keepers; /* by type: the class + 1 that keeps its name */
-	uint32_t defaults; /* values written in neutral defaults */
-	json_t *taken;     /* object: all full names of the writer's schema, with the type, and those made up, true */
-	json_t *restored;  /* object: full names of types that stand there as they were; false: they changed */
+	char **names;         /* by class: the full name under which its type was written; NULL = not yet */
+	uint32_t *renamed;    /* by type: how many names were made up for it */
+	uint32_t *keepers;    /* by type: the class + 1 that keeps its name */
+	uint32_t defaults;    /* values written in neutral defaults, */
+	size_t default_bytes; /* and what they take, about */
+	json_t *taken;    /* object: all full names of the writer's schema, with the type, and those made up, true */
+	json_t *restored; /* object: full names of types that stand there already: false where they changed, a number
+			   * where they are known to be as they were */
 	bool failed, too_deep;
 	const char *clash; /* a type that would have to be two under one name; borrowed */
 	struct kveil_avro_whole_budget budget;
@@ -168,34 +170,36 @@ static void *clash(struct writer *w, const char *name)
 	return NULL;
 }
 
-/* Does the name stand for another type, in the schema at hand or in what becomes of it? */
-static bool is_another(struct writer *w, const struct kveil_avro_schema *s, uint32_t type)
+/* Is it the type that has this name in the schema at hand, or has none? Each is asked about once. */
+static bool is_same(struct writer *w, const struct kveil_avro_schema *s, uint32_t type, const json_t *taken)
 {
-	struct kveil_span name = s->types[type].name;
-	const json_t *taken = json_object_getn(w->taken, (const char *)name.data, name.len);
-	const json_t *stands = json_object_getn(w->restored, (const char *)name.data, name.len);
 	uint64_t here, there;
 	struct kveil_error why;
 
-	if (!taken || json_is_false(stands))
-		return json_is_false(stands);
-	return !json_is_integer(taken) || kveil_avro_whole_fingerprint(s, type, &w->budget, &here, &why) ||
-	       kveil_avro_whole_fingerprint(w->p->schema, (uint32_t)json_integer_value(taken), &w->budget, &there,
-					    &why) ||
-	       here != there;
+	if (!taken)
+		return true;
+	if (!json_is_integer(taken))
+		return false;
+	w->too_deep |=
+	    kveil_avro_whole_fingerprint(s, type, &w->budget, &here, &why) ||
+	    kveil_avro_whole_fingerprint(w->p->schema, (uint32_t)json_integer_value(taken), &w->budget, &there, &why);
+	w->failed |= w->too_deep;
+	return w->failed || here == there;
 }
 
 /* Its name, where it stands already; else NULL, and it is to be written. */
 static json_t *refer(struct writer *w, const struct kveil_avro_schema *s, uint32_t type)
 {
 	const struct kveil_avro_type *t = &s->types[type];
+	const char *name = (const char *)t->name.data;
+	const json_t *stands = json_object_getn(w->restored, name, t->name.len);
 
-	if (is_another(w, s, type))
-		return clash(w, json_string_value(json_object_get(t->json, "name")));
-	if (json_object_getn(w->restored, (const char *)t->name.data, t->name.len))
-		return string_of(w, t->name);
-	w->failed |= json_object_setn_new(w->restored, (const char *)t->name.data, t->name.len, json_true()) != 0;
-	return NULL;
+	if (!json_is_integer(stands)) {
+		if (json_is_false(stands) || !is_same(w, s, type, json_object_getn(w->taken, name, t->name.len)))
+			return clash(w, json_string_value(json_object_get(t->json, "name")));
+		w->failed |= json_object_setn_new(w->restored, name, t->name.len, json_integer(type)) != 0;
+	}
+	return stands ? string_of(w, t->name) : NULL;
 }
 
 static json_t *emit_whole_members(struct writer *w, const struct kveil_avro_type *t, struct kveil_span space,
@@ -465,9 +469,19 @@ static json_t *emit_place(struct writer *w, uint32_t node, struct kveil_span spa
 
 /* --- neutral defaults --- */
 
+/* Takes value's reference. */
+static void set_member(struct writer *w, json_t *object, struct kveil_span name, json_t *value)
+{
+	w->default_bytes += name.len;
+	w->failed |= json_object_setn_new(object, (const char *)name.data, name.len, value) != 0;
+}
+
 static json_t *fixed_default(struct writer *w, uint32_t size)
 {
-	char *zeroes = size <= KVEIL_AVRO_SCHEMA_BYTES ? calloc(1, (size_t)size + 1) : NULL;
+	/* Each is \u0000. */
+	w->default_bytes += 6 * (size_t)size;
+	w->too_deep |= w->default_bytes > KVEIL_AVRO_SCHEMA_BYTES;
+	char *zeroes = w->too_deep ? NULL : calloc(1, (size_t)size + 1);
 	json_t *j = zeroes ? json_stringn(zeroes, size) : NULL;
 
 	free(zeroes);
@@ -480,26 +494,17 @@ static json_t *record_default(struct writer *w, const struct kveil_avro_node *n,
 	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
 	json_t *j = json_object();
 
-	for (uint32_t i = 0; i < t->member_count; i++) {
-		const struct kveil_avro_node *field = &w->p->nodes[n->edges[i].node];
-		char name[512];
-		if (field->is_gone)
-			continue;
-		if (t->members[i].name.len >= sizeof name) {
-			w->failed = true;
-			break;
-		}
-		memcpy(name, t->members[i].name.data, t->members[i].name.len);
-		name[t->members[i].name.len] = 0;
-		set(w, j, name, default_of(w, n->edges[i].node, depth + 1));
-	}
+	for (uint32_t i = 0; i < t->member_count; i++)
+		if (!w->p->nodes[n->edges[i].node].is_gone)
+			set_member(w, j, t->members[i].name, default_of(w, n->edges[i].node, depth + 1));
 	return j;
 }
 
 /* A record of records of records, twice each, would be as long as the universe is wide. */
 static bool is_default_too_long(struct writer *w, unsigned depth)
 {
-	w->too_deep |= depth > MOST_DEPTH || ++w->defaults > MOST_DEFAULTS;
+	w->too_deep |=
+	    depth > MOST_DEPTH || ++w->defaults > MOST_DEFAULTS || w->default_bytes > KVEIL_AVRO_SCHEMA_BYTES;
 	w->failed |= w->too_deep;
 	return w->failed;
 }
@@ -524,6 +529,7 @@ static json_t *kind_default(struct writer *w, const struct kveil_avro_type *t, c
 	case KVEIL_AVRO_FIXED:
 		return fixed_default(w, t->size);
 	case KVEIL_AVRO_ENUM:
+		w->default_bytes += t->members[0].name.len;
 		return string_of(w, t->members[0].name);
 	case KVEIL_AVRO_ARRAY:
 		return json_array();
@@ -550,8 +556,7 @@ static json_t *whole_default(struct writer *w, uint32_t type, unsigned depth)
 		return kind_default(w, t, NULL, depth);
 	json_t *j = json_object();
 	for (uint32_t i = 0; i < t->member_count; i++)
-		w->failed |= json_object_setn_new(j, (const char *)t->members[i].name.data, t->members[i].name.len,
-						  whole_default(w, t->members[i].type, depth + 1)) != 0;
+		set_member(w, j, t->members[i].name, whole_default(w, t->members[i].type, depth + 1));
 	return j;
 }
 
@@ -641,8 +646,9 @@ static enum kveil_status write_derived(struct kveil_avro_program *p, struct writ
 		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
 				  "'%.100s' would be two types: as it was, and as rules change it elsewhere", w->clash);
 	if (w->too_deep)
-		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
-				  "the derived schema would be nested too deep, or its defaults too long");
+		return kveil_fail(
+		    err, KVEIL_E_AVRO_SCHEMA,
+		    "the derived schema would be nested too deep, or its defaults or opened types too long");
 	return root && !w->failed && p->derived.data && p->unreferred.data ? KVEIL_OK
 									   : kveil_no_memory(err, "a schema");
 }

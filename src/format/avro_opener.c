@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 struct kveil_avro_opener {
+	uint64_t fingerprint;
 	struct kveil_avro_schema *schema;
 	struct kveil_automaton *none;
 	struct kveil_avro_program *program; /* of no rules */
@@ -28,7 +29,9 @@ enum kveil_status kveil_avro_opener_new(const struct kveil_avro_schema *s, uint3
 	*ret = NULL;
 	if (!o)
 		return kveil_no_memory(err, "a schema");
-	enum kveil_status st = kveil_avro_whole_canonical(s, type, budget, &text, err);
+	enum kveil_status st = kveil_avro_whole_fingerprint(s, type, budget, &o->fingerprint, err);
+	if (!st && !kveil_avro_write_readable(s, type, &text))
+		st = kveil_no_memory(err, "a schema");
 	if (!st)
 		st = kveil_avro_schema_parse(kveil_buf_span(&text), &o->schema, err);
 	if (!st)
@@ -58,7 +61,7 @@ enum kveil_status kveil_avro_opener_open(const struct kveil_avro_opener *o, size
 	uint8_t head[KVEIL_AVRO_WHOLE_HEAD];
 	struct kveil_avro_walk walk = {.program = o->program, .max_bytes = max_bytes, .max_depth = max_depth};
 
-	kveil_avro_whole_write_head(o->schema->fingerprint, head);
+	kveil_avro_whole_write_head(o->fingerprint, head);
 	if (!kveil_avro_whole_is(sealed) || memcmp(sealed.data, head, sizeof head) != 0)
 		return kveil_fail(err, KVEIL_E_UNSUPPORTED_KIND, "what was sealed here is of another type");
 	*ret = kveil_span_of(sealed.data + sizeof head, sealed.len - sizeof head);

@@ -256,6 +256,8 @@ static const struct kveil_avro_type *what_was(struct kveil_avro_origin *o, uint3
 		return NULL;
 	if (!t)
 		t = describe(o, d);
+	if (!o->pairs[type] && t && o->original && is_taken(o->original, t))
+		return NULL;
 	/* Whether the names in a record can be had again shows when the schema is written. */
 	bool is_whole = t && t->kind >= KVEIL_AVRO_ARRAY;
 	return t && t->kind != KVEIL_AVRO_UNION && (is_whole || !is_taken(o->derived, t)) ? t : NULL;

@@ -449,6 +449,7 @@ struct canonical {
 	const struct kveil_avro_schema *s;
 	uint8_t *written; /* named types that stand there already, one bit each */
 	struct kveil_buf *out;
+	bool says_no_namespace; /* of names that have none: a reader would take that around them */
 	bool too_deep;
 };
 
@@ -481,8 +482,10 @@ static void write_canonical(struct canonical *c, uint32_t type, unsigned depth)
 		return;
 	c->written[type / 8] |= (uint8_t)(1u << type % 8);
 	if (t->name.len)
-		kveil_buf_printf(c->out, "{\"name\":\"%.*s\",\"type\":\"%s\"", (int)t->name.len,
-				 (const char *)t->name.data, kinds[t->kind]);
+		kveil_buf_printf(
+		    c->out, "{\"name\":\"%.*s\",%s\"type\":\"%s\"", (int)t->name.len, (const char *)t->name.data,
+		    c->says_no_namespace && !kveil_avro_namespace(t->name).len ? "\"namespace\":\"\"," : "",
+		    kinds[t->kind]);
 	switch (t->kind) {
 	case KVEIL_AVRO_RECORD:
 		kveil_buf_append_str(c->out, ",\"fields\":[");
@@ -514,9 +517,11 @@ static void write_canonical(struct canonical *c, uint32_t type, unsigned depth)
 	}
 }
 
-bool kveil_avro_write_canonical(const struct kveil_avro_schema *s, uint32_t type, struct kveil_buf *out, bool *too_deep)
+static bool write_type(const struct kveil_avro_schema *s, uint32_t type, bool says_no_namespace, struct kveil_buf *out,
+		       bool *too_deep)
 {
-	struct canonical c = {.s = s, .written = calloc(1, s->count / 8 + 1), .out = out};
+	struct canonical c = {
+	    .s = s, .written = calloc(1, s->count / 8 + 1), .out = out, .says_no_namespace = says_no_namespace};
 
 	if (c.written)
 		write_canonical(&c, type, 0);
@@ -524,6 +529,18 @@ bool kveil_avro_write_canonical(const struct kveil_avro_schema *s, uint32_t type
 	free(c.written);
 	*too_deep = c.too_deep;
 	return ok && !c.too_deep;
+}
+
+bool kveil_avro_write_canonical(const struct kveil_avro_schema *s, uint32_t type, struct kveil_buf *out, bool *too_deep)
+{
+	return write_type(s, type, false, out, too_deep);
+}
+
+bool kveil_avro_write_readable(const struct kveil_avro_schema *s, uint32_t type, struct kveil_buf *out)
+{
+	bool too_deep;
+
+	return write_type(s, type, true, out, &too_deep);
 }
 
 /* CRC-64-AVRO, as the specification gives it. */

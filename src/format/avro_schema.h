@@ -89,6 +89,8 @@ void kveil_avro_schema_free(struct kveil_avro_schema *s);
 /* Appends the Parsing Canonical Form of one of its types as a schema of its own. false: too deep, or no memory. */
 bool kveil_avro_write_canonical(const struct kveil_avro_schema *s, uint32_t type, struct kveil_buf *out,
 				bool *too_deep);
+/* The same for a reader: the canonical form does not say that a name has no namespace. */
+bool kveil_avro_write_readable(const struct kveil_avro_schema *s, uint32_t type, struct kveil_buf *out);
 /* CRC-64-AVRO (specification 1.11, "Schema Fingerprints"). */
 uint64_t kveil_avro_fingerprint(struct kveil_span canonical);
 

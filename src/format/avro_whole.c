@@ -4,33 +4,23 @@
 
 enum { MOST_BYTES = 4 * KVEIL_AVRO_SCHEMA_BYTES, TYPE_BYTES = 1024 /* that one takes at least */ };
 
-enum kveil_status kveil_avro_whole_canonical(const struct kveil_avro_schema *s, uint32_t type,
-					     struct kveil_avro_whole_budget *budget, struct kveil_buf *out,
-					     struct kveil_error *err)
-{
-	bool too_deep;
-
-	if (!kveil_avro_write_canonical(s, type, out, &too_deep))
-		return too_deep ? kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
-					     "a value whose type is nested too deep to be sealed whole")
-				: kveil_no_memory(err, "a schema");
-	budget->bytes += out->len + TYPE_BYTES;
-	if (budget->bytes > MOST_BYTES)
-		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
-				  "values of too many types, or too large ones, are sealed whole");
-	return KVEIL_OK;
-}
-
 enum kveil_status kveil_avro_whole_fingerprint(const struct kveil_avro_schema *s, uint32_t type,
 					       struct kveil_avro_whole_budget *budget, uint64_t *ret,
 					       struct kveil_error *err)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
-	enum kveil_status st = kveil_avro_whole_canonical(s, type, budget, &text, err);
+	bool too_deep;
 
-	if (!st)
-		*ret = kveil_avro_fingerprint(kveil_buf_span(&text));
-	return st;
+	if (!kveil_avro_write_canonical(s, type, &text, &too_deep))
+		return too_deep ? kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
+					     "a value whose type is nested too deep to be sealed whole")
+				: kveil_no_memory(err, "a schema");
+	budget->bytes += text.len + TYPE_BYTES;
+	if (budget->bytes > MOST_BYTES)
+		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
+				  "values of too many types, or too large ones, are sealed whole");
+	*ret = kveil_avro_fingerprint(kveil_buf_span(&text));
+	return KVEIL_OK;
 }
 
 void kveil_avro_whole_write_head(uint64_t fingerprint, uint8_t head[KVEIL_AVRO_WHOLE_HEAD])

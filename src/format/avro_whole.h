@@ -21,10 +21,7 @@ struct kveil_avro_whole_budget {
 	size_t bytes;
 };
 
-/* The type as a schema of its own, in canonical form. AVRO_SCHEMA: it is nested too deep, or the budget is used up. */
-enum kveil_status kveil_avro_whole_canonical(const struct kveil_avro_schema *s, uint32_t type,
-					     struct kveil_avro_whole_budget *budget, struct kveil_buf *out,
-					     struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Of the type as a schema of its own. AVRO_SCHEMA: it is nested too deep, or the budget is used up. */
 enum kveil_status kveil_avro_whole_fingerprint(const struct kveil_avro_schema *s, uint32_t type,
 					       struct kveil_avro_whole_budget *budget, uint64_t *ret,
 					       struct kveil_error *err) KVEIL_MUST_CHECK;

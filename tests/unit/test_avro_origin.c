@@ -124,6 +124,11 @@ static const struct row {
      "{\"type\":\"record\",\"name\":\"U_protected\",\"namespace\":\"n\",\"fields\":[" F(
 	 "a", "[\"null\",\"string\"]") "," F("x", "\"int\"") "]}",
      KVEIL_SPAN("\2\2\0\2\4\6"), REFUSED},
+    {"names without a namespace in one that has some",
+     REC(F("a", "{\"type\":\"record\",\"name\":\"H\",\"fields\":[" F(
+		    "p", "{\"type\":\"record\",\"name\":\"P\",\"namespace\":\"\",\"fields\":[" F(
+			     "x", "\"int\"") "]}") "," F("q", "\"P\"") "]}")),
+     SEAL_WHOLE("$.a"), OPEN_WHOLE("$.a"), NULL, REC(F("a", "\"string\"")), KVEIL_SPAN("\2\4"), REFUSED},
     {"the value whole", REC(F("x", "\"int\"")), SEAL_WHOLE("$"), OPEN_WHOLE("$"), NULL, "\"string\"", KVEIL_SPAN("\2"),
      REFUSED},
     {"a record beside what stays masked",
@@ -287,6 +292,73 @@ static void test_two_types_of_one_name(void **state)
 	rig_clear(&r);
 }
 
+static enum kveil_status try_opening(const char *derived, const char *original, struct kveil_error *err)
+{
+	const struct kveil_schema_source source = {.original = kveil_span_str(original)};
+	struct rig open;
+	enum kveil_status st = rig_try(&open, HEAD OPEN_WHOLE("$.a"), derived, &source, err);
+
+	rig_clear(&open);
+	return st;
+}
+
+#define SEALED_V "{\"type\":\"string\",\"kveil.type\":{\"type\":\"record\",\"name\":\"n.V\"}}"
+
+/* A few bytes of schema may stand for very many of defaults. */
+static void test_long_defaults(void **state)
+{
+	(void)state;
+	static const char original[] = REC("{\"name\":\"a\",\"type\":" V(
+	    F("x", "{\"type\":\"fixed\",\"name\":\"B\",\"size\":1000000}")) ",\"default\":{}}," F("b", "\"int\""));
+	static const char derived[] = REC("{\"name\":\"a\",\"type\":" SEALED_V ",\"default\":\"\"}," F("b", MASKED));
+	struct kveil_error err;
+
+	assert_int_equal(try_opening(derived, original, &err), KVEIL_E_AVRO_SCHEMA);
+	assert_non_null(strstr(err.message, "too long"));
+}
+
+/* A type that stands in very many places is compared with itself once. */
+static void test_many_places_of_one_type(void **state)
+{
+	(void)state;
+	static const char m[] = F("m", "{\"type\":\"record\",\"name\":\"M\",\"fields\":[]}");
+	static const char derived[] =
+	    REC(F("m", "{\"type\":\"record\",\"name\":\"M\",\"fields\":[]}") "," F("b", MASKED) "," F("a", SEALED_V));
+	KVEIL_CLEANUP_BUF struct kveil_buf original = KVEIL_BUF_INIT;
+	struct kveil_error err;
+
+	kveil_buf_printf(&original, "{\"type\":\"record\",\"name\":\"U\",\"namespace\":\"n\",\"fields\":[%s,", m);
+	kveil_buf_append_str(
+	    &original, F("b", "\"int\"") ",{\"name\":\"a\",\"type\":{\"type\":\"record\",\"name\":\"V\",\"fields\":[");
+	for (int i = 0; i < 3000; i++)
+		kveil_buf_printf(&original, "%s{\"name\":\"f%d\",\"type\":\"M\"}", i ? "," : "", i);
+	kveil_buf_append_str(&original, "]}}]}");
+	kveil_buf_append_byte(&original, 0);
+	assert_int_equal(try_opening(derived, (const char *)original.data, &err), KVEIL_OK);
+}
+
+/* A schema that contradicts the one that it was derived from: one name for a fixed of two sizes. */
+static void test_a_type_of_another_size(void **state)
+{
+	(void)state;
+	static const char original[] =
+	    REC(F("w", V(F("x", "{\"type\":\"fixed\",\"name\":\"F\",\"size\":2}"))) "," F("b", "\"int\""));
+	static const char derived[] = REC(F("w", SEALED_V) "," F(
+	    "a", "{\"type\":\"bytes\",\"kveil.type\":{\"type\":\"fixed\",\"name\":\"n.F\",\"size\":4}}") "," F("b",
+													       MASKED));
+	const struct kveil_schema_source source = {.original = kveil_span_str(original)};
+	struct kveil_error err;
+	struct rig open;
+
+	assert_int_equal(rig_try(&open, HEAD OPEN_WHOLE("$.w") OPEN("$.a"), derived, &source, &err), KVEIL_OK);
+	struct kveil_span text = kveil_engine_schema_derived(open.schema);
+	char copy[1024];
+	snprintf(copy, sizeof copy, "%.*s", (int)text.len, (const char *)text.data);
+	assert_non_null(strstr(copy, "\"name\":\"F\",\"size\":2"));
+	assert_non_null(strstr(copy, F("a", "\"bytes\"")));
+	rig_clear(&open);
+}
+
 /* What was sealed whole is Avro's single-object encoding; whoever holds the key may have sealed anything. */
 static void test_another_whole(void **state)
 {
@@ -398,10 +470,16 @@ static void test_no_symbol_of_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_comes_back),       cmocka_unit_test(test_reference),
-	    cmocka_unit_test(test_another_original), cmocka_unit_test(test_sealed_twice),
-	    cmocka_unit_test(test_no_symbol_of_it),  cmocka_unit_test(test_two_types_of_one_name),
+	    cmocka_unit_test(test_comes_back),
+	    cmocka_unit_test(test_reference),
+	    cmocka_unit_test(test_another_original),
+	    cmocka_unit_test(test_sealed_twice),
+	    cmocka_unit_test(test_no_symbol_of_it),
+	    cmocka_unit_test(test_two_types_of_one_name),
 	    cmocka_unit_test(test_another_whole),
+	    cmocka_unit_test(test_long_defaults),
+	    cmocka_unit_test(test_many_places_of_one_type),
+	    cmocka_unit_test(test_a_type_of_another_size),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
