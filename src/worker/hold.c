@@ -201,6 +201,7 @@ void kveil_partition_on_end(struct kveil_worker *w, struct kveil_partition *p, i
 {
 	uint32_t last;
 
+	p->may_sleep = false;
 	/* What waits comes first, and what was thrown away comes again: then this is said again, or does no harm
 	 * unsaid. */
 	if (p->held || !kveil_park_may_read(p) || end <= 0 || end <= kveil_partition_position(p))

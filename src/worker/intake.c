@@ -77,6 +77,7 @@ static bool hold_one(struct kveil_worker *w, int ms)
 	size_t bytes = held_bytes(w, msg);
 	in->held[(in->first + in->count++) & (in->cap - 1)] = (struct kveil_held){msg, bytes, passed_marks(w, msg)};
 	in->bytes += bytes;
+	in->came++;
 	return true;
 }
 

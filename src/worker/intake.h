@@ -22,6 +22,7 @@ struct kveil_intake {
 	size_t cap, first, count, bytes; /* cap: a power of two, or 0 */
 	unsigned taken;                  /* since librdkafka's queue was drained last */
 	size_t drawn;                    /* since librdkafka's queue was seen empty */
+	size_t came;                     /* messages, all in all */
 	int64_t before;                  /* of the last that was taken: see struct kveil_held */
 	int64_t polled_ms;               /* when librdkafka was polled last. loop.c, too */
 };

@@ -27,6 +27,7 @@ enum {
 	COMMIT_WAIT_MS = 2000, /* with the drain, well before the watchdog */
 	RESOLVE_MS = 1000,
 	WAKE_EVERY_MS = 2,
+	QUIET_MS = 30, /* without a message, after many */
 	HEADERS_KEPT = 1024,
 };
 
@@ -206,12 +207,34 @@ static bool tick_keys(struct kveil_worker *w)
 	}
 }
 
+/* So many came that the queue may have been full, and then none: whatever else is known, fetchers may sleep. */
+static void suspect_sleep(struct kveil_worker *w)
+{
+	struct kveil_fetcher *f = &w->fetcher;
+
+	if (w->intake.came != f->counted) {
+		f->counted = w->intake.came;
+		f->came_ms = w->now_ms;
+	}
+	if (w->now_ms - f->came_ms < QUIET_MS)
+		return;
+	for (size_t n = 0; f->counted - f->from >= f->low && n < w->slots.cap; n++) {
+		struct kveil_partition *p = w->slots.at[n];
+		if (p && p->may_sleep) {
+			p->wake = true;
+			p->may_sleep = false;
+		}
+	}
+	f->from = f->counted;
+}
+
 /* librdkafka's queue has been emptied: its fetcher should be at work. */
 static void wake_fetcher(struct kveil_worker *w)
 {
 	if (!w->fetcher.waker || w->now_ms < w->fetcher.due_ms)
 		return;
 	w->fetcher.due_ms = w->now_ms + WAKE_EVERY_MS;
+	suspect_sleep(w);
 	if (rd_kafka_queue_length(w->fetcher.queue) >= w->fetcher.low)
 		return;
 	for (size_t n = 0; n < w->slots.cap; n++) {
@@ -296,7 +319,8 @@ static void turn(struct kveil_worker *w)
 	if (!upkeep(w))
 		return;
 	bool moves = w->outlets.stages.records && w->now_ms - w->outlets.reported_ms < MOVES_MS;
-	int wait_ms = moves ? STAGED_MS : w->waiting.names ? NAMES_MS : w->mode->idle(w) ? IDLE_MS : BUSY_MS;
+	int idle_ms = w->fetcher.waker && w->intake.came - w->fetcher.from >= w->fetcher.low ? QUIET_MS : IDLE_MS;
+	int wait_ms = moves ? STAGED_MS : w->waiting.names ? NAMES_MS : w->mode->idle(w) ? idle_ms : BUSY_MS;
 	w->turn_over = false;
 	for (int n = 0; n < TURN_RECORDS && !kveil_worker_stopping(w); n++) {
 		if (!take_one(w, wait_ms))

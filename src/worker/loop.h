@@ -76,6 +76,8 @@ struct kveil_fetcher {
 	rd_kafka_queue_t *queue;   /* the consumer's, to see how long it is */
 	size_t low;                /* with so many messages the client fetches no more */
 	int64_t due_ms;
+	int64_t came_ms;      /* the last message */
+	size_t counted, from; /* of intake.came: then, and when it was last quiet */
 	size_t next_slot;
 };
 

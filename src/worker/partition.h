@@ -129,7 +129,8 @@ struct kveil_partition {
 
 	/* What the client does. hold.c */
 	bool held;              /* it was told to pause it */
-	bool wake;              /* its fetcher may sleep */
+	bool wake;              /* its fetcher is to be woken */
+	bool may_sleep;         /* a record came, and not its end since */
 	bool stopped;           /* by an error; position kept */
 	bool stopped_by_rules;  /* a reload may help */
 	int64_t out_of_range;   /* where the client said so last; -1 = nowhere */

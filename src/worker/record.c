@@ -311,6 +311,7 @@ void kveil_record_take(struct kveil_worker *w, rd_kafka_message_t *msg)
 	if (!p || p->stopped || p->rewind || p->held)
 		return;
 	kveil_fetched(w, p);
+	p->may_sleep = true;
 	int64_t offset;
 	if (!kveil_offsets_settle(w, p, msg, &offset))
 		return;
