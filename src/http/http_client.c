@@ -40,6 +40,18 @@ static enum kveil_status wait_for(struct exchange *x, short events)
 	}
 }
 
+/* A unix socket whose queue is full says EAGAIN, and nothing tells when there is room again. */
+static int connect_in_time(const struct exchange *x, const struct sockaddr *address, socklen_t address_len)
+{
+	static const struct timespec pause = {.tv_nsec = 10000000};
+	int error;
+
+	while ((error = connect(x->fd, address, address_len) ? errno : 0) == EAGAIN &&
+	       kveil_clock_mono_ms() < x->deadline_ms)
+		nanosleep(&pause, NULL);
+	return error;
+}
+
 static enum kveil_status connect_to(struct exchange *x, const struct sockaddr *address, socklen_t address_len)
 {
 	int error = 0;
@@ -48,10 +60,11 @@ static enum kveil_status connect_to(struct exchange *x, const struct sockaddr *a
 	x->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (x->fd < 0)
 		return no_answer(x, strerror(errno));
-	if (connect(x->fd, address, address_len) == 0)
+	error = connect_in_time(x, address, address_len);
+	if (!error)
 		return KVEIL_OK;
-	if (errno != EINPROGRESS)
-		return no_answer(x, strerror(errno));
+	if (error != EINPROGRESS)
+		return no_answer(x, strerror(error));
 	enum kveil_status status = wait_for(x, POLLOUT);
 	if (status != KVEIL_OK)
 		return status;
