@@ -76,30 +76,42 @@ static struct kveil_engine *make_tagged(struct kveil_span text, struct kveil_spa
 	return e;
 }
 
+/* The value under the schema. NULL: that is refused. */
+static struct kveil_engine_schema *run(struct kveil_engine *e, struct kveil_span text,
+				       const struct kveil_schema_source *source, struct kveil_span value,
+				       struct kveil_result *ret)
+{
+	const struct kveil_record record = {.value = value};
+	struct kveil_engine_schema *schema;
+	struct kveil_error err;
+
+	enum kveil_status status = kveil_engine_schema_of(e, text, source, &schema, &err);
+	check(status == KVEIL_OK || status == KVEIL_E_AVRO_SCHEMA);
+	if (status)
+		return NULL;
+	kveil_engine_use_schema(e, schema);
+	kveil_engine_run(e, &record, ret);
+	kveil_engine_use_schema(e, NULL);
+	return schema;
+}
+
 /* The value under a schema that was derived from `original`, opened. */
-static void open_whole(struct kveil_span schema_text, struct kveil_span original, struct kveil_span value,
+static void open_whole(struct kveil_span derived, struct kveil_span original, struct kveil_span value,
 		       struct kveil_span want)
 {
 	static struct kveil_engine *e;
-	struct kveil_schema_source source = {.original = original};
-	struct kveil_engine_schema *schema;
+	const struct kveil_schema_source source = {.original = original};
 	struct kveil_result result;
-	struct kveil_error err;
 
 	e = e ? e : make_engine(whole_files[1]);
-	enum kveil_status status = kveil_engine_schema_of(e, schema_text, &source, &schema, &err);
-	check(status == KVEIL_OK || status == KVEIL_E_AVRO_SCHEMA);
-	if (status)
+	struct kveil_engine_schema *schema = run(e, derived, &source, value, &result);
+	if (!schema)
 		return;
-	struct kveil_record record = {.value = value};
-	kveil_engine_use_schema(e, schema);
-	kveil_engine_run(e, &record, &result);
 	bool opened = result.verdict == KVEIL_PRODUCE;
 	check(opened || result.error.status == KVEIL_E_UNSUPPORTED_KIND);
 	/* In the writer's own schema it is the writer's own value. */
 	check(!opened || !kveil_span_eq(kveil_engine_schema_derived(schema), original) ||
 	      kveil_span_eq(result.outputs[0].record.value, want));
-	kveil_engine_use_schema(e, NULL);
 	kveil_engine_schema_free(schema);
 }
 
@@ -107,24 +119,17 @@ static void seal_whole(struct kveil_span writer, struct kveil_span value)
 {
 	static struct kveil_engine *e;
 	const struct kveil_schema_id id = {.id = 7};
-	struct kveil_schema_source source = {.id = &id};
-	struct kveil_engine_schema *schema;
-	struct kveil_record record = {.value = value};
+	const struct kveil_schema_source source = {.id = &id};
 	struct kveil_result result;
-	struct kveil_error err;
 
 	e = e ? e : make_engine(whole_files[0]);
-	enum kveil_status status = kveil_engine_schema_of(e, writer, &source, &schema, &err);
-	check(status == KVEIL_OK || status == KVEIL_E_AVRO_SCHEMA);
-	if (status)
+	struct kveil_engine_schema *schema = run(e, writer, &source, value, &result);
+	if (!schema)
 		return;
-	kveil_engine_use_schema(e, schema);
-	kveil_engine_run(e, &record, &result);
 	if (result.verdict == KVEIL_PRODUCE)
 		open_whole(kveil_engine_schema_derived(schema), writer, result.outputs[0].record.value, value);
 	else
 		check(result.error.status != KVEIL_E_INTERNAL && result.error.status != KVEIL_OK);
-	kveil_engine_use_schema(e, NULL);
 	kveil_engine_schema_free(schema);
 }
 
