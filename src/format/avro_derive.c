@@ -15,15 +15,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MOST_DEPTH = 4 * KVEIL_AVRO_SCHEMA_DEPTH, MOST_DEFAULTS = 1 << 16 };
+enum { MOST_DEPTH = 4 * KVEIL_AVRO_SCHEMA_DEPTH };
 
 struct writer {
 	const struct kveil_avro_program *p;
-	char **names;         /* by class: the full name under which its type was written; NULL = not yet */
-	uint32_t *renamed;    /* by type: how many names were made up for it */
-	uint32_t *keepers;    /* by type: the class + 1 that keeps its name */
-	uint32_t defaults;    /* values written in neutral defaults, */
-	size_t default_bytes; /* and what they take, about */
+	char **names;      /* by class: the full name under which its type was written; NULL = not yet */
+	uint32_t *renamed; /* by type: how many names were made up for it */
+	uint32_t *keepers; /* by type: the class + 1 that keeps its name */
+	struct kveil_avro_defaults defaults;
 	json_t *taken;    /* object: all full names of the writer's schema, with the type, and those made up, true */
 	json_t *restored; /* object: full names of types that stand there already: false where they changed, a number
 			   * where they are known to be as they were */
@@ -316,8 +315,6 @@ static char *name_class(struct writer *w, uint32_t node)
 	return name;
 }
 
-static json_t *default_of(struct writer *w, uint32_t node, unsigned depth);
-
 /* Also those of the schema's metadata, which the derived one has not: rules that open go by them. */
 static json_t *tags_of(struct writer *w, const struct kveil_avro_type *record, const struct kveil_avro_member *m)
 {
@@ -346,7 +343,9 @@ static json_t *emit_field(struct writer *w, const struct kveil_avro_type *record
 		return field;
 	drop_meaning(field);
 	if (json_object_get(field, "default"))
-		set(w, field, "default", default_of(w, node, depth));
+		set(w, field, "default", kveil_avro_default_of(&w->defaults, node));
+	w->too_deep |= w->defaults.is_too_long;
+	w->failed |= w->defaults.failed;
 	return field;
 }
 
@@ -467,132 +466,6 @@ static json_t *emit_place(struct writer *w, uint32_t node, struct kveil_span spa
 	return branches;
 }
 
-/* --- neutral defaults --- */
-
-/* Takes value's reference. */
-static void set_member(struct writer *w, json_t *object, struct kveil_span name, json_t *value)
-{
-	w->default_bytes += name.len;
-	w->failed |= json_object_setn_new(object, (const char *)name.data, name.len, value) != 0;
-}
-
-static json_t *fixed_default(struct writer *w, uint32_t size)
-{
-	/* Each is \u0000. */
-	w->default_bytes += 6 * (size_t)size;
-	w->too_deep |= w->default_bytes > KVEIL_AVRO_SCHEMA_BYTES;
-	char *zeroes = w->too_deep ? NULL : calloc(1, (size_t)size + 1);
-	json_t *j = zeroes ? json_stringn(zeroes, size) : NULL;
-
-	free(zeroes);
-	w->failed |= !j;
-	return j ? j : json_null();
-}
-
-static json_t *record_default(struct writer *w, const struct kveil_avro_node *n, unsigned depth)
-{
-	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
-	json_t *j = json_object();
-
-	for (uint32_t i = 0; i < t->member_count; i++)
-		if (!w->p->nodes[n->edges[i].node].is_gone)
-			set_member(w, j, t->members[i].name, default_of(w, n->edges[i].node, depth + 1));
-	return j;
-}
-
-/* A record of records of records, twice each, would be as long as the universe is wide. */
-static bool is_default_too_long(struct writer *w, unsigned depth)
-{
-	w->too_deep |=
-	    depth > MOST_DEPTH || ++w->defaults > MOST_DEFAULTS || w->default_bytes > KVEIL_AVRO_SCHEMA_BYTES;
-	w->failed |= w->too_deep;
-	return w->failed;
-}
-
-static json_t *kind_default(struct writer *w, const struct kveil_avro_type *t, const struct kveil_avro_node *n,
-			    unsigned depth)
-{
-	switch (t->kind) {
-	case KVEIL_AVRO_NULL:
-		return json_null();
-	case KVEIL_AVRO_BOOLEAN:
-		return json_false();
-	case KVEIL_AVRO_INT:
-	case KVEIL_AVRO_LONG:
-		return json_integer(0);
-	case KVEIL_AVRO_FLOAT:
-	case KVEIL_AVRO_DOUBLE:
-		return json_real(0.0);
-	case KVEIL_AVRO_BYTES:
-	case KVEIL_AVRO_STRING:
-		return json_string("");
-	case KVEIL_AVRO_FIXED:
-		return fixed_default(w, t->size);
-	case KVEIL_AVRO_ENUM:
-		w->default_bytes += t->members[0].name.len;
-		return string_of(w, t->members[0].name);
-	case KVEIL_AVRO_ARRAY:
-		return json_array();
-	case KVEIL_AVRO_MAP:
-		return json_object();
-	case KVEIL_AVRO_RECORD:
-		return record_default(w, n, depth);
-	case KVEIL_AVRO_UNION:
-		break;
-	}
-	return json_null();
-}
-
-/* The same of a type of the original schema. */
-static json_t *whole_default(struct writer *w, uint32_t type, unsigned depth)
-{
-	const struct kveil_avro_type *t = &kveil_avro_origin_schema(w->p->origin)->types[type];
-
-	if (is_default_too_long(w, depth))
-		return json_null();
-	if (t->kind == KVEIL_AVRO_UNION)
-		return whole_default(w, t->members[0].type, depth + 1);
-	if (t->kind != KVEIL_AVRO_RECORD)
-		return kind_default(w, t, NULL, depth);
-	json_t *j = json_object();
-	for (uint32_t i = 0; i < t->member_count; i++)
-		set_member(w, j, t->members[i].name, whole_default(w, t->members[i].type, depth + 1));
-	return j;
-}
-
-static json_t *restored_default(struct writer *w, const struct kveil_avro_node *n, unsigned depth)
-{
-	if (!n->restored)
-		return json_string("");
-	if (n->restored->kind < KVEIL_AVRO_ARRAY)
-		return kind_default(w, n->restored, n, depth);
-	return whole_default(w, (uint32_t)(n->restored - kveil_avro_origin_schema(w->p->origin)->types), depth);
-}
-
-/* Of the first type that may stand there. A record that holds itself has no default that ends. */
-static json_t *default_of(struct writer *w, uint32_t node, unsigned depth)
-{
-	struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES];
-	size_t count = kveil_avro_alternatives(w->p, node, alts);
-	const struct kveil_avro_node *n = &w->p->nodes[count ? alts[0].node : node];
-
-	w->failed |= !count;
-	if (is_default_too_long(w, depth))
-		return json_null();
-	switch (alts[0].how) {
-	case KVEIL_AVRO_STRING_OF:
-	case KVEIL_AVRO_BYTES_OF:
-		return json_string("");
-	case KVEIL_AVRO_NULL_OF:
-		return json_null();
-	case KVEIL_AVRO_RESTORED_OF:
-		return restored_default(w, n, depth);
-	case KVEIL_AVRO_ORIGINAL:
-		break;
-	}
-	return kind_default(w, &w->p->schema->types[n->type], n, depth);
-}
-
 /* --- */
 
 static bool take_names(struct writer *w)
@@ -655,7 +528,7 @@ static enum kveil_status write_derived(struct kveil_avro_program *p, struct writ
 
 static enum kveil_status write_text(struct kveil_avro_program *p, const char *reference, struct kveil_error *err)
 {
-	struct writer w = {.p = p};
+	struct writer w = {.p = p, .defaults = {.p = p}};
 
 	w.names = calloc(p->count, sizeof *w.names);
 	w.renamed = calloc(p->schema->count, sizeof *w.renamed);

@@ -169,6 +169,18 @@ const char *kveil_avro_lost_alias(const struct kveil_avro_program *p, uint32_t s
  * Does a path that comes to the array in this state look for a name in there, which would then stand in a value? */
 bool kveil_avro_hides_names(const struct kveil_avro_program *p, uint32_t array, uint32_t state);
 
+/* --- avro_defaults.c --- */
+
+/* The defaults of one derived schema. All zero but for p. */
+struct kveil_avro_defaults {
+	const struct kveil_avro_program *p;
+	uint32_t count;           /* values written, */
+	size_t bytes;             /* and what they take, about */
+	bool is_too_long, failed; /* is_too_long: and has failed */
+};
+/* The caller's. A record that holds itself has none that ends. */
+json_t *kveil_avro_default_of(struct kveil_avro_defaults *d, uint32_t node);
+
 /* --- between avro_program.c and avro_derive.c --- */
 
 /* A type that a value at a node may have when the rules are done. */
