@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Authenticated ciphers by libgcrypt or OpenSSL, whichever is better for each. */
+/* Authenticated ciphers by kveil, libgcrypt or OpenSSL, whichever is better for each. */
 #include "crypto/aead.h"
 
+#include "crypto/aes_gcm_x86.h"
 #include "crypto/evp_aead.h"
 
 #include <stdlib.h>
 
-/* One of the two is there. */
+enum { SHORT = 512 /* bytes up to which kveil's own AES-GCM is faster than libgcrypt's */ };
+
+/* One of the three is there, or kveil's own and, from the first long value on, libgcrypt's. */
 struct aead {
 	struct kveil_cipher base;
+	struct kveil_gcm_x86 *x86;
 	struct kveil_gcrypt *gcrypt;
+	bool gcrypt_stale; /* it has the key before this one */
 	struct kveil_evp_aead *evp;
 };
 
@@ -25,6 +30,11 @@ static bool openssl_wins(const struct kveil_aead_choice *choice)
 	return known[choice->gcrypt] > 0;
 }
 
+static bool is_x86s(const struct kveil_aead_choice *choice)
+{
+	return choice->is_aes_gcm && kveil_gcm_x86_has();
+}
+
 static bool is_gcrypts(const struct kveil_aead_choice *choice)
 {
 	return kveil_gcrypt_has(choice->gcrypt) && !openssl_wins(choice);
@@ -32,9 +42,25 @@ static bool is_gcrypts(const struct kveil_aead_choice *choice)
 
 const char *kveil_aead_library(const struct kveil_aead_choice *choice)
 {
+	if (is_x86s(choice))
+		return "kveil, AES-NI";
 	if (is_gcrypts(choice))
 		return "libgcrypt";
 	return choice->evp && kveil_evp_aead_has(choice->evp) ? "OpenSSL" : NULL;
+}
+
+static enum kveil_status context_new(struct aead *a, const struct kveil_aead_choice *choice, struct kveil_span key,
+				     struct kveil_error *err)
+{
+	if (is_x86s(choice)) {
+		a->x86 = kveil_gcm_x86_new(key);
+		return a->x86 ? KVEIL_OK : kveil_no_memory(err, "a key's context");
+	}
+	if (is_gcrypts(choice))
+		return kveil_gcrypt_new(choice->gcrypt, key, &a->gcrypt, err);
+	if (choice->evp)
+		return kveil_evp_aead_new(choice->evp, key, &a->evp, err);
+	return kveil_fail(err, KVEIL_E_UNSUPPORTED, "this machine's libgcrypt does not have %s", a->base.alg->name);
 }
 
 enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct kveil_aead_choice *choice,
@@ -42,17 +68,11 @@ enum kveil_status kveil_aead_new(const struct kveil_algorithm *alg, const struct
 {
 	if (key.len != alg->key_bytes)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "%s: a key of %zu bytes", alg->name, key.len);
-	const bool gcrypt = is_gcrypts(choice);
-
-	if (!gcrypt && !choice->evp)
-		return kveil_fail(err, KVEIL_E_UNSUPPORTED, "this machine's libgcrypt does not have %s", alg->name);
-
 	struct aead *a = calloc(1, sizeof *a);
 	if (!a)
 		return kveil_no_memory(err, "a key's context");
 	a->base.alg = alg;
-	enum kveil_status status = gcrypt ? kveil_gcrypt_new(choice->gcrypt, key, &a->gcrypt, err)
-					  : kveil_evp_aead_new(choice->evp, key, &a->evp, err);
+	enum kveil_status status = context_new(a, choice, key, err);
 	if (status == KVEIL_OK)
 		*ret = &a->base;
 	else
@@ -64,7 +84,14 @@ bool kveil_aead_rekey(struct kveil_cipher *c, struct kveil_span key)
 {
 	struct aead *a = (struct aead *)c;
 
-	return a->gcrypt && key.len == c->alg->key_bytes && kveil_gcrypt_rekey(a->gcrypt, key);
+	if (key.len != c->alg->key_bytes)
+		return false;
+	if (a->x86) {
+		kveil_gcm_x86_rekey(a->x86, key);
+		a->gcrypt_stale = true;
+		return true;
+	}
+	return a->gcrypt && kveil_gcrypt_rekey(a->gcrypt, key);
 }
 
 void kveil_aead_free(struct kveil_cipher *c)
@@ -73,9 +100,27 @@ void kveil_aead_free(struct kveil_cipher *c)
 
 	if (!a)
 		return;
+	kveil_gcm_x86_free(a->x86);
 	kveil_gcrypt_free(a->gcrypt);
 	kveil_evp_aead_free(a->evp);
 	free(a);
+}
+
+/* Is a value kveil's own to seal or to open? */
+static bool is_own(struct aead *a, size_t bytes)
+{
+	if (!a->x86 || bytes <= SHORT)
+		return a->x86;
+	const struct kveil_span key = kveil_span_of(kveil_gcm_x86_key(a->x86), a->base.alg->key_bytes);
+	if (a->gcrypt && a->gcrypt_stale && !kveil_gcrypt_rekey(a->gcrypt, key)) {
+		kveil_gcrypt_free(a->gcrypt);
+		a->gcrypt = NULL;
+	}
+	if (!a->gcrypt && kveil_gcrypt_has(KVEIL_GCRYPT_AES_GCM) &&
+	    kveil_gcrypt_new(KVEIL_GCRYPT_AES_GCM, key, &a->gcrypt, NULL) != KVEIL_OK)
+		return true;
+	a->gcrypt_stale = false;
+	return !a->gcrypt;
 }
 
 enum kveil_status kveil_aead_seal(struct kveil_cipher *c, const uint8_t *nonce, struct kveil_span ad,
@@ -84,6 +129,8 @@ enum kveil_status kveil_aead_seal(struct kveil_cipher *c, const uint8_t *nonce, 
 	struct aead *a = (struct aead *)c;
 
 	*ret_len = in.len + KVEIL_GCRYPT_TAG;
+	if (is_own(a, in.len))
+		return kveil_gcm_x86_seal(a->x86, nonce, ad, in, out, err);
 	return a->gcrypt ? kveil_gcrypt_seal(a->gcrypt, nonce, ad, in, out, err)
 			 : kveil_evp_aead_seal(a->evp, nonce, ad, in, out, err);
 }
@@ -94,6 +141,8 @@ enum kveil_status kveil_aead_open(struct kveil_cipher *c, const uint8_t *nonce, 
 	struct aead *a = (struct aead *)c;
 
 	*ret_len = in.len < KVEIL_GCRYPT_TAG ? 0 : in.len - KVEIL_GCRYPT_TAG;
+	if (is_own(a, in.len))
+		return kveil_gcm_x86_open(a->x86, nonce, ad, in, out, err);
 	return a->gcrypt ? kveil_gcrypt_open(a->gcrypt, nonce, ad, in, out, err)
 			 : kveil_evp_aead_open(a->evp, nonce, ad, in, out, err);
 }

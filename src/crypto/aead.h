@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * crypto/aead.h: what the rows of AES-GCM, SM4-GCM, AES-GCM-SIV and AES-SIV share: a tag of 16 bytes, and a library
- * that is chosen when the key is made.
+ * crypto/aead.h: what the rows of AES-GCM, SM4-GCM, AES-GCM-SIV and AES-SIV share: a tag of 16 bytes, and one of
+ * several implementations, chosen when the key is made.
  */
 #ifndef KVEIL_CRYPTO_AEAD_H
 #define KVEIL_CRYPTO_AEAD_H
@@ -13,6 +13,7 @@ struct kveil_aead_choice {
 	enum kveil_gcrypt_aead gcrypt;
 	const char *evp;    /* OpenSSL's name, or NULL: libgcrypt's only */
 	bool openssl_first; /* else libgcrypt's where both have it */
+	bool is_aes_gcm;    /* aes_gcm_x86.h where that may be used */
 };
 
 /* As kveil_algorithm.library. */

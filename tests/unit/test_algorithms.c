@@ -6,11 +6,15 @@
 #include "crypto/algorithm.h"
 
 #include "base/secret.h"
+#include "crypto/aes_gcm_x86.h"
 #include "crypto/crypto.h"
 #include "crypto/evp_aead.h"
 #include "crypto/gcrypt.h"
 #include "crypto/rows.h"
 #include "vectors.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 static int setup(void **state)
 {
@@ -733,6 +737,135 @@ static void libraries_agree(void **state)
 	assert_false(kveil_evp_aead_has("AES-257-GCM"));
 }
 
+/* The last n bytes of a page, with one behind it that nobody may touch. */
+static uint8_t *at_page_end(uint8_t *pages, size_t n)
+{
+	return pages + sysconf(_SC_PAGESIZE) - n;
+}
+
+static uint8_t *two_pages(void)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	uint8_t *p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(p != MAP_FAILED);
+	assert_int_equal(mprotect(p + page, page, PROT_NONE), 0);
+	return p;
+}
+
+enum { OWN_MAX = 2048 }; /* half a page */
+
+static struct kveil_span copy_to_end(uint8_t *pages, const uint8_t *from, size_t n)
+{
+	return kveil_span_of(memcpy(at_page_end(pages, n), from, n), n);
+}
+
+/* One message, everything at the end of its page: as OpenSSL's, within its bounds, and nothing of it opens when
+ * altered. */
+static void own_gcm_message(const struct kveil_gcm_x86 *g, struct kveil_evp_aead *e, uint8_t *const pages[4],
+			    const uint8_t *random, size_t n, size_t ad_len)
+{
+	static uint8_t expected[OWN_MAX + 16];
+	const uint8_t *nonce = random + n;
+	const struct kveil_span in = copy_to_end(pages[0], random, n), ad = copy_to_end(pages[1], random + 77, ad_len);
+	const struct kveil_span sealed = kveil_span_of(at_page_end(pages[2], n + 16), n + 16);
+	uint8_t *out = at_page_end(pages[2], n + 16), *back = at_page_end(pages[3], n + 16);
+	struct kveil_error err;
+
+	out[-1] = 0x5a;
+	assert_int_equal(kveil_evp_aead_seal(e, nonce, ad, in, expected, &err), KVEIL_OK);
+	assert_int_equal(kveil_gcm_x86_seal(g, nonce, ad, in, out, &err), KVEIL_OK);
+	assert_memory_equal(out, expected, n + 16);
+	assert_int_equal(out[-1], 0x5a);
+	assert_int_equal(kveil_gcm_x86_open(g, nonce, ad, sealed, back, &err), KVEIL_OK);
+	assert_memory_equal(back, random, n);
+	out[(n * 31 + ad_len) % (n + 16)] ^= (uint8_t)(1u << n % 8);
+	memset(back, 0x5a, n + 16);
+	assert_int_equal(kveil_gcm_x86_open(g, nonce, ad, sealed, back, &err), KVEIL_E_AUTHENTICATION);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(back[i], 0);
+	assert_int_equal(kveil_gcm_x86_open(g, nonce, ad, kveil_span_of(out, n % 16), back, &err),
+			 KVEIL_E_BAD_CIPHERTEXT);
+}
+
+/* kveil's own AES-GCM at each length of text and of associated data around its blocks, lanes and groups. */
+static void own_gcm(void **state)
+{
+	(void)state;
+	static const char *const names[] = {"AES-128-GCM", "AES-256-GCM"};
+	static uint8_t random[2 * OWN_MAX];
+	uint8_t *const pages[4] = {two_pages(), two_pages(), two_pages(), two_pages()};
+	struct kveil_error err;
+
+	if (getenv("KVEIL_LIBRARY_GCM")) {
+		assert_false(kveil_gcm_x86_has());
+		assert_string_equal(kveil_aes_256_gcm.library(), "libgcrypt");
+		return;
+	}
+	if (!kveil_gcm_x86_has())
+		skip();
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(kveil_crypto_random(random, sizeof random, &err), KVEIL_OK);
+		const struct kveil_span key = kveil_span_of(random + 100, i ? 32 : 16);
+		struct kveil_gcm_x86 *g = kveil_gcm_x86_new(kveil_span_of(random, key.len));
+		struct kveil_evp_aead *e;
+		assert_non_null(g);
+		kveil_gcm_x86_rekey(g, key);
+		assert_memory_equal(kveil_gcm_x86_key(g), key.data, key.len);
+		assert_int_equal(kveil_evp_aead_new(names[i], key, &e, &err), KVEIL_OK);
+		for (size_t n = 0; n <= 420; n++)
+			for (size_t ad = n < 150 ? 0 : n % 5; ad < 70; ad += n < 150 ? 1 : 7)
+				own_gcm_message(g, e, pages, random, n, ad);
+		for (size_t n = 421; n <= OWN_MAX; n += 13)
+			own_gcm_message(g, e, pages, random, n, n % 600);
+		kveil_gcm_x86_free(g);
+		kveil_evp_aead_free(e);
+	}
+	for (size_t i = 0; i < 4; i++)
+		munmap(pages[i], 2 * (size_t)sysconf(_SC_PAGESIZE));
+}
+
+/* Long values are another library's than short ones, also where a cipher has had another key in between. */
+static void rekeyed_at_each_length(void **state)
+{
+	(void)state;
+	static const struct kveil_algorithm *const algorithms[] = {&kveil_aes_128_gcm, &kveil_aes_256_gcm};
+	static const size_t lengths[] = {1, 511, 512, 513, 4000, 20};
+	static uint8_t text[4000], a[4016], b[4016], nonce[12], keys[3][32];
+	struct kveil_error err;
+	size_t n, m;
+
+	assert_int_equal(kveil_crypto_random(keys, sizeof keys, &err), KVEIL_OK);
+	for (size_t i = 0; i < 2; i++) {
+		const size_t key_bytes = algorithms[i]->key_bytes;
+		struct kveil_cipher *c = cipher_of(algorithms[i], kveil_span_of(keys[0], key_bytes));
+		for (size_t k = 0; k < 3; k++) {
+			const struct kveil_span key = kveil_span_of(keys[k], key_bytes);
+			struct kveil_evp_aead *e;
+			assert_true(c->alg->cipher_rekey(c, key));
+			assert_int_equal(kveil_evp_aead_new(i ? "AES-256-GCM" : "AES-128-GCM", key, &e, &err),
+					 KVEIL_OK);
+			for (size_t l = k % 2; l < sizeof lengths / sizeof *lengths; l++) {
+				const struct kveil_span in = kveil_span_of(text, lengths[l]);
+				assert_int_equal(c->alg->seal(c, nonce, KVEIL_SPAN("a:$.b"), in, a, &n, &err),
+						 KVEIL_OK);
+				assert_int_equal(n, in.len + 16);
+				assert_int_equal(kveil_evp_aead_seal(e, nonce, KVEIL_SPAN("a:$.b"), in, b, &err),
+						 KVEIL_OK);
+				assert_memory_equal(a, b, n);
+				assert_int_equal(
+				    c->alg->open(c, nonce, KVEIL_SPAN("a:$.b"), kveil_span_of(a, n), b, &m, &err),
+				    KVEIL_OK);
+				assert_int_equal(m, in.len);
+				assert_memory_equal(b, text, m);
+			}
+			kveil_evp_aead_free(e);
+		}
+		assert_false(c->alg->cipher_rekey(c, kveil_span_of(keys[0], key_bytes - 1)));
+		c->alg->cipher_free(c);
+	}
+}
+
 /* Short values go another way than long ones: both as OpenSSL's own HMAC, at every length around a block. */
 static void hmac_of_every_length(void **state)
 {
@@ -763,6 +896,8 @@ int main(void)
 	    cmocka_unit_test(key_schedules_are_kept_apart),
 	    cmocka_unit_test(ff1_bounds),
 	    cmocka_unit_test(libraries_agree),
+	    cmocka_unit_test(own_gcm),
+	    cmocka_unit_test(rekeyed_at_each_length),
 	    cmocka_unit_test(hmac_of_every_length),
 	};
 	return cmocka_run_group_tests(tests, setup, NULL);
