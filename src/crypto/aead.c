@@ -111,7 +111,9 @@ static bool is_own(struct aead *a, size_t bytes)
 {
 	if (!a->x86 || bytes <= SHORT)
 		return a->x86;
-	const struct kveil_span key = kveil_span_of(kveil_gcm_x86_key(a->x86), a->base.alg->key_bytes);
+	const struct kveil_span key = {kveil_gcm_x86_key(a->x86), a->base.alg->key_bytes};
+	if (!key.data)
+		return true; /* it refuses */
 	if (a->gcrypt && a->gcrypt_stale && !kveil_gcrypt_rekey(a->gcrypt, key)) {
 		kveil_gcrypt_free(a->gcrypt);
 		a->gcrypt = NULL;

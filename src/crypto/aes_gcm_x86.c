@@ -263,9 +263,22 @@ static enum kveil_status too_large(size_t bytes, struct kveil_error *err)
 	return kveil_fail(err, KVEIL_E_TOO_LARGE, "%zu bytes are too many for one ciphertext", bytes);
 }
 
+/* In a forked child: without rounds everything would be encrypted all the same, by no key. */
+static bool is_wiped(const struct kveil_gcm_x86 *g)
+{
+	return g->rounds == 0;
+}
+
+static enum kveil_status wiped(struct kveil_error *err)
+{
+	return kveil_fail(err, KVEIL_E_INTERNAL, "a key does not survive a fork");
+}
+
 X86 enum kveil_status kveil_gcm_x86_seal(const struct kveil_gcm_x86 *g, const uint8_t *nonce, struct kveil_span ad,
 					 struct kveil_span in, uint8_t *out, struct kveil_error *err)
 {
+	if (__builtin_expect(is_wiped(g), 0))
+		return wiped(err);
 	if (in.len > INT_MAX - TAG || ad.len > INT_MAX)
 		return too_large(in.len, err);
 	if (in.len <= BLOCK)
@@ -319,6 +332,8 @@ INLINE bool open_message(const struct kveil_gcm_x86 *g, const uint8_t *nonce, st
 X86 enum kveil_status kveil_gcm_x86_open(const struct kveil_gcm_x86 *g, const uint8_t *nonce, struct kveil_span ad,
 					 struct kveil_span in, uint8_t *out, struct kveil_error *err)
 {
+	if (__builtin_expect(is_wiped(g), 0))
+		return wiped(err);
 	if (in.len < TAG)
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "shorter than an authentication tag");
 	if (in.len > INT_MAX || ad.len > INT_MAX)
@@ -394,7 +409,7 @@ void kveil_gcm_x86_free(struct kveil_gcm_x86 *g)
 
 const uint8_t *kveil_gcm_x86_key(const struct kveil_gcm_x86 *g)
 {
-	return (const uint8_t *)g->round; /* the first round keys are the key itself */
+	return is_wiped(g) ? NULL : (const uint8_t *)g->round; /* the first round keys are the key itself */
 }
 
 enum { TEST_MAX = (2 * GROUP + 1) * BLOCK };

@@ -24,8 +24,9 @@ bool kveil_gcm_x86_has(void);
 /* key: 16 or 32 bytes. NULL: no memory. */
 struct kveil_gcm_x86 *kveil_gcm_x86_new(struct kveil_span key);
 void kveil_gcm_x86_rekey(struct kveil_gcm_x86 *g, struct kveil_span key);
-void kveil_gcm_x86_free(struct kveil_gcm_x86 *g);                /* wipes; NULL is fine */
-const uint8_t *kveil_gcm_x86_key(const struct kveil_gcm_x86 *g); /* the key's bytes, while g lasts */
+void kveil_gcm_x86_free(struct kveil_gcm_x86 *g); /* wipes; NULL is fine */
+/* The key's bytes, while g lasts. NULL: a fork wiped them, and nothing is sealed or opened (KVEIL_E_INTERNAL). */
+const uint8_t *kveil_gcm_x86_key(const struct kveil_gcm_x86 *g);
 
 /* As kveil_gcrypt_seal and kveil_gcrypt_open: in and out must not overlap, and out has room for in.len + 16, or for
  * in.len. */

@@ -103,6 +103,9 @@ static enum kveil_status sha256_mac(struct kveil_cipher *c, struct kveil_span in
 {
 	const struct hmac_sha256 *h = (struct hmac_sha256 *)c;
 
+	/* In a forked child the states are wiped, and a hash of them would be by no key. */
+	if (__builtin_expect(!h->base.alg, 0))
+		return kveil_fail(err, KVEIL_E_INTERNAL, "a key does not survive a fork");
 	if (in.len <= LAST_MAX) {
 		sha256_mac_short(h, in, out);
 		return KVEIL_OK;

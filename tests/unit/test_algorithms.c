@@ -13,7 +13,10 @@
 #include "crypto/rows.h"
 #include "vectors.h"
 
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int setup(void **state)
@@ -613,6 +616,61 @@ static void key_schedules_are_kept_apart(void **state)
 	kveil_secret_free(secret);
 }
 
+/* What a row makes of one value: the ciphertext, the hash or the digits. Its length, or 0: it refused. */
+static size_t protect(const struct kveil_algorithm *alg, struct kveil_cipher *c, size_t n, uint8_t out[4200])
+{
+	static const uint8_t text[4000], nonce[16] = {1};
+	uint16_t digits[20] = {1, 2, 3};
+	struct kveil_fpe_numerals numerals = {digits, 20, 10};
+	size_t len = alg->mac_bytes;
+
+	if (alg->seal)
+		return alg->seal(c, nonce, KVEIL_SPAN("ad"), kveil_span_of(text, n), out, &len, NULL) ? 0 : len;
+	if (alg->mac)
+		return alg->mac(c, kveil_span_of(text, n), out, NULL) ? 0 : len;
+	if (alg->fpe(c, true, KVEIL_SPAN("tweak"), &numerals, NULL))
+		return 0;
+	memcpy(out, digits, sizeof digits);
+	return sizeof digits;
+}
+
+/* Key memory is wiped in a forked child. It may end, refuse, or know the key all the same (a library's own memory), but
+ * protect nothing with what is left. */
+static void a_forked_child_protects_nothing(void **state)
+{
+	(void)state;
+	static const size_t lengths[] = {5, 600, 5};
+	static uint8_t parents[4200], childs[4200], key[64];
+	struct kveil_error err;
+
+	assert_int_equal(kveil_crypto_random(key, sizeof key, &err), KVEIL_OK);
+	for (const struct kveil_algorithm *const *a = kveil_algorithms; *a; a++) {
+		const struct kveil_algorithm *alg = *a;
+		struct kveil_cipher *c = cipher_of(alg, kveil_span_of(key, alg->key_bytes));
+		for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+			int status;
+			pid_t pid = fork();
+			assert_true(pid >= 0);
+			if (pid == 0) {
+				signal(SIGSEGV, SIG_DFL);
+				signal(SIGABRT, SIG_DFL);
+				setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+				size_t n = protect(alg, c, lengths[i], childs);
+				struct kveil_cipher *anew = cipher_of(alg, kveil_span_of(key, alg->key_bytes));
+				_exit(n == 0 || (protect(alg, anew, lengths[i], parents) == n &&
+						 (alg->nonce_is_random || memcmp(parents, childs, n) == 0))
+					  ? 0
+					  : 1);
+			}
+			assert_int_equal(waitpid(pid, &status, 0), pid);
+			if (WIFEXITED(status) && WEXITSTATUS(status))
+				fail_msg("%s of %zu bytes in a forked child is by another key", alg->name, lengths[i]);
+			assert_true(protect(alg, c, lengths[i], parents) > 0);
+		}
+		alg->cipher_free(c);
+	}
+}
+
 static void ff1_bounds(void **state)
 {
 	(void)state;
@@ -894,6 +952,7 @@ int main(void)
 	    cmocka_unit_test(keys_of_other_lengths_are_refused),
 	    cmocka_unit_test(every_length_opens),
 	    cmocka_unit_test(key_schedules_are_kept_apart),
+	    cmocka_unit_test(a_forked_child_protects_nothing),
 	    cmocka_unit_test(ff1_bounds),
 	    cmocka_unit_test(libraries_agree),
 	    cmocka_unit_test(own_gcm),
