@@ -11,6 +11,8 @@
  * or produced: records come from you and go where you send them. An engine does no I/O. examples/embed.c is a whole
  * program.
  *
+ * Keys do not survive a fork: in a child everything refuses but a library opened there.
+ *
  * The promise is then yours to keep: pass on nothing but the outputs of KVEIL_PRODUCE.
  */
 #ifndef KVEIL_LIBRARY_H

@@ -143,6 +143,7 @@ struct kveil_tending {
 struct kveil_keystore {
 	atomic_uint refs;
 	_Atomic uint64_t generation; /* counts changes of names and versions */
+	uint8_t *alive;              /* 1, in key memory: 0 in a forked child, as all keys are */
 	pthread_mutex_t tend_lock, refresh_lock, io_lock, lock;
 	const struct kveil_keys_config *config;
 	struct kveil_map names; /* struct kveil_key_name. keystore.c */

@@ -13,6 +13,11 @@ enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyr
 
 	if (!ring)
 		return kveil_no_memory(err, "a keyring");
+	ring->alive = ks->alive;
+	if (kveil_keyring_is_wiped(ring)) {
+		free(ring);
+		return kveil_keyring_wiped(err);
+	}
 	kveil_keystore_ref(ks);
 	ring->ks = ks;
 	ring->next_change_ms = INT64_MAX;
@@ -169,6 +174,8 @@ enum kveil_status kveil_keyring_tick(struct kveil_keyring *ring, int64_t now_wal
 
 	ring->now_ms = now_wall_ms;
 	ring->refuses = true;
+	if (kveil_keyring_is_wiped(ring))
+		return kveil_keyring_wiped(err);
 	/* What is known of an id holds until here. */
 	if (!kveil_keyring_look(ring) && ring->missing.answer.status)
 		ring->missing = (struct kveil_missing){0};
@@ -322,6 +329,8 @@ const struct kveil_algorithm *kveil_key_algorithm(const struct kveil_key *key)
 enum kveil_status kveil_keyring_named(struct kveil_keyring *ring, struct kveil_span name, unsigned use,
 				      struct kveil_key **ret, struct kveil_error *err)
 {
+	if (kveil_keyring_is_wiped(ring))
+		return kveil_keyring_wiped(err);
 	return ring->ks->config->any_name ? kveil_keyring_key(ring, name, use, ret, err)
 					  : kveil_keyring_named_key(ring, name, use, ret, err);
 }

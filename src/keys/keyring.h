@@ -46,6 +46,7 @@ struct kveil_missing {
 
 struct kveil_keyring {
 	struct kveil_keystore *ks;
+	const uint8_t *alive; /* the keystore's */
 	uint64_t generation;
 	int64_t next_change_ms;            /* the least until_ms of all keys */
 	struct kveil_map keys;             /* struct kveil_key, by asked name */
@@ -85,6 +86,13 @@ void kveil_keyring_named_free(struct kveil_keyring *ring);
 enum kveil_status kveil_keyring_named_sync(struct kveil_key *key, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- keyring_values.c --- */
+
+/* Has a fork wiped the keys? What is left of them protects nothing, and nonces would be the parent's. */
+static inline bool kveil_keyring_is_wiped(const struct kveil_keyring *ring)
+{
+	return __builtin_expect(*ring->alive == 0, 0);
+}
+enum kveil_status kveil_keyring_wiped(struct kveil_error *err) KVEIL_MUST_CHECK;
 
 struct kveil_bound *kveil_bound_find(const struct kveil_key *key, uint32_t id);
 /* Is it for this that nothing seals? */

@@ -24,6 +24,13 @@ struct kveil_bound *kveil_bound_find(const struct kveil_key *key, uint32_t id)
 	return low < key->count && key->versions[low].id == id ? &key->versions[low] : NULL;
 }
 
+enum kveil_status kveil_keyring_wiped(struct kveil_error *err)
+{
+	kveil_fail(err, KVEIL_E_INTERNAL, "keys do not survive a fork");
+	kveil_error_hint(err, "open the keys, or the library, in the child");
+	return KVEIL_E_INTERNAL;
+}
+
 bool kveil_key_is_withheld(const struct kveil_key *key)
 {
 	bool ret = false;
@@ -61,6 +68,8 @@ enum kveil_status kveil_key_seal(struct kveil_key *key, struct kveil_span ad, st
 	struct kveil_keyring *ring = key->ring;
 	const struct kveil_bound *v = key->active;
 
+	if (kveil_keyring_is_wiped(ring))
+		return kveil_keyring_wiped(err);
 	if (__builtin_expect(!v || !v->cipher || !v->alg->seal, 0))
 		return kveil_key_no_active(key, err);
 	if (__builtin_expect(ad.len == 0, 0))
@@ -141,6 +150,8 @@ static enum kveil_status make_cipher(const struct kveil_key *key, struct kveil_b
 enum kveil_status kveil_key_open(struct kveil_key *key, struct kveil_span ad, struct kveil_span sealed, uint8_t *out,
 				 size_t *ret_len, struct kveil_error *err)
 {
+	if (kveil_keyring_is_wiped(key->ring))
+		return kveil_keyring_wiped(err);
 	if (sealed.len < KVEIL_PREFIX_BYTES || sealed.data[0] != 1)
 		return kveil_fail(err, KVEIL_E_BAD_CIPHERTEXT, "this is not a kveil ciphertext: %s",
 				  sealed.len < KVEIL_PREFIX_BYTES ? "too short" : "the first byte is not 1");
@@ -176,6 +187,8 @@ enum kveil_status kveil_key_mac(struct kveil_key *key, struct kveil_span in, uin
 {
 	const struct kveil_bound *v = key->active;
 
+	if (kveil_keyring_is_wiped(key->ring))
+		return kveil_keyring_wiped(err);
 	if (__builtin_expect(!v || !v->cipher || !v->alg->mac, 0))
 		return kveil_key_no_active(key, err);
 	return v->alg->mac(v->cipher, in, out, err);
@@ -186,6 +199,8 @@ enum kveil_status kveil_key_fpe(struct kveil_key *key, bool encrypt, struct kvei
 {
 	const struct kveil_bound *v = key->active;
 
+	if (kveil_keyring_is_wiped(key->ring))
+		return kveil_keyring_wiped(err);
 	/* A pinned version that seals no more still takes back what it made. */
 	if (!v && !encrypt && key->pinned && key->count)
 		v = &key->versions[0];

@@ -14,6 +14,12 @@ struct kveil_keystore *kveil_keystore_alloc(void)
 
 	if (!ks)
 		return NULL;
+	ks->alive = kveil_secret_alloc_schedule(1); /* no reason to refuse, where memory cannot be locked */
+	if (!ks->alive) {
+		free(ks);
+		return NULL;
+	}
+	*ks->alive = 1;
 	atomic_init(&ks->refs, 1);
 	atomic_init(&ks->generation, 1);
 	pthread_mutex_init(&ks->tend_lock, NULL);
@@ -73,6 +79,7 @@ void kveil_keystore_unref(struct kveil_keystore *ks)
 	pthread_mutex_destroy(&ks->refresh_lock);
 	pthread_mutex_destroy(&ks->io_lock);
 	pthread_mutex_destroy(&ks->lock);
+	kveil_secret_free(ks->alive);
 	free(ks);
 }
 

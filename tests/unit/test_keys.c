@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 
 #define AD KVEIL_SPAN("orders:$['card']")
 
@@ -737,6 +738,71 @@ static void rotation_does_not_disturb_threads(void **state)
 	fixture_tear_down(&f);
 }
 
+/* In a child of a program with open keys. 0: the keys refuse, and those opened there serve. */
+static int use_in_child(const struct fixture *f, struct kveil_keystore *ks, struct kveil_key *const keys[3],
+			struct kveil_span theirs)
+{
+	static uint16_t digits[20];
+	struct kveil_fpe_numerals numerals = {digits, 20, 10};
+	struct kveil_keyring *ring;
+	struct kveil_key *key;
+	uint8_t out[200];
+	size_t n;
+
+	if (kveil_key_seal(keys[0], AD, KVEIL_SPAN("x"), out, &n, &err) != KVEIL_E_INTERNAL ||
+	    kveil_key_open(keys[0], AD, theirs, out, &n, &err) != KVEIL_E_INTERNAL ||
+	    kveil_key_mac(keys[1], KVEIL_SPAN("x"), out, &err) != KVEIL_E_INTERNAL ||
+	    kveil_key_fpe(keys[2], true, AD, &numerals, &err) != KVEIL_E_INTERNAL)
+		return 1;
+	if (kveil_keyring_new(ks, &ring, &err) != KVEIL_E_INTERNAL ||
+	    kveil_keyring_named(keys[0]->ring, KVEIL_SPAN("tenant-a"), KVEIL_USE_SEAL, &key, &err) !=
+		KVEIL_E_INTERNAL ||
+	    kveil_keyring_tick(keys[0]->ring, kveil_clock_wall_ms(), &err) != KVEIL_E_INTERNAL || !err.hint[0])
+		return 2;
+	if (kveil_keystore_open(&f->config, &ks, &err) || kveil_keyring_new(ks, &ring, &err) ||
+	    kveil_keyring_key(ring, KVEIL_SPAN("pii"), KVEIL_USE_SEAL | KVEIL_USE_OPEN, &key, &err) ||
+	    kveil_key_open(key, AD, theirs, out, &n, &err) || kveil_key_seal(key, AD, KVEIL_SPAN("x"), out, &n, &err) ||
+	    lease_of(out) == lease_of(theirs.data))
+		return 3;
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+	return 0;
+}
+
+static void a_forked_child_opens_for_itself(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct kveil_key *keys[3];
+	uint8_t sealed[200];
+	int status;
+
+	fixture_set_up(&f, "registry: file:keys.json\n"
+			   "keks:\n"
+			   "  local: {provider: file, path: kek}\n"
+			   "data:\n"
+			   "  pii: {algorithm: aes-256-gcm, kek: local}\n"
+			   "  pepper: {algorithm: hmac-sha-256}\n"
+			   "  card: {algorithm: aes-256-ff1}\n");
+	struct kveil_keystore *ks = fixture_init(&f);
+	struct kveil_keyring *ring = ring_of(ks);
+	keys[0] = key_of(ring, "pii", KVEIL_USE_SEAL | KVEIL_USE_OPEN);
+	keys[1] = key_of(ring, "pepper", KVEIL_USE_MAC);
+	keys[2] = key_of(ring, "card", KVEIL_USE_TOKENIZE);
+	size_t n = seal(keys[0], "x", sealed);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(use_in_child(&f, ks, keys, kveil_span_of(sealed, n)));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	opens(keys[0], sealed, n, "x");
+	kveil_keyring_free(ring);
+	kveil_keystore_unref(ks);
+	fixture_tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -755,6 +821,7 @@ int main(void)
 	    cmocka_unit_test(states_go_one_way),
 	    cmocka_unit_test(a_thousand_leases_are_all_different),
 	    cmocka_unit_test(rotation_does_not_disturb_threads),
+	    cmocka_unit_test(a_forked_child_opens_for_itself),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
