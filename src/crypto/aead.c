@@ -14,7 +14,7 @@ struct aead {
 	struct kveil_cipher base;
 	struct kveil_gcm_x86 *x86;
 	struct kveil_gcrypt *gcrypt;
-	bool gcrypt_stale; /* it has the key before this one */
+	bool is_used; /* libgcrypt's beside kveil's own: with this key */
 	struct kveil_evp_aead *evp;
 };
 
@@ -86,12 +86,16 @@ bool kveil_aead_rekey(struct kveil_cipher *c, struct kveil_span key)
 
 	if (key.len != c->alg->key_bytes)
 		return false;
-	if (a->x86) {
-		kveil_gcm_x86_rekey(a->x86, key);
-		a->gcrypt_stale = true;
-		return true;
+	if (!a->x86)
+		return a->gcrypt && kveil_gcrypt_rekey(a->gcrypt, key);
+	kveil_gcm_x86_rekey(a->x86, key);
+	/* The former key must not stay, and a new context takes longer than another key for this one. */
+	if (a->gcrypt && !(a->is_used && kveil_gcrypt_rekey(a->gcrypt, key))) {
+		kveil_gcrypt_free(a->gcrypt);
+		a->gcrypt = NULL;
 	}
-	return a->gcrypt && kveil_gcrypt_rekey(a->gcrypt, key);
+	a->is_used = false;
+	return true;
 }
 
 void kveil_aead_free(struct kveil_cipher *c)
@@ -114,14 +118,10 @@ static bool is_own(struct aead *a, size_t bytes)
 	const struct kveil_span key = {kveil_gcm_x86_key(a->x86), a->base.alg->key_bytes};
 	if (!key.data)
 		return true; /* it refuses */
-	if (a->gcrypt && a->gcrypt_stale && !kveil_gcrypt_rekey(a->gcrypt, key)) {
-		kveil_gcrypt_free(a->gcrypt);
-		a->gcrypt = NULL;
-	}
 	if (!a->gcrypt && kveil_gcrypt_has(KVEIL_GCRYPT_AES_GCM) &&
 	    kveil_gcrypt_new(KVEIL_GCRYPT_AES_GCM, key, &a->gcrypt, NULL) != KVEIL_OK)
 		return true;
-	a->gcrypt_stale = false;
+	a->is_used = true;
 	return !a->gcrypt;
 }
 
