@@ -43,7 +43,8 @@ static bool is_gcrypts(const struct kveil_aead_choice *choice)
 const char *kveil_aead_library(const struct kveil_aead_choice *choice)
 {
 	if (is_x86s(choice))
-		return "kveil, AES-NI";
+		return kveil_gcrypt_has(KVEIL_GCRYPT_AES_GCM) ? "kveil (AES-NI), libgcrypt (over 512 bytes)" /* SHORT */
+							      : "kveil (AES-NI)";
 	if (is_gcrypts(choice))
 		return "libgcrypt";
 	return choice->evp && kveil_evp_aead_has(choice->evp) ? "OpenSSL" : NULL;
@@ -143,7 +144,7 @@ enum kveil_status kveil_aead_open(struct kveil_cipher *c, const uint8_t *nonce, 
 	struct aead *a = (struct aead *)c;
 
 	*ret_len = in.len < KVEIL_GCRYPT_TAG ? 0 : in.len - KVEIL_GCRYPT_TAG;
-	if (is_own(a, in.len))
+	if (is_own(a, *ret_len))
 		return kveil_gcm_x86_open(a->x86, nonce, ad, in, out, err);
 	return a->gcrypt ? kveil_gcrypt_open(a->gcrypt, nonce, ad, in, out, err)
 			 : kveil_evp_aead_open(a->evp, nonce, ad, in, out, err);
