@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-enum { SHORT = 512 /* bytes up to which kveil's own AES-GCM is faster than libgcrypt's */ };
-
 /* One of the three is there, or kveil's own and, from the first long value on, libgcrypt's. */
 struct aead {
 	struct kveil_cipher base;
@@ -43,7 +41,7 @@ static bool is_gcrypts(const struct kveil_aead_choice *choice)
 const char *kveil_aead_library(const struct kveil_aead_choice *choice)
 {
 	if (is_x86s(choice))
-		return kveil_gcrypt_has(KVEIL_GCRYPT_AES_GCM) ? "kveil (AES-NI), libgcrypt (over 512 bytes)" /* SHORT */
+		return kveil_gcrypt_has(KVEIL_GCRYPT_AES_GCM) ? "kveil (AES-NI), libgcrypt (over 512 bytes)"
 							      : "kveil (AES-NI)";
 	if (is_gcrypts(choice))
 		return "libgcrypt";
@@ -114,7 +112,7 @@ void kveil_aead_free(struct kveil_cipher *c)
 /* Is a value kveil's own to seal or to open? */
 static bool is_own(struct aead *a, size_t bytes)
 {
-	if (!a->x86 || bytes <= SHORT)
+	if (!a->x86 || bytes <= KVEIL_GCM_X86_SHORT)
 		return a->x86;
 	const struct kveil_span key = {kveil_gcm_x86_key(a->x86), a->base.alg->key_bytes};
 	if (!key.data)
