@@ -39,6 +39,7 @@ struct region {
 	size_t slot_bytes; /* data_bytes when there is one slot */
 	size_t slots, used;
 	size_t schedule_bytes; /* of schedule_locked */
+	unsigned forks;        /* as below, when it was mapped */
 	uint64_t taken[BITMAP_WORDS];
 };
 
@@ -47,6 +48,31 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct region *slabs[2][CLASS_COUNT]; /* with room, by size; [1] holds what may be unlocked */
 
 static size_t schedule_locked; /* bytes that key schedules have locked */
+static unsigned forks;         /* between the first process and this one */
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+/* A child inherits mappings and not that they are locked: what it allocates goes into its own. */
+static void after_fork_in_child(void)
+{
+	memset(slabs, 0, sizeof slabs);
+	schedule_locked = 0;
+	forks++;
+	pthread_mutex_unlock(&lock);
+}
+
+static void heed_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
 
 static size_t page_bytes(void)
 {
@@ -105,6 +131,7 @@ static struct region *region_map(size_t data_bytes, size_t slot_bytes, bool may_
 	if ((!locked || !hidden) && !may_be_unlocked && !unlocked_is_allowed())
 		goto fail;
 	schedule_locked += r->schedule_bytes;
+	r->forks = forks;
 	r->magic = region_magic;
 	r->map_bytes = map_bytes;
 	r->data_bytes = data_bytes;
@@ -158,9 +185,11 @@ static void *slab_take(struct region **list, size_t slot_bytes, bool may_be_unlo
 
 static void *alloc(size_t n, bool may_be_unlocked)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	const size_t page = page_bytes();
 	void *p = NULL;
 
+	pthread_once(&once, heed_forks);
 	pthread_mutex_lock(&lock);
 	if (n <= page) {
 		size_t class = 0, slot_bytes = SLOT_MIN;
@@ -214,14 +243,16 @@ void kveil_secret_free(void *p)
 	struct region *r = region_of(p, &slot);
 	kveil_secret_wipe(p, r->slot_bytes);
 	r->taken[slot / 64] &= ~((uint64_t)1 << slot % 64);
-	if (r->list && r->used == r->slots)
-		list_add(r->list, r);
+	struct region **list = r->forks == forks ? r->list : NULL; /* a parent's has no room for more */
+	if (list && r->used == r->slots)
+		list_add(list, r);
 	r->used--;
 	/* The last slab of a size stays: one key made and freed in turn must not map and unmap. */
-	if (r->used == 0 && (!r->list || r->next || r->prev)) {
-		if (r->list)
-			list_remove(r->list, r);
-		schedule_locked -= r->schedule_bytes;
+	if (r->used == 0 && (!list || r->next || r->prev)) {
+		if (list)
+			list_remove(list, r);
+		if (r->forks == forks)
+			schedule_locked -= r->schedule_bytes;
 		munmap(r, r->map_bytes);
 	}
 	pthread_mutex_unlock(&lock);

@@ -213,6 +213,46 @@ static void pages_are_locked_and_not_dumped(void **state)
 	kveil_secret_free(key);
 }
 
+/* 0: what a child allocates is locked, although there was room in a slab of its parent's. */
+static int alloc_in_child(void *arg)
+{
+	char flags[512];
+	size_t locked;
+	uint8_t *keys[400];
+	int ret = 0;
+
+	kveil_secret_free(arg);
+	for (size_t i = 0; i < 400; i++) {
+		keys[i] = kveil_secret_alloc(32);
+		memset(keys[i], 1, 32);
+	}
+	for (size_t i = 0; i < 400; i++) {
+		find_flags(keys[i], flags, sizeof flags, &locked);
+		ret |= *flags ? !strstr(flags, " lo") : locked == 0;
+	}
+	for (size_t i = 0; i < 400; i++)
+		kveil_secret_free(keys[i]);
+	return ret;
+}
+
+static void a_fork_locks_its_own(void **state)
+{
+	(void)state;
+	uint8_t *keys[400];
+	int code;
+
+	for (size_t i = 0; i < 400; i++) {
+		keys[i] = kveil_secret_alloc(32);
+		memset(keys[i], 2, 32);
+	}
+	for (size_t i = 0; i < 400; i += 133) {
+		assert_int_equal(in_child(alloc_in_child, keys[i], &code), 0);
+		assert_int_equal(code, 0);
+	}
+	for (size_t i = 0; i < 400; i++)
+		kveil_secret_free(keys[i]);
+}
+
 static int alloc_without_locking(void *arg)
 {
 	setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){0, 0});
@@ -367,6 +407,7 @@ int main(void)
 	    cmocka_unit_test(a_fork_sees_nothing),
 	    cmocka_unit_test(guards_and_bad_frees_end_the_process),
 	    cmocka_unit_test(pages_are_locked_and_not_dumped),
+	    cmocka_unit_test(a_fork_locks_its_own),
 	    cmocka_unit_test(what_cannot_be_locked_is_refused),
 	    cmocka_unit_test(a_refusal_names_the_limit_and_the_ways_out),
 	    cmocka_unit_test(schedules_leave_room_for_keys),
