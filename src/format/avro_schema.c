@@ -444,12 +444,17 @@ static void write_names(struct kveil_buf *out, const struct kveil_avro_type *t)
 	}
 }
 
+/* What is written of a name that has no namespace: a reader would take the one around it. avro-c has no way to refer to
+ * such a name from within a namespace, as Java has: to it they are all in one of their own, that nobody else has. */
+enum without_namespace { AS_IT_IS, SAYS_SO, IN_ITS_OWN };
+#define OWN_NAMESPACE "kveil.without.namespace"
+
 /* Names are words here, so nothing needs an escape. */
 struct canonical {
 	const struct kveil_avro_schema *s;
 	uint8_t *written; /* named types that stand there already, one bit each */
 	struct kveil_buf *out;
-	bool says_no_namespace; /* of names that have none: a reader would take that around them */
+	enum without_namespace none;
 	bool too_deep;
 };
 
@@ -469,23 +474,31 @@ static void write_members(struct canonical *c, const struct kveil_avro_type *t, 
 	}
 }
 
+static void write_name(struct canonical *c, const struct kveil_avro_type *t)
+{
+	const char *space = c->none == IN_ITS_OWN && !kveil_avro_namespace(t->name).len ? OWN_NAMESPACE "." : "";
+
+	kveil_buf_printf(c->out, "\"%s%.*s\"", space, (int)t->name.len, (const char *)t->name.data);
+}
+
 static void write_canonical(struct canonical *c, uint32_t type, unsigned depth)
 {
 	const struct kveil_avro_type *t = &c->s->types[type];
 
 	if (t->name.len && c->written[type / 8] >> type % 8 & 1) {
-		kveil_buf_printf(c->out, "\"%.*s\"", (int)t->name.len, (const char *)t->name.data);
+		write_name(c, t);
 		return;
 	}
 	c->too_deep |= depth > KVEIL_AVRO_SCHEMA_DEPTH;
 	if (c->too_deep)
 		return;
 	c->written[type / 8] |= (uint8_t)(1u << type % 8);
-	if (t->name.len)
-		kveil_buf_printf(
-		    c->out, "{\"name\":\"%.*s\",%s\"type\":\"%s\"", (int)t->name.len, (const char *)t->name.data,
-		    c->says_no_namespace && !kveil_avro_namespace(t->name).len ? "\"namespace\":\"\"," : "",
-		    kinds[t->kind]);
+	if (t->name.len) {
+		bool says_so = c->none == SAYS_SO && !kveil_avro_namespace(t->name).len;
+		kveil_buf_append_str(c->out, "{\"name\":");
+		write_name(c, t);
+		kveil_buf_printf(c->out, ",%s\"type\":\"%s\"", says_so ? "\"namespace\":\"\"," : "", kinds[t->kind]);
+	}
 	switch (t->kind) {
 	case KVEIL_AVRO_RECORD:
 		kveil_buf_append_str(c->out, ",\"fields\":[");
@@ -517,11 +530,10 @@ static void write_canonical(struct canonical *c, uint32_t type, unsigned depth)
 	}
 }
 
-static bool write_type(const struct kveil_avro_schema *s, uint32_t type, bool says_no_namespace, struct kveil_buf *out,
-		       bool *too_deep)
+static bool write_type(const struct kveil_avro_schema *s, uint32_t type, enum without_namespace none,
+		       struct kveil_buf *out, bool *too_deep)
 {
-	struct canonical c = {
-	    .s = s, .written = calloc(1, s->count / 8 + 1), .out = out, .says_no_namespace = says_no_namespace};
+	struct canonical c = {.s = s, .written = calloc(1, s->count / 8 + 1), .out = out, .none = none};
 
 	if (c.written)
 		write_canonical(&c, type, 0);
@@ -533,14 +545,14 @@ static bool write_type(const struct kveil_avro_schema *s, uint32_t type, bool sa
 
 bool kveil_avro_write_canonical(const struct kveil_avro_schema *s, uint32_t type, struct kveil_buf *out, bool *too_deep)
 {
-	return write_type(s, type, false, out, too_deep);
+	return write_type(s, type, AS_IT_IS, out, too_deep);
 }
 
 bool kveil_avro_write_readable(const struct kveil_avro_schema *s, uint32_t type, struct kveil_buf *out)
 {
 	bool too_deep;
 
-	return write_type(s, type, true, out, &too_deep);
+	return write_type(s, type, SAYS_SO, out, &too_deep);
 }
 
 /* CRC-64-AVRO, as the specification gives it. */
@@ -574,6 +586,18 @@ static bool canonize(struct parser *p)
 	s->canonical = kveil_span_of(copy, text.len);
 	s->fingerprint = kveil_avro_fingerprint(s->canonical);
 	return true;
+}
+
+/* Two types of one name, which it does not see to be one in time, would cost avro-c their memory: here there are none.
+ */
+static bool ask_library(struct parser *p)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	bool too_deep;
+
+	if (!write_type(p->s, 0, IN_ITS_OWN, &text, &too_deep))
+		return no_memory(p);
+	return kveil_avro_library_takes(kveil_buf_span(&text)) || fail(p, "avro-c does not take it for a schema");
 }
 
 json_t *kveil_avro_schema_json(struct kveil_span text, struct kveil_error *err)
@@ -622,9 +646,7 @@ enum kveil_status kveil_avro_schema_parse(struct kveil_span text, struct kveil_a
 	}
 	kveil_arena_init(&p.s->arena, 0);
 	bool ok = load(&p, text) && parse(&p, p.s->json, KVEIL_SPAN(""), 0, &root) && measure(&p);
-	ok = ok && canonize(&p);
-	if (ok && !kveil_avro_library_takes(p.s->canonical))
-		ok = fail(&p, "avro-c does not take it for a schema");
+	ok = ok && canonize(&p) && ask_library(&p);
 	free(p.names.slots);
 	if (!ok) {
 		kveil_avro_schema_free(p.s);

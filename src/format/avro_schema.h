@@ -94,7 +94,8 @@ bool kveil_avro_write_readable(const struct kveil_avro_schema *s, uint32_t type,
 /* CRC-64-AVRO (specification 1.11, "Schema Fingerprints"). */
 uint64_t kveil_avro_fingerprint(struct kveil_span canonical);
 
-/* avro.c, the one user of avro-c: does it take the canonical form? Defaults may hold what its JSON parser refuses. */
+/* avro_format.c, the one user of avro-c: does it take the schema, of which the text has no more than the canonical form
+ * has? Defaults may hold what its JSON parser refuses. */
 bool kveil_avro_library_takes(struct kveil_span text);
 
 #endif

@@ -100,6 +100,32 @@ static void test_schemas_refused(void **state)
 	}
 }
 
+/* A name without a namespace in one that has: it is another than the one around it, whatever avro-c makes of it. */
+static void test_schemas_taken(void **state)
+{
+	(void)state;
+	static const char *const rows[] = {
+	    "{\"type\":\"record\",\"name\":\"n.U\",\"fields\":[" F(
+		"a", "{\"type\":\"record\",\"name\":\"U\",\"namespace\":\"\",\"fields\":[]}") "]}",
+	    "{\"type\":\"record\",\"name\":\"n.U\",\"fields\":[" F(
+		"a",
+		"{\"type\":\"fixed\",\"name\":\"U\",\"namespace\":\"\",\"size\":0}") "," F("b",
+											   "[\"null\",\"n.U\"]") "]}",
+	    /* referred to in there, as Java writes it */
+	    REC(F("a", "{\"type\":\"fixed\",\"name\":\"F\",\"size\":1}") "," F(
+		"b", "{\"type\":\"record\",\"name\":\"n.Q\",\"fields\":[" F("f", "\"F\"") "]}")),
+	    REC(F("b", "{\"type\":\"record\",\"name\":\"n.Q\",\"fields\":[" F("u", "[\"null\",\"U\"]") "]}")),
+	};
+	struct kveil_avro_schema *s;
+	struct kveil_error err;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		if (kveil_avro_schema_parse(kveil_span_str(rows[i]), &s, &err))
+			fail_msg("%s: %s", rows[i], err.message);
+		kveil_avro_schema_free(s);
+	}
+}
+
 /* What recursion in any parser would not survive, and what would take forever. */
 static void test_schemas_bounded(void **state)
 {
@@ -911,6 +937,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_schemas_refused),
+	    cmocka_unit_test(test_schemas_taken),
 	    cmocka_unit_test(test_schemas_bounded),
 	    cmocka_unit_test(test_fingerprints),
 	    cmocka_unit_test(test_values_refused),
