@@ -363,11 +363,13 @@ static bool find_places(struct builder *b)
 	/* Null stays null where the value would go: there the field goes whole. */
 	for (uint32_t i = 0; i < p->count; i++) {
 		struct kveil_avro_node *n = &p->nodes[i];
+		bool is_nothing = n->kind == KVEIL_AVRO_UNION && n->edge_count == 1; /* [null] */
 		size_t gone = 0, values = 0;
 		for (uint32_t k = 0; n->kind == KVEIL_AVRO_UNION && k < n->edge_count; k++) {
 			const struct kveil_avro_node *branch = &p->nodes[n->edges[k].node];
-			values += branch->kind != KVEIL_AVRO_NULL;
-			gone += branch->is_gone && branch->kind != KVEIL_AVRO_NULL;
+			bool counts = branch->kind != KVEIL_AVRO_NULL || is_nothing;
+			values += counts;
+			gone += branch->is_gone && counts;
 		}
 		if (gone && gone < values)
 			return fail(b, "a rule removes some branches of a union and not the others");

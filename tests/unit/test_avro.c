@@ -518,6 +518,10 @@ static void test_changes(void **state)
 	     REC(F("b", "\"int\"")), "02 02 61 0e", "0e"},
 	    {R("path: $.a, remove: true"), REC(F("a", "[\"null\",\"string\"]") "," F("b", "\"int\"")),
 	     REC(F("b", "\"int\"")), "00 0e", "0e"},
+	    /* nor is one that can be nothing but null */
+	    {R("path: $.a, remove: true"),
+	     REC("{\"name\":\"a\",\"type\":[\"null\"],\"default\":null}," F("b", "\"int\"")), REC(F("b", "\"int\"")),
+	     "00 0e", "0e"},
 	    /* blocks: those that say their size say the new one */
 	    {R("path: \"$.a[*]\", replace: {with: xyz}"), REC(F("a", LIST("\"string\""))),
 	     REC(F("a", LIST("\"string\""))), "03 08 02 61 02 62 02 02 63 00",
