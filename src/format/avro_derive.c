@@ -26,12 +26,21 @@ struct writer {
 	json_t *taken;    /* object: all full names of the writer's schema, with the type, and those made up, true */
 	json_t *restored; /* object: full names of types that stand there already: false where they changed, a number
 			   * where they are known to be as they were */
+	size_t values;    /* written, about: never more than there are in the text */
 	bool failed, too_deep;
 	const char *clash; /* a type that would have to be two under one name; borrowed */
 	struct kveil_avro_whole_budget budget;
 };
 
 static json_t *emit_place(struct writer *w, uint32_t node, struct kveil_span space, unsigned depth);
+
+/* A type that holds much may become many. The text would be refused anyway, for its length; here it is not written. */
+static void count_values(struct writer *w, size_t values)
+{
+	w->values += values;
+	w->too_deep |= w->values > KVEIL_AVRO_SCHEMA_VALUES;
+	w->failed |= w->too_deep;
+}
 
 /* Takes value's reference. */
 static void set(struct writer *w, json_t *object, const char *name, json_t *value)
@@ -330,7 +339,8 @@ static json_t *tags_of(struct writer *w, const struct kveil_avro_type *record, c
 static json_t *emit_field(struct writer *w, const struct kveil_avro_type *record, const struct kveil_avro_member *m,
 			  uint32_t node, struct kveil_span space, unsigned depth)
 {
-	json_t *field = json_copy((json_t *)m->json);
+	count_values(w, 1 + json_object_size(m->json));
+	json_t *field = w->failed ? NULL : json_copy((json_t *)m->json);
 
 	if (!field) {
 		w->failed = true;
@@ -354,7 +364,7 @@ static json_t *emit_fields(struct writer *w, const struct kveil_avro_node *n, st
 	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
 	json_t *fields = json_array();
 
-	for (uint32_t i = 0; i < t->member_count; i++)
+	for (uint32_t i = 0; i < t->member_count && !w->failed; i++)
 		if (!w->p->nodes[n->edges[i].node].is_gone &&
 		    json_array_append_new(fields,
 					  emit_field(w, t, &t->members[i], n->edges[i].node, space, depth + 1)) != 0)
@@ -421,6 +431,7 @@ static json_t *emit_alt(struct writer *w, struct kveil_avro_alt alt, uint32_t pl
 	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
 	json_t *j;
 
+	count_values(w, 1);
 	if (depth > MOST_DEPTH || w->failed) {
 		w->too_deep |= depth > MOST_DEPTH;
 		w->failed = true;
@@ -460,7 +471,7 @@ static json_t *emit_place(struct writer *w, uint32_t node, struct kveil_span spa
 	if (n->kind != KVEIL_AVRO_UNION && count == 1)
 		return emit_alt(w, alts[0], node, space, depth);
 	json_t *branches = json_array();
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count && !w->failed; i++)
 		if (json_array_append_new(branches, emit_alt(w, alts[i], node, space, depth + 1)) != 0)
 			w->failed = true;
 	return branches;
@@ -519,9 +530,10 @@ static enum kveil_status write_derived(struct kveil_avro_program *p, struct writ
 		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
 				  "'%.100s' would be two types: as it was, and as rules change it elsewhere", w->clash);
 	if (w->too_deep)
-		return kveil_fail(
-		    err, KVEIL_E_AVRO_SCHEMA,
-		    "the derived schema would be nested too deep, or its defaults or opened types too long");
+		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
+				  "the derived schema would be nested too deep, or of too many parts, or its defaults "
+				  "or opened types "
+				  "too long");
 	return root && !w->failed && p->derived.data && p->unreferred.data ? KVEIL_OK
 									   : kveil_no_memory(err, "a schema");
 }

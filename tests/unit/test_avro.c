@@ -177,6 +177,39 @@ static void test_schemas_bounded(void **state)
 	rig_clear(&r);
 }
 
+/* Each rule makes a type of its own of one that takes half of what a schema may take: no more of them is written than
+ * that. */
+static void test_derived_is_bounded(void **state)
+{
+	(void)state;
+	enum { BRANCHES = 100, FIELDS = 300, PLACES = 30 };
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT, rules = KVEIL_BUF_INIT;
+	struct kveil_error err;
+	struct rig r;
+
+	kveil_buf_append_str(&text, "{\"type\":\"record\",\"name\":\"U\",\"fields\":[");
+	for (int i = 0; i < BRANCHES; i++)
+		kveil_buf_printf(&text, F("f%d", "{\"type\":\"fixed\",\"name\":\"F%d\",\"size\":1}") ",", i, i);
+	kveil_buf_append_str(&text, "{\"name\":\"x\",\"type\":{\"type\":\"record\",\"name\":\"X\",\"fields\":[");
+	for (int i = 0; i < FIELDS; i++) {
+		kveil_buf_printf(&text, "%s{\"name\":\"a%d\",\"type\":[\"int\"", i ? "," : "", i);
+		for (int k = 0; k < BRANCHES; k++)
+			kveil_buf_printf(&text, ",\"F%d\"", k);
+		kveil_buf_append_str(&text, "]}");
+	}
+	kveil_buf_append_str(&text, "]}}");
+	kveil_buf_append_str(&rules, HEAD);
+	for (int i = 0; i < PLACES; i++) {
+		kveil_buf_printf(&text, "," F("y%d", "\"X\""), i);
+		kveil_buf_printf(&rules, "  - {path: $.y%d.a%d, mask: {}}\n", i, i);
+	}
+	kveil_buf_append_str(&text, "]}");
+	assert_int_equal(rig_try(&r, kveil_buf_cstr(&rules), kveil_buf_cstr(&text), NULL, &err), KVEIL_E_AVRO_SCHEMA);
+	if (!strstr(err.message, "would be nested too deep, or of too many parts"))
+		fail_msg("%s", err.message);
+	rig_clear(&r);
+}
+
 static void test_fingerprints(void **state)
 {
 	(void)state;
@@ -943,6 +976,7 @@ int main(void)
 	    cmocka_unit_test(test_schemas_refused),
 	    cmocka_unit_test(test_schemas_taken),
 	    cmocka_unit_test(test_schemas_bounded),
+	    cmocka_unit_test(test_derived_is_bounded),
 	    cmocka_unit_test(test_fingerprints),
 	    cmocka_unit_test(test_values_refused),
 	    cmocka_unit_test(test_values_passed_over),
