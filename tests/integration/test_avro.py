@@ -378,8 +378,10 @@ def test_apache_avro_writes_and_reads(apache_avro, rule, change):
         return change(v) if "encrypt" in rule else v
     for ((schema, data, value), (_, derived, out)), text in zip(good, read_back):
         assert not text.startswith("!"), (text, schema, derived)
-        assert expected(json.loads(text), blur) == expected(value, change), (schema, derived)
-        assert "encrypt" not in rule or out == data or len(out) > len(data) + 20
+        want = expected(value, change)
+        assert expected(json.loads(text), blur) == want, (schema, derived)
+        # Where nothing was sealed, a branch may have moved up.
+        assert "encrypt" not in rule or want == value or len(out) > len(data) + 20
         changed += out != data
     assert changed > CASES / 10
 
