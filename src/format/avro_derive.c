@@ -298,28 +298,43 @@ static bool find_keepers(struct writer *w)
 	return w->keepers != NULL;
 }
 
-static char *name_class(struct writer *w, uint32_t node)
+/* From within a namespace nobody but Java finds a name that has none. */
+static bool is_in_reach(const struct writer *w, const char *name, struct kveil_span around)
+{
+	return !around.len || strchr(name, '.') || w->p->schema->refers_as_java;
+}
+
+/* A type that stands already, out of reach, gets another name, in the namespace around: that one is in reach
+ * everywhere. */
+static char *name_class(struct writer *w, uint32_t node, struct kveil_span around)
 {
 	const struct kveil_avro_node *n = &w->p->nodes[node];
 	struct kveil_span full = w->p->schema->types[n->type].name;
-	char *name = malloc(full.len + 32);
+	bool is_again = w->names[n->class] != NULL;
+	size_t len = full.len + (is_again ? around.len + 1 : 0);
+	char *name = malloc(len + 32);
 
 	if (!name) {
 		w->failed = true;
 		return NULL;
 	}
-	memcpy(name, full.data, full.len);
-	name[full.len] = 0;
-	if (w->keepers[n->type] != n->class + 1)
+	if (is_again) {
+		memcpy(name, around.data, around.len);
+		name[around.len] = '.';
+	}
+	memcpy(name + len - full.len, full.data, full.len);
+	name[len] = 0;
+	if (is_again || w->keepers[n->type] != n->class + 1)
 		do {
 			uint32_t k = ++w->renamed[n->type];
 			if (k == 1)
-				snprintf(name + full.len, 32, KVEIL_AVRO_HALF);
+				snprintf(name + len, 32, KVEIL_AVRO_HALF);
 			else
-				snprintf(name + full.len, 32, KVEIL_AVRO_HALF "%u", k);
+				snprintf(name + len, 32, KVEIL_AVRO_HALF "%u", k);
 		} while (json_object_get(w->taken, name) || json_object_get(w->restored, name));
 	if (!json_object_get(w->taken, name))
 		set(w, w->taken, name, json_true());
+	free(w->names[n->class]);
 	w->names[n->class] = name;
 	return name;
 }
@@ -398,9 +413,9 @@ static json_t *emit_named(struct writer *w, uint32_t node, struct kveil_span aro
 	const struct kveil_avro_type *t = &w->p->schema->types[n->type];
 	struct kveil_span space;
 
-	if (w->names[n->class])
+	if (w->names[n->class] && is_in_reach(w, w->names[n->class], around))
 		return json_string(w->names[n->class]);
-	const char *full = name_class(w, node);
+	const char *full = name_class(w, node, around);
 	json_t *stands = full ? json_object_get(w->restored, full) : NULL;
 	bool differs = n->kind == KVEIL_AVRO_RECORD && n->is_changed;
 	if (stands && differs)

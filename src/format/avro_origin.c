@@ -93,6 +93,8 @@ static bool is_made_of(struct kveil_span name, struct kveil_span from)
 	static const char behind[] = KVEIL_AVRO_HALF;
 	const size_t n = sizeof behind - 1;
 
+	if (!kveil_avro_namespace(from).len)
+		name = kveil_avro_last_word(name);
 	if (name.len < from.len + n || memcmp(name.data, from.data, from.len) != 0 ||
 	    memcmp(name.data + from.len, behind, n) != 0)
 		return false;

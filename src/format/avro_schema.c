@@ -186,8 +186,10 @@ static bool parse_reference(struct parser *p, const json_t *json, struct kveil_s
 	if (!join_name(p, space, name, &full))
 		return false;
 	uint32_t at = *slot_of(p, full);
-	if (!at)
+	if (!at) {
 		at = *slot_of(p, name);
+		p->s->refers_as_java |= at != 0;
+	}
 	if (!at)
 		return fail(p, "a type that is not defined before its name is used");
 	*ret = at - 1;

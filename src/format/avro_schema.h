@@ -67,6 +67,7 @@ struct kveil_avro_schema {
 	struct kveil_span text;
 	struct kveil_span canonical; /* Parsing Canonical Form: what matters for the bytes of values */
 	uint64_t fingerprint;        /* CRC-64-AVRO of that */
+	bool refers_as_java;         /* from within a namespace, to a name that has none */
 	json_t *json;
 	struct kveil_arena arena;
 };

@@ -599,6 +599,11 @@ struct derived_row {
 	const char *rules, *schema, *derived;
 };
 
+#define IN_N(name, a, s, itself, space, next)                                                                          \
+	"{\"type\":\"record\",\"name\":\"" name "\"" space ",\"fields\":[" F("a", a) "," F(                            \
+	    "s", "{\"type\":\"record\",\"name\":\"" s                                                                  \
+		 "\",\"fields\":[" F("t", "[\"null\",\"" itself "\"]") "]}") "," F("m", "[\"null\"," next "]") "]}"
+
 static void test_derived(void **state)
 {
 	(void)state;
@@ -669,6 +674,12 @@ static void test_derived(void **state)
 	    {R("path: $.old..a, mask: {}") R("path: $.r..a, mask: {}"), RENAMED(CHAIN), RENAMED(CHAIN)},
 	    {R("path: $.old.a, mask: {}") R("path: $.r, nullify: true"), RENAMED("[\"null\"," SAME("V") "]"),
 	     RENAMED("[\"null\"," SAME("V") "]")},
+	    /* a type without a namespace that is in one, and in both halves of what becomes two: readers but Java's
+	     * find it by its name in the first place only */
+	    {R("path: $.a, mask: {}"),
+	     IN_N("N", "\"int\"", "S\",\"namespace\":\"", "S", ",\"namespace\":\"n\"", "\"N\""),
+	     IN_N("N_protected", "{\"type\":\"string\",\"kveil.type\":\"int\"}", "S\",\"namespace\":\"", "S",
+		  ",\"namespace\":\"n\"", IN_N("N", "\"int\"", "S_protected", "n.S_protected", "", "\"n.N\""))},
 	    /* only the first of a chain changes */
 	    {R("path: $.a, mask: {}"),
 	     "{\"type\":\"record\",\"name\":\"N\",\"fields\":[" F("a", "\"int\"") "," F("n", "[\"null\",\"N\"]") "]}",
