@@ -87,13 +87,13 @@ bool kveil_avro_set_reference(json_t *schema, const char *text, const struct kve
 
 /* --- pairs --- */
 
-/* Names that kveil makes up for the half of a type that changes. */
-static bool is_made_of(struct kveil_span name, struct kveil_span from)
+/* Names that kveil makes up for the half of a type that changes; of one without a namespace in any, too. */
+static bool is_made_of(struct kveil_span name, struct kveil_span from, bool in_any)
 {
 	static const char behind[] = KVEIL_AVRO_HALF;
 	const size_t n = sizeof behind - 1;
 
-	if (!kveil_avro_namespace(from).len)
+	if (in_any && !kveil_avro_namespace(from).len)
 		name = kveil_avro_last_word(name);
 	if (name.len < from.len + n || memcmp(name.data, from.data, from.len) != 0 ||
 	    memcmp(name.data + from.len, behind, n) != 0)
@@ -120,7 +120,7 @@ static bool read_was(const json_t *type, enum kveil_avro_kind *kind, struct kvei
 }
 
 /* Is it what a value of the derived type was? */
-static bool is_origin(const struct kveil_avro_type *derived, const struct kveil_avro_type *t)
+static bool is_origin(const struct kveil_avro_type *derived, const struct kveil_avro_type *t, bool in_any)
 {
 	bool is_sealed = json_object_get(derived->json, KVEIL_AVRO_WAS) != NULL;
 	enum kveil_avro_kind kind;
@@ -129,7 +129,7 @@ static bool is_origin(const struct kveil_avro_type *derived, const struct kveil_
 	if (is_sealed)
 		return read_was(derived->json, &kind, &name) && kind == t->kind && kveil_span_eq(name, t->name);
 	return derived->kind == t->kind &&
-	       (kveil_span_eq(derived->name, t->name) || (t->name.len && is_made_of(derived->name, t->name)));
+	       (kveil_span_eq(derived->name, t->name) || (t->name.len && is_made_of(derived->name, t->name, in_any)));
 }
 
 static bool find_origin(const struct kveil_avro_schema *s, const struct kveil_avro_type *derived, uint32_t in,
@@ -139,12 +139,15 @@ static bool find_origin(const struct kveil_avro_schema *s, const struct kveil_av
 
 	*ret = in;
 	if (t->kind != KVEIL_AVRO_UNION)
-		return is_origin(derived, t);
-	for (uint32_t i = 0; i < t->member_count; i++)
-		if (is_origin(derived, &s->types[t->members[i].type])) {
-			*ret = t->members[i].type;
+		return is_origin(derived, t, true);
+	/* The branch that has the namespace, before the one that has none. */
+	for (uint32_t i = 0; i < 2 * t->member_count; i++) {
+		uint32_t branch = t->members[i % t->member_count].type;
+		if (is_origin(derived, &s->types[branch], i >= t->member_count)) {
+			*ret = branch;
 			return true;
 		}
+	}
 	return false;
 }
 
@@ -432,7 +435,7 @@ static bool is_back(const struct kveil_avro_program *p, uint32_t node)
 	case KVEIL_AVRO_UNION:
 		return are_elements_back(p, n, o);
 	default:
-		return kveil_span_eq(d->name, o->name) && are_one(d, o);
+		return (kveil_span_eq(d->name, o->name) || is_made_of(d->name, o->name, true)) && are_one(d, o);
 	}
 }
 

@@ -41,7 +41,10 @@ static void assert_text(struct kveil_span text, const char *want)
 #define V(f)          "{\"type\":\"record\",\"name\":\"V\",\"doc\":\"d\",\"fields\":[" f "]}"
 #define TEXT          "{\"type\":\"string\",\"doc\":\"d\"}"
 #define INTS          "{\"type\":\"array\",\"items\":\"int\"}"
-#define MASKED        "{\"type\":\"string\",\"kveil.type\":\"int\"}"
+#define BARE                                                                                                           \
+	"{\"type\":\"record\",\"name\":\"S\",\"namespace\":\"\",\"fields\":[" F("t", "[\"null\",\"S\"]") "," F(        \
+	    "l", LEVEL) "]}"
+#define MASKED "{\"type\":\"string\",\"kveil.type\":\"int\"}"
 
 #define REFUSED                                                                                                        \
 	{                                                                                                              \
@@ -75,6 +78,22 @@ static const struct row {
      OPEN("$.a"), REC(F("a", LEVEL) "," F("b", "{\"type\":\"string\",\"kveil.type\":\"int\"}")),
      REC(F("a", "\"string\"") "," F("b", "{\"type\":\"string\",\"kveil.type\":\"int\"}")), KVEIL_SPAN("\2\16"),
      KVEIL_SPAN("\10HIGH\2*"), KVEIL_SPAN("\2\2*")},
+    {"a type without a namespace in both halves of one that has",
+     REC(F("a", "\"int\"") "," F("s", BARE) "," F("m", "[\"null\",\"U\"]")), SEAL_WHOLE("$.a"), OPEN_WHOLE("$.a"), NULL,
+     "{\"type\":\"record\",\"name\":\"U_protected\",\"namespace\":\"n\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"},{"
+     "\"nam"
+     "e\":\"s\",\"type\":{\"type\":\"record\",\"name\":\"S\",\"namespace\":\"\",\"fields\":[{\"name\":\"t\",\"type\":["
+     "\"null\",\""
+     "S\"]},{\"name\":\"l\",\"type\":{\"type\":\"enum\",\"name\":\"Level\",\"symbols\":[\"LOW\",\"HIGH\"]}}]}},{"
+     "\"name\":\"m\""
+     ",\"type\":[\"null\",{\"type\":\"record\",\"name\":\"U\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"},{\"name\":"
+     "\"s\",\"ty"
+     "pe\":{\"type\":\"record\",\"name\":\"S_protected\",\"fields\":[{\"name\":\"t\",\"type\":[\"null\",\"n.S_"
+     "protected\"]"
+     "},{\"name\":\"l\",\"type\":{\"type\":\"enum\",\"name\":\"Level_protected\",\"symbols\":[\"LOW\",\"HIGH\"]}}]}},{"
+     "\"na"
+     "me\":\"m\",\"type\":[\"null\",\"n.U\"]}]}]}]}",
+     KVEIL_SPAN("\16\0\2\2\20\0\0\0"), KVEIL_SPAN("\16\0\2\2\20\0\0\0")},
     {"a default that stays masked", REC(F("a", LEVEL) ",{\"name\":\"b\",\"type\":\"string\",\"default\":\"CANARY\"}"),
      SEAL("$.a") R("path: $.b, mask: {}"), OPEN("$.a"),
      REC(F("a", LEVEL) ",{\"name\":\"b\",\"type\":\"string\",\"default\":\"\"}"),
