@@ -95,6 +95,22 @@ static struct kveil_engine_schema *run(struct kveil_engine *e, struct kveil_span
 	return schema;
 }
 
+/* Not each byte: what was written longer than it had to be, as 81 00 for the number -1, comes back short; and of NaN
+ * there is one. */
+static bool is_same_value(struct kveil_span schema, struct kveil_span a, struct kveil_span b)
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf one = KVEIL_BUF_INIT, other = KVEIL_BUF_INIT;
+	struct kveil_avro_text *reader;
+	struct kveil_error err;
+
+	check(kveil_avro_text_new(schema, &reader, &err) == KVEIL_OK);
+	enum kveil_status status = kveil_avro_to_json(reader, a, &one, &err);
+	bool same = kveil_avro_to_json(reader, b, &other, &err) == status &&
+		    kveil_span_eq(kveil_buf_span(&one), kveil_buf_span(&other));
+	kveil_avro_text_free(reader);
+	return same;
+}
+
 /* The value under a schema that was derived from `original`, opened. */
 static void open_whole(struct kveil_span derived, struct kveil_span original, struct kveil_span value,
 		       struct kveil_span want)
@@ -111,7 +127,8 @@ static void open_whole(struct kveil_span derived, struct kveil_span original, st
 	check(opened || result.error.status == KVEIL_E_UNSUPPORTED_KIND);
 	/* In the writer's own schema it is the writer's own value. */
 	check(!opened || !kveil_span_eq(kveil_engine_schema_derived(schema), original) ||
-	      kveil_span_eq(result.outputs[0].record.value, want));
+	      kveil_span_eq(result.outputs[0].record.value, want) ||
+	      is_same_value(original, result.outputs[0].record.value, want));
 	kveil_engine_schema_free(schema);
 }
 
