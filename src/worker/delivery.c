@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What became of the records that were sent. */
 #include "worker/delivery.h"
+
+#include "base/clock.h"
 #include "worker/attempts.h"
 #include "worker/loop.h"
 
@@ -117,51 +119,92 @@ void kveil_delivery_one_by_one(struct kveil_worker *w, struct kveil_partition *p
  * librdkafka's idempotent producer has one batch of a partition on its way at a time, and while another waits its
  * thread asks the clock and the socket in a circle until the acknowledgement comes. So it gets a batch at a time:
  *
- *   record ─► nothing on its way: librdkafka
+ *   record ─► nothing on its way, or a batch that still waits for more: librdkafka
  *          └► else the stage ─► all acknowledged: as much as a batch holds
  */
+
+static size_t bytes_in_batch(const struct kveil_record *r)
+{
+	return kveil_kafka_batch_bytes(r) - KVEIL_KAFKA_BATCH_HEADER + DELTA_BYTES;
+}
+
+/* As much as librdkafka sends at once: a record too many would wait behind the others. */
+static bool has_room(const struct kveil_worker *w, const struct kveil_stage *s, size_t bytes)
+{
+	return !s->batch || (s->batch < BATCH_RECORDS && s->batch_bytes + bytes <= w->producing.batch_bytes);
+}
+
+static void begin_batch(struct kveil_stage *s)
+{
+	s->batch = 0;
+	s->batch_bytes = REQUEST_BYTES;
+}
+
+static rd_kafka_resp_err_t produce(struct kveil_worker *w, const struct kveil_outlet *o, int32_t partition,
+				   const struct kveil_staged *m, size_t bytes)
+{
+	struct kveil_stage *s = &o->stages[partition];
+	rd_kafka_resp_err_t e =
+	    kveil_kafka_produce(w->producer, o->rkt, partition, &m->record, m->timestamp_ms, m->token);
+
+	if (e)
+		return e;
+	if (s->batch == 0)
+		s->open_ns = kveil_clock_mono_ns() + w->producing.join_ns;
+	s->sent++;
+	s->batch++;
+	s->batch_bytes += bytes;
+	return e;
+}
+
 rd_kafka_resp_err_t kveil_delivery_send(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition,
 					const struct kveil_staged *record)
 {
 	struct kveil_stage *s = &o->stages[partition];
 
-	if (!s->sent && !s->records) {
-		rd_kafka_resp_err_t e = kveil_kafka_produce(w->producer, o->rkt, partition, &record->record,
-							    record->timestamp_ms, record->token);
-		s->sent += !e;
-		return e;
+	if (!s->records) {
+		size_t bytes = bytes_in_batch(&record->record);
+		if (!s->sent)
+			begin_batch(s);
+		if (!s->sent || (has_room(w, s, bytes) && kveil_clock_mono_ns() < s->open_ns))
+			return produce(w, o, partition, record, bytes);
 	}
 	return kveil_stage_put(&w->outlets.stages, s, record) ? RD_KAFKA_RESP_ERR_NO_ERROR
 							      : RD_KAFKA_RESP_ERR__QUEUE_FULL;
 }
 
 static rd_kafka_resp_err_t send_staged(struct kveil_worker *w, const struct kveil_outlet *o, int32_t partition,
-				       const struct kveil_staged *m)
+				       const struct kveil_staged *m, size_t bytes)
 {
 	if (!wants(w, m->token))
 		return RD_KAFKA_RESP_ERR__PURGE_QUEUE;
-	rd_kafka_resp_err_t e =
-	    kveil_kafka_produce(w->producer, o->rkt, partition, &m->record, m->timestamp_ms, m->token);
+	rd_kafka_resp_err_t e = produce(w, o, partition, m, bytes);
 	/* No memory: its partition goes back and tries again, as after a time-out. */
 	return e == RD_KAFKA_RESP_ERR__QUEUE_FULL ? RD_KAFKA_RESP_ERR__MSG_TIMED_OUT : e;
 }
 
-/* As much as librdkafka sends at once: a record too many would wait behind the others. */
+/* Has handing over taken so long that the batch may be sent without the rest, which would then wait behind it? */
+static bool is_late(const struct kveil_worker *w, const struct kveil_stage *s)
+{
+	enum { LOOK_EVERY = 8 /* records */ };
+
+	return w->producing.join_ns && s->batch % LOOK_EVERY == LOOK_EVERY - 1 && kveil_clock_mono_ns() >= s->open_ns;
+}
+
 static void next_batch(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition)
 {
 	struct kveil_stage *s = &o->stages[partition];
 	struct kveil_staged m;
 
-	for (size_t bytes = REQUEST_BYTES; s->records && s->sent < BATCH_RECORDS;) {
+	begin_batch(s);
+	while (s->records) {
 		kveil_stage_first(&w->outlets.stages, s, &m);
-		bytes += kveil_kafka_batch_bytes(&m.record) - KVEIL_KAFKA_BATCH_HEADER + DELTA_BYTES;
-		if (s->sent && bytes > w->producing.batch_bytes)
+		size_t bytes = bytes_in_batch(&m.record);
+		if (!has_room(w, s, bytes) || is_late(w, s))
 			break;
-		rd_kafka_resp_err_t e = send_staged(w, o, partition, &m);
+		rd_kafka_resp_err_t e = send_staged(w, o, partition, &m, bytes);
 		if (e)
 			settle(w, o, partition, m.token, e, kveil_kafka_sends_bytes(&m.record), 0);
-		else
-			s->sent++;
 		kveil_stage_drop(&w->outlets.stages, s);
 	}
 }

@@ -5,6 +5,8 @@
 #include "worker/delivery.h"
 #include "worker/loop.h"
 
+#include <stdlib.h>
+
 enum { MOST_BATCH_BYTES = 1000000, MOST_MESSAGE_BYTES = 999000000, FIT_MS = 10000 };
 
 void kveil_producer_close(struct kveil_worker *w)
@@ -37,6 +39,18 @@ static enum kveil_status open_outlets(struct kveil_worker *w, struct kveil_error
 	return KVEIL_OK;
 }
 
+/* Of linger.ms, without what may pass between a look at the clock and a record's place in the queue. 0: too short. */
+static int64_t join_ns(rd_kafka_t *producer)
+{
+	char linger[64];
+	size_t size = sizeof linger;
+
+	if (rd_kafka_conf_get(rd_kafka_conf(producer), "linger.ms", linger, &size) != RD_KAFKA_CONF_OK)
+		return 0;
+	double ms = strtod(linger, NULL);
+	return ms < 1 ? 0 : (int64_t)((ms < 3 ? ms * 2 / 3 : ms - 1) * 1e6);
+}
+
 static enum kveil_status open_producer(struct kveil_worker *w, struct kveil_error *err)
 {
 	rd_kafka_conf_t *conf;
@@ -52,7 +66,10 @@ static enum kveil_status open_producer(struct kveil_worker *w, struct kveil_erro
 	}
 	rd_kafka_conf_set_dr_msg_cb(conf, kveil_delivery_on_report);
 	status = kveil_kafka_new(RD_KAFKA_PRODUCER, conf, &w->producer, err);
-	return status ? status : open_outlets(w, err);
+	if (status)
+		return status;
+	w->producing.join_ns = join_ns(w->producer);
+	return open_outlets(w, err);
 }
 
 void kveil_producer_renew(struct kveil_worker *w)

@@ -10,6 +10,7 @@ struct kveil_worker;
 /* producer.c; what fails there: outlet.c, and the delivery modes. */
 struct kveil_producing {
 	size_t batch_bytes, message_bytes; /* what it was made for */
+	int64_t join_ns;                   /* from a batch's first record: so long it surely waits for more */
 	bool compresses;
 	bool broken;       /* another one is needed */
 	unsigned failures; /* of the producer as a whole, in a row */

@@ -216,5 +216,5 @@ void kveil_stage_clear(struct kveil_stage_pool *pool, struct kveil_stage *s)
 {
 	while (s->records)
 		kveil_stage_drop(pool, s);
-	s->sent = 0;
+	s->sent = s->batch = 0;
 }

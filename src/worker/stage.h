@@ -27,7 +27,11 @@ struct kveil_stage {
 	struct kveil_stage_piece *first, *last;
 	size_t at;        /* where in the first piece the first record begins */
 	uint32_t records; /* that stand here */
-	uint32_t sent;    /* handed to librdkafka, and not reported yet; the owner counts */
+	/* Of the batch that librdkafka has; the owner's: */
+	uint32_t sent;      /* records that are not reported yet */
+	uint32_t batch;     /* records */
+	size_t batch_bytes; /* as librdkafka counts them */
+	int64_t open_ns;    /* until when more may join it */
 };
 
 struct kveil_staged {

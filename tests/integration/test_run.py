@@ -611,6 +611,36 @@ def test_aborted_transactions_behind_the_last_record(make_kveil, kafka):
     assert [m.value() for m in out] == [b'{"p":"*****"}'] * 10
 
 
+def batches(broker, topic):
+    """How many records each batch of partition 0 has."""
+    log, at, found = (broker.dir / "data" / f"{topic}-0" / "00000000000000000000.log").read_bytes(), 0, []
+    while at + 61 <= len(log):
+        found.append(struct.unpack_from(">i", log, at + 57)[0])
+        at += 12 + struct.unpack_from(">i", log, at + 8)[0]
+    return found
+
+
+def test_records_that_come_together_leave_in_one_batch(make_kveil, kafka, broker):
+    """Those after the first may join its batch as long as that waits for more: they do not wait for its
+    acknowledgement."""
+    k = make_kveil()
+    k.rules('  - {path: "$.p", mask: {keep_last: 2}}\n')
+    k.init().start()
+    kafka.produce(k.topic, [{"value": b'{"p":"first"}'}])
+    kafka.consume(k.secure, 1)
+    p = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 20})
+    for i in range(20):
+        for n in range(3):
+            p.produce(k.topic, f'{{"p":"{i:03d}{n}"}}'.encode(), partition=0)
+        p.flush(10)
+        time.sleep(0.05)
+    got = kafka.consume(k.secure, 61, settle=0.5)
+    assert [json.loads(m.value())["p"] for m in got[1:]] == [f"**{i % 10}{n}" for i in range(20) for n in range(3)]
+    found = batches(broker, k.secure)
+    assert sum(found) == 61 and found.count(3) >= 15, found
+    assert k.stop() == 0
+
+
 def longest_silence(kafka, k, seconds):
     """The longest time between two arrivals in a topic while two partitions are fed a record each millisecond in turn."""
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0})
