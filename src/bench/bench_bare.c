@@ -7,38 +7,13 @@
 #include "crypto/rows.h"
 
 #include <openssl/core_names.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 
 enum { VALUE_MAX = 1024, ROOM = VALUE_MAX + 64 };
 
-const uint8_t kveil_bench_key[64] = {1};
 static const uint8_t *const key = kveil_bench_key;
 static const uint8_t value[ROOM];
-
-uint64_t kveil_bench_spent(uint64_t start, bool ok)
-{
-	uint64_t spent = kveil_clock_cpu_ns() - start;
-
-	ERR_clear_error();
-	return ok ? spent + !spent : 0;
-}
-
-EVP_CIPHER_CTX *kveil_bench_evp_context(const char *name)
-{
-	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, name, NULL);
-	EVP_CIPHER_CTX *c = cipher ? EVP_CIPHER_CTX_new() : NULL;
-	const uint8_t iv[16] = {0};
-
-	if (c && EVP_EncryptInit_ex2(c, cipher, key, iv, NULL) != 1) {
-		EVP_CIPHER_CTX_free(c);
-		c = NULL;
-	}
-	EVP_CIPHER_free(cipher);
-	ERR_clear_error();
-	return c;
-}
 
 /* key_each: where a context cannot take a second message without its key. */
 static uint64_t evp_seal(const char *name, bool nonced, bool key_each, size_t bytes, size_t count)

@@ -31,7 +31,8 @@ struct kveil_command {
 	int (*run)(int argc, char **argv);
 };
 
-extern const struct kveil_command *const kveil_commands[]; /* ends with NULL */
+/* The table of main.c, which sets it: commands need nothing of main.c. Ends with NULL. */
+extern const struct kveil_command *const *kveil_commands;
 
 /* Walks argv: returns the next flag's row (its argument in *ret_value), NULL at the end (operands then begin at
  * *index), or prints a usage error and returns &kveil_flag_error. -h prints help and returns &kveil_flag_help. */

@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-enum { DEPTH = 256, BYTES = 64 << 20 };
-
 enum form_kind { FORM_NONE, FORM_SEALED, FORM_TOKEN, FORM_HASH, FORM_ANY, FORM_TILDE };
 
 #define FORMS "~sealed(KEY) TEXT, ~token(KEY) TEXT, ~hash(KEY) TEXT, ~any or ~~TEXT"
@@ -52,24 +50,6 @@ static bool read_form(struct kveil_span content, struct form *ret)
 		return true;
 	}
 	return false;
-}
-
-bool kveil_form_parse(struct kveil_form_context *c, struct kveil_span text, struct kveil_doc *ret)
-{
-	const struct kveil_format *json = kveil_format_by_name(KVEIL_SPAN("json"));
-	struct kveil_scan scan = {.arena = c->arena, .max_bytes = BYTES, .max_depth = DEPTH, .want_doc = true};
-	bool ok = text.len && json->scan(&scan, text, NULL) == KVEIL_OK;
-
-	*ret = (struct kveil_doc){.text = text};
-	if (ok) {
-		ret->count = scan.doc.count;
-		ret->nodes = kveil_arena_array(c->arena, ret->count, sizeof *ret->nodes);
-		ok = ret->nodes != NULL;
-		if (ok)
-			memcpy(ret->nodes, scan.doc.nodes, ret->count * sizeof *ret->nodes);
-	}
-	kveil_scan_clear(&scan);
-	return ok;
 }
 
 /* --- in --- */

@@ -5,6 +5,26 @@
 #include "base/text.h"
 #include "transform/preserve.h"
 
+enum { DEPTH = 256, BYTES = 64 << 20 };
+
+bool kveil_form_parse(struct kveil_form_context *c, struct kveil_span text, struct kveil_doc *ret)
+{
+	const struct kveil_format *json = kveil_format_by_name(KVEIL_SPAN("json"));
+	struct kveil_scan scan = {.arena = c->arena, .max_bytes = BYTES, .max_depth = DEPTH, .want_doc = true};
+	bool ok = text.len && json->scan(&scan, text, NULL) == KVEIL_OK;
+
+	*ret = (struct kveil_doc){.text = text};
+	if (ok) {
+		ret->count = scan.doc.count;
+		ret->nodes = kveil_arena_array(c->arena, ret->count, sizeof *ret->nodes);
+		ok = ret->nodes != NULL;
+		if (ok)
+			memcpy(ret->nodes, scan.doc.nodes, ret->count * sizeof *ret->nodes);
+	}
+	kveil_scan_clear(&scan);
+	return ok;
+}
+
 struct kveil_span kveil_place_raw(const struct kveil_doc *doc, uint32_t node)
 {
 	const struct kveil_doc_node *n = &doc->nodes[node];
