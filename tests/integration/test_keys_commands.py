@@ -387,6 +387,11 @@ def test_each_change_of_keys_is_an_event(make):
     assert made == [f"key_created key=pii version=2 id={ids[2]} algorithm=aes-256-gcm kek=local"]
     out = events("export", "--tink", "pii", "--clear", "-o", "set.json")
     assert out == ['key_exported key=pii detail="in clear, to set.json"']
+    for name, *args in (("key_disabled", "disable"), ("key_enabled", "enable"), ("key_destroy_scheduled", "destroy", "--yes"),
+                        ("key_destroy_cancelled", "cancel")):
+        told, = events(*args, "pii@1")
+        assert told.startswith(f"{name} key=pii version=1 id={ids[1]} algorithm=aes-256-gcm kek=local"), told
+        assert ("due=20" in told) == (name == "key_destroy_scheduled")
     assert events("backup", "b.json") == [f"registry_backed_up count={len(rows(k))} detail=b.json"]
     assert events("retire", "pii@1") == [f"key_retired key=pii version=1 id={ids[1]} algorithm=aes-256-gcm kek=local"]
     gone = events("destroy", "pii", "--yes", "--now")
@@ -395,6 +400,9 @@ def test_each_change_of_keys_is_an_event(make):
     assert all(line.startswith(b) for line, b in zip(sorted(gone[:2]), begins))
     assert gone[2].startswith("key_created key=pii version=3 ")
     assert events("restore", "b.json")[-1].startswith("registry_restored")
+    k.configure("new")
+    wrapped = [r for r in rows(k) if r["state"] != "destroyed"]
+    assert events("rewrap") == [f"keys_rewrapped count={len(wrapped)}"]
     assert events("list") == []
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import resource
 import socket
 import subprocess
 
@@ -43,6 +44,22 @@ def test_each_change_of_keys_is_kept_in_the_registry(make):
     assert k.run("keys", "rotate", "pii", "--reason", "x" * 2000).returncode == 2
     # A name that is spelled otherwise is told.
     assert "no key 'pij'" in k.run("keys", "history", "pij", check=2).stderr
+
+
+def test_what_cannot_be_kept_is_told(make_kveil):
+    """A disk that is full after the change and before its event: it is done, and the log says what the registry lacks."""
+    k = make_kveil(topics=False)
+    k.rules('  - {path: "$.v", encrypt: {key: pii}}\n')
+    k.init()
+    for _ in range(8):
+        for action in ("disable", "enable"):
+            k.run("keys", action, "pii@1", check=0)
+    before, size = history(k), (k.dir / ".keys.json.events").stat().st_size
+    assert size > 2 * (k.dir / "keys.json").stat().st_size
+    r = k.run("keys", "rotate", "pii", "--now", check=0,
+              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, size + 10)))
+    assert "event: key_created key=pii version=2" in r.stderr and "event: event_unrecorded key=key_created" in r.stderr
+    assert [r["version"] for r in rows(k) if r["name"] == "pii"] == [1, 2] and history(k) == before
 
 
 def test_history_comes_back_with_a_backup(make):

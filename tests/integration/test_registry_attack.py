@@ -148,12 +148,13 @@ def test_offsets_that_lie(make_registry, kafka, deltas):  # noqa: F811
     rows = keys(k)
     kept = last(kafka, k)
     pii = label(next(r for r in rows if r["name"] == "pii"))
-    k.start()
+    p = k.start()
     works(k, kafka, 0)
     before = ignored(k)["forged"]
     labels = [b"zz", pii.encode(), b"zy", next(x for x in kept if x.startswith("!root/")).encode()]
     written_by_hand(kafka, k.keys, [(d, b"{}", None, labels[i % 4]) for i, d in enumerate(deltas)])
     wait_for("counted", lambda: ignored(k)["forged"] >= before + len(deltas), timeout=30)
+    assert re.search(r'event: registry_ignored detail="passed over: \d+ forged', p.log.read_text())
     time.sleep(2)  # it reads once a second
     works(k, kafka, 1)
     for _ in range(3):

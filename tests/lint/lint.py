@@ -261,6 +261,15 @@ def check_names(paths):
             seen[name] = f
 
 
+def check_events(files):
+    """Each event that an officer may wait for is waited for by a test."""
+    tests = "\n".join(text for f, text in files if re.match(r"tests/(unit|integration)/", f))
+    for f, text in files:
+        for name in re.findall(r'X\([A-Z_]+, "([a-z_]+)"', text) if f == "src/base/event.h" else ():
+            if not re.search(rf"\b{name}\b", tests):
+                yield f"{f}: no test has the event {name}"
+
+
 PER_FILE = [check_layers, check_owners, check_secrets, check_endings, check_words, check_spdx, check_header_guard,
             check_parts, check_first_line, check_links, check_state, check_glossary, check_plain]
 BAD_EXAMPLES = [
@@ -294,6 +303,8 @@ def self_test():
     for check, path, text in BAD_EXAMPLES:
         if not list(check(path, text)):
             yield f"lint itself: {check.__name__} does not catch {text.strip()!r} in {path}"
+    if not list(check_events([("src/base/event.h", 'X(A, "a_thing", WARN, "It is.")'), ("tests/unit/x.c", "another_thing")])):
+        yield "lint itself: check_events does not catch a_thing"
     if not list(check_names(["src/a/x.c", "src/b/x.c"])):
         yield "lint itself: check_names does not catch two x.c"
 
@@ -313,6 +324,7 @@ def main():
         for check in PER_FILE:
             complaints += check(f, text)
     complaints += check_one_file(files)
+    complaints += check_events(files)
     complaints += check_names(paths)
     complaints += check_format(paths)
     complaints += check_scripts(paths)
