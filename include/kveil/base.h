@@ -150,8 +150,11 @@ enum kveil_status {
 	KVEIL_OK = KVEIL_E_OK,
 };
 
-KVEIL_API const char *kveil_status_code(enum kveil_status status); /* "invalid_json" */
+/* "invalid_json": see the table. A string of the library. */
+KVEIL_API const char *kveil_status_code(enum kveil_status status);
+/* What it means, in a few words. A string of the library. */
 KVEIL_API const char *kveil_status_text(enum kveil_status status);
+/* What becomes of the work at hand; NONE for KVEIL_OK. A status that is not in the table is an INTERNAL one. */
 KVEIL_API enum kveil_class kveil_status_class(enum kveil_status status);
 
 #define KVEIL_NO_BYTE SIZE_MAX

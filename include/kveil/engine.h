@@ -76,12 +76,13 @@ typedef void kveil_trace_fn(void *user, const struct kveil_trace_event *event);
 KVEIL_API enum kveil_status kveil_engine_new(struct kveil_plan *plan, struct kveil_keyring *keys,
 					     const struct kveil_limits *limits, struct kveil_engine **ret,
 					     struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Wipes and frees; the results of its last run are gone with it. Before its keyring. NULL is fine. */
 KVEIL_API void kveil_engine_free(struct kveil_engine *e);
 
+struct kveil_engine_schema;
 /* For values in Avro: what one schema of theirs and the plan come to. Belongs to the engine's thread and may not
  * outlive the engine. AVRO_SCHEMA: broken, or the rules cannot be held on it; UNSUPPORTED where the plan's format has
  * no schemas. */
-struct kveil_engine_schema;
 KVEIL_API enum kveil_status kveil_engine_schema_new(struct kveil_engine *e, struct kveil_span text,
 						    struct kveil_engine_schema **ret,
 						    struct kveil_error *err) KVEIL_MUST_CHECK;
@@ -93,11 +94,13 @@ KVEIL_API enum kveil_status kveil_engine_key_schema_new(struct kveil_engine *e, 
 							struct kveil_error *err) KVEIL_MUST_CHECK;
 /* No rule is about anything in it: what is written with it passes as it is. */
 KVEIL_API bool kveil_engine_schema_is_untouched(const struct kveil_engine_schema *s);
+/* Not while the engine uses it, and not one that a table took (kveil_engine_schemas_add). NULL is fine. */
 KVEIL_API void kveil_engine_schema_free(struct kveil_engine_schema *s);
 /* The schema of what comes out, a pure function of the text and the plan; the text itself where no type changes. */
 KVEIL_API struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s);
 /* The records to come are written with it. NULL: none, and every value is an error. */
 KVEIL_API void kveil_engine_use_schema(struct kveil_engine *e, const struct kveil_engine_schema *s);
+/* The same of their keys. */
 KVEIL_API void kveil_engine_use_key_schema(struct kveil_engine *e, const struct kveil_engine_schema *s);
 
 /* Values, and keys, that name their schema, as Confluent's serializers frame them: by an id in front or in a header. A
@@ -108,9 +111,12 @@ struct kveil_schema_id {
 	uint32_t id;
 	uint8_t guid[16];
 };
+/* Are they the same kind of id, and equal? Any thread. */
 KVEIL_API bool kveil_schema_id_eq(const struct kveil_schema_id *a, const struct kveil_schema_id *b);
 struct kveil_engine_schemas;
-KVEIL_API struct kveil_engine_schemas *kveil_engine_schemas_new(void); /* NULL: no memory */
+/* An empty table. NULL: no memory. */
+KVEIL_API struct kveil_engine_schemas *kveil_engine_schemas_new(void);
+/* And every schema that was added. Not while the engine uses it. NULL is fine. */
 KVEIL_API void kveil_engine_schemas_free(struct kveil_engine_schemas *t);
 /* Values that name the writer's schema come out under the derived one's id. Takes s, also on failure. */
 KVEIL_API enum kveil_status kveil_engine_schemas_add(struct kveil_engine_schemas *t,
@@ -125,10 +131,12 @@ KVEIL_API enum kveil_status kveil_engine_schemas_refuse(struct kveil_engine_sche
 							struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The records to come are this topic's. NULL: they are not framed. */
 KVEIL_API void kveil_engine_use_schemas(struct kveil_engine *e, struct kveil_engine_schemas *t);
+/* The same of their keys. */
 KVEIL_API void kveil_engine_use_key_schemas(struct kveil_engine *e, struct kveil_engine_schemas *t);
 /* What the last record lacked, when it was SCHEMA_PENDING. */
 KVEIL_API bool kveil_engine_wanted_schema(const struct kveil_engine *e, struct kveil_schema_id *ret);
-KVEIL_API bool kveil_engine_wants_key_schema(const struct kveil_engine *e); /* and that was its key's */
+/* And that was its key's. */
+KVEIL_API bool kveil_engine_wants_key_schema(const struct kveil_engine *e);
 
 /* trace NULL = off. Tracing allocates and is slow. */
 KVEIL_API void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void *user);

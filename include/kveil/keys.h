@@ -54,8 +54,11 @@ enum kveil_status kveil_keystore_check(struct kveil_keystore *ks, struct kveil_s
  * known: no such key, not a hash key, or keys in memory. */
 size_t kveil_keystore_mac_bytes(struct kveil_keystore *ks, struct kveil_span name, const char **ret_algorithm);
 
+/* A thread's own, without a key or lease so far: it takes them as it is asked. Holds a reference on the keystore.
+ * NO_MEMORY, and nothing else. */
 KVEIL_API enum kveil_status kveil_keyring_new(struct kveil_keystore *ks, struct kveil_keyring **ret,
 					      struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Wipes its keys. After the engines that are bound to it. NULL is fine. */
 KVEIL_API void kveil_keyring_free(struct kveil_keyring *ring);
 
 /* Once a batch of records, never per value: renews the lease when due, takes in new versions, activates the

@@ -28,19 +28,21 @@ struct kveil_schema_source {
 	const char *topic; /* of the values: what their schemas lack is told of each by itself; NULL: not known */
 };
 
-/* kveil_engine_schema_new and kveil_engine_key_schema_new of what is known. Where rules open all that was sealed, the
- * derived schema is the original one. */
+/* kveil_engine_schema_new of what is known. Where rules open all that was sealed, the derived schema is the original
+ * one. */
 KVEIL_API enum kveil_status kveil_engine_schema_of(struct kveil_engine *e, struct kveil_span text,
 						   const struct kveil_schema_source *source,
 						   struct kveil_engine_schema **ret,
 						   struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The same of the records' keys. */
 KVEIL_API enum kveil_status kveil_engine_key_schema_of(struct kveil_engine *e, struct kveil_span text,
 						       const struct kveil_schema_source *source,
 						       struct kveil_engine_schema **ret,
 						       struct kveil_error *err) KVEIL_MUST_CHECK;
-/* Which schema does it take to open what stands in values, or keys, of this one? false: none, or nothing tells. */
+/* Which schema does it take to open what stands in values of this one? false: none, or nothing tells. */
 KVEIL_API bool kveil_engine_schema_original(const struct kveil_engine *e, struct kveil_span text,
 					    struct kveil_schema_id *ret);
+/* The same of the records' keys. */
 KVEIL_API bool kveil_engine_key_schema_original(const struct kveil_engine *e, struct kveil_span text,
 						struct kveil_schema_id *ret);
 /* What stands in a registry under the output's subject: a schema that was derived earlier, by this program or another.

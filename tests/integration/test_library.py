@@ -43,6 +43,14 @@ def test_each_header_stands_alone(header, installed, tmp_path):
     subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-Wpedantic", f"-I{inc}", "-c", source, "-o", tmp_path / "one.o"], check=True)
 
 
+@pytest.mark.parametrize("header", HEADERS, ids=lambda p: p.name)
+def test_each_function_has_its_contract(header):
+    """A comment of its own, right above."""
+    lines = header.read_text().splitlines()
+    bare = [line for above, line in zip(lines, lines[1:]) if line.startswith("KVEIL_API") and not above.endswith("*/")]
+    assert not bare
+
+
 def test_what_is_visible_is_what_the_headers_mark(installed):
     marked = set()
     for header in HEADERS:
