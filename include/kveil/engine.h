@@ -64,8 +64,8 @@ struct kveil_trace_event {
 	const char *rule_id, *action, *key_name, *key2_name; /* NULL = none; key2: what reencrypt seals with */
 	struct kveil_span path;                              /* "value:$['a'][0]", with true indices */
 	struct kveil_span before, after;                     /* raw spelling; after.data NULL = removed or failed */
-	struct kveil_span
-	    ad; /* the associated data of what was sealed or opened here; absent: none, or by a template */
+	/* the associated data of what was sealed or opened here; absent: none, or by a template */
+	struct kveil_span ad;
 	const char *ad_template; /* as the rule has it: what fills it may be clear text. NULL: none */
 	const char *outcome;     /* "applied", "when is false", "null kept", "absent", "failed: code", "dropped: …" */
 };

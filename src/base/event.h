@@ -57,8 +57,8 @@
 	  "Records of a topic's latest schema will wait or be errors: `detail` says why. Told before the first such "  \
 	  "record, once a schema; records of other schemas pass.")                                                     \
 	X(SCHEMA_LACKS_FIELD, "schema_lacks_field", WARN,                                                              \
-	  "A writer's new schema no longer has a field that a rule names, a tagged field, or its tag: `detail` says "   \
-	  "which. A field that lost its tag stays protected until SIGHUP. A renamed field passes in "               \
+	  "A writer's new schema no longer has a field that a rule names, a tagged field, or its tag: `detail` says "  \
+	  "which. A field that lost its tag stays protected until SIGHUP. A renamed field passes in "                  \
 	  "clear until a rule names it, unless an alias leads to it.")
 
 enum kveil_event_kind {

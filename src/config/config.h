@@ -7,8 +7,8 @@
 #define KVEIL_CONFIG_CONFIG_H
 
 #include "base/options.h"
-#include "kveil/base.h"
 #include "keys/keystore.h"
+#include "kveil/base.h"
 #include "schemas/schemas_config.h"
 
 enum kveil_delivery { KVEIL_DELIVERY_AT_LEAST_ONCE, KVEIL_DELIVERY_EXACTLY_ONCE };
@@ -22,35 +22,35 @@ struct kveil_config {
 		char *bootstrap_servers, *group_id;
 		struct kveil_string_map properties, consumer, producer; /* librdkafka's; guarantees refused */
 	} kafka;
-	int delivery;                /* enum kveil_delivery */
+	int delivery; /* enum kveil_delivery */
 	struct {
 		int64_t time_ms;
 		uint64_t bytes;
-	} transaction;               /* exactly-once: how much one holds */
-	char *instance;              /* exactly-once: empty = the host's name */
+	} transaction;  /* exactly-once: how much one holds */
+	char *instance; /* exactly-once: empty = the host's name */
 	int64_t commit_interval_ms;
 	uint64_t workers;
-	int rules_guard;             /* enum kveil_rules_guard */
-	char **rules;                /* files and folders, relative to the configuration's folder; resolved */
+	int rules_guard; /* enum kveil_rules_guard */
+	char **rules;    /* files and folders, relative to the configuration's folder; resolved */
 	bool create_topics;
-	int partition;               /* enum kveil_partition_mode */
+	int partition; /* enum kveil_partition_mode */
 	struct {
-		char *topic, *key;       /* "{topic}.dead", data key name */
+		char *topic, *key; /* "{topic}.dead", data key name */
 	} dead_letter;
 	struct {
 		uint64_t record_bytes, depth, memory_bytes;
 	} limits;
 	const struct kveil_yaml *keys_node; /* only while loading */
 	struct kveil_keys_config keys;
-	bool keys_whole;             /* `keys:` had no error */
+	bool keys_whole; /* `keys:` had no error */
 	struct kveil_schemas_config schema_registry;
 	struct {
-		char *listen;            /* "127.0.0.1:9819"; empty = no side port */
-		char *socket;            /* the same answers on a unix socket; resolved; empty = none */
-		int socket_access;       /* 0 owner, 1 group */
+		char *listen;      /* "127.0.0.1:9819"; empty = no side port */
+		char *socket;      /* the same answers on a unix socket; resolved; empty = none */
+		int socket_access; /* 0 owner, 1 group */
 	} http;
 	struct {
-		int level, format;       /* enum kveil_log_level; 0 text, 1 json */
+		int level, format; /* enum kveil_log_level; 0 text, 1 json */
 	} log;
 };
 
@@ -61,8 +61,8 @@ struct kveil_config *kveil_config_load(const char *path, struct kveil_report *re
 struct kveil_config *kveil_config_read(const char *path, struct kveil_report *report);
 /* From text; file is for messages and is what relative paths are relative to. */
 struct kveil_config *kveil_config_parse(struct kveil_span text, const char *file, struct kveil_report *report);
-/* Only `keys:`, and `kafka:` if it is there: for those who look after keys and need not have the rest in order. The other
- * members are zero. */
+/* Only `keys:`, and `kafka:` if it is there: for those who look after keys and need not have the rest in order. The
+ * other members are zero. */
 struct kveil_config *kveil_config_load_keys(const char *path, struct kveil_report *report);
 void kveil_config_free(struct kveil_config *c); /* NULL is fine */
 

@@ -53,33 +53,34 @@ struct kveil_bound_rule {
 	const struct kveil_path *root; /* of the row, in the part */
 	const struct kveil_path *own;  /* of the place, in the row or the text */
 	const struct kveil_path *path; /* of the place, in the part or the text: root and own */
-	uint8_t from;                /* KVEIL_STAGE_ */
-	uint8_t way;                 /* not 0: leads to a text of this stage, and not to the rule's place */
-	bool leaves_stream;          /* what it finds is none of stream.c's business */
-	uint64_t views;              /* one bit a view that it belongs to */
-	unsigned kinds;              /* KVEIL_KIND_BIT of what it takes */
-	unsigned only_kinds;         /* values of other kinds are none of its business */
-	bool in_key_row;             /* a rule for the row, at a column that the record's key holds */
-	bool has_gaps;               /* the row may lack columns */
-	bool is_filled;              /* … that stand in the event's whole image of it */
-	bool is_flat;                /* the row stands where an event could: it may say that it lacks some */
-	bool is_bare_key;            /* the key is the column's value, not an object that holds it */
-	bool is_copy;                /* of a column's value in another image, whose other columns are not known */
-	bool is_text_column;         /* the envelope's text_column, in a key: the text is the value where it holds no JSON */
-	bool is_spelled_in_key;      /* as this envelope's keys spell columns, where that is not as rows do */
-	uint32_t event_above;        /* steps from the row up to the event that holds it; 0: a flat row */
-	struct kveil_action_call call; /* what is known of it before any record: keys that no template names, whole ad */
+	uint8_t from;                  /* KVEIL_STAGE_ */
+	uint8_t way;                   /* not 0: leads to a text of this stage, and not to the rule's place */
+	bool leaves_stream;            /* what it finds is none of stream.c's business */
+	uint64_t views;                /* one bit a view that it belongs to */
+	unsigned kinds;                /* KVEIL_KIND_BIT of what it takes */
+	unsigned only_kinds;           /* values of other kinds are none of its business */
+	bool in_key_row;               /* a rule for the row, at a column that the record's key holds */
+	bool has_gaps;                 /* the row may lack columns */
+	bool is_filled;                /* … that stand in the event's whole image of it */
+	bool is_flat;                  /* the row stands where an event could: it may say that it lacks some */
+	bool is_bare_key;              /* the key is the column's value, not an object that holds it */
+	bool is_copy;                  /* of a column's value in another image, whose other columns are not known */
+	bool is_text_column;    /* the envelope's text_column, in a key: the text is the value where it holds no JSON */
+	bool is_spelled_in_key; /* as this envelope's keys spell columns, where that is not as rows do */
+	uint32_t event_above;   /* steps from the row up to the event that holds it; 0: a flat row */
+	struct kveil_action_call
+	    call;                    /* what is known of it before any record: keys that no template names, whole ad */
 	bool is_settled;             /* that is all of it */
 	struct kveil_span ad_prefix; /* "orders:" or "orders:key:"; the path of the place follows */
 	bool ad_names_target;        /* the place is where `to` writes, not where the value stood */
 	bool wants_ad_read;
-	bool may_join;               /* a key's own scope may stand in for ad and ad_read */
-	bool streams;                /* the automaton finds its places */
-	_Atomic uint64_t *matches;   /* its counter in engine.matches */
-	uint64_t found_in;           /* serial of the last record in which its path found a place */
-	uint64_t found_times;        /* in that record, as counted */
-	uint8_t head_bytes;          /* that stood in front of its last result, in a format with types */
-	uint64_t wrote_in;           /* serial of the last record in which its action ran on a place */
+	bool may_join;             /* a key's own scope may stand in for ad and ad_read */
+	bool streams;              /* the automaton finds its places */
+	_Atomic uint64_t *matches; /* its counter in engine.matches */
+	uint64_t found_in;         /* serial of the last record in which its path found a place */
+	uint64_t found_times;      /* in that record, as counted */
+	uint8_t head_bytes;        /* that stood in front of its last result, in a format with types */
+	uint64_t wrote_in;         /* serial of the last record in which its action ran on a place */
 	/* What kveil_engine_table said last, and of which row. */
 	uint64_t table_serial;
 	const uint8_t *table_text;
@@ -98,7 +99,7 @@ struct kveil_bound_clear {
 	bool has_gaps, is_filled, is_flat;
 	uint8_t from, way; /* as in struct kveil_bound_rule */
 	unsigned only_kinds;
-	uint32_t line;     /* bindings with one number are of one line */
+	uint32_t line; /* bindings with one number are of one line */
 };
 
 struct kveil_bound_part {
@@ -120,8 +121,8 @@ struct kveil_outcome; /* decide.c */
 struct kveil_level {
 	struct kveil_scan scan; /* of a text */
 	/* In engine.bound, with room for every binding, and every line of `clear:` behind those. */
-	uint32_t *ids, *kept, *ways; /* of a place */
-	bool *open;             /* of a text: by id */
+	uint32_t *ids, *kept, *ways;    /* of a place */
+	bool *open;                     /* of a text: by id */
 	struct kveil_outcome *outcomes; /* of a place */
 };
 
@@ -146,7 +147,7 @@ enum kveil_text { KVEIL_TEXT_VALUE, KVEIL_TEXT_KEY, KVEIL_TEXT_KEY_HEADER, KVEIL
 struct kveil_view_out {
 	struct kveil_buf texts[KVEIL_TEXT_COUNT];
 	struct kveil_buf wholes[KVEIL_TEXT_COUNT]; /* with the schema inline that they came with */
-	struct kveil_header *header_list; /* in the arena */
+	struct kveil_header *header_list;          /* in the arena */
 };
 
 /* A stretch of engine.pieces. */
@@ -196,28 +197,29 @@ struct kveil_engine {
 	uint32_t clear_count;
 	uint64_t absent_lengths; /* of plan.absent: bit N for the lengths N, N + 64, …; 0 = there are none */
 	bool has_required;
-	bool has_key_rows; /* rules for the row hold in the key too */
-	uint64_t unmatched_views; /* views with unmatched other than keep */
+	bool has_key_rows;                      /* rules for the row hold in the key too */
+	uint64_t unmatched_views;               /* views with unmatched other than keep */
 	struct kveil_root_result *root_results; /* one a view, scratch */
 	struct kveil_bound_part parts[KVEIL_PART_COUNT];
 	struct kveil_bound_header *headers;
 	size_t header_count;
 	struct kveil_header *added; /* to every record that goes out */
 	size_t added_count;
-	struct kveil_span *lineage; /* what each rule says of itself, by index in the plan; only with a lineage header */
+	struct kveil_span
+	    *lineage;             /* what each rule says of itself, by index in the plan; only with a lineage header */
 	struct kveil_arena bound; /* what lives as long as the engine */
 
 	/* one record */
 	uint64_t serial;
 	struct kveil_allowance allowance; /* of all that grows with a record: below, in parts and in views */
 	const struct kveil_record *record;
-	struct kveil_span value; /* the record's, without a schema inline */
+	struct kveil_span value;         /* the record's, without a schema inline */
 	struct kveil_row_answer partial; /* of kveil_engine_is_partial */
 	struct kveil_row_answer fillers; /* of kveil_engine_has_fillers */
 	struct kveil_row_answer twin;    /* the row found for an image */
 	struct kveil_arena arena;
-	int64_t work;             /* what paths and conditions may still look at */
-	struct kveil_buf pieces;  /* what actions wrote, before it is spliced */
+	int64_t work;            /* what paths and conditions may still look at */
+	struct kveil_buf pieces; /* what actions wrote, before it is spliced */
 	struct kveil_piece *piece_list;
 	uint32_t piece_count, piece_cap;
 	struct kveil_buf scratch; /* associated data and key names under construction */
@@ -227,9 +229,9 @@ struct kveil_engine {
 	const struct kveil_doc *value_doc; /* that, or the tape of the value's own pass; NULL = not asked for yet */
 	bool was_large;
 	struct kveil_connect connect;
-	bool has_schema;          /* the part at hand has one inline */
-	bool keeps_types;         /* … names a JSON Schema, which has to fit what comes out as well */
-	struct kveil_scan check;  /* validates what a revealing action wrote as JSON */
+	bool has_schema;         /* the part at hand has one inline */
+	bool keeps_types;        /* … names a JSON Schema, which has to fit what comes out as well */
+	struct kveil_scan check; /* validates what a revealing action wrote as JSON */
 	struct kveil_view_out *views;
 	struct kveil_output *outputs;
 	_Atomic uint64_t *matches; /* by index in the plan */
@@ -256,7 +258,7 @@ void *kveil_engine_bound_array(struct kveil_engine *e, size_t count, size_t size
 
 struct kveil_spot {
 	enum kveil_part part;
-	struct kveil_span text;      /* the part's bytes */
+	struct kveil_span text; /* the part's bytes */
 	struct kveil_match match;
 	const struct kveil_doc *doc; /* the part's tape, or NULL: then match.trail holds the way */
 	const struct kveil_step *trail;
@@ -264,8 +266,8 @@ struct kveil_spot {
 	const struct kveil_value *value; /* where the format's bytes do not say it by themselves; else NULL */
 	bool is_sent; /* whatever it says, it does not stand for a value that the source did not send */
 	const struct kveil_spot *outer; /* the text that it stands in; NULL: none, but the part */
-	bool is_dotted;              /* names at the root of doc may be paths; only where there is a doc */
-	const uint32_t *ways;        /* of such a text: what leads there, in the order of ids */
+	bool is_dotted;                 /* names at the root of doc may be paths; only where there is a doc */
+	const uint32_t *ways;           /* of such a text: what leads there, in the order of ids */
 	size_t way_count;
 };
 
@@ -332,26 +334,26 @@ enum kveil_effect {
 
 /* For a person: the associated data of a value sealed here. Absent: none, or made of the record's values. */
 struct kveil_span kveil_engine_ad_to_show(struct kveil_engine *e, const struct kveil_bound_rule *r,
-                                          const struct kveil_spot *spot);
+					  const struct kveil_spot *spot);
 /* Runs the rule's action and appends the result to out. On failure out is as it was and err says rule and byte. */
 enum kveil_status kveil_engine_apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
-                                     struct kveil_buf *out, enum kveil_effect *ret,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_buf *out, enum kveil_effect *ret,
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same of a settled rule on a value that it takes and that the source sent, where types matter: nothing is left to
  * look at but the result, whose content out has then. */
 enum kveil_status kveil_engine_apply_settled(struct kveil_engine *e, struct kveil_bound_rule *r,
-                                             const struct kveil_value *in, struct kveil_buf *out,
-                                             enum kveil_result_kind *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+					     const struct kveil_value *in, struct kveil_buf *out,
+					     enum kveil_result_kind *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Adds the rule, and the place's first byte where err has none. Returns err's status. */
 enum kveil_status kveil_engine_blame(const struct kveil_bound_rule *r, size_t byte, enum kveil_status status,
-                                     struct kveil_error *err);
+				     struct kveil_error *err);
 /* Appends "$['a'][*]" for a place, from inside the text `until` (NULL: all of the way) without the first `skip` steps;
  * true_indices writes [3]. to_name.data != NULL takes the place of the last step. */
 void kveil_engine_write_path(struct kveil_engine *e, const struct kveil_spot *spot, const struct kveil_spot *until,
-                             uint32_t skip, bool true_indices, struct kveil_span to_name, struct kveil_buf *out);
+			     uint32_t skip, bool true_indices, struct kveil_span to_name, struct kveil_buf *out);
 /* Was the value not sent, so that something else stands for it? */
 enum kveil_status kveil_engine_was_not_sent(struct kveil_engine *e, const struct kveil_spot *spot, bool *ret,
-                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+					    struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The content of a raw JSON string with its quotes: borrowed, or unescaped into the arena. data NULL = no memory. */
 struct kveil_span kveil_engine_unquote(struct kveil_engine *e, struct kveil_span raw);
 /* The same of a member's name. */
@@ -359,16 +361,18 @@ struct kveil_span kveil_engine_name_of(struct kveil_engine *e, const struct kvei
 
 /* --- when.c --- */
 
-/* Do the rule's `table` and `when` hold here? bindings: those of one rule that name the place, the innermost first. Doubt counts for
- * a rule that protects, against one that reveals. */
+/* Do the rule's `table` and `when` hold here? bindings: those of one rule that name the place, the innermost first.
+ * Doubt counts for a rule that protects, against one that reveals. */
 enum kveil_status kveil_engine_holds(struct kveil_engine *e, const uint32_t *bindings, size_t count,
-                                     const struct kveil_spot *spot, bool *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
-/* The tape of a text that is a part, a header or a key, as the JSON string that it would be: one node. false: no memory. */
+				     const struct kveil_spot *spot, bool *ret,
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
+/* The tape of a text that is a part, a header or a key, as the JSON string that it would be: one node. false: no
+ * memory. */
 bool kveil_engine_quote(struct kveil_engine *e, const struct kveil_spot *spot, struct kveil_doc_node *node,
-                        struct kveil_doc *ret);
+			struct kveil_doc *ret);
 /* The value's tape, scanned when first asked for; NULL doc for a tombstone. */
 enum kveil_status kveil_engine_value_doc(struct kveil_engine *e, const struct kveil_doc **ret,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The error of a rule on a column that cannot keep keys one to one; returns its status. */
 enum kveil_status kveil_engine_key_column(struct kveil_error *err, const char *why);
 
@@ -384,11 +388,11 @@ enum kveil_status kveil_engine_run_headers(struct kveil_engine *e, struct kveil_
 
 /* The tape of the value with $ at the row that the event is about: the first of plan->rows that is an object. own: an
  * image of that row, or NULL. Not found: there are several like it, and nothing says which.
- * *reading: 0 asks for the innermost reading of the record; comes back as what asks for the next, and as KVEIL_NO_READING
- * with the last, which is the flat row. */
+ * *reading: 0 asks for the innermost reading of the record; comes back as what asks for the next, and as
+ * KVEIL_NO_READING with the last, which is the flat row. */
 enum kveil_status kveil_engine_main_row(struct kveil_engine *e, const struct kveil_doc *doc,
-                                        const struct kveil_doc *own, size_t *reading, struct kveil_doc *ret,
-                                        bool *ret_found, struct kveil_error *err) KVEIL_MUST_CHECK;
+					const struct kveil_doc *own, size_t *reading, struct kveil_doc *ret,
+					bool *ret_found, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* May the flat row at doc->root lack columns, by what stands in it or in the record's headers? */
 bool kveil_engine_is_partial(struct kveil_engine *e, const struct kveil_doc *doc);
 /* Does it say in the same way that it was deleted? */
@@ -403,27 +407,28 @@ bool kveil_engine_is_added(const struct kveil_plan *plan, const char *usual, str
 bool kveil_engine_has_wrapped(const struct kveil_engine *e);
 /* The tape with what the plan knows of all rows. */
 struct kveil_doc kveil_engine_known(const struct kveil_engine *e, const struct kveil_doc *doc);
-/* Of an image that lacks what did not change: the same row in the event's whole image; 0: not there. root: of the row. */
+/* Of an image that lacks what did not change: the same row in the event's whole image; 0: not there. root: of the
+ * row. */
 uint32_t kveil_engine_full_row(struct kveil_engine *e, const struct kveil_doc *row, const struct kveil_path *root);
 /* May null, "", 0 and false in the row stand for what the source did not send? root: of the row. */
 bool kveil_engine_has_fillers(struct kveil_engine *e, const struct kveil_doc *row, const struct kveil_path *root,
-                              bool is_flat);
+			      bool is_flat);
 /* The tape of the spot's part with $ at the binding's row. */
 struct kveil_doc kveil_engine_row(struct kveil_engine *e, const struct kveil_doc *doc, const struct kveil_bound_rule *r,
-                                  const struct kveil_spot *spot);
+				  const struct kveil_spot *spot);
 
 /* Under an envelope: is a key of JSON one whose columns are known? */
 enum kveil_status kveil_engine_check_key(const struct kveil_engine *e, struct kveil_span key,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Under an envelope: does the value have members at all? */
 enum kveil_status kveil_engine_check_event(const struct kveil_engine *e, struct kveil_span value,
-                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+					   struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What bytes that are not JSON are, where the envelope knows it. Returns the status to go on with. */
 enum kveil_status kveil_engine_explain_event(const struct kveil_engine *e, struct kveil_span value,
-                                             enum kveil_status status, struct kveil_error *err);
+					     enum kveil_status status, struct kveil_error *err);
 /* Is the value about the stream, or with or_event about a table as a whole, so that it has no row? */
 enum kveil_status kveil_engine_is_control(struct kveil_engine *e, bool or_event, bool *ret,
-                                          struct kveil_error *err) KVEIL_MUST_CHECK;
+					  struct kveil_error *err) KVEIL_MUST_CHECK;
 /* CONTROL_RECORD where `control` is not keep and it is. */
 enum kveil_status kveil_engine_check_control(struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Does the header hold a whole key? */
@@ -433,39 +438,39 @@ bool kveil_engine_is_key_header(const struct kveil_engine *e, struct kveil_span 
 
 /* Is the row that the place is in one of the rule's tables? Without `table:` YES. *ret_told false: nothing says so. */
 enum kveil_status kveil_engine_table(struct kveil_engine *e, struct kveil_bound_rule *b, const struct kveil_spot *spot,
-                                     enum kveil_tri *ret, bool *ret_told, struct kveil_error *err) KVEIL_MUST_CHECK;
+				     enum kveil_tri *ret, bool *ret_told, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same of all readings that name the place, as kveil_engine_holds takes them. */
 enum kveil_status kveil_engine_tables(struct kveil_engine *e, const uint32_t *bindings, size_t count,
-                                      const struct kveil_spot *spot, enum kveil_tri *ret,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+				      const struct kveil_spot *spot, enum kveil_tri *ret,
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same of the record as a whole. */
 enum kveil_status kveil_engine_table_of_record(struct kveil_engine *e, const struct kveil_rule *r, enum kveil_tri *ret,
-                                               struct kveil_error *err) KVEIL_MUST_CHECK;
+					       struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- spare.c --- */
 
 struct kveil_rewrite;
 /* Under an envelope `unmatched` is about rows: names what stands beside them, and leads to every row. */
 enum kveil_status kveil_engine_spare(struct kveil_engine *e, struct kveil_rewrite *w,
-                                     struct kveil_error *err) KVEIL_MUST_CHECK;
+				     struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- stream.c, decide.c --- */
 
 /* One part of a record through the first (only) view's rules, appended to out. *ret_written false: nothing changed,
  * the part stands as it came. *ret_give_up: an action removed something; do it again over the tape. */
 enum kveil_status kveil_engine_stream(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
-                                      struct kveil_buf *out, bool *ret_written, bool *ret_give_up,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+				      struct kveil_buf *out, bool *ret_written, bool *ret_give_up,
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Room for what is decided at that level: 0, and all where rules look into texts. false: no memory. */
 bool kveil_engine_bind_level(struct kveil_engine *e, unsigned number);
 /* The same over the tape, for every view: outs[v] and ret_written[v]. */
 enum kveil_status kveil_engine_decide(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
-                                      struct kveil_buf **outs, bool *ret_written,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+				      struct kveil_buf **outs, bool *ret_written,
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The same for values whose types a schema gives; there is one view, and what is in out stays in front. */
 enum kveil_status kveil_engine_run_typed(struct kveil_engine *e, enum kveil_part part, struct kveil_span text,
-                                         struct kveil_buf *out, bool *ret_written,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 struct kveil_buf *out, bool *ret_written,
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The tape of a value with types that was read without one. */
 enum kveil_status kveil_engine_typed_doc(struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_engine_clear_typed(struct kveil_engine *e);
@@ -473,7 +478,7 @@ void kveil_engine_clear_typed(struct kveil_engine *e);
 void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes);
 /* frames.c: the schema that the record's value, or key, names; *skip: the bytes in front of its payload. */
 enum kveil_status kveil_engine_unframe(struct kveil_engine *e, enum kveil_part part, size_t *skip,
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+				       struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What names the derived one, for such a part. */
 struct kveil_span kveil_engine_frame(const struct kveil_engine *e, enum kveil_part part);
 /* Does a header name the part's schema? */
@@ -484,13 +489,13 @@ bool kveil_engine_is_schema_header(const struct kveil_engine *e, const struct kv
 enum kveil_status kveil_engine_check_typed(const struct kveil_engine *e, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* A part that is one value (text, a header): what becomes of it in each view. */
 struct kveil_root_result {
-	enum kveil_effect effect; /* KEPT: it stands as it came */
-	struct kveil_piece piece; /* in engine.pieces, when WRITTEN */
+	enum kveil_effect effect;      /* KEPT: it stands as it came */
+	struct kveil_piece piece;      /* in engine.pieces, when WRITTEN */
 	const struct kveil_rule *rule; /* whose effect it is */
 };
 enum kveil_status kveil_engine_decide_root(struct kveil_engine *e, const struct kveil_spot *spot, const uint32_t *ids,
-                                           size_t id_count, struct kveil_root_result *results,
-                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+					   size_t id_count, struct kveil_root_result *results,
+					   struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- keep_types.c --- */
 
@@ -500,14 +505,14 @@ struct kveil_json_frame {
 	bool keeps_types; /* there, or in a header */
 };
 struct kveil_json_frame kveil_engine_json_frame(const struct kveil_engine *e, enum kveil_part part,
-                                                struct kveil_span text);
+						struct kveil_span text);
 /* Where types stay, may the rule's result take the place of the value at m in text? result.data NULL: nothing does. */
 enum kveil_status kveil_engine_keep_type(const struct kveil_bound_rule *r, struct kveil_span text,
-                                         const struct kveil_match *m, struct kveil_span result,
-                                         struct kveil_error *err) KVEIL_MUST_CHECK;
+					 const struct kveil_match *m, struct kveil_span result,
+					 struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The errors of a member that comes, or goes without a rule (NULL), and of a schema inline. */
 enum kveil_status kveil_engine_keep_members(const struct kveil_bound_rule *r, size_t byte, bool comes,
-                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+					    struct kveil_error *err) KVEIL_MUST_CHECK;
 enum kveil_status kveil_engine_keep_inline(enum kveil_part part, struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- texts.c --- */
@@ -516,7 +521,7 @@ enum kveil_status kveil_engine_keep_inline(enum kveil_part part, struct kveil_er
  * behind the last stage is the path's end. */
 size_t kveil_text_entries(const struct kveil_path *path);
 const struct kveil_path *kveil_text_stretch(struct kveil_engine *e, const struct kveil_path *path, unsigned from,
-                                            unsigned to);
+					    unsigned to);
 
 /* Bytes [start, end) of a document give way to len bytes of engine.pieces at offset. */
 struct kveil_edit {
@@ -530,7 +535,7 @@ struct kveil_edits {
 };
 
 enum kveil_text_state {
-	KVEIL_TEXT_IS_EMPTY,  /* there is nothing in it */
+	KVEIL_TEXT_IS_EMPTY, /* there is nothing in it */
 	KVEIL_TEXT_IS_JSON,
 	KVEIL_TEXT_IS_BROKEN, /* it cannot be looked into */
 };
@@ -540,8 +545,8 @@ struct kveil_opened {
 	enum kveil_text_state state;
 	const char *why; /* BROKEN */
 	struct {
-		struct kveil_span raw; /* with its quotes */
-		uint32_t at;           /* in what it stands in */
+		struct kveil_span raw;     /* with its quotes */
+		uint32_t at;               /* in what it stands in */
 		struct kveil_span decoded; /* of base64: what that holds; else data NULL */
 	} layers[KVEIL_MOST_TEXTS];
 	unsigned layer_count;
@@ -549,15 +554,15 @@ struct kveil_opened {
 
 /* What else a text may be than JSON. */
 enum {
-	KVEIL_TEXT_DECODES = 1 << 0, /* base64 of an object too */
+	KVEIL_TEXT_DECODES = 1 << 0,  /* base64 of an object too */
 	KVEIL_TEXT_IS_VALUE = 1 << 1, /* a text in it is a value, and not JSON once more */
 };
 /* Opens the text at the spot, a string; its tape is then that of the level's scan. */
 enum kveil_status kveil_text_open(struct kveil_engine *e, const struct kveil_spot *spot, unsigned level, unsigned how,
-                                  struct kveil_opened *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+				  struct kveil_opened *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The path's segments [begin, end), in engine.bound; NULL: no memory. */
 const struct kveil_path *kveil_text_slice(struct kveil_engine *e, const struct kveil_path *path, size_t begin,
-                                          size_t end);
+					  size_t end);
 /* The segment that a stage begins with; one behind the last stage ends the path. */
 size_t kveil_text_begin(const struct kveil_path *path, unsigned stage);
 /* Edits of what the text holds become edits of what it stands in. What they do not touch keeps its bytes. false: no
@@ -565,10 +570,10 @@ size_t kveil_text_begin(const struct kveil_path *path, unsigned stage);
 bool kveil_text_map(struct kveil_engine *e, const struct kveil_opened *t, struct kveil_edits *edits);
 /* The place in a row, or in the text that the row is, which leads to the spot, and the bindings that lead there. */
 const struct kveil_spot *kveil_text_row_place(const struct kveil_engine *e, const struct kveil_spot *spot,
-                                              const uint32_t **bindings, size_t *count);
+					      const uint32_t **bindings, size_t *count);
 /* Of a binding in the text that a row is: the one that leads there. */
 uint32_t kveil_text_row_way(const struct kveil_engine *e, const struct kveil_spot *spot,
-                            const struct kveil_bound_rule *b);
+			    const struct kveil_bound_rule *b);
 
 /* --- dotted.c --- */
 
@@ -582,9 +587,9 @@ enum {
 	KVEIL_DOTTED_INSIDE = 1 << 1, /* also what lies in what the path names */
 	KVEIL_DOTTED_NONE = 1 << 2,   /* not behind names with dots at all */
 };
-enum kveil_status kveil_dotted_select(struct kveil_engine *e, const struct kveil_path *path, const struct kveil_doc *doc,
-                                      unsigned how, uint32_t **ret, size_t *ret_count,
-                                      struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_dotted_select(struct kveil_engine *e, const struct kveil_path *path,
+				      const struct kveil_doc *doc, unsigned how, uint32_t **ret, size_t *ret_count,
+				      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Appends "['a'][*]['b']" for the name a.0.b. */
 void kveil_dotted_write(struct kveil_span name, struct kveil_buf *out);
 
@@ -600,11 +605,11 @@ struct kveil_append {
 	uint32_t parent, source; /* nodes */
 	struct kveil_span name;
 	uint32_t piece;
-	uint32_t next;       /* of the same parent, in document order of the sources */
-	uint32_t group;      /* the first with the same parent and name */
+	uint32_t next;  /* of the same parent, in document order of the sources */
+	uint32_t group; /* the first with the same parent and name */
 	/* of a group's first */
 	uint32_t next_group, count;
-	bool is_placed;      /* existing members took the value */
+	bool is_placed; /* existing members took the value */
 	/* of a parent's first */
 	uint32_t last;
 };
@@ -630,7 +635,7 @@ struct kveil_rewrite {
 };
 
 enum kveil_status kveil_rewrite_init(struct kveil_engine *e, struct kveil_rewrite *w, const struct kveil_doc *doc,
-                                     size_t view, struct kveil_error *err) KVEIL_MUST_CHECK;
+				     size_t view, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* The action's result takes the place of a node. */
 void kveil_rewrite_mark(struct kveil_rewrite *w, uint32_t node, enum kveil_mark mark, uint32_t piece);
 /* Some rule or `clear:` names the node: its containers stay. */
@@ -641,24 +646,24 @@ bool kveil_rewrite_is_empty(const struct kveil_rewrite *w, uint32_t node);
 void kveil_rewrite_lead(struct kveil_rewrite *w, uint32_t node);
 /* A rule's value for another member of source's parent. TARGET_CONFLICT when two values meet there. */
 enum kveil_status kveil_rewrite_append(struct kveil_engine *e, struct kveil_rewrite *w,
-                                       const struct kveil_bound_rule *r, uint32_t source, uint32_t piece,
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+				       const struct kveil_bound_rule *r, uint32_t source, uint32_t piece,
+				       struct kveil_error *err) KVEIL_MUST_CHECK;
 /* What changes in the text that a node is. false: no memory. */
 bool kveil_rewrite_inside(struct kveil_engine *e, struct kveil_rewrite *w, uint32_t node,
-                          const struct kveil_edits *edits);
+			  const struct kveil_edits *edits);
 /* Settles the appends and unmatched places: all edits of the document, in its order. */
 enum kveil_status kveil_rewrite_settle(struct kveil_engine *e, struct kveil_rewrite *w, enum kveil_unmatched unmatched,
-                                       struct kveil_edits *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+				       struct kveil_edits *ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Writes the document into out. */
 enum kveil_status kveil_rewrite_splice(struct kveil_engine *e, const struct kveil_rewrite *w,
-                                       const struct kveil_edits *edits, struct kveil_buf *out,
-                                       struct kveil_error *err) KVEIL_MUST_CHECK;
+				       const struct kveil_edits *edits, struct kveil_buf *out,
+				       struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* --- trace.c --- */
 
 /* after.data NULL = removed, failed or unchanged. */
 void kveil_engine_trace(struct kveil_engine *e, size_t view, const struct kveil_bound_rule *r,
-                        const struct kveil_spot *spot, bool at_target, struct kveil_span after, const char *outcome);
+			const struct kveil_spot *spot, bool at_target, struct kveil_span after, const char *outcome);
 /* What `unmatched: remove` takes out of the value. */
 void kveil_engine_trace_dropped(struct kveil_engine *e, const struct kveil_rewrite *w, uint32_t node);
 /* "absent" for every rule of the part that found nothing in this record. */

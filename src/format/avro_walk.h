@@ -26,8 +26,8 @@ enum kveil_avro_event_kind {
 struct kveil_avro_event {
 	enum kveil_avro_event_kind kind;
 	uint32_t start, value, end; /* bytes of the value; start == value where the writer has no union */
-	uint32_t
-	    behind; /* PLACE, GONE: the first event that is not of what stands in the value, which may be of no bytes */
+	/* PLACE, GONE: the first event that is not of what stands in the value, which may be of no bytes */
+	uint32_t behind;
 	const struct kveil_avro_node *node; /* PLACE */
 	const struct kveil_avro_out *out;   /* PLACE, INDEX: where the results go */
 	bool has_index;                     /* in the derived schema it stands in a union */

@@ -23,26 +23,31 @@ enum kveil_clause_kind {
 /* A place beside the rows that does not pass as it is. */
 struct kveil_clause {
 	enum kveil_clause_kind kind;
-	const char *place; /* as a rule writes it, from the event: "$.source.query", "key:$.payload", "header:__op"; a name that
+	const char *
+	    place; /* as a rule writes it, from the event: "$.source.query", "key:$.payload", "header:__op"; a name that
 			    * begins with __ is by a transform, and has the prefix of the option `added_prefix` too */
-	const char *when;  /* a condition on the event; NULL = always */
-	unsigned kinds;    /* KVEIL_KIND_BIT of the values that it is about; 0 = of any */
-	const char *why;   /* REFUSE: what to tell the user */
-	bool if_sure;      /* `when` in doubt leaves the place: it may well be a column */
-	bool but_row;      /* not of a text that holds a row: rules look into that */
-	bool is_list;  /* SQL: of values, and no text that could be encrypted: blanked */
-	bool in_types;     /* only where the format has types, and nothing looks into texts */
+	const char *when; /* a condition on the event; NULL = always */
+	unsigned kinds;   /* KVEIL_KIND_BIT of the values that it is about; 0 = of any */
+	const char *why;  /* REFUSE: what to tell the user */
+	bool if_sure;     /* `when` in doubt leaves the place: it may well be a column */
+	bool but_row;     /* not of a text that holds a row: rules look into that */
+	bool is_list;     /* SQL: of values, and no text that could be encrypted: blanked */
+	bool in_types;    /* only where the format has types, and nothing looks into texts */
 };
 
 /* Of a kind that comes without its schema inline, and would not find its rows in one. */
-#define KVEIL_NO_SCHEMA "a schema inline is not in this version for this kind: set schemas.enable=false"
+#define KVEIL_NO_SCHEMA          "a schema inline is not in this version for this kind: set schemas.enable=false"
 #define KVEIL_DEBEZIUM_ELSEWHERE "an event of Debezium: say envelope: debezium"
 /* Connect's JsonConverter writes a schema of null where there is none. */
 #define KVEIL_BESIDE_SCHEMA "$.schema && ($.schema != null || count($.*) == 2)"
 #define KVEIL_CLAUSES_WITHOUT_SCHEMA                                                                                   \
 	{KVEIL_CLAUSE_REFUSE, "$.payload", KVEIL_BESIDE_SCHEMA, ~KVEIL_KIND_BIT(KVEIL_KIND_NULL), KVEIL_NO_SCHEMA},    \
-	    {KVEIL_CLAUSE_REFUSE, "$.payload", "match(@.op, '[crudtm]') && @.source.connector",                        \
-	     KVEIL_KIND_BIT(KVEIL_KIND_OBJECT), KVEIL_DEBEZIUM_ELSEWHERE, .if_sure = true},                            \
+	    {KVEIL_CLAUSE_REFUSE,                                                                                      \
+	     "$.payload",                                                                                              \
+	     "match(@.op, '[crudtm]') && @.source.connector",                                                          \
+	     KVEIL_KIND_BIT(KVEIL_KIND_OBJECT),                                                                        \
+	     KVEIL_DEBEZIUM_ELSEWHERE,                                                                                 \
+	     .if_sure = true},                                                                                         \
 	{                                                                                                              \
 		KVEIL_CLAUSE_REFUSE, "key:$.payload", KVEIL_BESIDE_SCHEMA, ~KVEIL_KIND_BIT(KVEIL_KIND_NULL),           \
 		    KVEIL_NO_SCHEMA                                                                                    \
@@ -75,19 +80,21 @@ struct kveil_control {
 /* What says which table a row is of. Not told is doubt. */
 struct kveil_table_clue {
 	enum kveil_clue_from from;
-	const char *mark;  /* without this member the others may be columns; NULL = they are none */
-	const char *table; /* may hold the whole name, with dots */
+	const char *mark;              /* without this member the others may be columns; NULL = they are none */
+	const char *table;             /* may hold the whole name, with dots */
 	const char *schema, *database; /* NULL = the envelope has none */
 };
 
 /* A member of a flat row, or a header, that tells of what the row was made. */
 struct kveil_origin {
 	const char *name;
-	const char *const *whole; /* with these values the row has all columns, with another it may not; NULL: with none */
-	const char *const *gone;  /* with these it was deleted; NULL: it does not tell */
+	const char *const
+	    *whole; /* with these values the row has all columns, with another it may not; NULL: with none */
+	const char *const *gone; /* with these it was deleted; NULL: it does not tell */
 };
 
-/* All lists end with NULL, an origin without a name, a clue without a table, or with a clause without a place. Roots: names and [*] only, the innermost first. */
+/* All lists end with NULL, an origin without a name, a clue without a table, or with a clause without a place. Roots:
+ * names and [*] only, the innermost first. */
 struct kveil_envelope {
 	const char *name; /* what users write */
 	const char *help;
@@ -95,38 +102,43 @@ struct kveil_envelope {
 	const char *const *events; /* in the value: what clauses begin at */
 	const char *const *keys;   /* rows in a key of JSON */
 	const char *const *texts;  /* of the rows those that may be texts of JSON; none: NULL */
-	/* Texts of JSON that hold what changed of a row, with names such as a.0.b; none: NULL. Beside each stand members
-	 * that hold no values. */
+	/* Texts of JSON that hold what changed of a row, with names such as a.0.b; none: NULL. Beside each stand
+	 * members that hold no values. */
 	const char *const *partials;
 	const char *const *beside_partials;
-	const char *text_column; /* the column whose value, as a text of JSON, stands in a key … */
-	const char *text_in_key; /* … under this name; NULL: there is none */
+	const char *text_column;   /* the column whose value, as a text of JSON, stands in a key … */
+	const char *text_in_key;   /* … under this name; NULL: there is none */
 	const char *const *images; /* of the rows those that may lack columns; none: NULL */
-	const char *whole; /* the member beside them with the row as it is now: what an image lacks did not change; NULL */
+	/* the member beside them with the row as it is now: what an image lacks did not change; NULL */
+	const char *whole;
 	const struct kveil_origin *origins; /* of a flat row; none: NULL */
-	/* What stands before a column's name where a flat row has another image's value of it beside its own; with __ by a
-	 * transform, and with a dot behind also between the names of what lay in each other. None: NULL */
+	/* What stands before a column's name where a flat row has another image's value of it beside its own; with __
+	 * by a transform, and with a dot behind also between the names of what lay in each other. None: NULL */
 	const char *const *copies;
-	const char *key_prefix;    /* what stands before the names of columns in a key, which are lower-case; NULL = nothing */
+	/* what stands before the names of columns in a key, which are lower-case; NULL = nothing */
+	const char *key_prefix;
 	const char *const *members; /* of the event, beside the rows: a column with such a name is not told from them */
 	const char *const *at_times; /* of some events; none: NULL */
-	const char *is_event;       /* a condition: what stands at an event's root is one, and members are not columns there */
-	const char *const *added;   /* members of a flat row that a connector adds, always scalars; none: NULL */
+	/* a condition: what stands at an event's root is one, and members are not columns there */
+	const char *is_event;
+	const char *const *added;       /* members of a flat row that a connector adds, always scalars; none: NULL */
 	const char *const *key_headers; /* headers that hold a whole key */
 	const struct kveil_clause *clauses;
 	const struct kveil_clause *elsewhere; /* under another kind refuses an event of this one; NULL */
 	const struct kveil_table_clue *tables;
-	bool has_schemas;          /* Kafka Connect's converters write it: in JSON maybe with its schema inline, or in Avro */
+	bool has_schemas; /* Kafka Connect's converters write it: in JSON maybe with its schema inline, or in Avro */
 	const struct kveil_control *controls; /* ends with one without a condition; none: NULL */
-	bool blanks_with_text;     /* a producer without the text of a statement writes "", not null */
-	bool names_columns;        /* members beside the rows have the names of columns: `$..name` would take those too */
-	const char *(*explain)(struct kveil_span value); /* of bytes that are not JSON: which other encoding it is; NULL */
+	bool blanks_with_text;                /* a producer without the text of a statement writes "", not null */
+	bool names_columns; /* members beside the rows have the names of columns: `$..name` would take those too */
+	const char *(*explain)(
+	    struct kveil_span value); /* of bytes that are not JSON: which other encoding it is; NULL */
 	const char *unavailable_uuid; /* the same in a column of UUIDs; NULL */
 	/* A condition: members of its images may be filled up with null, "", 0 and false where they are not known; in
 	 * doubt they are. NULL: never. Flat rows that were deleted may be. */
 	const char *may_fill;
-	const char *is_delete;     /* a condition: the image before is filled up with empty texts where it is not known; NULL */
-	const char *unavailable;   /* what stands for a value that the source did not send; NULL = there is none */
+	/* a condition: the image before is filled up with empty texts where it is not known; NULL */
+	const char *is_delete;
+	const char *unavailable; /* what stands for a value that the source did not send; NULL = there is none */
 };
 
 extern const struct kveil_envelope *const kveil_envelopes[]; /* ends with NULL */

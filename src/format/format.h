@@ -53,7 +53,7 @@ struct kveil_scan {
 	size_t max_bytes;                        /* larger is TOO_LARGE; above 1 GiB counts as 1 GiB */
 	uint32_t max_depth;                      /* objects and arrays within each other */
 	bool want_doc;
-	struct kveil_allowance *allowance;       /* for the arrays below; NULL = none */
+	struct kveil_allowance *allowance; /* for the arrays below; NULL = none */
 	/* out; the arrays are owned by the scan, grown and reused */
 	struct kveil_match *matches; /* document order */
 	size_t match_count, match_cap;
@@ -70,10 +70,11 @@ void kveil_scan_clear(struct kveil_scan *s); /* what it owns goes, what it was g
 struct kveil_format {
 	const char *name; /* "json" */
 	unsigned parts;   /* 1 << enum kveil_part in which it may stand */
-	bool is_typed;    /* values have types that a schema gives: engine/avro_record.c scans and splices, not what stands below */
-	bool has_paths;   /* false: the part is one value, only the path $ */
-	bool has_bytes;   /* of such a one: it is not text, and what an action writes stands as it is */
-	bool has_lines;   /* each line is a document of its own, and the line breaks stand between them */
+	/* values have types that a schema gives: engine/avro_record.c scans and splices, not what stands below */
+	bool is_typed;
+	bool has_paths; /* false: the part is one value, only the path $ */
+	bool has_bytes; /* of such a one: it is not text, and what an action writes stands as it is */
+	bool has_lines; /* each line is a document of its own, and the line breaks stand between them */
 	const char *help;
 	/* Scans all of text. Positions in errors are bytes of text. Called again it starts afresh. */
 	enum kveil_status (*scan)(struct kveil_scan *s, struct kveil_span text, struct kveil_error *err);

@@ -4,8 +4,8 @@
 #define KVEIL_KEYTOPIC_REGISTRY_TOPIC_INTERNAL_H
 
 #include "base/failpoint.h"
-#include "keytopic/registry_topic.h"
 #include "kafka/search.h"
+#include "keytopic/registry_topic.h"
 
 enum {
 	KVEIL_REGISTRY_TOPIC_CALL_MS = 10000,
@@ -37,10 +37,11 @@ struct kveil_registry_topic {
 
 /* Fails. */
 enum kveil_status kveil_registry_topic_unavailable(const struct kveil_registry_topic *t, const char *why,
-                                                   struct kveil_error *err);
+						   struct kveil_error *err);
 /* Fails, with librdkafka's last error. */
 enum kveil_status kveil_registry_topic_bad_name(const struct kveil_registry_topic *t, struct kveil_error *err);
-enum kveil_status kveil_registry_topic_need_producer(struct kveil_registry_topic *t, struct kveil_error *err) KVEIL_MUST_CHECK;
+enum kveil_status kveil_registry_topic_need_producer(struct kveil_registry_topic *t,
+						     struct kveil_error *err) KVEIL_MUST_CHECK;
 bool kveil_registry_topic_is_absent(rd_kafka_resp_err_t e);
 
 #endif

@@ -28,7 +28,7 @@
 	X(RECORDS_FAILED, "kveil_records_failed_total", COUNTER, "code",                                               \
 	  "Records that could not be protected, by error code.")                                                       \
 	X(TOPIC_RECORDS, "kveil_topic_records_total", COUNTER, "topic,outcome",                                        \
-	  "Records of an input topic that were `protected` or `failed`; control records are neither. Of at most "  \
+	  "Records of an input topic that were `protected` or `failed`; control records are neither. Of at most "      \
 	  "200 topics.")                                                                                               \
 	X(RECORDS_DEAD_LETTERED, "kveil_records_dead_lettered_total", COUNTER, "",                                     \
 	  "Dead letters acknowledged by the broker.")                                                                  \

@@ -47,8 +47,8 @@ struct kveil_doc {
 	struct kveil_doc_node *nodes;
 	uint32_t count;
 	uint32_t root; /* what $ is: node 0, or a row inside the document */
-	const struct kveil_span
-	    *absent; /* texts that stand for a value that is not known: compared, they are in doubt */
+	/* texts that stand for a value that is not known: compared, they are in doubt */
+	const struct kveil_span *absent;
 	size_t absent_count;
 	bool has_wrapped; /* an object whose first name begins with $ may be a scalar: extended JSON */
 	bool has_gaps;    /* the root may lack members that its row has: not found there is in doubt */

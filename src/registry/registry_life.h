@@ -19,7 +19,7 @@ struct kveil_withheld_list {
 
 /* What these events say in their order. ret is the caller's, on success only. */
 enum kveil_status kveil_withheld_sum_up(const struct kveil_registry_events *events, struct kveil_withheld_list *ret,
-                                        struct kveil_error *err) KVEIL_MUST_CHECK;
+					struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_withheld_clear(struct kveil_withheld_list *all);
 /* NULL: it is not withheld. */
 const struct kveil_withheld *kveil_withheld_find(const struct kveil_withheld_list *all, uint32_t id);

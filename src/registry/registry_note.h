@@ -27,7 +27,7 @@ bool kveil_registry_note_parse(struct kveil_span value, struct kveil_registry_no
 bool kveil_registry_note_authentic(const struct kveil_registry_note *n, const struct kveil_registry_secret *secret);
 /* Signs and writes. text: at most KVEIL_REGISTRY_NOTE_MAX bytes, else KVEIL_E_TOO_LARGE. */
 enum kveil_status kveil_registry_note_write(uint32_t sequence, struct kveil_span text,
-                                            const struct kveil_registry_secret *secret, struct kveil_buf *out,
-                                            struct kveil_error *err) KVEIL_MUST_CHECK;
+					    const struct kveil_registry_secret *secret, struct kveil_buf *out,
+					    struct kveil_error *err) KVEIL_MUST_CHECK;
 
 #endif

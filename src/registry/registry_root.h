@@ -6,14 +6,14 @@
  *                                     or "KVR2" | registry id (16) | number (4) | hash (1) | hash of names (1) |
  *                                        secret (32) | key of names (32)
  *
- * KVR1 is number 0 and SHA-256, which is what a registry begins with unless all its keys are of SM algorithms: then its MACs and
- * subkeys are of SM3. The number says how many secrets there were before; names out of records are hashed with the same
- * key under all of them. What is not KVR1 says so outside as well, for those who cannot unwrap:
+ * KVR1 is number 0 and SHA-256, which is what a registry begins with unless all its keys are of SM algorithms: then its
+ * MACs and subkeys are of SM3. The number says how many secrets there were before; names out of records are hashed with
+ * the same key under all of them. What is not KVR1 says so outside as well, for those who cannot unwrap:
  *
  *   "secret": {"number": N, "mac": "hmac-sm3", "commitment": BASE64, "previous": BASE64}
  *
- * and MACs over the root begin with it. From number 1 on, commitment is a subkey that is not a secret, and previous a MAC over it
- * under the secret before.
+ * and MACs over the root begin with it. From number 1 on, commitment is a subkey that is not a secret, and previous a
+ * MAC over it under the secret before.
  */
 #ifndef KVEIL_REGISTRY_REGISTRY_ROOT_H
 #define KVEIL_REGISTRY_REGISTRY_ROOT_H
@@ -38,28 +38,32 @@ struct kveil_registry_root {
 };
 
 void kveil_registry_root_clear(struct kveil_registry_root *root);
-bool kveil_registry_root_add(struct kveil_registry_root *root, const char *kek, struct kveil_span wrapped) KVEIL_MUST_CHECK;
+bool kveil_registry_root_add(struct kveil_registry_root *root, const char *kek,
+			     struct kveil_span wrapped) KVEIL_MUST_CHECK;
 /* As this KEK wrapped the secret; NULL: it did not. */
 const struct kveil_registry_root_key *kveil_registry_root_find(const struct kveil_registry_root *root, const char *kek);
-/* Copies: all keys of from, and those and its id in the place of what `to` has. false: out of memory, and `to` is to be cleared. */
-bool kveil_registry_root_add_all(struct kveil_registry_root *to, const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
+/* Copies: all keys of from, and those and its id in the place of what `to` has. false: out of memory, and `to` is to be
+ * cleared. */
+bool kveil_registry_root_add_all(struct kveil_registry_root *to,
+				 const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
 bool kveil_registry_root_copy(struct kveil_registry_root *to, const struct kveil_registry_root *from) KVEIL_MUST_CHECK;
 /* The first secret of a new registry, and root with it wrapped by each of the KEKs. *ret is secret memory. */
 enum kveil_status kveil_registry_root_new(struct kveil_kek *const *keks, size_t count, enum kveil_hash hash,
-                                          struct kveil_registry_root *root, struct kveil_registry_secret **ret,
-                                          struct kveil_error *err) KVEIL_MUST_CHECK;
+					  struct kveil_registry_root *root, struct kveil_registry_secret **ret,
+					  struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Wraps secret by one more KEK. */
 enum kveil_status kveil_registry_root_wrap(const struct kveil_registry_secret *secret, struct kveil_kek *kek,
-                                           struct kveil_registry_root *root, struct kveil_error *err) KVEIL_MUST_CHECK;
+					   struct kveil_registry_root *root, struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Unwraps the root's secret with the first KEK that can. WRONG_KEK if all that are here refuse. */
 enum kveil_status kveil_registry_root_open(const struct kveil_registry_root *root, struct kveil_kek *const *keks,
-                                           size_t count, struct kveil_registry_secret **ret,
-                                           struct kveil_error *err) KVEIL_MUST_CHECK;
+					   size_t count, struct kveil_registry_secret **ret,
+					   struct kveil_error *err) KVEIL_MUST_CHECK;
 
 /* The secret after this one, with the same id and the same names, wrapped by each of the KEKs and authorised by it. */
 enum kveil_status kveil_registry_root_succeed(const struct kveil_registry_secret *secret, struct kveil_kek *const *keks,
-                                              size_t count, enum kveil_hash hash, struct kveil_registry_root *root,
-                                              struct kveil_registry_secret **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
+					      size_t count, enum kveil_hash hash, struct kveil_registry_root *root,
+					      struct kveil_registry_secret **ret,
+					      struct kveil_error *err) KVEIL_MUST_CHECK;
 /* Is this the root of the secret after this one, and did this one authorise it? */
 bool kveil_registry_root_follows(const struct kveil_registry_root *root, const struct kveil_registry_secret *secret);
 

@@ -11,6 +11,6 @@
 json_t *kveil_registry_text_of(enum kveil_encoding e, const uint8_t *data, size_t n);
 /* Exactly n bytes, at most 64, into out, which stays as it is otherwise. */
 bool kveil_registry_text_read(enum kveil_encoding e, const char *text, size_t len, uint8_t *out,
-                              size_t n) KVEIL_MUST_CHECK;
+			      size_t n) KVEIL_MUST_CHECK;
 
 #endif

@@ -158,18 +158,18 @@ struct kveil_plan {
 	char *key_column_text;
 	struct kveil_span absent[KVEIL_MOST_ABSENT]; /* texts that stand for a value that the source did not send */
 	size_t absent_count;
-	struct kveil_span
-	    absent_numbers; /* the same as the bytes of an array of numbers: "95,95,100"; data NULL = none */
-	struct kveil_expr
-	    *is_delete; /* of an event whose image before may be filled up with empty texts; NULL = there is none */
+	/* the same as the bytes of an array of numbers: "95,95,100"; data NULL = none */
+	struct kveil_span absent_numbers;
+	/* of an event whose image before may be filled up with empty texts; NULL = there is none */
+	struct kveil_expr *is_delete;
 	struct kveil_expr *may_fill; /* the envelope's; NULL = there is none */
 	char *absent_text;           /* as written; NULL = the kind's own */
 	struct kveil_rows rows[KVEIL_ROWS_COUNT];
 	enum kveil_control_word control;
 	struct kveil_expr **controls; /* beside the envelope's */
 	bool reads_messages;          /* as rows, where they hold some */
-	const char
-	    *added_prefix; /* of a flattening transform's fields and headers, beside the usual one; NULL = that alone */
+	/* of a flattening transform's fields and headers, beside the usual one; NULL = that alone */
+	const char *added_prefix;
 	struct kveil_expr *is_event; /* the envelope's condition; NULL = none */
 	struct kveil_clue *clues;    /* which table a row is of */
 	size_t clue_count;

@@ -147,8 +147,8 @@ struct kveil_partition {
 	struct kveil_partition_park park;
 	struct kveil_queue waiting; /* taken from the client, and not in marks yet */
 	int64_t beyond;             /* behind all of these the client finds no record; -1 = no such news */
-	struct kveil_schema_id
-	    unknown[KVEIL_UNKNOWN_IDS]; /* that the schema registry does not know, with no other between */
+	/* that the schema registry does not know, with no other between */
+	struct kveil_schema_id unknown[KVEIL_UNKNOWN_IDS];
 	unsigned unknowns;
 };
 
