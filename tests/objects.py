@@ -26,9 +26,6 @@ CIRCLES = {
     frozenset(["path_parse", "path_expr_parse"]): "a path holds filters, a filter holds paths: one grammar in two files",
     frozenset(["path_select", "path_expr_eval"]): "the same, evaluated",
     frozenset(["engine_decide", "engine_inside"]): "a document holds texts, a text may hold a document",
-    frozenset(["registry_registry_file", "registry_registry_file_beside", "registry_registry_file_evict",
-               "registry_registry_file_restore"]): "the driver's row names what its other files do",
-    frozenset(["keytopic_registry_kafka", "keytopic_registry_kafka_evict", "keytopic_registry_kafka_restore"]): "the same",
 }
 
 

@@ -14,9 +14,9 @@ struct kafka_registry {
 	int64_t proof_due_ms;  /* monotonic: when to look next whether this is still the same log */
 	int64_t policy_due_ms; /* and whether its topic still keeps everything */
 	int64_t start;         /* where the log began when it was last held against what is known */
-	struct kveil_document
-	    sent; /* records that were appended since the last read, and counted for nothing if a KEK was evicted just
-	                             * before them */
+	/* records that were appended since the last read, and counted for nothing if a KEK was evicted just before
+	 * them */
+	struct kveil_document sent;
 	bool is_overtaken; /* that is so, and they were not written again yet */
 };
 
@@ -27,6 +27,8 @@ struct finding {
 	bool any; /* message at all */
 };
 
+/* Each file needs only those below it: registry_kafka.c, the driver; registry_kafka_evict.c; registry_kafka_restore.c;
+ * registry_kafka_log.c, which has what follows. */
 enum kveil_status kveil_registry_kafka_connect(const struct kveil_registry_env *env, const char *where,
 					       struct kafka_registry **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_registry_kafka_close(struct kveil_registry *base);

@@ -8,49 +8,15 @@
 #include "base/clock.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
-
-/* ".keys.json.mark", ".keys.json.2.mark" */
-static char *numbered(const char *path, uint32_t number, const char *kind)
-{
-	char suffix[32];
-
-	snprintf(suffix, sizeof suffix, ".%" PRIu32 "%s", number, kind);
-	return kveil_files_beside(".", path, number ? suffix : kind);
-}
-
-enum kveil_status kveil_registry_file_set_number(struct file_registry *r, uint32_t number, struct kveil_error *err)
-{
-	uint64_t changes = r->events.all.changes;
-	char *mark = numbered(r->path, number, ".mark");
-	char *note = numbered(r->path, number, ".rules");
-	char *events = numbered(r->path, number, ".events");
-
-	if (!mark || !note || !events) {
-		free(mark);
-		free(note);
-		free(events);
-		return kveil_no_memory(err, "the key registry");
-	}
-	free(r->mark_path);
-	free(r->note_path);
-	kveil_registry_eventfile_clear(&r->events);
-	/* Whoever has heeded what was read looks again. */
-	r->events.all.changes = changes + 1;
-	r->mark_path = mark;
-	r->note_path = note;
-	r->events.path = events;
-	return KVEIL_OK;
-}
 
 /* For what does not look into the document: another secret shows in the mark that came with it. Under the lock. */
 static enum kveil_status catch_up(struct file_registry *r, struct kveil_error *err)
 {
 	struct file_document at = {0};
-	char *next = numbered(r->path, r->base.secret->number + 1, ".mark");
+	char *next = kveil_registry_file_numbered(r->path, r->base.secret->number + 1, ".mark");
 	bool is_there = next && access(next, F_OK) == 0;
 	enum kveil_status status = next ? KVEIL_OK : kveil_no_memory(err, "the key registry");
 

@@ -26,6 +26,15 @@ struct file_document {
 	struct stat stat;
 };
 
+/* Each file needs only those below it: registry_file.c, the driver; registry_file_evict.c and registry_file_restore.c;
+ * registry_file_beside.c; registry_file_document.c. */
+
+/* ".keys.json.mark", ".keys.json.2.mark" */
+char *kveil_registry_file_numbered(const char *path, uint32_t number, const char *kind);
+/* Fail: there is none; and which file it is that the error is about. */
+enum kveil_status kveil_registry_file_missing(const struct file_registry *r, struct kveil_error *err);
+enum kveil_status kveil_registry_file_name(const struct file_registry *r, enum kveil_status status,
+					   struct kveil_error *err);
 /* The paths; reads nothing. */
 enum kveil_status kveil_registry_file_new(const struct kveil_registry_env *env, const char *where,
 					  struct file_registry **ret, struct kveil_error *err) KVEIL_MUST_CHECK;
