@@ -17,6 +17,7 @@
  * Time depends on the values of long strings alone, and little: a quotient that was told off by one is put right by
  * another pass (`settle`), and one division of crypto/radix.c in some thousands takes a step more.
  */
+#include "base/bytes.h"
 #include "base/secret.h"
 #include "crypto/gcrypt.h"
 #include "crypto/radix.h"
@@ -102,14 +103,6 @@ static void put_be(uint8_t *p, size_t n, uint64_t v)
 		p[n] = (uint8_t)v;
 		v >>= 8;
 	}
-}
-
-static uint64_t load_be64(const uint8_t *p)
-{
-	uint64_t x;
-
-	memcpy(&x, p, 8);
-	return be64toh(x);
 }
 
 /* In one store: two halves would not be forwarded to the load of the whole block that follows at once. */
@@ -247,7 +240,7 @@ static enum kveil_status shape_init(struct ff1 *f, struct shape *s, uint32_t rad
 	    .radix = radix, .count = count, .tweak_len = tweak_len, .half = {count / 2, count - count / 2}};
 	made.words = words_init(&made);
 	if (!made.words && !longs_init(f, &made))
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu characters", count);
+		return kveil_no_memory(err, "a value");
 	const size_t q_len = (tweak_len + 1 + made.b + BLOCK - 1) / BLOCK * BLOCK, at = q_len - made.b - 1;
 	made.whole = at / BLOCK;
 	made.fixed = at % BLOCK;
@@ -290,8 +283,8 @@ static bool begin(struct ff1 *f, struct shape *s, struct kveil_span tweak)
 	memset(s->tail, 0, BLOCK);
 	if (tweak.len > covered)
 		memcpy(s->tail, tweak.data + covered, tweak.len - covered);
-	s->high = load_be64(s->state) ^ load_be64(s->tail);
-	s->low = load_be64(s->state + 8) ^ load_be64(s->tail + 8);
+	s->high = kveil_be64(s->state) ^ kveil_be64(s->tail);
+	s->low = kveil_be64(s->state + 8) ^ kveil_be64(s->tail + 8);
 	if (keep && tweak.len)
 		memcpy(s->tweak, tweak.data, tweak.len);
 	s->begun = keep && tweak.len;
@@ -318,7 +311,7 @@ static inline __attribute__((always_inline)) uint64_t word_round(struct words *w
 	store_block(block, high, low ^ other);
 	*ok &= kveil_gcrypt_aes_blocks(w->aes, block, 1);
 	const uint64_t m = k->m;
-	uint64_t first = load_be64(block), y = load_be64(block + w->d - 8);
+	uint64_t first = kveil_be64(block), y = kveil_be64(block + w->d - 8);
 	if (k->narrow) {
 		first -= high_product(first, k->inverse) * m;
 		first = (first - m) >> 63 ? first : first - m;
@@ -439,7 +432,7 @@ static bool stream_of(struct ff1 *f, const struct shape *s, unsigned round, cons
 		store_block(x->tail + i * BLOCK, other[2 * (blocks - i) - 1], other[2 * (blocks - i) - 2]);
 	if (!kveil_gcrypt_aes_cbc_mac(f->aes, zero, kveil_span_of(x->tail, s->tail_len), x->stream))
 		return false;
-	const uint64_t high = load_be64(x->stream), low = load_be64(x->stream + 8);
+	const uint64_t high = kveil_be64(x->stream), low = kveil_be64(x->stream + 8);
 	for (size_t i = 1; i <= more; i++)
 		store_block(x->stream + i * BLOCK, high, low ^ i);
 	return !more || kveil_gcrypt_aes_blocks(f->aes, x->stream + BLOCK, more);
@@ -451,7 +444,7 @@ static void read_y(struct scratch *x, size_t d, size_t n)
 	const size_t words = (d + 7) / 8;
 
 	for (size_t i = 0; i <= n; i++)
-		x->y[i] = i < words ? load_be64(x->stream + 8 * (words - 1 - i)) : 0;
+		x->y[i] = i < words ? kveil_be64(x->stream + 8 * (words - 1 - i)) : 0;
 	if (d % 8)
 		for (size_t i = 0; i <= n; i++)
 			x->y[i] = x->y[i] >> 32 | (i < n ? x->y[i + 1] << 32 : 0);
@@ -528,7 +521,7 @@ static enum kveil_status fpe(struct kveil_cipher *c, bool encrypt, struct kveil_
 		if (status != KVEIL_OK)
 			return status;
 	} else if (!s->words && !longs_init(f, s)) {
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu characters", n->count);
+		return kveil_no_memory(err, "a value");
 	}
 	const size_t outside = first_outside(n->digits, n->count, n->radix);
 	if (outside < n->count)

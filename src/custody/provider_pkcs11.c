@@ -16,6 +16,7 @@
 #include "custody/login.h"
 #include "custody/provider.h"
 
+#include "base/bytes.h"
 #include "base/secret.h"
 #include "crypto/crypto.h"
 
@@ -323,7 +324,7 @@ static CK_RV kwp_unwrap(struct pkcs11_kek *k, struct kveil_span in, uint8_t *out
 	k->f->C_DestroyObject(k->session, payload);
 	if (rv != CKR_OK)
 		return rv;
-	CK_ULONG n = value.ulValueLen < 2 ? 0 : (CK_ULONG)out[0] << 8 | out[1];
+	CK_ULONG n = value.ulValueLen < 2 ? 0 : kveil_be16(out);
 	if (value.ulValueLen < 2 || n > value.ulValueLen - 2)
 		return CKR_WRAPPED_KEY_INVALID;
 	memmove(out, out + 2, n);

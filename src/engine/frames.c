@@ -12,6 +12,8 @@
  */
 #include "engine/internal.h"
 
+#include "base/bytes.h"
+
 #include <stdlib.h>
 
 enum { ID_BYTES = 5, GUID_BYTES = 17, MOST_SLOTS = 1 << 20 };
@@ -195,8 +197,7 @@ static size_t read_id(struct kveil_span bytes, struct kveil_schema_id *ret)
 {
 	*ret = (struct kveil_schema_id){0};
 	if (bytes.len >= ID_BYTES && bytes.data[0] == 0) {
-		for (int i = 1; i < ID_BYTES; i++)
-			ret->id = ret->id << 8 | bytes.data[i];
+		ret->id = kveil_be32(bytes.data + 1);
 		return ID_BYTES;
 	}
 	if (bytes.len >= GUID_BYTES && bytes.data[0] == 1) {

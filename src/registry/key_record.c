@@ -302,7 +302,7 @@ enum kveil_status kveil_key_payload_read(const struct kveil_key_record *r,
 				  "key '%s' version %u: this kveil does not know algorithm %u", r->name, r->version,
 				  r->algorithm);
 	if (payload.len != n + 2 + alg->key_bytes || !kveil_secret_eq(payload.data, head, n) ||
-	    ((size_t)payload.data[n] << 8 | payload.data[n + 1]) != alg->key_bytes) {
+	    kveil_be16(payload.data + n) != alg->key_bytes) {
 		kveil_fail(err, KVEIL_E_REGISTRY_CORRUPT, "the wrapped key beside '%s' version %u is another one's",
 			   r->name, r->version);
 		kveil_error_hint(
