@@ -79,6 +79,11 @@ struct kveil_error *kveil_report_warn_at(struct kveil_report *r, const char *fil
 	return e;
 }
 
+void kveil_report_no_memory(struct kveil_report *r, const char *file)
+{
+	kveil_report_at(r, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
+}
+
 static int by_place(const void *a, const void *b)
 {
 	const struct kveil_error *x = &((const struct kveil_problem *)a)->error;

@@ -31,6 +31,8 @@ struct kveil_error *kveil_report_at(struct kveil_report *r, const char *file, ui
 				    const char *fmt, ...) KVEIL_PRINTF(5, 6);
 struct kveil_error *kveil_report_warn_at(struct kveil_report *r, const char *file, uint32_t line, uint32_t column,
 					 const char *fmt, ...) KVEIL_PRINTF(5, 6);
+/* Nothing of the file's is at fault. */
+void kveil_report_no_memory(struct kveil_report *r, const char *file);
 /* One line a problem, in file and line order: "file:line:col: error: …" with the hint behind. */
 void kveil_report_print(const struct kveil_report *r, FILE *to);
 

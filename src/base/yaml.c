@@ -565,7 +565,7 @@ struct kveil_yaml *kveil_yaml_parse(struct kveil_span text, const char *file, st
 		read_events(&l);
 	free(l.lines);
 	if (l.no_memory)
-		kveil_report_at(report, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
+		kveil_report_no_memory(report, file);
 	else if (report->errors == errors && !l.root)
 		kveil_report_at(report, file, 0, 0, "the file is empty");
 	if (report->errors == errors)

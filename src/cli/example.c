@@ -53,7 +53,7 @@ static char *copy(struct reader *r, const void *s, size_t n)
 	char *p = kveil_arena_alloc(r->arena, n + 1);
 
 	if (!p) {
-		kveil_report_at(r->report, r->file, 0, 0, "out of memory");
+		kveil_report_no_memory(r->report, r->file);
 		return NULL;
 	}
 	if (n)
@@ -125,7 +125,7 @@ static char *read_value(struct reader *r, const struct kveil_yaml *y, bool *ret_
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 	write_json(y, &text);
 	if (!kveil_buf_ok(&text))
-		problem(r, y, "out of memory");
+		kveil_report_no_memory(r->report, r->file);
 	return copy(r, text.data, text.len);
 }
 
@@ -266,7 +266,7 @@ bool kveil_examples_load(const char *path, const struct kveil_plan *plan, struct
 	if (root->kind != KVEIL_YAML_LIST)
 		kveil_error_hint(problem(&r, root, "a file of examples is a list"), "- {name: …, in: {…}, out: {…}}");
 	else if (!(*ret = kveil_arena_array(arena, root->count + 1, sizeof **ret)))
-		problem(&r, root, "out of memory");
+		kveil_report_no_memory(report, path);
 	else {
 		memset(*ret, 0, root->count * sizeof **ret);
 		for (size_t i = 0; i < root->count; i++)

@@ -135,7 +135,7 @@ enum kveil_status kveil_form_fill(struct kveil_form_context *c, const char *valu
 			continue;
 		enum kveil_status s = kveil_doc_text(&c->input, i, c->arena, &content);
 		if (s)
-			return kveil_fail(err, s, "out of memory");
+			return kveil_no_memory(err, "an example");
 		bool ok = read_form(content, &form);
 		if (form.kind == FORM_NONE && ok)
 			continue;

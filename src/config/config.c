@@ -289,7 +289,7 @@ static struct kveil_config *from_yaml(struct kveil_yaml *root, const char *file,
 		return NULL;
 	}
 	if (!c || !(c->file = strdup(file))) {
-		kveil_report_at(report, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
+		kveil_report_no_memory(report, file);
 		kveil_yaml_free(root);
 		kveil_config_free(c);
 		return NULL;
@@ -304,7 +304,7 @@ static struct kveil_config *from_yaml(struct kveil_yaml *root, const char *file,
 	c->keys.registry_options = c;
 	c->keys_node = NULL;
 	if (!resolve_rules(c) || !resolve_socket(c, report))
-		kveil_report_at(report, file, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
+		kveil_report_no_memory(report, file);
 	kveil_yaml_free(root);
 	return c;
 }
@@ -348,7 +348,7 @@ struct kveil_config *kveil_config_load_keys(const char *path, struct kveil_repor
 		kveil_error_hint(kveil_report_at(report, path, 1, 1, "there is no `keys:`"),
 				 "keys: {registry: file:keys.json, keks: {…}, data: {…}}");
 	if (keys && (!c || !(c->file = strdup(path))))
-		kveil_report_at(report, path, 0, 0, "out of memory")->status = KVEIL_E_NO_MEMORY;
+		kveil_report_no_memory(report, path);
 	if (c && c->file) {
 		struct checker k = {.root = root, .c = c, .report = report};
 		if (kafka && kveil_options_parse(kafka_options, kafka, path, "KVEIL_KAFKA", c, report)) {

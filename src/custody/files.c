@@ -121,7 +121,7 @@ static enum kveil_status read_all(int fd, const char *path, size_t max, struct k
 	for (;;) {
 		uint8_t *room = kveil_buf_reserve(out, 65536);
 		if (!room)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to read %s", path);
+			return kveil_no_memory(err, "a file");
 		ssize_t n = read(fd, room, 65536);
 		if (n < 0 && errno == EINTR)
 			continue;

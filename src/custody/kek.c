@@ -59,7 +59,7 @@ enum kveil_status kveil_kek_open(const struct kveil_provider *p, const char *nam
 	struct kveil_kek_gate *gate = calloc(1, sizeof *gate);
 
 	if (!gate)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for KEK '%s'", name);
+		return kveil_no_memory(err, "a KEK");
 	enum kveil_status status = p->open(name, params, base_dir, ret, err);
 	if (status) {
 		free(gate);
@@ -170,7 +170,7 @@ static enum kveil_status call_within_time(struct kveil_kek *kek, struct kveil_sp
 	struct call *c = call_new(kek, in, room);
 	if (!c || !call_start(c)) {
 		call_free(c);
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to ask KEK '%s'", kek->name);
+		return kveil_no_memory(err, "a question to a custodian");
 	}
 	if (!has_ended(c, CALL_MS)) {
 		gate->stuck = c;
@@ -196,7 +196,7 @@ static enum kveil_status wrap(struct kveil_kek *kek, struct kveil_span plain, st
 	if (!status)
 		kveil_buf_append_span(wrapped, kveil_buf_span(&c->wrapped));
 	if (!status && !kveil_buf_ok(wrapped))
-		status = kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to wrap a key");
+		status = kveil_no_memory(err, "a wrapped key");
 	call_free(c);
 	return status;
 }

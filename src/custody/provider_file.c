@@ -302,7 +302,7 @@ static enum kveil_status file_wrap(struct kveil_kek *kek, struct kveil_span plai
 	size_t n;
 
 	if (!room)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to wrap a key");
+		return kveil_no_memory(err, "a wrapped key");
 	enum kveil_status status = kveil_crypto_kwp_wrap(f->key, plain, room, &n, err);
 	if (!status)
 		wrapped->len += n;
@@ -337,7 +337,7 @@ static enum kveil_status file_seal_keyset(struct kveil_kek *kek, struct kveil_sp
 
 	status = room && key ? kveil_crypto_hkdf(KVEIL_SHA_256, kveil_span_of(f->key, KEY_BYTES), "kveil tink keyset",
 						 key, KEY_BYTES, err)
-			     : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to encrypt a keyset");
+			     : kveil_no_memory(err, "a keyset");
 	if (!status)
 		status = gcm->cipher_new(kveil_span_of(key, KEY_BYTES), &cipher, err);
 	/* Exports are rare: a random nonce is far from its bound. */

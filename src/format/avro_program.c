@@ -30,7 +30,7 @@ static bool fail(struct builder *b, const char *what)
 
 static bool no_memory(struct builder *b)
 {
-	kveil_fail(b->err, KVEIL_E_NO_MEMORY, "out of memory for a schema");
+	kveil_no_memory(b->err, "a schema");
 	return false;
 }
 

@@ -379,7 +379,7 @@ enum kveil_status kveil_kafka_headers(const rd_kafka_message_t *msg, struct kvei
 	if (count > *cap) {
 		struct kveil_header *grown = realloc(*array, count * sizeof *grown);
 		if (!grown)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu headers", count);
+			return kveil_no_memory(err, "headers");
 		*array = grown;
 		*cap = count;
 	}

@@ -180,7 +180,7 @@ static void parse_kek(const char *name, const struct kveil_yaml *key, const stru
 	    .name = strdup(name), .provider = strdup(p->name), .params = calloc(1, p->params_size)};
 	c->custodian_count++;
 	if (!k->name || !k->provider || !k->params)
-		kveil_report_at(report, file, node->line, node->column, "no memory for the configuration");
+		kveil_report_no_memory(report, file);
 	else if (parse_params(p, node, file, k->params, report) && p->check)
 		p->check(name, k->params, node, file, report);
 }
@@ -260,7 +260,7 @@ static void check_kek(struct kveil_data_key_config *d, const struct kveil_keys_c
 	snprintf(keks, sizeof keks, "%s%s%s", d->kek, d->also ? "+" : "", d->also ? d->also : "");
 	d->keks = strdup(keks);
 	if (!d->keks)
-		kveil_report_at(report, file, node->line, node->column, "no memory for the configuration");
+		kveil_report_no_memory(report, file);
 }
 
 /* Does the configuration hold only the half of this KEK that locks? */
@@ -405,7 +405,7 @@ static void parse_data(const char *name, const struct kveil_yaml *key, const str
 					    .line = key->line};
 	c->data_count++;
 	if (!d->name)
-		kveil_report_at(report, file, node->line, node->column, "no memory for the configuration");
+		kveil_report_no_memory(report, file);
 	check_kek(d, c, node, file, report);
 	check_algorithm(d, c, node, file, report);
 	if (strchr(name, '{') && d->algorithm)
@@ -508,7 +508,7 @@ bool kveil_keys_config_parse(const struct kveil_yaml *map, const char *file, str
 	c.custodians = calloc(pairs(top.keks) + 1, sizeof *c.custodians);
 	c.data = calloc(pairs(top.data) + 1, sizeof *c.data);
 	if (!c.base_dir || !c.custodians || !c.data) {
-		kveil_report_at(report, file, 0, 0, "no memory for the configuration");
+		kveil_report_no_memory(report, file);
 	} else {
 		if (c.registry && kveil_registry_driver_of(c.registry, &driver, &where, &err)) {
 			const struct kveil_yaml *at = map ? kveil_yaml_get(map, "registry") : NULL;

@@ -22,7 +22,7 @@ static enum kveil_status entry_of(struct kveil_keystore *ks, const char *kek, st
 	const struct kveil_registry_root_key *own = kveil_registry_root_find(root, kek);
 	bool ok = !own || kveil_registry_root_add(ret, kek, kveil_span_of(own->wrapped, own->wrapped_len));
 	pthread_mutex_unlock(&ks->io_lock);
-	return ok ? KVEIL_OK : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory to prove a KEK");
+	return ok ? KVEIL_OK : kveil_no_memory(err, "a KEK");
 }
 
 enum kveil_status kveil_keystore_prove_kek(struct kveil_keystore *ks, struct kveil_kek *kek, struct kveil_error *err)

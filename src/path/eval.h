@@ -43,6 +43,7 @@ void kveil_evaluation_begin(struct kveil_evaluation *ev, const struct kveil_doc 
 void kveil_evaluation_end(struct kveil_evaluation *ev);
 
 enum kveil_status kveil_evaluation_fail(struct kveil_evaluation *ev, enum kveil_status status, const char *message);
+void kveil_evaluation_no_memory(struct kveil_evaluation *ev, const char *what);
 bool kveil_evaluation_charge(struct kveil_evaluation *ev, int64_t work); /* false: stop */
 
 /* Pushes what the path finds from there. as_set: in document order and without repeats; otherwise RFC 9535's list, in

@@ -429,13 +429,13 @@ static const struct kveil_iregexp *record_pattern(struct kveil_evaluation *ev, c
 	if (item->escaped) {
 		uint8_t *plain = kveil_arena_alloc(&ev->patterns, text.len);
 		if (!plain) {
-			kveil_evaluation_fail(ev, KVEIL_E_NO_MEMORY, "out of memory while compiling a pattern");
+			kveil_evaluation_no_memory(ev, "a pattern");
 			return NULL;
 		}
 		text = kveil_span_of(plain, kveil_json_unescape(text, plain));
 	}
 	if (kveil_iregexp_compile(text, &ev->patterns, &ev->pattern, NULL) == KVEIL_E_NO_MEMORY)
-		kveil_evaluation_fail(ev, KVEIL_E_NO_MEMORY, "out of memory while compiling a pattern");
+		kveil_evaluation_no_memory(ev, "a pattern");
 	size_t states = ev->pattern ? kveil_iregexp_states(ev->pattern) : 0;
 	if (!kveil_evaluation_charge(ev, states ? PATTERN_STATE_WORK * (int64_t)states : PATTERN_WRONG_WORK))
 		ev->pattern = NULL;
@@ -455,7 +455,7 @@ static bool reserve_scratch(struct kveil_evaluation *ev, size_t bytes)
 	bytes *= 2;
 	ev->scratch = kveil_arena_alloc(&ev->large, bytes);
 	if (!ev->scratch) {
-		kveil_evaluation_fail(ev, KVEIL_E_NO_MEMORY, "out of memory while matching a pattern");
+		kveil_evaluation_no_memory(ev, "a pattern");
 		return false;
 	}
 	memset(ev->scratch, 0, bytes);

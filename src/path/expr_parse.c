@@ -539,7 +539,7 @@ enum kveil_status kveil_expr_parse(struct kveil_span text, struct kveil_expr **r
 
 	*ret = NULL;
 	if (!owned)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory while parsing a condition");
+		return kveil_no_memory(err, "a condition");
 	kveil_arena_init(&owned->arena, 0);
 	struct kveil_path_parser p = {.what = "condition", .arena = &owned->arena, .err = err};
 	bool ok = kveil_parse_begin(&p, text);

@@ -48,7 +48,7 @@ static void *allocate(struct compiler *c, size_t count, size_t size)
 	void *p = kveil_arena_array(c->arena, count, size);
 
 	if (!p && c->status == KVEIL_OK)
-		c->status = kveil_fail(c->err, KVEIL_E_NO_MEMORY, "out of memory while compiling a pattern");
+		c->status = kveil_no_memory(c->err, "a pattern");
 	if (p)
 		memset(p, 0, count * size);
 	return p;

@@ -35,7 +35,7 @@ void kveil_parse_hint(struct kveil_path_parser *p, const char *fmt, ...)
 bool kveil_parse_no_memory(struct kveil_path_parser *p)
 {
 	if (p->status == KVEIL_OK)
-		p->status = kveil_fail(p->err, KVEIL_E_NO_MEMORY, "out of memory while parsing a path");
+		p->status = kveil_no_memory(p->err, "a path");
 	return false;
 }
 
@@ -584,7 +584,7 @@ enum kveil_status kveil_path_parse(struct kveil_span text, struct kveil_path **r
 
 	*ret = NULL;
 	if (!owned)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "out of memory while parsing a path");
+		return kveil_no_memory(err, "a path");
 	kveil_arena_init(&owned->arena, 0);
 	struct kveil_path_parser p = {.what = "path", .arena = &owned->arena, .err = err};
 	if (!parse_path(&p, text, &owned->path)) {

@@ -40,6 +40,12 @@ enum kveil_status kveil_evaluation_fail(struct kveil_evaluation *ev, enum kveil_
 	return ev->status;
 }
 
+void kveil_evaluation_no_memory(struct kveil_evaluation *ev, const char *what)
+{
+	if (ev->status == KVEIL_OK)
+		ev->status = kveil_no_memory(ev->err, what);
+}
+
 bool kveil_evaluation_charge(struct kveil_evaluation *ev, int64_t work)
 {
 	*ev->work -= work;
@@ -56,7 +62,7 @@ static void grow_stack(struct kveil_evaluation *ev)
 	}
 	struct kveil_found *larger = kveil_arena_array(&ev->large, ev->cap * 2, sizeof *larger);
 	if (!larger) {
-		kveil_evaluation_fail(ev, KVEIL_E_NO_MEMORY, "out of memory while evaluating a path");
+		kveil_evaluation_no_memory(ev, "the places of a path");
 		return;
 	}
 	memcpy(larger, ev->stack, ev->count * sizeof *larger);
@@ -301,7 +307,7 @@ enum kveil_status kveil_path_select_within(const struct kveil_path *p, const str
 		kveil_evaluation_select(&ev, p, p->relative ? from : doc->root, true);
 	uint32_t *list = kveil_arena_array(arena, ev.count, sizeof *list);
 	if (!list)
-		kveil_evaluation_fail(&ev, KVEIL_E_NO_MEMORY, "out of memory while evaluating a path");
+		kveil_evaluation_no_memory(&ev, "the places of a path");
 	for (size_t i = 0; i < ev.count && ev.status == KVEIL_OK; i++)
 		if (doubt_selects || !ev.stack[i].doubtful)
 			list[n++] = ev.stack[i].node;

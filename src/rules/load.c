@@ -492,7 +492,7 @@ static struct kveil_plan *compile(const struct kveil_yaml *root, const char *fil
 	}
 	kveil_loader_free_rule_table(&l);
 	if (l.no_memory)
-		kveil_report_at(report, file, 0, 0, "out of memory");
+		kveil_report_no_memory(report, file);
 	if (report->errors == before || (also_broken && !l.no_memory && is_addressed(l.plan)))
 		return l.plan;
 	kveil_plan_unref(l.plan);

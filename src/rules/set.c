@@ -93,7 +93,7 @@ char **kveil_rule_files_list(const char *const *sources, struct kveil_report *re
 			push(&l, strdup(sources[i]));
 	}
 	if (l.no_memory)
-		kveil_report_at(report, NULL, 0, 0, "out of memory");
+		kveil_report_no_memory(report, NULL);
 	else if (l.count == 0 && report->errors == before)
 		kveil_report_at(report, NULL, 0, 0, "there is no rule file");
 	return l.names;
@@ -183,7 +183,7 @@ struct kveil_plan_set *kveil_plan_set_read(const char *const *sources, const cha
 		s->dead_letter_topic = dead_letter_topic ? strdup(dead_letter_topic) : NULL;
 	}
 	if (files && (!s || !s->plans || (dead_letter_topic && !s->dead_letter_topic))) {
-		kveil_report_at(report, NULL, 0, 0, "out of memory");
+		kveil_report_no_memory(report, NULL);
 		kveil_plan_set_unref(s);
 		s = NULL;
 	}

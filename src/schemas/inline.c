@@ -33,7 +33,9 @@ static void fail(struct inliner *in, enum kveil_status status, const char *what,
 
 static void no_memory(struct inliner *in)
 {
-	fail(in, KVEIL_E_NO_MEMORY, "out of memory for a schema", "");
+	if (!in->failed)
+		kveil_no_memory(in->err, "a schema");
+	in->failed = true;
 }
 
 static bool is_primitive(const char *name)

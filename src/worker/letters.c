@@ -138,7 +138,7 @@ static enum kveil_status find_range(struct kveil_letters *l, struct kveil_error 
 	l->ends = calloc((size_t)l->parts->cnt + 1, sizeof *l->ends);
 	l->next = calloc((size_t)l->parts->cnt + 1, sizeof *l->next);
 	if (!l->ends || !l->next)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %d partitions", l->parts->cnt);
+		return kveil_no_memory(err, "partitions");
 	int64_t end = kveil_clock_mono_ms() + TIMEOUT_MS;
 	rd_kafka_resp_err_t e;
 	while (is_passing(e = ask_range(l)) && kveil_clock_mono_ms() < end)

@@ -34,7 +34,7 @@ static enum kveil_status open_outlets(struct kveil_worker *w, struct kveil_error
 		for (size_t v = 0; v < r->route->plan->view_count; v++)
 			whole &= (r->outputs[v] = kveil_outlet_open(w, &r->route->outputs[v])) != NULL;
 		if (!whole)
-			return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the outputs of %s", r->route->topic);
+			return kveil_no_memory(err, "the outputs of a topic");
 	}
 	return KVEIL_OK;
 }

@@ -248,7 +248,7 @@ bool kveil_record_try(struct kveil_worker *w, struct kveil_partition *p, const s
 	if (w->careful)
 		kveil_attempts_in_hand(w, p, in->offset);
 	if (!kveil_watermark_add(&p->marks, in->offset, &k.at.seq)) {
-		kveil_fail(&why, KVEIL_E_NO_MEMORY, "no memory for the watermark of %s", p->topic);
+		kveil_no_memory(&why, "a watermark");
 		kveil_worker_fail(w, &why);
 		return true;
 	}

@@ -120,7 +120,7 @@ static enum kveil_status read_seen(struct replay *r, struct kveil_error *err)
 	r->seen = kveil_replayed_new(count);
 	r->batch = calloc(AT_ONCE, sizeof *r->batch);
 	if (!r->seen || !r->batch)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu partitions", count);
+		return kveil_no_memory(err, "partitions");
 	for (size_t i = 0; i < count; i++)
 		kveil_replayed_read(r->seen, i, kveil_letters_partition(r->letters, i).note);
 	return KVEIL_OK;

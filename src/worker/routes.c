@@ -70,7 +70,7 @@ enum kveil_status kveil_routes_bind(struct kveil_worker *w, struct kveil_worker_
 	if (!route->writers)
 		route->writers = kveil_writers_of(&b->writers, route->route, b->engine);
 	if (!route->writers)
-		return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for the schemas of %s", route->route->topic);
+		return kveil_no_memory(err, "the schemas of a topic");
 	kveil_writers_use(route->writers);
 	return KVEIL_OK;
 }

@@ -527,8 +527,7 @@ enum kveil_status kveil_service_start(const struct kveil_service_params *p, stru
 	s->retries =
 	    kveil_metrics_cell(p->metrics, KVEIL_M_RETRIES, kveil_status_code(KVEIL_E_KAFKA_UNAVAILABLE), NULL);
 	s->workers = calloc(s->worker_count, sizeof(struct kveil_worker *));
-	status = s->workers ? kveil_admin_new(p->config, "topics", &s->admin, err)
-			    : kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %zu workers", s->worker_count);
+	status = s->workers ? kveil_admin_new(p->config, "topics", &s->admin, err) : kveil_no_memory(err, "workers");
 	if (!status && p->config->schema_registry.urls)
 		status = kveil_schemas_open(&p->config->schema_registry, &s->schemas, err);
 	if (!status && !start_threads(s))

@@ -172,7 +172,7 @@ bool kveil_set_aside_batch(struct kveil_worker *w, struct kveil_partition *p, in
 		  (long long)first, (long long)next - 1, why->message);
 	if (!kveil_watermark_add(&p->marks, first, &k.at.seq) ||
 	    (next - 1 > first && !kveil_watermark_add(&p->marks, next - 1, &last))) {
-		kveil_fail(&err, KVEIL_E_NO_MEMORY, "no memory for the watermark of %s", p->topic);
+		kveil_no_memory(&err, "a watermark");
 		kveil_worker_fail(w, &err);
 		return true;
 	}

@@ -119,6 +119,13 @@ def check_secrets(path, text):
             yield f"{path}:{n}: low-level SHA calls belong in one file of src/crypto"
 
 
+def check_no_memory(path, text):
+    if path.startswith("src/") and path not in ("src/base/error.c", "src/base/report.c"):
+        for n, line in enumerate(text.splitlines(), 1):
+            if re.search(r'NO_MEMORY,\s*"(no|out of) memory|, "(no|out of) memory[^"]*"\)', line) and "secret.c" not in path:
+                yield f"{path}:{n}: kveil_no_memory says so"
+
+
 def check_endings(path, text):
     if path.startswith("src/") and path != "src/kafka/kafka_end.c":
         for n, line in enumerate(text.splitlines(), 1):
@@ -272,7 +279,7 @@ def check_events(files):
                 yield f"{f}: no test has the event {name}"
 
 
-PER_FILE = [check_layers, check_owners, check_secrets, check_endings, check_words, check_spdx, check_header_guard,
+PER_FILE = [check_layers, check_owners, check_secrets, check_no_memory, check_endings, check_words, check_spdx, check_header_guard,
             check_parts, check_width, check_first_line, check_links, check_state, check_glossary, check_plain]
 BAD_EXAMPLES = [
     (check_endings, "src/worker/x.c", "\trd_kafka_consumer_close(c);\n"),
@@ -284,6 +291,7 @@ BAD_EXAMPLES = [
     (check_secrets, "src/keys/x.c", "if (memcmp(a, b, 32) == 0)\n"),
     (check_secrets, "src/keys/x.c", "free(kek);\n"),
     (check_secrets, "src/keys/x.c", "free(c->plaintext);\n"),
+    (check_no_memory, "src/keys/x.c", 'return kveil_fail(err, KVEIL_E_NO_MEMORY, "no memory for %s", x);\n'),
     (check_words, "src/keys/x.c", "/* TO" + "DO: later */\n"),
     (check_words, "docs/x.md", "cd /wo" + "rk/main\n"),
     (check_parts, "src/worker/park.c", "\tw->producing.broken = true;\n"),
