@@ -9,7 +9,6 @@ struct detokenize {
 	char *key, *associated_data;
 	int encoding;
 	struct kveil_preserve form;
-	const struct kveil_yaml *vault;
 };
 
 static const struct kveil_option options[] = {
@@ -19,7 +18,6 @@ static const struct kveil_option options[] = {
     {"associated_data", KVEIL_OPT_STRING, offsetof(struct detokenize, associated_data), .help = KVEIL_SEALED_AD_HELP},
     {"encoding", KVEIL_OPT_ENUM, offsetof(struct detokenize, encoding), .def = "base64",
      .choices = kveil_sealed_encodings, .help = "as it was tokenized"},
-    {"vault", KVEIL_OPT_CUSTOM, offsetof(struct detokenize, vault), .help = "not in this version"},
     {0},
 };
 
@@ -32,11 +30,7 @@ static unsigned detokenize_use(const void *params)
 static void detokenize_check(const void *params, const char *file, const struct kveil_yaml *node,
 			     struct kveil_report *report)
 {
-	const struct detokenize *p = params;
-
-	if (p->vault)
-		kveil_report_at(report, file, p->vault->line, p->vault->column, "vault is not in this version");
-	kveil_preserve_check(&p->form, file, node, report);
+	kveil_preserve_check(&((const struct detokenize *)params)->form, file, node, report);
 }
 
 static enum kveil_status detokenize_prepare(void *params, struct kveil_error *err)

@@ -9,7 +9,6 @@ struct tokenize {
 	char *key, *associated_data;
 	int encoding;
 	struct kveil_preserve form;
-	const struct kveil_yaml *vault, *style;
 };
 
 static const struct kveil_option options[] = {
@@ -19,8 +18,6 @@ static const struct kveil_option options[] = {
     {"associated_data", KVEIL_OPT_STRING, offsetof(struct tokenize, associated_data), .help = KVEIL_SEALED_AD_HELP},
     {"encoding", KVEIL_OPT_ENUM, offsetof(struct tokenize, encoding), .def = "base64",
      .choices = kveil_sealed_encodings, .help = "without `alphabet`: how the token is written as text"},
-    {"vault", KVEIL_OPT_CUSTOM, offsetof(struct tokenize, vault), .help = "not in this version"},
-    {"style", KVEIL_OPT_CUSTOM, offsetof(struct tokenize, style), .help = "not in this version"},
     {0},
 };
 
@@ -33,15 +30,7 @@ static unsigned tokenize_use(const void *params)
 static void tokenize_check(const void *params, const char *file, const struct kveil_yaml *node,
 			   struct kveil_report *report)
 {
-	const struct tokenize *p = params;
-	const struct kveil_yaml *const later[] = {p->vault, p->style};
-
-	for (size_t i = 0; i < 2; i++)
-		if (later[i])
-			kveil_error_hint(kveil_report_at(report, file, later[i]->line, later[i]->column,
-							 "%s is not in this version", i ? "style" : "vault"),
-					 "tokenize: {key: cards, alphabet: digits} needs no vault");
-	kveil_preserve_check(&p->form, file, node, report);
+	kveil_preserve_check(&((const struct tokenize *)params)->form, file, node, report);
 }
 
 static enum kveil_status tokenize_prepare(void *params, struct kveil_error *err)

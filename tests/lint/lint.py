@@ -191,6 +191,14 @@ def check_width(path, text):
                 yield f"{path}:{n}: a comment of more than 120 columns"
 
 
+def check_offers(path, text):
+    """An option that is only refused is not offered: editors take the tables' word for it."""
+    if path.startswith("src/"):
+        for n, line in enumerate(text.splitlines(), 1):
+            if re.search(r'\.help = "[^"]*\b(not in this version|not yet)\b', line):
+                yield f"{path}:{n}: an option that does nothing: take it out of the table"
+
+
 def check_first_line(path, text):
     if re.match(r"src/.*\.c$", path) and not re.match(r"/\* SPDX[^\n]*\n/\*", text):
         yield f"{path}: its second line says what the file is for"
@@ -280,7 +288,7 @@ def check_events(files):
 
 
 PER_FILE = [check_layers, check_owners, check_secrets, check_no_memory, check_endings, check_words, check_spdx, check_header_guard,
-            check_parts, check_width, check_first_line, check_links, check_state, check_glossary, check_plain]
+            check_parts, check_width, check_offers, check_first_line, check_links, check_state, check_glossary, check_plain]
 BAD_EXAMPLES = [
     (check_endings, "src/worker/x.c", "\trd_kafka_consumer_close(c);\n"),
     (check_layers, "src/base/x.c", '#include "engine/engine.h"\n'),
@@ -298,6 +306,7 @@ BAD_EXAMPLES = [
     (check_parts, "src/worker/park.c", "\t++w->rules.version;\n"),
     (check_spdx, "src/x.c", "int x;\n"),
     (check_header_guard, "src/base/x.h", "int x;\n"),
+    (check_offers, "src/transform/x.c", '    {"vault", .help = "not in this version"},\n'),
     (check_width, "src/base/x.h", "\tint x; /* " + 100 * "x" + " */\n"),
     (check_first_line, "src/base/x.c", "/* SPDX-License-Identifier: Apache-2.0 */\n#include <stdio.h>\n"),
     (check_links, "docs/x.md", "see [it](nowhere.md#there)\n"),

@@ -629,9 +629,8 @@ static const struct {
     {"tokenize: {key: cards, alphabet: digits, encoding: hex}", "says nothing"},
     {"encrypt: {key: cards, alphabet: digits, type: json}", "says nothing"},
     {"decrypt: {key: cards, keep_chars: \"-\"}", "needs an 'alphabet'"},
-    {"tokenize: {key: cards, vault: v}", "vault is not in this version"},
-    {"tokenize: {key: cards, style: uuid}", "style is not in this version"},
-    {"detokenize: {key: cards, vault: v}", "vault is not in this version"},
+    {"tokenize: {key: cards, vault: v}", "unknown option 'vault'"},
+    {"detokenize: {key: cards, style: uuid}", "unknown option 'style'"},
 };
 
 static void test_what_has_no_token(void **state)
