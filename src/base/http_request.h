@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * base/http_request.h: one request to an HTTP server at a time, by libcurl: for key services and schema registries.
+ * base/http_request.h: one request to an HTTP server at a time, by libcurl: for custodians and schema registries.
  *
  * Certificates are verified, redirects are not followed, no proxy is asked, whatever the environment says, and an
  * answer has a bound in bytes and in time. Connections are kept between requests. Headers that were sent are wiped;

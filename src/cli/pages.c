@@ -16,7 +16,7 @@ static const char *class_text(enum kveil_class class)
 	case KVEIL_CLASS_RECORD:
 		return "the record: `on_error` of its rule file decides (dead letter, stop, drop)";
 	case KVEIL_CLASS_RETRY:
-		return "an outage (Kafka, a key service, a schema registry): kveil pauses and retries the same record";
+		return "an outage (Kafka, a custodian, a schema registry): kveil pauses and retries the same record";
 	case KVEIL_CLASS_STOP:
 		return "kveil: it stops and commits nothing";
 	case KVEIL_CLASS_CONFIG:
