@@ -22,7 +22,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LOOK_MS = 700, WATCHDOG_S = 15, LAST_LINES_MS = 1000, ACCEPTED_MS = 2000, ACCEPTED_AGAIN_MS = 30000 };
@@ -410,25 +409,6 @@ static int start(struct run *r)
 	return code < 0 ? serve(r) : code;
 }
 
-/* "" where it cannot be read, which load tells, and of a pipe: who reads that takes it from load. */
-static void digest_file(const char *path, char ret[KVEIL_RULES_DIGEST_SIZE])
-{
-	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
-	uint8_t chunk[4096], digest[32];
-	struct stat file;
-	FILE *f = stat(path, &file) == 0 && S_ISREG(file.st_mode) ? fopen(path, "re") : NULL;
-
-	ret[0] = 0;
-	for (size_t n; f && (n = fread(chunk, 1, sizeof chunk, f)) > 0;)
-		kveil_buf_append(&text, chunk, n);
-	if (f)
-		fclose(f);
-	if (!f || !kveil_buf_ok(&text) || kveil_crypto_sha256(kveil_buf_span(&text), digest, NULL))
-		return;
-	kveil_text_encode(KVEIL_HEX, digest, (KVEIL_RULES_DIGEST_SIZE - 1) / 2, (uint8_t *)ret);
-	ret[KVEIL_RULES_DIGEST_SIZE - 1] = 0;
-}
-
 static int run_config(const char *path)
 {
 	struct run r = {0};
@@ -442,7 +422,7 @@ static int run_config(const char *path)
 	}
 	kveil_event_setup("run");
 	r.config_path = path;
-	digest_file(path, r.config_digest);
+	kveil_files_digest((const char *const[]){path, NULL}, r.config_digest);
 	int code = load(&r, path);
 	if (code != KVEIL_EXIT_OK)
 		kveil_event(&(struct kveil_event){

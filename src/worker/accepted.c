@@ -5,6 +5,42 @@
 #include "base/text.h"
 #include "crypto/crypto.h"
 
+#include <stdio.h>
+#include <sys/stat.h>
+
+static void write_digest(const uint8_t digest[32], char ret[KVEIL_RULES_DIGEST_SIZE])
+{
+	kveil_text_encode(KVEIL_HEX, digest, (KVEIL_RULES_DIGEST_SIZE - 1) / 2, (uint8_t *)ret);
+	ret[KVEIL_RULES_DIGEST_SIZE - 1] = 0;
+}
+
+/* A pipe can be read once: whoever loads it does. */
+static bool read_file(const char *path, struct kveil_buf *out)
+{
+	uint8_t chunk[4096];
+	struct stat st;
+	FILE *f = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? fopen(path, "re") : NULL;
+
+	for (size_t n; f && (n = fread(chunk, 1, sizeof chunk, f)) > 0;)
+		kveil_buf_append(out, chunk, n);
+	if (f)
+		fclose(f);
+	return f != NULL;
+}
+
+void kveil_files_digest(const char *const *files, char ret[KVEIL_RULES_DIGEST_SIZE])
+{
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	uint8_t digest[32];
+
+	ret[0] = 0;
+	for (size_t i = 0; files[i]; i++)
+		if (!read_file(files[i], &text))
+			return;
+	if (kveil_buf_ok(&text) && !kveil_crypto_sha256(kveil_buf_span(&text), digest, NULL))
+		write_digest(digest, ret);
+}
+
 enum kveil_status kveil_rules_digest(const struct kveil_plan_set *rules, char ret[KVEIL_RULES_DIGEST_SIZE],
 				     struct kveil_error *err)
 {
@@ -17,8 +53,7 @@ enum kveil_status kveil_rules_digest(const struct kveil_plan_set *rules, char re
 	enum kveil_status status = kveil_crypto_sha256(kveil_buf_span(&text), digest, err);
 	if (status)
 		return status;
-	kveil_text_encode(KVEIL_HEX, digest, (KVEIL_RULES_DIGEST_SIZE - 1) / 2, (uint8_t *)ret);
-	ret[KVEIL_RULES_DIGEST_SIZE - 1] = 0;
+	write_digest(digest, ret);
 	return KVEIL_OK;
 }
 

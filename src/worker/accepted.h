@@ -32,5 +32,8 @@ enum kveil_status kveil_accepted_keep(struct kveil_keystore *keys, const struct 
 enum { KVEIL_RULES_DIGEST_SIZE = 13 };
 enum kveil_status kveil_rules_digest(const struct kveil_plan_set *rules, char ret[KVEIL_RULES_DIGEST_SIZE],
 				     struct kveil_error *err) KVEIL_MUST_CHECK;
+/* Tells files apart, also those that nobody understands: the same of their bytes, one after the other. "": one of them
+ * cannot be read. */
+void kveil_files_digest(const char *const *files, char ret[KVEIL_RULES_DIGEST_SIZE]);
 
 #endif

@@ -278,6 +278,18 @@ static void log_report(const struct kveil_report *report)
 		kveil_log(KVEIL_LOG_WARN, "reload", "and %zu more", all - report->count);
 }
 
+/* No plan came of them: which files they were, their bytes tell. */
+static void digest_refused(const char *const *sources, char ret[KVEIL_RULES_DIGEST_SIZE])
+{
+	struct kveil_report told_already = {0};
+	char **files = kveil_rule_files_list(sources, &told_already);
+
+	if (files)
+		kveil_files_digest((const char *const *)files, ret);
+	kveil_rule_files_free(files);
+	kveil_report_clear(&told_already);
+}
+
 struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kveil_keystore *names,
 				    const struct kveil_plan_set *in_use, bool asked, struct kveil_cell *successful,
 				    struct kveil_cell *timestamp)
@@ -297,6 +309,8 @@ struct kveil_plan_set *kveil_reload(const struct kveil_config *config, struct kv
 	kveil_report_clear(&report);
 	if (set)
 		(void)!kveil_rules_digest(set, digest, NULL);
+	else
+		digest_refused((const char *const *)config->rules, digest);
 	if (!set)
 		kveil_log(KVEIL_LOG_ERROR, "reload",
 			  "the new rules are refused; the current ones stay (configuration and keys.data are "
