@@ -2,8 +2,10 @@
 /* Schemas fetched and registered, on a thread of its own. */
 #include "worker/resolver.h"
 
+#include "base/back_off.h"
 #include "base/clock.h"
 #include "base/thread.h"
+#include "crypto/crypto.h"
 #include "worker/loop.h"
 
 #include <pthread.h>
@@ -199,9 +201,10 @@ static void answer(struct kveil_resolver *r, struct question *q)
 	if (!status && is_of_latest(q))
 		q->again_ms = kveil_clock_mono_ms() + (is_trial(q) ? AGAIN_MOST_MS : FRESH_MS);
 	if (status) {
-		int ms = AGAIN_FIRST_MS << (q->tries < 4 ? q->tries : 4);
-		q->tries++;
-		q->again_ms = kveil_clock_mono_ms() + (ms < AGAIN_MOST_MS ? ms : AGAIN_MOST_MS);
+		uint32_t draw = 0;
+		(void)!kveil_crypto_random(&draw, sizeof draw, NULL);
+		q->again_ms =
+		    kveil_clock_mono_ms() + kveil_back_off_ms(AGAIN_FIRST_MS, AGAIN_MOST_MS, q->tries++, draw);
 	}
 	atomic_fetch_add_explicit(&r->round, 1, memory_order_release);
 }
