@@ -31,6 +31,7 @@
 	X(KEYS_REWRAPPED, "keys_rewrapped", INFO, "Versions were moved under another key-encryption key.")             \
 	X(KEK_EVICTED, "kek_evicted", WARN,                                                                            \
 	  "The registry has a new secret, which this key-encryption key does not open.")                               \
+	X(KEK_CREATED, "kek_created", WARN, "The file of a key-encryption key was created.")                           \
 	X(REGISTRY_CREATED, "registry_created", WARN, "A key registry was created.")                                   \
 	X(REGISTRY_BACKED_UP, "registry_backed_up", INFO, "The registry was copied, wrapped.")                         \
 	X(REGISTRY_RESTORED, "registry_restored", WARN, "A backup was restored into the registry.")                    \
@@ -49,6 +50,8 @@
 	  "Records that could not be protected were sealed into a dead-letter topic. Logged at once, then once a "     \
 	  "minute with the `count` since and the last record.")                                                        \
 	X(DEAD_LETTERS_REPLAYED, "dead_letters_replayed", INFO, "Dead letters were opened and sent through again.")    \
+	X(DEAD_LETTERS_SHOWN, "dead_letters_shown", WARN, "Dead letters were shown in clear to somebody.")             \
+	X(DEAD_LETTERS_DISCARDED, "dead_letters_discarded", WARN, "Dead letters were given up: no replay sends them.") \
 	X(PARTITION_STOPPED, "partition_stopped", ERROR,                                                               \
 	  "A partition was stopped, by its rules or because its data cannot be trusted.")                              \
 	X(PARTITION_RESUMED, "partition_resumed", INFO, "The partition is read again.")                                \

@@ -3,6 +3,7 @@
 #include "cli/command.h"
 
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "cli/disguise.h"
@@ -391,6 +392,9 @@ static int show(const struct options *o, const struct kveil_setup *setup, struct
 	free(s.headers);
 	if (status)
 		return failed(&err);
+	if (shown && o->clear)
+		kveil_event(&(struct kveil_event){
+		    .kind = KVEIL_EVENT_DEAD_LETTERS_SHOWN, .topic = o->topic, .count = shown, .detail = o->of});
 	if (!shown)
 		fprintf(stderr, "kveil dead-letters: %s\n", o->of ? "no such letter waits" : "none waits");
 	return shown || !o->of ? KVEIL_EXIT_OK : KVEIL_EXIT_FAILED;
@@ -431,11 +435,20 @@ static int discard(const struct options *o, const struct kveil_setup *setup, str
 		return KVEIL_EXIT_OK;
 	if (!o->yes && !confirmed(letters))
 		return KVEIL_EXIT_USAGE;
-	for (size_t i = 0; i < kveil_letters_partitions(l); i++) {
+	bool any = false;
+	for (size_t i = 0; !status && i < kveil_letters_partitions(l); i++) {
 		struct kveil_letters_partition p = kveil_letters_partition(l, i);
-		if (p.next < p.end && kveil_letters_commit(l, i, p.end, p.note, &err))
-			return failed(&err);
+		if (p.next < p.end)
+			status = kveil_letters_commit(l, i, p.end, p.note, &err);
+		any |= p.next < p.end && !status;
 	}
+	if (any)
+		kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_DEAD_LETTERS_DISCARDED,
+						  .topic = o->topic,
+						  .count = letters,
+						  .detail = status ? "not all of them" : NULL});
+	if (status)
+		return failed(&err);
 	printf("discarded: replay begins after them; they stay in their topic until its retention "
 	       "deletes them\n");
 	return KVEIL_EXIT_OK;
@@ -518,6 +531,9 @@ static int run(int argc, char **argv)
 			return kveil_usage_error(&kveil_command_dead_letters, "'%s' is too much", o.of);
 		if (kveil_flag_foreign(&kveil_command_dead_letters, action, o.given))
 			return KVEIL_EXIT_USAGE;
+		char command[32];
+		snprintf(command, sizeof command, "dead-letters %s", action);
+		kveil_event_setup(command);
 		kveil_secret_harden_process();
 		return kveil_crypto_init(&err) ? failed(&err) : act(actions[i].run, &o);
 	}

@@ -2,6 +2,7 @@
 /* kveil init: a first configuration, rules and keys, from a few answers and a sample of records. */
 #include "cli/command.h"
 
+#include "base/event.h"
 #include "base/secret.h"
 #include "cli/lines.h"
 #include "cli/suggest.h"
@@ -415,6 +416,7 @@ static int begin(struct answers *a)
 		fprintf(stderr, "kveil init: %s\n", err.message);
 		code = KVEIL_EXIT_FAILED;
 	}
+	kveil_event_setup("init");
 	if (!code)
 		code = make_keys(a);
 	if (!code)

@@ -3,6 +3,7 @@
 #include "keyadmin/admin.h"
 
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/map.h"
 #include "base/secret.h"
 #include "base/text.h"
@@ -200,7 +201,11 @@ enum kveil_status kveil_keys_make_kek(const struct kveil_keys_config *cfg, const
 		if (!p->make)
 			return kveil_fail(err, KVEIL_E_UNSUPPORTED,
 					  "KEK '%s' is made where it is kept (%s), not by kveil", name, p->name);
-		return p->make(cfg->custodians[i].params, cfg->base_dir, err);
+		status = p->make(cfg->custodians[i].params, cfg->base_dir, err);
+		/* There need not be a registry yet: the log has it alone. */
+		if (!status)
+			kveil_event(&(struct kveil_event){.kind = KVEIL_EVENT_KEK_CREATED, .kek = name});
+		return status;
 	}
 	return kveil_fail(err, KVEIL_E_NOT_FOUND, "there is no KEK '%s' under keys.keks", name);
 }

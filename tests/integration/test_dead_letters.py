@@ -49,7 +49,10 @@ def test_list_show_and_discard(make_kveil, kafka):
     assert "key    xxx-00" in shown and "header trace: xxx" in shown and "header xxxx 0: (null)" in shown
     for clear in ("138", "Na", "77", "Yes", "nä"):
         assert clear not in shown.split("\n", 1)[1].split(f"{k.topic}[0]@1")[0], clear
-    one = letters(k, "show", f"{k.topic}[0]@1", "--json", "--clear").stdout
+    r = letters(k, "show", f"{k.topic}[0]@1", "--json", "--clear")
+    one = r.stdout
+    assert f'event: dead_letters_shown count=1 detail={k.topic}[0]@1 command="dead-letters show" user=' in r.stderr
+    assert "138" not in r.stderr and "dead_letters_shown" not in letters(k, "show").stderr
     assert json.loads(one) | {"ts": 0, "letter": ""} == {
         "topic": k.topic, "partition": 0, "offset": 1, "ts": 0, "code": "unsupported_kind", "rule": f"{k.name}/$.p",
         "byte": 6, "letter": "", "headers": [], "key": None, "payload": '{"p": [1]}'}
@@ -61,7 +64,7 @@ def test_list_show_and_discard(make_kveil, kafka):
     r = letters(k, "discard", check=2)
     assert "asks first" in r.stderr
     assert letters(k, "list").stdout.endswith("3 dead letters wait\n")
-    letters(k, "discard", "--yes")
+    assert 'event: dead_letters_discarded count=3 command="dead-letters discard"' in letters(k, "discard", "--yes").stderr
     assert letters(k, "list").stdout == "0 dead letters wait\n"
     assert "none waits" in letters(k, "show").stderr
     assert "0 replayed, 0 failed" in letters(k, "replay").stdout

@@ -44,6 +44,10 @@ def test_from_a_sample(tmp_path, form):
     for name in ("etl.orders.yaml", "etl.orders.examples.yaml"):
         text = (tmp_path / "here/rules" / name).read_text()
         assert not [c for c in CANARIES if c in text], text
+    # What it made is as visible as by `kveil keys`.
+    assert "event: kek_created kek=local command=init " in r.stderr and "event: registry_created " in r.stderr
+    made = json.loads(kveil("keys", "history", "--json", "-c", "here/kveil.yaml", cwd=tmp_path))
+    assert [e["event"] for e in made][:2] == ["registry_created", "key_created"] and {e["command"] for e in made} == {"init"}
     # The lines that it prints to go on with.
     kveil("test", "-r", "here/rules/", cwd=tmp_path)
     kveil("check", "-c", "here/kveil.yaml", cwd=tmp_path)
