@@ -17,8 +17,8 @@
 /* X(ID, "name", LEVEL, "what it means") */
 #define KVEIL_EVENT_TABLE(X)                                                                                           \
 	X(KEY_CREATED, "key_created", INFO,                                                                            \
-	  "A version of a key was published in the registry; above 1 it is a rotation.")                               \
-	X(KEY_ACTIVATED, "key_activated", INFO, "A key has a new active version.")                                     \
+	  "A version of a key was published in the registry, active from `due` on; above 1 it is a rotation.")         \
+	X(KEY_ACTIVATED, "key_activated", INFO, "A worker saw a version become active.")                               \
 	X(KEY_RETIRED, "key_retired", WARN, "A version was retired: it opens and no longer seals.")                    \
 	X(KEY_DISABLED, "key_disabled", WARN, "A version neither seals nor opens until it is enabled.")                \
 	X(KEY_ENABLED, "key_enabled", WARN, "A version that was disabled is in use again.")                            \

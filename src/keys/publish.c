@@ -17,7 +17,9 @@ static void tell_created(struct kveil_keystore *ks, const struct kveil_key_recor
 		if (r->sequence != 1 || r->state != KVEIL_KEY_LIVE)
 			continue;
 		if (!kveil_record_is_named(r)) {
-			kveil_keystore_tell_keys(ks, KVEIL_EVENT_KEY_CREATED, r, 1);
+			struct kveil_event e = kveil_key_event(KVEIL_EVENT_KEY_CREATED, r);
+			e.due_ms = r->active_from_ms;
+			kveil_keystore_tell(ks, &e, 1);
 			continue;
 		}
 		named = r;

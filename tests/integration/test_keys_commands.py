@@ -384,7 +384,8 @@ def test_each_change_of_keys_is_an_event(make):
 
     made = events("rotate", "pii", "--now")
     ids = {r["version"]: r["id"] for r in rows(k) if r["name"] == "pii"}
-    assert made == [f"key_created key=pii version=2 id={ids[2]} algorithm=aes-256-gcm kek=local"]
+    since, = (r["active_from"] for r in rows(k) if (r["name"], r["version"]) == ("pii", 2))
+    assert made == [f"key_created key=pii version=2 id={ids[2]} algorithm=aes-256-gcm kek=local due={since}"]
     out = events("export", "--tink", "pii", "--clear", "-o", "set.json")
     assert out == ['key_exported key=pii detail="in clear, to set.json"']
     for name, *args in (("key_disabled", "disable"), ("key_enabled", "enable"), ("key_destroy_scheduled", "destroy", "--yes"),

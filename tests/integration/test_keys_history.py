@@ -31,6 +31,7 @@ def test_each_change_of_keys_is_kept_in_the_registry(make):
     assert [(e["event"], e.get("version")) for e in events] == [
         ("key_created", 1), ("key_created", 2), ("key_retired", 1), ("key_exported", None)]
     rotated = events[1]
+    assert rotated["due"] == next(r["active_from"] for r in rows(k) if (r["name"], r["version"]) == ("pii", 2))
     assert rotated["id"] == ids[2] and rotated["algorithm"] == "aes-256-gcm" and rotated["command"] == "keys rotate"
     assert rotated["reason"] == 'ceremony 7: "yearly"' and rotated["host"] == socket.gethostname()
     assert rotated["user"] == pwd.getpwuid(os.geteuid()).pw_name
