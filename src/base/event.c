@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Events: a line of the log each, and a call of the sink. */
+/* Events: each goes to all sinks, of which the log is one. */
 #include "base/event.h"
 
 #include "base/clock.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -22,24 +23,13 @@ static const struct {
 #undef X
 };
 
-static kveil_event_sink *sink; /* NULL: none */
-static void *sink_user;
+static struct {
+	kveil_event_sink *take;
+	void *user;
+} sinks[KVEIL_EVENT_SINKS];
+static size_t sink_count;
 static char command[NAME_MAX_SHOWN], user[NAME_MAX_SHOWN], host[NAME_MAX_SHOWN];
 static const char *reason = "";
-
-void kveil_event_setup(const char *by)
-{
-	char room[1024];
-	struct passwd entry, *found = NULL;
-
-	snprintf(command, sizeof command, "%s", by);
-	if (getpwuid_r(geteuid(), &entry, room, sizeof room, &found) == 0 && found)
-		snprintf(user, sizeof user, "%s", entry.pw_name);
-	else
-		snprintf(user, sizeof user, "%u", (unsigned)geteuid());
-	if (gethostname(host, sizeof host - 1) != 0)
-		snprintf(host, sizeof host, "?");
-}
 
 void kveil_event_set_reason(const char *text)
 {
@@ -51,10 +41,11 @@ struct kveil_event_actor kveil_event_actor(void)
 	return (struct kveil_event_actor){command, user, host, reason};
 }
 
-void kveil_event_set_sink(kveil_event_sink *fn, void *of)
+void kveil_event_add_sink(kveil_event_sink *take, void *of)
 {
-	sink = fn;
-	sink_user = of;
+	assert(sink_count < KVEIL_EVENT_SINKS);
+	sinks[sink_count].take = take;
+	sinks[sink_count++].user = of;
 }
 
 const char *kveil_event_name(enum kveil_event_kind kind)
@@ -128,17 +119,36 @@ static void write_line(const struct kveil_event *e, struct kveil_buf *out)
 	add_text(out, "reason", reason);
 }
 
-void kveil_event(const struct kveil_event *e)
+static void log_event(void *nobody, const struct kveil_event *e)
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf line = KVEIL_BUF_INIT;
 
+	(void)nobody;
 	write_line(e, &line);
 	const char *text = kveil_buf_cstr(&line);
-	/* Before setup nobody is there whose doing it could be: tests, libraries. */
-	if (*command)
-		kveil_log(kinds[e->kind].level, "event", "%s", text ? text : kinds[e->kind].name);
-	if (sink)
-		sink(sink_user, e);
+	kveil_log(kinds[e->kind].level, "event", "%s", text ? text : kinds[e->kind].name);
+}
+
+void kveil_event_setup(const char *by)
+{
+	char room[1024];
+	struct passwd entry, *found = NULL;
+
+	if (!*command)
+		kveil_event_add_sink(log_event, NULL);
+	snprintf(command, sizeof command, "%s", by);
+	if (getpwuid_r(geteuid(), &entry, room, sizeof room, &found) == 0 && found)
+		snprintf(user, sizeof user, "%s", entry.pw_name);
+	else
+		snprintf(user, sizeof user, "%u", (unsigned)geteuid());
+	if (gethostname(host, sizeof host - 1) != 0)
+		snprintf(host, sizeof host, "?");
+}
+
+void kveil_event(const struct kveil_event *e)
+{
+	for (size_t i = 0; i < sink_count; i++)
+		sinks[i].take(sinks[i].user, e);
 }
 
 void kveil_event_write_markdown(struct kveil_buf *out)

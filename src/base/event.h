@@ -91,15 +91,19 @@ struct kveil_event_actor {
 	const char *command, *user, *host, *reason;
 };
 
+/* Takes each event, on whichever thread it happens; e and its texts last as long as the call. */
 typedef void kveil_event_sink(void *user, const struct kveil_event *e);
 
-/* Before any thread: by which command this process acts ("run", "keys rotate"); user and host are found. */
+/* Before any thread: by which command this process acts ("run", "keys rotate"); user and host are found. From then on
+ * the log is a sink. */
 void kveil_event_setup(const char *command);
 /* Before any thread: why, in the operator's own words. Borrowed. */
 void kveil_event_set_reason(const char *reason);
 struct kveil_event_actor kveil_event_actor(void);
-/* Before any thread: who takes each event, beside the log. user is the sink's. */
-void kveil_event_set_sink(kveil_event_sink *sink, void *user);
+/* Before any thread: one more that takes each event, at most KVEIL_EVENT_SINKS; for as long as the process lives. user
+ * is the sink's. */
+enum { KVEIL_EVENT_SINKS = 8 };
+void kveil_event_add_sink(kveil_event_sink *sink, void *user);
 
 void kveil_event(const struct kveil_event *e);
 const char *kveil_event_name(enum kveil_event_kind kind);

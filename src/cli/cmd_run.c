@@ -390,7 +390,7 @@ static int start(struct run *r)
 		told(r, &err);
 		return KVEIL_EXIT_RUNTIME;
 	}
-	kveil_event_set_sink(kveil_metrics_take_event, r->metrics);
+	kveil_event_add_sink(kveil_metrics_take_event, r->metrics);
 	r->reload_ok = kveil_metrics_cell(r->metrics, KVEIL_M_RELOAD_SUCCESSFUL, NULL, NULL);
 	r->log_dropped = kveil_metrics_cell(r->metrics, KVEIL_M_LOG_DROPPED, NULL, NULL);
 	r->reload_time = kveil_metrics_cell(r->metrics, KVEIL_M_RELOAD_TIMESTAMP, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A reader of stderr that stands still holds nobody up, and learns what it missed. */
+#include "base/event.h"
 #include "base/log.h"
 #include "base/secret.h"
 
@@ -90,11 +91,51 @@ static void unlocked_keys_leave_a_line(void **state)
 	assert_non_null(strstr(text, "warn  secret: KVEIL_ALLOW_UNLOCKED_KEYS=1"));
 }
 
+static void take(void *user, const struct kveil_event *e)
+{
+	size_t *count = user;
+
+	assert_int_equal(e->kind, KVEIL_EVENT_KEY_RETIRED);
+	assert_string_equal(e->key, "pii");
+	++*count;
+}
+
+/* Each sink gets each event once, and the log is one of them from the set-up on, however often that is done. */
+static void every_sink_takes_every_event(void **state)
+{
+	const struct kveil_event e = {.kind = KVEIL_EVENT_KEY_RETIRED, .key = "pii", .version = 2};
+	size_t first = 0, second = 0;
+	int ends[2], saved = dup(STDERR_FILENO);
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	assert_true(fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0);
+	assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+	got = 0;
+	kveil_event_add_sink(take, &first);
+	kveil_event(&e);
+	kveil_event_setup("keys retire");
+	kveil_event_setup("keys retire");
+	kveil_event_add_sink(take, &second);
+	kveil_event(&e);
+	read_some(ends[0]);
+	assert_true(dup2(saved, STDERR_FILENO) >= 0);
+	close(ends[0]);
+	close(ends[1]);
+	close(saved);
+	assert_int_equal(first, 2);
+	assert_int_equal(second, 1);
+	const char *line = strstr(text, "event: key_retired key=pii version=2 command=\"keys retire\"");
+	assert_non_null(line);
+	assert_null(strstr(line + 1, "event: "));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(stuck_reader),
 	    cmocka_unit_test(unlocked_keys_leave_a_line),
+	    cmocka_unit_test(every_sink_takes_every_event),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
