@@ -154,7 +154,7 @@ static rd_kafka_resp_err_t produce(struct kveil_worker *w, const struct kveil_ou
 	s->sent++;
 	s->batch++;
 	s->batch_bytes += bytes;
-	return e;
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 rd_kafka_resp_err_t kveil_delivery_send(struct kveil_worker *w, struct kveil_outlet *o, int32_t partition,
