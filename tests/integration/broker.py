@@ -2,6 +2,7 @@
 """An Apache Kafka broker (KRaft, one node) on loopback, started and stopped by the tests.
 
     python3 tests/integration/broker.py [--port N]     # runs until Ctrl-C; prints the bootstrap address
+    python3 tests/integration/broker.py --archive      # prepares faster starts
 """
 import argparse
 import itertools
@@ -16,7 +17,8 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-JARS = pathlib.Path(os.environ.get("KVEIL_KAFKA_JARS", ROOT / ".cache" / "kafka-4.1.0"))
+JARS = pathlib.Path(os.environ.get("KVEIL_KAFKA_JARS", ROOT / ".cache" / "kafka-4.1.0")).resolve()
+ARCHIVE = JARS / "broker.jsa"  # of the classes that a broker loads; another JVM ignores it
 CLUSTER_ID = "kveilTestsCluster00000"
 
 
@@ -60,7 +62,7 @@ class Broker:
 
     def __init__(self, port=None, advertised_port=None, extra=None, joins=None, steady=False):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kveil-kafka-"))
-        self.jvm = [] if steady else ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+        self.jvm = [] if steady else ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={ARCHIVE}"]
         self.port = port or free_port()
         self.advertised_port = advertised_port or self.port
         self.controller_port = joins.controller_port if joins else free_port()
@@ -133,10 +135,25 @@ class Broker:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def archive():
+    broker = Broker()
+    made = ARCHIVE.with_suffix(f".{os.getpid()}")
+    broker.jvm = [o for o in broker.jvm if "Archive" not in o] + [f"-XX:ArchiveClassesAtExit={made}"]
+    try:
+        broker.start().stop()
+        made.rename(ARCHIVE)
+    finally:
+        broker.close()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int)
-    broker = Broker(parser.parse_args().port).start()
+    parser.add_argument("--archive", action="store_true")
+    args = parser.parse_args()
+    if args.archive:
+        sys.exit(archive())
+    broker = Broker(args.port).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         print(broker.bootstrap, flush=True)

@@ -11,7 +11,7 @@ import tempfile
 
 import pytest
 
-from broker import JARS, free_port
+from broker import ARCHIVE, JARS, free_port
 from conftest import Kveil, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ def pipeline(broker, kafka, tmp_path_factory):
     try:
         postgres.file(EXAMPLE / "schema.sql")
         connect = subprocess.Popen(
-            ["java", "-Xmx400m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            ["java", "-Xmx400m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={ARCHIVE}", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
              "-cp", f"{JARS}/*", "org.apache.kafka.connect.cli.ConnectStandalone",
              *(str(folder / f"{name}.properties") for name in names)], stdout=log, stderr=subprocess.STDOUT)
         work = tmp_path_factory.mktemp("kveil")

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from broker import JARS, free_port
+from broker import ARCHIVE, JARS, free_port
 from conftest import Kveil, wait_for
 from registry import CONVERTER, Apicurio
 from test_avro_run import unpack
@@ -43,7 +43,7 @@ def pipeline(broker, kafka, tmp_path_factory):
             f.write(converter(registry, "key") + converter(registry, "value"))
         postgres.file(EXAMPLE / "schema.sql")
         connect = subprocess.Popen(
-            ["java", "-Xmx400m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            ["java", "-Xmx400m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={ARCHIVE}", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
              "-cp", f"{JARS}/*", "org.apache.kafka.connect.cli.ConnectStandalone", str(folder / "connect.properties"),
              str(folder / "avro.properties")], stdout=log, stderr=subprocess.STDOUT)
         k = Kveil(work, broker.bootstrap, "users")
