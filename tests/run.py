@@ -27,7 +27,7 @@ FAST = {"lint", "unit", "fuzz", "rules"}
 IDLE = ["nice", "-n", "19"]
 CPUS = os.cpu_count() or 2
 # At once. Most tests wait: the integration tests for four fifths of their time, with a broker for each job (broker.py has ports for nine).
-UNIT_JOBS, JOBS = 2 * CPUS, min(3 * CPUS, 9)
+UNIT_JOBS, JOBS = 2 * CPUS, min(4 * CPUS, 9)
 AGAIN_MAX = 8
 LAST_LINES = 25
 passed, failed = [], []

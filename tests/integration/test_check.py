@@ -214,7 +214,7 @@ def test_a_client_that_cannot_begin_is_an_error(home, registry):
     kveil(home, "keys", "init", "-c", "kveil.yaml")
     (home / "kveil.yaml").write_text(config.replace("file:keys.json", registry))
     for command in ("run", "replay"):
-        r = kveil(home, command, "-c", "kveil.yaml")
+        r = kveil(home, command, "-c", "kveil.yaml", KVEIL_HTTP_LISTEN="127.0.0.1:0")
         assert r.returncode in (2, 3) and "ssl.ca.location failed" in r.stderr, (command, r.returncode, r.stderr[-500:])
     r = kveil(home, "keys", "list", "-c", "kveil.yaml")
     assert r.returncode == 0 if registry == "file:keys.json" else "ssl.ca.location failed" in r.stderr, r.stderr
@@ -224,5 +224,5 @@ def test_a_schema_registry_without_its_ca_file_is_an_error(home):
     (home / "kveil.yaml").write_text(CONFIG.replace("PROPERTIES", "") +
                                      'schema_registry: {url: "https://127.0.0.1:9", ca_file: nothing.pem}\n')
     kveil(home, "keys", "init", "-c", "kveil.yaml")
-    r = kveil(home, "run", "-c", "kveil.yaml")
+    r = kveil(home, "run", "-c", "kveil.yaml", KVEIL_HTTP_LISTEN="127.0.0.1:0")
     assert r.returncode in (2, 3) and "nothing.pem" in r.stderr, (r.returncode, r.stderr[-500:])

@@ -38,7 +38,8 @@ fields:
 
 class Folder:
     def __init__(self, path, kek, env=None):
-        self.dir, self.env = path, {**os.environ, **(env or {})}
+        # Any port: a demo beside this has the usual one.
+        self.dir, self.env = path, {**os.environ, "KVEIL_HTTP_LISTEN": "127.0.0.1:0", **(env or {})}
         (path / "kveil.yaml").write_text(CONFIG.format(kek=kek))
         (path / "rules.yaml").write_text(RULES % "encrypt")
         (path / "open.yaml").write_text(RULES % "decrypt")
