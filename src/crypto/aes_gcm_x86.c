@@ -258,11 +258,6 @@ INLINE void seal_message(const struct kveil_gcm_x86 *g, const uint8_t *nonce, st
 	store(out + in.len, _mm_xor_si128(reversed(s.hash.before), first));
 }
 
-static enum kveil_status too_large(size_t bytes, struct kveil_error *err)
-{
-	return kveil_fail(err, KVEIL_E_TOO_LARGE, "%zu bytes are too many for one ciphertext", bytes);
-}
-
 /* In a forked child: without rounds everything would be encrypted all the same, by no key. */
 static bool is_wiped(const struct kveil_gcm_x86 *g)
 {
@@ -280,7 +275,7 @@ X86 enum kveil_status kveil_gcm_x86_seal(const struct kveil_gcm_x86 *g, const ui
 	if (__builtin_expect(is_wiped(g), 0))
 		return wiped(err);
 	if (in.len > INT_MAX - TAG || ad.len > INT_MAX)
-		return too_large(in.len, err);
+		return kveil_fail(err, KVEIL_E_TOO_LARGE, "%zu bytes are too many for one ciphertext", in.len);
 	if (in.len <= BLOCK)
 		seal_message(g, nonce, ad, in, out, 2);
 	else if (in.len <= 3 * BLOCK)

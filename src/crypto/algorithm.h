@@ -4,7 +4,7 @@
  * (crypto/algorithms.c). Bytes only: key ids, prefixes and nonce counting belong to keys/.
  *
  * A cipher is one key with its schedule, made once and used for many values; it belongs to one thread.
- * Nothing is allocated per value.
+ * Nothing is allocated per value, but for a second context at a key's first long value (crypto/aead.c).
  */
 #ifndef KVEIL_CRYPTO_ALGORITHM_H
 #define KVEIL_CRYPTO_ALGORITHM_H
