@@ -4,9 +4,11 @@
 
 #include "base/text.h"
 #include "crypto/crypto.h"
+#include "custody/files.h"
 
-#include <stdio.h>
 #include <sys/stat.h>
+
+enum { FILE_BYTES = 16 << 20 /* of rules and configuration, far more than any has */ };
 
 static void write_digest(const uint8_t digest[32], char ret[KVEIL_RULES_DIGEST_SIZE])
 {
@@ -15,27 +17,22 @@ static void write_digest(const uint8_t digest[32], char ret[KVEIL_RULES_DIGEST_S
 }
 
 /* A pipe can be read once: whoever loads it does. */
-static bool read_file(const char *path, struct kveil_buf *out)
+static bool is_file(const char *path)
 {
-	uint8_t chunk[4096];
 	struct stat st;
-	FILE *f = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? fopen(path, "re") : NULL;
 
-	for (size_t n; f && (n = fread(chunk, 1, sizeof chunk, f)) > 0;)
-		kveil_buf_append(out, chunk, n);
-	if (f)
-		fclose(f);
-	return f != NULL;
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 void kveil_files_digest(const char *const *files, char ret[KVEIL_RULES_DIGEST_SIZE])
 {
 	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
 	uint8_t digest[32];
+	struct kveil_error ignored;
 
 	ret[0] = 0;
 	for (size_t i = 0; files[i]; i++)
-		if (!read_file(files[i], &text))
+		if (!is_file(files[i]) || kveil_files_read(files[i], "file", FILE_BYTES, &text, &ignored))
 			return;
 	if (kveil_buf_ok(&text) && !kveil_crypto_sha256(kveil_buf_span(&text), digest, NULL))
 		write_digest(digest, ret);
