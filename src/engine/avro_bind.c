@@ -154,7 +154,7 @@ static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_no
 			effect.keeps = true;
 		else if (r->kinds & KVEIL_KIND_BIT(kind)) {
 			effect.results |= results_of(r, kind);
-			effect.is_whole |= node->kind >= KVEIL_AVRO_ARRAY && takes_raw(r);
+			effect.takes_raw |= takes_raw(r);
 		}
 		is_sure = r->rule->when == NULL && r->rule->tables == NULL;
 	}
@@ -259,7 +259,24 @@ static enum kveil_status open_origin(struct kveil_engine_schema *s, const struct
 	return st;
 }
 
-/* For each record, array and map that rules open. */
+/* One serves all types of a kind that have neither parts nor a name; they stand behind the others. */
+static uint32_t opener_of(const struct kveil_avro_schema *original, const struct kveil_avro_type *was)
+{
+	return was->kind < KVEIL_AVRO_FIXED ? original->count + was->kind : (uint32_t)(was - original->types);
+}
+
+static uint32_t opener_count(const struct kveil_avro_schema *original)
+{
+	return original->count + KVEIL_AVRO_FIXED;
+}
+
+const struct kveil_avro_opener *kveil_engine_opener(const struct kveil_engine_schema *s,
+						    const struct kveil_avro_type *was)
+{
+	return s->openers ? s->openers[opener_of(kveil_avro_origin_schema(s->origin), was)] : NULL;
+}
+
+/* For each record, array and map that rules open, and each type that was one of several. */
 static enum kveil_status find_openers(struct kveil_engine_schema *s, struct kveil_error *err)
 {
 	const struct kveil_avro_schema *original = kveil_avro_origin_schema(s->origin);
@@ -267,21 +284,24 @@ static enum kveil_status find_openers(struct kveil_engine_schema *s, struct kvei
 	enum kveil_status st = KVEIL_OK;
 
 	for (uint32_t i = 0; original && !st && i < s->program->count; i++) {
-		const struct kveil_avro_type *was = s->program->nodes[i].restored;
-		if (!was || was->kind < KVEIL_AVRO_ARRAY)
+		const struct kveil_avro_past *past = s->program->nodes[i].past;
+		if (!past || (past->count == 1 && past->types[0]->kind < KVEIL_AVRO_ARRAY))
 			continue;
-		if (!s->openers && !(s->openers = calloc(original->count, sizeof(struct kveil_avro_opener *))))
+		if (!s->openers && !(s->openers = calloc(opener_count(original), sizeof(struct kveil_avro_opener *))))
 			return kveil_no_memory(err, "a schema");
-		uint32_t type = (uint32_t)(was - original->types);
-		if (!s->openers[type])
-			st = kveil_avro_opener_new(original, type, &budget, &s->openers[type], err);
+		for (uint32_t k = 0; !st && k < past->count; k++) {
+			struct kveil_avro_opener **at = &s->openers[opener_of(original, past->types[k])];
+			if (!*at)
+				st = kveil_avro_opener_new(original, (uint32_t)(past->types[k] - original->types),
+							   &budget, at, err);
+		}
 	}
 	return st;
 }
 
 static void free_openers(struct kveil_engine_schema *s)
 {
-	for (uint32_t i = 0; s->openers && i < kveil_avro_origin_schema(s->origin)->count; i++)
+	for (uint32_t i = 0; s->openers && i < opener_count(kveil_avro_origin_schema(s->origin)); i++)
 		kveil_avro_opener_free(s->openers[i]);
 	free(s->openers);
 }

@@ -105,6 +105,8 @@ static enum kveil_status write_same(struct writing *w, enum kveil_avro_kind kind
 		text[json.len] = 0;
 		if (is_bool && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0))
 			kveil_buf_append_byte(w->out, text[0] == 't');
+		else if (kind == KVEIL_AVRO_NULL)
+			ok = strcmp(text, "null") == 0;
 		else
 			ok = !is_bool && text[0] != 't' && text[0] != 'f' && write_number(kind, text, false, w->out);
 	}
@@ -170,22 +172,22 @@ static enum kveil_status write_back(struct writing *w, const struct kveil_avro_t
 }
 
 /* What was sealed whole. */
-static enum kveil_status write_whole(struct writing *w, const struct kveil_avro_type *was, struct kveil_span sealed)
+static enum kveil_status write_whole(struct writing *w, const struct kveil_avro_type *was, bool is_one_of_several,
+				     struct kveil_span sealed)
 {
-	const struct kveil_avro_schema *original = kveil_avro_origin_schema(w->program->origin);
 	struct kveil_span bytes;
 	struct kveil_error why;
 
 	if (!was) {
 		kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND,
-			   "a record, array or map was sealed here whose schema is not known");
+			   "a value was sealed here with its type, and the schema that has it is not known");
 		kveil_error_hint(w->err, "--original FILE, or a registry that has the writer's schema");
 		return KVEIL_E_UNSUPPORTED_KIND;
 	}
-	if (was->kind < KVEIL_AVRO_ARRAY)
+	if (was->kind < KVEIL_AVRO_ARRAY && !is_one_of_several)
 		return kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "what was sealed here is not of type %s",
 				  kveil_avro_kind_name(was->kind));
-	const struct kveil_avro_opener *opener = w->e->typed[w->spot.part].schema->openers[was - original->types];
+	const struct kveil_avro_opener *opener = kveil_engine_opener(w->e->typed[w->spot.part].schema, was);
 	if (kveil_avro_opener_open(opener, w->e->max_bytes, w->e->max_depth, sealed, &bytes, &why))
 		return kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND,
 				  "what was sealed here is not a value of the %s that it was: %.100s",
@@ -195,10 +197,11 @@ static enum kveil_status write_whole(struct writing *w, const struct kveil_avro_
 }
 
 /* What was sealed as JSON, or whole. Whoever holds the key may have sealed anything. */
-static enum kveil_status write_restored(struct writing *w, const struct kveil_avro_type *was, struct kveil_span json)
+static enum kveil_status write_restored(struct writing *w, const struct kveil_avro_type *was, bool is_one_of_several,
+					struct kveil_span json)
 {
 	if (kveil_avro_whole_is(json) || (was && was->kind >= KVEIL_AVRO_ARRAY))
-		return write_whole(w, was, json);
+		return write_whole(w, was, is_one_of_several, json);
 	enum kveil_avro_kind kind = was ? was->kind : KVEIL_AVRO_STRING;
 	const struct kveil_format *f = kveil_format_by_name(KVEIL_SPAN("json"));
 	bool is_quoted = json.len && json.data[0] == '"';
@@ -228,17 +231,44 @@ static enum kveil_status write_restored(struct writing *w, const struct kveil_av
 			       kveil_avro_kind_name(kind));
 }
 
+static enum kveil_status write_as(struct writing *w, const struct kveil_avro_event *ev, uint32_t which,
+				  struct kveil_span content)
+{
+	const struct kveil_avro_past *past = ev->node->past;
+	const struct kveil_avro_type *was = past ? past->types[which] : NULL;
+	enum kveil_status st = write_index(w, ev, ev->out->each ? ev->out->each[which] : ev->out->restored);
+
+	if (st)
+		return st;
+	return w->e->typed_result == KVEIL_RESULT_RAW_UNCHECKED ? write_restored(w, was, ev->out->each != NULL, content)
+								: write_back(w, was, content);
+}
+
+/* As the type that it had. Where that was one of several, what was sealed whole says which; anything else is taken for
+ * the first that it fits. */
+static enum kveil_status write_opened(struct writing *w, const struct kveil_avro_event *ev, struct kveil_span content)
+{
+	uint32_t count = ev->out->each ? ev->node->past->count : 1;
+	size_t start = w->out->len;
+	enum kveil_status st = write_as(w, ev, 0, content);
+
+	for (uint32_t i = 1; st == KVEIL_E_UNSUPPORTED_KIND && i < count; i++) {
+		w->out->len = start;
+		st = write_as(w, ev, i, content);
+	}
+	return st != KVEIL_E_UNSUPPORTED_KIND || count == 1
+		   ? st
+		   : kveil_fail(w->err, st, "what was sealed here is of none of the types that it may have been");
+}
+
 /* opens: the rule brought back what was sealed. */
 static enum kveil_status write_result(struct writing *w, const struct kveil_avro_event *ev, bool opens)
 {
-	const struct kveil_avro_type *was = ev->node->restored;
 	struct kveil_span content = kveil_buf_span(&w->e->pieces);
 	enum kveil_status st = KVEIL_OK;
 
-	if (opens && w->e->typed_result != KVEIL_RESULT_RAW_UNCHECKED) {
-		st = write_index(w, ev, ev->out->restored);
-		return st ? st : write_back(w, was, content);
-	}
+	if (opens)
+		return write_opened(w, ev, content);
 	switch (w->e->typed_result) {
 	case KVEIL_RESULT_TEXT:
 	case KVEIL_RESULT_ASCII:
@@ -255,8 +285,7 @@ static enum kveil_status write_result(struct writing *w, const struct kveil_avro
 		st = write_index(w, ev, ev->out->keep);
 		return st ? st : write_same(w, ev->node->kind, content);
 	case KVEIL_RESULT_RAW_UNCHECKED:
-		st = write_index(w, ev, ev->out->restored);
-		return st ? st : write_restored(w, was, content);
+		return write_opened(w, ev, content);
 	case KVEIL_RESULT_REMOVE:
 		break;
 	}
@@ -291,7 +320,7 @@ static inline void set_spot(struct writing *w, const struct kveil_avro_event *ev
 		find_on_tape(&w->walk->doc, ev->doc_node, &spot->match);
 }
 
-/* A record, array or map with its type's fingerprint, in the arena. */
+/* A value with its type's fingerprint, in the arena. */
 static enum kveil_status read_whole(struct writing *w, const struct kveil_avro_event *ev)
 {
 	struct kveil_span bytes = {w->in.data + ev->value, ev->end - ev->value};
@@ -316,7 +345,7 @@ static __attribute__((noinline)) enum kveil_status read_content(struct writing *
 	if (wants_room && !(w->room = kveil_arena_alloc(&w->e->arena, KVEIL_AVRO_NUMBER_BYTES)))
 		return kveil_no_memory(w->err, "a record");
 	w->value.text = kveil_avro_content(w->program, ev->node, raw, w->room);
-	if (ev->node->effect.is_whole)
+	if (ev->out->is_whole)
 		return read_whole(w, ev);
 	if (w->walk->want_doc)
 		w->value.raw = kveil_span_of(w->spot.text.data + m->start, m->end - m->start);

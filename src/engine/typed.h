@@ -19,7 +19,7 @@ struct kveil_engine_schema {
 	struct kveil_avro_schema *writer;
 	struct kveil_avro_origin *origin; /* where rules open something */
 	struct kveil_avro_program *program;
-	struct kveil_avro_opener **openers; /* by type of the original schema; NULL: nothing was sealed whole */
+	struct kveil_avro_opener **openers; /* see kveil_engine_opener; NULL: nothing was sealed whole */
 	bool needs_doc;                     /* rules read the tape of what is written with it */
 	enum kveil_part part;
 	struct kveil_avro_tags tags; /* its own, and those that its fields had in others; without rules on tags empty */
@@ -29,6 +29,12 @@ struct kveil_engine_schema {
 	size_t lost_count;
 	struct kveil_arena arena; /* of tags, tagged and lost */
 };
+
+/* --- avro_bind.c --- */
+
+/* For values of a type of the original schema that were sealed whole; NULL: none was. */
+const struct kveil_avro_opener *kveil_engine_opener(const struct kveil_engine_schema *s,
+						    const struct kveil_avro_type *was);
 
 /* --- avro_names.c --- */
 

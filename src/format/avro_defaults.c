@@ -98,13 +98,15 @@ static json_t *whole_default(struct kveil_avro_defaults *d, uint32_t type, unsig
 	return j;
 }
 
-static json_t *restored_default(struct kveil_avro_defaults *d, const struct kveil_avro_node *n, unsigned depth)
+static json_t *restored_default(struct kveil_avro_defaults *d, struct kveil_avro_alt alt, unsigned depth)
 {
-	if (!n->restored)
+	const struct kveil_avro_type *was = kveil_avro_restored(d->p, alt);
+
+	if (!was)
 		return json_string("");
-	if (n->restored->kind < KVEIL_AVRO_ARRAY)
-		return kind_default(d, n->restored, n, depth);
-	return whole_default(d, (uint32_t)(n->restored - kveil_avro_origin_schema(d->p->origin)->types), depth);
+	if (was->kind < KVEIL_AVRO_ARRAY)
+		return kind_default(d, was, NULL, depth);
+	return whole_default(d, (uint32_t)(was - kveil_avro_origin_schema(d->p->origin)->types), depth);
 }
 
 /* Of the first type that may stand there. A record that holds itself has no default that ends. */
@@ -124,7 +126,7 @@ static json_t *default_of(struct kveil_avro_defaults *d, uint32_t node, unsigned
 	case KVEIL_AVRO_NULL_OF:
 		return json_null();
 	case KVEIL_AVRO_RESTORED_OF:
-		return restored_default(d, n, depth);
+		return restored_default(d, alts[0], depth);
 	case KVEIL_AVRO_ORIGINAL:
 		break;
 	}

@@ -107,7 +107,7 @@ static json_t *original(struct writer *w, const struct kveil_avro_type *t)
 	return json_string(kveil_avro_kind_name(t->kind));
 }
 
-/* Of all branches that become this one: a reader of the schema sees that they can no longer be told apart. */
+/* Of all branches that become this one. */
 static json_t *originals(struct writer *w, uint32_t place, unsigned result)
 {
 	const struct kveil_avro_node *n = &w->p->nodes[place];
@@ -119,9 +119,10 @@ static json_t *originals(struct writer *w, uint32_t place, unsigned result)
 		/* Sealed under another key it is what it was. */
 		json_t *was =
 		    branch->effect.results & KVEIL_AVRO_STAYS_SEALED ? json_object_get(t->json, KVEIL_AVRO_WAS) : NULL;
-		if (branch->effect.results & result &&
-		    json_array_append_new(all, was ? json_deep_copy(was) : original(w, t)) != 0)
-			w->failed = true;
+		if (branch->effect.results & result)
+			w->failed |= (json_is_array(was) ? json_array_extend(all, was)
+							 : json_array_append_new(all, was ? json_deep_copy(was)
+											  : original(w, t))) != 0;
 		if (branch == n)
 			break;
 	}
@@ -250,17 +251,17 @@ static json_t *emit_whole(struct writer *w, uint32_t type, struct kveil_span aro
 }
 
 /* A value that gets back the type that it had: what was left of it, and the properties that went along. */
-static json_t *emit_restored(struct writer *w, uint32_t node, struct kveil_span around, unsigned depth)
+static json_t *emit_restored(struct writer *w, struct kveil_avro_alt alt, struct kveil_span around, unsigned depth)
 {
-	const struct kveil_avro_node *n = &w->p->nodes[node];
-	const struct kveil_avro_type *was = n->restored;
+	const struct kveil_avro_node *n = &w->p->nodes[alt.node];
+	const struct kveil_avro_type *was = kveil_avro_restored(w->p, alt);
 	const json_t *type = w->p->schema->types[n->type].json;
-	enum kveil_avro_kind kind = kveil_avro_restored_kind(n);
+	enum kveil_avro_kind kind = kveil_avro_restored_kind(w->p, alt);
 
 	/* One type for what was opened and for what was not. */
 	if (n->effect.keeps && !n->effect.opens && kind == n->kind)
 		return json_deep_copy(type);
-	if (was && was->kind >= KVEIL_AVRO_ARRAY)
+	if (was && (was->kind >= KVEIL_AVRO_ARRAY || n->past->count > 1))
 		return emit_whole(w, (uint32_t)(was - kveil_avro_origin_schema(w->p->origin)->types), around, depth);
 	if (was && was->name.len && json_object_getn(w->restored, (const char *)was->name.data, was->name.len))
 		return string_of(w, was->name);
@@ -460,7 +461,7 @@ static json_t *emit_alt(struct writer *w, struct kveil_avro_alt alt, uint32_t pl
 	case KVEIL_AVRO_NULL_OF:
 		return json_string("null");
 	case KVEIL_AVRO_RESTORED_OF:
-		return emit_restored(w, alt.node, space, depth);
+		return emit_restored(w, alt, space, depth);
 	case KVEIL_AVRO_ORIGINAL:
 		break;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Records, arrays and maps that were sealed whole, opened. */
+/* Values that were sealed whole, opened. */
 #include "format/avro_walk.h"
 #include "format/avro_whole.h"
 

@@ -2,19 +2,18 @@
 /* A derived schema beside the one that it was derived from. */
 #include "format/avro_origin.h"
 
-#include "format/avro_program.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 struct kveil_avro_origin {
 	const struct kveil_avro_schema *derived;
-	struct kveil_avro_schema *original;   /* NULL: not at hand */
-	uint32_t *pairs;                      /* by type of derived: that of original, + 1; 0 = none */
-	const struct kveil_avro_type **types; /* by type of derived */
-	bool clashes;                         /* one type stands for two: it is not derived from that */
-	struct kveil_arena arena;             /* of types that are described beside the values */
+	struct kveil_avro_schema *original;  /* NULL: not at hand */
+	uint32_t *pairs;                     /* by type of derived: that of original, + 1; 0 = none. Where several
+					      * branches became one type, their union */
+	const struct kveil_avro_past **past; /* by type of derived */
+	bool clashes;                        /* one type stands for two: it is not derived from that */
+	struct kveil_arena arena;            /* of what is described beside the values, and of the pasts */
 };
 
 /* --- references --- */
@@ -105,9 +104,8 @@ static bool is_made_of(struct kveil_span name, struct kveil_span from, bool in_a
 }
 
 /* What a type was, as the property beside it says: its kind and name. false: no property, or not of one type. */
-static bool read_was(const json_t *type, enum kveil_avro_kind *kind, struct kveil_span *name)
+static bool read_was(const json_t *was, enum kveil_avro_kind *kind, struct kveil_span *name)
 {
-	const json_t *was = json_object_get(type, KVEIL_AVRO_WAS);
 	const json_t *own = json_object_get(was, "name");
 	const char *word = json_string_value(json_is_object(was) ? json_object_get(was, "type") : was);
 	int k = KVEIL_AVRO_NULL;
@@ -119,15 +117,45 @@ static bool read_was(const json_t *type, enum kveil_avro_kind *kind, struct kvei
 	return word && k < KVEIL_AVRO_UNION;
 }
 
-/* Is it what a value of the derived type was? */
-static bool is_origin(const struct kveil_avro_type *derived, const struct kveil_avro_type *t, bool in_any)
+static bool says(const json_t *was, const struct kveil_avro_type *t)
 {
-	bool is_sealed = json_object_get(derived->json, KVEIL_AVRO_WAS) != NULL;
 	enum kveil_avro_kind kind;
 	struct kveil_span name;
 
-	if (is_sealed)
-		return read_was(derived->json, &kind, &name) && kind == t->kind && kveil_span_eq(name, t->name);
+	return read_was(was, &kind, &name) && kind == t->kind && kveil_span_eq(name, t->name);
+}
+
+/* Is the type one of several that the property names? */
+static bool is_among(const json_t *was, const struct kveil_avro_type *t)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(was, i, one)
+	{
+		if (says(one, t))
+			return true;
+	}
+	return false;
+}
+
+/* The branches of a union that the property names. */
+static uint32_t count_named(const struct kveil_avro_schema *s, const struct kveil_avro_type *t, const json_t *was)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; t->kind == KVEIL_AVRO_UNION && i < t->member_count; i++)
+		count += is_among(was, &s->types[t->members[i].type]);
+	return count;
+}
+
+/* Is it what a value of the derived type was? */
+static bool is_origin(const struct kveil_avro_type *derived, const struct kveil_avro_type *t, bool in_any)
+{
+	const json_t *was = json_object_get(derived->json, KVEIL_AVRO_WAS);
+
+	if (was)
+		return says(was, t);
 	return derived->kind == t->kind &&
 	       (kveil_span_eq(derived->name, t->name) || (t->name.len && is_made_of(derived->name, t->name, in_any)));
 }
@@ -136,8 +164,11 @@ static bool find_origin(const struct kveil_avro_schema *s, const struct kveil_av
 			uint32_t *ret)
 {
 	const struct kveil_avro_type *t = &s->types[in];
+	const json_t *was = json_object_get(derived->json, KVEIL_AVRO_WAS);
 
 	*ret = in;
+	if (json_is_array(was))
+		return count_named(s, t, was) == json_array_size(was);
 	if (t->kind != KVEIL_AVRO_UNION)
 		return is_origin(derived, t, true);
 	/* The branch that has the namespace, before the one that has none. */
@@ -224,6 +255,12 @@ static bool are_one(const struct kveil_avro_type *a, const struct kveil_avro_typ
 	return true;
 }
 
+bool kveil_avro_is_as_before(const struct kveil_avro_type *derived, const struct kveil_avro_type *t)
+{
+	return (kveil_span_eq(derived->name, t->name) || is_made_of(derived->name, t->name, true)) &&
+	       are_one(derived, t);
+}
+
 /* A name that the derived schema has for another type cannot be had again. */
 static bool is_taken(const struct kveil_avro_schema *derived, const struct kveil_avro_type *t)
 {
@@ -239,7 +276,7 @@ static struct kveil_avro_type *describe(struct kveil_avro_origin *o, const struc
 	const json_t *was = json_object_get(derived->json, KVEIL_AVRO_WAS);
 	const json_t *size = json_object_get(was, "size");
 	struct kveil_avro_type t = {.json = was};
-	bool ok = read_was(derived->json, &t.kind, &t.name) && t.kind != KVEIL_AVRO_NULL && t.kind < KVEIL_AVRO_ENUM;
+	bool ok = read_was(was, &t.kind, &t.name) && t.kind != KVEIL_AVRO_NULL && t.kind < KVEIL_AVRO_ENUM;
 
 	if (t.kind == KVEIL_AVRO_FIXED) {
 		ok &= t.name.len && json_is_integer(size) && json_integer_value(size) >= 0 &&
@@ -254,11 +291,8 @@ static struct kveil_avro_type *describe(struct kveil_avro_origin *o, const struc
 
 static const struct kveil_avro_type *what_was(struct kveil_avro_origin *o, uint32_t type)
 {
-	const struct kveil_avro_type *d = &o->derived->types[type];
-	const struct kveil_avro_type *t = o->pairs[type] ? &o->original->types[o->pairs[type] - 1] : NULL;
+	const struct kveil_avro_type *d = &o->derived->types[type], *t = kveil_avro_origin_type(o, type);
 
-	if (d->kind != KVEIL_AVRO_STRING && d->kind != KVEIL_AVRO_BYTES)
-		return NULL;
 	if (!t)
 		t = describe(o, d);
 	if (!o->pairs[type] && t && o->original && is_taken(o->original, t))
@@ -268,12 +302,47 @@ static const struct kveil_avro_type *what_was(struct kveil_avro_origin *o, uint3
 	return t && t->kind != KVEIL_AVRO_UNION && (is_whole || !is_taken(o->derived, t)) ? t : NULL;
 }
 
+static struct kveil_avro_past *new_past(struct kveil_avro_origin *o, uint32_t count)
+{
+	struct kveil_avro_past *past =
+	    kveil_arena_alloc(&o->arena, sizeof *past + count * sizeof(struct kveil_avro_type *));
+
+	if (past)
+		past->count = 0;
+	return past;
+}
+
+/* false: no memory. */
+static bool find_past(struct kveil_avro_origin *o, uint32_t type)
+{
+	const struct kveil_avro_type *d = &o->derived->types[type], *in = kveil_avro_origin_type(o, type);
+	const json_t *was = json_object_get(d->json, KVEIL_AVRO_WAS);
+	bool is_several = json_is_array(was) && in && in->kind == KVEIL_AVRO_UNION;
+
+	if (d->kind != KVEIL_AVRO_STRING && d->kind != KVEIL_AVRO_BYTES)
+		return true;
+	const struct kveil_avro_type *one = is_several ? NULL : what_was(o, type);
+	if (!is_several && !one)
+		return true;
+	struct kveil_avro_past *past = new_past(o, is_several ? in->member_count : 1);
+	if (!past)
+		return false;
+	if (one)
+		past->types[past->count++] = one;
+	for (uint32_t i = 0; is_several && i < in->member_count; i++)
+		if (is_among(was, &o->original->types[in->members[i].type]))
+			past->types[past->count++] = &o->original->types[in->members[i].type];
+	o->past[type] = past->count ? past : NULL;
+	return true;
+}
+
 static bool describe_all(struct kveil_avro_origin *o)
 {
-	o->types = calloc(o->derived->count, sizeof *o->types);
-	for (uint32_t i = 0; o->types && i < o->derived->count; i++)
-		o->types[i] = what_was(o, i);
-	return o->types != NULL;
+	bool ok = (o->past = calloc(o->derived->count, sizeof *o->past)) != NULL;
+
+	for (uint32_t i = 0; ok && i < o->derived->count; i++)
+		ok = find_past(o, i);
+	return ok;
 }
 
 enum kveil_status kveil_avro_origin_new(const struct kveil_avro_schema *derived, struct kveil_span original,
@@ -307,13 +376,18 @@ void kveil_avro_origin_free(struct kveil_avro_origin *o)
 	kveil_avro_schema_free(o->original);
 	kveil_arena_clear(&o->arena);
 	free(o->pairs);
-	free(o->types);
+	free(o->past);
 	free(o);
 }
 
-const struct kveil_avro_type *kveil_avro_origin_of(const struct kveil_avro_origin *o, uint32_t type)
+const struct kveil_avro_past *kveil_avro_origin_of(const struct kveil_avro_origin *o, uint32_t type)
 {
-	return o ? o->types[type] : NULL;
+	return o ? o->past[type] : NULL;
+}
+
+const struct kveil_avro_type *kveil_avro_origin_type(const struct kveil_avro_origin *o, uint32_t type)
+{
+	return o->pairs[type] ? &o->original->types[o->pairs[type] - 1] : NULL;
 }
 
 const struct kveil_avro_schema *kveil_avro_origin_schema(const struct kveil_avro_origin *o)
@@ -321,129 +395,12 @@ const struct kveil_avro_schema *kveil_avro_origin_schema(const struct kveil_avro
 	return o ? o->original : NULL;
 }
 
+bool kveil_avro_origin_clashes(const struct kveil_avro_origin *o)
+{
+	return o->clashes;
+}
+
 struct kveil_span kveil_avro_origin_text(const struct kveil_avro_origin *o)
 {
 	return o && o->original ? o->original->text : KVEIL_SPAN_NULL;
-}
-
-/* --- is all back? --- */
-
-static bool is_about_shape(const char *word)
-{
-	static const char *const words[] = {"type",    "name", "namespace", "aliases", "fields",
-					    "symbols", "size", "items",     "values",  KVEIL_AVRO_REFERENCE};
-
-	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-		if (strcmp(words[i], word) == 0)
-			return true;
-	return false;
-}
-
-static bool has_all_of(const json_t *a, const json_t *b)
-{
-	const char *word;
-	json_t *value;
-
-	json_object_foreach((json_t *)a, word, value)
-	{
-		if (!is_about_shape(word) && !json_equal(value, json_object_get(b, word)))
-			return false;
-	}
-	return true;
-}
-
-/* Beside the shape: docs, logical types, defaults and whatever else. */
-static bool say_the_same(const json_t *a, const json_t *b)
-{
-	return has_all_of(a, b) && has_all_of(b, a);
-}
-
-/* No rule writes such values: null stays, and what the action does not take fails its record. */
-static bool makes_nothing(const struct kveil_avro_program *p, uint32_t node)
-{
-	const struct kveil_avro_node *n = &p->nodes[node];
-
-	return n->kind != KVEIL_AVRO_UNION && !n->effect.results;
-}
-
-/* A place whose values all are what they were. */
-static bool is_opened(const struct kveil_avro_program *p, uint32_t node)
-{
-	const struct kveil_avro_node *n = &p->nodes[node];
-	bool all = true, any = false;
-
-	/* A text that the source did not send stays one. */
-	if (n->kind != KVEIL_AVRO_UNION)
-		return n->effect.opens && n->restored && (!n->effect.keeps || n->restored->kind == n->kind);
-	for (uint32_t i = 0; all && i < n->edge_count; i++) {
-		all = makes_nothing(p, n->edges[i].node) || is_opened(p, n->edges[i].node);
-		any |= is_opened(p, n->edges[i].node);
-	}
-	return all && any;
-}
-
-static bool is_paired(const struct kveil_avro_program *p, uint32_t node, uint32_t original)
-{
-	return p->origin->pairs[p->nodes[node].type] == original + 1;
-}
-
-/* A sealed field's default went, and what tells its type; both were the value's own. */
-static bool are_fields_back(const struct kveil_avro_program *p, const struct kveil_avro_node *n,
-			    const struct kveil_avro_type *o)
-{
-	const struct kveil_avro_type *d = &p->schema->types[n->type];
-
-	if (d->member_count != o->member_count)
-		return false;
-	for (uint32_t i = 0; i < d->member_count; i++)
-		if (!kveil_span_eq(d->members[i].name, o->members[i].name) ||
-		    !is_paired(p, n->edges[i].node, o->members[i].type) ||
-		    (!is_opened(p, n->edges[i].node) && !say_the_same(d->members[i].json, o->members[i].json)))
-			return false;
-	return true;
-}
-
-static bool are_elements_back(const struct kveil_avro_program *p, const struct kveil_avro_node *n,
-			      const struct kveil_avro_type *o)
-{
-	if (n->kind == KVEIL_AVRO_UNION && n->edge_count != o->member_count)
-		return false;
-	for (uint32_t i = 0; i < n->edge_count; i++)
-		if (!is_paired(p, n->edges[i].node, n->kind == KVEIL_AVRO_UNION ? o->members[i].type : o->item))
-			return false;
-	return true;
-}
-
-static bool is_back(const struct kveil_avro_program *p, uint32_t node)
-{
-	const struct kveil_avro_node *n = &p->nodes[node];
-	const struct kveil_avro_type *d = &p->schema->types[n->type];
-	uint32_t pair = p->origin->pairs[n->type];
-	const struct kveil_avro_type *o = pair ? &p->origin->original->types[pair - 1] : NULL;
-
-	if (!o || n->is_gone)
-		return false;
-	if (n->kind < KVEIL_AVRO_ARRAY && is_opened(p, node))
-		return true;
-	if ((n->is_place && !makes_nothing(p, node)) || o->kind != n->kind || !say_the_same(d->json, o->json))
-		return false;
-	switch (n->kind) {
-	case KVEIL_AVRO_RECORD:
-		return are_fields_back(p, n, o);
-	case KVEIL_AVRO_ARRAY:
-	case KVEIL_AVRO_MAP:
-	case KVEIL_AVRO_UNION:
-		return are_elements_back(p, n, o);
-	default:
-		return (kveil_span_eq(d->name, o->name) || is_made_of(d->name, o->name, true)) && are_one(d, o);
-	}
-}
-
-bool kveil_avro_is_all_back(const struct kveil_avro_program *p)
-{
-	bool all = p->origin && p->origin->original && !p->origin->clashes;
-
-	for (uint32_t i = 0; all && i < p->count; i++)
-		all = is_back(p, i);
-	return all;
 }

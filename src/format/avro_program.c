@@ -113,7 +113,7 @@ static bool judge_node(struct builder *b, struct kveil_avro_node *n)
 		return false;
 	if (!n->id_count || n->kind == KVEIL_AVRO_UNION)
 		return true;
-	n->restored = kveil_avro_origin_of(b->p->origin, n->type);
+	n->past = kveil_avro_origin_of(b->p->origin, n->type);
 	n->effect = b->effect(b->user, n, n->ids, n->id_count);
 	n->is_place = n->effect.names;
 	return true;
@@ -383,11 +383,26 @@ struct identity {
 	struct kveil_span name; /* of a type that has one */
 };
 
-enum kveil_avro_kind kveil_avro_restored_kind(const struct kveil_avro_node *n)
+const struct kveil_avro_type *kveil_avro_restored(const struct kveil_avro_program *p, struct kveil_avro_alt alt)
 {
-	bool is_raw = kveil_avro_value_kind(n->kind) == KVEIL_KIND_BYTES;
+	const struct kveil_avro_past *past = p->nodes[alt.node].past;
 
-	return n->restored ? n->restored->kind : is_raw ? KVEIL_AVRO_BYTES : KVEIL_AVRO_STRING;
+	return past ? past->types[alt.which] : NULL;
+}
+
+enum kveil_avro_kind kveil_avro_restored_kind(const struct kveil_avro_program *p, struct kveil_avro_alt alt)
+{
+	const struct kveil_avro_type *was = kveil_avro_restored(p, alt);
+	bool is_raw = kveil_avro_value_kind(p->nodes[alt.node].kind) == KVEIL_KIND_BYTES;
+
+	return was ? was->kind : is_raw ? KVEIL_AVRO_BYTES : KVEIL_AVRO_STRING;
+}
+
+const struct kveil_avro_type *kveil_avro_former(const struct kveil_avro_program *p, struct kveil_avro_alt alt)
+{
+	if (alt.how == KVEIL_AVRO_RESTORED_OF)
+		return kveil_avro_restored(p, alt);
+	return alt.how == KVEIL_AVRO_ORIGINAL ? kveil_avro_origin_type(p->origin, p->nodes[alt.node].type) : NULL;
 }
 
 static struct identity identity_of(const struct kveil_avro_program *p, struct kveil_avro_alt alt)
@@ -402,8 +417,8 @@ static struct identity identity_of(const struct kveil_avro_program *p, struct kv
 	case KVEIL_AVRO_BYTES_OF:
 		return (struct identity){.kind = KVEIL_AVRO_BYTES};
 	case KVEIL_AVRO_RESTORED_OF:
-		return (struct identity){kveil_avro_restored_kind(n),
-					 n->restored ? n->restored->name : KVEIL_SPAN_NULL};
+		return (struct identity){kveil_avro_restored_kind(p, alt),
+					 n->past ? n->past->types[alt.which]->name : KVEIL_SPAN_NULL};
 	case KVEIL_AVRO_NULL_OF:
 		break;
 	}
@@ -439,6 +454,7 @@ static size_t add(const struct kveil_avro_program *p, struct kveil_avro_alt *alt
 static size_t add_node(const struct kveil_avro_program *p, struct kveil_avro_alt *alts, size_t count, uint32_t node)
 {
 	const struct kveil_avro_effect *e = &p->nodes[node].effect;
+	const struct kveil_avro_past *past = p->nodes[node].past;
 	bool stays = e->keeps || !e->results || e->results & (KVEIL_AVRO_TO_SAME | KVEIL_AVRO_TO_NULL);
 
 	if (e->results & KVEIL_AVRO_TO_NULL)
@@ -449,9 +465,50 @@ static size_t add_node(const struct kveil_avro_program *p, struct kveil_avro_alt
 		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_STRING_OF, node});
 	if (e->results & KVEIL_AVRO_TO_BYTES)
 		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_BYTES_OF, node});
-	if (e->results & KVEIL_AVRO_TO_RESTORED)
-		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_RESTORED_OF, node});
+	for (uint32_t i = 0; e->results & KVEIL_AVRO_TO_RESTORED && i < (past ? past->count : 1); i++)
+		count = add(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_RESTORED_OF, node, i});
 	return count;
+}
+
+static bool is_one_of_several(const struct kveil_avro_program *p, struct kveil_avro_alt alt)
+{
+	return alt.how == KVEIL_AVRO_RESTORED_OF && p->nodes[alt.node].past && p->nodes[alt.node].past->count > 1;
+}
+
+/* The place among the branches of the union that the node was; behind them, where it is none. */
+static uint32_t former_place(const struct kveil_avro_program *p, const struct kveil_avro_type *u,
+			     struct kveil_avro_alt alt)
+{
+	const struct kveil_avro_type *t = kveil_avro_former(p, alt), *all = kveil_avro_origin_schema(p->origin)->types;
+	uint32_t i = 0;
+
+	while (i < u->member_count && t != &all[u->members[i].type])
+		i++;
+	return i;
+}
+
+/* Branches that had become one stand where the first of them stood: each goes back to its place. */
+static void sort_as_before(const struct kveil_avro_program *p, uint32_t node, struct kveil_avro_alt *alts, size_t count)
+{
+	uint32_t places[KVEIL_AVRO_BRANCHES];
+	bool are_several = false;
+
+	for (size_t i = 0; i < count; i++)
+		are_several |= is_one_of_several(p, alts[i]);
+	const struct kveil_avro_type *u = are_several ? kveil_avro_origin_type(p->origin, p->nodes[node].type) : NULL;
+	if (!u || u->kind != KVEIL_AVRO_UNION)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		struct kveil_avro_alt alt = alts[i];
+		uint32_t place = former_place(p, u, alt);
+		size_t k = i;
+		for (; k > 0 && places[k - 1] > place; k--) {
+			alts[k] = alts[k - 1];
+			places[k] = places[k - 1];
+		}
+		alts[k] = alt;
+		places[k] = place;
+	}
 }
 
 size_t kveil_avro_alternatives(const struct kveil_avro_program *p, uint32_t node,
@@ -463,25 +520,61 @@ size_t kveil_avro_alternatives(const struct kveil_avro_program *p, uint32_t node
 	if (n->is_gone)
 		return 0;
 	if (n->kind != KVEIL_AVRO_UNION)
-		return add_node(p, alts, 0, node);
-	for (uint32_t i = 0; i < n->edge_count; i++)
+		count = add_node(p, alts, 0, node);
+	for (uint32_t i = 0; n->kind == KVEIL_AVRO_UNION && i < n->edge_count; i++)
 		count = add_node(p, alts, count, n->edges[i].node);
+	sort_as_before(p, node, alts, count);
 	return count;
 }
 
-static struct kveil_avro_out out_of(const struct kveil_avro_program *p, const struct kveil_avro_alt *alts, size_t count,
-				    uint32_t node)
+/* false: no memory. */
+static bool find_each(const struct kveil_avro_program *p, const struct kveil_avro_alt *alts, size_t count,
+		      uint32_t node, struct kveil_arena *arena, const int32_t **ret)
 {
-	return (struct kveil_avro_out){
-	    .keep = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_ORIGINAL, node}),
-	    .string = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_STRING_OF, node}),
-	    .bytes = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_BYTES_OF, node}),
-	    .null = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_NULL_OF, node}),
-	    .restored = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_RESTORED_OF, node}),
-	};
+	const struct kveil_avro_past *past = p->nodes[node].past;
+
+	*ret = NULL;
+	if (!past || past->count == 1 || !(p->nodes[node].effect.results & KVEIL_AVRO_TO_RESTORED))
+		return true;
+	int32_t *each = kveil_arena_array(arena, past->count, sizeof *each);
+	for (uint32_t i = 0; each && i < past->count; i++)
+		each[i] = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_RESTORED_OF, node, i});
+	*ret = each;
+	return each != NULL;
 }
 
-/* Two branches that become one type can no longer be told apart: the derived schema names both. */
+static bool out_of(struct builder *b, const struct kveil_avro_alt *alts, size_t count, uint32_t node,
+		   struct kveil_avro_out *ret)
+{
+	struct kveil_avro_program *p = b->p;
+	const struct kveil_avro_node *n = &p->nodes[node];
+
+	*ret = (struct kveil_avro_out){
+	    .keep = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_ORIGINAL, node, 0}),
+	    .string = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_STRING_OF, node, 0}),
+	    .bytes = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_BYTES_OF, node, 0}),
+	    .null = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_NULL_OF, node, 0}),
+	    .restored = find(p, alts, count, (struct kveil_avro_alt){KVEIL_AVRO_RESTORED_OF, node, 0}),
+	    .is_whole = n->effect.takes_raw && is_container(n->kind),
+	};
+	return find_each(p, alts, count, node, &p->arena, &ret->each) || no_memory(b);
+}
+
+/* Where more than one branch becomes a string, what is sealed as JSON would not say which it was: that is sealed
+ * whole. */
+static void tell_branches_apart(const struct kveil_avro_program *p, struct kveil_avro_node *n)
+{
+	uint32_t strings = 0;
+
+	for (uint32_t k = 0; k < n->edge_count; k++)
+		strings += (p->nodes[n->edges[k].node].effect.results & KVEIL_AVRO_TO_STRING) != 0;
+	for (uint32_t k = 0; strings > 1 && k < n->edge_count; k++) {
+		const struct kveil_avro_effect *e = &p->nodes[n->edges[k].node].effect;
+		n->edges[k].out.is_whole = e->takes_raw && e->results & KVEIL_AVRO_TO_STRING;
+	}
+}
+
+/* Two branches may become one type: the derived schema names both. */
 static bool place_branches(struct builder *b)
 {
 	struct kveil_avro_program *p = b->p;
@@ -492,14 +585,18 @@ static bool place_branches(struct builder *b)
 		size_t count = kveil_avro_alternatives(p, i, alts);
 		if (count == KVEIL_AVRO_BRANCHES)
 			return fail(b, "a union of too many branches");
-		n->out = out_of(p, alts, count, i);
+		if (!out_of(b, alts, count, i, &n->out))
+			return false;
 		n->makes_union = n->kind != KVEIL_AVRO_UNION && count > 1;
 		for (uint32_t k = 0; n->kind == KVEIL_AVRO_UNION && k < n->edge_count; k++) {
-			n->edges[k].out = out_of(p, alts, count, n->edges[k].node);
+			if (!out_of(b, alts, count, n->edges[k].node, &n->edges[k].out))
+				return false;
 			bool moves = n->edges[k].out.keep >= 0 && n->edges[k].out.keep != (int32_t)k;
 			n->is_live |= moves;
 			n->is_changed |= moves;
 		}
+		if (n->kind == KVEIL_AVRO_UNION)
+			tell_branches_apart(p, n);
 		n->is_live |= n->is_place || n->is_gone;
 		n->is_changed |= n->is_gone || n->makes_union;
 	}
@@ -580,25 +677,36 @@ static bool check_elements(struct builder *b)
 	return !p->nodes[0].is_gone || fail(b, "a whole record cannot be removed");
 }
 
+static bool find_fingerprint(struct builder *b, uint32_t type, struct kveil_avro_whole_budget *budget, uint64_t **all)
+{
+	struct kveil_avro_program *p = b->p;
+
+	if (!*all) {
+		*all = kveil_arena_array(&p->arena, p->schema->count, sizeof **all);
+		if (!*all)
+			return no_memory(b);
+		memset(*all, 0, p->schema->count * sizeof **all);
+		p->fingerprints = *all;
+	}
+	return (*all)[type] || !kveil_avro_whole_fingerprint(p->schema, type, budget, &(*all)[type], b->err);
+}
+
 static bool find_fingerprints(struct builder *b)
 {
 	struct kveil_avro_program *p = b->p;
 	struct kveil_avro_whole_budget budget = {0};
 	uint64_t *all = NULL;
+	bool ok = true;
 
-	for (uint32_t i = 0; i < p->count; i++) {
+	for (uint32_t i = 0; ok && i < p->count; i++) {
 		const struct kveil_avro_node *n = &p->nodes[i];
-		if (!n->effect.is_whole || (all && all[n->type]))
-			continue;
-		if (!all && !(all = kveil_arena_array(&p->arena, p->schema->count, sizeof *all)))
-			return no_memory(b);
-		if (!p->fingerprints)
-			memset(all, 0, p->schema->count * sizeof *all);
-		p->fingerprints = all;
-		if (kveil_avro_whole_fingerprint(p->schema, n->type, &budget, &all[n->type], b->err))
-			return false;
+		if (n->out.is_whole)
+			ok = find_fingerprint(b, n->type, &budget, &all);
+		for (uint32_t k = 0; ok && n->kind == KVEIL_AVRO_UNION && k < n->edge_count; k++)
+			if (n->edges[k].out.is_whole)
+				ok = find_fingerprint(b, p->nodes[n->edges[k].node].type, &budget, &all);
 	}
-	return true;
+	return ok;
 }
 
 enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schema, const struct kveil_avro_known *known,

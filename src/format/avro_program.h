@@ -35,11 +35,11 @@ enum {
 };
 struct kveil_avro_effect {
 	unsigned results;
-	bool keeps;    /* it may also stay as it is */
-	bool names;    /* some rule is about such values at all */
-	bool opens;    /* whatever the record, its value is restored; what the source did not send stays a text */
-	bool is_whole; /* an action may take the record, array or map as one: see avro_whole.h */
-	uint32_t sole; /* whatever the record, this rule and no other makes of it a string, or bytes; else
+	bool keeps;     /* it may also stay as it is */
+	bool names;     /* some rule is about such values at all */
+	bool opens;     /* whatever the record, its value is restored; what the source did not send stays a text */
+	bool takes_raw; /* an action takes the value as JSON, or whole: see avro_whole.h */
+	uint32_t sole;  /* whatever the record, this rule and no other makes of it a string, or bytes; else
 			  KVEIL_AVRO_NO_RULE */
 };
 enum { KVEIL_AVRO_NO_RULE = UINT32_MAX };
@@ -51,6 +51,8 @@ typedef struct kveil_avro_effect kveil_avro_effect_fn(void *user, const struct k
 /* Which branch of the derived union a value goes to; -1 = none. Without a union 0 says that it may. */
 struct kveil_avro_out {
 	int32_t keep, string, bytes, null, restored;
+	const int32_t *each; /* where values were of several types: of each of these; restored is the first */
+	bool is_whole;       /* what takes the value as JSON takes it whole instead */
 };
 
 /* How the walk gets over a field, or several that only take bytes. By the first byte, where that will do: of a number
@@ -106,8 +108,8 @@ struct kveil_avro_node {
 	uint32_t step_count, deep;     /* deep: the most that a step's depth is */
 	struct kveil_avro_out out;     /* where it stands by itself, not in a union */
 	struct kveil_avro_effect effect;
-	const struct kveil_avro_type *restored; /* what a sealed value was; NULL where nothing tells */
-	uint32_t class;                         /* nodes with equal ones have one derived type */
+	const struct kveil_avro_past *past; /* what sealed values were; NULL where nothing tells */
+	uint32_t class;                     /* nodes with equal ones have one derived type */
 };
 
 struct kveil_avro_program {
@@ -118,7 +120,7 @@ struct kveil_avro_program {
 	const struct kveil_avro_mark *marks;     /* all of them */
 	struct kveil_avro_node *nodes;           /* nodes[0] is the root */
 	uint32_t count;
-	const uint64_t *fingerprints; /* by type, of those that an action may take as one; NULL: of none */
+	const uint64_t *fingerprints; /* by type, of those that an action may take whole; NULL: of none */
 	struct kveil_span derived;    /* the derived schema's text; the writer's where nothing changes */
 	struct kveil_span unreferred; /* the same, without the property that refers to the writer's */
 	struct kveil_arena arena;
@@ -181,6 +183,11 @@ struct kveil_avro_defaults {
 /* The caller's. A record that holds itself has none that ends. */
 json_t *kveil_avro_default_of(struct kveil_avro_defaults *d, uint32_t node);
 
+/* --- avro_back.c --- */
+
+/* Is what comes out written with the original schema, as it was? */
+bool kveil_avro_is_all_back(const struct kveil_avro_program *p);
+
 /* --- between avro_program.c and avro_derive.c --- */
 
 /* A type that a value at a node may have when the rules are done. */
@@ -193,12 +200,17 @@ struct kveil_avro_alt {
 		KVEIL_AVRO_RESTORED_OF
 	} how;
 	uint32_t node;
+	uint32_t which; /* RESTORED_OF: of the types of its past */
 };
 /* Of one place in the schema: a union's branches one after another, each type once. The count; 0 = it is gone. */
 size_t kveil_avro_alternatives(const struct kveil_avro_program *p, uint32_t node,
 			       struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES]);
-/* Of what was sealed, where nothing tells more a string or bytes. */
-enum kveil_avro_kind kveil_avro_restored_kind(const struct kveil_avro_node *n);
+/* What a RESTORED_OF brings back; NULL: nothing tells. */
+const struct kveil_avro_type *kveil_avro_restored(const struct kveil_avro_program *p, struct kveil_avro_alt alt);
+/* The same, where nothing tells more a string or bytes. */
+enum kveil_avro_kind kveil_avro_restored_kind(const struct kveil_avro_program *p, struct kveil_avro_alt alt);
+/* The type of the original schema that an alternative is; NULL: none. There is an origin. */
+const struct kveil_avro_type *kveil_avro_former(const struct kveil_avro_program *p, struct kveil_avro_alt alt);
 /* The node whose type stands for all elements of an array or a map. */
 uint32_t kveil_avro_item_node(const struct kveil_avro_program *p, const struct kveil_avro_node *n);
 /* …and the program without them. */

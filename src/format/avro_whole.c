@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Records, arrays and maps that are sealed whole: what stands in front of their bytes. */
+/* Values that are sealed whole: what stands in front of their bytes. */
 #include "format/avro_whole.h"
 
 enum { MOST_BYTES = 4 * KVEIL_AVRO_SCHEMA_BYTES, TYPE_BYTES = 1024 /* that one takes at least */ };
@@ -15,7 +15,8 @@ enum kveil_status kveil_avro_whole_fingerprint(const struct kveil_avro_schema *s
 		return too_deep ? kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
 					     "a value whose type is nested too deep to be sealed whole")
 				: kveil_no_memory(err, "a schema");
-	budget->bytes += text.len + TYPE_BYTES;
+	if (s->types[type].kind >= KVEIL_AVRO_FIXED)
+		budget->bytes += text.len + TYPE_BYTES;
 	if (budget->bytes > MOST_BYTES)
 		return kveil_fail(err, KVEIL_E_AVRO_SCHEMA,
 				  "values of too many types, or too large ones, are sealed whole");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * format/avro_whole.h: records, arrays and maps that are sealed whole. What is sealed is Avro's single-object encoding
- * (specification 1.11):
+ * format/avro_whole.h: records, arrays and maps that are sealed whole, and all values of branches that become one
+ * type. What is sealed is Avro's single-object encoding (specification 1.11):
  *
  *   c3 01 ffffffffffffffff payload
  *
@@ -16,7 +16,8 @@
 
 enum { KVEIL_AVRO_WHOLE_HEAD = 10 };
 
-/* What all such types of one schema cost together: their canonical forms, 1 KiB each beside that. Starts at 0. */
+/* What all such types of one schema cost together: their canonical forms, 1 KiB each beside that; types without parts
+ * and names nothing. Starts at 0. */
 struct kveil_avro_whole_budget {
 	size_t bytes;
 };

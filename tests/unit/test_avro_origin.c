@@ -44,6 +44,7 @@ static void assert_text(struct kveil_span text, const char *want)
 #define BARE                                                                                                           \
 	"{\"type\":\"record\",\"name\":\"S\",\"namespace\":\"\",\"fields\":[" F("t", "[\"null\",\"S\"]") "," F(        \
 	    "l", LEVEL) "]}"
+#define W      "{\"type\":\"record\",\"name\":\"W\",\"fields\":[" F("x", "\"int\"") "]}"
 #define MASKED "{\"type\":\"string\",\"kveil.type\":\"int\"}"
 
 #define REFUSED                                                                                                        \
@@ -180,6 +181,27 @@ static const struct row {
      REC(F("a", TEXT) "," F(
 	 "b", "{\"type\":\"record\",\"name\":\"V_protected\",\"doc\":\"d\",\"fields\":[" F("x", "\"int\"") "]}")),
      KVEIL_SPAN("\2\4"), REFUSED},
+    {"the first of two records in a union", REC(F("a", "[\"null\"," V("") "," W "]")), SEAL_WHOLE("$.a"),
+     OPEN_WHOLE("$.a"), NULL, REC(F("a", "[\"null\"," TEXT "]")), KVEIL_SPAN("\2"), REFUSED},
+    {"the second of them, with the branches in another order", REC(F("a", "[" V("") ",\"null\"," W "]")),
+     SEAL_WHOLE("$.a"), OPEN_WHOLE("$.a"), NULL, REC(F("a", "[" TEXT ",\"null\"]")), KVEIL_SPAN("\4\16"), REFUSED},
+    {"a long that an int would hold", REC(F("a", "[\"int\",\"long\"]")), SEAL_WHOLE("$.a"), OPEN_WHOLE("$.a"), NULL,
+     REC(F("a", "[\"string\"]")), KVEIL_SPAN("\2\16"), REFUSED},
+    {"null that is sealed, too", REC(F("a", "[\"null\",\"int\"]")),
+     R("path: $.a, on_null: transform, encrypt: {key: k, type: json}"), OPEN_WHOLE("$.a"), NULL,
+     REC(F("a", "[\"string\"]")), KVEIL_SPAN("\0"), REFUSED},
+    {"one of several beside what stays masked", REC(F("a", "[" W ",\"long\"]") "," F("b", "\"int\"")),
+     SEAL_WHOLE("$.a") R("path: $.b, mask: {}"), OPEN_WHOLE("$.a"), REC(F("a", "[" W ",\"long\"]") "," F("b", MASKED)),
+     REC(F("a", "[\"string\"]") "," F("b", MASKED)), KVEIL_SPAN("\0\16\4"), REFUSED, KVEIL_SPAN("\0\16\2*")},
+    {"one of several that is opened at times", REC(F("a", "[" W ",\"long\"]") "," F("b", "\"boolean\"")),
+     SEAL_WHOLE("$.a"), R("path: $.a, when: \"$.b == true\", decrypt: {key: k, type: json}"),
+     REC(F("a", "[" W ",\"long\",{\"type\":\"string\",\"kveil.type\":[{\"type\":\"record\",\"name\":\"n.W\"},"
+		"\"long\"]}]") "," F("b", "\"boolean\"")),
+     REC(F("a", "[{\"type\":\"string\",\"kveil.type\":[{\"type\":\"record\",\"name\":\"n.W\"},\"long\"]}]") "," F(
+	 "b", "\"boolean\"")),
+     KVEIL_SPAN("\2\16\1"), REFUSED, KVEIL_SPAN("\2\16\1")},
+    {"a text and a symbol: the first that it fits", REC(F("a", "[" LEVEL ",\"string\"]")), SEAL("$.a"), OPEN("$.a"),
+     NULL, REC(F("a", "[\"string\"]")), KVEIL_SPAN("\2\6low"), KVEIL_SPAN("\0\6low")},
 };
 
 static void check(const struct row *row, struct rig *open, const char *want, struct kveil_span sealed,
@@ -434,6 +456,77 @@ static void test_another_whole(void **state)
 	rig_clear(&open);
 }
 
+/* A schema that names branches which the union has not, or not all of them. */
+static void test_several_of_another_union(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *was, *original, *back;
+	} cases[] = {
+	    {"[\"int\",\"long\"]", "[\"float\",\"long\",\"int\"]", "[\"long\",\"int\"]"},
+	    {"[\"int\",\"int\"]", "[\"int\",\"long\"]", "\"string\""},
+	    {"[\"int\",\"double\"]", "[\"int\",\"long\"]", "\"string\""},
+	    {"[\"int\",\"long\"]", "\"int\"", "\"string\""},
+	    {"[]", "[\"int\",\"long\"]", "\"string\""},
+	    {"[\"int\"]", "[\"int\",\"long\"]", "\"int\""},
+	};
+	struct kveil_error err;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char derived[512], original[512], want[512];
+		struct rig open;
+		snprintf(derived, sizeof derived, REC(F("a", "{\"type\":\"string\",\"kveil.type\":%s}")), cases[i].was);
+		snprintf(original, sizeof original, REC(F("a", "%s")), cases[i].original);
+		snprintf(want, sizeof want, REC(F("a", "%s")), cases[i].back);
+		const struct kveil_schema_source source = {.original = kveil_span_str(original)};
+		assert_int_equal(rig_try(&open, HEAD OPEN_WHOLE("$.a"), derived, &source, &err), KVEIL_OK);
+		assert_text(kveil_engine_schema_derived(open.schema), want);
+		rig_clear(&open);
+	}
+}
+
+/* What was sealed as JSON does not say which branch it had. */
+static void test_first_that_fits(void **state)
+{
+	(void)state;
+	static const char schema[] = REC(F("a", "[\"int\",\"long\",\"null\"," W "]"));
+	static const struct {
+		const char *type;
+		struct kveil_span value, back;
+	} cases[] = {
+	    {"\"long\"", KVEIL_SPAN("\16"), KVEIL_SPAN("\0\16")},
+	    {"\"long\"", KVEIL_SPAN("\x80\x80\x80\x80\x20"), KVEIL_SPAN("\2\x80\x80\x80\x80\x20")},
+	    {W, KVEIL_SPAN("\16"), KVEIL_SPAN("\6\16")},
+	    {"\"boolean\"", KVEIL_SPAN("\1"), {0}},
+	    {V(F("x", "\"int\"")), KVEIL_SPAN("\16"), {0}},
+	};
+	const struct kveil_schema_source source = {.original = kveil_span_str(schema)};
+	char derived[1024], alone[512];
+	struct kveil_error err;
+	struct rig seal, open;
+
+	assert_int_equal(rig_try(&seal, HEAD SEAL_WHOLE("$.a"), schema, NULL, &err), KVEIL_OK);
+	copy_derived(&seal, derived, sizeof derived);
+	rig_clear(&seal);
+	assert_int_equal(rig_try(&open, HEAD OPEN_WHOLE("$.a"), derived, &source, &err), KVEIL_OK);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		uint8_t in_union[256] = {0};
+		snprintf(alone, sizeof alone, REC(F("a", "%s")), cases[i].type);
+		assert_int_equal(rig_try(&seal, HEAD SEAL_WHOLE("$.a"), alone, NULL, &err), KVEIL_OK);
+		struct kveil_span sealed = run(&seal, cases[i].value), out;
+		assert_true(sealed.data && sealed.len < sizeof in_union);
+		memcpy(in_union + 1, sealed.data, sealed.len);
+		out = run(&open, kveil_span_of(in_union, sealed.len + 1));
+		assert_true(kveil_span_eq(out, cases[i].back));
+		if (!cases[i].back.data) {
+			assert_int_equal(open.result.error.status, KVEIL_E_UNSUPPORTED_KIND);
+			assert_non_null(strstr(open.result.error.message, "none of the types"));
+		}
+		rig_clear(&seal);
+	}
+	rig_clear(&open);
+}
+
 /* One seal after the other comes off, each giving back what it found. */
 static void test_sealed_twice(void **state)
 {
@@ -496,6 +589,8 @@ int main(void)
 	    cmocka_unit_test(test_comes_back),
 	    cmocka_unit_test(test_reference),
 	    cmocka_unit_test(test_another_original),
+	    cmocka_unit_test(test_several_of_another_union),
+	    cmocka_unit_test(test_first_that_fits),
 	    cmocka_unit_test(test_sealed_twice),
 	    cmocka_unit_test(test_no_symbol_of_it),
 	    cmocka_unit_test(test_two_types_of_one_name),
