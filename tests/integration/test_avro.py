@@ -331,6 +331,11 @@ def test_branches_that_became_one(nulls):
     assert {r[0] for r in sealed} <= {"ok", "avro_schema"}, {r[:2] for r in sealed if r[0] not in ("ok", "avro_schema")}
     cases = [(*m, r[1], r[2]) for m, r in zip(made, sealed) if r[0] == "ok"]
     opened = run([(rules(s, "decrypt"), t, o, json.dumps(s)) for s, _, _, t, o in cases])
+    # Under another key a value is what it was.
+    again = run([(rules(s, "reencrypt").replace("key: k, type: json", "from: k, to: l"), t, o) for s, _, _, t, o in cases])
+    assert {r[0] for r in again} == {"ok"}
+    assert opened == run([(rules(s, "decrypt").replace("key: k", "key: l"), t, o, json.dumps(s))
+                          for (s, *_), (_, t, o) in zip(cases, again)])
     merged = 0
     for (schema, branches, data, derived, out), known in zip(cases, opened):
         kinds = [t if isinstance(t, str) else t["type"] for t in branches]
