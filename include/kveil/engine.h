@@ -137,6 +137,9 @@ KVEIL_API void kveil_engine_use_key_schemas(struct kveil_engine *e, struct kveil
 KVEIL_API bool kveil_engine_wanted_schema(const struct kveil_engine *e, struct kveil_schema_id *ret);
 /* And that was its key's. */
 KVEIL_API bool kveil_engine_wants_key_schema(const struct kveil_engine *e);
+/* "framed for AWS Glue …" and the like, of bytes that are framed as others than Confluent do; NULL: not that one could
+ * tell. Any thread. */
+KVEIL_API const char *kveil_other_framing(struct kveil_span bytes);
 
 /* trace NULL = off. Tracing allocates and is slow. */
 KVEIL_API void kveil_engine_set_trace(struct kveil_engine *e, kveil_trace_fn *trace, void *user);

@@ -173,6 +173,18 @@ enum kveil_status kveil_avro_samples_spell(struct kveil_avro_samples *s, struct 
 	return KVEIL_OK;
 }
 
+static enum kveil_status refuse_frame(struct kveil_span bytes, struct kveil_error *err)
+{
+	const char *other = kveil_other_framing(bytes);
+
+	if (!other)
+		return kveil_fail_at(err, KVEIL_E_UNSUPPORTED_FRAMING, 0,
+				     "not framed as Confluent does: 0 and four bytes of an id");
+	kveil_fail_at(err, KVEIL_E_UNSUPPORTED_FRAMING, 0, "this is %s, which is not in this version", other);
+	kveil_error_hint(err, "Confluent's: 0 and four bytes of an id; or take it off, and use --encoding bare");
+	return err->status;
+}
+
 enum kveil_status kveil_avro_samples_read_all(struct kveil_avro_samples *s, int fd, size_t max_bytes,
 					      struct kveil_span *ret, struct kveil_error *err)
 {
@@ -184,8 +196,7 @@ enum kveil_status kveil_avro_samples_read_all(struct kveil_avro_samples *s, int 
 	if (!skip)
 		return KVEIL_OK;
 	if (ret->len < skip || ret->data[0] != 0)
-		return kveil_fail_at(err, KVEIL_E_INVALID_AVRO, 0,
-				     "not framed as Confluent does: 0 and four bytes of an id");
+		return refuse_frame(*ret, err);
 	memcpy(s->frame, ret->data, skip);
 	*ret = kveil_span_of(ret->data + skip, ret->len - skip);
 	return KVEIL_OK;

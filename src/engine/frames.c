@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { ID_BYTES = 5, GUID_BYTES = 17, MOST_SLOTS = 1 << 20 };
@@ -218,13 +219,24 @@ static enum kveil_status refuse(enum kveil_part part, const char *what, struct k
 	return err->status;
 }
 
+const char *kveil_other_framing(struct kveil_span bytes)
+{
+	if (bytes.len > 1 && bytes.data[0] == 0xc3 && bytes.data[1] == 1)
+		return "in Avro's single-object encoding (C3 01)";
+	if (bytes.len >= 18 && bytes.data[0] == 3 && (bytes.data[1] == 0 || bytes.data[1] == 5))
+		return "framed for AWS Glue (03, compression, UUID)";
+	return NULL;
+}
+
 static enum kveil_status explain_prefix(enum kveil_part part, struct kveil_span v, struct kveil_error *err)
 {
-	if (v.len > 1 && v.data[0] == 0xc3 && v.data[1] == 1)
-		return refuse(part, "this is Avro's single-object encoding (C3 01), which is not in this version", err);
-	if (v.len >= 18 && v.data[0] == 3 && (v.data[1] == 0 || v.data[1] == 5))
-		return refuse(part, "this is framed for AWS Glue (03, compression, UUID), which is not in this version",
-			      err);
+	const char *other = kveil_other_framing(v);
+	char text[100];
+
+	if (other) {
+		snprintf(text, sizeof text, "this is %s, which is not in this version", other);
+		return refuse(part, text, err);
+	}
 	if (v.len && (v.data[0] == '{' || v.data[0] == '['))
 		return refuse(part, "it does not say its schema; it looks like JSON", err);
 	return refuse(part, "it does not say its schema", err);

@@ -358,6 +358,12 @@ def test_records_in_avro(tmp_path):
     assert r.stdout == '{"a":null}|{"a":"***"}\n{"a":null}|{"a":"**"}\n' and r.returncode == 1 and "-:2: " in r.stderr, r.stdout + r.stderr
     assert apply(stdin='{"a":"abc"}\n').stdout == '{"a":"***"}\n'
     assert apply("--encoding", "framed", files["framed"]).stdout.encode() == b"\0\0\0\0\7" + b"\6***"
+    for other, name in ((b"\3\0" + b"x" * 16, "AWS Glue"), (b"\3\5" + b"x" * 16, "AWS Glue"),
+                        (b"\xc3\1" + b"x" * 8, "single-object encoding"), (b"", "not framed as Confluent")):
+        (tmp_path / "other").write_bytes(other + b"\6abc")
+        r = apply("--encoding", "framed", str(tmp_path / "other"))
+        assert r.returncode == 1 and not r.stdout, r
+        assert "unsupported_framing" in r.stderr and name in r.stderr and "0 and four bytes of an id" in r.stderr, r.stderr
     for args in (("--key-schema", files["key.avsc"]), ("--encoding", "bare", "-K", "|"), ("-J",)):
         assert apply(*args).returncode == 2, args
     assert "needs the schema" in kveil("apply", "-r", files["r.yaml"], stdin="{}").stderr
