@@ -167,6 +167,21 @@ static struct kveil_avro_effect effect_of(void *user, const struct kveil_avro_no
 	return effect;
 }
 
+static const char *rule_of(void *user, const struct kveil_avro_node *node, unsigned results)
+{
+	const struct binding *b = user;
+	const struct kveil_engine *e = b->engine;
+	enum kveil_kind kind = kveil_avro_value_kind(node->kind);
+
+	for (size_t i = 0; i < node->id_count; i++) {
+		const struct kveil_bound_rule *r = node->ids[i] < e->rule_count ? &e->rules[node->ids[i]] : NULL;
+		bool acts = r && r->views & 1 && r->kinds & KVEIL_KIND_BIT(kind);
+		if (acts && kveil_engine_is_about(r, b->schema, node) && results_of(r, kind) & results)
+			return r->rule->id;
+	}
+	return NULL;
+}
+
 /* --- a schema --- */
 
 static enum kveil_status refuse_key(const struct kveil_engine *e, enum kveil_avro_kind kind, struct kveil_error *err)
@@ -342,7 +357,7 @@ static enum kveil_status schema_new(struct kveil_engine *e, enum kveil_part part
 		st = open_origin(s, source, err);
 	if (!st)
 		st = kveil_engine_collect_tags(e, source, s, err);
-	const struct kveil_avro_known known = {s->origin, s->tags.property ? &s->tags : NULL, reference};
+	const struct kveil_avro_known known = {s->origin, s->tags.property ? &s->tags : NULL, reference, rule_of};
 	if (!st)
 		st = kveil_avro_program_new(s->writer, &known, e->parts[part].automaton, effect_of, &b, &s->program,
 					    err);

@@ -5,6 +5,7 @@
 #include "format/automaton_internal.h"
 #include "format/avro_whole.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { MOST_EDGES = 1 << 20, MOST_RENAMES = 1 << 18 };
@@ -18,6 +19,7 @@ struct builder {
 	unsigned renames; /* left to look at: see avro_alias.c */
 	uint64_t globbed; /* what comparing fields with tags has cost */
 	kveil_avro_effect_fn *effect;
+	kveil_avro_rule_fn *rule; /* or NULL */
 	void *user;
 	struct kveil_error *err;
 };
@@ -25,6 +27,27 @@ struct builder {
 static bool fail(struct builder *b, const char *what)
 {
 	kveil_fail(b->err, KVEIL_E_AVRO_SCHEMA, "%s", what);
+	return false;
+}
+
+/* Of a place in the schema. */
+static bool fail_at(struct builder *b, uint32_t node, const char *what)
+{
+	char way[KVEIL_AVRO_WAY_BYTES];
+
+	kveil_avro_spell_way(b->p, node, way);
+	kveil_fail(b->err, KVEIL_E_AVRO_SCHEMA, "%s: %s", way, what);
+	return false;
+}
+
+/* And of a rule that makes one of these of a value there. */
+static bool blame(struct builder *b, uint32_t node, unsigned results, uint32_t place, const char *what)
+{
+	const struct kveil_avro_node *n = &b->p->nodes[kveil_avro_changed_below(b->p, node, results)];
+
+	fail_at(b, place, what);
+	if (b->rule)
+		kveil_error_rule(b->err, b->rule(b->user, n, results));
 	return false;
 }
 
@@ -216,7 +239,8 @@ static bool add_elements(struct builder *b, uint32_t node)
 	size_t count;
 
 	if (n.kind == KVEIL_AVRO_ARRAY && kveil_avro_hides_names(b->p, n.type, n.state))
-		return fail(b, "a rule looks for a name in a map that Kafka Connect wrote as an array of its entries: "
+		return fail_at(b, node,
+			       "a rule looks for a name in a map that Kafka Connect wrote as an array of its entries: "
 			       "name the array, or [*].value");
 	uint32_t *states = element_states(b->p->automaton, n.state, n.kind == KVEIL_AVRO_MAP, &count);
 	struct kveil_avro_edge *edges = states ? new_edges(b, node, count) : NULL;
@@ -230,46 +254,51 @@ static bool add_elements(struct builder *b, uint32_t node)
 	return ok;
 }
 
-static bool is_renamed(struct builder *b, uint32_t state, const struct kveil_avro_member *m, uint32_t next)
+static bool is_renamed(struct builder *b, uint32_t node, const struct kveil_avro_member *m, uint32_t next)
 {
-	const char *old = kveil_avro_lost_alias(b->p, state, m, next, &b->renames);
+	const char *old = kveil_avro_lost_alias(b->p, b->p->nodes[node].state, m, next, &b->renames);
+	char text[200];
 
-	if (old)
-		kveil_fail(b->err, KVEIL_E_AVRO_SCHEMA,
-			   "the field '%.*s' was '%s', which a rule names: it has to name both",
-			   (int)(m->name.len < 100 ? m->name.len : 100), (const char *)m->name.data, old);
-	return old != NULL;
+	if (!old)
+		return false;
+	snprintf(text, sizeof text, "the field '%.*s' was '%.50s', which a rule names: it has to name both",
+		 (int)(m->name.len < 50 ? m->name.len : 50), (const char *)m->name.data, old);
+	fail_at(b, node, text);
+	return true;
 }
 
 /* What cannot be read is an error: a tag that is overlooked would leave the field in clear. */
-static bool find_tag_rules(struct builder *b, const struct kveil_avro_type *record,
-			   const struct kveil_avro_member *field, uint32_t ids[KVEIL_AVRO_FIELD_TAGS],
-			   size_t *ret_count)
+static bool find_tag_rules(struct builder *b, uint32_t node, const struct kveil_avro_member *field,
+			   uint32_t ids[KVEIL_AVRO_FIELD_TAGS], size_t *ret_count)
 {
+	const struct kveil_avro_type *record = &b->p->schema->types[b->p->nodes[node].type];
 	const char *tags[KVEIL_AVRO_FIELD_TAGS];
 	size_t count = 0;
 
 	uint64_t cost = kveil_avro_tags_cost(b->p->tags, record, field);
 	if (cost == UINT64_MAX)
-		return fail(b, "a field with names too long, or too many, for rules with tags");
+		return fail_at(b, node, "a field with names too long, or too many, for rules with tags");
 	if ((b->globbed += cost) > most_globbed)
-		return fail(b, "tags with so many wildcards, or fields with so many aliases, take too long to compare");
+		return fail_at(b, node,
+			       "tags with so many wildcards, or fields with so many aliases, take too long to compare");
 	size_t n = kveil_avro_tags_of(b->p->tags, record, field, tags);
 	for (size_t i = 0; i < n && count <= KVEIL_AVRO_FIELD_TAGS; i++)
 		count = kveil_avro_tag_rules(b->p->automaton, tags[i], ids, count, KVEIL_AVRO_FIELD_TAGS);
 	*ret_count = count;
-	return (n < KVEIL_AVRO_FIELD_TAGS && count <= KVEIL_AVRO_FIELD_TAGS) || fail(b, "a field with too many tags");
+	return (n < KVEIL_AVRO_FIELD_TAGS && count <= KVEIL_AVRO_FIELD_TAGS) ||
+	       fail_at(b, node, "a field with too many tags");
 }
 
-/* Of the rules that a field's tags stand for: one mark for one list. NULL: there is none, or *ret_ok is false. */
-static const struct kveil_avro_mark *mark_of(struct builder *b, const struct kveil_avro_type *record,
-					     const struct kveil_avro_member *field, bool *ret_ok)
+/* Of the rules that the tags of a record's field stand for: one mark for one list. NULL: there is none, or *ret_ok is
+ * false. */
+static const struct kveil_avro_mark *mark_of(struct builder *b, uint32_t node, const struct kveil_avro_member *field,
+					     bool *ret_ok)
 {
 	struct kveil_avro_program *p = b->p;
 	uint32_t ids[KVEIL_AVRO_FIELD_TAGS];
 	size_t count = 0;
 
-	*ret_ok = !p->tags || find_tag_rules(b, record, field, ids, &count);
+	*ret_ok = !p->tags || find_tag_rules(b, node, field, ids, &count);
 	if (!count || !*ret_ok)
 		return NULL;
 	for (const struct kveil_avro_mark *m = p->marks; m; m = m->next)
@@ -301,8 +330,8 @@ static bool add_members(struct builder *b, uint32_t node)
 				    ? n.state
 				    : kveil_automaton_on_plain_name(s, name.data, name.len, name.len);
 		const struct kveil_avro_mark *mark =
-		    t->kind == KVEIL_AVRO_UNION ? n.mark : mark_of(b, t, &t->members[i], &ok);
-		ok = ok && (t->kind == KVEIL_AVRO_UNION || !is_renamed(b, n.state, &t->members[i], next)) &&
+		    t->kind == KVEIL_AVRO_UNION ? n.mark : mark_of(b, node, &t->members[i], &ok);
+		ok = ok && (t->kind == KVEIL_AVRO_UNION || !is_renamed(b, node, &t->members[i], next)) &&
 		     node_of(b, &n, mark, t->members[i].type, next, &edges[i].node);
 	}
 	return ok;
@@ -358,7 +387,8 @@ static bool find_places(struct builder *b)
 		/* Also where no rule can take the value: its default is clear text. */
 		n->is_changed = n->is_place || (n->is_covered && holds_default(&p->schema->types[n->type]));
 		if (removes && !n->is_gone)
-			return fail(b, "a rule removes a field in some records only: a schema has it or has not");
+			return blame(b, i, KVEIL_AVRO_TO_NOTHING, i,
+				     "a rule removes a field in some records only: a schema has it or has not");
 	}
 	/* Null stays null where the value would go: there the field goes whole. */
 	for (uint32_t i = 0; i < p->count; i++) {
@@ -372,7 +402,8 @@ static bool find_places(struct builder *b)
 			gone += branch->is_gone && counts;
 		}
 		if (gone && gone < values)
-			return fail(b, "a rule removes some branches of a union and not the others");
+			return blame(b, i, KVEIL_AVRO_TO_NOTHING, i,
+				     "a rule removes some branches of a union and not the others");
 		n->is_gone |= gone > 0;
 	}
 	return true;
@@ -584,7 +615,7 @@ static bool place_branches(struct builder *b)
 		struct kveil_avro_node *n = &p->nodes[i];
 		size_t count = kveil_avro_alternatives(p, i, alts);
 		if (count == KVEIL_AVRO_BRANCHES)
-			return fail(b, "a union of too many branches");
+			return fail_at(b, i, "a union of too many branches");
 		if (!out_of(b, alts, count, i, &n->out))
 			return false;
 		n->makes_union = n->kind != KVEIL_AVRO_UNION && count > 1;
@@ -660,21 +691,25 @@ uint32_t kveil_avro_item_node(const struct kveil_avro_program *p, const struct k
 static bool check_elements(struct builder *b)
 {
 	const struct kveil_avro_program *p = b->p;
+	const unsigned gone = KVEIL_AVRO_TO_NOTHING, changed = ~(unsigned)KVEIL_AVRO_TO_SAME;
 
 	for (uint32_t i = 0; i < p->count; i++) {
 		const struct kveil_avro_node *n = &p->nodes[i];
 		if (n->kind != KVEIL_AVRO_ARRAY && n->kind != KVEIL_AVRO_MAP)
 			continue;
 		for (uint32_t k = 0; k < n->edge_count; k++) {
-			if (p->nodes[n->edges[k].node].is_gone)
-				return fail(b, "a rule removes elements of an array or a map: in Avro only fields of "
-					       "records can go");
-			if (!have_one_type(p, kveil_avro_item_node(p, n), n->edges[k].node))
-				return fail(b, "rules change the type of some elements of an array or a map only: "
-					       "name all of them with [*]");
+			uint32_t node = n->edges[k].node, item = kveil_avro_item_node(p, n);
+			if (p->nodes[node].is_gone)
+				return blame(b, node, gone, i,
+					     "a rule removes elements of an array or a map: in Avro only fields of "
+					     "records can go");
+			if (!have_one_type(p, item, node))
+				return blame(b, item, changed, i,
+					     "rules change the type of some elements of an array or a map only: name "
+					     "all of them with [*]");
 		}
 	}
-	return !p->nodes[0].is_gone || fail(b, "a whole record cannot be removed");
+	return !p->nodes[0].is_gone || blame(b, 0, gone, 0, "a whole record cannot be removed");
 }
 
 static bool find_fingerprint(struct builder *b, uint32_t type, struct kveil_avro_whole_budget *budget, uint64_t **all)
@@ -725,7 +760,12 @@ enum kveil_status kveil_avro_program_build(const struct kveil_avro_schema *schem
 	p->origin = known ? known->origin : NULL;
 	p->tags = known ? known->tags : NULL;
 	kveil_arena_init(&p->arena, 0);
-	struct builder b = {.p = p, .effect = effect, .user = user, .err = err, .renames = MOST_RENAMES};
+	struct builder b = {.p = p,
+			    .effect = effect,
+			    .rule = known ? known->rule : NULL,
+			    .user = user,
+			    .err = err,
+			    .renames = MOST_RENAMES};
 	bool ok = build(&b) && find_places(&b) && place_branches(&b) && spread(&b) && kveil_avro_find_classes(p, err) &&
 		  check_elements(&b) && find_fingerprints(&b) && (kveil_avro_add_steps(p) || no_memory(&b));
 	free(b.table);

@@ -47,6 +47,8 @@ struct kveil_avro_node;
 /* node: its kind and type are known. */
 typedef struct kveil_avro_effect kveil_avro_effect_fn(void *user, const struct kveil_avro_node *node,
 						      const uint32_t *ids, size_t count);
+/* A rule that makes one of these of values there, by its id. NULL: none. */
+typedef const char *kveil_avro_rule_fn(void *user, const struct kveil_avro_node *node, unsigned results);
 
 /* Which branch of the derived union a value goes to; -1 = none. Without a union 0 says that it may. */
 struct kveil_avro_out {
@@ -138,6 +140,7 @@ struct kveil_avro_known {
 	const struct kveil_avro_origin *origin; /* NULL = none */
 	const struct kveil_avro_tags *tags;     /* NULL: no rule is about them */
 	const char *reference;                  /* of the writer's schema, for the derived one; NULL = none */
+	kveil_avro_rule_fn *rule;               /* for messages; NULL: they name none */
 };
 enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema, const struct kveil_avro_known *known,
 					 const struct kveil_automaton *automaton, kveil_avro_effect_fn *effect,
@@ -156,6 +159,14 @@ bool kveil_avro_find_classes(struct kveil_avro_program *p, struct kveil_error *e
 
 /* To all records, when all else is known of their nodes. false: no memory. */
 bool kveil_avro_add_steps(struct kveil_avro_program *p);
+
+/* --- avro_way.c --- */
+
+enum { KVEIL_AVRO_WAY_BYTES = 80 };
+/* "$.orders[*].card": a shortest way to a node; "$…[*].card" where it is too long. */
+void kveil_avro_spell_way(const struct kveil_avro_program *p, uint32_t node, char way[KVEIL_AVRO_WAY_BYTES]);
+/* The node itself, or a nearest one below, of whose values rules make one of these. Itself where there is none. */
+uint32_t kveil_avro_changed_below(const struct kveil_avro_program *p, uint32_t node, unsigned results);
 
 /* --- avro_alias.c --- */
 

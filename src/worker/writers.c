@@ -161,7 +161,8 @@ static enum kveil_status derive(struct kveil_writers *s, const struct side *d, c
 		const struct kveil_error why = *err;
 		char text[KVEIL_GUID_TEXT];
 		spell_id(id, text);
-		kveil_fail(err, status, "schema %s: %.180s", text, why.message);
+		kveil_fail(err, status, "schema %s: %.210s", text, why.message);
+		kveil_error_rule(err, why.rule);
 	}
 	return status;
 }

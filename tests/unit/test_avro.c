@@ -819,6 +819,63 @@ static void test_rules_refused(void **state)
 	}
 }
 
+/* In a schema of five hundred fields one has to find the place. */
+static void test_refusals_name_their_place(void **state)
+{
+	(void)state;
+#define MAP(t) "{\"type\":\"map\",\"values\":" t "}"
+#define IN(n)  "{\"type\":\"record\",\"name\":\"" n "\",\"fields\":["
+#define LONG   "a_name_of_sixty_characters_which_is_more_than_most_people_use"
+#define ENTRIES                                                                                                        \
+	LIST(IN("io.confluent.connect.avro.MapEntry") F("key", "[\"null\",\"string\"]") "," F("value", "\"int\"") "]"  \
+														  "}")
+	static const struct {
+		const char *rules, *schema, *message, *rule;
+	} rows[] = {
+	    {R("path: $..x, mask: {}"), REC(F("q", "\"int\"") "," F("attributes", MAP("\"int\""))),
+	     "$.attributes: rules change the type of some elements", "t/$..x"},
+	    {R("path: $.no, mask: {}") R("path: $..x, mask: {}"), REC(F("m", LIST(MAP("[\"null\",\"int\"]")))),
+	     "$.m[*]: rules change the type of some elements", "t/$..x"},
+	    /* the rule is about something in the element, and the shortest way to it is told */
+	    {R("path: \"$.r.l[0].v.a\", mask: {}"),
+	     REC(F("r",
+		   IN("A") F("l", "[\"null\"," LIST(IN("B") F("v", IN("C") F("a", "\"int\"") "]}") "]}") "]") "]}")),
+	     "$.r.l: rules change the type of some elements", "t/$.r.l[0].v.a"},
+	    {R("path: \"$..tree.x\", mask: {}"),
+	     REC(F("first", "\"int\"") "," F("tree", MAP("[\"int\",\"U\"]")) "," F("other", "[\"null\",\"U\"]")),
+	     "$.tree: rules change the type of some elements", "t/$..tree.x"},
+	    {R("path: $.a, mask: {}, when: \"$.b == 1\"") R("path: $.a, when: \"$.b == 2\", remove: true"),
+	     REC(F("a", "\"int\"") "," F("b", "\"int\"")), "$.a: a rule removes a field in some records only",
+	     "t/$.a#2"},
+	    {R("path: \"$.l[*]\", remove: true"), REC(F("l", LIST("\"int\""))), "$.l: a rule removes elements",
+	     "t/$.l[*]"},
+	    {R("path: $, remove: true"), REC(F("a", "\"int\"")), "$: a whole record cannot be removed", "t/$"},
+	    {R("path: $.m.x, mask: {}"), REC(F("m", ENTRIES)),
+	     "$.m: a rule looks for a name in a map that Kafka Connect", ""},
+	    {R("path: $.r.old, mask: {}"),
+	     REC(F("r", IN("A") "{\"name\":\"a\",\"type\":\"string\",\"aliases\":[\"old\"]}]}")),
+	     "$.r: the field 'a' was 'old', which a rule names", ""},
+	    /* a long way ends where the place is */
+	    {R("path: $..x, mask: {}"), REC(F("r", IN("A") F(LONG, IN("B") F(LONG, MAP("\"int\"")) "]}") "]}")),
+	     "$…st_people_use." LONG ": rules change the type of some elements of an array or a map only: name "
+	     "all of them with [*]",
+	     "t/$..x"},
+	    {R("path: $..x, mask: {}"), REC(F("r", IN("A") F(LONG LONG, MAP("\"int\"")) "]}")), "$…", "t/$..x"},
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct kveil_error err;
+		char rules[1024];
+		struct rig r;
+		snprintf(rules, sizeof rules, "%s%s", HEAD, rows[i].rules);
+		assert_int_equal(rig_try(&r, rules, rows[i].schema, NULL, &err), KVEIL_E_AVRO_SCHEMA);
+		if (strncmp(err.message, rows[i].message, strlen(rows[i].message)) != 0)
+			fail_msg("%s: %s", rows[i].schema, err.message);
+		assert_string_equal(err.rule, rows[i].rule);
+		rig_clear(&r);
+	}
+}
+
 static void test_not_yet(void **state)
 {
 	(void)state;
@@ -1000,6 +1057,7 @@ int main(void)
 	    cmocka_unit_test(test_derived),
 	    cmocka_unit_test(test_no_default_is_told),
 	    cmocka_unit_test(test_rules_refused),
+	    cmocka_unit_test(test_refusals_name_their_place),
 	    cmocka_unit_test(test_not_yet),
 	    cmocka_unit_test(test_without_schema),
 	    cmocka_unit_test(test_sealed_and_opened),
