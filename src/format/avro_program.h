@@ -191,7 +191,7 @@ struct kveil_avro_defaults {
 	size_t bytes;             /* and what they take, about */
 	bool is_too_long, failed; /* is_too_long: and has failed */
 };
-/* The caller's. A record that holds itself has none that ends. */
+/* The caller's. Of first types, but where a record would stand within itself. */
 json_t *kveil_avro_default_of(struct kveil_avro_defaults *d, uint32_t node);
 
 /* --- avro_back.c --- */

@@ -366,6 +366,55 @@ static void test_long_defaults(void **state)
 	assert_non_null(strstr(err.message, "too long"));
 }
 
+static void check_default(const struct rig *r, const char *fallback)
+{
+	char text[2048], want[256];
+
+	copy_derived(r, text, sizeof text);
+	snprintf(want, sizeof want, "\"default\":{\"a\":%s}", fallback);
+	if (!strstr(text, want))
+		fail_msg("%s has no %s", text, want);
+}
+
+#define TREE(next) V(F("x", "\"int\"") "," F("next", next))
+#define HOLDER     "{\"type\":\"record\",\"name\":\"H\",\"fields\":[" F("a", "%s") "]}"
+
+/* One of first branches would have no end: it takes another where a record would stand within itself. */
+static void test_defaults_of_recursive_types(void **state)
+{
+	(void)state;
+	static const char *const trees[][2] = {
+	    {TREE("[\"V\",\"null\"]"), "{\"x\":0,\"next\":null}"},
+	    {TREE("[\"V\",\"string\",\"null\"]"), "{\"x\":0,\"next\":\"\"}"},
+	    {TREE("[\"null\",\"V\"]"), "{\"x\":0,\"next\":null}"},
+	    {TREE("{\"type\":\"array\",\"items\":\"V\"}"), "{\"x\":0,\"next\":[]}"},
+	    /* two records in turn */
+	    {TREE("[{\"type\":\"record\",\"name\":\"W\",\"fields\":[" F("v", "[\"V\",\"null\"]") "]},\"null\"]"),
+	     "{\"x\":0,\"next\":{\"v\":null}}"},
+	};
+
+	for (size_t i = 0; i < sizeof trees / sizeof *trees; i++) {
+		struct kveil_schema_source source = {0};
+		struct kveil_error err;
+		struct rig r, open;
+		char schema[1024], text[2048];
+		snprintf(schema, sizeof schema,
+			 REC("{\"name\":\"h\",\"type\":" HOLDER ",\"default\":{}}," F("b", "\"int\"")), trees[i][0]);
+		source.original = kveil_span_str(schema);
+		assert_int_equal(rig_try(&r, HEAD R("path: $..x, replace: {with: 1}"), schema, NULL, &err), KVEIL_OK);
+		check_default(&r, trees[i][1]);
+		rig_clear(&r);
+		assert_int_equal(rig_try(&r, HEAD SEAL_WHOLE("$.h.a") R("path: $.b, mask: {}"), schema, NULL, &err),
+				 KVEIL_OK);
+		check_default(&r, "\"\"");
+		copy_derived(&r, text, sizeof text);
+		rig_clear(&r);
+		assert_int_equal(rig_try(&open, HEAD OPEN_WHOLE("$.h.a"), text, &source, &err), KVEIL_OK);
+		check_default(&open, trees[i][1]);
+		rig_clear(&open);
+	}
+}
+
 /* A type that stands in very many places is compared with itself once. */
 static void test_many_places_of_one_type(void **state)
 {
@@ -596,6 +645,7 @@ int main(void)
 	    cmocka_unit_test(test_two_types_of_one_name),
 	    cmocka_unit_test(test_another_whole),
 	    cmocka_unit_test(test_long_defaults),
+	    cmocka_unit_test(test_defaults_of_recursive_types),
 	    cmocka_unit_test(test_many_places_of_one_type),
 	    cmocka_unit_test(test_a_type_of_another_size),
 	};
