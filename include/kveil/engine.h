@@ -118,7 +118,9 @@ struct kveil_engine_schemas;
 KVEIL_API struct kveil_engine_schemas *kveil_engine_schemas_new(void);
 /* And every schema that was added. Not while the engine uses it. NULL is fine. */
 KVEIL_API void kveil_engine_schemas_free(struct kveil_engine_schemas *t);
-/* Values that name the writer's schema come out under the derived one's id. Takes s, also on failure. */
+/* Values that name the writer's schema come out under the derived one's id. Takes s, also on failure. A table keeps 512
+ * schemas, refused ones included, and about 64 MiB of them: beyond that those used longest ago go, and values with
+ * their ids are SCHEMA_PENDING again. The results of the engine's last run are gone with them. */
 KVEIL_API enum kveil_status kveil_engine_schemas_add(struct kveil_engine_schemas *t,
 						     const struct kveil_schema_id *writer,
 						     struct kveil_engine_schema *s,

@@ -63,6 +63,15 @@ void kveil_arena_clear(struct kveil_arena *a)
 	a->cur = a->end = NULL;
 }
 
+size_t kveil_arena_bytes(const struct kveil_arena *a)
+{
+	size_t bytes = 0;
+
+	for (const struct kveil_arena_block *b = a->blocks; b; b = b->older)
+		bytes += b->size;
+	return bytes;
+}
+
 void kveil_arena_reset(struct kveil_arena *a)
 {
 	struct kveil_arena_block *b = a->blocks;

@@ -23,6 +23,7 @@ struct kveil_arena {
 void kveil_arena_init(struct kveil_arena *a, size_t keep_bytes);
 void kveil_arena_clear(struct kveil_arena *a);
 void kveil_arena_reset(struct kveil_arena *a);
+size_t kveil_arena_bytes(const struct kveil_arena *a);   /* that it holds, used or not */
 void *kveil_arena_grow(struct kveil_arena *a, size_t n); /* slow path of kveil_arena_alloc */
 
 /* n bytes aligned to 16, not zeroed; NULL when memory or the allowance is out. n == 0 gives a valid pointer. */

@@ -412,6 +412,19 @@ void kveil_engine_schema_free(struct kveil_engine_schema *s)
 	free(s);
 }
 
+size_t kveil_engine_schema_memory(const struct kveil_engine_schema *s)
+{
+	const struct kveil_avro_schema *original = kveil_avro_origin_schema(s->origin);
+	size_t bytes = sizeof *s + kveil_arena_bytes(&s->arena) + kveil_avro_schema_memory(s->writer) +
+		       kveil_avro_program_memory(s->program);
+
+	if (original)
+		bytes += kveil_avro_schema_memory(original);
+	for (uint32_t i = 0; s->openers && i < opener_count(original); i++)
+		bytes += s->openers[i] ? kveil_avro_opener_memory(s->openers[i]) : 0;
+	return bytes;
+}
+
 struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s)
 {
 	return s->program->derived;

@@ -153,6 +153,8 @@ static void begin_record(struct kveil_engine *e, const struct kveil_record *reco
 	for (int part = 0; part < KVEIL_TYPED_PARTS; part++) {
 		e->typed[part].framed = NULL;
 		e->typed[part].has_schema_header = false;
+		if (e->typed[part].schemas)
+			e->typed[part].schema = NULL; /* it may be gone from the table */
 	}
 	e->allowance.was_refused = false;
 	e->work = KVEIL_PATH_WORK;

@@ -17,7 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ID_BYTES = 5, GUID_BYTES = 17, MOST_SLOTS = 1 << 20 };
+enum {
+	ID_BYTES = 5,
+	GUID_BYTES = 17,
+	/* What a table keeps: producers may name as many ids as the registry has. */
+	MOST_KNOWN = 512,
+	MOST_BYTES = 64 << 20,
+};
 
 struct kveil_framed {
 	struct kveil_schema_id id;
@@ -25,11 +31,14 @@ struct kveil_framed {
 	struct kveil_error refusal;
 	uint8_t out[GUID_BYTES];
 	size_t out_bytes;
+	size_t bytes;  /* of memory, about */
+	uint64_t used; /* the greater the later */
 };
 
 struct kveil_engine_schemas {
 	struct kveil_framed **slots;
-	size_t mask, count;
+	size_t mask, count, bytes;
+	uint64_t uses;
 	struct kveil_framed *last; /* the next value is most likely written with the same */
 };
 
@@ -61,12 +70,22 @@ static struct kveil_framed **place(const struct kveil_engine_schemas *t, const s
 	return &t->slots[at];
 }
 
+/* The one before was in use until now: that is not noted each time. */
+static void use(struct kveil_engine_schemas *t, struct kveil_framed *f)
+{
+	if (t->last)
+		t->last->used = ++t->uses;
+	f->used = ++t->uses;
+	t->last = f;
+}
+
 static struct kveil_framed *find(struct kveil_engine_schemas *t, const struct kveil_schema_id *id)
 {
 	if (__builtin_expect(t->last && kveil_schema_id_eq(&t->last->id, id), 1))
 		return t->last;
 	struct kveil_framed *f = t->count ? *place(t, id) : NULL;
-	t->last = f ? f : t->last;
+	if (f)
+		use(t, f);
 	return f;
 }
 
@@ -93,8 +112,6 @@ static bool grow(struct kveil_engine_schemas *t)
 
 	if (t->mask && 2 * (t->count + 1) <= t->mask)
 		return true;
-	if (wider.mask >= MOST_SLOTS)
-		return false;
 	wider.slots = calloc(wider.mask + 1, sizeof *wider.slots);
 	if (!wider.slots)
 		return false;
@@ -107,12 +124,49 @@ static bool grow(struct kveil_engine_schemas *t)
 	return true;
 }
 
+static void drop(struct kveil_engine_schemas *t, struct kveil_framed *f)
+{
+	size_t hole = (size_t)(place(t, &f->id) - t->slots);
+
+	t->slots[hole] = NULL;
+	t->count--;
+	t->bytes -= f->bytes;
+	t->last = t->last == f ? NULL : t->last;
+	kveil_engine_schema_free(f->schema);
+	free(f);
+	/* Whoever looks for one behind it stops at a hole. */
+	for (size_t i = (hole + 1) & t->mask; t->slots[i]; i = (i + 1) & t->mask) {
+		size_t home = hash(&t->slots[i]->id) & t->mask;
+		if (((i - home) & t->mask) < ((i - hole) & t->mask))
+			continue;
+		t->slots[hole] = t->slots[i];
+		t->slots[i] = NULL;
+		hole = i;
+	}
+}
+
+/* Those used longest ago go; the new one stays, however large it is. */
+static void keep(struct kveil_engine_schemas *t, struct kveil_framed *f)
+{
+	use(t, f);
+	f->bytes = sizeof *f + (f->schema ? kveil_engine_schema_memory(f->schema) : 0);
+	t->bytes += f->bytes;
+	while (t->count > 1 && (t->count > MOST_KNOWN || t->bytes > MOST_BYTES)) {
+		struct kveil_framed *oldest = f;
+		for (size_t i = 0; i <= t->mask; i++)
+			if (t->slots[i] && t->slots[i]->used < oldest->used)
+				oldest = t->slots[i];
+		drop(t, oldest);
+	}
+}
+
 /* The row of an id, made or emptied. NULL: no memory. */
 static struct kveil_framed *row(struct kveil_engine_schemas *t, const struct kveil_schema_id *id)
 {
 	struct kveil_framed *f = t->count ? *place(t, id) : NULL;
 
 	if (f) {
+		t->bytes -= f->bytes;
 		kveil_engine_schema_free(f->schema);
 	} else {
 		f = grow(t) ? malloc(sizeof *f) : NULL;
@@ -149,6 +203,7 @@ enum kveil_status kveil_engine_schemas_add(struct kveil_engine_schemas *t, const
 	}
 	f->schema = s;
 	f->out_bytes = spell(derived, f->out);
+	keep(t, f);
 	return KVEIL_OK;
 }
 
@@ -160,6 +215,7 @@ enum kveil_status kveil_engine_schemas_refuse(struct kveil_engine_schemas *t, co
 	if (!f)
 		return kveil_no_memory(err, "a schema");
 	f->refusal = *why;
+	keep(t, f);
 	return KVEIL_OK;
 }
 

@@ -476,6 +476,8 @@ enum kveil_status kveil_engine_typed_doc(struct kveil_engine *e, struct kveil_er
 void kveil_engine_clear_typed(struct kveil_engine *e);
 /* Wipes the tapes, and gives back what is larger than keep_bytes. */
 void kveil_engine_wipe_typed(struct kveil_engine *e, size_t keep_bytes);
+/* About how many bytes it takes. */
+size_t kveil_engine_schema_memory(const struct kveil_engine_schema *s);
 /* frames.c: the schema that the record's value, or key, names; *skip: the bytes in front of its payload. */
 enum kveil_status kveil_engine_unframe(struct kveil_engine *e, enum kveil_part part, size_t *skip,
 				       struct kveil_error *err) KVEIL_MUST_CHECK;

@@ -85,6 +85,12 @@ void kveil_engine_schema_free(struct kveil_engine_schema *s)
 	(void)s;
 }
 
+size_t kveil_engine_schema_memory(const struct kveil_engine_schema *s)
+{
+	(void)s;
+	return 0;
+}
+
 struct kveil_span kveil_engine_schema_derived(const struct kveil_engine_schema *s)
 {
 	(void)s;

@@ -55,6 +55,11 @@ void kveil_avro_opener_free(struct kveil_avro_opener *o)
 	free(o);
 }
 
+size_t kveil_avro_opener_memory(const struct kveil_avro_opener *o)
+{
+	return sizeof *o + kveil_avro_schema_memory(o->schema) + kveil_avro_program_memory(o->program);
+}
+
 enum kveil_status kveil_avro_opener_open(const struct kveil_avro_opener *o, size_t max_bytes, uint32_t max_depth,
 					 struct kveil_span sealed, struct kveil_span *ret, struct kveil_error *err)
 {

@@ -147,6 +147,8 @@ enum kveil_status kveil_avro_program_new(const struct kveil_avro_schema *schema,
 					 void *user, struct kveil_avro_program **ret,
 					 struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_program_free(struct kveil_avro_program *p);
+/* About how many bytes it takes, without its schema. */
+size_t kveil_avro_program_memory(const struct kveil_avro_program *p);
 
 /* --- avro_classes.c --- */
 

@@ -86,6 +86,8 @@ json_t *kveil_avro_schema_json(struct kveil_span text, struct kveil_error *err);
 enum kveil_status kveil_avro_schema_parse(struct kveil_span text, struct kveil_avro_schema **ret,
 					  struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_schema_free(struct kveil_avro_schema *s);
+/* About how many bytes it takes. */
+size_t kveil_avro_schema_memory(const struct kveil_avro_schema *s);
 
 /* Appends the Parsing Canonical Form of one of its types as a schema of its own. false: too deep, or no memory. */
 bool kveil_avro_write_canonical(const struct kveil_avro_schema *s, uint32_t type, struct kveil_buf *out,

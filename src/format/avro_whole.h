@@ -38,6 +38,8 @@ enum kveil_status kveil_avro_opener_new(const struct kveil_avro_schema *s, uint3
 					struct kveil_avro_whole_budget *budget, struct kveil_avro_opener **ret,
 					struct kveil_error *err) KVEIL_MUST_CHECK;
 void kveil_avro_opener_free(struct kveil_avro_opener *o);
+/* About how many bytes it takes. */
+size_t kveil_avro_opener_memory(const struct kveil_avro_opener *o);
 /* *ret: the payload, borrowed. It was checked from its first byte to its last; err->byte is the position in there. */
 enum kveil_status kveil_avro_opener_open(const struct kveil_avro_opener *o, size_t max_bytes, uint32_t max_depth,
 					 struct kveil_span sealed, struct kveil_span *ret,

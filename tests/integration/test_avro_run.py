@@ -110,6 +110,21 @@ def test_two_versions_interleaved_and_a_third_while_running(make_kveil, kafka, r
     assert k.stop() == 0
 
 
+def test_more_schemas_than_a_worker_keeps(make_kveil, kafka, registry):
+    """Thirty take twice what it may keep of them: each is gone when it comes again, and is taken up again."""
+    k = make(make_kveil, kafka, registry)
+    columns = [{"name": f"column_{i}", "type": ["null", "string"], "default": None} for i in range(2000)]
+    ids = [registry.register(f"{k.topic}-value", {**V1, "doc": str(i), "fields": V1["fields"] + columns}) for i in range(30)]
+    k.start()
+    kafka.produce(k.topic, [struct.pack(">BI", 0, number) + pack(V1, user(i)) + bytes(2000) for i, number in enumerate(ids + ids)])
+    got = kafka.consume(k.secure, 60, settle=0.5, timeout=120)
+    assert_no_canary(registry, *got)
+    numbers = [struct.unpack(">BI", m.value()[:5])[1] for m in got]
+    assert numbers == registry.subjects[f"{k.secure}-value"] * 2 and len(set(numbers)) == 30
+    assert [unpack(registry, m.value())[1]["n"] for m in (got[0], got[29], got[30], got[59])] == [0, 29, 30, 59]
+    assert kafka.end_offsets(k.dead) == {0: 0} and k.stop() == 0
+
+
 def test_with_apicurio(make_kveil, kafka):
     registry = Apicurio().start()
     try:

@@ -207,6 +207,97 @@ static void test_frames(void **state)
 	rig_clear(&r);
 }
 
+/* Does the engine know the schema? What it is asked for counts as used. */
+static bool knows(struct rig *r, uint32_t id)
+{
+	const uint8_t bytes[] = {0, (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id, 2, 'a'};
+	struct kveil_record record = {.value = kveil_span_of(bytes, sizeof bytes)};
+	struct kveil_result result;
+
+	kveil_engine_run(r->engine, &record, &result);
+	if (result.verdict != KVEIL_PRODUCE && result.error.status != KVEIL_E_SCHEMA_PENDING &&
+	    result.error.status != KVEIL_E_INVALID_AVRO && result.error.status != KVEIL_E_AVRO_SCHEMA)
+		fail_msg("%s", result.error.message);
+	return result.error.status != KVEIL_E_SCHEMA_PENDING || result.verdict == KVEIL_PRODUCE;
+}
+
+static void add_number(struct rig *r, uint32_t number, struct kveil_span text)
+{
+	const struct kveil_schema_id id = {.id = number};
+	struct kveil_engine_schema *s;
+	struct kveil_error err;
+
+	assert_int_equal(kveil_engine_schema_new(r->engine, text, &s, &err), KVEIL_OK);
+	assert_int_equal(kveil_engine_schemas_add(r->schemas, &id, s, &id, &err), KVEIL_OK);
+}
+
+/* Producers may name ids without end: those used longest ago go. */
+static void test_known_are_bounded(void **state)
+{
+	(void)state;
+	enum { COUNT = 512, MORE = 40, OFTEN = 5000, REFUSED = 6000 };
+	struct kveil_error why, err;
+	struct rig r;
+	size_t known = 0;
+
+	rig_init(&r);
+	add_number(&r, OFTEN, KVEIL_SPAN(REC("\"string\"")));
+	for (uint32_t i = 0; i < COUNT + MORE; i++) {
+		add_number(&r, i, KVEIL_SPAN(REC("\"string\"")));
+		assert_true(knows(&r, i));
+		assert_true(knows(&r, OFTEN));
+	}
+	for (uint32_t i = 0; i < COUNT + MORE; i++)
+		known += knows(&r, i);
+	assert_int_equal(known, COUNT - 1);
+	assert_true(!knows(&r, 0) && !knows(&r, MORE));
+	assert_true(knows(&r, MORE + 1) && knows(&r, COUNT + MORE - 1));
+	/* one that went comes back */
+	assert_true(knows(&r, OFTEN));
+	add_number(&r, 0, KVEIL_SPAN(REC("\"string\"")));
+	assert_true(knows(&r, 0));
+	/* and what is refused counts */
+	kveil_fail(&why, KVEIL_E_AVRO_SCHEMA, "no");
+	for (uint32_t i = 0; i < 2 * COUNT; i++) {
+		const struct kveil_schema_id id = {.id = REFUSED + i};
+		assert_int_equal(kveil_engine_schemas_refuse(r.schemas, &id, &why, &err), KVEIL_OK);
+		assert_true(knows(&r, OFTEN));
+	}
+	known = 0;
+	for (uint32_t i = 0; i < REFUSED + 2 * COUNT; i++)
+		known += knows(&r, i);
+	assert_int_equal(known, COUNT);
+	rig_clear(&r);
+}
+
+/* Or name a few that are large. */
+static void test_large_ones_are_bounded(void **state)
+{
+	(void)state;
+	enum { FIELDS = 2000, COUNT = 40 };
+	KVEIL_CLEANUP_BUF struct kveil_buf text = KVEIL_BUF_INIT;
+	struct rig r;
+	uint32_t known = 0;
+
+	rig_init(&r);
+	kveil_buf_append_str(&text,
+			     "{\"type\":\"record\",\"name\":\"U\",\"fields\":[{\"name\":\"a\",\"type\":\"string\"}");
+	for (int i = 0; i < FIELDS; i++)
+		kveil_buf_printf(&text, ",{\"name\":\"a_column_%d\",\"type\":[\"null\",\"string\"],\"default\":null}",
+				 i);
+	kveil_buf_append_str(&text, "]}");
+	for (uint32_t i = 0; i < COUNT; i++) {
+		add_number(&r, i, kveil_buf_span(&text));
+		assert_true(knows(&r, i));
+	}
+	for (uint32_t i = 0; i < COUNT; i++)
+		known += knows(&r, i);
+	if (known < 10 || known > 20) /* of 4 MB */
+		fail_msg("%u are known", known);
+	assert_true(knows(&r, COUNT - 1) && knows(&r, COUNT - 10));
+	rig_clear(&r);
+}
+
 #define KEY_RULES                                                                                                      \
 	"name: t\ntopics: [in]\nformat: avro\nenvelope: debezium\nfields:\n  - {path: $.a, tokenize: {key: ids}}\n"
 #define OTHER "{\"type\":\"record\",\"name\":\"U\",\"fields\":[{\"name\":\"b\",\"type\":\"string\"}]}"
@@ -689,6 +780,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_frames),
+	    cmocka_unit_test(test_known_are_bounded),
+	    cmocka_unit_test(test_large_ones_are_bounded),
 	    cmocka_unit_test(test_keys),
 	    cmocka_unit_test(test_many),
 	    cmocka_unit_test(test_json_frames),
