@@ -56,6 +56,23 @@ static void test_what_is_written_is_read(void **state)
 	kveil_mock_free(m);
 }
 
+/* A fetcher rests when so many messages wait: a few records of a quiet topic must not be as many. */
+static void test_messages_that_may_wait(void **state)
+{
+	static const struct {
+		size_t memory, record, workers, messages;
+	} rows[] = {
+	    {192, 8 << 20, 1, 16}, {192, 1 << 10, 1, 16}, {192, 8 << 20, 2, 13}, {64, 8 << 20, 1, 5}, {64, 1, 4, 16}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const struct kveil_config c = {
+		    .workers = (unsigned)rows[i].workers,
+		    .limits = {.memory_bytes = rows[i].memory << 20, .record_bytes = rows[i].record}};
+		assert_int_equal(kveil_kafka_budget(&c).queue_messages, rows[i].messages);
+	}
+}
+
 static void test_ends_are_asked_for_again_between_leaders(void **state)
 {
 	static const int16_t codes[] = {RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
@@ -209,6 +226,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_what_is_written_is_read),
+	    cmocka_unit_test(test_messages_that_may_wait),
 	    cmocka_unit_test(test_ends_are_asked_for_again_between_leaders),
 	    cmocka_unit_test(test_an_outage_ends),
 	    cmocka_unit_test(test_a_sample_of_what_is_left),
