@@ -441,6 +441,7 @@ static bool begin(struct kveil_worker *w, size_t bytes)
 
 	if (w->txn.alone && is_open(w) && settle(w, ALONE_MS, ALONE_MS, &drained, &err))
 		return false;
+	w->txn.alone = false; /* also where nothing was sent of who asked for it */
 	if (w->txn.state == KVEIL_TXN_READY && !open_one(w))
 		return false;
 	w->txn.bytes += bytes;

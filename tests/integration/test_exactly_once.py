@@ -355,3 +355,22 @@ def test_a_reader_of_all_records_sees_what_was_taken_back(make_kveil, kafka):
     all_once(k, kafka, 100)
     assert read("read_uncommitted") >= 100
     assert k.stop() == 0
+
+
+def test_a_refused_record_that_is_dropped(make_kveil, kafka):
+    """Nothing is sent of it, and the next record, which has two views, is in a transaction as any other."""
+    k = once(make_kveil(topics=False), kafka.bootstrap)
+    tolerant = {"message.timestamp.after.max.ms": "9223372036854775807"}
+    kafka.create(k.topic, config=tolerant)
+    kafka.create(k.secure, config=tolerant)
+    kafka.create(k.dead)
+    kafka.create(f"{k.topic}.strict", config={"message.timestamp.after.max.ms": "3600000"})
+    k.rules(ORDER_FIELDS, top='on_error: drop\noutputs: [{name: first, topic: "{topic}.secure"}, {name: second, topic: "{topic}.strict"}]')
+    k.init()
+    future = int(time.time() * 1000) + 40 * 86400 * 1000
+    kafka.produce(k.topic, [{"value": order(i), "key": f"k{i % KEYS}", **({"timestamp": future} if i == 0 else {})}
+                            for i in range(100)])
+    k.start()
+    all_once(k, kafka, 100, missing=(0,))
+    assert k.metric("kveil_transactions_total", outcome="aborted") <= 4
+    assert k.stop() == 0
