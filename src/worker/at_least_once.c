@@ -115,10 +115,11 @@ static bool ready(struct kveil_worker *w, int wait_ms)
 	return true;
 }
 
-static bool begin(struct kveil_worker *w, size_t bytes)
+static bool begin(struct kveil_worker *w, size_t bytes, bool alone)
 {
 	(void)w;
 	(void)bytes;
+	(void)alone;
 	return true;
 }
 

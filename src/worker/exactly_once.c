@@ -434,12 +434,12 @@ static enum kveil_status settle(struct kveil_worker *w, int drain_ms, int commit
 }
 
 /* Before a message is handed over. */
-static bool begin(struct kveil_worker *w, size_t bytes)
+static bool begin(struct kveil_worker *w, size_t bytes, bool alone)
 {
 	struct kveil_error err;
 	bool drained;
 
-	if (w->txn.alone && is_open(w) && settle(w, ALONE_MS, ALONE_MS, &drained, &err))
+	if ((alone || w->txn.alone) && is_open(w) && settle(w, ALONE_MS, ALONE_MS, &drained, &err))
 		return false;
 	w->txn.alone = false; /* also where nothing was sent of who asked for it */
 	if (w->txn.state == KVEIL_TXN_READY && !open_one(w))

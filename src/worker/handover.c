@@ -90,7 +90,9 @@ enum kveil_outcome kveil_hand_over(struct kveil_worker *w, const struct kveil_wo
 	int64_t full_end = 0;
 	rd_kafka_resp_err_t e;
 
-	if (!lane || !w->mode->begin(w, to->bytes))
+	/* Of what is refused once more nothing of others is to be taken back. */
+	bool alone = !w->hand.handed && kveil_known_refusal(k);
+	if (!lane || !w->mode->begin(w, to->bytes, alone))
 		return kveil_abandon(w, k);
 	w->hand.solo.waiting = k->solo;
 	w->hand.solo.token = token;

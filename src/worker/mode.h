@@ -19,8 +19,9 @@ struct kveil_delivery_mode {
 	void (*assigned)(struct kveil_worker *w);
 	/* May committed offsets be asked for, and records be sent? Waits at most so long; false: ask again. */
 	bool (*ready)(struct kveil_worker *w, int wait_ms);
-	/* A message of so many bytes is handed over next. false: not now, it comes again. */
-	bool (*begin)(struct kveil_worker *w, size_t bytes);
+	/* A message of so many bytes is handed over next; alone: what was sent before it is made durable first. false:
+	 * not now, it comes again. */
+	bool (*begin)(struct kveil_worker *w, size_t bytes, bool alone);
 	/* In each turn and in waits: makes the progress of all partitions durable when that is due. Does not wait for
 	 * long. */
 	void (*progress)(struct kveil_worker *w);

@@ -40,14 +40,14 @@ static enum kveil_outcome seal(struct kveil_worker *w, const struct kveil_work *
 	return KVEIL_ABANDONED;
 }
 
-/* The letter was too large for the broker. true: its record comes again. */
+/* The broker did not take the letter. true: its record comes again, and a letter then holds so much of it. */
 static bool letter_comes_again(struct kveil_worker *w, const struct kveil_work *k, int part)
 {
 	const struct kveil_refusal *before = kveil_known_refusal(k);
 	struct kveil_refusal refusal = before ? *before : (struct kveil_refusal){.offset = k->in->offset};
 
-	refusal.part = part + 1;
-	return w->hand.handed && part < KVEIL_LETTER_NO_RECORD && w->mode->remember(w, k->at.partition, &refusal);
+	refusal.part = part;
+	return w->hand.handed && w->mode->remember(w, k->at.partition, &refusal);
 }
 
 /* How much of the record a letter can hold: by arithmetic, for sealing takes as much memory again, and twice. */
@@ -85,9 +85,10 @@ static enum kveil_outcome dead_letter(struct kveil_worker *w, const struct kveil
 	const struct kveil_worker_route *route = k->at.partition->route;
 	int32_t partition = k->at.partition->id % route->route->dead.partitions;
 	struct kveil_dead_letter_where where;
+	int part = first_part(w, k, route->route->dead.max_bytes);
 
 	kveil_dead_letter_describe(&where, route->route->topic, k->at.partition->id, k->in->offset, why);
-	for (int part = first_part(w, k, route->route->dead.max_bytes); part <= KVEIL_LETTER_NO_RECORD; part++) {
+	for (;; part++) {
 		size_t bytes = kveil_dead_letter_bytes(&k->in->record, (enum kveil_dead_letter_part)part);
 		if (!kveil_outlet_wait(w, k->at.partition, route->dead, partition, bytes, k->solo))
 			return KVEIL_NO_ROOM;
@@ -110,12 +111,13 @@ static enum kveil_outcome dead_letter(struct kveil_worker *w, const struct kveil
 		}
 		if (o == KVEIL_SENT || o == KVEIL_ABANDONED)
 			return o;
-		if (o == KVEIL_REFUSED)
+		if (o == KVEIL_REFUSED || part == KVEIL_LETTER_NO_RECORD)
 			break;
-		if (letter_comes_again(w, k, part))
+		if (letter_comes_again(w, k, part + 1))
 			return kveil_abandon(w, k);
 	}
-	/* Nobody's fault but the topic's, which somebody may mend. */
+	/* Nobody's fault but the topic's, which somebody may mend: until then the others go on without it. */
+	(void)letter_comes_again(w, k, part);
 	kveil_fail(ret_wait, KVEIL_E_REFUSED_BY_BROKER, "the dead letter itself is refused (it is for: %s)",
 		   kveil_status_code(why->status));
 	return KVEIL_WAITS;
@@ -161,8 +163,10 @@ bool kveil_set_aside_batch(struct kveil_worker *w, struct kveil_partition *p, in
 			   const struct kveil_error *why)
 {
 	const struct kveil_incoming in = {.offset = first};
-	struct kveil_work k = {
-	    .at = {.partition = p, .slot = p->slot, .generation = p->generation}, .in = &in, .pointer = true};
+	struct kveil_work k = {.at = {.partition = p, .slot = p->slot, .generation = p->generation},
+			       .in = &in,
+			       .solo = first <= p->solo_until,
+			       .pointer = true};
 	struct kveil_error err;
 	uint32_t last;
 

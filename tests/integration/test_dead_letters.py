@@ -5,6 +5,7 @@ import json
 import os
 import time
 
+import pytest
 from conftest import wait_for
 from test_unreadable import GZIP, headers, record_by_hand, send_batch, set_config, two_members, varint, written_by_hand
 
@@ -159,20 +160,31 @@ def test_a_letter_behind_a_gap_waits_for_its_proof(make_kveil, kafka):
     assert "2 replayed, 2 failed" in letters(k, "replay", check=1, env=env).stdout
 
 
-def test_a_letter_that_is_refused_waits_for_its_topic(make_kveil, kafka):
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+@pytest.mark.parametrize("code", ["unsupported_kind", "unreadable_batch"])
+def test_a_letter_that_is_refused_waits_for_its_topic(make_kveil, kafka, code, delivery):
+    """One of a batch holds no record: there is nothing more that could be left out of it. Neighbours go on."""
     k = make_kveil(partitions=2)
+    k.config(kafka.bootstrap, extra=f"delivery: {delivery}\ninstance: a")
     k.rules('  - {path: "$.p", mask: {}}\n')
     set_config(kafka, k.dead, "max.message.bytes", 100)
-    k.init().start()
-    kafka.produce(k.topic, [b'{"p": [1]}', b'{"p": "x"}'])
-    wait_for("told", lambda: "the dead letter itself is refused (it is for: unsupported_kind)" in k.get("/readyz")[1])
-    kafka.produce(k.topic, [b'{"p": "x"}'], partition=1)
-    wait_for("its neighbour", lambda: kafka.committed(k.group, k.topic, 1) == 1)
-    assert kafka.committed(k.group, k.topic) <= 0
+    kafka.produce(k.topic, [b'{"p": "x"}'])
+    if code == "unsupported_kind":
+        kafka.produce(k.topic, [b'{"p": [1]}'])
+    else:
+        written_by_hand(kafka, k.topic, [(0, b'{"p":"x"}', varint(1) + varint(1) + b"u" + varint(-5))])
+    kafka.produce(k.topic, [b'{"p": "x"}'])
+    k.init().start(ready=False)
+    wait_for("told", lambda: f"the dead letter itself is refused (it is for: {code})" in k.get("/readyz")[1])
+    for n in range(1, 4):
+        kafka.produce(k.topic, [b'{"p": "x"}'], partition=1)
+        wait_for("its neighbour", lambda n=n: kafka.committed(k.group, k.topic, 1) == n)
+    wait_for("what is before it", lambda: kafka.committed(k.group, k.topic) == 1)
     set_config(kafka, k.dead, "max.message.bytes", 1_000_000)
-    wait_for("all", lambda: kafka.committed(k.group, k.topic) == 2, timeout=60)
+    wait_for("all", lambda: kafka.committed(k.group, k.topic) == 3, timeout=60)
     (letter,) = kafka.consume(k.dead, 1, settle=0.3)
-    assert headers(letter)["kveil.error.offset"] == "0" and kafka.end_offsets(k.secure)[0] >= 1
+    assert headers(letter)["kveil.error.offset"] == "1"
+    assert len(kafka.consume(k.secure, 5, settle=0.3)) == 5 or delivery == "at-least-once"
     wait_for("ready", lambda: k.get("/readyz")[0] == 200)
     assert k.stop() == 0
 
