@@ -429,7 +429,9 @@ static enum kveil_status settle(struct kveil_worker *w, int drain_ms, int commit
 	*ret_drained = is_idle(w);
 	if (!status && !*ret_drained)
 		status = kveil_fail(err, KVEIL_E_KAFKA_UNAVAILABLE, "the transaction was not committed: %s",
-				    w->txn.broken ? w->txn.why : "no answer in time");
+				    w->txn.refused  ? "a record was refused"
+				    : w->txn.broken ? w->txn.why
+						    : "no answer in time");
 	return status;
 }
 
