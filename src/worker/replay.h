@@ -9,6 +9,11 @@
  * GROUP.replay: a replay that is cut off is gone on with, and may repeat its last records. It ends at the offsets that
  * were the ends when it began. A letter of a record that went through before, in this run or, as far as is remembered
  * (worker/replayed.h), in an earlier one, is skipped: copies give no more outputs. One replay at a time. One thread.
+ *
+ * Its producer is not a delivery mode's (worker/mode.h). Those are built around partitions that go back, and letters
+ * for what fails; here nothing goes back, what fails stays the letter that it was and is reported by itself, and the
+ * note beside the offset is another one. What is promised has one source for both: kveil_kafka_conf_producer,
+ * kveil_kafka_produce, kveil_kafka_fault.
  */
 #ifndef KVEIL_WORKER_REPLAY_H
 #define KVEIL_WORKER_REPLAY_H
