@@ -69,6 +69,8 @@ class Message:
     (lambda ms: ms[:5] + ms[6:], "1 lost, 0 twice"),
     (lambda ms: ms + ms[-1:], "0 lost, 1 twice"),
     (lambda ms: ms[world.KEYS:] + ms[:world.KEYS], f"0 lost, 0 twice, {world.KEYS} out of order"),
+    (lambda ms: ms[world.KEYS:world.KEYS + 4] + ms, "0 lost, 4 twice, 4 out of order"),
+    (lambda ms: ms + ms[:4], "0 lost, 4 twice, 4 out of order"),
     (lambda ms: ms[:3] + [Message(3, key=b"other")] + ms[4:], "0 lost, 0 twice, 1 altered"),
     (lambda ms: ms[:3] + [Message(3, partition=0)] + ms[4:], "0 lost, 0 twice, 1 altered"),
     (lambda ms: ms + [Message(200)], "0 lost, 0 twice, 1 altered"),
@@ -79,3 +81,13 @@ def test_the_checker_can_fail(monkeypatch, change, seen):
     w = types.SimpleNamespace(kafka=None, partitions=4)
     assert str(checker.check_topic(w, "t", 2 * world.KEYS, view=lambda *_: True)) == seen
     assert checker.check_topic(w, "t", 2 * world.KEYS, view=lambda *_: False).altered >= 2 * world.KEYS - 1
+
+
+def test_the_order_of_what_passed_a_refused_batch(monkeypatch):
+    """It may come before it, if it comes again behind it."""
+    messages = [Message(i) for i in range(2 * world.KEYS) if i != 3]
+    w = types.SimpleNamespace(kafka=None, partitions=4)
+    for change, seen in ((messages[world.KEYS:world.KEYS + 4] + messages, "0 lost, 4 twice"),
+                         (messages + messages[:3], "0 lost, 3 twice, 3 out of order")):
+        monkeypatch.setattr(checker, "read_committed", lambda *_, change=change: iter(change))
+        assert str(checker.check_topic(w, "t", 2 * world.KEYS, missing={3}, view=lambda *_: True)) == seen
