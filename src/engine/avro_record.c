@@ -140,8 +140,9 @@ static bool write_number_or_bool(struct writing *w, enum kveil_avro_kind kind, s
 }
 
 /* What was sealed as it is, as a value of the type that it had; NULL: nothing tells, and it is one of strings or bytes.
- */
-static enum kveil_status write_back(struct writing *w, const struct kveil_avro_type *was, struct kveil_span content)
+ * is_exact: a text is not taken for bytes, though a token of bytes opens as one. */
+static enum kveil_status write_back(struct writing *w, const struct kveil_avro_type *was, bool is_exact,
+				    struct kveil_span content)
 {
 	bool ok = false, is_raw = w->e->typed_result == KVEIL_RESULT_BYTES;
 
@@ -152,11 +153,11 @@ static enum kveil_status write_back(struct writing *w, const struct kveil_avro_t
 	switch (was->kind) {
 	case KVEIL_AVRO_STRING:
 	case KVEIL_AVRO_BYTES:
-		ok = is_raw == (was->kind == KVEIL_AVRO_BYTES);
+		ok = was->kind == KVEIL_AVRO_STRING ? !is_raw : is_raw || !is_exact;
 		kveil_avro_write_bytes(w->out, content);
 		break;
 	case KVEIL_AVRO_FIXED:
-		ok = is_raw && content.len == was->size;
+		ok = (is_raw || !is_exact) && content.len == was->size;
 		kveil_buf_append_span(w->out, content);
 		break;
 	case KVEIL_AVRO_ENUM:
@@ -231,30 +232,49 @@ static enum kveil_status write_restored(struct writing *w, const struct kveil_av
 			       kveil_avro_kind_name(kind));
 }
 
-static enum kveil_status write_as(struct writing *w, const struct kveil_avro_event *ev, uint32_t which,
+/* Is what was written from `at` on a number that is not spelled so? "007" is not, though it reads as an int. */
+static bool is_respelled(const struct writing *w, enum kveil_avro_kind kind, size_t at, struct kveil_span content)
+{
+	char room[KVEIL_AVRO_NUMBER_BYTES];
+	bool is_number = kind >= KVEIL_AVRO_INT && kind <= KVEIL_AVRO_DOUBLE;
+	bool is_quoted = content.len > 1 && content.data[0] == '"' && content.data[content.len - 1] == '"';
+
+	if (!is_number || !kveil_buf_ok(w->out) || kveil_avro_whole_is(content))
+		return false;
+	if (is_quoted) /* nan, in JSON */
+		content = kveil_span_of(content.data + 1, content.len - 2);
+	struct kveil_span raw = {w->out->data + at, w->out->len - at};
+	return !kveil_span_eq(kveil_avro_number(kind, raw, room), content);
+}
+
+static enum kveil_status write_as(struct writing *w, const struct kveil_avro_event *ev, uint32_t which, bool is_exact,
 				  struct kveil_span content)
 {
 	const struct kveil_avro_past *past = ev->node->past;
 	const struct kveil_avro_type *was = past ? past->types[which] : NULL;
 	enum kveil_status st = write_index(w, ev, ev->out->each ? ev->out->each[which] : ev->out->restored);
+	size_t at = w->out->len;
 
 	if (st)
 		return st;
-	return w->e->typed_result == KVEIL_RESULT_RAW_UNCHECKED ? write_restored(w, was, ev->out->each != NULL, content)
-								: write_back(w, was, content);
+	st = w->e->typed_result == KVEIL_RESULT_RAW_UNCHECKED ? write_restored(w, was, ev->out->each != NULL, content)
+							      : write_back(w, was, is_exact, content);
+	return !st && is_exact && is_respelled(w, was->kind, at, content)
+		   ? kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "not as a number is spelled")
+		   : st;
 }
 
 /* As the type that it had. Where that was one of several, what was sealed whole says which; anything else is taken for
- * the first that it fits. */
+ * the first that it is exactly, or else the first that it fits. */
 static enum kveil_status write_opened(struct writing *w, const struct kveil_avro_event *ev, struct kveil_span content)
 {
 	uint32_t count = ev->out->each ? ev->node->past->count : 1;
 	size_t start = w->out->len;
-	enum kveil_status st = write_as(w, ev, 0, content);
+	enum kveil_status st = write_as(w, ev, 0, count > 1, content);
 
-	for (uint32_t i = 1; st == KVEIL_E_UNSUPPORTED_KIND && i < count; i++) {
+	for (uint32_t i = 1; st == KVEIL_E_UNSUPPORTED_KIND && count > 1 && i < 2 * count; i++) {
 		w->out->len = start;
-		st = write_as(w, ev, i, content);
+		st = write_as(w, ev, i % count, i < count, content);
 	}
 	return st != KVEIL_E_UNSUPPORTED_KIND || count == 1
 		   ? st

@@ -47,6 +47,16 @@ static int64_t load_long(struct kveil_span raw)
 	return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
 }
 
+struct kveil_span kveil_avro_number(enum kveil_avro_kind kind, struct kveil_span raw,
+				    char room[KVEIL_AVRO_NUMBER_BYTES])
+{
+	if (kind == KVEIL_AVRO_FLOAT)
+		return kveil_span_of(room, spell_double(load_float(raw.data), true, room));
+	if (kind == KVEIL_AVRO_DOUBLE)
+		return kveil_span_of(room, spell_double(load_double(raw.data), false, room));
+	return kveil_span_of(room, (size_t)snprintf(room, KVEIL_AVRO_NUMBER_BYTES, "%lld", (long long)load_long(raw)));
+}
+
 struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, const struct kveil_avro_node *n,
 				     struct kveil_span raw, char room[KVEIL_AVRO_NUMBER_BYTES])
 {
@@ -64,15 +74,10 @@ struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, const s
 	case KVEIL_AVRO_LONG:
 	case KVEIL_AVRO_FLOAT:
 	case KVEIL_AVRO_DOUBLE:
-		break;
+		return kveil_avro_number(n->kind, raw, room);
 	default:
 		return raw;
 	}
-	if (n->kind == KVEIL_AVRO_FLOAT)
-		return kveil_span_of(room, spell_double(load_float(raw.data), true, room));
-	if (n->kind == KVEIL_AVRO_DOUBLE)
-		return kveil_span_of(room, spell_double(load_double(raw.data), false, room));
-	return kveil_span_of(room, (size_t)snprintf(room, KVEIL_AVRO_NUMBER_BYTES, "%lld", (long long)load_long(raw)));
 }
 
 /* --- writing --- */

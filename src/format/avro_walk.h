@@ -61,6 +61,9 @@ enum kveil_status kveil_avro_walk(struct kveil_avro_walk *w, struct kveil_span v
 enum { KVEIL_AVRO_NUMBER_BYTES = 40 };
 struct kveil_span kveil_avro_content(const struct kveil_avro_program *p, const struct kveil_avro_node *n,
 				     struct kveil_span raw, char room[KVEIL_AVRO_NUMBER_BYTES]);
+/* Of an int, long, float or double. */
+struct kveil_span kveil_avro_number(enum kveil_avro_kind kind, struct kveil_span raw,
+				    char room[KVEIL_AVRO_NUMBER_BYTES]);
 
 /* …of a string or bytes: what its length counts. */
 static inline struct kveil_span kveil_avro_text(struct kveil_span raw)

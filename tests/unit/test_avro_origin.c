@@ -38,6 +38,8 @@ static void assert_text(struct kveil_span text, const char *want)
 #define OPEN(p)       R("path: " p ", decrypt: {key: k}")
 #define SEAL_WHOLE(p) R("path: " p ", encrypt: {key: k, type: json}")
 #define OPEN_WHOLE(p) R("path: " p ", decrypt: {key: k, type: json}")
+#define TOKENIZE(p)   R("path: " p ", tokenize: {key: k}")
+#define DETOKENIZE(p) R("path: " p ", detokenize: {key: k}")
 #define V(f)          "{\"type\":\"record\",\"name\":\"V\",\"doc\":\"d\",\"fields\":[" f "]}"
 #define TEXT          "{\"type\":\"string\",\"doc\":\"d\"}"
 #define INTS          "{\"type\":\"array\",\"items\":\"int\"}"
@@ -200,6 +202,24 @@ static const struct row {
      REC(F("a", "[{\"type\":\"string\",\"kveil.type\":[{\"type\":\"record\",\"name\":\"n.W\"},\"long\"]}]") "," F(
 	 "b", "\"boolean\"")),
      KVEIL_SPAN("\2\16\1"), REFUSED, KVEIL_SPAN("\2\16\1")},
+    {"a token of a text that is not how a long is spelled", REC(F("a", "[\"null\",\"long\",\"string\"]")),
+     TOKENIZE("$.a"), DETOKENIZE("$.a"), NULL, REC(F("a", "[\"null\",\"string\"]")), KVEIL_SPAN("\4\006007"),
+     KVEIL_SPAN("\2\006007")},
+    {"nor a double", REC(F("a", "[\"double\",\"string\"]")), TOKENIZE("$.a"), DETOKENIZE("$.a"), NULL,
+     REC(F("a", "[\"string\"]")), KVEIL_SPAN("\2\x12 infinity"), KVEIL_SPAN("\0\x12 infinity")},
+    {"a long that no double holds", REC(F("a", "[\"double\",\"long\"]")), TOKENIZE("$.a"), DETOKENIZE("$.a"), NULL,
+     REC(F("a", "[\"string\"]")), KVEIL_SPAN("\2\x82\x80\x80\x80\x80\x80\x80\x20"),
+     KVEIL_SPAN("\0\0409007199254740993")},
+    {"a text, of plain decryption, among numbers", REC(F("a", "[\"int\",\"string\"]") "," F("b", "\"boolean\"")),
+     R("path: $.a, when: \"$.b == true\", encrypt: {key: k, type: json}") SEAL("$.a"),
+     R("path: $.a, when: \"$.b == true\", decrypt: {key: k, type: json}") OPEN("$.a"), NULL,
+     REC(F("a", "[\"string\"]") "," F("b", "\"boolean\"")), KVEIL_SPAN("\2\4+7\0"), KVEIL_SPAN("\0\4+7\0")},
+    {"a token of bytes", REC(F("a", "\"bytes\"")), TOKENIZE("$.a"), DETOKENIZE("$.a"), NULL, NULL, KVEIL_SPAN("\4ab"),
+     KVEIL_SPAN("\4ab")},
+    {"of bytes where no text fits", REC(F("a", "[\"bytes\"," LEVEL "," MD5 "]")), TOKENIZE("$.a"), DETOKENIZE("$.a"),
+     NULL, REC(F("a", "[\"string\"]")), KVEIL_SPAN("\0\6abc"), KVEIL_SPAN("\0\6abc")},
+    {"of a text, where it might be bytes", REC(F("a", "[\"bytes\"," MD5 ",\"string\"]")), TOKENIZE("$.a"),
+     DETOKENIZE("$.a"), NULL, REC(F("a", "[\"string\"]")), KVEIL_SPAN("\4\4ab"), KVEIL_SPAN("\0\4ab")},
     {"a text and a symbol: the first that it fits", REC(F("a", "[" LEVEL ",\"string\"]")), SEAL("$.a"), OPEN("$.a"),
      NULL, REC(F("a", "[\"string\"]")), KVEIL_SPAN("\2\6low"), KVEIL_SPAN("\0\6low")},
 };
