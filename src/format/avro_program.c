@@ -592,16 +592,19 @@ static bool out_of(struct builder *b, const struct kveil_avro_alt *alts, size_t 
 }
 
 /* Where more than one branch becomes a string, what is sealed as JSON would not say which it was: that is sealed
- * whole. */
+ * whole. Null is plain in JSON, too. */
 static void tell_branches_apart(const struct kveil_avro_program *p, struct kveil_avro_node *n)
 {
 	uint32_t strings = 0;
 
-	for (uint32_t k = 0; k < n->edge_count; k++)
-		strings += (p->nodes[n->edges[k].node].effect.results & KVEIL_AVRO_TO_STRING) != 0;
+	for (uint32_t k = 0; k < n->edge_count; k++) {
+		const struct kveil_avro_node *branch = &p->nodes[n->edges[k].node];
+		strings += branch->kind != KVEIL_AVRO_NULL && branch->effect.results & KVEIL_AVRO_TO_STRING;
+	}
 	for (uint32_t k = 0; strings > 1 && k < n->edge_count; k++) {
-		const struct kveil_avro_effect *e = &p->nodes[n->edges[k].node].effect;
-		n->edges[k].out.is_whole = e->takes_raw && e->results & KVEIL_AVRO_TO_STRING;
+		const struct kveil_avro_node *branch = &p->nodes[n->edges[k].node];
+		n->edges[k].out.is_whole = branch->kind != KVEIL_AVRO_NULL && branch->effect.takes_raw &&
+					   branch->effect.results & KVEIL_AVRO_TO_STRING;
 	}
 }
 

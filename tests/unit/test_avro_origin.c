@@ -596,6 +596,30 @@ static void test_first_that_fits(void **state)
 	rig_clear(&open);
 }
 
+/* JSON tells null from all else: beside it a value is sealed as elsewhere. A deterministic key then gives the same. */
+static void test_null_beside_one(void **state)
+{
+	(void)state;
+	static const char *const types[] = {"[\"null\",\"int\"]", "[\"int\",\"null\"]"};
+	struct kveil_error err;
+	struct rig seal, open;
+
+	assert_int_equal(rig_try(&open, HEAD OPEN_WHOLE("$.a"), REC(F("a", MASKED)), NULL, &err), KVEIL_OK);
+	for (size_t i = 0; i < 2; i++) {
+		char schema[256];
+		snprintf(schema, sizeof schema, REC(F("a", "%s")), types[i]);
+		assert_int_equal(rig_try(&seal, HEAD R("path: $.a, on_null: transform, encrypt: {key: k, type: json}"),
+					 schema, NULL, &err),
+				 KVEIL_OK);
+		struct kveil_span sealed = run(&seal, i ? KVEIL_SPAN("\0\16") : KVEIL_SPAN("\2\16"));
+		assert_true(sealed.len > 1);
+		struct kveil_span out = run(&open, kveil_span_of(sealed.data + 1, sealed.len - 1));
+		assert_true(kveil_span_eq(out, KVEIL_SPAN("\16")));
+		rig_clear(&seal);
+	}
+	rig_clear(&open);
+}
+
 /* One seal after the other comes off, each giving back what it found. */
 static void test_sealed_twice(void **state)
 {
@@ -660,6 +684,7 @@ int main(void)
 	    cmocka_unit_test(test_another_original),
 	    cmocka_unit_test(test_several_of_another_union),
 	    cmocka_unit_test(test_first_that_fits),
+	    cmocka_unit_test(test_null_beside_one),
 	    cmocka_unit_test(test_sealed_twice),
 	    cmocka_unit_test(test_no_symbol_of_it),
 	    cmocka_unit_test(test_two_types_of_one_name),
