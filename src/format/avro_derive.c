@@ -530,6 +530,23 @@ static struct kveil_span spell(struct kveil_avro_program *p, const json_t *root)
 	return copy;
 }
 
+/* Is some value only sealed under another key? What it was stands in what the writer's schema refers to. */
+static bool stays_sealed(const struct kveil_avro_program *p)
+{
+	for (uint32_t i = 0; i < p->count; i++)
+		if (p->nodes[i].effect.results & KVEIL_AVRO_STAYS_SEALED &&
+		    json_object_get(p->schema->types[p->nodes[i].type].json, KVEIL_AVRO_WAS))
+			return true;
+	return false;
+}
+
+static bool refer_to_original(const struct kveil_avro_program *p, json_t *root, const char *reference)
+{
+	if (stays_sealed(p))
+		return kveil_avro_copy_reference(root, p->schema->json);
+	return *reference && kveil_avro_set_reference(root, reference, p->schema);
+}
+
 static enum kveil_status write_derived(struct kveil_avro_program *p, struct writer *w, const char *reference,
 				       struct kveil_error *err)
 {
@@ -538,7 +555,7 @@ static enum kveil_status write_derived(struct kveil_avro_program *p, struct writ
 	if (root && !w->failed) {
 		kveil_avro_set_reference(root, "", p->schema);
 		p->derived = p->unreferred = spell(p, root);
-		if (*reference && kveil_avro_set_reference(root, reference, p->schema))
+		if (refer_to_original(p, root, reference))
 			p->derived = spell(p, root);
 	}
 	json_decref(root);

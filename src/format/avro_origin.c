@@ -69,7 +69,8 @@ static bool set_in(json_t *object, const char *text, uint64_t fingerprint)
 	return json_object_set_new(object, KVEIL_AVRO_REFERENCE, reference) == 0;
 }
 
-bool kveil_avro_set_reference(json_t *schema, const char *text, const struct kveil_avro_schema *writer)
+/* Where it stands, or may; none stands there any more. NULL: there is no place for one. */
+static json_t *clear_reference(json_t *schema)
 {
 	json_t *branch, *at = json_is_object(schema) ? schema : NULL;
 	size_t i;
@@ -81,7 +82,24 @@ bool kveil_avro_set_reference(json_t *schema, const char *text, const struct kve
 		if (!at && json_is_object(branch))
 			at = branch;
 	}
+	return at;
+}
+
+bool kveil_avro_set_reference(json_t *schema, const char *text, const struct kveil_avro_schema *writer)
+{
+	json_t *at = clear_reference(schema);
+
 	return at && *text && set_in(at, text, writer->fingerprint);
+}
+
+bool kveil_avro_copy_reference(json_t *schema, const json_t *from)
+{
+	json_t *at = clear_reference(schema), *copy = json_deep_copy(reference_in(from));
+
+	if (at && copy)
+		return json_object_set_new(at, KVEIL_AVRO_REFERENCE, copy) == 0;
+	json_decref(copy);
+	return false;
 }
 
 /* --- pairs --- */

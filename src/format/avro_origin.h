@@ -49,5 +49,7 @@ enum { KVEIL_AVRO_REFERENCE_BYTES = 40 };
 bool kveil_avro_read_reference(const json_t *schema, char text[KVEIL_AVRO_REFERENCE_BYTES]);
 /* Has it refer to a writer's schema; text "" takes a reference away. false: there is no place for one. */
 bool kveil_avro_set_reference(json_t *schema, const char *text, const struct kveil_avro_schema *writer);
+/* And to what another one refers to. false: to nothing. */
+bool kveil_avro_copy_reference(json_t *schema, const json_t *from);
 
 #endif

@@ -651,6 +651,41 @@ static void test_sealed_twice(void **state)
 	assert_int_equal(values[5][0], 14);
 }
 
+/* Under another key a value is what it was, in the schema that it was in. */
+static void test_sealed_under_another_key(void **state)
+{
+	(void)state;
+	static const char schema[] = REC(F("a", "[" LEVEL ",\"long\"]") "," F("b", "\"int\""));
+	static const char *const moves[] = {HEAD R("path: $.a, reencrypt: {from: k, to: l}"),
+					    HEAD R("path: $.a, reencrypt: {from: k, to: l}") R("path: $.b, mask: {}")};
+	const struct kveil_schema_id first = {.id = 7}, second = {.id = 9};
+	struct kveil_schema_source source;
+	struct kveil_schema_id found;
+	struct kveil_error err;
+	struct rig seal, move, open;
+	char text[2][1024];
+
+	for (size_t i = 0; i < 4; i++) {
+		source = (struct kveil_schema_source){.id = i < 2 ? &first : NULL};
+		assert_int_equal(rig_try(&seal, HEAD SEAL_WHOLE("$.a"), schema, &source, &err), KVEIL_OK);
+		copy_derived(&seal, text[0], sizeof text[0]);
+		source.id = &second;
+		assert_int_equal(rig_try(&move, moves[i % 2], text[0], &source, &err), KVEIL_OK);
+		copy_derived(&move, text[1], sizeof text[1]);
+		source = (struct kveil_schema_source){.original = kveil_span_str(schema), .must_fit = true};
+		assert_int_equal(
+		    rig_try(&open, HEAD R("path: $.a, decrypt: {key: l, type: json}"), text[1], &source, &err),
+		    KVEIL_OK);
+		assert_int_equal(kveil_engine_schema_original(open.engine, kveil_span_str(text[1]), &found), i < 2);
+		assert_true(i >= 2 || kveil_schema_id_eq(&found, &first));
+		struct kveil_span out = run(&open, run(&move, run(&seal, KVEIL_SPAN("\2\16\4"))));
+		assert_true(kveil_span_eq(out, i % 2 ? KVEIL_SPAN("\2\16\2*") : KVEIL_SPAN("\2\16\4")));
+		rig_clear(&seal);
+		rig_clear(&move);
+		rig_clear(&open);
+	}
+}
+
 /* Whoever holds the key may have sealed anything. */
 static void test_no_symbol_of_it(void **state)
 {
@@ -686,6 +721,7 @@ int main(void)
 	    cmocka_unit_test(test_first_that_fits),
 	    cmocka_unit_test(test_null_beside_one),
 	    cmocka_unit_test(test_sealed_twice),
+	    cmocka_unit_test(test_sealed_under_another_key),
 	    cmocka_unit_test(test_no_symbol_of_it),
 	    cmocka_unit_test(test_two_types_of_one_name),
 	    cmocka_unit_test(test_another_whole),
