@@ -186,7 +186,7 @@ static bool find_origin(const struct kveil_avro_schema *s, const struct kveil_av
 
 	*ret = in;
 	if (json_is_array(was))
-		return count_named(s, t, was) == json_array_size(was);
+		return json_array_size(was) <= t->member_count && count_named(s, t, was) == json_array_size(was);
 	if (t->kind != KVEIL_AVRO_UNION)
 		return is_origin(derived, t, true);
 	/* The branch that has the namespace, before the one that has none. */
