@@ -447,6 +447,13 @@ static enum kveil_status find_value(struct kveil_engine *e, const struct kveil_b
 	return *ret ? KVEIL_OK : kveil_no_memory(err, "a record");
 }
 
+/* Where values have types, a token may have stood for bytes. */
+static bool are_bytes_opened(const struct kveil_bound_rule *r, enum kveil_result_kind kind, struct kveil_span text)
+{
+	return kind == KVEIL_RESULT_TEXT && r->action->effect == KVEIL_REVEALS &&
+	       kveil_utf8_valid_prefix(text.data, text.len) != text.len;
+}
+
 static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
 			       struct kveil_buf *out, enum kveil_effect *ret, struct kveil_error *err)
 {
@@ -469,7 +476,12 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	if (f->quote)
 		kveil_buf_append_byte(out, f->quote);
 	st = r->action->apply(call, in, out, &kind, err);
-	return st ? st : finish(e, f, out, start, kind, ret, err);
+	if (st)
+		return st;
+	if (f->is_typed && out->data && out->len >= start &&
+	    are_bytes_opened(r, kind, kveil_span_of(out->data + start, out->len - start)))
+		kind = KVEIL_RESULT_BYTES;
+	return finish(e, f, out, start, kind, ret, err);
 }
 
 static bool is_number_byte(uint8_t c)

@@ -139,17 +139,16 @@ static bool write_number_or_bool(struct writing *w, enum kveil_avro_kind kind, s
 	return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
 }
 
-/* What was sealed as it is, as a value of the type that it had; NULL: nothing tells, and it is one of strings or bytes.
+/* What was sealed as it is, as a value of the type that it had; where nothing tells, one of strings or bytes.
  * is_exact: a text is not taken for bytes, though a token of bytes opens as one. */
-static enum kveil_status write_back(struct writing *w, const struct kveil_avro_type *was, bool is_exact,
-				    struct kveil_span content)
+static enum kveil_status write_back(struct writing *w, const struct kveil_avro_event *ev,
+				    const struct kveil_avro_type *was, bool is_exact, struct kveil_span content)
 {
+	bool was_raw = kveil_avro_value_kind(ev->node->kind) == KVEIL_KIND_BYTES;
+	const struct kveil_avro_type untold = {.kind = was_raw ? KVEIL_AVRO_BYTES : KVEIL_AVRO_STRING};
 	bool ok = false, is_raw = w->e->typed_result == KVEIL_RESULT_BYTES;
 
-	if (!was) {
-		kveil_avro_write_bytes(w->out, content);
-		return KVEIL_OK;
-	}
+	was = was ? was : &untold;
 	switch (was->kind) {
 	case KVEIL_AVRO_STRING:
 	case KVEIL_AVRO_BYTES:
@@ -258,7 +257,7 @@ static enum kveil_status write_as(struct writing *w, const struct kveil_avro_eve
 	if (st)
 		return st;
 	st = w->e->typed_result == KVEIL_RESULT_RAW_UNCHECKED ? write_restored(w, was, ev->out->each != NULL, content)
-							      : write_back(w, was, is_exact, content);
+							      : write_back(w, ev, was, is_exact, content);
 	return !st && is_exact && is_respelled(w, was->kind, at, content)
 		   ? kveil_fail(w->err, KVEIL_E_UNSUPPORTED_KIND, "not as a number is spelled")
 		   : st;
