@@ -591,20 +591,45 @@ static bool out_of(struct builder *b, const struct kveil_avro_alt *alts, size_t 
 	return find_each(p, alts, count, node, &p->arena, &ret->each) || no_memory(b);
 }
 
-/* Where more than one branch becomes a string, what is sealed as JSON would not say which it was: that is sealed
- * whole. Null is plain in JSON, too. */
+/* What the JSON of such values may be; nothing of those that are sealed whole anyway. */
+static unsigned json_forms(enum kveil_avro_kind kind)
+{
+	enum { NULLS = 1, BOOLS = 2, NUMBERS = 4, TEXTS = 8 };
+
+	switch (kind) {
+	case KVEIL_AVRO_NULL:
+		return NULLS;
+	case KVEIL_AVRO_BOOLEAN:
+		return BOOLS;
+	case KVEIL_AVRO_INT:
+	case KVEIL_AVRO_LONG:
+		return NUMBERS;
+	case KVEIL_AVRO_FLOAT:
+	case KVEIL_AVRO_DOUBLE:
+		return NUMBERS | TEXTS; /* "nan" */
+	case KVEIL_AVRO_STRING:
+	case KVEIL_AVRO_ENUM:
+		return TEXTS;
+	default:
+		return 0;
+	}
+}
+
+/* Where more than one branch becomes a string, and JSON would not say which of them a value had, it is sealed whole. */
 static void tell_branches_apart(const struct kveil_avro_program *p, struct kveil_avro_node *n)
 {
-	uint32_t strings = 0;
+	unsigned once = 0, twice = 0;
 
 	for (uint32_t k = 0; k < n->edge_count; k++) {
 		const struct kveil_avro_node *branch = &p->nodes[n->edges[k].node];
-		strings += branch->kind != KVEIL_AVRO_NULL && branch->effect.results & KVEIL_AVRO_TO_STRING;
+		unsigned forms = branch->effect.results & KVEIL_AVRO_TO_STRING ? json_forms(branch->kind) : 0;
+		twice |= once & forms;
+		once |= forms;
 	}
-	for (uint32_t k = 0; strings > 1 && k < n->edge_count; k++) {
+	for (uint32_t k = 0; k < n->edge_count; k++) {
 		const struct kveil_avro_node *branch = &p->nodes[n->edges[k].node];
-		n->edges[k].out.is_whole = branch->kind != KVEIL_AVRO_NULL && branch->effect.takes_raw &&
-					   branch->effect.results & KVEIL_AVRO_TO_STRING;
+		bool is_sealed = branch->effect.takes_raw && branch->effect.results & KVEIL_AVRO_TO_STRING;
+		n->edges[k].out.is_whole |= is_sealed && json_forms(branch->kind) & twice;
 	}
 }
 

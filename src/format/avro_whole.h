@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * format/avro_whole.h: records, arrays and maps that are sealed whole, and all values of branches that become one
- * type. What is sealed is Avro's single-object encoding (specification 1.11):
+ * format/avro_whole.h: records, arrays and maps that are sealed whole, and values of branches that JSON would not tell
+ * apart. What is sealed is Avro's single-object encoding (specification 1.11):
  *
  *   c3 01 ffffffffffffffff payload
  *
