@@ -379,18 +379,18 @@ class Polled(Side):
 def polls(build, records, rounds, result):
     for partitions in (2, 16):
         with filled(records, partitions=partitions) as kafka:
-            sides = [Polled(n, build, kafka, records, partitions) for n in ("f0", "f1", "kveil")]
+            sides = [Polled(n, build, kafka, records, partitions) for n in ("f0", "f1", "f2", "kveil")]
             for number in range(rounds):
                 for side in sides:
                     side.round(number)
                 print(f"round {number + 1}: " + ", ".join(
                     f"{s.name} {s.per_request[-1]:,.1f} empty polls a request, {s.requests} requests, {s.cpu[-1]:.2f} CPU s/million "
                     f"{s.rate[-1] / 1000:.0f}k/s" for s in sides), flush=True)
-            f0, f1, kveil = sides
+            *others, kveil = sides
             for s in sides:
                 print(f"{partitions} partitions: {s.name:6} empty polls a produce request {spread(s.per_request)}; CPU s/million {spread(s.cpu)}; "
                       f"peak {s.peak_rss} MiB")
-            for other in (f0, f1):
+            for other in others:
                 print(f"{partitions} partitions: kveil to {other.name}: CPU {spread([a / b for a, b in zip(kveil.cpu, other.cpu)])}, "
                       f"rate {spread([a / b for a, b in zip(kveil.rate, other.rate)])}")
             result[f"polls at {partitions}"] = {s.name: {"empty_per_request": s.per_request, "cpu": s.cpu, "rate": s.rate} for s in sides}

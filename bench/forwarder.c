@@ -2,12 +2,14 @@
 /*
  * What kveil is measured against: librdkafka and nothing else, from topic to topic.
  *
- *   forwarder f0|f1 BOOTSTRAP INPUT OUTPUT GROUP COUNT GROWTH
+ *   forwarder f0|f1|f2 BOOTSTRAP INPUT OUTPUT GROUP COUNT GROWTH
  *
  * f0 polls in batches and sends each record unchanged, without a copy in memory: the message is held until it was
  * delivered. f1 polls one by one and sends as many bytes as kveil does on such records (GROWTH more each), with
- * timestamp and headers. Both: idempotent, acks=all, linger 5 ms, no compression, the queues that `kveil run` gives one
- * worker. Ends when COUNT records were acknowledged, and prints CPU and wall seconds as JSON.
+ * timestamp and headers. f2 is f1 with kveil's remedy for librdkafka's empty polls (docs/librdkafka.md, "CPU time"): of
+ * each partition it has one batch on its way and keeps back what comes behind that. All: idempotent, acks=all, linger
+ * 5 ms (f2: 2), no compression, the queues that `kveil run` gives one worker. Ends when COUNT records were
+ * acknowledged, and prints CPU and wall seconds as JSON.
  */
 #include <inttypes.h>
 #include <librdkafka/rdkafka.h>
@@ -18,7 +20,16 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { BATCH = 1000, SERVE_EVERY = 256 };
+enum {
+	BATCH = 1000,
+	SERVE_EVERY = 256,
+	/* f2's */
+	LANES = 1024,
+	LANE_BYTES = 1000000,    /* batch.size */
+	RECORD_BYTES = 100,      /* of a record in a batch, beside key and value: no less than it takes */
+	WAITING_BYTES = 55924736 /* as much as the producer's queue may hold */
+};
+static const int64_t join_ns = 1333333; /* two thirds of its linger */
 
 static const char *const common[][2] = {{"client.id", "forwarder"}, {NULL, NULL}};
 
@@ -48,8 +59,21 @@ static const char *const producer_properties[][2] = {
     {NULL, NULL},
 };
 
+/* One output partition: records that wait, and the batch that is on its way. */
+struct lane {
+	rd_kafka_message_t **waiting; /* a ring */
+	size_t first, count, cap;
+	size_t sent, batch_bytes;
+	int64_t open_ns; /* until when more may join it */
+};
+
 static uint64_t delivered;
-static size_t growth;
+static size_t growth, waiting_bytes;
+static bool is_gated;
+static struct lane lanes[LANES];
+static rd_kafka_topic_t *output;
+
+static void deliver_next(rd_kafka_t *producer, struct lane *lane);
 
 static void die(const char *what)
 {
@@ -79,13 +103,14 @@ static rd_kafka_conf_t *configure(const char *bootstrap, const char *const (*pro
 
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque)
 {
-	(void)rk;
 	(void)opaque;
 	if (msg->err)
 		die(rd_kafka_err2str(msg->err));
 	delivered++;
 	if (msg->_private)
 		rd_kafka_message_destroy(msg->_private);
+	if (is_gated && --lanes[msg->partition].sent == 0)
+		deliver_next(rk, &lanes[msg->partition]);
 }
 
 static void produce(rd_kafka_t *producer, const rd_kafka_vu_t *parts, size_t count)
@@ -101,7 +126,7 @@ static void produce(rd_kafka_t *producer, const rd_kafka_vu_t *parts, size_t cou
 }
 
 /* Key and value stay where the consumer has them. */
-static void forward_held(rd_kafka_t *producer, rd_kafka_topic_t *output, rd_kafka_message_t *msg)
+static void forward_held(rd_kafka_t *producer, rd_kafka_message_t *msg)
 {
 	const rd_kafka_vu_t parts[] = {
 	    {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = output},
@@ -116,7 +141,7 @@ static void forward_held(rd_kafka_t *producer, rd_kafka_topic_t *output, rd_kafk
 	produce(producer, parts, sizeof parts / sizeof parts[0]);
 }
 
-static void forward_grown(rd_kafka_t *producer, rd_kafka_topic_t *output, rd_kafka_message_t *msg)
+static void forward_grown(rd_kafka_t *producer, rd_kafka_message_t *msg)
 {
 	static char *buffer;
 	static size_t room;
@@ -145,6 +170,82 @@ static void forward_grown(rd_kafka_t *producer, rd_kafka_topic_t *output, rd_kaf
 	rd_kafka_message_destroy(msg);
 }
 
+/* --- f2 --- */
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static size_t bytes_of(const rd_kafka_message_t *msg)
+{
+	return msg->key_len + msg->len + growth + RECORD_BYTES;
+}
+
+static bool has_room(const struct lane *lane, const rd_kafka_message_t *msg)
+{
+	return !lane->sent || lane->batch_bytes + bytes_of(msg) <= LANE_BYTES;
+}
+
+static void join_batch(rd_kafka_t *producer, struct lane *lane, rd_kafka_message_t *msg)
+{
+	if (!lane->sent) {
+		lane->batch_bytes = 0;
+		lane->open_ns = now_ns() + join_ns;
+	}
+	lane->sent++;
+	lane->batch_bytes += bytes_of(msg);
+	forward_grown(producer, msg);
+}
+
+static void keep_back(struct lane *lane, rd_kafka_message_t *msg)
+{
+	if (lane->count == lane->cap) {
+		size_t cap = lane->cap ? 2 * lane->cap : BATCH;
+		rd_kafka_message_t **more = malloc(cap * sizeof(rd_kafka_message_t *));
+		if (!more)
+			die("no memory");
+		for (size_t i = 0; i < lane->count; i++)
+			more[i] = lane->waiting[(lane->first + i) % lane->cap];
+		free(lane->waiting);
+		lane->waiting = more;
+		lane->cap = cap;
+		lane->first = 0;
+	}
+	lane->waiting[(lane->first + lane->count++) % lane->cap] = msg;
+	waiting_bytes += bytes_of(msg);
+}
+
+/* All of a batch was acknowledged: the next one, as long as it surely waits for more. */
+static void deliver_next(rd_kafka_t *producer, struct lane *lane)
+{
+	for (size_t n = 1; lane->count && has_room(lane, lane->waiting[lane->first]); n++) {
+		if (n % 8 == 0 && now_ns() >= lane->open_ns)
+			break;
+		rd_kafka_message_t *msg = lane->waiting[lane->first];
+		lane->first = (lane->first + 1) % lane->cap;
+		lane->count--;
+		waiting_bytes -= bytes_of(msg);
+		join_batch(producer, lane, msg);
+	}
+}
+
+static void forward_gated(rd_kafka_t *producer, rd_kafka_message_t *msg)
+{
+	if (msg->partition < 0 || msg->partition >= LANES)
+		die("too many partitions");
+	struct lane *lane = &lanes[msg->partition];
+	if (!lane->count && (!lane->sent || (has_room(lane, msg) && now_ns() < lane->open_ns)))
+		join_batch(producer, lane, msg);
+	else
+		keep_back(lane, msg);
+}
+
+/* --- the modes --- */
+
 /* Takes msg. */
 static bool is_record(rd_kafka_message_t *msg)
 {
@@ -154,7 +255,7 @@ static bool is_record(rd_kafka_message_t *msg)
 	return false;
 }
 
-static void run_f0(rd_kafka_t *consumer, rd_kafka_t *producer, rd_kafka_topic_t *output, uint64_t count)
+static void run_f0(rd_kafka_t *consumer, rd_kafka_t *producer, uint64_t count)
 {
 	static rd_kafka_message_t *batch[BATCH];
 	rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(consumer);
@@ -163,23 +264,23 @@ static void run_f0(rd_kafka_t *consumer, rd_kafka_t *producer, rd_kafka_topic_t 
 		ssize_t n = rd_kafka_consume_batch_queue(queue, 10, batch, BATCH);
 		for (ssize_t i = 0; i < n; i++)
 			if (is_record(batch[i]))
-				forward_held(producer, output, batch[i]);
+				forward_held(producer, batch[i]);
 		rd_kafka_poll(producer, 0);
 	}
 	rd_kafka_queue_destroy(queue);
 }
 
-static void run_f1(rd_kafka_t *consumer, rd_kafka_t *producer, rd_kafka_topic_t *output, uint64_t count)
+static void run_f1(rd_kafka_t *consumer, rd_kafka_t *producer, uint64_t count)
 {
 	while (delivered < count) {
-		for (int i = 0; i < SERVE_EVERY; i++) {
+		for (int i = 0; i < SERVE_EVERY && waiting_bytes < WAITING_BYTES; i++) {
 			rd_kafka_message_t *msg = rd_kafka_consumer_poll(consumer, i ? 0 : 10);
 			if (!msg)
 				break;
 			if (is_record(msg))
-				forward_grown(producer, output, msg);
+				(is_gated ? forward_gated : forward_grown)(producer, msg);
 		}
-		rd_kafka_poll(producer, 0);
+		rd_kafka_poll(producer, waiting_bytes < WAITING_BYTES ? 0 : 1);
 	}
 }
 
@@ -194,27 +295,30 @@ int main(int argc, char **argv)
 	struct timespec begin, end;
 	struct rusage usage;
 
-	if (argc != 8 || (strcmp(argv[1], "f0") != 0 && strcmp(argv[1], "f1") != 0))
-		die("usage: forwarder f0|f1 BOOTSTRAP INPUT OUTPUT GROUP COUNT GROWTH");
-	bool held = strcmp(argv[1], "f0") == 0;
+	if (argc != 8 || strlen(argv[1]) != 2 || argv[1][0] != 'f' || argv[1][1] < '0' || argv[1][1] > '2')
+		die("usage: forwarder f0|f1|f2 BOOTSTRAP INPUT OUTPUT GROUP COUNT GROWTH");
+	bool held = argv[1][1] == '0';
+	is_gated = argv[1][1] == '2';
 	uint64_t count = strtoull(argv[6], NULL, 10);
 	growth = strtoull(argv[7], NULL, 10);
 	rd_kafka_conf_t *conf = configure(argv[2], consumer_properties);
 	set(conf, "group.id", argv[5]);
 	rd_kafka_t *consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
 	conf = configure(argv[2], producer_properties);
+	if (is_gated)
+		set(conf, "linger.ms", "2");
 	rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
 	rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
 	if (!consumer || !producer)
 		die(why);
 	rd_kafka_poll_set_consumer(consumer);
-	rd_kafka_topic_t *output = rd_kafka_topic_new(producer, argv[4], NULL);
+	output = rd_kafka_topic_new(producer, argv[4], NULL);
 	rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
 	rd_kafka_topic_partition_list_add(topics, argv[3], RD_KAFKA_PARTITION_UA);
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	if (rd_kafka_subscribe(consumer, topics))
 		die("subscribe");
-	(held ? run_f0 : run_f1)(consumer, producer, output, count);
+	(held ? run_f0 : run_f1)(consumer, producer, count);
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	getrusage(RUSAGE_SELF, &usage);
 	printf("{\"mode\": \"%s\", \"records\": %" PRIu64
