@@ -3,7 +3,8 @@
 """./dev bench: kveil against a bare loop of EVP calls (in process) and against bare librdkafka forwarders (topic to topic).
 
 Everything is a ratio within one run: rounds are interleaved, medians and spread are shown. F0 copies each record
-unchanged; F1 polls one by one and sends as many bytes as kveil does, with timestamp and headers.
+unchanged; F1 polls one by one and sends as many bytes as kveil does, with timestamp and headers; F2 is F1 with kveil's remedy
+for librdkafka's empty polls.
 
     ./dev bench [engine] [topic] [avro] [events] [latency] [link] [memory] [rotation] [names] [scale] [polls]
                 [--records N] [--rounds N] [--registry file|kafka] [--json FILE]

@@ -19,6 +19,8 @@ enum {
 	AGAIN_MOST_MS = 2000,
 	FRESH_MS = 1000,       /* which version is the latest; longer than between two trials */
 	FORGET_MS = 60 * 1000, /* an answer that nobody asked for again: the client remembers longer */
+	CROWDED_MS = 5 * 1000, /* the same while they all take more than */
+	CROWDED_BYTES = 16 << 20,
 };
 
 enum kind { WRITER, VERSION, LATEST, TRY, LOOK_UP, REGISTER };
@@ -51,6 +53,7 @@ struct kveil_resolver {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct question *first; /* under lock; in the order in which they came */
+	size_t bytes;           /* of their texts, when it was looked at last; under lock */
 	bool ending;            /* under lock */
 	_Atomic uint64_t round;
 };
@@ -76,10 +79,19 @@ static bool are_same(const struct question *a, const struct question *b)
 	       kveil_span_eq(kveil_buf_span(&a->text), kveil_buf_span(&b->text));
 }
 
+static size_t bytes_of(const struct question *q)
+{
+	return sizeof *q + q->text.cap + (q->schema ? q->schema->text.len : 0);
+}
+
 static void forget_old(struct kveil_resolver *r, int64_t now)
 {
+	int64_t most_ms = r->bytes > CROWDED_BYTES ? CROWDED_MS : FORGET_MS;
+
+	r->bytes = 0;
 	for (struct question **at = &r->first, *q; (q = *at);) {
-		if (q->queued || q->busy || now - q->asked_ms < FORGET_MS) {
+		if (q->queued || q->busy || now - q->asked_ms < most_ms) {
+			r->bytes += bytes_of(q);
 			at = &q->next;
 			continue;
 		}
