@@ -238,8 +238,9 @@ enum kveil_status kveil_kafka_conf_consumer(const struct kveil_config *c, struct
 		status = set_size(conf, "queued.min.messages", b.queue_messages, 1, 10000000, err);
 	if (!status)
 		status = set_size(conf, "fetch.max.bytes", fetch, 65536, 1024 * MIB, err);
+	/* A response has more than one partition: where one alone may fill it, another one of its broker starves. */
 	if (!status)
-		status = set_size(conf, "max.partition.fetch.bytes", fetch, 65536, 8 * MIB, err);
+		status = set_size(conf, "max.partition.fetch.bytes", fetch / 2, 65536, 8 * MIB, err);
 	/* librdkafka holds fetch.max.bytes up to this one; a larger record still comes, alone. */
 	if (!status)
 		status = set_size(conf, "message.max.bytes", 65536, 1000, 1000000000, err);

@@ -73,6 +73,34 @@ static void test_messages_that_may_wait(void **state)
 	}
 }
 
+static size_t size_in(const rd_kafka_conf_t *conf, const char *name)
+{
+	char text[32];
+	size_t size = sizeof text;
+
+	assert_int_equal(rd_kafka_conf_get(conf, name, text, &size), RD_KAFKA_CONF_OK);
+	return strtoul(text, NULL, 10);
+}
+
+/* Where one partition may fill a response, another one on its broker starves: for seconds, over a slow link. */
+static void test_a_response_has_more_than_one_partition(void **state)
+{
+	struct kveil_config c = {.workers = 1, .limits.record_bytes = 8 << 20};
+	struct kveil_kafka_owner owner = {0};
+	char servers[] = "127.0.0.1:1", group[] = "g";
+	struct kveil_error err;
+	rd_kafka_conf_t *conf;
+
+	(void)state;
+	c.kafka.bootstrap_servers = servers;
+	for (size_t mib = 64; mib <= 4096; mib *= 4) {
+		c.limits.memory_bytes = mib << 20;
+		assert_int_equal(kveil_kafka_conf_consumer(&c, &owner, group, &conf, &err), KVEIL_OK);
+		assert_true(2 * size_in(conf, "max.partition.fetch.bytes") <= size_in(conf, "fetch.max.bytes"));
+		rd_kafka_conf_destroy(conf);
+	}
+}
+
 static void test_ends_are_asked_for_again_between_leaders(void **state)
 {
 	static const int16_t codes[] = {RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
@@ -227,6 +255,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_what_is_written_is_read),
 	    cmocka_unit_test(test_messages_that_may_wait),
+	    cmocka_unit_test(test_a_response_has_more_than_one_partition),
 	    cmocka_unit_test(test_ends_are_asked_for_again_between_leaders),
 	    cmocka_unit_test(test_an_outage_ends),
 	    cmocka_unit_test(test_a_sample_of_what_is_left),
