@@ -201,7 +201,7 @@ json_t *kveil_avro_default_of(struct kveil_avro_defaults *d, uint32_t node);
 /* Is what comes out written with the original schema, as it was? */
 bool kveil_avro_is_all_back(const struct kveil_avro_program *p);
 
-/* --- between avro_program.c and avro_derive.c --- */
+/* --- avro_alternatives.c --- */
 
 /* A type that a value at a node may have when the rules are done. */
 struct kveil_avro_alt {
@@ -218,12 +218,18 @@ struct kveil_avro_alt {
 /* Of one place in the schema: a union's branches one after another, each type once. The count; 0 = it is gone. */
 size_t kveil_avro_alternatives(const struct kveil_avro_program *p, uint32_t node,
 			       struct kveil_avro_alt alts[KVEIL_AVRO_BRANCHES]);
+/* The place of one with this type; -1: there is none. */
+int32_t kveil_avro_find_alternative(const struct kveil_avro_program *p, const struct kveil_avro_alt *alts, size_t count,
+				    struct kveil_avro_alt alt);
 /* What a RESTORED_OF brings back; NULL: nothing tells. */
 const struct kveil_avro_type *kveil_avro_restored(const struct kveil_avro_program *p, struct kveil_avro_alt alt);
 /* The same, where nothing tells more a string or bytes. */
 enum kveil_avro_kind kveil_avro_restored_kind(const struct kveil_avro_program *p, struct kveil_avro_alt alt);
 /* The type of the original schema that an alternative is; NULL: none. There is an origin. */
 const struct kveil_avro_type *kveil_avro_former(const struct kveil_avro_program *p, struct kveil_avro_alt alt);
+
+/* --- between avro_program.c and avro_derive.c --- */
+
 /* The node whose type stands for all elements of an array or a map. */
 uint32_t kveil_avro_item_node(const struct kveil_avro_program *p, const struct kveil_avro_node *n);
 /* …and the program without them. */
