@@ -317,8 +317,9 @@ static enum kveil_status check_raw(struct kveil_engine *e, const struct kveil_fo
 }
 
 /* The same where types matter: the content as it is, and what kind it is of. */
-static enum kveil_status finish_typed(struct kveil_engine *e, const struct kveil_buf *out, size_t start,
-				      enum kveil_result_kind kind, enum kveil_effect *ret, struct kveil_error *err)
+static enum kveil_status finish_typed(struct kveil_engine *e, const struct kveil_bound_rule *r,
+				      const struct kveil_buf *out, size_t start, enum kveil_result_kind kind,
+				      enum kveil_effect *ret, struct kveil_error *err)
 {
 	struct kveil_span text = {out->data ? out->data + start : NULL, out->len - start};
 
@@ -326,13 +327,20 @@ static enum kveil_status finish_typed(struct kveil_engine *e, const struct kveil
 	*ret = kind == KVEIL_RESULT_REMOVE ? KVEIL_EFFECT_REMOVED : KVEIL_EFFECT_WRITTEN;
 	if ((kind == KVEIL_RESULT_NULL || kind == KVEIL_RESULT_REMOVE) && text.len)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "an action wrote a value that it took back");
-	return kind == KVEIL_RESULT_TEXT ? check_text(text, err) : KVEIL_OK;
+	if (kind != KVEIL_RESULT_TEXT)
+		return KVEIL_OK;
+	if (r->action->effect != KVEIL_REVEALS)
+		return check_text(text, err);
+	/* A token may have stood for bytes. */
+	if (kveil_utf8_valid_prefix(text.data, text.len) != text.len)
+		e->typed_result = KVEIL_RESULT_BYTES;
+	return KVEIL_OK;
 }
 
 /* Turns what the action appended behind `start` (and an opening quote) into the format's syntax. */
-static enum kveil_status finish(struct kveil_engine *e, const struct kveil_format *f, struct kveil_buf *out,
-				size_t start, enum kveil_result_kind kind, enum kveil_effect *ret,
-				struct kveil_error *err)
+static enum kveil_status finish(struct kveil_engine *e, const struct kveil_bound_rule *r, const struct kveil_format *f,
+				struct kveil_buf *out, size_t start, enum kveil_result_kind kind,
+				enum kveil_effect *ret, struct kveil_error *err)
 {
 	size_t content = start + (f->quote != 0);
 
@@ -341,7 +349,7 @@ static enum kveil_status finish(struct kveil_engine *e, const struct kveil_forma
 	if (out->len < content)
 		return kveil_fail(err, KVEIL_E_INTERNAL, "an action took bytes from the output");
 	if (f->is_typed)
-		return finish_typed(e, out, start, kind, ret, err);
+		return finish_typed(e, r, out, start, kind, ret, err);
 	*ret = KVEIL_EFFECT_WRITTEN;
 	if (f->has_bytes && kind != KVEIL_RESULT_NULL && kind != KVEIL_RESULT_REMOVE)
 		return KVEIL_OK;
@@ -447,13 +455,6 @@ static enum kveil_status find_value(struct kveil_engine *e, const struct kveil_b
 	return *ret ? KVEIL_OK : kveil_no_memory(err, "a record");
 }
 
-/* Where values have types, a token may have stood for bytes. */
-static bool are_bytes_opened(const struct kveil_bound_rule *r, enum kveil_result_kind kind, struct kveil_span text)
-{
-	return kind == KVEIL_RESULT_TEXT && r->action->effect == KVEIL_REVEALS &&
-	       kveil_utf8_valid_prefix(text.data, text.len) != text.len;
-}
-
 static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *r, const struct kveil_spot *spot,
 			       struct kveil_buf *out, enum kveil_effect *ret, struct kveil_error *err)
 {
@@ -476,12 +477,7 @@ static enum kveil_status apply(struct kveil_engine *e, struct kveil_bound_rule *
 	if (f->quote)
 		kveil_buf_append_byte(out, f->quote);
 	st = r->action->apply(call, in, out, &kind, err);
-	if (st)
-		return st;
-	if (f->is_typed && out->data && out->len >= start &&
-	    are_bytes_opened(r, kind, kveil_span_of(out->data + start, out->len - start)))
-		kind = KVEIL_RESULT_BYTES;
-	return finish(e, f, out, start, kind, ret, err);
+	return st ? st : finish(e, r, f, out, start, kind, ret, err);
 }
 
 static bool is_number_byte(uint8_t c)
